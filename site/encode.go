@@ -1,0 +1,245 @@
+package site
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/troy-iaas/troy"
+)
+
+// A manifest is stored as lines of text under zstd, so that zstdcat shows it:
+//
+//	troy manifest 1
+//	files 2
+//	<sha256> <size> <path>
+//	<sha256> <size> <path>
+//	carried 1
+//	<sha256> <size> <until> <path>
+//
+// Paths hold no control characters and come last, so nothing is escaped.
+const manifestHeader = "troy manifest 1"
+
+// maxLine is the longest line: a digest, two numbers, a path, the spaces.
+const maxLine = 64 + 20 + 20 + MaxPath + 4
+
+// EncodeManifest writes m for a store. Equal manifests give equal bytes,
+// whatever their order was. A path or a size that could not be read back is a
+// *troy.Error of kind Invalid.
+func EncodeManifest(m Manifest) ([]byte, error) {
+	m = m.sorted()
+	var out bytes.Buffer
+	compressor, err := zstd.NewWriter(&out, zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		return nil, fmt.Errorf("encode manifest: %w", err)
+	}
+	lines := bufio.NewWriterSize(compressor, 1<<16)
+	fmt.Fprintf(lines, "%s\nfiles %d\n", manifestHeader, len(m.Files))
+	var line []byte
+	for i, f := range m.Files {
+		if err := checkLine(f, i > 0 && m.Files[i-1].Path == f.Path); err != nil {
+			return nil, fmt.Errorf("encode manifest: %w", err)
+		}
+		line = append(appendFile(line[:0], f), '\n')
+		lines.Write(line)
+	}
+	fmt.Fprintf(lines, "carried %d\n", len(m.Carried))
+	for i, c := range m.Carried {
+		if err := checkLine(c.File, i > 0 && m.Carried[i-1].Path == c.Path); err != nil {
+			return nil, fmt.Errorf("encode manifest: carried: %w", err)
+		}
+		line = append(appendNumbers(line[:0], c.File), ' ')
+		line = strconv.AppendInt(line, c.Until, 10)
+		line = append(append(append(line, ' '), c.Path...), '\n')
+		lines.Write(line)
+	}
+	if err := lines.Flush(); err != nil {
+		return nil, fmt.Errorf("encode manifest: %w", err)
+	}
+	if err := compressor.Close(); err != nil {
+		return nil, fmt.Errorf("encode manifest: %w", err)
+	}
+	return out.Bytes(), nil
+}
+
+// Digest is the SHA-256 of the lines of m.Files as EncodeManifest writes
+// them. What is carried has no part in it.
+func (m Manifest) Digest() Digest {
+	h := sha256.New()
+	var line []byte
+	for _, f := range m.sorted().Files {
+		line = append(appendFile(line[:0], f), '\n')
+		h.Write(line)
+	}
+	return Digest(h.Sum(nil))
+}
+
+func (m Manifest) sorted() Manifest {
+	byPath := func(a, b File) int { return strings.Compare(a.Path, b.Path) }
+	if !slices.IsSortedFunc(m.Files, byPath) {
+		m.Files = slices.SortedStableFunc(slices.Values(m.Files), byPath)
+	}
+	carriedByPath := func(a, b Carried) int { return strings.Compare(a.Path, b.Path) }
+	if !slices.IsSortedFunc(m.Carried, carriedByPath) {
+		m.Carried = slices.SortedStableFunc(slices.Values(m.Carried), carriedByPath)
+	}
+	return m
+}
+
+func checkLine(f File, again bool) error {
+	if err := CheckPath(f.Path); err != nil {
+		return err
+	}
+	if f.Size < 0 {
+		return troy.Errorf(troy.Invalid, "the size of %q is negative", f.Path)
+	}
+	if again {
+		return troy.Errorf(troy.Invalid, "the path %q stands twice", f.Path)
+	}
+	return nil
+}
+
+func appendFile(b []byte, f File) []byte {
+	b = append(appendNumbers(b, f), ' ')
+	return append(b, f.Path...)
+}
+
+func appendNumbers(b []byte, f File) []byte {
+	const digits = "0123456789abcdef"
+	for _, c := range f.SHA256 {
+		b = append(b, digits[c>>4], digits[c&15])
+	}
+	b = append(b, ' ')
+	return strconv.AppendInt(b, f.Size, 10)
+}
+
+// DecodeManifest reads what EncodeManifest wrote. It never holds more than
+// limits.Files files and as many carried ones, whatever the bytes claim, and
+// refuses paths that CheckPath refuses.
+func DecodeManifest(r io.Reader, limits Limits) (Manifest, error) {
+	limits = limits.orDefault()
+	// EncodeManifest's window is 8 MiB; a larger one is not ours.
+	decompressor, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(8<<20))
+	if err != nil {
+		return Manifest{}, fmt.Errorf("decode manifest: %w", err)
+	}
+	defer decompressor.Close()
+	d := lineReader{r: bufio.NewReaderSize(decompressor, 1<<16)}
+	m, err := d.manifest(limits.Files)
+	if err != nil {
+		return Manifest{}, fmt.Errorf("decode manifest: line %d: %w", d.line, err)
+	}
+	return m, nil
+}
+
+type lineReader struct {
+	r    *bufio.Reader
+	line int
+}
+
+func (d *lineReader) manifest(most int) (Manifest, error) {
+	var m Manifest
+	header, err := d.next()
+	if err != nil {
+		return m, err
+	}
+	if string(header) != manifestHeader {
+		return m, fmt.Errorf("begins with %q, expected %q", clip(string(header)), manifestHeader)
+	}
+	n, err := d.count("files", most)
+	if err != nil {
+		return m, err
+	}
+	m.Files = make([]File, 0, min(n, 4096))
+	for range n {
+		f, _, err := d.file(false)
+		if err != nil {
+			return m, err
+		}
+		if last := len(m.Files) - 1; last >= 0 && m.Files[last].Path >= f.Path {
+			return m, fmt.Errorf("the path %q is out of order", f.Path)
+		}
+		m.Files = append(m.Files, f)
+	}
+	if n, err = d.count("carried", most); err != nil {
+		return m, err
+	}
+	for range n {
+		f, until, err := d.file(true)
+		if err != nil {
+			return m, err
+		}
+		if last := len(m.Carried) - 1; last >= 0 && m.Carried[last].Path >= f.Path {
+			return m, fmt.Errorf("the path %q is out of order", f.Path)
+		}
+		m.Carried = append(m.Carried, Carried{File: f, Until: until})
+	}
+	if _, err := d.r.ReadByte(); err != io.EOF {
+		return m, fmt.Errorf("something follows the manifest")
+	}
+	return m, nil
+}
+
+// next returns a line without its end. The bytes are valid until the next
+// call.
+func (d *lineReader) next() ([]byte, error) {
+	d.line++
+	line, err := d.r.ReadSlice('\n')
+	if err == io.EOF {
+		return nil, io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return nil, err
+	}
+	if len(line) > maxLine {
+		return nil, fmt.Errorf("has %d bytes; at most %d are expected", len(line), maxLine)
+	}
+	return line[:len(line)-1], nil
+}
+
+func (d *lineReader) count(word string, most int) (int, error) {
+	line, err := d.next()
+	if err != nil {
+		return 0, err
+	}
+	number, found := bytes.CutPrefix(line, []byte(word+" "))
+	n, err := strconv.ParseUint(string(number), 10, 31)
+	if !found || err != nil {
+		return 0, fmt.Errorf("is %q, expected %q and a number", clip(string(line)), word)
+	}
+	if int(n) > most {
+		return 0, fmt.Errorf("has %d %s; at most %d are allowed", n, word, most)
+	}
+	return int(n), nil
+}
+
+func (d *lineReader) file(carried bool) (f File, until int64, err error) {
+	line, err := d.next()
+	if err != nil {
+		return f, 0, err
+	}
+	digest, rest, _ := bytes.Cut(line, []byte{' '})
+	if err := f.SHA256.UnmarshalText(digest); err != nil {
+		return f, 0, err
+	}
+	size, rest, found := bytes.Cut(rest, []byte{' '})
+	if f.Size, err = strconv.ParseInt(string(size), 10, 64); err != nil || f.Size < 0 || !found {
+		return f, 0, fmt.Errorf("%q is no size", clip(string(size)))
+	}
+	if carried {
+		var number []byte
+		number, rest, _ = bytes.Cut(rest, []byte{' '})
+		if until, err = strconv.ParseInt(string(number), 10, 64); err != nil {
+			return f, 0, fmt.Errorf("%q is no time", clip(string(number)))
+		}
+	}
+	f.Path = string(rest)
+	return f, until, CheckPath(f.Path)
+}

@@ -1,0 +1,204 @@
+package site
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/troy-iaas/troy"
+)
+
+// MaxPath is the most bytes that a file's path has: S3's limit for a key
+// (docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html).
+const MaxPath = 1024
+
+// Limits caps what a site may be. A field that is zero or less takes its
+// default.
+type Limits struct {
+	Files      int   // files of a site
+	FileBytes  int64 // bytes of one file
+	TotalBytes int64 // bytes of all files
+	// ZipRatio is the most bytes that a zip's files may have for each byte of
+	// the zip. Deflate cannot pass 1032; whole sites stay below 20.
+	ZipRatio   int
+	ZipEntries int // entries of a zip, its folders included
+}
+
+// DefaultLimits is 100,000 files of 1 GiB each and 10 GiB together; for a zip
+// 200,000 entries and a ratio of 200.
+func DefaultLimits() Limits {
+	return Limits{Files: 100_000, FileBytes: 1 << 30, TotalBytes: 10 << 30, ZipRatio: 200, ZipEntries: 200_000}
+}
+
+// orDefault fills in what l leaves open.
+func (l Limits) orDefault() Limits {
+	d := DefaultLimits()
+	if l.Files <= 0 {
+		l.Files = d.Files
+	}
+	if l.FileBytes <= 0 {
+		l.FileBytes = d.FileBytes
+	}
+	if l.TotalBytes <= 0 {
+		l.TotalBytes = d.TotalBytes
+	}
+	if l.ZipRatio <= 0 {
+		l.ZipRatio = d.ZipRatio
+	}
+	if l.ZipEntries <= 0 {
+		l.ZipEntries = d.ZipEntries
+	}
+	return l
+}
+
+// CheckPath reports what keeps p from being the path of a site's file: it
+// must be relative, slash-separated and clean, in UTF-8 without control
+// characters, and at most MaxPath bytes long. The error is a *troy.Error of
+// kind Invalid that quotes the path.
+func CheckPath(p string) error {
+	if e := pathError(p); e != nil {
+		return e
+	}
+	return nil
+}
+
+func pathError(p string) *troy.Error {
+	switch {
+	case p == "":
+		return troy.Errorf(troy.Invalid, "the path is empty")
+	case len(p) > MaxPath:
+		return troy.Errorf(troy.Invalid, "the path %q… has %d bytes; at most %d are allowed", p[:64], len(p), MaxPath)
+	case !utf8.ValidString(p):
+		return troy.Errorf(troy.Invalid, "the path %q is not valid UTF-8", p)
+	case p[0] == '/':
+		return troy.Errorf(troy.Invalid, "the path %q is absolute; it must be relative to the site's root", p)
+	case strings.ContainsRune(p, '\\'):
+		return troy.Errorf(troy.Invalid, "the path %q has a backslash; folders are separated by /", p)
+	case strings.ContainsFunc(p, unicode.IsControl):
+		return troy.Errorf(troy.Invalid, "the path %q has a control character", p)
+	}
+	for segment := range strings.SplitSeq(p, "/") {
+		switch segment {
+		case "":
+			return troy.Errorf(troy.Invalid, "the path %q has an empty segment", p)
+		case ".", "..":
+			return troy.Errorf(troy.Invalid, "the path %q has the segment %q", p, segment)
+		}
+	}
+	return nil
+}
+
+// CheckFiles reports what keeps files from being a site: a bad path, a path
+// that stands twice or differs from another in case alone, one that is a file
+// and a folder at once, one digest with two sizes, or too much of anything.
+// The error is a *troy.Error: TooLarge over a limit, else Invalid. Its Field
+// is the place in the list ("files[3].path").
+func CheckFiles(files []File, limits Limits) error {
+	if _, e := checkFiles(files, limits); e != nil {
+		return e
+	}
+	return nil
+}
+
+// checkFiles returns the index of the file that is at fault, or -1.
+func checkFiles(files []File, limits Limits) (int, *troy.Error) {
+	limits = limits.orDefault()
+	if len(files) == 0 {
+		return -1, troy.Errorf(troy.Invalid, "the site has no files").At("files")
+	}
+	if len(files) > limits.Files {
+		return -1, troy.Errorf(troy.TooLarge, "the site has %d files; at most %d are allowed", len(files), limits.Files).At("files")
+	}
+	var total int64
+	sizes := make(map[Digest]int64, len(files))
+	for i, f := range files {
+		if e := pathError(f.Path); e != nil {
+			return i, e.At(field(i, "path"))
+		}
+		switch known, again := sizes[f.SHA256]; {
+		case f.Size < 0:
+			return i, troy.Errorf(troy.Invalid, "the size of %q is %d; it must be 0 or more", f.Path, f.Size).At(field(i, "size"))
+		case f.Size > limits.FileBytes:
+			return i, troy.Errorf(troy.TooLarge, "the file %q has %d bytes; at most %d are allowed", f.Path, f.Size, limits.FileBytes).At(field(i, "size"))
+		case f.Size > limits.TotalBytes-total:
+			return i, troy.Errorf(troy.TooLarge, "the site has more than %d bytes with the file %q; no more are allowed", limits.TotalBytes, f.Path).At(field(i, "size"))
+		case again && known != f.Size:
+			return i, troy.Errorf(troy.Invalid, "the file %q has %d bytes, another with the same SHA-256 has %d", f.Path, f.Size, known).At(field(i, "size"))
+		}
+		total += f.Size
+		sizes[f.SHA256] = f.Size
+	}
+	return checkCollisions(files)
+}
+
+// checkCollisions sorts the folded paths with / before every other byte, so
+// that what is inside a folder follows directly on a file of the folder's
+// name: looking at neighbours is enough, however deep the paths are.
+func checkCollisions(files []File) (int, *troy.Error) {
+	type entry struct {
+		folded string
+		index  int
+	}
+	entries := make([]entry, len(files))
+	for i, f := range files {
+		entries[i] = entry{fold(f.Path), i}
+	}
+	slices.SortFunc(entries, func(a, b entry) int {
+		return cmp.Or(comparePaths(a.folded, b.folded), a.index-b.index)
+	})
+	for i := 1; i < len(entries); i++ {
+		a, b := entries[i-1], entries[i]
+		first, second := files[a.index].Path, files[b.index].Path
+		at := field(b.index, "path")
+		switch {
+		case first == second:
+			return b.index, troy.Errorf(troy.Invalid, "the path %q stands twice", second).At(at)
+		case a.folded == b.folded:
+			return b.index, troy.Errorf(troy.Invalid, "the paths %q and %q differ in case alone", first, second).At(at)
+		case strings.HasPrefix(b.folded, a.folded) && b.folded[len(a.folded)] == '/':
+			return b.index, troy.Errorf(troy.Invalid, "the path %q is a file, and a folder in %q", first, second).At(at)
+		}
+	}
+	return -1, nil
+}
+
+func comparePaths(a, b string) int {
+	n := min(len(a), len(b))
+	for i := range n {
+		if a[i] == b[i] {
+			continue
+		}
+		if a[i] == '/' {
+			return -1
+		}
+		if b[i] == '/' {
+			return 1
+		}
+		return cmp.Compare(a[i], b[i])
+	}
+	return cmp.Compare(len(a), len(b))
+}
+
+// fold maps paths that differ in case alone to one string, by Unicode's
+// simple case folding.
+func fold(p string) string {
+	return strings.Map(func(r rune) rune {
+		if r < utf8.RuneSelf {
+			// The least of each ASCII letter's orbit is its capital.
+			if 'a' <= r && r <= 'z' {
+				r -= 'a' - 'A'
+			}
+			return r
+		}
+		least := r
+		for next := unicode.SimpleFold(r); next != r; next = unicode.SimpleFold(next) {
+			least = min(least, next)
+		}
+		return least
+	}, p)
+}
+
+func field(i int, name string) string { return fmt.Sprintf("files[%d].%s", i, name) }

@@ -1,0 +1,47 @@
+package site
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+)
+
+// maxState is more than any of the small JSON files of a Layout has.
+const maxState = 64 << 10
+
+// EncodePointer writes p as JSON.
+func EncodePointer(p Pointer) ([]byte, error) { return json.Marshal(p) }
+
+// ReadPointer reads the pointer in the file; none is an error that is
+// fs.ErrNotExist.
+func ReadPointer(file string) (Pointer, error) { return ReadState[Pointer](file) }
+
+// ReadRecord reads the alias record in the file; none is an error that is
+// fs.ErrNotExist.
+func ReadRecord(file string) (Record, error) { return ReadState[Record](file) }
+
+// ReadDistribution reads the edge's part of the distribution in the file;
+// none is an error that is fs.ErrNotExist.
+func ReadDistribution(file string) (DistributionFile, error) {
+	return ReadState[DistributionFile](file)
+}
+
+// ReadState reads one of a Layout's small JSON files; none is an error that
+// is fs.ErrNotExist.
+func ReadState[T any](file string) (T, error) {
+	var v T
+	f, err := os.Open(file)
+	if err != nil {
+		return v, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxState))
+	if err != nil {
+		return v, err
+	}
+	if err := json.Unmarshal(data, &v); err != nil {
+		return v, fmt.Errorf("read %s: %w", file, err)
+	}
+	return v, nil
+}

@@ -1,0 +1,261 @@
+package site
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/troy-iaas/troy"
+)
+
+// Source is a folder or a zip opened as the files of a site.
+type Source struct {
+	// Files is what the site has, sorted by path and hashed.
+	Files []File
+	// Stripped is the zip's only top folder, left out of the paths because
+	// the zip has no index.html beside it. It is empty when nothing was left
+	// out.
+	Stripped string
+
+	tree tree
+}
+
+// tree is where a source's files come from. Its paths are the site's.
+type tree interface {
+	// list returns the files with the sizes that they claim.
+	list(limits Limits) ([]File, error)
+	open(path string) (io.ReadCloser, error)
+	io.Closer
+}
+
+// SourceOption changes how OpenSource works.
+type SourceOption func(*sourceOptions)
+
+type sourceOptions struct {
+	progress func(files int, bytes int64)
+}
+
+// WithProgress has f called after each file that was hashed, with how many
+// there are so far and their bytes; one call at a time.
+func WithProgress(f func(files int, bytes int64)) SourceOption {
+	return func(o *sourceOptions) { o.progress = f }
+}
+
+// OpenSource lists and hashes the files of a folder or a zip. Files and
+// folders named .git, .DS_Store and __MACOSX are left out. Symbolic links of
+// a folder are followed to files inside it, by relative targets; those of a
+// zip are refused. What a site may not be is a *troy.Error of kind Invalid or
+// TooLarge that quotes the path.
+func OpenSource(name string, limits Limits, options ...SourceOption) (*Source, error) {
+	limits = limits.orDefault()
+	var o sourceOptions
+	for _, option := range options {
+		option(&o)
+	}
+	s, err := openTree(name, limits)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", name, err)
+	}
+	if s.Files, err = s.tree.list(limits); err == nil {
+		err = s.hash(limits, o.progress)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open %s: %w", name, err), s.Close())
+	}
+	return s, nil
+}
+
+func openTree(name string, limits Limits) (*Source, error) {
+	info, err := os.Stat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, troy.Errorf(troy.NotFound, "there is no such folder or zip")
+	case err != nil:
+		return nil, err
+	case info.IsDir():
+		root, err := os.OpenRoot(name)
+		if err != nil {
+			return nil, err
+		}
+		return &Source{tree: folder{root}}, nil
+	case !info.Mode().IsRegular():
+		return nil, troy.Errorf(troy.Invalid, "it is neither a folder nor a zip")
+	}
+	z, err := openZip(name, info.Size(), limits)
+	if err != nil {
+		return nil, err
+	}
+	return &Source{tree: z, Stripped: z.stripped}, nil
+}
+
+// Open reads a file of the source. Its bytes may have changed since it was
+// hashed: who sends them on compares the digest.
+func (s *Source) Open(path string) (io.ReadCloser, error) {
+	if err := CheckPath(path); err != nil {
+		return nil, err
+	}
+	r, err := s.tree.open(path)
+	if err != nil {
+		return nil, fmt.Errorf("open %q: %w", path, err)
+	}
+	return r, nil
+}
+
+// Close gives back what the source holds open.
+func (s *Source) Close() error { return s.tree.Close() }
+
+// Bytes is the size of all files together.
+func (s *Source) Bytes() int64 {
+	var total int64
+	for _, f := range s.Files {
+		total += f.Size
+	}
+	return total
+}
+
+// hash fills in digests and true sizes. The claimed sizes are checked first,
+// so that too large a site is refused before it is read.
+func (s *Source) hash(limits Limits, progress func(int, int64)) error {
+	slices.SortFunc(s.Files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
+	if err := s.check(limits, false); err != nil {
+		return err
+	}
+	var (
+		done  sync.Mutex
+		files int
+		bytes int64
+	)
+	group, ctx := errgroup.WithContext(context.Background())
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i := range s.Files {
+		if ctx.Err() != nil {
+			break
+		}
+		group.Go(func() error {
+			f := &s.Files[i]
+			if err := s.hashFile(f, limits); err != nil {
+				return fmt.Errorf("hash %q: %w", f.Path, err)
+			}
+			done.Lock()
+			defer done.Unlock()
+			files, bytes = files+1, bytes+f.Size
+			if progress != nil {
+				progress(files, bytes)
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return s.check(limits, true)
+}
+
+func (s *Source) hashFile(f *File, limits Limits) error {
+	r, err := s.tree.open(f.Path)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	h := sha256.New()
+	if f.Size, err = io.Copy(h, io.LimitReader(r, limits.FileBytes+1)); err != nil {
+		return err
+	}
+	f.SHA256 = Digest(h.Sum(nil))
+	return nil
+}
+
+// check is checkFiles without a Field: the reader of this error has a folder,
+// not a list.
+func (s *Source) check(limits Limits, hashed bool) error {
+	if len(s.Files) == 0 {
+		return troy.Errorf(troy.Invalid, "it is empty: a site has one file at least")
+	}
+	files := s.Files
+	if !hashed {
+		// Without digests, files of different sizes would look like one
+		// digest with two sizes.
+		files = slices.Clone(files)
+		for i := range files {
+			files[i].SHA256 = Digest{byte(i >> 24), byte(i >> 16), byte(i >> 8), byte(i)}
+		}
+	}
+	if _, e := checkFiles(files, limits); e != nil {
+		return e.At("")
+	}
+	return nil
+}
+
+// skipped reports whether files and folders of this name are never part of a
+// site.
+func skipped(name string) bool {
+	return name == ".git" || name == ".DS_Store" || name == "__MACOSX"
+}
+
+type folder struct{ root *os.Root }
+
+func (f folder) list(limits Limits) ([]File, error) {
+	var files []File
+	err := fs.WalkDir(f.root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return fmt.Errorf("read %q: %w", name, err)
+		case name != "." && skipped(path.Base(name)):
+			if entry.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		case entry.IsDir():
+			return nil
+		}
+		info, err := f.stat(name, entry)
+		if err != nil {
+			return err
+		}
+		if len(files) == limits.Files {
+			return troy.Errorf(troy.TooLarge, "it has more than %d files; no more are allowed", limits.Files)
+		}
+		files = append(files, File{Path: name, Size: info.Size()})
+		return nil
+	})
+	return files, err
+}
+
+// stat looks at a file, and through a link that stays in the folder.
+func (f folder) stat(name string, entry fs.DirEntry) (fs.FileInfo, error) {
+	if entry.Type()&fs.ModeSymlink == 0 {
+		if !entry.Type().IsRegular() {
+			return nil, troy.Errorf(troy.Invalid, "%q is no file: devices, pipes and sockets can't be published", name)
+		}
+		return entry.Info()
+	}
+	target, err := f.root.Readlink(name)
+	if err != nil {
+		return nil, fmt.Errorf("read link %q: %w", name, err)
+	}
+	info, err := f.root.Stat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, troy.Errorf(troy.Invalid, "%q is a link to %q, which does not exist", name, target)
+	case err != nil:
+		return nil, troy.Errorf(troy.Invalid, "%q is a link to %q, which is not inside the folder: only relative links that stay in it are followed", name, target)
+	case !info.Mode().IsRegular():
+		return nil, troy.Errorf(troy.Invalid, "%q is a link to %q, which is no file: links are followed to files only", name, target)
+	}
+	return info, nil
+}
+
+func (f folder) open(name string) (io.ReadCloser, error) { return f.root.Open(name) }
+
+func (f folder) Close() error { return f.root.Close() }
