@@ -1,0 +1,153 @@
+package edge
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/google/uuid"
+	"github.com/klauspost/compress/gzip"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/troy-iaas/troy/site"
+)
+
+const (
+	// maxHot is the size up to which a file is kept in memory and written in
+	// one call; larger ones go from the page cache to the socket (sendfile).
+	maxHot = 64 << 10
+	// minGzip is the size from which compression saves a packet.
+	minGzip = 1 << 10
+	// maxGzip is the size up to which a file is compressed: both forms of it
+	// are in memory meanwhile. Larger files that compress are data, wanted in
+	// ranges.
+	maxGzip = 8 << 20
+	// blobOverhead is about what a blob in memory costs besides its bytes.
+	blobOverhead = 256
+)
+
+// blobs opens the files of sites, and keeps small and compressed ones in
+// memory. Everything is keyed by the pipeline too: what one site has stored
+// is never used for another.
+type blobs struct {
+	layout site.Layout
+	memory *lru[blobKey, []byte]
+	flight singleflight.Group
+	// compressors has room for as many as may compress at once.
+	compressors chan struct{}
+}
+
+type blobKey struct {
+	pipeline uuid.UUID
+	digest   site.Digest
+	gzip     bool
+}
+
+// body is the bytes of an answer: data, or file when that is not nil. A file
+// is the receiver's to close.
+type body struct {
+	data []byte
+	file *os.File
+}
+
+func (b body) close() {
+	if b.file != nil {
+		_ = b.file.Close()
+	}
+}
+
+// open finds the bytes of a file. The error is fs.ErrNotExist, wrapped, when
+// they have been removed.
+func (b *blobs) open(pipeline uuid.UUID, f file) (body, error) {
+	key := blobKey{pipeline: pipeline, digest: f.digest}
+	if f.size <= maxHot {
+		if data, ok := b.memory.get(key); ok {
+			return body{data: data}, nil
+		}
+	}
+	opened, err := b.openFile(pipeline, f)
+	if err != nil {
+		return body{}, err
+	}
+	if f.size > maxHot {
+		return body{file: opened}, nil
+	}
+	defer func() { _ = opened.Close() }()
+	data := make([]byte, f.size)
+	if _, err := io.ReadFull(opened, data); err != nil {
+		return body{}, fmt.Errorf("blob %s of pipeline %s: %w", f.digest, pipeline, err)
+	}
+	b.memory.put(key, data, f.size+blobOverhead)
+	return body{data: data}, nil
+}
+
+// gzipped returns the compressed bytes of a file of at most maxGzip bytes, or
+// nothing when compression does not make it smaller. Each file is compressed
+// once, and again only after it had to leave memory.
+func (b *blobs) gzipped(pipeline uuid.UUID, f file) ([]byte, error) {
+	key := blobKey{pipeline, f.digest, true}
+	if data, ok := b.memory.get(key); ok {
+		return data, nil
+	}
+	v, err, _ := b.flight.Do(string(pipeline[:])+string(f.digest[:]), func() (any, error) {
+		b.compressors <- struct{}{}
+		defer func() { <-b.compressors }()
+		data, err := b.compress(pipeline, f)
+		if err != nil {
+			return nil, fmt.Errorf("compressing blob %s of pipeline %s: %w", f.digest, pipeline, err)
+		}
+		b.memory.put(key, data, int64(cap(data))+blobOverhead)
+		return data, nil
+	})
+	data, _ := v.([]byte)
+	return data, err
+}
+
+func (b *blobs) compress(pipeline uuid.UUID, f file) ([]byte, error) {
+	opened, err := b.openFile(pipeline, f)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = opened.Close() }()
+	var out bytes.Buffer
+	z := gzip.NewWriter(&out)
+	n, err := io.Copy(z, io.LimitReader(opened, f.size))
+	if err == nil && n != f.size {
+		err = io.ErrUnexpectedEOF
+	}
+	if err == nil {
+		err = z.Close()
+	}
+	if err != nil {
+		return nil, err
+	}
+	if int64(out.Len()) >= f.size {
+		return nil, nil
+	}
+	return bytes.Clone(out.Bytes()), nil
+}
+
+func (b *blobs) openFile(pipeline uuid.UUID, f file) (*os.File, error) {
+	opened, err := os.Open(b.layout.Blob(pipeline, f.digest))
+	if err != nil {
+		return nil, err
+	}
+	info, err := opened.Stat()
+	if err == nil && (!info.Mode().IsRegular() || info.Size() != f.size) {
+		err = fmt.Errorf("blob %s of pipeline %s is no file of %d bytes", f.digest, pipeline, f.size)
+	}
+	if err != nil {
+		_ = opened.Close()
+		return nil, err
+	}
+	return opened, nil
+}
+
+// reader reads the body from its start.
+func (b body) reader() io.ReadSeeker {
+	if b.file != nil {
+		return b.file
+	}
+	return bytes.NewReader(b.data)
+}

@@ -1,0 +1,194 @@
+package edge
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/troy-iaas/troy/site"
+)
+
+// errNoSite says that no enabled distribution serves a host.
+var errNoSite = errors.New("no site at this host")
+
+// live is what a host is served from at one moment. It never changes: a flip
+// makes another one.
+type live struct {
+	record, distribution, pointer *watched
+	tree                          site.Tree
+	deployment                    string // "" when nothing is live
+	index                         *index // nil when nothing is live
+	// manifest is the file that index was made of, and settled what it is for
+	// watched files.
+	manifest fs.FileInfo
+	settled  bool
+}
+
+// current reports whether the host would be found to be served the same way
+// if it were looked up now.
+func (l *live) current() bool {
+	return l.record.current() && l.distribution.current() && l.pointer.current()
+}
+
+// catalog knows what each host is served from. Hosts that were asked for
+// last stay in memory, up to a number of files in their manifests.
+type catalog struct {
+	layout site.Layout
+	limits site.Limits
+	hosts  *lru[string, *live]
+	flight singleflight.Group
+}
+
+// siteWeight is what a site costs besides its files, as a number of files.
+const siteWeight = 16
+
+// cached returns what is known of a host if it still holds. The host need
+// not be normalised: no other spelling is ever a key.
+func (c *catalog) cached(host string) (*live, bool) {
+	l, ok := c.hosts.get(host)
+	return l, ok && l.current()
+}
+
+// find looks a normalised host up; errNoSite when nothing serves it. What it
+// returns was in force at some moment after the call began.
+func (c *catalog) find(host string) (*live, error) {
+	for attempt := 0; ; attempt++ {
+		led := false
+		v, err, _ := c.flight.Do(host, func() (any, error) {
+			led = true
+			return c.refresh(host)
+		})
+		// A look-up that was under way may have read before this call began,
+		// and so before a flip that the caller knows of. The second one began
+		// after the first had ended.
+		if led || attempt > 0 {
+			l, _ := v.(*live)
+			return l, err
+		}
+		if l, ok := c.cached(host); ok {
+			return l, nil
+		}
+	}
+}
+
+func (c *catalog) refresh(host string) (*live, error) {
+	before, _ := c.hosts.get(host)
+	l, err := c.load(host, before)
+	if errors.Is(err, fs.ErrNotExist) {
+		// The tree that the pointer named was removed before it was read: by
+		// then the pointer names another one.
+		l, err = c.load(host, before)
+	}
+	if err != nil {
+		c.hosts.remove(host)
+		return nil, err
+	}
+	weight := int64(siteWeight)
+	if l.index != nil {
+		weight += int64(len(l.index.files))
+	}
+	c.hosts.put(host, l, weight)
+	return l, nil
+}
+
+func (c *catalog) load(host string, before *live) (*live, error) {
+	l := &live{}
+	var record site.Record
+	var err error
+	if l.record, err = read(c.layout.Record(host), &record); err != nil {
+		return nil, fmt.Errorf("record of %s: %w", host, err)
+	}
+	id, _, _ := strings.Cut(record.Target, ".")
+	if record.Host != host || !safeName(id) || record.Target != site.DistributionDomain(id) {
+		return nil, fmt.Errorf("record of %s: names host %q and target %q", host, record.Host, record.Target)
+	}
+	var distribution site.DistributionFile
+	if l.distribution, err = read(c.layout.Distribution(id), &distribution); err != nil {
+		return nil, fmt.Errorf("distribution %s of %s: %w", id, host, err)
+	}
+	if !distribution.Enabled || distribution.Host != host {
+		return nil, errNoSite
+	}
+	var pointer site.Pointer
+	if l.pointer, err = read(c.layout.Pointer(id), &pointer); errors.Is(err, errNoSite) {
+		// Provisioned, never deployed. An empty file of that name can never
+		// be current, so the next request looks again.
+		l.pointer = &watched{path: c.layout.Pointer(id)}
+		return l, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("pointer of %s: %w", host, err)
+	}
+	if pointer.Deployment == uuid.Nil {
+		return l, nil
+	}
+	l.tree = site.Tree{Pipeline: pointer.Pipeline, Deployment: pointer.Deployment}
+	l.deployment = pointer.Deployment.String()
+	if err := c.loadIndex(l, before); err != nil {
+		return nil, fmt.Errorf("manifest of deployment %s of %s: %w", l.deployment, host, err)
+	}
+	return l, nil
+}
+
+// loadIndex reads the manifest of l's tree, or takes over what before has of
+// the same file.
+func (c *catalog) loadIndex(l, before *live) error {
+	f, err := os.Open(c.layout.Tree(l.tree))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	l.manifest, l.settled = info, time.Since(info.ModTime()) > settling
+	if before != nil && before.settled && before.tree == l.tree && sameFile(before.manifest, info) {
+		l.index = before.index
+		return nil
+	}
+	m, err := site.DecodeManifest(f, c.limits)
+	if err != nil {
+		return err
+	}
+	l.index = newIndex(m)
+	return nil
+}
+
+// read watches a file and decodes the JSON in it; one that does not exist is
+// errNoSite.
+func read(path string, v any) (*watched, error) {
+	w, err := watch(path)
+	// A host may be longer than file names are; then it has no file either.
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENAMETOOLONG) {
+		return nil, errNoSite
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(w.data, v); err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// safeName reports whether s can be the name of a file and nothing else.
+func safeName(s string) bool {
+	if s == "" || len(s) > 100 {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_' {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,145 @@
+package edge
+
+import (
+	"encoding/hex"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/troy-iaas/troy/site"
+)
+
+const (
+	// writeTimeout is how long an answer may take to be written, and
+	// slowest, in bytes a second, what a larger one is granted in addition.
+	writeTimeout = time.Minute
+	slowest      = 16 << 10
+	// largeAnswer is the size in bytes from which writeTimeout may not do.
+	largeAnswer = writeTimeout / time.Second * slowest
+)
+
+// respond answers a GET or HEAD from what is live. After an error nothing has
+// been written, except for headers that the next try sets again.
+func (s *Server) respond(w http.ResponseWriter, r *http.Request, l *live, path string) error {
+	if l.index == nil {
+		s.pages.nothingLive.send(w)
+		return nil
+	}
+	name, f, found := l.index.resolve(path, time.Now().Unix())
+	if !found {
+		if name, f, found = l.index.missing(path); !found {
+			w.Header().Set(deploymentHeader, l.deployment)
+			s.pages.notFound.send(w)
+			return nil
+		}
+		return s.send(w, r, l, name, f, http.StatusNotFound)
+	}
+	return s.send(w, r, l, name, f, http.StatusOK)
+}
+
+// send answers with a file. Only with status 200 do conditions and ranges of
+// the request count (RFC 9110 §13.2.1).
+func (s *Server) send(w http.ResponseWriter, r *http.Request, l *live, name string, f file, status int) error {
+	contentType := site.ContentType(name)
+	mayCompress := f.size >= minGzip && f.size <= maxGzip && compressible(contentType)
+	// A range is defined for GET alone (RFC 9110 §14.2), and is one of the
+	// bytes as they are.
+	ranged := status == http.StatusOK && r.Method == http.MethodGet && rangeable(r.Header.Get("Range"))
+
+	var b body
+	var zipped bool
+	var err error
+	if mayCompress && !ranged && acceptsGzip(r.Header["Accept-Encoding"]) {
+		if b.data, err = s.blobs.gzipped(l.tree.Pipeline, f); err != nil {
+			return err
+		}
+		zipped = b.data != nil
+	}
+	if !zipped {
+		if b, err = s.blobs.open(l.tree.Pipeline, f); err != nil {
+			return err
+		}
+		defer b.close()
+	}
+
+	size := f.size
+	if zipped {
+		size = int64(len(b.data))
+	}
+	fields := headers{to: w.Header(), values: make([]string, 0, 9)}
+	fields.set("X-Content-Type-Options", "nosniff")
+	fields.set(deploymentHeader, l.deployment)
+	if mayCompress {
+		fields.set("Vary", "Accept-Encoding")
+	}
+	if status == http.StatusOK {
+		tag := etag(f.digest, zipped)
+		if match := r.Header["If-Match"]; match != nil && !lists(match, tag, false) {
+			s.pages.changed.send(w)
+			return nil
+		}
+		fields.set("Etag", tag)
+		fields.set("Cache-Control", site.CacheControl(name))
+		if match := r.Header["If-None-Match"]; match != nil && lists(match, tag, true) {
+			w.WriteHeader(http.StatusNotModified)
+			return nil
+		}
+		fields.set("Accept-Ranges", "bytes")
+	} else {
+		fields.set("Cache-Control", "no-store")
+	}
+	fields.set("Content-Type", contentType)
+	if size > int64(largeAnswer) {
+		allowed := writeTimeout + time.Duration(size/slowest)*time.Second
+		// A writer without deadlines (a test's) has no time-out to move.
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(allowed))
+	}
+	if ranged {
+		http.ServeContent(w, r, name, time.Time{}, b.reader())
+		return nil
+	}
+	if zipped {
+		fields.set("Content-Encoding", "gzip")
+	}
+	fields.set("Content-Length", strconv.FormatInt(size, 10))
+	w.WriteHeader(status)
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	// From here on the status is out. When the client has gone there is
+	// nothing to do, and when the disk fails net/http cuts the connection,
+	// because the answer is shorter than announced.
+	if b.file == nil {
+		_, _ = w.Write(b.data)
+	} else {
+		_, _ = io.CopyN(w, b.file, size)
+	}
+	return nil
+}
+
+// etag is the strong entity tag of a file's bytes, or of their gzip form
+// (RFC 9110 §8.8.3.3: two encodings have two tags).
+func etag(d site.Digest, zipped bool) string {
+	const suffix = `-gzip"`
+	b := make([]byte, 0, 1+2*len(d)+len(suffix))
+	b = append(b, '"')
+	b = hex.AppendEncode(b, d[:])
+	if zipped {
+		return string(append(b, suffix...))
+	}
+	return string(append(b, '"'))
+}
+
+// headers sets header fields with one allocation for all their values. The
+// names must be in canonical form.
+type headers struct {
+	to     http.Header
+	values []string
+}
+
+func (h *headers) set(name, value string) {
+	h.values = append(h.values, value)
+	n := len(h.values)
+	h.to[name] = h.values[n-1 : n : n]
+}
