@@ -1,0 +1,58 @@
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+SQLC     := go tool -modfile=tools/go.mod sqlc
+TESTSUM  := go tool -modfile=tools/go.mod gotestsum
+GOLANGCI := go tool -modfile=tools/lint/go.mod golangci-lint
+
+# Which packages `make test` and `make bench` look at.
+PKG ?= ./...
+
+.PHONY: help
+help: ## Show what make can do here
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# Built and then started, not `go run`: a signal sent to make's child reaches
+# Troy, which stops the servers it started.
+.PHONY: run
+run: deps-run ## Start Troy on this machine, with a sample site live
+	go build -o bin/ ./cmd/troyd ./cmd/troy
+	@exec bin/troyd dev --sample examples/site
+
+.PHONY: build
+build: ## Build static binaries into bin/
+	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
+
+# One run with the tag `faults` compiles and tests everything; what is compiled
+# without it is checked by `make lint`.
+.PHONY: test
+test: deps ## Run all tests with the race detector, on real Postgres and Redis
+	@mkdir -p bin
+	@GOTESTSUM_JSONFILE=bin/test.json GOTESTSUM_FORMAT=$${GOTESTSUM_FORMAT:-pkgname} \
+		$(TESTSUM) --post-run-command tools/count -- -race -tags faults -timeout 10m $(PKG)
+
+.PHONY: lint
+lint: ## Check format, vet, lint, import rules and generated code
+	@unformatted=$$(gofmt -s -l .); if [ -n "$$unformatted" ]; then \
+		echo "Not formatted (gofmt -s -w mends it):"; echo "$$unformatted"; exit 1; fi
+	go vet ./...
+	$(GOLANGCI) run
+	$(SQLC) diff
+	$(SQLC) vet
+
+.PHONY: generate
+generate: ## Write the generated code again
+	$(SQLC) generate
+	go generate ./...
+
+.PHONY: bench
+bench: ## Run the benchmarks
+	go test -run '^$$' -bench . -benchmem ./edge/ $(if $(wildcard bench),./bench/...)
+
+.PHONY: deps
+deps: ## Install what the tests need and this machine lacks
+	@tools/deps postgres redis chromium cc
+
+.PHONY: deps-run
+deps-run: ## Install what `make run` needs: Postgres
+	@tools/deps postgres
