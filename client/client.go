@@ -1,0 +1,344 @@
+// Package client is the typed Go client of Troy's HTTP API (docs/api.md). The
+// CLI and the end-to-end tests speak to a server through it alone. Every
+// method takes a context, repeats what may be repeated when the server or the
+// network is away for a moment, and returns the server's refusal as a
+// *troy.Error.
+package client
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/troy-iaas/troy"
+)
+
+const (
+	// defaultAttempts is how often a call is made before it counts as failed.
+	defaultAttempts = 5
+	// backoffBase and backoffCap bound the random wait before another attempt;
+	// retryAfterCap bounds the wait that a server may ask for.
+	backoffBase   = 200 * time.Millisecond
+	backoffCap    = 5 * time.Second
+	retryAfterCap = 30 * time.Second
+	// callTimeout ends one attempt of a call, uploads excepted: they have
+	// stallTimeout. A manifest of 100,000 files has to fit in.
+	callTimeout = 2 * time.Minute
+	// maxAnswer is the most bytes read of an answer: the missing files of a
+	// release of 100,000 take some 25 MB.
+	maxAnswer = 64 << 20
+	// idleConnections is above DefaultParallel, so that uploads never open a
+	// second connection for the next file.
+	idleConnections = 128
+)
+
+// Client calls one Troy server. Its fields may not change after the first
+// call; its methods may be called from several goroutines.
+type Client struct {
+	// BaseURL is the server's address without a path of the API:
+	// "https://troy.example.com".
+	BaseURL string
+	// Token is sent as the bearer token.
+	Token string
+	// HTTP makes the requests.
+	HTTP *http.Client
+	// UserAgent names the caller to the server.
+	UserAgent string
+	// Attempts is how often a call is made before it fails; 0 means 5.
+	Attempts int
+
+	base         time.Duration // of the backoff
+	stallTimeout time.Duration // of an upload that does not move
+}
+
+// New makes a client. The address is an http or https URL; a path is the
+// prefix that a proxy has put before the API's. Otherwise the error is a
+// *troy.Error of kind Invalid that names the field "url" or "token".
+func New(baseURL, token string) (*Client, error) {
+	u, err := url.Parse(baseURL)
+	switch {
+	case err != nil:
+		return nil, troy.Errorf(troy.Invalid, "%q is not an address: %w", baseURL, errors.Unwrap(err)).At("url")
+	case u.Scheme != "http" && u.Scheme != "https", u.Host == "":
+		return nil, troy.Errorf(troy.Invalid, "%q is not an address like https://troy.example.com", u.Redacted()).At("url")
+	case u.User != nil, u.RawQuery != "", u.Fragment != "":
+		return nil, troy.Errorf(troy.Invalid, "%q has more than a scheme, a host and a path", u.Redacted()).At("url")
+	}
+	for _, r := range token {
+		// What may stand in a bearer token: RFC 6750 §2.1 and then some, but
+		// nothing that would end or split the header.
+		if r <= ' ' || r > '~' {
+			return nil, troy.Errorf(troy.Invalid, "the token has a character that no token has (a space, a line end?)").At("token")
+		}
+	}
+	transport := &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		ForceAttemptHTTP2:     true,
+		MaxIdleConns:          idleConnections,
+		MaxIdleConnsPerHost:   idleConnections,
+		IdleConnTimeout:       90 * time.Second,
+		TLSHandshakeTimeout:   10 * time.Second,
+		ExpectContinueTimeout: time.Second,
+		// A small file leaves with its headers in one write.
+		WriteBufferSize: smallFile + 4<<10,
+	}
+	return &Client{
+		BaseURL: strings.TrimRight(u.String(), "/"),
+		Token:   token,
+		HTTP: &http.Client{
+			Transport: transport,
+			// The API has no redirects; one that is followed would turn a
+			// POST into a GET, or carry the token elsewhere.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		UserAgent:    "troy-client",
+		base:         backoffBase,
+		stallTimeout: stallTimeout,
+	}, nil
+}
+
+// call is one call of the API.
+type call struct {
+	method, path string
+	query        url.Values
+	header       http.Header
+	// body is asked for a new reader at each attempt; nil means none.
+	body func() (io.Reader, error)
+	size int64
+	// repeatable says that doing it twice is the same as doing it once.
+	repeatable bool
+	// upload says that the attempt's time is bounded by its progress.
+	upload bool
+}
+
+func (c *Client) get(ctx context.Context, path string, query url.Values, out any) error {
+	return c.do(ctx, call{method: http.MethodGet, path: path, query: query, repeatable: true}, out)
+}
+
+func (c *Client) post(ctx context.Context, path string, in, out any) error {
+	k, err := jsonCall(path, in)
+	if err != nil {
+		return err
+	}
+	return c.do(ctx, k, out)
+}
+
+func jsonCall(path string, in any) (call, error) {
+	k := call{method: http.MethodPost, path: path}
+	if in == nil {
+		return k, nil
+	}
+	b, err := json.Marshal(in)
+	if err != nil {
+		return k, fmt.Errorf("encode the body of POST %s: %w", path, err)
+	}
+	k.header = http.Header{"Content-Type": {"application/json"}}
+	k.body = func() (io.Reader, error) { return bytes.NewReader(b), nil }
+	k.size = int64(len(b))
+	return k, nil
+}
+
+// do makes the call, again while that can help, and decodes the answer into
+// out, which may be nil.
+func (c *Client) do(ctx context.Context, k call, out any) error {
+	attempts := c.Attempts
+	if attempts <= 0 {
+		attempts = defaultAttempts
+	}
+	for n := 1; ; n++ {
+		f := c.attempt(ctx, k, out)
+		if f == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("%s %s: %w", k.method, k.path, context.Cause(ctx))
+		}
+		if n >= attempts || !f.harmless && (!k.repeatable || !f.passing) {
+			return f.err
+		}
+		wait := time.NewTimer(c.delay(n, f.after))
+		select {
+		case <-ctx.Done():
+			wait.Stop()
+			return fmt.Errorf("%s %s: %w", k.method, k.path, context.Cause(ctx))
+		case <-wait.C:
+		}
+	}
+}
+
+// delay is the wait after the n-th attempt: what the server asked for, or
+// "full jitter" (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
+func (c *Client) delay(n int, after time.Duration) time.Duration {
+	most := min(c.base<<(n-1), backoffCap)
+	if most <= 0 {
+		return min(after, retryAfterCap)
+	}
+	if after > 0 {
+		// A little more than asked, so that not all come back at once.
+		return min(after, retryAfterCap) + rand.N(c.base)
+	}
+	return rand.N(most)
+}
+
+// failure is an attempt that did not succeed.
+type failure struct {
+	err error
+	// passing: another attempt may succeed. harmless: the server did nothing,
+	// so another attempt is right even for a call that is not repeatable.
+	passing, harmless bool
+	after             time.Duration // what the server asked to wait
+}
+
+func (c *Client) attempt(ctx context.Context, k call, out any) *failure {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	limit := callTimeout
+	if k.upload {
+		limit = c.stallTimeout
+	}
+	watch := time.AfterFunc(limit, func() {
+		cancel(troy.Errorf(troy.Unavailable, "%s %s: no progress for %s", k.method, k.path, limit))
+	})
+	defer watch.Stop()
+
+	req, err := c.request(ctx, k)
+	if err != nil {
+		return &failure{err: err}
+	}
+	if k.upload && req.Body != nil && k.size > smallFile {
+		req.Body = &movingBody{ReadCloser: req.Body, watch: watch, limit: limit}
+	}
+	resp, err := c.HTTP.Do(req)
+	if err != nil {
+		return c.networkFailure(ctx, err)
+	}
+	defer func() {
+		// What is left is read, so that the connection can be used again.
+		_, _ = io.CopyN(io.Discard, resp.Body, 64<<10)
+		_ = resp.Body.Close()
+	}()
+	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+		return answerFailure(resp)
+	}
+	if out == nil {
+		return nil
+	}
+	answer := &io.LimitedReader{R: resp.Body, N: maxAnswer + 1}
+	if err := json.NewDecoder(answer).Decode(out); err != nil {
+		if answer.N <= 0 {
+			err = fmt.Errorf("more than %d MiB", maxAnswer>>20)
+		}
+		if ctx.Err() != nil {
+			return c.networkFailure(ctx, err)
+		}
+		// A 2xx from something that is not Troy, or an answer cut off.
+		return &failure{
+			err:     troy.Errorf(troy.Internal, "%s %s: the answer is not what Troy sends (%w); is the address %s right?", k.method, k.path, err, c.BaseURL),
+			passing: errors.Is(err, io.ErrUnexpectedEOF),
+		}
+	}
+	return nil
+}
+
+func (c *Client) request(ctx context.Context, k call) (*http.Request, error) {
+	var body io.Reader
+	if k.body != nil && k.size > 0 {
+		var err error
+		if body, err = k.body(); err != nil {
+			return nil, err
+		}
+	}
+	target := c.BaseURL + k.path
+	if len(k.query) > 0 {
+		target += "?" + k.query.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, k.method, target, body)
+	if err != nil {
+		if closer, ok := body.(io.Closer); ok {
+			_ = closer.Close()
+		}
+		return nil, troy.Errorf(troy.Invalid, "%s %s: %w", k.method, k.path, err)
+	}
+	req.ContentLength = k.size
+	for name, values := range k.header {
+		req.Header[name] = values
+	}
+	req.Header.Set("Accept", "application/json")
+	req.Header.Set("User-Agent", c.UserAgent)
+	if c.Token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.Token)
+	}
+	return req, nil
+}
+
+// networkFailure is a request that got no answer.
+func (c *Client) networkFailure(ctx context.Context, err error) *failure {
+	f := &failure{passing: true}
+	if cause, ok := errors.AsType[*troy.Error](context.Cause(ctx)); ok {
+		f.err = cause
+		return f
+	}
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		err = e.Err // without the method and the address, which the message has
+	}
+	if e, ok := errors.AsType[*troy.Error](err); ok { // the body's own reader failed
+		return &failure{err: e}
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		f.passing = false
+	}
+	if e, ok := errors.AsType[*net.OpError](err); ok && e.Op == "dial" {
+		f.harmless = true // nothing was sent
+	}
+	f.err = troy.Errorf(troy.Unavailable, "cannot reach %s: %w", c.BaseURL, err)
+	return f
+}
+
+// movingBody puts off the end of an attempt while its body is being read.
+type movingBody struct {
+	io.ReadCloser
+	watch *time.Timer
+	limit time.Duration
+}
+
+func (b *movingBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if n > 0 {
+		b.watch.Reset(b.limit)
+	}
+	return n, err
+}
+
+// retryAfter reads the seconds or the date of a Retry-After header
+// (RFC 9110 §10.2.3); 0 if there is none.
+func retryAfter(h http.Header) time.Duration {
+	v := h.Get("Retry-After")
+	if seconds, err := strconv.Atoi(v); err == nil && seconds > 0 {
+		return time.Duration(min(seconds, int(retryAfterCap/time.Second))) * time.Second
+	}
+	if at, err := http.ParseTime(v); err == nil {
+		return max(0, time.Until(at))
+	}
+	return 0
+}
+
+// segment makes a caller's string one segment of a path. Nothing that it
+// holds can lead to another endpoint.
+func segment(field, s string) (string, error) {
+	if s == "" || s == "." || s == ".." || len(s) > 200 {
+		return "", troy.Errorf(troy.Invalid, "%q is neither an id nor a slug", s).At(field)
+	}
+	return url.PathEscape(s), nil
+}

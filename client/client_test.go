@@ -1,0 +1,347 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy"
+)
+
+// serve starts a server and returns a client of it that hardly waits.
+func serve(t *testing.T, h http.HandlerFunc) *Client {
+	t.Helper()
+	server := httptest.NewServer(h)
+	t.Cleanup(server.Close)
+	return clientOf(t, server.URL)
+}
+
+func clientOf(t *testing.T, address string) *Client {
+	t.Helper()
+	c, err := New(address, "secret-token")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.base = time.Millisecond
+	t.Cleanup(c.HTTP.CloseIdleConnections)
+	return c
+}
+
+func refuse(w http.ResponseWriter, status int, code troy.ErrorKind, message string) {
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(map[string]any{"error": map[string]any{"code": code, "message": message}})
+}
+
+func TestNewRefusesAddressesAndTokens(t *testing.T) {
+	t.Parallel()
+	for _, address := range []string{"", "troy.example.com", "ftp://troy.example.com", "http://", "https://u:p@troy.example.com", "http://t.example/?a=b", "http://a b/", "http://[::1"} {
+		_, err := New(address, "")
+		e, ok := errors.AsType[*troy.Error](err)
+		if !ok || e.Kind != troy.Invalid || e.Field != "url" || strings.Contains(e.Message, "u:p") {
+			t.Errorf("New(%q): %v, want an invalid url", address, err)
+		}
+	}
+	if _, err := New("http://t.example", "abc\nX-Evil: 1"); troy.KindOf(err) != troy.Invalid || strings.Contains(err.Error(), "abc") {
+		t.Errorf("a token with a line end: %v", err)
+	}
+}
+
+func TestRequestsCarryWhoAsks(t *testing.T) {
+	t.Parallel()
+	var got *http.Request
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		got = r
+		_, _ = io.WriteString(w, `{"slug":"blog","status":"ready_for_deployment","from_the_future":1}`)
+	})
+	c.BaseURL += "/troy"
+	p, err := c.Pipeline(t.Context(), "a/../b c")
+	if err != nil || p.Status != troy.ReadyForDeployment {
+		t.Fatalf("Pipeline: %+v, %v", p, err)
+	}
+	if want := "/troy/v1/pipelines/a%2F..%2Fb%20c"; got.URL.EscapedPath() != want {
+		t.Errorf("path %s, want %s", got.URL.EscapedPath(), want)
+	}
+	if got.Header.Get("Authorization") != "Bearer secret-token" || got.Header.Get("User-Agent") != "troy-client" {
+		t.Errorf("headers %v", got.Header)
+	}
+	for _, bad := range []string{"", ".", "..", strings.Repeat("x", 201)} {
+		if _, err := c.Pipeline(t.Context(), bad); troy.KindOf(err) != troy.Invalid {
+			t.Errorf("Pipeline(%q): %v, want it refused here", bad, err)
+		}
+	}
+}
+
+func TestRefusalsKeepTheirKind(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, body string
+		status     int
+		header     http.Header
+		want       troy.Error
+	}{
+		{"details", `{"error":{"code":"conflict","message":"files are missing","details":["a","b"]}}`, 409, nil,
+			troy.Error{Kind: troy.Conflict, Message: "files are missing", Details: []string{"a", "b"}}},
+		{"field", `{"error":{"code":"invalid","message":"is empty","field":"name"}}`, 400, nil,
+			troy.Error{Kind: troy.Invalid, Message: "is empty", Field: "name"}},
+		{"moved", `{"error":{"code":"precondition_failed","message":"moved"}}`, 412, nil,
+			troy.Error{Kind: troy.Moved, Message: "moved"}},
+		{"a code from the future", `{"error":{"code":"gone_fishing","message":"no"}}`, 403, nil,
+			troy.Error{Kind: troy.Forbidden, Message: "no"}},
+		{"internal", `{"error":{"code":"internal","message":"Internal error"}}`, 500, http.Header{"X-Request-Id": {"r-1"}},
+			troy.Error{Kind: troy.Internal, Message: "Internal error (request r-1)"}},
+		{"not Troy", `<html>`, 404, nil,
+			troy.Error{Kind: troy.NotFound, Message: "the server answered 404 Not Found, not as Troy does; is the address right?"}},
+		{"redirect", ``, 302, http.Header{"Location": {"https://login.example/"}},
+			troy.Error{Kind: troy.Internal, Message: "the server answered 302 Found and points to https://login.example/, not as Troy does; is the address right?"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			var calls atomic.Int64
+			c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+				calls.Add(1)
+				for name, values := range test.header {
+					w.Header()[name] = values
+				}
+				w.WriteHeader(test.status)
+				_, _ = io.WriteString(w, test.body)
+			})
+			_, err := c.Pipeline(t.Context(), "blog")
+			got, ok := errors.AsType[*troy.Error](err)
+			if !ok {
+				t.Fatalf("error %v is no *troy.Error", err)
+			}
+			if got.Kind != test.want.Kind || got.Message != test.want.Message || got.Field != test.want.Field || !cmp.Equal(got.Details, test.want.Details) {
+				t.Errorf("got  %+v\nwant %+v", got, &test.want)
+			}
+			if calls.Load() != 1 {
+				t.Errorf("%d calls, want 1", calls.Load())
+			}
+		})
+	}
+}
+
+func TestWhatIsRepeated(t *testing.T) {
+	t.Parallel()
+	troys503 := func(w http.ResponseWriter) { refuse(w, 503, troy.Unavailable, "Postgres is away") }
+	proxys502 := func(w http.ResponseWriter) { w.WriteHeader(502) }
+	cut := func(w http.ResponseWriter) {
+		conn, _, err := w.(http.Hijacker).Hijack()
+		if err == nil {
+			_ = conn.Close()
+		}
+	}
+	get := func(c *Client) error { _, err := c.Pipeline(t.Context(), "blog"); return err }
+	create := func(c *Client) error { _, err := c.CreatePipeline(t.Context(), NewPipeline{Name: "Blog"}); return err }
+	begin := func(c *Client) error {
+		_, err := c.BeginRelease(t.Context(), "blog", "key", NewRelease{})
+		return err
+	}
+	for _, test := range []struct {
+		name  string
+		fail  func(http.ResponseWriter)
+		call  func(*Client) error
+		calls int64
+	}{
+		{"GET after Troy's 503", troys503, get, 3},
+		{"GET after a proxy's 502", proxys502, get, 3},
+		{"GET after a lost answer", cut, get, 3},
+		{"POST after Troy's 503", troys503, create, 3},
+		{"POST after a proxy's 502", proxys502, create, 1},
+		{"POST after a lost answer", cut, create, 1},
+		{"POST with a key after a lost answer", cut, begin, 3},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			var calls atomic.Int64
+			c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				if calls.Add(1) < 3 {
+					test.fail(w)
+					return
+				}
+				_, _ = io.WriteString(w, "{}")
+			})
+			// Each request on a connection of its own: net/http would repeat
+			// some by itself on a connection that has served before.
+			c.HTTP.Transport.(*http.Transport).DisableKeepAlives = true
+			err := test.call(c)
+			if (err == nil) != (test.calls == 3) {
+				t.Errorf("error %v", err)
+			}
+			if err != nil && troy.KindOf(err) != troy.Unavailable {
+				t.Errorf("kind %s, want unavailable", troy.KindOf(err))
+			}
+			if calls.Load() != test.calls {
+				t.Errorf("%d calls, want %d", calls.Load(), test.calls)
+			}
+		})
+	}
+}
+
+func TestAttemptsEnd(t *testing.T) {
+	t.Parallel()
+	var calls atomic.Int64
+	c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		calls.Add(1)
+		refuse(w, 503, troy.Unavailable, "away")
+	})
+	if _, err := c.Pipeline(t.Context(), "blog"); troy.KindOf(err) != troy.Unavailable || err.Error() != "away" {
+		t.Errorf("error %v", err)
+	}
+	if calls.Load() != defaultAttempts {
+		t.Errorf("%d calls, want %d", calls.Load(), defaultAttempts)
+	}
+}
+
+func TestNobodyThere(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := "http://" + listener.Addr().String()
+	_ = listener.Close()
+	c := clientOf(t, address)
+	_, err = c.Pipeline(t.Context(), "blog")
+	if troy.KindOf(err) != troy.Unavailable || !strings.Contains(err.Error(), address) {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestDelay(t *testing.T) {
+	t.Parallel()
+	c := &Client{base: backoffBase}
+	for n := 1; n < 40; n++ {
+		if d := c.delay(n, 0); d < 0 || d > backoffCap {
+			t.Errorf("delay %d is %s", n, d)
+		}
+	}
+	for after, least := range map[time.Duration]time.Duration{3 * time.Second: 3 * time.Second, time.Hour: retryAfterCap} {
+		if d := c.delay(1, after); d < least || d > least+backoffBase {
+			t.Errorf("delay after %s is %s", after, d)
+		}
+	}
+	for value, want := range map[string]time.Duration{"": 0, "7": 7 * time.Second, "99999999999": retryAfterCap, "-1": 0, "soon": 0, "Mon, 02 Jan 2006 15:04:05 GMT": 0} {
+		if got := min(retryAfter(http.Header{"Retry-After": {value}}), retryAfterCap); got != want && !(value == "99999999999" && got > 0) {
+			t.Errorf("Retry-After %q is %s, want %s", value, got, want)
+		}
+	}
+}
+
+func TestAnAnswerHasABound(t *testing.T) {
+	t.Parallel()
+	c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"name":"`)
+		chunk := strings.Repeat("x", 1<<20)
+		for range maxAnswer>>20 + 1 {
+			if _, err := io.WriteString(w, chunk); err != nil {
+				return
+			}
+		}
+	})
+	if _, err := c.Pipeline(t.Context(), "blog"); err == nil || !strings.Contains(err.Error(), "more than 64 MiB") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestPagesAreFollowed(t *testing.T) {
+	t.Parallel()
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("status") != "deployed" || r.URL.Query().Get("limit") != "200" {
+			refuse(w, 400, troy.Invalid, r.URL.RawQuery)
+			return
+		}
+		switch r.URL.Query().Get("after") {
+		case "":
+			_, _ = io.WriteString(w, `{"pipelines":[{"slug":"c"},{"slug":"b"}],"next":"b&="}`)
+		case "b&=":
+			_, _ = io.WriteString(w, `{"pipelines":[{"slug":"a"}],"next":"b&="}`)
+		}
+	})
+	var slugs []string
+	for p, err := range c.Pipelines(t.Context(), troy.Deployed) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		slugs = append(slugs, p.Slug)
+	}
+	if diff := cmp.Diff([]string{"c", "b", "a"}, slugs); diff != "" {
+		t.Error(diff)
+	}
+	for _, err := range c.Pipelines(t.Context(), "bad") {
+		if troy.KindOf(err) != troy.Invalid {
+			t.Errorf("error %v", err)
+		}
+	}
+}
+
+func TestWait(t *testing.T) {
+	t.Parallel()
+	states := []string{`{"state":"waiting"}`, "", `{"state":"publishing"}`, `{"state":"failed","cause":"no space"}`}
+	var calls atomic.Int64
+	c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		answer := states[min(int(calls.Add(1)), len(states))-1]
+		if answer == "" {
+			refuse(w, 503, troy.Unavailable, "away")
+			return
+		}
+		_, _ = io.WriteString(w, answer)
+	})
+	c.Attempts = 1 // the 503 reaches Wait
+	var seen []troy.DeploymentState
+	d, err := c.Wait(t.Context(), "blog", uuid.New(), func(d Deployment) { seen = append(seen, d.State) })
+	if err != nil || d.Cause != "no space" {
+		t.Fatalf("Wait: %+v, %v", d, err)
+	}
+	if diff := cmp.Diff([]troy.DeploymentState{troy.Waiting, troy.Publishing, troy.Failed}, seen); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestWaitEnds(t *testing.T) {
+	t.Parallel()
+	c := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"state":"waiting"}`) })
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := c.Wait(ctx, "blog", uuid.New(), func(Deployment) { cancel() })
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestFinalizeAfterALostAnswer(t *testing.T) {
+	t.Parallel()
+	for _, finalized := range []bool{true, false} {
+		var posts atomic.Int64
+		c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case r.Method == http.MethodPost && posts.Add(1) == 1:
+				w.WriteHeader(http.StatusBadGateway)
+			case r.Method == http.MethodPost:
+				_, _ = io.WriteString(w, `{"number":7}`)
+			case strings.Contains(r.URL.Path, "/releases/"):
+				_, _ = fmt.Fprintf(w, `{"finalized":%t}`, finalized)
+			default:
+				_, _ = io.WriteString(w, `{"number":7}`)
+			}
+		})
+		d, err := c.FinalizeRelease(t.Context(), "blog", uuid.New(), Finalize{})
+		if err != nil || d.Number != 7 {
+			t.Errorf("finalized %t: %+v, %v", finalized, d, err)
+		}
+		if want := map[bool]int64{true: 1, false: 2}[finalized]; posts.Load() != want {
+			t.Errorf("finalized %t: %d posts, want %d", finalized, posts.Load(), want)
+		}
+	}
+}

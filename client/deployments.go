@@ -1,0 +1,119 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy"
+)
+
+const (
+	pollFirst = 100 * time.Millisecond
+	pollMost  = 2 * time.Second
+	// silence is how long Wait bears a server that does not answer: longer
+	// than an upgrade of it takes.
+	silence = 2 * time.Minute
+)
+
+// Deployments yields a pipeline's deployments, newest first. It ends after
+// the first error.
+func (c *Client) Deployments(ctx context.Context, pipeline string) iter.Seq2[Deployment, error] {
+	type page struct {
+		Deployments []Deployment `json:"deployments"`
+		Next        string       `json:"next"`
+	}
+	return pages(func(after string) ([]Deployment, string, error) {
+		var p page
+		path, err := pipelinePath(pipeline)
+		if err == nil {
+			err = c.get(ctx, path+"/deployments", pageQuery(nil, after), &p)
+		}
+		return p.Deployments, p.Next, err
+	})
+}
+
+// Deployment returns one deployment.
+func (c *Client) Deployment(ctx context.Context, pipeline string, id uuid.UUID) (Deployment, error) {
+	var d Deployment
+	path, err := pipelinePath(pipeline)
+	if err != nil {
+		return d, err
+	}
+	return d, c.get(ctx, path+"/deployments/"+id.String(), nil, &d)
+}
+
+// CancelDeployment stops a deployment that has not gone live.
+func (c *Client) CancelDeployment(ctx context.Context, pipeline string, id uuid.UUID) (Deployment, error) {
+	return c.newDeployment(ctx, pipeline, "/deployments/"+id.String()+"/cancel", nil)
+}
+
+// Rollback publishes an earlier deployment again: the one with this id or,
+// for uuid.Nil, the last that was live before the live one. It returns the
+// deployment that does so.
+func (c *Client) Rollback(ctx context.Context, pipeline string, to uuid.UUID) (Deployment, error) {
+	body := map[string]any{}
+	if to != uuid.Nil {
+		body["deployment"] = to
+	}
+	return c.newDeployment(ctx, pipeline, "/rollback", body)
+}
+
+// Promote publishes any deployment that succeeded. It returns the deployment
+// that does so.
+func (c *Client) Promote(ctx context.Context, pipeline string, id uuid.UUID) (Deployment, error) {
+	return c.newDeployment(ctx, pipeline, "/promote", map[string]any{"deployment": id})
+}
+
+func (c *Client) newDeployment(ctx context.Context, pipeline, action string, body any) (Deployment, error) {
+	var d Deployment
+	path, err := pipelinePath(pipeline)
+	if err != nil {
+		return d, err
+	}
+	return d, c.post(ctx, path+action, body, &d)
+}
+
+// Wait polls a deployment until it has ended, however it did: see its State.
+// seen, which may be nil, gets each answer. A server that is away for less
+// than two minutes is waited for.
+func (c *Client) Wait(ctx context.Context, pipeline string, id uuid.UUID, seen func(Deployment)) (Deployment, error) {
+	answered := time.Now()
+	pause := pollFirst
+	for {
+		d, err := c.Deployment(ctx, pipeline, id)
+		switch {
+		case ctx.Err() != nil:
+			return d, fmt.Errorf("wait for deployment %s: %w", id, context.Cause(ctx))
+		case err == nil:
+			answered = time.Now()
+			if seen != nil {
+				seen(d)
+			}
+			if d.State.Ended() {
+				return d, nil
+			}
+		case troy.KindOf(err) != troy.Unavailable || time.Since(answered) > silence:
+			return d, fmt.Errorf("wait for deployment %s: %w", id, err)
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return d, fmt.Errorf("wait for deployment %s: %w", id, context.Cause(ctx))
+		case <-timer.C:
+		}
+		pause = min(pause*3/2, pollMost)
+	}
+}
+
+// unanswered reports whether a request may have been carried out although no
+// answer came.
+func unanswered(err error) bool {
+	e, ok := errors.AsType[*troy.Error](err)
+	return ok && e.Kind == troy.Unavailable
+}

@@ -1,0 +1,91 @@
+package client
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+
+	"github.com/troy-iaas/troy"
+)
+
+// maxErrorAnswer is the most bytes read of a refusal: a thousand paths of
+// missing files fit in.
+const maxErrorAnswer = 4 << 20
+
+// answerFailure reads an answer that is not a 2xx.
+func answerFailure(resp *http.Response) *failure {
+	f := &failure{after: retryAfter(resp.Header)}
+	switch resp.StatusCode {
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		f.passing = true
+	}
+	var body struct {
+		Error *struct {
+			Code    troy.ErrorKind `json:"code"`
+			Message string         `json:"message"`
+			Field   string         `json:"field"`
+			Details []string       `json:"details"`
+		} `json:"error"`
+	}
+	// An answer that cannot be read is an answer by something else than Troy.
+	err := json.NewDecoder(io.LimitReader(resp.Body, maxErrorAnswer)).Decode(&body)
+	kind := kindOfStatus(resp.StatusCode)
+	if err != nil || body.Error == nil || body.Error.Message == "" {
+		message := fmt.Sprintf("the server answered %s", status(resp))
+		if where := resp.Header.Get("Location"); where != "" {
+			message += " and points to " + where
+		}
+		f.err = &troy.Error{Kind: kind, Message: message + ", not as Troy does; is the address right?"}
+		return f
+	}
+	e := &troy.Error{Kind: kind, Message: body.Error.Message, Field: body.Error.Field, Details: body.Error.Details}
+	if slices.Contains(kinds(), body.Error.Code) {
+		e.Kind = body.Error.Code
+	}
+	if id := resp.Header.Get("X-Request-Id"); id != "" && e.Kind == troy.Internal {
+		e.Message += " (request " + id + ")"
+	}
+	// docs/api.md: nothing was done. A proxy's own 503 promises nothing.
+	f.harmless = f.passing && e.Kind == troy.Unavailable
+	f.err = e
+	return f
+}
+
+func status(resp *http.Response) string {
+	if text := http.StatusText(resp.StatusCode); text != "" {
+		return fmt.Sprintf("%d %s", resp.StatusCode, text)
+	}
+	return fmt.Sprint(resp.StatusCode)
+}
+
+func kinds() []troy.ErrorKind {
+	return []troy.ErrorKind{
+		troy.Invalid, troy.Unauthenticated, troy.Forbidden, troy.NotFound, troy.Conflict,
+		troy.Moved, troy.TooLarge, troy.Unavailable, troy.Internal,
+	}
+}
+
+// kindOfStatus sorts the answers that carry no code of Troy's.
+func kindOfStatus(status int) troy.ErrorKind {
+	switch status {
+	case http.StatusUnauthorized:
+		return troy.Unauthenticated
+	case http.StatusForbidden:
+		return troy.Forbidden
+	case http.StatusNotFound:
+		return troy.NotFound
+	case http.StatusConflict:
+		return troy.Conflict
+	case http.StatusPreconditionFailed:
+		return troy.Moved
+	case http.StatusRequestEntityTooLarge:
+		return troy.TooLarge
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return troy.Unavailable
+	case http.StatusBadRequest, http.StatusMisdirectedRequest:
+		return troy.Invalid
+	}
+	return troy.Internal
+}

@@ -1,0 +1,97 @@
+package client
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/site"
+)
+
+// Pipeline is a site and the way to it.
+type Pipeline struct {
+	ID    uuid.UUID `json:"id"`
+	AppID string    `json:"app_id"`
+	Name  string    `json:"name"`
+	Slug  string    `json:"slug"`
+	// Status is the value, StatusName what people read.
+	Status     troy.Status `json:"status"`
+	StatusName string      `json:"status_name"`
+	// Cause says why a Failed status was reached.
+	Cause string `json:"cause,omitempty"`
+	URL   string `json:"url"`
+	Host  string `json:"host"`
+	// LiveDeploymentID is nil while nothing is live.
+	LiveDeploymentID *uuid.UUID `json:"live_deployment_id,omitempty"`
+	QueuePosition    *int64     `json:"queue_position,omitempty"`
+	CreatedAt        time.Time  `json:"created_at"`
+	UpdatedAt        time.Time  `json:"updated_at"`
+}
+
+// Deployment is one publication of a pipeline's site, or the attempt at one.
+type Deployment struct {
+	ID         uuid.UUID `json:"id"`
+	PipelineID uuid.UUID `json:"pipeline_id"`
+	// Number counts the pipeline's deployments from 1.
+	Number int64                `json:"number"`
+	Kind   troy.DeploymentKind  `json:"kind"`
+	State  troy.DeploymentState `json:"state"`
+	// Cause says why a deployment failed.
+	Cause string `json:"cause,omitempty"`
+	// SourceDeploymentID is the deployment whose files a rollback publishes.
+	SourceDeploymentID *uuid.UUID `json:"source_deployment_id,omitempty"`
+	Message            string     `json:"message,omitempty"`
+	Actor              string     `json:"actor"`
+	Commit             string     `json:"commit,omitempty"`
+	Branch             string     `json:"branch,omitempty"`
+	Files              int64      `json:"files"`
+	Bytes              int64      `json:"bytes"`
+	// Live says whether the site is served from it now; URL is the site's
+	// while it is.
+	Live       bool       `json:"live"`
+	CreatedAt  time.Time  `json:"created_at"`
+	StartedAt  *time.Time `json:"started_at,omitempty"`
+	FinishedAt *time.Time `json:"finished_at,omitempty"`
+	URL        string     `json:"url,omitempty"`
+}
+
+// Release is an upload on its way to becoming the deployment with its id.
+type Release struct {
+	ID         uuid.UUID `json:"id"`
+	PipelineID uuid.UUID `json:"pipeline_id"`
+	// Missing has one file for each digest that has to be sent.
+	Missing   []site.File `json:"missing"`
+	Limits    Limits      `json:"limits"`
+	ExpiresAt time.Time   `json:"expires_at"`
+	Finalized bool        `json:"finalized"`
+}
+
+// Limits are the most that a release may have.
+type Limits struct {
+	Files      int64 `json:"files"`
+	FileBytes  int64 `json:"file_bytes"`  // bytes of one file
+	TotalBytes int64 `json:"total_bytes"` // bytes of all files
+}
+
+// Event is one change of a pipeline's status.
+type Event struct {
+	PipelineID uuid.UUID `json:"pipeline_id"`
+	// Version counts the pipeline's events from 1 without gaps.
+	Version int64 `json:"version"`
+	// From is empty in a pipeline's first event.
+	From         troy.Status `json:"from,omitempty"`
+	To           troy.Status `json:"to"`
+	ToName       string      `json:"to_name"`
+	Cause        string      `json:"cause,omitempty"`
+	Actor        string      `json:"actor"`
+	DeploymentID *uuid.UUID  `json:"deployment_id,omitempty"`
+	Time         time.Time   `json:"time"`
+}
+
+// Ring is the answer to ringing a task by hand.
+type Ring struct {
+	Kind   string `json:"kind"`
+	ID     string `json:"id"`
+	Result string `json:"result"`
+}

@@ -1,0 +1,145 @@
+package client
+
+import (
+	"context"
+	"iter"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/troy-iaas/troy"
+)
+
+// pageSize is the API's most for one page.
+const pageSize = 200
+
+// NewPipeline is what CreatePipeline makes.
+type NewPipeline struct {
+	Name  string `json:"name"`
+	Slug  string `json:"slug,omitempty"` // made from the name when empty
+	AppID string `json:"app_id,omitempty"`
+	// Provision requests provisioning at once; nil means yes.
+	Provision *bool `json:"provision,omitempty"`
+}
+
+// Pipelines yields the pipelines that the token may see, newest first, page
+// after page; those with one status if it is not empty. It ends after the
+// first error.
+func (c *Client) Pipelines(ctx context.Context, status troy.Status) iter.Seq2[Pipeline, error] {
+	query := url.Values{}
+	if status != "" {
+		query.Set("status", string(status))
+	}
+	type page struct {
+		Pipelines []Pipeline `json:"pipelines"`
+		Next      string     `json:"next"`
+	}
+	return pages(func(after string) ([]Pipeline, string, error) {
+		var p page
+		err := c.get(ctx, "/v1/pipelines", pageQuery(query, after), &p)
+		return p.Pipelines, p.Next, err
+	})
+}
+
+// Pipeline returns the pipeline with this id or slug.
+func (c *Client) Pipeline(ctx context.Context, pipeline string) (Pipeline, error) {
+	var p Pipeline
+	path, err := pipelinePath(pipeline)
+	if err != nil {
+		return p, err
+	}
+	return p, c.get(ctx, path, nil, &p)
+}
+
+// CreatePipeline makes a pipeline. It is not repeated when the answer is
+// lost: a second one could be made.
+func (c *Client) CreatePipeline(ctx context.Context, n NewPipeline) (Pipeline, error) {
+	var p Pipeline
+	return p, c.post(ctx, "/v1/pipelines", n, &p)
+}
+
+// ProvisionPipeline requests provisioning.
+func (c *Client) ProvisionPipeline(ctx context.Context, pipeline string) (Pipeline, error) {
+	var p Pipeline
+	path, err := pipelinePath(pipeline)
+	if err != nil {
+		return p, err
+	}
+	return p, c.post(ctx, path+"/provision", nil, &p)
+}
+
+// DeletePipeline schedules a pipeline's deletion; from Failed to Delete it
+// tries again.
+func (c *Client) DeletePipeline(ctx context.Context, pipeline string) (Pipeline, error) {
+	var p Pipeline
+	path, err := pipelinePath(pipeline)
+	if err != nil {
+		return p, err
+	}
+	return p, c.do(ctx, call{method: http.MethodDelete, path: path, repeatable: true}, &p)
+}
+
+// Events yields a pipeline's events, oldest first, also those of a deleted
+// one. It ends after the first error.
+func (c *Client) Events(ctx context.Context, pipeline string) iter.Seq2[Event, error] {
+	type page struct {
+		Events []Event `json:"events"`
+		Next   string  `json:"next"`
+	}
+	return pages(func(after string) ([]Event, string, error) {
+		var p page
+		path, err := pipelinePath(pipeline)
+		if err == nil {
+			err = c.get(ctx, path+"/events", pageQuery(nil, after), &p)
+		}
+		return p.Events, p.Next, err
+	})
+}
+
+// RingTask rings a task by hand: kind is its type ("pipeline:provision"), id
+// its subject's. From a Failed status that is the retry.
+func (c *Client) RingTask(ctx context.Context, kind, id string) (Ring, error) {
+	var r Ring
+	return r, c.post(ctx, "/v1/tasks", map[string]string{"kind": kind, "id": id}, &r)
+}
+
+func pipelinePath(pipeline string) (string, error) {
+	p, err := segment("pipeline", pipeline)
+	return "/v1/pipelines/" + p, err
+}
+
+func pageQuery(query url.Values, after string) url.Values {
+	q := url.Values{"limit": {strconv.Itoa(pageSize)}}
+	for name, values := range query {
+		q[name] = values
+	}
+	if after != "" {
+		q.Set("after", after)
+	}
+	return q
+}
+
+// pages yields the items of all pages.
+func pages[T any](page func(after string) (items []T, next string, err error)) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		after := ""
+		for {
+			items, next, err := page(after)
+			if err != nil {
+				var none T
+				yield(none, err)
+				return
+			}
+			for _, item := range items {
+				if !yield(item, nil) {
+					return
+				}
+			}
+			// A page that leads to itself would never end.
+			if next == "" || next == after || len(items) == 0 {
+				return
+			}
+			after = next
+		}
+	}
+}

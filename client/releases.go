@@ -1,0 +1,100 @@
+package client
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy/site"
+)
+
+// NewRelease is what BeginRelease declares.
+type NewRelease struct {
+	Files   []site.File `json:"files"`
+	Message string      `json:"message,omitempty"`
+}
+
+// Finalize says how a release ends.
+type Finalize struct {
+	// NoPublish keeps the deployment from going live; it can be promoted.
+	NoPublish bool
+	// ExpectLive, if not empty, is the id of the deployment that must be live,
+	// or "none". Otherwise the error is of kind Moved.
+	ExpectLive string
+}
+
+// BeginRelease declares a release and learns what of it is missing. The key,
+// of at most 128 characters, makes it repeatable: the same key and files
+// return the same release.
+func (c *Client) BeginRelease(ctx context.Context, pipeline, key string, n NewRelease) (Release, error) {
+	var r Release
+	path, err := pipelinePath(pipeline)
+	if err != nil {
+		return r, err
+	}
+	if n.Files == nil {
+		n.Files = []site.File{}
+	}
+	k, err := jsonCall(path+"/releases", n)
+	if err != nil {
+		return r, err
+	}
+	if key != "" {
+		k.header.Set("Idempotency-Key", key)
+		k.repeatable = true
+	}
+	return r, c.do(ctx, k, &r)
+}
+
+// Release returns a release with what is still missing.
+func (c *Client) Release(ctx context.Context, pipeline string, id uuid.UUID) (Release, error) {
+	var r Release
+	path, err := releasePath(pipeline, id)
+	if err != nil {
+		return r, err
+	}
+	return r, c.get(ctx, path, nil, &r)
+}
+
+// FinalizeRelease turns a release into the deployment with its id. With files
+// missing the error is of kind Conflict and its Details name them.
+func (c *Client) FinalizeRelease(ctx context.Context, pipeline string, id uuid.UUID, f Finalize) (Deployment, error) {
+	var d Deployment
+	path, err := releasePath(pipeline, id)
+	if err != nil {
+		return d, err
+	}
+	body := map[string]any{"publish": !f.NoPublish}
+	if f.ExpectLive != "" {
+		body["expect_live"] = f.ExpectLive
+	}
+	err = c.post(ctx, path+"/finalize", body, &d)
+	if err != nil && unanswered(err) && ctx.Err() == nil {
+		// The answer was lost, perhaps not the request: the release knows.
+		if r, lookErr := c.Release(ctx, pipeline, id); lookErr == nil {
+			if r.Finalized {
+				return c.Deployment(ctx, pipeline, id)
+			}
+			return d, c.post(ctx, path+"/finalize", body, &d)
+		}
+	}
+	return d, err
+}
+
+func releasePath(pipeline string, id uuid.UUID) (string, error) {
+	p, err := pipelinePath(pipeline)
+	return p + "/releases/" + id.String(), err
+}
+
+// putCall is the call that sends one file.
+func putCall(release string, f site.File) call {
+	return call{
+		method:     http.MethodPut,
+		path:       release + "/files/" + f.SHA256.String(),
+		header:     http.Header{"Content-Type": {"application/octet-stream"}},
+		size:       f.Size,
+		repeatable: true,
+		upload:     true,
+	}
+}

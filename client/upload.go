@@ -1,0 +1,182 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/site"
+)
+
+const (
+	// DefaultParallel is how many files are sent at a time.
+	DefaultParallel = 32
+	// smallFile is the most bytes of a file that is read into memory and
+	// leaves with its headers in one write; others are streamed.
+	smallFile = 64 << 10
+	// stallTimeout ends an attempt to send a file of which nothing moved.
+	stallTimeout = time.Minute
+)
+
+// Upload says how the files of a release are sent.
+type Upload struct {
+	// Open opens a file of the release by its path. It is called from several
+	// goroutines, and again for a file that is sent again.
+	Open func(path string) (io.ReadCloser, error)
+	// Parallel is how many files are sent at a time; 0 means DefaultParallel.
+	Parallel int
+	// Progress, which may be nil, is told how many files and bytes were sent
+	// since the last call; bytes is negative when a file has to start again.
+	// It is called from several goroutines.
+	Progress func(files int, bytes int64)
+}
+
+// Upload sends what the release is missing. Files are sent again while that
+// can help; the first that cannot be sent ends it all, with an error that
+// names the file. What was sent stays: another call sends only the rest.
+func (c *Client) Upload(ctx context.Context, pipeline string, r Release, u Upload) error {
+	path, err := releasePath(pipeline, r.ID)
+	if err != nil {
+		return err
+	}
+	if u.Progress == nil {
+		u.Progress = func(int, int64) {}
+	}
+	parallel := u.Parallel
+	if parallel <= 0 {
+		parallel = DefaultParallel
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	var next atomic.Int64
+	for range min(parallel, len(r.Missing)) {
+		group.Go(func() error {
+			for {
+				i := next.Add(1) - 1
+				if i >= int64(len(r.Missing)) || ctx.Err() != nil {
+					return ctx.Err()
+				}
+				f := r.Missing[i]
+				if err := c.put(ctx, path, f, u); err != nil {
+					return fmt.Errorf("upload %s: %w", f.Path, err)
+				}
+			}
+		})
+	}
+	return group.Wait()
+}
+
+// put sends one file.
+func (c *Client) put(ctx context.Context, release string, f site.File, u Upload) error {
+	k := putCall(release, f)
+	if f.Size <= smallFile {
+		content, err := readSmall(f, u)
+		if err != nil {
+			return err
+		}
+		k.body = func() (io.Reader, error) { return bytes.NewReader(content), nil }
+		if err := c.do(ctx, k, nil); err != nil {
+			return err
+		}
+		u.Progress(1, f.Size)
+		return nil
+	}
+	var last *sentBody
+	k.body = func() (io.Reader, error) {
+		if last != nil {
+			u.Progress(0, -last.stop())
+		}
+		content, err := open(f, u)
+		if err != nil {
+			return nil, err
+		}
+		last = &sentBody{ReadCloser: content, file: f, progress: u.Progress}
+		return last, nil
+	}
+	if err := c.do(ctx, k, nil); err != nil {
+		return err
+	}
+	u.Progress(1, 0)
+	return nil
+}
+
+func open(f site.File, u Upload) (io.ReadCloser, error) {
+	content, err := u.Open(f.Path)
+	if err != nil {
+		return nil, troy.Errorf(troy.Invalid, "cannot be read: %w", err)
+	}
+	return content, nil
+}
+
+// readSmall reads a whole file and holds it to the declared size.
+func readSmall(f site.File, u Upload) ([]byte, error) {
+	r, err := open(f, u)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = r.Close() }()
+	// One byte more than declared shows a file that has grown.
+	content := make([]byte, f.Size+1)
+	n, err := io.ReadFull(r, content)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, troy.Errorf(troy.Invalid, "cannot be read: %w", err)
+	}
+	if int64(n) != f.Size {
+		return nil, changed(f)
+	}
+	return content[:n], nil
+}
+
+func changed(f site.File) error {
+	return troy.Errorf(troy.Invalid, "the file changed while it was being sent: it no longer has %d bytes", f.Size)
+}
+
+// sentBody counts what is sent of a large file, and holds it to the declared
+// size.
+type sentBody struct {
+	io.ReadCloser
+	file     site.File
+	progress func(files int, bytes int64)
+
+	mu      sync.Mutex
+	sent    int64
+	stopped bool
+}
+
+func (b *sentBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	sent := b.count(int64(n))
+	switch {
+	case sent > b.file.Size, errors.Is(err, io.EOF) && sent < b.file.Size:
+		return 0, changed(b.file)
+	case err != nil && !errors.Is(err, io.EOF):
+		return n, troy.Errorf(troy.Invalid, "cannot be read: %w", err)
+	}
+	return n, err
+}
+
+func (b *sentBody) count(n int64) int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.sent += n
+	if !b.stopped && n > 0 {
+		b.progress(0, n)
+	}
+	return b.sent
+}
+
+// stop ends the counting, and returns what was counted: the transport may
+// still be reading.
+func (b *sentBody) stop() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.stopped = true
+	return b.sent
+}
