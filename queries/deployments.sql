@@ -1,0 +1,281 @@
+-- name: DeploymentGet :one
+SELECT * FROM deployments WHERE id = @id;
+
+-- name: DeploymentList :many
+-- Newest first. The page ends before the deployment with the number in before.
+SELECT * FROM deployments
+WHERE pipeline_id = @pipeline_id AND (sqlc.narg('before')::bigint IS NULL OR number < sqlc.narg('before'))
+ORDER BY number DESC LIMIT @page_limit;
+
+-- name: DeploymentNewest :one
+SELECT * FROM deployments WHERE pipeline_id = @pipeline_id ORDER BY number DESC LIMIT 1;
+
+-- name: DeploymentRunning :one
+SELECT * FROM deployments WHERE pipeline_id = @pipeline_id AND state IN ('building', 'publishing');
+
+-- name: DeploymentNextWaiting :one
+SELECT * FROM deployments WHERE pipeline_id = @pipeline_id AND state = 'waiting' ORDER BY number LIMIT 1;
+
+-- name: DeploymentBeforeLive :one
+-- What was live before the live deployment: the newest that went live earlier,
+-- has other files, and still has them.
+SELECT d.* FROM deployments d
+JOIN pipelines p ON p.id = d.pipeline_id
+JOIN deployments live ON live.id = p.live_deployment_id
+WHERE d.pipeline_id = @pipeline_id AND d.live_at < live.live_at AND d.tree_id <> live.tree_id AND d.pruned_at IS NULL
+ORDER BY d.live_at DESC LIMIT 1;
+
+-- name: DeploymentCreate :one
+-- Accepts a deployment. In a resting status the pipeline becomes Queued; where
+-- one runs already, or provisioning is to come, the deployment waits behind
+-- it. Older automated deployments that wait are superseded by an automated
+-- one. In the deletion statuses nothing happens and no row is returned.
+WITH before AS (
+    SELECT p.id, p.status FROM pipelines p
+    WHERE p.id = @pipeline_id AND p.status NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete') FOR UPDATE
+), moved AS (
+    UPDATE pipelines p
+    SET status = CASE WHEN before.status IN ('ready_for_deployment', 'deployed', 'failed_to_deploy') THEN 'queued' ELSE before.status END,
+        version = p.version + CASE WHEN before.status IN ('ready_for_deployment', 'deployed', 'failed_to_deploy') THEN 1 ELSE 0 END,
+        cause = CASE WHEN before.status = 'failed_to_deploy' THEN '' ELSE p.cause END,
+        last_number = p.last_number + 1, updated_at = now()
+    FROM before WHERE p.id = before.id
+    RETURNING p.*, before.status AS was
+), created AS (
+    INSERT INTO deployments (id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author,
+                             message, actor, manifest_digest, files, bytes, expect_live)
+    SELECT @id, moved.id, moved.last_number, @kind, 'waiting', @tree_id, sqlc.narg('source_deployment_id'), sqlc.narg('commit_sha'),
+           sqlc.narg('branch'), sqlc.narg('author'), @message, @actor, sqlc.narg('manifest_digest'), @files, @bytes, sqlc.narg('expect_live')
+    FROM moved
+    RETURNING *
+), superseded AS (
+    UPDATE deployments d
+    SET state = 'superseded', finished_at = now(), cause = 'a newer commit took its place'
+    FROM created WHERE created.kind = 'automated' AND d.pipeline_id = created.pipeline_id
+      AND d.kind = 'automated' AND d.state = 'waiting' AND d.number < created.number
+), event AS (
+    INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor, deployment_id)
+    SELECT moved.id, moved.version, moved.slug, was, 'queued', @cause, @actor, @id FROM moved WHERE status <> was
+), asked AS (
+    INSERT INTO work (kind, subject_id) SELECT 'pipeline:deploy', moved.id FROM moved WHERE status IN ('queued', 'deploying')
+    ON CONFLICT (kind, subject_id) DO UPDATE
+    SET due_at = now(), since = now(), requested = work.requested + 1, attempt = 0, ring_id = NULL
+)
+SELECT * FROM created;
+
+-- name: DeploymentCreateUnpublished :one
+-- Records a release that was uploaded whole and is not to go live by itself.
+WITH moved AS (
+    UPDATE pipelines p SET last_number = p.last_number + 1, updated_at = now()
+    WHERE p.id = @pipeline_id AND p.status NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete')
+    RETURNING p.id, p.last_number
+)
+INSERT INTO deployments (id, pipeline_id, number, kind, state, tree_id, message, actor, manifest_digest, files, bytes, finished_at)
+SELECT @id, moved.id, moved.last_number, 'release', 'succeeded', @id, @message, @actor, @manifest_digest, @files, @bytes, now() FROM moved
+RETURNING *;
+
+-- name: DeploymentStart :one
+-- Queued → Deploying with the deployment publishing, by the claim on
+-- pipeline:deploy. The sequence of its pointer is given out here.
+WITH before AS (
+    SELECT p.id FROM pipelines p WHERE p.id = @pipeline_id AND p.status = 'queued' FOR UPDATE
+), held AS (
+    SELECT w.subject_id FROM work w, before
+    WHERE w.kind = 'pipeline:deploy' AND w.subject_id = before.id AND w.epoch = @epoch FOR UPDATE OF w
+), started AS (
+    UPDATE deployments d
+    SET state = 'publishing', started_at = now(), sequence = (SELECT p.last_sequence + 1 FROM pipelines p WHERE p.id = d.pipeline_id)
+    FROM held WHERE d.pipeline_id = held.subject_id AND d.id = @id AND d.state = 'waiting'
+    RETURNING d.*
+), moved AS (
+    UPDATE pipelines p
+    SET status = 'deploying', version = p.version + 1, last_sequence = p.last_sequence + 1, updated_at = now()
+    FROM started WHERE p.id = started.pipeline_id
+    RETURNING p.*
+), event AS (
+    INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor, deployment_id)
+    SELECT moved.id, moved.version, moved.slug, 'queued', 'deploying', @cause, @actor, @id FROM moved
+)
+SELECT * FROM started;
+
+-- name: DeploymentSucceed :one
+-- Deploying → Deployed with the deployment live, and on to Queued if another
+-- waits.
+WITH before AS (
+    SELECT p.id, EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = p.id AND d.state = 'waiting') AS waits
+    FROM pipelines p WHERE p.id = @pipeline_id AND p.status = 'deploying' FOR UPDATE OF p
+), held AS (
+    SELECT w.subject_id, before.waits FROM work w, before
+    WHERE w.kind = 'pipeline:deploy' AND w.subject_id = before.id AND w.epoch = @epoch FOR UPDATE OF w
+), ended AS (
+    UPDATE deployments d
+    SET state = 'succeeded', live_at = now(), finished_at = now()
+    FROM held WHERE d.pipeline_id = held.subject_id AND d.id = @id AND d.state = 'publishing'
+    RETURNING d.id, d.pipeline_id, held.waits
+), moved AS (
+    UPDATE pipelines p
+    SET status = CASE WHEN ended.waits THEN 'queued' ELSE 'deployed' END, cause = '', live_deployment_id = ended.id,
+        version = p.version + CASE WHEN ended.waits THEN 2 ELSE 1 END, updated_at = now()
+    FROM ended WHERE p.id = ended.pipeline_id
+    RETURNING p.*, ended.waits
+), deployed AS (
+    INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor, deployment_id)
+    SELECT moved.id, moved.version - CASE WHEN waits THEN 1 ELSE 0 END, moved.slug, 'deploying', 'deployed', @cause, @actor, @id FROM moved
+), queued AS (
+    INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
+    SELECT moved.id, moved.version, moved.slug, 'deployed', 'queued', 'another deployment was waiting', @actor FROM moved WHERE waits
+), done AS (
+    DELETE FROM work w USING moved WHERE w.kind = 'pipeline:deploy' AND w.subject_id = moved.id AND NOT moved.waits
+), again AS (
+    UPDATE work w
+    SET lease_until = NULL, due_at = now(), since = now(), attempt = 0, cause = ''
+    FROM moved WHERE w.kind = 'pipeline:deploy' AND w.subject_id = moved.id AND moved.waits
+), tidy AS (
+    INSERT INTO work (kind, subject_id, due_at)
+    SELECT 'retention', moved.id, now() + make_interval(secs => @retention_seconds::float8) FROM moved
+    ON CONFLICT (kind, subject_id) DO UPDATE SET requested = work.requested + 1
+)
+SELECT id, version FROM moved;
+
+-- name: DeploymentFail :one
+-- Queued, Deploying → Failed to Deploy, and on to Queued if another waits.
+-- What was live stays live.
+WITH before AS (
+    SELECT p.id, p.status,
+           EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = p.id AND d.state = 'waiting' AND d.id <> @id) AS waits
+    FROM pipelines p WHERE p.id = @pipeline_id AND p.status IN ('queued', 'deploying') FOR UPDATE OF p
+), held AS (
+    SELECT w.subject_id, before.status, before.waits FROM work w, before
+    WHERE w.kind = 'pipeline:deploy' AND w.subject_id = before.id AND w.epoch = @epoch FOR UPDATE OF w
+), ended AS (
+    UPDATE deployments d
+    SET state = 'failed', cause = @cause, finished_at = now()
+    FROM held WHERE d.pipeline_id = held.subject_id AND d.id = @id
+      AND d.state = ANY(CASE held.status WHEN 'queued' THEN '{waiting}' ELSE '{building,publishing}' END::text[])
+    RETURNING d.id, d.pipeline_id, held.status, held.waits
+), moved AS (
+    UPDATE pipelines p
+    SET status = CASE WHEN ended.waits THEN 'queued' ELSE 'failed_to_deploy' END,
+        cause = CASE WHEN ended.waits THEN '' ELSE @cause END,
+        version = p.version + CASE WHEN ended.waits THEN 2 ELSE 1 END, updated_at = now()
+    FROM ended WHERE p.id = ended.pipeline_id
+    RETURNING p.*, ended.status AS was, ended.waits
+), failed AS (
+    INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor, deployment_id)
+    SELECT moved.id, moved.version - CASE WHEN waits THEN 1 ELSE 0 END, moved.slug, was, 'failed_to_deploy', @cause, @actor, @id FROM moved
+), queued AS (
+    INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
+    SELECT moved.id, moved.version, moved.slug, 'failed_to_deploy', 'queued', 'another deployment was waiting', @actor FROM moved WHERE waits
+), done AS (
+    DELETE FROM work w USING moved WHERE w.kind = 'pipeline:deploy' AND w.subject_id = moved.id AND NOT moved.waits
+), again AS (
+    UPDATE work w
+    SET lease_until = NULL, due_at = now(), since = now(), attempt = 0, cause = ''
+    FROM moved WHERE w.kind = 'pipeline:deploy' AND w.subject_id = moved.id AND moved.waits
+)
+SELECT id, version FROM moved;
+
+-- name: DeploymentCancel :one
+-- Ends a deployment that waits or builds. If it was the one that the pipeline
+-- was Queued or Deploying for, the pipeline becomes Deployed if something is
+-- live, else Ready for Deployment, and then Queued if another waits. A
+-- deployment that is being published is past cancelling.
+WITH before AS (
+    SELECT p.id, p.status,
+           EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = p.id AND d.state = 'waiting' AND d.id <> @id) AS waits,
+           CASE WHEN p.live_deployment_id IS NULL THEN 'ready_for_deployment' ELSE 'deployed' END AS rest
+    FROM pipelines p
+    WHERE p.id = @pipeline_id AND p.status NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete') FOR UPDATE OF p
+), ended AS (
+    UPDATE deployments d
+    SET state = 'cancelled', cause = @cause, finished_at = now()
+    FROM before, deployments was
+    WHERE d.id = @id AND was.id = d.id AND d.pipeline_id = before.id AND d.state IN ('waiting', 'building')
+    RETURNING d.id, d.pipeline_id, was.state AS was, before.status, before.waits, before.rest
+), ends AS (
+    -- Whether the pipeline moves: its running deployment was stopped, or the
+    -- last one that it was Queued for.
+    SELECT *, (status = 'deploying' AND was = 'building') OR (status = 'queued' AND NOT waits) AS moves FROM ended
+), moved AS (
+    UPDATE pipelines p
+    SET status = CASE WHEN ends.waits THEN 'queued' ELSE ends.rest END,
+        version = p.version + CASE WHEN ends.waits THEN 2 ELSE 1 END, updated_at = now()
+    FROM ends WHERE p.id = ends.pipeline_id AND ends.moves
+    RETURNING p.*, ends.status AS was, ends.waits, ends.rest
+), rested AS (
+    INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor, deployment_id)
+    SELECT moved.id, moved.version - CASE WHEN waits THEN 1 ELSE 0 END, moved.slug, was, rest, @cause, @actor, @id FROM moved
+), queued AS (
+    INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
+    SELECT moved.id, moved.version, moved.slug, rest, 'queued', 'another deployment was waiting', @actor FROM moved WHERE waits
+), dropped AS (
+    DELETE FROM work w USING moved
+    WHERE w.kind = 'pipeline:deploy' AND w.subject_id = moved.id AND NOT moved.waits
+), asked AS (
+    UPDATE work w SET due_at = now(), since = now(), requested = w.requested + 1, attempt = 0, ring_id = NULL
+    FROM moved WHERE w.kind = 'pipeline:deploy' AND w.subject_id = moved.id AND moved.waits
+)
+SELECT id FROM ended;
+
+-- name: DeploymentSupersede :one
+-- Deploying → Queued: a newer commit takes the place of one that is being
+-- built.
+WITH before AS (
+    SELECT p.id FROM pipelines p WHERE p.id = @pipeline_id AND p.status = 'deploying' FOR UPDATE
+), ended AS (
+    UPDATE deployments d
+    SET state = 'superseded', cause = @cause, finished_at = now()
+    FROM before
+    WHERE d.id = @id AND d.pipeline_id = before.id AND d.kind = 'automated' AND d.state = 'building'
+      AND EXISTS (SELECT 1 FROM deployments n WHERE n.pipeline_id = before.id AND n.kind = 'automated' AND n.state = 'waiting')
+    RETURNING d.id, d.pipeline_id
+), moved AS (
+    UPDATE pipelines p
+    SET status = 'queued', version = p.version + 1, updated_at = now()
+    FROM ended WHERE p.id = ended.pipeline_id
+    RETURNING p.*
+), event AS (
+    INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor, deployment_id)
+    SELECT moved.id, moved.version, moved.slug, 'deploying', 'queued', @cause, @actor, @id FROM moved
+), asked AS (
+    INSERT INTO work (kind, subject_id) SELECT 'pipeline:deploy', moved.id FROM moved
+    ON CONFLICT (kind, subject_id) DO UPDATE
+    SET due_at = now(), since = now(), requested = work.requested + 1, attempt = 0, ring_id = NULL
+)
+SELECT id FROM ended;
+
+-- name: DeploymentsLiveSince :many
+-- The trees that were live within the time: those that went live in it, and
+-- the one that was live when it began.
+SELECT DISTINCT d.tree_id FROM deployments d
+WHERE d.pipeline_id = @pipeline_id AND d.pruned_at IS NULL AND d.live_at IS NOT NULL
+  AND d.live_at >= coalesce((
+      SELECT max(e.live_at) FROM deployments e
+      WHERE e.pipeline_id = @pipeline_id AND e.live_at < now() - make_interval(secs => @window_seconds::float8)), '-infinity');
+
+-- name: DeploymentsPrune :many
+-- Gives up the trees that retention does not keep: neither the live one, nor
+-- one that a deployment under way publishes, nor those of the newest
+-- deployments. Their rows stay. The trees given up are returned, also those
+-- of an earlier call, so that removing them may fail and be repeated.
+WITH kept AS (
+    SELECT d.tree_id FROM deployments d
+    JOIN pipelines p ON p.id = d.pipeline_id
+    WHERE d.pipeline_id = @pipeline_id
+      AND (d.id = p.live_deployment_id OR d.state IN ('waiting', 'building', 'publishing')
+           OR d.live_at > now() - make_interval(secs => @window_seconds::float8))
+    UNION
+    (SELECT d.tree_id FROM deployments d
+     WHERE d.pipeline_id = @pipeline_id AND d.state = 'succeeded' AND d.pruned_at IS NULL AND d.tree_id = d.id
+     ORDER BY d.number DESC LIMIT @keep_newest)
+), given_up AS (
+    UPDATE deployments d
+    SET pruned_at = now()
+    WHERE d.pipeline_id = @pipeline_id AND d.pruned_at IS NULL AND d.state NOT IN ('waiting', 'building', 'publishing')
+      AND d.tree_id NOT IN (SELECT tree_id FROM kept)
+    RETURNING d.tree_id
+)
+SELECT tree_id FROM given_up
+UNION
+SELECT d.tree_id FROM deployments d
+WHERE d.pipeline_id = @pipeline_id AND d.pruned_at > now() - interval '1 day' AND d.tree_id NOT IN (SELECT tree_id FROM kept);

@@ -1,0 +1,6 @@
+-- name: EventList :many
+SELECT * FROM events WHERE pipeline_id = @pipeline_id AND version > @after ORDER BY version LIMIT @page_limit;
+
+-- name: EventPipelineBySlug :one
+-- The pipeline that had the slug last, for the events of one that is gone.
+SELECT pipeline_id FROM events WHERE slug = @slug ORDER BY time DESC LIMIT 1;

@@ -1,0 +1,24 @@
+-- name: DeliveryRecord :one
+-- Takes note of an outside event; nothing is returned when it came before.
+INSERT INTO deliveries (source, id, type) VALUES (@source, @id, @type)
+ON CONFLICT (source, id) DO NOTHING
+RETURNING id;
+
+-- name: DeliverySettle :exec
+UPDATE deliveries SET outcome = @outcome, detail = @detail, pipeline_id = sqlc.narg('pipeline_id')
+WHERE source = @source AND id = @id;
+
+-- name: DeliveryGet :one
+SELECT * FROM deliveries WHERE source = @source AND id = @id;
+
+-- name: AppLock :one
+-- Events of one app take turns.
+INSERT INTO apps (id) VALUES (@id)
+ON CONFLICT (id) DO UPDATE SET id = excluded.id
+RETURNING *;
+
+-- name: AppSawCreated :exec
+UPDATE apps SET created_time = greatest(created_time, @time::timestamptz) WHERE id = @id;
+
+-- name: AppSawDeleted :exec
+UPDATE apps SET deleted_time = greatest(deleted_time, @time::timestamptz) WHERE id = @id;

@@ -1,0 +1,244 @@
+-- name: PipelineGet :one
+SELECT * FROM pipelines WHERE id = @id;
+
+-- name: PipelineGetBySlug :one
+SELECT * FROM pipelines WHERE slug = @slug;
+
+-- name: PipelineGetByApp :one
+SELECT * FROM pipelines
+WHERE app_id = @app_id::text AND status NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete');
+
+-- name: PipelineList :many
+-- Newest first. The page ends before the pipeline with the id in before.
+SELECT * FROM pipelines
+WHERE (sqlc.narg('status')::text IS NULL OR status = sqlc.narg('status'))
+  AND (sqlc.narg('before')::uuid IS NULL OR id < sqlc.narg('before'))
+  AND (sqlc.narg('only')::uuid[] IS NULL OR id = ANY(sqlc.narg('only')::uuid[]))
+ORDER BY id DESC LIMIT @page_limit;
+
+-- name: PipelineHost :one
+SELECT host FROM domains WHERE pipeline_id = @pipeline_id AND kind = 'site';
+
+-- name: PipelineHosts :many
+SELECT pipeline_id, host FROM domains WHERE pipeline_id = ANY(@pipeline_ids::uuid[]) AND kind = 'site';
+
+-- name: PipelineLock :one
+-- Locks a pipeline for the rest of the transaction. What follows sees all that
+-- was committed before the lock was had.
+SELECT * FROM pipelines WHERE id = @id FOR UPDATE;
+
+-- name: PipelineCreate :one
+-- (nothing) → Pre Provisioned.
+WITH created AS (
+    INSERT INTO pipelines (id, app_id, name, slug, repository_provider, repository_full_name, repository_branch, repository_root)
+    VALUES (@id, sqlc.narg('app_id'), @name, @slug, sqlc.narg('repository_provider'), sqlc.narg('repository_full_name'),
+            sqlc.narg('repository_branch'), sqlc.narg('repository_root'))
+    RETURNING *
+), domain AS (
+    INSERT INTO domains (host, pipeline_id, kind) SELECT @host, created.id, 'site' FROM created
+), event AS (
+    INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
+    SELECT created.id, 1, created.slug, NULL, 'pre_provisioned', @cause, @actor FROM created
+)
+SELECT * FROM created;
+
+-- name: PipelineRequestProvision :one
+-- Pre Provisioned, Failed to Provision → Provision Request.
+WITH before AS (
+    SELECT p.id, p.status FROM pipelines p
+    WHERE p.id = @id AND p.status IN ('pre_provisioned', 'failed_to_provision') FOR UPDATE
+), moved AS (
+    UPDATE pipelines p
+    SET status = 'provision_request', cause = '', version = p.version + 1, updated_at = now()
+    FROM before WHERE p.id = before.id
+    RETURNING p.*, before.status AS was
+), event AS (
+    INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
+    SELECT moved.id, moved.version, moved.slug, was, 'provision_request', @cause, @actor FROM moved
+), asked AS (
+    INSERT INTO work (kind, subject_id) SELECT 'pipeline:provision', moved.id FROM moved
+    ON CONFLICT (kind, subject_id) DO UPDATE
+    SET due_at = now(), since = now(), requested = work.requested + 1, attempt = 0, ring_id = NULL
+)
+SELECT id, version FROM moved;
+
+-- name: PipelineMarkProvisioning :one
+-- Provision Request → Provisioning, by the claim on pipeline:provision.
+WITH before AS (
+    SELECT p.id FROM pipelines p WHERE p.id = @id AND p.status = 'provision_request' FOR UPDATE
+), held AS (
+    SELECT w.subject_id FROM work w, before
+    WHERE w.kind = 'pipeline:provision' AND w.subject_id = before.id AND w.epoch = @epoch FOR UPDATE OF w
+), moved AS (
+    UPDATE pipelines p
+    SET status = 'provisioning', version = p.version + 1, updated_at = now()
+    FROM held WHERE p.id = held.subject_id
+    RETURNING p.*
+), event AS (
+    INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
+    SELECT moved.id, moved.version, moved.slug, 'provision_request', 'provisioning', @cause, @actor FROM moved
+)
+SELECT id, version FROM moved;
+
+-- name: PipelineRecordDistribution :execrows
+-- What was made is recorded whatever the status, guarded by the claim alone.
+UPDATE pipelines p
+SET distribution_id = @distribution_id, distribution_domain = @distribution_domain, updated_at = now()
+WHERE p.id = @id
+  AND EXISTS (SELECT 1 FROM work w WHERE w.kind = @kind AND w.subject_id = p.id AND w.epoch = @epoch);
+
+-- name: PipelineRecordHost :execrows
+UPDATE pipelines p
+SET record_host = @record_host::text, updated_at = now()
+WHERE p.id = @id
+  AND EXISTS (SELECT 1 FROM work w WHERE w.kind = @kind AND w.subject_id = p.id AND w.epoch = @epoch);
+
+-- name: PipelineMarkReady :one
+-- Provisioning → Ready for Deployment, and on to Queued if a deployment waits.
+WITH before AS (
+    SELECT p.id, EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = p.id AND d.state = 'waiting') AS waits
+    FROM pipelines p WHERE p.id = @id AND p.status = 'provisioning' FOR UPDATE OF p
+), held AS (
+    SELECT w.subject_id, before.waits FROM work w, before
+    WHERE w.kind = 'pipeline:provision' AND w.subject_id = before.id AND w.epoch = @epoch FOR UPDATE OF w
+), moved AS (
+    UPDATE pipelines p
+    SET status = CASE WHEN held.waits THEN 'queued' ELSE 'ready_for_deployment' END,
+        cause = '', version = p.version + CASE WHEN held.waits THEN 2 ELSE 1 END, updated_at = now()
+    FROM held WHERE p.id = held.subject_id
+    RETURNING p.*, held.waits
+), ready AS (
+    INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
+    SELECT moved.id, moved.version - CASE WHEN waits THEN 1 ELSE 0 END, moved.slug, 'provisioning', 'ready_for_deployment', @cause, @actor FROM moved
+), queued AS (
+    INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
+    SELECT moved.id, moved.version, moved.slug, 'ready_for_deployment', 'queued', 'a deployment was waiting for provisioning', @actor FROM moved WHERE waits
+), done AS (
+    DELETE FROM work w USING held WHERE w.kind = 'pipeline:provision' AND w.subject_id = held.subject_id
+), asked AS (
+    INSERT INTO work (kind, subject_id) SELECT 'pipeline:deploy', moved.id FROM moved WHERE waits
+    ON CONFLICT (kind, subject_id) DO UPDATE
+    SET due_at = now(), since = now(), requested = work.requested + 1, attempt = 0, ring_id = NULL
+)
+SELECT id, version FROM moved;
+
+-- name: PipelineFailProvision :one
+-- Provision Request, Provisioning → Failed to Provision.
+WITH before AS (
+    SELECT p.id, p.status FROM pipelines p
+    WHERE p.id = @id AND p.status IN ('provision_request', 'provisioning') FOR UPDATE
+), held AS (
+    SELECT w.subject_id, before.status FROM work w, before
+    WHERE w.kind = 'pipeline:provision' AND w.subject_id = before.id AND w.epoch = @epoch FOR UPDATE OF w
+), moved AS (
+    UPDATE pipelines p
+    SET status = 'failed_to_provision', cause = @cause, version = p.version + 1, updated_at = now()
+    FROM held WHERE p.id = held.subject_id
+    RETURNING p.*, held.status AS was
+), event AS (
+    INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
+    SELECT moved.id, moved.version, moved.slug, was, 'failed_to_provision', @cause, @actor FROM moved
+), done AS (
+    DELETE FROM work w USING held WHERE w.kind = 'pipeline:provision' AND w.subject_id = held.subject_id
+)
+SELECT id, version FROM moved;
+
+-- name: PipelineScheduleDeletion :one
+-- Every status before deletion, Failed to Delete → Scheduled for Deletion.
+-- Work of the pipeline that nobody holds goes; a holder keeps its lease and
+-- finds the pipeline moved. Deployments that have not ended are cancelled.
+WITH before AS (
+    SELECT p.id, p.status FROM pipelines p
+    WHERE p.id = @id AND p.status NOT IN ('scheduled_for_deletion', 'deleting') FOR UPDATE
+), moved AS (
+    UPDATE pipelines p
+    SET status = 'scheduled_for_deletion', cause = '', version = p.version + 1, updated_at = now()
+    FROM before WHERE p.id = before.id
+    RETURNING p.*, before.status AS was
+), event AS (
+    INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
+    SELECT moved.id, moved.version, moved.slug, was, 'scheduled_for_deletion', @cause, @actor FROM moved
+), cancelled AS (
+    UPDATE deployments d
+    SET state = 'cancelled', finished_at = now(), cause = 'the pipeline is being deleted'
+    FROM moved WHERE d.pipeline_id = moved.id AND d.state IN ('waiting', 'building', 'publishing')
+), dropped AS (
+    DELETE FROM work w USING moved
+    WHERE w.subject_id = moved.id AND w.kind <> 'pipeline:teardown-start'
+      AND (w.lease_until IS NULL OR w.lease_until <= now())
+), asked AS (
+    INSERT INTO work (kind, subject_id) SELECT 'pipeline:teardown-start', moved.id FROM moved
+    ON CONFLICT (kind, subject_id) DO UPDATE
+    SET due_at = now(), since = now(), requested = work.requested + 1, attempt = 0, ring_id = NULL
+)
+SELECT id, version FROM moved;
+
+-- name: PipelineMarkDeleting :one
+-- Scheduled for Deletion → Deleting, by the claim that saw the distribution
+-- disabled.
+WITH before AS (
+    SELECT p.id FROM pipelines p WHERE p.id = @id AND p.status = 'scheduled_for_deletion' FOR UPDATE
+), held AS (
+    SELECT w.subject_id FROM work w, before
+    WHERE w.kind = @kind AND w.subject_id = before.id AND w.epoch = @epoch FOR UPDATE OF w
+), moved AS (
+    UPDATE pipelines p
+    SET status = 'deleting', version = p.version + 1, updated_at = now()
+    FROM held WHERE p.id = held.subject_id
+    RETURNING p.*
+), event AS (
+    INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
+    SELECT moved.id, moved.version, moved.slug, 'scheduled_for_deletion', 'deleting', @cause, @actor FROM moved
+), done AS (
+    DELETE FROM work w USING held WHERE w.kind = @kind AND w.subject_id = held.subject_id
+), asked AS (
+    INSERT INTO work (kind, subject_id) SELECT 'pipeline:teardown', moved.id FROM moved
+    ON CONFLICT (kind, subject_id) DO UPDATE
+    SET due_at = now(), since = now(), requested = work.requested + 1, attempt = 0, ring_id = NULL
+)
+SELECT id, version FROM moved;
+
+-- name: PipelineFailDelete :one
+-- Scheduled for Deletion, Deleting → Failed to Delete.
+WITH before AS (
+    SELECT p.id, p.status FROM pipelines p
+    WHERE p.id = @id AND p.status IN ('scheduled_for_deletion', 'deleting') FOR UPDATE
+), held AS (
+    SELECT w.subject_id, before.status FROM work w, before
+    WHERE w.kind = @kind AND w.subject_id = before.id AND w.epoch = @epoch FOR UPDATE OF w
+), moved AS (
+    UPDATE pipelines p
+    SET status = 'failed_to_delete', cause = @cause, version = p.version + 1, updated_at = now()
+    FROM held WHERE p.id = held.subject_id
+    RETURNING p.*, held.status AS was
+), event AS (
+    INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
+    SELECT moved.id, moved.version, moved.slug, was, 'failed_to_delete', @cause, @actor FROM moved
+), done AS (
+    DELETE FROM work w USING held WHERE w.kind = @kind AND w.subject_id = held.subject_id
+)
+SELECT id, version FROM moved;
+
+-- name: PipelineMarkDeleted :one
+-- Deleting → Deleted: the row goes, the events stay. Uploads that were under
+-- way may still end after it, so somebody looks once more after they expired.
+WITH before AS (
+    SELECT p.id, p.slug, p.version FROM pipelines p WHERE p.id = @id AND p.status = 'deleting' FOR UPDATE
+), held AS (
+    SELECT before.* FROM work w, before
+    WHERE w.kind = 'pipeline:teardown' AND w.subject_id = before.id AND w.epoch = @epoch FOR UPDATE OF w
+), event AS (
+    INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
+    SELECT held.id, held.version + 1, held.slug, 'deleting', 'deleted', @cause, @actor FROM held
+), done AS (
+    DELETE FROM work w USING held WHERE w.subject_id = held.id AND w.kind <> 'retention'
+), later AS (
+    INSERT INTO work (kind, subject_id, due_at)
+    SELECT 'retention', held.id, now() + make_interval(secs => @look_again_seconds::float8) FROM held
+    ON CONFLICT (kind, subject_id) DO UPDATE
+    SET due_at = excluded.due_at, since = now(), requested = work.requested + 1, attempt = 0, ring_id = NULL
+), gone AS (
+    DELETE FROM pipelines p USING held WHERE p.id = held.id
+    RETURNING p.id, p.version
+)
+SELECT id, version FROM gone;

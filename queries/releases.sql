@@ -1,0 +1,28 @@
+-- name: ReleaseCreate :one
+-- Begins an upload. The same key again returns nothing: read it by its key.
+INSERT INTO releases (id, pipeline_id, idempotency_key, manifest_digest, files, bytes, message, actor, expires_at)
+SELECT @id, p.id, sqlc.narg('idempotency_key'), @manifest_digest, @files, @bytes, @message, @actor,
+       now() + make_interval(secs => @valid_seconds::float8)
+FROM pipelines p
+WHERE p.id = @pipeline_id AND p.status NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete')
+ON CONFLICT (pipeline_id, idempotency_key) DO NOTHING
+RETURNING *;
+
+-- name: ReleaseGet :one
+SELECT *, (expires_at <= now())::bool AS expired FROM releases WHERE id = @id AND pipeline_id = @pipeline_id;
+
+-- name: ReleaseGetByKey :one
+SELECT * FROM releases WHERE pipeline_id = @pipeline_id AND idempotency_key = @idempotency_key::text;
+
+-- name: ReleaseFinalize :one
+-- Marks an upload as turned into a deployment; nothing is returned when it was
+-- already, or has expired.
+UPDATE releases SET finalized_at = now()
+WHERE id = @id AND pipeline_id = @pipeline_id AND finalized_at IS NULL AND expires_at > now()
+RETURNING *;
+
+-- name: ReleasesExpire :many
+-- Forgets the uploads of a pipeline that expired without being finalized, and
+-- returns their ids: their trees are to be removed.
+DELETE FROM releases WHERE pipeline_id = @pipeline_id AND finalized_at IS NULL AND expires_at <= now()
+RETURNING id;
