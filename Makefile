@@ -2,7 +2,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 SQLC     := go tool -modfile=tools/go.mod sqlc
-TESTSUM  := go tool -modfile=tools/go.mod gotestsum
+TESTSUM  := go tool -modfile=tools/test/go.mod gotestsum
 GOLANGCI := go tool -modfile=tools/lint/go.mod golangci-lint
 
 # Which packages `make test` and `make bench` look at.
@@ -32,13 +32,13 @@ test: deps ## Run all tests with the race detector, on real Postgres and Redis
 		$(TESTSUM) --post-run-command tools/count -- -race -tags faults -timeout 10m $(PKG)
 
 .PHONY: lint
-lint: ## Check format, vet, lint, import rules and generated code
+lint: deps-run ## Check format, vet, lint, import rules and generated code
 	@unformatted=$$(gofmt -s -l .); if [ -n "$$unformatted" ]; then \
 		echo "Not formatted (gofmt -s -w mends it):"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
 	$(GOLANGCI) run
 	$(SQLC) diff
-	$(SQLC) vet
+	tools/sqlc-vet
 
 .PHONY: generate
 generate: ## Write the generated code again
@@ -54,5 +54,5 @@ deps: ## Install what the tests need and this machine lacks
 	@tools/deps postgres redis chromium cc
 
 .PHONY: deps-run
-deps-run: ## Install what `make run` needs: Postgres
+deps-run: ## Install what running needs: Postgres
 	@tools/deps postgres
