@@ -61,7 +61,7 @@ WITH before AS (
     ON CONFLICT (kind, subject_id) DO UPDATE
     SET due_at = now(), since = now(), requested = work.requested + 1, attempt = 0, ring_id = NULL
 )
-SELECT * FROM created;
+SELECT id FROM created;
 
 -- name: DeploymentCreateUnpublished :one
 -- Records a release that was uploaded whole and is not to go live by itself.
@@ -96,7 +96,7 @@ WITH before AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor, deployment_id)
     SELECT moved.id, moved.version, moved.slug, 'queued', 'deploying', @cause, @actor, @id FROM moved
 )
-SELECT * FROM started;
+SELECT id FROM started;
 
 -- name: DeploymentSucceed :one
 -- Deploying → Deployed with the deployment live, and on to Queued if another
@@ -135,7 +135,7 @@ WITH before AS (
     SELECT 'retention', moved.id, now() + make_interval(secs => @retention_seconds::float8) FROM moved
     ON CONFLICT (kind, subject_id) DO UPDATE SET requested = work.requested + 1
 )
-SELECT id, version FROM moved;
+SELECT id FROM moved;
 
 -- name: DeploymentFail :one
 -- Queued, Deploying → Failed to Deploy, and on to Queued if another waits.
@@ -173,7 +173,7 @@ WITH before AS (
     SET lease_until = NULL, due_at = now(), since = now(), attempt = 0, cause = ''
     FROM moved WHERE w.kind = 'pipeline:deploy' AND w.subject_id = moved.id AND moved.waits
 )
-SELECT id, version FROM moved;
+SELECT id FROM moved;
 
 -- name: DeploymentCancel :one
 -- Ends a deployment that waits or builds. If it was the one that the pipeline

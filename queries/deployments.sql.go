@@ -7,7 +7,6 @@ package queries
 
 import (
 	"context"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/troy-iaas/troy"
@@ -148,7 +147,7 @@ WITH before AS (
     ON CONFLICT (kind, subject_id) DO UPDATE
     SET due_at = now(), since = now(), requested = work.requested + 1, attempt = 0, ring_id = NULL
 )
-SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, live_at, finished_at, pruned_at FROM created
+SELECT id FROM created
 `
 
 type DeploymentCreateParams struct {
@@ -169,37 +168,11 @@ type DeploymentCreateParams struct {
 	Cause              string
 }
 
-type DeploymentCreateRow struct {
-	ID                 uuid.UUID
-	PipelineID         uuid.UUID
-	Number             int64
-	Kind               string
-	State              string
-	TreeID             uuid.UUID
-	SourceDeploymentID *uuid.UUID
-	CommitSha          *string
-	Branch             *string
-	Author             *string
-	Message            string
-	Actor              string
-	ManifestDigest     *string
-	Files              int64
-	Bytes              int64
-	ExpectLive         *string
-	Sequence           *int64
-	Cause              string
-	CreatedAt          time.Time
-	StartedAt          *time.Time
-	LiveAt             *time.Time
-	FinishedAt         *time.Time
-	PrunedAt           *time.Time
-}
-
 // Accepts a deployment. In a resting status the pipeline becomes Queued; where
 // one runs already, or provisioning is to come, the deployment waits behind
 // it. Older automated deployments that wait are superseded by an automated
 // one. In the deletion statuses nothing happens and no row is returned.
-func (q *Queries) DeploymentCreate(ctx context.Context, arg DeploymentCreateParams) (DeploymentCreateRow, error) {
+func (q *Queries) DeploymentCreate(ctx context.Context, arg DeploymentCreateParams) (uuid.UUID, error) {
 	row := q.db.QueryRow(ctx, deploymentCreate,
 		arg.PipelineID,
 		arg.ID,
@@ -217,33 +190,9 @@ func (q *Queries) DeploymentCreate(ctx context.Context, arg DeploymentCreatePara
 		arg.ExpectLive,
 		arg.Cause,
 	)
-	var i DeploymentCreateRow
-	err := row.Scan(
-		&i.ID,
-		&i.PipelineID,
-		&i.Number,
-		&i.Kind,
-		&i.State,
-		&i.TreeID,
-		&i.SourceDeploymentID,
-		&i.CommitSha,
-		&i.Branch,
-		&i.Author,
-		&i.Message,
-		&i.Actor,
-		&i.ManifestDigest,
-		&i.Files,
-		&i.Bytes,
-		&i.ExpectLive,
-		&i.Sequence,
-		&i.Cause,
-		&i.CreatedAt,
-		&i.StartedAt,
-		&i.LiveAt,
-		&i.FinishedAt,
-		&i.PrunedAt,
-	)
-	return i, err
+	var id uuid.UUID
+	err := row.Scan(&id)
+	return id, err
 }
 
 const deploymentCreateUnpublished = `-- name: DeploymentCreateUnpublished :one
@@ -341,7 +290,7 @@ WITH before AS (
     SET lease_until = NULL, due_at = now(), since = now(), attempt = 0, cause = ''
     FROM moved WHERE w.kind = 'pipeline:deploy' AND w.subject_id = moved.id AND moved.waits
 )
-SELECT id, version FROM moved
+SELECT id FROM moved
 `
 
 type DeploymentFailParams struct {
@@ -352,14 +301,9 @@ type DeploymentFailParams struct {
 	Actor      string
 }
 
-type DeploymentFailRow struct {
-	ID      uuid.UUID
-	Version int64
-}
-
 // Queued, Deploying → Failed to Deploy, and on to Queued if another waits.
 // What was live stays live.
-func (q *Queries) DeploymentFail(ctx context.Context, arg DeploymentFailParams) (DeploymentFailRow, error) {
+func (q *Queries) DeploymentFail(ctx context.Context, arg DeploymentFailParams) (uuid.UUID, error) {
 	row := q.db.QueryRow(ctx, deploymentFail,
 		arg.ID,
 		arg.PipelineID,
@@ -367,9 +311,9 @@ func (q *Queries) DeploymentFail(ctx context.Context, arg DeploymentFailParams) 
 		arg.Cause,
 		arg.Actor,
 	)
-	var i DeploymentFailRow
-	err := row.Scan(&i.ID, &i.Version)
-	return i, err
+	var id uuid.UUID
+	err := row.Scan(&id)
+	return id, err
 }
 
 const deploymentGet = `-- name: DeploymentGet :one
@@ -589,7 +533,7 @@ WITH before AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor, deployment_id)
     SELECT moved.id, moved.version, moved.slug, 'queued', 'deploying', $4, $5, $3 FROM moved
 )
-SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, live_at, finished_at, pruned_at FROM started
+SELECT id FROM started
 `
 
 type DeploymentStartParams struct {
@@ -600,35 +544,9 @@ type DeploymentStartParams struct {
 	Actor      string
 }
 
-type DeploymentStartRow struct {
-	ID                 uuid.UUID
-	PipelineID         uuid.UUID
-	Number             int64
-	Kind               string
-	State              string
-	TreeID             uuid.UUID
-	SourceDeploymentID *uuid.UUID
-	CommitSha          *string
-	Branch             *string
-	Author             *string
-	Message            string
-	Actor              string
-	ManifestDigest     *string
-	Files              int64
-	Bytes              int64
-	ExpectLive         *string
-	Sequence           *int64
-	Cause              string
-	CreatedAt          time.Time
-	StartedAt          *time.Time
-	LiveAt             *time.Time
-	FinishedAt         *time.Time
-	PrunedAt           *time.Time
-}
-
 // Queued → Deploying with the deployment publishing, by the claim on
 // pipeline:deploy. The sequence of its pointer is given out here.
-func (q *Queries) DeploymentStart(ctx context.Context, arg DeploymentStartParams) (DeploymentStartRow, error) {
+func (q *Queries) DeploymentStart(ctx context.Context, arg DeploymentStartParams) (uuid.UUID, error) {
 	row := q.db.QueryRow(ctx, deploymentStart,
 		arg.PipelineID,
 		arg.Epoch,
@@ -636,33 +554,9 @@ func (q *Queries) DeploymentStart(ctx context.Context, arg DeploymentStartParams
 		arg.Cause,
 		arg.Actor,
 	)
-	var i DeploymentStartRow
-	err := row.Scan(
-		&i.ID,
-		&i.PipelineID,
-		&i.Number,
-		&i.Kind,
-		&i.State,
-		&i.TreeID,
-		&i.SourceDeploymentID,
-		&i.CommitSha,
-		&i.Branch,
-		&i.Author,
-		&i.Message,
-		&i.Actor,
-		&i.ManifestDigest,
-		&i.Files,
-		&i.Bytes,
-		&i.ExpectLive,
-		&i.Sequence,
-		&i.Cause,
-		&i.CreatedAt,
-		&i.StartedAt,
-		&i.LiveAt,
-		&i.FinishedAt,
-		&i.PrunedAt,
-	)
-	return i, err
+	var id uuid.UUID
+	err := row.Scan(&id)
+	return id, err
 }
 
 const deploymentSucceed = `-- name: DeploymentSucceed :one
@@ -700,7 +594,7 @@ WITH before AS (
     SELECT 'retention', moved.id, now() + make_interval(secs => $6::float8) FROM moved
     ON CONFLICT (kind, subject_id) DO UPDATE SET requested = work.requested + 1
 )
-SELECT id, version FROM moved
+SELECT id FROM moved
 `
 
 type DeploymentSucceedParams struct {
@@ -712,14 +606,9 @@ type DeploymentSucceedParams struct {
 	RetentionSeconds float64
 }
 
-type DeploymentSucceedRow struct {
-	ID      uuid.UUID
-	Version int64
-}
-
 // Deploying → Deployed with the deployment live, and on to Queued if another
 // waits.
-func (q *Queries) DeploymentSucceed(ctx context.Context, arg DeploymentSucceedParams) (DeploymentSucceedRow, error) {
+func (q *Queries) DeploymentSucceed(ctx context.Context, arg DeploymentSucceedParams) (uuid.UUID, error) {
 	row := q.db.QueryRow(ctx, deploymentSucceed,
 		arg.PipelineID,
 		arg.Epoch,
@@ -728,9 +617,9 @@ func (q *Queries) DeploymentSucceed(ctx context.Context, arg DeploymentSucceedPa
 		arg.Actor,
 		arg.RetentionSeconds,
 	)
-	var i DeploymentSucceedRow
-	err := row.Scan(&i.ID, &i.Version)
-	return i, err
+	var id uuid.UUID
+	err := row.Scan(&id)
+	return id, err
 }
 
 const deploymentSupersede = `-- name: DeploymentSupersede :one

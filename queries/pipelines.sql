@@ -40,7 +40,7 @@ WITH created AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT created.id, 1, created.slug, NULL, 'pre_provisioned', @cause, @actor FROM created
 )
-SELECT * FROM created;
+SELECT id FROM created;
 
 -- name: PipelineRequestProvision :one
 -- Pre Provisioned, Failed to Provision → Provision Request.
@@ -60,7 +60,7 @@ WITH before AS (
     ON CONFLICT (kind, subject_id) DO UPDATE
     SET due_at = now(), since = now(), requested = work.requested + 1, attempt = 0, ring_id = NULL
 )
-SELECT id, version FROM moved;
+SELECT id FROM moved;
 
 -- name: PipelineMarkProvisioning :one
 -- Provision Request → Provisioning, by the claim on pipeline:provision.
@@ -78,7 +78,7 @@ WITH before AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version, moved.slug, 'provision_request', 'provisioning', @cause, @actor FROM moved
 )
-SELECT id, version FROM moved;
+SELECT id FROM moved;
 
 -- name: PipelineRecordDistribution :execrows
 -- What was made is recorded whatever the status, guarded by the claim alone.
@@ -120,7 +120,7 @@ WITH before AS (
     ON CONFLICT (kind, subject_id) DO UPDATE
     SET due_at = now(), since = now(), requested = work.requested + 1, attempt = 0, ring_id = NULL
 )
-SELECT id, version FROM moved;
+SELECT id FROM moved;
 
 -- name: PipelineFailProvision :one
 -- Provision Request, Provisioning → Failed to Provision.
@@ -141,7 +141,7 @@ WITH before AS (
 ), done AS (
     DELETE FROM work w USING held WHERE w.kind = 'pipeline:provision' AND w.subject_id = held.subject_id
 )
-SELECT id, version FROM moved;
+SELECT id FROM moved;
 
 -- name: PipelineScheduleDeletion :one
 -- Every status before deletion, Failed to Delete → Scheduled for Deletion.
@@ -171,7 +171,7 @@ WITH before AS (
     ON CONFLICT (kind, subject_id) DO UPDATE
     SET due_at = now(), since = now(), requested = work.requested + 1, attempt = 0, ring_id = NULL
 )
-SELECT id, version FROM moved;
+SELECT id FROM moved;
 
 -- name: PipelineMarkDeleting :one
 -- Scheduled for Deletion → Deleting, by the claim that saw the distribution
@@ -196,7 +196,7 @@ WITH before AS (
     ON CONFLICT (kind, subject_id) DO UPDATE
     SET due_at = now(), since = now(), requested = work.requested + 1, attempt = 0, ring_id = NULL
 )
-SELECT id, version FROM moved;
+SELECT id FROM moved;
 
 -- name: PipelineFailDelete :one
 -- Scheduled for Deletion, Deleting → Failed to Delete.
@@ -217,7 +217,7 @@ WITH before AS (
 ), done AS (
     DELETE FROM work w USING held WHERE w.kind = @kind AND w.subject_id = held.subject_id
 )
-SELECT id, version FROM moved;
+SELECT id FROM moved;
 
 -- name: PipelineMarkDeleted :one
 -- Deleting → Deleted: the row goes, the events stay. Uploads that were under
@@ -241,4 +241,4 @@ WITH before AS (
     DELETE FROM pipelines p USING held WHERE p.id = held.id
     RETURNING p.id, p.version
 )
-SELECT id, version FROM gone;
+SELECT id FROM gone;

@@ -7,7 +7,6 @@ package queries
 
 import (
 	"context"
-	"time"
 
 	"github.com/google/uuid"
 )
@@ -24,7 +23,7 @@ WITH created AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT created.id, 1, created.slug, NULL, 'pre_provisioned', $10, $11 FROM created
 )
-SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at FROM created
+SELECT id FROM created
 `
 
 type PipelineCreateParams struct {
@@ -41,30 +40,8 @@ type PipelineCreateParams struct {
 	Actor              string
 }
 
-type PipelineCreateRow struct {
-	ID                 uuid.UUID
-	AppID              *string
-	Name               string
-	Slug               string
-	Status             string
-	Cause              string
-	Version            int64
-	RepositoryProvider *string
-	RepositoryFullName *string
-	RepositoryBranch   *string
-	RepositoryRoot     *string
-	DistributionID     *string
-	DistributionDomain *string
-	RecordHost         *string
-	LiveDeploymentID   *uuid.UUID
-	LastSequence       int64
-	LastNumber         int64
-	CreatedAt          time.Time
-	UpdatedAt          time.Time
-}
-
 // (nothing) → Pre Provisioned.
-func (q *Queries) PipelineCreate(ctx context.Context, arg PipelineCreateParams) (PipelineCreateRow, error) {
+func (q *Queries) PipelineCreate(ctx context.Context, arg PipelineCreateParams) (uuid.UUID, error) {
 	row := q.db.QueryRow(ctx, pipelineCreate,
 		arg.ID,
 		arg.AppID,
@@ -78,29 +55,9 @@ func (q *Queries) PipelineCreate(ctx context.Context, arg PipelineCreateParams) 
 		arg.Cause,
 		arg.Actor,
 	)
-	var i PipelineCreateRow
-	err := row.Scan(
-		&i.ID,
-		&i.AppID,
-		&i.Name,
-		&i.Slug,
-		&i.Status,
-		&i.Cause,
-		&i.Version,
-		&i.RepositoryProvider,
-		&i.RepositoryFullName,
-		&i.RepositoryBranch,
-		&i.RepositoryRoot,
-		&i.DistributionID,
-		&i.DistributionDomain,
-		&i.RecordHost,
-		&i.LiveDeploymentID,
-		&i.LastSequence,
-		&i.LastNumber,
-		&i.CreatedAt,
-		&i.UpdatedAt,
-	)
-	return i, err
+	var id uuid.UUID
+	err := row.Scan(&id)
+	return id, err
 }
 
 const pipelineFailDelete = `-- name: PipelineFailDelete :one
@@ -121,7 +78,7 @@ WITH before AS (
 ), done AS (
     DELETE FROM work w USING held WHERE w.kind = $2 AND w.subject_id = held.subject_id
 )
-SELECT id, version FROM moved
+SELECT id FROM moved
 `
 
 type PipelineFailDeleteParams struct {
@@ -132,13 +89,8 @@ type PipelineFailDeleteParams struct {
 	Actor string
 }
 
-type PipelineFailDeleteRow struct {
-	ID      uuid.UUID
-	Version int64
-}
-
 // Scheduled for Deletion, Deleting → Failed to Delete.
-func (q *Queries) PipelineFailDelete(ctx context.Context, arg PipelineFailDeleteParams) (PipelineFailDeleteRow, error) {
+func (q *Queries) PipelineFailDelete(ctx context.Context, arg PipelineFailDeleteParams) (uuid.UUID, error) {
 	row := q.db.QueryRow(ctx, pipelineFailDelete,
 		arg.ID,
 		arg.Kind,
@@ -146,9 +98,9 @@ func (q *Queries) PipelineFailDelete(ctx context.Context, arg PipelineFailDelete
 		arg.Cause,
 		arg.Actor,
 	)
-	var i PipelineFailDeleteRow
-	err := row.Scan(&i.ID, &i.Version)
-	return i, err
+	var id uuid.UUID
+	err := row.Scan(&id)
+	return id, err
 }
 
 const pipelineFailProvision = `-- name: PipelineFailProvision :one
@@ -169,7 +121,7 @@ WITH before AS (
 ), done AS (
     DELETE FROM work w USING held WHERE w.kind = 'pipeline:provision' AND w.subject_id = held.subject_id
 )
-SELECT id, version FROM moved
+SELECT id FROM moved
 `
 
 type PipelineFailProvisionParams struct {
@@ -179,22 +131,17 @@ type PipelineFailProvisionParams struct {
 	Actor string
 }
 
-type PipelineFailProvisionRow struct {
-	ID      uuid.UUID
-	Version int64
-}
-
 // Provision Request, Provisioning → Failed to Provision.
-func (q *Queries) PipelineFailProvision(ctx context.Context, arg PipelineFailProvisionParams) (PipelineFailProvisionRow, error) {
+func (q *Queries) PipelineFailProvision(ctx context.Context, arg PipelineFailProvisionParams) (uuid.UUID, error) {
 	row := q.db.QueryRow(ctx, pipelineFailProvision,
 		arg.ID,
 		arg.Epoch,
 		arg.Cause,
 		arg.Actor,
 	)
-	var i PipelineFailProvisionRow
-	err := row.Scan(&i.ID, &i.Version)
-	return i, err
+	var id uuid.UUID
+	err := row.Scan(&id)
+	return id, err
 }
 
 const pipelineGet = `-- name: PipelineGet :one
@@ -445,7 +392,7 @@ WITH before AS (
     DELETE FROM pipelines p USING held WHERE p.id = held.id
     RETURNING p.id, p.version
 )
-SELECT id, version FROM gone
+SELECT id FROM gone
 `
 
 type PipelineMarkDeletedParams struct {
@@ -456,14 +403,9 @@ type PipelineMarkDeletedParams struct {
 	LookAgainSeconds float64
 }
 
-type PipelineMarkDeletedRow struct {
-	ID      uuid.UUID
-	Version int64
-}
-
 // Deleting → Deleted: the row goes, the events stay. Uploads that were under
 // way may still end after it, so somebody looks once more after they expired.
-func (q *Queries) PipelineMarkDeleted(ctx context.Context, arg PipelineMarkDeletedParams) (PipelineMarkDeletedRow, error) {
+func (q *Queries) PipelineMarkDeleted(ctx context.Context, arg PipelineMarkDeletedParams) (uuid.UUID, error) {
 	row := q.db.QueryRow(ctx, pipelineMarkDeleted,
 		arg.ID,
 		arg.Epoch,
@@ -471,9 +413,9 @@ func (q *Queries) PipelineMarkDeleted(ctx context.Context, arg PipelineMarkDelet
 		arg.Actor,
 		arg.LookAgainSeconds,
 	)
-	var i PipelineMarkDeletedRow
-	err := row.Scan(&i.ID, &i.Version)
-	return i, err
+	var id uuid.UUID
+	err := row.Scan(&id)
+	return id, err
 }
 
 const pipelineMarkDeleting = `-- name: PipelineMarkDeleting :one
@@ -497,7 +439,7 @@ WITH before AS (
     ON CONFLICT (kind, subject_id) DO UPDATE
     SET due_at = now(), since = now(), requested = work.requested + 1, attempt = 0, ring_id = NULL
 )
-SELECT id, version FROM moved
+SELECT id FROM moved
 `
 
 type PipelineMarkDeletingParams struct {
@@ -508,14 +450,9 @@ type PipelineMarkDeletingParams struct {
 	Actor string
 }
 
-type PipelineMarkDeletingRow struct {
-	ID      uuid.UUID
-	Version int64
-}
-
 // Scheduled for Deletion → Deleting, by the claim that saw the distribution
 // disabled.
-func (q *Queries) PipelineMarkDeleting(ctx context.Context, arg PipelineMarkDeletingParams) (PipelineMarkDeletingRow, error) {
+func (q *Queries) PipelineMarkDeleting(ctx context.Context, arg PipelineMarkDeletingParams) (uuid.UUID, error) {
 	row := q.db.QueryRow(ctx, pipelineMarkDeleting,
 		arg.ID,
 		arg.Kind,
@@ -523,9 +460,9 @@ func (q *Queries) PipelineMarkDeleting(ctx context.Context, arg PipelineMarkDele
 		arg.Cause,
 		arg.Actor,
 	)
-	var i PipelineMarkDeletingRow
-	err := row.Scan(&i.ID, &i.Version)
-	return i, err
+	var id uuid.UUID
+	err := row.Scan(&id)
+	return id, err
 }
 
 const pipelineMarkProvisioning = `-- name: PipelineMarkProvisioning :one
@@ -543,7 +480,7 @@ WITH before AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version, moved.slug, 'provision_request', 'provisioning', $3, $4 FROM moved
 )
-SELECT id, version FROM moved
+SELECT id FROM moved
 `
 
 type PipelineMarkProvisioningParams struct {
@@ -553,22 +490,17 @@ type PipelineMarkProvisioningParams struct {
 	Actor string
 }
 
-type PipelineMarkProvisioningRow struct {
-	ID      uuid.UUID
-	Version int64
-}
-
 // Provision Request → Provisioning, by the claim on pipeline:provision.
-func (q *Queries) PipelineMarkProvisioning(ctx context.Context, arg PipelineMarkProvisioningParams) (PipelineMarkProvisioningRow, error) {
+func (q *Queries) PipelineMarkProvisioning(ctx context.Context, arg PipelineMarkProvisioningParams) (uuid.UUID, error) {
 	row := q.db.QueryRow(ctx, pipelineMarkProvisioning,
 		arg.ID,
 		arg.Epoch,
 		arg.Cause,
 		arg.Actor,
 	)
-	var i PipelineMarkProvisioningRow
-	err := row.Scan(&i.ID, &i.Version)
-	return i, err
+	var id uuid.UUID
+	err := row.Scan(&id)
+	return id, err
 }
 
 const pipelineMarkReady = `-- name: PipelineMarkReady :one
@@ -597,7 +529,7 @@ WITH before AS (
     ON CONFLICT (kind, subject_id) DO UPDATE
     SET due_at = now(), since = now(), requested = work.requested + 1, attempt = 0, ring_id = NULL
 )
-SELECT id, version FROM moved
+SELECT id FROM moved
 `
 
 type PipelineMarkReadyParams struct {
@@ -607,22 +539,17 @@ type PipelineMarkReadyParams struct {
 	Actor string
 }
 
-type PipelineMarkReadyRow struct {
-	ID      uuid.UUID
-	Version int64
-}
-
 // Provisioning → Ready for Deployment, and on to Queued if a deployment waits.
-func (q *Queries) PipelineMarkReady(ctx context.Context, arg PipelineMarkReadyParams) (PipelineMarkReadyRow, error) {
+func (q *Queries) PipelineMarkReady(ctx context.Context, arg PipelineMarkReadyParams) (uuid.UUID, error) {
 	row := q.db.QueryRow(ctx, pipelineMarkReady,
 		arg.ID,
 		arg.Epoch,
 		arg.Cause,
 		arg.Actor,
 	)
-	var i PipelineMarkReadyRow
-	err := row.Scan(&i.ID, &i.Version)
-	return i, err
+	var id uuid.UUID
+	err := row.Scan(&id)
+	return id, err
 }
 
 const pipelineRecordDistribution = `-- name: PipelineRecordDistribution :execrows
@@ -699,7 +626,7 @@ WITH before AS (
     ON CONFLICT (kind, subject_id) DO UPDATE
     SET due_at = now(), since = now(), requested = work.requested + 1, attempt = 0, ring_id = NULL
 )
-SELECT id, version FROM moved
+SELECT id FROM moved
 `
 
 type PipelineRequestProvisionParams struct {
@@ -708,17 +635,12 @@ type PipelineRequestProvisionParams struct {
 	Actor string
 }
 
-type PipelineRequestProvisionRow struct {
-	ID      uuid.UUID
-	Version int64
-}
-
 // Pre Provisioned, Failed to Provision → Provision Request.
-func (q *Queries) PipelineRequestProvision(ctx context.Context, arg PipelineRequestProvisionParams) (PipelineRequestProvisionRow, error) {
+func (q *Queries) PipelineRequestProvision(ctx context.Context, arg PipelineRequestProvisionParams) (uuid.UUID, error) {
 	row := q.db.QueryRow(ctx, pipelineRequestProvision, arg.ID, arg.Cause, arg.Actor)
-	var i PipelineRequestProvisionRow
-	err := row.Scan(&i.ID, &i.Version)
-	return i, err
+	var id uuid.UUID
+	err := row.Scan(&id)
+	return id, err
 }
 
 const pipelineScheduleDeletion = `-- name: PipelineScheduleDeletion :one
@@ -746,7 +668,7 @@ WITH before AS (
     ON CONFLICT (kind, subject_id) DO UPDATE
     SET due_at = now(), since = now(), requested = work.requested + 1, attempt = 0, ring_id = NULL
 )
-SELECT id, version FROM moved
+SELECT id FROM moved
 `
 
 type PipelineScheduleDeletionParams struct {
@@ -755,17 +677,12 @@ type PipelineScheduleDeletionParams struct {
 	Actor string
 }
 
-type PipelineScheduleDeletionRow struct {
-	ID      uuid.UUID
-	Version int64
-}
-
 // Every status before deletion, Failed to Delete → Scheduled for Deletion.
 // Work of the pipeline that nobody holds goes; a holder keeps its lease and
 // finds the pipeline moved. Deployments that have not ended are cancelled.
-func (q *Queries) PipelineScheduleDeletion(ctx context.Context, arg PipelineScheduleDeletionParams) (PipelineScheduleDeletionRow, error) {
+func (q *Queries) PipelineScheduleDeletion(ctx context.Context, arg PipelineScheduleDeletionParams) (uuid.UUID, error) {
 	row := q.db.QueryRow(ctx, pipelineScheduleDeletion, arg.ID, arg.Cause, arg.Actor)
-	var i PipelineScheduleDeletionRow
-	err := row.Scan(&i.ID, &i.Version)
-	return i, err
+	var id uuid.UUID
+	err := row.Scan(&id)
+	return id, err
 }

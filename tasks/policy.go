@@ -1,0 +1,76 @@
+package tasks
+
+import (
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/troy-iaas/troy"
+)
+
+// Policy says where a kind's tasks queue, and how often and for how long the
+// work is tried.
+type Policy struct {
+	Queue string
+	// Attempts is how many claims in a row may end without progress before
+	// the work is given up.
+	Attempts int
+	// Deadline is how long after it was asked for the work is given up, also
+	// when every attempt was only told to come back later.
+	Deadline time.Duration
+	// Delay is the longest wait before the second attempt; it doubles with
+	// each attempt up to MaxDelay. The wait is drawn between half of it and
+	// all of it, so that what failed together does not come back together.
+	Delay, MaxDelay time.Duration
+}
+
+// RetryDelay is the wait after the n-th failed attempt, from 1.
+func (p Policy) RetryDelay(n int) time.Duration {
+	d := p.MaxDelay
+	if n < 30 {
+		d = min(p.Delay<<max(n-1, 0), p.MaxDelay)
+	}
+	return d/2 + rand.N(d/2+1)
+}
+
+var policies = map[string]Policy{
+	TypeProvision:          {Queue: QueueQuick, Attempts: 8, Deadline: time.Hour, Delay: time.Second, MaxDelay: time.Minute},
+	TypeDeploy:             {Queue: QueueQuick, Attempts: 8, Deadline: time.Hour, Delay: time.Second, MaxDelay: time.Minute},
+	TypeTeardownStart:      {Queue: QueueQuick, Attempts: 8, Deadline: time.Hour, Delay: time.Second, MaxDelay: time.Minute},
+	TypePollDistroDisabled: {Queue: QueueQuick, Attempts: 8, Deadline: 2 * time.Hour, Delay: time.Second, MaxDelay: time.Minute},
+	TypeTeardown:           {Queue: QueueQuick, Attempts: 8, Deadline: 2 * time.Hour, Delay: time.Second, MaxDelay: time.Minute},
+	TypeRetention:          {Queue: QueueQuick, Attempts: 20, Deadline: 7 * 24 * time.Hour, Delay: time.Minute, MaxDelay: 6 * time.Hour},
+}
+
+// PolicyOf returns a kind's policy, false for an unknown kind.
+func PolicyOf(kind string) (Policy, bool) {
+	p, ok := policies[kind]
+	return p, ok
+}
+
+// Kinds lists the kinds of work, sorted. The sweep is none: it has no row.
+func Kinds() []string {
+	kinds := make([]string, 0, len(policies))
+	for k := range policies {
+		kinds = append(kinds, k)
+	}
+	slices.Sort(kinds)
+	return kinds
+}
+
+// OfStatus lists the kinds of work that take a pipeline out of a status, nil
+// for a resting place. One of them has a row as long as the pipeline is in
+// the status; its policy's deadline is the status's.
+func OfStatus(s troy.Status) []string {
+	switch s {
+	case troy.ProvisionRequest, troy.Provisioning:
+		return []string{TypeProvision}
+	case troy.Queued, troy.Deploying:
+		return []string{TypeDeploy}
+	case troy.ScheduledForDeletion:
+		return []string{TypeTeardownStart, TypePollDistroDisabled}
+	case troy.Deleting:
+		return []string{TypeTeardown}
+	}
+	return nil
+}
