@@ -1,0 +1,105 @@
+package devstack
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"syscall"
+)
+
+// account is the user that Postgres runs as. Postgres refuses to run as root,
+// so root gives it to another.
+type account struct {
+	name       string
+	credential *syscall.Credential // nil: the caller's own
+}
+
+// serverAccount is the caller's own account, or for root "postgres" if there
+// is such a user, else "nobody".
+func serverAccount() (account, error) {
+	if os.Geteuid() != 0 {
+		return account{}, nil
+	}
+	for _, name := range []string{"postgres", "nobody"} {
+		u, err := user.Lookup(name)
+		if err != nil {
+			continue
+		}
+		uid, err1 := strconv.ParseUint(u.Uid, 10, 32)
+		gid, err2 := strconv.ParseUint(u.Gid, 10, 32)
+		if err := errors.Join(err1, err2); err != nil {
+			return account{}, fmt.Errorf("read the ids of user %s: %w", name, err)
+		}
+		return account{name: name, credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}, nil
+	}
+	return account{}, errors.New("Postgres does not run as root, and there is neither a user postgres nor a user nobody to run it as: start troyd as another user, or set TROY_DATABASE_URL")
+}
+
+// makeFolder makes a private folder of the account.
+func (a account) makeFolder(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make a folder for Postgres: %w", err)
+	}
+	return a.own(dir)
+}
+
+// own gives a file or an empty folder to the account.
+func (a account) own(path string) error {
+	if a.credential == nil {
+		return nil
+	}
+	if err := os.Chown(path, int(a.credential.Uid), int(a.credential.Gid)); err != nil {
+		return fmt.Errorf("give %s to user %s: %w", path, a.name, err)
+	}
+	return nil
+}
+
+// reaches reports whether the account may pass through dir and every folder
+// above it.
+func (a account) reaches(dir string) bool {
+	if a.credential == nil {
+		return true
+	}
+	resolved, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return false
+	}
+	for {
+		info, err := os.Stat(resolved)
+		if err != nil {
+			return false
+		}
+		owner, ok := info.Sys().(*syscall.Stat_t)
+		if !ok {
+			return false
+		}
+		bit := os.FileMode(0o001)
+		switch {
+		case owner.Uid == a.credential.Uid:
+			bit = 0o100
+		case owner.Gid == a.credential.Gid || slices.Contains(a.credential.Groups, owner.Gid):
+			bit = 0o010
+		}
+		if info.Mode()&bit == 0 {
+			return false
+		}
+		parent := filepath.Dir(resolved)
+		if parent == resolved {
+			return true
+		}
+		resolved = parent
+	}
+}
+
+// shortTempDir is os.TempDir, unless a socket's path in a folder there would
+// be too long (107 bytes on Linux, 103 on macOS).
+func shortTempDir() string {
+	if dir := os.TempDir(); len(dir) <= 60 {
+		return dir
+	}
+	return "/tmp"
+}

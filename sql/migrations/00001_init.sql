@@ -1,0 +1,202 @@
+-- +goose Up
+-- The schema as it should be. The migrations lead to exactly this; a test
+-- compares the two. To change it, edit here and run
+-- `troyd migrate generate NAME`.
+
+CREATE SEQUENCE work_epochs;
+
+-- An app as the app events tell of it. The row outlives its pipeline, so that
+-- a late event of an app that is gone is known to be late.
+CREATE TABLE apps (
+    id           text PRIMARY KEY,
+    created_time timestamptz, -- the newest Created's time
+    deleted_time timestamptz  -- the newest Deleted's time
+);
+
+CREATE TABLE pipelines (
+    id                   uuid PRIMARY KEY,
+    app_id               text,
+    name                 text        NOT NULL,
+    slug                 text        NOT NULL CONSTRAINT pipelines_slug_key UNIQUE,
+    status               text        NOT NULL DEFAULT 'pre_provisioned'
+        CONSTRAINT pipelines_status_check CHECK (status IN (
+            'pre_provisioned', 'provision_request', 'provisioning', 'failed_to_provision',
+            'ready_for_deployment', 'queued', 'deploying', 'deployed', 'failed_to_deploy',
+            'scheduled_for_deletion', 'deleting', 'failed_to_delete')),
+    cause                text        NOT NULL DEFAULT '', -- why a Failed status was reached
+    version              bigint      NOT NULL DEFAULT 1,  -- of the newest event
+    repository_provider  text,
+    repository_full_name text,
+    repository_branch    text,
+    repository_root      text,
+    -- What provisioning made.
+    distribution_id      text,
+    distribution_domain  text,
+    record_host          text,
+    -- What is live, and the last numbers given out.
+    live_deployment_id   uuid,
+    last_sequence        bigint      NOT NULL DEFAULT 0,
+    last_number          bigint      NOT NULL DEFAULT 0,
+    created_at           timestamptz NOT NULL DEFAULT now(),
+    updated_at           timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE UNIQUE INDEX pipelines_one_per_app ON pipelines (app_id)
+    WHERE status NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete');
+
+-- The hosts that a pipeline's site answers on.
+CREATE TABLE domains (
+    host          text PRIMARY KEY, -- normalised
+    pipeline_id   uuid NOT NULL REFERENCES pipelines (id) ON DELETE CASCADE,
+    kind          text NOT NULL CONSTRAINT domains_kind_check CHECK (kind IN ('site')),
+    deployment_id uuid
+);
+
+CREATE INDEX domains_pipeline ON domains (pipeline_id);
+
+CREATE TABLE deployments (
+    id                   uuid PRIMARY KEY,
+    pipeline_id          uuid        NOT NULL REFERENCES pipelines (id) ON DELETE CASCADE,
+    number               bigint      NOT NULL, -- per pipeline, from 1
+    kind                 text        NOT NULL
+        CONSTRAINT deployments_kind_check CHECK (kind IN ('automated', 'release', 'rollback')),
+    state                text        NOT NULL
+        CONSTRAINT deployments_state_check CHECK (state IN (
+            'waiting', 'building', 'publishing', 'succeeded', 'failed', 'cancelled', 'superseded')),
+    tree_id              uuid        NOT NULL, -- the deployment whose files it publishes: its own, or an earlier one's
+    source_deployment_id uuid,                 -- what a rollback or a retry goes back to
+    commit_sha           text,
+    branch               text,
+    author               text,
+    message              text        NOT NULL DEFAULT '',
+    actor                text        NOT NULL,
+    manifest_digest      text,
+    files                bigint      NOT NULL DEFAULT 0,
+    bytes                bigint      NOT NULL DEFAULT 0,
+    expect_live          text, -- a deployment's id or 'none'
+    sequence             bigint, -- of the pointer that publishes it
+    cause                text        NOT NULL DEFAULT '',
+    created_at           timestamptz NOT NULL DEFAULT now(),
+    started_at           timestamptz,
+    live_at              timestamptz, -- when it went live
+    finished_at          timestamptz,
+    pruned_at            timestamptz, -- when retention gave its tree up
+    CONSTRAINT deployments_number_key UNIQUE (pipeline_id, number),
+    CONSTRAINT deployments_finished_check CHECK (
+        (state IN ('succeeded', 'failed', 'cancelled', 'superseded')) = (finished_at IS NOT NULL)),
+    CONSTRAINT deployments_started_check CHECK (
+        state NOT IN ('building', 'publishing') OR started_at IS NOT NULL)
+);
+
+CREATE UNIQUE INDEX deployments_one_running ON deployments (pipeline_id)
+    WHERE state IN ('building', 'publishing');
+
+CREATE INDEX deployments_waiting ON deployments (pipeline_id, number) WHERE state = 'waiting';
+
+-- Uploads that may become deployments of the same id.
+CREATE TABLE releases (
+    id              uuid PRIMARY KEY,
+    pipeline_id     uuid        NOT NULL REFERENCES pipelines (id) ON DELETE CASCADE,
+    idempotency_key text,
+    manifest_digest text        NOT NULL,
+    files           bigint      NOT NULL,
+    bytes           bigint      NOT NULL,
+    message         text        NOT NULL DEFAULT '',
+    actor           text        NOT NULL,
+    created_at      timestamptz NOT NULL DEFAULT now(),
+    expires_at      timestamptz NOT NULL,
+    finalized_at    timestamptz
+);
+
+CREATE UNIQUE INDEX releases_idempotency ON releases (pipeline_id, idempotency_key);
+CREATE INDEX releases_unfinished ON releases (pipeline_id, expires_at) WHERE finalized_at IS NULL;
+
+-- What happened to pipelines. Append-only; without foreign keys, since events
+-- outlive the rows they tell of.
+CREATE TABLE events (
+    pipeline_id   uuid        NOT NULL,
+    version       bigint      NOT NULL, -- per pipeline from 1, without gaps
+    slug          text        NOT NULL,
+    from_status   text
+        CONSTRAINT events_from_check CHECK (from_status IN (
+            'pre_provisioned', 'provision_request', 'provisioning', 'failed_to_provision',
+            'ready_for_deployment', 'queued', 'deploying', 'deployed', 'failed_to_deploy',
+            'scheduled_for_deletion', 'deleting', 'failed_to_delete', 'deleted')),
+    to_status     text        NOT NULL
+        CONSTRAINT events_to_check CHECK (to_status IN (
+            'pre_provisioned', 'provision_request', 'provisioning', 'failed_to_provision',
+            'ready_for_deployment', 'queued', 'deploying', 'deployed', 'failed_to_deploy',
+            'scheduled_for_deletion', 'deleting', 'failed_to_delete', 'deleted')),
+    cause         text        NOT NULL DEFAULT '',
+    actor         text        NOT NULL,
+    deployment_id uuid,
+    time          timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (pipeline_id, version)
+);
+
+CREATE INDEX events_slug ON events (slug, time);
+
+-- What is to be done, by whom and when. A row is waiting (neither rung nor
+-- held), rung (ring_id: a task for it is in Redis) or held (lease_until: a
+-- worker is at it). A row that is done is deleted.
+CREATE TABLE work (
+    kind        text        NOT NULL, -- the task's type
+    subject_id  uuid        NOT NULL,
+    queue       text        NOT NULL DEFAULT 'quick',
+    due_at      timestamptz NOT NULL DEFAULT now(),
+    since       timestamptz NOT NULL DEFAULT now(), -- when it was asked for; deadlines count from here
+    requested   bigint      NOT NULL DEFAULT 1,     -- how often it was asked for
+    attempt     integer     NOT NULL DEFAULT 0,     -- claims since it last made progress
+    cause       text        NOT NULL DEFAULT '',    -- why the last attempt failed
+    epoch       bigint      NOT NULL DEFAULT 0,     -- of the last claim, from work_epochs
+    lease_until timestamptz,
+    ring_id     uuid,                               -- the task's id in Redis
+    ring_gen    bigint      NOT NULL DEFAULT 0,     -- the generation of Redis that it was rung in
+    ring_at     timestamptz NOT NULL DEFAULT now(), -- when the sweep looks at a rung row again
+    rings       integer     NOT NULL DEFAULT 0,     -- how often the sweep has looked
+    PRIMARY KEY (kind, subject_id),
+    CONSTRAINT work_rung_or_held CHECK (ring_id IS NULL OR lease_until IS NULL)
+);
+
+CREATE INDEX work_subject ON work (subject_id);
+CREATE INDEX work_waiting ON work (queue, due_at) WHERE ring_id IS NULL AND lease_until IS NULL;
+CREATE INDEX work_rung ON work (queue, due_at) WHERE ring_id IS NOT NULL;
+CREATE INDEX work_overdue ON work (ring_at) WHERE ring_id IS NOT NULL;
+CREATE INDEX work_held ON work (lease_until) WHERE lease_until IS NOT NULL;
+
+-- One row: which generation of Redis holds the rings, and when a sweep last
+-- finished.
+CREATE TABLE bell (
+    one        boolean     PRIMARY KEY DEFAULT true CONSTRAINT bell_one_check CHECK (one),
+    generation bigint      NOT NULL DEFAULT 1,
+    swept_at   timestamptz NOT NULL DEFAULT now()
+);
+
+-- Outside events that were taken in, so that one that comes again changes
+-- nothing.
+CREATE TABLE deliveries (
+    source      text        NOT NULL, -- 'apps'
+    id          text        NOT NULL,
+    type        text        NOT NULL,
+    outcome     text        NOT NULL DEFAULT '',
+    detail      text        NOT NULL DEFAULT '',
+    pipeline_id uuid,
+    received_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (source, id)
+);
+
+CREATE INDEX deliveries_received ON deliveries (received_at);
+
+CREATE TABLE tokens (
+    id         uuid PRIMARY KEY,
+    name       text        NOT NULL,
+    role       text        NOT NULL CONSTRAINT tokens_role_check CHECK (role IN ('viewer', 'deployer', 'admin')),
+    hash       bytea       NOT NULL CONSTRAINT tokens_hash_key UNIQUE, -- SHA-256 of the token
+    pipelines  uuid[],                                                 -- null: all
+    created_at timestamptz NOT NULL DEFAULT now(),
+    expires_at timestamptz
+);
+
+-- +goose Down
+DROP TABLE tokens, deliveries, bell, work, events, releases, deployments, domains, pipelines, apps;
+DROP SEQUENCE work_epochs;
