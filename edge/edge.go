@@ -188,9 +188,9 @@ func (s *Server) badHost(host string) *page {
 	return &s.pages.badHost
 }
 
-// hostname cuts the port off.
+// hostname cuts a port off.
 func hostname(host string) string {
-	if i := strings.LastIndexByte(host, ':'); i >= 0 && strings.IndexByte(host[i:], ']') < 0 {
+	if i := strings.LastIndexByte(host, ':'); i >= 0 && strings.Trim(host[i+1:], "0123456789") == "" {
 		return host[:i]
 	}
 	return host

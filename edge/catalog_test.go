@@ -1,0 +1,424 @@
+package edge
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy/site"
+)
+
+// noise is n bytes that do not compress, the same ones each time.
+func noise(n int) string {
+	b := make([]byte, n)
+	_, _ = rand.NewChaCha8([32]byte{1}).Read(b)
+	return string(b)
+}
+
+func TestHosts(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	b.provision("blog.localhost").publish(map[string]string{"index.html": "the blog"})
+	disabled := b.provision("disabled.localhost")
+	disabled.publish(map[string]string{"index.html": "disabled"})
+	disabled.setDistribution(false, disabled.host)
+	moved := b.provision("moved.localhost")
+	moved.publish(map[string]string{"index.html": "moved"})
+	moved.setDistribution(true, "elsewhere.localhost")
+	orphan := b.provision("orphan.localhost")
+	if err := os.Remove(b.layout.Distribution(orphan.distribution)); err != nil {
+		t.Fatal(err)
+	}
+	b.provision("fresh.localhost")
+	b.provision("emptied.localhost").flip(uuid.Nil)
+
+	for _, c := range []struct {
+		host   string
+		status int
+		text   string
+	}{
+		{"blog.localhost", 200, "the blog"},
+		{"blog.localhost:8081", 200, "the blog"},
+		{"BLOG.Localhost", 200, "the blog"},
+		{"blog.localhost.", 200, "the blog"},
+		{"blog.localhost.:8081", 200, "the blog"},
+		{"nobody.localhost", 404, "There is no site here"},
+		{"localhost:8081", 404, "There is no site here"},
+		{"x.blog.localhost", 404, "There is no site here"},
+		{"disabled.localhost", 404, "There is no site here"},
+		{"moved.localhost", 404, "There is no site here"},
+		{"elsewhere.localhost", 404, "There is no site here"},
+		{"orphan.localhost", 404, "There is no site here"},
+		{"fresh.localhost", 404, "Nothing is live here yet"},
+		{"emptied.localhost", 404, "Nothing is live here yet"},
+		{"127.0.0.1:8081", 404, "There is no site here"},
+		{"[::1]:8081", 404, "There is no site here"},
+		{"[::1]", 404, "There is no site here"},
+		{"", 404, "There is no site here"},
+		{strings.Repeat("a.", 126) + "a", 404, "There is no site here"},
+		{strings.Repeat("a", 300), 400, "This host name is malformed"},
+		{"../distributions/x", 400, "This host name is malformed"},
+		{"blog.localhost/..", 400, "This host name is malformed"},
+		{"blog..localhost", 400, "This host name is malformed"},
+		{"blog.localhost:port", 400, "This host name is malformed"},
+		{"blog\x00.localhost", 400, "This host name is malformed"},
+	} {
+		res := b.get(c.host, "/")
+		got := content(t, res)
+		if res.StatusCode != c.status || !strings.Contains(got, c.text) {
+			t.Errorf("host %.40q: %d, want %d with %q; answered %s", c.host, res.StatusCode, c.status, c.text, got)
+		}
+		if c.status != 200 {
+			wantHeader(t, res, "Cache-Control", "no-store")
+			wantHeader(t, res, deploymentHeader, "")
+		}
+	}
+	if b.log.Len() > 0 {
+		t.Errorf("none of this is a fault, but the log says %s", b.log)
+	}
+}
+
+func TestBrokenStateIsAFault(t *testing.T) {
+	t.Parallel()
+	for name, breakIt := range map[string]func(h *hosted){
+		"record is no JSON":    func(h *hosted) { h.replace(h.layout.Record(h.host), []byte("{")) },
+		"record of another":    func(h *hosted) { h.replaceJSON(h.layout.Record(h.host), site.Record{Host: "x", Target: "y"}) },
+		"target with a path":   func(h *hosted) { h.target("../" + h.distribution + ".distribution.internal") },
+		"target elsewhere":     func(h *hosted) { h.target(h.distribution + ".example.com") },
+		"target empty":         func(h *hosted) { h.target("") },
+		"pointer is too large": func(h *hosted) { h.replace(h.layout.Pointer(h.distribution), bytes.Repeat([]byte(" "), maxWatched+1)) },
+		"pointer is a folder": func(h *hosted) {
+			_ = os.Remove(h.layout.Pointer(h.distribution))
+			_ = os.Mkdir(h.layout.Pointer(h.distribution), 0o700)
+		},
+		"tree is missing": func(h *hosted) { h.flip(uuid.New()) },
+		"tree is garbage": func(h *hosted) {
+			d := uuid.New()
+			h.replace(h.layout.Tree(site.Tree{Pipeline: h.pipeline, Deployment: d}), []byte("garbage"))
+			h.flip(d)
+		},
+		"blob is missing": func(h *hosted) { _ = os.RemoveAll(filepath.Join(h.layout.Site(h.pipeline), "blobs")) },
+		"blob is cut off": func(h *hosted) { h.replace(h.blob("home"), []byte("ho")) },
+		"blob is a link":  func(h *hosted) { _ = os.Remove(h.blob("home")); _ = os.Symlink("/etc", h.blob("home")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newBox(t).provision("site.localhost")
+			h.publish(map[string]string{"index.html": "home"})
+			breakIt(h)
+			res := h.fetch("/")
+			wantStatus(t, res, 500)
+			wantHeader(t, res, "Cache-Control", "no-store")
+			wantHeader(t, res, "Etag", "")
+			if id := res.Header.Get("X-Request-Id"); id == "" || !strings.Contains(h.log.String(), id) {
+				t.Errorf("the log does not have the request %q: %s", id, h.log)
+			}
+			if got := content(t, res); strings.Contains(got, h.layout.Root) || strings.Contains(got, h.pipeline.String()) {
+				t.Errorf("the page gives details away: %s", got)
+			}
+			_ = os.Remove(h.layout.Pointer(h.distribution))
+			h.publish(map[string]string{"index.html": "mended"})
+			h.target(site.DistributionDomain(h.distribution))
+			if res := h.fetch("/"); content(t, res) != "mended" {
+				t.Errorf("after it was mended: %d", res.StatusCode)
+			}
+		})
+	}
+}
+
+func (h *hosted) target(target string) {
+	h.replaceJSON(h.layout.Record(h.host), site.Record{Host: h.host, Target: target})
+}
+
+func (h *hosted) blob(content string) string {
+	digest, err := site.ParseDigest(strings.Trim(tag(content), `"`))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return h.layout.Blob(h.pipeline, digest)
+}
+
+func TestASiteNeverSeesAnothersFiles(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	one, two := b.provision("one.localhost"), b.provision("two.localhost")
+	secret := strings.Repeat("one's secret ", 200)
+	one.publish(map[string]string{"index.html": "one", "secret.txt": secret})
+	two.publish(map[string]string{"index.html": "two"})
+	for range 2 { // the second time from memory
+		for _, encoding := range []string{"identity", "gzip"} {
+			wantStatus(t, one.fetch("/secret.txt", "Accept-Encoding", encoding), 200)
+			wantStatus(t, two.fetch("/secret.txt", "Accept-Encoding", encoding), 404)
+		}
+		if got := content(t, one.fetch("/")) + content(t, two.fetch("/")); got != "onetwo" {
+			t.Errorf("the pages are %q", got)
+		}
+	}
+	// A manifest that names a digest gets the bytes of its own pipeline or
+	// none, even where memory has another's.
+	two.publish(map[string]string{"index.html": "two", "secret.txt": secret})
+	if err := os.Remove(two.blob(secret)); err != nil {
+		t.Fatal(err)
+	}
+	for _, encoding := range []string{"identity", "gzip"} {
+		res := two.fetch("/secret.txt", "Accept-Encoding", encoding)
+		wantStatus(t, res, 500)
+		if got := content(t, res); strings.Contains(got, "secret") {
+			t.Errorf("the other site answered %q", got)
+		}
+	}
+}
+
+func TestAFlipHoldsForTheNextRequest(t *testing.T) {
+	t.Parallel()
+	h := newBox(t).provision("flips.localhost")
+	// Pointers of one size, written within one tick of the file system's
+	// clock, on inodes that come back.
+	var deployments [3]uuid.UUID
+	for i := range deployments {
+		deployments[i] = h.publish(map[string]string{"index.html": fmt.Sprint(i)})
+	}
+	h.sequence = 100
+	for i := range 500 {
+		d := i % len(deployments)
+		h.flip(deployments[d])
+		res := h.fetch("/")
+		if got := content(t, res); got != fmt.Sprint(d) || res.Header.Get(deploymentHeader) != deployments[d].String() {
+			t.Fatalf("flip %d: answered %q from %s, want %d", i, got, res.Header.Get(deploymentHeader), d)
+		}
+	}
+	h.setDistribution(false, h.host)
+	wantStatus(t, h.fetch("/"), 404)
+	h.setDistribution(true, h.host)
+	wantStatus(t, h.fetch("/"), 200)
+	if err := os.Remove(h.layout.Record(h.host)); err != nil {
+		t.Fatal(err)
+	}
+	wantStatus(t, h.fetch("/"), 404)
+}
+
+func TestATreeSealedAgainCountsFromTheNextFlip(t *testing.T) {
+	t.Parallel()
+	h := newBox(t).provision("again.localhost")
+	d := h.publish(map[string]string{"index.html": "home"})
+	wantStatus(t, h.fetch("/a-4f3a9b1c.js"), 404)
+	h.seal(d, map[string]string{"index.html": "home"}, site.Carried{File: h.store("a-4f3a9b1c.js", "a"), Until: 1 << 40})
+	h.flip(d)
+	wantStatus(t, h.fetch("/a-4f3a9b1c.js"), 200)
+}
+
+// TestEveryAnswerIsOfOneDeployment flips while readers read, and removes the
+// deployment before at once.
+func TestEveryAnswerIsOfOneDeployment(t *testing.T) {
+	t.Parallel()
+	// With little memory, so that blobs are opened all the time.
+	b := newBox(t, func(c *Config) { c.MemoryBytes = 1 })
+	h := b.provision("flip.localhost")
+	srv := httptest.NewServer(b.edge)
+	t.Cleanup(srv.Close)
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 50, DisableCompression: true}}
+	t.Cleanup(client.CloseIdleConnections)
+
+	var versions sync.Map // deployment → path → content
+	var reads, wrong atomic.Int64
+	prepare := func(n int) uuid.UUID {
+		files := map[string]string{
+			"index.html":  fmt.Sprintf("page %d", n),
+			"app.js":      fmt.Sprintf("script %d %s", n, strings.Repeat(".", maxHot)),
+			"page.html":   fmt.Sprintf("zipped %d %s", n, strings.Repeat(".", minGzip)),
+			"404.html":    fmt.Sprintf("missing %d", n),
+			"common.html": "in all of them",
+		}
+		d := uuid.New()
+		versions.Store(d.String(), files)
+		h.seal(d, files)
+		return d
+	}
+	live := prepare(0)
+	h.flip(live)
+
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var readers sync.WaitGroup
+	for range 50 {
+		readers.Go(func() {
+			for ctx.Err() == nil {
+				for target, file := range map[string]string{"/": "index.html", "/app.js": "app.js", "/page": "page.html", "/nowhere": "404.html", "/common": "common.html"} {
+					if err := readOne(t, client, srv.URL+target, h.host, file, &versions); err != nil {
+						wrong.Add(1)
+						t.Errorf("GET %s: %v", target, err)
+						return
+					}
+					reads.Add(1)
+				}
+			}
+		})
+	}
+	for n := 1; n <= 20 && wrong.Load() == 0; n++ {
+		next := prepare(n)
+		h.flip(next)
+		// New requests are answered from the new one from now on.
+		if res := h.fetch("/"); res.Header.Get(deploymentHeader) != next.String() {
+			t.Errorf("after the flip to %s, %s answered", next, res.Header.Get(deploymentHeader))
+		}
+		remove(t, h, live, &versions)
+		live = next
+		for goal := reads.Load() + 200; reads.Load() < goal && wrong.Load() == 0; {
+			_ = readOne(t, client, srv.URL+"/", h.host, "index.html", &versions)
+		}
+	}
+	stop()
+	readers.Wait()
+	if b.log.Len() > 0 {
+		t.Errorf("the log says %s", b.log)
+	}
+}
+
+func readOne(t *testing.T, client *http.Client, url, host, file string, versions *sync.Map) error {
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	r.Host = host
+	if file == "page.html" {
+		r.Header.Set("Accept-Encoding", "gzip")
+	}
+	res, err := client.Do(r)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = res.Body.Close() }()
+	got := content(t, res)
+	if res.Header.Get("Content-Encoding") == "gzip" {
+		got = gunzip(t, got)
+	}
+	of, ok := versions.Load(res.Header.Get(deploymentHeader))
+	if !ok {
+		return fmt.Errorf("status %d from the unknown deployment %q", res.StatusCode, res.Header.Get(deploymentHeader))
+	}
+	want := of.(map[string]string)[file]
+	if got != want {
+		return fmt.Errorf("%.30q from a deployment that has %.30q", got, want)
+	}
+	if e := res.Header.Get("Etag"); file != "404.html" && e != tag(want) && e != gzipTag(want) {
+		return fmt.Errorf("the tag %s is of another deployment", e)
+	}
+	return nil
+}
+
+// remove takes a deployment's tree and its bytes away, but those that others
+// have too.
+func remove(t *testing.T, h *hosted, deployment uuid.UUID, versions *sync.Map) {
+	t.Helper()
+	if err := os.Remove(h.layout.Tree(site.Tree{Pipeline: h.pipeline, Deployment: deployment})); err != nil {
+		t.Error(err)
+	}
+	files, _ := versions.Load(deployment.String())
+	for path, content := range files.(map[string]string) {
+		if path != "common.html" {
+			if err := os.Remove(h.blob(content)); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+func TestMoreSitesThanFitInMemory(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, func(c *Config) { c.IndexedFiles, c.MemoryBytes = 4*siteWeight, 1000 })
+	var sites []*hosted
+	for i := range 20 {
+		h := b.provision(fmt.Sprintf("site-%d.localhost", i))
+		h.publish(map[string]string{"index.html": h.host, "a.html": "a", "b.html": "b"})
+		sites = append(sites, h)
+	}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 200 {
+				h := sites[rand.IntN(len(sites))]
+				if got := content(t, h.fetch("/")); got != h.host {
+					t.Errorf("%s answered %q", h.host, got)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := len(b.edge.catalog.hosts.items); n > 3 {
+		t.Errorf("%d sites are in memory, expected 3 at most", n)
+	}
+	if w := b.edge.blobs.memory.weight; w > 1000 {
+		t.Errorf("blobs weigh %d, expected 1000 at most", w)
+	}
+}
+
+func TestLRU(t *testing.T) {
+	t.Parallel()
+	c := newLRU[string, int](10)
+	c.put("a", 1, 4)
+	c.put("b", 2, 4)
+	c.get("a")
+	c.put("c", 3, 4)
+	if _, ok := c.get("b"); ok {
+		t.Error("b was used longest ago and is still there")
+	}
+	c.put("a", 4, 1)
+	if v, _ := c.get("a"); v != 4 || c.weight != 5 {
+		t.Errorf("a is %d, all weigh %d, want 4 and 5", v, c.weight)
+	}
+	c.put("heavy", 5, 100)
+	if v, ok := c.get("heavy"); !ok || v != 5 || len(c.items) != 1 {
+		t.Errorf("heavy is %d, %v, one of %d", v, ok, len(c.items))
+	}
+	c.put("d", 6, 1)
+	c.remove("d")
+	c.remove("nobody")
+	if len(c.items) != 0 || c.weight != 0 {
+		t.Errorf("%d are left, weighing %d", len(c.items), c.weight)
+	}
+}
+
+func TestAccessLog(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	h := newBox(t, func(c *Config) {
+		c.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}).provision("log.localhost")
+	d := h.publish(map[string]string{"index.html": "home"})
+	res := h.fetch("/nowhere?token=hidden")
+	line := log.String()
+	for _, want := range []string{
+		"level=DEBUG", "request_id=" + res.Header.Get("X-Request-Id"), "method=GET", "host=log.localhost",
+		"path=/nowhere ", "status=404", "deployment_id=" + d.String(),
+	} {
+		if !strings.Contains(line, want) {
+			t.Errorf("the line lacks %s: %s", want, line)
+		}
+	}
+	if strings.Contains(line, "hidden") {
+		t.Errorf("the line has the query: %s", line)
+	}
+}
+
+func TestConfigErrorsNameTheField(t *testing.T) {
+	t.Parallel()
+	for field, cfg := range map[string]Config{
+		"Root": {}, "IndexedFiles": {Root: "x", IndexedFiles: -1}, "MemoryBytes": {Root: "x", MemoryBytes: -1},
+	} {
+		if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), field) {
+			t.Errorf("the error of a wrong %s is %v", field, err)
+		}
+	}
+}

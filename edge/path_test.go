@@ -1,0 +1,232 @@
+package edge
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/troy-iaas/troy/site"
+)
+
+// pathsSite has every kind of path that look-ups tell apart. A file's content
+// is its path.
+func pathsSite() map[string]string {
+	files := make(map[string]string)
+	for _, p := range []string{
+		"index.html", "about.html", "404.html", "plain", "plain.html", "only/index.html",
+		"both.html", "both/index.html", "both/deep/page.html", "docs/404.html", "docs/index.html",
+		"docs/a/b/c.html", "a b.html", "100%.html", "50%25.html", "straße.html", ".html", "docs/.html",
+		".well-known/security.txt", "assets/app-4f3a9b1c.js", "q?.html", "#.html", "a+b.html", "a;b=c.html", "...html",
+	} {
+		files[p] = p
+	}
+	return files
+}
+
+func TestPaths(t *testing.T) {
+	t.Parallel()
+	h := newBox(t).provision("paths.localhost")
+	h.publish(pathsSite())
+	for _, c := range []struct {
+		target string
+		status int
+		file   string
+	}{
+		{"/", 200, "index.html"},
+		{"/index.html", 200, "index.html"},
+		{"/index", 200, "index.html"},
+		{"/?utm=1", 200, "index.html"},
+		{"/about", 200, "about.html"},
+		{"/about.html", 200, "about.html"},
+		{"/about/", 200, "about.html"},
+		{"/plain", 200, "plain"},
+		{"/plain/", 200, "plain.html"},
+		{"/only", 200, "only/index.html"},
+		{"/only/", 200, "only/index.html"},
+		{"/only/index.html", 200, "only/index.html"},
+		{"/only/index", 200, "only/index.html"},
+		{"/both", 200, "both.html"},
+		{"/both/", 200, "both/index.html"},
+		{"/both/deep/page", 200, "both/deep/page.html"},
+		{"/both/deep", 404, "404.html"},
+		{"/both/deep/", 404, "404.html"},
+		{"/404", 200, "404.html"},
+		{"/404.html", 200, "404.html"},
+		{"/a%20b", 200, "a b.html"},
+		{"/a%20b.html", 200, "a b.html"},
+		{"/a+b", 200, "a+b.html"},
+		{"/a;b=c", 200, "a;b=c.html"},
+		{"/100%25.html", 200, "100%.html"},
+		{"/50%2525", 200, "50%25.html"},
+		{"/50%25", 404, "404.html"}, // decoded once
+		{"/stra%C3%9Fe", 200, "straße.html"},
+		{"/q%3F", 200, "q?.html"},
+		{"/%23", 200, "#.html"},
+		{"/.well-known/security.txt", 200, ".well-known/security.txt"},
+		{"/.html", 200, ".html"},
+		{"/missing", 404, "404.html"},
+		{"/missing/", 404, "404.html"},
+		{"/missing/much/deeper.js", 404, "404.html"},
+		{"/docs", 200, "docs/index.html"},
+		{"/docs/missing", 404, "docs/404.html"},
+		{"/docs/a/b/missing", 404, "docs/404.html"},
+		{"/docs/a/b/", 404, "docs/404.html"},
+		{"/docs/a/b/c", 200, "docs/a/b/c.html"},
+		{"/docsx/missing", 404, "404.html"},
+		{"/About", 404, "404.html"},
+		{"//", 404, "404.html"},
+		{"/docs//", 404, "docs/404.html"},
+		{"//about", 404, "404.html"},
+		{"/./about", 404, "404.html"},
+		{"/..", 200, "...html"}, // a file's clean URL like any other
+		{"/docs/../about", 404, "docs/404.html"},
+	} {
+		res := h.fetch(c.target)
+		if got := content(t, res); res.StatusCode != c.status || got != c.file {
+			t.Errorf("GET %s: %d with %q, want %d with %q", c.target, res.StatusCode, got, c.status, c.file)
+		}
+		wantHeader(t, res, "Content-Type", site.ContentType(c.file))
+		wantHeader(t, res, "Location", "")
+	}
+}
+
+func TestEveryUploadedPathAnswersWithItsOwnBytes(t *testing.T) {
+	t.Parallel()
+	h := newBox(t).provision("own.localhost")
+	files := pathsSite()
+	h.publish(files)
+	for p := range files {
+		target := "/" + strings.NewReplacer("%", "%25", "?", "%3F", "#", "%23", " ", "%20", "ß", "%C3%9F").Replace(p)
+		res := h.fetch(target)
+		if got := content(t, res); res.StatusCode != 200 || got != p {
+			t.Errorf("GET %s: %d with %q, want 200 with %q", target, res.StatusCode, got, p)
+		}
+	}
+}
+
+func TestWithout404PageTheEdgesOwnAnswers(t *testing.T) {
+	t.Parallel()
+	h := newBox(t).provision("own404.localhost")
+	d := h.publish(map[string]string{"index.html": "x", "docs/404.html": "docs only"})
+	res := h.fetch("/missing<script>")
+	wantStatus(t, res, 404)
+	wantHeader(t, res, "Cache-Control", "no-store")
+	wantHeader(t, res, deploymentHeader, d.String())
+	wantHeader(t, res, "Content-Type", "text/html; charset=utf-8")
+	if got := content(t, res); !strings.Contains(got, "This page does not exist") || strings.Contains(got, "missing<") {
+		t.Errorf("the page is %s", got)
+	}
+}
+
+// TestHostilePaths goes through a real server, with bytes that no client
+// would send.
+func TestHostilePaths(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	b.provision("victim.localhost").publish(map[string]string{"secret.html": "the victim's"})
+	h := b.provision("site.localhost")
+	h.publish(map[string]string{"index.html": "home", "docs/x.html": "x"})
+	srv := httptest.NewUnstartedServer(nil)
+	srv.Config = b.edge.HTTPServer()
+	srv.Start()
+	t.Cleanup(srv.Close)
+
+	for _, c := range []struct {
+		target string
+		status int
+	}{
+		{"/%", 400},
+		{"/%zz", 400},
+		{"/%2", 400},
+		{"/a%00b", 400},
+		{"/index.html%00.js", 400},
+		{"*", 400},
+		{"index.html", 400},
+		{"/..", 404},
+		{"/../../../etc/passwd", 404},
+		{"/docs/../index.html", 404},
+		{"/%2e%2e/%2e%2e/etc/passwd", 404},
+		{"/..%2f..%2f..%2fetc%2fpasswd", 404},
+		{"/%252e%252e/etc/passwd", 404},
+		{`/..\..\..\etc\passwd`, 404},
+		{"/..%5c..%5cetc%5cpasswd", 404},
+		{"/docs", 404},
+		{"/docs/", 404},
+		{"//etc/passwd", 404},
+		{"///", 404},
+		{"/.", 404},
+		{"/%ff%fe", 404},
+		{"/" + strings.Repeat("/", 20_000), 404},
+		{"/" + strings.Repeat("../", 7_000), 404},
+		{"/" + strings.Repeat("a", 40_000), 431},
+		{"http://victim.localhost/../site.localhost/index.html", 404},
+		{"http://site.localhost", 200},
+		{"/", 200},
+	} {
+		conn, err := net.Dial("tcp", srv.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		_, _ = fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: site.localhost\r\nConnection: close\r\n\r\n", c.target)
+		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Errorf("GET %.60s: %v", c.target, err)
+			_ = conn.Close()
+			continue
+		}
+		got := content(t, res)
+		if res.StatusCode != c.status {
+			t.Errorf("GET %.60s: status %d, want %d", c.target, res.StatusCode, c.status)
+		}
+		if strings.Contains(got, "the victim's") || strings.Contains(got, "root:") || c.status != 200 && strings.Contains(got, "home") {
+			t.Errorf("GET %.60s: answered %q", c.target, got)
+		}
+		_ = conn.Close()
+	}
+}
+
+func FuzzResolve(f *testing.F) {
+	files := pathsSite()
+	var m site.Manifest
+	for p := range files {
+		m.Files = append(m.Files, site.File{Path: p})
+	}
+	const gone = "old/app-4f3a9b1c.js"
+	m.Carried = []site.Carried{{File: site.File{Path: gone}, Until: 100}}
+	x := newIndex(m)
+	for p := range files {
+		f.Add(p, int64(50))
+	}
+	for _, p := range []string{gone, "..", "a/../b", "//", "docs//", "both/", "x/\x00", `..\`} {
+		f.Add(p, int64(150))
+	}
+	f.Fuzz(func(t *testing.T, p string, now int64) {
+		name, _, ok := x.resolve("/"+p, now)
+		_, own := files[p]
+		switch {
+		case own && (!ok || name != p):
+			t.Fatalf("%q is a file and resolves to %q, %v", p, name, ok)
+		case p == gone && ok != (now < 100):
+			t.Fatalf("%q at %d resolves: %v", p, now, ok)
+		}
+		if ok && p != gone {
+			base := strings.TrimSuffix(p, "/")
+			if _, has := files[name]; !has {
+				t.Fatalf("%q resolves to %q, which is no file", p, name)
+			}
+			if !slices.Contains([]string{p, base + ".html", base + "/index.html", "index.html"}, name) || name == "index.html" && base != "" && base != "index" && p != name {
+				t.Fatalf("%q resolves to %q, which is not its page", p, name)
+			}
+		}
+		if name, _, ok := x.missing("/" + p); !ok || name != "404.html" && !strings.HasPrefix(p, strings.TrimSuffix(name, "404.html")) {
+			t.Fatalf("the 404.html of %q is %q, %v", p, name, ok)
+		}
+	})
+}
