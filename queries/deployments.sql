@@ -244,26 +244,31 @@ WITH before AS (
 )
 SELECT id FROM ended;
 
--- name: DeploymentsLiveSince :many
--- The trees that were live within the time: those that went live in it, and
--- the one that was live when it began.
-SELECT DISTINCT d.tree_id FROM deployments d
-WHERE d.pipeline_id = @pipeline_id AND d.pruned_at IS NULL AND d.live_at IS NOT NULL
-  AND d.live_at >= coalesce((
-      SELECT max(e.live_at) FROM deployments e
-      WHERE e.pipeline_id = @pipeline_id AND e.live_at < now() - make_interval(secs => @window_seconds::float8)), '-infinity');
+-- name: DeploymentRecordSealed :execrows
+-- The tree is whole and durable: from here on the pointer may have flipped.
+UPDATE deployments d
+SET sealed_at = coalesce(d.sealed_at, now())
+WHERE d.id = @id AND d.state = 'publishing'
+  AND EXISTS (SELECT 1 FROM work w WHERE w.kind = 'pipeline:deploy' AND w.subject_id = d.pipeline_id AND w.epoch = @epoch);
+
+-- name: PipelineNextSequence :one
+-- Gives out a sequence for a pointer that puts back what was live.
+UPDATE pipelines p
+SET last_sequence = p.last_sequence + 1
+WHERE p.id = @id
+  AND EXISTS (SELECT 1 FROM work w WHERE w.kind = 'pipeline:deploy' AND w.subject_id = p.id AND w.epoch = @epoch)
+RETURNING p.last_sequence;
 
 -- name: DeploymentsPrune :many
 -- Gives up the trees that retention does not keep: neither the live one, nor
--- one that a deployment under way publishes, nor those of the newest
--- deployments. Their rows stay. The trees given up are returned, also those
--- of an earlier call, so that removing them may fail and be repeated.
+-- one that a deployment under way publishes, nor the newest ones. The rows
+-- stay. The trees given up within a day are returned, so that removing them
+-- may fail and be repeated.
 WITH kept AS (
     SELECT d.tree_id FROM deployments d
     JOIN pipelines p ON p.id = d.pipeline_id
     WHERE d.pipeline_id = @pipeline_id
-      AND (d.id = p.live_deployment_id OR d.state IN ('waiting', 'building', 'publishing')
-           OR d.live_at > now() - make_interval(secs => @window_seconds::float8))
+      AND (d.id = p.live_deployment_id OR d.state IN ('waiting', 'building', 'publishing'))
     UNION
     (SELECT d.tree_id FROM deployments d
      WHERE d.pipeline_id = @pipeline_id AND d.state = 'succeeded' AND d.pruned_at IS NULL AND d.tree_id = d.id
@@ -272,10 +277,11 @@ WITH kept AS (
     UPDATE deployments d
     SET pruned_at = now()
     WHERE d.pipeline_id = @pipeline_id AND d.pruned_at IS NULL AND d.state NOT IN ('waiting', 'building', 'publishing')
-      AND d.tree_id NOT IN (SELECT tree_id FROM kept)
+      AND d.tree_id NOT IN (SELECT kept.tree_id FROM kept)
     RETURNING d.tree_id
 )
-SELECT tree_id FROM given_up
+SELECT given_up.tree_id FROM given_up
 UNION
 SELECT d.tree_id FROM deployments d
-WHERE d.pipeline_id = @pipeline_id AND d.pruned_at > now() - interval '1 day' AND d.tree_id NOT IN (SELECT tree_id FROM kept);
+WHERE d.pipeline_id = @pipeline_id AND d.pruned_at > now() - interval '1 day'
+  AND d.tree_id NOT IN (SELECT kept.tree_id FROM kept);

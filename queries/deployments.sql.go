@@ -13,7 +13,7 @@ import (
 )
 
 const deploymentBeforeLive = `-- name: DeploymentBeforeLive :one
-SELECT d.id, d.pipeline_id, d.number, d.kind, d.state, d.tree_id, d.source_deployment_id, d.commit_sha, d.branch, d.author, d.message, d.actor, d.manifest_digest, d.files, d.bytes, d.expect_live, d.sequence, d.cause, d.created_at, d.started_at, d.live_at, d.finished_at, d.pruned_at FROM deployments d
+SELECT d.id, d.pipeline_id, d.number, d.kind, d.state, d.tree_id, d.source_deployment_id, d.commit_sha, d.branch, d.author, d.message, d.actor, d.manifest_digest, d.files, d.bytes, d.expect_live, d.sequence, d.cause, d.created_at, d.started_at, d.sealed_at, d.live_at, d.finished_at, d.pruned_at FROM deployments d
 JOIN pipelines p ON p.id = d.pipeline_id
 JOIN deployments live ON live.id = p.live_deployment_id
 WHERE d.pipeline_id = $1 AND d.live_at < live.live_at AND d.tree_id <> live.tree_id AND d.pruned_at IS NULL
@@ -46,6 +46,7 @@ func (q *Queries) DeploymentBeforeLive(ctx context.Context, pipelineID uuid.UUID
 		&i.Cause,
 		&i.CreatedAt,
 		&i.StartedAt,
+		&i.SealedAt,
 		&i.LiveAt,
 		&i.FinishedAt,
 		&i.PrunedAt,
@@ -133,7 +134,7 @@ WITH before AS (
     SELECT $2, moved.id, moved.last_number, $3, 'waiting', $4, $5, $6,
            $7, $8, $9, $10, $11, $12, $13, $14
     FROM moved
-    RETURNING id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, live_at, finished_at, pruned_at
+    RETURNING id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at
 ), superseded AS (
     UPDATE deployments d
     SET state = 'superseded', finished_at = now(), cause = 'a newer commit took its place'
@@ -203,7 +204,7 @@ WITH moved AS (
 )
 INSERT INTO deployments (id, pipeline_id, number, kind, state, tree_id, message, actor, manifest_digest, files, bytes, finished_at)
 SELECT $1, moved.id, moved.last_number, 'release', 'succeeded', $1, $2, $3, $4, $5, $6, now() FROM moved
-RETURNING id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, live_at, finished_at, pruned_at
+RETURNING id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at
 `
 
 type DeploymentCreateUnpublishedParams struct {
@@ -249,6 +250,7 @@ func (q *Queries) DeploymentCreateUnpublished(ctx context.Context, arg Deploymen
 		&i.Cause,
 		&i.CreatedAt,
 		&i.StartedAt,
+		&i.SealedAt,
 		&i.LiveAt,
 		&i.FinishedAt,
 		&i.PrunedAt,
@@ -317,7 +319,7 @@ func (q *Queries) DeploymentFail(ctx context.Context, arg DeploymentFailParams) 
 }
 
 const deploymentGet = `-- name: DeploymentGet :one
-SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, live_at, finished_at, pruned_at FROM deployments WHERE id = $1
+SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at FROM deployments WHERE id = $1
 `
 
 func (q *Queries) DeploymentGet(ctx context.Context, id uuid.UUID) (Deployment, error) {
@@ -344,6 +346,7 @@ func (q *Queries) DeploymentGet(ctx context.Context, id uuid.UUID) (Deployment, 
 		&i.Cause,
 		&i.CreatedAt,
 		&i.StartedAt,
+		&i.SealedAt,
 		&i.LiveAt,
 		&i.FinishedAt,
 		&i.PrunedAt,
@@ -352,7 +355,7 @@ func (q *Queries) DeploymentGet(ctx context.Context, id uuid.UUID) (Deployment, 
 }
 
 const deploymentList = `-- name: DeploymentList :many
-SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, live_at, finished_at, pruned_at FROM deployments
+SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at FROM deployments
 WHERE pipeline_id = $1 AND ($2::bigint IS NULL OR number < $2)
 ORDER BY number DESC LIMIT $3
 `
@@ -394,6 +397,7 @@ func (q *Queries) DeploymentList(ctx context.Context, arg DeploymentListParams) 
 			&i.Cause,
 			&i.CreatedAt,
 			&i.StartedAt,
+			&i.SealedAt,
 			&i.LiveAt,
 			&i.FinishedAt,
 			&i.PrunedAt,
@@ -409,7 +413,7 @@ func (q *Queries) DeploymentList(ctx context.Context, arg DeploymentListParams) 
 }
 
 const deploymentNewest = `-- name: DeploymentNewest :one
-SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, live_at, finished_at, pruned_at FROM deployments WHERE pipeline_id = $1 ORDER BY number DESC LIMIT 1
+SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at FROM deployments WHERE pipeline_id = $1 ORDER BY number DESC LIMIT 1
 `
 
 func (q *Queries) DeploymentNewest(ctx context.Context, pipelineID uuid.UUID) (Deployment, error) {
@@ -436,6 +440,7 @@ func (q *Queries) DeploymentNewest(ctx context.Context, pipelineID uuid.UUID) (D
 		&i.Cause,
 		&i.CreatedAt,
 		&i.StartedAt,
+		&i.SealedAt,
 		&i.LiveAt,
 		&i.FinishedAt,
 		&i.PrunedAt,
@@ -444,7 +449,7 @@ func (q *Queries) DeploymentNewest(ctx context.Context, pipelineID uuid.UUID) (D
 }
 
 const deploymentNextWaiting = `-- name: DeploymentNextWaiting :one
-SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, live_at, finished_at, pruned_at FROM deployments WHERE pipeline_id = $1 AND state = 'waiting' ORDER BY number LIMIT 1
+SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at FROM deployments WHERE pipeline_id = $1 AND state = 'waiting' ORDER BY number LIMIT 1
 `
 
 func (q *Queries) DeploymentNextWaiting(ctx context.Context, pipelineID uuid.UUID) (Deployment, error) {
@@ -471,6 +476,7 @@ func (q *Queries) DeploymentNextWaiting(ctx context.Context, pipelineID uuid.UUI
 		&i.Cause,
 		&i.CreatedAt,
 		&i.StartedAt,
+		&i.SealedAt,
 		&i.LiveAt,
 		&i.FinishedAt,
 		&i.PrunedAt,
@@ -478,8 +484,24 @@ func (q *Queries) DeploymentNextWaiting(ctx context.Context, pipelineID uuid.UUI
 	return i, err
 }
 
+const deploymentRecordSealed = `-- name: DeploymentRecordSealed :execrows
+UPDATE deployments d
+SET sealed_at = coalesce(d.sealed_at, now())
+WHERE d.id = $1 AND d.state = 'publishing'
+  AND EXISTS (SELECT 1 FROM work w WHERE w.kind = 'pipeline:deploy' AND w.subject_id = d.pipeline_id AND w.epoch = $2)
+`
+
+// The tree is whole and durable: from here on the pointer may have flipped.
+func (q *Queries) DeploymentRecordSealed(ctx context.Context, iD uuid.UUID, epoch int64) (int64, error) {
+	result, err := q.db.Exec(ctx, deploymentRecordSealed, iD, epoch)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const deploymentRunning = `-- name: DeploymentRunning :one
-SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, live_at, finished_at, pruned_at FROM deployments WHERE pipeline_id = $1 AND state IN ('building', 'publishing')
+SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at FROM deployments WHERE pipeline_id = $1 AND state IN ('building', 'publishing')
 `
 
 func (q *Queries) DeploymentRunning(ctx context.Context, pipelineID uuid.UUID) (Deployment, error) {
@@ -506,6 +528,7 @@ func (q *Queries) DeploymentRunning(ctx context.Context, pipelineID uuid.UUID) (
 		&i.Cause,
 		&i.CreatedAt,
 		&i.StartedAt,
+		&i.SealedAt,
 		&i.LiveAt,
 		&i.FinishedAt,
 		&i.PrunedAt,
@@ -523,7 +546,7 @@ WITH before AS (
     UPDATE deployments d
     SET state = 'publishing', started_at = now(), sequence = (SELECT p.last_sequence + 1 FROM pipelines p WHERE p.id = d.pipeline_id)
     FROM held WHERE d.pipeline_id = held.subject_id AND d.id = $3 AND d.state = 'waiting'
-    RETURNING d.id, d.pipeline_id, d.number, d.kind, d.state, d.tree_id, d.source_deployment_id, d.commit_sha, d.branch, d.author, d.message, d.actor, d.manifest_digest, d.files, d.bytes, d.expect_live, d.sequence, d.cause, d.created_at, d.started_at, d.live_at, d.finished_at, d.pruned_at
+    RETURNING d.id, d.pipeline_id, d.number, d.kind, d.state, d.tree_id, d.source_deployment_id, d.commit_sha, d.branch, d.author, d.message, d.actor, d.manifest_digest, d.files, d.bytes, d.expect_live, d.sequence, d.cause, d.created_at, d.started_at, d.sealed_at, d.live_at, d.finished_at, d.pruned_at
 ), moved AS (
     UPDATE pipelines p
     SET status = 'deploying', version = p.version + 1, last_sequence = p.last_sequence + 1, updated_at = now()
@@ -669,72 +692,36 @@ func (q *Queries) DeploymentSupersede(ctx context.Context, arg DeploymentSuperse
 	return id, err
 }
 
-const deploymentsLiveSince = `-- name: DeploymentsLiveSince :many
-SELECT DISTINCT d.tree_id FROM deployments d
-WHERE d.pipeline_id = $1 AND d.pruned_at IS NULL AND d.live_at IS NOT NULL
-  AND d.live_at >= coalesce((
-      SELECT max(e.live_at) FROM deployments e
-      WHERE e.pipeline_id = $1 AND e.live_at < now() - make_interval(secs => $2::float8)), '-infinity')
-`
-
-// The trees that were live within the time: those that went live in it, and
-// the one that was live when it began.
-func (q *Queries) DeploymentsLiveSince(ctx context.Context, pipelineID uuid.UUID, windowSeconds float64) ([]uuid.UUID, error) {
-	rows, err := q.db.Query(ctx, deploymentsLiveSince, pipelineID, windowSeconds)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []uuid.UUID{}
-	for rows.Next() {
-		var tree_id uuid.UUID
-		if err := rows.Scan(&tree_id); err != nil {
-			return nil, err
-		}
-		items = append(items, tree_id)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const deploymentsPrune = `-- name: DeploymentsPrune :many
 WITH kept AS (
     SELECT d.tree_id FROM deployments d
     JOIN pipelines p ON p.id = d.pipeline_id
     WHERE d.pipeline_id = $1
-      AND (d.id = p.live_deployment_id OR d.state IN ('waiting', 'building', 'publishing')
-           OR d.live_at > now() - make_interval(secs => $2::float8))
+      AND (d.id = p.live_deployment_id OR d.state IN ('waiting', 'building', 'publishing'))
     UNION
     (SELECT d.tree_id FROM deployments d
      WHERE d.pipeline_id = $1 AND d.state = 'succeeded' AND d.pruned_at IS NULL AND d.tree_id = d.id
-     ORDER BY d.number DESC LIMIT $3)
+     ORDER BY d.number DESC LIMIT $2)
 ), given_up AS (
     UPDATE deployments d
     SET pruned_at = now()
     WHERE d.pipeline_id = $1 AND d.pruned_at IS NULL AND d.state NOT IN ('waiting', 'building', 'publishing')
-      AND d.tree_id NOT IN (SELECT tree_id FROM kept)
+      AND d.tree_id NOT IN (SELECT kept.tree_id FROM kept)
     RETURNING d.tree_id
 )
-SELECT tree_id FROM given_up
+SELECT given_up.tree_id FROM given_up
 UNION
 SELECT d.tree_id FROM deployments d
-WHERE d.pipeline_id = $1 AND d.pruned_at > now() - interval '1 day' AND d.tree_id NOT IN (SELECT tree_id FROM kept)
+WHERE d.pipeline_id = $1 AND d.pruned_at > now() - interval '1 day'
+  AND d.tree_id NOT IN (SELECT kept.tree_id FROM kept)
 `
 
-type DeploymentsPruneParams struct {
-	PipelineID    uuid.UUID
-	WindowSeconds float64
-	KeepNewest    int32
-}
-
 // Gives up the trees that retention does not keep: neither the live one, nor
-// one that a deployment under way publishes, nor those of the newest
-// deployments. Their rows stay. The trees given up are returned, also those
-// of an earlier call, so that removing them may fail and be repeated.
-func (q *Queries) DeploymentsPrune(ctx context.Context, arg DeploymentsPruneParams) ([]uuid.UUID, error) {
-	rows, err := q.db.Query(ctx, deploymentsPrune, arg.PipelineID, arg.WindowSeconds, arg.KeepNewest)
+// one that a deployment under way publishes, nor the newest ones. The rows
+// stay. The trees given up within a day are returned, so that removing them
+// may fail and be repeated.
+func (q *Queries) DeploymentsPrune(ctx context.Context, pipelineID uuid.UUID, keepNewest int32) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, deploymentsPrune, pipelineID, keepNewest)
 	if err != nil {
 		return nil, err
 	}
@@ -751,4 +738,20 @@ func (q *Queries) DeploymentsPrune(ctx context.Context, arg DeploymentsPrunePara
 		return nil, err
 	}
 	return items, nil
+}
+
+const pipelineNextSequence = `-- name: PipelineNextSequence :one
+UPDATE pipelines p
+SET last_sequence = p.last_sequence + 1
+WHERE p.id = $1
+  AND EXISTS (SELECT 1 FROM work w WHERE w.kind = 'pipeline:deploy' AND w.subject_id = p.id AND w.epoch = $2)
+RETURNING p.last_sequence
+`
+
+// Gives out a sequence for a pointer that puts back what was live.
+func (q *Queries) PipelineNextSequence(ctx context.Context, iD uuid.UUID, epoch int64) (int64, error) {
+	row := q.db.QueryRow(ctx, pipelineNextSequence, iD, epoch)
+	var last_sequence int64
+	err := row.Scan(&last_sequence)
+	return last_sequence, err
 }

@@ -22,3 +22,10 @@ UPDATE apps SET created_time = greatest(created_time, @time::timestamptz) WHERE 
 
 -- name: AppSawDeleted :exec
 UPDATE apps SET deleted_time = greatest(deleted_time, @time::timestamptz) WHERE id = @id;
+
+-- name: DeliveriesExpire :execrows
+-- Forgets the oldest deliveries past their time, a few at a time.
+DELETE FROM deliveries WHERE (source, id) IN (
+    SELECT d.source, d.id FROM deliveries d
+    WHERE d.received_at < now() - make_interval(secs => @kept_seconds::float8)
+    ORDER BY d.received_at LIMIT 500);

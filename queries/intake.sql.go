@@ -44,6 +44,22 @@ func (q *Queries) AppSawDeleted(ctx context.Context, time time.Time, iD string) 
 	return err
 }
 
+const deliveriesExpire = `-- name: DeliveriesExpire :execrows
+DELETE FROM deliveries WHERE (source, id) IN (
+    SELECT d.source, d.id FROM deliveries d
+    WHERE d.received_at < now() - make_interval(secs => $1::float8)
+    ORDER BY d.received_at LIMIT 500)
+`
+
+// Forgets the oldest deliveries past their time, a few at a time.
+func (q *Queries) DeliveriesExpire(ctx context.Context, keptSeconds float64) (int64, error) {
+	result, err := q.db.Exec(ctx, deliveriesExpire, keptSeconds)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const deliveryGet = `-- name: DeliveryGet :one
 SELECT source, id, type, outcome, detail, pipeline_id, received_at FROM deliveries WHERE source = $1 AND id = $2
 `

@@ -54,6 +54,7 @@ type Deployment struct {
 	Cause              string
 	CreatedAt          time.Time
 	StartedAt          *time.Time
+	SealedAt           *time.Time
 	LiveAt             *time.Time
 	FinishedAt         *time.Time
 	PrunedAt           *time.Time

@@ -1,12 +1,19 @@
 -- name: ReleaseCreate :one
--- Begins an upload. The same key again returns nothing: read it by its key.
-INSERT INTO releases (id, pipeline_id, idempotency_key, manifest_digest, files, bytes, message, actor, expires_at)
-SELECT @id, p.id, sqlc.narg('idempotency_key'), @manifest_digest, @files, @bytes, @message, @actor,
-       now() + make_interval(secs => @valid_seconds::float8)
-FROM pipelines p
-WHERE p.id = @pipeline_id AND p.status NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete')
-ON CONFLICT (pipeline_id, idempotency_key) DO NOTHING
-RETURNING *;
+-- Begins an upload, which retention forgets once it has expired. The same key
+-- again returns nothing: read it by its key.
+WITH created AS (
+    INSERT INTO releases (id, pipeline_id, idempotency_key, manifest_digest, files, bytes, message, actor, expires_at)
+    SELECT @id, p.id, sqlc.narg('idempotency_key'), @manifest_digest, @files, @bytes, @message, @actor,
+           now() + make_interval(secs => @valid_seconds::float8)
+    FROM pipelines p
+    WHERE p.id = @pipeline_id AND p.status NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete')
+    ON CONFLICT (pipeline_id, idempotency_key) DO NOTHING
+    RETURNING *
+), tidy AS (
+    INSERT INTO work (kind, subject_id, due_at) SELECT 'retention', created.pipeline_id, created.expires_at FROM created
+    ON CONFLICT (kind, subject_id) DO UPDATE SET requested = work.requested + 1
+)
+SELECT created.id FROM created;
 
 -- name: ReleaseGet :one
 SELECT *, (expires_at <= now())::bool AS expired FROM releases WHERE id = @id AND pipeline_id = @pipeline_id;
@@ -26,3 +33,8 @@ RETURNING *;
 -- returns their ids: their trees are to be removed.
 DELETE FROM releases WHERE pipeline_id = @pipeline_id AND finalized_at IS NULL AND expires_at <= now()
 RETURNING id;
+
+-- name: ReleasesNextExpiry :one
+-- In how many seconds the next unfinished upload expires, -1 for none.
+SELECT coalesce(min(date_part('epoch', expires_at - now())), -1)::float8 AS seconds
+FROM releases WHERE pipeline_id = @pipeline_id AND finalized_at IS NULL;

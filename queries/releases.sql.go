@@ -13,13 +13,19 @@ import (
 )
 
 const releaseCreate = `-- name: ReleaseCreate :one
-INSERT INTO releases (id, pipeline_id, idempotency_key, manifest_digest, files, bytes, message, actor, expires_at)
-SELECT $1, p.id, $2, $3, $4, $5, $6, $7,
-       now() + make_interval(secs => $8::float8)
-FROM pipelines p
-WHERE p.id = $9 AND p.status NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete')
-ON CONFLICT (pipeline_id, idempotency_key) DO NOTHING
-RETURNING id, pipeline_id, idempotency_key, manifest_digest, files, bytes, message, actor, created_at, expires_at, finalized_at
+WITH created AS (
+    INSERT INTO releases (id, pipeline_id, idempotency_key, manifest_digest, files, bytes, message, actor, expires_at)
+    SELECT $1, p.id, $2, $3, $4, $5, $6, $7,
+           now() + make_interval(secs => $8::float8)
+    FROM pipelines p
+    WHERE p.id = $9 AND p.status NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete')
+    ON CONFLICT (pipeline_id, idempotency_key) DO NOTHING
+    RETURNING id, pipeline_id, idempotency_key, manifest_digest, files, bytes, message, actor, created_at, expires_at, finalized_at
+), tidy AS (
+    INSERT INTO work (kind, subject_id, due_at) SELECT 'retention', created.pipeline_id, created.expires_at FROM created
+    ON CONFLICT (kind, subject_id) DO UPDATE SET requested = work.requested + 1
+)
+SELECT created.id FROM created
 `
 
 type ReleaseCreateParams struct {
@@ -34,8 +40,9 @@ type ReleaseCreateParams struct {
 	PipelineID     uuid.UUID
 }
 
-// Begins an upload. The same key again returns nothing: read it by its key.
-func (q *Queries) ReleaseCreate(ctx context.Context, arg ReleaseCreateParams) (Release, error) {
+// Begins an upload, which retention forgets once it has expired. The same key
+// again returns nothing: read it by its key.
+func (q *Queries) ReleaseCreate(ctx context.Context, arg ReleaseCreateParams) (uuid.UUID, error) {
 	row := q.db.QueryRow(ctx, releaseCreate,
 		arg.ID,
 		arg.IdempotencyKey,
@@ -47,21 +54,9 @@ func (q *Queries) ReleaseCreate(ctx context.Context, arg ReleaseCreateParams) (R
 		arg.ValidSeconds,
 		arg.PipelineID,
 	)
-	var i Release
-	err := row.Scan(
-		&i.ID,
-		&i.PipelineID,
-		&i.IdempotencyKey,
-		&i.ManifestDigest,
-		&i.Files,
-		&i.Bytes,
-		&i.Message,
-		&i.Actor,
-		&i.CreatedAt,
-		&i.ExpiresAt,
-		&i.FinalizedAt,
-	)
-	return i, err
+	var id uuid.UUID
+	err := row.Scan(&id)
+	return id, err
 }
 
 const releaseFinalize = `-- name: ReleaseFinalize :one
@@ -178,4 +173,17 @@ func (q *Queries) ReleasesExpire(ctx context.Context, pipelineID uuid.UUID) ([]u
 		return nil, err
 	}
 	return items, nil
+}
+
+const releasesNextExpiry = `-- name: ReleasesNextExpiry :one
+SELECT coalesce(min(date_part('epoch', expires_at - now())), -1)::float8 AS seconds
+FROM releases WHERE pipeline_id = $1 AND finalized_at IS NULL
+`
+
+// In how many seconds the next unfinished upload expires, -1 for none.
+func (q *Queries) ReleasesNextExpiry(ctx context.Context, pipelineID uuid.UUID) (float64, error) {
+	row := q.db.QueryRow(ctx, releasesNextExpiry, pipelineID)
+	var seconds float64
+	err := row.Scan(&seconds)
+	return seconds, err
 }

@@ -35,11 +35,13 @@ WHERE w.kind = @kind AND w.subject_id = @subject_id AND w.epoch = @epoch AND NOT
 
 -- name: WorkAgain :execrows
 -- Ends a claim with the row due again later (at once if it was asked for again
--- meanwhile). A ring that is still to come, because asynq retries the same
+-- meanwhile). A failed attempt counts, and a fresh start forgets since when it
+-- was asked for. A ring that is still to come, because asynq retries the same
 -- task, is kept.
 UPDATE work
 SET lease_until = NULL, cause = @cause,
     attempt = CASE WHEN @failed::bool THEN attempt ELSE 0 END,
+    since = CASE WHEN @fresh::bool THEN now() ELSE since END,
     due_at = CASE WHEN requested = @requested THEN now() + make_interval(secs => @delay_seconds::float8) ELSE now() END,
     ring_id = CASE WHEN requested = @requested THEN sqlc.narg('ring_id')::uuid END,
     ring_gen = coalesce((SELECT generation FROM bell), 1),

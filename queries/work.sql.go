@@ -56,16 +56,18 @@ const workAgain = `-- name: WorkAgain :execrows
 UPDATE work
 SET lease_until = NULL, cause = $1,
     attempt = CASE WHEN $2::bool THEN attempt ELSE 0 END,
-    due_at = CASE WHEN requested = $3 THEN now() + make_interval(secs => $4::float8) ELSE now() END,
-    ring_id = CASE WHEN requested = $3 THEN $5::uuid END,
+    since = CASE WHEN $3::bool THEN now() ELSE since END,
+    due_at = CASE WHEN requested = $4 THEN now() + make_interval(secs => $5::float8) ELSE now() END,
+    ring_id = CASE WHEN requested = $4 THEN $6::uuid END,
     ring_gen = coalesce((SELECT generation FROM bell), 1),
-    ring_at = now() + make_interval(secs => $4::float8 + 2)
-WHERE kind = $6 AND subject_id = $7 AND epoch = $8
+    ring_at = now() + make_interval(secs => $5::float8 + 2)
+WHERE kind = $7 AND subject_id = $8 AND epoch = $9
 `
 
 type WorkAgainParams struct {
 	Cause        string
 	Failed       bool
+	Fresh        bool
 	Requested    int64
 	DelaySeconds float64
 	RingID       *uuid.UUID
@@ -75,12 +77,14 @@ type WorkAgainParams struct {
 }
 
 // Ends a claim with the row due again later (at once if it was asked for again
-// meanwhile). A ring that is still to come, because asynq retries the same
+// meanwhile). A failed attempt counts, and a fresh start forgets since when it
+// was asked for. A ring that is still to come, because asynq retries the same
 // task, is kept.
 func (q *Queries) WorkAgain(ctx context.Context, arg WorkAgainParams) (int64, error) {
 	result, err := q.db.Exec(ctx, workAgain,
 		arg.Cause,
 		arg.Failed,
+		arg.Fresh,
 		arg.Requested,
 		arg.DelaySeconds,
 		arg.RingID,
