@@ -1,0 +1,170 @@
+// Package cloudtest is the conformance suite of cloud's ports: each sentence
+// of their contract is a subtest. Every adapter's tests call Run.
+package cloudtest
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/site"
+)
+
+// Lack names what an adapter does not do, so that its subtests are skipped by
+// name rather than left out.
+type Lack string
+
+const (
+	// LacksPropagation: a distribution is Deployed as soon as it changed.
+	LacksPropagation Lack = "propagation"
+	// LacksHostConflict: two distributions may claim one host.
+	LacksHostConflict Lack = "host conflict"
+)
+
+// Env is one adapter under test. Subtests share nothing but it, and make
+// pipelines, references and hosts of their own.
+type Env struct {
+	Cloud cloud.Cloud
+	// Domain is where hosts may be made: "sites.example".
+	Domain string
+	// Deadline is the most time that a distribution's change takes.
+	Deadline time.Duration
+	// Poll is the time between two looks at a distribution; zero means
+	// Cloud.PropagationDelay.
+	Poll  time.Duration
+	Lacks []Lack
+}
+
+func (e Env) lacks(l Lack) bool { return slices.Contains(e.Lacks, l) }
+
+// host makes a host that no other test uses.
+func (e Env) host() string { return "h" + uuid.NewString() + "." + e.Domain }
+
+// Run runs the suite, each subtest on an Env of its own from open.
+func Run(t *testing.T, open func(t *testing.T) Env) {
+	run := func(name string, test func(t *testing.T, e Env)) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, open(t))
+		})
+	}
+	for _, suite := range []map[string]func(*testing.T, Env){storeTests(), removeTests(), cdnTests(), pointerTests(), dnsTests(), contextTests()} {
+		for name, test := range suite {
+			run(name, test)
+		}
+	}
+}
+
+// newTree names a tree of a new pipeline.
+func newTree() site.Tree {
+	return site.Tree{Pipeline: newID(), Deployment: newID()}
+}
+
+func newID() uuid.UUID { return uuid.Must(uuid.NewV7()) }
+
+// another names another tree of the same pipeline.
+func another(t site.Tree) site.Tree {
+	return site.Tree{Pipeline: t.Pipeline, Deployment: newID()}
+}
+
+func file(path, content string) site.File {
+	return site.File{Path: path, SHA256: sha256.Sum256([]byte(content)), Size: int64(len(content))}
+}
+
+func manifest(files ...site.File) site.Manifest { return site.Manifest{Files: files} }
+
+func begin(t *testing.T, e Env, tree site.Tree, files ...site.File) []site.File {
+	t.Helper()
+	missing, err := e.Cloud.Store.Begin(t.Context(), tree, manifest(files...))
+	if err != nil {
+		t.Fatalf("Begin: %v", err)
+	}
+	return missing
+}
+
+func put(t *testing.T, e Env, tree site.Tree, f site.File, content string) {
+	t.Helper()
+	if err := e.Cloud.Store.Put(t.Context(), tree, f, strings.NewReader(content)); err != nil {
+		t.Fatalf("Put: %v", err)
+	}
+}
+
+func seal(t *testing.T, e Env, tree site.Tree, carried ...site.Carried) {
+	t.Helper()
+	if err := e.Cloud.Store.Seal(t.Context(), tree, carried); err != nil {
+		t.Fatalf("Seal: %v", err)
+	}
+}
+
+// store seals a tree of one file.
+func store(t *testing.T, e Env, tree site.Tree, path, content string) site.File {
+	t.Helper()
+	f := file(path, content)
+	if len(begin(t, e, tree, f)) > 0 {
+		put(t, e, tree, f, content)
+	}
+	seal(t, e, tree)
+	return f
+}
+
+func paths(files []site.File) []string {
+	out := make([]string, len(files))
+	for i, f := range files {
+		out[i] = f.Path
+	}
+	slices.Sort(out)
+	return out
+}
+
+func equal(t *testing.T, what string, got, want []string) {
+	t.Helper()
+	if !slices.Equal(got, want) {
+		t.Fatalf("%s: got %q, want %q", what, got, want)
+	}
+}
+
+// countingReader tells how much was read of it.
+type countingReader struct {
+	io.Reader
+	n int64
+}
+
+func (c *countingReader) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.n += int64(n)
+	return n, err
+}
+
+func endless() *countingReader { return &countingReader{Reader: zeros{}} }
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return copy(p, bytes.Repeat([]byte{0}, len(p))), nil }
+
+// eventually polls until done says so or the adapter's deadline has passed.
+func eventually(t *testing.T, e Env, what string, done func(ctx context.Context) bool) {
+	t.Helper()
+	poll := e.Poll
+	if poll == 0 {
+		poll = e.Cloud.PropagationDelay
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), e.Deadline)
+	defer cancel()
+	ticker := time.NewTicker(poll)
+	defer ticker.Stop()
+	for !done(ctx) {
+		select {
+		case <-ctx.Done():
+			t.Fatalf("%s: not within %s", what, e.Deadline)
+		case <-ticker.C:
+		}
+	}
+}

@@ -1,0 +1,76 @@
+package localcloud
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/site"
+)
+
+type dns struct{ state }
+
+func (d *dns) Lookup(ctx context.Context, host string) (string, error) {
+	host, err := site.NormalizeHost(host)
+	if err != nil {
+		return "", fmt.Errorf("look up record: %w", err)
+	}
+	if err := ctx.Err(); err != nil {
+		return "", fmt.Errorf("look up record of %s: %w", host, err)
+	}
+	record, err := site.ReadRecord(d.layout.Record(host))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = cloud.ErrNotFound
+	}
+	if err != nil {
+		return "", fmt.Errorf("look up record of %s: %w", host, err)
+	}
+	return record.Target, nil
+}
+
+func (d *dns) Upsert(ctx context.Context, host, target string) error {
+	host, err := site.NormalizeHost(host)
+	if err != nil {
+		return fmt.Errorf("upsert record: %w", err)
+	}
+	if target == "" {
+		return fmt.Errorf("upsert record of %s: %w", host, troy.Errorf(troy.Invalid, "the target is empty"))
+	}
+	release, err := d.lock(ctx, "record", host)
+	if err != nil {
+		return fmt.Errorf("upsert record of %s: %w", host, err)
+	}
+	defer release()
+	if err := writeJSON(d.temp(), d.layout.Record(host), site.Record{Host: host, Target: target}); err != nil {
+		return fmt.Errorf("upsert record of %s: %w", host, err)
+	}
+	return nil
+}
+
+func (d *dns) Delete(ctx context.Context, host, target string) error {
+	host, err := site.NormalizeHost(host)
+	if err != nil {
+		return fmt.Errorf("delete record: %w", err)
+	}
+	release, err := d.lock(ctx, "record", host)
+	if err != nil {
+		return fmt.Errorf("delete record of %s: %w", host, err)
+	}
+	defer release()
+	record, err := site.ReadRecord(d.layout.Record(host))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("delete record of %s: %w", host, err)
+	case record.Target != target:
+		return nil
+	}
+	if err := removeFile(d.layout.Record(host)); err != nil {
+		return fmt.Errorf("delete record of %s: %w", host, err)
+	}
+	return nil
+}

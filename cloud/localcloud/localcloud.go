@@ -1,0 +1,74 @@
+// Package localcloud is the cloud of one machine: distributions, alias
+// records, pointers and stored trees are files below one folder, replaced
+// under locks, so that all processes of the machine share them. It keeps the
+// real cloud's manners: changes of a distribution take a while, ETags guard
+// them, and a distribution must be disabled before it goes. `troyd dev` and
+// single-box installations use it; the edge serves what it writes, by
+// site.Layout.
+package localcloud
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/site"
+)
+
+// Config says where the cloud lies and how fast it is.
+type Config struct {
+	// Root is the folder of everything; it is made if it is not there.
+	Root string
+	// PropagationDelay is how long a distribution stays in progress after
+	// each change. Zero deploys at once.
+	PropagationDelay time.Duration
+	// PollDelay is how long callers are told to wait between two looks at a
+	// distribution; zero means PropagationDelay, and a second at least.
+	PollDelay time.Duration
+	// Limits bounds the manifests that are read back.
+	Limits site.Limits
+}
+
+// staleAfter is when a temporary file belongs to nobody any more.
+const staleAfter = time.Hour
+
+// New opens the cloud in cfg.Root.
+func New(cfg Config) (cloud.Cloud, error) {
+	if cfg.Root == "" {
+		return cloud.Cloud{}, fmt.Errorf("local cloud: the root folder is not set")
+	}
+	root, err := filepath.Abs(cfg.Root)
+	if err != nil {
+		return cloud.Cloud{}, fmt.Errorf("local cloud: %w", err)
+	}
+	s := state{layout: site.Layout{Root: root}}
+	for _, dir := range []string{s.temp(), s.path("locks"), s.path("hosts"), s.path("records"), s.path("distributions"), s.path("pointers"), s.path("sites"), s.path(removedFolder)} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return cloud.Cloud{}, fmt.Errorf("local cloud: %w", storeError(err))
+		}
+	}
+	if err := removeStale(s.temp(), time.Now().Add(-staleAfter)); err != nil {
+		return cloud.Cloud{}, fmt.Errorf("local cloud: %w", err)
+	}
+	if cfg.PollDelay == 0 {
+		cfg.PollDelay = max(cfg.PropagationDelay, time.Second)
+	}
+	return cloud.Cloud{
+		Store:            &store{layout: s.layout, limits: cfg.Limits},
+		CDN:              &cdn{state: s, delay: cfg.PropagationDelay},
+		DNS:              &dns{state: s},
+		PropagationDelay: cfg.PollDelay,
+	}, nil
+}
+
+// state is where the small JSON files lie, with their locks.
+type state struct{ layout site.Layout }
+
+func (s state) path(elements ...string) string {
+	return filepath.Join(append([]string{s.layout.Root}, elements...)...)
+}
+
+// temp is where files are written before they are renamed into place.
+func (s state) temp() string { return s.path("tmp") }

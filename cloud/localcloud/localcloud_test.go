@@ -1,0 +1,31 @@
+package localcloud_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/cloud/cloudtest"
+	"github.com/troy-iaas/troy/cloud/localcloud"
+)
+
+func open(t *testing.T, root string, delay time.Duration) cloud.Cloud {
+	t.Helper()
+	c, err := localcloud.New(localcloud.Config{Root: root, PropagationDelay: delay, PollDelay: 10 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestConformance(t *testing.T) {
+	t.Parallel()
+	cloudtest.Run(t, func(t *testing.T) cloudtest.Env {
+		return cloudtest.Env{
+			// Long enough that a busy machine still sees it in progress.
+			Cloud:    open(t, t.TempDir(), 400*time.Millisecond),
+			Domain:   "sites.example",
+			Deadline: 20 * time.Second,
+		}
+	})
+}

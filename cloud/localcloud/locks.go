@@ -1,0 +1,47 @@
+package localcloud
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/gofrs/flock"
+)
+
+// lockPoll is how often a taken lock is tried again. flock has no waiting
+// that a context could end.
+const lockPoll = 2 * time.Millisecond
+
+// acquire takes the flock of a file, shared or exclusive. The file is made,
+// its folder is not. A lock whose file was replaced or removed while it was
+// waited for guards nothing and is taken anew; without a folder the error is
+// fs.ErrNotExist.
+func acquire(ctx context.Context, file string, shared bool) (release func(), err error) {
+	for {
+		lock := flock.New(file, flock.SetPermissions(0o644))
+		try := lock.TryLockContext
+		if shared {
+			try = lock.TryRLockContext
+		}
+		if _, err := try(ctx, lockPoll); err != nil {
+			return nil, fmt.Errorf("lock %s: %w", file, storeError(errors.Join(err, lock.Close())))
+		}
+		held, heldErr := lock.Stat()
+		named, namedErr := os.Stat(file)
+		if heldErr == nil && namedErr == nil && os.SameFile(held, named) {
+			return func() { _ = lock.Close() }, nil
+		}
+		_ = lock.Close()
+	}
+}
+
+// lock takes the exclusive lock of one name. Names share a fixed number of
+// lock files, so that none has to be removed with what it guards, which
+// flock can't do safely. kind keeps apart the locks that are held together.
+func (s state) lock(ctx context.Context, kind, name string) (release func(), err error) {
+	sum := sha256.Sum256([]byte(name))
+	return acquire(ctx, s.path("locks", fmt.Sprintf("%s-%02x", kind, sum[0])), false)
+}

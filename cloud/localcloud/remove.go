@@ -1,0 +1,195 @@
+package localcloud
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/site"
+)
+
+func (s *store) Remove(ctx context.Context, pipeline uuid.UUID, deployments ...uuid.UUID) error {
+	if err := s.remove(ctx, pipeline, deployments); err != nil {
+		return fmt.Errorf("remove %d trees of %s: %w", len(deployments), pipeline, err)
+	}
+	return nil
+}
+
+func (s *store) remove(ctx context.Context, pipeline uuid.UUID, deployments []uuid.UUID) error {
+	release, err := s.lock(ctx, pipeline, false)
+	if errors.Is(err, cloud.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer release()
+	for _, deployment := range deployments {
+		t := site.Tree{Pipeline: pipeline, Deployment: deployment}
+		if err := errors.Join(removeFile(s.layout.Tree(t)), removeFile(s.layout.OpenTree(t))); err != nil {
+			return err
+		}
+	}
+	if err := removeStale(s.incoming(pipeline), time.Now().Add(-staleAfter)); err != nil {
+		return err
+	}
+	return s.collect(ctx, pipeline)
+}
+
+// collect removes the blobs that no tree needs. It runs on every Remove, so
+// that one which was cut off is made up for.
+func (s *store) collect(ctx context.Context, pipeline uuid.UUID) error {
+	needed, err := s.needed(ctx, pipeline)
+	if err != nil {
+		return err
+	}
+	folders, err := readDir(filepath.Join(s.layout.Site(pipeline), "blobs"))
+	if err != nil {
+		return err
+	}
+	for _, folder := range folders {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		dir := filepath.Join(s.layout.Site(pipeline), "blobs", folder.Name())
+		blobs, err := readDir(dir)
+		if err != nil {
+			return err
+		}
+		for _, blob := range blobs {
+			digest, err := site.ParseDigest(blob.Name())
+			if _, keep := needed[digest]; err == nil && keep {
+				continue
+			}
+			if err := os.Remove(filepath.Join(dir, blob.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// needed is every digest that a tree of the pipeline names. A manifest that
+// can't be read is an error: without it nothing may be removed.
+func (s *store) needed(ctx context.Context, pipeline uuid.UUID) (map[site.Digest]struct{}, error) {
+	needed := map[site.Digest]struct{}{}
+	for _, kind := range []string{"trees", "open"} {
+		dir := filepath.Join(s.layout.Site(pipeline), kind)
+		trees, err := readDir(dir)
+		if err != nil {
+			return nil, err
+		}
+		for _, tree := range trees {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			m, err := s.readManifest(filepath.Join(dir, tree.Name()))
+			if err != nil {
+				return nil, err
+			}
+			for _, f := range m.Files {
+				needed[f.SHA256] = struct{}{}
+			}
+			for _, c := range m.Carried {
+				needed[c.SHA256] = struct{}{}
+			}
+		}
+	}
+	return needed, nil
+}
+
+// readDir lists a folder; one that is not there is empty.
+func readDir(dir string) ([]os.DirEntry, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return entries, err
+}
+
+func (s *store) RemoveAll(ctx context.Context, pipeline uuid.UUID) (int, error) {
+	n, err := s.removeAll(ctx, pipeline)
+	if err != nil {
+		return n, fmt.Errorf("remove everything of %s: %w", pipeline, err)
+	}
+	return n, nil
+}
+
+// removedFolder holds sites from the moment they are removed until they are
+// gone.
+const removedFolder = "removed"
+
+// removeAll renames the site away under its lock, which ends it for
+// everybody at once, and removes it under the new name, as well as what an
+// earlier call left under such a name.
+func (s *store) removeAll(ctx context.Context, pipeline uuid.UUID) (int, error) {
+	folder, trash := s.layout.Site(pipeline), filepath.Join(s.layout.Root, removedFolder)
+	release, err := s.lock(ctx, pipeline, false)
+	switch {
+	case errors.Is(err, cloud.ErrNotFound):
+	case err != nil:
+		return 0, err
+	default:
+		err := os.Rename(folder, filepath.Join(trash, pipeline.String()+"."+uuid.NewString()))
+		release()
+		if err != nil {
+			return 0, err
+		}
+	}
+	removed, err := readDir(trash)
+	if err != nil {
+		return 0, err
+	}
+	total := 0
+	for _, entry := range removed {
+		if !strings.HasPrefix(entry.Name(), pipeline.String()) {
+			continue
+		}
+		n, err := removeTree(ctx, filepath.Join(trash, entry.Name()))
+		total += n
+		if err != nil {
+			return total, err
+		}
+	}
+	return total, syncDir(filepath.Dir(folder))
+}
+
+// removeTree removes a folder and reports how many files of a site went with
+// it; the lock is none.
+func removeTree(ctx context.Context, dir string) (int, error) {
+	n := 0
+	err := filepath.WalkDir(dir, func(file string, entry fs.DirEntry, err error) error {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return nil // a Put took its temporary file back, or another call was faster
+		case err != nil:
+			return err
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case entry.IsDir():
+			return nil
+		}
+		if err := os.Remove(file); err != nil {
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil
+			}
+			return err
+		}
+		if entry.Name() != "lock" {
+			n++
+		}
+		return nil
+	})
+	if err != nil {
+		return n, err
+	}
+	return n, os.RemoveAll(dir)
+}

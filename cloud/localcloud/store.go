@@ -1,0 +1,402 @@
+package localcloud
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/site"
+)
+
+// store keeps a pipeline's files by their digests, and a manifest for each
+// tree. Begin, Seal, Remove and RemoveAll hold the site's lock alone; Put
+// holds it shared, and only while it renames a verified file into place, so
+// that a slow upload keeps nobody waiting.
+type store struct {
+	layout  site.Layout
+	limits  site.Limits
+	buffers sync.Pool // of *[]byte
+}
+
+func (s *store) lockFile(pipeline uuid.UUID) string {
+	return filepath.Join(s.layout.Site(pipeline), "lock")
+}
+
+func (s *store) incoming(pipeline uuid.UUID) string {
+	return filepath.Join(s.layout.Site(pipeline), "incoming")
+}
+
+// lock takes the lock of a site that exists; ErrNotFound when it does not.
+func (s *store) lock(ctx context.Context, pipeline uuid.UUID, shared bool) (release func(), err error) {
+	release, err = acquire(ctx, s.lockFile(pipeline), shared)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, cloud.ErrNotFound
+	}
+	return release, err
+}
+
+// lockNew takes the lock of a site and makes its folders if need be.
+func (s *store) lockNew(ctx context.Context, pipeline uuid.UUID) (release func(), err error) {
+	folder := s.layout.Site(pipeline)
+	for {
+		if err := os.MkdirAll(folder, 0o755); err != nil {
+			return nil, storeError(err)
+		}
+		release, err := s.lock(ctx, pipeline, false)
+		if errors.Is(err, cloud.ErrNotFound) {
+			continue // a RemoveAll came between
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range []string{"trees", "open", "blobs", "incoming"} {
+			if err := os.MkdirAll(filepath.Join(folder, name), 0o755); err != nil {
+				release()
+				return nil, storeError(err)
+			}
+		}
+		return release, nil
+	}
+}
+
+// declared reports whether the tree has been begun.
+func (s *store) declared(t site.Tree) (bool, error) {
+	for _, file := range []string{s.layout.OpenTree(t), s.layout.Tree(t)} {
+		_, err := os.Stat(file)
+		if err == nil {
+			return true, nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return false, err
+		}
+	}
+	return false, nil
+}
+
+// manifest reads a tree's manifest, the sealed one if there is one.
+func (s *store) manifest(t site.Tree) (site.Manifest, error) {
+	m, err := s.readManifest(s.layout.Tree(t))
+	if errors.Is(err, fs.ErrNotExist) {
+		m, err = s.readManifest(s.layout.OpenTree(t))
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		// It may have been sealed between the two looks.
+		m, err = s.readManifest(s.layout.Tree(t))
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = cloud.ErrNotFound
+	}
+	return m, err
+}
+
+func (s *store) readManifest(file string) (site.Manifest, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return site.Manifest{}, err
+	}
+	defer f.Close()
+	m, err := site.DecodeManifest(f, s.limits)
+	if err != nil {
+		return m, fmt.Errorf("read %s: %w", file, err)
+	}
+	return m, nil
+}
+
+// holds reports whether the pipeline has the bytes of f. A file of the right
+// size is trusted: it was verified before it got its name.
+func (s *store) holds(pipeline uuid.UUID, f site.File) (bool, error) {
+	info, err := os.Lstat(s.layout.Blob(pipeline, f.SHA256))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return info.Size() == f.Size, nil
+}
+
+func (s *store) Begin(ctx context.Context, t site.Tree, m site.Manifest) ([]site.File, error) {
+	missing, err := s.begin(ctx, t, m)
+	if err != nil {
+		return nil, fmt.Errorf("begin tree %s of %s: %w", t.Deployment, t.Pipeline, err)
+	}
+	return missing, nil
+}
+
+func (s *store) begin(ctx context.Context, t site.Tree, m site.Manifest) ([]site.File, error) {
+	m = site.Manifest{Files: m.Files} // what is carried is said when it is sealed
+	if err := site.CheckFiles(m.Files, s.limits); err != nil {
+		return nil, err
+	}
+	encoded, err := site.EncodeManifest(m)
+	if err != nil {
+		return nil, err
+	}
+	release, err := s.lockNew(ctx, t.Pipeline)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+
+	switch before, err := s.manifest(t); {
+	case errors.Is(err, cloud.ErrNotFound):
+		if err := writeFile(s.incoming(t.Pipeline), s.layout.OpenTree(t), encoded); err != nil {
+			return nil, err
+		}
+	case err != nil:
+		return nil, err
+	case before.Digest() != m.Digest():
+		return nil, fmt.Errorf("with another manifest: %w", cloud.ErrExists)
+	}
+
+	var missing []site.File
+	seen := make(map[site.Digest]struct{}, len(m.Files))
+	for i, f := range m.Files {
+		if i%1024 == 0 && ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if _, again := seen[f.SHA256]; again {
+			continue
+		}
+		seen[f.SHA256] = struct{}{}
+		held, err := s.holds(t.Pipeline, f)
+		if err != nil {
+			return nil, err
+		}
+		if !held {
+			missing = append(missing, f)
+		}
+	}
+	return missing, nil
+}
+
+func (s *store) Put(ctx context.Context, t site.Tree, f site.File, r io.Reader) error {
+	if err := s.put(ctx, t, f, r); err != nil {
+		return fmt.Errorf("put %q into tree %s of %s: %w", f.Path, t.Deployment, t.Pipeline, err)
+	}
+	return nil
+}
+
+// put does not look whether the tree declares f: reading the manifest for
+// every file would cost more than the file. Bytes that no tree declares go
+// with the next Remove.
+func (s *store) put(ctx context.Context, t site.Tree, f site.File, r io.Reader) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if f.Size < 0 {
+		return troy.Errorf(troy.Invalid, "the size is negative")
+	}
+	if declared, err := s.declared(t); err != nil || !declared {
+		return cmp.Or(err, cloud.ErrNotFound)
+	}
+	if held, err := s.holds(t.Pipeline, f); err != nil || held {
+		return err
+	}
+	temp, err := s.receive(ctx, t.Pipeline, f, r)
+	if err != nil {
+		return err
+	}
+	if err := s.place(ctx, t, f, temp); err != nil {
+		if removeErr := os.Remove(temp); removeErr != nil && !errors.Is(removeErr, fs.ErrNotExist) {
+			err = errors.Join(err, removeErr)
+		}
+		return err
+	}
+	return nil
+}
+
+// receive writes and verifies an upload beside the blobs. It is not synced:
+// Seal does that for all files at once.
+func (s *store) receive(ctx context.Context, pipeline uuid.UUID, f site.File, r io.Reader) (temp string, err error) {
+	file, err := os.CreateTemp(s.incoming(pipeline), "put-")
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", cloud.ErrNotFound // removed meanwhile
+	}
+	if err != nil {
+		return "", storeError(err)
+	}
+	defer func() {
+		if err != nil {
+			if removeErr := os.Remove(file.Name()); removeErr != nil && !errors.Is(removeErr, fs.ErrNotExist) {
+				err = errors.Join(err, removeErr)
+			}
+		}
+	}()
+	buffer, _ := s.buffers.Get().(*[]byte)
+	if buffer == nil {
+		b := make([]byte, 64<<10)
+		buffer = &b
+	}
+	defer s.buffers.Put(buffer)
+
+	h := sha256.New()
+	n, err := io.CopyBuffer(io.MultiWriter(file, h), &contextReader{ctx, io.LimitReader(r, f.Size+1)}, *buffer)
+	if err == nil {
+		err = file.Chmod(0o644)
+	}
+	if err = errors.Join(err, file.Close()); err != nil {
+		return "", storeError(err)
+	}
+	if got := site.Digest(h.Sum(nil)); n != f.Size || got != f.SHA256 {
+		return "", &cloud.DigestError{Declared: f.SHA256, Got: got, DeclaredSize: f.Size, GotSize: n}
+	}
+	return file.Name(), nil
+}
+
+// place gives a verified file its name, if its tree is still there.
+func (s *store) place(ctx context.Context, t site.Tree, f site.File, temp string) error {
+	release, err := s.lock(ctx, t.Pipeline, true)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if declared, err := s.declared(t); err != nil || !declared {
+		return cmp.Or(err, cloud.ErrNotFound)
+	}
+	blob := s.layout.Blob(t.Pipeline, f.SHA256)
+	err = os.Rename(temp, blob)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := os.MkdirAll(filepath.Dir(blob), 0o755); err != nil {
+			return storeError(err)
+		}
+		err = os.Rename(temp, blob)
+	}
+	return storeError(err)
+}
+
+// contextReader ends a copy when its context ends, between two reads.
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c *contextReader) Read(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return c.r.Read(p)
+}
+
+func (s *store) Seal(ctx context.Context, t site.Tree, carried []site.Carried) error {
+	if err := s.seal(ctx, t, carried); err != nil {
+		return fmt.Errorf("seal tree %s of %s: %w", t.Deployment, t.Pipeline, err)
+	}
+	return nil
+}
+
+func (s *store) seal(ctx context.Context, t site.Tree, carried []site.Carried) error {
+	release, err := s.lock(ctx, t.Pipeline, false)
+	if err != nil {
+		return err
+	}
+	defer release()
+	m, err := s.manifest(t)
+	if err != nil {
+		return err
+	}
+	var missing []site.File
+	for i, f := range m.Files {
+		if i%1024 == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		held, err := s.holds(t.Pipeline, f)
+		if err != nil {
+			return err
+		}
+		if !held {
+			missing = append(missing, f)
+		}
+	}
+	if len(missing) > 0 {
+		return &cloud.MissingError{Files: missing}
+	}
+	if m.Carried, err = s.carry(t.Pipeline, m.Files, carried); err != nil {
+		return err
+	}
+	encoded, err := site.EncodeManifest(m)
+	if err != nil {
+		return err
+	}
+	// Everything that the manifest promises is on the disk before it is.
+	if err := syncFileSystem(s.layout.Site(t.Pipeline)); err != nil {
+		return storeError(err)
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := writeFile(s.incoming(t.Pipeline), s.layout.Tree(t), encoded); err != nil {
+		return err
+	}
+	return removeFile(s.layout.OpenTree(t))
+}
+
+// carry picks the carried files that the pipeline has and whose paths are
+// free. Of two for one path the one that stays longer is kept, and of all at
+// most as many as a site may have files, since no more are read back.
+func (s *store) carry(pipeline uuid.UUID, files []site.File, carried []site.Carried) ([]site.Carried, error) {
+	own := make(map[string]struct{}, len(files)+len(carried))
+	for _, f := range files {
+		own[f.Path] = struct{}{}
+	}
+	longest := slices.SortedStableFunc(slices.Values(carried), func(a, b site.Carried) int {
+		return compareUntil(b, a)
+	})
+	var kept []site.Carried
+	for _, c := range longest {
+		if _, taken := own[c.Path]; taken {
+			continue
+		}
+		if err := site.CheckPath(c.Path); err != nil {
+			return nil, err
+		}
+		held, err := s.holds(pipeline, c.File)
+		if err != nil {
+			return nil, err
+		}
+		if held {
+			own[c.Path] = struct{}{}
+			kept = append(kept, c)
+		}
+	}
+	most := s.limits.Files
+	if most <= 0 {
+		most = site.DefaultLimits().Files
+	}
+	return kept[:min(len(kept), most)], nil
+}
+
+func compareUntil(a, b site.Carried) int {
+	switch {
+	case a.Until < b.Until:
+		return -1
+	case a.Until > b.Until:
+		return 1
+	}
+	return strings.Compare(a.Path, b.Path)
+}
+
+func (s *store) Manifest(ctx context.Context, t site.Tree) (site.Manifest, error) {
+	err := ctx.Err()
+	var m site.Manifest
+	if err == nil {
+		m, err = s.manifest(t)
+	}
+	if err != nil {
+		return site.Manifest{}, fmt.Errorf("manifest of tree %s of %s: %w", t.Deployment, t.Pipeline, err)
+	}
+	return m, nil
+}
