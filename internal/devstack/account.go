@@ -1,14 +1,19 @@
 package devstack
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
+	"log/slog"
 	"os"
 	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"syscall"
+	"time"
 )
 
 // account is the user that Postgres runs as. Postgres refuses to run as root,
@@ -36,7 +41,7 @@ func serverAccount() (account, error) {
 		}
 		return account{name: name, credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}, nil
 	}
-	return account{}, errors.New("Postgres does not run as root, and there is neither a user postgres nor a user nobody to run it as: start troyd as another user, or set TROY_DATABASE_URL")
+	return account{}, errors.New("start Postgres as root: it refuses that, and there is neither a user postgres nor a user nobody to run it as; start troyd as another user, or set TROY_DATABASE_URL")
 }
 
 // makeFolder makes a private folder of the account.
@@ -95,11 +100,45 @@ func (a account) reaches(dir string) bool {
 	}
 }
 
-// shortTempDir is os.TempDir, unless a socket's path in a folder there would
-// be too long (107 bytes on Linux, 103 on macOS).
-func shortTempDir() string {
-	if dir := os.TempDir(); len(dir) <= 60 {
-		return dir
+// outsideRoot is where the data of a folder go that the account of Postgres
+// cannot reach.
+func outsideRoot(dir string) string {
+	digest := sha256.Sum256([]byte(dir))
+	parent := "/var/lib"
+	if info, err := os.Stat(parent); err != nil || !info.IsDir() {
+		parent = os.TempDir()
 	}
-	return "/tmp"
+	return filepath.Join(parent, "troy-"+hex.EncodeToString(digest[:8]))
+}
+
+// setAside renames a root that is there although its password is not known:
+// the data folder that it belonged to was removed. Nothing is deleted.
+func setAside(root string, logger *slog.Logger) error {
+	if _, err := os.Lstat(root); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	aside := root + ".lost-" + time.Now().UTC().Format("20060102T150405.000")
+	if err := os.Rename(root, aside); err != nil {
+		return fmt.Errorf("move data of Postgres aside whose password is lost: %w", err)
+	}
+	logger.Warn("found data of Postgres whose password is lost; they were moved aside", "to", aside)
+	return nil
+}
+
+// temporaryFolder makes a private folder of the account's for data or for a
+// socket. os.TempDir may lie in a private home, or be too long for a socket's
+// path (107 bytes on Linux, 103 on macOS).
+func (a account) temporaryFolder(pattern string) (string, error) {
+	parent := os.TempDir()
+	if len(parent) > 60 || !a.reaches(parent) {
+		parent = "/tmp"
+	}
+	dir, err := os.MkdirTemp(parent, pattern)
+	if err != nil {
+		return "", fmt.Errorf("make a temporary folder: %w", err)
+	}
+	if err := a.own(dir); err != nil {
+		return "", errors.Join(err, os.Remove(dir))
+	}
+	return dir, nil
 }

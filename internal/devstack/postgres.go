@@ -2,6 +2,7 @@ package devstack
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -71,19 +72,34 @@ func StartPostgres(ctx context.Context, cfg PostgresConfig) (*Postgres, error) {
 		return nil, err
 	}
 	// The socket's path must fit in 107 bytes, so it is not kept in Root.
-	sockets, err := os.MkdirTemp(shortTempDir(), "troy-pg-")
+	sockets, err := account.temporaryFolder("troy-pg-")
 	if err != nil {
-		return nil, fmt.Errorf("make a folder for the socket of Postgres: %w", err)
+		return nil, err
 	}
 	p := &Postgres{remove: []string{sockets}}
 	if cfg.Ephemeral {
 		p.remove = append(p.remove, cfg.Root)
 	}
-	if err := account.own(sockets); err != nil {
-		return nil, errors.Join(err, p.cleanUp())
-	}
 	if err := p.launch(ctx, cfg, bin, data, sockets, account); err != nil {
 		return nil, errors.Join(err, p.cleanUp())
+	}
+	return p, nil
+}
+
+// StartEphemeralPostgres starts a Postgres with empty temporary data, which
+// are gone when it ends.
+func StartEphemeralPostgres(ctx context.Context, logger *slog.Logger) (*Postgres, error) {
+	account, err := serverAccount()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := account.temporaryFolder("troy-postgres-")
+	if err != nil {
+		return nil, err
+	}
+	p, err := StartPostgres(ctx, PostgresConfig{Dir: dir, Root: dir, Password: rand.Text(), Ephemeral: true, Logger: logger})
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	return p, nil
 }

@@ -35,6 +35,9 @@ while kill -0 "$pid" 2>/dev/null && [ $n -lt 600 ]; do sleep 0.1; n=$((n+1)); do
 // behind to end.
 const lockWait = 30 * time.Second
 
+// maxLog is the size in bytes past which a start begins a new log.
+const maxLog = 16 << 20
+
 // processSpec says how to start a server.
 type processSpec struct {
 	name       string
@@ -82,6 +85,11 @@ func startProcess(ctx context.Context, spec processSpec) (*process, error) {
 		}
 	}
 
+	if info, err := os.Stat(spec.logFile); err == nil && info.Size() > maxLog {
+		if err := os.Rename(spec.logFile, spec.logFile+".old"); err != nil {
+			return nil, fmt.Errorf("set aside the log of %s: %w", spec.name, err)
+		}
+	}
 	log, err := os.OpenFile(spec.logFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open the log of %s: %w", spec.name, err)

@@ -187,11 +187,7 @@ func startPostgres() (cluster, error) {
 	if c.admin == "" {
 		ctx, cancel := context.WithTimeout(context.Background(), timeout)
 		defer cancel()
-		dir, err := os.MkdirTemp("", "troy-test-postgres-")
-		if err != nil {
-			return cluster{}, err
-		}
-		p, err := devstack.StartPostgres(ctx, devstack.PostgresConfig{Dir: dir, Root: dir, Password: rand.Text(), Ephemeral: true, Logger: quiet()})
+		p, err := devstack.StartEphemeralPostgres(ctx, quiet())
 		if err != nil {
 			return cluster{}, err
 		}
