@@ -1,0 +1,194 @@
+//go:build faults
+
+package faulty
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/site"
+)
+
+// ErrInjected is in the chain of every scripted failure.
+var ErrInjected = errors.New("injected fault")
+
+// exitCode is what a process that was killed by SIGKILL shows.
+const exitCode = 137
+
+// New wraps c with the script in the file, which need not be there yet. The
+// file is read at each call; a malformed line is an error of New, and of
+// every call once it stands there. The argument that match= looks in and the
+// log shows is:
+//
+//	store.put                           the file's path
+//	store.remove, store.removeall       pipeline
+//	store.begin, .seal, .manifest       pipeline/deployment
+//	cdn.create                          reference host
+//	cdn.find                            reference
+//	cdn.get, .disable, .delete          distribution
+//	cdn.flip                            distribution pipeline/deployment
+//	dns.lookup, .upsert, .delete        host
+func New(c cloud.Cloud, file string) (cloud.Cloud, error) {
+	s := script{file: file}
+	if _, _, err := s.read(); err != nil {
+		return c, err
+	}
+	return Wrap(c, file), nil
+}
+
+// Wrap is New for a script that may be malformed: then every call says so.
+func Wrap(c cloud.Cloud, file string) cloud.Cloud {
+	s := script{file: file}
+	c.Store = &store{c.Store, s}
+	c.CDN = &cdn{c.CDN, s}
+	c.DNS = &dns{c.DNS, s}
+	return c
+}
+
+// call makes one outside call as the script wants it.
+func call[T any](ctx context.Context, s script, name, argument string, do func() (T, error)) (T, error) {
+	var none T
+	f, err := s.next(name, argument)
+	if err != nil {
+		return none, err
+	}
+	if f != nil {
+		switch f.action {
+		case before:
+			err := f.failure()
+			return none, errors.Join(err, s.log(name, argument, "before: "+err.Error()))
+		case hang:
+			if err := s.wait(ctx, f); err != nil {
+				return none, errors.Join(err, s.log(name, argument, "hang: "+err.Error()))
+			}
+		case kill:
+			die(s, name, argument, "kill")
+		}
+	}
+	v, err := do()
+	if f != nil && f.action == killAfter {
+		die(s, name, argument, "killafter: "+result(err))
+	}
+	if f != nil && f.action == after && err == nil {
+		err := f.failure()
+		return none, errors.Join(err, s.log(name, argument, "after: "+err.Error()))
+	}
+	if logErr := s.log(name, argument, result(err)); logErr != nil {
+		return none, errors.Join(err, logErr)
+	}
+	return v, err
+}
+
+func result(err error) string {
+	if err != nil {
+		return "error: " + err.Error()
+	}
+	return "ok"
+}
+
+// failure is the error that the line asks for: one that may pass, or with
+// kind=permanent one that repeating will not mend.
+func (f *fault) failure() error {
+	if f.permanent {
+		return troy.Errorf(troy.Invalid, "%w: %s", ErrInjected, f.call)
+	}
+	return fmt.Errorf("%w: %s", ErrInjected, f.call)
+}
+
+// die ends the process at once, as a kill from outside would. That it could
+// not be logged must not keep it alive.
+func die(s script, name, argument, result string) {
+	_ = s.log(name, argument, result)
+	os.Exit(exitCode)
+}
+
+// do0 is call for what returns only an error.
+func do0(ctx context.Context, s script, name, argument string, do func() error) error {
+	_, err := call(ctx, s, name, argument, func() (struct{}, error) { return struct{}{}, do() })
+	return err
+}
+
+func tree(t site.Tree) string { return t.Pipeline.String() + "/" + t.Deployment.String() }
+
+type store struct {
+	next cloud.Store
+	s    script
+}
+
+func (w *store) Begin(ctx context.Context, t site.Tree, m site.Manifest) ([]site.File, error) {
+	return call(ctx, w.s, "store.begin", tree(t), func() ([]site.File, error) { return w.next.Begin(ctx, t, m) })
+}
+
+func (w *store) Put(ctx context.Context, t site.Tree, f site.File, r io.Reader) error {
+	return do0(ctx, w.s, "store.put", f.Path, func() error { return w.next.Put(ctx, t, f, r) })
+}
+
+func (w *store) Seal(ctx context.Context, t site.Tree, carried []site.Carried) error {
+	return do0(ctx, w.s, "store.seal", tree(t), func() error { return w.next.Seal(ctx, t, carried) })
+}
+
+func (w *store) Manifest(ctx context.Context, t site.Tree) (site.Manifest, error) {
+	return call(ctx, w.s, "store.manifest", tree(t), func() (site.Manifest, error) { return w.next.Manifest(ctx, t) })
+}
+
+func (w *store) Remove(ctx context.Context, pipeline uuid.UUID, deployments ...uuid.UUID) error {
+	return do0(ctx, w.s, "store.remove", pipeline.String(), func() error { return w.next.Remove(ctx, pipeline, deployments...) })
+}
+
+func (w *store) RemoveAll(ctx context.Context, pipeline uuid.UUID) (int, error) {
+	return call(ctx, w.s, "store.removeall", pipeline.String(), func() (int, error) { return w.next.RemoveAll(ctx, pipeline) })
+}
+
+type cdn struct {
+	next cloud.CDN
+	s    script
+}
+
+func (w *cdn) Create(ctx context.Context, reference, host string) (cloud.Distribution, error) {
+	return call(ctx, w.s, "cdn.create", reference+" "+host, func() (cloud.Distribution, error) { return w.next.Create(ctx, reference, host) })
+}
+
+func (w *cdn) Find(ctx context.Context, reference string) (cloud.Distribution, error) {
+	return call(ctx, w.s, "cdn.find", reference, func() (cloud.Distribution, error) { return w.next.Find(ctx, reference) })
+}
+
+func (w *cdn) Get(ctx context.Context, id string) (cloud.Distribution, error) {
+	return call(ctx, w.s, "cdn.get", id, func() (cloud.Distribution, error) { return w.next.Get(ctx, id) })
+}
+
+func (w *cdn) Disable(ctx context.Context, id, etag string) error {
+	return do0(ctx, w.s, "cdn.disable", id, func() error { return w.next.Disable(ctx, id, etag) })
+}
+
+func (w *cdn) Delete(ctx context.Context, id, etag string) error {
+	return do0(ctx, w.s, "cdn.delete", id, func() error { return w.next.Delete(ctx, id, etag) })
+}
+
+func (w *cdn) Flip(ctx context.Context, id string, p site.Pointer) error {
+	argument := id + " " + tree(site.Tree{Pipeline: p.Pipeline, Deployment: p.Deployment})
+	return do0(ctx, w.s, "cdn.flip", argument, func() error { return w.next.Flip(ctx, id, p) })
+}
+
+type dns struct {
+	next cloud.DNS
+	s    script
+}
+
+func (w *dns) Lookup(ctx context.Context, host string) (string, error) {
+	return call(ctx, w.s, "dns.lookup", host, func() (string, error) { return w.next.Lookup(ctx, host) })
+}
+
+func (w *dns) Upsert(ctx context.Context, host, target string) error {
+	return do0(ctx, w.s, "dns.upsert", host, func() error { return w.next.Upsert(ctx, host, target) })
+}
+
+func (w *dns) Delete(ctx context.Context, host, target string) error {
+	return do0(ctx, w.s, "dns.delete", host, func() error { return w.next.Delete(ctx, host, target) })
+}
