@@ -1,0 +1,472 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/client"
+	"github.com/troy-iaas/troy/site"
+)
+
+// double is a server that keeps the rules of docs/api.md, in memory. A
+// deployment goes one state further each time it is looked at; one with the
+// message "fail" fails, one with "stuck" never ends, one with "cancel" is
+// cancelled.
+type double struct {
+	*http.ServeMux
+	mu        sync.Mutex
+	pipelines []*doublePipeline
+	// busy is how many requests still get a 503.
+	busy int
+	puts int
+	// stuck gets a value when a deployment that never ends is looked at.
+	stuck chan struct{}
+}
+
+type doublePipeline struct {
+	client.Pipeline
+	deployments []*client.Deployment // oldest first
+	publish     map[uuid.UUID]bool
+	wasLive     []uuid.UUID
+	events      []client.Event
+	releases    map[uuid.UUID]*doubleRelease
+	blobs       map[site.Digest]bool
+}
+
+type doubleRelease struct {
+	client.Release
+	key     string
+	message string
+	files   []site.File
+}
+
+type answer struct {
+	status int
+	body   any
+}
+
+func fail(kind troy.ErrorKind, format string, args ...any) (answer, error) {
+	return answer{}, troy.Errorf(kind, format, args...)
+}
+
+func newDouble() *double {
+	d := &double{ServeMux: http.NewServeMux(), stuck: make(chan struct{}, 1)}
+	for pattern, h := range map[string]func(*http.Request) (answer, error){
+		"GET /v1/pipelines":                                 d.list,
+		"POST /v1/pipelines":                                d.create,
+		"GET /v1/pipelines/{p}":                             d.on(d.show),
+		"POST /v1/pipelines/{p}/provision":                  d.on(d.provision),
+		"DELETE /v1/pipelines/{p}":                          d.on(d.delete),
+		"GET /v1/pipelines/{p}/events":                      d.on(d.listEvents),
+		"GET /v1/pipelines/{p}/deployments":                 d.on(d.listDeployments),
+		"GET /v1/pipelines/{p}/deployments/{d}":             d.on(d.showDeployment),
+		"POST /v1/pipelines/{p}/deployments/{d}/cancel":     d.on(d.cancel),
+		"POST /v1/pipelines/{p}/rollback":                   d.on(d.rollback),
+		"POST /v1/pipelines/{p}/promote":                    d.on(d.promote),
+		"POST /v1/pipelines/{p}/releases":                   d.on(d.begin),
+		"GET /v1/pipelines/{p}/releases/{r}":                d.on(d.showRelease),
+		"PUT /v1/pipelines/{p}/releases/{r}/files/{sha256}": d.on(d.put),
+		"POST /v1/pipelines/{p}/releases/{r}/finalize":      d.on(d.finalize),
+	} {
+		d.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			a, err := d.guard(r, h)
+			respond(w, a, err)
+		})
+	}
+	return d
+}
+
+func (d *double) guard(r *http.Request, h func(*http.Request) (answer, error)) (answer, error) {
+	if d.busy > 0 {
+		d.busy--
+		return fail(troy.Unavailable, "the database is away")
+	}
+	switch r.Header.Get("Authorization") {
+	case "Bearer admin":
+	case "Bearer viewer":
+		if r.Method != http.MethodGet {
+			return fail(troy.Forbidden, "a viewer may read only")
+		}
+	default:
+		return fail(troy.Unauthenticated, "the token is unknown or has expired")
+	}
+	return h(r)
+}
+
+func respond(w http.ResponseWriter, a answer, err error) {
+	if err != nil {
+		e := err.(*troy.Error)
+		a.status = map[troy.ErrorKind]int{
+			troy.Invalid: 400, troy.Unauthenticated: 401, troy.Forbidden: 403, troy.NotFound: 404, troy.Conflict: 409,
+			troy.Moved: 412, troy.TooLarge: 413, troy.Internal: 500, troy.Unavailable: 503,
+		}[e.Kind]
+		inner := map[string]any{"code": e.Kind, "message": e.Message}
+		if e.Field != "" {
+			inner["field"] = e.Field
+		}
+		if len(e.Details) > 0 {
+			inner["details"] = e.Details
+		}
+		a.body = map[string]any{"error": inner}
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(a.status)
+	if a.body != nil {
+		_ = json.NewEncoder(w).Encode(a.body)
+	}
+}
+
+func (d *double) on(h func(*http.Request, *doublePipeline) (answer, error)) func(*http.Request) (answer, error) {
+	return func(r *http.Request) (answer, error) {
+		for _, p := range d.pipelines {
+			if p.Slug == r.PathValue("p") || p.ID.String() == r.PathValue("p") {
+				return h(r, p)
+			}
+		}
+		return fail(troy.NotFound, "there is no pipeline %q", r.PathValue("p"))
+	}
+}
+
+func decode(r *http.Request, v any) error {
+	dec := json.NewDecoder(r.Body)
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(v); err != nil {
+		return troy.Errorf(troy.Invalid, "the body is not what is expected: %v", err)
+	}
+	return nil
+}
+
+// page answers three items at a time, so that listings have pages.
+func page[T any](name string, items []T, r *http.Request) (answer, error) {
+	if n, err := strconv.Atoi(r.URL.Query().Get("limit")); err != nil || n < 1 || n > 200 {
+		return fail(troy.Invalid, "limit is not from 1 to 200")
+	}
+	from, _ := strconv.Atoi(r.URL.Query().Get("after"))
+	to := min(from+3, len(items))
+	body := map[string]any{name: slices.Clone(items[from:to])}
+	if to < len(items) {
+		body["next"] = fmt.Sprint(to)
+	}
+	return answer{200, body}, nil
+}
+
+func (d *double) list(r *http.Request) (answer, error) {
+	items := []client.Pipeline{}
+	for _, p := range slices.Backward(d.pipelines) {
+		if s := r.URL.Query().Get("status"); s == "" || s == string(p.Status) {
+			items = append(items, p.Pipeline)
+		}
+	}
+	return page("pipelines", items, r)
+}
+
+func (d *double) create(r *http.Request) (answer, error) {
+	var n client.NewPipeline
+	if err := decode(r, &n); err != nil {
+		return answer{}, err
+	}
+	if n.Name == "" {
+		return answer{}, troy.Errorf(troy.Invalid, "is empty").At("name")
+	}
+	if n.Slug == "" {
+		n.Slug = troy.SlugFrom(n.Name)
+	}
+	for _, p := range d.pipelines {
+		if p.Slug == n.Slug {
+			return fail(troy.Conflict, "the slug %q is taken", n.Slug)
+		}
+	}
+	p := d.add(n.Name, n.Slug, n.AppID, troy.PreProvisioned)
+	if n.Provision == nil || *n.Provision {
+		p.become(troy.ProvisionRequest, "", uuid.Nil)
+	}
+	return answer{201, p.Pipeline}, nil
+}
+
+// add makes a pipeline that is three minutes old.
+func (d *double) add(name, slug, app string, s troy.Status) *doublePipeline {
+	host := slug + ".localhost"
+	at := time.Now().Add(-3*time.Minute - 10*time.Second)
+	p := &doublePipeline{
+		Pipeline: client.Pipeline{
+			ID: uuid.New(), AppID: app, Name: name, Slug: slug, Status: s, StatusName: s.String(),
+			URL: "http://" + host + ":8081", Host: host, CreatedAt: at, UpdatedAt: at,
+		},
+		publish: map[uuid.UUID]bool{}, releases: map[uuid.UUID]*doubleRelease{}, blobs: map[site.Digest]bool{},
+	}
+	d.pipelines = append(d.pipelines, p)
+	p.events = append(p.events, client.Event{PipelineID: p.ID, Version: 1, To: s, ToName: s.String(), Actor: "token ci", Time: at})
+	return p
+}
+
+func (p *doublePipeline) become(s troy.Status, cause string, deployment uuid.UUID) {
+	e := client.Event{PipelineID: p.ID, Version: int64(len(p.events) + 1), From: p.Status, To: s, ToName: s.String(), Cause: cause, Actor: "token ci", Time: time.Now()}
+	if deployment != uuid.Nil {
+		e.DeploymentID = &deployment
+	}
+	p.events = append(p.events, e)
+	p.Status, p.StatusName, p.Cause = s, s.String(), cause
+}
+
+func (d *double) show(_ *http.Request, p *doublePipeline) (answer, error) {
+	return answer{200, p.Pipeline}, nil
+}
+
+func (d *double) provision(_ *http.Request, p *doublePipeline) (answer, error) {
+	if !p.Status.CanBecome(troy.ProvisionRequest) {
+		return fail(troy.Conflict, "the pipeline is %s; it can be provisioned from Pre Provisioned or Failed to Provision", p.Status)
+	}
+	p.become(troy.ProvisionRequest, "", uuid.Nil)
+	return answer{202, p.Pipeline}, nil
+}
+
+func (d *double) delete(_ *http.Request, p *doublePipeline) (answer, error) {
+	if !p.Status.CanBecome(troy.ScheduledForDeletion) {
+		return fail(troy.Conflict, "the pipeline is %s", p.Status)
+	}
+	p.become(troy.ScheduledForDeletion, "", uuid.Nil)
+	return answer{202, p.Pipeline}, nil
+}
+
+func (d *double) listEvents(r *http.Request, p *doublePipeline) (answer, error) {
+	return page("events", p.events, r)
+}
+
+func (d *double) listDeployments(r *http.Request, p *doublePipeline) (answer, error) {
+	items := []client.Deployment{}
+	for _, x := range slices.Backward(p.deployments) {
+		items = append(items, *x)
+	}
+	return page("deployments", items, r)
+}
+
+func (p *doublePipeline) deployment(id string) (*client.Deployment, error) {
+	for _, x := range p.deployments {
+		if x.ID.String() == id {
+			return x, nil
+		}
+	}
+	return nil, troy.Errorf(troy.NotFound, "there is no deployment %q", id)
+}
+
+func (d *double) showDeployment(r *http.Request, p *doublePipeline) (answer, error) {
+	x, err := p.deployment(r.PathValue("d"))
+	if err != nil {
+		return answer{}, err
+	}
+	now := time.Now()
+	switch {
+	case x.State == troy.Waiting:
+		x.State, x.StartedAt = troy.Publishing, &now
+		p.become(troy.Deploying, "", x.ID)
+	case x.State == troy.Publishing && x.Message == "fail":
+		x.State, x.Cause, x.FinishedAt = troy.Failed, "the store refused \x1b[31mindex.html\x1b[0m", &now
+		p.become(troy.FailedToDeploy, x.Cause, x.ID)
+	case x.State == troy.Publishing && x.Message == "cancel":
+		x.State, x.FinishedAt = troy.Cancelled, &now
+	case x.State == troy.Publishing && x.Message == "stuck":
+		select {
+		case d.stuck <- struct{}{}:
+		default:
+		}
+	case x.State == troy.Publishing:
+		x.State, x.FinishedAt = troy.Succeeded, &now
+		if p.publish[x.ID] {
+			p.golive(x)
+		}
+	}
+	return answer{200, *x}, nil
+}
+
+func (p *doublePipeline) golive(x *client.Deployment) {
+	for _, other := range p.deployments {
+		other.Live, other.URL = false, ""
+	}
+	x.Live, x.URL = true, p.URL
+	p.LiveDeploymentID = &x.ID
+	p.wasLive = append(p.wasLive, x.ID)
+	p.become(troy.Deployed, "", x.ID)
+}
+
+func (d *double) cancel(r *http.Request, p *doublePipeline) (answer, error) {
+	x, err := p.deployment(r.PathValue("d"))
+	if err != nil {
+		return answer{}, err
+	}
+	if x.State.Ended() {
+		return fail(troy.Conflict, "deployment %d is %s", x.Number, x.State)
+	}
+	x.State = troy.Cancelled
+	return answer{202, *x}, nil
+}
+
+func (p *doublePipeline) deploy(id uuid.UUID, kind troy.DeploymentKind, message string, publish bool) *client.Deployment {
+	x := &client.Deployment{
+		ID: id, PipelineID: p.ID, Number: int64(len(p.deployments) + 1), Kind: kind, State: troy.Waiting,
+		Message: message, Actor: "token ci", CreatedAt: time.Now(),
+	}
+	p.deployments = append(p.deployments, x)
+	p.publish[id] = publish
+	if publish {
+		p.become(troy.Queued, "", id)
+	}
+	return x
+}
+
+func (d *double) rollback(r *http.Request, p *doublePipeline) (answer, error) {
+	var body struct{ Deployment *uuid.UUID }
+	if err := decode(r, &body); err != nil {
+		return answer{}, err
+	}
+	if body.Deployment == nil {
+		if len(p.wasLive) < 2 {
+			return fail(troy.Conflict, "nothing was live before")
+		}
+		body.Deployment = &p.wasLive[len(p.wasLive)-2]
+	}
+	return p.again(*body.Deployment)
+}
+
+func (d *double) promote(r *http.Request, p *doublePipeline) (answer, error) {
+	var body struct{ Deployment uuid.UUID }
+	if err := decode(r, &body); err != nil {
+		return answer{}, err
+	}
+	return p.again(body.Deployment)
+}
+
+func (p *doublePipeline) again(id uuid.UUID) (answer, error) {
+	source, err := p.deployment(id.String())
+	if err != nil {
+		return answer{}, err
+	}
+	if source.State != troy.Succeeded {
+		return fail(troy.Conflict, "deployment %d is %s; only one that Succeeded can be published", source.Number, source.State)
+	}
+	x := p.deploy(uuid.New(), troy.Rollback, "", true)
+	x.SourceDeploymentID, x.Files, x.Bytes = &source.ID, source.Files, source.Bytes
+	return answer{202, *x}, nil
+}
+
+func (d *double) begin(r *http.Request, p *doublePipeline) (answer, error) {
+	var n client.NewRelease
+	if err := decode(r, &n); err != nil {
+		return answer{}, err
+	}
+	if p.Status.InDeletion() {
+		return fail(troy.Conflict, "the pipeline is %s: it takes no releases", p.Status)
+	}
+	key := r.Header.Get("Idempotency-Key")
+	if key == "" || len(key) > 128 {
+		return fail(troy.Invalid, "Idempotency-Key has %d characters", len(key))
+	}
+	for _, x := range p.releases {
+		if x.key == key {
+			return answer{201, x.Release}, nil
+		}
+	}
+	x := &doubleRelease{Release: client.Release{
+		ID: uuid.New(), PipelineID: p.ID, ExpiresAt: time.Now().Add(time.Hour),
+		Limits: client.Limits{Files: 100, FileBytes: 1 << 20, TotalBytes: 1 << 24},
+	}, key: key, message: n.Message, files: n.Files}
+	if len(n.Files) > 100 {
+		return fail(troy.TooLarge, "the release has %d files; at most 100 are allowed", len(n.Files))
+	}
+	x.Missing = p.missing(n.Files)
+	p.releases[x.ID] = x
+	return answer{201, x.Release}, nil
+}
+
+func (p *doublePipeline) missing(files []site.File) []site.File {
+	missing := []site.File{}
+	seen := map[site.Digest]bool{}
+	for _, f := range files {
+		if !p.blobs[f.SHA256] && !seen[f.SHA256] {
+			missing = append(missing, f)
+		}
+		seen[f.SHA256] = true
+	}
+	return missing
+}
+
+func (p *doublePipeline) release(r *http.Request) (*doubleRelease, error) {
+	id, _ := uuid.Parse(r.PathValue("r"))
+	if x, ok := p.releases[id]; ok {
+		return x, nil
+	}
+	return nil, troy.Errorf(troy.NotFound, "there is no release %q", r.PathValue("r"))
+}
+
+func (d *double) showRelease(r *http.Request, p *doublePipeline) (answer, error) {
+	x, err := p.release(r)
+	if err != nil {
+		return answer{}, err
+	}
+	x.Missing = p.missing(x.files)
+	return answer{200, x.Release}, nil
+}
+
+func (d *double) put(r *http.Request, p *doublePipeline) (answer, error) {
+	if _, err := p.release(r); err != nil {
+		return answer{}, err
+	}
+	b, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
+	digest := site.Digest(sha256.Sum256(b))
+	if err != nil || digest.String() != r.PathValue("sha256") || r.ContentLength != int64(len(b)) {
+		return fail(troy.Invalid, "the upload's SHA-256 is %s", digest)
+	}
+	if strings.HasPrefix(string(b), "refuse") {
+		return fail(troy.TooLarge, "the server does not want this")
+	}
+	d.puts++
+	p.blobs[digest] = true
+	return answer{status: 204}, nil
+}
+
+func (d *double) finalize(r *http.Request, p *doublePipeline) (answer, error) {
+	x, err := p.release(r)
+	if err != nil {
+		return answer{}, err
+	}
+	var body struct {
+		Publish    *bool
+		ExpectLive string `json:"expect_live"`
+	}
+	if err := decode(r, &body); err != nil {
+		return answer{}, err
+	}
+	if missing := p.missing(x.files); len(missing) > 0 {
+		e := troy.Errorf(troy.Conflict, "%d files have not been uploaded", len(missing))
+		for _, f := range missing {
+			e.Details = append(e.Details, f.Path)
+		}
+		return answer{}, e
+	}
+	live := "none"
+	if p.LiveDeploymentID != nil {
+		live = p.LiveDeploymentID.String()
+	}
+	if body.ExpectLive != "" && body.ExpectLive != live {
+		return fail(troy.Moved, "live is %s, not %s", live, body.ExpectLive)
+	}
+	x.Finalized = true
+	made := p.deploy(x.ID, troy.Release, x.message, body.Publish == nil || *body.Publish)
+	for _, f := range x.files {
+		made.Files++
+		made.Bytes += f.Size
+	}
+	return answer{202, *made}, nil
+}

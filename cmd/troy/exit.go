@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/troy-iaas/troy"
+)
+
+// The exit codes, as the root's help and docs/cli.md list them.
+const (
+	exitOK          = 0
+	exitInternal    = 1
+	exitInvalid     = 2
+	exitForbidden   = 3
+	exitNotFound    = 4
+	exitConflict    = 5
+	exitFailed      = 6
+	exitUnavailable = 7
+	exitInterrupted = 130
+)
+
+// maxDetails is how many of an error's further lines are shown.
+const maxDetails = 20
+
+// errFailed is in the chain of the error that says that a deployment ended
+// without having gone live.
+var errFailed = errors.New("the deployment did not succeed")
+
+// failedError is errFailed in words.
+type failedError struct{ message string }
+
+func (e *failedError) Error() string        { return e.message }
+func (e *failedError) Is(target error) bool { return target == errFailed }
+
+func (a *app) exitCode(ctx context.Context, err error) int {
+	switch {
+	case errors.Is(err, errFailed):
+		return exitFailed
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		return exitInterrupted
+	case errors.Is(err, context.DeadlineExceeded):
+		return exitUnavailable
+	case !a.started:
+		// cobra's own errors: an unknown command or flag, a missing argument.
+		return exitInvalid
+	}
+	switch troy.KindOf(err) {
+	case troy.Invalid, troy.TooLarge:
+		return exitInvalid
+	case troy.Unauthenticated, troy.Forbidden:
+		return exitForbidden
+	case troy.NotFound:
+		return exitNotFound
+	case troy.Conflict, troy.Moved:
+		return exitConflict
+	case troy.Unavailable:
+		return exitUnavailable
+	}
+	return exitInternal
+}
+
+// report says on stderr why the command failed.
+func (a *app) report(code int, err error) {
+	text := clean(err.Error())
+	if code == exitInterrupted {
+		text = "interrupted"
+		if hint, ok := errors.AsType[*hintError](err); ok {
+			text += ": " + hint.hint
+		}
+	} else if hint, ok := errors.AsType[*hintError](err); ok && code == exitUnavailable {
+		text += "\n" + hint.hint
+	}
+	_, _ = fmt.Fprintf(a.err, "troy: %s\n", text)
+	e, ok := errors.AsType[*troy.Error](err)
+	if !ok {
+		return
+	}
+	for i, line := range e.Details {
+		if i == maxDetails {
+			_, _ = fmt.Fprintf(a.err, "  and %d more\n", len(e.Details)-i)
+			break
+		}
+		_, _ = fmt.Fprintf(a.err, "  %s\n", clean(line))
+	}
+	if e.Kind == troy.Unauthenticated {
+		_, _ = fmt.Fprintln(a.err, "Set TROY_TOKEN to a token made with: troyd token create --role deployer")
+	}
+}
+
+// hintError adds what an interrupted or timed out user can do next.
+type hintError struct {
+	error
+	hint string
+}
+
+func (e *hintError) Unwrap() error { return e.error }

@@ -1,0 +1,33 @@
+// Command troy is the command line of Troy, for people and for CI: it sends
+// releases, rolls back, and shows and changes pipelines. It speaks to a
+// server through package client alone and keeps nothing on the machine.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	os.Exit(run(os.Args[1:]))
+}
+
+func run(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	// A second signal ends the program at once.
+	context.AfterFunc(ctx, stop)
+
+	a := &app{env: os.Getenv, in: os.Stdin, out: newScreen(os.Stdout, os.Getenv), err: newScreen(os.Stderr, os.Getenv)}
+	root := newRoot(a)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	code := a.exitCode(ctx, err)
+	a.report(code, err)
+	return code
+}

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+func newPipelineDelete(a *app) *cobra.Command {
+	var yes bool
+	cmd := &cobra.Command{
+		Use:   "delete P",
+		Short: "Schedule the deletion of a pipeline, its site and its files",
+		Long: `Schedule the deletion of a pipeline, its site and its files. From Failed to
+Delete, try again. On a terminal, the slug has to be typed first.`,
+		Args: arguments(1, "a pipeline"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return pipelineDelete(cmd.Context(), a, args[0], yes)
+		},
+	}
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	return cmd
+}
+
+func pipelineDelete(ctx context.Context, a *app, pipeline string, yes bool) error {
+	c, err := a.connect()
+	if err != nil {
+		return err
+	}
+	if !yes && a.canAsk() {
+		p, err := c.Pipeline(ctx, pipeline)
+		if err != nil {
+			return err
+		}
+		question := fmt.Sprintf("This deletes %s and every file of it.", clean(p.URL))
+		if err := a.confirm(ctx, question, p.Slug); err != nil {
+			return err
+		}
+	}
+	p, err := c.DeletePipeline(ctx, pipeline)
+	if err != nil {
+		return err
+	}
+	return a.printPipeline(p)
+}

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/client"
+)
+
+func newPipelineList(a *app) *cobra.Command {
+	var (
+		status string
+		limit  int
+	)
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List pipelines, newest first",
+		Args:  arguments(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return pipelineList(cmd.Context(), a, status, limit)
+		},
+	}
+	cmd.Flags().StringVar(&status, "status", "", "only those with this `status`, by its value: ready_for_deployment")
+	addLimit(cmd, &limit)
+	return cmd
+}
+
+func pipelineList(ctx context.Context, a *app, status string, limit int) error {
+	if status != "" {
+		if _, err := troy.ParseStatus(status); err != nil {
+			return troy.Errorf(troy.Invalid, "%w", err).At("--status")
+		}
+	}
+	if err := checkLimit(limit); err != nil {
+		return err
+	}
+	c, err := a.connect()
+	if err != nil {
+		return err
+	}
+	pipelines, err := take(c.Pipelines(ctx, troy.Status(status)), limit)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.printJSON(pipelines)
+	}
+	if len(pipelines) == 0 {
+		_, _ = fmt.Fprintln(a.err, "No pipelines.")
+		return nil
+	}
+	a.pipelineTable(pipelines)
+	return nil
+}
+
+func (a *app) pipelineTable(pipelines []client.Pipeline) {
+	now := time.Now()
+	rows := make([][]cell, len(pipelines))
+	for i, p := range pipelines {
+		rows[i] = []cell{{text: p.Slug}, statusCell(p.Status), {text: ago(p.UpdatedAt, now)}, {text: p.URL}}
+	}
+	a.out.table([]column{{title: "PIPELINE"}, {title: "STATUS"}, {title: "UPDATED"}, {title: "URL", optional: true}}, rows)
+}

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/troy-iaas/troy/client"
+)
+
+func newPipelineShow(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "show P",
+		Short: "Show a pipeline",
+		Args:  arguments(1, "a pipeline"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return pipelineShow(cmd.Context(), a, args[0])
+		},
+	}
+}
+
+func pipelineShow(ctx context.Context, a *app, pipeline string) error {
+	c, err := a.connect()
+	if err != nil {
+		return err
+	}
+	p, err := c.Pipeline(ctx, pipeline)
+	if err != nil {
+		return err
+	}
+	return a.printPipeline(p)
+}
+
+func (a *app) printPipeline(p client.Pipeline) error {
+	if a.json {
+		return a.printJSON(p)
+	}
+	now := time.Now()
+	live, position := "", ""
+	if p.LiveDeploymentID != nil {
+		live = p.LiveDeploymentID.String()
+	}
+	if p.QueuePosition != nil {
+		position = fmt.Sprint(*p.QueuePosition)
+	}
+	a.out.view(
+		field{"Pipeline", p.Slug},
+		field{"Name", p.Name},
+		field{"Status", p.Status.String()},
+		field{"Cause", p.Cause},
+		field{"In queue", position},
+		field{"URL", p.URL},
+		field{"Live", live},
+		field{"App", p.AppID},
+		field{"Created", ago(p.CreatedAt, now)},
+		field{"Updated", ago(p.UpdatedAt, now)},
+		field{"ID", p.ID.String()},
+	)
+	return nil
+}

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+)
+
+const (
+	// On a terminal the line is drawn anew so often, elsewhere a line is added
+	// so rarely.
+	redraw  = 100 * time.Millisecond
+	newLine = 5 * time.Second
+)
+
+// progress tells on stderr what goes on: on one line that changes where there
+// is a terminal, else in lines of their own.
+type progress struct {
+	screen *screen
+
+	mu   sync.Mutex
+	bar  *progressbar.ProgressBar
+	last time.Time
+}
+
+func (a *app) newProgress() *progress { return &progress{screen: a.err} }
+
+// say tells what begins now, which takes no one knows how long.
+func (p *progress) say(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.clear()
+	if !p.screen.terminal {
+		_, _ = fmt.Fprintln(p.screen, text)
+		return
+	}
+	p.bar = progressbar.NewOptions64(-1, p.options(text, progressbar.OptionSpinnerType(14))...)
+	_ = p.bar.RenderBlank()
+}
+
+// change replaces what say has told, on a terminal only.
+func (p *progress) change(text func() string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.bar == nil || time.Since(p.last) < redraw {
+		return
+	}
+	p.last = time.Now()
+	p.bar.Describe(cut(text(), p.screen.width-4))
+}
+
+// upload begins a count of files and bytes, and returns what adds to it.
+func (p *progress) upload(files int, bytes int64) func(files int, bytes int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.clear()
+	p.last = time.Now()
+	var doneFiles int
+	var doneBytes int64
+	text := func() string { return fmt.Sprintf("Uploading %d/%d files", doneFiles, files) }
+	if p.screen.terminal {
+		p.bar = progressbar.NewOptions64(max(1, bytes), p.options(text(),
+			progressbar.OptionSetWidth(max(8, min(30, p.screen.width-62))),
+			progressbar.OptionShowBytes(true), progressbar.OptionShowCount())...)
+		_ = p.bar.RenderBlank()
+	}
+	return func(moreFiles int, moreBytes int64) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		doneFiles, doneBytes = doneFiles+moreFiles, doneBytes+moreBytes
+		now := time.Now()
+		switch {
+		case p.bar != nil && (now.Sub(p.last) >= redraw || doneFiles == files):
+			p.bar.Describe(text())
+			_ = p.bar.Set64(min(doneBytes, max(1, bytes)))
+		case p.bar == nil && now.Sub(p.last) >= newLine && doneFiles < files:
+			_, _ = fmt.Fprintf(p.screen, "%s, %s of %s\n", text(), size(doneBytes), size(bytes))
+		default:
+			return
+		}
+		p.last = now
+	}
+}
+
+// stop ends the changing line and leaves nothing of it.
+func (p *progress) stop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.clear()
+}
+
+func (p *progress) clear() {
+	if p.bar != nil {
+		_ = p.bar.Finish()
+		_ = p.bar.Clear()
+		_ = p.bar.Exit()
+		p.bar = nil
+		_, _ = fmt.Fprint(p.screen, "\r\x1b[K")
+	}
+}
+
+func (p *progress) options(text string, more ...progressbar.Option) []progressbar.Option {
+	return append([]progressbar.Option{
+		progressbar.OptionSetWriter(p.screen),
+		progressbar.OptionSetDescription(cut(text, p.screen.width-4)),
+		progressbar.OptionThrottle(redraw),
+		progressbar.OptionSetElapsedTime(false),
+		progressbar.OptionSetPredictTime(false),
+		progressbar.OptionClearOnFinish(),
+	}, more...)
+}

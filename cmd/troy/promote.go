@@ -1,0 +1,40 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+)
+
+func newPromote(a *app) *cobra.Command {
+	var w waiting
+	cmd := &cobra.Command{
+		Use:   "promote P D",
+		Short: "Publish any deployment that succeeded",
+		Args:  arguments(2, "a pipeline", "a deployment"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return promote(cmd.Context(), a, args[0], args[1], w)
+		},
+	}
+	w.addFlags(cmd)
+	return cmd
+}
+
+func promote(ctx context.Context, a *app, pipeline, ref string, w waiting) error {
+	if err := w.check(); err != nil {
+		return err
+	}
+	c, err := a.connect()
+	if err != nil {
+		return err
+	}
+	id, err := deploymentID(ctx, c, pipeline, ref)
+	if err != nil {
+		return err
+	}
+	d, err := c.Promote(ctx, pipeline, id)
+	if err != nil {
+		return err
+	}
+	return a.await(ctx, c, pipeline, d, w)
+}

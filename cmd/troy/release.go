@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/client"
+	"github.com/troy-iaas/troy/site"
+)
+
+// releaseOptions are the flags of release.
+type releaseOptions struct {
+	pipeline   string
+	message    string
+	noPublish  bool
+	expectLive string
+	parallel   int
+	waiting    waiting
+}
+
+func newRelease(a *app) *cobra.Command {
+	var o releaseOptions
+	cmd := &cobra.Command{
+		Use:   "release PATH --pipeline P",
+		Short: "Upload a folder or a zip and publish it",
+		Long: `Upload a folder or a zip and publish it. Only files that the pipeline does not
+have yet are sent. The site changes all at once; until then, and if anything
+fails, what was live stays live. Progress goes to stderr; the last line on
+stdout is the address of the live site.
+
+A release that was interrupted is continued by the same command: what has
+arrived is not sent again.`,
+		Example: `  troy release ./public --pipeline blog --message "New prices"
+  troy release site.zip --pipeline blog --no-publish
+  troy release ./public --pipeline blog --expect-live 41`,
+		Args: arguments(1, "a folder or a zip"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return release(cmd.Context(), a, args[0], o)
+		},
+	}
+	cmd.Flags().StringVarP(&o.pipeline, "pipeline", "p", "", "the `pipeline`, by slug or id (required)")
+	cmd.Flags().StringVarP(&o.message, "message", "m", "", "a `text` that is shown with the deployment")
+	cmd.Flags().BoolVar(&o.noPublish, "no-publish", false, "upload only; publish later with troy promote")
+	cmd.Flags().StringVar(&o.expectLive, "expect-live", "", "publish only while `D` is live, or \"none\"")
+	cmd.Flags().IntVar(&o.parallel, "parallel", client.DefaultParallel, "send `N` files at a time")
+	o.waiting.addFlags(cmd)
+	return cmd
+}
+
+func release(ctx context.Context, a *app, path string, o releaseOptions) error {
+	if o.pipeline == "" {
+		return troy.Errorf(troy.Invalid, "the pipeline to release to is missing").At("--pipeline")
+	}
+	if o.parallel < 1 || o.parallel > 256 {
+		return troy.Errorf(troy.Invalid, "%d is not from 1 to 256", o.parallel).At("--parallel")
+	}
+	if err := o.waiting.check(); err != nil {
+		return err
+	}
+	c, err := a.connect()
+	if err != nil {
+		return err
+	}
+	// Asked first, so that a wrong name or token shows before a large folder
+	// is read.
+	if _, err := c.Pipeline(ctx, o.pipeline); err != nil {
+		return err
+	}
+	expect, err := expectation(ctx, c, o.pipeline, o.expectLive)
+	if err != nil {
+		return err
+	}
+	d, err := a.send(ctx, c, path, o, expect)
+	if err != nil {
+		return &hintError{err, "nothing was published. The same command continues: what has arrived is not sent again"}
+	}
+	o.waiting.unpublished = o.noPublish
+	return a.await(ctx, c, o.pipeline, d, o.waiting)
+}
+
+// send reads, declares, uploads and finalizes.
+func (a *app) send(ctx context.Context, c *client.Client, path string, o releaseOptions, expectLive string) (client.Deployment, error) {
+	p := a.newProgress()
+	defer p.stop()
+	source, err := a.read(ctx, p, path)
+	if err != nil {
+		return client.Deployment{}, err
+	}
+	defer func() { _ = source.Close() }()
+
+	// The key makes this run's begin repeatable, no more: the same files
+	// released again on purpose, after a rollback say, are a new deployment.
+	key := uuid.NewString()
+	r, err := c.BeginRelease(ctx, o.pipeline, key, client.NewRelease{Files: source.Files, Message: o.message})
+	if err != nil {
+		return client.Deployment{}, err
+	}
+	// The server may be asked for what was declared, and for nothing else.
+	if err := declared(source.Files, r.Missing); err != nil {
+		return client.Deployment{}, err
+	}
+	var bytes int64
+	for _, f := range r.Missing {
+		bytes += f.Size
+	}
+	p.stop()
+	_, _ = fmt.Fprintf(a.err, "%s, %s; to upload: %s, %s\n",
+		counted(len(source.Files), "file", "files"), size(source.Bytes()), counted(len(r.Missing), "file", "files"), size(bytes))
+	if len(r.Missing) > 0 {
+		err := c.Upload(ctx, o.pipeline, r, client.Upload{
+			Open: source.Open, Parallel: o.parallel, Progress: p.upload(len(r.Missing), bytes),
+		})
+		if err != nil {
+			return client.Deployment{}, err
+		}
+	}
+	return c.FinalizeRelease(ctx, o.pipeline, r.ID, client.Finalize{NoPublish: o.noPublish, ExpectLive: expectLive})
+}
+
+// read opens and hashes the folder or the zip. It cannot be stopped in the
+// middle, so an interrupted program leaves it behind.
+func (a *app) read(ctx context.Context, p *progress, path string) (*site.Source, error) {
+	p.say("Reading " + clean(path))
+	type result struct {
+		source *site.Source
+		err    error
+	}
+	done := make(chan result, 1)
+	go func() {
+		source, err := site.OpenSource(path, readLimits(), site.WithProgress(func(files int, bytes int64) {
+			p.change(func() string {
+				return fmt.Sprintf("Reading %s: %s, %s", clean(path), counted(files, "file", "files"), size(bytes))
+			})
+		}))
+		done <- result{source, err}
+	}()
+	select {
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case r := <-done:
+		if r.err == nil && r.source.Stripped != "" {
+			_, _ = fmt.Fprintf(a.err, "Taking the zip's only folder, %s, as the site.\n", clean(r.source.Stripped))
+		}
+		return r.source, r.err
+	}
+}
+
+// readLimits are ten times the default ones: they guard this machine. Those
+// that count are the server's configuration, and it says so when they are
+// passed.
+func readLimits() site.Limits {
+	l := site.DefaultLimits()
+	l.Files *= 10
+	l.FileBytes *= 10
+	l.TotalBytes *= 10
+	l.ZipEntries *= 10
+	return l
+}
+
+// declared holds what a server asks for to what was declared to it.
+func declared(files, missing []site.File) error {
+	known := make(map[site.File]bool, len(files))
+	for _, f := range files {
+		known[f] = true
+	}
+	for _, f := range missing {
+		if !known[f] {
+			return troy.Errorf(troy.Internal, "the server asks for %q, which is not part of this release; nothing was sent", f.Path)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,215 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/client"
+)
+
+const defaultURL = "http://127.0.0.1:8080"
+
+// app is what every command works with.
+type app struct {
+	env      func(string) string
+	in       io.Reader
+	out, err *screen
+
+	url     string // --url
+	json    bool   // --json
+	started bool   // the command line was understood
+}
+
+func newRoot(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "troy",
+		Short: "Publish static sites with Troy",
+		Long: `Publish static sites with Troy.
+
+P is a pipeline's slug or id. D is a deployment's number or id.
+
+Environment:
+  TROY_URL     the server, default ` + defaultURL + `
+  TROY_TOKEN   the token to use
+  NO_COLOR     no colours, if set to anything
+
+Exit codes:
+  0    done
+  1    an unexpected error, here or in the server
+  2    wrong usage or input, or over a limit
+  3    no valid token, or it does not allow this
+  4    no such pipeline, deployment or file
+  5    the present status does not allow it, or a precondition does not hold
+  6    the deployment failed, was cancelled or superseded
+  7    the server is away, or the time given with --timeout is over
+  130  interrupted`,
+		Example: `  troy release ./public --pipeline blog
+  troy rollback blog
+  troy status`,
+		Version:       version().String(),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		PersistentPreRun: func(*cobra.Command, []string) {
+			a.started = true
+		},
+	}
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())
+	})
+	root.PersistentFlags().StringVar(&a.url, "url", "", "the server's `address`, instead of TROY_URL")
+	root.PersistentFlags().BoolVar(&a.json, "json", false, "print the API's JSON on stdout, and nothing else there")
+	root.AddCommand(
+		newRelease(a), newRollback(a), newPromote(a), newStatus(a), newVersion(a),
+		group("pipeline", "Pipelines: a site each, and the way to it",
+			newPipelineList(a), newPipelineShow(a), newPipelineCreate(a), newPipelineProvision(a), newPipelineDelete(a)),
+		group("deployment", "Deployments of a pipeline",
+			newDeploymentList(a), newDeploymentShow(a), newDeploymentCancel(a)),
+		group("event", "What happened to a pipeline", newEventList(a)),
+	)
+	return root
+}
+
+// group is a noun with its verbs. Without a verb it is wrong usage.
+func group(noun, short string, verbs ...*cobra.Command) *cobra.Command {
+	names := make([]string, len(verbs))
+	for i, v := range verbs {
+		names[i] = v.Name()
+	}
+	g := &cobra.Command{
+		Use:   noun,
+		Short: short,
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return troy.Errorf(troy.Invalid, "%s wants one of: %s", cmd.CommandPath(), strings.Join(names, ", "))
+		},
+	}
+	g.AddCommand(verbs...)
+	return g
+}
+
+// arguments wants from least to most of them and names those that are
+// missing.
+func arguments(least int, names ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) < least:
+			return fmt.Errorf("%s wants %s (see %s --help)", cmd.CommandPath(), strings.Join(names[len(args):least], " and "), cmd.CommandPath())
+		case len(args) > len(names):
+			return fmt.Errorf("%s does not know what to do with %q (see %s --help)", cmd.CommandPath(), args[len(names)], cmd.CommandPath())
+		}
+		return nil
+	}
+}
+
+// connect makes the client from flags and environment.
+func (a *app) connect() (*client.Client, error) {
+	address := a.url
+	if address == "" {
+		address = a.env("TROY_URL")
+	}
+	if address == "" {
+		address = defaultURL
+	}
+	token := strings.TrimSpace(a.env("TROY_TOKEN"))
+	if token == "" {
+		return nil, troy.Errorf(troy.Unauthenticated, "TROY_TOKEN is not set")
+	}
+	c, err := client.New(address, token)
+	if err != nil {
+		return nil, err
+	}
+	c.UserAgent = "troy-cli/" + version().Version
+	return c, nil
+}
+
+// printJSON prints one JSON value and a line end.
+func (a *app) printJSON(v any) error {
+	e := json.NewEncoder(a.out)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// deploymentID finds the deployment that a user means by its id or number.
+func deploymentID(ctx context.Context, c *client.Client, pipeline, ref string) (uuid.UUID, error) {
+	if id, err := uuid.Parse(ref); err == nil {
+		return id, nil
+	}
+	number, err := strconv.ParseInt(strings.TrimPrefix(ref, "#"), 10, 64)
+	if err != nil || number < 1 {
+		return uuid.Nil, troy.Errorf(troy.Invalid, "%q is neither a deployment's number nor its id", ref).At("deployment")
+	}
+	for d, err := range c.Deployments(ctx, pipeline) {
+		if err != nil {
+			return uuid.Nil, err
+		}
+		if d.Number == number {
+			return d.ID, nil
+		}
+		if d.Number < number {
+			break // newest first: it cannot come any more
+		}
+	}
+	return uuid.Nil, troy.Errorf(troy.NotFound, "pipeline %s has no deployment %d", pipeline, number)
+}
+
+// canAsk reports whether somebody is there to answer a question.
+func (a *app) canAsk() bool { return isTerminal(a.in) && a.err.terminal }
+
+// confirm asks for a word to be typed.
+func (a *app) confirm(ctx context.Context, question, word string) error {
+	_, _ = fmt.Fprintf(a.err, "%s\nType %s to go on: ", question, word)
+	answer := make(chan string, 1)
+	go func() {
+		line, _ := bufio.NewReader(io.LimitReader(a.in, 1024)).ReadString('\n')
+		answer <- strings.TrimSpace(line)
+	}()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case line := <-answer:
+		if line != word {
+			return troy.Errorf(troy.Invalid, "%q is not %s: nothing was done", line, word)
+		}
+		return nil
+	}
+}
+
+// take collects a listing, all of it for a limit of 0.
+func take[T any](items func(func(T, error) bool), limit int) ([]T, error) {
+	list := []T{}
+	for item, err := range items {
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, item)
+		if len(list) == limit {
+			break
+		}
+	}
+	return list, nil
+}
+
+// addLimit adds --limit to a listing.
+func addLimit(cmd *cobra.Command, limit *int) {
+	cmd.Flags().IntVar(limit, "limit", 0, "list at most `N` of the newest; 0 lists all")
+}
+
+func checkLimit(limit int) error {
+	if limit < 0 {
+		return troy.Errorf(troy.Invalid, "%d is below 0", limit).At("--limit")
+	}
+	return nil
+}

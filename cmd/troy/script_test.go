@@ -1,0 +1,157 @@
+package main
+
+import (
+	"archive/zip"
+	"fmt"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/troy-iaas/troy"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"troy": main})
+}
+
+// TestScripts runs the commands as users do, each script against a double of
+// its own. The double starts with the pipelines "blog" (Ready for Deployment)
+// and "old" (Failed to Delete).
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			d := newDouble()
+			old := d.add("Old", "old", "", troy.FailedToDelete)
+			old.Cause = "the distribution could not be disabled: \x1b]0;evil\x07Rate exceeded"
+			d.add("Blog", "blog", "app-1", troy.ReadyForDeployment)
+			server := httptest.NewServer(d)
+			env.Defer(server.Close)
+			env.Values["double"] = d
+			env.Setenv("TROY_URL", server.URL)
+			env.Setenv("TROY_TOKEN", "admin")
+			env.Setenv("TZ", "UTC")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"status":   wantStatus,
+			"busy":     busy,
+			"puts":     wantPuts,
+			"zip":      makeZip,
+			"columns":  wantColumns,
+			"stuck":    waitForPublishing,
+			"pipeline": addPipelines,
+		},
+	})
+}
+
+// wantStatus runs troy and wants an exit code: status 4 troy status nope.
+func wantStatus(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		var code int
+		if _, scanErr := fmt.Sscanf(err.Error(), "exit status %d", &code); scanErr != nil {
+			ts.Fatalf("%v", err)
+		}
+		got = code
+	}
+	if got != want {
+		ts.Fatalf("exit status %d, want %d", got, want)
+	}
+}
+
+// busy makes the next requests fail: busy 2.
+func busy(ts *testscript.TestScript, _ bool, args []string) {
+	n, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	d := ts.Value("double").(*double)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.busy = n
+}
+
+// wantPuts wants that many files to have been uploaded since the last time.
+func wantPuts(ts *testscript.TestScript, _ bool, args []string) {
+	d := ts.Value("double").(*double)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if got := strconv.Itoa(d.puts); got != args[0] {
+		ts.Fatalf("%s files were uploaded, want %s", got, args[0])
+	}
+	d.puts = 0
+}
+
+// addPipelines adds pipelines by slug.
+func addPipelines(ts *testscript.TestScript, _ bool, args []string) {
+	d := ts.Value("double").(*double)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, slug := range args {
+		d.add(slug, slug, "", troy.Queued)
+	}
+}
+
+// makeZip packs a folder: zip site.zip site.
+func makeZip(ts *testscript.TestScript, _ bool, args []string) {
+	f, err := os.Create(ts.MkAbs(args[0]))
+	ts.Check(err)
+	z := zip.NewWriter(f)
+	ts.Check(z.AddFS(os.DirFS(ts.MkAbs(args[1]))))
+	ts.Check(z.Close())
+	ts.Check(f.Close())
+}
+
+// wantColumns wants no line of stdout or stderr to be longer: columns 80.
+func wantColumns(ts *testscript.TestScript, _ bool, args []string) {
+	most, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	for _, stream := range []string{"stdout", "stderr"} {
+		for line := range strings.Lines(ts.ReadFile(stream)) {
+			if n := len([]rune(strings.TrimRight(line, "\n"))); n > most {
+				ts.Fatalf("a line of %s has %d columns: %s", stream, n, line)
+			}
+		}
+	}
+}
+
+// waitForPublishing returns when a deployment is being waited for.
+func waitForPublishing(ts *testscript.TestScript, _ bool, _ []string) {
+	select {
+	case <-ts.Value("double").(*double).stuck:
+	case <-time.After(20 * time.Second):
+		ts.Fatalf("nobody asked for a deployment that is stuck")
+	}
+}
+
+func TestHelpAndDocsListTheExitCodes(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "cli.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	help := newRoot(&app{}).Long
+	for code, want := range map[int]string{
+		exitOK: "done", exitInternal: "unexpected", exitInvalid: "usage", exitForbidden: "token", exitNotFound: "no such",
+		exitConflict: "status", exitFailed: "deployment failed", exitUnavailable: "away", exitInterrupted: "interrupted",
+	} {
+		for name, text := range map[string]string{"help": help, "docs/cli.md": string(page)} {
+			found := false
+			for line := range strings.Lines(text) {
+				fields := strings.Fields(strings.Trim(line, "| \n"))
+				found = found || len(fields) > 1 && fields[0] == strconv.Itoa(code) && strings.Contains(line, want)
+			}
+			if !found {
+				t.Errorf("%s does not say %d: %s", name, code, want)
+			}
+		}
+	}
+}

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/troy-iaas/troy"
+)
+
+func newStatus(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "status [P]",
+		Short: "Show how all pipelines, or one, are doing",
+		Args:  arguments(0, "a pipeline"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return statusAll(cmd.Context(), a)
+			}
+			return statusOne(cmd.Context(), a, args[0])
+		},
+	}
+}
+
+// statusAll is the list of pipelines, and below it what is wrong with those
+// that failed.
+func statusAll(ctx context.Context, a *app) error {
+	c, err := a.connect()
+	if err != nil {
+		return err
+	}
+	pipelines, err := take(c.Pipelines(ctx, ""), 0)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.printJSON(pipelines)
+	}
+	if len(pipelines) == 0 {
+		_, _ = fmt.Fprintln(a.err, "No pipelines.")
+		return nil
+	}
+	a.pipelineTable(pipelines)
+	first := true
+	for _, p := range pipelines {
+		if p.Cause == "" {
+			continue
+		}
+		if first {
+			_, _ = fmt.Fprintln(a.out)
+			first = false
+		}
+		_, _ = fmt.Fprintf(a.out, "%s: %s\n", clean(p.Slug), clean(p.Cause))
+	}
+	return nil
+}
+
+// statusOne is the pipeline and its latest deployments.
+func statusOne(ctx context.Context, a *app, pipeline string) error {
+	c, err := a.connect()
+	if err != nil {
+		return err
+	}
+	p, err := c.Pipeline(ctx, pipeline)
+	if err != nil {
+		return err
+	}
+	if err := a.printPipeline(p); err != nil || a.json {
+		return err
+	}
+	deployments, err := take(c.Deployments(ctx, pipeline), 3)
+	if troy.KindOf(err) == troy.NotFound || err == nil && len(deployments) == 0 {
+		return nil // deleted meanwhile, or never deployed
+	}
+	if err != nil {
+		return err
+	}
+	_, _ = fmt.Fprintln(a.out)
+	a.deploymentTable(deployments)
+	return nil
+}
