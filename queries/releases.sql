@@ -11,7 +11,8 @@ WITH created AS (
     RETURNING *
 ), tidy AS (
     INSERT INTO work (kind, subject_id, due_at) SELECT 'retention', created.pipeline_id, created.expires_at FROM created
-    ON CONFLICT (kind, subject_id) DO UPDATE SET requested = work.requested + 1
+    ON CONFLICT (kind, subject_id) DO UPDATE
+    SET due_at = least(work.due_at, excluded.due_at), requested = work.requested + 1, ring_id = NULL
 )
 SELECT created.id FROM created;
 
@@ -28,11 +29,12 @@ UPDATE releases SET finalized_at = now()
 WHERE id = @id AND pipeline_id = @pipeline_id AND finalized_at IS NULL AND expires_at > now()
 RETURNING *;
 
--- name: ReleasesExpire :many
--- Forgets the uploads of a pipeline that expired without being finalized, and
--- returns their ids: their trees are to be removed.
-DELETE FROM releases WHERE pipeline_id = @pipeline_id AND finalized_at IS NULL AND expires_at <= now()
-RETURNING id;
+-- name: ReleasesExpired :many
+-- The uploads of a pipeline that expired without being finalized.
+SELECT id FROM releases WHERE pipeline_id = @pipeline_id AND finalized_at IS NULL AND expires_at <= now();
+
+-- name: ReleasesForget :exec
+DELETE FROM releases WHERE id = ANY(@ids::uuid[]) AND finalized_at IS NULL;
 
 -- name: ReleasesNextExpiry :one
 -- In how many seconds the next unfinished upload expires, -1 for none.

@@ -23,7 +23,8 @@ WITH created AS (
     RETURNING id, pipeline_id, idempotency_key, manifest_digest, files, bytes, message, actor, created_at, expires_at, finalized_at
 ), tidy AS (
     INSERT INTO work (kind, subject_id, due_at) SELECT 'retention', created.pipeline_id, created.expires_at FROM created
-    ON CONFLICT (kind, subject_id) DO UPDATE SET requested = work.requested + 1
+    ON CONFLICT (kind, subject_id) DO UPDATE
+    SET due_at = least(work.due_at, excluded.due_at), requested = work.requested + 1, ring_id = NULL
 )
 SELECT created.id FROM created
 `
@@ -148,15 +149,13 @@ func (q *Queries) ReleaseGetByKey(ctx context.Context, pipelineID uuid.UUID, ide
 	return i, err
 }
 
-const releasesExpire = `-- name: ReleasesExpire :many
-DELETE FROM releases WHERE pipeline_id = $1 AND finalized_at IS NULL AND expires_at <= now()
-RETURNING id
+const releasesExpired = `-- name: ReleasesExpired :many
+SELECT id FROM releases WHERE pipeline_id = $1 AND finalized_at IS NULL AND expires_at <= now()
 `
 
-// Forgets the uploads of a pipeline that expired without being finalized, and
-// returns their ids: their trees are to be removed.
-func (q *Queries) ReleasesExpire(ctx context.Context, pipelineID uuid.UUID) ([]uuid.UUID, error) {
-	rows, err := q.db.Query(ctx, releasesExpire, pipelineID)
+// The uploads of a pipeline that expired without being finalized.
+func (q *Queries) ReleasesExpired(ctx context.Context, pipelineID uuid.UUID) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, releasesExpired, pipelineID)
 	if err != nil {
 		return nil, err
 	}
@@ -173,6 +172,15 @@ func (q *Queries) ReleasesExpire(ctx context.Context, pipelineID uuid.UUID) ([]u
 		return nil, err
 	}
 	return items, nil
+}
+
+const releasesForget = `-- name: ReleasesForget :exec
+DELETE FROM releases WHERE id = ANY($1::uuid[]) AND finalized_at IS NULL
+`
+
+func (q *Queries) ReleasesForget(ctx context.Context, ids []uuid.UUID) error {
+	_, err := q.db.Exec(ctx, releasesForget, ids)
+	return err
 }
 
 const releasesNextExpiry = `-- name: ReleasesNextExpiry :one

@@ -1,0 +1,221 @@
+package workers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/hibiken/asynq"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/tasks"
+)
+
+// claim is the hold on one work row.
+type claim struct {
+	task      tasks.Task
+	epoch     int64
+	requested int64
+	attempt   int
+	age       time.Duration // since the work was asked for
+	log       *slog.Logger
+}
+
+// work claims a task's row, runs the handler while the lease is kept, and
+// settles the row by the handler's error. Nothing claimed means that there is
+// nothing to do.
+func (w *Workers) work(ctx context.Context, h handler, t tasks.Task) error {
+	log := w.log.With("task", t.Kind, "subject", t.Subject)
+	row, err := w.q.WorkClaim(ctx, queries.WorkClaimParams{
+		LeaseSeconds: w.cfg.Lease.Seconds(), Kind: t.Kind, SubjectID: t.Subject,
+	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		log.Debug("nothing to claim")
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("claim %s %s: %w", t.Kind, t.Subject, err)
+	}
+	c := &claim{
+		task: t, epoch: row.Epoch, requested: row.Requested, attempt: int(row.Attempt),
+		age: time.Duration(row.AgeSeconds * float64(time.Second)),
+		log: log.With("epoch", row.Epoch, "attempt", row.Attempt),
+	}
+	// The row that was claimed left its place in line to another.
+	w.deps.Bell.Ask(tasks.QueueQuick)
+	c.log.Debug("claimed")
+
+	policy, _ := tasks.PolicyOf(t.Kind)
+	held, stop := w.hold(ctx, c)
+	if c.attempt > policy.Attempts+1 {
+		// Claim after claim ended without a word: the worker died each time.
+		err = troy.Errorf(troy.Conflict, "its worker stopped %d times before it was done; the last cause: %s", c.attempt-1, row.Cause)
+	} else {
+		err = run(held, h, c)
+	}
+	lost := held.Err() != nil
+	stop()
+	return w.settle(ctx, h, c, policy, err, lost)
+}
+
+// run calls the handler. A panic is an error like others, so that it counts as
+// an attempt and is told, instead of ending the process.
+func run(ctx context.Context, h handler, c *claim) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic: %v", r)
+			c.log.Error("the handler panicked", "panic", r)
+		}
+	}()
+	return h.run(ctx, c)
+}
+
+// leaseMargin is how long before the lease runs out every outside call's
+// context ends, so that none acts for a claim that another holds by then.
+const leaseMargin = time.Second
+
+// hold heartbeats until stop is called. Its context ends when the claim is
+// lost, or when the lease could not be renewed in time.
+func (w *Workers) hold(ctx context.Context, c *claim) (held context.Context, stop func()) {
+	held, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		beat := time.NewTicker(w.cfg.Lease / 4)
+		defer beat.Stop()
+		until := time.NewTimer(w.cfg.Lease - leaseMargin)
+		defer until.Stop()
+		for {
+			select {
+			case <-held.Done():
+				return
+			case <-until.C:
+				c.log.Warn("the lease could not be renewed in time")
+				cancel()
+				return
+			case <-beat.C:
+			}
+			asked := time.Now()
+			beatCtx, done := context.WithTimeout(held, w.cfg.Lease/4)
+			n, err := w.q.WorkHeartbeat(beatCtx, queries.WorkHeartbeatParams{
+				LeaseSeconds: w.cfg.Lease.Seconds(), Kind: c.task.Kind, SubjectID: c.task.Subject, Epoch: c.epoch,
+			})
+			done()
+			switch {
+			case err != nil:
+				c.log.Debug("heartbeat failed", "error", err)
+			case n == 0:
+				// The handler may have ended the claim itself, by the
+				// transition that was its last.
+				cancel()
+				return
+			default:
+				until.Reset(time.Until(asked.Add(w.cfg.Lease - leaseMargin)))
+			}
+		}
+	}()
+	return held, func() { cancel(); <-ended }
+}
+
+// settleTimeout bounds what is written about a claim after its handler ended.
+const settleTimeout = 5 * time.Second
+
+// settle writes what becomes of the work row. The context may have ended: a
+// stop hands the lease back all the same.
+func (w *Workers) settle(ctx context.Context, h handler, c *claim, policy tasks.Policy, err error, lost bool) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	// What the handler wrote, or what is due again, may want a ring.
+	defer w.deps.Bell.Ask(tasks.QueueQuick)
+
+	switch {
+	case err == nil, errors.Is(err, errMoved):
+		_, err := w.q.WorkFinish(ctx, queries.WorkFinishParams{
+			Kind: c.task.Kind, SubjectID: c.task.Subject, Epoch: c.epoch, Requested: c.requested,
+		})
+		if err != nil {
+			return fmt.Errorf("finish %s %s: %w", c.task.Kind, c.task.Subject, err)
+		}
+		c.log.Debug("done")
+		return nil
+	case errors.Is(err, errHandedOver):
+		return nil
+	case w.stopping.Load() && lost:
+		_, err := w.q.WorkRelease(ctx, queries.WorkReleaseParams{Kind: c.task.Kind, SubjectID: c.task.Subject, Epoch: c.epoch})
+		if err != nil {
+			return fmt.Errorf("hand back %s %s: %w", c.task.Kind, c.task.Subject, err)
+		}
+		c.log.Info("handed back")
+		if _, err := w.deps.Bell.Ring(ctx, policy.Queue); err != nil {
+			c.log.Debug("the sweep will ring instead", "error", err)
+		}
+		return nil
+	}
+
+	v := judge(err, policy, c.attempt, c.age)
+	if v.giveUp {
+		c.log.Warn("given up", "cause", v.cause)
+		err := h.giveUp(ctx, c, v.cause)
+		if err == nil || errors.Is(err, errMoved) {
+			_, err = w.q.WorkFinish(ctx, queries.WorkFinishParams{
+				Kind: c.task.Kind, SubjectID: c.task.Subject, Epoch: c.epoch, Requested: c.requested,
+			})
+			return err
+		}
+		// Giving up can fail like anything else, and is tried again.
+		v = verdict{delay: policy.MaxDelay / 4, failed: true, cause: sentence(err)}
+	}
+	return w.again(ctx, c, v)
+}
+
+// again makes the row due again. For a failed attempt asynq is told to retry
+// the same task, and the row keeps its ring.
+func (w *Workers) again(ctx context.Context, c *claim, v verdict) error {
+	var ring *uuid.UUID
+	if v.failed {
+		if text, ok := asynq.GetTaskID(ctx); ok {
+			if id, err := uuid.Parse(text); err == nil {
+				ring = &id
+			}
+		}
+	}
+	delay := v.delay
+	if ring != nil {
+		delay = tasks.WholeSeconds(delay)
+	}
+	_, err := w.q.WorkAgain(ctx, queries.WorkAgainParams{
+		Cause: v.cause, Failed: v.failed, Fresh: v.fresh, Requested: c.requested, DelaySeconds: delay.Seconds(),
+		RingID: ring, Kind: c.task.Kind, SubjectID: c.task.Subject, Epoch: c.epoch,
+	})
+	if err != nil {
+		return fmt.Errorf("put %s %s off: %w", c.task.Kind, c.task.Subject, err)
+	}
+	if !v.failed {
+		c.log.Debug("comes back", "delay", v.delay, "why", v.cause)
+		return nil
+	}
+	c.log.Warn("will be tried again", "delay", v.delay, "cause", v.cause)
+	return &retryError{delay: v.delay, cause: v.cause}
+}
+
+// inTx runs a transition of a pipeline behind its lock. No row returned by the
+// transition means that somebody else moved the pipeline.
+func (w *Workers) inTx(ctx context.Context, pipeline uuid.UUID, move func(*queries.Queries) (uuid.UUID, error)) error {
+	err := pgx.BeginFunc(ctx, w.deps.DB, func(tx pgx.Tx) error {
+		q := queries.New(tx)
+		if _, err := q.PipelineLock(ctx, pipeline); err != nil {
+			return err
+		}
+		_, err := move(q)
+		return err
+	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return errMoved
+	}
+	return err
+}

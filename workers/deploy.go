@@ -1,0 +1,187 @@
+package workers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/site"
+)
+
+// retentionDelay is how long after a deployment went live its pipeline's
+// storage is tidied: readers of the page before may still fetch its files.
+const retentionDelay = 5 * time.Minute
+
+// deploy publishes the deployment that a pipeline is Queued or Deploying for:
+// its tree is made whole, then the pointer flips.
+func (w *Workers) deploy(ctx context.Context, c *claim) error {
+	p, err := w.pipeline(ctx, c)
+	if err != nil {
+		return err
+	}
+	d, err := w.deploymentOf(ctx, c, p)
+	if err != nil {
+		return err
+	}
+	log := c.log.With("pipeline", p.ID, "deployment", d.ID)
+	if d.ExpectLive != nil && *d.ExpectLive != liveName(p.LiveDeploymentID) {
+		return troy.Errorf(troy.Moved, "it was to replace deployment %s, but %s is live", *d.ExpectLive, liveName(p.LiveDeploymentID))
+	}
+	if p.DistributionID == nil {
+		return troy.Errorf(troy.Conflict, "the pipeline has no distribution")
+	}
+
+	tree := site.Tree{Pipeline: p.ID, Deployment: d.TreeID}
+	if d.SealedAt == nil {
+		carried, err := w.carried(ctx, p, tree)
+		if err != nil {
+			return err
+		}
+		if err := w.deps.Cloud.Store.Seal(ctx, tree, carried); err != nil {
+			return fmt.Errorf("complete the files: %w", err)
+		}
+		n, err := w.q.DeploymentRecordSealed(ctx, d.ID, c.epoch)
+		if err != nil {
+			return fmt.Errorf("write down that the files are complete: %w", err)
+		}
+		if n == 0 {
+			return errMoved
+		}
+	}
+	pointer := site.Pointer{Sequence: *d.Sequence, Pipeline: p.ID, Deployment: d.TreeID}
+	if err := w.deps.Cloud.CDN.Flip(ctx, *p.DistributionID, pointer); err != nil {
+		return fmt.Errorf("flip the pointer: %w", err)
+	}
+	log.Info("live", "sequence", *d.Sequence, "kind", d.Kind)
+	return w.inTx(ctx, p.ID, func(q *queries.Queries) (uuid.UUID, error) {
+		return q.DeploymentSucceed(ctx, queries.DeploymentSucceedParams{
+			PipelineID: p.ID, ID: d.ID, Epoch: c.epoch, Actor: actor, RetentionSeconds: retentionDelay.Seconds(),
+		})
+	})
+}
+
+// deploymentOf returns the deployment that is under way, after starting the
+// next if none is.
+func (w *Workers) deploymentOf(ctx context.Context, c *claim, p queries.Pipeline) (queries.Deployment, error) {
+	switch p.Status {
+	case troy.Queued:
+		next, err := w.q.DeploymentNextWaiting(ctx, p.ID)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return next, errMoved
+		}
+		if err != nil {
+			return next, fmt.Errorf("read the next deployment: %w", err)
+		}
+		if err := w.inTx(ctx, p.ID, func(q *queries.Queries) (uuid.UUID, error) {
+			return q.DeploymentStart(ctx, queries.DeploymentStartParams{PipelineID: p.ID, ID: next.ID, Epoch: c.epoch, Actor: actor})
+		}); err != nil {
+			return next, err
+		}
+	case troy.Deploying:
+	default:
+		return queries.Deployment{}, errMoved
+	}
+	d, err := w.q.DeploymentRunning(ctx, p.ID)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return d, errMoved
+	}
+	if err != nil {
+		return d, fmt.Errorf("read the running deployment: %w", err)
+	}
+	return d, nil
+}
+
+// carried lists the hashed assets that pages of earlier deployments, still
+// open in somebody's browser, may ask for: those of the live tree from now on
+// for the whole time, and those that it carries for the rest of theirs.
+func (w *Workers) carried(ctx context.Context, p queries.Pipeline, next site.Tree) ([]site.Carried, error) {
+	if p.LiveDeploymentID == nil {
+		return nil, nil
+	}
+	live, err := w.q.DeploymentGet(ctx, *p.LiveDeploymentID)
+	if err != nil {
+		return nil, fmt.Errorf("read the live deployment: %w", err)
+	}
+	if live.TreeID == next.Deployment {
+		return nil, nil
+	}
+	m, err := w.deps.Cloud.Store.Manifest(ctx, site.Tree{Pipeline: p.ID, Deployment: live.TreeID})
+	if errors.Is(err, cloud.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the live manifest: %w", err)
+	}
+	now := time.Now()
+	var carried []site.Carried
+	for _, f := range m.Files {
+		if site.Hashed(f.Path) {
+			carried = append(carried, site.Carried{File: f, Until: now.Add(w.cfg.CarryAssets).Unix()})
+		}
+	}
+	for _, f := range m.Carried {
+		if f.Until > now.Unix() {
+			carried = append(carried, f)
+		}
+	}
+	return carried, nil
+}
+
+// failDeploy ends the deployment as failed. If its pointer may have flipped,
+// what was live is put back first, so that it stays live.
+func (w *Workers) failDeploy(ctx context.Context, c *claim, cause string) error {
+	p, err := w.pipeline(ctx, c)
+	if err != nil {
+		return err
+	}
+	d, err := w.deploymentOf(ctx, c, p)
+	if err != nil {
+		return err
+	}
+	if d.SealedAt != nil && p.DistributionID != nil {
+		if err := w.putBack(ctx, c, p); err != nil {
+			return fmt.Errorf("put back what was live, after %s: %w", cause, err)
+		}
+	}
+	return w.inTx(ctx, p.ID, func(q *queries.Queries) (uuid.UUID, error) {
+		return q.DeploymentFail(ctx, queries.DeploymentFailParams{
+			PipelineID: p.ID, ID: d.ID, Epoch: c.epoch, Cause: cause, Actor: actor,
+		})
+	})
+}
+
+// putBack points the distribution at the live deployment's tree again, or at
+// none.
+func (w *Workers) putBack(ctx context.Context, c *claim, p queries.Pipeline) error {
+	var tree uuid.UUID
+	if p.LiveDeploymentID != nil {
+		live, err := w.q.DeploymentGet(ctx, *p.LiveDeploymentID)
+		if err != nil {
+			return fmt.Errorf("read the live deployment: %w", err)
+		}
+		tree = live.TreeID
+	}
+	sequence, err := w.q.PipelineNextSequence(ctx, p.ID, c.epoch)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return errMoved
+	}
+	if err != nil {
+		return fmt.Errorf("take a sequence: %w", err)
+	}
+	return w.deps.Cloud.CDN.Flip(ctx, *p.DistributionID, site.Pointer{Sequence: sequence, Pipeline: p.ID, Deployment: tree})
+}
+
+// liveName is how expect_live writes what is live.
+func liveName(id *uuid.UUID) string {
+	if id == nil {
+		return "none"
+	}
+	return id.String()
+}

@@ -1,0 +1,47 @@
+package workers
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/troy-iaas/troy/tasks"
+)
+
+// handle takes one task from the queue. A type that this version does not know
+// is dropped: its row stays due, and the sweep rings again when a version that
+// knows it may be running. So is a payload that cannot be read.
+func (w *Workers) handle(ctx context.Context, t *asynq.Task) error {
+	h, known := w.handlers[t.Type()]
+	if !known {
+		w.log.Warn("dropped a task of an unknown type", "task", t.Type())
+		return nil
+	}
+	subject, err := tasks.Subject(t)
+	if err != nil {
+		w.log.Warn("dropped a task that cannot be read", "task", t.Type(), "error", err)
+		return nil
+	}
+	return w.work(ctx, h, tasks.Task{Kind: t.Type(), Subject: subject})
+}
+
+func (w *Workers) handleSweep(ctx context.Context, t *asynq.Task) error {
+	if t.Type() != tasks.TypeSweep {
+		w.log.Warn("dropped a task of an unknown type", "task", t.Type())
+		return nil
+	}
+	return w.sweep(ctx)
+}
+
+// asynqLog hands asynq's own lines to slog.
+type asynqLog struct{ log *slog.Logger }
+
+func (l asynqLog) Debug(args ...any) { l.log.Debug(fmt.Sprint(args...)) }
+func (l asynqLog) Info(args ...any)  { l.log.Info(fmt.Sprint(args...)) }
+func (l asynqLog) Warn(args ...any)  { l.log.Warn(fmt.Sprint(args...)) }
+func (l asynqLog) Error(args ...any) { l.log.Error(fmt.Sprint(args...)) }
+
+// Fatal does not exit: whether the process ends is main's to decide.
+func (l asynqLog) Fatal(args ...any) { l.log.Error(fmt.Sprint(args...)) }

@@ -1,0 +1,90 @@
+package workers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/troy-iaas/troy/queries"
+)
+
+// retention removes what a pipeline need not keep: uploads that expired, and
+// the trees of deployments that are neither live nor among the newest. Of a
+// pipeline that is gone it removes whatever came after the teardown.
+func (w *Workers) retention(ctx context.Context, c *claim) error {
+	pipeline := c.task.Subject
+	_, err := w.q.PipelineGet(ctx, pipeline)
+	if errors.Is(err, pgx.ErrNoRows) {
+		left, err := w.deps.Cloud.Store.RemoveAll(ctx, pipeline)
+		if err != nil {
+			return fmt.Errorf("look for objects of a pipeline that is gone: %w", err)
+		}
+		c.log.Info("looked for what a deleted pipeline left", "pipeline", pipeline, "objects", left)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read the pipeline: %w", err)
+	}
+	trees, err := w.giveUpTrees(ctx, pipeline)
+	if err != nil {
+		return err
+	}
+	// The rows of expired uploads go after their trees, so that a try that
+	// fails between the two is repeated.
+	expired, err := w.q.ReleasesExpired(ctx, pipeline)
+	if err != nil {
+		return fmt.Errorf("read the expired uploads: %w", err)
+	}
+	if gone := append(trees, expired...); len(gone) > 0 {
+		if err := w.deps.Cloud.Store.Remove(ctx, pipeline, gone...); err != nil {
+			return fmt.Errorf("remove trees: %w", err)
+		}
+		c.log.Info("removed trees", "pipeline", pipeline, "deployments", len(trees), "uploads", len(expired))
+	}
+	if err := w.q.ReleasesForget(ctx, expired); err != nil {
+		return fmt.Errorf("forget the expired uploads: %w", err)
+	}
+	next, err := w.q.ReleasesNextExpiry(ctx, pipeline)
+	if err != nil {
+		return fmt.Errorf("read when the next upload expires: %w", err)
+	}
+	if next >= 0 {
+		return &waitError{delay: time.Duration(next*float64(time.Second)) + time.Second, why: "an upload is under way", fresh: true}
+	}
+	return nil
+}
+
+// giveUpTrees chooses the trees that are not kept, behind the pipeline's lock:
+// a rollback to one of them either came before and keeps it, or finds it given
+// up.
+func (w *Workers) giveUpTrees(ctx context.Context, pipeline uuid.UUID) (trees []uuid.UUID, err error) {
+	err = pgx.BeginFunc(ctx, w.deps.DB, func(tx pgx.Tx) error {
+		q := queries.New(tx)
+		if _, err := q.PipelineLock(ctx, pipeline); err != nil {
+			return err
+		}
+		trees, err = q.DeploymentsPrune(ctx, pipeline, int32(max(w.cfg.KeepDeployments, 10)))
+		return err
+	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, errMoved
+	}
+	if err != nil {
+		return nil, fmt.Errorf("choose what to give up: %w", err)
+	}
+	return trees, nil
+}
+
+// giveUpRetention leaves the objects where they are: the next deployment asks
+// for retention again.
+func (w *Workers) giveUpRetention(ctx context.Context, c *claim, cause string) error {
+	c.log.Error("retention was given up; objects stay that need not", "pipeline", c.task.Subject, "cause", cause)
+	_, err := w.q.WorkFinish(ctx, queries.WorkFinishParams{
+		Kind: c.task.Kind, SubjectID: c.task.Subject, Epoch: c.epoch, Requested: c.requested,
+	})
+	return err
+}

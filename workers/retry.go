@@ -1,0 +1,132 @@
+package workers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/tasks"
+)
+
+// errMoved says that somebody else moved the subject: there is nothing more to
+// do under this claim.
+var errMoved = errors.New("somebody else moved it")
+
+// errHandedOver says that the claim was ended by the handler itself.
+var errHandedOver = errors.New("handed over")
+
+// waitError ends a claim without failing it: the work comes back later.
+type waitError struct {
+	delay time.Duration
+	why   string
+	// fresh says that the wait is the beginning of new work, for which
+	// neither the deadline nor the attempts of the old one count.
+	fresh bool
+}
+
+func (e *waitError) Error() string { return fmt.Sprintf("wait %s: %s", e.delay, e.why) }
+
+// comeBack ends a claim with the work due again after the delay.
+func comeBack(delay time.Duration, why string) error { return &waitError{delay: delay, why: why} }
+
+// retryAfter is implemented by errors that know when to try again.
+type retryAfter interface{ RetryAfter() time.Duration }
+
+// verdict is what becomes of work whose handler returned an error.
+type verdict struct {
+	giveUp bool
+	delay  time.Duration
+	failed bool // whether the attempt counts
+	fresh  bool
+	cause  string // in words, for people
+}
+
+// judge sorts an error into retry soon, wait until, and give up.
+func judge(err error, policy tasks.Policy, attempt int, age time.Duration) verdict {
+	v := verdict{failed: true, cause: sentence(err)}
+	var wait *waitError
+	var after retryAfter
+	switch {
+	case errors.As(err, &wait):
+		if age > policy.Deadline && !wait.fresh {
+			v.giveUp, v.cause = true, fmt.Sprintf("not done after %s: %s", policy.Deadline, wait.why)
+			return v
+		}
+		return verdict{delay: wait.delay, fresh: wait.fresh, cause: wait.why}
+	case permanent(err):
+		v.giveUp = true
+		return v
+	case age > policy.Deadline:
+		v.giveUp, v.cause = true, fmt.Sprintf("not done after %s: %s", policy.Deadline, v.cause)
+		return v
+	case errors.As(err, &after):
+		// Being told when to come back is no failure.
+		return verdict{delay: after.RetryAfter(), cause: v.cause}
+	case attempt >= policy.Attempts:
+		v.giveUp, v.cause = true, fmt.Sprintf("failed %d times: %s", attempt, v.cause)
+		return v
+	}
+	v.delay = policy.RetryDelay(attempt)
+	return v
+}
+
+// permanent reports whether repeating will not mend the error.
+func permanent(err error) bool {
+	var missing *cloud.MissingError
+	if errors.As(err, &missing) || errors.Is(err, cloud.ErrStalePointer) {
+		return true
+	}
+	switch troy.KindOf(err) {
+	case troy.Invalid, troy.Conflict, troy.NotFound, troy.Moved, troy.TooLarge, troy.Forbidden:
+		return true
+	}
+	return false
+}
+
+// maxCause is the most bytes of a cause that are kept.
+const maxCause = 500
+
+// sentence makes one line for people of an error.
+func sentence(err error) string {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return "it took too long: " + firstLine(err.Error())
+	}
+	return firstLine(err.Error())
+}
+
+func firstLine(s string) string {
+	s, _, _ = strings.Cut(s, "\n")
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == unicode.ReplacementChar {
+			return -1
+		}
+		return r
+	}, s)
+	if len(s) > maxCause {
+		s = strings.ToValidUTF8(s[:maxCause], "") + "…"
+	}
+	return s
+}
+
+// retryError tells asynq, and with it Asynqmon, what the row was told.
+type retryError struct {
+	delay time.Duration
+	cause string
+}
+
+func (e *retryError) Error() string { return e.cause }
+
+// retryDelay is asynq's delay before it retries a task: the row's.
+func retryDelay(n int, err error, _ *asynq.Task) time.Duration {
+	if retry, ok := errors.AsType[*retryError](err); ok {
+		return tasks.WholeSeconds(retry.delay)
+	}
+	return min(time.Duration(n+1)*time.Second, time.Minute)
+}

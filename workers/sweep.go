@@ -1,0 +1,143 @@
+package workers
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy/tasks"
+)
+
+const (
+	// sweepMissing is after how long without a sweep the tick calls it
+	// directly: Redis or asynq does not bring it.
+	sweepMissing = 10 * time.Second
+	// deliveriesKept is how long a delivery's id is known.
+	deliveriesKept = 30 * 24 * time.Hour
+)
+
+// tick asks for a sweep every interval until the context ends.
+func (w *Workers) tick(ctx context.Context) {
+	ticker := time.NewTicker(tasks.SweepInterval)
+	defer ticker.Stop()
+	for {
+		if err := w.tickOnce(ctx); err != nil && ctx.Err() == nil {
+			w.log.Warn("sweep", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+func (w *Workers) tickOnce(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, sweepMissing)
+	defer cancel()
+	asked := w.deps.Client.Sweep(ctx, time.Now())
+	bell, err := w.q.BellGet(ctx)
+	if err != nil {
+		return fmt.Errorf("read when the last sweep was: %w", err)
+	}
+	if bell.SweptSecondsAgo < sweepMissing.Seconds() {
+		return nil
+	}
+	if asked != nil {
+		w.log.Warn("sweeping without Redis", "error", asked)
+	}
+	return w.sweep(ctx)
+}
+
+// sweep finds the rows that nobody is at and rings them: those whose lease ran
+// out, those whose task is not in Redis any more, those that were never rung.
+// Its cost follows what is due, not what exists.
+func (w *Workers) sweep(ctx context.Context) error {
+	if err := w.noticeNewRedis(ctx); err != nil {
+		// Leases are taken back all the same.
+		w.log.Warn("Redis does not answer", "error", err)
+	}
+	expired, err := w.q.WorkExpire(ctx)
+	if err != nil {
+		return fmt.Errorf("take back leases: %w", err)
+	}
+	if expired > 0 {
+		w.log.Info("took back leases that ran out", "rows", expired)
+	}
+	if err := w.lookAtOverdue(ctx); err != nil {
+		return err
+	}
+	queues, err := w.q.WorkQueues(ctx)
+	if err != nil {
+		return fmt.Errorf("read which queues have waiting rows: %w", err)
+	}
+	for _, queue := range queues {
+		if _, err := w.deps.Bell.Ring(ctx, queue); err != nil {
+			return err
+		}
+	}
+	if _, err := w.q.DeliveriesExpire(ctx, deliveriesKept.Seconds()); err != nil {
+		return fmt.Errorf("forget old deliveries: %w", err)
+	}
+	if err := w.q.BellSwept(ctx); err != nil {
+		return fmt.Errorf("note the sweep: %w", err)
+	}
+	return nil
+}
+
+// noticeNewRedis compares the generation of rings that Redis holds with ours.
+// Another one, or none, means that Redis was emptied or replaced: then all that
+// was rung waits again.
+func (w *Workers) noticeNewRedis(ctx context.Context) error {
+	held, err := w.deps.Client.Generation(ctx)
+	if err != nil {
+		return err
+	}
+	bell, err := w.q.BellGet(ctx)
+	if err != nil {
+		return fmt.Errorf("read the generation: %w", err)
+	}
+	if held == bell.Generation {
+		return nil
+	}
+	next, err := w.q.BellNextGeneration(ctx)
+	if err != nil {
+		return fmt.Errorf("begin a generation: %w", err)
+	}
+	n, err := w.q.WorkForgetRings(ctx)
+	if err != nil {
+		return fmt.Errorf("forget the rings of another Redis: %w", err)
+	}
+	w.log.Info("Redis is new or was emptied; ringing again", "generation", next, "rows", n)
+	return w.deps.Client.SetGeneration(ctx, next)
+}
+
+// lookAtOverdue sorts the rung rows that nobody claimed in time: those whose
+// task still stands in line are looked at later, the others wait for a ring.
+func (w *Workers) lookAtOverdue(ctx context.Context) error {
+	rows, err := w.q.WorkOverdue(ctx)
+	if err != nil {
+		return fmt.Errorf("read the overdue rings: %w", err)
+	}
+	var inLine, lost []uuid.UUID
+	for _, r := range rows {
+		if w.deps.Client.StandsInLine(r.Queue, r.RingID) {
+			inLine = append(inLine, r.RingID)
+		} else {
+			lost = append(lost, r.RingID)
+		}
+	}
+	if _, err := w.q.WorkLookLater(ctx, inLine); err != nil {
+		return fmt.Errorf("put off overdue rings: %w", err)
+	}
+	n, err := w.q.WorkUnring(ctx, lost)
+	if err != nil {
+		return fmt.Errorf("forget lost rings: %w", err)
+	}
+	if n > 0 {
+		w.log.Info("rings were lost; ringing again", "rows", n)
+	}
+	return nil
+}

@@ -1,0 +1,95 @@
+package workers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/queries"
+)
+
+// notDisabledDelay is how long to wait when the CDN says that a distribution
+// is not disabled yet although it was reported so; it does for a short while.
+const notDisabledDelay = 5 * time.Second
+
+// teardown removes what was made for a pipeline: the distribution, the DNS
+// record, the objects, the row. Then it looks for what is left.
+func (w *Workers) teardown(ctx context.Context, c *claim) error {
+	p, err := w.pipeline(ctx, c)
+	if err != nil {
+		return err
+	}
+	if p.Status != troy.Deleting {
+		return errMoved
+	}
+	host, err := w.q.PipelineHost(ctx, p.ID)
+	if err != nil {
+		return fmt.Errorf("read the host: %w", err)
+	}
+
+	d, err := w.findDistribution(ctx, c, p)
+	switch {
+	case errors.Is(err, cloud.ErrNotFound):
+	case err != nil:
+		return err
+	default:
+		if p.DistributionDomain == nil {
+			p.DistributionDomain = &d.Domain
+		}
+		err := w.deps.Cloud.CDN.Delete(ctx, d.ID, d.ETag)
+		if errors.Is(err, cloud.ErrNotDisabled) {
+			return comeBack(min(notDisabledDelay, w.deps.Cloud.PropagationDelay), "the distribution is not disabled everywhere yet")
+		}
+		if err != nil {
+			return fmt.Errorf("delete the distribution %s: %w", d.ID, err)
+		}
+	}
+	if p.DistributionDomain != nil {
+		if err := w.deps.Cloud.DNS.Delete(ctx, host, *p.DistributionDomain); err != nil {
+			return fmt.Errorf("delete the DNS record of %s: %w", host, err)
+		}
+	}
+	removed, err := w.deps.Cloud.Store.RemoveAll(ctx, p.ID)
+	if err != nil {
+		return fmt.Errorf("remove the objects: %w", err)
+	}
+	if err := w.nothingLeft(ctx, p, host); err != nil {
+		return err
+	}
+	c.log.Info("torn down", "pipeline", p.ID, "slug", p.Slug, "objects", removed)
+	return w.inTx(ctx, p.ID, func(q *queries.Queries) (uuid.UUID, error) {
+		return q.PipelineMarkDeleted(ctx, queries.PipelineMarkDeletedParams{
+			ID: p.ID, Epoch: c.epoch, Actor: actor, LookAgainSeconds: w.cfg.UploadsValid.Seconds(),
+			Cause: fmt.Sprintf("distribution, DNS record and %d objects removed; nothing is left", removed),
+		})
+	})
+}
+
+// nothingLeft looks for what should be gone. Something that is still there is
+// removed by the next try.
+func (w *Workers) nothingLeft(ctx context.Context, p queries.Pipeline, host string) error {
+	if d, err := w.deps.Cloud.CDN.Find(ctx, reference(p.ID)); err == nil {
+		return fmt.Errorf("the distribution %s is still there", d.ID)
+	} else if !errors.Is(err, cloud.ErrNotFound) {
+		return fmt.Errorf("look for a distribution: %w", err)
+	}
+	target, err := w.deps.Cloud.DNS.Lookup(ctx, host)
+	if err == nil && p.DistributionDomain != nil && target == *p.DistributionDomain {
+		return fmt.Errorf("the DNS record of %s is still there", host)
+	} else if err != nil && !errors.Is(err, cloud.ErrNotFound) {
+		return fmt.Errorf("look for the DNS record of %s: %w", host, err)
+	}
+	left, err := w.deps.Cloud.Store.RemoveAll(ctx, p.ID)
+	if err != nil {
+		return fmt.Errorf("look for objects: %w", err)
+	}
+	if left > 0 {
+		return fmt.Errorf("%d objects were still there", left)
+	}
+	return nil
+}

@@ -1,0 +1,98 @@
+package workers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/tasks"
+)
+
+// holderDelay is how long teardown-start waits for a worker that still holds
+// other work of the pipeline.
+const holderDelay = time.Second
+
+// teardownStart disables the distribution of a pipeline that is Scheduled for
+// Deletion, and leaves the waiting for it to the poll.
+func (w *Workers) teardownStart(ctx context.Context, c *claim) error {
+	p, err := w.pipeline(ctx, c)
+	if err != nil {
+		return err
+	}
+	if p.Status != troy.ScheduledForDeletion {
+		return errMoved
+	}
+	holders, err := w.q.WorkHeldByOthers(ctx, p.ID, c.task.Kind)
+	if err != nil {
+		return fmt.Errorf("look who holds work of the pipeline: %w", err)
+	}
+	if holders > 0 {
+		return comeBack(holderDelay, "another worker is still at the pipeline")
+	}
+	d, err := w.findDistribution(ctx, c, p)
+	if errors.Is(err, cloud.ErrNotFound) {
+		return w.markDeleting(ctx, c, p.ID, "there is no distribution")
+	}
+	if err != nil {
+		return err
+	}
+	if d.Enabled {
+		if err := w.deps.Cloud.CDN.Disable(ctx, d.ID, d.ETag); err != nil && !errors.Is(err, cloud.ErrNotFound) {
+			return fmt.Errorf("disable the distribution %s: %w", d.ID, err)
+		}
+		c.log.Info("disabling the distribution", "pipeline", p.ID, "distribution", d.ID)
+	} else if d.Deployed {
+		return w.markDeleting(ctx, c, p.ID, "the distribution is disabled")
+	}
+	n, err := w.q.WorkHandOver(ctx, queries.WorkHandOverParams{
+		Kind: c.task.Kind, SubjectID: p.ID, Epoch: c.epoch,
+		ToKind: tasks.TypePollDistroDisabled, DelaySeconds: w.deps.Cloud.PropagationDelay.Seconds(),
+	})
+	if err != nil {
+		return fmt.Errorf("hand over to the poll: %w", err)
+	}
+	if n == 0 {
+		return errMoved
+	}
+	return errHandedOver
+}
+
+// findDistribution reads the pipeline's distribution, also one that was made
+// and never recorded; then it records it.
+func (w *Workers) findDistribution(ctx context.Context, c *claim, p queries.Pipeline) (cloud.Distribution, error) {
+	if p.DistributionID != nil {
+		d, err := w.deps.Cloud.CDN.Get(ctx, *p.DistributionID)
+		if err != nil {
+			return d, fmt.Errorf("read the distribution %s: %w", *p.DistributionID, err)
+		}
+		return d, nil
+	}
+	d, err := w.deps.Cloud.CDN.Find(ctx, reference(p.ID))
+	if err != nil {
+		return d, fmt.Errorf("look for a distribution: %w", err)
+	}
+	return d, w.recordDistribution(ctx, c, d)
+}
+
+func (w *Workers) markDeleting(ctx context.Context, c *claim, pipeline uuid.UUID, cause string) error {
+	return w.inTx(ctx, pipeline, func(q *queries.Queries) (uuid.UUID, error) {
+		return q.PipelineMarkDeleting(ctx, queries.PipelineMarkDeletingParams{
+			ID: pipeline, Kind: c.task.Kind, Epoch: c.epoch, Cause: cause, Actor: actor,
+		})
+	})
+}
+
+// failDelete ends any of the three teardown tasks.
+func (w *Workers) failDelete(ctx context.Context, c *claim, cause string) error {
+	return w.inTx(ctx, c.task.Subject, func(q *queries.Queries) (uuid.UUID, error) {
+		return q.PipelineFailDelete(ctx, queries.PipelineFailDeleteParams{
+			ID: c.task.Subject, Kind: c.task.Kind, Epoch: c.epoch, Cause: cause, Actor: actor,
+		})
+	})
+}
