@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"slices"
@@ -36,7 +37,7 @@ const maxLine = 64 + 20 + 20 + MaxPath + 4
 func EncodeManifest(m Manifest) ([]byte, error) {
 	m = m.sorted()
 	var out bytes.Buffer
-	compressor, err := zstd.NewWriter(&out, zstd.WithEncoderConcurrency(1))
+	compressor, err := zstd.NewWriter(&out, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest))
 	if err != nil {
 		return nil, fmt.Errorf("encode manifest: %w", err)
 	}
@@ -125,7 +126,7 @@ func appendNumbers(b []byte, f File) []byte {
 // refuses paths that CheckPath refuses.
 func DecodeManifest(r io.Reader, limits Limits) (Manifest, error) {
 	limits = limits.orDefault()
-	// EncodeManifest's window is 8 MiB; a larger one is not ours.
+	// EncodeManifest's window is 4 MiB; one above 8 is not ours.
 	decompressor, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(8<<20))
 	if err != nil {
 		return Manifest{}, fmt.Errorf("decode manifest: %w", err)
@@ -226,7 +227,10 @@ func (d *lineReader) file(carried bool) (f File, until int64, err error) {
 		return f, 0, err
 	}
 	digest, rest, _ := bytes.Cut(line, []byte{' '})
-	if err := f.SHA256.UnmarshalText(digest); err != nil {
+	if len(digest) != hex.EncodedLen(len(f.SHA256)) {
+		return f, 0, fmt.Errorf("a SHA-256 has 64 hexadecimal digits, not %d", len(digest))
+	}
+	if _, err := hex.Decode(f.SHA256[:], digest); err != nil {
 		return f, 0, err
 	}
 	size, rest, found := bytes.Cut(rest, []byte{' '})

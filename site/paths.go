@@ -66,6 +66,9 @@ func CheckPath(p string) error {
 }
 
 func pathError(p string) *troy.Error {
+	if plain(p) {
+		return nil
+	}
 	switch {
 	case p == "":
 		return troy.Errorf(troy.Invalid, "the path is empty")
@@ -89,6 +92,23 @@ func pathError(p string) *troy.Error {
 		}
 	}
 	return nil
+}
+
+// plain accepts most paths at a glance: printable ASCII, no segment that is
+// empty or begins with a dot. What it does not accept may still be fine.
+func plain(p string) bool {
+	if len(p) > MaxPath {
+		return false
+	}
+	last := byte('/')
+	for i := range len(p) {
+		c := p[i]
+		if c < ' ' || c > '~' || c == '\\' || last == '/' && (c == '/' || c == '.') {
+			return false
+		}
+		last = c
+	}
+	return last != '/'
 }
 
 // CheckFiles reports what keeps files from being a site: a bad path, a path
@@ -166,8 +186,12 @@ func checkCollisions(files []File) (int, *troy.Error) {
 }
 
 func comparePaths(a, b string) int {
-	n := min(len(a), len(b))
-	for i := range n {
+	const step = 32
+	n, i := min(len(a), len(b)), 0
+	for i+step <= n && a[i:i+step] == b[i:i+step] {
+		i += step // neighbours mostly share their folders
+	}
+	for ; i < n; i++ {
 		if a[i] == b[i] {
 			continue
 		}
