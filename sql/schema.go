@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"path"
 	"time"
 
@@ -249,4 +250,14 @@ func explain(err error) error {
 		return fmt.Errorf("a table was in use for %s; what ran before stays done, so run it again when there is less load: %w", lockTimeout, err)
 	}
 	return err
+}
+
+// WithDatabase returns the URL of another database of the same server.
+func WithDatabase(serverURL, name string) (string, error) {
+	u, err := url.Parse(serverURL)
+	if err != nil || (u.Scheme != "postgres" && u.Scheme != "postgresql") {
+		return "", errors.New("the database's URL must look like postgres://user:password@host:5432/name")
+	}
+	u.Path = "/" + name
+	return u.String(), nil
 }

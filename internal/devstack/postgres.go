@@ -23,6 +23,10 @@ import (
 // crash included.
 const startTimeout = 60 * time.Second
 
+// maxSocketFolder leaves room in a socket's path (107 bytes on Linux, 103 on
+// macOS) for "/.s.PGSQL.65535".
+const maxSocketFolder = 85
+
 // PostgresConfig says how to start a private Postgres.
 type PostgresConfig struct {
 	// Dir holds its log and its lock; a living server is never shared by two
@@ -71,14 +75,19 @@ func StartPostgres(ctx context.Context, cfg PostgresConfig) (*Postgres, error) {
 	if err := initData(ctx, cfg, bin, data, account); err != nil {
 		return nil, err
 	}
-	// The socket's path must fit in 107 bytes, so it is not kept in Root.
-	sockets, err := account.temporaryFolder("troy-pg-")
-	if err != nil {
-		return nil, err
-	}
-	p := &Postgres{remove: []string{sockets}}
+	p := &Postgres{}
 	if cfg.Ephemeral {
 		p.remove = append(p.remove, cfg.Root)
+	}
+	sockets := filepath.Join(cfg.Root, "s")
+	if len(sockets) <= maxSocketFolder {
+		err = account.makeFolder(sockets)
+	} else {
+		sockets, err = account.temporaryFolder("troy-pg-")
+		p.remove = append(p.remove, sockets)
+	}
+	if err != nil {
+		return nil, err
 	}
 	if err := p.launch(ctx, cfg, bin, data, sockets, account); err != nil {
 		return nil, errors.Join(err, p.cleanUp())

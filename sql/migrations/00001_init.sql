@@ -78,6 +78,7 @@ CREATE TABLE deployments (
     cause                text        NOT NULL DEFAULT '',
     created_at           timestamptz NOT NULL DEFAULT now(),
     started_at           timestamptz,
+    sealed_at            timestamptz, -- when its tree was whole; from then on the pointer may have flipped
     live_at              timestamptz, -- when it went live
     finished_at          timestamptz,
     pruned_at            timestamptz, -- when retention gave its tree up

@@ -9,7 +9,6 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"os"
 	"strings"
 	"sync"
@@ -76,7 +75,7 @@ func create(t testing.TB, c cluster, options string) string {
 			t.Errorf("stacktest: drop a database: %v", err)
 		}
 	})
-	u, err := withDatabase(c.admin, name)
+	u, err := schema.WithDatabase(c.admin, name)
 	if err != nil {
 		t.Fatalf("stacktest: %v", err)
 	}
@@ -221,7 +220,7 @@ func (c cluster) makeTemplate() error {
 	if _, err := conn.Exec(ctx, "CREATE DATABASE "+identifier(half)); err != nil {
 		return err
 	}
-	u, err := withDatabase(c.admin, half)
+	u, err := schema.WithDatabase(c.admin, half)
 	if err != nil {
 		return err
 	}
@@ -260,15 +259,6 @@ func startRedis() (redisServer, error) {
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func identifier(name string) string { return pgx.Identifier{name}.Sanitize() }
-
-func withDatabase(admin, name string) (string, error) {
-	u, err := url.Parse(admin)
-	if err != nil || u.Host == "" {
-		return "", fmt.Errorf("TROY_TEST_DATABASE_URL must be a URL like postgres://user:password@host:5432/postgres")
-	}
-	u.Path = "/" + name
-	return u.String(), nil
-}
 
 func execute(databaseURL, statement string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
