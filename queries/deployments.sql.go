@@ -87,8 +87,9 @@ WITH before AS (
     DELETE FROM work w USING moved
     WHERE w.kind = 'pipeline:deploy' AND w.subject_id = moved.id AND NOT moved.waits
 ), asked AS (
-    UPDATE work w SET due_at = now(), since = now(), requested = w.requested + 1, attempt = 0, ring_id = NULL
-    FROM moved WHERE w.kind = 'pipeline:deploy' AND w.subject_id = moved.id AND moved.waits
+    INSERT INTO work (kind, subject_id) SELECT 'pipeline:deploy', moved.id FROM moved WHERE moved.waits
+    ON CONFLICT (kind, subject_id) DO UPDATE
+    SET due_at = now(), since = now(), requested = work.requested + 1, attempt = 0, ring_id = NULL
 )
 SELECT id FROM ended
 `
