@@ -179,7 +179,7 @@ func runGenerate(ctx context.Context, out io.Writer, opts generateOptions) (err 
 		return fmt.Errorf("read the schema as it should be: %w", err)
 	}
 	if info, err := os.Stat(opts.dir); err != nil || !info.IsDir() {
-		return fmt.Errorf("--dir %s is not a folder: run this in the source tree", opts.dir)
+		return fmt.Errorf("--dir %q is not a folder: run this in the source tree", opts.dir)
 	}
 	serverURL := opts.serverURL
 	if serverURL == "" {

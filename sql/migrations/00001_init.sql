@@ -1,203 +1,176 @@
 -- +goose Up
--- The schema as it should be. The migrations lead to exactly this; a test
--- compares the two. To change it, edit here and run
--- `troyd migrate generate NAME`.
-
-CREATE SEQUENCE work_epochs;
-
--- An app as the app events tell of it. The row outlives its pipeline, so that
--- a late event of an app that is gone is known to be late.
-CREATE TABLE apps (
-    id           text PRIMARY KEY,
-    created_time timestamptz, -- the newest Created's time
-    deleted_time timestamptz  -- the newest Deleted's time
+CREATE SEQUENCE work_epochs AS bigint INCREMENT BY 1 MINVALUE 1 MAXVALUE 9223372036854775807 START WITH 1 CACHE 1 NO CYCLE;
+CREATE TABLE "apps" (
+    "id" text NOT NULL,
+    "created_time" timestamptz NULL,
+    "deleted_time" timestamptz NULL,
+    PRIMARY KEY ("id")
 );
-
-CREATE TABLE pipelines (
-    id                   uuid PRIMARY KEY,
-    app_id               text,
-    name                 text        NOT NULL,
-    slug                 text        NOT NULL CONSTRAINT pipelines_slug_key UNIQUE,
-    status               text        NOT NULL DEFAULT 'pre_provisioned'
-        CONSTRAINT pipelines_status_check CHECK (status IN (
-            'pre_provisioned', 'provision_request', 'provisioning', 'failed_to_provision',
-            'ready_for_deployment', 'queued', 'deploying', 'deployed', 'failed_to_deploy',
-            'scheduled_for_deletion', 'deleting', 'failed_to_delete')),
-    cause                text        NOT NULL DEFAULT '', -- why a Failed status was reached
-    version              bigint      NOT NULL DEFAULT 1,  -- of the newest event
-    repository_provider  text,
-    repository_full_name text,
-    repository_branch    text,
-    repository_root      text,
-    -- What provisioning made.
-    distribution_id      text,
-    distribution_domain  text,
-    record_host          text,
-    -- What is live, and the last numbers given out.
-    live_deployment_id   uuid,
-    last_sequence        bigint      NOT NULL DEFAULT 0,
-    last_number          bigint      NOT NULL DEFAULT 0,
-    created_at           timestamptz NOT NULL DEFAULT now(),
-    updated_at           timestamptz NOT NULL DEFAULT now()
+CREATE TABLE "bell" (
+    "one" boolean NOT NULL DEFAULT true,
+    "generation" bigint NOT NULL DEFAULT 1,
+    "swept_at" timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY ("one"),
+    CONSTRAINT "bell_one_check" CHECK (one)
 );
-
-CREATE UNIQUE INDEX pipelines_one_per_app ON pipelines (app_id)
-    WHERE status NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete');
-
--- The hosts that a pipeline's site answers on.
-CREATE TABLE domains (
-    host          text PRIMARY KEY, -- normalised
-    pipeline_id   uuid NOT NULL REFERENCES pipelines (id) ON DELETE CASCADE,
-    kind          text NOT NULL CONSTRAINT domains_kind_check CHECK (kind IN ('site')),
-    deployment_id uuid
+CREATE TABLE "deliveries" (
+    "source" text NOT NULL,
+    "id" text NOT NULL,
+    "type" text NOT NULL,
+    "outcome" text NOT NULL DEFAULT '',
+    "detail" text NOT NULL DEFAULT '',
+    "pipeline_id" uuid NULL,
+    "received_at" timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY ("source", "id")
 );
-
-CREATE INDEX domains_pipeline ON domains (pipeline_id);
-
-CREATE TABLE deployments (
-    id                   uuid PRIMARY KEY,
-    pipeline_id          uuid        NOT NULL REFERENCES pipelines (id) ON DELETE CASCADE,
-    number               bigint      NOT NULL, -- per pipeline, from 1
-    kind                 text        NOT NULL
-        CONSTRAINT deployments_kind_check CHECK (kind IN ('automated', 'release', 'rollback')),
-    state                text        NOT NULL
-        CONSTRAINT deployments_state_check CHECK (state IN (
-            'waiting', 'building', 'publishing', 'succeeded', 'failed', 'cancelled', 'superseded')),
-    tree_id              uuid        NOT NULL, -- the deployment whose files it publishes: its own, or an earlier one's
-    source_deployment_id uuid,                 -- what a rollback or a retry goes back to
-    commit_sha           text,
-    branch               text,
-    author               text,
-    message              text        NOT NULL DEFAULT '',
-    actor                text        NOT NULL,
-    manifest_digest      text,
-    files                bigint      NOT NULL DEFAULT 0,
-    bytes                bigint      NOT NULL DEFAULT 0,
-    expect_live          text, -- a deployment's id or 'none'
-    sequence             bigint, -- of the pointer that publishes it
-    cause                text        NOT NULL DEFAULT '',
-    created_at           timestamptz NOT NULL DEFAULT now(),
-    started_at           timestamptz,
-    sealed_at            timestamptz, -- when its tree was whole; from then on the pointer may have flipped
-    live_at              timestamptz, -- when it went live
-    finished_at          timestamptz,
-    pruned_at            timestamptz, -- when retention gave its tree up
-    CONSTRAINT deployments_number_key UNIQUE (pipeline_id, number),
-    CONSTRAINT deployments_finished_check CHECK (
-        (state IN ('succeeded', 'failed', 'cancelled', 'superseded')) = (finished_at IS NOT NULL)),
-    CONSTRAINT deployments_started_check CHECK (
-        state NOT IN ('building', 'publishing') OR started_at IS NOT NULL)
+CREATE INDEX "deliveries_received" ON "deliveries" ("received_at");
+CREATE TABLE "events" (
+    "pipeline_id" uuid NOT NULL,
+    "version" bigint NOT NULL,
+    "slug" text NOT NULL,
+    "from_status" text NULL,
+    "to_status" text NOT NULL,
+    "cause" text NOT NULL DEFAULT '',
+    "actor" text NOT NULL,
+    "deployment_id" uuid NULL,
+    "time" timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY ("pipeline_id", "version"),
+    CONSTRAINT "events_from_check" CHECK (from_status = ANY (ARRAY['pre_provisioned'::text, 'provision_request'::text, 'provisioning'::text, 'failed_to_provision'::text, 'ready_for_deployment'::text, 'queued'::text, 'deploying'::text, 'deployed'::text, 'failed_to_deploy'::text, 'scheduled_for_deletion'::text, 'deleting'::text, 'failed_to_delete'::text, 'deleted'::text])),
+    CONSTRAINT "events_to_check" CHECK (to_status = ANY (ARRAY['pre_provisioned'::text, 'provision_request'::text, 'provisioning'::text, 'failed_to_provision'::text, 'ready_for_deployment'::text, 'queued'::text, 'deploying'::text, 'deployed'::text, 'failed_to_deploy'::text, 'scheduled_for_deletion'::text, 'deleting'::text, 'failed_to_delete'::text, 'deleted'::text]))
 );
-
-CREATE UNIQUE INDEX deployments_one_running ON deployments (pipeline_id)
-    WHERE state IN ('building', 'publishing');
-
-CREATE INDEX deployments_waiting ON deployments (pipeline_id, number) WHERE state = 'waiting';
-
--- Uploads that may become deployments of the same id.
-CREATE TABLE releases (
-    id              uuid PRIMARY KEY,
-    pipeline_id     uuid        NOT NULL REFERENCES pipelines (id) ON DELETE CASCADE,
-    idempotency_key text,
-    manifest_digest text        NOT NULL,
-    files           bigint      NOT NULL,
-    bytes           bigint      NOT NULL,
-    message         text        NOT NULL DEFAULT '',
-    actor           text        NOT NULL,
-    created_at      timestamptz NOT NULL DEFAULT now(),
-    expires_at      timestamptz NOT NULL,
-    finalized_at    timestamptz
+CREATE INDEX "events_slug" ON "events" ("slug", "time");
+CREATE TABLE "pipelines" (
+    "id" uuid NOT NULL,
+    "app_id" text NULL,
+    "name" text NOT NULL,
+    "slug" text NOT NULL,
+    "status" text NOT NULL DEFAULT 'pre_provisioned',
+    "cause" text NOT NULL DEFAULT '',
+    "version" bigint NOT NULL DEFAULT 1,
+    "repository_provider" text NULL,
+    "repository_full_name" text NULL,
+    "repository_branch" text NULL,
+    "repository_root" text NULL,
+    "distribution_id" text NULL,
+    "distribution_domain" text NULL,
+    "record_host" text NULL,
+    "live_deployment_id" uuid NULL,
+    "last_sequence" bigint NOT NULL DEFAULT 0,
+    "last_number" bigint NOT NULL DEFAULT 0,
+    "created_at" timestamptz NOT NULL DEFAULT now(),
+    "updated_at" timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY ("id"),
+    CONSTRAINT "pipelines_slug_key" UNIQUE ("slug"),
+    CONSTRAINT "pipelines_status_check" CHECK (status = ANY (ARRAY['pre_provisioned'::text, 'provision_request'::text, 'provisioning'::text, 'failed_to_provision'::text, 'ready_for_deployment'::text, 'queued'::text, 'deploying'::text, 'deployed'::text, 'failed_to_deploy'::text, 'scheduled_for_deletion'::text, 'deleting'::text, 'failed_to_delete'::text]))
 );
-
-CREATE UNIQUE INDEX releases_idempotency ON releases (pipeline_id, idempotency_key);
-CREATE INDEX releases_unfinished ON releases (pipeline_id, expires_at) WHERE finalized_at IS NULL;
-
--- What happened to pipelines. Append-only; without foreign keys, since events
--- outlive the rows they tell of.
-CREATE TABLE events (
-    pipeline_id   uuid        NOT NULL,
-    version       bigint      NOT NULL, -- per pipeline from 1, without gaps
-    slug          text        NOT NULL,
-    from_status   text
-        CONSTRAINT events_from_check CHECK (from_status IN (
-            'pre_provisioned', 'provision_request', 'provisioning', 'failed_to_provision',
-            'ready_for_deployment', 'queued', 'deploying', 'deployed', 'failed_to_deploy',
-            'scheduled_for_deletion', 'deleting', 'failed_to_delete', 'deleted')),
-    to_status     text        NOT NULL
-        CONSTRAINT events_to_check CHECK (to_status IN (
-            'pre_provisioned', 'provision_request', 'provisioning', 'failed_to_provision',
-            'ready_for_deployment', 'queued', 'deploying', 'deployed', 'failed_to_deploy',
-            'scheduled_for_deletion', 'deleting', 'failed_to_delete', 'deleted')),
-    cause         text        NOT NULL DEFAULT '',
-    actor         text        NOT NULL,
-    deployment_id uuid,
-    time          timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (pipeline_id, version)
+CREATE UNIQUE INDEX "pipelines_one_per_app" ON "pipelines" ("app_id") WHERE (status <> ALL (ARRAY['scheduled_for_deletion'::text, 'deleting'::text, 'failed_to_delete'::text]));
+CREATE TABLE "tokens" (
+    "id" uuid NOT NULL,
+    "name" text NOT NULL,
+    "role" text NOT NULL,
+    "hash" bytea NOT NULL,
+    "pipelines" uuid[] NULL,
+    "created_at" timestamptz NOT NULL DEFAULT now(),
+    "expires_at" timestamptz NULL,
+    PRIMARY KEY ("id"),
+    CONSTRAINT "tokens_hash_key" UNIQUE ("hash"),
+    CONSTRAINT "tokens_role_check" CHECK (role = ANY (ARRAY['viewer'::text, 'deployer'::text, 'admin'::text]))
 );
-
-CREATE INDEX events_slug ON events (slug, time);
-
--- What is to be done, by whom and when. A row is waiting (neither rung nor
--- held), rung (ring_id: a task for it is in Redis) or held (lease_until: a
--- worker is at it). A row that is done is deleted.
-CREATE TABLE work (
-    kind        text        NOT NULL, -- the task's type
-    subject_id  uuid        NOT NULL,
-    queue       text        NOT NULL DEFAULT 'quick',
-    due_at      timestamptz NOT NULL DEFAULT now(),
-    since       timestamptz NOT NULL DEFAULT now(), -- when it was asked for; deadlines count from here
-    requested   bigint      NOT NULL DEFAULT 1,     -- how often it was asked for
-    attempt     integer     NOT NULL DEFAULT 0,     -- claims since it last made progress
-    cause       text        NOT NULL DEFAULT '',    -- why the last attempt failed
-    epoch       bigint      NOT NULL DEFAULT 0,     -- of the last claim, from work_epochs
-    lease_until timestamptz,
-    ring_id     uuid,                               -- the task's id in Redis
-    ring_gen    bigint      NOT NULL DEFAULT 0,     -- the generation of Redis that it was rung in
-    ring_at     timestamptz NOT NULL DEFAULT now(), -- when the sweep looks at a rung row again
-    rings       integer     NOT NULL DEFAULT 0,     -- how often the sweep has looked
-    PRIMARY KEY (kind, subject_id),
-    CONSTRAINT work_rung_or_held CHECK (ring_id IS NULL OR lease_until IS NULL)
+CREATE TABLE "work" (
+    "kind" text NOT NULL,
+    "subject_id" uuid NOT NULL,
+    "queue" text NOT NULL DEFAULT 'quick',
+    "due_at" timestamptz NOT NULL DEFAULT now(),
+    "since" timestamptz NOT NULL DEFAULT now(),
+    "requested" bigint NOT NULL DEFAULT 1,
+    "attempt" integer NOT NULL DEFAULT 0,
+    "cause" text NOT NULL DEFAULT '',
+    "epoch" bigint NOT NULL DEFAULT 0,
+    "lease_until" timestamptz NULL,
+    "ring_id" uuid NULL,
+    "ring_gen" bigint NOT NULL DEFAULT 0,
+    "ring_at" timestamptz NOT NULL DEFAULT now(),
+    "rings" integer NOT NULL DEFAULT 0,
+    PRIMARY KEY ("kind", "subject_id"),
+    CONSTRAINT "work_rung_or_held" CHECK ((ring_id IS NULL) OR (lease_until IS NULL))
 );
-
-CREATE INDEX work_subject ON work (subject_id);
-CREATE INDEX work_waiting ON work (queue, due_at) WHERE ring_id IS NULL AND lease_until IS NULL;
-CREATE INDEX work_rung ON work (queue, due_at) WHERE ring_id IS NOT NULL;
-CREATE INDEX work_overdue ON work (ring_at) WHERE ring_id IS NOT NULL;
-CREATE INDEX work_held ON work (lease_until) WHERE lease_until IS NOT NULL;
-
--- One row: which generation of Redis holds the rings, and when a sweep last
--- finished.
-CREATE TABLE bell (
-    one        boolean     PRIMARY KEY DEFAULT true CONSTRAINT bell_one_check CHECK (one),
-    generation bigint      NOT NULL DEFAULT 1,
-    swept_at   timestamptz NOT NULL DEFAULT now()
+CREATE INDEX "work_held" ON "work" ("lease_until") WHERE (lease_until IS NOT NULL);
+CREATE INDEX "work_overdue" ON "work" ("ring_at") WHERE (ring_id IS NOT NULL);
+CREATE INDEX "work_rung" ON "work" ("queue", "due_at") WHERE (ring_id IS NOT NULL);
+CREATE INDEX "work_subject" ON "work" ("subject_id");
+CREATE INDEX "work_waiting" ON "work" ("queue", "due_at") WHERE ((ring_id IS NULL) AND (lease_until IS NULL));
+CREATE TABLE "deployments" (
+    "id" uuid NOT NULL,
+    "pipeline_id" uuid NOT NULL,
+    "number" bigint NOT NULL,
+    "kind" text NOT NULL,
+    "state" text NOT NULL,
+    "tree_id" uuid NOT NULL,
+    "source_deployment_id" uuid NULL,
+    "commit_sha" text NULL,
+    "branch" text NULL,
+    "author" text NULL,
+    "message" text NOT NULL DEFAULT '',
+    "actor" text NOT NULL,
+    "manifest_digest" text NULL,
+    "files" bigint NOT NULL DEFAULT 0,
+    "bytes" bigint NOT NULL DEFAULT 0,
+    "expect_live" text NULL,
+    "sequence" bigint NULL,
+    "cause" text NOT NULL DEFAULT '',
+    "created_at" timestamptz NOT NULL DEFAULT now(),
+    "started_at" timestamptz NULL,
+    "sealed_at" timestamptz NULL,
+    "live_at" timestamptz NULL,
+    "finished_at" timestamptz NULL,
+    "pruned_at" timestamptz NULL,
+    PRIMARY KEY ("id"),
+    CONSTRAINT "deployments_number_key" UNIQUE ("pipeline_id", "number"),
+    CONSTRAINT "deployments_pipeline_id_fkey" FOREIGN KEY ("pipeline_id") REFERENCES "pipelines" ("id") ON UPDATE NO ACTION ON DELETE CASCADE,
+    CONSTRAINT "deployments_finished_check" CHECK ((state = ANY (ARRAY['succeeded'::text, 'failed'::text, 'cancelled'::text, 'superseded'::text])) = (finished_at IS NOT NULL)),
+    CONSTRAINT "deployments_kind_check" CHECK (kind = ANY (ARRAY['automated'::text, 'release'::text, 'rollback'::text])),
+    CONSTRAINT "deployments_started_check" CHECK ((state <> ALL (ARRAY['building'::text, 'publishing'::text])) OR (started_at IS NOT NULL)),
+    CONSTRAINT "deployments_state_check" CHECK (state = ANY (ARRAY['waiting'::text, 'building'::text, 'publishing'::text, 'succeeded'::text, 'failed'::text, 'cancelled'::text, 'superseded'::text]))
 );
-
--- Outside events that were taken in, so that one that comes again changes
--- nothing.
-CREATE TABLE deliveries (
-    source      text        NOT NULL, -- 'apps'
-    id          text        NOT NULL,
-    type        text        NOT NULL,
-    outcome     text        NOT NULL DEFAULT '',
-    detail      text        NOT NULL DEFAULT '',
-    pipeline_id uuid,
-    received_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (source, id)
+CREATE UNIQUE INDEX "deployments_one_running" ON "deployments" ("pipeline_id") WHERE (state = ANY (ARRAY['building'::text, 'publishing'::text]));
+CREATE INDEX "deployments_waiting" ON "deployments" ("pipeline_id", "number") WHERE (state = 'waiting'::text);
+CREATE TABLE "domains" (
+    "host" text NOT NULL,
+    "pipeline_id" uuid NOT NULL,
+    "kind" text NOT NULL,
+    "deployment_id" uuid NULL,
+    PRIMARY KEY ("host"),
+    CONSTRAINT "domains_pipeline_id_fkey" FOREIGN KEY ("pipeline_id") REFERENCES "pipelines" ("id") ON UPDATE NO ACTION ON DELETE CASCADE,
+    CONSTRAINT "domains_kind_check" CHECK (kind = 'site'::text)
 );
-
-CREATE INDEX deliveries_received ON deliveries (received_at);
-
-CREATE TABLE tokens (
-    id         uuid PRIMARY KEY,
-    name       text        NOT NULL,
-    role       text        NOT NULL CONSTRAINT tokens_role_check CHECK (role IN ('viewer', 'deployer', 'admin')),
-    hash       bytea       NOT NULL CONSTRAINT tokens_hash_key UNIQUE, -- SHA-256 of the token
-    pipelines  uuid[],                                                 -- null: all
-    created_at timestamptz NOT NULL DEFAULT now(),
-    expires_at timestamptz
+CREATE INDEX "domains_pipeline" ON "domains" ("pipeline_id");
+CREATE TABLE "releases" (
+    "id" uuid NOT NULL,
+    "pipeline_id" uuid NOT NULL,
+    "idempotency_key" text NULL,
+    "manifest_digest" text NOT NULL,
+    "files" bigint NOT NULL,
+    "bytes" bigint NOT NULL,
+    "message" text NOT NULL DEFAULT '',
+    "actor" text NOT NULL,
+    "created_at" timestamptz NOT NULL DEFAULT now(),
+    "expires_at" timestamptz NOT NULL,
+    "finalized_at" timestamptz NULL,
+    PRIMARY KEY ("id"),
+    CONSTRAINT "releases_pipeline_id_fkey" FOREIGN KEY ("pipeline_id") REFERENCES "pipelines" ("id") ON UPDATE NO ACTION ON DELETE CASCADE
 );
+CREATE UNIQUE INDEX "releases_idempotency" ON "releases" ("pipeline_id", "idempotency_key");
+CREATE INDEX "releases_unfinished" ON "releases" ("pipeline_id", "expires_at") WHERE (finalized_at IS NULL);
 
 -- +goose Down
-DROP TABLE tokens, deliveries, bell, work, events, releases, deployments, domains, pipelines, apps;
+DROP TABLE "apps";
+DROP TABLE "bell";
+DROP TABLE "deliveries";
+DROP TABLE "deployments";
+DROP TABLE "events";
+DROP TABLE "tokens";
+DROP TABLE "work";
+DROP TABLE "domains";
+DROP TABLE "releases";
+DROP TABLE "pipelines";
 DROP SEQUENCE work_epochs;
