@@ -9,7 +9,7 @@ import (
 	"github.com/troy-iaas/troy/cloud/localcloud"
 )
 
-func open(t *testing.T, root string, delay time.Duration) cloud.Cloud {
+func open(t testing.TB, root string, delay time.Duration) cloud.Cloud {
 	t.Helper()
 	c, err := localcloud.New(localcloud.Config{Root: root, PropagationDelay: delay, PollDelay: 10 * time.Millisecond})
 	if err != nil {

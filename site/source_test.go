@@ -1,0 +1,361 @@
+package site
+
+import (
+	"archive/zip"
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/troy-iaas/troy"
+)
+
+func writeFiles(t *testing.T, dir string, content map[string]string) {
+	t.Helper()
+	for name, text := range content {
+		file := filepath.Join(dir, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func openSource(t *testing.T, name string, limits Limits, options ...SourceOption) *Source {
+	t.Helper()
+	s, err := OpenSource(name, limits, options...)
+	if err != nil {
+		t.Fatalf("OpenSource: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// wantFiles compares a source with what it should hold, in order, digests and
+// bytes included.
+func wantFiles(t *testing.T, s *Source, want map[string]string) {
+	t.Helper()
+	if len(s.Files) != len(want) || !slices.IsSortedFunc(s.Files, func(a, b File) int { return strings.Compare(a.Path, b.Path) }) {
+		t.Fatalf("the files are %v, want %d sorted", s.Files, len(want))
+	}
+	for _, f := range s.Files {
+		text, ok := want[f.Path]
+		if !ok || f.SHA256 != sha256.Sum256([]byte(text)) || f.Size != int64(len(text)) {
+			t.Errorf("%s is %d bytes with %s", f.Path, f.Size, f.SHA256)
+		}
+		r, err := s.Open(f.Path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := io.ReadAll(r)
+		if err != nil || string(data) != text {
+			t.Errorf("%s reads as %q, %v", f.Path, data, err)
+		}
+		r.Close()
+	}
+}
+
+func TestFolder(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	content := map[string]string{"index.html": "<h1>", "assets/app.js": "app", "empty": "", "日本/ü.txt": "ü"}
+	writeFiles(t, dir, content)
+	writeFiles(t, dir, map[string]string{".git/config": "x", "sub/.git": "x", ".DS_Store": "x", "assets/.DS_Store": "x"})
+	for link, target := range map[string]string{"link.html": "index.html", "assets/up.html": "../index.html"} {
+		if err := os.Symlink(target, filepath.Join(dir, link)); err != nil {
+			t.Fatal(err)
+		}
+		content[link] = "<h1>"
+	}
+	var calls int
+	var bytes int64
+	s := openSource(t, dir, Limits{}, WithProgress(func(files int, n int64) {
+		calls++
+		if files != calls {
+			t.Errorf("call %d said %d files", calls, files)
+		}
+		bytes = n
+	}))
+	wantFiles(t, s, content)
+	if calls != len(content) || bytes != s.Bytes() {
+		t.Errorf("progress ended at %d files and %d bytes, of %d and %d", calls, bytes, len(content), s.Bytes())
+	}
+	for _, p := range []string{"../x", "/etc/passwd", "nowhere"} {
+		if r, err := s.Open(p); err == nil {
+			r.Close()
+			t.Errorf("%s was opened", p)
+		}
+	}
+}
+
+func TestFolderRefuses(t *testing.T) {
+	t.Parallel()
+	outside := filepath.Join(t.TempDir(), "secret")
+	writeFiles(t, filepath.Dir(outside), map[string]string{"secret": "s"})
+	link := func(target string) func(string) error {
+		return func(dir string) error { return os.Symlink(target, filepath.Join(dir, "the-link")) }
+	}
+	for name, test := range map[string]struct {
+		make   func(dir string) error
+		limits Limits
+		kind   troy.ErrorKind
+		says   []string
+	}{
+		"a link out, absolute": {link(outside), Limits{}, troy.Invalid, []string{`"the-link"`, "not inside"}},
+		"a link out, relative": {link("../../../../../../etc/passwd"), Limits{}, troy.Invalid, []string{`"the-link"`, "not inside"}},
+		"a link to nowhere":    {link("nowhere"), Limits{}, troy.Invalid, []string{`"the-link"`, "does not exist"}},
+		"a link to a folder":   {link("folder"), Limits{}, troy.Invalid, []string{`"the-link"`, "files only"}},
+		"a link to itself":     {link("the-link"), Limits{}, troy.Invalid, []string{`"the-link"`}},
+		"a pipe": {func(dir string) error { return syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o644) },
+			Limits{}, troy.Invalid, []string{`"pipe"`, "no file"}},
+		"a backslash": {func(dir string) error { return os.WriteFile(filepath.Join(dir, `a\b`), nil, 0o644) },
+			Limits{}, troy.Invalid, []string{"backslash"}},
+		"a name that is not UTF-8": {func(dir string) error { return os.WriteFile(filepath.Join(dir, "a\xff"), nil, 0o644) },
+			Limits{}, troy.Invalid, []string{"UTF-8"}},
+		"case": {func(dir string) error { return os.WriteFile(filepath.Join(dir, "INDEX.html"), nil, 0o644) },
+			Limits{}, troy.Invalid, []string{`"INDEX.html"`, `"index.html"`, "case"}},
+		"nothing":   {func(dir string) error { return os.RemoveAll(filepath.Join(dir, "index.html")) }, Limits{}, troy.Invalid, []string{"empty"}},
+		"too many":  {func(dir string) error { return nil }, Limits{Files: 1}, troy.TooLarge, []string{"1 files"}},
+		"too large": {func(dir string) error { return nil }, Limits{FileBytes: 3}, troy.TooLarge, []string{`"index.html"`, "3"}},
+		"too much":  {func(dir string) error { return nil }, Limits{TotalBytes: 5}, troy.TooLarge, []string{"5"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			writeFiles(t, dir, map[string]string{"index.html": "<h1>"})
+			if name != "nothing" {
+				writeFiles(t, dir, map[string]string{"folder/a.txt": "abc"})
+			}
+			if err := test.make(dir); err != nil {
+				t.Fatal(err)
+			}
+			wantRefused(t, dir, test.limits, test.kind, test.says...)
+		})
+	}
+}
+
+func wantRefused(t *testing.T, name string, limits Limits, kind troy.ErrorKind, says ...string) {
+	t.Helper()
+	s, err := OpenSource(name, limits)
+	if err == nil {
+		s.Close()
+	}
+	if err == nil || troy.KindOf(err) != kind {
+		t.Fatalf("OpenSource: %v, want %s", err, kind)
+	}
+	for _, part := range says {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("%v does not say %s", err, part)
+		}
+	}
+}
+
+func TestNoSource(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	writeFiles(t, dir, map[string]string{"page.html": "<h1>"})
+	wantRefused(t, filepath.Join(dir, "nowhere"), Limits{}, troy.NotFound, "nowhere")
+	wantRefused(t, filepath.Join(dir, "page.html"), Limits{}, troy.Invalid, "neither a folder nor a zip")
+	wantRefused(t, "/dev/null", Limits{}, troy.Invalid, "neither a folder nor a zip")
+}
+
+type entry struct {
+	header zip.FileHeader
+	text   string
+	raw    bool // text is what stands in the zip, as the header declares it
+}
+
+func plainEntry(name, text string) entry {
+	return entry{header: zip.FileHeader{Name: name, Method: zip.Deflate}, text: text}
+}
+
+func makeZip(t testing.TB, entries ...entry) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := zip.NewWriter(&b)
+	for _, e := range entries {
+		create := w.CreateHeader
+		if e.raw {
+			create = w.CreateRaw
+		}
+		f, err := create(&e.header)
+		if err == nil && e.text != "" {
+			_, err = io.WriteString(f, e.text)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func zipFile(t *testing.T, data []byte) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "site.zip")
+	if err := os.WriteFile(name, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+func TestZip(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		entries  []entry
+		stripped string
+		want     map[string]string
+	}{
+		"as it is": {[]entry{plainEntry("b/", ""), plainEntry("b/c.txt", "c"), plainEntry("index.html", "<h1>"), plainEntry("__MACOSX/x", "x"), plainEntry("b/.DS_Store", "x")},
+			"", map[string]string{"b/c.txt": "c", "index.html": "<h1>"}},
+		"one top folder": {[]entry{plainEntry("dist/", ""), plainEntry("dist/index.html", "<h1>"), plainEntry("dist/a/b.txt", "b"), plainEntry("__MACOSX/dist/x", "x")},
+			"dist", map[string]string{"index.html": "<h1>", "a/b.txt": "b"}},
+		"two top folders": {[]entry{plainEntry("a/index.html", "a"), plainEntry("b/index.html", "b")},
+			"", map[string]string{"a/index.html": "a", "b/index.html": "b"}},
+		"a folder and an index": {[]entry{plainEntry("a/b.html", "a"), plainEntry("index.html", "i")},
+			"", map[string]string{"a/b.html": "a", "index.html": "i"}},
+		"one file": {[]entry{plainEntry("page.html", "p")}, "", map[string]string{"page.html": "p"}},
+		"stored":   {[]entry{{header: zip.FileHeader{Name: "a.txt", Method: zip.Store}, text: "a"}}, "", map[string]string{"a.txt": "a"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := openSource(t, zipFile(t, makeZip(t, test.entries...)), Limits{})
+			if s.Stripped != test.stripped {
+				t.Errorf("stripped is %q, want %q", s.Stripped, test.stripped)
+			}
+			wantFiles(t, s, test.want)
+		})
+	}
+}
+
+func TestZipRefuses(t *testing.T) {
+	t.Parallel()
+	symlink := entry{header: zip.FileHeader{Name: "the-link"}, text: "/etc/passwd"}
+	symlink.header.SetMode(fs.ModeSymlink | 0o777)
+	device := entry{header: zip.FileHeader{Name: "device"}}
+	device.header.SetMode(fs.ModeDevice | 0o644)
+	locked := entry{header: zip.FileHeader{Name: "locked", Flags: encrypted, CompressedSize64: 3, UncompressedSize64: 3}, text: "abc", raw: true}
+	odd := entry{header: zip.FileHeader{Name: "odd", Method: 12, CompressedSize64: 3, UncompressedSize64: 3}, text: "abc", raw: true}
+	// It says 3 bytes and unpacks to 5.
+	liar := entry{header: zip.FileHeader{Name: "liar", Method: zip.Deflate, CRC32: crc32.ChecksumIEEE([]byte("abcde")), CompressedSize64: 10, UncompressedSize64: 3},
+		text: "\x01\x05\x00\xfa\xffabcde", raw: true}
+	damaged := entry{header: zip.FileHeader{Name: "damaged", Method: zip.Store, CRC32: 1, CompressedSize64: 3, UncompressedSize64: 3}, text: "abc", raw: true}
+	huge := entry{header: zip.FileHeader{Name: "huge", Method: zip.Deflate, CompressedSize64: 3, UncompressedSize64: 5 << 40}, text: "abc", raw: true}
+	bomb := plainEntry("bomb", strings.Repeat("\x00", ratioGrace+1<<20))
+	fine := plainEntry("index.html", "<h1>")
+	for name, test := range map[string]struct {
+		entries []entry
+		limits  Limits
+		kind    troy.ErrorKind
+		says    []string
+	}{
+		"absolute":           {[]entry{plainEntry("/etc/passwd", "x")}, Limits{}, troy.Invalid, []string{`"/etc/passwd"`, "absolute"}},
+		"up":                 {[]entry{fine, plainEntry("../../x", "x")}, Limits{}, troy.Invalid, []string{`"../../x"`}},
+		"an upward folder":   {[]entry{fine, plainEntry("../", "")}, Limits{}, troy.Invalid, []string{`".."`}},
+		"backslash":          {[]entry{plainEntry(`a\..\b`, "x")}, Limits{}, troy.Invalid, []string{"backslash"}},
+		"a link":             {[]entry{fine, symlink}, Limits{}, troy.Invalid, []string{`"the-link"`, "link"}},
+		"a device":           {[]entry{fine, device}, Limits{}, troy.Invalid, []string{`"device"`}},
+		"encrypted":          {[]entry{fine, locked}, Limits{}, troy.Invalid, []string{`"locked"`, "encrypted"}},
+		"an odd method":      {[]entry{fine, odd}, Limits{}, troy.Invalid, []string{`"odd"`, "method 12"}},
+		"twice":              {[]entry{fine, fine}, Limits{}, troy.Invalid, []string{`"index.html"`, "twice"}},
+		"case":               {[]entry{fine, plainEntry("INDEX.html", "x")}, Limits{}, troy.Invalid, []string{"case"}},
+		"file and folder":    {[]entry{plainEntry("a", "x"), plainEntry("a/b", "x")}, Limits{}, troy.Invalid, []string{"folder"}},
+		"empty":              {nil, Limits{}, troy.Invalid, []string{"empty"}},
+		"folders only":       {[]entry{plainEntry("a/", "")}, Limits{}, troy.Invalid, []string{"empty"}},
+		"more than declared": {[]entry{fine, liar}, Limits{}, troy.Invalid, []string{`"liar"`, "larger than"}},
+		"damaged":            {[]entry{fine, damaged}, Limits{}, troy.Invalid, []string{`"damaged"`, "checksum"}},
+		"declared too large": {[]entry{fine, huge}, Limits{}, troy.TooLarge, []string{`"huge"`}},
+		"entries":            {[]entry{fine, plainEntry("a", ""), plainEntry("b", "")}, Limits{ZipEntries: 2}, troy.TooLarge, []string{"3 entries", "2"}},
+		"files":              {[]entry{fine, plainEntry("a", "")}, Limits{Files: 1}, troy.TooLarge, []string{"2 files"}},
+		"total":              {[]entry{fine, plainEntry("a", "aaaa")}, Limits{TotalBytes: 7}, troy.TooLarge, []string{"7 bytes"}},
+		"ratio":              {[]entry{bomb}, Limits{}, troy.TooLarge, []string{"times its size", "200"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			wantRefused(t, zipFile(t, makeZip(t, test.entries...)), test.limits, test.kind, test.says...)
+		})
+	}
+	t.Run("a directory beyond the entries", func(t *testing.T) {
+		t.Parallel()
+		many := make([]entry, 3000)
+		for i := range many {
+			many[i] = plainEntry(fmt.Sprintf("%s%d", strings.Repeat("a", 900), i), "")
+		}
+		wantRefused(t, zipFile(t, makeZip(t, many...)), Limits{ZipEntries: 1}, troy.TooLarge, "directory")
+	})
+	t.Run("cut off", func(t *testing.T) {
+		t.Parallel()
+		data := makeZip(t, fine)
+		wantRefused(t, zipFile(t, data[:len(data)-30]), Limits{}, troy.Invalid)
+	})
+}
+
+// TestOverlappingEntries reads a zip whose entries share one body, as bombs
+// without nesting do.
+func TestOverlappingEntries(t *testing.T) {
+	t.Parallel()
+	data := makeZip(t, plainEntry("kernel", strings.Repeat("\x00", 4<<20)))
+	end := len(data) - 22
+	start := int(binary.LittleEndian.Uint32(data[end+16:]))
+	record := data[start:end]
+	body := slices.Clone(data[:start])
+	const copies = 64
+	for range copies {
+		body = append(body, record...)
+	}
+	tail := slices.Clone(data[end:])
+	binary.LittleEndian.PutUint16(tail[8:], copies)
+	binary.LittleEndian.PutUint16(tail[10:], copies)
+	binary.LittleEndian.PutUint32(tail[12:], uint32(copies*len(record)))
+	wantRefused(t, zipFile(t, append(body, tail...)), Limits{}, troy.Invalid, "twice")
+}
+
+func FuzzZip(f *testing.F) {
+	f.Add(makeZip(f, plainEntry("dist/index.html", "<h1>"), plainEntry("dist/a.txt", strings.Repeat("a", 300))))
+	f.Add(makeZip(f, plainEntry("../x", "x")))
+	link := entry{header: zip.FileHeader{Name: "l"}, text: "/etc"}
+	link.header.SetMode(fs.ModeSymlink)
+	f.Add(makeZip(f, link))
+	f.Add([]byte("PK\x05\x06" + strings.Repeat("\x00", 18)))
+	limits := Limits{Files: 50, FileBytes: 1 << 16, TotalBytes: 1 << 18, ZipRatio: 10, ZipEntries: 60}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		z, err := readZip(bytes.NewReader(data), int64(len(data)), limits)
+		if err != nil {
+			return
+		}
+		s := &Source{tree: z}
+		if s.Files, err = z.list(limits); err != nil || s.hash(limits, nil) != nil {
+			return
+		}
+		if err := CheckFiles(s.Files, limits); err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range s.Files {
+			r, err := s.Open(file.Path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			n, err := io.Copy(io.Discard, r)
+			if err != nil || n != file.Size {
+				t.Fatalf("%q has %d bytes, then %d, %v", file.Path, file.Size, n, err)
+			}
+		}
+	})
+}
