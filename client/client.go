@@ -35,9 +35,9 @@ const (
 	// callTimeout ends one attempt of a call, uploads excepted: they have
 	// stallTimeout. A manifest of 100,000 files has to fit in.
 	callTimeout = 2 * time.Minute
-	// maxAnswer is the most bytes read of an answer: the missing files of a
+	// mostAnswer is the most bytes read of an answer: the missing files of a
 	// release of 100,000 take some 25 MB.
-	maxAnswer = 64 << 20
+	mostAnswer = 64 << 20
 	// idleConnections is above DefaultParallel, so that uploads never open a
 	// second connection for the next file.
 	idleConnections = 128
@@ -60,6 +60,7 @@ type Client struct {
 
 	base         time.Duration // of the backoff
 	stallTimeout time.Duration // of an upload that does not move
+	maxAnswer    int64         // bytes
 }
 
 // New makes a client. The address is an http or https URL; a path is the
@@ -106,6 +107,7 @@ func New(baseURL, token string) (*Client, error) {
 		UserAgent:    "troy-client",
 		base:         backoffBase,
 		stallTimeout: stallTimeout,
+		maxAnswer:    mostAnswer,
 	}, nil
 }
 
@@ -187,9 +189,9 @@ func (c *Client) delay(n int, after time.Duration) time.Duration {
 	}
 	if after > 0 {
 		// A little more than asked, so that not all come back at once.
-		return min(after, retryAfterCap) + rand.N(c.base)
+		return min(after, retryAfterCap) + rand.N(c.base) //nolint:gosec // jitter is no secret
 	}
-	return rand.N(most)
+	return rand.N(most) //nolint:gosec // jitter is no secret
 }
 
 // failure is an attempt that did not succeed.
@@ -235,10 +237,10 @@ func (c *Client) attempt(ctx context.Context, k call, out any) *failure {
 	if out == nil {
 		return nil
 	}
-	answer := &io.LimitedReader{R: resp.Body, N: maxAnswer + 1}
+	answer := &io.LimitedReader{R: resp.Body, N: c.maxAnswer + 1}
 	if err := json.NewDecoder(answer).Decode(out); err != nil {
 		if answer.N <= 0 {
-			err = fmt.Errorf("more than %d MiB", maxAnswer>>20)
+			err = fmt.Errorf("more than %d bytes", c.maxAnswer)
 		}
 		if ctx.Err() != nil {
 			return c.networkFailure(ctx, err)

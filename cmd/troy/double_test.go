@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -108,7 +109,10 @@ func (d *double) guard(r *http.Request, h func(*http.Request) (answer, error)) (
 
 func respond(w http.ResponseWriter, a answer, err error) {
 	if err != nil {
-		e := err.(*troy.Error)
+		e, ok := errors.AsType[*troy.Error](err)
+		if !ok {
+			e = troy.Errorf(troy.Internal, "%w", err)
+		}
 		a.status = map[troy.ErrorKind]int{
 			troy.Invalid: 400, troy.Unauthenticated: 401, troy.Forbidden: 403, troy.NotFound: 404, troy.Conflict: 409,
 			troy.Moved: 412, troy.TooLarge: 413, troy.Internal: 500, troy.Unavailable: 503,

@@ -13,6 +13,8 @@ const (
 	// so rarely.
 	redraw  = 100 * time.Millisecond
 	newLine = 5 * time.Second
+	// aroundBar is the columns of " 100% |" and "| (999.9 MB/10.0 GB, 99.9 MB/s) ".
+	aroundBar = 40
 )
 
 // progress tells on stderr what goes on: on one line that changes where there
@@ -62,7 +64,7 @@ func (p *progress) upload(files int, bytes int64) func(files int, bytes int64) {
 	text := func() string { return fmt.Sprintf("Uploading %d/%d files", doneFiles, files) }
 	if p.screen.terminal {
 		p.bar = progressbar.NewOptions64(max(1, bytes), p.options(text(),
-			progressbar.OptionSetWidth(max(8, min(30, p.screen.width-62))),
+			progressbar.OptionSetWidth(max(6, min(30, p.screen.width-len(text())-len(fmt.Sprint(files))-aroundBar))),
 			progressbar.OptionShowBytes(true), progressbar.OptionShowCount())...)
 		_ = p.bar.RenderBlank()
 	}
