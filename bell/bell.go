@@ -47,6 +47,10 @@ func (b *Bell) Ask(queue string) {
 	}
 }
 
+// Sweep asks for a sweep: those who ask within the same interval ask for the
+// same one.
+func (b *Bell) Sweep(ctx context.Context) error { return b.client.Sweep(ctx, time.Now()) }
+
 // Run rings what is asked for until the context ends.
 func (b *Bell) Run(ctx context.Context) {
 	done := make(chan struct{})

@@ -150,11 +150,15 @@ WHERE ring_id IS NOT NULL AND ring_gen <> coalesce((SELECT generation FROM bell)
 -- The queues that have waiting rows.
 SELECT DISTINCT queue FROM work WHERE ring_id IS NULL AND lease_until IS NULL;
 
--- name: WorkAhead :one
--- How many rows of the same queue are due before this one.
-SELECT count(*) FROM work w
-JOIN work mine ON mine.kind = @kind AND mine.subject_id = @subject_id
-WHERE w.queue = mine.queue AND w.lease_until IS NULL AND w.due_at < mine.due_at;
+-- name: WorkPositions :many
+-- Where the due work of subjects stands in its queue, from 1. Work that is
+-- held, or due later, stands in none.
+SELECT q.kind, q.subject_id, q.position
+FROM (
+    SELECT w.kind, w.subject_id, row_number() OVER (PARTITION BY w.queue ORDER BY w.due_at, w.subject_id)::bigint AS position
+    FROM work w WHERE w.lease_until IS NULL AND w.due_at <= now()
+) q
+WHERE q.subject_id = ANY(@subject_ids::uuid[]);
 
 -- name: BellGet :one
 SELECT coalesce(max(generation), 1)::bigint AS generation,

@@ -98,20 +98,6 @@ func (q *Queries) WorkAgain(ctx context.Context, arg WorkAgainParams) (int64, er
 	return result.RowsAffected(), nil
 }
 
-const workAhead = `-- name: WorkAhead :one
-SELECT count(*) FROM work w
-JOIN work mine ON mine.kind = $1 AND mine.subject_id = $2
-WHERE w.queue = mine.queue AND w.lease_until IS NULL AND w.due_at < mine.due_at
-`
-
-// How many rows of the same queue are due before this one.
-func (q *Queries) WorkAhead(ctx context.Context, kind string, subjectID uuid.UUID) (int64, error) {
-	row := q.db.QueryRow(ctx, workAhead, kind, subjectID)
-	var count int64
-	err := row.Scan(&count)
-	return count, err
-}
-
 const workClaim = `-- name: WorkClaim :one
 UPDATE work
 SET epoch = nextval('work_epochs'), attempt = attempt + 1, ring_id = NULL, rings = 0,
@@ -418,6 +404,43 @@ func (q *Queries) WorkOverdue(ctx context.Context) ([]WorkOverdueRow, error) {
 			&i.Queue,
 			&i.RingID,
 		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const workPositions = `-- name: WorkPositions :many
+SELECT q.kind, q.subject_id, q.position
+FROM (
+    SELECT w.kind, w.subject_id, row_number() OVER (PARTITION BY w.queue ORDER BY w.due_at, w.subject_id)::bigint AS position
+    FROM work w WHERE w.lease_until IS NULL AND w.due_at <= now()
+) q
+WHERE q.subject_id = ANY($1::uuid[])
+`
+
+type WorkPositionsRow struct {
+	Kind      string
+	SubjectID uuid.UUID
+	Position  int64
+}
+
+// Where the due work of subjects stands in its queue, from 1. Work that is
+// held, or due later, stands in none.
+func (q *Queries) WorkPositions(ctx context.Context, subjectIds []uuid.UUID) ([]WorkPositionsRow, error) {
+	rows, err := q.db.Query(ctx, workPositions, subjectIds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []WorkPositionsRow{}
+	for rows.Next() {
+		var i WorkPositionsRow
+		if err := rows.Scan(&i.Kind, &i.SubjectID, &i.Position); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

@@ -1,0 +1,155 @@
+package intake
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/troy-iaas/troy/queries"
+)
+
+// sourceApps is the deliveries' source of app events.
+const sourceApps = "apps"
+
+// Result is what an app event led to.
+type Result string
+
+// The results of an app event.
+const (
+	// Created: a pipeline was made.
+	Created Result = "created"
+	// DeletionScheduled: the app's pipeline is to be deleted.
+	DeletionScheduled Result = "deletion_scheduled"
+	// Ignored: the event was recorded and changed nothing; the detail says
+	// why.
+	Ignored Result = "ignored"
+	// Duplicate: the event had been taken in before.
+	Duplicate Result = "duplicate"
+)
+
+// Outcome says what an app event led to.
+type Outcome struct {
+	Result     Result     `json:"outcome"`
+	Detail     string     `json:"detail"`
+	PipelineID *uuid.UUID `json:"pipeline_id,omitempty"`
+}
+
+// AppEvent takes an event in, in one transaction. The same id again changes
+// nothing. Events of one app may come in any order, and any number at a time:
+// by their times they lead to the same end.
+func (in *Intake) AppEvent(ctx context.Context, e AppEvent) (Outcome, error) {
+	var out Outcome
+	err := in.commit(ctx, func(tx pgx.Tx, q *queries.Queries) error {
+		_, err := q.DeliveryRecord(ctx, queries.DeliveryRecordParams{Source: sourceApps, ID: e.ID, Type: string(e.Type)})
+		if errors.Is(err, pgx.ErrNoRows) {
+			out, err = duplicate(ctx, q, e)
+			return err
+		}
+		if err != nil {
+			return err
+		}
+		app, err := q.AppLock(ctx, e.App.ID)
+		if err != nil {
+			return err
+		}
+		if e.Type == AppCreated {
+			out, err = in.appCreated(ctx, tx, app, e)
+		} else {
+			out, err = in.appDeleted(ctx, q, app, e)
+		}
+		if err != nil {
+			return err
+		}
+		return q.DeliverySettle(ctx, queries.DeliverySettleParams{
+			Source: sourceApps, ID: e.ID, Outcome: string(out.Result), Detail: out.Detail, PipelineID: out.PipelineID,
+		})
+	})
+	if err != nil {
+		return Outcome{}, fmt.Errorf("take in app event %s of app %s: %w", e.ID, e.App.ID, err)
+	}
+	return out, nil
+}
+
+func duplicate(ctx context.Context, q *queries.Queries, e AppEvent) (Outcome, error) {
+	first, err := q.DeliveryGet(ctx, sourceApps, e.ID)
+	if err != nil {
+		return Outcome{}, err
+	}
+	return Outcome{
+		Result:     Duplicate,
+		Detail:     fmt.Sprintf("the event was taken in before (%s): %s", first.Outcome, first.Detail),
+		PipelineID: first.PipelineID,
+	}, nil
+}
+
+func (in *Intake) appCreated(ctx context.Context, tx pgx.Tx, app queries.App, e AppEvent) (Outcome, error) {
+	q := queries.New(tx)
+	if err := q.AppSawCreated(ctx, e.Time, app.ID); err != nil {
+		return Outcome{}, err
+	}
+	if app.DeletedTime != nil && !e.Time.After(*app.DeletedTime) {
+		return ignored(nil, "the app was deleted at %s, not before this event's time", stamp(*app.DeletedTime)), nil
+	}
+	p, err := q.PipelineGetByApp(ctx, app.ID)
+	switch {
+	case err == nil:
+		return ignored(&p.ID, "the app has the pipeline %s, which is %s", p.Slug, p.Status), nil
+	case !errors.Is(err, pgx.ErrNoRows):
+		return Outcome{}, err
+	}
+	if app.CreatedTime != nil && !e.Time.After(*app.CreatedTime) {
+		// Its pipeline was made, and deleted by an operator since.
+		return ignored(nil, "a later creation of the app, at %s, was taken in before", stamp(*app.CreatedTime)), nil
+	}
+	p, err = in.create(ctx, tx, NewPipeline{
+		Name: e.App.Name, AppID: app.ID, Repository: e.App.Repository, Provision: in.cfg.AutoProvision,
+	}, actorOf(e))
+	if err != nil {
+		return Outcome{}, err
+	}
+	return Outcome{Result: Created, Detail: fmt.Sprintf("the pipeline %s was made; it is %s", p.Slug, p.Status), PipelineID: &p.ID}, nil
+}
+
+func (in *Intake) appDeleted(ctx context.Context, q *queries.Queries, app queries.App, e AppEvent) (Outcome, error) {
+	if err := q.AppSawDeleted(ctx, e.Time, app.ID); err != nil {
+		return Outcome{}, err
+	}
+	if app.CreatedTime != nil && e.Time.Before(*app.CreatedTime) {
+		return ignored(nil, "the app was created at %s, after this event's time", stamp(*app.CreatedTime)), nil
+	}
+	if app.DeletedTime != nil && !e.Time.After(*app.DeletedTime) {
+		return ignored(nil, "a later deletion of the app, at %s, was taken in before", stamp(*app.DeletedTime)), nil
+	}
+	p, err := q.PipelineGetByApp(ctx, app.ID)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return ignored(nil, "the app has no pipeline, or its deletion is under way"), nil
+	}
+	if err != nil {
+		return Outcome{}, err
+	}
+	if _, err := q.PipelineLock(ctx, p.ID); err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return Outcome{}, err
+	}
+	_, err = q.PipelineScheduleDeletion(ctx, queries.PipelineScheduleDeletionParams{
+		ID: p.ID, Cause: "the app was deleted", Actor: actorOf(e),
+	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return ignored(&p.ID, "the deletion of the pipeline %s is under way", p.Slug), nil
+	}
+	if err != nil {
+		return Outcome{}, err
+	}
+	return Outcome{Result: DeletionScheduled, Detail: fmt.Sprintf("the pipeline %s is to be deleted", p.Slug), PipelineID: &p.ID}, nil
+}
+
+func ignored(pipeline *uuid.UUID, format string, args ...any) Outcome {
+	return Outcome{Result: Ignored, Detail: fmt.Sprintf(format, args...), PipelineID: pipeline}
+}
+
+func actorOf(e AppEvent) string { return "app event " + e.ID }
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }

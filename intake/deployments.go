@@ -1,0 +1,243 @@
+package intake
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/queries"
+)
+
+// NothingLive is what stands in place of a deployment's id for "nothing is
+// live yet".
+const NothingLive = "none"
+
+// Finalization turns an upload into the deployment of the same id. Its files
+// are all in the store; with Publish unset its tree is sealed as well.
+type Finalization struct {
+	Pipeline, Release uuid.UUID
+	// Publish asks for the deployment to go live.
+	Publish bool
+	// ExpectLive, if not empty, is the id of the deployment that must be live,
+	// or NothingLive.
+	ExpectLive string
+	Actor      string
+}
+
+// Finalize makes a deployment of a release that is whole. Doing it again
+// returns the same deployment. Another deployment live than expected is an
+// error of kind Moved; an expired release is a Conflict.
+func (in *Intake) Finalize(ctx context.Context, f Finalization) (queries.Deployment, error) {
+	if f.ExpectLive != "" && f.ExpectLive != NothingLive {
+		id, err := uuid.Parse(f.ExpectLive)
+		if err != nil || len(f.ExpectLive) != 36 {
+			return queries.Deployment{}, troy.Errorf(troy.Invalid, "it must be a deployment's id or %q", NothingLive).At("expect_live")
+		}
+		f.ExpectLive = id.String()
+	}
+	var d queries.Deployment
+	_, err := in.change(ctx, f.Pipeline, func(q *queries.Queries, p queries.Pipeline) error {
+		r, err := q.ReleaseGet(ctx, f.Release, f.Pipeline)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return troy.Errorf(troy.NotFound, "there is no release %s; it may have expired", f.Release)
+		}
+		if err != nil {
+			return err
+		}
+		if r.FinalizedAt == nil {
+			if err := finalize(ctx, q, p, r, f); err != nil {
+				return err
+			}
+		}
+		d, err = q.DeploymentGet(ctx, f.Release)
+		return err
+	})
+	if err != nil {
+		return queries.Deployment{}, fmt.Errorf("finalize release %s of pipeline %s: %w", f.Release, f.Pipeline, err)
+	}
+	return d, nil
+}
+
+func finalize(ctx context.Context, q *queries.Queries, p queries.Pipeline, r queries.ReleaseGetRow, f Finalization) error {
+	if p.Status.InDeletion() {
+		return Refuse(p, Deploy)
+	}
+	if live := liveName(p); f.ExpectLive != "" && f.ExpectLive != live {
+		return troy.Errorf(troy.Moved, "the live deployment is %s, expected was %s", live, f.ExpectLive).At("expect_live")
+	}
+	_, err := q.ReleaseFinalize(ctx, r.ID, p.ID)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return troy.Errorf(troy.Conflict, "the release expired at %s; begin a new one", stamp(r.ExpiresAt))
+	}
+	if err != nil {
+		return err
+	}
+	if !f.Publish {
+		_, err = q.DeploymentCreateUnpublished(ctx, queries.DeploymentCreateUnpublishedParams{
+			ID: r.ID, PipelineID: p.ID, Message: r.Message, Actor: f.Actor,
+			ManifestDigest: &r.ManifestDigest, Files: r.Files, Bytes: r.Bytes,
+		})
+		return guarded(ctx, q, p.ID, Deploy, err)
+	}
+	_, err = q.DeploymentCreate(ctx, queries.DeploymentCreateParams{
+		ID: r.ID, PipelineID: p.ID, Kind: troy.Release, TreeID: r.ID, Message: r.Message, Actor: f.Actor,
+		ManifestDigest: &r.ManifestDigest, Files: r.Files, Bytes: r.Bytes, ExpectLive: optional(f.ExpectLive),
+	})
+	return guarded(ctx, q, p.ID, Deploy, err)
+}
+
+func liveName(p queries.Pipeline) string {
+	if p.LiveDeploymentID == nil {
+		return NothingLive
+	}
+	return p.LiveDeploymentID.String()
+}
+
+// Rollback publishes a deployment that was live before, again; for uuid.Nil
+// the last one that was live before the live one. It returns the deployment
+// that does so.
+func (in *Intake) Rollback(ctx context.Context, pipeline, target uuid.UUID, actor string) (queries.Deployment, error) {
+	return in.republish(ctx, pipeline, "rollback", actor, func(q *queries.Queries, p queries.Pipeline) (queries.Deployment, error) {
+		if target == uuid.Nil {
+			return beforeLive(ctx, q, p)
+		}
+		d, err := deployment(ctx, q, pipeline, target, "deployment")
+		if err == nil && d.LiveAt == nil {
+			err = troy.Errorf(troy.Conflict, "deployment %d was never live; a rollback takes one that was, a promotion any that succeeded", d.Number).At("deployment")
+		}
+		return d, err
+	})
+}
+
+// Promote publishes any deployment that succeeded, without a build. It returns
+// the deployment that does so.
+func (in *Intake) Promote(ctx context.Context, pipeline, target uuid.UUID, actor string) (queries.Deployment, error) {
+	return in.republish(ctx, pipeline, "promotion", actor, func(q *queries.Queries, _ queries.Pipeline) (queries.Deployment, error) {
+		d, err := deployment(ctx, q, pipeline, target, "deployment")
+		if err == nil && d.State != troy.Succeeded {
+			err = troy.Errorf(troy.Conflict, "deployment %d is %s; only a %s one can be promoted", d.Number, d.State, troy.Succeeded).At("deployment")
+		}
+		return d, err
+	})
+}
+
+type choose func(q *queries.Queries, p queries.Pipeline) (queries.Deployment, error)
+
+// republish makes a deployment with the tree of an earlier one.
+func (in *Intake) republish(ctx context.Context, pipeline uuid.UUID, what, actor string, target choose) (queries.Deployment, error) {
+	var made queries.Deployment
+	_, err := in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
+		if p.Status.InDeletion() {
+			return Refuse(p, GoBack)
+		}
+		d, err := target(q, p)
+		if err != nil {
+			return err
+		}
+		if d.PrunedAt != nil {
+			return troy.Errorf(troy.Conflict, "the files of deployment %d were given up at %s; release them again", d.Number, stamp(*d.PrunedAt)).At("deployment")
+		}
+		if err := notLive(ctx, q, p, d); err != nil {
+			return err
+		}
+		made, err = repeat(ctx, q, d, troy.Rollback, fmt.Sprintf("%s of deployment %d", what, d.Number), actor)
+		return err
+	})
+	if err != nil {
+		return queries.Deployment{}, fmt.Errorf("%s in pipeline %s: %w", what, pipeline, err)
+	}
+	return made, nil
+}
+
+// notLive refuses what is live already. While another deployment is on its
+// way it is none: going back to what is live now means after that one.
+func notLive(ctx context.Context, q *queries.Queries, p queries.Pipeline, d queries.Deployment) error {
+	if p.LiveDeploymentID == nil || p.Status == troy.Queued || p.Status == troy.Deploying {
+		return nil
+	}
+	live, err := q.DeploymentGet(ctx, *p.LiveDeploymentID)
+	if err != nil {
+		return fmt.Errorf("read the live deployment: %w", err)
+	}
+	if live.TreeID != d.TreeID {
+		return nil
+	}
+	if live.ID == d.ID {
+		return troy.Errorf(troy.Conflict, "deployment %d is live already", d.Number).At("deployment")
+	}
+	return troy.Errorf(troy.Conflict, "the files of deployment %d are live already, by deployment %d", d.Number, live.Number).At("deployment")
+}
+
+// repeat makes a deployment with the tree of d.
+func repeat(ctx context.Context, q *queries.Queries, d queries.Deployment, kind troy.DeploymentKind, cause, actor string) (queries.Deployment, error) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return queries.Deployment{}, err
+	}
+	_, err = q.DeploymentCreate(ctx, queries.DeploymentCreateParams{
+		ID: id, PipelineID: d.PipelineID, Kind: kind, TreeID: d.TreeID, SourceDeploymentID: &d.ID,
+		CommitSha: d.CommitSha, Branch: d.Branch, Author: d.Author, Message: d.Message, Actor: actor,
+		ManifestDigest: d.ManifestDigest, Files: d.Files, Bytes: d.Bytes, Cause: cause,
+	})
+	if err := guarded(ctx, q, d.PipelineID, GoBack, err); err != nil {
+		return queries.Deployment{}, err
+	}
+	return q.DeploymentGet(ctx, id)
+}
+
+func beforeLive(ctx context.Context, q *queries.Queries, p queries.Pipeline) (queries.Deployment, error) {
+	if p.LiveDeploymentID == nil {
+		return queries.Deployment{}, troy.Errorf(troy.Conflict, "the pipeline %s is %s with nothing live, so there is nothing to roll back", p.Name, p.Status)
+	}
+	d, err := q.DeploymentBeforeLive(ctx, p.ID)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return d, troy.Errorf(troy.Conflict, "no other deployment of the pipeline %s was live before, or its files were given up", p.Name)
+	}
+	return d, err
+}
+
+// deployment reads a deployment of the pipeline; one of another does not
+// exist.
+func deployment(ctx context.Context, q *queries.Queries, pipeline, id uuid.UUID, field string) (queries.Deployment, error) {
+	d, err := q.DeploymentGet(ctx, id)
+	if errors.Is(err, pgx.ErrNoRows) || err == nil && d.PipelineID != pipeline {
+		return queries.Deployment{}, troy.Errorf(troy.NotFound, "the pipeline has no deployment %s", id).At(field)
+	}
+	return d, err
+}
+
+// CancelDeployment ends a deployment that waits or builds. One that is being
+// published, or has ended, is a Conflict.
+func (in *Intake) CancelDeployment(ctx context.Context, pipeline, id uuid.UUID, actor string) (queries.Deployment, error) {
+	var d queries.Deployment
+	_, err := in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
+		if p.Status.InDeletion() {
+			return Refuse(p, Cancel)
+		}
+		before, err := deployment(ctx, q, pipeline, id, "")
+		if err != nil {
+			return err
+		}
+		_, err = q.DeploymentCancel(ctx, queries.DeploymentCancelParams{
+			ID: id, PipelineID: pipeline, Cause: "cancelled by " + actor, Actor: actor,
+		})
+		switch {
+		case errors.Is(err, pgx.ErrNoRows) && before.State == troy.Publishing:
+			return troy.Errorf(troy.Conflict, "deployment %d is %s, which is past cancelling; roll back when it is live", before.Number, before.State)
+		case errors.Is(err, pgx.ErrNoRows):
+			return troy.Errorf(troy.Conflict, "deployment %d is %s; only a %s or %s one can be cancelled", before.Number, before.State, troy.Waiting, troy.Building)
+		case err != nil:
+			return err
+		}
+		d, err = q.DeploymentGet(ctx, id)
+		return err
+	})
+	if err != nil {
+		return queries.Deployment{}, fmt.Errorf("cancel deployment %s of pipeline %s: %w", id, pipeline, err)
+	}
+	return d, nil
+}

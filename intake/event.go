@@ -1,0 +1,120 @@
+package intake
+
+import (
+	"bytes"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/troy-iaas/troy"
+)
+
+// EventType says what happened to an app.
+type EventType string
+
+// The types of app events.
+const (
+	AppCreated EventType = "Created"
+	AppDeleted EventType = "Deleted"
+)
+
+// AppEvent is what the platform tells of an app (docs/api.md, "App events").
+type AppEvent struct {
+	ID   string    `json:"id"`
+	Type EventType `json:"type"`
+	// Time orders the events of one app. Postgres keeps microseconds, so
+	// ParseAppEvent cuts off what is finer.
+	Time time.Time `json:"time"`
+	App  App       `json:"app"`
+}
+
+// App is the app that an event is about.
+type App struct {
+	ID         string      `json:"id"`
+	Name       string      `json:"name"`
+	Repository *Repository `json:"repository"`
+}
+
+// Repository is where an app's source is.
+type Repository struct {
+	Provider string `json:"provider"`  // one of Providers
+	FullName string `json:"full_name"` // "team/blog"
+	Branch   string `json:"branch"`    // empty: the repository's default
+	Root     string `json:"root"`      // folder of the site's source; empty: all
+}
+
+// Providers lists the forges that a repository can be at.
+func Providers() []string { return []string{"bitbucket", "github"} }
+
+var fullName = regexp.MustCompile(`^[^/\s]+/[^/\s]+$`)
+
+// ParseAppEvent reads and checks the body of an app event. Errors are
+// *troy.Error of kind Invalid with the field at fault.
+func ParseAppEvent(body []byte) (AppEvent, error) {
+	var e AppEvent
+	if err := DecodeJSON(bytes.NewReader(body), &e); err != nil {
+		return AppEvent{}, err
+	}
+	e.Time = e.Time.UTC().Truncate(time.Microsecond)
+	if err := e.check(); err != nil {
+		return AppEvent{}, err
+	}
+	return e, nil
+}
+
+func (e AppEvent) check() error {
+	if err := checkText("id", e.ID, maxID); err != nil {
+		return err
+	}
+	switch e.Type {
+	case AppCreated, AppDeleted:
+	case "":
+		return troy.Errorf(troy.Invalid, "it is missing or empty").At("type")
+	default:
+		return troy.Errorf(troy.Invalid, "the type is %q; expected is %s or %s", clip(string(e.Type)), AppCreated, AppDeleted).At("type")
+	}
+	if e.Time.IsZero() {
+		return troy.Errorf(troy.Invalid, "it is missing").At("time")
+	}
+	if err := checkText("app.id", e.App.ID, maxID); err != nil {
+		return err
+	}
+	if err := checkText("app.name", e.App.Name, maxName); err != nil {
+		return err
+	}
+	return e.App.Repository.check("app.repository.")
+}
+
+func (r *Repository) check(prefix string) error {
+	if r == nil {
+		return nil
+	}
+	if err := checkText(prefix+"provider", r.Provider, maxID); err != nil {
+		return err
+	}
+	if !slices.Contains(Providers(), r.Provider) {
+		return troy.Errorf(troy.Invalid, "the provider is %q; expected is one of %s", clip(r.Provider), strings.Join(Providers(), ", ")).At(prefix + "provider")
+	}
+	if err := checkText(prefix+"full_name", r.FullName, maxRef); err != nil {
+		return err
+	}
+	if !fullName.MatchString(r.FullName) {
+		return troy.Errorf(troy.Invalid, "the name is %q; expected is one like team/blog", clip(r.FullName)).At(prefix + "full_name")
+	}
+	if r.Branch != "" {
+		if err := checkText(prefix+"branch", r.Branch, maxRef); err != nil {
+			return err
+		}
+	}
+	if r.Root == "" {
+		return nil
+	}
+	if err := checkText(prefix+"root", r.Root, maxRoot); err != nil {
+		return err
+	}
+	if strings.HasPrefix(r.Root, "/") || strings.Contains(r.Root, `\`) || slices.Contains(strings.Split(r.Root, "/"), "..") {
+		return troy.Errorf(troy.Invalid, "the folder is %q; expected is a path inside the repository, relative to its root", clip(r.Root)).At(prefix + "root")
+	}
+	return nil
+}

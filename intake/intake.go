@@ -1,0 +1,152 @@
+// Package intake is what happens to rows when something is asked of Troy from
+// outside: an app event, a release that is complete, an operator's wish. Each
+// is one function and one transaction, after which the workers' queue is rung;
+// the work itself is the workers'. Web, the consumers of queues and `troyd
+// enqueue` call it with what they have verified.
+package intake
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/bell"
+	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/tasks"
+)
+
+// Config is what a new pipeline depends on.
+type Config struct {
+	// SitesSuffix is what a site's host ends in: the slug "blog" is served at
+	// "blog." + SitesSuffix.
+	SitesSuffix string
+	// AutoProvision requests provisioning for the pipelines that app events
+	// make.
+	AutoProvision bool
+}
+
+// Intake writes what was asked for. Its methods return *troy.Error for what a
+// caller may read; any other error is a fault of Troy's or of its database.
+type Intake struct {
+	db   *pgxpool.Pool
+	bell *bell.Bell
+	cfg  Config
+}
+
+// New returns an Intake. The bell is asked to ring after each commit; it rings
+// while its Run runs, and a process that ends at once calls its Ring.
+func New(db *pgxpool.Pool, b *bell.Bell, cfg Config) *Intake {
+	return &Intake{db: db, bell: b, cfg: cfg}
+}
+
+// commit runs f in one transaction and rings when it was committed.
+func (in *Intake) commit(ctx context.Context, f func(tx pgx.Tx, q *queries.Queries) error) error {
+	err := pgx.BeginFunc(ctx, in.db, func(tx pgx.Tx) error { return f(tx, queries.New(tx)) })
+	if err != nil {
+		return err
+	}
+	in.bell.Ask(tasks.QueueQuick)
+	return nil
+}
+
+// change locks a pipeline and changes it in one transaction. f sees all that
+// was committed before. The pipeline is returned as it is afterwards.
+func (in *Intake) change(ctx context.Context, id uuid.UUID, f func(q *queries.Queries, p queries.Pipeline) error) (queries.Pipeline, error) {
+	var after queries.Pipeline
+	err := in.commit(ctx, func(_ pgx.Tx, q *queries.Queries) error {
+		p, err := lock(ctx, q, id)
+		if err != nil {
+			return err
+		}
+		if err := f(q, p); err != nil {
+			return err
+		}
+		after, err = q.PipelineGet(ctx, id)
+		return err
+	})
+	return after, err
+}
+
+func lock(ctx context.Context, q *queries.Queries, id uuid.UUID) (queries.Pipeline, error) {
+	p, err := q.PipelineLock(ctx, id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return p, troy.Errorf(troy.NotFound, "there is no pipeline %s", id)
+	}
+	if err != nil {
+		return p, fmt.Errorf("lock pipeline %s: %w", id, err)
+	}
+	return p, nil
+}
+
+// Action is something that can be asked of a pipeline.
+type Action string
+
+// The actions, as messages name them.
+const (
+	Provision Action = "provisioning"
+	Deploy    Action = "releases"
+	GoBack    Action = "rollbacks"
+	Cancel    Action = "cancelling a deployment"
+	Delete    Action = "deletion"
+)
+
+// Allowed lists what may be asked of a pipeline in a status.
+func Allowed(s troy.Status) []Action {
+	var allowed []Action
+	if s.CanBecome(troy.ProvisionRequest) {
+		allowed = append(allowed, Provision)
+	}
+	if !s.InDeletion() {
+		allowed = append(allowed, Deploy, GoBack, Cancel)
+	}
+	if s.CanBecome(troy.ScheduledForDeletion) {
+		allowed = append(allowed, Delete)
+	}
+	return allowed
+}
+
+// Refuse says that a pipeline's status does not allow an action.
+func Refuse(p queries.Pipeline, a Action) error {
+	allowed := Allowed(p.Status)
+	if len(allowed) == 0 {
+		return troy.Errorf(troy.Conflict, "the pipeline %s is %s, which does not allow %s; only waiting for the end of its deletion is left", p.Name, p.Status, a)
+	}
+	names := make([]string, len(allowed))
+	for i, name := range allowed {
+		names[i] = string(name)
+	}
+	return troy.Errorf(troy.Conflict, "the pipeline %s is %s, which does not allow %s; only %s %s allowed", p.Name, p.Status, a, list(names), verb(len(names)))
+}
+
+// moved answers for a guarded statement that returned no row: somebody else
+// was faster, so the present status decides what is said.
+func moved(ctx context.Context, q *queries.Queries, id uuid.UUID, a Action) error {
+	p, err := q.PipelineGet(ctx, id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return troy.Errorf(troy.NotFound, "there is no pipeline %s", id)
+	}
+	if err != nil {
+		return fmt.Errorf("read pipeline %s: %w", id, err)
+	}
+	return Refuse(p, a)
+}
+
+func list(names []string) string {
+	if len(names) < 2 {
+		return strings.Join(names, "")
+	}
+	return strings.Join(names[:len(names)-1], ", ") + " and " + names[len(names)-1]
+}
+
+func verb(n int) string {
+	if n == 1 {
+		return "is"
+	}
+	return "are"
+}

@@ -1,0 +1,188 @@
+package intake
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/troy-iaas/troy"
+)
+
+// DecodeJSON reads one JSON value into v: names match exactly and stand once,
+// no member is unknown, the text is UTF-8, and nothing follows. What is wrong
+// is a *troy.Error of kind Invalid with the field ("files[3].path"); an error
+// of r is returned as it is.
+func DecodeJSON(r io.Reader, v any) error {
+	source := &source{r: r}
+	err := json.UnmarshalRead(source, v, json.RejectUnknownMembers(true))
+	switch {
+	case err == nil:
+		return nil
+	case source.err != nil:
+		return source.err
+	case source.empty:
+		return troy.Errorf(troy.Invalid, "the body is empty; a JSON object is expected")
+	}
+	if e, ok := errors.AsType[*json.SemanticError](err); ok {
+		return semantic(e).At(field(e.JSONPointer))
+	}
+	if e, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+		if errors.Is(e, jsontext.ErrDuplicateName) {
+			return troy.Errorf(troy.Invalid, "the field stands twice").At(field(e.JSONPointer))
+		}
+		return troy.Errorf(troy.Invalid, "the body is not valid JSON at byte %d", e.ByteOffset).At(field(e.JSONPointer))
+	}
+	return troy.Errorf(troy.Invalid, "the body is not valid JSON")
+}
+
+// semantic says what is wrong with a value without Go's names for things.
+func semantic(e *json.SemanticError) *troy.Error {
+	if errors.Is(e, json.ErrUnknownName) {
+		return troy.Errorf(troy.Invalid, "the field is unknown")
+	}
+	if e.Err != nil && e.JSONKind == '"' {
+		if known, ok := errors.AsType[*troy.Error](e.Err); ok {
+			return troy.Errorf(troy.Invalid, "%s", known.Message)
+		}
+	}
+	if want := wanted(e.GoType); want != "" {
+		return troy.Errorf(troy.Invalid, "it must be %s, not %s", want, given(e.JSONKind))
+	}
+	return troy.Errorf(troy.Invalid, "it is not what is expected")
+}
+
+// given names a JSON value's kind.
+func given(k jsontext.Kind) string {
+	switch k {
+	case 'n':
+		return "null"
+	case 't', 'f':
+		return "true or false"
+	case '"':
+		return "this string"
+	case '0':
+		return "this number"
+	case '{':
+		return "an object"
+	case '[':
+		return "a list"
+	}
+	return "this"
+}
+
+// wanted names what a Go type takes.
+func wanted(t reflect.Type) string {
+	if t == nil {
+		return ""
+	}
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch t.String() {
+	case "time.Time":
+		return `a time like "2026-01-02T15:04:05Z" (RFC 3339)`
+	case "uuid.UUID":
+		return "an id (a UUID)"
+	case "site.Digest":
+		return "a SHA-256 in 64 lower-case hexadecimal digits"
+	}
+	switch t.Kind() {
+	case reflect.String:
+		return "a string"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Int, reflect.Int64, reflect.Int32:
+		return "a whole number"
+	case reflect.Struct, reflect.Map:
+		return "an object"
+	case reflect.Slice:
+		return "a list"
+	}
+	return ""
+}
+
+// field writes a JSON pointer (RFC 6901) as the API names fields:
+// "files[3].path".
+func field(p jsontext.Pointer) string {
+	var b strings.Builder
+	for token := range p.Tokens() {
+		token = clip(token)
+		if token != "" && strings.Trim(token, "0123456789") == "" {
+			fmt.Fprintf(&b, "[%s]", token)
+			continue
+		}
+		if b.Len() > 0 {
+			b.WriteByte('.')
+		}
+		b.WriteString(token)
+	}
+	return b.String()
+}
+
+// clip keeps a stranger's text from filling an answer.
+func clip(s string) string {
+	const most = 80
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
+}
+
+// source remembers what the reader said, apart from what was wrong with the
+// text that it gave.
+type source struct {
+	r     io.Reader
+	err   error
+	empty bool
+	some  bool
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	s.some = s.some || n > 0
+	s.empty = !s.some
+	if err != nil && !errors.Is(err, io.EOF) {
+		s.err = err
+	}
+	return n, err
+}
+
+// The most characters that texts from outside may have.
+const (
+	maxID      = 128
+	maxName    = 200
+	maxMessage = 1000
+	maxRef     = 255
+	maxRoot    = 1024
+)
+
+// checkText holds a required text of one line to its rules.
+func checkText(field, s string, most int) error {
+	switch n := utf8.RuneCountInString(s); {
+	case strings.TrimSpace(s) == "":
+		return troy.Errorf(troy.Invalid, "it is missing or empty").At(field)
+	case n > most:
+		return troy.Errorf(troy.Invalid, "it has %d characters; at most %d are allowed", n, most).At(field)
+	case !utf8.ValidString(s):
+		return troy.Errorf(troy.Invalid, "it is not valid UTF-8").At(field)
+	case strings.ContainsFunc(s, unicode.IsControl):
+		return troy.Errorf(troy.Invalid, "it has a control character").At(field)
+	}
+	return nil
+}
+
+// CheckMessage holds a deployment's message to its rules: at most 1,000
+// characters, in which only line ends and tabs are control characters.
+func CheckMessage(s string) error {
+	if s == "" {
+		return nil
+	}
+	return checkText("message", strings.NewReplacer("\n", ".", "\r", ".", "\t", ".").Replace(s)+".", maxMessage+1)
+}

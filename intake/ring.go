@@ -1,0 +1,154 @@
+package intake
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/tasks"
+)
+
+// RingKinds lists what RingByHand rings, sorted.
+func RingKinds() []string {
+	kinds := append(tasks.Kinds(), tasks.TypeSweep)
+	slices.Sort(kinds)
+	return kinds
+}
+
+// RingByHand rings a task for an operator and says in words what came of it.
+// From a Failed status it is the retry; where there is nothing to do the
+// result says why, and is no error. The sweep has no subject: its id is not
+// looked at. An unknown kind is Invalid, an unknown subject NotFound.
+func (in *Intake) RingByHand(ctx context.Context, kind string, id uuid.UUID, actor string) (result string, err error) {
+	if !slices.Contains(RingKinds(), kind) {
+		return "", troy.Errorf(troy.Invalid, "the kind %q is unknown; expected is one of %s", clip(kind), strings.Join(RingKinds(), ", ")).At("kind")
+	}
+	if kind == tasks.TypeSweep {
+		if err := in.bell.Sweep(ctx); err != nil {
+			return "", troy.Errorf(troy.Unavailable, "the sweep can't be asked for while Redis is away; the workers sweep by themselves: %w", err)
+		}
+		return "a sweep is asked for", nil
+	}
+	err = in.commit(ctx, func(_ pgx.Tx, q *queries.Queries) error {
+		p, err := lock(ctx, q, id)
+		if kind == tasks.TypeRetention && troy.KindOf(err) == troy.NotFound {
+			// It looks once more for what is left of a pipeline that is gone.
+			result, err = hurry(ctx, q, kind, id, "")
+			if err == nil && result == "" {
+				err = troy.Errorf(troy.NotFound, "there is no pipeline %s, and nothing is left to look for", id)
+			}
+			return err
+		}
+		if err != nil {
+			return err
+		}
+		result, err = ring(ctx, q, kind, p, actor)
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("ring %s of %s: %w", kind, id, err)
+	}
+	return result, nil
+}
+
+func ring(ctx context.Context, q *queries.Queries, kind string, p queries.Pipeline, actor string) (string, error) {
+	const cause = "asked for by hand"
+	switch kind {
+	case tasks.TypeProvision:
+		if p.Status == troy.PreProvisioned || p.Status == troy.FailedToProvision {
+			_, err := q.PipelineRequestProvision(ctx, queries.PipelineRequestProvisionParams{ID: p.ID, Cause: cause, Actor: actor})
+			return fmt.Sprintf("provisioning of the pipeline %s is requested", p.Name), guarded(ctx, q, p.ID, Provision, err)
+		}
+	case tasks.TypeDeploy:
+		if p.Status == troy.FailedToDeploy {
+			return redeploy(ctx, q, p, cause, actor)
+		}
+	case tasks.TypeTeardownStart, tasks.TypePollDistroDisabled, tasks.TypeTeardown:
+		if p.Status == troy.FailedToDelete {
+			_, err := q.PipelineScheduleDeletion(ctx, queries.PipelineScheduleDeletionParams{ID: p.ID, Cause: cause, Actor: actor})
+			return fmt.Sprintf("the deletion of the pipeline %s is scheduled again and goes on where it stopped", p.Name), guarded(ctx, q, p.ID, Delete, err)
+		}
+	case tasks.TypeRetention:
+		err := q.WorkRequest(ctx, queries.WorkRequestParams{Kind: kind, SubjectID: p.ID})
+		return fmt.Sprintf("retention of the pipeline %s is asked for", p.Name), err
+	}
+	return hurry(ctx, q, kind, p.ID, fmt.Sprintf("the pipeline %s is %s: there is nothing to %s", p.Name, p.Status, verbOf(kind)))
+}
+
+// hurry makes work that exists due at once, and returns nothing if there is
+// none.
+func hurry(ctx context.Context, q *queries.Queries, kind string, id uuid.UUID, nothing string) (string, error) {
+	w, err := q.WorkGet(ctx, kind, id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nothing, nil
+	}
+	if err != nil {
+		return "", err
+	}
+	n, err := q.WorkHurry(ctx, kind, id)
+	if err != nil {
+		return "", err
+	}
+	if n > 0 {
+		return fmt.Sprintf("the work was waiting since %s and is rung", w.Since.UTC().Format(time.RFC3339)), nil
+	}
+	w, err = q.WorkGet(ctx, kind, id)
+	if errors.Is(err, pgx.ErrNoRows) || err == nil && w.LeaseUntil == nil {
+		return "a worker has just ended it", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("a worker runs it now (attempt %d); it holds it until %s at least", w.Attempt, w.LeaseUntil.UTC().Format(time.RFC3339)), nil
+}
+
+// redeploy makes a deployment with the tree of the newest one that failed.
+func redeploy(ctx context.Context, q *queries.Queries, p queries.Pipeline, cause, actor string) (string, error) {
+	d, err := newestFailed(ctx, q, p.ID)
+	switch {
+	case err != nil:
+		return "", err
+	case d == nil:
+		return fmt.Sprintf("the pipeline %s is %s, but none of its newest deployments failed: there is nothing to deploy again", p.Name, p.Status), nil
+	case d.PrunedAt != nil:
+		return fmt.Sprintf("the files of deployment %d, which failed, were given up: there is nothing to deploy again", d.Number), nil
+	case d.ManifestDigest == nil:
+		return fmt.Sprintf("deployment %d failed before it had files: there is nothing to deploy again", d.Number), nil
+	}
+	made, err := repeat(ctx, q, *d, d.Kind, cause, actor)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("deployment %d publishes the files of deployment %d, which failed", made.Number, d.Number), nil
+}
+
+func newestFailed(ctx context.Context, q *queries.Queries, pipeline uuid.UUID) (*queries.Deployment, error) {
+	newest, err := q.DeploymentList(ctx, queries.DeploymentListParams{PipelineID: pipeline, PageLimit: 200})
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range newest {
+		if d.State == troy.Failed {
+			return &d, nil
+		}
+	}
+	return nil, nil
+}
+
+func verbOf(kind string) string {
+	switch kind {
+	case tasks.TypeProvision:
+		return "provision"
+	case tasks.TypeDeploy:
+		return "deploy"
+	}
+	return "tear down"
+}
