@@ -19,6 +19,10 @@ import (
 //	sites/<pipeline>/incoming/           uploads that are not verified yet
 //	sites/<pipeline>/lock                flock: Begin, Seal, Remove exclude each other
 //
+// Beside them localcloud keeps hosts/ (which distribution has a host), locks/,
+// tmp/ (files on their way to their names) and removed/ (sites on their way
+// out), which nobody else reads.
+//
 // Every file appears by rename and is never changed in place.
 type Layout struct{ Root string }
 

@@ -222,7 +222,8 @@ func (s *store) put(ctx context.Context, t site.Tree, f site.File, r io.Reader) 
 // receive writes and verifies an upload beside the blobs. It is not synced:
 // Seal does that for all files at once.
 func (s *store) receive(ctx context.Context, pipeline uuid.UUID, f site.File, r io.Reader) (temp string, err error) {
-	file, err := os.CreateTemp(s.incoming(pipeline), "put-")
+	temp = filepath.Join(s.incoming(pipeline), "put-"+uuid.NewString())
+	file, err := os.OpenFile(temp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", cloud.ErrNotFound // removed meanwhile
 	}
@@ -231,7 +232,7 @@ func (s *store) receive(ctx context.Context, pipeline uuid.UUID, f site.File, r 
 	}
 	defer func() {
 		if err != nil {
-			if removeErr := os.Remove(file.Name()); removeErr != nil && !errors.Is(removeErr, fs.ErrNotExist) {
+			if removeErr := os.Remove(temp); removeErr != nil && !errors.Is(removeErr, fs.ErrNotExist) {
 				err = errors.Join(err, removeErr)
 			}
 		}
@@ -245,16 +246,13 @@ func (s *store) receive(ctx context.Context, pipeline uuid.UUID, f site.File, r 
 
 	h := sha256.New()
 	n, err := io.CopyBuffer(io.MultiWriter(file, h), &contextReader{ctx, io.LimitReader(r, f.Size+1)}, *buffer)
-	if err == nil {
-		err = file.Chmod(0o644)
-	}
 	if err = errors.Join(err, file.Close()); err != nil {
-		return "", storeError(err)
+		return temp, storeError(err)
 	}
 	if got := site.Digest(h.Sum(nil)); n != f.Size || got != f.SHA256 {
-		return "", &cloud.DigestError{Declared: f.SHA256, Got: got, DeclaredSize: f.Size, GotSize: n}
+		return temp, &cloud.DigestError{Declared: f.SHA256, Got: got, DeclaredSize: f.Size, GotSize: n}
 	}
-	return file.Name(), nil
+	return temp, nil
 }
 
 // place gives a verified file its name, if its tree is still there.
