@@ -24,6 +24,8 @@ func (w *Workers) handle(ctx context.Context, t *asynq.Task) error {
 		w.log.Warn("dropped a task that cannot be read", "task", t.Type(), "error", err)
 		return nil
 	}
+	w.running.Add(1)
+	defer w.running.Done()
 	return w.work(ctx, h, tasks.Task{Kind: t.Type(), Subject: subject})
 }
 

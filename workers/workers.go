@@ -8,6 +8,7 @@ package workers
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -56,6 +57,9 @@ type Workers struct {
 	log      *slog.Logger
 	handlers map[string]handler
 	stopping atomic.Bool
+	// running counts the handlers. asynq gives up a slot when its context
+	// ends, while the handler may still be settling its row.
+	running sync.WaitGroup
 }
 
 // handler does one kind of work.
@@ -107,6 +111,13 @@ func (w *Workers) Run(ctx context.Context) error {
 	cancel()
 	quick.Shutdown()
 	sweeps.Shutdown()
+	settled := make(chan struct{})
+	go func() { w.running.Wait(); close(settled) }()
+	select {
+	case <-settled:
+	case <-time.After(shutdownTimeout):
+		w.log.Warn("stopped before every lease was handed back; the sweep takes the rest back")
+	}
 	return nil
 }
 

@@ -1,0 +1,526 @@
+package workers
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+	"github.com/hibiken/asynq"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/internal/devstack/stacktest"
+	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/site"
+	"github.com/troy-iaas/troy/tasks"
+)
+
+func TestFromProvisioningToNothingLeft(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.start()
+	id := r.pipeline("blog")
+	r.requestProvision(id)
+	p := r.waitFor(id, troy.ReadyForDeployment)
+
+	first := r.release(id, map[string]string{"index.html": "one", "assets/app.4f3a9b1c.js": "old code"})
+	r.waitFor(id, troy.Deployed)
+	second := r.release(id, map[string]string{"index.html": "two"})
+	eventually(t, func() bool {
+		p, err := r.q.PipelineGet(t.Context(), id)
+		return err == nil && p.Status == troy.Deployed && p.LiveDeploymentID != nil && *p.LiveDeploymentID == second
+	}, func() string { return "the second release did not go live" })
+
+	m, err := r.cloud.Store.Manifest(t.Context(), site.Tree{Pipeline: id, Deployment: second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(m.Carried) != 1 || m.Carried[0].Path != "assets/app.4f3a9b1c.js" {
+		t.Errorf("the second tree carries %v, want the first one's hashed asset", m.Carried)
+	}
+	d, err := r.q.DeploymentGet(t.Context(), first)
+	if err != nil || d.State != troy.Succeeded || d.LiveAt == nil {
+		t.Errorf("the first deployment is %+v, %v", d, err)
+	}
+
+	if _, err := r.q.PipelineScheduleDeletion(t.Context(), queries.PipelineScheduleDeletionParams{ID: id, Actor: "test"}); err != nil {
+		t.Fatal(err)
+	}
+	r.waitFor(id, troy.Deleted)
+	if _, err := r.cloud.CDN.Get(t.Context(), *p.DistributionID); !errors.Is(err, cloud.ErrNotFound) {
+		t.Errorf("the distribution is still there: %v", err)
+	}
+	if _, err := r.cloud.DNS.Lookup(t.Context(), "blog.localhost"); !errors.Is(err, cloud.ErrNotFound) {
+		t.Errorf("the DNS record is still there: %v", err)
+	}
+	if n, err := r.cloud.Store.RemoveAll(t.Context(), id); n != 0 || err != nil {
+		t.Errorf("%d objects were left, %v", n, err)
+	}
+	want := []string{
+		"pre_provisioned", "provision_request", "provisioning", "ready_for_deployment",
+		"queued", "deploying", "deployed", "queued", "deploying", "deployed",
+		"scheduled_for_deletion", "deleting", "deleted",
+	}
+	if diff := cmp.Diff(want, r.path(id)); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
+	}
+	rows, err := r.q.WorkOf(t.Context(), id)
+	if err != nil || len(rows) != 1 || rows[0].Kind != tasks.TypeRetention {
+		t.Errorf("work left: %+v, %v; want only the late look at the storage", rows, err)
+	}
+}
+
+// hookedCDN lets a test step in before and after calls.
+type hookedCDN struct {
+	cloud.CDN
+	create func(ctx context.Context, real func() (cloud.Distribution, error)) (cloud.Distribution, error)
+	flip   func(ctx context.Context, p site.Pointer, real func() error) error
+}
+
+func (h *hookedCDN) Create(ctx context.Context, reference, host string) (cloud.Distribution, error) {
+	real := func() (cloud.Distribution, error) { return h.CDN.Create(ctx, reference, host) }
+	if h.create == nil {
+		return real()
+	}
+	return h.create(ctx, real)
+}
+
+func (h *hookedCDN) Flip(ctx context.Context, id string, p site.Pointer) error {
+	real := func() error { return h.CDN.Flip(ctx, id, p) }
+	if h.flip == nil {
+		return real()
+	}
+	return h.flip(ctx, p, real)
+}
+
+func TestLostAnswerIsAdopted(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	var calls atomic.Int32
+	var made string
+	r.cloud.CDN = &hookedCDN{CDN: r.cloud.CDN, create: func(_ context.Context, real func() (cloud.Distribution, error)) (cloud.Distribution, error) {
+		d, err := real()
+		if calls.Add(1) == 1 {
+			made = d.ID
+			return cloud.Distribution{}, errors.New("the answer was lost")
+		}
+		return d, err
+	}}
+	r.start()
+	id := r.pipeline("blog")
+	r.requestProvision(id)
+	p := r.waitFor(id, troy.ReadyForDeployment)
+	if *p.DistributionID != made {
+		t.Errorf("the pipeline has distribution %s, want the one whose answer was lost, %s", *p.DistributionID, made)
+	}
+	if n := calls.Load(); n != 2 {
+		t.Errorf("Create was called %d times, want 2", n)
+	}
+}
+
+func TestFailedProvisioningGoesOnFromWhereItStopped(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	var creates atomic.Int32
+	r.cloud.CDN = &hookedCDN{CDN: r.cloud.CDN, create: func(_ context.Context, real func() (cloud.Distribution, error)) (cloud.Distribution, error) {
+		creates.Add(1)
+		return real()
+	}}
+	var refuse atomic.Bool
+	refuse.Store(true)
+	r.cloud.DNS = refusingDNS{r.cloud.DNS, &refuse}
+	r.start()
+	id := r.pipeline("blog")
+	r.requestProvision(id)
+	p := r.waitFor(id, troy.FailedToProvision)
+	if want := "make the DNS record of blog.localhost: the zone is another account's"; p.Cause != want {
+		t.Errorf("cause %q, want %q", p.Cause, want)
+	}
+	if p.DistributionID == nil {
+		t.Error("what was made is not recorded")
+	}
+	// A release that comes now waits for the retry.
+	d := r.release(id, map[string]string{"index.html": "one"})
+	refuse.Store(false)
+	r.requestProvision(id)
+	p = r.waitFor(id, troy.Deployed)
+	if *p.LiveDeploymentID != d {
+		t.Errorf("live is %s, want %s", p.LiveDeploymentID, d)
+	}
+	if n := creates.Load(); n != 1 {
+		t.Errorf("Create was called %d times, want 1", n)
+	}
+}
+
+type refusingDNS struct {
+	cloud.DNS
+	refuse *atomic.Bool
+}
+
+func (d refusingDNS) Upsert(ctx context.Context, host, target string) error {
+	if d.refuse.Load() {
+		return troy.Errorf(troy.Conflict, "the zone is another account's")
+	}
+	return d.DNS.Upsert(ctx, host, target)
+}
+
+// TestFailedFlipIsPutBack fails a deployment after its pointer flipped: what
+// was live before must be live afterwards.
+func TestFailedFlipIsPutBack(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	var last atomic.Pointer[site.Pointer]
+	var refuse atomic.Pointer[uuid.UUID]
+	r.cloud.CDN = &hookedCDN{CDN: r.cloud.CDN, flip: func(_ context.Context, p site.Pointer, real func() error) error {
+		err := real()
+		last.Store(&p)
+		if bad := refuse.Load(); bad != nil && p.Deployment == *bad {
+			return troy.Errorf(troy.Invalid, "the store is read-only")
+		}
+		return err
+	}}
+	r.start()
+	id := r.pipeline("blog")
+	r.requestProvision(id)
+	first := r.release(id, map[string]string{"index.html": "one"})
+	r.waitFor(id, troy.Deployed)
+
+	bad := uuid.Must(uuid.NewV7())
+	upload(t, r.cloud.Store, site.Tree{Pipeline: id, Deployment: bad}, map[string]string{"index.html": "two"})
+	refuse.Store(&bad)
+	if _, err := r.q.DeploymentCreate(t.Context(), queries.DeploymentCreateParams{ID: bad, TreeID: bad, PipelineID: id, Kind: troy.Release, Actor: "test"}); err != nil {
+		t.Fatal(err)
+	}
+	p := r.waitFor(id, troy.FailedToDeploy)
+	if *p.LiveDeploymentID != first {
+		t.Errorf("live is %s, want the first, %s", p.LiveDeploymentID, first)
+	}
+	if got := last.Load(); got.Deployment != first {
+		t.Errorf("the pointer is left on %s, want the first, %s", got.Deployment, first)
+	}
+	if p.Cause != "flip the pointer: the store is read-only" {
+		t.Errorf("cause %q", p.Cause)
+	}
+	refuse.Store(nil)
+	r.release(id, map[string]string{"index.html": "three"})
+	r.waitFor(id, troy.Deployed)
+}
+
+// TestDeletionDuringProvisioning asks for deletion while a worker is inside
+// the making of the distribution.
+func TestDeletionDuringProvisioning(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	inside, goOn := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	var made string
+	r.cloud.CDN = &hookedCDN{CDN: r.cloud.CDN, create: func(_ context.Context, real func() (cloud.Distribution, error)) (cloud.Distribution, error) {
+		once.Do(func() { close(inside); <-goOn })
+		d, err := real()
+		made = d.ID
+		return d, err
+	}}
+	r.start()
+	id := r.pipeline("blog")
+	r.requestProvision(id)
+	<-inside
+	if _, err := r.q.PipelineScheduleDeletion(t.Context(), queries.PipelineScheduleDeletionParams{ID: id, Actor: "test"}); err != nil {
+		t.Fatal(err)
+	}
+	close(goOn)
+	r.waitFor(id, troy.Deleted)
+	if made == "" {
+		t.Fatal("no distribution was made, the test tests nothing")
+	}
+	if _, err := r.cloud.CDN.Get(t.Context(), made); !errors.Is(err, cloud.ErrNotFound) {
+		t.Errorf("the distribution %s is left: %v", made, err)
+	}
+	if _, err := r.cloud.DNS.Lookup(t.Context(), "blog.localhost"); !errors.Is(err, cloud.ErrNotFound) {
+		t.Errorf("the DNS record is left: %v", err)
+	}
+}
+
+// TestStopHandsLeasesBack stops workers inside an outside call: the row is due
+// at once, and the attempt does not count.
+func TestStopHandsLeasesBack(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	inside := make(chan struct{})
+	var once sync.Once
+	r.cloud.CDN = &hookedCDN{CDN: r.cloud.CDN, create: func(ctx context.Context, _ func() (cloud.Distribution, error)) (cloud.Distribution, error) {
+		once.Do(func() { close(inside) })
+		<-ctx.Done()
+		return cloud.Distribution{}, ctx.Err()
+	}}
+	_, stop := r.start()
+	id := r.pipeline("blog")
+	r.requestProvision(id)
+	<-inside
+	stop()
+	row, err := r.q.WorkGet(t.Context(), tasks.TypeProvision, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if row.LeaseUntil != nil || row.Attempt != 0 || row.DueAt.After(time.Now().Add(time.Second)) {
+		t.Errorf("after the stop the row is %+v, want it free, due, with no attempt counted", row)
+	}
+}
+
+// TestLostLease takes the claim away from a worker that hangs: its context
+// ends, and what it does afterwards changes nothing.
+func TestLostLease(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	inside := make(chan struct{})
+	ended := make(chan struct{})
+	var calls atomic.Int32
+	r.cloud.CDN = &hookedCDN{CDN: r.cloud.CDN, create: func(ctx context.Context, real func() (cloud.Distribution, error)) (cloud.Distribution, error) {
+		if calls.Add(1) == 1 {
+			close(inside)
+			<-ctx.Done()
+			close(ended)
+			return cloud.Distribution{}, ctx.Err()
+		}
+		return real()
+	}}
+	r.start()
+	id := r.pipeline("blog")
+	r.requestProvision(id)
+	<-inside
+	// As if the lease had run out under a stopped process.
+	if _, err := r.db.Exec(t.Context(), "UPDATE work SET lease_until = now() - interval '1 second', epoch = nextval('work_epochs') WHERE subject_id = $1", id); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-ended:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the context of a lost claim did not end")
+	}
+	r.waitFor(id, troy.ReadyForDeployment)
+}
+
+func TestFlushedRedis(t *testing.T) {
+	t.Parallel()
+	private := stacktest.NewPrivateRedis(t)
+	r := newRigOn(t, private.URL)
+	// A first sweep marks this Redis as known.
+	w := r.workers()
+	if err := w.sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	const n = 20
+	ids := make([]uuid.UUID, n)
+	for i := range ids {
+		ids[i] = r.pipeline(troy.SlugVariant("blog", i+2))
+		r.requestProvision(ids[i])
+	}
+	// All are rung as far as the bound allows, and nobody is there to hear.
+	if _, err := w.deps.Bell.Ring(t.Context(), tasks.QueueQuick); err != nil {
+		t.Fatal(err)
+	}
+	private.FlushAll()
+	r.start()
+	for _, id := range ids {
+		r.waitFor(id, troy.ReadyForDeployment)
+	}
+}
+
+func TestRedisAway(t *testing.T) {
+	t.Parallel()
+	private := stacktest.NewPrivateRedis(t)
+	r := newRigOn(t, private.URL)
+	r.start()
+	id := r.pipeline("blog")
+	private.Kill()
+	r.requestProvision(id)
+	private.Restart()
+	r.waitFor(id, troy.ReadyForDeployment)
+}
+
+// TestRingsAreBounded has a thousand rows wait while no worker runs: however
+// often the sweep comes, and whoever rings besides, no more tasks than twice
+// the slots stand in Redis.
+func TestRingsAreBounded(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	if _, err := r.db.Exec(t.Context(), "INSERT INTO work (kind, subject_id) SELECT 'retention', gen_random_uuid() FROM generate_series(1, 1000)"); err != nil {
+		t.Fatal(err)
+	}
+	w := r.workers()
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 3 {
+				if err := w.sweep(t.Context()); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	// Rings that nobody claimed in time are looked at again.
+	if _, err := r.db.Exec(t.Context(), "UPDATE work SET ring_at = now() WHERE ring_id IS NOT NULL"); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	inspector := asynq.NewInspectorFromRedisClient(r.redis)
+	info, err := inspector.GetQueueInfo(tasks.QueueQuick)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Size != 2*r.slots {
+		t.Errorf("%d tasks stand in Redis, want %d", info.Size, 2*r.slots)
+	}
+	// And all are done in the end, without waiting for a sweep each.
+	r.start()
+	eventually(t, func() bool {
+		var n int
+		err := r.db.QueryRow(t.Context(), "SELECT count(*) FROM work").Scan(&n)
+		return err == nil && n == 0
+	}, func() string { return "rows are left" })
+}
+
+func TestPoisonIsDropped(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	client := asynq.NewClientFromRedisClient(r.redis)
+	for _, task := range []*asynq.Task{
+		asynq.NewTask("pipeline:unknown", []byte(`{}`)),
+		asynq.NewTask(tasks.TypeProvision, []byte("\xff\x00 not JSON")),
+		asynq.NewTask(tasks.TypeProvision, []byte(`{"subject":"not an id"}`)),
+	} {
+		if _, err := client.Enqueue(task, asynq.Queue(tasks.QueueQuick)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.start()
+	id := r.pipeline("blog")
+	r.requestProvision(id)
+	r.waitFor(id, troy.ReadyForDeployment)
+	inspector := asynq.NewInspectorFromRedisClient(r.redis)
+	eventually(t, func() bool {
+		info, err := inspector.GetQueueInfo(tasks.QueueQuick)
+		return err == nil && info.Size == 0
+	}, func() string { return "tasks are left in the queue" })
+}
+
+func TestClaimsExcludeEachOther(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	id := uuid.Must(uuid.NewV7())
+	if err := r.q.WorkRequest(t.Context(), queries.WorkRequestParams{Kind: tasks.TypeRetention, SubjectID: id}); err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	var epochs []int64
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			row, err := r.q.WorkClaim(t.Context(), queries.WorkClaimParams{Kind: tasks.TypeRetention, SubjectID: id, LeaseSeconds: 60})
+			if err == nil {
+				mu.Lock()
+				epochs = append(epochs, row.Epoch)
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	if len(epochs) != 1 {
+		t.Fatalf("%d of 20 claimed, want 1", len(epochs))
+	}
+	// Asked for again while held: finishing leaves it due.
+	if err := r.q.WorkRequest(t.Context(), queries.WorkRequestParams{Kind: tasks.TypeRetention, SubjectID: id}); err != nil {
+		t.Fatal(err)
+	}
+	finish := queries.WorkFinishParams{Kind: tasks.TypeRetention, SubjectID: id, Epoch: epochs[0], Requested: 1}
+	if _, err := r.q.WorkFinish(t.Context(), finish); err != nil {
+		t.Fatal(err)
+	}
+	second, err := r.q.WorkClaim(t.Context(), queries.WorkClaimParams{Kind: tasks.TypeRetention, SubjectID: id, LeaseSeconds: 60})
+	if err != nil {
+		t.Fatalf("what was asked for again is not due: %v", err)
+	}
+	// The first claim is over: it can neither finish nor put off nor renew.
+	if n, err := r.q.WorkFinish(t.Context(), finish); n != 0 || err != nil {
+		t.Errorf("a claim that is over finished %d rows, %v", n, err)
+	}
+	if n, err := r.q.WorkAgain(t.Context(), queries.WorkAgainParams{Kind: finish.Kind, SubjectID: id, Epoch: epochs[0]}); n != 0 || err != nil {
+		t.Errorf("a claim that is over put off %d rows, %v", n, err)
+	}
+	if n, err := r.q.WorkHeartbeat(t.Context(), queries.WorkHeartbeatParams{Kind: finish.Kind, SubjectID: id, Epoch: epochs[0], LeaseSeconds: 60}); n != 0 || err != nil {
+		t.Errorf("a claim that is over renewed %d rows, %v", n, err)
+	}
+	if second.Epoch <= epochs[0] {
+		t.Errorf("epochs %d then %d, want them to grow", epochs[0], second.Epoch)
+	}
+}
+
+func TestJudge(t *testing.T) {
+	t.Parallel()
+	policy := tasks.Policy{Attempts: 3, Deadline: time.Hour, Delay: time.Second, MaxDelay: time.Minute}
+	broken := errors.New("broken")
+	for _, c := range []struct {
+		name    string
+		err     error
+		attempt int
+		age     time.Duration
+		giveUp  bool
+		failed  bool
+		cause   string
+	}{
+		{"a first failure is tried again", broken, 1, 0, false, true, "broken"},
+		{"the last attempt is the last", broken, 3, 0, true, true, "failed 3 times: broken"},
+		{"past the deadline", broken, 1, 2 * time.Hour, true, true, "not done after 1h0m0s: broken"},
+		{"what cannot be mended", troy.Errorf(troy.Conflict, "taken"), 1, 0, true, true, "taken"},
+		{"files that never came", &cloud.MissingError{Files: []site.File{{Path: "a"}}}, 1, 0, true, true, "1 files have not been uploaded, the first is a"},
+		{"coming back is no failure", comeBack(time.Minute, "in progress"), 9, 0, false, false, "in progress"},
+		{"coming back for ever is", comeBack(time.Minute, "in progress"), 1, 2 * time.Hour, true, true, "not done after 1h0m0s: in progress"},
+		{"told when", throttled{}, 3, 0, false, false, "slow down"},
+		{"control characters are left out", errors.New("a\x1b[31mb\nsecond line"), 1, 0, false, true, "a[31mb"},
+	} {
+		v := judge(c.err, policy, c.attempt, c.age)
+		if v.giveUp != c.giveUp || v.cause != c.cause || (!c.giveUp && v.failed != c.failed) {
+			t.Errorf("%s: %+v", c.name, v)
+		}
+	}
+	if v := judge(throttled{}, policy, 1, 0); v.delay != 42*time.Second {
+		t.Errorf("told to wait 42 s, waits %s", v.delay)
+	}
+}
+
+type throttled struct{}
+
+func (throttled) Error() string             { return "slow down" }
+func (throttled) RetryAfter() time.Duration { return 42 * time.Second }
+
+// TestEveryKindHasAHandler holds the handlers to the table of policies.
+func TestEveryKindHasAHandler(t *testing.T) {
+	t.Parallel()
+	w := New(Config{}, Deps{})
+	var handled []string
+	for kind := range w.handlers {
+		handled = append(handled, kind)
+	}
+	slices.Sort(handled)
+	if diff := cmp.Diff(tasks.Kinds(), handled); diff != "" {
+		t.Errorf("kinds (-) against handlers (+):\n%s", diff)
+	}
+	for _, s := range troy.RowStatuses() {
+		if s.Resting() != (tasks.OfStatus(s) == nil) {
+			t.Errorf("%s: resting is %t, its work is %v", s, s.Resting(), tasks.OfStatus(s))
+		}
+		for _, kind := range tasks.OfStatus(s) {
+			if p, ok := tasks.PolicyOf(kind); !ok || p.Deadline <= 0 || p.Attempts <= 0 {
+				t.Errorf("%s: %s has no deadline or no attempts: %+v", s, kind, p)
+			}
+		}
+	}
+}
