@@ -1,0 +1,62 @@
+package edge
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+func TestWatched(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "pointer.json")
+	put := func(content string, age time.Duration) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		when := time.Now().Add(-age).Truncate(time.Minute)
+		if err := os.Chtimes(path, when, when); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read := func(settled bool) *watched {
+		t.Helper()
+		w, err := watch(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if w.settled.Load() != settled || !w.current() {
+			t.Fatalf("settled %v, want %v; current %v", w.settled.Load(), settled, w.current())
+		}
+		return w
+	}
+
+	// Written in place with the time of before, a file has the inode, the
+	// size and the time of what was read, as one that takes a freed inode
+	// within a tick of the clock has.
+	put("one", -time.Hour)
+	w := read(false)
+	put("two", -time.Hour)
+	if w.current() {
+		t.Error("other content in a young file was not noticed")
+	}
+
+	put("old", time.Hour)
+	w = read(true)
+	put("new", time.Minute)
+	if w.current() {
+		t.Error("another time was not noticed")
+	}
+	w = read(true)
+	put("longer", time.Minute)
+	if w.current() {
+		t.Error("another size was not noticed")
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if w.current() {
+		t.Error("a removed file was not noticed")
+	}
+}
