@@ -7,37 +7,57 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/gofrs/flock"
 )
 
 // TestLockOfRemovedFolder waits for a lock whose folder goes meanwhile: it
-// must not be taken, for it would guard nothing.
+// must not be taken, for it would guard nothing. If the folder was made again,
+// its new lock is taken.
 func TestLockOfRemovedFolder(t *testing.T) {
 	t.Parallel()
-	dir := filepath.Join(t.TempDir(), "site")
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(dir, "lock")
-	release, err := acquire(t.Context(), file, false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() {
-		_, err := acquire(t.Context(), file, true)
-		done <- err
-	}()
-	for deadline := time.Now().Add(10 * time.Second); opened(t, file) < 2; {
-		if time.Now().After(deadline) {
-			t.Fatal("nobody waits for the lock")
-		}
-	}
-	if err := os.Rename(dir, dir+".removed"); err != nil {
-		t.Fatal(err)
-	}
-	release()
-	if err := <-done; !errors.Is(err, fs.ErrNotExist) {
-		t.Fatalf("the waiting lock: %v, want fs.ErrNotExist", err)
+	for name, again := range map[string]bool{"gone": false, "made again": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := filepath.Join(t.TempDir(), "site")
+			file := filepath.Join(dir, "lock")
+			if err := os.Mkdir(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			release, err := acquire(t.Context(), file, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			done := make(chan error, 1)
+			go func() {
+				_, err := acquire(t.Context(), file, false)
+				done <- err
+			}()
+			for deadline := time.Now().Add(10 * time.Second); opened(t, file) < 2; {
+				if time.Now().After(deadline) {
+					t.Fatal("nobody waits for the lock")
+				}
+			}
+			if err := os.Rename(dir, dir+".removed"); err != nil {
+				t.Fatal(err)
+			}
+			if again {
+				if err := errors.Join(os.Mkdir(dir, 0o755), os.WriteFile(file, nil, 0o644)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			release()
+			err = <-done
+			if !again {
+				if !errors.Is(err, fs.ErrNotExist) {
+					t.Fatalf("the waiting lock: %v, want fs.ErrNotExist", err)
+				}
+				return
+			}
+			if free, tryErr := flock.New(file).TryLock(); err != nil || tryErr != nil || free {
+				t.Fatalf("the waiting lock: %v; the new lock is free: %v, %v", err, free, tryErr)
+			}
+		})
 	}
 }
 
