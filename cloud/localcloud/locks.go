@@ -16,9 +16,10 @@ import (
 const lockPoll = 2 * time.Millisecond
 
 // acquire takes the flock of a file, shared or exclusive. The file is made,
-// its folder is not. A lock whose file was replaced or removed while it was
-// waited for guards nothing and is taken anew; without a folder the error is
-// fs.ErrNotExist.
+// its folder is not: without one the error is fs.ErrNotExist, also when it
+// goes while the lock is waited for. flock opens the file anew for each try; a
+// file that was replaced between opening and locking guards nothing, and the
+// lock is taken anew.
 func acquire(ctx context.Context, file string, shared bool) (release func(), err error) {
 	for {
 		lock := flock.New(file, flock.SetPermissions(0o644))
