@@ -1,0 +1,180 @@
+package web
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/queries"
+)
+
+// Role is what a token may do. Each role may what the one before it may.
+type Role string
+
+// The roles.
+const (
+	Viewer   Role = "viewer"
+	Deployer Role = "deployer"
+	Admin    Role = "admin"
+)
+
+// Roles lists them, the weakest first.
+func Roles() []Role { return []Role{Viewer, Deployer, Admin} }
+
+// May reports whether r may do what needs least.
+func (r Role) May(least Role) bool {
+	have, need := slices.Index(Roles(), r), slices.Index(Roles(), least)
+	return need >= 0 && have >= need
+}
+
+// tokenForm is 256 random bits behind a prefix that secret scanners know.
+var tokenForm = regexp.MustCompile(`^troy_[A-Za-z0-9_-]{43}$`)
+
+func tokenHash(token string) []byte {
+	h := sha256.Sum256([]byte(token))
+	return h[:]
+}
+
+const maxTokenName = 100
+
+// CreateToken makes a token and returns it. Only its SHA-256 is stored, so it
+// can't be shown again. pipelines limits it to those; nil means all. expires
+// nil means never.
+func CreateToken(ctx context.Context, db queries.DBTX, name string, role Role, pipelines []uuid.UUID, expires *time.Time) (string, error) {
+	if strings.TrimSpace(name) == "" || len(name) > maxTokenName {
+		return "", troy.Errorf(troy.Invalid, "the name %q must have 1 to %d characters", name, maxTokenName).At("name")
+	}
+	if !slices.Contains(Roles(), role) {
+		return "", troy.Errorf(troy.Invalid, "the role is %q; expected is one of %v", role, Roles()).At("role")
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return "", fmt.Errorf("create token %q: %w", name, err)
+	}
+	var random [32]byte
+	if _, err := rand.Read(random[:]); err != nil {
+		return "", fmt.Errorf("create token %q: %w", name, err)
+	}
+	token := "troy_" + base64.RawURLEncoding.EncodeToString(random[:])
+	_, err = queries.New(db).TokenCreate(ctx, queries.TokenCreateParams{
+		ID: id, Name: name, Role: string(role), Hash: tokenHash(token), Pipelines: pipelines, ExpiresAt: expires,
+	})
+	if err != nil {
+		return "", fmt.Errorf("create token %q: %w", name, err)
+	}
+	return token, nil
+}
+
+// caller is who sent a request.
+type caller struct {
+	name      string
+	role      Role
+	pipelines []uuid.UUID // nil: all
+}
+
+// actor is the caller's name in events.
+func (c caller) actor() string { return "token " + c.name }
+
+func (c caller) all() bool { return c.pipelines == nil }
+
+func (c caller) sees(pipeline uuid.UUID) bool {
+	return c.all() || slices.Contains(c.pipelines, pipeline)
+}
+
+// authenticate finds the caller by the bearer token (RFC 6750 §2.1) or, for
+// browsers, by the password of HTTP Basic (RFC 7617).
+func (s *server) authenticate(r *http.Request) (caller, error) {
+	token, ok := credential(r)
+	if !ok {
+		return caller{}, troy.Errorf(troy.Unauthenticated, "a token is needed: Authorization: Bearer troy_…")
+	}
+	unknown := troy.Errorf(troy.Unauthenticated, "the token is unknown or has expired")
+	if !tokenForm.MatchString(token) {
+		return caller{}, unknown
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), quick)
+	defer cancel()
+	row, err := s.q.TokenGetByHash(ctx, tokenHash(token))
+	if errors.Is(err, pgx.ErrNoRows) {
+		return caller{}, unknown
+	}
+	if err != nil {
+		return caller{}, fmt.Errorf("look up the token: %w", err)
+	}
+	who := caller{name: row.Name, role: Role(row.Role), pipelines: row.Pipelines}
+	note(r.Context()).actor = who.actor()
+	return who, nil
+}
+
+func credential(r *http.Request) (string, bool) {
+	headers := r.Header.Values("Authorization")
+	if len(headers) != 1 {
+		return "", false
+	}
+	if _, password, ok := r.BasicAuth(); ok {
+		return password, true
+	}
+	scheme, token, _ := strings.Cut(headers[0], " ")
+	return strings.TrimSpace(token), strings.EqualFold(scheme, "Bearer")
+}
+
+// authorize is authenticate for those whose role may do what needs least.
+func (s *server) authorize(r *http.Request, least Role) (caller, error) {
+	who, err := s.authenticate(r)
+	if err == nil && !who.role.May(least) {
+		err = troy.Errorf(troy.Forbidden, "the token's role is %s; %s is needed", who.role, least)
+	}
+	return who, err
+}
+
+// as makes a route of a handler for callers whose role is least or more. The
+// request's context ends after the time, if it is not zero.
+func (s *server) as(least Role, most time.Duration, h func(*gin.Context, caller) error) gin.HandlerFunc {
+	return s.public(func(c *gin.Context) error {
+		who, err := s.authorize(c.Request, least)
+		if err != nil {
+			return err
+		}
+		if most > 0 {
+			ctx, cancel := context.WithTimeout(c.Request.Context(), most)
+			defer cancel()
+			c.Request = c.Request.WithContext(ctx)
+		}
+		return h(c, who)
+	})
+}
+
+// public makes a route of a handler that checks its callers itself.
+func (s *server) public(h func(*gin.Context) error) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		if err := h(c); err != nil {
+			s.fail(c.Writer, c.Request, err)
+		}
+	}
+}
+
+// TokenKnown reports whether a token is one that was made here and has not
+// expired.
+func TokenKnown(ctx context.Context, db queries.DBTX, token string) (bool, error) {
+	_, err := queries.New(db).TokenGetByHash(ctx, tokenHash(token))
+	if errors.Is(err, pgx.ErrNoRows) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look a token up: %w", err)
+	}
+	return true, nil
+}

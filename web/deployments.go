@@ -1,0 +1,199 @@
+package web
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/queries"
+)
+
+type deploymentJSON struct {
+	ID                 uuid.UUID            `json:"id"`
+	PipelineID         uuid.UUID            `json:"pipeline_id"`
+	Number             int64                `json:"number"`
+	Kind               troy.DeploymentKind  `json:"kind"`
+	State              troy.DeploymentState `json:"state"`
+	Cause              string               `json:"cause,omitempty"`
+	SourceDeploymentID *uuid.UUID           `json:"source_deployment_id,omitempty"`
+	Message            string               `json:"message,omitempty"`
+	Actor              string               `json:"actor"`
+	Commit             string               `json:"commit,omitempty"`
+	Branch             string               `json:"branch,omitempty"`
+	Files              int64                `json:"files"`
+	Bytes              int64                `json:"bytes"`
+	Live               bool                 `json:"live"`
+	CreatedAt          time.Time            `json:"created_at"`
+	StartedAt          *time.Time           `json:"started_at,omitempty"`
+	FinishedAt         *time.Time           `json:"finished_at,omitempty"`
+	URL                string               `json:"url,omitempty"`
+}
+
+// view turns a row into the API's deployment. p is the pipeline as it was read
+// after the row, with its host.
+func (s *server) view(d queries.Deployment, p queries.Pipeline, host string) deploymentJSON {
+	j := deploymentJSON{
+		ID: d.ID, PipelineID: d.PipelineID, Number: d.Number, Kind: d.Kind, State: d.State, Cause: d.Cause,
+		SourceDeploymentID: d.SourceDeploymentID, Message: d.Message, Actor: d.Actor, Files: d.Files, Bytes: d.Bytes,
+		CreatedAt: d.CreatedAt.UTC(), StartedAt: utc(d.StartedAt), FinishedAt: utc(d.FinishedAt),
+	}
+	if d.CommitSha != nil {
+		j.Commit = *d.CommitSha
+	}
+	if d.Branch != nil {
+		j.Branch = *d.Branch
+	}
+	if p.LiveDeploymentID != nil && *p.LiveDeploymentID == d.ID {
+		j.Live, j.URL = true, s.siteURL(host)
+	}
+	return j
+}
+
+func utc(t *time.Time) *time.Time {
+	if t == nil {
+		return nil
+	}
+	u := t.UTC()
+	return &u
+}
+
+func (s *server) replyDeployment(c *gin.Context, status int, d queries.Deployment) error {
+	ctx := c.Request.Context()
+	p, err := s.q.PipelineGet(ctx, d.PipelineID)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return noPipeline(c.Param("pipeline"))
+	}
+	if err != nil {
+		return fmt.Errorf("read pipeline %s: %w", d.PipelineID, err)
+	}
+	host, err := s.q.PipelineHost(ctx, p.ID)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return fmt.Errorf("read the host of pipeline %s: %w", p.ID, err)
+	}
+	note(ctx).deployment = d.ID.String()
+	reply(c.Writer, status, s.view(d, p, host))
+	return nil
+}
+
+func (s *server) deploymentList(c *gin.Context, who caller) error {
+	ctx := c.Request.Context()
+	pg, err := pageOf(c)
+	if err != nil {
+		return err
+	}
+	before, err := pg.number()
+	if err != nil {
+		return err
+	}
+	p, err := s.pipeline(c.Request.Context(), c, who)
+	if err != nil {
+		return err
+	}
+	host, err := s.q.PipelineHost(ctx, p.ID)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return fmt.Errorf("read the host of pipeline %s: %w", p.ID, err)
+	}
+	rows, err := s.q.DeploymentList(ctx, queries.DeploymentListParams{PipelineID: p.ID, Before: before, PageLimit: pg.limit + 1})
+	if err != nil {
+		return fmt.Errorf("list deployments of %s: %w", p.ID, err)
+	}
+	rows, more := cut(rows, pg)
+	answer := struct {
+		Deployments []deploymentJSON `json:"deployments"`
+		Next        string           `json:"next,omitempty"`
+	}{Deployments: make([]deploymentJSON, 0, len(rows))}
+	for _, d := range rows {
+		answer.Deployments = append(answer.Deployments, s.view(d, p, host))
+	}
+	if more {
+		answer.Next = strconv.FormatInt(rows[len(rows)-1].Number, 10)
+	}
+	reply(c.Writer, http.StatusOK, answer)
+	return nil
+}
+
+// deployment finds the path's deployment, which must be its pipeline's.
+func (s *server) deployment(c *gin.Context, who caller) (queries.Deployment, error) {
+	p, err := s.pipeline(c.Request.Context(), c, who)
+	if err != nil {
+		return queries.Deployment{}, err
+	}
+	id, err := pathID(c, "deployment")
+	if err != nil {
+		return queries.Deployment{}, err
+	}
+	d, err := s.q.DeploymentGet(c.Request.Context(), id)
+	if errors.Is(err, pgx.ErrNoRows) || err == nil && d.PipelineID != p.ID {
+		return d, troy.Errorf(troy.NotFound, "the pipeline has no deployment %s", id)
+	}
+	return d, err
+}
+
+func (s *server) deploymentGet(c *gin.Context, who caller) error {
+	d, err := s.deployment(c, who)
+	if err != nil {
+		return err
+	}
+	return s.replyDeployment(c, http.StatusOK, d)
+}
+
+func (s *server) deploymentCancel(c *gin.Context, who caller) error {
+	if err := decodeOptional(c, &struct{}{}); err != nil {
+		return err
+	}
+	d, err := s.deployment(c, who)
+	if err != nil {
+		return err
+	}
+	if d, err = s.deps.Intake.CancelDeployment(c.Request.Context(), d.PipelineID, d.ID, who.actor()); err != nil {
+		return err
+	}
+	return s.replyDeployment(c, http.StatusAccepted, d)
+}
+
+// target is the body of rollback and promote.
+type target struct {
+	Deployment uuid.UUID `json:"deployment"`
+}
+
+func (s *server) deploymentRollback(c *gin.Context, who caller) error {
+	var t target
+	if err := decodeOptional(c, &t); err != nil {
+		return err
+	}
+	p, err := s.pipeline(c.Request.Context(), c, who)
+	if err != nil {
+		return err
+	}
+	d, err := s.deps.Intake.Rollback(c.Request.Context(), p.ID, t.Deployment, who.actor())
+	if err != nil {
+		return err
+	}
+	return s.replyDeployment(c, http.StatusAccepted, d)
+}
+
+func (s *server) deploymentPromote(c *gin.Context, who caller) error {
+	var t target
+	if err := decode(c, maxJSON, &t); err != nil {
+		return err
+	}
+	if t.Deployment == uuid.Nil {
+		return troy.Errorf(troy.Invalid, "it is missing; expected is the id of the deployment to promote").At("deployment")
+	}
+	p, err := s.pipeline(c.Request.Context(), c, who)
+	if err != nil {
+		return err
+	}
+	d, err := s.deps.Intake.Promote(c.Request.Context(), p.ID, t.Deployment, who.actor())
+	if err != nil {
+		return err
+	}
+	return s.replyDeployment(c, http.StatusAccepted, d)
+}

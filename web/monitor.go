@@ -1,0 +1,108 @@
+package web
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/hibiken/asynq"
+	"github.com/hibiken/asynqmon"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/troy-iaas/troy"
+)
+
+const monitorPath = "/monitor"
+
+// shared lends a connection to asynqmon, which otherwise would make its own.
+type shared struct{ client redis.UniversalClient }
+
+// MakeRedisClient is asynq.RedisConnOpt.
+func (s shared) MakeRedisClient() any { return s.client }
+
+var _ asynq.RedisConnOpt = shared{}
+
+// monitor is Asynqmon behind HTTP Basic with an admin token as the password.
+// Its page asks other sites for fonts; the policy keeps it from that, and the
+// page does without.
+func (s *server) monitor() http.Handler {
+	mon := asynqmon.New(asynqmon.Options{
+		RootPath:         monitorPath,
+		RedisConnOpt:     shared{s.deps.Redis},
+		PayloadFormatter: asynqmon.PayloadFormatterFunc(func(_ string, payload []byte) string { return printable(payload) }),
+		ResultFormatter:  asynqmon.ResultFormatterFunc(func(_ string, result []byte) string { return printable(result) }),
+	})
+	policy := strings.Join([]string{
+		"default-src 'self'", "script-src 'self' " + strings.Join(scriptHashes(mon), " "),
+		"style-src 'self' 'unsafe-inline'", "img-src 'self' data:", "font-src 'self' data:", "connect-src 'self'",
+		"object-src 'none'", "base-uri 'none'", "form-action 'self'", "frame-ancestors 'none'",
+	}, "; ")
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		who, err := s.authorize(r, Admin)
+		if err == nil && !who.all() {
+			err = troy.Errorf(troy.Forbidden, "the token is limited to named pipelines; the monitor shows all")
+		}
+		if err != nil {
+			if troy.KindOf(err) == troy.Unauthenticated {
+				w.Header().Set("WWW-Authenticate", `Basic realm="Troy: an admin token as the password", charset="UTF-8"`)
+			}
+			s.fail(w, r, err)
+			return
+		}
+		// The page counts seconds; what it shows is never old.
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTime))
+		w.Header().Set("Content-Security-Policy", policy)
+		mon.ServeHTTP(w, r)
+	})
+}
+
+// printable shows a payload as text, line ends included.
+func printable(b []byte) string {
+	const most = 4096
+	if len(b) > most {
+		b = b[:most]
+	}
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) || r == '\n' || r == '\t' {
+			return r
+		}
+		return '·'
+	}, string(b))
+}
+
+var inlineScript = regexp.MustCompile(`(?s)<script>(.*?)</script>`)
+
+// scriptHashes allows the scripts that stand in Asynqmon's page, and no
+// others (www.w3.org/TR/CSP3/#match-element-to-source-list).
+func scriptHashes(mon http.Handler) []string {
+	page := &pageWriter{}
+	mon.ServeHTTP(page, &http.Request{Method: http.MethodGet, URL: &url.URL{Path: monitorPath + "/"}})
+	var hashes []string
+	for _, script := range inlineScript.FindAllSubmatch(page.Bytes(), -1) {
+		sum := sha256.Sum256(script[1])
+		hashes = append(hashes, fmt.Sprintf("'sha256-%s'", base64.StdEncoding.EncodeToString(sum[:])))
+	}
+	return hashes
+}
+
+// pageWriter keeps a page that nobody asked for.
+type pageWriter struct {
+	bytes.Buffer
+	header http.Header
+}
+
+func (p *pageWriter) Header() http.Header {
+	if p.header == nil {
+		p.header = http.Header{}
+	}
+	return p.header
+}
+
+func (p *pageWriter) WriteHeader(int) {}

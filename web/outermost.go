@@ -1,0 +1,227 @@
+package web
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"regexp"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/troy-iaas/troy"
+)
+
+// requestHeader names a request in answers and in the log.
+const requestHeader = "X-Request-Id"
+
+var requestForm = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)
+
+// entry is what the log says of a request besides what HTTP does.
+type entry struct {
+	request              string
+	actor                string
+	pipeline, deployment string
+	err                  error
+}
+
+type entryKey struct{}
+
+// note returns the log's entry of a request.
+func note(ctx context.Context) *entry {
+	if e, ok := ctx.Value(entryKey{}).(*entry); ok {
+		return e
+	}
+	return &entry{}
+}
+
+// outermost names, bounds and logs every request, and answers for handlers
+// that panic.
+func (s *server) outermost(next http.Handler, secure bool) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		e := &entry{request: r.Header.Get(requestHeader)}
+		if !requestForm.MatchString(e.request) {
+			e.request = rand.Text()
+		}
+		r = r.WithContext(context.WithValue(r.Context(), entryKey{}, e))
+		rec := &recorder{ResponseWriter: w}
+		securityHeaders(rec.Header(), secure)
+		rec.Header().Set(requestHeader, e.request)
+		if r.Body != nil && r.Body != http.NoBody {
+			r.Body = newBody(r.Body, http.NewResponseController(w), s.cfg.BodyIdle)
+		}
+		defer func() {
+			if v := recover(); v != nil {
+				if v == http.ErrAbortHandler {
+					panic(v)
+				}
+				s.deps.Log.ErrorContext(r.Context(), "a handler panicked", "request", e.request, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+				if rec.status == 0 {
+					s.fail(rec, r, errors.New("a handler panicked"))
+				}
+			}
+			s.logRequest(r, e, rec, time.Since(start))
+		}()
+		next.ServeHTTP(rec, r)
+	})
+}
+
+func securityHeaders(h http.Header, secure bool) {
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Cache-Control", "no-store")
+	if secure {
+		h.Set("Strict-Transport-Security", "max-age=31536000")
+	}
+}
+
+// logRequest writes the request's line. Answers that come by the thousand and
+// say nothing new, of uploads and of health checks, are for debugging.
+func (s *server) logRequest(r *http.Request, e *entry, rec *recorder, took time.Duration) {
+	level := slog.LevelInfo
+	switch {
+	case rec.status >= 500 && r.Context().Err() == nil: // the caller is still there
+		level = slog.LevelError
+	case rec.status < 400 && (r.Method == http.MethodPut || r.URL.Path == "/healthz" || r.URL.Path == "/readyz" || strings.HasPrefix(r.URL.Path, "/monitor")):
+		level = slog.LevelDebug
+	}
+	attrs := []slog.Attr{
+		slog.String("request", e.request), slog.String("method", r.Method), slog.String("path", r.URL.Path),
+		slog.Int("status", rec.status), slog.Int64("bytes", rec.bytes), slog.Duration("took", took),
+	}
+	for _, a := range [][2]string{{"actor", e.actor}, {"pipeline", e.pipeline}, {"deployment", e.deployment}} {
+		if a[1] != "" {
+			attrs = append(attrs, slog.String(a[0], a[1]))
+		}
+	}
+	if e.err != nil {
+		attrs = append(attrs, slog.String("error", e.err.Error()))
+	}
+	s.deps.Log.LogAttrs(r.Context(), level, "request", attrs...)
+}
+
+// recorder remembers the answer's status and size.
+type recorder struct {
+	http.ResponseWriter
+	status int
+	bytes  int64
+}
+
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 && status >= 200 {
+		r.status = status
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+func (r *recorder) Write(p []byte) (int, error) {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	n, err := r.ResponseWriter.Write(p)
+	r.bytes += int64(n)
+	return n, err
+}
+
+// Unwrap is for http.ResponseController.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+// slowestBody is the least bytes a second that a body must come at.
+const slowestBody = 1 << 10
+
+// body reads a request's body for as long as it keeps coming: no pause is
+// longer than idle, and it is never slower than slowestBody on the whole.
+type body struct {
+	io.ReadCloser
+	control    *http.ResponseController
+	idle       time.Duration
+	start, set time.Time
+	read       int64
+}
+
+func newBody(r io.ReadCloser, control *http.ResponseController, idle time.Duration) *body {
+	b := &body{ReadCloser: r, control: control, idle: idle, start: time.Now()}
+	b.extend(b.start)
+	return b
+}
+
+// extend moves the connection's deadline. A server that knows no deadlines,
+// as in tests without a connection, has no connection to hold either.
+func (b *body) extend(now time.Time) {
+	deadline := now.Add(b.idle)
+	if slowest := b.start.Add(b.idle + time.Duration(b.read/slowestBody)*time.Second); slowest.Before(deadline) {
+		deadline = slowest
+	}
+	b.set = now
+	_ = b.control.SetReadDeadline(deadline)
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	if now := time.Now(); now.Sub(b.set) > b.idle/30 {
+		b.extend(now)
+	}
+	n, err := b.ReadCloser.Read(p)
+	b.read += int64(n)
+	switch {
+	case errors.Is(err, io.EOF):
+		// What comes next on the connection is no part of this body; its
+		// deadline must not end the handler's context.
+		_ = b.control.SetReadDeadline(time.Time{})
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		err = troy.Errorf(troy.Unavailable, "the request's body stood still for %s, or came slower than %d bytes a second", b.idle, slowestBody)
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		err = troy.Errorf(troy.Invalid, "the request's body ended early, after %d bytes", b.read)
+	}
+	return n, err
+}
+
+// knownHost refuses requests whose Host is not Troy's, so that no other name
+// that leads here (DNS rebinding) is taken for its own. Loopback is known
+// with any port, since another may be forwarded to Troy's.
+func (s *server) knownHost(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !s.hosts[hostKey(r.Host)] && !loopback(r.Host) {
+			reply(w, http.StatusMisdirectedRequest, errorAnswer(troy.Errorf(troy.Invalid, "the host is not Troy's; its address is %s", s.cfg.URL)))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func hostKey(host string) string { return strings.ToLower(host) }
+
+func loopback(hostport string) bool {
+	host := hostport
+	if h, _, err := net.SplitHostPort(hostport); err == nil {
+		host = h
+	}
+	switch strings.ToLower(strings.Trim(host, "[]")) {
+	case "localhost", "127.0.0.1", "::1":
+		return true
+	}
+	return false
+}
+
+// sameOrigin refuses changes that a browser sends for another site's page.
+func (s *server) sameOrigin(u *url.URL, next http.Handler) (http.Handler, error) {
+	protection := http.NewCrossOriginProtection()
+	if err := protection.AddTrustedOrigin(u.Scheme + "://" + u.Host); err != nil {
+		return nil, troy.Errorf(troy.Invalid, "%q is no origin: %w", s.cfg.URL, err).At("URL")
+	}
+	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.fail(w, r, troy.Errorf(troy.Forbidden, "a page of another site sent this request"))
+	}))
+	return protection.Handler(next), nil
+}

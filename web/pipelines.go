@@ -1,0 +1,180 @@
+package web
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/intake"
+	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/tasks"
+)
+
+type pipelineJSON struct {
+	ID               uuid.UUID   `json:"id"`
+	AppID            string      `json:"app_id"`
+	Name             string      `json:"name"`
+	Slug             string      `json:"slug"`
+	Status           troy.Status `json:"status"`
+	StatusName       string      `json:"status_name"`
+	Cause            string      `json:"cause,omitempty"`
+	URL              string      `json:"url"`
+	Host             string      `json:"host"`
+	LiveDeploymentID *uuid.UUID  `json:"live_deployment_id,omitempty"`
+	QueuePosition    *int64      `json:"queue_position,omitempty"`
+	CreatedAt        time.Time   `json:"created_at"`
+	UpdatedAt        time.Time   `json:"updated_at"`
+}
+
+// describe turns rows into the API's pipelines: with their hosts, and for
+// those that wait for a worker their places in the queue.
+func (s *server) describe(ctx context.Context, rows ...queries.Pipeline) ([]pipelineJSON, error) {
+	ids, waiting := []uuid.UUID{}, []uuid.UUID{}
+	for _, p := range rows {
+		ids = append(ids, p.ID)
+		if p.Status == troy.Queued || p.Status == troy.ProvisionRequest {
+			waiting = append(waiting, p.ID)
+		}
+	}
+	hosts := map[uuid.UUID]string{}
+	found, err := s.q.PipelineHosts(ctx, ids)
+	if err != nil {
+		return nil, fmt.Errorf("read the hosts of pipelines: %w", err)
+	}
+	for _, h := range found {
+		hosts[h.PipelineID] = h.Host
+	}
+	places := []queries.WorkPositionsRow{}
+	if len(waiting) > 0 {
+		if places, err = s.q.WorkPositions(ctx, waiting); err != nil {
+			return nil, fmt.Errorf("read places in the queue: %w", err)
+		}
+	}
+	out := make([]pipelineJSON, 0, len(rows))
+	for _, p := range rows {
+		j := pipelineJSON{
+			ID: p.ID, Name: p.Name, Slug: p.Slug, Status: p.Status, StatusName: p.Status.String(), Cause: p.Cause,
+			Host: hosts[p.ID], URL: s.siteURL(hosts[p.ID]), LiveDeploymentID: p.LiveDeploymentID,
+			CreatedAt: p.CreatedAt.UTC(), UpdatedAt: p.UpdatedAt.UTC(),
+		}
+		if p.AppID != nil {
+			j.AppID = *p.AppID
+		}
+		for _, place := range places {
+			if place.SubjectID == p.ID && slices.Contains(tasks.OfStatus(p.Status), place.Kind) {
+				j.QueuePosition = &place.Position
+			}
+		}
+		out = append(out, j)
+	}
+	return out, nil
+}
+
+func (s *server) replyPipeline(c *gin.Context, status int, p queries.Pipeline) error {
+	list, err := s.describe(c.Request.Context(), p)
+	if err != nil {
+		return err
+	}
+	note(c.Request.Context()).pipeline = p.ID.String()
+	reply(c.Writer, status, list[0])
+	return nil
+}
+
+func (s *server) pipelineList(c *gin.Context, who caller) error {
+	pg, err := pageOf(c)
+	if err != nil {
+		return err
+	}
+	args := queries.PipelineListParams{PageLimit: pg.limit + 1, Only: who.pipelines}
+	if text := c.Query("status"); text != "" {
+		if _, err := troy.ParseStatus(text); err != nil {
+			return troy.Errorf(troy.Invalid, "the status %q is unknown", clip(text)).At("status")
+		}
+		args.Status = &text
+	}
+	if pg.after != "" {
+		id, ok := parseID(pg.after)
+		if !ok {
+			return badAfter()
+		}
+		args.Before = &id
+	}
+	rows, err := s.q.PipelineList(c.Request.Context(), args)
+	if err != nil {
+		return fmt.Errorf("list pipelines: %w", err)
+	}
+	rows, more := cut(rows, pg)
+	list, err := s.describe(c.Request.Context(), rows...)
+	if err != nil {
+		return err
+	}
+	answer := struct {
+		Pipelines []pipelineJSON `json:"pipelines"`
+		Next      string         `json:"next,omitempty"`
+	}{Pipelines: list}
+	if more {
+		answer.Next = rows[len(rows)-1].ID.String()
+	}
+	reply(c.Writer, http.StatusOK, answer)
+	return nil
+}
+
+func (s *server) pipelineCreate(c *gin.Context, who caller) error {
+	if !who.all() {
+		return troy.Errorf(troy.Forbidden, "the token is limited to named pipelines and can't make others")
+	}
+	var body struct {
+		Name      string `json:"name"`
+		Slug      string `json:"slug"`
+		AppID     string `json:"app_id"`
+		Provision *bool  `json:"provision"`
+	}
+	if err := decode(c, maxJSON, &body); err != nil {
+		return err
+	}
+	p, err := s.deps.Intake.CreatePipeline(c.Request.Context(), intake.NewPipeline{
+		Name: body.Name, Slug: body.Slug, AppID: body.AppID, Provision: body.Provision == nil || *body.Provision,
+	}, who.actor())
+	if err != nil {
+		return err
+	}
+	c.Header("Location", "/v1/pipelines/"+p.ID.String())
+	return s.replyPipeline(c, http.StatusCreated, p)
+}
+
+func (s *server) pipelineGet(c *gin.Context, who caller) error {
+	p, err := s.pipeline(c.Request.Context(), c, who)
+	if err != nil {
+		return err
+	}
+	return s.replyPipeline(c, http.StatusOK, p)
+}
+
+func (s *server) pipelineProvision(c *gin.Context, who caller) error {
+	return s.ask(c, who, s.deps.Intake.RequestProvision)
+}
+
+func (s *server) pipelineDelete(c *gin.Context, who caller) error {
+	return s.ask(c, who, s.deps.Intake.ScheduleDeletion)
+}
+
+// ask has intake move the path's pipeline.
+func (s *server) ask(c *gin.Context, who caller, f func(context.Context, uuid.UUID, string) (queries.Pipeline, error)) error {
+	if err := decodeOptional(c, &struct{}{}); err != nil {
+		return err
+	}
+	p, err := s.pipeline(c.Request.Context(), c, who)
+	if err != nil {
+		return err
+	}
+	if p, err = f(c.Request.Context(), p.ID, who.actor()); err != nil {
+		return err
+	}
+	return s.replyPipeline(c, http.StatusAccepted, p)
+}

@@ -1,0 +1,361 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/intake"
+	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/site"
+)
+
+type releaseJSON struct {
+	ID         uuid.UUID   `json:"id"`
+	PipelineID uuid.UUID   `json:"pipeline_id"`
+	Missing    []site.File `json:"missing"`
+	Limits     limitsJSON  `json:"limits"`
+	ExpiresAt  time.Time   `json:"expires_at"`
+	Finalized  bool        `json:"finalized"`
+}
+
+type limitsJSON struct {
+	Files      int   `json:"files"`
+	FileBytes  int64 `json:"file_bytes"`
+	TotalBytes int64 `json:"total_bytes"`
+}
+
+// manifestBytes is the most bytes of a manifest's JSON: 640 for a file, 64 MB
+// for 100,000.
+func manifestBytes(files int) int64 { return maxJSON + 640*int64(files) }
+
+// idempotencyKey reads the header, nil if it is absent.
+func idempotencyKey(r *http.Request) (*string, error) {
+	const name, most = "Idempotency-Key", 128
+	values := r.Header.Values(name)
+	switch {
+	case len(values) == 0:
+		return nil, nil
+	case len(values) > 1 || values[0] == "" || len(values[0]) > most:
+		return nil, troy.Errorf(troy.Invalid, "the header must stand once and have 1 to %d characters", most).At(name)
+	}
+	for _, r := range values[0] {
+		if r < ' ' || r > '~' {
+			return nil, troy.Errorf(troy.Invalid, "the header may have printable ASCII characters only").At(name)
+		}
+	}
+	return &values[0], nil
+}
+
+// releaseBegin writes the release down first and declares its tree after it,
+// so that no tree is without a row that makes somebody tidy it up.
+func (s *server) releaseBegin(c *gin.Context, who caller) error {
+	ctx := c.Request.Context()
+	key, err := idempotencyKey(c.Request)
+	if err != nil {
+		return err
+	}
+	p, err := s.pipeline(c.Request.Context(), c, who)
+	if err != nil {
+		return err
+	}
+	if p.Status.InDeletion() {
+		return intake.Refuse(p, intake.Deploy)
+	}
+	var body struct {
+		Files   []site.File `json:"files"`
+		Message string      `json:"message"`
+	}
+	if err := decode(c, manifestBytes(s.cfg.Limits.Files), &body); err != nil {
+		return err
+	}
+	if err := intake.CheckMessage(body.Message); err != nil {
+		return err
+	}
+	if err := site.CheckFiles(body.Files, s.cfg.Limits); err != nil {
+		return err
+	}
+	m := site.Manifest{Files: body.Files}
+	r, again, err := s.writeRelease(ctx, p, m, body.Message, key, who)
+	if err != nil {
+		return err
+	}
+	note(ctx).deployment = r.ID.String()
+	if r.FinalizedAt != nil {
+		s.replyRelease(c, http.StatusOK, r, nil)
+		return nil
+	}
+	missing, err := s.deps.Store.Begin(ctx, site.Tree{Pipeline: p.ID, Deployment: r.ID}, m)
+	if err != nil {
+		return fmt.Errorf("begin release %s: %w", r.ID, err)
+	}
+	s.uploads.keep(r.ID, newUpload(p, r, m))
+	status := http.StatusCreated
+	if again {
+		status = http.StatusOK
+	}
+	c.Header("Location", fmt.Sprintf("/v1/pipelines/%s/releases/%s", p.ID, r.ID))
+	s.replyRelease(c, status, r, missing)
+	return nil
+}
+
+// writeRelease makes the release's row, or finds the one that was made with
+// the same key.
+func (s *server) writeRelease(ctx context.Context, p queries.Pipeline, m site.Manifest, message string, key *string, who caller) (r queries.ReleaseGetRow, again bool, err error) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return r, false, err
+	}
+	var bytes int64
+	for _, f := range m.Files {
+		bytes += f.Size
+	}
+	digest := m.Digest().String()
+	_, err = s.q.ReleaseCreate(ctx, queries.ReleaseCreateParams{
+		ID: id, PipelineID: p.ID, IdempotencyKey: key, ManifestDigest: digest, Files: int64(len(m.Files)), Bytes: bytes,
+		Message: message, Actor: who.actor(), ValidSeconds: s.cfg.ReleaseValidity.Seconds(),
+	})
+	if err == nil {
+		r, err = s.q.ReleaseGet(ctx, id, p.ID)
+		return r, false, err
+	}
+	if !errors.Is(err, pgx.ErrNoRows) {
+		return r, false, fmt.Errorf("write down a release of %s: %w", p.ID, err)
+	}
+	if key != nil {
+		first, err := s.q.ReleaseGetByKey(ctx, p.ID, *key)
+		if err == nil {
+			r, err = s.q.ReleaseGet(ctx, first.ID, p.ID)
+		}
+		if err == nil {
+			return r, true, sameRelease(r, digest)
+		}
+		if !errors.Is(err, pgx.ErrNoRows) {
+			return r, false, fmt.Errorf("find release %q of %s: %w", *key, p.ID, err)
+		}
+	}
+	// The pipeline moved after it was read.
+	now, err := s.q.PipelineGet(ctx, p.ID)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return r, false, noPipeline(p.Slug)
+	}
+	if err != nil {
+		return r, false, fmt.Errorf("read pipeline %s: %w", p.ID, err)
+	}
+	return r, false, intake.Refuse(now, intake.Deploy)
+}
+
+// sameRelease refuses a key that stands for something else.
+func sameRelease(r queries.ReleaseGetRow, digest string) error {
+	if r.ManifestDigest != digest {
+		return troy.Errorf(troy.Conflict, "the key was used for a release of other files; use another").At("Idempotency-Key")
+	}
+	if r.FinalizedAt == nil && r.Expired {
+		return troy.Errorf(troy.Conflict, "the release that was begun with the key expired at %s; use another", r.ExpiresAt.UTC().Format(time.RFC3339)).At("Idempotency-Key")
+	}
+	return nil
+}
+
+func (s *server) replyRelease(c *gin.Context, status int, r queries.ReleaseGetRow, missing []site.File) {
+	if missing == nil {
+		missing = []site.File{}
+	}
+	reply(c.Writer, status, releaseJSON{
+		ID: r.ID, PipelineID: r.PipelineID, Missing: missing, ExpiresAt: r.ExpiresAt.UTC(), Finalized: r.FinalizedAt != nil,
+		Limits: limitsJSON{s.cfg.Limits.Files, s.cfg.Limits.FileBytes, s.cfg.Limits.TotalBytes},
+	})
+}
+
+// release finds the path's release, which must be its pipeline's.
+func (s *server) release(ctx context.Context, c *gin.Context, who caller) (queries.Pipeline, queries.ReleaseGetRow, error) {
+	p, err := s.pipeline(ctx, c, who)
+	if err != nil {
+		return p, queries.ReleaseGetRow{}, err
+	}
+	id, err := pathID(c, "release")
+	if err != nil {
+		return p, queries.ReleaseGetRow{}, err
+	}
+	r, err := s.q.ReleaseGet(ctx, id, p.ID)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return p, r, noRelease(id)
+	}
+	if err != nil {
+		return p, r, fmt.Errorf("read release %s: %w", id, err)
+	}
+	return p, r, nil
+}
+
+func noRelease(id uuid.UUID) error {
+	return troy.Errorf(troy.NotFound, "the pipeline has no release %s; it may have expired", id)
+}
+
+// open refuses a release that takes no more files.
+func open(p queries.Pipeline, r queries.ReleaseGetRow) error {
+	switch {
+	case p.Status.InDeletion():
+		return intake.Refuse(p, intake.Deploy)
+	case r.FinalizedAt != nil:
+		return troy.Errorf(troy.Conflict, "the release is finalized; begin another one")
+	case r.Expired:
+		return troy.Errorf(troy.Conflict, "the release expired at %s; begin another one", r.ExpiresAt.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+// missing asks the store what of a release has to be sent.
+func (s *server) missing(ctx context.Context, r queries.ReleaseGetRow) ([]site.File, error) {
+	tree := site.Tree{Pipeline: r.PipelineID, Deployment: r.ID}
+	m, err := s.deps.Store.Manifest(ctx, tree)
+	if errors.Is(err, cloud.ErrNotFound) {
+		return nil, notDeclared()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the manifest of release %s: %w", r.ID, err)
+	}
+	files, err := s.deps.Store.Begin(ctx, tree, m)
+	if err != nil {
+		return nil, fmt.Errorf("look what is missing of release %s: %w", r.ID, err)
+	}
+	return files, nil
+}
+
+// notDeclared is for a row whose tree never came to be, or went with its
+// pipeline.
+func notDeclared() error {
+	return troy.Errorf(troy.Conflict, "the release was not begun whole, or its files are being removed; begin it again")
+}
+
+func (s *server) releaseGet(c *gin.Context, who caller) error {
+	p, r, err := s.release(c.Request.Context(), c, who)
+	if err != nil {
+		return err
+	}
+	if r.FinalizedAt != nil {
+		s.replyRelease(c, http.StatusOK, r, nil)
+		return nil
+	}
+	if err := open(p, r); err != nil {
+		return err
+	}
+	missing, err := s.missing(c.Request.Context(), r)
+	if err != nil {
+		return err
+	}
+	s.replyRelease(c, http.StatusOK, r, missing)
+	return nil
+}
+
+func (s *server) releaseUpload(c *gin.Context, who caller) error {
+	digest, err := site.ParseDigest(c.Param("sha256"))
+	if err != nil {
+		return troy.Errorf(troy.Invalid, "%w", err).At("sha256")
+	}
+	u, id, err := s.upload(c, who)
+	if err != nil {
+		return err
+	}
+	f, declared := u.files[digest]
+	size := c.Request.ContentLength
+	switch {
+	case !declared:
+		return troy.Errorf(troy.NotFound, "the release declares no file with the SHA-256 %s", digest).At("sha256")
+	case size < 0:
+		return troy.Errorf(troy.Invalid, "the header is missing; the file has %d bytes", f.Size).At("Content-Length")
+	case size > s.cfg.Limits.FileBytes:
+		return troy.Errorf(troy.TooLarge, "the body has %d bytes; at most %d are allowed", size, s.cfg.Limits.FileBytes).At("Content-Length")
+	case size != f.Size:
+		return troy.Errorf(troy.Invalid, "the body has %d bytes, declared were %d", size, f.Size).At("Content-Length")
+	}
+	err = s.deps.Store.Put(c.Request.Context(), site.Tree{Pipeline: u.pipeline, Deployment: id}, f, c.Request.Body)
+	if errors.Is(err, cloud.ErrNotFound) {
+		s.uploads.forget(id)
+		return noRelease(id)
+	}
+	if err != nil {
+		return fmt.Errorf("store a file of release %s: %w", id, err)
+	}
+	c.Writer.WriteHeader(http.StatusNoContent)
+	c.Writer.WriteHeaderNow()
+	return nil
+}
+
+func (s *server) releaseFinalize(c *gin.Context, who caller) error {
+	ctx := c.Request.Context()
+	var body struct {
+		Publish    *bool  `json:"publish"`
+		ExpectLive string `json:"expect_live"`
+	}
+	if err := decodeOptional(c, &body); err != nil {
+		return err
+	}
+	p, r, err := s.release(c.Request.Context(), c, who)
+	if err != nil {
+		return err
+	}
+	f := intake.Finalization{
+		Pipeline: p.ID, Release: r.ID, Publish: body.Publish == nil || *body.Publish, ExpectLive: body.ExpectLive, Actor: who.actor(),
+	}
+	if r.FinalizedAt == nil {
+		if err := open(p, r); err != nil {
+			return err
+		}
+		if err := s.complete(ctx, r, f.Publish); err != nil {
+			return err
+		}
+	}
+	d, err := s.deps.Intake.Finalize(ctx, f)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return troy.Errorf(troy.NotFound, "the deployment of the release %s is gone", r.ID)
+	}
+	if err != nil {
+		return err
+	}
+	s.uploads.forget(r.ID)
+	return s.replyDeployment(c, http.StatusAccepted, d)
+}
+
+// complete refuses a release of which files are missing. What is not to go
+// live by itself has no worker to seal it, so it is sealed here.
+func (s *server) complete(ctx context.Context, r queries.ReleaseGetRow, publish bool) error {
+	missing, err := s.missing(ctx, r)
+	if err != nil {
+		return err
+	}
+	if len(missing) > 0 {
+		return missingFiles(paths(missing))
+	}
+	if publish {
+		return nil
+	}
+	err = s.deps.Store.Seal(ctx, site.Tree{Pipeline: r.PipelineID, Deployment: r.ID}, nil)
+	if errors.Is(err, cloud.ErrNotFound) {
+		return notDeclared()
+	}
+	if err != nil {
+		return fmt.Errorf("seal release %s: %w", r.ID, err)
+	}
+	return nil
+}
+
+func paths(files []site.File) []string {
+	out := make([]string, len(files))
+	for i, f := range files {
+		out[i] = f.Path
+	}
+	return out
+}
+
+func missingFiles(paths []string) *troy.Error {
+	e := troy.Errorf(troy.Conflict, "%d files are missing; upload them and finalize again", len(paths))
+	e.Details = paths
+	return e
+}

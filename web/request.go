@@ -1,0 +1,150 @@
+package web
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+
+	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/intake"
+	"github.com/troy-iaas/troy/queries"
+)
+
+const (
+	maxJSON  = 64 << 10 // bytes of a body, a release's manifest excepted
+	maxEvent = 1 << 20  // bytes of a hook's body
+
+	defaultLimit = 50 // items of a page
+	maxLimit     = 200
+)
+
+// decode reads a required JSON body of at most most bytes.
+func decode(c *gin.Context, most int64, v any) error {
+	if c.Request.ContentLength > most {
+		return &http.MaxBytesError{Limit: most}
+	}
+	return intake.DecodeJSON(http.MaxBytesReader(c.Writer, c.Request.Body, most), v)
+}
+
+// decodeOptional reads a small JSON body, which may be absent.
+func decodeOptional(c *gin.Context, v any) error {
+	if c.Request.ContentLength == 0 || c.Request.Body == nil {
+		return nil
+	}
+	r := bufio.NewReader(c.Request.Body)
+	if _, err := r.Peek(1); errors.Is(err, io.EOF) {
+		return nil
+	}
+	c.Request.Body = io.NopCloser(r)
+	return decode(c, maxJSON, v)
+}
+
+// page is what of a list is asked for.
+type page struct {
+	limit int32
+	after string // empty: from the start
+}
+
+// pageOf reads the query's limit and after.
+func pageOf(c *gin.Context) (page, error) {
+	p := page{limit: defaultLimit, after: c.Query("after")}
+	if text, given := c.GetQuery("limit"); given {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 || n > maxLimit {
+			return p, troy.Errorf(troy.Invalid, "the limit must be a number from 1 to %d", maxLimit).At("limit")
+		}
+		p.limit = int32(n)
+	}
+	return p, nil
+}
+
+// number reads an after that is a number.
+func (p page) number() (*int64, error) {
+	if p.after == "" {
+		return nil, nil
+	}
+	n, err := strconv.ParseInt(p.after, 10, 64)
+	if err != nil || n < 0 {
+		return nil, badAfter()
+	}
+	return &n, nil
+}
+
+func badAfter() error {
+	return troy.Errorf(troy.Invalid, "it is not the next of a page before").At("after")
+}
+
+// cut takes a page from a list that was asked for one item more, and says
+// whether there are more.
+func cut[T any](list []T, p page) ([]T, bool) {
+	if len(list) > int(p.limit) {
+		return list[:p.limit], true
+	}
+	return list, false
+}
+
+// parseID reads an id in its usual form of 36 characters alone.
+func parseID(text string) (uuid.UUID, bool) {
+	if len(text) != 36 {
+		return uuid.Nil, false
+	}
+	id, err := uuid.Parse(text)
+	return id, err == nil
+}
+
+func noPipeline(ref string) error {
+	return troy.Errorf(troy.NotFound, "there is no pipeline %q", clip(ref))
+}
+
+func clip(s string) string {
+	if len(s) > 64 {
+		return s[:64] + "…"
+	}
+	return s
+}
+
+// pipeline finds the path's pipeline, by id or by slug. One that the caller
+// may not see does not exist.
+func (s *server) pipeline(ctx context.Context, c *gin.Context, who caller) (queries.Pipeline, error) {
+	ref := c.Param("pipeline")
+	p, err := s.findPipeline(ctx, ref)
+	if errors.Is(err, pgx.ErrNoRows) || err == nil && !who.sees(p.ID) {
+		return queries.Pipeline{}, noPipeline(ref)
+	}
+	if err == nil {
+		note(ctx).pipeline = p.ID.String()
+	}
+	return p, err
+}
+
+func (s *server) findPipeline(ctx context.Context, ref string) (queries.Pipeline, error) {
+	if id, ok := parseID(ref); ok {
+		p, err := s.q.PipelineGet(ctx, id)
+		if !errors.Is(err, pgx.ErrNoRows) {
+			return p, err
+		}
+	}
+	if troy.CheckSlug(ref) != nil {
+		return queries.Pipeline{}, pgx.ErrNoRows
+	}
+	return s.q.PipelineGetBySlug(ctx, ref)
+}
+
+// pathID reads an id from the path; what is none names nothing that exists.
+func pathID(c *gin.Context, name string) (uuid.UUID, error) {
+	id, ok := parseID(c.Param(name))
+	if !ok {
+		return id, troy.Errorf(troy.NotFound, "there is no %s %q", name, clip(c.Param(name)))
+	}
+	if name == "deployment" || name == "release" {
+		note(c.Request.Context()).deployment = id.String()
+	}
+	return id, nil
+}

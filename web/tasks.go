@@ -1,0 +1,46 @@
+package web
+
+import (
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/tasks"
+)
+
+func (s *server) taskRing(c *gin.Context, who caller) error {
+	var body struct {
+		Kind string    `json:"kind"`
+		ID   uuid.UUID `json:"id"`
+	}
+	if err := decode(c, maxJSON, &body); err != nil {
+		return err
+	}
+	switch {
+	case body.Kind == "":
+		return troy.Errorf(troy.Invalid, "it is missing; expected is the kind of the task").At("kind")
+	case body.Kind == tasks.TypeSweep && !who.all():
+		return troy.Errorf(troy.Forbidden, "the token is limited to named pipelines; a sweep is for all")
+	case body.Kind != tasks.TypeSweep && body.ID == uuid.Nil:
+		return troy.Errorf(troy.Invalid, "it is missing; expected is the id of the pipeline").At("id")
+	case body.Kind != tasks.TypeSweep && !who.sees(body.ID):
+		return troy.Errorf(troy.NotFound, "there is no pipeline %s", body.ID)
+	}
+	note(c.Request.Context()).pipeline = body.ID.String()
+	result, err := s.deps.Intake.RingByHand(c.Request.Context(), body.Kind, body.ID, who.actor())
+	if err != nil {
+		return err
+	}
+	answer := struct {
+		Kind   string `json:"kind"`
+		ID     string `json:"id,omitempty"`
+		Result string `json:"result"`
+	}{Kind: body.Kind, Result: result}
+	if body.ID != uuid.Nil {
+		answer.ID = body.ID.String()
+	}
+	reply(c.Writer, http.StatusAccepted, answer)
+	return nil
+}

@@ -1,0 +1,160 @@
+package web
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/site"
+)
+
+// upload is what has to be known of a release for each of its files.
+type upload struct {
+	pipeline uuid.UUID
+	slug     string
+	files    map[site.Digest]site.File
+	expires  time.Time
+	checked  time.Time // when the rows were read
+}
+
+// checkedFor is how long the rows of a release are not read again: releases
+// have tens of thousands of files.
+const checkedFor = 5 * time.Second
+
+func newUpload(p queries.Pipeline, r queries.ReleaseGetRow, m site.Manifest) *upload {
+	u := &upload{pipeline: p.ID, slug: p.Slug, expires: r.ExpiresAt, checked: time.Now(), files: make(map[site.Digest]site.File, len(m.Files))}
+	for _, f := range m.Files {
+		if _, again := u.files[f.SHA256]; !again {
+			u.files[f.SHA256] = f
+		}
+	}
+	return u
+}
+
+// fresh reports whether u can be used for a path that names the pipeline so.
+func (u *upload) fresh(ref string, now time.Time) bool {
+	return (ref == u.slug || ref == u.pipeline.String()) && now.Sub(u.checked) < checkedFor && now.Before(u.expires)
+}
+
+// uploads keeps the releases that files were sent for last, with at most a
+// number of files in all of them together.
+type uploads struct {
+	flight singleflight.Group
+
+	mu    sync.Mutex
+	byID  map[uuid.UUID]*list.Element
+	order *list.List // of *kept, the last used in front
+	files int
+	most  int
+}
+
+type kept struct {
+	id     uuid.UUID
+	upload *upload
+}
+
+func newUploads(most int) *uploads {
+	return &uploads{byID: map[uuid.UUID]*list.Element{}, order: list.New(), most: most}
+}
+
+func (u *uploads) get(id uuid.UUID) *upload {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	e, ok := u.byID[id]
+	if !ok {
+		return nil
+	}
+	u.order.MoveToFront(e)
+	return e.Value.(*kept).upload
+}
+
+func (u *uploads) keep(id uuid.UUID, up *upload) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.drop(u.byID[id])
+	u.byID[id] = u.order.PushFront(&kept{id, up})
+	u.files += len(up.files)
+	for u.files > u.most && u.order.Len() > 1 {
+		u.drop(u.order.Back())
+	}
+}
+
+func (u *uploads) forget(id uuid.UUID) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.drop(u.byID[id])
+}
+
+func (u *uploads) drop(e *list.Element) {
+	if e == nil {
+		return
+	}
+	k := u.order.Remove(e).(*kept)
+	delete(u.byID, k.id)
+	u.files -= len(k.upload.files)
+}
+
+// upload finds what the path's release declares. Only a release that is open
+// is found.
+func (s *server) upload(c *gin.Context, who caller) (*upload, uuid.UUID, error) {
+	id, err := pathID(c, "release")
+	if err != nil {
+		return nil, id, err
+	}
+	ref := c.Param("pipeline")
+	if u := s.uploads.get(id); u != nil && u.fresh(ref, time.Now()) {
+		if !who.sees(u.pipeline) {
+			return nil, id, noPipeline(ref)
+		}
+		note(c.Request.Context()).pipeline = u.pipeline.String()
+		return u, id, nil
+	}
+	ctx, cancel := context.WithTimeout(c.Request.Context(), quick)
+	defer cancel()
+	p, r, err := s.release(ctx, c, who)
+	if err == nil {
+		err = open(p, r)
+	}
+	if err != nil {
+		return nil, id, err
+	}
+	u, err := s.load(ctx, p, r)
+	return u, id, err
+}
+
+// load makes the entry of a release that is open. Many files of one release
+// come at once; one of them reads the manifest.
+func (s *server) load(ctx context.Context, p queries.Pipeline, r queries.ReleaseGetRow) (*upload, error) {
+	if u := s.uploads.get(r.ID); u != nil {
+		again := *u
+		again.checked = time.Now()
+		s.uploads.keep(r.ID, &again)
+		return &again, nil
+	}
+	ctx = context.WithoutCancel(ctx) // the others wait for it, too
+	v, err, _ := s.uploads.flight.Do(r.ID.String(), func() (any, error) {
+		m, err := s.deps.Store.Manifest(ctx, site.Tree{Pipeline: p.ID, Deployment: r.ID})
+		if errors.Is(err, cloud.ErrNotFound) {
+			return nil, notDeclared()
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read the manifest of release %s: %w", r.ID, err)
+		}
+		u := newUpload(p, r, m)
+		s.uploads.keep(r.ID, u)
+		return u, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return v.(*upload), nil
+}

@@ -1,0 +1,164 @@
+// Package web is Troy's HTTP API (docs/api.md), the hooks that the outside
+// calls, the health endpoints and Asynqmon. A handler checks what it is given,
+// has intake write it in one transaction, and answers; it does no work itself.
+// `troyd web` and `troyd dev` serve it.
+package web
+
+import (
+	"cmp"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/intake"
+	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/site"
+)
+
+// Config is what the handler depends on.
+type Config struct {
+	// URL is Troy's own address, as its users type it. A request to another
+	// host is refused, loopback excepted.
+	URL string
+	// SitesScheme is "https" or "http", by which sites are reached; SitesPort
+	// is their port, 0 for the scheme's own.
+	SitesScheme string
+	SitesPort   int
+	// AppsSecret is the key of the app events' signatures. Without one no
+	// event is accepted.
+	AppsSecret string
+	// Limits caps what a release may be; zero fields take their defaults.
+	Limits site.Limits
+	// ReleaseValidity is how long a release can be uploaded and finalized;
+	// zero means 24 hours.
+	ReleaseValidity time.Duration
+	// BodyIdle is how long a request's body may stand still; zero means 30
+	// seconds.
+	BodyIdle time.Duration
+}
+
+// Deps is what the handler works with. All of it stays the caller's to close.
+type Deps struct {
+	DB     *pgxpool.Pool
+	Redis  redis.UniversalClient // for Asynqmon
+	Intake *intake.Intake
+	Store  cloud.Store
+	Ready  []Check // what /readyz asks
+	Log    *slog.Logger
+}
+
+type server struct {
+	cfg     Config
+	deps    Deps
+	q       *queries.Queries
+	uploads *uploads
+	hosts   map[string]bool
+}
+
+// How long a handler may take. The store's calls look at every file of a
+// release.
+const (
+	quick = 15 * time.Second
+	slow  = 5 * time.Minute
+)
+
+// New returns the handler of all paths. It sets its own deadlines while it
+// reads bodies and writes answers, so the server needs ReadHeaderTimeout and
+// IdleTimeout alone. An error names the field of Config that is wrong.
+func New(cfg Config, deps Deps) (http.Handler, error) {
+	u, err := url.Parse(cfg.URL)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, troy.Errorf(troy.Invalid, "%q is no address like https://troy.example.com", cfg.URL).At("URL")
+	}
+	if cfg.SitesScheme != "http" && cfg.SitesScheme != "https" {
+		return nil, troy.Errorf(troy.Invalid, "%q is neither http nor https", cfg.SitesScheme).At("SitesScheme")
+	}
+	cfg.ReleaseValidity = cmp.Or(cfg.ReleaseValidity, 24*time.Hour)
+	cfg.BodyIdle = cmp.Or(cfg.BodyIdle, 30*time.Second)
+	defaults := site.DefaultLimits()
+	cfg.Limits.Files = cmp.Or(cfg.Limits.Files, defaults.Files)
+	cfg.Limits.FileBytes = cmp.Or(cfg.Limits.FileBytes, defaults.FileBytes)
+	cfg.Limits.TotalBytes = cmp.Or(cfg.Limits.TotalBytes, defaults.TotalBytes)
+
+	s := &server{cfg: cfg, deps: deps, q: queries.New(deps.DB), uploads: newUploads(4 * cfg.Limits.Files), hosts: knownHosts(u)}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/healthz", s.healthz)
+	mux.Handle("/readyz", s.readyz())
+	guarded, err := s.sameOrigin(u, s.routes(s.monitor()))
+	if err != nil {
+		return nil, err
+	}
+	mux.Handle("/", s.knownHost(guarded))
+	return s.outermost(mux, u.Scheme == "https"), nil
+}
+
+// knownHosts is how requests to Troy's address spell its Host.
+func knownHosts(u *url.URL) map[string]bool {
+	hosts := map[string]bool{hostKey(u.Host): true}
+	standard := map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	switch u.Port() {
+	case "":
+		hosts[hostKey(net.JoinHostPort(u.Hostname(), standard))] = true
+	case standard:
+		hosts[hostKey(u.Hostname())] = true
+	}
+	return hosts
+}
+
+func (s *server) routes(monitor http.Handler) http.Handler {
+	gin.SetMode(gin.ReleaseMode)
+	e := gin.New()
+	e.RedirectTrailingSlash = false
+	e.HandleMethodNotAllowed = true
+	e.ForwardedByClientIP = false
+	e.NoRoute(func(c *gin.Context) {
+		s.fail(c.Writer, c.Request, troy.Errorf(troy.NotFound, "there is nothing at this path"))
+	})
+	e.NoMethod(func(c *gin.Context) {
+		reply(c.Writer, http.StatusMethodNotAllowed, errorAnswer(troy.Errorf(troy.Invalid, "%s is not done here; allowed is %s", c.Request.Method, c.Writer.Header().Get("Allow"))))
+	})
+
+	e.POST("/events/apps", s.public(s.appEvent))
+	e.Any("/monitor", gin.WrapH(monitor))
+	e.Any("/monitor/*path", gin.WrapH(monitor))
+
+	v1 := e.Group("/v1")
+	v1.GET("/pipelines", s.as(Viewer, quick, s.pipelineList))
+	v1.POST("/pipelines", s.as(Admin, quick, s.pipelineCreate))
+	v1.POST("/tasks", s.as(Admin, quick, s.taskRing))
+
+	p := v1.Group("/pipelines/:pipeline")
+	p.GET("", s.as(Viewer, quick, s.pipelineGet))
+	p.DELETE("", s.as(Admin, quick, s.pipelineDelete))
+	p.POST("/provision", s.as(Admin, quick, s.pipelineProvision))
+	p.GET("/events", s.as(Viewer, quick, s.eventList))
+	p.GET("/deployments", s.as(Viewer, quick, s.deploymentList))
+	p.GET("/deployments/:deployment", s.as(Viewer, quick, s.deploymentGet))
+	p.POST("/deployments/:deployment/cancel", s.as(Deployer, quick, s.deploymentCancel))
+	p.POST("/rollback", s.as(Deployer, quick, s.deploymentRollback))
+	p.POST("/promote", s.as(Deployer, quick, s.deploymentPromote))
+	p.POST("/releases", s.as(Deployer, slow, s.releaseBegin))
+	p.GET("/releases/:release", s.as(Viewer, slow, s.releaseGet))
+	// An upload takes as long as its bytes keep coming.
+	p.PUT("/releases/:release/files/:sha256", s.as(Deployer, 0, s.releaseUpload))
+	p.POST("/releases/:release/finalize", s.as(Deployer, slow, s.releaseFinalize))
+	return e
+}
+
+// siteURL is where a site is reached.
+func (s *server) siteURL(host string) string {
+	if s.cfg.SitesPort != 0 {
+		host = net.JoinHostPort(host, strconv.Itoa(s.cfg.SitesPort))
+	}
+	return fmt.Sprintf("%s://%s", s.cfg.SitesScheme, host)
+}
