@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strconv"
@@ -106,14 +107,29 @@ func TestStalePIDFiles(t *testing.T) {
 	s := start(t, dir, nil)
 	insert(t, s)
 	stop(t, s)
-	// The pid of a process that lives and has nothing to do with it.
-	stale := strconv.Itoa(os.Getpid())
+	// The pid of a process that lives, as the same user (Postgres itself sees
+	// through one of another), and has nothing to do with it.
+	account, err := serverAccount()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stranger := exec.CommandContext(t.Context(), "sleep", "600")
+	stranger.Dir = "/"
+	stranger.SysProcAttr = &syscall.SysProcAttr{Credential: account.credential}
+	if err := stranger.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = stranger.Wait() }) // the test's context ends it
+	stale := strconv.Itoa(stranger.Process.Pid)
 	data := filepath.Join(dir, "postgres", "data")
 	write(t, filepath.Join(data, "postmaster.pid"), stale+"\n"+data+"\n1\n1\n\n127.0.0.1\n\nready\n")
 	for _, name := range []string{"lock", "postgres.lock", "redis/redis.lock"} {
 		write(t, filepath.Join(dir, name), stale+"\n")
 	}
 	wantInserted(t, start(t, dir, nil))
+	if err := stranger.Process.Signal(syscall.Signal(0)); err != nil {
+		t.Errorf("the process that the stale files name: %v; it is none of ours", err)
+	}
 }
 
 func TestKilledParentLeavesNothingAndLosesNothing(t *testing.T) {
