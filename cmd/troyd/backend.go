@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/troy-iaas/troy/bell"
+	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/cloud/localcloud"
+	schema "github.com/troy-iaas/troy/sql"
+	"github.com/troy-iaas/troy/tasks"
+	"github.com/troy-iaas/troy/web"
+)
+
+// backend is what web and work stand on.
+type backend struct {
+	db     *pgxpool.Pool
+	redis  redis.UniversalClient
+	client *tasks.Client
+	bell   *bell.Bell
+	cloud  cloud.Cloud
+}
+
+// connectTimeout is how long the start waits for Postgres to answer.
+const connectTimeout = 10 * time.Second
+
+// connect opens the connections and checks the schema. Redis need not answer:
+// rows are rung when it does.
+func connect(ctx context.Context, cfg config, log *slog.Logger) (*backend, error) {
+	if err := cfg.needConnections(); err != nil {
+		return nil, usageError{err}
+	}
+	options, err := asynq.ParseRedisURI(cfg.RedisURL)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("TROY_REDIS_URL: %w", withoutURL(err, cfg.RedisURL))}
+	}
+	rdb, ok := options.MakeRedisClient().(redis.UniversalClient)
+	if !ok {
+		return nil, usageError{errors.New("TROY_REDIS_URL: neither a single Redis nor Sentinel")}
+	}
+	poolConfig, err := pgxpool.ParseConfig(cfg.DatabaseURL)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("TROY_DATABASE_URL: %w", withoutURL(err, cfg.DatabaseURL))}
+	}
+	poolConfig.MaxConns = max(poolConfig.MaxConns, int32(cfg.Workers+10))
+	poolConfig.ConnConfig.ConnectTimeout = connectTimeout
+	db, err := pgxpool.NewWithConfig(ctx, poolConfig)
+	if err != nil {
+		return nil, fmt.Errorf("connect to Postgres: %w", withoutURL(err, cfg.DatabaseURL))
+	}
+	b := &backend{db: db, redis: rdb, client: tasks.NewClient(rdb)}
+	b.bell = bell.New(db, b.client, log, map[string]int{tasks.QueueQuick: cfg.Workers})
+
+	checkCtx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	if err := schema.Check(checkCtx, db); err != nil {
+		b.close()
+		return nil, withoutURL(err, cfg.DatabaseURL)
+	}
+	local, err := localcloud.New(localcloud.Config{
+		Root: cfg.cloudRoot(), PropagationDelay: cfg.PropagationDelay, Limits: cfg.readLimits(),
+	})
+	if err != nil {
+		b.close()
+		return nil, err
+	}
+	if b.cloud, err = withFaults(local, cfg.Faults); err != nil {
+		b.close()
+		return nil, usageError{fmt.Errorf("TROY_FAULTS: %w", err)}
+	}
+	return b, nil
+}
+
+func (b *backend) close() {
+	b.db.Close()
+	if err := b.redis.Close(); err != nil {
+		slog.Debug("close Redis", "error", err)
+	}
+}
+
+// ready lists what /readyz asks.
+func (b *backend) ready() []web.Check {
+	return []web.Check{
+		{Name: "Postgres", Check: b.db.Ping},
+		{Name: "Redis", Check: func(ctx context.Context) error { return b.redis.Ping(ctx).Err() }},
+		{Name: "schema", Check: func(ctx context.Context) error { return schema.Check(ctx, b.db) }},
+	}
+}
+
+// withoutURL keeps a connection's address, and the password in it, out of an
+// error's text.
+func withoutURL(err error, url string) error {
+	if err == nil || url == "" || !strings.Contains(err.Error(), url) {
+		return err
+	}
+	return errors.New(strings.ReplaceAll(err.Error(), url, "(the address)"))
+}
+
+// listen opens an address for serving. The error names the setting.
+func listen(setting, addr string) (net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("%s: cannot listen on %s: %w; stop what is there or set another address", setting, addr, err)
+	}
+	return l, nil
+}
+
+// stopTimeout is how long open requests may go on after a stop was asked for.
+const stopTimeout = 10 * time.Second
+
+// serve answers until the context ends, then lets open requests end.
+func serve(ctx context.Context, l net.Listener, server *http.Server) error {
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(l) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve %s: %w", l.Addr(), err)
+	case <-ctx.Done():
+	}
+	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	if err := server.Shutdown(stopCtx); err != nil {
+		return server.Close()
+	}
+	return nil
+}

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/troy-iaas/troy/internal/devstack"
+	schema "github.com/troy-iaas/troy/sql"
+	"github.com/troy-iaas/troy/web"
+)
+
+func newDevCommand() *cobra.Command {
+	var sample string
+	cmd := &cobra.Command{
+		Use:   "dev",
+		Short: "Run everything in one process, with a private Postgres and Redis",
+		Long: "Run web, work and edge in one process. TROY_DATABASE_URL and TROY_REDIS_URL are used when set; otherwise private\n" +
+			"servers are started, with their data in TROY_DATA_DIR.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := loadConfig()
+			if err != nil {
+				return usageError{err}
+			}
+			return runDev(cmd.Context(), cfg, sample)
+		},
+	}
+	cmd.Flags().StringVar(&sample, "sample", "", "make a sample app and release this folder as its site")
+	return cmd
+}
+
+func runDev(ctx context.Context, cfg config, sample string) (err error) {
+	log := cfg.logger()
+	// The addresses first: what is in use already should be said before a
+	// database is started.
+	api, err := listen("TROY_ADDR", cfg.Addr)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = api.Close() }()
+	sites, err := listen("TROY_EDGE_ADDR", cfg.EdgeAddr)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = sites.Close() }()
+	// A port of 0 is known now.
+	cfg.Addr, cfg.EdgeAddr = api.Addr().String(), sites.Addr().String()
+	if os.Getenv("TROY_URL") == "" {
+		cfg.URL = urlOf(api)
+	}
+	if os.Getenv("TROY_SITES_URL") == "" {
+		cfg.SitesURL = "http://{host}" + portOf(cfg.EdgeAddr)
+	}
+
+	stack, err := devstack.Start(ctx, devstack.Config{
+		Dir: cfg.DataDir, DatabaseURL: cfg.DatabaseURL, RedisURL: cfg.RedisURL, Logger: log,
+	})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+		defer cancel()
+		err = errors.Join(err, stack.Stop(stopCtx))
+	}()
+	cfg.DatabaseURL, cfg.RedisURL = stack.DatabaseURL, stack.RedisURL
+	if _, err := schema.Up(ctx, cfg.DatabaseURL); err != nil {
+		return err
+	}
+	if cfg.AppsSecret == "" {
+		if cfg.AppsSecret, err = keptSecret(cfg.DataDir, "apps-secret", func() (string, error) { return rand.Text() + rand.Text(), nil }); err != nil {
+			return err
+		}
+	}
+	b, err := connect(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer b.close()
+	token, err := devToken(ctx, cfg, b)
+	if err != nil {
+		return err
+	}
+	server, err := newWeb(cfg, b, log)
+	if err != nil {
+		return err
+	}
+	edge, err := newEdge(cfg, log)
+	if err != nil {
+		return err
+	}
+
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { b.bell.Run(ctx); return nil })
+	g.Go(func() error { return runWorkers(ctx, cfg, b, log) })
+	g.Go(func() error { return serve(ctx, api, server) })
+	g.Go(func() error { return serve(ctx, sites, edge.HTTPServer()) })
+	g.Go(func() error {
+		live := ""
+		if sample != "" {
+			var err error
+			if live, err = releaseSample(ctx, cfg, token, sample, log); err != nil {
+				if ctx.Err() != nil {
+					return nil
+				}
+				return fmt.Errorf("sample site: %w", err)
+			}
+		}
+		fmt.Printf("API: %s\nMonitor: %s/monitor\nAdmin token: %s\n", cfg.URL, cfg.URL, token)
+		if live != "" {
+			fmt.Printf("Site live: %s\n", live)
+		}
+		return nil
+	})
+	err = g.Wait()
+	log.Info("stopped")
+	return err
+}
+
+// devToken returns the folder's admin token, after making one if the database
+// does not know it.
+func devToken(ctx context.Context, cfg config, b *backend) (string, error) {
+	make := func() (string, error) {
+		return web.CreateToken(ctx, b.db, "troyd dev", web.Admin, nil, nil)
+	}
+	token, err := keptSecret(cfg.DataDir, "admin-token", make)
+	if err != nil {
+		return "", err
+	}
+	known, err := web.TokenKnown(ctx, b.db, token)
+	if err != nil || known {
+		return token, err
+	}
+	// The folder is older than the database.
+	if err := os.Remove(filepath.Join(cfg.DataDir, "admin-token")); err != nil {
+		return "", err
+	}
+	return keptSecret(cfg.DataDir, "admin-token", make)
+}
+
+// keptSecret returns what a file of the data folder keeps, readable by its
+// owner alone, after making it when it is not there.
+func keptSecret(dir, name string, make func() (string, error)) (string, error) {
+	file := filepath.Join(dir, name)
+	kept, err := os.ReadFile(file)
+	if err == nil {
+		return strings.TrimSpace(string(kept)), nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	secret, err := make()
+	if err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(dir, 0o711); err != nil {
+		return "", err
+	}
+	if err := os.WriteFile(file, []byte(secret+"\n"), 0o600); err != nil {
+		return "", err
+	}
+	slog.Debug("made a secret", "file", file)
+	return secret, nil
+}

@@ -1,0 +1,42 @@
+package main
+
+import (
+	"log/slog"
+	"net"
+
+	"github.com/spf13/cobra"
+
+	"github.com/troy-iaas/troy/edge"
+)
+
+func newEdgeCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "edge",
+		Short: "Serve the sites of TROY_DATA_DIR; needs neither Postgres nor Redis",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := loadConfig()
+			if err != nil {
+				return usageError{err}
+			}
+			log := cfg.logger()
+			server, err := newEdge(cfg, log)
+			if err != nil {
+				return err
+			}
+			l, err := listen("TROY_EDGE_ADDR", cfg.EdgeAddr)
+			if err != nil {
+				return err
+			}
+			log.Info("serving sites", "address", l.Addr().String())
+			return serve(cmd.Context(), l, server.HTTPServer())
+		},
+	}
+}
+
+func newEdge(cfg config, log *slog.Logger) (*edge.Server, error) {
+	return edge.New(edge.Config{Root: cfg.cloudRoot(), Limits: cfg.readLimits(), Logger: log})
+}
+
+// urlOf is the address that a listener is reached at from this machine.
+func urlOf(l net.Listener) string { return "http://" + l.Addr().String() }

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os/user"
+	"strings"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/intake"
+	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/tasks"
+)
+
+func newEnqueueCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "enqueue KIND [PIPELINE]",
+		Short: "Ring a task by hand; from a Failed status that is the retry",
+		Long: "Ring a task by hand. From a Failed status that is the retry; where there is nothing to do it says why.\n\n" +
+			"KIND is one of " + strings.Join(intake.RingKinds(), ", ") + ". PIPELINE is an id or a slug; the sweep needs none.",
+		Args: cobra.RangeArgs(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, err := loadConfig()
+			if err != nil {
+				return usageError{err}
+			}
+			b, err := connect(cmd.Context(), cfg, cfg.logger())
+			if err != nil {
+				return err
+			}
+			defer b.close()
+			var id uuid.UUID
+			if len(args) == 2 {
+				if id, err = subject(cmd.Context(), b, args[1]); err != nil {
+					return usageError{err}
+				}
+			} else if args[0] != tasks.TypeSweep {
+				return usageError{fmt.Errorf("%s needs a pipeline, by id or slug", args[0])}
+			}
+			result, err := b.intake(cfg).RingByHand(cmd.Context(), args[0], id, "operator "+username())
+			if troy.KindOf(err) == troy.Invalid || troy.KindOf(err) == troy.NotFound {
+				return usageError{err}
+			}
+			if err != nil {
+				return err
+			}
+			// This process ends now, so it rings itself. What it cannot ring
+			// the sweep will.
+			if _, err := b.bell.Ring(cmd.Context(), tasks.QueueQuick); err != nil {
+				fmt.Fprintln(cmd.ErrOrStderr(), "Redis does not answer; the workers' sweep will ring:", err)
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), result)
+			return nil
+		},
+	}
+}
+
+func subject(ctx context.Context, b *backend, name string) (uuid.UUID, error) {
+	if id, err := uuid.Parse(name); err == nil {
+		return id, nil
+	}
+	p, err := queries.New(b.db).PipelineGetBySlug(ctx, name)
+	if err != nil {
+		return uuid.Nil, fmt.Errorf("there is no pipeline with the slug %q", name)
+	}
+	return p.ID, nil
+}
+
+func username() string {
+	if u, err := user.Current(); err == nil {
+		return u.Username
+	}
+	return "unknown"
+}

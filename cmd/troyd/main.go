@@ -1,0 +1,53 @@
+// Command troyd is Troy's server: web takes events and requests, work does
+// the tasks, edge serves the sites of one box, dev is all of them in one
+// process with its own Postgres and Redis.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	root := &cobra.Command{
+		Use:           "troyd",
+		Short:         "Troy's server: deploys static sites",
+		Long:          "Troy's server. Settings are environment variables (TROY_…); docs/config.md lists them.\n\nExit status: 0 stopped as asked, 1 failed, 2 wrong usage or settings.",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+	}
+	root.AddCommand(newDevCommand(), newWebCommand(), newWorkCommand(), newEdgeCommand(),
+		newMigrateCommand(), newTokenCommand(), newEnqueueCommand())
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	if err := root.ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "troyd:", err)
+		stop()
+		os.Exit(exitStatus(err))
+	}
+}
+
+// usageError is an error in the command line or the settings.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func exitStatus(err error) int {
+	var usage usageError
+	var coded interface{ ExitStatus() int }
+	switch {
+	case errors.As(err, &usage):
+		return 2
+	case errors.As(err, &coded):
+		return coded.ExitStatus()
+	}
+	return 1
+}

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/client"
+	"github.com/troy-iaas/troy/site"
+)
+
+const (
+	sampleApp  = "sample"
+	sampleName = "Sample"
+)
+
+// releaseSample goes the way of every site, by HTTP alone: a signed app event,
+// provisioning, a release. It returns the live address. What is there from an
+// earlier run is used again.
+func releaseSample(ctx context.Context, cfg config, token, folder string, log *slog.Logger) (string, error) {
+	c, err := client.New(cfg.URL, token)
+	if err != nil {
+		return "", err
+	}
+	id, err := sampleEvent(ctx, cfg)
+	if err != nil {
+		return "", err
+	}
+	log.Info("sent the app event", "pipeline", id)
+	p, err := waitProvisioned(ctx, c, id, log)
+	if err != nil {
+		return "", err
+	}
+	source, err := site.OpenSource(folder, cfg.limits())
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = source.Close() }()
+	release, err := c.BeginRelease(ctx, id, uuid.NewString(), client.NewRelease{Files: source.Files, Message: "The sample site"})
+	if err != nil {
+		return "", err
+	}
+	log.Info("releasing the sample site", "files", len(source.Files), "to_send", len(release.Missing))
+	if err := c.Upload(ctx, id, release, client.Upload{Open: source.Open}); err != nil {
+		return "", err
+	}
+	d, err := c.FinalizeRelease(ctx, id, release.ID, client.Finalize{})
+	if err != nil {
+		return "", err
+	}
+	d, err = c.Wait(ctx, id, d.ID, nil)
+	if err != nil {
+		return "", err
+	}
+	if d.State != troy.Succeeded {
+		return "", fmt.Errorf("the deployment %s: %s", d.State, d.Cause)
+	}
+	return p.URL, nil
+}
+
+// sampleEvent sends Created for the sample app and returns its pipeline's id.
+func sampleEvent(ctx context.Context, cfg config) (string, error) {
+	body, err := json.Marshal(map[string]any{
+		"id": uuid.NewString(), "type": "Created", "time": time.Now().UTC(),
+		"app": map[string]any{"id": sampleApp, "name": sampleName},
+	})
+	if err != nil {
+		return "", err
+	}
+	mac := hmac.New(sha256.New, []byte(cfg.AppsSecret))
+	mac.Write(body)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, cfg.URL+"/events/apps", bytes.NewReader(body))
+	if err != nil {
+		return "", err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("X-Troy-Signature-256", "sha256="+hex.EncodeToString(mac.Sum(nil)))
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", fmt.Errorf("send the app event: %w", err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err != nil || resp.StatusCode != http.StatusAccepted {
+		return "", fmt.Errorf("send the app event: %s: %s: %w", resp.Status, answer, err)
+	}
+	var outcome struct {
+		PipelineID string `json:"pipeline_id"`
+		Detail     string `json:"detail"`
+	}
+	if err := json.Unmarshal(answer, &outcome); err != nil {
+		return "", fmt.Errorf("read the answer to the app event: %w", err)
+	}
+	if outcome.PipelineID == "" {
+		return "", errors.New("the app event made no pipeline: " + outcome.Detail)
+	}
+	return outcome.PipelineID, nil
+}
+
+// waitProvisioned waits until the pipeline can serve a deployment, asking for
+// provisioning where nobody did.
+func waitProvisioned(ctx context.Context, c *client.Client, id string, log *slog.Logger) (client.Pipeline, error) {
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	var last troy.Status
+	for {
+		p, err := c.Pipeline(ctx, id)
+		if err != nil {
+			return p, err
+		}
+		if p.Status != last {
+			log.Info("pipeline", "status", p.Status.String())
+			last = p.Status
+		}
+		switch p.Status {
+		case troy.PreProvisioned:
+			if _, err := c.ProvisionPipeline(ctx, id); err != nil {
+				return p, err
+			}
+		case troy.FailedToProvision:
+			return p, fmt.Errorf("%s: %s", p.Status, p.Cause)
+		case troy.ReadyForDeployment, troy.Queued, troy.Deploying, troy.Deployed, troy.FailedToDeploy:
+			return p, nil
+		}
+		select {
+		case <-ctx.Done():
+			return p, ctx.Err()
+		case <-tick.C:
+		}
+	}
+}

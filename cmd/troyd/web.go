@@ -1,0 +1,83 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/troy-iaas/troy/intake"
+	"github.com/troy-iaas/troy/web"
+)
+
+func newWebCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "web",
+		Short: "Serve the API, the hooks and Asynqmon",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := loadConfig()
+			if err != nil {
+				return usageError{err}
+			}
+			log := cfg.logger()
+			b, err := connect(cmd.Context(), cfg, log)
+			if err != nil {
+				return err
+			}
+			defer b.close()
+			if cfg.AppsSecret == "" {
+				log.Warn("TROY_APPS_SECRET is not set: app events are refused")
+			}
+			server, err := newWeb(cfg, b, log)
+			if err != nil {
+				return err
+			}
+			l, err := listen("TROY_ADDR", cfg.Addr)
+			if err != nil {
+				return err
+			}
+			log.Info("serving the API", "address", l.Addr().String())
+			g, ctx := errgroup.WithContext(cmd.Context())
+			g.Go(func() error { b.bell.Run(ctx); return nil })
+			g.Go(func() error { return serve(ctx, l, server) })
+			return g.Wait()
+		},
+	}
+}
+
+func (b *backend) intake(cfg config) *intake.Intake {
+	return intake.New(b.db, b.bell, intake.Config{SitesSuffix: cfg.SitesSuffix, AutoProvision: cfg.AutoProvision})
+}
+
+func newWeb(cfg config, b *backend, log *slog.Logger) (*http.Server, error) {
+	sites, err := url.Parse(strings.ReplaceAll(cfg.SitesURL, "{host}", "host"))
+	if err != nil {
+		return nil, usageError{fmt.Errorf("TROY_SITES_URL: %w", err)}
+	}
+	port := 0
+	if text := sites.Port(); text != "" {
+		if port, err = strconv.Atoi(text); err != nil {
+			return nil, usageError{fmt.Errorf("TROY_SITES_URL: port: %w", err)}
+		}
+	}
+	handler, err := web.New(web.Config{
+		URL: cfg.URL, SitesScheme: sites.Scheme, SitesPort: port, AppsSecret: cfg.AppsSecret,
+		Limits: cfg.limits(), ReleaseValidity: cfg.UploadsValid,
+	}, web.Deps{
+		DB: b.db, Redis: b.redis, Intake: b.intake(cfg), Store: b.cloud.Store, Ready: b.ready(), Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &http.Server{
+		Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}, nil
+}
