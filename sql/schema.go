@@ -235,8 +235,7 @@ func newProvider(databaseURL string, dir fs.FS) (*provider, error) {
 	db := stdlib.OpenDB(*cfg)
 	p, err := goose.NewProvider(goose.DialectPostgres, db, dir, goose.WithSessionLocker(locker), goose.WithDisableGlobalRegistry(true))
 	if err != nil {
-		db.Close()
-		return nil, fmt.Errorf("read the migrations: %w", err)
+		return nil, errors.Join(fmt.Errorf("read the migrations: %w", err), db.Close())
 	}
 	return &provider{p, db}, nil
 }
