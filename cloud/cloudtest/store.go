@@ -229,10 +229,9 @@ func removeTests() map[string]func(*testing.T, Env) {
 			seal(t, e, theirs)
 		},
 		"store/remove all, then nothing is left": func(t *testing.T, e Env) {
-			tree, open := newTree(), site.Tree{}
+			tree := newTree()
 			store(t, e, tree, "a.txt", "a")
-			open = another(tree)
-			f := file("b.txt", "b")
+			open, f := another(tree), file("b.txt", "b")
 			begin(t, e, open, f)
 			put(t, e, open, f, "b")
 			n, err := e.Cloud.Store.RemoveAll(t.Context(), tree.Pipeline)
