@@ -24,6 +24,8 @@ type world struct {
 	db *pgxpool.Pool
 	q  *queries.Queries
 	in *intake.Intake
+
+	bell *bell.Bell
 }
 
 func newWorld(t *testing.T) *world {
@@ -40,7 +42,7 @@ func newWorld(t *testing.T) *world {
 	rdb := redis.NewClient(opts)
 	t.Cleanup(func() { rdb.Close() })
 	b := bell.New(db, tasks.NewClient(rdb), slog.New(slog.DiscardHandler), map[string]int{tasks.QueueQuick: 10})
-	return &world{t: t, db: db, q: queries.New(db), in: intake.New(db, b, intake.Config{SitesSuffix: "sites.test", AutoProvision: true})}
+	return &world{t: t, db: db, q: queries.New(db), in: intake.New(db, b, intake.Config{SitesSuffix: "sites.test", AutoProvision: true}), bell: b}
 }
 
 func (w *world) ctx() context.Context { return w.t.Context() }
@@ -115,3 +117,18 @@ func wantKind(t *testing.T, err error, want troy.ErrorKind, text string) {
 }
 
 var start = time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC)
+
+// eventually looks until it is so.
+func (w *world) eventually(what string, so func() bool) {
+	w.t.Helper()
+	deadline := time.After(10 * time.Second)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !so() {
+		select {
+		case <-deadline:
+			w.t.Fatalf("not in time: %s", what)
+		case <-tick.C:
+		}
+	}
+}
