@@ -37,7 +37,7 @@ type config struct {
 	AutoProvision bool   `env:"TROY_AUTO_PROVISION" envDefault:"true"`
 
 	Workers          int           `env:"TROY_WORKERS" envDefault:"10"`
-	Lease            time.Duration `env:"TROY_LEASE" envDefault:"8s"`
+	Lease            time.Duration `env:"TROY_LEASE" envDefault:"6s"`
 	PropagationDelay time.Duration `env:"TROY_PROPAGATION_DELAY" envDefault:"2s"`
 	KeepDeployments  int           `env:"TROY_KEEP_DEPLOYMENTS" envDefault:"10"`
 	CarryAssets      time.Duration `env:"TROY_CARRY_ASSETS" envDefault:"168h"`
