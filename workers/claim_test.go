@@ -1,0 +1,301 @@
+package workers
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+	"github.com/hibiken/asynq"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/internal/devstack/stacktest"
+	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/site"
+	"github.com/troy-iaas/troy/tasks"
+)
+
+// TestStopHandsLeasesBack stops workers inside an outside call: the row is due
+// at once, and the attempt does not count.
+func TestStopHandsLeasesBack(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	inside := make(chan struct{})
+	var once sync.Once
+	r.cloud.CDN = &hookedCDN{CDN: r.cloud.CDN, create: func(ctx context.Context, _ func() (cloud.Distribution, error)) (cloud.Distribution, error) {
+		once.Do(func() { close(inside) })
+		<-ctx.Done()
+		return cloud.Distribution{}, ctx.Err()
+	}}
+	_, stop := r.start()
+	id := r.pipeline("blog")
+	r.requestProvision(id)
+	<-inside
+	stop()
+	row, err := r.q.WorkGet(t.Context(), tasks.TypeProvision, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if row.LeaseUntil != nil || row.Attempt != 0 || row.DueAt.After(time.Now().Add(time.Second)) {
+		t.Errorf("after the stop the row is %+v, want it free, due, with no attempt counted", row)
+	}
+}
+
+// TestLostLease takes the claim away from a worker that hangs: its context
+// ends, and what it does afterwards changes nothing.
+func TestLostLease(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	inside := make(chan struct{})
+	ended := make(chan struct{})
+	var calls atomic.Int32
+	r.cloud.CDN = &hookedCDN{CDN: r.cloud.CDN, create: func(ctx context.Context, real func() (cloud.Distribution, error)) (cloud.Distribution, error) {
+		if calls.Add(1) == 1 {
+			close(inside)
+			<-ctx.Done()
+			close(ended)
+			return cloud.Distribution{}, ctx.Err()
+		}
+		return real()
+	}}
+	r.start()
+	id := r.pipeline("blog")
+	r.requestProvision(id)
+	<-inside
+	// As if the lease had run out under a stopped process.
+	if _, err := r.db.Exec(t.Context(), "UPDATE work SET lease_until = now() - interval '1 second', epoch = nextval('work_epochs') WHERE subject_id = $1", id); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-ended:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the context of a lost claim did not end")
+	}
+	r.waitFor(id, troy.ReadyForDeployment)
+}
+
+func TestFlushedRedis(t *testing.T) {
+	t.Parallel()
+	private := stacktest.NewPrivateRedis(t)
+	r := newRigOn(t, private.URL)
+	// A first sweep marks this Redis as known.
+	w := r.workers()
+	if err := w.sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	const n = 20
+	ids := make([]uuid.UUID, n)
+	for i := range ids {
+		ids[i] = r.pipeline(troy.SlugVariant("blog", i+2))
+		r.requestProvision(ids[i])
+	}
+	// All are rung as far as the bound allows, and nobody is there to hear.
+	if _, err := w.deps.Bell.Ring(t.Context(), tasks.QueueQuick); err != nil {
+		t.Fatal(err)
+	}
+	private.FlushAll()
+	r.start()
+	for _, id := range ids {
+		r.waitFor(id, troy.ReadyForDeployment)
+	}
+}
+
+func TestRedisAway(t *testing.T) {
+	t.Parallel()
+	private := stacktest.NewPrivateRedis(t)
+	r := newRigOn(t, private.URL)
+	r.start()
+	id := r.pipeline("blog")
+	private.Kill()
+	r.requestProvision(id)
+	private.Restart()
+	r.waitFor(id, troy.ReadyForDeployment)
+}
+
+// TestRingsAreBounded has a thousand rows wait while no worker runs: however
+// often the sweep comes, and whoever rings besides, no more tasks than twice
+// the slots stand in Redis.
+func TestRingsAreBounded(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	if _, err := r.db.Exec(t.Context(), "INSERT INTO work (kind, subject_id) SELECT 'retention', gen_random_uuid() FROM generate_series(1, 1000)"); err != nil {
+		t.Fatal(err)
+	}
+	w := r.workers()
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 3 {
+				if err := w.sweep(t.Context()); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	// Rings that nobody claimed in time are looked at again.
+	if _, err := r.db.Exec(t.Context(), "UPDATE work SET ring_at = now() WHERE ring_id IS NOT NULL"); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	inspector := asynq.NewInspectorFromRedisClient(r.redis)
+	info, err := inspector.GetQueueInfo(tasks.QueueQuick)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Size != 2*r.slots {
+		t.Errorf("%d tasks stand in Redis, want %d", info.Size, 2*r.slots)
+	}
+	// And all are done in the end, without waiting for a sweep each.
+	r.start()
+	eventually(t, func() bool {
+		var n int
+		err := r.db.QueryRow(t.Context(), "SELECT count(*) FROM work").Scan(&n)
+		return err == nil && n == 0
+	}, func() string { return "rows are left" })
+}
+
+func TestPoisonIsDropped(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	client := asynq.NewClientFromRedisClient(r.redis)
+	for _, task := range []*asynq.Task{
+		asynq.NewTask("pipeline:unknown", []byte(`{}`)),
+		asynq.NewTask(tasks.TypeProvision, []byte("\xff\x00 not JSON")),
+		asynq.NewTask(tasks.TypeProvision, []byte(`{"subject":"not an id"}`)),
+	} {
+		if _, err := client.Enqueue(task, asynq.Queue(tasks.QueueQuick)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.start()
+	id := r.pipeline("blog")
+	r.requestProvision(id)
+	r.waitFor(id, troy.ReadyForDeployment)
+	inspector := asynq.NewInspectorFromRedisClient(r.redis)
+	eventually(t, func() bool {
+		info, err := inspector.GetQueueInfo(tasks.QueueQuick)
+		return err == nil && info.Size == 0
+	}, func() string { return "tasks are left in the queue" })
+}
+
+func TestClaimsExcludeEachOther(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	id := uuid.Must(uuid.NewV7())
+	if err := r.q.WorkRequest(t.Context(), queries.WorkRequestParams{Kind: tasks.TypeRetention, SubjectID: id}); err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	var epochs []int64
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			row, err := r.q.WorkClaim(t.Context(), queries.WorkClaimParams{Kind: tasks.TypeRetention, SubjectID: id, LeaseSeconds: 60})
+			if err == nil {
+				mu.Lock()
+				epochs = append(epochs, row.Epoch)
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	if len(epochs) != 1 {
+		t.Fatalf("%d of 20 claimed, want 1", len(epochs))
+	}
+	// Asked for again while held: finishing leaves it due.
+	if err := r.q.WorkRequest(t.Context(), queries.WorkRequestParams{Kind: tasks.TypeRetention, SubjectID: id}); err != nil {
+		t.Fatal(err)
+	}
+	finish := queries.WorkFinishParams{Kind: tasks.TypeRetention, SubjectID: id, Epoch: epochs[0], Requested: 1}
+	if _, err := r.q.WorkFinish(t.Context(), finish); err != nil {
+		t.Fatal(err)
+	}
+	second, err := r.q.WorkClaim(t.Context(), queries.WorkClaimParams{Kind: tasks.TypeRetention, SubjectID: id, LeaseSeconds: 60})
+	if err != nil {
+		t.Fatalf("what was asked for again is not due: %v", err)
+	}
+	// The first claim is over: it can neither finish nor put off nor renew.
+	if n, err := r.q.WorkFinish(t.Context(), finish); n != 0 || err != nil {
+		t.Errorf("a claim that is over finished %d rows, %v", n, err)
+	}
+	if n, err := r.q.WorkAgain(t.Context(), queries.WorkAgainParams{Kind: finish.Kind, SubjectID: id, Epoch: epochs[0]}); n != 0 || err != nil {
+		t.Errorf("a claim that is over put off %d rows, %v", n, err)
+	}
+	if n, err := r.q.WorkHeartbeat(t.Context(), queries.WorkHeartbeatParams{Kind: finish.Kind, SubjectID: id, Epoch: epochs[0], LeaseSeconds: 60}); n != 0 || err != nil {
+		t.Errorf("a claim that is over renewed %d rows, %v", n, err)
+	}
+	if second.Epoch <= epochs[0] {
+		t.Errorf("epochs %d then %d, want them to grow", epochs[0], second.Epoch)
+	}
+}
+
+func TestJudge(t *testing.T) {
+	t.Parallel()
+	policy := tasks.Policy{Attempts: 3, Deadline: time.Hour, Delay: time.Second, MaxDelay: time.Minute}
+	broken := errors.New("broken")
+	for _, c := range []struct {
+		name    string
+		err     error
+		attempt int
+		age     time.Duration
+		giveUp  bool
+		failed  bool
+		cause   string
+	}{
+		{"a first failure is tried again", broken, 1, 0, false, true, "broken"},
+		{"the last attempt is the last", broken, 3, 0, true, true, "failed 3 times: broken"},
+		{"past the deadline", broken, 1, 2 * time.Hour, true, true, "not done after 1h0m0s: broken"},
+		{"what cannot be mended", troy.Errorf(troy.Conflict, "taken"), 1, 0, true, true, "taken"},
+		{"files that never came", &cloud.MissingError{Files: []site.File{{Path: "a"}}}, 1, 0, true, true, "1 files have not been uploaded, the first is a"},
+		{"coming back is no failure", comeBack(time.Minute, "in progress"), 9, 0, false, false, "in progress"},
+		{"coming back for ever is", comeBack(time.Minute, "in progress"), 1, 2 * time.Hour, true, true, "not done after 1h0m0s: in progress"},
+		{"told when", throttled{}, 3, 0, false, false, "slow down"},
+		{"control characters are left out", errors.New("a\x1b[31mb\nsecond line"), 1, 0, false, true, "a[31mb"},
+	} {
+		v := judge(c.err, policy, c.attempt, c.age)
+		if v.giveUp != c.giveUp || v.cause != c.cause || (!c.giveUp && v.failed != c.failed) {
+			t.Errorf("%s: %+v", c.name, v)
+		}
+	}
+	if v := judge(throttled{}, policy, 1, 0); v.delay != 42*time.Second {
+		t.Errorf("told to wait 42 s, waits %s", v.delay)
+	}
+}
+
+type throttled struct{}
+
+func (throttled) Error() string             { return "slow down" }
+func (throttled) RetryAfter() time.Duration { return 42 * time.Second }
+
+// TestEveryKindHasAHandler holds the handlers to the table of policies.
+func TestEveryKindHasAHandler(t *testing.T) {
+	t.Parallel()
+	w := New(Config{}, Deps{})
+	var handled []string
+	for kind := range w.handlers {
+		handled = append(handled, kind)
+	}
+	slices.Sort(handled)
+	if diff := cmp.Diff(tasks.Kinds(), handled); diff != "" {
+		t.Errorf("kinds (-) against handlers (+):\n%s", diff)
+	}
+	for _, s := range troy.RowStatuses() {
+		if s.Resting() != (tasks.OfStatus(s) == nil) {
+			t.Errorf("%s: resting is %t, its work is %v", s, s.Resting(), tasks.OfStatus(s))
+		}
+		for _, kind := range tasks.OfStatus(s) {
+			if p, ok := tasks.PolicyOf(kind); !ok || p.Deadline <= 0 || p.Attempts <= 0 {
+				t.Errorf("%s: %s has no deadline or no attempts: %+v", s, kind, p)
+			}
+		}
+	}
+}
