@@ -60,7 +60,7 @@ func (s *server) outermost(next http.Handler, secure bool) http.Handler {
 		}
 		defer func() {
 			if v := recover(); v != nil {
-				if v == http.ErrAbortHandler {
+				if err, ok := v.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 					panic(v)
 				}
 				s.deps.Log.ErrorContext(r.Context(), "a handler panicked", "request", e.request, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))

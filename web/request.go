@@ -56,7 +56,7 @@ type page struct {
 func pageOf(c *gin.Context) (page, error) {
 	p := page{limit: defaultLimit, after: c.Query("after")}
 	if text, given := c.GetQuery("limit"); given {
-		n, err := strconv.Atoi(text)
+		n, err := strconv.ParseInt(text, 10, 32)
 		if err != nil || n < 1 || n > maxLimit {
 			return p, troy.Errorf(troy.Invalid, "the limit must be a number from 1 to %d", maxLimit).At("limit")
 		}

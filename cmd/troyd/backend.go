@@ -29,6 +29,7 @@ type backend struct {
 	client *tasks.Client
 	bell   *bell.Bell
 	cloud  cloud.Cloud
+	log    *slog.Logger
 }
 
 // connectTimeout is how long the start waits for Postgres to answer.
@@ -58,7 +59,7 @@ func connect(ctx context.Context, cfg config, log *slog.Logger) (*backend, error
 	if err != nil {
 		return nil, fmt.Errorf("connect to Postgres: %w", withoutURL(err, cfg.DatabaseURL))
 	}
-	b := &backend{db: db, redis: rdb, client: tasks.NewClient(rdb)}
+	b := &backend{db: db, redis: rdb, client: tasks.NewClient(rdb), log: log}
 	b.bell = bell.New(db, b.client, log, map[string]int{tasks.QueueQuick: cfg.Workers})
 
 	checkCtx, cancel := context.WithTimeout(ctx, connectTimeout)
@@ -84,7 +85,7 @@ func connect(ctx context.Context, cfg config, log *slog.Logger) (*backend, error
 func (b *backend) close() {
 	b.db.Close()
 	if err := b.redis.Close(); err != nil {
-		slog.Debug("close Redis", "error", err)
+		b.log.Debug("close Redis", "error", err)
 	}
 }
 
@@ -107,8 +108,9 @@ func withoutURL(err error, url string) error {
 }
 
 // listen opens an address for serving. The error names the setting.
-func listen(setting, addr string) (net.Listener, error) {
-	l, err := net.Listen("tcp", addr)
+func listen(ctx context.Context, setting, addr string) (net.Listener, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("%s: cannot listen on %s: %w; stop what is there or set another address", setting, addr, err)
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -43,12 +42,12 @@ func runDev(ctx context.Context, cfg config, sample string) (err error) {
 	log := cfg.logger()
 	// The addresses first: what is in use already should be said before a
 	// database is started.
-	api, err := listen("TROY_ADDR", cfg.Addr)
+	api, err := listen(ctx, "TROY_ADDR", cfg.Addr)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = api.Close() }()
-	sites, err := listen("TROY_EDGE_ADDR", cfg.EdgeAddr)
+	sites, err := listen(ctx, "TROY_EDGE_ADDR", cfg.EdgeAddr)
 	if err != nil {
 		return err
 	}
@@ -109,10 +108,11 @@ func runDev(ctx context.Context, cfg config, sample string) (err error) {
 		live := ""
 		if sample != "" {
 			var err error
-			if live, err = releaseSample(ctx, cfg, token, sample, log); err != nil {
-				if ctx.Err() != nil {
-					return nil
-				}
+			live, err = releaseSample(ctx, cfg, token, sample, log)
+			if ctx.Err() != nil {
+				return nil // stopped meanwhile, which fails the release too
+			}
+			if err != nil {
 				return fmt.Errorf("sample site: %w", err)
 			}
 		}
@@ -169,6 +169,5 @@ func keptSecret(dir, name string, make func() (string, error)) (string, error) {
 	if err := os.WriteFile(file, []byte(secret+"\n"), 0o600); err != nil {
 		return "", err
 	}
-	slog.Debug("made a secret", "file", file)
 	return secret, nil
 }

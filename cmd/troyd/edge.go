@@ -24,7 +24,7 @@ func newEdgeCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			l, err := listen("TROY_EDGE_ADDR", cfg.EdgeAddr)
+			l, err := listen(cmd.Context(), "TROY_EDGE_ADDR", cfg.EdgeAddr)
 			if err != nil {
 				return err
 			}

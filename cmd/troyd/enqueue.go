@@ -50,10 +50,9 @@ func newEnqueueCommand() *cobra.Command {
 			// This process ends now, so it rings itself. What it cannot ring
 			// the sweep will.
 			if _, err := b.bell.Ring(cmd.Context(), tasks.QueueQuick); err != nil {
-				fmt.Fprintln(cmd.ErrOrStderr(), "Redis does not answer; the workers' sweep will ring:", err)
+				cmd.PrintErrln("Redis does not answer; the workers' sweep will ring:", err)
 			}
-			fmt.Fprintln(cmd.OutOrStdout(), result)
-			return nil
+			return printLine(cmd.OutOrStdout(), result)
 		},
 	}
 }

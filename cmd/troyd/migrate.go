@@ -55,11 +55,13 @@ func newMigrateUpCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			for _, s := range steps {
-				fmt.Fprintln(cmd.OutOrStdout(), "up", s.Name)
-			}
 			if len(steps) == 0 {
-				fmt.Fprintln(cmd.OutOrStdout(), "nothing to do")
+				return printLine(cmd.OutOrStdout(), "nothing to do")
+			}
+			for _, s := range steps {
+				if err := printLine(cmd.OutOrStdout(), "up "+s.Name); err != nil {
+					return err
+				}
 			}
 			return nil
 		},
@@ -81,11 +83,9 @@ func newMigrateDownCommand() *cobra.Command {
 				return err
 			}
 			if step == nil {
-				fmt.Fprintln(cmd.OutOrStdout(), "nothing to do")
-				return nil
+				return printLine(cmd.OutOrStdout(), "nothing to do")
 			}
-			fmt.Fprintln(cmd.OutOrStdout(), "down", step.Name)
-			return nil
+			return printLine(cmd.OutOrStdout(), "down "+step.Name)
 		},
 	}
 }
@@ -109,7 +109,9 @@ func newMigrateStatusCommand() *cobra.Command {
 				if !s.AppliedAt.IsZero() {
 					at = s.AppliedAt.UTC().Format(time.RFC3339)
 				}
-				fmt.Fprintf(cmd.OutOrStdout(), "%-20s  %s\n", at, s.Name)
+				if err := printLine(cmd.OutOrStdout(), fmt.Sprintf("%-20s  %s", at, s.Name)); err != nil {
+					return err
+				}
 			}
 			return nil
 		},
@@ -127,8 +129,7 @@ func newMigrateNewCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintln(cmd.OutOrStdout(), path)
-			return nil
+			return printLine(cmd.OutOrStdout(), path)
 		},
 	}
 	cmd.Flags().StringVar(&dir, "dir", "sql/migrations", "the migrations' folder")
@@ -199,8 +200,7 @@ func runGenerate(ctx context.Context, out io.Writer, opts generateOptions) (err 
 		return err
 	}
 	if m.Empty() {
-		fmt.Fprintln(out, "nothing to do")
-		return nil
+		return printLine(out, "nothing to do")
 	}
 	if len(m.Destructive) > 0 && !opts.destructive {
 		return fmt.Errorf("the migration would drop %s with all data: pass --allow-destructive if that is wanted (a rename is written by hand: troyd migrate new NAME)", strings.Join(m.Destructive, ", "))
@@ -210,9 +210,18 @@ func runGenerate(ctx context.Context, out io.Writer, opts generateOptions) (err 
 		return err
 	}
 	for _, path := range paths {
-		fmt.Fprintln(out, path)
+		if err := printLine(out, path); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// printLine prints a line of the command's answer. An answer that could not be
+// printed is a failure: scripts read it.
+func printLine(w io.Writer, line string) error {
+	_, err := fmt.Fprintln(w, line)
+	return err
 }
 
 func migrateURL() (string, error) {

@@ -51,8 +51,7 @@ func newTokenCommand() *cobra.Command {
 			if err != nil {
 				return usageError{err}
 			}
-			fmt.Fprintln(cmd.OutOrStdout(), token)
-			return nil
+			return printLine(cmd.OutOrStdout(), token)
 		},
 	}
 	create.Flags().StringVar(&role, "role", "", "what the token may: viewer, deployer or admin")

@@ -39,7 +39,7 @@ func newWebCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			l, err := listen("TROY_ADDR", cfg.Addr)
+			l, err := listen(cmd.Context(), "TROY_ADDR", cfg.Addr)
 			if err != nil {
 				return err
 			}

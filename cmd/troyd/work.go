@@ -30,7 +30,7 @@ func newWorkCommand() *cobra.Command {
 			defer b.close()
 			g, ctx := errgroup.WithContext(cmd.Context())
 			if cfg.HealthAddr != "" {
-				l, err := listen("TROY_HEALTH_ADDR", cfg.HealthAddr)
+				l, err := listen(ctx, "TROY_HEALTH_ADDR", cfg.HealthAddr)
 				if err != nil {
 					return err
 				}
