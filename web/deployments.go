@@ -145,11 +145,11 @@ func (s *server) deploymentGet(c *gin.Context, who caller) error {
 }
 
 func (s *server) deploymentCancel(c *gin.Context, who caller) error {
-	if err := decodeOptional(c, &struct{}{}); err != nil {
-		return err
-	}
 	d, err := s.deployment(c, who)
 	if err != nil {
+		return err
+	}
+	if err := decodeOptional(c, &struct{}{}); err != nil {
 		return err
 	}
 	if d, err = s.deps.Intake.CancelDeployment(c.Request.Context(), d.PipelineID, d.ID, who.actor()); err != nil {
@@ -164,12 +164,12 @@ type target struct {
 }
 
 func (s *server) deploymentRollback(c *gin.Context, who caller) error {
-	var t target
-	if err := decodeOptional(c, &t); err != nil {
-		return err
-	}
 	p, err := s.pipeline(c.Request.Context(), c, who)
 	if err != nil {
+		return err
+	}
+	var t target
+	if err := decodeOptional(c, &t); err != nil {
 		return err
 	}
 	d, err := s.deps.Intake.Rollback(c.Request.Context(), p.ID, t.Deployment, who.actor())
@@ -180,16 +180,16 @@ func (s *server) deploymentRollback(c *gin.Context, who caller) error {
 }
 
 func (s *server) deploymentPromote(c *gin.Context, who caller) error {
+	p, err := s.pipeline(c.Request.Context(), c, who)
+	if err != nil {
+		return err
+	}
 	var t target
 	if err := decode(c, maxJSON, &t); err != nil {
 		return err
 	}
 	if t.Deployment == uuid.Nil {
 		return troy.Errorf(troy.Invalid, "it is missing; expected is the id of the deployment to promote").At("deployment")
-	}
-	p, err := s.pipeline(c.Request.Context(), c, who)
-	if err != nil {
-		return err
 	}
 	d, err := s.deps.Intake.Promote(c.Request.Context(), p.ID, t.Deployment, who.actor())
 	if err != nil {

@@ -166,11 +166,11 @@ func (s *server) pipelineDelete(c *gin.Context, who caller) error {
 
 // ask has intake move the path's pipeline.
 func (s *server) ask(c *gin.Context, who caller, f func(context.Context, uuid.UUID, string) (queries.Pipeline, error)) error {
-	if err := decodeOptional(c, &struct{}{}); err != nil {
-		return err
-	}
 	p, err := s.pipeline(c.Request.Context(), c, who)
 	if err != nil {
+		return err
+	}
+	if err := decodeOptional(c, &struct{}{}); err != nil {
 		return err
 	}
 	if p, err = f(c.Request.Context(), p.ID, who.actor()); err != nil {

@@ -63,7 +63,7 @@ func (s *server) releaseBegin(c *gin.Context, who caller) error {
 	if err != nil {
 		return err
 	}
-	p, err := s.pipeline(c.Request.Context(), c, who)
+	p, err := s.pipeline(ctx, c, who)
 	if err != nil {
 		return err
 	}
@@ -294,11 +294,11 @@ func (s *server) releaseFinalize(c *gin.Context, who caller) error {
 		Publish    *bool  `json:"publish"`
 		ExpectLive string `json:"expect_live"`
 	}
-	if err := decodeOptional(c, &body); err != nil {
+	p, r, err := s.release(ctx, c, who)
+	if err != nil {
 		return err
 	}
-	p, r, err := s.release(c.Request.Context(), c, who)
-	if err != nil {
+	if err := decodeOptional(c, &body); err != nil {
 		return err
 	}
 	f := intake.Finalization{
