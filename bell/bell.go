@@ -8,6 +8,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -37,6 +39,9 @@ func New(db *pgxpool.Pool, client *tasks.Client, log *slog.Logger, slots map[str
 	}
 	return b
 }
+
+// Queues lists the queues that the bell rings.
+func (b *Bell) Queues() []string { return slices.Sorted(maps.Keys(b.bounds)) }
 
 // Ask makes Run ring the queue soon and returns at once. Asking while a ring
 // is under way makes it ring once more.

@@ -87,8 +87,8 @@ SELECT pg_advisory_xact_lock(hashtextextended('troy ring ' || @queue::text, 0));
 
 -- name: WorkRingNext :many
 -- Marks the waiting rows of a queue as rung, those due longest first, while
--- fewer than the bound are rung and due. Rows that are due later are rung
--- with their time, apart from the bound.
+-- fewer than the bound are rung and due. Rows that are due within a minute are
+-- rung with their time, apart from the bound; longer waits are kept here alone.
 WITH gen AS (
     SELECT coalesce((SELECT b.generation FROM bell b), 1)::bigint AS generation
 ), room AS (
@@ -105,7 +105,8 @@ WITH gen AS (
     FOR UPDATE SKIP LOCKED
 ), later AS (
     SELECT w.kind, w.subject_id FROM work w
-    WHERE w.queue = @queue AND w.ring_id IS NULL AND w.lease_until IS NULL AND w.due_at > now()
+    WHERE w.queue = @queue AND w.ring_id IS NULL AND w.lease_until IS NULL
+      AND w.due_at > now() AND w.due_at <= now() + interval '1 minute'
     ORDER BY w.due_at LIMIT 500
     FOR UPDATE SKIP LOCKED
 ), chosen AS (
@@ -146,10 +147,6 @@ WHERE (kind, subject_id) IN (
 UPDATE work SET ring_id = NULL
 WHERE ring_id IS NOT NULL AND ring_gen <> coalesce((SELECT generation FROM bell), 1);
 
--- name: WorkQueues :many
--- The queues that have waiting rows.
-SELECT DISTINCT queue FROM work WHERE ring_id IS NULL AND lease_until IS NULL;
-
 -- name: WorkPositions :many
 -- Where the due work of subjects stands in its queue, from 1. Work that is
 -- held, or due later, stands in none.
@@ -159,6 +156,10 @@ FROM (
     FROM work w WHERE w.lease_until IS NULL AND w.due_at <= now()
 ) q
 WHERE q.subject_id = ANY(@subject_ids::uuid[]);
+
+-- name: BellLock :exec
+-- Those who compare the generation with Redis take turns.
+SELECT pg_advisory_xact_lock(hashtextextended('troy generation', 0));
 
 -- name: BellGet :one
 SELECT coalesce(max(generation), 1)::bigint AS generation,

@@ -29,6 +29,16 @@ func (q *Queries) BellGet(ctx context.Context) (BellGetRow, error) {
 	return i, err
 }
 
+const bellLock = `-- name: BellLock :exec
+SELECT pg_advisory_xact_lock(hashtextextended('troy generation', 0))
+`
+
+// Those who compare the generation with Redis take turns.
+func (q *Queries) BellLock(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, bellLock)
+	return err
+}
+
 const bellNextGeneration = `-- name: BellNextGeneration :one
 INSERT INTO bell (generation) VALUES (2)
 ON CONFLICT (one) DO UPDATE SET generation = bell.generation + 1
@@ -451,31 +461,6 @@ func (q *Queries) WorkPositions(ctx context.Context, subjectIds []uuid.UUID) ([]
 	return items, nil
 }
 
-const workQueues = `-- name: WorkQueues :many
-SELECT DISTINCT queue FROM work WHERE ring_id IS NULL AND lease_until IS NULL
-`
-
-// The queues that have waiting rows.
-func (q *Queries) WorkQueues(ctx context.Context) ([]string, error) {
-	rows, err := q.db.Query(ctx, workQueues)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []string{}
-	for rows.Next() {
-		var queue string
-		if err := rows.Scan(&queue); err != nil {
-			return nil, err
-		}
-		items = append(items, queue)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const workRelease = `-- name: WorkRelease :execrows
 UPDATE work
 SET lease_until = NULL, due_at = now(), attempt = greatest(attempt - 1, 0), epoch = nextval('work_epochs')
@@ -536,7 +521,8 @@ WITH gen AS (
     FOR UPDATE SKIP LOCKED
 ), later AS (
     SELECT w.kind, w.subject_id FROM work w
-    WHERE w.queue = $2 AND w.ring_id IS NULL AND w.lease_until IS NULL AND w.due_at > now()
+    WHERE w.queue = $2 AND w.ring_id IS NULL AND w.lease_until IS NULL
+      AND w.due_at > now() AND w.due_at <= now() + interval '1 minute'
     ORDER BY w.due_at LIMIT 500
     FOR UPDATE SKIP LOCKED
 ), chosen AS (
@@ -557,8 +543,8 @@ type WorkRingNextRow struct {
 }
 
 // Marks the waiting rows of a queue as rung, those due longest first, while
-// fewer than the bound are rung and due. Rows that are due later are rung
-// with their time, apart from the bound.
+// fewer than the bound are rung and due. Rows that are due within a minute are
+// rung with their time, apart from the bound; longer waits are kept here alone.
 func (q *Queries) WorkRingNext(ctx context.Context, bound int64, queue string) ([]WorkRingNextRow, error) {
 	rows, err := q.db.Query(ctx, workRingNext, bound, queue)
 	if err != nil {

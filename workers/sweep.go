@@ -6,7 +6,9 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
+	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/tasks"
 )
 
@@ -69,11 +71,7 @@ func (w *Workers) sweep(ctx context.Context) error {
 	if err := w.lookAtOverdue(ctx); err != nil {
 		return err
 	}
-	queues, err := w.q.WorkQueues(ctx)
-	if err != nil {
-		return fmt.Errorf("read which queues have waiting rows: %w", err)
-	}
-	for _, queue := range queues {
+	for _, queue := range w.deps.Bell.Queues() {
 		if _, err := w.deps.Bell.Ring(ctx, queue); err != nil {
 			return err
 		}
@@ -91,27 +89,33 @@ func (w *Workers) sweep(ctx context.Context) error {
 // Another one, or none, means that Redis was emptied or replaced: then all that
 // was rung waits again.
 func (w *Workers) noticeNewRedis(ctx context.Context) error {
-	held, err := w.deps.Client.Generation(ctx)
-	if err != nil {
-		return err
-	}
-	bell, err := w.q.BellGet(ctx)
-	if err != nil {
-		return fmt.Errorf("read the generation: %w", err)
-	}
-	if held == bell.Generation {
-		return nil
-	}
-	next, err := w.q.BellNextGeneration(ctx)
-	if err != nil {
-		return fmt.Errorf("begin a generation: %w", err)
-	}
-	n, err := w.q.WorkForgetRings(ctx)
-	if err != nil {
-		return fmt.Errorf("forget the rings of another Redis: %w", err)
-	}
-	w.log.Info("Redis is new or was emptied; ringing again", "generation", next, "rows", n)
-	return w.deps.Client.SetGeneration(ctx, next)
+	return pgx.BeginFunc(ctx, w.deps.DB, func(tx pgx.Tx) error {
+		q := queries.New(tx)
+		if err := q.BellLock(ctx); err != nil {
+			return fmt.Errorf("wait for another sweep: %w", err)
+		}
+		held, err := w.deps.Client.Generation(ctx)
+		if err != nil {
+			return err
+		}
+		bell, err := q.BellGet(ctx)
+		if err != nil {
+			return fmt.Errorf("read the generation: %w", err)
+		}
+		if held == bell.Generation {
+			return nil
+		}
+		next, err := q.BellNextGeneration(ctx)
+		if err != nil {
+			return fmt.Errorf("begin a generation: %w", err)
+		}
+		n, err := q.WorkForgetRings(ctx)
+		if err != nil {
+			return fmt.Errorf("forget the rings of another Redis: %w", err)
+		}
+		w.log.Info("Redis is new or was emptied; ringing again", "generation", next, "rows", n)
+		return w.deps.Client.SetGeneration(ctx, next)
+	})
 }
 
 // lookAtOverdue sorts the rung rows that nobody claimed in time: those whose
