@@ -45,6 +45,7 @@ type world struct {
 	admin  string
 	log    *lockedBuffer
 	dir    string
+	bell   *bell.Bell
 }
 
 type lockedBuffer struct {
@@ -84,6 +85,7 @@ func newWorld(t *testing.T, change ...func(*world)) *world {
 	}
 	log := slog.New(slog.NewTextHandler(w.log, nil))
 	b := bell.New(db, tasks.NewClient(rdb), log, map[string]int{tasks.QueueQuick: 10})
+	w.bell = b
 	w.cfg = web.Config{URL: "https://troy.test", SitesScheme: "http", SitesPort: 8081, AppsSecret: appsSecret}
 	w.deps = web.Deps{
 		DB: db, Redis: rdb, Store: box.Store, Log: log,
