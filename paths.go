@@ -1,0 +1,158 @@
+package troy
+
+import (
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// The most that watch paths may have, so that comparing a push with them stays
+// quick.
+const (
+	MaxWatchPaths = 50
+	MaxWatchPath  = 255 // bytes each
+)
+
+// CheckWatchPaths reports what keeps patterns from being a pipeline's watch
+// paths, as a *Error of kind Invalid.
+func CheckWatchPaths(patterns []string) error {
+	if len(patterns) > MaxWatchPaths {
+		return Errorf(Invalid, "there are %d watch paths; at most %d are allowed", len(patterns), MaxWatchPaths).At("watch_paths")
+	}
+	for _, p := range patterns {
+		_, clean := watchPath(p)
+		switch {
+		case len(p) > MaxWatchPath:
+			return Errorf(Invalid, "a watch path has %d bytes; at most %d are allowed", len(p), MaxWatchPath).At("watch_paths")
+		case !utf8.ValidString(p) || strings.ContainsFunc(p, unicode.IsControl):
+			return Errorf(Invalid, "the watch path %q has a control character or is not UTF-8", p).At("watch_paths")
+		case clean == "":
+			return Errorf(Invalid, "the watch path %q is empty; ** stands for everything", p).At("watch_paths")
+		case slices.Contains(strings.Split(clean, "/"), ".."):
+			return Errorf(Invalid, "the watch path %q leads out of the repository", p).At("watch_paths")
+		}
+	}
+	return nil
+}
+
+// Watched reports whether a push concerns a pipeline. Changed are the files
+// that it changed, and complete that there are no others; if there may be
+// others, it does. Patterns are the pipeline's watch paths, and root is the
+// folder of the site's source; both, and changed, are relative to the
+// repository's root.
+//
+// A pattern is a file or a folder with all that is in it. In it * stands for
+// anything but a slash, ? for one character but a slash, and ** for anything
+// at all ("**/*.md" is every Markdown file, at the top too); all other
+// characters, brackets too, stand for themselves. A pattern behind a "!" takes
+// away, and the last one that fits a file decides. Where no pattern gives
+// anything, root is what is watched, and without a root everything is.
+func Watched(patterns []string, root string, changed []string, complete bool) bool {
+	if !complete {
+		return true
+	}
+	rules := watchRules(patterns, root)
+	if rules == nil {
+		return true
+	}
+	for _, file := range changed {
+		watched := false
+		for _, r := range rules {
+			if r.watches != watched && r.fits.MatchString(file) {
+				watched = r.watches
+			}
+		}
+		if watched {
+			return true
+		}
+	}
+	return false
+}
+
+type watchRule struct {
+	fits    *regexp.Regexp
+	watches bool
+}
+
+// watchRules are in the order in which they decide; nil watches everything,
+// also a push that changed no file.
+func watchRules(patterns []string, root string) []watchRule {
+	var rules []watchRule
+	gives := false
+	for _, p := range patterns {
+		watches, clean := watchPath(p)
+		if clean == "" {
+			continue
+		}
+		gives = gives || watches
+		rules = append(rules, watchRule{fits: watchGlob(clean), watches: watches})
+	}
+	if gives {
+		return rules
+	}
+	root = cleanPath(root)
+	if root == "" && rules == nil {
+		return nil
+	}
+	// A folder's name is no pattern.
+	base := "^"
+	if root != "" {
+		base += regexp.QuoteMeta(root) + "(?:/|$)"
+	}
+	return slices.Insert(rules, 0, watchRule{fits: regexp.MustCompile(base), watches: true})
+}
+
+// watchPath takes a pattern apart: whether it gives or takes away, and what
+// follows, relative and without a slash at its end.
+func watchPath(p string) (watches bool, clean string) {
+	rest, not := strings.CutPrefix(strings.TrimSpace(p), "!")
+	return !not, cleanPath(rest)
+}
+
+func cleanPath(p string) string {
+	p = path.Clean(strings.TrimLeft(strings.TrimSpace(strings.ToValidUTF8(p, "\uFFFD")), "/"))
+	if p == "." {
+		return ""
+	}
+	return p
+}
+
+// watchGlob writes a pattern as an expression of RE2, whose time is linear in
+// the file's name whatever the pattern.
+func watchGlob(p string) *regexp.Regexp {
+	var b strings.Builder
+	b.WriteString(`^(?s:`)
+	atStart := true // of a folder's or file's name
+	for p != "" {
+		switch {
+		case atStart && strings.HasPrefix(p, "**/"):
+			b.WriteString(`(?:.*/)?`)
+			p = p[3:]
+			continue
+		case strings.HasPrefix(p, "**"):
+			b.WriteString(`.*`)
+			p = p[2:]
+		case p[0] == '*':
+			b.WriteString(`[^/]*`)
+			p = p[1:]
+		case p[0] == '?':
+			b.WriteString(`[^/]`)
+			p = p[1:]
+		default:
+			n := strings.IndexAny(p, "*?")
+			if n < 0 {
+				n = len(p)
+			}
+			b.WriteString(regexp.QuoteMeta(p[:n]))
+			atStart = p[n-1] == '/'
+			p = p[n:]
+			continue
+		}
+		atStart = false
+	}
+	b.WriteString(`)(?:/|$)`)
+	return regexp.MustCompile(b.String())
+}
