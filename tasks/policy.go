@@ -26,9 +26,9 @@ type Policy struct {
 
 // RetryDelay is the wait after the n-th failed attempt, from 1.
 func (p Policy) RetryDelay(n int) time.Duration {
-	d := p.MaxDelay
-	if n < 30 {
-		d = min(p.Delay<<max(n-1, 0), p.MaxDelay)
+	d := min(p.Delay, p.MaxDelay)
+	for ; n > 1 && d < p.MaxDelay; n-- {
+		d = min(2*d, p.MaxDelay)
 	}
 	return d/2 + rand.N(d/2+1)
 }

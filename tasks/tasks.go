@@ -61,8 +61,7 @@ func NewClient(rdb redis.UniversalClient) *Client {
 }
 
 // Ring enqueues the task of a work row under its ring's id. With a delay it
-// comes at the next whole second after it, since asynq cuts fractions off and
-// would be early.
+// comes within two seconds after it, never before.
 func (c *Client) Ring(ctx context.Context, t Task, id uuid.UUID, delay time.Duration) error {
 	policy, ok := PolicyOf(t.Kind)
 	if !ok {
@@ -77,7 +76,7 @@ func (c *Client) Ring(ctx context.Context, t Task, id uuid.UUID, delay time.Dura
 		asynq.MaxRetry(maxRetry), asynq.Timeout(policy.Deadline),
 	}
 	if delay > 0 {
-		opts = append(opts, asynq.ProcessAt(time.Now().Add(WholeSeconds(delay))))
+		opts = append(opts, asynq.ProcessAt(time.Now().Add(AsynqDelay(delay))))
 	}
 	if _, err := c.asynq.EnqueueContext(ctx, asynq.NewTask(t.Kind, body), opts...); err != nil {
 		return fmt.Errorf("ring %s %s: %w", t.Kind, t.Subject, err)
@@ -92,12 +91,10 @@ func (c *Client) StandsInLine(queue string, id uuid.UUID) bool {
 	return err == nil && info.State == asynq.TaskStatePending
 }
 
-// WholeSeconds rounds up to seconds and adds one: asynq keeps times as whole
-// seconds and cuts the fraction off, so that a task could come before its row
-// is due.
-func WholeSeconds(d time.Duration) time.Duration {
-	return d.Truncate(time.Second) + time.Second
-}
+// AsynqDelay is what asynq has to be told for a task not to come before d has
+// passed. It keeps times as whole seconds of the clock and cuts the fraction
+// off, so that its task comes up to a second before the time it was given.
+func AsynqDelay(d time.Duration) time.Duration { return d + time.Second }
 
 // maxRetry is more than any kind's attempts: whether a row is tried again is
 // the row's affair, and asynq shall not archive its task before.

@@ -126,7 +126,7 @@ func (e *retryError) Error() string { return e.cause }
 // retryDelay is asynq's delay before it retries a task: the row's.
 func retryDelay(n int, err error, _ *asynq.Task) time.Duration {
 	if retry, ok := errors.AsType[*retryError](err); ok {
-		return tasks.WholeSeconds(retry.delay)
+		return tasks.AsynqDelay(retry.delay)
 	}
 	return min(time.Duration(n+1)*time.Second, time.Minute)
 }
