@@ -109,8 +109,10 @@ func runDev(ctx context.Context, cfg config, sample string) (err error) {
 		if sample != "" {
 			var err error
 			live, err = releaseSample(ctx, cfg, token, sample, log)
-			if ctx.Err() != nil {
-				return nil // stopped meanwhile, which fails the release too
+			select {
+			case <-ctx.Done(): // which fails the release too
+				return nil
+			default:
 			}
 			if err != nil {
 				return fmt.Errorf("sample site: %w", err)
