@@ -1,0 +1,260 @@
+package build_test
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/build"
+)
+
+// repository makes a file system of names and contents.
+func repository(files map[string]string) fstest.MapFS {
+	fsys := fstest.MapFS{}
+	for name, content := range files {
+		fsys[name] = &fstest.MapFile{Data: []byte(content), Mode: 0o644}
+	}
+	return fsys
+}
+
+func TestDecide(t *testing.T) {
+	t.Parallel()
+	const vite = `{"scripts":{"build":"vite build"},"devDependencies":{"vite":"^7"}}`
+	for name, test := range map[string]struct {
+		files    map[string]string
+		settings build.Settings
+		want     build.Plan
+	}{
+		"vite with npm": {
+			files: map[string]string{"package.json": vite, "package-lock.json": "{}", ".nvmrc": "# ours\nv22\n"},
+			want: build.Plan{Root: ".", InstallRoot: ".", Install: "npm ci", Build: "npm run build", Outputs: []string{"dist"}, Node: "v22", Manager: "npm", Lockfile: "package-lock.json",
+				Why: `What is run: install with "npm ci" (package-lock.json), build with "npm run build" (Vite, scripts.build in package.json), publish "dist" (Vite's folder).`},
+		},
+		"astro in a pnpm workspace": {
+			files: map[string]string{
+				"pnpm-lock.yaml": "", "package.json": `{"packageManager":"pnpm@9.1.0+sha256.ab"}`,
+				"apps/web/package.json": `{"scripts":{"build":"astro build"},"dependencies":{"astro":"5","vite":"7"}}`,
+			},
+			settings: build.Settings{Root: "apps/web/"},
+			want: build.Plan{Root: "apps/web", InstallRoot: ".", Install: "pnpm install --frozen-lockfile", Build: "pnpm run build", Outputs: []string{"dist"},
+				Manager: "pnpm", ManagerVersion: "9.1.0", Lockfile: "pnpm-lock.yaml",
+				Why: `What is run: in "apps/web" install with "pnpm install --frozen-lockfile" (pnpm-lock.yaml), build with "pnpm run build" (Astro, scripts.build in package.json), publish "dist" (Astro's folder).`},
+		},
+		"yarn from 2 on": {
+			files: map[string]string{"package.json": `{"packageManager":"yarn@4.5.0","scripts":{"build":"next build"},"dependencies":{"next":"15"}}`, "yarn.lock": "", "package-lock.json": ""},
+			want: build.Plan{Root: ".", InstallRoot: ".", Install: "yarn install --immutable", Build: "yarn run build", Outputs: []string{"out"}, Manager: "yarn", ManagerVersion: "4.5.0", Lockfile: "yarn.lock",
+				Why: `What is run: install with "yarn install --immutable" (yarn.lock), build with "yarn run build" (Next.js, scripts.build in package.json), publish "out" (Next.js's folder).`},
+		},
+		"troy.toml before everything": {
+			files: map[string]string{
+				"package.json": vite, "package-lock.json": "{}", "netlify.toml": "[build]\ncommand = \"no\"\n",
+				"troy.toml": "[build]\ncommand = \"make site\"\noutput = \"web/out\"\ninstall = \"\"\ntest = \"make check\"\n[build.environment]\nNODE_VERSION = 20\nDRAFTS = true\n",
+			},
+			settings: build.Settings{Build: "neither", Install: "no", Output: "no"},
+			want: build.Plan{Root: ".", InstallRoot: ".", Build: "make site", Test: "make check", Outputs: []string{"web/out"}, OutputSaid: true,
+				Environment: map[string]string{"NODE_VERSION": "20", "DRAFTS": "true"}, Node: "20", Manager: "npm", Lockfile: "package-lock.json",
+				Why: `What is run: build with "make site" (troy.toml), test with "make check" (troy.toml), publish "web/out" (troy.toml).`},
+		},
+		"netlify.toml, then settings, then detection": {
+			files: map[string]string{
+				"site/package.json": vite, "site/yarn.lock": "",
+				"netlify.toml": "[build]\nbase = \"/site\"\npublish = \"/out\"\n[[redirects]]\nfrom = \"/a\"\n[context.production]\ncommand = \"x\"\n",
+			},
+			settings: build.Settings{Build: "vite build --outDir out"},
+			want: build.Plan{Root: "site", InstallRoot: "site", Install: "yarn install --frozen-lockfile", Build: "vite build --outDir out", Outputs: []string{"out"}, OutputSaid: true,
+				Environment: map[string]string{}, Manager: "yarn", Lockfile: "site/yarn.lock",
+				Why: `What is run: in "site" install with "yarn install --frozen-lockfile" (site/yarn.lock), build with "vite build --outDir out" (the pipeline's settings), publish "out" (netlify.toml).`},
+		},
+		"plain HTML": {
+			files: map[string]string{"index.html": "<h1>", "package.json": `{"devDependencies":{"prettier":"3"}}`},
+			want:  build.Plan{Root: ".", InstallRoot: ".", Outputs: []string{"."}, Manager: "npm", Why: `What is run: publish "." (plain HTML, as it is).`},
+		},
+		"a folder as it is": {
+			files:    map[string]string{"docs/a.html": "<h1>"},
+			settings: build.Settings{Output: "docs"},
+			want:     build.Plan{Root: ".", InstallRoot: ".", Outputs: []string{"docs"}, OutputSaid: true, Why: `What is run: publish "docs" (the pipeline's settings).`},
+		},
+		"hugo": {
+			files: map[string]string{"hugo.toml": "", "content/a.md": ""},
+			want:  build.Plan{Root: ".", InstallRoot: ".", Build: "hugo", Outputs: []string{"public"}, Why: `What is run: build with "hugo" (Hugo, hugo.toml), publish "public" (Hugo's folder).`},
+		},
+		"jekyll": {
+			files: map[string]string{"_config.yml": "", "Gemfile": `gem "jekyll"`},
+			want: build.Plan{Root: ".", InstallRoot: ".", Install: "bundle install", Build: "bundle exec jekyll build", Outputs: []string{"_site"},
+				Why: `What is run: install with "bundle install" (Gemfile), build with "bundle exec jekyll build" (Jekyll, _config.yml), publish "_site" (Jekyll's folder).`},
+		},
+		"eleventy without a script": {
+			files: map[string]string{"package.json": `{"devDependencies":{"@11ty/eleventy":"3"},"engines":{"node":">=20"}}`},
+			want: build.Plan{Root: ".", InstallRoot: ".", Install: "npm install", Build: "npx --no-install eleventy", Outputs: []string{"_site"}, Node: ">=20", Manager: "npm",
+				Why: `What is run: install with "npm install" (package.json without a lockfile), build with "npx --no-install eleventy" (Eleventy), publish "_site" (Eleventy's folder).`},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, err := build.Decide(repository(test.files), test.settings)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Fatalf("the plan (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestGenerators(t *testing.T) {
+	t.Parallel()
+	for module, want := range map[string]string{
+		"vite": "dist", "astro": "dist", "next": "out", "react-scripts": "build", "gatsby": "public", "@11ty/eleventy": "_site",
+		"vuepress": "docs/.vuepress/dist", "@docusaurus/core": "build", "@sveltejs/kit": "build", "nuxt": ".output/public", "@angular/core": "dist/*/browser",
+	} {
+		p, err := build.Decide(repository(map[string]string{
+			"package.json": `{"scripts":{"build":"x"},"dependencies":{"` + module + `":"1","vite":"1"}}`,
+		}), build.Settings{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.Outputs[0] != want || p.Build != "npm run build" {
+			t.Errorf("%s: %q into %q, want %q", module, p.Build, p.Outputs, want)
+		}
+	}
+}
+
+func TestDecideRefuses(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		files    map[string]string
+		settings build.Settings
+		field    string
+		words    string
+	}{
+		"nothing to build":        {files: map[string]string{"README.md": ""}, words: "nothing says what to build"},
+		"unknown key":             {files: map[string]string{"troy.toml": "[build]\ncomand = \"x\"\n"}, field: "build.comand", words: "not known"},
+		"unknown table":           {files: map[string]string{"troy.toml": "[biuld]\ncommand = \"x\"\n"}, field: "biuld", words: "not known"},
+		"contradiction":           {files: map[string]string{"troy.toml": "[build]\noutput = \"a\"\npublish = \"b\"\n"}, field: "build.output", words: "build.publish says"},
+		"contradicting roots":     {files: map[string]string{"troy.toml": "[build]\nroot = \"a\"\nbase = \"b\"\n"}, field: "build.root", words: "build.base says"},
+		"root against settings":   {files: map[string]string{"web/troy.toml": "[build]\nroot = \"a\"\n"}, settings: build.Settings{Root: "web"}, field: "build.root", words: "the pipeline's root folder"},
+		"wrong type":              {files: map[string]string{"troy.toml": "[build]\ncommand = 3\n"}, field: "build.command", words: "text, in quotes"},
+		"no TOML":                 {files: map[string]string{"troy.toml": "[build\n"}, words: "line 1"},
+		"output outside":          {files: map[string]string{"troy.toml": "[build]\noutput = \"../x\"\n"}, field: "build.output", words: "inside the repository"},
+		"absolute output":         {files: map[string]string{"troy.toml": "[build]\noutput = \"/etc\"\n"}, field: "build.output", words: "inside the repository"},
+		"netlify outside":         {files: map[string]string{"netlify.toml": "[build]\npublish = \"a/../../x\"\n"}, field: "build.publish", words: "inside the repository"},
+		"variable's name":         {files: map[string]string{"troy.toml": "[build.environment]\n\"A B\" = \"x\"\n"}, field: "build.environment", words: "variable's name"},
+		"variable's type":         {files: map[string]string{"troy.toml": "[build.environment]\nA = [1]\n"}, field: "build.environment.A", words: "no text"},
+		"root outside":            {settings: build.Settings{Root: "../x"}, field: "root", words: "inside the repository"},
+		"root missing":            {files: map[string]string{"index.html": ""}, settings: build.Settings{Root: "web"}, words: `"web" (the pipeline's settings) is not in the repository`},
+		"root of troy.toml":       {files: map[string]string{"troy.toml": "[build]\nroot = \"web\"\n"}, words: `"web" (troy.toml) is not in the repository`},
+		"package.json is no JSON": {files: map[string]string{"package.json": "{"}, words: "package.json can't be read"},
+		"huge package.json":       {files: map[string]string{"package.json": strings.Repeat(" ", 5<<20)}, words: "more than"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := build.Decide(repository(test.files), test.settings)
+			if kind := troy.KindOf(err); err == nil || kind != troy.Invalid && kind != troy.TooLarge {
+				t.Fatalf("Decide: %v (%s), want a refusal", err, kind)
+			}
+			e := err.(*troy.Error)
+			if !strings.Contains(err.Error(), test.words) || e.Field != test.field {
+				t.Fatalf("Decide: %q at %q, want %q at %q", err, e.Field, test.words, test.field)
+			}
+		})
+	}
+}
+
+func TestFindOutput(t *testing.T) {
+	t.Parallel()
+	angular := build.Plan{Root: ".", Outputs: []string{"dist/*/browser", "dist/*", "dist"}}
+	usual := build.Plan{Root: "web", Outputs: []string{"dist", "public"}}
+	saidDist := build.Plan{Root: "web", Outputs: []string{"dist"}, OutputSaid: true}
+	for name, test := range map[string]struct {
+		plan        build.Plan
+		files       map[string]string
+		want, words string
+	}{
+		"wildcard":              {plan: angular, files: map[string]string{"dist/app/browser/index.html": "", "dist/app/3rdparty.txt": ""}, want: "dist/app/browser"},
+		"older wildcard":        {plan: angular, files: map[string]string{"dist/app/index.html": ""}, want: "dist/app"},
+		"two sites":             {plan: angular, files: map[string]string{"dist/a/index.html": "", "dist/b/index.html": ""}, words: "the build made 2 sites (dist/a, dist/b)"},
+		"index.html goes first": {plan: usual, files: map[string]string{"web/dist/lib.js": "", "web/public/index.html": ""}, want: "web/public"},
+		"without index.html":    {plan: usual, files: map[string]string{"web/dist/lib.js": ""}, want: "web/dist"},
+		"said":                  {plan: saidDist, files: map[string]string{"web/dist/feed.xml": ""}, want: "web/dist"},
+		"said and missing":      {plan: saidDist, files: map[string]string{"web/public/index.html": ""}, words: `the output folder "web/dist" is missing after the build`},
+		"missing":               {plan: usual, files: map[string]string{"web/a": ""}, words: "none of web/dist, web/public is there"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			check(t, test.plan, repository(test.files), test.want, test.words)
+		})
+	}
+	t.Run("empty", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		if err := os.MkdirAll(filepath.Join(dir, "web/dist/assets"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		check(t, saidDist, rootFS(t, dir), "", `the output folder "web/dist" is empty after the build`)
+	})
+	t.Run("behind a link", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		if err := os.MkdirAll(filepath.Join(dir, "web/real"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink("real", filepath.Join(dir, "web/dist")); err != nil {
+			t.Fatal(err)
+		}
+		check(t, saidDist, rootFS(t, dir), "", `behind the symbolic link "web/dist"`)
+	})
+}
+
+func check(t *testing.T, p build.Plan, fsys fs.FS, want, words string) {
+	t.Helper()
+	got, err := p.FindOutput(fsys)
+	if words == "" && (err != nil || got != want) {
+		t.Fatalf("FindOutput: %q, %v; want %q", got, err, want)
+	}
+	if words != "" && (troy.KindOf(err) != troy.Invalid || !strings.Contains(err.Error(), words)) {
+		t.Fatalf("FindOutput: %q, %v; want %q", got, err, words)
+	}
+}
+
+func rootFS(t *testing.T, dir string) fs.FS {
+	t.Helper()
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { root.Close() })
+	return root.FS()
+}
+
+func FuzzDecide(f *testing.F) {
+	f.Add("[build]\ncommand = \"x\"\noutput = \"a\"\n", "[build]\nbase=\"/\"", `{"scripts":{"build":"x"}}`, "web")
+	f.Add("", "", `{"packageManager":"yarn@4","scripts":[],"engines":{"node":3}}`, "..")
+	f.Fuzz(func(t *testing.T, troyToml, netlifyToml, packageJSON, root string) {
+		files := map[string]string{"package.json": packageJSON, "netlify.toml": netlifyToml}
+		if troyToml != "" {
+			files["troy.toml"] = troyToml
+		}
+		p, err := build.Decide(repository(files), build.Settings{Root: root})
+		if err != nil {
+			if troy.KindOf(err) == troy.Internal {
+				t.Fatalf("Decide: %v, of no kind", err)
+			}
+			return
+		}
+		if !fs.ValidPath(p.Root) || !fs.ValidPath(p.InstallRoot) || len(p.Outputs) == 0 {
+			t.Fatalf("the plan is %+v", p)
+		}
+		for _, o := range p.Outputs {
+			if !fs.ValidPath(o) {
+				t.Fatalf("the output is %q", o)
+			}
+		}
+	})
+}

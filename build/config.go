@@ -1,0 +1,288 @@
+package build
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"github.com/troy-iaas/troy"
+)
+
+// config is what troy.toml or netlify.toml says.
+type config struct {
+	root, output           choice
+	install, command, test choice
+	environment            map[string]string
+}
+
+// troyFile is troy.toml. A command that is set to "" is not run.
+type troyFile struct {
+	Build struct {
+		Command     any            `toml:"command"`
+		Output      any            `toml:"output"`
+		Publish     any            `toml:"publish"`
+		Root        any            `toml:"root"`
+		Base        any            `toml:"base"`
+		Install     any            `toml:"install"`
+		Test        any            `toml:"test"`
+		Environment map[string]any `toml:"environment"`
+	} `toml:"build"`
+}
+
+// netlifyFile is the part of netlify.toml that Troy understands
+// (docs.netlify.com/configure-builds/file-based-configuration). The rest is
+// ignored.
+type netlifyFile struct {
+	Build struct {
+		Command     any            `toml:"command"`
+		Publish     any            `toml:"publish"`
+		Base        any            `toml:"base"`
+		Environment map[string]any `toml:"environment"`
+	} `toml:"build"`
+}
+
+// readConfig reads the first of troy.toml and netlify.toml in the root folder,
+// then in the repository's root.
+func readConfig(fsys fs.FS, root string) (config, error) {
+	dirs := []string{root}
+	if root != "." {
+		dirs = append(dirs, ".")
+	}
+	for _, read := range []struct {
+		name  string
+		parse func(data []byte, name, dir string) (config, *troy.Error)
+	}{{"troy.toml", parseTroy}, {"netlify.toml", parseNetlify}} {
+		for _, dir := range dirs {
+			name := path.Join(dir, read.name)
+			data, err := readFile(fsys, name)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			if err != nil {
+				return config{}, err
+			}
+			c, e := read.parse(data, name, dir)
+			if e != nil {
+				e.Message = fmt.Sprintf("%s (in %s)", e.Message, name)
+				return config{}, e
+			}
+			return c, nil
+		}
+	}
+	return config{}, nil
+}
+
+func parseTroy(data []byte, name, dir string) (config, *troy.Error) {
+	var f troyFile
+	if e := decode(data, &f, true); e != nil {
+		return config{}, e
+	}
+	b := f.Build
+	t := texts{}
+	output, publish := t.read("build.output", b.Output), t.read("build.publish", b.Publish)
+	base, rootKey := t.read("build.base", b.Base), t.read("build.root", b.Root)
+	install, command, test := t.read("build.install", b.Install), t.read("build.command", b.Command), t.read("build.test", b.Test)
+	if t.err != nil {
+		return config{}, t.err
+	}
+	out, e := either("build.output", output, "build.publish", publish, name)
+	if e != nil {
+		return config{}, e
+	}
+	root, e := either("build.root", rootKey, "build.base", base, name)
+	if e != nil {
+		return config{}, e
+	}
+	if root, e = placeRoot(root, dir); e != nil {
+		if rootKey == nil {
+			return config{}, e.At("build.base")
+		}
+		return config{}, e.At("build.root")
+	}
+	env, e := environment(b.Environment)
+	if e != nil {
+		return config{}, e
+	}
+	return config{
+		root: root, output: out, environment: env,
+		install: said(install, name), command: said(command, name), test: said(test, name),
+	}, nil
+}
+
+func parseNetlify(data []byte, name, dir string) (config, *troy.Error) {
+	var f netlifyFile
+	if e := decode(data, &f, false); e != nil {
+		return config{}, e
+	}
+	b := f.Build
+	t := texts{}
+	publish, base, command := t.read("build.publish", b.Publish), t.read("build.base", b.Base), t.read("build.command", b.Command)
+	if t.err != nil {
+		return config{}, t.err
+	}
+	// Netlify takes "/dist" for "dist", and an empty key for none.
+	for _, p := range []**string{&publish, &base} {
+		if *p == nil {
+			continue
+		}
+		if relative := strings.TrimLeft(**p, "/"); relative == "" {
+			*p = nil
+		} else {
+			*p = &relative
+		}
+	}
+	output, e := either("build.publish", publish, "", nil, name)
+	if e != nil {
+		return config{}, e
+	}
+	root, e := either("build.base", base, "", nil, name)
+	if e != nil {
+		return config{}, e
+	}
+	if root, e = placeRoot(root, dir); e != nil {
+		return config{}, e.At("build.base")
+	}
+	env, e := environment(b.Environment)
+	if e != nil {
+		return config{}, e
+	}
+	c := config{root: root, output: output, environment: env}
+	if command != nil && strings.TrimSpace(*command) != "" {
+		c.command = said(command, name)
+	}
+	return c, nil
+}
+
+// texts reads keys that have to be text. They are decoded as any, because the
+// decoder's own error for another type does not tell the key.
+type texts struct{ err *troy.Error }
+
+func (t *texts) read(key string, value any) *string {
+	if value == nil {
+		return nil
+	}
+	s, ok := value.(string)
+	if !ok && t.err == nil {
+		t.err = troy.Errorf(troy.Invalid, "it has to be text, in quotes").At(key)
+	}
+	if strings.ContainsRune(s, 0) && t.err == nil {
+		t.err = troy.Errorf(troy.Invalid, "it has a NUL character").At(key)
+	}
+	return &s
+}
+
+func said(value *string, by string) choice {
+	if value == nil {
+		return choice{}
+	}
+	return choice{value: strings.TrimSpace(*value), by: by, said: true}
+}
+
+// either reads a folder that two keys can name.
+func either(key string, value *string, alias string, other *string, by string) (choice, *troy.Error) {
+	if value != nil && other != nil && *value != *other {
+		return choice{}, troy.Errorf(troy.Invalid, "it says %q, but %s says %q; keep one of the two", *value, alias, *other).At(key)
+	}
+	if value == nil && other != nil {
+		key, value = alias, other
+	}
+	if value == nil {
+		return choice{}, nil
+	}
+	folder, e := cleanFolder(*value)
+	if e != nil {
+		return choice{}, e.At(key)
+	}
+	return choice{value: folder, by: by, said: true}, nil
+}
+
+// placeRoot refuses a file inside the pipeline's root folder that names
+// another one: which of the two was meant is anybody's guess.
+func placeRoot(root choice, dir string) (choice, *troy.Error) {
+	if root.said && dir != "." && root.value != dir {
+		return choice{}, troy.Errorf(troy.Invalid, "it says %q, but the pipeline's root folder, where the file lies, is %q", root.value, dir)
+	}
+	return root, nil
+}
+
+// environment makes strings of the scalars that TOML knows.
+func environment(raw map[string]any) (map[string]string, *troy.Error) {
+	env := make(map[string]string, len(raw))
+	for name, value := range raw {
+		switch v := value.(type) {
+		case string:
+			env[name] = v
+		case int64:
+			env[name] = strconv.FormatInt(v, 10)
+		case float64:
+			env[name] = strconv.FormatFloat(v, 'f', -1, 64)
+		case bool:
+			env[name] = strconv.FormatBool(v)
+		default:
+			return nil, troy.Errorf(troy.Invalid, "it is no text, number or truth value").At("build.environment." + name)
+		}
+	}
+	if e := checkVariables(env); e != nil {
+		return nil, e.At("build.environment")
+	}
+	return env, nil
+}
+
+// decode reads TOML. strict makes a key that is not known an error that names
+// it.
+func decode(data []byte, into any, strict bool) *troy.Error {
+	d := toml.NewDecoder(bytes.NewReader(data))
+	if strict {
+		d.DisallowUnknownFields()
+	}
+	err := d.Decode(into)
+	if err == nil {
+		return nil
+	}
+	if missing, ok := errors.AsType[*toml.StrictMissingError](err); ok && len(missing.Errors) > 0 {
+		first := missing.Errors[0]
+		row, _ := first.Position()
+		return troy.Errorf(troy.Invalid, "line %d: the key is not known; [build] has command, output, root, install, test and environment", row).
+			At(strings.Join(first.Key(), "."))
+	}
+	if bad, ok := errors.AsType[*toml.DecodeError](err); ok {
+		row, column := bad.Position()
+		return troy.Errorf(troy.Invalid, "line %d, column %d: %s", row, column, strings.TrimPrefix(bad.Error(), "toml: ")).
+			At(strings.Join(bad.Key(), "."))
+	}
+	return troy.Errorf(troy.Invalid, "it can't be read: %s", strings.TrimPrefix(err.Error(), "toml: "))
+}
+
+// readFile reads a whole file of the repository, up to readCap.
+func readFile(fsys fs.FS, name string) ([]byte, error) {
+	info, err := fs.Stat(fsys, name)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		return nil, troy.Errorf(troy.Invalid, "%s can't be read: %w", name, err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, troy.Errorf(troy.Invalid, "%s is no file", name)
+	}
+	f, err := fsys.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, readCap+1))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	if len(data) > readCap {
+		return nil, troy.Errorf(troy.TooLarge, "%s has more than %d bytes", name, readCap)
+	}
+	return data, nil
+}

@@ -1,0 +1,277 @@
+package build
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+
+	"github.com/troy-iaas/troy"
+)
+
+// detected is what a repository shows without being asked.
+type detected struct {
+	install, build          choice
+	installRoot             string
+	outputs                 []string
+	outputBy                string
+	manager, managerVersion string
+	lockfile                string
+	node                    string
+	// site tells that it was recognised as one, plain that it is plain HTML.
+	site, plain bool
+}
+
+// manifest is the part of a package.json that decides.
+type manifest struct {
+	Scripts         map[string]string `json:"scripts"`
+	Dependencies    map[string]string `json:"dependencies"`
+	DevDependencies map[string]string `json:"devDependencies"`
+	PackageManager  string            `json:"packageManager"`
+	Engines         struct {
+		Node string `json:"node"`
+	} `json:"engines"`
+}
+
+func (m manifest) depends(on string) bool {
+	return m.Dependencies[on] != "" || m.DevDependencies[on] != ""
+}
+
+func detect(fsys fs.FS, root string) (detected, error) {
+	d := detected{installRoot: root, outputs: usualOutputs(), outputBy: "the usual places"}
+	m, isPackage, err := readManifest(fsys, root)
+	if err != nil {
+		return d, err
+	}
+	if d.node, err = nodeVersion(fsys, root, m); err != nil {
+		return d, err
+	}
+	if isPackage {
+		if err := d.packages(fsys, root, m); err != nil {
+			return d, err
+		}
+		if d.generator(m); d.site {
+			return d, nil
+		}
+	}
+	return d, d.others(fsys, root)
+}
+
+// packages finds the package manager. Its lockfile may lie above the root
+// folder, when that is a member of a workspace.
+func (d *detected) packages(fsys fs.FS, root string, m manifest) error {
+	type lock struct{ file, manager string }
+	// npm's comes last: it is the one left over from before another manager.
+	locks := []lock{
+		{"pnpm-lock.yaml", "pnpm"}, {"yarn.lock", "yarn"}, {"bun.lock", "bun"}, {"bun.lockb", "bun"},
+		{"package-lock.json", "npm"}, {"npm-shrinkwrap.json", "npm"},
+	}
+	top := m
+	for dir := root; ; dir = path.Dir(dir) {
+		if dir != root {
+			var err error
+			if top, _, err = readManifest(fsys, dir); err != nil {
+				return err
+			}
+		}
+		pinned, version := pinnedManager(top.PackageManager)
+		for _, l := range locks {
+			if pinned != "" && l.manager != pinned || !isFile(fsys, path.Join(dir, l.file)) {
+				continue
+			}
+			d.manager, d.managerVersion, d.lockfile, d.installRoot = l.manager, version, path.Join(dir, l.file), dir
+			command := frozenInstall(fsys, dir, l.manager, version)
+			d.install = chosen(command, d.lockfile)
+			return nil
+		}
+		if pinned != "" {
+			d.manager, d.managerVersion, d.installRoot = pinned, version, dir
+			d.install = chosen(pinned+" install", "packageManager in "+path.Join(dir, "package.json"))
+			return nil
+		}
+		if dir == "." {
+			break
+		}
+	}
+	d.manager = "npm"
+	if len(m.Dependencies)+len(m.DevDependencies) > 0 {
+		d.install = chosen("npm install", path.Join(root, "package.json")+" without a lockfile")
+	}
+	return nil
+}
+
+// pinnedManager reads package.json's packageManager, "pnpm@9.1.0+sha256.…"
+// (nodejs.org/api/packages.html#packagemanager). One that is not known is
+// ignored.
+func pinnedManager(pin string) (name, version string) {
+	name, version, _ = strings.Cut(pin, "@")
+	switch name {
+	case "npm", "pnpm", "yarn", "bun":
+	default:
+		return "", ""
+	}
+	version, _, _ = strings.Cut(version, "+")
+	for _, r := range version {
+		if !strings.ContainsRune("0123456789.-abcdefghijklmnopqrstuvwxyz", r) {
+			return name, ""
+		}
+	}
+	return name, version
+}
+
+func frozenInstall(fsys fs.FS, dir, manager, version string) string {
+	switch manager {
+	case "npm":
+		return "npm ci"
+	case "yarn":
+		// Yarn from 2 on is told by its settings file; it renamed the option
+		// (yarnpkg.com/cli/install).
+		if isFile(fsys, path.Join(dir, ".yarnrc.yml")) || version != "" && !strings.HasPrefix(version, "1.") && version != "1" {
+			return "yarn install --immutable"
+		}
+	}
+	return manager + " install --frozen-lockfile"
+}
+
+// generator recognises what makes the site of a package.
+func (d *detected) generator(m manifest) {
+	run := d.manager + " run "
+	for _, g := range generators() {
+		if !m.depends(g.module) {
+			continue
+		}
+		scripts := g.scripts
+		if scripts == nil {
+			scripts = []string{"build"}
+		}
+		for _, script := range scripts {
+			if m.Scripts[script] != "" {
+				d.found(run+script, fmt.Sprintf("%s, scripts.%s in package.json", g.name, script), g.name+"'s folder", g.outputs)
+				return
+			}
+		}
+		if g.without != "" {
+			d.found(runner(d.manager)+g.without, g.name, g.name+"'s folder", g.outputs)
+			return
+		}
+	}
+	if m.Scripts["build"] != "" {
+		d.found(run+"build", "scripts.build in package.json", d.outputBy, d.outputs)
+	}
+}
+
+func (d *detected) found(command, by, outputBy string, outputs []string) {
+	d.build, d.outputs, d.outputBy, d.site = chosen(command, by), outputs, outputBy, true
+}
+
+// runner is how a manager runs a dependency's program.
+func runner(manager string) string {
+	switch manager {
+	case "pnpm":
+		return "pnpm exec "
+	case "yarn":
+		return "yarn run "
+	case "bun":
+		return "bunx "
+	}
+	return "npx --no-install "
+}
+
+// others recognises sites that are no packages.
+func (d *detected) others(fsys fs.FS, root string) error {
+	at := func(name string) string { return path.Join(root, name) }
+	for _, name := range []string{"hugo.toml", "hugo.yaml", "hugo.yml", "hugo.json", "config/_default"} {
+		if _, err := fs.Stat(fsys, at(name)); err == nil {
+			d.found("hugo", "Hugo, "+at(name), "Hugo's folder", []string{"public"})
+			return nil
+		}
+	}
+	for _, name := range []string{"config.toml", "config.yaml"} {
+		if isFile(fsys, at(name)) && isFolder(fsys, at("content")) {
+			d.found("hugo", "Hugo, "+at(name)+" beside content/", "Hugo's folder", []string{"public"})
+			return nil
+		}
+	}
+	if isFile(fsys, at("_config.yml")) {
+		gems, err := readFile(fsys, at("Gemfile"))
+		switch {
+		case err == nil && (strings.Contains(string(gems), "jekyll") || strings.Contains(string(gems), "github-pages")):
+			d.found("bundle exec jekyll build", "Jekyll, "+at("_config.yml"), "Jekyll's folder", []string{"_site"})
+			d.install, d.installRoot = chosen("bundle install", at("Gemfile")), root
+			return nil
+		case errors.Is(err, fs.ErrNotExist):
+			d.found("jekyll build", "Jekyll, "+at("_config.yml"), "Jekyll's folder", []string{"_site"})
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+	for _, dir := range []string{".", "public"} {
+		if isFile(fsys, path.Join(root, dir, "index.html")) {
+			d.outputs, d.outputBy, d.site, d.plain = []string{dir}, "plain HTML, as it is", true, true
+			return nil
+		}
+	}
+	return nil
+}
+
+// readManifest reads a folder's package.json, if there is one.
+func readManifest(fsys fs.FS, dir string) (m manifest, found bool, err error) {
+	name := path.Join(dir, "package.json")
+	data, err := readFile(fsys, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return m, false, nil
+	}
+	if err != nil {
+		return m, false, err
+	}
+	// Keys that do not matter here may be of any type; those that do and are
+	// of a wrong one stay empty, as npm has them.
+	if err := json.Unmarshal(data, &m); err != nil {
+		if _, wrongType := errors.AsType[*json.UnmarshalTypeError](err); !wrongType {
+			return m, false, troy.Errorf(troy.Invalid, "%s can't be read: %w", name, err)
+		}
+	}
+	return m, true, nil
+}
+
+// nodeVersion reads which Node.js is asked for, as nvm, fnm and others do.
+func nodeVersion(fsys fs.FS, root string, m manifest) (string, error) {
+	dirs := []string{root}
+	if root != "." {
+		dirs = append(dirs, ".")
+	}
+	for _, dir := range dirs {
+		for _, name := range []string{".nvmrc", ".node-version"} {
+			data, err := readFile(fsys, path.Join(dir, name))
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			if err != nil {
+				return "", err
+			}
+			for line := range strings.Lines(string(data)) {
+				line, _, _ = strings.Cut(line, "#")
+				if line = strings.TrimSpace(line); line != "" && len(line) <= 64 && !strings.ContainsFunc(line, isControl) {
+					return line, nil
+				}
+			}
+		}
+	}
+	if len(m.Engines.Node) > 64 {
+		return "", nil
+	}
+	return m.Engines.Node, nil
+}
+
+func isFile(fsys fs.FS, name string) bool {
+	info, err := fs.Stat(fsys, name)
+	return err == nil && info.Mode().IsRegular()
+}
+
+func isFolder(fsys fs.FS, name string) bool {
+	info, err := fs.Stat(fsys, name)
+	return err == nil && info.IsDir()
+}

@@ -1,0 +1,257 @@
+package build
+
+import (
+	"archive/tar"
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+	"syscall"
+
+	"github.com/troy-iaas/troy"
+)
+
+// SourceLimits bounds a commit's source. A field that is zero takes its
+// default.
+type SourceLimits struct {
+	ArchiveBytes int64 // bytes of the archive as it comes
+	TotalBytes   int64 // bytes of all files
+	Entries      int   // files, folders and links
+}
+
+// DefaultSourceLimits is 2 GiB of archive, 8 GiB of files, 500,000 entries.
+func DefaultSourceLimits() SourceLimits {
+	return SourceLimits{ArchiveBytes: 2 << 30, TotalBytes: 8 << 30, Entries: 500_000}
+}
+
+func (l SourceLimits) orDefault() SourceLimits {
+	d := DefaultSourceLimits()
+	if l.ArchiveBytes <= 0 {
+		l.ArchiveBytes = d.ArchiveBytes
+	}
+	if l.TotalBytes <= 0 {
+		l.TotalBytes = d.TotalBytes
+	}
+	if l.Entries <= 0 {
+		l.Entries = d.Entries
+	}
+	return l
+}
+
+// Unpack writes a tar, plain or gzipped, into dir. The one top folder that
+// forges put around a repository
+// (docs.github.com/rest/repos/contents#download-a-repository-archive-tar) is
+// left out. Nothing is written outside dir: paths that lead out of it, links
+// whose target is not inside it, and what is no file, folder or link end it
+// with a *troy.Error of kind Invalid; too much of anything is TooLarge. Files
+// are 0644 or 0755, folders 0755. What was unpacked before an error stays.
+func Unpack(ctx context.Context, r io.Reader, dir string, limits SourceLimits) error {
+	limits = limits.orDefault()
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return fmt.Errorf("unpack into %s: %w", dir, err)
+	}
+	defer root.Close()
+	capped := &cappedReader{ctx: ctx, r: r, left: limits.ArchiveBytes}
+	u := unpacking{root: root, limits: limits, folders: map[string]bool{".": true}}
+	err = u.run(capped)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case capped.left < 0:
+		return troy.Errorf(troy.TooLarge, "the source's archive has more than %d bytes; no more are allowed", limits.ArchiveBytes)
+	case err == nil || troy.KindOf(err) != troy.Internal:
+		return err
+	case capped.err != nil:
+		return fmt.Errorf("read the source's archive: %w", capped.err)
+	case errors.Is(err, tar.ErrHeader), errors.Is(err, gzip.ErrHeader), errors.Is(err, gzip.ErrChecksum), errors.Is(err, io.ErrUnexpectedEOF):
+		return troy.Errorf(troy.Invalid, "the source's archive is damaged or cut short: %w", err)
+	}
+	return fmt.Errorf("unpack the source: %w", err)
+}
+
+type unpacking struct {
+	root    *os.Root
+	limits  SourceLimits
+	top     string // the folder around everything, left out
+	entries int
+	bytes   int64
+	folders map[string]bool // those that are there
+	links   []string
+}
+
+func (u *unpacking) run(r io.Reader) error {
+	buffered := bufio.NewReaderSize(r, 64<<10)
+	head, err := buffered.Peek(2)
+	if err != nil && err != io.EOF {
+		return err
+	}
+	var plain io.Reader = buffered
+	if bytes.Equal(head, []byte{0x1f, 0x8b}) { // RFC 1952 §2.3.1
+		z, err := gzip.NewReader(buffered)
+		if err != nil {
+			return err
+		}
+		plain = z
+	}
+	archive := tar.NewReader(plain)
+	for {
+		header, err := archive.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil && !errors.Is(err, tar.ErrInsecurePath) {
+			return err
+		}
+		if err := u.entry(header, archive); err != nil {
+			return err
+		}
+	}
+	if u.entries == 0 {
+		return troy.Errorf(troy.Invalid, "the source's archive is empty")
+	}
+	return u.checkLinks()
+}
+
+func (u *unpacking) entry(h *tar.Header, content io.Reader) error {
+	if h.Typeflag == tar.TypeXGlobalHeader {
+		return nil // git archive writes the commit's id there
+	}
+	if u.entries++; u.entries > u.limits.Entries {
+		return troy.Errorf(troy.TooLarge, "the source has more than %d files and folders; no more are allowed", u.limits.Entries)
+	}
+	name, err := u.inside(h.Name)
+	if err != nil || name == "" {
+		return err
+	}
+	if h.Typeflag == tar.TypeDir {
+		return u.folder(name)
+	}
+	if err := u.folder(path.Dir(name)); err != nil {
+		return err
+	}
+	switch h.Typeflag {
+	case tar.TypeReg:
+		return u.file(name, h, content)
+	case tar.TypeSymlink:
+		if path.IsAbs(h.Linkname) || !fs.ValidPath(path.Join(path.Dir(name), h.Linkname)) {
+			return troy.Errorf(troy.Invalid, "the source's %q is a link to %q, which is outside the repository", name, h.Linkname)
+		}
+		u.links = append(u.links, name)
+		return damaged(name, u.root.Symlink(h.Linkname, name))
+	case tar.TypeLink:
+		target, err := u.inside(h.Linkname)
+		if err != nil {
+			return err
+		}
+		return damaged(name, u.root.Link(target, name))
+	}
+	return troy.Errorf(troy.Invalid, "the source's %q is no file, folder or link", name)
+}
+
+// inside returns an entry's path without the top folder; it is empty for the
+// top folder itself.
+func (u *unpacking) inside(name string) (string, error) {
+	clean := strings.TrimSuffix(strings.TrimPrefix(name, "./"), "/")
+	if clean == "" || clean == "." {
+		return "", nil
+	}
+	if !fs.ValidPath(clean) || len(clean) > 4096 || strings.ContainsRune(clean, 0) {
+		return "", troy.Errorf(troy.Invalid, "the source has the path %.256q, which leads out of it or is no clean path", name)
+	}
+	top, rest, _ := strings.Cut(clean, "/")
+	if u.top == "" {
+		u.top = top
+	}
+	if top != u.top {
+		return "", troy.Errorf(troy.Invalid, "the source's archive has %q and %q side by side; one folder with the repository in it is expected", u.top, top)
+	}
+	return rest, nil
+}
+
+func (u *unpacking) folder(name string) error {
+	if u.folders[name] {
+		return nil
+	}
+	if err := u.root.MkdirAll(name, 0o755); err != nil {
+		return damaged(name, err)
+	}
+	u.folders[name] = true
+	return nil
+}
+
+func (u *unpacking) file(name string, h *tar.Header, content io.Reader) error {
+	if h.Size > u.limits.TotalBytes-u.bytes {
+		return troy.Errorf(troy.TooLarge, "the source's files have more than %d bytes; no more are allowed", u.limits.TotalBytes)
+	}
+	u.bytes += h.Size
+	mode := fs.FileMode(0o644)
+	if h.Mode&0o100 != 0 {
+		mode = 0o755
+	}
+	f, err := u.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return damaged(name, err)
+	}
+	_, err = io.Copy(f, content)
+	return errors.Join(err, f.Close())
+}
+
+// damaged says of an entry that can't be made that the archive is wrong: its
+// path stands twice, is a file and a folder at once, is too long or goes
+// through a link that leads out. A disk that fails is no fault of the archive.
+func damaged(name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	for _, disk := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EIO, syscall.EROFS, syscall.EMFILE, fs.ErrPermission, fs.ErrClosed} {
+		if errors.Is(err, disk) {
+			return err
+		}
+	}
+	return troy.Errorf(troy.Invalid, "the source's %q can't be made: %w", name, err)
+}
+
+// checkLinks resolves every link, as chains of links may lead out of the
+// folder though each one alone does not. One that leads nowhere is left.
+func (u *unpacking) checkLinks() error {
+	for _, name := range u.links {
+		_, err := u.root.Stat(name)
+		if err == nil || errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		return troy.Errorf(troy.Invalid, "the source's link %q leads out of the repository or in a circle", name)
+	}
+	return nil
+}
+
+// cappedReader ends with its context, and when more comes than is allowed.
+type cappedReader struct {
+	ctx  context.Context
+	r    io.Reader
+	left int64
+	err  error // what the source of the bytes ended with, if not its end
+}
+
+var errTooMuch = errors.New("more bytes than allowed")
+
+func (c *cappedReader) Read(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	n, err := c.r.Read(p)
+	if c.left -= int64(n); c.left < 0 {
+		return 0, errTooMuch
+	}
+	if err != nil && err != io.EOF {
+		c.err = err
+	}
+	return n, err
+}

@@ -1,0 +1,175 @@
+package build_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/build"
+)
+
+func archive(t testing.TB, zipped bool, entries ...tar.Header) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	var out io.WriteCloser = nopCloser{&b}
+	if zipped {
+		out = gzip.NewWriter(&b)
+	}
+	w := tar.NewWriter(out)
+	for _, h := range entries {
+		content := "content of " + h.Name
+		if h.Typeflag == 0 {
+			h.Typeflag = tar.TypeReg
+		}
+		if h.Typeflag == tar.TypeReg {
+			h.Size = int64(len(content))
+		}
+		if err := w.WriteHeader(&h); err != nil {
+			t.Fatal(err)
+		}
+		if h.Typeflag == tar.TypeReg {
+			if _, err := io.WriteString(w, content); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := errors.Join(w.Close(), out.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+type nopCloser struct{ io.Writer }
+
+func (nopCloser) Close() error { return nil }
+
+func TestUnpack(t *testing.T) {
+	t.Parallel()
+	for _, zipped := range []bool{false, true} {
+		dir := t.TempDir()
+		data := archive(t, zipped,
+			tar.Header{Typeflag: tar.TypeXGlobalHeader, Name: "pax_global_header", PAXRecords: map[string]string{"comment": "0123"}},
+			tar.Header{Typeflag: tar.TypeDir, Name: "octo-site-0123/", Mode: 0o775},
+			tar.Header{Name: "octo-site-0123/bin/run", Mode: 0o4775},
+			tar.Header{Name: "octo-site-0123/a.html", Mode: 0o600},
+			tar.Header{Typeflag: tar.TypeSymlink, Name: "octo-site-0123/bin/link", Linkname: "../a.html"},
+			tar.Header{Typeflag: tar.TypeSymlink, Name: "octo-site-0123/nowhere", Linkname: "later/x"},
+			tar.Header{Typeflag: tar.TypeLink, Name: "octo-site-0123/hard", Linkname: "octo-site-0123/a.html"},
+		)
+		if err := build.Unpack(t.Context(), bytes.NewReader(data), dir, build.SourceLimits{}); err != nil {
+			t.Fatal(err)
+		}
+		for name, mode := range map[string]os.FileMode{"bin/run": 0o755, "a.html": 0o644, "hard": 0o644} {
+			info, err := os.Lstat(filepath.Join(dir, name))
+			if err != nil || info.Mode() != mode {
+				t.Fatalf("%s: %v, %v", name, info, err)
+			}
+		}
+		text, err := os.ReadFile(filepath.Join(dir, "bin/link"))
+		if err != nil || string(text) != "content of octo-site-0123/a.html" {
+			t.Fatalf("through the link: %q, %v", text, err)
+		}
+	}
+}
+
+func TestUnpackRefuses(t *testing.T) {
+	t.Parallel()
+	link := func(name, target string) tar.Header {
+		return tar.Header{Typeflag: tar.TypeSymlink, Name: name, Linkname: target}
+	}
+	for name, test := range map[string]struct {
+		entries []tar.Header
+		limits  build.SourceLimits
+		kind    troy.ErrorKind
+		words   string
+	}{
+		"path leads out":       {entries: []tar.Header{{Name: "r/../../evil"}}, words: "leads out of it"},
+		"absolute path":        {entries: []tar.Header{{Name: "/etc/evil"}}, words: "leads out of it"},
+		"link leads out":       {entries: []tar.Header{link("r/a", "../../etc/passwd")}, words: "outside the repository"},
+		"absolute link":        {entries: []tar.Header{link("r/a", "/etc/passwd")}, words: "outside the repository"},
+		"chain leads out":      {entries: []tar.Header{{Name: "r/d/e/f"}, link("r/x", "d/e"), link("r/y", "x/../../../evil"), link("r/z", "x/../..")}, words: "outside the repository"},
+		"chain of inner links": {entries: []tar.Header{link("r/d/e/up", "../.."), link("r/a", "d/e/up/../evil")}, words: "leads out of the repository"},
+		"through a link":       {entries: []tar.Header{link("r/d/e/up", "../.."), link("r/d/out", "e/up/.."), {Name: "r/d/out/evil"}}, words: "can't be made"},
+		"hard link leads out":  {entries: []tar.Header{{Typeflag: tar.TypeLink, Name: "r/a", Linkname: "../etc/passwd"}}, words: "leads out of it"},
+		"a circle":             {entries: []tar.Header{link("r/a", "b"), link("r/b", "a")}, words: "in a circle"},
+		"device":               {entries: []tar.Header{{Typeflag: tar.TypeBlock, Name: "r/sda"}}, words: "no file, folder or link"},
+		"pipe":                 {entries: []tar.Header{{Typeflag: tar.TypeFifo, Name: "r/p"}}, words: "no file, folder or link"},
+		"twice":                {entries: []tar.Header{{Name: "r/a"}, {Name: "r/a"}}, words: "can't be made"},
+		"file and folder":      {entries: []tar.Header{{Name: "r/a"}, {Name: "r/a/b"}}, words: "can't be made"},
+		"two tops":             {entries: []tar.Header{{Name: "r/a"}, {Name: "s/a"}}, words: "side by side"},
+		"nothing":              {words: "is empty"},
+		"too many entries":     {entries: []tar.Header{{Name: "r/a"}, {Name: "r/b"}, {Name: "r/c"}}, limits: build.SourceLimits{Entries: 2}, kind: troy.TooLarge, words: "more than 2 files"},
+		"too many bytes":       {entries: []tar.Header{{Name: "r/a"}, {Name: "r/b"}}, limits: build.SourceLimits{TotalBytes: 20}, kind: troy.TooLarge, words: "more than 20 bytes"},
+		"too large an archive": {entries: []tar.Header{{Name: "r/a"}, {Name: "r/b"}}, limits: build.SourceLimits{ArchiveBytes: 700}, kind: troy.TooLarge, words: "more than 700 bytes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			above := t.TempDir()
+			dir := filepath.Join(above, "in")
+			if err := os.Mkdir(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			kind := test.kind
+			if kind == "" {
+				kind = troy.Invalid
+			}
+			err := build.Unpack(t.Context(), bytes.NewReader(archive(t, false, test.entries...)), dir, test.limits)
+			if troy.KindOf(err) != kind || !strings.Contains(err.Error(), test.words) {
+				t.Fatalf("Unpack: %v, want %q", err, test.words)
+			}
+			if entries, err := os.ReadDir(above); err != nil || len(entries) != 1 {
+				t.Fatalf("beside the folder: %v, %v", entries, err)
+			}
+		})
+	}
+}
+
+func TestUnpackDamaged(t *testing.T) {
+	t.Parallel()
+	whole := archive(t, true, tar.Header{Name: "r/a"}, tar.Header{Name: "r/b"})
+	for n := range len(whole) - 30 {
+		err := build.Unpack(t.Context(), bytes.NewReader(whole[:n]), t.TempDir(), build.SourceLimits{})
+		if troy.KindOf(err) != troy.Invalid {
+			t.Fatalf("cut to %d of %d bytes: %v", n, len(whole), err)
+		}
+	}
+	// A connection that breaks is no fault of the archive.
+	broken := errors.New("connection reset")
+	err := build.Unpack(t.Context(), io.MultiReader(bytes.NewReader(whole[:40]), failing{broken}), t.TempDir(), build.SourceLimits{})
+	if !errors.Is(err, broken) || troy.KindOf(err) != troy.Internal {
+		t.Fatalf("a broken connection: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := build.Unpack(ctx, bytes.NewReader(whole), t.TempDir(), build.SourceLimits{}); !errors.Is(err, context.Canceled) {
+		t.Fatalf("cancelled: %v", err)
+	}
+}
+
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) { return 0, f.err }
+
+func FuzzUnpack(f *testing.F) {
+	f.Add(archive(f, false, tar.Header{Name: "r/a"}, tar.Header{Typeflag: tar.TypeSymlink, Name: "r/b", Linkname: "a"}))
+	f.Add(archive(f, true, tar.Header{Name: "r/a"}))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		above := t.TempDir()
+		dir := filepath.Join(above, "in")
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		err := build.Unpack(t.Context(), bytes.NewReader(data), dir, build.SourceLimits{TotalBytes: 1 << 20, Entries: 100})
+		if entries, readErr := os.ReadDir(above); readErr != nil || len(entries) != 1 {
+			t.Fatalf("after %v, beside the folder: %v, %v", err, entries, readErr)
+		}
+	})
+}
