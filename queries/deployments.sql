@@ -53,13 +53,30 @@ WITH before AS (
     SET state = 'superseded', finished_at = now(), cause = 'a newer commit took its place'
     FROM created WHERE created.kind = 'automated' AND d.pipeline_id = created.pipeline_id
       AND d.kind = 'automated' AND d.state = 'waiting' AND d.number < created.number
+    RETURNING d.id, d.kind
 ), event AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor, deployment_id)
     SELECT moved.id, moved.version, moved.slug, was, 'queued', @cause, @actor, @id FROM moved WHERE status <> was
+), unasked AS (
+    DELETE FROM work w USING superseded
+    WHERE w.kind = 'deployment:build' AND w.subject_id = superseded.id AND (w.lease_until IS NULL OR w.lease_until <= now())
 ), asked AS (
-    INSERT INTO work (kind, subject_id) SELECT 'pipeline:deploy', moved.id FROM moved WHERE status IN ('queued', 'deploying')
+    -- Where nothing is under way a build is asked for at once; otherwise
+    -- pipeline:deploy sees whose turn it is.
+    INSERT INTO work (kind, subject_id, queue)
+    SELECT CASE WHEN builds THEN 'deployment:build' ELSE 'pipeline:deploy' END,
+           CASE WHEN builds THEN next.deployment_id ELSE next.pipeline_id END,
+           CASE WHEN builds THEN 'builds' ELSE 'quick' END
+    FROM (SELECT moved.id AS pipeline_id, created.id AS deployment_id,
+                 created.kind = 'automated' AND moved.status <> moved.was AS builds
+          FROM moved, created WHERE moved.status IN ('queued', 'deploying')) next
     ON CONFLICT (kind, subject_id) DO UPDATE
     SET due_at = now(), since = now(), requested = work.requested + 1, attempt = 0, ring_id = NULL
+), report AS (
+    INSERT INTO work (kind, subject_id)
+    SELECT 'forge:report', told.id FROM (
+        SELECT created.id FROM created WHERE created.kind = 'automated' UNION ALL SELECT superseded.id FROM superseded) told
+    ON CONFLICT (kind, subject_id) DO UPDATE SET due_at = now(), requested = work.requested + 1, ring_id = NULL
 )
 SELECT id FROM created;
 
@@ -111,7 +128,7 @@ WITH before AS (
     UPDATE deployments d
     SET state = 'succeeded', live_at = now(), finished_at = now()
     FROM held WHERE d.pipeline_id = held.subject_id AND d.id = @id AND d.state = 'publishing'
-    RETURNING d.id, d.pipeline_id, held.waits
+    RETURNING d.id, d.pipeline_id, d.kind, held.waits
 ), moved AS (
     UPDATE pipelines p
     SET status = CASE WHEN ended.waits THEN 'queued' ELSE 'deployed' END, cause = '', live_deployment_id = ended.id,
@@ -135,25 +152,29 @@ WITH before AS (
     SELECT 'retention', moved.id, now() + make_interval(secs => @retention_seconds::float8) FROM moved
     ON CONFLICT (kind, subject_id) DO UPDATE
     SET due_at = least(work.due_at, excluded.due_at), requested = work.requested + 1, ring_id = NULL
+), report AS (
+    INSERT INTO work (kind, subject_id) SELECT 'forge:report', ended.id FROM ended WHERE ended.kind = 'automated'
+    ON CONFLICT (kind, subject_id) DO UPDATE SET due_at = now(), requested = work.requested + 1, ring_id = NULL
 )
 SELECT id FROM moved;
 
 -- name: DeploymentFail :one
--- Queued, Deploying → Failed to Deploy, and on to Queued if another waits.
--- What was live stays live.
+-- Queued, Deploying → Failed to Deploy, and on to Queued if another waits, by
+-- the claim on pipeline:deploy (whose subject is the pipeline) or on the
+-- deployment's build. What was live stays live.
 WITH before AS (
     SELECT p.id, p.status,
            EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = p.id AND d.state = 'waiting' AND d.id <> @id) AS waits
     FROM pipelines p WHERE p.id = @pipeline_id AND p.status IN ('queued', 'deploying') FOR UPDATE OF p
 ), held AS (
-    SELECT w.subject_id, before.status, before.waits FROM work w, before
-    WHERE w.kind = 'pipeline:deploy' AND w.subject_id = before.id AND w.epoch = @epoch FOR UPDATE OF w
+    SELECT before.id, before.status, before.waits FROM work w, before
+    WHERE w.kind = @kind AND w.subject_id = @subject_id AND w.epoch = @epoch FOR UPDATE OF w
 ), ended AS (
     UPDATE deployments d
     SET state = 'failed', cause = @cause, finished_at = now()
-    FROM held WHERE d.pipeline_id = held.subject_id AND d.id = @id
+    FROM held WHERE d.pipeline_id = held.id AND d.id = @id
       AND d.state = ANY(CASE held.status WHEN 'queued' THEN '{waiting}' ELSE '{building,publishing}' END::text[])
-    RETURNING d.id, d.pipeline_id, held.status, held.waits
+    RETURNING d.id, d.pipeline_id, d.kind, held.status, held.waits
 ), moved AS (
     UPDATE pipelines p
     SET status = CASE WHEN ended.waits THEN 'queued' ELSE 'failed_to_deploy' END,
@@ -168,11 +189,19 @@ WITH before AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version, moved.slug, 'failed_to_deploy', 'queued', 'another deployment was waiting', @actor FROM moved WHERE waits
 ), done AS (
-    DELETE FROM work w USING moved WHERE w.kind = 'pipeline:deploy' AND w.subject_id = moved.id AND NOT moved.waits
+    DELETE FROM work w USING moved
+    WHERE w.kind = @kind AND w.subject_id = @subject_id AND NOT (moved.waits AND w.subject_id = moved.id)
 ), again AS (
     UPDATE work w
     SET lease_until = NULL, due_at = now(), since = now(), attempt = 0, cause = ''
-    FROM moved WHERE w.kind = 'pipeline:deploy' AND w.subject_id = moved.id AND moved.waits
+    FROM moved WHERE w.kind = @kind AND w.subject_id = @subject_id AND moved.waits AND w.subject_id = moved.id
+), asked AS (
+    INSERT INTO work (kind, subject_id) SELECT 'pipeline:deploy', moved.id FROM moved WHERE moved.waits AND moved.id <> @subject_id
+    ON CONFLICT (kind, subject_id) DO UPDATE
+    SET due_at = now(), since = now(), requested = work.requested + 1, attempt = 0, ring_id = NULL
+), report AS (
+    INSERT INTO work (kind, subject_id) SELECT 'forge:report', ended.id FROM ended WHERE ended.kind = 'automated'
+    ON CONFLICT (kind, subject_id) DO UPDATE SET due_at = now(), requested = work.requested + 1, ring_id = NULL
 )
 SELECT id FROM moved;
 
@@ -192,7 +221,7 @@ WITH before AS (
     SET state = 'cancelled', cause = @cause, finished_at = now()
     FROM before, deployments was
     WHERE d.id = @id AND was.id = d.id AND d.pipeline_id = before.id AND d.state IN ('waiting', 'building')
-    RETURNING d.id, d.pipeline_id, was.state AS was, before.status, before.waits, before.rest
+    RETURNING d.id, d.pipeline_id, d.kind, was.state AS was, before.status, before.waits, before.rest
 ), ends AS (
     -- Whether the pipeline moves: its running deployment was stopped, or the
     -- last one that it was Queued for.
@@ -209,6 +238,8 @@ WITH before AS (
 ), queued AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version, moved.slug, rest, 'queued', 'another deployment was waiting', @actor FROM moved WHERE waits
+), unasked AS (
+    DELETE FROM work w USING ended WHERE w.subject_id = ended.id AND w.kind LIKE 'deployment:%'
 ), dropped AS (
     DELETE FROM work w USING moved
     WHERE w.kind = 'pipeline:deploy' AND w.subject_id = moved.id AND NOT moved.waits
@@ -216,6 +247,9 @@ WITH before AS (
     INSERT INTO work (kind, subject_id) SELECT 'pipeline:deploy', moved.id FROM moved WHERE moved.waits
     ON CONFLICT (kind, subject_id) DO UPDATE
     SET due_at = now(), since = now(), requested = work.requested + 1, attempt = 0, ring_id = NULL
+), report AS (
+    INSERT INTO work (kind, subject_id) SELECT 'forge:report', ended.id FROM ended WHERE ended.kind = 'automated'
+    ON CONFLICT (kind, subject_id) DO UPDATE SET due_at = now(), requested = work.requested + 1, ring_id = NULL
 )
 SELECT id FROM ended;
 
@@ -230,7 +264,7 @@ WITH before AS (
     FROM before
     WHERE d.id = @id AND d.pipeline_id = before.id AND d.kind = 'automated' AND d.state = 'building'
       AND EXISTS (SELECT 1 FROM deployments n WHERE n.pipeline_id = before.id AND n.kind = 'automated' AND n.state = 'waiting')
-    RETURNING d.id, d.pipeline_id
+    RETURNING d.id, d.pipeline_id, d.kind
 ), moved AS (
     UPDATE pipelines p
     SET status = 'queued', version = p.version + 1, updated_at = now()
@@ -239,10 +273,15 @@ WITH before AS (
 ), event AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor, deployment_id)
     SELECT moved.id, moved.version, moved.slug, 'deploying', 'queued', @cause, @actor, @id FROM moved
+), unasked AS (
+    DELETE FROM work w USING ended WHERE w.subject_id = ended.id AND w.kind LIKE 'deployment:%'
 ), asked AS (
     INSERT INTO work (kind, subject_id) SELECT 'pipeline:deploy', moved.id FROM moved
     ON CONFLICT (kind, subject_id) DO UPDATE
     SET due_at = now(), since = now(), requested = work.requested + 1, attempt = 0, ring_id = NULL
+), report AS (
+    INSERT INTO work (kind, subject_id) SELECT 'forge:report', ended.id FROM ended WHERE ended.kind = 'automated'
+    ON CONFLICT (kind, subject_id) DO UPDATE SET due_at = now(), requested = work.requested + 1, ring_id = NULL
 )
 SELECT id FROM ended;
 

@@ -66,23 +66,25 @@ WITH before AS (
     SET state = 'cancelled', cause = $3, finished_at = now()
     FROM before, deployments was
     WHERE d.id = $1 AND was.id = d.id AND d.pipeline_id = before.id AND d.state IN ('waiting', 'building')
-    RETURNING d.id, d.pipeline_id, was.state AS was, before.status, before.waits, before.rest
+    RETURNING d.id, d.pipeline_id, d.kind, was.state AS was, before.status, before.waits, before.rest
 ), ends AS (
     -- Whether the pipeline moves: its running deployment was stopped, or the
     -- last one that it was Queued for.
-    SELECT id, pipeline_id, was, status, waits, rest, (status = 'deploying' AND was = 'building') OR (status = 'queued' AND NOT waits) AS moves FROM ended
+    SELECT id, pipeline_id, kind, was, status, waits, rest, (status = 'deploying' AND was = 'building') OR (status = 'queued' AND NOT waits) AS moves FROM ended
 ), moved AS (
     UPDATE pipelines p
     SET status = CASE WHEN ends.waits THEN 'queued' ELSE ends.rest END,
         version = p.version + CASE WHEN ends.waits THEN 2 ELSE 1 END, updated_at = now()
     FROM ends WHERE p.id = ends.pipeline_id AND ends.moves
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, ends.status AS was, ends.waits, ends.rest
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, ends.status AS was, ends.waits, ends.rest
 ), rested AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor, deployment_id)
     SELECT moved.id, moved.version - CASE WHEN waits THEN 1 ELSE 0 END, moved.slug, was, rest, $3, $4, $1 FROM moved
 ), queued AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version, moved.slug, rest, 'queued', 'another deployment was waiting', $4 FROM moved WHERE waits
+), unasked AS (
+    DELETE FROM work w USING ended WHERE w.subject_id = ended.id AND w.kind LIKE 'deployment:%'
 ), dropped AS (
     DELETE FROM work w USING moved
     WHERE w.kind = 'pipeline:deploy' AND w.subject_id = moved.id AND NOT moved.waits
@@ -90,6 +92,9 @@ WITH before AS (
     INSERT INTO work (kind, subject_id) SELECT 'pipeline:deploy', moved.id FROM moved WHERE moved.waits
     ON CONFLICT (kind, subject_id) DO UPDATE
     SET due_at = now(), since = now(), requested = work.requested + 1, attempt = 0, ring_id = NULL
+), report AS (
+    INSERT INTO work (kind, subject_id) SELECT 'forge:report', ended.id FROM ended WHERE ended.kind = 'automated'
+    ON CONFLICT (kind, subject_id) DO UPDATE SET due_at = now(), requested = work.requested + 1, ring_id = NULL
 )
 SELECT id FROM ended
 `
@@ -128,7 +133,7 @@ WITH before AS (
         cause = CASE WHEN before.status = 'failed_to_deploy' THEN '' ELSE p.cause END,
         last_number = p.last_number + 1, updated_at = now()
     FROM before WHERE p.id = before.id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, before.status AS was
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, before.status AS was
 ), created AS (
     INSERT INTO deployments (id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author,
                              message, actor, manifest_digest, files, bytes, expect_live)
@@ -141,13 +146,30 @@ WITH before AS (
     SET state = 'superseded', finished_at = now(), cause = 'a newer commit took its place'
     FROM created WHERE created.kind = 'automated' AND d.pipeline_id = created.pipeline_id
       AND d.kind = 'automated' AND d.state = 'waiting' AND d.number < created.number
+    RETURNING d.id, d.kind
 ), event AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor, deployment_id)
     SELECT moved.id, moved.version, moved.slug, was, 'queued', $15, $10, $2 FROM moved WHERE status <> was
+), unasked AS (
+    DELETE FROM work w USING superseded
+    WHERE w.kind = 'deployment:build' AND w.subject_id = superseded.id AND (w.lease_until IS NULL OR w.lease_until <= now())
 ), asked AS (
-    INSERT INTO work (kind, subject_id) SELECT 'pipeline:deploy', moved.id FROM moved WHERE status IN ('queued', 'deploying')
+    -- Where nothing is under way a build is asked for at once; otherwise
+    -- pipeline:deploy sees whose turn it is.
+    INSERT INTO work (kind, subject_id, queue)
+    SELECT CASE WHEN builds THEN 'deployment:build' ELSE 'pipeline:deploy' END,
+           CASE WHEN builds THEN next.deployment_id ELSE next.pipeline_id END,
+           CASE WHEN builds THEN 'builds' ELSE 'quick' END
+    FROM (SELECT moved.id AS pipeline_id, created.id AS deployment_id,
+                 created.kind = 'automated' AND moved.status <> moved.was AS builds
+          FROM moved, created WHERE moved.status IN ('queued', 'deploying')) next
     ON CONFLICT (kind, subject_id) DO UPDATE
     SET due_at = now(), since = now(), requested = work.requested + 1, attempt = 0, ring_id = NULL
+), report AS (
+    INSERT INTO work (kind, subject_id)
+    SELECT 'forge:report', told.id FROM (
+        SELECT created.id FROM created WHERE created.kind = 'automated' UNION ALL SELECT superseded.id FROM superseded) told
+    ON CONFLICT (kind, subject_id) DO UPDATE SET due_at = now(), requested = work.requested + 1, ring_id = NULL
 )
 SELECT id FROM created
 `
@@ -265,33 +287,41 @@ WITH before AS (
            EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = p.id AND d.state = 'waiting' AND d.id <> $1) AS waits
     FROM pipelines p WHERE p.id = $2 AND p.status IN ('queued', 'deploying') FOR UPDATE OF p
 ), held AS (
-    SELECT w.subject_id, before.status, before.waits FROM work w, before
-    WHERE w.kind = 'pipeline:deploy' AND w.subject_id = before.id AND w.epoch = $3 FOR UPDATE OF w
+    SELECT before.id, before.status, before.waits FROM work w, before
+    WHERE w.kind = $3 AND w.subject_id = $4 AND w.epoch = $5 FOR UPDATE OF w
 ), ended AS (
     UPDATE deployments d
-    SET state = 'failed', cause = $4, finished_at = now()
-    FROM held WHERE d.pipeline_id = held.subject_id AND d.id = $1
+    SET state = 'failed', cause = $6, finished_at = now()
+    FROM held WHERE d.pipeline_id = held.id AND d.id = $1
       AND d.state = ANY(CASE held.status WHEN 'queued' THEN '{waiting}' ELSE '{building,publishing}' END::text[])
-    RETURNING d.id, d.pipeline_id, held.status, held.waits
+    RETURNING d.id, d.pipeline_id, d.kind, held.status, held.waits
 ), moved AS (
     UPDATE pipelines p
     SET status = CASE WHEN ended.waits THEN 'queued' ELSE 'failed_to_deploy' END,
-        cause = CASE WHEN ended.waits THEN '' ELSE $4 END,
+        cause = CASE WHEN ended.waits THEN '' ELSE $6 END,
         version = p.version + CASE WHEN ended.waits THEN 2 ELSE 1 END, updated_at = now()
     FROM ended WHERE p.id = ended.pipeline_id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, ended.status AS was, ended.waits
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, ended.status AS was, ended.waits
 ), failed AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor, deployment_id)
-    SELECT moved.id, moved.version - CASE WHEN waits THEN 1 ELSE 0 END, moved.slug, was, 'failed_to_deploy', $4, $5, $1 FROM moved
+    SELECT moved.id, moved.version - CASE WHEN waits THEN 1 ELSE 0 END, moved.slug, was, 'failed_to_deploy', $6, $7, $1 FROM moved
 ), queued AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
-    SELECT moved.id, moved.version, moved.slug, 'failed_to_deploy', 'queued', 'another deployment was waiting', $5 FROM moved WHERE waits
+    SELECT moved.id, moved.version, moved.slug, 'failed_to_deploy', 'queued', 'another deployment was waiting', $7 FROM moved WHERE waits
 ), done AS (
-    DELETE FROM work w USING moved WHERE w.kind = 'pipeline:deploy' AND w.subject_id = moved.id AND NOT moved.waits
+    DELETE FROM work w USING moved
+    WHERE w.kind = $3 AND w.subject_id = $4 AND NOT (moved.waits AND w.subject_id = moved.id)
 ), again AS (
     UPDATE work w
     SET lease_until = NULL, due_at = now(), since = now(), attempt = 0, cause = ''
-    FROM moved WHERE w.kind = 'pipeline:deploy' AND w.subject_id = moved.id AND moved.waits
+    FROM moved WHERE w.kind = $3 AND w.subject_id = $4 AND moved.waits AND w.subject_id = moved.id
+), asked AS (
+    INSERT INTO work (kind, subject_id) SELECT 'pipeline:deploy', moved.id FROM moved WHERE moved.waits AND moved.id <> $4
+    ON CONFLICT (kind, subject_id) DO UPDATE
+    SET due_at = now(), since = now(), requested = work.requested + 1, attempt = 0, ring_id = NULL
+), report AS (
+    INSERT INTO work (kind, subject_id) SELECT 'forge:report', ended.id FROM ended WHERE ended.kind = 'automated'
+    ON CONFLICT (kind, subject_id) DO UPDATE SET due_at = now(), requested = work.requested + 1, ring_id = NULL
 )
 SELECT id FROM moved
 `
@@ -299,17 +329,22 @@ SELECT id FROM moved
 type DeploymentFailParams struct {
 	ID         uuid.UUID
 	PipelineID uuid.UUID
+	Kind       string
+	SubjectID  uuid.UUID
 	Epoch      int64
 	Cause      string
 	Actor      string
 }
 
-// Queued, Deploying → Failed to Deploy, and on to Queued if another waits.
-// What was live stays live.
+// Queued, Deploying → Failed to Deploy, and on to Queued if another waits, by
+// the claim on pipeline:deploy (whose subject is the pipeline) or on the
+// deployment's build. What was live stays live.
 func (q *Queries) DeploymentFail(ctx context.Context, arg DeploymentFailParams) (uuid.UUID, error) {
 	row := q.db.QueryRow(ctx, deploymentFail,
 		arg.ID,
 		arg.PipelineID,
+		arg.Kind,
+		arg.SubjectID,
 		arg.Epoch,
 		arg.Cause,
 		arg.Actor,
@@ -552,7 +587,7 @@ WITH before AS (
     UPDATE pipelines p
     SET status = 'deploying', version = p.version + 1, last_sequence = p.last_sequence + 1, updated_at = now()
     FROM started WHERE p.id = started.pipeline_id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at
 ), event AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor, deployment_id)
     SELECT moved.id, moved.version, moved.slug, 'queued', 'deploying', $4, $5, $3 FROM moved
@@ -594,13 +629,13 @@ WITH before AS (
     UPDATE deployments d
     SET state = 'succeeded', live_at = now(), finished_at = now()
     FROM held WHERE d.pipeline_id = held.subject_id AND d.id = $3 AND d.state = 'publishing'
-    RETURNING d.id, d.pipeline_id, held.waits
+    RETURNING d.id, d.pipeline_id, d.kind, held.waits
 ), moved AS (
     UPDATE pipelines p
     SET status = CASE WHEN ended.waits THEN 'queued' ELSE 'deployed' END, cause = '', live_deployment_id = ended.id,
         version = p.version + CASE WHEN ended.waits THEN 2 ELSE 1 END, updated_at = now()
     FROM ended WHERE p.id = ended.pipeline_id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, ended.waits
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, ended.waits
 ), deployed AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor, deployment_id)
     SELECT moved.id, moved.version - CASE WHEN waits THEN 1 ELSE 0 END, moved.slug, 'deploying', 'deployed', $4, $5, $3 FROM moved
@@ -618,6 +653,9 @@ WITH before AS (
     SELECT 'retention', moved.id, now() + make_interval(secs => $6::float8) FROM moved
     ON CONFLICT (kind, subject_id) DO UPDATE
     SET due_at = least(work.due_at, excluded.due_at), requested = work.requested + 1, ring_id = NULL
+), report AS (
+    INSERT INTO work (kind, subject_id) SELECT 'forge:report', ended.id FROM ended WHERE ended.kind = 'automated'
+    ON CONFLICT (kind, subject_id) DO UPDATE SET due_at = now(), requested = work.requested + 1, ring_id = NULL
 )
 SELECT id FROM moved
 `
@@ -656,19 +694,24 @@ WITH before AS (
     FROM before
     WHERE d.id = $3 AND d.pipeline_id = before.id AND d.kind = 'automated' AND d.state = 'building'
       AND EXISTS (SELECT 1 FROM deployments n WHERE n.pipeline_id = before.id AND n.kind = 'automated' AND n.state = 'waiting')
-    RETURNING d.id, d.pipeline_id
+    RETURNING d.id, d.pipeline_id, d.kind
 ), moved AS (
     UPDATE pipelines p
     SET status = 'queued', version = p.version + 1, updated_at = now()
     FROM ended WHERE p.id = ended.pipeline_id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at
 ), event AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor, deployment_id)
     SELECT moved.id, moved.version, moved.slug, 'deploying', 'queued', $2, $4, $3 FROM moved
+), unasked AS (
+    DELETE FROM work w USING ended WHERE w.subject_id = ended.id AND w.kind LIKE 'deployment:%'
 ), asked AS (
     INSERT INTO work (kind, subject_id) SELECT 'pipeline:deploy', moved.id FROM moved
     ON CONFLICT (kind, subject_id) DO UPDATE
     SET due_at = now(), since = now(), requested = work.requested + 1, attempt = 0, ring_id = NULL
+), report AS (
+    INSERT INTO work (kind, subject_id) SELECT 'forge:report', ended.id FROM ended WHERE ended.kind = 'automated'
+    ON CONFLICT (kind, subject_id) DO UPDATE SET due_at = now(), requested = work.requested + 1, ring_id = NULL
 )
 SELECT id FROM ended
 `

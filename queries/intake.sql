@@ -1,7 +1,8 @@
 -- name: DeliveryRecord :one
--- Takes note of an outside event; nothing is returned when it came before.
-INSERT INTO deliveries (source, id, type) VALUES (@source, @id, @type)
-ON CONFLICT (source, id) DO NOTHING
+-- Takes note of an outside event; nothing is returned when it came before,
+-- under the same id or, for a body that is given, with the same body.
+INSERT INTO deliveries (source, id, type, body_sha256) VALUES (@source, @id, @type, sqlc.narg('body_sha256'))
+ON CONFLICT DO NOTHING
 RETURNING id;
 
 -- name: DeliverySettle :exec

@@ -61,7 +61,7 @@ func (q *Queries) DeliveriesExpire(ctx context.Context, keptSeconds float64) (in
 }
 
 const deliveryGet = `-- name: DeliveryGet :one
-SELECT source, id, type, outcome, detail, pipeline_id, received_at FROM deliveries WHERE source = $1 AND id = $2
+SELECT source, id, type, outcome, detail, pipeline_id, received_at, body_sha256 FROM deliveries WHERE source = $1 AND id = $2
 `
 
 func (q *Queries) DeliveryGet(ctx context.Context, source string, iD string) (Delivery, error) {
@@ -75,25 +75,33 @@ func (q *Queries) DeliveryGet(ctx context.Context, source string, iD string) (De
 		&i.Detail,
 		&i.PipelineID,
 		&i.ReceivedAt,
+		&i.BodySha256,
 	)
 	return i, err
 }
 
 const deliveryRecord = `-- name: DeliveryRecord :one
-INSERT INTO deliveries (source, id, type) VALUES ($1, $2, $3)
-ON CONFLICT (source, id) DO NOTHING
+INSERT INTO deliveries (source, id, type, body_sha256) VALUES ($1, $2, $3, $4)
+ON CONFLICT DO NOTHING
 RETURNING id
 `
 
 type DeliveryRecordParams struct {
-	Source string
-	ID     string
-	Type   string
+	Source     string
+	ID         string
+	Type       string
+	BodySha256 []byte
 }
 
-// Takes note of an outside event; nothing is returned when it came before.
+// Takes note of an outside event; nothing is returned when it came before,
+// under the same id or, for a body that is given, with the same body.
 func (q *Queries) DeliveryRecord(ctx context.Context, arg DeliveryRecordParams) (string, error) {
-	row := q.db.QueryRow(ctx, deliveryRecord, arg.Source, arg.ID, arg.Type)
+	row := q.db.QueryRow(ctx, deliveryRecord,
+		arg.Source,
+		arg.ID,
+		arg.Type,
+		arg.BodySha256,
+	)
 	var id string
 	err := row.Scan(&id)
 	return id, err

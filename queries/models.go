@@ -23,6 +23,24 @@ type Bell struct {
 	SweptAt    time.Time
 }
 
+type Build struct {
+	DeploymentID uuid.UUID
+	Attempt      int32
+	Reference    *string
+	Phases       []byte
+	Rule         string
+	LogBytes     int64
+	Log          []byte
+	StartedAt    time.Time
+	FinishedAt   *time.Time
+}
+
+type BuildLog struct {
+	DeploymentID uuid.UUID
+	Position     int64
+	Bytes        []byte
+}
+
 type Delivery struct {
 	Source     string
 	ID         string
@@ -31,6 +49,7 @@ type Delivery struct {
 	Detail     string
 	PipelineID *uuid.UUID
 	ReceivedAt time.Time
+	BodySha256 []byte
 }
 
 type Deployment struct {
@@ -79,6 +98,15 @@ type Event struct {
 	Time         time.Time
 }
 
+type Installation struct {
+	Provider    string
+	ID          string
+	Account     string
+	State       string
+	Credentials []byte
+	ChangedAt   time.Time
+}
+
 type Pipeline struct {
 	ID                 uuid.UUID
 	AppID              *string
@@ -91,6 +119,12 @@ type Pipeline struct {
 	RepositoryFullName *string
 	RepositoryBranch   *string
 	RepositoryRoot     *string
+	RepositoryID       *string
+	WatchPaths         []string
+	SourceProblem      string
+	HeadCommit         *string
+	CancelRunning      bool
+	BuildSettings      []byte
 	DistributionID     *string
 	DistributionDomain *string
 	RecordHost         *string
@@ -115,6 +149,15 @@ type Release struct {
 	FinalizedAt    *time.Time
 }
 
+type Repository struct {
+	Provider       string
+	ID             string
+	FullName       string
+	DefaultBranch  string
+	InstallationID *string
+	ChangedAt      time.Time
+}
+
 type Token struct {
 	ID        uuid.UUID
 	Name      string
@@ -123,6 +166,14 @@ type Token struct {
 	Pipelines []uuid.UUID
 	CreatedAt time.Time
 	ExpiresAt *time.Time
+}
+
+type Variable struct {
+	PipelineID uuid.UUID
+	Name       string
+	Value      []byte
+	Secret     bool
+	ChangedAt  time.Time
 }
 
 type Work struct {

@@ -162,6 +162,9 @@ WITH before AS (
     UPDATE deployments d
     SET state = 'cancelled', finished_at = now(), cause = 'the pipeline is being deleted'
     FROM moved WHERE d.pipeline_id = moved.id AND d.state IN ('waiting', 'building', 'publishing')
+    RETURNING d.id
+), unasked AS (
+    DELETE FROM work w USING cancelled WHERE w.subject_id = cancelled.id AND w.kind LIKE 'deployment:%'
 ), dropped AS (
     DELETE FROM work w USING moved
     WHERE w.subject_id = moved.id AND w.kind <> 'pipeline:teardown-start'

@@ -16,7 +16,7 @@ WITH created AS (
     INSERT INTO pipelines (id, app_id, name, slug, repository_provider, repository_full_name, repository_branch, repository_root)
     VALUES ($1, $2, $3, $4, $5, $6,
             $7, $8)
-    RETURNING id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at
+    RETURNING id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at
 ), domain AS (
     INSERT INTO domains (host, pipeline_id, kind) SELECT $9, created.id, 'site' FROM created
 ), event AS (
@@ -71,7 +71,7 @@ WITH before AS (
     UPDATE pipelines p
     SET status = 'failed_to_delete', cause = $4, version = p.version + 1, updated_at = now()
     FROM held WHERE p.id = held.subject_id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, held.status AS was
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, held.status AS was
 ), event AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version, moved.slug, was, 'failed_to_delete', $4, $5 FROM moved
@@ -114,7 +114,7 @@ WITH before AS (
     UPDATE pipelines p
     SET status = 'failed_to_provision', cause = $3, version = p.version + 1, updated_at = now()
     FROM held WHERE p.id = held.subject_id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, held.status AS was
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, held.status AS was
 ), event AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version, moved.slug, was, 'failed_to_provision', $3, $4 FROM moved
@@ -145,7 +145,7 @@ func (q *Queries) PipelineFailProvision(ctx context.Context, arg PipelineFailPro
 }
 
 const pipelineGet = `-- name: PipelineGet :one
-SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at FROM pipelines WHERE id = $1
+SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at FROM pipelines WHERE id = $1
 `
 
 func (q *Queries) PipelineGet(ctx context.Context, id uuid.UUID) (Pipeline, error) {
@@ -163,6 +163,12 @@ func (q *Queries) PipelineGet(ctx context.Context, id uuid.UUID) (Pipeline, erro
 		&i.RepositoryFullName,
 		&i.RepositoryBranch,
 		&i.RepositoryRoot,
+		&i.RepositoryID,
+		&i.WatchPaths,
+		&i.SourceProblem,
+		&i.HeadCommit,
+		&i.CancelRunning,
+		&i.BuildSettings,
 		&i.DistributionID,
 		&i.DistributionDomain,
 		&i.RecordHost,
@@ -176,7 +182,7 @@ func (q *Queries) PipelineGet(ctx context.Context, id uuid.UUID) (Pipeline, erro
 }
 
 const pipelineGetByApp = `-- name: PipelineGetByApp :one
-SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at FROM pipelines
+SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at FROM pipelines
 WHERE app_id = $1::text AND status NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete')
 `
 
@@ -195,6 +201,12 @@ func (q *Queries) PipelineGetByApp(ctx context.Context, appID string) (Pipeline,
 		&i.RepositoryFullName,
 		&i.RepositoryBranch,
 		&i.RepositoryRoot,
+		&i.RepositoryID,
+		&i.WatchPaths,
+		&i.SourceProblem,
+		&i.HeadCommit,
+		&i.CancelRunning,
+		&i.BuildSettings,
 		&i.DistributionID,
 		&i.DistributionDomain,
 		&i.RecordHost,
@@ -208,7 +220,7 @@ func (q *Queries) PipelineGetByApp(ctx context.Context, appID string) (Pipeline,
 }
 
 const pipelineGetBySlug = `-- name: PipelineGetBySlug :one
-SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at FROM pipelines WHERE slug = $1
+SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at FROM pipelines WHERE slug = $1
 `
 
 func (q *Queries) PipelineGetBySlug(ctx context.Context, slug string) (Pipeline, error) {
@@ -226,6 +238,12 @@ func (q *Queries) PipelineGetBySlug(ctx context.Context, slug string) (Pipeline,
 		&i.RepositoryFullName,
 		&i.RepositoryBranch,
 		&i.RepositoryRoot,
+		&i.RepositoryID,
+		&i.WatchPaths,
+		&i.SourceProblem,
+		&i.HeadCommit,
+		&i.CancelRunning,
+		&i.BuildSettings,
 		&i.DistributionID,
 		&i.DistributionDomain,
 		&i.RecordHost,
@@ -279,7 +297,7 @@ func (q *Queries) PipelineHosts(ctx context.Context, pipelineIds []uuid.UUID) ([
 }
 
 const pipelineList = `-- name: PipelineList :many
-SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at FROM pipelines
+SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at FROM pipelines
 WHERE ($1::text IS NULL OR status = $1)
   AND ($2::uuid IS NULL OR id < $2)
   AND ($3::uuid[] IS NULL OR id = ANY($3::uuid[]))
@@ -320,6 +338,12 @@ func (q *Queries) PipelineList(ctx context.Context, arg PipelineListParams) ([]P
 			&i.RepositoryFullName,
 			&i.RepositoryBranch,
 			&i.RepositoryRoot,
+			&i.RepositoryID,
+			&i.WatchPaths,
+			&i.SourceProblem,
+			&i.HeadCommit,
+			&i.CancelRunning,
+			&i.BuildSettings,
 			&i.DistributionID,
 			&i.DistributionDomain,
 			&i.RecordHost,
@@ -340,7 +364,7 @@ func (q *Queries) PipelineList(ctx context.Context, arg PipelineListParams) ([]P
 }
 
 const pipelineLock = `-- name: PipelineLock :one
-SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at FROM pipelines WHERE id = $1 FOR UPDATE
+SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at FROM pipelines WHERE id = $1 FOR UPDATE
 `
 
 // Locks a pipeline for the rest of the transaction. What follows sees all that
@@ -360,6 +384,12 @@ func (q *Queries) PipelineLock(ctx context.Context, id uuid.UUID) (Pipeline, err
 		&i.RepositoryFullName,
 		&i.RepositoryBranch,
 		&i.RepositoryRoot,
+		&i.RepositoryID,
+		&i.WatchPaths,
+		&i.SourceProblem,
+		&i.HeadCommit,
+		&i.CancelRunning,
+		&i.BuildSettings,
 		&i.DistributionID,
 		&i.DistributionDomain,
 		&i.RecordHost,
@@ -428,7 +458,7 @@ WITH before AS (
     UPDATE pipelines p
     SET status = 'deleting', version = p.version + 1, updated_at = now()
     FROM held WHERE p.id = held.subject_id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at
 ), event AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version, moved.slug, 'scheduled_for_deletion', 'deleting', $4, $5 FROM moved
@@ -475,7 +505,7 @@ WITH before AS (
     UPDATE pipelines p
     SET status = 'provisioning', version = p.version + 1, updated_at = now()
     FROM held WHERE p.id = held.subject_id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at
 ), event AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version, moved.slug, 'provision_request', 'provisioning', $3, $4 FROM moved
@@ -515,7 +545,7 @@ WITH before AS (
     SET status = CASE WHEN held.waits THEN 'queued' ELSE 'ready_for_deployment' END,
         cause = '', version = p.version + CASE WHEN held.waits THEN 2 ELSE 1 END, updated_at = now()
     FROM held WHERE p.id = held.subject_id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, held.waits
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, held.waits
 ), ready AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version - CASE WHEN waits THEN 1 ELSE 0 END, moved.slug, 'provisioning', 'ready_for_deployment', $3, $4 FROM moved
@@ -617,7 +647,7 @@ WITH before AS (
     UPDATE pipelines p
     SET status = 'provision_request', cause = '', version = p.version + 1, updated_at = now()
     FROM before WHERE p.id = before.id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, before.status AS was
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, before.status AS was
 ), event AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version, moved.slug, was, 'provision_request', $2, $3 FROM moved
@@ -651,7 +681,7 @@ WITH before AS (
     UPDATE pipelines p
     SET status = 'scheduled_for_deletion', cause = '', version = p.version + 1, updated_at = now()
     FROM before WHERE p.id = before.id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, before.status AS was
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, before.status AS was
 ), event AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version, moved.slug, was, 'scheduled_for_deletion', $2, $3 FROM moved
@@ -659,6 +689,9 @@ WITH before AS (
     UPDATE deployments d
     SET state = 'cancelled', finished_at = now(), cause = 'the pipeline is being deleted'
     FROM moved WHERE d.pipeline_id = moved.id AND d.state IN ('waiting', 'building', 'publishing')
+    RETURNING d.id
+), unasked AS (
+    DELETE FROM work w USING cancelled WHERE w.subject_id = cancelled.id AND w.kind LIKE 'deployment:%'
 ), dropped AS (
     DELETE FROM work w USING moved
     WHERE w.subject_id = moved.id AND w.kind <> 'pipeline:teardown-start'

@@ -92,7 +92,11 @@ func setUp(t *testing.T, tx pgx.Tx, status troy.Status, kind string, v variant) 
 		if v.claimedByAnother {
 			e++
 		}
-		exec(t, tx, `INSERT INTO work (kind, subject_id, epoch, lease_until, attempt) VALUES ($1, $2, $3, now() + interval '1 minute', 1)`, kind, s.pipeline, e)
+		subject := s.pipeline
+		if strings.HasPrefix(kind, "deployment:") {
+			subject = s.deployment
+		}
+		exec(t, tx, `INSERT INTO work (kind, subject_id, epoch, lease_until, attempt) VALUES ($1, $2, $3, now() + interval '1 minute', 1)`, kind, subject, e)
 	}
 	return s
 }
@@ -122,11 +126,17 @@ var transitions = []struct {
 	{"DeploymentStart", "pipeline:deploy", func(ctx context.Context, q *queries.Queries, s scene) (uuid.UUID, error) {
 		return q.DeploymentStart(ctx, queries.DeploymentStartParams{PipelineID: s.pipeline, ID: s.deployment, Epoch: epoch, Actor: "test"})
 	}},
+	{"BuildStart", "deployment:build", func(ctx context.Context, q *queries.Queries, s scene) (uuid.UUID, error) {
+		return q.BuildStart(ctx, queries.BuildStartParams{PipelineID: s.pipeline, ID: s.deployment, Epoch: epoch, Actor: "test"})
+	}},
+	{"DeploymentFail of a build", "deployment:build", func(ctx context.Context, q *queries.Queries, s scene) (uuid.UUID, error) {
+		return q.DeploymentFail(ctx, queries.DeploymentFailParams{PipelineID: s.pipeline, ID: s.deployment, Kind: "deployment:build", SubjectID: s.deployment, Epoch: epoch, Actor: "test", Cause: "broken"})
+	}},
 	{"DeploymentSucceed", "pipeline:deploy", func(ctx context.Context, q *queries.Queries, s scene) (uuid.UUID, error) {
 		return q.DeploymentSucceed(ctx, queries.DeploymentSucceedParams{PipelineID: s.pipeline, ID: s.deployment, Epoch: epoch, Actor: "test"})
 	}},
 	{"DeploymentFail", "pipeline:deploy", func(ctx context.Context, q *queries.Queries, s scene) (uuid.UUID, error) {
-		return q.DeploymentFail(ctx, queries.DeploymentFailParams{PipelineID: s.pipeline, ID: s.deployment, Epoch: epoch, Actor: "test", Cause: "broken"})
+		return q.DeploymentFail(ctx, queries.DeploymentFailParams{PipelineID: s.pipeline, ID: s.deployment, Kind: "pipeline:deploy", SubjectID: s.pipeline, Epoch: epoch, Actor: "test", Cause: "broken"})
 	}},
 	{"DeploymentCancel", "", func(ctx context.Context, q *queries.Queries, s scene) (uuid.UUID, error) {
 		return q.DeploymentCancel(ctx, queries.DeploymentCancelParams{PipelineID: s.pipeline, ID: s.deployment, Actor: "test"})
@@ -222,7 +232,7 @@ func TestTransitions(t *testing.T) {
 						t.Errorf("%s from %s, %s: the row says %s at version %d, the events %s at %d", tr.name, status, v.name, p.Status, p.Version, at, version)
 					}
 					if len(events) > 0 {
-						checkWork(t, q, p, fmt.Sprintf("%s from %s, %s", tr.name, status, v.name))
+						checkWork(t, q, p, s, fmt.Sprintf("%s from %s, %s", tr.name, status, v.name))
 					}
 				})
 			}
@@ -249,14 +259,18 @@ func TestTransitions(t *testing.T) {
 
 // checkWork holds a moved pipeline to the promise that every status but a
 // resting place has work.
-func checkWork(t *testing.T, q *queries.Queries, p queries.Pipeline, where string) {
+func checkWork(t *testing.T, q *queries.Queries, p queries.Pipeline, s scene, where string) {
 	t.Helper()
 	rows, err := q.WorkOf(t.Context(), p.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
+	building, err := q.WorkOf(t.Context(), s.deployment)
+	if err != nil {
+		t.Fatal(err)
+	}
 	kinds := map[string]bool{}
-	for _, r := range rows {
+	for _, r := range append(rows, building...) {
 		kinds[r.Kind] = true
 	}
 	var want []string
@@ -264,7 +278,9 @@ func checkWork(t *testing.T, q *queries.Queries, p queries.Pipeline, where strin
 	case troy.ProvisionRequest, troy.Provisioning:
 		want = []string{"pipeline:provision"}
 	case troy.Queued, troy.Deploying:
-		want = []string{"pipeline:deploy"}
+		if !kinds["deployment:build"] {
+			want = []string{"pipeline:deploy"}
+		}
 	case troy.ScheduledForDeletion:
 		want = []string{"pipeline:teardown-start"}
 	case troy.Deleting:

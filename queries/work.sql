@@ -89,34 +89,36 @@ SELECT pg_advisory_xact_lock(hashtextextended('troy ring ' || @queue::text, 0));
 -- Marks the waiting rows of a queue as rung, those due longest first, while
 -- fewer than the bound are rung and due. Rows that are due within a minute are
 -- rung with their time, apart from the bound; longer waits are kept here alone.
+-- The transaction began before it waited for its turn: its now() would call what
+-- was asked for meanwhile due later.
 WITH gen AS (
     SELECT coalesce((SELECT b.generation FROM bell b), 1)::bigint AS generation
 ), room AS (
     SELECT greatest(sqlc.arg('bound')::bigint - count(rung.subject_id), 0)::bigint AS places
     FROM (
         SELECT w.subject_id FROM work w, gen
-        WHERE w.queue = @queue AND w.ring_id IS NOT NULL AND w.ring_gen = gen.generation AND w.due_at <= now()
+        WHERE w.queue = @queue AND w.ring_id IS NOT NULL AND w.ring_gen = gen.generation AND w.due_at <= statement_timestamp()
         LIMIT sqlc.arg('bound')::bigint
     ) rung
 ), due AS (
     SELECT w.kind, w.subject_id FROM work w
-    WHERE w.queue = @queue AND w.ring_id IS NULL AND w.lease_until IS NULL AND w.due_at <= now()
+    WHERE w.queue = @queue AND w.ring_id IS NULL AND w.lease_until IS NULL AND w.due_at <= statement_timestamp()
     ORDER BY w.due_at LIMIT (SELECT room.places FROM room)
     FOR UPDATE SKIP LOCKED
 ), later AS (
     SELECT w.kind, w.subject_id FROM work w
     WHERE w.queue = @queue AND w.ring_id IS NULL AND w.lease_until IS NULL
-      AND w.due_at > now() AND w.due_at <= now() + interval '1 minute'
+      AND w.due_at > statement_timestamp() AND w.due_at <= statement_timestamp() + interval '1 minute'
     ORDER BY w.due_at LIMIT 500
     FOR UPDATE SKIP LOCKED
 ), chosen AS (
     SELECT kind, subject_id FROM due UNION ALL SELECT kind, subject_id FROM later
 )
 UPDATE work w
-SET ring_id = gen_random_uuid(), ring_gen = gen.generation, ring_at = greatest(w.due_at, now()) + interval '2 seconds'
+SET ring_id = gen_random_uuid(), ring_gen = gen.generation, ring_at = greatest(w.due_at, statement_timestamp()) + interval '2 seconds'
 FROM chosen, gen
 WHERE w.kind = chosen.kind AND w.subject_id = chosen.subject_id
-RETURNING w.kind, w.subject_id, w.ring_id::uuid AS ring_id, greatest(date_part('epoch', w.due_at - now()), 0)::float8 AS delay_seconds;
+RETURNING w.kind, w.subject_id, w.ring_id::uuid AS ring_id, greatest(date_part('epoch', w.due_at - statement_timestamp()), 0)::float8 AS delay_seconds;
 
 -- name: WorkOverdue :many
 -- The rung rows that nobody claimed in time.

@@ -28,6 +28,12 @@ CREATE TABLE pipelines (
     repository_full_name text,
     repository_branch    text,
     repository_root      text,
+    repository_id        text,                           -- the forge's own id, which survives renames
+    watch_paths          text[]      NOT NULL DEFAULT '{}',
+    source_problem       text        NOT NULL DEFAULT '', -- why pushes are not built: an installation that is gone
+    head_commit          text,                           -- the newest commit of the branch that was heard of
+    cancel_running       boolean     NOT NULL DEFAULT false, -- whether a newer commit stops the build that runs
+    build_settings       jsonb       NOT NULL DEFAULT '{}',
     -- What provisioning made.
     distribution_id      text,
     distribution_domain  text,
@@ -42,6 +48,8 @@ CREATE TABLE pipelines (
 
 CREATE UNIQUE INDEX pipelines_one_per_app ON pipelines (app_id)
     WHERE status NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete');
+
+CREATE INDEX pipelines_repository ON pipelines (repository_provider, repository_id);
 
 -- The hosts that a pipeline's site answers on.
 CREATE TABLE domains (
@@ -175,16 +183,18 @@ CREATE TABLE bell (
 -- Outside events that were taken in, so that one that comes again changes
 -- nothing.
 CREATE TABLE deliveries (
-    source      text        NOT NULL, -- 'apps'
+    source      text        NOT NULL, -- 'apps', 'github', 'bitbucket'
     id          text        NOT NULL,
     type        text        NOT NULL,
     outcome     text        NOT NULL DEFAULT '',
     detail      text        NOT NULL DEFAULT '',
     pipeline_id uuid,
     received_at timestamptz NOT NULL DEFAULT now(),
+    body_sha256 bytea, -- of pushes: the id of a delivery is not signed
     PRIMARY KEY (source, id)
 );
 
+CREATE UNIQUE INDEX deliveries_body ON deliveries (source, body_sha256);
 CREATE INDEX deliveries_received ON deliveries (received_at);
 
 CREATE TABLE tokens (
@@ -195,4 +205,61 @@ CREATE TABLE tokens (
     pipelines  uuid[],                                                 -- null: all
     created_at timestamptz NOT NULL DEFAULT now(),
     expires_at timestamptz
+);
+
+-- What Troy may act with at a forge: an installation of its GitHub app, or a
+-- Bitbucket workspace's access token or Connect installation.
+CREATE TABLE installations (
+    provider    text        NOT NULL,
+    id          text        NOT NULL, -- the forge's number, or the Connect clientKey
+    account     text        NOT NULL DEFAULT '',
+    state       text        NOT NULL DEFAULT 'active'
+        CONSTRAINT installations_state_check CHECK (state IN ('active', 'suspended', 'deleted')),
+    credentials bytea,      -- sealed
+    changed_at  timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (provider, id)
+);
+
+-- The repositories that installations told of.
+CREATE TABLE repositories (
+    provider        text        NOT NULL,
+    id              text        NOT NULL,
+    full_name       text        NOT NULL,
+    default_branch  text        NOT NULL DEFAULT '',
+    installation_id text,
+    changed_at      timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (provider, id)
+);
+
+CREATE INDEX repositories_installation ON repositories (provider, installation_id);
+
+-- What a pipeline's builds have in their environment.
+CREATE TABLE variables (
+    pipeline_id uuid        NOT NULL REFERENCES pipelines (id) ON DELETE CASCADE,
+    name        text        NOT NULL,
+    value       bytea       NOT NULL, -- sealed
+    secret      boolean     NOT NULL DEFAULT true,
+    changed_at  timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (pipeline_id, name)
+);
+
+-- The build of an automated deployment.
+CREATE TABLE builds (
+    deployment_id uuid PRIMARY KEY REFERENCES deployments (id) ON DELETE CASCADE,
+    attempt       integer     NOT NULL DEFAULT 0, -- how often it was started
+    reference     text,                           -- the builder's name for it
+    phases        jsonb       NOT NULL DEFAULT '[]',
+    rule          text        NOT NULL DEFAULT '', -- what decided what is run
+    log_bytes     bigint      NOT NULL DEFAULT 0,
+    log           bytea,      -- the whole log, compressed, once the build has ended
+    started_at    timestamptz NOT NULL DEFAULT now(),
+    finished_at   timestamptz
+);
+
+-- The log of a build that runs, as it comes.
+CREATE TABLE build_log (
+    deployment_id uuid   NOT NULL REFERENCES builds (deployment_id) ON DELETE CASCADE,
+    position      bigint NOT NULL, -- of the first byte in the whole log
+    bytes         bytea  NOT NULL,
+    PRIMARY KEY (deployment_id, position)
 );

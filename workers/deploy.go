@@ -152,7 +152,7 @@ func (w *Workers) failDeploy(ctx context.Context, c *claim, cause string) error 
 	}
 	return w.inTx(ctx, p.ID, func(q *queries.Queries) (uuid.UUID, error) {
 		return q.DeploymentFail(ctx, queries.DeploymentFailParams{
-			PipelineID: p.ID, ID: d.ID, Epoch: c.epoch, Cause: cause, Actor: actor,
+			PipelineID: p.ID, ID: d.ID, Kind: c.task.Kind, SubjectID: c.task.Subject, Epoch: c.epoch, Cause: cause, Actor: actor,
 		})
 	})
 }

@@ -1,0 +1,120 @@
+-- name: BuildStart :one
+-- Queued → Deploying with the deployment building, by the claim on
+-- deployment:build.
+WITH before AS (
+    SELECT p.id FROM pipelines p WHERE p.id = @pipeline_id AND p.status = 'queued' FOR UPDATE
+), held AS (
+    SELECT before.id FROM work w, before
+    WHERE w.kind = 'deployment:build' AND w.subject_id = @id AND w.epoch = @epoch FOR UPDATE OF w
+), started AS (
+    UPDATE deployments d
+    SET state = 'building', started_at = now()
+    FROM held WHERE d.pipeline_id = held.id AND d.id = @id AND d.state = 'waiting' AND d.kind = 'automated'
+    RETURNING d.*
+), moved AS (
+    UPDATE pipelines p
+    SET status = 'deploying', version = p.version + 1, updated_at = now()
+    FROM started WHERE p.id = started.pipeline_id
+    RETURNING p.*
+), event AS (
+    INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor, deployment_id)
+    SELECT moved.id, moved.version, moved.slug, 'queued', 'deploying', @cause, @actor, @id FROM moved
+), built AS (
+    INSERT INTO builds (deployment_id) SELECT started.id FROM started ON CONFLICT DO NOTHING
+), report AS (
+    INSERT INTO work (kind, subject_id) SELECT 'forge:report', started.id FROM started
+    ON CONFLICT (kind, subject_id) DO UPDATE SET due_at = now(), requested = work.requested + 1, ring_id = NULL
+)
+SELECT id FROM started;
+
+-- name: BuildPublish :one
+-- The build is done and its files are stored: the deployment is to be
+-- published. The pipeline stays Deploying.
+WITH before AS (
+    SELECT p.id FROM pipelines p WHERE p.id = @pipeline_id AND p.status = 'deploying' FOR UPDATE
+), held AS (
+    SELECT before.id FROM work w, before
+    WHERE w.kind = @kind AND w.subject_id = @id AND w.epoch = @epoch FOR UPDATE OF w
+), numbered AS (
+    UPDATE pipelines p SET last_sequence = p.last_sequence + 1, updated_at = now()
+    FROM held WHERE p.id = held.id
+    RETURNING p.id, p.last_sequence
+), moved AS (
+    UPDATE deployments d
+    SET state = 'publishing', sequence = numbered.last_sequence,
+        manifest_digest = @manifest_digest, files = @files, bytes = @bytes
+    FROM numbered WHERE d.pipeline_id = numbered.id AND d.id = @id AND d.state = 'building'
+    RETURNING d.id, d.pipeline_id
+), done AS (
+    DELETE FROM work w USING moved WHERE w.kind = @kind AND w.subject_id = moved.id
+), asked AS (
+    INSERT INTO work (kind, subject_id) SELECT 'pipeline:deploy', moved.pipeline_id FROM moved
+    ON CONFLICT (kind, subject_id) DO UPDATE
+    SET due_at = now(), since = now(), requested = work.requested + 1, attempt = 0, ring_id = NULL
+)
+SELECT id FROM moved;
+
+-- name: BuildHandOver :execrows
+-- Ends the claim on pipeline:deploy by asking for the build of the deployment
+-- whose turn it is.
+WITH held AS (
+    DELETE FROM work d WHERE d.kind = 'pipeline:deploy' AND d.subject_id = @pipeline_id AND d.epoch = @epoch RETURNING d.subject_id
+)
+INSERT INTO work (kind, subject_id, queue) SELECT 'deployment:build', @id, 'builds' FROM held
+ON CONFLICT (kind, subject_id) DO UPDATE
+SET due_at = now(), requested = work.requested + 1, ring_id = NULL;
+
+-- name: BuildGet :one
+SELECT deployment_id, attempt, reference, phases, rule, log_bytes, started_at, finished_at FROM builds WHERE deployment_id = @deployment_id;
+
+-- name: BuildBegin :one
+-- Counts a start of the builder.
+UPDATE builds SET attempt = attempt + 1, started_at = now(), finished_at = NULL, phases = '[]'
+WHERE deployment_id = @deployment_id
+RETURNING attempt;
+
+-- name: BuildProgress :exec
+UPDATE builds SET phases = @phases, rule = @rule, reference = @reference WHERE deployment_id = @deployment_id;
+
+-- name: BuildLogAppend :one
+-- Appends to the log and returns its length.
+WITH place AS (
+    UPDATE builds b SET log_bytes = b.log_bytes + length(@bytes::bytea)
+    WHERE b.deployment_id = @deployment_id
+    RETURNING b.deployment_id, b.log_bytes
+), added AS (
+    INSERT INTO build_log (deployment_id, position, bytes)
+    SELECT place.deployment_id, place.log_bytes - length(@bytes), @bytes FROM place
+)
+SELECT log_bytes FROM place;
+
+-- name: BuildLogFrom :many
+-- The pieces of a running build's log that reach past a position, at most a
+-- few at a time.
+SELECT position, bytes FROM build_log
+WHERE deployment_id = @deployment_id AND position + length(bytes) > @position::bigint
+ORDER BY position LIMIT 64;
+
+-- name: BuildLogWhole :one
+SELECT log FROM builds WHERE deployment_id = @deployment_id;
+
+-- name: BuildFinish :exec
+-- Ends a build's record: the whole log in place of its pieces.
+WITH finished AS (
+    UPDATE builds b SET finished_at = now(), log = @log, phases = @phases WHERE b.deployment_id = @deployment_id RETURNING b.deployment_id
+)
+DELETE FROM build_log l USING finished WHERE l.deployment_id = finished.deployment_id;
+
+-- name: DeploymentSetCommit :exec
+-- Writes down which commit a deployment of a branch's head turned out to be.
+UPDATE deployments SET commit_sha = @commit_sha::text, message = @message, author = @author::text WHERE id = @id AND commit_sha IS NULL;
+
+-- name: VariableList :many
+SELECT * FROM variables WHERE pipeline_id = @pipeline_id ORDER BY name;
+
+-- name: VariableSet :exec
+INSERT INTO variables (pipeline_id, name, value, secret) VALUES (@pipeline_id, @name, @value, @secret)
+ON CONFLICT (pipeline_id, name) DO UPDATE SET value = excluded.value, secret = excluded.secret, changed_at = now();
+
+-- name: VariableRemove :execrows
+DELETE FROM variables WHERE pipeline_id = @pipeline_id AND name = @name;

@@ -1,0 +1,66 @@
+-- name: RepositorySeen :exec
+-- Writes down what a forge tells of a repository. What it does not tell stays.
+INSERT INTO repositories (provider, id, full_name, default_branch, installation_id)
+VALUES (@provider, @id, @full_name, @default_branch, sqlc.narg('installation_id'))
+ON CONFLICT (provider, id) DO UPDATE
+SET full_name = excluded.full_name,
+    default_branch = CASE WHEN excluded.default_branch = '' THEN repositories.default_branch ELSE excluded.default_branch END,
+    installation_id = coalesce(excluded.installation_id, repositories.installation_id),
+    changed_at = now();
+
+-- name: RepositoryGet :one
+SELECT * FROM repositories WHERE provider = @provider AND id = @id;
+
+-- name: RepositoryLeft :exec
+-- An installation no longer sees a repository.
+UPDATE repositories SET installation_id = NULL, changed_at = now()
+WHERE provider = @provider AND id = @id AND installation_id = @installation_id::text;
+
+-- name: InstallationSeen :exec
+INSERT INTO installations (provider, id, account, state) VALUES (@provider, @id, @account, @state)
+ON CONFLICT (provider, id) DO UPDATE
+SET account = CASE WHEN excluded.account = '' THEN installations.account ELSE excluded.account END,
+    state = excluded.state, changed_at = now();
+
+-- name: InstallationKnown :exec
+-- A delivery named an installation that may not have been told of.
+INSERT INTO installations (provider, id) VALUES (@provider, @id) ON CONFLICT DO NOTHING;
+
+-- name: InstallationGet :one
+SELECT * FROM installations WHERE provider = @provider AND id = @id;
+
+-- name: PipelinesOfRepository :many
+-- The pipelines that are bound to a repository, by its id or, before the id is
+-- known, by its name.
+SELECT * FROM pipelines
+WHERE repository_provider = @provider::text
+  AND (repository_id = @repository_id::text
+       OR (repository_id IS NULL AND lower(repository_full_name) = lower(@full_name::text)))
+ORDER BY id;
+
+-- name: PipelineBindRepository :exec
+-- Writes down the id and the present name of a pipeline's repository.
+UPDATE pipelines SET repository_id = @repository_id::text, repository_full_name = @full_name::text, updated_at = now()
+WHERE id = @id AND (repository_id IS DISTINCT FROM @repository_id OR repository_full_name IS DISTINCT FROM @full_name);
+
+-- name: PipelineSawHead :exec
+UPDATE pipelines SET head_commit = @head_commit::text WHERE id = @id;
+
+-- name: PipelinesSourceProblem :execrows
+-- Says of all pipelines of a repository why pushes are not built, or that they
+-- are again.
+UPDATE pipelines SET source_problem = @problem, updated_at = now()
+WHERE repository_provider = @provider::text AND repository_id = @repository_id::text AND source_problem <> @problem;
+
+-- name: PipelinesOfInstallationProblem :execrows
+UPDATE pipelines p SET source_problem = @problem, updated_at = now()
+FROM repositories r
+WHERE r.provider = @provider AND r.installation_id = @installation_id::text
+  AND p.repository_provider = r.provider AND p.repository_id = r.id AND p.source_problem <> @problem;
+
+-- name: PipelinesToCatchUp :many
+-- The pipelines whose branch heads are to be compared with what was heard of.
+SELECT * FROM pipelines
+WHERE repository_provider IS NOT NULL AND source_problem = '' AND id > @after
+  AND status NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete')
+ORDER BY id LIMIT @page_limit;
