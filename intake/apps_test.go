@@ -1,6 +1,7 @@
 package intake_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -218,11 +219,8 @@ func TestParseAppEvent(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			_, err := intake.ParseAppEvent([]byte(c.body))
-			var e *troy.Error
-			if err != nil {
-				e, _ = err.(*troy.Error)
-			}
-			if e == nil || e.Kind != troy.Invalid || e.Field != c.field || e.Message == "" {
+			e, ok := errors.AsType[*troy.Error](err)
+			if !ok || e.Kind != troy.Invalid || e.Field != c.field || e.Message == "" {
 				t.Errorf("error %#v, want Invalid at %q", err, c.field)
 			}
 		})

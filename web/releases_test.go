@@ -234,8 +234,10 @@ func TestSlowAndStalledUploads(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { conn.Close() })
-		fmt.Fprintf(conn, "PUT %s/%s/files/%s HTTP/1.1\r\nHost: troy.test\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n",
-			releases(p), r.ID, file("", content).SHA256, w.admin, len(content))
+		if _, err := fmt.Fprintf(conn, "PUT %s/%s/files/%s HTTP/1.1\r\nHost: troy.test\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n",
+			releases(p), r.ID, file("", content).SHA256, w.admin, len(content)); err != nil {
+			t.Fatal(err)
+		}
 		begin := time.Now()
 		if _, err := io.Copy(conn, body); err != nil {
 			t.Fatal(err)
