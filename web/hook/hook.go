@@ -1,5 +1,7 @@
 // Package hook verifies what the outside sends to Troy's hooks, on the raw
-// bytes and before anything parses them. Web calls it.
+// bytes and before anything parses them, and turns what GitHub and Bitbucket
+// send into the words that Troy has for it. It is pure: web reads requests,
+// bounded by MaxBody, and keeps secrets and clocks.
 package hook
 
 import (
