@@ -118,3 +118,8 @@ ON CONFLICT (pipeline_id, name) DO UPDATE SET value = excluded.value, secret = e
 
 -- name: VariableRemove :execrows
 DELETE FROM variables WHERE pipeline_id = @pipeline_id AND name = @name;
+
+-- name: DeploymentOfCommit :one
+-- The newest automated deployment of a commit.
+SELECT * FROM deployments WHERE pipeline_id = @pipeline_id AND commit_sha = @commit_sha::text AND kind = 'automated'
+ORDER BY number DESC LIMIT 1;

@@ -290,6 +290,44 @@ func (q *Queries) BuildStart(ctx context.Context, arg BuildStartParams) (uuid.UU
 	return id, err
 }
 
+const deploymentOfCommit = `-- name: DeploymentOfCommit :one
+SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at FROM deployments WHERE pipeline_id = $1 AND commit_sha = $2::text AND kind = 'automated'
+ORDER BY number DESC LIMIT 1
+`
+
+// The newest automated deployment of a commit.
+func (q *Queries) DeploymentOfCommit(ctx context.Context, pipelineID uuid.UUID, commitSha string) (Deployment, error) {
+	row := q.db.QueryRow(ctx, deploymentOfCommit, pipelineID, commitSha)
+	var i Deployment
+	err := row.Scan(
+		&i.ID,
+		&i.PipelineID,
+		&i.Number,
+		&i.Kind,
+		&i.State,
+		&i.TreeID,
+		&i.SourceDeploymentID,
+		&i.CommitSha,
+		&i.Branch,
+		&i.Author,
+		&i.Message,
+		&i.Actor,
+		&i.ManifestDigest,
+		&i.Files,
+		&i.Bytes,
+		&i.ExpectLive,
+		&i.Sequence,
+		&i.Cause,
+		&i.CreatedAt,
+		&i.StartedAt,
+		&i.SealedAt,
+		&i.LiveAt,
+		&i.FinishedAt,
+		&i.PrunedAt,
+	)
+	return i, err
+}
+
 const deploymentSetCommit = `-- name: DeploymentSetCommit :exec
 UPDATE deployments SET commit_sha = $1::text, message = $2, author = $3::text WHERE id = $4 AND commit_sha IS NULL
 `

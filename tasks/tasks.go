@@ -20,6 +20,8 @@ import (
 const (
 	// QueueQuick holds tasks that take seconds.
 	QueueQuick = "quick"
+	// QueueBuilds holds builds, which take minutes.
+	QueueBuilds = "builds"
 	// QueueSweep holds the sweep alone, so that nothing can delay it.
 	QueueSweep = "sweep"
 )

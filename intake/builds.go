@@ -1,0 +1,91 @@
+package intake
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/tasks"
+)
+
+var commitForm = regexp.MustCompile(`^[0-9a-f]{40}([0-9a-f]{24})?$`)
+
+// DeployCommit deploys a commit of the pipeline's repository or, for an empty
+// one, the head of its branch. A commit is a full id in lower-case
+// hexadecimal digits.
+func (in *Intake) DeployCommit(ctx context.Context, pipeline uuid.UUID, commit, actor string) (queries.Deployment, error) {
+	if commit != "" && !commitForm.MatchString(commit) {
+		return queries.Deployment{}, troy.Errorf(troy.Invalid, "%q is no full commit id (40 or 64 hexadecimal digits)", clip(commit)).At("commit")
+	}
+	var made queries.Deployment
+	_, err := in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
+		if p.RepositoryFullName == nil {
+			return troy.Errorf(troy.Conflict, "the pipeline %s has no repository; send a release instead", p.Slug)
+		}
+		if p.SourceProblem != "" {
+			return troy.Errorf(troy.Conflict, "the pipeline %s cannot be built: %s", p.Slug, p.SourceProblem)
+		}
+		id, err := uuid.NewV7()
+		if err != nil {
+			return err
+		}
+		params := queries.DeploymentCreateParams{
+			ID: id, TreeID: id, PipelineID: p.ID, Kind: troy.Automated, Branch: p.RepositoryBranch, Actor: actor, Cause: "asked for by hand",
+		}
+		if commit != "" {
+			params.CommitSha = &commit
+		}
+		if _, err := q.DeploymentCreate(ctx, params); err != nil {
+			return guarded(ctx, q, p.ID, Deploy, err)
+		}
+		made, err = q.DeploymentGet(ctx, id)
+		return err
+	})
+	if err != nil {
+		return queries.Deployment{}, fmt.Errorf("deploy pipeline %s: %w", pipeline, err)
+	}
+	in.bell.Ask(tasks.QueueBuilds)
+	return made, nil
+}
+
+// Retry deploys again what a deployment that ended was to deploy: the commit
+// of an automated one, the files of another.
+func (in *Intake) Retry(ctx context.Context, pipeline, id uuid.UUID, actor string) (queries.Deployment, error) {
+	var made queries.Deployment
+	_, err := in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
+		d, err := q.DeploymentGet(ctx, id)
+		if errors.Is(err, pgx.ErrNoRows) || err == nil && d.PipelineID != pipeline {
+			return troy.Errorf(troy.NotFound, "the pipeline %s has no deployment %s", p.Slug, id)
+		}
+		if err != nil {
+			return err
+		}
+		const cause = "asked for by hand"
+		switch {
+		case !d.State.Ended():
+			return troy.Errorf(troy.Conflict, "deployment %d is %s; it has not ended yet", d.Number, d.State)
+		case d.Kind == troy.Automated:
+			again, err := buildAgain(ctx, q, d, cause, actor)
+			if err != nil {
+				return guarded(ctx, q, p.ID, Deploy, err)
+			}
+			made, err = q.DeploymentGet(ctx, again)
+			return err
+		case d.PrunedAt != nil || d.ManifestDigest == nil:
+			return troy.Errorf(troy.Conflict, "the files of deployment %d are not kept any more", d.Number)
+		}
+		made, err = repeat(ctx, q, d, d.Kind, cause, actor)
+		return err
+	})
+	if err != nil {
+		return queries.Deployment{}, fmt.Errorf("retry deployment %s of pipeline %s: %w", id, pipeline, err)
+	}
+	in.bell.Ask(tasks.QueueBuilds)
+	return made, nil
+}

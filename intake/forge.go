@@ -1,0 +1,379 @@
+package intake
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/tasks"
+)
+
+// Accepted: a forge's event was taken in and changed something.
+const Accepted Result = "accepted"
+
+// Delivery is one verified message of a forge.
+type Delivery struct {
+	Provider troy.Provider
+	ID       string // the forge's id of it, the same when it is sent again
+	Type     string // the event, as the forge names it
+	// BodySHA256 is given for pushes: ids are not signed, so the same body
+	// under another id is the same push.
+	BodySHA256 []byte
+}
+
+// ForgeEvent takes a forge's event in, in one transaction. The same delivery
+// again changes nothing.
+func (in *Intake) ForgeEvent(ctx context.Context, d Delivery, e troy.ForgeEvent) (Outcome, error) {
+	var out Outcome
+	err := in.commit(ctx, func(_ pgx.Tx, q *queries.Queries) error {
+		_, err := q.DeliveryRecord(ctx, queries.DeliveryRecordParams{
+			Source: string(d.Provider), ID: d.ID, Type: d.Type, BodySha256: d.BodySHA256,
+		})
+		if errors.Is(err, pgx.ErrNoRows) {
+			out = Outcome{Result: Duplicate, Detail: "the delivery was taken in before"}
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if out, err = in.forgeEvent(ctx, q, e); err != nil {
+			return err
+		}
+		return q.DeliverySettle(ctx, queries.DeliverySettleParams{
+			Source: string(d.Provider), ID: d.ID, Outcome: string(out.Result), Detail: out.Detail, PipelineID: out.PipelineID,
+		})
+	})
+	if err != nil {
+		return Outcome{}, fmt.Errorf("take in %s delivery %s: %w", d.Provider, d.ID, err)
+	}
+	in.bell.Ask(tasks.QueueBuilds)
+	return out, nil
+}
+
+func (in *Intake) forgeEvent(ctx context.Context, q *queries.Queries, e troy.ForgeEvent) (Outcome, error) {
+	switch e := e.(type) {
+	case troy.Pushes:
+		return pushed(ctx, q, e)
+	case troy.InstallationChange:
+		return installationChanged(ctx, q, e)
+	case troy.RepositoryChange:
+		return repositoryChanged(ctx, q, e)
+	case troy.Rerequest:
+		return rerequested(ctx, q, e)
+	case troy.PullRequest:
+		return ignored(nil, "pull request %d of %s: recorded", e.Number, e.Repository.FullName), nil
+	case troy.Ping:
+		return ignored(nil, "the webhook answers"), nil
+	case troy.Ignored:
+		return ignored(nil, "%s", e.Reason), nil
+	}
+	return Outcome{}, fmt.Errorf("unknown forge event %T", e)
+}
+
+// notes gathers what an event did, for people.
+type notes struct {
+	lines    []string
+	changed  bool
+	pipeline *uuid.UUID
+}
+
+func (n *notes) add(format string, args ...any) {
+	n.lines = append(n.lines, fmt.Sprintf(format, args...))
+}
+
+func (n *notes) outcome(nothing string) Outcome {
+	out := Outcome{Result: Ignored, Detail: strings.Join(n.lines, "; "), PipelineID: n.pipeline}
+	if n.changed {
+		out.Result = Accepted
+	}
+	if out.Detail == "" {
+		out.Detail = nothing
+	}
+	return out
+}
+
+// pushed makes a deployment for each pipeline that builds what was pushed, and
+// says of the others why they don't.
+func pushed(ctx context.Context, q *queries.Queries, e troy.Pushes) (Outcome, error) {
+	if err := repositorySeen(ctx, q, e.Repository, e.Installation); err != nil {
+		return Outcome{}, err
+	}
+	bound, err := pipelinesOf(ctx, q, e.Repository)
+	if err != nil {
+		return Outcome{}, err
+	}
+	if len(bound) == 0 {
+		return ignored(nil, "no pipeline builds %s", e.Repository.FullName), nil
+	}
+	repository, err := q.RepositoryGet(ctx, string(e.Repository.Provider), e.Repository.ID)
+	if err != nil {
+		return Outcome{}, err
+	}
+	var n notes
+	for _, p := range bound {
+		// What was committed before the lock counts: a push that came in
+		// meanwhile may have told of the same commit.
+		p, err := q.PipelineLock(ctx, p.ID)
+		if errors.Is(err, pgx.ErrNoRows) {
+			continue
+		}
+		if err != nil {
+			return Outcome{}, err
+		}
+		for _, push := range e.Pushes {
+			if reason := NotBuilt(p, repository.DefaultBranch, push); reason != "" {
+				n.add("%s: %s", p.Slug, reason)
+				continue
+			}
+			if err := build(ctx, q, p, push, "push by "+orUnknown(e.Pusher), &n); err != nil {
+				return Outcome{}, err
+			}
+			p.HeadCommit = &push.After
+		}
+		if !e.Complete {
+			if err := q.WorkRequest(ctx, queries.WorkRequestParams{Kind: tasks.TypeCatchUp, SubjectID: p.ID}); err != nil {
+				return Outcome{}, err
+			}
+			n.changed = true
+			n.add("%s: the push was told in part; its branch will be read", p.Slug)
+		}
+	}
+	return n.outcome("the push moved nothing"), nil
+}
+
+// NotBuilt says in words why a push does not make a deployment of a pipeline,
+// or nothing if it does.
+func NotBuilt(p queries.Pipeline, defaultBranch string, push troy.Push) string {
+	branch := defaultBranch
+	if p.RepositoryBranch != nil && *p.RepositoryBranch != "" {
+		branch = *p.RepositoryBranch
+	}
+	root := ""
+	if p.RepositoryRoot != nil {
+		root = *p.RepositoryRoot
+	}
+	switch {
+	case push.Kind == troy.Tag:
+		return fmt.Sprintf("the tag %s is not built", push.Name)
+	case push.Deleted:
+		return fmt.Sprintf("the branch %s was deleted", push.Name)
+	case branch == "":
+		return "its production branch is not known"
+	case push.Name != branch:
+		return fmt.Sprintf("the push is to the branch %s, it builds %s", push.Name, branch)
+	case p.Status.InDeletion():
+		return "the pipeline is " + p.Status.String()
+	case p.SourceProblem != "":
+		return p.SourceProblem
+	case p.HeadCommit != nil && *p.HeadCommit == push.After:
+		return "the commit was heard of before"
+	case push.Skip != "":
+		return push.Skip
+	case !troy.Watched(p.WatchPaths, root, push.Paths, push.PathsComplete):
+		return "nothing changed in the paths that it watches"
+	}
+	return ""
+}
+
+// build makes the deployment of a pushed commit. With the pipeline's setting
+// for it, a build that runs is stopped in its favour.
+func build(ctx context.Context, q *queries.Queries, p queries.Pipeline, push troy.Push, actor string, n *notes) error {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return err
+	}
+	_, err = q.DeploymentCreate(ctx, queries.DeploymentCreateParams{
+		ID: id, TreeID: id, PipelineID: p.ID, Kind: troy.Automated, CommitSha: &push.After, Branch: &push.Name,
+		Author: &push.Author, Message: push.Message, Actor: actor, Cause: "commit " + short(push.After) + " was pushed",
+	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		n.add("%s: the pipeline is being deleted", p.Slug)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := q.PipelineSawHead(ctx, push.After, p.ID); err != nil {
+		return err
+	}
+	n.changed, n.pipeline = true, &p.ID
+	n.add("%s: commit %s is deployed", p.Slug, short(push.After))
+	if !p.CancelRunning || p.Status != troy.Deploying {
+		return nil
+	}
+	running, err := q.DeploymentRunning(ctx, p.ID)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, err = q.DeploymentSupersede(ctx, queries.DeploymentSupersedeParams{
+		PipelineID: p.ID, ID: running.ID, Cause: "commit " + short(push.After) + " took its place", Actor: actor,
+	})
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return err
+	}
+	return nil
+}
+
+func installationChanged(ctx context.Context, q *queries.Queries, e troy.InstallationChange) (Outcome, error) {
+	state, problem := "active", ""
+	switch e.Action {
+	case troy.InstallationDeleted:
+		state, problem = "deleted", fmt.Sprintf("the GitHub app was uninstalled from %s", e.Account)
+	case troy.InstallationSuspended:
+		state, problem = "suspended", fmt.Sprintf("the GitHub app is suspended for %s", e.Account)
+	}
+	if err := q.InstallationSeen(ctx, queries.InstallationSeenParams{
+		Provider: string(troy.GitHub), ID: e.ID, Account: e.Account, State: state,
+	}); err != nil {
+		return Outcome{}, err
+	}
+	for _, r := range e.Added {
+		if err := repositorySeen(ctx, q, r, e.ID); err != nil {
+			return Outcome{}, err
+		}
+		if _, err := pipelinesOf(ctx, q, r); err != nil {
+			return Outcome{}, err
+		}
+	}
+	n, err := q.PipelinesOfInstallationProblem(ctx, queries.PipelinesOfInstallationProblemParams{
+		Problem: problem, Provider: string(troy.GitHub), InstallationID: e.ID,
+	})
+	if err != nil {
+		return Outcome{}, err
+	}
+	for _, r := range e.Removed {
+		if err := q.RepositoryLeft(ctx, queries.RepositoryLeftParams{Provider: string(r.Provider), ID: r.ID, InstallationID: e.ID}); err != nil {
+			return Outcome{}, err
+		}
+		gone, err := q.PipelinesSourceProblem(ctx, queries.PipelinesSourceProblemParams{
+			Problem: "the GitHub app does not see " + r.FullName + " any more", Provider: string(r.Provider), RepositoryID: r.ID,
+		})
+		if err != nil {
+			return Outcome{}, err
+		}
+		n += gone
+	}
+	return Outcome{Result: Accepted, Detail: fmt.Sprintf("installation %s: %s, %d repositories added, %d removed, %d pipelines told", e.ID, e.Action, len(e.Added), len(e.Removed), n)}, nil
+}
+
+func repositoryChanged(ctx context.Context, q *queries.Queries, e troy.RepositoryChange) (Outcome, error) {
+	if err := repositorySeen(ctx, q, e.Repository, e.Installation); err != nil {
+		return Outcome{}, err
+	}
+	bound, err := pipelinesOf(ctx, q, e.Repository)
+	if err != nil {
+		return Outcome{}, err
+	}
+	if e.Action == troy.RepositoryDeleted {
+		if _, err := q.PipelinesSourceProblem(ctx, queries.PipelinesSourceProblemParams{
+			Problem: "the repository " + e.Repository.FullName + " was deleted", Provider: string(e.Repository.Provider), RepositoryID: e.Repository.ID,
+		}); err != nil {
+			return Outcome{}, err
+		}
+	}
+	if len(bound) == 0 {
+		return ignored(nil, "no pipeline builds %s", e.Repository.FullName), nil
+	}
+	return Outcome{Result: Accepted, Detail: fmt.Sprintf("%s: %s, %d pipelines told", e.Repository.FullName, e.Action, len(bound)), PipelineID: &bound[0].ID}, nil
+}
+
+// rerequested deploys a commit again for whoever pressed the re-run button.
+func rerequested(ctx context.Context, q *queries.Queries, e troy.Rerequest) (Outcome, error) {
+	bound, err := pipelinesOf(ctx, q, e.Repository)
+	if err != nil {
+		return Outcome{}, err
+	}
+	var n notes
+	for _, p := range bound {
+		last, err := q.DeploymentOfCommit(ctx, p.ID, e.Commit)
+		if errors.Is(err, pgx.ErrNoRows) {
+			continue
+		}
+		if err != nil {
+			return Outcome{}, err
+		}
+		if e.ExternalID != "" && e.ExternalID != last.ID.String() {
+			if id, err := uuid.Parse(e.ExternalID); err == nil {
+				if d, err := q.DeploymentGet(ctx, id); err == nil && d.PipelineID != p.ID {
+					continue
+				}
+			}
+		}
+		if p.SourceProblem != "" {
+			n.add("%s: %s", p.Slug, p.SourceProblem)
+			continue
+		}
+		made, err := buildAgain(ctx, q, last, "somebody asked for it at GitHub", "re-run by "+orUnknown(e.Sender))
+		if errors.Is(err, pgx.ErrNoRows) {
+			n.add("%s: the pipeline is being deleted", p.Slug)
+			continue
+		}
+		if err != nil {
+			return Outcome{}, err
+		}
+		n.changed, n.pipeline = true, &p.ID
+		n.add("%s: commit %s is deployed again as %s", p.Slug, short(e.Commit), made)
+	}
+	return n.outcome("no pipeline has deployed commit " + short(e.Commit)), nil
+}
+
+// buildAgain makes a new deployment of the commit of an earlier one.
+func buildAgain(ctx context.Context, q *queries.Queries, d queries.Deployment, cause, actor string) (uuid.UUID, error) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return id, err
+	}
+	return q.DeploymentCreate(ctx, queries.DeploymentCreateParams{
+		ID: id, TreeID: id, PipelineID: d.PipelineID, Kind: troy.Automated, SourceDeploymentID: &d.ID, CommitSha: d.CommitSha,
+		Branch: d.Branch, Author: d.Author, Message: d.Message, Actor: actor, Cause: cause,
+	})
+}
+
+func repositorySeen(ctx context.Context, q *queries.Queries, r troy.ForgeRepository, installation string) error {
+	var of *string
+	if installation != "" {
+		of = &installation
+		if err := q.InstallationKnown(ctx, string(r.Provider), installation); err != nil {
+			return err
+		}
+	}
+	return q.RepositorySeen(ctx, queries.RepositorySeenParams{
+		Provider: string(r.Provider), ID: r.ID, FullName: r.FullName, DefaultBranch: r.DefaultBranch, InstallationID: of,
+	})
+}
+
+// pipelinesOf reads the pipelines that are bound to a repository and writes
+// its id and present name down with them.
+func pipelinesOf(ctx context.Context, q *queries.Queries, r troy.ForgeRepository) ([]queries.Pipeline, error) {
+	bound, err := q.PipelinesOfRepository(ctx, queries.PipelinesOfRepositoryParams{
+		Provider: string(r.Provider), RepositoryID: r.ID, FullName: r.FullName,
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range bound {
+		if err := q.PipelineBindRepository(ctx, queries.PipelineBindRepositoryParams{RepositoryID: r.ID, FullName: r.FullName, ID: p.ID}); err != nil {
+			return nil, err
+		}
+	}
+	return bound, nil
+}
+
+// short is how people write a commit.
+func short(commit string) string { return commit[:min(7, len(commit))] }
+
+func orUnknown(name string) string {
+	if name == "" {
+		return "somebody"
+	}
+	return name
+}
