@@ -65,7 +65,7 @@ ON CONFLICT (kind, subject_id) DO UPDATE
 SET due_at = now(), requested = work.requested + 1, ring_id = NULL;
 
 -- name: BuildGet :one
-SELECT deployment_id, attempt, reference, phases, rule, log_bytes, started_at, finished_at FROM builds WHERE deployment_id = @deployment_id;
+SELECT deployment_id, attempt, log_cursor, phases, rule, log_bytes, started_at, finished_at FROM builds WHERE deployment_id = @deployment_id;
 
 -- name: BuildBegin :one
 -- Counts a start of the builder.
@@ -74,12 +74,13 @@ WHERE deployment_id = @deployment_id
 RETURNING attempt;
 
 -- name: BuildProgress :exec
-UPDATE builds SET phases = @phases, rule = @rule, reference = @reference WHERE deployment_id = @deployment_id;
+UPDATE builds SET phases = @phases, rule = @rule WHERE deployment_id = @deployment_id;
 
 -- name: BuildLogAppend :one
--- Appends to the log and returns its length.
+-- Appends to the log, with how far the builder's log is stored now, and
+-- returns its length.
 WITH place AS (
-    UPDATE builds b SET log_bytes = b.log_bytes + length(@bytes::bytea)
+    UPDATE builds b SET log_bytes = b.log_bytes + length(@bytes::bytea), log_cursor = @log_cursor
     WHERE b.deployment_id = @deployment_id
     RETURNING b.deployment_id, b.log_bytes
 ), added AS (

@@ -46,13 +46,13 @@ func (q *Queries) BuildFinish(ctx context.Context, arg BuildFinishParams) error 
 }
 
 const buildGet = `-- name: BuildGet :one
-SELECT deployment_id, attempt, reference, phases, rule, log_bytes, started_at, finished_at FROM builds WHERE deployment_id = $1
+SELECT deployment_id, attempt, log_cursor, phases, rule, log_bytes, started_at, finished_at FROM builds WHERE deployment_id = $1
 `
 
 type BuildGetRow struct {
 	DeploymentID uuid.UUID
 	Attempt      int32
-	Reference    *string
+	LogCursor    string
 	Phases       []byte
 	Rule         string
 	LogBytes     int64
@@ -66,7 +66,7 @@ func (q *Queries) BuildGet(ctx context.Context, deploymentID uuid.UUID) (BuildGe
 	err := row.Scan(
 		&i.DeploymentID,
 		&i.Attempt,
-		&i.Reference,
+		&i.LogCursor,
 		&i.Phases,
 		&i.Rule,
 		&i.LogBytes,
@@ -103,8 +103,8 @@ func (q *Queries) BuildHandOver(ctx context.Context, arg BuildHandOverParams) (i
 
 const buildLogAppend = `-- name: BuildLogAppend :one
 WITH place AS (
-    UPDATE builds b SET log_bytes = b.log_bytes + length($1::bytea)
-    WHERE b.deployment_id = $2
+    UPDATE builds b SET log_bytes = b.log_bytes + length($1::bytea), log_cursor = $2
+    WHERE b.deployment_id = $3
     RETURNING b.deployment_id, b.log_bytes
 ), added AS (
     INSERT INTO build_log (deployment_id, position, bytes)
@@ -113,9 +113,16 @@ WITH place AS (
 SELECT log_bytes FROM place
 `
 
-// Appends to the log and returns its length.
-func (q *Queries) BuildLogAppend(ctx context.Context, bytes []byte, deploymentID uuid.UUID) (int64, error) {
-	row := q.db.QueryRow(ctx, buildLogAppend, bytes, deploymentID)
+type BuildLogAppendParams struct {
+	Bytes        []byte
+	LogCursor    string
+	DeploymentID uuid.UUID
+}
+
+// Appends to the log, with how far the builder's log is stored now, and
+// returns its length.
+func (q *Queries) BuildLogAppend(ctx context.Context, arg BuildLogAppendParams) (int64, error) {
+	row := q.db.QueryRow(ctx, buildLogAppend, arg.Bytes, arg.LogCursor, arg.DeploymentID)
 	var log_bytes int64
 	err := row.Scan(&log_bytes)
 	return log_bytes, err
@@ -166,23 +173,17 @@ func (q *Queries) BuildLogWhole(ctx context.Context, deploymentID uuid.UUID) ([]
 }
 
 const buildProgress = `-- name: BuildProgress :exec
-UPDATE builds SET phases = $1, rule = $2, reference = $3 WHERE deployment_id = $4
+UPDATE builds SET phases = $1, rule = $2 WHERE deployment_id = $3
 `
 
 type BuildProgressParams struct {
 	Phases       []byte
 	Rule         string
-	Reference    *string
 	DeploymentID uuid.UUID
 }
 
 func (q *Queries) BuildProgress(ctx context.Context, arg BuildProgressParams) error {
-	_, err := q.db.Exec(ctx, buildProgress,
-		arg.Phases,
-		arg.Rule,
-		arg.Reference,
-		arg.DeploymentID,
-	)
+	_, err := q.db.Exec(ctx, buildProgress, arg.Phases, arg.Rule, arg.DeploymentID)
 	return err
 }
 

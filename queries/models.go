@@ -26,7 +26,7 @@ type Bell struct {
 type Build struct {
 	DeploymentID uuid.UUID
 	Attempt      int32
-	Reference    *string
+	LogCursor    string
 	Phases       []byte
 	Rule         string
 	LogBytes     int64

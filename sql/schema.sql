@@ -247,7 +247,7 @@ CREATE TABLE variables (
 CREATE TABLE builds (
     deployment_id uuid PRIMARY KEY REFERENCES deployments (id) ON DELETE CASCADE,
     attempt       integer     NOT NULL DEFAULT 0, -- how often it was started
-    reference     text,                           -- the builder's name for it
+    log_cursor    text        NOT NULL DEFAULT '', -- how much of the builder's log is stored
     phases        jsonb       NOT NULL DEFAULT '[]',
     rule          text        NOT NULL DEFAULT '', -- what decided what is run
     log_bytes     bigint      NOT NULL DEFAULT 0,

@@ -23,7 +23,7 @@ CREATE INDEX "repositories_installation" ON "repositories" ("provider", "install
 CREATE TABLE "builds" (
     "deployment_id" uuid NOT NULL,
     "attempt" integer NOT NULL DEFAULT 0,
-    "reference" text NULL,
+    "log_cursor" text NOT NULL DEFAULT '',
     "phases" jsonb NOT NULL DEFAULT '[]',
     "rule" text NOT NULL DEFAULT '',
     "log_bytes" bigint NOT NULL DEFAULT 0,
