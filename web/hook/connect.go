@@ -178,6 +178,7 @@ func connectCause(err error) string {
 		text string
 	}{
 		{jwt.ErrTokenSignatureInvalid, "the token is not signed by HS256 with the installation's secret"},
+		{jwt.ErrTokenUnverifiable, "the token is not signed by HS256 with the installation's secret"},
 		{jwt.ErrTokenExpired, "the token has expired"},
 		{jwt.ErrTokenUsedBeforeIssued, "the token was issued in the future"},
 		{jwt.ErrTokenNotValidYet, "the token is not valid yet"},
