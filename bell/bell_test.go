@@ -1,0 +1,373 @@
+package bell_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/hibiken/asynq"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/troy-iaas/troy/bell"
+	"github.com/troy-iaas/troy/internal/devstack/stacktest"
+	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/tasks"
+)
+
+const slots = 5
+
+// tower is a bell with its Postgres and Redis, and asynq's view of what rang.
+type tower struct {
+	t         *testing.T
+	db        *pgxpool.Pool
+	q         *queries.Queries
+	bell      *bell.Bell
+	inspector *asynq.Inspector
+	log       *lines
+	rings     *rings
+}
+
+// rings counts the rings that began, by the lock that each waits for.
+type rings struct{ atomic.Int64 }
+
+func (r *rings) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	if strings.Contains(data.SQL, "WorkLockQueue") {
+		r.Add(1)
+	}
+	return ctx
+}
+
+func (r *rings) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+func newTower(t *testing.T) *tower { return newTowerOn(t, stacktest.Redis(t)) }
+
+func newTowerOn(t *testing.T, redisURL string) *tower {
+	t.Helper()
+	cfg, err := pgxpool.ParseConfig(stacktest.Database(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.MaxConns = 20
+	count := &rings{}
+	cfg.ConnConfig.Tracer = count
+	db, err := pgxpool.NewWithConfig(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	options, err := redis.ParseURL(redisURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rdb := redis.NewClient(options)
+	t.Cleanup(func() { _ = rdb.Close() })
+	log := &lines{}
+	return &tower{
+		t: t, db: db, q: queries.New(db), inspector: asynq.NewInspectorFromRedisClient(rdb), log: log, rings: count,
+		bell: bell.New(db, tasks.NewClient(rdb), slog.New(slog.NewTextHandler(log, nil)), map[string]int{tasks.QueueQuick: slots}),
+	}
+}
+
+// lines is a log that tests read.
+type lines struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// request asks for work on a new subject.
+func (w *tower) request(delay time.Duration) uuid.UUID {
+	w.t.Helper()
+	id := uuid.New()
+	if err := w.q.WorkRequest(w.t.Context(), queries.WorkRequestParams{Kind: tasks.TypeRetention, SubjectID: id, DelaySeconds: delay.Seconds()}); err != nil {
+		w.t.Fatal(err)
+	}
+	return id
+}
+
+func (w *tower) ring() int {
+	w.t.Helper()
+	n, err := w.bell.Ring(w.t.Context(), tasks.QueueQuick)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return n
+}
+
+// standing counts the tasks in Redis that can be taken, and those that come
+// later.
+func (w *tower) standing() (pending, scheduled int) {
+	w.t.Helper()
+	info, err := w.inspector.GetQueueInfo(tasks.QueueQuick)
+	if errors.Is(err, asynq.ErrQueueNotFound) {
+		return 0, 0
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return info.Pending, info.Scheduled
+}
+
+func (w *tower) wantStanding(what string, pending, scheduled int) {
+	w.t.Helper()
+	if p, s := w.standing(); p != pending || s != scheduled {
+		w.t.Errorf("%s: %d tasks stand in line and %d come later, want %d and %d", what, p, s, pending, scheduled)
+	}
+}
+
+// run lets the bell ring what is asked for until stop is called.
+func (w *tower) run() (stop func()) {
+	w.t.Helper()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(w.t.Context()))
+	ended := make(chan struct{})
+	go func() { w.bell.Run(ctx); close(ended) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		select {
+		case <-ended:
+		case <-time.After(20 * time.Second):
+			w.t.Error("the bell did not stop")
+		}
+	})
+	w.t.Cleanup(stop)
+	return stop
+}
+
+func (w *tower) eventually(what string, so func() bool) {
+	w.t.Helper()
+	deadline := time.After(20 * time.Second)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !so() {
+		select {
+		case <-deadline:
+			w.t.Fatalf("not in time: %s; the log: %s", what, w.log)
+		case <-tick.C:
+		}
+	}
+}
+
+func TestRingMarksAndEnqueues(t *testing.T) {
+	t.Parallel()
+	w := newTower(t)
+	if n := w.ring(); n != 0 {
+		t.Errorf("with nothing to do %d rows were rung", n)
+	}
+	subject := w.request(0)
+	if n := w.ring(); n != 1 {
+		t.Fatalf("%d rows were rung, want 1", n)
+	}
+	row, err := w.q.WorkGet(t.Context(), tasks.TypeRetention, subject)
+	if err != nil || row.RingID == nil {
+		t.Fatalf("the row is not marked: %+v, %v", row, err)
+	}
+	info, err := w.inspector.GetTaskInfo(tasks.QueueQuick, row.RingID.String())
+	if err != nil || info.State != asynq.TaskStatePending || !strings.Contains(string(info.Payload), subject.String()) {
+		t.Errorf("the task of the row is %+v, %v", info, err)
+	}
+	if n := w.ring(); n != 0 {
+		t.Errorf("a row that is rung was rung again, %d times", n)
+	}
+
+	// Asked for again it is rung again, under another id.
+	if err := w.q.WorkRequest(t.Context(), queries.WorkRequestParams{Kind: tasks.TypeRetention, SubjectID: subject}); err != nil {
+		t.Fatal(err)
+	}
+	if n := w.ring(); n != 1 {
+		t.Errorf("asked for again, %d rows were rung, want 1", n)
+	}
+	w.wantStanding("after two rings", 2, 0)
+}
+
+func TestRingBoundIsPerQueueAndLaterRowsApart(t *testing.T) {
+	t.Parallel()
+	w := newTower(t)
+	for range 3 * slots {
+		w.request(0)
+	}
+	for range 3 {
+		w.request(30 * time.Second)
+	}
+	w.request(time.Hour) // a wait that is Postgres's to keep
+	if n, want := w.ring(), 2*slots+3; n != want {
+		t.Errorf("%d rows were rung, want %d", n, want)
+	}
+	w.wantStanding("at the bound", 2*slots, 3)
+	// A row that is claimed leaves its place to another.
+	list, err := w.inspector.ListPendingTasks(tasks.QueueQuick, asynq.PageSize(100))
+	if err != nil {
+		t.Fatal(err)
+	}
+	subject, err := tasks.Subject(asynq.NewTask(list[0].Type, list[0].Payload))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.q.WorkClaim(t.Context(), queries.WorkClaimParams{Kind: tasks.TypeRetention, SubjectID: subject, LeaseSeconds: 60}); err != nil {
+		t.Fatal(err)
+	}
+	if n := w.ring(); n != 1 {
+		t.Errorf("after one claim %d rows were rung, want 1", n)
+	}
+	if n, err := w.bell.Ring(t.Context(), "unknown"); n != 0 || err != nil {
+		t.Errorf("a queue without rows: %d rung, %v", n, err)
+	}
+}
+
+// TestBoundHoldsUnderConcurrency has many commits ring at once, each with a
+// row of its own, from two processes.
+func TestBoundHoldsUnderConcurrency(t *testing.T) {
+	t.Parallel()
+	w := newTower(t)
+	w.run()
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() {
+			err := pgx.BeginFunc(t.Context(), w.db, func(tx pgx.Tx) error {
+				return queries.New(tx).WorkRequest(t.Context(), queries.WorkRequestParams{Kind: tasks.TypeRetention, SubjectID: uuid.New()})
+			})
+			if err != nil {
+				t.Error(err)
+			}
+			w.bell.Ask(tasks.QueueQuick)
+			if _, err := w.bell.Ring(t.Context(), tasks.QueueQuick); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	w.eventually("the bound is filled", func() bool { pending, _ := w.standing(); return pending >= 2*slots })
+	w.ring()
+	w.wantStanding("fifty rows, asked for at once", 2*slots, 0)
+	var rows, rung int
+	if err := w.db.QueryRow(t.Context(), "SELECT count(*), count(ring_id) FROM work").Scan(&rows, &rung); err != nil {
+		t.Fatal(err)
+	}
+	if rows != 50 || rung != 2*slots {
+		t.Errorf("%d rows, %d of them rung; want 50 and %d", rows, rung, 2*slots)
+	}
+}
+
+// TestAskCoalesces asks while a ring is under way: however often that is, the
+// bell rings once more, and what was committed meanwhile is rung.
+func TestAskCoalesces(t *testing.T) {
+	t.Parallel()
+	w := newTower(t)
+	// Whoever holds the queue's lock keeps a ring under way.
+	tx, err := w.db.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(context.Background()) }()
+	if err := queries.New(tx).WorkLockQueue(t.Context(), tasks.QueueQuick); err != nil {
+		t.Fatal(err)
+	}
+	before := w.rings.Load()
+	stop := w.run()
+	w.bell.Ask(tasks.QueueQuick)
+	waiting := func() int {
+		var n int
+		if err := w.db.QueryRow(t.Context(), "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())").Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	w.eventually("a ring waits for the lock", func() bool { return waiting() == 1 })
+	subject := w.request(0)
+	asked := make(chan struct{})
+	go func() {
+		defer close(asked)
+		for range 1000 {
+			w.bell.Ask(tasks.QueueQuick)
+		}
+	}()
+	select {
+	case <-asked:
+	case <-time.After(10 * time.Second):
+		t.Fatal("asking waits for the ring")
+	}
+	if n := waiting(); n != 1 {
+		t.Errorf("%d rings are under way, want 1", n)
+	}
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("the row is rung", func() bool {
+		row, err := w.q.WorkGet(t.Context(), tasks.TypeRetention, subject)
+		return err == nil && row.RingID != nil
+	})
+	w.eventually("it rings once more", func() bool { return w.rings.Load() >= before+2 })
+	w.ring() // gives a third ring time to show itself
+	stop()
+	if n := w.rings.Load() - before; n != 3 {
+		t.Errorf("asked a thousand times, the bell rang %d times, want twice", n-1)
+	}
+	w.wantStanding("in the end", 1, 0)
+}
+
+// TestAskAfterStop must not block a handler that outlives the bell.
+func TestAskAfterStop(t *testing.T) {
+	t.Parallel()
+	w := newTower(t)
+	w.run()()
+	for range 10 {
+		w.bell.Ask(tasks.QueueQuick)
+		w.bell.Ask("unknown") // a queue that has no bell
+	}
+}
+
+// TestRedisAway loses a ring: the row keeps what is to be done, the log says
+// who rings instead, and the bell goes on.
+func TestRedisAway(t *testing.T) {
+	t.Parallel()
+	private := stacktest.NewPrivateRedis(t)
+	w := newTowerOn(t, private.URL)
+	w.run()
+	private.Kill()
+	lost := w.request(0)
+	w.bell.Ask(tasks.QueueQuick)
+	w.eventually("the lost ring is told", func() bool { return strings.Contains(w.log.String(), "the sweep will ring instead") })
+	if row, err := w.q.WorkGet(t.Context(), tasks.TypeRetention, lost); err != nil || row.LeaseUntil != nil {
+		t.Errorf("the row of the lost ring is %+v, %v; want it free", row, err)
+	}
+	private.Restart()
+	next := w.request(0)
+	w.bell.Ask(tasks.QueueQuick)
+	w.eventually("the next row's task stands in line", func() bool {
+		row, err := w.q.WorkGet(t.Context(), tasks.TypeRetention, next)
+		if err != nil || row.RingID == nil {
+			return false
+		}
+		_, err = w.inspector.GetTaskInfo(tasks.QueueQuick, row.RingID.String())
+		return err == nil
+	})
+}
+
+func TestPostgresAway(t *testing.T) {
+	t.Parallel()
+	w := newTower(t)
+	w.db.Close()
+	n, err := w.bell.Ring(t.Context(), tasks.QueueQuick)
+	if err == nil || n != 0 || !strings.Contains(err.Error(), tasks.QueueQuick) {
+		t.Errorf("a ring without Postgres: %d, %v; want an error that names the queue", n, err)
+	}
+}
