@@ -1,0 +1,160 @@
+package secret
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"net/url"
+	"strings"
+)
+
+// maxPiece is the longest piece, in bytes.
+const maxPiece = 64
+
+// piece is a part of one form of a secret.
+type piece struct {
+	text string
+	// wrapped: line ends inside of it don't count, as base64 has them.
+	wrapped bool
+	// left and right: the base64 character before or after the piece has bits
+	// of the secret as well as of its neighbour.
+	left, right bool
+}
+
+// beginnings are the eight bytes that a text of the piece may begin with:
+// several when a line end may stand among them.
+func (p piece) beginnings() []string {
+	out := []string{p.text[:window]}
+	if !p.wrapped {
+		return out
+	}
+	for _, end := range []string{"\n", "\r\n"} {
+		for n := 1; n < window; n++ {
+			out = append(out, (p.text[:n] + end + p.text[n:])[:window])
+		}
+	}
+	return out
+}
+
+// addForms adds the pieces of every form of a value.
+func addForms(set map[string]piece, value string) {
+	whole := strings.TrimSpace(value)
+	addEncoded(set, whole)
+	lines := strings.FieldsFunc(whole, func(c rune) bool { return c == '\n' || c == '\r' })
+	if len(lines) < 2 {
+		return
+	}
+	// A terminal ends lines otherwise than a file.
+	unix := strings.ReplaceAll(whole, "\r\n", "\n")
+	addEncoded(set, unix)
+	addEncoded(set, strings.ReplaceAll(unix, "\n", "\r\n"))
+	for _, line := range lines {
+		if line = strings.TrimSpace(line); len(line) >= window {
+			addEncoded(set, line)
+		}
+	}
+}
+
+// addEncoded adds a text as it is and as it is commonly encoded.
+func addEncoded(set map[string]piece, text string) {
+	add(set, piece{text: text})
+	for _, encoded := range urlEncoded(text) {
+		add(set, piece{text: encoded})
+	}
+	for _, encoded := range jsonEscaped(text) {
+		add(set, piece{text: encoded})
+	}
+	for _, alphabet := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
+		for before := range 3 {
+			add(set, base64At(alphabet, text, before))
+		}
+	}
+}
+
+// base64At is what all base64 of a text has in common that has the text after
+// 3n+before other bytes. The characters at its ends that have bits of its
+// neighbours, too, are left out.
+func base64At(alphabet *base64.Encoding, text string, before int) piece {
+	encoded := alphabet.EncodeToString(append(make([]byte, before), text...))
+	first := (before*8 + 5) / 6
+	all := (before + len(text)) * 8
+	return piece{text: encoded[first : all/6], wrapped: true, left: before > 0, right: all%6 != 0}
+}
+
+// add splits a form into pieces. The last two may overlap, so that none is
+// short.
+func add(set map[string]piece, form piece) {
+	n := len(form.text)
+	if n < window {
+		return
+	}
+	for start := 0; ; start += maxPiece {
+		p := piece{wrapped: form.wrapped, left: form.left && start == 0}
+		end := start + maxPiece
+		if end >= n {
+			start, end = max(0, n-maxPiece), n
+			p.right = form.right
+		}
+		p.text = form.text[start:end]
+		if other, ok := set[p.text]; ok {
+			p.wrapped, p.left, p.right = p.wrapped || other.wrapped, p.left || other.left, p.right || other.right
+		}
+		set[p.text] = p
+		if end == n {
+			return
+		}
+	}
+}
+
+// urlEncoded is a text as the encoders in use write it. They differ in what
+// they leave as it is, in the space, and in the case of digits.
+func urlEncoded(text string) []string {
+	const unreserved = "-._~" // and letters and digits (RFC 3986 §2.3)
+	out := []string{url.PathEscape(text)}
+	for _, kept := range []string{
+		unreserved,
+		"-._",                           // Java, and forms (WHATWG URL, application/x-www-form-urlencoded)
+		unreserved + "/",                // Python's quote
+		unreserved + "!'()*",            // encodeURIComponent
+		unreserved + "!'()*;,/?:@&=+$#", // encodeURI
+		unreserved + "!'()*;,/?:@&=+$",  // Ruby's URI::DEFAULT_PARSER.escape
+		unreserved + "!$&'()*+,;=:",     // user info (RFC 3986 §3.2.1)
+	} {
+		for _, digits := range []string{"0123456789ABCDEF", "0123456789abcdef"} {
+			spaced := percentEncode(text, kept, digits)
+			out = append(out, spaced, strings.ReplaceAll(spaced, "%20", "+"))
+		}
+	}
+	return out
+}
+
+func percentEncode(text, kept, digits string) string {
+	var b strings.Builder
+	for i := range len(text) {
+		c := text[i]
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', strings.IndexByte(kept, c) >= 0:
+			b.WriteByte(c)
+		default:
+			b.WriteByte('%')
+			b.WriteByte(digits[c>>4])
+			b.WriteByte(digits[c&15])
+		}
+	}
+	return b.String()
+}
+
+// jsonEscaped is a text inside of a JSON string, as Go and as JavaScript write
+// it: the first escapes <, > and & too.
+func jsonEscaped(text string) []string {
+	strict, err := json.Marshal(text)
+	if err != nil {
+		return nil
+	}
+	var b strings.Builder
+	plain := json.NewEncoder(&b)
+	plain.SetEscapeHTML(false)
+	if err := plain.Encode(text); err != nil {
+		return nil
+	}
+	return []string{strings.Trim(string(strict), `"`), strings.Trim(strings.TrimSpace(b.String()), `"`)}
+}

@@ -1,0 +1,188 @@
+// Package secret keeps what must not be seen: it seals what is stored
+// encrypted (the secrets of pipelines, the credentials of installations) with
+// the operator's key, and takes secrets out of logs. Web and workers call it;
+// what is sealed lies in rows, and only the process that needs the plain value
+// opens it.
+package secret
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// ErrUnknownKey is returned for a value that was sealed with a key that is not
+// among the present ones: an old key was dropped too early.
+var ErrUnknownKey = errors.New("sealed with a key that is not configured")
+
+// ErrAltered is returned for a value that is not what Seal made for this
+// subject: cut short, changed, or taken from another row.
+var ErrAltered = errors.New("not sealed for this, or altered since")
+
+// KeyBytes is the length of a key, in bytes.
+const KeyBytes = 32
+
+// MaxSealed is the longest value that Seal takes, in bytes.
+const MaxSealed = 1 << 20
+
+// A sealed value is the format's version, the key's id, the nonce, and the
+// ciphertext with its tag.
+const (
+	version    = 1
+	keyIDBytes = 4
+	header     = 1 + keyIDBytes
+)
+
+// Subject says what a value is of. A sealed value opens for the subject it was
+// sealed for and for no other, so that copying it to another row gives
+// nothing.
+type Subject struct {
+	Kind string // the table or the sort of thing: "variable"
+	ID   string // whose it is: a pipeline's id
+	Name string // which of its values: "NPM_TOKEN"
+}
+
+// additional is the subject as additional authenticated data: each part with
+// its length in front, so that no two subjects are the same bytes.
+func (s Subject) additional(head []byte) []byte {
+	out := append([]byte(nil), head...)
+	for _, part := range []string{s.Kind, s.ID, s.Name} {
+		out = binary.BigEndian.AppendUint32(out, uint32(len(part)))
+		out = append(out, part...)
+	}
+	return out
+}
+
+type key struct {
+	id   [keyIDBytes]byte
+	aead cipher.AEAD
+}
+
+// Sealer seals and opens. It may be used by several goroutines at once.
+type Sealer struct {
+	keys []key // the newest first
+}
+
+// New returns a Sealer for the keys of a setting such as TROY_SECRET_KEY: one
+// or several, separated by commas or white space, each 32 bytes in base64 or
+// hexadecimal. The first seals; all of them open, so a key is rotated by
+// putting a new one in front and sealing again what is Stale. Errors count the
+// keys and never show one.
+func New(setting string) (*Sealer, error) {
+	fields := strings.FieldsFunc(setting, func(r rune) bool { return r == ',' || r == ' ' || r == '\n' || r == '\t' || r == '\r' })
+	if len(fields) == 0 {
+		return nil, errors.New("no key is set")
+	}
+	s := &Sealer{}
+	for i, field := range fields {
+		raw, err := parseKey(field)
+		if err != nil {
+			return nil, fmt.Errorf("key %d of %d: %w", i+1, len(fields), err)
+		}
+		k, err := newKey(raw)
+		if err != nil {
+			return nil, fmt.Errorf("key %d of %d: %w", i+1, len(fields), err)
+		}
+		for j, other := range s.keys {
+			if other.id == k.id {
+				return nil, fmt.Errorf("key %d of %d is the same as key %d", i+1, len(fields), j+1)
+			}
+		}
+		s.keys = append(s.keys, k)
+	}
+	return s, nil
+}
+
+// NewKey makes a key as the setting takes it.
+func NewKey() string {
+	raw := make([]byte, KeyBytes)
+	rand.Read(raw) // never fails (crypto/rand)
+	return base64.StdEncoding.EncodeToString(raw)
+}
+
+func parseKey(text string) ([]byte, error) {
+	raw, err := hex.DecodeString(text)
+	if err != nil || len(raw) != KeyBytes {
+		bare := strings.TrimRight(text, "=")
+		raw, err = base64.RawStdEncoding.DecodeString(bare)
+		if err != nil {
+			raw, err = base64.RawURLEncoding.DecodeString(bare)
+		}
+	}
+	if err != nil || len(raw) != KeyBytes {
+		return nil, fmt.Errorf("not %d bytes in base64 or hexadecimal; `openssl rand -base64 %d` makes one", KeyBytes, KeyBytes)
+	}
+	if strings.Count(string(raw), string(raw[:1])) == len(raw) {
+		return nil, errors.New("all of its bytes are the same; choose a random one")
+	}
+	return raw, nil
+}
+
+// newKey derives what seals and what the key is known by from the operator's
+// key (RFC 5869), so that the id in every sealed value tells nothing of it.
+func newKey(raw []byte) (key, error) {
+	var k key
+	sealing, err := hkdf.Key(sha256.New, raw, nil, "troy seal 1", KeyBytes)
+	if err != nil {
+		return k, err
+	}
+	id, err := hkdf.Key(sha256.New, raw, nil, "troy key id 1", keyIDBytes)
+	if err != nil {
+		return k, err
+	}
+	copy(k.id[:], id)
+	block, err := aes.NewCipher(sealing)
+	if err != nil {
+		return k, err
+	}
+	// Random nonces of 96 bits are safe for 2³² values under one key
+	// (NIST SP 800-38D §8.3); Troy seals thousands.
+	k.aead, err = cipher.NewGCMWithRandomNonce(block)
+	return k, err
+}
+
+// Seal encrypts a value for a subject with the newest key. Equal values seal
+// differently each time.
+func (s *Sealer) Seal(value []byte, of Subject) ([]byte, error) {
+	if len(value) > MaxSealed {
+		return nil, fmt.Errorf("seal %s %s %s: %d bytes; at most %d are taken", of.Kind, of.ID, of.Name, len(value), MaxSealed)
+	}
+	k := s.keys[0]
+	out := make([]byte, header, header+len(value)+k.aead.Overhead())
+	out[0] = version
+	copy(out[1:], k.id[:])
+	return k.aead.Seal(out, nil, value, of.additional(out)), nil
+}
+
+// Open decrypts what Seal made for the same subject: ErrUnknownKey when its
+// key is not configured, ErrAltered when it is anything else.
+func (s *Sealer) Open(sealed []byte, of Subject) ([]byte, error) {
+	if len(sealed) < header || sealed[0] != version {
+		return nil, fmt.Errorf("open %s %s %s: %w", of.Kind, of.ID, of.Name, ErrAltered)
+	}
+	for _, k := range s.keys {
+		if string(k.id[:]) != string(sealed[1:header]) {
+			continue
+		}
+		value, err := k.aead.Open(nil, nil, sealed[header:], of.additional(sealed[:header]))
+		if err != nil {
+			return nil, fmt.Errorf("open %s %s %s: %w", of.Kind, of.ID, of.Name, ErrAltered)
+		}
+		return value, nil
+	}
+	return nil, fmt.Errorf("open %s %s %s: %w", of.Kind, of.ID, of.Name, ErrUnknownKey)
+}
+
+// Stale reports whether a value was sealed with another key than the newest:
+// open it and seal it again before the old key is dropped.
+func (s *Sealer) Stale(sealed []byte) bool {
+	return len(sealed) < header || string(s.keys[0].id[:]) != string(sealed[1:header])
+}

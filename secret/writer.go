@@ -1,0 +1,308 @@
+package secret
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+)
+
+const (
+	// maxRound bounds what is looked at in one go, and so the memory.
+	maxRound = 32 << 10
+	// maxLineEnds is how many bytes of line ends may lie in one piece.
+	maxLineEnds = 8
+)
+
+// span is a part of the buffer that is not passed on.
+type span struct{ start, end int }
+
+// writer finds all spans in what it holds, passes on what lies between them,
+// and keeps the end that may be the beginning of another.
+type writer struct {
+	r  *Redactor
+	to io.Writer
+	// buf is what was kept. Its first done bytes are dealt with: passed on, or
+	// in a span whose marker was written.
+	buf  []byte
+	done int
+	// marked: what was dealt with last is a span, so one that follows at once
+	// needs no marker of its own.
+	marked bool
+	inRun  bool // the token at the end goes on
+	eat    bool // the next byte belongs to the span before it, if it is base64
+	spans  []span
+	out    []byte
+	err    error
+}
+
+// Write implements io.Writer.
+func (w *writer) Write(p []byte) (int, error) {
+	if w.err != nil {
+		return 0, w.err
+	}
+	n := len(p)
+	w.out = w.out[:0]
+	for len(p) > 0 {
+		part := p[:min(len(p), maxRound)]
+		p = p[len(part):]
+		w.buf = append(w.buf, part...)
+		w.round(false)
+		if len(w.out) >= maxRound || len(p) == 0 {
+			if w.flush(); w.err != nil {
+				return 0, w.err
+			}
+		}
+	}
+	return n, nil
+}
+
+// Close passes on what is held back.
+func (w *writer) Close() error {
+	if w.err != nil {
+		if errors.Is(w.err, io.ErrClosedPipe) {
+			return nil
+		}
+		return w.err
+	}
+	w.out = w.out[:0]
+	w.round(true)
+	w.flush()
+	err := w.err
+	if err == nil {
+		w.err = io.ErrClosedPipe
+	}
+	return err
+}
+
+func (w *writer) flush() {
+	if len(w.out) == 0 {
+		return
+	}
+	_, w.err = w.to.Write(w.out)
+	w.out = w.out[:0]
+}
+
+// round looks at what is held, appends to out what can be passed on, and keeps
+// the rest. At the end nothing is kept.
+func (w *writer) round(last bool) {
+	n := len(w.buf)
+	w.spans = w.spans[:0]
+	from := w.goOn()
+	hold, keep := w.secrets()
+	hold = min(hold, w.tokens(from))
+	if w.r.left && hold == n && n > 0 && isBase64(w.buf[n-1]) {
+		// A piece may come whose left neighbour this is.
+		hold = n - 1
+	}
+	if last {
+		hold, keep = n, n
+	}
+	keep = min(keep, hold)
+
+	slices.SortFunc(w.spans, func(a, b span) int { return a.start - b.start })
+	at := w.done
+	for _, s := range w.spans {
+		if s.end <= at {
+			continue
+		}
+		if s.start > at || !w.marked {
+			w.out = append(w.out, w.buf[at:max(at, s.start)]...)
+			w.out = append(w.out, Marker...)
+			w.marked = true
+		}
+		at = s.end
+	}
+	if at < hold {
+		w.out = append(w.out, w.buf[at:hold]...)
+		w.marked, at = false, hold
+	}
+	w.done = at - keep
+	w.buf = w.buf[:copy(w.buf, w.buf[keep:])]
+}
+
+// goOn continues the span that the last round ended in, and returns from where
+// on tokens may begin.
+func (w *writer) goOn() int {
+	n, at := len(w.buf), w.done
+	if w.eat && at < n {
+		w.eat = false
+		if isBase64(w.buf[at]) {
+			w.spans = append(w.spans, span{at, at + 1})
+		}
+	}
+	if !w.inRun {
+		return 0
+	}
+	for at < n && isToken(w.buf[at]) {
+		at++
+	}
+	if at > w.done {
+		w.spans = append(w.spans, span{w.done, at})
+	}
+	w.inRun = at == n
+	return at
+}
+
+// secrets finds the pieces. From hold on one may have begun. From keep on one
+// may have begun whose first line is ended, though so little of it is there
+// that the line is passed on.
+func (w *writer) secrets() (hold, keep int) {
+	r, buf := w.r, w.buf
+	n := len(buf)
+	hold, keep = n, n
+	if len(r.pieces) == 0 {
+		return hold, keep
+	}
+	filter, shift := r.filter, r.shift
+	for i := 0; i+window <= n; i++ {
+		begin := binary.LittleEndian.Uint64(buf[i:])
+		h := begin * golden >> shift
+		if filter[h>>6]>>(h&63)&1 == 0 {
+			continue
+		}
+		for _, at := range r.begins[begin] {
+			p := &r.pieces[at]
+			end, open := p.match(buf, i)
+			switch {
+			case open:
+				hold = min(hold, max(0, i-1))
+			case end > 0:
+				w.found(p, i, end)
+			}
+		}
+	}
+	for i := max(0, n-window+1); i < n && i <= hold; i++ {
+		ended, ok := r.shorter[packed(buf[i:])]
+		switch {
+		case ok && ended:
+			keep = min(keep, max(0, i-1))
+		case ok:
+			return min(hold, max(0, i-1)), keep
+		}
+	}
+	return hold, keep
+}
+
+// found adds a piece's span, with the neighbours that have bits of it.
+func (w *writer) found(p *piece, start, end int) {
+	if p.left && start > 0 && isBase64(w.buf[start-1]) {
+		start--
+	}
+	if p.right {
+		switch {
+		case end == len(w.buf):
+			w.eat = true
+		case isBase64(w.buf[end]):
+			end++
+		}
+	}
+	w.spans = append(w.spans, span{start, end})
+}
+
+// match returns where a text of the piece ends that begins at i, or 0; open
+// says that the buffer ends before it is decided.
+func (p *piece) match(buf []byte, i int) (end int, open bool) {
+	rest := buf[i:]
+	if !p.wrapped {
+		if len(rest) < len(p.text) {
+			return 0, p.text[:len(rest)] == string(rest)
+		}
+		if string(rest[:len(p.text)]) != p.text {
+			return 0, false
+		}
+		return i + len(p.text), false
+	}
+	at, ends := 0, 0
+	for j := range len(p.text) {
+		for at < len(rest) && rest[at] != p.text[j] {
+			if rest[at] != '\n' && rest[at] != '\r' || ends == maxLineEnds {
+				return 0, false
+			}
+			at++
+			ends++
+		}
+		if at == len(rest) {
+			return 0, true
+		}
+		at++
+	}
+	return i + at, false
+}
+
+// minToken is how many characters follow the prefix of a token at least
+// (github.blog, "Behind GitHub's new authentication token formats").
+const minToken = 36
+
+// tokens finds GitHub's tokens from an index on, and returns from where on one
+// may have begun. The stateless installation tokens, ghs_APPID_JWT, have some
+// 520 characters, so a token goes on as long as its characters do.
+func (w *writer) tokens(from int) (hold int) {
+	buf := w.buf
+	n := len(buf)
+	hold = n
+	for from < n {
+		at := bytes.IndexByte(buf[from:], 'g')
+		if at < 0 {
+			break
+		}
+		start := from + at
+		from = start + 1
+		if from < n && buf[from] != 'h' && buf[from] != 'i' {
+			continue
+		}
+		length, open := tokenPrefix(buf[start:])
+		if open {
+			return min(hold, start)
+		}
+		if length == 0 {
+			continue
+		}
+		end := start + length
+		for end < n && isToken(buf[end]) {
+			end++
+		}
+		switch {
+		case end-start-length >= minToken:
+			w.spans = append(w.spans, span{start, end})
+			w.inRun = end == n
+			from = end
+		case end == n:
+			return min(hold, start)
+		}
+	}
+	return hold
+}
+
+// tokenPrefix returns the length of the prefix of a token that b begins with,
+// or 0; open says that b ends inside of one.
+func tokenPrefix(b []byte) (length int, open bool) {
+	const personal = "github_pat_"
+	if len(b) < len(personal) && personal[:len(b)] == string(b) {
+		return 0, true
+	}
+	if bytes.HasPrefix(b, []byte(personal)) {
+		return len(personal), false
+	}
+	for i, allowed := range []string{"g", "h", "pousr", "_"} {
+		if i == len(b) {
+			return 0, true
+		}
+		if strings.IndexByte(allowed, b[i]) < 0 {
+			return 0, false
+		}
+	}
+	return len("ghs_"), false
+}
+
+// isToken is one of GitHub's pattern, [A-Za-z0-9\._], or the hyphen, which the
+// JWT in a token may have (RFC 7515 §2).
+func isToken(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '-'
+}
+
+func isBase64(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '+' || c == '/' || c == '-' || c == '_'
+}
