@@ -42,6 +42,16 @@ WITH created AS (
 )
 SELECT id FROM created;
 
+-- name: PipelineConfigure :exec
+-- Writes down what a pipeline is built from, and how. The caller has locked
+-- the row.
+UPDATE pipelines
+SET repository_provider = sqlc.narg('repository_provider'), repository_full_name = sqlc.narg('repository_full_name'),
+    repository_branch = sqlc.narg('repository_branch'), repository_root = sqlc.narg('repository_root'),
+    repository_id = sqlc.narg('repository_id'), head_commit = sqlc.narg('head_commit'), source_problem = @source_problem,
+    watch_paths = @watch_paths, cancel_running = @cancel_running, build_settings = @build_settings, updated_at = now()
+WHERE id = @id;
+
 -- name: PipelineRequestProvision :one
 -- Pre Provisioned, Failed to Provision → Provision Request.
 WITH before AS (

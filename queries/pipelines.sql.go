@@ -11,6 +11,48 @@ import (
 	"github.com/google/uuid"
 )
 
+const pipelineConfigure = `-- name: PipelineConfigure :exec
+UPDATE pipelines
+SET repository_provider = $1, repository_full_name = $2,
+    repository_branch = $3, repository_root = $4,
+    repository_id = $5, head_commit = $6, source_problem = $7,
+    watch_paths = $8, cancel_running = $9, build_settings = $10, updated_at = now()
+WHERE id = $11
+`
+
+type PipelineConfigureParams struct {
+	RepositoryProvider *string
+	RepositoryFullName *string
+	RepositoryBranch   *string
+	RepositoryRoot     *string
+	RepositoryID       *string
+	HeadCommit         *string
+	SourceProblem      string
+	WatchPaths         []string
+	CancelRunning      bool
+	BuildSettings      []byte
+	ID                 uuid.UUID
+}
+
+// Writes down what a pipeline is built from, and how. The caller has locked
+// the row.
+func (q *Queries) PipelineConfigure(ctx context.Context, arg PipelineConfigureParams) error {
+	_, err := q.db.Exec(ctx, pipelineConfigure,
+		arg.RepositoryProvider,
+		arg.RepositoryFullName,
+		arg.RepositoryBranch,
+		arg.RepositoryRoot,
+		arg.RepositoryID,
+		arg.HeadCommit,
+		arg.SourceProblem,
+		arg.WatchPaths,
+		arg.CancelRunning,
+		arg.BuildSettings,
+		arg.ID,
+	)
+	return err
+}
+
 const pipelineCreate = `-- name: PipelineCreate :one
 WITH created AS (
     INSERT INTO pipelines (id, app_id, name, slug, repository_provider, repository_full_name, repository_branch, repository_root)

@@ -1,0 +1,192 @@
+package intake
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/queries"
+)
+
+// maxCommand is the most characters that a build's command may have.
+const maxCommand = 4096
+
+// Configuration is what is to change of what a pipeline is built from, and
+// how. A field that is nil stays as it is.
+type Configuration struct {
+	Repository    *RepositoryChange
+	WatchPaths    []string // empty, not nil, for none
+	CancelRunning *bool
+	Build         *BuildChange
+}
+
+// RepositoryChange changes parts of a pipeline's repository, with a text that
+// is empty for none: the repository's default branch, all of its folders.
+type RepositoryChange struct {
+	// Remove leaves the pipeline without a repository.
+	Remove                           bool
+	Provider, FullName, Branch, Root *string
+}
+
+// BuildChange changes parts of a pipeline's build settings; an empty text
+// leaves the decision to the repository again.
+type BuildChange struct {
+	Install *string `json:"install"`
+	Build   *string `json:"build"`
+	Test    *string `json:"test"`
+	Output  *string `json:"output"`
+}
+
+// Configure changes what a pipeline is built from, and how, from its next
+// deployment on. Another repository forgets what was known of the one before,
+// and so does naming the same one again while a problem with it is recorded.
+// One that is being deleted is a Conflict.
+func (in *Intake) Configure(ctx context.Context, pipeline uuid.UUID, c Configuration) (queries.Pipeline, error) {
+	after, err := in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
+		if err := notInDeletion(p); err != nil {
+			return err
+		}
+		params, err := c.apply(p)
+		if err != nil {
+			return err
+		}
+		return q.PipelineConfigure(ctx, params)
+	})
+	if err != nil {
+		return after, fmt.Errorf("configure pipeline %s: %w", pipeline, err)
+	}
+	return after, nil
+}
+
+func notInDeletion(p queries.Pipeline) error {
+	if p.Status.InDeletion() {
+		return troy.Errorf(troy.Conflict, "the pipeline %s is %s, so its configuration does not change any more", p.Name, p.Status)
+	}
+	return nil
+}
+
+// apply is the row's configuration after the change.
+func (c Configuration) apply(p queries.Pipeline) (queries.PipelineConfigureParams, error) {
+	params := queries.PipelineConfigureParams{
+		ID: p.ID, RepositoryProvider: p.RepositoryProvider, RepositoryFullName: p.RepositoryFullName, RepositoryBranch: p.RepositoryBranch,
+		RepositoryRoot: p.RepositoryRoot, RepositoryID: p.RepositoryID, HeadCommit: p.HeadCommit, SourceProblem: p.SourceProblem,
+		WatchPaths: p.WatchPaths, CancelRunning: p.CancelRunning, BuildSettings: p.BuildSettings,
+	}
+	if c.Repository != nil {
+		if err := c.Repository.apply(&params); err != nil {
+			return params, err
+		}
+	}
+	if c.WatchPaths != nil {
+		if err := troy.CheckWatchPaths(c.WatchPaths); err != nil {
+			return params, err
+		}
+		params.WatchPaths = c.WatchPaths
+	}
+	if c.CancelRunning != nil {
+		params.CancelRunning = *c.CancelRunning
+	}
+	if c.Build != nil {
+		settings, err := c.Build.apply(p.BuildSettings)
+		if err != nil {
+			return params, err
+		}
+		params.BuildSettings = settings
+	}
+	return params, nil
+}
+
+func (c RepositoryChange) apply(params *queries.PipelineConfigureParams) error {
+	var after Repository
+	if !c.Remove {
+		after = Repository{
+			Provider: text(c.Provider, params.RepositoryProvider), FullName: text(c.FullName, params.RepositoryFullName),
+			Branch: text(c.Branch, params.RepositoryBranch), Root: text(c.Root, params.RepositoryRoot),
+		}
+		root, err := cleanFolder("repository.root", after.Root)
+		if err != nil {
+			return err
+		}
+		after.Root = root
+		if err := after.check("repository."); err != nil {
+			return err
+		}
+	}
+	another := after.Provider != text(nil, params.RepositoryProvider) || !strings.EqualFold(after.FullName, text(nil, params.RepositoryFullName))
+	again := (c.FullName != nil || c.Provider != nil) && params.SourceProblem != ""
+	if another || again {
+		params.RepositoryID, params.SourceProblem = nil, ""
+	}
+	if another || again || after.Branch != text(nil, params.RepositoryBranch) {
+		params.HeadCommit = nil
+	}
+	params.RepositoryProvider, params.RepositoryFullName = optional(after.Provider), optional(after.FullName)
+	params.RepositoryBranch, params.RepositoryRoot = optional(after.Branch), optional(after.Root)
+	return nil
+}
+
+func (c BuildChange) apply(stored []byte) ([]byte, error) {
+	var s troy.BuildSettings
+	if err := json.Unmarshal(stored, &s); err != nil {
+		return nil, fmt.Errorf("read the build settings: %w", err)
+	}
+	for _, command := range []struct {
+		field string
+		to    *string
+		from  *string
+	}{{"build.install", &s.Install, c.Install}, {"build.build", &s.Build, c.Build}, {"build.test", &s.Test, c.Test}} {
+		if command.from == nil {
+			continue
+		}
+		if *command.from != "" {
+			if err := checkText(command.field, *command.from, maxCommand); err != nil {
+				return nil, err
+			}
+		}
+		*command.to = *command.from
+	}
+	if c.Output != nil {
+		output, err := cleanFolder("build.output", *c.Output)
+		if err != nil {
+			return nil, err
+		}
+		s.Output = output
+	}
+	return json.Marshal(s)
+}
+
+// cleanFolder holds a folder inside a repository to its rules and returns it
+// in its clean form; all of the repository is the empty text.
+func cleanFolder(field, folder string) (string, error) {
+	if folder == "" {
+		return "", nil
+	}
+	if err := checkText(field, folder, maxRoot); err != nil {
+		return "", err
+	}
+	clean := path.Clean(folder)
+	if strings.HasPrefix(folder, "/") || strings.Contains(folder, `\`) || slices.Contains(strings.Split(folder, "/"), "..") {
+		return "", troy.Errorf(troy.Invalid, "the folder is %q; expected is a path inside the repository, relative to its root, like apps/web", clip(folder)).At(field)
+	}
+	if clean == "." {
+		return "", nil
+	}
+	return clean, nil
+}
+
+// text is the first that is there of two, or nothing.
+func text(changed, stored *string) string {
+	switch {
+	case changed != nil:
+		return *changed
+	case stored != nil:
+		return *stored
+	}
+	return ""
+}

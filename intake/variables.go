@@ -1,0 +1,75 @@
+package intake
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/queries"
+)
+
+// Bounds of a pipeline's variables.
+const (
+	maxVariables    = 100
+	maxVariableName = 128
+	// maxSecretBytes is the most bytes of all secrets of a pipeline, sealed:
+	// more than a build can keep out of its log (secret.MaxValues).
+	maxSecretBytes = 128 << 10
+)
+
+var variableForm = regexp.MustCompile(`^[A-Z_][A-Z0-9_]*$`)
+
+// CheckVariableName reports what keeps a name from being a variable's: capital
+// letters, digits and _, no digit first, at most 128 of them.
+func CheckVariableName(name string) error {
+	if len(name) > maxVariableName || !variableForm.MatchString(name) {
+		return troy.Errorf(troy.Invalid, "%q can't be a variable's name: capital letters, digits and _ only, no digit first, at most %d characters", clip(name), maxVariableName).At("name")
+	}
+	return nil
+}
+
+// SetVariable gives a pipeline's builds a variable, from its next deployment
+// on. The value is sealed.
+func (in *Intake) SetVariable(ctx context.Context, pipeline uuid.UUID, name string, sealed []byte, secret bool) error {
+	if err := CheckVariableName(name); err != nil {
+		return err
+	}
+	_, err := in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
+		if err := notInDeletion(p); err != nil {
+			return err
+		}
+		others, err := q.VariableUsage(ctx, pipeline, name)
+		if err != nil {
+			return err
+		}
+		switch {
+		case others.Variables >= maxVariables:
+			return troy.Errorf(troy.Conflict, "the pipeline %s has %d variables, and more are not allowed", p.Slug, others.Variables)
+		case secret && others.SecretBytes+int64(len(sealed)) > maxSecretBytes:
+			return troy.Errorf(troy.TooLarge, "the secrets of the pipeline %s would have more than %d bytes together", p.Slug, maxSecretBytes).At("value")
+		}
+		return q.VariableSet(ctx, queries.VariableSetParams{PipelineID: pipeline, Name: name, Value: sealed, Secret: secret})
+	})
+	if err != nil {
+		return fmt.Errorf("set variable %s of pipeline %s: %w", name, pipeline, err)
+	}
+	return nil
+}
+
+// RemoveVariable takes a variable away. One that is not there is NotFound.
+func (in *Intake) RemoveVariable(ctx context.Context, pipeline uuid.UUID, name string) error {
+	_, err := in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
+		n, err := q.VariableRemove(ctx, pipeline, name)
+		if err == nil && n == 0 {
+			err = troy.Errorf(troy.NotFound, "the pipeline %s has no variable %q", p.Slug, clip(name))
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("remove variable %s of pipeline %s: %w", clip(name), pipeline, err)
+	}
+	return nil
+}
