@@ -187,6 +187,9 @@ var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 const (
 	maxVariables     = 500
 	maxVariableBytes = 64 << 10
+	// Linux hands a program a quarter of the stack's limit at most, 2 MiB, for
+	// arguments and environment together (execve(2)).
+	maxEnvironmentBytes = 1 << 20
 )
 
 // CheckVariables reports what keeps variables from being a build's
@@ -203,7 +206,9 @@ func checkVariables(vars map[string]string) *troy.Error {
 	if len(vars) > maxVariables {
 		return troy.Errorf(troy.Invalid, "there are %d variables; at most %d are allowed", len(vars), maxVariables)
 	}
+	total := 0
 	for name, value := range vars {
+		total += len(name) + len(value) + 2
 		switch {
 		case len(name) > 256 || !variableName.MatchString(name):
 			return troy.Errorf(troy.Invalid, "%.256q can't be a variable's name: letters, digits and _ only, no digit first", name)
@@ -212,6 +217,9 @@ func checkVariables(vars map[string]string) *troy.Error {
 		case strings.ContainsRune(value, 0):
 			return troy.Errorf(troy.Invalid, "the variable %s has a NUL byte", name)
 		}
+	}
+	if total > maxEnvironmentBytes {
+		return troy.Errorf(troy.Invalid, "the variables have %d bytes together; at most %d are allowed", total, maxEnvironmentBytes)
 	}
 	return nil
 }

@@ -1,0 +1,200 @@
+package cloud
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/troy-iaas/troy/build"
+	"github.com/troy-iaas/troy/site"
+)
+
+// Builder runs builds: other people's code, each apart from all others and
+// from the machine. A build is named by the tree that it makes.
+//
+// localcloud runs it as a group of processes of the worker that called Start;
+// it dies with that worker and is then found BuildLost. awscloud is to run it
+// on CodeBuild: Start uploads the source and calls StartBuild with the tree as
+// idempotencyToken and as a variable, by which a build whose answer was lost
+// is found among the project's newest; Get is BatchGetBuilds, Log a page of
+// CloudWatch's GetLogEvents, Stop StopBuild, and Artifact the zip that the
+// build left in S3. Nobody is called back, so a build is polled.
+type Builder interface {
+	// Start begins a build and returns; the context bounds the beginning
+	// alone. Starting one that runs or has ended does nothing. One that is
+	// BuildLost is started again, once: the second time it is a *troy.Error
+	// of kind Conflict. So is a machine that can't isolate builds, with what
+	// to install. A spec that can't be built is of kind Invalid.
+	Start(ctx context.Context, spec BuildSpec) error
+
+	// Get tells how a build stands, ErrNotFound if it was never started.
+	Get(ctx context.Context, t site.Tree) (Build, error)
+
+	// Log returns what of a build's log comes after the cursor, at most 256
+	// KiB of it; "" is the beginning. A page may be empty while the build is
+	// at work. Pages put together are the log, also across a start after
+	// BuildLost. A cursor that Log did not return is Invalid.
+	Log(ctx context.Context, t site.Tree, cursor string) (LogPage, error)
+
+	// Stop ends a build for real: its processes and their children are
+	// killed. On localcloud that is done when it returns, elsewhere Get tells.
+	// One that has ended is no error, one that was never started ErrNotFound.
+	Stop(ctx context.Context, t site.Tree) error
+
+	// Artifact opens what a build that succeeded leaves to be published: the
+	// files of its output folder. Any other build is a Conflict. The caller
+	// closes it.
+	Artifact(ctx context.Context, t site.Tree) (*site.Source, error)
+
+	// Remove deletes everything kept of a build, after stopping it. A tree
+	// without a deployment stands for all of the pipeline, its dependency
+	// cache included. What is not there is no error.
+	Remove(ctx context.Context, t site.Tree) error
+}
+
+// BuildSpec is what is to be built, and how.
+type BuildSpec struct {
+	Tree site.Tree
+	// Source opens the commit as a tar, plain or gzipped, with the one top
+	// folder that forges put around it. It is called during Start or after it
+	// has returned, and closed. A *troy.Error of it is shown to people as the
+	// cause, any other error in general words.
+	Source func(ctx context.Context) (io.ReadCloser, error)
+	// Settings are the pipeline's; what the repository says goes before them.
+	Settings build.Settings
+	// Variables are the pipeline's own, secrets included. They go before what
+	// the repository sets.
+	Variables map[string]string
+	// Redact, if not nil, wraps what the log is written to, so that no secret
+	// reaches it. Close flushes what it holds back, and does not close w.
+	Redact func(w io.Writer) io.WriteCloser
+	// Sink, if not nil, gets the log as it comes, after Redact, one call at a
+	// time. It must neither keep the bytes nor block for long. A builder that
+	// runs elsewhere does not call it; Log is complete without.
+	Sink   func(phase BuildPhase, data []byte)
+	Limits BuildLimits
+}
+
+// BuildLimits bounds a build. A field that is zero takes its default.
+type BuildLimits struct {
+	Time        time.Duration // of all phases together
+	MemoryBytes int64         // of all processes together
+	Processes   int           // at once, threads counted
+	LogBytes    int64
+	OutputBytes int64 // of all files that are published
+	Source      build.SourceLimits
+}
+
+// DefaultBuildLimits is 30 minutes, 4 GiB of memory, 2,048 processes and
+// threads, a log of 64 MiB and 10 GiB of output.
+func DefaultBuildLimits() BuildLimits {
+	return BuildLimits{
+		Time: 30 * time.Minute, MemoryBytes: 4 << 30, Processes: 2048, LogBytes: 64 << 20, OutputBytes: 10 << 30,
+		Source: build.DefaultSourceLimits(),
+	}
+}
+
+// OrDefault fills in what l leaves open.
+func (l BuildLimits) OrDefault() BuildLimits {
+	d := DefaultBuildLimits()
+	if l.Time <= 0 {
+		l.Time = d.Time
+	}
+	if l.MemoryBytes <= 0 {
+		l.MemoryBytes = d.MemoryBytes
+	}
+	if l.Processes <= 0 {
+		l.Processes = d.Processes
+	}
+	if l.LogBytes <= 0 {
+		l.LogBytes = d.LogBytes
+	}
+	if l.OutputBytes <= 0 {
+		l.OutputBytes = d.OutputBytes
+	}
+	return l
+}
+
+// BuildState is where a build stands.
+type BuildState string
+
+// The builds' states. All but the first are ends.
+const (
+	// BuildRunning: its phases are run, or about to.
+	BuildRunning BuildState = "running"
+	// BuildSucceeded: every phase went well; Artifact has the site.
+	BuildSucceeded BuildState = "succeeded"
+	// BuildFailed: it ended with a cause.
+	BuildFailed BuildState = "failed"
+	// BuildStopped: Stop ended it.
+	BuildStopped BuildState = "stopped"
+	// BuildLost: its worker died or was stopped, and it died with it. Start
+	// begins it again.
+	BuildLost BuildState = "lost"
+)
+
+// BuildPhase is a part of a build. Phases run one after another; the first
+// that fails ends the build.
+type BuildPhase string
+
+// The phases, in their order.
+const (
+	PhaseSource  BuildPhase = "download_source"
+	PhaseInstall BuildPhase = "install"
+	PhaseBuild   BuildPhase = "build"
+	PhaseTest    BuildPhase = "test"
+	PhaseArchive BuildPhase = "archive"
+)
+
+// String is the name that people see: "Download Source".
+func (p BuildPhase) String() string {
+	switch p {
+	case PhaseSource:
+		return "Download Source"
+	case PhaseInstall:
+		return "Install"
+	case PhaseBuild:
+		return "Build"
+	case PhaseTest:
+		return "Test"
+	case PhaseArchive:
+		return "Archive"
+	}
+	return string(p)
+}
+
+// Build is how a build stands.
+type Build struct {
+	State BuildState `json:"state"`
+	// Cause says in one sentence why it failed.
+	Cause string `json:"cause,omitempty"`
+	// Rule says in a sentence what is run and what decided it, once known.
+	Rule string `json:"rule,omitempty"`
+	// Phases are those that were begun. What the plan leaves out is not
+	// among them.
+	Phases  []PhaseRun `json:"phases"`
+	Started time.Time  `json:"started"`
+	// Ended is zero while it runs.
+	Ended time.Time `json:"ended,omitzero"`
+}
+
+// PhaseRun is one phase of a build.
+type PhaseRun struct {
+	Phase   BuildPhase `json:"phase"`
+	Command string     `json:"command,omitempty"` // empty where Troy itself is at work
+	Started time.Time  `json:"started"`
+	Ended   time.Time  `json:"ended,omitzero"` // zero while it runs
+	// ExitCode is the command's, -1 if it was killed; 0 or 1 where Troy itself
+	// was at work. It is nil while the phase runs.
+	ExitCode *int `json:"exit_code,omitempty"`
+}
+
+// LogPage is a part of a build's log.
+type LogPage struct {
+	Data []byte
+	// Next is the cursor after Data.
+	Next string
+	// End tells that nothing comes after Data any more. After BuildLost that
+	// holds until the build is started again.
+	End bool
+}

@@ -1,0 +1,527 @@
+package cloudtest
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/build"
+	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/site"
+)
+
+// BuilderEnv is one builder under test.
+type BuilderEnv struct {
+	Builder cloud.Builder
+	// Deadline is the most time that a small build takes.
+	Deadline time.Duration
+	// Poll is the time between two looks at a build.
+	Poll time.Duration
+	// Sinks tells that the builder calls BuildSpec.Sink.
+	Sinks bool
+}
+
+// RunBuilder runs the builder's suite, each subtest on an Env of its own.
+func RunBuilder(t *testing.T, open func(t *testing.T) BuilderEnv) {
+	for _, suite := range []map[string]func(*testing.T, BuilderEnv){buildTests(), buildEndTests(), buildLogTests()} {
+		for name, test := range suite {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				test(t, open(t))
+			})
+		}
+	}
+}
+
+// Repository is files by their names; those that begin with "#!" are made
+// executable.
+type Repository map[string]string
+
+// Archive is the repository as forges pack it.
+func (r Repository) Archive(t testing.TB) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, name := range slices.Sorted(maps.Keys(r)) {
+		h := tar.Header{Typeflag: tar.TypeReg, Name: "octo-site-0123/" + name, Mode: 0o644, Size: int64(len(r[name]))}
+		if strings.HasPrefix(r[name], "#!") {
+			h.Mode = 0o755
+		}
+		if err := w.WriteHeader(&h); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(w, r[name]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// Spec is a build of the repository for a new pipeline.
+func (r Repository) Spec(t testing.TB) cloud.BuildSpec {
+	t.Helper()
+	data := r.Archive(t)
+	return cloud.BuildSpec{
+		Tree:   newTree(),
+		Source: func(context.Context) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil },
+	}
+}
+
+// Shell is a repository whose build is a shell command, and whose site is the
+// folder out.
+func Shell(command string) Repository {
+	return Repository{"troy.toml": fmt.Sprintf("[build]\ncommand = '''%s'''\noutput = \"out\"\n", command)}
+}
+
+// site is a command that makes a site.
+const makeSite = "mkdir -p out && echo '<h1>' > out/index.html"
+
+// Build starts a build and waits for its end.
+func (e BuilderEnv) Build(t testing.TB, spec cloud.BuildSpec) cloud.Build {
+	t.Helper()
+	if err := e.Builder.Start(t.Context(), spec); err != nil {
+		t.Fatalf("Start: %v", err)
+	}
+	return e.Wait(t, spec.Tree)
+}
+
+// Wait polls until the build has ended.
+func (e BuilderEnv) Wait(t testing.TB, tree site.Tree) cloud.Build {
+	t.Helper()
+	return e.Until(t, tree, func(b cloud.Build) bool { return b.State != cloud.BuildRunning })
+}
+
+// Until polls until the build is as wanted.
+func (e BuilderEnv) Until(t testing.TB, tree site.Tree, wanted func(cloud.Build) bool) cloud.Build {
+	t.Helper()
+	var b cloud.Build
+	e.poll(t, "the build", func() bool {
+		var err error
+		if b, err = e.Builder.Get(t.Context(), tree); err != nil {
+			t.Fatalf("Get: %v", err)
+		}
+		return wanted(b)
+	})
+	return b
+}
+
+func (e BuilderEnv) poll(t testing.TB, what string, done func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(e.Deadline)
+	defer deadline.Stop()
+	ticker := time.NewTicker(e.Poll)
+	defer ticker.Stop()
+	for !done() {
+		select {
+		case <-deadline.C:
+			t.Fatalf("%s: not within %s", what, e.Deadline)
+		case <-ticker.C:
+		}
+	}
+}
+
+// LogOf reads a build's log from its beginning, page by page.
+func (e BuilderEnv) LogOf(t testing.TB, tree site.Tree) string {
+	t.Helper()
+	var all strings.Builder
+	for cursor := ""; ; {
+		page, err := e.Builder.Log(t.Context(), tree, cursor)
+		if err != nil {
+			t.Fatalf("Log: %v", err)
+		}
+		all.Write(page.Data)
+		if page.End || len(page.Data) == 0 {
+			return all.String()
+		}
+		cursor = page.Next
+	}
+}
+
+// Fails builds what can't be built, and holds its cause to the words.
+func (e BuilderEnv) Fails(t testing.TB, spec cloud.BuildSpec, words string) cloud.Build {
+	t.Helper()
+	b := e.Build(t, spec)
+	if b.State != cloud.BuildFailed || !strings.Contains(b.Cause, words) || strings.Contains(b.Cause, "\n") {
+		t.Fatalf("the build is %s with the cause %q, want %q; its log:\n%s", b.State, b.Cause, words, e.LogOf(t, spec.Tree))
+	}
+	if s, err := e.Builder.Artifact(t.Context(), spec.Tree); troy.KindOf(err) != troy.Conflict {
+		t.Fatalf("Artifact of a failed build: %v, %v, want Conflict", s, err)
+	}
+	return b
+}
+
+// Succeeds builds what can be built.
+func (e BuilderEnv) Succeeds(t testing.TB, spec cloud.BuildSpec) cloud.Build {
+	t.Helper()
+	b := e.Build(t, spec)
+	if b.State != cloud.BuildSucceeded {
+		t.Fatalf("the build is %s with the cause %q; its log:\n%s", b.State, b.Cause, e.LogOf(t, spec.Tree))
+	}
+	return b
+}
+
+// Output is what a build published, by path.
+func (e BuilderEnv) Output(t testing.TB, tree site.Tree) map[string]string {
+	t.Helper()
+	s, err := e.Builder.Artifact(t.Context(), tree)
+	if err != nil {
+		t.Fatalf("Artifact: %v", err)
+	}
+	defer s.Close()
+	files := map[string]string{}
+	for _, f := range s.Files {
+		r, err := s.Open(f.Path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := io.ReadAll(r)
+		if err := errors.Join(err, r.Close()); err != nil {
+			t.Fatal(err)
+		}
+		files[f.Path] = string(data)
+	}
+	return files
+}
+
+func phases(b cloud.Build) []string {
+	names := []string{}
+	for _, p := range b.Phases {
+		code := "running"
+		if p.ExitCode != nil {
+			code = fmt.Sprint(*p.ExitCode)
+		}
+		names = append(names, fmt.Sprintf("%s %s", p.Phase, code))
+	}
+	return names
+}
+
+func inOrder(t *testing.T, got, want []string) {
+	t.Helper()
+	if !slices.Equal(got, want) {
+		t.Fatalf("the phases are %q, want %q", got, want)
+	}
+}
+
+func buildTests() map[string]func(*testing.T, BuilderEnv) {
+	return map[string]func(*testing.T, BuilderEnv){
+		"a build has phases, times, a rule and an artifact": func(t *testing.T, e BuilderEnv) {
+			spec := Repository{
+				"troy.toml": "[build]\ninstall = \"echo installed > got\"\ncommand = \"mkdir out && cp got out/index.html\"\ntest = \"grep installed out/index.html\"\noutput = \"out\"\n",
+			}.Spec(t)
+			b := e.Succeeds(t, spec)
+			inOrder(t, phases(b), []string{"Download Source 0", "Install 0", "Build 0", "Test 0", "Archive 0"})
+			last := b.Started
+			for _, p := range b.Phases {
+				if p.Started.Before(last) || p.Ended.Before(p.Started) || b.Ended.Before(p.Ended) {
+					t.Fatalf("the times are out of order: %+v", b)
+				}
+				last = p.Ended
+			}
+			if b.Phases[1].Command != "echo installed > got" || !strings.Contains(b.Rule, "(troy.toml)") {
+				t.Fatalf("the build is %+v", b)
+			}
+			if got := e.Output(t, spec.Tree); len(got) != 1 || got["index.html"] != "installed\n" {
+				t.Fatalf("the output is %q", got)
+			}
+			if log := e.LogOf(t, spec.Tree); !strings.Contains(log, b.Rule) {
+				t.Fatalf("the log does not say which rule decided:\n%s", log)
+			}
+		},
+		"plain HTML needs no command": func(t *testing.T, e BuilderEnv) {
+			spec := Repository{"index.html": "<h1>", "a/b.css": "x"}.Spec(t)
+			inOrder(t, phases(e.Succeeds(t, spec)), []string{"Download Source 0", "Archive 0"})
+			if got := e.Output(t, spec.Tree); got["index.html"] != "<h1>" || got["a/b.css"] != "x" {
+				t.Fatalf("the output is %q", got)
+			}
+		},
+		"starting again changes nothing": func(t *testing.T, e BuilderEnv) {
+			spec := Shell(makeSite + "; date +%N > out/when").Spec(t)
+			if err := e.Builder.Start(t.Context(), spec); err != nil {
+				t.Fatal(err)
+			}
+			first := e.Build(t, spec)
+			when := e.Output(t, spec.Tree)["when"]
+			if second := e.Build(t, spec); !second.Ended.Equal(first.Ended) || e.Output(t, spec.Tree)["when"] != when {
+				t.Fatal("it was built again")
+			}
+		},
+		"the beginning's context does not end it": func(t *testing.T, e BuilderEnv) {
+			spec := Shell(makeSite).Spec(t)
+			ctx, cancel := context.WithCancel(t.Context())
+			if err := e.Builder.Start(ctx, spec); err != nil {
+				t.Fatal(err)
+			}
+			cancel()
+			if b := e.Wait(t, spec.Tree); b.State != cloud.BuildSucceeded {
+				t.Fatalf("the build is %s: %s", b.State, b.Cause)
+			}
+		},
+		"the environment is the pipeline's and nobody else's": func(t *testing.T, e BuilderEnv) {
+			repo := Shell(makeSite + "; env > out/env; printf %s \"$QUOTED\" > out/quoted")
+			repo["troy.toml"] += "[build.environment]\nBOTH = \"repository\"\nMINE = \"yes\"\n"
+			spec := repo.Spec(t)
+			quoted := "a'b\"c $HOME `id`\nline \\ two"
+			spec.Variables = map[string]string{"BOTH": "pipeline", "QUOTED": quoted, "shell": "x"}
+			e.Succeeds(t, spec)
+			out := e.Output(t, spec.Tree)
+			if out["quoted"] != quoted {
+				t.Fatalf("the value came as %q", out["quoted"])
+			}
+			for _, want := range []string{"\nCI=true\n", "\nBOTH=pipeline\n", "\nMINE=yes\n", "\nHOME=/", "\nPATH=/", "\nshell=x\n"} {
+				if !strings.Contains("\n"+out["env"], want) {
+					t.Errorf("%q is missing in:\n%s", want, out["env"])
+				}
+			}
+			for _, secret := range []string{"GOFLAGS=", "LS_COLORS=", "TROY_TEST_HOST="} {
+				if strings.Contains(out["env"], secret) {
+					t.Errorf("%q has come in from outside", secret)
+				}
+			}
+		},
+		"removal forgets it": func(t *testing.T, e BuilderEnv) {
+			spec := Shell(makeSite).Spec(t)
+			e.Succeeds(t, spec)
+			for range 2 {
+				if err := e.Builder.Remove(t.Context(), spec.Tree); err != nil {
+					t.Fatalf("Remove: %v", err)
+				}
+			}
+			if _, err := e.Builder.Get(t.Context(), spec.Tree); !errors.Is(err, cloud.ErrNotFound) {
+				t.Fatalf("Get after Remove: %v, want ErrNotFound", err)
+			}
+			running := Shell("exec sleep 600").Spec(t)
+			running.Tree.Pipeline = spec.Tree.Pipeline
+			if err := e.Builder.Start(t.Context(), running); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				if err := e.Builder.Remove(t.Context(), site.Tree{Pipeline: spec.Tree.Pipeline}); err != nil {
+					t.Fatalf("Remove of the pipeline: %v", err)
+				}
+			}
+			if _, err := e.Builder.Get(t.Context(), running.Tree); !errors.Is(err, cloud.ErrNotFound) {
+				t.Fatalf("Get after Remove: %v, want ErrNotFound", err)
+			}
+		},
+		"what was never started is not found": func(t *testing.T, e BuilderEnv) {
+			tree := newTree()
+			_, getErr := e.Builder.Get(t.Context(), tree)
+			_, logErr := e.Builder.Log(t.Context(), tree, "")
+			_, artifactErr := e.Builder.Artifact(t.Context(), tree)
+			for name, err := range map[string]error{"Get": getErr, "Log": logErr, "Artifact": artifactErr, "Stop": e.Builder.Stop(t.Context(), tree)} {
+				if !errors.Is(err, cloud.ErrNotFound) {
+					t.Errorf("%s: %v, want ErrNotFound", name, err)
+				}
+			}
+		},
+		"a spec that can't be built is refused": func(t *testing.T, e BuilderEnv) {
+			bad, nameless := Shell("true").Spec(t), Shell("true").Spec(t)
+			bad.Variables = map[string]string{"A B": "secret value"}
+			nameless.Tree.Deployment = uuid.Nil
+			for _, spec := range []cloud.BuildSpec{bad, nameless} {
+				err := e.Builder.Start(t.Context(), spec)
+				if troy.KindOf(err) != troy.Invalid || strings.Contains(err.Error(), "secret value") {
+					t.Fatalf("Start: %v, want Invalid", err)
+				}
+			}
+		},
+	}
+}
+
+func buildEndTests() map[string]func(*testing.T, BuilderEnv) {
+	return map[string]func(*testing.T, BuilderEnv){
+		"a command that fails ends it": func(t *testing.T, e BuilderEnv) {
+			b := e.Fails(t, Shell("echo no >&2; exit 3").Spec(t), "the command of the phase Build ended with exit code 3")
+			inOrder(t, phases(b), []string{"Download Source 0", "Build 3"})
+		},
+		"an earlier line that fails ends it": func(t *testing.T, e BuilderEnv) {
+			e.Fails(t, Shell("\nfalse\n"+makeSite).Spec(t), "exit code 1")
+		},
+		"a command that is not there": func(t *testing.T, e BuilderEnv) {
+			e.Fails(t, Shell("no-such-program").Spec(t), "was not found (exit code 127)")
+		},
+		"a test that fails keeps it from being published": func(t *testing.T, e BuilderEnv) {
+			repo := Shell(makeSite)
+			repo["troy.toml"] += "test = \"exit 4\"\n"
+			b := e.Fails(t, repo.Spec(t), "the command of the phase Test ended with exit code 4")
+			if len(b.Phases) != 3 {
+				t.Fatalf("the phases are %q", phases(b))
+			}
+		},
+		"a missing output": func(t *testing.T, e BuilderEnv) {
+			e.Fails(t, Shell("true").Spec(t), `the output folder "out" is missing`)
+		},
+		"an empty output": func(t *testing.T, e BuilderEnv) {
+			e.Fails(t, Shell("mkdir out").Spec(t), `the output folder "out" is empty`)
+		},
+		"too large an output": func(t *testing.T, e BuilderEnv) {
+			spec := Shell(makeSite + "; head -c 3000000 /dev/zero > out/big").Spec(t)
+			spec.Limits.OutputBytes = 1 << 20
+			e.Fails(t, spec, `the output folder "out" can't be published: `)
+		},
+		"an output that leads outside": func(t *testing.T, e BuilderEnv) {
+			e.Fails(t, Shell(makeSite+"; ln -s /etc/passwd out/p").Spec(t), `"p" is a link to "/etc/passwd", which is not inside`)
+			e.Fails(t, Shell("ln -s /etc out").Spec(t), `the output folder "out" is`)
+			e.Fails(t, Shell(makeSite+"; mkfifo out/pipe").Spec(t), `"pipe" is no file`)
+		},
+		"settings that contradict": func(t *testing.T, e BuilderEnv) {
+			e.Fails(t, Repository{"troy.toml": "[build]\ncomand = \"x\"\n"}.Spec(t), "build.comand: ")
+		},
+		"nothing to build": func(t *testing.T, e BuilderEnv) {
+			e.Fails(t, Repository{"README.md": "hello"}.Spec(t), "nothing says what to build")
+		},
+		"a source that is gone": func(t *testing.T, e BuilderEnv) {
+			gone, broken := Shell("true").Spec(t), Shell("true").Spec(t)
+			gone.Source = func(context.Context) (io.ReadCloser, error) {
+				return nil, fmt.Errorf("fetch: %w", troy.Errorf(troy.NotFound, "the commit 0123 is gone"))
+			}
+			broken.Source = func(context.Context) (io.ReadCloser, error) { return nil, errors.New("dial 10.1.2.3") }
+			e.Fails(t, gone, "the commit 0123 is gone")
+			if b := e.Fails(t, broken, "the source could not be fetched"); strings.Contains(b.Cause, "10.1.2.3") {
+				t.Fatalf("the cause tells too much: %q", b.Cause)
+			}
+		},
+		"a source that is no archive": func(t *testing.T, e BuilderEnv) {
+			spec := Shell("true").Spec(t)
+			spec.Source = func(context.Context) (io.ReadCloser, error) {
+				return io.NopCloser(strings.NewReader(strings.Repeat("no tar", 1000))), nil
+			}
+			e.Fails(t, spec, "damaged")
+		},
+		"too long a time": func(t *testing.T, e BuilderEnv) {
+			spec := Shell("trap '' TERM; sleep 600").Spec(t)
+			spec.Limits.Time = 2 * time.Second
+			b := e.Fails(t, spec, "the build took longer than 2s")
+			inOrder(t, phases(b), []string{"Download Source 0", "Build -1"})
+		},
+		"stopping": func(t *testing.T, e BuilderEnv) {
+			spec := Shell("echo begun; trap '' TERM INT; sleep 600").Spec(t)
+			if err := e.Builder.Start(t.Context(), spec); err != nil {
+				t.Fatal(err)
+			}
+			e.poll(t, "its output", func() bool { return strings.Contains(e.LogOf(t, spec.Tree), "\nbegun\n") })
+			for range 2 {
+				if err := e.Builder.Stop(t.Context(), spec.Tree); err != nil {
+					t.Fatalf("Stop: %v", err)
+				}
+			}
+			b := e.Wait(t, spec.Tree)
+			if b.State != cloud.BuildStopped || b.Ended.IsZero() {
+				t.Fatalf("the build is %+v", b)
+			}
+			if again := e.Build(t, spec); again.State != cloud.BuildStopped {
+				t.Fatalf("started again it is %s", again.State)
+			}
+		},
+	}
+}
+
+func buildLogTests() map[string]func(*testing.T, BuilderEnv) {
+	return map[string]func(*testing.T, BuilderEnv){
+		"the log is told while it is written": func(t *testing.T, e BuilderEnv) {
+			spec := Shell("echo first; echo second >&2; while [ ! -e out ]; do sleep 0.1; [ -e /tmp/never ] && break; done").Spec(t)
+			if err := e.Builder.Start(t.Context(), spec); err != nil {
+				t.Fatal(err)
+			}
+			e.poll(t, "its output", func() bool { return strings.Contains(e.LogOf(t, spec.Tree), "\nfirst\nsecond\n") })
+			page, err := e.Builder.Log(t.Context(), spec.Tree, "")
+			if err != nil || page.End {
+				t.Fatalf("the page is %+v, %v", page, err)
+			}
+			if err := e.Builder.Stop(t.Context(), spec.Tree); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"pages put together are the log": func(t *testing.T, e BuilderEnv) {
+			var (
+				mu   sync.Mutex
+				sunk = map[cloud.BuildPhase]*bytes.Buffer{}
+				all  bytes.Buffer
+			)
+			spec := Shell("seq 1 200000; " + makeSite).Spec(t)
+			spec.Sink = func(phase cloud.BuildPhase, data []byte) {
+				mu.Lock()
+				defer mu.Unlock()
+				if sunk[phase] == nil {
+					sunk[phase] = &bytes.Buffer{}
+				}
+				sunk[phase].Write(data)
+				all.Write(data)
+			}
+			e.Succeeds(t, spec)
+			log := e.LogOf(t, spec.Tree)
+			var numbers strings.Builder
+			for i := range 200000 {
+				fmt.Fprintln(&numbers, i+1)
+			}
+			if !strings.Contains(log, numbers.String()) {
+				t.Fatalf("a part of the output is missing in a log of %d bytes", len(log))
+			}
+			if e.Sinks && (all.String() != log || !strings.Contains(sunk[cloud.PhaseBuild].String(), "\n199999\n")) {
+				t.Fatalf("the sink got %d bytes of %d", all.Len(), len(log))
+			}
+			for _, cursor := range []string{"x", "-1", "9999999999999999999999"} {
+				if _, err := e.Builder.Log(t.Context(), spec.Tree, cursor); troy.KindOf(err) != troy.Invalid {
+					t.Errorf("Log from %q: %v, want Invalid", cursor, err)
+				}
+			}
+		},
+		"a log that is too long ends it": func(t *testing.T, e BuilderEnv) {
+			spec := Shell("yes 'line after line'").Spec(t)
+			spec.Limits.LogBytes = 1 << 20
+			e.Fails(t, spec, "the log passed 1 MiB")
+			if n := len(e.LogOf(t, spec.Tree)); n < 1<<20 || n > 1<<20+64<<10 {
+				t.Fatalf("the log has %d bytes", n)
+			}
+		},
+		"secrets are redacted": func(t *testing.T, e BuilderEnv) {
+			spec := Shell("echo before $TOKEN after; " + makeSite).Spec(t)
+			spec.Variables = map[string]string{"TOKEN": "s3cret-value"}
+			spec.Redact = func(w io.Writer) io.WriteCloser {
+				return &redactor{w: w, secret: "s3cret-value"}
+			}
+			e.Succeeds(t, spec)
+			if log := e.LogOf(t, spec.Tree); strings.Contains(log, "s3cret") || !strings.Contains(log, "before [***] after") {
+				t.Fatalf("the log is:\n%s", log)
+			}
+		},
+		"the settings' commands are not run twice for a phase": func(t *testing.T, e BuilderEnv) {
+			spec := Repository{"a.txt": "x"}.Spec(t)
+			spec.Settings = build.Settings{Build: makeSite + "; echo run", Output: "out"}
+			e.Succeeds(t, spec)
+			if n := strings.Count(e.LogOf(t, spec.Tree), "\nrun\n"); n != 1 {
+				t.Fatalf("it ran %d times", n)
+			}
+		},
+	}
+}
+
+// redactor holds everything back until it is closed, as the hardest of them
+// may.
+type redactor struct {
+	w      io.Writer
+	secret string
+	held   bytes.Buffer
+}
+
+func (r *redactor) Write(p []byte) (int, error) { return r.held.Write(p) }
+
+func (r *redactor) Close() error {
+	_, err := r.w.Write(bytes.ReplaceAll(r.held.Bytes(), []byte(r.secret), []byte("[***]")))
+	return err
+}

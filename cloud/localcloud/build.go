@@ -1,0 +1,400 @@
+package localcloud
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/build"
+	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/site"
+)
+
+// Isolation is how builds are kept from the machine.
+type Isolation string
+
+const (
+	// Bubblewrap: a build sees its own folders and the system's programs,
+	// nothing of the machine's network, and is a user of its own. Without the
+	// programs for it, builds are refused.
+	Bubblewrap Isolation = "bubblewrap"
+	// NoIsolation: a build may do whatever the worker may. It is for machines
+	// whose repositories are all trusted.
+	NoIsolation Isolation = "none"
+)
+
+// BuilderConfig says where builds run and what they may have.
+type BuilderConfig struct {
+	// Root is the data folder, the same as Config.Root.
+	Root string
+	// Isolation is Bubblewrap when it is empty.
+	Isolation Isolation
+	// FirstUID is the first of a thousand user ids that no account of the
+	// machine has; each running build gets one, if Troy is root. Zero means
+	// 1990000000, above what systemd hands out
+	// (systemd.io/UIDS-GIDS).
+	FirstUID int
+	// Environment is set in every build: a proxy, a certificate's file.
+	Environment map[string]string
+	// Path lists further folders with programs, before the system's.
+	Path []string
+	// Visible lists further files and folders that builds may read.
+	Visible []string
+	// Allow lists private networks that builds may reach all the same: that
+	// of a registry of one's own.
+	Allow []netip.Prefix
+	// CacheBytes bounds each pipeline's dependency cache; zero means 2 GiB.
+	CacheBytes int64
+	Log        *slog.Logger
+}
+
+// Builder runs builds on this machine, as cloud.Builder describes. Any process
+// that shares the root may ask for and stop a build; it lives and dies with
+// the process that started it.
+type Builder struct {
+	cfg   BuilderConfig
+	state state
+
+	mu      sync.Mutex
+	closed  bool
+	running map[site.Tree]*run
+}
+
+var _ cloud.Builder = (*Builder)(nil)
+
+// What ends a build from outside; the causes of its context.
+var (
+	errStopped  = errors.New("stopped")
+	errShutdown = errors.New("its worker stops")
+)
+
+// NewBuilder opens the builder in cfg.Root. Close it before the process ends.
+func NewBuilder(cfg BuilderConfig) (*Builder, error) {
+	switch cfg.Isolation {
+	case "":
+		cfg.Isolation = Bubblewrap
+	case Bubblewrap, NoIsolation:
+	default:
+		return nil, troy.Errorf(troy.Invalid, "it is %q; it may be %q or %q", cfg.Isolation, Bubblewrap, NoIsolation).At("isolation")
+	}
+	if cfg.Root == "" {
+		return nil, fmt.Errorf("local builder: the root folder is not set")
+	}
+	root, err := filepath.Abs(cfg.Root)
+	if err != nil {
+		return nil, fmt.Errorf("local builder: %w", err)
+	}
+	if err := build.CheckVariables(cfg.Environment); err != nil {
+		return nil, fmt.Errorf("local builder: %w", err)
+	}
+	if cfg.FirstUID == 0 {
+		cfg.FirstUID = 1_990_000_000
+	}
+	if cfg.CacheBytes == 0 {
+		cfg.CacheBytes = 2 << 30
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	b := &Builder{cfg: cfg, state: state{layout: site.Layout{Root: root}}, running: map[site.Tree]*run{}}
+	for _, dir := range []string{b.state.temp(), b.state.path("locks")} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return nil, fmt.Errorf("local builder: %w", storeError(err))
+		}
+	}
+	// Logs and work folders are nobody else's.
+	for _, dir := range []string{b.state.path("builds"), b.state.path("builds", "uids")} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("local builder: %w", storeError(err))
+		}
+	}
+	return b, nil
+}
+
+// Close ends the builds of this process. They are found cloud.BuildLost and
+// may be started again as if they had not been started here.
+func (b *Builder) Close() error {
+	b.mu.Lock()
+	b.closed = true
+	var runs []*run
+	for _, r := range b.running {
+		runs = append(runs, r)
+	}
+	b.mu.Unlock()
+	for _, r := range runs {
+		r.cancel(errShutdown)
+	}
+	for _, r := range runs {
+		<-r.done
+	}
+	return nil
+}
+
+// Start is cloud.Builder's.
+func (b *Builder) Start(ctx context.Context, spec cloud.BuildSpec) error {
+	if err := b.start(ctx, spec); err != nil {
+		return fmt.Errorf("start build %s: %w", spec.Tree.Deployment, err)
+	}
+	return nil
+}
+
+// maxAttempts is how often a build is begun whose worker dies.
+const maxAttempts = 2
+
+func (b *Builder) start(ctx context.Context, spec cloud.BuildSpec) error {
+	if spec.Tree.Pipeline == uuid.Nil || spec.Tree.Deployment == uuid.Nil || spec.Source == nil {
+		return troy.Errorf(troy.Invalid, "a build needs a pipeline, a deployment and a source")
+	}
+	if err := build.CheckVariables(spec.Variables); err != nil {
+		return err
+	}
+	spec.Limits = spec.Limits.OrDefault()
+	release, err := b.state.lock(ctx, "build", spec.Tree.Deployment.String())
+	if err != nil {
+		return err
+	}
+	defer release()
+	f := b.files(spec.Tree)
+	record, err := f.read()
+	if err != nil && !errors.Is(err, cloud.ErrNotFound) {
+		return err
+	}
+	switch record.State {
+	case cloud.BuildSucceeded, cloud.BuildFailed, cloud.BuildStopped:
+		return nil
+	}
+	if err := b.available(); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(f.dir, 0o700); err != nil {
+		return storeError(err)
+	}
+	alive, err := f.hold()
+	if err != nil {
+		return err
+	}
+	if alive == nil {
+		return nil // it runs
+	}
+	// It may have ended while its process was waited for.
+	if again, err := f.read(); err == nil && again.State != record.State {
+		alive()
+		return nil
+	}
+	if record.Attempts >= maxAttempts {
+		alive()
+		return troy.Errorf(troy.Conflict, "the build was begun %d times, and its worker died each time", record.Attempts)
+	}
+	record = buildRecord{
+		Build:    cloud.Build{State: cloud.BuildRunning, Started: time.Now().UTC(), Phases: []cloud.PhaseRun{}},
+		Attempts: record.Attempts + 1,
+	}
+	r, err := b.newRun(spec, f, record)
+	if err != nil {
+		alive()
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		alive()
+		return errors.Join(troy.Errorf(troy.Unavailable, "the worker stops"), r.log.close())
+	}
+	b.running[spec.Tree] = r
+	go func() {
+		r.main()
+		b.mu.Lock()
+		delete(b.running, spec.Tree)
+		b.mu.Unlock()
+		alive()
+		close(r.done)
+	}()
+	return nil
+}
+
+// Get is cloud.Builder's.
+func (b *Builder) Get(_ context.Context, t site.Tree) (cloud.Build, error) {
+	record, err := b.files(t).look()
+	if err != nil {
+		return cloud.Build{}, fmt.Errorf("look at build %s: %w", t.Deployment, err)
+	}
+	return record.Build, nil
+}
+
+// logPage is the most bytes of a page.
+const logPage = 256 << 10
+
+// Log is cloud.Builder's. Its cursor is the position in the log's file.
+func (b *Builder) Log(_ context.Context, t site.Tree, cursor string) (cloud.LogPage, error) {
+	page, err := b.files(t).page(cursor)
+	if err != nil {
+		return cloud.LogPage{}, fmt.Errorf("read the log of build %s: %w", t.Deployment, err)
+	}
+	return page, nil
+}
+
+func (f buildFiles) page(cursor string) (cloud.LogPage, error) {
+	if cursor == "" {
+		cursor = "0"
+	}
+	from, err := strconv.ParseInt(cursor, 10, 64)
+	if err != nil || from < 0 {
+		return cloud.LogPage{}, troy.Errorf(troy.Invalid, "%.64q is no cursor of this log", cursor).At("cursor")
+	}
+	// The state first: what is written before the end is in the file by then.
+	record, err := f.look()
+	if err != nil {
+		return cloud.LogPage{}, err
+	}
+	file, err := os.Open(f.path("log"))
+	if err != nil {
+		return cloud.LogPage{}, err
+	}
+	defer file.Close()
+	data := make([]byte, logPage)
+	n, err := file.ReadAt(data, from)
+	if err != nil && err != io.EOF {
+		return cloud.LogPage{}, err
+	}
+	return cloud.LogPage{
+		Data: data[:n], Next: strconv.FormatInt(from+int64(n), 10),
+		End: err == io.EOF && record.State != cloud.BuildRunning,
+	}, nil
+}
+
+// stopPoll is how often a build looks whether another process stops it, and
+// that one whether it has ended.
+const stopPoll = 100 * time.Millisecond
+
+// Stop is cloud.Builder's.
+func (b *Builder) Stop(ctx context.Context, t site.Tree) error {
+	if err := b.stop(ctx, t); err != nil {
+		return fmt.Errorf("stop build %s: %w", t.Deployment, err)
+	}
+	return nil
+}
+
+func (b *Builder) stop(ctx context.Context, t site.Tree) error {
+	f := b.files(t)
+	if _, err := f.read(); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	r := b.running[t]
+	b.mu.Unlock()
+	if r != nil {
+		r.cancel(errStopped)
+		select {
+		case <-r.ended:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	ticker := time.NewTicker(stopPoll)
+	defer ticker.Stop()
+	for {
+		record, err := f.look()
+		switch {
+		case err != nil:
+			return err
+		case record.State == cloud.BuildLost:
+			ended, err := b.stopLost(ctx, f)
+			if err != nil || ended {
+				return err
+			}
+		case record.State != cloud.BuildRunning:
+			return nil
+		}
+		// Its process sees this within stopPoll.
+		if err := os.WriteFile(f.path("stop"), nil, 0o600); err != nil {
+			return storeError(err)
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// stopLost keeps a lost build from being started again. It reports false when
+// somebody has just started it.
+func (b *Builder) stopLost(ctx context.Context, f buildFiles) (bool, error) {
+	release, err := b.state.lock(ctx, "build", f.tree.Deployment.String())
+	if err != nil {
+		return false, err
+	}
+	defer release()
+	record, err := f.look()
+	if err != nil || record.State != cloud.BuildLost {
+		return record.State != cloud.BuildRunning, err
+	}
+	record.State, record.Ended = cloud.BuildStopped, time.Now().UTC()
+	return true, errors.Join(f.write(b.state.temp(), record), removeFolder(f.path("work")))
+}
+
+// Artifact is cloud.Builder's.
+func (b *Builder) Artifact(_ context.Context, t site.Tree) (*site.Source, error) {
+	f := b.files(t)
+	record, err := f.look()
+	if err == nil && record.State != cloud.BuildSucceeded {
+		err = troy.Errorf(troy.Conflict, "the build is %s", record.State)
+	}
+	var s *site.Source
+	if err == nil {
+		s, err = site.OpenSource(f.path("output"), site.Limits{TotalBytes: record.OutputBytes})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the artifact of build %s: %w", t.Deployment, err)
+	}
+	return s, nil
+}
+
+// Remove is cloud.Builder's.
+func (b *Builder) Remove(ctx context.Context, t site.Tree) error {
+	if err := b.remove(ctx, t); err != nil {
+		return fmt.Errorf("remove build %s of %s: %w", t.Deployment, t.Pipeline, err)
+	}
+	return nil
+}
+
+func (b *Builder) remove(ctx context.Context, t site.Tree) error {
+	if t.Deployment != uuid.Nil {
+		if err := b.stop(ctx, t); err != nil && !errors.Is(err, cloud.ErrNotFound) {
+			return err
+		}
+		release, err := b.state.lock(ctx, "build", t.Deployment.String())
+		if err != nil {
+			return err
+		}
+		defer release()
+		return removeFolder(b.files(t).dir)
+	}
+	dir := b.state.path("builds", t.Pipeline.String())
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	for _, entry := range entries {
+		deployment, err := uuid.Parse(entry.Name())
+		if err != nil {
+			continue // the cache
+		}
+		if err := b.remove(ctx, site.Tree{Pipeline: t.Pipeline, Deployment: deployment}); err != nil {
+			return err
+		}
+	}
+	return removeFolder(dir)
+}

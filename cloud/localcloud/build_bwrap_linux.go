@@ -1,0 +1,150 @@
+package localcloud
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// resolver is slirp4netns's, which asks the machine's (man slirp4netns).
+const resolver = "10.0.2.3"
+
+// networkRules lets a namespace reach the Internet, and refuses what is
+// private: loopback, the machine's own addresses, its links with the clouds'
+// metadata services, and the networks of RFC 1918 and RFC 6598.
+func networkRules(allow []netip.Prefix) (string, error) {
+	four := []string{"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"}
+	six := []string{"::1/128", "fc00::/7", "fe80::/10"}
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		return "", fmt.Errorf("list the machine's addresses: %w", err)
+	}
+	for _, a := range addresses {
+		prefix, err := netip.ParsePrefix(a.String())
+		if err != nil {
+			continue // no IP address
+		}
+		if addr := prefix.Addr().Unmap(); addr.Is4() {
+			four = append(four, addr.String())
+		} else {
+			six = append(six, addr.WithZone("").String())
+		}
+	}
+	var rules strings.Builder
+	rules.WriteString("table inet troy {\n\tchain output {\n\t\ttype filter hook output priority 0; policy accept;\n\t\toifname \"lo\" accept\n")
+	rules.WriteString("\t\tip daddr " + resolver + " meta l4proto { tcp, udp } th dport 53 accept\n")
+	for _, prefix := range allow {
+		family := "ip"
+		if prefix.Addr().Is6() {
+			family = "ip6"
+		}
+		rules.WriteString("\t\t" + family + " daddr " + prefix.Masked().String() + " accept\n")
+	}
+	// One rule each: a set may not hold ranges that overlap.
+	for _, daddr := range four {
+		rules.WriteString("\t\tip daddr " + daddr + " reject\n")
+	}
+	for _, daddr := range six {
+		rules.WriteString("\t\tip6 daddr " + daddr + " reject\n")
+	}
+	rules.WriteString("\t}\n}\n")
+	return rules.String(), nil
+}
+
+func (s *isolated) places() places {
+	path := append(append([]string(nil), s.b.cfg.Path...), systemFolders()...)
+	return places{repo: "/build/repo", home: "/build/home", temp: "/tmp", cache: "/build/cache", path: append(path, "/build/bin")}
+}
+
+// command is a bubblewrap in the network namespace (man bwrap). Root makes the
+// mounts and then becomes the build's user for good, without capabilities;
+// without root, a user namespace does the same.
+func (s *isolated) command(script string) (*exec.Cmd, error) {
+	file := s.files.path("work", "etc", "phase.sh")
+	if err := writeScript(file, script); err != nil {
+		return nil, err
+	}
+	processes, err := processLimit(s.limits.Processes)
+	if err != nil {
+		return nil, err
+	}
+	args := []string{
+		"-n", "5", findProgram("prlimit", toolFolders()), "--nproc=" + processes, "--core=0", "--",
+		findProgram("bwrap", toolFolders()),
+		"--unshare-pid", "--unshare-ipc", "--unshare-uts", "--hostname", "build", "--unshare-cgroup-try", "--die-with-parent", "--new-session", "--clearenv",
+	}
+	if s.uid == 0 {
+		id := strconv.Itoa(s.insideUID())
+		args = append(args, "--unshare-user", "--uid", id, "--gid", id)
+	}
+	args = append(args, s.mounts(file)...)
+	args = append(args, "--chdir", "/build", "--")
+	if s.uid != 0 {
+		id := strconv.Itoa(s.uid)
+		args = append(args, "/usr/bin/setpriv", "--reuid", id, "--regid", id, "--clear-groups",
+			"--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all", "--no-new-privs")
+	}
+	args = append(args, "/bin/sh", "/run/phase.sh")
+	return s.enter("nice", args...), nil
+}
+
+// processLimit is the limit for RLIMIT_NPROC (getrlimit(2)): the build's, or
+// that of the worker if it is lower, which only some may raise.
+func processLimit(limit int) (string, error) {
+	var mine unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NPROC, &mine); err != nil {
+		return "", fmt.Errorf("get the limit of processes: %w", err)
+	}
+	return strconv.FormatUint(min(uint64(limit), mine.Max), 10), nil
+}
+
+// mounts is all that a build sees of the disk.
+func (s *isolated) mounts(script string) []string {
+	args := []string{"--ro-bind", "/usr", "/usr"}
+	for _, name := range []string{"bin", "sbin", "lib", "lib32", "lib64", "libx32"} {
+		// On a merged /usr they are links into it, elsewhere folders.
+		if target, err := filepath.EvalSymlinks("/" + name); err == nil && target != "/"+name {
+			args = append(args, "--symlink", strings.TrimPrefix(target, "/"), "/"+name)
+		} else if err == nil {
+			args = append(args, "--ro-bind", "/"+name, "/"+name)
+		}
+	}
+	// bubblewrap makes the folders above a mount for its own user alone.
+	for _, dir := range []string{"/etc", "/run", "/build"} {
+		args = append(args, "--perms", "0755", "--dir", dir)
+	}
+	for _, name := range []string{
+		"/etc/alternatives", "/etc/ssl", "/etc/ca-certificates", "/etc/ca-certificates.conf", "/etc/pki", "/etc/crypto-policies",
+		"/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/localtime", "/etc/timezone", "/etc/mime.types", "/etc/fonts",
+		"/etc/protocols", "/etc/services",
+	} {
+		args = append(args, "--ro-bind-try", name, name)
+	}
+	for _, name := range []string{"passwd", "group", "hosts", "resolv.conf", "hostname", "nsswitch.conf"} {
+		args = append(args, "--ro-bind", s.files.path("work", "etc", name), "/etc/"+name)
+	}
+	for _, name := range append(append([]string(nil), s.b.cfg.Path...), s.b.cfg.Visible...) {
+		for dir := filepath.Dir(name); dir != "/" && dir != "." && !strings.HasPrefix(dir, "/usr"); dir = filepath.Dir(dir) {
+			// Each folder above it has to let the build through.
+			args = append(args, "--perms", "0755", "--dir", dir)
+		}
+		args = append(args, "--ro-bind-try", name, name)
+	}
+	return append(args,
+		"--proc", "/proc", "--dev", "/dev",
+		"--bind", s.files.path("work", "shm"), "/dev/shm",
+		"--bind", s.files.path("work", "tmp"), "/tmp",
+		"--bind", s.files.path("work", "repo"), "/build/repo",
+		"--bind", s.files.path("work", "home"), "/build/home",
+		"--bind", s.cache, "/build/cache",
+		"--ro-bind", s.files.path("work", "bin"), "/build/bin",
+		"--ro-bind", script, "/run/phase.sh",
+		"--remount-ro", "/",
+	)
+}

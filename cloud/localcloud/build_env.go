@@ -1,0 +1,123 @@
+package localcloud
+
+import (
+	"errors"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/troy-iaas/troy/build"
+	"github.com/troy-iaas/troy/cloud"
+)
+
+// places are a build's folders as its processes see them.
+type places struct {
+	repo, home, temp, cache string
+	path                    []string // folders with programs, in their order
+}
+
+// environment is all that a build's processes find in theirs. Who speaks for
+// the pipeline goes before the repository, and that before the machine.
+func environment(cfg BuilderConfig, spec cloud.BuildSpec, plan build.Plan, at places) map[string]string {
+	env := map[string]string{
+		"CI": "true", "HOME": at.home, "PATH": strings.Join(at.path, ":"), "TMPDIR": at.temp, "LANG": "C.UTF-8",
+		// Where each package manager keeps what it has fetched.
+		"npm_config_cache":      filepath.Join(at.cache, "npm"),
+		"npm_config_store_dir":  filepath.Join(at.cache, "pnpm"),
+		"YARN_CACHE_FOLDER":     filepath.Join(at.cache, "yarn"),
+		"BUN_INSTALL_CACHE_DIR": filepath.Join(at.cache, "bun"),
+		// A build is no place for advice on newer versions.
+		"npm_config_update_notifier": "false", "npm_config_fund": "false", "npm_config_audit": "false",
+	}
+	maps.Copy(env, cfg.Environment)
+	maps.Copy(env, plan.Environment)
+	maps.Copy(env, spec.Variables)
+	env[buildMark] = spec.Tree.Deployment.String()
+	return env
+}
+
+// buildMark is the variable that every process of a build has.
+const buildMark = "TROY_BUILD"
+
+// phaseScript sets the environment and becomes the command. The variables go
+// through a file because arguments are visible to the whole machine, and
+// because nothing of what a repository says may be in the environment of the
+// programs that build the sandbox: LD_PRELOAD would be theirs.
+func phaseScript(env map[string]string, folder, command string) string {
+	var s strings.Builder
+	// In need of memory the kernel ends builds first (proc_pid_oom_score_adj(5)).
+	s.WriteString("echo 1000 2>/dev/null >/proc/self/oom_score_adj\numask 022\nulimit -c 0\n")
+	s.WriteString("cd " + quote(folder) + " || exit 126\n")
+	s.WriteString("if [ -x /bin/bash ]; then set -- /bin/bash; else set -- /bin/sh; fi\n")
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		s.WriteString("export " + name + "=" + quote(env[name]) + "\n")
+	}
+	s.WriteString("exec \"$1\" -e -c " + quote(command) + "\n")
+	return s.String()
+}
+
+// writeShims makes a program of each package manager that the plan needs and
+// the machine lacks, by npx.
+func writeShims(dir string, plan build.Plan, folders []string) error {
+	for _, manager := range []string{"pnpm", "yarn", "bun"} {
+		if findProgram(manager, folders) != "" {
+			continue
+		}
+		version := ""
+		if plan.Manager == manager && plan.ManagerVersion != "" {
+			version = "@" + plan.ManagerVersion
+		}
+		npx := "npx --yes " + manager + version
+		if manager == "yarn" && version != "" && version != "@1" && !strings.HasPrefix(version, "@1.") {
+			// From 2 on Yarn has another name in the registry
+			// (yarnpkg.com/getting-started/migration).
+			npx = "npx --yes --package=@yarnpkg/cli-dist" + version + " yarn"
+		}
+		names := []string{manager}
+		if manager == "bun" {
+			names = append(names, "bunx")
+		}
+		for _, name := range names {
+			extra := ""
+			if name == "bunx" {
+				extra = " x"
+			}
+			if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\nexec "+npx+extra+" \"$@\"\n"), 0o755); err != nil {
+				return storeError(err)
+			}
+		}
+	}
+	return nil
+}
+
+// systemFolders is where programs are on any Linux.
+func systemFolders() []string {
+	return []string{"/usr/local/bin", "/usr/bin", "/bin"}
+}
+
+// programFolders is where a build's programs are.
+func (b *Builder) programFolders() []string {
+	if b.cfg.Isolation == NoIsolation {
+		return append(slices.Clone(b.cfg.Path), filepath.SplitList(os.Getenv("PATH"))...)
+	}
+	return append(slices.Clone(b.cfg.Path), systemFolders()...)
+}
+
+// findProgram returns a program's path, or nothing.
+func findProgram(name string, folders []string) string {
+	for _, folder := range folders {
+		file := filepath.Join(folder, name)
+		if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+			return file
+		}
+	}
+	return ""
+}
+
+// writeScript makes a file that only who runs the sandbox, and the build
+// inside it, can read.
+func writeScript(file, script string) error {
+	return storeError(errors.Join(os.RemoveAll(file), os.WriteFile(file, []byte(script), 0o444)))
+}

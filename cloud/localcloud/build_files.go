@@ -1,0 +1,128 @@
+package localcloud
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/gofrs/flock"
+
+	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/site"
+)
+
+// buildFiles is a build's folder: state.json, the log, alive (locked while its
+// process lives), stop (another process wants it to end), work while it runs
+// and output once it succeeded.
+type buildFiles struct {
+	tree site.Tree
+	dir  string
+}
+
+func (b *Builder) files(t site.Tree) buildFiles {
+	return buildFiles{tree: t, dir: b.state.path("builds", t.Pipeline.String(), t.Deployment.String())}
+}
+
+func (f buildFiles) path(elements ...string) string {
+	return filepath.Join(append([]string{f.dir}, elements...)...)
+}
+
+// buildRecord is state.json.
+type buildRecord struct {
+	cloud.Build
+	// Attempts counts the starts; those that Close undid are not among them.
+	Attempts    int   `json:"attempts"`
+	OutputBytes int64 `json:"output_bytes,omitempty"` // the limit that the output was held to
+}
+
+// read returns the record as it stands in the file.
+func (f buildFiles) read() (buildRecord, error) {
+	var record buildRecord
+	data, err := os.ReadFile(f.path("state.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return record, cloud.ErrNotFound
+	}
+	if err != nil {
+		return record, err
+	}
+	if err := json.Unmarshal(data, &record); err != nil {
+		return record, fmt.Errorf("decode %s: %w", f.path("state.json"), err)
+	}
+	return record, nil
+}
+
+func (f buildFiles) write(temp string, record buildRecord) error {
+	return writeJSON(temp, f.path("state.json"), record)
+}
+
+// look returns the record, with the state that it has in truth: one that
+// runs according to the file, while no process holds it, is lost.
+func (f buildFiles) look() (buildRecord, error) {
+	record, err := f.read()
+	if err != nil || record.State != cloud.BuildRunning {
+		return record, err
+	}
+	alive := flock.New(f.path("alive"))
+	defer alive.Close()
+	free, err := alive.TryRLock()
+	if errors.Is(err, fs.ErrNotExist) {
+		return record, cloud.ErrNotFound // removed meanwhile
+	}
+	if err != nil || !free {
+		return record, err
+	}
+	// It may have ended between the two looks.
+	if record, err = f.read(); err == nil && record.State == cloud.BuildRunning {
+		record.State = cloud.BuildLost
+	}
+	return record, err
+}
+
+// hold makes this process the build's, until the returned function is called.
+// It returns nil when another one is. Who merely looks holds the lock for a
+// moment too, but shared, and so it can be told.
+func (f buildFiles) hold() (release func(), err error) {
+	alive := flock.New(f.path("alive"), flock.SetPermissions(0o600))
+	for {
+		held, err := alive.TryLock()
+		if err != nil {
+			return nil, errors.Join(storeError(err), alive.Close())
+		}
+		if held {
+			return func() { _ = alive.Close() }, nil
+		}
+		record, err := f.look()
+		if err == nil && record.State == cloud.BuildRunning {
+			return nil, alive.Close()
+		}
+		if err != nil && !errors.Is(err, cloud.ErrNotFound) {
+			return nil, errors.Join(err, alive.Close())
+		}
+	}
+}
+
+// removeFolder deletes a folder with everything in it, also what a build has
+// made unwritable for its own user, as Go's module cache is. Links are not
+// followed.
+func removeFolder(dir string) error {
+	err := os.RemoveAll(dir)
+	if !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	root, openErr := os.OpenRoot(dir)
+	if openErr != nil {
+		return errors.Join(err, openErr)
+	}
+	defer root.Close()
+	// A folder is made readable before it is walked into.
+	_ = fs.WalkDir(root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
+		if entry != nil && entry.IsDir() && err == nil {
+			_ = root.Chmod(name, 0o700)
+		}
+		return nil
+	})
+	return os.RemoveAll(dir)
+}

@@ -1,0 +1,329 @@
+package localcloud
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/gofrs/flock"
+	"golang.org/x/sys/unix"
+
+	"github.com/troy-iaas/troy/cloud"
+)
+
+// tool is a program that isolates, and the Debian package that has it.
+type tool struct{ name, pkg string }
+
+func tools() []tool {
+	return []tool{
+		{"bwrap", "bubblewrap"}, {"slirp4netns", "slirp4netns"}, {"nft", "nftables"},
+		{"nsenter", "util-linux"}, {"setpriv", "util-linux"}, {"prlimit", "util-linux"}, {"nice", "coreutils"},
+	}
+}
+
+func toolFolders() []string { return append(systemFolders(), "/usr/sbin", "/sbin") }
+
+// missingPackages lists what has to be installed before builds can be
+// isolated.
+func missingPackages() ([]string, error) {
+	var missing []string
+	for _, t := range tools() {
+		if findProgram(t.name, toolFolders()) == "" && !slices.Contains(missing, t.pkg) {
+			missing = append(missing, t.pkg)
+		}
+	}
+	return missing, nil
+}
+
+// toolCommand is one of the tools, by its whole path and with nothing of
+// anybody else's in its environment. It dies with the thread that starts it.
+func toolCommand(name string, args ...string) *exec.Cmd {
+	cmd := exec.Command(findProgram(name, toolFolders()), args...) //nolint:noctx // it lives as long as the sandbox
+	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	return cmd
+}
+
+// isolated is the sandbox of one build. Its network namespace is held by a
+// process that does nothing, and reaches the outside through slirp4netns;
+// nftables in it refuse what is private. Each phase is a bubblewrap of its own
+// in that namespace, so that nothing survives its phase.
+type isolated struct {
+	b       *Builder
+	files   buildFiles
+	limits  cloud.BuildLimits
+	cache   string
+	uid     int // that builds run as; 0 if Troy is not root and so can't choose
+	freeUID func()
+
+	holder, slirp     *exec.Cmd
+	holderIn, slirpIn *os.File // closed, they end their process
+}
+
+// setUpTimeout bounds each step of making a sandbox.
+const setUpTimeout = 20 * time.Second
+
+func (b *Builder) isolate(ctx context.Context, f buildFiles, spec cloud.BuildSpec, cache *depCache) (sandbox, error) {
+	s := &isolated{b: b, files: f, limits: spec.Limits, cache: cache.dir, freeUID: func() {}}
+	if err := s.open(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("isolate the build: %w", err), s.close())
+	}
+	return s, nil
+}
+
+func (s *isolated) open(ctx context.Context) error {
+	if os.Geteuid() == 0 {
+		if err := s.takeUID(); err != nil {
+			return err
+		}
+		for _, dir := range []string{"repo", "home", "tmp", "shm", "cache"} {
+			if err := s.own(s.files.path("work", dir)); err != nil {
+				return err
+			}
+		}
+		if err := s.own(s.cache); err != nil {
+			return err
+		}
+	}
+	if err := s.writeEtc(); err != nil {
+		return err
+	}
+	if err := s.hold(); err != nil {
+		return fmt.Errorf("make a network namespace: %w", err)
+	}
+	if err := s.connect(ctx); err != nil {
+		return fmt.Errorf("connect the network namespace: %w", err)
+	}
+	if err := s.filter(ctx); err != nil {
+		return fmt.Errorf("filter the network namespace: %w", err)
+	}
+	return nil
+}
+
+// uids is how many builds can run at once.
+const uids = 1000
+
+// takeUID takes a user id that no other running build has: the one that owns
+// the cache, if it is free.
+func (s *isolated) takeUID() error {
+	first := 0
+	if info, err := os.Stat(s.cache); err == nil {
+		if owner := int(info.Sys().(*syscall.Stat_t).Uid) - s.b.cfg.FirstUID; owner >= 0 && owner < uids {
+			first = owner
+		}
+	}
+	for i := range uids {
+		n := (first + i) % uids
+		lock := flock.New(s.b.state.path("builds", "uids", strconv.Itoa(n)), flock.SetPermissions(0o600))
+		held, err := lock.TryLock()
+		if err != nil {
+			return errors.Join(storeError(err), lock.Close())
+		}
+		if held {
+			s.uid, s.freeUID = s.b.cfg.FirstUID+n, func() { _ = lock.Close() }
+			return nil
+		}
+	}
+	return fmt.Errorf("%d builds are running; there is no user id for another", uids)
+}
+
+// own hands a folder to the build's user. No process of a build is there to
+// change it meanwhile, and links are not followed.
+func (s *isolated) own(dir string) error {
+	info, err := os.Lstat(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if int(info.Sys().(*syscall.Stat_t).Uid) == s.uid {
+		return nil
+	}
+	// The folder itself comes last: its owner says that the rest is done.
+	err = filepath.WalkDir(dir, func(name string, _ fs.DirEntry, err error) error {
+		if err != nil || name == dir {
+			return err
+		}
+		return os.Lchown(name, s.uid, s.uid)
+	})
+	if err != nil {
+		return err
+	}
+	return os.Lchown(dir, s.uid, s.uid)
+}
+
+// writeEtc writes the little of /etc that programs ask for.
+func (s *isolated) writeEtc() error {
+	id := s.insideUID()
+	for name, content := range map[string]string{
+		"passwd":        fmt.Sprintf("root:x:0:0:root:/:/bin/false\nbuild:x:%d:%d:build:/build/home:/bin/sh\n", id, id),
+		"group":         fmt.Sprintf("root:x:0:\nbuild:x:%d:\n", id),
+		"hosts":         "127.0.0.1 localhost build\n::1 localhost\n",
+		"resolv.conf":   "nameserver " + resolver + "\n",
+		"hostname":      "build\n",
+		"nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
+	} {
+		if err := os.WriteFile(s.files.path("work", "etc", name), []byte(content), 0o644); err != nil {
+			return storeError(err)
+		}
+	}
+	return nil
+}
+
+// insideUID is the build's user as the build sees it.
+func (s *isolated) insideUID() int {
+	if s.uid == 0 {
+		return 1000
+	}
+	return s.uid
+}
+
+// hold starts the process that keeps the network namespace. Without root the
+// namespace needs a user namespace that it belongs to.
+func (s *isolated) hold() error {
+	read, write, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer read.Close()
+	s.holderIn = write
+	s.holder = toolCommand("cat")
+	s.holder.Stdin = read
+	s.holder.SysProcAttr.Cloneflags = unix.CLONE_NEWNET
+	if s.uid == 0 {
+		s.holder.SysProcAttr.Cloneflags |= unix.CLONE_NEWUSER
+		s.holder.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}
+		s.holder.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}
+	}
+	if err := s.holder.Start(); err != nil {
+		s.holder = nil
+		return err
+	}
+	return nil
+}
+
+// connect runs slirp4netns, which carries the namespace's packets as an
+// ordinary program of this machine (man slirp4netns).
+func (s *isolated) connect(ctx context.Context) error {
+	ready, readyChild, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer ready.Close()
+	defer readyChild.Close()
+	exitChild, exit, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer exitChild.Close()
+	s.slirpIn = exit
+	var said tail
+	s.slirp = toolCommand("slirp4netns", "--configure", "--mtu=65520", "--disable-host-loopback", "--enable-sandbox",
+		"--ready-fd=3", "--exit-fd=4", strconv.Itoa(s.holder.Process.Pid), "tap0")
+	s.slirp.ExtraFiles = []*os.File{readyChild, exitChild}
+	s.slirp.Stdout, s.slirp.Stderr = &said, &said
+	if err := s.slirp.Start(); err != nil {
+		s.slirp = nil
+		return err
+	}
+	_ = readyChild.Close() // so that its end is seen when slirp4netns dies
+	deadline := time.Now().Add(setUpTimeout)
+	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
+		deadline = d
+	}
+	if err := ready.SetReadDeadline(deadline); err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = ready.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if _, err := io.ReadFull(ready, make([]byte, 1)); err != nil {
+		return fmt.Errorf("slirp4netns was not ready (%w): %s", err, said.String())
+	}
+	return nil
+}
+
+// enter is how a program is run in the namespaces.
+func (s *isolated) enter(program string, args ...string) *exec.Cmd {
+	at := "/proc/" + strconv.Itoa(s.holder.Process.Pid) + "/ns/"
+	enter := []string{"--net=" + at + "net"}
+	if s.uid == 0 {
+		enter = append(enter, "--user="+at+"user", "--preserve-credentials")
+	}
+	enter = append(enter, "--", findProgram(program, toolFolders()))
+	return toolCommand("nsenter", append(enter, args...)...)
+}
+
+func (s *isolated) filter(ctx context.Context) error {
+	rules, err := networkRules(s.b.cfg.Allow)
+	if err != nil {
+		return err
+	}
+	var said tail
+	nft := s.enter("nft", "-f", "-")
+	nft.Stdin = bytes.NewBufferString(rules)
+	nft.Stdout, nft.Stderr = &said, &said
+	if err := nft.Start(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, setUpTimeout)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { _ = nft.Process.Kill() })
+	defer stop()
+	if err := nft.Wait(); err != nil {
+		return fmt.Errorf("nft: %w: %s", err, said.String())
+	}
+	return nil
+}
+
+func (s *isolated) kill(cmd *exec.Cmd) {
+	// bubblewrap takes its process namespace along, whoever is in it.
+	_ = cmd.Process.Kill() // one that has ended is what is wanted
+}
+
+func (s *isolated) usage(pid int) (usage, error) { return usageOfTree(pid) }
+
+// close ends the namespace. The processes in it are dead.
+func (s *isolated) close() error {
+	defer s.freeUID()
+	var errs []error
+	for _, in := range []*os.File{s.slirpIn, s.holderIn} {
+		if in != nil {
+			errs = append(errs, in.Close())
+		}
+	}
+	for _, cmd := range []*exec.Cmd{s.slirp, s.holder} {
+		if cmd == nil {
+			continue
+		}
+		_ = cmd.Process.Kill() // closing its pipe ends it too, but in its own time
+		if err := cmd.Wait(); err != nil {
+			if _, killed := errors.AsType[*exec.ExitError](err); !killed {
+				errs = append(errs, err)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// tail keeps the last of what a tool says.
+type tail struct{ bytes.Buffer }
+
+func (t *tail) Write(p []byte) (int, error) {
+	if t.Len() > 4<<10 {
+		t.Reset()
+	}
+	n := len(p)
+	t.Buffer.Write(p[max(0, n-4<<10):])
+	return n, nil
+}

@@ -1,0 +1,28 @@
+//go:build !linux
+
+package localcloud
+
+import (
+	"context"
+	"math"
+	"os/exec"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/cloud"
+)
+
+// missingPackages: what isolates builds is Linux's.
+func missingPackages() ([]string, error) {
+	return nil, troy.Errorf(troy.Conflict, "builds are other people's code and run isolated, which only Linux can do; let every build do what the worker may with TROY_BUILD_ISOLATION=none")
+}
+
+func (b *Builder) isolate(context.Context, buildFiles, cloud.BuildSpec, *depCache) (sandbox, error) {
+	_, err := missingPackages()
+	return nil, err
+}
+
+func usageOfMarked(string) (usage, error) { return usage{}, nil }
+
+func killMarked(cmd *exec.Cmd, _ string) { killGroup(cmd) }
+
+func freeBytes(string) (int64, error) { return math.MaxInt64, nil }

@@ -1,0 +1,145 @@
+package localcloud
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+)
+
+// process is what /proc says of one (proc_pid_stat(5)).
+type process struct {
+	pid, parent, threads int
+}
+
+// processes lists those of the machine that can be seen.
+func processes() ([]process, error) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, err
+	}
+	var all []process
+	for _, entry := range entries {
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			continue
+		}
+		data, err := os.ReadFile(filepath.Join("/proc", entry.Name(), "stat"))
+		if err != nil {
+			continue // gone meanwhile
+		}
+		// The name stands in parentheses and may have any in it.
+		fields := bytes.Fields(data[bytes.LastIndexByte(data, ')')+1:])
+		if len(fields) < 18 {
+			continue
+		}
+		parent, _ := strconv.Atoi(string(fields[1]))
+		threads, _ := strconv.Atoi(string(fields[17]))
+		all = append(all, process{pid: pid, parent: parent, threads: threads})
+	}
+	return all, nil
+}
+
+// memoryOf is the memory that a process has for itself: what it shares is not
+// counted for each that has it (proc_pid_statm(5)).
+func memoryOf(pid int) int64 {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		return 0
+	}
+	var size, resident, shared int64
+	if _, err := fmt.Sscan(string(data), &size, &resident, &shared); err != nil {
+		return 0
+	}
+	return (resident - shared) * int64(os.Getpagesize())
+}
+
+// usageOfTree adds up a process and all that descend from it. In a sandbox
+// that is everybody: who loses its parent is given to bubblewrap's own.
+func usageOfTree(root int) (usage, error) {
+	all, err := processes()
+	if err != nil {
+		return usage{}, err
+	}
+	children := map[int][]process{}
+	for _, p := range all {
+		children[p.parent] = append(children[p.parent], p)
+	}
+	var u usage
+	for wave := []int{root}; len(wave) > 0; {
+		var next []int
+		for _, parent := range wave {
+			for _, p := range children[parent] {
+				u.processes += p.threads
+				u.memory += memoryOf(p.pid)
+				next = append(next, p.pid)
+			}
+		}
+		wave = next
+	}
+	return u, nil
+}
+
+// marked lists the processes whose environment began with the mark. It finds
+// those that left their group and session, and lost their parents.
+func marked(mark string) ([]process, error) {
+	all, err := processes()
+	if err != nil {
+		return nil, err
+	}
+	var found []process
+	for _, p := range all {
+		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", p.pid))
+		if err == nil && bytes.Contains(append([]byte{0}, data...), []byte("\x00"+mark+"\x00")) {
+			found = append(found, p)
+		}
+	}
+	return found, nil
+}
+
+func usageOfMarked(mark string) (usage, error) {
+	found, err := marked(mark)
+	var u usage
+	for _, p := range found {
+		u.processes += p.threads
+		u.memory += memoryOf(p.pid)
+	}
+	return u, err
+}
+
+// killRounds bounds how often killMarked looks for more: a process may fork
+// between being seen and being killed.
+const killRounds = 100
+
+// killMarked kills a command's group, and whoever else has the mark.
+func killMarked(cmd *exec.Cmd, mark string) {
+	// An error means that it has ended, which is what is wanted.
+	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	for range killRounds {
+		found, err := marked(mark)
+		if err != nil || len(found) == 0 {
+			return
+		}
+		for _, p := range found {
+			_ = syscall.Kill(p.pid, syscall.SIGKILL)
+		}
+	}
+}
+
+// ownGroup makes a command the leader of a group of its own that dies with the
+// thread that starts it.
+func ownGroup(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+}
+
+// freeBytes is what is left of a folder's disk for others than root.
+func freeBytes(dir string) (int64, error) {
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(dir, &s); err != nil {
+		return 0, err
+	}
+	return int64(s.Bavail) * s.Bsize, nil
+}

@@ -1,0 +1,110 @@
+package localcloud
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/troy-iaas/troy"
+)
+
+// usage is what a build's processes have at a moment.
+type usage struct {
+	processes int // threads counted
+	memory    int64
+}
+
+// usagePoll is how often it is looked at.
+const usagePoll = 250 * time.Millisecond
+
+// minFree is how much of the disk builds leave to the rest of the machine.
+const minFree = 256 << 20
+
+// watchStop ends the build when another process asks for it. The returned
+// function ends the watch and waits for that.
+func (r *run) watchStop() (stop func()) {
+	return every(stopPoll, func() {
+		if _, err := os.Stat(r.files.path("stop")); err == nil {
+			r.cancel(errStopped)
+		}
+	})
+}
+
+// watchUsage ends the build when it has more than it may. Kernel limits make
+// sure that it can't have much more before this sees it.
+func (r *run) watchUsage(box sandbox) (stop func()) {
+	limits, full := r.spec.Limits, 0
+	return every(usagePoll, func() {
+		pid := r.pid.Load()
+		if pid == 0 {
+			return // between two phases
+		}
+		u, err := box.usage(int(pid))
+		if err != nil {
+			r.slog.Debug("a build's usage could not be read", "error", err)
+			return
+		}
+		// At its limit a fork bomb fails to fork, and tries on: what counts
+		// is staying there.
+		if full++; u.processes < limits.Processes-limits.Processes/20 {
+			full = 0
+		}
+		switch {
+		case u.memory > limits.MemoryBytes:
+			r.cancel(&limitError{"the build used more than " + bytesInWords(limits.MemoryBytes) + " of memory"})
+		case full >= 2 || u.processes > limits.Processes:
+			r.cancel(&limitError{fmt.Sprintf("the build ran more than %d processes and threads at once", limits.Processes)})
+		}
+		if free, err := freeBytes(r.files.dir); err == nil && free < minFree {
+			r.cancel(&limitError{"the builder's disk is full"})
+		}
+	})
+}
+
+// every calls look at once and then again and again.
+func every(interval time.Duration, look func()) (stop func()) {
+	quit, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		ticker := time.NewTicker(interval)
+		defer ticker.Stop()
+		for {
+			look()
+			select {
+			case <-ticker.C:
+			case <-quit:
+				return
+			}
+		}
+	}()
+	var once sync.Once
+	return func() { once.Do(func() { close(quit) }); <-done }
+}
+
+// available reports, as a *troy.Error of kind Conflict, what this machine
+// lacks to isolate builds.
+func (b *Builder) available() error {
+	if b.cfg.Isolation == NoIsolation {
+		return nil
+	}
+	missing, err := missingPackages()
+	if err != nil {
+		return err
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	install := "apt-get install"
+	for _, name := range missing {
+		install += " " + name
+	}
+	return troy.Errorf(troy.Conflict, "builds are other people's code and run isolated, but this machine lacks what isolates them: run %q, or let every build do what the worker may with TROY_BUILD_ISOLATION=none", install)
+}
+
+func exists(name string) bool {
+	_, err := os.Stat(name)
+	return !errors.Is(err, fs.ErrNotExist)
+}
