@@ -17,7 +17,13 @@ const (
 )
 
 // span is a part of the buffer that is not passed on.
-type span struct{ start, end int }
+type span struct {
+	start, end int
+	// run: the token that ends here goes on if its characters do; eat: the
+	// next byte belongs to the span if it is base64. Both are set at the
+	// buffer's end alone.
+	run, eat bool
+}
 
 // writer finds all spans in what it holds, passes on what lies between them,
 // and keeps the end that may be the beginning of another.
@@ -31,9 +37,9 @@ type writer struct {
 	// marked: what was dealt with last is a span, so one that follows at once
 	// needs no marker of its own.
 	marked bool
-	inRun  bool // the token at the end goes on
-	eat    bool // the next byte belongs to the span before it, if it is base64
-	spans  []span
+	// run and eat are those of the span that was dealt with last.
+	run, eat bool
+	spans    []span
 	out    []byte
 	err    error
 }
@@ -105,6 +111,11 @@ func (w *writer) round(last bool) {
 	slices.SortFunc(w.spans, func(a, b span) int { return a.start - b.start })
 	at := w.done
 	for _, s := range w.spans {
+		if s.start >= hold && s.start > at {
+			// What comes before it is open; it will be found again.
+			break
+		}
+		w.run, w.eat = w.run || s.run, w.eat || s.eat
 		if s.end <= at {
 			continue
 		}
@@ -127,22 +138,23 @@ func (w *writer) round(last bool) {
 // on tokens may begin.
 func (w *writer) goOn() int {
 	n, at := len(w.buf), w.done
-	if w.eat && at < n {
-		w.eat = false
-		if isBase64(w.buf[at]) {
-			w.spans = append(w.spans, span{at, at + 1})
-		}
+	if at == n {
+		return 0
 	}
-	if !w.inRun {
+	run, eat := w.run, w.eat
+	w.run, w.eat = false, false
+	if eat && isBase64(w.buf[at]) {
+		w.spans = append(w.spans, span{start: at, end: at + 1})
+	}
+	if !run {
 		return 0
 	}
 	for at < n && isToken(w.buf[at]) {
 		at++
 	}
 	if at > w.done {
-		w.spans = append(w.spans, span{w.done, at})
+		w.spans = append(w.spans, span{start: w.done, end: at, run: at == n})
 	}
-	w.inRun = at == n
 	return at
 }
 
@@ -191,15 +203,11 @@ func (w *writer) found(p *piece, start, end int) {
 	if p.left && start > 0 && isBase64(w.buf[start-1]) {
 		start--
 	}
-	if p.right {
-		switch {
-		case end == len(w.buf):
-			w.eat = true
-		case isBase64(w.buf[end]):
-			end++
-		}
+	atEnd := end == len(w.buf)
+	if p.right && !atEnd && isBase64(w.buf[end]) {
+		end++
 	}
-	w.spans = append(w.spans, span{start, end})
+	w.spans = append(w.spans, span{start: start, end: end, eat: p.right && atEnd})
 }
 
 // match returns where a text of the piece ends that begins at i, or 0; open
@@ -266,8 +274,7 @@ func (w *writer) tokens(from int) (hold int) {
 		}
 		switch {
 		case end-start-length >= minToken:
-			w.spans = append(w.spans, span{start, end})
-			w.inRun = end == n
+			w.spans = append(w.spans, span{start: start, end: end, run: end == n})
 			from = end
 		case end == n:
 			return min(hold, start)
