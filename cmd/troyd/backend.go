@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -101,10 +102,16 @@ func (b *backend) ready() []web.Check {
 // withoutURL keeps a connection's address, and the password in it, out of an
 // error's text.
 func withoutURL(err error, url string) error {
-	if err == nil || url == "" || !strings.Contains(err.Error(), url) {
+	if err == nil || url == "" {
 		return err
 	}
-	return errors.New(strings.ReplaceAll(err.Error(), url, "(the address)"))
+	// Quoted, a carriage return from somebody's file looks different.
+	quoted := strings.Trim(strconv.Quote(url), `"`)
+	text := strings.NewReplacer(url, "(the address)", quoted, "(the address)").Replace(err.Error())
+	if text == err.Error() {
+		return err
+	}
+	return errors.New(text)
 }
 
 // listen opens an address for serving. The error names the setting.

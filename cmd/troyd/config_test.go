@@ -1,0 +1,251 @@
+package main
+
+import (
+	"log/slog"
+	"maps"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caarlos0/env/v11"
+	"github.com/google/go-cmp/cmp"
+)
+
+// computed are the defaults that depend on other settings, as docs/config.md
+// words them. TestDefaults holds them to what is read.
+var computed = map[string]string{
+	"TROY_URL":       "`http://` and `TROY_ADDR`",
+	"TROY_SITES_URL": "`http://{host}` and the port of `TROY_EDGE_ADDR`",
+}
+
+// TestConfigPage holds the table of docs/config.md to the settings: each of
+// them once, in order, with its default.
+func TestConfigPage(t *testing.T) {
+	t.Parallel()
+	const file = "../../docs/config.md"
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for line := range strings.Lines(string(text)) {
+		cells := strings.Split(strings.TrimSpace(line), "|")
+		if len(cells) < 5 || !strings.HasPrefix(cells[1], " `TROY_") {
+			continue
+		}
+		name := strings.Trim(cells[1], " `")
+		if _, twice := got[name]; twice {
+			t.Errorf("%s lists %s twice", file, name)
+		}
+		if len(strings.TrimSpace(cells[3])) < 10 {
+			t.Errorf("%s does not say what %s is", file, name)
+		}
+		got[name] = strings.TrimSpace(cells[2])
+	}
+	want := map[string]string{}
+	for field := range reflect.TypeFor[config]().Fields() {
+		name := field.Tag.Get("env")
+		switch value, has := field.Tag.Lookup("envDefault"); {
+		case name == "":
+			t.Errorf("the setting %s has no variable", field.Name)
+		case has:
+			want[name] = "`" + value + "`"
+		case computed[name] != "":
+			want[name] = computed[name]
+		default:
+			want[name] = "–"
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the settings (-) against the table of %s (+):\n%s", file, diff)
+	}
+}
+
+// defaults are the settings of an empty environment.
+func defaults(t *testing.T) config {
+	t.Helper()
+	var c config
+	if err := env.ParseWithOptions(&c, env.Options{Environment: map[string]string{}}); err != nil {
+		t.Fatal(err)
+	}
+	c.URL, c.SitesURL = "http://127.0.0.1:8080", "http://{host}:8081"
+	return c
+}
+
+func TestCheckNamesWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	if err := defaults(t).check(); err != nil {
+		t.Fatalf("the defaults are refused: %v", err)
+	}
+	for _, c := range []struct {
+		setting string
+		set     func(*config)
+		says    string
+	}{
+		{"TROY_ADDR", func(c *config) { c.Addr = "8080" }, `"8080" is not host:port`},
+		{"TROY_ADDR", func(c *config) { c.Addr = "" }, "is not host:port"},
+		{"TROY_ADDR", func(c *config) { c.Addr = "127.0.0.1:http" }, "has no port"},
+		{"TROY_ADDR", func(c *config) { c.Addr = "127.0.0.1:65536" }, "has no port"},
+		{"TROY_ADDR", func(c *config) { c.Addr = "127.0.0.1:-1" }, "has no port"},
+		{"TROY_EDGE_ADDR", func(c *config) { c.EdgeAddr = "::1" }, "is not host:port"},
+		{"TROY_HEALTH_ADDR", func(c *config) { c.HealthAddr = "localhost" }, "is not host:port"},
+		{"TROY_SITES_SUFFIX", func(c *config) { c.SitesSuffix = "Sites.test" }, "lower-case host name"},
+		{"TROY_SITES_SUFFIX", func(c *config) { c.SitesSuffix = "" }, "lower-case host name"},
+		{"TROY_SITES_SUFFIX", func(c *config) { c.SitesSuffix = "a b" }, "lower-case host name"},
+		{"TROY_URL", func(c *config) { c.URL = "troy.test" }, "is not an http or https address"},
+		{"TROY_URL", func(c *config) { c.URL = "ftp://troy.test" }, "is not an http or https address"},
+		{"TROY_URL", func(c *config) { c.URL = "http://%zz" }, "is not an http or https address"},
+		{"TROY_URL", func(c *config) { c.SitesSuffix, c.URL = "sites.test", "https://sites.test" }, "a site could take it over"},
+		{"TROY_URL", func(c *config) { c.SitesSuffix, c.URL = "sites.test", "https://troy.sites.test:8443" }, "a site could take it over"},
+		{"TROY_SITES_URL", func(c *config) { c.SitesURL = "https://sites.test" }, "with {host} in it"},
+		{"TROY_SITES_URL", func(c *config) { c.SitesURL = "{host}" }, "http or https"},
+		{"TROY_APPS_SECRET", func(c *config) { c.AppsSecret = "hunter2" }, "has 7 characters; at least 16 are needed"},
+		{"TROY_WORKERS", func(c *config) { c.Workers = 0 }, "0 is not from 1 to 1000"},
+		{"TROY_WORKERS", func(c *config) { c.Workers = 1001 }, "from 1 to 1000"},
+		{"TROY_KEEP_DEPLOYMENTS", func(c *config) { c.KeepDeployments = 9 }, "from 10"},
+		{"TROY_MAX_FILES", func(c *config) { c.MaxFiles = 1_000_001 }, "from 1 to 1000000"},
+		{"TROY_MAX_FILE_BYTES", func(c *config) { c.MaxFileBytes = -1 }, "from 1"},
+		{"TROY_MAX_TOTAL_BYTES", func(c *config) { c.MaxTotalBytes = 0 }, "from 1"},
+		{"TROY_LEASE", func(c *config) { c.Lease = 3 * time.Second }, "3s is not from 4s to 10m0s"},
+		{"TROY_PROPAGATION_DELAY", func(c *config) { c.PropagationDelay = -1 }, "from 0s"},
+		{"TROY_CARRY_ASSETS", func(c *config) { c.CarryAssets = -time.Hour }, "from 0s to 8760h"},
+		{"TROY_UPLOADS_VALID", func(c *config) { c.UploadsValid = time.Second }, "from 1m0s to 720h"},
+	} {
+		cfg := defaults(t)
+		c.set(&cfg)
+		err := cfg.check()
+		if err == nil || !strings.HasPrefix(err.Error(), c.setting+": ") || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v; want it named, and %q", c.setting, err, c.says)
+			continue
+		}
+		if strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: one wrong setting, told as %q", c.setting, err)
+		}
+		if strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: the error tells the secret: %v", c.setting, err)
+		}
+	}
+
+	// Everything that is wrong is told at once.
+	cfg := defaults(t)
+	cfg.Addr, cfg.Workers, cfg.Lease = "nowhere", -1, 0
+	err := cfg.check()
+	for _, setting := range []string{"TROY_ADDR", "TROY_WORKERS", "TROY_LEASE"} {
+		if err == nil || !strings.Contains(err.Error(), setting+": ") {
+			t.Errorf("three settings are wrong; %s is missing in %v", setting, err)
+		}
+	}
+	for name, set := range map[string]func(*config){
+		"a host beside the suffix":  func(c *config) { c.SitesSuffix, c.URL = "sites.test", "https://mysites.test" },
+		"an address below *":        func(c *config) { c.URL = "http://troy.localhost:8080" },
+		"any port":                  func(c *config) { c.Addr, c.EdgeAddr = "127.0.0.1:0", "[::]:0" },
+		"a secret that is long":     func(c *config) { c.AppsSecret = strings.Repeat("x", 16) },
+		"sites behind a proxy":      func(c *config) { c.SitesURL = "https://{host}" },
+		"health on another address": func(c *config) { c.HealthAddr = ":8082" },
+	} {
+		cfg := defaults(t)
+		set(&cfg)
+		if err := cfg.check(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// environment sets exactly these settings for the test.
+func environment(t *testing.T, settings map[string]string) {
+	t.Helper()
+	for _, pair := range os.Environ() {
+		if name, value, _ := strings.Cut(pair, "="); strings.HasPrefix(name, "TROY_") {
+			t.Setenv(name, value) // puts it back afterwards
+			if err := os.Unsetenv(name); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(settings)) {
+		t.Setenv(name, settings[name])
+	}
+}
+
+// The settings come from the environment, so these do not run in parallel.
+
+func TestDefaults(t *testing.T) {
+	environment(t, map[string]string{"TROY_ADDR": "127.0.0.1:9090", "TROY_EDGE_ADDR": "127.0.0.1:9191"})
+	c, err := loadConfig()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.URL != "http://127.0.0.1:9090" || c.SitesURL != "http://{host}:9191" {
+		t.Errorf("TROY_URL is %q and TROY_SITES_URL %q", c.URL, c.SitesURL)
+	}
+	if c.LogLevel != slog.LevelInfo || !c.AutoProvision {
+		t.Errorf("the log level is %s, auto-provision %t", c.LogLevel, c.AutoProvision)
+	}
+	environment(t, map[string]string{"TROY_EDGE_ADDR": "0.0.0.0:80", "TROY_LOG_LEVEL": "debug", "TROY_AUTO_PROVISION": "false"})
+	if c, err = loadConfig(); err != nil || c.SitesURL != "http://{host}" || c.LogLevel != slog.LevelDebug || c.AutoProvision {
+		t.Errorf("with other settings: %+v, %v", c, err)
+	}
+}
+
+func TestParseErrorsNameTheVariable(t *testing.T) {
+	wrong := map[string]string{
+		"TROY_AUTO_PROVISION": "perhaps", "TROY_WORKERS": "many", "TROY_LEASE": "8", "TROY_KEEP_DEPLOYMENTS": "1.5",
+		"TROY_MAX_FILE_BYTES": "1GB", "TROY_LOG_LEVEL": "loud",
+	}
+	settings := maps.Clone(wrong)
+	settings["TROY_APPS_SECRET"] = "correct-horse-battery"
+	settings["TROY_DATABASE_URL"] = "postgres://troy:hunter2@127.0.0.1/troy"
+	environment(t, settings)
+	_, err := loadConfig()
+	if err == nil {
+		t.Fatal("nothing was refused")
+	}
+	for _, name := range slices.Sorted(maps.Keys(wrong)) {
+		if !strings.Contains("\n"+err.Error(), "\n"+name+": ") {
+			t.Errorf("%s is not named in:\n%v", name, err)
+		}
+	}
+	for _, secret := range []string{"correct-horse", "hunter2"} {
+		if strings.Contains(err.Error(), secret) {
+			t.Errorf("the error tells a secret: %v", err)
+		}
+	}
+}
+
+func TestConnectionErrorsKeepPasswords(t *testing.T) {
+	t.Parallel()
+	good := map[string]string{
+		"TROY_DATABASE_URL": "postgres://troy:hunter2@127.0.0.1:1/troy", "TROY_REDIS_URL": "redis://:hunter2@127.0.0.1:1/0",
+	}
+	for _, c := range []struct{ setting, url string }{
+		{"TROY_DATABASE_URL", "postgres://troy:hunter2@127.0.0.1:port/troy"},
+		{"TROY_DATABASE_URL", "postgres://troy:hunter2%zz@127.0.0.1/troy"},
+		{"TROY_DATABASE_URL", "postgres://troy:hunter2@127.0.0.1/troy?sslmode=perhaps"},
+		{"TROY_DATABASE_URL", "host=127.0.0.1 password=hunter2 port=none"},
+		{"TROY_DATABASE_URL", "hunter2"},
+		{"TROY_REDIS_URL", "redis://:hunter2@127.0.0.1:port/0"},
+		{"TROY_REDIS_URL", "redis://:hunter2%zz@127.0.0.1/0"},
+		{"TROY_REDIS_URL", "redis://:hunter2@127.0.0.1/0\r"},
+		{"TROY_REDIS_URL", "redis://:hunter2@127.0.0.1/zero"},
+		{"TROY_REDIS_URL", "http://:hunter2@127.0.0.1/0"},
+		{"TROY_REDIS_URL", "redis-cluster://:hunter2@127.0.0.1"},
+	} {
+		cfg := defaults(t)
+		cfg.DatabaseURL, cfg.RedisURL = good["TROY_DATABASE_URL"], good["TROY_REDIS_URL"]
+		if c.setting == "TROY_DATABASE_URL" {
+			cfg.DatabaseURL = c.url
+		} else {
+			cfg.RedisURL = c.url
+		}
+		_, err := connect(t.Context(), cfg, slog.New(slog.DiscardHandler))
+		if err == nil || exitStatus(err) != 2 || !strings.Contains(err.Error(), c.setting) {
+			t.Errorf("%s=%q: %v; want it named, with exit status 2", c.setting, c.url, err)
+		}
+		if err != nil && strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s=%q: the error tells the password: %v", c.setting, c.url, err)
+		}
+	}
+}
