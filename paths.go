@@ -49,7 +49,9 @@ func CheckWatchPaths(patterns []string) error {
 // at all ("**/*.md" is every Markdown file, at the top too); all other
 // characters, brackets too, stand for themselves. A pattern behind a "!" takes
 // away, and the last one that fits a file decides. Where no pattern gives
-// anything, root is what is watched, and without a root everything is.
+// anything, root is what is watched, and without a root everything is. Where
+// looking further would take longer than about a second, the push concerns it:
+// a build too many is better than a database transaction that hangs.
 func Watched(patterns []string, root string, changed []string, complete bool) bool {
 	if !complete {
 		return true
@@ -58,10 +60,17 @@ func Watched(patterns []string, root string, changed []string, complete bool) bo
 	if rules == nil {
 		return true
 	}
+	cost := 0
 	for _, file := range changed {
 		watched := false
 		for _, r := range rules {
-			if r.watches != watched && r.fits.MatchString(file) {
+			if r.watches == watched {
+				continue
+			}
+			if cost += len(file) * r.cost; cost > maxWatchCost {
+				return true
+			}
+			if r.fits.MatchString(file) {
 				watched = r.watches
 			}
 		}
@@ -72,9 +81,16 @@ func Watched(patterns []string, root string, changed []string, complete bool) bo
 	return false
 }
 
+// maxWatchCost bounds the bytes of files times the cost of rules that Watched
+// looks at. The worst patterns take some 40 ns for each.
+const maxWatchCost = 20_000_000
+
 type watchRule struct {
 	fits    *regexp.Regexp
 	watches bool
+	// cost grows with the wildcards, each of which is one more place where the
+	// expression may be for each byte of a name.
+	cost int
 }
 
 // watchRules are in the order in which they decide; nil watches everything,
@@ -88,7 +104,7 @@ func watchRules(patterns []string, root string) []watchRule {
 			continue
 		}
 		gives = gives || watches
-		rules = append(rules, watchRule{fits: watchGlob(clean), watches: watches})
+		rules = append(rules, watchRule{fits: watchGlob(clean), watches: watches, cost: 1 + strings.Count(clean, "*")})
 	}
 	if gives {
 		return rules
@@ -102,7 +118,7 @@ func watchRules(patterns []string, root string) []watchRule {
 	if root != "" {
 		base += regexp.QuoteMeta(root) + "(?:/|$)"
 	}
-	return slices.Insert(rules, 0, watchRule{fits: regexp.MustCompile(base), watches: true})
+	return slices.Insert(rules, 0, watchRule{fits: regexp.MustCompile(base), watches: true, cost: 1})
 }
 
 // watchPath takes a pattern apart: whether it gives or takes away, and what

@@ -3,6 +3,7 @@ package troy_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/troy-iaas/troy"
 )
@@ -82,6 +83,34 @@ func TestWatched(t *testing.T) {
 				t.Errorf("Watched(%q, %q, %q) is false for a list that may lack files", c.patterns, c.root, c.changed)
 			}
 		})
+	}
+}
+
+// TestWatchedCost compares what would take minutes: it ends early, and for a
+// build.
+func TestWatchedCost(t *testing.T) {
+	t.Parallel()
+	changed := make([]string, 10_000)
+	for i := range changed {
+		changed[i] = strings.Repeat("a", 95)
+	}
+	hard := make([]string, troy.MaxWatchPaths)
+	for i := range hard {
+		hard[i] = strings.Repeat("**a", 84) + "x"
+	}
+	if err := troy.CheckWatchPaths(hard); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	if !troy.Watched(hard, "", changed, true) {
+		t.Error("a push that could not be looked at whole is not watched")
+	}
+	if took := time.Since(start); took > 30*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	usual := []string{"packages/*/src/**", "package.json", "**/*.md", "!docs", "apps/web"}
+	if troy.Watched(usual, "", changed, true) {
+		t.Error("a large push is not looked at whole for a few patterns")
 	}
 }
 
