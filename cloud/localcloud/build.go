@@ -65,6 +65,7 @@ type BuilderConfig struct {
 type Builder struct {
 	cfg   BuilderConfig
 	state state
+	tools []string // folders of the programs that isolate
 
 	mu      sync.Mutex
 	closed  bool
@@ -108,6 +109,7 @@ func NewBuilder(cfg BuilderConfig) (*Builder, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	b := &Builder{cfg: cfg, state: state{layout: site.Layout{Root: root}}, running: map[site.Tree]*run{}}
+	b.tools = append(systemFolders(), "/usr/sbin", "/sbin")
 	for _, dir := range []string{b.state.temp(), b.state.path("locks")} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, fmt.Errorf("local builder: %w", storeError(err))
@@ -208,8 +210,11 @@ func (b *Builder) start(ctx context.Context, spec cloud.BuildSpec) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
+		// As if it had not been started.
+		r.record.State, r.record.Attempts = cloud.BuildLost, r.record.Attempts-1
+		err := errors.Join(troy.Errorf(troy.Unavailable, "the worker stops"), r.save(), r.log.close())
 		alive()
-		return errors.Join(troy.Errorf(troy.Unavailable, "the worker stops"), r.log.close())
+		return err
 	}
 	b.running[spec.Tree] = r
 	go func() {

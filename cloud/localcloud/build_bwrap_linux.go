@@ -75,8 +75,8 @@ func (s *isolated) command(script string) (*exec.Cmd, error) {
 		return nil, err
 	}
 	args := []string{
-		"-n", "5", findProgram("prlimit", toolFolders()), "--nproc=" + processes, "--core=0", "--",
-		findProgram("bwrap", toolFolders()),
+		"-n", "5", findProgram("prlimit", s.b.tools), "--nproc=" + processes, "--core=0", "--",
+		findProgram("bwrap", s.b.tools),
 		"--unshare-pid", "--unshare-ipc", "--unshare-uts", "--hostname", "build", "--unshare-cgroup-try", "--die-with-parent", "--new-session", "--clearenv",
 	}
 	if s.uid == 0 {

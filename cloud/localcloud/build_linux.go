@@ -21,34 +21,32 @@ import (
 	"github.com/troy-iaas/troy/cloud"
 )
 
-// tool is a program that isolates, and the Debian package that has it.
-type tool struct{ name, pkg string }
+// needed is a program that isolates, and the Debian package that has it.
+type needed struct{ name, pkg string }
 
-func tools() []tool {
-	return []tool{
+func tools() []needed {
+	return []needed{
 		{"bwrap", "bubblewrap"}, {"slirp4netns", "slirp4netns"}, {"nft", "nftables"},
 		{"nsenter", "util-linux"}, {"setpriv", "util-linux"}, {"prlimit", "util-linux"}, {"nice", "coreutils"},
 	}
 }
 
-func toolFolders() []string { return append(systemFolders(), "/usr/sbin", "/sbin") }
-
 // missingPackages lists what has to be installed before builds can be
 // isolated.
-func missingPackages() ([]string, error) {
+func (b *Builder) missingPackages() ([]string, error) {
 	var missing []string
 	for _, t := range tools() {
-		if findProgram(t.name, toolFolders()) == "" && !slices.Contains(missing, t.pkg) {
+		if findProgram(t.name, b.tools) == "" && !slices.Contains(missing, t.pkg) {
 			missing = append(missing, t.pkg)
 		}
 	}
 	return missing, nil
 }
 
-// toolCommand is one of the tools, by its whole path and with nothing of
+// tool is one of the tools, by its whole path and with nothing of
 // anybody else's in its environment. It dies with the thread that starts it.
-func toolCommand(name string, args ...string) *exec.Cmd {
-	cmd := exec.Command(findProgram(name, toolFolders()), args...) //nolint:noctx // it lives as long as the sandbox
+func (s *isolated) tool(name string, args ...string) *exec.Cmd {
+	cmd := exec.Command(findProgram(name, s.b.tools), args...) //nolint:noctx // it lives as long as the sandbox
 	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return cmd
@@ -198,7 +196,7 @@ func (s *isolated) hold() error {
 	}
 	defer read.Close()
 	s.holderIn = write
-	s.holder = toolCommand("cat")
+	s.holder = s.tool("cat")
 	s.holder.Stdin = read
 	s.holder.SysProcAttr.Cloneflags = unix.CLONE_NEWNET
 	if s.uid == 0 {
@@ -229,7 +227,7 @@ func (s *isolated) connect(ctx context.Context) error {
 	defer exitChild.Close()
 	s.slirpIn = exit
 	var said tail
-	s.slirp = toolCommand("slirp4netns", "--configure", "--mtu=65520", "--disable-host-loopback", "--enable-sandbox",
+	s.slirp = s.tool("slirp4netns", "--configure", "--mtu=65520", "--disable-host-loopback", "--enable-sandbox",
 		"--ready-fd=3", "--exit-fd=4", strconv.Itoa(s.holder.Process.Pid), "tap0")
 	s.slirp.ExtraFiles = []*os.File{readyChild, exitChild}
 	s.slirp.Stdout, s.slirp.Stderr = &said, &said
@@ -260,8 +258,8 @@ func (s *isolated) enter(program string, args ...string) *exec.Cmd {
 	if s.uid == 0 {
 		enter = append(enter, "--user="+at+"user", "--preserve-credentials")
 	}
-	enter = append(enter, "--", findProgram(program, toolFolders()))
-	return toolCommand("nsenter", append(enter, args...)...)
+	enter = append(enter, "--", findProgram(program, s.b.tools))
+	return s.tool("nsenter", append(enter, args...)...)
 }
 
 func (s *isolated) filter(ctx context.Context) error {

@@ -90,7 +90,7 @@ func (b *Builder) available() error {
 	if b.cfg.Isolation == NoIsolation {
 		return nil
 	}
-	missing, err := missingPackages()
+	missing, err := b.missingPackages()
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,559 @@
+package localcloud_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/cloud/cloudtest"
+	"github.com/troy-iaas/troy/cloud/localcloud"
+	"github.com/troy-iaas/troy/site"
+)
+
+// site is a command that makes a site.
+const makeSite = "mkdir -p out && echo '<h1>' > out/index.html"
+
+// TestIsolation asks from inside a build what it can see and change.
+func TestIsolation(t *testing.T) {
+	t.Parallel()
+	e, _ := isolatedBuilder(t, localcloud.BuilderConfig{})
+	outside := filepath.Join(t.TempDir(), "outside")
+	if err := os.Mkdir(outside, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(outside, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	spec := cloudtest.Shell(makeSite + `
+		cd out
+		id -u > uid
+		grep -E '^(CapEff|CapPrm|CapBnd|NoNewPrivs)' /proc/self/status | tr -d '\t' > status
+		ls /proc | grep -E '^[0-9]+$' | wc -l > processes
+		ls / > root
+		for f in /etc/x /usr/x /x /run/x /build/x /build/bin/x /proc/sys/kernel/hostname $OUTSIDE/x ../../x; do
+			if echo x > $f; then echo $f >> written; fi
+		done 2>/dev/null
+		for f in /build/repo/x /build/home/x /build/cache/x /tmp/x /dev/shm/x; do echo x > $f || echo $f >> refused; done
+		cat /etc/shadow > shadow 2>/dev/null || true
+		ls $OUTSIDE > outside 2>/dev/null || true
+		cat /proc/self/oom_score_adj > oom
+		touch setuid && chmod 4755 setuid && stat -c %a setuid > setuid-mode || true
+	`).Spec(t)
+	spec.Variables = map[string]string{"OUTSIDE": outside}
+	e.Succeeds(t, spec)
+	out := e.Output(t, spec.Tree)
+	if uid := strings.TrimSpace(out["uid"]); uid == "0" || os.Geteuid() == 0 && !strings.HasPrefix(uid, "1990000") {
+		t.Errorf("the build runs as %q", uid)
+	}
+	for _, want := range []string{"CapEff:0000000000000000", "CapPrm:0000000000000000", "NoNewPrivs:1"} {
+		if !strings.Contains(out["status"], want) {
+			t.Errorf("%s is missing in %q", want, out["status"])
+		}
+	}
+	if n, err := strconv.Atoi(strings.TrimSpace(out["processes"])); err != nil || n > 10 {
+		t.Errorf("the build sees %q processes", out["processes"])
+	}
+	for _, name := range []string{"written", "refused", "shadow", "outside"} {
+		if out[name] != "" {
+			t.Errorf("%s: %q", name, out[name])
+		}
+	}
+	if strings.Contains(out["root"], "root\n") || strings.Contains(out["root"], "home\n") || strings.TrimSpace(out["oom"]) != "1000" {
+		t.Errorf("the root has %q, the OOM score is %q", out["root"], out["oom"])
+	}
+	if entries, err := os.ReadDir(outside); err != nil || len(entries) > 0 {
+		t.Errorf("outside there is %v, %v", entries, err)
+	}
+}
+
+// TestNetworkIsolation listens where builds must not reach, and where they may
+// once an operator allows it.
+func TestNetworkIsolation(t *testing.T) {
+	t.Parallel()
+	var accepted atomic.Int64
+	var config net.ListenConfig
+	listener, err := config.Listen(t.Context(), "tcp", ":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			accepted.Add(1)
+			_ = conn.Close()
+		}
+	}()
+	port := listener.Addr().(*net.TCPAddr).Port
+	mine := ownAddress(t)
+	command := makeSite + `
+		for host in 127.0.0.1 10.0.2.2 ` + mine + ` 169.254.169.254 192.168.0.1 172.16.0.1 100.64.0.1; do
+			if timeout 5 bash -c "exec 3<>/dev/tcp/$host/` + strconv.Itoa(port) + `" 2>/dev/null; then echo $host >> out/reached; fi
+		done`
+	e, _ := isolatedBuilder(t, localcloud.BuilderConfig{})
+	spec := cloudtest.Shell(command).Spec(t)
+	e.Succeeds(t, spec)
+	if got := e.Output(t, spec.Tree)["reached"]; got != "" || accepted.Load() != 0 {
+		t.Fatalf("the build reached %q (%d connections)", got, accepted.Load())
+	}
+	addr := netip.MustParseAddr(mine)
+	allowing, _ := isolatedBuilder(t, localcloud.BuilderConfig{Allow: []netip.Prefix{netip.PrefixFrom(addr, addr.BitLen())}})
+	spec = cloudtest.Shell(command).Spec(t)
+	allowing.Succeeds(t, spec)
+	if got := allowing.Output(t, spec.Tree)["reached"]; got != mine+"\n" {
+		t.Fatalf("with %s allowed the build reached %q", mine, got)
+	}
+}
+
+// ownAddress is an address of this machine that is not loopback.
+func ownAddress(t *testing.T) string {
+	t.Helper()
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range addresses {
+		if n, ok := a.(*net.IPNet); ok && n.IP.To4() != nil && !n.IP.IsLoopback() {
+			return n.IP.String()
+		}
+	}
+	t.Skip("this machine has no address but loopback's")
+	return ""
+}
+
+// alive lists the processes that have a word in their arguments.
+func alive(t *testing.T, word string) []string {
+	t.Helper()
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err == nil && strings.Contains(string(data), word) {
+			found = append(found, strings.ReplaceAll(string(data), "\x00", " "))
+		}
+	}
+	return found
+}
+
+// word makes an argument for sleep that no other process has.
+func word() string { return "6" + strconv.FormatUint(uint64(uuid.New().ID()), 10) }
+
+// daemons leaves processes behind in each way there is, and goes on.
+func daemons(w string) string {
+	return "sleep " + w + " & (setsid sleep " + w + " &) ; nohup sh -c 'trap \"\" HUP TERM; sleep " + w + "; true' >/dev/null 2>&1 & "
+}
+
+func TestKillsEverything(t *testing.T) {
+	t.Parallel()
+	for _, isolation := range []localcloud.Isolation{localcloud.Bubblewrap, localcloud.NoIsolation} {
+		open := func(t *testing.T) cloudtest.BuilderEnv {
+			if isolation == localcloud.NoIsolation {
+				e, _ := builder(t, localcloud.BuilderConfig{Isolation: isolation})
+				return e
+			}
+			e, _ := isolatedBuilder(t, localcloud.BuilderConfig{})
+			return e
+		}
+		gone := func(t *testing.T, w string) {
+			t.Helper()
+			deadline := time.Now().Add(5 * time.Second)
+			for {
+				left := alive(t, w)
+				if len(left) == 0 {
+					return
+				}
+				if time.Now().After(deadline) {
+					t.Fatalf("these live on: %q", left)
+				}
+			}
+		}
+		t.Run(string(isolation)+" after its phase", func(t *testing.T) {
+			t.Parallel()
+			e, w := open(t), word()
+			e.Succeeds(t, cloudtest.Shell(daemons(w)+makeSite).Spec(t))
+			gone(t, w)
+		})
+		t.Run(string(isolation)+" when stopped", func(t *testing.T) {
+			t.Parallel()
+			e, w := open(t), word()
+			spec := cloudtest.Shell(daemons(w) + "trap '' TERM; sleep " + w).Spec(t)
+			if err := e.Builder.Start(t.Context(), spec); err != nil {
+				t.Fatal(err)
+			}
+			e.Until(t, spec.Tree, func(cloud.Build) bool { return len(alive(t, "sleep\x00"+w)) >= 4 })
+			begun := time.Now()
+			if err := e.Builder.Stop(t.Context(), spec.Tree); err != nil {
+				t.Fatal(err)
+			}
+			if took := time.Since(begun); took > 2*time.Second {
+				t.Errorf("stopping took %s", took)
+			}
+			gone(t, w)
+		})
+		t.Run(string(isolation)+" after its time", func(t *testing.T) {
+			t.Parallel()
+			e, w := open(t), word()
+			spec := cloudtest.Shell(daemons(w) + "sleep " + w).Spec(t)
+			spec.Limits.Time = time.Second
+			e.Fails(t, spec, "the build took longer than 1s")
+			gone(t, w)
+		})
+	}
+}
+
+func TestForkBomb(t *testing.T) {
+	t.Parallel()
+	e, _ := isolatedBuilder(t, localcloud.BuilderConfig{})
+	spec := cloudtest.Shell(makeSite + "; bomb() { bomb | bomb & }; bomb; sleep 30; wait").Spec(t)
+	spec.Limits.Processes = 200
+	e.Fails(t, spec, "the build ran more than 200 processes and threads at once")
+	// The worker goes on.
+	e.Succeeds(t, cloudtest.Shell(makeSite).Spec(t))
+}
+
+func TestMemoryLimit(t *testing.T) {
+	t.Parallel()
+	e, _ := isolatedBuilder(t, localcloud.BuilderConfig{})
+	// tail keeps what has no line's end.
+	spec := cloudtest.Shell(makeSite + "; (head -c 200M /dev/zero; sleep 30) | tail").Spec(t)
+	spec.Limits.MemoryBytes = 100 << 20
+	e.Fails(t, spec, "the build used more than 100 MiB of memory")
+}
+
+func TestRefusedWithoutTools(t *testing.T) {
+	t.Parallel()
+	_, b := builder(t, localcloud.BuilderConfig{})
+	localcloud.SetToolFolders(b, "/nowhere")
+	err := b.Start(t.Context(), cloudtest.Shell(makeSite).Spec(t))
+	want := `run "apt-get install bubblewrap slirp4netns nftables util-linux coreutils", or let every build do what the worker may with TROY_BUILD_ISOLATION=none`
+	if troy.KindOf(err) != troy.Conflict || !strings.Contains(err.Error(), want) {
+		t.Fatalf("Start: %v, want %q", err, want)
+	}
+}
+
+// TestWorkerProcess is a worker in a process of its own, for the tests that
+// kill one.
+func TestWorkerProcess(t *testing.T) {
+	root, tree := os.Getenv("TROY_TEST_WORKER_ROOT"), os.Getenv("TROY_TEST_WORKER_TREE")
+	if root == "" {
+		t.Skip("it is run by other tests, as a program")
+	}
+	b, err := localcloud.NewBuilder(localcloud.BuilderConfig{Root: root, Isolation: localcloud.Isolation(os.Getenv("TROY_TEST_WORKER_ISOLATION"))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec := cloudtest.Shell(os.Getenv("TROY_TEST_WORKER_COMMAND")).Spec(t)
+	pipeline, deployment, _ := strings.Cut(tree, "/")
+	spec.Tree = site.Tree{Pipeline: uuid.MustParse(pipeline), Deployment: uuid.MustParse(deployment)}
+	if err := b.Start(t.Context(), spec); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Println("started")
+	_, _ = io.Copy(io.Discard, os.Stdin) // until it is killed
+}
+
+type worker struct {
+	*exec.Cmd
+	stdin io.WriteCloser
+}
+
+func startWorker(t *testing.T, root string, isolation localcloud.Isolation, tree site.Tree, command string) worker {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], "-test.run=^TestWorkerProcess$")
+	cmd.Env = append(os.Environ(), "TROY_TEST_WORKER_ROOT="+root, "TROY_TEST_WORKER_TREE="+tree.Pipeline.String()+"/"+tree.Deployment.String(),
+		"TROY_TEST_WORKER_COMMAND="+command, "TROY_TEST_WORKER_ISOLATION="+string(isolation))
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w := worker{cmd, stdin}
+	t.Cleanup(w.kill)
+	return w
+}
+
+func (w worker) kill() {
+	_ = w.Process.Kill()
+	_ = w.Wait()
+}
+
+// TestWorkerDies kills a worker with a build, which dies with it, is found
+// lost, and is built again, once.
+func TestWorkerDies(t *testing.T) {
+	t.Parallel()
+	for _, isolation := range []localcloud.Isolation{localcloud.Bubblewrap, localcloud.NoIsolation} {
+		t.Run(string(isolation), func(t *testing.T) {
+			t.Parallel()
+			root := t.TempDir()
+			var e cloudtest.BuilderEnv
+			if isolation == localcloud.NoIsolation {
+				e, _ = builder(t, localcloud.BuilderConfig{Root: root, Isolation: isolation})
+			} else {
+				e, _ = isolatedBuilder(t, localcloud.BuilderConfig{Root: root})
+			}
+			w := word()
+			tree := site.Tree{Pipeline: uuid.New(), Deployment: uuid.New()}
+			running := func() bool { return len(alive(t, "sleep\x00"+w)) > 0 }
+			lost := func() {
+				t.Helper()
+				first := startWorker(t, root, isolation, tree, "sleep "+w)
+				waitFor(t, "the build", running)
+				if b, err := e.Builder.Get(t.Context(), tree); err != nil || b.State != cloud.BuildRunning {
+					t.Fatalf("from another process the build is %s, %v", b.State, err)
+				}
+				first.kill()
+				if b, err := e.Builder.Get(t.Context(), tree); err != nil || b.State != cloud.BuildLost {
+					t.Fatalf("after the worker's death the build is %s, %v", b.State, err)
+				}
+				waitFor(t, "the build's end", func() bool { return !running() })
+			}
+			lost()
+			spec := cloudtest.Shell(makeSite).Spec(t)
+			spec.Tree = tree
+			e.Succeeds(t, spec)
+			if log := e.LogOf(t, tree); !strings.Contains(log, "the build starts again") || !strings.Contains(log, "==> Build: sleep "+w) {
+				t.Fatalf("the log is:\n%s", log)
+			}
+
+			tree.Deployment = uuid.New()
+			lost()
+			lost()
+			spec.Tree = tree
+			if err := e.Builder.Start(t.Context(), spec); troy.KindOf(err) != troy.Conflict {
+				t.Fatalf("the third Start: %v, want Conflict", err)
+			}
+			// Stopping ends it for good.
+			if err := e.Builder.Stop(t.Context(), tree); err != nil {
+				t.Fatal(err)
+			}
+			if b := e.Wait(t, tree); b.State != cloud.BuildStopped {
+				t.Fatalf("the build is %s", b.State)
+			}
+		})
+	}
+}
+
+func waitFor(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for deadline := time.Now().Add(time.Minute); !done(); <-ticker.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not within a minute", what)
+		}
+	}
+}
+
+// TestStopFromAnotherProcess stops a build that a worker of another process
+// has.
+func TestStopFromAnotherProcess(t *testing.T) {
+	t.Parallel()
+	root, w := t.TempDir(), word()
+	e, _ := isolatedBuilder(t, localcloud.BuilderConfig{Root: root})
+	tree := site.Tree{Pipeline: uuid.New(), Deployment: uuid.New()}
+	startWorker(t, root, localcloud.Bubblewrap, tree, "sleep "+w)
+	waitFor(t, "the build", func() bool { return len(alive(t, "sleep\x00"+w)) > 0 })
+	begun := time.Now()
+	if err := e.Builder.Stop(t.Context(), tree); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(begun); took > 2*time.Second {
+		t.Errorf("stopping took %s", took)
+	}
+	if b, err := e.Builder.Get(t.Context(), tree); err != nil || b.State != cloud.BuildStopped {
+		t.Fatalf("the build is %s, %v", b.State, err)
+	}
+	if left := alive(t, "sleep\x00"+w); len(left) > 0 {
+		t.Fatalf("these live on: %q", left)
+	}
+}
+
+// TestClose ends a builder in order: its builds are lost without that being
+// held against them.
+func TestClose(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	spec := cloudtest.Shell("[ -e /build/home/never ] || sleep 600").Spec(t)
+	for range 4 {
+		e, b := isolatedBuilder(t, localcloud.BuilderConfig{Root: root})
+		if err := b.Start(t.Context(), spec); err != nil {
+			t.Fatal(err)
+		}
+		e.Until(t, spec.Tree, func(b cloud.Build) bool { return len(b.Phases) == 2 })
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := b.Get(t.Context(), spec.Tree); err != nil || got.State != cloud.BuildLost {
+			t.Fatalf("after Close the build is %s, %v", got.State, err)
+		}
+		if err := b.Start(t.Context(), spec); troy.KindOf(err) != troy.Unavailable {
+			t.Fatalf("Start after Close: %v, want Unavailable", err)
+		}
+	}
+}
+
+// TestDependencyCache builds with one lockfile, with it again, with another
+// one, and for another pipeline.
+func TestDependencyCache(t *testing.T) {
+	t.Parallel()
+	e, _ := isolatedBuilder(t, localcloud.BuilderConfig{CacheBytes: 1 << 20})
+	pipeline := uuid.New()
+	run := func(pipeline uuid.UUID, lockfile, command string) (string, string) {
+		t.Helper()
+		repo := cloudtest.Shell(makeSite + "; cat $npm_config_cache/seen > out/seen 2>/dev/null || true; mkdir -p $npm_config_cache; " + command)
+		repo["troy.toml"] += "install = \"\"\n"
+		repo["package.json"], repo["package-lock.json"] = "{}", lockfile
+		spec := repo.Spec(t)
+		spec.Tree.Pipeline = pipeline
+		e.Succeeds(t, spec)
+		return e.Output(t, spec.Tree)["seen"], e.LogOf(t, spec.Tree)
+	}
+	for _, step := range []struct {
+		pipeline            uuid.UUID
+		lockfile, command   string
+		wantSeen, wantInLog string
+	}{
+		{pipeline, "one", "echo first > $npm_config_cache/seen", "", "none yet for package-lock.json"},
+		{pipeline, "one", "true", "first\n", "found for package-lock.json"},
+		{pipeline, "two", "true", "first\n", "of an earlier package-lock.json"},
+		{uuid.New(), "two", "true", "", "none yet for package-lock.json"},
+		{pipeline, "two", "head -c 2M /dev/zero > $npm_config_cache/big", "first\n", "has grown to 2.0 MiB, more than 1 MiB"},
+		{pipeline, "two", "true", "", "none yet for package-lock.json"},
+	} {
+		seen, log := run(step.pipeline, step.lockfile, step.command)
+		if seen != step.wantSeen || !strings.Contains(log, step.wantInLog) {
+			t.Fatalf("with %q and %q the build saw %q, want %q; its log, which should have %q:\n%s",
+				step.lockfile, step.command, seen, step.wantSeen, step.wantInLog, log)
+		}
+	}
+}
+
+// npm is skipped where builds would not find it.
+func npm(t *testing.T) {
+	t.Helper()
+	if _, err := os.Stat("/usr/bin/npm"); err != nil {
+		if _, err := os.Stat("/usr/local/bin/npm"); err != nil {
+			t.Skipf("npm is not installed: %v", err)
+		}
+	}
+}
+
+func TestNpm(t *testing.T) {
+	t.Parallel()
+	npm(t)
+	e, _ := isolatedBuilder(t, localcloud.BuilderConfig{})
+	spec := cloudtest.Repository{
+		"package.json":      `{"name":"tiny","version":"1.0.0","scripts":{"build":"node build.js"}}`,
+		"package-lock.json": `{"name":"tiny","version":"1.0.0","lockfileVersion":3,"requires":true,"packages":{"":{"name":"tiny","version":"1.0.0"}}}`,
+		"build.js":          `const fs = require("fs"); fs.mkdirSync("dist"); fs.writeFileSync("dist/index.html", "<h1>" + process.env.GREETING)`,
+	}.Spec(t)
+	spec.Variables = map[string]string{"GREETING": "hello"}
+	b := e.Succeeds(t, spec)
+	if len(b.Phases) != 4 || b.Phases[1].Command != "npm ci" || b.Phases[2].Command != "npm run build" {
+		t.Fatalf("the phases are %+v", b.Phases)
+	}
+	if got := e.Output(t, spec.Tree); got["index.html"] != "<h1>hello" {
+		t.Fatalf("the output is %q", got)
+	}
+}
+
+// TestNpmRegistry fetches a package of a few hundred bytes.
+func TestNpmRegistry(t *testing.T) {
+	t.Parallel()
+	npm(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://registry.npmjs.org/isarray/2.0.5", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Skipf("the registry can't be reached from this machine: %v", err)
+	}
+	_ = response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		t.Skipf("the registry answers %s", response.Status)
+	}
+	cfg := localcloud.BuilderConfig{Environment: map[string]string{}}
+	if file := os.Getenv("NODE_EXTRA_CA_CERTS"); file != "" {
+		cfg.Environment["NODE_EXTRA_CA_CERTS"] = file
+	}
+	e, _ := isolatedBuilder(t, cfg)
+	spec := cloudtest.Repository{
+		"package.json": `{"name":"tiny","version":"1.0.0","scripts":{"build":"node build.js"},"dependencies":{"isarray":"2.0.5"}}`,
+		"build.js":     `const fs = require("fs"); fs.mkdirSync("dist"); fs.writeFileSync("dist/index.html", String(require("isarray")([])))`,
+	}.Spec(t)
+	e.Succeeds(t, spec)
+	if got := e.Output(t, spec.Tree); got["index.html"] != "true" {
+		t.Fatalf("the output is %q", got)
+	}
+}
+
+// TestWithoutRoot runs the suite as a user who may not choose another one.
+func TestWithoutRoot(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("the other tests are run without root already")
+	}
+	isolatedBuilder(t, localcloud.BuilderConfig{})
+	dir, err := os.MkdirTemp("", "troy-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	program := filepath.Join(dir, "test")
+	data, err := os.ReadFile(os.Args[0])
+	if err := errors.Join(err, os.WriteFile(program, data, 0o755), os.Chmod(dir, 0o777)); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), program, "-test.run=^(TestBuilderConformance|TestIsolation|TestNetworkIsolation|TestForkBomb|TestKillsEverything)$/^(bubblewrap.*)?$", "-test.v")
+	cmd.Env, cmd.Dir = append(os.Environ(), "TMPDIR="+dir, "HOME="+dir), dir
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	out, err := cmd.CombinedOutput()
+	text := string(out)
+	if strings.Contains(text, "builds can't be isolated here") {
+		t.Skipf("builds can't be isolated without root here:\n%s", text)
+	}
+	if err != nil || !strings.Contains(text, "--- PASS: TestIsolation") {
+		t.Fatalf("without root: %v\n%s", err, text)
+	}
+}
+
+func TestSettingsOfTheBuilder(t *testing.T) {
+	t.Parallel()
+	for _, cfg := range []localcloud.BuilderConfig{
+		{},
+		{Root: t.TempDir(), Isolation: "sometimes"},
+		{Root: t.TempDir(), Environment: map[string]string{"A B": "x"}},
+	} {
+		if b, err := localcloud.NewBuilder(cfg); err == nil {
+			t.Errorf("%+v made %v", cfg, b)
+		}
+	}
+}
