@@ -17,6 +17,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	understood := false
 	root := &cobra.Command{
 		Use:           "troyd",
 		Short:         "Troy's server: deploys static sites",
@@ -24,16 +25,25 @@ func main() {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,
+		RunE:          help,
+
+		PersistentPreRun: func(*cobra.Command, []string) { understood = true },
 	}
 	root.AddCommand(newDevCommand(), newWebCommand(), newWorkCommand(), newEdgeCommand(),
 		newMigrateCommand(), newTokenCommand(), newEnqueueCommand())
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	if err := root.ExecuteContext(ctx); err != nil {
+		if !understood {
+			err = usageError{err}
+		}
 		fmt.Fprintln(os.Stderr, "troyd:", err)
 		stop()
 		os.Exit(exitStatus(err))
 	}
 }
+
+// help is what a command answers that is only the head of others. Without it
+// cobra would answer an unknown command the same way, as if all were well.
+func help(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 
 // usageError is an error in the command line or the settings.
 type usageError struct{ error }

@@ -31,8 +31,10 @@ schema after.
 
 Exit statuses:
   0  done, or nothing was to be done
-  1  it failed, and the reason is on standard error`,
+  1  it failed, and the reason is on standard error
+  2  wrong usage or settings`,
 		Args: cobra.NoArgs,
+		RunE: help,
 	}
 	cmd.AddCommand(
 		newMigrateUpCommand(), newMigrateDownCommand(), newMigrateStatusCommand(),
@@ -154,7 +156,8 @@ Exit statuses:
   0  the migration was written, or there was nothing to do
   1  it failed and nothing was written: objects that cannot be compared
      (functions, triggers, views, domains, extensions, policies, …) differ, or
-     tables, columns or sequences would be dropped without --allow-destructive`,
+     tables, columns or sequences would be dropped without --allow-destructive
+  2  wrong usage`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opts.name = args[0]
@@ -228,5 +231,5 @@ func migrateURL() (string, error) {
 	if u := os.Getenv("TROY_DATABASE_URL"); u != "" {
 		return u, nil
 	}
-	return "", errors.New("TROY_DATABASE_URL is not set: name the database to migrate, as postgres://user:password@host:5432/name")
+	return "", usageError{errors.New("TROY_DATABASE_URL is not set: name the database to migrate, as postgres://user:password@host:5432/name")}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -12,7 +13,7 @@ import (
 )
 
 func newTokenCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "token", Short: "Make credentials for the API", Args: cobra.NoArgs}
+	cmd := &cobra.Command{Use: "token", Short: "Make credentials for the API", Args: cobra.NoArgs, RunE: help}
 	var name, role string
 	var pipelines []string
 	var valid time.Duration
@@ -21,6 +22,9 @@ func newTokenCommand() *cobra.Command {
 		Short: "Make a token and print it, this once",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if role == "" {
+				return usageError{errors.New("--role is missing: viewer, deployer or admin")}
+			}
 			cfg, err := loadConfig()
 			if err != nil {
 				return usageError{err}
@@ -58,9 +62,6 @@ func newTokenCommand() *cobra.Command {
 	create.Flags().StringVar(&name, "name", "command line", "who uses it; events name it")
 	create.Flags().StringSliceVar(&pipelines, "pipeline", nil, "limit it to this pipeline, by id or slug (may be repeated)")
 	create.Flags().DurationVar(&valid, "valid", 0, "how long it is good for, like 720h (for ever unless told)")
-	if err := create.MarkFlagRequired("role"); err != nil {
-		panic(err) // the flag is defined above
-	}
 	cmd.AddCommand(create)
 	return cmd
 }

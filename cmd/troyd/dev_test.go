@@ -1,0 +1,159 @@
+package main
+
+import (
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// devSettings are those of a troyd dev in a folder, on ports that are free.
+func devSettings(dir string) []string {
+	return []string{"TROY_DATA_DIR=" + dir, "TROY_ADDR=127.0.0.1:0", "TROY_EDGE_ADDR=127.0.0.1:0", "TROY_PROPAGATION_DELAY=100ms"}
+}
+
+// api asks as whoever has the token.
+func api(t *testing.T, method, address, token, body string) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, address, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, readAll(t, resp.Body)
+}
+
+func wantStatus(t *testing.T, method, address, token, body string, want int) string {
+	t.Helper()
+	status, answer := api(t, method, address, token, body)
+	if status != want {
+		t.Errorf("%s %s: %d, want %d: %s", method, address, status, want, answer)
+	}
+	return answer
+}
+
+// pids reads which processes hold the private servers' locks.
+func pids(t *testing.T, dir string) []int {
+	t.Helper()
+	var out []int
+	for _, name := range []string{"postgres.lock", "redis/redis.lock"} {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, pid)
+	}
+	return out
+}
+
+func TestDevStartsStopsAndStartsAgain(t *testing.T) {
+	t.Parallel()
+	dir := folder(t)
+	first := serving(t, devSettings(dir), "dev")
+	address, monitor, token := first.answer("API: "), first.answer("Monitor: "), first.answer("Admin token: ")
+	wantStatus(t, http.MethodGet, address+"/readyz", "", "", http.StatusOK)
+	wantStatus(t, http.MethodGet, address+"/v1/pipelines", "", "", http.StatusUnauthorized)
+	wantStatus(t, http.MethodGet, address+"/v1/pipelines", token, "", http.StatusOK)
+	wantStatus(t, http.MethodPost, address+"/v1/pipelines", token, `{"name":"Kept"}`, http.StatusCreated)
+	wantStatus(t, http.MethodGet, monitor, "", "", http.StatusUnauthorized)
+	if strings.Contains(first.said(), token) {
+		t.Error("the token is in the log")
+	}
+
+	// A second one in the same folder.
+	status, stdout, stderr := finish(t, troyd(t, devSettings(dir), "dev"))
+	if pid := strconv.Itoa(first.cmd.Process.Pid); status != 1 || stdout != "" || !strings.Contains(stderr, "pid "+pid) || !strings.Contains(stderr, "TROY_DATA_DIR") {
+		t.Errorf("a second start: exit status %d, %q; want 1 and the pid %s", status, stderr, pid)
+	}
+
+	// Others on its ports, elsewhere: nothing is started for them.
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, setting := range []string{"TROY_ADDR", "TROY_EDGE_ADDR"} {
+		elsewhere := filepath.Join(folder(t), "data")
+		status, _, stderr := finish(t, troyd(t, append(devSettings(elsewhere), setting+"="+u.Host), "dev"))
+		if status != 1 || !strings.Contains(stderr, setting+": ") || !strings.Contains(stderr, u.Host) {
+			t.Errorf("%s in use: exit status %d, %q; want 1 and the setting", setting, status, stderr)
+		}
+		if _, err := os.Stat(elsewhere); err == nil {
+			t.Errorf("%s in use: a data folder was made all the same", setting)
+		}
+	}
+
+	servers := pids(t, dir)
+	if took := first.stop(syscall.SIGINT); took > 15*time.Second {
+		t.Errorf("Ctrl-C took %s", took)
+	}
+	for _, pid := range servers {
+		if err := syscall.Kill(pid, 0); err == nil {
+			t.Errorf("the server with pid %d is left", pid)
+		}
+	}
+
+	third := serving(t, devSettings(dir), "dev")
+	address = third.answer("API: ")
+	if again := third.answer("Admin token: "); again != token {
+		t.Errorf("the admin token changed over a restart")
+	}
+	if list := wantStatus(t, http.MethodGet, address+"/v1/pipelines", token, "", http.StatusOK); !strings.Contains(list, `"Kept"`) {
+		t.Errorf("the pipeline of the first run is gone: %s", list)
+	}
+	third.stop(syscall.SIGTERM)
+}
+
+func TestDevWithoutRedisBringsTheSampleLive(t *testing.T) {
+	t.Parallel()
+	sample, err := filepath.Abs("../../examples/site")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile(filepath.Join(sample, "index.html"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings := append(devSettings(folder(t)), "PATH="+hideRedis(t))
+	for range 2 { // run again, it does not fail on what is there
+		s := serving(t, settings, "dev", "--sample", sample)
+		live, err := url.Parse(s.answer("Site live: "))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(s.said(), "using a Redis inside this process") {
+			t.Errorf("nothing tells of the Redis in the process: %s", s.said())
+		}
+		// Go's resolver does not know *.localhost.
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://127.0.0.1:"+live.Port()+"/", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = live.Host
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body := readAll(t, resp.Body); resp.StatusCode != http.StatusOK || body != string(page) {
+			t.Errorf("%s answers %s with %d bytes, want the sample's page", live, resp.Status, len(body))
+		}
+		s.stop(syscall.SIGINT)
+	}
+}
