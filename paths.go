@@ -50,7 +50,7 @@ func CheckWatchPaths(patterns []string) error {
 // characters, brackets too, stand for themselves. A pattern behind a "!" takes
 // away, and the last one that fits a file decides. Where no pattern gives
 // anything, root is what is watched, and without a root everything is. Where
-// looking further would take longer than about a second, the push concerns it:
+// looking further would take longer than about half a second, the push concerns it:
 // a build too many is better than a database transaction that hangs.
 func Watched(patterns []string, root string, changed []string, complete bool) bool {
 	if !complete {
@@ -83,7 +83,7 @@ func Watched(patterns []string, root string, changed []string, complete bool) bo
 
 // maxWatchCost bounds the bytes of files times the cost of rules that Watched
 // looks at. The worst patterns take some 40 ns for each.
-const maxWatchCost = 20_000_000
+const maxWatchCost = 10_000_000
 
 type watchRule struct {
 	fits    *regexp.Regexp
