@@ -1,0 +1,177 @@
+package bitbucket
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/forge"
+)
+
+// maxKey is the most characters of a build status's key.
+const maxKey = 40
+
+// Report implements forge.Forge: one build status for each commit and
+// pipeline, which the same key overwrites
+// (developer.atlassian.com/cloud/bitbucket/rest/api-group-commit-statuses).
+// Bitbucket has no state for what waits, and none for what was overtaken.
+func (c *Client) Report(ctx context.Context, r forge.Repository, report forge.Report) error {
+	if err := forge.CheckCommit(report.Commit); err != nil {
+		return err
+	}
+	base, err := path(r)
+	if err != nil {
+		return err
+	}
+	if report.Pipeline == "" || len(report.Pipeline) > maxKey {
+		return troy.Errorf(troy.Invalid, "bitbucket: the pipeline's id %q can't be the key of a build status", forge.Cut(report.Pipeline, 2*maxKey))
+	}
+	if u, err := url.Parse(report.DetailsURL); err != nil || u.Host == "" {
+		return troy.Errorf(troy.Invalid, "bitbucket: a build status needs the address of a page, not %q", forge.Cut(report.DetailsURL, 200))
+	}
+	description := report.Title
+	if report.State == troy.Succeeded && report.SiteURL != "" {
+		description = strings.TrimSpace(description + " " + report.SiteURL)
+	}
+	status := buildStatus{
+		Key: report.Pipeline, State: stateOf(report.State), Name: forge.Line(report.Name, 200),
+		URL: report.DetailsURL, Description: forge.Line(description, 255),
+	}
+	what := fmt.Sprintf("bitbucket: report %s of %s", report.Deployment, r.FullName)
+	below := "/commit/" + report.Commit + "/statuses/build"
+	err = c.with(ctx, r, func(t token) error {
+		_, err := c.api.Do(ctx, forge.Call{Method: http.MethodPost, Path: base + below, Authorization: bearer(t), JSON: status})
+		return err
+	})
+	if err != nil {
+		return c.lost(ctx, r, what, err)
+	}
+	return nil
+}
+
+type buildStatus struct {
+	Key         string `json:"key"`
+	State       string `json:"state"`
+	Name        string `json:"name"`
+	URL         string `json:"url"`
+	Description string `json:"description"`
+}
+
+func stateOf(s troy.DeploymentState) string {
+	switch s {
+	case troy.Succeeded:
+		return "SUCCESSFUL"
+	case troy.Failed:
+		return "FAILED"
+	case troy.Cancelled, troy.Superseded:
+		return "STOPPED"
+	}
+	return "INPROGRESS"
+}
+
+// webhook is a repository's webhook
+// (developer.atlassian.com/cloud/bitbucket/rest/api-group-repositories#api-repositories-workspace-repo-slug-hooks-post).
+type webhook struct {
+	UUID        string   `json:"uuid,omitempty"`
+	Description string   `json:"description"`
+	URL         string   `json:"url"`
+	Active      bool     `json:"active"`
+	Secret      string   `json:"secret,omitempty"` // never in an answer
+	Events      []string `json:"events"`
+}
+
+// hookEvents are what Troy listens to. They need a token that may read the
+// repository and its pull requests, and change its webhooks.
+func hookEvents() []string {
+	return []string{
+		"repo:push", "repo:updated", "pullrequest:created", "pullrequest:updated", "pullrequest:fulfilled", "pullrequest:rejected",
+	}
+}
+
+const (
+	hooksPerPage = 100
+	maxHookPages = 5
+)
+
+// EnsureHook implements forge.Hooks. An existing webhook's secret can't be
+// read, so it is always set again.
+func (c *Client) EnsureHook(ctx context.Context, r forge.Repository, hook forge.Hook) (string, error) {
+	what := "bitbucket: the webhook of " + forge.Line(r.FullName, 200)
+	if u, err := url.Parse(hook.URL); err != nil || u.Host == "" || u.User != nil || hook.Secret == "" {
+		return "", troy.Errorf(troy.Invalid, "%s: it needs an address and a secret", what)
+	}
+	base, err := path(r)
+	if err != nil {
+		return "", err
+	}
+	old, err := c.hooks(ctx, r, hook.URL)
+	if err != nil {
+		return "", failed(what, forge.ErrNoRepository, err)
+	}
+	ask := webhook{Description: "Troy", URL: hook.URL, Active: true, Secret: hook.Secret, Events: hookEvents()}
+	method, target := http.MethodPost, base+"/hooks"
+	if len(old) > 0 {
+		method, target = http.MethodPut, base+"/hooks/"+url.PathEscape(old[0].UUID)
+	}
+	var made webhook
+	err = c.with(ctx, r, func(t token) error {
+		_, err := c.api.Do(ctx, forge.Call{Method: method, Path: target, Authorization: bearer(t), JSON: ask, Into: &made})
+		return err
+	})
+	if err != nil {
+		return "", failed(what, forge.ErrNoRepository, err)
+	}
+	return made.UUID, nil
+}
+
+// RemoveHook implements forge.Hooks.
+func (c *Client) RemoveHook(ctx context.Context, r forge.Repository, address string) error {
+	what := "bitbucket: remove the webhook of " + forge.Line(r.FullName, 200)
+	base, err := path(r)
+	if err != nil {
+		return err
+	}
+	old, err := c.hooks(ctx, r, address)
+	if err != nil {
+		return failed(what, forge.ErrNoRepository, err)
+	}
+	for _, hook := range old {
+		err := c.with(ctx, r, func(t token) error {
+			_, err := c.api.Do(ctx, forge.Call{Method: http.MethodDelete, Path: base + "/hooks/" + url.PathEscape(hook.UUID), Authorization: bearer(t)})
+			return err
+		})
+		if err != nil && !isNotFound(err) {
+			return failed(what, forge.ErrNoRepository, err)
+		}
+	}
+	return nil
+}
+
+// hooks lists the repository's webhooks to an address. Pages are asked for by
+// number; the addresses of the next ones in the answers are not followed.
+func (c *Client) hooks(ctx context.Context, r forge.Repository, address string) ([]webhook, error) {
+	var out []webhook
+	for page := 1; page <= maxHookPages; page++ {
+		var answer struct {
+			Values []webhook `json:"values"`
+			Next   string    `json:"next"`
+		}
+		query := url.Values{"pagelen": {strconv.Itoa(hooksPerPage)}, "page": {strconv.Itoa(page)}}
+		if err := c.get(ctx, r, "/hooks", query, &answer); err != nil {
+			return nil, err
+		}
+		for _, hook := range answer.Values {
+			if hook.URL == address {
+				out = append(out, hook)
+			}
+		}
+		if answer.Next == "" {
+			break
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,59 @@
+package forge
+
+import (
+	"net/url"
+	"regexp"
+	"strings"
+	"unicode"
+
+	"github.com/troy-iaas/troy"
+)
+
+var (
+	fullNameForm = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100}$`)
+	commitForm   = regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`)
+	shortForm    = regexp.MustCompile(`^[0-9a-f]{7,64}$`)
+)
+
+// SplitName reads "owner/name", Invalid when it is something else.
+func SplitName(full string) (owner, name string, err error) {
+	owner, name, _ = strings.Cut(full, "/")
+	if !fullNameForm.MatchString(full) || owner == "." || owner == ".." || name == "." || name == ".." {
+		return "", "", troy.Errorf(troy.Invalid, "%q is not a repository's name, owner/name", Cut(full, 200)).At("repository")
+	}
+	return owner, name, nil
+}
+
+// CheckCommit reports whether id is the full id of a commit, with SHA-1 or
+// SHA-256, Invalid when it is not.
+func CheckCommit(id string) error {
+	if !commitForm.MatchString(id) {
+		return troy.Errorf(troy.Invalid, "%q is not the full id of a commit", Cut(id, 100)).At("commit")
+	}
+	return nil
+}
+
+// CheckShortCommit is CheckCommit for at least seven digits of an id.
+func CheckShortCommit(id string) error {
+	if !shortForm.MatchString(id) {
+		return troy.Errorf(troy.Invalid, "%q is not a commit's id: seven or more hexadecimal digits are needed", Cut(id, 100)).At("commit")
+	}
+	return nil
+}
+
+// EscapeBranch checks a branch's name (git-check-ref-format(1)) and escapes it
+// for a URL's path, its slashes left as they are.
+func EscapeBranch(branch string) (string, error) {
+	bad := branch == "" || len(branch) > 250 || branch == "@" || strings.HasPrefix(branch, "-") ||
+		strings.HasSuffix(branch, ".") || strings.Contains(branch, "..") || strings.Contains(branch, "@{") ||
+		strings.ContainsAny(branch, " ~^:?*[\\") || strings.ContainsFunc(branch, unicode.IsControl)
+	parts := strings.Split(branch, "/")
+	for i, part := range parts {
+		bad = bad || part == "" || strings.HasPrefix(part, ".") || strings.HasSuffix(part, ".lock")
+		parts[i] = url.PathEscape(part)
+	}
+	if bad {
+		return "", troy.Errorf(troy.Invalid, "%q is not a branch's name", Cut(branch, 100)).At("branch")
+	}
+	return strings.Join(parts, "/"), nil
+}
