@@ -34,6 +34,7 @@ type deploymentJSON struct {
 	StartedAt          *time.Time           `json:"started_at,omitempty"`
 	FinishedAt         *time.Time           `json:"finished_at,omitempty"`
 	URL                string               `json:"url,omitempty"`
+	Build              *buildJSON           `json:"build,omitempty"`
 }
 
 // view turns a row into the API's deployment. p is the pipeline as it was read
@@ -77,8 +78,12 @@ func (s *server) replyDeployment(c *gin.Context, status int, d queries.Deploymen
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return fmt.Errorf("read the host of pipeline %s: %w", p.ID, err)
 	}
+	view := s.view(d, p, host)
+	if view.Build, err = s.buildOf(c, d); err != nil {
+		return err
+	}
 	note(ctx).deployment = d.ID.String()
-	reply(c.Writer, status, s.view(d, p, host))
+	reply(c.Writer, status, view)
 	return nil
 }
 

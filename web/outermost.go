@@ -94,7 +94,7 @@ func (s *server) logRequest(r *http.Request, e *entry, rec *recorder, took time.
 	switch {
 	case rec.status >= 500 && r.Context().Err() == nil: // the caller is still there
 		level = slog.LevelError
-	case rec.status < 400 && (r.Method == http.MethodPut || r.URL.Path == "/healthz" || r.URL.Path == "/readyz" || strings.HasPrefix(r.URL.Path, "/monitor")):
+	case rec.status < 400 && (r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/files/") || r.URL.Path == "/healthz" || r.URL.Path == "/readyz" || strings.HasPrefix(r.URL.Path, "/monitor")):
 		level = slog.LevelDebug
 	}
 	attrs := []slog.Attr{
@@ -133,6 +133,15 @@ func (r *recorder) Write(p []byte) (int, error) {
 	n, err := r.ResponseWriter.Write(p)
 	r.bytes += int64(n)
 	return n, err
+}
+
+// Flush sends what was written so far, as streams want it.
+func (r *recorder) Flush() {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	// A writer that can't flush, as in tests, has nobody waiting either.
+	_ = http.NewResponseController(r.ResponseWriter).Flush()
 }
 
 // Unwrap is for http.ResponseController.

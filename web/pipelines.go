@@ -28,8 +28,9 @@ type pipelineJSON struct {
 	Host             string      `json:"host"`
 	LiveDeploymentID *uuid.UUID  `json:"live_deployment_id,omitempty"`
 	QueuePosition    *int64      `json:"queue_position,omitempty"`
-	CreatedAt        time.Time   `json:"created_at"`
-	UpdatedAt        time.Time   `json:"updated_at"`
+	source
+	CreatedAt time.Time `json:"created_at"`
+	UpdatedAt time.Time `json:"updated_at"`
 }
 
 // describe turns rows into the API's pipelines: with their hosts, and for
@@ -65,6 +66,9 @@ func (s *server) describe(ctx context.Context, rows ...queries.Pipeline) ([]pipe
 		}
 		if p.AppID != nil {
 			j.AppID = *p.AppID
+		}
+		if j.source, err = sourceOf(p); err != nil {
+			return nil, err
 		}
 		for _, place := range places {
 			if place.SubjectID == p.ID && slices.Contains(tasks.OfStatus(p.Status), place.Kind) {

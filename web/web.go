@@ -22,6 +22,7 @@ import (
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/secret"
 	"github.com/troy-iaas/troy/site"
 )
 
@@ -37,6 +38,12 @@ type Config struct {
 	// AppsSecret is the key of the app events' signatures. Without one no
 	// event is accepted.
 	AppsSecret string
+	// GitHubSecret and BitbucketSecret are the keys of the signatures of the
+	// forges' webhooks. Without one no delivery of that forge is accepted.
+	GitHubSecret, BitbucketSecret string
+	// GitHubAppID is the number of Troy's GitHub app, in decimal. With it,
+	// wishes to run the checks of other apps again are ignored.
+	GitHubAppID string
 	// Limits caps what a release may be; zero fields take their defaults.
 	Limits site.Limits
 	// ReleaseValidity is how long a release can be uploaded and finalized;
@@ -53,8 +60,13 @@ type Deps struct {
 	Redis  redis.UniversalClient // for Asynqmon
 	Intake *intake.Intake
 	Store  cloud.Store
-	Ready  []Check // what /readyz asks
-	Log    *slog.Logger
+	// Secrets seals pipelines' variables. Without it they can't be set.
+	Secrets *secret.Sealer
+	Ready   []Check // what /readyz asks
+	// Stopping is closed when the process is about to stop, so that streams
+	// end and their readers come back to another one. It may be nil.
+	Stopping <-chan struct{}
+	Log      *slog.Logger
 }
 
 type server struct {
@@ -63,6 +75,8 @@ type server struct {
 	q       *queries.Queries
 	uploads *uploads
 	hosts   map[string]bool
+	large   chan struct{} // a slot for each large delivery that is read
+	follows chan struct{} // a slot for each log that is followed
 }
 
 // How long a handler may take. The store's calls look at every file of a
@@ -90,7 +104,10 @@ func New(cfg Config, deps Deps) (http.Handler, error) {
 	cfg.Limits.FileBytes = cmp.Or(cfg.Limits.FileBytes, defaults.FileBytes)
 	cfg.Limits.TotalBytes = cmp.Or(cfg.Limits.TotalBytes, defaults.TotalBytes)
 
-	s := &server{cfg: cfg, deps: deps, q: queries.New(deps.DB), uploads: newUploads(4 * cfg.Limits.Files), hosts: knownHosts(u)}
+	s := &server{
+		cfg: cfg, deps: deps, q: queries.New(deps.DB), uploads: newUploads(4 * cfg.Limits.Files), hosts: knownHosts(u),
+		large: make(chan struct{}, largeDeliveries), follows: make(chan struct{}, mostFollowers),
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/healthz", s.healthz)
 	mux.Handle("/readyz", s.readyz())
@@ -129,6 +146,8 @@ func (s *server) routes(monitor http.Handler) http.Handler {
 	})
 
 	e.POST("/events/apps", s.public(s.appEvent))
+	e.POST("/hooks/github", s.public(s.githubHook))
+	e.POST("/hooks/bitbucket", s.public(s.bitbucketHook))
 	e.Any("/monitor", gin.WrapH(monitor))
 	e.Any("/monitor/*path", gin.WrapH(monitor))
 
@@ -139,12 +158,21 @@ func (s *server) routes(monitor http.Handler) http.Handler {
 
 	p := v1.Group("/pipelines/:pipeline")
 	p.GET("", s.as(Viewer, quick, s.pipelineGet))
+	p.PATCH("", s.as(Admin, quick, s.pipelineConfigure))
 	p.DELETE("", s.as(Admin, quick, s.pipelineDelete))
 	p.POST("/provision", s.as(Admin, quick, s.pipelineProvision))
 	p.GET("/events", s.as(Viewer, quick, s.eventList))
 	p.GET("/deployments", s.as(Viewer, quick, s.deploymentList))
+	p.POST("/deployments", s.as(Deployer, quick, s.deploymentCreate))
 	p.GET("/deployments/:deployment", s.as(Viewer, quick, s.deploymentGet))
+	// A log is followed for as long as the build takes.
+	p.GET("/deployments/:deployment/log", s.as(Viewer, 0, s.deploymentLog))
+	p.POST("/deployments/:deployment/retry", s.as(Deployer, quick, s.deploymentRetry))
 	p.POST("/deployments/:deployment/cancel", s.as(Deployer, quick, s.deploymentCancel))
+	p.GET("/variables", s.as(Admin, quick, s.variableList))
+	p.GET("/variables/:name", s.as(Admin, quick, s.variableGet))
+	p.PUT("/variables/:name", s.as(Admin, quick, s.variableSet))
+	p.DELETE("/variables/:name", s.as(Admin, quick, s.variableRemove))
 	p.POST("/rollback", s.as(Deployer, quick, s.deploymentRollback))
 	p.POST("/promote", s.as(Deployer, quick, s.deploymentPromote))
 	p.POST("/releases", s.as(Deployer, slow, s.releaseBegin))

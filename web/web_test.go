@@ -229,8 +229,21 @@ type pipeline struct {
 	Host             string      `json:"host"`
 	LiveDeploymentID *uuid.UUID  `json:"live_deployment_id"`
 	QueuePosition    *int64      `json:"queue_position"`
-	CreatedAt        time.Time   `json:"created_at"`
-	UpdatedAt        time.Time   `json:"updated_at"`
+	Repository       *repository `json:"repository"`
+	WatchPaths       []string    `json:"watch_paths"`
+	CancelRunning    bool        `json:"cancel_running"`
+	SourceProblem    string      `json:"source_problem"`
+
+	Build     troy.BuildSettings `json:"build"`
+	CreatedAt time.Time          `json:"created_at"`
+	UpdatedAt time.Time          `json:"updated_at"`
+}
+
+type repository struct {
+	Provider string `json:"provider"`
+	FullName string `json:"full_name"`
+	Branch   string `json:"branch"`
+	Root     string `json:"root"`
 }
 
 type deployment struct {
@@ -250,6 +263,14 @@ type deployment struct {
 	StartedAt          *time.Time `json:"started_at"`
 	FinishedAt         *time.Time `json:"finished_at"`
 	URL                string     `json:"url"`
+	Commit             string     `json:"commit"`
+	Branch             string     `json:"branch"`
+	Build              *struct {
+		Attempt  int             `json:"attempt"`
+		Rule     string          `json:"rule"`
+		Phases   json.RawMessage `json:"phases"`
+		LogBytes int64           `json:"log_bytes"`
+	} `json:"build"`
 }
 
 type release struct {

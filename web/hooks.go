@@ -1,0 +1,155 @@
+package web
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/intake"
+	"github.com/troy-iaas/troy/web/hook"
+)
+
+const (
+	// hookTime is how long a forge's delivery may take to arrive: forges give
+	// up after 10 seconds themselves.
+	hookTime = 10 * time.Second
+	// smallDelivery is the most bytes of a delivery that needs no slot, and
+	// largeDeliveries is how many larger ones are held in memory at a time.
+	smallDelivery   = 1 << 20
+	largeDeliveries = 8
+)
+
+// forgeHook is what the hooks of the forges differ in.
+type forgeHook struct {
+	provider troy.Provider
+	secret   string
+	headers  func(http.Header) (hook.Delivery, error)
+	parse    func(event string, body []byte) (troy.ForgeEvent, error)
+}
+
+func (s *server) githubHook(c *gin.Context) error {
+	return s.delivery(c, forgeHook{troy.GitHub, s.cfg.GitHubSecret, hook.GitHubDelivery, hook.ParseGitHub})
+}
+
+func (s *server) bitbucketHook(c *gin.Context) error {
+	return s.delivery(c, forgeHook{troy.Bitbucket, s.cfg.BitbucketSecret, hook.BitbucketDelivery, hook.ParseBitbucket})
+}
+
+// delivery takes in what a forge sent. Nothing of the body is looked at, or
+// logged, before its signature is known to be right.
+func (s *server) delivery(c *gin.Context, h forgeHook) error {
+	if h.secret == "" {
+		c.Header("Retry-After", "60")
+		return troy.Errorf(troy.Unavailable, "deliveries of %s are not accepted: the secret of its webhook is not set", h.provider)
+	}
+	d, err := h.headers(c.Request.Header)
+	if err != nil {
+		s.refused(c, h, d, err, 0)
+		return err
+	}
+	body, release, err := s.readDelivery(c)
+	defer release()
+	if err != nil {
+		s.refused(c, h, d, err, len(body))
+		return fmt.Errorf("read a delivery of %s: %w", h.provider, err)
+	}
+	if !d.Verify([]byte(h.secret), body) {
+		err := troy.Errorf(troy.Unauthenticated, "the signature is wrong; expected is sha256=<HMAC-SHA-256 of the body with the webhook's secret>")
+		s.refused(c, h, d, err, len(body))
+		return err
+	}
+	ctx, cancel := context.WithTimeout(c.Request.Context(), quick)
+	defer cancel()
+	note(ctx).actor = fmt.Sprintf("%s delivery %s", h.provider, d.ID)
+	event, err := h.parse(d.Event, body)
+	if err != nil {
+		s.refused(c, h, d, err, len(body))
+		return err
+	}
+	outcome, err := s.deps.Intake.ForgeEvent(ctx, s.forgeDelivery(h, d, event, body), s.ours(event))
+	if err != nil {
+		return err
+	}
+	if outcome.PipelineID != nil {
+		note(ctx).pipeline = outcome.PipelineID.String()
+	}
+	reply(c.Writer, http.StatusAccepted, outcome)
+	return nil
+}
+
+func (s *server) forgeDelivery(h forgeHook, d hook.Delivery, event troy.ForgeEvent, body []byte) intake.Delivery {
+	taken := intake.Delivery{Provider: h.provider, ID: d.ID, Type: d.Event}
+	// A push that says nothing of what moved looks the same each time, and
+	// taking it in twice only reads the branches twice.
+	if p, ok := event.(troy.Pushes); ok && len(p.Pushes) > 0 {
+		sum := sha256.Sum256(body)
+		taken.BodySHA256 = sum[:]
+	}
+	return taken
+}
+
+// ours makes of another app's re-run button what it is to Troy.
+func (s *server) ours(event troy.ForgeEvent) troy.ForgeEvent {
+	r, ok := event.(troy.Rerequest)
+	if ok && s.cfg.GitHubAppID != "" && r.AppID != s.cfg.GitHubAppID {
+		return troy.Ignored{Name: "rerequested", Action: r.Action, Reason: "the check is of another app, " + r.AppID}
+	}
+	return event
+}
+
+// readDelivery reads a body of at most hook.MaxBody bytes. Until release is
+// called, a large one takes one of a few slots, so that memory stays bounded.
+func (s *server) readDelivery(c *gin.Context) (body []byte, release func(), err error) {
+	release = func() {}
+	if c.Request.ContentLength > hook.MaxBody {
+		return nil, release, &http.MaxBytesError{Limit: hook.MaxBody}
+	}
+	r := &punctual{r: http.MaxBytesReader(c.Writer, c.Request.Body, hook.MaxBody), until: time.Now().Add(hookTime)}
+	var buffer bytes.Buffer
+	if _, err := io.CopyN(&buffer, r, smallDelivery); err != nil {
+		if errors.Is(err, io.EOF) {
+			err = nil
+		}
+		return buffer.Bytes(), release, err
+	}
+	select {
+	case s.large <- struct{}{}:
+		release = func() { <-s.large }
+	default:
+		return nil, release, troy.Errorf(troy.Unavailable, "too many large deliveries arrive at once; send it again")
+	}
+	_, err = buffer.ReadFrom(r)
+	return buffer.Bytes(), release, err
+}
+
+// punctual ends a body that takes too long on the whole.
+type punctual struct {
+	r     io.Reader
+	until time.Time
+}
+
+func (p *punctual) Read(b []byte) (int, error) {
+	if time.Now().After(p.until) {
+		return 0, troy.Errorf(troy.Unavailable, "the delivery took longer than %s to arrive", hookTime)
+	}
+	return p.r.Read(b)
+}
+
+// refused audits a delivery that changes nothing. Its body is not logged: it
+// is anybody's text.
+func (s *server) refused(c *gin.Context, h forgeHook, d hook.Delivery, why error, size int) {
+	ctx := c.Request.Context()
+	s.deps.Log.WarnContext(ctx, "a delivery was refused", "request", note(ctx).request, "provider", string(h.provider),
+		"remote", c.Request.RemoteAddr, "delivery", d.ID, "event", d.Event, "bytes", size, "error", why)
+	if troy.KindOf(why) == troy.Unauthenticated {
+		c.Header("WWW-Authenticate", "HMAC-SHA256")
+	}
+}

@@ -1,0 +1,318 @@
+package web_test
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy"
+)
+
+const (
+	githubSecret    = "github's secret"
+	bitbucketSecret = "bitbucket's secret"
+	// fixtures is where recorded payloads are, which are other people's and so
+	// no part of this repository.
+	fixtures = "../../shared/fixtures"
+)
+
+func withForges(w *world) {
+	w.cfg.GitHubSecret, w.cfg.BitbucketSecret = githubSecret, bitbucketSecret
+}
+
+type outcome struct {
+	Outcome    string     `json:"outcome"`
+	Detail     string     `json:"detail"`
+	PipelineID *uuid.UUID `json:"pipeline_id"`
+}
+
+// github and bitbucket send a delivery as the forge does, rightly signed
+// unless an option says otherwise.
+func (w *world) github(event, id, body string, options ...option) answer {
+	w.t.Helper()
+	return w.send("POST", "/hooks/github", body, append([]option{
+		header("Authorization", ""), header("Content-Type", "application/json"), header("X-GitHub-Event", event),
+		header("X-GitHub-Delivery", id), header("X-Hub-Signature-256", sign(githubSecret, body)),
+	}, options...)...)
+}
+
+func (w *world) bitbucket(event, id, body string, options ...option) answer {
+	w.t.Helper()
+	return w.send("POST", "/hooks/bitbucket", body, append([]option{
+		header("Authorization", ""), header("Content-Type", "application/json; charset=utf-8"), header("X-Event-Key", event),
+		header("X-Request-UUID", id), header("X-Hub-Signature", sign(bitbucketSecret, body)),
+	}, options...)...)
+}
+
+// bind makes a pipeline that builds a repository.
+func (w *world) bind(name, provider, fullName, branch string) pipeline {
+	w.t.Helper()
+	p := w.create(name)
+	w.put(p, troy.ReadyForDeployment)
+	w.send("PATCH", "/v1/pipelines/"+p.Slug, map[string]any{
+		"repository": map[string]any{"provider": provider, "full_name": fullName, "branch": branch},
+	}).into(w.t, 200, &p)
+	return p
+}
+
+const pushBody = `{"ref":"refs/heads/main","before":"%[2]s","after":"%[1]s","created":false,"deleted":false,"forced":false,
+"repository":{"id":7,"name":"blog","full_name":"team/blog","default_branch":"main","private":true,"owner":{"login":"team"}},
+"installation":{"id":9},"pusher":{"name":"mona"},"sender":{"login":"mona"},
+"head_commit":{"id":"%[1]s","message":"Say hello","author":{"name":"Mona"},"added":["index.html"],"removed":[],"modified":[]},
+"commits":[{"id":"%[1]s","message":"Say hello","author":{"name":"Mona"},"added":["index.html"],"removed":[],"modified":[]}]}`
+
+func push(commit string) string {
+	return fmt.Sprintf(pushBody, strings.Repeat(commit, 40), strings.Repeat("0", 39)+"1")
+}
+
+func TestOneDeliveryIsOneDeployment(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, withForges)
+	p := w.bind("Blog", "github", "team/blog", "main")
+	body := push("a")
+	outcomes := make(chan string, 100)
+	var wg sync.WaitGroup
+	for range 100 {
+		wg.Go(func() {
+			var out outcome
+			w.github("push", "d-1", body).into(t, 202, &out)
+			outcomes <- out.Outcome
+		})
+	}
+	wg.Wait()
+	close(outcomes)
+	seen := map[string]int{}
+	for o := range outcomes {
+		seen[o]++
+	}
+	if n := w.count("SELECT count(*) FROM deployments"); seen["accepted"] != 1 || seen["duplicate"] != 99 || n != 1 {
+		t.Errorf("%d deployments by %v", n, seen)
+	}
+	// Ids are not signed: the same body under another one is the same push.
+	var out outcome
+	if w.github("push", "d-2", body).into(t, 202, &out); out.Outcome != "duplicate" {
+		t.Errorf("replayed under another id: %+v", out)
+	}
+	if w.github("push", "d-3", push("b")).into(t, 202, &out); out.Outcome != "accepted" || out.PipelineID == nil || *out.PipelineID != p.ID {
+		t.Errorf("the next push: %+v", out)
+	}
+	var d deployment
+	w.send("GET", "/v1/pipelines/blog/deployments/"+w.text("SELECT id::text FROM deployments WHERE number = 2"), nil).into(t, 200, &d)
+	if d.Commit != strings.Repeat("b", 40) || d.Branch != "main" || d.Message != "Say hello" || d.Actor != "push by mona" || d.Kind != "automated" || d.Build != nil {
+		t.Errorf("%+v", d)
+	}
+}
+
+func (w *world) text(sql string, args ...any) (s string) {
+	w.t.Helper()
+	if err := w.db.QueryRow(w.t.Context(), sql, args...).Scan(&s); err != nil {
+		w.t.Fatalf("%s: %v", sql, err)
+	}
+	return s
+}
+
+func TestRefusedDeliveries(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, withForges)
+	w.bind("Blog", "github", "team/blog", "main")
+	body := push("a")
+	for _, c := range []struct {
+		name    string
+		body    string
+		options []option
+		status  int
+		field   string
+		says    string
+	}{
+		{"no signature", body, []option{func(r *http.Request) { r.Header.Del("X-Hub-Signature-256") }}, 401, "", "0 headers X-Hub-Signature-256"},
+		{"two signatures", body, []option{func(r *http.Request) { r.Header.Add("X-Hub-Signature-256", sign(githubSecret, body)) }}, 401, "", "2 headers"},
+		{"another secret", body, []option{header("X-Hub-Signature-256", sign("x", body))}, 401, "", "signature is wrong"},
+		{"the other forge's secret", body, []option{header("X-Hub-Signature-256", sign(bitbucketSecret, body))}, 401, "", "signature is wrong"},
+		{"an empty secret", body, []option{header("X-Hub-Signature-256", sign("", body))}, 401, "", "signature is wrong"},
+		{"another body", body + " ", []option{header("X-Hub-Signature-256", sign(githubSecret, body))}, 401, "", "signature is wrong"},
+		{"SHA-1", body, []option{header("X-Hub-Signature-256", "sha1="+strings.Repeat("a", 40))}, 401, "", "signature is wrong"},
+		{"SHA-1 alone", body, []option{func(r *http.Request) {
+			r.Header.Del("X-Hub-Signature-256")
+			r.Header.Set("X-Hub-Signature", "sha1="+strings.Repeat("a", 40))
+		}}, 401, "", "0 headers"},
+		{"no id", body, []option{func(r *http.Request) { r.Header.Del("X-GitHub-Delivery") }}, 400, "X-GitHub-Delivery", "0 times"},
+		{"a long id", body, []option{header("X-GitHub-Delivery", strings.Repeat("x", 129))}, 400, "X-GitHub-Delivery", "128"},
+		{"no event", body, []option{header("X-GitHub-Event", "")}, 400, "X-GitHub-Event", ""},
+		{"a form", "payload=%7B%7D", []option{header("Content-Type", "application/x-www-form-urlencoded")}, 400, "Content-Type", "application/json"},
+		{"cut off", body[:200], nil, 400, "", "not valid JSON"},
+		{"a list", "[]", nil, 400, "", ""},
+		{"26 MB", body + strings.Repeat(" ", 26_000_000-len(body)), nil, 413, "", "25000000"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a := w.github("push", "d-1", c.body, c.options...)
+			a.refused(t, c.status, map[int]string{400: "invalid", 401: "unauthenticated", 413: "too_large"}[c.status], c.field, c.says)
+			if c.status == 401 && a.header.Get("WWW-Authenticate") != "HMAC-SHA256" {
+				t.Errorf("WWW-Authenticate %q", a.header.Get("WWW-Authenticate"))
+			}
+		})
+	}
+	w.bitbucket("repo:push", "d-1", "{}", header("X-Hub-Signature", sign(githubSecret, "{}"))).refused(t, 401, "unauthenticated", "", "wrong")
+	w.bitbucket("repo:push", "d-1", "{}", header("X-Hub-Signature", "sha1=00")).refused(t, 401, "unauthenticated", "", "wrong")
+	w.send("GET", "/hooks/github", nil).refused(t, 405, "invalid", "", "POST")
+	if n := w.count("SELECT count(*) FROM deliveries") + w.count("SELECT count(*) FROM deployments"); n != 0 {
+		t.Errorf("%d rows came of refused deliveries", n)
+	}
+	log := w.log.String()
+	if strings.Count(log, "a delivery was refused") < 16 || strings.Contains(log, "Say hello") || strings.Contains(log, githubSecret) {
+		t.Errorf("the log: %s", log)
+	}
+	// It was not the body that was wrong.
+	w.github("push", "d-1", body).into(t, 202, nil)
+}
+
+func TestDeliveriesWithoutASecret(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, a := range []answer{
+		w.github("ping", "d-1", "{}", header("X-Hub-Signature-256", sign("", "{}"))),
+		w.bitbucket("repo:push", "d-1", "{}", header("X-Hub-Signature", sign("", "{}"))),
+	} {
+		a.refused(t, 503, "unavailable", "", "secret of its webhook is not set")
+		if a.header.Get("Retry-After") != "60" {
+			t.Errorf("Retry-After %q", a.header.Get("Retry-After"))
+		}
+	}
+}
+
+func TestRerunsOfOtherAppsAreIgnored(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, withForges, func(w *world) { w.cfg.GitHubAppID = "526" })
+	w.bind("Blog", "github", "team/blog", "main")
+	w.github("push", "d-1", push("a")).into(t, 202, nil)
+	rerun := func(id string, app int) outcome {
+		var out outcome
+		w.github("check_run", id, fmt.Sprintf(`{"action":"rerequested","check_run":{"id":4,"head_sha":"%s","external_id":"","app":{"id":%d},
+"check_suite":{"id":5,"head_branch":"main","app":{"id":%d}}},"repository":{"id":7,"name":"blog","full_name":"team/blog","owner":{"login":"team"}},
+"installation":{"id":9},"sender":{"login":"mona"}}`, strings.Repeat("a", 40), app, app)).into(t, 202, &out)
+		return out
+	}
+	if out := rerun("d-2", 527); out.Outcome != "ignored" || !strings.Contains(out.Detail, "another app, 527") {
+		t.Errorf("another app's: %+v", out)
+	}
+	if out := rerun("d-3", 526); out.Outcome != "accepted" || !strings.Contains(out.Detail, "deployed again") {
+		t.Errorf("its own: %+v", out)
+	}
+	if n := w.count("SELECT count(*) FROM deliveries WHERE type = 'check_run'"); n != 2 {
+		t.Errorf("%d of the two deliveries are recorded", n)
+	}
+}
+
+// TestPushesThatSayNothing holds that two of them are two: each has the same
+// body, and reads the branches.
+func TestPushesThatSayNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, withForges)
+	w.bind("Blog", "bitbucket", "team/blog", "main")
+	const body = `{"repository":{"uuid":"{673a6070-3421-46c9-9d48-90745f7bfe8e}","full_name":"team/blog"},"actor":{"display_name":"Mona"},"push":{"changes":[]}}`
+	for _, id := range []string{"d-1", "d-2"} {
+		var out outcome
+		if w.bitbucket("repo:push", id, body).into(t, 202, &out); out.Outcome != "accepted" || !strings.Contains(out.Detail, "its branch will be read") {
+			t.Errorf("%s: %+v", id, out)
+		}
+	}
+	if n := w.count("SELECT count(*) FROM work WHERE kind = 'forge:catch-up'"); n != 1 {
+		t.Errorf("%d rows of work ask for the branches, want 1", n)
+	}
+}
+
+// recorded lists what recorded deliveries come to where the pipelines of
+// TestRecordedDeliveries are; those that are not listed are ignored without a
+// pipeline that they would concern.
+func recorded() map[string]string {
+	return map[string]string{
+		"github/installation.created.json":                  "accepted: installation 957387: created",
+		"github/installation.deleted.json":                  "accepted: installation 2: deleted",
+		"github/installation.new_permissions_accepted.json": "accepted: installation 957387: permissions_accepted",
+		"github/installation.suspend.json":                  "accepted: installation 16598467: suspended",
+		"github/installation.unsuspend.json":                "accepted: installation 16598467: unsuspended",
+		"github/installation_repositories.added.json":       "accepted: installation 957387: repositories_changed, 1 repositories added",
+		"github/installation_repositories.removed.json":     "accepted: installation 2: repositories_changed, 0 repositories added, 1 removed",
+		"github/push.branch-created.json":                   "accepted: hello: commit 6113728 is deployed",
+		"github/push.branch-deleted.json":                   "ignored: drone: the branch feature-branch was deleted",
+		"github/push.branch-update.json":                    "accepted: hello: commit 199eddf is deployed",
+		"github/push.forced.json":                           "accepted: forced: commit f7220f1 is deployed",
+		"github/push.no-username-committer.json":            "accepted: hello: commit 6113728 is deployed",
+		"github/push.tag-created.json":                      "ignored: drone: the tag v0.0.1 is not built",
+		"github/push.tag-deleted.json":                      "ignored: drone: the tag v0.0.1 is not built",
+		"github/repository.privatized.json":                 "accepted: Codertocat/Hello-World: privatized, 1 pipelines told",
+		"github/repository.publicized.json":                 "accepted: Codertocat/Hello-World: publicized, 1 pipelines told",
+		"bitbucket/repo_push.branch-created.json":           "ignored: amuniz: the push is to the branch feature/test, it builds master",
+		"bitbucket/repo_push.branch-deleted.json":           "ignored: amuniz: the branch feature/test was deleted",
+		"bitbucket/repo_push.branch-update.json":            "accepted: main: commit e42fac2 is deployed",
+		"bitbucket/repo_push.empty.json":                    "accepted: main: the push was told in part; its branch will be read",
+		"bitbucket/repo_push.forced-truncated.json":         "ignored: amuniz: the push is to the branch feature/issue-819, it builds master",
+		"bitbucket/repo_push.multiple-changes.json": "accepted: main: commit 325d376 is deployed; " +
+			"main: the push is to the branch manchu, it builds main; main: the tag v0.1 is not built",
+		"bitbucket/repo_push.tag-created.json": "ignored: amuniz: the tag simple-tag is not built",
+		"bitbucket/repo_push.tag-deleted.json": "ignored: amuniz: the tag test is not built",
+		"github/ping.json":                     "ignored: the webhook answers",
+	}
+}
+
+// TestRecordedDeliveries sends every recorded payload through the endpoint,
+// and each with a byte changed.
+func TestRecordedDeliveries(t *testing.T) {
+	t.Parallel()
+	if _, err := os.Stat(fixtures); err != nil {
+		t.Skipf("no recorded payloads: %v", err)
+	}
+	w := newWorld(t, withForges)
+	bound := []pipeline{
+		w.bind("Hello", "github", "Codertocat/Hello-World", "master"),
+		w.bind("Drone", "github", "bradrydzewski/drone-test-go", "master"),
+		w.bind("Forced", "github", "6543/oxiduct", "main"),
+		w.bind("Main", "bitbucket", "cloudbeers/temp", "main"),
+		w.bind("Amuniz", "bitbucket", "amuniz/test-repos", "master"),
+	}
+	want := recorded()
+	for _, provider := range []string{"github", "bitbucket"} {
+		files, err := filepath.Glob(filepath.Join(fixtures, provider, "*.json"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%d payloads of %s: %v", len(files), provider, err)
+		}
+		for _, file := range files {
+			name := provider + "/" + filepath.Base(file)
+			t.Run(name, func(t *testing.T) {
+				body, err := os.ReadFile(file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				event, _, _ := strings.Cut(filepath.Base(file), ".")
+				send, signature, secret := w.github, "X-Hub-Signature-256", githubSecret
+				if provider == "bitbucket" {
+					event = strings.Replace(event, "_", ":", 1)
+					send, signature, secret = w.bitbucket, "X-Hub-Signature", bitbucketSecret
+				}
+				changed := bytes.Clone(body)
+				changed[len(changed)/2] ^= 1
+				send(event, name, string(changed), header(signature, sign(secret, string(body)))).refused(t, 401, "unauthenticated", "", "wrong")
+				var out outcome
+				send(event, name, string(body)).into(t, 202, &out)
+				expected, listed := want[name]
+				if !listed {
+					expected = "ignored: "
+				}
+				if got := out.Outcome + ": " + out.Detail; !strings.HasPrefix(got, expected) || !listed && out.PipelineID != nil {
+					t.Errorf("got %q, want %q", got, expected)
+				}
+				for _, p := range bound {
+					w.exec("UPDATE pipelines SET head_commit = NULL, source_problem = '', repository_id = NULL, status = 'ready_for_deployment', repository_full_name = $2 WHERE id = $1",
+						p.ID, p.Repository.FullName)
+				}
+				w.exec("DELETE FROM deployments")
+			})
+		}
+	}
+}

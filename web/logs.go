@@ -1,0 +1,263 @@
+package web
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/queries"
+)
+
+const (
+	// logPoll is how often a log that is followed is looked at.
+	logPoll = 300 * time.Millisecond
+	// heartbeat is how often a silent stream shows that it is alive. Proxies
+	// close those that are silent for a minute.
+	heartbeat = 15 * time.Second
+	// followTime ends a stream, so that its token is looked at again when the
+	// reader comes back for the rest.
+	followTime = 30 * time.Minute
+	// logQuiet is how long after the end of a deployment whose build has no
+	// end on record its log is waited for: a worker that stops a build still
+	// writes it down.
+	logQuiet = 3 * time.Second
+	// mostFollowers is how many logs a process streams at a time.
+	mostFollowers = 200
+	// logChunk is the most bytes of a log in one event.
+	logChunk = 32 << 10
+	// writeTime is how long a part of a stream may take to be sent.
+	writeTime = 30 * time.Second
+)
+
+// deploymentLog answers with a build's log: as it is now, or as a stream of
+// events while the build runs.
+func (s *server) deploymentLog(c *gin.Context, who caller) error {
+	d, err := s.loggedDeployment(c, who)
+	if err != nil {
+		return err
+	}
+	if d.Kind != troy.Automated {
+		return troy.Errorf(troy.NotFound, "deployment %d is a %s, which is not built: it has no log", d.Number, d.Kind)
+	}
+	from, err := logPosition(c.Request)
+	if err != nil {
+		return err
+	}
+	log := &buildLog{q: s.q, deployment: d.ID, position: from}
+	if strings.Contains(c.Request.Header.Get("Accept"), "text/event-stream") {
+		return s.followLog(c, log)
+	}
+	return s.plainLog(c, log)
+}
+
+// loggedDeployment bounds the look-up, since what follows has no bound.
+func (s *server) loggedDeployment(c *gin.Context, who caller) (queries.Deployment, error) {
+	unbound := c.Request
+	ctx, cancel := context.WithTimeout(unbound.Context(), quick)
+	defer cancel()
+	c.Request = unbound.WithContext(ctx)
+	d, err := s.deployment(c, who)
+	c.Request = unbound
+	return d, err
+}
+
+// logPosition is where a log is to be read from: after the last event that the
+// reader had, or from the query's from, in bytes.
+func logPosition(r *http.Request) (int64, error) {
+	field, text := "from", r.URL.Query().Get("from")
+	if last := r.Header.Get("Last-Event-ID"); last != "" {
+		field, text = "Last-Event-ID", last
+	}
+	if text == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 0 {
+		return 0, troy.Errorf(troy.Invalid, "it is no position in the log; expected is a number of bytes").At(field)
+	}
+	return n, nil
+}
+
+// stream begins an answer that is sent piece by piece.
+func stream(c *gin.Context, contentType string) (write func([]byte) error) {
+	c.Header("Content-Type", contentType)
+	c.Header("X-Accel-Buffering", "no") // nginx would hold the pieces back
+	c.Writer.WriteHeader(http.StatusOK)
+	c.Writer.WriteHeaderNow()
+	control := http.NewResponseController(c.Writer)
+	return func(p []byte) error {
+		// A writer without deadlines, as in tests, has no connection to hold.
+		_ = control.SetWriteDeadline(time.Now().Add(writeTime))
+		_, err := c.Writer.Write(p)
+		return err
+	}
+}
+
+func (s *server) plainLog(c *gin.Context, log *buildLog) error {
+	var write func([]byte) error
+	begin := func() func([]byte) error {
+		if write == nil {
+			write = stream(c, "text/plain; charset=utf-8")
+		}
+		return write
+	}
+	_, err := log.copy(c.Request.Context(), func(p []byte) error { return begin()(p) })
+	if err != nil && write == nil {
+		return err
+	}
+	if err != nil {
+		s.deps.Log.WarnContext(c.Request.Context(), "a log was sent in part", "request", note(c.Request.Context()).request, "error", err)
+		// The answer has begun; its reader has to see that it is not whole.
+		panic(http.ErrAbortHandler)
+	}
+	begin()
+	return nil
+}
+
+// broken ends a stream of events, whose reader comes back for the rest.
+func broken(c *gin.Context, err error) error {
+	if c.Request.Context().Err() == nil { // the reader is still there
+		note(c.Request.Context()).err = err
+	}
+	return nil
+}
+
+// followLog sends a build's log as server-sent events
+// (html.spec.whatwg.org/multipage/server-sent-events.html): the text of each as
+// a JSON string, since a carriage return would end a line of the event, and
+// its id the position in the log after it. The last one is "end" with the
+// deployment's state.
+func (s *server) followLog(c *gin.Context, log *buildLog) error {
+	select {
+	case s.follows <- struct{}{}:
+		defer func() { <-s.follows }()
+	default:
+		return troy.Errorf(troy.Unavailable, "too many logs are being followed; try again, or read it without following")
+	}
+	ctx := c.Request.Context()
+	e := &events{write: stream(c, "text/event-stream; charset=utf-8"), flush: c.Writer.Flush, sent: log.position}
+	// The reader's own reconnecting would come after three seconds otherwise.
+	if err := e.send("retry: 1000\n\n"); err != nil {
+		return broken(c, err)
+	}
+	tick := time.NewTicker(logPoll)
+	defer tick.Stop()
+	start, moved, alive := time.Now(), time.Now(), time.Now()
+	for time.Since(start) < followTime {
+		before := log.position
+		state, err := log.copy(ctx, e.text)
+		if err != nil {
+			return broken(c, err)
+		}
+		now := time.Now()
+		if log.position > before {
+			moved, alive = now, now
+		}
+		if logEnded(state, now.Sub(moved)) {
+			if err := e.end(state.State); err != nil {
+				return broken(c, err)
+			}
+			return nil
+		}
+		if now.Sub(alive) >= heartbeat {
+			alive = now
+			if err := e.send(": still running\n\n"); err != nil {
+				return broken(c, err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.deps.Stopping:
+			return nil
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+// logEnded reports whether nothing comes after what was read. quiet is how
+// long nothing came.
+func logEnded(state queries.BuildLogStateRow, quiet time.Duration) bool {
+	switch {
+	case state.Finished && state.Whole:
+		return true
+	case !state.State.Ended():
+		return false
+	}
+	return !state.Started || quiet >= logQuiet
+}
+
+// events writes server-sent events.
+type events struct {
+	write func([]byte) error
+	flush func()
+	sent  int64  // position in the log after the last event
+	held  []byte // the beginning of a character whose rest has not come
+}
+
+func (e *events) send(text string) error {
+	err := e.write([]byte(text))
+	if err == nil {
+		e.flush()
+	}
+	return err
+}
+
+// text sends more of the log, in whole characters.
+func (e *events) text(p []byte) error {
+	for len(p) > 0 {
+		n := min(len(p), logChunk)
+		chunk := append(e.held, p[:n]...)
+		p = p[n:]
+		whole := len(chunk) - partial(chunk)
+		if whole > 0 {
+			if err := e.chunk(chunk[:whole]); err != nil {
+				return err
+			}
+		}
+		e.held = append([]byte(nil), chunk[whole:]...)
+	}
+	return nil
+}
+
+func (e *events) chunk(chunk []byte) error {
+	// Bytes that are no UTF-8 become U+FFFD, which JSON can carry.
+	text, err := json.Marshal(string(chunk))
+	if err != nil {
+		return err
+	}
+	e.sent += int64(len(chunk))
+	return e.send(fmt.Sprintf("id: %d\ndata: %s\n\n", e.sent, text))
+}
+
+func (e *events) end(state troy.DeploymentState) error {
+	if len(e.held) > 0 {
+		if err := e.chunk(e.held); err != nil {
+			return err
+		}
+	}
+	return e.send(fmt.Sprintf("event: end\nid: %d\ndata: %s\n\n", e.sent, string(state)))
+}
+
+// partial is how many bytes at the end of p begin a character of UTF-8 whose
+// rest is missing.
+func partial(p []byte) int {
+	for n := 1; n <= min(len(p), utf8.UTFMax-1); n++ {
+		if b := p[len(p)-n]; utf8.RuneStart(b) {
+			if b >= utf8.RuneSelf && !utf8.FullRune(p[len(p)-n:]) {
+				return n
+			}
+			return 0
+		}
+	}
+	return 0
+}

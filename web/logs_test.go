@@ -1,0 +1,312 @@
+package web_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/web"
+)
+
+// built makes a deployment that is being built.
+func (w *world) built(p pipeline) uuid.UUID {
+	w.t.Helper()
+	var d deployment
+	w.send("POST", "/v1/pipelines/"+p.Slug+"/deployments", nil).into(w.t, 202, &d)
+	w.exec("UPDATE deployments SET state = 'building', started_at = now() WHERE id = $1", d.ID)
+	w.exec("INSERT INTO builds (deployment_id, attempt) VALUES ($1, 1)", d.ID)
+	return d.ID
+}
+
+func (w *world) print(id uuid.UUID, text string) {
+	w.t.Helper()
+	if _, err := w.q.BuildLogAppend(w.t.Context(), queries.BuildLogAppendParams{DeploymentID: id, Bytes: []byte(text)}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// finish ends a build as the workers do: the pieces become one value.
+func (w *world) finish(id uuid.UUID, state troy.DeploymentState) {
+	w.t.Helper()
+	var whole []byte
+	pieces, err := w.q.BuildLogFrom(w.t.Context(), id, 0)
+	for err == nil && len(pieces) > 0 {
+		for _, piece := range pieces {
+			whole = append(whole, piece.Bytes...)
+		}
+		pieces, err = w.q.BuildLogFrom(w.t.Context(), id, int64(len(whole)))
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	encoder, err := zstd.NewWriter(nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer encoder.Close()
+	err = w.q.BuildFinish(w.t.Context(), queries.BuildFinishParams{DeploymentID: id, Log: encoder.EncodeAll(whole, nil), Phases: []byte(`[]`)})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.exec("UPDATE deployments SET state = $2, finished_at = CASE WHEN $2 = 'publishing' THEN NULL ELSE now() END WHERE id = $1", id, string(state))
+}
+
+func logPath(p pipeline, id uuid.UUID) string {
+	return fmt.Sprintf("/v1/pipelines/%s/deployments/%s/log", p.Slug, id)
+}
+
+type event struct{ name, id, data string }
+
+// follow reads a stream of events into a channel, which is closed at its end.
+func (w *world) follow(path string, options ...option) <-chan event {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), 30*time.Second)
+	w.t.Cleanup(cancel)
+	req, err := http.NewRequestWithContext(ctx, "GET", w.server.URL+path, nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+w.admin)
+	req.Header.Set("Accept", "text/event-stream")
+	for _, o := range options {
+		o(req)
+	}
+	resp, err := w.server.Client().Do(req)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "text/event-stream; charset=utf-8" {
+		w.t.Fatalf("%d %s", resp.StatusCode, resp.Header.Get("Content-Type"))
+	}
+	events := make(chan event)
+	go func() {
+		defer close(events)
+		defer resp.Body.Close()
+		var e event
+		lines := bufio.NewScanner(resp.Body)
+		lines.Buffer(nil, 1<<20)
+		for lines.Scan() {
+			name, value, _ := strings.Cut(lines.Text(), ": ")
+			switch name {
+			case "event":
+				e.name = value
+			case "id":
+				e.id = value
+			case "data":
+				e.data = value
+			case "":
+				if e.data != "" {
+					select {
+					case events <- e:
+					case <-ctx.Done():
+						return
+					}
+				}
+				e = event{}
+			}
+		}
+	}()
+	return events
+}
+
+// collect reads a stream to its end: the log, and the last event.
+func collect(t *testing.T, events <-chan event) (log string, last event) {
+	t.Helper()
+	for e := range events {
+		last = e
+		if e.name == "" {
+			var text string
+			if err := json.Unmarshal([]byte(e.data), &text); err != nil {
+				t.Fatalf("%v in %q", err, e.data)
+			}
+			log += text
+		}
+	}
+	return log, last
+}
+
+func TestLogs(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.bind("Blog", "github", "team/blog", "main")
+	id := w.built(p)
+	path := logPath(p, id)
+	plain := func(query, want string) {
+		t.Helper()
+		a := w.send("GET", path+query, nil, header("Accept", "text/plain"))
+		if a.status != 200 || string(a.body) != want || a.header.Get("Content-Type") != "text/plain; charset=utf-8" {
+			t.Errorf("%s: %d %q %q, want %q", query, a.status, a.header.Get("Content-Type"), a.body, want)
+		}
+	}
+	plain("", "")
+	for i := range 40 {
+		w.print(id, fmt.Sprintf("line %d\r\n", i))
+	}
+	w.print(id, "\x1b[31mred\x1b[0m \xff\n")
+	var want strings.Builder
+	for i := range 40 {
+		fmt.Fprintf(&want, "line %d\r\n", i)
+	}
+	want.WriteString("\x1b[31mred\x1b[0m \xff\n")
+	plain("", want.String())
+	plain("?from=4", want.String()[4:])
+	plain("?from=13", want.String()[13:])
+	plain("?from=100000", "")
+	w.finish(id, troy.Publishing)
+	if n := w.count("SELECT count(*) FROM build_log"); n != 0 {
+		t.Fatalf("%d pieces are left", n)
+	}
+	plain("", want.String())
+	plain("?from=13", want.String()[13:])
+	plain("?from=100000", "")
+
+	log, last := collect(t, w.follow(path))
+	if log != strings.ToValidUTF8(want.String(), "\uFFFD") || last != (event{"end", fmt.Sprint(want.Len()), "publishing"}) {
+		t.Errorf("%q, %+v", log, last)
+	}
+	if log, _ := collect(t, w.follow(path, header("Last-Event-ID", "13"))); log != strings.ToValidUTF8(want.String()[13:], "\uFFFD") {
+		t.Errorf("from 13: %q", log)
+	}
+	for _, bad := range []string{"x", "-1", "1.5", "99999999999999999999"} {
+		w.send("GET", path+"?from="+bad, nil).refused(t, 400, "invalid", "from", "position")
+		w.send("GET", path, nil, header("Last-Event-ID", bad)).refused(t, 400, "invalid", "Last-Event-ID", "position")
+	}
+	r := w.released(p, "one")
+	w.send("GET", logPath(p, r.ID), nil).refused(t, 404, "not_found", "", "is a release, which is not built")
+	w.send("GET", logPath(p, uuid.New()), nil).refused(t, 404, "not_found", "", "")
+	w.send("GET", logPath(w.create("Other"), id), nil).refused(t, 404, "not_found", "", "no deployment")
+}
+
+func TestLogsAreFollowed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.bind("Blog", "github", "team/blog", "main")
+	id := w.built(p)
+	events := w.follow(logPath(p, id))
+	next := func() event {
+		t.Helper()
+		e, ok := <-events
+		if !ok {
+			t.Fatal("the stream ended")
+		}
+		return e
+	}
+	w.print(id, "one\n")
+	if e := next(); e != (event{"", "4", `"one\n"`}) {
+		t.Errorf("%+v", e)
+	}
+	// A character that comes in two pieces is one.
+	w.print(id, "caf\xc3")
+	if e := next(); e != (event{"", "7", `"caf"`}) {
+		t.Errorf("%+v", e)
+	}
+	w.print(id, "\xa9\n")
+	if e := next(); e != (event{"", "10", `"é\n"`}) {
+		t.Errorf("%+v", e)
+	}
+	w.print(id, "last")
+	w.finish(id, troy.Failed)
+	if e := next(); e != (event{"", "14", `"last"`}) {
+		t.Errorf("%+v", e)
+	}
+	if e := next(); e != (event{"end", "14", "failed"}) {
+		t.Errorf("%+v", e)
+	}
+	if e, more := <-events; more {
+		t.Errorf("after the end came %+v", e)
+	}
+}
+
+// TestLogsWithoutAnEnd are of builds whose worker wrote none down.
+func TestLogsWithoutAnEnd(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.bind("Blog", "github", "team/blog", "main")
+	id := w.built(p)
+	w.print(id, "one\n")
+	w.exec("UPDATE deployments SET state = 'cancelled', finished_at = now() WHERE id = $1", id)
+	log, last := collect(t, w.follow(logPath(p, id)))
+	if log != "one\n" || last != (event{"end", "4", "cancelled"}) {
+		t.Errorf("%q, %+v", log, last)
+	}
+	w.exec("DELETE FROM builds")
+	if log, last := collect(t, w.follow(logPath(p, id))); log != "" || last != (event{"end", "0", "cancelled"}) {
+		t.Errorf("never begun: %q, %+v", log, last)
+	}
+}
+
+func TestStreamsEndWithTheProcess(t *testing.T) {
+	t.Parallel()
+	stopping := make(chan struct{})
+	w := newWorld(t, func(w *world) { w.deps.Stopping = stopping })
+	p := w.bind("Blog", "github", "team/blog", "main")
+	id := w.built(p)
+	w.print(id, "one\n")
+	events := w.follow(logPath(p, id))
+	<-events
+	close(stopping)
+	if e, more := <-events; more {
+		t.Errorf("after it stopped came %+v", e)
+	}
+}
+
+// TestLargeLogs hold that the parts of a long log fit, whether it is in pieces
+// or whole.
+func TestLargeLogs(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.bind("Blog", "github", "team/blog", "main")
+	id := w.built(p)
+	var want bytes.Buffer
+	for i := 0; want.Len() < 6<<20; i++ {
+		line := fmt.Sprintf("%d é %s\n", i, uuid.NewString())
+		want.WriteString(line)
+	}
+	for rest := want.Bytes(); len(rest) > 0; {
+		n := min(len(rest), 200_001)
+		w.print(id, string(rest[:n]))
+		rest = rest[n:]
+	}
+	check := func() {
+		t.Helper()
+		if a := w.send("GET", logPath(p, id), nil); !bytes.Equal(a.body, want.Bytes()) {
+			t.Errorf("%d bytes, want %d", len(a.body), want.Len())
+		}
+		if a := w.send("GET", logPath(p, id)+"?from=3000000", nil); !bytes.Equal(a.body, want.Bytes()[3000000:]) {
+			t.Errorf("%d bytes, want %d", len(a.body), want.Len()-3000000)
+		}
+	}
+	check()
+	w.finish(id, troy.Succeeded)
+	check()
+	if log, _ := collect(t, w.follow(logPath(p, id))); log != want.String() {
+		t.Errorf("%d bytes, want %d", len(log), want.Len())
+	}
+}
+
+func TestOnlySoManyLogsAreFollowed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.bind("Blog", "github", "team/blog", "main")
+	id := w.built(p)
+	w.print(id, "one\n")
+	viewer := w.token(web.Viewer)
+	for range 200 {
+		<-w.follow(logPath(p, id), as(viewer))
+	}
+	w.send("GET", logPath(p, id), nil, header("Accept", "text/event-stream")).refused(t, 503, "unavailable", "", "too many logs")
+	if a := w.send("GET", logPath(p, id), nil); a.status != 200 {
+		t.Errorf("without following: %d %s", a.status, a.body)
+	}
+}

@@ -1,0 +1,179 @@
+package web
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/intake"
+	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/secret"
+)
+
+const (
+	// maxValue is the most bytes of a variable's value, and maxVariableBody of
+	// the JSON around it, in which a byte may take six.
+	maxValue        = 32 << 10
+	maxVariableBody = 6*maxValue + 1<<10
+)
+
+type variableJSON struct {
+	Name   string `json:"name"`
+	Secret bool   `json:"secret"`
+	// Value is nil for a secret: it is never shown.
+	Value     *string   `json:"value,omitempty"`
+	ChangedAt time.Time `json:"changed_at"`
+}
+
+// sealer refuses what needs the operator's key where there is none.
+func (s *server) sealer() (*secret.Sealer, error) {
+	if s.deps.Secrets == nil {
+		return nil, troy.Errorf(troy.Unavailable, "variables can't be kept: TROY_SECRET_KEY is not set")
+	}
+	return s.deps.Secrets, nil
+}
+
+func (s *server) variableView(v queries.Variable) (variableJSON, error) {
+	out := variableJSON{Name: v.Name, Secret: v.Secret, ChangedAt: v.ChangedAt.UTC()}
+	if v.Secret {
+		return out, nil
+	}
+	sealer, err := s.sealer()
+	if err != nil {
+		return out, err
+	}
+	plain, err := sealer.Open(v.Value, secret.Variable(v.PipelineID, v.Name))
+	if errors.Is(err, secret.ErrUnknownKey) {
+		return out, troy.Errorf(troy.Unavailable, "the variable %s was sealed with a key that TROY_SECRET_KEY does not have; put it there again, or set the variable anew", v.Name)
+	}
+	if err != nil {
+		return out, err
+	}
+	text := string(plain)
+	out.Value = &text
+	return out, nil
+}
+
+func (s *server) variableList(c *gin.Context, who caller) error {
+	p, err := s.pipeline(c.Request.Context(), c, who)
+	if err != nil {
+		return err
+	}
+	if _, err := s.sealer(); err != nil {
+		return err
+	}
+	rows, err := s.q.VariableList(c.Request.Context(), p.ID)
+	if err != nil {
+		return fmt.Errorf("list the variables of pipeline %s: %w", p.ID, err)
+	}
+	list := make([]variableJSON, 0, len(rows))
+	for _, row := range rows {
+		v, err := s.variableView(row)
+		if err != nil {
+			return err
+		}
+		list = append(list, v)
+	}
+	reply(c.Writer, http.StatusOK, map[string]any{"variables": list})
+	return nil
+}
+
+func (s *server) variableGet(c *gin.Context, who caller) error {
+	p, err := s.pipeline(c.Request.Context(), c, who)
+	if err != nil {
+		return err
+	}
+	return s.replyVariable(c, p)
+}
+
+func (s *server) replyVariable(c *gin.Context, p queries.Pipeline) error {
+	name := c.Param("name")
+	if err := intake.CheckVariableName(name); err != nil {
+		return troy.Errorf(troy.NotFound, "the pipeline %s has no variable %q", p.Slug, clip(name))
+	}
+	row, err := s.q.VariableGet(c.Request.Context(), p.ID, name)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return troy.Errorf(troy.NotFound, "the pipeline %s has no variable %q", p.Slug, name)
+	}
+	if err != nil {
+		return fmt.Errorf("read variable %s of pipeline %s: %w", name, p.ID, err)
+	}
+	v, err := s.variableView(row)
+	if err != nil {
+		return err
+	}
+	reply(c.Writer, http.StatusOK, v)
+	return nil
+}
+
+func (s *server) variableSet(c *gin.Context, who caller) error {
+	p, err := s.pipeline(c.Request.Context(), c, who)
+	if err != nil {
+		return err
+	}
+	name := c.Param("name")
+	if err := intake.CheckVariableName(name); err != nil {
+		return err
+	}
+	var body struct {
+		Value  *string `json:"value"`
+		Secret *bool   `json:"secret"`
+	}
+	if err := decode(c, maxVariableBody, &body); err != nil {
+		return err
+	}
+	hidden := body.Secret == nil || *body.Secret
+	if err := checkValue(body.Value, hidden); err != nil {
+		return err.At("value")
+	}
+	sealer, err := s.sealer()
+	if err != nil {
+		return err
+	}
+	sealed, err := sealer.Seal([]byte(*body.Value), secret.Variable(p.ID, name))
+	if err != nil {
+		return err
+	}
+	if err := s.deps.Intake.SetVariable(c.Request.Context(), p.ID, name, sealed, hidden); err != nil {
+		return err
+	}
+	return s.replyVariable(c, p)
+}
+
+// checkValue holds a value to its rules; what it says has nothing of it.
+func checkValue(value *string, hidden bool) *troy.Error {
+	switch {
+	case value == nil:
+		return troy.Errorf(troy.Invalid, "it is missing")
+	case len(*value) > maxValue:
+		return troy.Errorf(troy.TooLarge, "the value has %d bytes; at most %d are allowed", len(*value), maxValue)
+	case strings.ContainsRune(*value, 0):
+		return troy.Errorf(troy.Invalid, "the value has a NUL in it, which no variable can carry")
+	case !hidden:
+		return nil
+	}
+	err := secret.CheckValue(*value)
+	if e, ok := errors.AsType[*troy.Error](err); ok {
+		return troy.Errorf(e.Kind, "%s; what is no secret can be set with secret: false", e.Message)
+	}
+	return nil
+}
+
+func (s *server) variableRemove(c *gin.Context, who caller) error {
+	p, err := s.pipeline(c.Request.Context(), c, who)
+	if err != nil {
+		return err
+	}
+	if err := s.deps.Intake.RemoveVariable(c.Request.Context(), p.ID, c.Param("name")); err != nil {
+		return err
+	}
+	c.Writer.WriteHeader(http.StatusNoContent)
+	c.Writer.WriteHeaderNow()
+	return nil
+}
