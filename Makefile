@@ -51,7 +51,7 @@ bench: ## Run the benchmarks
 
 .PHONY: deps
 deps: ## Install what the tests need and this machine lacks
-	@tools/deps postgres redis chromium cc
+	@tools/deps postgres redis chromium cc git node bwrap slirp4netns nft
 
 .PHONY: deps-run
 deps-run: ## Install what running needs: Postgres

@@ -256,9 +256,12 @@ func (w *world) calls(call, argument string) int {
 // event sends an app event and returns the pipeline's id, if it names one.
 func (w *world) event(kind, app string, at time.Time) string {
 	w.t.Helper()
-	body, err := json.Marshal(map[string]any{
-		"id": uuid.NewString(), "type": kind, "time": at.UTC(), "app": map[string]any{"id": app, "name": app},
-	})
+	return w.appEvent(kind, map[string]any{"id": app, "name": app}, at)
+}
+
+func (w *world) appEvent(kind string, app map[string]any, at time.Time) string {
+	w.t.Helper()
+	body, err := json.Marshal(map[string]any{"id": uuid.NewString(), "type": kind, "time": at.UTC(), "app": app})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -276,7 +279,7 @@ func (w *world) event(kind, app string, at time.Time) string {
 	defer func() { _ = resp.Body.Close() }()
 	answer, _ := io.ReadAll(resp.Body)
 	if resp.StatusCode != http.StatusAccepted {
-		w.t.Fatalf("%s of %s: %s: %s", kind, app, resp.Status, answer)
+		w.t.Fatalf("%s of %v: %s: %s", kind, app, resp.Status, answer)
 	}
 	var outcome struct {
 		PipelineID string `json:"pipeline_id"`

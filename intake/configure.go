@@ -56,7 +56,10 @@ func (in *Intake) Configure(ctx context.Context, pipeline uuid.UUID, c Configura
 		if err != nil {
 			return err
 		}
-		return q.PipelineConfigure(ctx, params)
+		if err := q.PipelineConfigure(ctx, params); err != nil || params.RepositoryFullName == nil {
+			return err
+		}
+		return watch(ctx, q, p.ID)
 	})
 	if err != nil {
 		return after, fmt.Errorf("configure pipeline %s: %w", pipeline, err)

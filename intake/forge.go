@@ -127,14 +127,9 @@ func pushed(ctx context.Context, q *queries.Queries, e troy.Pushes) (Outcome, er
 			return Outcome{}, err
 		}
 		for _, push := range e.Pushes {
-			if reason := NotBuilt(p, repository.DefaultBranch, push); reason != "" {
-				n.add("%s: %s", p.Slug, reason)
-				continue
-			}
-			if err := build(ctx, q, p, push, "push by "+orUnknown(e.Pusher), &n); err != nil {
+			if p, err = heard(ctx, q, p, repository.DefaultBranch, push, "push by "+orUnknown(e.Pusher), &n); err != nil {
 				return Outcome{}, err
 			}
-			p.HeadCommit = &push.After
 		}
 		if !e.Complete {
 			if err := q.WorkRequest(ctx, queries.WorkRequestParams{Kind: tasks.TypeCatchUp, SubjectID: p.ID}); err != nil {
@@ -147,13 +142,58 @@ func pushed(ctx context.Context, q *queries.Queries, e troy.Pushes) (Outcome, er
 	return n.outcome("the push moved nothing"), nil
 }
 
-// NotBuilt says in words why a push does not make a deployment of a pipeline,
-// or nothing if it does.
-func NotBuilt(p queries.Pipeline, defaultBranch string, push troy.Push) string {
-	branch := defaultBranch
-	if p.RepositoryBranch != nil && *p.RepositoryBranch != "" {
-		branch = *p.RepositoryBranch
+// heard notes the head of the pipeline's branch, and makes a deployment of it
+// or says why not. The pipeline is returned as it is afterwards.
+func heard(ctx context.Context, q *queries.Queries, p queries.Pipeline, defaultBranch string, push troy.Push, actor string, n *notes) (queries.Pipeline, error) {
+	reason := notBuilt(p, defaultBranch, push)
+	if push.Kind == troy.Branch && push.Name == branchOf(p, defaultBranch) && !push.Deleted {
+		// Also of a commit that is not built: nobody is to come upon it as one
+		// that was missed.
+		if err := q.PipelineSawHead(ctx, push.After, p.ID); err != nil {
+			return p, err
+		}
+		p.HeadCommit = &push.After
 	}
+	if reason != "" {
+		n.add("%s: %s", p.Slug, reason)
+		return p, nil
+	}
+	return p, build(ctx, q, p, push, actor, n)
+}
+
+// Head is the newest commit of a branch.
+type Head struct{ Branch, Commit, Message, Author string }
+
+// HeadFound takes in a commit that was found at the head of a pipeline's
+// branch without a webhook having told of it, and reports whether a deployment
+// was made of it.
+func (in *Intake) HeadFound(ctx context.Context, pipeline uuid.UUID, h Head) (made bool, err error) {
+	var n notes
+	_, err = in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
+		_, err := heard(ctx, q, p, h.Branch, troy.Push{
+			Kind: troy.Branch, Name: h.Branch, After: h.Commit, Message: h.Message, Author: h.Author, Skip: troy.SkipReason(h.Message),
+		}, "catch-up", &n)
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("take in commit %s of pipeline %s: %w", h.Commit, pipeline, err)
+	}
+	in.bell.Ask(tasks.QueueBuilds)
+	return n.changed, nil
+}
+
+// branchOf is the branch that a pipeline builds.
+func branchOf(p queries.Pipeline, defaultBranch string) string {
+	if p.RepositoryBranch != nil && *p.RepositoryBranch != "" {
+		return *p.RepositoryBranch
+	}
+	return defaultBranch
+}
+
+// notBuilt says in words why a push does not make a deployment of a pipeline,
+// or nothing if it does.
+func notBuilt(p queries.Pipeline, defaultBranch string, push troy.Push) string {
+	branch := branchOf(p, defaultBranch)
 	root := ""
 	if p.RepositoryRoot != nil {
 		root = *p.RepositoryRoot
@@ -197,9 +237,6 @@ func build(ctx context.Context, q *queries.Queries, p queries.Pipeline, push tro
 		return nil
 	}
 	if err != nil {
-		return err
-	}
-	if err := q.PipelineSawHead(ctx, push.After, p.ID); err != nil {
 		return err
 	}
 	n.changed, n.pipeline = true, &p.ID

@@ -12,6 +12,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/tasks"
 )
 
 // NewPipeline is what CreatePipeline makes.
@@ -87,12 +88,23 @@ func (in *Intake) create(ctx context.Context, tx pgx.Tx, n NewPipeline, actor st
 		return queries.Pipeline{}, err
 	}
 	q := queries.New(tx)
+	if n.Repository != nil {
+		if err := watch(ctx, q, id); err != nil {
+			return queries.Pipeline{}, err
+		}
+	}
 	if n.Provision {
 		if _, err := q.PipelineRequestProvision(ctx, queries.PipelineRequestProvisionParams{ID: id, Actor: actor}); err != nil {
 			return queries.Pipeline{}, fmt.Errorf("request provisioning of %s: %w", id, err)
 		}
 	}
 	return q.PipelineGet(ctx, id)
+}
+
+// watch asks for the pipeline's branch to be looked at, now and then for good:
+// what is at its head already was pushed before anybody could tell of it.
+func watch(ctx context.Context, q *queries.Queries, pipeline uuid.UUID) error {
+	return q.WorkRequest(ctx, queries.WorkRequestParams{Kind: tasks.TypeCatchUp, SubjectID: pipeline})
 }
 
 // insert tries the slugs in turn, each in a savepoint, since a refused

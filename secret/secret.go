@@ -186,3 +186,8 @@ func (s *Sealer) Open(sealed []byte, of Subject) ([]byte, error) {
 func (s *Sealer) Stale(sealed []byte) bool {
 	return len(sealed) < header || string(s.keys[0].id[:]) != string(sealed[1:header])
 }
+
+// Variable is the subject of a pipeline's variable.
+func Variable(pipeline fmt.Stringer, name string) Subject {
+	return Subject{Kind: "variable", ID: pipeline.String(), Name: name}
+}

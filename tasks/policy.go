@@ -39,7 +39,7 @@ var policies = map[string]Policy{
 	TypeTeardownStart:      {Queue: QueueQuick, Attempts: 8, Deadline: time.Hour, Delay: time.Second, MaxDelay: time.Minute},
 	TypePollDistroDisabled: {Queue: QueueQuick, Attempts: 8, Deadline: 2 * time.Hour, Delay: time.Second, MaxDelay: time.Minute},
 	TypeTeardown:           {Queue: QueueQuick, Attempts: 8, Deadline: 2 * time.Hour, Delay: time.Second, MaxDelay: time.Minute},
-	TypeBuild:              {Queue: QueueBuilds, Attempts: 2, Deadline: 24 * time.Hour, Delay: time.Second, MaxDelay: time.Minute},
+	TypeBuild:              {Queue: QueueBuilds, Attempts: 5, Deadline: 24 * time.Hour, Delay: time.Second, MaxDelay: time.Minute},
 	TypeReport:             {Queue: QueueQuick, Attempts: 12, Deadline: 24 * time.Hour, Delay: 2 * time.Second, MaxDelay: 15 * time.Minute},
 	TypeCatchUp:            {Queue: QueueQuick, Attempts: 12, Deadline: 24 * time.Hour, Delay: 10 * time.Second, MaxDelay: 15 * time.Minute},
 	TypeRetention:          {Queue: QueueQuick, Attempts: 20, Deadline: 7 * 24 * time.Hour, Delay: time.Minute, MaxDelay: 6 * time.Hour},
@@ -69,7 +69,7 @@ func OfStatus(s troy.Status) []string {
 	case troy.ProvisionRequest, troy.Provisioning:
 		return []string{TypeProvision}
 	case troy.Queued, troy.Deploying:
-		return []string{TypeDeploy, TypeBuild}
+		return []string{TypeBuild, TypeDeploy}
 	case troy.ScheduledForDeletion:
 		return []string{TypeTeardownStart, TypePollDistroDisabled}
 	case troy.Deleting:

@@ -46,11 +46,11 @@ func (w *Workers) work(ctx context.Context, h handler, t tasks.Task) error {
 		age: time.Duration(row.AgeSeconds * float64(time.Second)),
 		log: log.With("epoch", row.Epoch, "attempt", row.Attempt),
 	}
+	policy, _ := tasks.PolicyOf(t.Kind)
 	// The row that was claimed left its place in line to another.
-	w.deps.Bell.Ask(tasks.QueueQuick)
+	w.deps.Bell.Ask(policy.Queue)
 	c.log.Debug("claimed")
 
-	policy, _ := tasks.PolicyOf(t.Kind)
 	held, stop := w.hold(ctx, c)
 	if c.attempt > policy.Attempts+1 {
 		// Claim after claim ended without a word: the worker died each time.
@@ -132,6 +132,7 @@ func (w *Workers) settle(ctx context.Context, h handler, c *claim, policy tasks.
 	defer cancel()
 	// What the handler wrote, or what is due again, may want a ring.
 	defer w.deps.Bell.Ask(tasks.QueueQuick)
+	defer w.deps.Bell.Ask(policy.Queue)
 
 	switch {
 	case err == nil, errors.Is(err, errMoved):
@@ -161,6 +162,9 @@ func (w *Workers) settle(ctx context.Context, h handler, c *claim, policy tasks.
 	if v.giveUp {
 		c.log.Warn("given up", "cause", v.cause)
 		err := h.giveUp(ctx, c, v.cause)
+		if errors.Is(err, errHandedOver) {
+			return nil
+		}
 		if err == nil || errors.Is(err, errMoved) {
 			_, err = w.q.WorkFinish(ctx, queries.WorkFinishParams{
 				Kind: c.task.Kind, SubjectID: c.task.Subject, Epoch: c.epoch, Requested: c.requested,

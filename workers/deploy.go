@@ -13,6 +13,7 @@ import (
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/site"
+	"github.com/troy-iaas/troy/tasks"
 )
 
 // retentionDelay is how long after a deployment went live its pipeline's
@@ -79,6 +80,9 @@ func (w *Workers) deploymentOf(ctx context.Context, c *claim, p queries.Pipeline
 		if err != nil {
 			return next, fmt.Errorf("read the next deployment: %w", err)
 		}
+		if next.Kind == troy.Automated && next.ManifestDigest == nil {
+			return next, w.handOverBuild(ctx, c, next)
+		}
 		if err := w.inTx(ctx, p.ID, func(q *queries.Queries) (uuid.UUID, error) {
 			return q.DeploymentStart(ctx, queries.DeploymentStartParams{PipelineID: p.ID, ID: next.ID, Epoch: c.epoch, Actor: actor})
 		}); err != nil {
@@ -95,7 +99,24 @@ func (w *Workers) deploymentOf(ctx context.Context, c *claim, p queries.Pipeline
 	if err != nil {
 		return d, fmt.Errorf("read the running deployment: %w", err)
 	}
+	if d.State != troy.Publishing {
+		// It is being built; its end asks for this task again.
+		return d, errMoved
+	}
 	return d, nil
+}
+
+// handOverBuild asks for the build of the deployment whose turn it is.
+func (w *Workers) handOverBuild(ctx context.Context, c *claim, d queries.Deployment) error {
+	n, err := w.q.BuildHandOver(ctx, queries.BuildHandOverParams{PipelineID: d.PipelineID, Epoch: c.epoch, ID: d.ID})
+	if err != nil {
+		return fmt.Errorf("hand over to the build: %w", err)
+	}
+	if n == 0 {
+		return errMoved
+	}
+	w.deps.Bell.Ask(tasks.QueueBuilds)
+	return errHandedOver
 }
 
 // carried lists the hashed assets that pages of earlier deployments, still

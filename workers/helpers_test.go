@@ -59,10 +59,10 @@ func (r *rig) workers() *Workers {
 	log := slog.New(slog.NewTextHandler(testWriter{r.t}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	client := tasks.NewClient(r.redis)
 	return New(Config{
-		Slots: r.slots, Lease: r.lease, KeepDeployments: 10, CarryAssets: time.Hour, UploadsValid: time.Hour,
+		Slots: r.slots, BuildSlots: 1, CatchUp: time.Minute, Limits: site.DefaultLimits(), Lease: r.lease, KeepDeployments: 10, CarryAssets: time.Hour, UploadsValid: time.Hour,
 	}, Deps{
 		DB: r.db, Redis: r.redis, Client: client, Cloud: r.cloud, Log: log,
-		Bell: bell.New(r.db, client, log, map[string]int{tasks.QueueQuick: r.slots}),
+		Bell: bell.New(r.db, client, log, map[string]int{tasks.QueueQuick: r.slots, tasks.QueueBuilds: 1}),
 	})
 }
 

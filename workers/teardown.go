@@ -11,6 +11,7 @@ import (
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/site"
 )
 
 // notDisabledDelay is how long to wait when the CDN says that a distribution
@@ -57,6 +58,11 @@ func (w *Workers) teardown(ctx context.Context, c *claim) error {
 	removed, err := w.deps.Cloud.Store.RemoveAll(ctx, p.ID)
 	if err != nil {
 		return fmt.Errorf("remove the objects: %w", err)
+	}
+	if w.deps.Builder != nil {
+		if err := w.deps.Builder.Remove(ctx, site.Tree{Pipeline: p.ID}); err != nil {
+			return fmt.Errorf("remove what its builds left: %w", err)
+		}
 	}
 	if err := w.nothingLeft(ctx, p, host); err != nil {
 		return err

@@ -7,18 +7,25 @@ package workers
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/hibiken/asynq"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/bell"
 	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/forge"
+	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/secret"
+	"github.com/troy-iaas/troy/site"
 	"github.com/troy-iaas/troy/tasks"
 )
 
@@ -26,6 +33,18 @@ import (
 type Config struct {
 	// Slots is how many quick tasks this process runs at a time.
 	Slots int
+	// BuildSlots is how many builds this process runs at a time.
+	BuildSlots int
+	// Limits bounds what a build may publish.
+	Limits site.Limits
+	// BuildTime is how long a build may take.
+	BuildTime time.Duration
+	// CatchUp is how often branches are looked at for commits that no webhook
+	// told of.
+	CatchUp time.Duration
+	// URL is Troy's own address and SiteURL a site's, for reports.
+	URL     string
+	SiteURL func(host string) string
 	// Lease is how long a claim holds without a heartbeat: a worker that died
 	// is replaced after it.
 	Lease time.Duration
@@ -46,7 +65,15 @@ type Deps struct {
 	Client *tasks.Client
 	Bell   *bell.Bell
 	Cloud  cloud.Cloud
-	Log    *slog.Logger
+	// Builder builds; nil means that this installation builds nothing.
+	Builder cloud.Builder
+	// Forges are those that are set up.
+	Forges map[troy.Provider]forge.Forge
+	// Intake takes in the commits that were found.
+	Intake *intake.Intake
+	// Secrets opens the variables of builds; nil means that there are none.
+	Secrets *secret.Sealer
+	Log     *slog.Logger
 }
 
 // Workers runs the tasks of one process.
@@ -79,6 +106,9 @@ func New(cfg Config, deps Deps) *Workers {
 		tasks.TypeTeardownStart:      {w.teardownStart, w.failDelete},
 		tasks.TypePollDistroDisabled: {w.pollDistroDisabled, w.failDelete},
 		tasks.TypeTeardown:           {w.teardown, w.failDelete},
+		tasks.TypeBuild:              {w.build, w.failBuild},
+		tasks.TypeReport:             {w.report, w.giveUpReport},
+		tasks.TypeCatchUp:            {w.catchUp, w.giveUpCatchUp},
 		tasks.TypeRetention:          {w.retention, w.giveUpRetention},
 	}
 	return w
@@ -94,23 +124,36 @@ func (w *Workers) Run(ctx context.Context) error {
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 
-	quick := w.server(base, tasks.QueueQuick, w.cfg.Slots)
-	sweeps := w.server(base, tasks.QueueSweep, 1)
-	if err := quick.Start(asynq.HandlerFunc(w.handle)); err != nil {
-		return err
+	servers := []*asynq.Server{
+		w.server(base, tasks.QueueQuick, w.cfg.Slots),
+		w.server(base, tasks.QueueBuilds, w.cfg.BuildSlots),
+		w.server(base, tasks.QueueSweep, 1),
 	}
-	if err := sweeps.Start(asynq.HandlerFunc(w.handleSweep)); err != nil {
-		quick.Shutdown()
-		return err
+	for i, server := range servers {
+		handle := w.handle
+		if i == len(servers)-1 {
+			handle = w.handleSweep
+		}
+		if err := server.Start(asynq.HandlerFunc(handle)); err != nil {
+			for _, started := range servers[:i] {
+				started.Shutdown()
+			}
+			return fmt.Errorf("start the workers: %w", err)
+		}
+	}
+	if err := w.q.WorkRequest(ctx, queries.WorkRequestParams{Kind: tasks.TypeCatchUp, SubjectID: uuid.Nil}); err != nil {
+		w.log.Warn("failed deliveries are not asked for until the next start", "error", err)
 	}
 	w.tick(ctx)
 
 	w.stopping.Store(true)
-	quick.Stop()
-	sweeps.Stop()
+	for _, server := range servers {
+		server.Stop()
+	}
 	cancel()
-	quick.Shutdown()
-	sweeps.Shutdown()
+	for _, server := range servers {
+		server.Shutdown()
+	}
 	settled := make(chan struct{})
 	go func() { w.running.Wait(); close(settled) }()
 	select {

@@ -54,14 +54,14 @@ func connect(ctx context.Context, cfg config, log *slog.Logger) (*backend, error
 	if err != nil {
 		return nil, usageError{fmt.Errorf("TROY_DATABASE_URL: %w", withoutURL(err, cfg.DatabaseURL))}
 	}
-	poolConfig.MaxConns = max(poolConfig.MaxConns, int32(cfg.Workers+10))
+	poolConfig.MaxConns = max(poolConfig.MaxConns, int32(cfg.Workers+cfg.BuildSlots+10))
 	poolConfig.ConnConfig.ConnectTimeout = connectTimeout
 	db, err := pgxpool.NewWithConfig(ctx, poolConfig)
 	if err != nil {
 		return nil, fmt.Errorf("connect to Postgres: %w", withoutURL(err, cfg.DatabaseURL))
 	}
 	b := &backend{db: db, redis: rdb, client: tasks.NewClient(rdb), log: log}
-	b.bell = bell.New(db, b.client, log, map[string]int{tasks.QueueQuick: cfg.Workers})
+	b.bell = bell.New(db, b.client, log, map[string]int{tasks.QueueQuick: cfg.Workers, tasks.QueueBuilds: cfg.BuildSlots})
 
 	checkCtx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()

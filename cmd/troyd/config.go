@@ -43,6 +43,21 @@ type config struct {
 	CarryAssets      time.Duration `env:"TROY_CARRY_ASSETS" envDefault:"168h"`
 	UploadsValid     time.Duration `env:"TROY_UPLOADS_VALID" envDefault:"24h"`
 
+	BuildSlots     int           `env:"TROY_BUILD_SLOTS" envDefault:"2"`
+	BuildTime      time.Duration `env:"TROY_BUILD_TIME" envDefault:"30m"`
+	BuildIsolation string        `env:"TROY_BUILD_ISOLATION" envDefault:"bubblewrap"`
+	CatchUp        time.Duration `env:"TROY_CATCH_UP" envDefault:"5m"`
+	SecretKey      string        `env:"TROY_SECRET_KEY"`
+
+	GitHubURL       string `env:"TROY_GITHUB_URL" envDefault:"https://api.github.com"`
+	GitHubAppID     string `env:"TROY_GITHUB_APP_ID"`
+	GitHubClientID  string `env:"TROY_GITHUB_CLIENT_ID"`
+	GitHubKeyFile   string `env:"TROY_GITHUB_KEY_FILE"`
+	GitHubSecret    string `env:"TROY_GITHUB_SECRET"`
+	BitbucketURL    string `env:"TROY_BITBUCKET_URL" envDefault:"https://api.bitbucket.org"`
+	BitbucketToken  string `env:"TROY_BITBUCKET_TOKEN"`
+	BitbucketSecret string `env:"TROY_BITBUCKET_SECRET"`
+
 	MaxFiles      int   `env:"TROY_MAX_FILES" envDefault:"100000"`
 	MaxFileBytes  int64 `env:"TROY_MAX_FILE_BYTES" envDefault:"1073741824"`
 	MaxTotalBytes int64 `env:"TROY_MAX_TOTAL_BYTES" envDefault:"10737418240"`
@@ -110,11 +125,25 @@ func (c config) check() error {
 		(u.Scheme != "http" && u.Scheme != "https") {
 		wrong("TROY_SITES_URL", "%q is not an http or https address with {host} in it", c.SitesURL)
 	}
-	if n := len(c.AppsSecret); n > 0 && n < 16 {
-		wrong("TROY_APPS_SECRET", "has %d characters; at least 16 are needed", n)
+	for setting, secret := range map[string]string{
+		"TROY_APPS_SECRET": c.AppsSecret, "TROY_GITHUB_SECRET": c.GitHubSecret, "TROY_BITBUCKET_SECRET": c.BitbucketSecret,
+	} {
+		if n := len(secret); n > 0 && n < 16 {
+			wrong(setting, "has %d characters; at least 16 are needed", n)
+		}
+	}
+	if c.BuildIsolation != "bubblewrap" && c.BuildIsolation != "none" {
+		wrong("TROY_BUILD_ISOLATION", "%q is neither bubblewrap nor none", c.BuildIsolation)
+	}
+	github := map[string]string{"TROY_GITHUB_CLIENT_ID": c.GitHubClientID, "TROY_GITHUB_KEY_FILE": c.GitHubKeyFile, "TROY_GITHUB_SECRET": c.GitHubSecret}
+	for setting, value := range github {
+		if value == "" && (c.GitHubClientID != "" || c.GitHubKeyFile != "" || c.GitHubSecret != "") {
+			wrong(setting, "not set, but others of GitHub's app are; it takes all of client id, key file and secret")
+		}
 	}
 	for setting, v := range map[string][3]int64{
 		"TROY_WORKERS":          {int64(c.Workers), 1, 1000},
+		"TROY_BUILD_SLOTS":      {int64(c.BuildSlots), 1, 100},
 		"TROY_KEEP_DEPLOYMENTS": {int64(c.KeepDeployments), 10, 10000},
 		"TROY_MAX_FILES":        {int64(c.MaxFiles), 1, maxFiles},
 		"TROY_MAX_FILE_BYTES":   {c.MaxFileBytes, 1, maxBytes},
@@ -129,6 +158,8 @@ func (c config) check() error {
 		"TROY_PROPAGATION_DELAY": {c.PropagationDelay, 0, time.Hour},
 		"TROY_CARRY_ASSETS":      {c.CarryAssets, 0, 365 * 24 * time.Hour},
 		"TROY_UPLOADS_VALID":     {c.UploadsValid, time.Minute, 30 * 24 * time.Hour},
+		"TROY_BUILD_TIME":        {c.BuildTime, time.Minute, 24 * time.Hour},
+		"TROY_CATCH_UP":          {c.CatchUp, time.Second, 24 * time.Hour},
 	} {
 		if v[0] < v[1] || v[0] > v[2] {
 			wrong(setting, "%s is not from %s to %s", v[0], v[1], v[2])

@@ -67,11 +67,16 @@ func newWeb(cfg config, b *backend, log *slog.Logger) (*http.Server, error) {
 			return nil, usageError{fmt.Errorf("TROY_SITES_URL: port: %w", err)}
 		}
 	}
+	secrets, err := sealer(cfg)
+	if err != nil {
+		return nil, err
+	}
 	handler, err := web.New(web.Config{
 		URL: cfg.URL, SitesScheme: sites.Scheme, SitesPort: port, AppsSecret: cfg.AppsSecret,
+		GitHubSecret: cfg.GitHubSecret, GitHubAppID: cfg.GitHubAppID, BitbucketSecret: cfg.BitbucketSecret,
 		Limits: cfg.limits(), ReleaseValidity: cfg.UploadsValid,
 	}, web.Deps{
-		DB: b.db, Redis: b.redis, Intake: b.intake(cfg), Store: b.cloud.Store, Ready: b.ready(), Log: log,
+		DB: b.db, Redis: b.redis, Intake: b.intake(cfg), Store: b.cloud.Store, Ready: b.ready(), Secrets: secrets, Log: log,
 	})
 	if err != nil {
 		return nil, err

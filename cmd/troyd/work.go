@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -46,11 +48,26 @@ func newWorkCommand() *cobra.Command {
 	}
 }
 
-func runWorkers(ctx context.Context, cfg config, b *backend, log *slog.Logger) error {
+func runWorkers(ctx context.Context, cfg config, b *backend, log *slog.Logger) (err error) {
+	known, err := forges(cfg)
+	if err != nil {
+		return err
+	}
+	secrets, err := sealer(cfg)
+	if err != nil {
+		return err
+	}
+	builder, err := newBuilder(cfg, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, builder.Close()) }()
 	return workers.New(workers.Config{
-		Slots: cfg.Workers, Lease: cfg.Lease, KeepDeployments: cfg.KeepDeployments,
-		CarryAssets: cfg.CarryAssets, UploadsValid: cfg.UploadsValid,
+		Slots: cfg.Workers, BuildSlots: cfg.BuildSlots, Lease: cfg.Lease, KeepDeployments: cfg.KeepDeployments,
+		CarryAssets: cfg.CarryAssets, UploadsValid: cfg.UploadsValid, Limits: cfg.limits(), BuildTime: cfg.BuildTime,
+		CatchUp: cfg.CatchUp, URL: cfg.URL, SiteURL: func(host string) string { return strings.ReplaceAll(cfg.SitesURL, "{host}", host) },
 	}, workers.Deps{
-		DB: b.db, Redis: b.redis, Client: b.client, Bell: b.bell, Cloud: b.cloud, Log: log,
+		DB: b.db, Redis: b.redis, Client: b.client, Bell: b.bell, Cloud: b.cloud, Builder: builder, Forges: known,
+		Intake: b.intake(cfg), Secrets: secrets, Log: log,
 	}).Run(ctx)
 }

@@ -1,0 +1,251 @@
+package e2e
+
+import (
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/client"
+	"github.com/troy-iaas/troy/secret"
+)
+
+// buildWorld is a world whose GitHub is the stand-in, with a pipeline that
+// builds its repository.
+func buildWorld(t *testing.T, settings ...string) (w *world, g *github, pipeline string) {
+	t.Helper()
+	g = newGitHub(t)
+	w = newWorld(t, append([]string{
+		"TROY_GITHUB_URL=" + g.server.URL + "/api/v3", "TROY_GITHUB_CLIENT_ID=" + githubClientID, "TROY_GITHUB_APP_ID=" + githubAppID,
+		"TROY_GITHUB_KEY_FILE=" + g.keyFile, "TROY_GITHUB_SECRET=" + githubSecret, "TROY_CATCH_UP=2s",
+		"TROY_SECRET_KEY=" + secret.NewKey(),
+	}, settings...)...)
+	w.start("web")
+	w.start("work")
+	w.start("edge")
+	first := g.commit("first", site1("one"))
+	if status, answer := g.deliver(w, "installation", uuid.NewString(), map[string]any{
+		"action":       "created",
+		"installation": map[string]any{"id": installation, "app_id": 4711, "account": map[string]any{"login": "team"}, "repository_selection": "selected"},
+		"repositories": []any{map[string]any{"id": repositoryID, "name": "blog", "full_name": repository, "private": true}},
+		"sender":       map[string]any{"login": "ada"},
+	}); status != http.StatusAccepted {
+		t.Fatalf("the installation was answered %d: %s", status, answer)
+	}
+	// What is at the head already is deployed without a push.
+	pipeline = w.appEvent("Created", map[string]any{
+		"id": "blog", "name": "blog", "repository": map[string]any{"provider": "github", "full_name": repository, "branch": "main"},
+	}, time.Now())
+	if d := w.deployment(pipeline, first); d.State != troy.Succeeded {
+		out, diag, _ := w.run("troy", "logs", "blog")
+		t.Fatalf("the first deployment %s: %s\n%s%s", d.State, d.Cause, out, diag)
+	}
+	w.waitFor(pipeline, troy.Deployed)
+	return w, g, pipeline
+}
+
+// site1 is a project that npm builds, without dependencies.
+func site1(version string) map[string]string {
+	return map[string]string{
+		"package.json":      `{"name":"blog","private":true,"scripts":{"build":"node build.js"}}`,
+		"package-lock.json": `{"name":"blog","lockfileVersion":3,"requires":true,"packages":{"":{"name":"blog"}}}`,
+		"troy.toml":         "[build]\ncommand = \"npm run build\"\noutput = \"dist\"\n",
+		"build.js": `const fs = require("fs");
+console.log("building ` + version + `");
+fs.mkdirSync("dist", {recursive: true});
+fs.writeFileSync("dist/index.html", "<title>` + version + `</title>");
+`,
+	}
+}
+
+// deployment waits until a pipeline has a deployment of a commit that has
+// ended, and returns it.
+func (w *world) deployment(pipeline, commit string) client.Deployment {
+	w.t.Helper()
+	var found client.Deployment
+	w.eventually("the deployment of "+commit+" ends", func() bool {
+		for d, err := range w.api.Deployments(w.t.Context(), pipeline) {
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			if d.Commit == commit && d.State.Ended() {
+				found = d
+				return true
+			}
+		}
+		return false
+	})
+	return found
+}
+
+func TestPushToLive(t *testing.T) {
+	t.Parallel()
+	w, g, id := buildWorld(t)
+	commit := g.pushed(w, "the second", site1("two"))
+	d := w.deployment(id, commit)
+	if d.State != troy.Succeeded {
+		t.Fatalf("%s: %s\n%s", d.State, d.Cause, w.must("troy", "logs", "blog"))
+	}
+	w.waitFor(id, troy.Deployed)
+	if status, body, _ := w.get("blog.localhost", "/"); status != 200 || body != "<title>two</title>" {
+		t.Errorf("the edge answers %d %q", status, body)
+	}
+	log := w.must("troy", "logs", "blog")
+	for _, want := range []string{"building two", "npm run build"} {
+		if !strings.Contains(log, want) {
+			t.Errorf("the log lacks %q:\n%s", want, log)
+		}
+	}
+	w.eventually("the check run says so", func() bool { return g.conclusion(commit) == "success" })
+
+	// A build that fails: what was live stays live.
+	bad := g.pushed(w, "a mistake", map[string]string{"build.js": "console.log('about to fail'); process.exit(3)\n"})
+	if failed := w.deployment(id, bad); failed.State != troy.Failed || !strings.Contains(failed.Cause, "3") {
+		t.Errorf("%s: %q, want it failed with the exit status", failed.State, failed.Cause)
+	}
+	if p := w.waitFor(id, troy.FailedToDeploy); p.LiveDeploymentID == nil || *p.LiveDeploymentID != d.ID {
+		t.Errorf("live is %v, want the deployment before, %s", p.LiveDeploymentID, d.ID)
+	}
+	if _, body, _ := w.get("blog.localhost", "/"); body != "<title>two</title>" {
+		t.Errorf("after the failed build the edge answers %q", body)
+	}
+	w.eventually("the check run says so", func() bool { return g.conclusion(bad) == "failure" })
+
+	// A skip marker, and another branch's push.
+	skipped := g.pushed(w, "words only [skip ci]", map[string]string{"README.md": "words"})
+	for d, err := range w.api.Deployments(t.Context(), id) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d.Commit == skipped {
+			t.Error("a commit with a skip marker was deployed")
+		}
+	}
+}
+
+func TestSameDeliveryManyTimes(t *testing.T) {
+	t.Parallel()
+	w, g, id := buildWorld(t)
+	commit := g.commit("again and again", site1("two"))
+	delivery, body := uuid.NewString(), g.push("build.js")
+	var wg sync.WaitGroup
+	for range 100 {
+		wg.Go(func() {
+			if status, answer := g.deliver(w, "push", delivery, body); status != http.StatusAccepted {
+				t.Errorf("%d: %s", status, answer)
+			}
+		})
+	}
+	wg.Wait()
+	w.deployment(id, commit)
+	n := 0
+	for _, err := range w.api.Deployments(t.Context(), id) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		n++
+	}
+	if n != 2 {
+		t.Errorf("%d deployments were made of the first commit and one delivery, want 2", n)
+	}
+}
+
+func TestCancelledBuild(t *testing.T) {
+	t.Parallel()
+	w, g, id := buildWorld(t)
+	commit := g.pushed(w, "a long build", map[string]string{"build.js": "console.log('at work'); setInterval(() => {}, 1000)\n"})
+	w.waitFor(id, troy.Deploying)
+	w.eventually("the build prints", func() bool {
+		out, _, _ := w.run("troy", "logs", "blog")
+		return strings.Contains(out, "at work")
+	})
+	w.must("troy", "cancel", "blog", "2")
+	if d := w.deployment(id, commit); d.State != troy.Cancelled {
+		t.Errorf("%s: %s", d.State, d.Cause)
+	}
+	w.waitFor(id, troy.Deployed)
+	w.eventually("the check run says so", func() bool { return g.conclusion(commit) == "cancelled" })
+	// The slot is free again.
+	next := g.pushed(w, "a short one", site1("three"))
+	if d := w.deployment(id, next); d.State != troy.Succeeded {
+		t.Errorf("%s: %s", d.State, d.Cause)
+	}
+}
+
+func TestNewerCommitSupersedes(t *testing.T) {
+	t.Parallel()
+	w, g, id := buildWorld(t)
+	w.must("troy", "pipeline", "set", "blog", "--cancel-running")
+	first := g.pushed(w, "a long build", map[string]string{"build.js": "setInterval(() => {}, 1000)\n"})
+	w.waitFor(id, troy.Deploying)
+	second := g.pushed(w, "its successor", site1("two"))
+	if d := w.deployment(id, first); d.State != troy.Superseded {
+		t.Errorf("the first: %s: %s", d.State, d.Cause)
+	}
+	if d := w.deployment(id, second); d.State != troy.Succeeded {
+		t.Errorf("the second: %s: %s", d.State, d.Cause)
+	}
+}
+
+func TestMissedWebhookIsCaughtUp(t *testing.T) {
+	t.Parallel()
+	w, g, id := buildWorld(t)
+	// Of this commit no webhook ever comes.
+	commit := g.commit("in silence", site1("two"))
+	if d := w.deployment(id, commit); d.State != troy.Succeeded {
+		t.Errorf("%s: %s", d.State, d.Cause)
+	}
+}
+
+func TestRerunAndUninstall(t *testing.T) {
+	t.Parallel()
+	w, g, id := buildWorld(t)
+	commit := g.pushed(w, "the second", site1("two"))
+	first := w.deployment(id, commit)
+	if status, answer := g.deliver(w, "check_run", uuid.NewString(), map[string]any{
+		"action": "rerequested",
+		"check_run": map[string]any{
+			"id": 1, "head_sha": commit, "external_id": first.ID.String(), "app": map[string]any{"id": 4711},
+			"check_suite": map[string]any{"id": 5, "head_branch": "main", "head_sha": commit},
+		},
+		"repository": g.repository(), "installation": map[string]any{"id": installation}, "sender": map[string]any{"login": "ada"},
+	}); status != http.StatusAccepted {
+		t.Fatalf("%d: %s", status, answer)
+	}
+	w.eventually("a second deployment of the commit succeeds", func() bool {
+		n := 0
+		for d, err := range w.api.Deployments(t.Context(), id) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d.Commit == commit && d.State == troy.Succeeded {
+				n++
+			}
+		}
+		return n == 2
+	})
+	if status, answer := g.deliver(w, "installation", uuid.NewString(), map[string]any{
+		"action":       "deleted",
+		"installation": map[string]any{"id": installation, "app_id": 4711, "account": map[string]any{"login": "team"}, "repository_selection": "selected"},
+		"repositories": []any{map[string]any{"id": repositoryID, "name": "blog", "full_name": repository, "private": true}},
+		"sender":       map[string]any{"login": "ada"},
+	}); status != http.StatusAccepted {
+		t.Fatalf("%d: %s", status, answer)
+	}
+	after := g.pushed(w, "nobody builds it", site1("three"))
+	for d, err := range w.api.Deployments(t.Context(), id) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d.Commit == after {
+			t.Error("a push was built though the app was uninstalled")
+		}
+	}
+	if out := w.must("troy", "pipeline", "show", "blog"); !strings.Contains(out, "uninstalled") {
+		t.Errorf("the pipeline does not say so:\n%s", out)
+	}
+}

@@ -1,0 +1,346 @@
+package e2e
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/cgi"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/google/uuid"
+)
+
+const (
+	githubSecret   = "the secret of GitHub's webhooks"
+	githubClientID = "Iv1.e2e"
+	githubAppID    = "4711"
+)
+
+// github is a stand-in for GitHub: real git repositories behind git's own
+// smart HTTP server, and what of the REST API Troy uses, with its rules for
+// credentials.
+type github struct {
+	t       *testing.T
+	server  *httptest.Server
+	root    string // of the bare repositories
+	work    string // the clone that commits are made in
+	key     *rsa.PrivateKey
+	keyFile string
+
+	mu          sync.Mutex
+	tokens      map[string]bool
+	checks      map[string]map[string]any // by id
+	deployments int
+	statuses    []string
+	failed      []map[string]any // deliveries that failed
+	redelivered []string
+}
+
+const (
+	repository   = "team/blog"
+	repositoryID = 99
+	installation = 77
+)
+
+func newGitHub(t *testing.T) *github {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &github{t: t, root: t.TempDir(), work: t.TempDir(), key: key, tokens: map[string]bool{}, checks: map[string]map[string]any{}}
+	g.keyFile = filepath.Join(t.TempDir(), "app.pem")
+	text := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
+	if err := os.WriteFile(g.keyFile, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	bare := filepath.Join(g.root, repository+".git")
+	g.git(g.root, "init", "--quiet", "--bare", "--initial-branch=main", bare)
+	g.git(bare, "config", "http.uploadpack", "true")
+	g.git(g.work, "init", "--quiet", "--initial-branch=main")
+	g.git(g.work, "remote", "add", "origin", bare)
+	g.server = httptest.NewServer(http.HandlerFunc(g.serve))
+	t.Cleanup(g.server.Close)
+	return g
+}
+
+func (g *github) git(dir string, args ...string) string {
+	g.t.Helper()
+	cmd := exec.Command("git", append([]string{"-c", "user.name=Ada", "-c", "user.email=ada@example.com"}, args...)...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		g.t.Fatalf("git %v: %v\n%s", args, err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// commit writes files, removes those whose text is empty, and pushes the
+// commit to the branch. It returns the commit's id.
+func (g *github) commit(message string, files map[string]string) string {
+	g.t.Helper()
+	for path, text := range files {
+		file := filepath.Join(g.work, filepath.FromSlash(path))
+		if text == "" {
+			if err := os.Remove(file); err != nil {
+				g.t.Fatal(err)
+			}
+			continue
+		}
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			g.t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			g.t.Fatal(err)
+		}
+	}
+	g.git(g.work, "add", "--all")
+	g.git(g.work, "commit", "--quiet", "--allow-empty", "-m", message)
+	g.git(g.work, "push", "--quiet", "--force", "origin", "HEAD:main")
+	return g.git(g.work, "rev-parse", "HEAD")
+}
+
+// push is the body of the webhook for the newest commit.
+func (g *github) push(paths ...string) map[string]any {
+	after := g.git(g.work, "rev-parse", "HEAD")
+	message := g.git(g.work, "log", "-1", "--format=%B")
+	return map[string]any{
+		"ref": "refs/heads/main", "before": strings.Repeat("1", 40), "after": after,
+		"created": false, "deleted": false, "forced": false,
+		"head_commit": map[string]any{
+			"id": after, "message": message, "author": map[string]any{"name": "Ada"},
+			"added": paths, "modified": []string{}, "removed": []string{},
+		},
+		"commits": []any{map[string]any{
+			"id": after, "message": message, "author": map[string]any{"name": "Ada"},
+			"added": paths, "modified": []string{}, "removed": []string{},
+		}},
+		"pusher":       map[string]any{"name": "ada"},
+		"repository":   g.repository(),
+		"installation": map[string]any{"id": installation},
+		"sender":       map[string]any{"login": "ada"},
+	}
+}
+
+func (g *github) repository() map[string]any {
+	return map[string]any{
+		"id": repositoryID, "name": "blog", "full_name": repository, "default_branch": "main", "private": true,
+		"owner": map[string]any{"login": "team"},
+	}
+}
+
+// deliver sends a webhook to Troy and returns the answer's status and body.
+func (g *github) deliver(w *world, event, id string, payload any) (int, string) {
+	g.t.Helper()
+	body, err := json.Marshal(payload)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	mac := hmac.New(sha256.New, []byte(githubSecret))
+	mac.Write(body)
+	req, err := http.NewRequestWithContext(g.t.Context(), http.MethodPost, "http://"+w.web+"/hooks/github", bytes.NewReader(body))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("X-GitHub-Event", event)
+	req.Header.Set("X-GitHub-Delivery", id)
+	req.Header.Set("X-Hub-Signature-256", "sha256="+hex.EncodeToString(mac.Sum(nil)))
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		g.t.Error(err)
+		return 0, ""
+	}
+	defer func() { _ = resp.Body.Close() }()
+	answer, _ := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(answer)
+}
+
+// pushed commits and tells Troy of it.
+func (g *github) pushed(w *world, message string, files map[string]string) string {
+	g.t.Helper()
+	commit := g.commit(message, files)
+	if status, answer := g.deliver(w, "push", uuid.NewString(), g.push(slices.Collect(maps.Keys(files))...)); status != http.StatusAccepted {
+		g.t.Fatalf("the push was answered %d: %s", status, answer)
+	}
+	return commit
+}
+
+func (g *github) serve(w http.ResponseWriter, r *http.Request) {
+	answer := func(status int, v any) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		_ = json.NewEncoder(w).Encode(v)
+	}
+	refuse := func(status int, message string) { answer(status, map[string]any{"message": message}) }
+	path := strings.TrimPrefix(r.URL.Path, "/api/v3")
+	bearer := strings.TrimPrefix(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "), "token ")
+	g.mu.Lock()
+	known := g.tokens[bearer]
+	g.mu.Unlock()
+	switch {
+	case strings.HasPrefix(path, "/codeload/"):
+		if r.Header.Get("Authorization") != "" {
+			refuse(http.StatusBadRequest, "the credential was sent on")
+			return
+		}
+		g.archive(w, strings.TrimPrefix(path, "/codeload/"))
+	case strings.HasPrefix(path, "/"+repository+".git/"):
+		handler := cgi.Handler{
+			Path: "/usr/lib/git-core/git-http-backend", Root: "/",
+			Env: []string{"GIT_PROJECT_ROOT=" + g.root, "GIT_HTTP_EXPORT_ALL=1"},
+		}
+		handler.ServeHTTP(w, r)
+	case strings.HasPrefix(path, "/app"), path == "/repos/"+repository+"/installation":
+		_, err := jwt.Parse(bearer, func(*jwt.Token) (any, error) { return &g.key.PublicKey, nil },
+			jwt.WithValidMethods([]string{"RS256"}), jwt.WithExpirationRequired(), jwt.WithIssuer(githubClientID))
+		if err != nil {
+			refuse(http.StatusUnauthorized, err.Error())
+			return
+		}
+		g.app(answer, refuse, r, path)
+	case !known:
+		refuse(http.StatusUnauthorized, "Bad credentials")
+	default:
+		g.rest(w, answer, refuse, r, strings.TrimPrefix(path, "/repos/"+repository))
+	}
+}
+
+// app answers what the app asks for itself, with its JWT.
+func (g *github) app(answer func(int, any), refuse func(int, string), r *http.Request, path string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case r.Method == http.MethodPost && path == fmt.Sprintf("/app/installations/%d/access_tokens", installation):
+		token := "ghs_" + githubAppID + "_" + strings.ReplaceAll(uuid.NewString()+uuid.NewString(), "-", "")
+		g.tokens[token] = true
+		answer(http.StatusCreated, map[string]any{"token": token, "expires_at": time.Now().Add(time.Hour).UTC().Format(time.RFC3339),
+			"repositories": []any{g.repository()}})
+	case r.Method == http.MethodGet && path == "/repos/"+repository+"/installation":
+		answer(http.StatusOK, map[string]any{"id": installation})
+	case r.Method == http.MethodGet && path == "/app/hook/deliveries":
+		answer(http.StatusOK, g.failed)
+	case r.Method == http.MethodPost && strings.HasPrefix(path, "/app/hook/deliveries/"):
+		g.redelivered = append(g.redelivered, path)
+		answer(http.StatusAccepted, map[string]any{})
+	default:
+		refuse(http.StatusNotFound, "Not Found: "+r.Method+" "+path)
+	}
+}
+
+func (g *github) rest(w http.ResponseWriter, answer func(int, any), refuse func(int, string), r *http.Request, path string) {
+	var body map[string]any
+	if r.Body != nil {
+		_ = json.NewDecoder(r.Body).Decode(&body)
+	}
+	bare := filepath.Join(g.root, repository+".git")
+	head := func() string { return g.git(bare, "rev-parse", "refs/heads/main") }
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case r.Method == http.MethodGet && path == "":
+		answer(http.StatusOK, g.repository())
+	case r.Method == http.MethodGet && strings.HasPrefix(path, "/tarball/"):
+		commit := strings.TrimPrefix(path, "/tarball/")
+		w.Header().Set("Location", g.server.URL+"/codeload/"+commit)
+		w.WriteHeader(http.StatusFound)
+	case r.Method == http.MethodGet && path == "/git/ref/heads/main":
+		answer(http.StatusOK, map[string]any{"ref": "refs/heads/main", "object": map[string]any{"type": "commit", "sha": head()}})
+	case r.Method == http.MethodGet && strings.HasPrefix(path, "/commits/") && !strings.HasSuffix(path, "/check-runs"):
+		commit := strings.TrimPrefix(path, "/commits/")
+		answer(http.StatusOK, map[string]any{"sha": commit, "commit": map[string]any{
+			"message": g.git(bare, "log", "-1", "--format=%B", commit), "author": map[string]any{"name": "Ada", "date": time.Now().UTC().Format(time.RFC3339)},
+		}})
+	case r.Method == http.MethodPost && path == "/check-runs":
+		id := fmt.Sprint(len(g.checks) + 1)
+		g.checks[id] = body
+		answer(http.StatusCreated, map[string]any{"id": len(g.checks)})
+	case r.Method == http.MethodPatch && strings.HasPrefix(path, "/check-runs/"):
+		check := g.checks[strings.TrimPrefix(path, "/check-runs/")]
+		if check == nil {
+			refuse(http.StatusNotFound, "Not Found")
+			return
+		}
+		maps.Copy(check, body)
+		answer(http.StatusOK, map[string]any{"id": 1})
+	case r.Method == http.MethodGet && strings.HasSuffix(path, "/check-runs"):
+		commit := strings.Split(path, "/")[2]
+		var found []map[string]any
+		for _, id := range slices.Sorted(maps.Keys(g.checks)) {
+			if g.checks[id]["head_sha"] == commit {
+				entry := maps.Clone(g.checks[id])
+				var n int
+				_, _ = fmt.Sscan(id, &n)
+				entry["id"] = n
+				entry["app"] = map[string]any{"id": 4711}
+				found = append(found, entry)
+			}
+		}
+		answer(http.StatusOK, map[string]any{"total_count": len(found), "check_runs": found})
+	case r.Method == http.MethodGet && path == "/deployments":
+		answer(http.StatusOK, []any{})
+	case r.Method == http.MethodPost && path == "/deployments":
+		g.deployments++
+		answer(http.StatusCreated, map[string]any{"id": g.deployments})
+	case r.Method == http.MethodGet && strings.HasSuffix(path, "/statuses"):
+		answer(http.StatusOK, []any{})
+	case r.Method == http.MethodPost && strings.HasSuffix(path, "/statuses"):
+		state, _ := body["state"].(string)
+		g.statuses = append(g.statuses, state)
+		answer(http.StatusCreated, map[string]any{"id": len(g.statuses)})
+	default:
+		refuse(http.StatusNotFound, "Not Found: "+r.Method+" "+path)
+	}
+}
+
+// archive answers as codeload does: a tarball with one folder on top.
+func (g *github) archive(w http.ResponseWriter, commit string) {
+	cmd := exec.Command("git", "archive", "--format=tar.gz", "--prefix=team-blog-"+commit[:7]+"/", commit)
+	cmd.Dir = filepath.Join(g.root, repository+".git")
+	out, err := cmd.Output()
+	if err != nil {
+		http.Error(w, "Not Found", http.StatusNotFound)
+		return
+	}
+	w.Header().Set("Content-Type", "application/x-gzip")
+	_, _ = w.Write(out)
+}
+
+// conclusion is what the newest check run of a commit says.
+func (g *github) conclusion(commit string) string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	newest, text := 0, ""
+	for id, check := range g.checks {
+		var n int
+		_, _ = fmt.Sscan(id, &n)
+		if check["head_sha"] == commit && n > newest {
+			newest = n
+			text = fmt.Sprint(check["status"])
+			if c, ok := check["conclusion"].(string); ok && c != "" {
+				text = c
+			}
+		}
+	}
+	return text
+}

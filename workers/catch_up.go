@@ -1,0 +1,108 @@
+package workers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/forge"
+	"github.com/troy-iaas/troy/queries"
+)
+
+const (
+	// redeliverWindow is how far back GitHub sends deliveries again
+	// (docs.github.com/webhooks/testing-and-troubleshooting-webhooks/redelivering-webhooks).
+	redeliverWindow = 3 * 24 * time.Hour
+	// redeliverAttempts is after how many failures a delivery is left alone.
+	redeliverAttempts = 5
+)
+
+// catchUp finds what no webhook told of: for a pipeline, a commit at the head
+// of its branch that nobody heard of; for the subject that is no pipeline, the
+// deliveries that GitHub could not make. It comes back every interval.
+func (w *Workers) catchUp(ctx context.Context, c *claim) error {
+	if c.task.Subject == uuid.Nil {
+		return w.catchUpDeliveries(ctx, c)
+	}
+	p, err := w.q.PipelineGet(ctx, c.task.Subject)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read the pipeline: %w", err)
+	}
+	if p.RepositoryFullName == nil || p.Status.InDeletion() {
+		return nil
+	}
+	next := &waitError{delay: w.cfg.CatchUp, why: "the branch is looked at again", fresh: true}
+	if p.SourceProblem != "" || w.deps.Forges[troy.Provider(deref(p.RepositoryProvider))] == nil {
+		return next
+	}
+	moved, err := w.lookAtHead(ctx, p)
+	if errors.Is(err, forge.ErrNoRepository) || errors.Is(err, forge.ErrNoCommit) || errors.Is(err, forge.ErrInstallation) || errors.Is(err, forge.ErrForbidden) {
+		// Somebody may put it right at the forge.
+		c.log.Info("the branch cannot be read", "pipeline", p.ID, "error", err)
+		return next
+	}
+	if err != nil {
+		return err
+	}
+	if moved {
+		c.log.Info("found a commit that no webhook told of", "pipeline", p.ID)
+	}
+	return next
+}
+
+// catchUpDeliveries asks GitHub for the deliveries that failed and were never
+// taken in.
+func (w *Workers) catchUpDeliveries(ctx context.Context, c *claim) error {
+	github, ok := w.deps.Forges[troy.GitHub].(forge.Deliveries)
+	if !ok {
+		return nil
+	}
+	next := &waitError{delay: w.cfg.CatchUp, why: "failed deliveries are asked for again", fresh: true}
+	failed, err := github.Failed(ctx, time.Now().Add(-redeliverWindow))
+	asked := 0
+	for _, d := range failed {
+		if d.Attempts >= redeliverAttempts {
+			continue
+		}
+		_, known := w.q.DeliveryGet(ctx, string(troy.GitHub), d.ID)
+		if known == nil {
+			continue
+		}
+		if !errors.Is(known, pgx.ErrNoRows) {
+			return fmt.Errorf("look a delivery up: %w", known)
+		}
+		if err := github.Redeliver(ctx, d.Attempt); err != nil {
+			return fmt.Errorf("ask for delivery %s again: %w", d.ID, err)
+		}
+		asked++
+	}
+	if asked > 0 {
+		c.log.Info("asked for deliveries that failed", "deliveries", asked)
+	}
+	if err != nil {
+		return fmt.Errorf("list the deliveries that failed: %w", err)
+	}
+	return next
+}
+
+// giveUpCatchUp begins anew after a while: a forge that was away for long, or
+// credentials that were wrong, may come right.
+func (w *Workers) giveUpCatchUp(ctx context.Context, c *claim, cause string) error {
+	c.log.Error("catching up failed again and again", "subject", c.task.Subject, "cause", cause)
+	_, err := w.q.WorkAgain(ctx, queries.WorkAgainParams{
+		Cause: cause, Fresh: true, Requested: c.requested, DelaySeconds: (10 * w.cfg.CatchUp).Seconds(),
+		Kind: c.task.Kind, SubjectID: c.task.Subject, Epoch: c.epoch,
+	})
+	if err != nil {
+		return err
+	}
+	return errHandedOver
+}

@@ -1,0 +1,96 @@
+package workers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/forge"
+	"github.com/troy-iaas/troy/queries"
+)
+
+// report tells the forge how an automated deployment stands. What changed
+// while it was waiting is told with the rest: there is one row for each
+// deployment. A report that fails never fails the deployment.
+func (w *Workers) report(ctx context.Context, c *claim) error {
+	d, err := w.q.DeploymentGet(ctx, c.task.Subject)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read the deployment: %w", err)
+	}
+	if d.Kind != troy.Automated || d.CommitSha == nil {
+		return nil
+	}
+	p, err := w.q.PipelineGet(ctx, d.PipelineID)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read the pipeline: %w", err)
+	}
+	if w.deps.Forges[troy.Provider(deref(p.RepositoryProvider))] == nil {
+		return nil
+	}
+	s, err := w.sourceOf(ctx, p)
+	if err != nil {
+		return err
+	}
+	host, err := w.q.PipelineHost(ctx, p.ID)
+	if err != nil {
+		return fmt.Errorf("read the host: %w", err)
+	}
+	r := forge.Report{
+		Deployment: d.ID.String(), Pipeline: p.ID.String(), Commit: *d.CommitSha, Name: "Troy: " + p.Slug, State: d.State,
+		DetailsURL: fmt.Sprintf("%s/v1/pipelines/%s/deployments/%s/log", w.cfg.URL, p.Slug, d.ID),
+		SiteURL:    w.cfg.SiteURL(host), Environment: p.Slug, Started: timeOf(d.StartedAt), Ended: timeOf(d.FinishedAt),
+	}
+	r.Title, r.Summary = told(d, r.SiteURL)
+	if err := s.forge.Report(ctx, s.repository, r); err != nil {
+		return fmt.Errorf("report to %s: %w", *p.RepositoryProvider, err)
+	}
+	return nil
+}
+
+// told says in words how a deployment stands.
+func told(d queries.Deployment, siteURL string) (title, summary string) {
+	switch d.State {
+	case troy.Waiting:
+		return "Queued", fmt.Sprintf("Deployment %d is waiting for its turn.", d.Number)
+	case troy.Building:
+		return "Building", fmt.Sprintf("Deployment %d is being built.", d.Number)
+	case troy.Publishing:
+		return "Publishing", fmt.Sprintf("Deployment %d is built and being published.", d.Number)
+	case troy.Succeeded:
+		return "Live", fmt.Sprintf("Deployment %d is live at %s.", d.Number, siteURL)
+	case troy.Cancelled:
+		return "Cancelled", orElse(d.Cause, "Somebody cancelled it.")
+	case troy.Superseded:
+		return "Superseded", orElse(d.Cause, "A newer commit took its place.")
+	}
+	return "Failed to deploy", orElse(d.Cause, "It failed.")
+}
+
+func orElse(text, otherwise string) string {
+	if text == "" {
+		return otherwise
+	}
+	return text
+}
+
+func timeOf(t *time.Time) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return *t
+}
+
+func (w *Workers) giveUpReport(_ context.Context, c *claim, cause string) error {
+	c.log.Warn("the forge was not told how a deployment stands", "deployment", c.task.Subject, "cause", cause)
+	return nil
+}

@@ -1,0 +1,210 @@
+package workers
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/build"
+	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/forge"
+	"github.com/troy-iaas/troy/intake"
+	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/secret"
+	"github.com/troy-iaas/troy/site"
+)
+
+// source is where a pipeline's commits come from.
+type source struct {
+	forge      forge.Forge
+	repository forge.Repository
+	branch     string
+}
+
+// sourceOf looks up a pipeline's repository. Its id and the installation that
+// sees it are asked of the forge when no delivery told of them yet.
+func (w *Workers) sourceOf(ctx context.Context, p queries.Pipeline) (source, error) {
+	if p.RepositoryProvider == nil || p.RepositoryFullName == nil {
+		return source{}, troy.Errorf(troy.Conflict, "the pipeline has no repository")
+	}
+	f := w.deps.Forges[troy.Provider(*p.RepositoryProvider)]
+	if f == nil {
+		return source{}, troy.Errorf(troy.Conflict, "%s is not set up in this installation", *p.RepositoryProvider)
+	}
+	s := source{forge: f, repository: forge.Repository{ID: deref(p.RepositoryID), FullName: *p.RepositoryFullName}, branch: deref(p.RepositoryBranch)}
+	if s.repository.ID != "" {
+		row, err := w.q.RepositoryGet(ctx, *p.RepositoryProvider, s.repository.ID)
+		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+			return s, fmt.Errorf("read the repository: %w", err)
+		}
+		s.repository.Installation = deref(row.InstallationID)
+		if s.branch == "" {
+			s.branch = row.DefaultBranch
+		}
+		if s.repository.Installation != "" && s.branch != "" {
+			return s, nil
+		}
+	}
+	found, err := f.Repository(ctx, s.repository)
+	if err != nil {
+		return s, fmt.Errorf("look up %s: %w", s.repository.FullName, err)
+	}
+	s.repository = found.Repository
+	if s.branch == "" {
+		s.branch = found.DefaultBranch
+	}
+	if err := w.q.RepositorySeen(ctx, queries.RepositorySeenParams{
+		Provider: *p.RepositoryProvider, ID: found.ID, FullName: found.FullName, DefaultBranch: found.DefaultBranch, InstallationID: nonEmpty(found.Installation),
+	}); err != nil {
+		return s, fmt.Errorf("write down the repository: %w", err)
+	}
+	if err := w.q.PipelineBindRepository(ctx, queries.PipelineBindRepositoryParams{RepositoryID: found.ID, FullName: found.FullName, ID: p.ID}); err != nil {
+		return s, fmt.Errorf("bind the repository: %w", err)
+	}
+	return s, nil
+}
+
+// buildSpec gathers what a build needs. A deployment of a branch's head gets
+// its commit here.
+func (w *Workers) buildSpec(ctx context.Context, d *queries.Deployment, p queries.Pipeline, tree site.Tree) (cloud.BuildSpec, error) {
+	s, err := w.sourceOf(ctx, p)
+	if err != nil {
+		return cloud.BuildSpec{}, err
+	}
+	if d.CommitSha == nil {
+		head, err := s.forge.Head(ctx, s.repository, s.branch)
+		if err != nil {
+			return cloud.BuildSpec{}, fmt.Errorf("read the head of %s: %w", s.branch, err)
+		}
+		commit, err := s.forge.Commit(ctx, s.repository, head)
+		if err != nil {
+			return cloud.BuildSpec{}, fmt.Errorf("read commit %s: %w", head, err)
+		}
+		if err := w.q.DeploymentSetCommit(ctx, queries.DeploymentSetCommitParams{
+			CommitSha: commit.ID, Message: commit.Message, Author: commit.Author, ID: d.ID,
+		}); err != nil {
+			return cloud.BuildSpec{}, fmt.Errorf("write down the commit: %w", err)
+		}
+		d.CommitSha = &commit.ID
+	}
+	var settings troy.BuildSettings
+	if err := json.Unmarshal(p.BuildSettings, &settings); err != nil {
+		return cloud.BuildSpec{}, fmt.Errorf("read the build settings: %w", err)
+	}
+	variables, secrets, err := w.variables(ctx, p.ID)
+	if err != nil {
+		return cloud.BuildSpec{}, err
+	}
+	redactor, err := secret.NewRedactor(secrets...)
+	if err != nil {
+		return cloud.BuildSpec{}, err
+	}
+	commit := *d.CommitSha
+	return cloud.BuildSpec{
+		Tree: tree,
+		Source: func(ctx context.Context) (io.ReadCloser, error) {
+			archive, err := s.forge.Archive(ctx, s.repository, commit)
+			if err != nil {
+				return nil, fmt.Errorf("fetch commit %s of %s: %w", commit, s.repository.FullName, err)
+			}
+			return archive, nil
+		},
+		Settings: build.Settings{
+			Root: deref(p.RepositoryRoot), Output: settings.Output, Install: settings.Install, Build: settings.Build, Test: settings.Test,
+		},
+		Variables: variables,
+		Redact:    redactor.Writer,
+		Limits:    cloud.BuildLimits{Time: w.cfg.BuildTime, OutputBytes: w.cfg.Limits.TotalBytes},
+	}, nil
+}
+
+// variables opens a pipeline's variables, and lists the values of those that
+// are secret.
+func (w *Workers) variables(ctx context.Context, pipeline uuid.UUID) (all map[string]string, secrets []string, err error) {
+	rows, err := w.q.VariableList(ctx, pipeline)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the variables: %w", err)
+	}
+	all = map[string]string{}
+	for _, v := range rows {
+		if w.deps.Secrets == nil {
+			return nil, nil, troy.Errorf(troy.Conflict, "the variable %s cannot be opened: TROY_SECRET_KEY is not set", v.Name)
+		}
+		value, err := w.deps.Secrets.Open(v.Value, secret.Variable(pipeline, v.Name))
+		if err != nil {
+			return nil, nil, troy.Errorf(troy.Conflict, "the variable %s cannot be opened: %w", v.Name, err)
+		}
+		all[v.Name] = string(value)
+		if v.Secret {
+			secrets = append(secrets, string(value))
+		}
+	}
+	return all, secrets, nil
+}
+
+// headStands reads the head of the branch once more before a commit that was
+// the newest is published. When it has moved, and nobody told of it, the
+// commit at the head takes the place of this one.
+func (w *Workers) headStands(ctx context.Context, c *claim, d queries.Deployment) error {
+	p, err := w.q.PipelineGet(ctx, d.PipelineID)
+	if err != nil {
+		return fmt.Errorf("read the pipeline: %w", err)
+	}
+	if d.SourceDeploymentID != nil || p.HeadCommit == nil || *p.HeadCommit != deref(d.CommitSha) {
+		return nil
+	}
+	moved, err := w.lookAtHead(ctx, p)
+	if err != nil {
+		// A forge that does not answer must not keep a site from its readers.
+		c.log.Warn("the branch's head could not be read before publishing", "error", err)
+		return nil
+	}
+	if !moved {
+		return nil
+	}
+	return w.inTx(ctx, p.ID, func(q *queries.Queries) (uuid.UUID, error) {
+		id, err := q.DeploymentSupersede(ctx, queries.DeploymentSupersedeParams{
+			PipelineID: p.ID, ID: d.ID, Cause: "the branch moved on before it was published", Actor: actor,
+		})
+		if err == nil {
+			return id, errMoved
+		}
+		return id, err
+	})
+}
+
+// lookAtHead compares the head of a pipeline's branch with the newest commit
+// that was heard of, and makes a deployment of one that was not.
+func (w *Workers) lookAtHead(ctx context.Context, p queries.Pipeline) (moved bool, err error) {
+	s, err := w.sourceOf(ctx, p)
+	if err != nil {
+		return false, err
+	}
+	head, err := s.forge.Head(ctx, s.repository, s.branch)
+	if err != nil {
+		return false, fmt.Errorf("read the head of %s: %w", s.branch, err)
+	}
+	if head == deref(p.HeadCommit) {
+		return false, nil
+	}
+	commit, err := s.forge.Commit(ctx, s.repository, head)
+	if err != nil {
+		return false, fmt.Errorf("read commit %s: %w", head, err)
+	}
+	return w.deps.Intake.HeadFound(ctx, p.ID, intake.Head{
+		Branch: s.branch, Commit: commit.ID, Message: commit.Message, Author: commit.Author,
+	})
+}
+
+func nonEmpty(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
