@@ -88,7 +88,11 @@ func (d *detected) packages(fsys fs.FS, root string, m manifest) error {
 		}
 		if pinned != "" {
 			d.manager, d.managerVersion, d.installRoot = pinned, version, dir
-			d.install = chosen(pinned+" install", "packageManager in "+path.Join(dir, "package.json"))
+			command := pinned + " install"
+			if pinned == "yarn" && modernYarn(fsys, dir, version) {
+				command += " --no-immutable" // in CI it refuses to make a lockfile
+			}
+			d.install = chosen(command, "packageManager in "+path.Join(dir, "package.json"))
 			return nil
 		}
 		if dir == "." {
@@ -126,13 +130,19 @@ func frozenInstall(fsys fs.FS, dir, manager, version string) string {
 	case "npm":
 		return "npm ci"
 	case "yarn":
-		// Yarn from 2 on is told by its settings file; it renamed the option
-		// (yarnpkg.com/cli/install).
-		if isFile(fsys, path.Join(dir, ".yarnrc.yml")) || version != "" && !strings.HasPrefix(version, "1.") && version != "1" {
-			return "yarn install --immutable"
+		if modernYarn(fsys, dir, version) {
+			return "yarn install --immutable" // the option's new name (yarnpkg.com/cli/install)
 		}
 	}
 	return manager + " install --frozen-lockfile"
+}
+
+// modernYarn tells Yarn from 2 on, by what is pinned or by its settings file.
+func modernYarn(fsys fs.FS, dir, version string) bool {
+	if version != "" {
+		return version != "1" && !strings.HasPrefix(version, "1.")
+	}
+	return isFile(fsys, path.Join(dir, ".yarnrc.yml"))
 }
 
 // generator recognises what makes the site of a package.

@@ -54,6 +54,10 @@ type BuilderConfig struct {
 	// Allow lists private networks that builds may reach all the same: that
 	// of a registry of one's own.
 	Allow []netip.Prefix
+	// Cgroup is a control group of version 2, as a folder, in which Troy may
+	// make others: builds are then held to their memory and processes by the
+	// kernel. Empty means the one above Troy's own if that is called troyd.
+	Cgroup string
 	// CacheBytes bounds each pipeline's dependency cache; zero means 2 GiB.
 	CacheBytes int64
 	Log        *slog.Logger

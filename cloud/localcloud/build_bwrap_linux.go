@@ -91,7 +91,11 @@ func (s *isolated) command(script string) (*exec.Cmd, error) {
 			"--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all", "--no-new-privs")
 	}
 	args = append(args, "/bin/sh", "/run/phase.sh")
-	return s.enter("nice", args...), nil
+	cmd := s.enter("nice", args...)
+	if group := s.group(); group != nil {
+		group.place(cmd)
+	}
+	return cmd, nil
 }
 
 // processLimit is the limit for RLIMIT_NPROC (getrlimit(2)): the build's, or

@@ -25,11 +25,15 @@ func environment(cfg BuilderConfig, spec cloud.BuildSpec, plan build.Plan, at pl
 		"CI": "true", "HOME": at.home, "PATH": strings.Join(at.path, ":"), "TMPDIR": at.temp, "LANG": "C.UTF-8",
 		// Where each package manager keeps what it has fetched.
 		"npm_config_cache":      filepath.Join(at.cache, "npm"),
-		"npm_config_store_dir":  filepath.Join(at.cache, "pnpm"),
 		"YARN_CACHE_FOLDER":     filepath.Join(at.cache, "yarn"),
+		"YARN_GLOBAL_FOLDER":    filepath.Join(at.cache, "berry"),
 		"BUN_INSTALL_CACHE_DIR": filepath.Join(at.cache, "bun"),
 		// A build is no place for advice on newer versions.
 		"npm_config_update_notifier": "false", "npm_config_fund": "false", "npm_config_audit": "false",
+	}
+	if plan.Manager == "pnpm" {
+		// npm warns of settings that are not its own.
+		env["npm_config_store_dir"] = filepath.Join(at.cache, "pnpm")
 	}
 	maps.Copy(env, cfg.Environment)
 	maps.Copy(env, plan.Environment)

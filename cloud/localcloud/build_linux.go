@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -66,6 +67,8 @@ type isolated struct {
 
 	holder, slirp     *exec.Cmd
 	holderIn, slirpIn *os.File // closed, they end their process
+
+	cgroup atomic.Pointer[cgroup] // of the phase; nil where none is to be had
 }
 
 // setUpTimeout bounds each step of making a sandbox.
@@ -179,6 +182,26 @@ func (s *isolated) writeEtc() error {
 	return nil
 }
 
+// group makes the phase's control group, if this machine lets Troy make any.
+func (s *isolated) group() *cgroup {
+	parent := s.b.delegated()
+	if parent == "" {
+		return nil
+	}
+	var errs []error
+	if last := s.cgroup.Swap(nil); last != nil {
+		errs = append(errs, last.remove())
+	}
+	group, err := openCgroup(parent, s.files.tree.Deployment.String(), s.limits.MemoryBytes, s.limits.Processes)
+	if err := errors.Join(append(errs, err)...); err != nil {
+		// The watch keeps the limits then, less sharply.
+		s.b.cfg.Log.Warn("a build has no control group", "parent", parent, "error", err)
+		return nil
+	}
+	s.cgroup.Store(group)
+	return group
+}
+
 // insideUID is the build's user as the build sees it.
 func (s *isolated) insideUID() int {
 	if s.uid == 0 {
@@ -287,9 +310,18 @@ func (s *isolated) filter(ctx context.Context) error {
 func (s *isolated) kill(cmd *exec.Cmd) {
 	// bubblewrap takes its process namespace along, whoever is in it.
 	_ = cmd.Process.Kill() // one that has ended is what is wanted
+	if group := s.cgroup.Load(); group != nil {
+		_ = group.kill()
+	}
 }
 
-func (s *isolated) usage(pid int) (usage, error) { return usageOfTree(pid) }
+func (s *isolated) usage(pid int) (usage, error) {
+	u, err := usageOfTree(pid)
+	if group := s.cgroup.Load(); group != nil {
+		err = errors.Join(err, group.refused(&u))
+	}
+	return u, err
+}
 
 // close ends the namespace. The processes in it are dead.
 func (s *isolated) close() error {
@@ -310,6 +342,9 @@ func (s *isolated) close() error {
 				errs = append(errs, err)
 			}
 		}
+	}
+	if group := s.cgroup.Swap(nil); group != nil {
+		errs = append(errs, group.remove())
 	}
 	return errors.Join(errs...)
 }

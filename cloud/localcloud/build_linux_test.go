@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -241,6 +242,48 @@ func TestMemoryLimit(t *testing.T) {
 	spec := cloudtest.Shell(makeSite + "; (head -c 200M /dev/zero; sleep 30) | tail").Spec(t)
 	spec.Limits.MemoryBytes = 100 << 20
 	e.Fails(t, spec, "the build used more than 100 MiB of memory")
+}
+
+// TestCgroup runs builds in control groups of their own. Which limits the
+// kernel keeps in them depends on the machine.
+func TestCgroup(t *testing.T) {
+	t.Parallel()
+	parent := ""
+	for _, root := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
+		dir := filepath.Join(root, "troy-test-"+uuid.NewString())
+		if _, err := os.Stat(filepath.Join(root, "cgroup.procs")); err == nil && os.Mkdir(dir, 0o755) == nil {
+			parent = dir
+		}
+	}
+	if _, err := os.Stat(filepath.Join(parent, "cgroup.kill")); err != nil {
+		t.Skipf("control groups of version 2 can't be made here: %v", err)
+	}
+	t.Cleanup(func() {
+		// Not empty if a build's group was left.
+		if err := os.Remove(parent); err != nil {
+			t.Error(err)
+		}
+	})
+	e, _ := isolatedBuilder(t, localcloud.BuilderConfig{Cgroup: parent, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	spec := cloudtest.Shell(makeSite + "; cat /proc/self/cgroup > out/cgroup; echo begun; while [ ! -e /build/home/never ]; do sleep 1; done").Spec(t)
+	if err := e.Builder.Start(t.Context(), spec); err != nil {
+		t.Fatal(err)
+	}
+	group := filepath.Join(parent, "troy-build-"+spec.Tree.Deployment.String())
+	waitFor(t, "its processes in its group", func() bool {
+		if b, err := e.Builder.Get(t.Context(), spec.Tree); err != nil || b.State != cloud.BuildRunning {
+			t.Fatalf("the build is %s (%v) with the cause %q; its log:\n%s", b.State, err, b.Cause, e.LogOf(t, spec.Tree))
+		}
+		procs, err := os.ReadFile(filepath.Join(group, "cgroup.procs"))
+		return err == nil && strings.Count(string(procs), "\n") >= 3
+	})
+	if err := e.Builder.Stop(t.Context(), spec.Tree); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(group); !errors.Is(err, os.ErrNotExist) {
+		t.Fatalf("the group after the build: %v", err)
+	}
+	e.Succeeds(t, cloudtest.Shell(makeSite).Spec(t))
 }
 
 func TestRefusedWithoutTools(t *testing.T) {

@@ -356,6 +356,10 @@ func (r *run) command(box sandbox, phase cloud.BuildPhase, command, folder strin
 	}()
 	stop := context.AfterFunc(r.ctx, func() { box.kill(cmd) })
 	err = cmd.Wait()
+	if err != nil {
+		// The kernel may have kept a limit just before the next look.
+		r.judgeUsage(box)
+	}
 	r.pid.Store(0)
 	stop()
 	box.kill(cmd) // what the command left running
@@ -404,6 +408,6 @@ func (r *run) archive(plan build.Plan) error {
 		}
 		return fmt.Errorf("read the output: %w", err)
 	}
-	r.log.say("%d files, %s, from %q.", len(s.Files), bytesInWords(s.Bytes()), folder)
+	r.log.say("Files: %d, %s, from %q.", len(s.Files), bytesInWords(s.Bytes()), folder)
 	return s.Close()
 }

@@ -15,6 +15,8 @@ import (
 type usage struct {
 	processes int // threads counted
 	memory    int64
+	// outOfMemory and outOfProcesses: the kernel refused more.
+	outOfMemory, outOfProcesses bool
 }
 
 // usagePoll is how often it is looked at.
@@ -36,32 +38,42 @@ func (r *run) watchStop() (stop func()) {
 // watchUsage ends the build when it has more than it may. Kernel limits make
 // sure that it can't have much more before this sees it.
 func (r *run) watchUsage(box sandbox) (stop func()) {
-	limits, full := r.spec.Limits, 0
+	full := 0
 	return every(usagePoll, func() {
-		pid := r.pid.Load()
-		if pid == 0 {
-			return // between two phases
-		}
-		u, err := box.usage(int(pid))
-		if err != nil {
-			r.slog.Debug("a build's usage could not be read", "error", err)
-			return
-		}
 		// At its limit a fork bomb fails to fork, and tries on: what counts
 		// is staying there.
-		if full++; u.processes < limits.Processes-limits.Processes/20 {
+		if u := r.judgeUsage(box); u.processes < r.spec.Limits.Processes-r.spec.Limits.Processes/20 {
 			full = 0
-		}
-		switch {
-		case u.memory > limits.MemoryBytes:
-			r.cancel(&limitError{"the build used more than " + bytesInWords(limits.MemoryBytes) + " of memory"})
-		case full >= 2 || u.processes > limits.Processes:
-			r.cancel(&limitError{fmt.Sprintf("the build ran more than %d processes and threads at once", limits.Processes)})
+		} else if full++; full >= 2 {
+			r.cancel(r.tooManyProcesses())
 		}
 		if free, err := freeBytes(r.files.dir); err == nil && free < minFree {
 			r.cancel(&limitError{"the builder's disk is full"})
 		}
 	})
+}
+
+func (r *run) tooManyProcesses() error {
+	return &limitError{fmt.Sprintf("the build ran more than %d processes and threads at once", r.spec.Limits.Processes)}
+}
+
+// judgeUsage looks once.
+func (r *run) judgeUsage(box sandbox) usage {
+	pid := r.pid.Load()
+	if pid == 0 {
+		return usage{} // between two phases
+	}
+	u, err := box.usage(int(pid))
+	if err != nil {
+		r.slog.Debug("a build's usage could not be read", "error", err)
+	}
+	switch {
+	case u.outOfMemory || u.memory > r.spec.Limits.MemoryBytes:
+		r.cancel(&limitError{"the build used more than " + bytesInWords(r.spec.Limits.MemoryBytes) + " of memory"})
+	case u.outOfProcesses || u.processes > r.spec.Limits.Processes:
+		r.cancel(r.tooManyProcesses())
+	}
+	return u
 }
 
 // every calls look at once and then again and again.
