@@ -362,6 +362,10 @@ func (c *Client) Archive(ctx context.Context, r forge.Repository, commit string)
 	if status, ok := errors.AsType[*forge.StatusError](err); ok && status.Status < 500 {
 		return nil, troy.Errorf(troy.Conflict, "%s: %w (%s)", what, forge.ErrNoArchive, status)
 	}
+	if troy.KindOf(err) == troy.Forbidden {
+		// It would lead to another host, where people sign in.
+		return nil, troy.Errorf(troy.Conflict, "%s: %w (%s)", what, forge.ErrNoArchive, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}

@@ -43,6 +43,17 @@ func (c *Client) Report(ctx context.Context, r forge.Repository, report forge.Re
 	}
 	what := fmt.Sprintf("bitbucket: report %s of %s", report.Deployment, r.FullName)
 	below := "/commit/" + report.Commit + "/statuses/build"
+	var old buildStatus
+	err = c.get(ctx, r, below+"/"+url.PathEscape(status.Key), nil, &old)
+	switch {
+	case err != nil && !isNotFound(err):
+		return failed(what, forge.ErrNoCommit, err)
+	case err == nil && old == status:
+		return nil
+	case err == nil && old.URL == status.URL && old.State != inProgress && status.State == inProgress:
+		// The page is the deployment's, so this is its own end.
+		return nil
+	}
 	err = c.with(ctx, r, func(t token) error {
 		_, err := c.api.Do(ctx, forge.Call{Method: http.MethodPost, Path: base + below, Authorization: bearer(t), JSON: status})
 		return err
@@ -61,6 +72,8 @@ type buildStatus struct {
 	Description string `json:"description"`
 }
 
+const inProgress = "INPROGRESS"
+
 func stateOf(s troy.DeploymentState) string {
 	switch s {
 	case troy.Succeeded:
@@ -70,7 +83,7 @@ func stateOf(s troy.DeploymentState) string {
 	case troy.Cancelled, troy.Superseded:
 		return "STOPPED"
 	}
-	return "INPROGRESS"
+	return inProgress
 }
 
 // webhook is a repository's webhook
