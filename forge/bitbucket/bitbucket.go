@@ -362,7 +362,7 @@ func (c *Client) Archive(ctx context.Context, r forge.Repository, commit string)
 	if status, ok := errors.AsType[*forge.StatusError](err); ok && status.Status < 500 {
 		return nil, troy.Errorf(troy.Conflict, "%s: %w (%s)", what, forge.ErrNoArchive, status)
 	}
-	if troy.KindOf(err) == troy.Forbidden {
+	if troy.KindOf(err) == troy.Forbidden && !errors.Is(err, forge.ErrInstallation) {
 		// It would lead to another host, where people sign in.
 		return nil, troy.Errorf(troy.Conflict, "%s: %w (%s)", what, forge.ErrNoArchive, err)
 	}
