@@ -1,6 +1,7 @@
 package build_test
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -159,7 +160,7 @@ func TestDecideRefuses(t *testing.T) {
 			if kind := troy.KindOf(err); err == nil || kind != troy.Invalid && kind != troy.TooLarge {
 				t.Fatalf("Decide: %v (%s), want a refusal", err, kind)
 			}
-			e := err.(*troy.Error)
+			e, _ := errors.AsType[*troy.Error](err)
 			if !strings.Contains(err.Error(), test.words) || e.Field != test.field {
 				t.Fatalf("Decide: %q at %q, want %q at %q", err, e.Field, test.words, test.field)
 			}

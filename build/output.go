@@ -1,6 +1,7 @@
 package build
 
 import (
+	"errors"
 	"io/fs"
 	"path"
 	"slices"
@@ -62,8 +63,11 @@ func (p Plan) folders(fsys fs.FS, pattern string) ([]string, error) {
 		parent, rest, _ := strings.Cut(pattern, "*")
 		dir := path.Join(p.Root, parent)
 		entries, err := fs.ReadDir(fsys, dir)
-		if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
 			return nil, nil // nothing was built there
+		}
+		if err != nil {
+			return nil, troy.Errorf(troy.Invalid, "the output folder %q can't be read: %w", dir, err)
 		}
 		matches = matches[:0]
 		for _, entry := range entries {

@@ -273,12 +273,12 @@ func (f buildFiles) page(cursor string) (cloud.LogPage, error) {
 	defer file.Close()
 	data := make([]byte, logPage)
 	n, err := file.ReadAt(data, from)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return cloud.LogPage{}, err
 	}
 	return cloud.LogPage{
 		Data: data[:n], Next: strconv.FormatInt(from+int64(n), 10),
-		End: err == io.EOF && record.State != cloud.BuildRunning,
+		End: errors.Is(err, io.EOF) && record.State != cloud.BuildRunning,
 	}, nil
 }
 

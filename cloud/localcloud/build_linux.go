@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -350,13 +351,21 @@ func (s *isolated) close() error {
 }
 
 // tail keeps the last of what a tool says.
-type tail struct{ bytes.Buffer }
+type tail struct {
+	mu   sync.Mutex
+	said []byte
+}
 
 func (t *tail) Write(p []byte) (int, error) {
-	if t.Len() > 4<<10 {
-		t.Reset()
-	}
-	n := len(p)
-	t.Buffer.Write(p[max(0, n-4<<10):])
-	return n, nil
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.said = append(t.said, p...)
+	t.said = t.said[max(0, len(t.said)-4<<10):]
+	return len(p), nil
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(t.said)
 }

@@ -1,9 +1,7 @@
 package localcloud
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"sync"
 	"time"
@@ -114,9 +112,4 @@ func (b *Builder) available() error {
 		install += " " + name
 	}
 	return troy.Errorf(troy.Conflict, "builds are other people's code and run isolated, but this machine lacks what isolates them: run %q, or let every build do what the worker may with TROY_BUILD_ISOLATION=none", install)
-}
-
-func exists(name string) bool {
-	_, err := os.Stat(name)
-	return !errors.Is(err, fs.ErrNotExist)
 }
