@@ -382,7 +382,7 @@ func TestRingByHand(t *testing.T) {
 	wantKind(t, err, troy.Invalid, "pipeline:provision")
 	for _, kind := range tasks.Kinds() {
 		_, err := w.in.RingByHand(w.ctx(), kind, uuid.New(), "ada")
-		wantKind(t, err, troy.NotFound, "no pipeline")
+		wantKind(t, err, troy.NotFound, "there is no ")
 	}
 	gone := uuid.New()
 	w.exec("INSERT INTO work (kind, subject_id, due_at) VALUES ('retention', $1, now() + interval '1 day')", gone)

@@ -38,6 +38,14 @@ func (in *Intake) RingByHand(ctx context.Context, kind string, id uuid.UUID, act
 		return "a sweep is asked for", nil
 	}
 	err = in.commit(ctx, func(_ pgx.Tx, q *queries.Queries) error {
+		switch {
+		case kind == tasks.TypeBuild || kind == tasks.TypeReport:
+			result, err = ringDeployment(ctx, q, kind, id)
+			return err
+		case kind == tasks.TypeCatchUp && id == uuid.Nil:
+			result = "the deliveries that failed are asked for again"
+			return q.WorkRequest(ctx, queries.WorkRequestParams{Kind: kind, SubjectID: id})
+		}
 		p, err := lock(ctx, q, id)
 		if kind == tasks.TypeRetention && troy.KindOf(err) == troy.NotFound {
 			// It looks once more for what is left of a pipeline that is gone.
@@ -56,7 +64,27 @@ func (in *Intake) RingByHand(ctx context.Context, kind string, id uuid.UUID, act
 	if err != nil {
 		return "", fmt.Errorf("ring %s of %s: %w", kind, id, err)
 	}
+	in.bell.Ask(tasks.QueueBuilds)
 	return result, nil
+}
+
+// ringDeployment rings a task whose subject is a deployment.
+func ringDeployment(ctx context.Context, q *queries.Queries, kind string, id uuid.UUID) (string, error) {
+	d, err := q.DeploymentGet(ctx, id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return "", troy.Errorf(troy.NotFound, "there is no deployment %s; this task is of a deployment", id)
+	}
+	if err != nil {
+		return "", err
+	}
+	if d.Kind != troy.Automated {
+		return fmt.Sprintf("deployment %d is a %s: there is nothing to build, and nobody to tell", d.Number, d.Kind), nil
+	}
+	if kind == tasks.TypeReport {
+		err := q.WorkRequest(ctx, queries.WorkRequestParams{Kind: kind, SubjectID: id})
+		return fmt.Sprintf("the report on deployment %d is asked for", d.Number), err
+	}
+	return hurry(ctx, q, kind, id, fmt.Sprintf("deployment %d is %s: there is nothing to build; retry makes a new one", d.Number, d.State))
 }
 
 func ring(ctx context.Context, q *queries.Queries, kind string, p queries.Pipeline, actor string) (string, error) {
@@ -76,6 +104,12 @@ func ring(ctx context.Context, q *queries.Queries, kind string, p queries.Pipeli
 			_, err := q.PipelineScheduleDeletion(ctx, queries.PipelineScheduleDeletionParams{ID: p.ID, Cause: cause, Actor: actor})
 			return fmt.Sprintf("the deletion of the pipeline %s is scheduled again and goes on where it stopped", p.Name), guarded(ctx, q, p.ID, Delete, err)
 		}
+	case tasks.TypeCatchUp:
+		if p.RepositoryFullName == nil {
+			return fmt.Sprintf("the pipeline %s has no repository: there is nothing to look at", p.Name), nil
+		}
+		err := q.WorkRequest(ctx, queries.WorkRequestParams{Kind: kind, SubjectID: p.ID})
+		return fmt.Sprintf("the branch of the pipeline %s will be looked at", p.Name), err
 	case tasks.TypeRetention:
 		err := q.WorkRequest(ctx, queries.WorkRequestParams{Kind: kind, SubjectID: p.ID})
 		return fmt.Sprintf("retention of the pipeline %s is asked for", p.Name), err
@@ -118,6 +152,11 @@ func redeploy(ctx context.Context, q *queries.Queries, p queries.Pipeline, cause
 		return "", err
 	case d == nil:
 		return fmt.Sprintf("the pipeline %s is %s, but none of its newest deployments failed: there is nothing to deploy again", p.Name, p.Status), nil
+	case d.Kind == troy.Automated && d.ManifestDigest == nil:
+		if _, err := buildAgain(ctx, q, *d, cause, actor); err != nil {
+			return "", guarded(ctx, q, p.ID, Deploy, err)
+		}
+		return fmt.Sprintf("the commit of deployment %d, which failed, is built again", d.Number), nil
 	case d.PrunedAt != nil:
 		return fmt.Sprintf("the files of deployment %d, which failed, were given up: there is nothing to deploy again", d.Number), nil
 	case d.ManifestDigest == nil:
