@@ -67,8 +67,7 @@ func (c *REST) Download(ctx context.Context, call Call, hosts []string, maxBytes
 		}
 	}
 	if res.ContentLength > maxBytes {
-		res.Body.Close()
-		return nil, give(tooLarge(what, maxBytes))
+		return nil, give(errors.Join(tooLarge(what, maxBytes), res.Body.Close()))
 	}
 	idle.Stop()
 	return &download{body: res.Body, what: what, left: maxBytes, max: maxBytes, idle: idle, ctx: ctx, cancel: cancel}, nil

@@ -22,23 +22,23 @@ import (
 )
 
 var (
-	// ErrNoRepository: the repository is gone, or was taken from what the
+	// ErrNoRepository says that the repository is gone, or was taken from what the
 	// credentials may read. Forges don't tell the two apart. Kind NotFound.
 	ErrNoRepository = errors.New("the repository is gone, or may no longer be read")
-	// ErrNoCommit: the branch or the commit is not there (any more): deleted,
+	// ErrNoCommit says that the branch or the commit is not there (any more): deleted,
 	// or removed by a force-push. Kind NotFound.
 	ErrNoCommit = errors.New("no such branch or commit")
-	// ErrInstallation: the app's installation is suspended or removed. Kind
+	// ErrInstallation says that the app's installation is suspended or removed. Kind
 	// Forbidden.
 	ErrInstallation = errors.New("the installation is suspended or removed")
-	// ErrForbidden: the credentials lack the permission for this one thing.
+	// ErrForbidden says that the credentials lack the permission for this one thing.
 	// Kind Forbidden.
 	ErrForbidden = errors.New("the credentials lack the permission")
-	// ErrUnauthorized: the forge does not know the credentials: revoked,
+	// ErrUnauthorized says that the forge does not know the credentials: revoked,
 	// expired, or signed by a clock that is wrong. Kind Unauthenticated, which
 	// is retried, since forges refuse good credentials for moments too.
 	ErrUnauthorized = errors.New("the credentials were refused")
-	// ErrNoArchive: the forge hands out no archive to these credentials.
+	// ErrNoArchive says that the forge hands out no archive to these credentials.
 	// Clone instead. Kind Conflict.
 	ErrNoArchive = errors.New("no archive is to be had")
 )

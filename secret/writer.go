@@ -40,8 +40,8 @@ type writer struct {
 	// run and eat are those of the span that was dealt with last.
 	run, eat bool
 	spans    []span
-	out    []byte
-	err    error
+	out      []byte
+	err      error
 }
 
 // Write implements io.Writer.

@@ -380,14 +380,12 @@ func (c *Client) Archive(ctx context.Context, r forge.Repository, commit string)
 // well.
 func gzipped(body io.ReadCloser) (io.ReadCloser, error) {
 	magic := make([]byte, 2)
-	n, err := io.ReadFull(body, magic)
-	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
-		body.Close()
-		return nil, err
-	}
-	if n < 2 || magic[0] != 0x1f || magic[1] != 0x8b { // RFC 1952 §2.3.1
-		body.Close()
-		return nil, troy.Errorf(troy.Conflict, "%w (the answer is not gzipped)", forge.ErrNoArchive)
+	_, err := io.ReadFull(body, magic)
+	switch short := errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF); {
+	case err != nil && !short:
+		return nil, errors.Join(err, body.Close())
+	case short || magic[0] != 0x1f || magic[1] != 0x8b: // RFC 1952 §2.3.1
+		return nil, errors.Join(troy.Errorf(troy.Conflict, "%w (the answer is not gzipped)", forge.ErrNoArchive), body.Close())
 	}
 	return struct {
 		io.Reader

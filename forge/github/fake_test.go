@@ -63,14 +63,21 @@ type grant struct {
 	permissions map[string]string
 }
 
-func newFake(t *testing.T) *fake {
-	t.Helper()
+// sharedKey is one for all fakes: making one takes a good part of a second.
+var sharedKey = sync.OnceValue(newKey)
+
+func newKey() *rsa.PrivateKey {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
+	return key
+}
+
+func newFake(t *testing.T) *fake {
+	t.Helper()
 	f := &fake{
-		t: t, key: key, now: time.Now().Truncate(time.Second), name: "acme/site", tokens: map[string]grant{},
+		t: t, key: sharedKey(), now: time.Now().Truncate(time.Second), name: "acme/site", tokens: map[string]grant{},
 		permissions: map[string]string{"contents": "read", "checks": "write", "deployments": "write"},
 		branches:    map[string]string{"main": sha1, "feature/a b": sha2},
 		archive:     []byte("\x1f\x8b an archive"), statuses: map[string][]map[string]any{},

@@ -159,7 +159,7 @@ func TestFailures(t *testing.T) {
 		"repository":     {func(f *fake) { f.gone = true }, "main", forge.ErrNoRepository, troy.NotFound},
 		"suspended":      {func(f *fake) { f.suspended = true }, "main", forge.ErrInstallation, troy.Forbidden},
 		"removed":        {func(f *fake) { f.removed = true; clear(f.tokens) }, "main", forge.ErrInstallation, troy.Forbidden},
-		"another key":    {func(f *fake) { f.key = newFake(f.t).key; clear(f.tokens) }, "main", forge.ErrUnauthorized, troy.Unauthenticated},
+		"another key":    {func(f *fake) { f.key = newKey(); clear(f.tokens) }, "main", forge.ErrUnauthorized, troy.Unauthenticated},
 		"no permission":  {func(f *fake) { f.fail = status(403, nil, "") }, "main", forge.ErrForbidden, troy.Forbidden},
 		"empty":          {func(f *fake) { f.fail = status(409, nil, "git/ref") }, "main", forge.ErrNoCommit, troy.NotFound},
 		"server error":   {func(f *fake) { f.fail = status(502, nil, "git/ref") }, "main", nil, troy.Internal},
