@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"crypto/rand"
+	"encoding/hex"
 	"net/http"
 	"strings"
 	"sync"
@@ -11,7 +13,6 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/client"
-	"github.com/troy-iaas/troy/secret"
 )
 
 // buildWorld is a world whose GitHub is the stand-in, with a pipeline that
@@ -19,10 +20,14 @@ import (
 func buildWorld(t *testing.T, settings ...string) (w *world, g *github, pipeline string) {
 	t.Helper()
 	g = newGitHub(t)
+	key := make([]byte, 32)
+	if _, err := rand.Read(key); err != nil {
+		t.Fatal(err)
+	}
 	w = newWorld(t, append([]string{
 		"TROY_GITHUB_URL=" + g.server.URL + "/api/v3", "TROY_GITHUB_CLIENT_ID=" + githubClientID, "TROY_GITHUB_APP_ID=" + githubAppID,
 		"TROY_GITHUB_KEY_FILE=" + g.keyFile, "TROY_GITHUB_SECRET=" + githubSecret, "TROY_CATCH_UP=2s",
-		"TROY_SECRET_KEY=" + secret.NewKey(),
+		"TROY_SECRET_KEY=" + hex.EncodeToString(key),
 	}, settings...)...)
 	w.start("web")
 	w.start("work")
