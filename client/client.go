@@ -130,21 +130,21 @@ func (c *Client) get(ctx context.Context, path string, query url.Values, out any
 }
 
 func (c *Client) post(ctx context.Context, path string, in, out any) error {
-	k, err := jsonCall(path, in)
+	k, err := jsonCall(http.MethodPost, path, in)
 	if err != nil {
 		return err
 	}
 	return c.do(ctx, k, out)
 }
 
-func jsonCall(path string, in any) (call, error) {
-	k := call{method: http.MethodPost, path: path}
+func jsonCall(method, path string, in any) (call, error) {
+	k := call{method: method, path: path}
 	if in == nil {
 		return k, nil
 	}
 	b, err := json.Marshal(in)
 	if err != nil {
-		return k, fmt.Errorf("encode the body of POST %s: %w", path, err)
+		return k, fmt.Errorf("encode the body of %s %s: %w", method, path, err)
 	}
 	k.header = http.Header{"Content-Type": {"application/json"}}
 	k.body = func() (io.Reader, error) { return bytes.NewReader(b), nil }
@@ -274,10 +274,10 @@ func (c *Client) request(ctx context.Context, k call) (*http.Request, error) {
 		return nil, troy.Errorf(troy.Invalid, "%s %s: %w", k.method, k.path, err)
 	}
 	req.ContentLength = k.size
+	req.Header.Set("Accept", "application/json")
 	for name, values := range k.header {
 		req.Header[name] = values
 	}
-	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", c.UserAgent)
 	if c.Token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.Token)

@@ -25,8 +25,25 @@ type Pipeline struct {
 	// LiveDeploymentID is nil while nothing is live.
 	LiveDeploymentID *uuid.UUID `json:"live_deployment_id,omitempty"`
 	QueuePosition    *int64     `json:"queue_position,omitempty"`
-	CreatedAt        time.Time  `json:"created_at"`
-	UpdatedAt        time.Time  `json:"updated_at"`
+	// Repository is nil while the pipeline has none.
+	Repository *Repository `json:"repository,omitempty"`
+	// WatchPaths says which files' changes are built (troy.Watched).
+	WatchPaths []string `json:"watch_paths"`
+	// CancelRunning says whether a newer commit stops the build that runs.
+	CancelRunning bool               `json:"cancel_running"`
+	Build         troy.BuildSettings `json:"build"`
+	// SourceProblem says why pushes are not built, or is empty.
+	SourceProblem string    `json:"source_problem,omitempty"`
+	CreatedAt     time.Time `json:"created_at"`
+	UpdatedAt     time.Time `json:"updated_at"`
+}
+
+// Repository is where a pipeline's source is.
+type Repository struct {
+	Provider troy.Provider `json:"provider"`
+	FullName string        `json:"full_name"`        // "team/blog"
+	Branch   string        `json:"branch,omitempty"` // empty: the repository's default
+	Root     string        `json:"root,omitempty"`   // folder of the site's source; empty: all
 }
 
 // Deployment is one publication of a pipeline's site, or the attempt at one.
@@ -54,6 +71,36 @@ type Deployment struct {
 	StartedAt  *time.Time `json:"started_at,omitempty"`
 	FinishedAt *time.Time `json:"finished_at,omitempty"`
 	URL        string     `json:"url,omitempty"`
+	// Build is nil for what is not built, or not yet.
+	Build *Build `json:"build,omitempty"`
+}
+
+// Build is the build of an automated deployment.
+type Build struct {
+	Attempt int `json:"attempt"` // how often it was started
+	// Rule says in a sentence what is run and what decided it, once known.
+	Rule     string  `json:"rule,omitempty"`
+	Phases   []Phase `json:"phases"` // those that were begun
+	LogBytes int64   `json:"log_bytes"`
+}
+
+// Phase is one phase of a build.
+type Phase struct {
+	Phase   string    `json:"phase"`             // "install"
+	Command string    `json:"command,omitempty"` // empty where Troy itself is at work
+	Started time.Time `json:"started"`
+	Ended   time.Time `json:"ended,omitzero"` // zero while it runs
+	// ExitCode is nil while the phase runs, and -1 if it was killed.
+	ExitCode *int `json:"exit_code,omitempty"`
+}
+
+// Variable is one of what a pipeline's builds have in their environment.
+type Variable struct {
+	Name   string `json:"name"`
+	Secret bool   `json:"secret"`
+	// Value is nil for a secret: the server does not show it.
+	Value     *string   `json:"value,omitempty"`
+	ChangedAt time.Time `json:"changed_at"`
 }
 
 // Release is an upload on its way to becoming the deployment with its id.

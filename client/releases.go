@@ -36,7 +36,7 @@ func (c *Client) BeginRelease(ctx context.Context, pipeline, key string, n NewRe
 	if n.Files == nil {
 		n.Files = []site.File{}
 	}
-	k, err := jsonCall(path+"/releases", n)
+	k, err := jsonCall(http.MethodPost, path+"/releases", n)
 	if err != nil {
 		return r, err
 	}

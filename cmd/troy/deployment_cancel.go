@@ -17,6 +17,9 @@ func newDeploymentCancel(a *app) *cobra.Command {
 	}
 }
 
+// newCancel is the same, for those who are in a hurry.
+func newCancel(a *app) *cobra.Command { return newDeploymentCancel(a) }
+
 func deploymentCancel(ctx context.Context, a *app, pipeline, ref string) error {
 	c, err := a.connect()
 	if err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -42,7 +43,10 @@ func (a *app) printDeployment(d client.Deployment) error {
 		return a.printJSON(d)
 	}
 	now := time.Now()
-	source, live := "", ""
+	source, live, rule, phases := "", "", "", ""
+	if b := d.Build; b != nil {
+		rule, phases = strings.TrimPrefix(b.Rule, "What is run: "), phaseList(b.Phases, now)
+	}
 	if d.SourceDeploymentID != nil {
 		source = d.SourceDeploymentID.String()
 	}
@@ -68,10 +72,32 @@ func (a *app) printDeployment(d client.Deployment) error {
 		field{"Branch", d.Branch},
 		field{"By", d.Actor},
 		field{"Files", fmt.Sprintf("%d, %s", d.Files, size(d.Bytes))},
+		field{"What is run", rule},
+		field{"Phases", phases},
 		field{"Created", ago(d.CreatedAt, now)},
 		field{"Started", when(d.StartedAt)},
 		field{"Finished", when(d.FinishedAt)},
 		field{"ID", d.ID.String()},
 	)
 	return nil
+}
+
+// phaseList says how long each phase of a build took, and how it ended.
+func phaseList(phases []client.Phase, now time.Time) string {
+	texts := make([]string, len(phases))
+	for i, p := range phases {
+		name := strings.ReplaceAll(p.Phase, "_", " ")
+		took := p.Ended.Sub(p.Started)
+		if p.Ended.IsZero() {
+			took = now.Sub(p.Started)
+		}
+		texts[i] = fmt.Sprintf("%s %s", name, took.Round(100*time.Millisecond))
+		switch {
+		case p.ExitCode == nil:
+			texts[i] += " and running"
+		case *p.ExitCode != 0:
+			texts[i] += fmt.Sprintf(" (exit code %d)", *p.ExitCode)
+		}
+	}
+	return strings.Join(texts, ", ")
 }

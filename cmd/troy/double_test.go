@@ -31,6 +31,8 @@ type double struct {
 	// busy is how many requests still get a 503.
 	busy int
 	puts int
+	// breaks is how many logs still break off in the middle.
+	breaks int
 	// stuck gets a value when a deployment that never ends is looked at.
 	stuck chan struct{}
 }
@@ -38,6 +40,7 @@ type double struct {
 type doublePipeline struct {
 	client.Pipeline
 	deployments []*client.Deployment // oldest first
+	variables   []client.Variable
 	publish     map[uuid.UUID]bool
 	wasLive     []uuid.UUID
 	events      []client.Event
@@ -69,6 +72,12 @@ func newDouble() *double {
 		"GET /v1/pipelines/{p}":                             d.on(d.show),
 		"POST /v1/pipelines/{p}/provision":                  d.on(d.provision),
 		"DELETE /v1/pipelines/{p}":                          d.on(d.delete),
+		"PATCH /v1/pipelines/{p}":                           d.on(d.configure),
+		"POST /v1/pipelines/{p}/deployments":                d.on(d.deployCommit),
+		"POST /v1/pipelines/{p}/deployments/{d}/retry":      d.on(d.retry),
+		"GET /v1/pipelines/{p}/variables":                   d.on(d.listVariables),
+		"PUT /v1/pipelines/{p}/variables/{name}":            d.on(d.setVariable),
+		"DELETE /v1/pipelines/{p}/variables/{name}":         d.on(d.removeVariable),
 		"GET /v1/pipelines/{p}/events":                      d.on(d.listEvents),
 		"GET /v1/pipelines/{p}/deployments":                 d.on(d.listDeployments),
 		"GET /v1/pipelines/{p}/deployments/{d}":             d.on(d.showDeployment),
@@ -87,6 +96,7 @@ func newDouble() *double {
 			respond(w, a, err)
 		})
 	}
+	d.HandleFunc("GET /v1/pipelines/{p}/deployments/{d}/log", d.log)
 	return d
 }
 

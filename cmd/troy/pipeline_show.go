@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -42,6 +43,13 @@ func (a *app) printPipeline(p client.Pipeline) error {
 	if p.LiveDeploymentID != nil {
 		live = p.LiveDeploymentID.String()
 	}
+	repository, branch, root, cancels := "", "", "", ""
+	if r := p.Repository; r != nil {
+		repository, branch, root = fmt.Sprintf("%s:%s", r.Provider, r.FullName), r.Branch, r.Root
+	}
+	if p.CancelRunning {
+		cancels = "stop the build that runs"
+	}
 	if p.QueuePosition != nil {
 		position = fmt.Sprint(*p.QueuePosition)
 	}
@@ -54,6 +62,16 @@ func (a *app) printPipeline(p client.Pipeline) error {
 		field{"URL", p.URL},
 		field{"Live", live},
 		field{"App", p.AppID},
+		field{"Repository", repository},
+		field{"Branch", branch},
+		field{"Root", root},
+		field{"Problem", p.SourceProblem},
+		field{"Watches", strings.Join(p.WatchPaths, ", ")},
+		field{"Install", p.Build.Install},
+		field{"Build", p.Build.Build},
+		field{"Test", p.Build.Test},
+		field{"Output", p.Build.Output},
+		field{"New commits", cancels},
 		field{"Created", ago(p.CreatedAt, now)},
 		field{"Updated", ago(p.UpdatedAt, now)},
 		field{"ID", p.ID.String()},

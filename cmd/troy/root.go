@@ -53,6 +53,8 @@ Exit codes:
   7    the server is away, or the time given with --timeout is over
   130  interrupted`,
 		Example: `  troy release ./public --pipeline blog
+  troy deploy blog
+  troy logs blog --follow
   troy rollback blog
   troy status`,
 		Version:       version().String(),
@@ -71,11 +73,13 @@ Exit codes:
 	root.PersistentFlags().StringVar(&a.url, "url", "", "the server's `address`, instead of TROY_URL")
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print the API's JSON on stdout, and nothing else there")
 	root.AddCommand(
-		newRelease(a), newRollback(a), newPromote(a), newStatus(a), newVersion(a),
+		newRelease(a), newDeploy(a), newRetry(a), newCancel(a), newLogs(a), newRollback(a), newPromote(a), newStatus(a), newVersion(a),
 		group("pipeline", "Pipelines: a site each, and the way to it",
-			newPipelineList(a), newPipelineShow(a), newPipelineCreate(a), newPipelineProvision(a), newPipelineDelete(a)),
+			newPipelineList(a), newPipelineShow(a), newPipelineCreate(a), newPipelineSet(a), newPipelineProvision(a), newPipelineDelete(a)),
 		group("deployment", "Deployments of a pipeline",
 			newDeploymentList(a), newDeploymentShow(a), newDeploymentCancel(a)),
+		group("variable", "What a pipeline's builds have in their environment",
+			newVariableList(a), newVariableSet(a), newVariableUnset(a)),
 		group("event", "What happened to a pipeline", newEventList(a)),
 	)
 	return root

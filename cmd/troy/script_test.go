@@ -45,6 +45,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"status":   wantStatus,
 			"busy":     busy,
+			"breaks":   breaks,
 			"puts":     wantPuts,
 			"zip":      makeZip,
 			"columns":  wantColumns,
@@ -79,6 +80,16 @@ func busy(ts *testscript.TestScript, _ bool, args []string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.busy = n
+}
+
+// breaks makes the next logs break off in the middle: breaks 1.
+func breaks(ts *testscript.TestScript, _ bool, args []string) {
+	n, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	d := ts.Value("double").(*double)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.breaks = n
 }
 
 // wantPuts wants that many files to have been uploaded since the last time.

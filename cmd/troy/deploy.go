@@ -1,0 +1,45 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+)
+
+func newDeploy(a *app) *cobra.Command {
+	var (
+		commit string
+		w      waiting
+	)
+	cmd := &cobra.Command{
+		Use:   "deploy P",
+		Short: "Build and deploy a commit of a pipeline's repository",
+		Long: `Build and deploy a commit of a pipeline's repository: the one with the id given
+by --commit or, without it, the newest of the branch that the pipeline builds.
+What the build prints is shown by troy logs.`,
+		Example: `  troy deploy blog
+  troy deploy blog --commit "$(git rev-parse HEAD)"`,
+		Args: arguments(1, "a pipeline"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return deploy(cmd.Context(), a, args[0], commit, w)
+		},
+	}
+	cmd.Flags().StringVar(&commit, "commit", "", "the commit's full `id`")
+	w.addFlags(cmd)
+	return cmd
+}
+
+func deploy(ctx context.Context, a *app, pipeline, commit string, w waiting) error {
+	if err := w.check(); err != nil {
+		return err
+	}
+	c, err := a.connect()
+	if err != nil {
+		return err
+	}
+	d, err := c.Deploy(ctx, pipeline, commit)
+	if err != nil {
+		return err
+	}
+	return a.await(ctx, c, pipeline, d, w)
+}

@@ -1,0 +1,185 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/client"
+)
+
+// doubleLog is what every build of the double prints.
+const doubleLog = "$ npm ci\n" +
+	"\x1b[32madded 3 packages\x1b[0m caf\u00e9\n" +
+	"\x1b]0;evil\apacking  10%\rpacking 100%\r\n" +
+	"\x1b[2J\x1b[1;1Hbuilt \u202eevil\n" +
+	"last\n"
+
+func (d *double) configure(r *http.Request, p *doublePipeline) (answer, error) {
+	var body struct {
+		Repository    json.RawMessage     `json:"repository"`
+		WatchPaths    *[]string           `json:"watch_paths"`
+		CancelRunning *bool               `json:"cancel_running"`
+		Build         *client.BuildChange `json:"build"`
+	}
+	if err := decode(r, &body); err != nil {
+		return answer{}, err
+	}
+	if string(body.Repository) == "null" {
+		p.Repository = nil
+	} else if body.Repository != nil {
+		var change client.RepositoryChange
+		if err := json.Unmarshal(body.Repository, &change); err != nil {
+			return answer{}, err
+		}
+		if p.Repository == nil {
+			p.Repository = &client.Repository{}
+		}
+		set(&p.Repository.Provider, change.Provider)
+		set(&p.Repository.FullName, change.FullName)
+		set(&p.Repository.Branch, change.Branch)
+		set(&p.Repository.Root, change.Root)
+		if p.Repository.FullName == "" {
+			p.Repository = nil
+			return answer{}, troy.Errorf(troy.Invalid, "it is missing or empty").At("repository.provider")
+		}
+	}
+	set(&p.WatchPaths, body.WatchPaths)
+	set(&p.CancelRunning, body.CancelRunning)
+	if b := body.Build; b != nil {
+		set(&p.Build.Install, b.Install)
+		set(&p.Build.Build, b.Build)
+		set(&p.Build.Test, b.Test)
+		set(&p.Build.Output, b.Output)
+	}
+	return answer{200, p.Pipeline}, nil
+}
+
+func set[T any](to, from *T) {
+	if from != nil {
+		*to = *from
+	}
+}
+
+func (d *double) deployCommit(r *http.Request, p *doublePipeline) (answer, error) {
+	var body struct {
+		Commit string `json:"commit"`
+	}
+	if err := decode(r, &body); err != nil {
+		return answer{}, err
+	}
+	if p.Repository == nil {
+		return fail(troy.Conflict, "the pipeline %s has no repository; send a release instead", p.Slug)
+	}
+	x := p.deploy(uuid.New(), troy.Automated, "", true)
+	x.Commit = cmp.Or(body.Commit, strings.Repeat("b", 40))
+	code := 0
+	x.Build = &client.Build{Attempt: 1, Rule: `What is run: build with "npm run build" (package.json).`, LogBytes: int64(len(doubleLog)), Phases: []client.Phase{
+		{Phase: "download_source", Started: x.CreatedAt, Ended: x.CreatedAt.Add(1500 * time.Millisecond), ExitCode: &code},
+	}}
+	if strings.HasPrefix(x.Commit, "f") {
+		x.Message = "fail"
+	}
+	return answer{202, *x}, nil
+}
+
+func (d *double) retry(r *http.Request, p *doublePipeline) (answer, error) {
+	x, err := p.deployment(r.PathValue("d"))
+	if err != nil {
+		return answer{}, err
+	}
+	if !x.State.Ended() {
+		return fail(troy.Conflict, "deployment %d is %s; it has not ended yet", x.Number, x.State)
+	}
+	again := p.deploy(uuid.New(), x.Kind, "", true)
+	again.SourceDeploymentID, again.Commit = &x.ID, x.Commit
+	return answer{202, *again}, nil
+}
+
+func (d *double) log(w http.ResponseWriter, r *http.Request) {
+	d.mu.Lock()
+	var kind troy.DeploymentKind
+	_, err := d.guard(r, d.on(func(r *http.Request, p *doublePipeline) (answer, error) {
+		x, err := p.deployment(r.PathValue("d"))
+		if err == nil {
+			kind = x.Kind
+		}
+		return answer{}, err
+	}))
+	broken := d.breaks > 0
+	if broken {
+		d.breaks--
+	}
+	d.mu.Unlock()
+	if err == nil && kind != troy.Automated {
+		_, err = fail(troy.NotFound, "it is a %s, which is not built", kind)
+	}
+	if err != nil {
+		respond(w, answer{}, err)
+		return
+	}
+	from, _ := strconv.Atoi(r.URL.Query().Get("from"))
+	if r.Header.Get("Accept") == "text/plain" {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		rest := doubleLog[from:]
+		if broken {
+			_, _ = fmt.Fprint(w, rest[:len(rest)/2])
+			_ = http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler)
+		}
+		_, _ = fmt.Fprint(w, rest)
+		return
+	}
+	w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
+	_, _ = fmt.Fprint(w, "retry: 1000\n\n: still running\n\n")
+	for n, line := range strings.SplitAfter(doubleLog[from:], "\n") {
+		from += len(line)
+		text, _ := json.Marshal(line)
+		_, _ = fmt.Fprintf(w, "id: %d\ndata: %s\n\n", from, text)
+		_ = http.NewResponseController(w).Flush()
+		if broken && n == 1 {
+			panic(http.ErrAbortHandler)
+		}
+	}
+	_, _ = fmt.Fprintf(w, "event: end\nid: %d\ndata: succeeded\n\n", from)
+}
+
+func (d *double) listVariables(_ *http.Request, p *doublePipeline) (answer, error) {
+	return answer{200, map[string]any{"variables": append([]client.Variable{}, p.variables...)}}, nil
+}
+
+func (d *double) setVariable(r *http.Request, p *doublePipeline) (answer, error) {
+	var body struct {
+		Value  string `json:"value"`
+		Secret bool   `json:"secret"`
+	}
+	if err := decode(r, &body); err != nil {
+		return answer{}, err
+	}
+	if body.Secret && len(body.Value) < 8 {
+		return answer{}, troy.Errorf(troy.Invalid, "the secret has %d characters; at least 8 are needed", len(body.Value)).At("value")
+	}
+	v := client.Variable{Name: r.PathValue("name"), Secret: body.Secret, ChangedAt: time.Now()}
+	if !body.Secret {
+		v.Value = &body.Value
+	}
+	p.variables = append(slices.DeleteFunc(p.variables, func(o client.Variable) bool { return o.Name == v.Name }), v)
+	return answer{200, v}, nil
+}
+
+func (d *double) removeVariable(r *http.Request, p *doublePipeline) (answer, error) {
+	before := len(p.variables)
+	p.variables = slices.DeleteFunc(p.variables, func(o client.Variable) bool { return o.Name == r.PathValue("name") })
+	if len(p.variables) == before {
+		return fail(troy.NotFound, "there is no variable %q", r.PathValue("name"))
+	}
+	return answer{status: 204}, nil
+}

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/client"
+)
+
+// pipelineSettings are the flags of pipeline set.
+type pipelineSettings struct {
+	repository, branch, root     string
+	watch                        []string
+	cancelRunning                bool
+	install, build, test, output string
+}
+
+func newPipelineSet(a *app) *cobra.Command {
+	var s pipelineSettings
+	cmd := &cobra.Command{
+		Use:   "set P",
+		Short: "Change what a pipeline is built from, and how",
+		Long: `Change what a pipeline is built from, and how, from its next deployment on. What
+is not given stays; an empty text ("") takes a setting away.`,
+		Example: `  troy pipeline set blog --repository github:team/blog --branch main
+  troy pipeline set blog --root apps/web --watch 'apps/web/**' --watch '!**/*.md'
+  troy pipeline set blog --build-command 'npm run build' --output dist`,
+		Args: arguments(1, "a pipeline"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return pipelineSet(cmd.Context(), a, args[0], s, cmd.Flags())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&s.repository, "repository", "", "build `FORGE:OWNER/NAME`, by github or bitbucket; none for none")
+	f.StringVar(&s.branch, "branch", "", "build that `branch`; empty for the repository's default")
+	f.StringVar(&s.root, "root", "", "the `folder` of the site's source")
+	f.StringArrayVar(&s.watch, "watch", nil, "build only if a file that fits the `pattern` changed; repeatable")
+	f.BoolVar(&s.cancelRunning, "cancel-running", false, "stop the build that runs when a newer commit comes")
+	f.StringVar(&s.install, "install-command", "", "the `command` that installs dependencies")
+	f.StringVar(&s.build, "build-command", "", "the `command` that builds")
+	f.StringVar(&s.test, "test-command", "", "the `command` that tests; its failure stops the deployment")
+	f.StringVar(&s.output, "output", "", "the `folder` that is published, from the root folder")
+	return cmd
+}
+
+func pipelineSet(ctx context.Context, a *app, pipeline string, s pipelineSettings, flags *pflag.FlagSet) error {
+	change, err := s.change(flags.Changed)
+	if err != nil {
+		return err
+	}
+	c, err := a.connect()
+	if err != nil {
+		return err
+	}
+	p, err := c.ConfigurePipeline(ctx, pipeline, change)
+	if err != nil {
+		return err
+	}
+	return a.printPipeline(p)
+}
+
+// change has what was given on the command line.
+func (s *pipelineSettings) change(given func(flag string) bool) (client.PipelineChange, error) {
+	var c client.PipelineChange
+	if s.repository == "none" {
+		if given("branch") || given("root") {
+			return c, troy.Errorf(troy.Invalid, "none has neither a branch nor a root folder").At("--repository")
+		}
+		c.NoRepository = true
+	} else if err := s.repositoryChange(&c, given); err != nil {
+		return c, err
+	}
+	if given("watch") {
+		watch := s.watch
+		if len(watch) == 1 && watch[0] == "" {
+			watch = []string{}
+		}
+		if err := troy.CheckWatchPaths(watch); err != nil {
+			return c, err
+		}
+		c.WatchPaths = &watch
+	}
+	if given("cancel-running") {
+		c.CancelRunning = &s.cancelRunning
+	}
+	var b client.BuildChange
+	for _, setting := range []struct {
+		flag string
+		text *string
+		to   **string
+	}{
+		{"install-command", &s.install, &b.Install}, {"build-command", &s.build, &b.Build},
+		{"test-command", &s.test, &b.Test}, {"output", &s.output, &b.Output},
+	} {
+		if given(setting.flag) {
+			*setting.to = setting.text
+			c.Build = &b
+		}
+	}
+	if c == (client.PipelineChange{}) {
+		return c, troy.Errorf(troy.Invalid, "nothing is to be changed (see troy pipeline set --help)")
+	}
+	return c, nil
+}
+
+func (s *pipelineSettings) repositoryChange(c *client.PipelineChange, given func(flag string) bool) error {
+	var r client.RepositoryChange
+	if given("repository") {
+		forge, name, ok := strings.Cut(s.repository, ":")
+		if !ok || strings.Count(name, "/") != 1 || forge != string(troy.GitHub) && forge != string(troy.Bitbucket) {
+			return troy.Errorf(troy.Invalid, "%q is not like github:owner/name or bitbucket:owner/name", s.repository).At("--repository")
+		}
+		provider := troy.Provider(forge)
+		r.Provider, r.FullName = &provider, &name
+		c.Repository = &r
+	}
+	if given("branch") {
+		r.Branch = &s.branch
+		c.Repository = &r
+	}
+	if given("root") {
+		r.Root = &s.root
+		c.Repository = &r
+	}
+	return nil
+}

@@ -1,0 +1,42 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+)
+
+func newRetry(a *app) *cobra.Command {
+	var w waiting
+	cmd := &cobra.Command{
+		Use:   "retry P D",
+		Short: "Deploy again what a deployment that ended was to deploy",
+		Long: `Deploy again what a deployment that ended was to deploy: the commit of one that
+was built, the files of another.`,
+		Args: arguments(2, "a pipeline", "a deployment"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return retry(cmd.Context(), a, args[0], args[1], w)
+		},
+	}
+	w.addFlags(cmd)
+	return cmd
+}
+
+func retry(ctx context.Context, a *app, pipeline, ref string, w waiting) error {
+	if err := w.check(); err != nil {
+		return err
+	}
+	c, err := a.connect()
+	if err != nil {
+		return err
+	}
+	id, err := deploymentID(ctx, c, pipeline, ref)
+	if err != nil {
+		return err
+	}
+	d, err := c.RetryDeployment(ctx, pipeline, id)
+	if err != nil {
+		return err
+	}
+	return a.await(ctx, c, pipeline, d, w)
+}

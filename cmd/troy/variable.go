@@ -1,0 +1,178 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/troy-iaas/troy"
+)
+
+// mostValue is the most bytes that are read of a value; the server takes less.
+const mostValue = 64 << 10
+
+func newVariableList(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "list P",
+		Short: "List a pipeline's variables; the values of secrets are never shown",
+		Args:  arguments(1, "a pipeline"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return variableList(cmd.Context(), a, args[0])
+		},
+	}
+}
+
+func variableList(ctx context.Context, a *app, pipeline string) error {
+	c, err := a.connect()
+	if err != nil {
+		return err
+	}
+	list, err := c.Variables(ctx, pipeline)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.printJSON(list)
+	}
+	if len(list) == 0 {
+		_, _ = fmt.Fprintln(a.err, "No variables.")
+		return nil
+	}
+	now := time.Now()
+	rows := make([][]cell, len(list))
+	for i, v := range list {
+		value := cell{text: "(secret)", colour: yellow}
+		if v.Value != nil {
+			value = cell{text: *v.Value}
+		}
+		rows[i] = []cell{{text: v.Name}, {text: ago(v.ChangedAt, now)}, value}
+	}
+	a.out.table([]column{{title: "NAME", least: 20}, {title: "CHANGED"}, {title: "VALUE", least: 12}}, rows)
+	return nil
+}
+
+func newVariableSet(a *app) *cobra.Command {
+	var plain bool
+	cmd := &cobra.Command{
+		Use:   "set P NAME",
+		Short: "Give a pipeline's builds a variable",
+		Long: `Give a pipeline's builds a variable, from the next one on. The value is typed
+or, without a terminal, read from stdin up to its end, without the line end
+there. It is never an argument, because other users of a machine can read those.
+
+A variable is a secret: it is not shown again, and kept out of logs, so it has
+eight or more characters. With --plain it is neither.`,
+		Example: `  troy variable set blog NPM_TOKEN < token.txt
+  echo production | troy variable set blog NODE_ENV --plain`,
+		Args: arguments(2, "a pipeline", "a name"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return variableSet(cmd.Context(), a, args[0], args[1], plain)
+		},
+	}
+	cmd.Flags().BoolVar(&plain, "plain", false, "it is no secret: it is shown, also in logs")
+	return cmd
+}
+
+func variableSet(ctx context.Context, a *app, pipeline, name string, plain bool) error {
+	c, err := a.connect()
+	if err != nil {
+		return err
+	}
+	value, err := a.readValue(ctx, name, plain)
+	if err != nil {
+		return err
+	}
+	v, err := c.SetVariable(ctx, pipeline, name, value, !plain)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.printJSON(v)
+	}
+	_, _ = fmt.Fprintf(a.err, "%s is set for the next build of %s.\n", clean(v.Name), clean(pipeline))
+	return nil
+}
+
+// readValue asks for a value, which a terminal does not show unless it is
+// plain, or reads all of stdin.
+func (a *app) readValue(ctx context.Context, name string, plain bool) (string, error) {
+	if !a.canAsk() {
+		value, err := io.ReadAll(io.LimitReader(a.in, mostValue+1))
+		if err != nil {
+			return "", fmt.Errorf("read the value of %s: %w", name, err)
+		}
+		if len(value) > mostValue {
+			return "", troy.Errorf(troy.TooLarge, "stdin has more than %d bytes", mostValue).At("value")
+		}
+		text := strings.TrimSuffix(string(value), "\n")
+		return strings.TrimSuffix(text, "\r"), nil
+	}
+	_, _ = fmt.Fprintf(a.err, "Value of %s: ", clean(name))
+	type result struct {
+		text string
+		err  error
+	}
+	typed := make(chan result, 1)
+	terminal, ok := a.in.(*os.File)
+	if !ok {
+		return "", errors.New("stdin is a terminal that is none")
+	}
+	before, err := term.GetState(int(terminal.Fd()))
+	if err != nil {
+		return "", fmt.Errorf("read the value of %s: %w", name, err)
+	}
+	go func() {
+		if plain {
+			line, err := bufio.NewReader(io.LimitReader(a.in, mostValue)).ReadString('\n')
+			typed <- result{strings.TrimRight(line, "\r\n"), err}
+			return
+		}
+		text, err := term.ReadPassword(int(terminal.Fd()))
+		typed <- result{string(text), err}
+	}()
+	select {
+	case <-ctx.Done():
+		// The terminal shows what is typed again.
+		_ = term.Restore(int(terminal.Fd()), before)
+		return "", context.Cause(ctx)
+	case r := <-typed:
+		if !plain {
+			_, _ = fmt.Fprintln(a.err)
+		}
+		if r.err != nil {
+			return "", fmt.Errorf("read the value of %s: %w", name, r.err)
+		}
+		return r.text, nil
+	}
+}
+
+func newVariableUnset(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "unset P NAME",
+		Short: "Take a variable away from a pipeline's builds",
+		Args:  arguments(2, "a pipeline", "a name"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return variableUnset(cmd.Context(), a, args[0], args[1])
+		},
+	}
+}
+
+func variableUnset(ctx context.Context, a *app, pipeline, name string) error {
+	c, err := a.connect()
+	if err != nil {
+		return err
+	}
+	if err := c.RemoveVariable(ctx, pipeline, name); err != nil {
+		return err
+	}
+	_, _ = fmt.Fprintf(a.err, "%s is gone from the next build of %s on.\n", clean(name), clean(pipeline))
+	return nil
+}
