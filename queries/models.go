@@ -98,6 +98,16 @@ type Event struct {
 	Time         time.Time
 }
 
+type ForgeApp struct {
+	Provider    string
+	AppID       string
+	Name        string
+	Url         string
+	Credentials []byte
+	Actor       string
+	ChangedAt   time.Time
+}
+
 type Installation struct {
 	Provider    string
 	ID          string
@@ -156,6 +166,17 @@ type Repository struct {
 	DefaultBranch  string
 	InstallationID *string
 	ChangedAt      time.Time
+}
+
+type SetupState struct {
+	Hash      []byte
+	Provider  string
+	Actor     string
+	AppKey    *string
+	ClientKey *string
+	CreatedAt time.Time
+	ExpiresAt time.Time
+	UsedAt    *time.Time
 }
 
 type Token struct {

@@ -220,6 +220,32 @@ CREATE TABLE installations (
     PRIMARY KEY (provider, id)
 );
 
+-- The app that Troy is at a forge, as its set-up page had it made.
+CREATE TABLE forge_apps (
+    provider    text PRIMARY KEY,
+    app_id      text        NOT NULL, -- the forge's number of it
+    name        text        NOT NULL,
+    url         text        NOT NULL, -- its page at the forge
+    credentials bytea       NOT NULL, -- sealed
+    actor       text        NOT NULL,
+    changed_at  timestamptz NOT NULL DEFAULT now()
+);
+
+-- What an operator began and a forge's message ends: the set-up of an app, or
+-- a Connect installation. Good once and for a while; a state that an
+-- installation was bound to is part of its address and stays.
+CREATE TABLE setup_states (
+    hash       bytea PRIMARY KEY, -- SHA-256 of the state
+    provider   text        NOT NULL CONSTRAINT setup_states_provider_check CHECK (provider IN ('github', 'bitbucket')),
+    actor      text        NOT NULL,
+    app_key    text,              -- of the Connect app that the address describes
+    client_key text,              -- the Connect installation that the address is of
+    created_at timestamptz NOT NULL DEFAULT now(),
+    expires_at timestamptz NOT NULL,
+    used_at    timestamptz,
+    CONSTRAINT setup_states_bound_check CHECK (client_key IS NULL OR used_at IS NOT NULL)
+);
+
 -- The repositories that installations told of.
 CREATE TABLE repositories (
     provider        text        NOT NULL,
