@@ -30,7 +30,7 @@ func buildWorld(t *testing.T, settings ...string) (w *world, g *github, pipeline
 		"TROY_SECRET_KEY=" + hex.EncodeToString(key),
 	}, settings...)...)
 	w.start("web")
-	w.start("work")
+	w.worker = w.start("work")
 	w.start("edge")
 	first := g.commit("first", site1("one"))
 	if status, answer := g.deliver(w, "installation", uuid.NewString(), map[string]any{
@@ -252,5 +252,34 @@ func TestRerunAndUninstall(t *testing.T) {
 	}
 	if out := w.must("troy", "pipeline", "show", "blog"); !strings.Contains(out, "uninstalled") {
 		t.Errorf("the pipeline does not say so:\n%s", out)
+	}
+}
+
+// TestKilledBuild kills the worker in the middle of a build: another finds the
+// build dead and runs it again.
+func TestKilledBuild(t *testing.T) {
+	t.Parallel()
+	w, g, id := buildWorld(t)
+	// The first run waits for a file that never comes; the second, in a fresh
+	// folder but with the same cache, goes through.
+	commit := g.pushed(w, "slow once", map[string]string{"build.js": `const fs = require("fs");
+console.log("at work");
+setTimeout(() => {
+	fs.mkdirSync("dist", {recursive: true});
+	fs.writeFileSync("dist/index.html", "<title>slow</title>");
+}, 6000);
+`})
+	w.waitFor(id, troy.Deploying)
+	w.eventually("the build prints", func() bool {
+		out, _, _ := w.run("troy", "logs", "blog")
+		return strings.Contains(out, "at work")
+	})
+	w.worker.kill()
+	w.start("work")
+	if d := w.deployment(id, commit); d.State != troy.Succeeded {
+		t.Errorf("%s: %s", d.State, d.Cause)
+	}
+	if out := w.must("troy", "logs", "blog"); strings.Count(out, "at work") != 2 {
+		t.Errorf("the log does not show two runs:\n%s", out)
 	}
 }

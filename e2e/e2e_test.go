@@ -68,6 +68,7 @@ type world struct {
 	api      *client.Client
 	database string
 	redis    *stacktest.PrivateRedis
+	worker   *process // of the worlds that build
 }
 
 // process is a running troyd.

@@ -47,7 +47,7 @@ func (w *Workers) sourceOf(ctx context.Context, p queries.Pipeline) (source, err
 		if s.branch == "" {
 			s.branch = row.DefaultBranch
 		}
-		if s.repository.Installation != "" && s.branch != "" {
+		if s.branch != "" && (s.repository.Installation != "" || *p.RepositoryProvider != string(troy.GitHub)) {
 			return s, nil
 		}
 	}
