@@ -42,7 +42,7 @@ func forges(cfg config) (map[troy.Provider]forge.Forge, error) {
 	}
 	if cfg.BitbucketToken != "" {
 		client, err := bitbucket.New(bitbucket.Config{
-			APIURL: cfg.BitbucketURL,
+			APIURL: cfg.BitbucketURL, SiteURL: bitbucketSite(cfg.BitbucketURL),
 			Credential: func(context.Context, string) (bitbucket.Credential, error) {
 				return bitbucket.Credential{AccessToken: cfg.BitbucketToken}, nil
 			},
@@ -63,6 +63,15 @@ func githubSite(api string) string {
 		return ""
 	}
 	return site
+}
+
+// bitbucketSite is where people and git go: of Bitbucket's own API the
+// adapter's default, of another the same host.
+func bitbucketSite(api string) string {
+	if strings.HasPrefix(api, "https://api.bitbucket.org") {
+		return ""
+	}
+	return api
 }
 
 // sealer returns nil without TROY_SECRET_KEY.
