@@ -90,6 +90,24 @@ func TestRedactsLinesAndWrappedBase64(t *testing.T) {
 	}
 }
 
+// TestBase64NeighboursGoToo: a character at either end has bits of the secret
+// and of what stands beside it.
+func TestBase64NeighboursGoToo(t *testing.T) {
+	t.Parallel()
+	const value = "hunter2hunter2"
+	r := redactor(t, value)
+	for before := range 3 {
+		encoded := base64.StdEncoding.EncodeToString([]byte("::"[:before] + value))
+		want := encoded[:before] + secret.Marker + strings.Repeat("=", strings.Count(encoded, "="))
+		if got := r.Text(encoded); got != want {
+			t.Errorf("%s became %s, not %s", encoded, got, want)
+		}
+		if got := byteByByte(t, r, encoded); got != want {
+			t.Errorf("%s, byte by byte, became %s, not %s", encoded, got, want)
+		}
+	}
+}
+
 func TestRedactsTokensOfGitHub(t *testing.T) {
 	t.Parallel()
 	r := redactor(t)
