@@ -49,6 +49,10 @@ generate: ## Write the generated code again
 bench: ## Run the benchmarks
 	go test -run '^$$' -bench . -benchmem ./edge/ $(if $(wildcard bench),./bench/...)
 
+.PHONY: fuzz
+fuzz: ## Run every fuzz test for twenty seconds
+	@tools/fuzz 20s
+
 .PHONY: deps
 deps: ## Install what the tests need and this machine lacks
 	@tools/deps postgres redis chromium cc git node bwrap slirp4netns nft
