@@ -144,8 +144,10 @@ WITH before AS (
 ), done AS (
     DELETE FROM work w USING moved WHERE w.kind = 'pipeline:deploy' AND w.subject_id = moved.id AND NOT moved.waits
 ), again AS (
+    -- The claim ends here: under its epoch the worker's own finish would take
+    -- the row that the next deployment needs.
     UPDATE work w
-    SET lease_until = NULL, due_at = now(), since = now(), attempt = 0, cause = ''
+    SET lease_until = NULL, due_at = now(), since = now(), attempt = 0, cause = '', epoch = nextval('work_epochs')
     FROM moved WHERE w.kind = 'pipeline:deploy' AND w.subject_id = moved.id AND moved.waits
 ), tidy AS (
     INSERT INTO work (kind, subject_id, due_at)
@@ -193,7 +195,7 @@ WITH before AS (
     WHERE w.kind = @kind AND w.subject_id = @subject_id AND NOT (moved.waits AND w.subject_id = moved.id)
 ), again AS (
     UPDATE work w
-    SET lease_until = NULL, due_at = now(), since = now(), attempt = 0, cause = ''
+    SET lease_until = NULL, due_at = now(), since = now(), attempt = 0, cause = '', epoch = nextval('work_epochs')
     FROM moved WHERE w.kind = @kind AND w.subject_id = @subject_id AND moved.waits AND w.subject_id = moved.id
 ), asked AS (
     INSERT INTO work (kind, subject_id) SELECT 'pipeline:deploy', moved.id FROM moved WHERE moved.waits AND moved.id <> @subject_id

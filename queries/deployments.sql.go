@@ -312,8 +312,10 @@ WITH before AS (
     DELETE FROM work w USING moved
     WHERE w.kind = $3 AND w.subject_id = $4 AND NOT (moved.waits AND w.subject_id = moved.id)
 ), again AS (
+    -- The claim ends here: under its epoch the worker's own finish would take
+    -- the row that the next deployment needs.
     UPDATE work w
-    SET lease_until = NULL, due_at = now(), since = now(), attempt = 0, cause = ''
+    SET lease_until = NULL, due_at = now(), since = now(), attempt = 0, cause = '', epoch = nextval('work_epochs')
     FROM moved WHERE w.kind = $3 AND w.subject_id = $4 AND moved.waits AND w.subject_id = moved.id
 ), asked AS (
     INSERT INTO work (kind, subject_id) SELECT 'pipeline:deploy', moved.id FROM moved WHERE moved.waits AND moved.id <> $4
@@ -646,7 +648,7 @@ WITH before AS (
     DELETE FROM work w USING moved WHERE w.kind = 'pipeline:deploy' AND w.subject_id = moved.id AND NOT moved.waits
 ), again AS (
     UPDATE work w
-    SET lease_until = NULL, due_at = now(), since = now(), attempt = 0, cause = ''
+    SET lease_until = NULL, due_at = now(), since = now(), attempt = 0, cause = '', epoch = nextval('work_epochs')
     FROM moved WHERE w.kind = 'pipeline:deploy' AND w.subject_id = moved.id AND moved.waits
 ), tidy AS (
     INSERT INTO work (kind, subject_id, due_at)
