@@ -54,10 +54,11 @@ func (s *isolated) tool(name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// isolated is the sandbox of one build. Its network namespace is held by a
-// process that does nothing, and reaches the outside through slirp4netns;
-// nftables in it refuse what is private. Each phase is a bubblewrap of its own
-// in that namespace, so that nothing survives its phase.
+// isolated is the sandbox of one build. A process that does nothing, the
+// holder, is the first of a process namespace, so that nobody in it outlives
+// it, and the holder does not outlive the worker. It holds the network
+// namespace too, which reaches the outside through slirp4netns; nftables in it
+// refuse what is private. Each phase is a bubblewrap of its own in there.
 type isolated struct {
 	b       *Builder
 	files   buildFiles
@@ -211,8 +212,8 @@ func (s *isolated) insideUID() int {
 	return s.uid
 }
 
-// hold starts the process that keeps the network namespace. Without root the
-// namespace needs a user namespace that it belongs to.
+// hold starts the process that keeps the namespaces. Without root they need a
+// user namespace that they belong to.
 func (s *isolated) hold() error {
 	read, write, err := os.Pipe()
 	if err != nil {
@@ -222,7 +223,7 @@ func (s *isolated) hold() error {
 	s.holderIn = write
 	s.holder = s.tool("cat")
 	s.holder.Stdin = read
-	s.holder.SysProcAttr.Cloneflags = unix.CLONE_NEWNET
+	s.holder.SysProcAttr.Cloneflags = unix.CLONE_NEWNET | unix.CLONE_NEWPID
 	if s.uid == 0 {
 		s.holder.SysProcAttr.Cloneflags |= unix.CLONE_NEWUSER
 		s.holder.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}
@@ -278,7 +279,7 @@ func (s *isolated) connect(ctx context.Context) error {
 // enter is how a program is run in the namespaces.
 func (s *isolated) enter(program string, args ...string) *exec.Cmd {
 	at := "/proc/" + strconv.Itoa(s.holder.Process.Pid) + "/ns/"
-	enter := []string{"--net=" + at + "net"}
+	enter := []string{"--net=" + at + "net", "--pid=" + at + "pid"}
 	if s.uid == 0 {
 		enter = append(enter, "--user="+at+"user", "--preserve-credentials")
 	}
@@ -308,9 +309,24 @@ func (s *isolated) filter(ctx context.Context) error {
 	return nil
 }
 
+// orphanRounds is how often a phase's end looks for who is left. Whoever it
+// misses dies with the holder.
+const orphanRounds = 20
+
 func (s *isolated) kill(cmd *exec.Cmd) {
-	// bubblewrap takes its process namespace along, whoever is in it.
 	_ = cmd.Process.Kill() // one that has ended is what is wanted
+	// bubblewrap's own --die-with-parent misses a parent that dies while the
+	// child is being made. Killing the first process of its namespace kills
+	// all the others in it (pid_namespaces(7)).
+	for range orphanRounds {
+		left, err := inNamespaceOf(s.holder.Process.Pid)
+		if err != nil || len(left) == 0 {
+			break
+		}
+		for _, pid := range left {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
 	if group := s.cgroup.Load(); group != nil {
 		_ = group.kill()
 	}
@@ -324,7 +340,7 @@ func (s *isolated) usage(pid int) (usage, error) {
 	return u, err
 }
 
-// close ends the namespace. The processes in it are dead.
+// close ends the namespaces.
 func (s *isolated) close() error {
 	defer s.freeUID()
 	var errs []error

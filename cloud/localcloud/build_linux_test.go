@@ -220,6 +220,27 @@ func TestKillsEverything(t *testing.T) {
 	}
 }
 
+// TestKilledWhileSettingUp stops builds just when their processes are being
+// made, where what kills them may come too early to find them.
+func TestKilledWhileSettingUp(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	e, _ := isolatedBuilder(t, localcloud.BuilderConfig{Root: root})
+	for range 25 {
+		spec := cloudtest.Shell("sleep 600").Spec(t)
+		if err := e.Builder.Start(t.Context(), spec); err != nil {
+			t.Fatal(err)
+		}
+		e.Until(t, spec.Tree, func(b cloud.Build) bool { return len(b.Phases) == 2 })
+		if err := e.Builder.Stop(t.Context(), spec.Tree); err != nil {
+			t.Fatal(err)
+		}
+		if left := alive(t, "builds/"+spec.Tree.Pipeline.String()); len(left) > 0 {
+			t.Fatalf("these live on: %.200q", left)
+		}
+	}
+}
+
 func TestForkBomb(t *testing.T) {
 	t.Parallel()
 	e, _ := isolatedBuilder(t, localcloud.BuilderConfig{})

@@ -13,6 +13,7 @@ import (
 // process is what /proc says of one (proc_pid_stat(5)).
 type process struct {
 	pid, parent, threads int
+	dead                 bool // but not yet waited for
 }
 
 // processes lists those of the machine that can be seen.
@@ -38,7 +39,8 @@ func processes() ([]process, error) {
 		}
 		parent, _ := strconv.Atoi(string(fields[1]))
 		threads, _ := strconv.Atoi(string(fields[17]))
-		all = append(all, process{pid: pid, parent: parent, threads: threads})
+		state := fields[0][0]
+		all = append(all, process{pid: pid, parent: parent, threads: threads, dead: state == 'Z' || state == 'X'})
 	}
 	return all, nil
 }
@@ -83,6 +85,28 @@ func usageOfTree(root int) (usage, error) {
 	return u, nil
 }
 
+// inNamespaceOf lists who lives in the process namespace that first is the
+// first of, and its children in namespaces below that. Who came in from
+// outside and lost its parent is not first's child.
+func inNamespaceOf(first int) ([]int, error) {
+	link := func(pid int) string {
+		name, _ := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", pid)) // none for who has just died
+		return name
+	}
+	namespace := link(first)
+	all, err := processes()
+	if err != nil {
+		return nil, err
+	}
+	var found []int
+	for _, p := range all {
+		if p.pid != first && !p.dead && (p.parent == first || namespace != "" && link(p.pid) == namespace) {
+			found = append(found, p.pid)
+		}
+	}
+	return found, nil
+}
+
 // marked lists the processes whose environment began with the mark. It finds
 // those that left their group and session, and lost their parents.
 func marked(mark string) ([]process, error) {
@@ -110,8 +134,8 @@ func usageOfMarked(mark string) (usage, error) {
 	return u, err
 }
 
-// killRounds bounds how often killMarked looks for more: a process may fork
-// between being seen and being killed.
+// killRounds bounds how often it is looked for more to kill: a process may
+// fork between being seen and being killed.
 const killRounds = 100
 
 // killMarked kills a command's group, and whoever else has the mark.
