@@ -38,24 +38,26 @@ func (p piece) beginnings() []string {
 // addForms adds the pieces of every form of a value.
 func addForms(set map[string]piece, value string) {
 	whole := strings.TrimSpace(value)
-	addEncoded(set, whole)
+	addEncoded(set, whole, true)
 	lines := strings.FieldsFunc(whole, func(c rune) bool { return c == '\n' || c == '\r' })
 	if len(lines) < 2 {
 		return
 	}
 	// A terminal ends lines otherwise than a file.
 	unix := strings.ReplaceAll(whole, "\r\n", "\n")
-	addEncoded(set, unix)
-	addEncoded(set, strings.ReplaceAll(unix, "\n", "\r\n"))
+	addEncoded(set, unix, true)
+	addEncoded(set, strings.ReplaceAll(unix, "\n", "\r\n"), true)
 	for _, line := range lines {
 		if line = strings.TrimSpace(line); len(line) >= window {
-			addEncoded(set, line)
+			// Wrapped base64 is of the whole; a line's own is short.
+			addEncoded(set, line, false)
 		}
 	}
 }
 
-// addEncoded adds a text as it is and as it is commonly encoded.
-func addEncoded(set map[string]piece, text string) {
+// addEncoded adds a text as it is and as it is commonly encoded. wrapped is
+// for its base64.
+func addEncoded(set map[string]piece, text string, wrapped bool) {
 	add(set, piece{text: text})
 	for _, encoded := range urlEncoded(text) {
 		add(set, piece{text: encoded})
@@ -65,7 +67,9 @@ func addEncoded(set map[string]piece, text string) {
 	}
 	for _, alphabet := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
 		for before := range 3 {
-			add(set, base64At(alphabet, text, before))
+			p := base64At(alphabet, text, before)
+			p.wrapped = wrapped
+			add(set, p)
 		}
 	}
 }
@@ -77,7 +81,7 @@ func base64At(alphabet *base64.Encoding, text string, before int) piece {
 	encoded := alphabet.EncodeToString(append(make([]byte, before), text...))
 	first := (before*8 + 5) / 6
 	all := (before + len(text)) * 8
-	return piece{text: encoded[first : all/6], wrapped: true, left: before > 0, right: all%6 != 0}
+	return piece{text: encoded[first : all/6], left: before > 0, right: all%6 != 0}
 }
 
 // add splits a form into pieces. The last two may overlap, so that none is

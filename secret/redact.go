@@ -17,11 +17,11 @@ const (
 	// found everywhere in a log, and guessed from where it is missing.
 	MinValue = 8
 	// MaxValue is the longest secret, in bytes.
-	MaxValue = 64 << 10
+	MaxValue = 32 << 10
 	// MaxValues is the most that a Redactor takes, in bytes of all values
-	// together. What it keeps in memory is at most about 400 times the bytes
-	// of its values.
-	MaxValues = 128 << 10
+	// together. It keeps 300 times their size in memory, 700 times that of
+	// values with many short lines.
+	MaxValues = 64 << 10
 )
 
 // Marker stands in a log where a secret was.
