@@ -100,9 +100,14 @@ ORDER BY position LIMIT 64;
 SELECT log FROM builds WHERE deployment_id = @deployment_id;
 
 -- name: BuildFinish :exec
--- Ends a build's record: the whole log in place of its pieces.
+-- Ends a build's record: the whole log in place of its pieces. Without pieces
+-- the log that is there stays.
 WITH finished AS (
-    UPDATE builds b SET finished_at = now(), log = @log, phases = @phases WHERE b.deployment_id = @deployment_id RETURNING b.deployment_id
+    UPDATE builds b
+    SET finished_at = now(), phases = coalesce(sqlc.narg('phases')::jsonb, b.phases),
+        log = CASE WHEN b.log IS NULL OR EXISTS (SELECT 1 FROM build_log l WHERE l.deployment_id = b.deployment_id)
+                   THEN @log::bytea ELSE b.log END
+    WHERE b.deployment_id = @deployment_id RETURNING b.deployment_id
 )
 DELETE FROM build_log l USING finished WHERE l.deployment_id = finished.deployment_id;
 

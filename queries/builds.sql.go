@@ -28,20 +28,25 @@ func (q *Queries) BuildBegin(ctx context.Context, deploymentID uuid.UUID) (int32
 
 const buildFinish = `-- name: BuildFinish :exec
 WITH finished AS (
-    UPDATE builds b SET finished_at = now(), log = $1, phases = $2 WHERE b.deployment_id = $3 RETURNING b.deployment_id
+    UPDATE builds b
+    SET finished_at = now(), phases = coalesce($1::jsonb, b.phases),
+        log = CASE WHEN b.log IS NULL OR EXISTS (SELECT 1 FROM build_log l WHERE l.deployment_id = b.deployment_id)
+                   THEN $2::bytea ELSE b.log END
+    WHERE b.deployment_id = $3 RETURNING b.deployment_id
 )
 DELETE FROM build_log l USING finished WHERE l.deployment_id = finished.deployment_id
 `
 
 type BuildFinishParams struct {
-	Log          []byte
 	Phases       []byte
+	Log          []byte
 	DeploymentID uuid.UUID
 }
 
-// Ends a build's record: the whole log in place of its pieces.
+// Ends a build's record: the whole log in place of its pieces. Without pieces
+// the log that is there stays.
 func (q *Queries) BuildFinish(ctx context.Context, arg BuildFinishParams) error {
-	_, err := q.db.Exec(ctx, buildFinish, arg.Log, arg.Phases, arg.DeploymentID)
+	_, err := q.db.Exec(ctx, buildFinish, arg.Phases, arg.Log, arg.DeploymentID)
 	return err
 }
 

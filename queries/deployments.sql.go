@@ -312,8 +312,6 @@ WITH before AS (
     DELETE FROM work w USING moved
     WHERE w.kind = $3 AND w.subject_id = $4 AND NOT (moved.waits AND w.subject_id = moved.id)
 ), again AS (
-    -- The claim ends here: under its epoch the worker's own finish would take
-    -- the row that the next deployment needs.
     UPDATE work w
     SET lease_until = NULL, due_at = now(), since = now(), attempt = 0, cause = '', epoch = nextval('work_epochs')
     FROM moved WHERE w.kind = $3 AND w.subject_id = $4 AND moved.waits AND w.subject_id = moved.id
@@ -647,6 +645,8 @@ WITH before AS (
 ), done AS (
     DELETE FROM work w USING moved WHERE w.kind = 'pipeline:deploy' AND w.subject_id = moved.id AND NOT moved.waits
 ), again AS (
+    -- The claim ends here: under its epoch the worker's own finish would take
+    -- the row that the next deployment needs.
     UPDATE work w
     SET lease_until = NULL, due_at = now(), since = now(), attempt = 0, cause = '', epoch = nextval('work_epochs')
     FROM moved WHERE w.kind = 'pipeline:deploy' AND w.subject_id = moved.id AND moved.waits

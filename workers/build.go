@@ -222,12 +222,11 @@ func (w *Workers) finishLog(ctx context.Context, deployment uuid.UUID, b cloud.B
 	if err := errors.Join(err, group.Wait()); err != nil {
 		return fmt.Errorf("gather the build's log: %w", err)
 	}
-	phases, err := json.Marshal(b.Phases)
-	if err != nil {
-		return fmt.Errorf("encode the phases: %w", err)
-	}
-	if b.Phases == nil {
-		phases = []byte("[]")
+	var phases []byte // nil: as they stand
+	if b.Phases != nil {
+		if phases, err = json.Marshal(b.Phases); err != nil {
+			return fmt.Errorf("encode the phases: %w", err)
+		}
 	}
 	if err := w.q.BuildFinish(ctx, queries.BuildFinishParams{Log: whole, Phases: phases, DeploymentID: deployment}); err != nil {
 		return fmt.Errorf("finish the build's record: %w", err)
@@ -334,6 +333,9 @@ func (w *Workers) failBuild(ctx context.Context, c *claim, cause string) error {
 	}
 	if err != nil {
 		return fmt.Errorf("read the deployment: %w", err)
+	}
+	if err := w.finishLog(ctx, d.ID, cloud.Build{State: cloud.BuildFailed}); err != nil {
+		c.log.Warn("the log of a failed build stays in pieces", "error", err)
 	}
 	return w.inTx(ctx, d.PipelineID, func(q *queries.Queries) (uuid.UUID, error) {
 		return q.DeploymentFail(ctx, queries.DeploymentFailParams{
