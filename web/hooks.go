@@ -8,11 +8,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/gin-gonic/gin"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/forge"
 	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/web/hook"
 )
@@ -31,16 +33,35 @@ const (
 type forgeHook struct {
 	provider troy.Provider
 	secret   string
+	app      int64 // the number of Troy's app, 0 for none
 	headers  func(http.Header) (hook.Delivery, error)
 	parse    func(event string, body []byte) (troy.ForgeEvent, error)
 }
 
 func (s *server) githubHook(c *gin.Context) error {
-	return s.delivery(c, forgeHook{troy.GitHub, s.cfg.GitHubSecret, hook.GitHubDelivery, hook.ParseGitHub})
+	app, err := s.githubApp(c.Request.Context())
+	if err != nil {
+		return err
+	}
+	return s.delivery(c, forgeHook{troy.GitHub, app.WebhookSecret, app.ID, hook.GitHubDelivery, hook.ParseGitHub})
 }
 
 func (s *server) bitbucketHook(c *gin.Context) error {
-	return s.delivery(c, forgeHook{troy.Bitbucket, s.cfg.BitbucketSecret, hook.BitbucketDelivery, hook.ParseBitbucket})
+	return s.delivery(c, forgeHook{troy.Bitbucket, s.cfg.BitbucketSecret, 0, hook.BitbucketDelivery, hook.ParseBitbucket})
+}
+
+// githubApp is Troy's app at GitHub, or zero as long as there is none.
+func (s *server) githubApp(ctx context.Context) (forge.App, error) {
+	if s.deps.GitHubApp == nil {
+		return forge.App{}, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, quick)
+	defer cancel()
+	app, err := s.deps.GitHubApp(ctx)
+	if err != nil {
+		return forge.App{}, fmt.Errorf("look up the GitHub app: %w", err)
+	}
+	return app, nil
 }
 
 // delivery takes in what a forge sent. Nothing of the body is looked at, or
@@ -66,6 +87,11 @@ func (s *server) delivery(c *gin.Context, h forgeHook) error {
 		s.refused(c, h, d, err, len(body))
 		return err
 	}
+	return s.takeIn(c, h, d, body)
+}
+
+// takeIn takes in a delivery that was verified.
+func (s *server) takeIn(c *gin.Context, h forgeHook, d hook.Delivery, body []byte) error {
 	ctx, cancel := context.WithTimeout(c.Request.Context(), quick)
 	defer cancel()
 	note(ctx).actor = fmt.Sprintf("%s delivery %s", h.provider, d.ID)
@@ -74,7 +100,7 @@ func (s *server) delivery(c *gin.Context, h forgeHook) error {
 		s.refused(c, h, d, err, len(body))
 		return err
 	}
-	outcome, err := s.deps.Intake.ForgeEvent(ctx, s.forgeDelivery(h, d, event, body), s.ours(event))
+	outcome, err := s.deps.Intake.ForgeEvent(ctx, s.forgeDelivery(h, d, event, body), h.ours(event))
 	if err != nil {
 		return err
 	}
@@ -97,9 +123,9 @@ func (s *server) forgeDelivery(h forgeHook, d hook.Delivery, event troy.ForgeEve
 }
 
 // ours makes of another app's re-run button what it is to Troy.
-func (s *server) ours(event troy.ForgeEvent) troy.ForgeEvent {
+func (h forgeHook) ours(event troy.ForgeEvent) troy.ForgeEvent {
 	r, ok := event.(troy.Rerequest)
-	if ok && s.cfg.GitHubAppID != "" && r.AppID != s.cfg.GitHubAppID {
+	if ok && h.app != 0 && r.AppID != strconv.FormatInt(h.app, 10) {
 		return troy.Ignored{Name: "rerequested", Action: r.Action, Reason: "the check is of another app, " + r.AppID}
 	}
 	return event

@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"net/http"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/forge"
 )
 
 const (
@@ -24,7 +26,14 @@ const (
 )
 
 func withForges(w *world) {
-	w.cfg.GitHubSecret, w.cfg.BitbucketSecret = githubSecret, bitbucketSecret
+	w.cfg.BitbucketSecret = bitbucketSecret
+	withApp(forge.App{WebhookSecret: githubSecret})(w)
+}
+
+func withApp(app forge.App) func(*world) {
+	return func(w *world) {
+		w.deps.GitHubApp = func(context.Context) (forge.App, error) { return app, nil }
+	}
 }
 
 type outcome struct {
@@ -188,7 +197,7 @@ func TestDeliveriesWithoutASecret(t *testing.T) {
 
 func TestRerunsOfOtherAppsAreIgnored(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, withForges, func(w *world) { w.cfg.GitHubAppID = "526" })
+	w := newWorld(t, withForges, withApp(forge.App{ID: 526, WebhookSecret: githubSecret}))
 	w.bind("Blog", "github", "team/blog", "main")
 	w.github("push", "d-1", push("a")).into(t, 202, nil)
 	rerun := func(id string, app int) outcome {

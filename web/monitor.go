@@ -19,7 +19,11 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
-const monitorPath = "/monitor"
+const (
+	monitorPath = "/monitor"
+	// basicChallenge has a browser ask for a token (RFC 7617).
+	basicChallenge = `Basic realm="Troy: an admin token as the password", charset="UTF-8"`
+)
 
 // shared lends a connection to asynqmon, which otherwise would make its own.
 type shared struct{ client redis.UniversalClient }
@@ -51,7 +55,7 @@ func (s *server) monitor() http.Handler {
 		}
 		if err != nil {
 			if troy.KindOf(err) == troy.Unauthenticated {
-				w.Header().Set("WWW-Authenticate", `Basic realm="Troy: an admin token as the password", charset="UTF-8"`)
+				w.Header().Set("WWW-Authenticate", basicChallenge)
 			}
 			s.fail(w, r, err)
 			return

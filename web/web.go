@@ -6,6 +6,7 @@ package web
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"log/slog"
 	"net"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/forge"
 	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/secret"
@@ -38,12 +40,13 @@ type Config struct {
 	// AppsSecret is the key of the app events' signatures. Without one no
 	// event is accepted.
 	AppsSecret string
-	// GitHubSecret and BitbucketSecret are the keys of the signatures of the
-	// forges' webhooks. Without one no delivery of that forge is accepted.
-	GitHubSecret, BitbucketSecret string
-	// GitHubAppID is the number of Troy's GitHub app, in decimal. With it,
-	// wishes to run the checks of other apps again are ignored.
-	GitHubAppID string
+	// BitbucketSecret is the key of the signatures of Bitbucket's webhooks.
+	// Without one no delivery of theirs is accepted, those to a Connect app
+	// excepted.
+	BitbucketSecret string
+	// GitHubFromEnvironment says that the GitHub app is the operator's own, so
+	// that none is set up here.
+	GitHubFromEnvironment bool
 	// Limits caps what a release may be; zero fields take their defaults.
 	Limits site.Limits
 	// ReleaseValidity is how long a release can be uploaded and finalized;
@@ -60,9 +63,21 @@ type Deps struct {
 	Redis  redis.UniversalClient // for Asynqmon
 	Intake *intake.Intake
 	Store  cloud.Store
-	// Secrets seals pipelines' variables. Without it they can't be set.
+	// Secrets seals pipelines' variables and what forges' set-ups give. Without
+	// it neither can be kept.
 	Secrets *secret.Sealer
-	Ready   []Check // what /readyz asks
+	// GitHubApp returns Troy's GitHub app, and the zero App while there is
+	// none. It is asked for every delivery, so that an app that was just set up
+	// is known at once: its WebhookSecret is the key of the signatures, and
+	// with its ID wishes to run the checks of other apps again are ignored. Nil
+	// means that there is never one.
+	GitHubApp func(context.Context) (forge.App, error)
+	// GitHubSetup makes the app. Nil means that none can be made.
+	GitHubSetup forge.AppSetup
+	// ConnectDescriptor describes the Connect app of a key at a base URL. Nil
+	// means that there is none.
+	ConnectDescriptor func(key, baseURL string) ([]byte, error)
+	Ready             []Check // what /readyz asks
 	// Stopping is closed when the process is about to stop, so that streams
 	// end and their readers come back to another one. It may be nil.
 	Stopping <-chan struct{}
@@ -77,6 +92,8 @@ type server struct {
 	hosts   map[string]bool
 	large   chan struct{} // a slot for each large delivery that is read
 	follows chan struct{} // a slot for each log that is followed
+
+	setupPage *setupPage
 }
 
 // How long a handler may take. The store's calls look at every file of a
@@ -107,6 +124,9 @@ func New(cfg Config, deps Deps) (http.Handler, error) {
 	s := &server{
 		cfg: cfg, deps: deps, q: queries.New(deps.DB), uploads: newUploads(4 * cfg.Limits.Files), hosts: knownHosts(u),
 		large: make(chan struct{}, largeDeliveries), follows: make(chan struct{}, mostFollowers),
+	}
+	if s.setupPage, err = newSetupPage(); err != nil {
+		return nil, err
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/healthz", s.healthz)
@@ -148,6 +168,13 @@ func (s *server) routes(monitor http.Handler) http.Handler {
 	e.POST("/events/apps", s.public(s.appEvent))
 	e.POST("/hooks/github", s.public(s.githubHook))
 	e.POST("/hooks/bitbucket", s.public(s.bitbucketHook))
+	connect := e.Group(connectPrefix + ":state")
+	connect.GET("/connect.json", s.public(s.connectDescriptor))
+	connect.POST("/installed", s.connect(s.connectInstalled))
+	connect.POST("/uninstalled", s.connect(s.connectUninstalled))
+	connect.POST("/events", s.connect(s.connectEvent))
+	e.GET(setupPath, s.setup(s.githubSetup))
+	e.GET(setupPath+"/callback", s.setup(s.githubCallback))
 	e.Any("/monitor", gin.WrapH(monitor))
 	e.Any("/monitor/*path", gin.WrapH(monitor))
 

@@ -1,56 +1,37 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"strconv"
 	"strings"
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud/localcloud"
 	"github.com/troy-iaas/troy/forge"
-	"github.com/troy-iaas/troy/forge/bitbucket"
-	"github.com/troy-iaas/troy/forge/github"
+	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/secret"
 )
 
-// forges returns the adapters of the forges that are set up.
-func forges(cfg config) (map[troy.Provider]forge.Forge, error) {
+// forges returns the adapters of the forges that are set up, or can be while
+// this process runs.
+func forges(cfg config, db queries.DBTX, secrets *secret.Sealer) (map[troy.Provider]forge.Forge, error) {
 	out := map[troy.Provider]forge.Forge{}
-	if cfg.GitHubClientID != "" {
-		key, err := os.ReadFile(cfg.GitHubKeyFile)
-		if err != nil {
-			return nil, usageError{fmt.Errorf("TROY_GITHUB_KEY_FILE: %w", err)}
-		}
-		app := forge.App{ClientID: cfg.GitHubClientID, PrivateKey: string(key), WebhookSecret: cfg.GitHubSecret}
-		if cfg.GitHubAppID != "" {
-			if app.ID, err = strconv.ParseInt(cfg.GitHubAppID, 10, 64); err != nil {
-				return nil, usageError{fmt.Errorf("TROY_GITHUB_APP_ID: %q is no number", cfg.GitHubAppID)}
-			}
-		}
-		client, err := github.New(github.Config{
-			APIURL: cfg.GitHubURL, SiteURL: githubSite(cfg.GitHubURL),
-			App: func(context.Context) (forge.App, error) { return app, nil },
-		})
-		if err != nil {
-			return nil, usageError{fmt.Errorf("TROY_GITHUB_URL: %w", err)}
-		}
-		out[troy.GitHub] = client
+	app, err := newGitHubApp(cfg, db, secrets)
+	if err != nil {
+		return nil, err
 	}
-	if cfg.BitbucketToken != "" {
-		client, err := bitbucket.New(bitbucket.Config{
-			APIURL: cfg.BitbucketURL, SiteURL: bitbucketSite(cfg.BitbucketURL),
-			Credential: func(context.Context, string) (bitbucket.Credential, error) {
-				return bitbucket.Credential{AccessToken: cfg.BitbucketToken}, nil
-			},
-		})
+	if app.possible() {
+		client, err := app.client(cfg)
 		if err != nil {
-			return nil, usageError{fmt.Errorf("TROY_BITBUCKET_URL: %w", err)}
+			return nil, err
 		}
-		out[troy.Bitbucket] = client
+		out[troy.GitHub] = githubForge{client, app}
+	}
+	if cfg.BitbucketToken != "" || secrets != nil {
+		if out[troy.Bitbucket], err = newBitbucketForge(cfg, db, secrets); err != nil {
+			return nil, err
+		}
 	}
 	return out, nil
 }

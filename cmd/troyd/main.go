@@ -30,7 +30,7 @@ func main() {
 		PersistentPreRun: func(*cobra.Command, []string) { understood = true },
 	}
 	root.AddCommand(newDevCommand(), newWebCommand(), newWorkCommand(), newEdgeCommand(),
-		newMigrateCommand(), newTokenCommand(), newEnqueueCommand())
+		newMigrateCommand(), newTokenCommand(), newEnqueueCommand(), newGitHubCommand(), newBitbucketCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		if !understood {
 			err = usageError{err}

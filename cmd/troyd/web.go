@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -71,18 +72,31 @@ func newWeb(cfg config, b *backend, log *slog.Logger) (*http.Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	app, err := newGitHubApp(cfg, b.db, secrets)
+	if err != nil {
+		return nil, err
+	}
+	setup, err := app.client(cfg)
+	if err != nil {
+		return nil, err
+	}
+	stopping := make(chan struct{})
 	handler, err := web.New(web.Config{
 		URL: cfg.URL, SitesScheme: sites.Scheme, SitesPort: port, AppsSecret: cfg.AppsSecret,
-		GitHubSecret: cfg.GitHubSecret, GitHubAppID: cfg.GitHubAppID, BitbucketSecret: cfg.BitbucketSecret,
+		BitbucketSecret: cfg.BitbucketSecret, GitHubFromEnvironment: cfg.GitHubClientID != "",
 		Limits: cfg.limits(), ReleaseValidity: cfg.UploadsValid,
 	}, web.Deps{
-		DB: b.db, Redis: b.redis, Intake: b.intake(cfg), Store: b.cloud.Store, Ready: b.ready(), Secrets: secrets, Log: log,
+		DB: b.db, Redis: b.redis, Intake: b.intake(cfg), Store: b.cloud.Store, Ready: b.ready(), Secrets: secrets, Stopping: stopping, Log: log,
+		GitHubApp: app.current, GitHubSetup: setup, ConnectDescriptor: connectDescriptor,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &http.Server{
+	server := &http.Server{
 		Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}, nil
+	}
+	// Logs that are followed would keep a stop waiting.
+	server.RegisterOnShutdown(sync.OnceFunc(func() { close(stopping) }))
+	return server, nil
 }

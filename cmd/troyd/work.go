@@ -49,11 +49,11 @@ func newWorkCommand() *cobra.Command {
 }
 
 func runWorkers(ctx context.Context, cfg config, b *backend, log *slog.Logger) (err error) {
-	known, err := forges(cfg)
+	secrets, err := sealer(cfg)
 	if err != nil {
 		return err
 	}
-	secrets, err := sealer(cfg)
+	known, err := forges(cfg, b.db, secrets)
 	if err != nil {
 		return err
 	}

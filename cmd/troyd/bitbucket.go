@@ -1,0 +1,254 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/forge"
+	"github.com/troy-iaas/troy/forge/bitbucket"
+	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/web"
+)
+
+func newBitbucketCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "bitbucket", Short: "Set up Bitbucket: webhooks, and the Connect app of old", Args: cobra.NoArgs, RunE: help}
+	cmd.AddCommand(newBitbucketHookCommand(), newBitbucketConnectCommand(), newBitbucketImportCommand(), newBitbucketStatusCommand())
+	return cmd
+}
+
+// connectDescriptor describes the Connect app, with the paths that web serves
+// below its base URL.
+func connectDescriptor(key, baseURL string) ([]byte, error) {
+	return bitbucket.Descriptor{
+		Key: key, Name: "Troy", Description: "Deploys static sites", BaseURL: baseURL,
+		Installed: "/installed", Uninstalled: "/uninstalled", Events: "/events",
+	}.JSON()
+}
+
+func newBitbucketHookCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "hook PIPELINE",
+		Short: "Make the webhook of a pipeline's repository, signed with TROY_BITBUCKET_SECRET",
+		Long: "Make the webhook of a pipeline's repository, or bring it up to date. The access token needs the scope webhook;\n" +
+			"without it, what is to be entered by hand is printed and the exit status is 1.",
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, err := loadConfig()
+			if err != nil {
+				return usageError{err}
+			}
+			if cfg.BitbucketSecret == "" {
+				return usageError{errors.New("TROY_BITBUCKET_SECRET: not set; the webhook is signed with it. openssl rand -hex 32 makes one, for troyd web too")}
+			}
+			b, err := connect(cmd.Context(), cfg, cfg.logger())
+			if err != nil {
+				return err
+			}
+			defer b.close()
+			id, err := subject(cmd.Context(), b, args[0])
+			if err != nil {
+				return usageError{err}
+			}
+			q := queries.New(b.db)
+			p, err := q.PipelineGet(cmd.Context(), id)
+			if err != nil {
+				return fmt.Errorf("read pipeline %s: %w", args[0], err)
+			}
+			if p.RepositoryProvider == nil || p.RepositoryFullName == nil || *p.RepositoryProvider != string(troy.Bitbucket) {
+				return usageError{fmt.Errorf("the pipeline %s is not built from a repository at Bitbucket", p.Slug)}
+			}
+			// With the access token, whatever a Connect app sees: its scopes have
+			// no webhooks.
+			client, err := newBitbucketForge(cfg, b.db, nil)
+			if err != nil {
+				return err
+			}
+			r := forge.Repository{FullName: *p.RepositoryFullName}
+			if p.RepositoryID != nil {
+				r.ID = *p.RepositoryID
+			}
+			return ensureHook(cmd.Context(), cmd.OutOrStdout(), client, r, forge.Hook{URL: cfg.URL + "/hooks/bitbucket", Secret: cfg.BitbucketSecret})
+		},
+	}
+}
+
+// ensureHook makes a repository's webhook, or says how people make it.
+func ensureHook(ctx context.Context, out io.Writer, hooks forge.Hooks, r forge.Repository, hook forge.Hook) error {
+	id, err := hooks.EnsureHook(ctx, r, hook)
+	if err == nil {
+		return printLine(out, fmt.Sprintf("The webhook %s of %s sends its pushes to %s", id, r.FullName, hook.URL))
+	}
+	if !errors.Is(err, forge.ErrForbidden) && !errors.Is(err, forge.ErrInstallation) {
+		return fmt.Errorf("make the webhook of %s: %w", r.FullName, err)
+	}
+	manual := fmt.Sprintf("Make the webhook by hand: Repository settings, Webhooks, Add webhook.\n"+
+		"  URL:      %s\n"+
+		"  Secret:   the value of TROY_BITBUCKET_SECRET\n"+
+		"  Triggers: Repository push and updated; Pull request created, updated, merged and declined", hook.URL)
+	return errors.Join(fmt.Errorf("the webhook of %s was not made: %w", r.FullName, err), printLine(out, manual))
+}
+
+func newBitbucketConnectCommand() *cobra.Command {
+	var key string
+	cmd := &cobra.Command{
+		Use:   "connect",
+		Short: "Print an address that the Connect app can be installed from, once and within an hour",
+		Long: "Print the address of the Connect app's descriptor. It is good for one first installation within an hour, so keep it to\n" +
+			"yourself until then; afterwards it is that installation's own. Bitbucket takes no new Connect apps since 2026-02-02\n" +
+			"(docs/bitbucket.md).",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return withConnect(cmd, &key, func(cfg config, b *backend) (path string, err error) {
+				return web.IssueConnect(cmd.Context(), b.db, key, "operator "+username())
+			})
+		},
+	}
+	appKeyFlag(cmd, &key)
+	return cmd
+}
+
+func newBitbucketImportCommand() *cobra.Command {
+	var key, clientKey, account string
+	cmd := &cobra.Command{
+		Use:   "import --client-key KEY",
+		Short: "Take over an installation of a Connect app; its shared secret is read from standard input",
+		Long: "Take over an installation of a Connect app that was made for another server. Its shared secret is read from standard\n" +
+			"input. What is printed is the address of the descriptor from now on; the app has to be moved to it.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !printable(clientKey) {
+				return usageError{errors.New("--client-key is missing or unfit: the clientKey that Bitbucket gave with the installation")}
+			}
+			return withConnect(cmd, &key, func(cfg config, b *backend) (string, error) {
+				secrets, err := sealer(cfg)
+				if err != nil {
+					return "", err
+				}
+				shared, err := readSecret(cmd.InOrStdin())
+				if err != nil {
+					return "", usageError{err}
+				}
+				if account == "" {
+					account = clientKey
+				}
+				return web.ImportConnect(cmd.Context(), b.intake(cfg), secrets, clientKey, account, "operator "+username(),
+					web.ConnectCredentials{AppKey: key, Secrets: []string{shared}})
+			})
+		},
+	}
+	appKeyFlag(cmd, &key)
+	cmd.Flags().StringVar(&clientKey, "client-key", "", "the clientKey of the installation")
+	cmd.Flags().StringVar(&account, "account", "", "whose the installation is, for people")
+	return cmd
+}
+
+func appKeyFlag(cmd *cobra.Command, key *string) {
+	cmd.Flags().StringVar(key, "app-key", "", "the key of the Connect app (the host of TROY_URL backwards unless told: com.example.troy)")
+}
+
+// withConnect runs what makes the path of a descriptor, and prints its address.
+func withConnect(cmd *cobra.Command, key *string, f func(config, *backend) (path string, err error)) error {
+	cfg, err := loadConfig()
+	if err != nil {
+		return usageError{err}
+	}
+	if cfg.SecretKey == "" {
+		return usageError{errors.New("TROY_SECRET_KEY: not set; the installation's secret is sealed with it. openssl rand -base64 32 makes one, for troyd web and troyd work")}
+	}
+	if *key == "" {
+		if *key = appKey(cfg.URL); *key == "" {
+			return usageError{fmt.Errorf("--app-key is missing; TROY_URL %s has no name that one could be made of", cfg.URL)}
+		}
+	}
+	// What Bitbucket would refuse is said before anything is issued.
+	if _, err := connectDescriptor(*key, cfg.URL); err != nil {
+		return usageError{err}
+	}
+	b, err := connect(cmd.Context(), cfg, cfg.logger())
+	if err != nil {
+		return err
+	}
+	defer b.close()
+	path, err := f(cfg, b)
+	if err != nil {
+		return err
+	}
+	return printLine(cmd.OutOrStdout(), cfg.URL+path)
+}
+
+// appKey makes a Connect app's key of Troy's host, which is nobody else's:
+// "com.example.troy". Addresses and single names make none.
+func appKey(troyURL string) string {
+	u, err := url.Parse(troyURL)
+	if err != nil || net.ParseIP(u.Hostname()) != nil || !strings.Contains(u.Hostname(), ".") {
+		return ""
+	}
+	labels := strings.Split(u.Hostname(), ".")
+	slices.Reverse(labels)
+	return strings.Join(labels, ".")
+}
+
+// printable reports whether a key that people copied is one.
+func printable(s string) bool {
+	return s != "" && len(s) <= 255 && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
+}
+
+// The least and the most characters of a Connect installation's shared secret.
+const (
+	minShared = 16
+	maxShared = 255
+)
+
+// readSecret reads a secret of one line. No error quotes it.
+func readSecret(in io.Reader) (string, error) {
+	line, err := bufio.NewReader(io.LimitReader(in, 4096)).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", fmt.Errorf("read the secret from standard input: %w", err)
+	}
+	line = strings.TrimSpace(line)
+	if len(line) < minShared || !printable(line) {
+		return "", fmt.Errorf("the secret on standard input has %d characters; expected is one line of %d to %d", len(line), minShared, maxShared)
+	}
+	return line, nil
+}
+
+func newBitbucketStatusCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "status",
+		Short: "Say what Troy acts with at Bitbucket",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := loadConfig()
+			if err != nil {
+				return usageError{err}
+			}
+			b, err := connect(cmd.Context(), cfg, cfg.logger())
+			if err != nil {
+				return err
+			}
+			defer b.close()
+			token := "not set"
+			if cfg.BitbucketToken != "" {
+				token = "set"
+			}
+			secret := "not set, so webhooks are refused"
+			if cfg.BitbucketSecret != "" {
+				secret = "set"
+			}
+			if err := printLine(cmd.OutOrStdout(), fmt.Sprintf("TROY_BITBUCKET_TOKEN: %s\nTROY_BITBUCKET_SECRET: %s\nWebhook: %s/hooks/bitbucket", token, secret, cfg.URL)); err != nil {
+				return err
+			}
+			return installations(cmd.Context(), cmd.OutOrStdout(), queries.New(b.db), troy.Bitbucket)
+		},
+	}
+}

@@ -1,0 +1,332 @@
+package web
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/intake"
+	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/secret"
+	"github.com/troy-iaas/troy/web/hook"
+)
+
+const (
+	connectPrefix = "/bitbucket/connect/"
+	// ConnectValid is how long the address of a Connect app is good for a first
+	// installation.
+	ConnectValid = time.Hour
+)
+
+// stateForm is what rand.Text makes, with more than 128 random bits.
+var stateForm = regexp.MustCompile(`^[A-Z2-7]{26,64}$`)
+
+// stateHash is what is stored of a state: its address is a credential until
+// the first installation.
+func stateHash(state string) []byte {
+	sum := sha256.Sum256([]byte(state))
+	return sum[:]
+}
+
+// connectPath is where the Connect app with a state is, below Troy's address.
+func connectPath(state string) string { return connectPrefix + state }
+
+// IssueConnect makes an address that a Connect app, known by appKey, can be
+// installed from once within ConnectValid, and returns its path below Troy's
+// own address. The path is a credential until then.
+func IssueConnect(ctx context.Context, db queries.DBTX, appKey, actor string) (path string, err error) {
+	state := rand.Text()
+	err = queries.New(db).SetupStateIssue(ctx, queries.SetupStateIssueParams{
+		Hash: stateHash(state), Provider: string(troy.Bitbucket), Actor: actor, AppKey: &appKey, ValidSeconds: ConnectValid.Seconds(),
+	})
+	if err != nil {
+		return "", fmt.Errorf("issue the address of the Connect app %s: %w", appKey, err)
+	}
+	return connectPath(state) + "/connect.json", nil
+}
+
+// ImportConnect keeps an installation of a Connect app that was made for
+// another server, and returns the path of its address from now on.
+func ImportConnect(ctx context.Context, in *intake.Intake, sealer *secret.Sealer, clientKey, account, actor string, c ConnectCredentials) (path string, err error) {
+	sealed, err := c.Seal(sealer, clientKey)
+	if err != nil {
+		return "", err
+	}
+	state := rand.Text()
+	if err := in.ConnectImport(ctx, stateHash(state), c.AppKey, clientKey, account, actor, sealed); err != nil {
+		return "", err
+	}
+	return connectPath(state) + "/connect.json", nil
+}
+
+// hidden is a request's path as logs have it: without the state of a Connect
+// app's address.
+func hidden(path string) string {
+	rest, found := strings.CutPrefix(path, connectPrefix)
+	if !found {
+		return path
+	}
+	_, below, _ := strings.Cut(rest, "/")
+	return connectPrefix + "[state]/" + below
+}
+
+// connectState looks the state of the path up.
+func (s *server) connectState(ctx context.Context, c *gin.Context) (queries.SetupState, error) {
+	none := troy.Errorf(troy.NotFound, "there is nothing at this address: it was never issued, or not used within an hour")
+	state := c.Param("state")
+	if !stateForm.MatchString(state) {
+		return queries.SetupState{}, none
+	}
+	row, err := s.q.ConnectStateGet(ctx, stateHash(state))
+	if errors.Is(err, pgx.ErrNoRows) {
+		return row, none
+	}
+	if err != nil {
+		return row, fmt.Errorf("look up the state of a Connect app: %w", err)
+	}
+	return row, nil
+}
+
+// connectDescriptor answers what the Connect app is: what its installation
+// begins with, and what Bitbucket reads again when it is updated.
+func (s *server) connectDescriptor(c *gin.Context) error {
+	ctx, cancel := context.WithTimeout(c.Request.Context(), quick)
+	defer cancel()
+	state, err := s.connectState(ctx, c)
+	if err != nil {
+		return err
+	}
+	if s.deps.ConnectDescriptor == nil || state.AppKey == nil {
+		return troy.Errorf(troy.Unavailable, "Bitbucket is not set up in this installation")
+	}
+	text, err := s.deps.ConnectDescriptor(*state.AppKey, strings.TrimSuffix(s.cfg.URL, "/")+connectPath(c.Param("state")))
+	if err != nil {
+		return fmt.Errorf("describe the Connect app: %w", err)
+	}
+	_ = http.NewResponseController(c.Writer).SetWriteDeadline(time.Now().Add(answerTime))
+	c.Data(http.StatusOK, "application/json; charset=utf-8", text)
+	return nil
+}
+
+// connect makes a route of a handler of a Connect app's messages. What it
+// refuses is audited; nothing of the body, the token or the state is.
+func (s *server) connect(h func(context.Context, *gin.Context, queries.SetupState) error) gin.HandlerFunc {
+	return s.public(func(c *gin.Context) error {
+		ctx, cancel := context.WithTimeout(c.Request.Context(), quick)
+		defer cancel()
+		err := func() error {
+			if s.deps.Secrets == nil {
+				return troy.Errorf(troy.Unavailable, "Connect installations can't be kept: TROY_SECRET_KEY is not set")
+			}
+			state, err := s.connectState(ctx, c)
+			if err != nil {
+				return err
+			}
+			if state.ClientKey != nil {
+				note(ctx).actor = "Connect installation " + *state.ClientKey
+			}
+			return h(ctx, c, state)
+		}()
+		if err == nil {
+			return nil
+		}
+		s.deps.Log.WarnContext(ctx, "a message to the Connect app was refused", "request", note(ctx).request,
+			"path", hidden(c.Request.URL.Path), "remote", c.Request.RemoteAddr, "error", err)
+		if troy.KindOf(err) == troy.Unauthenticated {
+			c.Header("WWW-Authenticate", "JWT")
+		}
+		return err
+	})
+}
+
+// verifyConnect holds a request's token to the secrets of an installation.
+func verifyConnect(c *gin.Context, clientKey string, secrets []string) error {
+	token, err := hook.ConnectToken(c.Request.Header, c.Request.URL.Query())
+	if err != nil {
+		return err
+	}
+	issuer, err := hook.ConnectIssuer(token)
+	if err != nil {
+		return err
+	}
+	if issuer != clientKey {
+		return troy.Errorf(troy.Unauthenticated, "the token's issuer is not the installation's clientKey")
+	}
+	request := hook.ConnectRequest{
+		Method: c.Request.Method, Path: c.Request.URL.EscapedPath(), Query: c.Request.URL.RawQuery, Base: connectPath(c.Param("state")),
+	}
+	for i, kept := range secrets {
+		verified := hook.VerifyConnect(token, request, clientKey, []byte(kept), time.Now())
+		if verified == nil {
+			return nil
+		}
+		if i == 0 {
+			err = verified
+		}
+	}
+	return err
+}
+
+// connectCaller verifies who sends a message to the address of an
+// installation, with the secrets that are kept of it.
+func (s *server) connectCaller(ctx context.Context, c *gin.Context, state queries.SetupState) (queries.Installation, error) {
+	unknown := troy.Errorf(troy.Unauthenticated, "there is no installation at this address yet")
+	if state.ClientKey == nil {
+		return queries.Installation{}, unknown
+	}
+	row, err := s.q.InstallationGet(ctx, string(troy.Bitbucket), *state.ClientKey)
+	if errors.Is(err, pgx.ErrNoRows) || err == nil && row.Credentials == nil {
+		return row, unknown
+	}
+	if err != nil {
+		return row, fmt.Errorf("look up Connect installation %s: %w", *state.ClientKey, err)
+	}
+	credentials, err := OpenConnect(s.deps.Secrets, row.ID, row.Credentials)
+	if err != nil {
+		return row, err
+	}
+	return row, verifyConnect(c, row.ID, credentials.Secrets)
+}
+
+func readConnect(c *gin.Context) ([]byte, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, hook.MaxConnectBody))
+	if err != nil {
+		return nil, fmt.Errorf("read a message to the Connect app: %w", err)
+	}
+	return body, nil
+}
+
+// connectInstalled takes in an installation. The first one is unsigned: what
+// it is held to is the state, which an operator issued. Whatever names an
+// installation that is known has to be signed with a secret that was given
+// with it before, or repeat the newest.
+func (s *server) connectInstalled(ctx context.Context, c *gin.Context, state queries.SetupState) error {
+	signed := c.Request.Header.Get("Authorization") != "" || c.Request.URL.Query().Has("jwt")
+	if state.ClientKey != nil && signed {
+		// Before anything of the body is looked at.
+		if _, err := s.connectCaller(ctx, c, state); err != nil {
+			return err
+		}
+	}
+	body, err := readConnect(c)
+	if err != nil {
+		return err
+	}
+	message, err := hook.ParseInstalled(body)
+	if err != nil {
+		return err
+	}
+	given := string(message.SharedSecret)
+	account := message.Principal.Name
+	if account == "" {
+		account = message.Principal.ID
+	}
+	err = s.deps.Intake.ConnectInstalled(ctx, intake.ConnectInstall{
+		State: state.Hash, AppKey: message.AppKey, ClientKey: message.ClientKey, Account: account,
+		Seal: func(current []byte) ([]byte, error) {
+			credentials := ConnectCredentials{AppKey: message.AppKey}
+			if current != nil {
+				var err error
+				if credentials, err = OpenConnect(s.deps.Secrets, message.ClientKey, current); err != nil {
+					return nil, err
+				}
+				if !signed && subtle.ConstantTimeCompare([]byte(credentials.Secrets[0]), []byte(given)) == 1 {
+					return current, nil // sent again, since our answer was lost
+				}
+				if !signed {
+					return nil, troy.Errorf(troy.Unauthenticated, "the installation is known; installing it again has to be signed with the secret that it was given before")
+				}
+				if err := verifyConnect(c, message.ClientKey, credentials.Secrets); err != nil {
+					return nil, err
+				}
+				if credentials.AppKey != message.AppKey {
+					return nil, troy.Errorf(troy.Forbidden, "the installation is of another app").At("key")
+				}
+			}
+			return credentials.with(given).Seal(s.deps.Secrets, message.ClientKey)
+		},
+	})
+	if err != nil {
+		return err
+	}
+	note(ctx).actor = "Connect installation " + message.ClientKey
+	s.deps.Log.InfoContext(ctx, "the Connect app was installed", "request", note(ctx).request, "installation", message.ClientKey,
+		"account", account, "api", message.BaseAPIURL, "again", signed)
+	c.Status(http.StatusNoContent)
+	return nil
+}
+
+func (s *server) connectUninstalled(ctx context.Context, c *gin.Context, state queries.SetupState) error {
+	installation, err := s.connectCaller(ctx, c, state)
+	if err != nil {
+		return err
+	}
+	body, err := readConnect(c)
+	if err != nil {
+		return err
+	}
+	message, err := hook.ParseUninstalled(body)
+	if err != nil {
+		return err
+	}
+	if message.ClientKey != installation.ID {
+		return troy.Errorf(troy.Forbidden, "the message is about another installation than the one that signed it").At("clientKey")
+	}
+	if err := s.deps.Intake.ConnectUninstalled(ctx, installation.ID); err != nil {
+		return err
+	}
+	s.deps.Log.InfoContext(ctx, "the Connect app was uninstalled", "request", note(ctx).request, "installation", installation.ID, "account", installation.Account)
+	c.Status(http.StatusNoContent)
+	return nil
+}
+
+// connectEvent takes in what the webhooks of an installation send. Its token
+// is verified before the body is read.
+func (s *server) connectEvent(ctx context.Context, c *gin.Context, state queries.SetupState) error {
+	installation, err := s.connectCaller(ctx, c, state)
+	if err != nil {
+		return err
+	}
+	if installation.State != "active" {
+		return troy.Errorf(troy.Forbidden, "the app was uninstalled from %s", installation.Account)
+	}
+	d, err := hook.ConnectDelivery(c.Request.Header)
+	if err != nil {
+		return err
+	}
+	body, release, err := s.readDelivery(c)
+	defer release()
+	if err != nil {
+		return fmt.Errorf("read a delivery of %s: %w", troy.Bitbucket, err)
+	}
+	return s.takeIn(c, forgeHook{provider: troy.Bitbucket, parse: func(event string, body []byte) (troy.ForgeEvent, error) {
+		e, err := hook.ParseBitbucket(event, body)
+		return seenBy(e, installation.ID), err
+	}}, d, body)
+}
+
+// seenBy says of an event which installation told of it, which the event of
+// Bitbucket itself does not.
+func seenBy(e troy.ForgeEvent, installation string) troy.ForgeEvent {
+	switch e := e.(type) {
+	case troy.Pushes:
+		e.Installation = installation
+		return e
+	case troy.RepositoryChange:
+		e.Installation = installation
+		return e
+	}
+	return e
+}

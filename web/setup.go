@@ -1,0 +1,222 @@
+package web
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"html/template"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/forge"
+	"github.com/troy-iaas/troy/queries"
+)
+
+//go:embed templates/setup.css templates/setup_github.html
+var setupFiles embed.FS
+
+const (
+	// setupPath is the page on which Troy's GitHub app is made.
+	setupPath = "/setup/github"
+	// setupValid is how long the way to GitHub and back may take: the code that
+	// the browser comes back with is good for an hour itself.
+	setupValid = time.Hour
+	// convertTime bounds trading the code for the app.
+	convertTime = 45 * time.Second
+	maxAppName  = 34
+)
+
+// setupPage renders the set-up page of GitHub's app.
+type setupPage struct {
+	page   *template.Template
+	style  template.CSS
+	policy string // the content security policy, without form-action
+}
+
+func newSetupPage() (*setupPage, error) {
+	style, err := setupFiles.ReadFile("templates/setup.css")
+	if err != nil {
+		return nil, fmt.Errorf("read the style of the set-up page: %w", err)
+	}
+	page, err := template.ParseFS(setupFiles, "templates/setup_github.html")
+	if err != nil {
+		return nil, fmt.Errorf("parse the set-up page: %w", err)
+	}
+	sum := sha256.Sum256(style)
+	return &setupPage{
+		page: page, style: template.CSS(style), //nolint:gosec // the style is this repository's own
+		policy: fmt.Sprintf("default-src 'none'; style-src 'sha256-%s'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'",
+			base64.StdEncoding.EncodeToString(sum[:])),
+	}, nil
+}
+
+// setupView is what the page shows: the first of Failure, Environment, NoKey
+// and Action that is set, or the app there is and the form.
+type setupView struct {
+	Style              template.CSS
+	Host               string
+	Failure            string // in words
+	Environment, NoKey bool
+	App                *queries.ForgeApp
+	Installed          bool
+
+	Name, Organization string
+	Problem, Field     string
+
+	Action, Manifest, HookURL string
+	Unreachable               bool
+}
+
+// setup makes a route of a page for admins of all pipelines.
+func (s *server) setup(h func(context.Context, *gin.Context, caller) error) gin.HandlerFunc {
+	return s.public(func(c *gin.Context) error {
+		who, err := s.authorize(c.Request, Admin)
+		if err == nil && !who.all() {
+			err = troy.Errorf(troy.Forbidden, "the token is limited to named pipelines; the app serves all")
+		}
+		if err != nil {
+			if troy.KindOf(err) == troy.Unauthenticated {
+				c.Header("WWW-Authenticate", basicChallenge)
+			}
+			return err
+		}
+		ctx, cancel := context.WithTimeout(c.Request.Context(), quick)
+		defer cancel()
+		if err := h(ctx, c, who); err != nil {
+			note(ctx).err = err
+			e := public(err)
+			if e.Kind == troy.Internal {
+				e.Message = "Internal error; Troy's log has the details under request " + note(ctx).request
+			}
+			return s.showSetup(c, statusOf(e.Kind), setupView{Failure: e.Message})
+		}
+		return nil
+	})
+}
+
+func (s *server) showSetup(c *gin.Context, status int, v setupView) error {
+	policy := s.setupPage.policy
+	if v.Action != "" {
+		action, err := url.Parse(v.Action)
+		if err != nil {
+			return fmt.Errorf("the address of GitHub's form: %w", err)
+		}
+		policy += " " + action.Scheme + "://" + action.Host
+	}
+	v.Style, v.Host = s.setupPage.style, s.host()
+	var page bytes.Buffer
+	if err := s.setupPage.page.Execute(&page, v); err != nil {
+		return fmt.Errorf("write the set-up page: %w", err)
+	}
+	_ = http.NewResponseController(c.Writer).SetWriteDeadline(time.Now().Add(answerTime))
+	c.Header("Content-Security-Policy", policy)
+	c.Data(status, "text/html; charset=utf-8", page.Bytes())
+	return nil
+}
+
+// host is Troy's own, as its address has it.
+func (s *server) host() string {
+	u, err := url.Parse(s.cfg.URL)
+	if err != nil {
+		return s.cfg.URL
+	}
+	return u.Host
+}
+
+// githubSetup is the page. With a name it shows what GitHub will be asked for,
+// and its button hands the manifest over
+// (docs.github.com, "Registering a GitHub App from a manifest").
+func (s *server) githubSetup(ctx context.Context, c *gin.Context, who caller) error {
+	v := setupView{
+		Environment: s.cfg.GitHubFromEnvironment, NoKey: s.deps.Secrets == nil || s.deps.GitHubSetup == nil,
+		// GitHub adds it when it sends people back who installed the app.
+		Installed: c.Query("setup_action") == "install" || c.Query("setup_action") == "update",
+	}
+	if v.Environment || v.NoKey {
+		return s.showSetup(c, http.StatusOK, v)
+	}
+	app, err := s.q.ForgeAppGet(ctx, string(troy.GitHub))
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return fmt.Errorf("look up the GitHub app: %w", err)
+	}
+	if err == nil {
+		v.App = &app
+	}
+	name, asked := c.GetQuery("name")
+	if !asked {
+		v.Name = forge.Cut("Troy "+s.host(), maxAppName)
+		return s.showSetup(c, http.StatusOK, v)
+	}
+	v.Name, v.Organization = name, c.Query("organization")
+	state := rand.Text()
+	action, manifest, err := s.deps.GitHubSetup.Manifest(forge.AppRequest{
+		Name: v.Name, Organization: v.Organization, State: state,
+		URL: s.cfg.URL, HookURL: s.cfg.URL + "/hooks/github", RedirectURL: s.cfg.URL + setupPath + "/callback", SetupURL: s.cfg.URL + setupPath,
+	})
+	if e, ok := errors.AsType[*troy.Error](err); ok && (e.Field == "name" || e.Field == "organization") {
+		v.Problem, v.Field = e.Message, e.Field
+		return s.showSetup(c, statusOf(e.Kind), v)
+	}
+	if err != nil {
+		return err
+	}
+	if err := s.q.SetupStateIssue(ctx, queries.SetupStateIssueParams{
+		Hash: stateHash(state), Provider: string(troy.GitHub), Actor: who.actor(), ValidSeconds: setupValid.Seconds(),
+	}); err != nil {
+		return fmt.Errorf("issue a state for the set-up: %w", err)
+	}
+	v.Action, v.Manifest, v.HookURL, v.Unreachable = action, string(manifest), s.cfg.URL+"/hooks/github", loopback(s.host())
+	return s.showSetup(c, http.StatusOK, v)
+}
+
+// githubCallback takes the app that GitHub made. The state says that this
+// admin began it: a page of somebody else's can't hand in an app of theirs.
+func (s *server) githubCallback(ctx context.Context, c *gin.Context, who caller) error {
+	if s.cfg.GitHubFromEnvironment || s.deps.Secrets == nil || s.deps.GitHubSetup == nil {
+		return troy.Errorf(troy.Conflict, "no app can be set up here")
+	}
+	_, err := s.q.SetupStateUse(ctx, queries.SetupStateUseParams{Hash: stateHash(c.Query("state")), Provider: string(troy.GitHub), Actor: who.actor()})
+	if errors.Is(err, pgx.ErrNoRows) {
+		s.deps.Log.WarnContext(ctx, "an app was refused: its state was not issued to this caller, was used, or has expired",
+			"request", note(ctx).request, "actor", who.actor(), "remote", c.Request.RemoteAddr)
+		return troy.Errorf(troy.Forbidden, "this set-up was not begun by you, was ended before, or took longer than an hour; begin again. An app that GitHub made meanwhile can be deleted there")
+	}
+	if err != nil {
+		return fmt.Errorf("use the state of the set-up: %w", err)
+	}
+	// The code is spent by asking; a browser that leaves must not lose the keys.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), convertTime)
+	defer cancel()
+	app, err := s.deps.GitHubSetup.Convert(ctx, c.Query("code"))
+	if err != nil {
+		if _, ok := errors.AsType[*troy.Error](err); ok {
+			return err
+		}
+		s.deps.Log.ErrorContext(ctx, "GitHub did not hand over the app", "request", note(ctx).request, "error", err)
+		return troy.Errorf(troy.Unavailable, "GitHub did not hand over the app's keys. Delete the app there and begin again; Troy's log has the details under request %s", note(ctx).request)
+	}
+	sealed, err := SealApp(s.deps.Secrets, troy.GitHub, app)
+	if err != nil {
+		return err
+	}
+	if err := s.q.ForgeAppPut(ctx, queries.ForgeAppPutParams{
+		Provider: string(troy.GitHub), AppID: strconv.FormatInt(app.ID, 10), Name: app.Name, Url: app.URL, Credentials: sealed, Actor: who.actor(),
+	}); err != nil {
+		return fmt.Errorf("keep the GitHub app %d, which is to be deleted at GitHub now: %w", app.ID, err)
+	}
+	s.deps.Log.InfoContext(ctx, "the GitHub app was set up", "request", note(ctx).request, "app", app.ID, "slug", app.Slug, "actor", who.actor())
+	// Loading the page again must not send the code again.
+	c.Redirect(http.StatusSeeOther, setupPath)
+	return nil
+}
