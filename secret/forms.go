@@ -47,7 +47,8 @@ func addForms(set map[string]piece, value string) {
 	unix := strings.ReplaceAll(whole, "\r\n", "\n")
 	addEncoded(set, unix, true)
 	addEncoded(set, strings.ReplaceAll(unix, "\n", "\r\n"), true)
-	for _, line := range lines {
+	// A carriage return ends a line for some programs and not for others.
+	for _, line := range append(lines, strings.Split(whole, "\n")...) {
 		if line = strings.TrimSpace(line); len(line) >= window {
 			// Wrapped base64 is of the whole; a line's own is short.
 			addEncoded(set, line, false)
