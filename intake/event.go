@@ -47,7 +47,9 @@ type Repository struct {
 // Providers lists the forges that a repository can be at.
 func Providers() []string { return []string{"bitbucket", "github"} }
 
-var fullName = regexp.MustCompile(`^[^/\s]+/[^/\s]+$`)
+// fullName has the letters that the forges allow. The name becomes part of their
+// API's addresses, so nothing may end its segment there.
+var fullName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100}$`)
 
 // ParseAppEvent reads and checks the body of an app event. Errors are
 // *troy.Error of kind Invalid with the field at fault.
@@ -99,7 +101,9 @@ func (r *Repository) check(prefix string) error {
 	if err := checkText(prefix+"full_name", r.FullName, maxRef); err != nil {
 		return err
 	}
-	if !fullName.MatchString(r.FullName) {
+	owner, name, _ := strings.Cut(r.FullName, "/")
+	dots := []string{".", ".."}
+	if !fullName.MatchString(r.FullName) || slices.Contains(dots, owner) || slices.Contains(dots, name) {
 		return troy.Errorf(troy.Invalid, "the name is %q; expected is one like team/blog", clip(r.FullName)).At(prefix + "full_name")
 	}
 	if r.Branch != "" {
