@@ -206,4 +206,3 @@ func (b *bitbucketForge) Repository(ctx context.Context, r forge.Repository) (fo
 func elsewhere(err error) bool {
 	return errors.Is(err, forge.ErrNoRepository) || errors.Is(err, forge.ErrForbidden) || errors.Is(err, forge.ErrInstallation)
 }
-

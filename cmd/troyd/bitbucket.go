@@ -241,11 +241,11 @@ func newBitbucketStatusCommand() *cobra.Command {
 			if cfg.BitbucketToken != "" {
 				token = "set"
 			}
-			secret := "not set, so webhooks are refused"
+			signed := "not set, so webhooks are refused"
 			if cfg.BitbucketSecret != "" {
-				secret = "set"
+				signed = "set"
 			}
-			if err := printLine(cmd.OutOrStdout(), fmt.Sprintf("TROY_BITBUCKET_TOKEN: %s\nTROY_BITBUCKET_SECRET: %s\nWebhook: %s/hooks/bitbucket", token, secret, cfg.URL)); err != nil {
+			if err := printLine(cmd.OutOrStdout(), fmt.Sprintf("TROY_BITBUCKET_TOKEN: %s\nTROY_BITBUCKET_SECRET: %s\nWebhook: %s/hooks/bitbucket", token, signed, cfg.URL)); err != nil {
 				return err
 			}
 			return installations(cmd.Context(), cmd.OutOrStdout(), queries.New(b.db), troy.Bitbucket)
