@@ -35,7 +35,9 @@ func (s *bare) command(script string) (*exec.Cmd, error) {
 	return cmd, nil
 }
 
-func (s *bare) kill(cmd *exec.Cmd) { killMarked(cmd, s.mark()) }
+func (s *bare) abort(cmd *exec.Cmd) { killMarked(cmd, s.mark()) }
+
+func (s *bare) sweep(cmd *exec.Cmd) { killMarked(cmd, s.mark()) }
 
 func (s *bare) mark() string { return buildMark + "=" + s.files.tree.Deployment.String() }
 

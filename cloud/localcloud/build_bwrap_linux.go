@@ -75,7 +75,10 @@ func (s *isolated) command(script string) (*exec.Cmd, error) {
 		return nil, err
 	}
 	args := []string{
-		"-n", "5", findProgram("prlimit", s.b.tools), "--nproc=" + processes, "--core=0", "--",
+		// bubblewrap looks its children up in /proc, by their ids in its own
+		// namespace.
+		"--mount-proc", "--",
+		findProgram("nice", s.b.tools), "-n", "5", findProgram("prlimit", s.b.tools), "--nproc=" + processes, "--core=0", "--",
 		findProgram("bwrap", s.b.tools),
 		"--unshare-pid", "--unshare-ipc", "--unshare-uts", "--hostname", "build", "--unshare-cgroup-try", "--die-with-parent", "--new-session", "--clearenv",
 	}
@@ -91,7 +94,7 @@ func (s *isolated) command(script string) (*exec.Cmd, error) {
 			"--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all", "--no-new-privs")
 	}
 	args = append(args, "/bin/sh", "/run/phase.sh")
-	cmd := s.enter("nice", args...)
+	cmd := s.enter("unshare", args...)
 	if group := s.group(); group != nil {
 		group.place(cmd)
 	}

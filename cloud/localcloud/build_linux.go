@@ -29,7 +29,7 @@ type needed struct{ name, pkg string }
 func tools() []needed {
 	return []needed{
 		{"bwrap", "bubblewrap"}, {"slirp4netns", "slirp4netns"}, {"nft", "nftables"},
-		{"nsenter", "util-linux"}, {"setpriv", "util-linux"}, {"prlimit", "util-linux"}, {"nice", "coreutils"},
+		{"nsenter", "util-linux"}, {"unshare", "util-linux"}, {"setpriv", "util-linux"}, {"prlimit", "util-linux"}, {"nice", "coreutils"},
 	}
 }
 
@@ -309,26 +309,33 @@ func (s *isolated) filter(ctx context.Context) error {
 	return nil
 }
 
-// orphanRounds is how often a phase's end looks for who is left. Whoever it
-// misses dies with the holder.
-const orphanRounds = 20
+// abort kills the holder, and the kernel everybody in its namespace with it
+// (pid_namespaces(7)). nsenter, which is outside, waits for the one it brought
+// in and ends. Killed itself, it would leave that one to the machine's first
+// process, and the holder can't end before it is waited for.
+func (s *isolated) abort(*exec.Cmd) {
+	_ = s.holder.Process.Kill() // one that has ended is what is wanted
+}
 
-func (s *isolated) kill(cmd *exec.Cmd) {
-	_ = cmd.Process.Kill() // one that has ended is what is wanted
-	// bubblewrap's own --die-with-parent misses a parent that dies while the
-	// child is being made. Killing the first process of its namespace kills
-	// all the others in it (pid_namespaces(7)).
-	for range orphanRounds {
+// sweepRounds is how often a phase's end looks for who is left. Whoever it
+// misses dies with the holder.
+const sweepRounds = 20
+
+// sweep kills who is in the holder's namespace. bubblewrap's own
+// --die-with-parent has left nobody, but for a parent that died while the
+// child was being made.
+func (s *isolated) sweep(*exec.Cmd) {
+	if group := s.cgroup.Load(); group != nil {
+		_ = group.kill()
+	}
+	for range sweepRounds {
 		left, err := inNamespaceOf(s.holder.Process.Pid)
 		if err != nil || len(left) == 0 {
-			break
+			return
 		}
 		for _, pid := range left {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
-	}
-	if group := s.cgroup.Load(); group != nil {
-		_ = group.kill()
 	}
 }
 

@@ -354,7 +354,7 @@ func (r *run) command(box sandbox, phase cloud.BuildPhase, command, folder strin
 		_, _ = io.CopyBuffer(onlyWriter{out}, onlyReader{read}, make([]byte, 32<<10)) // ends with the pipe
 		_ = out.Close()                                                               // the log keeps its own error
 	}()
-	stop := context.AfterFunc(r.ctx, func() { box.kill(cmd) })
+	stop := context.AfterFunc(r.ctx, func() { box.abort(cmd) })
 	err = cmd.Wait()
 	if err != nil {
 		// The kernel may have kept a limit just before the next look.
@@ -362,7 +362,7 @@ func (r *run) command(box sandbox, phase cloud.BuildPhase, command, folder strin
 	}
 	r.pid.Store(0)
 	stop()
-	box.kill(cmd) // what the command left running
+	box.sweep(cmd)
 	if err := read.SetReadDeadline(time.Now().Add(drainTimeout)); err != nil {
 		r.slog.Debug("a pipe has no deadline", "error", err)
 	}

@@ -8,13 +8,16 @@ import (
 )
 
 // sandbox is where one build's commands run: isolated, or bare. It is used by
-// the run's thread alone, but for kill and usage.
+// the run's thread alone, but for abort and usage.
 type sandbox interface {
 	places() places
 	// command is a process that will run the script, and has not been started.
 	command(script string) (*exec.Cmd, error)
-	// kill ends a started command and everything that came of it.
-	kill(cmd *exec.Cmd)
+	// abort kills a started command with everything that came of it. No other
+	// command is started in the sandbox after that.
+	abort(cmd *exec.Cmd)
+	// sweep kills what a command that has ended left running.
+	sweep(cmd *exec.Cmd)
 	// usage is what a started command, and what came of it, has just now.
 	usage(pid int) (usage, error)
 	close() error
