@@ -60,15 +60,15 @@ func judge(err error, policy tasks.Policy, attempt int, age time.Duration) verdi
 			return v
 		}
 		return verdict{delay: wait.delay, fresh: wait.fresh, cause: wait.why}
-	case permanent(err):
-		v.giveUp = true
-		return v
 	case age > policy.Deadline:
 		v.giveUp, v.cause = true, fmt.Sprintf("not done after %s: %s", policy.Deadline, v.cause)
 		return v
 	case errors.As(err, &after):
 		// Being told when to come back is no failure.
 		return verdict{delay: after.RetryAfter(), cause: v.cause}
+	case permanent(err):
+		v.giveUp = true
+		return v
 	case attempt >= policy.Attempts:
 		v.giveUp, v.cause = true, fmt.Sprintf("failed %d times: %s", attempt, v.cause)
 		return v
