@@ -216,7 +216,7 @@ func readSecret(in io.Reader) (string, error) {
 		return "", fmt.Errorf("read the secret from standard input: %w", err)
 	}
 	line = strings.TrimSpace(line)
-	if len(line) < minShared || !printable(line) {
+	if len(line) < minShared || len(line) > maxShared || !printable(line) {
 		return "", fmt.Errorf("the secret on standard input has %d characters; expected is one line of %d to %d", len(line), minShared, maxShared)
 	}
 	return line, nil
