@@ -99,6 +99,11 @@ func ring(ctx context.Context, q *queries.Queries, kind string, p queries.Pipeli
 		if p.Status == troy.FailedToDeploy {
 			return redeploy(ctx, q, p, cause, actor)
 		}
+		if p.Status == troy.Queued {
+			// Whatever became of its work, asking for it again can't hurt.
+			err := q.WorkRequest(ctx, queries.WorkRequestParams{Kind: kind, SubjectID: p.ID})
+			return fmt.Sprintf("the work of the pipeline %s, which is Queued, is rung", p.Name), err
+		}
 	case tasks.TypeTeardownStart, tasks.TypePollDistroDisabled, tasks.TypeTeardown:
 		if p.Status == troy.FailedToDelete {
 			_, err := q.PipelineScheduleDeletion(ctx, queries.PipelineScheduleDeletionParams{ID: p.ID, Cause: cause, Actor: actor})
