@@ -9,7 +9,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // devSettings are those of a troyd dev in a folder, on ports that are free.
