@@ -4,7 +4,6 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
-	"unicode"
 
 	"github.com/troy-iaas/troy"
 )
@@ -44,16 +43,12 @@ func CheckShortCommit(id string) error {
 // EscapeBranch checks a branch's name (git-check-ref-format(1)) and escapes it
 // for a URL's path, its slashes left as they are.
 func EscapeBranch(branch string) (string, error) {
-	bad := branch == "" || len(branch) > 250 || branch == "@" || strings.HasPrefix(branch, "-") ||
-		strings.HasSuffix(branch, ".") || strings.Contains(branch, "..") || strings.Contains(branch, "@{") ||
-		strings.ContainsAny(branch, " ~^:?*[\\") || strings.ContainsFunc(branch, unicode.IsControl)
+	if err := troy.CheckBranch(branch); err != nil {
+		return "", err
+	}
 	parts := strings.Split(branch, "/")
 	for i, part := range parts {
-		bad = bad || part == "" || strings.HasPrefix(part, ".") || strings.HasSuffix(part, ".lock")
 		parts[i] = url.PathEscape(part)
-	}
-	if bad {
-		return "", troy.Errorf(troy.Invalid, "%q is not a branch's name", Cut(branch, 100)).At("branch")
 	}
 	return strings.Join(parts, "/"), nil
 }

@@ -110,6 +110,9 @@ func (r *Repository) check(prefix string) error {
 		if err := checkText(prefix+"branch", r.Branch, maxRef); err != nil {
 			return err
 		}
+		if troy.CheckBranch(r.Branch) != nil {
+			return troy.Errorf(troy.Invalid, "%q is not a branch's name (git-check-ref-format)", clip(r.Branch)).At(prefix + "branch")
+		}
 	}
 	if r.Root == "" {
 		return nil

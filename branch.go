@@ -1,0 +1,25 @@
+package troy
+
+import (
+	"strings"
+	"unicode"
+)
+
+// maxBranch is the most bytes of a branch's name; forges allow no more.
+const maxBranch = 250
+
+// CheckBranch reports, as a *Error of kind Invalid at "branch", what is no
+// name of a branch (git-check-ref-format(1)). A name that begins with a hyphen
+// is refused as well: git would read it as an option.
+func CheckBranch(name string) error {
+	bad := name == "" || len(name) > maxBranch || name == "@" || strings.HasPrefix(name, "-") ||
+		strings.HasSuffix(name, ".") || strings.Contains(name, "..") || strings.Contains(name, "@{") ||
+		strings.ContainsAny(name, " ~^:?*[\\") || strings.ContainsFunc(name, unicode.IsControl)
+	for part := range strings.SplitSeq(name, "/") {
+		bad = bad || part == "" || strings.HasPrefix(part, ".") || strings.HasSuffix(part, ".lock")
+	}
+	if bad {
+		return Errorf(Invalid, "%q is not a branch's name", name[:min(len(name), 100)]).At("branch")
+	}
+	return nil
+}
