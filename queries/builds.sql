@@ -96,9 +96,6 @@ SELECT position, bytes FROM build_log
 WHERE deployment_id = @deployment_id AND position + length(bytes) > @position::bigint
 ORDER BY position LIMIT 64;
 
--- name: BuildLogWhole :one
-SELECT log FROM builds WHERE deployment_id = @deployment_id;
-
 -- name: BuildFinish :exec
 -- Ends a build's record: the whole log in place of its pieces. Without pieces
 -- the log that is there stays.

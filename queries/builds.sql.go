@@ -166,17 +166,6 @@ func (q *Queries) BuildLogFrom(ctx context.Context, deploymentID uuid.UUID, posi
 	return items, nil
 }
 
-const buildLogWhole = `-- name: BuildLogWhole :one
-SELECT log FROM builds WHERE deployment_id = $1
-`
-
-func (q *Queries) BuildLogWhole(ctx context.Context, deploymentID uuid.UUID) ([]byte, error) {
-	row := q.db.QueryRow(ctx, buildLogWhole, deploymentID)
-	var log []byte
-	err := row.Scan(&log)
-	return log, err
-}
-
 const buildProgress = `-- name: BuildProgress :exec
 UPDATE builds SET phases = $1, rule = $2 WHERE deployment_id = $3
 `

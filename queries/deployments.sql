@@ -7,9 +7,6 @@ SELECT * FROM deployments
 WHERE pipeline_id = @pipeline_id AND (sqlc.narg('before')::bigint IS NULL OR number < sqlc.narg('before'))
 ORDER BY number DESC LIMIT @page_limit;
 
--- name: DeploymentNewest :one
-SELECT * FROM deployments WHERE pipeline_id = @pipeline_id ORDER BY number DESC LIMIT 1;
-
 -- name: DeploymentRunning :one
 SELECT * FROM deployments WHERE pipeline_id = @pipeline_id AND state IN ('building', 'publishing');
 

@@ -448,42 +448,6 @@ func (q *Queries) DeploymentList(ctx context.Context, arg DeploymentListParams) 
 	return items, nil
 }
 
-const deploymentNewest = `-- name: DeploymentNewest :one
-SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at FROM deployments WHERE pipeline_id = $1 ORDER BY number DESC LIMIT 1
-`
-
-func (q *Queries) DeploymentNewest(ctx context.Context, pipelineID uuid.UUID) (Deployment, error) {
-	row := q.db.QueryRow(ctx, deploymentNewest, pipelineID)
-	var i Deployment
-	err := row.Scan(
-		&i.ID,
-		&i.PipelineID,
-		&i.Number,
-		&i.Kind,
-		&i.State,
-		&i.TreeID,
-		&i.SourceDeploymentID,
-		&i.CommitSha,
-		&i.Branch,
-		&i.Author,
-		&i.Message,
-		&i.Actor,
-		&i.ManifestDigest,
-		&i.Files,
-		&i.Bytes,
-		&i.ExpectLive,
-		&i.Sequence,
-		&i.Cause,
-		&i.CreatedAt,
-		&i.StartedAt,
-		&i.SealedAt,
-		&i.LiveAt,
-		&i.FinishedAt,
-		&i.PrunedAt,
-	)
-	return i, err
-}
-
 const deploymentNextWaiting = `-- name: DeploymentNextWaiting :one
 SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at FROM deployments WHERE pipeline_id = $1 AND state = 'waiting' ORDER BY number LIMIT 1
 `

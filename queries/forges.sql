@@ -57,10 +57,3 @@ UPDATE pipelines p SET source_problem = @problem, updated_at = now()
 FROM repositories r
 WHERE r.provider = @provider AND r.installation_id = @installation_id::text
   AND p.repository_provider = r.provider AND p.repository_id = r.id AND p.source_problem <> @problem;
-
--- name: PipelinesToCatchUp :many
--- The pipelines whose branch heads are to be compared with what was heard of.
-SELECT * FROM pipelines
-WHERE repository_provider IS NOT NULL AND source_problem = '' AND id > @after
-  AND status NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete')
-ORDER BY id LIMIT @page_limit;

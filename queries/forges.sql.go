@@ -193,60 +193,6 @@ func (q *Queries) PipelinesSourceProblem(ctx context.Context, arg PipelinesSourc
 	return result.RowsAffected(), nil
 }
 
-const pipelinesToCatchUp = `-- name: PipelinesToCatchUp :many
-SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at FROM pipelines
-WHERE repository_provider IS NOT NULL AND source_problem = '' AND id > $1
-  AND status NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete')
-ORDER BY id LIMIT $2
-`
-
-// The pipelines whose branch heads are to be compared with what was heard of.
-func (q *Queries) PipelinesToCatchUp(ctx context.Context, after uuid.UUID, pageLimit int32) ([]Pipeline, error) {
-	rows, err := q.db.Query(ctx, pipelinesToCatchUp, after, pageLimit)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []Pipeline{}
-	for rows.Next() {
-		var i Pipeline
-		if err := rows.Scan(
-			&i.ID,
-			&i.AppID,
-			&i.Name,
-			&i.Slug,
-			&i.Status,
-			&i.Cause,
-			&i.Version,
-			&i.RepositoryProvider,
-			&i.RepositoryFullName,
-			&i.RepositoryBranch,
-			&i.RepositoryRoot,
-			&i.RepositoryID,
-			&i.WatchPaths,
-			&i.SourceProblem,
-			&i.HeadCommit,
-			&i.CancelRunning,
-			&i.BuildSettings,
-			&i.DistributionID,
-			&i.DistributionDomain,
-			&i.RecordHost,
-			&i.LiveDeploymentID,
-			&i.LastSequence,
-			&i.LastNumber,
-			&i.CreatedAt,
-			&i.UpdatedAt,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const repositoryGet = `-- name: RepositoryGet :one
 SELECT provider, id, full_name, default_branch, installation_id, changed_at FROM repositories WHERE provider = $1 AND id = $2
 `
