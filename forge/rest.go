@@ -41,16 +41,21 @@ func NewREST(base string, transport http.RoundTripper) (*REST, error) {
 		return nil, err
 	}
 	if transport == nil {
-		std := http.DefaultTransport.(*http.Transport).Clone()
-		// An archive is gzip already and is wanted as such.
-		std.DisableCompression = true
-		std.ResponseHeaderTimeout = callTimeout
-		transport = std
+		transport = Transport()
 	}
 	return &REST{base: u, client: &http.Client{
 		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
+}
+
+// Transport returns the standard transport of a REST.
+func Transport() http.RoundTripper {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	// An archive is gzip already and is wanted as such.
+	t.DisableCompression = true
+	t.ResponseHeaderTimeout = callTimeout
+	return t
 }
 
 // ParseBase checks a forge's address: https, or http on a loopback address,

@@ -45,7 +45,7 @@ type Config struct {
 	// Credential returns what to act with for an installation's id. What it
 	// returns as an error is passed on.
 	Credential func(ctx context.Context, installation string) (Credential, error)
-	// Transport and Now are for tests; nil means the standard ones.
+	// Transport and Now may be nil for the standard ones.
 	Transport http.RoundTripper
 	Now       func() time.Time
 }

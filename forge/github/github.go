@@ -42,7 +42,7 @@ type Config struct {
 	// app that was just set up is used at once. What it returns as an error is
 	// passed on.
 	App func(ctx context.Context) (forge.App, error)
-	// Transport and Now are for tests; nil means the standard ones.
+	// Transport and Now may be nil for the standard ones.
 	Transport http.RoundTripper
 	Now       func() time.Time
 }

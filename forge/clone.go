@@ -1,0 +1,378 @@
+package forge
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/troy-iaas/troy"
+)
+
+const (
+	// maxModules bounds the submodules of a source, those of submodules
+	// included.
+	maxModules = 100
+	// maxModuleDepth bounds how deep submodules may have submodules.
+	maxModuleDepth = 5
+	// gitTimeout bounds one call of git.
+	gitTimeout = 15 * time.Minute
+	// watchGit is how often it is looked how much git has fetched.
+	watchGit = 500 * time.Millisecond
+	// topFolder is the one folder around everything.
+	topFolder = "source"
+)
+
+// cloned puts the source of a commit together: the commit's files and those of
+// its submodules, as `git archive` gives them, with LFS's pointers replaced.
+// Nothing is checked out, so no hook, no filter and no link of the repository
+// comes to act where Troy itself works.
+func cloned(ctx context.Context, f Forge, r Repository, commit string, cfg SourceConfig) (_ io.ReadCloser, err error) {
+	if err := CheckCommit(commit); err != nil {
+		return nil, err
+	}
+	if _, err := exec.LookPath("git"); err != nil {
+		return nil, troy.Errorf(troy.Conflict, "the repository has submodules, LFS files or no archive, which takes git; install it on the machine of troyd work")
+	}
+	clone, err := f.Clone(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	home, err := url.Parse(clone.URL)
+	if err != nil {
+		return nil, fmt.Errorf("the clone's address: %w", withoutURL(err))
+	}
+	dir, err := os.MkdirTemp(cfg.Dir, "troy-clone-*")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	out, err := newTemporary(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	c := cloning{forge: f, installation: r.Installation, home: home, dir: dir, cfg: cfg, out: tar.NewWriter(out)}
+	err = c.add(ctx, module{address: home, credential: clone.Credential, commit: commit})
+	if err == nil {
+		err = c.out.Close()
+	}
+	if err == nil {
+		_, err = out.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return nil, errors.Join(err, out.Close())
+	}
+	return out, nil
+}
+
+// cloning is one source that is put together.
+type cloning struct {
+	forge        Forge
+	installation string
+	home         *url.URL // the repository itself; its host is the forge's
+	dir          string
+	cfg          SourceConfig
+	out          *tar.Writer
+	modules      int
+}
+
+// module is a repository at a commit, the source's own or a submodule's.
+type module struct {
+	address    *url.URL
+	credential Credential // none: anonymous
+	commit     string
+	path       string // below the top folder; empty for the source's own
+	depth      int
+}
+
+func (m module) what() string {
+	if m.path == "" {
+		return "the repository"
+	}
+	return fmt.Sprintf("the submodule %q", Line(m.path, 200))
+}
+
+// add fetches a module and adds its files, and then its submodules.
+func (c *cloning) add(ctx context.Context, m module) error {
+	if c.modules++; c.modules > maxModules+1 {
+		return troy.Errorf(troy.TooLarge, "the source has more than %d submodules", maxModules)
+	}
+	g := git{dir: filepath.Join(c.dir, strconv.Itoa(c.modules)), home: c.dir, max: c.cfg.MaxBytes}
+	if err := os.Mkdir(g.dir, 0o700); err != nil {
+		return err
+	}
+	pinned, err := c.reach(ctx, m)
+	if err != nil {
+		return err
+	}
+	format := "sha1"
+	if len(m.commit) == 64 {
+		format = "sha256"
+	}
+	if _, err := g.run(ctx, nil, "init", "--quiet", "--bare", "--object-format="+format, "."); err != nil {
+		return fmt.Errorf("prepare for %s: %w", m.what(), err)
+	}
+	settings := append(access(m), pinned...)
+	if _, err := g.run(ctx, settings, "fetch", "--quiet", "--depth=1", "--no-tags", "--no-recurse-submodules", m.address.String(), m.commit); err != nil {
+		return c.fetchFailed(ctx, m, err)
+	}
+	if err := c.files(ctx, g, m); err != nil {
+		return err
+	}
+	modules, err := submodules(ctx, g, m)
+	if err != nil {
+		return err
+	}
+	for _, sub := range modules {
+		if sub.depth > maxModuleDepth {
+			return troy.Errorf(troy.Invalid, "%s is nested more than %d deep", sub.what(), maxModuleDepth)
+		}
+		if sub.credential, err = c.credential(ctx, sub); err != nil {
+			return err
+		}
+		if err := c.add(ctx, sub); err != nil {
+			return err
+		}
+	}
+	// What was fetched is in the tar now.
+	return os.RemoveAll(g.dir)
+}
+
+// fetchFailed sorts git's failures by what it printed, since its exit status
+// is 128 for them all.
+func (c *cloning) fetchFailed(ctx context.Context, m module, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	var failed *gitError
+	if !errors.As(err, &failed) {
+		return fmt.Errorf("fetch %s: %w", m.what(), err)
+	}
+	said := failed.said
+	switch {
+	case strings.Contains(said, "not our ref"), strings.Contains(said, "couldn't find remote ref"), strings.Contains(said, "unadvertised object"):
+		return troy.Errorf(troy.NotFound, "%s has no commit %s: %w", m.what(), m.commit, ErrNoCommit)
+	case strings.Contains(said, "Authentication failed"), strings.Contains(said, "could not read Username"),
+		strings.Contains(said, "returned error: 403"), strings.Contains(said, "returned error: 404"), strings.Contains(said, "not found"):
+		return troy.Errorf(troy.NotFound, "%s at %s: %w", m.what(), m.address.Redacted(), ErrNoRepository)
+	}
+	return fmt.Errorf("fetch %s from %s: %w", m.what(), m.address.Redacted(), err)
+}
+
+// files adds the files of a module that was fetched.
+func (c *cloning) files(ctx context.Context, g git, m module) error {
+	prefix := path.Join(topFolder, m.path) + "/"
+	archive, wait, err := g.stream(ctx, "archive", "--format=tar", "--prefix="+prefix, m.commit)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", m.what(), err)
+	}
+	objects := largeFiles{clone: m, http: c.client(m)}
+	in := tar.NewReader(archive)
+	for {
+		h, err := in.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil && !errors.Is(err, tar.ErrInsecurePath) {
+			return errors.Join(fmt.Errorf("read %s: %w", m.what(), err), wait())
+		}
+		if h.Typeflag == tar.TypeXGlobalHeader {
+			continue // the commit's id
+		}
+		if err := c.entry(ctx, &objects, h, in); err != nil {
+			return errors.Join(err, wait())
+		}
+	}
+	if err := wait(); err != nil {
+		return fmt.Errorf("read %s: %w", m.what(), err)
+	}
+	return nil
+}
+
+// entry adds one file, folder or link; in the place of an LFS pointer, what it
+// points at.
+func (c *cloning) entry(ctx context.Context, objects *largeFiles, h *tar.Header, content io.Reader) error {
+	if h.Typeflag == tar.TypeReg && h.Size <= maxPointer {
+		text, err := io.ReadAll(content)
+		if err != nil {
+			return err
+		}
+		if p, ok := parsePointer(text); ok {
+			return objects.add(ctx, c.out, h, p)
+		}
+		content = bytes.NewReader(text)
+	}
+	if err := c.out.WriteHeader(h); err != nil {
+		return err
+	}
+	_, err := io.Copy(c.out, content)
+	return err
+}
+
+// submodules lists those of a module: git's own links to commits, with the
+// addresses that .gitmodules has for their paths (gitmodules(5)). A path that
+// .gitmodules names without a link is none; a link without an address is an
+// empty folder, as git has it.
+func submodules(ctx context.Context, g git, m module) ([]module, error) {
+	tree, err := g.run(ctx, nil, "ls-tree", "-r", "-z", m.commit)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", m.what(), err)
+	}
+	links := map[string]string{}
+	for line := range strings.SplitSeq(string(tree), "\x00") {
+		entry, name, _ := strings.Cut(line, "\t")
+		if fields := strings.Fields(entry); len(fields) == 3 && fields[1] == "commit" {
+			links[name] = fields[2]
+		}
+	}
+	if len(links) == 0 {
+		return nil, nil
+	}
+	text, err := g.run(ctx, nil, "config", "--blob", m.commit+":.gitmodules", "-z", "--get-regexp", `^submodule\..*\.(path|url)$`)
+	if err != nil {
+		return nil, troy.Errorf(troy.Invalid, "%s has submodules but no .gitmodules that can be read", m.what())
+	}
+	return m.linked(links, string(text))
+}
+
+// linked puts together git's links, commits by their paths, and what
+// `git config -z` read from .gitmodules.
+func (m module) linked(links map[string]string, config string) ([]module, error) {
+	paths, urls := map[string]string{}, map[string]string{}
+	for pair := range strings.SplitSeq(config, "\x00") {
+		key, value, _ := strings.Cut(pair, "\n")
+		if name, ok := strings.CutSuffix(key, ".path"); ok {
+			paths[name] = value
+		} else if name, ok := strings.CutSuffix(key, ".url"); ok {
+			urls[name] = value
+		}
+	}
+	var modules []module
+	for name, at := range paths {
+		commit, linked := links[at]
+		if !linked || urls[name] == "" {
+			continue
+		}
+		sub := module{commit: commit, path: path.Join(m.path, at), depth: m.depth + 1}
+		if !fs.ValidPath(sub.path) {
+			return nil, troy.Errorf(troy.Invalid, "%s has a path that leads out of the repository", sub.what())
+		}
+		address, err := moduleAddress(m.address, urls[name])
+		if err != nil {
+			return nil, troy.Errorf(troy.Invalid, "%s: %w", sub.what(), err)
+		}
+		sub.address = address
+		modules = append(modules, sub)
+	}
+	return modules, nil
+}
+
+// moduleAddress reads a submodule's URL: https, relative to the repository
+// that it is a submodule of, or one of the two forms of SSH to that
+// repository's host, which is reached over https instead.
+func moduleAddress(parent *url.URL, text string) (*url.URL, error) {
+	if strings.HasPrefix(text, "./") || strings.HasPrefix(text, "../") {
+		u := *parent
+		// A relative address counts from the repository as from a folder.
+		u.Path = path.Join(parent.Path, text)
+		if u.Path == "/" || !strings.HasPrefix(u.Path, "/") {
+			return nil, fmt.Errorf("its address %q leads out of %s", Line(text, 200), parent.Host)
+		}
+		return &u, nil
+	}
+	if user, rest, ok := strings.Cut(text, "@"); ok && !strings.Contains(user, "/") { // git@host:owner/name
+		if host, name, ok := strings.Cut(rest, ":"); ok {
+			text = "ssh://" + host + "/" + name
+		}
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" {
+		return nil, fmt.Errorf("its address %q can't be read", Line(text, 200))
+	}
+	if u.Scheme == "ssh" && strings.EqualFold(u.Hostname(), parent.Hostname()) {
+		return &url.URL{Scheme: parent.Scheme, Host: parent.Host, Path: u.Path}, nil
+	}
+	if u.Scheme == parent.Scheme && strings.EqualFold(u.Host, parent.Host) {
+		return &url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}, nil
+	}
+	if u.Scheme != "https" || u.Port() != "" && u.Port() != "443" {
+		return nil, fmt.Errorf("its address %q is neither https nor on the repository's host", Line(u.Redacted(), 200))
+	}
+	return &url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}, nil
+}
+
+// credential is one that reads this submodule alone, if the forge has it and
+// gives one. Others are fetched as a stranger.
+func (c *cloning) credential(ctx context.Context, m module) (Credential, error) {
+	if !c.atHome(m.address) {
+		return Credential{}, nil
+	}
+	name := strings.TrimSuffix(strings.TrimPrefix(m.address.Path, strings.TrimSuffix(path.Dir(path.Dir(c.home.Path)), "/")+"/"), ".git")
+	if _, _, err := SplitName(name); err != nil {
+		return Credential{}, nil //nolint:nilerr // not a repository's address: fetched as a stranger
+	}
+	clone, err := c.forge.Clone(ctx, Repository{Installation: c.installation, FullName: name})
+	switch troy.KindOf(err) {
+	case troy.NotFound, troy.Forbidden:
+		return Credential{}, nil
+	}
+	return clone.Credential, err
+}
+
+func (c *cloning) atHome(u *url.URL) bool {
+	return u.Scheme == c.home.Scheme && strings.EqualFold(u.Host, c.home.Host)
+}
+
+// reach refuses addresses from which a repository could read what is near Troy.
+// The host's address is looked up once and git is held to it, so that a name
+// can't change its mind.
+func (c *cloning) reach(ctx context.Context, m module) ([]string, error) {
+	if c.atHome(m.address) {
+		return nil, nil
+	}
+	host := m.address.Hostname()
+	found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return nil, fmt.Errorf("look up the host of %s: %w", m.what(), err)
+	}
+	for _, ip := range found {
+		if !public(ip) {
+			return nil, troy.Errorf(troy.Forbidden, "%s is at %s, which is not an address of the internet", m.what(), Line(host, 200))
+		}
+	}
+	return []string{"http.curloptResolve", host + ":443:" + found[0].Unmap().String()}, nil
+}
+
+// public reports whether an address is one of the internet.
+func public(ip netip.Addr) bool {
+	ip = ip.Unmap()
+	return ip.IsGlobalUnicast() && !ip.IsPrivate() && !carrierGrade.Contains(ip)
+}
+
+// carrierGrade is RFC 6598's shared address space.
+var carrierGrade = netip.MustParsePrefix("100.64.0.0/10")
+
+// access are git's settings that let it fetch a module and nothing else.
+func access(m module) []string {
+	settings := []string{"protocol." + m.address.Scheme + ".allow", "always"}
+	if m.credential != (Credential{}) {
+		basic := base64.StdEncoding.EncodeToString([]byte(m.credential.Username + ":" + m.credential.Password))
+		host := url.URL{Scheme: m.address.Scheme, Host: m.address.Host}
+		settings = append(settings, "http."+host.String()+"/.extraHeader", "Authorization: Basic "+basic)
+	}
+	return settings
+}

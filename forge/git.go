@@ -1,0 +1,165 @@
+package forge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/troy-iaas/troy"
+)
+
+// git runs git in a folder.
+type git struct {
+	dir  string
+	home string // in the place of the user's
+	max  int64  // bytes that the folder may have
+}
+
+// gitError is git's failure. It does not show what git printed, which may be a
+// stranger's words; said is for telling failures apart.
+type gitError struct {
+	command string
+	said    string
+	err     error
+}
+
+func (e *gitError) Error() string { return "git " + e.command + ": " + e.err.Error() }
+func (e *gitError) Unwrap() error { return e.err }
+
+// command prepares git without anybody's settings but these, which stand in
+// the environment so that they are on no command line.
+func (g git) command(ctx context.Context, settings []string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "git", args...)
+	cmd.Dir = g.dir
+	settings = append([]string{
+		"protocol.allow", "never", "core.hooksPath", "/dev/null", "credential.helper", "", "http.followRedirects", "false",
+		"gc.auto", "0", "maintenance.auto", "false", "core.askPass", "", "http.lowSpeedLimit", "1000", "http.lowSpeedTime", "60",
+	}, settings...)
+	cmd.Env = []string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + g.home, "LC_ALL=C", "GIT_DIR=" + g.dir, "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null",
+		"GIT_TERMINAL_PROMPT=0", "GIT_ASKPASS=", "SSH_ASKPASS=", "GIT_ALLOW_PROTOCOL=https:http",
+		"GIT_CONFIG_COUNT=" + strconv.Itoa(len(settings)/2),
+	}
+	for _, name := range []string{"SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"} {
+		if value, set := os.LookupEnv(name); set {
+			cmd.Env = append(cmd.Env, name+"="+value)
+		}
+	}
+	for i := 0; i < len(settings); i += 2 {
+		n := strconv.Itoa(i / 2)
+		cmd.Env = append(cmd.Env, "GIT_CONFIG_KEY_"+n+"="+settings[i], "GIT_CONFIG_VALUE_"+n+"="+settings[i+1])
+	}
+	// git starts others, which have to end with it.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = 5 * time.Second
+	return cmd
+}
+
+// maxSaid bounds what is kept of what git prints.
+const maxSaid = 16 << 20
+
+// run runs git and returns what it printed.
+func (g git) run(ctx context.Context, settings []string, args ...string) ([]byte, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, gitTimeout, errors.New("it took too long"))
+	defer cancel()
+	ctx, tooMuch := context.WithCancelCause(ctx)
+	defer tooMuch(nil)
+	cmd := g.command(ctx, settings, args...)
+	out, said := capped{left: maxSaid}, capped{left: 64 << 10}
+	cmd.Stdout, cmd.Stderr = &out, &said
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start git: %w", err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	look := time.NewTicker(watchGit)
+	defer look.Stop()
+	for {
+		select {
+		case err := <-ended:
+			if cause := context.Cause(ctx); cause != nil {
+				return nil, cause
+			}
+			if err != nil {
+				return nil, &gitError{command: args[0], said: string(said.kept), err: err}
+			}
+			if size(g.dir) > g.max {
+				return nil, g.tooMuch()
+			}
+			if out.left < 0 {
+				return nil, troy.Errorf(troy.TooLarge, "the repository has more files than can be listed")
+			}
+			return out.kept, nil
+		case <-look.C:
+			if size(g.dir) > g.max {
+				tooMuch(g.tooMuch())
+			}
+		}
+	}
+}
+
+func (g git) tooMuch() error {
+	return troy.Errorf(troy.TooLarge, "the repository has more than %d MiB", g.max>>20)
+}
+
+// stream starts git, and returns what it prints as it comes. wait ends it, and
+// tells how it went.
+func (g git) stream(ctx context.Context, args ...string) (io.Reader, func() error, error) {
+	ctx, cancel := context.WithTimeout(ctx, gitTimeout)
+	cmd := g.command(ctx, nil, args...)
+	said := capped{left: 64 << 10}
+	cmd.Stderr = &said
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		cancel()
+		return nil, nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		cancel()
+		return nil, nil, fmt.Errorf("start git: %w", err)
+	}
+	return out, func() error {
+		// Whoever stops reading early wants its end.
+		_, rest := io.Copy(io.Discard, io.LimitReader(out, 1<<20))
+		err := errors.Join(rest, out.Close())
+		if waited := cmd.Wait(); waited != nil {
+			err = &gitError{command: args[0], said: string(said.kept), err: waited}
+		}
+		cancel()
+		return err
+	}, nil
+}
+
+// capped keeps the first bytes that are written to it.
+type capped struct {
+	kept []byte
+	left int // below zero: there was more
+}
+
+func (c *capped) Write(p []byte) (int, error) {
+	c.kept = append(c.kept, p[:max(min(len(p), c.left), 0)]...)
+	c.left -= len(p)
+	return len(p), nil
+}
+
+// size is the bytes of a folder's files.
+func size(dir string) (n int64) {
+	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			if info, err := d.Info(); err == nil {
+				n += info.Size()
+			}
+		}
+		return nil // git makes and removes files meanwhile
+	})
+	return n
+}
