@@ -47,6 +47,10 @@ WITH before AS (
     RETURNING d.id, d.pipeline_id
 ), done AS (
     DELETE FROM work w USING moved WHERE w.kind = @kind AND w.subject_id = moved.id
+), emptied AS (
+    -- What the build used is removed.
+    INSERT INTO work (kind, subject_id) SELECT 'deployment:poll-build', moved.id FROM moved
+    ON CONFLICT (kind, subject_id) DO UPDATE SET due_at = now(), requested = work.requested + 1, ring_id = NULL
 ), asked AS (
     INSERT INTO work (kind, subject_id) SELECT 'pipeline:deploy', moved.pipeline_id FROM moved
     ON CONFLICT (kind, subject_id) DO UPDATE
@@ -72,6 +76,11 @@ SELECT deployment_id, attempt, log_cursor, phases, rule, log_bytes, started_at, 
 UPDATE builds SET attempt = attempt + 1, started_at = now(), finished_at = NULL, phases = '[]'
 WHERE deployment_id = @deployment_id
 RETURNING attempt;
+
+-- name: BuildRestart :exec
+-- What the builder knew of the build is forgotten: its log begins anew, behind
+-- what is stored.
+UPDATE builds SET log_cursor = '' WHERE deployment_id = @deployment_id;
 
 -- name: BuildProgress :exec
 UPDATE builds SET phases = @phases, rule = @rule WHERE deployment_id = @deployment_id;

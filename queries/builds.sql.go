@@ -199,6 +199,10 @@ WITH before AS (
     RETURNING d.id, d.pipeline_id
 ), done AS (
     DELETE FROM work w USING moved WHERE w.kind = $2 AND w.subject_id = moved.id
+), emptied AS (
+    -- What the build used is removed.
+    INSERT INTO work (kind, subject_id) SELECT 'deployment:poll-build', moved.id FROM moved
+    ON CONFLICT (kind, subject_id) DO UPDATE SET due_at = now(), requested = work.requested + 1, ring_id = NULL
 ), asked AS (
     INSERT INTO work (kind, subject_id) SELECT 'pipeline:deploy', moved.pipeline_id FROM moved
     ON CONFLICT (kind, subject_id) DO UPDATE
@@ -232,6 +236,17 @@ func (q *Queries) BuildPublish(ctx context.Context, arg BuildPublishParams) (uui
 	var id uuid.UUID
 	err := row.Scan(&id)
 	return id, err
+}
+
+const buildRestart = `-- name: BuildRestart :exec
+UPDATE builds SET log_cursor = '' WHERE deployment_id = $1
+`
+
+// What the builder knew of the build is forgotten: its log begins anew, behind
+// what is stored.
+func (q *Queries) BuildRestart(ctx context.Context, deploymentID uuid.UUID) error {
+	_, err := q.db.Exec(ctx, buildRestart, deploymentID)
+	return err
 }
 
 const buildStart = `-- name: BuildStart :one

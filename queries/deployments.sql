@@ -22,10 +22,10 @@ JOIN deployments live ON live.id = p.live_deployment_id
 WHERE d.pipeline_id = @pipeline_id AND d.live_at < live.live_at AND d.tree_id <> live.tree_id AND d.pruned_at IS NULL
 ORDER BY d.live_at DESC LIMIT 1;
 
--- name: DeploymentCreate :one
+-- name: DeploymentCreates :batchone
 -- Accepts a deployment. In a resting status the pipeline becomes Queued; where
 -- one runs already, or provisioning is to come, the deployment waits behind
--- it. Older automated deployments that wait are superseded by an automated
+-- it. A head commit that is given is noted. Older automated deployments that wait are superseded by an automated
 -- one. In the deletion statuses nothing happens and no row is returned.
 WITH before AS (
     SELECT p.id, p.status FROM pipelines p
@@ -35,6 +35,7 @@ WITH before AS (
     SET status = CASE WHEN before.status IN ('ready_for_deployment', 'deployed', 'failed_to_deploy') THEN 'queued' ELSE before.status END,
         version = p.version + CASE WHEN before.status IN ('ready_for_deployment', 'deployed', 'failed_to_deploy') THEN 1 ELSE 0 END,
         cause = CASE WHEN before.status = 'failed_to_deploy' THEN '' ELSE p.cause END,
+        head_commit = coalesce(sqlc.narg('head_commit')::text, p.head_commit),
         last_number = p.last_number + 1, updated_at = now()
     FROM before WHERE p.id = before.id
     RETURNING p.*, before.status AS was
@@ -48,15 +49,18 @@ WITH before AS (
 ), superseded AS (
     UPDATE deployments d
     SET state = 'superseded', finished_at = now(), cause = 'a newer commit took its place'
-    FROM created WHERE created.kind = 'automated' AND d.pipeline_id = created.pipeline_id
+    FROM created WHERE created.kind = 'automated' AND d.pipeline_id = @pipeline_id
       AND d.kind = 'automated' AND d.state = 'waiting' AND d.number < created.number
     RETURNING d.id, d.kind
 ), event AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor, deployment_id)
     SELECT moved.id, moved.version, moved.slug, was, 'queued', @cause, @actor, @id FROM moved WHERE status <> was
 ), unasked AS (
-    DELETE FROM work w USING superseded
-    WHERE w.kind = 'deployment:build' AND w.subject_id = superseded.id AND (w.lease_until IS NULL OR w.lease_until <= now())
+    -- By an array, so that the work of all builds that wait is never looked
+    -- through for it, however old the statistics are.
+    DELETE FROM work w
+    WHERE w.kind = 'deployment:build' AND w.subject_id = ANY(ARRAY(SELECT superseded.id FROM superseded))
+      AND (w.lease_until IS NULL OR w.lease_until <= now())
 ), asked AS (
     -- Where nothing is under way a build is asked for at once; otherwise
     -- pipeline:deploy sees whose turn it is.
@@ -187,13 +191,21 @@ WITH before AS (
 ), queued AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version, moved.slug, 'failed_to_deploy', 'queued', 'another deployment was waiting', @actor FROM moved WHERE waits
+), kept AS (
+    -- The row of the claim has work again: the pipeline the deployment that
+    -- waits, poll-build the build to end.
+    SELECT moved.id FROM moved WHERE (moved.waits AND @subject_id = moved.id) OR @kind = 'deployment:poll-build'
 ), done AS (
     DELETE FROM work w USING moved
-    WHERE w.kind = @kind AND w.subject_id = @subject_id AND NOT (moved.waits AND w.subject_id = moved.id)
+    WHERE w.kind = @kind AND w.subject_id = @subject_id AND NOT EXISTS (SELECT 1 FROM kept)
 ), again AS (
     UPDATE work w
     SET lease_until = NULL, due_at = now(), since = now(), attempt = 0, cause = '', epoch = nextval('work_epochs')
-    FROM moved WHERE w.kind = @kind AND w.subject_id = @subject_id AND moved.waits AND w.subject_id = moved.id
+    FROM kept WHERE w.kind = @kind AND w.subject_id = @subject_id
+), emptied AS (
+    -- Wherever it is being built, that is ended and what it used removed.
+    INSERT INTO work (kind, subject_id) SELECT 'deployment:poll-build', ended.id FROM ended WHERE @kind = 'deployment:build'
+    ON CONFLICT (kind, subject_id) DO UPDATE SET due_at = now(), requested = work.requested + 1, ring_id = NULL
 ), asked AS (
     INSERT INTO work (kind, subject_id) SELECT 'pipeline:deploy', moved.id FROM moved WHERE moved.waits AND moved.id <> @subject_id
     ON CONFLICT (kind, subject_id) DO UPDATE
@@ -238,7 +250,11 @@ WITH before AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version, moved.slug, rest, 'queued', 'another deployment was waiting', @actor FROM moved WHERE waits
 ), unasked AS (
-    DELETE FROM work w USING ended WHERE w.subject_id = ended.id AND w.kind LIKE 'deployment:%'
+    DELETE FROM work w USING ended WHERE w.subject_id = ended.id AND w.kind = 'deployment:build'
+), stopped AS (
+    -- Wherever it is being built, that is ended and what it left removed.
+    INSERT INTO work (kind, subject_id) SELECT 'deployment:poll-build', ended.id FROM ended WHERE ended.was = 'building'
+    ON CONFLICT (kind, subject_id) DO UPDATE SET due_at = now(), requested = work.requested + 1, ring_id = NULL
 ), dropped AS (
     DELETE FROM work w USING moved
     WHERE w.kind = 'pipeline:deploy' AND w.subject_id = moved.id AND NOT moved.waits
@@ -273,7 +289,11 @@ WITH before AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor, deployment_id)
     SELECT moved.id, moved.version, moved.slug, 'deploying', 'queued', @cause, @actor, @id FROM moved
 ), unasked AS (
-    DELETE FROM work w USING ended WHERE w.subject_id = ended.id AND w.kind LIKE 'deployment:%'
+    DELETE FROM work w USING ended WHERE w.subject_id = ended.id AND w.kind = 'deployment:build'
+), stopped AS (
+    -- Wherever it is being built, that is ended and what it left removed.
+    INSERT INTO work (kind, subject_id) SELECT 'deployment:poll-build', ended.id FROM ended
+    ON CONFLICT (kind, subject_id) DO UPDATE SET due_at = now(), requested = work.requested + 1, ring_id = NULL
 ), asked AS (
     INSERT INTO work (kind, subject_id) SELECT 'pipeline:deploy', moved.id FROM moved
     ON CONFLICT (kind, subject_id) DO UPDATE
@@ -298,6 +318,19 @@ SET last_sequence = p.last_sequence + 1
 WHERE p.id = @id
   AND EXISTS (SELECT 1 FROM work w WHERE w.kind = 'pipeline:deploy' AND w.subject_id = p.id AND w.epoch = @epoch)
 RETURNING p.last_sequence;
+
+-- name: DeploymentResequence :one
+-- Continues the pipeline's sequences above one that is in force and that this
+-- database did not give out: it was restored from an older backup.
+WITH numbered AS (
+    UPDATE pipelines p SET last_sequence = greatest(p.last_sequence, @in_force::bigint) + 1
+    WHERE p.id = @pipeline_id
+      AND EXISTS (SELECT 1 FROM work w WHERE w.kind = 'pipeline:deploy' AND w.subject_id = p.id AND w.epoch = @epoch)
+    RETURNING p.id, p.last_sequence
+)
+UPDATE deployments d SET sequence = numbered.last_sequence
+FROM numbered WHERE d.id = @id AND d.pipeline_id = numbered.id AND d.state = 'publishing'
+RETURNING d.sequence::bigint;
 
 -- name: DeploymentsPrune :many
 -- Gives up the trees that retention does not keep: neither the live one, nor

@@ -9,7 +9,6 @@ import (
 	"context"
 
 	"github.com/google/uuid"
-	"github.com/troy-iaas/troy"
 )
 
 const deploymentBeforeLive = `-- name: DeploymentBeforeLive :one
@@ -84,7 +83,11 @@ WITH before AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version, moved.slug, rest, 'queued', 'another deployment was waiting', $4 FROM moved WHERE waits
 ), unasked AS (
-    DELETE FROM work w USING ended WHERE w.subject_id = ended.id AND w.kind LIKE 'deployment:%'
+    DELETE FROM work w USING ended WHERE w.subject_id = ended.id AND w.kind = 'deployment:build'
+), stopped AS (
+    -- Wherever it is being built, that is ended and what it left removed.
+    INSERT INTO work (kind, subject_id) SELECT 'deployment:poll-build', ended.id FROM ended WHERE ended.was = 'building'
+    ON CONFLICT (kind, subject_id) DO UPDATE SET due_at = now(), requested = work.requested + 1, ring_id = NULL
 ), dropped AS (
     DELETE FROM work w USING moved
     WHERE w.kind = 'pipeline:deploy' AND w.subject_id = moved.id AND NOT moved.waits
@@ -116,103 +119,6 @@ func (q *Queries) DeploymentCancel(ctx context.Context, arg DeploymentCancelPara
 		arg.PipelineID,
 		arg.Cause,
 		arg.Actor,
-	)
-	var id uuid.UUID
-	err := row.Scan(&id)
-	return id, err
-}
-
-const deploymentCreate = `-- name: DeploymentCreate :one
-WITH before AS (
-    SELECT p.id, p.status FROM pipelines p
-    WHERE p.id = $1 AND p.status NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete') FOR UPDATE
-), moved AS (
-    UPDATE pipelines p
-    SET status = CASE WHEN before.status IN ('ready_for_deployment', 'deployed', 'failed_to_deploy') THEN 'queued' ELSE before.status END,
-        version = p.version + CASE WHEN before.status IN ('ready_for_deployment', 'deployed', 'failed_to_deploy') THEN 1 ELSE 0 END,
-        cause = CASE WHEN before.status = 'failed_to_deploy' THEN '' ELSE p.cause END,
-        last_number = p.last_number + 1, updated_at = now()
-    FROM before WHERE p.id = before.id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, before.status AS was
-), created AS (
-    INSERT INTO deployments (id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author,
-                             message, actor, manifest_digest, files, bytes, expect_live)
-    SELECT $2, moved.id, moved.last_number, $3, 'waiting', $4, $5, $6,
-           $7, $8, $9, $10, $11, $12, $13, $14
-    FROM moved
-    RETURNING id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at
-), superseded AS (
-    UPDATE deployments d
-    SET state = 'superseded', finished_at = now(), cause = 'a newer commit took its place'
-    FROM created WHERE created.kind = 'automated' AND d.pipeline_id = created.pipeline_id
-      AND d.kind = 'automated' AND d.state = 'waiting' AND d.number < created.number
-    RETURNING d.id, d.kind
-), event AS (
-    INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor, deployment_id)
-    SELECT moved.id, moved.version, moved.slug, was, 'queued', $15, $10, $2 FROM moved WHERE status <> was
-), unasked AS (
-    DELETE FROM work w USING superseded
-    WHERE w.kind = 'deployment:build' AND w.subject_id = superseded.id AND (w.lease_until IS NULL OR w.lease_until <= now())
-), asked AS (
-    -- Where nothing is under way a build is asked for at once; otherwise
-    -- pipeline:deploy sees whose turn it is.
-    INSERT INTO work (kind, subject_id, queue)
-    SELECT CASE WHEN builds THEN 'deployment:build' ELSE 'pipeline:deploy' END,
-           CASE WHEN builds THEN next.deployment_id ELSE next.pipeline_id END,
-           CASE WHEN builds THEN 'builds' ELSE 'quick' END
-    FROM (SELECT moved.id AS pipeline_id, created.id AS deployment_id,
-                 created.kind = 'automated' AND moved.status <> moved.was AS builds
-          FROM moved, created WHERE moved.status IN ('queued', 'deploying')) next
-    ON CONFLICT (kind, subject_id) DO UPDATE
-    SET due_at = now(), since = now(), requested = work.requested + 1, attempt = 0, ring_id = NULL
-), report AS (
-    INSERT INTO work (kind, subject_id)
-    SELECT 'forge:report', told.id FROM (
-        SELECT created.id FROM created WHERE created.kind = 'automated' UNION ALL SELECT superseded.id FROM superseded) told
-    ON CONFLICT (kind, subject_id) DO UPDATE SET due_at = now(), requested = work.requested + 1, ring_id = NULL
-)
-SELECT id FROM created
-`
-
-type DeploymentCreateParams struct {
-	PipelineID         uuid.UUID
-	ID                 uuid.UUID
-	Kind               troy.DeploymentKind
-	TreeID             uuid.UUID
-	SourceDeploymentID *uuid.UUID
-	CommitSha          *string
-	Branch             *string
-	Author             *string
-	Message            string
-	Actor              string
-	ManifestDigest     *string
-	Files              int64
-	Bytes              int64
-	ExpectLive         *string
-	Cause              string
-}
-
-// Accepts a deployment. In a resting status the pipeline becomes Queued; where
-// one runs already, or provisioning is to come, the deployment waits behind
-// it. Older automated deployments that wait are superseded by an automated
-// one. In the deletion statuses nothing happens and no row is returned.
-func (q *Queries) DeploymentCreate(ctx context.Context, arg DeploymentCreateParams) (uuid.UUID, error) {
-	row := q.db.QueryRow(ctx, deploymentCreate,
-		arg.PipelineID,
-		arg.ID,
-		arg.Kind,
-		arg.TreeID,
-		arg.SourceDeploymentID,
-		arg.CommitSha,
-		arg.Branch,
-		arg.Author,
-		arg.Message,
-		arg.Actor,
-		arg.ManifestDigest,
-		arg.Files,
-		arg.Bytes,
-		arg.ExpectLive,
-		arg.Cause,
 	)
 	var id uuid.UUID
 	err := row.Scan(&id)
@@ -308,13 +214,21 @@ WITH before AS (
 ), queued AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version, moved.slug, 'failed_to_deploy', 'queued', 'another deployment was waiting', $7 FROM moved WHERE waits
+), kept AS (
+    -- The row of the claim has work again: the pipeline the deployment that
+    -- waits, poll-build the build to end.
+    SELECT moved.id FROM moved WHERE (moved.waits AND $4 = moved.id) OR $3 = 'deployment:poll-build'
 ), done AS (
     DELETE FROM work w USING moved
-    WHERE w.kind = $3 AND w.subject_id = $4 AND NOT (moved.waits AND w.subject_id = moved.id)
+    WHERE w.kind = $3 AND w.subject_id = $4 AND NOT EXISTS (SELECT 1 FROM kept)
 ), again AS (
     UPDATE work w
     SET lease_until = NULL, due_at = now(), since = now(), attempt = 0, cause = '', epoch = nextval('work_epochs')
-    FROM moved WHERE w.kind = $3 AND w.subject_id = $4 AND moved.waits AND w.subject_id = moved.id
+    FROM kept WHERE w.kind = $3 AND w.subject_id = $4
+), emptied AS (
+    -- Wherever it is being built, that is ended and what it used removed.
+    INSERT INTO work (kind, subject_id) SELECT 'deployment:poll-build', ended.id FROM ended WHERE $3 = 'deployment:build'
+    ON CONFLICT (kind, subject_id) DO UPDATE SET due_at = now(), requested = work.requested + 1, ring_id = NULL
 ), asked AS (
     INSERT INTO work (kind, subject_id) SELECT 'pipeline:deploy', moved.id FROM moved WHERE moved.waits AND moved.id <> $4
     ON CONFLICT (kind, subject_id) DO UPDATE
@@ -500,6 +414,39 @@ func (q *Queries) DeploymentRecordSealed(ctx context.Context, iD uuid.UUID, epoc
 	return result.RowsAffected(), nil
 }
 
+const deploymentResequence = `-- name: DeploymentResequence :one
+WITH numbered AS (
+    UPDATE pipelines p SET last_sequence = greatest(p.last_sequence, $2::bigint) + 1
+    WHERE p.id = $3
+      AND EXISTS (SELECT 1 FROM work w WHERE w.kind = 'pipeline:deploy' AND w.subject_id = p.id AND w.epoch = $4)
+    RETURNING p.id, p.last_sequence
+)
+UPDATE deployments d SET sequence = numbered.last_sequence
+FROM numbered WHERE d.id = $1 AND d.pipeline_id = numbered.id AND d.state = 'publishing'
+RETURNING d.sequence::bigint
+`
+
+type DeploymentResequenceParams struct {
+	ID         uuid.UUID
+	InForce    int64
+	PipelineID uuid.UUID
+	Epoch      int64
+}
+
+// Continues the pipeline's sequences above one that is in force and that this
+// database did not give out: it was restored from an older backup.
+func (q *Queries) DeploymentResequence(ctx context.Context, arg DeploymentResequenceParams) (int64, error) {
+	row := q.db.QueryRow(ctx, deploymentResequence,
+		arg.ID,
+		arg.InForce,
+		arg.PipelineID,
+		arg.Epoch,
+	)
+	var d_sequence int64
+	err := row.Scan(&d_sequence)
+	return d_sequence, err
+}
+
 const deploymentRunning = `-- name: DeploymentRunning :one
 SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at FROM deployments WHERE pipeline_id = $1 AND state IN ('building', 'publishing')
 `
@@ -670,7 +617,11 @@ WITH before AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor, deployment_id)
     SELECT moved.id, moved.version, moved.slug, 'deploying', 'queued', $2, $4, $3 FROM moved
 ), unasked AS (
-    DELETE FROM work w USING ended WHERE w.subject_id = ended.id AND w.kind LIKE 'deployment:%'
+    DELETE FROM work w USING ended WHERE w.subject_id = ended.id AND w.kind = 'deployment:build'
+), stopped AS (
+    -- Wherever it is being built, that is ended and what it left removed.
+    INSERT INTO work (kind, subject_id) SELECT 'deployment:poll-build', ended.id FROM ended
+    ON CONFLICT (kind, subject_id) DO UPDATE SET due_at = now(), requested = work.requested + 1, ring_id = NULL
 ), asked AS (
     INSERT INTO work (kind, subject_id) SELECT 'pipeline:deploy', moved.id FROM moved
     ON CONFLICT (kind, subject_id) DO UPDATE

@@ -57,3 +57,40 @@ UPDATE pipelines p SET source_problem = @problem, updated_at = now()
 FROM repositories r
 WHERE r.provider = @provider AND r.installation_id = @installation_id::text
   AND p.repository_provider = r.provider AND p.repository_id = r.id AND p.source_problem <> @problem;
+
+-- name: PushRecords :batchmany
+-- Takes note of a push in one statement: the delivery, its installation, what
+-- it tells of the repository, and the pipelines that are bound to it, by its
+-- id or, before the id is known, by its name. Nothing is returned when the
+-- delivery came before; one row without a pipeline when none is bound.
+WITH delivery AS (
+    INSERT INTO deliveries (source, id, type, body_sha256)
+    VALUES (@provider::text, @delivery_id, @type, sqlc.narg('body_sha256'))
+    ON CONFLICT DO NOTHING
+    RETURNING source
+), installation AS (
+    INSERT INTO installations (provider, id)
+    SELECT delivery.source, sqlc.narg('installation_id')::text FROM delivery WHERE sqlc.narg('installation_id')::text IS NOT NULL
+    ON CONFLICT DO NOTHING
+), repository AS (
+    INSERT INTO repositories (provider, id, full_name, default_branch, installation_id)
+    SELECT delivery.source, @repository_id::text, @full_name::text, @default_branch::text, sqlc.narg('installation_id')::text FROM delivery
+    ON CONFLICT (provider, id) DO UPDATE
+    SET full_name = excluded.full_name,
+        default_branch = CASE WHEN excluded.default_branch = '' THEN repositories.default_branch ELSE excluded.default_branch END,
+        installation_id = coalesce(excluded.installation_id, repositories.installation_id),
+        changed_at = now()
+    RETURNING default_branch
+), bound AS (
+    SELECT p.id FROM pipelines p, delivery
+    WHERE p.repository_provider = @provider::text
+      AND (p.repository_id = @repository_id::text
+           OR (p.repository_id IS NULL AND lower(p.repository_full_name) = lower(@full_name::text)))
+), named AS (
+    UPDATE pipelines p SET repository_id = @repository_id::text, repository_full_name = @full_name::text, updated_at = now()
+    FROM bound
+    WHERE p.id = bound.id AND (p.repository_id IS DISTINCT FROM @repository_id OR p.repository_full_name IS DISTINCT FROM @full_name)
+)
+SELECT repository.default_branch, bound.id AS pipeline_id
+FROM repository LEFT JOIN bound ON true
+ORDER BY bound.id;

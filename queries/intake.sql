@@ -5,12 +5,16 @@ INSERT INTO deliveries (source, id, type, body_sha256) VALUES (@source, @id, @ty
 ON CONFLICT DO NOTHING
 RETURNING id;
 
--- name: DeliverySettle :exec
+-- name: DeliverySettles :batchexec
 UPDATE deliveries SET outcome = @outcome, detail = @detail, pipeline_id = sqlc.narg('pipeline_id')
 WHERE source = @source AND id = @id;
 
 -- name: DeliveryGet :one
 SELECT * FROM deliveries WHERE source = @source AND id = @id;
+
+-- name: AheadSeconds :one
+-- How far a time lies ahead of the clock.
+SELECT date_part('epoch', sqlc.arg('event_time')::timestamptz - clock_timestamp())::float8 AS seconds;
 
 -- name: AppLock :one
 -- Events of one app take turns.

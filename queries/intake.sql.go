@@ -8,9 +8,19 @@ package queries
 import (
 	"context"
 	"time"
-
-	"github.com/google/uuid"
 )
+
+const aheadSeconds = `-- name: AheadSeconds :one
+SELECT date_part('epoch', $1::timestamptz - clock_timestamp())::float8 AS seconds
+`
+
+// How far a time lies ahead of the clock.
+func (q *Queries) AheadSeconds(ctx context.Context, eventTime time.Time) (float64, error) {
+	row := q.db.QueryRow(ctx, aheadSeconds, eventTime)
+	var seconds float64
+	err := row.Scan(&seconds)
+	return seconds, err
+}
 
 const appLock = `-- name: AppLock :one
 INSERT INTO apps (id) VALUES ($1)
@@ -105,28 +115,4 @@ func (q *Queries) DeliveryRecord(ctx context.Context, arg DeliveryRecordParams) 
 	var id string
 	err := row.Scan(&id)
 	return id, err
-}
-
-const deliverySettle = `-- name: DeliverySettle :exec
-UPDATE deliveries SET outcome = $1, detail = $2, pipeline_id = $3
-WHERE source = $4 AND id = $5
-`
-
-type DeliverySettleParams struct {
-	Outcome    string
-	Detail     string
-	PipelineID *uuid.UUID
-	Source     string
-	ID         string
-}
-
-func (q *Queries) DeliverySettle(ctx context.Context, arg DeliverySettleParams) error {
-	_, err := q.db.Exec(ctx, deliverySettle,
-		arg.Outcome,
-		arg.Detail,
-		arg.PipelineID,
-		arg.Source,
-		arg.ID,
-	)
-	return err
 }

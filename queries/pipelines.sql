@@ -1,6 +1,10 @@
 -- name: PipelineGet :one
 SELECT * FROM pipelines WHERE id = @id;
 
+-- name: PipelinesKnown :many
+-- Those of the ids that are pipelines'.
+SELECT id FROM pipelines WHERE id = ANY(@ids::uuid[]);
+
 -- name: PipelineGetBySlug :one
 SELECT * FROM pipelines WHERE slug = @slug;
 
@@ -22,7 +26,7 @@ SELECT host FROM domains WHERE pipeline_id = @pipeline_id AND kind = 'site';
 -- name: PipelineHosts :many
 SELECT pipeline_id, host FROM domains WHERE pipeline_id = ANY(@pipeline_ids::uuid[]) AND kind = 'site';
 
--- name: PipelineLock :one
+-- name: PipelineLocks :batchone
 -- Locks a pipeline for the rest of the transaction. What follows sees all that
 -- was committed before the lock was had.
 SELECT * FROM pipelines WHERE id = @id FOR UPDATE;

@@ -405,45 +405,6 @@ func (q *Queries) PipelineList(ctx context.Context, arg PipelineListParams) ([]P
 	return items, nil
 }
 
-const pipelineLock = `-- name: PipelineLock :one
-SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at FROM pipelines WHERE id = $1 FOR UPDATE
-`
-
-// Locks a pipeline for the rest of the transaction. What follows sees all that
-// was committed before the lock was had.
-func (q *Queries) PipelineLock(ctx context.Context, id uuid.UUID) (Pipeline, error) {
-	row := q.db.QueryRow(ctx, pipelineLock, id)
-	var i Pipeline
-	err := row.Scan(
-		&i.ID,
-		&i.AppID,
-		&i.Name,
-		&i.Slug,
-		&i.Status,
-		&i.Cause,
-		&i.Version,
-		&i.RepositoryProvider,
-		&i.RepositoryFullName,
-		&i.RepositoryBranch,
-		&i.RepositoryRoot,
-		&i.RepositoryID,
-		&i.WatchPaths,
-		&i.SourceProblem,
-		&i.HeadCommit,
-		&i.CancelRunning,
-		&i.BuildSettings,
-		&i.DistributionID,
-		&i.DistributionDomain,
-		&i.RecordHost,
-		&i.LiveDeploymentID,
-		&i.LastSequence,
-		&i.LastNumber,
-		&i.CreatedAt,
-		&i.UpdatedAt,
-	)
-	return i, err
-}
-
 const pipelineMarkDeleted = `-- name: PipelineMarkDeleted :one
 WITH before AS (
     SELECT p.id, p.slug, p.version FROM pipelines p WHERE p.id = $1 AND p.status = 'deleting' FOR UPDATE
@@ -760,4 +721,29 @@ func (q *Queries) PipelineScheduleDeletion(ctx context.Context, arg PipelineSche
 	var id uuid.UUID
 	err := row.Scan(&id)
 	return id, err
+}
+
+const pipelinesKnown = `-- name: PipelinesKnown :many
+SELECT id FROM pipelines WHERE id = ANY($1::uuid[])
+`
+
+// Those of the ids that are pipelines'.
+func (q *Queries) PipelinesKnown(ctx context.Context, ids []uuid.UUID) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, pipelinesKnown, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []uuid.UUID{}
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

@@ -351,3 +351,39 @@ func TestChecksListTheStatuses(t *testing.T) {
 		}
 	}
 }
+
+// Each end of a build by a worker leaves poll-build due, which stops it and
+// removes what it used; of a claim on poll-build itself, too.
+func TestEndedBuildsAreRemoved(t *testing.T) {
+	t.Parallel()
+	db := open(t)
+	for _, kind := range []string{"deployment:build", "deployment:poll-build"} {
+		for _, waits := range []bool{false, true} {
+			rolledBack(t, db, func(tx pgx.Tx) {
+				q := queries.New(tx)
+				s := setUp(t, tx, troy.Deploying, kind, variant{deploymentState: troy.Building, deploymentKind: troy.Automated, waits: waits})
+				if _, err := q.DeploymentFail(t.Context(), queries.DeploymentFailParams{PipelineID: s.pipeline, ID: s.deployment, Kind: kind, SubjectID: s.deployment, Epoch: epoch, Actor: "test", Cause: "broken"}); err != nil {
+					t.Fatalf("%s: %v", kind, err)
+				}
+				row, err := q.WorkGet(t.Context(), "deployment:poll-build", s.deployment)
+				if err != nil || row.LeaseUntil != nil || row.Epoch == epoch {
+					t.Errorf("after the failure by %s (another waits: %v) poll-build is %+v, %v", kind, waits, row, err)
+				}
+				if _, err := q.WorkGet(t.Context(), "deployment:build", s.deployment); !errors.Is(err, pgx.ErrNoRows) {
+					t.Errorf("after the failure by %s the build is still asked for: %v", kind, err)
+				}
+			})
+		}
+	}
+	rolledBack(t, db, func(tx pgx.Tx) {
+		q := queries.New(tx)
+		s := setUp(t, tx, troy.Deploying, "deployment:build", variant{deploymentState: troy.Building, deploymentKind: troy.Automated})
+		digest := strings.Repeat("0", 64)
+		if _, err := q.BuildPublish(t.Context(), queries.BuildPublishParams{PipelineID: s.pipeline, ID: s.deployment, Kind: "deployment:build", Epoch: epoch, ManifestDigest: &digest, Files: 1, Bytes: 1}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := q.WorkGet(t.Context(), "deployment:poll-build", s.deployment); err != nil {
+			t.Errorf("after the build is stored poll-build is %v", err)
+		}
+	})
+}

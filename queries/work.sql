@@ -55,12 +55,15 @@ SET lease_until = NULL, due_at = now(), attempt = greatest(attempt - 1, 0), epoc
 WHERE kind = @kind AND subject_id = @subject_id AND epoch = @epoch;
 
 -- name: WorkHandOver :execrows
--- Ends a claim by asking for work of another kind on the same subject.
+-- Ends a claim by asking for work of another kind on the same subject, unless
+-- it was asked for again meanwhile.
 WITH held AS (
-    DELETE FROM work d WHERE d.kind = @kind AND d.subject_id = @subject_id AND d.epoch = @epoch RETURNING d.subject_id
+    DELETE FROM work d
+    WHERE d.kind = @kind AND d.subject_id = @subject_id AND d.epoch = @epoch AND d.requested = @requested
+    RETURNING d.subject_id
 )
-INSERT INTO work (kind, subject_id, due_at)
-SELECT @to_kind, held.subject_id, now() + make_interval(secs => @delay_seconds::float8) FROM held
+INSERT INTO work (kind, subject_id, queue, due_at)
+SELECT @to_kind, held.subject_id, @queue, now() + make_interval(secs => @delay_seconds::float8) FROM held
 ON CONFLICT (kind, subject_id) DO UPDATE
 SET due_at = least(work.due_at, excluded.due_at), requested = work.requested + 1, ring_id = NULL;
 
@@ -80,6 +83,13 @@ WHERE subject_id = @subject_id AND kind <> @kind AND lease_until > now();
 UPDATE work
 SET due_at = least(due_at, now()), ring_id = NULL
 WHERE kind = @kind AND subject_id = @subject_id AND (lease_until IS NULL OR lease_until <= now());
+
+-- name: WorkSooner :execrows
+-- Makes work due at once. A holder is told by the higher count, and looks
+-- again.
+UPDATE work
+SET due_at = least(due_at, now()), requested = requested + 1, ring_id = NULL
+WHERE kind = @kind AND subject_id = @subject_id;
 
 -- name: WorkLockQueue :exec
 -- Those who ring one queue take turns, so that its bound holds.
@@ -176,3 +186,8 @@ RETURNING generation;
 -- name: BellSwept :exec
 INSERT INTO bell DEFAULT VALUES
 ON CONFLICT (one) DO UPDATE SET swept_at = now();
+
+-- name: LockName :exec
+-- What has to go one after another outside of Postgres, until the end of the
+-- transaction.
+SELECT pg_advisory_xact_lock(hashtextextended('troy ' || @name::text, 0));

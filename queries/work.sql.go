@@ -62,6 +62,17 @@ func (q *Queries) BellSwept(ctx context.Context) error {
 	return err
 }
 
+const lockName = `-- name: LockName :exec
+SELECT pg_advisory_xact_lock(hashtextextended('troy ' || $1::text, 0))
+`
+
+// What has to go one after another outside of Postgres, until the end of the
+// transaction.
+func (q *Queries) LockName(ctx context.Context, name string) error {
+	_, err := q.db.Exec(ctx, lockName, name)
+	return err
+}
+
 const workAgain = `-- name: WorkAgain :execrows
 UPDATE work
 SET lease_until = NULL, cause = $1,
@@ -235,30 +246,37 @@ func (q *Queries) WorkGet(ctx context.Context, kind string, subjectID uuid.UUID)
 
 const workHandOver = `-- name: WorkHandOver :execrows
 WITH held AS (
-    DELETE FROM work d WHERE d.kind = $3 AND d.subject_id = $4 AND d.epoch = $5 RETURNING d.subject_id
+    DELETE FROM work d
+    WHERE d.kind = $4 AND d.subject_id = $5 AND d.epoch = $6 AND d.requested = $7
+    RETURNING d.subject_id
 )
-INSERT INTO work (kind, subject_id, due_at)
-SELECT $1, held.subject_id, now() + make_interval(secs => $2::float8) FROM held
+INSERT INTO work (kind, subject_id, queue, due_at)
+SELECT $1, held.subject_id, $2, now() + make_interval(secs => $3::float8) FROM held
 ON CONFLICT (kind, subject_id) DO UPDATE
 SET due_at = least(work.due_at, excluded.due_at), requested = work.requested + 1, ring_id = NULL
 `
 
 type WorkHandOverParams struct {
 	ToKind       string
+	Queue        string
 	DelaySeconds float64
 	Kind         string
 	SubjectID    uuid.UUID
 	Epoch        int64
+	Requested    int64
 }
 
-// Ends a claim by asking for work of another kind on the same subject.
+// Ends a claim by asking for work of another kind on the same subject, unless
+// it was asked for again meanwhile.
 func (q *Queries) WorkHandOver(ctx context.Context, arg WorkHandOverParams) (int64, error) {
 	result, err := q.db.Exec(ctx, workHandOver,
 		arg.ToKind,
+		arg.Queue,
 		arg.DelaySeconds,
 		arg.Kind,
 		arg.SubjectID,
 		arg.Epoch,
+		arg.Requested,
 	)
 	if err != nil {
 		return 0, err
@@ -570,6 +588,22 @@ func (q *Queries) WorkRingNext(ctx context.Context, bound int64, queue string) (
 		return nil, err
 	}
 	return items, nil
+}
+
+const workSooner = `-- name: WorkSooner :execrows
+UPDATE work
+SET due_at = least(due_at, now()), requested = requested + 1, ring_id = NULL
+WHERE kind = $1 AND subject_id = $2
+`
+
+// Makes work due at once. A holder is told by the higher count, and looks
+// again.
+func (q *Queries) WorkSooner(ctx context.Context, kind string, subjectID uuid.UUID) (int64, error) {
+	result, err := q.db.Exec(ctx, workSooner, kind, subjectID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const workUnring = `-- name: WorkUnring :execrows

@@ -183,7 +183,7 @@ CREATE TABLE bell (
 -- Outside events that were taken in, so that one that comes again changes
 -- nothing.
 CREATE TABLE deliveries (
-    source      text        NOT NULL, -- 'apps', 'github', 'bitbucket'
+    source      text        NOT NULL, -- 'apps', 'github', 'bitbucket', 'builds', 'sns'
     id          text        NOT NULL,
     type        text        NOT NULL,
     outcome     text        NOT NULL DEFAULT '',
