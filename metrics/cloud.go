@@ -1,0 +1,209 @@
+package metrics
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/site"
+)
+
+// Cloud counts the calls of a cloud.
+func (m *Metrics) Cloud(c cloud.Cloud) cloud.Cloud {
+	counted := &store{c.Store, m}
+	if signer, ok := c.Store.(cloud.Signer); ok {
+		c.Store = &signingStore{counted, signer}
+	} else {
+		c.Store = counted
+	}
+	c.CDN, c.DNS = &cdn{c.CDN, m}, &dns{c.DNS, m}
+	return c
+}
+
+// count counts a call, with how it ended.
+func (m *Metrics) count(call string, begun time.Time, err *error) {
+	outcome := "ok"
+	var missing *cloud.MissingError
+	var digest *cloud.DigestError
+	switch e := *err; {
+	case e == nil:
+	case errors.Is(e, cloud.ErrNotFound), errors.Is(e, cloud.ErrExists), errors.Is(e, cloud.ErrNotDisabled), errors.Is(e, cloud.ErrPrecondition),
+		errors.Is(e, cloud.ErrStalePointer), errors.As(e, &missing), errors.As(e, &digest), errors.Is(e, context.Canceled):
+		outcome = "expected"
+	default:
+		outcome = "failed"
+	}
+	m.called(call, outcome, begun)
+}
+
+func (m *Metrics) called(call, outcome string, begun time.Time) {
+	m.outside.WithLabelValues(call, outcome).Inc()
+	m.outsideTime.WithLabelValues(call).Observe(time.Since(begun).Seconds())
+}
+
+type store struct {
+	next cloud.Store
+	m    *Metrics
+}
+
+func (s *store) Begin(ctx context.Context, t site.Tree, f site.Manifest) (missing []site.File, err error) {
+	defer s.m.count("store.begin", time.Now(), &err)
+	return s.next.Begin(ctx, t, f)
+}
+
+func (s *store) Put(ctx context.Context, t site.Tree, f site.File, r io.Reader) (err error) {
+	defer s.m.count("store.put", time.Now(), &err)
+	return s.next.Put(ctx, t, f, r)
+}
+
+func (s *store) Seal(ctx context.Context, t site.Tree, carried []site.Carried) (err error) {
+	defer s.m.count("store.seal", time.Now(), &err)
+	return s.next.Seal(ctx, t, carried)
+}
+
+func (s *store) Manifest(ctx context.Context, t site.Tree) (f site.Manifest, err error) {
+	defer s.m.count("store.manifest", time.Now(), &err)
+	return s.next.Manifest(ctx, t)
+}
+
+func (s *store) Remove(ctx context.Context, pipeline uuid.UUID, deployments ...uuid.UUID) (err error) {
+	defer s.m.count("store.remove", time.Now(), &err)
+	return s.next.Remove(ctx, pipeline, deployments...)
+}
+
+func (s *store) RemoveAll(ctx context.Context, pipeline uuid.UUID) (n int, err error) {
+	defer s.m.count("store.removeall", time.Now(), &err)
+	return s.next.RemoveAll(ctx, pipeline)
+}
+
+type signingStore struct {
+	*store
+	signer cloud.Signer
+}
+
+func (s *signingStore) Sign(ctx context.Context, t site.Tree, files []site.File) (puts []cloud.SignedPut, expires time.Time, err error) {
+	defer s.m.count("store.sign", time.Now(), &err)
+	return s.signer.Sign(ctx, t, files)
+}
+
+type cdn struct {
+	next cloud.CDN
+	m    *Metrics
+}
+
+func (c *cdn) Create(ctx context.Context, reference, host string) (d cloud.Distribution, err error) {
+	defer c.m.count("cdn.create", time.Now(), &err)
+	return c.next.Create(ctx, reference, host)
+}
+
+func (c *cdn) Find(ctx context.Context, reference string) (d cloud.Distribution, err error) {
+	defer c.m.count("cdn.find", time.Now(), &err)
+	return c.next.Find(ctx, reference)
+}
+
+func (c *cdn) Get(ctx context.Context, id string) (d cloud.Distribution, err error) {
+	defer c.m.count("cdn.get", time.Now(), &err)
+	return c.next.Get(ctx, id)
+}
+
+func (c *cdn) Disable(ctx context.Context, id, etag string) (err error) {
+	defer c.m.count("cdn.disable", time.Now(), &err)
+	return c.next.Disable(ctx, id, etag)
+}
+
+func (c *cdn) Delete(ctx context.Context, id, etag string) (err error) {
+	defer c.m.count("cdn.delete", time.Now(), &err)
+	return c.next.Delete(ctx, id, etag)
+}
+
+func (c *cdn) Flip(ctx context.Context, id string, p site.Pointer) (err error) {
+	defer c.m.count("cdn.flip", time.Now(), &err)
+	return c.next.Flip(ctx, id, p)
+}
+
+type dns struct {
+	next cloud.DNS
+	m    *Metrics
+}
+
+func (d *dns) Lookup(ctx context.Context, host string) (target string, err error) {
+	defer d.m.count("dns.lookup", time.Now(), &err)
+	return d.next.Lookup(ctx, host)
+}
+
+func (d *dns) Upsert(ctx context.Context, host, target string) (err error) {
+	defer d.m.count("dns.upsert", time.Now(), &err)
+	return d.next.Upsert(ctx, host, target)
+}
+
+func (d *dns) Delete(ctx context.Context, host, target string) (err error) {
+	defer d.m.count("dns.delete", time.Now(), &err)
+	return d.next.Delete(ctx, host, target)
+}
+
+// Builder counts the calls of a builder.
+func (m *Metrics) Builder(b cloud.Builder) cloud.Builder { return &builder{b, m} }
+
+type builder struct {
+	next cloud.Builder
+	m    *Metrics
+}
+
+func (b *builder) Start(ctx context.Context, spec cloud.BuildSpec) (err error) {
+	defer b.m.count("builder.start", time.Now(), &err)
+	return b.next.Start(ctx, spec)
+}
+
+func (b *builder) Get(ctx context.Context, t site.Tree) (now cloud.Build, err error) {
+	defer b.m.count("builder.get", time.Now(), &err)
+	return b.next.Get(ctx, t)
+}
+
+func (b *builder) Log(ctx context.Context, t site.Tree, cursor string) (page cloud.LogPage, err error) {
+	defer b.m.count("builder.log", time.Now(), &err)
+	return b.next.Log(ctx, t, cursor)
+}
+
+func (b *builder) Stop(ctx context.Context, t site.Tree) (err error) {
+	defer b.m.count("builder.stop", time.Now(), &err)
+	return b.next.Stop(ctx, t)
+}
+
+func (b *builder) Artifact(ctx context.Context, t site.Tree) (s *site.Source, err error) {
+	defer b.m.count("builder.artifact", time.Now(), &err)
+	return b.next.Artifact(ctx, t)
+}
+
+func (b *builder) Remove(ctx context.Context, t site.Tree) (err error) {
+	defer b.m.count("builder.remove", time.Now(), &err)
+	return b.next.Remove(ctx, t)
+}
+
+// Forge counts the requests to a forge that go through a transport.
+func (m *Metrics) Forge(provider troy.Provider, next http.RoundTripper) http.RoundTripper {
+	return transport(func(r *http.Request) (*http.Response, error) {
+		begun := time.Now()
+		res, err := next.RoundTrip(r)
+		outcome := "ok"
+		switch {
+		case errors.Is(err, context.Canceled):
+			outcome = "expected"
+		case err != nil, res.StatusCode >= 500, res.StatusCode == http.StatusTooManyRequests:
+			outcome = "failed"
+		case res.StatusCode >= 400:
+			outcome = "expected"
+		}
+		m.called("forge."+string(provider), outcome, begun)
+		return res, err
+	})
+}
+
+type transport func(*http.Request) (*http.Response, error)
+
+func (t transport) RoundTrip(r *http.Request) (*http.Response, error) { return t(r) }
