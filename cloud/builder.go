@@ -13,12 +13,9 @@ import (
 // from the machine. A build is named by the tree that it makes.
 //
 // localcloud runs it as a group of processes of the worker that called Start;
-// it dies with that worker and is then found BuildLost. awscloud is to run it
-// on CodeBuild: Start uploads the source and calls StartBuild with the tree as
-// idempotencyToken and as a variable, by which a build whose answer was lost
-// is found among the project's newest; Get is BatchGetBuilds, Log a page of
-// CloudWatch's GetLogEvents, Stop StopBuild, and Artifact the zip that the
-// build left in S3. Nobody is called back, so a build is polled.
+// it dies with that worker and is then found BuildLost. awscloud runs it on
+// CodeBuild, where it goes on without the worker and is lost when CodeBuild
+// breaks it off. Nobody is called back, so a build is polled.
 type Builder interface {
 	// Start begins a build and returns; the context bounds the beginning
 	// alone. Starting one that runs or has ended does nothing. One that is
@@ -30,8 +27,8 @@ type Builder interface {
 	// Get tells how a build stands, ErrNotFound if it was never started.
 	Get(ctx context.Context, t site.Tree) (Build, error)
 
-	// Log returns what of a build's log comes after the cursor, at most 256
-	// KiB of it; "" is the beginning. A page may be empty while the build is
+	// Log returns what of a build's log comes after the cursor, about a
+	// mebibyte of it at most; "" is the beginning. A page may be empty while the build is
 	// at work. Pages put together are the log, also across a start after
 	// BuildLost. A cursor that Log did not return is Invalid.
 	Log(ctx context.Context, t site.Tree, cursor string) (LogPage, error)
@@ -66,7 +63,8 @@ type BuildSpec struct {
 	// the repository sets.
 	Variables map[string]string
 	// Redact, if not nil, wraps what the log is written to, so that no secret
-	// reaches it. Close flushes what it holds back, and does not close w.
+	// reaches it. Close flushes what it holds back, and does not close w. A
+	// builder that runs elsewhere does not call it: who reads its log redacts.
 	Redact func(w io.Writer) io.WriteCloser
 	// Sink, if not nil, gets the log as it comes, after Redact, one call at a
 	// time. It must neither keep the bytes nor block for long. A builder that

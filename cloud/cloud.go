@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"time"
 
 	"github.com/google/uuid"
@@ -40,6 +41,15 @@ var ErrNotDisabled = errors.New("not disabled yet")
 // ErrStalePointer is returned by CDN.Flip when the pointer in force has a
 // higher sequence. The pointer stays as it is.
 var ErrStalePointer = errors.New("a later deployment is live")
+
+// StalePointerError is the ErrStalePointer that tells which sequence is in
+// force.
+type StalePointerError struct{ InForce int64 }
+
+func (e *StalePointerError) Error() string { return ErrStalePointer.Error() }
+
+// Is makes it an ErrStalePointer.
+func (e *StalePointerError) Is(target error) bool { return target == ErrStalePointer }
 
 // DigestError says that the bytes of an upload are not those declared.
 type DigestError struct {
@@ -95,6 +105,21 @@ type Store interface {
 	RemoveAll(ctx context.Context, pipeline uuid.UUID) (int, error)
 }
 
+// Signer is a Store that can be sent files without Troy in between.
+type Signer interface {
+	// Sign returns, for each of a declared tree's files, a request that anybody
+	// may make until it expires, and that stores that file and no other bytes.
+	// The store refuses it (412) when the file is there already.
+	Sign(ctx context.Context, t site.Tree, files []site.File) (requests []SignedPut, expires time.Time, err error)
+}
+
+// SignedPut is a PUT that carries its permission in its URL.
+type SignedPut struct {
+	URL string
+	// Header has to be sent as it is, beside Content-Length.
+	Header http.Header
+}
+
 // Distribution is what a CDN serves a site's hosts with.
 type Distribution struct {
 	ID     string
@@ -124,7 +149,8 @@ type CDN interface {
 	// and ErrPrecondition ask for a later try; one that is gone is no error.
 	Delete(ctx context.Context, id, etag string) error
 	// Flip makes p the distribution's pointer and refreshes what the CDN
-	// holds, unless the one in force has a higher sequence: ErrStalePointer.
+	// holds, unless the one in force has a higher sequence, or the same and
+	// another tree: *StalePointerError.
 	// When it returns nil, new requests are answered from p's tree (on a CDN
 	// within seconds).
 	Flip(ctx context.Context, id string, p site.Pointer) error

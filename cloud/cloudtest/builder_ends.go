@@ -50,7 +50,7 @@ func buildEndTests() map[string]func(*testing.T, BuilderEnv) {
 		"an output that leads outside": func(t *testing.T, e BuilderEnv) {
 			e.Fails(t, Shell(makeSite+"; ln -s /etc/passwd out/p").Spec(t), `"p" is a link to "/etc/passwd", which is not inside`)
 			e.Fails(t, Shell("ln -s /etc out").Spec(t), `the output folder "out" is`)
-			e.Fails(t, Shell(makeSite+"; mkfifo out/pipe").Spec(t), `"pipe" is no file`)
+			e.Fails(t, Shell(makeSite+"; mkfifo out/pipe").Spec(t), `pipe" is no file`)
 		},
 		"settings that contradict": func(t *testing.T, e BuilderEnv) {
 			e.Fails(t, Repository{"troy.toml": "[build]\ncomand = \"x\"\n"}.Spec(t), "build.comand: ")
@@ -163,6 +163,9 @@ func buildLogTests() map[string]func(*testing.T, BuilderEnv) {
 			}
 		},
 		"secrets are redacted": func(t *testing.T, e BuilderEnv) {
+			if !e.Sinks {
+				t.Skip("who reads this builder's log redacts it")
+			}
 			spec := Shell("echo before $TOKEN after; " + makeSite).Spec(t)
 			spec.Variables = map[string]string{"TOKEN": "s3cret-value"}
 			spec.Redact = func(w io.Writer) io.WriteCloser {

@@ -50,15 +50,25 @@ func (e Env) host() string { return "h" + uuid.NewString() + "." + e.Domain }
 
 // Run runs the suite, each subtest on an Env of its own from open.
 func Run(t *testing.T, open func(t *testing.T) Env) {
-	run := func(name string, test func(t *testing.T, e Env)) {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			test(t, open(t))
-		})
-	}
-	for _, suite := range []map[string]func(*testing.T, Env){storeTests(), removeTests(), cdnTests(), pointerTests(), dnsTests(), contextTests()} {
+	RunStore(t, open)
+	RunCDN(t, open)
+}
+
+// RunStore runs the part of the suite that needs a Store alone.
+func RunStore(t *testing.T, open func(t *testing.T) Env) { run(t, open, storeTests(), removeTests()) }
+
+// RunCDN runs the rest.
+func RunCDN(t *testing.T, open func(t *testing.T) Env) {
+	run(t, open, cdnTests(), pointerTests(), dnsTests(), contextTests())
+}
+
+func run(t *testing.T, open func(t *testing.T) Env, suites ...map[string]func(*testing.T, Env)) {
+	for _, suite := range suites {
 		for name, test := range suite {
-			run(name, test)
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				test(t, open(t))
+			})
 		}
 	}
 }

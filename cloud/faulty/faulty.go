@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -46,7 +47,12 @@ func New(c cloud.Cloud, file string) (cloud.Cloud, error) {
 // Wrap is New for a script that may be malformed: then every call says so.
 func Wrap(c cloud.Cloud, file string) cloud.Cloud {
 	s := script{file: file}
-	c.Store = &store{c.Store, s}
+	wrapped := &store{c.Store, s}
+	if signer, ok := c.Store.(cloud.Signer); ok {
+		c.Store = &signingStore{wrapped, signer}
+	} else {
+		c.Store = wrapped
+	}
 	c.CDN = &cdn{c.CDN, s}
 	c.DNS = &dns{c.DNS, s}
 	return c
@@ -120,6 +126,24 @@ func tree(t site.Tree) string { return t.Pipeline.String() + "/" + t.Deployment.
 type store struct {
 	next cloud.Store
 	s    script
+}
+
+// signingStore is a store that signs uploads.
+type signingStore struct {
+	*store
+	signer cloud.Signer
+}
+
+func (w *signingStore) Sign(ctx context.Context, t site.Tree, files []site.File) ([]cloud.SignedPut, time.Time, error) {
+	type signed struct {
+		puts    []cloud.SignedPut
+		expires time.Time
+	}
+	out, err := call(ctx, w.s, "store.sign", tree(t), func() (signed, error) {
+		puts, expires, err := w.signer.Sign(ctx, t, files)
+		return signed{puts, expires}, err
+	})
+	return out.puts, out.expires, err
 }
 
 func (w *store) Begin(ctx context.Context, t site.Tree, m site.Manifest) ([]site.File, error) {

@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/troy-iaas/troy/build"
+	"github.com/troy-iaas/troy/cloud"
 )
 
 // depCache is where a build's package manager keeps what it has fetched. It
@@ -101,7 +102,7 @@ func (c *depCache) close() (note string, err error) {
 	if err != nil || size <= c.cap {
 		return "", err
 	}
-	note = fmt.Sprintf("The dependency cache has grown to %s, more than %s; the next build starts with an empty one.", bytesInWords(size), bytesInWords(c.cap))
+	note = fmt.Sprintf("The dependency cache has grown to %s, more than %s; the next build starts with an empty one.", cloud.BytesInWords(size), cloud.BytesInWords(c.cap))
 	return note, removeFolder(c.dir)
 }
 

@@ -53,44 +53,23 @@ func phaseScript(env map[string]string, folder, command string) string {
 	var s strings.Builder
 	// In need of memory the kernel ends builds first (proc_pid_oom_score_adj(5)).
 	s.WriteString("echo 1000 2>/dev/null >/proc/self/oom_score_adj\numask 022\nulimit -c 0\n")
-	s.WriteString("cd " + quote(folder) + " || exit 126\n")
+	s.WriteString("cd " + build.Quote(folder) + " || exit 126\n")
 	s.WriteString("if [ -x /bin/bash ]; then set -- /bin/bash; else set -- /bin/sh; fi\n")
 	for _, name := range slices.Sorted(maps.Keys(env)) {
-		s.WriteString("export " + name + "=" + quote(env[name]) + "\n")
+		s.WriteString("export " + name + "=" + build.Quote(env[name]) + "\n")
 	}
-	s.WriteString("exec \"$1\" -e -c " + quote(command) + "\n")
+	s.WriteString("exec \"$1\" -e -c " + build.Quote(command) + "\n")
 	return s.String()
 }
 
-// writeShims makes a program of each package manager that the plan needs and
-// the machine lacks, by npx.
+// writeShims makes a program of each package manager that the machine lacks.
 func writeShims(dir string, plan build.Plan, folders []string) error {
-	for _, manager := range []string{"pnpm", "yarn", "bun"} {
-		if findProgram(manager, folders) != "" {
+	for name, script := range plan.Shims() {
+		if findProgram(name, folders) != "" {
 			continue
 		}
-		version := ""
-		if plan.Manager == manager && plan.ManagerVersion != "" {
-			version = "@" + plan.ManagerVersion
-		}
-		npx := "npx --yes " + manager + version
-		if manager == "yarn" && version != "" && version != "@1" && !strings.HasPrefix(version, "@1.") {
-			// From 2 on Yarn has another name in the registry
-			// (yarnpkg.com/getting-started/migration).
-			npx = "npx --yes --package=@yarnpkg/cli-dist" + version + " yarn"
-		}
-		names := []string{manager}
-		if manager == "bun" {
-			names = append(names, "bunx")
-		}
-		for _, name := range names {
-			extra := ""
-			if name == "bunx" {
-				extra = " x"
-			}
-			if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\nexec "+npx+extra+" \"$@\"\n"), 0o755); err != nil {
-				return storeError(err)
-			}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(script), 0o755); err != nil {
+			return storeError(err)
 		}
 	}
 	return nil

@@ -20,6 +20,7 @@ import (
 	"github.com/gofrs/flock"
 	"golang.org/x/sys/unix"
 
+	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud"
 )
 
@@ -43,6 +44,17 @@ func (b *Builder) missingPackages() ([]string, error) {
 		}
 	}
 	return missing, nil
+}
+
+// connectable reports whether this user may make the device by which a build
+// reaches the network (https://docs.kernel.org/networking/tuntap.html).
+func (b *Builder) connectable() error {
+	const device = "/dev/net/tun"
+	tun, err := os.OpenFile(device, os.O_RDWR, 0)
+	if err != nil {
+		return troy.Errorf(troy.Conflict, "builds are other people's code and run isolated, but what connects them to the network can't be used: %v; run \"chmod 0666 %s\", or let every build do what the worker may with TROY_BUILD_ISOLATION=none", err, device)
+	}
+	return tun.Close()
 }
 
 // tool is one of the tools, by its whole path and with nothing of

@@ -16,6 +16,8 @@ func (b *Builder) missingPackages() ([]string, error) {
 	return nil, troy.Errorf(troy.Conflict, "builds are other people's code and run isolated, which only Linux can do; let every build do what the worker may with TROY_BUILD_ISOLATION=none")
 }
 
+func (b *Builder) connectable() error { return nil }
+
 func (b *Builder) isolate(context.Context, buildFiles, cloud.BuildSpec, *depCache) (sandbox, error) {
 	_, err := b.missingPackages()
 	return nil, err

@@ -53,7 +53,7 @@ func (b *Builder) newRun(spec cloud.BuildSpec, f buildFiles, record buildRecord)
 	}
 	var err error
 	r.log, err = openLog(f.path("log"), spec, func() {
-		r.cancel(&limitError{"the log passed " + bytesInWords(spec.Limits.LogBytes)})
+		r.cancel(&limitError{cloud.LogPassed(spec.Limits.LogBytes)})
 	})
 	if err != nil {
 		return nil, err
@@ -73,7 +73,7 @@ func (r *run) main() {
 	runtime.LockOSThread()
 	defer r.cancel(nil)
 	timer := time.AfterFunc(r.spec.Limits.Time, func() {
-		r.cancel(&limitError{"the build took longer than " + durationInWords(r.spec.Limits.Time)})
+		r.cancel(&limitError{cloud.TookLonger(r.spec.Limits.Time)})
 	})
 	defer timer.Stop()
 	if r.record.Attempts > 1 {
@@ -94,7 +94,7 @@ func (r *run) end(err error) {
 	cause := context.Cause(r.ctx)
 	limit, isLimit := errors.AsType[*limitError](cause)
 	known, isKnown := errors.AsType[*troy.Error](err)
-	exit, isExit := errors.AsType[*exitError](err)
+	exit, isExit := errors.AsType[*cloud.PhaseError](err)
 	source, isSource := errors.AsType[*sourceFailed](err)
 	r.record.State = cloud.BuildFailed
 	switch {
@@ -114,7 +114,7 @@ func (r *run) end(err error) {
 	case isKnown:
 		r.record.Cause = known.Error()
 	case isSource:
-		r.record.Cause = "the source could not be fetched"
+		r.record.Cause = cloud.SourceFailed
 		r.slog.Error("a build's source could not be fetched", "error", source)
 	case isExit:
 		r.record.Cause = exit.Error()
@@ -194,8 +194,8 @@ func (r *run) endPhase(err error) {
 	}
 	phase.Ended = time.Now().UTC()
 	code := 0
-	if exit, ok := errors.AsType[*exitError](err); ok {
-		code = exit.code
+	if exit, ok := errors.AsType[*cloud.PhaseError](err); ok {
+		code = exit.Code
 	} else if err != nil {
 		code = 1
 	}
@@ -304,22 +304,6 @@ func (r *run) commands(plan build.Plan) error {
 	return nil
 }
 
-// exitError is a phase's command that did not end well.
-type exitError struct {
-	phase cloud.BuildPhase
-	code  int // -1: killed
-}
-
-func (e *exitError) Error() string {
-	switch {
-	case e.code < 0, e.code == 137: // a shell's way to say SIGKILL
-		return fmt.Sprintf("the command of the phase %s was killed", e.phase)
-	case e.code == 127:
-		return fmt.Sprintf("the command of the phase %s was not found (exit code 127)", e.phase)
-	}
-	return fmt.Sprintf("the command of the phase %s ended with exit code %d", e.phase, e.code)
-}
-
 // drainTimeout is how long a dead phase's output is read on, in case somebody
 // outside of it holds the pipe.
 const drainTimeout = 5 * time.Second
@@ -368,10 +352,10 @@ func (r *run) command(box sandbox, phase cloud.BuildPhase, command, folder strin
 	}
 	<-drained
 	if r.ctx.Err() != nil {
-		return errors.Join(context.Cause(r.ctx), &exitError{phase: phase, code: -1})
+		return errors.Join(context.Cause(r.ctx), &cloud.PhaseError{Phase: phase, Code: -1})
 	}
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		return &exitError{phase: phase, code: exit.ExitCode()}
+		return &cloud.PhaseError{Phase: phase, Code: exit.ExitCode()}
 	}
 	return err
 }
@@ -408,6 +392,6 @@ func (r *run) archive(plan build.Plan) error {
 		}
 		return fmt.Errorf("read the output: %w", err)
 	}
-	r.log.say("Files: %d, %s, from %q.", len(s.Files), bytesInWords(s.Bytes()), folder)
+	r.log.say("Files: %d, %s, from %q.", len(s.Files), cloud.BytesInWords(s.Bytes()), folder)
 	return s.Close()
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/cloud"
 )
 
 // usage is what a build's processes have at a moment.
@@ -67,7 +68,7 @@ func (r *run) judgeUsage(box sandbox) usage {
 	}
 	switch {
 	case u.outOfMemory || u.memory > r.spec.Limits.MemoryBytes:
-		r.cancel(&limitError{"the build used more than " + bytesInWords(r.spec.Limits.MemoryBytes) + " of memory"})
+		r.cancel(&limitError{"the build used more than " + cloud.BytesInWords(r.spec.Limits.MemoryBytes) + " of memory"})
 	case u.outOfProcesses || u.processes > r.spec.Limits.Processes:
 		r.cancel(r.tooManyProcesses())
 	}
@@ -105,7 +106,7 @@ func (b *Builder) available() error {
 		return err
 	}
 	if len(missing) == 0 {
-		return nil
+		return b.connectable()
 	}
 	install := "apt-get install"
 	for _, name := range missing {

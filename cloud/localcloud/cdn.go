@@ -271,7 +271,7 @@ func (c *cdn) flip(ctx context.Context, id string, p site.Pointer) error {
 		// sync of the folder.
 		return syncDir(c.path("pointers"))
 	case inForce.Sequence >= p.Sequence:
-		return cloud.ErrStalePointer
+		return &cloud.StalePointerError{InForce: inForce.Sequence}
 	}
 	data, err := site.EncodePointer(p)
 	if err != nil {

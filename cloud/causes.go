@@ -1,0 +1,59 @@
+package cloud
+
+import (
+	"fmt"
+	"time"
+)
+
+// PhaseError is a phase's command that did not end well.
+type PhaseError struct {
+	Phase BuildPhase
+	Code  int // -1: killed
+}
+
+// Error is the sentence that people see as the build's cause.
+func (e *PhaseError) Error() string {
+	switch {
+	case e.Code < 0, e.Code == 137: // a shell's way to say SIGKILL
+		return fmt.Sprintf("the command of the phase %s was killed", e.Phase)
+	case e.Code == 127:
+		return fmt.Sprintf("the command of the phase %s was not found (exit code 127)", e.Phase)
+	}
+	return fmt.Sprintf("the command of the phase %s ended with exit code %d", e.Phase, e.Code)
+}
+
+// SourceFailed is the cause of a build whose source could not be had, for a
+// reason that is the operator's.
+const SourceFailed = "the source could not be fetched"
+
+// TookLonger is the cause of a build that ran out of time.
+func TookLonger(limit time.Duration) string { return "the build took longer than " + inWords(limit) }
+
+// LogPassed is the cause of a build that printed too much.
+func LogPassed(limit int64) string { return "the log passed " + BytesInWords(limit) }
+
+// BytesInWords writes a size as people do: "64 MiB".
+func BytesInWords(n int64) string {
+	size, unit := float64(n), "bytes"
+	for _, next := range []string{"KiB", "MiB", "GiB"} {
+		if size < 1024 {
+			break
+		}
+		size, unit = size/1024, next
+	}
+	if size == float64(int64(size)) {
+		return fmt.Sprintf("%d %s", int64(size), unit)
+	}
+	return fmt.Sprintf("%.1f %s", size, unit)
+}
+
+// inWords writes "30 minutes", and what is no whole minute as Go does.
+func inWords(d time.Duration) string {
+	switch {
+	case d == time.Minute:
+		return "a minute"
+	case d >= time.Minute && d%time.Minute == 0:
+		return fmt.Sprintf("%d minutes", d/time.Minute)
+	}
+	return d.String()
+}
