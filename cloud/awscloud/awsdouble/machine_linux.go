@@ -1,0 +1,58 @@
+package awsdouble
+
+import (
+	"bufio"
+	"io"
+	"os"
+	"os/exec"
+	"syscall"
+)
+
+// command runs one command of a phase on "CodeBuild's machine": a process
+// namespace, which ends with the build and everything in it.
+func (c *codebuild) command(b *build, dir, command string) error {
+	cmd := exec.CommandContext(b.ctx, "unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc", "/bin/bash", "-c", command)
+	cmd.Dir = dir
+	// All of its group: unshare that is killed before it has arranged for its
+	// child to go too would leave it.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	// CodeBuild's own variables, and credentials that a build must not see.
+	cmd.Env = []string{
+		"PATH=" + os.Getenv("PATH"), "HOME=/root", "CODEBUILD_SRC_DIR=" + dir, "CODEBUILD_BUILD_ID=" + b.id,
+		"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI=/v2/credentials/secret", "GOFLAGS=-mod=mod", "TROY_TEST_HOST=secret",
+	}
+	read, write, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer read.Close()
+	cmd.Stdout, cmd.Stderr = write, write
+	err = cmd.Start()
+	_ = write.Close() // the child's copy is what counts
+	if err != nil {
+		return err
+	}
+	lines := bufio.NewReaderSize(read, 64<<10)
+	for {
+		text, err := lines.ReadString('\n')
+		// As CloudWatch gets them: several lines are often one event.
+		for lines.Buffered() > 0 && len(text) < 128<<10 {
+			more, err := lines.ReadString('\n')
+			text += more
+			if err != nil {
+				break
+			}
+		}
+		if text != "" {
+			c.say(b, text)
+		}
+		if err != nil {
+			if err != io.EOF {
+				c.d.cfg.Log.Debug("a build's output", "error", err)
+			}
+			break
+		}
+	}
+	return cmd.Wait()
+}

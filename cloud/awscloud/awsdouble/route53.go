@@ -1,0 +1,150 @@
+package awsdouble
+
+import (
+	"encoding/xml"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// route53 is Route 53 with one hosted zone
+// (docs.aws.amazon.com/Route53/latest/APIReference).
+type route53 struct {
+	d *Double
+
+	mu      sync.Mutex
+	records map[string]record // by type and name
+	busy    int               // changes under way
+}
+
+type record struct{ name, kind, target, zone string }
+
+// Records lists the records, like "A blog.sites.test d1.cloudfront.net".
+func (d *Double) Records() []string {
+	d.route53.mu.Lock()
+	defer d.route53.mu.Unlock()
+	var all []string
+	for _, r := range d.route53.records {
+		all = append(all, r.kind+" "+r.name+" "+r.target)
+	}
+	slices.Sort(all)
+	return all
+}
+
+func (z *route53) action(r *http.Request, _ []byte) string {
+	switch {
+	case r.Method == http.MethodPost:
+		return "ChangeResourceRecordSets"
+	case strings.HasSuffix(strings.TrimSuffix(r.URL.Path, "/"), "/rrset"):
+		return "ListResourceRecordSets"
+	}
+	return "GetHostedZone"
+}
+
+func (z *route53) fail(w http.ResponseWriter, status int, code, message string) {
+	w.Header().Set("Content-Type", "text/xml")
+	w.WriteHeader(status)
+	_, _ = fmt.Fprintf(w, "<ErrorResponse><Error><Type>Sender</Type><Code>%s</Code><Message>%s</Message></Error></ErrorResponse>", code, escape(message))
+}
+
+func (z *route53) serve(w http.ResponseWriter, r *http.Request, body []byte) {
+	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/") // 2013-04-01/hostedzone/Z…/rrset
+	if len(parts) < 3 || parts[2] != z.d.cfg.Zone {
+		z.fail(w, http.StatusNotFound, "NoSuchHostedZone", "No hosted zone found with ID: "+strings.Join(parts[2:], "/"))
+		return
+	}
+	switch z.action(r, body) {
+	case "ChangeResourceRecordSets":
+		z.change(w, body)
+	case "ListResourceRecordSets":
+		z.list(w, r)
+	default:
+		answerXML(w, http.StatusOK, 0, fmt.Sprintf("<GetHostedZoneResponse><HostedZone><Id>/hostedzone/%s</Id><Name>%s.</Name><CallerReference>x</CallerReference></HostedZone></GetHostedZoneResponse>",
+			z.d.cfg.Zone, z.d.cfg.ZoneName))
+	}
+}
+
+func (z *route53) list(w http.ResponseWriter, r *http.Request) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	query := r.URL.Query()
+	var all []record
+	for _, one := range z.records {
+		if one.name+" "+one.kind >= query.Get("name")+" "+query.Get("type") {
+			all = append(all, one)
+		}
+	}
+	slices.SortFunc(all, func(a, b record) int { return strings.Compare(a.name+" "+a.kind, b.name+" "+b.kind) })
+	var items strings.Builder
+	for _, one := range all[:min(len(all), 2)] {
+		_, _ = fmt.Fprintf(&items, "<ResourceRecordSet><Name>%s.</Name><Type>%s</Type><AliasTarget><HostedZoneId>%s</HostedZoneId><DNSName>%s.</DNSName>"+
+			"<EvaluateTargetHealth>false</EvaluateTargetHealth></AliasTarget></ResourceRecordSet>", one.name, one.kind, one.zone, one.target)
+	}
+	answerXML(w, http.StatusOK, 0, fmt.Sprintf("<ListResourceRecordSetsResponse><ResourceRecordSets>%s</ResourceRecordSets><IsTruncated>%t</IsTruncated><MaxItems>2</MaxItems></ListResourceRecordSetsResponse>",
+		items.String(), len(all) > 2))
+}
+
+// changeTime is how long a change is under way. Another one that comes
+// meanwhile is refused.
+const changeTime = 2 * time.Millisecond
+
+// change does all of a batch or nothing.
+func (z *route53) change(w http.ResponseWriter, body []byte) {
+	var in struct {
+		Changes []struct {
+			Action string
+			Name   string `xml:"ResourceRecordSet>Name"`
+			Type   string `xml:"ResourceRecordSet>Type"`
+			Target string `xml:"ResourceRecordSet>AliasTarget>DNSName"`
+			Zone   string `xml:"ResourceRecordSet>AliasTarget>HostedZoneId"`
+		} `xml:"ChangeBatch>Changes>Change"`
+	}
+	if err := xml.Unmarshal(body, &in); err != nil {
+		z.fail(w, http.StatusBadRequest, "InvalidInput", err.Error())
+		return
+	}
+	z.mu.Lock()
+	if z.busy > 0 {
+		z.mu.Unlock()
+		z.fail(w, http.StatusBadRequest, "PriorRequestNotComplete", "The request was rejected because Route 53 was still processing a prior request.")
+		return
+	}
+	z.busy++
+	z.mu.Unlock()
+	done := time.NewTimer(changeTime)
+	<-done.C
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.busy--
+	next := map[string]record{}
+	for key, one := range z.records {
+		next[key] = one
+	}
+	for _, c := range in.Changes {
+		one := record{name: trimmed(c.Name), kind: c.Type, target: trimmed(c.Target), zone: c.Zone}
+		key := one.kind + " " + one.name
+		before, there := next[key]
+		switch {
+		case !strings.HasSuffix(one.name, z.d.cfg.ZoneName):
+			z.fail(w, http.StatusBadRequest, "InvalidChangeBatch", fmt.Sprintf("RRSet with DNS name %s. is not permitted in zone %s.", one.name, z.d.cfg.ZoneName))
+			return
+		case c.Action == "DELETE" && (!there || before != one):
+			z.fail(w, http.StatusBadRequest, "InvalidChangeBatch", "Tried to delete resource record set but it was not found, or the values provided do not match the current values")
+			return
+		case c.Action == "DELETE":
+			delete(next, key)
+		case one.zone != "Z2FDTNDATAQYW2":
+			z.fail(w, http.StatusBadRequest, "InvalidChangeBatch", "the alias target is not in its zone")
+			return
+		default:
+			next[key] = one
+		}
+	}
+	z.records = next
+	answerXML(w, http.StatusOK, 0, "<ChangeResourceRecordSetsResponse><ChangeInfo><Id>/change/C1</Id><Status>PENDING</Status><SubmittedAt>2026-01-01T00:00:00Z</SubmittedAt></ChangeInfo></ChangeResourceRecordSetsResponse>")
+}
+
+func trimmed(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }

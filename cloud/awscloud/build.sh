@@ -1,0 +1,61 @@
+# Runs a phase of a build on CodeBuild's machine. plan.sh, beside it, says what
+# the phases are: the functions install, build, test and outputs, and limit, the
+# most bytes that may be printed.
+set -u
+src=$CODEBUILD_SRC_DIR
+. "$src/plan.sh"
+
+# run TITLE FOLDER COMMAND runs a command with the pipeline's environment and
+# nobody else's, and ends what it leaves behind. Exit code 113 is a log that is
+# too long.
+run() {
+	echo "==> $1: $3"
+	: >>"$src/log"
+	local left=$((limit - $(stat -c %s "$src/log")))
+	mkfifo "$src/out"
+	stdbuf -o0 head -c "$((left + 1))" <"$src/out" | tee -a "$src/log" &
+	local reader=$!
+	setsid env -i PATH="$PATH:$src/bin" HOME="$src/home" TMPDIR="$src/tmp" /bin/bash -c '
+		umask 022
+		ulimit -c 0
+		. "$1/env.sh"
+		cd "$1/repo/$2" || exit 126
+		exec /bin/bash -e -c "$3"' troy "$src" "$2" "$3" >"$src/out" 2>&1 &
+	local command=$! code=0
+	wait -n "$command" "$reader"
+	if [ "$(stat -c %s "$src/log")" -gt "$limit" ]; then
+		kill -KILL -- "-$command" 2>/dev/null
+		code=113
+	else
+		wait "$command"
+		code=$?
+		if [ "$code" = 113 ]; then code=1; fi
+	fi
+	kill -KILL -- "-$command" 2>/dev/null
+	wait "$reader"
+	rm "$src/out"
+	if [ "$(stat -c %s "$src/log")" -gt "$limit" ]; then code=113; fi
+	return "$code"
+}
+
+# found PATH notes an output folder that is there.
+list=()
+found() {
+	if [ -e "$1" ] || [ -L "$1" ]; then list+=("$1"); fi
+}
+
+case $1 in
+source)
+	mkdir -p "$src/repo" "$src/home" "$src/tmp"
+	tar --extract --no-same-owner --strip-components 1 --file "$src/source" --directory "$src/repo" && rm "$src/source"
+	;;
+install) install ;;
+build) build ;;
+test) test_ ;;
+archive)
+	cd "$src" || exit
+	outputs
+	if [ "${#list[@]}" -gt 0 ]; then list=(--recursion "${list[@]}"); fi
+	tar --create --file output.tar --no-recursion repo ${list[@]+"${list[@]}"}
+	;;
+esac

@@ -1,0 +1,140 @@
+package awscloud
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/site"
+)
+
+const (
+	// pageEvents is how many of CloudWatch's events a page has at most.
+	// CloudWatch itself bounds a page to 1 MiB.
+	pageEvents = 5000
+	// logSettle is how long after a build's end CloudWatch may still get lines
+	// of it.
+	logSettle = 10 * time.Second
+	// cursorStream, with CloudWatch's token behind it, and cursorTail are where
+	// a log is read on.
+	cursorStream, cursorTail = "s", "end"
+	// chatter is what CodeBuild's own lines begin with.
+	chatter = "[Container] "
+	// lastLine is in the last of them.
+	lastLine = "Phase complete: UPLOAD_ARTIFACTS"
+)
+
+// cursorForm is a cursor that Log may have returned.
+var cursorForm = regexp.MustCompile(`^(end|s([fb]/[0-9A-Za-z/]{1,200})?)$`)
+
+// Log implements cloud.Builder: Troy's own first lines, what CloudWatch has of
+// the build, and Troy's last lines. It is not redacted.
+func (b *Builder) Log(ctx context.Context, t site.Tree, cursor string) (cloud.LogPage, error) {
+	page, err := b.page(ctx, t, cursor)
+	if err != nil {
+		return cloud.LogPage{}, fmt.Errorf("read the log of build %s: %w", t.Deployment, err)
+	}
+	return page, nil
+}
+
+func (b *Builder) page(ctx context.Context, t site.Tree, cursor string) (cloud.LogPage, error) {
+	if cursor != "" && !cursorForm.MatchString(cursor) {
+		return cloud.LogPage{}, troy.Errorf(troy.Invalid, "%.64q is no cursor of this log", cursor).At("cursor")
+	}
+	r, err := b.read(ctx, t)
+	if err != nil {
+		return cloud.LogPage{}, err
+	}
+	switch {
+	case cursor == "":
+		return cloud.LogPage{Data: []byte(r.Head), Next: cursorStream}, nil
+	case cursor == cursorTail, r.ID == "" && r.End != nil:
+		data := r.Tail
+		if cursor == cursorTail {
+			data = ""
+		}
+		return cloud.LogPage{Data: []byte(data), Next: cursorTail, End: r.End != nil}, nil
+	case r.LogStream == "":
+		// Whoever looks at the build learns where its log is.
+		if _, err := b.get(ctx, t); err != nil {
+			return cloud.LogPage{}, err
+		}
+		if r, err = b.read(ctx, t); err != nil {
+			return cloud.LogPage{}, err
+		}
+		if r.LogStream == "" {
+			return b.maybeTail(r, nil, cursor), nil
+		}
+	}
+	for {
+		data, next, more, err := b.events(ctx, r, strings.TrimPrefix(cursor, cursorStream))
+		if err != nil {
+			return cloud.LogPage{}, err
+		}
+		cursor = cursorStream + next
+		switch {
+		case more == ended && r.End != nil:
+			return cloud.LogPage{Data: []byte(data + r.Tail), Next: cursorTail, End: true}, nil
+		case more == none, more == ended:
+			return b.maybeTail(r, []byte(data), cursor), nil
+		case data != "":
+			return cloud.LogPage{Data: []byte(data), Next: cursor}, nil
+		}
+	}
+}
+
+// What a page of CloudWatch's tells of those after it.
+const (
+	some  = iota
+	none  // for now
+	ended // the build's last line was seen
+)
+
+// events reads a page of CloudWatch's without CodeBuild's own lines.
+func (b *Builder) events(ctx context.Context, r record, token string) (data, next string, more int, err error) {
+	in := &cloudwatchlogs.GetLogEventsInput{
+		LogGroupName: &r.LogGroup, LogStreamName: &r.LogStream, StartFromHead: aws.Bool(true), Limit: aws.Int32(pageEvents),
+	}
+	if token != "" {
+		in.NextToken = &token
+	}
+	out, err := call(ctx, func(ctx context.Context) (*cloudwatchlogs.GetLogEventsOutput, error) {
+		return b.logs.GetLogEvents(ctx, in)
+	})
+	if err = failed("read CloudWatch's log", err); errors.Is(err, cloud.ErrNotFound) {
+		return "", token, none, nil // nothing was printed so far
+	}
+	if err != nil {
+		return "", token, none, err
+	}
+	if len(out.Events) == 0 {
+		more = none
+	}
+	var text strings.Builder
+	for _, e := range out.Events {
+		for l := range strings.Lines(aws.ToString(e.Message)) {
+			if !strings.HasPrefix(l, chatter) {
+				text.WriteString(l)
+			} else if strings.Contains(l, lastLine) {
+				more = ended
+			}
+		}
+	}
+	return text.String(), aws.ToString(out.NextForwardToken), more, nil
+}
+
+// maybeTail ends the log when nothing more is to come.
+func (b *Builder) maybeTail(r record, data []byte, next string) cloud.LogPage {
+	if r.End == nil || time.Since(r.End.Ended) < logSettle {
+		return cloud.LogPage{Data: data, Next: next}
+	}
+	return cloud.LogPage{Data: append(data, r.Tail...), Next: cursorTail, End: true}
+}

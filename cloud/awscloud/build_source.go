@@ -1,0 +1,192 @@
+package awscloud
+
+import (
+	"archive/zip"
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/build"
+	"github.com/troy-iaas/troy/cloud"
+)
+
+//go:embed build.sh
+var buildScript string
+
+// prepared is a build's source on this machine, unpacked, and what is to be
+// run of it.
+type prepared struct {
+	dir  string // removed by its caller
+	plan build.Plan
+}
+
+// archive is the source as CodeBuild gets it: a zip with the forge's archive
+// in it as it came, what is run, and the environment. It is private, since the
+// environment holds the pipeline's secrets.
+func (p prepared) archive() string { return filepath.Join(p.dir, "source.zip") }
+func (p prepared) repo() string    { return filepath.Join(p.dir, "repo") }
+
+// prepare fetches the source into dir and decides what is run. An error of a
+// kind is the repository's; any other is the operator's.
+func prepare(ctx context.Context, dir string, spec cloud.BuildSpec) (p prepared, err error) {
+	p.dir = dir
+	if err := os.Mkdir(p.repo(), 0o700); err != nil {
+		return p, err
+	}
+	file, err := os.OpenFile(p.archive(), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return p, err
+	}
+	w := zip.NewWriter(file)
+	err = errors.Join(p.fill(ctx, w, spec), w.Close(), file.Close())
+	return p, err
+}
+
+func (p *prepared) fill(ctx context.Context, w *zip.Writer, spec cloud.BuildSpec) error {
+	entry, err := w.CreateHeader(&zip.FileHeader{Name: "source", Method: zip.Store})
+	if err != nil {
+		return err
+	}
+	source, err := spec.Source(ctx)
+	if err != nil {
+		return sourceError(err)
+	}
+	stop := context.AfterFunc(ctx, func() { _ = source.Close() })
+	defer stop()
+	tee := io.TeeReader(source, entry)
+	err = build.Unpack(ctx, tee, p.repo(), spec.Limits.Source)
+	if err == nil {
+		// What comes after a tar's end is the archive's all the same.
+		_, err = io.Copy(io.Discard, io.LimitReader(tee, 1<<20))
+	}
+	_ = source.Close() // everything that was wanted of it has been read
+	if err != nil {
+		return sourceError(err)
+	}
+	root, err := os.OpenRoot(p.repo())
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if p.plan, err = build.Decide(root.FS(), spec.Settings); err != nil {
+		return err
+	}
+	files := map[string]string{"troy.sh": buildScript, "plan.sh": planScript(p.plan, spec.Limits.LogBytes), "env.sh": environmentScript(p.plan, spec)}
+	for name, script := range p.plan.Shims() {
+		files["bin/"+name] = script
+	}
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		h := &zip.FileHeader{Name: name, Method: zip.Deflate}
+		h.SetMode(0o755)
+		entry, err := w.CreateHeader(h)
+		if err != nil {
+			return err
+		}
+		if _, err := io.WriteString(entry, files[name]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sourceError keeps an error that people may read, and hides others in words.
+func sourceError(err error) error {
+	if troy.KindOf(err) != troy.Internal {
+		return err
+	}
+	return &sourceFailed{err}
+}
+
+type sourceFailed struct{ err error }
+
+func (e *sourceFailed) Error() string { return "get the source: " + e.err.Error() }
+func (e *sourceFailed) Unwrap() error { return e.err }
+
+// planScript is what build.sh runs.
+func planScript(p build.Plan, limit int64) string {
+	var s strings.Builder
+	fmt.Fprintf(&s, "limit=%d\n", limit)
+	for _, step := range []struct {
+		function, title, command, folder string
+	}{
+		{"install", cloud.PhaseInstall.String(), p.Install, p.InstallRoot},
+		{"build", cloud.PhaseBuild.String(), p.Build, p.Root},
+		{"test_", cloud.PhaseTest.String(), p.Test, p.Root},
+	} {
+		body := ":"
+		if step.command != "" {
+			body = "run " + build.Quote(step.title) + " " + build.Quote(step.folder) + " " + build.Quote(step.command)
+		}
+		s.WriteString(step.function + "() { " + body + "; }\n")
+	}
+	s.WriteString("outputs() {\n")
+	for _, output := range p.Outputs {
+		// The shell fills in the wildcards of a generator's habit.
+		parts := []string{output}
+		if !p.OutputSaid {
+			parts = strings.Split(output, "*")
+		}
+		for i, part := range parts {
+			parts[i] = build.Quote(part)
+		}
+		s.WriteString("\tfor folder in " + build.Quote(path.Join("repo", p.Root)+"/") + strings.Join(parts, "*") + "; do found \"$folder\"; done\n")
+	}
+	s.WriteString("}\n")
+	return s.String()
+}
+
+// environmentScript sets what a build's processes find in their environment.
+// Who speaks for the pipeline goes before the repository.
+func environmentScript(p build.Plan, spec cloud.BuildSpec) string {
+	env := map[string]string{
+		"CI": "true", "LANG": "C.UTF-8", "npm_config_update_notifier": "false", "npm_config_fund": "false", "npm_config_audit": "false",
+	}
+	maps.Copy(env, p.Environment)
+	maps.Copy(env, spec.Variables)
+	env["TROY_BUILD"] = spec.Tree.Deployment.String()
+	var s strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		s.WriteString("export " + name + "=" + build.Quote(env[name]) + "\n")
+	}
+	return s.String()
+}
+
+// nodeMajor is a version of Node.js that CodeBuild's standard images have
+// (docs.aws.amazon.com/codebuild/latest/userguide/available-runtimes.html).
+var nodeMajor = regexp.MustCompile(`^v?(18|20|22|24)(\.|$)`)
+
+// buildspec is what CodeBuild runs, in JSON, which is YAML. Its phases are
+// Troy's: INSTALL unpacks the source, PRE_BUILD installs, BUILD builds,
+// POST_BUILD tests and packs, UPLOAD_ARTIFACTS keeps the output. None is run
+// after one that failed.
+// https://docs.aws.amazon.com/codebuild/latest/userguide/build-spec-ref.html
+func buildspec(p build.Plan) (string, error) {
+	phase := func(names ...string) map[string]any {
+		commands := make([]string, len(names))
+		for i, name := range names {
+			commands[i] = `/bin/bash "$CODEBUILD_SRC_DIR/troy.sh" ` + name
+		}
+		return map[string]any{"on-failure": "ABORT", "commands": commands}
+	}
+	unpack := phase("source")
+	if m := nodeMajor.FindStringSubmatch(p.Node); m != nil {
+		unpack["runtime-versions"] = map[string]string{"nodejs": m[1]}
+	}
+	text, err := json.Marshal(map[string]any{
+		"version":   0.2,
+		"phases":    map[string]any{"install": unpack, "pre_build": phase("install"), "build": phase("build"), "post_build": phase("test", "archive")},
+		"artifacts": map[string]any{"files": []string{outputName}},
+	})
+	return string(text), err
+}

@@ -1,0 +1,246 @@
+package awscloud
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strconv"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/codebuild/types"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/site"
+)
+
+// Get implements cloud.Builder. It is CodeBuild's word that counts; who sees a
+// build ended first looks at what it made and writes the end down.
+func (b *Builder) Get(ctx context.Context, t site.Tree) (cloud.Build, error) {
+	now, err := b.get(ctx, t)
+	if err != nil {
+		return now, fmt.Errorf("look at build %s: %w", t.Deployment, err)
+	}
+	return now, nil
+}
+
+func (b *Builder) get(ctx context.Context, t site.Tree) (now cloud.Build, err error) {
+	r, err := b.read(ctx, t)
+	if err != nil {
+		return now, err
+	}
+	if r.End != nil {
+		return *r.End, nil
+	}
+	now = cloud.Build{State: cloud.BuildRunning, Rule: r.Plan.Why, Started: r.Started, Phases: []cloud.PhaseRun{}}
+	if r.ID == "" {
+		// Who began it did not come to write down its start. Start finds it, or
+		// starts it.
+		now.State = cloud.BuildLost
+		return now, nil
+	}
+	found, err := b.look(ctx, r.ID)
+	if err != nil {
+		return now, err
+	}
+	if len(found) == 0 {
+		return b.lost(ctx, t, r, now)
+	}
+	theirs := found[0]
+	now.Phases = r.phases(theirs.Phases)
+	if theirs.Logs != nil && r.LogStream == "" && aws.ToString(theirs.Logs.StreamName) != "" {
+		r.LogGroup, r.LogStream = aws.ToString(theirs.Logs.GroupName), aws.ToString(theirs.Logs.StreamName)
+		if err := b.write(ctx, t, r); err != nil {
+			return now, err
+		}
+	}
+	switch theirs.BuildStatus {
+	case types.StatusTypeInProgress:
+		return now, b.keepTime(ctx, t, r, now)
+	case types.StatusTypeFault:
+		return b.lost(ctx, t, r, now)
+	case types.StatusTypeStopped:
+		now.State, now.Cause = cloud.BuildStopped, r.Cause
+		if r.Cause != "" {
+			now.State = cloud.BuildFailed
+		}
+	case types.StatusTypeTimedOut:
+		now.State, now.Cause = cloud.BuildFailed, cloud.TookLonger(r.Limits.Time)
+	case types.StatusTypeSucceeded:
+		if err := b.check(ctx, t, &r, &now); err != nil {
+			return now, err
+		}
+	default:
+		now.State, now.Cause = cloud.BuildFailed, r.failure(theirs.Phases)
+	}
+	now.Ended = aws.ToTime(theirs.EndTime).UTC()
+	r.End = &now
+	if now.Cause != "" {
+		r.Tail += "Failed: " + now.Cause + ".\n"
+	}
+	return now, b.write(ctx, t, r)
+}
+
+// keepTime stops a build that takes too long, not counting its wait for a
+// machine.
+func (b *Builder) keepTime(ctx context.Context, t site.Tree, r record, now cloud.Build) error {
+	if len(now.Phases) == 0 || time.Since(now.Phases[0].Started) < r.Limits.Time || r.Cause != "" {
+		return nil
+	}
+	r.Cause = cloud.TookLonger(r.Limits.Time)
+	if err := b.write(ctx, t, r); err != nil {
+		return err
+	}
+	return b.halt(ctx, r.ID)
+}
+
+// lost is a build that CodeBuild broke, or does not know any more. It may be
+// started again, once.
+func (b *Builder) lost(ctx context.Context, t site.Tree, r record, now cloud.Build) (cloud.Build, error) {
+	if r.Attempts < maxAttempts {
+		now.State = cloud.BuildLost
+		return now, nil
+	}
+	r.end(cloud.BuildFailed, fmt.Sprintf("CodeBuild broke the build off %d times, by a fault of its own", r.Attempts), now.Phases...)
+	return *r.End, b.write(ctx, t, r)
+}
+
+// check looks at what the build made, as it will be published. That it can't
+// be is the build's failure.
+func (b *Builder) check(ctx context.Context, t site.Tree, r *record, now *cloud.Build) error {
+	s, err := b.output(ctx, t, *r)
+	if err == nil {
+		now.State, r.Tail = cloud.BuildSucceeded, r.Tail+summary(s)
+		return b.last.keep(t, s)
+	}
+	if troy.KindOf(err) == troy.Internal {
+		return err
+	}
+	now.State, now.Cause = cloud.BuildFailed, err.Error()
+	if n := len(now.Phases); n > 0 && now.Phases[n-1].Phase == cloud.PhaseArchive {
+		code := 1
+		now.Phases[n-1].ExitCode = &code
+	}
+	return nil
+}
+
+// phaseOf is which of Troy's phases one of CodeBuild's is, empty for none.
+func (r record) phaseOf(t types.BuildPhaseType) (phase cloud.BuildPhase, command string) {
+	switch t {
+	case types.BuildPhaseTypeDownloadSource, types.BuildPhaseTypeInstall:
+		return cloud.PhaseSource, ""
+	case types.BuildPhaseTypePreBuild:
+		phase, command = cloud.PhaseInstall, r.Plan.Install
+	case types.BuildPhaseTypeBuild:
+		phase, command = cloud.PhaseBuild, r.Plan.Build
+	case types.BuildPhaseTypePostBuild:
+		phase, command = cloud.PhaseTest, r.Plan.Test
+	case types.BuildPhaseTypeUploadArtifacts:
+		return cloud.PhaseArchive, ""
+	default:
+		return "", ""
+	}
+	if command == "" {
+		return "", ""
+	}
+	return phase, command
+}
+
+// phases are Troy's, of CodeBuild's. What CodeBuild tries after a phase that
+// failed is left out.
+func (r record) phases(theirs []types.BuildPhase) []cloud.PhaseRun {
+	phases := []cloud.PhaseRun{}
+	for _, p := range theirs {
+		phase, command := r.phaseOf(p.PhaseType)
+		ended := p.PhaseStatus != "" && p.PhaseStatus != types.StatusTypeInProgress
+		good := !ended || p.PhaseStatus == types.StatusTypeSucceeded
+		if phase == "" && good {
+			continue
+		}
+		if phase == "" {
+			// It failed before the source, or with nothing of Troy's to run.
+			phase = cloud.PhaseSource
+			if len(phases) > 0 {
+				phase = cloud.PhaseArchive
+			}
+		}
+		run := cloud.PhaseRun{Phase: phase, Command: command, Started: aws.ToTime(p.StartTime).UTC()}
+		if n := len(phases); n > 0 && phases[n-1].Phase == phase {
+			run.Started = phases[n-1].Started // DOWNLOAD_SOURCE, then INSTALL
+			phases = phases[:n-1]
+		}
+		if ended {
+			code := 0
+			if !good {
+				code = exitCode(p)
+			}
+			run.Ended, run.ExitCode = aws.ToTime(p.EndTime).UTC(), &code
+		}
+		if phases = append(phases, run); !good {
+			break
+		}
+	}
+	return phases
+}
+
+// tooLong is the exit code by which build.sh tells that the log is too long.
+const tooLong = 113
+
+// exitStatus is what CodeBuild says of a command that failed.
+var exitStatus = regexp.MustCompile(`exit status (\d+)`)
+
+func exitCode(p types.BuildPhase) int {
+	switch p.PhaseStatus {
+	case types.StatusTypeStopped, types.StatusTypeTimedOut:
+		return -1
+	}
+	if m := exitStatus.FindStringSubmatch(contexts(p)); m != nil {
+		if code, err := strconv.Atoi(m[1]); err == nil {
+			return code
+		}
+	}
+	return 1
+}
+
+// contexts is what CodeBuild says of a phase.
+func contexts(p types.BuildPhase) string {
+	text := ""
+	for _, c := range p.Contexts {
+		text += aws.ToString(c.StatusCode) + ": " + aws.ToString(c.Message)
+	}
+	return text
+}
+
+// maxContext is how much of CodeBuild's own words a cause has.
+const maxContext = 200
+
+// failure says in a sentence why a build failed, by its first phase that did.
+func (r record) failure(theirs []types.BuildPhase) string {
+	for _, p := range theirs {
+		switch p.PhaseStatus {
+		case "", types.StatusTypeSucceeded, types.StatusTypeInProgress:
+			continue
+		}
+		code := exitCode(p)
+		phase, command := r.phaseOf(p.PhaseType)
+		said := contexts(p)
+		if len(said) > maxContext {
+			said = said[:maxContext] + "…"
+		}
+		switch {
+		case code == tooLong && command != "":
+			return cloud.LogPassed(r.Limits.LogBytes)
+		case command != "":
+			return (&cloud.PhaseError{Phase: phase, Code: code}).Error()
+		case p.PhaseType == types.BuildPhaseTypeQueued:
+			return fmt.Sprintf("CodeBuild had no machine for the build within %d minutes", queuedMinutes)
+		case phase == cloud.PhaseSource:
+			return "CodeBuild could not get the source that Troy handed over (" + said + ")"
+		case phase == cloud.PhaseArchive, p.PhaseType == types.BuildPhaseTypePostBuild:
+			return "CodeBuild could not keep the output (" + said + ")"
+		}
+		return "CodeBuild failed in its phase " + string(p.PhaseType) + " (" + said + ")"
+	}
+	return "CodeBuild calls the build failed without saying why"
+}

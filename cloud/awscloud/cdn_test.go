@@ -1,0 +1,83 @@
+package awscloud_test
+
+import (
+	"context"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/cloud/awscloud"
+	"github.com/troy-iaas/troy/cloud/awscloud/awsdouble"
+	"github.com/troy-iaas/troy/cloud/cloudtest"
+	"github.com/troy-iaas/troy/internal/devstack/s3test"
+	"github.com/troy-iaas/troy/site"
+)
+
+// locks is awscloud's Lock inside of one process.
+func locks() func(context.Context, string, func(context.Context) error) error {
+	var mu sync.Mutex
+	held := map[string]*sync.Mutex{}
+	return func(ctx context.Context, name string, f func(context.Context) error) error {
+		mu.Lock()
+		if held[name] == nil {
+			held[name] = &sync.Mutex{}
+		}
+		lock := held[name]
+		mu.Unlock()
+		lock.Lock()
+		defer lock.Unlock()
+		return f(ctx)
+	}
+}
+
+// account is the double with the cloud that acts on it.
+type account struct {
+	double *awsdouble.Double
+	cloud  cloud.Cloud
+	cfg    awscloud.Config
+}
+
+func newAccount(t *testing.T, server *s3test.Server, cfg awsdouble.Config) account {
+	t.Helper()
+	s3, err := url.Parse(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.S3 = s3
+	double := awsdouble.Start(cfg)
+	t.Cleanup(double.Close)
+	id := strings.ReplaceAll(uuid.NewString(), "-", "")[:20]
+	a := account{double: double, cfg: awscloud.Config{
+		Region: "us-east-1", Endpoint: double.URL(), S3Endpoint: double.URL(),
+		SitesBucket: server.Bucket(t, "sites-"+id), WorkBucket: server.Bucket(t, "work-"+id), Zone: "Z0123456789",
+		CertificateARN:   "arn:aws:acm:us-east-1:123456789012:certificate/1",
+		KeyValueStoreARN: "arn:aws:cloudfront::123456789012:key-value-store/1", Lock: locks(),
+	}}
+	loaded, err := awscloud.Load(t.Context(), a.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	loaded.Credentials = credentials.NewStaticCredentialsProvider(s3test.Key, s3test.Secret, "")
+	a.cloud = cloud.Cloud{
+		Store: awscloud.NewStore(loaded, a.cfg, site.Limits{}), CDN: awscloud.NewCDN(loaded, a.cfg), DNS: awscloud.NewDNS(loaded, a.cfg),
+		PropagationDelay: 20 * time.Millisecond,
+	}
+	return a
+}
+
+func TestConformance(t *testing.T) {
+	t.Parallel()
+	server := s3test.Start(t)
+	t.Run("suite", func(t *testing.T) {
+		cloudtest.Run(t, func(t *testing.T) cloudtest.Env {
+			a := newAccount(t, server, awsdouble.Config{Settle: 400 * time.Millisecond})
+			return cloudtest.Env{Cloud: a.cloud, Domain: "sites.test", Deadline: 20 * time.Second}
+		})
+	})
+}

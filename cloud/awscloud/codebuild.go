@@ -1,0 +1,405 @@
+package awscloud
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
+	"github.com/aws/aws-sdk-go-v2/service/codebuild"
+	"github.com/aws/aws-sdk-go-v2/service/codebuild/types"
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/build"
+	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/site"
+)
+
+// Builder runs builds on CodeBuild: the source is handed over in the work
+// bucket, and what a build makes comes back the same way. A build goes on
+// without the worker that began it; what Troy knows of it is in the bucket
+// too, so any worker looks at it.
+type Builder struct {
+	project string
+	client  *codebuild.Client
+	logs    *cloudwatchlogs.Client
+	work    bucket
+	last    opened
+}
+
+var _ cloud.Builder = (*Builder)(nil)
+
+// NewBuilder returns the builder of a CodeBuild project.
+func NewBuilder(loaded aws.Config, cfg Config, project string) *Builder {
+	return &Builder{
+		project: project, client: codebuild.NewFromConfig(loaded), logs: cloudwatchlogs.NewFromConfig(loaded),
+		work: bucket{newS3(loaded, cfg), cfg.WorkBucket},
+	}
+}
+
+const (
+	// variableDeployment and variableAttempt are the environment variables of
+	// a build by which it is found again, and its events are understood.
+	variableDeployment, variableAttempt = "TROY_DEPLOYMENT", "TROY_ATTEMPT"
+	// maxAttempts is how often a build is begun that CodeBuild itself breaks.
+	maxAttempts = 2
+	// queuedMinutes is how long a build may wait for a machine.
+	queuedMinutes = 120
+	// maxRecord bounds a record that is read.
+	maxRecord = 4 << 20
+)
+
+// record is what is kept of a build, in the work bucket.
+type record struct {
+	// Folder is a part of the keys that CodeBuild reads and writes. All builds
+	// have one role, which may list nothing, so none finds another's.
+	Folder   string            `json:"folder"`
+	Plan     build.Plan        `json:"plan"`
+	Limits   cloud.BuildLimits `json:"limits"`
+	Started  time.Time         `json:"started"`
+	Attempts int               `json:"attempts"`
+	// ID is CodeBuild's, once it was told.
+	ID        string `json:"id,omitempty"`
+	LogGroup  string `json:"log_group,omitempty"`
+	LogStream string `json:"log_stream,omitempty"`
+	// Cause is why it is being stopped, if not for somebody's wish.
+	Cause string `json:"cause,omitempty"`
+	// Head and Tail are Troy's own lines around CodeBuild's log.
+	Head string `json:"head,omitempty"`
+	Tail string `json:"tail,omitempty"`
+	// End is how it ended.
+	End *cloud.Build `json:"end,omitempty"`
+}
+
+func (r record) nothingToRun() bool { return r.Plan.Install+r.Plan.Build+r.Plan.Test == "" }
+
+func (r record) folder(t site.Tree) string    { return buildPrefix(t) + r.Folder }
+func (r record) sourceKey(t site.Tree) string { return r.folder(t) + "/source.zip" }
+func (r record) outputKey(t site.Tree) string { return r.folder(t) + "/" + outputName }
+
+func (b *Builder) read(ctx context.Context, t site.Tree) (r record, err error) {
+	data, err := b.work.get(ctx, recordKey(t), maxRecord)
+	if err != nil {
+		return r, err
+	}
+	if err := json.Unmarshal(data, &r); err != nil {
+		return r, fmt.Errorf("read %s: %w", recordKey(t), err)
+	}
+	return r, nil
+}
+
+func (b *Builder) write(ctx context.Context, t site.Tree, r record) error {
+	return b.put(ctx, t, r, false)
+}
+
+// put writes the record, once if none is to be replaced.
+func (b *Builder) put(ctx context.Context, t site.Tree, r record, once bool) error {
+	data, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	return b.work.put(ctx, recordKey(t), data, "application/json", once)
+}
+
+// Start implements cloud.Builder. The source is fetched and looked at here.
+func (b *Builder) Start(ctx context.Context, spec cloud.BuildSpec) error {
+	if err := b.start(ctx, spec); err != nil {
+		return fmt.Errorf("start build %s: %w", spec.Tree.Deployment, err)
+	}
+	return nil
+}
+
+func (b *Builder) start(ctx context.Context, spec cloud.BuildSpec) error {
+	if spec.Tree.Pipeline == uuid.Nil || spec.Tree.Deployment == uuid.Nil || spec.Source == nil {
+		return troy.Errorf(troy.Invalid, "a build needs a pipeline, a deployment and a source")
+	}
+	if err := build.CheckVariables(spec.Variables); err != nil {
+		return err
+	}
+	spec.Limits = spec.Limits.OrDefault()
+	r, err := b.read(ctx, spec.Tree)
+	switch {
+	case errors.Is(err, cloud.ErrNotFound):
+		if r, err = b.begin(ctx, spec); err != nil || r.End != nil {
+			return err
+		}
+	case err != nil:
+		return err
+	case r.End != nil:
+		return nil
+	case r.ID != "":
+		// One that CodeBuild broke is begun again.
+		now, err := b.Get(ctx, spec.Tree)
+		if err != nil || now.State != cloud.BuildLost {
+			return err
+		}
+		r.Attempts, r.ID, r.LogGroup, r.LogStream = r.Attempts+1, "", "", ""
+		r.Head += "CodeBuild broke the build off; it starts again.\n"
+		if err := b.write(ctx, spec.Tree, r); err != nil {
+			return err
+		}
+	default:
+		// It was about to be started, or was, and the answer was lost.
+		if r.ID, err = b.find(ctx, spec.Tree, r.Attempts); err != nil {
+			return err
+		}
+	}
+	if r.ID == "" {
+		if r.ID, err = b.startBuild(ctx, spec.Tree, r); err != nil {
+			return err
+		}
+	}
+	return b.write(ctx, spec.Tree, r)
+}
+
+// begin hands the source over and writes the build down, so that a lost answer
+// to what comes next is recovered from. A source that can't be built ends it
+// at once, and so does one with nothing to run.
+func (b *Builder) begin(ctx context.Context, spec cloud.BuildSpec) (r record, err error) {
+	dir, err := os.MkdirTemp("", "troy-source-")
+	if err != nil {
+		return r, err
+	}
+	defer os.RemoveAll(dir)
+	r = record{Folder: rand.Text(), Limits: spec.Limits, Started: time.Now().UTC(), Attempts: 1}
+	p, err := prepare(ctx, dir, spec)
+	r.Plan = p.plan
+	r.Head = fmt.Sprintf("==> %s\n%s", cloud.PhaseSource, line(p.plan.Why))
+	switch failed := (*sourceFailed)(nil); {
+	case err != nil && ctx.Err() != nil:
+		return r, err
+	case errors.As(err, &failed):
+		r.end(cloud.BuildFailed, cloud.SourceFailed, source(r.Started, time.Now().UTC(), 1))
+	case err != nil && troy.KindOf(err) != troy.Internal:
+		r.end(cloud.BuildFailed, err.Error(), source(r.Started, time.Now().UTC(), 1))
+	case err != nil:
+		return r, err
+	default:
+		if err := b.work.send(ctx, r.sourceKey(spec.Tree), p.archive()); err != nil {
+			return r, err
+		}
+		if r.nothingToRun() {
+			b.archivePlain(&r, p)
+		}
+	}
+	err = b.put(ctx, spec.Tree, r, true)
+	if errors.Is(err, cloud.ErrPrecondition) {
+		// Another worker began it meanwhile, or the answer to this was lost.
+		return b.read(ctx, spec.Tree)
+	}
+	return r, err
+}
+
+// archivePlain ends a build with nothing to run: the source is the site.
+func (b *Builder) archivePlain(r *record, p prepared) {
+	fetched := source(r.Started, time.Now().UTC(), 0)
+	archive := cloud.PhaseRun{Phase: cloud.PhaseArchive, Started: fetched.Ended}
+	s, err := openOutput(p.repo(), p.plan, r.Limits.OutputBytes)
+	state, cause, code := cloud.BuildSucceeded, "", 0
+	if err == nil {
+		r.Tail = summary(s)
+		err = s.Close()
+	}
+	if err != nil {
+		state, cause, code = cloud.BuildFailed, err.Error(), 1
+	}
+	archive.Ended, archive.ExitCode = time.Now().UTC(), &code
+	r.end(state, cause, fetched, archive)
+}
+
+func summary(s *site.Source) string {
+	return fmt.Sprintf("==> %s\nFiles: %d, %s.\n", cloud.PhaseArchive, len(s.Files), cloud.BytesInWords(s.Bytes()))
+}
+
+// source is the phase Download Source.
+func source(from, to time.Time, code int) cloud.PhaseRun {
+	return cloud.PhaseRun{Phase: cloud.PhaseSource, Started: from, Ended: to, ExitCode: &code}
+}
+
+// line ends what is not empty with a newline.
+func line(s string) string {
+	if s == "" {
+		return ""
+	}
+	return s + "\n"
+}
+
+// end writes down how the build ended.
+func (r *record) end(state cloud.BuildState, cause string, phases ...cloud.PhaseRun) {
+	r.End = &cloud.Build{State: state, Cause: cause, Rule: r.Plan.Why, Phases: phases, Started: r.Started, Ended: time.Now().UTC()}
+	if cause != "" {
+		r.Tail += "Failed: " + cause + ".\n"
+	}
+}
+
+// startBuild starts the build, with the same parameters each time: CodeBuild
+// knows a repeated call by its token for five minutes.
+func (b *Builder) startBuild(ctx context.Context, t site.Tree, r record) (string, error) {
+	spec, err := buildspec(r.Plan)
+	if err != nil {
+		return "", err
+	}
+	// CodeBuild's own limit is the backstop of Get's; it takes 5 to 2,160.
+	minutes := min(max(int32(r.Limits.Time/time.Minute)+5, 5), 2160)
+	out, err := call(ctx, func(ctx context.Context) (*codebuild.StartBuildOutput, error) {
+		return b.client.StartBuild(ctx, &codebuild.StartBuildInput{
+			ProjectName: &b.project, IdempotencyToken: aws.String(r.Folder + "-" + strconv.Itoa(r.Attempts)),
+			SourceTypeOverride: types.SourceTypeS3, SourceLocationOverride: aws.String(b.work.name + "/" + r.sourceKey(t)),
+			BuildspecOverride: &spec, TimeoutInMinutesOverride: &minutes, QueuedTimeoutInMinutesOverride: aws.Int32(queuedMinutes),
+			CacheOverride: &types.ProjectCache{Type: types.CacheTypeNoCache},
+			ArtifactsOverride: &types.ProjectArtifacts{
+				Type: types.ArtifactsTypeS3, Location: &b.work.name, Path: aws.String(strings.TrimSuffix(buildPrefix(t), "/")), Name: &r.Folder,
+				NamespaceType: types.ArtifactNamespaceNone, Packaging: types.ArtifactPackagingNone, EncryptionDisabled: aws.Bool(true),
+			},
+			EnvironmentVariablesOverride: []types.EnvironmentVariable{
+				{Name: aws.String(variableDeployment), Value: aws.String(t.Deployment.String()), Type: types.EnvironmentVariableTypePlaintext},
+				{Name: aws.String(variableAttempt), Value: aws.String(strconv.Itoa(r.Attempts)), Type: types.EnvironmentVariableTypePlaintext},
+			},
+		})
+	})
+	if err = failed("start the build on CodeBuild", err); errors.Is(err, cloud.ErrNotFound) {
+		return "", troy.Errorf(troy.Conflict, "there is no CodeBuild project %q in this account and region; see TROY_AWS_PROJECT", b.project)
+	}
+	if err != nil {
+		return "", err
+	}
+	return aws.ToString(out.Build.Id), nil
+}
+
+// find looks for a build whose start was not answered, among the newest.
+func (b *Builder) find(ctx context.Context, t site.Tree, attempt int) (string, error) {
+	list, err := call(ctx, func(ctx context.Context) (*codebuild.ListBuildsForProjectOutput, error) {
+		return b.client.ListBuildsForProject(ctx, &codebuild.ListBuildsForProjectInput{ProjectName: &b.project, SortOrder: types.SortOrderTypeDescending})
+	})
+	if err != nil {
+		return "", failed("list the builds of "+b.project, err)
+	}
+	if len(list.Ids) == 0 {
+		return "", nil
+	}
+	out, err := b.look(ctx, list.Ids...)
+	if err != nil {
+		return "", err
+	}
+	for _, found := range out {
+		variables := map[string]string{}
+		if found.Environment != nil {
+			for _, v := range found.Environment.EnvironmentVariables {
+				variables[aws.ToString(v.Name)] = aws.ToString(v.Value)
+			}
+		}
+		if variables[variableDeployment] == t.Deployment.String() && variables[variableAttempt] == strconv.Itoa(attempt) {
+			return aws.ToString(found.Id), nil
+		}
+	}
+	return "", nil
+}
+
+func (b *Builder) look(ctx context.Context, ids ...string) ([]types.Build, error) {
+	out, err := call(ctx, func(ctx context.Context) (*codebuild.BatchGetBuildsOutput, error) {
+		return b.client.BatchGetBuilds(ctx, &codebuild.BatchGetBuildsInput{Ids: ids})
+	})
+	if err != nil {
+		return nil, failed("look at builds", err)
+	}
+	return out.Builds, nil
+}
+
+// Stop implements cloud.Builder. CodeBuild takes a while; Get tells.
+func (b *Builder) Stop(ctx context.Context, t site.Tree) error {
+	if err := b.stop(ctx, t); err != nil {
+		return fmt.Errorf("stop build %s: %w", t.Deployment, err)
+	}
+	return nil
+}
+
+func (b *Builder) stop(ctx context.Context, t site.Tree) error {
+	r, err := b.read(ctx, t)
+	if err != nil || r.End != nil {
+		return err
+	}
+	if r.ID == "" {
+		if r.ID, err = b.find(ctx, t, r.Attempts); err != nil || r.ID == "" {
+			return err // it is not running, as Get says
+		}
+		if err := b.write(ctx, t, r); err != nil {
+			return err
+		}
+	}
+	return b.halt(ctx, r.ID)
+}
+
+func (b *Builder) halt(ctx context.Context, id string) error {
+	_, err := call(ctx, func(ctx context.Context) (*codebuild.StopBuildOutput, error) {
+		return b.client.StopBuild(ctx, &codebuild.StopBuildInput{Id: &id})
+	})
+	return failed("stop the build on CodeBuild", err)
+}
+
+// Artifact implements cloud.Builder.
+func (b *Builder) Artifact(ctx context.Context, t site.Tree) (*site.Source, error) {
+	r, err := b.read(ctx, t)
+	if err == nil && (r.End == nil || r.End.State != cloud.BuildSucceeded) {
+		err = troy.Errorf(troy.Conflict, "the build has not succeeded")
+	}
+	s := b.last.take(t)
+	if err == nil && s == nil {
+		s, err = b.output(ctx, t, r)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the artifact of build %s: %w", t.Deployment, err)
+	}
+	return s, nil
+}
+
+// Remove implements cloud.Builder.
+func (b *Builder) Remove(ctx context.Context, t site.Tree) error {
+	if err := b.remove(ctx, t); err != nil {
+		return fmt.Errorf("remove build %s of %s: %w", t.Deployment, t.Pipeline, err)
+	}
+	return nil
+}
+
+func (b *Builder) remove(ctx context.Context, t site.Tree) error {
+	if s := b.last.take(t); s != nil {
+		if err := s.Close(); err != nil {
+			return err
+		}
+	}
+	if t.Deployment != uuid.Nil {
+		if err := b.stop(ctx, t); err != nil && !errors.Is(err, cloud.ErrNotFound) {
+			return err
+		}
+		if _, err := b.work.removeAll(ctx, buildPrefix(t)); err != nil {
+			return err
+		}
+		// Last: by it the rest is found.
+		return b.work.remove(ctx, recordKey(t))
+	}
+	var trees []site.Tree
+	prefix := recordPrefix(t.Pipeline)
+	err := b.work.list(ctx, prefix, func(o object) error {
+		if deployment, err := uuid.Parse(o.key[len(prefix):]); err == nil {
+			trees = append(trees, site.Tree{Pipeline: t.Pipeline, Deployment: deployment})
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, tree := range trees {
+		if err := b.remove(ctx, tree); err != nil {
+			return err
+		}
+	}
+	_, err = b.work.removeAll(ctx, buildsPrefix(t.Pipeline))
+	return err
+}

@@ -1,0 +1,248 @@
+package awscloud_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/url"
+	"os/exec"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/cloud/awscloud"
+	"github.com/troy-iaas/troy/cloud/awscloud/awsdouble"
+	"github.com/troy-iaas/troy/cloud/cloudtest"
+	"github.com/troy-iaas/troy/internal/devstack/s3test"
+)
+
+// newBuilder is the builder of a project of a double.
+func newBuilder(t *testing.T, server *s3test.Server, cfg awsdouble.Config) (cloudtest.BuilderEnv, *awsdouble.Double) {
+	t.Helper()
+	if out, err := exec.CommandContext(t.Context(), "unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "true").CombinedOutput(); err != nil {
+		t.Skipf("the double's machines can't be had here: %v: %s", err, out)
+	}
+	at, err := url.Parse(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.S3, cfg.S3Key, cfg.S3Secret = at, s3test.Key, s3test.Secret
+	double := awsdouble.Start(cfg)
+	t.Cleanup(double.Close)
+	double.MakeProject("troy-builds")
+	id := strings.ReplaceAll(uuid.NewString(), "-", "")[:20]
+	aws := awscloud.Config{Region: "us-east-1", Endpoint: double.URL(), S3Endpoint: server.URL, WorkBucket: server.Bucket(t, "work-"+id)}
+	loaded, err := awscloud.Load(t.Context(), aws)
+	if err != nil {
+		t.Fatal(err)
+	}
+	loaded.Credentials = credentials.NewStaticCredentialsProvider(s3test.Key, s3test.Secret, "")
+	builder := awscloud.NewBuilder(loaded, aws, "troy-builds")
+	return cloudtest.BuilderEnv{Builder: builder, Deadline: time.Minute, Poll: 50 * time.Millisecond}, double
+}
+
+func TestBuilderConformance(t *testing.T) {
+	t.Parallel()
+	server := s3test.Start(t)
+	t.Run("suite", func(t *testing.T) {
+		cloudtest.RunBuilder(t, func(t *testing.T) cloudtest.BuilderEnv {
+			e, _ := newBuilder(t, server, awsdouble.Config{})
+			return e
+		})
+	})
+}
+
+// A start whose answer is lost is found again, also by another process and
+// after the five minutes that CodeBuild knows its token.
+func TestBuildStartsOnce(t *testing.T) {
+	t.Parallel()
+	server := s3test.Start(t)
+	for name, fault := range map[string]awsdouble.Fault{"before": awsdouble.LostBefore, "after": awsdouble.LostAfter, "throttled": awsdouble.Throttled} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var struck atomic.Bool
+			e, double := newBuilder(t, server, awsdouble.Config{Fault: func(c awsdouble.Call) awsdouble.Fault {
+				// Each attempt of the SDK's at the first start.
+				if c.Action == "StartBuild" && !struck.Load() {
+					return fault
+				}
+				return awsdouble.None
+			}})
+			spec := cloudtest.Shell("mkdir out; echo '<h1>' > out/index.html").Spec(t)
+			if err := e.Builder.Start(t.Context(), spec); err == nil {
+				t.Fatal("the start was answered")
+			}
+			struck.Store(true)
+			e.Succeeds(t, spec)
+			if builds := double.Builds(); len(builds) != 1 {
+				t.Errorf("the builds are %q, want one", builds)
+			}
+		})
+	}
+}
+
+// A build whose start was not written down, as when its worker dies, is lost to
+// Get until Start finds it, and is stopped all the same.
+func TestBuildStartNotWrittenDown(t *testing.T) {
+	t.Parallel()
+	server := s3test.Start(t)
+	begun := func(t *testing.T, command string) (cloudtest.BuilderEnv, *awsdouble.Double, cloud.BuildSpec) {
+		ctx, die := context.WithCancel(t.Context())
+		e, double := newBuilder(t, server, awsdouble.Config{Fault: func(c awsdouble.Call) awsdouble.Fault {
+			if c.Action == "StartBuild" {
+				die()
+				return awsdouble.LostAfter
+			}
+			return awsdouble.None
+		}})
+		spec := cloudtest.Shell(command).Spec(t)
+		if err := e.Builder.Start(ctx, spec); err == nil {
+			t.Fatal("the start was answered")
+		}
+		if b, err := e.Builder.Get(t.Context(), spec.Tree); err != nil || b.State != cloud.BuildLost {
+			t.Fatalf("the build is %+v, %v", b, err)
+		}
+		return e, double, spec
+	}
+	t.Run("started again", func(t *testing.T) {
+		t.Parallel()
+		e, double, spec := begun(t, "mkdir out; echo '<h1>' > out/index.html")
+		e.Succeeds(t, spec)
+		if builds := double.Builds(); len(builds) != 1 {
+			t.Errorf("the builds are %q, want one", builds)
+		}
+	})
+	t.Run("stopped", func(t *testing.T) {
+		t.Parallel()
+		e, double, spec := begun(t, "sleep 600")
+		if err := e.Builder.Stop(t.Context(), spec.Tree); err != nil {
+			t.Fatal(err)
+		}
+		if b := e.Wait(t, spec.Tree); b.State != cloud.BuildStopped {
+			t.Errorf("the build is %+v", b)
+		}
+		if builds := double.Builds(); len(builds) != 1 || !strings.HasSuffix(builds[0], "STOPPED") {
+			t.Errorf("the builds are %q", builds)
+		}
+	})
+}
+
+// Two workers that begin a build at once, the one's lease having run out, start
+// one.
+func TestBuildBegunTwiceAtOnce(t *testing.T) {
+	t.Parallel()
+	e, double := newBuilder(t, s3test.Start(t), awsdouble.Config{})
+	spec := cloudtest.Shell("mkdir out; echo '<h1>' > out/index.html").Spec(t)
+	var both sync.WaitGroup // in the middle of beginning
+	both.Add(2)
+	source := spec.Source
+	spec.Source = func(ctx context.Context) (io.ReadCloser, error) {
+		both.Done()
+		both.Wait()
+		return source(ctx)
+	}
+	var begun sync.WaitGroup
+	for range 2 {
+		begun.Go(func() {
+			if err := e.Builder.Start(t.Context(), spec); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	begun.Wait()
+	if b := e.Wait(t, spec.Tree); b.State != cloud.BuildSucceeded {
+		t.Errorf("the build is %+v", b)
+	}
+	if builds := double.Builds(); len(builds) != 1 {
+		t.Errorf("the builds are %q, want one", builds)
+	}
+}
+
+// A build that CodeBuild breaks is lost, is started again once, and then fails
+// with the cause.
+func TestBuildBroken(t *testing.T) {
+	t.Parallel()
+	e, double := newBuilder(t, s3test.Start(t), awsdouble.Config{})
+	spec := cloudtest.Shell("echo begun; sleep 600").Spec(t)
+	for attempt := 1; ; attempt++ {
+		if err := e.Builder.Start(t.Context(), spec); err != nil {
+			t.Fatal(err)
+		}
+		e.Until(t, spec.Tree, func(b cloud.Build) bool { return len(b.Phases) == 2 })
+		double.BreakBuilds()
+		b := e.Wait(t, spec.Tree)
+		if attempt == 1 {
+			if b.State != cloud.BuildLost {
+				t.Fatalf("the build is %+v", b)
+			}
+			continue
+		}
+		if b.State != cloud.BuildFailed || !strings.Contains(b.Cause, "CodeBuild broke the build off 2 times") {
+			t.Fatalf("the build is %+v", b)
+		}
+		break
+	}
+	if builds := double.Builds(); len(builds) != 2 {
+		t.Errorf("the builds are %q", builds)
+	}
+	if log := e.LogOf(t, spec.Tree); !strings.Contains(log, "it starts again") {
+		t.Errorf("the log is\n%s", log)
+	}
+}
+
+// An account whose builds are all in use is no failure, and the project's name
+// is told when there is none.
+func TestBuildsOfAFullAccount(t *testing.T) {
+	t.Parallel()
+	server := s3test.Start(t)
+	e, _ := newBuilder(t, server, awsdouble.Config{MaxBuilds: 1})
+	first, second := cloudtest.Shell("sleep 600").Spec(t), cloudtest.Shell("true").Spec(t)
+	if err := e.Builder.Start(t.Context(), first); err != nil {
+		t.Fatal(err)
+	}
+	err := e.Builder.Start(t.Context(), second)
+	var wait interface{ RetryAfter() time.Duration }
+	if !errors.As(err, &wait) || wait.RetryAfter() <= 0 || !strings.Contains(err.Error(), "Concurrently running builds") {
+		t.Errorf("the second build's start is %v", err)
+	}
+	if b, err := e.Builder.Get(t.Context(), second.Tree); err != nil || b.State != cloud.BuildLost {
+		t.Errorf("meanwhile the second build is %+v, %v, want one that is to be started again", b, err)
+	}
+	if err := e.Builder.Remove(t.Context(), first.Tree); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Builder.Start(t.Context(), second); err != nil {
+		t.Errorf("after the first: %v", err)
+	}
+}
+
+// What a build is told in secret is in no event, and its files can't be
+// guessed.
+func TestBuildKeepsSecrets(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	var events bytes.Buffer
+	e, _ := newBuilder(t, s3test.Start(t), awsdouble.Config{Event: func(event []byte) {
+		mu.Lock()
+		defer mu.Unlock()
+		events.Write(event)
+	}})
+	spec := cloudtest.Shell("mkdir out; test $TOKEN = s3cret-value && echo '<h1>' > out/index.html; env > out/env.txt").Spec(t)
+	spec.Variables = map[string]string{"TOKEN": "s3cret-value"}
+	e.Succeeds(t, spec)
+	mu.Lock()
+	defer mu.Unlock()
+	if text := events.String(); !strings.Contains(text, "CodeBuild Build State Change") || strings.Contains(text, "s3cret") || !strings.Contains(text, spec.Tree.Deployment.String()) {
+		t.Errorf("the events are %s", text)
+	}
+	if env := e.Output(t, spec.Tree)["env.txt"]; strings.Contains(env, "AWS_") {
+		t.Errorf("the build saw\n%s", env)
+	}
+}

@@ -1,0 +1,63 @@
+package awscloud
+
+import (
+	"path"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy/site"
+)
+
+// Where things lie in the two buckets.
+//
+//	sites bucket   sites/<pipeline>/<deployment>/<key>        a tree's files, as they are served; see fileKeys
+//	               errors/<reference>/404.html                what a distribution answers for what is missing
+//	work bucket    manifests/<pipeline>/open/<deployment>     a declared tree's manifest until it is sealed
+//	               manifests/<pipeline>/sealed/<deployment>   a sealed tree's manifest
+//	               records/<pipeline>/<deployment>            what is known of a build on CodeBuild
+//	               builds/<pipeline>/<deployment>/<secret>/   its source and output, which CodeBuild's role reads and writes
+
+// sitePrefix is where all the trees of a pipeline lie.
+func sitePrefix(pipeline uuid.UUID) string { return "sites/" + pipeline.String() + "/" }
+
+// treePrefix is where the files of a tree lie. The viewer-request function
+// puts it before the path that was asked for.
+func treePrefix(t site.Tree) string { return sitePrefix(t.Pipeline) + t.Deployment.String() + "/" }
+
+// errorKey is the page that the distribution made with this reference answers
+// for what is missing. It does not change with deployments, since CloudFront
+// keeps one path for it.
+func errorKey(reference string) string { return "errors/" + reference + "/404.html" }
+
+func manifestPrefix(pipeline uuid.UUID) string { return "manifests/" + pipeline.String() + "/" }
+func sealedPrefix(pipeline uuid.UUID) string   { return manifestPrefix(pipeline) + "sealed/" }
+func sealedKey(t site.Tree) string             { return sealedPrefix(t.Pipeline) + t.Deployment.String() }
+func openKey(t site.Tree) string {
+	return manifestPrefix(t.Pipeline) + "open/" + t.Deployment.String()
+}
+
+func recordPrefix(pipeline uuid.UUID) string { return "records/" + pipeline.String() + "/" }
+func recordKey(t site.Tree) string           { return recordPrefix(t.Pipeline) + t.Deployment.String() }
+func buildsPrefix(pipeline uuid.UUID) string { return "builds/" + pipeline.String() + "/" }
+func buildPrefix(t site.Tree) string         { return buildsPrefix(t.Pipeline) + t.Deployment.String() + "/" }
+
+// fileKey is where below its tree a file lies. The viewer-request function
+// appends index.html to every path that does not end in a name with a dot, so
+// a file whose name has none lies where the function looks.
+func fileKey(p string) string {
+	if !strings.Contains(path.Base(p), ".") {
+		return p + "/index.html"
+	}
+	return p
+}
+
+// canonicalKey is where a page lies once more, so that its clean URL finds it:
+// about.html as about/index.html. It is empty for what is no such page.
+func canonicalKey(p string) string {
+	base, page := strings.CutSuffix(p, ".html")
+	if !page || path.Base(base) == "index" || path.Base(base) == "" || strings.HasSuffix(base, "/") {
+		return ""
+	}
+	return base + "/index.html"
+}

@@ -1,0 +1,141 @@
+package awscloud
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudfront/types"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/site"
+)
+
+// Account is all that Troy made in an account, whichever pipeline it is of.
+type Account struct {
+	cdn     *CDN
+	dns     *DNS
+	store   *Store
+	builder *Builder
+}
+
+// NewAccount returns the account that New serves sites from.
+func NewAccount(ctx context.Context, cfg Config, limits site.Limits) (*Account, error) {
+	loaded, err := Load(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &Account{NewCDN(loaded, cfg), NewDNS(loaded, cfg), NewStore(loaded, cfg, limits), NewBuilder(loaded, cfg, "")}, nil
+}
+
+const referencePrefix = "troy-"
+
+// Pipelines lists what there is, by the pipeline that it was made for: "the
+// distribution E1 of blog.example.com", "objects under sites/".
+func (a *Account) Pipelines(ctx context.Context) (map[uuid.UUID][]string, error) {
+	found := map[uuid.UUID][]string{}
+	note := func(id, what string) {
+		if pipeline, err := uuid.Parse(id); err == nil && !slices.Contains(found[pipeline], what) {
+			found[pipeline] = append(found[pipeline], what)
+		}
+	}
+	err := a.cdn.each(ctx, func(d types.DistributionSummary) (bool, error) {
+		if id, ours := strings.CutPrefix(aws.ToString(d.Comment), referencePrefix); ours {
+			note(id, "the distribution "+aws.ToString(d.Id)+" of "+strings.Join(aliases(d), ", "))
+		}
+		return true, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, place := range []struct {
+		bucket bucket
+		prefix string
+	}{
+		{a.cdn.sites, "sites/"}, {a.cdn.sites, "errors/"}, {a.builder.work, "manifests/"}, {a.builder.work, "records/"}, {a.builder.work, "builds/"},
+	} {
+		err := place.bucket.folders(ctx, place.prefix, func(name string) {
+			note(strings.TrimPrefix(name, referencePrefix), "objects under "+place.prefix+name+"/ in "+place.bucket.name)
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+func aliases(d types.DistributionSummary) []string {
+	if d.Aliases == nil {
+		return nil
+	}
+	return d.Aliases.Items
+}
+
+// folders lists the names right below a prefix.
+func (b bucket) folders(ctx context.Context, prefix string, each func(name string)) error {
+	pages := s3.NewListObjectsV2Paginator(b.client, &s3.ListObjectsV2Input{Bucket: &b.name, Prefix: &prefix, Delimiter: aws.String("/")})
+	for pages.HasMorePages() {
+		page, err := call(ctx, func(ctx context.Context) (*s3.ListObjectsV2Output, error) { return pages.NextPage(ctx) })
+		if err != nil {
+			return failed("list "+prefix, err)
+		}
+		for _, p := range page.CommonPrefixes {
+			each(strings.TrimSuffix(strings.TrimPrefix(aws.ToString(p.Prefix), prefix), "/"))
+		}
+	}
+	return nil
+}
+
+// Remove takes away all that was made for a pipeline that has no row. It
+// returns false while CloudFront still disables the distribution: then it is to
+// be called again later.
+func (a *Account) Remove(ctx context.Context, pipeline uuid.UUID) (bool, error) {
+	reference := referencePrefix + pipeline.String()
+	d, err := a.cdn.Find(ctx, reference)
+	switch {
+	case errors.Is(err, cloud.ErrNotFound):
+	case err != nil:
+		return false, err
+	default:
+		if gone, err := a.removeDistribution(ctx, d); err != nil || !gone {
+			return false, err
+		}
+	}
+	if _, err := a.cdn.sites.removeAll(ctx, "errors/"+reference+"/"); err != nil {
+		return false, err
+	}
+	if _, err := a.store.RemoveAll(ctx, pipeline); err != nil {
+		return false, err
+	}
+	return true, a.builder.Remove(ctx, site.Tree{Pipeline: pipeline})
+}
+
+func (a *Account) removeDistribution(ctx context.Context, d cloud.Distribution) (bool, error) {
+	if d.Enabled {
+		return false, a.cdn.Disable(ctx, d.ID, d.ETag)
+	}
+	if !d.Deployed {
+		return false, nil
+	}
+	full, err := a.cdn.get(ctx, d.ID)
+	if err != nil {
+		return false, err
+	}
+	if hosts := full.Distribution.DistributionConfig.Aliases; hosts != nil {
+		for _, host := range hosts.Items {
+			if err := a.dns.Delete(ctx, host, d.Domain); err != nil {
+				return false, fmt.Errorf("delete the DNS record of %s: %w", host, err)
+			}
+		}
+	}
+	err = a.cdn.Delete(ctx, d.ID, d.ETag)
+	if errors.Is(err, cloud.ErrNotDisabled) {
+		return false, nil
+	}
+	return err == nil, err
+}

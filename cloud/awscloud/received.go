@@ -1,0 +1,66 @@
+package awscloud
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+
+	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/site"
+)
+
+// received is a file that was read whole.
+type received struct {
+	io.ReadSeeker
+	file   *os.File      // nil in memory
+	buffer *bytes.Buffer // nil on the disk
+}
+
+// buffers are those of files that were sent.
+var buffers = sync.Pool{New: func() any { return &bytes.Buffer{} }}
+
+// Close gives the file up.
+func (r received) Close() error {
+	if r.file == nil {
+		return nil
+	}
+	return r.file.Close()
+}
+
+// receive reads a file and holds it to its digest.
+func receive(f site.File, r io.Reader) (received, error) {
+	sum, limited := sha256.New(), io.LimitReader(r, f.Size+1)
+	var out received
+	var n int64
+	var err error
+	if f.Size <= inMemory {
+		out.buffer = buffers.Get().(*bytes.Buffer) //nolint:forcetypeassert // it has no others
+		out.buffer.Reset()
+		n, err = io.Copy(io.MultiWriter(out.buffer, sum), limited)
+		out.ReadSeeker = bytes.NewReader(out.buffer.Bytes())
+	} else {
+		if out.file, err = os.CreateTemp("", "troy-upload-*"); err != nil {
+			return out, fmt.Errorf("keep %s until it is whole: %w", f.Path, err)
+		}
+		// Without a name it goes with its last user, whatever happens.
+		err = os.Remove(out.file.Name())
+		if err == nil {
+			n, err = io.Copy(io.MultiWriter(out.file, sum), limited)
+		}
+		if err == nil {
+			_, err = out.file.Seek(0, io.SeekStart)
+		}
+		out.ReadSeeker = out.file
+	}
+	if err != nil {
+		return out, errors.Join(fmt.Errorf("read %s: %w", f.Path, err), out.Close())
+	}
+	if got := site.Digest(sum.Sum(nil)); got != f.SHA256 || n != f.Size {
+		return out, errors.Join(&cloud.DigestError{Declared: f.SHA256, Got: got, DeclaredSize: f.Size, GotSize: n}, out.Close())
+	}
+	return out, nil
+}

@@ -1,0 +1,456 @@
+package awscloud
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/site"
+)
+
+const (
+	// parallel is how many objects of a tree are copied at a time.
+	parallel = 64
+	// inMemory is the largest file that is held in memory on its way; a larger
+	// one waits on the disk until its digest is known.
+	inMemory = 256 << 10
+	// maxManifest bounds an encoded manifest: a million long paths.
+	maxManifest = 512 << 20
+)
+
+// Store keeps trees in S3: each file under the key that CloudFront asks for,
+// so that publishing a tree moves no bytes. What a file needs to be the right
+// one is checked by S3 when it is written, and a tree's manifest never
+// changes, so an object that is there is right.
+type Store struct {
+	sites, work bucket
+	limits      site.Limits
+
+	mu       sync.Mutex
+	declared map[site.Tree]bool // trees that are known to be declared
+}
+
+var (
+	_ cloud.Store  = (*Store)(nil)
+	_ cloud.Signer = (*Store)(nil)
+)
+
+// NewStore returns the store of the two buckets. The limits bound the manifests
+// that are read back; their zero value is site.DefaultLimits.
+func NewStore(loaded aws.Config, cfg Config, limits site.Limits) *Store {
+	if limits.Files == 0 {
+		limits = site.DefaultLimits()
+	}
+	client := newS3(loaded, cfg)
+	return &Store{
+		sites: bucket{client, cfg.SitesBucket}, work: bucket{client, cfg.WorkBucket}, limits: limits, declared: map[site.Tree]bool{},
+	}
+}
+
+// Begin implements cloud.Store.
+func (s *Store) Begin(ctx context.Context, t site.Tree, m site.Manifest) ([]site.File, error) {
+	m = site.Manifest{Files: m.Files}
+	encoded, err := site.EncodeManifest(m)
+	if err != nil {
+		return nil, err
+	}
+	have, fresh := map[string]int64{}, false
+	known, err := s.manifest(ctx, t)
+	if errors.Is(err, cloud.ErrNotFound) {
+		err = s.work.put(ctx, openKey(t), encoded, "application/zstd", true)
+		if fresh = err == nil; errors.Is(err, cloud.ErrPrecondition) {
+			known, err = s.manifest(ctx, t) // somebody else was faster
+		}
+	}
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("declare the tree: %w", err)
+	case fresh:
+	case known.Digest() != m.Digest():
+		return nil, fmt.Errorf("tree %s: %w", t.Deployment, cloud.ErrExists)
+	default:
+		if have, err = s.present(ctx, t); err != nil {
+			return nil, err
+		}
+	}
+	s.remember(t)
+	missing := absent(m, have)
+	if len(missing) == 0 {
+		return nil, nil
+	}
+	holders, err := s.holders(ctx, t, missing)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(missing, func(f site.File) bool { return len(holders[f.SHA256]) > 0 }), nil
+}
+
+// remember keeps a tree among those whose manifest need not be read for each
+// file. It forgets them all at times, so that it does not grow for ever.
+func (s *Store) remember(t site.Tree) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.declared) > 10_000 {
+		clear(s.declared)
+	}
+	s.declared[t] = true
+}
+
+// present lists the objects of a tree, by their keys below it.
+func (s *Store) present(ctx context.Context, t site.Tree) (map[string]int64, error) {
+	have := map[string]int64{}
+	err := s.sites.list(ctx, treePrefix(t), func(o object) error {
+		have[strings.TrimPrefix(o.key, treePrefix(t))] = o.size
+		return nil
+	})
+	return have, err
+}
+
+// absent lists one file for each digest of which no file is there.
+func absent(m site.Manifest, have map[string]int64) []site.File {
+	there := map[site.Digest]bool{}
+	for _, f := range m.Files {
+		if _, ok := have[fileKey(f.Path)]; ok {
+			there[f.SHA256] = true
+		}
+	}
+	var missing []site.File
+	for _, f := range m.Files {
+		if !there[f.SHA256] {
+			there[f.SHA256] = true
+			missing = append(missing, f)
+		}
+	}
+	return missing
+}
+
+// holders finds in the sealed trees of the pipeline, the newest first, objects
+// with the files' bytes.
+func (s *Store) holders(ctx context.Context, t site.Tree, files []site.File) (map[site.Digest][]string, error) {
+	found := make(map[site.Digest][]string, len(files))
+	for _, f := range files {
+		found[f.SHA256] = nil
+	}
+	var sealed []string
+	if err := s.work.list(ctx, sealedPrefix(t.Pipeline), func(o object) error {
+		if o.key != sealedKey(t) {
+			sealed = append(sealed, o.key)
+		}
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	slices.Sort(sealed) // by time, as the ids are
+	open := len(found)
+	for _, key := range slices.Backward(sealed) {
+		if open == 0 {
+			break
+		}
+		deployment, err := uuid.Parse(path.Base(key))
+		if err != nil {
+			continue // not Troy's
+		}
+		other := site.Tree{Pipeline: t.Pipeline, Deployment: deployment}
+		m, err := s.read(ctx, sealedKey(other))
+		if errors.Is(err, cloud.ErrNotFound) {
+			continue // removed meanwhile
+		}
+		if err != nil {
+			return nil, err
+		}
+		take := func(f site.File) {
+			holders, wanted := found[f.SHA256]
+			if wanted && len(holders) < 2 { // one, and one in case it goes
+				if len(holders) == 0 {
+					open--
+				}
+				found[f.SHA256] = append(holders, treePrefix(other)+fileKey(f.Path))
+			}
+		}
+		for _, f := range m.Files {
+			take(f)
+		}
+		for _, c := range m.Carried {
+			take(c.File)
+		}
+	}
+	return found, nil
+}
+
+// Put implements cloud.Store. The whole file is read before anything is
+// written, so that S3 gets either all of it or nothing.
+func (s *Store) Put(ctx context.Context, t site.Tree, f site.File, r io.Reader) error {
+	s.mu.Lock()
+	declared := s.declared[t]
+	s.mu.Unlock()
+	if !declared {
+		if err := s.isDeclared(ctx, t); err != nil {
+			return err
+		}
+		s.remember(t)
+	}
+	content, err := receive(f, r)
+	if err != nil {
+		return err
+	}
+	defer content.Close()
+	err = s.sites.putFile(ctx, treePrefix(t)+fileKey(f.Path), f, content)
+	if err == nil && content.buffer != nil {
+		// After a failure the request may still be reading it.
+		buffers.Put(content.buffer)
+	}
+	return err
+}
+
+// signedFor is how long a signed upload is good.
+const signedFor = 15 * time.Minute
+
+// Sign implements cloud.Signer.
+func (s *Store) Sign(ctx context.Context, t site.Tree, files []site.File) ([]cloud.SignedPut, time.Time, error) {
+	expires := time.Now().Add(signedFor)
+	signed := make([]cloud.SignedPut, len(files))
+	for i, f := range files {
+		var err error
+		if signed[i], err = s.sites.signPut(ctx, treePrefix(t)+fileKey(f.Path), f, signedFor); err != nil {
+			return nil, expires, err
+		}
+	}
+	return signed, expires, nil
+}
+
+func (s *Store) isDeclared(ctx context.Context, t site.Tree) error {
+	for _, key := range []string{openKey(t), sealedKey(t)} {
+		if there, err := s.work.has(ctx, key); there || err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("tree %s: %w", t.Deployment, cloud.ErrNotFound)
+}
+
+// Manifest implements cloud.Store.
+func (s *Store) Manifest(ctx context.Context, t site.Tree) (site.Manifest, error) {
+	return s.manifest(ctx, t)
+}
+
+func (s *Store) manifest(ctx context.Context, t site.Tree) (site.Manifest, error) {
+	m, err := s.read(ctx, sealedKey(t))
+	if errors.Is(err, cloud.ErrNotFound) {
+		m, err = s.read(ctx, openKey(t))
+	}
+	if errors.Is(err, cloud.ErrNotFound) {
+		// It may have been sealed between the two.
+		m, err = s.read(ctx, sealedKey(t))
+	}
+	return m, err
+}
+
+func (s *Store) read(ctx context.Context, key string) (site.Manifest, error) {
+	data, err := s.work.get(ctx, key, maxManifest)
+	if err != nil {
+		return site.Manifest{}, err
+	}
+	m, err := site.DecodeManifest(bytes.NewReader(data), s.limits)
+	if err != nil {
+		return m, fmt.Errorf("read %s: %w", key, err)
+	}
+	return m, nil
+}
+
+// Remove implements cloud.Store. The manifest goes first, so that nobody takes
+// a tree for whole whose objects are going.
+func (s *Store) Remove(ctx context.Context, pipeline uuid.UUID, deployments ...uuid.UUID) error {
+	for _, deployment := range deployments {
+		t := site.Tree{Pipeline: pipeline, Deployment: deployment}
+		s.forget(func(other site.Tree) bool { return other == t })
+		if err := s.work.remove(ctx, sealedKey(t), openKey(t)); err != nil {
+			return err
+		}
+		if _, err := s.sites.removeAll(ctx, treePrefix(t)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// RemoveAll implements cloud.Store.
+func (s *Store) RemoveAll(ctx context.Context, pipeline uuid.UUID) (int, error) {
+	s.forget(func(other site.Tree) bool { return other.Pipeline == pipeline })
+	manifests, err := s.work.removeAll(ctx, manifestPrefix(pipeline))
+	if err != nil {
+		return manifests, err
+	}
+	files, err := s.sites.removeAll(ctx, sitePrefix(pipeline))
+	return manifests + files, err
+}
+
+func (s *Store) forget(which func(site.Tree) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for t := range s.declared {
+		if which(t) {
+			delete(s.declared, t)
+		}
+	}
+}
+
+// copies is what Seal has to copy: objects by their keys in the tree.
+type copies struct {
+	store   *Store
+	tree    site.Tree
+	have    map[string]int64
+	holders map[site.Digest][]string
+
+	mu      sync.Mutex
+	missing []site.File
+}
+
+// Seal implements cloud.Store: copies inside S3 what is not there under its
+// key, the files first, then their canonical keys, and writes the sealed
+// manifest last.
+func (s *Store) Seal(ctx context.Context, t site.Tree, carried []site.Carried) error {
+	m, err := s.manifest(ctx, t)
+	if err != nil {
+		return err
+	}
+	have, err := s.present(ctx, t)
+	if err != nil {
+		return err
+	}
+	own := make(map[string]bool, len(m.Files))
+	for _, f := range m.Files {
+		own[f.Path] = true
+	}
+	carried = slices.DeleteFunc(slices.Clone(carried), func(c site.Carried) bool { return own[c.Path] })
+	wanted := slices.Clone(m.Files)
+	for _, c := range carried {
+		wanted = append(wanted, c.File)
+	}
+	c := copies{store: s, tree: t, have: have}
+	if err := c.findHolders(ctx, wanted); err != nil {
+		return err
+	}
+	if err := c.run(ctx, m.Files, fileKey); err != nil {
+		return err
+	}
+	if len(c.missing) > 0 {
+		slices.SortFunc(c.missing, func(a, b site.File) int { return strings.Compare(a.Path, b.Path) })
+		return &cloud.MissingError{Files: c.missing}
+	}
+	if err := c.run(ctx, m.Files, func(p string) string {
+		key := canonicalKey(p)
+		if own[key] || own[strings.TrimSuffix(key, "/index.html")] {
+			return "" // the site's own stands there
+		}
+		return key
+	}); err != nil {
+		return err
+	}
+	extra := make([]site.File, len(carried))
+	for i, a := range carried {
+		extra[i] = a.File
+	}
+	if err := c.run(ctx, extra, fileKey); err != nil {
+		return err
+	}
+	nowhere := map[string]bool{}
+	for _, f := range c.missing {
+		nowhere[f.Path] = true
+	}
+	m.Carried = slices.DeleteFunc(carried, func(a site.Carried) bool { return nowhere[a.Path] })
+	if err := c.removeOthers(ctx, m); err != nil {
+		return err
+	}
+	encoded, err := site.EncodeManifest(m)
+	if err != nil {
+		return err
+	}
+	if err := s.work.put(ctx, sealedKey(t), encoded, "application/zstd", false); err != nil {
+		return fmt.Errorf("seal the tree: %w", err)
+	}
+	return s.work.remove(ctx, openKey(t))
+}
+
+// findHolders looks for the bytes of all files that are not under their keys:
+// first in the tree itself, then in others.
+func (c *copies) findHolders(ctx context.Context, wanted []site.File) error {
+	c.holders = map[site.Digest][]string{}
+	for _, f := range wanted {
+		if _, ok := c.have[fileKey(f.Path)]; ok && len(c.holders[f.SHA256]) == 0 {
+			c.holders[f.SHA256] = []string{treePrefix(c.tree) + fileKey(f.Path)}
+		}
+	}
+	var elsewhere []site.File
+	for _, f := range wanted {
+		if len(c.holders[f.SHA256]) == 0 {
+			elsewhere = append(elsewhere, f)
+		}
+	}
+	if len(elsewhere) == 0 {
+		return nil
+	}
+	found, err := c.store.holders(ctx, c.tree, elsewhere)
+	if err != nil {
+		return err
+	}
+	for digest, keys := range found {
+		c.holders[digest] = keys
+	}
+	return nil
+}
+
+// run copies the files that are not there to the keys that key gives them.
+func (c *copies) run(ctx context.Context, files []site.File, key func(string) string) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(parallel)
+	for _, f := range files {
+		to := key(f.Path)
+		if _, there := c.have[to]; there || to == "" {
+			continue
+		}
+		c.have[to] = f.Size
+		group.Go(func() error {
+			for _, from := range c.holders[f.SHA256] {
+				err := c.store.sites.copy(ctx, from, treePrefix(c.tree)+to, f)
+				if !errors.Is(err, cloud.ErrNotFound) {
+					return err
+				}
+				// Removed meanwhile; another may have it.
+			}
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.missing = append(c.missing, f)
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// removeOthers deletes what an earlier seal carried and this one does not.
+func (c *copies) removeOthers(ctx context.Context, m site.Manifest) error {
+	keep := map[string]bool{}
+	for _, f := range m.Files {
+		keep[fileKey(f.Path)], keep[canonicalKey(f.Path)] = true, true
+	}
+	for _, a := range m.Carried {
+		keep[fileKey(a.Path)] = true
+	}
+	var others []string
+	for key := range c.have {
+		if !keep[key] {
+			others = append(others, treePrefix(c.tree)+key)
+		}
+	}
+	return c.store.sites.remove(ctx, others...)
+}

@@ -1,0 +1,110 @@
+package awscloud_test
+
+import (
+	"crypto/sha256"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/cloud/awscloud"
+	"github.com/troy-iaas/troy/cloud/cloudtest"
+	"github.com/troy-iaas/troy/internal/devstack/s3test"
+	"github.com/troy-iaas/troy/site"
+)
+
+// newStore opens a store on two new buckets of a server.
+func newStore(t *testing.T, server *s3test.Server, endpoint string) *awscloud.Store {
+	t.Helper()
+	id := strings.ReplaceAll(uuid.NewString(), "-", "")[:20]
+	cfg := awscloud.Config{
+		Region: "us-east-1", S3Endpoint: endpoint, SitesBucket: server.Bucket(t, "sites-"+id), WorkBucket: server.Bucket(t, "work-"+id),
+	}
+	loaded, err := awscloud.Load(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	loaded.Credentials = credentials.NewStaticCredentialsProvider(s3test.Key, s3test.Secret, "")
+	return awscloud.NewStore(loaded, cfg, site.Limits{})
+}
+
+func TestStoreConformance(t *testing.T) {
+	t.Parallel()
+	server := s3test.Start(t)
+	t.Run("suite", func(t *testing.T) {
+		cloudtest.RunStore(t, func(t *testing.T) cloudtest.Env {
+			return cloudtest.Env{Cloud: cloud.Cloud{Store: newStore(t, server, server.URL)}}
+		})
+	})
+}
+
+// A signed upload takes the file that it was signed for, at its key, once, and
+// nothing else.
+func TestSignedUploads(t *testing.T) {
+	t.Parallel()
+	server := s3test.Start(t)
+	store := newStore(t, server, server.URL)
+	tree := site.Tree{Pipeline: uuid.New(), Deployment: uuid.New()}
+	file := func(path, content string) site.File {
+		return site.File{Path: path, Size: int64(len(content)), SHA256: sha256.Sum256([]byte(content))}
+	}
+	files := []site.File{file("a/page.html", "hello"), file("empty.txt", "")}
+	if _, err := store.Begin(t.Context(), tree, site.Manifest{Files: files}); err != nil {
+		t.Fatal(err)
+	}
+	signed, expires, err := store.Sign(t.Context(), tree, files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left := time.Until(expires); left > 15*time.Minute || left < 14*time.Minute {
+		t.Errorf("good for %s", left)
+	}
+	put := func(s cloud.SignedPut, content string, change func(*http.Request)) int {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, s.URL, strings.NewReader(content))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header = s.Header.Clone()
+		if change != nil {
+			change(req)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		return resp.StatusCode
+	}
+	refused := func(what string, status int) {
+		t.Helper()
+		if status < 400 {
+			t.Errorf("%s: %d", what, status)
+		}
+	}
+	refused("other bytes of the same length", put(signed[0], "hallo", nil))
+	refused("more bytes", put(signed[0], "hello!", nil))
+	refused("fewer bytes", put(signed[0], "hell", nil))
+	refused("another type", put(signed[0], "hello", func(r *http.Request) { r.Header.Set("Content-Type", "text/plain") }))
+	refused("another cache", put(signed[0], "hello", func(r *http.Request) { r.Header.Set("Cache-Control", "no-store") }))
+	refused("no condition", put(signed[0], "hello", func(r *http.Request) { r.Header.Del("If-None-Match") }))
+	refused("another key", put(signed[0], "hello", func(r *http.Request) { r.URL.Path = strings.Replace(r.URL.Path, "page", "other", 1) }))
+	if missing, err := store.Begin(t.Context(), tree, site.Manifest{Files: files}); err != nil || len(missing) != 2 {
+		t.Fatalf("missing is %v, %v", missing, err)
+	}
+	for i, content := range []string{"hello", ""} {
+		if status := put(signed[i], content, nil); status != http.StatusOK {
+			t.Errorf("the file: %d", status)
+		}
+		if status := put(signed[i], content, nil); status != http.StatusPreconditionFailed {
+			t.Errorf("the file again: %d", status)
+		}
+	}
+	if missing, err := store.Begin(t.Context(), tree, site.Manifest{Files: files}); err != nil || len(missing) != 0 {
+		t.Errorf("missing is %v, %v", missing, err)
+	}
+}

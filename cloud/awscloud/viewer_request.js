@@ -1,0 +1,39 @@
+// Sends a request to the deployment that is live. The pointer stands in the
+// KeyValueStore under the distribution's id, so a Host decides nothing.
+// Publishing stores every page where this looks, so it only appends.
+import cf from 'cloudfront';
+
+const store = cf.kvs();
+
+function refuse(status, text) {
+    return { statusCode: status, statusDescription: text, headers: { 'cache-control': { value: 'no-store' } } };
+}
+
+async function handler(event) {
+    const request = event.request;
+    let pointer;
+    try {
+        pointer = JSON.parse(await store.get(event.context.distributionId));
+    } catch (e) {
+        return refuse(404, 'Not Found');
+    }
+    if (!pointer.d) {
+        return refuse(404, 'Not Found');
+    }
+    const segments = request.uri.split('/').slice(1);
+    for (const segment of segments) {
+        const plain = segment.replace(/%2e/gi, '.');
+        if (plain === '.' || plain === '..') {
+            return refuse(404, 'Not Found');
+        }
+    }
+    const last = segments[segments.length - 1];
+    let uri = request.uri;
+    if (last === '') {
+        uri += 'index.html';
+    } else if (last.indexOf('.') < 0) {
+        uri += '/index.html';
+    }
+    request.uri = '/sites/' + pointer.p + '/' + pointer.d + uri;
+    return request;
+}

@@ -1,0 +1,129 @@
+// Package s3test starts a real S3 server (versitygw, with the files in a
+// folder) for tests. It is built by the tests' first use of it, from the Go
+// proxy.
+package s3test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Key and Secret are the server's only credentials.
+const (
+	Key    = "AKIDTROYTEST"
+	Secret = "the secret of the test's S3 server"
+)
+
+// Server is a running S3 server.
+type Server struct {
+	// URL is its endpoint; buckets are addressed by path.
+	URL string
+	dir string
+}
+
+// Start starts a server that ends with the test.
+func Start(t testing.TB) *Server {
+	t.Helper()
+	program := build(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{URL: "http://" + address, dir: t.TempDir()}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	cmd := exec.CommandContext(ctx, program, "--port", address, "--access", Key, "--secret", Secret, "--quiet", "posix", s.dir)
+	cmd.Dir = s.dir
+	output := &strings.Builder{}
+	cmd.Stdout, cmd.Stderr = output, output
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan string, 1)
+	go func() { ended <- fmt.Sprint(cmd.Wait()) }()
+	t.Cleanup(func() { cancel(); <-ended })
+	deadline, tick := time.After(30*time.Second), time.NewTicker(20*time.Millisecond)
+	defer tick.Stop()
+	for {
+		res, err := http.Get(s.URL) // refused for want of a signature, when it runs
+		if err == nil {
+			_ = res.Body.Close()
+			return s
+		}
+		select {
+		case how := <-ended:
+			ended <- how
+			t.Fatalf("the S3 server ended: %s\n%s", how, output)
+		case <-deadline:
+			t.Fatalf("the S3 server does not answer: %v", err)
+		case <-tick.C:
+		}
+	}
+}
+
+// Bucket makes a bucket: with this server, a folder.
+func (s *Server) Bucket(t testing.TB, name string) string {
+	t.Helper()
+	if err := os.Mkdir(filepath.Join(s.dir, name), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+// build returns the server's program, which the go command keeps in its cache.
+func build(t testing.TB) string {
+	t.Helper()
+	_, file, _, _ := runtime.Caller(0)
+	root, err := filepath.Abs(filepath.Join(filepath.Dir(file), "../../.."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("go", "tool", "-modfile="+filepath.Join(root, "tools/s3/go.mod"), "-n", "versitygw")
+	cmd.Dir = root
+	out, err := cmd.Output()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		t.Fatalf("build the S3 server: %v\n%s", err, exit.Stderr)
+	}
+	if err != nil {
+		t.Fatalf("build the S3 server: %v", err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// Read reads an object past the server.
+func (s *Server) Read(bucket, key string) ([]byte, bool) {
+	data, err := os.ReadFile(filepath.Join(s.dir, bucket, filepath.FromSlash(key)))
+	return data, err == nil
+}
+
+// Keys lists the objects of a bucket.
+func (s *Server) Keys(t testing.TB, bucket string) []string {
+	t.Helper()
+	var keys []string
+	root := filepath.Join(s.dir, bucket)
+	err := filepath.WalkDir(root, func(file string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			key, relErr := filepath.Rel(root, file)
+			keys, err = append(keys, filepath.ToSlash(key)), relErr
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys
+}

@@ -1,0 +1,6 @@
+//go:build !faults
+
+package mutant
+
+// On reports whether a mistake is to be made: never.
+func On(string) bool { return false }
