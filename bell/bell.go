@@ -56,13 +56,25 @@ func (b *Bell) Ask(queue string) {
 // same one.
 func (b *Bell) Sweep(ctx context.Context) error { return b.client.Sweep(ctx, time.Now()) }
 
+// ringPause is how long the bell rests after a ring. Who asks meanwhile is
+// rung for together: rings without a rest would keep Postgres busy with little
+// else while webhooks come in a flood.
+const ringPause = 10 * time.Millisecond
+
 // Run rings what is asked for until the context ends.
 func (b *Bell) Run(ctx context.Context) {
 	done := make(chan struct{})
 	for queue, asked := range b.asked {
 		go func() {
 			defer func() { done <- struct{}{} }()
+			rest := time.NewTimer(0)
+			defer rest.Stop()
 			for {
+				select {
+				case <-ctx.Done():
+					return
+				case <-rest.C:
+				}
 				select {
 				case <-ctx.Done():
 					return
@@ -71,6 +83,7 @@ func (b *Bell) Run(ctx context.Context) {
 				if _, err := b.Ring(ctx, queue); err != nil && ctx.Err() == nil {
 					b.log.Warn("the sweep will ring instead", "queue", queue, "error", err)
 				}
+				rest.Reset(ringPause)
 			}
 		}()
 	}

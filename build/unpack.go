@@ -53,6 +53,16 @@ func (l SourceLimits) orDefault() SourceLimits {
 // with a *troy.Error of kind Invalid; too much of anything is TooLarge. Files
 // are 0644 or 0755, folders 0755. What was unpacked before an error stays.
 func Unpack(ctx context.Context, r io.Reader, dir string, limits SourceLimits) error {
+	return unpack(ctx, r, dir, limits, "source")
+}
+
+// UnpackOutput is Unpack for what a build left: links may lead anywhere, since
+// whoever publishes it looks at them, and are read by nobody else.
+func UnpackOutput(ctx context.Context, r io.Reader, dir string, limits SourceLimits) error {
+	return unpack(ctx, r, dir, limits, "output")
+}
+
+func unpack(ctx context.Context, r io.Reader, dir string, limits SourceLimits, what string) error {
 	limits = limits.orDefault()
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -60,7 +70,7 @@ func Unpack(ctx context.Context, r io.Reader, dir string, limits SourceLimits) e
 	}
 	defer root.Close()
 	capped := &cappedReader{ctx: ctx, r: r, left: limits.ArchiveBytes}
-	u := unpacking{root: root, limits: limits, folders: map[string]bool{".": true}}
+	u := unpacking{what: what, root: root, limits: limits, folders: map[string]bool{".": true}}
 	err = u.run(capped)
 	switch {
 	case ctx.Err() != nil:
@@ -78,6 +88,7 @@ func Unpack(ctx context.Context, r io.Reader, dir string, limits SourceLimits) e
 }
 
 type unpacking struct {
+	what    string // "source" or "output"
 	root    *os.Root
 	limits  SourceLimits
 	top     string // the folder around everything, left out
@@ -125,7 +136,7 @@ func (u *unpacking) entry(h *tar.Header, content io.Reader) error {
 		return nil // git archive writes the commit's id there
 	}
 	if u.entries++; u.entries > u.limits.Entries {
-		return troy.Errorf(troy.TooLarge, "the source has more than %d files and folders; no more are allowed", u.limits.Entries)
+		return troy.Errorf(troy.TooLarge, "the %s has more than %d files and folders; no more are allowed", u.what, u.limits.Entries)
 	}
 	name, err := u.inside(h.Name)
 	if err != nil || name == "" {
@@ -141,20 +152,23 @@ func (u *unpacking) entry(h *tar.Header, content io.Reader) error {
 	case tar.TypeReg:
 		return u.file(name, h, content)
 	case tar.TypeSymlink:
+		if u.what == "output" {
+			return u.damaged(name, u.root.Symlink(h.Linkname, name))
+		}
 		target := path.Join(path.Dir(name), h.Linkname) //nolint:gosec // G305: it is looked at here, and os.Root keeps to it
 		if path.IsAbs(h.Linkname) || !fs.ValidPath(target) {
 			return troy.Errorf(troy.Invalid, "the source's %q is a link to %q, which is outside the repository", name, h.Linkname)
 		}
 		u.links = append(u.links, name)
-		return damaged(name, u.root.Symlink(h.Linkname, name))
+		return u.damaged(name, u.root.Symlink(h.Linkname, name))
 	case tar.TypeLink:
 		target, err := u.inside(h.Linkname)
 		if err != nil {
 			return err
 		}
-		return damaged(name, u.root.Link(target, name))
+		return u.damaged(name, u.root.Link(target, name))
 	}
-	return troy.Errorf(troy.Invalid, "the source's %q is no file, folder or link", name)
+	return troy.Errorf(troy.Invalid, "the %s's %q is no file, folder or link", u.what, name)
 }
 
 // inside returns an entry's path without the top folder; it is empty for the
@@ -165,14 +179,14 @@ func (u *unpacking) inside(name string) (string, error) {
 		return "", nil
 	}
 	if !fs.ValidPath(clean) || len(clean) > 4096 || strings.ContainsRune(clean, 0) {
-		return "", troy.Errorf(troy.Invalid, "the source has the path %.256q, which leads out of it or is no clean path", name)
+		return "", troy.Errorf(troy.Invalid, "the %s has the path %.256q, which leads out of it or is no clean path", u.what, name)
 	}
 	top, rest, _ := strings.Cut(clean, "/")
 	if u.top == "" {
 		u.top = top
 	}
 	if top != u.top {
-		return "", troy.Errorf(troy.Invalid, "the source's archive has %q and %q side by side; one folder with the repository in it is expected", u.top, top)
+		return "", troy.Errorf(troy.Invalid, "the %s's archive has %q and %q side by side; one folder with the repository in it is expected", u.what, u.top, top)
 	}
 	return rest, nil
 }
@@ -182,7 +196,7 @@ func (u *unpacking) folder(name string) error {
 		return nil
 	}
 	if err := u.root.MkdirAll(name, 0o755); err != nil {
-		return damaged(name, err)
+		return u.damaged(name, err)
 	}
 	u.folders[name] = true
 	return nil
@@ -190,7 +204,7 @@ func (u *unpacking) folder(name string) error {
 
 func (u *unpacking) file(name string, h *tar.Header, content io.Reader) error {
 	if h.Size > u.limits.TotalBytes-u.bytes {
-		return troy.Errorf(troy.TooLarge, "the source's files have more than %d bytes; no more are allowed", u.limits.TotalBytes)
+		return troy.Errorf(troy.TooLarge, "the %s's files have more than %d bytes; no more are allowed", u.what, u.limits.TotalBytes)
 	}
 	u.bytes += h.Size
 	mode := fs.FileMode(0o644)
@@ -199,7 +213,7 @@ func (u *unpacking) file(name string, h *tar.Header, content io.Reader) error {
 	}
 	f, err := u.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
-		return damaged(name, err)
+		return u.damaged(name, err)
 	}
 	_, err = io.Copy(f, content)
 	return errors.Join(err, f.Close())
@@ -208,7 +222,7 @@ func (u *unpacking) file(name string, h *tar.Header, content io.Reader) error {
 // damaged says of an entry that can't be made that the archive is wrong: its
 // path stands twice, is a file and a folder at once, is too long or goes
 // through a link that leads out. A disk that fails is no fault of the archive.
-func damaged(name string, err error) error {
+func (u *unpacking) damaged(name string, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -217,7 +231,7 @@ func damaged(name string, err error) error {
 			return err
 		}
 	}
-	return troy.Errorf(troy.Invalid, "the source's %q can't be made: %w", name, err)
+	return troy.Errorf(troy.Invalid, "the %s's %q can't be made: %w", u.what, name, err)
 }
 
 // checkLinks resolves every link, as chains of links may lead out of the

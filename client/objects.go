@@ -112,6 +112,8 @@ type Release struct {
 	Limits    Limits      `json:"limits"`
 	ExpiresAt time.Time   `json:"expires_at"`
 	Finalized bool        `json:"finalized"`
+	// Direct says that files can be sent straight to the store.
+	Direct bool `json:"direct"`
 }
 
 // Limits are the most that a release may have.

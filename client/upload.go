@@ -54,6 +54,7 @@ func (c *Client) Upload(ctx context.Context, pipeline string, r Release, u Uploa
 	if parallel <= 0 {
 		parallel = DefaultParallel
 	}
+	straight := direct{c: c, release: path, missing: r.Missing}
 	group, ctx := errgroup.WithContext(ctx)
 	var next atomic.Int64
 	for range min(parallel, len(r.Missing)) {
@@ -64,6 +65,9 @@ func (c *Client) Upload(ctx context.Context, pipeline string, r Release, u Uploa
 					return ctx.Err()
 				}
 				f := r.Missing[i]
+				if r.Direct && straight.put(ctx, int(i), u) {
+					continue
+				}
 				if err := c.put(ctx, path, f, u); err != nil {
 					return fmt.Errorf("upload %s: %w", f.Path, err)
 				}

@@ -9,21 +9,27 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/queries"
 )
 
 // sourceApps is the deliveries' source of app events.
 const sourceApps = "apps"
 
-// Result is what an app event led to.
+// maxAhead is how far the clocks of those who send app events may be ahead.
+const maxAhead = 10 * time.Minute
+
+// Result is what an app event or a build request led to.
 type Result string
 
-// The results of an app event.
+// The results.
 const (
 	// Created: a pipeline was made.
 	Created Result = "created"
 	// DeletionScheduled: the app's pipeline is to be deleted.
 	DeletionScheduled Result = "deletion_scheduled"
+	// BuildStarted: a deployment was made.
+	BuildStarted Result = "build_started"
 	// Ignored: the event was recorded and changed nothing; the detail says
 	// why.
 	Ignored Result = "ignored"
@@ -31,7 +37,7 @@ const (
 	Duplicate Result = "duplicate"
 )
 
-// Outcome says what an app event led to.
+// Outcome says what an app event or a build request led to.
 type Outcome struct {
 	Result     Result     `json:"outcome"`
 	Detail     string     `json:"detail"`
@@ -44,13 +50,21 @@ type Outcome struct {
 func (in *Intake) AppEvent(ctx context.Context, e AppEvent) (Outcome, error) {
 	var out Outcome
 	err := in.commit(ctx, func(tx pgx.Tx, q *queries.Queries) error {
-		_, err := q.DeliveryRecord(ctx, queries.DeliveryRecordParams{Source: sourceApps, ID: e.ID, Type: string(e.Type)})
-		if errors.Is(err, pgx.ErrNoRows) {
+		fresh, err := in.hear(ctx, q, queries.DeliveryRecordParams{Source: sourceApps, ID: e.ID, Type: string(e.Type)})
+		if err == nil && !fresh {
 			out, err = duplicate(ctx, q, e)
 			return err
 		}
 		if err != nil {
 			return err
+		}
+		ahead, err := q.AheadSeconds(ctx, e.Time)
+		if err != nil {
+			return err
+		}
+		if ahead > maxAhead.Seconds() {
+			return troy.Errorf(troy.Invalid, "the time is %s ahead of Troy's clock; at most %s are taken, since later events would be ignored until then",
+				time.Duration(ahead*float64(time.Second)).Round(time.Second), maxAhead).At("time")
 		}
 		app, err := q.AppLock(ctx, e.App.ID)
 		if err != nil {

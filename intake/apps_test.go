@@ -263,3 +263,21 @@ func FuzzParseAppEvent(f *testing.F) {
 		}
 	})
 }
+
+// A time far ahead would keep its app from every event until then.
+func TestEventsFromTheFutureAreRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	e := event("evt-1", intake.AppDeleted, 0)
+	e.Time = time.Now().Add(time.Hour)
+	_, err := w.in.AppEvent(w.ctx(), e)
+	wantKind(t, err, troy.Invalid, "ahead of Troy's clock")
+	if n := w.count("SELECT count(*) FROM deliveries") + w.count("SELECT count(*) FROM apps"); n != 0 {
+		t.Errorf("%d rows were written all the same", n)
+	}
+	e.Time = time.Now().Add(time.Minute)
+	w.event(e, intake.Ignored)
+	e = event("evt-2", intake.AppCreated, 0)
+	e.Time = time.Now().Add(2 * time.Minute)
+	w.event(e, intake.Created)
+}

@@ -20,31 +20,12 @@ var commitForm = regexp.MustCompile(`^[0-9a-f]{40}([0-9a-f]{24})?$`)
 // one, the head of its branch. A commit is a full id in lower-case
 // hexadecimal digits.
 func (in *Intake) DeployCommit(ctx context.Context, pipeline uuid.UUID, commit, actor string) (queries.Deployment, error) {
-	if commit != "" && !commitForm.MatchString(commit) {
-		return queries.Deployment{}, troy.Errorf(troy.Invalid, "%q is no full commit id (40 or 64 hexadecimal digits)", clip(commit)).At("commit")
+	if err := checkCommit(commit); err != nil {
+		return queries.Deployment{}, err
 	}
 	var made queries.Deployment
-	_, err := in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
-		if p.RepositoryFullName == nil {
-			return troy.Errorf(troy.Conflict, "the pipeline %s has no repository; send a release instead", p.Slug)
-		}
-		if p.SourceProblem != "" {
-			return troy.Errorf(troy.Conflict, "the pipeline %s cannot be built: %s", p.Slug, p.SourceProblem)
-		}
-		id, err := uuid.NewV7()
-		if err != nil {
-			return err
-		}
-		params := queries.DeploymentCreateParams{
-			ID: id, TreeID: id, PipelineID: p.ID, Kind: troy.Automated, Branch: p.RepositoryBranch, Actor: actor, Cause: "asked for by hand",
-		}
-		if commit != "" {
-			params.CommitSha = &commit
-		}
-		if _, err := q.DeploymentCreate(ctx, params); err != nil {
-			return guarded(ctx, q, p.ID, Deploy, err)
-		}
-		made, err = q.DeploymentGet(ctx, id)
+	_, err := in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) (err error) {
+		made, err = deployCommit(ctx, q, p, commit, "asked for by hand", actor)
 		return err
 	})
 	if err != nil {
@@ -52,6 +33,33 @@ func (in *Intake) DeployCommit(ctx context.Context, pipeline uuid.UUID, commit, 
 	}
 	in.bell.Ask(tasks.QueueBuilds)
 	return made, nil
+}
+
+func checkCommit(commit string) error {
+	if commit != "" && !commitForm.MatchString(commit) {
+		return troy.Errorf(troy.Invalid, "%q is no full commit id (40 or 64 hexadecimal digits)", clip(commit)).At("commit")
+	}
+	return nil
+}
+
+// deployCommit makes the deployment of a pipeline that is locked.
+func deployCommit(ctx context.Context, q *queries.Queries, p queries.Pipeline, commit, cause, actor string) (queries.Deployment, error) {
+	if p.RepositoryFullName == nil {
+		return queries.Deployment{}, troy.Errorf(troy.Conflict, "the pipeline %s has no repository; send a release instead", p.Slug)
+	}
+	if p.SourceProblem != "" {
+		return queries.Deployment{}, troy.Errorf(troy.Conflict, "the pipeline %s cannot be built: %s", p.Slug, p.SourceProblem)
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return queries.Deployment{}, err
+	}
+	if _, err := q.DeploymentCreate(ctx, queries.DeploymentCreateParams{
+		ID: id, TreeID: id, PipelineID: p.ID, Kind: troy.Automated, Branch: p.RepositoryBranch, CommitSha: optional(commit), Cause: cause, Actor: actor,
+	}); err != nil {
+		return queries.Deployment{}, guarded(ctx, q, p.ID, Deploy, err)
+	}
+	return q.DeploymentGet(ctx, id)
 }
 
 // Retry deploys again what a deployment that ended was to deploy: the commit

@@ -31,35 +31,53 @@ type Delivery struct {
 // again changes nothing.
 func (in *Intake) ForgeEvent(ctx context.Context, d Delivery, e troy.ForgeEvent) (Outcome, error) {
 	var out Outcome
-	err := in.commit(ctx, func(_ pgx.Tx, q *queries.Queries) error {
-		_, err := q.DeliveryRecord(ctx, queries.DeliveryRecordParams{
-			Source: string(d.Provider), ID: d.ID, Type: d.Type, BodySha256: d.BodySHA256,
-		})
-		if errors.Is(err, pgx.ErrNoRows) {
-			out = Outcome{Result: Duplicate, Detail: "the delivery was taken in before"}
+	var err error
+	if pushes, ok := e.(troy.Pushes); ok {
+		out, err = in.pushes.take(ctx, d, pushes)
+	} else {
+		out, err = in.takeEvent(ctx, d, e)
+	}
+	if err != nil {
+		return Outcome{}, fmt.Errorf("take in %s delivery %s: %w", d.Provider, d.ID, err)
+	}
+	if out.Result == Accepted { // others ask for no work
+		in.bell.Ask(tasks.QueueQuick)
+		in.bell.Ask(tasks.QueueBuilds)
+	}
+	return out, nil
+}
+
+func (in *Intake) takeEvent(ctx context.Context, d Delivery, e troy.ForgeEvent) (out Outcome, err error) {
+	err = pgx.BeginFunc(ctx, in.db, func(tx pgx.Tx) error {
+		q := queries.New(tx)
+		fresh, err := in.hear(ctx, q, queries.DeliveryRecordParams{Source: string(d.Provider), ID: d.ID, Type: d.Type, BodySha256: d.BodySHA256})
+		if err == nil && !fresh {
+			out = heardBefore()
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		if out, err = in.forgeEvent(ctx, q, e); err != nil {
+		if out, err = forgeEvent(ctx, q, e); err != nil {
 			return err
 		}
-		return q.DeliverySettle(ctx, queries.DeliverySettleParams{
-			Source: string(d.Provider), ID: d.ID, Outcome: string(out.Result), Detail: out.Detail, PipelineID: out.PipelineID,
-		})
+		return q.DeliverySettle(ctx, settled(d, out))
 	})
-	if err != nil {
-		return Outcome{}, fmt.Errorf("take in %s delivery %s: %w", d.Provider, d.ID, err)
-	}
-	in.bell.Ask(tasks.QueueBuilds)
-	return out, nil
+	return out, err
 }
 
-func (in *Intake) forgeEvent(ctx context.Context, q *queries.Queries, e troy.ForgeEvent) (Outcome, error) {
+func heardBefore() Outcome {
+	return Outcome{Result: Duplicate, Detail: "the delivery was taken in before"}
+}
+
+func settled(d Delivery, out Outcome) queries.DeliverySettleParams {
+	return queries.DeliverySettleParams{
+		Source: string(d.Provider), ID: d.ID, Outcome: string(out.Result), Detail: out.Detail, PipelineID: out.PipelineID,
+	}
+}
+
+func forgeEvent(ctx context.Context, q *queries.Queries, e troy.ForgeEvent) (Outcome, error) {
 	switch e := e.(type) {
-	case troy.Pushes:
-		return pushed(ctx, q, e)
 	case troy.InstallationChange:
 		return installationChanged(ctx, q, e)
 	case troy.RepositoryChange:
@@ -98,69 +116,6 @@ func (n *notes) outcome(nothing string) Outcome {
 	return out
 }
 
-// pushed makes a deployment for each pipeline that builds what was pushed, and
-// says of the others why they don't.
-func pushed(ctx context.Context, q *queries.Queries, e troy.Pushes) (Outcome, error) {
-	if err := repositorySeen(ctx, q, e.Repository, e.Installation); err != nil {
-		return Outcome{}, err
-	}
-	bound, err := pipelinesOf(ctx, q, e.Repository)
-	if err != nil {
-		return Outcome{}, err
-	}
-	if len(bound) == 0 {
-		return ignored(nil, "no pipeline builds %s", e.Repository.FullName), nil
-	}
-	repository, err := q.RepositoryGet(ctx, string(e.Repository.Provider), e.Repository.ID)
-	if err != nil {
-		return Outcome{}, err
-	}
-	var n notes
-	for _, p := range bound {
-		// What was committed before the lock counts: a push that came in
-		// meanwhile may have told of the same commit.
-		p, err := q.PipelineLock(ctx, p.ID)
-		if errors.Is(err, pgx.ErrNoRows) {
-			continue
-		}
-		if err != nil {
-			return Outcome{}, err
-		}
-		for _, push := range e.Pushes {
-			if p, err = heard(ctx, q, p, repository.DefaultBranch, push, "push by "+orUnknown(e.Pusher), &n); err != nil {
-				return Outcome{}, err
-			}
-		}
-		if !e.Complete {
-			if err := q.WorkRequest(ctx, queries.WorkRequestParams{Kind: tasks.TypeCatchUp, SubjectID: p.ID}); err != nil {
-				return Outcome{}, err
-			}
-			n.changed = true
-			n.add("%s: the push was told in part; its branch will be read", p.Slug)
-		}
-	}
-	return n.outcome("the push moved nothing"), nil
-}
-
-// heard notes the head of the pipeline's branch, and makes a deployment of it
-// or says why not. The pipeline is returned as it is afterwards.
-func heard(ctx context.Context, q *queries.Queries, p queries.Pipeline, defaultBranch string, push troy.Push, actor string, n *notes) (queries.Pipeline, error) {
-	reason := notBuilt(p, defaultBranch, push)
-	if push.Kind == troy.Branch && push.Name == branchOf(p, defaultBranch) && !push.Deleted {
-		// Also of a commit that is not built: nobody is to come upon it as one
-		// that was missed.
-		if err := q.PipelineSawHead(ctx, push.After, p.ID); err != nil {
-			return p, err
-		}
-		p.HeadCommit = &push.After
-	}
-	if reason != "" {
-		n.add("%s: %s", p.Slug, reason)
-		return p, nil
-	}
-	return p, build(ctx, q, p, push, actor, n)
-}
-
 // Head is the newest commit of a branch.
 type Head struct{ Branch, Commit, Message, Author string }
 
@@ -170,10 +125,9 @@ type Head struct{ Branch, Commit, Message, Author string }
 func (in *Intake) HeadFound(ctx context.Context, pipeline uuid.UUID, h Head) (made bool, err error) {
 	var n notes
 	_, err = in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
-		_, err := heard(ctx, q, p, h.Branch, troy.Push{
-			Kind: troy.Branch, Name: h.Branch, After: h.Commit, Message: h.Message, Author: h.Author, Skip: troy.SkipReason(h.Message),
-		}, "catch-up", &n)
-		return err
+		push := troy.Push{Kind: troy.Branch, Name: h.Branch, After: h.Commit, Message: h.Message, Author: h.Author, Skip: troy.SkipReason(h.Message)}
+		heard := hear(&p, h.Branch, push, "catch-up", &n)
+		return perform(ctx, q, []hearing{heard})
 	})
 	if err != nil {
 		return false, fmt.Errorf("take in commit %s of pipeline %s: %w", h.Commit, pipeline, err)
@@ -219,45 +173,6 @@ func notBuilt(p queries.Pipeline, defaultBranch string, push troy.Push) string {
 		return "nothing changed in the paths that it watches"
 	}
 	return ""
-}
-
-// build makes the deployment of a pushed commit. With the pipeline's setting
-// for it, a build that runs is stopped in its favour.
-func build(ctx context.Context, q *queries.Queries, p queries.Pipeline, push troy.Push, actor string, n *notes) error {
-	id, err := uuid.NewV7()
-	if err != nil {
-		return err
-	}
-	_, err = q.DeploymentCreate(ctx, queries.DeploymentCreateParams{
-		ID: id, TreeID: id, PipelineID: p.ID, Kind: troy.Automated, CommitSha: &push.After, Branch: &push.Name,
-		Author: &push.Author, Message: push.Message, Actor: actor, Cause: "commit " + short(push.After) + " was pushed",
-	})
-	if errors.Is(err, pgx.ErrNoRows) {
-		n.add("%s: the pipeline is being deleted", p.Slug)
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	n.changed, n.pipeline = true, &p.ID
-	n.add("%s: commit %s is deployed", p.Slug, short(push.After))
-	if !p.CancelRunning || p.Status != troy.Deploying {
-		return nil
-	}
-	running, err := q.DeploymentRunning(ctx, p.ID)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	_, err = q.DeploymentSupersede(ctx, queries.DeploymentSupersedeParams{
-		PipelineID: p.ID, ID: running.ID, Cause: "commit " + short(push.After) + " took its place", Actor: actor,
-	})
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return err
-	}
-	return nil
 }
 
 func installationChanged(ctx context.Context, q *queries.Queries, e troy.InstallationChange) (Outcome, error) {

@@ -34,15 +34,16 @@ type Config struct {
 // Intake writes what was asked for. Its methods return *troy.Error for what a
 // caller may read; any other error is a fault of Troy's or of its database.
 type Intake struct {
-	db   *pgxpool.Pool
-	bell *bell.Bell
-	cfg  Config
+	db     *pgxpool.Pool
+	bell   *bell.Bell
+	cfg    Config
+	pushes *pushes
 }
 
 // New returns an Intake. The bell is asked to ring after each commit; it rings
 // while its Run runs, and a process that ends at once calls its Ring.
 func New(db *pgxpool.Pool, b *bell.Bell, cfg Config) *Intake {
-	return &Intake{db: db, bell: b, cfg: cfg}
+	return &Intake{db: db, bell: b, cfg: cfg, pushes: newPushes(db)}
 }
 
 // commit runs f in one transaction and rings when it was committed.

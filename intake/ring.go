@@ -39,7 +39,7 @@ func (in *Intake) RingByHand(ctx context.Context, kind string, id uuid.UUID, act
 	}
 	err = in.commit(ctx, func(_ pgx.Tx, q *queries.Queries) error {
 		switch {
-		case kind == tasks.TypeBuild || kind == tasks.TypeReport:
+		case kind == tasks.TypeBuild || kind == tasks.TypePollBuild || kind == tasks.TypeReport:
 			result, err = ringDeployment(ctx, q, kind, id)
 			return err
 		case kind == tasks.TypeCatchUp && id == uuid.Nil:
@@ -84,7 +84,7 @@ func ringDeployment(ctx context.Context, q *queries.Queries, kind string, id uui
 		err := q.WorkRequest(ctx, queries.WorkRequestParams{Kind: kind, SubjectID: id})
 		return fmt.Sprintf("the report on deployment %d is asked for", d.Number), err
 	}
-	return hurry(ctx, q, kind, id, fmt.Sprintf("deployment %d is %s: there is nothing to build; retry makes a new one", d.Number, d.State))
+	return hurry(ctx, q, kind, id, fmt.Sprintf("deployment %d is %s: no such work is under way; retry makes a new one", d.Number, d.State))
 }
 
 func ring(ctx context.Context, q *queries.Queries, kind string, p queries.Pipeline, actor string) (string, error) {

@@ -28,7 +28,8 @@ type Source struct {
 	// out.
 	Stripped string
 
-	tree tree
+	tree      tree
+	temporary string // removed by Close
 }
 
 // tree is where a source's files come from. Its paths are the site's.
@@ -43,7 +44,14 @@ type tree interface {
 type SourceOption func(*sourceOptions)
 
 type sourceOptions struct {
-	progress func(files int, bytes int64)
+	progress  func(files int, bytes int64)
+	temporary string
+}
+
+// Temporary has Close remove a folder, which the source lies in. When
+// OpenSource fails, the folder stays.
+func Temporary(dir string) SourceOption {
+	return func(o *sourceOptions) { o.temporary = dir }
 }
 
 // WithProgress has f called after each file that was hashed, with how many
@@ -57,16 +65,21 @@ func WithProgress(f func(files int, bytes int64)) SourceOption {
 // a folder are followed to files inside it, by relative targets; those of a
 // zip are refused. What a site may not be is a *troy.Error of kind Invalid or
 // TooLarge that quotes the path.
-func OpenSource(name string, limits Limits, options ...SourceOption) (*Source, error) {
+func OpenSource(name string, limits Limits, options ...SourceOption) (s *Source, err error) {
 	limits = limits.orDefault()
 	var o sourceOptions
 	for _, option := range options {
 		option(&o)
 	}
-	s, err := openTree(name, limits)
+	s, err = openTree(name, limits)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", name, err)
 	}
+	defer func() {
+		if err == nil {
+			s.temporary = o.temporary
+		}
+	}()
 	if s.Files, err = s.tree.list(limits); err == nil {
 		err = s.hash(limits, o.progress)
 	}
@@ -113,7 +126,13 @@ func (s *Source) Open(path string) (io.ReadCloser, error) {
 }
 
 // Close gives back what the source holds open.
-func (s *Source) Close() error { return s.tree.Close() }
+func (s *Source) Close() error {
+	err := s.tree.Close()
+	if s.temporary != "" {
+		err = errors.Join(err, os.RemoveAll(s.temporary))
+	}
+	return err
+}
 
 // Bytes is the size of all files together.
 func (s *Source) Bytes() int64 {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/troy-iaas/troy"
@@ -19,11 +20,11 @@ const ratioGrace = 16 << 20
 // encrypted is bit 0 of an entry's flags (PKWARE APPNOTE.TXT §4.4.4).
 const encrypted = 1
 
+// zipTree keeps little of each entry: a site has up to tens of thousands.
 type zipTree struct {
 	file     io.Closer
-	entries  map[string]*zip.File // by the site's path
-	paths    []string
-	stripped string
+	entries  []*zip.File // sorted by name
+	stripped string      // the folder that all names begin with, and paths don't
 }
 
 // openZip reads the zip's directory and refuses whatever is no plain file or
@@ -56,7 +57,7 @@ func readZip(r io.ReaderAt, size int64, limits Limits) (*zipTree, error) {
 	}
 	directory.unlimited = true
 
-	z := &zipTree{entries: map[string]*zip.File{}}
+	z := &zipTree{}
 	var total uint64
 	for _, entry := range archive.File {
 		wanted, err := checkEntry(entry)
@@ -66,17 +67,20 @@ func readZip(r io.ReaderAt, size int64, limits Limits) (*zipTree, error) {
 		if !wanted {
 			continue
 		}
-		if _, again := z.entries[entry.Name]; again {
-			return nil, troy.Errorf(troy.Invalid, "the path %q stands twice in the zip", entry.Name)
-		}
 		if entry.UncompressedSize64 > uint64(limits.FileBytes) {
 			return nil, troy.Errorf(troy.TooLarge, "the file %q has %d bytes; at most %d are allowed", entry.Name, entry.UncompressedSize64, limits.FileBytes)
 		}
 		if total += entry.UncompressedSize64; total > uint64(limits.TotalBytes) {
 			return nil, troy.Errorf(troy.TooLarge, "the zip's files have more than %d bytes; no more are allowed", limits.TotalBytes)
 		}
-		z.entries[entry.Name] = entry
-		z.paths = append(z.paths, entry.Name)
+		entry.Extra, entry.Comment = nil, "" // Extra holds the bytes of all three
+		z.entries = append(z.entries, entry)
+	}
+	slices.SortFunc(z.entries, func(a, b *zip.File) int { return strings.Compare(a.Name, b.Name) })
+	for i := 1; i < len(z.entries); i++ {
+		if z.entries[i].Name == z.entries[i-1].Name {
+			return nil, troy.Errorf(troy.Invalid, "the path %q stands twice in the zip", z.entries[i].Name)
+		}
 	}
 	if total > ratioGrace && total/uint64(limits.ZipRatio) > uint64(size) {
 		return nil, troy.Errorf(troy.TooLarge, "the zip unpacks to %d times its size; at most %d times are allowed", total/uint64(size), limits.ZipRatio)
@@ -112,44 +116,40 @@ func checkEntry(entry *zip.File) (wanted bool, err error) {
 	return true, nil
 }
 
-// strip leaves out the one folder that holds everything, if the zip has no
-// index.html of its own.
+// strip leaves out the one folder that holds everything, if there is one and
+// so no index.html beside it. Being sorted, the first and the last tell.
 func (z *zipTree) strip() {
-	var top string
-	for i, p := range z.paths {
-		first, _, inside := strings.Cut(p, "/")
-		if !inside || i > 0 && first != top {
-			return
-		}
-		top = first
-	}
-	// Without files, or with an index.html at the root, top is empty or the
-	// loop returned.
-	if top == "" {
+	if len(z.entries) == 0 {
 		return
 	}
-	entries := make(map[string]*zip.File, len(z.entries))
-	for i, p := range z.paths {
-		short := p[len(top)+1:]
-		entries[short] = z.entries[p]
-		z.paths[i] = short
+	top, _, inside := strings.Cut(z.entries[0].Name, "/")
+	if inside && strings.HasPrefix(z.entries[len(z.entries)-1].Name, top+"/") {
+		z.stripped = top
 	}
-	z.entries, z.stripped = entries, top
+}
+
+// prefix is what names have before the site's path.
+func (z *zipTree) prefix() string {
+	if z.stripped == "" {
+		return ""
+	}
+	return z.stripped + "/"
 }
 
 func (z *zipTree) list(Limits) ([]File, error) {
-	files := make([]File, len(z.paths))
-	for i, p := range z.paths {
-		files[i] = File{Path: p, Size: int64(z.entries[p].UncompressedSize64)}
+	files := make([]File, len(z.entries))
+	for i, entry := range z.entries {
+		files[i] = File{Path: entry.Name[len(z.prefix()):], Size: int64(entry.UncompressedSize64)}
 	}
 	return files, nil
 }
 
 func (z *zipTree) open(name string) (io.ReadCloser, error) {
-	entry, ok := z.entries[name]
+	i, ok := slices.BinarySearchFunc(z.entries, z.prefix()+name, func(entry *zip.File, name string) int { return strings.Compare(entry.Name, name) })
 	if !ok {
 		return nil, fs.ErrNotExist
 	}
+	entry := z.entries[i]
 	r, err := entry.Open()
 	if err != nil {
 		return nil, err

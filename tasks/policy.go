@@ -40,6 +40,7 @@ var policies = map[string]Policy{
 	TypePollDistroDisabled: {Queue: QueueQuick, Attempts: 8, Deadline: 2 * time.Hour, Delay: time.Second, MaxDelay: time.Minute},
 	TypeTeardown:           {Queue: QueueQuick, Attempts: 8, Deadline: 2 * time.Hour, Delay: time.Second, MaxDelay: time.Minute},
 	TypeBuild:              {Queue: QueueBuilds, Attempts: 5, Deadline: 24 * time.Hour, Delay: time.Second, MaxDelay: time.Minute},
+	TypePollBuild:          {Queue: QueueQuick, Attempts: 8, Deadline: 48 * time.Hour, Delay: time.Second, MaxDelay: time.Minute},
 	TypeReport:             {Queue: QueueQuick, Attempts: 12, Deadline: 24 * time.Hour, Delay: 2 * time.Second, MaxDelay: 15 * time.Minute},
 	TypeCatchUp:            {Queue: QueueQuick, Attempts: 12, Deadline: 24 * time.Hour, Delay: 10 * time.Second, MaxDelay: 15 * time.Minute},
 	TypeRetention:          {Queue: QueueQuick, Attempts: 20, Deadline: 7 * 24 * time.Hour, Delay: time.Minute, MaxDelay: 6 * time.Hour},
@@ -69,7 +70,7 @@ func OfStatus(s troy.Status) []string {
 	case troy.ProvisionRequest, troy.Provisioning:
 		return []string{TypeProvision}
 	case troy.Queued, troy.Deploying:
-		return []string{TypeBuild, TypeDeploy}
+		return []string{TypeBuild, TypePollBuild, TypeDeploy}
 	case troy.ScheduledForDeletion:
 		return []string{TypeTeardownStart, TypePollDistroDisabled}
 	case troy.Deleting:

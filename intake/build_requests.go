@@ -1,0 +1,89 @@
+package intake
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/tasks"
+)
+
+// sourceBuilds is the deliveries' source of build requests.
+const sourceBuilds = "builds"
+
+// BuildRequest asks for a pipeline to be built (docs/api.md, "Build
+// requests").
+type BuildRequest struct {
+	ID       string `json:"id"`
+	Pipeline string `json:"pipeline"` // its id or its slug
+	Commit   string `json:"commit"`   // a full id; empty: the head of its branch
+}
+
+// ParseBuildRequest reads and checks the body of a build request. Errors are
+// *troy.Error of kind Invalid with the field at fault.
+func ParseBuildRequest(body []byte) (BuildRequest, error) {
+	var r BuildRequest
+	if err := DecodeJSON(bytes.NewReader(body), &r); err != nil {
+		return BuildRequest{}, err
+	}
+	if err := checkText("id", r.ID, maxID); err != nil {
+		return BuildRequest{}, err
+	}
+	if err := checkText("pipeline", r.Pipeline, maxID); err != nil {
+		return BuildRequest{}, err
+	}
+	return r, checkCommit(r.Commit)
+}
+
+// BuildRequested deploys what a build request asks for, in one transaction.
+// The same id again changes nothing. A pipeline that does not exist is
+// NotFound, one that cannot be built a Conflict; neither is recorded, so that
+// the request can be sent again once it can.
+func (in *Intake) BuildRequested(ctx context.Context, r BuildRequest) (Outcome, error) {
+	actor := "build request " + r.ID
+	var out Outcome
+	err := in.commit(ctx, func(_ pgx.Tx, q *queries.Queries) error {
+		fresh, err := in.hear(ctx, q, queries.DeliveryRecordParams{Source: sourceBuilds, ID: r.ID, Type: "build"})
+		if err == nil && !fresh {
+			out = Outcome{Result: Duplicate, Detail: "the request was taken in before"}
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		id, err := uuid.Parse(r.Pipeline)
+		if err != nil {
+			p, err := q.PipelineGetBySlug(ctx, r.Pipeline)
+			if errors.Is(err, pgx.ErrNoRows) {
+				return troy.Errorf(troy.NotFound, "there is no pipeline %s", clip(r.Pipeline)).At("pipeline")
+			}
+			if err != nil {
+				return err
+			}
+			id = p.ID
+		}
+		p, err := lock(ctx, q, id)
+		if err != nil {
+			return err
+		}
+		d, err := deployCommit(ctx, q, p, r.Commit, "a build was requested", actor)
+		if err != nil {
+			return err
+		}
+		out = Outcome{Result: BuildStarted, Detail: fmt.Sprintf("deployment %d of the pipeline %s", d.Number, p.Slug), PipelineID: &p.ID}
+		return q.DeliverySettle(ctx, queries.DeliverySettleParams{
+			Source: sourceBuilds, ID: r.ID, Outcome: string(out.Result), Detail: out.Detail, PipelineID: out.PipelineID,
+		})
+	})
+	if err != nil {
+		return Outcome{}, fmt.Errorf("take in build request %s: %w", r.ID, err)
+	}
+	in.bell.Ask(tasks.QueueBuilds)
+	return out, nil
+}

@@ -1,0 +1,84 @@
+package intake
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/tasks"
+)
+
+// sourceSNS is the deliveries' source of builds' updates.
+const sourceSNS = "sns"
+
+// BuildUpdate is what was told of a build that runs elsewhere.
+type BuildUpdate struct {
+	ID   string // the message's, the same when it is sent again
+	Type string
+	// Deployment is the id of the deployment that is built; empty is none.
+	Deployment string
+	Words      string // what was told
+}
+
+// BuildUpdated makes the look at a build due at once. What counts is what the
+// look finds, so updates may come late, twice, in any order or never. One of a
+// build that nobody waits for is recorded and changes nothing.
+func (in *Intake) BuildUpdated(ctx context.Context, u BuildUpdate) (Outcome, error) {
+	var out Outcome
+	err := in.commit(ctx, func(_ pgx.Tx, q *queries.Queries) error {
+		fresh, err := in.hear(ctx, q, queries.DeliveryRecordParams{Source: sourceSNS, ID: u.ID, Type: u.Type})
+		if err == nil && !fresh {
+			out = heardBefore()
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if out, err = buildUpdated(ctx, q, u); err != nil {
+			return err
+		}
+		return q.DeliverySettle(ctx, queries.DeliverySettleParams{
+			Source: sourceSNS, ID: u.ID, Outcome: string(out.Result), Detail: out.Detail, PipelineID: out.PipelineID,
+		})
+	})
+	if err != nil {
+		return Outcome{}, fmt.Errorf("take in SNS message %s: %w", clip(u.ID), err)
+	}
+	if out.Result == Accepted {
+		in.bell.Ask(tasks.QueueQuick)
+	}
+	return out, nil
+}
+
+func buildUpdated(ctx context.Context, q *queries.Queries, u BuildUpdate) (Outcome, error) {
+	if u.Deployment == "" {
+		return ignored(nil, "%s", u.Words), nil
+	}
+	id, err := uuid.Parse(u.Deployment)
+	if err != nil {
+		return ignored(nil, "%s: %q is no deployment's id", u.Words, clip(u.Deployment)), nil //nolint:nilerr // recorded, and nothing more
+	}
+	d, err := q.DeploymentGet(ctx, id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return ignored(nil, "%s: there is no deployment %s", u.Words, id), nil
+	}
+	if err != nil {
+		return Outcome{}, err
+	}
+	if d.State != troy.Building {
+		return ignored(&d.PipelineID, "%s: deployment %d is %s", u.Words, d.Number, d.State), nil
+	}
+	n, err := q.WorkSooner(ctx, tasks.TypePollBuild, id)
+	if err != nil {
+		return Outcome{}, err
+	}
+	if n == 0 {
+		return ignored(&d.PipelineID, "%s: the build of deployment %d is not waited for yet", u.Words, d.Number), nil
+	}
+	return Outcome{Result: Accepted, Detail: fmt.Sprintf("%s: the build of deployment %d is looked at", u.Words, d.Number), PipelineID: &d.PipelineID}, nil
+}

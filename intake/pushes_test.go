@@ -1,0 +1,180 @@
+package intake_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/intake"
+	"github.com/troy-iaas/troy/queries"
+)
+
+// bound makes a pipeline that builds the repository with this number.
+func (w *world) bound(repository int) queries.Pipeline {
+	w.t.Helper()
+	p, err := w.in.CreatePipeline(w.ctx(), intake.NewPipeline{
+		Name:       fmt.Sprintf("Site %d", repository),
+		Repository: &intake.Repository{Provider: "github", FullName: fmt.Sprintf("team/r%d", repository), Branch: "main"},
+	}, "test")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.put(p, troy.ReadyForDeployment)
+	return p
+}
+
+func pushTo(repository, n int, message string) (intake.Delivery, troy.Pushes) {
+	commit := sha256.Sum256(fmt.Appendf(nil, "%d %d", repository, n))
+	body := sha256.Sum256(fmt.Appendf(nil, "body %d %d %s", repository, n, message))
+	return intake.Delivery{Provider: troy.GitHub, ID: uuid.NewString(), Type: "push", BodySHA256: body[:]}, troy.Pushes{
+		Repository: troy.ForgeRepository{Provider: troy.GitHub, ID: fmt.Sprint(repository), FullName: fmt.Sprintf("team/r%d", repository), DefaultBranch: "main"},
+		Pusher:     "mona", Complete: true,
+		Pushes: []troy.Push{{Kind: troy.Branch, Name: "main", After: fmt.Sprintf("%x", commit[:20]), Message: message, Author: "Mona", PathsComplete: true}},
+	}
+}
+
+// A flood is committed in batches: each push has its own answer, the pushes of
+// one repository keep their pipeline consistent, and one that Postgres refuses
+// keeps nobody else out.
+func TestPushesInAFlood(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	const repositories, each = 12, 10
+	for r := range repositories {
+		w.bound(r)
+	}
+	var mu sync.Mutex
+	results := map[intake.Result]int{}
+	refused := 0
+	var group sync.WaitGroup
+	for r := range repositories {
+		for n := range each {
+			group.Go(func() {
+				message := "change"
+				if r == 3 && n == 5 {
+					message = "no text of Postgres's: \x00"
+				}
+				d, e := pushTo(r, n, message)
+				for range 2 { // every other one again
+					out, err := w.in.ForgeEvent(w.ctx(), d, e)
+					mu.Lock()
+					if err != nil {
+						refused++
+					} else {
+						results[out.Result]++
+					}
+					mu.Unlock()
+					if n%2 == 1 {
+						break
+					}
+				}
+			})
+		}
+	}
+	group.Wait()
+	if refused != 1 || results[intake.Accepted] != repositories*each-1 || results[intake.Duplicate] != repositories*each/2 {
+		t.Errorf("%d refused, answers %v; want 1, %d accepted and %d duplicates", refused, results, repositories*each-1, repositories*each/2)
+	}
+	if n := w.count("SELECT count(*) FROM deployments"); n != repositories*each-1 {
+		t.Errorf("%d deployments, want one for each push", n)
+	}
+	if n := w.count("SELECT count(DISTINCT (pipeline_id, number)) FROM deployments"); n != repositories*each-1 {
+		t.Errorf("only %d have a number of their own", n)
+	}
+	if n := w.count("SELECT count(*) FROM deployments WHERE state = 'waiting'"); n != repositories {
+		t.Errorf("%d wait, want the newest of each pipeline", n)
+	}
+	if n := w.count("SELECT count(*) FROM pipelines p JOIN deployments d ON d.pipeline_id = p.id AND d.number = p.last_number WHERE d.commit_sha = p.head_commit AND d.state = 'waiting'"); n != repositories {
+		t.Errorf("the head of %d pipelines is what waits, want all", n)
+	}
+	if n := w.count("SELECT count(*) FROM deliveries WHERE outcome = ''"); n != 0 {
+		t.Errorf("%d deliveries have no outcome", n)
+	}
+}
+
+// A commit that several deliveries tell of at once is deployed once: what the
+// second finds depends on the first.
+func TestACommitToldOfAtOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.bound(1)
+	var group sync.WaitGroup
+	for n := range 60 {
+		group.Go(func() {
+			d, e := pushTo(1, n, "change")
+			e.Pushes[0].After = strings.Repeat("a", 40)
+			if _, err := w.in.ForgeEvent(w.ctx(), d, e); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	if n := w.count("SELECT count(*) FROM deployments"); n != 1 {
+		t.Errorf("%d deployments of one commit", n)
+	}
+}
+
+// Who leaves before a push is taken in leaves nothing behind that others wait
+// for.
+func TestPushAfterItsContext(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.bound(1)
+	ctx, cancel := context.WithCancel(w.ctx())
+	cancel()
+	d, e := pushTo(1, 1, "change")
+	if _, err := w.in.ForgeEvent(ctx, d, e); err != nil && !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+	d, e = pushTo(1, 2, "change")
+	if out, err := w.in.ForgeEvent(w.ctx(), d, e); err != nil || out.Result != intake.Accepted {
+		t.Errorf("%+v, %v", out, err)
+	}
+}
+
+// One pipeline that is pushed to a thousand times has one build that waits, so
+// that another's first build stands right behind it.
+func TestManyPushesDelayNobody(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.bound(1)
+	w.bound(2)
+	var group sync.WaitGroup
+	for worker := range 20 {
+		group.Go(func() {
+			for n := range 50 {
+				d, e := pushTo(1, 50*worker+n, "change")
+				if _, err := w.in.ForgeEvent(w.ctx(), d, e); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	d, e := pushTo(2, 1, "the first")
+	out, err := w.in.ForgeEvent(w.ctx(), d, e)
+	if err != nil || out.PipelineID == nil {
+		t.Fatalf("%+v, %v", out, err)
+	}
+	if n := w.count("SELECT count(*) FROM deployments WHERE state = 'waiting'"); n != 2 {
+		t.Errorf("%d deployments wait, want one of each pipeline", n)
+	}
+	if n := w.count("SELECT count(*) FROM work WHERE queue = 'builds'"); n > 2 {
+		t.Errorf("%d builds wait, want one of each pipeline at the most", n)
+	}
+	var first uuid.UUID
+	if err := w.db.QueryRow(w.ctx(), "SELECT id FROM deployments WHERE pipeline_id = $1", *out.PipelineID).Scan(&first); err != nil {
+		t.Fatal(err)
+	}
+	places, err := w.q.WorkPositions(w.ctx(), []uuid.UUID{first})
+	if err != nil || len(places) == 0 || places[0].Position > 2 {
+		t.Errorf("the other's first build stands at %+v, %v; want it second at the most", places, err)
+	}
+}
