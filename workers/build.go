@@ -1,6 +1,7 @@
 package workers
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,16 +18,17 @@ import (
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/site"
-	"github.com/troy-iaas/troy/tasks"
 )
 
 const (
 	// buildPoll is how often a build that runs is looked at.
 	buildPoll = 200 * time.Millisecond
+	// stopPoll is how long after a stop a build is looked at again.
+	stopPoll = 2 * time.Second
 	// stopBuildTimeout bounds the killing of a build whose claim has ended.
 	stopBuildTimeout = 20 * time.Second
 	// storeParallel is how many files of a built site are stored at a time.
-	storeParallel = 8
+	storeParallel = 64
 )
 
 // build builds the commit of an automated deployment: its source is fetched,
@@ -42,24 +44,20 @@ func (w *Workers) build(ctx context.Context, c *claim) error {
 		return err
 	}
 	tree := site.Tree{Pipeline: p.ID, Deployment: d.ID}
-	spec, err := w.buildSpec(ctx, &d, p, tree)
+	done, err := w.runBuild(ctx, c, &d, p, tree)
 	if err != nil {
 		return err
 	}
-	attempt, err := w.q.BuildBegin(ctx, d.ID)
-	if err != nil {
-		return fmt.Errorf("count the start of the build: %w", err)
-	}
-	c.log.Info("building", "pipeline", p.ID, "deployment", d.ID, "commit", deref(d.CommitSha), "start", attempt)
-	if err := w.deps.Builder.Start(ctx, spec); err != nil {
-		return fmt.Errorf("start the build: %w", err)
-	}
-	done, err := w.followBuild(ctx, tree)
-	if err != nil {
-		if ctx.Err() != nil {
-			w.stopBuild(c, tree)
+	if done.State == cloud.BuildStopped {
+		// Not by a cancellation, which would have moved the deployment: a worker
+		// that lost its claim stops what it runs.
+		if err := w.q.BuildRestart(ctx, d.ID); err != nil {
+			return fmt.Errorf("forget the build that was stopped: %w", err)
 		}
-		return err
+		if err := w.deps.Builder.Remove(ctx, tree); err != nil {
+			return fmt.Errorf("remove the build that was stopped: %w", err)
+		}
+		return errors.New("the build was stopped with its worker's claim")
 	}
 	if err := w.finishLog(ctx, d.ID, done); err != nil {
 		return err
@@ -67,17 +65,51 @@ func (w *Workers) build(ctx context.Context, c *claim) error {
 	switch done.State {
 	case cloud.BuildSucceeded:
 	case cloud.BuildFailed:
-		w.removeBuild(ctx, c, tree)
 		return troy.Errorf(troy.Invalid, "%s", done.Cause)
-	case cloud.BuildLost:
-		return errors.New("the build was lost with its worker")
 	default:
-		return troy.Errorf(troy.Conflict, "the build was stopped")
+		return errors.New("the build was lost with its worker")
 	}
 	if err := w.headStands(ctx, c, d); err != nil {
 		return err
 	}
 	return w.storeArtifact(ctx, c, d, tree)
+}
+
+// runBuild starts the build, or finds it started, and waits for its end; one
+// that goes on without this worker is looked at by poll-build.
+func (w *Workers) runBuild(ctx context.Context, c *claim, d *queries.Deployment, p queries.Pipeline, tree site.Tree) (cloud.Build, error) {
+	if w.cfg.BuildPoll > 0 {
+		done, err := w.deps.Builder.Get(ctx, tree)
+		if err != nil && !errors.Is(err, cloud.ErrNotFound) {
+			return done, fmt.Errorf("look at the build: %w", err)
+		}
+		if err == nil && done.State == cloud.BuildRunning {
+			return done, w.pollLater(ctx, c, d.ID)
+		}
+		if err == nil && done.State != cloud.BuildLost {
+			return done, nil
+		}
+	}
+	spec, err := w.buildSpec(ctx, d, p, tree)
+	if err != nil {
+		return cloud.Build{}, err
+	}
+	attempt, err := w.q.BuildBegin(ctx, d.ID)
+	if err != nil {
+		return cloud.Build{}, fmt.Errorf("count the start of the build: %w", err)
+	}
+	c.log.Info("building", "pipeline", p.ID, "deployment", d.ID, "commit", deref(d.CommitSha), "start", attempt)
+	if err := w.deps.Builder.Start(ctx, spec); err != nil {
+		return cloud.Build{}, fmt.Errorf("start the build: %w", err)
+	}
+	if w.cfg.BuildPoll > 0 {
+		return cloud.Build{}, w.pollLater(ctx, c, d.ID)
+	}
+	done, err := w.followBuild(ctx, tree)
+	if err != nil && ctx.Err() != nil {
+		w.stopBuild(c, tree)
+	}
+	return done, err
 }
 
 // startBuild moves the deployment on to building, or finds it there.
@@ -117,34 +149,13 @@ func (w *Workers) startBuild(ctx context.Context, c *claim) (d queries.Deploymen
 // followBuild copies what a build prints and how its phases stand to their
 // rows until it has ended.
 func (w *Workers) followBuild(ctx context.Context, tree site.Tree) (cloud.Build, error) {
-	row, err := w.q.BuildGet(ctx, tree.Deployment)
-	if err != nil {
-		return cloud.Build{}, fmt.Errorf("read the build: %w", err)
-	}
-	cursor, told := row.LogCursor, ""
+	var told progress
 	tick := time.NewTicker(buildPoll)
 	defer tick.Stop()
 	for {
-		// The state first: what was printed before an end is then in the log.
-		b, err := w.deps.Builder.Get(ctx, tree)
-		if err != nil {
-			return b, fmt.Errorf("look at the build: %w", err)
-		}
-		if cursor, err = w.copyLog(ctx, tree, cursor); err != nil {
+		b, _, err := w.lookAtBuild(ctx, tree, &told, nil)
+		if err != nil || b.State != cloud.BuildRunning {
 			return b, err
-		}
-		phases, err := json.Marshal(b.Phases)
-		if err != nil {
-			return b, fmt.Errorf("encode the phases: %w", err)
-		}
-		if now := string(phases) + b.Rule; now != told {
-			if err := w.q.BuildProgress(ctx, queries.BuildProgressParams{Phases: phases, Rule: b.Rule, DeploymentID: tree.Deployment}); err != nil {
-				return b, fmt.Errorf("write down the phases: %w", err)
-			}
-			told = now
-		}
-		if b.State != cloud.BuildRunning {
-			return b, nil
 		}
 		select {
 		case <-ctx.Done():
@@ -154,26 +165,84 @@ func (w *Workers) followBuild(ctx context.Context, tree site.Tree) (cloud.Build,
 	}
 }
 
-// copyLog stores what the build printed after the cursor.
-func (w *Workers) copyLog(ctx context.Context, tree site.Tree, cursor string) (string, error) {
+// progress is what was told of a build so far.
+type progress struct {
+	read   bool
+	cursor string
+	phases string
+}
+
+// lookAtBuild copies what a build printed and how its phases stand since the
+// look before. logged tells that its log is whole.
+func (w *Workers) lookAtBuild(ctx context.Context, tree site.Tree, told *progress, redact redactor) (b cloud.Build, logged bool, err error) {
+	if !told.read {
+		row, err := w.q.BuildGet(ctx, tree.Deployment)
+		if err != nil {
+			return b, false, fmt.Errorf("read the build: %w", err)
+		}
+		told.read, told.cursor = true, row.LogCursor
+	}
+	// The state first: what was printed before an end is then in the log.
+	if b, err = w.deps.Builder.Get(ctx, tree); err != nil {
+		return b, false, fmt.Errorf("look at the build: %w", err)
+	}
+	if told.cursor, logged, err = w.copyLog(ctx, tree, told.cursor, redact); err != nil {
+		return b, logged, err
+	}
+	phases, err := json.Marshal(b.Phases)
+	if err != nil {
+		return b, logged, fmt.Errorf("encode the phases: %w", err)
+	}
+	if now := string(phases) + b.Rule; now != told.phases {
+		if err := w.q.BuildProgress(ctx, queries.BuildProgressParams{Phases: phases, Rule: b.Rule, DeploymentID: tree.Deployment}); err != nil {
+			return b, logged, fmt.Errorf("write down the phases: %w", err)
+		}
+		told.phases = now
+	}
+	return b, logged, nil
+}
+
+// redactor wraps a writer so that no secret reaches it.
+type redactor func(io.Writer) io.WriteCloser
+
+// copyLog stores what the build printed after the cursor, and tells whether
+// that was the last. Lines are redacted here if the builder does not do it.
+func (w *Workers) copyLog(ctx context.Context, tree site.Tree, cursor string, redact redactor) (next string, whole bool, err error) {
 	for {
 		page, err := w.deps.Builder.Log(ctx, tree, cursor)
 		if err != nil {
-			return cursor, fmt.Errorf("read the build's log: %w", err)
+			return cursor, false, fmt.Errorf("read the build's log: %w", err)
 		}
-		if len(page.Data) == 0 {
-			return page.Next, nil
+		data := page.Data
+		if redact != nil && len(data) > 0 {
+			if data, err = redacted(data, redact); err != nil {
+				return cursor, false, err
+			}
 		}
-		if _, err := w.q.BuildLogAppend(ctx, queries.BuildLogAppendParams{
-			Bytes: page.Data, LogCursor: page.Next, DeploymentID: tree.Deployment,
-		}); err != nil {
-			return cursor, fmt.Errorf("store the build's log: %w", err)
+		if len(data) > 0 {
+			if _, err := w.q.BuildLogAppend(ctx, queries.BuildLogAppendParams{
+				Bytes: data, LogCursor: page.Next, DeploymentID: tree.Deployment,
+			}); err != nil {
+				return cursor, false, fmt.Errorf("store the build's log: %w", err)
+			}
 		}
 		cursor = page.Next
-		if page.End {
-			return cursor, nil
+		if page.End || len(data) == 0 {
+			return cursor, page.End, nil
 		}
 	}
+}
+
+func redacted(data []byte, redact redactor) ([]byte, error) {
+	var clean bytes.Buffer
+	out := redact(&clean)
+	if _, err := out.Write(data); err != nil {
+		return nil, fmt.Errorf("redact the build's log: %w", err)
+	}
+	if err := out.Close(); err != nil {
+		return nil, fmt.Errorf("redact the build's log: %w", err)
+	}
+	return clean.Bytes(), nil
 }
 
 // stopBuild kills a build whose claim was taken away: the deployment was
@@ -186,13 +255,15 @@ func (w *Workers) stopBuild(c *claim, tree site.Tree) {
 		return
 	}
 	c.log.Info("stopped the build", "deployment", tree.Deployment)
-	if w.stopping.Load() {
-		return
+	if d, err := w.q.DeploymentGet(ctx, tree.Deployment); err != nil || d.State == troy.Building {
+		return // the claim alone was lost: whoever has it builds again
 	}
 	if err := w.finishLog(ctx, tree.Deployment, cloud.Build{State: cloud.BuildStopped}); err != nil {
 		c.log.Warn("the log of a stopped build stays in pieces", "error", err)
 	}
-	w.removeBuild(ctx, c, tree)
+	if err := w.deps.Builder.Remove(ctx, tree); err != nil {
+		c.log.Warn("what a build used was not removed", "deployment", tree.Deployment, "error", err)
+	}
 }
 
 // finishLog puts the whole log, compressed, in place of its pieces.
@@ -267,24 +338,8 @@ func (w *Workers) storeArtifact(ctx context.Context, c *claim, d queries.Deploym
 	if err := site.CheckFiles(source.Files, w.cfg.Limits); err != nil {
 		return err
 	}
-	m := site.Manifest{Files: source.Files}
-	missing, err := w.deps.Cloud.Store.Begin(ctx, tree, m)
-	if errors.Is(err, cloud.ErrExists) {
-		// An earlier start of the build made other files.
-		if err := w.deps.Cloud.Store.Remove(ctx, tree.Pipeline, tree.Deployment); err != nil {
-			return fmt.Errorf("remove the files of an earlier start: %w", err)
-		}
-		missing, err = w.deps.Cloud.Store.Begin(ctx, tree, m)
-	}
+	m, err := StoreFiles(ctx, w.deps.Cloud.Store, tree, source)
 	if err != nil {
-		return fmt.Errorf("declare the files: %w", err)
-	}
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.SetLimit(storeParallel)
-	for _, f := range missing {
-		group.Go(func() error { return w.storeFile(groupCtx, tree, source, f) })
-	}
-	if err := group.Wait(); err != nil {
 		return err
 	}
 	var bytes int64
@@ -292,34 +347,43 @@ func (w *Workers) storeArtifact(ctx context.Context, c *claim, d queries.Deploym
 		bytes += f.Size
 	}
 	digest := m.Digest().String()
-	err = w.inTx(ctx, d.PipelineID, func(q *queries.Queries) (uuid.UUID, error) {
+	return w.inTx(ctx, d.PipelineID, func(q *queries.Queries) (uuid.UUID, error) {
 		return q.BuildPublish(ctx, queries.BuildPublishParams{
 			PipelineID: d.PipelineID, Kind: c.task.Kind, ID: d.ID, Epoch: c.epoch,
 			ManifestDigest: &digest, Files: int64(len(m.Files)), Bytes: bytes,
 		})
 	})
+}
+
+// StoreFiles stores the files of a source as a tree. What an earlier start of
+// the build stored goes, if it made other files.
+func StoreFiles(ctx context.Context, store cloud.Store, tree site.Tree, source *site.Source) (site.Manifest, error) {
+	m := site.Manifest{Files: source.Files}
+	missing, err := store.Begin(ctx, tree, m)
+	if errors.Is(err, cloud.ErrExists) {
+		if err := store.Remove(ctx, tree.Pipeline, tree.Deployment); err != nil {
+			return m, fmt.Errorf("remove the files of an earlier start: %w", err)
+		}
+		missing, err = store.Begin(ctx, tree, m)
+	}
 	if err != nil {
-		return err
+		return m, fmt.Errorf("declare the files: %w", err)
 	}
-	w.removeBuild(ctx, c, tree)
-	return nil
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(storeParallel)
+	for _, f := range missing {
+		group.Go(func() error { return storeFile(ctx, store, tree, source, f) })
+	}
+	return m, group.Wait()
 }
 
-// removeBuild removes what a build that has ended used. What stays goes with
-// the pipeline.
-func (w *Workers) removeBuild(ctx context.Context, c *claim, tree site.Tree) {
-	if err := w.deps.Builder.Remove(ctx, tree); err != nil {
-		c.log.Warn("what a build used was not removed", "deployment", tree.Deployment, "error", err)
-	}
-}
-
-func (w *Workers) storeFile(ctx context.Context, tree site.Tree, source *site.Source, f site.File) (err error) {
+func storeFile(ctx context.Context, store cloud.Store, tree site.Tree, source *site.Source, f site.File) (err error) {
 	r, err := source.Open(f.Path)
 	if err != nil {
 		return fmt.Errorf("open %s of the built site: %w", f.Path, err)
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	if err := w.deps.Cloud.Store.Put(ctx, tree, f, r); err != nil {
+	if err := store.Put(ctx, tree, f, r); err != nil {
 		return fmt.Errorf("store %s: %w", f.Path, err)
 	}
 	return nil
@@ -339,7 +403,7 @@ func (w *Workers) failBuild(ctx context.Context, c *claim, cause string) error {
 	}
 	return w.inTx(ctx, d.PipelineID, func(q *queries.Queries) (uuid.UUID, error) {
 		return q.DeploymentFail(ctx, queries.DeploymentFailParams{
-			PipelineID: d.PipelineID, ID: d.ID, Kind: tasks.TypeBuild, SubjectID: d.ID, Epoch: c.epoch, Cause: cause, Actor: actor,
+			PipelineID: d.PipelineID, ID: d.ID, Kind: c.task.Kind, SubjectID: d.ID, Epoch: c.epoch, Cause: cause, Actor: actor,
 		})
 	})
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/internal/mutant"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/tasks"
 )
@@ -51,6 +52,7 @@ func (w *Workers) work(ctx context.Context, h handler, t tasks.Task) error {
 	w.deps.Bell.Ask(policy.Queue)
 	c.log.Debug("claimed")
 
+	claimed := time.Now()
 	held, stop := w.hold(ctx, c)
 	if c.attempt > policy.Attempts+1 {
 		// Claim after claim ended without a word: the worker died each time.
@@ -60,7 +62,12 @@ func (w *Workers) work(ctx context.Context, h handler, t tasks.Task) error {
 	}
 	lost := held.Err() != nil
 	stop()
-	return w.settle(ctx, h, c, policy, err, lost)
+	outcome, err := w.settle(ctx, h, c, policy, err, lost)
+	w.deps.Metrics.Task(t.Kind, outcome, time.Since(claimed))
+	if lost && !w.stopping.Load() && outcome != "done" {
+		w.deps.Metrics.ClaimLost(t.Kind)
+	}
+	return err
 }
 
 // run calls the handler. A panic is an error like others, so that it counts as
@@ -95,6 +102,9 @@ func (w *Workers) hold(ctx context.Context, c *claim) (held context.Context, sto
 			case <-held.Done():
 				return
 			case <-until.C:
+				if mutant.On(mutant.EpochOff) {
+					continue
+				}
 				c.log.Warn("the lease could not be renewed in time")
 				cancel()
 				return
@@ -109,6 +119,10 @@ func (w *Workers) hold(ctx context.Context, c *claim) (held context.Context, sto
 			switch {
 			case err != nil:
 				c.log.Debug("heartbeat failed", "error", err)
+			case n == 0 && mutant.On(mutant.EpochOff):
+				if row, err := w.q.WorkGet(held, c.task.Kind, c.task.Subject); err == nil {
+					c.epoch = row.Epoch
+				}
 			case n == 0:
 				// The handler may have ended the claim itself, by the
 				// transition that was its last.
@@ -125,9 +139,9 @@ func (w *Workers) hold(ctx context.Context, c *claim) (held context.Context, sto
 // settleTimeout bounds what is written about a claim after its handler ended.
 const settleTimeout = 5 * time.Second
 
-// settle writes what becomes of the work row. The context may have ended: a
-// stop hands the lease back all the same.
-func (w *Workers) settle(ctx context.Context, h handler, c *claim, policy tasks.Policy, err error, lost bool) error {
+// settle writes what becomes of the work row, and returns it in a word. The
+// context may have ended: a stop hands the lease back all the same.
+func (w *Workers) settle(ctx context.Context, h handler, c *claim, policy tasks.Policy, err error, lost bool) (outcome string, _ error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
 	// What the handler wrote, or what is due again, may want a ring.
@@ -140,22 +154,22 @@ func (w *Workers) settle(ctx context.Context, h handler, c *claim, policy tasks.
 			Kind: c.task.Kind, SubjectID: c.task.Subject, Epoch: c.epoch, Requested: c.requested,
 		})
 		if err != nil {
-			return fmt.Errorf("finish %s %s: %w", c.task.Kind, c.task.Subject, err)
+			return "done", fmt.Errorf("finish %s %s: %w", c.task.Kind, c.task.Subject, err)
 		}
 		c.log.Debug("done")
-		return nil
+		return "done", nil
 	case errors.Is(err, errHandedOver):
-		return nil
+		return "done", nil
 	case w.stopping.Load() && lost:
 		_, err := w.q.WorkRelease(ctx, queries.WorkReleaseParams{Kind: c.task.Kind, SubjectID: c.task.Subject, Epoch: c.epoch})
 		if err != nil {
-			return fmt.Errorf("hand back %s %s: %w", c.task.Kind, c.task.Subject, err)
+			return "handed_back", fmt.Errorf("hand back %s %s: %w", c.task.Kind, c.task.Subject, err)
 		}
 		c.log.Info("handed back")
 		if _, err := w.deps.Bell.Ring(ctx, policy.Queue); err != nil {
 			c.log.Debug("the sweep will ring instead", "error", err)
 		}
-		return nil
+		return "handed_back", nil
 	}
 
 	v := judge(err, policy, c.attempt, c.age)
@@ -163,18 +177,22 @@ func (w *Workers) settle(ctx context.Context, h handler, c *claim, policy tasks.
 		c.log.Warn("given up", "cause", v.cause)
 		err := h.giveUp(ctx, c, v.cause)
 		if errors.Is(err, errHandedOver) {
-			return nil
+			return "given_up", nil
 		}
 		if err == nil || errors.Is(err, errMoved) {
 			_, err = w.q.WorkFinish(ctx, queries.WorkFinishParams{
 				Kind: c.task.Kind, SubjectID: c.task.Subject, Epoch: c.epoch, Requested: c.requested,
 			})
-			return err
+			return "given_up", err
 		}
 		// Giving up can fail like anything else, and is tried again.
 		v = verdict{delay: policy.MaxDelay / 4, failed: true, cause: sentence(err)}
 	}
-	return w.again(ctx, c, v)
+	outcome = "waits"
+	if v.failed {
+		outcome = "again"
+	}
+	return outcome, w.again(ctx, c, v)
 }
 
 // again makes the row due again. For a failed attempt asynq is told to retry
@@ -201,6 +219,24 @@ func (w *Workers) again(ctx context.Context, c *claim, v verdict) error {
 	}
 	c.log.Warn("will be tried again", "delay", v.delay, "cause", v.cause)
 	return &retryError{delay: v.delay, cause: v.cause}
+}
+
+// handOver ends the claim by asking for work of another kind on the subject. If
+// this work was asked for again meanwhile, it is done again first.
+func (w *Workers) handOver(ctx context.Context, c *claim, to tasks.Task, delay time.Duration) error {
+	policy, _ := tasks.PolicyOf(to.Kind)
+	n, err := w.q.WorkHandOver(ctx, queries.WorkHandOverParams{
+		Kind: c.task.Kind, SubjectID: c.task.Subject, Epoch: c.epoch, Requested: c.requested,
+		ToKind: to.Kind, Queue: policy.Queue, DelaySeconds: delay.Seconds(),
+	})
+	if err != nil {
+		return fmt.Errorf("hand over to %s: %w", to.Kind, err)
+	}
+	if n == 0 {
+		return errMoved
+	}
+	w.deps.Bell.Ask(policy.Queue)
+	return errHandedOver
 }
 
 // inTx runs a transition of a pipeline behind its lock. No row returned by the

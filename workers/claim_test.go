@@ -241,6 +241,18 @@ func TestClaimsExcludeEachOther(t *testing.T) {
 	if second.Epoch <= epochs[0] {
 		t.Errorf("epochs %d then %d, want them to grow", epochs[0], second.Epoch)
 	}
+	// Nor does it hand over to other work what was asked for again.
+	if err := r.q.WorkRequest(t.Context(), queries.WorkRequestParams{Kind: tasks.TypeRetention, SubjectID: id}); err != nil {
+		t.Fatal(err)
+	}
+	over := queries.WorkHandOverParams{Kind: tasks.TypeRetention, SubjectID: id, Epoch: second.Epoch, Requested: second.Requested, ToKind: tasks.TypeReport, Queue: tasks.QueueQuick}
+	if n, err := r.q.WorkHandOver(t.Context(), over); n != 0 || err != nil {
+		t.Errorf("what was asked for again was handed over: %d rows, %v", n, err)
+	}
+	over.Requested++
+	if n, err := r.q.WorkHandOver(t.Context(), over); n != 1 || err != nil {
+		t.Errorf("handed over: %d rows, %v", n, err)
+	}
 }
 
 func TestJudge(t *testing.T) {

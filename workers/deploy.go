@@ -11,6 +11,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/internal/mutant"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/site"
 	"github.com/troy-iaas/troy/tasks"
@@ -40,6 +41,12 @@ func (w *Workers) deploy(ctx context.Context, c *claim) error {
 	}
 
 	tree := site.Tree{Pipeline: p.ID, Deployment: d.TreeID}
+	pointer := site.Pointer{Sequence: *d.Sequence, Pipeline: p.ID, Deployment: d.TreeID}
+	if mutant.On(mutant.EarlyFlip) {
+		if err := w.deps.Cloud.CDN.Flip(ctx, *p.DistributionID, pointer); err != nil {
+			return fmt.Errorf("flip the pointer: %w", err)
+		}
+	}
 	if d.SealedAt == nil {
 		carried, err := w.carried(ctx, p, tree)
 		if err != nil {
@@ -56,8 +63,7 @@ func (w *Workers) deploy(ctx context.Context, c *claim) error {
 			return errMoved
 		}
 	}
-	pointer := site.Pointer{Sequence: *d.Sequence, Pipeline: p.ID, Deployment: d.TreeID}
-	if err := w.deps.Cloud.CDN.Flip(ctx, *p.DistributionID, pointer); err != nil {
+	if err := w.flip(ctx, c, p.ID, d, *p.DistributionID, pointer); err != nil {
 		return fmt.Errorf("flip the pointer: %w", err)
 	}
 	log.Info("live", "sequence", *d.Sequence, "kind", d.Kind)
@@ -66,6 +72,33 @@ func (w *Workers) deploy(ctx context.Context, c *claim) error {
 			PipelineID: p.ID, ID: d.ID, Epoch: c.epoch, Actor: actor, RetentionSeconds: retentionDelay.Seconds(),
 		})
 	})
+}
+
+// flip moves the pointer. A sequence in force that this database never gave out
+// is from a time that a restored backup does not know of: the deployment goes
+// on above it.
+func (w *Workers) flip(ctx context.Context, c *claim, pipeline uuid.UUID, d queries.Deployment, distribution string, pointer site.Pointer) error {
+	err := w.deps.Cloud.CDN.Flip(ctx, distribution, pointer)
+	stale, ok := errors.AsType[*cloud.StalePointerError](err)
+	if !ok {
+		return err
+	}
+	now, readErr := w.q.PipelineGet(ctx, pipeline)
+	if readErr != nil {
+		return fmt.Errorf("read the pipeline: %w", readErr)
+	}
+	if stale.InForce <= now.LastSequence && stale.InForce != pointer.Sequence {
+		return err // a later deployment of this history
+	}
+	pointer.Sequence, readErr = w.q.DeploymentResequence(ctx, queries.DeploymentResequenceParams{InForce: stale.InForce, PipelineID: pipeline, Epoch: c.epoch, ID: d.ID})
+	if errors.Is(readErr, pgx.ErrNoRows) {
+		return errMoved
+	}
+	if readErr != nil {
+		return fmt.Errorf("give the deployment a later sequence: %w", readErr)
+	}
+	c.log.Warn("the pointer in force is of a time that the database does not know of; was it restored from a backup?", "in_force", stale.InForce, "sequence", pointer.Sequence)
+	return w.deps.Cloud.CDN.Flip(ctx, distribution, pointer)
 }
 
 // deploymentOf returns the deployment that is under way, after starting the

@@ -47,7 +47,7 @@ func (w *Workers) report(ctx context.Context, c *claim) error {
 	}
 	r := forge.Report{
 		Deployment: d.ID.String(), Pipeline: p.ID.String(), Commit: *d.CommitSha, Name: "Troy: " + p.Slug, State: d.State,
-		DetailsURL: fmt.Sprintf("%s/v1/pipelines/%s/deployments/%s/log", w.cfg.URL, p.Slug, d.ID),
+		DetailsURL: fmt.Sprintf("%s/pipelines/%s/deployments/%s", w.cfg.URL, p.Slug, d.ID),
 		SiteURL:    w.cfg.SiteURL(host), Environment: p.Slug, Started: timeOf(d.StartedAt), Ended: timeOf(d.FinishedAt),
 	}
 	r.Title, r.Summary = told(d, r.SiteURL)

@@ -50,17 +50,7 @@ func (w *Workers) teardownStart(ctx context.Context, c *claim) error {
 	} else if d.Deployed {
 		return w.markDeleting(ctx, c, p.ID, "the distribution is disabled")
 	}
-	n, err := w.q.WorkHandOver(ctx, queries.WorkHandOverParams{
-		Kind: c.task.Kind, SubjectID: p.ID, Epoch: c.epoch,
-		ToKind: tasks.TypePollDistroDisabled, DelaySeconds: w.deps.Cloud.PropagationDelay.Seconds(),
-	})
-	if err != nil {
-		return fmt.Errorf("hand over to the poll: %w", err)
-	}
-	if n == 0 {
-		return errMoved
-	}
-	return errHandedOver
+	return w.handOver(ctx, c, tasks.PollDistroDisabled(p.ID), w.deps.Cloud.PropagationDelay)
 }
 
 // findDistribution reads the pipeline's distribution, also one that was made

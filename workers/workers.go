@@ -6,6 +6,7 @@
 package workers
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -23,6 +24,7 @@ import (
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/forge"
 	"github.com/troy-iaas/troy/intake"
+	"github.com/troy-iaas/troy/metrics"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/secret"
 	"github.com/troy-iaas/troy/site"
@@ -39,6 +41,9 @@ type Config struct {
 	Limits site.Limits
 	// BuildTime is how long a build may take.
 	BuildTime time.Duration
+	// BuildPoll is how often a build is looked at that goes on without the
+	// worker that started it. 0 means that none does.
+	BuildPoll time.Duration
 	// CatchUp is how often branches are looked at for commits that no webhook
 	// told of.
 	CatchUp time.Duration
@@ -56,6 +61,9 @@ type Config struct {
 	// UploadsValid is how long an upload may take. A pipeline's storage is
 	// looked at once more this long after the pipeline is gone.
 	UploadsValid time.Duration
+	// TaskCheckInterval is how often asynq looks for tasks; 0 means every 10
+	// ms. Its own default of a second is felt.
+	TaskCheckInterval time.Duration
 }
 
 // Deps is what the workers act on.
@@ -71,6 +79,8 @@ type Deps struct {
 	Forges map[troy.Provider]forge.Forge
 	// Intake takes in the commits that were found.
 	Intake *intake.Intake
+	// Metrics counts what is done; nil counts nothing.
+	Metrics *metrics.Metrics
 	// Secrets opens the variables of builds; nil means that there are none.
 	Secrets *secret.Sealer
 	Log     *slog.Logger
@@ -107,6 +117,7 @@ func New(cfg Config, deps Deps) *Workers {
 		tasks.TypePollDistroDisabled: {w.pollDistroDisabled, w.failDelete},
 		tasks.TypeTeardown:           {w.teardown, w.failDelete},
 		tasks.TypeBuild:              {w.build, w.failBuild},
+		tasks.TypePollBuild:          {w.pollBuild, w.giveUpPoll},
 		tasks.TypeReport:             {w.report, w.giveUpReport},
 		tasks.TypeCatchUp:            {w.catchUp, w.giveUpCatchUp},
 		tasks.TypeRetention:          {w.retention, w.giveUpRetention},
@@ -166,11 +177,10 @@ func (w *Workers) Run(ctx context.Context) error {
 
 func (w *Workers) server(base context.Context, queue string, slots int) *asynq.Server {
 	return asynq.NewServerFromRedisClient(w.deps.Redis, asynq.Config{
-		Concurrency: slots,
-		Queues:      map[string]int{queue: 1},
-		BaseContext: func() context.Context { return base },
-		// asynq polls for tasks; its default of a second is felt.
-		TaskCheckInterval:        10 * time.Millisecond,
+		Concurrency:              slots,
+		Queues:                   map[string]int{queue: 1},
+		BaseContext:              func() context.Context { return base },
+		TaskCheckInterval:        cmp.Or(w.cfg.TaskCheckInterval, 10*time.Millisecond),
 		DelayedTaskCheckInterval: time.Second,
 		RetryDelayFunc:           retryDelay,
 		ShutdownTimeout:          shutdownTimeout,

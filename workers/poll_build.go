@@ -1,0 +1,114 @@
+package workers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/secret"
+	"github.com/troy-iaas/troy/site"
+	"github.com/troy-iaas/troy/tasks"
+)
+
+// pollLater leaves a build that was started to poll-build. If the deployment
+// was cancelled meanwhile, that is there already.
+func (w *Workers) pollLater(ctx context.Context, c *claim, deployment uuid.UUID) error {
+	return w.handOver(ctx, c, tasks.PollBuild(deployment), w.cfg.BuildPoll)
+}
+
+// pollBuild looks once at a build that goes on without a worker, and comes
+// back. What it made is stored by build, whose slots are for long work.
+func (w *Workers) pollBuild(ctx context.Context, c *claim) error {
+	if w.deps.Builder == nil {
+		return nil // nobody builds here
+	}
+	d, err := w.q.DeploymentGet(ctx, c.task.Subject)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return errMoved
+	}
+	if err != nil {
+		return fmt.Errorf("read the deployment: %w", err)
+	}
+	tree := site.Tree{Pipeline: d.PipelineID, Deployment: d.ID}
+	if d.State != troy.Building {
+		return w.dropBuild(ctx, c, d)
+	}
+	_, secrets, err := w.variables(ctx, d.PipelineID)
+	if err != nil {
+		return err
+	}
+	r, err := secret.NewRedactor(secrets...)
+	if err != nil {
+		return err
+	}
+	b, logged, err := w.lookAtBuild(ctx, tree, &progress{}, r.Writer)
+	switch {
+	case errors.Is(err, cloud.ErrNotFound):
+		c.log.Warn("the builder does not know the build; it is started again")
+	case err != nil:
+		return err
+	case b.State == cloud.BuildRunning:
+		return comeBack(w.cfg.BuildPoll, "the build is at work")
+	case !logged && b.State != cloud.BuildLost:
+		return comeBack(w.cfg.BuildPoll, "the build has ended, and its log is still to come")
+	}
+	return w.handOver(ctx, c, tasks.Build(d.ID), 0)
+}
+
+// leasesToStart is for how many leases after a deployment was cancelled a
+// worker may still be at starting its build: it learns of the end with its next
+// heartbeat, and at the latest when its lease runs out.
+const leasesToStart = 2
+
+// dropBuild ends a build that nobody waits for, and removes what it left once
+// it has ended.
+func (w *Workers) dropBuild(ctx context.Context, c *claim, d queries.Deployment) error {
+	starting := w.cfg.BuildPoll > 0 && (d.State == troy.Cancelled || d.State == troy.Superseded) && c.age < leasesToStart*w.cfg.Lease
+	err := w.endBuild(ctx, c, site.Tree{Pipeline: d.PipelineID, Deployment: d.ID}, starting)
+	if err == nil && starting {
+		return comeBack(w.cfg.Lease, "a worker may be about to start the build")
+	}
+	return err
+}
+
+// endBuild stops a build, and removes it when it has ended. starting tells that
+// one whose start is not to be seen may yet be started.
+func (w *Workers) endBuild(ctx context.Context, c *claim, tree site.Tree, starting bool) error {
+	b, err := cloud.Build{}, w.deps.Builder.Stop(ctx, tree)
+	if err == nil {
+		b, err = w.deps.Builder.Get(ctx, tree)
+	}
+	switch {
+	case errors.Is(err, cloud.ErrNotFound): // yet its source may be there
+	case err != nil:
+		return fmt.Errorf("stop the build: %w", err)
+	case b.State == cloud.BuildRunning, b.State == cloud.BuildLost && starting:
+		return comeBack(max(w.cfg.BuildPoll, stopPoll), "the build is being stopped")
+	}
+	if row, err := w.q.BuildGet(ctx, tree.Deployment); err == nil && row.FinishedAt == nil {
+		if err := w.finishLog(ctx, tree.Deployment, cloud.Build{State: cloud.BuildStopped}); err != nil {
+			c.log.Warn("the log of a stopped build stays in pieces", "error", err)
+		}
+	}
+	if err := w.deps.Builder.Remove(ctx, tree); err != nil {
+		return fmt.Errorf("remove the build: %w", err)
+	}
+	return nil
+}
+
+// giveUpPoll fails the deployment, whose build is then stopped by the next
+// poll. There is nothing else to move.
+func (w *Workers) giveUpPoll(ctx context.Context, c *claim, cause string) error {
+	d, err := w.q.DeploymentGet(ctx, c.task.Subject)
+	if err == nil && d.State == troy.Building {
+		return w.failBuild(ctx, c, cause)
+	}
+	c.log.Error("a build that nobody wants could not be stopped; its own limit ends it", "cause", cause)
+	return errMoved
+}
