@@ -39,6 +39,11 @@ func (s *server) appEvent(c *gin.Context) error {
 		c.Header("WWW-Authenticate", "HMAC-SHA256")
 		return troy.Errorf(troy.Unauthenticated, "the signature is missing or wrong; expected is %s: sha256=<HMAC-SHA-256 of the body>", signatureHeader)
 	}
+	release, err := s.slot(c)
+	if err != nil {
+		return err
+	}
+	defer release()
 	event, err := intake.ParseAppEvent(body)
 	if err != nil {
 		return err

@@ -140,6 +140,23 @@ func (s *server) authorize(r *http.Request, least Role) (caller, error) {
 	return who, err
 }
 
+// mayAll reports whether the caller may what is of all pipelines at once, and
+// answers those who may not. Browsers are asked for a token.
+func (s *server) mayAll(w http.ResponseWriter, r *http.Request, least Role, why string) bool {
+	who, err := s.authorize(r, least)
+	if err == nil && !who.all() {
+		err = troy.Errorf(troy.Forbidden, "the token is limited to named pipelines; %s", why)
+	}
+	if err == nil {
+		return true
+	}
+	if troy.KindOf(err) == troy.Unauthenticated {
+		w.Header().Set("WWW-Authenticate", adminChallenge)
+	}
+	s.fail(w, r, err)
+	return false
+}
+
 // as makes a route of a handler for callers whose role is least or more. The
 // request's context ends after the time, if it is not zero.
 func (s *server) as(least Role, most time.Duration, h func(*gin.Context, caller) error) gin.HandlerFunc {
@@ -160,6 +177,7 @@ func (s *server) as(least Role, most time.Duration, h func(*gin.Context, caller)
 // public makes a route of a handler that checks its callers itself.
 func (s *server) public(h func(*gin.Context) error) gin.HandlerFunc {
 	return func(c *gin.Context) {
+		note(c.Request.Context()).route = c.FullPath()
 		if err := h(c); err != nil {
 			s.fail(c.Writer, c.Request, err)
 		}

@@ -65,24 +65,31 @@ func utc(t *time.Time) *time.Time {
 	return &u
 }
 
-func (s *server) replyDeployment(c *gin.Context, status int, d queries.Deployment) error {
+// viewWhole is view with the deployment's build, and its pipeline.
+func (s *server) viewWhole(c *gin.Context, d queries.Deployment) (deploymentJSON, queries.Pipeline, error) {
 	ctx := c.Request.Context()
 	p, err := s.q.PipelineGet(ctx, d.PipelineID)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return noPipeline(c.Param("pipeline"))
+		return deploymentJSON{}, p, noPipeline(c.Param("pipeline"))
 	}
 	if err != nil {
-		return fmt.Errorf("read pipeline %s: %w", d.PipelineID, err)
+		return deploymentJSON{}, p, fmt.Errorf("read pipeline %s: %w", d.PipelineID, err)
 	}
 	host, err := s.q.PipelineHost(ctx, p.ID)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return fmt.Errorf("read the host of pipeline %s: %w", p.ID, err)
+		return deploymentJSON{}, p, fmt.Errorf("read the host of pipeline %s: %w", p.ID, err)
 	}
 	view := s.view(d, p, host)
-	if view.Build, err = s.buildOf(c, d); err != nil {
+	view.Build, err = s.buildOf(c, d)
+	note(ctx).deployment = d.ID.String()
+	return view, p, err
+}
+
+func (s *server) replyDeployment(c *gin.Context, status int, d queries.Deployment) error {
+	view, _, err := s.viewWhole(c, d)
+	if err != nil {
 		return err
 	}
-	note(ctx).deployment = d.ID.String()
 	reply(c.Writer, status, view)
 	return nil
 }

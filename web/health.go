@@ -11,7 +11,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/metrics"
+	"github.com/troy-iaas/troy/queries"
 )
 
 // Check is something that Troy needs in order to serve.
@@ -94,12 +98,26 @@ func text(w http.ResponseWriter, status int, s string) {
 	_, _ = io.WriteString(w, s)
 }
 
-// Health returns a handler of /healthz and /readyz alone, for a process that
-// serves nothing else.
-func Health(ready []Check, log *slog.Logger) http.Handler {
-	s := &server{deps: Deps{Ready: ready, Log: log}}
+// Health returns a handler of /healthz, /readyz and /metrics alone, for a
+// process that serves nothing else.
+func Health(ready []Check, db *pgxpool.Pool, m *metrics.Metrics, log *slog.Logger) http.Handler {
+	s := &server{deps: Deps{DB: db, Ready: ready, Metrics: m, Log: log}, q: queries.New(db)}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/healthz", s.healthz)
 	mux.Handle("/readyz", s.readyz())
+	mux.Handle("/metrics", s.metrics())
 	return mux
+}
+
+// metrics answers Prometheus, which sends a viewer's token of all pipelines as
+// the bearer or the password.
+func (s *server) metrics() http.Handler {
+	answer := s.deps.Metrics.Handler()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !s.mayAll(w, r, Viewer, "the metrics are of all") {
+			return
+		}
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTime))
+		answer.ServeHTTP(w, r)
+	})
 }

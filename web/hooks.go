@@ -20,6 +20,9 @@ import (
 )
 
 const (
+	// mostTaken is how many messages of the outside are taken in at a time.
+	// Those beyond it are told to come back: what waits here only grows older.
+	mostTaken = 1000
 	// hookTime is how long a forge's delivery may take to arrive: forges give
 	// up after 10 seconds themselves.
 	hookTime = 10 * time.Second
@@ -92,6 +95,11 @@ func (s *server) delivery(c *gin.Context, h forgeHook) error {
 
 // takeIn takes in a delivery that was verified.
 func (s *server) takeIn(c *gin.Context, h forgeHook, d hook.Delivery, body []byte) error {
+	release, err := s.slot(c)
+	if err != nil {
+		return err
+	}
+	defer release()
 	ctx, cancel := context.WithTimeout(c.Request.Context(), quick)
 	defer cancel()
 	note(ctx).actor = fmt.Sprintf("%s delivery %s", h.provider, d.ID)
@@ -177,5 +185,17 @@ func (s *server) refused(c *gin.Context, h forgeHook, d hook.Delivery, why error
 		"remote", c.Request.RemoteAddr, "delivery", d.ID, "event", d.Event, "bytes", size, "error", why)
 	if troy.KindOf(why) == troy.Unauthenticated {
 		c.Header("WWW-Authenticate", "HMAC-SHA256")
+	}
+}
+
+// slot takes one of the places for what is taken in, once it is known to be
+// from who it says it is. When all are taken, the sender is to come back.
+func (s *server) slot(c *gin.Context) (release func(), err error) {
+	select {
+	case s.taken <- struct{}{}:
+		return func() { <-s.taken }, nil
+	default:
+		c.Header("Retry-After", "5")
+		return nil, troy.Errorf(troy.Unavailable, "%d messages are being taken in; send it again", mostTaken)
 	}
 }

@@ -24,9 +24,15 @@ func (w *world) built(p pipeline) uuid.UUID {
 	w.t.Helper()
 	var d deployment
 	w.send("POST", "/v1/pipelines/"+p.Slug+"/deployments", nil).into(w.t, 202, &d)
-	w.exec("UPDATE deployments SET state = 'building', started_at = now() WHERE id = $1", d.ID)
-	w.exec("INSERT INTO builds (deployment_id, attempt) VALUES ($1, 1)", d.ID)
+	w.building(d.ID)
 	return d.ID
+}
+
+// building begins the build of a deployment that waits.
+func (w *world) building(id uuid.UUID) {
+	w.t.Helper()
+	w.exec("UPDATE deployments SET state = 'building', started_at = now() WHERE id = $1", id)
+	w.exec("INSERT INTO builds (deployment_id, attempt) VALUES ($1, 1)", id)
 }
 
 func (w *world) print(id uuid.UUID, text string) {

@@ -15,14 +15,12 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/hibiken/asynqmon"
 	"github.com/redis/go-redis/v9"
-
-	"github.com/troy-iaas/troy"
 )
 
 const (
 	monitorPath = "/monitor"
-	// basicChallenge has a browser ask for a token (RFC 7617).
-	basicChallenge = `Basic realm="Troy: an admin token as the password", charset="UTF-8"`
+	// adminChallenge has a browser ask for a token (RFC 7617).
+	adminChallenge = `Basic realm="Troy: an admin token as the password", charset="UTF-8"`
 )
 
 // shared lends a connection to asynqmon, which otherwise would make its own.
@@ -49,15 +47,7 @@ func (s *server) monitor() http.Handler {
 		"object-src 'none'", "base-uri 'none'", "form-action 'self'", "frame-ancestors 'none'",
 	}, "; ")
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		who, err := s.authorize(r, Admin)
-		if err == nil && !who.all() {
-			err = troy.Errorf(troy.Forbidden, "the token is limited to named pipelines; the monitor shows all")
-		}
-		if err != nil {
-			if troy.KindOf(err) == troy.Unauthenticated {
-				w.Header().Set("WWW-Authenticate", basicChallenge)
-			}
-			s.fail(w, r, err)
+		if !s.mayAll(w, r, Admin, "the monitor shows all") {
 			return
 		}
 		// The page counts seconds; what it shows is never old.

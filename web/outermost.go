@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -26,6 +27,7 @@ var requestForm = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)
 
 // entry is what the log says of a request besides what HTTP does.
 type entry struct {
+	route                string // the pattern, for metrics
 	request              string
 	actor                string
 	pipeline, deployment string
@@ -68,7 +70,9 @@ func (s *server) outermost(next http.Handler, secure bool) http.Handler {
 					s.fail(rec, r, errors.New("a handler panicked"))
 				}
 			}
-			s.logRequest(r, e, rec, time.Since(start))
+			took := time.Since(start)
+			s.logRequest(r, e, rec, took)
+			s.deps.Metrics.Request(r.Method, cmp.Or(e.route, "other"), rec.status, took)
 		}()
 		next.ServeHTTP(rec, r)
 	})

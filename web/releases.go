@@ -25,6 +25,8 @@ type releaseJSON struct {
 	Limits     limitsJSON  `json:"limits"`
 	ExpiresAt  time.Time   `json:"expires_at"`
 	Finalized  bool        `json:"finalized"`
+	// Direct says that files can be sent straight to the store.
+	Direct bool `json:"direct"`
 }
 
 type limitsJSON struct {
@@ -168,8 +170,10 @@ func (s *server) replyRelease(c *gin.Context, status int, r queries.ReleaseGetRo
 	if missing == nil {
 		missing = []site.File{}
 	}
+	_, direct := s.deps.Store.(cloud.Signer)
 	reply(c.Writer, status, releaseJSON{
-		ID: r.ID, PipelineID: r.PipelineID, Missing: missing, ExpiresAt: r.ExpiresAt.UTC(), Finalized: r.FinalizedAt != nil,
+		Direct: direct,
+		ID:     r.ID, PipelineID: r.PipelineID, Missing: missing, ExpiresAt: r.ExpiresAt.UTC(), Finalized: r.FinalizedAt != nil,
 		Limits: limitsJSON{s.cfg.Limits.Files, s.cfg.Limits.FileBytes, s.cfg.Limits.TotalBytes},
 	})
 }

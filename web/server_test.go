@@ -22,6 +22,7 @@ import (
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/intake"
+	"github.com/troy-iaas/troy/metrics"
 	"github.com/troy-iaas/troy/site"
 	"github.com/troy-iaas/troy/web"
 )
@@ -314,7 +315,7 @@ func TestNewRefusesABadConfig(t *testing.T) {
 // eventually looks until it is so.
 func (w *world) eventually(what string, so func() bool) {
 	w.t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for !so() {
@@ -322,6 +323,27 @@ func (w *world) eventually(what string, so func() bool) {
 		case <-deadline:
 			w.t.Fatalf("not in time: %s", what)
 		case <-tick.C:
+		}
+	}
+}
+
+// The metrics are for whoever may see all pipelines.
+func TestMetricsWantAToken(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(w *world) { w.deps.Metrics = metrics.New() })
+	p := w.create("blog")
+	for name, test := range map[string]struct {
+		token  string
+		status int
+	}{
+		"nobody": {"", 401}, "a viewer": {w.token(web.Viewer), 200}, "a viewer of one pipeline": {w.token(web.Viewer, p.ID), 403},
+	} {
+		a := w.send("GET", "/metrics", nil, header("Authorization", strings.TrimSuffix("Bearer "+test.token, "Bearer ")))
+		if a.status != test.status {
+			t.Errorf("%s: %d %s", name, a.status, a.body)
+		}
+		if test.status == 200 && !strings.Contains(string(a.body), `route="/v1/pipelines"`) {
+			t.Errorf("no request was counted: %s", a.body)
 		}
 	}
 }

@@ -1,15 +1,10 @@
 package web
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"embed"
-	"encoding/base64"
 	"errors"
 	"fmt"
-	"html/template"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -23,9 +18,6 @@ import (
 	"github.com/troy-iaas/troy/queries"
 )
 
-//go:embed templates/setup.css templates/setup_github.html
-var setupFiles embed.FS
-
 const (
 	// setupPath is the page on which Troy's GitHub app is made.
 	setupPath = "/setup/github"
@@ -37,36 +29,10 @@ const (
 	maxAppName  = 34
 )
 
-// setupPage renders the set-up page of GitHub's app.
-type setupPage struct {
-	page   *template.Template
-	style  template.CSS
-	policy string // the content security policy, without form-action
-}
-
-func newSetupPage() (*setupPage, error) {
-	style, err := setupFiles.ReadFile("templates/setup.css")
-	if err != nil {
-		return nil, fmt.Errorf("read the style of the set-up page: %w", err)
-	}
-	page, err := template.ParseFS(setupFiles, "templates/setup_github.html")
-	if err != nil {
-		return nil, fmt.Errorf("parse the set-up page: %w", err)
-	}
-	sum := sha256.Sum256(style)
-	return &setupPage{
-		page: page, style: template.CSS(style), //nolint:gosec // the style is this repository's own
-		policy: fmt.Sprintf("default-src 'none'; style-src 'sha256-%s'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'",
-			base64.StdEncoding.EncodeToString(sum[:])),
-	}, nil
-}
-
-// setupView is what the page shows: the first of Failure, Environment, NoKey
-// and Action that is set, or the app there is and the form.
+// setupView is what the page shows: the first of Environment, NoKey and Action
+// that is set, or the app there is and the form.
 type setupView struct {
-	Style              template.CSS
-	Host               string
-	Failure            string // in words
+	frame
 	Environment, NoKey bool
 	App                *queries.ForgeApp
 	Installed          bool
@@ -80,58 +46,25 @@ type setupView struct {
 
 // setup makes a route of a page for admins of all pipelines.
 func (s *server) setup(h func(context.Context, *gin.Context, caller) error) gin.HandlerFunc {
-	return s.public(func(c *gin.Context) error {
-		who, err := s.authorize(c.Request, Admin)
-		if err == nil && !who.all() {
-			err = troy.Errorf(troy.Forbidden, "the token is limited to named pipelines; the app serves all")
+	return s.page(Admin, setupPath, func(ctx context.Context, c *gin.Context, who caller) error {
+		if !who.all() {
+			return troy.Errorf(troy.Forbidden, "the token is limited to named pipelines; the app serves all")
 		}
-		if err != nil {
-			if troy.KindOf(err) == troy.Unauthenticated {
-				c.Header("WWW-Authenticate", basicChallenge)
-			}
-			return err
-		}
-		ctx, cancel := context.WithTimeout(c.Request.Context(), quick)
-		defer cancel()
-		if err := h(ctx, c, who); err != nil {
-			note(ctx).err = err
-			e := public(err)
-			if e.Kind == troy.Internal {
-				e.Message = "Internal error; Troy's log has the details under request " + note(ctx).request
-			}
-			return s.showSetup(c, statusOf(e.Kind), setupView{Failure: e.Message})
-		}
-		return nil
+		return h(ctx, c, who)
 	})
 }
 
 func (s *server) showSetup(c *gin.Context, status int, v setupView) error {
-	policy := s.setupPage.policy
+	v.frame = s.pages.frame
+	more := ""
 	if v.Action != "" {
 		action, err := url.Parse(v.Action)
 		if err != nil {
 			return fmt.Errorf("the address of GitHub's form: %w", err)
 		}
-		policy += " " + action.Scheme + "://" + action.Host
+		more = " " + action.Scheme + "://" + action.Host
 	}
-	v.Style, v.Host = s.setupPage.style, s.host()
-	var page bytes.Buffer
-	if err := s.setupPage.page.Execute(&page, v); err != nil {
-		return fmt.Errorf("write the set-up page: %w", err)
-	}
-	_ = http.NewResponseController(c.Writer).SetWriteDeadline(time.Now().Add(answerTime))
-	c.Header("Content-Security-Policy", policy)
-	c.Data(status, "text/html; charset=utf-8", page.Bytes())
-	return nil
-}
-
-// host is Troy's own, as its address has it.
-func (s *server) host() string {
-	u, err := url.Parse(s.cfg.URL)
-	if err != nil {
-		return s.cfg.URL
-	}
-	return u.Host
+	return s.pages.show(c, status, setupPage, v, more)
 }
 
 // githubSetup is the page. With a name it shows what GitHub will be asked for,
@@ -155,7 +88,7 @@ func (s *server) githubSetup(ctx context.Context, c *gin.Context, who caller) er
 	}
 	name, asked := c.GetQuery("name")
 	if !asked {
-		v.Name = forge.Cut("Troy "+s.host(), maxAppName)
+		v.Name = forge.Cut("Troy "+s.pages.frame.Host, maxAppName)
 		return s.showSetup(c, http.StatusOK, v)
 	}
 	v.Name, v.Organization = name, c.Query("organization")
@@ -176,7 +109,7 @@ func (s *server) githubSetup(ctx context.Context, c *gin.Context, who caller) er
 	}); err != nil {
 		return fmt.Errorf("issue a state for the set-up: %w", err)
 	}
-	v.Action, v.Manifest, v.HookURL, v.Unreachable = action, string(manifest), s.cfg.URL+"/hooks/github", loopback(s.host())
+	v.Action, v.Manifest, v.HookURL, v.Unreachable = action, string(manifest), s.cfg.URL+"/hooks/github", loopback(s.pages.frame.Host)
 	return s.showSetup(c, http.StatusOK, v)
 }
 

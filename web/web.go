@@ -18,11 +18,13 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/v9"
+	"golang.org/x/time/rate"
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/forge"
 	"github.com/troy-iaas/troy/intake"
+	"github.com/troy-iaas/troy/metrics"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/secret"
 	"github.com/troy-iaas/troy/site"
@@ -44,6 +46,8 @@ type Config struct {
 	// Without one no delivery of theirs is accepted, those to a Connect app
 	// excepted.
 	BitbucketSecret string
+	// SNSTopics are the ARNs of the topics whose messages are accepted.
+	SNSTopics []string
 	// GitHubFromEnvironment says that the GitHub app is the operator's own, so
 	// that none is set up here.
 	GitHubFromEnvironment bool
@@ -77,7 +81,16 @@ type Deps struct {
 	// ConnectDescriptor describes the Connect app of a key at a base URL. Nil
 	// means that there is none.
 	ConnectDescriptor func(key, baseURL string) ([]byte, error)
-	Ready             []Check // what /readyz asks
+	// ConfirmTopic confirms the subscription to a topic of SNS. Nil means that
+	// none can be.
+	ConfirmTopic func(ctx context.Context, topic, token string) error
+	// SNSCertificate fetches a certificate of SNS and Now is the clock that its
+	// messages are held to, where tests have their own; nil means the real ones.
+	SNSCertificate func(ctx context.Context, address string) ([]byte, error)
+	Now            func() time.Time
+	// Metrics counts requests and is shown at /metrics; nil shows nothing.
+	Metrics *metrics.Metrics
+	Ready   []Check // what /readyz asks
 	// Stopping is closed when the process is about to stop, so that streams
 	// end and their readers come back to another one. It may be nil.
 	Stopping <-chan struct{}
@@ -91,9 +104,12 @@ type server struct {
 	uploads *uploads
 	hosts   map[string]bool
 	large   chan struct{} // a slot for each large delivery that is read
+	taken   chan struct{} // a slot for each message that is taken in
 	follows chan struct{} // a slot for each log that is followed
 
-	setupPage *setupPage
+	pages        *pages
+	certificates certificates
+	now          func() time.Time
 }
 
 // How long a handler may take. The store's calls look at every file of a
@@ -123,14 +139,24 @@ func New(cfg Config, deps Deps) (http.Handler, error) {
 
 	s := &server{
 		cfg: cfg, deps: deps, q: queries.New(deps.DB), uploads: newUploads(4 * cfg.Limits.Files), hosts: knownHosts(u),
-		large: make(chan struct{}, largeDeliveries), follows: make(chan struct{}, mostFollowers),
+		large: make(chan struct{}, largeDeliveries), taken: make(chan struct{}, mostTaken), follows: make(chan struct{}, mostFollowers),
+		certificates: certificates{fetch: fetchCertificate, fetches: rate.NewLimiter(2, 10)}, now: time.Now,
 	}
-	if s.setupPage, err = newSetupPage(); err != nil {
+	if deps.SNSCertificate != nil {
+		s.certificates.fetch = deps.SNSCertificate
+	}
+	if deps.Now != nil {
+		s.now = deps.Now
+	}
+	if s.pages, err = newPages(cfg.URL); err != nil {
 		return nil, err
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/healthz", s.healthz)
 	mux.Handle("/readyz", s.readyz())
+	if deps.Metrics != nil {
+		mux.Handle("/metrics", s.knownHost(s.metrics()))
+	}
 	guarded, err := s.sameOrigin(u, s.routes(s.monitor()))
 	if err != nil {
 		return nil, err
@@ -166,6 +192,7 @@ func (s *server) routes(monitor http.Handler) http.Handler {
 	})
 
 	e.POST("/events/apps", s.public(s.appEvent))
+	e.POST("/events/sns", s.public(s.snsEvent))
 	e.POST("/hooks/github", s.public(s.githubHook))
 	e.POST("/hooks/bitbucket", s.public(s.bitbucketHook))
 	connect := e.Group(connectPrefix + ":state")
@@ -175,6 +202,8 @@ func (s *server) routes(monitor http.Handler) http.Handler {
 	connect.POST("/events", s.connect(s.connectEvent))
 	e.GET(setupPath, s.setup(s.githubSetup))
 	e.GET(setupPath+"/callback", s.setup(s.githubCallback))
+	e.GET("/pipelines/:pipeline/deployments/:deployment", s.page(Viewer, "", s.deploymentShow))
+	e.GET("/pipelines/:pipeline/deployments/:deployment/log", s.public(s.deploymentShowLog))
 	e.Any("/monitor", gin.WrapH(monitor))
 	e.Any("/monitor/*path", gin.WrapH(monitor))
 
@@ -205,6 +234,7 @@ func (s *server) routes(monitor http.Handler) http.Handler {
 	p.POST("/releases", s.as(Deployer, slow, s.releaseBegin))
 	p.GET("/releases/:release", s.as(Viewer, slow, s.releaseGet))
 	// An upload takes as long as its bytes keep coming.
+	p.POST("/releases/:release/uploads", s.as(Deployer, quick, s.releaseSign))
 	p.PUT("/releases/:release/files/:sha256", s.as(Deployer, 0, s.releaseUpload))
 	p.POST("/releases/:release/finalize", s.as(Deployer, slow, s.releaseFinalize))
 	return e

@@ -284,6 +284,7 @@ type release struct {
 	} `json:"limits"`
 	ExpiresAt time.Time `json:"expires_at"`
 	Finalized bool      `json:"finalized"`
+	Direct    bool      `json:"direct"`
 }
 
 func (w *world) create(name string) pipeline {

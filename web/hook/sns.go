@@ -1,0 +1,239 @@
+package hook
+
+import (
+	"crypto"
+	"crypto/rsa"
+	"crypto/sha1" //nolint:gosec // signature version 1 is SHA-1, and still SNS's default
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/troy-iaas/troy"
+)
+
+// MaxSNS is the most bytes of a message of SNS. Its payload has at most 256
+// KiB; the envelope has a few more
+// (docs.aws.amazon.com/general/latest/gr/sns.html).
+const MaxSNS = 288 << 10
+
+// The types of SNS's messages.
+const (
+	SNSNotification = "Notification"
+	SNSSubscribe    = "SubscriptionConfirmation"
+	SNSUnsubscribe  = "UnsubscribeConfirmation"
+)
+
+// SNSMessage is a message that SNS posts
+// (docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html).
+type SNSMessage struct {
+	Type             string
+	MessageID        string `json:"MessageId"`
+	TopicARN         string `json:"TopicArn"`
+	Subject          *string
+	Message          string
+	Timestamp        string
+	Token            string
+	SubscribeURL     string
+	SignatureVersion string
+	Signature        string
+	SigningCertURL   string
+
+	// Sent is Timestamp.
+	Sent time.Time `json:"-"`
+}
+
+var (
+	topicForm = regexp.MustCompile(`^arn:aws(-cn|-us-gov)?:sns:([a-z0-9-]{5,30}):[0-9]{12}:[A-Za-z0-9_.-]{1,256}$`)
+	certPath  = regexp.MustCompile(`^/[A-Za-z0-9._-]{1,200}\.pem$`)
+)
+
+// ParseSNS reads a message and holds it to its form: a known type and version
+// of signature, and a certificate from SNS itself in the topic's region.
+// Nothing is fetched for one that fails. It is not verified yet.
+func ParseSNS(body []byte) (SNSMessage, error) {
+	var m SNSMessage
+	if err := json.Unmarshal(body, &m); err != nil {
+		return m, troy.Errorf(troy.Invalid, "the body is no message of SNS: %w", err)
+	}
+	switch m.Type {
+	case SNSNotification, SNSSubscribe, SNSUnsubscribe:
+	default:
+		return m, troy.Errorf(troy.Invalid, "%.64q is no type of SNS's messages", m.Type).At("Type")
+	}
+	if m.MessageID == "" || len(m.MessageID) > 100 {
+		return m, troy.Errorf(troy.Invalid, "it is not set, or has more than 100 characters").At("MessageId")
+	}
+	topic := topicForm.FindStringSubmatch(m.TopicARN)
+	if topic == nil {
+		return m, troy.Errorf(troy.Invalid, "%.300q is not the ARN of a topic", m.TopicARN).At("TopicArn")
+	}
+	if m.SignatureVersion != "1" && m.SignatureVersion != "2" {
+		return m, troy.Errorf(troy.Invalid, "%.16q is neither 1 nor 2", m.SignatureVersion).At("SignatureVersion")
+	}
+	var err error
+	if m.Sent, err = time.Parse(time.RFC3339, m.Timestamp); err != nil {
+		return m, troy.Errorf(troy.Invalid, "%.64q is no time (RFC 3339)", m.Timestamp).At("Timestamp")
+	}
+	return m, checkCertURL(m.SigningCertURL, topic[2])
+}
+
+// checkCertURL lets through https addresses of SNS in one region.
+func checkCertURL(text, region string) error {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "https" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Port() != "" ||
+		u.Host != "sns."+region+".amazonaws.com" && u.Host != "sns."+region+".amazonaws.com.cn" || !certPath.MatchString(u.Path) {
+		return troy.Errorf(troy.Forbidden, "%.200q is no certificate of SNS in the topic's region", text).At("SigningCertURL")
+	}
+	return nil
+}
+
+// toSign is what the signature covers: names and values, a line each
+// (docs.aws.amazon.com/sns/latest/dg/sns-verify-signature-of-message-verify-message-signature.html).
+func (m SNSMessage) toSign() []byte {
+	var b strings.Builder
+	add := func(name, value string) { b.WriteString(name + "\n" + value + "\n") }
+	add("Message", m.Message)
+	add("MessageId", m.MessageID)
+	if m.Type == SNSNotification {
+		if m.Subject != nil {
+			add("Subject", *m.Subject)
+		}
+	} else {
+		add("SubscribeURL", m.SubscribeURL)
+	}
+	add("Timestamp", m.Timestamp)
+	if m.Type != SNSNotification {
+		add("Token", m.Token)
+	}
+	add("TopicArn", m.TopicARN)
+	add("Type", m.Type)
+	return []byte(b.String())
+}
+
+// Verify holds the message to its signature, by the certificate that its
+// SigningCertURL has. The certificate has to be SNS's, and valid when the
+// message was sent; it is trusted for where it was fetched from, as its issuer
+// is in no store of roots. If it brings a chain, that has to hold.
+func (m SNSMessage) Verify(certificate []byte) error {
+	wrong := func(format string, args ...any) error { return troy.Errorf(troy.Forbidden, format, args...) }
+	leaf, err := snsCertificate(certificate, m.Sent)
+	if err != nil {
+		return wrong("the certificate of the message: %w", err)
+	}
+	key, ok := leaf.PublicKey.(*rsa.PublicKey)
+	if !ok {
+		return wrong("the certificate of the message has no RSA key")
+	}
+	signature, err := base64.StdEncoding.DecodeString(m.Signature)
+	if err != nil {
+		return wrong("the signature is not in Base64")
+	}
+	hash := crypto.SHA256
+	sum := sha256.Sum256(m.toSign())
+	digest := sum[:]
+	if m.SignatureVersion == "1" {
+		hash = crypto.SHA1
+		sum := sha1.Sum(m.toSign()) //nolint:gosec // as above
+		digest = sum[:]
+	}
+	if err := rsa.VerifyPKCS1v15(key, hash, digest, signature); err != nil {
+		return wrong("the signature of the message is wrong")
+	}
+	return nil
+}
+
+// snsName is whose certificate it has to be.
+const snsName = "sns.amazonaws.com"
+
+func snsCertificate(data []byte, at time.Time) (*x509.Certificate, error) {
+	var chain []*x509.Certificate
+	for len(chain) < 5 {
+		var block *pem.Block
+		if block, data = pem.Decode(data); block == nil {
+			break
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, troy.Errorf(troy.Forbidden, "it can't be read: %w", err)
+		}
+		chain = append(chain, c)
+	}
+	if len(chain) == 0 {
+		return nil, troy.Errorf(troy.Forbidden, "it is no PEM")
+	}
+	leaf := chain[0]
+	if err := leaf.VerifyHostname(snsName); err != nil {
+		return nil, troy.Errorf(troy.Forbidden, "it is not that of %s", snsName)
+	}
+	for i, c := range chain {
+		if at.Before(c.NotBefore) || at.After(c.NotAfter) {
+			return nil, troy.Errorf(troy.Forbidden, "it was not valid at %s", at.Format(time.RFC3339))
+		}
+		if i > 0 {
+			if err := chain[i-1].CheckSignatureFrom(c); err != nil {
+				return nil, troy.Errorf(troy.Forbidden, "its chain does not hold: %w", err)
+			}
+		}
+	}
+	return leaf, nil
+}
+
+// BuildEvent is what CodeBuild told of one of Troy's builds, or that it told
+// of something else.
+type BuildEvent struct {
+	// Deployment is the id of the deployment that is built, as the build's
+	// variable TROY_DEPLOYMENT has it, or empty.
+	Deployment string
+	// Words say what it tells.
+	Words string
+}
+
+// codeBuildEvent is what is read of EventBridge's event
+// (docs.aws.amazon.com/codebuild/latest/userguide/sample-build-notifications.html).
+type codeBuildEvent struct {
+	DetailType string `json:"detail-type"`
+	Source     string `json:"source"`
+	Detail     struct {
+		BuildID     string `json:"build-id"`
+		Status      string `json:"build-status"`
+		Phase       string `json:"completed-phase"`
+		PhaseStatus string `json:"completed-phase-status"`
+		Info        struct {
+			Environment struct {
+				Variables []struct {
+					Name  string `json:"name"`
+					Value string `json:"value"`
+				} `json:"environment-variables"`
+			} `json:"environment"`
+		} `json:"additional-information"`
+	} `json:"detail"`
+}
+
+// ParseBuildEvent reads the payload of a notification. One that is no event of
+// CodeBuild's is no error: a topic may carry others.
+func ParseBuildEvent(message string) BuildEvent {
+	var e codeBuildEvent
+	if err := json.Unmarshal([]byte(message), &e); err != nil || e.Source != "aws.codebuild" {
+		return BuildEvent{Words: "no event of CodeBuild"}
+	}
+	_, build, _ := strings.Cut(e.Detail.BuildID, ":build/")
+	out := BuildEvent{Words: clean(e.DetailType, 64) + " of " + clean(build, 300)}
+	switch {
+	case e.Detail.Phase != "":
+		out.Words += ": " + clean(e.Detail.Phase, 32) + " " + clean(e.Detail.PhaseStatus, 32)
+	case e.Detail.Status != "":
+		out.Words += ": " + clean(e.Detail.Status, 32)
+	}
+	for _, v := range e.Detail.Info.Environment.Variables {
+		if v.Name == "TROY_DEPLOYMENT" {
+			out.Deployment = clean(v.Value, 64)
+		}
+	}
+	return out
+}

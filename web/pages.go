@@ -1,0 +1,124 @@
+package web
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"fmt"
+	"html/template"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/troy-iaas/troy"
+)
+
+//go:embed templates
+var pageFiles embed.FS
+
+const (
+	setupPage      = "setup_github.html"
+	deploymentPage = "deployment.html"
+	failurePage    = "failure.html"
+	// viewerChallenge has a browser ask for a token (RFC 7617).
+	viewerChallenge = `Basic realm="Troy: a token as the password", charset="UTF-8"`
+)
+
+// pages are those that people see in a browser.
+type pages struct {
+	templates *template.Template
+	frame     frame
+	policy    string // the content security policy, without form-action
+}
+
+// frame is what every page has.
+type frame struct {
+	Style  template.CSS
+	Script template.JS
+	Host   string // Troy's own
+}
+
+func newPages(address string) (*pages, error) {
+	style, err := pageFiles.ReadFile("templates/page.css")
+	if err != nil {
+		return nil, fmt.Errorf("read the pages' style: %w", err)
+	}
+	script, err := pageFiles.ReadFile("templates/deployment.js")
+	if err != nil {
+		return nil, fmt.Errorf("read the pages' script: %w", err)
+	}
+	templates, err := template.ParseFS(pageFiles, "templates/*.html")
+	if err != nil {
+		return nil, fmt.Errorf("parse the pages: %w", err)
+	}
+	host := address
+	if u, err := url.Parse(address); err == nil {
+		host = u.Host
+	}
+	hash := func(b []byte) string {
+		sum := sha256.Sum256(b)
+		return base64.StdEncoding.EncodeToString(sum[:])
+	}
+	return &pages{
+		templates: templates,
+		frame:     frame{Style: template.CSS(style), Script: template.JS(script), Host: host}, //nolint:gosec // both are this repository's own
+		policy: fmt.Sprintf("default-src 'none'; style-src 'sha256-%s'; script-src 'sha256-%s'; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'",
+			hash(style), hash(script)),
+	}, nil
+}
+
+// show answers with a page. The policy ends with form-action, which more adds to.
+func (p *pages) show(c *gin.Context, status int, name string, view any, more string) error {
+	var page bytes.Buffer
+	if err := p.templates.ExecuteTemplate(&page, name, view); err != nil {
+		return fmt.Errorf("write the page %s: %w", name, err)
+	}
+	_ = http.NewResponseController(c.Writer).SetWriteDeadline(time.Now().Add(answerTime))
+	c.Header("Content-Security-Policy", p.policy+more)
+	c.Data(status, "text/html; charset=utf-8", page.Bytes())
+	return nil
+}
+
+// page makes a route of a page for callers whose role is least or more, with
+// where to go back to when it fails, if that is anywhere.
+func (s *server) page(least Role, back string, h func(context.Context, *gin.Context, caller) error) gin.HandlerFunc {
+	return s.public(func(c *gin.Context) error {
+		who, err := s.invite(c, least)
+		if err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(c.Request.Context(), quick)
+		defer cancel()
+		c.Request = c.Request.WithContext(ctx)
+		if err := h(ctx, c, who); err != nil {
+			note(ctx).err = err
+			e := public(err)
+			if e.Kind == troy.Internal {
+				e.Message = "Internal error; Troy's log has the details under request " + note(ctx).request
+			}
+			view := struct {
+				frame
+				Failure, Back string
+			}{s.pages.frame, e.Message, back}
+			return s.pages.show(c, statusOf(e.Kind), failurePage, view, "")
+		}
+		return nil
+	})
+}
+
+// invite is authorize for browsers, which are asked for a token.
+func (s *server) invite(c *gin.Context, least Role) (caller, error) {
+	who, err := s.authorize(c.Request, least)
+	if err != nil && troy.KindOf(err) == troy.Unauthenticated {
+		challenge := viewerChallenge
+		if least == Admin {
+			challenge = adminChallenge
+		}
+		c.Header("WWW-Authenticate", challenge)
+	}
+	return who, err
+}

@@ -1,0 +1,72 @@
+package web
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/site"
+)
+
+// maxSigned is how many uploads are signed at a time.
+const maxSigned = 500
+
+type signedJSON struct {
+	SHA256 site.Digest       `json:"sha256"`
+	URL    string            `json:"url"`
+	Header map[string]string `json:"header"`
+}
+
+// releaseSign signs the uploads of some of a release's files, so that they are
+// sent straight to where they will live.
+func (s *server) releaseSign(c *gin.Context, who caller) error {
+	signer, ok := s.deps.Store.(cloud.Signer)
+	if !ok {
+		return troy.Errorf(troy.Conflict, "the store of this installation takes files by way of Troy alone; send them to files/{sha256}")
+	}
+	var body struct {
+		Files []string `json:"files"`
+	}
+	if err := decode(c, maxJSON, &body); err != nil {
+		return err
+	}
+	if len(body.Files) == 0 || len(body.Files) > maxSigned {
+		return troy.Errorf(troy.Invalid, "there are %d; expected are 1 to %d", len(body.Files), maxSigned).At("files")
+	}
+	u, id, err := s.upload(c, who)
+	if err != nil {
+		return err
+	}
+	files := make([]site.File, len(body.Files))
+	for i, text := range body.Files {
+		digest, err := site.ParseDigest(text)
+		if err != nil {
+			return troy.Errorf(troy.Invalid, "%w", err).At(fmt.Sprintf("files[%d]", i))
+		}
+		f, declared := u.files[digest]
+		if !declared {
+			return troy.Errorf(troy.NotFound, "the release declares no file with the SHA-256 %s", digest).At(fmt.Sprintf("files[%d]", i))
+		}
+		files[i] = f
+	}
+	signed, expires, err := signer.Sign(c.Request.Context(), site.Tree{Pipeline: u.pipeline, Deployment: id}, files)
+	if err != nil {
+		return fmt.Errorf("sign uploads of release %s: %w", id, err)
+	}
+	out := make([]signedJSON, len(signed))
+	for i, one := range signed {
+		out[i] = signedJSON{SHA256: files[i].SHA256, URL: one.URL, Header: map[string]string{}}
+		for name := range one.Header {
+			out[i].Header[name] = one.Header.Get(name)
+		}
+	}
+	reply(c.Writer, http.StatusOK, struct {
+		Uploads   []signedJSON `json:"uploads"`
+		ExpiresAt time.Time    `json:"expires_at"`
+	}{out, expires.UTC()})
+	return nil
+}
