@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
 	"strconv"
@@ -85,9 +86,9 @@ func (g *githubApp) current(ctx context.Context) (forge.App, error) {
 }
 
 // client returns the adapter that acts as the app.
-func (g *githubApp) client(cfg config) (*github.Client, error) {
+func (g *githubApp) client(cfg config, transport http.RoundTripper) (*github.Client, error) {
 	client, err := github.New(github.Config{
-		APIURL: cfg.GitHubURL, SiteURL: githubSite(cfg.GitHubURL),
+		APIURL: cfg.GitHubURL, SiteURL: githubSite(cfg.GitHubURL), Transport: transport,
 		App: func(ctx context.Context) (forge.App, error) {
 			app, err := g.current(ctx)
 			if err == nil && app.ClientID == "" {
@@ -127,11 +128,11 @@ type bitbucketForge struct {
 	secrets *secret.Sealer
 }
 
-func newBitbucketForge(cfg config, db queries.DBTX, secrets *secret.Sealer) (*bitbucketForge, error) {
+func newBitbucketForge(cfg config, db queries.DBTX, secrets *secret.Sealer, transport http.RoundTripper) (*bitbucketForge, error) {
 	b := &bitbucketForge{token: cfg.BitbucketToken, q: queries.New(db), secrets: secrets}
 	var err error
 	b.Client, err = bitbucket.New(bitbucket.Config{
-		APIURL: cfg.BitbucketURL, SiteURL: bitbucketSite(cfg.BitbucketURL), Credential: b.credential,
+		APIURL: cfg.BitbucketURL, SiteURL: bitbucketSite(cfg.BitbucketURL), Credential: b.credential, Transport: transport,
 	})
 	if err != nil {
 		return nil, usageError{fmt.Errorf("TROY_BITBUCKET_URL: %w", err)}

@@ -17,7 +17,7 @@ import (
 
 	"github.com/troy-iaas/troy/bell"
 	"github.com/troy-iaas/troy/cloud"
-	"github.com/troy-iaas/troy/cloud/localcloud"
+	"github.com/troy-iaas/troy/metrics"
 	schema "github.com/troy-iaas/troy/sql"
 	"github.com/troy-iaas/troy/tasks"
 	"github.com/troy-iaas/troy/web"
@@ -30,6 +30,7 @@ type backend struct {
 	client *tasks.Client
 	bell   *bell.Bell
 	cloud  cloud.Cloud
+	meters *metrics.Metrics
 	log    *slog.Logger
 }
 
@@ -56,11 +57,14 @@ func connect(ctx context.Context, cfg config, log *slog.Logger) (*backend, error
 	}
 	poolConfig.MaxConns = max(poolConfig.MaxConns, int32(cfg.Workers+cfg.BuildSlots+10))
 	poolConfig.ConnConfig.ConnectTimeout = connectTimeout
+	meters := metrics.New()
+	poolConfig.ConnConfig.Tracer = meters.Tracer()
 	db, err := pgxpool.NewWithConfig(ctx, poolConfig)
 	if err != nil {
 		return nil, fmt.Errorf("connect to Postgres: %w", withoutURL(err, cfg.DatabaseURL))
 	}
-	b := &backend{db: db, redis: rdb, client: tasks.NewClient(rdb), log: log}
+	meters.Work(db)
+	b := &backend{db: db, redis: rdb, client: tasks.NewClient(rdb), meters: meters, log: log}
 	b.bell = bell.New(db, b.client, log, map[string]int{tasks.QueueQuick: cfg.Workers, tasks.QueueBuilds: cfg.BuildSlots})
 
 	checkCtx, cancel := context.WithTimeout(ctx, connectTimeout)
@@ -69,17 +73,16 @@ func connect(ctx context.Context, cfg config, log *slog.Logger) (*backend, error
 		b.close()
 		return nil, withoutURL(err, cfg.DatabaseURL)
 	}
-	local, err := localcloud.New(localcloud.Config{
-		Root: cfg.cloudRoot(), PropagationDelay: cfg.PropagationDelay, Limits: cfg.readLimits(),
-	})
+	sites, err := openCloud(ctx, cfg, db)
 	if err != nil {
 		b.close()
 		return nil, err
 	}
-	if b.cloud, err = withFaults(local, cfg.Faults); err != nil {
+	if sites, err = withFaults(sites, cfg.Faults); err != nil {
 		b.close()
 		return nil, usageError{fmt.Errorf("TROY_FAULTS: %w", err)}
 	}
+	b.cloud = meters.Cloud(sites)
 	return b, nil
 }
 

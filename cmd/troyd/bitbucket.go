@@ -69,7 +69,7 @@ func newBitbucketHookCommand() *cobra.Command {
 			}
 			// With the access token, whatever a Connect app sees: its scopes have
 			// no webhooks.
-			client, err := newBitbucketForge(cfg, b.db, nil)
+			client, err := newBitbucketForge(cfg, b.db, nil, nil)
 			if err != nil {
 				return err
 			}

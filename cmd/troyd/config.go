@@ -38,7 +38,7 @@ type config struct {
 
 	Workers          int           `env:"TROY_WORKERS" envDefault:"10"`
 	Lease            time.Duration `env:"TROY_LEASE" envDefault:"6s"`
-	PropagationDelay time.Duration `env:"TROY_PROPAGATION_DELAY" envDefault:"2s"`
+	PropagationDelay time.Duration `env:"TROY_PROPAGATION_DELAY"`
 	KeepDeployments  int           `env:"TROY_KEEP_DEPLOYMENTS" envDefault:"10"`
 	CarryAssets      time.Duration `env:"TROY_CARRY_ASSETS" envDefault:"168h"`
 	UploadsValid     time.Duration `env:"TROY_UPLOADS_VALID" envDefault:"24h"`
@@ -57,6 +57,24 @@ type config struct {
 	BitbucketURL    string `env:"TROY_BITBUCKET_URL" envDefault:"https://api.bitbucket.org"`
 	BitbucketToken  string `env:"TROY_BITBUCKET_TOKEN"`
 	BitbucketSecret string `env:"TROY_BITBUCKET_SECRET"`
+
+	Cloud           string `env:"TROY_CLOUD" envDefault:"local"`
+	AWSRegion       string `env:"TROY_AWS_REGION"`
+	AWSProfile      string `env:"TROY_AWS_PROFILE"`
+	AWSRole         string `env:"TROY_AWS_ROLE"`
+	AWSEndpoint     string `env:"TROY_AWS_ENDPOINT"`
+	AWSS3Endpoint   string `env:"TROY_AWS_S3_ENDPOINT"`
+	AWSSitesBucket  string `env:"TROY_AWS_SITES_BUCKET"`
+	AWSWorkBucket   string `env:"TROY_AWS_WORK_BUCKET"`
+	AWSZone         string `env:"TROY_AWS_ZONE"`
+	AWSCertificate  string `env:"TROY_AWS_CERTIFICATE"`
+	AWSPointerStore string `env:"TROY_AWS_POINTER_STORE"`
+	AWSAppsQueue    string `env:"TROY_AWS_APPS_QUEUE"`
+	AWSBuildsQueue  string `env:"TROY_AWS_BUILDS_QUEUE"`
+	AWSProject      string `env:"TROY_AWS_PROJECT"`
+
+	SNSTopics   []string `env:"TROY_SNS_TOPICS"`
+	SNSCertFile string   `env:"TROY_SNS_CERT_FILE"`
 
 	MaxFiles      int   `env:"TROY_MAX_FILES" envDefault:"100000"`
 	MaxFileBytes  int64 `env:"TROY_MAX_FILE_BYTES" envDefault:"1073741824"`
@@ -93,6 +111,15 @@ func loadConfig() (config, error) {
 	}
 	if c.SitesURL == "" {
 		c.SitesURL = "http://{host}" + portOf(c.EdgeAddr)
+		if c.onAWS() {
+			c.SitesURL = "https://{host}"
+		}
+	}
+	if _, set := os.LookupEnv("TROY_PROPAGATION_DELAY"); !set {
+		c.PropagationDelay = 2 * time.Second
+		if c.onAWS() {
+			c.PropagationDelay = 20 * time.Second
+		}
 	}
 	return c, c.check()
 }
@@ -165,7 +192,7 @@ func (c config) check() error {
 			wrong(setting, "%s is not from %s to %s", v[0], v[1], v[2])
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.checkAWS()...)...)
 }
 
 // need reports which of the two connections that the command cannot do without

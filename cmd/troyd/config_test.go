@@ -18,7 +18,9 @@ import (
 // words them. TestDefaults holds them to what is read.
 var computed = map[string]string{
 	"TROY_URL":       "`http://` and `TROY_ADDR`",
-	"TROY_SITES_URL": "`http://{host}` and the port of `TROY_EDGE_ADDR`",
+	"TROY_SITES_URL": "`http://{host}` and the port of `TROY_EDGE_ADDR`; on AWS `https://{host}`",
+
+	"TROY_PROPAGATION_DELAY": "`2s`, on AWS `20s`",
 }
 
 // TestConfigPage holds the table of docs/config.md to the settings: each of
@@ -72,6 +74,7 @@ func defaults(t *testing.T) config {
 		t.Fatal(err)
 	}
 	c.URL, c.SitesURL = "http://127.0.0.1:8080", "http://{host}:8081"
+	c.PropagationDelay = 2 * time.Second
 	return c
 }
 

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/troy-iaas/troy/internal/devstack"
+	"github.com/troy-iaas/troy/secret"
 	schema "github.com/troy-iaas/troy/sql"
 	"github.com/troy-iaas/troy/web"
 )
@@ -78,6 +79,11 @@ func runDev(ctx context.Context, cfg config, sample string) (err error) {
 	}
 	if cfg.AppsSecret == "" {
 		if cfg.AppsSecret, err = keptSecret(cfg.DataDir, "apps-secret", func() (string, error) { return rand.Text() + rand.Text(), nil }); err != nil {
+			return err
+		}
+	}
+	if cfg.SecretKey == "" {
+		if cfg.SecretKey, err = keptSecret(cfg.DataDir, "secret-key", func() (string, error) { return secret.NewKey(), nil }); err != nil {
 			return err
 		}
 	}

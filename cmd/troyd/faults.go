@@ -3,6 +3,9 @@
 package main
 
 import (
+	"context"
+	"os"
+
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/cloud/faulty"
 )
@@ -13,4 +16,13 @@ func withFaults(c cloud.Cloud, script string) (cloud.Cloud, error) {
 		return c, nil
 	}
 	return faulty.New(c, script)
+}
+
+// snsCertificate reads SNS's certificate from TROY_SNS_CERT_FILE instead of
+// fetching it.
+func snsCertificate(cfg config) (func(context.Context, string) ([]byte, error), error) {
+	if cfg.SNSCertFile == "" {
+		return nil, nil
+	}
+	return func(context.Context, string) ([]byte, error) { return os.ReadFile(cfg.SNSCertFile) }, nil
 }

@@ -9,27 +9,28 @@ import (
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud/localcloud"
 	"github.com/troy-iaas/troy/forge"
+	"github.com/troy-iaas/troy/metrics"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/secret"
 )
 
 // forges returns the adapters of the forges that are set up, or can be while
-// this process runs.
-func forges(cfg config, db queries.DBTX, secrets *secret.Sealer) (map[troy.Provider]forge.Forge, error) {
+// this process runs. Their requests are counted.
+func forges(cfg config, db queries.DBTX, secrets *secret.Sealer, meters *metrics.Metrics) (map[troy.Provider]forge.Forge, error) {
 	out := map[troy.Provider]forge.Forge{}
 	app, err := newGitHubApp(cfg, db, secrets)
 	if err != nil {
 		return nil, err
 	}
 	if app.possible() {
-		client, err := app.client(cfg)
+		client, err := app.client(cfg, meters.Forge(troy.GitHub, forge.Transport()))
 		if err != nil {
 			return nil, err
 		}
 		out[troy.GitHub] = githubForge{client, app}
 	}
 	if cfg.BitbucketToken != "" || secrets != nil {
-		if out[troy.Bitbucket], err = newBitbucketForge(cfg, db, secrets); err != nil {
+		if out[troy.Bitbucket], err = newBitbucketForge(cfg, db, secrets, meters.Forge(troy.Bitbucket, forge.Transport())); err != nil {
 			return nil, err
 		}
 	}

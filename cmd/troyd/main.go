@@ -30,7 +30,8 @@ func main() {
 		PersistentPreRun: func(*cobra.Command, []string) { understood = true },
 	}
 	root.AddCommand(newDevCommand(), newWebCommand(), newWorkCommand(), newEdgeCommand(),
-		newMigrateCommand(), newTokenCommand(), newEnqueueCommand(), newGitHubCommand(), newBitbucketCommand())
+		newMigrateCommand(), newTokenCommand(), newEnqueueCommand(), newGitHubCommand(), newBitbucketCommand(), newSecretsCommand(),
+		newDoctorCommand(), newAWSCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		if !understood {
 			err = usageError{err}

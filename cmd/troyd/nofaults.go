@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 
 	"github.com/troy-iaas/troy/cloud"
@@ -14,4 +15,13 @@ func withFaults(c cloud.Cloud, script string) (cloud.Cloud, error) {
 		return c, errors.New("this troyd was built without -tags faults")
 	}
 	return c, nil
+}
+
+// snsCertificate refuses a certificate that was not fetched from SNS: only a
+// troyd built for tests reads one from a file.
+func snsCertificate(cfg config) (func(context.Context, string) ([]byte, error), error) {
+	if cfg.SNSCertFile != "" {
+		return nil, errors.New("TROY_SNS_CERT_FILE: this troyd was built without -tags faults")
+	}
+	return nil, nil
 }

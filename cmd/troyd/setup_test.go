@@ -324,7 +324,7 @@ func (x *box) forges() map[troy.Provider]forge.Forge {
 	if err != nil {
 		x.t.Fatal(err)
 	}
-	known, err := forges(x.cfg, x.b.db, secrets)
+	known, err := forges(x.cfg, x.b.db, secrets, x.b.meters)
 	if err != nil {
 		x.t.Fatal(err)
 	}

@@ -13,6 +13,8 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/forge"
 	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/web"
 )
@@ -76,7 +78,15 @@ func newWeb(cfg config, b *backend, log *slog.Logger) (*http.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	setup, err := app.client(cfg)
+	setup, err := app.client(cfg, b.meters.Forge(troy.GitHub, forge.Transport()))
+	if err != nil {
+		return nil, err
+	}
+	certificate, err := snsCertificate(cfg)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	confirm, err := confirmTopic(cfg, b.db)
 	if err != nil {
 		return nil, err
 	}
@@ -84,10 +94,11 @@ func newWeb(cfg config, b *backend, log *slog.Logger) (*http.Server, error) {
 	handler, err := web.New(web.Config{
 		URL: cfg.URL, SitesScheme: sites.Scheme, SitesPort: port, AppsSecret: cfg.AppsSecret,
 		BitbucketSecret: cfg.BitbucketSecret, GitHubFromEnvironment: cfg.GitHubClientID != "",
-		Limits: cfg.limits(), ReleaseValidity: cfg.UploadsValid,
+		Limits: cfg.limits(), ReleaseValidity: cfg.UploadsValid, SNSTopics: cfg.SNSTopics,
 	}, web.Deps{
 		DB: b.db, Redis: b.redis, Intake: b.intake(cfg), Store: b.cloud.Store, Ready: b.ready(), Secrets: secrets, Stopping: stopping, Log: log,
 		GitHubApp: app.current, GitHubSetup: setup, ConnectDescriptor: connectDescriptor,
+		Metrics: b.meters, ConfirmTopic: confirm, SNSCertificate: certificate,
 	})
 	if err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -30,6 +31,10 @@ func newWorkCommand() *cobra.Command {
 				return err
 			}
 			defer b.close()
+			queues, err := consumers(cmd.Context(), cfg, b, log)
+			if err != nil {
+				return err
+			}
 			g, ctx := errgroup.WithContext(cmd.Context())
 			if cfg.HealthAddr != "" {
 				l, err := listen(ctx, "TROY_HEALTH_ADDR", cfg.HealthAddr)
@@ -37,11 +42,19 @@ func newWorkCommand() *cobra.Command {
 					return err
 				}
 				g.Go(func() error {
-					return serve(ctx, l, &http.Server{Handler: web.Health(b.ready(), log), ReadHeaderTimeout: stopTimeout})
+					return serve(ctx, l, &http.Server{Handler: web.Health(b.ready(), b.db, b.meters, log), ReadHeaderTimeout: stopTimeout})
 				})
 			}
 			g.Go(func() error { b.bell.Run(ctx); return nil })
 			g.Go(func() error { return runWorkers(ctx, cfg, b, log) })
+			for setting, c := range queues {
+				g.Go(func() error {
+					if err := c.Run(ctx); err != nil {
+						return usageError{fmt.Errorf("%s: %w", setting, err)}
+					}
+					return nil
+				})
+			}
 			log.Info("working", "slots", cfg.Workers)
 			return g.Wait()
 		},
@@ -53,21 +66,21 @@ func runWorkers(ctx context.Context, cfg config, b *backend, log *slog.Logger) (
 	if err != nil {
 		return err
 	}
-	known, err := forges(cfg, b.db, secrets)
+	known, err := forges(cfg, b.db, secrets, b.meters)
 	if err != nil {
 		return err
 	}
-	builder, err := newBuilder(cfg, log)
+	builder, poll, shut, err := openBuilder(ctx, cfg, b.db, log)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, builder.Close()) }()
+	defer func() { err = errors.Join(err, shut()) }()
 	return workers.New(workers.Config{
 		Slots: cfg.Workers, BuildSlots: cfg.BuildSlots, Lease: cfg.Lease, KeepDeployments: cfg.KeepDeployments,
-		CarryAssets: cfg.CarryAssets, UploadsValid: cfg.UploadsValid, Limits: cfg.limits(), BuildTime: cfg.BuildTime,
+		CarryAssets: cfg.CarryAssets, UploadsValid: cfg.UploadsValid, Limits: cfg.limits(), BuildTime: cfg.BuildTime, BuildPoll: poll,
 		CatchUp: cfg.CatchUp, URL: cfg.URL, SiteURL: func(host string) string { return strings.ReplaceAll(cfg.SitesURL, "{host}", host) },
 	}, workers.Deps{
-		DB: b.db, Redis: b.redis, Client: b.client, Bell: b.bell, Cloud: b.cloud, Builder: builder, Forges: known,
-		Intake: b.intake(cfg), Secrets: secrets, Log: log,
+		DB: b.db, Redis: b.redis, Client: b.client, Bell: b.bell, Cloud: b.cloud, Builder: b.meters.Builder(builder), Forges: known,
+		Intake: b.intake(cfg), Secrets: secrets, Metrics: b.meters, Log: log,
 	}).Run(ctx)
 }

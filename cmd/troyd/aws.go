@@ -1,0 +1,106 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+
+	"github.com/troy-iaas/troy/cloud/awscloud"
+	"github.com/troy-iaas/troy/queries"
+)
+
+func newAWSCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "aws", Short: "Look after the AWS account", Args: cobra.NoArgs, RunE: help}
+	var remove bool
+	orphans := &cobra.Command{
+		Use:   "orphans",
+		Short: "List what Troy made in the account that no pipeline owns",
+		Long: "List the distributions and objects in the account that were made for pipelines\n" +
+			"that are not in the database, as after a restored backup. With --delete they are\n" +
+			"taken away, DNS records and pointers too. A distribution takes minutes to be\n" +
+			"disabled: run it again until nothing is left. Use it only with the database that\n" +
+			"has all of this account's pipelines. Exit status 1: something is left.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := loadConfig()
+			if err != nil {
+				return usageError{err}
+			}
+			if !cfg.onAWS() {
+				return usageError{errors.New("TROY_CLOUD: is not aws")}
+			}
+			b, err := connect(cmd.Context(), cfg, cfg.logger())
+			if err != nil {
+				return err
+			}
+			defer b.close()
+			account, err := awscloud.NewAccount(cmd.Context(), cfg.aws(b.db), cfg.readLimits())
+			if err != nil {
+				return err
+			}
+			return tidy(cmd.Context(), account, queries.New(b.db), remove, cmd.OutOrStdout())
+		},
+	}
+	orphans.Flags().BoolVar(&remove, "delete", false, "take them away")
+	cmd.AddCommand(orphans)
+	return cmd
+}
+
+// tidy lists, or takes away, what is of no pipeline. The account is read before
+// the rows, so that a pipeline that is made meanwhile is none of them.
+func tidy(ctx context.Context, account *awscloud.Account, q *queries.Queries, remove bool, out io.Writer) error {
+	found, err := account.Pipelines(ctx)
+	if err != nil {
+		return err
+	}
+	ids := make([]uuid.UUID, 0, len(found))
+	for id := range found {
+		ids = append(ids, id)
+	}
+	known, err := q.PipelinesKnown(ctx, ids)
+	if err != nil {
+		return fmt.Errorf("read the pipelines: %w", err)
+	}
+	ids = slices.DeleteFunc(ids, func(id uuid.UUID) bool { return slices.Contains(known, id) })
+	slices.SortFunc(ids, func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) })
+	left := 0
+	for _, id := range ids {
+		gone := false
+		if remove {
+			if gone, err = account.Remove(ctx, id); err != nil {
+				return fmt.Errorf("take away what was made for %s: %w", id, err)
+			}
+		}
+		note := ""
+		switch {
+		case gone:
+			note = " (removed)"
+		case remove:
+			note = " (its distribution is being disabled; run this again in some minutes)"
+			left++
+		default:
+			left++
+		}
+		if err := printLine(out, fmt.Sprintf("Pipeline %s, which is not in the database:%s", id, note)); err != nil {
+			return err
+		}
+		for _, what := range found[id] {
+			if err := printLine(out, "  "+what); err != nil {
+				return err
+			}
+		}
+	}
+	switch {
+	case len(ids) == 0:
+		return printLine(out, fmt.Sprintf("Nothing in the account is without its pipeline (%d looked at).", len(found)))
+	case left > 0:
+		return fmt.Errorf("what was made for %d pipelines is left", left)
+	}
+	return nil
+}

@@ -1,0 +1,195 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/cloud/awscloud"
+	"github.com/troy-iaas/troy/cloud/localcloud"
+	"github.com/troy-iaas/troy/intake"
+	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/workers"
+)
+
+// onAWS tells whether the sites live on AWS.
+func (c config) onAWS() bool { return c.Cloud == "aws" }
+
+// checkAWS names what is wrong with the settings of AWS. They count only with
+// TROY_CLOUD=aws.
+func (c config) checkAWS() []error {
+	var errs []error
+	wrong := func(setting, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("%s: %s", setting, fmt.Sprintf(format, args...)))
+	}
+	if c.Cloud != "local" && c.Cloud != "aws" {
+		wrong("TROY_CLOUD", "%q is neither local nor aws", c.Cloud)
+	}
+	for _, s := range []struct{ setting, address string }{
+		{"TROY_AWS_ENDPOINT", c.AWSEndpoint}, {"TROY_AWS_S3_ENDPOINT", c.AWSS3Endpoint},
+		{"TROY_AWS_APPS_QUEUE", c.AWSAppsQueue}, {"TROY_AWS_BUILDS_QUEUE", c.AWSBuildsQueue},
+	} {
+		if u, err := url.Parse(s.address); s.address != "" && (err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https")) {
+			wrong(s.setting, "%q is not an http or https address", s.address)
+		}
+	}
+	for _, topic := range c.SNSTopics {
+		if !strings.HasPrefix(topic, "arn:") || strings.Count(topic, ":") != 5 {
+			wrong("TROY_SNS_TOPICS", "%q is not the ARN of a topic", topic)
+		}
+	}
+	if c.AWSProject != "" && !c.onAWS() {
+		wrong("TROY_AWS_PROJECT", "is set, but CodeBuild hands over in the buckets of TROY_CLOUD=aws")
+	}
+	if !c.onAWS() {
+		if c.AWSRegion == "" && (c.AWSAppsQueue != "" || c.AWSBuildsQueue != "") {
+			wrong("TROY_AWS_REGION", "not set; it has to be the region of the queues")
+		}
+		return errs
+	}
+	for _, s := range []struct{ setting, value, what string }{
+		{"TROY_AWS_REGION", c.AWSRegion, "a region, like eu-central-1"},
+		{"TROY_AWS_SITES_BUCKET", c.AWSSitesBucket, "the name of a bucket"},
+		{"TROY_AWS_WORK_BUCKET", c.AWSWorkBucket, "the name of a bucket"},
+		{"TROY_AWS_ZONE", c.AWSZone, "the id of a hosted zone, like Z0123456789"},
+	} {
+		if s.value == "" {
+			wrong(s.setting, "not set; with TROY_CLOUD=aws it has to be %s", s.what)
+		}
+	}
+	if c.AWSSitesBucket != "" && c.AWSSitesBucket == c.AWSWorkBucket {
+		wrong("TROY_AWS_WORK_BUCKET", "is the bucket of the sites too; CloudFront would serve what is private")
+	}
+	for _, s := range []struct{ setting, value, prefix string }{
+		{"TROY_AWS_CERTIFICATE", c.AWSCertificate, "arn:aws:acm:us-east-1:"},
+		{"TROY_AWS_POINTER_STORE", c.AWSPointerStore, "arn:aws:cloudfront::"},
+	} {
+		if !strings.HasPrefix(s.value, s.prefix) {
+			wrong(s.setting, "%q does not begin with %s", s.value, s.prefix)
+		}
+	}
+	if c.AWSRole != "" && !strings.HasPrefix(c.AWSRole, "arn:") {
+		wrong("TROY_AWS_ROLE", "%q is not the ARN of a role", c.AWSRole)
+	}
+	if c.SitesSuffix == "localhost" {
+		wrong("TROY_SITES_SUFFIX", "is localhost; on AWS it has to be the domain of the hosted zone, or one below it")
+	}
+	return errs
+}
+
+// aws is what awscloud is to act with.
+func (c config) aws(db *pgxpool.Pool) awscloud.Config {
+	return awscloud.Config{
+		Region: c.AWSRegion, Profile: c.AWSProfile, RoleARN: c.AWSRole, Endpoint: c.AWSEndpoint, S3Endpoint: c.AWSS3Endpoint,
+		SitesBucket: c.AWSSitesBucket, WorkBucket: c.AWSWorkBucket, Zone: c.AWSZone, CertificateARN: c.AWSCertificate,
+		KeyValueStoreARN: c.AWSPointerStore, Lock: advisoryLock(db),
+	}
+}
+
+// openCloud opens what serves the sites.
+func openCloud(ctx context.Context, cfg config, db *pgxpool.Pool) (cloud.Cloud, error) {
+	if cfg.onAWS() {
+		return awscloud.New(ctx, cfg.aws(db), cfg.readLimits(), cfg.PropagationDelay)
+	}
+	return localcloud.New(localcloud.Config{
+		Root: cfg.cloudRoot(), PropagationDelay: cfg.PropagationDelay, Limits: cfg.readLimits(),
+	})
+}
+
+// consumers are the SQS queues that work takes messages from, by the settings
+// that name them.
+func consumers(ctx context.Context, cfg config, b *backend, log *slog.Logger) (map[string]workers.Consumer, error) {
+	in := b.intake(cfg)
+	all := map[string]workers.Consumer{}
+	for _, q := range []struct {
+		setting, url string
+		take         func(context.Context, []byte) (intake.Outcome, error)
+	}{
+		{"TROY_AWS_APPS_QUEUE", cfg.AWSAppsQueue, workers.TakeAppEvent(in)},
+		{"TROY_AWS_BUILDS_QUEUE", cfg.AWSBuildsQueue, workers.TakeBuildRequest(in)},
+	} {
+		if q.url == "" {
+			continue
+		}
+		loaded, err := awscloud.Load(ctx, cfg.aws(b.db))
+		if err != nil {
+			return nil, err
+		}
+		all[q.setting] = workers.Consumer{Queue: awscloud.NewQueue(loaded, q.url), Take: q.take, Refused: func() { b.meters.Refused(q.setting) }, Log: log.With("queue", q.url)}
+	}
+	return all, nil
+}
+
+// confirmTopic returns what confirms subscriptions, if there is a topic.
+func confirmTopic(cfg config, db *pgxpool.Pool) (func(ctx context.Context, topic, token string) error, error) {
+	if len(cfg.SNSTopics) == 0 {
+		return nil, nil
+	}
+	// In the web command's life there is no context that is its own.
+	loaded, err := awscloud.Load(context.Background(), cfg.aws(db))
+	if err != nil {
+		return nil, err
+	}
+	return awscloud.ConfirmTopic(loaded), nil
+}
+
+// codeBuildPoll is how often a build on CodeBuild is looked at when none of
+// its events come.
+const codeBuildPoll = 3 * time.Second
+
+// openBuilder opens what builds, with how often it has to be asked; 0 is never.
+func openBuilder(ctx context.Context, cfg config, db *pgxpool.Pool, log *slog.Logger) (b cloud.Builder, poll time.Duration, shut func() error, err error) {
+	if cfg.AWSProject == "" {
+		local, err := newBuilder(cfg, log)
+		if err != nil {
+			return nil, 0, nil, err
+		}
+		return local, 0, local.Close, nil
+	}
+	loaded, err := awscloud.Load(ctx, cfg.aws(db))
+	if err != nil {
+		return nil, 0, nil, err
+	}
+	return awscloud.NewBuilder(loaded, cfg.aws(db), cfg.AWSProject), codeBuildPoll, func() error { return nil }, nil
+}
+
+// advisoryLock returns awscloud's Lock: names are locked in Postgres, for as
+// long as f runs. Only one of this process waits there for a name, so that
+// those who wait don't use the connections up.
+func advisoryLock(db *pgxpool.Pool) func(context.Context, string, func(context.Context) error) error {
+	var mu sync.Mutex
+	turns := map[string]chan struct{}{}
+	return func(ctx context.Context, name string, f func(context.Context) error) error {
+		mu.Lock()
+		turn, ok := turns[name]
+		if !ok {
+			turn = make(chan struct{}, 1)
+			turns[name] = turn
+		}
+		mu.Unlock()
+		select {
+		case turn <- struct{}{}:
+			defer func() { <-turn }()
+		case <-ctx.Done():
+			return fmt.Errorf("wait for %s: %w", name, ctx.Err())
+		}
+		var done error
+		err := pgx.BeginFunc(ctx, db, func(tx pgx.Tx) error {
+			if err := queries.New(tx).LockName(ctx, name); err != nil {
+				return fmt.Errorf("lock %s: %w", name, err)
+			}
+			done = f(ctx)
+			return nil
+		})
+		return errors.Join(err, done)
+	}
+}

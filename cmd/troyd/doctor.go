@@ -1,0 +1,205 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/jackc/pgx/v5"
+	"github.com/redis/go-redis/v9"
+	"github.com/spf13/cobra"
+
+	"github.com/troy-iaas/troy/cloud/awscloud"
+	schema "github.com/troy-iaas/troy/sql"
+)
+
+// doctorTimeout bounds one look at what is not AWS.
+const doctorTimeout = 10 * time.Second
+
+func newDoctorCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "doctor",
+		Short: "Look whether the configuration works, end to end",
+		Long: "Look at all that the environment names: Postgres and its schema, Redis, and the\n" +
+			"data folder or, with TROY_CLOUD=aws, credentials, permissions, buckets,\n" +
+			"certificate, hosted zone, quota, queues, CodeBuild and topics; and say what to do\n" +
+			"about each thing that is not as it should be. Nothing is changed. Permissions are\n" +
+			"tried by calls that can't have an effect; that to make a distribution is not\n" +
+			"tried. Exit status 1: something has to be done.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			redis.SetLogger(silence{}) // it is told below
+			d := doctor{out: cmd.OutOrStdout()}
+			cfg, err := loadConfig()
+			if err == nil {
+				err = cfg.needConnections()
+			}
+			if err != nil {
+				for line := range strings.Lines(err.Error()) {
+					setting, said, _ := strings.Cut(strings.TrimSpace(line), ": ")
+					d.tell(awscloud.Finding{Part: setting, Said: said, Remedy: "set it as docs/config.md says"})
+				}
+				return d.result()
+			}
+			d.tell(awscloud.Finding{Part: "settings", Said: "all well formed"})
+			d.postgres(cmd.Context(), cfg)
+			d.redis(cmd.Context(), cfg)
+			if !cfg.onAWS() {
+				d.folder(cfg)
+			}
+			if cfg.onAWS() || cfg.AWSAppsQueue != "" || cfg.AWSBuildsQueue != "" {
+				if err := d.aws(cmd.Context(), cfg); err != nil {
+					return err
+				}
+			}
+			return d.result()
+		},
+	}
+}
+
+// silence is no log.
+type silence struct{}
+
+func (silence) Printf(context.Context, string, ...any) {}
+
+type doctor struct {
+	out    io.Writer
+	todo   int
+	failed error // of writing
+}
+
+// tell prints a finding, and its remedy below it.
+func (d *doctor) tell(f awscloud.Finding) {
+	mark := "ok  "
+	if f.Remedy != "" {
+		mark = "FAIL"
+		d.todo++
+	}
+	text := fmt.Sprintf("%s  %s: %s\n", mark, f.Part, f.Said)
+	if f.Remedy != "" {
+		text += wrapped("→ "+f.Remedy, "      ", 80)
+	}
+	_, err := io.WriteString(d.out, text)
+	d.failed = errors.Join(d.failed, err)
+}
+
+// wrapped breaks a text between words, with an indent before each line.
+func wrapped(text, indent string, width int) string {
+	var b strings.Builder
+	line := indent
+	for word := range strings.FieldsSeq(text) {
+		if len([]rune(line))+1+len([]rune(word)) > width && strings.TrimSpace(line) != "" {
+			b.WriteString(line + "\n")
+			line = indent + " "
+		}
+		if strings.TrimSpace(line) != "" {
+			line += " "
+		}
+		line += word
+	}
+	return b.String() + line + "\n"
+}
+
+func (d *doctor) result() error {
+	switch {
+	case d.failed != nil:
+		return d.failed
+	case d.todo == 1:
+		return errors.New("one thing has to be done")
+	case d.todo > 0:
+		return fmt.Errorf("%d things have to be done", d.todo)
+	}
+	return nil
+}
+
+func (d *doctor) postgres(ctx context.Context, cfg config) {
+	ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, cfg.DatabaseURL)
+	if err != nil {
+		// pgx leaves the password out, but names host and user.
+		d.tell(awscloud.Finding{Part: "Postgres", Said: oneLine(withoutURL(err, cfg.DatabaseURL)), Remedy: "start it, or set TROY_DATABASE_URL to where it is"})
+		return
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	if err := schema.Check(ctx, conn); err != nil {
+		d.tell(awscloud.Finding{Part: "Postgres", Said: oneLine(err), Remedy: "run `troyd migrate up` with this version of troyd, before web and work"})
+		return
+	}
+	d.tell(awscloud.Finding{Part: "Postgres", Said: "answers, and its schema is this version's"})
+}
+
+func (d *doctor) redis(ctx context.Context, cfg config) {
+	ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
+	defer cancel()
+	option, err := asynq.ParseRedisURI(cfg.RedisURL)
+	if err != nil {
+		d.tell(awscloud.Finding{Part: "Redis", Said: oneLine(withoutURL(err, cfg.RedisURL)), Remedy: "set TROY_REDIS_URL to an address like redis://127.0.0.1:6379/0"})
+		return
+	}
+	client, ok := option.MakeRedisClient().(redis.UniversalClient)
+	if !ok {
+		return // asynq makes no other
+	}
+	defer func() { _ = client.Close() }()
+	if err := client.Ping(ctx).Err(); err != nil {
+		d.tell(awscloud.Finding{Part: "Redis", Said: oneLine(err), Remedy: "start it, or set TROY_REDIS_URL to where it is"})
+		return
+	}
+	if policy, err := client.ConfigGet(ctx, "maxmemory-policy").Result(); err == nil {
+		if p := policy["maxmemory-policy"]; p != "" && p != "noeviction" {
+			d.tell(awscloud.Finding{Part: "Redis", Said: "it may throw tasks away (maxmemory-policy " + p + ")", Remedy: "set its maxmemory-policy to noeviction: what it throws away comes back by the sweep, seconds later"})
+			return
+		}
+	}
+	d.tell(awscloud.Finding{Part: "Redis", Said: "answers"})
+}
+
+func (d *doctor) folder(cfg config) {
+	dir, said := cfg.DataDir, "written"
+	for { // it is made by whoever needs it first
+		if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) || dir == filepath.Dir(dir) {
+			break
+		}
+		dir, said = filepath.Dir(dir), "can be made"
+	}
+	f, err := os.CreateTemp(dir, ".doctor-")
+	if err == nil {
+		err = errors.Join(f.Close(), os.Remove(f.Name()))
+	}
+	if err != nil {
+		d.tell(awscloud.Finding{Part: "data folder", Said: oneLine(err), Remedy: "make TROY_DATA_DIR a folder that the user of work and web may write"})
+		return
+	}
+	d.tell(awscloud.Finding{Part: "data folder", Said: cfg.DataDir + ": " + said})
+}
+
+func (d *doctor) aws(ctx context.Context, cfg config) error {
+	acts := cfg.aws(nil)
+	loaded, err := awscloud.Load(ctx, acts)
+	if err != nil {
+		d.tell(awscloud.Finding{Part: "credentials", Said: oneLine(err), Remedy: "check TROY_AWS_PROFILE and the shared configuration files"})
+		return nil
+	}
+	queues := map[string]string{}
+	for setting, url := range map[string]string{"TROY_AWS_APPS_QUEUE": cfg.AWSAppsQueue, "TROY_AWS_BUILDS_QUEUE": cfg.AWSBuildsQueue} {
+		if url != "" {
+			queues[setting] = url
+		}
+	}
+	awscloud.Examine(ctx, loaded, acts, awscloud.Examination{
+		Sites: cfg.onAWS(), Suffix: cfg.SitesSuffix, Project: cfg.AWSProject, Queues: queues, Topics: cfg.SNSTopics,
+		Updates: strings.TrimSuffix(cfg.URL, "/") + "/events/sns",
+	}, d.tell)
+	return nil
+}
+
+// oneLine is an error's text on one line: pgx tells each address that it tried
+// on one of its own.
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"bytes"
+	"net/http"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/troy-iaas/troy/internal/devstack/stacktest"
+	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/secret"
+)
+
+// A key is rotated: the new one in front, everything sealed again, the old one
+// dropped.
+func TestReseal(t *testing.T) {
+	t.Parallel()
+	url := stacktest.Database(t)
+	db, err := pgxpool.New(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	ctx, q := t.Context(), queries.New(db)
+	exec := func(sql string, args ...any) {
+		t.Helper()
+		if _, err := db.Exec(ctx, sql, args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	older, newer, lost := secret.NewKey(), secret.NewKey(), secret.NewKey()
+	seal := func(key string, of secret.Subject, value string) []byte {
+		t.Helper()
+		s, err := secret.New(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sealed, err := s.Seal([]byte(value), of)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sealed
+	}
+	pipeline := uuid.New()
+	exec("INSERT INTO pipelines (id, name, slug) VALUES ($1, 'Blog', 'blog')", pipeline)
+	// More than a page of them.
+	for i := range 450 {
+		name := "V" + uuid.NewString()
+		exec("INSERT INTO variables (pipeline_id, name, value) VALUES ($1, $2, $3)", pipeline, name,
+			seal([]string{older, newer}[i%2], secret.Variable(pipeline, name), name))
+	}
+	exec("INSERT INTO installations (provider, id, credentials) VALUES ('bitbucket', 'key', $1), ('github', '1', NULL)",
+		seal(older, secret.Installation("bitbucket", "key"), "shared"))
+	exec("INSERT INTO forge_apps (provider, app_id, name, url, credentials, actor) VALUES ('github', '1', 'n', 'u', $1, 'a')",
+		seal(older, secret.App("github"), "key"))
+
+	settings := []string{"TROY_DATABASE_URL=" + url, "TROY_REDIS_URL=redis://127.0.0.1:1/0", "TROY_SECRET_KEY=" + newer + "," + older}
+	status, stdout, stderr := finish(t, troyd(t, settings, "secrets", "reseal", "--dry-run"))
+	if status != 0 || !strings.Contains(stdout, "225") || strings.Contains(stdout, "may be the newest alone") {
+		t.Errorf("a dry run: exit status %d, %q, %q", status, stdout, stderr)
+	}
+	for range 2 { // the second finds nothing to do
+		if status, stdout, stderr = finish(t, troyd(t, settings, "secrets", "reseal")); status != 0 || !strings.Contains(stdout, "may be the newest alone") {
+			t.Fatalf("exit status %d, %q, %q", status, stdout, stderr)
+		}
+	}
+	if !strings.Contains(stdout, "450") {
+		t.Errorf("the second run counts %q", stdout)
+	}
+	alone, err := secret.New(newer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows, err := db.Query(ctx, "SELECT name, value FROM variables")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var name string
+		var value []byte
+		if err := rows.Scan(&name, &value); err != nil {
+			t.Fatal(err)
+		}
+		if plain, err := alone.Open(value, secret.Variable(pipeline, name)); err != nil || string(plain) != name {
+			t.Fatalf("the variable %s is %q, %v", name, plain, err)
+		}
+	}
+	app, err := q.ForgeAppGet(ctx, "github")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if plain, err := alone.Open(app.Credentials, secret.App("github")); err != nil || string(plain) != "key" {
+		t.Errorf("the app's credentials are %q, %v", plain, err)
+	}
+
+	// What no key opens is named, counted and left.
+	value := seal(lost, secret.Variable(pipeline, "LOST"), "lost value")
+	exec("INSERT INTO variables (pipeline_id, name, value) VALUES ($1, 'LOST', $2)", pipeline, value)
+	status, stdout, stderr = finish(t, troyd(t, settings, "secrets", "reseal"))
+	if status != 1 || !strings.Contains(stderr, "LOST") || !strings.Contains(stderr, "1 could not be opened") || strings.Contains(stdout, "newest alone") {
+		t.Errorf("with one that is lost: exit status %d, %q, %q", status, stdout, stderr)
+	}
+	var kept []byte
+	if err := db.QueryRow(ctx, "SELECT value FROM variables WHERE name = 'LOST'").Scan(&kept); err != nil || !bytes.Equal(kept, value) {
+		t.Errorf("what could not be opened was changed, %v", err)
+	}
+
+	if status, _, stderr = finish(t, troyd(t, settings[:2], "secrets", "reseal")); status != 2 || !strings.Contains(stderr, "TROY_SECRET_KEY") {
+		t.Errorf("without a key: exit status %d, %q", status, stderr)
+	}
+}
+
+// A look that broke off says nothing of the older keys.
+func TestResealThatBreaksOff(t *testing.T) {
+	t.Parallel()
+	url := stacktest.Database(t)
+	db, err := pgxpool.New(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Exec(t.Context(), "DROP TABLE forge_apps"); err != nil {
+		t.Fatal(err)
+	}
+	status, stdout, _ := finish(t, troyd(t, []string{
+		"TROY_DATABASE_URL=" + url, "TROY_REDIS_URL=redis://127.0.0.1:1/0", "TROY_SECRET_KEY=" + secret.NewKey(),
+	}, "secrets", "reseal"))
+	if status != 1 || strings.Contains(stdout, "newest alone") {
+		t.Errorf("exit status %d, %q", status, stdout)
+	}
+}
+
+// What was changed while it was sealed anew stays as it was changed.
+func TestResealLeavesWhatChangedMeanwhile(t *testing.T) {
+	t.Parallel()
+	db, err := pgxpool.New(t.Context(), stacktest.Database(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	pipeline := uuid.New()
+	if _, err := db.Exec(t.Context(), "INSERT INTO pipelines (id, name, slug) VALUES ($1, 'Blog', 'blog')", pipeline); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Exec(t.Context(), "INSERT INTO variables (pipeline_id, name, value) VALUES ($1, 'A', 'changed')", pipeline); err != nil {
+		t.Fatal(err)
+	}
+	n, err := queries.New(db).SealedReplace(t.Context(), queries.SealedReplaceParams{
+		Fresh: []byte("fresh"), Kind: "variable", ID: pipeline.String(), Name: "A", Sealed: []byte("as it was read"),
+	})
+	if err != nil || n != 0 {
+		t.Errorf("replaced %d, %v", n, err)
+	}
+}
+
+// troyd dev has a key of its own, so that variables can be set at once.
+func TestDevKeepsAKey(t *testing.T) {
+	t.Parallel()
+	dir := folder(t)
+	var name string
+	for i := range 2 {
+		s := serving(t, devSettings(dir), "dev")
+		address, token := s.answer("API: "), s.answer("Admin token: ")
+		if i == 0 {
+			wantStatus(t, http.MethodPost, address+"/v1/pipelines", token, `{"name":"Blog"}`, http.StatusCreated)
+			wantStatus(t, http.MethodPut, address+"/v1/pipelines/blog/variables/NPM_TOKEN", token, `{"value":"correct-horse-battery"}`, http.StatusOK)
+		}
+		name = wantStatus(t, http.MethodGet, address+"/v1/pipelines/blog/variables", token, "", http.StatusOK)
+		if !strings.Contains(name, "NPM_TOKEN") || strings.Contains(name, "correct-horse") {
+			t.Errorf("the variables are %s", name)
+		}
+		s.stop(syscall.SIGINT)
+	}
+}
