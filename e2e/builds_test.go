@@ -4,6 +4,8 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +21,12 @@ import (
 // builds its repository.
 func buildWorld(t *testing.T, settings ...string) (w *world, g *github, pipeline string) {
 	t.Helper()
+	return buildWorldOn(t, func(w *world) { w.start("edge") }, settings...)
+}
+
+// buildWorldOn calls begin once web and work run.
+func buildWorldOn(t *testing.T, begin func(*world), settings ...string) (w *world, g *github, pipeline string) {
+	t.Helper()
 	g = newGitHub(t)
 	key := make([]byte, 32)
 	if _, err := rand.Read(key); err != nil {
@@ -31,7 +39,7 @@ func buildWorld(t *testing.T, settings ...string) (w *world, g *github, pipeline
 	}, settings...)...)
 	w.start("web")
 	w.worker = w.start("work")
-	w.start("edge")
+	begin(w)
 	first := g.commit("first", site1("one"))
 	if status, answer := g.deliver(w, "installation", uuid.NewString(), map[string]any{
 		"action":       "created",
@@ -281,5 +289,54 @@ setTimeout(() => {
 	}
 	if out := w.must("troy", "logs", "blog"); strings.Count(out, "at work") != 2 {
 		t.Errorf("the log does not show two runs:\n%s", out)
+	}
+}
+
+// TestStoppedBuild ends a build as a worker does whose claim was taken away,
+// with nobody having cancelled the deployment: it is built again, and has not
+// failed.
+func TestStoppedBuild(t *testing.T) {
+	t.Parallel()
+	w, g, id := buildWorld(t)
+	commit := g.pushed(w, "slow", map[string]string{"build.js": `const fs = require("fs");
+console.log("at work");
+setTimeout(() => {
+	fs.mkdirSync("dist", {recursive: true});
+	fs.writeFileSync("dist/index.html", "<title>slow</title>");
+}, 3000);
+`})
+	d := w.building(id, commit)
+	w.eventually("the build prints", func() bool {
+		out, _, _ := w.run("troy", "logs", "blog")
+		return strings.Contains(out, "at work")
+	})
+	stop := filepath.Join(w.dir, "data", "cloud", "builds", id, d.ID.String(), "stop")
+	if err := os.WriteFile(stop, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if d := w.deployment(id, commit); d.State != troy.Succeeded {
+		t.Errorf("%s: %s", d.State, d.Cause)
+	}
+	if out := w.must("troy", "logs", "blog"); strings.Count(out, "at work") != 2 || !strings.Contains(out, "The build was stopped.") {
+		t.Errorf("the log does not show two runs:\n%s", out)
+	}
+}
+
+// A repository with a submodule, which no archive of a forge has.
+func TestSubmodule(t *testing.T) {
+	t.Parallel()
+	w, g, pipeline := buildWorld(t)
+	g.theme("body { color: teal }")
+	commit := g.pushed(w, "with a theme", map[string]string{
+		".gitmodules": "[submodule \"theme\"]\n\tpath = theme\n\turl = ../theme.git\n",
+		"build.js":    `require("fs").cpSync("theme/theme.css", "dist/index.html")`,
+	})
+	if d := w.deployment(pipeline, commit); d.State != troy.Succeeded {
+		out, diag, _ := w.run("troy", "logs", "blog")
+		t.Fatalf("%s: %s\n%s%s", d.State, d.Cause, out, diag)
+	}
+	w.waitFor(pipeline, troy.Deployed)
+	if status, body, _ := w.get("blog.localhost", "/"); status != 200 || !strings.Contains(body, "teal") {
+		t.Errorf("the edge answers %d %q", status, body)
 	}
 }

@@ -69,6 +69,7 @@ type world struct {
 	database string
 	redis    *stacktest.PrivateRedis
 	worker   *process // of the worlds that build
+	input    string   // what the next commands read from stdin
 }
 
 // process is a running troyd.
@@ -120,7 +121,7 @@ func (w *world) run(name string, args ...string) (stdout, stderr string, status 
 		cmd.Env = w.env
 	}
 	var out, diag bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &diag
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(w.input), &out, &diag
 	err := cmd.Run()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {

@@ -58,7 +58,9 @@ type github struct {
 const (
 	repository   = "team/blog"
 	repositoryID = 99
-	installation = 77
+	// themeRepository is what the repository has as a submodule, open to all.
+	themeRepository = "team/theme"
+	installation    = 77
 )
 
 func newGitHub(t *testing.T) *github {
@@ -118,6 +120,24 @@ func (g *github) commit(message string, files map[string]string) string {
 	g.git(g.work, "commit", "--quiet", "--allow-empty", "-m", message)
 	g.git(g.work, "push", "--quiet", "--force", "origin", "HEAD:main")
 	return g.git(g.work, "rev-parse", "HEAD")
+}
+
+// theme makes the repository of the theme with one file, and its commit the
+// submodule "theme" of what is committed next.
+func (g *github) theme(content string) {
+	g.t.Helper()
+	dir := filepath.Join(g.root, themeRepository+".git")
+	g.git(g.root, "init", "--quiet", "--initial-branch=main", dir)
+	if err := os.WriteFile(filepath.Join(dir, "theme.css"), []byte(content), 0o644); err != nil {
+		g.t.Fatal(err)
+	}
+	g.git(dir, "add", "--all")
+	g.git(dir, "commit", "--quiet", "-m", "theme")
+	g.git(g.work, "update-index", "--add", "--cacheinfo", "160000,"+g.git(dir, "rev-parse", "HEAD")+",theme")
+	// An empty folder is what a clone without submodules has there.
+	if err := os.MkdirAll(filepath.Join(g.work, "theme"), 0o755); err != nil {
+		g.t.Fatal(err)
+	}
 }
 
 // push is the body of the webhook for the newest commit.
@@ -205,7 +225,7 @@ func (g *github) serve(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		g.archive(w, strings.TrimPrefix(path, "/codeload/"))
-	case strings.HasPrefix(path, "/"+repository+".git/"):
+	case strings.HasPrefix(path, "/"+repository+".git/"), strings.HasPrefix(path, "/"+themeRepository+".git/"):
 		handler := cgi.Handler{
 			Path: "/usr/lib/git-core/git-http-backend", Root: "/",
 			Env: []string{"GIT_PROJECT_ROOT=" + g.root, "GIT_HTTP_EXPORT_ALL=1"},

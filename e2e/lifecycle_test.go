@@ -93,7 +93,7 @@ func TestLifecycle(t *testing.T) {
 		t.Errorf("after the recovery: %.60q", body)
 	}
 
-	w.event("Deleted", "blog", born.Add(time.Hour))
+	w.event("Deleted", "blog", time.Now())
 	w.waitFor(id, troy.Deleted)
 	if left := w.traces(id, host); len(left) > 0 {
 		t.Errorf("left in the data folder: %v", left)

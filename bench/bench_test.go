@@ -1,0 +1,190 @@
+// Package bench measures Troy beside what it can be compared with, both in one
+// run, and prints the ratio. `make bench` runs it; docs/benchmarks.md has
+// figures. Nothing here is asserted: a machine that is busy measures badly.
+package bench
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/hibiken/asynq"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/troy-iaas/troy/bell"
+	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/cloud/localcloud"
+	"github.com/troy-iaas/troy/forge"
+	"github.com/troy-iaas/troy/intake"
+	"github.com/troy-iaas/troy/internal/devstack"
+	schema "github.com/troy-iaas/troy/sql"
+	"github.com/troy-iaas/troy/tasks"
+	"github.com/troy-iaas/troy/web"
+)
+
+const hookSecret = "the secret of the webhooks"
+
+// quiet keeps logs out of the measurements, and out of what is measured.
+var quiet = slog.New(slog.DiscardHandler)
+
+// world is Troy in this process, with a Postgres that waits for the disk and a
+// Redis of its own.
+type world struct {
+	b           *testing.B
+	databaseURL string
+	db          *pgxpool.Pool
+	redis       redis.UniversalClient
+	client      *tasks.Client
+	bell        *bell.Bell
+	cloud       cloud.Cloud
+	intake      *intake.Intake
+	web         *httptest.Server
+	http        *http.Client
+}
+
+func newWorld(b *testing.B) *world {
+	b.Helper()
+	ctx := b.Context()
+	stack, err := devstack.Start(ctx, devstack.Config{Dir: b.TempDir(), Logger: quiet})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		defer cancel()
+		if err := stack.Stop(ctx); err != nil {
+			b.Error(err)
+		}
+	})
+	if _, err := schema.Up(ctx, stack.DatabaseURL); err != nil {
+		b.Fatal(err)
+	}
+	w := &world{b: b, databaseURL: stack.DatabaseURL}
+	config, err := pgxpool.ParseConfig(stack.DatabaseURL)
+	if err != nil {
+		b.Fatal(err)
+	}
+	config.MaxConns = 32
+	if w.db, err = pgxpool.NewWithConfig(ctx, config); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(w.db.Close)
+	options, err := asynq.ParseRedisURI(stack.RedisURL)
+	if err != nil {
+		b.Fatal(err)
+	}
+	w.redis = options.MakeRedisClient().(redis.UniversalClient)
+	b.Cleanup(func() { _ = w.redis.Close() })
+	w.client = tasks.NewClient(w.redis)
+	w.bell = bell.New(w.db, w.client, quiet, map[string]int{tasks.QueueQuick: 10, tasks.QueueBuilds: 2})
+	bellCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	rung := make(chan struct{})
+	go func() { w.bell.Run(bellCtx); close(rung) }()
+	b.Cleanup(func() { stop(); <-rung })
+	if w.cloud, err = localcloud.New(localcloud.Config{Root: b.TempDir()}); err != nil {
+		b.Fatal(err)
+	}
+	w.intake = intake.New(w.db, w.bell, intake.Config{SitesSuffix: "sites.test"})
+	handler, err := web.New(web.Config{URL: "http://127.0.0.1", SitesScheme: "http"}, web.Deps{
+		DB: w.db, Redis: w.redis, Intake: w.intake, Store: w.cloud.Store, Log: quiet,
+		GitHubApp: func(context.Context) (forge.App, error) { return forge.App{WebhookSecret: hookSecret}, nil },
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	w.web = httptest.NewServer(handler)
+	b.Cleanup(w.web.Close)
+	w.http = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
+	b.Cleanup(w.http.CloseIdleConnections)
+	return w
+}
+
+// pipelines makes n that are Deployed, each bound to a repository of its own
+// with the numbers from first, and with what an installation has that has been
+// at work: an empty table is planned for as one that stays empty.
+func (w *world) pipelines(first, n int) {
+	w.b.Helper()
+	for _, statement := range []string{
+		`INSERT INTO pipelines (id, name, slug, status, repository_provider, repository_full_name, repository_branch, repository_id, distribution_id, distribution_domain)
+		 SELECT gen_random_uuid(), 'p' || i, 'p' || i, 'deployed', 'github', 'team/r' || i, 'main', i::text, 'd' || i, 'd' || i FROM generate_series($1::int, $2::int) i`,
+		`INSERT INTO domains (host, pipeline_id, kind) SELECT slug || '.sites.test', id, 'site' FROM pipelines WHERE repository_id::int BETWEEN $1 AND $2`,
+		`INSERT INTO repositories (provider, id, full_name, default_branch, installation_id)
+		 SELECT 'github', i::text, 'team/r' || i, 'main', '9' FROM generate_series($1::int, $2::int) i`,
+		`INSERT INTO deployments (id, pipeline_id, number, kind, state, tree_id, actor, finished_at)
+		 SELECT gen_random_uuid(), id, 1, 'automated', 'succeeded', gen_random_uuid(), 'bench', now() FROM pipelines WHERE repository_id::int BETWEEN $1 AND $2`,
+		`INSERT INTO events (pipeline_id, version, slug, from_status, to_status, actor)
+		 SELECT id, 1, slug, 'deploying', 'deployed', 'bench' FROM pipelines WHERE repository_id::int BETWEEN $1 AND $2`,
+		`INSERT INTO deliveries (source, id, type, outcome) SELECT 'github', gen_random_uuid()::text, 'push', 'accepted' FROM generate_series($1::int, $2::int)`,
+		`INSERT INTO work (kind, subject_id, due_at) SELECT 'forge:catch-up', id, now() + interval '1 hour' FROM pipelines WHERE repository_id::int BETWEEN $1 AND $2`,
+		`UPDATE pipelines SET last_number = 1 WHERE repository_id::int BETWEEN $1 AND $2`,
+	} {
+		if _, err := w.db.Exec(w.b.Context(), statement, first, first+n-1); err != nil {
+			w.b.Fatal(err)
+		}
+	}
+	for _, statement := range []string{
+		`INSERT INTO installations (provider, id, account) VALUES ('github', '9', 'team') ON CONFLICT DO NOTHING`, `VACUUM ANALYZE`,
+	} {
+		if _, err := w.db.Exec(w.b.Context(), statement); err != nil {
+			w.b.Fatal(err)
+		}
+	}
+}
+
+// pushBody is a push of a new commit to a repository, of the size that
+// GitHub's are.
+func pushBody(repository int, branch string) string {
+	commit := hex.EncodeToString(append(uuid.Must(uuid.NewV7()).NodeID(), []byte(uuid.NewString())[:14]...))
+	filler := strings.Repeat(`"https://api.github.com/repos/team/blog/something{/sha}",`, 100)
+	return fmt.Sprintf(`{"ref":"refs/heads/%[3]s","before":"%[4]s","after":"%[1]s","created":false,"deleted":false,"forced":false,
+"repository":{"id":%[2]d,"name":"r%[2]d","full_name":"team/r%[2]d","default_branch":"main","private":true,"owner":{"login":"team"},"urls":[%[5]s"x"]},
+"installation":{"id":9},"pusher":{"name":"mona"},"sender":{"login":"mona"},
+"head_commit":{"id":"%[1]s","message":"Say hello","author":{"name":"Mona"},"added":["index.html"],"removed":[],"modified":[]},
+"commits":[{"id":"%[1]s","message":"Say hello","author":{"name":"Mona"},"added":["index.html"],"removed":[],"modified":[]}]}`,
+		commit, repository, branch, strings.Repeat("1", 40), filler)
+}
+
+// deliver sends a push as GitHub does.
+func (w *world) deliver(body string) error {
+	mac := hmac.New(sha256.New, []byte(hookSecret))
+	mac.Write([]byte(body))
+	req, err := http.NewRequestWithContext(w.b.Context(), http.MethodPost, w.web.URL+"/hooks/github", strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("X-GitHub-Event", "push")
+	req.Header.Set("X-GitHub-Delivery", uuid.NewString())
+	req.Header.Set("X-Hub-Signature-256", "sha256="+hex.EncodeToString(mac.Sum(nil)))
+	res, err := w.http.Do(req)
+	if err != nil {
+		return err
+	}
+	answer, err := io.ReadAll(res.Body)
+	if err := res.Body.Close(); err != nil {
+		return err
+	}
+	if err == nil && res.StatusCode != http.StatusAccepted {
+		err = fmt.Errorf("the delivery was answered %s: %s", res.Status, answer)
+	}
+	return err
+}
+
+// quantile is the share q of the durations in milliseconds; they are sorted
+// for it.
+func quantile(times []time.Duration, q float64) float64 {
+	slices.Sort(times)
+	return float64(times[min(int(q*float64(len(times))), len(times)-1)].Microseconds()) / 1000
+}

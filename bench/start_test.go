@@ -1,0 +1,117 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/forge"
+	"github.com/troy-iaas/troy/site"
+	"github.com/troy-iaas/troy/workers"
+)
+
+// starts is how many pushes are measured on each side.
+const starts = 100
+
+// BenchmarkPushToStart measures how long it takes on an idle system from the
+// sending of a push's webhook to the start of its build's first phase, and
+// beside it the same with workers that look for tasks as often as asynq does
+// unless told otherwise.
+func BenchmarkPushToStart(b *testing.B) {
+	w := newWorld(b)
+	w.pipelines(1, 2*starts)
+	ours := w.starts(1, 0)
+	theirs := w.starts(starts+1, time.Second)
+	b.ReportMetric(quantile(ours, 0.5), "p50-ms")
+	b.ReportMetric(quantile(ours, 0.99), "p99-ms")
+	b.ReportMetric(quantile(theirs, 0.5), "default-p50-ms")
+	b.ReportMetric(quantile(theirs, 0.99), "default-p99-ms")
+	b.ReportMetric(quantile(ours, 0.5)/quantile(theirs, 0.5), "ratio")
+	b.ReportMetric(0, "ns/op")
+}
+
+// starts pushes to one repository after another and returns how long each
+// build took to start. Each is over before the next push is sent.
+func (w *world) starts(first int, interval time.Duration) []time.Duration {
+	w.b.Helper()
+	builder := &instant{started: make(chan time.Time)}
+	ctx, cancel := context.WithCancel(w.b.Context())
+	ended := make(chan error, 1)
+	runner := workers.New(workers.Config{
+		Slots: 10, BuildSlots: 2, Lease: 6 * time.Second, KeepDeployments: 10, CarryAssets: time.Hour, UploadsValid: time.Hour,
+		Limits: site.DefaultLimits(), BuildTime: time.Minute, CatchUp: time.Hour, TaskCheckInterval: interval,
+	}, workers.Deps{
+		DB: w.db, Redis: w.redis, Client: w.client, Bell: w.bell, Cloud: w.cloud, Builder: builder, Intake: w.intake, Log: quiet,
+		Forges: map[troy.Provider]forge.Forge{troy.GitHub: still{}},
+	})
+	go func() { ended <- runner.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-ended; err != nil {
+			w.b.Error(err)
+		}
+	}()
+	var times []time.Duration
+	for i := range starts {
+		body := pushBody(first+i, "main")
+		sent := time.Now()
+		if err := w.deliver(body); err != nil {
+			w.b.Fatal(err)
+		}
+		times = append(times, (<-builder.started).Sub(sent))
+		w.idle(first + i)
+	}
+	return times
+}
+
+// idle waits until a pipeline's deployment has ended.
+func (w *world) idle(repository int) {
+	w.b.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for range tick.C {
+		var left int
+		if err := w.db.QueryRow(w.b.Context(), `SELECT count(*) FROM pipelines p JOIN deployments d ON d.pipeline_id = p.id
+			WHERE p.repository_id = $1 AND d.state NOT IN ('succeeded', 'failed', 'cancelled', 'superseded')`, fmt.Sprint(repository)).Scan(&left); err != nil {
+			w.b.Fatal(err)
+		}
+		if left == 0 {
+			return
+		}
+	}
+}
+
+// instant is a builder whose builds fail as soon as they have started.
+type instant struct{ started chan time.Time }
+
+func (i *instant) Start(context.Context, cloud.BuildSpec) error {
+	i.started <- time.Now()
+	return nil
+}
+
+func (i *instant) Get(context.Context, site.Tree) (cloud.Build, error) {
+	return cloud.Build{State: cloud.BuildFailed, Cause: "it was only to start", Phases: []cloud.PhaseRun{}}, nil
+}
+
+func (i *instant) Log(context.Context, site.Tree, string) (cloud.LogPage, error) {
+	return cloud.LogPage{End: true}, nil
+}
+func (i *instant) Stop(context.Context, site.Tree) error { return nil }
+func (i *instant) Artifact(context.Context, site.Tree) (*site.Source, error) {
+	return nil, cloud.ErrNotFound
+}
+func (i *instant) Remove(context.Context, site.Tree) error { return nil }
+
+// still is a forge where nothing is asked for: what a push tells is enough to
+// start its build.
+type still struct{ forge.Forge }
+
+func (still) Archive(context.Context, forge.Repository, string) (io.ReadCloser, error) {
+	return nil, forge.ErrNoCommit
+}
+
+func (still) Report(context.Context, forge.Repository, forge.Report) error { return nil }

@@ -1,0 +1,167 @@
+package e2e
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/cloud/awscloud/awsdouble"
+	"github.com/troy-iaas/troy/internal/devstack/s3test"
+)
+
+// amazon is the double of AWS that a world acts on, with a real S3 server.
+type amazon struct {
+	*awsdouble.Double
+	s3   *s3test.Server
+	edge *httptest.Server
+}
+
+const (
+	sitesBucket = "e2e-sites"
+	workBucket  = "e2e-work"
+)
+
+// newAmazon starts the double.
+func newAmazon(t *testing.T, cfg awsdouble.Config) *amazon {
+	t.Helper()
+	a := &amazon{s3: s3test.Start(t)}
+	a.s3.Bucket(t, sitesBucket)
+	a.s3.Bucket(t, workBucket)
+	u, err := url.Parse(a.s3.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.S3, cfg.S3Key, cfg.S3Secret = u, s3test.Key, s3test.Secret
+	if cfg.Settle == 0 {
+		cfg.Settle = 300 * time.Millisecond
+	}
+	a.Double = awsdouble.Start(cfg)
+	t.Cleanup(a.Close)
+	a.edge = httptest.NewServer(a.Edge(func(key string) ([]byte, bool) { return a.s3.Read(sitesBucket, key) }))
+	t.Cleanup(a.edge.Close)
+	return a
+}
+
+// settings are those of a Troy on the double.
+func (a *amazon) settings() []string {
+	return []string{
+		"AWS_ACCESS_KEY_ID=" + s3test.Key, "AWS_SECRET_ACCESS_KEY=" + s3test.Secret, "AWS_EC2_METADATA_DISABLED=true",
+		"TROY_CLOUD=aws", "TROY_AWS_REGION=us-east-1", "TROY_AWS_ENDPOINT=" + a.URL(), "TROY_AWS_S3_ENDPOINT=" + a.URL(),
+		"TROY_AWS_SITES_BUCKET=" + sitesBucket, "TROY_AWS_WORK_BUCKET=" + workBucket, "TROY_AWS_ZONE=Z0123456789",
+		"TROY_AWS_CERTIFICATE=arn:aws:acm:us-east-1:123456789012:certificate/1",
+		"TROY_AWS_POINTER_STORE=arn:aws:cloudfront::123456789012:key-value-store/1", "TROY_SITES_SUFFIX=sites.test",
+	}
+}
+
+// get asks as a reader does.
+func (a *amazon) get(t *testing.T, host, path string) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, a.edge.URL+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Host = host
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(res.Body)
+	if err := res.Body.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res.StatusCode, string(body)
+}
+
+// left lists what exists of pipelines.
+func (a *amazon) left(t *testing.T) []string {
+	t.Helper()
+	left := append(a.s3.Keys(t, sitesBucket), a.s3.Keys(t, workBucket)...)
+	for _, d := range a.Distributions() {
+		left = append(left, "distribution "+d.ID)
+	}
+	left = append(left, a.Records()...)
+	for id := range a.Pointers() {
+		left = append(left, "pointer "+id)
+	}
+	return left
+}
+
+// TestLifecycleOnAWS goes from an app event in the SQS queue to nothing left.
+func TestLifecycleOnAWS(t *testing.T) {
+	t.Parallel()
+	a := newAmazon(t, awsdouble.Config{})
+	a.MakeQueue(awsdouble.QueueConfig{Name: "apps-dead"})
+	queue := a.MakeQueue(awsdouble.QueueConfig{Name: "apps", DeadLetters: "apps-dead", MaxReceives: 1})
+	w := newWorld(t, append(a.settings(), "TROY_AWS_APPS_QUEUE="+queue)...)
+	web := w.start("web")
+	w.start("work")
+	const host = "blog.sites.test"
+
+	a.Send("apps", "this is no event")
+	a.Send("apps", `{"id":"evt-1","type":"Created","time":"2026-01-02T15:04:05Z","app":{"id":"app-1","name":"Blog"}}`)
+	var id string
+	w.eventually("the app's pipeline is there", func() bool {
+		p, err := w.api.Pipeline(t.Context(), "blog")
+		id = p.ID.String()
+		return err == nil
+	})
+	w.waitFor(id, troy.ReadyForDeployment)
+	if n := len(a.Distributions()); n != 1 || len(a.Records()) != 2 {
+		t.Errorf("%d distributions, records %q", n, a.Records())
+	}
+	if status, _ := a.get(t, host, "/"); status != 404 {
+		t.Errorf("with nothing live a reader gets %d", status)
+	}
+	out := w.must("troy", "release", w.folder(page("one")), "--pipeline", "blog")
+	if strings.TrimSpace(out) != "https://"+host {
+		t.Errorf("troy release printed %q", out)
+	}
+	if log := web.log.tail(2000); strings.Contains(log, "/files/") {
+		t.Errorf("files went by way of web:\n%s", log)
+	}
+	for path, want := range map[string]string{"/": "<title>one</title>", "/about": "about one", "/about/": "about one", "/style.css": "/* one */"} {
+		if status, body := a.get(t, host, path); status != 200 || !strings.Contains(body, want) {
+			t.Errorf("%s: %d %.60q", path, status, body)
+		}
+	}
+	for _, path := range []string{"/no/such/page", "/../x", "/%2e%2e/x", "/a.txt"} {
+		if status, body := a.get(t, host, path); status != 404 || strings.Contains(path, "such") && body != "nothing here in one" {
+			t.Errorf("%s: %d %q", path, status, body)
+		}
+	}
+	w.must("troy", "release", w.folder(page("two")), "--pipeline", "blog")
+	if status, body := a.get(t, host, "/"); status != 200 || !strings.Contains(body, "<title>two</title>") {
+		t.Errorf("after the second release: %d %.60q", status, body)
+	}
+	if _, body := a.get(t, host, "/gone"); body != "nothing here in two" {
+		t.Errorf("the page for what is missing is %q", body)
+	}
+	if n := len(a.Invalidations()); n != 1 {
+		t.Errorf("%d invalidations, want one: of the page for what is missing, when it changed", n)
+	}
+	w.must("troy", "rollback", "blog")
+	if _, body := a.get(t, host, "/"); !strings.Contains(body, "<title>one</title>") {
+		t.Errorf("after the rollback: %.60q", body)
+	}
+	a.Send("apps", `{"id":"evt-2","type":"Deleted","time":"2026-01-02T16:04:05Z","app":{"id":"app-1","name":"Blog"}}`)
+	w.waitFor(id, troy.Deleted)
+	if diff := cmp.Diff([]string(nil), a.left(t)); diff != "" {
+		t.Errorf("left (-want +got):\n%s", diff)
+	}
+	w.eventually("both queues are as they should be", func() bool { return len(a.Queued("apps")) == 1 && len(a.Queued("apps-dead")) == 0 })
+	twice := map[string]int{}
+	for _, c := range a.Calls() {
+		twice[c.String()]++
+	}
+	t.Logf("calls: %v", twice)
+}

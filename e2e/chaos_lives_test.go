@@ -1,0 +1,344 @@
+//go:build chaos
+
+package e2e
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	mrand "math/rand/v2"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/client"
+	"github.com/troy-iaas/troy/site"
+)
+
+// api is one of the webs'.
+func (c *chaos) api() *client.Client { return c.apis[mrand.IntN(len(c.apis))] }
+
+// insist repeats a call until it succeeds or the step's time is over.
+func (c *chaos) insist(what string, f func() error) bool {
+	deadline := time.Now().Add(c.stepTime)
+	var err error
+	for time.Now().Before(deadline) && c.ctx.Err() == nil {
+		if err = f(); err == nil {
+			return true
+		}
+		select {
+		case <-time.After(time.Duration(50+mrand.IntN(250)) * time.Millisecond):
+		case <-c.ctx.Done():
+		}
+	}
+	if c.ctx.Err() == nil {
+		c.violation("not done", "%s: after %s: %v", what, c.stepTime, err)
+	}
+	return false
+}
+
+// send posts an app event three times at once, each until it is accepted.
+func (c *chaos) send(kind, app string, at time.Time) bool {
+	body, err := json.Marshal(map[string]any{"id": kind + "-" + app, "type": kind, "time": at.UTC(), "app": map[string]any{"id": app, "name": app}})
+	if err != nil {
+		c.t.Error(err)
+		return false
+	}
+	mac := hmac.New(sha256.New, []byte(appsSecret))
+	mac.Write(body)
+	signature := "sha256=" + hex.EncodeToString(mac.Sum(nil))
+	var group sync.WaitGroup
+	var good atomic.Int32
+	for range 1 + mrand.IntN(3) {
+		group.Go(func() {
+			ok := c.insist(kind+" of "+app, func() error {
+				ctx, cancel := context.WithTimeout(c.ctx, 10*time.Second)
+				defer cancel()
+				req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.api().BaseURL+"/events/apps", bytes.NewReader(body))
+				if err != nil {
+					return err
+				}
+				req.Header.Set("X-Troy-Signature-256", signature)
+				resp, err := http.DefaultClient.Do(req)
+				if err != nil {
+					return err
+				}
+				defer func() { _ = resp.Body.Close() }()
+				text, _ := io.ReadAll(resp.Body)
+				if resp.StatusCode/100 != 2 {
+					return fmt.Errorf("%d: %s", resp.StatusCode, text)
+				}
+				c.requests.Add(1)
+				return nil
+			})
+			if ok {
+				good.Add(1)
+			}
+		})
+	}
+	group.Wait()
+	return good.Load() > 0
+}
+
+// release sends files and returns the deployment.
+func (c *chaos) release(slug, version string) (d client.Deployment, ok bool) {
+	content := slug + " " + version
+	sum := sha256.Sum256([]byte(content))
+	files := []site.File{
+		{Path: "index.html", Size: int64(len(content)), SHA256: sum}, {Path: "app.js", Size: int64(len(content)), SHA256: sum},
+		{Path: "only-in-" + version + ".txt", Size: int64(len(content)), SHA256: sum},
+	}
+	ok = c.insist("release "+version+" of "+slug, func() error {
+		ctx, cancel := context.WithTimeout(c.ctx, 30*time.Second)
+		defer cancel()
+		api := c.api()
+		r, err := api.BeginRelease(ctx, slug, slug+"-"+version, client.NewRelease{Files: files})
+		if err != nil {
+			return err
+		}
+		if !r.Finalized {
+			if err := api.Upload(ctx, slug, r, client.Upload{Open: func(string) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(content)), nil }}); err != nil {
+				return err
+			}
+		}
+		d, err = api.FinalizeRelease(ctx, slug, r.ID, client.Finalize{})
+		return err
+	})
+	if ok {
+		c.requests.Add(1)
+		c.mu.Lock()
+		c.expected[d.ID.String()] = content
+		c.mu.Unlock()
+	}
+	return d, ok
+}
+
+// ends waits until a deployment has ended. One that failed is told, and is
+// asked for again as an operator would.
+func (c *chaos) ends(slug string, id uuid.UUID, what string) bool {
+	return c.insist(what+" of "+slug, func() error {
+		ctx, cancel := context.WithTimeout(c.ctx, 5*time.Second)
+		defer cancel()
+		d, err := c.api().Deployment(ctx, slug, id)
+		if err != nil {
+			return err
+		}
+		switch d.State {
+		case troy.Succeeded, troy.Superseded:
+			return nil
+		case troy.Failed:
+			if strings.Contains(d.Cause, "its worker died each time") {
+				c.count("builds given up after two workers' deaths")
+				return nil // as it is meant: a build is begun again once
+			}
+			c.violation("failed", "%s of %s: %s", what, slug, d.Cause)
+			return nil
+		}
+		p, err := c.api().Pipeline(ctx, slug)
+		if err != nil {
+			return err
+		}
+		c.unblock(ctx, p)
+		return fmt.Errorf("the deployment is %s, the pipeline %s (%s)", d.State, p.Status, p.Cause)
+	})
+}
+
+// unblock notes a Failed status, which no fault of the run should lead to, and
+// tries again.
+func (c *chaos) unblock(ctx context.Context, p client.Pipeline) {
+	switch p.Status {
+	case troy.FailedToProvision, troy.FailedToDelete:
+		c.violation("failed", "%s is %s: %s", p.Slug, p.Status, p.Cause)
+		kind := "pipeline:provision"
+		if p.Status == troy.FailedToDelete {
+			kind = "pipeline:teardown"
+		}
+		_, _ = c.api().RingTask(ctx, kind, p.ID.String())
+	}
+}
+
+// watch tells readers whether a host has to answer.
+func (c *chaos) watch(slug string, live bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if live {
+		c.live[slug+".localhost"] = true
+	} else {
+		delete(c.live, slug+".localhost")
+	}
+}
+
+// life drives one pipeline from its beginning to its end.
+func (c *chaos) life(n int) {
+	slug := fmt.Sprintf("site-%d", n)
+	born := time.Now()
+	if !c.send("Created", slug, born) {
+		return
+	}
+	first, ok := c.release(slug, "one")
+	if !ok || !c.ends(slug, first.ID, "the first release") {
+		return
+	}
+	c.watch(slug, true)
+	defer c.watch(slug, false)
+	second, ok := c.release(slug, "two")
+	if !ok || !c.ends(slug, second.ID, "the second release") {
+		return
+	}
+	var back client.Deployment
+	if !c.insist("the rollback of "+slug, func() error {
+		ctx, cancel := context.WithTimeout(c.ctx, 10*time.Second)
+		defer cancel()
+		// Repeated after a lost answer, it would go back once more: so the
+		// deployment to go to is named.
+		var err error
+		back, err = c.api().Rollback(ctx, slug, first.ID)
+		if troy.KindOf(err) == troy.Conflict { // it went back before
+			for d, listErr := range c.api().Deployments(ctx, slug) {
+				if listErr == nil && d.Kind == troy.Rollback {
+					back = d
+					return nil
+				}
+			}
+		}
+		return err
+	}) || !c.ends(slug, back.ID, "the rollback") {
+		return
+	}
+	if !c.build(slug) {
+		return
+	}
+	c.watch(slug, false)
+	if !c.send("Deleted", slug, born.Add(time.Minute)) {
+		return
+	}
+	c.insist("the deletion of "+slug, func() error {
+		ctx, cancel := context.WithTimeout(c.ctx, 5*time.Second)
+		defer cancel()
+		p, err := c.api().Pipeline(ctx, slug)
+		if troy.KindOf(err) == troy.NotFound {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		c.unblock(ctx, p)
+		return fmt.Errorf("the pipeline is %s (%s)", p.Status, cmp.Or(p.Cause, "no cause"))
+	})
+}
+
+// build asks for a build by the queue, three times with the same id, and wants
+// one deployment.
+func (c *chaos) build(slug string) bool {
+	if !c.insist("binding "+slug, func() error {
+		ctx, cancel := context.WithTimeout(c.ctx, 10*time.Second)
+		defer cancel()
+		return c.bind(ctx, slug)
+	}) {
+		return false
+	}
+	body, _ := json.Marshal(map[string]string{"id": "build-" + slug, "pipeline": slug, "commit": c.commit})
+	for range 1 + mrand.IntN(3) {
+		c.double.Send("builds", string(body))
+	}
+	c.requests.Add(1)
+	var built client.Deployment
+	if !c.insist("the build of "+slug, func() error {
+		ctx, cancel := context.WithTimeout(c.ctx, 5*time.Second)
+		defer cancel()
+		for d, err := range c.api().Deployments(ctx, slug) {
+			if err != nil {
+				return err
+			}
+			if d.Actor == "build request build-"+slug {
+				built = d
+				return nil
+			}
+		}
+		return fmt.Errorf("there is no deployment of the commit")
+	}) || !c.ends(slug, built.ID, "the build") {
+		return false
+	}
+	c.mu.Lock()
+	c.expected[built.ID.String()] = "built"
+	c.mu.Unlock()
+	// Each of the messages has to be taken in before it is counted.
+	if !c.insist("the queue", func() error {
+		if slices.Contains(c.double.Queued("builds"), string(body)) {
+			return fmt.Errorf("the request is in the queue still")
+		}
+		return nil
+	}) {
+		return false
+	}
+	return c.insist("counting", func() error {
+		var n int
+		err := c.db.QueryRow(c.ctx, "SELECT count(*) FROM deployments WHERE actor = $1", "build request build-"+slug).Scan(&n)
+		if err == nil && n != 1 {
+			c.violation("once", "%s has %d builds of one request", slug, n)
+		}
+		return err
+	})
+}
+
+// bind gives a pipeline the repository.
+func (c *chaos) bind(ctx context.Context, slug string) error {
+	provider, name, branch := troy.GitHub, repository, "main"
+	_, err := c.api().ConfigurePipeline(ctx, slug, client.PipelineChange{
+		Repository: &client.RepositoryChange{Provider: &provider, FullName: &name, Branch: &branch},
+	})
+	return err
+}
+
+// read is a reader of all sites that are live.
+func (c *chaos) read(ctx context.Context) {
+	for ctx.Err() == nil {
+		c.mu.Lock()
+		hosts := sortedKeys(c.live)
+		c.mu.Unlock()
+		if len(hosts) == 0 {
+			select {
+			case <-time.After(20 * time.Millisecond):
+			case <-ctx.Done():
+			}
+			continue
+		}
+		host := hosts[mrand.IntN(len(hosts))]
+		for _, path := range []string{"/", "/app.js"} {
+			status, body, deployment := c.w.get(host, path)
+			time.Sleep(time.Millisecond) // a reader, not a flood
+			c.mu.Lock()
+			still := c.live[host]
+			c.mu.Unlock()
+			if ctx.Err() != nil || !still {
+				continue
+			}
+			c.answers.Add(1)
+			if status != http.StatusOK {
+				c.violation("readers", "%s%s: %d %.80q", host, path, status, body)
+				continue
+			}
+			c.mu.Lock()
+			before, known := c.seen[deployment]
+			if !known {
+				c.seen[deployment] = body
+			}
+			c.mu.Unlock()
+			if known && before != body {
+				c.violation("readers", "%s%s of deployment %s says %.60q, another page of it %.60q", host, path, deployment, body, before)
+			}
+		}
+	}
+}
