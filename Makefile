@@ -36,6 +36,7 @@ lint: deps-run ## Check format, vet, lint, import rules and generated code
 	@unformatted=$$(gofmt -s -l .); if [ -n "$$unformatted" ]; then \
 		echo "Not formatted (gofmt -s -w mends it):"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
+	go vet -tags 'faults chaos' ./e2e/
 	$(GOLANGCI) run
 	$(SQLC) diff
 	tools/sqlc-vet
@@ -46,8 +47,17 @@ generate: ## Write the generated code again
 	go generate ./...
 
 .PHONY: bench
-bench: ## Run the benchmarks
-	go test -run '^$$' -bench . -benchmem ./edge/ $(if $(wildcard bench),./bench/...)
+bench: deps-bench ## Run the benchmarks, one after another
+	go test -run '^$$' -bench . -benchtime 1s ./edge/
+	go test -run '^$$' -bench . -benchtime 1x -timeout 30m -v ./bench/
+
+.PHONY: chaos
+chaos: deps ## Drive PIPELINES pipelines (500) through their lives under SEED's faults, and check every promise
+	@set -o pipefail; go test -count=1 -tags 'faults chaos' -run '^TestChaos$$' -timeout 120m -v ./e2e/ | { grep -v '^=== ' || true; }
+
+.PHONY: chaos-mutants
+chaos-mutants: deps ## Let Troy make six mistakes, one after another, and see that the chaos run notices each
+	@tools/chaos-mutants
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz test for twenty seconds
@@ -56,6 +66,10 @@ fuzz: ## Run every fuzz test for twenty seconds
 .PHONY: deps
 deps: ## Install what the tests need and this machine lacks
 	@tools/deps postgres redis chromium cc git node bwrap slirp4netns nft
+
+.PHONY: deps-bench
+deps-bench: deps ## Install what the benchmarks compare with as well
+	@tools/deps rclone
 
 .PHONY: deps-run
 deps-run: ## Install what running needs: Postgres
