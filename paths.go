@@ -47,11 +47,12 @@ func CheckWatchPaths(patterns []string) error {
 // A pattern is a file or a folder with all that is in it. In it * stands for
 // anything but a slash, ? for one character but a slash, and ** for anything
 // at all ("**/*.md" is every Markdown file, at the top too); all other
-// characters, brackets too, stand for themselves. A pattern behind a "!" takes
-// away, and the last one that fits a file decides. Where no pattern gives
-// anything, root is what is watched, and without a root everything is. Where
-// looking further would take longer than about half a second, the push concerns it:
-// a build too many is better than a database transaction that hangs.
+// characters, brackets too, stand for themselves. White space around a pattern
+// is no part of it. A pattern behind a "!" takes away, and the last one that
+// fits a file decides. Where no pattern gives anything, root is what is
+// watched, and without a root everything is. Where looking further would take
+// longer than about half a second, the push concerns it: a build too many is
+// better than a database transaction that hangs.
 func Watched(patterns []string, root string, changed []string, complete bool) bool {
 	if !complete {
 		return true
