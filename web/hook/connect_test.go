@@ -107,6 +107,7 @@ func TestVerifyConnect(t *testing.T) {
 		{"a clock before ours, within the leeway", set("exp", at(-59*time.Second)), ""},
 		{"a clock ahead of ours, within the leeway", set("iat", at(59*time.Second)), ""},
 
+		{"with a line break in its signature", hs256(same)[:len(hs256(same))-9] + "\n" + hs256(same)[len(hs256(same))-9:], "not a JSON Web Token"},
 		{"expired", set("exp", at(-61*time.Second)), "has expired"},
 		{"without an expiry", unset("exp"), "lacks its expiry"},
 		{"issued in the future", set("iat", at(61*time.Second)), "issued in the future"},
@@ -256,6 +257,9 @@ func TestConnectIssuer(t *testing.T) {
 		if issuer, err := hook.ConnectIssuer(token); issuer != "" || troy.KindOf(err) != troy.Unauthenticated {
 			t.Errorf("%.40s gave %q, %v", claims, issuer, err)
 		}
+	}
+	if issuer, err := hook.ConnectIssuer(token(t, jwt.SigningMethodHS256, []byte(connectSecret), func(jwt.MapClaims) {}) + "\r"); issuer != "" || troy.KindOf(err) != troy.Unauthenticated {
+		t.Errorf("a token with a line break gave %q, %v", issuer, err)
 	}
 	if _, err := hook.ConnectIssuer(strings.Repeat("a.", 5000)); troy.KindOf(err) != troy.Unauthenticated {
 		t.Errorf("a long token gave %v", err)

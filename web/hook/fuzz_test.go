@@ -132,6 +132,7 @@ func FuzzConnect(f *testing.F) {
 	}
 	f.Add(signed, "/bitbucket/connect/s/events", "")
 	f.Add(signed, "/bitbucket/connect/s/", "a=b&a=%20&jwt=x")
+	f.Add(signed[:len(signed)-5]+"\n"+signed[len(signed)-5:], "/bitbucket/connect/s/events", "")
 	f.Add("a.b.c", "", "%")
 	f.Fuzz(func(t *testing.T, token, path, query string) {
 		r := hook.ConnectRequest{Method: "POST", Path: path, Query: query, Base: "/bitbucket/connect/s"}
