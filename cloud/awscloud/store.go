@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -112,7 +113,8 @@ func (s *Store) remember(t site.Tree) {
 func (s *Store) present(ctx context.Context, t site.Tree) (map[string]int64, error) {
 	have := map[string]int64{}
 	err := s.sites.list(ctx, treePrefix(t), func(o object) error {
-		have[strings.TrimPrefix(o.key, treePrefix(t))] = o.size
+		// A clone, since a part of the key would keep all of it in memory.
+		have[strings.Clone(strings.TrimPrefix(o.key, treePrefix(t)))] = o.size
 		return nil
 	})
 	return have, err
@@ -139,10 +141,6 @@ func absent(m site.Manifest, have map[string]int64) []site.File {
 // holders finds in the sealed trees of the pipeline, the newest first, objects
 // with the files' bytes.
 func (s *Store) holders(ctx context.Context, t site.Tree, files []site.File) (map[site.Digest][]string, error) {
-	found := make(map[site.Digest][]string, len(files))
-	for _, f := range files {
-		found[f.SHA256] = nil
-	}
 	var sealed []string
 	if err := s.work.list(ctx, sealedPrefix(t.Pipeline), func(o object) error {
 		if o.key != sealedKey(t) {
@@ -152,7 +150,14 @@ func (s *Store) holders(ctx context.Context, t site.Tree, files []site.File) (ma
 	}); err != nil {
 		return nil, err
 	}
+	if len(sealed) == 0 {
+		return nil, nil
+	}
 	slices.Sort(sealed) // by time, as the ids are
+	found := make(map[site.Digest][]string, len(files))
+	for _, f := range files {
+		found[f.SHA256] = nil
+	}
 	open := len(found)
 	for _, key := range slices.Backward(sealed) {
 		if open == 0 {
@@ -333,12 +338,12 @@ func (s *Store) Seal(ctx context.Context, t site.Tree, carried []site.Carried) e
 		own[f.Path] = true
 	}
 	carried = slices.DeleteFunc(slices.Clone(carried), func(c site.Carried) bool { return own[c.Path] })
-	wanted := slices.Clone(m.Files)
-	for _, c := range carried {
-		wanted = append(wanted, c.File)
+	extra := make([]site.File, len(carried))
+	for i, a := range carried {
+		extra[i] = a.File
 	}
 	c := copies{store: s, tree: t, have: have}
-	if err := c.findHolders(ctx, wanted); err != nil {
+	if err := c.findHolders(ctx, append(slices.Clip(m.Files), extra...)); err != nil {
 		return err
 	}
 	if err := c.run(ctx, m.Files, fileKey); err != nil {
@@ -356,10 +361,6 @@ func (s *Store) Seal(ctx context.Context, t site.Tree, carried []site.Carried) e
 		return key
 	}); err != nil {
 		return err
-	}
-	extra := make([]site.File, len(carried))
-	for i, a := range carried {
-		extra[i] = a.File
 	}
 	if err := c.run(ctx, extra, fileKey); err != nil {
 		return err
@@ -382,18 +383,24 @@ func (s *Store) Seal(ctx context.Context, t site.Tree, carried []site.Carried) e
 	return s.work.remove(ctx, openKey(t))
 }
 
-// findHolders looks for the bytes of all files that are not under their keys:
-// first in the tree itself, then in others.
-func (c *copies) findHolders(ctx context.Context, wanted []site.File) error {
+// findHolders looks for the bytes of the files that are not under all of their
+// keys, most often a small part of a tree: first in the tree itself, then in
+// others.
+func (c *copies) findHolders(ctx context.Context, files []site.File) error {
 	c.holders = map[site.Digest][]string{}
-	for _, f := range wanted {
-		if _, ok := c.have[fileKey(f.Path)]; ok && len(c.holders[f.SHA256]) == 0 {
+	for _, f := range files {
+		if !c.whole(f) {
+			c.holders[f.SHA256] = nil
+		}
+	}
+	for _, f := range files {
+		if keys, wanted := c.holders[f.SHA256]; wanted && len(keys) == 0 && c.has(fileKey(f.Path)) {
 			c.holders[f.SHA256] = []string{treePrefix(c.tree) + fileKey(f.Path)}
 		}
 	}
 	var elsewhere []site.File
-	for _, f := range wanted {
-		if len(c.holders[f.SHA256]) == 0 {
+	for _, f := range files {
+		if keys, wanted := c.holders[f.SHA256]; wanted && len(keys) == 0 {
 			elsewhere = append(elsewhere, f)
 		}
 	}
@@ -404,10 +411,19 @@ func (c *copies) findHolders(ctx context.Context, wanted []site.File) error {
 	if err != nil {
 		return err
 	}
-	for digest, keys := range found {
-		c.holders[digest] = keys
-	}
+	maps.Copy(c.holders, found)
 	return nil
+}
+
+// whole reports whether a file is under all keys that it may have.
+func (c *copies) whole(f site.File) bool {
+	canonical := canonicalKey(f.Path)
+	return c.has(fileKey(f.Path)) && (canonical == "" || c.has(canonical))
+}
+
+func (c *copies) has(key string) bool {
+	_, there := c.have[key]
+	return there
 }
 
 // run copies the files that are not there to the keys that key gives them.
@@ -416,7 +432,7 @@ func (c *copies) run(ctx context.Context, files []site.File, key func(string) st
 	group.SetLimit(parallel)
 	for _, f := range files {
 		to := key(f.Path)
-		if _, there := c.have[to]; there || to == "" {
+		if to == "" || c.has(to) {
 			continue
 		}
 		c.have[to] = f.Size
@@ -437,20 +453,19 @@ func (c *copies) run(ctx context.Context, files []site.File, key func(string) st
 	return group.Wait()
 }
 
-// removeOthers deletes what an earlier seal carried and this one does not.
+// removeOthers deletes what an earlier seal carried and this one does not. It
+// is the last look at what the tree has.
 func (c *copies) removeOthers(ctx context.Context, m site.Manifest) error {
-	keep := map[string]bool{}
 	for _, f := range m.Files {
-		keep[fileKey(f.Path)], keep[canonicalKey(f.Path)] = true, true
+		delete(c.have, fileKey(f.Path))
+		delete(c.have, canonicalKey(f.Path))
 	}
 	for _, a := range m.Carried {
-		keep[fileKey(a.Path)] = true
+		delete(c.have, fileKey(a.Path))
 	}
 	var others []string
 	for key := range c.have {
-		if !keep[key] {
-			others = append(others, treePrefix(c.tree)+key)
-		}
+		others = append(others, treePrefix(c.tree)+key)
 	}
 	return c.store.sites.remove(ctx, others...)
 }
