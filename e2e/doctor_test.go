@@ -57,6 +57,14 @@ func TestDoctor(t *testing.T) {
 			double: awsdouble.Config{Fault: deny("cloudfront.CreateInvalidation", "route53.none")},
 			part:   "distributions", said: "AWS denies cloudfront:CreateInvalidation", fix: "to the role",
 		},
+		"making distributions": {
+			double: awsdouble.Config{Fault: deny("cloudfront.CreateDistributionWithTags")},
+			part:   "distributions", said: "AWS denies cloudfront:CreateDistribution", fix: "to the role",
+		},
+		"a queue's messages": {
+			double: awsdouble.Config{Fault: deny("sqs.ReceiveMessage", "sqs.DeleteMessageBatch")},
+			part:   "TROY_AWS_APPS_QUEUE", said: "AWS denies sqs:DeleteMessage, sqs:ReceiveMessage", fix: "to the role",
+		},
 		"the pointers": {
 			double: awsdouble.Config{Fault: deny("cloudfront-keyvaluestore.UpdateKeys")},
 			part:   "pointer store", said: "AWS denies it", fix: "TROY_AWS_POINTER_STORE",
@@ -100,6 +108,9 @@ func TestDoctor(t *testing.T) {
 				w.env = append(w.env, test.change(a)...)
 			}
 			out, diag, status := w.run("troyd", "doctor")
+			if n := len(a.Distributions()); n != 0 {
+				t.Errorf("the look made %d distributions", n)
+			}
 			if name == "nothing" {
 				if status != 0 || strings.Contains(out, "FAIL") {
 					t.Errorf("exit status %d\n%s%s", status, out, diag)

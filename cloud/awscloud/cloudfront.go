@@ -35,6 +35,8 @@ const (
 	// errorTTL is how long, in seconds, CloudFront keeps the answer that
 	// something is missing.
 	errorTTL = 10
+	// referenceTag is the tag with the reference that a distribution was made under.
+	referenceTag = "troy:reference"
 )
 
 // distributionID is the form of CloudFront's ids; they become part of paths.
@@ -84,7 +86,7 @@ func (c *CDN) Create(ctx context.Context, reference, host string) (made cloud.Di
 			return c.client.CreateDistributionWithTags(ctx, &cloudfront.CreateDistributionWithTagsInput{
 				DistributionConfigWithTags: &types.DistributionConfigWithTags{
 					DistributionConfig: c.config(reference, host, shard),
-					Tags:               &types.Tags{Items: []types.Tag{{Key: aws.String("troy:reference"), Value: &reference}}},
+					Tags:               &types.Tags{Items: []types.Tag{{Key: aws.String(referenceTag), Value: &reference}}},
 				},
 			})
 		})

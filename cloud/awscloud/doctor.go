@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,9 +21,12 @@ import (
 	r53types "github.com/aws/aws-sdk-go-v2/service/route53/types"
 	"github.com/aws/aws-sdk-go-v2/service/servicequotas"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
 	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy/cloud"
 )
 
 // Finding is what a look at one part of a configuration found.
@@ -108,9 +113,9 @@ func words(err error) string {
 // may tells of permissions by calls that can't have an effect: whoever lacks
 // one is told so before what is wrong with the call. It returns those denied.
 func (e examiner) may(calls map[string]func(context.Context) error) (lacking []string) {
-	for action, try := range calls {
+	for _, action := range slices.Sorted(maps.Keys(calls)) {
 		ctx, cancel := context.WithTimeout(e.ctx, callTimeout)
-		if err := try(ctx); denied(err) {
+		if err := calls[action](ctx); denied(err) {
 			lacking = append(lacking, action)
 		}
 		cancel()
@@ -270,13 +275,21 @@ func (e examiner) distributions() {
 		}
 	}
 	client := cdn.client
+	// Neither the function nor the access control is there, so that a
+	// distribution is refused, after the permission.
+	config := cdn.config("troy-doctor-"+uuid.NewString(), "troy-doctor."+e.x.Suffix, shard{"none", "none"})
 	e.permissions(part, said, e.may(map[string]func(context.Context) error{
 		"cloudfront:GetDistribution": func(ctx context.Context) error {
 			_, err := client.GetDistribution(ctx, &cloudfront.GetDistributionInput{Id: aws.String(nobody)})
 			return err
 		},
+		"cloudfront:CreateDistribution": func(ctx context.Context) error {
+			_, err := client.CreateDistributionWithTags(ctx, &cloudfront.CreateDistributionWithTagsInput{DistributionConfigWithTags: &cftypes.DistributionConfigWithTags{
+				DistributionConfig: config, Tags: &cftypes.Tags{Items: []cftypes.Tag{{Key: aws.String(referenceTag), Value: config.CallerReference}}},
+			}})
+			return err
+		},
 		"cloudfront:UpdateDistribution": func(ctx context.Context) error {
-			config := cdn.config("troy-doctor", "doctor."+e.x.Suffix, shard{"none", "none"})
 			_, err := client.UpdateDistribution(ctx, &cloudfront.UpdateDistributionInput{Id: aws.String(nobody), IfMatch: aws.String("E0"), DistributionConfig: config})
 			return err
 		},
@@ -292,6 +305,10 @@ func (e examiner) distributions() {
 		},
 		"cloudfront:DescribeFunction": func(ctx context.Context) error {
 			_, err := client.DescribeFunction(ctx, &cloudfront.DescribeFunctionInput{Name: aws.String("troy-doctor")})
+			return err
+		},
+		"cloudfront:PublishFunction": func(ctx context.Context) error {
+			_, err := client.PublishFunction(ctx, &cloudfront.PublishFunctionInput{Name: aws.String("troy-doctor"), IfMatch: aws.String("E0")})
 			return err
 		},
 		"cloudfront:ListOriginAccessControls": func(ctx context.Context) error {
@@ -318,15 +335,26 @@ func (e examiner) pointers() {
 }
 
 func (e examiner) queue(setting, address string) {
-	target, err := NewQueue(e.loaded, address).DeadLetters(e.ctx)
+	q := NewQueue(e.loaded, address)
+	target, err := q.DeadLetters(e.ctx)
 	switch {
 	case err != nil:
 		e.wrong(setting, words(err), "it has to be the URL of a queue in %s, which the role may read", e.cfg.Region)
+		return
 	case target == "":
 		e.wrong(setting, "it has no dead-letter queue", "give it a redrive policy: what can't be taken in would be received for ever")
-	default:
-		e.well(setting, "its dead letters go to %s", target[strings.LastIndexByte(target, ':')+1:])
+		return
 	}
+	nobody := cloud.Message{Receipt: "none"}
+	e.permissions(setting, "its dead letters go to "+target[strings.LastIndexByte(target, ':')+1:], e.may(map[string]func(context.Context) error{
+		// More than a call may receive is refused, after the permission.
+		"sqs:ReceiveMessage": func(ctx context.Context) error {
+			_, err := q.client.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: &q.url, MaxNumberOfMessages: batch + 1})
+			return err
+		},
+		"sqs:ChangeMessageVisibility": func(ctx context.Context) error { return q.Hold(ctx, 0, nobody) },
+		"sqs:DeleteMessage":           func(ctx context.Context) error { return q.Done(ctx, nobody) },
+	}))
 }
 
 func (e examiner) project() {

@@ -209,7 +209,15 @@ func (c *cloudfront) create(w http.ResponseWriter, body []byte) {
 			users++
 		}
 	}
+	_, function, _ := strings.Cut(cfg.Function, ":function/")
+	access, _ := strconv.Atoi(strings.TrimPrefix(cfg.Access, "A"))
 	switch {
+	case c.functions[function] == nil || !c.functions[function].published:
+		c.fail(w, http.StatusBadRequest, "InvalidFunctionAssociation", "The function of the association is not there or is not published.")
+		return
+	case access < 1 || access > len(c.access):
+		c.fail(w, http.StatusBadRequest, "InvalidOriginAccessControl", "The origin access control is not valid.")
+		return
 	case c.d.cfg.MaxDistributions > 0 && len(c.distributions) >= c.d.cfg.MaxDistributions:
 		c.fail(w, http.StatusBadRequest, "TooManyDistributions", "You have exceeded the maximum number of distributions.")
 		return

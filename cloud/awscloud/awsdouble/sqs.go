@@ -152,6 +152,10 @@ func (s *queues) arn(name string) string {
 
 // receive waits for messages, as long as the caller lets it.
 func (s *queues) receive(w http.ResponseWriter, r *http.Request, q *queue, in sqsRequest) {
+	if in.MaxNumberOfMessages > 10 {
+		s.fail(w, http.StatusBadRequest, "InvalidParameterValue", "MaxNumberOfMessages must be between 1 and 10.")
+		return
+	}
 	deadline := time.NewTimer(time.Duration(in.WaitTimeSeconds) * time.Second)
 	defer deadline.Stop()
 	hold := 30 * time.Second
