@@ -207,3 +207,39 @@ func (m *Metrics) Forge(provider troy.Provider, next http.RoundTripper) http.Rou
 type transport func(*http.Request) (*http.Response, error)
 
 func (t transport) RoundTrip(r *http.Request) (*http.Response, error) { return t(r) }
+
+// Queue counts the calls of a queue.
+func (m *Metrics) Queue(q cloud.Queue) cloud.Queue { return &queue{q, m} }
+
+type queue struct {
+	next cloud.Queue
+	m    *Metrics
+}
+
+func (q *queue) Receive(ctx context.Context, hold time.Duration) (messages []cloud.Message, err error) {
+	defer q.m.count("queue.receive", time.Now(), &err)
+	return q.next.Receive(ctx, hold)
+}
+
+func (q *queue) Hold(ctx context.Context, d time.Duration, messages ...cloud.Message) (err error) {
+	defer q.m.count("queue.hold", time.Now(), &err)
+	return q.next.Hold(ctx, d, messages...)
+}
+
+func (q *queue) Done(ctx context.Context, messages ...cloud.Message) (err error) {
+	defer q.m.count("queue.done", time.Now(), &err)
+	return q.next.Done(ctx, messages...)
+}
+
+func (q *queue) DeadLetters(ctx context.Context) (target string, err error) {
+	defer q.m.count("queue.deadletters", time.Now(), &err)
+	return q.next.DeadLetters(ctx)
+}
+
+// ConfirmTopic counts the confirmations of subscriptions.
+func (m *Metrics) ConfirmTopic(next func(ctx context.Context, topic, token string) error) func(ctx context.Context, topic, token string) error {
+	return func(ctx context.Context, topic, token string) (err error) {
+		defer m.count("topic.confirm", time.Now(), &err)
+		return next(ctx, topic, token)
+	}
+}

@@ -34,6 +34,14 @@ func scrape(t *testing.T, m *metrics.Metrics) string {
 	return rec.Body.String()
 }
 
+var errBroken = errors.New("broken")
+
+// brokenQueue never has a message, and can do nothing with one.
+type brokenQueue struct{ cloud.Queue }
+
+func (brokenQueue) Receive(context.Context, time.Duration) ([]cloud.Message, error) { return nil, nil }
+func (brokenQueue) Done(context.Context, ...cloud.Message) error                    { return errBroken }
+
 // What is done is counted, what waits is read from the database, and the page
 // for operators lists each name.
 func TestMetrics(t *testing.T) {
@@ -84,6 +92,22 @@ func TestMetrics(t *testing.T) {
 	if _, err := m.Builder(built).Get(t.Context(), site.Tree{Pipeline: id, Deployment: id}); !errors.Is(err, cloud.ErrNotFound) {
 		t.Fatalf("a build that never was: %v", err)
 	}
+	taken := m.Queue(brokenQueue{})
+	if _, err := taken.Receive(t.Context(), time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if err := taken.Done(t.Context(), cloud.Message{}); !errors.Is(err, errBroken) {
+		t.Fatalf("the error became %v", err)
+	}
+	confirm := m.ConfirmTopic(func(_ context.Context, topic, token string) error {
+		if topic != "topic" || token != "token" {
+			t.Errorf("%s, %s", topic, token)
+		}
+		return errBroken
+	})
+	if err := confirm(t.Context(), "topic", "token"); !errors.Is(err, errBroken) {
+		t.Fatalf("the error became %v", err)
+	}
 	forge := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		status, _ := strconv.Atoi(r.URL.Path[1:])
 		w.WriteHeader(status)
@@ -113,6 +137,8 @@ func TestMetrics(t *testing.T) {
 		`troy_outside_calls_total{call="cdn.create",outcome="ok"} `, `troy_outside_calls_total{call="dns.lookup",outcome="expected"} 1`,
 		`troy_outside_calls_total{call="builder.get",outcome="expected"} 1`, `troy_outside_calls_total{call="forge.github",outcome="ok"} 1`,
 		`troy_outside_calls_total{call="forge.github",outcome="expected"} 1`, `troy_outside_calls_total{call="forge.github",outcome="failed"} 3`,
+		`troy_outside_calls_total{call="queue.receive",outcome="ok"} 1`, `troy_outside_calls_total{call="queue.done",outcome="failed"} 1`,
+		`troy_outside_calls_total{call="topic.confirm",outcome="failed"} 1`,
 		`troy_http_requests_total{method="GET",route="/v1/pipelines",status="200"} 1`, `troy_http_requests_total{method="other",route="other",status="405"} 1`,
 		`troy_tasks_total{kind="pipeline:provision",outcome="done"} 1`, `troy_claims_lost_total{kind="pipeline:provision"} 1`,
 		`troy_messages_refused_total{queue="TROY_AWS_APPS_QUEUE"} 1`,

@@ -124,22 +124,24 @@ func consumers(ctx context.Context, cfg config, b *backend, log *slog.Logger) (m
 		if err != nil {
 			return nil, err
 		}
-		all[q.setting] = workers.Consumer{Queue: awscloud.NewQueue(loaded, q.url), Take: q.take, Refused: func() { b.meters.Refused(q.setting) }, Log: log.With("queue", q.url)}
+		all[q.setting] = workers.Consumer{
+			Queue: b.meters.Queue(awscloud.NewQueue(loaded, q.url)), Take: q.take, Refused: func() { b.meters.Refused(q.setting) }, Log: log.With("queue", q.url),
+		}
 	}
 	return all, nil
 }
 
 // confirmTopic returns what confirms subscriptions, if there is a topic.
-func confirmTopic(cfg config, db *pgxpool.Pool) (func(ctx context.Context, topic, token string) error, error) {
+func confirmTopic(cfg config, b *backend) (func(ctx context.Context, topic, token string) error, error) {
 	if len(cfg.SNSTopics) == 0 {
 		return nil, nil
 	}
 	// In the web command's life there is no context that is its own.
-	loaded, err := awscloud.Load(context.Background(), cfg.aws(db))
+	loaded, err := awscloud.Load(context.Background(), cfg.aws(b.db))
 	if err != nil {
 		return nil, err
 	}
-	return awscloud.ConfirmTopic(loaded), nil
+	return b.meters.ConfirmTopic(awscloud.ConfirmTopic(loaded)), nil
 }
 
 // codeBuildPoll is how often a build on CodeBuild is looked at when none of

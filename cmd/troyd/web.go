@@ -86,7 +86,7 @@ func newWeb(cfg config, b *backend, log *slog.Logger) (*http.Server, error) {
 	if err != nil {
 		return nil, usageError{err}
 	}
-	confirm, err := confirmTopic(cfg, b.db)
+	confirm, err := confirmTopic(cfg, b)
 	if err != nil {
 		return nil, err
 	}
