@@ -349,9 +349,8 @@ func (s *Store) Seal(ctx context.Context, t site.Tree, carried []site.Carried) e
 	if err := c.run(ctx, m.Files, fileKey); err != nil {
 		return err
 	}
-	if len(c.missing) > 0 {
-		slices.SortFunc(c.missing, func(a, b site.File) int { return strings.Compare(a.Path, b.Path) })
-		return &cloud.MissingError{Files: c.missing}
+	if err := c.lack(); err != nil {
+		return err
 	}
 	if err := c.run(ctx, m.Files, func(p string) string {
 		key := canonicalKey(p)
@@ -360,6 +359,9 @@ func (s *Store) Seal(ctx context.Context, t site.Tree, carried []site.Carried) e
 		}
 		return key
 	}); err != nil {
+		return err
+	}
+	if err := c.lack(); err != nil {
 		return err
 	}
 	if err := c.run(ctx, extra, fileKey); err != nil {
@@ -451,6 +453,15 @@ func (c *copies) run(ctx context.Context, files []site.File, key func(string) st
 		})
 	}
 	return group.Wait()
+}
+
+// lack is a *cloud.MissingError of the files whose bytes are nowhere.
+func (c *copies) lack() error {
+	if len(c.missing) == 0 {
+		return nil
+	}
+	slices.SortFunc(c.missing, func(a, b site.File) int { return strings.Compare(a.Path, b.Path) })
+	return &cloud.MissingError{Files: c.missing}
 }
 
 // removeOthers deletes what an earlier seal carried and this one does not. It

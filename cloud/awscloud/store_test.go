@@ -3,6 +3,7 @@ package awscloud_test
 import (
 	"crypto/sha256"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -40,6 +41,70 @@ func TestStoreConformance(t *testing.T) {
 			return cloudtest.Env{Cloud: cloud.Cloud{Store: newStore(t, server, server.URL)}}
 		})
 	})
+}
+
+// A sealed tree has every file where CloudFront asks for it, and pages once
+// more under their clean URLs, whether their bytes were sent or copied.
+func TestSealedKeys(t *testing.T) {
+	t.Parallel()
+	server := s3test.Start(t)
+	id := strings.ReplaceAll(uuid.NewString(), "-", "")[:20]
+	sites := server.Bucket(t, "sites-"+id)
+	cfg := awscloud.Config{Region: "us-east-1", S3Endpoint: server.URL, SitesBucket: sites, WorkBucket: server.Bucket(t, "work-"+id)}
+	loaded, err := awscloud.Load(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	loaded.Credentials = credentials.NewStaticCredentialsProvider(s3test.Key, s3test.Secret, "")
+	store := awscloud.NewStore(loaded, cfg, site.Limits{})
+	content := map[string]string{
+		"index.html": "home", "about.html": "about", "copy/about.html": "about", "team/index.html": "team", "team.html": "old team",
+		"LICENSE": "free", "app.js": "js",
+	}
+	want := []string{
+		"LICENSE/index.html", "about.html", "about/index.html", "app.js", "copy/about.html", "copy/about/index.html", "index.html", "team.html", "team/index.html",
+	}
+	var files []site.File
+	for path, text := range content {
+		files = append(files, site.File{Path: path, Size: int64(len(text)), SHA256: sha256.Sum256([]byte(text))})
+	}
+	pipeline := uuid.New()
+	for _, c := range []struct {
+		name string
+		sent int
+	}{{"sent", 6}, {"copied", 0}} {
+		tree := site.Tree{Pipeline: pipeline, Deployment: uuid.Must(uuid.NewV7())}
+		missing, err := store.Begin(t.Context(), tree, site.Manifest{Files: files})
+		if err != nil || len(missing) != c.sent {
+			t.Fatalf("%s: %d files are missing, %v", c.name, len(missing), err)
+		}
+		for _, f := range missing {
+			if err := store.Put(t.Context(), tree, f, strings.NewReader(content[f.Path])); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 2 { // the second time nothing is left to do
+			if err := store.Seal(t.Context(), tree, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var got []string
+		for _, key := range server.Keys(t, sites) {
+			if below, ok := strings.CutPrefix(key, "sites/"+pipeline.String()+"/"+tree.Deployment.String()+"/"); ok {
+				got = append(got, below)
+			}
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: the keys are\n%q, want\n%q", c.name, got, want)
+		}
+		key := "sites/" + pipeline.String() + "/" + tree.Deployment.String() + "/"
+		for at, text := range map[string]string{"about/index.html": "about", "team/index.html": "team", "LICENSE/index.html": "free"} {
+			if b, _ := server.Read(sites, key+at); string(b) != text {
+				t.Errorf("%s: %s has %q, want %q", c.name, at, b, text)
+			}
+		}
+	}
 }
 
 // A signed upload takes the file that it was signed for, at its key, once, and
