@@ -59,10 +59,11 @@ func TestSealedKeys(t *testing.T) {
 	store := awscloud.NewStore(loaded, cfg, site.Limits{})
 	content := map[string]string{
 		"index.html": "home", "about.html": "about", "copy/about.html": "about", "team/index.html": "team", "team.html": "old team",
-		"LICENSE": "free", "app.js": "js",
+		"LICENSE": "free", "app.js": "js", "contact.html": "contact",
 	}
 	want := []string{
-		"LICENSE/index.html", "about.html", "about/index.html", "app.js", "copy/about.html", "copy/about/index.html", "index.html", "team.html", "team/index.html",
+		"LICENSE/index.html", "about.html", "about/index.html", "app.js", "contact.html", "contact/index.html", "copy/about.html", "copy/about/index.html",
+		"index.html", "team.html", "team/index.html",
 	}
 	var files []site.File
 	for path, text := range content {
@@ -72,7 +73,7 @@ func TestSealedKeys(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		sent int
-	}{{"sent", 6}, {"copied", 0}} {
+	}{{"sent", 7}, {"copied", 0}} {
 		tree := site.Tree{Pipeline: pipeline, Deployment: uuid.Must(uuid.NewV7())}
 		missing, err := store.Begin(t.Context(), tree, site.Manifest{Files: files})
 		if err != nil || len(missing) != c.sent {
