@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -18,6 +19,8 @@ const (
 	hookClients = 16
 	// hookTime is how long each side is measured.
 	hookTime = 5 * time.Second
+	// hookRounds is how often they take turns; the middle one of each counts.
+	hookRounds = 3
 )
 
 // accepted is what a push that makes a deployment writes, statement by
@@ -68,23 +71,40 @@ func BenchmarkWebhooks(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			w := newWorld(b)
 			w.pipelines(1, 2*pipelines)
-			ours := w.webhooks(b, pipelines, c.branch)
-			theirs := w.pgbench(b, pgbench, c.script, pipelines)
-			b.ReportMetric(ours, "hooks/s")
-			b.ReportMetric(theirs, "pgbench/s")
-			b.ReportMetric(ours/theirs, "ratio")
+			var ours, theirs []float64
+			for i := range hookRounds {
+				w.checkpoint()
+				ours = append(ours, w.webhooks(b, i*pipelines/hookRounds, pipelines/hookRounds, c.branch))
+				w.checkpoint()
+				theirs = append(theirs, w.pgbench(b, pgbench, c.script, pipelines))
+			}
+			b.Logf("accepted in a second: Troy %.0f, pgbench %.0f", ours, theirs)
+			slices.Sort(ours)
+			slices.Sort(theirs)
+			b.ReportMetric(ours[hookRounds/2], "hooks/s")
+			b.ReportMetric(theirs[hookRounds/2], "pgbench/s")
+			b.ReportMetric(ours[hookRounds/2]/theirs[hookRounds/2], "ratio")
 			b.ReportMetric(0, "ns/op")
 		})
 	}
 }
 
-// webhooks sends pushes, each to another repository, and returns how many were
-// accepted in a second.
-func (w *world) webhooks(b *testing.B, pipelines int, branch string) float64 {
+// checkpoint lets both sides begin alike: the first write of a page after a
+// checkpoint costs more than the next ones.
+func (w *world) checkpoint() {
+	w.b.Helper()
+	if _, err := w.db.Exec(w.b.Context(), "CHECKPOINT"); err != nil {
+		w.b.Fatal(err)
+	}
+}
+
+// webhooks sends pushes, each to another one of so many repositories after the
+// first ones, and returns how many were accepted in a second.
+func (w *world) webhooks(b *testing.B, first, pipelines int, branch string) float64 {
 	b.Helper()
 	bodies := make([]string, pipelines)
 	for i := range bodies {
-		bodies[i] = pushBody(i+1, branch)
+		bodies[i] = pushBody(first+i+1, branch)
 	}
 	var next, done atomic.Int64
 	start := time.Now()

@@ -104,10 +104,8 @@ WITH before AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor, deployment_id)
     SELECT moved.id, moved.version, moved.slug, was, 'queued', $16, $11, $3 FROM moved WHERE status <> was
 ), unasked AS (
-    -- By an array, so that the work of all builds that wait is never looked
-    -- through for it, however old the statistics are.
-    DELETE FROM work w
-    WHERE w.kind = 'deployment:build' AND w.subject_id = ANY(ARRAY(SELECT superseded.id FROM superseded))
+    DELETE FROM work w USING superseded s
+    WHERE w.kind = 'deployment:build' AND w.subject_id = s.id
       AND (w.lease_until IS NULL OR w.lease_until <= now())
 ), asked AS (
     -- Where nothing is under way a build is asked for at once; otherwise

@@ -9,7 +9,7 @@ WITH before AS (
 ), started AS (
     UPDATE deployments d
     SET state = 'building', started_at = now()
-    FROM held WHERE d.pipeline_id = held.id AND d.id = @id AND d.state = 'waiting' AND d.kind = 'automated'
+    FROM held WHERE d.pipeline_id = @pipeline_id AND d.id = @id AND d.state = 'waiting' AND d.kind = 'automated'
     RETURNING d.*
 ), moved AS (
     UPDATE pipelines p

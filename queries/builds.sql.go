@@ -258,7 +258,7 @@ WITH before AS (
 ), started AS (
     UPDATE deployments d
     SET state = 'building', started_at = now()
-    FROM held WHERE d.pipeline_id = held.id AND d.id = $2 AND d.state = 'waiting' AND d.kind = 'automated'
+    FROM held WHERE d.pipeline_id = $1 AND d.id = $2 AND d.state = 'waiting' AND d.kind = 'automated'
     RETURNING d.id, d.pipeline_id, d.number, d.kind, d.state, d.tree_id, d.source_deployment_id, d.commit_sha, d.branch, d.author, d.message, d.actor, d.manifest_digest, d.files, d.bytes, d.expect_live, d.sequence, d.cause, d.created_at, d.started_at, d.sealed_at, d.live_at, d.finished_at, d.pruned_at
 ), moved AS (
     UPDATE pipelines p

@@ -56,10 +56,8 @@ WITH before AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor, deployment_id)
     SELECT moved.id, moved.version, moved.slug, was, 'queued', @cause, @actor, @id FROM moved WHERE status <> was
 ), unasked AS (
-    -- By an array, so that the work of all builds that wait is never looked
-    -- through for it, however old the statistics are.
-    DELETE FROM work w
-    WHERE w.kind = 'deployment:build' AND w.subject_id = ANY(ARRAY(SELECT superseded.id FROM superseded))
+    DELETE FROM work w USING superseded s
+    WHERE w.kind = 'deployment:build' AND w.subject_id = s.id
       AND (w.lease_until IS NULL OR w.lease_until <= now())
 ), asked AS (
     -- Where nothing is under way a build is asked for at once; otherwise
@@ -103,7 +101,7 @@ WITH before AS (
 ), started AS (
     UPDATE deployments d
     SET state = 'publishing', started_at = now(), sequence = (SELECT p.last_sequence + 1 FROM pipelines p WHERE p.id = d.pipeline_id)
-    FROM held WHERE d.pipeline_id = held.subject_id AND d.id = @id AND d.state = 'waiting'
+    FROM held WHERE d.pipeline_id = @pipeline_id AND d.id = @id AND d.state = 'waiting'
     RETURNING d.*
 ), moved AS (
     UPDATE pipelines p
@@ -277,8 +275,8 @@ WITH before AS (
     UPDATE deployments d
     SET state = 'superseded', cause = @cause, finished_at = now()
     FROM before
-    WHERE d.id = @id AND d.pipeline_id = before.id AND d.kind = 'automated' AND d.state = 'building'
-      AND EXISTS (SELECT 1 FROM deployments n WHERE n.pipeline_id = before.id AND n.kind = 'automated' AND n.state = 'waiting')
+    WHERE d.id = @id AND d.pipeline_id = @pipeline_id AND d.kind = 'automated' AND d.state = 'building'
+      AND EXISTS (SELECT 1 FROM deployments n WHERE n.pipeline_id = @pipeline_id AND n.kind = 'automated' AND n.state = 'waiting')
     RETURNING d.id, d.pipeline_id, d.kind
 ), moved AS (
     UPDATE pipelines p

@@ -492,7 +492,7 @@ WITH before AS (
 ), started AS (
     UPDATE deployments d
     SET state = 'publishing', started_at = now(), sequence = (SELECT p.last_sequence + 1 FROM pipelines p WHERE p.id = d.pipeline_id)
-    FROM held WHERE d.pipeline_id = held.subject_id AND d.id = $3 AND d.state = 'waiting'
+    FROM held WHERE d.pipeline_id = $1 AND d.id = $3 AND d.state = 'waiting'
     RETURNING d.id, d.pipeline_id, d.number, d.kind, d.state, d.tree_id, d.source_deployment_id, d.commit_sha, d.branch, d.author, d.message, d.actor, d.manifest_digest, d.files, d.bytes, d.expect_live, d.sequence, d.cause, d.created_at, d.started_at, d.sealed_at, d.live_at, d.finished_at, d.pruned_at
 ), moved AS (
     UPDATE pipelines p
@@ -605,8 +605,8 @@ WITH before AS (
     UPDATE deployments d
     SET state = 'superseded', cause = $2, finished_at = now()
     FROM before
-    WHERE d.id = $3 AND d.pipeline_id = before.id AND d.kind = 'automated' AND d.state = 'building'
-      AND EXISTS (SELECT 1 FROM deployments n WHERE n.pipeline_id = before.id AND n.kind = 'automated' AND n.state = 'waiting')
+    WHERE d.id = $3 AND d.pipeline_id = $1 AND d.kind = 'automated' AND d.state = 'building'
+      AND EXISTS (SELECT 1 FROM deployments n WHERE n.pipeline_id = $1 AND n.kind = 'automated' AND n.state = 'waiting')
     RETURNING d.id, d.pipeline_id, d.kind
 ), moved AS (
     UPDATE pipelines p

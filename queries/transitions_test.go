@@ -30,7 +30,10 @@ func open(t *testing.T) *pgxpool.Pool {
 }
 
 // rolledBack runs f in a transaction that is rolled back.
-func rolledBack(t *testing.T, db *pgxpool.Pool, f func(pgx.Tx)) {
+func rolledBack(t *testing.T, db interface {
+	Begin(ctx context.Context) (pgx.Tx, error)
+}, f func(pgx.Tx),
+) {
 	t.Helper()
 	tx, err := db.Begin(t.Context())
 	if err != nil {

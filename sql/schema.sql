@@ -162,11 +162,12 @@ CREATE TABLE work (
     ring_gen    bigint      NOT NULL DEFAULT 0,     -- the generation of Redis that it was rung in
     ring_at     timestamptz NOT NULL DEFAULT now(), -- when the sweep looks at a rung row again
     rings       integer     NOT NULL DEFAULT 0,     -- how often the sweep has looked
-    PRIMARY KEY (kind, subject_id),
+    -- The subject comes first: by the kind, Postgres would look through all that
+    -- waits while its statistics are of a time when little did.
+    PRIMARY KEY (subject_id, kind),
     CONSTRAINT work_rung_or_held CHECK (ring_id IS NULL OR lease_until IS NULL)
 );
 
-CREATE INDEX work_subject ON work (subject_id);
 CREATE INDEX work_waiting ON work (queue, due_at) WHERE ring_id IS NULL AND lease_until IS NULL;
 CREATE INDEX work_rung ON work (queue, due_at) WHERE ring_id IS NOT NULL;
 CREATE INDEX work_overdue ON work (ring_at) WHERE ring_id IS NOT NULL;

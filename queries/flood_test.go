@@ -1,0 +1,117 @@
+package queries_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/queries"
+)
+
+// flooded opens a database in which more waits, of each kind, than Postgres has
+// statistics of.
+func flooded(t *testing.T) *pgxpool.Pool {
+	t.Helper()
+	db := open(t)
+	for _, sql := range []string{
+		"ALTER TABLE work SET (autovacuum_enabled = off)", "ALTER TABLE pipelines SET (autovacuum_enabled = off)", "ALTER TABLE deployments SET (autovacuum_enabled = off)",
+		"INSERT INTO work (kind, subject_id) SELECT 'forge:catch-up', gen_random_uuid() FROM generate_series(1, 20000)",
+		`INSERT INTO pipelines (id, name, slug, status, repository_provider, repository_full_name, repository_branch, repository_id)
+			SELECT gen_random_uuid(), 'p' || i, 'p' || i, 'deployed', 'github', 'team/r' || i, 'main', i::text FROM generate_series(1, 5000) i`,
+		`INSERT INTO deployments (id, pipeline_id, number, kind, state, tree_id, actor, finished_at)
+			SELECT gen_random_uuid(), id, 1, 'automated', 'succeeded', gen_random_uuid(), 'test', now() FROM pipelines`,
+		"VACUUM ANALYZE",
+		"UPDATE pipelines SET status = 'queued'",
+		`INSERT INTO deployments (id, pipeline_id, number, kind, state, tree_id, actor)
+			SELECT gen_random_uuid(), id, 2, 'automated', 'waiting', gen_random_uuid(), 'test' FROM pipelines`,
+		`INSERT INTO work (kind, subject_id) SELECT kind, gen_random_uuid() FROM generate_series(1, 5000),
+			unnest(ARRAY['deployment:build', 'deployment:poll-build', 'forge:report', 'pipeline:deploy', 'pipeline:provision',
+				'pipeline:teardown', 'pipeline:poll-distro-disabled', 'retention']) kind`,
+	} {
+		if _, err := db.Exec(t.Context(), sql); err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
+	}
+	return db
+}
+
+// rowsRead is how many rows and index entries the transaction has read so far.
+func rowsRead(t *testing.T, tx pgx.Tx) (n int64) {
+	t.Helper()
+	if err := tx.QueryRow(t.Context(), `SELECT sum(pg_stat_get_xact_tuples_returned(c.oid))::bigint FROM pg_class c
+		WHERE c.relname IN ('work', 'pipelines', 'deployments') OR c.oid IN (
+			SELECT i.indexrelid FROM pg_index i JOIN pg_class o ON o.oid = i.indrelid WHERE o.relname IN ('work', 'pipelines', 'deployments'))`).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// mostRead is how many rows one transition may read, however many wait.
+const mostRead = 100
+
+// TestTransitionsInAFlood holds the transitions to reading what they are about.
+func TestTransitionsInAFlood(t *testing.T) {
+	t.Parallel()
+	db := flooded(t)
+	for _, tr := range transitions {
+		for _, status := range troy.RowStatuses() {
+			for _, v := range variants() {
+				rolledBack(t, db, func(tx pgx.Tx) {
+					s := setUp(t, tx, status, tr.kind, v)
+					var n int64
+					// Twice, since the first to plan a statement may look at more.
+					for range 2 {
+						rolledBack(t, tx, func(tx pgx.Tx) {
+							before := rowsRead(t, tx)
+							_, err := tr.run(t.Context(), queries.New(tx), s)
+							if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+								t.Fatal(err)
+							}
+							n = rowsRead(t, tx) - before
+						})
+					}
+					if n > mostRead {
+						t.Errorf("%s from %s, %s, read %d rows", tr.name, status, v.name, n)
+					}
+				})
+			}
+		}
+	}
+}
+
+// TestDeploymentCreateInAFlood does so for pushes, which supersede each other.
+func TestDeploymentCreateInAFlood(t *testing.T) {
+	t.Parallel()
+	db := flooded(t)
+	id := uuid.New()
+	rolledBack(t, db, func(tx pgx.Tx) {
+		exec(t, tx, "INSERT INTO pipelines (id, name, slug, status) VALUES ($1, 'blog', 'blog', 'deployed')", id)
+		q := queries.New(tx)
+		var last uuid.UUID
+		for _, what := range []string{"the first push", "one that supersedes it", "one that supersedes that"} {
+			before := rowsRead(t, tx)
+			last = uuid.Must(uuid.NewV7())
+			if _, err := q.DeploymentCreate(t.Context(), queries.DeploymentCreateParams{
+				ID: last, TreeID: last, PipelineID: id, Kind: troy.Automated, Actor: "test", Cause: "a commit was pushed",
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if n := rowsRead(t, tx) - before; n > mostRead {
+				t.Errorf("%s read %d rows", what, n)
+			}
+		}
+		// Whose build is asked for is the newest's turn, so none of the older's is left.
+		var builds int
+		if err := tx.QueryRow(t.Context(), `SELECT count(*) FROM work w JOIN deployments d ON d.id = w.subject_id
+			WHERE w.kind = 'deployment:build' AND d.pipeline_id = $1 AND d.id <> $2`, id, last).Scan(&builds); err != nil {
+			t.Fatal(err)
+		}
+		if builds != 0 {
+			t.Errorf("%d builds of superseded deployments are asked for", builds)
+		}
+	})
+}
