@@ -102,7 +102,8 @@ func TestLifecycleOnAWS(t *testing.T) {
 	a := newAmazon(t, awsdouble.Config{})
 	a.MakeQueue(awsdouble.QueueConfig{Name: "apps-dead"})
 	queue := a.MakeQueue(awsdouble.QueueConfig{Name: "apps", DeadLetters: "apps-dead", MaxReceives: 1})
-	w := newWorld(t, append(a.settings(), "TROY_AWS_APPS_QUEUE="+queue)...)
+	health := freeAddress(t)
+	w := newWorld(t, append(a.settings(), "TROY_AWS_APPS_QUEUE="+queue, "TROY_HEALTH_ADDR="+health)...)
 	web := w.start("web")
 	w.start("work")
 	const host = "blog.sites.test"
@@ -116,6 +117,23 @@ func TestLifecycleOnAWS(t *testing.T) {
 		return err == nil
 	})
 	w.waitFor(id, troy.ReadyForDeployment)
+	counted := func(call string) bool {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+health+"/metrics", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.SetBasicAuth("e2e", w.token)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		return err == nil && strings.Contains(string(text), `troy_outside_calls_total{call="`+call+`",outcome="ok"}`)
+	}
+	for _, call := range []string{"queue.receive", "queue.done", "cdn.create"} {
+		w.eventually(call+" is counted", func() bool { return counted(call) })
+	}
 	if n := len(a.Distributions()); n != 1 || len(a.Records()) != 2 {
 		t.Errorf("%d distributions, records %q", n, a.Records())
 	}
