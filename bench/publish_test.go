@@ -93,7 +93,7 @@ func s3Cloud(b *testing.B, server *s3test.Server, endpoint string) cloud.Cloud {
 // the tree sealed.
 func publish(b *testing.B, c cloud.Cloud, tree site.Tree, artifact string) {
 	b.Helper()
-	source, err := site.OpenSource(artifact, site.DefaultLimits())
+	source, err := site.OpenSource(b.Context(), artifact, site.DefaultLimits())
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -1,7 +1,10 @@
 package build
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"path"
 	"slices"
@@ -13,12 +16,12 @@ import (
 // FindOutput returns the folder, relative to the repository's root, where a
 // build left the site: the first of the plan's outputs that is there with an
 // index.html, else the first that is there with anything. That none is there,
-// that it is empty, or that a wildcard fits several is a *troy.Error of kind
-// Invalid, in a sentence for the log.
-func (p Plan) FindOutput(fsys fs.FS) (string, error) {
+// or that a wildcard fits several is a *troy.Error of kind Invalid, in a
+// sentence for the log. Whoever opens the folder sees whether it is empty.
+func (p Plan) FindOutput(ctx context.Context, fsys fs.FS) (string, error) {
 	var there []string
 	for _, pattern := range p.Outputs {
-		folders, err := p.folders(fsys, pattern)
+		folders, err := p.folders(ctx, fsys, pattern)
 		if err != nil {
 			return "", err
 		}
@@ -32,12 +35,12 @@ func (p Plan) FindOutput(fsys fs.FS) (string, error) {
 			return "", troy.Errorf(troy.Invalid, "the build made %d sites (%s); name the output folder in troy.toml or in the pipeline's settings", len(sites), strings.Join(sites, ", "))
 		}
 		if len(sites) == 1 {
-			return sites[0], p.checkOutput(fsys, sites[0])
+			return sites[0], nil
 		}
 		there = append(there, folders...)
 	}
 	if len(there) > 0 {
-		return there[0], p.checkOutput(fsys, there[0])
+		return there[0], nil
 	}
 	wanted := make([]string, len(p.Outputs))
 	for i, o := range p.Outputs {
@@ -51,7 +54,7 @@ func (p Plan) FindOutput(fsys fs.FS) (string, error) {
 
 // folders are those that a pattern names. A folder that is a link counts as
 // missing, for what is published has to lie where it seems to lie.
-func (p Plan) folders(fsys fs.FS, pattern string) ([]string, error) {
+func (p Plan) folders(ctx context.Context, fsys fs.FS, pattern string) ([]string, error) {
 	name := path.Join(p.Root, pattern)
 	if p.OutputSaid {
 		return onlyFolders(fsys, []string{name})
@@ -62,16 +65,18 @@ func (p Plan) folders(fsys fs.FS, pattern string) ([]string, error) {
 	if strings.Contains(pattern, "*") {
 		parent, rest, _ := strings.Cut(pattern, "*")
 		dir := path.Join(p.Root, parent)
-		entries, err := fs.ReadDir(fsys, dir)
-		if errors.Is(err, fs.ErrNotExist) {
+		inside, err := names(ctx, fsys, dir)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
 			return nil, nil // nothing was built there
-		}
-		if err != nil {
+		case ctx.Err() != nil:
+			return nil, context.Cause(ctx)
+		case err != nil:
 			return nil, troy.Errorf(troy.Invalid, "the output folder %q can't be read: %w", dir, err)
 		}
 		matches = matches[:0]
-		for _, entry := range entries {
-			matches = append(matches, path.Join(dir, entry.Name(), rest))
+		for _, name := range inside {
+			matches = append(matches, path.Join(dir, name, rest))
 		}
 	}
 	return onlyFolders(fsys, matches)
@@ -90,20 +95,38 @@ func onlyFolders(fsys fs.FS, names []string) ([]string, error) {
 	return names, nil
 }
 
-func (p Plan) checkOutput(fsys fs.FS, name string) error {
-	empty := true
-	err := fs.WalkDir(fsys, name, func(_ string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return err
-		}
-		empty = false
-		return fs.SkipAll
-	})
+// names lists a folder. A build may have left any number of names in it.
+func names(ctx context.Context, fsys fs.FS, dir string) ([]string, error) {
+	f, err := fsys.Open(dir)
 	if err != nil {
-		return troy.Errorf(troy.Invalid, "the output folder %q can't be read: %w", name, err)
+		return nil, err
 	}
-	if empty {
-		return troy.Errorf(troy.Invalid, "the output folder %q is empty after the build", name)
+	defer f.Close()
+	folder, ok := f.(fs.ReadDirFile)
+	if !ok {
+		return nil, errors.New("it is not a folder")
 	}
-	return nil
+	var all []string
+	for {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		entries, err := folder.ReadDir(256)
+		for _, entry := range entries {
+			all = append(all, entry.Name())
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			slices.Sort(all)
+			return all, nil
+		case err != nil:
+			return nil, err
+		case len(all) > mostNames:
+			return nil, fmt.Errorf("it has more than %d entries", mostNames)
+		}
+	}
 }
+
+// mostNames is how many entries a folder may have that a wildcard is matched
+// with: a generator makes one folder there for each site or language.
+const mostNames = 10_000

@@ -23,14 +23,14 @@ type Limits struct {
 	TotalBytes int64 // bytes of all files
 	// ZipRatio is the most bytes that a zip's files may have for each byte of
 	// the zip. Deflate cannot pass 1032; whole sites stay below 20.
-	ZipRatio   int
-	ZipEntries int // entries of a zip, its folders included
+	ZipRatio int
+	Entries  int // entries of a folder or a zip, the folders included
 }
 
-// DefaultLimits is 100,000 files of 1 GiB each and 10 GiB together; for a zip
-// 200,000 entries and a ratio of 200.
+// DefaultLimits is 100,000 files of 1 GiB each and 10 GiB together, 200,000
+// entries and, for a zip, a ratio of 200.
 func DefaultLimits() Limits {
-	return Limits{Files: 100_000, FileBytes: 1 << 30, TotalBytes: 10 << 30, ZipRatio: 200, ZipEntries: 200_000}
+	return Limits{Files: 100_000, FileBytes: 1 << 30, TotalBytes: 10 << 30, ZipRatio: 200, Entries: 200_000}
 }
 
 // orDefault fills in what l leaves open.
@@ -48,8 +48,8 @@ func (l Limits) orDefault() Limits {
 	if l.ZipRatio <= 0 {
 		l.ZipRatio = d.ZipRatio
 	}
-	if l.ZipEntries <= 0 {
-		l.ZipEntries = d.ZipEntries
+	if l.Entries <= 0 {
+		l.Entries = d.Entries
 	}
 	return l
 }

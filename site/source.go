@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path"
 	"runtime"
 	"slices"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/internal/walk"
 )
 
 // Source is a folder or a zip opened as the files of a site.
@@ -35,7 +35,7 @@ type Source struct {
 // tree is where a source's files come from. Its paths are the site's.
 type tree interface {
 	// list returns the files with the sizes that they claim.
-	list(limits Limits) ([]File, error)
+	list(ctx context.Context, limits Limits) ([]File, error)
 	open(path string) (io.ReadCloser, error)
 	io.Closer
 }
@@ -64,14 +64,15 @@ func WithProgress(f func(files int, bytes int64)) SourceOption {
 // folders named .git, .DS_Store and __MACOSX are left out. Symbolic links of
 // a folder are followed to files inside it, by relative targets; those of a
 // zip are refused. What a site may not be is a *troy.Error of kind Invalid or
-// TooLarge that quotes the path.
-func OpenSource(name string, limits Limits, options ...SourceOption) (s *Source, err error) {
+// TooLarge that quotes the path. It ends with its context, and then returns the
+// cause.
+func OpenSource(ctx context.Context, name string, limits Limits, options ...SourceOption) (s *Source, err error) {
 	limits = limits.orDefault()
 	var o sourceOptions
 	for _, option := range options {
 		option(&o)
 	}
-	s, err = openTree(name, limits)
+	s, err = openTree(ctx, name, limits)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", name, err)
 	}
@@ -80,8 +81,8 @@ func OpenSource(name string, limits Limits, options ...SourceOption) (s *Source,
 			s.temporary = o.temporary
 		}
 	}()
-	if s.Files, err = s.tree.list(limits); err == nil {
-		err = s.hash(limits, o.progress)
+	if s.Files, err = s.tree.list(ctx, limits); err == nil {
+		err = s.hash(ctx, limits, o.progress)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", name, err), s.Close())
@@ -89,7 +90,7 @@ func OpenSource(name string, limits Limits, options ...SourceOption) (s *Source,
 	return s, nil
 }
 
-func openTree(name string, limits Limits) (*Source, error) {
+func openTree(ctx context.Context, name string, limits Limits) (*Source, error) {
 	info, err := os.Stat(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -105,7 +106,7 @@ func openTree(name string, limits Limits) (*Source, error) {
 	case !info.Mode().IsRegular():
 		return nil, troy.Errorf(troy.Invalid, "it is neither a folder nor a zip")
 	}
-	z, err := openZip(name, info.Size(), limits)
+	z, err := openZip(ctx, name, info.Size(), limits)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +130,8 @@ func (s *Source) Open(path string) (io.ReadCloser, error) {
 func (s *Source) Close() error {
 	err := s.tree.Close()
 	if s.temporary != "" {
-		err = errors.Join(err, os.RemoveAll(s.temporary))
+		_, removeErr := walk.Remove(context.Background(), s.temporary)
+		err = errors.Join(err, removeErr)
 	}
 	return err
 }
@@ -145,7 +147,7 @@ func (s *Source) Bytes() int64 {
 
 // hash fills in digests and true sizes. The claimed sizes are checked first,
 // so that too large a site is refused before it is read.
-func (s *Source) hash(limits Limits, progress func(int, int64)) error {
+func (s *Source) hash(ctx context.Context, limits Limits, progress func(int, int64)) error {
 	slices.SortFunc(s.Files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
 	if err := s.check(limits, false); err != nil {
 		return err
@@ -155,7 +157,7 @@ func (s *Source) hash(limits Limits, progress func(int, int64)) error {
 		files int
 		bytes int64
 	)
-	group, ctx := errgroup.WithContext(context.Background())
+	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i := range s.Files {
 		if ctx.Err() != nil {
@@ -163,7 +165,7 @@ func (s *Source) hash(limits Limits, progress func(int, int64)) error {
 		}
 		group.Go(func() error {
 			f := &s.Files[i]
-			if err := s.hashFile(f, limits); err != nil {
+			if err := s.hashFile(ctx, f, limits); err != nil {
 				return fmt.Errorf("hash %q: %w", f.Path, err)
 			}
 			done.Lock()
@@ -181,14 +183,14 @@ func (s *Source) hash(limits Limits, progress func(int, int64)) error {
 	return s.check(limits, true)
 }
 
-func (s *Source) hashFile(f *File, limits Limits) error {
+func (s *Source) hashFile(ctx context.Context, f *File, limits Limits) error {
 	r, err := s.tree.open(f.Path)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
 	h := sha256.New()
-	if f.Size, err = io.Copy(h, io.LimitReader(r, limits.FileBytes+1)); err != nil {
+	if f.Size, err = io.Copy(h, canceled{ctx, io.LimitReader(r, limits.FileBytes+1)}); err != nil {
 		return err
 	}
 	f.SHA256 = Digest(h.Sum(nil))
@@ -216,6 +218,19 @@ func (s *Source) check(limits Limits, hashed bool) error {
 	return nil
 }
 
+// canceled is a reader that ends with its context.
+type canceled struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c canceled) Read(p []byte) (int, error) {
+	if c.ctx.Err() != nil {
+		return 0, context.Cause(c.ctx)
+	}
+	return c.r.Read(p)
+}
+
 // skipped reports whether files and folders of this name are never part of a
 // site.
 func skipped(name string) bool {
@@ -224,40 +239,42 @@ func skipped(name string) bool {
 
 type folder struct{ root *os.Root }
 
-func (f folder) list(limits Limits) ([]File, error) {
+func (f folder) list(ctx context.Context, limits Limits) ([]File, error) {
 	var files []File
-	err := fs.WalkDir(f.root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
+	err := walk.Folder(ctx, f.root, walk.Limits{Entries: limits.Entries, Path: MaxPath}, func(e walk.Entry) error {
 		switch {
-		case err != nil:
-			return fmt.Errorf("read %q: %w", name, err)
-		case name != "." && skipped(path.Base(name)):
-			if entry.IsDir() {
+		case skipped(e.Name()):
+			if e.IsDir() {
 				return fs.SkipDir
 			}
 			return nil
-		case entry.IsDir():
+		case e.IsDir():
 			return nil
 		}
-		info, err := f.stat(name, entry)
+		info, err := f.stat(e)
 		if err != nil {
 			return err
 		}
 		if len(files) == limits.Files {
 			return troy.Errorf(troy.TooLarge, "it has more than %d files; no more are allowed", limits.Files)
 		}
-		files = append(files, File{Path: name, Size: info.Size()})
+		files = append(files, File{Path: e.Path, Size: info.Size()})
 		return nil
 	})
+	if errors.Is(err, walk.ErrEntries) || errors.Is(err, walk.ErrPath) {
+		return nil, troy.Errorf(troy.TooLarge, "%w", err)
+	}
 	return files, err
 }
 
 // stat looks at a file, and through a link that stays in the folder.
-func (f folder) stat(name string, entry fs.DirEntry) (fs.FileInfo, error) {
-	if entry.Type()&fs.ModeSymlink == 0 {
-		if !entry.Type().IsRegular() {
-			return nil, troy.Errorf(troy.Invalid, "%q is no file: devices, pipes and sockets can't be published", name)
+func (f folder) stat(e walk.Entry) (fs.FileInfo, error) {
+	name := e.Path
+	if e.Type()&fs.ModeSymlink == 0 {
+		if !e.Type().IsRegular() {
+			return nil, troy.Errorf(troy.Invalid, "%q is not a file: devices, pipes and sockets can't be published", name)
 		}
-		return entry.Info()
+		return e.Info()
 	}
 	target, err := f.root.Readlink(name)
 	if err != nil {

@@ -34,7 +34,7 @@ func writeFiles(t *testing.T, dir string, content map[string]string) {
 
 func openSource(t *testing.T, name string, limits Limits, options ...SourceOption) *Source {
 	t.Helper()
-	s, err := OpenSource(name, limits, options...)
+	s, err := OpenSource(t.Context(), name, limits, options...)
 	if err != nil {
 		t.Fatalf("OpenSource: %v", err)
 	}
@@ -122,7 +122,7 @@ func TestFolderRefuses(t *testing.T) {
 		"a link to a folder":   {link("folder"), Limits{}, troy.Invalid, []string{`"the-link"`, "files only"}},
 		"a link to itself":     {link("the-link"), Limits{}, troy.Invalid, []string{`"the-link"`}},
 		"a pipe": {func(dir string) error { return syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o644) },
-			Limits{}, troy.Invalid, []string{`"pipe"`, "no file"}},
+			Limits{}, troy.Invalid, []string{`"pipe"`, "not a file"}},
 		"a backslash": {func(dir string) error { return os.WriteFile(filepath.Join(dir, `a\b`), nil, 0o644) },
 			Limits{}, troy.Invalid, []string{"backslash"}},
 		"a name that is not UTF-8": {func(dir string) error { return os.WriteFile(filepath.Join(dir, "a\xff"), nil, 0o644) },
@@ -151,7 +151,7 @@ func TestFolderRefuses(t *testing.T) {
 
 func wantRefused(t *testing.T, name string, limits Limits, kind troy.ErrorKind, says ...string) {
 	t.Helper()
-	s, err := OpenSource(name, limits)
+	s, err := OpenSource(t.Context(), name, limits)
 	if err == nil {
 		s.Close()
 	}
@@ -282,7 +282,7 @@ func TestZipRefuses(t *testing.T) {
 		"more than declared": {[]entry{fine, liar}, Limits{}, troy.Invalid, []string{`"liar"`, "larger than"}},
 		"damaged":            {[]entry{fine, damaged}, Limits{}, troy.Invalid, []string{`"damaged"`, "checksum"}},
 		"declared too large": {[]entry{fine, huge}, Limits{}, troy.TooLarge, []string{`"huge"`}},
-		"entries":            {[]entry{fine, plainEntry("a", ""), plainEntry("b", "")}, Limits{ZipEntries: 2}, troy.TooLarge, []string{"3 entries", "2"}},
+		"entries":            {[]entry{fine, plainEntry("a", ""), plainEntry("b", "")}, Limits{Entries: 2}, troy.TooLarge, []string{"3 entries", "2"}},
 		"files":              {[]entry{fine, plainEntry("a", "")}, Limits{Files: 1}, troy.TooLarge, []string{"2 files"}},
 		"total":              {[]entry{fine, plainEntry("a", "aaaa")}, Limits{TotalBytes: 7}, troy.TooLarge, []string{"7 bytes"}},
 		"ratio":              {[]entry{bomb}, Limits{}, troy.TooLarge, []string{"times its size", "200"}},
@@ -298,7 +298,7 @@ func TestZipRefuses(t *testing.T) {
 		for i := range many {
 			many[i] = plainEntry(fmt.Sprintf("%s%d", strings.Repeat("a", 900), i), "")
 		}
-		wantRefused(t, zipFile(t, makeZip(t, many...)), Limits{ZipEntries: 1}, troy.TooLarge, "directory")
+		wantRefused(t, zipFile(t, makeZip(t, many...)), Limits{Entries: 1}, troy.TooLarge, "directory")
 	})
 	t.Run("cut off", func(t *testing.T) {
 		t.Parallel()
@@ -334,14 +334,14 @@ func FuzzZip(f *testing.F) {
 	link.header.SetMode(fs.ModeSymlink)
 	f.Add(makeZip(f, link))
 	f.Add([]byte("PK\x05\x06" + strings.Repeat("\x00", 18)))
-	limits := Limits{Files: 50, FileBytes: 1 << 16, TotalBytes: 1 << 18, ZipRatio: 10, ZipEntries: 60}
+	limits := Limits{Files: 50, FileBytes: 1 << 16, TotalBytes: 1 << 18, ZipRatio: 10, Entries: 60}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		z, err := readZip(bytes.NewReader(data), int64(len(data)), limits)
+		z, err := readZip(t.Context(), bytes.NewReader(data), int64(len(data)), limits)
 		if err != nil {
 			return
 		}
 		s := &Source{tree: z}
-		if s.Files, err = z.list(limits); err != nil || s.hash(limits, nil) != nil {
+		if s.Files, err = z.list(t.Context(), limits); err != nil || s.hash(t.Context(), limits, nil) != nil {
 			return
 		}
 		if err := CheckFiles(s.Files, limits); err != nil {

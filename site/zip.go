@@ -2,6 +2,7 @@ package site
 
 import (
 	"archive/zip"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -29,12 +30,12 @@ type zipTree struct {
 
 // openZip reads the zip's directory and refuses whatever is no plain file or
 // folder, before any entry is unpacked.
-func openZip(name string, size int64, limits Limits) (*zipTree, error) {
+func openZip(ctx context.Context, name string, size int64, limits Limits) (*zipTree, error) {
 	file, err := os.Open(name)
 	if err != nil {
 		return nil, err
 	}
-	z, err := readZip(file, size, limits)
+	z, err := readZip(ctx, file, size, limits)
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
@@ -42,18 +43,20 @@ func openZip(name string, size int64, limits Limits) (*zipTree, error) {
 	return z, nil
 }
 
-func readZip(r io.ReaderAt, size int64, limits Limits) (*zipTree, error) {
-	directory := &cappedReaderAt{r: r, left: int64(limits.ZipEntries)*512 + 1<<20}
+func readZip(ctx context.Context, r io.ReaderAt, size int64, limits Limits) (*zipTree, error) {
+	directory := &cappedReaderAt{ctx: ctx, r: r, left: int64(limits.Entries)*512 + 1<<20}
 	archive, err := zip.NewReader(directory, size)
 	switch {
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
 	case directory.left < 0:
-		return nil, troy.Errorf(troy.TooLarge, "the zip's directory is too large for %d entries", limits.ZipEntries)
+		return nil, troy.Errorf(troy.TooLarge, "the zip's directory is too large for %d entries", limits.Entries)
 	case errors.Is(err, zip.ErrFormat):
 		return nil, troy.Errorf(troy.Invalid, "it is neither a folder nor a zip that can be read")
 	case err != nil && !errors.Is(err, zip.ErrInsecurePath):
 		return nil, troy.Errorf(troy.Invalid, "the zip can't be read: %w", err)
-	case len(archive.File) > limits.ZipEntries:
-		return nil, troy.Errorf(troy.TooLarge, "the zip has %d entries; at most %d are allowed", len(archive.File), limits.ZipEntries)
+	case len(archive.File) > limits.Entries:
+		return nil, troy.Errorf(troy.TooLarge, "the zip has %d entries; at most %d are allowed", len(archive.File), limits.Entries)
 	}
 	directory.unlimited = true
 
@@ -136,7 +139,7 @@ func (z *zipTree) prefix() string {
 	return z.stripped + "/"
 }
 
-func (z *zipTree) list(Limits) ([]File, error) {
+func (z *zipTree) list(context.Context, Limits) ([]File, error) {
 	files := make([]File, len(z.entries))
 	for i, entry := range z.entries {
 		files[i] = File{Path: entry.Name[len(z.prefix()):], Size: int64(entry.UncompressedSize64)}
@@ -175,6 +178,7 @@ func (e entryReader) Read(p []byte) (int, error) {
 // cappedReaderAt bounds what archive/zip reads, and so holds, while it opens
 // a zip whose directory may claim anything.
 type cappedReaderAt struct {
+	ctx       context.Context
 	r         io.ReaderAt
 	left      int64
 	unlimited bool
@@ -183,6 +187,9 @@ type cappedReaderAt struct {
 func (c *cappedReaderAt) ReadAt(p []byte, off int64) (int, error) {
 	if c.unlimited {
 		return c.r.ReadAt(p, off)
+	}
+	if c.ctx.Err() != nil {
+		return 0, context.Cause(c.ctx)
 	}
 	if c.left -= int64(len(p)); c.left < 0 {
 		return 0, fmt.Errorf("read at %d: over the limit", off)

@@ -60,7 +60,7 @@ func (b *Builder) output(ctx context.Context, t site.Tree, r record) (*site.Sour
 	if err := b.fetchOutput(ctx, t, r, dir); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	s, err := openOutput(filepath.Join(dir, "repo"), r.Plan, r.Limits.OutputBytes, site.Temporary(dir))
+	s, err := openOutput(ctx, filepath.Join(dir, "repo"), r.Plan, r.Limits.OutputBytes, site.Temporary(dir))
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
@@ -68,17 +68,17 @@ func (b *Builder) output(ctx context.Context, t site.Tree, r record) (*site.Sour
 }
 
 // openOutput finds the site in the folder that a build worked in.
-func openOutput(repo string, plan build.Plan, limit int64, options ...site.SourceOption) (*site.Source, error) {
+func openOutput(ctx context.Context, repo string, plan build.Plan, limit int64, options ...site.SourceOption) (*site.Source, error) {
 	root, err := os.OpenRoot(repo)
 	if err != nil {
 		return nil, err
 	}
 	defer root.Close()
-	folder, err := plan.FindOutput(root.FS())
+	folder, err := plan.FindOutput(ctx, root.FS())
 	if err != nil {
 		return nil, err
 	}
-	s, err := site.OpenSource(filepath.Join(repo, folder), site.Limits{TotalBytes: limit}, options...)
+	s, err := site.OpenSource(ctx, filepath.Join(repo, folder), site.Limits{TotalBytes: limit}, options...)
 	if e, ok := errors.AsType[*troy.Error](err); ok {
 		return nil, troy.Errorf(e.Kind, "the output folder %q can't be published: %s", folder, e.Message)
 	}

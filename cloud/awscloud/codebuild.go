@@ -187,7 +187,7 @@ func (b *Builder) begin(ctx context.Context, spec cloud.BuildSpec) (r record, er
 			return r, err
 		}
 		if r.nothingToRun() {
-			b.archivePlain(&r, p)
+			b.archivePlain(ctx, &r, p)
 		}
 	}
 	err = b.put(ctx, spec.Tree, r, true)
@@ -199,10 +199,10 @@ func (b *Builder) begin(ctx context.Context, spec cloud.BuildSpec) (r record, er
 }
 
 // archivePlain ends a build with nothing to run: the source is the site.
-func (b *Builder) archivePlain(r *record, p prepared) {
+func (b *Builder) archivePlain(ctx context.Context, r *record, p prepared) {
 	fetched := source(r.Started, time.Now().UTC(), 0)
 	archive := cloud.PhaseRun{Phase: cloud.PhaseArchive, Started: fetched.Ended}
-	s, err := openOutput(p.repo(), p.plan, r.Limits.OutputBytes)
+	s, err := openOutput(ctx, p.repo(), p.plan, r.Limits.OutputBytes)
 	state, cause, code := cloud.BuildSucceeded, "", 0
 	if err == nil {
 		r.Tail = summary(s)

@@ -71,6 +71,9 @@ type Builder struct {
 	state state
 	tools []string // folders of the programs that isolate
 
+	open context.Context // until Close; builds leave nothing while it lasts
+	shut context.CancelFunc
+
 	mu      sync.Mutex
 	closed  bool
 	running map[site.Tree]*run
@@ -113,6 +116,7 @@ func NewBuilder(cfg BuilderConfig) (*Builder, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	b := &Builder{cfg: cfg, state: state{layout: site.Layout{Root: root}}, running: map[site.Tree]*run{}}
+	b.open, b.shut = context.WithCancel(context.Background())
 	b.tools = append(systemFolders(), "/usr/sbin", "/sbin")
 	for _, dir := range []string{b.state.temp(), b.state.path("locks")} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -138,6 +142,7 @@ func (b *Builder) Close() error {
 		runs = append(runs, r)
 	}
 	b.mu.Unlock()
+	b.shut()
 	for _, r := range runs {
 		r.cancel(errShutdown)
 	}
@@ -206,7 +211,7 @@ func (b *Builder) start(ctx context.Context, spec cloud.BuildSpec) error {
 		Build:    cloud.Build{State: cloud.BuildRunning, Started: time.Now().UTC(), Phases: []cloud.PhaseRun{}},
 		Attempts: record.Attempts + 1,
 	}
-	r, err := b.newRun(spec, f, record)
+	r, err := b.newRun(ctx, spec, f, record)
 	if err != nil {
 		alive()
 		return err
@@ -351,11 +356,11 @@ func (b *Builder) stopLost(ctx context.Context, f buildFiles) (bool, error) {
 		return record.State != cloud.BuildRunning, err
 	}
 	record.State, record.Ended = cloud.BuildStopped, time.Now().UTC()
-	return true, errors.Join(f.write(b.state.temp(), record), removeFolder(f.path("work")))
+	return true, errors.Join(f.write(b.state.temp(), record), removeFolder(ctx, f.path("work")))
 }
 
 // Artifact is cloud.Builder's.
-func (b *Builder) Artifact(_ context.Context, t site.Tree) (*site.Source, error) {
+func (b *Builder) Artifact(ctx context.Context, t site.Tree) (*site.Source, error) {
 	f := b.files(t)
 	record, err := f.look()
 	if err == nil && record.State != cloud.BuildSucceeded {
@@ -363,7 +368,7 @@ func (b *Builder) Artifact(_ context.Context, t site.Tree) (*site.Source, error)
 	}
 	var s *site.Source
 	if err == nil {
-		s, err = site.OpenSource(f.path("output"), site.Limits{TotalBytes: record.OutputBytes})
+		s, err = site.OpenSource(ctx, f.path("output"), site.Limits{TotalBytes: record.OutputBytes})
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open the artifact of build %s: %w", t.Deployment, err)
@@ -389,7 +394,7 @@ func (b *Builder) remove(ctx context.Context, t site.Tree) error {
 			return err
 		}
 		defer release()
-		return removeFolder(b.files(t).dir)
+		return removeFolder(ctx, b.files(t).dir)
 	}
 	dir := b.state.path("builds", t.Pipeline.String())
 	entries, err := os.ReadDir(dir)
@@ -405,5 +410,5 @@ func (b *Builder) remove(ctx context.Context, t site.Tree) error {
 			return err
 		}
 	}
-	return removeFolder(dir)
+	return removeFolder(ctx, dir)
 }

@@ -7,15 +7,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/gofrs/flock"
 	"github.com/google/uuid"
 
 	"github.com/troy-iaas/troy/build"
 	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/internal/walk"
 )
 
 // depCache is where a build's package manager keeps what it has fetched. It
@@ -65,21 +66,18 @@ func (b *Builder) openCache(ctx context.Context, pipeline uuid.UUID, work string
 
 func (c *depCache) find(ctx context.Context, base, lockfile string) (string, error) {
 	if _, err := os.Stat(c.dir); err == nil {
-		return "Dependency cache: found for " + lockfile + ".", nil
+		return c.found(ctx, lockfile)
 	}
 	entries, err := os.ReadDir(base)
 	if err != nil {
 		return "", err
 	}
 	note := "Dependency cache: none yet for " + lockfile + "."
-	for i, entry := range entries {
-		if ctx.Err() != nil {
-			return "", context.Cause(ctx)
-		}
+	adopted := false
+	for _, entry := range entries {
 		old := filepath.Join(base, entry.Name())
-		if i > 0 {
-			// Left by a removal that was cut off.
-			if err := removeFolder(old); err != nil {
+		if adopted || strings.HasPrefix(entry.Name(), discarded) {
+			if err := removeFolder(ctx, old); err != nil {
 				return "", err
 			}
 			continue
@@ -87,40 +85,82 @@ func (c *depCache) find(ctx context.Context, base, lockfile string) (string, err
 		if err := os.Rename(old, c.dir); err != nil {
 			return "", err
 		}
+		adopted = true
 		note = "Dependency cache: of an earlier " + lockfile + "."
 	}
 	return note, os.MkdirAll(c.dir, 0o755)
 }
 
-// close gives the cache back, or removes it when it has grown too large.
-func (c *depCache) close() (note string, err error) {
+// found measures a cache that is there: the build before it may have been cut
+// off.
+func (c *depCache) found(ctx context.Context, lockfile string) (string, error) {
+	note, err := c.trim(ctx)
+	if err != nil {
+		return "", err
+	}
+	if note == "" {
+		return "Dependency cache: found for " + lockfile + ".", nil
+	}
+	return note, os.MkdirAll(c.dir, 0o755)
+}
+
+// discarded begins the name of a cache that is being removed, so that none is
+// used of which a part is gone.
+const discarded = "discarded-"
+
+// discard removes the cache. When its context ends first, a later build does.
+func (c *depCache) discard(ctx context.Context) error {
+	gone := filepath.Join(filepath.Dir(c.dir), discarded+uuid.NewString())
+	if err := os.Rename(c.dir, gone); err != nil {
+		return err
+	}
+	return removeFolder(ctx, gone)
+}
+
+// cacheLimits bounds a cache's folders. Package managers keep well below.
+var cacheLimits = walk.Limits{Entries: 2_000_000, Path: 4096}
+
+// close gives the cache back, or removes it when it has grown too large. When
+// its context ends first, it gives the cache back as it is.
+func (c *depCache) close(ctx context.Context) (note string, err error) {
 	defer c.release()
 	if !c.kept {
 		return "", nil
 	}
-	size, err := treeSize(c.dir)
-	if err != nil || size <= c.cap {
+	return c.trim(ctx)
+}
+
+// trim removes a cache that has grown too large, and says so in its note.
+func (c *depCache) trim(ctx context.Context) (note string, err error) {
+	size, err := treeSize(ctx, c.dir)
+	switch {
+	case errors.Is(err, walk.ErrEntries) || errors.Is(err, walk.ErrPath):
+		note = "The dependency cache has too many or too deep folders"
+	case err != nil || size <= c.cap:
 		return "", err
+	default:
+		note = fmt.Sprintf("The dependency cache has grown to %s, more than %s", cloud.BytesInWords(size), cloud.BytesInWords(c.cap))
 	}
-	note = fmt.Sprintf("The dependency cache has grown to %s, more than %s; the next build starts with an empty one.", cloud.BytesInWords(size), cloud.BytesInWords(c.cap))
-	return note, removeFolder(c.dir)
+	return note + "; a build starts with an empty one.", c.discard(ctx)
 }
 
 // treeSize is the bytes of all files below a folder.
-func treeSize(dir string) (int64, error) {
+func treeSize(ctx context.Context, dir string) (int64, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return 0, err
+	}
+	defer root.Close()
 	var size int64
-	err := filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) {
+	err = walk.Folder(ctx, root, cacheLimits, func(e walk.Entry) error {
+		if e.IsDir() {
 			return nil
 		}
-		if err != nil || entry.IsDir() {
-			return err
-		}
-		info, err := entry.Info()
+		info, err := e.Info()
 		if err == nil {
 			size += info.Size()
 		}
-		return nil
+		return err
 	})
 	return size, err
 }

@@ -1,6 +1,7 @@
 package localcloud
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/internal/walk"
 	"github.com/troy-iaas/troy/site"
 )
 
@@ -104,25 +106,9 @@ func (f buildFiles) hold() (release func(), err error) {
 	}
 }
 
-// removeFolder deletes a folder with everything in it, also what a build has
-// made unwritable for its own user, as Go's module cache is. Links are not
-// followed.
-func removeFolder(dir string) error {
-	err := os.RemoveAll(dir)
-	if !errors.Is(err, fs.ErrPermission) {
-		return err
-	}
-	root, openErr := os.OpenRoot(dir)
-	if openErr != nil {
-		return errors.Join(err, openErr)
-	}
-	defer root.Close()
-	// A folder is made readable before it is walked into.
-	_ = fs.WalkDir(root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
-		if entry != nil && entry.IsDir() && err == nil {
-			_ = root.Chmod(name, 0o700)
-		}
-		return nil
-	})
-	return os.RemoveAll(dir)
+// removeFolder deletes what a build left: a folder with everything in it, or
+// a file.
+func removeFolder(ctx context.Context, dir string) error {
+	_, err := walk.Remove(ctx, dir)
+	return err
 }

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"sync"
@@ -22,6 +21,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/internal/walk"
 )
 
 // needed is a program that isolates, and the Debian package that has it.
@@ -102,11 +102,11 @@ func (s *isolated) open(ctx context.Context) error {
 			return err
 		}
 		for _, dir := range []string{"repo", "home", "tmp", "shm", "cache"} {
-			if err := s.own(s.files.path("work", dir)); err != nil {
+			if err := s.own(ctx, s.files.path("work", dir)); err != nil {
 				return err
 			}
 		}
-		if err := s.own(s.cache); err != nil {
+		if err := s.own(ctx, s.cache); err != nil {
 			return err
 		}
 	}
@@ -154,7 +154,7 @@ func (s *isolated) takeUID() error {
 
 // own hands a folder to the build's user. No process of a build is there to
 // change it meanwhile, and links are not followed.
-func (s *isolated) own(dir string) error {
+func (s *isolated) own(ctx context.Context, dir string) error {
 	info, err := os.Lstat(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -165,16 +165,18 @@ func (s *isolated) own(dir string) error {
 	if int(info.Sys().(*syscall.Stat_t).Uid) == s.uid {
 		return nil
 	}
-	// The folder itself comes last: its owner says that the rest is done.
-	err = filepath.WalkDir(dir, func(name string, _ fs.DirEntry, err error) error {
-		if err != nil || name == dir {
-			return err
-		}
-		return os.Lchown(name, s.uid, s.uid)
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	err = walk.Folder(ctx, root, cacheLimits, func(e walk.Entry) error {
+		return e.Folder.Lchown(e.Name(), s.uid, s.uid)
 	})
 	if err != nil {
 		return err
 	}
+	// The folder itself comes last: its owner says that the rest is done.
 	return os.Lchown(dir, s.uid, s.uid)
 }
 

@@ -41,14 +41,14 @@ type limitError struct{ sentence string }
 func (e *limitError) Error() string { return e.sentence }
 
 // newRun writes down that the build begins.
-func (b *Builder) newRun(spec cloud.BuildSpec, f buildFiles, record buildRecord) (*run, error) {
+func (b *Builder) newRun(ctx context.Context, spec cloud.BuildSpec, f buildFiles, record buildRecord) (*run, error) {
 	r := &run{
 		b: b, spec: spec, files: f, record: record, ended: make(chan struct{}), done: make(chan struct{}),
 		slog: b.cfg.Log.With("pipeline", spec.Tree.Pipeline, "deployment", spec.Tree.Deployment),
 	}
 	r.ctx, r.cancel = context.WithCancelCause(context.Background())
 	// What a process that died has left.
-	if err := errors.Join(removeFolder(f.path("work")), removeFolder(f.path("output")), removeFolder(f.path("stop"))); err != nil {
+	if err := errors.Join(removeFolder(ctx, f.path("work")), removeFolder(ctx, f.path("output")), removeFolder(ctx, f.path("stop"))); err != nil {
 		return nil, err
 	}
 	var err error
@@ -136,12 +136,19 @@ func (r *run) end(err error) {
 		r.slog.Error("a build's end could not be written", "error", err)
 	}
 	close(r.ended)
-	left := []string{"work", "stop"}
+	r.clean()
+}
+
+// clean removes what the build left, until the builder is closed. Whoever
+// starts or removes the build completes it.
+func (r *run) clean() {
+	left := []string{"stop", "work"}
 	if r.record.State != cloud.BuildSucceeded {
 		left = append(left, "output")
 	}
 	for _, name := range left {
-		if err := removeFolder(r.files.path(name)); err != nil {
+		err := removeFolder(r.b.open, r.files.path(name))
+		if err != nil && r.b.open.Err() == nil {
 			r.slog.Warn("removing what a build left failed", "what", name, "error", err)
 		}
 	}
@@ -260,7 +267,7 @@ func (r *run) commands(plan build.Plan) error {
 		return fmt.Errorf("open the dependency cache: %w", err)
 	}
 	defer func() {
-		if note, err := cache.close(); err != nil {
+		if note, err := cache.close(r.ctx); err != nil && r.ctx.Err() == nil {
 			r.slog.Warn("a dependency cache could not be kept", "error", err)
 		} else if note != "" {
 			r.log.say("%s", note)
@@ -376,7 +383,7 @@ func (r *run) archive(plan build.Plan) error {
 		return err
 	}
 	defer root.Close()
-	folder, err := plan.FindOutput(root.FS())
+	folder, err := plan.FindOutput(r.ctx, root.FS())
 	if err != nil {
 		return err
 	}
@@ -385,7 +392,7 @@ func (r *run) archive(plan build.Plan) error {
 		return fmt.Errorf("keep the output: %w", err)
 	}
 	r.record.OutputBytes = r.spec.Limits.OutputBytes
-	s, err := site.OpenSource(r.files.path("output"), site.Limits{TotalBytes: r.record.OutputBytes})
+	s, err := site.OpenSource(r.ctx, r.files.path("output"), site.Limits{TotalBytes: r.record.OutputBytes})
 	if err != nil {
 		if e, ok := errors.AsType[*troy.Error](err); ok {
 			return troy.Errorf(e.Kind, "the output folder %q can't be published: %s", folder, e.Message)

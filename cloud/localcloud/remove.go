@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/internal/walk"
 	"github.com/troy-iaas/troy/site"
 )
 
@@ -163,33 +164,10 @@ func (s *store) removeAll(ctx context.Context, pipeline uuid.UUID) (int, error) 
 }
 
 // removeTree removes a folder and reports how many files of a site went with
-// it; the lock is none.
+// it; the lock is not one.
 func removeTree(ctx context.Context, dir string) (int, error) {
-	n := 0
-	err := filepath.WalkDir(dir, func(file string, entry fs.DirEntry, err error) error {
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			return nil // a Put took its temporary file back, or another call was faster
-		case err != nil:
-			return err
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case entry.IsDir():
-			return nil
-		}
-		if err := os.Remove(file); err != nil {
-			if errors.Is(err, fs.ErrNotExist) {
-				return nil
-			}
-			return err
-		}
-		if entry.Name() != "lock" {
-			n++
-		}
-		return nil
-	})
-	if err != nil {
-		return n, err
+	if err := os.Remove(filepath.Join(dir, "lock")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, err
 	}
-	return n, os.RemoveAll(dir)
+	return walk.Remove(ctx, dir)
 }

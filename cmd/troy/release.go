@@ -121,32 +121,21 @@ func (a *app) send(ctx context.Context, c *client.Client, path string, o release
 	return c.FinalizeRelease(ctx, o.pipeline, r.ID, client.Finalize{NoPublish: o.noPublish, ExpectLive: expectLive})
 }
 
-// read opens and hashes the folder or the zip. It cannot be stopped in the
-// middle, so an interrupted program leaves it behind.
+// read opens and hashes the folder or the zip.
 func (a *app) read(ctx context.Context, p *progress, path string) (*site.Source, error) {
 	p.say("Reading " + clean(path))
-	type result struct {
-		source *site.Source
-		err    error
-	}
-	done := make(chan result, 1)
-	go func() {
-		source, err := site.OpenSource(path, readLimits(), site.WithProgress(func(files int, bytes int64) {
-			p.change(func() string {
-				return fmt.Sprintf("Reading %s: %s, %s", clean(path), counted(files, "file", "files"), size(bytes))
-			})
-		}))
-		done <- result{source, err}
-	}()
-	select {
-	case <-ctx.Done():
+	source, err := site.OpenSource(ctx, path, readLimits(), site.WithProgress(func(files int, bytes int64) {
+		p.change(func() string {
+			return fmt.Sprintf("Reading %s: %s, %s", clean(path), counted(files, "file", "files"), size(bytes))
+		})
+	}))
+	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
-	case r := <-done:
-		if r.err == nil && r.source.Stripped != "" {
-			_, _ = fmt.Fprintf(a.err, "Taking the zip's only folder, %s, as the site.\n", clean(r.source.Stripped))
-		}
-		return r.source, r.err
 	}
+	if err == nil && source.Stripped != "" {
+		_, _ = fmt.Fprintf(a.err, "Taking the zip's only folder, %s, as the site.\n", clean(source.Stripped))
+	}
+	return source, err
 }
 
 // readLimits are ten times the default ones: they guard this machine. Those
@@ -157,7 +146,7 @@ func readLimits() site.Limits {
 	l.Files *= 10
 	l.FileBytes *= 10
 	l.TotalBytes *= 10
-	l.ZipEntries *= 10
+	l.Entries *= 10
 	return l
 }
 

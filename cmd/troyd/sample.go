@@ -43,7 +43,7 @@ func releaseSample(ctx context.Context, cfg config, token, folder string, log *s
 	if err != nil {
 		return "", err
 	}
-	source, err := site.OpenSource(folder, cfg.limits())
+	source, err := site.OpenSource(ctx, folder, cfg.limits())
 	if err != nil {
 		return "", err
 	}

@@ -1,0 +1,186 @@
+// Package walk goes through folders that others filled, and removes them.
+// Such a folder may be of any depth and width and have any modes, so both
+// work without recursion, with few file descriptors and in time that follows
+// what is there, and end with their context. Sites, builds and forges call
+// it for sources, outputs, caches and clones.
+package walk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+)
+
+// Limits bounds a walk.
+type Limits struct {
+	Entries int // files, folders, links and whatever else
+	Path    int // bytes of a path, relative to where the walk began
+}
+
+// What ends a walk that passes its limits. The error that wraps one of them
+// quotes the path.
+var (
+	ErrEntries = errors.New("it has too many files and folders")
+	ErrPath    = errors.New("a path in it is too long")
+)
+
+// Entry is what a walk found.
+type Entry struct {
+	fs.DirEntry
+	Path   string   // slash-separated, relative to where the walk began
+	Folder *os.Root // that has the entry; valid during the call
+}
+
+// Info is the entry's own, not that of the target of a link.
+func (e Entry) Info() (fs.FileInfo, error) { return e.Folder.Lstat(e.Name()) }
+
+// openFolders is how many folders above the current one a walk keeps open.
+// Deeper ones are opened again when it comes back to them.
+const openFolders = 64
+
+// batch is how many names are read of a folder at once.
+const batch = 256
+
+// Folder calls visit for everything below root, a folder before what is in
+// it, in no other order. Links are not followed. visit returns fs.SkipDir to
+// skip a folder; any other error ends the walk. A folder that goes away
+// meanwhile is an error.
+func Folder(ctx context.Context, root *os.Root, limits Limits, visit func(Entry) error) error {
+	w := walker{ctx: ctx, root: root, limits: limits, visit: visit}
+	defer w.close()
+	return w.run()
+}
+
+type walker struct {
+	ctx     context.Context
+	root    *os.Root
+	limits  Limits
+	visit   func(Entry) error
+	entries int
+	above   []*level // with folders yet to be walked, the innermost last
+}
+
+// level is a folder that was read. The walk's own root is never closed.
+type level struct {
+	path   string
+	root   *os.Root // nil while it is closed
+	inside []string // folders in it yet to be walked
+}
+
+func (w *walker) run() error {
+	current := &level{path: ".", root: w.root}
+	for {
+		if err := w.read(current); err != nil {
+			w.shut(current)
+			return err
+		}
+		if len(current.inside) > 0 {
+			w.push(current)
+		} else {
+			w.shut(current)
+		}
+		if len(w.above) == 0 {
+			return nil
+		}
+		var err error
+		if current, err = w.next(); err != nil {
+			return err
+		}
+	}
+}
+
+// push keeps a level for later. All but the outermost are closed.
+func (w *walker) push(l *level) {
+	w.above = append(w.above, l)
+	if len(w.above) > openFolders {
+		w.shut(l)
+	}
+}
+
+// next opens the next folder of the innermost level, which is dropped with its
+// last one: a chain of folders, however long, keeps one of them open.
+func (w *walker) next() (*level, error) {
+	innermost := w.above[len(w.above)-1]
+	name := innermost.inside[len(innermost.inside)-1]
+	innermost.inside = innermost.inside[:len(innermost.inside)-1]
+	next := &level{path: path.Join(innermost.path, name)}
+	var err error
+	if innermost.root != nil {
+		next.root, err = innermost.root.OpenRoot(name)
+	} else {
+		next.root, err = w.root.OpenRoot(next.path)
+	}
+	if len(innermost.inside) == 0 {
+		w.above = w.above[:len(w.above)-1]
+		w.shut(innermost)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the folder %.256q: %w", next.path, err)
+	}
+	return next, nil
+}
+
+func (w *walker) read(l *level) error {
+	f, err := l.root.Open(".")
+	if err != nil {
+		return fmt.Errorf("open the folder %.256q: %w", l.path, err)
+	}
+	defer f.Close()
+	for {
+		if w.ctx.Err() != nil {
+			return context.Cause(w.ctx)
+		}
+		entries, err := f.ReadDir(batch)
+		for _, entry := range entries {
+			if err := w.entry(l, entry); err != nil {
+				return err
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read the folder %.256q: %w", l.path, err)
+		}
+	}
+}
+
+func (w *walker) entry(l *level, entry fs.DirEntry) error {
+	name := path.Join(l.path, entry.Name())
+	if w.entries++; w.entries > w.limits.Entries {
+		return fmt.Errorf("%w at %.256q: at most %d are allowed", ErrEntries, name, w.limits.Entries)
+	}
+	if len(name) > w.limits.Path {
+		return fmt.Errorf("%w, the one that begins with %.64q: at most %d bytes are allowed", ErrPath, name, w.limits.Path)
+	}
+	err := w.visit(Entry{DirEntry: entry, Path: name, Folder: l.root})
+	switch {
+	case errors.Is(err, fs.SkipDir) && entry.IsDir():
+		return nil
+	case err != nil:
+		return err
+	case entry.IsDir():
+		l.inside = append(l.inside, entry.Name())
+	}
+	if w.ctx.Err() != nil {
+		return context.Cause(w.ctx)
+	}
+	return nil
+}
+
+func (w *walker) shut(l *level) {
+	if l.root != nil && l.root != w.root {
+		_ = l.root.Close() // it was only read
+		l.root = nil
+	}
+}
+
+func (w *walker) close() {
+	for _, l := range w.above {
+		w.shut(l)
+	}
+}
