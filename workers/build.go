@@ -131,9 +131,7 @@ func (w *Workers) startBuild(ctx context.Context, c *claim) (d queries.Deploymen
 		return d, p, err
 	}
 	if d.State == troy.Waiting && p.Status == troy.Queued {
-		if err := w.inTx(ctx, p.ID, func(q *queries.Queries) (uuid.UUID, error) {
-			return q.BuildStart(ctx, queries.BuildStartParams{PipelineID: p.ID, ID: d.ID, Epoch: c.epoch, Actor: actor})
-		}); err != nil {
+		if err := move(ctx, w, p.ID, (*queries.Queries).BuildStart, queries.BuildStartParams{PipelineID: p.ID, ID: d.ID, Epoch: c.epoch, Actor: actor}); err != nil {
 			return d, p, err
 		}
 		if err := read(); err != nil {
@@ -347,11 +345,9 @@ func (w *Workers) storeArtifact(ctx context.Context, c *claim, d queries.Deploym
 		bytes += f.Size
 	}
 	digest := m.Digest().String()
-	return w.inTx(ctx, d.PipelineID, func(q *queries.Queries) (uuid.UUID, error) {
-		return q.BuildPublish(ctx, queries.BuildPublishParams{
-			PipelineID: d.PipelineID, Kind: c.task.Kind, ID: d.ID, Epoch: c.epoch,
-			ManifestDigest: &digest, Files: int64(len(m.Files)), Bytes: bytes,
-		})
+	return move(ctx, w, d.PipelineID, (*queries.Queries).BuildPublish, queries.BuildPublishParams{
+		PipelineID: d.PipelineID, Kind: c.task.Kind, ID: d.ID, Epoch: c.epoch,
+		ManifestDigest: &digest, Files: int64(len(m.Files)), Bytes: bytes,
 	})
 }
 
@@ -401,10 +397,8 @@ func (w *Workers) failBuild(ctx context.Context, c *claim, cause string) error {
 	if err := w.finishLog(ctx, d.ID, cloud.Build{State: cloud.BuildFailed}); err != nil {
 		c.log.Warn("the log of a failed build stays in pieces", "error", err)
 	}
-	return w.inTx(ctx, d.PipelineID, func(q *queries.Queries) (uuid.UUID, error) {
-		return q.DeploymentFail(ctx, queries.DeploymentFailParams{
-			PipelineID: d.PipelineID, ID: d.ID, Kind: c.task.Kind, SubjectID: d.ID, Epoch: c.epoch, Cause: cause, Actor: actor,
-		})
+	return move(ctx, w, d.PipelineID, (*queries.Queries).DeploymentFail, queries.DeploymentFailParams{
+		PipelineID: d.PipelineID, ID: d.ID, Kind: c.task.Kind, SubjectID: d.ID, Epoch: c.epoch, Cause: cause, Actor: actor,
 	})
 }
 

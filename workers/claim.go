@@ -238,20 +238,3 @@ func (w *Workers) handOver(ctx context.Context, c *claim, to tasks.Task, delay t
 	w.deps.Bell.Ask(policy.Queue)
 	return errHandedOver
 }
-
-// inTx runs a transition of a pipeline behind its lock. No row returned by the
-// transition means that somebody else moved the pipeline.
-func (w *Workers) inTx(ctx context.Context, pipeline uuid.UUID, move func(*queries.Queries) (uuid.UUID, error)) error {
-	err := pgx.BeginFunc(ctx, w.deps.DB, func(tx pgx.Tx) error {
-		q := queries.New(tx)
-		if _, err := q.PipelineLock(ctx, pipeline); err != nil {
-			return err
-		}
-		_, err := move(q)
-		return err
-	})
-	if errors.Is(err, pgx.ErrNoRows) {
-		return errMoved
-	}
-	return err
-}

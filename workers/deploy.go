@@ -67,10 +67,8 @@ func (w *Workers) deploy(ctx context.Context, c *claim) error {
 		return fmt.Errorf("flip the pointer: %w", err)
 	}
 	log.Info("live", "sequence", *d.Sequence, "kind", d.Kind)
-	return w.inTx(ctx, p.ID, func(q *queries.Queries) (uuid.UUID, error) {
-		return q.DeploymentSucceed(ctx, queries.DeploymentSucceedParams{
-			PipelineID: p.ID, ID: d.ID, Epoch: c.epoch, Actor: actor, RetentionSeconds: retentionDelay.Seconds(),
-		})
+	return move(ctx, w, p.ID, (*queries.Queries).DeploymentSucceed, queries.DeploymentSucceedParams{
+		PipelineID: p.ID, ID: d.ID, Epoch: c.epoch, Actor: actor, RetentionSeconds: retentionDelay.Seconds(),
 	})
 }
 
@@ -116,9 +114,7 @@ func (w *Workers) deploymentOf(ctx context.Context, c *claim, p queries.Pipeline
 		if next.Kind == troy.Automated && next.ManifestDigest == nil {
 			return next, w.handOverBuild(ctx, c, next)
 		}
-		if err := w.inTx(ctx, p.ID, func(q *queries.Queries) (uuid.UUID, error) {
-			return q.DeploymentStart(ctx, queries.DeploymentStartParams{PipelineID: p.ID, ID: next.ID, Epoch: c.epoch, Actor: actor})
-		}); err != nil {
+		if err := move(ctx, w, p.ID, (*queries.Queries).DeploymentStart, queries.DeploymentStartParams{PipelineID: p.ID, ID: next.ID, Epoch: c.epoch, Actor: actor}); err != nil {
 			return next, err
 		}
 	case troy.Deploying:
@@ -204,10 +200,8 @@ func (w *Workers) failDeploy(ctx context.Context, c *claim, cause string) error 
 			return fmt.Errorf("put back what was live, after %s: %w", cause, err)
 		}
 	}
-	return w.inTx(ctx, p.ID, func(q *queries.Queries) (uuid.UUID, error) {
-		return q.DeploymentFail(ctx, queries.DeploymentFailParams{
-			PipelineID: p.ID, ID: d.ID, Kind: c.task.Kind, SubjectID: c.task.Subject, Epoch: c.epoch, Cause: cause, Actor: actor,
-		})
+	return move(ctx, w, p.ID, (*queries.Queries).DeploymentFail, queries.DeploymentFailParams{
+		PipelineID: p.ID, ID: d.ID, Kind: c.task.Kind, SubjectID: c.task.Subject, Epoch: c.epoch, Cause: cause, Actor: actor,
 	})
 }
 

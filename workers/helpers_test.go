@@ -15,6 +15,8 @@ import (
 	"github.com/troy-iaas/troy/bell"
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/cloud/localcloud"
+	"github.com/troy-iaas/troy/forge"
+	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/internal/devstack/stacktest"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/site"
@@ -31,6 +33,10 @@ type rig struct {
 	cloud cloud.Cloud
 	slots int
 	lease time.Duration
+	// What builds need; nil means that this installation builds nothing.
+	forge   *fakeForge
+	builder *fakeBuilder
+	in      *intake.Intake // of the workers that started last
 }
 
 func newRig(t *testing.T) *rig { return newRigOn(t, stacktest.Redis(t)) }
@@ -58,12 +64,25 @@ func newRigOn(t *testing.T, redisURL string) *rig {
 func (r *rig) workers() *Workers {
 	log := slog.New(slog.NewTextHandler(testWriter{r.t}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	client := tasks.NewClient(r.redis)
+	b := bell.New(r.db, client, log, map[string]int{tasks.QueueQuick: r.slots, tasks.QueueBuilds: 1})
+	r.in = intake.New(r.db, b, intake.Config{SitesSuffix: "localhost"})
+	deps := Deps{DB: r.db, Redis: r.redis, Client: client, Cloud: r.cloud, Intake: r.in, Bell: b, Log: log}
+	if r.forge != nil {
+		deps.Forges = map[troy.Provider]forge.Forge{troy.GitHub: r.forge}
+	}
+	if r.builder != nil {
+		deps.Builder = r.builder
+	}
 	return New(Config{
 		Slots: r.slots, BuildSlots: 1, CatchUp: time.Minute, Limits: site.DefaultLimits(), Lease: r.lease, KeepDeployments: 10, CarryAssets: time.Hour, UploadsValid: time.Hour,
-	}, Deps{
-		DB: r.db, Redis: r.redis, Client: client, Cloud: r.cloud, Log: log,
-		Bell: bell.New(r.db, client, log, map[string]int{tasks.QueueQuick: r.slots, tasks.QueueBuilds: 1}),
-	})
+		SiteURL: func(host string) string { return "http://" + host },
+	}, deps)
+}
+
+// withBuilds gives the rig a forge and a builder.
+func (r *rig) withBuilds() *rig {
+	r.forge, r.builder = newFakeForge(), newFakeBuilder(r.t)
+	return r
 }
 
 // start runs workers until stop is called or the test ends.

@@ -32,9 +32,7 @@ func (w *Workers) provision(ctx context.Context, c *claim) error {
 	}
 	switch p.Status {
 	case troy.ProvisionRequest:
-		if err := w.inTx(ctx, p.ID, func(q *queries.Queries) (uuid.UUID, error) {
-			return q.PipelineMarkProvisioning(ctx, queries.PipelineMarkProvisioningParams{ID: p.ID, Epoch: c.epoch, Actor: actor})
-		}); err != nil {
+		if err := move(ctx, w, p.ID, (*queries.Queries).PipelineMarkProvisioning, queries.PipelineMarkProvisioningParams{ID: p.ID, Epoch: c.epoch, Actor: actor}); err != nil {
 			return err
 		}
 	case troy.Provisioning:
@@ -69,9 +67,7 @@ func (w *Workers) provision(ctx context.Context, c *claim) error {
 		}
 	}
 	c.log.Info("provisioned", "pipeline", p.ID, "distribution", *p.DistributionID, "host", host)
-	return w.inTx(ctx, p.ID, func(q *queries.Queries) (uuid.UUID, error) {
-		return q.PipelineMarkReady(ctx, queries.PipelineMarkReadyParams{ID: p.ID, Epoch: c.epoch, Actor: actor})
-	})
+	return move(ctx, w, p.ID, (*queries.Queries).PipelineMarkReady, queries.PipelineMarkReadyParams{ID: p.ID, Epoch: c.epoch, Actor: actor})
 }
 
 // makeDistribution makes the pipeline's distribution, or adopts the one that
@@ -102,10 +98,8 @@ func (w *Workers) recordDistribution(ctx context.Context, c *claim, d cloud.Dist
 }
 
 func (w *Workers) failProvision(ctx context.Context, c *claim, cause string) error {
-	return w.inTx(ctx, c.task.Subject, func(q *queries.Queries) (uuid.UUID, error) {
-		return q.PipelineFailProvision(ctx, queries.PipelineFailProvisionParams{
-			ID: c.task.Subject, Epoch: c.epoch, Cause: cause, Actor: actor,
-		})
+	return move(ctx, w, c.task.Subject, (*queries.Queries).PipelineFailProvision, queries.PipelineFailProvisionParams{
+		ID: c.task.Subject, Epoch: c.epoch, Cause: cause, Actor: actor,
 	})
 }
 

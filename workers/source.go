@@ -15,6 +15,7 @@ import (
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/forge"
 	"github.com/troy-iaas/troy/intake"
+	"github.com/troy-iaas/troy/internal/mutant"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/secret"
 	"github.com/troy-iaas/troy/site"
@@ -149,7 +150,7 @@ func (w *Workers) variables(ctx context.Context, pipeline uuid.UUID) (all map[st
 }
 
 // headStands reads the head of the branch once more before a commit that was
-// the newest is published. When it has moved, and nobody told of it, the
+// the newest is published. If the branch has moved without Troy being told, the
 // commit at the head takes the place of this one.
 func (w *Workers) headStands(ctx context.Context, c *claim, d queries.Deployment) error {
 	p, err := w.q.PipelineGet(ctx, d.PipelineID)
@@ -168,15 +169,21 @@ func (w *Workers) headStands(ctx context.Context, c *claim, d queries.Deployment
 	if !moved {
 		return nil
 	}
-	return w.inTx(ctx, p.ID, func(q *queries.Queries) (uuid.UUID, error) {
-		id, err := q.DeploymentSupersede(ctx, queries.DeploymentSupersedeParams{
-			PipelineID: p.ID, ID: d.ID, Cause: "the branch moved on before it was published", Actor: actor,
-		})
-		if err == nil {
-			return id, errMoved
-		}
-		return id, err
+	if mutant.On(mutant.SentinelRollback) {
+		return errMoved
+	}
+	err = move(ctx, w, p.ID, (*queries.Queries).DeploymentSupersede, queries.DeploymentSupersedeParams{
+		PipelineID: p.ID, ID: d.ID, Cause: "the branch moved on before it was published", Actor: actor,
 	})
+	if errors.Is(err, errMoved) {
+		// The newer deployment was cancelled meanwhile, so this one is the newest
+		// again. If this one has moved, publishing it finds out.
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("supersede the deployment: %w", err)
+	}
+	return errMoved
 }
 
 // lookAtHead compares the head of a pipeline's branch with the newest commit

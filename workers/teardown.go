@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/queries"
@@ -68,11 +66,9 @@ func (w *Workers) teardown(ctx context.Context, c *claim) error {
 		return err
 	}
 	c.log.Info("torn down", "pipeline", p.ID, "slug", p.Slug, "objects", removed)
-	return w.inTx(ctx, p.ID, func(q *queries.Queries) (uuid.UUID, error) {
-		return q.PipelineMarkDeleted(ctx, queries.PipelineMarkDeletedParams{
-			ID: p.ID, Epoch: c.epoch, Actor: actor, LookAgainSeconds: w.cfg.UploadsValid.Seconds(),
-			Cause: fmt.Sprintf("distribution, DNS record and %d objects removed; nothing is left", removed),
-		})
+	return move(ctx, w, p.ID, (*queries.Queries).PipelineMarkDeleted, queries.PipelineMarkDeletedParams{
+		ID: p.ID, Epoch: c.epoch, Actor: actor, LookAgainSeconds: w.cfg.UploadsValid.Seconds(),
+		Cause: fmt.Sprintf("distribution, DNS record and %d objects removed; nothing is left", removed),
 	})
 }
 

@@ -71,18 +71,14 @@ func (w *Workers) findDistribution(ctx context.Context, c *claim, p queries.Pipe
 }
 
 func (w *Workers) markDeleting(ctx context.Context, c *claim, pipeline uuid.UUID, cause string) error {
-	return w.inTx(ctx, pipeline, func(q *queries.Queries) (uuid.UUID, error) {
-		return q.PipelineMarkDeleting(ctx, queries.PipelineMarkDeletingParams{
-			ID: pipeline, Kind: c.task.Kind, Epoch: c.epoch, Cause: cause, Actor: actor,
-		})
+	return move(ctx, w, pipeline, (*queries.Queries).PipelineMarkDeleting, queries.PipelineMarkDeletingParams{
+		ID: pipeline, Kind: c.task.Kind, Epoch: c.epoch, Cause: cause, Actor: actor,
 	})
 }
 
 // failDelete ends any of the three teardown tasks.
 func (w *Workers) failDelete(ctx context.Context, c *claim, cause string) error {
-	return w.inTx(ctx, c.task.Subject, func(q *queries.Queries) (uuid.UUID, error) {
-		return q.PipelineFailDelete(ctx, queries.PipelineFailDeleteParams{
-			ID: c.task.Subject, Kind: c.task.Kind, Epoch: c.epoch, Cause: cause, Actor: actor,
-		})
+	return move(ctx, w, c.task.Subject, (*queries.Queries).PipelineFailDelete, queries.PipelineFailDeleteParams{
+		ID: c.task.Subject, Kind: c.task.Kind, Epoch: c.epoch, Cause: cause, Actor: actor,
 	})
 }

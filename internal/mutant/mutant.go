@@ -1,6 +1,7 @@
 // Package mutant names mistakes that Troy can be made to make, so that the
 // chaos run is held to noticing them (docs/reliability.md). Only programs that
-// are built with the tag `faults` make one, the one that TROY_MUTANT names.
+// are built with the tag `faults` make any, those that TROY_MUTANT lists with
+// commas between them.
 package mutant
 
 // The mistakes.
@@ -17,9 +18,13 @@ const (
 	AdoptionOff = "adoption-off"
 	// EarlyFlip: the pointer moves before the files are whole.
 	EarlyFlip = "early-flip"
+	// SentinelRollback: an error that only tells of a transition rolls it back.
+	SentinelRollback = "sentinel-rollback"
+	// DropWork: a build that is done does not ask for its publishing.
+	DropWork = "drop-work"
 )
 
 // All lists them.
 func All() []string {
-	return []string{SweepOff, EpochOff, EarlyEvent, DedupeOff, AdoptionOff, EarlyFlip}
+	return []string{SweepOff, EpochOff, EarlyEvent, DedupeOff, AdoptionOff, EarlyFlip, SentinelRollback, DropWork}
 }

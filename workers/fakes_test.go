@@ -1,0 +1,178 @@
+package workers
+
+import (
+	"context"
+	"crypto/sha1" //nolint:gosec // commit ids
+	"encoding/hex"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/forge"
+	"github.com/troy-iaas/troy/site"
+)
+
+// commitID is the id of the commit that a test calls by a name.
+func commitID(name string) string {
+	sum := sha1.Sum([]byte(name)) //nolint:gosec // a commit id
+	return hex.EncodeToString(sum[:])
+}
+
+// fakeForge has repositories with one branch each.
+type fakeForge struct {
+	forge.Forge
+
+	mu      sync.Mutex
+	heads   map[string]string // by the repository's name
+	fail    map[string]error  // by the name of a call
+	reports []forge.Report
+}
+
+func newFakeForge() *fakeForge {
+	return &fakeForge{heads: map[string]string{}, fail: map[string]error{}}
+}
+
+// set changes it behind its lock.
+func (f *fakeForge) set(change func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change()
+}
+
+func (f *fakeForge) Repository(_ context.Context, r forge.Repository) (forge.Found, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r.ID, r.Installation = r.FullName, "7"
+	return forge.Found{Repository: r, DefaultBranch: "main"}, f.fail["Repository"]
+}
+
+func (f *fakeForge) Head(_ context.Context, r forge.Repository, _ string) (string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.fail["Head"]; err != nil {
+		return "", err
+	}
+	if f.heads[r.FullName] == "" {
+		return "", troy.Errorf(troy.NotFound, "%w", forge.ErrNoCommit)
+	}
+	return f.heads[r.FullName], nil
+}
+
+func (f *fakeForge) Commit(_ context.Context, _ forge.Repository, id string) (forge.Commit, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return forge.Commit{ID: id, Message: "a change", Author: "ada"}, f.fail["Commit"]
+}
+
+func (f *fakeForge) Report(_ context.Context, _ forge.Repository, r forge.Report) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.fail["Report"]; err != nil {
+		return err
+	}
+	f.reports = append(f.reports, r)
+	return nil
+}
+
+// fakeBuilder makes a site of each commit at once, unless its build is held.
+type fakeBuilder struct {
+	t *testing.T
+
+	mu      sync.Mutex
+	builds  map[uuid.UUID]cloud.BuildState
+	held    bool // builds run until they are released
+	started chan uuid.UUID
+}
+
+func newFakeBuilder(t *testing.T) *fakeBuilder {
+	return &fakeBuilder{t: t, builds: map[uuid.UUID]cloud.BuildState{}, started: make(chan uuid.UUID, 1000)}
+}
+
+// hold makes builds that start from now on run until release is called.
+func (b *fakeBuilder) hold() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.held = true
+}
+
+// release lets the builds that run succeed.
+func (b *fakeBuilder) release() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.held = false
+	for id, state := range b.builds {
+		if state == cloud.BuildRunning {
+			b.builds[id] = cloud.BuildSucceeded
+		}
+	}
+}
+
+func (b *fakeBuilder) Start(_ context.Context, spec cloud.BuildSpec) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if _, known := b.builds[spec.Tree.Deployment]; known {
+		return nil
+	}
+	b.builds[spec.Tree.Deployment] = cloud.BuildSucceeded
+	if b.held {
+		b.builds[spec.Tree.Deployment] = cloud.BuildRunning
+	}
+	b.started <- spec.Tree.Deployment
+	return nil
+}
+
+func (b *fakeBuilder) Get(_ context.Context, t site.Tree) (cloud.Build, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	state, known := b.builds[t.Deployment]
+	if !known {
+		return cloud.Build{}, cloud.ErrNotFound
+	}
+	return cloud.Build{State: state, Phases: []cloud.PhaseRun{}}, nil
+}
+
+func (b *fakeBuilder) Log(_ context.Context, t site.Tree, cursor string) (cloud.LogPage, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	page := cloud.LogPage{Next: "1", End: b.builds[t.Deployment] != cloud.BuildRunning}
+	if cursor == "" {
+		page.Data = []byte("building\n")
+	}
+	return page, nil
+}
+
+func (b *fakeBuilder) Stop(_ context.Context, t site.Tree) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	state, known := b.builds[t.Deployment]
+	if !known {
+		return cloud.ErrNotFound
+	}
+	if state == cloud.BuildRunning {
+		b.builds[t.Deployment] = cloud.BuildStopped
+	}
+	return nil
+}
+
+func (b *fakeBuilder) Artifact(_ context.Context, t site.Tree) (*site.Source, error) {
+	dir, err := os.MkdirTemp(b.t.TempDir(), "")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "index.html"), []byte(t.Deployment.String()), 0o600); err != nil {
+		return nil, err
+	}
+	return site.OpenSource(dir, site.DefaultLimits())
+}
+
+func (b *fakeBuilder) Remove(_ context.Context, t site.Tree) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.builds, t.Deployment)
+	return nil
+}

@@ -1,0 +1,124 @@
+package workers
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/intake"
+	"github.com/troy-iaas/troy/queries"
+)
+
+// building makes a pipeline that is ready and builds a repository of its own.
+func (r *rig) building(name string) queries.Pipeline {
+	r.t.Helper()
+	p, err := r.in.CreatePipeline(r.t.Context(), intake.NewPipeline{
+		Name: name, Provision: true, Repository: &intake.Repository{Provider: "github", FullName: "team/" + name, Branch: "main"},
+	}, "test")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return r.waitFor(p.ID, troy.ReadyForDeployment)
+}
+
+// pushed delivers the webhook of a push to a pipeline's branch.
+func (r *rig) pushed(name, before, after string) intake.Outcome {
+	r.t.Helper()
+	out, err := r.in.ForgeEvent(r.t.Context(), intake.Delivery{Provider: troy.GitHub, ID: uuid.NewString(), Type: "push"}, troy.Pushes{
+		Repository: troy.ForgeRepository{Provider: troy.GitHub, ID: "team/" + name, FullName: "team/" + name, DefaultBranch: "main"},
+		Pusher:     "ada", Complete: true,
+		Pushes: []troy.Push{{Kind: troy.Branch, Name: "main", Before: before, After: after, Message: "a change", Author: "ada", PathsComplete: true}},
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return out
+}
+
+// head moves the branch at the forge.
+func (r *rig) head(name, commit string) {
+	r.forge.set(func() { r.forge.heads["team/"+name] = commit })
+}
+
+// restsWith waits until a pipeline is Deployed with a commit live.
+func (r *rig) restsWith(id uuid.UUID, commit string) {
+	r.t.Helper()
+	var p queries.Pipeline
+	eventually(r.t, func() bool {
+		var err error
+		if p, err = r.q.PipelineGet(r.t.Context(), id); err != nil || p.Status != troy.Deployed || p.LiveDeploymentID == nil {
+			return false
+		}
+		d, err := r.q.DeploymentGet(r.t.Context(), *p.LiveDeploymentID)
+		return err == nil && deref(d.CommitSha) == commit
+	}, func() string { return fmt.Sprintf("the pipeline is %s, and the commit is not live", p.Status) })
+}
+
+// runs is how often a test repeats a race: a few times, or as often as
+// TROY_TEST_RUNS says.
+func runs(t *testing.T) int {
+	t.Helper()
+	text := os.Getenv("TROY_TEST_RUNS")
+	if text == "" {
+		return 3
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// TestBranchMovesDuringBuild pushes a commit while the one before it is being
+// built. Whether its webhook comes late or before the other's, it is live in
+// the end.
+func TestBranchMovesDuringBuild(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name string
+		push func(r *rig, name, older, newer string)
+	}{
+		{"the newer webhook is late", func(r *rig, name, older, newer string) {
+			r.head(name, older)
+			r.pushed(name, "", older)
+			<-r.builder.started
+			r.head(name, newer)
+			r.builder.release()
+		}},
+		{"the newer webhook comes first", func(r *rig, name, older, newer string) {
+			r.head(name, newer)
+			r.pushed(name, older, newer)
+			<-r.builder.started
+			r.pushed(name, commitID("long ago"), older)
+			r.builder.release()
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t).withBuilds()
+			r.start()
+			var slowest time.Duration
+			for i := range runs(t) {
+				name := fmt.Sprintf("blog-%d", i)
+				older, newer := commitID(name+" older"), commitID(name+" newer")
+				p := r.building(name)
+				r.builder.hold()
+				c.push(r, name, older, newer)
+				released := time.Now()
+				r.restsWith(p.ID, newer)
+				slowest = max(slowest, time.Since(released))
+				r.pushed(name, older, newer) // at last, or again
+				r.restsWith(p.ID, newer)
+				for len(r.builder.started) > 0 {
+					<-r.builder.started
+				}
+			}
+			t.Logf("%d of %d times the newer commit was live, after %s at the most", runs(t), runs(t), slowest.Round(time.Millisecond))
+		})
+	}
+}

@@ -1,0 +1,41 @@
+package workers
+
+import (
+	"context"
+	"errors"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/troy-iaas/troy/internal/mutant"
+	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/tasks"
+)
+
+// move runs a transition of a pipeline behind the pipeline's lock. It returns
+// errMoved if the statement returned no row: another worker or a request was
+// faster.
+//
+// It takes the statement itself, not a function around it. So nothing can
+// return an error between the statement and the commit, and errors that only
+// say how a claim ends, like errMoved, never roll back what they tell of.
+func move[P any](ctx context.Context, w *Workers, pipeline uuid.UUID, statement func(*queries.Queries, context.Context, P) (uuid.UUID, error), params P) error {
+	err := pgx.BeginFunc(ctx, w.deps.DB, func(tx pgx.Tx) error {
+		q := queries.New(tx)
+		if _, err := q.PipelineLock(ctx, pipeline); err != nil {
+			return err
+		}
+		if _, err := statement(q, ctx, params); err != nil {
+			return err
+		}
+		if _, publishes := any(params).(queries.BuildPublishParams); publishes && mutant.On(mutant.DropWork) {
+			_, err := tx.Exec(ctx, "DELETE FROM work WHERE subject_id = $1 AND kind = $2", pipeline, tasks.TypeDeploy)
+			return err
+		}
+		return nil
+	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return errMoved
+	}
+	return err
+}
