@@ -28,9 +28,9 @@ func newAWSCommand() *cobra.Command {
 			"has all of this account's pipelines. Exit status 1: something is left.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := loadConfig()
+			cfg, err := commandConfig()
 			if err != nil {
-				return usageError{err}
+				return err
 			}
 			if !cfg.onAWS() {
 				return usageError{errors.New("TROY_CLOUD: is not aws")}

@@ -43,9 +43,9 @@ func newBitbucketHookCommand() *cobra.Command {
 			"without it, what is to be entered by hand is printed and the exit status is 1.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, err := loadConfig()
+			cfg, err := commandConfig()
 			if err != nil {
-				return usageError{err}
+				return err
 			}
 			if cfg.BitbucketSecret == "" {
 				return usageError{errors.New("TROY_BITBUCKET_SECRET: not set; the webhook is signed with it. openssl rand -hex 32 makes one, for troyd web too")}
@@ -158,9 +158,9 @@ func appKeyFlag(cmd *cobra.Command, key *string) {
 
 // withConnect runs what makes the path of a descriptor, and prints its address.
 func withConnect(cmd *cobra.Command, key *string, f func(config, *backend) (path string, err error)) error {
-	cfg, err := loadConfig()
+	cfg, err := commandConfig()
 	if err != nil {
-		return usageError{err}
+		return err
 	}
 	if cfg.SecretKey == "" {
 		return usageError{errors.New("TROY_SECRET_KEY: not set; the installation's secret is sealed with it. openssl rand -base64 32 makes one, for troyd web and troyd work")}
@@ -228,9 +228,9 @@ func newBitbucketStatusCommand() *cobra.Command {
 		Short: "Say what Troy acts with at Bitbucket",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := loadConfig()
+			cfg, err := commandConfig()
 			if err != nil {
-				return usageError{err}
+				return err
 			}
 			b, err := connect(cmd.Context(), cfg, cfg.logger())
 			if err != nil {

@@ -26,11 +26,7 @@ func (c config) onAWS() bool { return c.Cloud == "aws" }
 
 // checkAWS names what is wrong with the settings of AWS. They count only with
 // TROY_CLOUD=aws.
-func (c config) checkAWS() []error {
-	var errs []error
-	wrong := func(setting, format string, args ...any) {
-		errs = append(errs, fmt.Errorf("%s: %s", setting, fmt.Sprintf(format, args...)))
-	}
+func (c config) checkAWS(wrong wrongly) {
 	if c.Cloud != "local" && c.Cloud != "aws" {
 		wrong("TROY_CLOUD", "%q is neither local nor aws", c.Cloud)
 	}
@@ -54,7 +50,7 @@ func (c config) checkAWS() []error {
 		if c.AWSRegion == "" && (c.AWSAppsQueue != "" || c.AWSBuildsQueue != "") {
 			wrong("TROY_AWS_REGION", "not set; it has to be the region of the queues")
 		}
-		return errs
+		return
 	}
 	for _, s := range []struct{ setting, value, what string }{
 		{"TROY_AWS_REGION", c.AWSRegion, "a region, like eu-central-1"},
@@ -83,7 +79,6 @@ func (c config) checkAWS() []error {
 	if c.SitesSuffix == "localhost" {
 		wrong("TROY_SITES_SUFFIX", "is localhost; on AWS it has to be the domain of the hosted zone, or one below it")
 	}
-	return errs
 }
 
 // aws is what awscloud is to act with.

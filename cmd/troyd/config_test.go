@@ -101,6 +101,12 @@ func TestCheckNamesWhatIsWrong(t *testing.T) {
 		{"TROY_URL", func(c *config) { c.URL = "troy.test" }, "is not an http or https address"},
 		{"TROY_URL", func(c *config) { c.URL = "ftp://troy.test" }, "is not an http or https address"},
 		{"TROY_URL", func(c *config) { c.URL = "http://%zz" }, "is not an http or https address"},
+		{"TROY_URL", func(c *config) { c.URL = "http://:8080" }, "is not an http or https address"},
+		{"TROY_URL", func(c *config) { c.URL = "https://troy.test/v1" }, "more than a scheme, a host and a port"},
+		{"TROY_URL", func(c *config) { c.URL = "https://troy:hunter2@troy.test" }, "more than a scheme, a host and a port"},
+		{"TROY_URL", func(c *config) { c.SitesSuffix, c.URL = "sites.test", "https://troy.sites.test." }, "a site could take it over"},
+		{"TROY_URL", func(c *config) { c.SitesSuffix, c.URL = "sites.test", "https://Troy.SITES.test" }, "a site could take it over"},
+		{"TROY_URL", func(c *config) { c.SitesSuffix, c.URL = "sites.test", "https://SITES.test.:443" }, "a site could take it over"},
 		{"TROY_URL", func(c *config) { c.SitesSuffix, c.URL = "sites.test", "https://sites.test" }, "a site could take it over"},
 		{"TROY_URL", func(c *config) { c.SitesSuffix, c.URL = "sites.test", "https://troy.sites.test:8443" }, "a site could take it over"},
 		{"TROY_SITES_URL", func(c *config) { c.SitesURL = "https://sites.test" }, "with {host} in it"},
@@ -112,10 +118,10 @@ func TestCheckNamesWhatIsWrong(t *testing.T) {
 		{"TROY_MAX_FILES", func(c *config) { c.MaxFiles = 1_000_001 }, "from 1 to 1000000"},
 		{"TROY_MAX_FILE_BYTES", func(c *config) { c.MaxFileBytes = -1 }, "from 1"},
 		{"TROY_MAX_TOTAL_BYTES", func(c *config) { c.MaxTotalBytes = 0 }, "from 1"},
-		{"TROY_LEASE", func(c *config) { c.Lease = 3 * time.Second }, "3s is not from 4s to 10m0s"},
+		{"TROY_LEASE", func(c *config) { c.Lease = 3 * time.Second }, "3s is not from 4s to 10m"},
 		{"TROY_PROPAGATION_DELAY", func(c *config) { c.PropagationDelay = -1 }, "from 0s"},
 		{"TROY_CARRY_ASSETS", func(c *config) { c.CarryAssets = -time.Hour }, "from 0s to 8760h"},
-		{"TROY_UPLOADS_VALID", func(c *config) { c.UploadsValid = time.Second }, "from 1m0s to 720h"},
+		{"TROY_UPLOADS_VALID", func(c *config) { c.UploadsValid = time.Second }, "1s is not from 1m to 720h"},
 	} {
 		cfg := defaults(t)
 		c.set(&cfg)
@@ -198,6 +204,15 @@ func TestParseErrorsNameTheVariable(t *testing.T) {
 		"TROY_AUTO_PROVISION": "perhaps", "TROY_WORKERS": "many", "TROY_LEASE": "8", "TROY_KEEP_DEPLOYMENTS": "1.5",
 		"TROY_MAX_FILE_BYTES": "1GB", "TROY_LOG_LEVEL": "loud",
 	}
+	says := map[string]string{
+		"TROY_AUTO_PROVISION": `"perhaps" is neither true nor false`, "TROY_WORKERS": `"many" is not a whole number`,
+		"TROY_LEASE": `"8" is not a duration like 90s, 10m or 168h`, "TROY_KEEP_DEPLOYMENTS": `"1.5" is not a whole number`,
+		"TROY_MAX_FILE_BYTES": `"1GB" is not a whole number`, "TROY_LOG_LEVEL": "not debug, info, warn or error",
+		"TROY_MAX_FILES": "9999999999999999999 is too large a number",
+		// What can be read is checked at the same time.
+		"TROY_ADDR": `"nowhere" is not host:port`, "TROY_BUILD_SLOTS": "0 is not from 1 to 100",
+	}
+	wrong["TROY_MAX_FILES"], wrong["TROY_ADDR"], wrong["TROY_BUILD_SLOTS"] = "9999999999999999999", "nowhere", "0"
 	settings := maps.Clone(wrong)
 	settings["TROY_APPS_SECRET"] = "correct-horse-battery"
 	settings["TROY_DATABASE_URL"] = "postgres://troy:hunter2@127.0.0.1/troy"
@@ -207,14 +222,38 @@ func TestParseErrorsNameTheVariable(t *testing.T) {
 		t.Fatal("nothing was refused")
 	}
 	for _, name := range slices.Sorted(maps.Keys(wrong)) {
-		if !strings.Contains("\n"+err.Error(), "\n"+name+": ") {
-			t.Errorf("%s is not named in:\n%v", name, err)
+		if !strings.Contains("\n"+err.Error()+"\n", "\n"+name+": "+says[name]+"\n") {
+			t.Errorf("%s: %s is not said in:\n%v", name, says[name], err)
 		}
+	}
+	if lines := strings.Count(err.Error(), "\n") + 1; lines != len(wrong) {
+		t.Errorf("%d settings are wrong, and %d lines told:\n%v", len(wrong), lines, err)
 	}
 	for _, secret := range []string{"correct-horse", "hunter2"} {
 		if strings.Contains(err.Error(), secret) {
 			t.Errorf("the error tells a secret: %v", err)
 		}
+	}
+}
+
+func TestUnknownSettingsAreNamed(t *testing.T) {
+	t.Parallel()
+	var said strings.Builder
+	warnUnknown(&said, []string{
+		"TROY_WORKRES=4", "TROY_DATABSE_URL=postgres://troy:hunter2@db/troy", "TROY_COLOUR=red", "PATH=/bin",
+		"TROY_WORKERS=10", "TROY_TOKEN=troy_x", "TROY_TEST_ANYTHING=1", "TROYD=1",
+	})
+	want := `troyd: TROY_COLOUR is not a setting and is ignored; did you mean TROY_CLOUD?
+troyd: TROY_DATABSE_URL is not a setting and is ignored; did you mean TROY_DATABASE_URL?
+troyd: TROY_WORKRES is not a setting and is ignored; did you mean TROY_WORKERS?
+`
+	if diff := cmp.Diff(want, said.String()); diff != "" {
+		t.Errorf("want (-), said (+):\n%s", diff)
+	}
+	said.Reset()
+	warnUnknown(&said, []string{"TROY_X=1"})
+	if want := "troyd: TROY_X is not a setting and is ignored; docs/config.md lists the settings\n"; said.String() != want {
+		t.Errorf("a name that is like none: %q", said.String())
 	}
 }
 

@@ -105,6 +105,12 @@ func runDev(ctx context.Context, cfg config, sample string) (err error) {
 		return err
 	}
 
+	withdraw, err := cfg.announce()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, withdraw()) }()
+
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { b.bell.Run(ctx); return nil })
 	g.Go(func() error { return runWorkers(ctx, cfg, b, log) })

@@ -77,6 +77,21 @@ func TestDevStartsStopsAndStartsAgain(t *testing.T) {
 		t.Error("the token is in the log")
 	}
 
+	// Commands find it by its data folder alone.
+	beside := []string{"TROY_DATA_DIR=" + dir}
+	for _, args := range []string{
+		"token create --role viewer", "enqueue sweep", "doctor", "github status", "bitbucket status", "secrets reseal", "migrate status",
+	} {
+		if status, stdout, stderr := finish(t, troyd(t, beside, strings.Fields(args)...)); status != 0 || stdout == "" {
+			t.Errorf("%s beside troyd dev: exit status %d, %q, %q", args, status, stdout, stderr)
+		}
+	}
+	// Not when the environment names another database.
+	other := append(beside, "TROY_DATABASE_URL=postgres://troy@127.0.0.1:1/troy")
+	if status, _, stderr := finish(t, troyd(t, other, "enqueue", "sweep")); status != 2 || !strings.Contains(stderr, "TROY_REDIS_URL: not set") {
+		t.Errorf("another database beside troyd dev: exit status %d, %q", status, stderr)
+	}
+
 	// A second one in the same folder.
 	status, stdout, stderr := finish(t, troyd(t, devSettings(dir), "dev"))
 	if pid := strconv.Itoa(first.cmd.Process.Pid); status != 1 || stdout != "" || !strings.Contains(stderr, "pid "+pid) || !strings.Contains(stderr, "TROY_DATA_DIR") {
@@ -104,6 +119,13 @@ func TestDevStartsStopsAndStartsAgain(t *testing.T) {
 	for _, pid := range servers {
 		if err := syscall.Kill(pid, 0); err == nil {
 			t.Errorf("the server with pid %d is left", pid)
+		}
+	}
+
+	for _, args := range []string{"token create --role viewer", "enqueue sweep", "migrate up"} {
+		status, _, stderr := finish(t, troyd(t, beside, strings.Fields(args)...))
+		if status != 2 || !strings.Contains(stderr, "no troyd dev runs on the data folder "+dir) {
+			t.Errorf("%s after the end of troyd dev: exit status %d, %q", args, status, stderr)
 		}
 	}
 

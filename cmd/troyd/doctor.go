@@ -36,13 +36,13 @@ func newDoctorCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			redis.SetLogger(silence{}) // it is told below
 			d := doctor{out: cmd.OutOrStdout()}
-			cfg, err := loadConfig()
-			if err == nil {
-				err = cfg.needConnections()
-			}
+			cfg, err := commandConfig()
 			if err != nil {
 				for line := range strings.Lines(err.Error()) {
-					setting, said, _ := strings.Cut(strings.TrimSpace(line), ": ")
+					setting, said, named := strings.Cut(strings.TrimSpace(line), ": ")
+					if !named || !strings.HasPrefix(setting, "TROY_") {
+						setting, said = "troyd dev", strings.TrimSpace(line)
+					}
 					d.tell(awscloud.Finding{Part: setting, Said: said, Remedy: "set it as docs/config.md says"})
 				}
 				return d.result()

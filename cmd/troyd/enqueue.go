@@ -23,9 +23,9 @@ func newEnqueueCommand() *cobra.Command {
 			"KIND is one of " + strings.Join(intake.RingKinds(), ", ") + ". PIPELINE is an id or a slug; the sweep needs none.",
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, err := loadConfig()
+			cfg, err := commandConfig()
 			if err != nil {
-				return usageError{err}
+				return err
 			}
 			b, err := connect(cmd.Context(), cfg, cfg.logger())
 			if err != nil {

@@ -1,13 +1,10 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
 
 	"github.com/troy-iaas/troy"
-	"github.com/troy-iaas/troy/cloud/localcloud"
 	"github.com/troy-iaas/troy/forge"
 	"github.com/troy-iaas/troy/metrics"
 	"github.com/troy-iaas/troy/queries"
@@ -66,14 +63,4 @@ func sealer(cfg config) (*secret.Sealer, error) {
 		return nil, usageError{fmt.Errorf("TROY_SECRET_KEY: %w", err)}
 	}
 	return s, nil
-}
-
-func newBuilder(cfg config, log *slog.Logger) (*localcloud.Builder, error) {
-	b, err := localcloud.NewBuilder(localcloud.BuilderConfig{
-		Root: cfg.cloudRoot(), Isolation: localcloud.Isolation(cfg.BuildIsolation), Log: log,
-	})
-	if err != nil {
-		return nil, errors.Join(errors.New("TROY_BUILD_ISOLATION"), err)
-	}
-	return b, nil
 }

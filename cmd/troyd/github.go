@@ -31,9 +31,9 @@ func newGitHubSetupCommand() *cobra.Command {
 			"Where there is an app already, say which.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := loadConfig()
+			cfg, err := commandConfig()
 			if err != nil {
-				return usageError{err}
+				return err
 			}
 			if cfg.GitHubClientID != "" {
 				return usageError{errors.New("TROY_GITHUB_CLIENT_ID: set, so the app comes from the environment; remove it and the other settings of the app to have one made")}
@@ -96,9 +96,9 @@ func newGitHubStatusCommand() *cobra.Command {
 		Short: "Say which GitHub app Troy is, and where it is installed",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := loadConfig()
+			cfg, err := commandConfig()
 			if err != nil {
-				return usageError{err}
+				return err
 			}
 			b, err := connect(cmd.Context(), cfg, cfg.logger())
 			if err != nil {

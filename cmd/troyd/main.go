@@ -21,13 +21,18 @@ func main() {
 	root := &cobra.Command{
 		Use:           "troyd",
 		Short:         "Troy's server: deploys static sites",
-		Long:          "Troy's server. Settings are environment variables (TROY_…); docs/config.md lists them.\n\nExit status: 0 stopped as asked, 1 failed, 2 wrong usage or settings.",
+		Long:          "Troy's server. Settings are environment variables (TROY_…); docs/config.md lists them.\n" +
+			"Without TROY_DATABASE_URL the commands beside the servers act on the troyd dev that runs on\nTROY_DATA_DIR.\n\n" +
+			"Exit status: 0 stopped as asked, 1 failed, 2 wrong usage or settings.",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,
 		RunE:          help,
 
-		PersistentPreRun: func(*cobra.Command, []string) { understood = true },
+		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
+			understood = true
+			warnUnknown(cmd.ErrOrStderr(), os.Environ())
+		},
 	}
 	root.AddCommand(newDevCommand(), newWebCommand(), newWorkCommand(), newEdgeCommand(),
 		newMigrateCommand(), newTokenCommand(), newEnqueueCommand(), newGitHubCommand(), newBitbucketCommand(), newSecretsCommand(),

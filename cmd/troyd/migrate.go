@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caarlos0/env/v11"
 	"github.com/spf13/cobra"
 
 	"github.com/troy-iaas/troy/internal/devstack"
@@ -227,9 +228,12 @@ func printLine(w io.Writer, line string) error {
 	return err
 }
 
+// migrateURL is the database to migrate: the environment's, or that of the
+// troyd dev that runs on the data folder.
 func migrateURL() (string, error) {
-	if u := os.Getenv("TROY_DATABASE_URL"); u != "" {
+	settings, dir, found := withDev(env.ToMap(os.Environ()))
+	if u := settings["TROY_DATABASE_URL"]; u != "" {
 		return u, nil
 	}
-	return "", usageError{errors.New("TROY_DATABASE_URL is not set: name the database to migrate, as postgres://user:password@host:5432/name")}
+	return "", usageError{errors.Join(errors.New("TROY_DATABASE_URL is not set: name the database to migrate, as postgres://user:password@host:5432/name"), hintDev(dir, found))}
 }

@@ -24,9 +24,9 @@ func newSecretsCommand() *cobra.Command {
 			"Exit status 1: something could not be opened, and stays as it is.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := loadConfig()
+			cfg, err := commandConfig()
 			if err != nil {
-				return usageError{err}
+				return err
 			}
 			secrets, err := sealer(cfg)
 			if err != nil {

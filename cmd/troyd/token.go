@@ -25,9 +25,9 @@ func newTokenCommand() *cobra.Command {
 			if role == "" {
 				return usageError{errors.New("--role is missing: viewer, deployer or admin")}
 			}
-			cfg, err := loadConfig()
+			cfg, err := commandConfig()
 			if err != nil {
-				return usageError{err}
+				return err
 			}
 			b, err := connect(cmd.Context(), cfg, cfg.logger())
 			if err != nil {

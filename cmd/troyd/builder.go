@@ -1,0 +1,103 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/troy-iaas/troy/build"
+	"github.com/troy-iaas/troy/cloud/localcloud"
+)
+
+func newBuilder(cfg config, log *slog.Logger) (*localcloud.Builder, error) {
+	settings, err := cfg.builder(log)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	b, err := localcloud.NewBuilder(settings)
+	if err != nil {
+		return nil, errors.Join(errors.New("TROY_BUILD_ISOLATION"), err)
+	}
+	return b, nil
+}
+
+// builder is what localcloud is to build with. An error names each setting
+// that is wrong on this machine.
+func (c config) builder(log *slog.Logger) (localcloud.BuilderConfig, error) {
+	out := localcloud.BuilderConfig{
+		Root: c.cloudRoot(), Isolation: localcloud.Isolation(c.BuildIsolation), Path: c.BuildPath, Visible: c.BuildVisible, Log: log,
+	}
+	var all []fault
+	for _, text := range c.BuildAllow {
+		prefix, err := network(text)
+		if err != nil {
+			all = append(all, fault{"TROY_BUILD_ALLOW", err.Error()})
+			continue
+		}
+		out.Allow = append(out.Allow, prefix)
+	}
+	for _, s := range []struct {
+		setting string
+		paths   []string
+	}{{"TROY_BUILD_PATH", c.BuildPath}, {"TROY_BUILD_VISIBLE", c.BuildVisible}} {
+		for _, path := range s.paths {
+			if _, err := os.Stat(path); err != nil {
+				all = append(all, fault{s.setting, fmt.Sprintf("%q can't be found: %v", path, errors.Unwrap(err))})
+			}
+		}
+	}
+	if c.BuildEnvFile != "" {
+		var err error
+		if out.Environment, err = readEnvFile(c.BuildEnvFile); err != nil {
+			all = append(all, fault{"TROY_BUILD_ENV_FILE", err.Error()})
+		}
+	}
+	return out, join(all)
+}
+
+// maxEnvFile is the most bytes of the environment of builds: what the kernel
+// takes for a command (ARG_MAX is 2 MiB on Linux) less room for the rest.
+const maxEnvFile = 1 << 20
+
+// readEnvFile reads lines NAME=value, as docker run --env-file does: a value
+// is taken as it is, quotes included; a line that begins with # is a comment.
+// Errors name the line and tell no value.
+func readEnvFile(file string) (map[string]string, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }() // it was only read
+	limited := &io.LimitedReader{R: f, N: maxEnvFile + 1}
+	lines := bufio.NewScanner(limited)
+	lines.Buffer(nil, maxEnvFile)
+	out := map[string]string{}
+	for n := 1; lines.Scan(); n++ {
+		line := strings.TrimSuffix(lines.Text(), "\r")
+		if strings.TrimSpace(line) == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		name, value, found := strings.Cut(line, "=")
+		if !found {
+			return nil, fmt.Errorf("line %d of %s is not NAME=value", n, file)
+		}
+		if _, twice := out[name]; twice {
+			return nil, fmt.Errorf("line %d of %s sets %s again", n, file, name)
+		}
+		if err := build.CheckVariables(map[string]string{name: value}); err != nil {
+			return nil, fmt.Errorf("line %d of %s: %w", n, file, err)
+		}
+		out[name] = value
+	}
+	if err := lines.Err(); err != nil {
+		return nil, fmt.Errorf("read %s: %w", file, err)
+	}
+	if limited.N <= 0 {
+		return nil, fmt.Errorf("%s has more than %d bytes", file, maxEnvFile)
+	}
+	return out, nil
+}

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/troy-iaas/troy/site"
+)
+
+// check returns what is wrong with the settings as one error.
+func (c config) check() error { return join(c.faults()) }
+
+// faults lists what is wrong with the settings.
+func (c config) faults() []fault {
+	var all []fault
+	wrong := func(setting, format string, args ...any) {
+		all = append(all, fault{setting, fmt.Sprintf(format, args...)})
+	}
+	c.checkAddresses(wrong)
+	c.checkBuilds(wrong)
+	for setting, secret := range map[string]string{
+		"TROY_APPS_SECRET": c.AppsSecret, "TROY_GITHUB_SECRET": c.GitHubSecret, "TROY_BITBUCKET_SECRET": c.BitbucketSecret,
+	} {
+		if n := len(secret); n > 0 && n < 16 {
+			wrong(setting, "has %d characters; at least 16 are needed", n)
+		}
+	}
+	github := map[string]string{"TROY_GITHUB_CLIENT_ID": c.GitHubClientID, "TROY_GITHUB_KEY_FILE": c.GitHubKeyFile, "TROY_GITHUB_SECRET": c.GitHubSecret}
+	for setting, value := range github {
+		if value == "" && (c.GitHubClientID != "" || c.GitHubKeyFile != "" || c.GitHubSecret != "") {
+			wrong(setting, "not set, but others of GitHub's app are; it takes all of client id, key file and secret")
+		}
+	}
+	for setting, v := range map[string][3]int64{
+		"TROY_WORKERS":          {int64(c.Workers), 1, 1000},
+		"TROY_BUILD_SLOTS":      {int64(c.BuildSlots), 1, 100},
+		"TROY_KEEP_DEPLOYMENTS": {int64(c.KeepDeployments), 10, 10000},
+		"TROY_MAX_FILES":        {int64(c.MaxFiles), 1, maxFiles},
+		"TROY_MAX_FILE_BYTES":   {c.MaxFileBytes, 1, maxBytes},
+		"TROY_MAX_TOTAL_BYTES":  {c.MaxTotalBytes, 1, maxBytes},
+	} {
+		if v[0] < v[1] || v[0] > v[2] {
+			wrong(setting, "%d is not from %d to %d", v[0], v[1], v[2])
+		}
+	}
+	for setting, v := range map[string][3]time.Duration{
+		"TROY_LEASE":             {c.Lease, 4 * time.Second, 10 * time.Minute},
+		"TROY_PROPAGATION_DELAY": {c.PropagationDelay, 0, time.Hour},
+		"TROY_CARRY_ASSETS":      {c.CarryAssets, 0, 365 * 24 * time.Hour},
+		"TROY_UPLOADS_VALID":     {c.UploadsValid, time.Minute, 30 * 24 * time.Hour},
+		"TROY_BUILD_TIME":        {c.BuildTime, time.Minute, 24 * time.Hour},
+		"TROY_CATCH_UP":          {c.CatchUp, time.Second, 24 * time.Hour},
+	} {
+		if v[0] < v[1] || v[0] > v[2] {
+			wrong(setting, "%s is not from %s to %s", duration(v[0]), duration(v[1]), duration(v[2]))
+		}
+	}
+	c.checkAWS(wrong)
+	return all
+}
+
+// duration writes a duration as a setting is written: 10m, not 10m0s.
+func duration(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}
+
+// wrongly notes what is wrong with a setting.
+type wrongly func(setting, format string, args ...any)
+
+func (c config) checkAddresses(wrong wrongly) {
+	for setting, addr := range map[string]string{"TROY_ADDR": c.Addr, "TROY_EDGE_ADDR": c.EdgeAddr, "TROY_HEALTH_ADDR": c.HealthAddr} {
+		if addr == "" && setting == "TROY_HEALTH_ADDR" {
+			continue
+		}
+		if _, port, err := net.SplitHostPort(addr); err != nil {
+			wrong(setting, "%q is not host:port", addr)
+		} else if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+			wrong(setting, "%q has no port from 0 to 65535", addr)
+		}
+	}
+	suffix, err := site.NormalizeHost(c.SitesSuffix)
+	if err != nil || suffix != c.SitesSuffix {
+		wrong("TROY_SITES_SUFFIX", "%q is not a lower-case host name", c.SitesSuffix)
+	}
+	u, err := url.Parse(c.URL)
+	switch {
+	case err != nil || u.Hostname() == "" || (u.Scheme != "http" && u.Scheme != "https"):
+		wrong("TROY_URL", "%q is not an http or https address", c.URL)
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Path != "":
+		wrong("TROY_URL", "%q has more than a scheme, a host and a port", u.Redacted())
+	case c.SitesSuffix != "localhost" && below(u.Hostname(), c.SitesSuffix):
+		wrong("TROY_URL", "its host %q lies under TROY_SITES_SUFFIX %q: a site could take it over; use another domain", u.Hostname(), c.SitesSuffix)
+	}
+	if u, err := url.Parse(strings.ReplaceAll(c.SitesURL, "{host}", "host")); err != nil || !strings.Contains(c.SitesURL, "{host}") ||
+		(u.Scheme != "http" && u.Scheme != "https") {
+		wrong("TROY_SITES_URL", "%q is not an http or https address with {host} in it", c.SitesURL)
+	}
+}
+
+// below reports whether a host is a domain or lies under it, however it is
+// spelt: DNS ignores case, and a trailing dot names the same host.
+func below(host, domain string) bool {
+	host = strings.ToLower(strings.TrimRight(host, "."))
+	return host == domain || strings.HasSuffix(host, "."+domain)
+}
+
+func (c config) checkBuilds(wrong wrongly) {
+	if c.BuildIsolation != "bubblewrap" && c.BuildIsolation != "none" {
+		wrong("TROY_BUILD_ISOLATION", "%q is neither bubblewrap nor none", c.BuildIsolation)
+	}
+	for setting, paths := range map[string][]string{"TROY_BUILD_PATH": c.BuildPath, "TROY_BUILD_VISIBLE": c.BuildVisible} {
+		for _, path := range paths {
+			if !filepath.IsAbs(path) || filepath.Clean(path) == "/" {
+				wrong(setting, "%q is not an absolute path below /", path)
+			} else if i := slices.IndexFunc(ownFolders(), func(own string) bool { return within(path, own) }); i >= 0 {
+				wrong(setting, "%q lies in %s, of which each build has its own", path, ownFolders()[i])
+			} else if data, err := filepath.Abs(c.DataDir); err == nil && (within(path, data) || within(data, path)) {
+				wrong(setting, "%q would show builds the data folder %s", path, data)
+			}
+		}
+	}
+	for _, text := range c.BuildAllow {
+		if _, err := network(text); err != nil {
+			wrong("TROY_BUILD_ALLOW", "%s", err)
+		}
+	}
+}
+
+// ownFolders are those that each build has for itself.
+func ownFolders() []string { return []string{"/tmp", "/dev", "/proc", "/build"} }
+
+// within reports whether a path is a folder or lies in it.
+func within(path, folder string) bool {
+	rel, err := filepath.Rel(folder, path)
+	return err == nil && rel != ".." && !strings.HasPrefix(rel, "../")
+}
+
+// network reads an address or a network.
+func network(text string) (netip.Prefix, error) {
+	if addr, err := netip.ParseAddr(text); err == nil && addr.Zone() == "" {
+		return netip.PrefixFrom(addr, addr.BitLen()), nil
+	}
+	prefix, err := netip.ParsePrefix(text)
+	if err != nil {
+		return prefix, fmt.Errorf("%q is neither an address like 10.1.2.3 nor a network like 10.1.2.0/24; of a host, name the address", text)
+	}
+	return prefix.Masked(), nil
+}
+
+// needConnections reports which of the two connections that the command cannot
+// do without are not set.
+func (c config) needConnections() error {
+	var errs []error
+	if c.DatabaseURL == "" {
+		errs = append(errs, errors.New("TROY_DATABASE_URL: not set; it names the Postgres, like postgres://troy:secret@127.0.0.1/troy"))
+	}
+	if c.RedisURL == "" {
+		errs = append(errs, errors.New("TROY_REDIS_URL: not set; it names the Redis, like redis://127.0.0.1:6379/0 or redis-sentinel://…"))
+	}
+	return errors.Join(errs...)
+}
