@@ -19,9 +19,9 @@ func main() {
 	defer stop()
 	understood := false
 	root := &cobra.Command{
-		Use:           "troyd",
-		Short:         "Troy's server: deploys static sites",
-		Long:          "Troy's server. Settings are environment variables (TROY_…); docs/config.md lists them.\n" +
+		Use:   "troyd",
+		Short: "Troy's server: deploys static sites",
+		Long: "Troy's server. Settings are environment variables (TROY_…); docs/config.md lists them.\n" +
 			"Without TROY_DATABASE_URL the commands beside the servers act on the troyd dev that runs on\nTROY_DATA_DIR.\n\n" +
 			"Exit status: 0 stopped as asked, 1 failed, 2 wrong usage or settings.",
 		SilenceUsage:  true,
