@@ -77,7 +77,8 @@ type Store interface {
 	// Begin declares a tree and reports which of its files have to be sent:
 	// those whose bytes the pipeline has neither in this tree nor in another
 	// one, one file for each digest. Declaring a tree again with the same
-	// manifest continues it; with another manifest it is ErrExists.
+	// files continues it, with the trailing slash policy that it was declared
+	// with first; with other files it is ErrExists.
 	Begin(ctx context.Context, t site.Tree, m site.Manifest) (missing []site.File, err error)
 
 	// Put stores one declared file. It reads at most f.Size+1 bytes and

@@ -46,6 +46,7 @@ type hosted struct {
 	host, distribution string
 	pipeline           uuid.UUID
 	sequence           int64
+	policy             site.TrailingSlash // of the trees that are sealed from now on
 }
 
 // provision makes the record and the distribution of a host.
@@ -75,7 +76,7 @@ func (h *hosted) publish(files map[string]string, carried ...site.Carried) uuid.
 
 func (h *hosted) seal(deployment uuid.UUID, files map[string]string, carried ...site.Carried) {
 	h.t.Helper()
-	m := site.Manifest{Carried: carried}
+	m := site.Manifest{Carried: carried, TrailingSlash: h.policy}
 	for path, content := range files {
 		m.Files = append(m.Files, h.store(path, content))
 	}

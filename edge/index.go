@@ -9,6 +9,7 @@ import (
 // index is a manifest made for look-ups. It never changes, so any number of
 // requests may share it.
 type index struct {
+	slash site.TrailingSlash
 	files map[string]file
 	// notFound maps a folder ("" is the root) to the 404.html in it.
 	notFound map[string]string
@@ -18,6 +19,7 @@ type index struct {
 
 // file is what is known of one path.
 type file struct {
+	path   string
 	digest site.Digest
 	size   int64 // bytes
 	// until is when a carried asset is over, in Unix seconds; 0 for a file
@@ -27,15 +29,19 @@ type file struct {
 
 func newIndex(m site.Manifest) *index {
 	x := &index{
+		slash:    m.TrailingSlash,
 		files:    make(map[string]file, len(m.Files)+len(m.Carried)),
 		notFound: make(map[string]string),
 	}
 	for _, c := range m.Carried {
 		// One that never ends would be a file of the deployment.
-		x.files[c.Path] = file{digest: c.SHA256, size: c.Size, until: max(c.Until, 1)}
+		x.files[c.Path] = file{path: c.Path, digest: c.SHA256, size: c.Size, until: max(c.Until, 1)}
 	}
 	for _, f := range m.Files {
-		x.files[f.Path] = file{digest: f.SHA256, size: f.Size}
+		if site.Private(f.Path) {
+			continue
+		}
+		x.files[f.Path] = file{path: f.Path, digest: f.SHA256, size: f.Size}
 		if folder, name := split(f.Path); name == "404.html" {
 			x.notFound[folder] = f.Path
 			x.deepest = max(x.deepest, len(folder))
@@ -44,37 +50,38 @@ func newIndex(m site.Manifest) *index {
 	return x
 }
 
-// resolve finds the file that answers a URL's path, which is decoded and
-// begins with a slash: the file of that very name, else the page whose clean
-// URL it is. Whatever the path says, only a file of the manifest comes out.
-// now is in Unix seconds.
-func (x *index) resolve(urlPath string, now int64) (name string, f file, ok bool) {
-	name = urlPath[1:]
-	if f, ok = x.files[name]; ok {
-		return name, f, f.until == 0 || now < f.until
+// Find implements site.Paths: carried assets are no pages.
+func (x *index) Find(stem, suffix string) (string, bool) {
+	f, ok := x.files[stem]
+	if suffix != "" {
+		f, ok = x.joined(stem, suffix)
 	}
-	if name == "" {
-		return x.page("index.html")
-	}
-	base, folder := strings.CutSuffix(name, "/")
-	if base == "" || strings.HasSuffix(base, "/") {
-		return "", file{}, false
-	}
-	first, second := base+".html", base+"/index.html"
-	if folder {
-		first, second = second, first
-	}
-	if name, f, ok = x.page(first); ok {
-		return name, f, true
-	}
-	return x.page(second)
+	return f.path, ok && f.until == 0
 }
 
-// page looks up a file of the deployment itself; carried assets answer to
-// their own paths alone.
-func (x *index) page(name string) (string, file, bool) {
-	f, ok := x.files[name]
-	return name, f, ok && f.until == 0
+// joined looks up a path that is put together on the stack.
+func (x *index) joined(stem, suffix string) (file, bool) {
+	var path [site.MaxPath]byte
+	if len(stem)+len(suffix) > len(path) {
+		return file{}, false
+	}
+	n := copy(path[:], stem)
+	n += copy(path[n:], suffix)
+	f, ok := x.files[string(path[:n])]
+	return f, ok
+}
+
+// resolve finds what answers a URL's path, which is decoded and begins with a
+// slash: what the deployment says of it, else a carried asset of that very
+// path. now is in Unix seconds.
+func (x *index) resolve(urlPath string, now int64) (site.Answer, file) {
+	if a := x.slash.Resolve(x, urlPath); a.Path != "" {
+		return a, x.files[a.Path]
+	}
+	if f := x.files[urlPath[1:]]; now < f.until {
+		return site.Answer{Path: f.path}, f
+	}
+	return site.Answer{}, file{}
 }
 
 // missing finds the 404.html nearest to a URL's path: in its folder, or in

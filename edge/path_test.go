@@ -40,17 +40,17 @@ func TestPaths(t *testing.T) {
 	}{
 		{"/", 200, "index.html"},
 		{"/index.html", 200, "index.html"},
-		{"/index", 200, "index.html"},
+		{"/index", 301, "/"},
 		{"/?utm=1", 200, "index.html"},
 		{"/about", 200, "about.html"},
 		{"/about.html", 200, "about.html"},
-		{"/about/", 200, "about.html"},
+		{"/about/", 301, "/about"},
 		{"/plain", 200, "plain"},
-		{"/plain/", 200, "plain.html"},
-		{"/only", 200, "only/index.html"},
+		{"/plain/", 301, "/plain.html"},
+		{"/only", 301, "/only/"},
 		{"/only/", 200, "only/index.html"},
 		{"/only/index.html", 200, "only/index.html"},
-		{"/only/index", 200, "only/index.html"},
+		{"/only/index", 301, "/only/"},
 		{"/both", 200, "both.html"},
 		{"/both/", 200, "both/index.html"},
 		{"/both/deep/page", 200, "both/deep/page.html"},
@@ -73,7 +73,7 @@ func TestPaths(t *testing.T) {
 		{"/missing", 404, "404.html"},
 		{"/missing/", 404, "404.html"},
 		{"/missing/much/deeper.js", 404, "404.html"},
-		{"/docs", 200, "docs/index.html"},
+		{"/docs", 301, "/docs/"},
 		{"/docs/missing", 404, "docs/404.html"},
 		{"/docs/a/b/missing", 404, "docs/404.html"},
 		{"/docs/a/b/", 404, "docs/404.html"},
@@ -88,11 +88,102 @@ func TestPaths(t *testing.T) {
 		{"/docs/../about", 404, "docs/404.html"},
 	} {
 		res := h.fetch(c.target)
+		if c.status == 301 {
+			wantStatus(t, res, 301)
+			wantHeader(t, res, "Location", c.file)
+			continue
+		}
 		if got := content(t, res); res.StatusCode != c.status || got != c.file {
 			t.Errorf("GET %s: %d with %q, want %d with %q", c.target, res.StatusCode, got, c.status, c.file)
 		}
 		wantHeader(t, res, "Content-Type", site.ContentType(c.file))
 		wantHeader(t, res, "Location", "")
+	}
+}
+
+func TestRedirects(t *testing.T) {
+	t.Parallel()
+	h := newBox(t).provision("slash.localhost")
+	h.publish(map[string]string{"index.html": "home", "about.html": "about", "docs/index.html": "docs", "ü b/index.html": "ü"})
+	for target, want := range map[string]string{
+		"/docs?q=a+b&c=%2F": "/docs/?q=a+b&c=%2F", "/about/?x": "/about?x", "/docs?": "/docs/",
+		"/%C3%BC%20b?<\">": "/%C3%BC%20b/?%3C%22%3E", "/docs?//evil.example": "/docs/?//evil.example",
+	} {
+		for _, method := range []string{"GET", "HEAD"} {
+			res := h.fetch(target, "method", method, "Host", "evil.example", "X-Forwarded-Host", "evil.example", "If-None-Match", "*")
+			wantStatus(t, res, 301)
+			wantHeader(t, res, "Location", want)
+			wantHeader(t, res, "Link", "")
+			wantHeader(t, res, "Cache-Control", "public, max-age=0, must-revalidate")
+			wantHeader(t, res, "X-Content-Type-Options", "nosniff")
+			if got := content(t, res); got != "" {
+				t.Errorf("%s %s: the body is %q", method, target, got)
+			}
+		}
+	}
+	for target, want := range map[string]string{
+		"/docs/index.html": `</docs/>; rel="canonical"`, "/about.html?x=1": `</about>; rel="canonical"`,
+		"/docs/": "", "/about": "", "/": "", "/index.html": `</>; rel="canonical"`,
+	} {
+		res := h.fetch(target)
+		wantStatus(t, res, 200)
+		wantHeader(t, res, "Link", want)
+	}
+	for _, target := range []string{"//evil.example/", "//evil.example/docs", "/%5Cevil.example/docs", "/%2Fdocs", "/docs%2F/", "/%2F%2Fevil.example/..", "/docs//"} {
+		res := h.fetch("http://slash.localhost" + target)
+		wantStatus(t, res, 404)
+		wantHeader(t, res, "Location", "")
+	}
+}
+
+func TestTrailingSlashPolicies(t *testing.T) {
+	t.Parallel()
+	h := newBox(t).provision("policy.localhost")
+	pages := map[string]string{"about.html": "about", "docs/index.html": "docs"}
+	for policy, want := range map[site.TrailingSlash][2]string{
+		site.SlashAuto: {"/about", "/docs/"}, site.SlashAlways: {"/about/", "/docs/"}, site.SlashNever: {"/about", "/docs"},
+	} {
+		h.policy = policy
+		h.publish(pages)
+		for i, page := range []string{"about", "docs"} {
+			for _, target := range []string{"/" + page, "/" + page + "/"} {
+				res := h.fetch(target)
+				if target == want[i] {
+					wantStatus(t, res, 200)
+				} else {
+					wantStatus(t, res, 301)
+					wantHeader(t, res, "Location", want[i])
+				}
+			}
+		}
+	}
+}
+
+func TestFilesForTheHostAreNotServed(t *testing.T) {
+	t.Parallel()
+	h := newBox(t).provision("private.localhost")
+	h.publish(map[string]string{"index.html": "home", "_redirects": "/* /index.html 200", "_headers": "Basic-Auth: a:b", "docs/_headers": "a document"})
+	for _, target := range []string{"/_redirects", "/_headers", "/%5Fheaders", "/_headers/", "/_redirects.html", "/_headers?x"} {
+		res := h.fetch(target)
+		wantStatus(t, res, 404)
+		if strings.Contains(content(t, res), "Basic-Auth") {
+			t.Errorf("GET %s shows the file", target)
+		}
+	}
+	wantStatus(t, h.fetch("/docs/_headers"), 200)
+}
+
+// TestLookUpsAllocateNothing holds for every kind of answer.
+func TestLookUpsAllocateNothing(t *testing.T) {
+	var m site.Manifest
+	for p := range pathsSite() {
+		m.Files = append(m.Files, site.File{Path: p})
+	}
+	x := newIndex(m)
+	for _, target := range []string{"/", "/about", "/about.html", "/about/", "/docs", "/assets/app-4f3a9b1c.js", "/missing/deep/page"} {
+		if n := testing.AllocsPerRun(100, func() { x.resolve(target, 50) }); n != 0 {
+			t.Errorf("%s costs %v allocations", target, n)
+		}
 	}
 }
 
@@ -208,7 +299,8 @@ func FuzzResolve(f *testing.F) {
 		f.Add(p, int64(150))
 	}
 	f.Fuzz(func(t *testing.T, p string, now int64) {
-		name, _, ok := x.resolve("/"+p, now)
+		a, _ := x.resolve("/"+p, now)
+		name, ok := a.Path, a.Path != ""
 		_, own := files[p]
 		switch {
 		case own && (!ok || name != p):

@@ -2,9 +2,11 @@ package edge
 
 import (
 	"encoding/hex"
+	"fmt"
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/troy-iaas/troy/site"
@@ -26,16 +28,55 @@ func (s *Server) respond(w http.ResponseWriter, r *http.Request, l *live, path s
 		s.pages.nothingLive.send(w)
 		return nil
 	}
-	name, f, found := l.index.resolve(path, time.Now().Unix())
-	if !found {
-		if name, f, found = l.index.missing(path); !found {
+	answer, f := l.index.resolve(path, time.Now().Unix())
+	switch {
+	case answer.Path == "":
+		name, f, found := l.index.missing(path)
+		if !found {
 			w.Header().Set(deploymentHeader, l.deployment)
 			s.pages.notFound.send(w)
 			return nil
 		}
 		return s.send(w, r, l, name, f, http.StatusNotFound)
+	case answer.Redirect:
+		redirect(w, r, l, answer.Address())
+		return nil
+	case answer.Alias:
+		w.Header()["Link"] = []string{"<" + answer.Address() + `>; rel="canonical"`}
 	}
-	return s.send(w, r, l, name, f, http.StatusOK)
+	return s.send(w, r, l, answer.Path, f, http.StatusOK)
+}
+
+// redirect sends the client to a page's address. It is asked for again each
+// time, since the next deployment may have a page where this one redirects.
+func redirect(w http.ResponseWriter, r *http.Request, l *live, address string) {
+	if r.URL.RawQuery != "" {
+		address += "?" + escapeQuery(r.URL.RawQuery)
+	}
+	fields := headers{to: w.Header(), values: make([]string, 0, 5)}
+	fields.set("X-Content-Type-Options", "nosniff")
+	fields.set(deploymentHeader, l.deployment)
+	fields.set("Cache-Control", site.CacheControl("index.html"))
+	fields.set("Location", address)
+	fields.set("Content-Length", "0")
+	w.WriteHeader(http.StatusMovedPermanently)
+}
+
+// escapeQuery keeps what a query may have (RFC 3986 §3.4) and percent signs,
+// and escapes every other byte.
+func escapeQuery(query string) string {
+	const allowed = "-._~!$&'()*+,;=:@/?%"
+	var b strings.Builder
+	for i := range len(query) {
+		c := query[i]
+		letter := c|0x20 >= 'a' && c|0x20 <= 'z'
+		if letter || c >= '0' && c <= '9' || strings.IndexByte(allowed, c) >= 0 {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "%%%02X", c)
+		}
+	}
+	return b.String()
 }
 
 // send answers with a file. Only with status 200 do conditions and ranges of

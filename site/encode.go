@@ -19,14 +19,19 @@ import (
 // A manifest is stored as lines of text under zstd, so that zstdcat shows it:
 //
 //	troy manifest 1
+//	trailing_slash always
 //	files 2
 //	<sha256> <size> <path>
 //	<sha256> <size> <path>
 //	carried 1
 //	<sha256> <size> <until> <path>
 //
-// Paths hold no control characters and come last, so nothing is escaped.
-const manifestHeader = "troy manifest 1"
+// Paths hold no control characters and come last, so nothing is escaped. The
+// line trailing_slash is left out for SlashAuto.
+const (
+	manifestHeader = "troy manifest 1"
+	slashLine      = "trailing_slash "
+)
 
 // maxLine is the longest line: a digest, two numbers, a path, the spaces.
 const maxLine = 64 + 20 + 20 + MaxPath + 4
@@ -42,7 +47,15 @@ func EncodeManifest(m Manifest) ([]byte, error) {
 		return nil, fmt.Errorf("encode manifest: %w", err)
 	}
 	lines := bufio.NewWriterSize(compressor, 1<<16)
-	fmt.Fprintf(lines, "%s\nfiles %d\n", manifestHeader, len(m.Files))
+	policy, err := ParseTrailingSlash(string(m.TrailingSlash))
+	if err != nil {
+		return nil, fmt.Errorf("encode manifest: %w", err)
+	}
+	fmt.Fprintf(lines, "%s\n", manifestHeader)
+	if policy != SlashAuto {
+		fmt.Fprintf(lines, "%s%s\n", slashLine, policy)
+	}
+	fmt.Fprintf(lines, "files %d\n", len(m.Files))
 	var line []byte
 	for i, f := range m.Files {
 		if err := checkLine(f, i > 0 && m.Files[i-1].Path == f.Path); err != nil {
@@ -71,7 +84,7 @@ func EncodeManifest(m Manifest) ([]byte, error) {
 }
 
 // Digest is the SHA-256 of the lines of m.Files as EncodeManifest writes
-// them. What is carried has no part in it.
+// them. What is carried has no part in it, nor has the trailing slash policy.
 func (m Manifest) Digest() Digest {
 	h := sha256.New()
 	var line []byte
@@ -154,6 +167,9 @@ func (d *lineReader) manifest(most int) (Manifest, error) {
 	if string(header) != manifestHeader {
 		return m, fmt.Errorf("begins with %q, expected %q", clip(string(header)), manifestHeader)
 	}
+	if m.TrailingSlash, err = d.policy(); err != nil {
+		return m, err
+	}
 	n, err := d.count("files", most)
 	if err != nil {
 		return m, err
@@ -203,6 +219,18 @@ func (d *lineReader) next() ([]byte, error) {
 		return nil, fmt.Errorf("has %d bytes; at most %d are expected", len(line), maxLine)
 	}
 	return line[:len(line)-1], nil
+}
+
+// policy reads the line trailing_slash, if it is there.
+func (d *lineReader) policy() (TrailingSlash, error) {
+	if next, err := d.r.Peek(len(slashLine)); err != nil || string(next) != slashLine {
+		return "", nil
+	}
+	line, err := d.next()
+	if err != nil {
+		return "", err
+	}
+	return ParseTrailingSlash(string(line[len(slashLine):]))
 }
 
 func (d *lineReader) count(word string, most int) (int, error) {

@@ -59,6 +59,9 @@ type Manifest struct {
 	// Carried are hashed assets of earlier deployments that stay reachable
 	// for a while after they left the site. No path stands in both lists.
 	Carried []Carried `json:"carried,omitempty"`
+	// TrailingSlash decides on the addresses of the tree's pages. It belongs to
+	// the tree, so that a rollback brings it back too.
+	TrailingSlash TrailingSlash `json:"trailing_slash,omitempty"`
 }
 
 // Carried is a hashed asset of an earlier deployment.

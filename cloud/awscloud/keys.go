@@ -45,7 +45,13 @@ func buildPrefix(t site.Tree) string         { return buildsPrefix(t.Pipeline) +
 // fileKey is where below its tree a file lies. The viewer-request function
 // appends index.html to every path that does not end in a name with a dot, so
 // a file whose name has none lies where the function looks.
+//
+// Files that are never served (site.Private) have no dot and no index.html
+// either, so the function never asks for their keys.
 func fileKey(p string) string {
+	if site.Private(p) {
+		return p
+	}
 	if !strings.Contains(path.Base(p), ".") {
 		return p + "/index.html"
 	}

@@ -60,10 +60,13 @@ func TestSealedKeys(t *testing.T) {
 	content := map[string]string{
 		"index.html": "home", "about.html": "about", "copy/about.html": "about", "team/index.html": "team", "team.html": "old team",
 		"LICENSE": "free", "app.js": "js", "contact.html": "contact",
+		"_headers": "Basic-Auth: a:b", "docs/_headers": "a document",
 	}
+	// The function asks for /_headers/index.html when a client asks for
+	// /_headers, which is not there.
 	want := []string{
-		"LICENSE/index.html", "about.html", "about/index.html", "app.js", "contact.html", "contact/index.html", "copy/about.html", "copy/about/index.html",
-		"index.html", "team.html", "team/index.html",
+		"LICENSE/index.html", "_headers", "about.html", "about/index.html", "app.js", "contact.html", "contact/index.html", "copy/about.html", "copy/about/index.html",
+		"docs/_headers/index.html", "index.html", "team.html", "team/index.html",
 	}
 	var files []site.File
 	for path, text := range content {
@@ -73,7 +76,7 @@ func TestSealedKeys(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		sent int
-	}{{"sent", 7}, {"copied", 0}} {
+	}{{"sent", 9}, {"copied", 0}} {
 		tree := site.Tree{Pipeline: pipeline, Deployment: uuid.Must(uuid.NewV7())}
 		missing, err := store.Begin(t.Context(), tree, site.Manifest{Files: files})
 		if err != nil || len(missing) != c.sent {

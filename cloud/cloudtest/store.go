@@ -145,6 +145,20 @@ func storeTests() map[string]func(*testing.T, Env) {
 			begin(t, e, tree, f)
 			wantManifest(t, e, tree, manifest(f))
 		},
+		"store/trailing slash policy": func(t *testing.T, e Env) {
+			tree, f := newTree(), file("about.html", "a")
+			want := manifest(f)
+			want.TrailingSlash = site.SlashNever
+			if _, err := e.Cloud.Store.Begin(t.Context(), tree, want); err != nil {
+				t.Fatal(err)
+			}
+			begin(t, e, tree, f) // continues it
+			put(t, e, tree, f, "a")
+			for range 2 {
+				seal(t, e, tree)
+				wantManifest(t, e, tree, want)
+			}
+		},
 		"store/carried assets": testCarried,
 	}
 }

@@ -137,7 +137,7 @@ func (s *store) Begin(ctx context.Context, t site.Tree, m site.Manifest) ([]site
 }
 
 func (s *store) begin(ctx context.Context, t site.Tree, m site.Manifest) ([]site.File, error) {
-	m = site.Manifest{Files: m.Files} // what is carried is said when it is sealed
+	m = site.Manifest{Files: m.Files, TrailingSlash: m.TrailingSlash} // what is carried is said when it is sealed
 	if err := site.CheckFiles(m.Files, s.limits); err != nil {
 		return nil, err
 	}
