@@ -127,8 +127,15 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 const deploymentHeader = "X-Troy-Deployment"
 
 func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
+	switch r.Method {
+	case http.MethodGet, http.MethodHead:
+	case http.MethodOptions:
+		if r.URL.Path == "*" {
+			options(w, false)
+			return
+		}
+	default:
+		w.Header().Set("Allow", allowed)
 		s.pages.badMethod.send(w)
 		return
 	}

@@ -56,7 +56,7 @@ func compressible(contentType string) bool {
 	}
 	switch t {
 	case "application/javascript", "application/json", "application/xml", "application/wasm",
-		"application/rtf", "application/vnd.ms-fontobject", "application/x-ndjson",
+		"application/rtf", "application/toml", "application/yaml", "application/sql", "application/x-subrip", "application/vnd.apple.mpegurl", "application/vnd.ms-fontobject", "application/x-ndjson",
 		"font/ttf", "font/otf", "image/bmp", "image/x-icon", "image/vnd.microsoft.icon":
 		return true
 	}

@@ -21,7 +21,7 @@ const (
 	largeAnswer = writeTimeout / time.Second * slowest
 )
 
-// respond answers a GET or HEAD from what is live. After an error nothing has
+// respond answers a GET, HEAD or OPTIONS from what is live. After an error nothing has
 // been written, except for headers that the next try sets again.
 func (s *Server) respond(w http.ResponseWriter, r *http.Request, l *live, path string) error {
 	if l.index == nil {
@@ -29,6 +29,10 @@ func (s *Server) respond(w http.ResponseWriter, r *http.Request, l *live, path s
 		return nil
 	}
 	answer, f := l.index.resolve(path, time.Now().Unix())
+	if r.Method == http.MethodOptions {
+		options(w, r.Header.Get("Origin") != "" && answer.Path != "" && !answer.Redirect && site.Shared(answer.Path))
+		return nil
+	}
 	switch {
 	case answer.Path == "":
 		name, f, found := l.index.missing(path)
@@ -45,6 +49,24 @@ func (s *Server) respond(w http.ResponseWriter, r *http.Request, l *live, path s
 		w.Header()["Link"] = []string{"<" + answer.Address() + `>; rel="canonical"`}
 	}
 	return s.send(w, r, l, answer.Path, f, http.StatusOK)
+}
+
+// allowed are the methods of every resource.
+const allowed = "GET, HEAD, OPTIONS"
+
+// options tells what may be asked, and for a file that other origins may read
+// what a preflight wants to know (fetch.spec.whatwg.org/#http-responses).
+func options(w http.ResponseWriter, shared bool) {
+	h := w.Header()
+	h.Set("Allow", allowed)
+	h.Set("X-Content-Type-Options", "nosniff")
+	if shared {
+		h.Set("Access-Control-Allow-Origin", "*")
+		h.Set("Access-Control-Allow-Methods", allowed)
+		h.Set("Access-Control-Allow-Headers", "*")
+		h.Set("Access-Control-Max-Age", "86400")
+	}
+	w.WriteHeader(http.StatusNoContent)
 }
 
 // redirect sends the client to a page's address. It is asked for again each
@@ -83,7 +105,8 @@ func escapeQuery(query string) string {
 // the request count (RFC 9110 §13.2.1).
 func (s *Server) send(w http.ResponseWriter, r *http.Request, l *live, name string, f file, status int) error {
 	contentType := site.ContentType(name)
-	mayCompress := f.size >= minGzip && f.size <= maxGzip && compressible(contentType)
+	encoding := site.ContentEncoding(name)
+	mayCompress := encoding == "" && f.size >= minGzip && f.size <= maxGzip && compressible(contentType)
 	// A range is defined for GET alone (RFC 9110 §14.2), and is one of the
 	// bytes as they are.
 	ranged := status == http.StatusOK && r.Method == http.MethodGet && rangeable(r.Header.Get("Range"))
@@ -108,11 +131,14 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, l *live, name stri
 	if zipped {
 		size = int64(len(b.data))
 	}
-	fields := headers{to: w.Header(), values: make([]string, 0, 9)}
+	fields := headers{to: w.Header(), values: make([]string, 0, 11)}
 	fields.set("X-Content-Type-Options", "nosniff")
 	fields.set(deploymentHeader, l.deployment)
 	if mayCompress {
 		fields.set("Vary", "Accept-Encoding")
+	}
+	if site.Shared(name) {
+		fields.set("Access-Control-Allow-Origin", "*")
 	}
 	if status == http.StatusOK {
 		tag := etag(f.digest, zipped)
@@ -131,17 +157,20 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, l *live, name stri
 		fields.set("Cache-Control", "no-store")
 	}
 	fields.set("Content-Type", contentType)
+	if zipped {
+		encoding = "gzip"
+	}
+	if encoding != "" {
+		fields.set("Content-Encoding", encoding)
+	}
 	if size > int64(largeAnswer) {
-		allowed := writeTimeout + time.Duration(size/slowest)*time.Second
+		granted := writeTimeout + time.Duration(size/slowest)*time.Second
 		// A writer without deadlines (a test's) has no time-out to move.
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(allowed))
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(granted))
 	}
 	if ranged {
 		http.ServeContent(w, r, name, time.Time{}, b.reader())
 		return nil
-	}
-	if zipped {
-		fields.set("Content-Encoding", "gzip")
 	}
 	fields.set("Content-Length", strconv.FormatInt(size, 10))
 	w.WriteHeader(status)

@@ -18,11 +18,53 @@ func TestMethods(t *testing.T) {
 	t.Parallel()
 	h := newBox(t).provision("methods.localhost")
 	h.publish(map[string]string{"index.html": "home"})
-	for _, method := range []string{"POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND", "get"} {
+	for _, method := range []string{"POST", "PUT", "DELETE", "PATCH", "TRACE", "PROPFIND", "get"} {
 		res := h.fetch("/", "method", method)
 		wantStatus(t, res, 405)
-		wantHeader(t, res, "Allow", "GET, HEAD")
+		wantHeader(t, res, "Allow", "GET, HEAD, OPTIONS")
 		wantHeader(t, res, "Cache-Control", "no-store")
+	}
+}
+
+// TestOtherOrigins: fonts and well-known files are there for other origins,
+// whose browsers ask with OPTIONS first.
+func TestOtherOrigins(t *testing.T) {
+	t.Parallel()
+	h := newBox(t).provision("cors.localhost")
+	h.publish(map[string]string{"index.html": "home", "a.json": "{}", "fonts/a.woff2": "font", ".well-known/openid-configuration": "{}"})
+	for target, origin := range map[string]string{
+		"/": "", "/a.json": "", "/fonts/a.woff2": "*", "/.well-known/openid-configuration": "*", "/.well-known/missing": "", "/missing.woff2": "",
+	} {
+		wantHeader(t, h.fetch(target, "Origin", "https://other.example"), "Access-Control-Allow-Origin", origin)
+		res := h.fetch(target, "method", "OPTIONS", "Origin", "https://other.example", "Access-Control-Request-Method", "GET")
+		wantStatus(t, res, 204)
+		wantHeader(t, res, "Allow", "GET, HEAD, OPTIONS")
+		wantHeader(t, res, "Access-Control-Allow-Origin", origin)
+		wantHeader(t, res, "Access-Control-Allow-Credentials", "")
+		if got := content(t, res); got != "" {
+			t.Errorf("OPTIONS %s: the body is %q", target, got)
+		}
+	}
+	wantHeader(t, h.fetch("/fonts/a.woff2", "method", "OPTIONS"), "Access-Control-Allow-Origin", "")
+	wantStatus(t, h.get("nowhere.localhost", "/", "method", "OPTIONS"), 404)
+}
+
+func TestCompressedDrawings(t *testing.T) {
+	t.Parallel()
+	h := newBox(t).provision("svgz.localhost")
+	drawing := strings.Repeat("compressed", 500)
+	h.publish(map[string]string{"a.svgz": drawing, "b.SVGZ": drawing, "c.tgz": drawing})
+	for target, want := range map[string]string{"/a.svgz": "gzip", "/b.SVGZ": "gzip", "/c.tgz": ""} {
+		for _, method := range []string{"GET", "HEAD"} {
+			res := h.fetch(target, "method", method, "Accept-Encoding", "gzip")
+			wantStatus(t, res, 200)
+			wantHeader(t, res, "Content-Encoding", want)
+			wantHeader(t, res, "Etag", tag(drawing))
+			wantHeader(t, res, "Vary", "")
+			if method == "GET" && content(t, res) != drawing {
+				t.Errorf("%s: the bytes are changed", target)
+			}
+		}
 	}
 }
 

@@ -172,7 +172,7 @@ func (w *Workers) carried(ctx context.Context, p queries.Pipeline, next site.Tre
 	now := time.Now()
 	var carried []site.Carried
 	for _, f := range m.Files {
-		if site.Hashed(f.Path) {
+		if site.Carries(f.Path) {
 			carried = append(carried, site.Carried{File: f, Until: now.Add(w.cfg.CarryAssets).Unix()})
 		}
 	}
