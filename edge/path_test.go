@@ -136,6 +136,19 @@ func TestRedirects(t *testing.T) {
 	}
 }
 
+func TestNamesThatDifferInCase(t *testing.T) {
+	t.Parallel()
+	h := newBox(t).provision("case.localhost")
+	h.publish(map[string]string{"tag/Go/index.html": "Go", "tag/go/index.html": "go", "Self.html": "Self", "self.html": "self"})
+	for target, want := range map[string]string{"/tag/Go/": "Go", "/tag/go/": "go", "/Self": "Self", "/self": "self", "/Self.html": "Self"} {
+		if got := content(t, h.fetch(target)); got != want {
+			t.Errorf("GET %s: %q, want %q", target, got, want)
+		}
+	}
+	wantStatus(t, h.fetch("/SELF"), 404)
+	wantHeader(t, h.fetch("/tag/Go"), "Location", "/tag/Go/")
+}
+
 func TestTrailingSlashPolicies(t *testing.T) {
 	t.Parallel()
 	h := newBox(t).provision("policy.localhost")

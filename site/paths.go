@@ -112,8 +112,9 @@ func plain(p string) bool {
 }
 
 // CheckFiles reports what keeps files from being a site: a bad path, a path
-// that stands twice or differs from another in case alone, one that is a file
-// and a folder at once, one digest with two sizes, or too much of anything.
+// that appears twice, one that is a file and a folder at once, which not every
+// store can hold, one digest with two sizes, or too much of anything. Paths
+// that differ in case alone are two paths.
 // The error is a *troy.Error: TooLarge over a limit, else Invalid. Its Field
 // is the place in the list ("files[3].path").
 func CheckFiles(files []File, limits Limits) error {
@@ -154,35 +155,51 @@ func checkFiles(files []File, limits Limits) (int, *troy.Error) {
 	return checkCollisions(files)
 }
 
-// checkCollisions sorts the folded paths with / before every other byte, so
-// that what is inside a folder follows directly on a file of the folder's
-// name: looking at neighbours is enough, however deep the paths are.
+// checkCollisions sorts the paths with / before every other byte, so that what
+// is inside a folder follows directly on a file of the folder's name: looking
+// at neighbours is enough, however deep the paths are.
 func checkCollisions(files []File) (int, *troy.Error) {
-	type entry struct {
-		folded string
-		index  int
-	}
-	entries := make([]entry, len(files))
-	for i, f := range files {
-		entries[i] = entry{fold(f.Path), i}
-	}
-	slices.SortFunc(entries, func(a, b entry) int {
-		return cmp.Or(comparePaths(a.folded, b.folded), a.index-b.index)
-	})
-	for i := 1; i < len(entries); i++ {
-		a, b := entries[i-1], entries[i]
-		first, second := files[a.index].Path, files[b.index].Path
-		at := field(b.index, "path")
+	order := sortedBy(files, func(f File) string { return f.Path })
+	for i := 1; i < len(order); i++ {
+		index := order[i].index
+		first, second := order[i-1].path, order[i].path
+		at := field(index, "path")
 		switch {
 		case first == second:
-			return b.index, troy.Errorf(troy.Invalid, "the path %q stands twice", second).At(at)
-		case a.folded == b.folded:
-			return b.index, troy.Errorf(troy.Invalid, "the paths %q and %q differ in case alone", first, second).At(at)
-		case strings.HasPrefix(b.folded, a.folded) && b.folded[len(a.folded)] == '/':
-			return b.index, troy.Errorf(troy.Invalid, "the path %q is a file, and a folder in %q", first, second).At(at)
+			return index, troy.Errorf(troy.Invalid, "the path %q appears twice", second).At(at)
+		case strings.HasPrefix(second, first) && second[len(first)] == '/':
+			return index, troy.Errorf(troy.Invalid, "the path %q is a file, and a folder in %q; rename one of the two", first, second).At(at)
 		}
 	}
 	return -1, nil
+}
+
+// CaseTwins lists pairs of paths that differ in case alone, each path with the
+// next. They are two files of the site; a disk that ignores case can hold only
+// one of them.
+func CaseTwins(files []File) [][2]string {
+	var twins [][2]string
+	order := sortedBy(files, func(f File) string { return fold(f.Path) })
+	for i := 1; i < len(order); i++ {
+		if a, b := order[i-1], order[i]; a.path == b.path {
+			twins = append(twins, [2]string{files[a.index].Path, files[b.index].Path})
+		}
+	}
+	return twins
+}
+
+type placed struct {
+	path  string
+	index int // in the list of files
+}
+
+func sortedBy(files []File, path func(File) string) []placed {
+	order := make([]placed, len(files))
+	for i, f := range files {
+		order[i] = placed{path(f), i}
+	}
+	slices.SortFunc(order, func(a, b placed) int { return cmp.Or(comparePaths(a.path, b.path), a.index-b.index) })
+	return order
 }
 
 func comparePaths(a, b string) int {

@@ -103,6 +103,26 @@ func TestFolder(t *testing.T) {
 	}
 }
 
+func TestNamesThatDifferInCase(t *testing.T) {
+	t.Parallel()
+	want := map[string]string{"tag/Go/index.html": "Go", "tag/go/index.html": "go", "keyword.Self.html": "Self", "keyword.self.html": "self"}
+	dir := t.TempDir()
+	writeFiles(t, dir, want)
+	if names, err := os.ReadDir(filepath.Join(dir, "tag")); err != nil || len(names) != 2 {
+		t.Skipf("the disk ignores case: %v, %v", names, err)
+	}
+	wantFiles(t, openSource(t, dir, Limits{}), want)
+	var entries []entry
+	for name, text := range want {
+		entries = append(entries, plainEntry(name, text))
+	}
+	s := openSource(t, zipFile(t, makeZip(t, entries...)), Limits{})
+	wantFiles(t, s, want)
+	if twins := CaseTwins(s.Files); len(twins) != 2 {
+		t.Errorf("CaseTwins: %q", twins)
+	}
+}
+
 func TestFolderRefuses(t *testing.T) {
 	t.Parallel()
 	outside := filepath.Join(t.TempDir(), "secret")
@@ -127,8 +147,6 @@ func TestFolderRefuses(t *testing.T) {
 			Limits{}, troy.Invalid, []string{"backslash"}},
 		"a name that is not UTF-8": {func(dir string) error { return os.WriteFile(filepath.Join(dir, "a\xff"), nil, 0o644) },
 			Limits{}, troy.Invalid, []string{"UTF-8"}},
-		"case": {func(dir string) error { return os.WriteFile(filepath.Join(dir, "INDEX.html"), nil, 0o644) },
-			Limits{}, troy.Invalid, []string{`"INDEX.html"`, `"index.html"`, "case"}},
 		"nothing":   {func(dir string) error { return os.RemoveAll(filepath.Join(dir, "index.html")) }, Limits{}, troy.Invalid, []string{"empty"}},
 		"too many":  {func(dir string) error { return nil }, Limits{Files: 1}, troy.TooLarge, []string{"1 files"}},
 		"too large": {func(dir string) error { return nil }, Limits{FileBytes: 3}, troy.TooLarge, []string{`"index.html"`, "3"}},
@@ -275,7 +293,6 @@ func TestZipRefuses(t *testing.T) {
 		"encrypted":          {[]entry{fine, locked}, Limits{}, troy.Invalid, []string{`"locked"`, "encrypted"}},
 		"an odd method":      {[]entry{fine, odd}, Limits{}, troy.Invalid, []string{`"odd"`, "method 12"}},
 		"twice":              {[]entry{fine, fine}, Limits{}, troy.Invalid, []string{`"index.html"`, "twice"}},
-		"case":               {[]entry{fine, plainEntry("INDEX.html", "x")}, Limits{}, troy.Invalid, []string{"case"}},
 		"file and folder":    {[]entry{plainEntry("a", "x"), plainEntry("a/b", "x")}, Limits{}, troy.Invalid, []string{"folder"}},
 		"empty":              {nil, Limits{}, troy.Invalid, []string{"empty"}},
 		"folders only":       {[]entry{plainEntry("a/", "")}, Limits{}, troy.Invalid, []string{"empty"}},

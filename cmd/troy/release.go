@@ -108,6 +108,10 @@ func (a *app) send(ctx context.Context, c *client.Client, path string, o release
 		bytes += f.Size
 	}
 	p.stop()
+	if twins := site.CaseTwins(source.Files); len(twins) > 0 {
+		_, _ = fmt.Fprintf(a.err, "Warning: %s and %s differ in case alone%s.\n",
+			clean(twins[0][0]), clean(twins[0][1]), andMore(len(twins)-1))
+	}
 	_, _ = fmt.Fprintf(a.err, "%s, %s; to upload: %s, %s\n",
 		counted(len(source.Files), "file", "files"), size(source.Bytes()), counted(len(r.Missing), "file", "files"), size(bytes))
 	if len(r.Missing) > 0 {
@@ -119,6 +123,14 @@ func (a *app) send(ctx context.Context, c *client.Client, path string, o release
 		}
 	}
 	return c.FinalizeRelease(ctx, o.pipeline, r.ID, client.Finalize{NoPublish: o.noPublish, ExpectLive: expectLive})
+}
+
+// andMore says how many others there are, if any.
+func andMore(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return ", as do " + counted(n, "other pair", "other pairs")
 }
 
 // read opens and hashes the folder or the zip.
