@@ -28,6 +28,7 @@ import (
 	"github.com/troy-iaas/troy/client"
 	"github.com/troy-iaas/troy/cloud/awscloud/awsdouble"
 	"github.com/troy-iaas/troy/internal/devstack"
+	"github.com/troy-iaas/troy/internal/devstack/gittest"
 	"github.com/troy-iaas/troy/internal/devstack/stacktest"
 	schema "github.com/troy-iaas/troy/sql"
 )
@@ -179,16 +180,20 @@ func newChaos(t *testing.T) *chaos {
 	w.faults = filepath.Join(w.dir, "faults")
 	c.postgresProxy = newProxy(t, fmt.Sprintf("127.0.0.1:%d", c.postgres.Port))
 	c.redisProxy = newProxy(t, hostOf(t, w.redis.URL))
-	w.env = []string{
-		"PATH=" + os.Getenv("PATH"), "HOME=" + w.dir, "TROY_DATA_DIR=" + filepath.Join(w.dir, "data"), "TROY_FAULTS=" + w.faults,
-		"TROY_DATABASE_URL=" + w.database, "TROY_REDIS_URL=" + w.redis.URL,
-		"TROY_EDGE_ADDR=" + w.edge, "TROY_APPS_SECRET=" + appsSecret, "TROY_PROPAGATION_DELAY=200ms", "TROY_LOG_LEVEL=info",
-		"TROY_LEASE=" + c.lease.String(), "TROY_BUILD_ISOLATION=none", "TROY_BUILD_SLOTS=4", "TROY_CATCH_UP=10m",
-		"TROY_GITHUB_URL=" + c.g.server.URL + "/api/v3", "TROY_GITHUB_CLIENT_ID=" + githubClientID, "TROY_GITHUB_APP_ID=" + githubAppID,
-		"TROY_GITHUB_KEY_FILE=" + c.g.keyFile, "TROY_GITHUB_SECRET=" + githubSecret, "TROY_SECRET_KEY=" + hex.EncodeToString(key),
-		"AWS_ACCESS_KEY_ID=x", "AWS_SECRET_ACCESS_KEY=x", "AWS_EC2_METADATA_DISABLED=true", "TROY_AWS_REGION=us-east-1",
-		"TROY_AWS_ENDPOINT=" + c.double.URL(), "TROY_AWS_BUILDS_QUEUE=" + queue, "TROY_MUTANT=" + os.Getenv("TROY_MUTANT"),
+	hostile, err := gittest.Hostile(w.dir)
+	if err != nil {
+		t.Fatal(err)
 	}
+	w.env = append(hostile,
+		"PATH="+os.Getenv("PATH"), "TROY_DATA_DIR="+filepath.Join(w.dir, "data"), "TROY_FAULTS="+w.faults,
+		"TROY_DATABASE_URL="+w.database, "TROY_REDIS_URL="+w.redis.URL,
+		"TROY_EDGE_ADDR="+w.edge, "TROY_APPS_SECRET="+appsSecret, "TROY_PROPAGATION_DELAY=200ms", "TROY_LOG_LEVEL=info",
+		"TROY_LEASE="+c.lease.String(), "TROY_BUILD_ISOLATION=none", "TROY_BUILD_SLOTS=4", "TROY_CATCH_UP=10m",
+		"TROY_GITHUB_URL="+c.g.server.URL+"/api/v3", "TROY_GITHUB_CLIENT_ID="+githubClientID, "TROY_GITHUB_APP_ID="+githubAppID,
+		"TROY_GITHUB_KEY_FILE="+c.g.keyFile, "TROY_GITHUB_SECRET="+githubSecret, "TROY_SECRET_KEY="+hex.EncodeToString(key),
+		"AWS_ACCESS_KEY_ID=x", "AWS_SECRET_ACCESS_KEY=x", "AWS_EC2_METADATA_DISABLED=true", "TROY_AWS_REGION=us-east-1",
+		"TROY_AWS_ENDPOINT="+c.double.URL(), "TROY_AWS_BUILDS_QUEUE="+queue, "TROY_MUTANT="+os.Getenv("TROY_MUTANT"),
+	)
 	w.web = "127.0.0.1:1"
 	w.token = strings.TrimSpace(w.must("troyd", "token", "create", "--role", "admin", "--name", "chaos"))
 	for n := range 2 {

@@ -29,6 +29,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/client"
+	"github.com/troy-iaas/troy/internal/devstack/gittest"
 	"github.com/troy-iaas/troy/internal/devstack/stacktest"
 )
 
@@ -42,7 +43,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	binaries = dir
-	build := exec.Command("go", "build", "-tags", "faults", "-o", dir+"/", "../cmd/troyd", "../cmd/troy")
+	build := exec.Command("go", "build", "-buildvcs=false", "-tags", "faults", "-o", dir+"/", "../cmd/troyd", "../cmd/troy")
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
 		os.Exit(1)
@@ -85,15 +86,18 @@ func newWorld(t *testing.T, settings ...string) *world {
 	w := &world{t: t, dir: t.TempDir(), database: stacktest.Database(t), redis: stacktest.NewPrivateRedis(t)}
 	w.faults = filepath.Join(w.dir, "faults")
 	w.web, w.edge = freeAddress(t), freeAddress(t)
-	w.env = append([]string{
-		"PATH=" + os.Getenv("PATH"), "HOME=" + w.dir,
-		"TROY_DATABASE_URL=" + w.database, "TROY_REDIS_URL=" + w.redis.URL,
-		"TROY_DATA_DIR=" + filepath.Join(w.dir, "data"), "TROY_FAULTS=" + w.faults,
-		"TROY_ADDR=" + w.web, "TROY_EDGE_ADDR=" + w.edge, "TROY_APPS_SECRET=" + appsSecret,
+	hostile, err := gittest.Hostile(w.dir) // Troy's git must not notice
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.env = append(append(hostile,
+		"PATH="+os.Getenv("PATH"),
+		"TROY_DATABASE_URL="+w.database, "TROY_REDIS_URL="+w.redis.URL,
+		"TROY_DATA_DIR="+filepath.Join(w.dir, "data"), "TROY_FAULTS="+w.faults,
+		"TROY_ADDR="+w.web, "TROY_EDGE_ADDR="+w.edge, "TROY_APPS_SECRET="+appsSecret,
 		"TROY_PROPAGATION_DELAY=300ms", "TROY_LOG_LEVEL=debug",
-	}, settings...)
+	), settings...)
 	w.token = strings.TrimSpace(w.must("troyd", "token", "create", "--role", "admin", "--name", "e2e"))
-	var err error
 	if w.api, err = client.New("http://"+w.web, w.token); err != nil {
 		t.Fatal(err)
 	}

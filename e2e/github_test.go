@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/rsa"
@@ -14,10 +15,8 @@ import (
 	"io"
 	"maps"
 	"net/http"
-	"net/http/cgi"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -27,6 +26,8 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy/internal/devstack/gittest"
 )
 
 const (
@@ -41,6 +42,7 @@ const (
 type github struct {
 	t       *testing.T
 	server  *httptest.Server
+	smart   http.Handler
 	root    string // of the bare repositories
 	work    string // the clone that commits are made in
 	key     *rsa.PrivateKey
@@ -80,6 +82,9 @@ func newGitHub(t *testing.T) *github {
 	g.git(bare, "config", "http.uploadpack", "true")
 	g.git(g.work, "init", "--quiet", "--initial-branch=main")
 	g.git(g.work, "remote", "add", "origin", bare)
+	if g.smart, err = gittest.Server(t.Context(), g.root); err != nil {
+		t.Fatal(err)
+	}
 	g.server = httptest.NewServer(http.HandlerFunc(g.serve))
 	t.Cleanup(g.server.Close)
 	return g
@@ -87,10 +92,7 @@ func newGitHub(t *testing.T) *github {
 
 func (g *github) git(dir string, args ...string) string {
 	g.t.Helper()
-	cmd := exec.Command("git", append([]string{"-c", "user.name=Ada", "-c", "user.email=ada@example.com"}, args...)...)
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null")
-	out, err := cmd.CombinedOutput()
+	out, err := gittest.Command(context.Background(), dir, args...).CombinedOutput()
 	if err != nil {
 		g.t.Fatalf("git %v: %v\n%s", args, err, out)
 	}
@@ -226,11 +228,7 @@ func (g *github) serve(w http.ResponseWriter, r *http.Request) {
 		}
 		g.archive(w, strings.TrimPrefix(path, "/codeload/"))
 	case strings.HasPrefix(path, "/"+repository+".git/"), strings.HasPrefix(path, "/"+themeRepository+".git/"):
-		handler := cgi.Handler{
-			Path: "/usr/lib/git-core/git-http-backend", Root: "/",
-			Env: []string{"GIT_PROJECT_ROOT=" + g.root, "GIT_HTTP_EXPORT_ALL=1"},
-		}
-		handler.ServeHTTP(w, r)
+		g.smart.ServeHTTP(w, r)
 	case strings.HasPrefix(path, "/app"), path == "/repos/"+repository+"/installation":
 		_, err := jwt.Parse(bearer, func(*jwt.Token) (any, error) { return &g.key.PublicKey, nil },
 			jwt.WithValidMethods([]string{"RS256"}), jwt.WithExpirationRequired(), jwt.WithIssuer(githubClientID))
@@ -335,9 +333,8 @@ func (g *github) rest(w http.ResponseWriter, answer func(int, any), refuse func(
 
 // archive answers as codeload does: a tarball with one folder on top.
 func (g *github) archive(w http.ResponseWriter, commit string) {
-	cmd := exec.Command("git", "archive", "--format=tar.gz", "--prefix=team-blog-"+commit[:7]+"/", commit)
-	cmd.Dir = filepath.Join(g.root, repository+".git")
-	out, err := cmd.Output()
+	out, err := gittest.Command(context.Background(), filepath.Join(g.root, repository+".git"),
+		"archive", "--format=tar.gz", "--prefix=team-blog-"+commit[:7]+"/", commit).Output()
 	if err != nil {
 		http.Error(w, "Not Found", http.StatusNotFound)
 		return

@@ -12,10 +12,8 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"net/http/cgi"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -25,6 +23,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/forge"
+	"github.com/troy-iaas/troy/internal/devstack/gittest"
 )
 
 // host is a forge's host: repositories over smart HTTP (git-http-backend(1)),
@@ -47,13 +46,9 @@ const hostToken = "ghs_SECRET-token_0123456789abcdefghijklmnop"
 func newHost(t *testing.T) *host {
 	t.Helper()
 	h := &host{t: t, dir: t.TempDir(), objects: map[string]string{}}
-	backend, err := exec.Command("git", "--exec-path").Output()
+	git, err := gittest.Server(t.Context(), h.dir)
 	if err != nil {
-		t.Fatalf("git is needed: %v", err)
-	}
-	git := &cgi.Handler{
-		Path: filepath.Join(strings.TrimSpace(string(backend)), "git-http-backend"),
-		Env:  []string{"GIT_PROJECT_ROOT=" + h.dir, "GIT_HTTP_EXPORT_ALL=1"},
+		t.Fatal(err)
 	}
 	h.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h.mu.Lock()
@@ -103,10 +98,7 @@ func (h *host) batch(w http.ResponseWriter, r *http.Request) {
 // git runs git in a repository, as a developer would.
 func (h *host) git(repository string, args ...string) string {
 	h.t.Helper()
-	cmd := exec.Command("git", append([]string{"-C", filepath.Join(h.dir, repository)}, args...)...)
-	cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_NOSYSTEM=1", "GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@b",
-		"GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@b")
-	out, err := cmd.CombinedOutput()
+	out, err := gittest.Command(h.t.Context(), filepath.Join(h.dir, repository), args...).CombinedOutput()
 	if err != nil {
 		h.t.Fatalf("git %v: %v\n%s", args, err, out)
 	}
@@ -141,12 +133,11 @@ func (h *host) commit(repository string, files, links map[string]string) string 
 }
 
 // Archive implements forge.Forge as GitHub does: without submodules.
-func (h *host) Archive(_ context.Context, r forge.Repository, commit string) (io.ReadCloser, error) {
+func (h *host) Archive(ctx context.Context, r forge.Repository, commit string) (io.ReadCloser, error) {
 	if h.noArchive {
 		return nil, troy.Errorf(troy.Conflict, "the archive: %w", forge.ErrNoArchive)
 	}
-	cmd := exec.Command("git", "-C", filepath.Join(h.dir, r.FullName+".git"), "archive", "--format=tar.gz", "--prefix=team-blog-0123/", commit)
-	out, err := cmd.Output()
+	out, err := gittest.Command(ctx, filepath.Join(h.dir, r.FullName+".git"), "archive", "--format=tar.gz", "--prefix=team-blog-0123/", commit).Output()
 	return io.NopCloser(bytes.NewReader(out)), err
 }
 

@@ -34,8 +34,9 @@ type gitError struct {
 func (e *gitError) Error() string { return "git " + e.command + ": " + e.err.Error() }
 func (e *gitError) Unwrap() error { return e.err }
 
-// command prepares git without anybody's settings but these, which stand in
-// the environment so that they are on no command line.
+// command prepares git with these settings alone: no configuration of the
+// machine or its user, and no GIT_* variable of this process. They are in the
+// environment, so that no command line shows them.
 func (g git) command(ctx context.Context, settings []string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "git", args...)
 	cmd.Dir = g.dir
@@ -43,12 +44,16 @@ func (g git) command(ctx context.Context, settings []string, args ...string) *ex
 		"protocol.allow", "never", "core.hooksPath", "/dev/null", "credential.helper", "", "http.followRedirects", "false",
 		"gc.auto", "0", "maintenance.auto", "false", "core.askPass", "", "http.lowSpeedLimit", "1000", "http.lowSpeedTime", "60",
 	}, settings...)
+	// Go and git then trust the same authorities.
+	if file := os.Getenv("SSL_CERT_FILE"); file != "" {
+		settings = append(settings, "http.sslCAInfo", file)
+	}
 	cmd.Env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + g.home, "LC_ALL=C", "GIT_DIR=" + g.dir, "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null",
-		"GIT_TERMINAL_PROMPT=0", "GIT_ASKPASS=", "SSH_ASKPASS=", "GIT_ALLOW_PROTOCOL=https:http",
+		"GIT_ATTR_NOSYSTEM=1", "GIT_TEMPLATE_DIR=", "GIT_TERMINAL_PROMPT=0", "GIT_ASKPASS=", "SSH_ASKPASS=", "GIT_ALLOW_PROTOCOL=https:http",
 		"GIT_CONFIG_COUNT=" + strconv.Itoa(len(settings)/2),
 	}
-	for _, name := range []string{"SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"} {
+	for _, name := range []string{"SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"} {
 		if value, set := os.LookupEnv(name); set {
 			cmd.Env = append(cmd.Env, name+"="+value)
 		}
