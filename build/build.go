@@ -55,6 +55,8 @@ type Plan struct {
 	Manager, ManagerVersion string
 	// Lockfile is the manager's lockfile from the repository's root, or empty.
 	Lockfile string
+	// Generator is the program that makes the site, by its name, or empty.
+	Generator string
 	// Why says in a sentence what is run and which rule decided it.
 	Why string
 }
@@ -125,6 +127,7 @@ func Decide(fsys fs.FS, s Settings) (Plan, error) {
 	p := Plan{
 		Root: root, InstallRoot: found.installRoot, Test: test.value, Environment: file.environment,
 		Node: found.node, Manager: found.manager, ManagerVersion: found.managerVersion, Lockfile: found.lockfile,
+		Generator: found.generator,
 	}
 	if v := file.environment["NODE_VERSION"]; v != "" {
 		p.Node = v
@@ -139,6 +142,10 @@ func Decide(fsys fs.FS, s Settings) (Plan, error) {
 	p.Install, p.Build = install.value, command.value
 	p.Outputs, p.OutputSaid = found.outputs, out.said
 	outputBy := found.outputBy
+	if found.plain && p.Build != "" {
+		// The command makes the site, or changes the one that is there.
+		p.Outputs, outputBy = append(usualOutputs(), "."), "the usual places"
+	}
 	if out.said {
 		p.Outputs, outputBy = []string{out.value}, out.by
 	}

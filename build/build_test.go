@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -35,7 +34,7 @@ func TestDecide(t *testing.T) {
 		"vite with npm": {
 			files: map[string]string{"package.json": vite, "package-lock.json": "{}", ".nvmrc": "# ours\nv22\n"},
 			want: build.Plan{Root: ".", InstallRoot: ".", Install: "npm ci", Build: "npm run build", Outputs: []string{"dist"}, Node: "v22", Manager: "npm", Lockfile: "package-lock.json",
-				Why: `What is run: install with "npm ci" (package-lock.json), build with "npm run build" (Vite, scripts.build in package.json), publish "dist" (Vite's folder).`},
+				Generator: "Vite", Why: `What is run: install with "npm ci" (package-lock.json), build with "npm run build" (Vite, scripts.build in package.json), publish "dist" (Vite's folder).`},
 		},
 		"astro in a pnpm workspace": {
 			files: map[string]string{
@@ -45,12 +44,12 @@ func TestDecide(t *testing.T) {
 			settings: build.Settings{Root: "apps/web/"},
 			want: build.Plan{Root: "apps/web", InstallRoot: ".", Install: "pnpm install --frozen-lockfile", Build: "pnpm run build", Outputs: []string{"dist"},
 				Manager: "pnpm", ManagerVersion: "9.1.0", Lockfile: "pnpm-lock.yaml",
-				Why: `What is run: in "apps/web" install with "pnpm install --frozen-lockfile" (pnpm-lock.yaml), build with "pnpm run build" (Astro, scripts.build in package.json), publish "dist" (Astro's folder).`},
+				Generator: "Astro", Why: `What is run: in "apps/web" install with "pnpm install --frozen-lockfile" (pnpm-lock.yaml), build with "pnpm run build" (Astro, scripts.build in package.json), publish "dist" (Astro's folder).`},
 		},
 		"yarn from 2 on": {
 			files: map[string]string{"package.json": `{"packageManager":"yarn@4.5.0","scripts":{"build":"next build"},"dependencies":{"next":"15"}}`, "yarn.lock": "", "package-lock.json": ""},
 			want: build.Plan{Root: ".", InstallRoot: ".", Install: "yarn install --immutable", Build: "yarn run build", Outputs: []string{"out"}, Manager: "yarn", ManagerVersion: "4.5.0", Lockfile: "yarn.lock",
-				Why: `What is run: install with "yarn install --immutable" (yarn.lock), build with "yarn run build" (Next.js, scripts.build in package.json), publish "out" (Next.js's folder).`},
+				Generator: "Next.js", Why: `What is run: install with "yarn install --immutable" (yarn.lock), build with "yarn run build" (Next.js, scripts.build in package.json), publish "out" (Next.js's folder).`},
 		},
 		"troy.toml before everything": {
 			files: map[string]string{
@@ -60,7 +59,7 @@ func TestDecide(t *testing.T) {
 			settings: build.Settings{Build: "neither", Install: "no", Output: "no"},
 			want: build.Plan{Root: ".", InstallRoot: ".", Build: "make site", Test: "make check", Outputs: []string{"web/out"}, OutputSaid: true,
 				Environment: map[string]string{"NODE_VERSION": "20", "DRAFTS": "true"}, Node: "20", Manager: "npm", Lockfile: "package-lock.json",
-				Why: `What is run: build with "make site" (troy.toml), test with "make check" (troy.toml), publish "web/out" (troy.toml).`},
+				Generator: "Vite", Why: `What is run: build with "make site" (troy.toml), test with "make check" (troy.toml), publish "web/out" (troy.toml).`},
 		},
 		"netlify.toml, then settings, then detection": {
 			files: map[string]string{
@@ -70,7 +69,7 @@ func TestDecide(t *testing.T) {
 			settings: build.Settings{Build: "vite build --outDir out"},
 			want: build.Plan{Root: "site", InstallRoot: "site", Install: "yarn install --frozen-lockfile", Build: "vite build --outDir out", Outputs: []string{"out"}, OutputSaid: true,
 				Environment: map[string]string{}, Manager: "yarn", Lockfile: "site/yarn.lock",
-				Why: `What is run: in "site" install with "yarn install --frozen-lockfile" (site/yarn.lock), build with "vite build --outDir out" (the pipeline's settings), publish "out" (netlify.toml).`},
+				Generator: "Vite", Why: `What is run: in "site" install with "yarn install --frozen-lockfile" (site/yarn.lock), build with "vite build --outDir out" (the pipeline's settings), publish "out" (netlify.toml).`},
 		},
 		"plain HTML": {
 			files: map[string]string{"index.html": "<h1>", "package.json": `{"devDependencies":{"prettier":"3"}}`},
@@ -83,17 +82,17 @@ func TestDecide(t *testing.T) {
 		},
 		"hugo": {
 			files: map[string]string{"hugo.toml": "", "content/a.md": ""},
-			want:  build.Plan{Root: ".", InstallRoot: ".", Build: "hugo", Outputs: []string{"public"}, Why: `What is run: build with "hugo" (Hugo, hugo.toml), publish "public" (Hugo's folder).`},
+			want:  build.Plan{Root: ".", InstallRoot: ".", Build: "hugo", Outputs: []string{"public"}, Generator: "Hugo", Why: `What is run: build with "hugo" (Hugo, hugo.toml), publish "public" (Hugo's folder).`},
 		},
 		"jekyll": {
 			files: map[string]string{"_config.yml": "", "Gemfile": `gem "jekyll"`},
 			want: build.Plan{Root: ".", InstallRoot: ".", Install: "bundle install", Build: "bundle exec jekyll build", Outputs: []string{"_site"},
-				Why: `What is run: install with "bundle install" (Gemfile), build with "bundle exec jekyll build" (Jekyll, _config.yml), publish "_site" (Jekyll's folder).`},
+				Generator: "Jekyll", Why: `What is run: install with "bundle install" (Gemfile), build with "bundle exec jekyll build" (Jekyll, _config.yml), publish "_site" (Jekyll's folder).`},
 		},
 		"eleventy without a script": {
 			files: map[string]string{"package.json": `{"devDependencies":{"@11ty/eleventy":"3"},"engines":{"node":">=20"}}`},
 			want: build.Plan{Root: ".", InstallRoot: ".", Install: "npm install", Build: "npx --no-install eleventy", Outputs: []string{"_site"}, Node: ">=20", Manager: "npm",
-				Why: `What is run: install with "npm install" (package.json without a lockfile), build with "npx --no-install eleventy" (Eleventy), publish "_site" (Eleventy's folder).`},
+				Generator: "Eleventy", Why: `What is run: install with "npm install" (package.json without a lockfile), build with "npx --no-install eleventy" (Eleventy), publish "_site" (Eleventy's folder).`},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -165,54 +164,6 @@ func TestDecideRefuses(t *testing.T) {
 				t.Fatalf("Decide: %q at %q, want %q at %q", err, e.Field, test.words, test.field)
 			}
 		})
-	}
-}
-
-func TestFindOutput(t *testing.T) {
-	t.Parallel()
-	angular := build.Plan{Root: ".", Outputs: []string{"dist/*/browser", "dist/*", "dist"}}
-	usual := build.Plan{Root: "web", Outputs: []string{"dist", "public"}}
-	saidDist := build.Plan{Root: "web", Outputs: []string{"dist"}, OutputSaid: true}
-	for name, test := range map[string]struct {
-		plan        build.Plan
-		files       map[string]string
-		want, words string
-	}{
-		"wildcard":              {plan: angular, files: map[string]string{"dist/app/browser/index.html": "", "dist/app/3rdparty.txt": ""}, want: "dist/app/browser"},
-		"older wildcard":        {plan: angular, files: map[string]string{"dist/app/index.html": ""}, want: "dist/app"},
-		"two sites":             {plan: angular, files: map[string]string{"dist/a/index.html": "", "dist/b/index.html": ""}, words: "the build made 2 sites (dist/a, dist/b)"},
-		"index.html goes first": {plan: usual, files: map[string]string{"web/dist/lib.js": "", "web/public/index.html": ""}, want: "web/public"},
-		"without index.html":    {plan: usual, files: map[string]string{"web/dist/lib.js": ""}, want: "web/dist"},
-		"said":                  {plan: saidDist, files: map[string]string{"web/dist/feed.xml": ""}, want: "web/dist"},
-		"said and missing":      {plan: saidDist, files: map[string]string{"web/public/index.html": ""}, words: `the output folder "web/dist" is missing after the build`},
-		"missing":               {plan: usual, files: map[string]string{"web/a": ""}, words: "none of web/dist, web/public is there"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			check(t, test.plan, repository(test.files), test.want, test.words)
-		})
-	}
-	t.Run("behind a link", func(t *testing.T) {
-		t.Parallel()
-		dir := t.TempDir()
-		if err := os.MkdirAll(filepath.Join(dir, "web/real"), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Symlink("real", filepath.Join(dir, "web/dist")); err != nil {
-			t.Fatal(err)
-		}
-		check(t, saidDist, rootFS(t, dir), "", `behind the symbolic link "web/dist"`)
-	})
-}
-
-func check(t *testing.T, p build.Plan, fsys fs.FS, want, words string) {
-	t.Helper()
-	got, err := p.FindOutput(t.Context(), fsys)
-	if words == "" && (err != nil || got != want) {
-		t.Fatalf("FindOutput: %q, %v; want %q", got, err, want)
-	}
-	if words != "" && (troy.KindOf(err) != troy.Invalid || !strings.Contains(err.Error(), words)) {
-		t.Fatalf("FindOutput: %q, %v; want %q", got, err, words)
 	}
 }
 

@@ -20,6 +20,7 @@ type detected struct {
 	manager, managerVersion string
 	lockfile                string
 	node                    string
+	generator               string
 	// site tells that it was recognised as one, plain that it is plain HTML.
 	site, plain bool
 }
@@ -52,7 +53,7 @@ func detect(fsys fs.FS, root string) (detected, error) {
 		if err := d.packages(fsys, root, m); err != nil {
 			return d, err
 		}
-		if d.generator(m); d.site {
+		if d.findGenerator(m); d.site {
 			return d, nil
 		}
 	}
@@ -146,11 +147,14 @@ func modernYarn(fsys fs.FS, dir, version string) bool {
 }
 
 // generator recognises what makes the site of a package.
-func (d *detected) generator(m manifest) {
+func (d *detected) findGenerator(m manifest) {
 	run := d.manager + " run "
 	for _, g := range generators() {
 		if !m.depends(g.module) {
 			continue
+		}
+		if d.generator == "" {
+			d.generator, d.outputBy, d.outputs = g.name, g.name+"'s folder", g.outputs
 		}
 		scripts := g.scripts
 		if scripts == nil {
@@ -158,22 +162,22 @@ func (d *detected) generator(m manifest) {
 		}
 		for _, script := range scripts {
 			if m.Scripts[script] != "" {
-				d.found(run+script, fmt.Sprintf("%s, scripts.%s in package.json", g.name, script), g.name+"'s folder", g.outputs)
+				d.found(g.name, run+script, fmt.Sprintf("%s, scripts.%s in package.json", g.name, script), g.outputs)
 				return
 			}
 		}
 		if g.without != "" {
-			d.found(runner(d.manager)+g.without, g.name, g.name+"'s folder", g.outputs)
+			d.found(g.name, runner(d.manager)+g.without, g.name, g.outputs)
 			return
 		}
 	}
 	if m.Scripts["build"] != "" {
-		d.found(run+"build", "scripts.build in package.json", d.outputBy, d.outputs)
+		d.build, d.site = chosen(run+"build", "scripts.build in package.json"), true
 	}
 }
 
-func (d *detected) found(command, by, outputBy string, outputs []string) {
-	d.build, d.outputs, d.outputBy, d.site = chosen(command, by), outputs, outputBy, true
+func (d *detected) found(generator, command, by string, outputs []string) {
+	d.generator, d.build, d.outputs, d.outputBy, d.site = generator, chosen(command, by), outputs, generator+"'s folder", true
 }
 
 // runner is how a manager runs a dependency's program.
@@ -194,13 +198,13 @@ func (d *detected) others(fsys fs.FS, root string) error {
 	at := func(name string) string { return path.Join(root, name) }
 	for _, name := range []string{"hugo.toml", "hugo.yaml", "hugo.yml", "hugo.json", "config/_default"} {
 		if _, err := fs.Stat(fsys, at(name)); err == nil {
-			d.found("hugo", "Hugo, "+at(name), "Hugo's folder", []string{"public"})
+			d.found("Hugo", "hugo", "Hugo, "+at(name), []string{"public"})
 			return nil
 		}
 	}
 	for _, name := range []string{"config.toml", "config.yaml"} {
 		if isFile(fsys, at(name)) && isFolder(fsys, at("content")) {
-			d.found("hugo", "Hugo, "+at(name)+" beside content/", "Hugo's folder", []string{"public"})
+			d.found("Hugo", "hugo", "Hugo, "+at(name)+" beside content/", []string{"public"})
 			return nil
 		}
 	}
@@ -208,11 +212,11 @@ func (d *detected) others(fsys fs.FS, root string) error {
 		gems, err := readFile(fsys, at("Gemfile"))
 		switch {
 		case err == nil && (strings.Contains(string(gems), "jekyll") || strings.Contains(string(gems), "github-pages")):
-			d.found("bundle exec jekyll build", "Jekyll, "+at("_config.yml"), "Jekyll's folder", []string{"_site"})
+			d.found("Jekyll", "bundle exec jekyll build", "Jekyll, "+at("_config.yml"), []string{"_site"})
 			d.install, d.installRoot = chosen("bundle install", at("Gemfile")), root
 			return nil
 		case errors.Is(err, fs.ErrNotExist):
-			d.found("jekyll build", "Jekyll, "+at("_config.yml"), "Jekyll's folder", []string{"_site"})
+			d.found("Jekyll", "jekyll build", "Jekyll, "+at("_config.yml"), []string{"_site"})
 			return nil
 		case err != nil:
 			return err

@@ -13,52 +13,198 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
-// FindOutput returns the folder, relative to the repository's root, where a
-// build left the site: the first of the plan's outputs that is there with an
-// index.html, else the first that is there with anything. That none is there,
-// or that a wildcard fits several is a *troy.Error of kind Invalid, in a
-// sentence for the log. Whoever opens the folder sees whether it is empty.
-func (p Plan) FindOutput(ctx context.Context, fsys fs.FS) (string, error) {
-	var there []string
-	for _, pattern := range p.Outputs {
+// indexName is the page that a folder without any other name shows.
+const indexName = "index.html"
+
+// Output is the folder that a build leaves to be published.
+type Output struct {
+	// Folder is relative to the repository's root.
+	Folder string
+	// Warnings are sentences about what will not work as a site. They belong
+	// in the log and beside the deployment.
+	Warnings []string
+}
+
+// candidate is a folder that may be the output.
+type candidate struct {
+	folder  string
+	pattern int  // which of the plan's outputs names it
+	index   bool // it has an index.html
+	fresh   bool // the build wrote that
+	written bool // the build wrote something in it
+}
+
+// FindOutput returns the folder where a build left the site.
+//
+// A folder that somebody named is taken as it is, with a warning if it has no
+// index.html or has server code. A folder that nobody named must have an
+// index.html, must be written by the build (if one was run) and must not have
+// server code. Anything else is a *troy.Error of kind Invalid that says, in a
+// sentence for the log, what was found and what to do. Whoever opens the folder
+// sees whether it is empty.
+func (p Plan) FindOutput(ctx context.Context, fsys fs.FS, written Written) (Output, error) {
+	if p.OutputSaid {
+		return p.namedOutput(fsys)
+	}
+	all, err := p.candidates(ctx, fsys, written)
+	if err != nil {
+		return Output{}, err
+	}
+	folder, err := p.choose(all, written)
+	if err != nil {
+		return Output{}, err
+	}
+	if folder == "" {
+		return Output{}, p.noOutput(fsys, all, written)
+	}
+	if evidence := serverCode(fsys, folder); evidence != "" {
+		return Output{}, troy.Errorf(troy.Invalid, "the folder %q has server code (%s), which would be public and not run; %s", folder, evidence, p.advice(folder))
+	}
+	return Output{Folder: folder}, nil
+}
+
+func (p Plan) namedOutput(fsys fs.FS) (Output, error) {
+	name := path.Join(p.Root, p.Outputs[0])
+	folders, err := onlyFolders(fsys, []string{name})
+	if err != nil {
+		return Output{}, err
+	}
+	if len(folders) == 0 {
+		return Output{}, troy.Errorf(troy.Invalid, "the output folder %q is missing after the build", name)
+	}
+	out := Output{Folder: name}
+	if !isFile(fsys, path.Join(name, indexName)) {
+		out.Warnings = append(out.Warnings, fmt.Sprintf("The output folder %q has no index.html, so the site's first page is not found.", name))
+	}
+	if evidence := serverCode(fsys, name); evidence != "" {
+		out.Warnings = append(out.Warnings, fmt.Sprintf("The output folder %q has server code (%s). Troy does not run it, and everybody can read it.", name, evidence))
+	}
+	return out, nil
+}
+
+func (p Plan) candidates(ctx context.Context, fsys fs.FS, written Written) ([]candidate, error) {
+	var all []candidate
+	for i, pattern := range p.Outputs {
 		folders, err := p.folders(ctx, fsys, pattern)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
-		var sites []string
 		for _, folder := range folders {
-			if p.OutputSaid || isFile(fsys, path.Join(folder, "index.html")) {
-				sites = append(sites, folder)
-			}
+			c := candidate{folder: folder, pattern: i, index: isFile(fsys, path.Join(folder, indexName))}
+			c.fresh = c.index && (p.Build == "" || written.sites[folder])
+			c.written = p.Build == "" || written.below(folder)
+			all = append(all, c)
 		}
-		if len(sites) > 1 {
-			return "", troy.Errorf(troy.Invalid, "the build made %d sites (%s); name the output folder in troy.toml or in the pipeline's settings", len(sites), strings.Join(sites, ", "))
-		}
-		if len(sites) == 1 {
-			return sites[0], nil
-		}
-		there = append(there, folders...)
 	}
-	if len(there) > 0 {
-		return there[0], nil
+	return all, nil
+}
+
+// choose returns the folder to publish, or nothing. A fresh index.html goes
+// before one that was in the repository already: a template beside which the
+// build wrote something may be the site only if no other folder looks like it.
+func (p Plan) choose(all []candidate, written Written) (string, error) {
+	if folder, err := p.first(all, func(c candidate) bool { return c.fresh }); folder != "" || err != nil {
+		return folder, err
+	}
+	if len(written.elsewhere(all)) > 0 {
+		return "", nil
+	}
+	return p.first(all, func(c candidate) bool { return c.index && c.written })
+}
+
+// first returns the only folder of the likeliest output that is wanted. The
+// usual places are all equally likely.
+func (p Plan) first(all []candidate, wanted func(candidate) bool) (string, error) {
+	var found []candidate
+	for _, c := range all {
+		if wanted(c) && (len(found) == 0 || found[0].pattern == c.pattern || p.Generator == "" && c.folder != p.Root) {
+			found = append(found, c)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return "", nil
+	case 1:
+		return found[0].folder, nil
+	}
+	return "", troy.Errorf(troy.Invalid, "the build made %d sites (%s); %s", len(found), listed(folderNames(found)), nameIt)
+}
+
+const nameIt = "name the output folder in troy.toml or in the pipeline's settings"
+
+// noOutput says why none of the candidates can be published.
+func (p Plan) noOutput(fsys fs.FS, all []candidate, written Written) error {
+	pageless := slices.DeleteFunc(slices.Clone(all), func(c candidate) bool { return !c.written || c.index })
+	for _, c := range pageless {
+		if evidence := serverCode(fsys, c.folder); evidence != "" {
+			return troy.Errorf(troy.Invalid, "the folder %q is not a site: it has server code (%s) and no index.html; %s", c.folder, evidence, p.advice(c.folder))
+		}
+	}
+	if other := written.elsewhere(all); len(other) > 0 {
+		return troy.Errorf(troy.Invalid, "the build wrote a site to %s, and nobody named that as the output; %s", listed(other), nameIt)
+	}
+	if len(pageless) > 0 {
+		return troy.Errorf(troy.Invalid, "the folder %q is not a site: it has no index.html; %s", pageless[0].folder, p.advice(pageless[0].folder))
 	}
 	wanted := make([]string, len(p.Outputs))
 	for i, o := range p.Outputs {
 		wanted[i] = path.Join(p.Root, o)
 	}
-	if len(wanted) == 1 {
-		return "", troy.Errorf(troy.Invalid, "the output folder %q is missing after the build", wanted[0])
+	wrote := "it wrote no folder"
+	if top := written.top(p.Root); len(top) > 0 {
+		wrote = "it wrote to " + listed(top)
 	}
-	return "", troy.Errorf(troy.Invalid, "the output folder is missing after the build: none of %s is there", strings.Join(wanted, ", "))
+	if len(all) > 0 {
+		return troy.Errorf(troy.Invalid, "the build did not write to %s, which the repository has already; %s; %s", listed(folderNames(all)), wrote, p.advice(""))
+	}
+	where := fmt.Sprintf("the output folder %q is missing", wanted[0])
+	if len(wanted) > 1 {
+		where = fmt.Sprintf("the output folder is missing: none of %s is there", strings.Join(wanted, ", "))
+	}
+	return troy.Errorf(troy.Invalid, "%s after the build; %s; %s", where, wrote, p.advice(""))
+}
+
+// advice says what to do about a build without a site. folder is what may be
+// published if it is named, or empty.
+func (p Plan) advice(folder string) string {
+	for _, g := range generators() {
+		if g.name == p.Generator && g.static != "" {
+			return fmt.Sprintf("%s can make static files: %s", g.name, g.static)
+		}
+	}
+	if folder == "" {
+		return nameIt
+	}
+	return "if it is to be published as it is, " + nameIt
+}
+
+func folderNames(all []candidate) []string {
+	names := make([]string, len(all))
+	for i, c := range all {
+		names[i] = c.folder
+	}
+	return names
+}
+
+// listed writes names for a sentence, the first few of them.
+func listed(names []string) string {
+	const shown = 6
+	more := ""
+	if len(names) > shown {
+		more = fmt.Sprintf(" and %d more", len(names)-shown)
+		names = names[:shown]
+	}
+	quoted := make([]string, len(names))
+	for i, name := range names {
+		quoted[i] = fmt.Sprintf("%q", name)
+	}
+	return strings.Join(quoted, ", ") + more
 }
 
 // folders are those that a pattern names. A folder that is a link counts as
 // missing, for what is published has to lie where it seems to lie.
 func (p Plan) folders(ctx context.Context, fsys fs.FS, pattern string) ([]string, error) {
 	name := path.Join(p.Root, pattern)
-	if p.OutputSaid {
-		return onlyFolders(fsys, []string{name})
-	}
 	// What an earlier part of the path has of special characters is no
 	// pattern, but the root folder may be called anything.
 	matches := []string{name}

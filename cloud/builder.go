@@ -168,6 +168,8 @@ type Build struct {
 	Cause string `json:"cause,omitempty"`
 	// Rule says in a sentence what is run and what decided it, once known.
 	Rule string `json:"rule,omitempty"`
+	// Warnings are sentences about what was published and will not work.
+	Warnings []string `json:"warnings,omitempty"`
 	// Phases are those that were begun. What the plan leaves out is not
 	// among them.
 	Phases  []PhaseRun `json:"phases"`

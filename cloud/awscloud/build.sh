@@ -38,16 +38,27 @@ run() {
 	return "$code"
 }
 
-# found PATH notes an output folder that is there.
+# found PATH notes an output folder that is there. What is in another one is
+# kept with that.
 list=()
 found() {
-	if [ -e "$1" ] || [ -L "$1" ]; then list+=("$1"); fi
+	local folder kept=()
+	if ! [ -e "$1" ] && ! [ -L "$1" ]; then return; fi
+	for folder in ${list[@]+"${list[@]}"}; do
+		case $1/ in "$folder"/*) return ;; esac
+		case $folder/ in "$1"/*) ;; *) kept+=("$folder") ;; esac
+	done
+	list=(${kept[@]+"${kept[@]}"} "$1")
 }
 
 case $1 in
 source)
 	mkdir -p "$src/repo" "$src/home" "$src/tmp"
 	tar --extract --no-same-owner --strip-components 1 --file "$src/source" --directory "$src/repo" && rm "$src/source"
+	# What is changed from here on is later than the mark, by the file system's
+	# clock, which counts in steps.
+	touch "$src/mark" "$src/later"
+	until [ "$src/later" -nt "$src/mark" ]; do touch "$src/later"; done
 	;;
 install) install ;;
 build) build ;;
@@ -55,7 +66,11 @@ test) test_ ;;
 archive)
 	cd "$src" || exit
 	outputs
-	if [ "${#list[@]}" -gt 0 ]; then list=(--recursion "${list[@]}"); fi
-	tar --create --file output.tar --no-recursion repo ${list[@]+"${list[@]}"}
+	if [ "${#list[@]}" -gt 0 ]; then list=(--recursion --exclude repo/.git --exclude repo/node_modules "${list[@]}"); fi
+	# The folders that the build wrote to: f for any file, i for an index.html.
+	(cd repo && find . \( -name node_modules -o -name .git \) -prune -o -cnewer "$src/mark" \( \
+		-type d ! -path . -printf 'f%p\0' -o ! -type d -name index.html -printf 'i%h\0' -o ! -type d -printf 'f%h\0' \)) |
+		sort -zu | head -c 16777216 >written
+	tar --create --file output.tar --transform 's,^,output/,rhS' --no-recursion written repo ${list[@]+"${list[@]}"}
 	;;
 esac

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -52,54 +53,74 @@ func (o *opened) take(t site.Tree) *site.Source {
 
 // output fetches what a build made and opens the site in it. An error of a
 // kind is the build's fault.
-func (b *Builder) output(ctx context.Context, t site.Tree, r record) (*site.Source, error) {
+func (b *Builder) output(ctx context.Context, t site.Tree, r record) (*site.Source, []string, error) {
 	dir, err := os.MkdirTemp("", "troy-output-")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := b.fetchOutput(ctx, t, r, dir); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
+		return nil, nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	s, err := openOutput(ctx, filepath.Join(dir, "repo"), r.Plan, r.Limits.OutputBytes, site.Temporary(dir))
+	written, err := readWritten(dir)
 	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
+		return nil, nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	return s, nil
+	s, warnings, err := openOutput(ctx, filepath.Join(dir, "repo"), r.Plan, written, r.Limits.OutputBytes, site.Temporary(dir))
+	if err != nil {
+		return nil, nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return s, warnings, nil
 }
 
-// openOutput finds the site in the folder that a build worked in.
-func openOutput(ctx context.Context, repo string, plan build.Plan, limit int64, options ...site.SourceOption) (*site.Source, error) {
-	root, err := os.OpenRoot(repo)
+// readWritten reads what build.sh says of the folders that were written to,
+// if it ran.
+func readWritten(dir string) (build.Written, error) {
+	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return nil, err
+		return build.Written{}, err
 	}
 	defer root.Close()
-	folder, err := plan.FindOutput(ctx, root.FS())
-	if err != nil {
-		return nil, err
-	}
-	s, err := site.OpenSource(ctx, filepath.Join(repo, folder), site.Limits{TotalBytes: limit}, options...)
-	if e, ok := errors.AsType[*troy.Error](err); ok {
-		return nil, troy.Errorf(e.Kind, "the output folder %q can't be published: %s", folder, e.Message)
+	f, err := root.Open("written")
+	if errors.Is(err, fs.ErrNotExist) {
+		return build.Written{}, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the output: %w", err)
+		return build.Written{}, err
 	}
-	return s, nil
+	defer f.Close()
+	return build.ReadWritten(f)
 }
 
-// fetchOutput unpacks the tar that the build left, or the source itself where
-// nothing was run.
+// openOutput finds the site in the folder that a build worked in, and what is
+// to be warned of.
+func openOutput(ctx context.Context, repo string, plan build.Plan, written build.Written, limit int64, options ...site.SourceOption) (*site.Source, []string, error) {
+	root, err := os.OpenRoot(repo)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer root.Close()
+	out, err := plan.FindOutput(ctx, root.FS(), written)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := site.OpenSource(ctx, filepath.Join(repo, out.Folder), site.Limits{TotalBytes: limit}, options...)
+	if e, ok := errors.AsType[*troy.Error](err); ok {
+		return nil, nil, troy.Errorf(e.Kind, "the output folder %q can't be published: %s", out.Folder, e.Message)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the output: %w", err)
+	}
+	return s, out.Warnings, nil
+}
+
+// fetchOutput unpacks the tar that the build left into dir, as repo and
+// written, or the source itself where nothing was run, as repo alone.
 func (b *Builder) fetchOutput(ctx context.Context, t site.Tree, r record, dir string) error {
-	file, err := os.OpenFile(filepath.Join(dir, "fetched"), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	file, err := os.CreateTemp("", "troy-fetched-")
 	if err != nil {
 		return err
 	}
-	defer file.Close()
-	repo := filepath.Join(dir, "repo")
-	if err := os.Mkdir(repo, 0o700); err != nil {
-		return err
-	}
+	defer func() { _ = errors.Join(file.Close(), os.Remove(file.Name())) }()
 	if r.nothingToRun() {
 		size, err := b.work.fetch(ctx, r.sourceKey(t), file)
 		if err != nil {
@@ -114,6 +135,10 @@ func (b *Builder) fetchOutput(ctx context.Context, t site.Tree, r record, dir st
 			return err
 		}
 		defer source.Close()
+		repo := filepath.Join(dir, "repo")
+		if err := os.Mkdir(repo, 0o700); err != nil {
+			return err
+		}
 		return build.Unpack(ctx, source, repo, r.Limits.Source)
 	}
 	if _, err := b.work.fetch(ctx, r.outputKey(t), file); err != nil {
@@ -122,8 +147,8 @@ func (b *Builder) fetchOutput(ctx context.Context, t site.Tree, r record, dir st
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	limits := build.SourceLimits{ArchiveBytes: 2*r.Limits.OutputBytes + 1<<30, TotalBytes: r.Limits.OutputBytes + 1<<20}
-	err = build.UnpackOutput(ctx, file, repo, limits)
+	limits := build.SourceLimits{ArchiveBytes: 2*r.Limits.OutputBytes + 1<<30, TotalBytes: r.Limits.OutputBytes + 32<<20} // with the list of folders
+	err = build.UnpackOutput(ctx, file, dir, limits)
 	if e, ok := errors.AsType[*troy.Error](err); ok && len(r.Plan.Outputs) > 0 {
 		return troy.Errorf(e.Kind, "the output folder %q can't be published: %s", r.Plan.Outputs[0], e.Message)
 	}

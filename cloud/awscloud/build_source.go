@@ -132,18 +132,27 @@ func planScript(p build.Plan, limit int64) string {
 	}
 	s.WriteString("outputs() {\n")
 	for _, output := range p.Outputs {
-		// The shell fills in the wildcards of a generator's habit.
-		parts := []string{output}
-		if !p.OutputSaid {
-			parts = strings.Split(output, "*")
-		}
-		for i, part := range parts {
-			parts[i] = build.Quote(part)
-		}
-		s.WriteString("\tfor folder in " + build.Quote(path.Join("repo", p.Root)+"/") + strings.Join(parts, "*") + "; do found \"$folder\"; done\n")
+		s.WriteString("\tfor folder in " + outputWord(p, output) + "; do found \"$folder\"; done\n")
 	}
 	s.WriteString("}\n")
 	return s.String()
+}
+
+// outputWord is where an output may be, for the shell, which fills in the
+// wildcards of a generator's habit.
+func outputWord(p build.Plan, output string) string {
+	root := path.Join("repo", p.Root)
+	if output == "." {
+		return build.Quote(root)
+	}
+	if p.OutputSaid {
+		return build.Quote(root + "/" + output)
+	}
+	parts := strings.Split(output, "*")
+	for i, part := range parts {
+		parts[i] = build.Quote(part)
+	}
+	return build.Quote(root+"/") + strings.Join(parts, "*")
 }
 
 // environmentScript sets what a build's processes find in their environment.

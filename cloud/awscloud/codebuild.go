@@ -202,10 +202,10 @@ func (b *Builder) begin(ctx context.Context, spec cloud.BuildSpec) (r record, er
 func (b *Builder) archivePlain(ctx context.Context, r *record, p prepared) {
 	fetched := source(r.Started, time.Now().UTC(), 0)
 	archive := cloud.PhaseRun{Phase: cloud.PhaseArchive, Started: fetched.Ended}
-	s, err := openOutput(ctx, p.repo(), p.plan, r.Limits.OutputBytes)
+	s, warnings, err := openOutput(ctx, p.repo(), p.plan, build.Written{}, r.Limits.OutputBytes)
 	state, cause, code := cloud.BuildSucceeded, "", 0
 	if err == nil {
-		r.Tail = summary(s)
+		r.Tail = summary(s, warnings)
 		err = s.Close()
 	}
 	if err != nil {
@@ -213,10 +213,15 @@ func (b *Builder) archivePlain(ctx context.Context, r *record, p prepared) {
 	}
 	archive.Ended, archive.ExitCode = time.Now().UTC(), &code
 	r.end(state, cause, fetched, archive)
+	r.End.Warnings = warnings
 }
 
-func summary(s *site.Source) string {
-	return fmt.Sprintf("==> %s\nFiles: %d, %s.\n", cloud.PhaseArchive, len(s.Files), cloud.BytesInWords(s.Bytes()))
+func summary(s *site.Source, warnings []string) string {
+	text := fmt.Sprintf("==> %s\nFiles: %d, %s.\n", cloud.PhaseArchive, len(s.Files), cloud.BytesInWords(s.Bytes()))
+	for _, warning := range warnings {
+		text += "Warning: " + warning + "\n"
+	}
+	return text
 }
 
 // source is the phase Download Source.
@@ -352,7 +357,7 @@ func (b *Builder) Artifact(ctx context.Context, t site.Tree) (*site.Source, erro
 	}
 	s := b.last.take(t)
 	if err == nil && s == nil {
-		s, err = b.output(ctx, t, r)
+		s, _, err = b.output(ctx, t, r)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open the artifact of build %s: %w", t.Deployment, err)

@@ -33,7 +33,7 @@ type BuilderEnv struct {
 
 // RunBuilder runs the builder's suite, each subtest on an Env of its own.
 func RunBuilder(t *testing.T, open func(t *testing.T) BuilderEnv) {
-	for _, suite := range []map[string]func(*testing.T, BuilderEnv){buildTests(), buildEndTests(), buildLogTests()} {
+	for _, suite := range []map[string]func(*testing.T, BuilderEnv){buildTests(), buildEndTests(), buildLogTests(), buildOutputTests()} {
 		for name, test := range suite {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()

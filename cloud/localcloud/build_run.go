@@ -16,7 +16,6 @@ import (
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/build"
 	"github.com/troy-iaas/troy/cloud"
-	"github.com/troy-iaas/troy/site"
 )
 
 // run is one build at work in this process.
@@ -28,6 +27,7 @@ type run struct {
 	log    *buildLog
 	slog   *slog.Logger
 	pid    atomic.Int64 // of the phase that runs, or 0
+	begun  time.Time    // when its commands began; zero if it has none
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -285,6 +285,9 @@ func (r *run) commands(plan build.Plan) error {
 			r.slog.Warn("a build's sandbox left something", "error", err)
 		}
 	}()
+	if r.begun, err = markBegin(r.ctx, r.files.path("work", "begun")); err != nil {
+		return err
+	}
 	stopWatch := r.watchUsage(box)
 	defer stopWatch()
 	r.log.say("%s", cache.note)
@@ -373,32 +376,3 @@ type (
 	onlyReader struct{ io.Reader }
 	onlyWriter struct{ io.Writer }
 )
-
-// archive moves the output folder out of the work folder, where nothing runs
-// any more, and makes sure that it can be published.
-func (r *run) archive(plan build.Plan) error {
-	repo := r.files.path("work", "repo")
-	root, err := os.OpenRoot(repo)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	folder, err := plan.FindOutput(r.ctx, root.FS())
-	if err != nil {
-		return err
-	}
-	// FindOutput saw to it that no part of the path is a link.
-	if err := os.Rename(path.Join(repo, folder), r.files.path("output")); err != nil {
-		return fmt.Errorf("keep the output: %w", err)
-	}
-	r.record.OutputBytes = r.spec.Limits.OutputBytes
-	s, err := site.OpenSource(r.ctx, r.files.path("output"), site.Limits{TotalBytes: r.record.OutputBytes})
-	if err != nil {
-		if e, ok := errors.AsType[*troy.Error](err); ok {
-			return troy.Errorf(e.Kind, "the output folder %q can't be published: %s", folder, e.Message)
-		}
-		return fmt.Errorf("read the output: %w", err)
-	}
-	r.log.say("Files: %d, %s, from %q.", len(s.Files), cloud.BytesInWords(s.Bytes()), folder)
-	return s.Close()
-}

@@ -1,0 +1,284 @@
+package build_test
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/build"
+)
+
+// built is a repository after a build. Names that begin with "+" were written
+// by the build, the others were there before.
+type built map[string]string
+
+func (b built) files() map[string]string {
+	files := map[string]string{}
+	for name, content := range b {
+		files[strings.TrimPrefix(name, "+")] = content
+	}
+	return files
+}
+
+// written is what a builder finds out, by both ways that there are.
+func (b built) written(t *testing.T) build.Written {
+	t.Helper()
+	var list strings.Builder
+	for name := range b {
+		if rest, ok := strings.CutPrefix(name, "+"); ok {
+			kind := "f"
+			if filepath.Base(rest) == "index.html" {
+				kind = "i"
+			}
+			list.WriteString(kind + "./" + filepath.Dir(rest) + "\x00")
+		}
+	}
+	w, err := build.ReadWritten(strings.NewReader(list.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+const advice = "name the output folder in troy.toml or in the pipeline's settings"
+
+func TestFindOutput(t *testing.T) {
+	t.Parallel()
+	usual := build.Plan{Root: "web", Build: "make", Outputs: []string{"dist", "build", "public"}}
+	angular := build.Plan{Root: ".", Build: "ng build", Generator: "Angular", Outputs: []string{"dist/*/browser", "dist/*", "dist"}}
+	vite := build.Plan{Root: ".", Build: "vite build", Generator: "Vite", Outputs: []string{"dist"}}
+	plain := build.Plan{Root: ".", Outputs: []string{"public"}}
+	inPlace := build.Plan{Root: ".", Build: "make", Outputs: []string{"dist", "."}}
+	for name, test := range map[string]struct {
+		plan        build.Plan
+		files       built
+		want, words string
+	}{
+		"a template and a site nobody named": {
+			plan: usual, files: built{"web/public/index.html": "", "+web/www/index.html": "", "+web/www/a/index.html": ""},
+			words: `the build wrote a site to "web/www", and nobody named that as the output; ` + advice,
+		},
+		"a committed dist and a build just made": {
+			plan: usual, files: built{"web/dist/index.html": "", "+web/build/index.html": ""}, want: "web/build",
+		},
+		"a committed dist that was not rebuilt": {
+			plan: usual, files: built{"web/dist/index.html": "", "+web/lib/a.js": ""},
+			words: `the build did not write to "web/dist", which the repository has already; it wrote to "web/lib"; ` + advice,
+		},
+		"a template beside which something was written": {
+			plan: usual, files: built{"web/public/index.html": "", "+web/public/style.css": ""}, want: "web/public",
+		},
+		"such a template, and a site elsewhere": {
+			plan: usual, files: built{"web/public/index.html": "", "+web/public/style.css": "", "+www/index.html": ""},
+			words: `the build wrote a site to "www"`,
+		},
+		"a report beside the site": {
+			plan: usual, files: built{"+web/dist/index.html": "", "+web/coverage/index.html": ""}, want: "web/dist",
+		},
+		"two usual places": {
+			plan: usual, files: built{"+web/dist/index.html": "", "+web/build/index.html": ""},
+			words: `the build made 2 sites ("web/dist", "web/build"); ` + advice,
+		},
+		"a site below a usual place": {
+			plan: usual, files: built{"+web/dist/server.txt": "", "+web/dist/public/index.html": ""}, words: `the build wrote a site to "web/dist/public"`,
+		},
+		"a folder without index.html": {
+			plan: usual, files: built{"+web/dist/lib.js": ""},
+			words: `the folder "web/dist" is not a site: it has no index.html; if it is to be published as it is, ` + advice,
+		},
+		"nothing written":        {plan: usual, files: built{"web/a": ""}, words: `none of web/dist, web/build, web/public is there after the build; it wrote no folder`},
+		"in place":               {plan: inPlace, files: built{"+index.html": ""}, want: "."},
+		"beside a page in place": {plan: inPlace, files: built{"index.html": "", "+css/a.css": ""}, want: "."},
+		"plain":                  {plan: plain, files: built{"public/index.html": ""}, want: "public"},
+		"a generator's folder":   {plan: vite, files: built{"+dist/index.html": "", "public/index.html": ""}, want: "dist"},
+		"a generator's folder is missing": {
+			plan: vite, files: built{"public/index.html": ""}, words: `the output folder "dist" is missing after the build; it wrote no folder; ` + advice,
+		},
+		"wildcard":       {plan: angular, files: built{"+dist/app/browser/index.html": "", "+dist/app/3rdparty.txt": ""}, want: "dist/app/browser"},
+		"older wildcard": {plan: angular, files: built{"+dist/app/index.html": ""}, want: "dist/app"},
+		"two sites":      {plan: angular, files: built{"+dist/a/index.html": "", "+dist/b/index.html": ""}, words: `the build made 2 sites ("dist/a", "dist/b")`},
+		"an old app of two": {
+			plan: angular, files: built{"dist/old/index.html": "", "+dist/new/index.html": ""}, want: "dist/new",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			out, err := test.plan.FindOutput(t.Context(), repository(test.files.files()), test.files.written(t))
+			check(t, out, err, test.want, test.words)
+			if len(out.Warnings) > 0 {
+				t.Errorf("the warnings are %q", out.Warnings)
+			}
+		})
+	}
+}
+
+func TestFindNamedOutput(t *testing.T) {
+	t.Parallel()
+	dist := build.Plan{Root: "web", Build: "make", Outputs: []string{"dist"}, OutputSaid: true}
+	const noIndex = `The output folder "web/dist" has no index.html, so the site's first page is not found.`
+	for name, test := range map[string]struct {
+		files       built
+		want, words string
+		warnings    []string
+	}{
+		"a site":     {files: built{"+web/dist/index.html": ""}, want: "web/dist"},
+		"not built":  {files: built{"web/dist/index.html": ""}, want: "web/dist"},
+		"no index":   {files: built{"+web/dist/feed.xml": ""}, want: "web/dist", warnings: []string{noIndex}},
+		"a server":   {files: built{"+web/dist/server/index.js": "", "+web/dist/index.html": ""}, want: "web/dist", warnings: []string{`The output folder "web/dist" has server code (server/index.js). Troy does not run it, and everybody can read it.`}},
+		"is missing": {files: built{"+web/public/index.html": ""}, words: `the output folder "web/dist" is missing after the build`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			out, err := dist.FindOutput(t.Context(), repository(test.files.files()), test.files.written(t))
+			check(t, out, err, test.want, test.words)
+			if !slices.Equal(out.Warnings, test.warnings) {
+				t.Errorf("the warnings are %q, want %q", out.Warnings, test.warnings)
+			}
+		})
+	}
+	t.Run("behind a link", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		if err := os.MkdirAll(filepath.Join(dir, "web/real"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink("real", filepath.Join(dir, "web/dist")); err != nil {
+			t.Fatal(err)
+		}
+		out, err := dist.FindOutput(t.Context(), rootFS(t, dir), build.Written{})
+		check(t, out, err, "", `behind the symbolic link "web/dist"`)
+	})
+}
+
+// What frameworks leave when they build for a server, and which of their
+// adapters is told of.
+func TestServerCodeIsNoSite(t *testing.T) {
+	t.Parallel()
+	const express = "import express from 'express';\nconst app = express();\napp.listen(3000);\n"
+	for name, test := range map[string]struct {
+		module   string
+		files    []string // that the build writes
+		evidence string
+		advice   string
+	}{
+		"SvelteKit, adapter-node":            {"@sveltejs/kit", []string{"build/handler.js", "build/index.js", "build/env.js", "build/server/index.js", "build/client/_app/a.js"}, "handler.js beside server/", "@sveltejs/adapter-static"},
+		"SvelteKit, with a page prerendered": {"@sveltejs/kit", []string{"build/handler.js", "build/server/manifest.js", "build/prerendered/index.html"}, "handler.js beside server/", "@sveltejs/adapter-static"},
+		"SvelteKit, adapter-auto":            {"@sveltejs/kit", []string{".svelte-kit/output/server/index.js", ".svelte-kit/output/client/a.js"}, "", "@sveltejs/adapter-static"},
+		"SvelteKit, server output with page": {"@sveltejs/kit", []string{"build/index.html", "build/index.js", "build/manifest.js"}, "manifest.js", "@sveltejs/adapter-static"},
+		"Astro, node":                        {"astro", []string{"dist/server/entry.mjs", "dist/client/a.css"}, "server/entry.mjs", `output: "static"`},
+		"Astro, hybrid":                      {"astro", []string{"dist/server/entry.mjs", "dist/client/index.html"}, "server/entry.mjs", `output: "static"`},
+		"Astro, Cloudflare with a page":      {"astro", []string{"dist/_worker.js/index.js", "dist/index.html"}, "_worker.js", `output: "static"`},
+		"Nuxt, nuxt build":                   {"nuxt", []string{".output/server/index.mjs", ".output/nitro.json", ".output/public/a.js"}, "", "nuxt generate"},
+		"Next.js":                            {"next", []string{".next/BUILD_ID", ".next/server/pages/index.js"}, "", `output: "export"`},
+		"React Router":                       {"@react-router/dev", []string{"build/server/index.js", "build/client/assets/a.js"}, "", "ssr: false"},
+		"Remix":                              {"@remix-run/dev", []string{"build/server/index.js", "build/client/assets/a.js"}, "", "ssr: false"},
+		"TanStack Start":                     {"@tanstack/react-start", []string{"dist/server/server.js", "dist/client/assets/a.js"}, "", "prerender"},
+		"TanStack Start, Nitro":              {"@tanstack/react-start", []string{".output/server/index.mjs", ".output/public/a.js"}, "", "prerender"},
+		"SolidStart":                         {"@solidjs/start", []string{".output/server/index.mjs", ".output/public/a.js"}, "", "preset"},
+		"Vike":                               {"vike", []string{"dist/server/entry.mjs", "dist/client/assets/a.js", "dist/assets.json"}, "", "prerender: true"},
+		"Waku":                               {"waku", []string{"dist/server/index.js", "dist/serve-node.js", "dist/public/a.js"}, "", `render: "static"`},
+		"Angular":                            {"@angular/core", []string{"dist/app/server/server.mjs", "dist/app/browser/index.csr.html"}, "server/server.mjs", `outputMode: "static"`},
+		"Qwik City":                          {"@builder.io/qwik-city", []string{"server/entry.express.js", "dist/build/a.js"}, "", "qwik add static"},
+		"a server beside a page":             {"express", []string{"dist/index.html", "dist/server.js"}, "server.js starts a server", advice},
+		"a server folder beside a page":      {"express", []string{"dist/index.html", "dist/server/main.cjs"}, "server/main.cjs", advice},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			plan, err := build.Decide(repository(map[string]string{
+				"package.json": `{"scripts":{"build":"x"},"dependencies":{"` + test.module + `":"1","vite":"7"}}`,
+			}), build.Settings{})
+			if test.module == "express" {
+				plan.Generator, plan.Outputs = "", []string{"dist"}
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			files := built{}
+			for _, f := range test.files {
+				files["+"+f] = express
+			}
+			out, err := plan.FindOutput(t.Context(), repository(files.files()), files.written(t))
+			check(t, out, err, "", test.evidence)
+			if !strings.Contains(err.Error(), test.advice) {
+				t.Fatalf("FindOutput: %v, want the advice %q", err, test.advice)
+			}
+		})
+	}
+}
+
+// Sites that look a little like a server's code.
+func TestSitesAreNoServerCode(t *testing.T) {
+	t.Parallel()
+	for name, files := range map[string]map[string]string{
+		"pages about servers":   {"server/index.html": "", "server/index.js": "", "server/main.js": ""},
+		"a web app's manifest":  {"index.js": "fetch('/x')", "manifest.json": "{}", "manifest.webmanifest": ""},
+		"a service worker":      {"sw.js": "self.addEventListener('fetch', f)", "worker.js": ""},
+		"scripts that listen":   {"index.js": "router.listen(change)", "main.js": "import 'three'; x.listen(1)"},
+		"a handler for events":  {"handler.js": "export const f = 1"},
+		"a folder of downloads": {"server/client.zip": "", "server/readme.txt": ""},
+		"the word in a bundle":  {"app.js": "const o={fs:1};createServer(o)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := built{"+dist/index.html": ""}
+			for f, content := range files {
+				b["+dist/"+f] = content
+			}
+			plan := build.Plan{Root: ".", Build: "make", Outputs: []string{"dist"}}
+			out, err := plan.FindOutput(t.Context(), repository(b.files()), b.written(t))
+			check(t, out, err, "dist", "")
+		})
+	}
+}
+
+func check(t *testing.T, out build.Output, err error, want, words string) {
+	t.Helper()
+	if want != "" && (err != nil || out.Folder != want) {
+		t.Fatalf("FindOutput: %+v, %v; want %q", out, err, want)
+	}
+	if want == "" && (troy.KindOf(err) != troy.Invalid || !strings.Contains(err.Error(), words)) {
+		t.Fatalf("FindOutput: %+v, %v; want %q", out, err, words)
+	}
+}
+
+// LookWritten and the list that a builder elsewhere writes come to the same.
+func TestLookWritten(t *testing.T) {
+	t.Parallel()
+	root, err := os.OpenRoot(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	for name, content := range map[string]string{
+		"www/index.html": "", "old/index.html": "old", "src/a.js": "", "node_modules/x/index.html": "", ".git/index.html": "",
+	} {
+		if err := errors.Join(root.MkdirAll(filepath.Dir(name), 0o755), root.WriteFile(name, []byte(content), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fresh := func(info fs.FileInfo) bool { return !info.IsDir() && info.Size() == 0 }
+	w, err := build.LookWritten(t.Context(), root, fresh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan := build.Plan{Root: ".", Build: "make", Outputs: []string{"old"}}
+	out, err := plan.FindOutput(t.Context(), root.FS(), w)
+	check(t, out, err, "", `the build wrote a site to "www", and`)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := build.LookWritten(ctx, root, fresh); err == nil {
+		t.Fatal("a walk whose context has ended went on")
+	}
+	for _, list := range []string{"x./a\x00", "f../a\x00", "\x00", "f/etc\x00"} {
+		if _, err := build.ReadWritten(strings.NewReader(list)); troy.KindOf(err) != troy.Invalid {
+			t.Errorf("ReadWritten(%q): %v, want Invalid", list, err)
+		}
+	}
+}

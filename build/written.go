@@ -1,0 +1,153 @@
+package build
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/internal/walk"
+)
+
+// Written tells which folders of the repository a build's commands wrote to.
+// The zero value stands for a build that ran nothing.
+type Written struct {
+	folders map[string]bool // with a file that was written directly in them
+	sites   map[string]bool // those whose index.html was written
+}
+
+const (
+	// maxWritten bounds the folders that are remembered.
+	maxWritten = 200_000
+	// maxWrittenName bounds a folder's path in a list.
+	maxWrittenName = 8 << 10
+)
+
+// LookWritten walks the repository after the build. fresh reports whether a
+// file was written since the build began; it gets what Lstat returns. Folders
+// named node_modules and .git are left out.
+func LookWritten(ctx context.Context, root *os.Root, fresh func(fs.FileInfo) bool) (Written, error) {
+	w := Written{folders: map[string]bool{}, sites: map[string]bool{}}
+	limits := walk.Limits{Entries: 4 << 20, Path: maxWrittenName}
+	err := walk.Folder(ctx, root, limits, func(entry walk.Entry) error {
+		if entry.IsDir() && (entry.Name() == "node_modules" || entry.Name() == ".git") {
+			return fs.SkipDir
+		}
+		info, err := entry.Info()
+		switch {
+		case err != nil:
+			return err
+		case !fresh(info):
+			return nil
+		case entry.IsDir():
+			return w.add(entry.Path, false) // it may have been moved here with old files
+		}
+		return w.add(path.Dir(entry.Path), entry.Name() == indexName)
+	})
+	if err != nil && ctx.Err() == nil && troy.KindOf(err) == troy.Internal {
+		return w, troy.Errorf(troy.Invalid, "what the build left can't be read: %w", err)
+	}
+	return w, err
+}
+
+// ReadWritten reads a list of the folders that were written to, each ended by
+// a NUL: "f" and the path of one with a file that was written, "i" and the
+// path of one whose index.html was. Paths may begin with "./".
+func ReadWritten(r io.Reader) (Written, error) {
+	w := Written{folders: map[string]bool{}, sites: map[string]bool{}}
+	list := bufio.NewScanner(r)
+	list.Buffer(nil, maxWrittenName)
+	list.Split(func(data []byte, _ bool) (int, []byte, error) {
+		if end := bytes.IndexByte(data, 0); end >= 0 {
+			return end + 1, data[:end], nil
+		}
+		return 0, nil, nil // what is cut off is left out
+	})
+	for list.Scan() {
+		kind, name := list.Text(), ""
+		if kind != "" {
+			kind, name = kind[:1], path.Clean(kind[1:])
+		}
+		if kind != "f" && kind != "i" || !fs.ValidPath(name) {
+			return w, troy.Errorf(troy.Invalid, "the list of the folders that the build wrote to is damaged")
+		}
+		if err := w.add(name, kind == "i"); err != nil {
+			return w, err
+		}
+	}
+	return w, list.Err()
+}
+
+func (w Written) add(folder string, site bool) error {
+	if w.folders[folder] = true; site {
+		w.sites[folder] = true
+	}
+	if len(w.folders) > maxWritten {
+		return troy.Errorf(troy.TooLarge, "the build wrote to more than %d folders", maxWritten)
+	}
+	return nil
+}
+
+// below reports whether anything in the folder was written.
+func (w Written) below(folder string) bool {
+	for name := range w.folders {
+		if within(name, folder) {
+			return true
+		}
+	}
+	return false
+}
+
+// elsewhere lists the topmost folders that got an index.html and are not a
+// part of a candidate that has one, sorted.
+func (w Written) elsewhere(candidates []candidate) []string {
+	var names []string
+	for name := range w.sites {
+		if !slices.ContainsFunc(candidates, func(c candidate) bool { return c.index && c.folder != "." && within(name, c.folder) }) {
+			names = append(names, name)
+		}
+	}
+	return topmost(names)
+}
+
+// top lists the folders right below root that were written to, and those of
+// the repository's own elsewhere, sorted.
+func (w Written) top(root string) []string {
+	names := map[string]bool{}
+	for name := range w.folders {
+		above := ""
+		if root != "." && within(name, root) {
+			above, name = root, strings.TrimPrefix(strings.TrimPrefix(name, root), "/")
+		}
+		first, _, _ := strings.Cut(name, "/")
+		names[path.Join(above, first)] = true
+	}
+	if delete(names, "."); len(names) > 1 {
+		delete(names, root)
+	}
+	return slices.Sorted(maps.Keys(names))
+}
+
+// topmost sorts the folders and leaves out those inside another.
+func topmost(names []string) []string {
+	slices.Sort(names)
+	var top []string
+	for _, name := range names {
+		if !slices.ContainsFunc(top, func(above string) bool { return within(name, above) }) {
+			top = append(top, name)
+		}
+	}
+	return top
+}
+
+// within reports whether a folder is another one or inside it.
+func within(name, folder string) bool {
+	return folder == "." || name == folder || strings.HasPrefix(name, folder+"/")
+}

@@ -1,0 +1,80 @@
+package cloudtest
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/troy-iaas/troy/build"
+)
+
+// madeBy is a repository whose build command nobody says the output of.
+func madeBy(command string, files Repository) Repository {
+	files["troy.toml"] = "[build]\ncommand = '''" + command + "'''\n"
+	return files
+}
+
+func buildOutputTests() map[string]func(*testing.T, BuilderEnv) {
+	publishes := func(repo Repository, want string) func(*testing.T, BuilderEnv) {
+		return func(t *testing.T, e BuilderEnv) {
+			spec := repo.Spec(t)
+			e.Succeeds(t, spec)
+			if got := strings.TrimSpace(e.Output(t, spec.Tree)["index.html"]); got != want {
+				t.Fatalf("the page is %q, want %q", got, want)
+			}
+		}
+	}
+	refuses := func(repo Repository, words string) func(*testing.T, BuilderEnv) {
+		return func(t *testing.T, e BuilderEnv) { e.Fails(t, repo.Spec(t), words) }
+	}
+	return map[string]func(*testing.T, BuilderEnv){
+		"a template is not published": refuses(
+			madeBy("mkdir www && echo new > www/index.html", Repository{"public/index.html": "template"}),
+			`the build wrote a site to "www", and nobody named that as the output`),
+		"an old output is not published": refuses(
+			madeBy("mkdir lib && echo new > lib/a.js", Repository{"dist/index.html": "old"}),
+			`the build did not write to "dist", which the repository has already; it wrote to "lib"`),
+		"a new output goes before an old one": publishes(
+			madeBy("mkdir build && echo new > build/index.html", Repository{"dist/index.html": "old", "dist/a.js": "old"}), "new"),
+		"an output made again as it was": publishes(
+			madeBy("echo same > dist/index.html", Repository{"dist/index.html": "same\n", "src/dist/index.html": "x"}), "same"),
+		"an output with the times of its templates": publishes(
+			madeBy("mkdir www && echo other > www/a.css && mkdir dist && cp -p src/index.html dist/", Repository{"src/index.html": "page"}), "page"),
+		"a folder moved into place": publishes(
+			madeBy("mv src dist", Repository{"src/index.html": "page"}), "page"),
+		"a page that is a link": publishes(
+			madeBy("mkdir dist && echo page > dist/home.html && ln -s home.html dist/index.html", Repository{"public/index.html": "template"}), "page"),
+		"a style sheet beside a page": publishes(
+			madeBy("echo 'a{}' > public/a.css", Repository{"public/index.html": "page"}), "page"),
+		"a page changed in place": publishes(
+			madeBy("sed -i s/old/new/ index.html", Repository{"index.html": "old"}), "new"),
+		"a site in one of several folders": publishes(
+			madeBy("mkdir -p dist/app/browser && echo page > dist/app/browser/index.html && touch dist/app/licenses.txt", Repository{
+				"package.json": `{"devDependencies":{"@angular/core":"21"}}`,
+			}), "page"),
+		"the root, said": func(t *testing.T, e BuilderEnv) {
+			spec := Repository{"index.html": "old"}.Spec(t)
+			spec.Settings = build.Settings{Build: "mkdir -p node_modules/a && echo new | tee index.html node_modules/a/b.js", Output: "."}
+			e.Succeeds(t, spec)
+			if got := e.Output(t, spec.Tree); got["index.html"] != "new\n" {
+				t.Fatalf("the output is %q", got)
+			}
+		},
+		"a server is not published": refuses(
+			madeBy("mkdir -p build/server build/client && touch build/handler.js build/server/index.js", Repository{
+				"package.json": `{"devDependencies":{"@sveltejs/kit":"2"}}`,
+			}),
+			`the folder "build" is not a site: it has server code (handler.js beside server/) and no index.html; SvelteKit can make static files: use @sveltejs/adapter-static`),
+		"a named output without a page is warned of": func(t *testing.T, e BuilderEnv) {
+			spec := Repository{"a.txt": "x"}.Spec(t)
+			spec.Settings = build.Settings{Build: "mkdir -p out && echo feed > out/feed.xml", Output: "out"}
+			b := e.Succeeds(t, spec)
+			want := `The output folder "out" has no index.html, so the site's first page is not found.`
+			if len(b.Warnings) != 1 || b.Warnings[0] != want {
+				t.Fatalf("the warnings are %q", b.Warnings)
+			}
+			if log := e.LogOf(t, spec.Tree); !strings.Contains(log, "\nWarning: "+want+"\n") {
+				t.Fatalf("the log lacks it:\n%s", log)
+			}
+		},
+	}
+}
