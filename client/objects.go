@@ -82,6 +82,8 @@ type Build struct {
 	Rule     string  `json:"rule,omitempty"`
 	Phases   []Phase `json:"phases"` // those that were begun
 	LogBytes int64   `json:"log_bytes"`
+	// Warnings are sentences about what was published and will not work.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // Phase is one phase of a build.

@@ -345,9 +345,16 @@ func (g *github) archive(w http.ResponseWriter, commit string) {
 
 // conclusion is what the newest check run of a commit says.
 func (g *github) conclusion(commit string) string {
+	text, _ := g.check(commit)
+	return text
+}
+
+// check is the conclusion, or the status, of a commit's newest check run, and
+// its output.
+func (g *github) check(commit string) (text, output string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	newest, text := 0, ""
+	newest := 0
 	for id, check := range g.checks {
 		var n int
 		_, _ = fmt.Sscan(id, &n)
@@ -357,7 +364,10 @@ func (g *github) conclusion(commit string) string {
 			if c, ok := check["conclusion"].(string); ok && c != "" {
 				text = c
 			}
+			if o, ok := check["output"].(map[string]any); ok {
+				output = fmt.Sprintf("%s\n\n%s", o["title"], o["summary"])
+			}
 		}
 	}
-	return text
+	return text, output
 }

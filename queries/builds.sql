@@ -69,11 +69,11 @@ ON CONFLICT (kind, subject_id) DO UPDATE
 SET due_at = now(), requested = work.requested + 1, ring_id = NULL;
 
 -- name: BuildGet :one
-SELECT deployment_id, attempt, log_cursor, phases, rule, log_bytes, started_at, finished_at FROM builds WHERE deployment_id = @deployment_id;
+SELECT deployment_id, attempt, log_cursor, phases, rule, log_bytes, started_at, finished_at, warnings, tail FROM builds WHERE deployment_id = @deployment_id;
 
 -- name: BuildBegin :one
 -- Counts a start of the builder.
-UPDATE builds SET attempt = attempt + 1, started_at = now(), finished_at = NULL, phases = '[]'
+UPDATE builds SET attempt = attempt + 1, started_at = now(), finished_at = NULL, phases = '[]', warnings = '{}'
 WHERE deployment_id = @deployment_id
 RETURNING attempt;
 
@@ -111,8 +111,11 @@ ORDER BY position LIMIT 64;
 WITH finished AS (
     UPDATE builds b
     SET finished_at = now(), phases = coalesce(sqlc.narg('phases')::jsonb, b.phases),
+        warnings = coalesce(sqlc.narg('warnings')::text[], b.warnings),
         log = CASE WHEN b.log IS NULL OR EXISTS (SELECT 1 FROM build_log l WHERE l.deployment_id = b.deployment_id)
-                   THEN @log::bytea ELSE b.log END
+                   THEN @log::bytea ELSE b.log END,
+        tail = CASE WHEN b.log IS NULL OR EXISTS (SELECT 1 FROM build_log l WHERE l.deployment_id = b.deployment_id)
+                    THEN @tail::text ELSE b.tail END
     WHERE b.deployment_id = @deployment_id RETURNING b.deployment_id
 )
 DELETE FROM build_log l USING finished WHERE l.deployment_id = finished.deployment_id;

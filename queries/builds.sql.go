@@ -13,7 +13,7 @@ import (
 )
 
 const buildBegin = `-- name: BuildBegin :one
-UPDATE builds SET attempt = attempt + 1, started_at = now(), finished_at = NULL, phases = '[]'
+UPDATE builds SET attempt = attempt + 1, started_at = now(), finished_at = NULL, phases = '[]', warnings = '{}'
 WHERE deployment_id = $1
 RETURNING attempt
 `
@@ -30,28 +30,39 @@ const buildFinish = `-- name: BuildFinish :exec
 WITH finished AS (
     UPDATE builds b
     SET finished_at = now(), phases = coalesce($1::jsonb, b.phases),
+        warnings = coalesce($2::text[], b.warnings),
         log = CASE WHEN b.log IS NULL OR EXISTS (SELECT 1 FROM build_log l WHERE l.deployment_id = b.deployment_id)
-                   THEN $2::bytea ELSE b.log END
-    WHERE b.deployment_id = $3 RETURNING b.deployment_id
+                   THEN $3::bytea ELSE b.log END,
+        tail = CASE WHEN b.log IS NULL OR EXISTS (SELECT 1 FROM build_log l WHERE l.deployment_id = b.deployment_id)
+                    THEN $4::text ELSE b.tail END
+    WHERE b.deployment_id = $5 RETURNING b.deployment_id
 )
 DELETE FROM build_log l USING finished WHERE l.deployment_id = finished.deployment_id
 `
 
 type BuildFinishParams struct {
 	Phases       []byte
+	Warnings     []string
 	Log          []byte
+	Tail         string
 	DeploymentID uuid.UUID
 }
 
 // Ends a build's record: the whole log in place of its pieces. Without pieces
 // the log that is there stays.
 func (q *Queries) BuildFinish(ctx context.Context, arg BuildFinishParams) error {
-	_, err := q.db.Exec(ctx, buildFinish, arg.Phases, arg.Log, arg.DeploymentID)
+	_, err := q.db.Exec(ctx, buildFinish,
+		arg.Phases,
+		arg.Warnings,
+		arg.Log,
+		arg.Tail,
+		arg.DeploymentID,
+	)
 	return err
 }
 
 const buildGet = `-- name: BuildGet :one
-SELECT deployment_id, attempt, log_cursor, phases, rule, log_bytes, started_at, finished_at FROM builds WHERE deployment_id = $1
+SELECT deployment_id, attempt, log_cursor, phases, rule, log_bytes, started_at, finished_at, warnings, tail FROM builds WHERE deployment_id = $1
 `
 
 type BuildGetRow struct {
@@ -63,6 +74,8 @@ type BuildGetRow struct {
 	LogBytes     int64
 	StartedAt    time.Time
 	FinishedAt   *time.Time
+	Warnings     []string
+	Tail         string
 }
 
 func (q *Queries) BuildGet(ctx context.Context, deploymentID uuid.UUID) (BuildGetRow, error) {
@@ -77,6 +90,8 @@ func (q *Queries) BuildGet(ctx context.Context, deploymentID uuid.UUID) (BuildGe
 		&i.LogBytes,
 		&i.StartedAt,
 		&i.FinishedAt,
+		&i.Warnings,
+		&i.Tail,
 	)
 	return i, err
 }

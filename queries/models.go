@@ -33,6 +33,8 @@ type Build struct {
 	Log          []byte
 	StartedAt    time.Time
 	FinishedAt   *time.Time
+	Warnings     []string
+	Tail         string
 }
 
 type BuildLog struct {

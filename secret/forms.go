@@ -59,20 +59,28 @@ func addForms(set map[string]piece, value string) {
 // addEncoded adds a text as it is and as it is commonly encoded. wrapped is
 // for its base64.
 func addEncoded(set map[string]piece, text string, wrapped bool) {
-	add(set, piece{text: text})
-	for _, encoded := range urlEncoded(text) {
-		add(set, piece{text: encoded})
+	for _, plain := range plainForms(text) {
+		add(set, piece{text: plain})
 	}
-	for _, encoded := range jsonEscaped(text) {
-		add(set, piece{text: encoded})
+	for _, p := range base64Forms(text) {
+		p.wrapped = wrapped
+		add(set, p)
 	}
+}
+
+// plainForms are a text as it is, URL-encoded and JSON-escaped.
+func plainForms(text string) []string {
+	return append(append([]string{text}, urlEncoded(text)...), jsonEscaped(text)...)
+}
+
+func base64Forms(text string) []piece {
+	var forms []piece
 	for _, alphabet := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
 		for before := range 3 {
-			p := base64At(alphabet, text, before)
-			p.wrapped = wrapped
-			add(set, p)
+			forms = append(forms, base64At(alphabet, text, before))
 		}
 	}
+	return forms
 }
 
 // base64At is what all base64 of a text has in common that has the text after

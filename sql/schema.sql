@@ -280,7 +280,9 @@ CREATE TABLE builds (
     log_bytes     bigint      NOT NULL DEFAULT 0,
     log           bytea,      -- the whole log, compressed, once the build has ended
     started_at    timestamptz NOT NULL DEFAULT now(),
-    finished_at   timestamptz
+    finished_at   timestamptz,
+    warnings      text[]      NOT NULL DEFAULT '{}', -- about what was published
+    tail          text        NOT NULL DEFAULT ''    -- the log's last lines, once the build has ended
 );
 
 -- The log of a build that runs, as it comes.

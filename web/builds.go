@@ -23,6 +23,7 @@ type buildJSON struct {
 	Rule     string          `json:"rule,omitempty"`
 	Phases   json.RawMessage `json:"phases"`
 	LogBytes int64           `json:"log_bytes"`
+	Warnings []string        `json:"warnings,omitempty"`
 }
 
 // buildOf reads a deployment's build, nil if there is none.
@@ -37,7 +38,7 @@ func (s *server) buildOf(c *gin.Context, d queries.Deployment) (*buildJSON, erro
 	if err != nil {
 		return nil, fmt.Errorf("read the build of deployment %s: %w", d.ID, err)
 	}
-	return &buildJSON{Attempt: b.Attempt, Rule: b.Rule, Phases: b.Phases, LogBytes: b.LogBytes}, nil
+	return &buildJSON{Attempt: b.Attempt, Rule: b.Rule, Phases: b.Phases, LogBytes: b.LogBytes, Warnings: b.Warnings}, nil
 }
 
 func (s *server) deploymentCreate(c *gin.Context, who caller) error {

@@ -59,6 +59,16 @@ func (w *Workers) build(ctx context.Context, c *claim) error {
 		}
 		return errors.New("the build was stopped with its worker's claim")
 	}
+	var made *site.Source
+	if done.State == cloud.BuildSucceeded {
+		if made, err = w.deps.Builder.Artifact(ctx, tree); err != nil {
+			return fmt.Errorf("open what the build made: %w", err)
+		}
+		defer func() { _ = made.Close() }()
+		if err := w.refuseSecrets(ctx, d, made, &done); err != nil {
+			return err
+		}
+	}
 	if err := w.finishLog(ctx, d.ID, done); err != nil {
 		return err
 	}
@@ -72,7 +82,7 @@ func (w *Workers) build(ctx context.Context, c *claim) error {
 	if err := w.headStands(ctx, c, d); err != nil {
 		return err
 	}
-	return w.storeArtifact(ctx, c, d, tree)
+	return w.storeArtifact(ctx, c, d, tree, made)
 }
 
 // runBuild starts the build, or finds it started, and waits for its end; one
@@ -270,6 +280,7 @@ func (w *Workers) finishLog(ctx context.Context, deployment uuid.UUID, b cloud.B
 		return nil
 	}
 	reader, writer := io.Pipe()
+	var end logEnd
 	var group errgroup.Group
 	group.Go(func() error {
 		var position int64
@@ -282,6 +293,7 @@ func (w *Workers) finishLog(ctx context.Context, deployment uuid.UUID, b cloud.B
 				if _, err := writer.Write(piece.Bytes); err != nil {
 					return err
 				}
+				end.add(piece.Bytes)
 				position = piece.Position + int64(len(piece.Bytes))
 			}
 		}
@@ -297,7 +309,9 @@ func (w *Workers) finishLog(ctx context.Context, deployment uuid.UUID, b cloud.B
 			return fmt.Errorf("encode the phases: %w", err)
 		}
 	}
-	if err := w.q.BuildFinish(ctx, queries.BuildFinishParams{Log: whole, Phases: phases, DeploymentID: deployment}); err != nil {
+	if err := w.q.BuildFinish(ctx, queries.BuildFinishParams{
+		Log: whole, Tail: end.lines(), Phases: phases, Warnings: b.Warnings, DeploymentID: deployment,
+	}); err != nil {
 		return fmt.Errorf("finish the build's record: %w", err)
 	}
 	return nil
@@ -327,12 +341,7 @@ func (s *sliceWriter) Write(p []byte) (int, error) {
 
 // storeArtifact stores the files that a build made and asks for them to be
 // published.
-func (w *Workers) storeArtifact(ctx context.Context, c *claim, d queries.Deployment, tree site.Tree) error {
-	source, err := w.deps.Builder.Artifact(ctx, tree)
-	if err != nil {
-		return fmt.Errorf("open what the build made: %w", err)
-	}
-	defer func() { _ = source.Close() }()
+func (w *Workers) storeArtifact(ctx context.Context, c *claim, d queries.Deployment, tree site.Tree, source *site.Source) error {
 	if err := site.CheckFiles(source.Files, w.cfg.Limits); err != nil {
 		return err
 	}

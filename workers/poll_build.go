@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -43,7 +45,7 @@ func (w *Workers) pollBuild(ctx context.Context, c *claim) error {
 	if err != nil {
 		return err
 	}
-	r, err := secret.NewRedactor(secrets...)
+	r, err := secret.NewRedactor(slices.Collect(maps.Values(secrets))...)
 	if err != nil {
 		return err
 	}

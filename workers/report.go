@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -50,7 +51,20 @@ func (w *Workers) report(ctx context.Context, c *claim) error {
 		DetailsURL: fmt.Sprintf("%s/pipelines/%s/deployments/%s", w.cfg.URL, p.Slug, d.ID),
 		SiteURL:    w.cfg.SiteURL(host), Environment: p.Slug, Started: timeOf(d.StartedAt), Ended: timeOf(d.FinishedAt),
 	}
+	b, err := w.q.BuildGet(ctx, d.ID)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return fmt.Errorf("read the build: %w", err)
+	}
 	r.Title, r.Summary = told(d, r.SiteURL)
+	switch {
+	case d.State == troy.Failed && b.Tail != "":
+		r.Summary += "\n\nThe last lines of the log:\n\n" + indented(b.Tail)
+	case d.State == troy.Succeeded && len(b.Warnings) > 0:
+		r.Title += ", with a warning"
+		for _, warning := range b.Warnings {
+			r.Summary += "\n\nWarning: " + warning
+		}
+	}
 	if err := s.forge.Report(ctx, s.repository, r); err != nil {
 		return fmt.Errorf("report to %s: %w", *p.RepositoryProvider, err)
 	}
@@ -74,6 +88,11 @@ func told(d queries.Deployment, siteURL string) (title, summary string) {
 		return "Superseded", orElse(d.Cause, "A newer commit took its place.")
 	}
 	return "Failed to deploy", orElse(d.Cause, "It failed.")
+}
+
+// indented makes Markdown show text as it is.
+func indented(text string) string {
+	return "    " + strings.ReplaceAll(text, "\n", "\n    ")
 }
 
 func orElse(text, otherwise string) string {

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -102,7 +104,7 @@ func (w *Workers) buildSpec(ctx context.Context, d *queries.Deployment, p querie
 	if err != nil {
 		return cloud.BuildSpec{}, err
 	}
-	redactor, err := secret.NewRedactor(secrets...)
+	redactor, err := secret.NewRedactor(slices.Collect(maps.Values(secrets))...)
 	if err != nil {
 		return cloud.BuildSpec{}, err
 	}
@@ -125,14 +127,13 @@ func (w *Workers) buildSpec(ctx context.Context, d *queries.Deployment, p querie
 	}, nil
 }
 
-// variables opens a pipeline's variables, and lists the values of those that
-// are secret.
-func (w *Workers) variables(ctx context.Context, pipeline uuid.UUID) (all map[string]string, secrets []string, err error) {
+// variables opens a pipeline's variables; secrets are those that are secret.
+func (w *Workers) variables(ctx context.Context, pipeline uuid.UUID) (all, secrets map[string]string, err error) {
 	rows, err := w.q.VariableList(ctx, pipeline)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read the variables: %w", err)
 	}
-	all = map[string]string{}
+	all, secrets = map[string]string{}, map[string]string{}
 	for _, v := range rows {
 		if w.deps.Secrets == nil {
 			return nil, nil, troy.Errorf(troy.Conflict, "the variable %s cannot be opened: TROY_SECRET_KEY is not set", v.Name)
@@ -143,7 +144,7 @@ func (w *Workers) variables(ctx context.Context, pipeline uuid.UUID) (all map[st
 		}
 		all[v.Name] = string(value)
 		if v.Secret {
-			secrets = append(secrets, string(value))
+			secrets[v.Name] = string(value)
 		}
 	}
 	return all, secrets, nil

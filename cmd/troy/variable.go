@@ -68,8 +68,9 @@ func newVariableSet(a *app) *cobra.Command {
 or, without a terminal, read from stdin up to its end, without the line end
 there. It is never an argument, because other users of a machine can read those.
 
-A variable is a secret: it is not shown again, and kept out of logs, so it has
-eight or more characters. With --plain it is neither.`,
+A variable is a secret unless it is set with --plain: it has eight or more
+characters, is not shown again and is kept out of logs, and a build that would
+publish it fails.`,
 		Example: `  troy variable set blog NPM_TOKEN < token.txt
   echo production | troy variable set blog NODE_ENV --plain`,
 		Args: arguments(2, "a pipeline", "a name"),
@@ -77,7 +78,7 @@ eight or more characters. With --plain it is neither.`,
 			return variableSet(cmd.Context(), a, args[0], args[1], plain)
 		},
 	}
-	cmd.Flags().BoolVar(&plain, "plain", false, "it is no secret: it is shown, also in logs")
+	cmd.Flags().BoolVar(&plain, "plain", false, "it is not a secret: it may be shown, logged and published")
 	return cmd
 }
 
