@@ -159,7 +159,7 @@ func (b *fakeBuilder) Stop(_ context.Context, t site.Tree) error {
 	return nil
 }
 
-func (b *fakeBuilder) Artifact(_ context.Context, t site.Tree) (*site.Source, error) {
+func (b *fakeBuilder) Artifact(ctx context.Context, t site.Tree) (*site.Source, error) {
 	dir, err := os.MkdirTemp(b.t.TempDir(), "")
 	if err != nil {
 		return nil, err
@@ -167,7 +167,7 @@ func (b *fakeBuilder) Artifact(_ context.Context, t site.Tree) (*site.Source, er
 	if err := os.WriteFile(filepath.Join(dir, "index.html"), []byte(t.Deployment.String()), 0o600); err != nil {
 		return nil, err
 	}
-	return site.OpenSource(dir, site.DefaultLimits())
+	return site.OpenSource(ctx, dir, site.DefaultLimits())
 }
 
 func (b *fakeBuilder) Remove(_ context.Context, t site.Tree) error {
