@@ -40,7 +40,7 @@ func buildEndTests() map[string]func(*testing.T, BuilderEnv) {
 			e.Fails(t, Shell("true").Spec(t), `the output folder "out" is missing`)
 		},
 		"an empty output": func(t *testing.T, e BuilderEnv) {
-			e.Fails(t, Shell("mkdir out").Spec(t), `the output folder "out" is empty`)
+			e.Fails(t, Shell("mkdir out").Spec(t), `the output folder "out" can't be published: it is empty`)
 		},
 		"too large an output": func(t *testing.T, e BuilderEnv) {
 			spec := Shell(makeSite + "; head -c 3000000 /dev/zero > out/big").Spec(t)
@@ -50,7 +50,7 @@ func buildEndTests() map[string]func(*testing.T, BuilderEnv) {
 		"an output that leads outside": func(t *testing.T, e BuilderEnv) {
 			e.Fails(t, Shell(makeSite+"; ln -s /etc/passwd out/p").Spec(t), `"p" is a link to "/etc/passwd", which is not inside`)
 			e.Fails(t, Shell("ln -s /etc out").Spec(t), `the output folder "out" is`)
-			e.Fails(t, Shell(makeSite+"; mkfifo out/pipe").Spec(t), `pipe" is no file`)
+			e.Fails(t, Shell(makeSite+"; mkfifo out/pipe").Spec(t), `pipe" is`)
 		},
 		"settings that contradict": func(t *testing.T, e BuilderEnv) {
 			e.Fails(t, Repository{"troy.toml": "[build]\ncomand = \"x\"\n"}.Spec(t), "build.comand: ")
