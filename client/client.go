@@ -55,26 +55,29 @@ type Client struct {
 	HTTP *http.Client
 	// UserAgent names the caller to the server.
 	UserAgent string
-	// Attempts is how often a call is made before it fails; 0 means 5.
+	// Attempts is how often a call is made before it fails; 0 means 5. The
+	// calls of a release are made for at least two minutes.
 	Attempts int
+	// Away, which may be nil, is told why the server can't be reached while a
+	// call of a release is repeated, and nil once it answers again. It may be
+	// called from several goroutines, but by one at a time.
+	Away func(err error)
 
+	presence     presence
+	patience     time.Duration // with a server that is away
 	base         time.Duration // of the backoff
 	stallTimeout time.Duration // of an upload that does not move
 	maxAnswer    int64         // bytes
 }
 
 // New makes a client. The address is an http or https URL; a path is the
-// prefix that a proxy has put before the API's. Otherwise the error is a
+// prefix that a proxy has put before the API's, and may end in the API's own
+// /v1. Otherwise the error is a
 // *troy.Error of kind Invalid that names the field "url" or "token".
 func New(baseURL, token string) (*Client, error) {
-	u, err := url.Parse(baseURL)
-	switch {
-	case err != nil:
-		return nil, troy.Errorf(troy.Invalid, "%q is not an address: %w", baseURL, errors.Unwrap(err)).At("url")
-	case u.Scheme != "http" && u.Scheme != "https", u.Host == "":
-		return nil, troy.Errorf(troy.Invalid, "%q is not an address like https://troy.example.com", u.Redacted()).At("url")
-	case u.User != nil, u.RawQuery != "", u.Fragment != "":
-		return nil, troy.Errorf(troy.Invalid, "%q has more than a scheme, a host and a path", u.Redacted()).At("url")
+	u, err := parseURL(baseURL)
+	if err != nil {
+		return nil, err
 	}
 	for _, r := range token {
 		// What may stand in a bearer token: RFC 6750 §2.1 and then some, but
@@ -105,6 +108,7 @@ func New(baseURL, token string) (*Client, error) {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		UserAgent:    "troy-client",
+		patience:     silence,
 		base:         backoffBase,
 		stallTimeout: stallTimeout,
 		maxAnswer:    mostAnswer,
@@ -123,6 +127,8 @@ type call struct {
 	repeatable bool
 	// upload says that the attempt's time is bounded by its progress.
 	upload bool
+	// patient says that the call bears a server that is away for a while.
+	patient bool
 }
 
 func (c *Client) get(ctx context.Context, path string, query url.Values, out any) error {
@@ -159,15 +165,27 @@ func (c *Client) do(ctx context.Context, k call, out any) error {
 	if attempts <= 0 {
 		attempts = defaultAttempts
 	}
+	var since time.Time // the first failure in a row
 	for n := 1; ; n++ {
 		f := c.attempt(ctx, k, out)
 		if f == nil {
+			c.presence.answered(c)
 			return nil
 		}
 		if ctx.Err() != nil {
 			return fmt.Errorf("%s %s: %w", k.method, k.path, context.Cause(ctx))
 		}
-		if n >= attempts || !f.harmless && (!k.repeatable || !f.passing) {
+		if !f.harmless && (!k.repeatable || !f.passing) {
+			return f.err
+		}
+		if since.IsZero() {
+			since = time.Now()
+		}
+		switch {
+		case k.patient && c.presence.missing(c, since, f.err) < c.patience:
+		case k.patient && n >= attempts:
+			return gaveUp(f.err, c.patience)
+		case n >= attempts:
 			return f.err
 		}
 		wait := time.NewTimer(c.delay(n, f.after))
@@ -304,7 +322,7 @@ func (c *Client) networkFailure(ctx context.Context, err error) *failure {
 	if e, ok := errors.AsType[*net.OpError](err); ok && e.Op == "dial" {
 		f.harmless = true // nothing was sent
 	}
-	f.err = troy.Errorf(troy.Unavailable, "cannot reach %s: %w", c.BaseURL, err)
+	f.err = troy.Errorf(troy.Unavailable, "cannot reach %s: %s", c.BaseURL, reason(err))
 	return f
 }
 

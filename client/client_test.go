@@ -35,6 +35,7 @@ func clientOf(t *testing.T, address string) *Client {
 		t.Fatal(err)
 	}
 	c.base = time.Millisecond
+	c.patience = 0
 	t.Cleanup(c.HTTP.CloseIdleConnections)
 	return c
 }
@@ -46,11 +47,25 @@ func refuse(w http.ResponseWriter, status int, code troy.ErrorKind, message stri
 
 func TestNewRefusesAddressesAndTokens(t *testing.T) {
 	t.Parallel()
-	for _, address := range []string{"", "troy.example.com", "ftp://troy.example.com", "http://", "https://u:p@troy.example.com", "http://t.example/?a=b", "http://a b/", "http://[::1"} {
+	for address, says := range map[string]string{
+		"": "empty", "ftp://troy.example.com": "http or https", "http://": "no host", "http://:8080": "no host", "https://u:p@troy.example.com": "more than",
+		"http://t.example/?a=b": "more than", "http://a b/": "not an address", "http://[::1": "not an address", "https://u:p@[::1": "not an address",
+		"troy.example.com": "mean https://troy.example.com?", "troy.example.com/v1": "mean https://troy.example.com/v1?", "localhost:8080": "mean http://localhost:8080?",
+		"127.0.0.1:8080": "mean http://127.0.0.1:8080?", "10.1.2.3": "mean http://10.1.2.3?", "//troy.example.com": "mean https://troy.example.com?", "[::1]:8080": "mean http://[::1]:8080?",
+		"what is this": "not an address", "/srv/troy": "mean https://srv/troy?",
+	} {
 		_, err := New(address, "")
 		e, ok := errors.AsType[*troy.Error](err)
-		if !ok || e.Kind != troy.Invalid || e.Field != "url" || strings.Contains(e.Message, "u:p") {
-			t.Errorf("New(%q): %v, want an invalid url", address, err)
+		if !ok || e.Kind != troy.Invalid || e.Field != "url" || !strings.Contains(e.Message, says) || strings.Contains(e.Message, "u:p") {
+			t.Errorf("New(%q): %v, want an invalid url that says %s", address, err, says)
+		}
+	}
+	for address, want := range map[string]string{
+		"https://troy.example.com": "https://troy.example.com", "HTTPS://troy.example.com/": "https://troy.example.com", " http://localhost:8080/v1\n": "http://localhost:8080",
+		"http://t.example/v1/": "http://t.example", "http://t.example/troy/v1//": "http://t.example/troy", "http://t.example/v10": "http://t.example/v10",
+	} {
+		if c, err := New(address, ""); err != nil || c.BaseURL != want {
+			t.Errorf("New(%q): %v, want %s", address, err, want)
 		}
 	}
 	if _, err := New("http://t.example", "abc\nX-Evil: 1"); troy.KindOf(err) != troy.Invalid || strings.Contains(err.Error(), "abc") {
@@ -335,31 +350,5 @@ func TestWaitEnds(t *testing.T) {
 	_, err := c.Wait(ctx, "blog", uuid.New(), func(Deployment) { cancel() })
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
-	}
-}
-
-func TestFinalizeAfterALostAnswer(t *testing.T) {
-	t.Parallel()
-	for _, finalized := range []bool{true, false} {
-		var posts atomic.Int64
-		c := serve(t, func(w http.ResponseWriter, r *http.Request) {
-			switch {
-			case r.Method == http.MethodPost && posts.Add(1) == 1:
-				w.WriteHeader(http.StatusBadGateway)
-			case r.Method == http.MethodPost:
-				_, _ = io.WriteString(w, `{"number":7}`)
-			case strings.Contains(r.URL.Path, "/releases/"):
-				_, _ = fmt.Fprintf(w, `{"finalized":%t}`, finalized)
-			default:
-				_, _ = io.WriteString(w, `{"number":7}`)
-			}
-		})
-		d, err := c.FinalizeRelease(t.Context(), "blog", uuid.New(), Finalize{})
-		if err != nil || d.Number != 7 {
-			t.Errorf("finalized %t: %+v, %v", finalized, d, err)
-		}
-		if want := map[bool]int64{true: 1, false: 2}[finalized]; posts.Load() != want {
-			t.Errorf("finalized %t: %d posts, want %d", finalized, posts.Load(), want)
-		}
 	}
 }

@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"time"
@@ -15,8 +14,8 @@ import (
 const (
 	pollFirst = 100 * time.Millisecond
 	pollMost  = 2 * time.Second
-	// silence is how long Wait bears a server that does not answer: longer
-	// than an upgrade of it takes.
+	// silence is how long Wait and the calls of a release bear a server that
+	// does not answer: longer than an upgrade of it takes.
 	silence = 2 * time.Minute
 )
 
@@ -109,11 +108,4 @@ func (c *Client) Wait(ctx context.Context, pipeline string, id uuid.UUID, seen f
 		}
 		pause = min(pause*3/2, pollMost)
 	}
-}
-
-// unanswered reports whether a request may have been carried out although no
-// answer came.
-func unanswered(err error) bool {
-	e, ok := errors.AsType[*troy.Error](err)
-	return ok && e.Kind == troy.Unavailable
 }

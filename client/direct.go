@@ -66,7 +66,7 @@ func (d *direct) url(ctx context.Context, i int) (signedPut, error) {
 	if err != nil {
 		return signedPut{}, err
 	}
-	k.repeatable = true
+	k.repeatable, k.patient = true, true
 	if err := d.c.do(ctx, k, &answer); err != nil {
 		return signedPut{}, err
 	}

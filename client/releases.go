@@ -40,6 +40,7 @@ func (c *Client) BeginRelease(ctx context.Context, pipeline, key string, n NewRe
 	if err != nil {
 		return r, err
 	}
+	k.patient = true
 	if key != "" {
 		k.header.Set("Idempotency-Key", key)
 		k.repeatable = true
@@ -69,17 +70,13 @@ func (c *Client) FinalizeRelease(ctx context.Context, pipeline string, id uuid.U
 	if f.ExpectLive != "" {
 		body["expect_live"] = f.ExpectLive
 	}
-	err = c.post(ctx, path+"/finalize", body, &d)
-	if err != nil && unanswered(err) && ctx.Err() == nil {
-		// The answer was lost, perhaps not the request: the release knows.
-		if r, lookErr := c.Release(ctx, pipeline, id); lookErr == nil {
-			if r.Finalized {
-				return c.Deployment(ctx, pipeline, id)
-			}
-			return d, c.post(ctx, path+"/finalize", body, &d)
-		}
+	k, err := jsonCall(http.MethodPost, path+"/finalize", body)
+	if err != nil {
+		return d, err
 	}
-	return d, err
+	// Finalizing again returns the same deployment.
+	k.repeatable, k.patient = true, true
+	return d, c.do(ctx, k, &d)
 }
 
 func releasePath(pipeline string, id uuid.UUID) (string, error) {
@@ -96,5 +93,6 @@ func putCall(release string, f site.File) call {
 		size:       f.Size,
 		repeatable: true,
 		upload:     true,
+		patient:    true,
 	}
 }

@@ -40,7 +40,7 @@ type Upload struct {
 }
 
 // Upload sends what the release is missing. Files are sent again while that
-// can help; the first that cannot be sent ends it all, with an error that
+// can help, also by a server that was away for two minutes; the first that cannot be sent ends it all, with an error that
 // names the file. What was sent stays: another call sends only the rest.
 func (c *Client) Upload(ctx context.Context, pipeline string, r Release, u Upload) error {
 	path, err := releasePath(pipeline, r.ID)

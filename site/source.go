@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"runtime"
 	"slices"
 	"strings"
@@ -19,14 +20,21 @@ import (
 	"github.com/troy-iaas/troy/internal/walk"
 )
 
-// Source is a folder or a zip opened as the files of a site.
+// Source is a folder or an archive opened as the files of a site.
 type Source struct {
 	// Files is what the site has, sorted by path and hashed.
 	Files []File
-	// Stripped is the zip's only top folder, left out of the paths because
-	// the zip has no index.html beside it. It is empty when nothing was left
-	// out.
+	// Stripped is the archive's only top folder, left out of the paths because
+	// it holds the site's index.html. It is empty when nothing was left out.
 	Stripped string
+	// LeftOut lists up to a thousand of the files and folders that LeavingOut
+	// left out; a folder ends with a slash and stands for all that is in it.
+	// Omitted is how many there are.
+	LeftOut []string
+	Omitted int
+	// Leaks lists the files that FindingLeaks found, by path. Those found by
+	// their names are not among Files.
+	Leaks []Leak
 
 	tree      tree
 	temporary string // removed by Close
@@ -35,7 +43,7 @@ type Source struct {
 // tree is where a source's files come from. Its paths are the site's.
 type tree interface {
 	// list returns the files with the sizes that they claim.
-	list(ctx context.Context, limits Limits) ([]File, error)
+	list(ctx context.Context, limits Limits, part *sieve) ([]File, error)
 	open(path string) (io.ReadCloser, error)
 	io.Closer
 }
@@ -46,6 +54,28 @@ type SourceOption func(*sourceOptions)
 type sourceOptions struct {
 	progress  func(files int, bytes int64)
 	temporary string
+	sieve     sieve
+}
+
+// LeavingOut leaves out what no site needs: files and folders whose names
+// begin with a dot, .well-known excepted, node_modules and its like, and what
+// the source's IgnoreFile says. A rule of it that begins with ! takes
+// something in again.
+func LeavingOut() SourceOption {
+	return func(o *sourceOptions) { o.sieve.leaveOut = true }
+}
+
+// FindingLeaks looks for secrets, by the names of files and in what they
+// hold, while they are read. What IgnoreFile leaves out is not looked at. The
+// allowed paths are published whatever they hold.
+func FindingLeaks(allowed ...string) SourceOption {
+	return func(o *sourceOptions) {
+		o.sieve.findLeaks = true
+		o.sieve.allowed = map[string]bool{}
+		for _, p := range allowed {
+			o.sieve.allowed[path.Clean(p)] = true
+		}
+	}
 }
 
 // Temporary has Close remove a folder, which the source lies in. When
@@ -60,10 +90,10 @@ func WithProgress(f func(files int, bytes int64)) SourceOption {
 	return func(o *sourceOptions) { o.progress = f }
 }
 
-// OpenSource lists and hashes the files of a folder or a zip. Files and
-// folders named .git, .DS_Store and __MACOSX are left out. Symbolic links of
-// a folder are followed to files inside it, by relative targets; those of a
-// zip are refused. What a site may not be is a *troy.Error of kind Invalid or
+// OpenSource lists and hashes the files of a folder or an archive: a zip, or a
+// tar that may be compressed with gzip or Zstandard. Files and folders named
+// .git, .DS_Store, __MACOSX and ._* are left out. Symbolic links
+// are followed to files inside the source, by relative targets. What a site may not be is a *troy.Error of kind Invalid or
 // TooLarge that quotes the path. It ends with its context, and then returns the
 // cause.
 func OpenSource(ctx context.Context, name string, limits Limits, options ...SourceOption) (s *Source, err error) {
@@ -81,8 +111,8 @@ func OpenSource(ctx context.Context, name string, limits Limits, options ...Sour
 			s.temporary = o.temporary
 		}
 	}()
-	if s.Files, err = s.tree.list(ctx, limits); err == nil {
-		err = s.hash(ctx, limits, o.progress)
+	if err = s.read(ctx, limits, &o); err == nil {
+		err = s.hash(ctx, limits, &o)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", name, err), s.Close())
@@ -90,11 +120,24 @@ func OpenSource(ctx context.Context, name string, limits Limits, options ...Sour
 	return s, nil
 }
 
+// read lists the files.
+func (s *Source) read(ctx context.Context, limits Limits, o *sourceOptions) error {
+	if o.sieve.leaveOut {
+		if err := o.sieve.readRules(s.tree); err != nil {
+			return err
+		}
+	}
+	files, err := s.tree.list(ctx, limits, &o.sieve)
+	slices.Sort(o.sieve.leftOut)
+	s.Files, s.LeftOut, s.Omitted, s.Leaks = files, o.sieve.leftOut, o.sieve.omitted, o.sieve.leaks
+	return err
+}
+
 func openTree(ctx context.Context, name string, limits Limits) (*Source, error) {
 	info, err := os.Stat(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, troy.Errorf(troy.NotFound, "there is no such folder or zip")
+		return nil, troy.Errorf(troy.NotFound, "there is no such folder or archive")
 	case err != nil:
 		return nil, err
 	case info.IsDir():
@@ -104,13 +147,9 @@ func openTree(ctx context.Context, name string, limits Limits) (*Source, error) 
 		}
 		return &Source{tree: folder{root}}, nil
 	case !info.Mode().IsRegular():
-		return nil, troy.Errorf(troy.Invalid, "it is neither a folder nor a zip")
+		return nil, troy.Errorf(troy.Invalid, "it is neither a folder nor an archive")
 	}
-	z, err := openZip(ctx, name, info.Size(), limits)
-	if err != nil {
-		return nil, err
-	}
-	return &Source{tree: z, Stripped: z.stripped}, nil
+	return openArchive(ctx, name, info.Size(), limits)
 }
 
 // Open reads a file of the source. Its bytes may have changed since it was
@@ -147,7 +186,7 @@ func (s *Source) Bytes() int64 {
 
 // hash fills in digests and true sizes. The claimed sizes are checked first,
 // so that too large a site is refused before it is read.
-func (s *Source) hash(ctx context.Context, limits Limits, progress func(int, int64)) error {
+func (s *Source) hash(ctx context.Context, limits Limits, o *sourceOptions) error {
 	slices.SortFunc(s.Files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
 	if err := s.check(limits, false); err != nil {
 		return err
@@ -165,14 +204,18 @@ func (s *Source) hash(ctx context.Context, limits Limits, progress func(int, int
 		}
 		group.Go(func() error {
 			f := &s.Files[i]
-			if err := s.hashFile(ctx, f, limits); err != nil {
+			leak, err := s.hashFile(ctx, f, limits, o.sieve.findLeaks && !o.sieve.allowed[f.Path])
+			if err != nil {
 				return fmt.Errorf("hash %q: %w", f.Path, err)
 			}
 			done.Lock()
 			defer done.Unlock()
+			if leak != "" {
+				s.Leaks = append(s.Leaks, Leak{f.Path, leak})
+			}
 			files, bytes = files+1, bytes+f.Size
-			if progress != nil {
-				progress(files, bytes)
+			if o.progress != nil {
+				o.progress(files, bytes)
 			}
 			return nil
 		})
@@ -180,28 +223,45 @@ func (s *Source) hash(ctx context.Context, limits Limits, progress func(int, int
 	if err := group.Wait(); err != nil {
 		return err
 	}
+	slices.SortFunc(s.Leaks, func(a, b Leak) int { return strings.Compare(a.Path, b.Path) })
 	return s.check(limits, true)
 }
 
-func (s *Source) hashFile(ctx context.Context, f *File, limits Limits) error {
+// hashFile also looks for secrets in the same pass, if asked.
+func (s *Source) hashFile(ctx context.Context, f *File, limits Limits, findLeaks bool) (leak string, err error) {
 	r, err := s.tree.open(f.Path)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer r.Close()
 	h := sha256.New()
-	if f.Size, err = io.Copy(h, canceled{ctx, io.LimitReader(r, limits.FileBytes+1)}); err != nil {
-		return err
+	var to io.Writer = h
+	var scanner *leakScanner
+	if findLeaks {
+		scanner = &leakScanner{}
+		to = io.MultiWriter(h, scanner)
+	}
+	if f.Size, err = io.Copy(to, canceled{ctx, io.LimitReader(r, limits.FileBytes+1)}); err != nil {
+		return "", err
 	}
 	f.SHA256 = Digest(h.Sum(nil))
-	return nil
+	if scanner == nil {
+		return "", nil
+	}
+	return scanner.end(), nil
 }
 
 // check is checkFiles without a Field: the reader of this error has a folder,
 // not a list.
 func (s *Source) check(limits Limits, hashed bool) error {
-	if len(s.Files) == 0 {
-		return troy.Errorf(troy.Invalid, "it is empty: a site has one file at least")
+	switch {
+	case len(s.Files) > 0:
+	case len(s.Leaks) > 0:
+		return nil // the caller has to say something about them first
+	case s.Omitted > 0:
+		return troy.Errorf(troy.Invalid, "nothing is left of it: %s was left out, as was all else", s.LeftOut[0])
+	default:
+		return troy.Errorf(troy.Invalid, "it is empty: a site has at least one file")
 	}
 	files := s.Files
 	if !hashed {
@@ -211,6 +271,9 @@ func (s *Source) check(limits Limits, hashed bool) error {
 		for i := range files {
 			files[i].SHA256 = Digest{byte(i >> 24), byte(i >> 16), byte(i >> 8), byte(i)}
 		}
+	}
+	if len(files) == 0 {
+		return nil
 	}
 	if _, e := checkFiles(files, limits); e != nil {
 		return e.At("")
@@ -232,18 +295,18 @@ func (c canceled) Read(p []byte) (int, error) {
 }
 
 // skipped reports whether files and folders of this name are never part of a
-// site.
+// site: git's, and what macOS leaves behind.
 func skipped(name string) bool {
-	return name == ".git" || name == ".DS_Store" || name == "__MACOSX"
+	return name == ".git" || name == ".DS_Store" || name == "__MACOSX" || strings.HasPrefix(name, "._")
 }
 
 type folder struct{ root *os.Root }
 
-func (f folder) list(ctx context.Context, limits Limits) ([]File, error) {
+func (f folder) list(ctx context.Context, limits Limits, part *sieve) ([]File, error) {
 	var files []File
 	err := walk.Folder(ctx, f.root, walk.Limits{Entries: limits.Entries, Path: MaxPath}, func(e walk.Entry) error {
 		switch {
-		case skipped(e.Name()):
+		case !part.take(e.Path, e.IsDir()):
 			if e.IsDir() {
 				return fs.SkipDir
 			}

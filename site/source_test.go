@@ -188,8 +188,14 @@ func TestNoSource(t *testing.T) {
 	dir := t.TempDir()
 	writeFiles(t, dir, map[string]string{"page.html": "<h1>"})
 	wantRefused(t, filepath.Join(dir, "nowhere"), Limits{}, troy.NotFound, "nowhere")
-	wantRefused(t, filepath.Join(dir, "page.html"), Limits{}, troy.Invalid, "neither a folder nor a zip")
-	wantRefused(t, "/dev/null", Limits{}, troy.Invalid, "neither a folder nor a zip")
+	wantRefused(t, filepath.Join(dir, "page.html"), Limits{}, troy.Invalid, "one page", "index.html")
+	wantRefused(t, "/dev/null", Limits{}, troy.Invalid, "neither a folder nor an archive")
+	for content, says := range map[string]string{
+		"BZh91AY&SY": "bzip2", "\xfd7zXZ\x00": "xz", "7z\xbc\xaf\x27\x1c": "7z", "Rar!\x1a\x07\x01\x00": "RAR", "hello": "neither", "": "neither",
+	} {
+		writeFiles(t, dir, map[string]string{"site.bin": content})
+		wantRefused(t, filepath.Join(dir, "site.bin"), Limits{}, troy.Invalid, says, ".tar.zst")
+	}
 }
 
 type entry struct {
@@ -245,6 +251,18 @@ func TestZip(t *testing.T) {
 			"", map[string]string{"b/c.txt": "c", "index.html": "<h1>"}},
 		"one top folder": {[]entry{plainEntry("dist/", ""), plainEntry("dist/index.html", "<h1>"), plainEntry("dist/a/b.txt", "b"), plainEntry("__MACOSX/dist/x", "x")},
 			"dist", map[string]string{"index.html": "<h1>", "a/b.txt": "b"}},
+		"one top folder without an index": {[]entry{plainEntry("docs/a.html", "a"), plainEntry("docs/b/index.html", "b")},
+			"", map[string]string{"docs/a.html": "a", "docs/b/index.html": "b"}},
+		"./ before names": {[]entry{plainEntry("./", ""), plainEntry("./index.html", "<h1>"), plainEntry("./a/", ""), plainEntry("././a/b.txt", "b"), plainEntry("index.html", "<h1>")},
+			"", map[string]string{"index.html": "<h1>", "a/b.txt": "b"}},
+		"./ and one top folder": {[]entry{plainEntry("./dist/index.html", "<h1>"), plainEntry("./dist/b.txt", "b"), plainEntry("./._dist", "x")},
+			"dist", map[string]string{"index.html": "<h1>", "b.txt": "b"}},
+		"links": {[]entry{plainEntry("index.html", "<h1>"), zipLink("a/up.html", "../index.html"), zipLink("b.html", "a/up.html")},
+			"", map[string]string{"index.html": "<h1>", "a/up.html": "<h1>", "b.html": "<h1>"}},
+		"backslashes of Windows": {[]entry{plainEntry("index.html", "<h1>"), plainEntry(`css\`, ""), plainEntry(`css\a\main.css`, "c")},
+			"", map[string]string{"index.html": "<h1>", "css/a/main.css": "c"}},
+		"backslashes and one top folder": {[]entry{plainEntry(`dist\index.html`, "<h1>"), plainEntry(`dist\a.css`, "c")},
+			"dist", map[string]string{"index.html": "<h1>", "a.css": "c"}},
 		"two top folders": {[]entry{plainEntry("a/index.html", "a"), plainEntry("b/index.html", "b")},
 			"", map[string]string{"a/index.html": "a", "b/index.html": "b"}},
 		"a folder and an index": {[]entry{plainEntry("a/b.html", "a"), plainEntry("index.html", "i")},
@@ -263,10 +281,15 @@ func TestZip(t *testing.T) {
 	}
 }
 
+func zipLink(name, target string) entry {
+	e := entry{header: zip.FileHeader{Name: name, Method: zip.Deflate}, text: target}
+	e.header.SetMode(fs.ModeSymlink | 0o777)
+	return e
+}
+
 func TestZipRefuses(t *testing.T) {
 	t.Parallel()
-	symlink := entry{header: zip.FileHeader{Name: "the-link"}, text: "/etc/passwd"}
-	symlink.header.SetMode(fs.ModeSymlink | 0o777)
+	symlink := zipLink("the-link", "/etc/passwd")
 	device := entry{header: zip.FileHeader{Name: "device"}}
 	device.header.SetMode(fs.ModeDevice | 0o644)
 	locked := entry{header: zip.FileHeader{Name: "locked", Flags: encrypted, CompressedSize64: 3, UncompressedSize64: 3}, text: "abc", raw: true}
@@ -287,12 +310,25 @@ func TestZipRefuses(t *testing.T) {
 		"absolute":           {[]entry{plainEntry("/etc/passwd", "x")}, Limits{}, troy.Invalid, []string{`"/etc/passwd"`, "absolute"}},
 		"up":                 {[]entry{fine, plainEntry("../../x", "x")}, Limits{}, troy.Invalid, []string{`"../../x"`}},
 		"an upward folder":   {[]entry{fine, plainEntry("../", "")}, Limits{}, troy.Invalid, []string{`".."`}},
-		"backslash":          {[]entry{plainEntry(`a\..\b`, "x")}, Limits{}, troy.Invalid, []string{"backslash"}},
-		"a link":             {[]entry{fine, symlink}, Limits{}, troy.Invalid, []string{`"the-link"`, "link"}},
+		"backslashes up":     {[]entry{plainEntry(`a\..\b`, "x")}, Limits{}, troy.Invalid, []string{`".."`}},
+		"backslashes above":  {[]entry{plainEntry(`..\b`, "x")}, Limits{}, troy.Invalid, []string{`".."`}},
+		"a mix of slashes":   {[]entry{plainEntry(`a\b`, "x"), plainEntry("c/d", "x")}, Limits{}, troy.Invalid, []string{`"a\\b"`, "backslash"}},
+		"a drive":            {[]entry{plainEntry(`C:\b`, "x")}, Limits{}, troy.Invalid, []string{"drive"}},
+		"a drive, slashed":   {[]entry{plainEntry(`c:/b`, "x")}, Limits{}, troy.Invalid, []string{"drive"}},
+		"a share":            {[]entry{plainEntry(`\\host\share\b`, "x")}, Limits{}, troy.Invalid, []string{"absolute"}},
+		"from the root":      {[]entry{plainEntry(`\b`, "x")}, Limits{}, troy.Invalid, []string{"absolute"}},
+		"./ and up":          {[]entry{plainEntry("./../b", "x")}, Limits{}, troy.Invalid, []string{`".."`}},
+		"./ and absolute":    {[]entry{plainEntry(".//../b", "x")}, Limits{}, troy.Invalid, []string{`".."`}},
+		"a name in CP437":    {[]entry{fine, {header: zip.FileHeader{Name: "gr\x81n.txt", NonUTF8: true}}}, Limits{}, troy.Invalid, []string{"not UTF-8", "7-Zip"}},
+		"a link":             {[]entry{fine, symlink}, Limits{}, troy.Invalid, []string{`"the-link"`, "not inside"}},
+		"a link up":          {[]entry{fine, zipLink("the-link", "../x")}, Limits{}, troy.Invalid, []string{`"the-link"`, "not inside"}},
+		"a link to a folder": {[]entry{fine, plainEntry("a/b", "x"), zipLink("the-link", "a")}, Limits{}, troy.Invalid, []string{`"the-link"`, "files only"}},
+		"a link in the way":  {[]entry{fine, plainEntry("a", "x"), zipLink("a", "index.html")}, Limits{}, troy.Invalid, []string{`"a"`, "twice"}},
+		"a long link":        {[]entry{fine, zipLink("the-link", strings.Repeat("a", 2000))}, Limits{}, troy.Invalid, []string{`"the-link"`, "1024"}},
 		"a device":           {[]entry{fine, device}, Limits{}, troy.Invalid, []string{`"device"`}},
 		"encrypted":          {[]entry{fine, locked}, Limits{}, troy.Invalid, []string{`"locked"`, "encrypted"}},
 		"an odd method":      {[]entry{fine, odd}, Limits{}, troy.Invalid, []string{`"odd"`, "method 12"}},
-		"twice":              {[]entry{fine, fine}, Limits{}, troy.Invalid, []string{`"index.html"`, "twice"}},
+		"twice":              {[]entry{fine, plainEntry("./index.html", "<h2>")}, Limits{}, troy.Invalid, []string{`"index.html"`, "twice"}},
 		"file and folder":    {[]entry{plainEntry("a", "x"), plainEntry("a/b", "x")}, Limits{}, troy.Invalid, []string{"folder"}},
 		"empty":              {nil, Limits{}, troy.Invalid, []string{"empty"}},
 		"folders only":       {[]entry{plainEntry("a/", "")}, Limits{}, troy.Invalid, []string{"empty"}},
@@ -341,7 +377,7 @@ func TestOverlappingEntries(t *testing.T) {
 	binary.LittleEndian.PutUint16(tail[8:], copies)
 	binary.LittleEndian.PutUint16(tail[10:], copies)
 	binary.LittleEndian.PutUint32(tail[12:], uint32(copies*len(record)))
-	wantRefused(t, zipFile(t, append(body, tail...)), Limits{}, troy.Invalid, "twice")
+	wantRefused(t, zipFile(t, append(body, tail...)), Limits{}, troy.TooLarge, "times its size")
 }
 
 func FuzzZip(f *testing.F) {
@@ -358,7 +394,7 @@ func FuzzZip(f *testing.F) {
 			return
 		}
 		s := &Source{tree: z}
-		if s.Files, err = z.list(t.Context(), limits); err != nil || s.hash(t.Context(), limits, nil) != nil {
+		if s.Files, err = z.list(t.Context(), limits, &sieve{}); err != nil || s.hash(t.Context(), limits, &sourceOptions{}) != nil {
 			return
 		}
 		if err := CheckFiles(s.Files, limits); err != nil {

@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/troy-iaas/troy"
 )
@@ -28,21 +28,8 @@ type zipTree struct {
 	stripped string      // the folder that all names begin with, and paths don't
 }
 
-// openZip reads the zip's directory and refuses whatever is no plain file or
-// folder, before any entry is unpacked.
-func openZip(ctx context.Context, name string, size int64, limits Limits) (*zipTree, error) {
-	file, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	z, err := readZip(ctx, file, size, limits)
-	if err != nil {
-		return nil, errors.Join(err, file.Close())
-	}
-	z.file = file
-	return z, nil
-}
-
+// readZip reads the zip's directory and refuses whatever is not a plain file
+// or folder, before any entry is unpacked.
 func readZip(ctx context.Context, r io.ReaderAt, size int64, limits Limits) (*zipTree, error) {
 	directory := &cappedReaderAt{ctx: ctx, r: r, left: int64(limits.Entries)*512 + 1<<20}
 	archive, err := zip.NewReader(directory, size)
@@ -52,7 +39,7 @@ func readZip(ctx context.Context, r io.ReaderAt, size int64, limits Limits) (*zi
 	case directory.left < 0:
 		return nil, troy.Errorf(troy.TooLarge, "the zip's directory is too large for %d entries", limits.Entries)
 	case errors.Is(err, zip.ErrFormat):
-		return nil, troy.Errorf(troy.Invalid, "it is neither a folder nor a zip that can be read")
+		return nil, troy.Errorf(troy.Invalid, "it is not a zip that can be read; was it copied completely?")
 	case err != nil && !errors.Is(err, zip.ErrInsecurePath):
 		return nil, troy.Errorf(troy.Invalid, "the zip can't be read: %w", err)
 	case len(archive.File) > limits.Entries:
@@ -61,8 +48,13 @@ func readZip(ctx context.Context, r io.ReaderAt, size int64, limits Limits) (*zi
 	directory.unlimited = true
 
 	z := &zipTree{}
+	symlinks := links{kind: "zip"}
 	var total uint64
+	backslashes := byWindows(archive.File)
 	for _, entry := range archive.File {
+		if backslashes {
+			entry.Name = strings.ReplaceAll(entry.Name, `\`, "/")
+		}
 		wanted, err := checkEntry(entry)
 		if err != nil {
 			return nil, err
@@ -76,59 +68,143 @@ func readZip(ctx context.Context, r io.ReaderAt, size int64, limits Limits) (*zi
 		if total += entry.UncompressedSize64; total > uint64(limits.TotalBytes) {
 			return nil, troy.Errorf(troy.TooLarge, "the zip's files have more than %d bytes; no more are allowed", limits.TotalBytes)
 		}
+		if entry.Mode()&fs.ModeSymlink != 0 {
+			if err := readLink(entry, &symlinks); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		entry.Extra, entry.Comment = nil, "" // Extra holds the bytes of all three
 		z.entries = append(z.entries, entry)
 	}
-	slices.SortFunc(z.entries, func(a, b *zip.File) int { return strings.Compare(a.Name, b.Name) })
-	for i := 1; i < len(z.entries); i++ {
-		if z.entries[i].Name == z.entries[i-1].Name {
-			return nil, troy.Errorf(troy.Invalid, "the path %q stands twice in the zip", z.entries[i].Name)
-		}
+	z.sort()
+	if err := z.resolveLinks(&symlinks); err != nil {
+		return nil, err
+	}
+	if err := z.unify(); err != nil {
+		return nil, err
 	}
 	if total > ratioGrace && total/uint64(limits.ZipRatio) > uint64(size) {
 		return nil, troy.Errorf(troy.TooLarge, "the zip unpacks to %d times its size; at most %d times are allowed", total/uint64(size), limits.ZipRatio)
 	}
-	z.strip()
 	return z, nil
 }
 
-// checkEntry reports whether an entry is a file of the site.
+// byWindows reports whether the zip's folders are separated by backslashes,
+// against APPNOTE.TXT §4.4.17.1, as old programs of Windows write them: names
+// have backslashes, and none has a slash, which would make them ambiguous.
+func byWindows(entries []*zip.File) bool {
+	backslashes := false
+	for _, entry := range entries {
+		if strings.Contains(entry.Name, "/") {
+			return false
+		}
+		backslashes = backslashes || strings.Contains(entry.Name, `\`)
+	}
+	return backslashes
+}
+
+// hasDrive reports whether the name begins with a drive of Windows.
+func hasDrive(name string) bool {
+	return len(name) > 1 && name[1] == ':' && (name[0]|0x20 >= 'a' && name[0]|0x20 <= 'z')
+}
+
+// checkEntry reports whether an entry is a file of the site, and makes its
+// name the path.
 func checkEntry(entry *zip.File) (wanted bool, err error) {
-	name := strings.TrimSuffix(entry.Name, "/")
+	folder := strings.HasSuffix(entry.Name, "/")
+	name := entryName(entry.Name)
+	if name == "" && folder {
+		return false, nil
+	}
+	switch {
+	case !utf8.ValidString(name):
+		return false, troy.Errorf(troy.Invalid, "the name %q is not UTF-8; make the zip with a program that writes names as UTF-8, such as 7-Zip, bsdtar or zip 3", name)
+	case hasDrive(name):
+		return false, troy.Errorf(troy.Invalid, "the path %q begins with a drive; it must be relative to the site's root", name)
+	case strings.Contains(name, `\`):
+		return false, troy.Errorf(troy.Invalid, "the path %q has a backslash, while other paths of the zip have a slash; folders are separated by /", name)
+	}
 	if err := CheckPath(name); err != nil {
 		return false, err
 	}
-	for segment := range strings.SplitSeq(name, "/") {
-		if skipped(segment) {
-			return false, nil
-		}
+	if anySkipped(name) {
+		return false, nil
 	}
+	entry.Name = name
 	mode := entry.Mode()
 	switch {
-	case mode&fs.ModeSymlink != 0:
-		return false, troy.Errorf(troy.Invalid, "%q is a symbolic link; a zip may have files and folders only", name)
 	case entry.Flags&encrypted != 0:
 		return false, troy.Errorf(troy.Invalid, "%q is encrypted; make the zip without a password", name)
-	case strings.HasSuffix(entry.Name, "/"):
+	case folder:
 		return false, nil
-	case !mode.IsRegular():
-		return false, troy.Errorf(troy.Invalid, "%q is no file; a zip may have files and folders only", name)
+	case !mode.IsRegular() && mode&fs.ModeSymlink == 0:
+		return false, troy.Errorf(troy.Invalid, "%q is not a file; a zip may have files and folders only", name)
 	case entry.Method != zip.Store && entry.Method != zip.Deflate:
 		return false, troy.Errorf(troy.Invalid, "%q is compressed with method %d; only stored and deflated entries can be read", name, entry.Method)
 	}
 	return true, nil
 }
 
-// strip leaves out the one folder that holds everything, if there is one and
-// so no index.html beside it. Being sorted, the first and the last tell.
-func (z *zipTree) strip() {
-	if len(z.entries) == 0 {
-		return
+func (z *zipTree) sort() {
+	slices.SortStableFunc(z.entries, func(a, b *zip.File) int { return strings.Compare(a.Name, b.Name) })
+}
+
+// readLink reads where a link leads to: its content, as Info-ZIP writes it.
+func readLink(entry *zip.File, l *links) error {
+	r, err := entry.Open()
+	if err != nil {
+		return fmt.Errorf("read link %q: %w", entry.Name, err)
 	}
-	top, _, inside := strings.Cut(z.entries[0].Name, "/")
-	if inside && strings.HasPrefix(z.entries[len(z.entries)-1].Name, top+"/") {
-		z.stripped = top
+	defer r.Close()
+	target, err := io.ReadAll(io.LimitReader(entryReader{r}, MaxPath+1))
+	if err != nil {
+		return fmt.Errorf("read link %q: %w", entry.Name, err)
 	}
+	return l.add(entry.Name, string(target))
+}
+
+// resolveLinks makes entries of the links.
+func (z *zipTree) resolveLinks(l *links) error {
+	var found []*zip.File
+	err := l.each(func(name, leadsTo string) bool {
+		i, ok := z.find(leadsTo)
+		if !ok {
+			return false
+		}
+		same := *z.entries[i]
+		same.Name = name
+		found = append(found, &same)
+		return true
+	})
+	z.entries = append(z.entries, found...)
+	z.sort()
+	return err
+}
+
+func (z *zipTree) find(name string) (int, bool) {
+	return slices.BinarySearchFunc(z.entries, name, func(entry *zip.File, name string) int { return strings.Compare(entry.Name, name) })
+}
+
+// unify drops entries that stand twice and hold the same, and finds the
+// folder that is the site.
+func (z *zipTree) unify() error {
+	names := make([]string, 0, len(z.entries))
+	for i, entry := range z.entries {
+		if i > 0 && entry.Name == z.entries[i-1].Name && !sameContent(entry, z.entries[i-1]) {
+			return troy.Errorf(troy.Invalid, "the path %q stands twice in the zip, with different contents", entry.Name)
+		}
+		names = append(names, entry.Name)
+	}
+	z.entries = slices.CompactFunc(z.entries, func(a, b *zip.File) bool { return a.Name == b.Name })
+	z.stripped = onlyFolder(names)
+	return nil
+}
+
+// sameContent compares what the directory says. An entry that lies about its
+// checksum can't be read.
+func sameContent(a, b *zip.File) bool {
+	return a.CRC32 == b.CRC32 && a.UncompressedSize64 == b.UncompressedSize64
 }
 
 // prefix is what names have before the site's path.
@@ -139,16 +215,18 @@ func (z *zipTree) prefix() string {
 	return z.stripped + "/"
 }
 
-func (z *zipTree) list(context.Context, Limits) ([]File, error) {
-	files := make([]File, len(z.entries))
-	for i, entry := range z.entries {
-		files[i] = File{Path: entry.Name[len(z.prefix()):], Size: int64(entry.UncompressedSize64)}
+func (z *zipTree) list(_ context.Context, _ Limits, part *sieve) ([]File, error) {
+	files := make([]File, 0, len(z.entries))
+	for _, entry := range z.entries {
+		if p := entry.Name[len(z.prefix()):]; part.takeFile(p) {
+			files = append(files, File{Path: p, Size: int64(entry.UncompressedSize64)})
+		}
 	}
 	return files, nil
 }
 
 func (z *zipTree) open(name string) (io.ReadCloser, error) {
-	i, ok := slices.BinarySearchFunc(z.entries, z.prefix()+name, func(entry *zip.File, name string) int { return strings.Compare(entry.Name, name) })
+	i, ok := z.find(z.prefix() + name)
 	if !ok {
 		return nil, fs.ErrNotExist
 	}

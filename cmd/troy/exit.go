@@ -77,17 +77,30 @@ func (a *app) report(code int, err error) {
 	if !ok {
 		return
 	}
+	advice, advised := errors.AsType[*adviceError](err)
 	for i, line := range e.Details {
-		if i == maxDetails {
+		if i == maxDetails && !advised {
 			_, _ = fmt.Fprintf(a.err, "  and %d more\n", len(e.Details)-i)
 			break
 		}
 		_, _ = fmt.Fprintf(a.err, "  %s\n", clean(line))
 	}
+	if advised {
+		_, _ = fmt.Fprintln(a.err, clean(advice.advice))
+	}
 	if e.Kind == troy.Unauthenticated {
 		_, _ = fmt.Fprintln(a.err, "Set TROY_TOKEN to a token made with: troyd token create --role deployer")
 	}
 }
+
+// adviceError says what to do about each of the error's details, which are all
+// shown.
+type adviceError struct {
+	error
+	advice string
+}
+
+func (e *adviceError) Unwrap() error { return e.error }
 
 // hintError adds what an interrupted or timed out user can do next.
 type hintError struct {

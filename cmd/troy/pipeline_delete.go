@@ -13,7 +13,8 @@ func newPipelineDelete(a *app) *cobra.Command {
 		Use:   "delete P",
 		Short: "Schedule the deletion of a pipeline, its site and its files",
 		Long: `Schedule the deletion of a pipeline, its site and its files. From Failed to
-Delete, try again. On a terminal, the slug has to be typed first.`,
+Delete, try again. On a terminal, the slug has to be typed first; elsewhere,
+--yes has to be given.`,
 		Args: arguments(1, "a pipeline"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return pipelineDelete(cmd.Context(), a, args[0], yes)
@@ -28,13 +29,13 @@ func pipelineDelete(ctx context.Context, a *app, pipeline string, yes bool) erro
 	if err != nil {
 		return err
 	}
-	if !yes && a.canAsk() {
+	if !yes {
 		p, err := c.Pipeline(ctx, pipeline)
 		if err != nil {
 			return err
 		}
-		question := fmt.Sprintf("This deletes %s and every file of it.", clean(p.URL))
-		if err := a.confirm(ctx, question, p.Slug); err != nil {
+		warning := fmt.Sprintf("This deletes %s and every file of it.", clean(p.URL))
+		if err := a.sure(ctx, warning, p.Slug); err != nil {
 			return err
 		}
 	}

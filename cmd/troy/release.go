@@ -19,6 +19,7 @@ type releaseOptions struct {
 	noPublish  bool
 	expectLive string
 	parallel   int
+	guard      guard
 	waiting    waiting
 }
 
@@ -26,18 +27,23 @@ func newRelease(a *app) *cobra.Command {
 	var o releaseOptions
 	cmd := &cobra.Command{
 		Use:   "release PATH --pipeline P",
-		Short: "Upload a folder or a zip and publish it",
-		Long: `Upload a folder or a zip and publish it. Only files that the pipeline does not
-have yet are sent. The site changes all at once; until then, and if anything
-fails, what was live stays live. Progress goes to stderr; the last line on
-stdout is the address of the live site.
+		Short: "Upload a folder or an archive and publish it",
+		Long: `Upload a folder or an archive (zip, tar, tar.gz, tar.zst) and publish it. Only
+files that the pipeline does not have yet are sent. The site changes all at
+once; until then, and if anything fails, what was live stays live. Progress
+goes to stderr; the last line on stdout is the address of the live site.
+
+Files and folders whose names begin with a dot (except .well-known) and
+node_modules are left out, as is what .troyignore lists in the syntax of
+.gitignore; a line "!.name" takes one in again. A file that holds a secret, by
+its name or by what is in it, stops the release before anything is sent.
 
 A release that was interrupted is continued by the same command: what has
 arrived is not sent again.`,
 		Example: `  troy release ./public --pipeline blog --message "New prices"
   troy release site.zip --pipeline blog --no-publish
   troy release ./public --pipeline blog --expect-live 41`,
-		Args: arguments(1, "a folder or a zip"),
+		Args: arguments(1, "a folder or an archive"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return release(cmd.Context(), a, args[0], o)
 		},
@@ -47,6 +53,7 @@ arrived is not sent again.`,
 	cmd.Flags().BoolVar(&o.noPublish, "no-publish", false, "upload only; publish later with troy promote")
 	cmd.Flags().StringVar(&o.expectLive, "expect-live", "", "publish only while `D` is live, or \"none\"")
 	cmd.Flags().IntVar(&o.parallel, "parallel", client.DefaultParallel, "send `N` files at a time")
+	o.guard.addFlags(cmd)
 	o.waiting.addFlags(cmd)
 	return cmd
 }
@@ -59,6 +66,9 @@ func release(ctx context.Context, a *app, path string, o releaseOptions) error {
 		return troy.Errorf(troy.Invalid, "%d is not from 1 to 256", o.parallel).At("--parallel")
 	}
 	if err := o.waiting.check(); err != nil {
+		return err
+	}
+	if err := notTooWide(path); err != nil {
 		return err
 	}
 	c, err := a.connect()
@@ -86,11 +96,15 @@ func release(ctx context.Context, a *app, path string, o releaseOptions) error {
 func (a *app) send(ctx context.Context, c *client.Client, path string, o releaseOptions, expectLive string) (client.Deployment, error) {
 	p := a.newProgress()
 	defer p.stop()
-	source, err := a.read(ctx, p, path)
+	source, err := a.read(ctx, p, path, o.guard)
 	if err != nil {
 		return client.Deployment{}, err
 	}
 	defer func() { _ = source.Close() }()
+	p.stop()
+	if err := a.inspect(ctx, path, source, o.guard); err != nil {
+		return client.Deployment{}, err
+	}
 
 	// The key makes this run's begin repeatable, no more: the same files
 	// released again on purpose, after a rollback say, are a new deployment.
@@ -131,35 +145,6 @@ func andMore(n int) string {
 		return ""
 	}
 	return ", as do " + counted(n, "other pair", "other pairs")
-}
-
-// read opens and hashes the folder or the zip.
-func (a *app) read(ctx context.Context, p *progress, path string) (*site.Source, error) {
-	p.say("Reading " + clean(path))
-	source, err := site.OpenSource(ctx, path, readLimits(), site.WithProgress(func(files int, bytes int64) {
-		p.change(func() string {
-			return fmt.Sprintf("Reading %s: %s, %s", clean(path), counted(files, "file", "files"), size(bytes))
-		})
-	}))
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
-	if err == nil && source.Stripped != "" {
-		_, _ = fmt.Fprintf(a.err, "Taking the zip's only folder, %s, as the site.\n", clean(source.Stripped))
-	}
-	return source, err
-}
-
-// readLimits are ten times the default ones: they guard this machine. Those
-// that count are the server's configuration, and it says so when they are
-// passed.
-func readLimits() site.Limits {
-	l := site.DefaultLimits()
-	l.Files *= 10
-	l.FileBytes *= 10
-	l.TotalBytes *= 10
-	l.Entries *= 10
-	return l
 }
 
 // declared holds what a server asks for to what was declared to it.

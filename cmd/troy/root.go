@@ -169,12 +169,16 @@ func deploymentID(ctx context.Context, c *client.Client, pipeline, ref string) (
 	return uuid.Nil, troy.Errorf(troy.NotFound, "pipeline %s has no deployment %d", pipeline, number)
 }
 
-// canAsk reports whether somebody is there to answer a question.
+// canAsk reports whether a person can be asked a question.
 func (a *app) canAsk() bool { return isTerminal(a.in) && a.err.terminal }
 
-// confirm asks for a word to be typed.
-func (a *app) confirm(ctx context.Context, question, word string) error {
-	_, _ = fmt.Fprintf(a.err, "%s\nType %s to go on: ", question, word)
+// sure asks for a word to be typed before something is done that can't be
+// taken back. Without a terminal it refuses: the command then wants --yes.
+func (a *app) sure(ctx context.Context, warning, word string) error {
+	if !a.canAsk() {
+		return troy.Errorf(troy.Invalid, "%s There is no terminal to confirm it on: give --yes", warning)
+	}
+	_, _ = fmt.Fprintf(a.err, "%s\nType %s to continue: ", warning, word)
 	answer := make(chan string, 1)
 	go func() {
 		line, _ := bufio.NewReader(io.LimitReader(a.in, 1024)).ReadString('\n')
@@ -185,7 +189,7 @@ func (a *app) confirm(ctx context.Context, question, word string) error {
 		return context.Cause(ctx)
 	case line := <-answer:
 		if line != word {
-			return troy.Errorf(troy.Invalid, "%q is not %s: nothing was done", line, word)
+			return troy.Errorf(troy.Invalid, "%q is not %s; nothing was done", line, word)
 		}
 		return nil
 	}

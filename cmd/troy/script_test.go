@@ -1,7 +1,9 @@
 package main
 
 import (
+	"archive/tar"
 	"archive/zip"
+	"compress/gzip"
 	"fmt"
 	"net/http/httptest"
 	"os"
@@ -48,6 +50,8 @@ func TestScripts(t *testing.T) {
 			"breaks":   breaks,
 			"puts":     wantPuts,
 			"zip":      makeZip,
+			"tar":      makeTar,
+			"token":    writeToken,
 			"columns":  wantColumns,
 			"stuck":    waitForPublishing,
 			"pipeline": addPipelines,
@@ -121,6 +125,27 @@ func makeZip(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(z.AddFS(os.DirFS(ts.MkAbs(args[1]))))
 	ts.Check(z.Close())
 	ts.Check(f.Close())
+}
+
+// makeTar packs a folder: tar site.tar.gz site.
+func makeTar(ts *testscript.TestScript, _ bool, args []string) {
+	f, err := os.Create(ts.MkAbs(args[0]))
+	ts.Check(err)
+	z := gzip.NewWriter(f)
+	w := tar.NewWriter(z)
+	ts.Check(w.AddFS(os.DirFS(ts.MkAbs(args[1]))))
+	ts.Check(w.Close())
+	ts.Check(z.Close())
+	ts.Check(f.Close())
+}
+
+// writeToken writes a file with what looks like a token of GitHub's, which
+// therefore does not stand in this repository: token app.js.
+func writeToken(ts *testscript.TestScript, _ bool, args []string) {
+	name := ts.MkAbs(args[0])
+	ts.Check(os.MkdirAll(filepath.Dir(name), 0o755))
+	token := "ghp_" + "w1x2Y3z4A5b6C7d8E9f0" + "G1h2I3j4K5l6M7n8"
+	ts.Check(os.WriteFile(name, []byte("t='"+token+"'"), 0o644))
 }
 
 // wantColumns wants no line of stdout or stderr to be longer: columns 80.

@@ -156,24 +156,35 @@ func (a *app) readValue(ctx context.Context, name string, plain bool) (string, e
 }
 
 func newVariableUnset(a *app) *cobra.Command {
-	return &cobra.Command{
+	var yes bool
+	cmd := &cobra.Command{
 		Use:   "unset P NAME",
-		Short: "Take a variable away from a pipeline's builds",
-		Args:  arguments(2, "a pipeline", "a name"),
+		Short: "Remove a variable from a pipeline's builds",
+		Long: `Remove a variable from a pipeline's builds. Its value can't be shown again, so
+on a terminal its name has to be typed first; elsewhere, --yes has to be given.`,
+		Args: arguments(2, "a pipeline", "a name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return variableUnset(cmd.Context(), a, args[0], args[1])
+			return variableUnset(cmd.Context(), a, args[0], args[1], yes)
 		},
 	}
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	return cmd
 }
 
-func variableUnset(ctx context.Context, a *app, pipeline, name string) error {
+func variableUnset(ctx context.Context, a *app, pipeline, name string, yes bool) error {
 	c, err := a.connect()
 	if err != nil {
 		return err
 	}
+	if !yes {
+		warning := fmt.Sprintf("This removes %s from %s; its value is lost.", clean(name), clean(pipeline))
+		if err := a.sure(ctx, warning, name); err != nil {
+			return err
+		}
+	}
 	if err := c.RemoveVariable(ctx, pipeline, name); err != nil {
 		return err
 	}
-	_, _ = fmt.Fprintf(a.err, "%s is gone from the next build of %s on.\n", clean(name), clean(pipeline))
+	_, _ = fmt.Fprintf(a.err, "%s is removed from the next build of %s on.\n", clean(name), clean(pipeline))
 	return nil
 }

@@ -1,0 +1,263 @@
+package site
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"math"
+	"regexp"
+	"sync"
+)
+
+// Leak is a file that would publish a secret.
+type Leak struct {
+	Path string
+	// Reason says what it has or is: "a private key on line 3".
+	Reason string
+}
+
+// leakWindow is the most bytes that a secret is recognised by. It bounds the
+// work for each place that looks like the beginning of one.
+const leakWindow = 1 << 10
+
+// secretForm is how one kind of secret is recognised: its text begins with
+// one of the prefixes, and form matches at that place. Only forms that their
+// issuers made to be recognised are here, because a false alarm stops a
+// release: Google's browser keys (AIza…), for example, are meant to be public.
+type secretForm struct {
+	kind     string
+	prefixes []string
+	form     *regexp.Regexp
+	// sparse are the fewest bits of entropy for each character of the first
+	// group; a placeholder such as ghp_xxxxxxxx has fewer.
+	sparse float64
+	// inside allows a letter or a digit just before the prefix.
+	inside bool
+	refuse func(match []byte, rest []byte) bool
+}
+
+// likelyRandom is the entropy of the random part of a token: 36 random
+// letters and digits have about 4.6 bits each, words and placeholders below 3.
+const likelyRandom = 3
+
+// secretForms follow the issuers' documentation and, for the less documented,
+// github.com/gitleaks/gitleaks (config/gitleaks.toml).
+func secretForms() []secretForm {
+	random := func(kind, form string, prefixes ...string) secretForm {
+		return secretForm{kind: kind, prefixes: prefixes, form: regexp.MustCompile("^(?:" + form + ")"), sparse: likelyRandom}
+	}
+	forms := []secretForm{
+		{
+			kind: "a private key", prefixes: []string{"-----BEGIN "}, inside: true,
+			// The label of RFC 7468 and its kin; headers (RFC 1421); then at
+			// least 60 characters of Base64, the least that a key has. Line
+			// ends may be escaped, as in JSON. A library that handles keys has
+			// the label without the Base64.
+			form: regexp.MustCompile(`^-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----` +
+				`(?:\s|\\r|\\n)+(?:[A-Za-z-]+: [^\n\\]{1,200}(?:\s|\\r|\\n)+){0,5}` +
+				`((?:[A-Za-z0-9+/=](?:\s|\\r|\\n){0,8}){60})`),
+			sparse: likelyRandom,
+		},
+		{
+			kind: "a PuTTY private key", prefixes: []string{"PuTTY-User-Key-File-"},
+			form: regexp.MustCompile(`^PuTTY-User-Key-File-[23]: [a-z0-9-]+\r?\n(Encryption: )`),
+		},
+		{
+			kind: "an AWS access key", prefixes: []string{"AKIA", "ASIA"}, sparse: likelyRandom,
+			form: regexp.MustCompile(`^A[KS]IA([A-Z2-7]{16})`),
+			// AWS's own examples, and signed URLs, which name the key that
+			// signed them (X-Amz-Credential=AKIA…/20260131/…).
+			refuse: func(match, rest []byte) bool {
+				return bytes.HasSuffix(match, []byte("EXAMPLE")) || signedURL.Match(rest)
+			},
+		},
+		random("a GitHub token", `gh[pousr]_([A-Za-z0-9]{36,255})|ghs_([A-Za-z0-9._-]{36,})`, "ghp_", "gho_", "ghu_", "ghs_", "ghr_"),
+		random("a GitHub token", `github_pat_([A-Za-z0-9]{22}_[A-Za-z0-9]{59})`, "github_pat_"),
+		random("a GitLab token", `gl(?:pat|dt|rt|ptt|cbt|soat|ft|agent|imt|oas)-([A-Za-z0-9_-]{20,})`,
+			"glpat-", "gldt-", "glrt-", "glptt-", "glcbt-", "glsoat-", "glagent-", "gloas-"),
+		random("a Bitbucket token", `ATATT3x([A-Za-z0-9_=.-]{60,})|ATCTT3x([A-Za-z0-9_=.-]{60,})`, "ATATT3x", "ATCTT3x"),
+		random("a Slack token", `xox[abeoprs]-(?:\d-)?(\d{8,}-[A-Za-z0-9-]{18,}|[A-Za-z0-9-]{40,})`, "xoxa-", "xoxb-", "xoxe-", "xoxo-", "xoxp-", "xoxr-", "xoxs-"),
+		random("a Slack token", `xapp-\d-[A-Z0-9]{8,}-\d{8,}-([a-z0-9]{32,})`, "xapp-"),
+		random("a Slack webhook", `hooks\.slack\.com/(?:services|workflows|triggers)/[A-Z][A-Z0-9]{8,}/[A-Z0-9]{8,}/([A-Za-z0-9/]{20,})`, "hooks.slack.com/"),
+		random("a Stripe live key", `[sr]k_live_([A-Za-z0-9]{24,})`, "sk_live_", "rk_live_"),
+		random("a Stripe webhook's secret", `whsec_([A-Za-z0-9]{32,})`, "whsec_"),
+		random("an npm token", `npm_([A-Za-z0-9]{36})`, "npm_"),
+		random("a PyPI token", `pypi-AgE[IN]([A-Za-z0-9_-]{60,})`, "pypi-AgE"),
+		random("a Google OAuth client's secret", `GOCSPX-([A-Za-z0-9_-]{28})`, "GOCSPX-"),
+		random("a SendGrid key", `SG\.([A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43})`, "SG."),
+		random("an Anthropic key", `sk-ant-[a-z]{3,8}\d\d-([A-Za-z0-9_-]{80,})`, "sk-ant-"),
+		random("an OpenAI key", `sk-(?:proj-|svcacct-|admin-)?([A-Za-z0-9_-]{20,74}T3BlbkFJ[A-Za-z0-9_-]{20,74})`, "sk-"),
+		random("a Hugging Face token", `hf_([A-Za-z]{34})`, "hf_"),
+		random("a DigitalOcean token", `do[opr]_v1_([a-f0-9]{64})`, "dop_v1_", "doo_v1_", "dor_v1_"),
+		random("a Docker Hub token", `dckr_pat_([A-Za-z0-9_-]{27,})`, "dckr_pat_"),
+		random("a Shopify token", `shp(?:at|ca|pa|ss)_([a-fA-F0-9]{32})`, "shpat_", "shpca_", "shppa_", "shpss_"),
+		random("a Netlify token", `nfp_([A-Za-z0-9]{36})`, "nfp_"),
+		random("a Vault token", `hv[sb]\.([A-Za-z0-9_-]{90,})`, "hvs.", "hvb."),
+		random("a Grafana token", `glsa_([A-Za-z0-9]{32}_[a-f0-9]{8})`, "glsa_"),
+		random("a Linear key", `lin_api_([A-Za-z0-9]{40})`, "lin_api_"),
+		random("an Azure storage key", `AccountKey=([A-Za-z0-9+/]{86}==)`, "AccountKey="),
+		random("an age secret key", `AGE-SECRET-KEY-1([0-9A-Z]{58})`, "AGE-SECRET-KEY-1"),
+		random("a token of Troy", `troy_([A-Za-z0-9_-]{43})`, "troy_"),
+	}
+	return forms
+}
+
+var signedURL = regexp.MustCompile(`^(?:/|%2F|%252F|\\/|\\u002F)\d{8}`)
+
+// leakTable is secretForms by how they begin: by three bytes, which every
+// prefix has at least and few texts happen to have.
+type leakTable struct {
+	// begins has a bit for the hash of each beginning.
+	begins [1 << 16 / 64]uint64
+	forms  map[string][]leakPrefix
+}
+
+type leakPrefix struct {
+	prefix string
+	form   *secretForm
+}
+
+const leakBeginning = 3
+
+// beginning hashes three bytes to 16 bits.
+func beginning(a, b, c byte) uint32 {
+	return (uint32(a)<<16 | uint32(b)<<8 | uint32(c)) * 0x9e3779b1 >> 16
+}
+
+// leaks returns the table, made when it is first needed.
+var leaks = sync.OnceValue(newLeakTable)
+
+func newLeakTable() *leakTable {
+	t := &leakTable{forms: map[string][]leakPrefix{}}
+	for _, f := range secretForms() {
+		for _, prefix := range f.prefixes {
+			hash := beginning(prefix[0], prefix[1], prefix[2])
+			t.begins[hash>>6] |= 1 << (hash & 63)
+			t.forms[prefix[:leakBeginning]] = append(t.forms[prefix[:leakBeginning]], leakPrefix{prefix, &f})
+		}
+	}
+	return t
+}
+
+// leakScanner is a writer that looks for secrets in what is written. It holds
+// leakWindow bytes, and its work is linear.
+type leakScanner struct {
+	held []byte // bytes in which no secret may have begun yet, at the end
+	from int    // the first byte of held that was not looked at
+	line int    // lines before held[from]
+	kind string // what was found
+	at   int    // on which line, from 1
+}
+
+// Write never fails.
+func (s *leakScanner) Write(p []byte) (int, error) {
+	if s.kind != "" {
+		return len(p), nil
+	}
+	s.held = append(s.held, p...)
+	s.scan(len(s.held) - leakWindow)
+	// One byte before what was not looked at tells whether a word begins
+	// there.
+	if keep := max(0, s.from-1); keep > 0 {
+		s.held = append(s.held[:0], s.held[keep:]...)
+		s.from -= keep
+	}
+	return len(p), nil
+}
+
+// end looks at the last bytes, and returns what was found and where, or "".
+func (s *leakScanner) end() string {
+	if s.kind == "" {
+		s.scan(len(s.held))
+	}
+	if s.kind == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s on line %d", s.kind, s.at)
+}
+
+// scan looks for secrets that begin before held[to].
+func (s *leakScanner) scan(to int) {
+	b, table := s.held, leaks()
+	start := s.from
+	for i := start; i < min(to, len(b)-leakBeginning); i++ {
+		hash := beginning(b[i], b[i+1], b[i+2])
+		if table.begins[hash>>6&1023]&(1<<(hash&63)) == 0 {
+			continue
+		}
+		if kind := table.match(b, i); kind != "" {
+			s.kind, s.at = kind, s.line+bytes.Count(b[start:i], []byte{'\n'})+1
+			return
+		}
+	}
+	if to > start {
+		s.line += bytes.Count(b[start:to], []byte{'\n'})
+		s.from = to
+	}
+}
+
+// match returns the kind of the secret that begins at b[i], or "".
+func (t *leakTable) match(b []byte, i int) string {
+	text := b[i:min(len(b), i+leakWindow)]
+	for _, p := range t.forms[string(text[:leakBeginning])] {
+		if len(text) < len(p.prefix) || string(text[:len(p.prefix)]) != p.prefix {
+			continue
+		}
+		if !p.form.inside && i > 0 && isWord(b[i-1]) {
+			continue
+		}
+		m := p.form.form.FindSubmatchIndex(text)
+		if m == nil {
+			continue
+		}
+		// A longer word is something else, Base64 for example.
+		if !p.form.inside && m[1] < len(text) && isWord(text[m[1]]) && isWord(text[m[1]-1]) {
+			continue
+		}
+		if p.form.refuse != nil && p.form.refuse(text[:m[1]], text[m[1]:]) {
+			continue
+		}
+		random := text[m[1]:m[1]]
+		for g := 2; g < len(m); g += 2 {
+			if m[g] >= 0 {
+				random = text[m[g]:m[g+1]]
+			}
+		}
+		if p.form.sparse > 0 && entropy(random) < p.form.sparse {
+			continue
+		}
+		return p.form.kind
+	}
+	return ""
+}
+
+func isWord(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_'
+}
+
+// entropy is Shannon's, in bits for each byte of the text.
+func entropy(text []byte) float64 {
+	var counts [256]int
+	for _, c := range text {
+		counts[c]++
+	}
+	var bits float64
+	for _, n := range counts {
+		if n > 0 {
+			share := float64(n) / float64(len(text))
+			bits -= share * math.Log2(share)
+		}
+	}
+	return bits
+}
+
+// FindLeak reads r to its end and returns which secret its text has and where
+// ("a GitHub token on line 3"), or "" if it has none. The work is linear and
+// the memory small, whatever is read.
+func FindLeak(r io.Reader) (string, error) {
+	var s leakScanner
+	if _, err := io.Copy(&s, r); err != nil {
+		return "", err
+	}
+	return s.end(), nil
+}

@@ -1,0 +1,256 @@
+package site
+
+import (
+	"archive/tar"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/troy-iaas/troy"
+)
+
+const (
+	// maxZstdWindow is the most memory that a zstd stream may ask for: that of
+	// zstd --long.
+	maxZstdWindow = 128 << 20
+)
+
+// tarTree is a tar whose files were copied one behind another into a
+// temporary file, because a tar can only be read from its start to its end.
+type tarTree struct {
+	spool    *os.File
+	files    map[string]span
+	links    links
+	stripped string
+}
+
+// span is where a file's bytes are in the spool.
+type span struct{ offset, size int64 }
+
+func openTar(ctx context.Context, file *os.File, size int64, compression string, limits Limits) (*Source, error) {
+	unpacked, err := decompress(file, compression)
+	if err != nil {
+		return nil, err
+	}
+	defer unpacked.Close()
+	spool, err := os.CreateTemp("", "troy-tar-*")
+	if err != nil {
+		return nil, err
+	}
+	t := &tarTree{spool: spool, files: map[string]span{}, links: links{kind: "tar"}}
+	capped := &cappedReader{r: canceled{ctx, unpacked}, size: size, limits: limits, compression: compression}
+	err = t.readAll(capped, limits)
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, t.Close())
+	}
+	if err := t.resolveLinks(); err != nil {
+		return nil, errors.Join(err, t.Close())
+	}
+	t.stripped = onlyFolder(slices.Sorted(maps.Keys(t.files)))
+	return &Source{tree: t, Stripped: t.stripped}, nil
+}
+
+func decompress(file io.Reader, compression string) (io.ReadCloser, error) {
+	switch compression {
+	case "gzip":
+		z, err := gzip.NewReader(file)
+		if err != nil {
+			return nil, troy.Errorf(troy.Invalid, "it can't be unpacked: %w", err)
+		}
+		return z, nil
+	case "zstd":
+		z, err := zstd.NewReader(file, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxZstdWindow))
+		if err != nil {
+			return nil, fmt.Errorf("unpack: %w", err)
+		}
+		return z.IOReadCloser(), nil
+	}
+	return io.NopCloser(file), nil
+}
+
+// readAll copies the files into the spool.
+func (t *tarTree) readAll(r io.Reader, limits Limits) error {
+	archive := tar.NewReader(r)
+	var end int64
+	for entries := 0; ; entries++ {
+		header, err := archive.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return unreadableTar(err)
+		case entries == limits.Entries:
+			return troy.Errorf(troy.TooLarge, "the tar has more than %d entries; no more are allowed", limits.Entries)
+		}
+		size, err := t.add(header, archive, end, limits)
+		if err != nil {
+			return err
+		}
+		end += size
+	}
+}
+
+// add takes one entry in, and returns how many bytes it added to the spool.
+func (t *tarTree) add(header *tar.Header, content io.Reader, end int64, limits Limits) (int64, error) {
+	if header.Typeflag == tar.TypeXGlobalHeader {
+		return 0, nil // of git archive
+	}
+	name := entryName(header.Name)
+	if name == "" && header.Typeflag == tar.TypeDir {
+		return 0, nil
+	}
+	if err := CheckPath(name); err != nil {
+		return 0, err
+	}
+	if anySkipped(name) {
+		return 0, nil
+	}
+	switch header.Typeflag {
+	case tar.TypeDir:
+		return 0, nil
+	case tar.TypeReg:
+		t.forget(name)
+		return t.copy(name, header.Size, content, end, limits)
+	case tar.TypeLink:
+		target := entryName(header.Linkname)
+		same, ok := t.files[target]
+		if !ok {
+			return 0, troy.Errorf(troy.Invalid, "%q is a link to %q, which is not a file before it in the tar", name, header.Linkname)
+		}
+		t.forget(name)
+		t.files[name] = same
+	case tar.TypeSymlink:
+		t.forget(name)
+		return 0, t.links.add(name, header.Linkname)
+	default:
+		return 0, troy.Errorf(troy.Invalid, "%q is not a file: devices, pipes and sockets can't be published", name)
+	}
+	return 0, nil
+}
+
+// forget makes way for an entry of the same name: in a tar the last one
+// counts.
+func (t *tarTree) forget(name string) {
+	delete(t.files, name)
+	delete(t.links.targets, name)
+}
+
+func (t *tarTree) copy(name string, size int64, content io.Reader, end int64, limits Limits) (int64, error) {
+	if size > limits.FileBytes {
+		return 0, troy.Errorf(troy.TooLarge, "the file %q has %d bytes; at most %d are allowed", name, size, limits.FileBytes)
+	}
+	if size > limits.TotalBytes-end {
+		return 0, troy.Errorf(troy.TooLarge, "the tar's files have more than %d bytes; no more are allowed", limits.TotalBytes)
+	}
+	source := &readFailure{r: content}
+	n, err := io.Copy(t.spool, source)
+	if source.err != nil {
+		return 0, unreadableTar(source.err)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("unpack %q to a temporary file: %w", name, err)
+	}
+	t.files[name] = span{end, n}
+	return n, nil
+}
+
+// readFailure keeps a reader's error apart from the writer's.
+type readFailure struct {
+	r   io.Reader
+	err error
+}
+
+func (f *readFailure) Read(p []byte) (int, error) {
+	n, err := f.r.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		f.err = err
+	}
+	return n, err
+}
+
+func unreadableTar(err error) error {
+	if e, ok := errors.AsType[*troy.Error](err); ok {
+		return e
+	}
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return troy.Errorf(troy.Invalid, "the tar ends in the middle; was it copied completely?")
+	}
+	return troy.Errorf(troy.Invalid, "it is not a tar that can be read: %w", err)
+}
+
+// resolveLinks makes files of the symbolic links.
+func (t *tarTree) resolveLinks() error {
+	found := map[string]span{}
+	err := t.links.each(func(name, target string) bool {
+		at, ok := t.files[target]
+		found[name] = at
+		return ok
+	})
+	maps.Copy(t.files, found)
+	return err
+}
+
+func (t *tarTree) prefix() string {
+	if t.stripped == "" {
+		return ""
+	}
+	return t.stripped + "/"
+}
+
+func (t *tarTree) list(_ context.Context, _ Limits, part *sieve) ([]File, error) {
+	files := make([]File, 0, len(t.files))
+	for _, name := range slices.Sorted(maps.Keys(t.files)) {
+		p := name[len(t.prefix()):]
+		if part.takeFile(p) {
+			files = append(files, File{Path: p, Size: t.files[name].size})
+		}
+	}
+	return files, nil
+}
+
+func (t *tarTree) open(name string) (io.ReadCloser, error) {
+	at, ok := t.files[t.prefix()+name]
+	if !ok {
+		return nil, fs.ErrNotExist
+	}
+	return io.NopCloser(io.NewSectionReader(t.spool, at.offset, at.size)), nil
+}
+
+func (t *tarTree) Close() error {
+	return errors.Join(t.spool.Close(), os.Remove(t.spool.Name()))
+}
+
+// cappedReader bounds what is unpacked: entries that are left out, and the
+// padding between them, count too.
+type cappedReader struct {
+	r           io.Reader
+	size        int64 // of the archive
+	limits      Limits
+	compression string
+	n           int64
+}
+
+func (c *cappedReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	switch most := c.limits.TotalBytes + int64(c.limits.Entries)*2048 + 1<<20; {
+	case c.n > most:
+		return 0, troy.Errorf(troy.TooLarge, "the tar has more than %d bytes; no more are allowed", most)
+	case c.n > ratioGrace && c.n/int64(c.limits.ZipRatio) > c.size:
+		return 0, troy.Errorf(troy.TooLarge, "the archive unpacks to more than %d times its size; no more is allowed", c.limits.ZipRatio)
+	case err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) && c.compression != "":
+		return n, troy.Errorf(troy.Invalid, "it can't be unpacked: %w", err)
+	}
+	return n, err
+}
