@@ -3,7 +3,6 @@ package web
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 
 	"github.com/gin-gonic/gin"
@@ -23,10 +22,8 @@ func (s *server) appEvent(c *gin.Context) error {
 		c.Header("Retry-After", "60")
 		return troy.Errorf(troy.Unavailable, "app events are not accepted: TROY_APPS_SECRET is not set")
 	}
-	if c.Request.ContentLength > maxEvent {
-		return &http.MaxBytesError{Limit: maxEvent}
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, maxEvent))
+	body, free, err := s.readUnverified(c, maxEvent)
+	defer free()
 	if err != nil {
 		return fmt.Errorf("read an app event: %w", err)
 	}

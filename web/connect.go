@@ -7,7 +7,6 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"regexp"
 	"strings"
@@ -200,12 +199,14 @@ func (s *server) connectCaller(ctx context.Context, c *gin.Context, state querie
 	return row, verifyConnect(c, row.ID, credentials.Secrets)
 }
 
-func readConnect(c *gin.Context) ([]byte, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, hook.MaxConnectBody))
+// readConnect reads a message to the Connect app, whose memory is held until
+// release is called.
+func (s *server) readConnect(c *gin.Context) (body []byte, release func(), err error) {
+	body, release, err = s.readUnverified(c, hook.MaxConnectBody)
 	if err != nil {
-		return nil, fmt.Errorf("read a message to the Connect app: %w", err)
+		err = fmt.Errorf("read a message to the Connect app: %w", err)
 	}
-	return body, nil
+	return body, release, err
 }
 
 // connectInstalled takes in an installation. The first one is unsigned: what
@@ -220,7 +221,8 @@ func (s *server) connectInstalled(ctx context.Context, c *gin.Context, state que
 			return err
 		}
 	}
-	body, err := readConnect(c)
+	body, release, err := s.readConnect(c)
+	defer release()
 	if err != nil {
 		return err
 	}
@@ -273,7 +275,8 @@ func (s *server) connectUninstalled(ctx context.Context, c *gin.Context, state q
 	if err != nil {
 		return err
 	}
-	body, err := readConnect(c)
+	body, release, err := s.readConnect(c)
+	defer release()
 	if err != nil {
 		return err
 	}
@@ -306,7 +309,7 @@ func (s *server) connectEvent(ctx context.Context, c *gin.Context, state queries
 	if err != nil {
 		return err
 	}
-	body, release, err := s.readDelivery(c)
+	body, release, err := s.readUnverified(c, hook.MaxBody)
 	defer release()
 	if err != nil {
 		return fmt.Errorf("read a delivery of %s: %w", troy.Bitbucket, err)

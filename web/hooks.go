@@ -1,15 +1,11 @@
 package web
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strconv"
-	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -19,18 +15,9 @@ import (
 	"github.com/troy-iaas/troy/web/hook"
 )
 
-const (
-	// mostTaken is how many messages of the outside are taken in at a time.
-	// Those beyond it are told to come back: what waits here only grows older.
-	mostTaken = 1000
-	// hookTime is how long a forge's delivery may take to arrive: forges give
-	// up after 10 seconds themselves.
-	hookTime = 10 * time.Second
-	// smallDelivery is the most bytes of a delivery that needs no slot, and
-	// largeDeliveries is how many larger ones are held in memory at a time.
-	smallDelivery   = 1 << 20
-	largeDeliveries = 8
-)
+// mostTaken is how many messages of the outside are taken in at a time.
+// Those beyond it are told to come back: what waits here only grows older.
+const mostTaken = 1000
 
 // forgeHook is what the hooks of the forges differ in.
 type forgeHook struct {
@@ -79,7 +66,7 @@ func (s *server) delivery(c *gin.Context, h forgeHook) error {
 		s.refused(c, h, d, err, 0)
 		return err
 	}
-	body, release, err := s.readDelivery(c)
+	body, release, err := s.readUnverified(c, hook.MaxBody)
 	defer release()
 	if err != nil {
 		s.refused(c, h, d, err, len(body))
@@ -137,44 +124,6 @@ func (h forgeHook) ours(event troy.ForgeEvent) troy.ForgeEvent {
 		return troy.Ignored{Name: "rerequested", Action: r.Action, Reason: "the check is of another app, " + r.AppID}
 	}
 	return event
-}
-
-// readDelivery reads a body of at most hook.MaxBody bytes. Until release is
-// called, a large one takes one of a few slots, so that memory stays bounded.
-func (s *server) readDelivery(c *gin.Context) (body []byte, release func(), err error) {
-	release = func() {}
-	if c.Request.ContentLength > hook.MaxBody {
-		return nil, release, &http.MaxBytesError{Limit: hook.MaxBody}
-	}
-	r := &punctual{r: http.MaxBytesReader(c.Writer, c.Request.Body, hook.MaxBody), until: time.Now().Add(hookTime)}
-	var buffer bytes.Buffer
-	if _, err := io.CopyN(&buffer, r, smallDelivery); err != nil {
-		if errors.Is(err, io.EOF) {
-			err = nil
-		}
-		return buffer.Bytes(), release, err
-	}
-	select {
-	case s.large <- struct{}{}:
-		release = func() { <-s.large }
-	default:
-		return nil, release, troy.Errorf(troy.Unavailable, "too many large deliveries arrive at once; send it again")
-	}
-	_, err = buffer.ReadFrom(r)
-	return buffer.Bytes(), release, err
-}
-
-// punctual ends a body that takes too long on the whole.
-type punctual struct {
-	r     io.Reader
-	until time.Time
-}
-
-func (p *punctual) Read(b []byte) (int, error) {
-	if time.Now().After(p.until) {
-		return 0, troy.Errorf(troy.Unavailable, "the delivery took longer than %s to arrive", hookTime)
-	}
-	return p.r.Read(b)
 }
 
 // refused audits a delivery that changes nothing. Its body is not logged: it

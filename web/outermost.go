@@ -155,12 +155,15 @@ func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 const slowestBody = 1 << 10
 
 // body reads a request's body for as long as it keeps coming: no pause is
-// longer than idle, and it is never slower than slowestBody on the whole.
+// longer than idle, it is never slower than slowestBody on the whole, and it
+// ends by the time until, if there is one.
 type body struct {
 	io.ReadCloser
 	control    *http.ResponseController
 	idle       time.Duration
 	start, set time.Time
+	until      time.Time
+	within     time.Duration // from start to until
 	read       int64
 }
 
@@ -177,8 +180,27 @@ func (b *body) extend(now time.Time) {
 	if slowest := b.start.Add(b.idle + time.Duration(b.read/slowestBody)*time.Second); slowest.Before(deadline) {
 		deadline = slowest
 	}
+	if !b.until.IsZero() && b.until.Before(deadline) {
+		deadline = b.until
+	}
 	b.set = now
 	_ = b.control.SetReadDeadline(deadline)
+}
+
+// arriveWithin makes the connection's deadline that of the whole body: it must
+// have arrived after the time, counted from now.
+func (b *body) arriveWithin(most time.Duration) {
+	now := time.Now()
+	b.until, b.within = now.Add(most), most
+	b.extend(now)
+}
+
+// late says why a body came to its deadline.
+func (b *body) late() error {
+	if !b.until.IsZero() && !time.Now().Before(b.until) {
+		return troy.Errorf(troy.Unavailable, "the request's body took longer than %s to arrive", b.within)
+	}
+	return troy.Errorf(troy.Unavailable, "the request's body stood still for %s, or came slower than %d bytes a second", b.idle, slowestBody)
 }
 
 func (b *body) Read(p []byte) (int, error) {
@@ -193,7 +215,7 @@ func (b *body) Read(p []byte) (int, error) {
 		// deadline must not end the handler's context.
 		_ = b.control.SetReadDeadline(time.Time{})
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		err = troy.Errorf(troy.Unavailable, "the request's body stood still for %s, or came slower than %d bytes a second", b.idle, slowestBody)
+		err = b.late()
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		err = troy.Errorf(troy.Invalid, "the request's body ended early, after %d bytes", b.read)
 	}

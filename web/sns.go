@@ -40,11 +40,8 @@ func (s *server) snsEvent(c *gin.Context) error {
 		c.Header("Retry-After", "60")
 		return troy.Errorf(troy.Unavailable, "messages of SNS are not accepted: TROY_SNS_TOPICS is not set")
 	}
-	if c.Request.ContentLength > hook.MaxSNS {
-		return &http.MaxBytesError{Limit: hook.MaxSNS}
-	}
-	r := &punctual{r: http.MaxBytesReader(c.Writer, c.Request.Body, hook.MaxSNS), until: time.Now().Add(hookTime)}
-	body, err := io.ReadAll(r)
+	body, free, err := s.readUnverified(c, hook.MaxSNS)
+	defer free()
 	if err != nil {
 		return fmt.Errorf("read a message of SNS: %w", err)
 	}

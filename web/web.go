@@ -98,14 +98,14 @@ type Deps struct {
 }
 
 type server struct {
-	cfg     Config
-	deps    Deps
-	q       *queries.Queries
-	uploads *uploads
-	hosts   map[string]bool
-	large   chan struct{} // a slot for each large delivery that is read
-	taken   chan struct{} // a slot for each message that is taken in
-	follows chan struct{} // a slot for each log that is followed
+	cfg        Config
+	deps       Deps
+	q          *queries.Queries
+	uploads    *uploads
+	hosts      map[string]bool
+	unverified *unverified   // the memory of messages from outside
+	taken      chan struct{} // a slot for each message that is taken in
+	follows    chan struct{} // a slot for each log that is followed
 
 	pages        *pages
 	certificates certificates
@@ -139,7 +139,7 @@ func New(cfg Config, deps Deps) (http.Handler, error) {
 
 	s := &server{
 		cfg: cfg, deps: deps, q: queries.New(deps.DB), uploads: newUploads(4 * cfg.Limits.Files), hosts: knownHosts(u),
-		large: make(chan struct{}, largeDeliveries), taken: make(chan struct{}, mostTaken), follows: make(chan struct{}, mostFollowers),
+		unverified: newUnverified(unverifiedBytes, unverifiedOfOne), taken: make(chan struct{}, mostTaken), follows: make(chan struct{}, mostFollowers),
 		certificates: certificates{fetch: fetchCertificate, fetches: rate.NewLimiter(2, 10)}, now: time.Now,
 	}
 	if deps.SNSCertificate != nil {
