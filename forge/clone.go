@@ -94,6 +94,7 @@ type cloning struct {
 type module struct {
 	address    *url.URL
 	credential Credential // none: anonymous
+	unlisted   bool       // it is on the forge's host, but not listed, so it is fetched as a stranger
 	commit     string
 	path       string // below the top folder; empty for the source's own
 	depth      int
@@ -141,7 +142,7 @@ func (c *cloning) add(ctx context.Context, m module) error {
 		if sub.depth > maxModuleDepth {
 			return troy.Errorf(troy.Invalid, "%s is nested more than %d deep", sub.what(), maxModuleDepth)
 		}
-		if sub.credential, err = c.credential(ctx, sub); err != nil {
+		if err := c.allow(ctx, &sub); err != nil {
 			return err
 		}
 		if err := c.add(ctx, sub); err != nil {
@@ -168,6 +169,10 @@ func (c *cloning) fetchFailed(ctx context.Context, m module, err error) error {
 		return troy.Errorf(troy.NotFound, "%s has no commit %s: %w", m.what(), m.commit, ErrNoCommit)
 	case strings.Contains(said, "Authentication failed"), strings.Contains(said, "could not read Username"),
 		strings.Contains(said, "returned error: 403"), strings.Contains(said, "returned error: 404"), strings.Contains(said, "not found"):
+		if m.unlisted {
+			return troy.Errorf(troy.NotFound, "%s at %s does not exist or is private; a private repository can be a submodule only if an operator lists it in TROY_SUBMODULES: %w",
+				m.what(), m.address.Redacted(), ErrNoRepository)
+		}
 		return troy.Errorf(troy.NotFound, "%s at %s: %w", m.what(), m.address.Redacted(), ErrNoRepository)
 	}
 	return fmt.Errorf("fetch %s from %s: %w", m.what(), m.address.Redacted(), err)
@@ -315,22 +320,34 @@ func moduleAddress(parent *url.URL, text string) (*url.URL, error) {
 	return &url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}, nil
 }
 
-// credential is one that reads this submodule alone, if the forge has it and
-// gives one. Others are fetched as a stranger.
-func (c *cloning) credential(ctx context.Context, m module) (Credential, error) {
+// allow gives a submodule a credential that reads it alone, if it is the
+// source's own repository or listed, and the forge gives one. Others are
+// fetched as a stranger.
+func (c *cloning) allow(ctx context.Context, m *module) error {
 	if !c.atHome(m.address) {
-		return Credential{}, nil
+		return nil
 	}
-	name := strings.TrimSuffix(strings.TrimPrefix(m.address.Path, strings.TrimSuffix(path.Dir(path.Dir(c.home.Path)), "/")+"/"), ".git")
+	name := c.nameOf(m.address)
 	if _, _, err := SplitName(name); err != nil {
-		return Credential{}, nil //nolint:nilerr // not a repository's address: fetched as a stranger
+		return nil //nolint:nilerr // not a repository's address: fetched as a stranger
+	}
+	if !strings.EqualFold(name, c.nameOf(c.home)) && !c.cfg.mayRead(name) {
+		m.unlisted = true
+		return nil
 	}
 	clone, err := c.forge.Clone(ctx, Repository{Installation: c.installation, FullName: name})
 	switch troy.KindOf(err) {
 	case troy.NotFound, troy.Forbidden:
-		return Credential{}, nil
+		return nil
 	}
-	return clone.Credential, err
+	m.credential = clone.Credential
+	return err
+}
+
+// nameOf is the "owner/name" of an address on the forge's host.
+func (c *cloning) nameOf(address *url.URL) string {
+	above := strings.TrimSuffix(path.Dir(path.Dir(c.home.Path)), "/") + "/"
+	return strings.TrimSuffix(strings.TrimPrefix(address.Path, above), ".git")
 }
 
 func (c *cloning) atHome(u *url.URL) bool {

@@ -34,6 +34,7 @@ type host struct {
 	dir         string
 	server      *httptest.Server
 	noArchive   bool
+	submodules  []string          // those that are listed
 	objects     map[string]string // LFS files by their digests
 
 	mu     sync.Mutex
@@ -157,7 +158,7 @@ func (h *host) Clone(_ context.Context, r forge.Repository) (forge.Clone, error)
 // source reads what forge.Source gives: the files' contents by their paths.
 func (h *host) source(commit string) (map[string]string, error) {
 	h.t.Helper()
-	r, err := forge.Source(h.t.Context(), h, forge.Repository{Installation: "1", FullName: "team/blog"}, commit, forge.SourceConfig{Dir: h.scratch()})
+	r, err := forge.Source(h.t.Context(), h, forge.Repository{Installation: "1", FullName: "team/blog"}, commit, forge.SourceConfig{Dir: h.scratch(), Submodules: h.submodules})
 	if err != nil {
 		return nil, err
 	}
@@ -242,6 +243,7 @@ func TestSourceWithoutAnArchiveIsCloned(t *testing.T) {
 func TestSourceWithSubmodules(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)
+	h.submodules = []string{"Team/Theme"}
 	deep := h.commit("open/icons.git", map[string]string{"icon.svg": "<svg/>"}, nil)
 	theme := h.commit("team/theme.git", map[string]string{
 		"theme.css":   "body{}",
@@ -269,6 +271,52 @@ func TestSourceWithSubmodules(t *testing.T) {
 	}
 	if !strings.Contains(strings.Join(h.clones, " "), "team/theme") {
 		t.Errorf("the submodule's own credential was not asked for: %q", h.clones)
+	}
+}
+
+// Whoever can push a commit chooses its submodules, so a private repository is
+// read only if it is listed.
+func TestPrivateSubmodulesAreListed(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		listed []string
+		url    string
+		read   bool
+	}{
+		"not listed":               {nil, "../payroll.git", false},
+		"by its whole address":     {nil, "HOST/team/payroll.git", false},
+		"with a user":              {nil, "git@SSHHOST:team/payroll.git", false},
+		"through a folder and out": {nil, "../../team/payroll", false},
+		"another is listed":        {[]string{"team/theme", "teams/*", "team/pay*"}, "../payroll.git", false},
+		"listed":                   {[]string{"team/payroll"}, "../payroll.git", true},
+		"all of the owner's":       {[]string{"team/*"}, "../payroll.git", true},
+		"the repository itself":    {nil, "../blog.git", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHost(t)
+			h.submodules = c.listed
+			repository := "team/payroll.git"
+			if name == "the repository itself" {
+				repository = "team/blog.git"
+			}
+			linked := h.commit(repository, map[string]string{"salaries.txt": "secret"}, nil)
+			sshHost, _, _ := strings.Cut(strings.TrimPrefix(h.server.URL, "http://"), ":")
+			address := strings.NewReplacer("SSHHOST", sshHost, "HOST", h.server.URL).Replace(c.url)
+			commit := h.commit("team/blog.git", map[string]string{".gitmodules": "[submodule \"sub\"]\n\tpath = sub\n\turl = " + address + "\n"}, map[string]string{"sub": linked})
+			files, err := h.source(commit)
+			switch {
+			case c.read && (err != nil || files["source/sub/salaries.txt"] != "secret"):
+				t.Errorf("%v, %v", files, err)
+			case !c.read && (troy.KindOf(err) != troy.NotFound || !strings.Contains(fmt.Sprint(err), "TROY_SUBMODULES")):
+				t.Errorf("%v, %v; want that it is not listed", files, err)
+			}
+		})
+	}
+	for entry, good := range map[string]bool{"team/theme": true, "team/*": true, "*": false, "*/theme": false, "team/t*": false, "": false, "team": false} {
+		if err := forge.CheckSubmodules([]string{entry}); (err == nil) != good {
+			t.Errorf("%q: %v", entry, err)
+		}
 	}
 }
 

@@ -12,7 +12,10 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"strings"
+
+	"github.com/troy-iaas/troy"
 )
 
 // SourceConfig says how Source fetches what archives leave out. Its zero value
@@ -22,6 +25,35 @@ type SourceConfig struct {
 	MaxBytes int64
 	// Dir is where temporary files are made; empty means the system's.
 	Dir string
+	// Submodules lists the repositories of the same host that every repository
+	// may have as a submodule although they are private: "owner/name", or
+	// "owner/*" for all of an owner's. Whoever can push a commit chooses its
+	// submodules and reads them in the published site, so nothing else is
+	// fetched with the installation's credentials.
+	Submodules []string
+}
+
+// mayRead reports whether a private repository may be a submodule.
+func (c SourceConfig) mayRead(name string) bool {
+	owner, _, _ := strings.Cut(name, "/")
+	return slices.ContainsFunc(c.Submodules, func(listed string) bool {
+		return strings.EqualFold(listed, name) || strings.EqualFold(listed, owner+"/*")
+	})
+}
+
+// CheckSubmodules returns an Invalid error that names the first entry that
+// SourceConfig.Submodules does not take.
+func CheckSubmodules(list []string) error {
+	for _, entry := range list {
+		name, all := strings.CutSuffix(entry, "/*")
+		if all {
+			name += "/all"
+		}
+		if _, _, err := SplitName(name); err != nil {
+			return troy.Errorf(troy.Invalid, "%q is not a repository, like team/theme, or all of an owner's, like team/*", entry)
+		}
+	}
+	return nil
 }
 
 const (

@@ -20,10 +20,13 @@ const maxCommand = 4096
 // Configuration is what is to change of what a pipeline is built from, and
 // how. A field that is nil stays as it is.
 type Configuration struct {
-	Repository    *RepositoryChange
-	WatchPaths    []string // empty, not nil, for none
-	CancelRunning *bool
-	Build         *BuildChange
+	Repository *RepositoryChange
+	// SameRepository refuses another repository than the pipeline's: whoever
+	// chooses it can publish what the installation may read.
+	SameRepository bool
+	WatchPaths     []string // empty, not nil, for none
+	CancelRunning  *bool
+	Build          *BuildChange
 }
 
 // RepositoryChange changes parts of a pipeline's repository, with a text that
@@ -85,6 +88,9 @@ func (c Configuration) apply(p queries.Pipeline) (queries.PipelineConfigureParam
 		if err := c.Repository.apply(&params); err != nil {
 			return params, err
 		}
+		if c.SameRepository && !c.Repository.Remove && !sameRepository(params, p) {
+			return params, troy.Errorf(troy.Forbidden, "a token that is limited to pipelines can't connect another repository; an admin of all pipelines can").At("repository")
+		}
 	}
 	if c.WatchPaths != nil {
 		if err := troy.CheckWatchPaths(c.WatchPaths); err != nil {
@@ -103,6 +109,12 @@ func (c Configuration) apply(p queries.Pipeline) (queries.PipelineConfigureParam
 		params.BuildSettings = settings
 	}
 	return params, nil
+}
+
+// sameRepository reports whether a change leaves the pipeline its repository.
+func sameRepository(after queries.PipelineConfigureParams, before queries.Pipeline) bool {
+	return text(nil, after.RepositoryProvider) == text(nil, before.RepositoryProvider) &&
+		strings.EqualFold(text(nil, after.RepositoryFullName), text(nil, before.RepositoryFullName))
 }
 
 func (c RepositoryChange) apply(params *queries.PipelineConfigureParams) error {

@@ -158,7 +158,9 @@ func (s *server) pipelineConfigure(c *gin.Context, who caller) error {
 	if err := decode(c, maxJSON, &body); err != nil {
 		return err
 	}
-	change := intake.Configuration{WatchPaths: body.WatchPaths, CancelRunning: body.CancelRunning, Build: body.Build}
+	change := intake.Configuration{
+		SameRepository: !who.all(), WatchPaths: body.WatchPaths, CancelRunning: body.CancelRunning, Build: body.Build,
+	}
 	if body.Repository.given {
 		change.Repository = &body.Repository.change
 	}

@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -11,6 +12,33 @@ import (
 	"github.com/troy-iaas/troy/secret"
 	"github.com/troy-iaas/troy/web"
 )
+
+// Whoever chooses a pipeline's repository can publish what the installation may
+// read, so a token that is limited to the pipeline can't.
+func TestLimitedAdminsKeepTheRepository(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	blog, empty := w.create("Blog"), w.create("Empty")
+	limited := func(p pipeline) option { return header("Authorization", "Bearer "+w.token(web.Admin, p.ID)) }
+	const path = "/v1/pipelines/blog"
+	w.send("PATCH", path, `{"repository":{"provider":"github","full_name":"team/blog","branch":"main"}}`).into(t, 200, nil)
+	for _, body := range []string{
+		`{"repository":{"full_name":"team/payroll"}}`, `{"repository":{"provider":"bitbucket"}}`,
+		`{"repository":{"provider":"github","full_name":"team/payroll","branch":"main"}}`,
+	} {
+		w.send("PATCH", path, body, limited(blog)).refused(t, 403, "forbidden", "repository", "another repository")
+		w.send("PATCH", "/v1/pipelines/empty", `{"repository":{"provider":"github","full_name":"team/payroll"}}`, limited(empty)).refused(t, 403, "forbidden", "repository", "another repository")
+	}
+	var after struct {
+		Repository map[string]string `json:"repository"`
+	}
+	a := w.send("PATCH", path, `{"repository":{"full_name":"Team/Blog","branch":"next","root":"docs"}}`, limited(blog))
+	if err := json.Unmarshal(a.body, &after); err != nil || a.status != 200 || after.Repository["branch"] != "next" || after.Repository["root"] != "docs" {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	w.send("PATCH", path, `{"repository":null}`, limited(blog)).into(t, 200, nil)
+	w.send("PATCH", path, `{"repository":{"provider":"github","full_name":"team/blog"}}`, limited(blog)).refused(t, 403, "forbidden", "repository", "another repository")
+}
 
 func TestConfigure(t *testing.T) {
 	t.Parallel()

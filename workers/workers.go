@@ -41,6 +41,9 @@ type Config struct {
 	Limits site.Limits
 	// BuildTime is how long a build may take.
 	BuildTime time.Duration
+	// Submodules lists the private repositories that any repository may have as
+	// a submodule, as forge.SourceConfig has them.
+	Submodules []string
 	// BuildPoll is how often a build is looked at that goes on without the
 	// worker that started it. 0 means that none does.
 	BuildPoll time.Duration

@@ -42,6 +42,7 @@ type config struct {
 	BuildPath      []string      `env:"TROY_BUILD_PATH"`
 	BuildVisible   []string      `env:"TROY_BUILD_VISIBLE"`
 	BuildAllow     []string      `env:"TROY_BUILD_ALLOW"`
+	Submodules     []string      `env:"TROY_SUBMODULES"`
 	CatchUp        time.Duration `env:"TROY_CATCH_UP" envDefault:"5m"`
 	SecretKey      string        `env:"TROY_SECRET_KEY"`
 

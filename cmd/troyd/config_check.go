@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/troy-iaas/troy/forge"
 	"github.com/troy-iaas/troy/site"
 )
 
@@ -122,6 +123,9 @@ func below(host, domain string) bool {
 func (c config) checkBuilds(wrong wrongly) {
 	if c.BuildIsolation != "bubblewrap" && c.BuildIsolation != "none" {
 		wrong("TROY_BUILD_ISOLATION", "%q is neither bubblewrap nor none", c.BuildIsolation)
+	}
+	if err := forge.CheckSubmodules(c.Submodules); err != nil {
+		wrong("TROY_SUBMODULES", "%s", err)
 	}
 	for setting, paths := range map[string][]string{"TROY_BUILD_PATH": c.BuildPath, "TROY_BUILD_VISIBLE": c.BuildVisible} {
 		for _, path := range paths {

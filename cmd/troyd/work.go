@@ -78,7 +78,8 @@ func runWorkers(ctx context.Context, cfg config, b *backend, log *slog.Logger) (
 	return workers.New(workers.Config{
 		Slots: cfg.Workers, BuildSlots: cfg.BuildSlots, Lease: cfg.Lease, KeepDeployments: cfg.KeepDeployments,
 		CarryAssets: cfg.CarryAssets, UploadsValid: cfg.UploadsValid, Limits: cfg.limits(), BuildTime: cfg.BuildTime, BuildPoll: poll,
-		CatchUp: cfg.CatchUp, URL: cfg.URL, SiteURL: func(host string) string { return strings.ReplaceAll(cfg.SitesURL, "{host}", host) },
+		Submodules: cfg.Submodules,
+		CatchUp:    cfg.CatchUp, URL: cfg.URL, SiteURL: func(host string) string { return strings.ReplaceAll(cfg.SitesURL, "{host}", host) },
 	}, workers.Deps{
 		DB: b.db, Redis: b.redis, Client: b.client, Bell: b.bell, Cloud: b.cloud, Builder: b.meters.Builder(builder), Forges: known,
 		Intake: b.intake(cfg), Secrets: secrets, Metrics: b.meters, Log: log,
