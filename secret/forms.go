@@ -2,6 +2,7 @@ package secret
 
 import (
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"net/url"
 	"strings"
@@ -68,9 +69,15 @@ func addEncoded(set map[string]piece, text string, wrapped bool) {
 	}
 }
 
-// plainForms are a text as it is, URL-encoded and JSON-escaped.
+// plainForms are a text as it is, URL-encoded, JSON-escaped and in hexadecimal.
 func plainForms(text string) []string {
-	return append(append([]string{text}, urlEncoded(text)...), jsonEscaped(text)...)
+	forms := append([]string{text}, urlEncoded(text)...)
+	for _, escaped := range jsonEscaped(text) {
+		// PHP's json_encode escapes slashes too (RFC 8259 §7 allows it).
+		forms = append(forms, escaped, strings.ReplaceAll(escaped, "/", `\/`))
+	}
+	digits := hex.EncodeToString([]byte(text))
+	return append(forms, digits, strings.ToUpper(digits))
 }
 
 func base64Forms(text string) []piece {

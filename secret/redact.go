@@ -43,10 +43,11 @@ func CheckValue(value string) error {
 
 // Redactor knows secrets and takes them out of text: as they are, with other
 // line ends, each line of eight or more characters of a value with several,
-// URL-encoded, JSON-escaped, and inside of what was base64-encoded (at any of
-// the three alignments, in both alphabets, with wrapped lines); besides,
-// whatever looks like a token of GitHub. It may be used by several goroutines
-// at once.
+// URL-encoded, JSON-escaped, in hexadecimal, and inside of what was
+// base64-encoded (at any of the three alignments, in both alphabets, with
+// wrapped lines), each also with a terminal's control sequences in between;
+// besides, whatever looks like a token of GitHub. It may be used by several
+// goroutines at once.
 //
 // Every form is looked for as pieces of at most 64 bytes, so that what has to
 // be held back, and the work for each byte, stay small however long a secret
@@ -141,7 +142,8 @@ func (r *Redactor) Text(s string) string {
 // only what may be the beginning of a secret: a line that ends in a line feed
 // is passed on at once, unless its end is part of a secret with several lines
 // (of base64 that is wrapped within the first seven characters of a piece, and
-// written line by line, those seven are passed on).
+// written line by line, those seven are passed on). Control sequences of a
+// terminal add to the 128 bytes, up to 4 KiB.
 // Close passes on the rest and leaves w open. It is for one goroutine at a
 // time.
 func (r *Redactor) Writer(w io.Writer) io.WriteCloser {

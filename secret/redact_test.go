@@ -3,10 +3,12 @@ package secret_test
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"io"
 	"net/url"
+	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -45,6 +47,9 @@ func TestRedactsEveryForm(t *testing.T) {
 		"user info":          url.UserPassword("u", value).String(),
 		"json":               string(marshalled),
 		"javascript json":    `p@ss w/örd?\"<&>+~`,
+		"php json":           strings.ReplaceAll(string(marshalled), "/", `\/`),
+		"hexadecimal":        hex.EncodeToString([]byte("u:" + value)),
+		"HEXADECIMAL":        strings.ToUpper(hex.EncodeToString([]byte(value))),
 		"base64":             b64([]byte(value)),
 		"base64, aligned 1":  b64([]byte("u" + value + "more")),
 		"base64, aligned 2":  b64([]byte("u:" + value + "\n")),
@@ -57,6 +62,43 @@ func TestRedactsEveryForm(t *testing.T) {
 		// The most that may be left of base64 is its neighbours.
 		if len(got) > len("before  after")+len(secret.Marker)+10 {
 			t.Errorf("%s: too much is left: %q", name, got)
+		}
+	}
+}
+
+// A terminal's control sequences, of colours above all, may stand in the middle
+// of a secret.
+func TestRedactsThroughControlSequences(t *testing.T) {
+	t.Parallel()
+	const value, token = "hunter2hunter2", "ghp_abcdefghijklmnopqrstuvwxyz0123456789"
+	r := redactor(t, value)
+	for name, text := range map[string]string{
+		"one colour":        "hunter2\x1b[31mhunter2",
+		"each character":    "h\x1b[1mu\x1b[0mn\x1b[1;31mt\x1b[0me\x1b[mr\x1b[K2\x1b[38;2;255;0;0mhunter2",
+		"two bytes":         "hunter\x1bM2hunter2",
+		"around and inside": "\x1b[32mhunter2\x1b[0mhunter2\x1b[0m",
+		"twice":             "hunter2\x1b[31mhunter2 hunter2hunter2",
+		"base64":            "aHVudGVy\x1b[31mMmh1bnRlcjI=",
+		"a token of GitHub": token[:20] + "\x1b[4m" + token[20:],
+	} {
+		for _, got := range []string{r.Text("before " + text + " after"), byteByByte(t, r, "before "+text+" after")} {
+			plain := regexp.MustCompile("\x1b(\\[[0-9;]*[A-Za-z]|[A-Z])").ReplaceAllString(got, "")
+			if !strings.HasPrefix(plain, "before ") || !strings.HasSuffix(plain, " after") || strings.Contains(plain, "unte") ||
+				strings.Contains(plain, "aHVu") || strings.Contains(plain, token[:8]) || !strings.Contains(plain, secret.Marker) {
+				t.Errorf("%s: %q", name, got)
+			}
+		}
+	}
+	// What has no secret in it stays as it is, whatever its sequences are.
+	for _, text := range []string{
+		"\x1b[31merror\x1b[0m: hunter2\n", "\x1b", "\x1b[", "a\x1b[31", "\x1b[" + strings.Repeat("1;", 200) + "m", "\x1b]8;;https://example.com\x07link\x1b]8;;\x07",
+		"hunter2" + strings.Repeat("\x1b[31m", 2000) + "x",
+	} {
+		if got := r.Text(text); got != text {
+			t.Errorf("%q became %q", text, got)
+		}
+		if got := byteByByte(t, r, text); got != text {
+			t.Errorf("%q, byte by byte, became %q", text, got)
 		}
 	}
 }

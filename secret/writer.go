@@ -97,11 +97,13 @@ func (w *writer) round(last bool) {
 	n := len(w.buf)
 	w.spans = w.spans[:0]
 	from := w.goOn()
-	hold, keep := w.secrets()
-	hold = min(hold, w.tokens(from))
-	if w.r.left && hold == n && n > 0 && isBase64(w.buf[n-1]) {
-		// A piece may come whose left neighbour this is.
-		hold = n - 1
+	hold, keep := w.look(view{buf: w.buf}, from)
+	if v, open := uncolored(w.buf); v.at != nil {
+		h, k := w.look(v, v.index(from))
+		hold, keep = min(hold, v.offset(h), open), min(keep, v.offset(k))
+		if n-hold > maxHeld {
+			hold = n // it is no text with a few colors in it
+		}
 	}
 	if last {
 		hold, keep = n, n
@@ -134,6 +136,19 @@ func (w *writer) round(last bool) {
 	w.buf = w.buf[:copy(w.buf, w.buf[keep:])]
 }
 
+// look finds the spans of a view, and returns up to where it is decided what
+// is passed on and from where on bytes are kept.
+func (w *writer) look(v view, from int) (hold, keep int) {
+	n := len(v.buf)
+	hold, keep = w.secrets(v)
+	hold = min(hold, w.tokens(v, from))
+	if w.r.left && hold == n && n > 0 && isBase64(v.buf[n-1]) {
+		// A piece may come whose left neighbour this is.
+		hold = n - 1
+	}
+	return hold, keep
+}
+
 // goOn continues the span that the last round ended in, and returns from where
 // on tokens may begin.
 func (w *writer) goOn() int {
@@ -161,8 +176,8 @@ func (w *writer) goOn() int {
 // secrets finds the pieces. From hold on one may have begun. From keep on one
 // may have begun whose first line is ended, though so little of it is there
 // that the line is passed on.
-func (w *writer) secrets() (hold, keep int) {
-	r, buf := w.r, w.buf
+func (w *writer) secrets(v view) (hold, keep int) {
+	r, buf := w.r, v.buf
 	n := len(buf)
 	hold, keep = n, n
 	if len(r.pieces) == 0 {
@@ -182,7 +197,7 @@ func (w *writer) secrets() (hold, keep int) {
 			case open:
 				hold = min(hold, max(0, i-1))
 			case end > 0:
-				w.found(p, i, end)
+				w.found(v, p, i, end)
 			}
 		}
 	}
@@ -199,15 +214,17 @@ func (w *writer) secrets() (hold, keep int) {
 }
 
 // found adds a piece's span, with the neighbours that have bits of it.
-func (w *writer) found(p *piece, start, end int) {
-	if p.left && start > 0 && isBase64(w.buf[start-1]) {
+func (w *writer) found(v view, p *piece, start, end int) {
+	if p.left && start > 0 && isBase64(v.buf[start-1]) {
 		start--
 	}
-	atEnd := end == len(w.buf)
-	if p.right && !atEnd && isBase64(w.buf[end]) {
+	atEnd := end == len(v.buf)
+	if p.right && !atEnd && isBase64(v.buf[end]) {
 		end++
 	}
-	w.spans = append(w.spans, span{start: start, end: end, eat: p.right && atEnd})
+	s := v.span(start, end)
+	s.eat = p.right && atEnd
+	w.spans = append(w.spans, s)
 }
 
 // match returns where a text of the piece ends that begins at i, or 0; open
@@ -247,8 +264,8 @@ const minToken = 36
 // tokens finds GitHub's tokens from an index on, and returns from where on one
 // may have begun. The stateless installation tokens, ghs_APPID_JWT, have some
 // 520 characters, so a token goes on as long as its characters do.
-func (w *writer) tokens(from int) (hold int) {
-	buf := w.buf
+func (w *writer) tokens(v view, from int) (hold int) {
+	buf := v.buf
 	n := len(buf)
 	hold = n
 	for from < n {
@@ -274,7 +291,9 @@ func (w *writer) tokens(from int) (hold int) {
 		}
 		switch {
 		case end-start-length >= minToken:
-			w.spans = append(w.spans, span{start: start, end: end, run: end == n})
+			s := v.span(start, end)
+			s.run = end == n
+			w.spans = append(w.spans, s)
 			from = end
 		case end == n:
 			return min(hold, start)
