@@ -13,11 +13,14 @@ const MaxSlug = 40
 
 var slugForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
 
-// reservedSlugs cannot be the first label of a site's host.
+// reservedSlugs cannot be the first label of a site's host. Among them are the
+// names that programs look up by themselves: wpad, isatap (both withheld by
+// Microsoft's DNS server too), autoconfig, autodiscover, mta-sts (RFC 8461 §3.3)
+// and openpgpkey.
 var reservedSlugs = []string{
 	"admin", "api", "app", "assets", "autoconfig", "autodiscover", "cdn", "dashboard", "dev",
-	"ftp", "git", "help", "imap", "localhost", "login", "mail", "monitor", "mx", "ns", "ns1", "ns2",
-	"pop", "preview", "smtp", "staging", "static", "status", "support", "test", "troy", "webmail", "www",
+	"ftp", "git", "help", "imap", "isatap", "localhost", "login", "mail", "monitor", "mta-sts", "mx", "ns", "ns1", "ns2",
+	"openpgpkey", "pop", "preview", "smtp", "staging", "static", "status", "support", "test", "troy", "webmail", "wpad", "www",
 }
 
 // CheckSlug reports what keeps s from being a pipeline's slug: a DNS label

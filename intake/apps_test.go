@@ -209,6 +209,7 @@ func TestParseAppEvent(t *testing.T) {
 		{"name empty", change("Blog", "  "), "app.name"},
 		{"name too long", change("Blog", strings.Repeat("ä", 201)), "app.name"},
 		{"name with a control character", change("Blog", `Bl\u0007og`), "app.name"},
+		{"name that turns text around", change("Blog", `Blog\u202Egnp.exe`), "app.name"},
 		{"provider unknown", change(`"github"`, `"svn"`), "app.repository.provider"},
 		{"provider missing", change(`"provider":"github",`, ""), "app.repository.provider"},
 		{"full_name without owner", change("team/blog", "blog"), "app.repository.full_name"},

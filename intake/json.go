@@ -174,9 +174,16 @@ func checkText(field, s string, most int) error {
 		return troy.Errorf(troy.Invalid, "it is not valid UTF-8").At(field)
 	case strings.ContainsFunc(s, unicode.IsControl):
 		return troy.Errorf(troy.Invalid, "it has a control character").At(field)
+	case strings.ContainsFunc(s, reorders):
+		return troy.Errorf(troy.Invalid, "it has a character that changes the direction of text, which makes other text read differently").At(field)
 	}
 	return nil
 }
+
+// reorders reports whether a character is one of explicit directional
+// formatting (Unicode Standard Annex #9 §2.1 to §2.4). The marks that text in
+// Arabic and Hebrew needs are not among them.
+func reorders(r rune) bool { return r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 }
 
 // CheckMessage holds a deployment's message to its rules: at most 1,000
 // characters, in which only line ends and tabs are control characters.

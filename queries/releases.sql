@@ -16,6 +16,15 @@ WITH created AS (
 )
 SELECT created.id FROM created;
 
+-- name: ReleasesOpen :one
+-- How many uploads of a pipeline are unfinished, without the one of a key, and
+-- what they declare together.
+SELECT count(*)::bigint AS releases, coalesce(sum(files), 0)::bigint AS files, coalesce(sum(bytes), 0)::bigint AS bytes,
+       coalesce(min(date_part('epoch', expires_at - now())), 0)::float8 AS next_seconds
+FROM releases
+WHERE pipeline_id = @pipeline_id AND finalized_at IS NULL AND expires_at > now()
+  AND (sqlc.narg('idempotency_key')::text IS NULL OR idempotency_key IS DISTINCT FROM sqlc.narg('idempotency_key')::text);
+
 -- name: ReleaseGet :one
 SELECT *, (expires_at <= now())::bool AS expired FROM releases WHERE id = @id AND pipeline_id = @pipeline_id;
 

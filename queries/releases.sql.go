@@ -195,3 +195,32 @@ func (q *Queries) ReleasesNextExpiry(ctx context.Context, pipelineID uuid.UUID) 
 	err := row.Scan(&seconds)
 	return seconds, err
 }
+
+const releasesOpen = `-- name: ReleasesOpen :one
+SELECT count(*)::bigint AS releases, coalesce(sum(files), 0)::bigint AS files, coalesce(sum(bytes), 0)::bigint AS bytes,
+       coalesce(min(date_part('epoch', expires_at - now())), 0)::float8 AS next_seconds
+FROM releases
+WHERE pipeline_id = $1 AND finalized_at IS NULL AND expires_at > now()
+  AND ($2::text IS NULL OR idempotency_key IS DISTINCT FROM $2::text)
+`
+
+type ReleasesOpenRow struct {
+	Releases    int64
+	Files       int64
+	Bytes       int64
+	NextSeconds float64
+}
+
+// How many uploads of a pipeline are unfinished, without the one of a key, and
+// what they declare together.
+func (q *Queries) ReleasesOpen(ctx context.Context, pipelineID uuid.UUID, idempotencyKey *string) (ReleasesOpenRow, error) {
+	row := q.db.QueryRow(ctx, releasesOpen, pipelineID, idempotencyKey)
+	var i ReleasesOpenRow
+	err := row.Scan(
+		&i.Releases,
+		&i.Files,
+		&i.Bytes,
+		&i.NextSeconds,
+	)
+	return i, err
+}

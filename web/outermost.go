@@ -238,15 +238,19 @@ func (s *server) knownHost(next http.Handler) http.Handler {
 func hostKey(host string) string { return strings.ToLower(host) }
 
 func loopback(hostport string) bool {
-	host := hostport
-	if h, _, err := net.SplitHostPort(hostport); err == nil {
-		host = h
+	host, _, err := net.SplitHostPort(hostport)
+	if err != nil {
+		// Without a port. An IPv6 address stands in brackets (RFC 9110 §7.2).
+		host = hostport
+		if host == "[::1]" {
+			return true
+		}
 	}
-	switch strings.ToLower(strings.Trim(host, "[]")) {
-	case "localhost", "127.0.0.1", "::1":
-		return true
+	if strings.HasPrefix(hostport, "[") {
+		return err == nil && host == "::1"
 	}
-	return false
+	host = strings.ToLower(host)
+	return host == "localhost" || host == "127.0.0.1"
 }
 
 // sameOrigin refuses changes that a browser sends for another site's page.

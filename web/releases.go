@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"time"
 
@@ -86,6 +87,9 @@ func (s *server) releaseBegin(c *gin.Context, who caller) error {
 		return err
 	}
 	m := site.Manifest{Files: body.Files}
+	if err := s.roomForRelease(ctx, p, m, key); err != nil {
+		return err
+	}
 	r, again, err := s.writeRelease(ctx, p, m, body.Message, key, who)
 	if err != nil {
 		return err
@@ -109,6 +113,40 @@ func (s *server) releaseBegin(c *gin.Context, who caller) error {
 	return nil
 }
 
+// openReleases is how many unfinished releases a pipeline may have, and
+// openSites how many sites of the largest size they may declare together, in
+// files and in bytes. Each of them holds disk until it expires.
+const (
+	openReleases = 50
+	openSites    = 3
+)
+
+// roomForRelease returns a Conflict if a pipeline has so many unfinished
+// releases that another one could keep others from the store.
+func (s *server) roomForRelease(ctx context.Context, p queries.Pipeline, m site.Manifest, key *string) error {
+	open, err := s.q.ReleasesOpen(ctx, p.ID, key)
+	if err != nil {
+		return fmt.Errorf("count the unfinished releases of %s: %w", p.ID, err)
+	}
+	next := (time.Duration(open.NextSeconds) * time.Second).Round(time.Minute)
+	files, bytes := int64(len(m.Files)), totalBytes(m)
+	switch {
+	case open.Releases >= openReleases:
+		return troy.Errorf(troy.Conflict, "the pipeline has %d unfinished releases; finalize one, or wait until the first expires in %s", open.Releases, next)
+	case open.Files+files > openSites*int64(s.cfg.Limits.Files), open.Bytes+bytes > openSites*s.cfg.Limits.TotalBytes:
+		return troy.Errorf(troy.Conflict, "the pipeline's %d unfinished releases declare %d files with %d bytes, which leaves no room for this one; finalize one, or wait until the first expires in %s",
+			open.Releases, open.Files, open.Bytes, next)
+	}
+	return nil
+}
+
+func totalBytes(m site.Manifest) (total int64) {
+	for _, f := range m.Files {
+		total += f.Size
+	}
+	return total
+}
+
 // writeRelease makes the release's row, or finds the one that was made with
 // the same key.
 func (s *server) writeRelease(ctx context.Context, p queries.Pipeline, m site.Manifest, message string, key *string, who caller) (r queries.ReleaseGetRow, again bool, err error) {
@@ -116,13 +154,9 @@ func (s *server) writeRelease(ctx context.Context, p queries.Pipeline, m site.Ma
 	if err != nil {
 		return r, false, err
 	}
-	var bytes int64
-	for _, f := range m.Files {
-		bytes += f.Size
-	}
 	digest := m.Digest().String()
 	_, err = s.q.ReleaseCreate(ctx, queries.ReleaseCreateParams{
-		ID: id, PipelineID: p.ID, IdempotencyKey: key, ManifestDigest: digest, Files: int64(len(m.Files)), Bytes: bytes,
+		ID: id, PipelineID: p.ID, IdempotencyKey: key, ManifestDigest: digest, Files: int64(len(m.Files)), Bytes: totalBytes(m),
 		Message: message, Actor: who.actor(), ValidSeconds: s.cfg.ReleaseValidity.Seconds(),
 	})
 	if err == nil {
@@ -258,6 +292,10 @@ func (s *server) releaseGet(c *gin.Context, who caller) error {
 	return nil
 }
 
+// discardedOfUpload is how many bytes of an upload that failed are read before
+// the answer.
+const discardedOfUpload = 64 << 20
+
 func (s *server) releaseUpload(c *gin.Context, who caller) error {
 	digest, err := site.ParseDigest(c.Param("sha256"))
 	if err != nil {
@@ -280,6 +318,10 @@ func (s *server) releaseUpload(c *gin.Context, who caller) error {
 		return troy.Errorf(troy.Invalid, "the body has %d bytes, declared were %d", size, f.Size).At("Content-Length")
 	}
 	err = s.deps.Store.Put(c.Request.Context(), site.Tree{Pipeline: u.pipeline, Deployment: id}, f, c.Request.Body)
+	if err != nil {
+		// A sender that is still writing would see a reset in place of the answer.
+		_, _ = io.CopyN(io.Discard, c.Request.Body, discardedOfUpload)
+	}
 	if errors.Is(err, cloud.ErrNotFound) {
 		s.uploads.forget(id)
 		return noRelease(id)

@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"io/fs"
@@ -17,6 +18,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/site"
 )
 
@@ -152,6 +154,39 @@ func TestBadManifests(t *testing.T) {
 	}
 }
 
+// What is begun and never finished takes no more than a bounded part of the
+// store, and only its own pipeline's.
+func TestUnfinishedReleasesAreBounded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(w *world) { w.cfg.Limits = site.Limits{Files: 60, FileBytes: 100, TotalBytes: 200} })
+	many, large, wide, other := w.create("Many"), w.create("Large"), w.create("Wide"), w.create("Other")
+	key := func(n int) option { return header("Idempotency-Key", fmt.Sprint(n)) }
+	small := manifest{Files: []site.File{file("a", "a")}}
+	for n := range 50 {
+		w.send("POST", releases(many), small, key(n)).into(t, 201, nil)
+	}
+	w.send("POST", releases(many), small).refused(t, 409, "conflict", "", "50 unfinished releases")
+	w.send("POST", releases(many), small, key(7)).into(t, 200, nil)
+
+	big := manifest{Files: []site.File{file("a", strings.Repeat("a", 100)), file("b", strings.Repeat("b", 100))}}
+	full := manifest{}
+	for n := range 60 {
+		full.Files = append(full.Files, file(fmt.Sprint(n), "a"))
+	}
+	for range 3 {
+		w.send("POST", releases(large), big).into(t, 201, nil)
+		w.send("POST", releases(wide), full).into(t, 201, nil)
+	}
+	w.send("POST", releases(large), small).refused(t, 409, "conflict", "", "600 bytes")
+	w.send("POST", releases(wide), small).refused(t, 409, "conflict", "", "180 files")
+	w.send("POST", releases(other), full).into(t, 201, nil)
+
+	w.exec("UPDATE releases SET expires_at = now() - interval '1 second'")
+	for _, p := range []pipeline{many, large, wide} {
+		w.send("POST", releases(p), small).into(t, 201, nil)
+	}
+}
+
 func TestBadUploads(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(w *world) { w.cfg.Limits.FileBytes = 100 })
@@ -275,4 +310,42 @@ func (p *paced) Read(b []byte) (int, error) {
 	n := copy(b, p.text[:min(p.piece, len(p.text))])
 	p.text = p.text[n:]
 	return n, nil
+}
+
+// full is a store whose disk is full.
+type full struct{ cloud.Store }
+
+func (full) Put(context.Context, site.Tree, site.File, io.Reader) error {
+	return troy.Errorf(troy.Unavailable, "the store's disk is full")
+}
+
+// A sender that reads only after it has written everything gets the answer,
+// not a reset.
+func TestAnUploadThatFailsIsAnswered(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(w *world) { w.deps.Store = full{w.deps.Store} })
+	p := w.create("Blog")
+	content := strings.Repeat("x", 16<<20)
+	f := file("a", content)
+	r := w.begin(p, nil, f)
+	conn, err := net.Dial("tcp", w.server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(conn, "PUT %s/%s/files/%s HTTP/1.1\r\nHost: troy.test\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n", releases(p), r.ID, f.SHA256, w.admin, len(content))
+	if _, err := io.WriteString(conn, content); err != nil {
+		t.Fatalf("the upload was cut off: %v", err)
+	}
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if body, err := io.ReadAll(response.Body); err != nil || response.StatusCode != 503 || !strings.Contains(string(body), "disk is full") {
+		t.Errorf("%d %s %v", response.StatusCode, body, err)
+	}
 }

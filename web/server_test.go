@@ -33,6 +33,7 @@ func TestHosts(t *testing.T) {
 	for name, known := range map[string]bool{
 		"troy.test": true, "TROY.test": true, "troy.test:443": true, "localhost:8080": true, "127.0.0.1:1": true, "[::1]:8080": true, "localhost": true,
 		"troy.test:8080": false, "evil.test": false, "blog.localhost:8081": false, "troy.test.evil.test": false, "127.0.0.1.evil.test": false,
+		"[localhost": false, "localhost]": false, "[localhost]": false, "[127.0.0.1]": false, "[::1": false, "[::1]": true, "::1": false,
 	} {
 		a := w.send("GET", "/v1/pipelines", nil, host(name))
 		if known {

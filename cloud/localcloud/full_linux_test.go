@@ -3,10 +3,13 @@ package localcloud_test
 import (
 	"bytes"
 	"crypto/sha256"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/google/uuid"
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/site"
@@ -36,5 +39,58 @@ func TestFullDisk(t *testing.T) {
 	folder := site.Layout{Root: root}.Site(tree.Pipeline)
 	if n := count(t, filepath.Join(folder, "incoming")) + count(t, filepath.Join(folder, "blobs")); n != 0 {
 		t.Fatalf("%d files are left", n)
+	}
+}
+
+// Uploads that are never finished leave what provisioning needs, in bytes and
+// in files.
+func TestUploadsLeaveAReserve(t *testing.T) {
+	t.Parallel()
+	for name, options := range map[string]string{"bytes": "size=2m", "files": "size=64m,nr_inodes=600"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			root := t.TempDir()
+			if err := syscall.Mount("tmpfs", root, "tmpfs", 0, options); err != nil {
+				t.Skipf("mounting a small disk needs privileges: %v", err)
+			}
+			t.Cleanup(func() {
+				if err := syscall.Unmount(root, 0); err != nil {
+					t.Error(err)
+				}
+			})
+			box := open(t, root, 0)
+			tree := newTree()
+			files, contents := []site.File{}, map[site.Digest][]byte{}
+			for i := range 1000 {
+				content := bytes.Repeat([]byte{byte(i), byte(i >> 8)}, 4<<10)
+				f := site.File{Path: fmt.Sprint(i), SHA256: sha256.Sum256(content), Size: int64(len(content))}
+				files, contents[f.SHA256] = append(files, f), content
+			}
+			if _, err := box.Store.Begin(t.Context(), tree, site.Manifest{Files: files}); err != nil {
+				t.Fatal(err)
+			}
+			var err error
+			for _, f := range files {
+				if err = box.Store.Put(t.Context(), tree, f, bytes.NewReader(contents[f.SHA256])); err != nil {
+					break
+				}
+			}
+			if troy.KindOf(err) != troy.Unavailable || !strings.Contains(err.Error(), "reserved") {
+				t.Fatalf("Put: %v, want Unavailable", err)
+			}
+			for i := range 5 {
+				host := fmt.Sprintf("site-%d.localhost", i)
+				d, err := box.CDN.Create(t.Context(), uuid.NewString(), host)
+				if err != nil {
+					t.Fatalf("another pipeline's distribution: %v", err)
+				}
+				if err := box.DNS.Upsert(t.Context(), host, d.Domain); err != nil {
+					t.Fatalf("another pipeline's record: %v", err)
+				}
+			}
+			if n, err := box.Store.RemoveAll(t.Context(), tree.Pipeline); err != nil || n == 0 {
+				t.Errorf("removed %d: %v", n, err)
+			}
+		})
 	}
 }

@@ -153,6 +153,9 @@ func (s *store) begin(ctx context.Context, t site.Tree, m site.Manifest) ([]site
 
 	switch before, err := s.manifest(t); {
 	case errors.Is(err, cloud.ErrNotFound):
+		if err := roomFor(s.layout.Site(t.Pipeline), int64(len(encoded))); err != nil {
+			return nil, err
+		}
 		if err := writeFile(s.incoming(t.Pipeline), s.layout.OpenTree(t), encoded); err != nil {
 			return nil, err
 		}
@@ -204,6 +207,9 @@ func (s *store) put(ctx context.Context, t site.Tree, f site.File, r io.Reader) 
 		return cmp.Or(err, cloud.ErrNotFound)
 	}
 	if held, err := s.holds(t.Pipeline, f); err != nil || held {
+		return err
+	}
+	if err := roomFor(s.layout.Site(t.Pipeline), f.Size); err != nil {
 		return err
 	}
 	temp, err := s.receive(ctx, t.Pipeline, f, r)

@@ -1,0 +1,32 @@
+package localcloud
+
+import "github.com/troy-iaas/troy"
+
+const (
+	// reservedBytes and reservedFiles are what uploads leave free on the store's
+	// disk, so that records, distributions, pointers and manifests can still be
+	// written while it is full for them. Of a small disk it is a twentieth.
+	reservedBytes = 256 << 20
+	reservedFiles = 20_000
+	reservedPart  = 20
+)
+
+// space is what a file system has and has left for others than root. A file
+// system without a fixed number of files has 0 of them.
+type space struct{ bytes, allBytes, files, allFiles uint64 }
+
+// roomFor returns an Unavailable error if an upload of a size would take of
+// what is reserved.
+func roomFor(dir string, size int64) error {
+	s, err := spaceOf(dir)
+	if err != nil {
+		return storeError(err)
+	}
+	if s.bytes < uint64(max(size, 0))+min(reservedBytes, s.allBytes/reservedPart) {
+		return troy.Errorf(troy.Unavailable, "the store's disk is full: %d bytes are left, and some of them are reserved", s.bytes)
+	}
+	if s.allFiles > 0 && s.files <= min(reservedFiles, s.allFiles/reservedPart) {
+		return troy.Errorf(troy.Unavailable, "the store's disk is full: it has room for %d more files, which are reserved", s.files)
+	}
+	return nil
+}
