@@ -44,7 +44,7 @@ func newAmazon(t *testing.T, cfg awsdouble.Config) *amazon {
 	}
 	a.Double = awsdouble.Start(cfg)
 	t.Cleanup(a.Close)
-	a.edge = httptest.NewServer(a.Edge(func(key string) ([]byte, bool) { return a.s3.Read(sitesBucket, key) }))
+	a.edge = httptest.NewServer(a.Edge())
 	t.Cleanup(a.edge.Close)
 	return a
 }

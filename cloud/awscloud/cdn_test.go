@@ -49,7 +49,7 @@ func newAccount(t *testing.T, server *s3test.Server, cfg awsdouble.Config) accou
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg.S3 = s3
+	cfg.S3, cfg.S3Key, cfg.S3Secret = s3, s3test.Key, s3test.Secret
 	double := awsdouble.Start(cfg)
 	t.Cleanup(double.Close)
 	id := strings.ReplaceAll(uuid.NewString(), "-", "")[:20]
@@ -77,7 +77,7 @@ func TestConformance(t *testing.T) {
 	t.Run("suite", func(t *testing.T) {
 		cloudtest.Run(t, func(t *testing.T) cloudtest.Env {
 			a := newAccount(t, server, awsdouble.Config{Settle: 400 * time.Millisecond})
-			return cloudtest.Env{Cloud: a.cloud, Domain: "sites.test", Deadline: 20 * time.Second}
+			return cloudtest.Env{Cloud: a.cloud, Domain: "sites.test", Deadline: 20 * time.Second, Readers: a.double.Edge(), MaxPath: awscloud.MaxPath}
 		})
 	})
 }

@@ -1,11 +1,13 @@
 package awscloud
 
 import (
+	"fmt"
 	"path"
 	"strings"
 
 	"github.com/google/uuid"
 
+	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/site"
 )
 
@@ -66,4 +68,27 @@ func canonicalKey(p string) string {
 		return ""
 	}
 	return base + "/index.html"
+}
+
+// maxKey is the most bytes of a key
+// (docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html).
+const maxKey = 1024
+
+// MaxPath is the most bytes of an HTML file's path: its key has the tree's
+// prefix, and its canonical key ends in /index.html. Other files may have up to
+// six bytes more, those without a dot in their name five fewer.
+const MaxPath = maxKey - len("sites/12345678-1234-1234-1234-123456789012/12345678-1234-1234-1234-123456789012/") - len("/index.html") + len(".html")
+
+// checkKeys returns an Invalid error if a file's key would be longer than S3
+// takes.
+func checkKeys(t site.Tree, m site.Manifest) error {
+	room := maxKey - len(treePrefix(t))
+	for i, f := range m.Files {
+		over := max(len(fileKey(f.Path)), len(canonicalKey(f.Path))) - room
+		if over > 0 {
+			return troy.Errorf(troy.Invalid, "the path %q… has %d bytes; on AWS at most %d are allowed for it", f.Path[:64], len(f.Path), len(f.Path)-over).
+				At(fmt.Sprintf("files[%d].path", i))
+		}
+	}
+	return nil
 }

@@ -7,8 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/middleware"
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud"
@@ -165,7 +166,7 @@ func (b bucket) signPut(ctx context.Context, key string, f site.File, valid time
 		Bucket: &b.name, Key: &key, ContentLength: &f.Size, ContentType: aws.String(site.ContentType(f.Path)),
 		CacheControl: aws.String(site.CacheControl(f.Path)), ChecksumSHA256: aws.String(base64.StdEncoding.EncodeToString(f.SHA256[:])),
 		IfNoneMatch: aws.String("*"),
-	}, s3.WithPresignExpires(valid))
+	}, s3.WithPresignExpires(valid), s3.WithPresignClientFromClientOptions(keepContentType))
 	if err != nil {
 		return cloud.SignedPut{}, failed("sign the upload of "+key, err)
 	}
@@ -175,17 +176,41 @@ func (b bucket) signPut(ctx context.Context, key string, f site.File, valid time
 	return cloud.SignedPut{URL: signed.URL, Header: signed.SignedHeader}, nil
 }
 
+// keepContentType has the type signed of empty files too. The SDK drops it from
+// them, and S3 would keep them as binary/octet-stream.
+func keepContentType(o *s3.Options) {
+	o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
+		_, err := stack.Build.Remove("RemoveContentTypeHeader")
+		return err
+	})
+}
+
 // unsigned leaves the payload out of the signature: the digest that S3 checks
 // is in a header that is signed.
 func unsigned(o *s3.Options) {
 	o.APIOptions = append(o.APIOptions, v4.SwapComputePayloadSHA256ForUnsignedPayloadMiddleware)
 }
 
+// escapeKey writes a key as a URL's path, where S3 and CloudFront read it
+// whatever is in it. They take a + for a space, so net/url's rules won't do.
+func escapeKey(key string) string {
+	var b strings.Builder
+	for i := range len(key) {
+		c := key[i]
+		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._~/", c) >= 0 {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "%%%02X", c)
+		}
+	}
+	return b.String()
+}
+
 // copy copies a file inside the bucket.
 func (b bucket) copy(ctx context.Context, from, to string, f site.File) error {
 	ctx, cancel := context.WithTimeout(ctx, attempts*callTimeout+time.Duration(f.Size/slowest)*time.Second)
 	defer cancel()
-	source := (&url.URL{Path: b.name + "/" + from}).EscapedPath()
+	source := escapeKey(b.name + "/" + from)
 	_, err := b.client.CopyObject(ctx, &s3.CopyObjectInput{
 		Bucket: &b.name, Key: &to, CopySource: &source, MetadataDirective: types.MetadataDirectiveReplace,
 		ContentType: aws.String(site.ContentType(f.Path)), CacheControl: aws.String(site.CacheControl(f.Path)),

@@ -63,6 +63,9 @@ func NewStore(loaded aws.Config, cfg Config, limits site.Limits) *Store {
 // Begin implements cloud.Store.
 func (s *Store) Begin(ctx context.Context, t site.Tree, m site.Manifest) ([]site.File, error) {
 	m = site.Manifest{Files: m.Files, TrailingSlash: m.TrailingSlash}
+	if err := checkKeys(t, m); err != nil {
+		return nil, err
+	}
 	encoded, err := site.EncodeManifest(m)
 	if err != nil {
 		return nil, err

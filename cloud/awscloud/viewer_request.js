@@ -34,6 +34,7 @@ async function handler(event) {
     } else if (last.indexOf('.') < 0) {
         uri += '/index.html';
     }
-    request.uri = '/sites/' + pointer.p + '/' + pointer.d + uri;
+    // S3 takes a + of the path for a space.
+    request.uri = '/sites/' + pointer.p + '/' + pointer.d + uri.replace(/\+/g, '%2B');
     return request;
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"io"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -39,8 +40,12 @@ type Env struct {
 	Deadline time.Duration
 	// Poll is the time between two looks at a distribution; zero means
 	// Cloud.PropagationDelay.
-	Poll  time.Duration
-	Lacks []Lack
+	Poll time.Duration
+	// Readers answers who reads the sites. Run and RunServing need it.
+	Readers http.Handler
+	// MaxPath is the most bytes of a file's path, if fewer than site.MaxPath.
+	MaxPath int
+	Lacks   []Lack
 }
 
 func (e Env) lacks(l Lack) bool { return slices.Contains(e.Lacks, l) }
@@ -52,12 +57,17 @@ func (e Env) host() string { return "h" + uuid.NewString() + "." + e.Domain }
 func Run(t *testing.T, open func(t *testing.T) Env) {
 	RunStore(t, open)
 	RunCDN(t, open)
+	RunServing(t, open)
 }
+
+// RunServing runs the part of the suite that reads sites, and needs
+// Env.Readers.
+func RunServing(t *testing.T, open func(t *testing.T) Env) { run(t, open, servingTests()) }
 
 // RunStore runs the part of the suite that needs a Store alone.
 func RunStore(t *testing.T, open func(t *testing.T) Env) { run(t, open, storeTests(), removeTests()) }
 
-// RunCDN runs the rest.
+// RunCDN runs the part of the suite that makes distributions and records.
 func RunCDN(t *testing.T, open func(t *testing.T) Env) {
 	run(t, open, cdnTests(), pointerTests(), dnsTests(), contextTests())
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/cloud/cloudtest"
 	"github.com/troy-iaas/troy/cloud/localcloud"
+	"github.com/troy-iaas/troy/edge"
 )
 
 func open(t testing.TB, root string, delay time.Duration) cloud.Cloud {
@@ -21,9 +22,15 @@ func open(t testing.TB, root string, delay time.Duration) cloud.Cloud {
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	cloudtest.Run(t, func(t *testing.T) cloudtest.Env {
+		root := t.TempDir()
+		readers, err := edge.New(edge.Config{Root: root})
+		if err != nil {
+			t.Fatal(err)
+		}
 		return cloudtest.Env{
 			// Long enough that a busy machine still sees it in progress.
-			Cloud:    open(t, t.TempDir(), 400*time.Millisecond),
+			Cloud:    open(t, root, 400*time.Millisecond),
+			Readers:  readers,
 			Domain:   "sites.example",
 			Deadline: 20 * time.Second,
 		}

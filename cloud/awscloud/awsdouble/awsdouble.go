@@ -10,13 +10,11 @@
 package awsdouble
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httputil"
 	"net/url"
 	"strings"
 	"sync"
@@ -43,7 +41,8 @@ type Config struct {
 	Covers string
 	// S3 is the server that S3 calls are passed on to; nil refuses them.
 	S3 *url.URL
-	// S3Key and S3Secret are what CodeBuild's machines come to that server with.
+	// S3Key and S3Secret are the server's credentials. CodeBuild's machines and
+	// CloudFront's origin requests use them.
 	S3Key, S3Secret string
 	// MaxBuilds is how many builds may run at a time, 0 for any number.
 	MaxBuilds int
@@ -104,6 +103,7 @@ type Double struct {
 
 	queues     *queues
 	cloudfront *cloudfront
+	edge       *edge
 	keyvalue   *keyValueStore
 	route53    *route53
 	codebuild  *codebuild
@@ -133,7 +133,7 @@ func Start(cfg Config) *Double {
 	}
 	d := &Double{cfg: cfg, numbers: map[string]int{}}
 	d.queues, d.cloudfront, d.codebuild = newQueues(d), newCloudFront(d), newCodeBuild(d)
-	d.keyvalue, d.route53 = &keyValueStore{values: map[string]string{}}, &route53{d: d, records: map[string]record{}}
+	d.keyvalue, d.route53, d.edge = &keyValueStore{stores: map[string]*pairs{}}, &route53{d: d, records: map[string]record{}}, newEdge(d)
 	d.services = map[string]service{
 		"sqs": d.queues, "cloudfront": d.cloudfront, "cloudfront-keyvaluestore": d.keyvalue, "route53": d.route53,
 		"codebuild": d.codebuild, "logs": logs{d.codebuild}, "sns": topics{d},
@@ -172,7 +172,7 @@ func (d *Double) handle(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Date", time.Now().Add(d.cfg.Skew).UTC().Format(http.TimeFormat))
 	}
 	if name == "s3" {
-		d.meet(w, r, nil, storage{d.cfg.S3})
+		d.meet(w, r, nil, storage{d})
 		return
 	}
 	svc, ok := d.services[name]
@@ -245,60 +245,4 @@ func scope(r *http.Request) string {
 		return ""
 	}
 	return parts[len(parts)-2]
-}
-
-// storage is S3: it passes calls on. The signature covers the Host, so it stays.
-type storage struct{ server *url.URL }
-
-func (s storage) action(r *http.Request, _ []byte) string {
-	_, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
-	query := r.URL.Query()
-	switch {
-	case r.Method == http.MethodPut && r.Header.Get("X-Amz-Copy-Source") != "":
-		return "CopyObject"
-	case r.Method == http.MethodPut && query.Has("partNumber"):
-		return "UploadPart"
-	case r.Method == http.MethodPut && key != "":
-		return "PutObject"
-	case r.Method == http.MethodPost && query.Has("uploads"):
-		return "CreateMultipartUpload"
-	case r.Method == http.MethodPost && query.Has("uploadId"):
-		return "CompleteMultipartUpload"
-	case r.Method == http.MethodPost && query.Has("delete"):
-		return "DeleteObjects"
-	case r.Method == http.MethodDelete:
-		return "DeleteObject"
-	case r.Method == http.MethodHead && key != "":
-		return "HeadObject"
-	case r.Method == http.MethodHead:
-		return "HeadBucket"
-	case query.Has("versions"):
-		return "ListObjectVersions"
-	case key == "":
-		return "ListObjects"
-	}
-	return "GetObject"
-}
-
-func (s storage) serve(w http.ResponseWriter, r *http.Request, _ []byte) {
-	if s.server == nil {
-		s.fail(w, http.StatusNotImplemented, "NotImplemented", "no S3 server is behind the double")
-		return
-	}
-	proxy := httputil.ReverseProxy{Rewrite: func(p *httputil.ProxyRequest) {
-		p.SetURL(s.server)
-		p.Out.Host = p.In.Host
-	}}
-	proxy.ServeHTTP(w, r)
-}
-
-func (s storage) fail(w http.ResponseWriter, status int, code, message string) {
-	if code == "Throttling" {
-		status, code = http.StatusServiceUnavailable, "SlowDown"
-	}
-	var b bytes.Buffer
-	fmt.Fprintf(&b, "<Error><Code>%s</Code><Message>%s</Message></Error>", code, message)
-	w.Header().Set("Content-Type", "application/xml")
-	w.WriteHeader(status)
-	_, _ = w.Write(b.Bytes())
 }

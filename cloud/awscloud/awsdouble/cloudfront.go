@@ -2,7 +2,6 @@ package awsdouble
 
 import (
 	"bytes"
-	"encoding/base64"
 	"encoding/xml"
 	"fmt"
 	"io"
@@ -39,15 +38,10 @@ type cloudfront struct {
 	mu            sync.Mutex
 	distributions map[string]*Distribution
 	functions     map[string]*function
-	access        []string // names; the id of the first is A1
+	access        []accessControl
+	accessMade    int
 	invalidations []Invalidation
 	made          int
-}
-
-type function struct {
-	code, config string
-	published    bool
-	etag         int
 }
 
 func newCloudFront(d *Double) *cloudfront {
@@ -152,23 +146,10 @@ func (c *cloudfront) serve(w http.ResponseWriter, r *http.Request, body []byte) 
 		if d := c.find(w, id); d != nil {
 			c.invalidate(w, d, body)
 		}
-	case "CreateFunction", "DescribeFunction", "PublishFunction":
+	case "CreateFunction", "DescribeFunction", "PublishFunction", "UpdateFunction", "GetFunction", "DeleteFunction", "ListFunctions":
 		c.serveFunction(w, r, id, body)
-	case "ListOriginAccessControls":
-		var items strings.Builder
-		for i, name := range c.access {
-			_, _ = fmt.Fprintf(&items, "<OriginAccessControlSummary><Id>A%d</Id><Name>%s</Name></OriginAccessControlSummary>", i+1, name)
-		}
-		answerXML(w, http.StatusOK, 0, fmt.Sprintf("<OriginAccessControlList><IsTruncated>false</IsTruncated><Items>%s</Items></OriginAccessControlList>", items.String()))
-	case "CreateOriginAccessControl":
-		var in struct{ Name string }
-		_ = xml.Unmarshal(body, &in)
-		if slices.Contains(c.access, in.Name) {
-			c.fail(w, http.StatusConflict, "OriginAccessControlAlreadyExists", in.Name)
-			return
-		}
-		c.access = append(c.access, in.Name)
-		answerXML(w, http.StatusCreated, 1, fmt.Sprintf("<OriginAccessControl><Id>A%d</Id></OriginAccessControl>", len(c.access)))
+	case "ListOriginAccessControls", "CreateOriginAccessControl", "GetOriginAccessControl", "DeleteOriginAccessControl":
+		c.serveAccess(w, r, id, body)
 	default:
 		c.fail(w, http.StatusNotFound, "NoSuchOperation", r.Method+" "+r.URL.Path)
 	}
@@ -180,9 +161,38 @@ type configXML struct {
 	Enabled                  bool
 	Aliases                  []string `xml:"Aliases>Items>CNAME"`
 	Access                   string   `xml:"Origins>Items>Origin>OriginAccessControlId"`
-	Function                 string   `xml:"DefaultCacheBehavior>FunctionAssociations>Items>FunctionAssociation>FunctionARN"`
-	Certificate              string   `xml:"ViewerCertificate>ACMCertificateArn"`
-	Inner                    string   `xml:",innerxml"`
+	Origin                   string   `xml:"Origins>Items>Origin>DomainName"`
+	Origins                  []string `xml:"Origins>Items>Origin>Id"`
+	Target                   string   `xml:"DefaultCacheBehavior>TargetOriginId"`
+	Policy                   string   `xml:"DefaultCacheBehavior>CachePolicyId"`
+	PriceClass               string
+	Functions                []struct {
+		ARN   string `xml:"FunctionARN"`
+		Event string `xml:"EventType"`
+	} `xml:"DefaultCacheBehavior>FunctionAssociations>Items>FunctionAssociation"`
+	Errors []struct {
+		Code     int    `xml:"ErrorCode"`
+		Response int    `xml:"ResponseCode"`
+		Page     string `xml:"ResponsePagePath"`
+		TTL      int    `xml:"ErrorCachingMinTTL"`
+	} `xml:"CustomErrorResponses>Items>CustomErrorResponse"`
+	Certificate string `xml:"ViewerCertificate>ACMCertificateArn"`
+	Inner       string `xml:",innerxml"`
+}
+
+// parseConfig reads what is inside of a configuration's element.
+func parseConfig(inner string, into any) error {
+	return xml.Unmarshal([]byte("<C>"+inner+"</C>"), into)
+}
+
+// function is the ARN of the one for an event.
+func (c configXML) function(event string) string {
+	for _, f := range c.Functions {
+		if f.Event == event {
+			return f.ARN
+		}
+	}
+	return ""
 }
 
 func (c *cloudfront) create(w http.ResponseWriter, body []byte) {
@@ -194,50 +204,100 @@ func (c *cloudfront) create(w http.ResponseWriter, body []byte) {
 		return
 	}
 	cfg := in.Config
-	users := 0
 	for _, d := range c.distributions {
 		if d.Reference == cfg.CallerReference {
 			// Also for the same configuration: it does not hand the first back.
 			c.fail(w, http.StatusConflict, "DistributionAlreadyExists", "The caller reference that you are using to create a distribution is associated with another distribution.")
 			return
 		}
-		if len(cfg.Aliases) > 0 && d.Host == cfg.Aliases[0] {
-			c.fail(w, http.StatusConflict, "CNAMEAlreadyExists", "One or more of the CNAMEs you provided are already associated with a different resource.")
-			return
-		}
-		if d.Function == cfg.Function {
-			users++
-		}
 	}
-	_, function, _ := strings.Cut(cfg.Function, ":function/")
-	access, _ := strconv.Atoi(strings.TrimPrefix(cfg.Access, "A"))
-	switch {
-	case c.functions[function] == nil || !c.functions[function].published:
-		c.fail(w, http.StatusBadRequest, "InvalidFunctionAssociation", "The function of the association is not there or is not published.")
+	if code, message := c.refusal(cfg, nil); code != "" {
+		status := http.StatusBadRequest
+		if code == "CNAMEAlreadyExists" {
+			status = http.StatusConflict
+		}
+		c.fail(w, status, code, message)
 		return
-	case access < 1 || access > len(c.access):
-		c.fail(w, http.StatusBadRequest, "InvalidOriginAccessControl", "The origin access control is not valid.")
-		return
-	case c.d.cfg.MaxDistributions > 0 && len(c.distributions) >= c.d.cfg.MaxDistributions:
+	}
+	if c.d.cfg.MaxDistributions > 0 && len(c.distributions) >= c.d.cfg.MaxDistributions {
 		c.fail(w, http.StatusBadRequest, "TooManyDistributions", "You have exceeded the maximum number of distributions.")
-		return
-	case users >= 100:
-		c.fail(w, http.StatusBadRequest, "TooManyDistributionsAssociatedToFunction", "Too many distributions use the function.")
-		return
-	case c.d.cfg.Covers != "" && len(cfg.Aliases) > 0 && !strings.HasSuffix(cfg.Aliases[0], c.d.cfg.Covers):
-		c.fail(w, http.StatusBadRequest, "InvalidViewerCertificate", "The certificate that is attached to your distribution doesn't cover the alternate domain name (CNAME).")
 		return
 	}
 	c.made++
-	d := &Distribution{
-		ID: fmt.Sprintf("E%013d", c.made), Reference: cfg.CallerReference, Enabled: cfg.Enabled, Function: cfg.Function, Access: cfg.Access,
-		Certificate: cfg.Certificate, changed: time.Now(), etag: 1, config: cfg.Inner,
-	}
+	d := &Distribution{ID: fmt.Sprintf("E%013d", c.made), Reference: cfg.CallerReference}
+	d.set(cfg)
+	c.distributions[d.ID] = d
+	answerXML(w, http.StatusCreated, d.etag, c.describe(d))
+}
+
+// set makes cfg the distribution's configuration.
+func (d *Distribution) set(cfg configXML) {
+	d.Enabled, d.Function, d.Access, d.Certificate = cfg.Enabled, cfg.function("viewer-request"), cfg.Access, cfg.Certificate
+	d.Host = ""
 	if len(cfg.Aliases) > 0 {
 		d.Host = cfg.Aliases[0]
 	}
-	c.distributions[d.ID] = d
-	answerXML(w, http.StatusCreated, d.etag, c.describe(d))
+	d.config, d.changed = cfg.Inner, time.Now()
+	d.etag++
+}
+
+// perShard is how many distributions may use one function or one origin access
+// control (docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/cloudfront-limits.html).
+const perShard = 100
+
+// refusal is the error code that CloudFront answers a configuration with,
+// empty if it is good. before is the distribution that it is of, nil for a new
+// one.
+func (c *cloudfront) refusal(cfg configXML, before *Distribution) (code, message string) {
+	functions, access := map[string]int{}, 0
+	for _, d := range c.distributions {
+		if d == before {
+			continue
+		}
+		if len(cfg.Aliases) > 0 && d.Host == cfg.Aliases[0] {
+			return "CNAMEAlreadyExists", "One or more of the CNAMEs you provided are already associated with a different resource."
+		}
+		var other configXML
+		_ = parseConfig(d.config, &other)
+		for _, f := range other.Functions {
+			functions[f.ARN]++
+		}
+		if d.Access == cfg.Access {
+			access++
+		}
+	}
+	events := map[string]bool{}
+	for _, f := range cfg.Functions {
+		_, name, _ := strings.Cut(f.ARN, ":function/")
+		switch {
+		case events[f.Event]:
+			return "InvalidFunctionAssociation", "More than one function is associated with an event."
+		case c.functions[name] == nil || !c.functions[name].published || f.ARN != c.functionARN(name):
+			return "InvalidFunctionAssociation", "The function of the association is not there or is not published."
+		case functions[f.ARN] >= perShard:
+			return "TooManyDistributionsAssociatedToFunction", "Too many distributions use the function."
+		}
+		events[f.Event] = true
+	}
+	switch {
+	case cfg.CallerReference == "" || len(cfg.Comment) > 128:
+		return "InvalidArgument", "The caller reference is missing or the comment is too long."
+	case len(cfg.Origins) == 0 || !slices.Contains(cfg.Origins, cfg.Target):
+		return "NoSuchOrigin", "No origin exists with the specified Origin Id."
+	case !slices.ContainsFunc(c.access, func(a accessControl) bool { return a.id == cfg.Access }):
+		return "InvalidOriginAccessControl", "The origin access control is not valid."
+	case access >= perShard:
+		return "TooManyDistributionsAssociatedToOriginAccessControl", "Too many distributions use the origin access control."
+	case cfg.Policy != "658327ea-f89d-4fab-a63d-7e88639e58f6":
+		return "NoSuchCachePolicy", "The cache policy does not exist."
+	case !strings.HasPrefix(cfg.PriceClass, "PriceClass_"):
+		return "InvalidArgument", "The price class is not valid."
+	case len(cfg.Aliases) > 0 && !strings.HasPrefix(cfg.Certificate, "arn:aws:acm:us-east-1:"):
+		return "InvalidViewerCertificate", "The specified SSL certificate doesn't exist, isn't in us-east-1 region, isn't valid, or doesn't include a valid certificate chain."
+	case c.d.cfg.Covers != "" && len(cfg.Aliases) > 0 && !strings.HasSuffix(cfg.Aliases[0], c.d.cfg.Covers):
+		return "InvalidViewerCertificate", "The certificate that is attached to your distribution doesn't cover the alternate domain name (CNAME)."
+	}
+	return "", ""
 }
 
 // status is InProgress for a while after each change.
@@ -271,12 +331,8 @@ func (c *cloudfront) list(w http.ResponseWriter, r *http.Request) {
 	var items strings.Builder
 	for _, id := range ids {
 		d := c.distributions[id]
-		var cfg configXML
-		_ = xml.Unmarshal([]byte("<C>"+d.config+"</C>"), &cfg)
-		_, _ = fmt.Fprintf(&items, "<DistributionSummary><Id>%s</Id><Status>%s</Status><DomainName>%s</DomainName><Comment>%s</Comment><Enabled>%t</Enabled>"+
-			"<Aliases><Quantity>1</Quantity><Items><CNAME>%s</CNAME></Items></Aliases><DefaultCacheBehavior><FunctionAssociations><Quantity>1</Quantity><Items>"+
-			"<FunctionAssociation><FunctionARN>%s</FunctionARN></FunctionAssociation></Items></FunctionAssociations></DefaultCacheBehavior></DistributionSummary>",
-			id, c.status(d), d.domain(), escape(cfg.Comment), d.Enabled, d.Host, d.Function)
+		_, _ = fmt.Fprintf(&items, "<DistributionSummary><Id>%s</Id><Status>%s</Status><DomainName>%s</DomainName>%s</DistributionSummary>",
+			id, c.status(d), d.domain(), d.config)
 	}
 	next := ""
 	if more {
@@ -307,12 +363,15 @@ func (c *cloudfront) matches(w http.ResponseWriter, r *http.Request, etag int) b
 
 func (c *cloudfront) update(w http.ResponseWriter, d *Distribution, body []byte) {
 	var cfg configXML
-	if err := xml.Unmarshal(body, &cfg); err != nil || cfg.CallerReference != d.Reference || cfg.Function == "" {
+	if err := xml.Unmarshal(body, &cfg); err != nil || cfg.CallerReference != d.Reference || len(cfg.Origins) == 0 {
 		c.fail(w, http.StatusBadRequest, "IllegalUpdate", "The whole configuration is wanted.")
 		return
 	}
-	d.config, d.Enabled, d.changed = cfg.Inner, cfg.Enabled, time.Now()
-	d.etag++
+	if code, message := c.refusal(cfg, d); code != "" {
+		c.fail(w, http.StatusBadRequest, code, message)
+		return
+	}
+	d.set(cfg)
 	answerXML(w, http.StatusOK, d.etag, c.describe(d))
 }
 
@@ -339,48 +398,6 @@ func (c *cloudfront) invalidate(w http.ResponseWriter, d *Distribution, body []b
 		i = len(c.invalidations)
 		c.invalidations = append(c.invalidations, Invalidation{ID: fmt.Sprintf("I%d", i+1), Distribution: d.ID, Reference: in.CallerReference, Paths: in.Paths})
 	}
+	c.d.edge.forget(d.ID, in.Paths)
 	answerXML(w, http.StatusCreated, 0, fmt.Sprintf("<Invalidation><Id>%s</Id><Status>InProgress</Status></Invalidation>", c.invalidations[i].ID))
-}
-
-func (c *cloudfront) serveFunction(w http.ResponseWriter, r *http.Request, name string, body []byte) {
-	if name == "" {
-		var in struct {
-			Name         string
-			FunctionCode string
-			Config       struct {
-				Inner string `xml:",innerxml"`
-			} `xml:"FunctionConfig"`
-		}
-		_ = xml.Unmarshal(body, &in)
-		code, err := base64.StdEncoding.DecodeString(in.FunctionCode)
-		switch {
-		case c.functions[in.Name] != nil:
-			c.fail(w, http.StatusConflict, "FunctionAlreadyExists", in.Name)
-			return
-		case err != nil || len(code) > 10<<10:
-			c.fail(w, http.StatusRequestEntityTooLarge, "FunctionSizeLimitExceeded", "The function is too large.")
-			return
-		}
-		c.functions[in.Name] = &function{code: string(code), config: in.Config.Inner, etag: 1}
-		answerXML(w, http.StatusCreated, 1, c.describeFunction(in.Name))
-		return
-	}
-	f := c.functions[name]
-	stage := r.URL.Query().Get("Stage")
-	if f == nil || stage == "LIVE" && !f.published {
-		c.fail(w, http.StatusNotFound, "NoSuchFunctionExists", "The specified function does not exist.")
-		return
-	}
-	if r.Method == http.MethodPost {
-		if !c.matches(w, r, f.etag) {
-			return
-		}
-		f.published = true
-	}
-	answerXML(w, http.StatusOK, f.etag, c.describeFunction(name))
-}
-
-func (c *cloudfront) describeFunction(name string) string {
-	return fmt.Sprintf("<FunctionSummary><Name>%s</Name><FunctionConfig>%s</FunctionConfig><FunctionMetadata><FunctionARN>arn:aws:cloudfront::%s:function/%s</FunctionARN></FunctionMetadata></FunctionSummary>",
-		name, c.functions[name].config, c.d.cfg.Account, name)
 }

@@ -17,8 +17,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/google/uuid"
 )
@@ -332,9 +330,7 @@ func (c *codebuild) run(b *build) {
 		return
 	}
 	defer os.RemoveAll(dir)
-	client := s3.NewFromConfig(aws.Config{
-		Region: c.d.cfg.Region, Credentials: credentials.NewStaticCredentialsProvider(c.d.cfg.S3Key, c.d.cfg.S3Secret, ""),
-	}, func(o *s3.Options) { o.BaseEndpoint, o.UsePathStyle = aws.String(c.d.cfg.S3.String()), true })
+	client := c.d.newS3()
 	var spec struct {
 		Phases map[string]struct {
 			Commands []string `json:"commands"`

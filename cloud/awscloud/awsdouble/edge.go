@@ -1,71 +1,251 @@
 package awsdouble
 
 import (
-	"encoding/json"
+	"errors"
+	"io"
+	"maps"
 	"net/http"
-	"path"
+	"net/url"
+	"slices"
+	"strconv"
 	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go"
 )
 
-// Edge answers readers as CloudFront would: by the alias record and the
-// distribution of the Host, the pointer in the KeyValueStore, and the rules of
-// the viewer-request function. origin reads the sites' bucket.
-func (d *Double) Edge(origin func(key string) ([]byte, bool)) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		one, ok := d.serving(r.Host)
-		if !ok {
-			http.Error(w, "no distribution", http.StatusForbidden)
+// edge answers readers as CloudFront's edges do, with one cache for all of the
+// world. It runs the functions that are published.
+type edge struct {
+	d *Double
+
+	mu      sync.Mutex
+	cache   map[string]answer // by distribution and the path that functions made
+	ahead   time.Duration     // how far the edge's clock is ahead
+	origins int
+}
+
+// answer is an origin's answer, as the cache keeps it.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+	at     time.Time
+	ttl    time.Duration
+}
+
+func newEdge(d *Double) *edge { return &edge{d: d, cache: map[string]answer{}} }
+
+// Edge answers readers, by the alias record and the distribution of the Host.
+func (d *Double) Edge() http.Handler { return d.edge }
+
+// OriginRequests counts what the edge asked S3 for, revalidations too.
+func (d *Double) OriginRequests() int {
+	d.edge.mu.Lock()
+	defer d.edge.mu.Unlock()
+	return d.edge.origins
+}
+
+// Advance moves the edge's clock, by which its cache grows old.
+func (d *Double) Advance(by time.Duration) {
+	d.edge.mu.Lock()
+	defer d.edge.mu.Unlock()
+	d.edge.ahead += by
+}
+
+func (e *edge) now() time.Time { return time.Now().Add(e.ahead) }
+
+// ServeHTTP implements http.Handler.
+func (e *edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	one, ok := e.d.serving(r.Host)
+	if !ok {
+		http.Error(w, "no distribution", http.StatusForbidden)
+		return
+	}
+	var config configXML
+	_ = parseConfig(one.config, &config)
+	uri := r.URL.EscapedPath()
+	for _, f := range config.Functions {
+		if f.Event != "viewer-request" {
+			continue
+		}
+		out, err := e.d.runRequest(f.ARN, one.ID, uri, r.URL.RawQuery)
+		if err != nil {
+			http.Error(w, "the viewer-request function failed: "+err.Error(), http.StatusServiceUnavailable)
 			return
 		}
-		key, ok := d.rewrite(one.ID, r.URL.EscapedPath())
-		if body, found := origin(key); ok && found {
-			w.Header().Set("X-Key", key)
-			_, _ = w.Write(body)
+		if out.Status != 0 {
+			out.send(w, r, nil)
 			return
 		}
-		body, _ := origin("errors/" + one.Reference + "/404.html")
-		w.WriteHeader(http.StatusNotFound)
-		if ok {
-			_, _ = w.Write(body)
+		uri = out.URI
+	}
+	a, err := e.object(r, one, config, uri)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadGateway)
+		return
+	}
+	out := response{Status: a.status, Headers: a.header}
+	for _, f := range config.Functions {
+		if f.Event != "viewer-response" || a.status >= http.StatusBadRequest {
+			continue // an origin's error is not shown to it
 		}
-	})
+		if out, err = e.d.runResponse(f.ARN, one.ID, uri, r.URL.RawQuery, out); err != nil {
+			http.Error(w, "the viewer-response function failed: "+err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+	}
+	out.send(w, r, a.body)
+}
+
+// Rewrite is what the viewer-request function of a host makes of a path: the
+// path that is looked up, or the status that it answers.
+func (d *Double) Rewrite(host, uri string) (string, int, error) {
+	one, ok := d.serving(host)
+	if !ok {
+		return "", http.StatusForbidden, nil
+	}
+	out, err := d.runRequest(one.Function, one.ID, uri, "")
+	return out.URI, out.Status, err
+}
+
+// send writes the answer; one that the reader has is 304.
+func (p response) send(w http.ResponseWriter, r *http.Request, body []byte) {
+	maps.Copy(w.Header(), p.Headers)
+	tag := w.Header().Get("Etag")
+	if p.Status == http.StatusOK && tag != "" && r.Header.Get("If-None-Match") == tag {
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	w.WriteHeader(p.Status)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(body)
+	}
 }
 
 // serving finds the distribution that a host's record leads to.
 func (d *Double) serving(host string) (Distribution, bool) {
 	for _, one := range d.Distributions() {
-		if one.Host != host || !one.Enabled {
-			continue
-		}
-		for _, r := range d.Records() {
-			if r == "A "+host+" "+one.domain() {
-				return one, true
-			}
+		if one.Host == host && one.Enabled && slices.Contains(d.Records(), "A "+host+" "+one.domain()) {
+			return one, true
 		}
 	}
 	return Distribution{}, false
 }
 
-// rewrite is what viewer_request.js does, in Go.
-func (d *Double) rewrite(distribution, uri string) (key string, ok bool) {
-	var pointer struct {
-		P string `json:"p"`
-		D string `json:"d"`
+// object is what the distribution has at a path: of the cache, of the origin,
+// or the page that its errors are answered with.
+func (e *edge) object(r *http.Request, one Distribution, config configXML, uri string) (answer, error) {
+	a, err := e.fetch(r, one, config, uri)
+	if err != nil || a.status < http.StatusBadRequest {
+		return a, err
 	}
-	if json.Unmarshal([]byte(d.Pointers()[distribution]), &pointer) != nil || pointer.D == "" {
-		return "", false
-	}
-	for segment := range strings.SplitSeq(uri, "/") {
-		plain := strings.ReplaceAll(strings.ReplaceAll(segment, "%2e", "."), "%2E", ".")
-		if plain == "." || plain == ".." {
-			return "", false
+	for _, c := range config.Errors {
+		if c.Code == a.status {
+			page, err := e.fetch(r, one, config, c.Page)
+			page.status = c.Response
+			return page, err
 		}
 	}
-	switch last := path.Base(uri); {
-	case strings.HasSuffix(uri, "/"):
-		uri += "index.html"
-	case !strings.Contains(last, "."):
-		uri += "/index.html"
+	return a, nil
+}
+
+func (e *edge) fetch(r *http.Request, one Distribution, config configXML, uri string) (answer, error) {
+	key := one.ID + uri
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	before, kept := e.cache[key]
+	if kept && e.now().Before(before.at.Add(before.ttl)) {
+		return before, nil
 	}
-	return "sites/" + pointer.P + "/" + pointer.D + uri, true
+	e.origins++
+	a, err := e.origin(r, config, uri)
+	if err != nil {
+		return a, err
+	}
+	a.at, a.ttl = e.now(), ttl(a, config)
+	e.cache[key] = a
+	return a, nil
+}
+
+// origin asks S3. It decodes a + of the path as a space.
+func (e *edge) origin(r *http.Request, config configXML, uri string) (answer, error) {
+	key, err := url.QueryUnescape(strings.TrimPrefix(uri, "/"))
+	if err != nil {
+		return answer{status: http.StatusBadRequest}, nil
+	}
+	bucket, _, _ := strings.Cut(config.Origin, ".s3.")
+	out, err := e.d.newS3().GetObject(r.Context(), &s3.GetObjectInput{Bucket: &bucket, Key: &key})
+	if api, ok := errors.AsType[smithy.APIError](err); ok && api.ErrorCode() == "NoSuchKey" {
+		return answer{status: http.StatusNotFound}, nil
+	}
+	if err != nil {
+		return answer{}, err
+	}
+	body, err := io.ReadAll(out.Body)
+	if err := errors.Join(err, out.Body.Close()); err != nil {
+		return answer{}, err
+	}
+	a := answer{status: http.StatusOK, header: http.Header{}, body: body}
+	for name, value := range map[string]*string{"Content-Type": out.ContentType, "Cache-Control": out.CacheControl, "Content-Encoding": out.ContentEncoding, "Etag": out.ETag} {
+		if aws.ToString(value) != "" {
+			a.header.Set(name, *value)
+		}
+	}
+	for name, value := range out.Metadata {
+		a.header.Set("X-Amz-Meta-"+name, value)
+	}
+	return a, nil
+}
+
+// cachingOptimized's bounds
+// (docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/using-managed-cache-policies.html).
+const (
+	minTTL     = time.Second
+	defaultTTL = 24 * time.Hour
+	maxTTL     = 365 * 24 * time.Hour
+)
+
+// ttl is how long an answer is kept. s-maxage comes before max-age.
+func ttl(a answer, config configXML) time.Duration {
+	if a.status >= http.StatusBadRequest {
+		for _, c := range config.Errors {
+			if c.Code == a.status {
+				return time.Duration(c.TTL) * time.Second
+			}
+		}
+		return 10 * time.Second
+	}
+	kept, shared := defaultTTL, false
+	for part := range strings.SplitSeq(a.header.Get("Cache-Control"), ",") {
+		name, value, _ := strings.Cut(strings.TrimSpace(part), "=")
+		seconds, err := strconv.Atoi(value)
+		switch {
+		case err == nil && name == "s-maxage":
+			kept, shared = time.Duration(seconds)*time.Second, true
+		case err == nil && name == "max-age" && !shared:
+			kept = time.Duration(seconds) * time.Second
+		case name == "no-store" || name == "no-cache" || name == "private":
+			return minTTL
+		}
+	}
+	return min(max(kept, minTTL), maxTTL)
+}
+
+// forget drops what an invalidation names.
+func (e *edge) forget(distribution string, paths []string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for key := range e.cache {
+		uri, of := strings.CutPrefix(key, distribution)
+		for _, p := range paths {
+			prefix, wild := strings.CutSuffix(p, "*")
+			if of && (uri == p || wild && strings.HasPrefix(uri, prefix)) {
+				delete(e.cache, key)
+			}
+		}
+	}
 }

@@ -15,19 +15,43 @@ const (
 	maxUpdateBytes = 3 << 20
 )
 
-// keyValueStore is CloudFront's KeyValueStore, one for all ARNs
+// keyValueStore is CloudFront's KeyValueStores, by their ARNs. One is there as
+// soon as it is asked for
 // (docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/kvs-with-functions.html).
 type keyValueStore struct {
 	mu     sync.Mutex
+	stores map[string]*pairs
+}
+
+type pairs struct {
 	values map[string]string
 	etag   int
 }
 
-// Pointers lists what the KeyValueStore holds.
+// Pointers lists what the KeyValueStores hold.
 func (d *Double) Pointers() map[string]string {
 	d.keyvalue.mu.Lock()
 	defer d.keyvalue.mu.Unlock()
-	return maps.Clone(d.keyvalue.values)
+	all := map[string]string{}
+	for _, p := range d.keyvalue.stores {
+		maps.Copy(all, p.values)
+	}
+	return all
+}
+
+// value is what a function reads of the store that it is associated with.
+func (k *keyValueStore) value(arn, key string) (string, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	value, ok := k.of(arn).values[key]
+	return value, ok
+}
+
+func (k *keyValueStore) of(arn string) *pairs {
+	if k.stores[arn] == nil {
+		k.stores[arn] = &pairs{values: map[string]string{}}
+	}
+	return k.stores[arn]
 }
 
 func (k *keyValueStore) action(r *http.Request, _ []byte) string {
@@ -54,32 +78,35 @@ func (k *keyValueStore) fail(w http.ResponseWriter, status int, code, message st
 func (k *keyValueStore) serve(w http.ResponseWriter, r *http.Request, body []byte) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	w.Header().Set("Etag", fmt.Sprintf("K%d", k.etag))
+	escaped, _, _ := strings.Cut(strings.TrimPrefix(r.URL.EscapedPath(), "/key-value-stores/"), "/keys")
+	arn, _ := url.PathUnescape(escaped)
+	p := k.of(arn)
+	w.Header().Set("Etag", fmt.Sprintf("K%d", p.etag))
 	switch k.action(r, body) {
 	case "DescribeKeyValueStore":
-		answerJSON(w, http.StatusOK, map[string]any{"ItemCount": len(k.values), "TotalSizeInBytes": 0, "KvsARN": "arn", "Created": 0})
+		answerJSON(w, http.StatusOK, map[string]any{"ItemCount": len(p.values), "TotalSizeInBytes": 0, "KvsARN": arn, "Created": 0})
 	case "GetKey":
 		_, escaped, _ := strings.Cut(r.URL.EscapedPath(), "/keys/")
 		key, _ := url.PathUnescape(escaped)
-		value, ok := k.values[key]
+		value, ok := p.values[key]
 		if !ok {
 			k.fail(w, http.StatusNotFound, "ResourceNotFoundException", "Key was not found.")
 			return
 		}
-		answerJSON(w, http.StatusOK, map[string]any{"Key": key, "Value": value, "ItemCount": len(k.values), "TotalSizeInBytes": 0})
+		answerJSON(w, http.StatusOK, map[string]any{"Key": key, "Value": value, "ItemCount": len(p.values), "TotalSizeInBytes": 0})
 	case "ListKeys":
 		items := []map[string]string{}
-		for key, value := range k.values {
+		for key, value := range p.values {
 			items = append(items, map[string]string{"Key": key, "Value": value})
 		}
 		answerJSON(w, http.StatusOK, map[string]any{"Items": items})
 	case "UpdateKeys":
-		k.update(w, r, body)
+		k.update(w, r, body, p)
 	}
 }
 
 // update does all of it or nothing.
-func (k *keyValueStore) update(w http.ResponseWriter, r *http.Request, body []byte) {
+func (k *keyValueStore) update(w http.ResponseWriter, r *http.Request, body []byte, p *pairs) {
 	var in struct {
 		Puts    []struct{ Key, Value string }
 		Deletes []struct{ Key string }
@@ -88,7 +115,7 @@ func (k *keyValueStore) update(w http.ResponseWriter, r *http.Request, body []by
 		k.fail(w, http.StatusBadRequest, "ValidationException", err.Error())
 		return
 	}
-	if r.Header.Get("If-Match") != fmt.Sprintf("K%d", k.etag) {
+	if r.Header.Get("If-Match") != fmt.Sprintf("K%d", p.etag) {
 		k.fail(w, http.StatusConflict, "ConflictException", "The If-Match version is not the current one.")
 		return
 	}
@@ -103,12 +130,12 @@ func (k *keyValueStore) update(w http.ResponseWriter, r *http.Request, body []by
 		}
 	}
 	for _, one := range in.Puts {
-		k.values[one.Key] = one.Value
+		p.values[one.Key] = one.Value
 	}
 	for _, one := range in.Deletes {
-		delete(k.values, one.Key)
+		delete(p.values, one.Key)
 	}
-	k.etag++
-	w.Header().Set("Etag", fmt.Sprintf("K%d", k.etag))
-	answerJSON(w, http.StatusOK, map[string]any{"ItemCount": len(k.values), "TotalSizeInBytes": 0})
+	p.etag++
+	w.Header().Set("Etag", fmt.Sprintf("K%d", p.etag))
+	answerJSON(w, http.StatusOK, map[string]any{"ItemCount": len(p.values), "TotalSizeInBytes": 0})
 }

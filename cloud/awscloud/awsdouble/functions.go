@@ -1,0 +1,262 @@
+package awsdouble
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/dop251/goja"
+)
+
+// function is a CloudFront function: what is in development, and what is live.
+type function struct {
+	dev, live stage
+	published bool
+	etag      int
+}
+
+type stage struct{ code, config string }
+
+// response is an answer as functions make and see it.
+type response struct {
+	Status  int
+	Headers http.Header
+}
+
+// request is what a viewer-request function makes of a request: another
+// address, or an answer.
+type request struct {
+	response
+	URI string
+}
+
+const maxFunction = 10 << 10
+
+func (c *cloudfront) serveFunction(w http.ResponseWriter, r *http.Request, name string, body []byte) {
+	var in struct {
+		Name         string
+		FunctionCode string
+		Config       struct {
+			Inner string `xml:",innerxml"`
+		} `xml:"FunctionConfig"`
+	}
+	action := c.action(r, body)
+	if action == "CreateFunction" || action == "UpdateFunction" {
+		_ = xml.Unmarshal(body, &in)
+		code, err := base64.StdEncoding.DecodeString(in.FunctionCode)
+		if err != nil || len(code) > maxFunction {
+			c.fail(w, http.StatusRequestEntityTooLarge, "FunctionSizeLimitExceeded", "The function is too large.")
+			return
+		}
+		in.FunctionCode = string(code)
+	}
+	if action == "CreateFunction" {
+		if c.functions[in.Name] != nil {
+			c.fail(w, http.StatusConflict, "FunctionAlreadyExists", in.Name)
+			return
+		}
+		c.functions[in.Name] = &function{dev: stage{in.FunctionCode, in.Config.Inner}, etag: 1}
+		answerXML(w, http.StatusCreated, 1, c.describeFunction(in.Name, "DEVELOPMENT"))
+		return
+	}
+	if action == "ListFunctions" {
+		var items strings.Builder
+		for name, f := range c.functions {
+			if stage := r.URL.Query().Get("Stage"); stage != "LIVE" || f.published {
+				items.WriteString(c.describeFunction(name, stage))
+			}
+		}
+		answerXML(w, http.StatusOK, 0, "<FunctionList><Items>"+items.String()+"</Items></FunctionList>")
+		return
+	}
+	f := c.functions[name]
+	which := r.URL.Query().Get("Stage")
+	if f == nil || which == "LIVE" && !f.published {
+		c.fail(w, http.StatusNotFound, "NoSuchFunctionExists", "The specified function does not exist.")
+		return
+	}
+	switch action {
+	case "GetFunction":
+		code := f.dev.code
+		if which == "LIVE" {
+			code = f.live.code
+		}
+		w.Header().Set("Etag", tagOf(f.etag))
+		w.Header().Set("Content-Type", "application/octet-stream")
+		_, _ = w.Write([]byte(code))
+		return
+	case "DeleteFunction":
+		c.deleteFunction(w, r, name, f)
+		return
+	case "UpdateFunction":
+		if !c.matches(w, r, f.etag) {
+			return
+		}
+		f.dev = stage{in.FunctionCode, in.Config.Inner}
+		f.etag++
+	case "PublishFunction":
+		if !c.matches(w, r, f.etag) {
+			return
+		}
+		f.live, f.published, which = f.dev, true, "LIVE"
+	}
+	answerXML(w, http.StatusOK, f.etag, c.describeFunction(name, which))
+}
+
+func (c *cloudfront) deleteFunction(w http.ResponseWriter, r *http.Request, name string, f *function) {
+	if !c.matches(w, r, f.etag) {
+		return
+	}
+	for _, d := range c.distributions {
+		if strings.Contains(d.config, ":function/"+name+"<") {
+			c.fail(w, http.StatusConflict, "FunctionInUse", "The function is in use by a distribution.")
+			return
+		}
+	}
+	delete(c.functions, name)
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func (c *cloudfront) functionARN(name string) string {
+	return "arn:aws:cloudfront::" + c.d.cfg.Account + ":function/" + name
+}
+
+func (c *cloudfront) describeFunction(name, which string) string {
+	f := c.functions[name]
+	config := f.dev.config
+	if which == "LIVE" {
+		config = f.live.config
+	}
+	return fmt.Sprintf("<FunctionSummary><Name>%s</Name><FunctionConfig>%s</FunctionConfig><FunctionMetadata><FunctionARN>%s</FunctionARN><Stage>%s</Stage></FunctionMetadata></FunctionSummary>",
+		name, config, c.functionARN(name), which)
+}
+
+// Functions lists the live code of those that are published, by name.
+func (d *Double) Functions() map[string]string {
+	d.cloudfront.mu.Lock()
+	defer d.cloudfront.mu.Unlock()
+	all := map[string]string{}
+	for name, f := range d.cloudfront.functions {
+		if f.published {
+			all[name] = f.live.code
+		}
+	}
+	return all
+}
+
+// field is CloudFront's form of a header, a cookie or a member of the query.
+type field struct {
+	Value string `json:"value"`
+}
+
+// event is what a function is called with
+// (docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/functions-event-structure.html).
+type event struct {
+	Context struct {
+		DistributionID string `json:"distributionId"`
+	} `json:"context"`
+	Request struct {
+		Method      string           `json:"method"`
+		URI         string           `json:"uri"`
+		Querystring map[string]field `json:"querystring"`
+		Headers     map[string]field `json:"headers"`
+	} `json:"request"`
+	Response *eventResponse `json:"response,omitempty"`
+}
+
+type eventResponse struct {
+	StatusCode int              `json:"statusCode"`
+	Headers    map[string]field `json:"headers"`
+}
+
+func newEvent(distribution, uri, query string) event {
+	var e event
+	e.Context.DistributionID = distribution
+	e.Request.Method, e.Request.URI, e.Request.Headers, e.Request.Querystring = http.MethodGet, uri, map[string]field{}, map[string]field{}
+	for pair := range strings.SplitSeq(query, "&") {
+		if name, value, _ := strings.Cut(pair, "="); name != "" {
+			e.Request.Querystring[name] = field{value}
+		}
+	}
+	return e
+}
+
+// runRequest runs a viewer-request function.
+func (d *Double) runRequest(arn, distribution, uri, query string) (request, error) {
+	var out struct {
+		eventResponse
+		URI string `json:"uri"`
+	}
+	err := d.call(arn, newEvent(distribution, uri, query), &out)
+	return request{out.response(), out.URI}, err
+}
+
+// runResponse runs a viewer-response function.
+func (d *Double) runResponse(arn, distribution, uri, query string, in response) (response, error) {
+	e := newEvent(distribution, uri, query)
+	e.Response = &eventResponse{StatusCode: in.Status, Headers: map[string]field{}}
+	for name := range in.Headers {
+		e.Response.Headers[strings.ToLower(name)] = field{in.Headers.Get(name)}
+	}
+	var out eventResponse
+	err := d.call(arn, e, &out)
+	return out.response(), err
+}
+
+func (e eventResponse) response() response {
+	r := response{Status: e.StatusCode, Headers: http.Header{}}
+	for name, f := range e.Headers {
+		r.Headers.Set(name, f.Value)
+	}
+	return r
+}
+
+// call runs the live code of a function, with the KeyValueStore that it is
+// associated with.
+func (d *Double) call(arn string, e event, out any) error {
+	_, name, _ := strings.Cut(arn, ":function/")
+	d.cloudfront.mu.Lock()
+	f := d.cloudfront.functions[name]
+	if f == nil || !f.published {
+		d.cloudfront.mu.Unlock()
+		return errors.New("no function " + name)
+	}
+	live := f.live
+	d.cloudfront.mu.Unlock()
+	var config struct {
+		Store string `xml:"KeyValueStoreAssociations>Items>KeyValueStoreAssociation>KeyValueStoreARN"`
+	}
+	_ = parseConfig(live.config, &config)
+	vm := goja.New()
+	if err := vm.Set("cf", map[string]any{"kvs": func() any {
+		return map[string]any{"get": func(key string) *goja.Promise {
+			promise, resolve, reject := vm.NewPromise()
+			if value, ok := d.keyvalue.value(config.Store, key); ok && config.Store != "" {
+				_ = resolve(value)
+			} else {
+				_ = reject(errors.New("KeyNotFound"))
+			}
+			return promise
+		}}
+	}}); err != nil {
+		return err
+	}
+	text, err := json.Marshal(e)
+	if err != nil {
+		return err
+	}
+	code := strings.Replace(live.code, "import cf from 'cloudfront';", "", 1)
+	value, err := vm.RunString(code + "\n;(async () => JSON.stringify(await handler(" + string(text) + ")))()")
+	if err != nil {
+		return err
+	}
+	promise, ok := value.Export().(*goja.Promise)
+	if !ok || promise.State() != goja.PromiseStateFulfilled {
+		return fmt.Errorf("the handler did not return: %v", promise.Result())
+	}
+	return json.Unmarshal([]byte(promise.Result().String()), out)
+}

@@ -1,0 +1,220 @@
+package cloudtest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/site"
+)
+
+// oddNames are paths that URLs, signatures, copy sources and XML each write in
+// their own way. Each file's content is its path, but for the empty ones.
+func oddNames() map[string]string {
+	files := map[string]string{"empty.css": "", "index.html": "home", "a/b/index.html": "deep"}
+	for _, c := range []string{
+		" ", "+", "%", "#", "?", "&", ";", "=", "~", "'", "(", ")", "!", "*", "$", ",", "@", ":", "|", `"`, "<", ">", "^", "`", "{", "}", "[", "]",
+		"é", "e\u0301", "日", "😀", "%2B", "%41", "%2F", "..", "--",
+	} {
+		for _, p := range []string{"a" + c + "b.html", "in " + c + "/x.txt", "assets" + c + "/" + c + "y.js"} {
+			files[p] = p
+		}
+	}
+	return files
+}
+
+// longPath is a path of n bytes, in folders that every file system takes.
+func longPath(n int) string {
+	const name = "xxxxxxxxxx.html"
+	folder := strings.Repeat("d", 99) + "/"
+	n -= len(name)
+	return strings.Repeat(folder, n/len(folder)) + strings.Repeat("e", n%len(folder)) + name
+}
+
+func servingTests() map[string]func(*testing.T, Env) {
+	return map[string]func(*testing.T, Env){
+		"serving/odd names through every call": testOddNames,
+		"serving/the longest path": func(t *testing.T, e Env) {
+			longest := e.MaxPath
+			if longest == 0 {
+				longest = site.MaxPath
+			}
+			live := newLive(t, e)
+			p := longPath(longest)
+			if len(p) != longest {
+				t.Fatalf("the path has %d bytes, want %d", len(p), longest)
+			}
+			live.release(map[string]string{p: "long"}, false)
+			live.want("/"+p, http.StatusOK, "long")
+			live.release(map[string]string{p: "long", "index.html": "more"}, false) // by a copy
+			live.want("/"+p, http.StatusOK, "long")
+			over := file(longPath(longest+1), "over")
+			_, err := e.Cloud.Store.Begin(t.Context(), another(live.tree), manifest(over))
+			if longest < site.MaxPath && (troy.KindOf(err) != troy.Invalid || !strings.Contains(err.Error(), over.Path[:40])) {
+				t.Fatalf("Begin with a path of %d bytes: %v; want Invalid, and the path", len(over.Path), err)
+			}
+		},
+		"serving/what is not there is 404": func(t *testing.T, e Env) {
+			live := newLive(t, e)
+			live.release(map[string]string{"index.html": "home"}, false)
+			live.want("/", http.StatusOK, "home")
+			for _, p := range []string{"/none", "/none.html", "/index.html/x", "/../index.html", "/%2e%2e/index.html"} {
+				live.want(p, http.StatusNotFound, "")
+			}
+		},
+	}
+}
+
+// live is a host with what is published there.
+type live struct {
+	t        *testing.T
+	e        Env
+	d        cloud.Distribution
+	host     string
+	tree     site.Tree
+	sequence int64
+}
+
+func newLive(t *testing.T, e Env) *live {
+	t.Helper()
+	l := &live{t: t, e: e, tree: newTree()}
+	l.d, _, l.host = create(t, e)
+	if err := e.Cloud.DNS.Upsert(t.Context(), l.host, l.d.Domain); err != nil {
+		t.Fatal(err)
+	}
+	deployed(t, e, l.d.ID)
+	return l
+}
+
+// release publishes files as the pipeline's next tree, sent signed or through
+// Troy. It returns which were sent.
+func (l *live) release(files map[string]string, signed bool) []site.File {
+	l.t.Helper()
+	l.tree = another(l.tree)
+	l.sequence++
+	var m []site.File
+	for p, content := range files {
+		m = append(m, file(p, content))
+	}
+	sent := begin(l.t, l.e, l.tree, m...)
+	for _, f := range sent {
+		if signed {
+			l.send(f, files[f.Path])
+		} else {
+			put(l.t, l.e, l.tree, f, files[f.Path])
+		}
+	}
+	seal(l.t, l.e, l.tree)
+	if err := l.e.Cloud.CDN.Flip(l.t.Context(), l.d.ID, pointer(l.tree, l.sequence)); err != nil {
+		l.t.Fatalf("Flip: %v", err)
+	}
+	return sent
+}
+
+// send uploads a file by a signed request.
+func (l *live) send(f site.File, content string) {
+	l.t.Helper()
+	requests, _, err := l.e.Cloud.Store.(cloud.Signer).Sign(l.t.Context(), l.tree, []site.File{f})
+	if err != nil {
+		l.t.Fatalf("Sign of %q: %v", f.Path, err)
+	}
+	req, err := http.NewRequestWithContext(l.t.Context(), http.MethodPut, requests[0].URL, strings.NewReader(content))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	req.Header = requests[0].Header.Clone()
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	text, err := io.ReadAll(resp.Body)
+	if err := errors.Join(err, resp.Body.Close()); err != nil || resp.StatusCode != http.StatusOK {
+		l.t.Fatalf("the signed upload of %q: %d, %v\n%s", f.Path, resp.StatusCode, err, text)
+	}
+}
+
+// get asks as a reader does.
+func (l *live) get(address string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(http.MethodGet, "http://"+l.host+address, nil)
+	w := httptest.NewRecorder()
+	l.e.Readers.ServeHTTP(w, r)
+	return w
+}
+
+// want asks for an address until it is answered so: a flip takes seconds to be
+// known everywhere.
+func (l *live) want(address string, status int, body string) {
+	l.t.Helper()
+	var w *httptest.ResponseRecorder
+	eventually(l.t, l.e, "the answer to "+address, func(context.Context) bool {
+		w = l.get(address)
+		return w.Code == status && (body == "" || w.Body.String() == body)
+	})
+	if body != "" && w.Body.String() != body {
+		l.t.Errorf("%s: %q, want %q", address, w.Body, body)
+	}
+}
+
+func testOddNames(t *testing.T, e Env) {
+	live := newLive(t, e)
+	files := oddNames()
+	check := func(what string) {
+		t.Helper()
+		for p, content := range files {
+			// As browsers write it, and as strictly as may be.
+			for _, address := range []string{(&url.URL{Path: "/" + p}).EscapedPath(), "/" + strings.ReplaceAll(strings.ReplaceAll(url.QueryEscape(p), "+", "%20"), "%2F", "/")} {
+				w := live.get(address)
+				if w.Code != http.StatusOK || w.Body.String() != content {
+					t.Errorf("%s: %s answers %d %.40q, want %q", what, address, w.Code, w.Body, content)
+				}
+				if got := w.Header().Get("Content-Type"); got != site.ContentType(p) {
+					t.Errorf("%s: %s has the type %q, want %q", what, address, got, site.ContentType(p))
+				}
+			}
+		}
+	}
+	live.release(files, false)
+	live.want("/", http.StatusOK, "home")
+	check("sent")
+	if _, ok := e.Cloud.Store.(cloud.Signer); ok {
+		live = newLive(t, e) // another pipeline, which has none of the bytes
+		live.release(files, true)
+		live.want("/", http.StatusOK, "home")
+		check("sent signed")
+	}
+	sent := live.release(files, false)
+	if len(sent) > 0 {
+		t.Errorf("%q were asked for again", paths(sent))
+	}
+	check("taken over")
+
+	// Bytes from elsewhere under each name: what a copy reads is the other file.
+	moved := map[string]string{}
+	for p, content := range files {
+		moved["moved/"+p] = content
+	}
+	files = moved
+	files["index.html"] = "home again"
+	live.release(files, false)
+	live.want("/", http.StatusOK, "home again")
+	check("moved")
+
+	if err := e.Cloud.Store.Remove(t.Context(), live.tree.Pipeline, live.tree.Deployment); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := e.Cloud.Store.RemoveAll(t.Context(), live.tree.Pipeline); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, err := e.Cloud.Store.RemoveAll(t.Context(), live.tree.Pipeline); err != nil || n != 0 {
+		t.Errorf("RemoveAll: %d, %v; want nothing left", n, err)
+	}
+}
