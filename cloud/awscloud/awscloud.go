@@ -46,12 +46,19 @@ type Config struct {
 	CertificateARN string
 	// KeyValueStoreARN is CloudFront's store of the pointers.
 	KeyValueStoreARN string
+	// PriceClass says from where in the world CloudFront serves:
+	// PriceClass_100, PriceClass_200, or PriceClass_All if empty.
+	PriceClass string
 
 	// Lock runs f while nobody else holds the name, in any process. What AWS
 	// wants one after another (the pointers' store, a zone's changes) is kept
 	// in order by it.
 	Lock func(ctx context.Context, name string, f func(context.Context) error) error
 }
+
+// PriceClasses lists what Config.PriceClass may be
+// (docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/PriceClass.html).
+func PriceClasses() []string { return []string{"PriceClass_100", "PriceClass_200", "PriceClass_All"} }
 
 // attempts is how often the SDK sends one request. What then still fails is
 // retried by the worker, whose retries are seen and bounded.

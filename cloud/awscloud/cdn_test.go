@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/google/uuid"
 
@@ -41,6 +42,7 @@ type account struct {
 	double *awsdouble.Double
 	cloud  cloud.Cloud
 	cfg    awscloud.Config
+	loaded aws.Config
 }
 
 func newAccount(t *testing.T, server *s3test.Server, cfg awsdouble.Config) account {
@@ -52,18 +54,25 @@ func newAccount(t *testing.T, server *s3test.Server, cfg awsdouble.Config) accou
 	cfg.S3, cfg.S3Key, cfg.S3Secret = s3, s3test.Key, s3test.Secret
 	double := awsdouble.Start(cfg)
 	t.Cleanup(double.Close)
+	return join(t, server, double)
+}
+
+// join sets up another installation in the double's account.
+func join(t *testing.T, server *s3test.Server, double *awsdouble.Double) account {
+	t.Helper()
 	id := strings.ReplaceAll(uuid.NewString(), "-", "")[:20]
 	a := account{double: double, cfg: awscloud.Config{
 		Region: "us-east-1", Endpoint: double.URL(), S3Endpoint: double.URL(),
 		SitesBucket: server.Bucket(t, "sites-"+id), WorkBucket: server.Bucket(t, "work-"+id), Zone: "Z0123456789",
 		CertificateARN:   "arn:aws:acm:us-east-1:123456789012:certificate/1",
-		KeyValueStoreARN: "arn:aws:cloudfront::123456789012:key-value-store/1", Lock: locks(),
+		KeyValueStoreARN: "arn:aws:cloudfront::123456789012:key-value-store/" + id, Lock: locks(),
 	}}
 	loaded, err := awscloud.Load(t.Context(), a.cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	loaded.Credentials = credentials.NewStaticCredentialsProvider(s3test.Key, s3test.Secret, "")
+	a.loaded = loaded
 	a.cloud = cloud.Cloud{
 		Store: awscloud.NewStore(loaded, a.cfg, site.Limits{}), CDN: awscloud.NewCDN(loaded, a.cfg), DNS: awscloud.NewDNS(loaded, a.cfg),
 		PropagationDelay: 20 * time.Millisecond,

@@ -3,11 +3,12 @@ package awscloud
 import (
 	"context"
 	"crypto/md5" //nolint:gosec // as plainTag says
-	_ "embed"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -21,14 +22,7 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-//go:embed viewer_request.js
-var viewerRequest []byte
-
 const (
-	// perShard is how many distributions may share a function, or an origin
-	// access control
-	// (docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/cloudfront-limits.html).
-	perShard = 100
 	// cachingOptimized is CloudFront's managed cache policy of that name
 	// (docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/using-managed-cache-policies.html).
 	cachingOptimized = "658327ea-f89d-4fab-a63d-7e88639e58f6"
@@ -77,7 +71,7 @@ func (c *CDN) Create(ctx context.Context, reference, host string) (made cloud.Di
 		return made, troy.Errorf(troy.Invalid, "%w", err)
 	}
 	// One after another: they share functions, and many at once are throttled.
-	err = c.cfg.Lock(ctx, "cloudfront distributions", func(ctx context.Context) error {
+	err = c.cfg.Lock(ctx, distributionsLock, func(ctx context.Context) error {
 		shard, err := c.shard(ctx, reference)
 		if err != nil {
 			return err
@@ -99,6 +93,27 @@ func (c *CDN) Create(ctx context.Context, reference, host string) (made cloud.Di
 	return made, err
 }
 
+// origin is the name that a distribution reads the sites' bucket by. By it, the
+// distributions of this installation are told from those of others in the
+// account.
+func (c *CDN) origin() string { return c.cfg.SitesBucket + ".s3." + c.cfg.Region + ".amazonaws.com" }
+
+// ours reports whether this installation made a distribution.
+func (c *CDN) ours(d types.DistributionSummary) bool {
+	return strings.HasPrefix(aws.ToString(d.Comment), referencePrefix) && c.reads(d)
+}
+
+func (c *CDN) reads(d types.DistributionSummary) bool {
+	return d.Origins != nil && slices.ContainsFunc(d.Origins.Items, func(o types.Origin) bool { return aws.ToString(o.DomainName) == c.origin() })
+}
+
+func (c *CDN) priceClass() types.PriceClass {
+	if c.cfg.PriceClass == "" {
+		return types.PriceClassPriceClassAll
+	}
+	return types.PriceClass(c.cfg.PriceClass)
+}
+
 // config is the distribution of a host.
 func (c *CDN) config(reference, host string, s shard) *types.DistributionConfig {
 	const origin = "sites"
@@ -110,137 +125,20 @@ func (c *CDN) config(reference, host string, s shard) *types.DistributionConfig 
 		CallerReference: &reference, Comment: &reference, Enabled: aws.Bool(true),
 		Aliases: &types.Aliases{Quantity: aws.Int32(1), Items: []string{host}},
 		Origins: &types.Origins{Quantity: aws.Int32(1), Items: []types.Origin{{
-			Id: aws.String(origin), DomainName: aws.String(c.cfg.SitesBucket + ".s3." + c.cfg.Region + ".amazonaws.com"),
+			Id: aws.String(origin), DomainName: aws.String(c.origin()),
 			OriginAccessControlId: &s.access, S3OriginConfig: &types.S3OriginConfig{OriginAccessIdentity: aws.String("")},
 		}}},
 		DefaultCacheBehavior: &types.DefaultCacheBehavior{
 			TargetOriginId: aws.String(origin), ViewerProtocolPolicy: types.ViewerProtocolPolicyRedirectToHttps, Compress: aws.Bool(true),
-			CachePolicyId: aws.String(cachingOptimized),
-			FunctionAssociations: &types.FunctionAssociations{Quantity: aws.Int32(1), Items: []types.FunctionAssociation{{
-				EventType: types.EventTypeViewerRequest, FunctionARN: &s.function,
-			}}},
+			CachePolicyId:        aws.String(cachingOptimized),
+			FunctionAssociations: s.functions(),
 		},
 		CustomErrorResponses: &types.CustomErrorResponses{Quantity: aws.Int32(2), Items: []types.CustomErrorResponse{missing(403), missing(404)}},
 		ViewerCertificate: &types.ViewerCertificate{
 			ACMCertificateArn: &c.cfg.CertificateARN, SSLSupportMethod: types.SSLSupportMethodSniOnly, MinimumProtocolVersion: types.MinimumProtocolVersionTLSv122021,
 		},
-		HttpVersion: types.HttpVersionHttp2and3, IsIPV6Enabled: aws.Bool(true), PriceClass: types.PriceClassPriceClassAll,
+		HttpVersion: types.HttpVersionHttp2and3, IsIPV6Enabled: aws.Bool(true), PriceClass: c.priceClass(),
 	}
-}
-
-// shard is a function and an origin access control that a distribution uses.
-type shard struct{ function, access string }
-
-// shard finds one with room, made if there is none. How many use each is
-// counted from CloudFront's own list, which also tells whether the reference
-// was used.
-func (c *CDN) shard(ctx context.Context, reference string) (shard, error) {
-	used := map[string]int{}
-	err := c.each(ctx, func(d types.DistributionSummary) (bool, error) {
-		if aws.ToString(d.Comment) == reference {
-			return false, fmt.Errorf("the distribution %s: %w", aws.ToString(d.Id), cloud.ErrExists)
-		}
-		if d.DefaultCacheBehavior != nil && d.DefaultCacheBehavior.FunctionAssociations != nil {
-			for _, f := range d.DefaultCacheBehavior.FunctionAssociations.Items {
-				used[aws.ToString(f.FunctionARN)]++
-			}
-		}
-		return true, nil
-	})
-	if err != nil {
-		return shard{}, err
-	}
-	for n := 0; ; n++ {
-		name := fmt.Sprintf("troy-%d", n)
-		arn, err := c.function(ctx, name)
-		if err != nil {
-			return shard{}, err
-		}
-		if used[arn] >= perShard {
-			continue
-		}
-		access, err := c.access(ctx, name)
-		return shard{arn, access}, err
-	}
-}
-
-// function returns the ARN of the published function with this name, after
-// making it if there is none.
-func (c *CDN) function(ctx context.Context, name string) (string, error) {
-	described, err := call(ctx, func(ctx context.Context) (*cloudfront.DescribeFunctionOutput, error) {
-		return c.client.DescribeFunction(ctx, &cloudfront.DescribeFunctionInput{Name: &name, Stage: types.FunctionStageLive})
-	})
-	if err == nil {
-		return aws.ToString(described.FunctionSummary.FunctionMetadata.FunctionARN), nil
-	}
-	var none *types.NoSuchFunctionExists
-	if !errors.As(err, &none) {
-		return "", failed("look for the function "+name, err)
-	}
-	created, err := call(ctx, func(ctx context.Context) (*cloudfront.CreateFunctionOutput, error) {
-		return c.client.CreateFunction(ctx, &cloudfront.CreateFunctionInput{
-			Name: &name, FunctionCode: viewerRequest, FunctionConfig: &types.FunctionConfig{
-				Comment: aws.String("Troy: sends a request to the deployment that is live"), Runtime: types.FunctionRuntimeCloudfrontJs20,
-				KeyValueStoreAssociations: &types.KeyValueStoreAssociations{Quantity: aws.Int32(1), Items: []types.KeyValueStoreAssociation{{
-					KeyValueStoreARN: &c.cfg.KeyValueStoreARN,
-				}}},
-			},
-		})
-	})
-	var etag *string
-	switch err = failed("create the function "+name, err); {
-	case err == nil:
-		etag = created.ETag
-	case errors.Is(err, cloud.ErrExists): // made before, and not published
-		described, err := call(ctx, func(ctx context.Context) (*cloudfront.DescribeFunctionOutput, error) {
-			return c.client.DescribeFunction(ctx, &cloudfront.DescribeFunctionInput{Name: &name, Stage: types.FunctionStageDevelopment})
-		})
-		if err != nil {
-			return "", failed("look for the function "+name, err)
-		}
-		etag = described.ETag
-	default:
-		return "", err
-	}
-	published, err := call(ctx, func(ctx context.Context) (*cloudfront.PublishFunctionOutput, error) {
-		return c.client.PublishFunction(ctx, &cloudfront.PublishFunctionInput{Name: &name, IfMatch: etag})
-	})
-	if err != nil {
-		return "", failed("publish the function "+name, err)
-	}
-	return aws.ToString(published.FunctionSummary.FunctionMetadata.FunctionARN), nil
-}
-
-// access returns the id of the origin access control with this name, after
-// making it if there is none.
-func (c *CDN) access(ctx context.Context, name string) (string, error) {
-	var marker *string
-	for {
-		page, err := call(ctx, func(ctx context.Context) (*cloudfront.ListOriginAccessControlsOutput, error) {
-			return c.client.ListOriginAccessControls(ctx, &cloudfront.ListOriginAccessControlsInput{Marker: marker})
-		})
-		if err != nil {
-			return "", failed("list the origin access controls", err)
-		}
-		for _, a := range page.OriginAccessControlList.Items {
-			if aws.ToString(a.Name) == name {
-				return aws.ToString(a.Id), nil
-			}
-		}
-		if marker = page.OriginAccessControlList.NextMarker; aws.ToString(marker) == "" {
-			break
-		}
-	}
-	made, err := call(ctx, func(ctx context.Context) (*cloudfront.CreateOriginAccessControlOutput, error) {
-		return c.client.CreateOriginAccessControl(ctx, &cloudfront.CreateOriginAccessControlInput{OriginAccessControlConfig: &types.OriginAccessControlConfig{
-			Name: &name, Description: aws.String("Troy: reads the sites' bucket"), OriginAccessControlOriginType: types.OriginAccessControlOriginTypesS3,
-			SigningBehavior: types.OriginAccessControlSigningBehaviorsAlways, SigningProtocol: types.OriginAccessControlSigningProtocolsSigv4,
-		}})
-	})
-	if err != nil {
-		return "", failed("create the origin access control "+name, err)
-	}
-	return aws.ToString(made.OriginAccessControl.Id), nil
 }
 
 // each walks all distributions of the account until f returns false.
@@ -265,7 +163,7 @@ func (c *CDN) each(ctx context.Context, f func(types.DistributionSummary) (bool,
 func (c *CDN) Find(ctx context.Context, reference string) (cloud.Distribution, error) {
 	id := ""
 	err := c.each(ctx, func(d types.DistributionSummary) (bool, error) {
-		if aws.ToString(d.Comment) == reference {
+		if aws.ToString(d.Comment) == reference && c.reads(d) {
 			id = aws.ToString(d.Id)
 		}
 		return id == "", nil

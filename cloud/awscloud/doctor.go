@@ -13,7 +13,6 @@ import (
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/service/acm"
 	acmtypes "github.com/aws/aws-sdk-go-v2/service/acm/types"
-	"github.com/aws/aws-sdk-go-v2/service/cloudfront"
 	cftypes "github.com/aws/aws-sdk-go-v2/service/cloudfront/types"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/codebuild"
@@ -274,48 +273,23 @@ func (e examiner) distributions() {
 			return
 		}
 	}
-	client := cdn.client
-	// Neither the function nor the access control is there, so that a
-	// distribution is refused, after the permission.
-	config := cdn.config("troy-doctor-"+uuid.NewString(), "troy-doctor."+e.x.Suffix, shard{"none", "none"})
-	e.permissions(part, said, e.may(map[string]func(context.Context) error{
-		"cloudfront:GetDistribution": func(ctx context.Context) error {
-			_, err := client.GetDistribution(ctx, &cloudfront.GetDistributionInput{Id: aws.String(nobody)})
-			return err
-		},
-		"cloudfront:CreateDistribution": func(ctx context.Context) error {
-			_, err := client.CreateDistributionWithTags(ctx, &cloudfront.CreateDistributionWithTagsInput{DistributionConfigWithTags: &cftypes.DistributionConfigWithTags{
-				DistributionConfig: config, Tags: &cftypes.Tags{Items: []cftypes.Tag{{Key: aws.String(referenceTag), Value: config.CallerReference}}},
-			}})
-			return err
-		},
-		"cloudfront:UpdateDistribution": func(ctx context.Context) error {
-			_, err := client.UpdateDistribution(ctx, &cloudfront.UpdateDistributionInput{Id: aws.String(nobody), IfMatch: aws.String("E0"), DistributionConfig: config})
-			return err
-		},
-		"cloudfront:DeleteDistribution": func(ctx context.Context) error {
-			_, err := client.DeleteDistribution(ctx, &cloudfront.DeleteDistributionInput{Id: aws.String(nobody), IfMatch: aws.String("E0")})
-			return err
-		},
-		"cloudfront:CreateInvalidation": func(ctx context.Context) error {
-			_, err := client.CreateInvalidation(ctx, &cloudfront.CreateInvalidationInput{DistributionId: aws.String(nobody), InvalidationBatch: &cftypes.InvalidationBatch{
-				CallerReference: aws.String("troy-doctor"), Paths: &cftypes.Paths{Quantity: aws.Int32(1), Items: []string{"/none"}},
-			}})
-			return err
-		},
-		"cloudfront:DescribeFunction": func(ctx context.Context) error {
-			_, err := client.DescribeFunction(ctx, &cloudfront.DescribeFunctionInput{Name: aws.String("troy-doctor")})
-			return err
-		},
-		"cloudfront:PublishFunction": func(ctx context.Context) error {
-			_, err := client.PublishFunction(ctx, &cloudfront.PublishFunctionInput{Name: aws.String("troy-doctor"), IfMatch: aws.String("E0")})
-			return err
-		},
-		"cloudfront:ListOriginAccessControls": func(ctx context.Context) error {
-			_, err := client.ListOriginAccessControls(ctx, &cloudfront.ListOriginAccessControlsInput{MaxItems: aws.Int32(1)})
-			return err
-		},
-	}))
+	e.permissions(part, said, e.may(cdn.trials(e.x.Suffix)))
+	e.functions(cdn)
+}
+
+// functions tells whether the distributions run this version's functions, with
+// this installation's pointers.
+func (e examiner) functions(cdn *CDN) {
+	const part = "functions"
+	said, err := cdn.astray(e.ctx)
+	switch {
+	case err != nil:
+		e.wrong(part, words(err), "the role has to be allowed cloudfront:DescribeFunction and cloudfront:GetFunction (docs/aws.md)")
+	case len(said) > 0:
+		e.wrong(part, strings.Join(said, "; "), "keep `troyd work` of this version running: it mends this within %s. Until then such sites may answer 404", UpkeepInterval)
+	default:
+		e.well(part, "of this version, reading this installation's pointers")
+	}
 }
 
 func errOr(err error) error {

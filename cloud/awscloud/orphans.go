@@ -30,13 +30,20 @@ func NewAccount(ctx context.Context, cfg Config, limits site.Limits) (*Account, 
 	if err != nil {
 		return nil, err
 	}
-	return &Account{NewCDN(loaded, cfg), NewDNS(loaded, cfg), NewStore(loaded, cfg, limits), NewBuilder(loaded, cfg, "")}, nil
+	return NewAccountOf(loaded, cfg, limits), nil
+}
+
+// NewAccountOf returns the account of a configuration that was loaded.
+func NewAccountOf(loaded aws.Config, cfg Config, limits site.Limits) *Account {
+	return &Account{NewCDN(loaded, cfg), NewDNS(loaded, cfg), NewStore(loaded, cfg, limits), NewBuilder(loaded, cfg, "")}
 }
 
 const referencePrefix = "troy-"
 
-// Pipelines lists what there is, by the pipeline that it was made for: "the
-// distribution E1 of blog.example.com", "objects under sites/".
+// Pipelines lists what this installation made, by the pipeline that it was made
+// for: "the distribution E1 of blog.example.com", "objects under sites/". What
+// other installations made in the account is not listed: their distributions
+// read other buckets.
 func (a *Account) Pipelines(ctx context.Context) (map[uuid.UUID][]string, error) {
 	found := map[uuid.UUID][]string{}
 	note := func(id, what string) {
@@ -45,8 +52,8 @@ func (a *Account) Pipelines(ctx context.Context) (map[uuid.UUID][]string, error)
 		}
 	}
 	err := a.cdn.each(ctx, func(d types.DistributionSummary) (bool, error) {
-		if id, ours := strings.CutPrefix(aws.ToString(d.Comment), referencePrefix); ours {
-			note(id, "the distribution "+aws.ToString(d.Id)+" of "+strings.Join(aliases(d), ", "))
+		if a.cdn.ours(d) {
+			note(strings.TrimPrefix(aws.ToString(d.Comment), referencePrefix), "the distribution "+aws.ToString(d.Id)+" of "+strings.Join(aliases(d), ", "))
 		}
 		return true, nil
 	})
@@ -67,6 +74,25 @@ func (a *Account) Pipelines(ctx context.Context) (map[uuid.UUID][]string, error)
 		}
 	}
 	return found, nil
+}
+
+// Unused lists the functions and origin access controls of this installation
+// that no distribution uses. With remove they are deleted.
+func (a *Account) Unused(ctx context.Context, remove bool) (all []string, err error) {
+	left, err := a.cdn.leftOver(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, one := range left {
+		if remove {
+			if err := one.remove(ctx); err != nil {
+				return nil, err
+			}
+		}
+		all = append(all, one.what)
+	}
+	slices.Sort(all)
+	return all, nil
 }
 
 func aliases(d types.DistributionSummary) []string {

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
@@ -22,10 +24,11 @@ func newAWSCommand() *cobra.Command {
 		Use:   "orphans",
 		Short: "List what Troy made in the account that no pipeline owns",
 		Long: "List the distributions and objects in the account that were made for pipelines\n" +
-			"that are not in the database, as after a restored backup. With --delete they are\n" +
-			"taken away, DNS records and pointers too. A distribution takes minutes to be\n" +
-			"disabled: run it again until nothing is left. Use it only with the database that\n" +
-			"has all of this account's pipelines. Exit status 1: something is left.",
+			"that are not in the database, as after a restored backup, and the functions and\n" +
+			"origin access controls that no distribution uses. With --delete they are removed,\n" +
+			"DNS records and pointers too. A distribution takes minutes to be disabled: run it\n" +
+			"again until nothing is left. What other installations made in the account stays:\n" +
+			"their distributions read other buckets. Exit status 1: something is left.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := commandConfig()
@@ -96,11 +99,50 @@ func tidy(ctx context.Context, account *awscloud.Account, q *queries.Queries, re
 			}
 		}
 	}
+	unused, err := account.Unused(ctx, remove)
+	if err != nil {
+		return err
+	}
+	for _, what := range unused {
+		note := " (removed)"
+		if !remove {
+			note = ""
+			left++
+		}
+		if err := printLine(out, "No distribution uses "+what+note); err != nil {
+			return err
+		}
+	}
 	switch {
-	case len(ids) == 0:
+	case len(ids)+len(unused) == 0:
 		return printLine(out, fmt.Sprintf("Nothing in the account is without its pipeline (%d looked at).", len(found)))
+	case left == 1:
+		return errors.New("one thing is left")
 	case left > 0:
-		return fmt.Errorf("what was made for %d pipelines is left", left)
+		return fmt.Errorf("%d things are left", left)
 	}
 	return nil
+}
+
+// keepUp does the upkeep of the account, at once and then every interval, until
+// the context ends. A failure is logged and tried again by the next one.
+func keepUp(ctx context.Context, cdn *awscloud.CDN, log *slog.Logger) error {
+	ticker := time.NewTicker(awscloud.UpkeepInterval)
+	defer ticker.Stop()
+	for {
+		done, err := cdn.Upkeep(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			log.Warn("the upkeep of CloudFront failed; it is tried again", "in", awscloud.UpkeepInterval, "error", err)
+		case done != awscloud.Upkept{}:
+			log.Info("brought CloudFront up to date", "shards_of_functions", done.Functions, "distributions", done.Distributions)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -73,6 +74,9 @@ func (c config) checkAWS(wrong wrongly) {
 			wrong(s.setting, "%q does not begin with %s", s.value, s.prefix)
 		}
 	}
+	if !slices.Contains(awscloud.PriceClasses(), c.AWSPriceClass) {
+		wrong("TROY_AWS_PRICE_CLASS", "%q is not one of %s", c.AWSPriceClass, strings.Join(awscloud.PriceClasses(), ", "))
+	}
 	if c.AWSRole != "" && !strings.HasPrefix(c.AWSRole, "arn:") {
 		wrong("TROY_AWS_ROLE", "%q is not the ARN of a role", c.AWSRole)
 	}
@@ -86,7 +90,7 @@ func (c config) aws(db *pgxpool.Pool) awscloud.Config {
 	return awscloud.Config{
 		Region: c.AWSRegion, Profile: c.AWSProfile, RoleARN: c.AWSRole, Endpoint: c.AWSEndpoint, S3Endpoint: c.AWSS3Endpoint,
 		SitesBucket: c.AWSSitesBucket, WorkBucket: c.AWSWorkBucket, Zone: c.AWSZone, CertificateARN: c.AWSCertificate,
-		KeyValueStoreARN: c.AWSPointerStore, Lock: advisoryLock(db),
+		KeyValueStoreARN: c.AWSPointerStore, PriceClass: c.AWSPriceClass, Lock: advisoryLock(db),
 	}
 }
 

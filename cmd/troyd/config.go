@@ -66,6 +66,7 @@ type config struct {
 	AWSZone         string `env:"TROY_AWS_ZONE"`
 	AWSCertificate  string `env:"TROY_AWS_CERTIFICATE"`
 	AWSPointerStore string `env:"TROY_AWS_POINTER_STORE"`
+	AWSPriceClass   string `env:"TROY_AWS_PRICE_CLASS" envDefault:"PriceClass_All"`
 	AWSAppsQueue    string `env:"TROY_AWS_APPS_QUEUE"`
 	AWSBuildsQueue  string `env:"TROY_AWS_BUILDS_QUEUE"`
 	AWSProject      string `env:"TROY_AWS_PROJECT"`

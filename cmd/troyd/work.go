@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/troy-iaas/troy/cloud/awscloud"
 	"github.com/troy-iaas/troy/web"
 	"github.com/troy-iaas/troy/workers"
 )
@@ -75,6 +76,16 @@ func runWorkers(ctx context.Context, cfg config, b *backend, log *slog.Logger) (
 		return err
 	}
 	defer func() { err = errors.Join(err, shut()) }()
+	if cfg.onAWS() {
+		loaded, err := awscloud.Load(ctx, cfg.aws(b.db))
+		if err != nil {
+			return err
+		}
+		ctx, stop := context.WithCancel(ctx)
+		ended := make(chan error, 1)
+		go func() { ended <- keepUp(ctx, awscloud.NewCDN(loaded, cfg.aws(b.db)), log) }()
+		defer func() { stop(); err = errors.Join(err, <-ended) }()
+	}
 	return workers.New(workers.Config{
 		Slots: cfg.Workers, BuildSlots: cfg.BuildSlots, Lease: cfg.Lease, KeepDeployments: cfg.KeepDeployments,
 		CarryAssets: cfg.CarryAssets, UploadsValid: cfg.UploadsValid, Limits: cfg.limits(), BuildTime: cfg.BuildTime, BuildPoll: poll,

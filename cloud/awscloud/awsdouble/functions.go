@@ -148,6 +148,21 @@ func (d *Double) Functions() map[string]string {
 	return all
 }
 
+// SetFunction replaces the code and the comment of a function, in development
+// and live.
+func (d *Double) SetFunction(name, comment, code string) {
+	d.cloudfront.mu.Lock()
+	defer d.cloudfront.mu.Unlock()
+	f := d.cloudfront.functions[name]
+	config := f.dev.config
+	if begin, end := strings.Index(config, "<Comment>"), strings.Index(config, "</Comment>"); begin >= 0 {
+		config = config[:begin] + "<Comment>" + escape(comment) + config[end:]
+	}
+	f.dev = stage{code, config}
+	f.live = f.dev
+	f.etag++
+}
+
 // field is CloudFront's form of a header, a cookie or a member of the query.
 type field struct {
 	Value string `json:"value"`

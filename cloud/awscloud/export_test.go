@@ -1,0 +1,4 @@
+package awscloud
+
+// CodeVersion is for tests.
+const CodeVersion = codeVersion

@@ -1,0 +1,268 @@
+package awscloud
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudfront"
+	"github.com/aws/aws-sdk-go-v2/service/cloudfront/types"
+
+	"github.com/troy-iaas/troy/cloud"
+)
+
+// UpkeepInterval is how long is waited between two upkeeps.
+const UpkeepInterval = 15 * time.Minute
+
+const (
+	// distributionsLock is the name under which distributions are made and
+	// changed one after another.
+	distributionsLock = "cloudfront distributions"
+	// upkeepLock is the name under which one process at a time does the upkeep.
+	upkeepLock = "cloudfront upkeep"
+)
+
+// Upkept is what an upkeep changed.
+type Upkept struct{ Functions, Distributions int }
+
+// Upkeep brings the functions up to this version's code, and moves the
+// distributions of this installation to its functions, its origin access
+// controls and its price class: those made by earlier versions, and those
+// whose function reads another installation's pointers. When nothing is to be
+// changed it costs a list of the distributions and a few reads for each
+// hundred of them. Whatever is cut off is done by the next one.
+func (c *CDN) Upkeep(ctx context.Context) (done Upkept, err error) {
+	err = c.cfg.Lock(ctx, upkeepLock, func(ctx context.Context) error {
+		var all []types.DistributionSummary
+		used := usage{}
+		if err := c.each(ctx, func(d types.DistributionSummary) (bool, error) {
+			if c.ours(d) && aws.ToBool(d.Enabled) {
+				all = append(all, d)
+			}
+			used.note(c, d)
+			return true, nil
+		}); err != nil {
+			return err
+		}
+		shards := map[int]shard{}
+		for n := range used {
+			if err := c.keepShard(ctx, n, shards, &done); err != nil {
+				return err
+			}
+		}
+		for _, d := range all {
+			if c.settled(d, shards) {
+				continue
+			}
+			if err := c.move(ctx, aws.ToString(d.Id), used, shards, &done); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return done, err
+}
+
+// keepShard brings a shard up to date.
+func (c *CDN) keepShard(ctx context.Context, n int, shards map[int]shard, done *Upkept) error {
+	return c.cfg.Lock(ctx, distributionsLock, func(ctx context.Context) error {
+		s, changed, err := c.makeShard(ctx, n)
+		if err != nil {
+			return err
+		}
+		if shards[n] = s; changed {
+			done.Functions++
+		}
+		return nil
+	})
+}
+
+// settled reports whether a distribution is as Create would make it.
+func (c *CDN) settled(d types.DistributionSummary, shards map[int]shard) bool {
+	if d.PriceClass != c.priceClass() {
+		return false
+	}
+	has := associations(d)
+	for _, s := range shards {
+		same := len(has) == len(s.arns)
+		for i, p := range programs() {
+			same = same && has[p.event] == s.arns[i]
+		}
+		for _, o := range d.Origins.Items {
+			same = same && aws.ToString(o.OriginAccessControlId) == s.access
+		}
+		if same {
+			return true
+		}
+	}
+	return false
+}
+
+// move makes a distribution use a shard with room. The whole configuration is
+// sent back, guarded by its ETag.
+func (c *CDN) move(ctx context.Context, id string, used usage, shards map[int]shard, done *Upkept) error {
+	n, err := used.room()
+	if err != nil {
+		return err
+	}
+	if _, ok := shards[n]; !ok {
+		if err := c.keepShard(ctx, n, shards, done); err != nil {
+			return err
+		}
+	}
+	err = c.cfg.Lock(ctx, distributionsLock, func(ctx context.Context) error {
+		out, err := c.get(ctx, id)
+		if err != nil {
+			return err
+		}
+		config := out.Distribution.DistributionConfig
+		config.PriceClass = c.priceClass()
+		config.DefaultCacheBehavior.FunctionAssociations = shards[n].functions()
+		for i := range config.Origins.Items {
+			config.Origins.Items[i].OriginAccessControlId = aws.String(shards[n].access)
+		}
+		_, err = call(ctx, func(ctx context.Context) (*cloudfront.UpdateDistributionOutput, error) {
+			return c.client.UpdateDistribution(ctx, &cloudfront.UpdateDistributionInput{Id: &id, IfMatch: out.ETag, DistributionConfig: config})
+		})
+		return failed("move the distribution "+id+" to its functions", err)
+	})
+	if errors.Is(err, cloud.ErrNotFound) || errors.Is(err, cloud.ErrPrecondition) {
+		return nil // it changed meanwhile; the next upkeep looks again
+	}
+	if err == nil {
+		used[n]++
+		done.Distributions++
+	}
+	return err
+}
+
+// unused is a function or an origin access control that no distribution uses.
+type unused struct {
+	what   string
+	remove func(context.Context) error
+}
+
+// leftOver lists the functions and origin access controls of this installation
+// that no distribution uses, those of earlier versions too.
+func (c *CDN) leftOver(ctx context.Context) ([]unused, error) {
+	inUse := map[string]bool{}
+	if err := c.each(ctx, func(d types.DistributionSummary) (bool, error) {
+		for _, arn := range associations(d) {
+			inUse[functionNamed(arn)] = true
+		}
+		if d.Origins != nil {
+			for _, o := range d.Origins.Items {
+				inUse[aws.ToString(o.OriginAccessControlId)] = true
+			}
+		}
+		return true, nil
+	}); err != nil {
+		return nil, err
+	}
+	var left []unused
+	var marker *string
+	for {
+		page, err := call(ctx, func(ctx context.Context) (*cloudfront.ListFunctionsOutput, error) {
+			return c.client.ListFunctions(ctx, &cloudfront.ListFunctionsInput{Marker: marker, Stage: types.FunctionStageDevelopment})
+		})
+		if err != nil {
+			return nil, failed("list the functions", err)
+		}
+		for _, f := range page.FunctionList.Items {
+			name := aws.ToString(f.Name)
+			ours := strings.HasPrefix(name, c.installation()+"-") || strings.HasPrefix(name, referencePrefix) && storeOf(f.FunctionConfig) == c.cfg.KeyValueStoreARN
+			if ours && !inUse[name] {
+				left = append(left, unused{"the function " + name, func(ctx context.Context) error { return c.removeFunction(ctx, name) }})
+			}
+		}
+		if marker = page.FunctionList.NextMarker; aws.ToString(marker) == "" {
+			break
+		}
+	}
+	err := c.eachAccess(ctx, func(a types.OriginAccessControlSummary) {
+		if id := aws.ToString(a.Id); strings.HasPrefix(aws.ToString(a.Name), c.installation()+"-") && !inUse[id] {
+			left = append(left, unused{"the origin access control " + aws.ToString(a.Name), func(ctx context.Context) error { return c.removeAccess(ctx, id) }})
+		}
+	})
+	return left, err
+}
+
+func (c *CDN) removeFunction(ctx context.Context, name string) error {
+	d, err := c.describe(ctx, name, types.FunctionStageDevelopment)
+	if err != nil || d == nil {
+		return err
+	}
+	_, err = call(ctx, func(ctx context.Context) (*cloudfront.DeleteFunctionOutput, error) {
+		return c.client.DeleteFunction(ctx, &cloudfront.DeleteFunctionInput{Name: &name, IfMatch: d.ETag})
+	})
+	return failed("delete the function "+name, err)
+}
+
+func (c *CDN) removeAccess(ctx context.Context, id string) error {
+	got, err := call(ctx, func(ctx context.Context) (*cloudfront.GetOriginAccessControlOutput, error) {
+		return c.client.GetOriginAccessControl(ctx, &cloudfront.GetOriginAccessControlInput{Id: &id})
+	})
+	if err == nil {
+		_, err = call(ctx, func(ctx context.Context) (*cloudfront.DeleteOriginAccessControlOutput, error) {
+			return c.client.DeleteOriginAccessControl(ctx, &cloudfront.DeleteOriginAccessControlInput{Id: &id, IfMatch: got.ETag})
+		})
+	}
+	if err = failed("delete the origin access control "+id, err); errors.Is(err, cloud.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// astray says what is wrong with the functions of this installation's
+// distributions, as `troyd doctor` tells it; all of it is mended by Upkeep.
+func (c *CDN) astray(ctx context.Context) (said []string, err error) {
+	names := map[string]int{}
+	err = c.each(ctx, func(d types.DistributionSummary) (bool, error) {
+		if !c.ours(d) || !aws.ToBool(d.Enabled) {
+			return true, nil
+		}
+		has := associations(d)
+		for _, p := range programs() {
+			names[functionNamed(has[p.event])]++
+		}
+		return true, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for n := range maxShards {
+		for _, p := range programs() {
+			name := c.functionName(p, n)
+			if names[name] == 0 {
+				continue
+			}
+			delete(names, name)
+			live, err := c.describe(ctx, name, types.FunctionStageLive)
+			if err != nil {
+				return nil, err
+			}
+			if live == nil {
+				said = append(said, name+" is not published")
+				continue
+			}
+			wrong, err := c.stale(ctx, p, live)
+			if err != nil {
+				return nil, err
+			}
+			if wrong != "" {
+				said = append(said, name+" "+wrong)
+			}
+		}
+	}
+	others := 0
+	for _, n := range names {
+		others += n
+	}
+	if others > 0 {
+		said = append(said, fmt.Sprintf("%d distributions lack a function of this installation, or use another's", others))
+	}
+	return said, nil
+}
