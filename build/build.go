@@ -109,9 +109,9 @@ func Decide(fsys fs.FS, s Settings) (Plan, error) {
 	if !isFolder(fsys, root) {
 		return Plan{}, troy.Errorf(troy.Invalid, "the root folder %q (%s) is not in the repository", root, by)
 	}
-	install := file.install.or(chosen(s.Install, settings))
-	command := file.command.or(chosen(s.Build, settings))
-	test := file.test.or(chosen(s.Test, settings))
+	install := file.install.or(chosen(command(s.Install), settings))
+	build := file.command.or(chosen(command(s.Build), settings))
+	test := file.test.or(chosen(command(s.Test), settings))
 	out := file.output
 	if !out.said && s.Output != "" {
 		out = chosen(output, settings)
@@ -121,7 +121,7 @@ func Decide(fsys fs.FS, s Settings) (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
-	if !command.said && !out.said && !found.site {
+	if !build.said && !out.said && !found.site {
 		return Plan{}, troy.Errorf(troy.Invalid, "nothing says what to build: there is no package.json with a build script, no known generator and no index.html in %q; name the build command and the output folder in troy.toml or in the pipeline's settings", root)
 	}
 	p := Plan{
@@ -132,14 +132,14 @@ func Decide(fsys fs.FS, s Settings) (Plan, error) {
 	if v := file.environment["NODE_VERSION"]; v != "" {
 		p.Node = v
 	}
-	command = command.or(found.build)
+	build = build.or(found.build)
 	switch {
 	case install.said:
 		p.InstallRoot = root
-	case command.value != "" || test.value != "":
+	case build.value != "" || test.value != "":
 		install = found.install
 	}
-	p.Install, p.Build = install.value, command.value
+	p.Install, p.Build = install.value, build.value
 	p.Outputs, p.OutputSaid = found.outputs, out.said
 	outputBy := found.outputBy
 	if found.plain && p.Build != "" {
@@ -149,7 +149,7 @@ func Decide(fsys fs.FS, s Settings) (Plan, error) {
 	if out.said {
 		p.Outputs, outputBy = []string{out.value}, out.by
 	}
-	p.Why = p.sentence(install.by, command.by, test.by, outputBy)
+	p.Why = p.sentence(install.by, build.by, test.by, outputBy)
 	return p, nil
 }
 

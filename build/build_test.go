@@ -71,6 +71,18 @@ func TestDecide(t *testing.T) {
 				Environment: map[string]string{}, Manager: "yarn", Lockfile: "site/yarn.lock",
 				Generator: "Vite", Why: `What is run: in "site" install with "yarn install --frozen-lockfile" (site/yarn.lock), build with "vite build --outDir out" (the pipeline's settings), publish "out" (netlify.toml).`},
 		},
+		"byte order marks": {
+			files: map[string]string{"package.json": "\ufeff" + vite, "package-lock.json": "{}", "troy.toml": "\ufeff[build]\noutput = \"www\"\n"},
+			want: build.Plan{Root: ".", InstallRoot: ".", Install: "npm ci", Build: "npm run build", Outputs: []string{"www"}, OutputSaid: true, Manager: "npm", Lockfile: "package-lock.json",
+				Environment: map[string]string{}, Generator: "Vite",
+				Why: `What is run: install with "npm ci" (package-lock.json), build with "npm run build" (Vite, scripts.build in package.json), publish "www" (troy.toml).`},
+		},
+		"line ends of Windows": {
+			files:    map[string]string{"troy.toml": "[build]\r\ncommand = \"\"\"\r\nmkdir dist\r\necho >dist/a\r\n\"\"\"\r\noutput = \"dist\"\r\n"},
+			settings: build.Settings{Test: "a\r\nb\r\n"},
+			want: build.Plan{Root: ".", InstallRoot: ".", Build: "mkdir dist\necho >dist/a", Test: "a\nb", Outputs: []string{"dist"}, OutputSaid: true, Environment: map[string]string{},
+				Why: `What is run: build with "mkdir dist\necho >dist/a" (troy.toml), test with "a\nb" (the pipeline's settings), publish "dist" (troy.toml).`},
+		},
 		"plain HTML": {
 			files: map[string]string{"index.html": "<h1>", "package.json": `{"devDependencies":{"prettier":"3"}}`},
 			want:  build.Plan{Root: ".", InstallRoot: ".", Outputs: []string{"."}, Manager: "npm", Why: `What is run: publish "." (plain HTML, as it is).`},

@@ -182,7 +182,13 @@ func said(value *string, by string) choice {
 	if value == nil {
 		return choice{}
 	}
-	return choice{value: strings.TrimSpace(*value), by: by, said: true}
+	return choice{value: command(*value), by: by, said: true}
+}
+
+// command is a command without white space around it and with the line ends
+// that a shell knows.
+func command(text string) string {
+	return strings.TrimSpace(strings.ReplaceAll(text, "\r\n", "\n"))
 }
 
 // either reads a folder that two keys can name.
@@ -284,5 +290,6 @@ func readFile(fsys fs.FS, name string) ([]byte, error) {
 	if len(data) > readCap {
 		return nil, troy.Errorf(troy.TooLarge, "%s has more than %d bytes", name, readCap)
 	}
-	return data, nil
+	// Some editors on Windows put a byte order mark in front of UTF-8.
+	return bytes.TrimPrefix(data, []byte("\ufeff")), nil
 }

@@ -48,16 +48,17 @@ func (l SourceLimits) orDefault() SourceLimits {
 // Unpack writes a tar, plain or gzipped, into dir. The one top folder that
 // forges put around a repository
 // (docs.github.com/rest/repos/contents#download-a-repository-archive-tar) is
-// left out. Nothing is written outside dir: paths that lead out of it, links
-// whose target is not inside it, and what is no file, folder or link end it
-// with a *troy.Error of kind Invalid; too much of anything is TooLarge. Files
-// are 0644 or 0755, folders 0755. What was unpacked before an error stays.
+// left out. Symbolic links are made as they are, wherever they lead: what
+// reads them later must keep them inside, as os.Root does. Nothing is written
+// outside dir or through a link: such paths, and what is not a file, folder or
+// link, end it with a *troy.Error of kind Invalid; too much of anything is
+// TooLarge. Files are 0644 or 0755, folders 0755. What was unpacked before an
+// error stays.
 func Unpack(ctx context.Context, r io.Reader, dir string, limits SourceLimits) error {
 	return unpack(ctx, r, dir, limits, "source")
 }
 
-// UnpackOutput is Unpack for what a build left: links may lead anywhere, since
-// whoever publishes it looks at them, and are read by nobody else.
+// UnpackOutput is Unpack for what a build left.
 func UnpackOutput(ctx context.Context, r io.Reader, dir string, limits SourceLimits) error {
 	return unpack(ctx, r, dir, limits, "output")
 }
@@ -70,7 +71,7 @@ func unpack(ctx context.Context, r io.Reader, dir string, limits SourceLimits, w
 	}
 	defer root.Close()
 	capped := &cappedReader{ctx: ctx, r: r, left: limits.ArchiveBytes}
-	u := unpacking{what: what, root: root, limits: limits, folders: map[string]bool{".": true}}
+	u := unpacking{what: what, root: root, limits: limits, folders: map[string]bool{".": true}, links: map[string]bool{}}
 	err = u.run(capped)
 	switch {
 	case ctx.Err() != nil:
@@ -95,7 +96,7 @@ type unpacking struct {
 	entries int
 	bytes   int64
 	folders map[string]bool // those that are there
-	links   []string
+	links   map[string]bool
 }
 
 func (u *unpacking) run(r io.Reader) error {
@@ -128,7 +129,7 @@ func (u *unpacking) run(r io.Reader) error {
 	if u.entries == 0 {
 		return troy.Errorf(troy.Invalid, "the source's archive is empty")
 	}
-	return u.checkLinks()
+	return nil
 }
 
 func (u *unpacking) entry(h *tar.Header, content io.Reader) error {
@@ -152,17 +153,13 @@ func (u *unpacking) entry(h *tar.Header, content io.Reader) error {
 	case tar.TypeReg:
 		return u.file(name, h, content)
 	case tar.TypeSymlink:
-		if u.what == "output" {
-			return u.damaged(name, u.root.Symlink(h.Linkname, name))
-		}
-		target := path.Join(path.Dir(name), h.Linkname) //nolint:gosec // G305: it is looked at here, and os.Root keeps to it
-		if path.IsAbs(h.Linkname) || !fs.ValidPath(target) {
-			return troy.Errorf(troy.Invalid, "the source's %q is a link to %q, which is outside the repository", name, h.Linkname)
-		}
-		u.links = append(u.links, name)
+		u.links[name] = true
 		return u.damaged(name, u.root.Symlink(h.Linkname, name))
 	case tar.TypeLink:
 		target, err := u.inside(h.Linkname)
+		if err == nil {
+			err = u.folder(path.Dir(target)) // not behind a link
+		}
 		if err != nil {
 			return err
 		}
@@ -178,7 +175,7 @@ func (u *unpacking) inside(name string) (string, error) {
 	if clean == "" || clean == "." {
 		return "", nil
 	}
-	if !fs.ValidPath(clean) || len(clean) > 4096 || strings.ContainsRune(clean, 0) {
+	if !validPath(clean) || len(clean) > 4096 {
 		return "", troy.Errorf(troy.Invalid, "the %s has the path %.256q, which leads out of it or is no clean path", u.what, name)
 	}
 	top, rest, _ := strings.Cut(clean, "/")
@@ -191,12 +188,28 @@ func (u *unpacking) inside(name string) (string, error) {
 	return rest, nil
 }
 
+// validPath is fs.ValidPath for names of any bytes: those of Latin-1 are fine
+// as long as they are not published.
+func validPath(name string) bool {
+	return fs.ValidPath(strings.ToValidUTF8(name, "?")) && !strings.ContainsRune(name, 0)
+}
+
+// folder makes a folder and those above it, none of them behind a link.
 func (u *unpacking) folder(name string) error {
 	if u.folders[name] {
 		return nil
 	}
-	if err := u.root.MkdirAll(name, 0o755); err != nil {
+	if u.links[name] {
+		return troy.Errorf(troy.Invalid, "the %s's archive has entries behind the link %q", u.what, name)
+	}
+	if err := u.folder(path.Dir(name)); err != nil {
+		return err
+	}
+	if err := u.root.Mkdir(name, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return u.damaged(name, err)
+	}
+	if info, err := u.root.Lstat(name); err != nil || !info.IsDir() {
+		return troy.Errorf(troy.Invalid, "the %s's %q is a folder and something else at once", u.what, name)
 	}
 	u.folders[name] = true
 	return nil
@@ -232,19 +245,6 @@ func (u *unpacking) damaged(name string, err error) error {
 		}
 	}
 	return troy.Errorf(troy.Invalid, "the %s's %q can't be made: %w", u.what, name, err)
-}
-
-// checkLinks resolves every link, as chains of links may lead out of the
-// folder though each one alone does not. One that leads nowhere is left.
-func (u *unpacking) checkLinks() error {
-	for _, name := range u.links {
-		_, err := u.root.Stat(name)
-		if err == nil || errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		return troy.Errorf(troy.Invalid, "the source's link %q leads out of the repository or in a circle", name)
-	}
-	return nil
 }
 
 // cappedReader ends with its context, and when more comes than is allowed.

@@ -75,7 +75,7 @@ func ReadWritten(r io.Reader) (Written, error) {
 		if kind != "" {
 			kind, name = kind[:1], path.Clean(kind[1:])
 		}
-		if kind != "f" && kind != "i" || !fs.ValidPath(name) {
+		if kind != "f" && kind != "i" || !validPath(name) {
 			return w, troy.Errorf(troy.Invalid, "the list of the folders that the build wrote to is damaged")
 		}
 		if err := w.add(name, kind == "i"); err != nil {

@@ -92,10 +92,11 @@ func WithProgress(f func(files int, bytes int64)) SourceOption {
 
 // OpenSource lists and hashes the files of a folder or an archive: a zip, or a
 // tar that may be compressed with gzip or Zstandard. Files and folders named
-// .git, .DS_Store, __MACOSX and ._* are left out. Symbolic links
-// are followed to files inside the source, by relative targets. What a site may not be is a *troy.Error of kind Invalid or
-// TooLarge that quotes the path. It ends with its context, and then returns the
-// cause.
+// .git, .DS_Store, __MACOSX and ._* are left out. Symbolic links are followed
+// to files inside the source and, in a folder, to folders, by relative targets;
+// those that lead out of it or in a circle are refused. What a site
+// may not be is a *troy.Error of kind Invalid or TooLarge that quotes the path.
+// It ends with its context, and then returns the cause.
 func OpenSource(ctx context.Context, name string, limits Limits, options ...SourceOption) (s *Source, err error) {
 	limits = limits.orDefault()
 	var o sourceOptions
@@ -299,62 +300,3 @@ func (c canceled) Read(p []byte) (int, error) {
 func skipped(name string) bool {
 	return name == ".git" || name == ".DS_Store" || name == "__MACOSX" || strings.HasPrefix(name, "._")
 }
-
-type folder struct{ root *os.Root }
-
-func (f folder) list(ctx context.Context, limits Limits, part *sieve) ([]File, error) {
-	var files []File
-	err := walk.Folder(ctx, f.root, walk.Limits{Entries: limits.Entries, Path: MaxPath}, func(e walk.Entry) error {
-		switch {
-		case !part.take(e.Path, e.IsDir()):
-			if e.IsDir() {
-				return fs.SkipDir
-			}
-			return nil
-		case e.IsDir():
-			return nil
-		}
-		info, err := f.stat(e)
-		if err != nil {
-			return err
-		}
-		if len(files) == limits.Files {
-			return troy.Errorf(troy.TooLarge, "it has more than %d files; no more are allowed", limits.Files)
-		}
-		files = append(files, File{Path: e.Path, Size: info.Size()})
-		return nil
-	})
-	if errors.Is(err, walk.ErrEntries) || errors.Is(err, walk.ErrPath) {
-		return nil, troy.Errorf(troy.TooLarge, "%w", err)
-	}
-	return files, err
-}
-
-// stat looks at a file, and through a link that stays in the folder.
-func (f folder) stat(e walk.Entry) (fs.FileInfo, error) {
-	name := e.Path
-	if e.Type()&fs.ModeSymlink == 0 {
-		if !e.Type().IsRegular() {
-			return nil, troy.Errorf(troy.Invalid, "%q is not a file: devices, pipes and sockets can't be published", name)
-		}
-		return e.Info()
-	}
-	target, err := f.root.Readlink(name)
-	if err != nil {
-		return nil, fmt.Errorf("read link %q: %w", name, err)
-	}
-	info, err := f.root.Stat(name)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, troy.Errorf(troy.Invalid, "%q is a link to %q, which does not exist", name, target)
-	case err != nil:
-		return nil, troy.Errorf(troy.Invalid, "%q is a link to %q, which is not inside the folder: only relative links that stay in it are followed", name, target)
-	case !info.Mode().IsRegular():
-		return nil, troy.Errorf(troy.Invalid, "%q is a link to %q, which is no file: links are followed to files only", name, target)
-	}
-	return info, nil
-}
-
-func (f folder) open(name string) (io.ReadCloser, error) { return f.root.Open(name) }
-
-func (f folder) Close() error { return f.root.Close() }

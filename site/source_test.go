@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -103,6 +104,33 @@ func TestFolder(t *testing.T) {
 	}
 }
 
+// Folders behind links are folders of the links' names, as versioned
+// documentation has them: latest is a link to 2.0.
+func TestLinkedFolders(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	want := map[string]string{"index.html": "i", "2.0/index.html": "two", "2.0/a/b.txt": "b"}
+	writeFiles(t, dir, want)
+	writeFiles(t, dir, map[string]string{"2.0/.git/config": "x"})
+	for _, l := range []struct{ link, target string }{
+		{"latest", "2.0"}, {"stable", "latest"}, {"de/aktuell", "../2.0/"}, {"2.0/home.html", "../index.html"}, {"empty", "nothing"},
+	} {
+		if err := os.MkdirAll(filepath.Join(dir, filepath.Dir(l.link)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(l.target, filepath.Join(dir, l.link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, "nothing"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, folder := range []string{"2.0", "latest", "stable", "de/aktuell"} {
+		want[folder+"/index.html"], want[folder+"/a/b.txt"], want[folder+"/home.html"] = "two", "b", "i"
+	}
+	wantFiles(t, openSource(t, dir, Limits{}), want)
+}
+
 func TestNamesThatDifferInCase(t *testing.T) {
 	t.Parallel()
 	want := map[string]string{"tag/Go/index.html": "Go", "tag/go/index.html": "go", "keyword.Self.html": "Self", "keyword.self.html": "self"}
@@ -139,8 +167,25 @@ func TestFolderRefuses(t *testing.T) {
 		"a link out, absolute": {link(outside), Limits{}, troy.Invalid, []string{`"the-link"`, "not inside"}},
 		"a link out, relative": {link("../../../../../../etc/passwd"), Limits{}, troy.Invalid, []string{`"the-link"`, "not inside"}},
 		"a link to nowhere":    {link("nowhere"), Limits{}, troy.Invalid, []string{`"the-link"`, "does not exist"}},
-		"a link to a folder":   {link("folder"), Limits{}, troy.Invalid, []string{`"the-link"`, "files only"}},
-		"a link to itself":     {link("the-link"), Limits{}, troy.Invalid, []string{`"the-link"`}},
+		"a link to its folder": {link("."), Limits{}, troy.Invalid, []string{`"the-link"`, "in a circle"}},
+		"a link to a pipe": {func(dir string) error {
+			return errors.Join(syscall.Mkfifo(filepath.Join(dir, "folder", ".git"), 0o644), os.Symlink("folder/.git", filepath.Join(dir, "the-link")))
+		}, Limits{}, troy.Invalid, []string{`"the-link"`, "neither a file nor a folder"}},
+		"a folder out":       {link("../"), Limits{}, troy.Invalid, []string{`"the-link"`, "not inside"}},
+		"a folder, absolute": {link("/usr"), Limits{}, troy.Invalid, []string{`"the-link"`, "not inside"}},
+		"two folders in a circle": {func(dir string) error {
+			return errors.Join(os.Mkdir(filepath.Join(dir, "other"), 0o755), os.Symlink("../other", filepath.Join(dir, "folder", "l")), os.Symlink("../folder", filepath.Join(dir, "other", "l")))
+		}, Limits{}, troy.Invalid, []string{"in a circle"}},
+		"folders that multiply": {func(dir string) error {
+			for i := range 20 {
+				in, next := filepath.Join(dir, fmt.Sprint(i)), fmt.Sprintf("../%d", i+1)
+				if err := errors.Join(os.Mkdir(in, 0o755), os.Symlink(next, filepath.Join(in, "a")), os.Symlink(next, filepath.Join(in, "b"))); err != nil {
+					return err
+				}
+			}
+			return os.Mkdir(filepath.Join(dir, "20"), 0o755)
+		}, Limits{Entries: 1000}, troy.TooLarge, []string{"more than 1000 files and folders"}},
+		"a link to itself": {link("the-link"), Limits{}, troy.Invalid, []string{`"the-link"`}},
 		"a pipe": {func(dir string) error { return syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o644) },
 			Limits{}, troy.Invalid, []string{`"pipe"`, "not a file"}},
 		"a backslash": {func(dir string) error { return os.WriteFile(filepath.Join(dir, `a\b`), nil, 0o644) },

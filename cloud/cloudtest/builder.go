@@ -53,7 +53,7 @@ func (r Repository) Archive(t testing.TB) []byte {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	for _, name := range slices.Sorted(maps.Keys(r)) {
-		h := tar.Header{Typeflag: tar.TypeReg, Name: "octo-site-0123/" + name, Mode: 0o644, Size: int64(len(r[name]))}
+		h := tar.Header{Typeflag: tar.TypeReg, Name: "octo-site-0123/" + name, Mode: 0o644, Size: int64(len(r[name])), Format: tar.FormatGNU}
 		if strings.HasPrefix(r[name], "#!") {
 			h.Mode = 0o755
 		}

@@ -59,6 +59,20 @@ func buildOutputTests() map[string]func(*testing.T, BuilderEnv) {
 				t.Fatalf("the output is %q", got)
 			}
 		},
+		"links in the output": func(t *testing.T, e BuilderEnv) {
+			spec := Shell("mkdir -p out/2.0 && echo two >out/2.0/index.html && ln -s 2.0 out/latest && echo top >out/index.html").Spec(t)
+			e.Succeeds(t, spec)
+			if got := e.Output(t, spec.Tree); len(got) != 3 || got["latest/index.html"] != "two\n" {
+				t.Fatalf("the output is %q", got)
+			}
+			e.Fails(t, Shell("mkdir out && touch out/index.html && ln -s . out/again").Spec(t), `"again" is a link to ".", a folder that contains it`)
+		},
+		"a name that is not UTF-8": func(t *testing.T, e BuilderEnv) {
+			source := Shell("mkdir out && echo page >out/index.html")
+			source["old/caf\xe9.txt"] = "x"
+			e.Succeeds(t, source.Spec(t))
+			e.Fails(t, Shell("mkdir out && touch out/index.html && touch \"$(printf 'out/caf\\351.txt')\"").Spec(t), `"caf\xe9.txt"`)
+		},
 		"a server is not published": refuses(
 			madeBy("mkdir -p build/server build/client && touch build/handler.js build/server/index.js", Repository{
 				"package.json": `{"devDependencies":{"@sveltejs/kit":"2"}}`,
