@@ -57,12 +57,14 @@ const (
 	Automated DeploymentKind = "automated"
 	// Release deployments are uploaded as they are.
 	Release DeploymentKind = "release"
-	// Rollback deployments publish the tree of an earlier deployment again,
-	// by its pointer alone.
+	// Rollback deployments publish the tree of a deployment that was live
+	// before again, by its pointer alone.
 	Rollback DeploymentKind = "rollback"
+	// Promotion deployments do the same with any deployment that succeeded.
+	Promotion DeploymentKind = "promotion"
 )
 
 // DeploymentKinds lists all of them.
 func DeploymentKinds() []DeploymentKind {
-	return []DeploymentKind{Automated, Release, Rollback}
+	return []DeploymentKind{Automated, Release, Rollback, Promotion}
 }

@@ -27,10 +27,11 @@ const (
 	mostEvent = 256 << 10
 )
 
-// Log writes what there is of a build's log to w. A connection that breaks is
-// made again, and goes on where it broke. An error of w ends it.
-func (c *Client) Log(ctx context.Context, pipeline string, id uuid.UUID, w io.Writer) error {
-	_, err := c.resume(ctx, pipeline, id, "text/plain", 0, func(body io.Reader, position *int64, _ *troy.DeploymentState) error {
+// Log writes what there is of a build's log to w, from that byte on. A
+// connection that breaks is made again, and the log continues where it broke.
+// An error of w ends it.
+func (c *Client) Log(ctx context.Context, pipeline string, id uuid.UUID, from int64, w io.Writer) error {
+	_, err := c.resume(ctx, pipeline, id, "text/plain", from, 0, func(body io.Reader, position *int64, _ *troy.DeploymentState) error {
 		buffer := make([]byte, 32<<10)
 		for {
 			n, err := body.Read(buffer)
@@ -57,7 +58,7 @@ func (c *Client) Log(ctx context.Context, pipeline string, id uuid.UUID, w io.Wr
 // broke; a server that is away for less than two minutes is waited for. An
 // error of w ends it.
 func (c *Client) FollowLog(ctx context.Context, pipeline string, id uuid.UUID, w io.Writer) (troy.DeploymentState, error) {
-	return c.resume(ctx, pipeline, id, "text/event-stream", silence, func(body io.Reader, position *int64, end *troy.DeploymentState) error {
+	return c.resume(ctx, pipeline, id, "text/event-stream", 0, silence, func(body io.Reader, position *int64, end *troy.DeploymentState) error {
 		return readEvents(body, func(e event) error {
 			n, err := strconv.ParseInt(e.id, 10, 64)
 			if err != nil || n < *position {
@@ -90,7 +91,7 @@ func (e *outputError) Unwrap() error { return e.error }
 
 // resume reads a log with as many connections as it takes. Without progress
 // it gives up after the time, or after the usual attempts if that is zero.
-func (c *Client) resume(ctx context.Context, pipeline string, id uuid.UUID, accept string, patience time.Duration,
+func (c *Client) resume(ctx context.Context, pipeline string, id uuid.UUID, accept string, position int64, patience time.Duration,
 	read func(io.Reader, *int64, *troy.DeploymentState) error,
 ) (end troy.DeploymentState, err error) {
 	path, err := pipelinePath(pipeline)
@@ -101,7 +102,6 @@ func (c *Client) resume(ctx context.Context, pipeline string, id uuid.UUID, acce
 	if attempts <= 0 {
 		attempts = defaultAttempts
 	}
-	var position int64
 	moved := time.Now()
 	for n := 1; ; n++ {
 		before, began := position, time.Now()

@@ -81,7 +81,7 @@ func TestLogGoesOnWhereItBroke(t *testing.T) {
 		_, _ = io.WriteString(w, " and \xff"+r.URL.Query().Get("from"))
 	})
 	var out bytes.Buffer
-	if err := c.Log(t.Context(), "blog", uuid.New(), &out); err != nil || out.String() != "half and \xff4" {
+	if err := c.Log(t.Context(), "blog", uuid.New(), 0, &out); err != nil || out.String() != "half and \xff4" {
 		t.Errorf("%v, %q", err, out.String())
 	}
 }
@@ -132,7 +132,7 @@ func TestLogsEndWithTheirReader(t *testing.T) {
 	if _, err := c.FollowLog(ctx, "blog", uuid.New(), full{}); !errors.Is(err, errFull) {
 		t.Errorf("FollowLog: %v", err)
 	}
-	if err := c.Log(ctx, "blog", uuid.New(), full{}); !errors.Is(err, errFull) {
+	if err := c.Log(ctx, "blog", uuid.New(), 0, full{}); !errors.Is(err, errFull) {
 		t.Errorf("Log: %v", err)
 	}
 	stop := errors.New("enough")

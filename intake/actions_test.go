@@ -237,7 +237,7 @@ func TestFinalizeWithoutPublishing(t *testing.T) {
 	_, err = w.in.Rollback(w.ctx(), p.ID, d.ID, "test")
 	wantKind(t, err, troy.Conflict, "never live")
 	made, err := w.in.Promote(w.ctx(), p.ID, d.ID, "test")
-	if err != nil || made.Kind != troy.Rollback || made.TreeID != d.TreeID || *made.SourceDeploymentID != d.ID || made.Files != d.Files {
+	if err != nil || made.Kind != troy.Promotion || made.TreeID != d.TreeID || *made.SourceDeploymentID != d.ID || made.Files != d.Files {
 		t.Fatalf("%+v, %v", made, err)
 	}
 }

@@ -101,7 +101,7 @@ func liveName(p queries.Pipeline) string {
 // the last one that was live before the live one. It returns the deployment
 // that does so.
 func (in *Intake) Rollback(ctx context.Context, pipeline, target uuid.UUID, actor string) (queries.Deployment, error) {
-	return in.republish(ctx, pipeline, "rollback", actor, func(q *queries.Queries, p queries.Pipeline) (queries.Deployment, error) {
+	return in.republish(ctx, pipeline, troy.Rollback, actor, func(q *queries.Queries, p queries.Pipeline) (queries.Deployment, error) {
 		if target == uuid.Nil {
 			return beforeLive(ctx, q, p)
 		}
@@ -116,7 +116,7 @@ func (in *Intake) Rollback(ctx context.Context, pipeline, target uuid.UUID, acto
 // Promote publishes any deployment that succeeded, without a build. It returns
 // the deployment that does so.
 func (in *Intake) Promote(ctx context.Context, pipeline, target uuid.UUID, actor string) (queries.Deployment, error) {
-	return in.republish(ctx, pipeline, "promotion", actor, func(q *queries.Queries, _ queries.Pipeline) (queries.Deployment, error) {
+	return in.republish(ctx, pipeline, troy.Promotion, actor, func(q *queries.Queries, _ queries.Pipeline) (queries.Deployment, error) {
 		d, err := deployment(ctx, q, pipeline, target, "deployment")
 		if err == nil && d.State != troy.Succeeded {
 			err = troy.Errorf(troy.Conflict, "deployment %d is %s; only a %s one can be promoted", d.Number, d.State, troy.Succeeded).At("deployment")
@@ -128,7 +128,7 @@ func (in *Intake) Promote(ctx context.Context, pipeline, target uuid.UUID, actor
 type choose func(q *queries.Queries, p queries.Pipeline) (queries.Deployment, error)
 
 // republish makes a deployment with the tree of an earlier one.
-func (in *Intake) republish(ctx context.Context, pipeline uuid.UUID, what, actor string, target choose) (queries.Deployment, error) {
+func (in *Intake) republish(ctx context.Context, pipeline uuid.UUID, what troy.DeploymentKind, actor string, target choose) (queries.Deployment, error) {
 	var made queries.Deployment
 	_, err := in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
 		if p.Status.InDeletion() {
@@ -144,7 +144,7 @@ func (in *Intake) republish(ctx context.Context, pipeline uuid.UUID, what, actor
 		if err := notLive(ctx, q, p, d); err != nil {
 			return err
 		}
-		made, err = repeat(ctx, q, d, troy.Rollback, fmt.Sprintf("%s of deployment %d", what, d.Number), actor)
+		made, err = repeat(ctx, q, d, what, fmt.Sprintf("%s of deployment %d", what, d.Number), actor)
 		return err
 	})
 	if err != nil {

@@ -66,7 +66,7 @@ CREATE TABLE deployments (
     pipeline_id          uuid        NOT NULL REFERENCES pipelines (id) ON DELETE CASCADE,
     number               bigint      NOT NULL, -- per pipeline, from 1
     kind                 text        NOT NULL
-        CONSTRAINT deployments_kind_check CHECK (kind IN ('automated', 'release', 'rollback')),
+        CONSTRAINT deployments_kind_check CHECK (kind IN ('automated', 'release', 'rollback', 'promotion')),
     state                text        NOT NULL
         CONSTRAINT deployments_state_check CHECK (state IN (
             'waiting', 'building', 'publishing', 'succeeded', 'failed', 'cancelled', 'superseded')),

@@ -16,8 +16,10 @@ func newDeploy(a *app) *cobra.Command {
 		Short: "Build and deploy a commit of a pipeline's repository",
 		Long: `Build and deploy a commit of a pipeline's repository: the one with the id given
 by --commit or, without it, the newest of the branch that the pipeline builds.
-What the build prints is shown by troy logs.`,
+The phases of the build are told as they end. With --follow its log is shown as
+it comes; of a build that failed, the last lines are shown in any case.`,
 		Example: `  troy deploy blog
+  troy deploy blog --follow
   troy deploy blog --commit "$(git rev-parse HEAD)"`,
 		Args: arguments(1, "a pipeline"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -25,6 +27,7 @@ What the build prints is shown by troy logs.`,
 		},
 	}
 	cmd.Flags().StringVar(&commit, "commit", "", "the commit's full `id`")
+	w.addFollow(cmd)
 	w.addFlags(cmd)
 	return cmd
 }

@@ -33,5 +33,5 @@ func deploymentCancel(ctx context.Context, a *app, pipeline, ref string) error {
 	if err != nil {
 		return err
 	}
-	return a.printDeployment(d)
+	return a.printDeployment(ctx, c, pipeline, d)
 }

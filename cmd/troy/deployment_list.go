@@ -5,19 +5,21 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
+	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/client"
 )
 
 func newDeploymentList(a *app) *cobra.Command {
-	var limit int
+	var limit number
 	cmd := &cobra.Command{
 		Use:   "list P",
 		Short: "List a pipeline's deployments, newest first; * is live",
 		Args:  arguments(1, "a pipeline"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return deploymentList(cmd.Context(), a, args[0], limit)
+			return deploymentList(cmd.Context(), a, args[0], limit.n)
 		},
 	}
 	addLimit(cmd, &limit)
@@ -25,9 +27,6 @@ func newDeploymentList(a *app) *cobra.Command {
 }
 
 func deploymentList(ctx context.Context, a *app, pipeline string, limit int) error {
-	if err := checkLimit(limit); err != nil {
-		return err
-	}
 	c, err := a.connect()
 	if err != nil {
 		return err
@@ -50,18 +49,42 @@ func deploymentList(ctx context.Context, a *app, pipeline string, limit int) err
 func (a *app) deploymentTable(deployments []client.Deployment) {
 	now := time.Now()
 	rows := make([][]cell, len(deployments))
+	failed := false
+	numbers := map[uuid.UUID]int64{}
+	for _, d := range deployments {
+		numbers[d.ID] = d.Number
+	}
 	for i, d := range deployments {
 		number := fmt.Sprint(d.Number)
 		if d.Live {
 			number += " *"
 		}
+		failed = failed || d.Cause != ""
 		rows[i] = []cell{
-			{text: number}, stateCell(d.State), {text: string(d.Kind)}, {text: ago(d.CreatedAt, now)},
-			{text: d.ID.String()}, {text: d.Message},
+			{text: number}, stateCell(d.State), {text: string(d.Kind)}, {text: a.out.when(d.CreatedAt, now)}, {text: d.Actor},
+			{text: messageOf(d, numbers)}, {text: d.Cause}, {text: d.Commit}, {text: d.Branch}, {text: fmt.Sprint(d.Files)}, {text: size(d.Bytes)}, {text: d.ID.String()},
 		}
 	}
 	a.out.table([]column{
-		{title: "NO"}, {title: "STATE"}, {title: "KIND"}, {title: "CREATED"},
-		{title: "ID"}, {title: "MESSAGE", least: 12, optional: true},
+		{title: "NO"}, {title: "STATE"}, {title: "KIND"}, {title: "CREATED"}, {title: "BY", least: 8},
+		{title: "MESSAGE", least: 12, optional: failed}, {title: "CAUSE", least: 12, wide: !failed},
+		{title: "COMMIT", wide: true}, {title: "BRANCH", wide: true}, {title: "FILES", wide: true}, {title: "SIZE", wide: true}, {title: "ID", wide: true},
 	}, rows)
+}
+
+// messageOf is the message, and of what was not uploaded or built, where its
+// files are from.
+func messageOf(d client.Deployment, numbers map[uuid.UUID]int64) string {
+	if d.SourceDeploymentID == nil || d.Kind != troy.Rollback && d.Kind != troy.Promotion {
+		return d.Message
+	}
+	number, ok := numbers[*d.SourceDeploymentID]
+	if !ok {
+		return d.Message
+	}
+	text := fmt.Sprintf("of deployment %d", number)
+	if d.Message != "" {
+		text += ": " + d.Message
+	}
+	return text
 }

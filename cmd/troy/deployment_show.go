@@ -35,29 +35,24 @@ func deploymentShow(ctx context.Context, a *app, pipeline, ref string) error {
 	if err != nil {
 		return err
 	}
-	return a.printDeployment(d)
+	return a.printDeployment(ctx, c, pipeline, d)
 }
 
-func (a *app) printDeployment(d client.Deployment) error {
+func (a *app) printDeployment(ctx context.Context, c *client.Client, pipeline string, d client.Deployment) error {
 	if a.json {
 		return a.printJSON(d)
 	}
 	now := time.Now()
-	source, live, rule, phases := "", "", "", ""
+	live, rule, phases := "", "", ""
 	if b := d.Build; b != nil {
 		rule, phases = strings.TrimPrefix(b.Rule, "What is run: "), phaseList(b.Phases, now)
-	}
-	if d.SourceDeploymentID != nil {
-		source = d.SourceDeploymentID.String()
 	}
 	if d.Live {
 		live = "now"
 	}
-	when := func(t *time.Time) string {
-		if t == nil {
-			return ""
-		}
-		return ago(*t, now)
+	files := ""
+	if d.Files > 0 {
+		files = fmt.Sprintf("%d, %s", d.Files, size(d.Bytes))
 	}
 	a.out.view(
 		field{"Number", fmt.Sprint(d.Number)},
@@ -66,17 +61,17 @@ func (a *app) printDeployment(d client.Deployment) error {
 		field{"Live", live},
 		field{"URL", d.URL},
 		field{"Kind", string(d.Kind)},
-		field{"Files of", source},
+		field{"Files of", numberOf(ctx, c, pipeline, d.SourceDeploymentID)},
 		field{"Message", d.Message},
 		field{"Commit", d.Commit},
 		field{"Branch", d.Branch},
 		field{"By", d.Actor},
-		field{"Files", fmt.Sprintf("%d, %s", d.Files, size(d.Bytes))},
+		field{"Files", files},
 		field{"What is run", rule},
 		field{"Phases", phases},
-		field{"Created", ago(d.CreatedAt, now)},
-		field{"Started", when(d.StartedAt)},
-		field{"Finished", when(d.FinishedAt)},
+		field{"Created", a.out.when(d.CreatedAt, now)},
+		field{"Started", a.out.whenever(d.StartedAt, now)},
+		field{"Finished", a.out.whenever(d.FinishedAt, now)},
 		field{"ID", d.ID.String()},
 	)
 	return nil

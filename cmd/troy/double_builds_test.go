@@ -80,6 +80,9 @@ func (d *double) deployCommit(r *http.Request, p *doublePipeline) (answer, error
 		return fail(troy.Conflict, "the pipeline %s has no repository; send a release instead", p.Slug)
 	}
 	x := p.deploy(uuid.New(), troy.Automated, "", true)
+	if d.queued > 0 {
+		p.QueuePosition = new(d.queued)
+	}
 	x.Commit = cmp.Or(body.Commit, strings.Repeat("b", 40))
 	code := 0
 	x.Build = &client.Build{Attempt: 1, Rule: `What is run: build with "npm run build" (package.json).`, LogBytes: int64(len(doubleLog)), Phases: []client.Phase{
@@ -87,6 +90,11 @@ func (d *double) deployCommit(r *http.Request, p *doublePipeline) (answer, error
 	}}
 	if strings.HasPrefix(x.Commit, "f") {
 		x.Message = "fail"
+		bad := 127
+		x.Build.Phases = append(x.Build.Phases, client.Phase{Phase: "build", Command: "npm run build", Started: x.CreatedAt, Ended: x.CreatedAt.Add(time.Minute), ExitCode: &bad})
+	}
+	if d.silent {
+		x.Build.LogBytes = 0
 	}
 	return answer{202, *x}, nil
 }
@@ -126,10 +134,14 @@ func (d *double) log(w http.ResponseWriter, r *http.Request) {
 		respond(w, answer{}, err)
 		return
 	}
+	text := doubleLog
+	if d.silent {
+		text = ""
+	}
 	from, _ := strconv.Atoi(r.URL.Query().Get("from"))
 	if r.Header.Get("Accept") == "text/plain" {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		rest := doubleLog[from:]
+		rest := text[from:]
 		if broken {
 			_, _ = fmt.Fprint(w, rest[:len(rest)/2])
 			_ = http.NewResponseController(w).Flush()
@@ -140,7 +152,7 @@ func (d *double) log(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
 	_, _ = fmt.Fprint(w, "retry: 1000\n\n: still running\n\n")
-	for n, line := range strings.SplitAfter(doubleLog[from:], "\n") {
+	for n, line := range strings.SplitAfter(text[from:], "\n") {
 		from += len(line)
 		text, _ := json.Marshal(line)
 		_, _ = fmt.Fprintf(w, "id: %d\ndata: %s\n\n", from, text)

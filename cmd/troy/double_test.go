@@ -33,6 +33,11 @@ type double struct {
 	puts int
 	// breaks is how many logs still break off in the middle.
 	breaks int
+	// queued is how often a deployment that waits is still looked at before it
+	// begins, and its place in the queue until then.
+	queued int64
+	// silent has builds print nothing.
+	silent bool
 	// stuck gets a value when a deployment that never ends is looked at.
 	stuck chan struct{}
 }
@@ -283,7 +288,11 @@ func (d *double) showDeployment(r *http.Request, p *doublePipeline) (answer, err
 	}
 	now := time.Now()
 	switch {
+	case x.State == troy.Waiting && d.queued > 0:
+		p.QueuePosition = new(d.queued)
+		d.queued--
 	case x.State == troy.Waiting:
+		p.QueuePosition = nil
 		x.State, x.StartedAt = troy.Publishing, &now
 		p.become(troy.Deploying, "", x.ID)
 	case x.State == troy.Publishing && x.Message == "fail":
@@ -351,7 +360,7 @@ func (d *double) rollback(r *http.Request, p *doublePipeline) (answer, error) {
 		}
 		body.Deployment = &p.wasLive[len(p.wasLive)-2]
 	}
-	return p.again(*body.Deployment)
+	return p.again(troy.Rollback, *body.Deployment)
 }
 
 func (d *double) promote(r *http.Request, p *doublePipeline) (answer, error) {
@@ -359,10 +368,10 @@ func (d *double) promote(r *http.Request, p *doublePipeline) (answer, error) {
 	if err := decode(r, &body); err != nil {
 		return answer{}, err
 	}
-	return p.again(body.Deployment)
+	return p.again(troy.Promotion, body.Deployment)
 }
 
-func (p *doublePipeline) again(id uuid.UUID) (answer, error) {
+func (p *doublePipeline) again(kind troy.DeploymentKind, id uuid.UUID) (answer, error) {
 	source, err := p.deployment(id.String())
 	if err != nil {
 		return answer{}, err
@@ -370,7 +379,7 @@ func (p *doublePipeline) again(id uuid.UUID) (answer, error) {
 	if source.State != troy.Succeeded {
 		return fail(troy.Conflict, "deployment %d is %s; only one that Succeeded can be published", source.Number, source.State)
 	}
-	x := p.deploy(uuid.New(), troy.Rollback, "", true)
+	x := p.deploy(uuid.New(), kind, "", true)
 	x.SourceDeploymentID, x.Files, x.Bytes = &source.ID, source.Files, source.Bytes
 	return answer{202, *x}, nil
 }

@@ -19,7 +19,8 @@ func newLogs(a *app) *cobra.Command {
 		Short: "Show what a build printed",
 		Long: `Show what a build printed: that of D or, without it, of the newest deployment
 that is built. With --follow it is shown as it comes, until the build has
-ended; a connection that breaks is made again.
+ended; while the build waits, its place in the queue is told. A connection that
+breaks is made again.
 
 Builds are other people's programs. On a terminal, of their control sequences
 only colours are kept; --raw keeps all of them. What goes to a file or a pipe
@@ -56,8 +57,15 @@ func logs(ctx context.Context, a *app, pipeline, ref string, follow, raw bool) e
 		defer tame.end()
 		out = tame
 	}
+	counted := &countingWriter{w: out}
 	if !follow {
-		return c.Log(ctx, pipeline, id, out)
+		if err := c.Log(ctx, pipeline, id, 0, counted); err != nil || counted.n > 0 {
+			return err
+		}
+		return a.explainSilence(ctx, c, pipeline, id)
+	}
+	if err := a.waitForBuild(ctx, c, pipeline, id); err != nil {
+		return err
 	}
 	if _, err := c.FollowLog(ctx, pipeline, id, out); err != nil {
 		return err
@@ -70,6 +78,51 @@ func logs(ctx context.Context, a *app, pipeline, ref string, follow, raw bool) e
 		return err
 	}
 	_, _ = fmt.Fprintln(a.err, clean(howItStands(pipeline, d)))
+	return nil
+}
+
+// waitForBuild returns when the build has begun, and tells that it waits.
+func (a *app) waitForBuild(ctx context.Context, c *client.Client, pipeline string, id uuid.UUID) error {
+	d, err := c.Deployment(ctx, pipeline, id)
+	if err != nil || d.Kind != troy.Automated || d.State != troy.Waiting {
+		return err
+	}
+	t := a.newTeller(c, pipeline)
+	defer t.progress.stop()
+	t.tell(ctx, d)
+	return untilBegun(ctx, c, d, t)
+}
+
+// countingWriter counts what is written.
+type countingWriter struct {
+	w io.Writer
+	n int64
+}
+
+func (c *countingWriter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
+}
+
+// explainSilence says on stderr why a log is empty.
+func (a *app) explainSilence(ctx context.Context, c *client.Client, pipeline string, id uuid.UUID) error {
+	d, err := c.Deployment(ctx, pipeline, id)
+	if err != nil {
+		return err
+	}
+	text := fmt.Sprintf("The build of deployment %d of %s has printed nothing", d.Number, pipeline)
+	switch {
+	case d.State == troy.Waiting:
+		t := a.newTeller(c, pipeline)
+		text = fmt.Sprintf("Deployment %d of %s waits for its build%s", d.Number, pipeline, t.queued(ctx))
+	case !d.State.Ended():
+		text += " yet"
+		if d.Build != nil && len(d.Build.Phases) > 0 {
+			text += "; its phase is " + phaseName(d.Build.Phases[len(d.Build.Phases)-1])
+		}
+	}
+	_, _ = fmt.Fprintln(a.err, clean(text)+".")
 	return nil
 }
 

@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -20,10 +21,13 @@ func run(args []string) int {
 	// A second signal ends the program at once.
 	context.AfterFunc(ctx, stop)
 
-	a := &app{env: os.Getenv, in: os.Stdin, out: newScreen(os.Stdout, os.Getenv), err: newScreen(os.Stderr, os.Getenv)}
+	a := &app{environ: os.Environ(), env: os.Getenv, in: os.Stdin, out: newScreen(os.Stdout, os.Getenv), err: newScreen(os.Stderr, os.Getenv)}
 	root := newRoot(a)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
+	if err == nil && a.out.err() != nil {
+		err = fmt.Errorf("write the output: %w", a.out.err())
+	}
 	if err == nil {
 		return exitOK
 	}

@@ -46,5 +46,5 @@ func pipelineCreate(ctx context.Context, a *app, n client.NewPipeline) error {
 	if err != nil {
 		return err
 	}
-	return a.printPipeline(p)
+	return a.printPipeline(ctx, c, p)
 }

@@ -43,5 +43,5 @@ func pipelineDelete(ctx context.Context, a *app, pipeline string, yes bool) erro
 	if err != nil {
 		return err
 	}
-	return a.printPipeline(p)
+	return a.printPipeline(ctx, c, p)
 }

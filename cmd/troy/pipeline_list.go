@@ -14,14 +14,14 @@ import (
 func newPipelineList(a *app) *cobra.Command {
 	var (
 		status string
-		limit  int
+		limit  number
 	)
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List pipelines, newest first",
 		Args:  arguments(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return pipelineList(cmd.Context(), a, status, limit)
+			return pipelineList(cmd.Context(), a, status, limit.n)
 		},
 	}
 	cmd.Flags().StringVar(&status, "status", "", "only those with this `status`, by its value: ready_for_deployment")
@@ -34,9 +34,6 @@ func pipelineList(ctx context.Context, a *app, status string, limit int) error {
 		if _, err := troy.ParseStatus(status); err != nil {
 			return troy.Errorf(troy.Invalid, "%w", err).At("--status")
 		}
-	}
-	if err := checkLimit(limit); err != nil {
-		return err
 	}
 	c, err := a.connect()
 	if err != nil {
@@ -61,7 +58,10 @@ func (a *app) pipelineTable(pipelines []client.Pipeline) {
 	now := time.Now()
 	rows := make([][]cell, len(pipelines))
 	for i, p := range pipelines {
-		rows[i] = []cell{{text: p.Slug}, statusCell(p.Status), {text: ago(p.UpdatedAt, now)}, {text: p.URL}}
+		rows[i] = []cell{{text: p.Slug}, statusCell(p.Status), {text: a.out.when(p.UpdatedAt, now)}, {text: p.Name}, {text: p.ID.String()}, {text: p.URL}}
 	}
-	a.out.table([]column{{title: "PIPELINE"}, {title: "STATUS"}, {title: "UPDATED"}, {title: "URL", optional: true}}, rows)
+	a.out.table([]column{
+		{title: "PIPELINE", spill: 20}, {title: "STATUS"}, {title: "UPDATED", optional: true},
+		{title: "NAME", wide: true}, {title: "ID", wide: true}, {title: "URL", spill: 20},
+	}, rows)
 }

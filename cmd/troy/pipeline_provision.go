@@ -26,5 +26,5 @@ func pipelineProvision(ctx context.Context, a *app, pipeline string) error {
 	if err != nil {
 		return err
 	}
-	return a.printPipeline(p)
+	return a.printPipeline(ctx, c, p)
 }

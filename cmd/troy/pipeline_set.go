@@ -60,7 +60,7 @@ func pipelineSet(ctx context.Context, a *app, pipeline string, s pipelineSetting
 	if err != nil {
 		return err
 	}
-	return a.printPipeline(p)
+	return a.printPipeline(ctx, c, p)
 }
 
 // change has what was given on the command line.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
 	"github.com/troy-iaas/troy/client"
@@ -31,18 +32,28 @@ func pipelineShow(ctx context.Context, a *app, pipeline string) error {
 	if err != nil {
 		return err
 	}
-	return a.printPipeline(p)
+	return a.printPipeline(ctx, c, p)
 }
 
-func (a *app) printPipeline(p client.Pipeline) error {
+// numberOf is a deployment as people name it. Where it can't be found out, it
+// is the id.
+func numberOf(ctx context.Context, c *client.Client, pipeline string, id *uuid.UUID) string {
+	if id == nil {
+		return ""
+	}
+	d, err := c.Deployment(ctx, pipeline, *id)
+	if err != nil {
+		return id.String()
+	}
+	return fmt.Sprintf("deployment %d", d.Number)
+}
+
+func (a *app) printPipeline(ctx context.Context, c *client.Client, p client.Pipeline) error {
 	if a.json {
 		return a.printJSON(p)
 	}
 	now := time.Now()
-	live, position := "", ""
-	if p.LiveDeploymentID != nil {
-		live = p.LiveDeploymentID.String()
-	}
+	position := ""
 	repository, branch, root, cancels := "", "", "", ""
 	if r := p.Repository; r != nil {
 		repository, branch, root = fmt.Sprintf("%s:%s", r.Provider, r.FullName), r.Branch, r.Root
@@ -60,7 +71,7 @@ func (a *app) printPipeline(p client.Pipeline) error {
 		field{"Cause", p.Cause},
 		field{"In queue", position},
 		field{"URL", p.URL},
-		field{"Live", live},
+		field{"Live", numberOf(ctx, c, p.ID.String(), p.LiveDeploymentID)},
 		field{"App", p.AppID},
 		field{"Repository", repository},
 		field{"Branch", branch},
@@ -72,8 +83,8 @@ func (a *app) printPipeline(p client.Pipeline) error {
 		field{"Test", p.Build.Test},
 		field{"Output", p.Build.Output},
 		field{"New commits", cancels},
-		field{"Created", ago(p.CreatedAt, now)},
-		field{"Updated", ago(p.UpdatedAt, now)},
+		field{"Created", a.out.when(p.CreatedAt, now)},
+		field{"Updated", a.out.when(p.UpdatedAt, now)},
 		field{"ID", p.ID.String()},
 	)
 	return nil

@@ -29,7 +29,7 @@ type progress struct {
 
 func (a *app) newProgress() *progress { return &progress{screen: a.err} }
 
-// say tells what begins now, which takes no one knows how long.
+// say tells what begins now, whose length is unknown.
 func (p *progress) say(text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -39,6 +39,28 @@ func (p *progress) say(text string) {
 		return
 	}
 	p.bar = progressbar.NewOptions64(-1, p.options(text, progressbar.OptionSpinnerType(14))...)
+	_ = p.bar.RenderBlank()
+}
+
+// away tells that the server is away, and nil that it is back.
+func (p *progress) away(err error) {
+	if err == nil {
+		p.keep("The server is back.")
+		return
+	}
+	p.keep("Server away, retrying: " + clean(err.Error()))
+}
+
+// keep prints a line that stays.
+func (p *progress) keep(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.bar == nil {
+		_, _ = fmt.Fprintln(p.screen, text)
+		return
+	}
+	_ = p.bar.Clear()
+	_, _ = fmt.Fprintf(p.screen, "\r\x1b[K%s\n", text)
 	_ = p.bar.RenderBlank()
 }
 

@@ -14,17 +14,20 @@ import (
 
 // releaseOptions are the flags of release.
 type releaseOptions struct {
-	pipeline   string
+	pipeline   required
 	message    string
 	noPublish  bool
 	expectLive string
-	parallel   int
+	parallel   number
 	guard      guard
 	waiting    waiting
 }
 
 func newRelease(a *app) *cobra.Command {
-	var o releaseOptions
+	o := releaseOptions{
+		pipeline: required{missing: "the pipeline to release to is missing"},
+		parallel: number{n: client.DefaultParallel, least: 1, most: 256},
+	}
 	cmd := &cobra.Command{
 		Use:   "release PATH --pipeline P",
 		Short: "Upload a folder or an archive and publish it",
@@ -48,23 +51,17 @@ arrived is not sent again.`,
 			return release(cmd.Context(), a, args[0], o)
 		},
 	}
-	cmd.Flags().StringVarP(&o.pipeline, "pipeline", "p", "", "the `pipeline`, by slug or id (required)")
+	cmd.Flags().VarP(&o.pipeline, "pipeline", "p", "the `pipeline`, by slug or id (required)")
 	cmd.Flags().StringVarP(&o.message, "message", "m", "", "a `text` that is shown with the deployment")
 	cmd.Flags().BoolVar(&o.noPublish, "no-publish", false, "upload only; publish later with troy promote")
 	cmd.Flags().StringVar(&o.expectLive, "expect-live", "", "publish only while `D` is live, or \"none\"")
-	cmd.Flags().IntVar(&o.parallel, "parallel", client.DefaultParallel, "send `N` files at a time")
+	cmd.Flags().Var(&o.parallel, "parallel", "send `N` files at a time")
 	o.guard.addFlags(cmd)
 	o.waiting.addFlags(cmd)
 	return cmd
 }
 
 func release(ctx context.Context, a *app, path string, o releaseOptions) error {
-	if o.pipeline == "" {
-		return troy.Errorf(troy.Invalid, "the pipeline to release to is missing").At("--pipeline")
-	}
-	if o.parallel < 1 || o.parallel > 256 {
-		return troy.Errorf(troy.Invalid, "%d is not from 1 to 256", o.parallel).At("--parallel")
-	}
 	if err := o.waiting.check(); err != nil {
 		return err
 	}
@@ -77,25 +74,43 @@ func release(ctx context.Context, a *app, path string, o releaseOptions) error {
 	}
 	// Asked first, so that a wrong name or token shows before a large folder
 	// is read.
-	if _, err := c.Pipeline(ctx, o.pipeline); err != nil {
+	if _, err := c.Pipeline(ctx, o.pipeline.text); err != nil {
 		return err
 	}
-	expect, err := expectation(ctx, c, o.pipeline, o.expectLive)
+	expect, err := expectation(ctx, c, o.pipeline.text, o.expectLive)
 	if err != nil {
 		return err
 	}
 	d, err := a.send(ctx, c, path, o, expect)
+	if troy.KindOf(err) == troy.Moved && expect != "" {
+		return otherLive(ctx, c, o.pipeline.text, o.expectLive, err)
+	}
 	if err != nil {
 		return &hintError{err, "nothing was published. The same command continues: what has arrived is not sent again"}
 	}
 	o.waiting.unpublished = o.noPublish
-	return a.await(ctx, c, o.pipeline, d, o.waiting)
+	return a.await(ctx, c, o.pipeline.text, d, o.waiting)
+}
+
+// otherLive says by numbers which deployment is live in place of the expected
+// one.
+func otherLive(ctx context.Context, c *client.Client, pipeline, expected string, err error) error {
+	p, lookErr := c.Pipeline(ctx, pipeline)
+	if lookErr != nil {
+		return err
+	}
+	live := "nothing"
+	if p.LiveDeploymentID != nil {
+		live = numberOf(ctx, c, pipeline, p.LiveDeploymentID)
+	}
+	return troy.Errorf(troy.Moved, "%s is live, not %s; nothing was published", live, expected).At("--expect-live")
 }
 
 // send reads, declares, uploads and finalizes.
 func (a *app) send(ctx context.Context, c *client.Client, path string, o releaseOptions, expectLive string) (client.Deployment, error) {
 	p := a.newProgress()
 	defer p.stop()
+	c.Away = p.away
 	source, err := a.read(ctx, p, path, o.guard)
 	if err != nil {
 		return client.Deployment{}, err
@@ -109,7 +124,7 @@ func (a *app) send(ctx context.Context, c *client.Client, path string, o release
 	// The key makes this run's begin repeatable, no more: the same files
 	// released again on purpose, after a rollback say, are a new deployment.
 	key := uuid.NewString()
-	r, err := c.BeginRelease(ctx, o.pipeline, key, client.NewRelease{Files: source.Files, Message: o.message})
+	r, err := c.BeginRelease(ctx, o.pipeline.text, key, client.NewRelease{Files: source.Files, Message: o.message})
 	if err != nil {
 		return client.Deployment{}, err
 	}
@@ -129,14 +144,14 @@ func (a *app) send(ctx context.Context, c *client.Client, path string, o release
 	_, _ = fmt.Fprintf(a.err, "%s, %s; to upload: %s, %s\n",
 		counted(len(source.Files), "file", "files"), size(source.Bytes()), counted(len(r.Missing), "file", "files"), size(bytes))
 	if len(r.Missing) > 0 {
-		err := c.Upload(ctx, o.pipeline, r, client.Upload{
-			Open: source.Open, Parallel: o.parallel, Progress: p.upload(len(r.Missing), bytes),
+		err := c.Upload(ctx, o.pipeline.text, r, client.Upload{
+			Open: source.Open, Parallel: o.parallel.n, Progress: p.upload(len(r.Missing), bytes),
 		})
 		if err != nil {
 			return client.Deployment{}, err
 		}
 	}
-	return c.FinalizeRelease(ctx, o.pipeline, r.ID, client.Finalize{NoPublish: o.noPublish, ExpectLive: expectLive})
+	return c.FinalizeRelease(ctx, o.pipeline.text, r.ID, client.Finalize{NoPublish: o.noPublish, ExpectLive: expectLive})
 }
 
 // andMore says how many others there are, if any.

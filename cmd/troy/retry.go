@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"github.com/spf13/cobra"
+
+	"github.com/troy-iaas/troy"
 )
 
 func newRetry(a *app) *cobra.Command {
@@ -18,6 +20,7 @@ was built, the files of another.`,
 			return retry(cmd.Context(), a, args[0], args[1], w)
 		},
 	}
+	w.addFollow(cmd)
 	w.addFlags(cmd)
 	return cmd
 }
@@ -38,5 +41,6 @@ func retry(ctx context.Context, a *app, pipeline, ref string, w waiting) error {
 	if err != nil {
 		return err
 	}
+	w.follow = w.follow && d.Kind == troy.Automated
 	return a.await(ctx, c, pipeline, d, w)
 }

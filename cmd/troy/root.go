@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -20,12 +21,14 @@ const defaultURL = "http://127.0.0.1:8080"
 
 // app is what every command works with.
 type app struct {
+	environ  []string
 	env      func(string) string
 	in       io.Reader
 	out, err *screen
 
 	url     string // --url
 	json    bool   // --json
+	wide    bool   // --wide
 	started bool   // the command line was understood
 }
 
@@ -60,18 +63,19 @@ Exit codes:
 		Version:       version().String(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		PersistentPreRun: func(*cobra.Command, []string) {
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			a.started = true
+			a.out.wide, a.out.uncut = a.wide, a.out.uncut || a.wide
+			return checkFlags(cmd)
 		},
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetOut(a.out)
 	root.SetErr(a.err)
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())
-	})
+	root.SetFlagErrorFunc(flagError)
 	root.PersistentFlags().StringVar(&a.url, "url", "", "the server's `address`, instead of TROY_URL")
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print the API's JSON on stdout, and nothing else there")
+	root.PersistentFlags().BoolVar(&a.wide, "wide", false, "show more columns, uncut, and full times")
 	root.AddCommand(
 		newRelease(a), newDeploy(a), newRetry(a), newCancel(a), newLogs(a), newRollback(a), newPromote(a), newStatus(a), newVersion(a),
 		group("pipeline", "Pipelines: a site each, and the way to it",
@@ -119,8 +123,12 @@ func arguments(least int, names ...string) cobra.PositionalArgs {
 
 // connect makes the client from flags and environment.
 func (a *app) connect() (*client.Client, error) {
-	address := a.url
+	for _, warning := range misspelt(a.environ, a.env) {
+		_, _ = fmt.Fprintf(a.err, "Warning: %s\n", clean(warning))
+	}
+	address, source := a.url, "--url"
 	if address == "" {
+		source = "TROY_URL"
 		address = a.env("TROY_URL")
 	}
 	if address == "" {
@@ -131,6 +139,9 @@ func (a *app) connect() (*client.Client, error) {
 		return nil, troy.Errorf(troy.Unauthenticated, "TROY_TOKEN is not set")
 	}
 	c, err := client.New(address, token)
+	if e, ok := errors.AsType[*troy.Error](err); ok {
+		e.Field = map[string]string{"url": source, "token": "TROY_TOKEN"}[e.Field]
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -208,16 +219,4 @@ func take[T any](items func(func(T, error) bool), limit int) ([]T, error) {
 		}
 	}
 	return list, nil
-}
-
-// addLimit adds --limit to a listing.
-func addLimit(cmd *cobra.Command, limit *int) {
-	cmd.Flags().IntVar(limit, "limit", 0, "list at most `N` of the newest; 0 lists all")
-}
-
-func checkLimit(limit int) error {
-	if limit < 0 {
-		return troy.Errorf(troy.Invalid, "%d is below 0", limit).At("--limit")
-	}
-	return nil
 }

@@ -4,8 +4,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 
@@ -16,33 +17,55 @@ import (
 )
 
 const (
-	// defaultWidth is used where there is no terminal, so that what CI logs
-	// show is what people see.
+	// defaultWidth is used for progress and text where there is no terminal, so
+	// that what CI logs show is what people see.
 	defaultWidth = 80
 	gap          = "  "
 )
 
 // screen is an output stream and what is known of who reads it.
 type screen struct {
-	io.Writer
+	w        io.Writer
 	terminal bool
 	colour   bool
-	width    int // columns
+	uncut    bool // no terminal, or --wide
+	wide     bool // --wide
+	width    int  // columns
+
+	mu     sync.Mutex
+	failed error // of the first write that failed
 }
 
 func newScreen(f *os.File, env func(string) string) *screen {
-	s := &screen{Writer: f, width: defaultWidth}
+	s := &screen{w: f, width: defaultWidth}
 	s.terminal = term.IsTerminal(int(f.Fd())) && env("TERM") != "dumb"
 	s.colour = s.terminal && env("NO_COLOR") == "" // https://no-color.org
-	if columns, err := strconv.Atoi(env("COLUMNS")); err == nil && columns >= 40 {
+	s.uncut = !term.IsTerminal(int(f.Fd()))
+	if columns, _, err := term.GetSize(int(f.Fd())); err == nil && columns >= 40 {
 		s.width = columns
 	}
-	if s.terminal {
-		if columns, _, err := term.GetSize(int(f.Fd())); err == nil && columns >= 40 {
-			s.width = columns
+	return s
+}
+
+// Write implements io.Writer. The program ends with the first failure, also
+// where nobody looks at the error.
+func (s *screen) Write(p []byte) (int, error) {
+	n, err := s.w.Write(p)
+	if err != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.failed == nil {
+			s.failed = err
 		}
 	}
-	return s
+	return n, err
+}
+
+// err is the first write's that failed.
+func (s *screen) err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failed
 }
 
 func isTerminal(r io.Reader) bool {
@@ -62,81 +85,116 @@ type column struct {
 	// least is the fewest columns of the screen that a cut text may have;
 	// 0 means that the text is never cut.
 	least int
+	// spill, if not 0, is the most columns of the screen that the column takes
+	// when the table is too wide. A longer text goes on with a line of its own.
+	spill int
 	// optional columns are left out, last first, where there is no room.
 	optional bool
+	// wide columns are shown by --wide alone.
+	wide bool
 }
 
-// table prints aligned rows that fit the screen as far as columns allow. The
+// narrowest is how narrow the column may become, or 0 if it may not.
+func (c column) narrowest() int {
+	if least := max(c.least, c.spill); least > 0 {
+		return max(least, len(c.title))
+	}
+	return 0
+}
+
+// table prints aligned rows. On a terminal they fit its width as far as the
+// columns allow; elsewhere, and with --wide, nothing is cut. The
 // texts are cleaned here.
 func (s *screen) table(columns []column, rows [][]cell) {
 	widths := make([]int, len(columns))
+	shown := make([]int, 0, len(columns))
 	for i, c := range columns {
+		if c.wide && !s.wide {
+			continue
+		}
+		shown = append(shown, i)
 		widths[i] = len(c.title)
 		for _, row := range rows {
 			row[i].text = clean(row[i].text)
 			widths[i] = max(widths[i], uniseg.StringWidth(row[i].text))
 		}
 	}
-	shown := s.fit(columns, widths)
-	line := func(cells func(i int) cell) {
-		var b strings.Builder
-		for n, i := range shown {
-			c := cells(i)
-			text := cut(c.text, widths[i])
-			pad := widths[i] - uniseg.StringWidth(text)
-			if c.colour != "" && s.colour {
-				text = "\x1b[" + c.colour + "m" + text + "\x1b[0m"
-			}
-			b.WriteString(text)
-			if n < len(shown)-1 {
-				b.WriteString(strings.Repeat(" ", pad) + gap)
-			}
-		}
-		_, _ = fmt.Fprintln(s, strings.TrimRight(b.String(), " "))
+	if !s.uncut {
+		shown = s.fit(columns, shown, widths)
 	}
-	line(func(i int) cell { return cell{text: columns[i].title, colour: "1"} })
+	s.line(columns, shown, widths, func(i int) cell { return cell{text: columns[i].title, colour: "1"} })
 	for _, row := range rows {
-		line(func(i int) cell { return row[i] })
+		s.line(columns, shown, widths, func(i int) cell { return row[i] })
+	}
+}
+
+// line prints one row of a table.
+func (s *screen) line(columns []column, shown, widths []int, cells func(i int) cell) {
+	var b strings.Builder
+	at := 0
+	for n, i := range shown {
+		c := cells(i)
+		text := c.text
+		if columns[i].spill == 0 {
+			text = cut(text, widths[i])
+		}
+		last, width := n == len(shown)-1, uniseg.StringWidth(text)
+		if c.colour != "" && s.colour {
+			text = "\x1b[" + c.colour + "m" + text + "\x1b[0m"
+		}
+		switch {
+		case width > widths[i] && n == 0: // the rest follows below
+			b.WriteString(text + "\n" + strings.Repeat(" ", widths[i]) + gap)
+		case width > widths[i] && last && at > 0:
+			b.WriteString("\n" + gap + text)
+		case last:
+			b.WriteString(text)
+		default:
+			b.WriteString(text + strings.Repeat(" ", max(0, widths[i]-width)) + gap)
+		}
+		at += widths[i] + len(gap)
+	}
+	for text := range strings.SplitSeq(b.String(), "\n") {
+		_, _ = fmt.Fprintln(s, strings.TrimRight(text, " "))
 	}
 }
 
 // fit narrows the columns that may be cut, and returns those that are shown.
-func (s *screen) fit(columns []column, widths []int) []int {
-	shown := make([]int, len(columns))
-	for i := range columns {
-		shown[i] = i
-	}
-	for {
+func (s *screen) fit(columns []column, shown, widths []int) []int {
+	over := func() int {
 		over := -len(gap) - s.width
 		for _, i := range shown {
 			over += widths[i] + len(gap)
 		}
+		return over
+	}
+	room := func() int {
 		room := 0
 		for _, i := range shown {
-			if columns[i].least > 0 {
-				room += max(0, widths[i]-columns[i].least)
+			if least := columns[i].narrowest(); least > 0 {
+				room += max(0, widths[i]-least)
 			}
 		}
+		return room
+	}
+	for over() > room() {
 		drop := -1
 		for n, i := range shown {
 			if columns[i].optional {
 				drop = n
 			}
 		}
-		if over > room && drop >= 0 {
-			shown = append(shown[:drop], shown[drop+1:]...)
-			continue
+		if drop < 0 {
+			break
 		}
-		for n := len(shown) - 1; n >= 0 && over > 0; n-- {
-			i := shown[n]
-			if columns[i].least > 0 {
-				less := max(0, min(over, widths[i]-columns[i].least))
-				widths[i] -= less
-				over -= less
-			}
-		}
-		return shown
+		shown = slices.Delete(shown, drop, drop+1)
 	}
+	for _, i := range slices.Backward(shown) {
+		if least := columns[i].narrowest(); least > 0 && over() > 0 {
+			widths[i] -= max(0, min(over(), widths[i]-least))
+		}
+	}
+	return shown
 }
 
 // field is one line of a view.
@@ -187,6 +245,30 @@ func cut(text string, width int) string {
 		b.WriteString(g.Str())
 	}
 	return strings.TrimRight(b.String(), " ") + "…"
+}
+
+// when shows a time: as people say it on a terminal, both ways with --wide,
+// absolute elsewhere.
+func (s *screen) when(t, now time.Time) string {
+	switch {
+	case t.IsZero():
+		return ""
+	case !s.uncut:
+		return ago(t, now)
+	}
+	absolute := t.UTC().Format(time.RFC3339)
+	if s.wide {
+		return absolute + " (" + ago(t, now) + ")"
+	}
+	return absolute
+}
+
+// whenever is when for a time that there may not be.
+func (s *screen) whenever(t *time.Time, now time.Time) string {
+	if t == nil {
+		return ""
+	}
+	return s.when(*t, now)
 }
 
 // ago is a time as people say it; after a month it is the date.

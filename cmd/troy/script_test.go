@@ -49,6 +49,8 @@ func TestScripts(t *testing.T) {
 			"busy":     busy,
 			"breaks":   breaks,
 			"puts":     wantPuts,
+			"queue":    queue,
+			"silent":   silent,
 			"zip":      makeZip,
 			"tar":      makeTar,
 			"token":    writeToken,
@@ -84,6 +86,25 @@ func busy(ts *testscript.TestScript, _ bool, args []string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.busy = n
+}
+
+// queue lets the next deployment wait until it was looked at that often:
+// queue 3.
+func queue(ts *testscript.TestScript, _ bool, args []string) {
+	n, err := strconv.ParseInt(args[0], 10, 64)
+	ts.Check(err)
+	d := ts.Value("double").(*double)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.queued = n
+}
+
+// silent lets builds print nothing from now on.
+func silent(ts *testscript.TestScript, _ bool, _ []string) {
+	d := ts.Value("double").(*double)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.silent = true
 }
 
 // breaks makes the next logs break off in the middle: breaks 1.

@@ -66,7 +66,7 @@ func statusOne(ctx context.Context, a *app, pipeline string) error {
 	if err != nil {
 		return err
 	}
-	if err := a.printPipeline(p); err != nil || a.json {
+	if err := a.printPipeline(ctx, c, p); err != nil || a.json {
 		return err
 	}
 	deployments, err := take(c.Deployments(ctx, pipeline), 3)

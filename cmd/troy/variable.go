@@ -53,7 +53,7 @@ func variableList(ctx context.Context, a *app, pipeline string) error {
 		if v.Value != nil {
 			value = cell{text: *v.Value}
 		}
-		rows[i] = []cell{{text: v.Name}, {text: ago(v.ChangedAt, now)}, value}
+		rows[i] = []cell{{text: v.Name}, {text: a.out.when(v.ChangedAt, now)}, value}
 	}
 	a.out.table([]column{{title: "NAME", least: 20}, {title: "CHANGED"}, {title: "VALUE", least: 12}}, rows)
 	return nil

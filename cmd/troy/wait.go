@@ -16,19 +16,27 @@ import (
 // waiting is how release, rollback and promote end.
 type waiting struct {
 	no      bool
-	timeout time.Duration
+	timeout duration
 	// unpublished: success is not being live, but being there.
 	unpublished bool
+	// follow shows the build's log.
+	follow bool
 }
 
 func (w *waiting) addFlags(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&w.no, "no-wait", false, "return at once and print the deployment's id")
-	cmd.Flags().DurationVar(&w.timeout, "timeout", 30*time.Minute, "wait at most so `long`, 0 for ever")
+	w.timeout.Duration = 30 * time.Minute
+	cmd.Flags().Var(&w.timeout, "timeout", "wait at most this `long`; 0: no limit")
+}
+
+// addFollow is for commands that build.
+func (w *waiting) addFollow(cmd *cobra.Command) {
+	cmd.Flags().BoolVarP(&w.follow, "follow", "f", false, "show the build's log on stderr as it comes")
 }
 
 func (w *waiting) check() error {
-	if w.timeout < 0 {
-		return troy.Errorf(troy.Invalid, "%s is below 0", w.timeout).At("--timeout")
+	if w.no && w.follow {
+		return troy.Errorf(troy.Invalid, "it can't be given with --no-wait").At("--follow")
 	}
 	return nil
 }
@@ -44,7 +52,7 @@ func (a *app) await(ctx context.Context, c *client.Client, pipeline string, d cl
 		_, _ = fmt.Fprintln(a.out, d.ID)
 		return nil
 	}
-	d, err := a.poll(ctx, c, pipeline, d, w.timeout)
+	d, err := a.poll(ctx, c, pipeline, d, w)
 	if err != nil {
 		return err
 	}
@@ -54,6 +62,7 @@ func (a *app) await(ctx context.Context, c *client.Client, pipeline string, d cl
 		}
 	}
 	if d.State != troy.Succeeded {
+		a.showEnd(ctx, c, pipeline, d, w.follow)
 		return ended(pipeline, d)
 	}
 	if a.json {
@@ -81,33 +90,39 @@ func (a *app) await(ctx context.Context, c *client.Client, pipeline string, d cl
 	return nil
 }
 
-func (a *app) poll(ctx context.Context, c *client.Client, pipeline string, d client.Deployment, timeout time.Duration) (client.Deployment, error) {
-	if timeout > 0 {
+func (a *app) poll(ctx context.Context, c *client.Client, pipeline string, d client.Deployment, w waiting) (client.Deployment, error) {
+	if w.timeout.Duration > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, timeout)
+		ctx, cancel = context.WithTimeout(ctx, w.timeout.Duration)
 		defer cancel()
 	}
-	p := a.newProgress()
-	defer p.stop()
-	number, state := d.Number, troy.DeploymentState("")
-	say := func(d client.Deployment) {
-		if d.State != state && !d.State.Ended() {
-			state = d.State
-			p.say(fmt.Sprintf("Deployment %d of %s: %s", d.Number, clean(pipeline), d.State))
-		}
+	t := a.newTeller(c, pipeline)
+	defer t.progress.stop()
+	id, number := d.ID, d.Number
+	t.tell(ctx, d)
+	var err error
+	if w.follow {
+		err = a.followBuild(ctx, c, pipeline, d, t)
 	}
-	say(d)
-	d, err := c.Wait(ctx, pipeline, d.ID, say)
+	if err == nil {
+		d, err = c.Wait(ctx, pipeline, id, func(d client.Deployment) { t.tell(ctx, d) })
+	}
 	if err == nil {
 		return d, nil
 	}
-	hint := fmt.Sprintf("deployment %d goes on (to see: troy deployment show %s %d; to stop it: troy deployment cancel %s %d)",
+	hint := fmt.Sprintf("deployment %d continues (to see: troy deployment show %s %d; to stop it: troy deployment cancel %s %d)",
 		number, clean(pipeline), number, clean(pipeline), number)
 	if errors.Is(err, context.DeadlineExceeded) {
-		err = fmt.Errorf("deployment %d has not ended after %s: %w", number, timeout, context.DeadlineExceeded)
+		err = &timeoutError{fmt.Sprintf("deployment %d has not ended after %s", number, w.timeout.Duration)}
 	}
 	return d, &hintError{err, hint}
 }
+
+// timeoutError is context.DeadlineExceeded in words.
+type timeoutError struct{ message string }
+
+func (e *timeoutError) Error() string        { return e.message }
+func (e *timeoutError) Is(target error) bool { return target == context.DeadlineExceeded }
 
 // ended says in one sentence how a deployment that did not succeed ended.
 func ended(pipeline string, d client.Deployment) error {
