@@ -94,7 +94,9 @@ func build(b *testing.B, builder cloud.Builder, pipeline uuid.UUID, source []byt
 	start := time.Now()
 	err := builder.Start(ctx, cloud.BuildSpec{
 		Tree: tree, Sink: func(_ cloud.BuildPhase, data []byte) { log.Write(data) },
-		Source: func(context.Context) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(source)), nil },
+		Source: func(context.Context, string) (io.ReadCloser, error) {
+			return io.NopCloser(bytes.NewReader(source)), nil
+		},
 	})
 	if err != nil {
 		b.Skipf("builds can't be isolated here: %v", err)

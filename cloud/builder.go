@@ -54,9 +54,10 @@ type BuildSpec struct {
 	Tree site.Tree
 	// Source opens the commit as a tar, plain or gzipped, with the one top
 	// folder that forges put around it. It is called during Start or after it
-	// has returned, and closed. A *troy.Error of it is shown to people as the
+	// has returned, and closed. It keeps its temporary files in dir, which the
+	// builder removes. A *troy.Error of it is shown to people as the
 	// cause, any other error in general words.
-	Source func(ctx context.Context) (io.ReadCloser, error)
+	Source func(ctx context.Context, dir string) (io.ReadCloser, error)
 	// Settings are the pipeline's; what the repository says goes before them.
 	Settings build.Settings
 	// Variables are the pipeline's own, secrets included. They go before what

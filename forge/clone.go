@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/troy-iaas/troy"
@@ -65,7 +66,8 @@ func cloned(ctx context.Context, f Forge, r Repository, commit string, cfg Sourc
 	if err != nil {
 		return nil, err
 	}
-	c := cloning{forge: f, installation: r.Installation, home: home, dir: dir, cfg: cfg, out: tar.NewWriter(out)}
+	c := cloning{forge: f, installation: r.Installation, home: home, dir: dir, cfg: cfg, budget: newBudget(cfg.MaxBytes)}
+	c.out = tar.NewWriter(metered{out, c.budget})
 	err = c.add(ctx, module{address: home, credential: clone.Credential, commit: commit})
 	if err == nil {
 		err = c.out.Close()
@@ -86,6 +88,7 @@ type cloning struct {
 	home         *url.URL // the repository itself; its host is the forge's
 	dir          string
 	cfg          SourceConfig
+	budget       *budget
 	out          *tar.Writer
 	modules      int
 }
@@ -112,7 +115,7 @@ func (c *cloning) add(ctx context.Context, m module) error {
 	if c.modules++; c.modules > maxModules+1 {
 		return troy.Errorf(troy.TooLarge, "the source has more than %d submodules", maxModules)
 	}
-	g := git{dir: filepath.Join(c.dir, strconv.Itoa(c.modules)), home: c.dir, max: c.cfg.MaxBytes}
+	g := git{dir: filepath.Join(c.dir, strconv.Itoa(c.modules)), home: c.dir, budget: c.budget}
 	if err := os.Mkdir(g.dir, 0o700); err != nil {
 		return err
 	}
@@ -138,6 +141,10 @@ func (c *cloning) add(ctx context.Context, m module) error {
 	if err != nil {
 		return err
 	}
+	// What was fetched is in the tar now.
+	if err := os.RemoveAll(g.dir); err != nil {
+		return err
+	}
 	for _, sub := range modules {
 		if sub.depth > maxModuleDepth {
 			return troy.Errorf(troy.Invalid, "%s is nested more than %d deep", sub.what(), maxModuleDepth)
@@ -149,8 +156,7 @@ func (c *cloning) add(ctx context.Context, m module) error {
 			return err
 		}
 	}
-	// What was fetched is in the tar now.
-	return os.RemoveAll(g.dir)
+	return nil
 }
 
 // fetchFailed sorts git's failures by what it printed, since its exit status
@@ -165,6 +171,8 @@ func (c *cloning) fetchFailed(ctx context.Context, m module, err error) error {
 	}
 	said := failed.said
 	switch {
+	case strings.Contains(said, "No space left on device"), strings.Contains(said, "Disk quota exceeded"):
+		return fmt.Errorf("fetch %s: %w", m.what(), syscall.ENOSPC)
 	case strings.Contains(said, "not our ref"), strings.Contains(said, "couldn't find remote ref"), strings.Contains(said, "unadvertised object"):
 		return troy.Errorf(troy.NotFound, "%s has no commit %s: %w", m.what(), m.commit, ErrNoCommit)
 	case strings.Contains(said, "Authentication failed"), strings.Contains(said, "could not read Username"),
@@ -185,8 +193,8 @@ func (c *cloning) files(ctx context.Context, g git, m module) error {
 	if err != nil {
 		return fmt.Errorf("read %s: %w", m.what(), err)
 	}
-	objects := largeFiles{clone: m, http: c.client(m)}
-	in := tar.NewReader(archive)
+	objects := largeFiles{clone: m, http: c.client(m), budget: c.budget}
+	in := tar.NewReader(canceled{ctx, archive})
 	for {
 		h, err := in.Next()
 		if err == io.EOF {

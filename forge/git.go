@@ -20,7 +20,8 @@ import (
 type git struct {
 	dir  string
 	home string // in the place of the user's
-	max  int64  // bytes that the folder may have
+	// budget bounds the folder, together with what was made of others.
+	budget *budget
 }
 
 // gitError is git's failure. It does not show what git printed, which may be a
@@ -97,23 +98,19 @@ func (g git) run(ctx context.Context, settings []string, args ...string) ([]byte
 			if err != nil {
 				return nil, &gitError{command: args[0], said: string(said.kept), err: err}
 			}
-			if size(g.dir) > g.max {
-				return nil, g.tooMuch()
+			if size(ctx, g.dir) > g.budget.left() {
+				return nil, g.budget.exceeded()
 			}
 			if out.left < 0 {
 				return nil, troy.Errorf(troy.TooLarge, "the repository has more files than can be listed")
 			}
 			return out.kept, nil
 		case <-look.C:
-			if size(g.dir) > g.max {
-				tooMuch(g.tooMuch())
+			if size(ctx, g.dir) > g.budget.left() {
+				tooMuch(g.budget.exceeded())
 			}
 		}
 	}
-}
-
-func (g git) tooMuch() error {
-	return troy.Errorf(troy.TooLarge, "the repository has more than %d MiB", g.max>>20)
 }
 
 // stream starts git, and returns what it prints as it comes. wait ends it, and
@@ -156,15 +153,16 @@ func (c *capped) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// size is the bytes of a folder's files.
-func size(dir string) (n int64) {
+// size is the bytes of a folder's files, of a part of them when the context
+// ends first.
+func size(ctx context.Context, dir string) (n int64) {
 	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
 		if err == nil && d.Type().IsRegular() {
 			if info, err := d.Info(); err == nil {
 				n += info.Size()
 			}
 		}
-		return nil // git makes and removes files meanwhile
+		return ctx.Err() // git makes and removes files meanwhile
 	})
 	return n
 }

@@ -59,8 +59,9 @@ func parsePointer(text []byte) (pointer, bool) {
 // largeFiles fetches the LFS files of a module, from the repository's own LFS
 // server. A server that .lfsconfig names is a stranger's, and is not asked.
 type largeFiles struct {
-	clone module
-	http  *http.Client
+	clone  module
+	http   *http.Client
+	budget *budget
 }
 
 // client reaches the internet and the forge itself, nothing near Troy.
@@ -99,6 +100,9 @@ func withPort(u *url.URL) string {
 // add puts an LFS file into the tar, held to the pointer's digest.
 func (l *largeFiles) add(ctx context.Context, out *tar.Writer, h *tar.Header, p pointer) (err error) {
 	what := fmt.Sprintf("the LFS file %q", Line(strings.TrimPrefix(h.Name, topFolder+"/"), 200))
+	if p.size > l.budget.left() {
+		return l.budget.exceeded()
+	}
 	address, header, err := l.locate(ctx, p)
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)

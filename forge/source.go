@@ -21,7 +21,9 @@ import (
 // SourceConfig says how Source fetches what archives leave out. Its zero value
 // is good.
 type SourceConfig struct {
-	// MaxBytes bounds what git fetches of one repository; 0 means 2 GiB.
+	// MaxBytes bounds what the whole source has on disk at once: the archive,
+	// what git fetches, and the files of the repository, its submodules and
+	// LFS that are put together; 0 means 4 GiB.
 	MaxBytes int64
 	// Dir is where temporary files are made; empty means the system's.
 	Dir string
@@ -57,7 +59,7 @@ func CheckSubmodules(list []string) error {
 }
 
 const (
-	defaultMaxBytes = 2 << 30
+	defaultMaxBytes = 4 << 30
 	// maxScan is how much of an unpacked archive is looked at for submodules
 	// and LFS. What has more is over every limit of a build.
 	maxScan = 8 << 30
@@ -81,11 +83,11 @@ func Source(ctx context.Context, f Forge, r Repository, commit string, cfg Sourc
 	if err != nil {
 		return nil, err
 	}
-	spooled, err := spool(archive, cfg.Dir)
+	spooled, err := spool(ctx, archive, cfg)
 	if err != nil {
 		return nil, err
 	}
-	needs, err := incomplete(spooled)
+	needs, err := incomplete(ctx, spooled)
 	if err != nil {
 		return nil, errors.Join(err, spooled.Close())
 	}
@@ -110,12 +112,12 @@ func newTemporary(dir string) (temporary, error) {
 func (t temporary) Close() error { return errors.Join(t.File.Close(), os.Remove(t.Name())) }
 
 // spool copies an archive to a file, and closes it.
-func spool(archive io.ReadCloser, dir string) (temporary, error) {
-	f, err := newTemporary(dir)
+func spool(ctx context.Context, archive io.ReadCloser, cfg SourceConfig) (temporary, error) {
+	f, err := newTemporary(cfg.Dir)
 	if err != nil {
 		return f, errors.Join(fmt.Errorf("keep the archive: %w", err), archive.Close())
 	}
-	_, err = io.Copy(f, archive)
+	_, err = io.Copy(metered{f, newBudget(cfg.MaxBytes)}, canceled{ctx, archive})
 	err = errors.Join(err, archive.Close())
 	if err == nil {
 		_, err = f.Seek(0, io.SeekStart)
@@ -130,17 +132,20 @@ func spool(archive io.ReadCloser, dir string) (temporary, error) {
 // LFS files, neither of which forges put into archives. It goes back to the
 // archive's beginning. What can't be read as an archive is for the unpacking
 // to refuse.
-func incomplete(f temporary) (bool, error) {
-	found, err := scan(bufio.NewReaderSize(f, 64<<10))
+func incomplete(ctx context.Context, f temporary) (bool, error) {
+	found, err := scan(ctx, bufio.NewReaderSize(f, 64<<10))
 	var path *fs.PathError
-	if errors.As(err, &path) {
+	switch {
+	case ctx.Err() != nil:
+		return false, context.Cause(ctx)
+	case errors.As(err, &path):
 		return false, fmt.Errorf("read the archive: %w", err)
 	}
 	_, err = f.Seek(0, io.SeekStart)
 	return found, err
 }
 
-func scan(r *bufio.Reader) (bool, error) {
+func scan(ctx context.Context, r *bufio.Reader) (bool, error) {
 	var plain io.Reader = r
 	if head, err := r.Peek(2); err == nil && bytes.Equal(head, []byte{0x1f, 0x8b}) { // RFC 1952 §2.3.1
 		z, err := gzip.NewReader(r)
@@ -149,7 +154,7 @@ func scan(r *bufio.Reader) (bool, error) {
 		}
 		plain = z
 	}
-	archive := tar.NewReader(io.LimitReader(plain, maxScan))
+	archive := tar.NewReader(canceled{ctx, io.LimitReader(plain, maxScan)})
 	for {
 		h, err := archive.Next()
 		if err == io.EOF {

@@ -111,8 +111,8 @@ func (w *Workers) buildSpec(ctx context.Context, d *queries.Deployment, p querie
 	commit := *d.CommitSha
 	return cloud.BuildSpec{
 		Tree: tree,
-		Source: func(ctx context.Context) (io.ReadCloser, error) {
-			archive, err := forge.Source(ctx, s.forge, s.repository, commit, forge.SourceConfig{Submodules: w.cfg.Submodules})
+		Source: func(ctx context.Context, dir string) (io.ReadCloser, error) {
+			archive, err := forge.Source(ctx, s.forge, s.repository, commit, forge.SourceConfig{Dir: dir, Submodules: w.cfg.Submodules})
 			if err != nil {
 				return nil, fmt.Errorf("fetch commit %s of %s: %w", commit, s.repository.FullName, err)
 			}

@@ -58,7 +58,7 @@ func (p *prepared) fill(ctx context.Context, w *zip.Writer, spec cloud.BuildSpec
 	if err != nil {
 		return err
 	}
-	source, err := spec.Source(ctx)
+	source, err := spec.Source(ctx, p.dir)
 	if err != nil {
 		return sourceError(err)
 	}

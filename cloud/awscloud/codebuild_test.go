@@ -143,10 +143,10 @@ func TestBuildBegunTwiceAtOnce(t *testing.T) {
 	var both sync.WaitGroup // in the middle of beginning
 	both.Add(2)
 	source := spec.Source
-	spec.Source = func(ctx context.Context) (io.ReadCloser, error) {
+	spec.Source = func(ctx context.Context, _ string) (io.ReadCloser, error) {
 		both.Done()
 		both.Wait()
-		return source(ctx)
+		return source(ctx, "")
 	}
 	var begun sync.WaitGroup
 	for range 2 {

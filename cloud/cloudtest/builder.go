@@ -76,7 +76,7 @@ func (r Repository) Spec(t testing.TB) cloud.BuildSpec {
 	data := r.Archive(t)
 	return cloud.BuildSpec{
 		Tree:   newTree(),
-		Source: func(context.Context) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil },
+		Source: func(context.Context, string) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil },
 	}
 }
 

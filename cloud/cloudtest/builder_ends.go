@@ -60,10 +60,10 @@ func buildEndTests() map[string]func(*testing.T, BuilderEnv) {
 		},
 		"a source that is gone": func(t *testing.T, e BuilderEnv) {
 			gone, broken := Shell("true").Spec(t), Shell("true").Spec(t)
-			gone.Source = func(context.Context) (io.ReadCloser, error) {
+			gone.Source = func(context.Context, string) (io.ReadCloser, error) {
 				return nil, fmt.Errorf("fetch: %w", troy.Errorf(troy.NotFound, "the commit 0123 is gone"))
 			}
-			broken.Source = func(context.Context) (io.ReadCloser, error) { return nil, errors.New("dial 10.1.2.3") }
+			broken.Source = func(context.Context, string) (io.ReadCloser, error) { return nil, errors.New("dial 10.1.2.3") }
 			e.Fails(t, gone, "the commit 0123 is gone")
 			if b := e.Fails(t, broken, "the source could not be fetched"); strings.Contains(b.Cause, "10.1.2.3") {
 				t.Fatalf("the cause tells too much: %q", b.Cause)
@@ -71,7 +71,7 @@ func buildEndTests() map[string]func(*testing.T, BuilderEnv) {
 		},
 		"a source that is no archive": func(t *testing.T, e BuilderEnv) {
 			spec := Shell("true").Spec(t)
-			spec.Source = func(context.Context) (io.ReadCloser, error) {
+			spec.Source = func(context.Context, string) (io.ReadCloser, error) {
 				return io.NopCloser(strings.NewReader(strings.Repeat("no tar", 1000))), nil
 			}
 			e.Fails(t, spec, "damaged")

@@ -70,6 +70,8 @@ type Builder struct {
 	cfg   BuilderConfig
 	state state
 	tools []string // folders of the programs that isolate
+	// minFree is how much of the disk builds leave to the rest of the machine.
+	minFree int64
 
 	open context.Context // until Close; builds leave nothing while it lasts
 	shut context.CancelFunc
@@ -115,7 +117,7 @@ func NewBuilder(cfg BuilderConfig) (*Builder, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	b := &Builder{cfg: cfg, state: state{layout: site.Layout{Root: root}}, running: map[site.Tree]*run{}}
+	b := &Builder{cfg: cfg, state: state{layout: site.Layout{Root: root}}, minFree: minFree, running: map[site.Tree]*run{}}
 	b.open, b.shut = context.WithCancel(context.Background())
 	b.tools = append(systemFolders(), "/usr/sbin", "/sbin")
 	for _, dir := range []string{b.state.temp(), b.state.path("locks")} {

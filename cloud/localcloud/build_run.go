@@ -11,6 +11,7 @@ import (
 	"path"
 	"runtime"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/troy-iaas/troy"
@@ -79,9 +80,10 @@ func (r *run) main() {
 	if r.record.Attempts > 1 {
 		r.log.say("The worker stopped while it was building; the build starts again.")
 	}
-	stopWatch := r.watchStop()
+	stopWatch, diskWatch := r.watchStop(), r.watchDisk()
 	err := r.build()
 	stopWatch()
+	diskWatch()
 	r.end(err)
 	if err := r.log.close(); err != nil {
 		r.slog.Warn("closing a build's log failed", "error", err)
@@ -111,6 +113,9 @@ func (r *run) end(err error) {
 		r.slog.Error("a build's log could not be written", "error", r.log.failed())
 	case isLimit:
 		r.record.Cause = limit.sentence
+	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
+		r.record.Cause = diskFull
+		r.slog.Error("a build filled the disk", "error", err)
 	case isKnown:
 		r.record.Cause = known.Error()
 	case isSource:
@@ -130,7 +135,13 @@ func (r *run) end(err error) {
 	}
 	r.endPhase(err)
 	r.record.Ended = time.Now().UTC()
-	if err := r.save(); err != nil {
+	err = r.save()
+	if err != nil {
+		// On a full disk there is room for it once the work folder is gone.
+		r.clean()
+		err = r.save()
+	}
+	if err != nil {
 		// The file says that it runs, so it is found lost once this process
 		// lets go of it.
 		r.slog.Error("a build's end could not be written", "error", err)
@@ -219,12 +230,12 @@ func (r *run) saveProgress() {
 
 // source unpacks the commit and decides what is run.
 func (r *run) source() (build.Plan, error) {
-	for _, dir := range []string{"repo", "home", "tmp", "shm", "etc", "bin"} {
+	for _, dir := range []string{"fetch", "repo", "home", "tmp", "shm", "etc", "bin"} {
 		if err := os.MkdirAll(r.files.path("work", dir), 0o755); err != nil {
 			return build.Plan{}, storeError(err)
 		}
 	}
-	archive, err := r.spec.Source(r.ctx)
+	archive, err := r.spec.Source(r.ctx, r.files.path("work", "fetch"))
 	if err != nil {
 		return build.Plan{}, sourceError(err)
 	}

@@ -46,8 +46,18 @@ func (r *run) watchUsage(box sandbox) (stop func()) {
 		} else if full++; full >= 2 {
 			r.cancel(r.tooManyProcesses())
 		}
-		if free, err := freeBytes(r.files.dir); err == nil && free < minFree {
-			r.cancel(&limitError{"the builder's disk is full"})
+	})
+}
+
+// diskFull is the cause of a build that leaves too little of the disk, or is
+// refused more of it.
+const diskFull = "the builder's disk is full"
+
+// watchDisk ends the build, in whatever phase it is, when too little is left.
+func (r *run) watchDisk() (stop func()) {
+	return every(usagePoll, func() {
+		if free, err := freeBytes(r.files.dir); err == nil && free < r.b.minFree {
+			r.cancel(&limitError{diskFull})
 		}
 	})
 }

@@ -2,3 +2,6 @@ package localcloud
 
 // SetToolFolders says where a builder looks for the programs that isolate.
 func SetToolFolders(b *Builder, folders ...string) { b.tools = folders }
+
+// SetMinFree says how much of the disk a builder leaves to others.
+func SetMinFree(b *Builder, n int64) { b.minFree = n }
