@@ -162,6 +162,46 @@ func TestOperatorsDeletionIsNotUndoneByAnOldEvent(t *testing.T) {
 	w.event(event("evt-4", intake.AppCreated, 3*time.Hour), intake.Created)
 }
 
+// Another app does not get the address of a site that was deleted lately, unless
+// an admin asks for it.
+func TestTheSlugOfADeletedPipelineRests(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	gone := w.create("Blog")
+	if _, err := w.db.Exec(w.ctx(), `WITH gone AS (DELETE FROM pipelines WHERE id = $1 RETURNING *)
+		INSERT INTO events (pipeline_id, version, slug, to_status, actor) SELECT id, version + 1, slug, 'deleted', 'test' FROM gone`, gone.ID); err != nil {
+		t.Fatal(err)
+	}
+	slugOf := func(app, name string) string {
+		t.Helper()
+		out, err := w.in.AppEvent(w.ctx(), intake.AppEvent{ID: "evt-" + app, Type: intake.AppCreated, Time: time.Now(), App: intake.App{ID: app, Name: name}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := w.q.PipelineGet(w.ctx(), *out.PipelineID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p.Slug
+	}
+	if slug := slugOf("app-1", "Blog"); slug != "blog-2" {
+		t.Errorf("another app's pipeline has the slug %s", slug)
+	}
+	p, err := w.in.CreatePipeline(w.ctx(), intake.NewPipeline{Name: "Blog", Slug: "blog"}, "test")
+	if err != nil {
+		t.Fatalf("an admin asks for the slug: %v", err)
+	}
+	if _, err := w.db.Exec(w.ctx(), "DELETE FROM pipelines WHERE id = $1", p.ID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.db.Exec(w.ctx(), "UPDATE events SET time = time - interval '8 days' WHERE to_status = 'deleted'"); err != nil {
+		t.Fatal(err)
+	}
+	if slug := slugOf("app-2", "Blog"); slug != "blog" {
+		t.Errorf("after a week an app's pipeline has the slug %s", slug)
+	}
+}
+
 func TestParseAppEvent(t *testing.T) {
 	t.Parallel()
 	const good = `{"id":"evt-1","type":"Created","time":"2026-01-02T16:04:05.123456789+01:00","app":{"id":"app-1","name":"Blog","repository":{"provider":"github","full_name":"team/blog","branch":"main","root":"site"}}}`

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -114,6 +115,11 @@ func (in *Intake) insert(ctx context.Context, tx pgx.Tx, wanted string, args que
 		args.Slug = wanted
 		if wanted == "" {
 			args.Slug = candidate(args.Name, n)
+			if rests, err := slugRests(ctx, tx, args); err != nil {
+				return err
+			} else if rests && n < mostCandidates {
+				continue
+			}
 		}
 		args.Host = args.Slug + "." + in.cfg.SitesSuffix
 		err := pgx.BeginFunc(ctx, tx, func(nested pgx.Tx) error {
@@ -130,6 +136,22 @@ func (in *Intake) insert(ctx context.Context, tx pgx.Tx, wanted string, args que
 			return troy.Errorf(troy.Conflict, "no slug made from the name is free; choose one").At("slug")
 		}
 	}
+}
+
+// slugRest is how long the slug of a deleted pipeline is not given to an app by
+// itself: links, cookies and cached pages of the site before would be taken for
+// those of the app's. An admin may ask for it by name.
+const slugRest = 7 * 24 * time.Hour
+
+func slugRests(ctx context.Context, tx pgx.Tx, args queries.PipelineCreateParams) (bool, error) {
+	if args.AppID == nil {
+		return false, nil
+	}
+	rests, err := queries.New(tx).SlugFreedLately(ctx, args.Slug, slugRest.Seconds())
+	if err != nil {
+		return false, fmt.Errorf("look up when the slug %s was free: %w", args.Slug, err)
+	}
+	return rests, nil
 }
 
 const (

@@ -4,3 +4,10 @@ SELECT * FROM events WHERE pipeline_id = @pipeline_id AND version > @after ORDER
 -- name: EventPipelineBySlug :one
 -- The pipeline that had the slug last, for the events of one that is gone.
 SELECT pipeline_id FROM events WHERE slug = @slug ORDER BY time DESC LIMIT 1;
+
+-- name: SlugFreedLately :one
+-- Whether a pipeline with the slug was deleted within the time.
+SELECT EXISTS (
+    SELECT 1 FROM events
+    WHERE slug = @slug AND time > now() - make_interval(secs => @within_seconds::float8) AND to_status = 'deleted'
+) AS freed;

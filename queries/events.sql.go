@@ -62,3 +62,18 @@ func (q *Queries) EventPipelineBySlug(ctx context.Context, slug string) (uuid.UU
 	err := row.Scan(&pipeline_id)
 	return pipeline_id, err
 }
+
+const slugFreedLately = `-- name: SlugFreedLately :one
+SELECT EXISTS (
+    SELECT 1 FROM events
+    WHERE slug = $1 AND time > now() - make_interval(secs => $2::float8) AND to_status = 'deleted'
+) AS freed
+`
+
+// Whether a pipeline with the slug was deleted within the time.
+func (q *Queries) SlugFreedLately(ctx context.Context, slug string, withinSeconds float64) (bool, error) {
+	row := q.db.QueryRow(ctx, slugFreedLately, slug, withinSeconds)
+	var freed bool
+	err := row.Scan(&freed)
+	return freed, err
+}
