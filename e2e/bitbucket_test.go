@@ -55,7 +55,7 @@ func (b *bitbucket) serveAPI(w http.ResponseWriter, r *http.Request) {
 	}
 	bare := filepath.Join(b.root, repository+".git")
 	if commit, ok := strings.CutPrefix(r.URL.Path, "/"+repository+"/get/"); ok {
-		b.archive(w, strings.TrimSuffix(commit, ".tar.gz"))
+		archived(w, realRepository{b.github}, strings.TrimSuffix(commit, ".tar.gz"))
 		return
 	}
 	path := r.URL.Path

@@ -3,6 +3,7 @@ package e2e
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -41,14 +42,7 @@ func buildWorldOn(t *testing.T, begin func(*world), settings ...string) (w *worl
 	w.worker = w.start("work")
 	begin(w)
 	first := g.commit("first", site1("one"))
-	if status, answer := g.deliver(w, "installation", uuid.NewString(), map[string]any{
-		"action":       "created",
-		"installation": map[string]any{"id": installation, "app_id": 4711, "account": map[string]any{"login": "team"}, "repository_selection": "selected"},
-		"repositories": []any{map[string]any{"id": repositoryID, "name": "blog", "full_name": repository, "private": true}},
-		"sender":       map[string]any{"login": "ada"},
-	}); status != http.StatusAccepted {
-		t.Fatalf("the installation was answered %d: %s", status, answer)
-	}
+	g.installationEvent(w, "created", installation)
 	// What is at the head already is deployed without a push.
 	pipeline = w.appEvent("Created", map[string]any{
 		"id": "blog", "name": "blog", "repository": map[string]any{"provider": "github", "full_name": repository, "branch": "main"},
@@ -241,14 +235,10 @@ func TestRerunAndUninstall(t *testing.T) {
 		}
 		return n == 2
 	})
-	if status, answer := g.deliver(w, "installation", uuid.NewString(), map[string]any{
-		"action":       "deleted",
-		"installation": map[string]any{"id": installation, "app_id": 4711, "account": map[string]any{"login": "team"}, "repository_selection": "selected"},
-		"repositories": []any{map[string]any{"id": repositoryID, "name": "blog", "full_name": repository, "private": true}},
-		"sender":       map[string]any{"login": "ada"},
-	}); status != http.StatusAccepted {
-		t.Fatalf("%d: %s", status, answer)
-	}
+	g.mu.Lock()
+	g.seenAs = 0
+	g.mu.Unlock()
+	g.installationEvent(w, "deleted", installation)
 	after := g.pushed(w, "nobody builds it", site1("three"))
 	for d, err := range w.api.Deployments(t.Context(), id) {
 		if err != nil {
@@ -260,6 +250,48 @@ func TestRerunAndUninstall(t *testing.T) {
 	}
 	if out := w.must("troy", "pipeline", "show", "blog"); !strings.Contains(out, "uninstalled") {
 		t.Errorf("the pipeline does not say so:\n%s", out)
+	}
+}
+
+// installationEvent tells of an installation that sees the repository.
+func (g *github) installationEvent(w *world, action string, id int) {
+	g.t.Helper()
+	if status, answer := g.deliver(w, "installation", uuid.NewString(), map[string]any{
+		"action":       action,
+		"installation": map[string]any{"id": id, "app_id": 4711, "account": map[string]any{"login": "team"}, "repository_selection": "selected"},
+		"repositories": []any{map[string]any{"id": repositoryID, "name": "blog", "full_name": repository, "private": true}},
+		"sender":       map[string]any{"login": "ada"},
+	}); status != http.StatusAccepted {
+		g.t.Fatalf("the installation was answered %d: %s", status, answer)
+	}
+}
+
+// TestReinstalledOutOfOrder installs the app again, under another id, before
+// the webhook of its removal arrives, and with the next one's lost.
+func TestReinstalledOutOfOrder(t *testing.T) {
+	t.Parallel()
+	w, g, id := buildWorld(t)
+	for n, events := range [][]struct {
+		action string
+		id     int
+	}{
+		{{"created", installation + 1}, {"deleted", installation}},
+		{{"deleted", installation + 1}},
+	} {
+		g.mu.Lock()
+		g.seenAs = installation + 1 + n
+		g.tokens = map[string]string{} // they end with their installation
+		g.mu.Unlock()
+		for _, e := range events {
+			g.installationEvent(w, e.action, e.id)
+		}
+		commit := g.commit("after it", site1(fmt.Sprint("again ", n)))
+		if d := w.deployment(id, commit); d.State != troy.Succeeded {
+			t.Errorf("%v: %s: %s", events, d.State, d.Cause)
+		}
+		if out := w.must("troy", "pipeline", "show", "blog"); strings.Contains(out, "uninstalled") {
+			t.Errorf("%v: the pipeline still has the problem:\n%s", events, out)
+		}
 	}
 }
 

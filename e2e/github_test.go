@@ -36,9 +36,9 @@ const (
 	githubAppID    = "4711"
 )
 
-// github is a stand-in for GitHub: real git repositories behind git's own
-// smart HTTP server, and what of the REST API Troy uses, with its rules for
-// credentials.
+// github is a stand-in for GitHub: what of the REST API Troy uses, with its
+// rules for credentials, and smart HTTP. Its first repository is a real one of
+// git's; others are what a test says (hosted).
 type github struct {
 	t       *testing.T
 	server  *httptest.Server
@@ -49,12 +49,34 @@ type github struct {
 	keyFile string
 
 	mu          sync.Mutex
-	tokens      map[string]bool
+	seenAs      int // the installation that sees the first repository
+	hosts       map[string]hosted
+	tokens      map[string]string         // which repository each is for
 	checks      map[string]map[string]any // by id
+	checked     map[string][]string       // ids by commit
 	deployments int
-	statuses    []string
-	failed      []map[string]any // deliveries that failed
-	redelivered []string
+	attempts    []attempt
+	// redeliver is told the attempt that Troy asks to be made again.
+	redeliver func(attempt)
+}
+
+// hosted is a repository of the stand-in.
+type hosted interface {
+	about() map[string]any
+	// installed is the installation that sees it; 0 means none.
+	installed() int
+	head(branch string) string // empty if there is no such branch
+	message(commit string) string
+	archive(commit string) ([]byte, error)
+}
+
+// attempt is one attempt at a delivery, as the app's list shows it.
+type attempt struct {
+	id     int
+	guid   string
+	event  string
+	status int
+	body   []byte
 }
 
 const (
@@ -71,7 +93,9 @@ func newGitHub(t *testing.T) *github {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &github{t: t, root: t.TempDir(), work: t.TempDir(), key: key, tokens: map[string]bool{}, checks: map[string]map[string]any{}}
+	g := &github{t: t, root: t.TempDir(), work: t.TempDir(), key: key,
+		seenAs: installation, tokens: map[string]string{}, checks: map[string]map[string]any{}, checked: map[string][]string{}}
+	g.hosts = map[string]hosted{repository: realRepository{g}}
 	g.keyFile = filepath.Join(t.TempDir(), "app.pem")
 	text := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
 	if err := os.WriteFile(g.keyFile, text, 0o600); err != nil {
@@ -217,8 +241,11 @@ func (g *github) serve(w http.ResponseWriter, r *http.Request) {
 	refuse := func(status int, message string) { answer(status, map[string]any{"message": message}) }
 	path := strings.TrimPrefix(r.URL.Path, "/api/v3")
 	bearer := strings.TrimPrefix(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "), "token ")
+	owner, rest, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(path, "/codeload/"), "/repos/"), "/")
+	name, rest, _ := strings.Cut(rest, "/")
+	full := owner + "/" + name
 	g.mu.Lock()
-	known := g.tokens[bearer]
+	repo, granted := g.hosts[full], g.tokens[bearer]
 	g.mu.Unlock()
 	switch {
 	case strings.HasPrefix(path, "/codeload/"):
@@ -226,121 +253,206 @@ func (g *github) serve(w http.ResponseWriter, r *http.Request) {
 			refuse(http.StatusBadRequest, "the credential was sent on")
 			return
 		}
-		g.archive(w, strings.TrimPrefix(path, "/codeload/"))
+		archived(w, repo, rest)
 	case strings.HasPrefix(path, "/"+repository+".git/"), strings.HasPrefix(path, "/"+themeRepository+".git/"):
 		g.smart.ServeHTTP(w, r)
-	case strings.HasPrefix(path, "/app"), path == "/repos/"+repository+"/installation":
+	case strings.HasPrefix(path, "/app"), strings.HasPrefix(path, "/repos/") && rest == "installation":
 		_, err := jwt.Parse(bearer, func(*jwt.Token) (any, error) { return &g.key.PublicKey, nil },
 			jwt.WithValidMethods([]string{"RS256"}), jwt.WithExpirationRequired(), jwt.WithIssuer(githubClientID))
 		if err != nil {
 			refuse(http.StatusUnauthorized, err.Error())
 			return
 		}
-		g.app(answer, refuse, r, path)
-	case !known:
+		g.app(answer, refuse, r, path, repo)
+	case granted == "" || repo != nil && repo.installed() == 0:
 		refuse(http.StatusUnauthorized, "Bad credentials")
+	case repo == nil || granted != full:
+		refuse(http.StatusNotFound, "Not Found: "+r.Method+" "+path)
 	default:
-		g.rest(w, answer, refuse, r, strings.TrimPrefix(path, "/repos/"+repository))
+		g.rest(w, answer, refuse, r, repo, full, rest)
 	}
 }
 
 // app answers what the app asks for itself, with its JWT.
-func (g *github) app(answer func(int, any), refuse func(int, string), r *http.Request, path string) {
+func (g *github) app(answer func(int, any), refuse func(int, string), r *http.Request, path string, repo hosted) {
+	var body struct {
+		IDs   []int    `json:"repository_ids"`
+		Names []string `json:"repositories"`
+	}
+	_ = json.NewDecoder(r.Body).Decode(&body)
+	var number int
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {
-	case r.Method == http.MethodPost && path == fmt.Sprintf("/app/installations/%d/access_tokens", installation):
+	case r.Method == http.MethodPost && strings.HasSuffix(path, "/access_tokens"):
+		_, _ = fmt.Sscanf(path, "/app/installations/%d/", &number)
+		full, known := g.seenBy(number, body.IDs, body.Names)
+		if !known {
+			refuse(http.StatusNotFound, "Not Found")
+			return
+		}
+		if full == "" {
+			refuse(http.StatusUnprocessableEntity, "There is at least one repository that does not exist or is not accessible to the parent installation.")
+			return
+		}
 		token := "ghs_" + githubAppID + "_" + strings.ReplaceAll(uuid.NewString()+uuid.NewString(), "-", "")
-		g.tokens[token] = true
+		g.tokens[token] = full
 		answer(http.StatusCreated, map[string]any{"token": token, "expires_at": time.Now().Add(time.Hour).UTC().Format(time.RFC3339),
-			"repositories": []any{g.repository()}})
-	case r.Method == http.MethodGet && path == "/repos/"+repository+"/installation":
-		answer(http.StatusOK, map[string]any{"id": installation})
+			"repositories": []any{g.hosts[full].about()}})
+	case r.Method == http.MethodGet && strings.HasSuffix(path, "/installation"):
+		if repo == nil || repo.installed() == 0 {
+			refuse(http.StatusNotFound, "Not Found")
+			return
+		}
+		answer(http.StatusOK, map[string]any{"id": repo.installed()})
 	case r.Method == http.MethodGet && path == "/app/hook/deliveries":
-		answer(http.StatusOK, g.failed)
+		answer(http.StatusOK, g.listed())
 	case r.Method == http.MethodPost && strings.HasPrefix(path, "/app/hook/deliveries/"):
-		g.redelivered = append(g.redelivered, path)
+		_, _ = fmt.Sscanf(path, "/app/hook/deliveries/%d/", &number)
+		if number < 1 || number > len(g.attempts) {
+			refuse(http.StatusNotFound, "Not Found")
+			return
+		}
+		if g.redeliver != nil {
+			g.redeliver(g.attempts[number-1])
+		}
 		answer(http.StatusAccepted, map[string]any{})
 	default:
 		refuse(http.StatusNotFound, "Not Found: "+r.Method+" "+path)
 	}
 }
 
-func (g *github) rest(w http.ResponseWriter, answer func(int, any), refuse func(int, string), r *http.Request, path string) {
-	var body map[string]any
-	if r.Body != nil {
-		_ = json.NewDecoder(r.Body).Decode(&body)
+// seenBy is the repository that a token is asked for, if the installation is
+// known and sees it.
+func (g *github) seenBy(installation int, ids []int, names []string) (full string, known bool) {
+	for name, repo := range g.hosts {
+		if repo.installed() != installation {
+			continue
+		}
+		known = true
+		about := repo.about()
+		if id, ok := about["id"].(int); ok && slices.Contains(ids, id) || slices.Contains(names, fmt.Sprint(about["name"])) {
+			return name, true
+		}
 	}
-	bare := filepath.Join(g.root, repository+".git")
-	head := func() string { return g.git(bare, "rev-parse", "refs/heads/main") }
+	return "", known
+}
+
+// tried notes an attempt at a delivery.
+func (g *github) tried(guid, event string, status int, body []byte) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.attempts = append(g.attempts, attempt{id: len(g.attempts) + 1, guid: guid, event: event, status: status, body: body})
+}
+
+// listed are the attempts at deliveries that never arrived, the newest first.
+// They are told as minutes old, because Troy leaves younger ones to arrive.
+func (g *github) listed() []map[string]any {
+	arrived := map[string]bool{}
+	for _, a := range g.attempts {
+		arrived[a.guid] = arrived[a.guid] || a.status/100 == 2
+	}
+	out := []map[string]any{}
+	at := time.Now().Add(-2 * time.Minute).UTC().Format(time.RFC3339)
+	for _, a := range slices.Backward(g.attempts) {
+		if arrived[a.guid] {
+			continue
+		}
+		out = append(out, map[string]any{"id": a.id, "guid": a.guid, "delivered_at": at, "status_code": a.status, "event": a.event})
+	}
+	return out
+}
+
+func (g *github) rest(w http.ResponseWriter, answer func(int, any), refuse func(int, string), r *http.Request, repo hosted, full, path string) {
+	var body map[string]any
+	_ = json.NewDecoder(r.Body).Decode(&body)
+	get, post := r.Method == http.MethodGet, r.Method == http.MethodPost
+	if branch, ok := strings.CutPrefix(path, "git/ref/heads/"); ok && get {
+		head := repo.head(branch)
+		if head == "" {
+			refuse(http.StatusNotFound, "Not Found")
+			return
+		}
+		answer(http.StatusOK, map[string]any{"ref": "refs/heads/" + branch, "object": map[string]any{"type": "commit", "sha": head}})
+		return
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {
-	case r.Method == http.MethodGet && path == "":
-		answer(http.StatusOK, g.repository())
-	case r.Method == http.MethodGet && strings.HasPrefix(path, "/tarball/"):
-		commit := strings.TrimPrefix(path, "/tarball/")
-		w.Header().Set("Location", g.server.URL+"/codeload/"+commit)
+	case get && path == "":
+		answer(http.StatusOK, repo.about())
+	case get && strings.HasPrefix(path, "tarball/"):
+		w.Header().Set("Location", g.server.URL+"/codeload/"+full+"/"+strings.TrimPrefix(path, "tarball/"))
 		w.WriteHeader(http.StatusFound)
-	case r.Method == http.MethodGet && path == "/git/ref/heads/main":
-		answer(http.StatusOK, map[string]any{"ref": "refs/heads/main", "object": map[string]any{"type": "commit", "sha": head()}})
-	case r.Method == http.MethodGet && strings.HasPrefix(path, "/commits/") && !strings.HasSuffix(path, "/check-runs"):
-		commit := strings.TrimPrefix(path, "/commits/")
+	case get && strings.HasPrefix(path, "commits/") && !strings.HasSuffix(path, "/check-runs"):
+		commit := strings.TrimPrefix(path, "commits/")
 		answer(http.StatusOK, map[string]any{"sha": commit, "commit": map[string]any{
-			"message": g.git(bare, "log", "-1", "--format=%B", commit), "author": map[string]any{"name": "Ada", "date": time.Now().UTC().Format(time.RFC3339)},
+			"message": repo.message(commit), "author": map[string]any{"name": "Ada", "date": time.Now().UTC().Format(time.RFC3339)},
 		}})
-	case r.Method == http.MethodPost && path == "/check-runs":
+	case post && path == "check-runs":
 		id := fmt.Sprint(len(g.checks) + 1)
 		g.checks[id] = body
+		commit := fmt.Sprint(body["head_sha"])
+		g.checked[commit] = append(g.checked[commit], id)
 		answer(http.StatusCreated, map[string]any{"id": len(g.checks)})
-	case r.Method == http.MethodPatch && strings.HasPrefix(path, "/check-runs/"):
-		check := g.checks[strings.TrimPrefix(path, "/check-runs/")]
+	case r.Method == http.MethodPatch && strings.HasPrefix(path, "check-runs/"):
+		check := g.checks[strings.TrimPrefix(path, "check-runs/")]
 		if check == nil {
 			refuse(http.StatusNotFound, "Not Found")
 			return
 		}
 		maps.Copy(check, body)
 		answer(http.StatusOK, map[string]any{"id": 1})
-	case r.Method == http.MethodGet && strings.HasSuffix(path, "/check-runs"):
-		commit := strings.Split(path, "/")[2]
+	case get && strings.HasSuffix(path, "/check-runs"):
 		var found []map[string]any
-		for _, id := range slices.Sorted(maps.Keys(g.checks)) {
-			if g.checks[id]["head_sha"] == commit {
-				entry := maps.Clone(g.checks[id])
-				var n int
-				_, _ = fmt.Sscan(id, &n)
-				entry["id"] = n
-				entry["app"] = map[string]any{"id": 4711}
-				found = append(found, entry)
-			}
+		for _, id := range g.checked[strings.Split(path, "/")[1]] {
+			entry := maps.Clone(g.checks[id])
+			var n int
+			_, _ = fmt.Sscan(id, &n)
+			entry["id"] = n
+			entry["app"] = map[string]any{"id": 4711}
+			found = append(found, entry)
 		}
 		answer(http.StatusOK, map[string]any{"total_count": len(found), "check_runs": found})
-	case r.Method == http.MethodGet && path == "/deployments":
+	case get && path == "deployments", get && strings.HasSuffix(path, "/statuses"):
 		answer(http.StatusOK, []any{})
-	case r.Method == http.MethodPost && path == "/deployments":
+	case post && path == "deployments", post && strings.HasSuffix(path, "/statuses"):
 		g.deployments++
 		answer(http.StatusCreated, map[string]any{"id": g.deployments})
-	case r.Method == http.MethodGet && strings.HasSuffix(path, "/statuses"):
-		answer(http.StatusOK, []any{})
-	case r.Method == http.MethodPost && strings.HasSuffix(path, "/statuses"):
-		state, _ := body["state"].(string)
-		g.statuses = append(g.statuses, state)
-		answer(http.StatusCreated, map[string]any{"id": len(g.statuses)})
 	default:
 		refuse(http.StatusNotFound, "Not Found: "+r.Method+" "+path)
 	}
 }
 
-// archive answers as codeload does: a tarball with one folder on top.
-func (g *github) archive(w http.ResponseWriter, commit string) {
-	out, err := gittest.Command(context.Background(), filepath.Join(g.root, repository+".git"),
-		"archive", "--format=tar.gz", "--prefix=team-blog-"+commit[:7]+"/", commit).Output()
+// archived answers as codeload does: a tarball with one folder on top.
+func archived(w http.ResponseWriter, repo hosted, commit string) {
+	if repo == nil {
+		http.Error(w, "Not Found", http.StatusNotFound)
+		return
+	}
+	out, err := repo.archive(commit)
 	if err != nil {
 		http.Error(w, "Not Found", http.StatusNotFound)
 		return
 	}
 	w.Header().Set("Content-Type", "application/x-gzip")
 	_, _ = w.Write(out)
+}
+
+// realRepository is the one whose commits git makes.
+type realRepository struct{ g *github }
+
+func (r realRepository) about() map[string]any { return r.g.repository() }
+func (r realRepository) installed() int        { return r.g.seenAs }
+func (r realRepository) bare() string          { return filepath.Join(r.g.root, repository+".git") }
+func (r realRepository) head(branch string) string {
+	return r.g.git(r.bare(), "rev-parse", "refs/heads/"+branch)
+}
+func (r realRepository) message(commit string) string {
+	return r.g.git(r.bare(), "log", "-1", "--format=%B", commit)
+}
+func (r realRepository) archive(commit string) ([]byte, error) {
+	return gittest.Command(context.Background(), r.bare(), "archive", "--format=tar.gz", "--prefix=team-blog-"+commit[:7]+"/", commit).Output()
 }
 
 // conclusion is what the newest check run of a commit says.

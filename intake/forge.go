@@ -189,6 +189,11 @@ func installationChanged(ctx context.Context, q *queries.Queries, e troy.Install
 		return Outcome{}, err
 	}
 	for _, r := range e.Added {
+		if e.Action == troy.InstallationDeleted {
+			// The event lists what it saw. Another installation may see them by
+			// now, if the app was installed again and this event is late.
+			break
+		}
 		if err := repositorySeen(ctx, q, r, e.ID); err != nil {
 			return Outcome{}, err
 		}

@@ -287,10 +287,10 @@ func hear(p *queries.Pipeline, defaultBranch string, push troy.Push, actor strin
 	reason := notBuilt(*p, defaultBranch, push)
 	if reason != "" {
 		n.add("%s: %s", p.Slug, reason)
-		ours := push.Kind == troy.Branch && push.Name == branchOf(*p, defaultBranch) && !push.Deleted
+		ours := push.Kind == troy.Branch && push.Name == branchOf(*p, defaultBranch) && !push.Deleted && p.SourceProblem == ""
 		if ours && (p.HeadCommit == nil || *p.HeadCommit != push.After) {
 			// Also of a commit that is not built: nobody is to come upon it as
-			// one that was missed.
+			// one that was missed. A source problem ends, and then it is one.
 			h.head, p.HeadCommit = &push.After, &push.After
 		}
 		return h

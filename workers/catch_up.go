@@ -40,10 +40,16 @@ func (w *Workers) catchUp(ctx context.Context, c *claim) error {
 		return nil
 	}
 	next := &waitError{delay: w.cfg.CatchUp, why: "the branch is looked at again", fresh: true}
-	if p.SourceProblem != "" || w.deps.Forges[troy.Provider(deref(p.RepositoryProvider))] == nil {
+	if w.deps.Forges[troy.Provider(deref(p.RepositoryProvider))] == nil {
 		return next
 	}
-	moved, err := w.lookAtHead(ctx, p)
+	if p.SourceProblem != "" {
+		p, err = w.problemEnded(ctx, p)
+	}
+	var moved bool
+	if err == nil {
+		moved, err = w.lookAtHead(ctx, p)
+	}
 	if errors.Is(err, forge.ErrNoRepository) || errors.Is(err, forge.ErrNoCommit) || errors.Is(err, forge.ErrInstallation) || errors.Is(err, forge.ErrForbidden) {
 		// Somebody may put it right at the forge.
 		c.log.Info("the branch cannot be read", "pipeline", p.ID, "error", err)
@@ -56,6 +62,26 @@ func (w *Workers) catchUp(ctx context.Context, c *claim) error {
 		c.log.Info("found a commit that no webhook told of", "pipeline", p.ID)
 	}
 	return next
+}
+
+// problemEnded asks the forge for a repository that could not be read, and
+// clears the problem if it answers. Webhooks alone do not tell: that of an
+// uninstalled app may come after that of its next installation, or the latter
+// never.
+func (w *Workers) problemEnded(ctx context.Context, p queries.Pipeline) (queries.Pipeline, error) {
+	found, err := w.deps.Forges[troy.Provider(*p.RepositoryProvider)].Repository(ctx, forge.Repository{ID: deref(p.RepositoryID), FullName: *p.RepositoryFullName})
+	if err != nil {
+		return p, fmt.Errorf("look up %s: %w", *p.RepositoryFullName, err)
+	}
+	if err := w.q.RepositorySeen(ctx, queries.RepositorySeenParams{
+		Provider: *p.RepositoryProvider, ID: found.ID, FullName: found.FullName, DefaultBranch: found.DefaultBranch, InstallationID: nonEmpty(found.Installation),
+	}); err != nil {
+		return p, fmt.Errorf("write down the repository: %w", err)
+	}
+	if _, err := w.q.PipelinesSourceProblem(ctx, queries.PipelinesSourceProblemParams{Provider: *p.RepositoryProvider, RepositoryID: found.ID}); err != nil {
+		return p, fmt.Errorf("clear the problem: %w", err)
+	}
+	return w.q.PipelineGet(ctx, p.ID)
 }
 
 // catchUpDeliveries asks GitHub for the deliveries that failed and were never

@@ -226,11 +226,28 @@ func (c *Client) mint(ctx context.Context, r forge.Repository, a access) (grant,
 	if err != nil {
 		return grant{}, err
 	}
-	if r.Installation == "" {
+	asked := r.Installation
+	if asked == "" {
 		if r.Installation, err = c.installation(ctx, signed, r.FullName); err != nil {
 			return grant{}, err
 		}
 	}
+	g, err := c.token(ctx, signed, r, a, ask)
+	if asked == "" || !errors.Is(err, forge.ErrInstallation) {
+		return g, err
+	}
+	// An app that was uninstalled and installed again has another id, and the
+	// webhooks that tell of it may be late, lost or out of order.
+	now, lookErr := c.installation(ctx, signed, r.FullName)
+	if lookErr != nil || now == asked {
+		return g, err
+	}
+	r.Installation = now
+	return c.token(ctx, signed, r, a, ask)
+}
+
+// token takes a token of the repository's installation.
+func (c *Client) token(ctx context.Context, signed string, r forge.Repository, a access, ask any) (grant, error) {
 	if n, err := strconv.ParseInt(r.Installation, 10, 64); err != nil || n <= 0 {
 		return grant{}, troy.Errorf(troy.Invalid, "github: %q is not the id of an installation", forge.Cut(r.Installation, 50))
 	}
@@ -239,8 +256,7 @@ func (c *Client) mint(ctx context.Context, r forge.Repository, a access) (grant,
 		ExpiresAt    time.Time    `json:"expires_at"`
 		Repositories []repository `json:"repositories"`
 	}
-	_, err = c.api.Do(ctx, call("POST", "/app/installations/"+r.Installation+"/access_tokens", signed, ask, &answer))
-	if err != nil {
+	if _, err := c.api.Do(ctx, call("POST", "/app/installations/"+r.Installation+"/access_tokens", signed, ask, &answer)); err != nil {
 		missing := forge.ErrNoRepository
 		if a != readSource {
 			missing = forge.ErrForbidden

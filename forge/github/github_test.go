@@ -130,6 +130,21 @@ func TestRenameIsFollowedById(t *testing.T) {
 	}
 }
 
+// An installation that was replaced by another is looked up again; one that was
+// removed is not.
+func TestReplacedInstallationIsFollowed(t *testing.T) {
+	t.Parallel()
+	f := newFake(t)
+	found, err := f.client().Repository(t.Context(), forge.Repository{ID: "42", FullName: "acme/site", Installation: "6"})
+	if err != nil || found.Installation != "7" {
+		t.Errorf("got %+v, %v, want the installation 7", found, err)
+	}
+	f.set(func() { f.removed = true })
+	if _, err := f.client().Repository(t.Context(), forge.Repository{ID: "42", FullName: "acme/site", Installation: "7"}); !errors.Is(err, forge.ErrInstallation) {
+		t.Errorf("an installation that was removed: %v", err)
+	}
+}
+
 func TestRepositoryByName(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)
