@@ -154,7 +154,7 @@ func TestChaos(t *testing.T) {
 	pipelines := environmentInt("PIPELINES", 500)
 	seed := uint64(environmentInt("SEED", int(time.Now().UnixNano()&0x7fffffff)))
 	fmt.Printf("chaos: SEED=%d PIPELINES=%d\n", seed, pipelines)
-	c := newChaos(t)
+	c := newChaos(t, seed)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	c.ctx = ctx
@@ -175,13 +175,13 @@ func TestChaos(t *testing.T) {
 		numbers <- n
 	}
 	close(numbers)
-	for range environmentInt("AT_ONCE", 40) {
+	for range environmentInt("AT_ONCE", 80) {
 		lives.Go(func() {
 			for n := range numbers {
 				if ctx.Err() != nil {
 					return
 				}
-				c.life(n)
+				c.drive(n)
 			}
 		})
 	}
@@ -239,6 +239,9 @@ func (c *chaos) report(pipelines int, seed uint64, took, drained time.Duration) 
 		fmt.Fprintf(&b, "%-42s %d\n", kind, c.faults[kind])
 	}
 	fmt.Fprintf(&b, "%-42s %d\n", "pipelines", pipelines)
+	for _, kind := range sortedKeys(c.traffic) {
+		fmt.Fprintf(&b, "%-42s %d\n", kind, c.traffic[kind])
+	}
 	fmt.Fprintf(&b, "%-42s %d\n", "accepted requests", c.requests.Load())
 	fmt.Fprintf(&b, "%-42s %d\n", "readers' answers", c.answers.Load())
 	fmt.Fprintf(&b, "%-42s %d, of which %d failed or lost\n", "outside calls", calls, failed)

@@ -24,6 +24,13 @@ func (c *chaos) count(kind string) {
 	c.faults[kind]++
 }
 
+// tell notes what a team did, or how a webhook fared.
+func (c *chaos) tell(what string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.traffic[what]++
+}
+
 // part is a place for a process that is killed and started again.
 type part struct {
 	kind   string // web or work

@@ -32,26 +32,41 @@ func (c *chaos) api() *client.Client { return c.apis[mrand.IntN(len(c.apis))] }
 
 // insist repeats a call until it succeeds or the step's time is over.
 func (c *chaos) insist(what string, f func() error) bool {
+	return c.within("not done", what, func(context.Context) error { return f() })
+}
+
+// within repeats a call, each time for ten seconds at the most, until it
+// succeeds. If it does not within the step's time, the check has failed.
+func (c *chaos) within(check, what string, f func(ctx context.Context) error) bool {
 	deadline := time.Now().Add(c.stepTime)
+	attempt := func() error {
+		ctx, cancel := context.WithTimeout(c.ctx, 10*time.Second)
+		defer cancel()
+		return f(ctx)
+	}
 	var err error
 	for time.Now().Before(deadline) && c.ctx.Err() == nil {
-		if err = f(); err == nil {
+		if err = attempt(); err == nil {
 			return true
 		}
 		select {
-		case <-time.After(time.Duration(50+mrand.IntN(250)) * time.Millisecond):
+		case <-time.After(time.Duration(100+mrand.IntN(400)) * time.Millisecond):
 		case <-c.ctx.Done():
 		}
 	}
 	if c.ctx.Err() == nil {
-		c.violation("not done", "%s: after %s: %v", what, c.stepTime, err)
+		c.violation(check, "%s: after %s: %v", what, c.stepTime, err)
 	}
 	return false
 }
 
 // send posts an app event three times at once, each until it is accepted.
-func (c *chaos) send(kind, app string, at time.Time) bool {
-	body, err := json.Marshal(map[string]any{"id": kind + "-" + app, "type": kind, "time": at.UTC(), "app": map[string]any{"id": app, "name": app}})
+func (c *chaos) send(kind, app string, at time.Time, repository map[string]any) bool {
+	about := map[string]any{"id": app, "name": app}
+	if repository != nil {
+		about["repository"] = repository
+	}
+	body, err := json.Marshal(map[string]any{"id": kind + "-" + app, "type": kind, "time": at.UTC(), "app": about})
 	if err != nil {
 		c.t.Error(err)
 		return false
@@ -118,11 +133,16 @@ func (c *chaos) release(slug, version string) (d client.Deployment, ok bool) {
 	})
 	if ok {
 		c.requests.Add(1)
-		c.mu.Lock()
-		c.expected[d.ID.String()] = content
-		c.mu.Unlock()
+		c.expect(d.ID, content)
 	}
 	return d, ok
+}
+
+// expect notes what the pages of a deployment say.
+func (c *chaos) expect(deployment uuid.UUID, content string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.expected[deployment.String()] = content
 }
 
 // ends waits until a deployment has ended. One that failed is told, and is
@@ -180,12 +200,24 @@ func (c *chaos) watch(slug string, live bool) {
 	}
 }
 
-// life drives one pipeline from its beginning to its end.
-func (c *chaos) life(n int) {
+// drive takes one pipeline from its beginning to its end. Half of them have
+// their repository from the beginning, and are pushed to while they are
+// provisioned.
+func (c *chaos) drive(n int) {
 	slug := fmt.Sprintf("site-%d", n)
 	born := time.Now()
-	if !c.send("Created", slug, born) {
+	l := &life{c: c, slug: slug, t: c.newTeam(n, mrand.New(mrand.NewPCG(c.seed, uint64(n))))}
+	initial := l.t.head(production)
+	var repository map[string]any
+	if l.t.r.IntN(2) == 0 {
+		repository = map[string]any{"provider": "github", "full_name": l.t.full(), "branch": production}
+	}
+	if !c.send("Created", slug, born, repository) {
 		return
+	}
+	if repository != nil {
+		c.tell("a push during provisioning")
+		l.pushed()
 	}
 	first, ok := c.release(slug, "one")
 	if !ok || !c.ends(slug, first.ID, "the first release") {
@@ -217,11 +249,11 @@ func (c *chaos) life(n int) {
 	}) || !c.ends(slug, back.ID, "the rollback") {
 		return
 	}
-	if !c.build(slug) {
+	if !c.build(l, initial) || !l.work(first.ID) {
 		return
 	}
 	c.watch(slug, false)
-	if !c.send("Deleted", slug, born.Add(time.Minute)) {
+	if !c.send("Deleted", slug, born.Add(time.Minute), nil) {
 		return
 	}
 	c.insist("the deletion of "+slug, func() error {
@@ -241,15 +273,16 @@ func (c *chaos) life(n int) {
 
 // build asks for a build by the queue, three times with the same id, and wants
 // one deployment.
-func (c *chaos) build(slug string) bool {
+func (c *chaos) build(l *life, commit string) bool {
+	slug := l.slug
 	if !c.insist("binding "+slug, func() error {
 		ctx, cancel := context.WithTimeout(c.ctx, 10*time.Second)
 		defer cancel()
-		return c.bind(ctx, slug)
+		return c.bind(ctx, slug, l.t.full())
 	}) {
 		return false
 	}
-	body, _ := json.Marshal(map[string]string{"id": "build-" + slug, "pipeline": slug, "commit": c.commit})
+	body, _ := json.Marshal(map[string]string{"id": "build-" + slug, "pipeline": slug, "commit": commit})
 	for range 1 + mrand.IntN(3) {
 		c.double.Send("builds", string(body))
 	}
@@ -271,9 +304,8 @@ func (c *chaos) build(slug string) bool {
 	}) || !c.ends(slug, built.ID, "the build") {
 		return false
 	}
-	c.mu.Lock()
-	c.expected[built.ID.String()] = "built"
-	c.mu.Unlock()
+	page, _ := l.t.known(commit)
+	c.expect(built.ID, page.page)
 	// Each of the messages has to be taken in before it is counted.
 	if !c.insist("the queue", func() error {
 		if slices.Contains(c.double.Queued("builds"), string(body)) {
@@ -294,8 +326,8 @@ func (c *chaos) build(slug string) bool {
 }
 
 // bind gives a pipeline the repository.
-func (c *chaos) bind(ctx context.Context, slug string) error {
-	provider, name, branch := troy.GitHub, repository, "main"
+func (c *chaos) bind(ctx context.Context, slug, name string) error {
+	provider, branch := troy.GitHub, production
 	_, err := c.api().ConfigurePipeline(ctx, slug, client.PipelineChange{
 		Repository: &client.RepositoryChange{Provider: &provider, FullName: &name, Branch: &branch},
 	})
@@ -318,7 +350,7 @@ func (c *chaos) read(ctx context.Context) {
 		host := hosts[mrand.IntN(len(hosts))]
 		for _, path := range []string{"/", "/app.js"} {
 			status, body, deployment := c.w.get(host, path)
-			time.Sleep(time.Millisecond) // a reader, not a flood
+			time.Sleep(5 * time.Millisecond) // a reader, not a flood
 			c.mu.Lock()
 			still := c.live[host]
 			c.mu.Unlock()

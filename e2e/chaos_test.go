@@ -22,7 +22,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/troy-iaas/troy/client"
@@ -50,10 +49,12 @@ type chaos struct {
 	double         *awsdouble.Double
 	webs, works    []*part
 	apis           []*client.Client
-	commit         string
+	seed           uint64
+	installations  atomic.Int64 // of the app, so far
 
 	mu         sync.Mutex
 	faults     map[string]int
+	traffic    map[string]int // what the teams did, and how their webhooks fared
 	violations []string
 	checks     map[string]int // of violations
 	recoveries []time.Duration
@@ -121,10 +122,10 @@ func (c *chaos) startPostgres(ctx context.Context) (err error) {
 	return err
 }
 
-func newChaos(t *testing.T) *chaos {
+func newChaos(t *testing.T, seed uint64) *chaos {
 	t.Helper()
 	c := &chaos{
-		t: t, lease: 4 * time.Second, faults: map[string]int{}, checks: map[string]int{}, expected: map[string]string{},
+		t: t, seed: seed, lease: 4 * time.Second, faults: map[string]int{}, traffic: map[string]int{}, checks: map[string]int{}, expected: map[string]string{},
 		seen: map[string]string{}, live: map[string]bool{}, stepTime: time.Duration(environmentInt("STEP_SECONDS", 180)) * time.Second,
 	}
 	// A Postgres that keeps what it said it has, under a folder that its account
@@ -165,10 +166,11 @@ func newChaos(t *testing.T) *chaos {
 	c.double.MakeQueue(awsdouble.QueueConfig{Name: "builds-dead"})
 	queue := c.double.MakeQueue(awsdouble.QueueConfig{Name: "builds", DeadLetters: "builds-dead", MaxReceives: 1000})
 	c.g = newGitHub(t)
-	c.commit = c.g.commit("the site", map[string]string{
-		"index.html": "built", "app.js": "built",
-		"troy.toml": "[build]\ncommand = \"mkdir dist && cp index.html app.js dist/\"\noutput = \"dist\"\n",
-	})
+	c.installations.Store(100)
+	c.g.redeliver = func(a attempt) {
+		c.tell("webhooks sent again on Troy's request")
+		go func() { c.g.tried(a.guid, a.event, c.hook(a.event, a.guid, a.body), a.body) }()
+	}
 	key := make([]byte, 32)
 	_, _ = rand.Read(key)
 
@@ -188,7 +190,7 @@ func newChaos(t *testing.T) *chaos {
 		"PATH="+os.Getenv("PATH"), "TROY_DATA_DIR="+filepath.Join(w.dir, "data"), "TROY_FAULTS="+w.faults,
 		"TROY_DATABASE_URL="+w.database, "TROY_REDIS_URL="+w.redis.URL,
 		"TROY_EDGE_ADDR="+w.edge, "TROY_APPS_SECRET="+appsSecret, "TROY_PROPAGATION_DELAY=200ms", "TROY_LOG_LEVEL=info",
-		"TROY_LEASE="+c.lease.String(), "TROY_BUILD_ISOLATION=none", "TROY_BUILD_SLOTS=4", "TROY_CATCH_UP=10m",
+		"TROY_LEASE="+c.lease.String(), "TROY_BUILD_ISOLATION=none", "TROY_BUILD_SLOTS=8", "TROY_CATCH_UP=3s",
 		"TROY_GITHUB_URL="+c.g.server.URL+"/api/v3", "TROY_GITHUB_CLIENT_ID="+githubClientID, "TROY_GITHUB_APP_ID="+githubAppID,
 		"TROY_GITHUB_KEY_FILE="+c.g.keyFile, "TROY_GITHUB_SECRET="+githubSecret, "TROY_SECRET_KEY="+hex.EncodeToString(key),
 		"AWS_ACCESS_KEY_ID=x", "AWS_SECRET_ACCESS_KEY=x", "AWS_EC2_METADATA_DISABLED=true", "TROY_AWS_REGION=us-east-1",
@@ -216,14 +218,6 @@ func newChaos(t *testing.T) *chaos {
 	w.web = strings.TrimPrefix(c.apis[0].BaseURL, "http://")
 	w.api = c.apis[0]
 	w.eventually("web answers", func() bool { return w.answers("http://" + w.web + "/readyz") })
-	if status, answer := c.g.deliver(w, "installation", uuid.NewString(), map[string]any{
-		"action":       "created",
-		"installation": map[string]any{"id": installation, "app_id": 4711, "account": map[string]any{"login": "team"}, "repository_selection": "selected"},
-		"repositories": []any{map[string]any{"id": repositoryID, "name": "blog", "full_name": repository, "private": true}},
-		"sender":       map[string]any{"login": "ada"},
-	}); status != http.StatusAccepted {
-		t.Fatalf("the installation was answered %d: %s", status, answer)
-	}
 	t.Cleanup(func() {
 		for _, p := range append(slices.Clone(c.webs), c.works...) {
 			p.process.signal(syscall.SIGCONT)
