@@ -30,6 +30,7 @@ type Metrics struct {
 	outsideTime *prometheus.HistogramVec
 	transitions *prometheus.CounterVec
 	refused     *prometheus.CounterVec
+	reconciled  *prometheus.CounterVec
 }
 
 // New makes the metrics of a process.
@@ -53,8 +54,9 @@ func New() *Metrics {
 		outsideTime: seconds("troy_outside_call_seconds", "How long calls of the cloud, the builder and the forges took, in seconds.", "call"),
 		transitions: counter("troy_transitions_total", "Pipelines and deployments that were moved on, by the statement that did.", "transition"),
 		refused:     counter("troy_messages_refused_total", "Messages of an SQS queue that were left to its dead-letter queue.", "queue"),
+		reconciled:  counter("troy_reconciled_total", "Rows that nothing would ever have moved, found and set going again: the work that was missing, or what contradicted itself.", "what"),
 	}
-	m.registry.MustRegister(m.requests, m.requestTime, m.tasks, m.taskTime, m.claimsLost, m.outside, m.outsideTime, m.transitions, m.refused,
+	m.registry.MustRegister(m.requests, m.requestTime, m.tasks, m.taskTime, m.claimsLost, m.outside, m.outsideTime, m.transitions, m.refused, m.reconciled,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -98,6 +100,13 @@ func (m *Metrics) ClaimLost(kind string) {
 func (m *Metrics) Refused(queue string) {
 	if m != nil {
 		m.refused.WithLabelValues(queue).Inc()
+	}
+}
+
+// Reconciled counts a row that would have been stuck.
+func (m *Metrics) Reconciled(what string) {
+	if m != nil {
+		m.reconciled.WithLabelValues(what).Inc()
 	}
 }
 
@@ -173,7 +182,7 @@ var moves = map[string]bool{
 	"PipelineCreate": true, "PipelineRequestProvision": true, "PipelineMarkProvisioning": true, "PipelineMarkReady": true,
 	"PipelineFailProvision": true, "PipelineScheduleDeletion": true, "PipelineMarkDeleting": true, "PipelineFailDelete": true,
 	"PipelineMarkDeleted": true, "DeploymentCreates": true, "DeploymentStart": true, "DeploymentSucceed": true, "DeploymentFail": true,
-	"DeploymentCancel": true, "DeploymentSupersede": true, "BuildStart": true, "BuildPublish": true,
+	"DeploymentCancel": true, "DeploymentSupersede": true, "BuildStart": true, "BuildPublish": true, "PipelineMend": true,
 }
 
 // Tracer counts transitions where they happen: at their statements.

@@ -130,6 +130,7 @@ func TestMetrics(t *testing.T) {
 	m.Task("pipeline:provision", "done", time.Second)
 	m.ClaimLost("pipeline:provision")
 	m.Refused("TROY_AWS_APPS_QUEUE")
+	m.Reconciled("pipeline:deploy")
 	text := scrape(t, m)
 	for _, line := range []string{
 		`troy_transitions_total{transition="PipelineCreate"} 1`, `troy_transitions_total{transition="PipelineRequestProvision"} 1`,
@@ -172,4 +173,5 @@ func TestMetrics(t *testing.T) {
 	none.Task("x", "done", 0)
 	none.ClaimLost("x")
 	none.Refused("x")
+	none.Reconciled("x")
 }

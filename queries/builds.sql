@@ -73,7 +73,7 @@ SELECT deployment_id, attempt, log_cursor, phases, rule, log_bytes, started_at, 
 
 -- name: BuildBegin :one
 -- Counts a start of the builder.
-UPDATE builds SET attempt = attempt + 1, started_at = now(), finished_at = NULL, phases = '[]', warnings = '{}'
+UPDATE builds SET attempt = attempt + 1, started_at = now(), finished_at = NULL, phases = '[]', warnings = '{}', emptied = false
 WHERE deployment_id = @deployment_id
 RETURNING attempt;
 
@@ -81,6 +81,10 @@ RETURNING attempt;
 -- What the builder knew of the build is forgotten: its log begins anew, behind
 -- what is stored.
 UPDATE builds SET log_cursor = '' WHERE deployment_id = @deployment_id;
+
+-- name: BuildEmptied :exec
+-- What the builder kept of a build is removed, or given up.
+UPDATE builds SET emptied = true WHERE deployment_id = @deployment_id;
 
 -- name: BuildProgress :exec
 UPDATE builds SET phases = @phases, rule = @rule WHERE deployment_id = @deployment_id;

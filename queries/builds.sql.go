@@ -13,7 +13,7 @@ import (
 )
 
 const buildBegin = `-- name: BuildBegin :one
-UPDATE builds SET attempt = attempt + 1, started_at = now(), finished_at = NULL, phases = '[]', warnings = '{}'
+UPDATE builds SET attempt = attempt + 1, started_at = now(), finished_at = NULL, phases = '[]', warnings = '{}', emptied = false
 WHERE deployment_id = $1
 RETURNING attempt
 `
@@ -24,6 +24,16 @@ func (q *Queries) BuildBegin(ctx context.Context, deploymentID uuid.UUID) (int32
 	var attempt int32
 	err := row.Scan(&attempt)
 	return attempt, err
+}
+
+const buildEmptied = `-- name: BuildEmptied :exec
+UPDATE builds SET emptied = true WHERE deployment_id = $1
+`
+
+// What the builder kept of a build is removed, or given up.
+func (q *Queries) BuildEmptied(ctx context.Context, deploymentID uuid.UUID) error {
+	_, err := q.db.Exec(ctx, buildEmptied, deploymentID)
+	return err
 }
 
 const buildFinish = `-- name: BuildFinish :exec
@@ -274,12 +284,12 @@ WITH before AS (
     UPDATE deployments d
     SET state = 'building', started_at = now()
     FROM held WHERE d.pipeline_id = $1 AND d.id = $2 AND d.state = 'waiting' AND d.kind = 'automated'
-    RETURNING d.id, d.pipeline_id, d.number, d.kind, d.state, d.tree_id, d.source_deployment_id, d.commit_sha, d.branch, d.author, d.message, d.actor, d.manifest_digest, d.files, d.bytes, d.expect_live, d.sequence, d.cause, d.created_at, d.started_at, d.sealed_at, d.live_at, d.finished_at, d.pruned_at
+    RETURNING d.id, d.pipeline_id, d.number, d.kind, d.state, d.tree_id, d.source_deployment_id, d.commit_sha, d.branch, d.author, d.message, d.actor, d.manifest_digest, d.files, d.bytes, d.expect_live, d.sequence, d.cause, d.created_at, d.started_at, d.sealed_at, d.live_at, d.finished_at, d.pruned_at, d.reported_state, d.unreported
 ), moved AS (
     UPDATE pipelines p
     SET status = 'deploying', version = p.version + 1, updated_at = now()
     FROM started WHERE p.id = started.pipeline_id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push
 ), event AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor, deployment_id)
     SELECT moved.id, moved.version, moved.slug, 'queued', 'deploying', $4, $5, $2 FROM moved
@@ -316,7 +326,7 @@ func (q *Queries) BuildStart(ctx context.Context, arg BuildStartParams) (uuid.UU
 }
 
 const deploymentOfCommit = `-- name: DeploymentOfCommit :one
-SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at FROM deployments WHERE pipeline_id = $1 AND commit_sha = $2::text AND kind = 'automated'
+SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state, unreported FROM deployments WHERE pipeline_id = $1 AND commit_sha = $2::text AND kind = 'automated'
 ORDER BY number DESC LIMIT 1
 `
 
@@ -349,6 +359,8 @@ func (q *Queries) DeploymentOfCommit(ctx context.Context, pipelineID uuid.UUID, 
 		&i.LiveAt,
 		&i.FinishedAt,
 		&i.PrunedAt,
+		&i.ReportedState,
+		&i.Unreported,
 	)
 	return i, err
 }

@@ -302,6 +302,12 @@ WITH before AS (
 )
 SELECT id FROM ended;
 
+-- name: DeploymentReported :exec
+-- Writes down which state the forge was told of, by the claim on forge:report.
+UPDATE deployments d SET reported_state = @state::text
+WHERE d.id = @id
+  AND EXISTS (SELECT 1 FROM work w WHERE w.kind = 'forge:report' AND w.subject_id = d.id AND w.epoch = @epoch);
+
 -- name: DeploymentRecordSealed :execrows
 -- The tree is whole and durable: from here on the pointer may have flipped.
 UPDATE deployments d

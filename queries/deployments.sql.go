@@ -12,7 +12,7 @@ import (
 )
 
 const deploymentBeforeLive = `-- name: DeploymentBeforeLive :one
-SELECT d.id, d.pipeline_id, d.number, d.kind, d.state, d.tree_id, d.source_deployment_id, d.commit_sha, d.branch, d.author, d.message, d.actor, d.manifest_digest, d.files, d.bytes, d.expect_live, d.sequence, d.cause, d.created_at, d.started_at, d.sealed_at, d.live_at, d.finished_at, d.pruned_at FROM deployments d
+SELECT d.id, d.pipeline_id, d.number, d.kind, d.state, d.tree_id, d.source_deployment_id, d.commit_sha, d.branch, d.author, d.message, d.actor, d.manifest_digest, d.files, d.bytes, d.expect_live, d.sequence, d.cause, d.created_at, d.started_at, d.sealed_at, d.live_at, d.finished_at, d.pruned_at, d.reported_state, d.unreported FROM deployments d
 JOIN pipelines p ON p.id = d.pipeline_id
 JOIN deployments live ON live.id = p.live_deployment_id
 WHERE d.pipeline_id = $1 AND d.live_at < live.live_at AND d.tree_id <> live.tree_id AND d.pruned_at IS NULL
@@ -49,6 +49,8 @@ func (q *Queries) DeploymentBeforeLive(ctx context.Context, pipelineID uuid.UUID
 		&i.LiveAt,
 		&i.FinishedAt,
 		&i.PrunedAt,
+		&i.ReportedState,
+		&i.Unreported,
 	)
 	return i, err
 }
@@ -75,7 +77,7 @@ WITH before AS (
     SET status = CASE WHEN ends.waits THEN 'queued' ELSE ends.rest END,
         version = p.version + CASE WHEN ends.waits THEN 2 ELSE 1 END, updated_at = now()
     FROM ends WHERE p.id = ends.pipeline_id AND ends.moves
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, ends.status AS was, ends.waits, ends.rest
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, ends.status AS was, ends.waits, ends.rest
 ), rested AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor, deployment_id)
     SELECT moved.id, moved.version - CASE WHEN waits THEN 1 ELSE 0 END, moved.slug, was, rest, $3, $4, $1 FROM moved
@@ -133,7 +135,7 @@ WITH moved AS (
 )
 INSERT INTO deployments (id, pipeline_id, number, kind, state, tree_id, message, actor, manifest_digest, files, bytes, finished_at)
 SELECT $1, moved.id, moved.last_number, 'release', 'succeeded', $1, $2, $3, $4, $5, $6, now() FROM moved
-RETURNING id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at
+RETURNING id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state, unreported
 `
 
 type DeploymentCreateUnpublishedParams struct {
@@ -183,6 +185,8 @@ func (q *Queries) DeploymentCreateUnpublished(ctx context.Context, arg Deploymen
 		&i.LiveAt,
 		&i.FinishedAt,
 		&i.PrunedAt,
+		&i.ReportedState,
+		&i.Unreported,
 	)
 	return i, err
 }
@@ -207,7 +211,7 @@ WITH before AS (
         cause = CASE WHEN ended.waits THEN '' ELSE $6 END,
         version = p.version + CASE WHEN ended.waits THEN 2 ELSE 1 END, updated_at = now()
     FROM ended WHERE p.id = ended.pipeline_id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, ended.status AS was, ended.waits
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, ended.status AS was, ended.waits
 ), failed AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor, deployment_id)
     SELECT moved.id, moved.version - CASE WHEN waits THEN 1 ELSE 0 END, moved.slug, was, 'failed_to_deploy', $6, $7, $1 FROM moved
@@ -269,7 +273,7 @@ func (q *Queries) DeploymentFail(ctx context.Context, arg DeploymentFailParams) 
 }
 
 const deploymentGet = `-- name: DeploymentGet :one
-SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at FROM deployments WHERE id = $1
+SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state, unreported FROM deployments WHERE id = $1
 `
 
 func (q *Queries) DeploymentGet(ctx context.Context, id uuid.UUID) (Deployment, error) {
@@ -300,12 +304,14 @@ func (q *Queries) DeploymentGet(ctx context.Context, id uuid.UUID) (Deployment, 
 		&i.LiveAt,
 		&i.FinishedAt,
 		&i.PrunedAt,
+		&i.ReportedState,
+		&i.Unreported,
 	)
 	return i, err
 }
 
 const deploymentList = `-- name: DeploymentList :many
-SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at FROM deployments
+SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state, unreported FROM deployments
 WHERE pipeline_id = $1 AND ($2::bigint IS NULL OR number < $2)
 ORDER BY number DESC LIMIT $3
 `
@@ -351,6 +357,8 @@ func (q *Queries) DeploymentList(ctx context.Context, arg DeploymentListParams) 
 			&i.LiveAt,
 			&i.FinishedAt,
 			&i.PrunedAt,
+			&i.ReportedState,
+			&i.Unreported,
 		); err != nil {
 			return nil, err
 		}
@@ -363,7 +371,7 @@ func (q *Queries) DeploymentList(ctx context.Context, arg DeploymentListParams) 
 }
 
 const deploymentNextWaiting = `-- name: DeploymentNextWaiting :one
-SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at FROM deployments WHERE pipeline_id = $1 AND state = 'waiting' ORDER BY number LIMIT 1
+SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state, unreported FROM deployments WHERE pipeline_id = $1 AND state = 'waiting' ORDER BY number LIMIT 1
 `
 
 func (q *Queries) DeploymentNextWaiting(ctx context.Context, pipelineID uuid.UUID) (Deployment, error) {
@@ -394,6 +402,8 @@ func (q *Queries) DeploymentNextWaiting(ctx context.Context, pipelineID uuid.UUI
 		&i.LiveAt,
 		&i.FinishedAt,
 		&i.PrunedAt,
+		&i.ReportedState,
+		&i.Unreported,
 	)
 	return i, err
 }
@@ -412,6 +422,24 @@ func (q *Queries) DeploymentRecordSealed(ctx context.Context, iD uuid.UUID, epoc
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const deploymentReported = `-- name: DeploymentReported :exec
+UPDATE deployments d SET reported_state = $1::text
+WHERE d.id = $2
+  AND EXISTS (SELECT 1 FROM work w WHERE w.kind = 'forge:report' AND w.subject_id = d.id AND w.epoch = $3)
+`
+
+type DeploymentReportedParams struct {
+	State string
+	ID    uuid.UUID
+	Epoch int64
+}
+
+// Writes down which state the forge was told of, by the claim on forge:report.
+func (q *Queries) DeploymentReported(ctx context.Context, arg DeploymentReportedParams) error {
+	_, err := q.db.Exec(ctx, deploymentReported, arg.State, arg.ID, arg.Epoch)
+	return err
 }
 
 const deploymentResequence = `-- name: DeploymentResequence :one
@@ -448,7 +476,7 @@ func (q *Queries) DeploymentResequence(ctx context.Context, arg DeploymentResequ
 }
 
 const deploymentRunning = `-- name: DeploymentRunning :one
-SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at FROM deployments WHERE pipeline_id = $1 AND state IN ('building', 'publishing')
+SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state, unreported FROM deployments WHERE pipeline_id = $1 AND state IN ('building', 'publishing')
 `
 
 func (q *Queries) DeploymentRunning(ctx context.Context, pipelineID uuid.UUID) (Deployment, error) {
@@ -479,6 +507,8 @@ func (q *Queries) DeploymentRunning(ctx context.Context, pipelineID uuid.UUID) (
 		&i.LiveAt,
 		&i.FinishedAt,
 		&i.PrunedAt,
+		&i.ReportedState,
+		&i.Unreported,
 	)
 	return i, err
 }
@@ -493,12 +523,12 @@ WITH before AS (
     UPDATE deployments d
     SET state = 'publishing', started_at = now(), sequence = (SELECT p.last_sequence + 1 FROM pipelines p WHERE p.id = d.pipeline_id)
     FROM held WHERE d.pipeline_id = $1 AND d.id = $3 AND d.state = 'waiting'
-    RETURNING d.id, d.pipeline_id, d.number, d.kind, d.state, d.tree_id, d.source_deployment_id, d.commit_sha, d.branch, d.author, d.message, d.actor, d.manifest_digest, d.files, d.bytes, d.expect_live, d.sequence, d.cause, d.created_at, d.started_at, d.sealed_at, d.live_at, d.finished_at, d.pruned_at
+    RETURNING d.id, d.pipeline_id, d.number, d.kind, d.state, d.tree_id, d.source_deployment_id, d.commit_sha, d.branch, d.author, d.message, d.actor, d.manifest_digest, d.files, d.bytes, d.expect_live, d.sequence, d.cause, d.created_at, d.started_at, d.sealed_at, d.live_at, d.finished_at, d.pruned_at, d.reported_state, d.unreported
 ), moved AS (
     UPDATE pipelines p
     SET status = 'deploying', version = p.version + 1, last_sequence = p.last_sequence + 1, updated_at = now()
     FROM started WHERE p.id = started.pipeline_id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push
 ), event AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor, deployment_id)
     SELECT moved.id, moved.version, moved.slug, 'queued', 'deploying', $4, $5, $3 FROM moved
@@ -546,7 +576,7 @@ WITH before AS (
     SET status = CASE WHEN ended.waits THEN 'queued' ELSE 'deployed' END, cause = '', live_deployment_id = ended.id,
         version = p.version + CASE WHEN ended.waits THEN 2 ELSE 1 END, updated_at = now()
     FROM ended WHERE p.id = ended.pipeline_id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, ended.waits
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, ended.waits
 ), deployed AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor, deployment_id)
     SELECT moved.id, moved.version - CASE WHEN waits THEN 1 ELSE 0 END, moved.slug, 'deploying', 'deployed', $4, $5, $3 FROM moved
@@ -612,7 +642,7 @@ WITH before AS (
     UPDATE pipelines p
     SET status = 'queued', version = p.version + 1, updated_at = now()
     FROM ended WHERE p.id = ended.pipeline_id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push
 ), event AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor, deployment_id)
     SELECT moved.id, moved.version, moved.slug, 'deploying', 'queued', $2, $4, $3 FROM moved

@@ -43,8 +43,9 @@ func flooded(t *testing.T) *pgxpool.Pool {
 func rowsRead(t *testing.T, tx pgx.Tx) (n int64) {
 	t.Helper()
 	if err := tx.QueryRow(t.Context(), `SELECT sum(pg_stat_get_xact_tuples_returned(c.oid))::bigint FROM pg_class c
-		WHERE c.relname IN ('work', 'pipelines', 'deployments') OR c.oid IN (
-			SELECT i.indexrelid FROM pg_index i JOIN pg_class o ON o.oid = i.indrelid WHERE o.relname IN ('work', 'pipelines', 'deployments'))`).Scan(&n); err != nil {
+		WHERE c.relname IN ('work', 'pipelines', 'deployments', 'builds', 'releases') OR c.oid IN (
+			SELECT i.indexrelid FROM pg_index i JOIN pg_class o ON o.oid = i.indrelid
+			WHERE o.relname IN ('work', 'pipelines', 'deployments', 'builds', 'releases'))`).Scan(&n); err != nil {
 		t.Fatal(err)
 	}
 	return n

@@ -18,9 +18,10 @@ type App struct {
 }
 
 type Bell struct {
-	One        bool
-	Generation int64
-	SweptAt    time.Time
+	One          bool
+	Generation   int64
+	SweptAt      time.Time
+	ReconciledAt time.Time
 }
 
 type Build struct {
@@ -35,6 +36,7 @@ type Build struct {
 	FinishedAt   *time.Time
 	Warnings     []string
 	Tail         string
+	Emptied      bool
 }
 
 type BuildLog struct {
@@ -79,6 +81,8 @@ type Deployment struct {
 	LiveAt             *time.Time
 	FinishedAt         *time.Time
 	PrunedAt           *time.Time
+	ReportedState      *string
+	Unreported         *bool
 }
 
 type Domain struct {
@@ -145,6 +149,10 @@ type Pipeline struct {
 	LastNumber         int64
 	CreatedAt          time.Time
 	UpdatedAt          time.Time
+	LockedAt           *time.Time
+	LockedBy           string
+	LockReason         string
+	HeldPush           []byte
 }
 
 type Release struct {

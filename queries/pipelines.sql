@@ -176,9 +176,12 @@ WITH before AS (
     UPDATE deployments d
     SET state = 'cancelled', finished_at = now(), cause = 'the pipeline is being deleted'
     FROM moved WHERE d.pipeline_id = moved.id AND d.state IN ('waiting', 'building', 'publishing')
-    RETURNING d.id
+    RETURNING d.id, d.kind
 ), unasked AS (
     DELETE FROM work w USING cancelled WHERE w.subject_id = cancelled.id AND w.kind LIKE 'deployment:%'
+), report AS (
+    INSERT INTO work (kind, subject_id) SELECT 'forge:report', cancelled.id FROM cancelled WHERE cancelled.kind = 'automated'
+    ON CONFLICT (kind, subject_id) DO UPDATE SET due_at = now(), requested = work.requested + 1, ring_id = NULL
 ), dropped AS (
     DELETE FROM work w USING moved
     WHERE w.subject_id = moved.id AND w.kind <> 'pipeline:teardown-start'

@@ -58,7 +58,7 @@ WITH created AS (
     INSERT INTO pipelines (id, app_id, name, slug, repository_provider, repository_full_name, repository_branch, repository_root)
     VALUES ($1, $2, $3, $4, $5, $6,
             $7, $8)
-    RETURNING id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at
+    RETURNING id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push
 ), domain AS (
     INSERT INTO domains (host, pipeline_id, kind) SELECT $9, created.id, 'site' FROM created
 ), event AS (
@@ -113,7 +113,7 @@ WITH before AS (
     UPDATE pipelines p
     SET status = 'failed_to_delete', cause = $4, version = p.version + 1, updated_at = now()
     FROM held WHERE p.id = held.subject_id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, held.status AS was
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, held.status AS was
 ), event AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version, moved.slug, was, 'failed_to_delete', $4, $5 FROM moved
@@ -156,7 +156,7 @@ WITH before AS (
     UPDATE pipelines p
     SET status = 'failed_to_provision', cause = $3, version = p.version + 1, updated_at = now()
     FROM held WHERE p.id = held.subject_id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, held.status AS was
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, held.status AS was
 ), event AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version, moved.slug, was, 'failed_to_provision', $3, $4 FROM moved
@@ -187,7 +187,7 @@ func (q *Queries) PipelineFailProvision(ctx context.Context, arg PipelineFailPro
 }
 
 const pipelineGet = `-- name: PipelineGet :one
-SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at FROM pipelines WHERE id = $1
+SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push FROM pipelines WHERE id = $1
 `
 
 func (q *Queries) PipelineGet(ctx context.Context, id uuid.UUID) (Pipeline, error) {
@@ -219,12 +219,16 @@ func (q *Queries) PipelineGet(ctx context.Context, id uuid.UUID) (Pipeline, erro
 		&i.LastNumber,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.LockedAt,
+		&i.LockedBy,
+		&i.LockReason,
+		&i.HeldPush,
 	)
 	return i, err
 }
 
 const pipelineGetByApp = `-- name: PipelineGetByApp :one
-SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at FROM pipelines
+SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push FROM pipelines
 WHERE app_id = $1::text AND status NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete')
 `
 
@@ -257,12 +261,16 @@ func (q *Queries) PipelineGetByApp(ctx context.Context, appID string) (Pipeline,
 		&i.LastNumber,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.LockedAt,
+		&i.LockedBy,
+		&i.LockReason,
+		&i.HeldPush,
 	)
 	return i, err
 }
 
 const pipelineGetBySlug = `-- name: PipelineGetBySlug :one
-SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at FROM pipelines WHERE slug = $1
+SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push FROM pipelines WHERE slug = $1
 `
 
 func (q *Queries) PipelineGetBySlug(ctx context.Context, slug string) (Pipeline, error) {
@@ -294,6 +302,10 @@ func (q *Queries) PipelineGetBySlug(ctx context.Context, slug string) (Pipeline,
 		&i.LastNumber,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.LockedAt,
+		&i.LockedBy,
+		&i.LockReason,
+		&i.HeldPush,
 	)
 	return i, err
 }
@@ -339,7 +351,7 @@ func (q *Queries) PipelineHosts(ctx context.Context, pipelineIds []uuid.UUID) ([
 }
 
 const pipelineList = `-- name: PipelineList :many
-SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at FROM pipelines
+SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push FROM pipelines
 WHERE ($1::text IS NULL OR status = $1)
   AND ($2::uuid IS NULL OR id < $2)
   AND ($3::uuid[] IS NULL OR id = ANY($3::uuid[]))
@@ -394,6 +406,10 @@ func (q *Queries) PipelineList(ctx context.Context, arg PipelineListParams) ([]P
 			&i.LastNumber,
 			&i.CreatedAt,
 			&i.UpdatedAt,
+			&i.LockedAt,
+			&i.LockedBy,
+			&i.LockReason,
+			&i.HeldPush,
 		); err != nil {
 			return nil, err
 		}
@@ -461,7 +477,7 @@ WITH before AS (
     UPDATE pipelines p
     SET status = 'deleting', version = p.version + 1, updated_at = now()
     FROM held WHERE p.id = held.subject_id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push
 ), event AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version, moved.slug, 'scheduled_for_deletion', 'deleting', $4, $5 FROM moved
@@ -508,7 +524,7 @@ WITH before AS (
     UPDATE pipelines p
     SET status = 'provisioning', version = p.version + 1, updated_at = now()
     FROM held WHERE p.id = held.subject_id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push
 ), event AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version, moved.slug, 'provision_request', 'provisioning', $3, $4 FROM moved
@@ -548,7 +564,7 @@ WITH before AS (
     SET status = CASE WHEN held.waits THEN 'queued' ELSE 'ready_for_deployment' END,
         cause = '', version = p.version + CASE WHEN held.waits THEN 2 ELSE 1 END, updated_at = now()
     FROM held WHERE p.id = held.subject_id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, held.waits
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, held.waits
 ), ready AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version - CASE WHEN waits THEN 1 ELSE 0 END, moved.slug, 'provisioning', 'ready_for_deployment', $3, $4 FROM moved
@@ -650,7 +666,7 @@ WITH before AS (
     UPDATE pipelines p
     SET status = 'provision_request', cause = '', version = p.version + 1, updated_at = now()
     FROM before WHERE p.id = before.id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, before.status AS was
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, before.status AS was
 ), event AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version, moved.slug, was, 'provision_request', $2, $3 FROM moved
@@ -684,7 +700,7 @@ WITH before AS (
     UPDATE pipelines p
     SET status = 'scheduled_for_deletion', cause = '', version = p.version + 1, updated_at = now()
     FROM before WHERE p.id = before.id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, before.status AS was
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, before.status AS was
 ), event AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version, moved.slug, was, 'scheduled_for_deletion', $2, $3 FROM moved
@@ -692,9 +708,12 @@ WITH before AS (
     UPDATE deployments d
     SET state = 'cancelled', finished_at = now(), cause = 'the pipeline is being deleted'
     FROM moved WHERE d.pipeline_id = moved.id AND d.state IN ('waiting', 'building', 'publishing')
-    RETURNING d.id
+    RETURNING d.id, d.kind
 ), unasked AS (
     DELETE FROM work w USING cancelled WHERE w.subject_id = cancelled.id AND w.kind LIKE 'deployment:%'
+), report AS (
+    INSERT INTO work (kind, subject_id) SELECT 'forge:report', cancelled.id FROM cancelled WHERE cancelled.kind = 'automated'
+    ON CONFLICT (kind, subject_id) DO UPDATE SET due_at = now(), requested = work.requested + 1, ring_id = NULL
 ), dropped AS (
     DELETE FROM work w USING moved
     WHERE w.subject_id = moved.id AND w.kind <> 'pipeline:teardown-start'

@@ -43,13 +43,20 @@ CREATE TABLE pipelines (
     last_sequence        bigint      NOT NULL DEFAULT 0,
     last_number          bigint      NOT NULL DEFAULT 0,
     created_at           timestamptz NOT NULL DEFAULT now(),
-    updated_at           timestamptz NOT NULL DEFAULT now()
+    updated_at           timestamptz NOT NULL DEFAULT now(),
+    -- While locked_at is set, nothing new goes live by itself.
+    locked_at            timestamptz,
+    locked_by            text        NOT NULL DEFAULT '',
+    lock_reason          text        NOT NULL DEFAULT '',
+    held_push            jsonb       -- the newest push that the lock held back
 );
 
 CREATE UNIQUE INDEX pipelines_one_per_app ON pipelines (app_id)
     WHERE status NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete');
 
 CREATE INDEX pipelines_repository ON pipelines (repository_provider, repository_id);
+CREATE INDEX pipelines_unfinished ON pipelines (id)
+    WHERE status IN ('provision_request', 'provisioning', 'queued', 'deploying', 'scheduled_for_deletion', 'deleting');
 
 -- The hosts that a pipeline's site answers on.
 CREATE TABLE domains (
@@ -89,6 +96,8 @@ CREATE TABLE deployments (
     live_at              timestamptz, -- when it went live
     finished_at          timestamptz,
     pruned_at            timestamptz, -- when retention gave its tree up
+    reported_state       text DEFAULT '', -- the last state that the forge was told; null on rows older than the column
+    unreported           boolean GENERATED ALWAYS AS (kind = 'automated' AND state <> 'publishing' AND reported_state <> state) STORED,
     CONSTRAINT deployments_number_key UNIQUE (pipeline_id, number),
     CONSTRAINT deployments_finished_check CHECK (
         (state IN ('succeeded', 'failed', 'cancelled', 'superseded')) = (finished_at IS NOT NULL)),
@@ -100,6 +109,7 @@ CREATE UNIQUE INDEX deployments_one_running ON deployments (pipeline_id)
     WHERE state IN ('building', 'publishing');
 
 CREATE INDEX deployments_waiting ON deployments (pipeline_id, number) WHERE state = 'waiting';
+CREATE INDEX deployments_unreported ON deployments (pipeline_id) WHERE unreported;
 
 -- Uploads that may become deployments of the same id.
 CREATE TABLE releases (
@@ -173,12 +183,13 @@ CREATE INDEX work_rung ON work (queue, due_at) WHERE ring_id IS NOT NULL;
 CREATE INDEX work_overdue ON work (ring_at) WHERE ring_id IS NOT NULL;
 CREATE INDEX work_held ON work (lease_until) WHERE lease_until IS NOT NULL;
 
--- One row: which generation of Redis holds the rings, and when a sweep last
--- finished.
+-- One row: which generation of Redis holds the rings, when a sweep last
+-- finished, and when a reconciliation last began.
 CREATE TABLE bell (
     one        boolean     PRIMARY KEY DEFAULT true CONSTRAINT bell_one_check CHECK (one),
     generation bigint      NOT NULL DEFAULT 1,
-    swept_at   timestamptz NOT NULL DEFAULT now()
+    swept_at   timestamptz NOT NULL DEFAULT now(),
+    reconciled_at timestamptz NOT NULL DEFAULT now() -- when a reconciliation last began
 );
 
 -- Outside events that were taken in, so that one that comes again changes
@@ -282,8 +293,11 @@ CREATE TABLE builds (
     started_at    timestamptz NOT NULL DEFAULT now(),
     finished_at   timestamptz,
     warnings      text[]      NOT NULL DEFAULT '{}', -- about what was published
-    tail          text        NOT NULL DEFAULT ''    -- the log's last lines, once the build has ended
+    tail          text        NOT NULL DEFAULT '',   -- the log's last lines, once the build has ended
+    emptied       boolean     NOT NULL DEFAULT false -- whether what the builder kept of it is removed
 );
+
+CREATE INDEX builds_unemptied ON builds (deployment_id) WHERE NOT emptied;
 
 -- The log of a build that runs, as it comes.
 CREATE TABLE build_log (

@@ -84,62 +84,93 @@ type fakeBuilder struct {
 	t *testing.T
 
 	mu      sync.Mutex
-	builds  map[uuid.UUID]cloud.BuildState
-	held    bool // builds run until they are released
-	started chan uuid.UUID
+	builds  map[site.Tree]cloud.BuildState
+	held    map[uuid.UUID]bool // pipelines whose builds run until they are released
+	failing map[uuid.UUID]bool // pipelines whose builds fail
+	started chan uuid.UUID     // the first of the builds that were started
 }
 
 func newFakeBuilder(t *testing.T) *fakeBuilder {
-	return &fakeBuilder{t: t, builds: map[uuid.UUID]cloud.BuildState{}, started: make(chan uuid.UUID, 1000)}
+	return &fakeBuilder{
+		t: t, builds: map[site.Tree]cloud.BuildState{}, held: map[uuid.UUID]bool{}, failing: map[uuid.UUID]bool{},
+		started: make(chan uuid.UUID, 1000),
+	}
 }
 
-// hold makes builds that start from now on run until release is called.
-func (b *fakeBuilder) hold() {
+// hold makes a pipeline's builds that start from now on run until release is
+// called.
+func (b *fakeBuilder) hold(pipeline uuid.UUID) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.held = true
+	b.held[pipeline] = true
 }
 
-// release lets the builds that run succeed.
-func (b *fakeBuilder) release() {
+// release lets the builds of a pipeline that run succeed.
+func (b *fakeBuilder) release(pipeline uuid.UUID) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.held = false
-	for id, state := range b.builds {
-		if state == cloud.BuildRunning {
-			b.builds[id] = cloud.BuildSucceeded
+	b.held[pipeline] = false
+	for t, state := range b.builds {
+		if t.Pipeline == pipeline && state == cloud.BuildRunning {
+			b.builds[t] = cloud.BuildSucceeded
 		}
 	}
+}
+
+// fail makes a pipeline's builds that start from now on fail, or succeed.
+func (b *fakeBuilder) fail(pipeline uuid.UUID, fails bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.failing[pipeline] = fails
+}
+
+// kept is how many builds of a pipeline were not removed.
+func (b *fakeBuilder) kept(pipeline uuid.UUID) (n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for t := range b.builds {
+		if t.Pipeline == pipeline {
+			n++
+		}
+	}
+	return n
 }
 
 func (b *fakeBuilder) Start(_ context.Context, spec cloud.BuildSpec) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if _, known := b.builds[spec.Tree.Deployment]; known {
+	if _, known := b.builds[spec.Tree]; known {
 		return nil
 	}
-	b.builds[spec.Tree.Deployment] = cloud.BuildSucceeded
-	if b.held {
-		b.builds[spec.Tree.Deployment] = cloud.BuildRunning
+	switch {
+	case b.failing[spec.Tree.Pipeline]:
+		b.builds[spec.Tree] = cloud.BuildFailed
+	case b.held[spec.Tree.Pipeline]:
+		b.builds[spec.Tree] = cloud.BuildRunning
+	default:
+		b.builds[spec.Tree] = cloud.BuildSucceeded
 	}
-	b.started <- spec.Tree.Deployment
+	select {
+	case b.started <- spec.Tree.Deployment:
+	default:
+	}
 	return nil
 }
 
 func (b *fakeBuilder) Get(_ context.Context, t site.Tree) (cloud.Build, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	state, known := b.builds[t.Deployment]
+	state, known := b.builds[t]
 	if !known {
 		return cloud.Build{}, cloud.ErrNotFound
 	}
-	return cloud.Build{State: state, Phases: []cloud.PhaseRun{}}, nil
+	return cloud.Build{State: state, Cause: "its command failed", Phases: []cloud.PhaseRun{}}, nil
 }
 
 func (b *fakeBuilder) Log(_ context.Context, t site.Tree, cursor string) (cloud.LogPage, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	page := cloud.LogPage{Next: "1", End: b.builds[t.Deployment] != cloud.BuildRunning}
+	page := cloud.LogPage{Next: "1", End: b.builds[t] != cloud.BuildRunning}
 	if cursor == "" {
 		page.Data = []byte("building\n")
 	}
@@ -149,12 +180,12 @@ func (b *fakeBuilder) Log(_ context.Context, t site.Tree, cursor string) (cloud.
 func (b *fakeBuilder) Stop(_ context.Context, t site.Tree) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	state, known := b.builds[t.Deployment]
+	state, known := b.builds[t]
 	if !known {
 		return cloud.ErrNotFound
 	}
 	if state == cloud.BuildRunning {
-		b.builds[t.Deployment] = cloud.BuildStopped
+		b.builds[t] = cloud.BuildStopped
 	}
 	return nil
 }
@@ -173,6 +204,10 @@ func (b *fakeBuilder) Artifact(ctx context.Context, t site.Tree) (*site.Source, 
 func (b *fakeBuilder) Remove(_ context.Context, t site.Tree) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	delete(b.builds, t.Deployment)
+	for known := range b.builds {
+		if known == t || t.Deployment == uuid.Nil && known.Pipeline == t.Pipeline {
+			delete(b.builds, known)
+		}
+	}
 	return nil
 }

@@ -81,21 +81,21 @@ func TestBranchMovesDuringBuild(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name string
-		push func(r *rig, name, older, newer string)
+		push func(r *rig, id uuid.UUID, name, older, newer string)
 	}{
-		{"the newer webhook is late", func(r *rig, name, older, newer string) {
+		{"the newer webhook is late", func(r *rig, id uuid.UUID, name, older, newer string) {
 			r.head(name, older)
 			r.pushed(name, "", older)
 			<-r.builder.started
 			r.head(name, newer)
-			r.builder.release()
+			r.builder.release(id)
 		}},
-		{"the newer webhook comes first", func(r *rig, name, older, newer string) {
+		{"the newer webhook comes first", func(r *rig, id uuid.UUID, name, older, newer string) {
 			r.head(name, newer)
 			r.pushed(name, older, newer)
 			<-r.builder.started
 			r.pushed(name, commitID("long ago"), older)
-			r.builder.release()
+			r.builder.release(id)
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -107,8 +107,8 @@ func TestBranchMovesDuringBuild(t *testing.T) {
 				name := fmt.Sprintf("blog-%d", i)
 				older, newer := commitID(name+" older"), commitID(name+" newer")
 				p := r.building(name)
-				r.builder.hold()
-				c.push(r, name, older, newer)
+				r.builder.hold(p.ID)
+				c.push(r, p.ID, name, older, newer)
 				released := time.Now()
 				r.restsWith(p.ID, newer)
 				slowest = max(slowest, time.Since(released))

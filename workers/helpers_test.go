@@ -18,6 +18,7 @@ import (
 	"github.com/troy-iaas/troy/forge"
 	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/internal/devstack/stacktest"
+	"github.com/troy-iaas/troy/metrics"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/site"
 	"github.com/troy-iaas/troy/tasks"
@@ -36,7 +37,11 @@ type rig struct {
 	// What builds need; nil means that this installation builds nothing.
 	forge   *fakeForge
 	builder *fakeBuilder
-	in      *intake.Intake // of the workers that started last
+	// buildPoll, reconcile and buildSlots are settings of the workers.
+	buildPoll, reconcile time.Duration
+	buildSlots           int
+	metrics              *metrics.Metrics
+	in                   *intake.Intake // of the workers that started last
 }
 
 func newRig(t *testing.T) *rig { return newRigOn(t, stacktest.Redis(t)) }
@@ -58,15 +63,15 @@ func newRigOn(t *testing.T, redisURL string) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &rig{t: t, db: db, q: queries.New(db), redis: rdb, cloud: local, slots: 4, lease: 4 * time.Second}
+	return &rig{t: t, db: db, q: queries.New(db), redis: rdb, cloud: local, slots: 4, buildSlots: 1, lease: 4 * time.Second, metrics: metrics.New()}
 }
 
 func (r *rig) workers() *Workers {
 	log := slog.New(slog.NewTextHandler(testWriter{r.t}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	client := tasks.NewClient(r.redis)
-	b := bell.New(r.db, client, log, map[string]int{tasks.QueueQuick: r.slots, tasks.QueueBuilds: 1})
+	b := bell.New(r.db, client, log, map[string]int{tasks.QueueQuick: r.slots, tasks.QueueBuilds: r.buildSlots})
 	r.in = intake.New(r.db, b, intake.Config{SitesSuffix: "localhost"})
-	deps := Deps{DB: r.db, Redis: r.redis, Client: client, Cloud: r.cloud, Intake: r.in, Bell: b, Log: log}
+	deps := Deps{DB: r.db, Redis: r.redis, Client: client, Cloud: r.cloud, Intake: r.in, Bell: b, Metrics: r.metrics, Log: log}
 	if r.forge != nil {
 		deps.Forges = map[troy.Provider]forge.Forge{troy.GitHub: r.forge}
 	}
@@ -74,7 +79,7 @@ func (r *rig) workers() *Workers {
 		deps.Builder = r.builder
 	}
 	return New(Config{
-		Slots: r.slots, BuildSlots: 1, CatchUp: time.Minute, Limits: site.DefaultLimits(), Lease: r.lease, KeepDeployments: 10, CarryAssets: time.Hour, UploadsValid: time.Hour,
+		Slots: r.slots, BuildSlots: r.buildSlots, BuildPoll: r.buildPoll, Reconcile: r.reconcile, CatchUp: time.Minute, Limits: site.DefaultLimits(), Lease: r.lease, KeepDeployments: 10, CarryAssets: time.Hour, UploadsValid: time.Hour,
 		SiteURL: func(host string) string { return "http://" + host },
 	}, deps)
 }

@@ -27,8 +27,8 @@ func (w *Workers) pollLater(ctx context.Context, c *claim, deployment uuid.UUID)
 // pollBuild looks once at a build that goes on without a worker, and comes
 // back. What it made is stored by build, whose slots are for long work.
 func (w *Workers) pollBuild(ctx context.Context, c *claim) error {
-	if w.deps.Builder == nil {
-		return nil // nobody builds here
+	if w.deps.Builder == nil { // nothing is built here, so nothing is left
+		return w.emptied(ctx, c.task.Subject)
 	}
 	d, err := w.q.DeploymentGet(ctx, c.task.Subject)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -72,16 +72,26 @@ const leasesToStart = 2
 // it has ended.
 func (w *Workers) dropBuild(ctx context.Context, c *claim, d queries.Deployment) error {
 	starting := w.cfg.BuildPoll > 0 && (d.State == troy.Cancelled || d.State == troy.Superseded) && c.age < leasesToStart*w.cfg.Lease
-	err := w.endBuild(ctx, c, site.Tree{Pipeline: d.PipelineID, Deployment: d.ID}, starting)
-	if err == nil && starting {
+	if err := w.endBuild(ctx, site.Tree{Pipeline: d.PipelineID, Deployment: d.ID}, starting); err != nil {
+		return err
+	}
+	if starting {
 		return comeBack(w.cfg.Lease, "a worker may be about to start the build")
 	}
-	return err
+	return w.emptied(ctx, d.ID)
+}
+
+// emptied writes down that nothing is left to remove of a build.
+func (w *Workers) emptied(ctx context.Context, deployment uuid.UUID) error {
+	if err := w.q.BuildEmptied(ctx, deployment); err != nil {
+		return fmt.Errorf("write down that the build is removed: %w", err)
+	}
+	return nil
 }
 
 // endBuild stops a build, and removes it when it has ended. starting tells that
 // one whose start is not to be seen may yet be started.
-func (w *Workers) endBuild(ctx context.Context, c *claim, tree site.Tree, starting bool) error {
+func (w *Workers) endBuild(ctx context.Context, tree site.Tree, starting bool) error {
 	b, err := cloud.Build{}, w.deps.Builder.Stop(ctx, tree)
 	if err == nil {
 		b, err = w.deps.Builder.Get(ctx, tree)
@@ -95,7 +105,7 @@ func (w *Workers) endBuild(ctx context.Context, c *claim, tree site.Tree, starti
 	}
 	if row, err := w.q.BuildGet(ctx, tree.Deployment); err == nil && row.FinishedAt == nil {
 		if err := w.finishLog(ctx, tree.Deployment, cloud.Build{State: cloud.BuildStopped}); err != nil {
-			c.log.Warn("the log of a stopped build stays in pieces", "error", err)
+			return err
 		}
 	}
 	if err := w.deps.Builder.Remove(ctx, tree); err != nil {
@@ -112,5 +122,5 @@ func (w *Workers) giveUpPoll(ctx context.Context, c *claim, cause string) error 
 		return w.failBuild(ctx, c, cause)
 	}
 	c.log.Error("a build that nobody wants could not be stopped; its own limit ends it", "cause", cause)
-	return errMoved
+	return w.emptied(ctx, c.task.Subject)
 }

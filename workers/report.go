@@ -25,6 +25,23 @@ func (w *Workers) report(ctx context.Context, c *claim) error {
 	if err != nil {
 		return fmt.Errorf("read the deployment: %w", err)
 	}
+	if err := w.tell(ctx, d); err != nil {
+		return err
+	}
+	return w.reported(ctx, c, d)
+}
+
+// reported writes down that nothing is left to tell of the deployment's state.
+func (w *Workers) reported(ctx context.Context, c *claim, d queries.Deployment) error {
+	err := w.q.DeploymentReported(ctx, queries.DeploymentReportedParams{ID: d.ID, State: string(d.State), Epoch: c.epoch})
+	if err != nil {
+		return fmt.Errorf("write down what the forge was told: %w", err)
+	}
+	return nil
+}
+
+// tell reports a deployment's state, if there is a forge to be told.
+func (w *Workers) tell(ctx context.Context, d queries.Deployment) error {
 	if d.Kind != troy.Automated || d.CommitSha == nil {
 		return nil
 	}
@@ -109,7 +126,14 @@ func timeOf(t *time.Time) time.Time {
 	return *t
 }
 
-func (w *Workers) giveUpReport(_ context.Context, c *claim, cause string) error {
+func (w *Workers) giveUpReport(ctx context.Context, c *claim, cause string) error {
 	c.log.Warn("the forge was not told how a deployment stands", "deployment", c.task.Subject, "cause", cause)
-	return nil
+	d, err := w.q.DeploymentGet(ctx, c.task.Subject)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read the deployment: %w", err)
+	}
+	return w.reported(ctx, c, d)
 }

@@ -80,6 +80,10 @@ func (w *Workers) sweep(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := w.reconcile(ctx); err != nil {
+		// The next turn looks again; the sweep goes on all the same.
+		w.log.Warn("reconcile", "error", err)
+	}
 	if _, err := w.q.DeliveriesExpire(ctx, deliveriesKept.Seconds()); err != nil {
 		return fmt.Errorf("forget old deliveries: %w", err)
 	}

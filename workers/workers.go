@@ -64,6 +64,9 @@ type Config struct {
 	// UploadsValid is how long an upload may take. A pipeline's storage is
 	// looked at once more this long after the pipeline is gone.
 	UploadsValid time.Duration
+	// Reconcile is how often rows are looked for that nothing would ever move,
+	// and for how long such a row must have been unchanged; 0 means ten seconds.
+	Reconcile time.Duration
 	// TaskCheckInterval is how often asynq looks for tasks; 0 means every 10
 	// ms. Its own default of a second is felt.
 	TaskCheckInterval time.Duration
@@ -97,6 +100,9 @@ type Workers struct {
 	log      *slog.Logger
 	handlers map[string]handler
 	stopping atomic.Bool
+	// catchUpsSeen is the last pipeline whose looks at its branch were seen to.
+	// Only the sweep, of which one runs at a time, uses it.
+	catchUpsSeen uuid.UUID
 	// running counts the handlers. asynq gives up a slot when its context
 	// ends, while the handler may still be settling its row.
 	running sync.WaitGroup

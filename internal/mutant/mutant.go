@@ -22,9 +22,11 @@ const (
 	SentinelRollback = "sentinel-rollback"
 	// DropWork: a build that is done does not ask for its publishing.
 	DropWork = "drop-work"
+	// NetOff: nobody looks for rows that nothing would ever move.
+	NetOff = "net-off"
 )
 
 // All lists them.
 func All() []string {
-	return []string{SweepOff, EpochOff, EarlyEvent, DedupeOff, AdoptionOff, EarlyFlip, SentinelRollback, DropWork}
+	return []string{SweepOff, EpochOff, EarlyEvent, DedupeOff, AdoptionOff, EarlyFlip, SentinelRollback, DropWork, NetOff}
 }

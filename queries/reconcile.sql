@@ -1,0 +1,146 @@
+-- The second net: what finds rows that nothing would ever move. All of it reads
+-- what is unfinished alone, by partial indexes.
+
+-- name: BellReconcile :execrows
+-- Takes the turn to reconcile. Only one process has it in each interval.
+UPDATE bell SET reconciled_at = now()
+WHERE reconciled_at <= now() - make_interval(secs => @interval_seconds::float8);
+
+-- name: WorkMissing :many
+-- The work that leads out of a state in which nothing may stay, where nobody
+-- has asked for it: of all pipelines, or of one. Every statement that writes
+-- such a state asks for the work in the same transaction. So behind the
+-- pipeline's lock a row here is a fault; without it, it may be one.
+WITH unfinished AS (
+    SELECT p.id, p.status FROM pipelines p
+    WHERE p.status IN ('provision_request', 'provisioning', 'queued', 'deploying', 'scheduled_for_deletion', 'deleting')
+      AND p.updated_at <= now() - make_interval(secs => @grace_seconds::float8)
+      AND (sqlc.narg('pipeline_id')::uuid IS NULL OR p.id = sqlc.narg('pipeline_id'))
+), wanted AS (
+    SELECT 'pipeline:provision'::text AS kind, 'quick'::text AS queue, u.id AS subject_id, u.id AS pipeline_id, u.status::text AS state,
+           '{}'::text[] AS instead
+    FROM unfinished u WHERE u.status IN ('provision_request', 'provisioning')
+    UNION ALL
+    SELECT 'pipeline:deploy', 'quick', u.id, u.id, u.status, '{}'
+    FROM unfinished u
+    WHERE u.status = 'queued' AND EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = u.id AND d.state = 'waiting')
+      AND NOT EXISTS (
+        SELECT 1 FROM deployments d JOIN work w ON w.subject_id = d.id AND w.kind = 'deployment:build'
+        WHERE d.pipeline_id = u.id AND d.state = 'waiting')
+    UNION ALL
+    SELECT 'pipeline:deploy', 'quick', u.id, u.id, d.state, '{}'
+    FROM unfinished u JOIN deployments d ON d.pipeline_id = u.id AND d.state = 'publishing'
+    WHERE u.status = 'deploying'
+    UNION ALL
+    SELECT 'deployment:build', 'builds', d.id, u.id, d.state, '{deployment:poll-build}'
+    FROM unfinished u JOIN deployments d ON d.pipeline_id = u.id AND d.state = 'building'
+    WHERE u.status = 'deploying'
+    UNION ALL
+    SELECT 'pipeline:teardown-start', 'quick', u.id, u.id, u.status, '{pipeline:poll-distro-disabled}'
+    FROM unfinished u WHERE u.status = 'scheduled_for_deletion'
+    UNION ALL
+    SELECT 'pipeline:teardown', 'quick', u.id, u.id, u.status, '{}'
+    FROM unfinished u WHERE u.status = 'deleting'
+    UNION ALL
+    -- What an ended build used is still to be removed; teardown does it for all
+    -- builds of a pipeline.
+    SELECT 'deployment:poll-build', 'quick', d.id, d.pipeline_id, d.state, '{}'
+    FROM builds b
+    JOIN deployments d ON d.id = b.deployment_id AND d.state NOT IN ('waiting', 'building')
+    JOIN pipelines p ON p.id = d.pipeline_id AND p.status NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete')
+    WHERE NOT b.emptied AND coalesce(d.finished_at, p.updated_at) <= now() - make_interval(secs => @grace_seconds)
+      AND (sqlc.narg('pipeline_id')::uuid IS NULL OR d.pipeline_id = sqlc.narg('pipeline_id'))
+    UNION ALL
+    SELECT 'forge:report', 'quick', d.id, d.pipeline_id, d.state, '{}'
+    FROM deployments d
+    WHERE d.unreported
+      AND coalesce(d.finished_at, d.started_at, d.created_at) <= now() - make_interval(secs => @grace_seconds)
+      AND (sqlc.narg('pipeline_id')::uuid IS NULL OR d.pipeline_id = sqlc.narg('pipeline_id'))
+    UNION ALL
+    SELECT DISTINCT 'retention', 'quick', r.pipeline_id, r.pipeline_id, 'expired upload', '{}'::text[]
+    FROM releases r
+    JOIN pipelines p ON p.id = r.pipeline_id AND p.status NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete')
+    WHERE r.finalized_at IS NULL AND r.expires_at <= now() - make_interval(secs => @grace_seconds)
+      AND (sqlc.narg('pipeline_id')::uuid IS NULL OR r.pipeline_id = sqlc.narg('pipeline_id'))
+)
+SELECT wanted.kind, wanted.queue, wanted.subject_id, wanted.pipeline_id, wanted.state
+FROM wanted
+WHERE NOT EXISTS (
+    SELECT 1 FROM work w
+    WHERE w.subject_id = wanted.subject_id AND (w.kind = wanted.kind OR w.kind = ANY(wanted.instead)))
+ORDER BY wanted.pipeline_id LIMIT 500;
+
+-- name: CatchUpMissing :many
+-- The next pipelines, in the order of their ids, and whether nobody is to look
+-- at their branches again. These rows rest, so they are looked at a few at a
+-- time.
+SELECT p.id, (p.repository_full_name IS NOT NULL
+              AND p.status NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete')
+              AND NOT EXISTS (SELECT 1 FROM work w WHERE w.subject_id = p.id AND w.kind = 'forge:catch-up'))::bool AS missing
+FROM pipelines p
+WHERE p.id > @after ORDER BY p.id LIMIT 200;
+
+-- name: WorkRestore :execrows
+-- Asks for work that was missing.
+INSERT INTO work (kind, subject_id, queue) VALUES (@kind, @subject_id, @queue) ON CONFLICT DO NOTHING;
+
+-- name: PipelinesAstray :many
+-- The pipelines whose status does not fit their deployments: one that has ended
+-- or rests while a deployment runs or waits for it, one that is Queued or
+-- Deploying for nothing.
+SELECT p.id FROM deployments d JOIN pipelines p ON p.id = d.pipeline_id
+WHERE d.state IN ('building', 'publishing') AND p.status <> 'deploying'
+UNION
+SELECT p.id FROM deployments d JOIN pipelines p ON p.id = d.pipeline_id
+WHERE d.state = 'waiting' AND p.status NOT IN ('pre_provisioned', 'provision_request', 'provisioning', 'failed_to_provision', 'queued', 'deploying')
+UNION
+SELECT p.id FROM pipelines p
+WHERE p.status IN ('queued', 'deploying')
+  AND NOT EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = p.id AND d.state = 'waiting' AND p.status = 'queued')
+  AND NOT EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = p.id AND d.state IN ('building', 'publishing') AND p.status = 'deploying')
+LIMIT 500;
+
+-- name: DeploymentsAbandon :many
+-- Ends the deployments that a pipeline's status has left behind: running ones
+-- of a pipeline that is not Deploying, and all of one that is being deleted.
+WITH ended AS (
+    UPDATE deployments d
+    SET state = CASE WHEN p.status IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete') THEN 'cancelled' ELSE 'failed' END,
+        finished_at = now(), cause = 'its pipeline went on without it'
+    FROM pipelines p
+    WHERE p.id = @pipeline_id AND d.pipeline_id = p.id
+      AND (d.state IN ('building', 'publishing') AND p.status <> 'deploying'
+           OR d.state = 'waiting' AND p.status IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete'))
+    RETURNING d.id, d.kind
+), unasked AS (
+    DELETE FROM work w USING ended WHERE w.subject_id = ended.id AND w.kind = 'deployment:build'
+)
+SELECT ended.id FROM ended;
+
+-- name: PipelineMend :one
+-- Ready for Deployment, Queued, Deploying, Deployed, Failed to Deploy → the
+-- status that fits the pipeline's deployments: Queued if one waits, else where
+-- it rests. A pipeline whose deployment runs is left alone.
+WITH before AS (
+    SELECT p.id, p.status,
+           EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = p.id AND d.state = 'waiting') AS waits,
+           EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = p.id AND d.state IN ('building', 'publishing')) AS runs,
+           CASE WHEN p.live_deployment_id IS NULL THEN 'ready_for_deployment' ELSE 'deployed' END AS rest
+    FROM pipelines p
+    WHERE p.id = @id AND p.status IN ('ready_for_deployment', 'queued', 'deploying', 'deployed', 'failed_to_deploy') FOR UPDATE OF p
+), moved AS (
+    UPDATE pipelines p
+    SET status = CASE WHEN before.waits THEN 'queued' ELSE before.rest END, version = p.version + 1, cause = '', updated_at = now()
+    FROM before
+    WHERE p.id = before.id AND NOT before.runs
+      AND CASE WHEN before.waits THEN before.status <> 'queued' ELSE before.status IN ('queued', 'deploying') END
+    RETURNING p.*, before.status AS was, before.waits
+), event AS (
+    INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
+    SELECT moved.id, moved.version, moved.slug, was, moved.status, @cause, @actor FROM moved
+), asked AS (
+    INSERT INTO work (kind, subject_id) SELECT 'pipeline:deploy', moved.id FROM moved WHERE moved.waits
+    ON CONFLICT (kind, subject_id) DO UPDATE
+    SET due_at = now(), since = now(), requested = work.requested + 1, attempt = 0, ring_id = NULL
+)
+SELECT id FROM moved;

@@ -1,0 +1,207 @@
+package workers
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/forge"
+	"github.com/troy-iaas/troy/internal/mutant"
+	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/tasks"
+)
+
+// reconcileInterval is how often rows are looked for that nothing would ever
+// move, and for how long such a row must have been unchanged. Both would hold
+// without it, since each look is repeated behind the pipeline's lock; it keeps
+// the looks from the way of work in progress.
+const reconcileInterval = 10 * time.Second
+
+// netActor is who the events of the reconciliation name.
+const netActor = "reconciliation"
+
+// reconcile is the second net under "nothing is stuck". The first is the work
+// row, which every transition asks for in its own transaction. Whatever made
+// one go missing, the reconciliation finds the row that waits for it, asks for
+// it again, counts it and logs an error. One process has the turn in each
+// interval.
+func (w *Workers) reconcile(ctx context.Context) error {
+	if mutant.On(mutant.NetOff) {
+		return nil
+	}
+	interval := cmp.Or(w.cfg.Reconcile, reconcileInterval)
+	turn, err := w.q.BellReconcile(ctx, interval.Seconds())
+	if err != nil || turn == 0 {
+		return err
+	}
+	if err := w.mendPipelines(ctx); err != nil {
+		return err
+	}
+	if err := w.restoreWork(ctx, interval); err != nil {
+		return err
+	}
+	return w.restoreCatchUps(ctx)
+}
+
+// restoreWork asks again for the work that is missing.
+func (w *Workers) restoreWork(ctx context.Context, grace time.Duration) error {
+	found, err := w.q.WorkMissing(ctx, grace.Seconds(), nil)
+	if err != nil {
+		return fmt.Errorf("look for work that is missing: %w", err)
+	}
+	var pipelines []uuid.UUID
+	for _, m := range found {
+		pipelines = append(pipelines, m.PipelineID)
+	}
+	for _, id := range slices.Compact(pipelines) { // in the order of their ids
+		if err := w.restoreWorkOf(ctx, id, grace); err != nil {
+			return fmt.Errorf("restore the work of pipeline %s: %w", id, err)
+		}
+	}
+	return nil
+}
+
+// restoreWorkOf looks once more, behind the pipeline's lock: a transition that
+// was under way has committed by then.
+func (w *Workers) restoreWorkOf(ctx context.Context, pipeline uuid.UUID, grace time.Duration) error {
+	var restored []queries.WorkMissingRow
+	err := w.behindLock(ctx, pipeline, func(q *queries.Queries) error {
+		found, err := q.WorkMissing(ctx, grace.Seconds(), &pipeline)
+		if err != nil {
+			return err
+		}
+		for _, m := range found {
+			n, err := q.WorkRestore(ctx, queries.WorkRestoreParams{Kind: m.Kind, SubjectID: m.SubjectID, Queue: m.Queue})
+			if err != nil {
+				return err
+			}
+			if n > 0 {
+				restored = append(restored, m)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, m := range restored {
+		w.reconciled(m.Kind, "nobody would have done the work that a row waits for; it is asked for again", "pipeline", m.PipelineID, "task", m.Kind, "subject", m.SubjectID, "state", m.State)
+		w.deps.Bell.Ask(m.Queue)
+	}
+	return nil
+}
+
+// mendPipelines gives pipelines whose status does not fit their deployments
+// the one that does.
+func (w *Workers) mendPipelines(ctx context.Context) error {
+	astray, err := w.q.PipelinesAstray(ctx)
+	if err != nil {
+		return fmt.Errorf("look for pipelines that contradict their deployments: %w", err)
+	}
+	for _, id := range astray {
+		if err := w.mendPipeline(ctx, id); err != nil {
+			return fmt.Errorf("mend pipeline %s: %w", id, err)
+		}
+	}
+	return nil
+}
+
+func (w *Workers) mendPipeline(ctx context.Context, id uuid.UUID) error {
+	var abandoned []uuid.UUID
+	mended := false
+	err := w.behindLock(ctx, id, func(q *queries.Queries) (err error) {
+		if abandoned, err = q.DeploymentsAbandon(ctx, id); err != nil {
+			return err
+		}
+		_, err = q.PipelineMend(ctx, queries.PipelineMendParams{ID: id, Cause: "its status did not fit its deployments", Actor: netActor})
+		mended = err == nil
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, d := range abandoned {
+		w.reconciled("deployment", "a deployment ran or waited in a pipeline that had gone on without it; it is ended", "pipeline", id, "deployment", d)
+	}
+	if mended {
+		w.reconciled("pipeline", "a pipeline's status did not fit its deployments; it is set", "pipeline", id)
+	}
+	w.deps.Bell.Ask(tasks.QueueQuick)
+	return nil
+}
+
+// restoreCatchUps looks at the next few pipelines whether their branches are
+// looked at, and whether failed deliveries are.
+func (w *Workers) restoreCatchUps(ctx context.Context) error {
+	rows, err := w.q.CatchUpMissing(ctx, w.catchUpsSeen)
+	if err != nil {
+		return fmt.Errorf("look for branches that nobody looks at: %w", err)
+	}
+	var missing []uuid.UUID
+	w.catchUpsSeen = uuid.Nil // after the last page the first
+	for _, row := range rows {
+		if row.Missing {
+			missing = append(missing, row.ID)
+		}
+		w.catchUpsSeen = row.ID
+	}
+	for _, id := range missing {
+		// A pipeline that was deleted meanwhile ends the work at once.
+		if err := w.restoreCatchUp(ctx, id); err != nil {
+			return err
+		}
+	}
+	if _, ok := w.deps.Forges[troy.GitHub].(forge.Deliveries); ok {
+		_, err := w.q.WorkGet(ctx, tasks.TypeCatchUp, uuid.Nil)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return w.restoreCatchUp(ctx, uuid.Nil)
+		}
+		return err
+	}
+	return nil
+}
+
+func (w *Workers) restoreCatchUp(ctx context.Context, subject uuid.UUID) error {
+	n, err := w.q.WorkRestore(ctx, queries.WorkRestoreParams{Kind: tasks.TypeCatchUp, SubjectID: subject, Queue: tasks.QueueQuick})
+	if err != nil {
+		return fmt.Errorf("restore the looks at a branch: %w", err)
+	}
+	if n > 0 {
+		w.reconciled(tasks.TypeCatchUp, "nobody would have looked at a branch again; it is asked for", "subject", subject)
+		w.deps.Bell.Ask(tasks.QueueQuick)
+	}
+	return nil
+}
+
+// reconciled counts and logs what the first net let through.
+func (w *Workers) reconciled(what, message string, args ...any) {
+	w.deps.Metrics.Reconciled(what)
+	w.log.Error(message, args...)
+}
+
+// behindLock runs f in a transaction behind a pipeline's lock. A pipeline that
+// is gone is no error; f is not called then. What f returns rolls back what it
+// wrote, so f must not return an error that only tells of it.
+func (w *Workers) behindLock(ctx context.Context, pipeline uuid.UUID, f func(*queries.Queries) error) error {
+	return pgx.BeginFunc(ctx, w.deps.DB, func(tx pgx.Tx) error {
+		q := queries.New(tx)
+		_, err := q.PipelineLock(ctx, pipeline)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return f(q)
+	})
+}
