@@ -161,8 +161,10 @@ type CDN interface {
 type DNS interface {
 	// Lookup returns the target of a host's alias record, or ErrNotFound.
 	Lookup(ctx context.Context, host string) (target string, err error)
-	// Upsert makes the host an alias of target. A record of the host that
-	// points elsewhere is replaced.
+	// Upsert makes the host an alias of target. A record that points at target
+	// is Troy's own, from a call whose answer was lost, and no error. Any other
+	// record of the host is not: it stays as it is, and Upsert returns a
+	// *troy.Error of kind Conflict that names it.
 	Upsert(ctx context.Context, host, target string) error
 	// Delete removes the host's record if it points at target. One that is
 	// absent, or points elsewhere, is no error.

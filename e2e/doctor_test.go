@@ -162,7 +162,7 @@ func TestOrphans(t *testing.T) {
 	}
 	w.forget(t, lost.ID)
 	out, diag, status := w.run("troyd", "aws", "orphans")
-	if status != 1 || strings.Count(out, lost.ID.String()) < 3 || !strings.Contains(out, "the distribution E") || !strings.Contains(diag, "1 pipelines") {
+	if status != 1 || strings.Count(out, lost.ID.String()) < 3 || !strings.Contains(out, "the distribution E") || !strings.Contains(diag, "one thing is left") {
 		t.Errorf("exit status %d\n%s%s", status, out, diag)
 	}
 	w.eventually("nothing is left of it", func() bool {

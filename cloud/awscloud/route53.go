@@ -39,23 +39,25 @@ func (d *DNS) Lookup(ctx context.Context, host string) (string, error) {
 		return "", err
 	}
 	for _, r := range records {
-		if r.AliasTarget != nil {
+		if leads(r) && r.AliasTarget != nil {
 			return target(r), nil
 		}
 	}
 	return "", fmt.Errorf("the record of %s: %w", host, cloud.ErrNotFound)
 }
 
-// records lists the A and AAAA records of a host.
+// maxRecords is how many records of one name are looked at.
+const maxRecords = 100
+
+// records lists the records of a host, of all types.
 func (d *DNS) records(ctx context.Context, host string) ([]types.ResourceRecordSet, error) {
 	host, err := site.NormalizeHost(host)
 	if err != nil {
 		return nil, troy.Errorf(troy.Invalid, "%w", err)
 	}
-	// Records are listed from one on; the two, and no others, come first.
 	out, err := call(ctx, func(ctx context.Context) (*route53.ListResourceRecordSetsOutput, error) {
 		return d.client.ListResourceRecordSets(ctx, &route53.ListResourceRecordSetsInput{
-			HostedZoneId: &d.cfg.Zone, StartRecordName: &host, StartRecordType: types.RRTypeA, MaxItems: aws.Int32(2),
+			HostedZoneId: &d.cfg.Zone, StartRecordName: &host, MaxItems: aws.Int32(maxRecords),
 		})
 	})
 	if err != nil {
@@ -63,11 +65,34 @@ func (d *DNS) records(ctx context.Context, host string) ([]types.ResourceRecordS
 	}
 	var records []types.ResourceRecordSet
 	for _, r := range out.ResourceRecordSets {
-		if plain(aws.ToString(r.Name)) == host && (r.Type == types.RRTypeA || r.Type == types.RRTypeAaaa) {
+		if plain(aws.ToString(r.Name)) == host {
 			records = append(records, r)
 		}
 	}
 	return records, nil
+}
+
+// leads reports whether a record leads a host's readers somewhere.
+func leads(r types.ResourceRecordSet) bool {
+	return r.Type == types.RRTypeA || r.Type == types.RRTypeAaaa || r.Type == types.RRTypeCname
+}
+
+// made reports whether Troy made a record: an alias of the distribution that
+// the pipeline has, and nothing else.
+func made(r types.ResourceRecordSet, target string) bool {
+	return r.AliasTarget != nil && r.SetIdentifier == nil && r.Type != types.RRTypeCname && plain(aws.ToString(r.AliasTarget.DNSName)) == plain(target)
+}
+
+// told is a record in words.
+func told(r types.ResourceRecordSet) string {
+	value := ""
+	switch {
+	case r.AliasTarget != nil:
+		value = " to " + target(r)
+	case len(r.ResourceRecords) > 0:
+		value = " " + aws.ToString(r.ResourceRecords[0].Value)
+	}
+	return string(r.Type) + value
 }
 
 func target(r types.ResourceRecordSet) string { return plain(aws.ToString(r.AliasTarget.DNSName)) }
@@ -75,17 +100,35 @@ func target(r types.ResourceRecordSet) string { return plain(aws.ToString(r.Alia
 // plain is a name as Troy writes it.
 func plain(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }
 
-// Upsert implements cloud.DNS.
+// Upsert implements cloud.DNS. Route 53 refuses to create what exists, so a
+// record that comes between the look and the change is not replaced either.
 func (d *DNS) Upsert(ctx context.Context, host, to string) error {
 	host, err := site.NormalizeHost(host)
 	if err != nil {
 		return troy.Errorf(troy.Invalid, "%w", err)
 	}
+	records, err := d.records(ctx, host)
+	if err != nil {
+		return err
+	}
+	there := map[types.RRType]bool{}
+	for _, r := range records {
+		if leads(r) && !made(r, to) {
+			return troy.Errorf(troy.Conflict, "%s has a record that Troy did not make (%s); it was left as it is. Remove it, or choose another name for the site", host, told(r))
+		}
+		there[r.Type] = true
+	}
 	var changes []types.Change
 	for _, kind := range []types.RRType{types.RRTypeA, types.RRTypeAaaa} {
-		changes = append(changes, types.Change{Action: types.ChangeActionUpsert, ResourceRecordSet: &types.ResourceRecordSet{
+		if there[kind] {
+			continue
+		}
+		changes = append(changes, types.Change{Action: types.ChangeActionCreate, ResourceRecordSet: &types.ResourceRecordSet{
 			Name: &host, Type: kind, AliasTarget: &types.AliasTarget{DNSName: &to, HostedZoneId: aws.String(cloudFrontZone)},
 		}})
+	}
+	if len(changes) == 0 {
+		return nil
 	}
 	return d.change(ctx, "make the record of "+host, changes)
 }
@@ -99,7 +142,7 @@ func (d *DNS) Delete(ctx context.Context, host, from string) error {
 	}
 	var changes []types.Change
 	for _, r := range records {
-		if r.AliasTarget != nil && target(r) == plain(from) {
+		if made(r, from) {
 			changes = append(changes, types.Change{Action: types.ChangeActionDelete, ResourceRecordSet: &r})
 		}
 	}

@@ -35,13 +35,27 @@ func dnsTests() map[string]func(*testing.T, Env) {
 			_, err := e.Cloud.DNS.Lookup(t.Context(), e.host())
 			wantNotFound(t, "Lookup", err)
 		},
-		"dns/upsert makes, repeats and replaces": func(t *testing.T, e Env) {
+		"dns/upsert makes and repeats": func(t *testing.T, e Env) {
 			host := e.host()
+			for range 2 {
+				upsert(t, e, host, "one.cdn.example")
+				want(t, e, host, "one.cdn.example")
+			}
+		},
+		"dns/a record that points elsewhere is a conflict and stays": func(t *testing.T, e Env) {
+			host := e.host()
+			upsert(t, e, host, "somebody.cdn.example")
+			for range 2 {
+				err := e.Cloud.DNS.Upsert(t.Context(), host, "one.cdn.example")
+				if troy.KindOf(err) != troy.Conflict || !strings.Contains(err.Error(), "that Troy did not make") || !strings.Contains(err.Error(), "somebody.cdn.example") {
+					t.Fatalf("Upsert: %v, want a Conflict that names the record", err)
+				}
+				remove(t, e, host, "one.cdn.example")
+				want(t, e, host, "somebody.cdn.example")
+			}
+			remove(t, e, host, "somebody.cdn.example")
 			upsert(t, e, host, "one.cdn.example")
 			want(t, e, host, "one.cdn.example")
-			upsert(t, e, host, "one.cdn.example")
-			upsert(t, e, host, "two.cdn.example")
-			want(t, e, host, "two.cdn.example")
 		},
 		"dns/hosts are compared without case": func(t *testing.T, e Env) {
 			host := e.host()

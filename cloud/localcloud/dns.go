@@ -44,6 +44,14 @@ func (d *dns) Upsert(ctx context.Context, host, target string) error {
 		return fmt.Errorf("upsert record of %s: %w", host, err)
 	}
 	defer release()
+	before, err := site.ReadRecord(d.layout.Record(host))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return fmt.Errorf("upsert record of %s: %w", host, err)
+	case before.Target != target:
+		return troy.Errorf(troy.Conflict, "%s has a record that Troy did not make (to %s); it was left as it is. Remove it, or choose another name for the site", host, before.Target)
+	}
 	if err := writeJSON(d.temp(), d.layout.Record(host), site.Record{Host: host, Target: target}); err != nil {
 		return fmt.Errorf("upsert record of %s: %w", host, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -20,7 +21,15 @@ type route53 struct {
 	busy    int               // changes under way
 }
 
+// record is an alias, with a zone, or has a value as its target.
 type record struct{ name, kind, target, zone string }
+
+// AddRecord makes a record that is no alias, as somebody else would.
+func (d *Double) AddRecord(kind, name, value string) {
+	d.route53.mu.Lock()
+	defer d.route53.mu.Unlock()
+	d.route53.records[kind+" "+name] = record{name: name, kind: kind, target: value}
+}
 
 // Records lists the records, like "A blog.sites.test d1.cloudfront.net".
 func (d *Double) Records() []string {
@@ -79,12 +88,19 @@ func (z *route53) list(w http.ResponseWriter, r *http.Request) {
 	}
 	slices.SortFunc(all, func(a, b record) int { return strings.Compare(a.name+" "+a.kind, b.name+" "+b.kind) })
 	var items strings.Builder
-	for _, one := range all[:min(len(all), 2)] {
-		_, _ = fmt.Fprintf(&items, "<ResourceRecordSet><Name>%s.</Name><Type>%s</Type><AliasTarget><HostedZoneId>%s</HostedZoneId><DNSName>%s.</DNSName>"+
-			"<EvaluateTargetHealth>false</EvaluateTargetHealth></AliasTarget></ResourceRecordSet>", one.name, one.kind, one.zone, one.target)
+	limit, err := strconv.Atoi(query.Get("maxitems"))
+	if err != nil {
+		limit = 300
 	}
-	answerXML(w, http.StatusOK, 0, fmt.Sprintf("<ListResourceRecordSetsResponse><ResourceRecordSets>%s</ResourceRecordSets><IsTruncated>%t</IsTruncated><MaxItems>2</MaxItems></ListResourceRecordSetsResponse>",
-		items.String(), len(all) > 2))
+	for _, one := range all[:min(len(all), limit)] {
+		what := fmt.Sprintf("<AliasTarget><HostedZoneId>%s</HostedZoneId><DNSName>%s.</DNSName><EvaluateTargetHealth>false</EvaluateTargetHealth></AliasTarget>", one.zone, one.target)
+		if one.zone == "" {
+			what = "<TTL>300</TTL><ResourceRecords><ResourceRecord><Value>" + escape(one.target) + "</Value></ResourceRecord></ResourceRecords>"
+		}
+		_, _ = fmt.Fprintf(&items, "<ResourceRecordSet><Name>%s.</Name><Type>%s</Type>%s</ResourceRecordSet>", one.name, one.kind, what)
+	}
+	answerXML(w, http.StatusOK, 0, fmt.Sprintf("<ListResourceRecordSetsResponse><ResourceRecordSets>%s</ResourceRecordSets><IsTruncated>%t</IsTruncated><MaxItems>%d</MaxItems></ListResourceRecordSetsResponse>",
+		items.String(), len(all) > limit, limit))
 }
 
 // changeTime is how long a change is under way. Another one that comes
@@ -136,6 +152,12 @@ func (z *route53) change(w http.ResponseWriter, body []byte) {
 			return
 		case c.Action == "DELETE":
 			delete(next, key)
+		case c.Action == "CREATE" && there:
+			z.fail(w, http.StatusBadRequest, "InvalidChangeBatch", fmt.Sprintf("Tried to create resource record set [name='%s.', type='%s'] but it already exists", one.name, one.kind))
+			return
+		case conflicts(next, one):
+			z.fail(w, http.StatusBadRequest, "InvalidChangeBatch", "RRSet is not permitted because a conflicting RRSet of type CNAME exists")
+			return
 		case one.zone != "Z2FDTNDATAQYW2":
 			z.fail(w, http.StatusBadRequest, "InvalidChangeBatch", "the alias target is not in its zone")
 			return
@@ -145,6 +167,12 @@ func (z *route53) change(w http.ResponseWriter, body []byte) {
 	}
 	z.records = next
 	answerXML(w, http.StatusOK, 0, "<ChangeResourceRecordSetsResponse><ChangeInfo><Id>/change/C1</Id><Status>PENDING</Status><SubmittedAt>2026-01-01T00:00:00Z</SubmittedAt></ChangeInfo></ChangeResourceRecordSetsResponse>")
+}
+
+// conflicts reports whether a name would have a CNAME beside another record.
+func conflicts(records map[string]record, one record) bool {
+	_, cname := records["CNAME "+one.name]
+	return cname && one.kind != "CNAME"
 }
 
 func trimmed(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }
