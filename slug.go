@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/mozillazg/go-unidecode"
 )
 
 // MaxSlug is the most characters a slug has. A DNS label has 63 (RFC 1035
@@ -42,11 +44,12 @@ func CheckSlug(s string) error {
 	return nil
 }
 
-// SlugFrom makes a slug of an app's name. A name without a usable character
-// becomes "site"; a reserved one gets "-site".
+// SlugFrom makes a slug of an app's name. Other scripts and accents are
+// written in Latin letters ("Журнал" becomes "zhurnal"). A name without a
+// letter or a digit becomes "site"; a reserved one gets "-site".
 func SlugFrom(name string) string {
 	var b strings.Builder
-	for _, r := range strings.ToLower(name) {
+	for _, r := range strings.ToLower(unidecode.Unidecode(name)) {
 		switch {
 		case r >= 'a' && r <= 'z', r >= '0' && r <= '9':
 			b.WriteRune(r)

@@ -191,5 +191,8 @@ func CheckMessage(s string) error {
 	if s == "" {
 		return nil
 	}
+	if n := utf8.RuneCountInString(s); n > maxMessage {
+		return troy.Errorf(troy.Invalid, "it has %d characters; at most %d are allowed", n, maxMessage).At("message")
+	}
 	return checkText("message", strings.NewReplacer("\n", ".", "\r", ".", "\t", ".").Replace(s)+".", maxMessage+1)
 }

@@ -138,7 +138,7 @@ func TestBadManifests(t *testing.T) {
 		{"too many files", list(f("a", 1), f("b", 1), f("c", 1), f("d", 1)), 413, "files", "at most 3"},
 		{"a large file", list(f("a", 101)), 413, "files[0].size", "at most 100"},
 		{"too much", list(f("a", 80), f("b", 80)), 413, "files[1].size", "150"},
-		{"a long message", `{"files":[` + f("a", 1) + `],"message":"` + strings.Repeat("x", 1001) + `"}`, 400, "message", ""},
+		{"a long message", `{"files":[` + f("a", 1) + `],"message":"` + strings.Repeat("x", 1001) + `"}`, 400, "message", "it has 1001 characters; at most 1000 are allowed"},
 		{"a message with NUL", `{"files":[` + f("a", 1) + `],"message":"\u0000"}`, 400, "message", "control"},
 		{"a large body", `{"message":"` + strings.Repeat("x", 70<<10) + `"}`, 413, "", "larger than"},
 	} {

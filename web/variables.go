@@ -160,7 +160,9 @@ func checkValue(value *string, hidden bool) *troy.Error {
 	}
 	err := secret.CheckValue(*value)
 	if e, ok := errors.AsType[*troy.Error](err); ok {
-		return troy.Errorf(e.Kind, "%s; what is no secret can be set with secret: false", e.Message)
+		e = troy.Errorf(e.Kind, "%s", e.Message)
+		e.Details = []string{`use "secret": false for a value that is not secret`}
+		return e
 	}
 	return nil
 }

@@ -177,7 +177,9 @@ func (d *double) setVariable(r *http.Request, p *doublePipeline) (answer, error)
 		return answer{}, err
 	}
 	if body.Secret && len(body.Value) < 8 {
-		return answer{}, troy.Errorf(troy.Invalid, "the secret has %d characters; at least 8 are needed", len(body.Value)).At("value")
+		e := troy.Errorf(troy.Invalid, "the secret has %d characters; at least 8 are needed", len(body.Value)).At("value")
+		e.Details = []string{`use "secret": false for a value that is not secret`}
+		return answer{}, e
 	}
 	v := client.Variable{Name: r.PathValue("name"), Secret: body.Secret, ChangedAt: time.Now()}
 	if !body.Secret {

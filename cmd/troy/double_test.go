@@ -405,6 +405,11 @@ func (d *double) begin(r *http.Request, p *doublePipeline) (answer, error) {
 		ID: uuid.New(), PipelineID: p.ID, ExpiresAt: time.Now().Add(time.Hour),
 		Limits: client.Limits{Files: 100, FileBytes: 1 << 20, TotalBytes: 1 << 24},
 	}, key: key, message: n.Message, files: n.Files}
+	for i, f := range n.Files {
+		if f.Size > x.Limits.FileBytes {
+			return answer{}, troy.Errorf(troy.TooLarge, "the file %q has %d bytes; at most %d are allowed", f.Path, f.Size, x.Limits.FileBytes).At(fmt.Sprintf("files[%d].size", i))
+		}
+	}
 	if len(n.Files) > 100 {
 		return fail(troy.TooLarge, "the release has %d files; at most 100 are allowed", len(n.Files))
 	}

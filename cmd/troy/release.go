@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
@@ -125,6 +127,16 @@ func (a *app) send(ctx context.Context, c *client.Client, path string, o release
 	// released again on purpose, after a rollback say, are a new deployment.
 	key := uuid.NewString()
 	r, err := c.BeginRelease(ctx, o.pipeline.text, key, client.NewRelease{Files: source.Files, Message: o.message})
+	if e, ok := errors.AsType[*troy.Error](err); ok {
+		// A place in the list that was sent means nothing to people; the
+		// message names the file.
+		if strings.HasPrefix(e.Field, "files") {
+			e.Field = ""
+		}
+		if e.Field == "message" {
+			e.Field = "--message"
+		}
+	}
 	if err != nil {
 		return client.Deployment{}, err
 	}

@@ -94,12 +94,12 @@ type column struct {
 	wide bool
 }
 
-// narrowest is how narrow the column may become, or 0 if it may not.
-func (c column) narrowest() int {
+// narrowest is how narrow the column may become.
+func (c column) narrowest(width int) int {
 	if least := max(c.least, c.spill); least > 0 {
-		return max(least, len(c.title))
+		return min(width, max(least, len(c.title)))
 	}
-	return 0
+	return width
 }
 
 // table prints aligned rows. On a terminal they fit its width as far as the
@@ -120,7 +120,7 @@ func (s *screen) table(columns []column, rows [][]cell) {
 		}
 	}
 	if !s.uncut {
-		shown = s.fit(columns, shown, widths)
+		shown = s.fit(columns, shown, widths, rows)
 	}
 	s.line(columns, shown, widths, func(i int) cell { return cell{text: columns[i].title, colour: "1"} })
 	for _, row := range rows {
@@ -159,8 +159,8 @@ func (s *screen) line(columns []column, shown, widths []int, cells func(i int) c
 	}
 }
 
-// fit narrows the columns that may be cut, and returns those that are shown.
-func (s *screen) fit(columns []column, shown, widths []int) []int {
+// fit narrows columns until the table fits, and returns those that are shown.
+func (s *screen) fit(columns []column, shown, widths []int, rows [][]cell) []int {
 	over := func() int {
 		over := -len(gap) - s.width
 		for _, i := range shown {
@@ -171,30 +171,53 @@ func (s *screen) fit(columns []column, shown, widths []int) []int {
 	room := func() int {
 		room := 0
 		for _, i := range shown {
-			if least := columns[i].narrowest(); least > 0 {
-				room += max(0, widths[i]-least)
-			}
+			room += max(0, widths[i]-columns[i].narrowest(widths[i]))
 		}
 		return room
 	}
 	for over() > room() {
-		drop := -1
-		for n, i := range shown {
-			if columns[i].optional {
-				drop = n
-			}
-		}
-		if drop < 0 {
+		n := lastOptional(columns, shown)
+		if n < 0 {
 			break
 		}
-		shown = slices.Delete(shown, drop, drop+1)
+		shown = slices.Delete(shown, n, n+1)
 	}
-	for _, i := range slices.Backward(shown) {
-		if least := columns[i].narrowest(); least > 0 && over() > 0 {
-			widths[i] -= max(0, min(over(), widths[i]-least))
+	for _, i := range shown {
+		if most := columns[i].spill; most > 0 && over() > 0 {
+			widths[i] = len(columns[i].title)
+			for _, row := range rows {
+				if width := uniseg.StringWidth(row[i].text); width <= most {
+					widths[i] = max(widths[i], width)
+				}
+			}
 		}
 	}
+	// A last column that spills takes what is left.
+	if last := shown[len(shown)-1]; columns[last].spill > 0 {
+		widths[last] = max(widths[last], widths[last]-over())
+	}
+	for over() > 0 {
+		widest := -1
+		for _, i := range shown {
+			if widths[i] > columns[i].narrowest(widths[i]) && (widest < 0 || widths[i] > widths[widest]) {
+				widest = i
+			}
+		}
+		if widest < 0 {
+			break
+		}
+		widths[widest]--
+	}
 	return shown
+}
+
+func lastOptional(columns []column, shown []int) int {
+	for n, i := range slices.Backward(shown) {
+		if columns[i].optional {
+			return n
+		}
+	}
+	return -1
 }
 
 // field is one line of a view.

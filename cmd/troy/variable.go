@@ -92,6 +92,10 @@ func variableSet(ctx context.Context, a *app, pipeline, name string, plain bool)
 		return err
 	}
 	v, err := c.SetVariable(ctx, pipeline, name, value, !plain)
+	if e, ok := errors.AsType[*troy.Error](err); ok && e.Field == "value" && !plain {
+		e.Details = nil // they speak of the API
+		return &adviceError{e, "If it is not a secret, give --plain."}
+	}
 	if err != nil {
 		return err
 	}
