@@ -65,12 +65,12 @@ fuzz: ## Run every fuzz test for twenty seconds
 
 .PHONY: deps
 deps: ## Install what the tests need and this machine lacks
-	@tools/deps postgres redis chromium cc git node bwrap slirp4netns nft
+	@tools/deps go postgres redis chromium cc git node bwrap slirp4netns nft
 
 .PHONY: deps-bench
 deps-bench: deps ## Install what the benchmarks compare with as well
 	@tools/deps rclone
 
 .PHONY: deps-run
-deps-run: ## Install what running needs: Postgres
-	@tools/deps postgres
+deps-run: ## Check Go's version and install what running needs: Postgres
+	@tools/deps go postgres

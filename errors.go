@@ -26,6 +26,9 @@ const (
 	TooLarge ErrorKind = "too_large"
 	// Unavailable: try again later; nothing was done.
 	Unavailable ErrorKind = "unavailable"
+	// Unsure: it may have been done or not; look, or ask again in a way that
+	// is carried out once.
+	Unsure ErrorKind = "unsure"
 	// Internal: a fault of Troy's own. Strangers see no details.
 	Internal ErrorKind = "internal"
 )

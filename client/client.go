@@ -21,6 +21,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/troy-iaas/troy"
 )
 
@@ -140,6 +142,12 @@ func (c *Client) post(ctx context.Context, path string, in, out any) error {
 	if err != nil {
 		return err
 	}
+	if k.header == nil {
+		k.header = http.Header{}
+	}
+	// The server carries it out once, however often it is sent.
+	k.header.Set("Idempotency-Key", uuid.NewString())
+	k.repeatable = true
 	return c.do(ctx, k, out)
 }
 

@@ -63,7 +63,7 @@ func status(resp *http.Response) string {
 func kinds() []troy.ErrorKind {
 	return []troy.ErrorKind{
 		troy.Invalid, troy.Unauthenticated, troy.Forbidden, troy.NotFound, troy.Conflict,
-		troy.Moved, troy.TooLarge, troy.Unavailable, troy.Internal,
+		troy.Moved, troy.TooLarge, troy.Unavailable, troy.Unsure, troy.Internal,
 	}
 }
 

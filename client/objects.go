@@ -103,6 +103,8 @@ type Variable struct {
 	// Value is nil for a secret: the server does not show it.
 	Value     *string   `json:"value,omitempty"`
 	ChangedAt time.Time `json:"changed_at"`
+	// Problem says in a list why a value can't be shown.
+	Problem string `json:"problem,omitempty"`
 }
 
 // Release is an upload on its way to becoming the deployment with its id.

@@ -51,8 +51,8 @@ func (c *Client) Pipeline(ctx context.Context, pipeline string) (Pipeline, error
 	return p, c.get(ctx, path, nil, &p)
 }
 
-// CreatePipeline makes a pipeline. It is not repeated when the answer is
-// lost: a second one could be made.
+// CreatePipeline makes a pipeline, one also where an answer was lost and the
+// request was sent again.
 func (c *Client) CreatePipeline(ctx context.Context, n NewPipeline) (Pipeline, error) {
 	var p Pipeline
 	return p, c.post(ctx, "/v1/pipelines", n, &p)

@@ -54,6 +54,7 @@ func deployCommit(ctx context.Context, q *queries.Queries, p queries.Pipeline, c
 	if err != nil {
 		return queries.Deployment{}, err
 	}
+	remember(ctx, id)
 	if _, err := q.DeploymentCreate(ctx, queries.DeploymentCreateParams{
 		ID: id, TreeID: id, PipelineID: p.ID, Kind: troy.Automated, Branch: p.RepositoryBranch, CommitSha: optional(commit), Cause: cause, Actor: actor,
 	}); err != nil {
@@ -83,6 +84,7 @@ func (in *Intake) Retry(ctx context.Context, pipeline, id uuid.UUID, actor strin
 			if err != nil {
 				return guarded(ctx, q, p.ID, Deploy, err)
 			}
+			remember(ctx, again)
 			made, err = q.DeploymentGet(ctx, again)
 			return err
 		case d.PrunedAt != nil || d.ManifestDigest == nil:

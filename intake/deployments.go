@@ -41,6 +41,7 @@ func (in *Intake) Finalize(ctx context.Context, f Finalization) (queries.Deploym
 	}
 	var d queries.Deployment
 	_, err := in.change(ctx, f.Pipeline, func(q *queries.Queries, p queries.Pipeline) error {
+		remember(ctx, f.Release)
 		r, err := q.ReleaseGet(ctx, f.Release, f.Pipeline)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return troy.Errorf(troy.NotFound, "there is no release %s; it may have expired", f.Release)
@@ -178,6 +179,7 @@ func repeat(ctx context.Context, q *queries.Queries, d queries.Deployment, kind 
 	if err != nil {
 		return queries.Deployment{}, err
 	}
+	remember(ctx, id)
 	_, err = q.DeploymentCreate(ctx, queries.DeploymentCreateParams{
 		ID: id, PipelineID: d.PipelineID, Kind: kind, TreeID: d.TreeID, SourceDeploymentID: &d.ID,
 		CommitSha: d.CommitSha, Branch: d.Branch, Author: d.Author, Message: d.Message, Actor: actor,
@@ -218,6 +220,7 @@ func (in *Intake) CancelDeployment(ctx context.Context, pipeline, id uuid.UUID, 
 		if p.Status.InDeletion() {
 			return Refuse(p, Cancel)
 		}
+		remember(ctx, id)
 		before, err := deployment(ctx, q, pipeline, id, "")
 		if err != nil {
 			return err

@@ -48,8 +48,7 @@ func New(db *pgxpool.Pool, b *bell.Bell, cfg Config) *Intake {
 
 // commit runs f in one transaction and rings when it was committed.
 func (in *Intake) commit(ctx context.Context, f func(tx pgx.Tx, q *queries.Queries) error) error {
-	err := pgx.BeginFunc(ctx, in.db, func(tx pgx.Tx) error { return f(tx, queries.New(tx)) })
-	if err != nil {
+	if err := transaction(ctx, in.db, f); err != nil {
 		return err
 	}
 	in.bell.Ask(tasks.QueueQuick)
@@ -65,6 +64,7 @@ func (in *Intake) change(ctx context.Context, id uuid.UUID, f func(q *queries.Qu
 		if err != nil {
 			return err
 		}
+		remember(ctx, id) // unless f makes something
 		if err := f(q, p); err != nil {
 			return err
 		}

@@ -80,6 +80,7 @@ func (in *Intake) create(ctx context.Context, tx pgx.Tx, n NewPipeline, actor st
 	if err != nil {
 		return queries.Pipeline{}, err
 	}
+	remember(ctx, id)
 	args := queries.PipelineCreateParams{ID: id, Name: n.Name, AppID: optional(n.AppID), Actor: actor}
 	if r := n.Repository; r != nil {
 		args.RepositoryProvider, args.RepositoryFullName = &r.Provider, &r.FullName

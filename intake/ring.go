@@ -38,6 +38,7 @@ func (in *Intake) RingByHand(ctx context.Context, kind string, id uuid.UUID, act
 		return "a sweep is asked for", nil
 	}
 	err = in.commit(ctx, func(_ pgx.Tx, q *queries.Queries) error {
+		remember(ctx, id)
 		switch {
 		case kind == tasks.TypeBuild || kind == tasks.TypePollBuild || kind == tasks.TypeReport:
 			result, err = ringDeployment(ctx, q, kind, id)

@@ -178,6 +178,14 @@ type Repository struct {
 	ChangedAt      time.Time
 }
 
+type Request struct {
+	TokenID   uuid.UUID
+	Key       string
+	Digest    []byte
+	SubjectID *uuid.UUID
+	CreatedAt time.Time
+}
+
 type SetupState struct {
 	Hash      []byte
 	Provider  string
@@ -190,13 +198,15 @@ type SetupState struct {
 }
 
 type Token struct {
-	ID        uuid.UUID
-	Name      string
-	Role      string
-	Hash      []byte
-	Pipelines []uuid.UUID
-	CreatedAt time.Time
-	ExpiresAt *time.Time
+	ID         uuid.UUID
+	Name       string
+	Role       string
+	Hash       []byte
+	Pipelines  []uuid.UUID
+	CreatedAt  time.Time
+	ExpiresAt  *time.Time
+	CreatedBy  string
+	LastUsedAt *time.Time
 }
 
 type Variable struct {

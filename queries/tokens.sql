@@ -1,7 +1,25 @@
 -- name: TokenCreate :one
-INSERT INTO tokens (id, name, role, hash, pipelines, expires_at)
-VALUES (@id, @name, @role, @hash, sqlc.narg('pipelines')::uuid[], sqlc.narg('expires_at'))
+INSERT INTO tokens (id, name, role, hash, pipelines, expires_at, created_by)
+VALUES (@id, @name, @role, @hash, sqlc.narg('pipelines')::uuid[], sqlc.narg('expires_at'), @created_by)
 RETURNING *;
 
 -- name: TokenGetByHash :one
-SELECT * FROM tokens WHERE hash = @hash AND (expires_at IS NULL OR expires_at > now());
+SELECT *, (last_used_at IS NULL OR last_used_at < now() - interval '1 hour')::bool AS stale
+FROM tokens WHERE hash = @hash AND (expires_at IS NULL OR expires_at > now());
+
+-- name: TokenUsed :exec
+-- Notes that a token is in use, once an hour: not every request may write.
+UPDATE tokens SET last_used_at = now()
+WHERE id = @id AND (last_used_at IS NULL OR last_used_at < now() - interval '1 hour');
+
+-- name: TokenList :many
+-- Lists tokens, the newest first; those that have expired are listed too.
+SELECT t.id, t.name, t.role, t.pipelines, t.created_at, t.expires_at, t.created_by, t.last_used_at,
+       (t.expires_at IS NOT NULL AND t.expires_at <= now())::bool AS expired,
+       (SELECT coalesce(array_agg(p.slug ORDER BY p.slug), '{}') FROM pipelines p WHERE p.id = ANY(t.pipelines))::text[] AS slugs
+FROM tokens t ORDER BY t.created_at DESC, t.id DESC;
+
+-- name: TokenRevoke :one
+-- Removes a token, which is refused from then on. What was asked with its
+-- Idempotency-Keys is forgotten with it.
+DELETE FROM tokens WHERE id = @id RETURNING name;

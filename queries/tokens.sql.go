@@ -13,9 +13,9 @@ import (
 )
 
 const tokenCreate = `-- name: TokenCreate :one
-INSERT INTO tokens (id, name, role, hash, pipelines, expires_at)
-VALUES ($1, $2, $3, $4, $5::uuid[], $6)
-RETURNING id, name, role, hash, pipelines, created_at, expires_at
+INSERT INTO tokens (id, name, role, hash, pipelines, expires_at, created_by)
+VALUES ($1, $2, $3, $4, $5::uuid[], $6, $7)
+RETURNING id, name, role, hash, pipelines, created_at, expires_at, created_by, last_used_at
 `
 
 type TokenCreateParams struct {
@@ -25,6 +25,7 @@ type TokenCreateParams struct {
 	Hash      []byte
 	Pipelines []uuid.UUID
 	ExpiresAt *time.Time
+	CreatedBy string
 }
 
 func (q *Queries) TokenCreate(ctx context.Context, arg TokenCreateParams) (Token, error) {
@@ -35,6 +36,7 @@ func (q *Queries) TokenCreate(ctx context.Context, arg TokenCreateParams) (Token
 		arg.Hash,
 		arg.Pipelines,
 		arg.ExpiresAt,
+		arg.CreatedBy,
 	)
 	var i Token
 	err := row.Scan(
@@ -45,17 +47,33 @@ func (q *Queries) TokenCreate(ctx context.Context, arg TokenCreateParams) (Token
 		&i.Pipelines,
 		&i.CreatedAt,
 		&i.ExpiresAt,
+		&i.CreatedBy,
+		&i.LastUsedAt,
 	)
 	return i, err
 }
 
 const tokenGetByHash = `-- name: TokenGetByHash :one
-SELECT id, name, role, hash, pipelines, created_at, expires_at FROM tokens WHERE hash = $1 AND (expires_at IS NULL OR expires_at > now())
+SELECT id, name, role, hash, pipelines, created_at, expires_at, created_by, last_used_at, (last_used_at IS NULL OR last_used_at < now() - interval '1 hour')::bool AS stale
+FROM tokens WHERE hash = $1 AND (expires_at IS NULL OR expires_at > now())
 `
 
-func (q *Queries) TokenGetByHash(ctx context.Context, hash []byte) (Token, error) {
+type TokenGetByHashRow struct {
+	ID         uuid.UUID
+	Name       string
+	Role       string
+	Hash       []byte
+	Pipelines  []uuid.UUID
+	CreatedAt  time.Time
+	ExpiresAt  *time.Time
+	CreatedBy  string
+	LastUsedAt *time.Time
+	Stale      bool
+}
+
+func (q *Queries) TokenGetByHash(ctx context.Context, hash []byte) (TokenGetByHashRow, error) {
 	row := q.db.QueryRow(ctx, tokenGetByHash, hash)
-	var i Token
+	var i TokenGetByHashRow
 	err := row.Scan(
 		&i.ID,
 		&i.Name,
@@ -64,6 +82,85 @@ func (q *Queries) TokenGetByHash(ctx context.Context, hash []byte) (Token, error
 		&i.Pipelines,
 		&i.CreatedAt,
 		&i.ExpiresAt,
+		&i.CreatedBy,
+		&i.LastUsedAt,
+		&i.Stale,
 	)
 	return i, err
+}
+
+const tokenList = `-- name: TokenList :many
+SELECT t.id, t.name, t.role, t.pipelines, t.created_at, t.expires_at, t.created_by, t.last_used_at,
+       (t.expires_at IS NOT NULL AND t.expires_at <= now())::bool AS expired,
+       (SELECT coalesce(array_agg(p.slug ORDER BY p.slug), '{}') FROM pipelines p WHERE p.id = ANY(t.pipelines))::text[] AS slugs
+FROM tokens t ORDER BY t.created_at DESC, t.id DESC
+`
+
+type TokenListRow struct {
+	ID         uuid.UUID
+	Name       string
+	Role       string
+	Pipelines  []uuid.UUID
+	CreatedAt  time.Time
+	ExpiresAt  *time.Time
+	CreatedBy  string
+	LastUsedAt *time.Time
+	Expired    bool
+	Slugs      []string
+}
+
+// Lists tokens, the newest first; those that have expired are listed too.
+func (q *Queries) TokenList(ctx context.Context) ([]TokenListRow, error) {
+	rows, err := q.db.Query(ctx, tokenList)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []TokenListRow{}
+	for rows.Next() {
+		var i TokenListRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.Role,
+			&i.Pipelines,
+			&i.CreatedAt,
+			&i.ExpiresAt,
+			&i.CreatedBy,
+			&i.LastUsedAt,
+			&i.Expired,
+			&i.Slugs,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const tokenRevoke = `-- name: TokenRevoke :one
+DELETE FROM tokens WHERE id = $1 RETURNING name
+`
+
+// Removes a token, which is refused from then on. What was asked with its
+// Idempotency-Keys is forgotten with it.
+func (q *Queries) TokenRevoke(ctx context.Context, id uuid.UUID) (string, error) {
+	row := q.db.QueryRow(ctx, tokenRevoke, id)
+	var name string
+	err := row.Scan(&name)
+	return name, err
+}
+
+const tokenUsed = `-- name: TokenUsed :exec
+UPDATE tokens SET last_used_at = now()
+WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < now() - interval '1 hour')
+`
+
+// Notes that a token is in use, once an hour: not every request may write.
+func (q *Queries) TokenUsed(ctx context.Context, id uuid.UUID) error {
+	_, err := q.db.Exec(ctx, tokenUsed, id)
+	return err
 }

@@ -216,8 +216,24 @@ CREATE TABLE tokens (
     hash       bytea       NOT NULL CONSTRAINT tokens_hash_key UNIQUE, -- SHA-256 of the token
     pipelines  uuid[],                                                 -- null: all
     created_at timestamptz NOT NULL DEFAULT now(),
-    expires_at timestamptz
+    expires_at timestamptz,
+    created_by   text NOT NULL DEFAULT '', -- the actor that made it
+    last_used_at timestamptz               -- within an hour
 );
+
+-- Requests of the API that came with an Idempotency-Key, and what they made or
+-- moved. A row is written in the transaction of its effect, so one that is
+-- there says that the request was carried out.
+CREATE TABLE requests (
+    token_id   uuid        NOT NULL REFERENCES tokens (id) ON DELETE CASCADE,
+    key        text        NOT NULL,
+    digest     bytea       NOT NULL, -- SHA-256 of method, path and body
+    subject_id uuid,                 -- null until the transaction ends
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (token_id, key)
+);
+
+CREATE INDEX requests_created ON requests (created_at);
 
 -- What Troy may act with at a forge: an installation of its GitHub app, or a
 -- Bitbucket workspace's access token or Connect installation.

@@ -2,9 +2,7 @@ package web
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
@@ -48,38 +46,9 @@ func tokenHash(token string) []byte {
 	return h[:]
 }
 
-const maxTokenName = 100
-
-// CreateToken makes a token and returns it. Only its SHA-256 is stored, so it
-// can't be shown again. pipelines limits it to those; nil means all. expires
-// nil means never.
-func CreateToken(ctx context.Context, db queries.DBTX, name string, role Role, pipelines []uuid.UUID, expires *time.Time) (string, error) {
-	if strings.TrimSpace(name) == "" || len(name) > maxTokenName {
-		return "", troy.Errorf(troy.Invalid, "the name %q must have 1 to %d characters", name, maxTokenName).At("name")
-	}
-	if !slices.Contains(Roles(), role) {
-		return "", troy.Errorf(troy.Invalid, "the role is %q; expected is one of %v", role, Roles()).At("role")
-	}
-	id, err := uuid.NewV7()
-	if err != nil {
-		return "", fmt.Errorf("create token %q: %w", name, err)
-	}
-	var random [32]byte
-	if _, err := rand.Read(random[:]); err != nil {
-		return "", fmt.Errorf("create token %q: %w", name, err)
-	}
-	token := "troy_" + base64.RawURLEncoding.EncodeToString(random[:])
-	_, err = queries.New(db).TokenCreate(ctx, queries.TokenCreateParams{
-		ID: id, Name: name, Role: string(role), Hash: tokenHash(token), Pipelines: pipelines, ExpiresAt: expires,
-	})
-	if err != nil {
-		return "", fmt.Errorf("create token %q: %w", name, err)
-	}
-	return token, nil
-}
-
 // caller is who sent a request.
 type caller struct {
+	id        uuid.UUID // of the token
 	name      string
 	role      Role
 	pipelines []uuid.UUID // nil: all
@@ -101,7 +70,7 @@ func (s *server) authenticate(r *http.Request) (caller, error) {
 	if !ok {
 		return caller{}, troy.Errorf(troy.Unauthenticated, "a token is needed: Authorization: Bearer troy_…")
 	}
-	unknown := troy.Errorf(troy.Unauthenticated, "the token is unknown or has expired")
+	unknown := troy.Errorf(troy.Unauthenticated, "the token is unknown, was revoked or has expired")
 	if !tokenForm.MatchString(token) {
 		return caller{}, unknown
 	}
@@ -114,7 +83,13 @@ func (s *server) authenticate(r *http.Request) (caller, error) {
 	if err != nil {
 		return caller{}, fmt.Errorf("look up the token: %w", err)
 	}
-	who := caller{name: row.Name, role: Role(row.Role), pipelines: row.Pipelines}
+	if row.Stale {
+		// Whether or not that can be noted now, the request is carried out.
+		if err := s.q.TokenUsed(ctx, row.ID); err != nil {
+			s.deps.Log.DebugContext(ctx, "the use of a token could not be noted", "error", err)
+		}
+	}
+	who := caller{id: row.ID, name: row.Name, role: Role(row.Role), pipelines: row.Pipelines}
 	note(r.Context()).actor = who.actor()
 	return who, nil
 }

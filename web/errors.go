@@ -16,6 +16,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/intake"
 )
 
 // statusOf is the one map from errors to HTTP.
@@ -35,7 +36,7 @@ func statusOf(k troy.ErrorKind) int {
 		return http.StatusPreconditionFailed
 	case troy.TooLarge:
 		return http.StatusRequestEntityTooLarge
-	case troy.Unavailable:
+	case troy.Unavailable, troy.Unsure:
 		return http.StatusServiceUnavailable
 	}
 	return http.StatusInternalServerError
@@ -67,7 +68,7 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if e.Kind == troy.Internal {
 		e = troy.Errorf(troy.Internal, "Internal error; Troy's log has the details under request %s", n.request)
 	}
-	if e.Kind == troy.Unavailable && w.Header().Get("Retry-After") == "" {
+	if statusOf(e.Kind) == http.StatusServiceUnavailable && w.Header().Get("Retry-After") == "" {
 		w.Header().Set("Retry-After", strconv.Itoa(retrySeconds))
 	}
 	if e.Kind == troy.Unauthenticated && w.Header().Get("WWW-Authenticate") == "" {
@@ -89,6 +90,9 @@ func public(err error) *troy.Error {
 	}
 	if e, ok := errors.AsType[*cloud.MissingError](err); ok {
 		return missingFiles(paths(e.Files))
+	}
+	if _, ok := errors.AsType[*intake.Unsure](err); ok {
+		return troy.Errorf(troy.Unsure, "it may have been done: the connection to Postgres was lost before its answer; look, or send the request again with the same Idempotency-Key")
 	}
 	if away(err) {
 		return troy.Errorf(troy.Unavailable, "Troy can't do this at the moment; nothing was done, try again")

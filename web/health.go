@@ -24,6 +24,9 @@ type Check struct {
 	// Check returns nil when it is as it should be. The text of a *troy.Error
 	// is shown to whoever asks; of other errors only their class is.
 	Check func(ctx context.Context) error
+	// TellOnly has /readyz tell that the check failed and answer 200 all the
+	// same.
+	TellOnly bool
 }
 
 const (
@@ -41,25 +44,27 @@ func (s *server) healthz(w http.ResponseWriter, _ *http.Request) {
 func (s *server) readyz() http.Handler {
 	var mu sync.Mutex
 	var lines string
+	var ready bool
 	var at time.Time
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		if time.Since(at) > readyFor {
-			lines = s.notReady(context.WithoutCancel(r.Context()))
+			lines, ready = s.notReady(context.WithoutCancel(r.Context()))
 			at = time.Now()
 		}
-		answer := lines
+		answer, fine := lines, ready
 		mu.Unlock()
-		if answer != "" {
+		if !fine {
 			text(w, http.StatusServiceUnavailable, answer)
 			return
 		}
-		text(w, http.StatusOK, "ok\n")
+		text(w, http.StatusOK, "ok\n"+answer)
 	})
 }
 
-// notReady has a line for each check that failed.
-func (s *server) notReady(ctx context.Context) string {
+// notReady has a line for each check that failed, and says whether Troy is
+// ready nevertheless.
+func (s *server) notReady(ctx context.Context) (lines string, ready bool) {
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
 	failed := make([]string, len(s.deps.Ready))
@@ -73,7 +78,11 @@ func (s *server) notReady(ctx context.Context) string {
 		})
 	}
 	wg.Wait()
-	return strings.Join(failed, "")
+	ready = true
+	for i, c := range s.deps.Ready {
+		ready = ready && (failed[i] == "" || c.TellOnly)
+	}
+	return strings.Join(failed, ""), ready
 }
 
 // class says of an error what a stranger may know.

@@ -98,7 +98,8 @@ func (s *server) logRequest(r *http.Request, e *entry, rec *recorder, took time.
 	switch {
 	case rec.status >= 500 && r.Context().Err() == nil: // the caller is still there
 		level = slog.LevelError
-	case rec.status < 400 && (r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/files/") || r.URL.Path == "/healthz" || r.URL.Path == "/readyz" || strings.HasPrefix(r.URL.Path, "/monitor")):
+	case rec.status < 400 && (r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/files/") || r.URL.Path == "/healthz" || r.URL.Path == "/readyz" ||
+		r.Method == http.MethodGet && strings.HasPrefix(r.URL.Path, "/monitor")): // what is changed there is told
 		level = slog.LevelDebug
 	}
 	attrs := []slog.Attr{

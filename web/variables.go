@@ -29,6 +29,8 @@ type variableJSON struct {
 	// Value is nil for a secret: it is never shown.
 	Value     *string   `json:"value,omitempty"`
 	ChangedAt time.Time `json:"changed_at"`
+	// Problem says in a list why a value can't be shown.
+	Problem string `json:"problem,omitempty"`
 }
 
 // sealer refuses what needs the operator's key where there is none.
@@ -75,7 +77,9 @@ func (s *server) variableList(c *gin.Context, who caller) error {
 	list := make([]variableJSON, 0, len(rows))
 	for _, row := range rows {
 		v, err := s.variableView(row)
-		if err != nil {
+		if e, ok := errors.AsType[*troy.Error](err); ok {
+			v.Problem = e.Message // the others are shown all the same
+		} else if err != nil {
 			return err
 		}
 		list = append(list, v)

@@ -87,6 +87,9 @@ func (w *Workers) sweep(ctx context.Context) error {
 	if _, err := w.q.DeliveriesExpire(ctx, deliveriesKept.Seconds()); err != nil {
 		return fmt.Errorf("forget old deliveries: %w", err)
 	}
+	if _, err := w.q.RequestsExpire(ctx); err != nil {
+		return fmt.Errorf("forget old Idempotency-Keys: %w", err)
+	}
 	if err := w.q.BellSwept(ctx); err != nil {
 		return fmt.Errorf("note the sweep: %w", err)
 	}

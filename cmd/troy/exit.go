@@ -55,7 +55,7 @@ func (a *app) exitCode(ctx context.Context, err error) int {
 		return exitNotFound
 	case troy.Conflict, troy.Moved:
 		return exitConflict
-	case troy.Unavailable:
+	case troy.Unavailable, troy.Unsure:
 		return exitUnavailable
 	}
 	return exitInternal

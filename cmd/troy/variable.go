@@ -52,6 +52,8 @@ func variableList(ctx context.Context, a *app, pipeline string) error {
 		value := cell{text: "(secret)", colour: yellow}
 		if v.Value != nil {
 			value = cell{text: *v.Value}
+		} else if v.Problem != "" {
+			value = cell{text: "(" + v.Problem + ")", colour: red}
 		}
 		rows[i] = []cell{{text: v.Name}, {text: a.out.when(v.ChangedAt, now)}, value}
 	}

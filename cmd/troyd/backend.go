@@ -20,7 +20,6 @@ import (
 	"github.com/troy-iaas/troy/metrics"
 	schema "github.com/troy-iaas/troy/sql"
 	"github.com/troy-iaas/troy/tasks"
-	"github.com/troy-iaas/troy/web"
 )
 
 // backend is what web and work stand on.
@@ -90,15 +89,6 @@ func (b *backend) close() {
 	b.db.Close()
 	if err := b.redis.Close(); err != nil {
 		b.log.Debug("close Redis", "error", err)
-	}
-}
-
-// ready lists what /readyz asks.
-func (b *backend) ready() []web.Check {
-	return []web.Check{
-		{Name: "Postgres", Check: b.db.Ping},
-		{Name: "Redis", Check: func(ctx context.Context) error { return b.redis.Ping(ctx).Err() }},
-		{Name: "schema", Check: func(ctx context.Context) error { return schema.Check(ctx, b.db) }},
 	}
 }
 

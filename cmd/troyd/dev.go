@@ -113,6 +113,7 @@ func runDev(ctx context.Context, cfg config, sample string) (err error) {
 
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { b.bell.Run(ctx); return nil })
+	g.Go(func() error { b.watch(ctx); return nil })
 	g.Go(func() error { return runWorkers(ctx, cfg, b, log) })
 	g.Go(func() error { return serve(ctx, api, server) })
 	g.Go(func() error { return serve(ctx, sites, edge.HTTPServer()) })

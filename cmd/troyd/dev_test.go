@@ -151,8 +151,9 @@ func TestDevWithoutRedisBringsTheSampleLive(t *testing.T) {
 		t.Fatal(err)
 	}
 	settings := append(devSettings(folder(t)), "PATH="+hideRedis(t))
-	for range 2 { // run again, it does not fail on what is there
+	for run := range 2 {
 		s := serving(t, settings, "dev", "--sample", sample)
+		address, token := s.answer("API: "), s.answer("Admin token: ")
 		live, err := url.Parse(s.answer("Site live: "))
 		if err != nil {
 			t.Fatal(err)
@@ -173,6 +174,21 @@ func TestDevWithoutRedisBringsTheSampleLive(t *testing.T) {
 		if body := readAll(t, resp.Body); resp.StatusCode != http.StatusOK || body != string(page) {
 			t.Errorf("%s answers %s with %d bytes, want the sample's page", live, resp.Status, len(body))
 		}
+		// Run again, it leaves the pipeline as it is: released once, and gone
+		// once it was deleted.
+		if list := wantStatus(t, http.MethodGet, address+"/v1/pipelines/sample/deployments", token, "", http.StatusOK); strings.Count(list, `"number":`) != 1 {
+			t.Errorf("run %d: the sample was released again: %s", run, list)
+		}
+		if run == 1 {
+			wantStatus(t, http.MethodDelete, address+"/v1/pipelines/sample", token, "", http.StatusAccepted)
+			for status := 0; status != http.StatusNotFound; { // bounded by the test's own deadline
+				status, _ = api(t, http.MethodGet, address+"/v1/pipelines/sample", token, "")
+			}
+		}
 		s.stop(syscall.SIGINT)
 	}
+	s := serving(t, settings, "dev", "--sample", sample)
+	address, token := s.answer("API: "), s.answer("Admin token: ")
+	wantStatus(t, http.MethodGet, address+"/v1/pipelines/sample", token, "", http.StatusNotFound)
+	s.stop(syscall.SIGINT)
 }

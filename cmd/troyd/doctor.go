@@ -15,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 
+	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud/awscloud"
 	schema "github.com/troy-iaas/troy/sql"
 )
@@ -29,7 +30,8 @@ func newDoctorCommand() *cobra.Command {
 		Long: "Look at all that the environment names: Postgres and its schema, Redis, and the\n" +
 			"data folder or, with TROY_CLOUD=aws, credentials, permissions, buckets,\n" +
 			"certificate, hosted zone, quota, queues, CodeBuild and topics; and say what to do\n" +
-			"about each thing that is not as it should be. Nothing is changed. Permissions are\n" +
+			"about each thing that is not as it should be. Nothing is changed; a key in Redis\n" +
+			"that lives for a minute shows whether it takes writes. Permissions are\n" +
 			"tried by calls that can't have an effect; that to make a distribution is not\n" +
 			"tried. Exit status 1: something has to be done.",
 		Args: cobra.NoArgs,
@@ -132,6 +134,10 @@ func (d *doctor) postgres(ctx context.Context, cfg config) {
 		d.tell(awscloud.Finding{Part: "Postgres", Said: oneLine(err), Remedy: "run `troyd migrate up` with this version of troyd, before web and work"})
 		return
 	}
+	if err := postgresWrites(ctx, conn); err != nil {
+		d.tell(awscloud.Finding{Part: "Postgres", Said: oneLine(err), Remedy: "set TROY_DATABASE_URL to the primary, or let it take writes"})
+		return
+	}
 	d.tell(awscloud.Finding{Part: "Postgres", Said: "answers, and its schema is this version's"})
 }
 
@@ -148,15 +154,21 @@ func (d *doctor) redis(ctx context.Context, cfg config) {
 		return // asynq makes no other
 	}
 	defer func() { _ = client.Close() }()
-	if err := client.Ping(ctx).Err(); err != nil {
-		d.tell(awscloud.Finding{Part: "Redis", Said: oneLine(err), Remedy: "start it, or set TROY_REDIS_URL to where it is"})
+	if err := redisWrites(ctx, client); err != nil {
+		remedy := "start it, or set TROY_REDIS_URL to where it is"
+		if troy.KindOf(err) == troy.Unavailable {
+			remedy = "give it memory or disk, or set TROY_REDIS_URL to the primary"
+		}
+		d.tell(awscloud.Finding{Part: "Redis", Said: oneLine(err), Remedy: remedy})
 		return
 	}
-	if policy, err := client.ConfigGet(ctx, "maxmemory-policy").Result(); err == nil {
-		if p := policy["maxmemory-policy"]; p != "" && p != "noeviction" {
-			d.tell(awscloud.Finding{Part: "Redis", Said: "it may throw tasks away (maxmemory-policy " + p + ")", Remedy: "set its maxmemory-policy to noeviction: what it throws away comes back by the sweep, seconds later"})
-			return
-		}
+	if p := redisPolicy(ctx, client); p != "" && p != "noeviction" {
+		d.tell(awscloud.Finding{Part: "Redis", Said: "it may throw tasks away (maxmemory-policy " + p + ")", Remedy: "set its maxmemory-policy to noeviction: what it throws away comes back by the sweep, seconds later"})
+		return
+	}
+	if err := queuesRun(ctx, client); err != nil {
+		d.tell(awscloud.Finding{Part: "queues", Said: oneLine(err), Remedy: "resume them in /monitor, unless they are paused on purpose"})
+		return
 	}
 	d.tell(awscloud.Finding{Part: "Redis", Said: "answers"})
 }

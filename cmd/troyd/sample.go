@@ -10,8 +10,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -27,11 +31,24 @@ const (
 )
 
 // releaseSample goes the way of every site, by HTTP alone: a signed app event,
-// provisioning, a release. It returns the live address. What is there from an
-// earlier run is used again.
+// provisioning, a release. It returns the live address, and none if nothing is
+// live. It does so once for a data folder: afterwards the pipeline is the
+// user's, who may have changed, renamed or deleted it.
 func releaseSample(ctx context.Context, cfg config, token, folder string, log *slog.Logger) (string, error) {
 	c, err := client.New(cfg.URL, token)
 	if err != nil {
+		return "", err
+	}
+	marker := filepath.Join(cfg.DataDir, "sample-pipeline")
+	before, err := os.ReadFile(marker)
+	if err == nil {
+		p, err := c.Pipeline(ctx, strings.TrimSpace(string(before)))
+		if troy.KindOf(err) == troy.NotFound || err == nil && p.LiveDeploymentID == nil {
+			return "", nil
+		}
+		return p.URL, err
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
 	id, err := sampleEvent(ctx, cfg)
@@ -42,6 +59,9 @@ func releaseSample(ctx context.Context, cfg config, token, folder string, log *s
 	p, err := waitProvisioned(ctx, c, id, log)
 	if err != nil {
 		return "", err
+	}
+	if p.LiveDeploymentID != nil { // a run that was killed got as far as that
+		return p.URL, os.WriteFile(marker, []byte(id+"\n"), 0o644)
 	}
 	source, err := site.OpenSource(ctx, folder, cfg.limits())
 	if err != nil {
@@ -67,7 +87,7 @@ func releaseSample(ctx context.Context, cfg config, token, folder string, log *s
 	if d.State != troy.Succeeded {
 		return "", fmt.Errorf("the deployment %s: %s", d.State, d.Cause)
 	}
-	return p.URL, nil
+	return p.URL, os.WriteFile(marker, []byte(id+"\n"), 0o644)
 }
 
 // sampleEvent sends Created for the sample app and returns its pipeline's id.

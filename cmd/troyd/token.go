@@ -3,9 +3,13 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
 
 	"github.com/troy-iaas/troy/queries"
@@ -13,17 +17,28 @@ import (
 )
 
 func newTokenCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "token", Short: "Make credentials for the API", Args: cobra.NoArgs, RunE: help}
-	var name, role string
+	cmd := &cobra.Command{Use: "token", Short: "Make, list and revoke credentials for the API", Args: cobra.NoArgs, RunE: help}
+	cmd.AddCommand(newTokenCreateCommand(), newTokenListCommand(), newTokenRevokeCommand())
+	return cmd
+}
+
+func newTokenCreateCommand() *cobra.Command {
+	var name, role, expires string
 	var pipelines []string
-	var valid time.Duration
 	create := &cobra.Command{
 		Use:   "create --role viewer|deployer|admin",
 		Short: "Make a token and print it, this once",
-		Args:  cobra.NoArgs,
+		Long: "Make a token and print it on standard output, this once: only its hash is stored. It expires after 90 days\n" +
+			"unless --expires says otherwise; when, is said on standard error.",
+		Example: "  troyd token create --role deployer --name ci --pipeline blog\n  troyd token create --role admin --expires never",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if role == "" {
 				return usageError{errors.New("--role is missing: viewer, deployer or admin")}
+			}
+			at, err := web.ParseExpiry(expires, time.Now())
+			if err != nil {
+				return usageError{fmt.Errorf("--expires: %w", err)}
 			}
 			cfg, err := commandConfig()
 			if err != nil {
@@ -46,14 +61,16 @@ func newTokenCommand() *cobra.Command {
 				}
 				only = append(only, id)
 			}
-			var expires *time.Time
-			if valid > 0 {
-				at := time.Now().Add(valid)
-				expires = &at
-			}
-			token, err := web.CreateToken(cmd.Context(), b.db, name, web.Role(role), only, expires)
+			token, err := web.NewToken{
+				Name: name, Role: web.Role(role), Pipelines: only, Expires: at, CreatedBy: "operator " + username(),
+			}.Create(cmd.Context(), b.db)
 			if err != nil {
 				return usageError{err}
+			}
+			if at == nil {
+				cmd.PrintErrln("The token never expires. It is shown this once: troyd token revoke takes it back.")
+			} else {
+				cmd.PrintErrf("The token expires on %s (--expires sets another time). It is shown this once.\n", at.UTC().Format("2006-01-02 at 15:04 UTC"))
 			}
 			return printLine(cmd.OutOrStdout(), token)
 		},
@@ -61,7 +78,121 @@ func newTokenCommand() *cobra.Command {
 	create.Flags().StringVar(&role, "role", "", "what the token may: viewer, deployer or admin")
 	create.Flags().StringVar(&name, "name", "command line", "who uses it; events name it")
 	create.Flags().StringSliceVar(&pipelines, "pipeline", nil, "limit it to this pipeline, by id or slug (may be repeated)")
-	create.Flags().DurationVar(&valid, "valid", 0, "how long it is good for, like 720h (for ever unless told)")
-	cmd.AddCommand(create)
-	return cmd
+	create.Flags().StringVar(&expires, "expires", "", "when it expires: 30d, 12h, 2027-01-31 or never (default 90d)")
+	return create
+}
+
+func newTokenListCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "list",
+		Short: "List the tokens, the newest first",
+		Long:  "List the tokens, the newest first. When one was last used is known to the hour.",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := commandConfig()
+			if err != nil {
+				return err
+			}
+			b, err := connect(cmd.Context(), cfg, cfg.logger())
+			if err != nil {
+				return err
+			}
+			defer b.close()
+			rows, err := queries.New(b.db).TokenList(cmd.Context())
+			if err != nil {
+				return fmt.Errorf("list tokens: %w", err)
+			}
+			return printTokens(cmd.OutOrStdout(), rows)
+		},
+	}
+}
+
+// printTokens prints a table. Of an id the last twelve digits are shown, which
+// are random; revoke takes them.
+func printTokens(w io.Writer, rows []queries.TokenListRow) error {
+	var text strings.Builder
+	text.WriteString("ID\tNAME\tROLE\tMADE BY\tLAST USED\tEXPIRES\n")
+	for _, t := range rows {
+		role := t.Role
+		if t.Pipelines != nil {
+			role += " of " + strings.Join(t.Slugs, ", ")
+			if len(t.Slugs) == 0 {
+				role += "nothing"
+			}
+		}
+		expires := day(t.ExpiresAt)
+		if t.Expired {
+			expires = "expired"
+		}
+		fmt.Fprintf(&text, "%s\t%s\t%s\t%s\t%s\t%s\n", shortID(t.ID), t.Name, role, t.CreatedBy, day(t.LastUsedAt), expires)
+	}
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	if _, err := io.WriteString(table, text.String()); err != nil {
+		return err
+	}
+	return table.Flush()
+}
+
+func day(t *time.Time) string {
+	if t == nil {
+		return "never"
+	}
+	return t.UTC().Format(time.DateOnly)
+}
+
+func shortID(id uuid.UUID) string { text := id.String(); return text[len(text)-12:] }
+
+func newTokenRevokeCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "revoke ID",
+		Short: "Revoke a token, which is refused from then on",
+		Long: "Revoke a token, which is refused from then on. ID is the one that troyd token list shows, or the whole id.\n\n" +
+			"Exit status: 0 revoked, 1 failed, 2 no such token.",
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, err := commandConfig()
+			if err != nil {
+				return err
+			}
+			b, err := connect(cmd.Context(), cfg, cfg.logger())
+			if err != nil {
+				return err
+			}
+			defer b.close()
+			q := queries.New(b.db)
+			rows, err := q.TokenList(cmd.Context())
+			if err != nil {
+				return fmt.Errorf("list tokens: %w", err)
+			}
+			id, err := oneToken(rows, args[0])
+			if err != nil {
+				return usageError{err}
+			}
+			name, err := q.TokenRevoke(cmd.Context(), id)
+			if errors.Is(err, pgx.ErrNoRows) {
+				return usageError{fmt.Errorf("there is no token %s any more", args[0])}
+			}
+			if err != nil {
+				return fmt.Errorf("revoke token %s: %w", args[0], err)
+			}
+			return printLine(cmd.OutOrStdout(), fmt.Sprintf("Revoked the token %q.", name))
+		},
+	}
+}
+
+// oneToken finds the token that is meant by its id, or by the end of it.
+func oneToken(rows []queries.TokenListRow, ref string) (uuid.UUID, error) {
+	var found []uuid.UUID
+	for _, t := range rows {
+		if id := t.ID.String(); id == ref || len(ref) >= 8 && strings.HasSuffix(id, ref) {
+			found = append(found, t.ID)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return uuid.Nil, fmt.Errorf("there is no token %q; troyd token list shows their ids", ref)
+	case 1:
+		return found[0], nil
+	}
+	return uuid.Nil, fmt.Errorf("%q is the end of %d tokens' ids; give the whole id", ref, len(found))
 }

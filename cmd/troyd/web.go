@@ -96,7 +96,7 @@ func newWeb(cfg config, b *backend, log *slog.Logger) (*http.Server, error) {
 		BitbucketSecret: cfg.BitbucketSecret, GitHubFromEnvironment: cfg.GitHubClientID != "",
 		Limits: cfg.limits(), ReleaseValidity: cfg.UploadsValid, SNSTopics: cfg.SNSTopics,
 	}, web.Deps{
-		DB: b.db, Redis: b.redis, Intake: b.intake(cfg), Store: b.cloud.Store, Ready: b.ready(), Secrets: secrets, Stopping: stopping, Log: log,
+		DB: b.db, Redis: b.redis, Intake: b.intake(cfg), Store: b.cloud.Store, Ready: b.ready(false), Secrets: secrets, Stopping: stopping, Log: log,
 		GitHubApp: app.current, GitHubSetup: setup, ConnectDescriptor: connectDescriptor,
 		Metrics: b.meters, ConfirmTopic: confirm, SNSCertificate: certificate,
 	})

@@ -43,10 +43,11 @@ func newWorkCommand() *cobra.Command {
 					return err
 				}
 				g.Go(func() error {
-					return serve(ctx, l, &http.Server{Handler: web.Health(b.ready(), b.db, b.meters, log), ReadHeaderTimeout: stopTimeout})
+					return serve(ctx, l, &http.Server{Handler: web.Health(b.ready(true), b.db, b.meters, log), ReadHeaderTimeout: stopTimeout})
 				})
 			}
 			g.Go(func() error { b.bell.Run(ctx); return nil })
+			g.Go(func() error { b.watch(ctx); return nil })
 			g.Go(func() error { return runWorkers(ctx, cfg, b, log) })
 			for setting, c := range queues {
 				g.Go(func() error {

@@ -330,3 +330,28 @@ func TestOldestProgramsAreLookedAtLast(t *testing.T) {
 		t.Errorf("versions %d and %d", a, b)
 	}
 }
+
+// TestRedisWithBrokenData starts with an append-only file that Redis refuses:
+// it is moved aside, and nothing is deleted.
+func TestRedisWithBrokenData(t *testing.T) {
+	t.Parallel()
+	dir := testDir(t)
+	stop(t, start(t, dir, nil))
+	files, err := filepath.Glob(filepath.Join(dir, "redis", "appendonlydir", "*.incr.aof"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no append-only file: %q, %v", files, err)
+	}
+	write(t, files[0], strings.Repeat("*1\r\n$4\r\nnot a command of Redis\r\n", 10))
+	s := start(t, dir, nil)
+	if err := ping(t.Context(), s.RedisURL); err != nil {
+		t.Fatal(err)
+	}
+	kept, err := filepath.Glob(filepath.Join(dir, "redis", "appendonlydir.broken-*", "*.incr.aof"))
+	if err != nil || len(kept) != 1 {
+		t.Errorf("what was moved aside: %q, %v", kept, err)
+	}
+	stop(t, s)
+	if err := ping(t.Context(), start(t, dir, nil).RedisURL); err != nil {
+		t.Errorf("the next start: %v", err)
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
@@ -58,6 +59,7 @@ func StartRedis(ctx context.Context, cfg RedisConfig) (*Redis, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	const tries = 3
+	repaired := false
 	for try := 1; ; try++ {
 		r.Port, err = freePort(cfg.Port)
 		if err != nil {
@@ -89,11 +91,33 @@ func StartRedis(ctx context.Context, cfg RedisConfig) (*Redis, error) {
 			if try < tries && ctx.Err() == nil && !portFree(r.Port) {
 				continue
 			}
+			if !repaired && !cfg.Ephemeral && ctx.Err() == nil {
+				// Perhaps it can't read its data. Nothing is lost with them: the
+				// queue is rebuilt from the rows.
+				if repaired = setRedisAside(cfg, err); repaired {
+					continue
+				}
+			}
 		default:
 			r.process.kill()
 		}
 		return nil, err
 	}
+}
+
+// setRedisAside moves the data of a Redis that does not start away, and
+// reports whether there were any. Nothing is deleted.
+func setRedisAside(cfg RedisConfig, cause error) bool {
+	moved := false
+	for _, name := range []string{"appendonlydir", "appendonly.aof", "dump.rdb"} {
+		aside := filepath.Join(cfg.Dir, name+".broken-"+time.Now().UTC().Format("20060102T150405.000"))
+		if err := os.Rename(filepath.Join(cfg.Dir, name), aside); err != nil {
+			continue // mostly, there is none
+		}
+		moved = true
+		cfg.Logger.Warn("Redis does not start with its data; they were moved aside, and the queue is rebuilt from the rows", "to", aside, "error", cause)
+	}
+	return moved
 }
 
 // startMiniredis runs a Redis in this process, which keeps nothing.

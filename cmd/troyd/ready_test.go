@@ -1,0 +1,135 @@
+package main
+
+import (
+	"bytes"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/hibiken/asynq"
+	"github.com/jackc/pgx/v5"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/troy-iaas/troy/internal/devstack/stacktest"
+	"github.com/troy-iaas/troy/tasks"
+	"github.com/troy-iaas/troy/web"
+)
+
+// TestReadinessTellsWhatStopsTheWork puts Postgres and Redis into the states
+// in which they answer and work can't go on.
+func TestReadinessTellsWhatStopsTheWork(t *testing.T) {
+	t.Parallel()
+	private := stacktest.NewPrivateRedis(t)
+	cfg := defaults(t)
+	cfg.DatabaseURL, cfg.RedisURL, cfg.DataDir = stacktest.Database(t), private.URL, t.TempDir()
+	var log bytes.Buffer
+	b, err := connect(t.Context(), cfg, slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.close)
+	opts, err := redis.ParseURL(private.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rdb := redis.NewClient(opts)
+	t.Cleanup(func() { _ = rdb.Close() })
+	set := func(name, value string) func() {
+		return func() {
+			t.Helper()
+			if err := rdb.ConfigSet(t.Context(), name, value).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	statement := func(sql string) func() {
+		return func() {
+			t.Helper()
+			conn, err := pgx.Connect(t.Context(), cfg.DatabaseURL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// The setting counts for new connections.
+			if _, err := conn.Exec(t.Context(), "SET default_transaction_read_only = off"); err != nil {
+				t.Fatal(err)
+			}
+			_, err = conn.Exec(t.Context(), strings.ReplaceAll(sql, "DB", pgx.Identifier{conn.Config().Database}.Sanitize()))
+			_ = conn.Close(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.db.Reset()
+		}
+	}
+	inspector := asynq.NewInspectorFromRedisClient(rdb)
+	pause := func(f func(string) error) func() {
+		return func() {
+			t.Helper()
+			if err := f(tasks.QueueQuick); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	told := map[string]string{}
+	for name, c := range map[string]struct {
+		into, outOf func()
+		says        string
+		web, work   int
+	}{
+		"a read-only Postgres": {statement("ALTER DATABASE DB SET default_transaction_read_only = on"), statement("ALTER DATABASE DB RESET default_transaction_read_only"), "Postgres: it is read-only", 503, 503},
+		"a full Redis":         {set("maxmemory", "1"), set("maxmemory", "0"), "Redis: it is full", 503, 503},
+		"a replica":            {func() { rdb.SlaveOf(t.Context(), "127.0.0.1", "1") }, func() { rdb.SlaveOf(t.Context(), "NO", "ONE") }, "Redis: it is a replica", 503, 503},
+		"a Redis that evicts":  {set("maxmemory-policy", "allkeys-lru"), set("maxmemory-policy", "noeviction"), "Redis's policy: it may throw tasks away (maxmemory-policy allkeys-lru)", 200, 503},
+		"a paused queue":       {pause(inspector.PauseQueue), pause(inspector.UnpauseQueue), "queues: paused: quick", 200, 503},
+	} {
+		for _, stopped := range []bool{true, false} {
+			if stopped {
+				c.into()
+			} else {
+				c.outOf()
+			}
+			for work, want := range map[bool]int{false: c.web, true: c.work} {
+				says := c.says
+				if !stopped {
+					want, says = 200, "ok\n"
+				}
+				r := &answerRecorder{}
+				req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "/readyz", http.NoBody)
+				if err != nil {
+					t.Fatal(err)
+				}
+				web.Health(b.ready(work), b.db, b.meters, slog.New(slog.DiscardHandler)).ServeHTTP(r, req)
+				if r.status != want || !strings.Contains(r.String(), says) {
+					t.Errorf("%s (stopped: %t, work: %t): %d %q, want %d and %q", name, stopped, work, r.status, r.String(), want, says)
+				}
+				if !stopped && r.String() != "ok\n" {
+					t.Errorf("%s, mended: %q", name, r.String())
+				}
+			}
+			log.Reset()
+			b.look(t.Context(), told)
+			b.look(t.Context(), told)
+			level := map[bool]string{true: "level=WARN", false: "level=INFO"}[stopped]
+			if strings.Count(log.String(), "\n") != 1 || !strings.Contains(log.String(), level) {
+				t.Errorf("%s (stopped: %t): logged %q, want one line of %s", name, stopped, log.String(), level)
+			}
+		}
+	}
+}
+
+// answerRecorder keeps an answer.
+type answerRecorder struct {
+	bytes.Buffer
+	status int
+	header http.Header
+}
+
+func (r *answerRecorder) Header() http.Header {
+	if r.header == nil {
+		r.header = http.Header{}
+	}
+	return r.header
+}
+
+func (r *answerRecorder) WriteHeader(status int) { r.status = status }

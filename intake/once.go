@@ -1,0 +1,127 @@
+package intake
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/queries"
+)
+
+// Request is a request that is carried out once, however often it is sent: a
+// token's Idempotency-Key, and a digest of what was asked for.
+type Request struct {
+	Token  uuid.UUID
+	Key    string
+	Digest []byte
+
+	subject uuid.UUID // what it made or moved
+}
+
+type requestKey struct{}
+
+// Once returns a context in which the next change is the request's. Where the
+// request was carried out before, the change returns *Repeated and changes
+// nothing; while another connection carries it out, the change waits for that.
+// A key that stands for another request is a Conflict. Keys are remembered for
+// a day.
+func Once(ctx context.Context, r Request) context.Context {
+	return context.WithValue(ctx, requestKey{}, &r)
+}
+
+// Repeated says that a request was carried out before.
+type Repeated struct {
+	Subject uuid.UUID // the pipeline, deployment or token that it made or moved
+}
+
+func (r *Repeated) Error() string {
+	return "the request was carried out before, on " + r.Subject.String()
+}
+
+// Unsure says that a change may have been made or not: the connection to
+// Postgres was lost after COMMIT was sent and before its answer came.
+type Unsure struct{ err error }
+
+func (u *Unsure) Error() string { return "its COMMIT was sent and not answered: " + u.err.Error() }
+
+func (u *Unsure) Unwrap() error { return u.err }
+
+// remember notes what the context's request made or moved.
+func remember(ctx context.Context, subject uuid.UUID) {
+	if r, ok := ctx.Value(requestKey{}).(*Request); ok {
+		r.subject = subject
+	}
+}
+
+// transaction runs f in one transaction, and in the same one notes that the
+// context's request was carried out.
+func transaction(ctx context.Context, db *pgxpool.Pool, f func(pgx.Tx, *queries.Queries) error) error {
+	tx, err := db.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback(context.WithoutCancel(ctx))
+	q := queries.New(tx)
+	r, once := ctx.Value(requestKey{}).(*Request)
+	if once {
+		if err := r.begin(ctx, q); err != nil {
+			return err
+		}
+	}
+	if err := f(tx, q); err != nil {
+		return err
+	}
+	if once {
+		if err := q.RequestDone(ctx, queries.RequestDoneParams{SubjectID: &r.subject, TokenID: r.Token, Key: r.Key}); err != nil {
+			return fmt.Errorf("note what request %q did: %w", r.Key, err)
+		}
+	}
+	return commit(ctx, tx)
+}
+
+// commit ends a transaction. An error other than *Unsure says that nothing was
+// done.
+func commit(ctx context.Context, tx pgx.Tx) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	// pgconn.SafeToRetry can't be asked afterwards: of a connection that breaks
+	// under COMMIT pgx says that it was closed, as if nothing had been sent.
+	closed := tx.Conn().IsClosed()
+	err := tx.Commit(ctx)
+	if err == nil || closed || errors.Is(err, pgx.ErrTxCommitRollback) {
+		return err
+	}
+	if _, refused := errors.AsType[*pgconn.PgError](err); refused {
+		return err
+	}
+	return &Unsure{err}
+}
+
+func (r *Request) begin(ctx context.Context, q *queries.Queries) error {
+	_, err := q.RequestBegin(ctx, queries.RequestBeginParams{TokenID: r.Token, Key: r.Key, Digest: r.Digest})
+	if err == nil {
+		return nil
+	}
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == "23503" {
+		return troy.Errorf(troy.Unauthenticated, "the token was revoked")
+	}
+	if !errors.Is(err, pgx.ErrNoRows) {
+		return fmt.Errorf("take the key %q of a request: %w", r.Key, err)
+	}
+	before, err := q.RequestGet(ctx, r.Token, r.Key)
+	if err != nil {
+		return fmt.Errorf("read the request with the key %q: %w", r.Key, err)
+	}
+	if !bytes.Equal(before.Digest, r.Digest) || before.SubjectID == nil {
+		return troy.Errorf(troy.Conflict, "the key was used for another request within the last day; use a new key for each request").At("Idempotency-Key")
+	}
+	return &Repeated{*before.SubjectID}
+}

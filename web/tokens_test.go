@@ -1,0 +1,143 @@
+package web_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy/web"
+)
+
+type apiToken struct {
+	ID         uuid.UUID   `json:"id"`
+	Name       string      `json:"name"`
+	Role       string      `json:"role"`
+	Pipelines  []uuid.UUID `json:"pipelines"`
+	CreatedBy  string      `json:"created_by"`
+	CreatedAt  time.Time   `json:"created_at"`
+	LastUsedAt *time.Time  `json:"last_used_at"`
+	ExpiresAt  *time.Time  `json:"expires_at"`
+	Expired    bool        `json:"expired"`
+	Token      string      `json:"token"`
+}
+
+func (w *world) tokens() map[string]apiToken {
+	w.t.Helper()
+	var list struct {
+		Tokens []apiToken `json:"tokens"`
+	}
+	w.send("GET", "/v1/tokens", nil).into(w.t, 200, &list)
+	byName := map[string]apiToken{}
+	for _, t := range list.Tokens {
+		byName[t.Name] = t
+	}
+	return byName
+}
+
+func TestTokensAreMadeListedAndRevoked(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	blog := w.create("Blog")
+	var ci, forever apiToken
+	w.send("POST", "/v1/tokens", `{"name":"ci","role":"deployer","pipelines":["blog"]}`).into(t, 201, &ci)
+	w.send("POST", "/v1/tokens", `{"name":"forever","role":"viewer","expires":"never"}`).into(t, 201, &forever)
+	if ci.ExpiresAt == nil || time.Until(*ci.ExpiresAt) < web.TokenValidity-time.Hour || time.Until(*ci.ExpiresAt) > web.TokenValidity ||
+		ci.CreatedBy != "token test-admin" || len(ci.Pipelines) != 1 || ci.Pipelines[0] != blog.ID || ci.LastUsedAt != nil {
+		t.Errorf("made %+v", ci)
+	}
+	if forever.ExpiresAt != nil || forever.Pipelines != nil {
+		t.Errorf("made %+v", forever)
+	}
+
+	// It is noted that it was used, and not again with each request.
+	w.send("GET", "/v1/pipelines/blog", nil, as(ci.Token)).into(t, 200, nil)
+	version := "SELECT xmin::text::bigint FROM tokens WHERE id = $1"
+	first := w.count(version, ci.ID)
+	for range 3 {
+		w.send("GET", "/v1/pipelines/blog", nil, as(ci.Token)).into(t, 200, nil)
+	}
+	if again := w.count(version, ci.ID); again != first {
+		t.Error("each request writes the token's row")
+	}
+	w.exec("UPDATE tokens SET last_used_at = now() - interval '2 hours' WHERE id = $1", ci.ID)
+	w.send("GET", "/v1/pipelines/blog", nil, as(ci.Token)).into(t, 200, nil)
+	listed := w.tokens()["ci"]
+	if listed.LastUsedAt == nil || time.Since(*listed.LastUsedAt) > time.Hour {
+		t.Errorf("last used at %v", listed.LastUsedAt)
+	}
+	if listed.Token != "" || strings.Contains(w.log.String(), ci.Token) {
+		t.Error("the token is shown again")
+	}
+
+	// Revoked, it is refused at once.
+	w.send("DELETE", "/v1/tokens/"+ci.ID.String(), nil).into(t, 204, nil)
+	w.send("GET", "/v1/pipelines/blog", nil, as(ci.Token)).refused(t, 401, "unauthenticated", "", "revoked")
+	w.send("DELETE", "/v1/tokens/"+ci.ID.String(), nil).refused(t, 404, "not_found", "", "no token")
+	w.send("DELETE", "/v1/tokens/x", nil).refused(t, 404, "not_found", "", "no token")
+	if _, there := w.tokens()["ci"]; there {
+		t.Error("a revoked token is listed")
+	}
+	for _, said := range []string{"made a token", "revoked a token"} {
+		if !strings.Contains(w.log.String(), said) {
+			t.Errorf("the log has no line %q", said)
+		}
+	}
+	w.exec("UPDATE tokens SET expires_at = now() - interval '1 second' WHERE id = $1", forever.ID)
+	w.send("GET", "/v1/pipelines", nil, as(forever.Token)).refused(t, 401, "unauthenticated", "", "expired")
+	if !w.tokens()["forever"].Expired {
+		t.Error("an expired token is not said to be")
+	}
+
+	// Who may not.
+	for name, token := range map[string]string{
+		"a deployer": w.token(web.Deployer), "an admin of one pipeline": w.token(web.Admin, blog.ID),
+	} {
+		for _, r := range [][2]string{{"GET", "/v1/tokens"}, {"POST", "/v1/tokens"}, {"DELETE", "/v1/tokens/" + forever.ID.String()}} {
+			a := w.send(r[0], r[1], map[string]string{"POST": `{"name":"x","role":"admin"}`}[r[0]], as(token))
+			if a.status != 403 {
+				t.Errorf("%s: %s %s: %d %s", name, r[0], r[1], a.status, a.body)
+			}
+		}
+	}
+	for _, c := range []struct{ body, field string }{
+		{`{"role":"viewer"}`, "name"}, {`{"name":"x","role":"king"}`, "role"}, {`{"name":"x","role":"viewer","pipelines":["none"]}`, "pipelines"},
+		{`{"name":"x","role":"viewer","expires":"soon"}`, "expires"}, {`{"name":"x","role":"viewer","expires":"2020-01-01"}`, "expires"},
+		{`{"name":"x\ny","role":"viewer"}`, "name"},
+	} {
+		w.send("POST", "/v1/tokens", c.body).refused(t, 400, "invalid", c.field, "")
+	}
+	// With a key it is made once, and not shown twice.
+	w.send("POST", "/v1/tokens", `{"name":"once","role":"viewer"}`, key("t")).into(t, 201, nil)
+	w.send("POST", "/v1/tokens", `{"name":"once","role":"viewer"}`, key("t")).refused(t, 409, "conflict", "Idempotency-Key", "can't be shown again")
+	if n := w.count("SELECT count(*) FROM tokens WHERE name = 'once'"); n != 1 {
+		t.Errorf("%d tokens", n)
+	}
+	// A limit to no pipeline is one.
+	var none apiToken
+	w.send("POST", "/v1/tokens", `{"name":"none","role":"viewer","pipelines":[]}`).into(t, 201, &none)
+	w.send("GET", "/v1/pipelines/blog", nil, as(none.Token)).refused(t, 404, "not_found", "", "")
+}
+
+func TestParseExpiry(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
+	for text, want := range map[string]string{
+		"": "2027-02-27T12:00:00Z", "30d": "2026-12-29T12:00:00Z", "12h": "2026-11-30T00:00:00Z", "2027-01-31": "2027-01-31T00:00:00Z",
+		"2027-01-31T10:00:00+01:00": "2027-01-31T09:00:00Z", "never": "never",
+		"soon": "", "d": "", "-1d": "", "0d": "", "1hd": "", "2020-01-01": "", "99999999999d": "", "1e3d": "", " 1d": "",
+	} {
+		at, err := web.ParseExpiry(text, now)
+		got := ""
+		if err == nil {
+			got = "never"
+			if at != nil {
+				got = at.UTC().Format(time.RFC3339)
+			}
+		}
+		if got != want {
+			t.Errorf("%q: %q (%v), want %q", text, got, err, want)
+		}
+	}
+}
