@@ -157,6 +157,7 @@ func TestWhatIsRepeated(t *testing.T) {
 			_ = conn.Close()
 		}
 	}
+	unsure := func(w http.ResponseWriter) { refuse(w, 503, troy.Unsure, "it may have been done") }
 	get := func(c *Client) error { _, err := c.Pipeline(t.Context(), "blog"); return err }
 	create := func(c *Client) error { _, err := c.CreatePipeline(t.Context(), NewPipeline{Name: "Blog"}); return err }
 	begin := func(c *Client) error {
@@ -173,15 +174,22 @@ func TestWhatIsRepeated(t *testing.T) {
 		{"GET after a proxy's 502", proxys502, get, 3},
 		{"GET after a lost answer", cut, get, 3},
 		{"POST after Troy's 503", troys503, create, 3},
-		{"POST after a proxy's 502", proxys502, create, 1},
-		{"POST after a lost answer", cut, create, 1},
+		{"POST after a proxy's 502", proxys502, create, 3},
+		{"POST after a lost answer", cut, create, 3},
+		{"POST that may have been done", unsure, create, 3},
 		{"POST with a key after a lost answer", cut, begin, 3},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			var calls atomic.Int64
+			var first atomic.Pointer[string]
 			c := serve(t, func(w http.ResponseWriter, r *http.Request) {
 				_, _ = io.Copy(io.Discard, r.Body)
+				// What is sent again has the key of the first time.
+				key := r.Header.Get("Idempotency-Key")
+				if !first.CompareAndSwap(nil, &key) && *first.Load() != key || (key == "") != (r.Method == http.MethodGet) {
+					t.Errorf("%s has the key %q, the first one %q", r.Method, key, *first.Load())
+				}
 				if calls.Add(1) < 3 {
 					test.fail(w)
 					return
