@@ -66,8 +66,8 @@ func TestSourceKeepsItsBudget(t *testing.T) {
 			modules, links := "", map[string]string{}
 			for i := range 5 {
 				name := fmt.Sprintf("sub%d", i)
-				links[name] = h.commit("team/"+name+".git", map[string]string{"a": noise(h.t, byte(i), mib)}, nil)
-				modules += fmt.Sprintf("[submodule %q]\n\tpath = %s\n\turl = ../%s.git\n", name, name, name)
+				links[name] = h.commit("open/"+name+".git", map[string]string{"a": noise(h.t, byte(i), mib)}, nil)
+				modules += fmt.Sprintf("[submodule %q]\n\tpath = %s\n\turl = ../../open/%s.git\n", name, name, name)
 			}
 			return h.commit("team/blog.git", map[string]string{".gitmodules": modules}, links)
 		},
@@ -155,8 +155,8 @@ func TestSourceEnds(t *testing.T) {
 			h := newHost(t)
 			h.noArchive, h.stall = true, stall
 			h.keep("photo")
-			other := h.commit("team/other.git", map[string]string{"x": "x"}, nil)
-			files := map[string]string{".gitmodules": "[submodule \"sub\"]\n\tpath = sub\n\turl = ../other.git\n"}
+			other := h.commit("open/other.git", map[string]string{"x": "x"}, nil)
+			files := map[string]string{".gitmodules": "[submodule \"sub\"]\n\tpath = sub\n\turl = ../../open/other.git\n"}
 			if strings.Contains(name, "LFS") {
 				files["a.jpg"] = pointerTo("photo")
 			}

@@ -10,7 +10,6 @@ import (
 	"io"
 	"io/fs"
 	"net"
-	"net/netip"
 	"net/url"
 	"os"
 	"os/exec"
@@ -22,6 +21,7 @@ import (
 	"time"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/internal/network"
 )
 
 const (
@@ -375,21 +375,12 @@ func (c *cloning) reach(ctx context.Context, m module) ([]string, error) {
 		return nil, fmt.Errorf("look up the host of %s: %w", m.what(), err)
 	}
 	for _, ip := range found {
-		if !public(ip) {
+		if !network.Public(ip) {
 			return nil, troy.Errorf(troy.Forbidden, "%s is at %s, which is not an address of the internet", m.what(), Line(host, 200))
 		}
 	}
 	return []string{"http.curloptResolve", host + ":443:" + found[0].Unmap().String()}, nil
 }
-
-// public reports whether an address is one of the internet.
-func public(ip netip.Addr) bool {
-	ip = ip.Unmap()
-	return ip.IsGlobalUnicast() && !ip.IsPrivate() && !carrierGrade.Contains(ip)
-}
-
-// carrierGrade is RFC 6598's shared address space.
-var carrierGrade = netip.MustParsePrefix("100.64.0.0/10")
 
 // access are git's settings that let it fetch a module and nothing else.
 func access(m module) []string {

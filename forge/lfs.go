@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/internal/network"
 )
 
 // maxPointer is more than any LFS pointer has
@@ -71,7 +72,7 @@ func (c *cloning) client(m module) *http.Client {
 		if err != nil {
 			return err
 		}
-		if !public(at.Addr()) {
+		if !network.Public(at.Addr()) {
 			return troy.Errorf(troy.Forbidden, "an LFS file of %s is not at an address of the internet", m.what())
 		}
 		return nil

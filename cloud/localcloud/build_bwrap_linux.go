@@ -4,23 +4,26 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/troy-iaas/troy/internal/network"
 )
 
 // resolver is slirp4netns's, which asks the machine's (man slirp4netns).
 const resolver = "10.0.2.3"
 
-// networkRules lets a namespace reach the Internet, and refuses what is
-// private: loopback, the machine's own addresses, its links with the clouds'
-// metadata services, and the networks of RFC 1918 and RFC 6598.
+// networkRules lets a namespace reach the Internet, and refuses the rest: the
+// networks that are special (network.Special), which have loopback, private
+// addresses and the clouds' metadata services among them, and the machine's
+// own addresses. What is allowed goes first.
 func networkRules(allow []netip.Prefix) (string, error) {
-	four := []string{"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"}
-	six := []string{"::1/128", "fc00::/7", "fe80::/10"}
+	refused := network.Special()
 	addresses, err := net.InterfaceAddrs()
 	if err != nil {
 		return "", fmt.Errorf("list the machine's addresses: %w", err)
@@ -30,31 +33,28 @@ func networkRules(allow []netip.Prefix) (string, error) {
 		if err != nil {
 			continue // no IP address
 		}
-		if addr := prefix.Addr().Unmap(); addr.Is4() {
-			four = append(four, addr.String())
-		} else {
-			six = append(six, addr.WithZone("").String())
-		}
+		addr := prefix.Addr().Unmap().WithZone("")
+		refused = append(refused, netip.PrefixFrom(addr, addr.BitLen()))
 	}
 	var rules strings.Builder
 	rules.WriteString("table inet troy {\n\tchain output {\n\t\ttype filter hook output priority 0; policy accept;\n\t\toifname \"lo\" accept\n")
 	rules.WriteString("\t\tip daddr " + resolver + " meta l4proto { tcp, udp } th dport 53 accept\n")
 	for _, prefix := range allow {
-		family := "ip"
-		if prefix.Addr().Is6() {
-			family = "ip6"
-		}
-		rules.WriteString("\t\t" + family + " daddr " + prefix.Masked().String() + " accept\n")
+		rules.WriteString("\t\t" + family(prefix) + " daddr " + prefix.Masked().String() + " accept\n")
 	}
 	// One rule each: a set may not hold ranges that overlap.
-	for _, daddr := range four {
-		rules.WriteString("\t\tip daddr " + daddr + " reject\n")
-	}
-	for _, daddr := range six {
-		rules.WriteString("\t\tip6 daddr " + daddr + " reject\n")
+	for _, prefix := range refused {
+		rules.WriteString("\t\t" + family(prefix) + " daddr " + prefix.String() + " reject\n")
 	}
 	rules.WriteString("\t}\n}\n")
 	return rules.String(), nil
+}
+
+func family(prefix netip.Prefix) string {
+	if prefix.Addr().Is6() {
+		return "ip6"
+	}
+	return "ip"
 }
 
 func (s *isolated) places() places {
@@ -87,7 +87,8 @@ func (s *isolated) command(script string) (*exec.Cmd, error) {
 		args = append(args, "--unshare-user", "--uid", id, "--gid", id)
 	}
 	args = append(args, s.mounts(file)...)
-	args = append(args, "--chdir", "/build", "--")
+	// The first descriptor after the standard ones is ExtraFiles' first.
+	args = append(args, "--seccomp", "3", "--chdir", "/build", "--")
 	if s.uid != 0 {
 		id := strconv.Itoa(s.uid)
 		args = append(args, "/usr/bin/setpriv", "--reuid", id, "--regid", id, "--clear-groups",
@@ -95,9 +96,17 @@ func (s *isolated) command(script string) (*exec.Cmd, error) {
 	}
 	args = append(args, "/bin/sh", "/run/phase.sh")
 	cmd := s.enter("unshare", args...)
-	if group := s.group(); group != nil {
+	group := s.group()
+	if group != nil {
 		group.place(cmd)
 	}
+	if s.calls != nil {
+		_ = s.calls.Close() // of the phase before
+	}
+	if s.calls, err = filterFile(group != nil && group.memory); err != nil {
+		return nil, err
+	}
+	cmd.ExtraFiles = []*os.File{s.calls}
 	return cmd, nil
 }
 
@@ -152,6 +161,8 @@ func (s *isolated) mounts(script string) []string {
 		"--bind", s.cache, "/build/cache",
 		"--ro-bind", s.files.path("work", "bin"), "/build/bin",
 		"--ro-bind", script, "/run/phase.sh",
-		"--remount-ro", "/",
+		// What the kernel tells of keys is of no use without the calls.
+		"--ro-bind-try", "/dev/null", "/proc/keys", "--ro-bind-try", "/dev/null", "/proc/key-users",
+		"--remount-ro", "/dev", "--remount-ro", "/",
 	)
 }

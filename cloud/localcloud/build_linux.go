@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"os/exec"
 	"slices"
@@ -82,6 +83,8 @@ type isolated struct {
 	holder, slirp     *exec.Cmd
 	holderIn, slirpIn *os.File // closed, they end their process
 
+	calls *os.File // from which the phase reads its filter of system calls
+
 	cgroup atomic.Pointer[cgroup] // of the phase; nil where none is to be had
 }
 
@@ -97,6 +100,14 @@ func (b *Builder) isolate(ctx context.Context, f buildFiles, spec cloud.BuildSpe
 }
 
 func (s *isolated) open(ctx context.Context) error {
+	if err := ownDescriptors(); err != nil {
+		return err
+	}
+	// The thread is the run's own, and what it starts gets its keyring: not
+	// the worker's, in which there may be keys (session-keyring(7)).
+	if _, err := unix.KeyctlJoinSessionKeyring(""); err != nil {
+		s.b.cfg.Log.Debug("a build has no keyring of its own, and no call to reach one either", "error", err)
+	}
 	if os.Geteuid() == 0 {
 		if err := s.takeUID(); err != nil {
 			return err
@@ -121,6 +132,27 @@ func (s *isolated) open(ctx context.Context) error {
 	}
 	if err := s.filter(ctx); err != nil {
 		return fmt.Errorf("filter the network namespace: %w", err)
+	}
+	return nil
+}
+
+// ownDescriptors has no descriptor reach a build that this process got from
+// whoever started it. Those that it opens itself never do
+// (close_range(2), O_CLOEXEC of open(2)).
+func ownDescriptors() error {
+	err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
+	if !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EINVAL) {
+		return err
+	}
+	// Linux before 5.11.
+	names, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if fd, err := strconv.Atoi(name.Name()); err == nil && fd > 2 {
+			unix.CloseOnExec(fd)
+		}
 	}
 	return nil
 }
@@ -365,7 +397,7 @@ func (s *isolated) usage(pid int) (usage, error) {
 func (s *isolated) close() error {
 	defer s.freeUID()
 	var errs []error
-	for _, in := range []*os.File{s.slirpIn, s.holderIn} {
+	for _, in := range []*os.File{s.slirpIn, s.holderIn, s.calls} {
 		if in != nil {
 			errs = append(errs, in.Close())
 		}

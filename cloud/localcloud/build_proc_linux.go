@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -59,6 +60,51 @@ func memoryOf(pid int) int64 {
 	return (resident - shared) * int64(os.Getpagesize())
 }
 
+// sharedMemory adds up memory that belongs to no process alone: what is mapped
+// of it, and the files without a name that are held open (memfd_create(2)).
+type sharedMemory struct {
+	mapped int64
+	files  map[[2]uint64]int64 // bytes by device and inode
+}
+
+// bytes is the larger of the two, since most files are also mapped. So there
+// may be twice as much as it says, but not more.
+func (s *sharedMemory) bytes() int64 {
+	var open int64
+	for _, n := range s.files {
+		open += n
+	}
+	return max(s.mapped, open)
+}
+
+func (s *sharedMemory) add(pid int) {
+	dir := fmt.Sprintf("/proc/%d/", pid)
+	status, err := os.ReadFile(dir + "status")
+	if err != nil {
+		return // gone meanwhile
+	}
+	if _, after, ok := bytes.Cut(status, []byte("\nRssShmem:")); ok {
+		var kib int64
+		if _, err := fmt.Sscan(string(after[:min(len(after), 40)]), &kib); err == nil {
+			s.mapped += kib << 10
+		}
+	}
+	fds, err := os.ReadDir(dir + "fd")
+	if err != nil {
+		return
+	}
+	for _, fd := range fds {
+		name, err := os.Readlink(dir + "fd/" + fd.Name())
+		if err != nil || !strings.HasPrefix(name, "/memfd:") {
+			continue
+		}
+		var stat syscall.Stat_t
+		if err := syscall.Stat(dir+"fd/"+fd.Name(), &stat); err == nil {
+			s.files[[2]uint64{uint64(stat.Dev), stat.Ino}] = stat.Blocks * 512
+		}
+	}
+}
+
 // usageOfTree adds up a process and all that descend from it. In a sandbox
 // that is everybody: who loses its parent is given to bubblewrap's own.
 func usageOfTree(root int) (usage, error) {
@@ -71,17 +117,20 @@ func usageOfTree(root int) (usage, error) {
 		children[p.parent] = append(children[p.parent], p)
 	}
 	var u usage
+	shared := sharedMemory{files: map[[2]uint64]int64{}}
 	for wave := []int{root}; len(wave) > 0; {
 		var next []int
 		for _, parent := range wave {
 			for _, p := range children[parent] {
 				u.processes += p.threads
 				u.memory += memoryOf(p.pid)
+				shared.add(p.pid)
 				next = append(next, p.pid)
 			}
 		}
 		wave = next
 	}
+	u.memory += shared.bytes()
 	return u, nil
 }
 

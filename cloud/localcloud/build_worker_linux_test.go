@@ -46,9 +46,18 @@ type worker struct {
 
 func startWorker(t *testing.T, root string, isolation localcloud.Isolation, tree site.Tree, command string) worker {
 	t.Helper()
+	return startPrepared(t, prepareWorker(root, isolation, tree, command))
+}
+
+func prepareWorker(root string, isolation localcloud.Isolation, tree site.Tree, command string) *exec.Cmd {
 	cmd := exec.Command(os.Args[0], "-test.run=^TestWorkerProcess$")
 	cmd.Env = append(os.Environ(), "TROY_TEST_WORKER_ROOT="+root, "TROY_TEST_WORKER_TREE="+tree.Pipeline.String()+"/"+tree.Deployment.String(),
 		"TROY_TEST_WORKER_COMMAND="+command, "TROY_TEST_WORKER_ISOLATION="+string(isolation))
+	return cmd
+}
+
+func startPrepared(t *testing.T, cmd *exec.Cmd) worker {
+	t.Helper()
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
