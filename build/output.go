@@ -90,6 +90,9 @@ func (p Plan) candidates(ctx context.Context, fsys fs.FS, written Written) ([]ca
 			return nil, err
 		}
 		for _, folder := range folders {
+			if ctx.Err() != nil {
+				return nil, context.Cause(ctx)
+			}
 			c := candidate{folder: folder, pattern: i, index: isFile(fsys, path.Join(folder, indexName))}
 			c.fresh = c.index && (p.Build == "" || written.sites[folder])
 			c.written = p.Build == "" || written.below(folder)

@@ -71,7 +71,7 @@ func unpack(ctx context.Context, r io.Reader, dir string, limits SourceLimits, w
 	}
 	defer root.Close()
 	capped := &cappedReader{ctx: ctx, r: r, left: limits.ArchiveBytes}
-	u := unpacking{what: what, root: root, limits: limits, folders: map[string]bool{".": true}, links: map[string]bool{}}
+	u := unpacking{ctx: ctx, what: what, root: root, limits: limits, folders: map[string]bool{".": true}, links: map[string]bool{}}
 	err = u.run(capped)
 	switch {
 	case ctx.Err() != nil:
@@ -89,6 +89,7 @@ func unpack(ctx context.Context, r io.Reader, dir string, limits SourceLimits, w
 }
 
 type unpacking struct {
+	ctx     context.Context
 	what    string // "source" or "output"
 	root    *os.Root
 	limits  SourceLimits
@@ -113,8 +114,13 @@ func (u *unpacking) run(r io.Reader) error {
 		}
 		plain = z
 	}
-	archive := tar.NewReader(plain)
+	// What a small archive unpacks to may take long, and an entry of a sparse
+	// file takes nothing of the archive.
+	archive := tar.NewReader(canceled{u.ctx, plain})
 	for {
+		if u.ctx.Err() != nil {
+			return context.Cause(u.ctx)
+		}
 		header, err := archive.Next()
 		if err == io.EOF {
 			break
@@ -133,11 +139,11 @@ func (u *unpacking) run(r io.Reader) error {
 }
 
 func (u *unpacking) entry(h *tar.Header, content io.Reader) error {
-	if h.Typeflag == tar.TypeXGlobalHeader {
-		return nil // git archive writes the commit's id there
-	}
 	if u.entries++; u.entries > u.limits.Entries {
 		return troy.Errorf(troy.TooLarge, "the %s has more than %d files and folders; no more are allowed", u.what, u.limits.Entries)
+	}
+	if h.Typeflag == tar.TypeXGlobalHeader {
+		return nil // git archive writes the commit's id there
 	}
 	name, err := u.inside(h.Name)
 	if err != nil || name == "" {
@@ -168,6 +174,10 @@ func (u *unpacking) entry(h *tar.Header, content io.Reader) error {
 	return troy.Errorf(troy.Invalid, "the %s's %q is no file, folder or link", u.what, name)
 }
 
+// maxDepth is how many folders a path may have. To resolve one takes a step
+// for each of them.
+const maxDepth = 512
+
 // inside returns an entry's path without the top folder; it is empty for the
 // top folder itself.
 func (u *unpacking) inside(name string) (string, error) {
@@ -177,6 +187,9 @@ func (u *unpacking) inside(name string) (string, error) {
 	}
 	if !validPath(clean) || len(clean) > 4096 {
 		return "", troy.Errorf(troy.Invalid, "the %s has the path %.256q, which leads out of it or is no clean path", u.what, name)
+	}
+	if strings.Count(clean, "/") > maxDepth {
+		return "", troy.Errorf(troy.TooLarge, "the %s's path %.256q… has more than %d folders", u.what, name, maxDepth)
 	}
 	top, rest, _ := strings.Cut(clean, "/")
 	if u.top == "" {
@@ -228,7 +241,7 @@ func (u *unpacking) file(name string, h *tar.Header, content io.Reader) error {
 	if err != nil {
 		return u.damaged(name, err)
 	}
-	_, err = io.Copy(f, content)
+	_, err = io.Copy(f, canceled{u.ctx, content})
 	return errors.Join(err, f.Close())
 }
 
@@ -245,6 +258,19 @@ func (u *unpacking) damaged(name string, err error) error {
 		}
 	}
 	return troy.Errorf(troy.Invalid, "the %s's %q can't be made: %w", u.what, name, err)
+}
+
+// canceled is a reader that ends with its context.
+type canceled struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c canceled) Read(p []byte) (int, error) {
+	if c.ctx.Err() != nil {
+		return 0, context.Cause(c.ctx)
+	}
+	return c.r.Read(p)
 }
 
 // cappedReader ends with its context, and when more comes than is allowed.

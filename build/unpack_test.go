@@ -215,3 +215,21 @@ func FuzzUnpack(f *testing.F) {
 		}
 	})
 }
+
+// TestUnpackDeep unpacks paths with more folders than are allowed, and as
+// many.
+func TestUnpackDeep(t *testing.T) {
+	t.Parallel()
+	for depth, allowed := range map[int]bool{500: true, 512: true, 513: false, 2000: false} {
+		var archive bytes.Buffer
+		w := tar.NewWriter(&archive)
+		name := "r/" + strings.Repeat("d/", depth-1) + "f"
+		if err := errors.Join(w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644}), w.Close()); err != nil {
+			t.Fatal(err)
+		}
+		err := build.Unpack(t.Context(), &archive, t.TempDir(), build.SourceLimits{})
+		if allowed && err != nil || !allowed && troy.KindOf(err) != troy.TooLarge {
+			t.Errorf("%d folders: %v", depth, err)
+		}
+	}
+}

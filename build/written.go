@@ -135,13 +135,19 @@ func (w Written) top(root string) []string {
 	return slices.Sorted(maps.Keys(names))
 }
 
-// topmost sorts the folders and leaves out those inside another.
+// topmost sorts the folders and leaves out those inside another. A folder
+// comes after those that it is inside.
 func topmost(names []string) []string {
 	slices.Sort(names)
 	var top []string
+	kept := map[string]bool{}
 	for _, name := range names {
-		if !slices.ContainsFunc(top, func(above string) bool { return within(name, above) }) {
-			top = append(top, name)
+		above := name
+		for above != "." && !kept[above] {
+			above = path.Dir(above)
+		}
+		if !kept[above] {
+			top, kept[name] = append(top, name), true
 		}
 	}
 	return top

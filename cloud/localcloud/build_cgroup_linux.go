@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -29,9 +30,22 @@ type cgroup struct {
 // the one above its own, if that is called troyd, as systemd's
 // DelegateSubgroup=troyd has it (systemd.resource-control(5)). It is empty if
 // there is none.
-func (b *Builder) delegated() string {
-	if b.cfg.Cgroup != "" {
-		return b.cfg.Cgroup
+func (b *Builder) delegated() string { return delegated(b.cfg.Cgroup) }
+
+// MemoryIsKept reports whether the kernel holds builds to their memory on this
+// machine: whether Troy is given a control group that has its controller.
+func MemoryIsKept(cfg BuilderConfig) bool {
+	group := delegated(cfg.Cgroup)
+	if group == "" {
+		return false
+	}
+	data, err := os.ReadFile(filepath.Join(group, "cgroup.controllers"))
+	return err == nil && slices.Contains(strings.Fields(string(data)), "memory")
+}
+
+func delegated(configured string) string {
+	if configured != "" {
+		return configured
 	}
 	data, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {

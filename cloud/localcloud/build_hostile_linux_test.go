@@ -157,3 +157,16 @@ func TestMemoryOfNobody(t *testing.T) {
 		t.Errorf("the build got %q", out)
 	}
 }
+
+func TestMemoryIsKept(t *testing.T) {
+	t.Parallel()
+	group := t.TempDir()
+	for controllers, kept := range map[string]bool{"cpu memory pids\n": true, "cpu pids\n": false, "": false} {
+		if err := os.WriteFile(filepath.Join(group, "cgroup.controllers"), []byte(controllers), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if got := localcloud.MemoryIsKept(localcloud.BuilderConfig{Cgroup: group}); got != kept {
+			t.Errorf("with the controllers %q: %v, want %v", controllers, got, kept)
+		}
+	}
+}

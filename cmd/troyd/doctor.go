@@ -17,6 +17,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud/awscloud"
+	"github.com/troy-iaas/troy/cloud/localcloud"
 	schema "github.com/troy-iaas/troy/sql"
 )
 
@@ -54,6 +55,9 @@ func newDoctorCommand() *cobra.Command {
 			d.redis(cmd.Context(), cfg)
 			if !cfg.onAWS() {
 				d.folder(cfg)
+			}
+			if cfg.AWSProject == "" {
+				d.builds(localcloud.MemoryIsKept(localcloud.BuilderConfig{}))
 			}
 			if cfg.onAWS() || cfg.AWSAppsQueue != "" || cfg.AWSBuildsQueue != "" {
 				if err := d.aws(cmd.Context(), cfg); err != nil {
@@ -190,6 +194,16 @@ func (d *doctor) folder(cfg config) {
 		return
 	}
 	d.tell(awscloud.Finding{Part: "data folder", Said: cfg.DataDir + ": " + said})
+}
+
+// builds tells who holds builds to their memory. That only Troy does is
+// no fault: it is right for repositories that are trusted.
+func (d *doctor) builds(kept bool) {
+	said := "the kernel holds them to their memory, by a control group"
+	if !kept {
+		said = "no control group for memory, so Troy looks every 250 ms how much they have; for strangers' builds, give it one as docs/builds.md says"
+	}
+	d.tell(awscloud.Finding{Part: "builds", Said: said})
 }
 
 func (d *doctor) aws(ctx context.Context, cfg config) error {
