@@ -37,6 +37,9 @@ type BuildChange struct {
 	Build   *string `json:"build,omitempty"`
 	Test    *string `json:"test,omitempty"`
 	Output  *string `json:"output,omitempty"`
+	// TrailingSlash and DropAssets are for the site of the next deployment.
+	TrailingSlash *string `json:"trailing_slash,omitempty"`
+	DropAssets    *bool   `json:"drop_assets,omitempty"`
 }
 
 // ConfigurePipeline changes what a pipeline is built from, and how.

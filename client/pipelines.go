@@ -79,6 +79,23 @@ func (c *Client) DeletePipeline(ctx context.Context, pipeline string) (Pipeline,
 	return p, c.do(ctx, call{method: http.MethodDelete, path: path, repeatable: true}, &p)
 }
 
+// Purge takes assets away that the site carries from earlier deployments: the
+// file at path, those in a folder whose path ends in a slash, or all of them
+// for an empty path. It is asked for; workers do it within seconds.
+func (c *Client) Purge(ctx context.Context, pipeline, what string) (Pipeline, error) {
+	var p Pipeline
+	path, err := pipelinePath(pipeline)
+	if err != nil {
+		return p, err
+	}
+	k, err := jsonCall(http.MethodPost, path+"/purge", map[string]string{"path": what})
+	if err != nil {
+		return p, err
+	}
+	k.repeatable = true
+	return p, c.do(ctx, k, &p)
+}
+
 // Events yields a pipeline's events, oldest first, also those of a deleted
 // one. It ends after the first error.
 func (c *Client) Events(ctx context.Context, pipeline string) iter.Seq2[Event, error] {

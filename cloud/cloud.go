@@ -151,7 +151,9 @@ type CDN interface {
 	Delete(ctx context.Context, id, etag string) error
 	// Flip makes p the distribution's pointer and refreshes what the CDN
 	// holds, unless the one in force has a higher sequence, or the same and
-	// another tree: *StalePointerError.
+	// another tree: *StalePointerError. A pointer that differs from the one in
+	// force in its sequence alone says that the tree was sealed again: the CDN
+	// forgets what it holds of it.
 	// When it returns nil, new requests are answered from p's tree (on a CDN
 	// within seconds).
 	Flip(ctx context.Context, id string, p site.Pointer) error

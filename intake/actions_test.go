@@ -347,6 +347,7 @@ func TestRingByHand(t *testing.T) {
 		{"poll again", tasks.TypePollDistroDisabled, troy.FailedToDelete, nil, "scheduled again", troy.ScheduledForDeletion},
 		{"tear down what is live", tasks.TypeTeardown, troy.Deployed, nil, "nothing to tear down", troy.Deployed},
 		{"retention", tasks.TypeRetention, troy.Deployed, nil, "is asked for", troy.Deployed},
+		{"purge", tasks.TypePurge, troy.Deployed, nil, "is asked for", troy.Deployed},
 		{"hurry", tasks.TypeDeploy, troy.Queued, func(p queries.Pipeline) {
 			w.exec("INSERT INTO work (kind, subject_id, due_at) VALUES ('pipeline:deploy', $1, now() + interval '1 hour')", p.ID)
 		}, "is rung", troy.Queued},

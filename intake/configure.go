@@ -14,6 +14,9 @@ import (
 	"github.com/troy-iaas/troy/queries"
 )
 
+// trailingSlash are the policies for the addresses of pages.
+var trailingSlash = []string{"auto", "always", "never"}
+
 // maxCommand is the most characters that a build's command may have.
 const maxCommand = 4096
 
@@ -44,6 +47,9 @@ type BuildChange struct {
 	Build   *string `json:"build"`
 	Test    *string `json:"test"`
 	Output  *string `json:"output"`
+	// TrailingSlash is auto, always, never or empty (troy.BuildSettings).
+	TrailingSlash *string `json:"trailing_slash"`
+	DropAssets    *bool   `json:"drop_assets"`
 }
 
 // Configure changes what a pipeline is built from, and how, from its next
@@ -172,6 +178,15 @@ func (c BuildChange) apply(stored []byte) ([]byte, error) {
 			return nil, err
 		}
 		s.Output = output
+	}
+	if c.TrailingSlash != nil {
+		if *c.TrailingSlash != "" && !slices.Contains(trailingSlash, *c.TrailingSlash) {
+			return nil, troy.Errorf(troy.Invalid, "it is %q; expected auto, always or never", clip(*c.TrailingSlash)).At("build.trailing_slash")
+		}
+		s.TrailingSlash = *c.TrailingSlash
+	}
+	if c.DropAssets != nil {
+		s.DropAssets = *c.DropAssets
 	}
 	return json.Marshal(s)
 }

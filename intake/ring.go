@@ -116,6 +116,9 @@ func ring(ctx context.Context, q *queries.Queries, kind string, p queries.Pipeli
 		}
 		err := q.WorkRequest(ctx, queries.WorkRequestParams{Kind: kind, SubjectID: p.ID})
 		return fmt.Sprintf("the branch of the pipeline %s will be looked at", p.Name), err
+	case tasks.TypePurge:
+		err := q.WorkRequest(ctx, queries.WorkRequestParams{Kind: kind, SubjectID: p.ID})
+		return fmt.Sprintf("the purge of the pipeline %s is asked for", p.Name), err
 	case tasks.TypeRetention:
 		err := q.WorkRequest(ctx, queries.WorkRequestParams{Kind: kind, SubjectID: p.ID})
 		return fmt.Sprintf("retention of the pipeline %s is asked for", p.Name), err

@@ -155,6 +155,14 @@ type Pipeline struct {
 	HeldPush           []byte
 }
 
+type Purge struct {
+	PipelineID  uuid.UUID
+	Path        string
+	Actor       string
+	RequestedAt time.Time
+	DoneAt      *time.Time
+}
+
 type Release struct {
 	ID             uuid.UUID
 	PipelineID     uuid.UUID

@@ -36,6 +36,12 @@ func Carries(p string) bool {
 	return !isHTML(p) && (owned(p) || hashForm(p) && (filled(p) || kindOf(p) == code))
 }
 
+// Covers reports whether a purge of what reaches p: what is p, a folder of p
+// that ends in a slash, or empty for everything.
+func Covers(what, p string) bool {
+	return what == "" || what == p || strings.HasSuffix(what, "/") && strings.HasPrefix(p, what)
+}
+
 // owned reports whether a framework says that whatever is in p's folder has
 // its hash in its name.
 func owned(p string) bool {

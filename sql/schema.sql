@@ -322,3 +322,15 @@ CREATE TABLE build_log (
     bytes         bytea  NOT NULL,
     PRIMARY KEY (deployment_id, position)
 );
+
+-- What was taken away of the assets that a pipeline's site carries. A row stays
+-- as long as an asset may be carried, so that no later deployment brings it
+-- back.
+CREATE TABLE purges (
+    pipeline_id  uuid        NOT NULL REFERENCES pipelines (id) ON DELETE CASCADE,
+    path         text        NOT NULL, -- a file's; a folder's ends in /; empty for all
+    actor        text        NOT NULL,
+    requested_at timestamptz NOT NULL DEFAULT now(),
+    done_at      timestamptz, -- when the live site was without it
+    PRIMARY KEY (pipeline_id, path)
+);

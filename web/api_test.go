@@ -206,6 +206,31 @@ func TestTasks(t *testing.T) {
 	w.send("POST", "/v1/tasks", map[string]any{"kind": "retention", "id": uuid.New()}).refused(t, 404, "not_found", "", "")
 }
 
+func TestPurge(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.create("Blog")
+	const at = "/v1/pipelines/blog/purge"
+	for body, path := range map[string]string{"": "", "{}": "", `{"path":"/assets/a.js"}`: "assets/a.js", `{"path":"assets/"}`: "assets/"} {
+		w.exec("DELETE FROM purges")
+		w.exec("DELETE FROM work")
+		var p pipeline
+		w.send("POST", at, body).into(t, 202, &p)
+		if got := w.text("SELECT string_agg(concat_ws(' ', path, actor), ',') FROM purges"); got != path+" token test-admin" {
+			t.Errorf("%s: the rows are %q", body, got)
+		}
+		if got := w.text("SELECT string_agg(kind, ',') FROM work"); got != "purge" {
+			t.Errorf("%s: the work is %q", body, got)
+		}
+	}
+	for _, body := range []string{`{"path":"../x"}`, `{"path":"//"}`, `{"path":"a//b"}`, `{"path":"a\\b"}`, `{"path":1}`} {
+		w.send("POST", at, body).refused(t, 400, "invalid", "path", "")
+	}
+	w.exec("INSERT INTO purges (pipeline_id, path, actor) SELECT pipelines.id, n::text, 'x' FROM pipelines, generate_series(1, 1000) n")
+	w.send("POST", at, `{"path":"another"}`).refused(t, 409, "conflict", "path", "purge a folder")
+	w.send("POST", at, `{"path":"7"}`).into(t, 202, nil)
+}
+
 // Every route, with each role and with none.
 func TestRoles(t *testing.T) {
 	t.Parallel()
@@ -228,6 +253,7 @@ func TestRoles(t *testing.T) {
 		{"POST", at + "/deployments/" + d.ID.String() + "/cancel", web.Deployer},
 		{"POST", at + "/rollback", web.Deployer},
 		{"POST", at + "/promote", web.Deployer},
+		{"POST", at + "/purge", web.Deployer},
 		{"POST", at + "/releases", web.Deployer},
 		{"PUT", at + "/releases/" + d.ID.String() + "/files/" + strings.Repeat("a", 64), web.Deployer},
 		{"POST", at + "/releases/" + d.ID.String() + "/finalize", web.Deployer},

@@ -67,6 +67,12 @@ func TestConfigure(t *testing.T) {
 	if p.Build != (troy.BuildSettings{Build: "npm run build", Test: "npm test", Output: "dist"}) || p.Repository.Root != "" || p.Repository.Branch != "main" {
 		t.Errorf("%+v %+v", p.Build, p.Repository)
 	}
+	p = patch(`{"build":{"trailing_slash":"always","drop_assets":true}}`)
+	if p.Build.TrailingSlash != "always" || !p.Build.DropAssets || p.Build.Test != "npm test" {
+		t.Errorf("%+v", p.Build)
+	}
+	w.send("PATCH", path, `{"build":{"trailing_slash":"sometimes"}}`).refused(t, 400, "invalid", "build.trailing_slash", "auto, always or never")
+	p = patch(`{"build":{"trailing_slash":"","drop_assets":false}}`)
 	state := func() string {
 		return w.text("SELECT concat_ws(' ', coalesce(repository_id, '-'), coalesce(head_commit, '-'), source_problem) FROM pipelines")
 	}

@@ -86,7 +86,11 @@ func (s *server) releaseBegin(c *gin.Context, who caller) error {
 	if err := site.CheckFiles(body.Files, s.cfg.Limits); err != nil {
 		return err
 	}
-	m := site.Manifest{Files: body.Files}
+	settings, err := sourceOf(p)
+	if err != nil {
+		return err
+	}
+	m := site.Manifest{Files: body.Files, TrailingSlash: site.TrailingSlash(settings.Build.TrailingSlash)}
 	if err := s.roomForRelease(ctx, p, m, key); err != nil {
 		return err
 	}

@@ -232,6 +232,7 @@ func (s *server) routes(monitor http.Handler) http.Handler {
 	p.GET("/variables/:name", s.as(Admin, quick, s.variableGet))
 	p.PUT("/variables/:name", s.as(Admin, quick, s.variableSet))
 	p.DELETE("/variables/:name", s.as(Admin, quick, s.variableRemove))
+	p.POST("/purge", s.as(Deployer, quick, s.pipelinePurge))
 	p.POST("/rollback", s.as(Deployer, quick, s.once(s.deploymentAgain, s.deploymentRollback)))
 	p.POST("/promote", s.as(Deployer, quick, s.once(s.deploymentAgain, s.deploymentPromote)))
 	p.POST("/releases", s.as(Deployer, slow, s.releaseBegin))

@@ -345,7 +345,15 @@ func (w *Workers) storeArtifact(ctx context.Context, c *claim, d queries.Deploym
 	if err := site.CheckFiles(source.Files, w.cfg.Limits); err != nil {
 		return err
 	}
-	m, err := StoreFiles(ctx, w.deps.Cloud.Store, tree, source)
+	p, err := w.q.PipelineGet(ctx, d.PipelineID)
+	if err != nil {
+		return fmt.Errorf("read the pipeline: %w", err)
+	}
+	settings, err := settingsOf(p)
+	if err != nil {
+		return err
+	}
+	m, err := StoreFiles(ctx, w.deps.Cloud.Store, tree, source, site.TrailingSlash(settings.TrailingSlash))
 	if err != nil {
 		return err
 	}
@@ -362,8 +370,8 @@ func (w *Workers) storeArtifact(ctx context.Context, c *claim, d queries.Deploym
 
 // StoreFiles stores the files of a source as a tree. What an earlier start of
 // the build stored goes, if it made other files.
-func StoreFiles(ctx context.Context, store cloud.Store, tree site.Tree, source *site.Source) (site.Manifest, error) {
-	m := site.Manifest{Files: source.Files}
+func StoreFiles(ctx context.Context, store cloud.Store, tree site.Tree, source *site.Source, slash site.TrailingSlash) (site.Manifest, error) {
+	m := site.Manifest{Files: source.Files, TrailingSlash: slash}
 	missing, err := store.Begin(ctx, tree, m)
 	if errors.Is(err, cloud.ErrExists) {
 		if err := store.Remove(ctx, tree.Pipeline, tree.Deployment); err != nil {

@@ -152,8 +152,9 @@ func (w *Workers) handOverBuild(ctx context.Context, c *claim, d queries.Deploym
 // open in somebody's browser, may ask for: those of the live tree from now on
 // for the whole time, and those that it carries for the rest of theirs.
 func (w *Workers) carried(ctx context.Context, p queries.Pipeline, next site.Tree) ([]site.Carried, error) {
-	if p.LiveDeploymentID == nil {
-		return nil, nil
+	settings, err := settingsOf(p)
+	if err != nil || settings.DropAssets || p.LiveDeploymentID == nil {
+		return nil, err
 	}
 	live, err := w.q.DeploymentGet(ctx, *p.LiveDeploymentID)
 	if err != nil {
@@ -181,7 +182,11 @@ func (w *Workers) carried(ctx context.Context, p queries.Pipeline, next site.Tre
 			carried = append(carried, f)
 		}
 	}
-	return carried, nil
+	purges, err := w.purges(ctx, p.ID)
+	if err != nil {
+		return nil, err
+	}
+	return withoutPurged(carried, purges), nil
 }
 
 // failDeploy ends the deployment as failed. If its pointer may have flipped,

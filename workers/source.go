@@ -96,9 +96,9 @@ func (w *Workers) buildSpec(ctx context.Context, d *queries.Deployment, p querie
 		}
 		d.CommitSha = &commit.ID
 	}
-	var settings troy.BuildSettings
-	if err := json.Unmarshal(p.BuildSettings, &settings); err != nil {
-		return cloud.BuildSpec{}, fmt.Errorf("read the build settings: %w", err)
+	settings, err := settingsOf(p)
+	if err != nil {
+		return cloud.BuildSpec{}, err
 	}
 	variables, secrets, err := w.variables(ctx, p.ID)
 	if err != nil {
@@ -125,6 +125,15 @@ func (w *Workers) buildSpec(ctx context.Context, d *queries.Deployment, p querie
 		Redact:    redactor.Writer,
 		Limits:    cloud.BuildLimits{Time: w.cfg.BuildTime, OutputBytes: w.cfg.Limits.TotalBytes},
 	}, nil
+}
+
+// settingsOf reads a pipeline's settings.
+func settingsOf(p queries.Pipeline) (troy.BuildSettings, error) {
+	var settings troy.BuildSettings
+	if err := json.Unmarshal(p.BuildSettings, &settings); err != nil {
+		return settings, fmt.Errorf("read the build settings: %w", err)
+	}
+	return settings, nil
 }
 
 // variables opens a pipeline's variables; secrets are those that are secret.

@@ -129,6 +129,7 @@ func New(cfg Config, deps Deps) *Workers {
 		tasks.TypePollBuild:          {w.pollBuild, w.giveUpPoll},
 		tasks.TypeReport:             {w.report, w.giveUpReport},
 		tasks.TypeCatchUp:            {w.catchUp, w.giveUpCatchUp},
+		tasks.TypePurge:              {w.purge, w.giveUpPurge},
 		tasks.TypeRetention:          {w.retention, w.giveUpRetention},
 	}
 	return w

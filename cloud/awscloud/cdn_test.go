@@ -90,3 +90,33 @@ func TestConformance(t *testing.T) {
 		})
 	})
 }
+
+// A tree that was sealed again is forgotten by CloudFront, once for each
+// pointer.
+func TestFlipToTheSameTree(t *testing.T) {
+	t.Parallel()
+	a := newAccount(t, s3test.Start(t), awsdouble.Config{})
+	d, err := a.cloud.CDN.Create(t.Context(), "troy", "blog.sites.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pipeline, tree, other := uuid.New(), uuid.New(), uuid.New()
+	for _, c := range []struct {
+		sequence   int64
+		deployment uuid.UUID
+		forgotten  int
+	}{{1, tree, 0}, {1, tree, 0}, {2, tree, 1}, {2, tree, 1}, {3, other, 1}, {4, other, 2}} {
+		if err := a.cloud.CDN.Flip(t.Context(), d.ID, site.Pointer{Sequence: c.sequence, Pipeline: pipeline, Deployment: c.deployment}); err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for _, i := range a.double.Invalidations() {
+			if strings.Join(i.Paths, " ") == "/*" {
+				n++
+			}
+		}
+		if n != c.forgotten {
+			t.Fatalf("after sequence %d: %d times everything was forgotten, want %d", c.sequence, n, c.forgotten)
+		}
+	}
+}

@@ -252,8 +252,17 @@ func (c *CDN) Flip(ctx context.Context, id string, p site.Pointer) error {
 	if err != nil {
 		return err
 	}
+	before, err := c.pointers.get(ctx, id)
+	if err != nil && !errors.Is(err, cloud.ErrNotFound) {
+		return err
+	}
 	if err := c.pointers.flip(ctx, id, p); err != nil {
 		return err
+	}
+	if before.Deployment == p.Deployment && before.Sequence < p.Sequence {
+		if err := c.invalidate(ctx, id, p, "tree", "/*"); err != nil {
+			return err
+		}
 	}
 	return c.refresh(ctx, id, aws.ToString(out.Distribution.DistributionConfig.CallerReference), p)
 }
@@ -295,13 +304,19 @@ func (c *CDN) refresh(ctx context.Context, id, reference string, p site.Pointer)
 	if err != nil || there == "" {
 		return err // nothing is kept of a page that was not there
 	}
+	return c.invalidate(ctx, id, p, "missing", "/"+to)
+}
+
+// invalidate has CloudFront forget what it holds of a path. Why is part of the
+// reference, since a pointer may have several.
+func (c *CDN) invalidate(ctx context.Context, id string, p site.Pointer, why, path string) error {
 	if err := c.invalidations.Wait(ctx); err != nil {
 		return fmt.Errorf("wait for the turn to invalidate: %w", err)
 	}
-	_, err = call(ctx, func(ctx context.Context) (*cloudfront.CreateInvalidationOutput, error) {
+	_, err := call(ctx, func(ctx context.Context) (*cloudfront.CreateInvalidationOutput, error) {
 		return c.client.CreateInvalidation(ctx, &cloudfront.CreateInvalidationInput{DistributionId: &id, InvalidationBatch: &types.InvalidationBatch{
-			CallerReference: aws.String(fmt.Sprintf("%s-%d", p.Deployment, p.Sequence)),
-			Paths:           &types.Paths{Quantity: aws.Int32(1), Items: []string{"/" + to}},
+			CallerReference: aws.String(fmt.Sprintf("%s-%d-%s", p.Deployment, p.Sequence, why)),
+			Paths:           &types.Paths{Quantity: aws.Int32(1), Items: []string{path}},
 		}})
 	})
 	return failed("refresh the distribution "+id, err)

@@ -89,6 +89,7 @@ func newDouble() *double {
 		"POST /v1/pipelines/{p}/deployments/{d}/cancel":     d.on(d.cancel),
 		"POST /v1/pipelines/{p}/rollback":                   d.on(d.rollback),
 		"POST /v1/pipelines/{p}/promote":                    d.on(d.promote),
+		"POST /v1/pipelines/{p}/purge":                      d.on(d.purge),
 		"POST /v1/pipelines/{p}/releases":                   d.on(d.begin),
 		"GET /v1/pipelines/{p}/releases/{r}":                d.on(d.showRelease),
 		"PUT /v1/pipelines/{p}/releases/{r}/files/{sha256}": d.on(d.put),
@@ -361,6 +362,17 @@ func (d *double) rollback(r *http.Request, p *doublePipeline) (answer, error) {
 		body.Deployment = &p.wasLive[len(p.wasLive)-2]
 	}
 	return p.again(troy.Rollback, *body.Deployment)
+}
+
+func (d *double) purge(r *http.Request, p *doublePipeline) (answer, error) {
+	var body struct{ Path string }
+	if err := decode(r, &body); err != nil {
+		return answer{}, err
+	}
+	if body.Path != "" && body.Path != "assets/" {
+		return fail(troy.Invalid, "the double knows assets/ only, not %q", body.Path)
+	}
+	return answer{202, p.Pipeline}, nil
 }
 
 func (d *double) promote(r *http.Request, p *doublePipeline) (answer, error) {

@@ -17,6 +17,8 @@ type pipelineSettings struct {
 	watch                        []string
 	cancelRunning                bool
 	install, build, test, output string
+	trailingSlash                string
+	dropAssets                   bool
 }
 
 func newPipelineSet(a *app) *cobra.Command {
@@ -28,7 +30,8 @@ func newPipelineSet(a *app) *cobra.Command {
 is not given stays; an empty text ("") takes a setting away.`,
 		Example: `  troy pipeline set blog --repository github:team/blog --branch main
   troy pipeline set blog --root apps/web --watch 'apps/web/**' --watch '!**/*.md'
-  troy pipeline set blog --build-command 'npm run build' --output dist`,
+  troy pipeline set blog --build-command 'npm run build' --output dist
+  troy pipeline set blog --trailing-slash always`,
 		Args: arguments(1, "a pipeline"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return pipelineSet(cmd.Context(), a, args[0], s, cmd.Flags())
@@ -43,6 +46,8 @@ is not given stays; an empty text ("") takes a setting away.`,
 	f.StringVar(&s.install, "install-command", "", "the `command` that installs dependencies")
 	f.StringVar(&s.build, "build-command", "", "the `command` that builds")
 	f.StringVar(&s.test, "test-command", "", "the `command` that tests; its failure stops the deployment")
+	f.StringVar(&s.trailingSlash, "trailing-slash", "", "how the addresses of pages end: `auto`, always or never")
+	f.BoolVar(&s.dropAssets, "drop-assets", false, "take hashed assets away with the deployment that leaves them out")
 	f.StringVar(&s.output, "output", "", "the `folder` that is published, from the root folder")
 	return cmd
 }
@@ -95,11 +100,16 @@ func (s *pipelineSettings) change(given func(flag string) bool) (client.Pipeline
 	}{
 		{"install-command", &s.install, &b.Install}, {"build-command", &s.build, &b.Build},
 		{"test-command", &s.test, &b.Test}, {"output", &s.output, &b.Output},
+		{"trailing-slash", &s.trailingSlash, &b.TrailingSlash},
 	} {
 		if given(setting.flag) {
 			*setting.to = setting.text
 			c.Build = &b
 		}
+	}
+	if given("drop-assets") {
+		b.DropAssets = &s.dropAssets
+		c.Build = &b
 	}
 	if c == (client.PipelineChange{}) {
 		return c, troy.Errorf(troy.Invalid, "nothing is to be changed (see troy pipeline set --help)")

@@ -61,6 +61,10 @@ func (a *app) printPipeline(ctx context.Context, c *client.Client, p client.Pipe
 	if p.CancelRunning {
 		cancels = "stop the build that runs"
 	}
+	oldAssets := ""
+	if p.Build.DropAssets {
+		oldAssets = "dropped at once"
+	}
 	if p.QueuePosition != nil {
 		position = fmt.Sprint(*p.QueuePosition)
 	}
@@ -82,6 +86,8 @@ func (a *app) printPipeline(ctx context.Context, c *client.Client, p client.Pipe
 		field{"Build", p.Build.Build},
 		field{"Test", p.Build.Test},
 		field{"Output", p.Build.Output},
+		field{"Trailing slash", p.Build.TrailingSlash},
+		field{"Old assets", oldAssets},
 		field{"New commits", cancels},
 		field{"Created", a.out.when(p.CreatedAt, now)},
 		field{"Updated", a.out.when(p.UpdatedAt, now)},

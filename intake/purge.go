@@ -1,0 +1,38 @@
+package intake
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/tasks"
+)
+
+// maxPurges bounds how many paths of a pipeline are kept from being carried.
+const maxPurges = 1000
+
+// Purge asks for assets to be taken away that the site carries from earlier
+// deployments: the file at path, those in a folder whose path ends in a slash,
+// or all of them for an empty path. The caller has checked the path. What the
+// live deployment has itself stays.
+func (in *Intake) Purge(ctx context.Context, pipeline uuid.UUID, path, actor string) (queries.Pipeline, error) {
+	return in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
+		if err := notInDeletion(p); err != nil {
+			return err
+		}
+		n, err := q.PurgeCount(ctx, p.ID, path)
+		if err != nil {
+			return fmt.Errorf("count the purges of pipeline %s: %w", p.ID, err)
+		}
+		if n >= maxPurges {
+			return troy.Errorf(troy.Conflict, "%d other paths were purged lately; purge a folder, or everything", n).At("path")
+		}
+		if err := q.PurgeRequest(ctx, queries.PurgeRequestParams{PipelineID: p.ID, Path: path, Actor: actor}); err != nil {
+			return fmt.Errorf("ask for a purge of pipeline %s: %w", p.ID, err)
+		}
+		return q.WorkRequest(ctx, queries.WorkRequestParams{Kind: tasks.TypePurge, SubjectID: p.ID})
+	})
+}

@@ -1,0 +1,106 @@
+package workers
+
+import (
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/site"
+	"github.com/troy-iaas/troy/tasks"
+)
+
+// live releases files and waits until they are live.
+func (r *rig) live(id uuid.UUID, files map[string]string) uuid.UUID {
+	r.t.Helper()
+	deployment := r.release(id, files)
+	eventually(r.t, func() bool {
+		p, err := r.q.PipelineGet(r.t.Context(), id)
+		return err == nil && p.Status == troy.Deployed && p.LiveDeploymentID != nil && *p.LiveDeploymentID == deployment
+	}, func() string { return "the release did not go live" })
+	return deployment
+}
+
+// carries lists what a deployment's tree carries.
+func (r *rig) carries(id, deployment uuid.UUID) map[string]bool {
+	r.t.Helper()
+	m, err := r.cloud.Store.Manifest(r.t.Context(), site.Tree{Pipeline: id, Deployment: deployment})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	paths := map[string]bool{}
+	for _, c := range m.Carried {
+		paths[c.Path] = true
+	}
+	return paths
+}
+
+func (r *rig) purge(id uuid.UUID, path string) {
+	r.t.Helper()
+	if err := r.q.PurgeRequest(r.t.Context(), queries.PurgeRequestParams{PipelineID: id, Path: path, Actor: "test"}); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := r.q.WorkRequest(r.t.Context(), queries.WorkRequestParams{Kind: tasks.TypePurge, SubjectID: id}); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func TestPurge(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.start()
+	id := r.pipeline("blog")
+	r.requestProvision(id)
+	r.waitFor(id, troy.ReadyForDeployment)
+	const code, plan, image = "assets/app-BX3kz0aQ.js", "assets/plan-Dq0JJc5l.pdf", "assets/img/logo-CkTqZkU9.svg"
+	r.live(id, map[string]string{
+		"index.html": "one", code: "code", plan: "secret plan", image: "svg",
+		"report-AbQz9Xk1.pdf": "named like a hash", "3fa85f64-5717-4562-b3fc-2c963f66afa6.pdf": "named by a machine",
+	})
+	second := r.live(id, map[string]string{"index.html": "two"})
+	if got := r.carries(id, second); len(got) != 3 || !got[code] || !got[plan] || !got[image] {
+		t.Fatalf("the second tree carries %v; want what bundlers wrote", got)
+	}
+
+	gone := func(left int) func() bool {
+		return func() bool { return len(r.carries(id, second)) == left }
+	}
+	r.purge(id, plan)
+	eventually(t, gone(2), func() string { return "the plan is still carried" })
+	eventually(t, func() bool {
+		purges, err := r.q.PurgeList(t.Context(), id, 3600)
+		return err == nil && len(purges) == 1 && purges[0].DoneAt != nil
+	}, func() string { return "the purge was not written down" })
+
+	// Neither the next deployment nor one that goes back brings it back.
+	third := r.live(id, map[string]string{"index.html": "three"})
+	if got := r.carries(id, third); len(got) != 2 || got[plan] {
+		t.Errorf("the third tree carries %v", got)
+	}
+	second = third
+	r.purge(id, "assets/img/")
+	eventually(t, gone(1), func() string { return "the folder is still carried" })
+	r.purge(id, "")
+	eventually(t, gone(0), func() string { return "something is still carried" })
+	last := r.live(id, map[string]string{"index.html": "four"})
+	if got := r.carries(id, last); len(got) != 0 {
+		t.Errorf("the last tree carries %v", got)
+	}
+}
+
+func TestDropAssets(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.start()
+	id := r.pipeline("blog")
+	r.requestProvision(id)
+	r.waitFor(id, troy.ReadyForDeployment)
+	if _, err := r.db.Exec(t.Context(), `UPDATE pipelines SET build_settings = '{"drop_assets":true}' WHERE id = $1`, id); err != nil {
+		t.Fatal(err)
+	}
+	r.live(id, map[string]string{"index.html": "one", "assets/app-BX3kz0aQ.js": "code"})
+	if got := r.carries(id, r.live(id, map[string]string{"index.html": "two"})); len(got) != 0 {
+		t.Errorf("the second tree carries %v", got)
+	}
+}
