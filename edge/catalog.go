@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -39,16 +40,17 @@ func (l *live) current() bool {
 }
 
 // catalog knows what each host is served from. Hosts that were asked for
-// last stay in memory, up to a number of files in their manifests.
+// last stay in memory, up to a number of bytes.
 type catalog struct {
 	layout site.Layout
 	limits site.Limits
 	hosts  *lru[string, *live]
 	flight singleflight.Group
+	loads  atomic.Int64 // manifests that were read
 }
 
-// siteWeight is what a site costs besides its files, as a number of files.
-const siteWeight = 16
+// siteWeight is about what a site takes in memory besides its files, in bytes.
+const siteWeight = 4 << 10
 
 // cached returns what is known of a host if it still holds. The host need
 // not be normalised: no other spelling is ever a key.
@@ -93,7 +95,7 @@ func (c *catalog) refresh(host string) (*live, error) {
 	}
 	weight := int64(siteWeight)
 	if l.index != nil {
-		weight += int64(len(l.index.files))
+		weight += l.index.bytes()
 	}
 	c.hosts.put(host, l, weight)
 	return l, nil
@@ -154,6 +156,7 @@ func (c *catalog) loadIndex(l, before *live) error {
 		l.index = before.index
 		return nil
 	}
+	c.loads.Add(1)
 	m, err := site.DecodeManifest(f, c.limits)
 	if err != nil {
 		return err

@@ -337,7 +337,7 @@ func remove(t *testing.T, h *hosted, deployment uuid.UUID, versions *sync.Map) {
 
 func TestMoreSitesThanFitInMemory(t *testing.T) {
 	t.Parallel()
-	b := newBox(t, func(c *Config) { c.IndexedFiles, c.MemoryBytes = 4*siteWeight, 1000 })
+	b := newBox(t, func(c *Config) { c.IndexBytes, c.MemoryBytes = 4*siteWeight, 1000 })
 	var sites []*hosted
 	for i := range 20 {
 		h := b.provision(fmt.Sprintf("site-%d.localhost", i))
@@ -361,6 +361,61 @@ func TestMoreSitesThanFitInMemory(t *testing.T) {
 	}
 	if w := b.edge.blobs.memory.weight; w > 1000 {
 		t.Errorf("blobs weigh %d, expected 1000 at most", w)
+	}
+}
+
+// TestLargeSitesStayInMemory asks six sites of 100,000 files in turn: each
+// manifest is read once.
+func TestLargeSitesStayInMemory(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	var m site.Manifest
+	for i := range 100_000 {
+		m.Files = append(m.Files, site.File{Path: fmt.Sprintf("docs/reference/section-%03d/page-%06d/index.html", i/100, i)})
+	}
+	data, err := site.EncodeManifest(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sites []*hosted
+	for i := range 6 {
+		h := b.provision(fmt.Sprintf("large-%d.localhost", i))
+		h.store("", "")
+		deployment := uuid.New()
+		h.replace(h.layout.Tree(site.Tree{Pipeline: h.pipeline, Deployment: deployment}), data)
+		h.flip(deployment)
+		h.settle()
+		sites = append(sites, h)
+	}
+	for range 5 {
+		for _, h := range sites {
+			res := h.fetch("/docs/reference/section-999/page-099999")
+			wantStatus(t, res, 301)
+			wantStatus(t, h.fetch("/docs/reference/section-999/page-199999"), 404)
+		}
+	}
+	if n := b.edge.catalog.loads.Load(); n != 6 {
+		t.Errorf("%d manifests were read, expected one of each of 6 sites", n)
+	}
+	t.Logf("600,000 files take %d MiB of memory", b.edge.catalog.hosts.weight>>20)
+}
+
+// TestTableAgainstMap compares look-ups with the plain definition.
+func TestTableAgainstMap(t *testing.T) {
+	t.Parallel()
+	m := site.Manifest{Files: []site.File{{Path: "a"}, {Path: "a.html"}, {Path: "a/b"}, {Path: "ab"}, {Path: "b/index.html"}, {Path: "ü"}}}
+	x := newIndex(m)
+	for _, f := range m.Files {
+		for cut := range len(f.Path) + 1 {
+			if got, ok := x.Find(f.Path[:cut], f.Path[cut:]); !ok || got != f.Path {
+				t.Errorf("Find(%q, %q) = %q, %v", f.Path[:cut], f.Path[cut:], got, ok)
+			}
+		}
+		for _, other := range []string{f.Path + "x", f.Path[:len(f.Path)-1] + "!", "", "zz"} {
+			if got, ok := x.Find(other, ".none"); ok {
+				t.Errorf("Find(%q, .none) = %q", other, got)
+			}
+		}
 	}
 }
 
@@ -415,7 +470,7 @@ func TestAccessLog(t *testing.T) {
 func TestConfigErrorsNameTheField(t *testing.T) {
 	t.Parallel()
 	for field, cfg := range map[string]Config{
-		"Root": {}, "IndexedFiles": {Root: "x", IndexedFiles: -1}, "MemoryBytes": {Root: "x", MemoryBytes: -1},
+		"Root": {}, "IndexBytes": {Root: "x", IndexBytes: -1}, "MemoryBytes": {Root: "x", MemoryBytes: -1},
 	} {
 		if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), field) {
 			t.Errorf("the error of a wrong %s is %v", field, err)

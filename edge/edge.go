@@ -29,10 +29,11 @@ type Config struct {
 	Root string
 	// Limits caps the manifests that are read.
 	Limits site.Limits
-	// IndexedFiles is how many files the manifests in memory may have
-	// together, at about 250 bytes each; 0 means 500,000. The sites asked for
-	// last stay.
-	IndexedFiles int
+	// IndexBytes is how many bytes the manifests in memory may take together:
+	// for each file its path and 44 bytes. 0 means 256 MiB, some three million
+	// files. The sites asked for last stay; another site's manifest is read
+	// again.
+	IndexBytes int64
 	// MemoryBytes is how many bytes of small and compressed files stay in
 	// memory; 0 means 128 MiB.
 	MemoryBytes int64
@@ -55,8 +56,8 @@ func New(cfg Config) (*Server, error) {
 	switch {
 	case cfg.Root == "":
 		return nil, errors.New("edge: Root is empty; it must be the data folder's cloud folder")
-	case cfg.IndexedFiles < 0:
-		return nil, errors.New("edge: IndexedFiles is negative")
+	case cfg.IndexBytes < 0:
+		return nil, errors.New("edge: IndexBytes is negative")
 	case cfg.MemoryBytes < 0:
 		return nil, errors.New("edge: MemoryBytes is negative")
 	}
@@ -68,8 +69,8 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	if cfg.IndexedFiles == 0 {
-		cfg.IndexedFiles = 500_000
+	if cfg.IndexBytes == 0 {
+		cfg.IndexBytes = 256 << 20
 	}
 	if cfg.MemoryBytes == 0 {
 		cfg.MemoryBytes = 128 << 20
@@ -79,7 +80,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	layout := site.Layout{Root: root}
 	return &Server{
-		catalog: &catalog{layout: layout, limits: cfg.Limits, hosts: newLRU[string, *live](int64(cfg.IndexedFiles))},
+		catalog: &catalog{layout: layout, limits: cfg.Limits, hosts: newLRU[string, *live](cfg.IndexBytes)},
 		blobs: &blobs{
 			layout:      layout,
 			memory:      newLRU[blobKey, []byte](cfg.MemoryBytes),

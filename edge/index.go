@@ -9,66 +9,141 @@ import (
 // index is a manifest made for look-ups. It never changes, so any number of
 // requests may share it.
 type index struct {
-	slash site.TrailingSlash
-	files map[string]file
+	slash          site.TrailingSlash
+	files, carried table
 	// notFound maps a folder ("" is the root) to the 404.html in it.
 	notFound map[string]string
 	// deepest is the length of the longest folder in notFound.
 	deepest int
 }
 
-// file is what is known of one path.
-type file struct {
-	path   string
-	digest site.Digest
-	size   int64 // bytes
-	// until is when a carried asset is over, in Unix seconds; 0 for a file
-	// of the deployment itself.
-	until int64
+// table is a sorted list of files in few, large pieces, so that a file costs
+// little more than its path and its digest.
+type table struct {
+	paths   string // one after the other
+	ends    []uint32
+	digests []site.Digest
+	sizes   []int64
+	until   []int64 // of carried assets: when they are over, in Unix seconds
 }
 
-func newIndex(m site.Manifest) *index {
-	x := &index{
-		slash:    m.TrailingSlash,
-		files:    make(map[string]file, len(m.Files)+len(m.Carried)),
-		notFound: make(map[string]string),
+// file is what is known of one path.
+type file struct {
+	digest site.Digest
+	size   int64 // bytes
+}
+
+// makeTable takes files that are sorted by their paths.
+func makeTable(files []site.File) table {
+	length := 0
+	for _, f := range files {
+		length += len(f.Path)
 	}
-	for _, c := range m.Carried {
-		// One that never ends would be a file of the deployment.
-		x.files[c.Path] = file{path: c.Path, digest: c.SHA256, size: c.Size, until: max(c.Until, 1)}
+	var paths strings.Builder
+	paths.Grow(length)
+	t := table{ends: make([]uint32, len(files)), digests: make([]site.Digest, len(files)), sizes: make([]int64, len(files))}
+	for i, f := range files {
+		paths.WriteString(f.Path)
+		t.ends[i], t.digests[i], t.sizes[i] = uint32(paths.Len()), f.SHA256, f.Size
 	}
-	for _, f := range m.Files {
-		if site.Private(f.Path) {
-			continue
+	t.paths = paths.String()
+	return t
+}
+
+// bytes is what the table takes in memory.
+func (t *table) bytes() int64 {
+	const each = 4 + 32 + 8
+	return int64(len(t.paths) + each*len(t.ends) + 8*len(t.until))
+}
+
+func (t *table) path(i int) string {
+	start := uint32(0)
+	if i > 0 {
+		start = t.ends[i-1]
+	}
+	return t.paths[start:t.ends[i]]
+}
+
+// find returns the place of the path that is stem followed by suffix, or -1.
+func (t *table) find(stem, suffix string) int {
+	low, high := 0, len(t.ends)
+	for low < high {
+		middle := int(uint(low+high) >> 1)
+		switch order := compareJoined(t.path(middle), stem, suffix); {
+		case order == 0:
+			return middle
+		case order < 0:
+			low = middle + 1
+		default:
+			high = middle
 		}
-		x.files[f.Path] = file{path: f.Path, digest: f.SHA256, size: f.Size}
+	}
+	return -1
+}
+
+// compareJoined compares path with stem followed by suffix.
+func compareJoined(path, stem, suffix string) int {
+	if len(path) <= len(stem) {
+		if order := strings.Compare(path, stem); order != 0 || suffix == "" {
+			return order
+		}
+		return -1
+	}
+	if order := strings.Compare(path[:len(stem)], stem); order != 0 {
+		return order
+	}
+	return strings.Compare(path[len(stem):], suffix)
+}
+
+// newIndex takes a manifest as DecodeManifest returns it, sorted.
+func newIndex(m site.Manifest) *index {
+	x := &index{slash: m.TrailingSlash, notFound: make(map[string]string)}
+	for _, f := range m.Files {
 		if folder, name := split(f.Path); name == "404.html" {
-			x.notFound[folder] = f.Path
+			x.notFound[strings.Clone(folder)] = strings.Clone(f.Path)
 			x.deepest = max(x.deepest, len(folder))
 		}
+	}
+	x.files = makeTable(m.Files)
+	carried := make([]site.File, len(m.Carried))
+	for i, c := range m.Carried {
+		carried[i] = c.File
+	}
+	x.carried = makeTable(carried)
+	x.carried.until = make([]int64, len(m.Carried))
+	for i, c := range m.Carried {
+		x.carried.until[i] = c.Until
 	}
 	return x
 }
 
-// Find implements site.Paths: carried assets are no pages.
-func (x *index) Find(stem, suffix string) (string, bool) {
-	f, ok := x.files[stem]
-	if suffix != "" {
-		f, ok = x.joined(stem, suffix)
+// bytes is about what the index takes in memory.
+func (x *index) bytes() int64 {
+	total := x.files.bytes() + x.carried.bytes()
+	for folder, page := range x.notFound {
+		total += int64(len(folder)+len(page)) + 64
 	}
-	return f.path, ok && f.until == 0
+	return total
 }
 
-// joined looks up a path that is put together on the stack.
-func (x *index) joined(stem, suffix string) (file, bool) {
-	var path [site.MaxPath]byte
-	if len(stem)+len(suffix) > len(path) {
-		return file{}, false
+// file returns one of the deployment's own files.
+func (x *index) file(path string) file {
+	i := x.files.find(path, "")
+	if i < 0 {
+		return file{}
 	}
-	n := copy(path[:], stem)
-	n += copy(path[n:], suffix)
-	f, ok := x.files[string(path[:n])]
-	return f, ok
+	return file{x.files.digests[i], x.files.sizes[i]}
+}
+
+// Find implements site.Paths: carried assets are no pages, and files that
+// configure the host are not served.
+func (x *index) Find(stem, suffix string) (string, bool) {
+	i := x.files.find(stem, suffix)
+	if i < 0 {
+		return "", false
+	}
+	path := x.files.path(i)
+	return path, !site.Private(path)
 }
 
 // resolve finds what answers a URL's path, which is decoded and begins with a
@@ -76,10 +151,10 @@ func (x *index) joined(stem, suffix string) (file, bool) {
 // path. now is in Unix seconds.
 func (x *index) resolve(urlPath string, now int64) (site.Answer, file) {
 	if a := x.slash.Resolve(x, urlPath); a.Path != "" {
-		return a, x.files[a.Path]
+		return a, x.file(a.Path)
 	}
-	if f := x.files[urlPath[1:]]; now < f.until {
-		return site.Answer{Path: f.path}, f
+	if i := x.carried.find(urlPath[1:], ""); i >= 0 && now < x.carried.until[i] {
+		return site.Answer{Path: x.carried.path(i)}, file{x.carried.digests[i], x.carried.sizes[i]}
 	}
 	return site.Answer{}, file{}
 }
@@ -95,7 +170,7 @@ func (x *index) missing(urlPath string) (name string, f file, ok bool) {
 		// nothing but slashes would take quadratic time.
 		if len(folder) <= x.deepest {
 			if name, ok := x.notFound[folder]; ok {
-				return name, x.files[name], true
+				return name, x.file(name), true
 			}
 		}
 		if folder == "" {

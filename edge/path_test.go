@@ -3,6 +3,7 @@ package edge
 import (
 	"bufio"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -189,7 +190,7 @@ func TestFilesForTheHostAreNotServed(t *testing.T) {
 // TestLookUpsAllocateNothing holds for every kind of answer.
 func TestLookUpsAllocateNothing(t *testing.T) {
 	var m site.Manifest
-	for p := range pathsSite() {
+	for _, p := range slices.Sorted(maps.Keys(pathsSite())) {
 		m.Files = append(m.Files, site.File{Path: p})
 	}
 	x := newIndex(m)
@@ -299,7 +300,7 @@ func TestHostilePaths(t *testing.T) {
 func FuzzResolve(f *testing.F) {
 	files := pathsSite()
 	var m site.Manifest
-	for p := range files {
+	for _, p := range slices.Sorted(maps.Keys(files)) {
 		m.Files = append(m.Files, site.File{Path: p})
 	}
 	const gone = "old/app-4f3a9b1c.js"

@@ -35,6 +35,8 @@ type config struct {
 	CarryAssets      time.Duration `env:"TROY_CARRY_ASSETS" envDefault:"168h"`
 	UploadsValid     time.Duration `env:"TROY_UPLOADS_VALID" envDefault:"24h"`
 
+	EdgeIndexMiB int64 `env:"TROY_EDGE_INDEX_MIB" envDefault:"256"`
+
 	BuildSlots     int           `env:"TROY_BUILD_SLOTS" envDefault:"2"`
 	BuildTime      time.Duration `env:"TROY_BUILD_TIME" envDefault:"30m"`
 	BuildIsolation string        `env:"TROY_BUILD_ISOLATION" envDefault:"bubblewrap"`

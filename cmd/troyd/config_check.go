@@ -44,6 +44,7 @@ func (c config) faults() []fault {
 		"TROY_WORKERS":          {int64(c.Workers), 1, 1000},
 		"TROY_BUILD_SLOTS":      {int64(c.BuildSlots), 1, 100},
 		"TROY_KEEP_DEPLOYMENTS": {int64(c.KeepDeployments), 10, 10000},
+		"TROY_EDGE_INDEX_MIB":   {c.EdgeIndexMiB, 1, 1 << 20},
 		"TROY_MAX_FILES":        {int64(c.MaxFiles), 1, maxFiles},
 		"TROY_MAX_FILE_BYTES":   {c.MaxFileBytes, 1, maxBytes},
 		"TROY_MAX_TOTAL_BYTES":  {c.MaxTotalBytes, 1, maxBytes},

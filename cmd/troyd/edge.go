@@ -35,7 +35,7 @@ func newEdgeCommand() *cobra.Command {
 }
 
 func newEdge(cfg config, log *slog.Logger) (*edge.Server, error) {
-	return edge.New(edge.Config{Root: cfg.cloudRoot(), Limits: cfg.readLimits(), Logger: log})
+	return edge.New(edge.Config{Root: cfg.cloudRoot(), Limits: cfg.readLimits(), IndexBytes: cfg.EdgeIndexMiB << 20, Logger: log})
 }
 
 // urlOf is the address that a listener is reached at from this machine.
