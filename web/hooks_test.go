@@ -20,6 +20,8 @@ import (
 const (
 	githubSecret    = "github's secret"
 	bitbucketSecret = "bitbucket's secret"
+	// payloads has one payload for each event, written for the tests of hook.
+	payloads = "hook/testdata"
 	// fixtures is where recorded payloads are, which are other people's and so
 	// no part of this repository.
 	fixtures = "../../shared/fixtures"
@@ -236,6 +238,53 @@ func TestPushesThatSayNothing(t *testing.T) {
 	}
 }
 
+// repositoryOf is what a pipeline of eachDelivery builds.
+type repositoryOf struct{ pipeline, provider, fullName, branch string }
+
+// TestPayloadDeliveries sends the payloads of testdata through the endpoint.
+func TestPayloadDeliveries(t *testing.T) {
+	t.Parallel()
+	eachDelivery(t, payloads, []repositoryOf{
+		{"Notes", "github", "larkspur-labs/field-notes", "main"}, {"Beds", "bitbucket", "larkspur/field-notes", "main"},
+	}, map[string]string{
+		"github/installation.created.json":                  "accepted: installation 55231907: created",
+		"github/installation.deleted.json":                  "accepted: installation 55231907: deleted",
+		"github/installation.new_permissions_accepted.json": "accepted: installation 55231907: permissions_accepted",
+		"github/installation.suspend.json":                  "accepted: installation 55231907: suspended",
+		"github/installation.unsuspend.json":                "accepted: installation 55231907: unsuspended",
+		"github/installation_repositories.added.json":       "accepted: installation 55231907: repositories_changed, 1 repositories added",
+		"github/installation_repositories.removed.json":     "accepted: installation 55231907: repositories_changed, 0 repositories added, 1 removed",
+		"github/ping.json":                                  "ignored: the webhook answers",
+		"github/push.branch-created.json":                   "accepted: notes: commit e0996a3 is deployed",
+		"github/push.branch-deleted.json":                   "ignored: notes: the branch harvest was deleted",
+		"github/push.branch-update.json":                    "accepted: notes: commit 352f782 is deployed",
+		"github/push.forced.json":                           "accepted: notes: commit 34fb330 is deployed",
+		"github/push.forced-no-commits.json":                "ignored: notes: the push is to the branch harvest, it builds main",
+		"github/push.merge-queue-branch-deleted.json":       "ignored: notes: the branch gh-readonly-queue/main/pr-31-352f7829a2384b001cc12b0c2613c756454a1f6a was deleted",
+		"github/push.no-username-committer.json":            "accepted: notes: commit 352f782 is deployed",
+		"github/push.tag-created.json":                      "ignored: notes: the tag v1.4.0 is not built",
+		"github/push.tag-deleted.json":                      "ignored: notes: the tag v1.4.0 is not built",
+		"github/repository.created.json":                    "accepted: larkspur-labs/field-notes: created, 1 pipelines told",
+		"github/repository.deleted.json":                    "accepted: larkspur-labs/field-notes: deleted, 1 pipelines told",
+		"github/repository.edited.json":                     "accepted: larkspur-labs/field-notes: edited, 1 pipelines told",
+		"github/repository.privatized.json":                 "accepted: larkspur-labs/field-notes: privatized, 1 pipelines told",
+		"github/repository.publicized.json":                 "accepted: larkspur-labs/field-notes: publicized, 1 pipelines told",
+		"github/repository.renamed.json":                    "accepted: larkspur-labs/field-notes: renamed, 1 pipelines told",
+		"github/repository.transferred.json":                "accepted: larkspur-labs/field-notes: transferred, 1 pipelines told",
+		"bitbucket/repo_push.branch-created.json":           "ignored: beds: the push is to the branch bed/one, it builds main",
+		"bitbucket/repo_push.branch-deleted.json":           "ignored: beds: the branch bed/one was deleted",
+		"bitbucket/repo_push.branch-update.json":            "accepted: beds: commit 352f782 is deployed",
+		"bitbucket/repo_push.empty.json":                    "accepted: beds: the push was told in part; its branch will be read",
+		"bitbucket/repo_push.forced-truncated.json":         "accepted: beds: commit 34fb330 is deployed",
+		"bitbucket/repo_push.multiple-changes.json": "accepted: beds: commit 352f782 is deployed; " +
+			"beds: the push is to the branch orchard, it builds main; beds: the tag v1.4 is not built",
+		"bitbucket/repo_push.tag-created.json": "ignored: beds: the tag v1.4 is not built",
+		"bitbucket/repo_push.tag-deleted.json": "ignored: beds: the tag v1.4 is not built",
+		"bitbucket/repo_updated.json":          "accepted: larkspur/field-notes: edited, 1 pipelines told",
+		"bitbucket/repo_updated.rename.json":   "accepted: larkspur/field-notes: renamed, 1 pipelines told",
+	})
+}
+
 // recorded lists what recorded deliveries come to where the pipelines of
 // TestRecordedDeliveries are; those that are not listed are ignored without a
 // pipeline that they would concern.
@@ -270,24 +319,29 @@ func recorded() map[string]string {
 	}
 }
 
-// TestRecordedDeliveries sends every recorded payload through the endpoint,
-// and each with a byte changed.
+// TestRecordedDeliveries sends every recorded payload through the endpoint.
 func TestRecordedDeliveries(t *testing.T) {
 	t.Parallel()
 	if _, err := os.Stat(fixtures); err != nil {
-		t.Skipf("no recorded payloads: %v", err)
+		t.Skipf("skipped the recorded payloads, those of testdata were tested: %v", err)
 	}
+	eachDelivery(t, fixtures, []repositoryOf{
+		{"Hello", "github", "Codertocat/Hello-World", "master"}, {"Drone", "github", "bradrydzewski/drone-test-go", "master"},
+		{"Forced", "github", "6543/oxiduct", "main"}, {"Main", "bitbucket", "cloudbeers/temp", "main"}, {"Amuniz", "bitbucket", "amuniz/test-repos", "master"},
+	}, recorded())
+}
+
+// eachDelivery sends each payload of a folder through the endpoint, and each
+// with a byte changed.
+func eachDelivery(t *testing.T, dir string, of []repositoryOf, want map[string]string) {
+	t.Helper()
 	w := newWorld(t, withForges)
-	bound := []pipeline{
-		w.bind("Hello", "github", "Codertocat/Hello-World", "master"),
-		w.bind("Drone", "github", "bradrydzewski/drone-test-go", "master"),
-		w.bind("Forced", "github", "6543/oxiduct", "main"),
-		w.bind("Main", "bitbucket", "cloudbeers/temp", "main"),
-		w.bind("Amuniz", "bitbucket", "amuniz/test-repos", "master"),
+	var bound []pipeline
+	for _, r := range of {
+		bound = append(bound, w.bind(r.pipeline, r.provider, r.fullName, r.branch))
 	}
-	want := recorded()
 	for _, provider := range []string{"github", "bitbucket"} {
-		files, err := filepath.Glob(filepath.Join(fixtures, provider, "*.json"))
+		files, err := filepath.Glob(filepath.Join(dir, provider, "*.json"))
 		if err != nil || len(files) == 0 {
 			t.Fatalf("%d payloads of %s: %v", len(files), provider, err)
 		}

@@ -1,8 +1,13 @@
 package hook_test
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,9 +20,13 @@ import (
 	"github.com/troy-iaas/troy/web/hook"
 )
 
-// fixtures is where recorded payloads are, which are other people's and so no
-// part of this repository.
-const fixtures = "../../../shared/fixtures"
+const (
+	// payloads has one payload for each event, written for these tests.
+	payloads = "testdata"
+	// fixtures is where recorded payloads are, which are other people's and so
+	// no part of this repository.
+	fixtures = "../../../shared/fixtures"
+)
 
 // github lists what each recorded delivery of GitHub's comes to.
 var github = map[string]string{
@@ -137,20 +146,25 @@ func summary(e troy.ForgeEvent) string {
 	return fmt.Sprintf("%T", e)
 }
 
-// recorded reads a recorded payload, or skips where there are none.
-func recorded(t *testing.T, name ...string) []byte {
+// needRecorded skips where there are no recorded payloads.
+func needRecorded(t *testing.T) {
 	t.Helper()
 	if _, err := os.Stat(fixtures); err != nil {
-		t.Skipf("no recorded payloads: %v", err)
+		t.Skipf("skipped the recorded payloads, those of testdata were tested: %v", err)
 	}
-	body, err := os.ReadFile(filepath.Join(append([]string{fixtures}, name...)...))
+}
+
+// read reads a payload.
+func read(t *testing.T, name ...string) []byte {
+	t.Helper()
+	body, err := os.ReadFile(filepath.Join(name...))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return body
 }
 
-// eventOf is what the header of a recorded delivery names.
+// eventOf is what the header of the delivery of a payload names.
 func eventOf(provider, file string) string {
 	event, _, _ := strings.Cut(file, ".")
 	if provider == "bitbucket" {
@@ -159,14 +173,26 @@ func eventOf(provider, file string) string {
 	return event
 }
 
+func TestPayloads(t *testing.T) {
+	t.Parallel()
+	eachPayload(t, payloads, map[string]map[string]string{"github": ownGitHub, "bitbucket": ownBitbucket})
+}
+
 func TestRecorded(t *testing.T) {
 	t.Parallel()
+	needRecorded(t)
+	eachPayload(t, fixtures, map[string]map[string]string{"github": github, "bitbucket": bitbucket})
+}
+
+// eachPayload parses the payloads of a folder, and holds the tables to the
+// folder: none goes without an outcome.
+func eachPayload(t *testing.T, dir string, outcomes map[string]map[string]string) {
+	t.Helper()
 	for provider, parse := range parsers() {
-		want := map[string]map[string]string{"github": github, "bitbucket": bitbucket}[provider]
-		for file, want := range want {
+		for file, want := range outcomes[provider] {
 			t.Run(provider+"/"+file, func(t *testing.T) {
 				t.Parallel()
-				body := recorded(t, provider, file)
+				body := read(t, dir, provider, file)
 				event, err := parse(eventOf(provider, file), body)
 				if err != nil {
 					t.Fatal(err)
@@ -178,7 +204,20 @@ func TestRecorded(t *testing.T) {
 				if event, err := parse(eventOf(provider, file), body[:len(body)/2]); err == nil || troy.KindOf(err) != troy.Invalid {
 					t.Errorf("the first half of it gave %v, %v", event, err)
 				}
+				if provider == "bitbucket" {
+					wrapped(t, eventOf(provider, file), body, want)
+				}
 			})
+		}
+		files, err := filepath.Glob(filepath.Join(dir, provider, "*.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, f := range files {
+			files[i] = filepath.Base(f)
+		}
+		if diff := cmp.Diff(files, slices.Sorted(maps.Keys(outcomes[provider]))); diff != "" {
+			t.Errorf("%s: the folder (-) against the table (+):\n%s", provider, diff)
 		}
 	}
 }
@@ -187,57 +226,41 @@ func parsers() map[string]func(string, []byte) (troy.ForgeEvent, error) {
 	return map[string]func(string, []byte) (troy.ForgeEvent, error){"github": hook.ParseGitHub, "bitbucket": hook.ParseBitbucket}
 }
 
-// TestRecordedAll holds the tables to the folders: no recorded payload goes
-// without an outcome.
-func TestRecordedAll(t *testing.T) {
-	t.Parallel()
-	recorded(t, "MANIFEST.md")
-	for provider, table := range map[string]map[string]string{"github": github, "bitbucket": bitbucket} {
-		files, err := filepath.Glob(filepath.Join(fixtures, provider, "*.json"))
-		if err != nil {
-			t.Fatal(err)
+// wrapped gives one of Bitbucket's payloads the wrapping of Connect apps.
+func wrapped(t *testing.T, event string, payload []byte, want string) {
+	t.Helper()
+	body, err := json.Marshal(map[string]any{"event": event, "data": json.RawMessage(payload)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, header := range []string{event, ""} {
+		got, err := hook.ParseBitbucket(header, body)
+		if err != nil || summary(got) != want {
+			t.Errorf("wrapped, with the header %q, it gave %v, %v", header, got, err)
 		}
-		var have, listed []string
-		for _, f := range files {
-			have = append(have, filepath.Base(f))
-		}
-		for f := range table {
-			listed = append(listed, f)
-		}
-		slices.Sort(have)
-		slices.Sort(listed)
-		if diff := cmp.Diff(have, listed); diff != "" {
-			t.Errorf("%s: the folder (-) against the table (+):\n%s", provider, diff)
-		}
+	}
+	if got, err := hook.ParseBitbucket("repo:fork", body); err == nil {
+		t.Errorf("it passed for repo:fork: %v", got)
 	}
 }
 
-// TestRecordedWrapped gives Bitbucket's payloads the wrapping of Connect apps.
-func TestRecordedWrapped(t *testing.T) {
+// TestSignature verifies a delivery that is signed as Bitbucket's
+// documentation says ("Secure webhooks").
+func TestSignature(t *testing.T) {
 	t.Parallel()
-	for file, want := range bitbucket {
-		event := eventOf("bitbucket", file)
-		body, err := json.Marshal(map[string]any{"event": event, "data": json.RawMessage(recorded(t, "bitbucket", file))})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, header := range []string{event, ""} {
-			got, err := hook.ParseBitbucket(header, body)
-			if err != nil || summary(got) != want {
-				t.Errorf("%s with the header %q gave %v, %v", file, header, got, err)
-			}
-		}
-		if got, err := hook.ParseBitbucket("repo:fork", body); err == nil {
-			t.Errorf("%s passed for repo:fork: %v", file, got)
-		}
-	}
+	const key = "a key of the tests"
+	body := read(t, payloads, "bitbucket", "repo_push.branch-update.json")
+	mac := hmac.New(sha256.New, []byte(key))
+	mac.Write(body)
+	verifies(t, bitbucketHeaders("repo:push", "sha256="+hex.EncodeToString(mac.Sum(nil))), key, body)
 }
 
 // TestRecordedSignature verifies a delivery that Bitbucket itself signed.
 func TestRecordedSignature(t *testing.T) {
 	t.Parallel()
-	body := recorded(t, "bitbucket", "repo_push.signed.json")
-	text := string(recorded(t, "bitbucket", "repo_push.signed.headers.txt"))
+	needRecorded(t)
+	body := read(t, fixtures, "bitbucket", "repo_push.signed.json")
+	text := string(read(t, fixtures, "bitbucket", "repo_push.signed.headers.txt"))
 	h := bitbucketHeaders("repo:push", "")
 	var key string
 	for line := range strings.Lines(text) {
@@ -248,12 +271,18 @@ func TestRecordedSignature(t *testing.T) {
 			h.Set(name, value)
 		}
 	}
+	verifies(t, h, key, body)
+}
+
+// verifies wants a delivery's signature to verify, and not with another byte.
+func verifies(t *testing.T, h http.Header, key string, body []byte) {
+	t.Helper()
 	d, err := hook.BitbucketDelivery(h)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if key == "" || !d.Verify([]byte(key), body) {
-		t.Error("the recorded signature does not verify")
+		t.Error("the signature does not verify")
 	}
 	for _, i := range []int{0, len(body) / 2, len(body) - 1} {
 		tampered := slices.Clone(body)
