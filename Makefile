@@ -52,11 +52,11 @@ bench: deps-bench ## Run the benchmarks, one after another
 	go test -run '^$$' -bench . -benchtime 1x -timeout 30m -v ./bench/
 
 .PHONY: chaos
-chaos: deps ## Drive PIPELINES pipelines (500) through their lives under SEED's faults, and check every promise
+chaos: deps ## Drive PIPELINES pipelines (500) and their teams under SEED's faults, and check every promise
 	@set -o pipefail; go test -count=1 -tags 'faults chaos' -run '^TestChaos$$' -timeout 120m -v ./e2e/ | { grep -v '^=== ' || true; }
 
 .PHONY: chaos-mutants
-chaos-mutants: deps ## Let Troy make six mistakes, one after another, and see that the chaos run notices each
+chaos-mutants: deps ## Let Troy make eight mistakes, one after another, and see that the chaos run notices each
 	@tools/chaos-mutants
 
 .PHONY: fuzz

@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -185,10 +184,9 @@ func TestChaos(t *testing.T) {
 			}
 		})
 	}
-	stolen := make(chan struct{})
-	if mutant != "" {
-		go c.lookForStolen(stolen)
-	}
+	over := make(chan struct{})
+	var look sync.WaitGroup
+	look.Go(func() { c.lookOut(mutant, over) })
 	lives.Wait()
 	calm()
 	devil.Wait()
@@ -199,7 +197,8 @@ func TestChaos(t *testing.T) {
 	if !empty && ctx.Err() == nil {
 		c.violation("drain", "work is due still %s after the last fault", drained.Round(time.Second))
 	}
-	close(stolen)
+	close(over)
+	look.Wait()
 	c.watches.Wait()
 	if ctx.Err() == nil { // it went to its end
 		c.check(pipelines)
@@ -209,24 +208,80 @@ func TestChaos(t *testing.T) {
 	c.report(pipelines, seed, took, drained)
 }
 
-// lookForStolen sees, while the run goes on, that somebody ended another's
-// claim.
-func (c *chaos) lookForStolen(stop chan struct{}) {
-	for {
+// lookOut sees, while the run goes on, that somebody ended another's claim, or
+// that the second net repaired something. The net hides mistakes, so a repair
+// is one, unless the work was dropped on purpose.
+func (c *chaos) lookOut(mutant string, stop chan struct{}) {
+	stolen := false
+	for over := false; !over; {
 		select {
 		case <-stop:
-			return
+			over = true
 		case <-time.After(500 * time.Millisecond):
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		var n int
-		if err := c.db.QueryRow(ctx, "SELECT count(*) FROM chaos_stolen").Scan(&n); err == nil && n > 0 {
+		if err := c.db.QueryRow(ctx, "SELECT count(*) FROM chaos_stolen").Scan(&n); mutant != "" && err == nil && n > 0 && !stolen {
 			c.violation("claims", "%d claims were ended by others than their holders", n)
-			cancel()
-			return
+			stolen = true
 		}
 		cancel()
+		lines := c.repairs()
+		for _, line := range lines[min(len(lines), c.repaired):] {
+			if !strings.Contains(mutant, "drop-work") {
+				c.violation("net", "the second net had to repair: %s", line)
+			}
+		}
+		c.repaired = max(c.repaired, len(lines))
 	}
+}
+
+// repairs lists what the logs of all workers tell of the second net.
+func (c *chaos) repairs() (found []string) {
+	c.mu.Lock()
+	logs := slices.Clone(c.logs)
+	c.mu.Unlock()
+	for _, log := range logs {
+		found = append(found, log.with("nobody would have done the work", "it is ended", "it is set", "nobody would have looked at a branch")...)
+	}
+	return found
+}
+
+// with lists the lines that contain one of some words.
+func (l *lines) with(words ...string) (found []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for line := range strings.Lines(l.text.String()) {
+		if slices.ContainsFunc(words, func(w string) bool { return strings.Contains(line, w) }) {
+			found = append(found, strings.TrimSpace(line))
+		}
+	}
+	return found
+}
+
+// rowsOf shows the rows of the pipelines that a text names, for whoever looks
+// into a violation.
+func (c *chaos) rowsOf(text string) string {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	rows, err := c.db.Query(ctx, `
+		SELECT concat_ws(' ', p.slug, p.status, 'head', left(p.head_commit, 7), p.source_problem,
+			(SELECT string_agg(concat_ws(' ', d.number, d.kind, left(d.commit_sha, 7), d.state, d.cause), E'\n    ' ORDER BY d.number) FROM deployments d WHERE d.pipeline_id = p.id),
+			(SELECT string_agg(E'\n    work ' || to_jsonb(w)::text, '') FROM work w WHERE w.subject_id = p.id OR w.subject_id IN (SELECT id FROM deployments d WHERE d.pipeline_id = p.id)))
+		FROM pipelines p WHERE p.slug = ANY(string_to_array($1, ' '))`, text)
+	if err != nil {
+		return "\n  " + err.Error()
+	}
+	defer rows.Close()
+	var out string
+	for rows.Next() {
+		var line string
+		if err := rows.Scan(&line); err != nil {
+			return out + "\n  " + err.Error()
+		}
+		out += "\n  " + line
+	}
+	return out
 }
 
 func (c *chaos) report(pipelines int, seed uint64, took, drained time.Duration) {
@@ -252,6 +307,7 @@ func (c *chaos) report(pipelines int, seed uint64, took, drained time.Duration) 
 		fmt.Fprintf(&b, "%-42s p50 %s, max %s, of %d claims\n", "taken up after a worker's death",
 			c.recoveries[n/2].Round(100*time.Millisecond), c.recoveries[n-1].Round(100*time.Millisecond), n)
 	}
+	fmt.Fprintf(&b, "%-42s %d\n", "repaired by the second net", c.repaired)
 	total := 0
 	for _, check := range sortedKeys(c.checks) {
 		total += c.checks[check]
@@ -264,7 +320,10 @@ func (c *chaos) report(pipelines int, seed uint64, took, drained time.Duration) 
 	for _, v := range c.violations {
 		c.t.Error(v)
 	}
-	if m := cmp.Or(os.Getenv("TROY_MUTANT"), ""); m != "" && total > 0 {
+	switch m := os.Getenv("TROY_MUTANT"); {
+	case m != "" && total > 0:
 		fmt.Printf("mutant %s: caught by %s\n", m, strings.Join(sortedKeys(c.checks), ", "))
+	case m != "" && c.repaired > 0:
+		fmt.Printf("mutant %s: repaired %d times\n", m, c.repaired)
 	}
 }

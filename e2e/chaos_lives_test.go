@@ -55,7 +55,7 @@ func (c *chaos) within(check, what string, f func(ctx context.Context) error) bo
 		}
 	}
 	if c.ctx.Err() == nil {
-		c.violation(check, "%s: after %s: %v", what, c.stepTime, err)
+		c.violation(check, "%s: after %s: %v%s", what, c.stepTime, err, c.rowsOf(what))
 	}
 	return false
 }

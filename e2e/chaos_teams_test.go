@@ -133,10 +133,11 @@ func (l *life) cancelDuringPublish(uuid.UUID) (excused, ok bool) {
 	})
 }
 
-// deleteBranch deletes the production branch and restores it, with the same
-// commit or another.
+// deleteBranch pushes, deletes the production branch and restores it, with the
+// same commit or another.
 func (l *life) deleteBranch(uuid.UUID) (excused, ok bool) {
-	before := l.t.head(production)
+	before := l.pushed()
+	l.pause(900 * time.Millisecond)
 	l.t.mu.Lock()
 	delete(l.t.heads, production)
 	l.t.mu.Unlock()

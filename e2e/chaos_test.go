@@ -58,6 +58,8 @@ type chaos struct {
 	violations []string
 	checks     map[string]int // of violations
 	recoveries []time.Duration
+	logs       []*lines          // of all workers that ever ran
+	repaired   int               // by the second net
 	expected   map[string]string // deployment → what its pages say
 	seen       map[string]string // deployment → what a page of it said
 	live       map[string]bool   // hosts that have to answer
@@ -255,6 +257,11 @@ func (c *chaos) spawn(kind string, env []string) *process {
 	p := &process{name: kind, log: &lines{}, gone: make(chan struct{})}
 	p.cmd = exec.Command(filepath.Join(binaries, "troyd"), kind)
 	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = env, p.log, p.log
+	if kind == "work" {
+		c.mu.Lock()
+		c.logs = append(c.logs, p.log)
+		c.mu.Unlock()
+	}
 	if err := p.cmd.Start(); err != nil {
 		c.t.Errorf("start %s: %v", kind, err)
 		close(p.gone)
