@@ -299,7 +299,7 @@ func (c *CDN) refresh(ctx context.Context, id, reference string, p site.Pointer)
 	case there:
 		return nil
 	default:
-		err = c.sites.copy(ctx, from, to, page)
+		err = c.sites.copy(ctx, from, to, page, nil, site.CacheControl(page.Path))
 	}
 	if err != nil || there == "" {
 		return err // nothing is kept of a page that was not there

@@ -110,7 +110,7 @@ func (b bucket) put(ctx context.Context, key string, data []byte, contentType st
 }
 
 // putFile writes a site's file. S3 holds the bytes to the digest.
-func (b bucket) putFile(ctx context.Context, key string, f site.File, content io.ReadSeeker) error {
+func (b bucket) putFile(ctx context.Context, key string, f site.File, metadata map[string]string, content io.ReadSeeker) error {
 	if f.Size > maxObject {
 		return troy.Errorf(troy.Invalid, "%s has %d bytes; S3 takes at most %d of one file", f.Path, f.Size, int64(maxObject))
 	}
@@ -118,7 +118,7 @@ func (b bucket) putFile(ctx context.Context, key string, f site.File, content io
 	defer cancel()
 	_, err := b.client.PutObject(ctx, &s3.PutObjectInput{
 		Bucket: &b.name, Key: &key, Body: content, ContentLength: &f.Size, ContentType: aws.String(site.ContentType(f.Path)),
-		CacheControl: aws.String(site.CacheControl(f.Path)), ChecksumSHA256: aws.String(base64.StdEncoding.EncodeToString(f.SHA256[:])),
+		CacheControl: aws.String(cacheControl(f.Path)), Metadata: metadata, ChecksumSHA256: aws.String(base64.StdEncoding.EncodeToString(f.SHA256[:])),
 	}, unsigned)
 	return failed("write "+key, err)
 }
@@ -158,13 +158,13 @@ func (b bucket) fetch(ctx context.Context, key string, to io.Writer) (int64, err
 }
 
 // signPut is a PUT of a site's file, which S3 holds to its length and digest.
-func (b bucket) signPut(ctx context.Context, key string, f site.File, valid time.Duration) (cloud.SignedPut, error) {
+func (b bucket) signPut(ctx context.Context, key string, f site.File, metadata map[string]string, valid time.Duration) (cloud.SignedPut, error) {
 	if f.Size > maxObject {
 		return cloud.SignedPut{}, troy.Errorf(troy.Invalid, "%s has %d bytes; S3 takes at most %d of one file", f.Path, f.Size, int64(maxObject))
 	}
 	signed, err := s3.NewPresignClient(b.client).PresignPutObject(ctx, &s3.PutObjectInput{
 		Bucket: &b.name, Key: &key, ContentLength: &f.Size, ContentType: aws.String(site.ContentType(f.Path)),
-		CacheControl: aws.String(site.CacheControl(f.Path)), ChecksumSHA256: aws.String(base64.StdEncoding.EncodeToString(f.SHA256[:])),
+		CacheControl: aws.String(cacheControl(f.Path)), Metadata: metadata, ChecksumSHA256: aws.String(base64.StdEncoding.EncodeToString(f.SHA256[:])),
 		IfNoneMatch: aws.String("*"),
 	}, s3.WithPresignExpires(valid), s3.WithPresignClientFromClientOptions(keepContentType))
 	if err != nil {
@@ -207,13 +207,13 @@ func escapeKey(key string) string {
 }
 
 // copy copies a file inside the bucket.
-func (b bucket) copy(ctx context.Context, from, to string, f site.File) error {
+func (b bucket) copy(ctx context.Context, from, to string, f site.File, metadata map[string]string, cacheControl string) error {
 	ctx, cancel := context.WithTimeout(ctx, attempts*callTimeout+time.Duration(f.Size/slowest)*time.Second)
 	defer cancel()
 	source := escapeKey(b.name + "/" + from)
 	_, err := b.client.CopyObject(ctx, &s3.CopyObjectInput{
 		Bucket: &b.name, Key: &to, CopySource: &source, MetadataDirective: types.MetadataDirectiveReplace,
-		ContentType: aws.String(site.ContentType(f.Path)), CacheControl: aws.String(site.CacheControl(f.Path)),
+		ContentType: aws.String(site.ContentType(f.Path)), CacheControl: &cacheControl, Metadata: metadata,
 		ChecksumAlgorithm: types.ChecksumAlgorithmSha256,
 	})
 	return failed("copy "+from, err)

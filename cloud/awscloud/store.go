@@ -38,9 +38,7 @@ const (
 type Store struct {
 	sites, work bucket
 	limits      site.Limits
-
-	mu       sync.Mutex
-	declared map[site.Tree]bool // trees that are known to be declared
+	declared    treeAddresses // of trees that are known to be declared
 }
 
 var (
@@ -56,7 +54,7 @@ func NewStore(loaded aws.Config, cfg Config, limits site.Limits) *Store {
 	}
 	client := newS3(loaded, cfg)
 	return &Store{
-		sites: bucket{client, cfg.SitesBucket}, work: bucket{client, cfg.WorkBucket}, limits: limits, declared: map[site.Tree]bool{},
+		sites: bucket{client, cfg.SitesBucket}, work: bucket{client, cfg.WorkBucket}, limits: limits,
 	}
 }
 
@@ -89,7 +87,10 @@ func (s *Store) Begin(ctx context.Context, t site.Tree, m site.Manifest) ([]site
 			return nil, err
 		}
 	}
-	s.remember(t)
+	if fresh {
+		known = m
+	}
+	s.declared.keep(t, addressesOf(known))
 	missing := absent(m, have)
 	if len(missing) == 0 {
 		return nil, nil
@@ -99,17 +100,6 @@ func (s *Store) Begin(ctx context.Context, t site.Tree, m site.Manifest) ([]site
 		return nil, err
 	}
 	return slices.DeleteFunc(missing, func(f site.File) bool { return len(holders[f.SHA256]) > 0 }), nil
-}
-
-// remember keeps a tree among those whose manifest need not be read for each
-// file. It forgets them all at times, so that it does not grow for ever.
-func (s *Store) remember(t site.Tree) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.declared) > 10_000 {
-		clear(s.declared)
-	}
-	s.declared[t] = true
 }
 
 // present lists the objects of a tree, by their keys below it.
@@ -200,21 +190,16 @@ func (s *Store) holders(ctx context.Context, t site.Tree, files []site.File) (ma
 // Put implements cloud.Store. The whole file is read before anything is
 // written, so that S3 gets either all of it or nothing.
 func (s *Store) Put(ctx context.Context, t site.Tree, f site.File, r io.Reader) error {
-	s.mu.Lock()
-	declared := s.declared[t]
-	s.mu.Unlock()
-	if !declared {
-		if err := s.isDeclared(ctx, t); err != nil {
-			return err
-		}
-		s.remember(t)
+	own, err := s.addresses(ctx, t)
+	if err != nil {
+		return err
 	}
 	content, err := receive(f, r)
 	if err != nil {
 		return err
 	}
 	defer content.Close()
-	err = s.sites.putFile(ctx, treePrefix(t)+fileKey(f.Path), f, content)
+	err = s.sites.putFile(ctx, treePrefix(t)+fileKey(f.Path), f, own.metadata(f.Path), content)
 	if err == nil && content.buffer != nil {
 		// After a failure the request may still be reading it.
 		buffers.Put(content.buffer)
@@ -228,23 +213,18 @@ const signedFor = 15 * time.Minute
 // Sign implements cloud.Signer.
 func (s *Store) Sign(ctx context.Context, t site.Tree, files []site.File) ([]cloud.SignedPut, time.Time, error) {
 	expires := time.Now().Add(signedFor)
+	own, err := s.addresses(ctx, t)
+	if err != nil {
+		return nil, expires, err
+	}
 	signed := make([]cloud.SignedPut, len(files))
 	for i, f := range files {
 		var err error
-		if signed[i], err = s.sites.signPut(ctx, treePrefix(t)+fileKey(f.Path), f, signedFor); err != nil {
+		if signed[i], err = s.sites.signPut(ctx, treePrefix(t)+fileKey(f.Path), f, own.metadata(f.Path), signedFor); err != nil {
 			return nil, expires, err
 		}
 	}
 	return signed, expires, nil
-}
-
-func (s *Store) isDeclared(ctx context.Context, t site.Tree) error {
-	for _, key := range []string{openKey(t), sealedKey(t)} {
-		if there, err := s.work.has(ctx, key); there || err != nil {
-			return err
-		}
-	}
-	return fmt.Errorf("tree %s: %w", t.Deployment, cloud.ErrNotFound)
 }
 
 // Manifest implements cloud.Store.
@@ -281,7 +261,7 @@ func (s *Store) read(ctx context.Context, key string) (site.Manifest, error) {
 func (s *Store) Remove(ctx context.Context, pipeline uuid.UUID, deployments ...uuid.UUID) error {
 	for _, deployment := range deployments {
 		t := site.Tree{Pipeline: pipeline, Deployment: deployment}
-		s.forget(func(other site.Tree) bool { return other == t })
+		s.declared.forget(pipeline, deployment)
 		if err := s.work.remove(ctx, sealedKey(t), openKey(t)); err != nil {
 			return err
 		}
@@ -294,7 +274,7 @@ func (s *Store) Remove(ctx context.Context, pipeline uuid.UUID, deployments ...u
 
 // RemoveAll implements cloud.Store.
 func (s *Store) RemoveAll(ctx context.Context, pipeline uuid.UUID) (int, error) {
-	s.forget(func(other site.Tree) bool { return other.Pipeline == pipeline })
+	s.declared.forget(pipeline)
 	manifests, err := s.work.removeAll(ctx, manifestPrefix(pipeline))
 	if err != nil {
 		return manifests, err
@@ -303,20 +283,11 @@ func (s *Store) RemoveAll(ctx context.Context, pipeline uuid.UUID) (int, error) 
 	return manifests + files, err
 }
 
-func (s *Store) forget(which func(site.Tree) bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for t := range s.declared {
-		if which(t) {
-			delete(s.declared, t)
-		}
-	}
-}
-
 // copies is what Seal has to copy: objects by their keys in the tree.
 type copies struct {
 	store   *Store
 	tree    site.Tree
+	own     *addresses
 	have    map[string]int64
 	holders map[site.Digest][]string
 
@@ -345,7 +316,7 @@ func (s *Store) Seal(ctx context.Context, t site.Tree, carried []site.Carried) e
 	for i, a := range carried {
 		extra[i] = a.File
 	}
-	c := copies{store: s, tree: t, have: have}
+	c := copies{store: s, tree: t, own: addressesOf(m), have: have}
 	if err := c.findHolders(ctx, append(slices.Clip(m.Files), extra...)); err != nil {
 		return err
 	}
@@ -443,7 +414,7 @@ func (c *copies) run(ctx context.Context, files []site.File, key func(string) st
 		c.have[to] = f.Size
 		group.Go(func() error {
 			for _, from := range c.holders[f.SHA256] {
-				err := c.store.sites.copy(ctx, from, treePrefix(c.tree)+to, f)
+				err := c.store.sites.copy(ctx, from, treePrefix(c.tree)+to, f, c.own.metadata(f.Path), cacheControl(f.Path))
 				if !errors.Is(err, cloud.ErrNotFound) {
 					return err
 				}

@@ -20,6 +20,8 @@ async function handler(event) {
     if (!pointer.d) {
         return refuse(404, 'Not Found');
     }
+    // For the response's function, which compares it with the page's own address.
+    request.headers['x-troy-uri'] = { value: request.uri };
     const segments = request.uri.split('/').slice(1);
     for (const segment of segments) {
         const plain = segment.replace(/%2e/gi, '.');

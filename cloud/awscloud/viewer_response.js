@@ -1,5 +1,5 @@
-// Finishes an answer. What Troy says of a page stands in the metadata of its
-// object: where it redirects to, and its canonical address.
+// Finishes an answer. The metadata of a page's object has the page's own
+// address: its path names it in a canonical link, other spellings redirect.
 function handler(event) {
     const response = event.response;
     const headers = response.headers;
@@ -9,18 +9,28 @@ function handler(event) {
     if (cache) {
         cache.value = cache.value.replace(/,? *s-maxage=\d+/, '');
     }
-    const location = headers['x-amz-meta-troy-location'];
-    const canonical = headers['x-amz-meta-troy-canonical'];
-    delete headers['x-amz-meta-troy-location'];
-    delete headers['x-amz-meta-troy-canonical'];
-    if (location) {
-        response.statusCode = 301;
-        response.statusDescription = 'Moved Permanently';
-        headers.location = { value: location.value + query(event.request.querystring) };
-    } else if (canonical) {
-        headers.link = { value: '<' + canonical.value + '>; rel="canonical"' };
+    const address = headers['x-amz-meta-troy-address'];
+    const asked = event.request.headers['x-troy-uri'];
+    delete headers['x-amz-meta-troy-address'];
+    if (!address || !asked || decoded(asked.value) === decoded(address.value)) {
+        return response;
     }
+    if (asked.value.endsWith('.html')) {
+        headers.link = { value: '<' + address.value + '>; rel="canonical"' };
+        return response;
+    }
+    response.statusCode = 301;
+    response.statusDescription = 'Moved Permanently';
+    headers.location = { value: address.value + query(event.request.querystring) };
     return response;
+}
+
+function decoded(path) {
+    try {
+        return decodeURIComponent(path);
+    } catch (e) {
+        return path;
+    }
 }
 
 // The query as it came: '?a=1&a=2&b', or nothing.

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/site"
@@ -61,6 +63,7 @@ func servingTests() map[string]func(*testing.T, Env) {
 				t.Fatalf("Begin with a path of %d bytes: %v; want Invalid, and the path", len(over.Path), err)
 			}
 		},
+		"serving/each page has one address": testAddresses,
 		"serving/what is not there is 404": func(t *testing.T, e Env) {
 			live := newLive(t, e)
 			live.release(map[string]string{"index.html": "home"}, false)
@@ -80,6 +83,7 @@ type live struct {
 	host     string
 	tree     site.Tree
 	sequence int64
+	policy   site.TrailingSlash
 }
 
 func newLive(t *testing.T, e Env) *live {
@@ -103,7 +107,10 @@ func (l *live) release(files map[string]string, signed bool) []site.File {
 	for p, content := range files {
 		m = append(m, file(p, content))
 	}
-	sent := begin(l.t, l.e, l.tree, m...)
+	sent, err := l.e.Cloud.Store.Begin(l.t.Context(), l.tree, site.Manifest{Files: m, TrailingSlash: l.policy})
+	if err != nil {
+		l.t.Fatalf("Begin: %v", err)
+	}
 	for _, f := range sent {
 		if signed {
 			l.send(f, files[f.Path])
@@ -160,6 +167,74 @@ func (l *live) want(address string, status int, body string) {
 	if body != "" && w.Body.String() != body {
 		l.t.Errorf("%s: %q, want %q", address, w.Body, body)
 	}
+}
+
+// testAddresses holds the adapter to site's rules of addresses.
+func testAddresses(t *testing.T, e Env) {
+	files := map[string]string{}
+	for _, p := range []string{
+		"index.html", "about.html", "docs/index.html", "docs/next.html", "docs/style.css", "a b/ü+%.html", "deep/er/index.html", "LICENSE",
+		"app.js", "_headers", "_redirects",
+	} {
+		files[p] = p
+	}
+	addresses := []string{
+		"/", "/index.html", "/about", "/about/", "/about.html", "/docs", "/docs/", "/docs/index.html", "/docs/next", "/docs/next/", "/docs/next.html",
+		"/docs/style.css", "/a%20b/%C3%BC+%25", "/a%20b/%C3%BC%2B%25", "/a%20b/%C3%BC+%25/", "/a%20b/%C3%BC+%25.html", "/deep/er", "/deep/er/", "/deep",
+		"/LICENSE", "/app.js", "/_headers", "/_redirects", "/none", "/none/",
+	}
+	for _, policy := range []site.TrailingSlash{site.SlashAuto, site.SlashAlways, site.SlashNever} {
+		live := newLive(t, e)
+		live.policy = policy
+		_, signer := e.Cloud.Store.(cloud.Signer)
+		live.release(files, signer)
+		live.want("/", http.StatusOK, "index.html")
+		live.release(files, false) // by copies
+		paths := site.PathSet{}
+		for p := range files {
+			paths[p] = struct{}{}
+		}
+		for _, address := range addresses {
+			u, err := url.Parse(address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a := policy.Resolve(paths, u.Path)
+			w := live.get(address + "?b=1&a=%20x&a=2")
+			got := []string{http.StatusText(w.Code), w.Header().Get("Location"), w.Header().Get("Link")}
+			want := []string{http.StatusText(http.StatusOK), "", ""}
+			switch {
+			case a.Path == "":
+				want[0] = http.StatusText(http.StatusNotFound)
+			case a.Redirect:
+				want[0], want[1] = http.StatusText(http.StatusMovedPermanently), a.Address()
+			case a.Alias:
+				want[2] = "<" + a.Address() + `>; rel="canonical"`
+			}
+			where, query, _ := strings.Cut(got[1], "?")
+			got[1] = strings.ReplaceAll(where, "%2B", "+")
+			want[1], want[2], got[2] = strings.ReplaceAll(want[1], "%2B", "+"), strings.ReplaceAll(want[2], "%2B", "+"), strings.ReplaceAll(got[2], "%2B", "+")
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("%s under %s (-want +got):\n%s", address, policy, diff)
+			}
+			if a.Redirect && !sameQuery(query, "b=1&a=%20x&a=2") {
+				t.Errorf("%s redirects with the query %q", address, query)
+			}
+			if w.Code != http.StatusOK {
+				continue
+			}
+			if w.Body.String() != a.Path || w.Header().Get("X-Content-Type-Options") != "nosniff" || w.Header().Get("Cache-Control") != site.CacheControl(a.Path) {
+				t.Errorf("%s answers %q with %v", address, w.Body, w.Header())
+			}
+		}
+	}
+}
+
+// sameQuery compares queries but for the order of their members.
+func sameQuery(a, b string) bool {
+	first, err := url.ParseQuery(a)
+	second, other := url.ParseQuery(b)
+	return err == nil && other == nil && cmp.Equal(first, second)
 }
 
 func testOddNames(t *testing.T, e Env) {

@@ -67,12 +67,12 @@ func (e *edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	var config configXML
 	_ = parseConfig(one.config, &config)
-	uri := r.URL.EscapedPath()
+	asked := request{URI: r.URL.EscapedPath()}
 	for _, f := range config.Functions {
 		if f.Event != "viewer-request" {
 			continue
 		}
-		out, err := e.d.runRequest(f.ARN, one.ID, uri, r.URL.RawQuery)
+		out, err := e.d.runRequest(f.ARN, one.ID, asked.URI, r.URL.RawQuery)
 		if err != nil {
 			http.Error(w, "the viewer-request function failed: "+err.Error(), http.StatusServiceUnavailable)
 			return
@@ -81,9 +81,9 @@ func (e *edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			out.send(w, r, nil)
 			return
 		}
-		uri = out.URI
+		asked = out
 	}
-	a, err := e.object(r, one, config, uri)
+	a, err := e.object(r, one, config, asked.URI)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadGateway)
 		return
@@ -93,7 +93,7 @@ func (e *edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if f.Event != "viewer-response" || a.status >= http.StatusBadRequest {
 			continue // an origin's error is not shown to it
 		}
-		if out, err = e.d.runResponse(f.ARN, one.ID, uri, r.URL.RawQuery, out); err != nil {
+		if out, err = e.d.runResponse(f.ARN, one.ID, asked, r.URL.RawQuery, out); err != nil {
 			http.Error(w, "the viewer-response function failed: "+err.Error(), http.StatusServiceUnavailable)
 			return
 		}

@@ -31,7 +31,8 @@ type response struct {
 // address, or an answer.
 type request struct {
 	response
-	URI string
+	URI    string
+	fields map[string]field // the request's headers, as the function left them
 }
 
 const maxFunction = 10 << 10
@@ -165,7 +166,8 @@ func (d *Double) SetFunction(name, comment, code string) {
 
 // field is CloudFront's form of a header, a cookie or a member of the query.
 type field struct {
-	Value string `json:"value"`
+	Value string  `json:"value"`
+	Multi []field `json:"multiValue,omitempty"`
 }
 
 // event is what a function is called with
@@ -193,8 +195,18 @@ func newEvent(distribution, uri, query string) event {
 	e.Context.DistributionID = distribution
 	e.Request.Method, e.Request.URI, e.Request.Headers, e.Request.Querystring = http.MethodGet, uri, map[string]field{}, map[string]field{}
 	for pair := range strings.SplitSeq(query, "&") {
-		if name, value, _ := strings.Cut(pair, "="); name != "" {
-			e.Request.Querystring[name] = field{value}
+		name, value, _ := strings.Cut(pair, "=")
+		before, again := e.Request.Querystring[name]
+		switch {
+		case name == "":
+		case !again:
+			e.Request.Querystring[name] = field{Value: value}
+		default:
+			if before.Multi == nil {
+				before.Multi = []field{{Value: before.Value}}
+			}
+			before.Value, before.Multi = value, append(before.Multi, field{Value: value})
+			e.Request.Querystring[name] = before
 		}
 	}
 	return e
@@ -207,15 +219,19 @@ func (d *Double) runRequest(arn, distribution, uri, query string) (request, erro
 		URI string `json:"uri"`
 	}
 	err := d.call(arn, newEvent(distribution, uri, query), &out)
-	return request{out.response(), out.URI}, err
+	return request{out.response(), out.URI, out.Headers}, err
 }
 
-// runResponse runs a viewer-response function.
-func (d *Double) runResponse(arn, distribution, uri, query string, in response) (response, error) {
-	e := newEvent(distribution, uri, query)
+// runResponse runs a viewer-response function. It sees the request as the
+// viewer-request function left it.
+func (d *Double) runResponse(arn, distribution string, asked request, query string, in response) (response, error) {
+	e := newEvent(distribution, asked.URI, query)
+	if asked.fields != nil {
+		e.Request.Headers = asked.fields
+	}
 	e.Response = &eventResponse{StatusCode: in.Status, Headers: map[string]field{}}
 	for name := range in.Headers {
-		e.Response.Headers[strings.ToLower(name)] = field{in.Headers.Get(name)}
+		e.Response.Headers[strings.ToLower(name)] = field{Value: in.Headers.Get(name)}
 	}
 	var out eventResponse
 	err := d.call(arn, e, &out)

@@ -1,0 +1,144 @@
+package awscloud
+
+import (
+	"context"
+	"strings"
+	"sync"
+
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy/site"
+)
+
+// addressKey is the metadata that tells the viewer-response function a page's
+// own address, escaped.
+const addressKey = "troy-address"
+
+// maxAddress is the longest address that fits S3's 2 KB of metadata
+// (docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html). The
+// spellings of a page with a longer one don't redirect.
+const maxAddress = 1900
+
+// addresses tells the own addresses of a tree's files.
+type addresses struct {
+	policy site.TrailingSlash
+	paths  site.PathSet
+}
+
+func addressesOf(m site.Manifest) *addresses {
+	return &addresses{m.TrailingSlash, site.NewPathSet(m.Files)}
+}
+
+// metadata is what a file's object carries, under its own key and under its
+// canonical one.
+func (a *addresses) metadata(p string) map[string]string {
+	if a == nil {
+		return nil
+	}
+	address := a.address(p)
+	if address == "" || len(address) > maxAddress {
+		return nil
+	}
+	return map[string]string{addressKey: address}
+}
+
+// address is the escaped address of a page, empty for what is none. It differs
+// from what the edge says where the viewer-request function would not find the
+// page: a name with a dot in it is a file's to it, and about.html beside
+// about/index.html shares that one's key.
+func (a *addresses) address(p string) string {
+	stem, page := strings.CutSuffix(p, ".html")
+	if !page || stem == "" || strings.HasSuffix(stem, "/") {
+		return ""
+	}
+	folder, index := strings.CutSuffix("/"+stem, "/index")
+	dotted := strings.Contains(folder[strings.LastIndexByte(folder, '/')+1:], ".")
+	switch {
+	case dotted && index:
+		return escapeKey(folder + "/")
+	case dotted, !index && a.shared(stem):
+		return escapeKey("/" + p)
+	}
+	return a.policy.Resolve(a.paths, "/"+p).Address()
+}
+
+// shared reports whether another file has the key of a page's address.
+func (a *addresses) shared(stem string) bool {
+	_, file := a.paths.Find(stem, "")
+	_, index := a.paths.Find(stem, "/index.html")
+	return file || index
+}
+
+// maxTrees is how many trees' addresses are kept.
+const maxTrees = 16
+
+// treeAddresses keeps the addresses of the trees that files are sent to.
+type treeAddresses struct {
+	mu    sync.Mutex
+	trees map[site.Tree]*addresses
+}
+
+// keep remembers a tree's addresses. It forgets some other tree's when there
+// are many: they are read again.
+func (k *treeAddresses) keep(t site.Tree, a *addresses) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.trees == nil {
+		k.trees = map[site.Tree]*addresses{}
+	}
+	for other := range k.trees {
+		if len(k.trees) >= maxTrees {
+			delete(k.trees, other)
+		}
+	}
+	k.trees[t] = a
+}
+
+func (k *treeAddresses) get(t site.Tree) *addresses {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.trees[t]
+}
+
+// forget drops trees of a pipeline; without deployments, all of them.
+func (k *treeAddresses) forget(pipeline uuid.UUID, deployments ...uuid.UUID) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for t := range k.trees {
+		gone := t.Pipeline == pipeline && len(deployments) == 0
+		for _, d := range deployments {
+			gone = gone || t == site.Tree{Pipeline: pipeline, Deployment: d}
+		}
+		if gone {
+			delete(k.trees, t)
+		}
+	}
+}
+
+// addresses returns those of a declared tree, cloud.ErrNotFound if it is none.
+func (s *Store) addresses(ctx context.Context, t site.Tree) (*addresses, error) {
+	if a := s.declared.get(t); a != nil {
+		return a, nil
+	}
+	m, err := s.manifest(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	a := addressesOf(m)
+	s.declared.keep(t, a)
+	return a, nil
+}
+
+// edgeTTL is how long CloudFront keeps what browsers ask for each time, in
+// seconds: the deployment is part of every key, so what is there never changes.
+const edgeTTL = "31536000"
+
+// cacheControl is an object's header. The viewer-response function takes out
+// what is for CloudFront alone.
+func cacheControl(p string) string {
+	control := site.CacheControl(p)
+	if strings.Contains(control, "immutable") {
+		return control
+	}
+	return control + ", s-maxage=" + edgeTTL
+}
