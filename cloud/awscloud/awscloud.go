@@ -64,6 +64,10 @@ func PriceClasses() []string { return []string{"PriceClass_100", "PriceClass_200
 // retried by the worker, whose retries are seen and bounded.
 const attempts = 3
 
+// roleSession is how long an assumed role is used: the most that AWS allows for
+// a role assumed by another.
+const roleSession = time.Hour
+
 // callTimeout bounds one attempt of a small call.
 const callTimeout = 20 * time.Second
 
@@ -93,9 +97,10 @@ func Load(ctx context.Context, cfg Config) (aws.Config, error) {
 	}
 	if cfg.RoleARN != "" {
 		role := stscreds.NewAssumeRoleProvider(sts.NewFromConfig(loaded), cfg.RoleARN, func(o *stscreds.AssumeRoleOptions) {
-			o.RoleSessionName = "troy"
+			o.RoleSessionName, o.Duration = "troy", roleSession
 		})
-		loaded.Credentials = aws.NewCredentialsCache(role)
+		// A signed upload ends with the session that signed it.
+		loaded.Credentials = aws.NewCredentialsCache(role, func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = signedFor + time.Minute })
 	}
 	return loaded, nil
 }

@@ -26,6 +26,8 @@ const (
 	// cursorStream, with CloudWatch's token behind it, and cursorTail are where
 	// a log is read on.
 	cursorStream, cursorTail = "s", "end"
+	// maxEmpty is how many pages without a line are passed over by one call.
+	maxEmpty = 50
 	// chatter is what CodeBuild's own lines begin with.
 	chatter = "[Container] "
 	// lastLine is in the last of them.
@@ -74,7 +76,7 @@ func (b *Builder) page(ctx context.Context, t site.Tree, cursor string) (cloud.L
 			return b.maybeTail(r, nil, cursor), nil
 		}
 	}
-	for {
+	for empty := 0; ; empty++ {
 		data, next, more, err := b.events(ctx, r, strings.TrimPrefix(cursor, cursorStream))
 		if err != nil {
 			return cloud.LogPage{}, err
@@ -85,7 +87,7 @@ func (b *Builder) page(ctx context.Context, t site.Tree, cursor string) (cloud.L
 			return cloud.LogPage{Data: []byte(data + r.Tail), Next: cursorTail, End: true}, nil
 		case more == none, more == ended:
 			return b.maybeTail(r, []byte(data), cursor), nil
-		case data != "":
+		case data != "", empty == maxEmpty:
 			return cloud.LogPage{Data: []byte(data), Next: cursor}, nil
 		}
 	}
@@ -115,7 +117,9 @@ func (b *Builder) events(ctx context.Context, r record, token string) (data, nex
 	if err != nil {
 		return "", token, none, err
 	}
-	if len(out.Events) == 0 {
+	// A page may be empty with more behind it: the end returns the token that
+	// was asked with.
+	if len(out.Events) == 0 && token != "" && aws.ToString(out.NextForwardToken) == token {
 		more = none
 	}
 	var text strings.Builder

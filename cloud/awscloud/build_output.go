@@ -13,6 +13,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/build"
+	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/site"
 )
 
@@ -123,6 +124,9 @@ func (b *Builder) fetchOutput(ctx context.Context, t site.Tree, r record, dir st
 	defer func() { _ = errors.Join(file.Close(), os.Remove(file.Name())) }()
 	if r.nothingToRun() {
 		size, err := b.work.fetch(ctx, r.sourceKey(t), file)
+		if errors.Is(err, cloud.ErrNotFound) {
+			return troy.Errorf(troy.Conflict, "the source that was handed over is not in the work bucket any more")
+		}
 		if err != nil {
 			return err
 		}
@@ -141,7 +145,9 @@ func (b *Builder) fetchOutput(ctx context.Context, t site.Tree, r record, dir st
 		}
 		return build.Unpack(ctx, source, repo, r.Limits.Source)
 	}
-	if _, err := b.work.fetch(ctx, r.outputKey(t), file); err != nil {
+	if _, err := b.work.fetch(ctx, r.outputKey(t), file); errors.Is(err, cloud.ErrNotFound) {
+		return troy.Errorf(troy.Conflict, "CodeBuild says that the build succeeded, but its output is not in the work bucket")
+	} else if err != nil {
 		return err
 	}
 	if _, err := file.Seek(0, io.SeekStart); err != nil {

@@ -48,6 +48,11 @@ func TestViewerRequest(t *testing.T) {
 	if err := a.cloud.CDN.Flip(t.Context(), d.ID, site.Pointer{Sequence: 1, Pipeline: tree.Pipeline, Deployment: tree.Deployment}); err != nil {
 		t.Fatal(err)
 	}
+	a.double.BreakStores(true)
+	if _, status, err := a.double.Rewrite(host, "/"); status != http.StatusServiceUnavailable || err != nil {
+		t.Errorf("a store that can't be read: %d, %v; want 503", status, err)
+	}
+	a.double.BreakStores(false)
 	prefix := "/sites/" + tree.Pipeline.String() + "/" + tree.Deployment.String()
 	for _, c := range []struct{ uri, want string }{
 		{"/", "/index.html"},

@@ -9,13 +9,25 @@ function refuse(status, text) {
     return { statusCode: status, statusDescription: text, headers: { 'cache-control': { value: 'no-store' } } };
 }
 
+// Tells a pointer that does not exist from a store that can't be read.
+async function missing(key) {
+    try {
+        if (!(await store.exists(key))) {
+            return refuse(404, 'Not Found');
+        }
+    } catch (e) {}
+    const answer = refuse(503, 'Service Unavailable');
+    answer.headers['retry-after'] = { value: '5' };
+    return answer;
+}
+
 async function handler(event) {
     const request = event.request;
     let pointer;
     try {
         pointer = JSON.parse(await store.get(event.context.distributionId));
     } catch (e) {
-        return refuse(404, 'Not Found');
+        return await missing(event.context.distributionId);
     }
     if (!pointer.d) {
         return refuse(404, 'Not Found');

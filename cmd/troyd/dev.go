@@ -111,7 +111,13 @@ func runDev(ctx context.Context, cfg config, sample string) (err error) {
 	}
 	defer func() { err = errors.Join(err, withdraw()) }()
 
+	queues, err := consumers(ctx, cfg, b, log)
+	if err != nil {
+		return err
+	}
+
 	g, ctx := errgroup.WithContext(ctx)
+	consume(ctx, g, queues)
 	g.Go(func() error { b.bell.Run(ctx); return nil })
 	g.Go(func() error { b.watch(ctx); return nil })
 	g.Go(func() error { return runWorkers(ctx, cfg, b, log) })

@@ -100,6 +100,12 @@ func TestTemplate(t *testing.T) {
 		}
 	}
 
+	// EventBridge delivers nothing to a topic whose policy has a condition.
+	begin := strings.Index(string(text), "  BuildUpdatesPolicy:")
+	if policy, _, _ := strings.Cut(string(text)[begin:], "  BuildUpdatesRule:"); begin < 0 || strings.Contains(policy, "Condition") {
+		t.Errorf("the policy of the updates' topic has a condition:\n%s", policy)
+	}
+
 	// What the roles may do is explained, and no more than that.
 	manual, err := os.ReadFile("../../docs/aws.md")
 	if err != nil {

@@ -49,17 +49,22 @@ func newWorkCommand() *cobra.Command {
 			g.Go(func() error { b.bell.Run(ctx); return nil })
 			g.Go(func() error { b.watch(ctx); return nil })
 			g.Go(func() error { return runWorkers(ctx, cfg, b, log) })
-			for setting, c := range queues {
-				g.Go(func() error {
-					if err := c.Run(ctx); err != nil {
-						return usageError{fmt.Errorf("%s: %w", setting, err)}
-					}
-					return nil
-				})
-			}
+			consume(ctx, g, queues)
 			log.Info("working", "slots", cfg.Workers)
 			return g.Wait()
 		},
+	}
+}
+
+// consume takes messages from the queues until the context ends.
+func consume(ctx context.Context, g *errgroup.Group, queues map[string]workers.Consumer) {
+	for setting, c := range queues {
+		g.Go(func() error {
+			if err := c.Run(ctx); err != nil {
+				return usageError{fmt.Errorf("%s: %w", setting, err)}
+			}
+			return nil
+		})
 	}
 }
 

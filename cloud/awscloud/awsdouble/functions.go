@@ -264,15 +264,30 @@ func (d *Double) call(arn string, e event, out any) error {
 	_ = parseConfig(live.config, &config)
 	vm := goja.New()
 	if err := vm.Set("cf", map[string]any{"kvs": func() any {
-		return map[string]any{"get": func(key string) *goja.Promise {
+		read := func(key string, answer func(value string, ok bool, resolve, reject func(any) error)) *goja.Promise {
 			promise, resolve, reject := vm.NewPromise()
-			if value, ok := d.keyvalue.value(config.Store, key); ok && config.Store != "" {
-				_ = resolve(value)
+			value, ok := d.keyvalue.value(config.Store, key)
+			if config.Store == "" || d.keyvalue.broken.Load() {
+				_ = reject(errors.New("the store can't be read"))
 			} else {
-				_ = reject(errors.New("KeyNotFound"))
+				answer(value, ok, resolve, reject)
 			}
 			return promise
-		}}
+		}
+		return map[string]any{
+			"get": func(key string) *goja.Promise {
+				return read(key, func(value string, ok bool, resolve, reject func(any) error) {
+					if ok {
+						_ = resolve(value)
+					} else {
+						_ = reject(errors.New("KeyNotFound"))
+					}
+				})
+			},
+			"exists": func(key string) *goja.Promise {
+				return read(key, func(_ string, ok bool, resolve, _ func(any) error) { _ = resolve(ok) })
+			},
+		}
 	}}); err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 const (
@@ -19,6 +20,8 @@ const (
 // soon as it is asked for
 // (docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/kvs-with-functions.html).
 type keyValueStore struct {
+	broken atomic.Bool // functions can't read them
+
 	mu     sync.Mutex
 	stores map[string]*pairs
 }
@@ -38,6 +41,9 @@ func (d *Double) Pointers() map[string]string {
 	}
 	return all
 }
+
+// BreakStores makes functions fail to read their KeyValueStores, or no longer.
+func (d *Double) BreakStores(broken bool) { d.keyvalue.broken.Store(broken) }
 
 // value is what a function reads of the store that it is associated with.
 func (k *keyValueStore) value(arn, key string) (string, bool) {

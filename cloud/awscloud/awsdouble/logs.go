@@ -47,6 +47,11 @@ func (l logs) serve(w http.ResponseWriter, r *http.Request, body []byte) {
 }
 
 func (l logs) answer(w http.ResponseWriter, b *build, token string, limit int) {
+	if token == "" {
+		// A page may be empty although there is more.
+		answerJSON(w, http.StatusOK, map[string]any{"events": []any{}, "nextForwardToken": fmt.Sprintf("f/%020d", 0), "nextBackwardToken": fmt.Sprintf("b/%020d", 0)})
+		return
+	}
 	from := 0
 	if token != "" {
 		n, err := strconv.Atoi(strings.TrimPrefix(token, "f/"))
