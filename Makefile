@@ -31,6 +31,12 @@ test: deps ## Run all tests with the race detector, on real Postgres and Redis
 	@GOTESTSUM_JSONFILE=bin/test.json GOTESTSUM_FORMAT=$${GOTESTSUM_FORMAT:-pkgname} \
 		$(TESTSUM) --post-run-command tools/count -- -race -tags faults -timeout 10m $(PKG)
 
+# TROY_TEST_AWS_LACKS names what the endpoints lack, separated by commas.
+.PHONY: test-aws
+test-aws: ## Run the cloud's suite and a whole life on TROY_TEST_AWS_ENDPOINT and TROY_TEST_S3_ENDPOINT
+	@test -n "$$TROY_TEST_AWS_ENDPOINT$$TROY_TEST_S3_ENDPOINT" || { echo "Set TROY_TEST_AWS_ENDPOINT or TROY_TEST_S3_ENDPOINT."; exit 2; }
+	go test -count=1 -timeout 60m -v -run '^TestEndpoint$$' ./cloud/awscloud/
+
 .PHONY: lint
 lint: deps-run ## Check format, vet, lint, import rules and generated code
 	@unformatted=$$(gofmt -s -l .); if [ -n "$$unformatted" ]; then \

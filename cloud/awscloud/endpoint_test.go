@@ -1,15 +1,17 @@
 package awscloud_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/cloudfrontkeyvaluestore"
+	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/codebuild"
 	"github.com/aws/aws-sdk-go-v2/service/route53"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -17,32 +19,107 @@ import (
 
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/cloud/awscloud"
+	"github.com/troy-iaas/troy/cloud/awscloud/awsdouble"
 	"github.com/troy-iaas/troy/cloud/cloudtest"
+	"github.com/troy-iaas/troy/internal/devstack/s3test"
 	"github.com/troy-iaas/troy/site"
 )
 
-// TestEndpoint runs the conformance suites on what TROY_TEST_AWS_ENDPOINT
-// names: a stand-in for AWS, with the credentials of the environment. What the
-// endpoint lacks is skipped by name. Where the suites of more than S3 are to
-// run, TROY_TEST_AWS_ZONE (with TROY_TEST_AWS_DOMAIN, its name),
-// TROY_TEST_AWS_POINTER_STORE, TROY_TEST_AWS_CERTIFICATE and
-// TROY_TEST_AWS_PROJECT say what it has.
+// What an endpoint may lack beside what an adapter may. sites is CloudFront
+// with its KeyValueStore, and Route 53.
+const (
+	lacksS3        cloudtest.Lack = "s3"
+	lacksSites     cloudtest.Lack = "sites"
+	lacksCodeBuild cloudtest.Lack = "codebuild"
+)
+
+// endpoint is a stand-in for AWS, or AWS itself, under test.
+type endpoint struct {
+	url, s3                            string
+	zone, domain, store, cert, project string
+	lacks                              []cloudtest.Lack
+	credentials                        aws.CredentialsProvider // nil for those of the environment
+	deadline, poll                     time.Duration
+}
+
+// TestEndpoint runs the conformance suites and a whole life on the endpoints
+// that TROY_TEST_AWS_ENDPOINT and TROY_TEST_S3_ENDPOINT name, with the
+// credentials of the environment. TROY_TEST_AWS_ZONE, _DOMAIN, _POINTER_STORE,
+// _CERTIFICATE and _PROJECT say what is there. What is not has to be named in
+// TROY_TEST_AWS_LACKS; everything else has to work.
 func TestEndpoint(t *testing.T) {
 	t.Parallel()
-	endpoint := os.Getenv("TROY_TEST_AWS_ENDPOINT")
-	if endpoint == "" {
-		t.Skip("TROY_TEST_AWS_ENDPOINT is not set: the suites run on the double and on the S3 server of the tests alone")
-	}
 	env := func(name string) string { return os.Getenv("TROY_TEST_AWS_" + name) }
+	e := endpoint{
+		url: env("ENDPOINT"), s3: cmp.Or(os.Getenv("TROY_TEST_S3_ENDPOINT"), env("ENDPOINT")), zone: env("ZONE"), domain: env("DOMAIN"), store: env("POINTER_STORE"),
+		cert: env("CERTIFICATE"), project: env("PROJECT"), deadline: 15 * time.Minute, poll: time.Second,
+	}
+	if e.url == "" && e.s3 == "" {
+		t.Skip("neither TROY_TEST_AWS_ENDPOINT nor TROY_TEST_S3_ENDPOINT is set: the suites run on the double and on the S3 server of the tests alone")
+	}
+	var err error
+	if e.lacks, err = parseLacks(env("LACKS")); err != nil {
+		t.Fatal(err)
+	}
+	e.run(t)
+}
+
+// parseLacks reads names separated by commas.
+func parseLacks(text string) ([]cloudtest.Lack, error) {
+	known := []cloudtest.Lack{lacksS3, lacksSites, lacksCodeBuild, cloudtest.LacksPropagation, cloudtest.LacksHostConflict}
+	var lacks []cloudtest.Lack
+	for name := range strings.SplitSeq(text, ",") {
+		l := cloudtest.Lack(strings.TrimSpace(name))
+		if l == "" {
+			continue
+		}
+		if !slices.Contains(known, l) {
+			return nil, fmt.Errorf("TROY_TEST_AWS_LACKS: %q is not one of %q", l, known)
+		}
+		lacks = append(lacks, l)
+	}
+	return lacks, nil
+}
+
+func TestParseLacks(t *testing.T) {
+	t.Parallel()
+	if got, err := parseLacks("codebuild, host conflict"); err != nil || !slices.Equal(got, []cloudtest.Lack{lacksCodeBuild, cloudtest.LacksHostConflict}) {
+		t.Errorf("%q, %v", got, err)
+	}
+	if got, err := parseLacks(""); err != nil || got != nil {
+		t.Errorf("nothing: %q, %v", got, err)
+	}
+	if _, err := parseLacks("codebuild,magic"); err == nil || !strings.Contains(err.Error(), "magic") || !strings.Contains(err.Error(), "propagation") {
+		t.Errorf("an unknown name: %v; want it, and the list", err)
+	}
+}
+
+// The same on the double, with an S3 server beside it.
+func TestEndpointOnTheDouble(t *testing.T) {
+	t.Parallel()
+	server := s3test.Start(t)
+	a := newAccount(t, server, awsdouble.Config{Settle: 300 * time.Millisecond})
+	t.Run("suite", func(t *testing.T) {
+		endpoint{
+			url: a.double.URL(), s3: server.URL, zone: "Z0123456789", domain: "sites.test", store: a.cfg.KeyValueStoreARN, cert: a.cfg.CertificateARN,
+			lacks:       []cloudtest.Lack{lacksCodeBuild}, // TestBuilderConformance
+			credentials: credentials.NewStaticCredentialsProvider(s3test.Key, s3test.Secret, ""), deadline: 30 * time.Second, poll: 20 * time.Millisecond,
+		}.run(t)
+	})
+}
+
+func (e endpoint) run(t *testing.T) {
 	cfg := awscloud.Config{
-		Region: "us-east-1", Endpoint: endpoint, S3Endpoint: endpoint, Zone: env("ZONE"), CertificateARN: env("CERTIFICATE"),
-		KeyValueStoreARN: env("POINTER_STORE"), Lock: locks(),
+		Region: "us-east-1", Endpoint: e.url, S3Endpoint: e.s3, Zone: e.zone, CertificateARN: e.cert, KeyValueStoreARN: e.store, Lock: locks(),
 	}
 	loaded, err := awscloud.Load(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	buckets := s3.NewFromConfig(loaded, func(o *s3.Options) { o.UsePathStyle = true })
+	if e.credentials != nil {
+		loaded.Credentials = e.credentials
+	}
+	buckets := s3.NewFromConfig(loaded, func(o *s3.Options) { o.BaseEndpoint, o.UsePathStyle = &e.s3, true })
 	fresh := func(t *testing.T) awscloud.Config {
 		t.Helper()
 		c := cfg
@@ -55,59 +132,62 @@ func TestEndpoint(t *testing.T) {
 		}
 		return c
 	}
-	// lacks skips a suite whose service does not answer as it should.
-	lacks := func(t *testing.T, service string, probe func(context.Context) error) {
+	// has skips what is named as lacking, and fails when something else is.
+	has := func(t *testing.T, l cloudtest.Lack, probe func(context.Context) error) {
 		t.Helper()
+		if slices.Contains(e.lacks, l) {
+			t.Skipf("TROY_TEST_AWS_LACKS names %s", l)
+		}
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
 		if err := probe(ctx); err != nil {
-			t.Skipf("%s lacks %s: %v", endpoint, service, err)
+			t.Fatalf("%s does not answer: %v; name it in TROY_TEST_AWS_LACKS if the endpoint has none", l, err)
 		}
+	}
+	open := func(t *testing.T) cloudtest.Env {
+		c := fresh(t)
+		return cloudtest.Env{
+			Cloud: cloud.Cloud{
+				Store: awscloud.NewStore(loaded, c, site.Limits{}), CDN: awscloud.NewCDN(loaded, c), DNS: awscloud.NewDNS(loaded, c), PropagationDelay: e.poll,
+			},
+			Domain: e.domain, Deadline: e.deadline, MaxPath: awscloud.MaxPath, Lacks: e.lacks,
+		}
+	}
+	sites := func(ctx context.Context) error {
+		if e.zone == "" || e.store == "" || e.domain == "" || e.cert == "" {
+			return fmt.Errorf("TROY_TEST_AWS_ZONE, _DOMAIN, _POINTER_STORE and _CERTIFICATE have to be set")
+		}
+		if _, err := route53.NewFromConfig(loaded).GetHostedZone(ctx, &route53.GetHostedZoneInput{Id: &cfg.Zone}); err != nil {
+			return err
+		}
+		return awscloud.NewCDN(loaded, cfg).ReadPointers(ctx)
 	}
 	t.Run("store", func(t *testing.T) {
 		t.Parallel()
-		cloudtest.RunStore(t, func(t *testing.T) cloudtest.Env {
-			return cloudtest.Env{Cloud: cloud.Cloud{Store: awscloud.NewStore(loaded, fresh(t), site.Limits{})}}
+		has(t, lacksS3, func(ctx context.Context) error {
+			_, err := buckets.ListBuckets(ctx, &s3.ListBucketsInput{})
+			return err
 		})
+		cloudtest.RunStore(t, open)
 	})
 	t.Run("sites", func(t *testing.T) {
 		t.Parallel()
-		lacks(t, "Route 53", func(ctx context.Context) error {
-			if cfg.Zone == "" {
-				return fmt.Errorf("TROY_TEST_AWS_ZONE is not set")
-			}
-			_, err := route53.NewFromConfig(loaded).GetHostedZone(ctx, &route53.GetHostedZoneInput{Id: &cfg.Zone})
-			return err
-		})
-		lacks(t, "CloudFront's KeyValueStore", func(ctx context.Context) error {
-			if cfg.KeyValueStoreARN == "" {
-				return fmt.Errorf("TROY_TEST_AWS_POINTER_STORE is not set")
-			}
-			_, err := cloudfrontkeyvaluestore.NewFromConfig(loaded).DescribeKeyValueStore(ctx, &cloudfrontkeyvaluestore.DescribeKeyValueStoreInput{KvsARN: &cfg.KeyValueStoreARN})
-			return err
-		})
-		cloudtest.Run(t, func(t *testing.T) cloudtest.Env {
-			c := fresh(t)
-			return cloudtest.Env{
-				Cloud: cloud.Cloud{
-					Store: awscloud.NewStore(loaded, c, site.Limits{}), CDN: awscloud.NewCDN(loaded, c), DNS: awscloud.NewDNS(loaded, c), PropagationDelay: time.Second,
-				},
-				Domain: env("DOMAIN"), Deadline: 15 * time.Minute,
-			}
-		})
+		has(t, lacksSites, sites)
+		cloudtest.RunCDN(t, open)
+	})
+	t.Run("life", func(t *testing.T) {
+		t.Parallel()
+		has(t, lacksSites, sites)
+		cloudtest.RunLife(t, open(t))
 	})
 	t.Run("builder", func(t *testing.T) {
 		t.Parallel()
-		lacks(t, "CodeBuild", func(ctx context.Context) error {
-			project := env("PROJECT")
-			if project == "" {
-				return fmt.Errorf("TROY_TEST_AWS_PROJECT is not set")
-			}
-			_, err := codebuild.NewFromConfig(loaded).ListBuildsForProject(ctx, &codebuild.ListBuildsForProjectInput{ProjectName: aws.String(project)})
+		has(t, lacksCodeBuild, func(ctx context.Context) error {
+			_, err := codebuild.NewFromConfig(loaded).ListBuildsForProject(ctx, &codebuild.ListBuildsForProjectInput{ProjectName: &e.project})
 			return err
 		})
 		cloudtest.RunBuilder(t, func(t *testing.T) cloudtest.BuilderEnv {
-			return cloudtest.BuilderEnv{Builder: awscloud.NewBuilder(loaded, fresh(t), env("PROJECT")), Deadline: 10 * time.Minute, Poll: 2 * time.Second}
+			return cloudtest.BuilderEnv{Builder: awscloud.NewBuilder(loaded, fresh(t), e.project), Deadline: 10 * time.Minute, Poll: 2 * time.Second}
 		})
 	})
 }
