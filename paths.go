@@ -29,6 +29,8 @@ func CheckWatchPaths(patterns []string) error {
 			return Errorf(Invalid, "a watch path has %d bytes; at most %d are allowed", len(p), MaxWatchPath).At("watch_paths")
 		case !utf8.ValidString(p) || strings.ContainsFunc(p, unicode.IsControl):
 			return Errorf(Invalid, "the watch path %q has a control character or is not UTF-8", p).At("watch_paths")
+		case strings.Contains(p, ","):
+			return Errorf(Invalid, "the watch path %q has a comma; give each pattern by itself, like --watch 'docs/**' --watch 'src/**' (? stands for a comma in a name)", p).At("watch_paths")
 		case clean == "":
 			return Errorf(Invalid, "the watch path %q is empty; ** stands for everything", p).At("watch_paths")
 		case slices.Contains(strings.Split(clean, "/"), ".."):

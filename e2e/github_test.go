@@ -170,8 +170,9 @@ func (g *github) theme(content string) {
 func (g *github) push(paths ...string) map[string]any {
 	after := g.git(g.work, "rev-parse", "HEAD")
 	message := g.git(g.work, "log", "-1", "--format=%B")
+	before := strings.Fields(g.git(g.work, "log", "-1", "--format=%H %P"))
 	return map[string]any{
-		"ref": "refs/heads/main", "before": strings.Repeat("1", 40), "after": after,
+		"ref": "refs/heads/main", "before": before[len(before)-1], "after": after,
 		"created": false, "deleted": false, "forced": false,
 		"head_commit": map[string]any{
 			"id": after, "message": message, "author": map[string]any{"name": "Ada"},

@@ -170,6 +170,15 @@ type FailedDelivery struct {
 	Status   int // what Troy answered, 0 when it could not be reached
 }
 
+// Comparer is for forges that tell which files differ between two commits.
+type Comparer interface {
+	// Compare lists the files that differ between two commits, given by their
+	// full ids: sorted, each once, a renamed one by both names. complete is
+	// false if there may be others, as after a force-push. ErrNoCommit says
+	// that one of the commits is gone.
+	Compare(ctx context.Context, r Repository, base, head string) (paths []string, complete bool, err error)
+}
+
 // Hooks is for forges where each repository has webhooks of its own, which
 // credentials with the permission may change: Bitbucket.
 type Hooks interface {

@@ -117,7 +117,15 @@ func (n *notes) outcome(nothing string) Outcome {
 }
 
 // Head is the newest commit of a branch.
-type Head struct{ Branch, Commit, Message, Author string }
+type Head struct {
+	Branch, Commit, Message, Author string
+	// Base is the commit that was the head before, as far as Troy had heard;
+	// Paths are the files that differ between the two, and PathsComplete that
+	// there are no others.
+	Base          string
+	Paths         []string
+	PathsComplete bool
+}
 
 // HeadFound takes in a commit that was found at the head of a pipeline's
 // branch without a webhook having told of it, and reports whether a deployment
@@ -125,7 +133,10 @@ type Head struct{ Branch, Commit, Message, Author string }
 func (in *Intake) HeadFound(ctx context.Context, pipeline uuid.UUID, h Head) (made bool, err error) {
 	var n notes
 	_, err = in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
-		push := troy.Push{Kind: troy.Branch, Name: h.Branch, After: h.Commit, Message: h.Message, Author: h.Author, Skip: troy.SkipReason(h.Message)}
+		push := troy.Push{
+			Kind: troy.Branch, Name: h.Branch, After: h.Commit, Message: h.Message, Author: h.Author, Skip: troy.SkipReason(h.Message),
+			Before: text(nil, p.HeadCommit), Paths: h.Paths, PathsComplete: h.PathsComplete && h.Base != "" && h.Base == text(nil, p.HeadCommit),
+		}
 		heard := hear(&p, h.Branch, push, "catch-up", &n)
 		return perform(ctx, q, []hearing{heard})
 	})
@@ -135,6 +146,30 @@ func (in *Intake) HeadFound(ctx context.Context, pipeline uuid.UUID, h Head) (ma
 	in.bell.Ask(tasks.QueueBuilds)
 	return n.changed, nil
 }
+
+// branchGone is the problem of a pipeline whose branch is not there. Problems
+// that begin so end when the branch is found.
+func branchGone(branch string) string {
+	return fmt.Sprintf("the branch %s does not exist in the repository; push it again, or choose another", branch)
+}
+
+// BranchFound notes whether a pipeline's branch is there. While it is not,
+// the pipeline says so.
+func (in *Intake) BranchFound(ctx context.Context, pipeline uuid.UUID, branch string, found bool) error {
+	problem := ""
+	if !found {
+		problem = branchGone(branch)
+	}
+	_, err := in.change(ctx, pipeline, func(q *queries.Queries, _ queries.Pipeline) error {
+		_, err := q.PipelineBranchProblem(ctx, problem, pipeline)
+		return err
+	})
+	return err
+}
+
+// BranchProblem reports whether a problem is that the branch is not there. It
+// may end at any time, so such a branch is still looked at.
+func BranchProblem(problem string) bool { return strings.HasPrefix(problem, "the branch ") }
 
 // branchOf is the branch that a pipeline builds.
 func branchOf(p queries.Pipeline, defaultBranch string) string {
@@ -269,6 +304,19 @@ func rerequested(ctx context.Context, q *queries.Queries, e troy.Rerequest) (Out
 			n.add("%s: %s", p.Slug, p.SourceProblem)
 			continue
 		}
+		newer, err := q.DeploymentNewerCommit(ctx, p.ID, last.ID)
+		if err == nil {
+			// Its check says so, too.
+			if err := q.WorkRequest(ctx, queries.WorkRequestParams{Kind: tasks.TypeReport, SubjectID: last.ID}); err != nil {
+				return Outcome{}, err
+			}
+			n.changed, n.pipeline = true, &p.ID
+			n.add("%s: commit %s is not built again, because deployment %d has a newer one; to go back to it, promote deployment %d", p.Slug, short(e.Commit), newer, last.Number)
+			continue
+		}
+		if !errors.Is(err, pgx.ErrNoRows) {
+			return Outcome{}, err
+		}
 		made, err := buildAgain(ctx, q, last, "somebody asked for it at GitHub", "re-run by "+orUnknown(e.Sender))
 		if errors.Is(err, pgx.ErrNoRows) {
 			n.add("%s: the pipeline is being deleted", p.Slug)
@@ -278,7 +326,7 @@ func rerequested(ctx context.Context, q *queries.Queries, e troy.Rerequest) (Out
 			return Outcome{}, err
 		}
 		n.changed, n.pipeline = true, &p.ID
-		n.add("%s: commit %s is deployed again as %s", p.Slug, short(e.Commit), made)
+		n.add("%s: commit %s is queued again as %s", p.Slug, short(e.Commit), made)
 	}
 	return n.outcome("no pipeline has deployed commit " + short(e.Commit)), nil
 }

@@ -278,17 +278,47 @@ type hearing struct {
 	create   *queries.DeploymentCreateParams
 	// supersede says that a build that runs is stopped in favour of this.
 	supersede bool
+	// look asks for the branch to be read and compared with the head that is
+	// known, because the push does not begin there.
+	look bool
+	// problem is what keeps pushes from being built from now on.
+	problem *string
+}
+
+// follows reports whether a push begins at the head that is known. If it does
+// not, a push before it was not heard of, or comes after it: neither its files
+// nor its order can be relied on.
+func follows(p queries.Pipeline, push troy.Push) bool {
+	return p.HeadCommit == nil || push.Before == "" || push.Before == *p.HeadCommit || push.After == *p.HeadCommit
 }
 
 // hear decides what a pipeline that is locked makes of a push, and notes it on
 // the pipeline as it will be.
 func hear(p *queries.Pipeline, defaultBranch string, push troy.Push, actor string, n *notes) hearing {
 	h := hearing{pipeline: p.ID}
+	toBranch := push.Kind == troy.Branch && push.Name == branchOf(*p, defaultBranch)
+	ours := toBranch && !push.Deleted
+	if toBranch && (p.SourceProblem == "" || BranchProblem(p.SourceProblem)) {
+		problem := ""
+		if push.Deleted {
+			problem = branchGone(push.Name)
+		}
+		if problem != p.SourceProblem {
+			h.problem, p.SourceProblem, n.changed = &problem, problem, true
+		}
+	}
+	if ours && !follows(*p, push) && !p.Status.InDeletion() && p.SourceProblem == "" {
+		h.look, n.changed = true, true
+		n.add("%s: commit %s does not follow the newest that is known, %s; the branch will be read and compared", p.Slug, short(push.After), short(*p.HeadCommit))
+		return h
+	}
+	if p.HeadCommit == nil {
+		push.PathsComplete = false // what was built before is not known
+	}
 	reason := notBuilt(*p, defaultBranch, push)
 	if reason != "" {
 		n.add("%s: %s", p.Slug, reason)
-		ours := push.Kind == troy.Branch && push.Name == branchOf(*p, defaultBranch) && !push.Deleted && p.SourceProblem == ""
-		if ours && (p.HeadCommit == nil || *p.HeadCommit != push.After) {
+		if ours && p.SourceProblem == "" && (p.HeadCommit == nil || *p.HeadCommit != push.After) {
 			// Also of a commit that is not built: nobody is to come upon it as
 			// one that was missed. A source problem ends, and then it is one.
 			h.head, p.HeadCommit = &push.After, &push.After
@@ -303,7 +333,7 @@ func hear(p *queries.Pipeline, defaultBranch string, push troy.Push, actor strin
 	h.supersede = p.CancelRunning && p.Status == troy.Deploying
 	p.HeadCommit = &push.After
 	n.changed, n.pipeline = true, &p.ID
-	n.add("%s: commit %s is deployed", p.Slug, short(push.After))
+	n.add("%s: commit %s is queued", p.Slug, short(push.After))
 	return h
 }
 
@@ -311,6 +341,16 @@ func hear(p *queries.Pipeline, defaultBranch string, push troy.Push, actor strin
 func perform(ctx context.Context, q *queries.Queries, all []hearing) error {
 	var creates []queries.DeploymentCreateParams
 	for _, h := range all {
+		if h.problem != nil {
+			if _, err := q.PipelineBranchProblem(ctx, *h.problem, h.pipeline); err != nil {
+				return err
+			}
+		}
+		if h.look {
+			if err := watch(ctx, q, h.pipeline); err != nil {
+				return err
+			}
+		}
 		if h.head != nil {
 			if err := q.PipelineSawHead(ctx, *h.head, h.pipeline); err != nil {
 				return err

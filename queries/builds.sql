@@ -138,6 +138,16 @@ ON CONFLICT (pipeline_id, name) DO UPDATE SET value = excluded.value, secret = e
 -- name: VariableRemove :execrows
 DELETE FROM variables WHERE pipeline_id = @pipeline_id AND name = @name;
 
+-- name: DeploymentNewerCommit :one
+-- The newest deployment after another one that has another commit and is live,
+-- or may become it.
+SELECT n.number FROM deployments d
+JOIN deployments n ON n.pipeline_id = d.pipeline_id AND n.number > d.number AND n.kind = 'automated' AND n.commit_sha IS DISTINCT FROM d.commit_sha
+JOIN pipelines p ON p.id = d.pipeline_id
+WHERE d.pipeline_id = @pipeline_id AND d.id = @id
+  AND (n.state IN ('waiting', 'building', 'publishing') OR n.id = p.live_deployment_id)
+ORDER BY n.number DESC LIMIT 1;
+
 -- name: DeploymentOfCommit :one
 -- The newest automated deployment of a commit.
 SELECT * FROM deployments WHERE pipeline_id = @pipeline_id AND commit_sha = @commit_sha::text AND kind = 'automated'

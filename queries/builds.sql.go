@@ -325,6 +325,24 @@ func (q *Queries) BuildStart(ctx context.Context, arg BuildStartParams) (uuid.UU
 	return id, err
 }
 
+const deploymentNewerCommit = `-- name: DeploymentNewerCommit :one
+SELECT n.number FROM deployments d
+JOIN deployments n ON n.pipeline_id = d.pipeline_id AND n.number > d.number AND n.kind = 'automated' AND n.commit_sha IS DISTINCT FROM d.commit_sha
+JOIN pipelines p ON p.id = d.pipeline_id
+WHERE d.pipeline_id = $1 AND d.id = $2
+  AND (n.state IN ('waiting', 'building', 'publishing') OR n.id = p.live_deployment_id)
+ORDER BY n.number DESC LIMIT 1
+`
+
+// The newest deployment after another one that has another commit and is live,
+// or may become it.
+func (q *Queries) DeploymentNewerCommit(ctx context.Context, pipelineID uuid.UUID, iD uuid.UUID) (int64, error) {
+	row := q.db.QueryRow(ctx, deploymentNewerCommit, pipelineID, iD)
+	var number int64
+	err := row.Scan(&number)
+	return number, err
+}
+
 const deploymentOfCommit = `-- name: DeploymentOfCommit :one
 SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state, unreported FROM deployments WHERE pipeline_id = $1 AND commit_sha = $2::text AND kind = 'automated'
 ORDER BY number DESC LIMIT 1

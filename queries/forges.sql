@@ -52,6 +52,12 @@ UPDATE pipelines SET head_commit = @head_commit::text WHERE id = @id;
 UPDATE pipelines SET source_problem = @problem, updated_at = now()
 WHERE repository_provider = @provider::text AND repository_id = @repository_id::text AND source_problem <> @problem;
 
+-- name: PipelineBranchProblem :execrows
+-- Says of one pipeline that its branch is not there, or is again. A problem of
+-- another kind stays.
+UPDATE pipelines SET source_problem = @problem, updated_at = now()
+WHERE id = @id AND source_problem <> @problem AND (source_problem = '' OR source_problem LIKE 'the branch %');
+
 -- name: PipelinesOfInstallationProblem :execrows
 UPDATE pipelines p SET source_problem = @problem, updated_at = now()
 FROM repositories r

@@ -80,6 +80,21 @@ func (q *Queries) PipelineBindRepository(ctx context.Context, arg PipelineBindRe
 	return err
 }
 
+const pipelineBranchProblem = `-- name: PipelineBranchProblem :execrows
+UPDATE pipelines SET source_problem = $1, updated_at = now()
+WHERE id = $2 AND source_problem <> $1 AND (source_problem = '' OR source_problem LIKE 'the branch %')
+`
+
+// Says of one pipeline that its branch is not there, or is again. A problem of
+// another kind stays.
+func (q *Queries) PipelineBranchProblem(ctx context.Context, problem string, iD uuid.UUID) (int64, error) {
+	result, err := q.db.Exec(ctx, pipelineBranchProblem, problem, iD)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const pipelineSawHead = `-- name: PipelineSawHead :exec
 UPDATE pipelines SET head_commit = $1::text WHERE id = $2
 `

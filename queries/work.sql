@@ -160,14 +160,18 @@ UPDATE work SET ring_id = NULL
 WHERE ring_id IS NOT NULL AND ring_gen <> coalesce((SELECT generation FROM bell), 1);
 
 -- name: WorkPositions :many
--- Where the due work of subjects stands in its queue, from 1. Work that is
--- held, or due later, stands in none.
-SELECT q.kind, q.subject_id, q.position
-FROM (
+-- Where the due work of pipelines, and of their deployments that wait, stands
+-- in its queue, from 1. Work that is held, or due later, stands in none.
+WITH waiting AS (
+    SELECT d.id, d.pipeline_id FROM deployments d WHERE d.state = 'waiting' AND d.pipeline_id = ANY(@pipeline_ids::uuid[])
+), line AS (
     SELECT w.kind, w.subject_id, row_number() OVER (PARTITION BY w.queue ORDER BY w.due_at, w.subject_id)::bigint AS position
     FROM work w WHERE w.lease_until IS NULL AND w.due_at <= now()
-) q
-WHERE q.subject_id = ANY(@subject_ids::uuid[]);
+)
+SELECT line.kind, coalesce(waiting.pipeline_id, line.subject_id)::uuid AS pipeline_id, line.position
+FROM line
+LEFT JOIN waiting ON waiting.id = line.subject_id
+WHERE line.subject_id = ANY(@pipeline_ids::uuid[]) OR waiting.id IS NOT NULL;
 
 -- name: BellLock :exec
 -- Those who compare the generation with Redis take turns.

@@ -443,24 +443,28 @@ func (q *Queries) WorkOverdue(ctx context.Context) ([]WorkOverdueRow, error) {
 }
 
 const workPositions = `-- name: WorkPositions :many
-SELECT q.kind, q.subject_id, q.position
-FROM (
+WITH waiting AS (
+    SELECT d.id, d.pipeline_id FROM deployments d WHERE d.state = 'waiting' AND d.pipeline_id = ANY($1::uuid[])
+), line AS (
     SELECT w.kind, w.subject_id, row_number() OVER (PARTITION BY w.queue ORDER BY w.due_at, w.subject_id)::bigint AS position
     FROM work w WHERE w.lease_until IS NULL AND w.due_at <= now()
-) q
-WHERE q.subject_id = ANY($1::uuid[])
+)
+SELECT line.kind, coalesce(waiting.pipeline_id, line.subject_id)::uuid AS pipeline_id, line.position
+FROM line
+LEFT JOIN waiting ON waiting.id = line.subject_id
+WHERE line.subject_id = ANY($1::uuid[]) OR waiting.id IS NOT NULL
 `
 
 type WorkPositionsRow struct {
-	Kind      string
-	SubjectID uuid.UUID
-	Position  int64
+	Kind       string
+	PipelineID uuid.UUID
+	Position   int64
 }
 
-// Where the due work of subjects stands in its queue, from 1. Work that is
-// held, or due later, stands in none.
-func (q *Queries) WorkPositions(ctx context.Context, subjectIds []uuid.UUID) ([]WorkPositionsRow, error) {
-	rows, err := q.db.Query(ctx, workPositions, subjectIds)
+// Where the due work of pipelines, and of their deployments that wait, stands
+// in its queue, from 1. Work that is held, or due later, stands in none.
+func (q *Queries) WorkPositions(ctx context.Context, pipelineIds []uuid.UUID) ([]WorkPositionsRow, error) {
+	rows, err := q.db.Query(ctx, workPositions, pipelineIds)
 	if err != nil {
 		return nil, err
 	}
@@ -468,7 +472,7 @@ func (q *Queries) WorkPositions(ctx context.Context, subjectIds []uuid.UUID) ([]
 	items := []WorkPositionsRow{}
 	for rows.Next() {
 		var i WorkPositionsRow
-		if err := rows.Scan(&i.Kind, &i.SubjectID, &i.Position); err != nil {
+		if err := rows.Scan(&i.Kind, &i.PipelineID, &i.Position); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

@@ -71,7 +71,7 @@ func (s *server) describe(ctx context.Context, rows ...queries.Pipeline) ([]pipe
 			return nil, err
 		}
 		for _, place := range places {
-			if place.SubjectID == p.ID && slices.Contains(tasks.OfStatus(p.Status), place.Kind) {
+			if place.PipelineID == p.ID && slices.Contains(tasks.OfStatus(p.Status), place.Kind) {
 				j.QueuePosition = &place.Position
 			}
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/forge"
+	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/queries"
 )
 
@@ -43,12 +44,12 @@ func (w *Workers) catchUp(ctx context.Context, c *claim) error {
 	if w.deps.Forges[troy.Provider(deref(p.RepositoryProvider))] == nil {
 		return next
 	}
-	if p.SourceProblem != "" {
+	if p.SourceProblem != "" && !intake.BranchProblem(p.SourceProblem) {
 		p, err = w.problemEnded(ctx, p)
 	}
 	var moved bool
 	if err == nil {
-		moved, err = w.lookAtHead(ctx, p)
+		moved, err = w.lookAtBranch(ctx, p)
 	}
 	if errors.Is(err, forge.ErrNoRepository) || errors.Is(err, forge.ErrNoCommit) || errors.Is(err, forge.ErrInstallation) || errors.Is(err, forge.ErrForbidden) {
 		// Somebody may put it right at the forge.
@@ -82,6 +83,25 @@ func (w *Workers) problemEnded(ctx context.Context, p queries.Pipeline) (queries
 		return p, fmt.Errorf("clear the problem: %w", err)
 	}
 	return w.q.PipelineGet(ctx, p.ID)
+}
+
+// lookAtBranch looks at the head of a pipeline's branch, and notes whether the
+// branch is there.
+func (w *Workers) lookAtBranch(ctx context.Context, p queries.Pipeline) (moved bool, err error) {
+	s, head, err := w.headOf(ctx, p)
+	gone := errors.Is(err, forge.ErrNoCommit)
+	if err != nil && !gone {
+		return false, err
+	}
+	if gone != intake.BranchProblem(p.SourceProblem) {
+		if err := w.deps.Intake.BranchFound(ctx, p.ID, s.branch, !gone); err != nil {
+			return false, fmt.Errorf("note whether the branch is there: %w", err)
+		}
+	}
+	if gone {
+		return false, nil
+	}
+	return w.headSeen(ctx, p, s, head)
 }
 
 // catchUpDeliveries asks GitHub for the deliveries that failed and were never

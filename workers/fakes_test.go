@@ -31,10 +31,11 @@ type fakeForge struct {
 	heads   map[string]string // by the repository's name
 	fail    map[string]error  // by the name of a call
 	reports []forge.Report
+	changes map[string][]string // the files that differ, by "base...head"
 }
 
 func newFakeForge() *fakeForge {
-	return &fakeForge{heads: map[string]string{}, fail: map[string]error{}}
+	return &fakeForge{heads: map[string]string{}, changes: map[string][]string{}, fail: map[string]error{}}
 }
 
 // set changes it behind its lock.
@@ -67,6 +68,13 @@ func (f *fakeForge) Commit(_ context.Context, _ forge.Repository, id string) (fo
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return forge.Commit{ID: id, Message: "a change", Author: "ada"}, f.fail["Commit"]
+}
+
+func (f *fakeForge) Compare(_ context.Context, _ forge.Repository, base, head string) (paths []string, complete bool, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	paths, complete = f.changes[base+"..."+head]
+	return paths, complete, f.fail["Compare"]
 }
 
 func (f *fakeForge) Report(_ context.Context, _ forge.Repository, r forge.Report) error {

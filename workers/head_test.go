@@ -29,10 +29,16 @@ func (r *rig) building(name string) queries.Pipeline {
 // pushed delivers the webhook of a push to a pipeline's branch.
 func (r *rig) pushed(name, before, after string) intake.Outcome {
 	r.t.Helper()
+	return r.pushedPaths(name, before, after)
+}
+
+// pushedPaths says which files the push changed.
+func (r *rig) pushedPaths(name, before, after string, paths ...string) intake.Outcome {
+	r.t.Helper()
 	out, err := r.in.ForgeEvent(r.t.Context(), intake.Delivery{Provider: troy.GitHub, ID: uuid.NewString(), Type: "push"}, troy.Pushes{
 		Repository: troy.ForgeRepository{Provider: troy.GitHub, ID: "team/" + name, FullName: "team/" + name, DefaultBranch: "main"},
 		Pusher:     "ada", Complete: true,
-		Pushes: []troy.Push{{Kind: troy.Branch, Name: "main", Before: before, After: after, Message: "a change", Author: "ada", PathsComplete: true}},
+		Pushes: []troy.Push{{Kind: troy.Branch, Name: "main", Before: before, After: after, Message: "a change", Author: "ada", Paths: paths, PathsComplete: true}},
 	})
 	if err != nil {
 		r.t.Fatal(err)

@@ -82,6 +82,15 @@ func (w *Workers) tell(ctx context.Context, d queries.Deployment) error {
 			r.Summary += "\n\nWarning: " + warning
 		}
 	}
+	if d.State.Ended() {
+		newer, err := w.q.DeploymentNewerCommit(ctx, p.ID, d.ID)
+		switch {
+		case err == nil:
+			r.Summary += fmt.Sprintf("\n\nDeployment %d has a newer commit. To go back to this one: `troy promote %s %d`.", newer, p.Slug, d.Number)
+		case !errors.Is(err, pgx.ErrNoRows):
+			return fmt.Errorf("look for a newer commit: %w", err)
+		}
+	}
 	if err := s.forge.Report(ctx, s.repository, r); err != nil {
 		return fmt.Errorf("report to %s: %w", *p.RepositoryProvider, err)
 	}

@@ -196,17 +196,30 @@ func (w *Workers) headStands(ctx context.Context, c *claim, d queries.Deployment
 	return errMoved
 }
 
+// headOf reads the head of a pipeline's branch.
+func (w *Workers) headOf(ctx context.Context, p queries.Pipeline) (s source, head string, err error) {
+	if s, err = w.sourceOf(ctx, p); err != nil {
+		return s, "", err
+	}
+	if head, err = s.forge.Head(ctx, s.repository, s.branch); err != nil {
+		return s, "", fmt.Errorf("read the head of %s: %w", s.branch, err)
+	}
+	return s, head, nil
+}
+
 // lookAtHead compares the head of a pipeline's branch with the newest commit
 // that was heard of, and makes a deployment of one that was not.
 func (w *Workers) lookAtHead(ctx context.Context, p queries.Pipeline) (moved bool, err error) {
-	s, err := w.sourceOf(ctx, p)
+	s, head, err := w.headOf(ctx, p)
 	if err != nil {
 		return false, err
 	}
-	head, err := s.forge.Head(ctx, s.repository, s.branch)
-	if err != nil {
-		return false, fmt.Errorf("read the head of %s: %w", s.branch, err)
-	}
+	return w.headSeen(ctx, p, s, head)
+}
+
+// headSeen makes a deployment of the commit at the head of a branch, if it was
+// not heard of.
+func (w *Workers) headSeen(ctx context.Context, p queries.Pipeline, s source, head string) (moved bool, err error) {
 	if head == deref(p.HeadCommit) {
 		return false, nil
 	}
@@ -214,9 +227,24 @@ func (w *Workers) lookAtHead(ctx context.Context, p queries.Pipeline) (moved boo
 	if err != nil {
 		return false, fmt.Errorf("read commit %s: %w", head, err)
 	}
-	return w.deps.Intake.HeadFound(ctx, p.ID, intake.Head{
-		Branch: s.branch, Commit: commit.ID, Message: commit.Message, Author: commit.Author,
-	})
+	found := intake.Head{Branch: s.branch, Commit: commit.ID, Message: commit.Message, Author: commit.Author, Base: deref(p.HeadCommit)}
+	found.Paths, found.PathsComplete = w.changed(ctx, s, found.Base, head)
+	return w.deps.Intake.HeadFound(ctx, p.ID, found)
+}
+
+// changed asks the forge which files differ between two commits. Where it can't
+// tell, there may be any, so that the commit is built.
+func (w *Workers) changed(ctx context.Context, s source, base, head string) (paths []string, complete bool) {
+	comparer, ok := s.forge.(forge.Comparer)
+	if !ok || base == "" {
+		return nil, false
+	}
+	paths, complete, err := comparer.Compare(ctx, s.repository, base, head)
+	if err != nil {
+		w.log.Warn("two commits could not be compared; the newer one is built", "base", base, "head", head, "error", err)
+		return nil, false
+	}
+	return paths, complete
 }
 
 func nonEmpty(s string) *string {

@@ -19,6 +19,7 @@ import (
 
 var _ interface {
 	forge.Forge
+	forge.Comparer
 	forge.Hooks
 } = (*bitbucket.Client)(nil)
 
@@ -327,5 +328,24 @@ func TestCredentialIsHidden(t *testing.T) {
 	t.Parallel()
 	if got := fmt.Sprintf("%v %+v %#v", bitbucket.Credential{AccessToken: granted}, bitbucket.Credential{AccessToken: granted}, bitbucket.Credential{AccessToken: granted}); strings.Contains(got, granted) {
 		t.Error(got)
+	}
+}
+
+func TestCompare(t *testing.T) {
+	t.Parallel()
+	f := newFake(t)
+	other := strings.Repeat("e", 40)
+	file := func(name string) map[string]any { return map[string]any{"path": name} }
+	for _, tc := range []struct {
+		next     string
+		complete bool
+	}{{"", true}, {"https://api.bitbucket.org/more", false}} {
+		f.compared = map[string]any{"next": tc.next, "values": []any{
+			map[string]any{"old": file("b"), "new": file("a")}, map[string]any{"old": nil, "new": file("c")}, map[string]any{"old": file("a"), "new": nil},
+		}}
+		paths, complete, err := f.client().Compare(t.Context(), site(""), sha, other)
+		if err != nil || strings.Join(paths, " ") != "a b c" || complete != tc.complete {
+			t.Errorf("with next %q: %q, complete %t, %v", tc.next, paths, complete, err)
+		}
 	}
 }

@@ -23,8 +23,9 @@ const (
 // fake is a Bitbucket, its API and its site in one, with one repository. It
 // takes the access token, and what it traded for a Connect JWT.
 type fake struct {
-	t   *testing.T
-	url string
+	compared map[string]any // the answer about any two commits
+	t        *testing.T
+	url      string
 
 	mu       sync.Mutex
 	now      time.Time
@@ -65,6 +66,13 @@ func newFake(t *testing.T) *fake {
 		answer(w, 200, map[string]any{
 			"hash": sha, "message": "Say hello\n", "date": "2026-03-01T10:00:00+00:00", "author": map[string]any{"raw": "Ada L <ada@example.com>"},
 		})
+	}))
+	mux.HandleFunc("GET "+repo+"/diffstat/{range}", f.repo(func(w http.ResponseWriter, r *http.Request) {
+		if f.compared == nil || r.URL.Query().Get("topic") != "false" {
+			refuse(w, 404, "Not found")
+			return
+		}
+		answer(w, 200, f.compared)
 	}))
 	mux.HandleFunc("GET "+repo+"/commit/{sha}/statuses/build/{key}", f.repo(func(w http.ResponseWriter, r *http.Request) {
 		status, ok := f.statuses[r.PathValue("key")]

@@ -31,9 +31,10 @@ const (
 // fake is a GitHub with one installation, 7, that sees one repository, 42,
 // and keeps GitHub's rules for what the adapter uses.
 type fake struct {
-	t   *testing.T
-	key *rsa.PrivateKey
-	url string
+	compared map[string]any // answers by "base...head"
+	t        *testing.T
+	key      *rsa.PrivateKey
+	url      string
 
 	mu          sync.Mutex
 	now         time.Time
@@ -109,6 +110,14 @@ func newFake(t *testing.T) *fake {
 	repo := "/repos/{owner}/{repo}"
 	mux.HandleFunc("GET "+repo+"/git/ref/heads/{branch...}", f.repo("contents", "read", f.ref))
 	mux.HandleFunc("GET "+repo+"/commits/{sha}", f.repo("contents", "read", f.commit))
+	mux.HandleFunc("GET "+repo+"/compare/{range}", f.repo("contents", "read", func(w http.ResponseWriter, r *http.Request) {
+		compared, known := f.compared[r.PathValue("range")]
+		if !known {
+			refuse(w, 404, "Not Found")
+			return
+		}
+		answer(w, 200, compared)
+	}))
 	mux.HandleFunc("GET "+repo+"/tarball/{sha}", f.repo("contents", "read", func(w http.ResponseWriter, r *http.Request) {
 		if r.PathValue("sha") != sha1 {
 			refuse(w, 404, "Not Found")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 
 var _ interface {
 	forge.Forge
+	forge.Comparer
 	forge.Deliveries
 	forge.AppSetup
 } = (*github.Client)(nil)
@@ -391,5 +393,40 @@ func TestAppErrorsArePassedOn(t *testing.T) {
 	}
 	if _, err := github.New(github.Config{APIURL: "http://github.example/api/v3"}); err == nil {
 		t.Error("credentials would go over plain http")
+	}
+}
+
+func TestCompare(t *testing.T) {
+	t.Parallel()
+	f := newFake(t)
+	c := f.client()
+	file := func(name string) map[string]any { return map[string]any{"filename": name} }
+	many := make([]any, 300)
+	for i := range many {
+		many[i] = file(fmt.Sprint(i))
+	}
+	for _, tc := range []struct {
+		name     string
+		answer   map[string]any
+		paths    int
+		complete bool
+	}{
+		{"a descendant", map[string]any{"status": "ahead", "files": []any{file("b"), file("a")}}, 2, true},
+		{"a renamed file has both names", map[string]any{"status": "ahead", "files": []any{map[string]any{"filename": "new", "previous_filename": "old"}}}, 2, true},
+		{"another history", map[string]any{"status": "diverged", "files": []any{file("a")}}, 1, false},
+		{"a commit that was taken back", map[string]any{"status": "behind", "files": []any{}}, 0, false},
+		{"as many files as are listed", map[string]any{"status": "ahead", "files": many}, 300, false},
+	} {
+		f.set(func() { f.compared = map[string]any{sha1 + "..." + sha2: tc.answer} })
+		paths, complete, err := c.Compare(t.Context(), site(), sha1, sha2)
+		if err != nil || len(paths) != tc.paths || complete != tc.complete || !slices.IsSorted(paths) {
+			t.Errorf("%s: %d paths, complete %t, %v", tc.name, len(paths), complete, err)
+		}
+	}
+	if _, _, err := c.Compare(t.Context(), site(), sha2, sha1); !errors.Is(err, forge.ErrNoCommit) {
+		t.Errorf("commits that are gone: %v", err)
+	}
+	if _, _, err := c.Compare(t.Context(), site(), "main", sha1); troy.KindOf(err) != troy.Invalid {
+		t.Errorf("a branch in place of a commit: %v", err)
 	}
 }

@@ -160,8 +160,10 @@ func githubPush(body []byte) (troy.ForgeEvent, error) {
 		p.Kind, p.Name = troy.Branch, c.ref("ref", branch)
 	} else if tag, ok := strings.CutPrefix(e.Ref, "refs/tags/"); ok {
 		p.Kind, p.Name = troy.Tag, c.ref("ref", tag)
+	} else if name := clean(e.Ref, maxName); strings.HasPrefix(name, "refs/") {
+		return troy.Ignored{Name: "push", Reason: name + " is neither a branch nor a tag"}, nil
 	} else {
-		c.fail("ref", "it is missing or neither a branch's nor a tag's")
+		c.fail("ref", "it is missing or no full name of a ref, like refs/heads/main")
 	}
 	// The commits of a new or forced ref are not all that differs from what
 	// was built before.

@@ -169,7 +169,7 @@ func TestGitHubRefused(t *testing.T) {
 	for _, c := range []struct{ event, body, path, value, field string }{
 		{"push", githubPush, "ref", ``, "ref"},
 		{"push", githubPush, "ref", `7`, "ref"},
-		{"push", githubPush, "ref", `"refs/notes/commits"`, "ref"},
+		{"push", githubPush, "ref", `"notes/commits"`, "ref"},
 		{"push", githubPush, "ref", `"refs/heads/"`, "ref"},
 		{"push", githubPush, "ref", `"refs/heads/a\u0000b"`, "ref"},
 		{"push", githubPush, "ref", `"refs/heads/a\nb"`, "ref"},
@@ -233,6 +233,17 @@ func TestGitHubRefused(t *testing.T) {
 			event, err := hook.ParseGitHub(c.event, with(t, c.body, c.path, c.value))
 			refused(t, event, err, c.field)
 		})
+	}
+}
+
+// TestGitHubOtherRefs ignores pushes to what is neither a branch nor a tag.
+func TestGitHubOtherRefs(t *testing.T) {
+	t.Parallel()
+	for _, ref := range []string{"refs/notes/commits", "refs/pull/7/head", "refs/replace/x"} {
+		event, err := hook.ParseGitHub("push", []byte(with(t, githubPush, "ref", `"`+ref+`"`)))
+		if ignored, ok := event.(troy.Ignored); err != nil || !ok || ignored.Reason != ref+" is neither a branch nor a tag" {
+			t.Errorf("%s: %#v, %v", ref, event, err)
+		}
 	}
 }
 

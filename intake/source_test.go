@@ -1,0 +1,111 @@
+package intake_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/intake"
+	"github.com/troy-iaas/troy/queries"
+)
+
+// push delivers a push to the branch main of a repository.
+func (w *world) push(repository int, p troy.Push) intake.Outcome {
+	w.t.Helper()
+	d, e := pushTo(repository, 0, "")
+	d.BodySHA256 = nil
+	p.Kind = troy.Branch
+	if p.Name == "" {
+		p.Name = "main"
+	}
+	e.Pushes = []troy.Push{p}
+	out, err := w.in.ForgeEvent(w.ctx(), d, e)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return out
+}
+
+func commit(digit string) string { return strings.Repeat(digit, 40) }
+
+// TestDeletedBranch deletes the branch that a pipeline builds: the pipeline
+// says so until the branch is back.
+func TestDeletedBranch(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.bound(1)
+	problem := func() string {
+		t.Helper()
+		p, err := w.q.PipelineGet(t.Context(), p.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p.SourceProblem
+	}
+	w.push(1, troy.Push{After: commit("a")})
+	w.push(1, troy.Push{Name: "other", Before: commit("b"), Deleted: true})
+	if got := problem(); got != "" {
+		t.Errorf("another branch was deleted: %q", got)
+	}
+	w.push(1, troy.Push{Before: commit("a"), Deleted: true})
+	if got := problem(); !strings.HasPrefix(got, "the branch main does not exist") {
+		t.Errorf("the branch was deleted: %q", got)
+	}
+	if out := w.push(1, troy.Push{Created: true, After: commit("a")}); problem() != "" || !strings.Contains(out.Detail, "heard of before") {
+		t.Errorf("the branch is back where it was: %q, %+v", problem(), out)
+	}
+	w.push(1, troy.Push{Before: commit("a"), Deleted: true})
+	if out := w.push(1, troy.Push{Created: true, After: commit("c")}); problem() != "" || !strings.Contains(out.Detail, "is queued") {
+		t.Errorf("the branch is back with a new commit: %q, %+v", problem(), out)
+	}
+	// A problem of another kind stays.
+	w.exec("UPDATE pipelines SET source_problem = 'the GitHub app was uninstalled' WHERE id = $1", p.ID)
+	w.push(1, troy.Push{Created: true, After: commit("d")})
+	if got := problem(); got != "the GitHub app was uninstalled" {
+		t.Errorf("the problem is %q", got)
+	}
+}
+
+// TestRerunOfAnOldCommit asks for a commit again that a newer one has replaced:
+// nothing goes back by itself.
+func TestRerunOfAnOldCommit(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.bound(1)
+	rerun := func(commit string) intake.Outcome {
+		t.Helper()
+		out, err := w.in.ForgeEvent(t.Context(), intake.Delivery{Provider: troy.GitHub, ID: uuid.NewString(), Type: "check_run"}, troy.Rerequest{
+			Repository: troy.ForgeRepository{Provider: troy.GitHub, ID: "1", FullName: "team/r1"}, Commit: commit, Sender: "ada",
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	live := func(commit string) {
+		t.Helper()
+		w.exec(`UPDATE deployments SET state = 'succeeded', started_at = now(), live_at = now(), finished_at = now() WHERE pipeline_id = $1 AND commit_sha = $2`, p.ID, commit)
+		w.exec(`UPDATE pipelines SET status = 'deployed', live_deployment_id = (SELECT id FROM deployments WHERE pipeline_id = $1 AND commit_sha = $2) WHERE id = $1`, p.ID, commit)
+	}
+	w.push(1, troy.Push{After: commit("a")})
+	live(commit("a"))
+	w.push(1, troy.Push{Before: commit("a"), After: commit("b"), PathsComplete: true, Paths: []string{"a"}})
+	for _, state := range []string{"waits", "is live"} {
+		if state == "is live" {
+			live(commit("b"))
+		}
+		out := rerun(commit("a"))
+		if !strings.Contains(out.Detail, "not built again") || !strings.Contains(out.Detail, "deployment 2 has a newer one") || !strings.Contains(out.Detail, "promote deployment 1") {
+			t.Errorf("while the newer one %s: %+v", state, out)
+		}
+	}
+	all, err := w.q.DeploymentList(t.Context(), queries.DeploymentListParams{PipelineID: p.ID, PageLimit: 10})
+	if err != nil || len(all) != 2 {
+		t.Errorf("%d deployments, %v; want 2", len(all), err)
+	}
+	if out := rerun(commit("b")); !strings.Contains(out.Detail, "is queued again") {
+		t.Errorf("the newest commit: %+v", out)
+	}
+}

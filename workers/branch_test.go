@@ -1,0 +1,35 @@
+package workers
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/tasks"
+)
+
+// TestBranchThatDoesNotExist names a branch that is not in the repository: the
+// pipeline says so, until the branch is there and is built.
+func TestBranchThatDoesNotExist(t *testing.T) {
+	t.Parallel()
+	r := newRig(t).withBuilds()
+	w, _ := r.start()
+	p := r.building("blog")
+	problem := func(want string) {
+		t.Helper()
+		var p2 queries.Pipeline
+		eventually(t, func() bool {
+			var err error
+			p2, err = r.q.PipelineGet(t.Context(), p.ID)
+			return err == nil && strings.HasPrefix(p2.SourceProblem, want) && (want == "") == (p2.SourceProblem == "")
+		}, func() string { return "the problem is " + p2.SourceProblem })
+	}
+	problem("the branch main does not exist")
+	r.head("blog", commitID("first"))
+	if err := r.q.WorkRequest(t.Context(), queries.WorkRequestParams{Kind: tasks.TypeCatchUp, SubjectID: p.ID}); err != nil {
+		t.Fatal(err)
+	}
+	w.deps.Bell.Ask(tasks.QueueQuick)
+	r.restsWith(p.ID, commitID("first"))
+	problem("")
+}
