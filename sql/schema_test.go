@@ -80,8 +80,8 @@ func TestUpDownStatus(t *testing.T) {
 		t.Errorf("the error says %q, want %q", got, want)
 	}
 	steps, err := schema.Up(ctx, db)
-	if err != nil || int64(len(steps)) != latest {
-		t.Fatalf("up: %v, %v; want %d steps", steps, err, latest)
+	if err != nil || len(steps) != migrations(t) {
+		t.Fatalf("up: %v, %v; want %d steps", steps, err, migrations(t))
 	}
 	if steps, err := schema.Up(ctx, db); err != nil || len(steps) != 0 {
 		t.Errorf("up again: %v, %v; want nothing", steps, err)
@@ -90,10 +90,10 @@ func TestUpDownStatus(t *testing.T) {
 		t.Error(err)
 	}
 	status, err := schema.Status(ctx, db)
-	if err != nil || int64(len(status)) != latest || status[0].Name != "00001_init.sql" || status[0].AppliedAt.IsZero() {
+	if err != nil || len(status) != migrations(t) || status[0].Name != "00001_init.sql" || status[0].AppliedAt.IsZero() {
 		t.Errorf("status: %+v, %v", status, err)
 	}
-	for range latest {
+	for range migrations(t) {
 		if step, err := schema.Down(ctx, db); err != nil || step == nil {
 			t.Fatalf("down: %v, %v", step, err)
 		}
@@ -136,9 +136,19 @@ func TestManyMigrateAtOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if latest, err := schema.Latest(); err != nil || int64(steps) != latest {
-		t.Errorf("%d migrations were run in all, %v; want %d", steps, err, latest)
+	if steps != migrations(t) {
+		t.Errorf("%d migrations were run in all; want %d", steps, migrations(t))
 	}
+}
+
+// migrations is how many there are. Their numbers may have gaps.
+func migrations(t *testing.T) int {
+	t.Helper()
+	files, err := filepath.Glob("migrations/*.sql")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no migrations: %v", err)
+	}
+	return len(files)
 }
 
 func TestMigrationGivesUpOnALock(t *testing.T) {
