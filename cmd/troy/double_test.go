@@ -31,6 +31,10 @@ type double struct {
 	// busy is how many requests still get a 503.
 	busy int
 	puts int
+	// outage is how long uploads are refused, from the first one on, and until
+	// one was refused after that time.
+	outage  time.Duration
+	outFrom time.Time
 	// breaks is how many logs still break off in the middle.
 	breaks int
 	// queued is how often a deployment that waits is still looked at before it
@@ -110,6 +114,15 @@ func (d *double) guard(r *http.Request, h func(*http.Request) (answer, error)) (
 	if d.busy > 0 {
 		d.busy--
 		return fail(troy.Unavailable, "the database is away")
+	}
+	if d.outage > 0 && r.Method == http.MethodPut {
+		switch {
+		case d.outFrom.IsZero():
+			d.outFrom = time.Now()
+		case time.Since(d.outFrom) > d.outage:
+			d.outage = 0
+		}
+		return fail(troy.Unavailable, "the server restarts")
 	}
 	switch r.Header.Get("Authorization") {
 	case "Bearer admin":

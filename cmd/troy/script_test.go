@@ -49,6 +49,7 @@ func TestScripts(t *testing.T) {
 			"busy":     busy,
 			"breaks":   breaks,
 			"puts":     wantPuts,
+			"outage":   outage,
 			"queue":    queue,
 			"silent":   silent,
 			"zip":      makeZip,
@@ -105,6 +106,16 @@ func silent(ts *testscript.TestScript, _ bool, _ []string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.silent = true
+}
+
+// outage lets uploads be refused for a time: outage 3s.
+func outage(ts *testscript.TestScript, _ bool, args []string) {
+	length, err := time.ParseDuration(args[0])
+	ts.Check(err)
+	d := ts.Value("double").(*double)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.outage = length
 }
 
 // breaks makes the next logs break off in the middle: breaks 1.
