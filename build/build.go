@@ -219,6 +219,8 @@ func checkVariables(vars map[string]string) *troy.Error {
 		switch {
 		case len(name) > 256 || !variableName.MatchString(name):
 			return troy.Errorf(troy.Invalid, "%.256q can't be a variable's name: letters, digits and _ only, no digit first", name)
+		case troy.ReservedVariable(name):
+			return troy.Errorf(troy.Invalid, "the variable %s is set by Troy itself; choose another name", name)
 		case len(value) > maxVariableBytes:
 			return troy.Errorf(troy.Invalid, "the variable %s has %d bytes; at most %d are allowed", name, len(value), maxVariableBytes)
 		case strings.ContainsRune(value, 0):

@@ -158,6 +158,7 @@ func TestDecideRefuses(t *testing.T) {
 		"absolute output":         {files: map[string]string{"troy.toml": "[build]\noutput = \"/etc\"\n"}, field: "build.output", words: "inside the repository"},
 		"netlify outside":         {files: map[string]string{"netlify.toml": "[build]\npublish = \"a/../../x\"\n"}, field: "build.publish", words: "inside the repository"},
 		"variable's name":         {files: map[string]string{"troy.toml": "[build.environment]\n\"A B\" = \"x\"\n"}, field: "build.environment", words: "variable's name"},
+		"Troy's own variable":     {files: map[string]string{"troy.toml": "[build.environment]\nTROY_COMMIT = \"x\"\n"}, field: "build.environment", words: "TROY_COMMIT is set by Troy itself"},
 		"variable's type":         {files: map[string]string{"troy.toml": "[build.environment]\nA = [1]\n"}, field: "build.environment.A", words: "no text"},
 		"root outside":            {settings: build.Settings{Root: "../x"}, field: "root", words: "inside the repository"},
 		"root missing":            {files: map[string]string{"index.html": ""}, settings: build.Settings{Root: "web"}, words: `"web" (the pipeline's settings) is not in the repository`},

@@ -58,6 +58,9 @@ type BuildSpec struct {
 	// builder removes. A *troy.Error of it is shown to people as the
 	// cause, any other error in general words.
 	Source func(ctx context.Context, dir string) (io.ReadCloser, error)
+	// Commit and URL, the site's, are told to the build. Either may be empty.
+	Commit build.Commit
+	URL    string
 	// Settings are the pipeline's; what the repository says goes before them.
 	Settings build.Settings
 	// Variables are the pipeline's own, secrets included. They go before what
@@ -72,6 +75,27 @@ type BuildSpec struct {
 	// runs elsewhere does not call it; Log is complete without.
 	Sink   func(phase BuildPhase, data []byte)
 	Limits BuildLimits
+}
+
+// Origin is what the build is told of itself.
+func (s BuildSpec) Origin() build.Origin {
+	return build.Origin{Deployment: s.Tree.Deployment.String(), URL: s.URL, Commit: s.Commit}
+}
+
+// Sourced says for the log which commit was fetched and, if its source knows,
+// by which way.
+func (s BuildSpec) Sourced(source io.Reader) string {
+	if s.Commit.ID == "" {
+		return ""
+	}
+	text := "Commit " + s.Commit.ID
+	if s.Commit.Branch != "" {
+		text += " of the branch " + s.Commit.Branch
+	}
+	if way, ok := source.(interface{ Way() string }); ok {
+		text += ", " + way.Way()
+	}
+	return text + "."
 }
 
 // BuildLimits bounds a build. A field that is zero takes its default.

@@ -62,7 +62,7 @@ func cloned(ctx context.Context, f Forge, r Repository, commit string, cfg Sourc
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	out, err := newTemporary(cfg.Dir)
+	out, err := newTemporary(cfg.Dir, "fetched by git")
 	if err != nil {
 		return nil, err
 	}

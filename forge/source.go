@@ -71,7 +71,8 @@ const (
 // folder, plain or gzipped. It is the forge's archive where that is complete.
 // For a repository with submodules or LFS files, and where the forge hands out
 // no archive, it is put together by git, which has to be installed then. The
-// bytes are a stranger's. Errors are as Forge has them. The caller closes it.
+// bytes are a stranger's. The reader has a method Way() string, which says for
+// people how they were fetched. Errors are as Forge has them. The caller closes it.
 func Source(ctx context.Context, f Forge, r Repository, commit string, cfg SourceConfig) (io.ReadCloser, error) {
 	if cfg.MaxBytes <= 0 {
 		cfg.MaxBytes = defaultMaxBytes
@@ -101,19 +102,25 @@ func Source(ctx context.Context, f Forge, r Repository, commit string, cfg Sourc
 }
 
 // temporary is a file that goes when it is closed.
-type temporary struct{ *os.File }
-
-func newTemporary(dir string) (temporary, error) {
-	f, err := os.CreateTemp(dir, "troy-source-*")
-	return temporary{f}, err
+type temporary struct {
+	*os.File
+	way string
 }
+
+func newTemporary(dir, way string) (temporary, error) {
+	f, err := os.CreateTemp(dir, "troy-source-*")
+	return temporary{f, way}, err
+}
+
+// Way says how the source was fetched.
+func (t temporary) Way() string { return t.way }
 
 // Close implements io.Closer.
 func (t temporary) Close() error { return errors.Join(t.File.Close(), os.Remove(t.Name())) }
 
 // spool copies an archive to a file, and closes it.
 func spool(ctx context.Context, archive io.ReadCloser, cfg SourceConfig) (temporary, error) {
-	f, err := newTemporary(cfg.Dir)
+	f, err := newTemporary(cfg.Dir, "from the forge's archive")
 	if err != nil {
 		return f, errors.Join(fmt.Errorf("keep the archive: %w", err), archive.Close())
 	}

@@ -37,6 +37,9 @@ func (in *Intake) SetVariable(ctx context.Context, pipeline uuid.UUID, name stri
 	if err := CheckVariableName(name); err != nil {
 		return err
 	}
+	if troy.ReservedVariable(name) {
+		return troy.Errorf(troy.Invalid, "%s is set by Troy itself in every build; choose another name", name).At("name")
+	}
 	_, err := in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
 		if err := notInDeletion(p); err != nil {
 			return err

@@ -269,6 +269,18 @@ func TestBoundsOfVariables(t *testing.T) {
 	w.send("PUT", path+"P0", `{"value":"y","secret":false}`).into(t, 200, nil)
 }
 
+// A variable that Troy sets itself in every build would be overwritten there.
+func TestReservedVariables(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, withKey(secret.NewKey()))
+	w.create("Blog")
+	for _, name := range troy.BuildVariables() {
+		w.send("PUT", "/v1/pipelines/blog/variables/"+name, `{"value":"x","secret":false}`).refused(t, 400, "invalid", "name", "set by Troy itself")
+		w.send("GET", "/v1/pipelines/blog/variables/"+name, nil).refused(t, 404, "not_found", "", "no variable")
+	}
+	w.send("PUT", "/v1/pipelines/blog/variables/TROY_TOKEN", `{"value":"x","secret":false}`).into(t, 200, nil)
+}
+
 func TestVariablesWithoutTheirKey(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, withKey(secret.NewKey()))

@@ -94,7 +94,7 @@ func (w *Workers) buildSpec(ctx context.Context, d *queries.Deployment, p querie
 		}); err != nil {
 			return cloud.BuildSpec{}, fmt.Errorf("write down the commit: %w", err)
 		}
-		d.CommitSha = &commit.ID
+		d.CommitSha, d.Message, d.Author = &commit.ID, commit.Message, &commit.Author
 	}
 	settings, err := settingsOf(p)
 	if err != nil {
@@ -108,6 +108,10 @@ func (w *Workers) buildSpec(ctx context.Context, d *queries.Deployment, p querie
 	if err != nil {
 		return cloud.BuildSpec{}, err
 	}
+	host, err := w.q.PipelineHost(ctx, p.ID)
+	if err != nil {
+		return cloud.BuildSpec{}, fmt.Errorf("read the host: %w", err)
+	}
 	commit := *d.CommitSha
 	return cloud.BuildSpec{
 		Tree: tree,
@@ -118,6 +122,8 @@ func (w *Workers) buildSpec(ctx context.Context, d *queries.Deployment, p querie
 			}
 			return archive, nil
 		},
+		Commit: build.Commit{ID: commit, Branch: orElse(deref(d.Branch), s.branch), Message: d.Message, Author: deref(d.Author), Time: d.CreatedAt},
+		URL:    w.cfg.SiteURL(host),
 		Settings: build.Settings{
 			Root: deref(p.RepositoryRoot), Output: settings.Output, Install: settings.Install, Build: settings.Build, Test: settings.Test,
 		},

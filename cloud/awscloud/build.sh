@@ -19,8 +19,10 @@ run() {
 		umask 022
 		ulimit -c 0
 		. "$1/env.sh"
+		# With NODE_ENV=production the devDependencies would be left out.
+		if [ "$4" = Install ]; then unset NODE_ENV; fi
 		cd "$1/repo/$2" || exit 126
-		exec /bin/bash -e -c "$3"' troy "$src" "$2" "$3" >"$src/out" 2>&1 &
+		exec /bin/bash -e -c "$3"' troy "$src" "$2" "$3" "$1" >"$src/out" 2>&1 &
 	local command=$! code=0
 	wait -n "$command" "$reader"
 	if [ "$(stat -c %s "$src/log")" -gt "$limit" ]; then
@@ -55,6 +57,7 @@ case $1 in
 source)
 	mkdir -p "$src/repo" "$src/home" "$src/tmp"
 	tar --extract --no-same-owner --strip-components 1 --file "$src/source" --directory "$src/repo" && rm "$src/source"
+	if [ -d "$src/git" ] && ! [ -e "$src/repo/.git" ]; then mv "$src/git" "$src/repo/.git"; fi
 	# What is changed from here on is later than the mark, by the file system's
 	# clock, which counts in steps.
 	touch "$src/mark" "$src/later"

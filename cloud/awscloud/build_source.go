@@ -27,8 +27,9 @@ var buildScript string
 // prepared is a build's source on this machine, unpacked, and what is to be
 // run of it.
 type prepared struct {
-	dir  string // removed by its caller
-	plan build.Plan
+	dir     string // removed by its caller
+	plan    build.Plan
+	sourced string // says what was fetched
 }
 
 // archive is the source as CodeBuild gets it: a zip with the forge's archive
@@ -86,6 +87,14 @@ func (p *prepared) fill(ctx context.Context, w *zip.Writer, spec cloud.BuildSpec
 	for name, script := range p.plan.Shims() {
 		files["bin/"+name] = script
 	}
+	git, err := spec.Commit.Git()
+	if err != nil {
+		return err
+	}
+	for name, content := range git {
+		files["git/"+name] = string(content)
+	}
+	p.sourced = spec.Sourced(source)
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		h := &zip.FileHeader{Name: name, Method: zip.Deflate}
 		h.SetMode(0o755)
@@ -156,14 +165,8 @@ func outputWord(p build.Plan, output string) string {
 }
 
 // environmentScript sets what a build's processes find in their environment.
-// Who speaks for the pipeline goes before the repository.
 func environmentScript(p build.Plan, spec cloud.BuildSpec) string {
-	env := map[string]string{
-		"CI": "true", "LANG": "C.UTF-8", "npm_config_update_notifier": "false", "npm_config_fund": "false", "npm_config_audit": "false",
-	}
-	maps.Copy(env, p.Environment)
-	maps.Copy(env, spec.Variables)
-	env["TROY_BUILD"] = spec.Tree.Deployment.String()
+	env := spec.Origin().Environment(p, nil, spec.Variables)
 	var s strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(env)) {
 		s.WriteString("export " + name + "=" + build.Quote(env[name]) + "\n")

@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/build"
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/site"
 )
@@ -291,6 +292,34 @@ func buildTests() map[string]func(*testing.T, BuilderEnv) {
 				}
 			}
 		},
+		"a build knows its commit": func(t *testing.T, e BuilderEnv) {
+			const id = "89abcdef0123456789abcdef0123456789abcdef"
+			spec := Shell(makeSite + "; { git rev-parse HEAD; git rev-parse --short HEAD; git rev-parse --abbrev-ref HEAD; git log -1 --format=%s; git config core.hooksPath .husky; } >out/git; " +
+				"echo $TROY_COMMIT $TROY_BRANCH $TROY_URL $TROY_DEPLOYMENT $CF_PAGES_COMMIT_SHA >out/env").Spec(t)
+			spec.Commit = build.Commit{ID: id, Branch: "main", Message: "Say it\n\nmore", Author: "Ada"}
+			spec.URL = "https://blog.example"
+			e.Succeeds(t, spec)
+			out := e.Output(t, spec.Tree)
+			if want := id + "\n" + id[:7] + "\nmain\nSay it\n"; out["git"] != want {
+				t.Errorf("git answers %q, want %q", out["git"], want)
+			}
+			if want := fmt.Sprintln(id, "main", "https://blog.example", spec.Tree.Deployment, id); out["env"] != want {
+				t.Errorf("the variables are %q, want %q", out["env"], want)
+			}
+			if log := e.LogOf(t, spec.Tree); !strings.Contains(log, "Commit "+id+" of the branch main.") {
+				t.Errorf("the log does not name the commit:\n%s", log)
+			}
+		},
+		"NODE_ENV is for the build": func(t *testing.T, e BuilderEnv) {
+			repo := Shell(makeSite + "; echo $(cat got) build=$NODE_ENV >out/env")
+			repo["troy.toml"] += "install = \"echo install=$NODE_ENV >got\"\n"
+			spec := repo.Spec(t)
+			spec.Variables = map[string]string{"NODE_ENV": "production"}
+			e.Succeeds(t, spec)
+			if got := e.Output(t, spec.Tree)["env"]; got != "install= build=production\n" {
+				t.Fatalf("the phases saw %q", got)
+			}
+		},
 		"removal forgets it": func(t *testing.T, e BuilderEnv) {
 			spec := Shell(makeSite).Spec(t)
 			e.Succeeds(t, spec)
@@ -328,10 +357,11 @@ func buildTests() map[string]func(*testing.T, BuilderEnv) {
 			}
 		},
 		"a spec that can't be built is refused": func(t *testing.T, e BuilderEnv) {
-			bad, nameless := Shell("true").Spec(t), Shell("true").Spec(t)
+			bad, nameless, ours := Shell("true").Spec(t), Shell("true").Spec(t), Shell("true").Spec(t)
 			bad.Variables = map[string]string{"A B": "secret value"}
 			nameless.Tree.Deployment = uuid.Nil
-			for _, spec := range []cloud.BuildSpec{bad, nameless} {
+			ours.Variables = map[string]string{"TROY_BUILD": "secret value"}
+			for _, spec := range []cloud.BuildSpec{bad, nameless, ours} {
 				err := e.Builder.Start(t.Context(), spec)
 				if troy.KindOf(err) != troy.Invalid || strings.Contains(err.Error(), "secret value") {
 					t.Fatalf("Start: %v, want Invalid", err)

@@ -18,28 +18,25 @@ type places struct {
 	path                    []string // folders with programs, in their order
 }
 
-// environment is all that a build's processes find in theirs. Who speaks for
-// the pipeline goes before the repository, and that before the machine.
+// environment is all that a build's processes find in theirs.
 func environment(cfg BuilderConfig, spec cloud.BuildSpec, plan build.Plan, at places) map[string]string {
-	env := map[string]string{
-		"CI": "true", "HOME": at.home, "PATH": strings.Join(at.path, ":"), "TMPDIR": at.temp, "LANG": "C.UTF-8",
+	machine := map[string]string{
+		"HOME": at.home, "PATH": strings.Join(at.path, ":"), "TMPDIR": at.temp,
 		// Where each package manager keeps what it has fetched.
 		"npm_config_cache":      filepath.Join(at.cache, "npm"),
 		"YARN_CACHE_FOLDER":     filepath.Join(at.cache, "yarn"),
 		"YARN_GLOBAL_FOLDER":    filepath.Join(at.cache, "berry"),
 		"BUN_INSTALL_CACHE_DIR": filepath.Join(at.cache, "bun"),
-		// A build is no place for advice on newer versions.
-		"npm_config_update_notifier": "false", "npm_config_fund": "false", "npm_config_audit": "false",
+		"BUNDLE_PATH":           filepath.Join(at.cache, "bundle"),
+		"PIP_CACHE_DIR":         filepath.Join(at.cache, "pip"),
+		"UV_CACHE_DIR":          filepath.Join(at.cache, "uv"),
 	}
 	if plan.Manager == "pnpm" {
 		// npm warns of settings that are not its own.
-		env["npm_config_store_dir"] = filepath.Join(at.cache, "pnpm")
+		machine["npm_config_store_dir"] = filepath.Join(at.cache, "pnpm")
 	}
-	maps.Copy(env, cfg.Environment)
-	maps.Copy(env, plan.Environment)
-	maps.Copy(env, spec.Variables)
-	env[buildMark] = spec.Tree.Deployment.String()
-	return env
+	maps.Copy(machine, cfg.Environment)
+	return spec.Origin().Environment(plan, machine, spec.Variables)
 }
 
 // buildMark is the variable that every process of a build has.

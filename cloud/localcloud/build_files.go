@@ -11,6 +11,7 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"github.com/troy-iaas/troy/build"
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/internal/walk"
 	"github.com/troy-iaas/troy/site"
@@ -111,4 +112,25 @@ func (f buildFiles) hold() (release func(), err error) {
 func removeFolder(ctx context.Context, dir string) error {
 	_, err := walk.Remove(ctx, dir)
 	return err
+}
+
+// writeGit makes a repository's .git folder, if its source has none.
+func writeGit(repo *os.Root, commit build.Commit) error {
+	if _, err := repo.Lstat(".git"); err == nil {
+		return nil
+	}
+	files, err := commit.Git()
+	if err != nil {
+		return err
+	}
+	for name, content := range files {
+		name = filepath.Join(".git", name)
+		if err := repo.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			return storeError(err)
+		}
+		if err := repo.WriteFile(name, content, 0o644); err != nil {
+			return storeError(err)
+		}
+	}
+	return nil
 }

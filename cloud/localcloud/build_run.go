@@ -253,6 +253,12 @@ func (r *run) source() (build.Plan, error) {
 		return build.Plan{}, err
 	}
 	defer root.Close()
+	if said := r.spec.Sourced(archive); said != "" {
+		r.log.say("%s", said)
+	}
+	if err := writeGit(root, r.spec.Commit); err != nil {
+		return build.Plan{}, err
+	}
 	return build.Decide(root.FS(), r.spec.Settings)
 }
 
@@ -335,7 +341,11 @@ func (r *run) command(box sandbox, phase cloud.BuildPhase, command, folder strin
 		return context.Cause(r.ctx)
 	}
 	at := box.places()
-	script := phaseScript(environment(r.b.cfg, r.spec, plan, at), path.Join(at.repo, folder), command)
+	env := environment(r.b.cfg, r.spec, plan, at)
+	if phase == cloud.PhaseInstall {
+		env = build.ForInstall(env)
+	}
+	script := phaseScript(env, path.Join(at.repo, folder), command)
 	cmd, err := box.command(script)
 	if err != nil {
 		return fmt.Errorf("prepare the phase %s: %w", phase, err)
