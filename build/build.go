@@ -55,6 +55,9 @@ type Plan struct {
 	Manager, ManagerVersion string
 	// Lockfile is the manager's lockfile from the repository's root, or empty.
 	Lockfile string
+	// Workspace is the folder above Root whose workspace Root is a member of,
+	// or empty. A change anywhere in it may change the site.
+	Workspace string
 	// Generator is the program that makes the site, by its name, or empty.
 	Generator string
 	// Why says in a sentence what is run and which rule decided it.
@@ -127,7 +130,7 @@ func Decide(fsys fs.FS, s Settings) (Plan, error) {
 	p := Plan{
 		Root: root, InstallRoot: found.installRoot, Test: test.value, Environment: file.environment,
 		Node: found.node, Manager: found.manager, ManagerVersion: found.managerVersion, Lockfile: found.lockfile,
-		Generator: found.generator,
+		Workspace: found.workspace, Generator: found.generator,
 	}
 	if v := file.environment["NODE_VERSION"]; v != "" {
 		p.Node = v

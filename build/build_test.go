@@ -38,13 +38,13 @@ func TestDecide(t *testing.T) {
 		},
 		"astro in a pnpm workspace": {
 			files: map[string]string{
-				"pnpm-lock.yaml": "", "package.json": `{"packageManager":"pnpm@9.1.0+sha256.ab"}`,
+				"pnpm-lock.yaml": "", "pnpm-workspace.yaml": "packages: [apps/*]\n", "package.json": `{"packageManager":"pnpm@9.1.0+sha256.ab"}`,
 				"apps/web/package.json": `{"scripts":{"build":"astro build"},"dependencies":{"astro":"5","vite":"7"}}`,
 			},
 			settings: build.Settings{Root: "apps/web/"},
 			want: build.Plan{Root: "apps/web", InstallRoot: ".", Install: "pnpm install --frozen-lockfile", Build: "pnpm run build", Outputs: []string{"dist"},
 				Manager: "pnpm", ManagerVersion: "9.1.0", Lockfile: "pnpm-lock.yaml",
-				Generator: "Astro", Why: `What is run: in "apps/web" install with "pnpm install --frozen-lockfile" (pnpm-lock.yaml), build with "pnpm run build" (Astro, scripts.build in package.json), publish "dist" (Astro's folder).`},
+				Workspace: ".", Generator: "Astro", Why: `What is run: in "apps/web" install with "pnpm install --frozen-lockfile" (pnpm-lock.yaml), build with "pnpm run build" (Astro, scripts.build in package.json), publish "dist" (Astro's folder).`},
 		},
 		"yarn from 2 on": {
 			files: map[string]string{"package.json": `{"packageManager":"yarn@4.5.0","scripts":{"build":"next build"},"dependencies":{"next":"15"}}`, "yarn.lock": "", "package-lock.json": ""},
@@ -99,7 +99,7 @@ func TestDecide(t *testing.T) {
 		"jekyll": {
 			files: map[string]string{"_config.yml": "", "Gemfile": `gem "jekyll"`},
 			want: build.Plan{Root: ".", InstallRoot: ".", Install: "bundle install", Build: "bundle exec jekyll build", Outputs: []string{"_site"},
-				Generator: "Jekyll", Why: `What is run: install with "bundle install" (Gemfile), build with "bundle exec jekyll build" (Jekyll, _config.yml), publish "_site" (Jekyll's folder).`},
+				Manager: "bundler", Generator: "Jekyll", Why: `What is run: install with "bundle install" (Gemfile), build with "bundle exec jekyll build" (Jekyll, _config.yml), publish "_site" (Jekyll's folder).`},
 		},
 		"eleventy without a script": {
 			files: map[string]string{"package.json": `{"devDependencies":{"@11ty/eleventy":"3"},"engines":{"node":">=20"}}`},

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"regexp"
 	"strings"
+
+	"github.com/pelletier/go-toml/v2"
 
 	"github.com/troy-iaas/troy"
 )
@@ -19,6 +22,7 @@ type detected struct {
 	outputBy                string
 	manager, managerVersion string
 	lockfile                string
+	workspace               string // the folder above root whose workspace it is in
 	node                    string
 	generator               string
 	// site tells that it was recognised as one, plain that it is plain HTML.
@@ -31,7 +35,11 @@ type manifest struct {
 	Dependencies    map[string]string `json:"dependencies"`
 	DevDependencies map[string]string `json:"devDependencies"`
 	PackageManager  string            `json:"packageManager"`
-	Engines         struct {
+	Workspaces      any               `json:"workspaces"`
+	DevEngines      struct {
+		PackageManager any `json:"packageManager"`
+	} `json:"devEngines"`
+	Engines struct {
 		Node string `json:"node"`
 	} `json:"engines"`
 }
@@ -58,92 +66,6 @@ func detect(fsys fs.FS, root string) (detected, error) {
 		}
 	}
 	return d, d.others(fsys, root)
-}
-
-// packages finds the package manager. Its lockfile may lie above the root
-// folder, when that is a member of a workspace.
-func (d *detected) packages(fsys fs.FS, root string, m manifest) error {
-	type lock struct{ file, manager string }
-	// npm's comes last: it is the one left over from before another manager.
-	locks := []lock{
-		{"pnpm-lock.yaml", "pnpm"}, {"yarn.lock", "yarn"}, {"bun.lock", "bun"}, {"bun.lockb", "bun"},
-		{"package-lock.json", "npm"}, {"npm-shrinkwrap.json", "npm"},
-	}
-	top := m
-	for dir := root; ; dir = path.Dir(dir) {
-		if dir != root {
-			var err error
-			if top, _, err = readManifest(fsys, dir); err != nil {
-				return err
-			}
-		}
-		pinned, version := pinnedManager(top.PackageManager)
-		for _, l := range locks {
-			if pinned != "" && l.manager != pinned || !isFile(fsys, path.Join(dir, l.file)) {
-				continue
-			}
-			d.manager, d.managerVersion, d.lockfile, d.installRoot = l.manager, version, path.Join(dir, l.file), dir
-			command := frozenInstall(fsys, dir, l.manager, version)
-			d.install = chosen(command, d.lockfile)
-			return nil
-		}
-		if pinned != "" {
-			d.manager, d.managerVersion, d.installRoot = pinned, version, dir
-			command := pinned + " install"
-			if pinned == "yarn" && modernYarn(fsys, dir, version) {
-				command += " --no-immutable" // in CI it refuses to make a lockfile
-			}
-			d.install = chosen(command, "packageManager in "+path.Join(dir, "package.json"))
-			return nil
-		}
-		if dir == "." {
-			break
-		}
-	}
-	d.manager = "npm"
-	if len(m.Dependencies)+len(m.DevDependencies) > 0 {
-		d.install = chosen("npm install", path.Join(root, "package.json")+" without a lockfile")
-	}
-	return nil
-}
-
-// pinnedManager reads package.json's packageManager, "pnpm@9.1.0+sha256.…"
-// (nodejs.org/api/packages.html#packagemanager). One that is not known is
-// ignored.
-func pinnedManager(pin string) (name, version string) {
-	name, version, _ = strings.Cut(pin, "@")
-	switch name {
-	case "npm", "pnpm", "yarn", "bun":
-	default:
-		return "", ""
-	}
-	version, _, _ = strings.Cut(version, "+")
-	for _, r := range version {
-		if !strings.ContainsRune("0123456789.-abcdefghijklmnopqrstuvwxyz", r) {
-			return name, ""
-		}
-	}
-	return name, version
-}
-
-func frozenInstall(fsys fs.FS, dir, manager, version string) string {
-	switch manager {
-	case "npm":
-		return "npm ci"
-	case "yarn":
-		if modernYarn(fsys, dir, version) {
-			return "yarn install --immutable" // the option's new name (yarnpkg.com/cli/install)
-		}
-	}
-	return manager + " install --frozen-lockfile"
-}
-
-// modernYarn tells Yarn from 2 on, by what is pinned or by its settings file.
-func modernYarn(fsys fs.FS, dir, version string) bool {
-	if version != "" {
-		return version != "1" && !strings.HasPrefix(version, "1.")
-	}
-	return isFile(fsys, path.Join(dir, ".yarnrc.yml"))
 }
 
 // generator recognises what makes the site of a package.
@@ -202,6 +124,10 @@ func (d *detected) others(fsys fs.FS, root string) error {
 			return nil
 		}
 	}
+	if zola, err := isZola(fsys, root); err != nil || zola {
+		d.found("Zola", "zola build", "Zola, "+at("config.toml"), []string{"public"})
+		return err
+	}
 	for _, name := range []string{"config.toml", "config.yaml"} {
 		if isFile(fsys, at(name)) && isFolder(fsys, at("content")) {
 			d.found("Hugo", "hugo", "Hugo, "+at(name)+" beside content/", []string{"public"})
@@ -213,7 +139,10 @@ func (d *detected) others(fsys fs.FS, root string) error {
 		switch {
 		case err == nil && (strings.Contains(string(gems), "jekyll") || strings.Contains(string(gems), "github-pages")):
 			d.found("Jekyll", "bundle exec jekyll build", "Jekyll, "+at("_config.yml"), []string{"_site"})
-			d.install, d.installRoot = chosen("bundle install", at("Gemfile")), root
+			d.install, d.installRoot, d.manager = chosen("bundle install", at("Gemfile")), root, "bundler"
+			if isFile(fsys, at("Gemfile.lock")) {
+				d.lockfile = at("Gemfile.lock")
+			}
 			return nil
 		case errors.Is(err, fs.ErrNotExist):
 			d.found("Jekyll", "jekyll build", "Jekyll, "+at("_config.yml"), []string{"_site"})
@@ -223,12 +152,45 @@ func (d *detected) others(fsys fs.FS, root string) error {
 		}
 	}
 	for _, dir := range []string{".", "public"} {
-		if isFile(fsys, path.Join(root, dir, "index.html")) {
+		if isPage(fsys, path.Join(root, dir, "index.html")) {
 			d.outputs, d.outputBy, d.site, d.plain = []string{dir}, "plain HTML, as it is", true, true
 			return nil
 		}
 	}
 	return nil
+}
+
+// isZola tells Zola's settings from Hugo's, which may be in a file of the same
+// name: Zola requires base_url, and Hugo calls it baseURL
+// (getzola.org/documentation/getting-started/configuration).
+func isZola(fsys fs.FS, root string) (bool, error) {
+	data, err := readFile(fsys, path.Join(root, "config.toml"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	var settings map[string]any
+	if err := toml.Unmarshal(data, &settings); err != nil {
+		return false, nil //nolint:nilerr // Hugo says what is wrong with it
+	}
+	_, zola := settings["base_url"]
+	return zola, nil
+}
+
+// sourceOfPage is what a page has in it that a bundler or generator has yet to
+// turn into one: modules that no browser reads, and the templates of Create
+// React App, of EJS, of Trunk and of generators with front matter.
+var sourceOfPage = regexp.MustCompile(`(?i)src\s*=\s*["'][^"']+\.(?:tsx?|jsx|vue|svelte)["']|%PUBLIC_URL%|<%=|\bdata-trunk\b|\A\s*---\r?\n`)
+
+// isPage reports whether a file is a page that can be published as it is.
+func isPage(fsys fs.FS, name string) bool {
+	if !isFile(fsys, name) {
+		return false
+	}
+	data, err := readFile(fsys, name)
+	return err != nil || !sourceOfPage.Match(data)
 }
 
 // readManifest reads a folder's package.json, if there is one.

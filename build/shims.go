@@ -2,8 +2,9 @@ package build
 
 import "strings"
 
-// Shims returns, by name, a program for each package manager that runs it by
-// npx, for machines that lack it.
+// Shims returns, by name, a program for each package manager that fetches it
+// by npx, for machines that lack it. npx runs outside of the project, whose
+// devEngines may refuse npm.
 func (p Plan) Shims() map[string]string {
 	shims := map[string]string{}
 	for _, manager := range []string{"pnpm", "yarn", "bun"} {
@@ -11,15 +12,16 @@ func (p Plan) Shims() map[string]string {
 		if p.Manager == manager && p.ManagerVersion != "" {
 			version = "@" + p.ManagerVersion
 		}
-		npx := "npx --yes " + manager + version
+		module := manager
 		if manager == "yarn" && version != "" && version != "@1" && !strings.HasPrefix(version, "@1.") {
 			// From 2 on Yarn has another name in the registry
 			// (yarnpkg.com/getting-started/migration).
-			npx = "npx --yes --package=@yarnpkg/cli-dist" + version + " yarn"
+			module = "@yarnpkg/cli-dist"
 		}
-		shims[manager] = "#!/bin/sh\nexec " + npx + " \"$@\"\n"
+		fetch := "#!/bin/sh\nprogram=$(cd / && npx --yes --package=" + module + version + " -c 'command -v " + manager + "') || exit\n"
+		shims[manager] = fetch + "exec \"$program\" \"$@\"\n"
 		if manager == "bun" {
-			shims["bunx"] = "#!/bin/sh\nexec " + npx + " x \"$@\"\n"
+			shims["bunx"] = fetch + "exec \"$program\" x \"$@\"\n"
 		}
 	}
 	return shims
