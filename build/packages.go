@@ -287,7 +287,7 @@ func matches(patterns []string, name string) bool {
 }
 
 func matchParts(pattern, name []string) bool {
-	for len(pattern) > 0 && pattern[0] != "**" {
+	if len(pattern) > 0 && pattern[0] != "**" {
 		if len(name) == 0 {
 			return false
 		}

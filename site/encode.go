@@ -223,7 +223,8 @@ func (d *lineReader) next() ([]byte, error) {
 
 // policy reads the line trailing_slash, if it is there.
 func (d *lineReader) policy() (TrailingSlash, error) {
-	if next, err := d.r.Peek(len(slashLine)); err != nil || string(next) != slashLine {
+	// What can't be read is for the next line to find.
+	if next, _ := d.r.Peek(len(slashLine)); string(next) != slashLine {
 		return "", nil
 	}
 	line, err := d.next()

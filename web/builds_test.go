@@ -72,7 +72,7 @@ func TestConfigure(t *testing.T) {
 		t.Errorf("%+v", p.Build)
 	}
 	w.send("PATCH", path, `{"build":{"trailing_slash":"sometimes"}}`).refused(t, 400, "invalid", "build.trailing_slash", "auto, always or never")
-	p = patch(`{"build":{"trailing_slash":"","drop_assets":false}}`)
+	patch(`{"build":{"trailing_slash":"","drop_assets":false}}`)
 	state := func() string {
 		return w.text("SELECT concat_ws(' ', coalesce(repository_id, '-'), coalesce(head_commit, '-'), source_problem) FROM pipelines")
 	}

@@ -336,7 +336,9 @@ func TestAnUploadThatFailsIsAnswered(t *testing.T) {
 	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
-	fmt.Fprintf(conn, "PUT %s/%s/files/%s HTTP/1.1\r\nHost: troy.test\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n", releases(p), r.ID, f.SHA256, w.admin, len(content))
+	if _, err := fmt.Fprintf(conn, "PUT %s/%s/files/%s HTTP/1.1\r\nHost: troy.test\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n", releases(p), r.ID, f.SHA256, w.admin, len(content)); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := io.WriteString(conn, content); err != nil {
 		t.Fatalf("the upload was cut off: %v", err)
 	}

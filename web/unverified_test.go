@@ -35,7 +35,9 @@ func (w *world) stall(path string, size int) (status int, text string) {
 	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		w.t.Error(err)
 	}
-	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: troy.test\r\nContent-Length: %d\r\nX-GitHub-Event: push\r\nX-GitHub-Delivery: d\r\nX-Hub-Signature-256: sha256=%064x\r\n\r\n", path, size, 0)
+	if _, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: troy.test\r\nContent-Length: %d\r\nX-GitHub-Event: push\r\nX-GitHub-Delivery: d\r\nX-Hub-Signature-256: sha256=%064x\r\n\r\n", path, size, 0); err != nil {
+		w.t.Error(err)
+	}
 	// The server may answer, and close, before all of it was sent.
 	_, _ = io.WriteString(conn, strings.Repeat(" ", size-1))
 	response, err := http.ReadResponse(bufio.NewReader(conn), nil)

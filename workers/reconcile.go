@@ -186,7 +186,7 @@ func (w *Workers) restoreCatchUp(ctx context.Context, subject uuid.UUID) error {
 // reconciled counts and logs what the first net let through.
 func (w *Workers) reconciled(what, message string, args ...any) {
 	w.deps.Metrics.Reconciled(what)
-	w.log.Error(message, args...)
+	w.log.Error(message, args...) //nolint:sloglint // the callers have constants
 }
 
 // behindLock runs f in a transaction behind a pipeline's lock. A pipeline that

@@ -221,17 +221,6 @@ func (b bucket) copy(ctx context.Context, from, to string, f site.File, metadata
 	return failed("copy "+from, err)
 }
 
-// has reports whether an object is there.
-func (b bucket) has(ctx context.Context, key string) (bool, error) {
-	_, err := call(ctx, func(ctx context.Context) (*s3.HeadObjectOutput, error) {
-		return b.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &b.name, Key: &key})
-	})
-	if err = failed("look for "+key, err); errors.Is(err, cloud.ErrNotFound) {
-		return false, nil
-	}
-	return err == nil, err
-}
-
 // remove deletes objects; those that are gone are no error.
 func (b bucket) remove(ctx context.Context, keys ...string) error {
 	ids := make([]types.ObjectIdentifier, len(keys))

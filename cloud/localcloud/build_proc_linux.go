@@ -100,7 +100,7 @@ func (s *sharedMemory) add(pid int) {
 		}
 		var stat syscall.Stat_t
 		if err := syscall.Stat(dir+"fd/"+fd.Name(), &stat); err == nil {
-			s.files[[2]uint64{uint64(stat.Dev), stat.Ino}] = stat.Blocks * 512
+			s.files[[2]uint64{stat.Dev, stat.Ino}] = stat.Blocks * 512
 		}
 	}
 }

@@ -1,15 +1,12 @@
 package main
 
 import (
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -407,119 +404,4 @@ func (p *doublePipeline) again(kind troy.DeploymentKind, id uuid.UUID) (answer, 
 	x := p.deploy(uuid.New(), kind, "", true)
 	x.SourceDeploymentID, x.Files, x.Bytes = &source.ID, source.Files, source.Bytes
 	return answer{202, *x}, nil
-}
-
-func (d *double) begin(r *http.Request, p *doublePipeline) (answer, error) {
-	var n client.NewRelease
-	if err := decode(r, &n); err != nil {
-		return answer{}, err
-	}
-	if p.Status.InDeletion() {
-		return fail(troy.Conflict, "the pipeline is %s: it takes no releases", p.Status)
-	}
-	key := r.Header.Get("Idempotency-Key")
-	if key == "" || len(key) > 128 {
-		return fail(troy.Invalid, "Idempotency-Key has %d characters", len(key))
-	}
-	for _, x := range p.releases {
-		if x.key == key {
-			return answer{201, x.Release}, nil
-		}
-	}
-	x := &doubleRelease{Release: client.Release{
-		ID: uuid.New(), PipelineID: p.ID, ExpiresAt: time.Now().Add(time.Hour),
-		Limits: client.Limits{Files: 100, FileBytes: 1 << 20, TotalBytes: 1 << 24},
-	}, key: key, message: n.Message, files: n.Files}
-	for i, f := range n.Files {
-		if f.Size > x.Limits.FileBytes {
-			return answer{}, troy.Errorf(troy.TooLarge, "the file %q has %d bytes; at most %d are allowed", f.Path, f.Size, x.Limits.FileBytes).At(fmt.Sprintf("files[%d].size", i))
-		}
-	}
-	if len(n.Files) > 100 {
-		return fail(troy.TooLarge, "the release has %d files; at most 100 are allowed", len(n.Files))
-	}
-	x.Missing = p.missing(n.Files)
-	p.releases[x.ID] = x
-	return answer{201, x.Release}, nil
-}
-
-func (p *doublePipeline) missing(files []site.File) []site.File {
-	missing := []site.File{}
-	seen := map[site.Digest]bool{}
-	for _, f := range files {
-		if !p.blobs[f.SHA256] && !seen[f.SHA256] {
-			missing = append(missing, f)
-		}
-		seen[f.SHA256] = true
-	}
-	return missing
-}
-
-func (p *doublePipeline) release(r *http.Request) (*doubleRelease, error) {
-	id, _ := uuid.Parse(r.PathValue("r"))
-	if x, ok := p.releases[id]; ok {
-		return x, nil
-	}
-	return nil, troy.Errorf(troy.NotFound, "there is no release %q", r.PathValue("r"))
-}
-
-func (d *double) showRelease(r *http.Request, p *doublePipeline) (answer, error) {
-	x, err := p.release(r)
-	if err != nil {
-		return answer{}, err
-	}
-	x.Missing = p.missing(x.files)
-	return answer{200, x.Release}, nil
-}
-
-func (d *double) put(r *http.Request, p *doublePipeline) (answer, error) {
-	if _, err := p.release(r); err != nil {
-		return answer{}, err
-	}
-	b, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
-	digest := site.Digest(sha256.Sum256(b))
-	if err != nil || digest.String() != r.PathValue("sha256") || r.ContentLength != int64(len(b)) {
-		return fail(troy.Invalid, "the upload's SHA-256 is %s", digest)
-	}
-	if strings.HasPrefix(string(b), "refuse") {
-		return fail(troy.TooLarge, "the server does not want this")
-	}
-	d.puts++
-	p.blobs[digest] = true
-	return answer{status: 204}, nil
-}
-
-func (d *double) finalize(r *http.Request, p *doublePipeline) (answer, error) {
-	x, err := p.release(r)
-	if err != nil {
-		return answer{}, err
-	}
-	var body struct {
-		Publish    *bool
-		ExpectLive string `json:"expect_live"`
-	}
-	if err := decode(r, &body); err != nil {
-		return answer{}, err
-	}
-	if missing := p.missing(x.files); len(missing) > 0 {
-		e := troy.Errorf(troy.Conflict, "%d files have not been uploaded", len(missing))
-		for _, f := range missing {
-			e.Details = append(e.Details, f.Path)
-		}
-		return answer{}, e
-	}
-	live := "none"
-	if p.LiveDeploymentID != nil {
-		live = p.LiveDeploymentID.String()
-	}
-	if body.ExpectLive != "" && body.ExpectLive != live {
-		return fail(troy.Moved, "live is %s, not %s", live, body.ExpectLive)
-	}
-	x.Finalized = true
-	made := p.deploy(x.ID, troy.Release, x.message, body.Publish == nil || *body.Publish)
-	for _, f := range x.files {
-		made.Files++
-		made.Bytes += f.Size
-	}
-	return answer{202, *made}, nil
 }

@@ -126,7 +126,8 @@ func leaked(leaks []site.Leak) error {
 // quoted is a text as a shell takes it.
 func quoted(text string) string {
 	if strings.IndexFunc(text, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-+=:@%,", r) || r > '~')
+		plain := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-+=:@%,", r) || r > '~'
+		return !plain
 	}) < 0 {
 		return text
 	}

@@ -135,9 +135,9 @@ func (b *backend) look(ctx context.Context, told map[string]string) {
 		if err != nil {
 			said = fmt.Sprint(err)
 		}
-		switch {
-		case said == told[c.Name]:
-		case said == "":
+		switch said {
+		case told[c.Name]:
+		case "":
 			b.log.LogAttrs(ctx, slog.LevelInfo, "work can go on", slog.String("check", c.Name))
 		default:
 			b.log.LogAttrs(ctx, slog.LevelWarn, "work can't go on as it should", slog.String("check", c.Name), slog.String("error", said))

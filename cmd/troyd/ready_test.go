@@ -79,7 +79,7 @@ func TestReadinessTellsWhatStopsTheWork(t *testing.T) {
 	}{
 		"a read-only Postgres": {statement("ALTER DATABASE DB SET default_transaction_read_only = on"), statement("ALTER DATABASE DB RESET default_transaction_read_only"), "Postgres: it is read-only", 503, 503},
 		"a full Redis":         {set("maxmemory", "1"), set("maxmemory", "0"), "Redis: it is full", 503, 503},
-		"a replica":            {func() { rdb.SlaveOf(t.Context(), "127.0.0.1", "1") }, func() { rdb.SlaveOf(t.Context(), "NO", "ONE") }, "Redis: it is a replica", 503, 503},
+		"a replica":            {func() { rdb.ReplicaOf(t.Context(), "127.0.0.1", "1") }, func() { rdb.ReplicaOf(t.Context(), "NO", "ONE") }, "Redis: it is a replica", 503, 503},
 		"a Redis that evicts":  {set("maxmemory-policy", "allkeys-lru"), set("maxmemory-policy", "noeviction"), "Redis's policy: it may throw tasks away (maxmemory-policy allkeys-lru)", 200, 503},
 		"a paused queue":       {pause(inspector.PauseQueue), pause(inspector.UnpauseQueue), "queues: paused: quick", 200, 503},
 	} {

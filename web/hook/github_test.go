@@ -240,7 +240,7 @@ func TestGitHubRefused(t *testing.T) {
 func TestGitHubOtherRefs(t *testing.T) {
 	t.Parallel()
 	for _, ref := range []string{"refs/notes/commits", "refs/pull/7/head", "refs/replace/x"} {
-		event, err := hook.ParseGitHub("push", []byte(with(t, githubPush, "ref", `"`+ref+`"`)))
+		event, err := hook.ParseGitHub("push", with(t, githubPush, "ref", `"`+ref+`"`))
 		if ignored, ok := event.(troy.Ignored); err != nil || !ok || ignored.Reason != ref+" is neither a branch nor a tag" {
 			t.Errorf("%s: %#v, %v", ref, event, err)
 		}

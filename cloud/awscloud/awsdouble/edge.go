@@ -175,7 +175,7 @@ func (e *edge) fetch(r *http.Request, one Distribution, config configXML, uri st
 func (e *edge) origin(r *http.Request, config configXML, uri string) (answer, error) {
 	key, err := url.QueryUnescape(strings.TrimPrefix(uri, "/"))
 	if err != nil {
-		return answer{status: http.StatusBadRequest}, nil
+		return answer{status: http.StatusBadRequest}, nil //nolint:nilerr // the answer tells of it
 	}
 	bucket, _, _ := strings.Cut(config.Origin, ".s3.")
 	out, err := e.d.newS3().GetObject(r.Context(), &s3.GetObjectInput{Bucket: &bucket, Key: &key})
