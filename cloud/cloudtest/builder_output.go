@@ -9,7 +9,7 @@ import (
 
 // madeBy is a repository whose build command nobody says the output of.
 func madeBy(command string, files Repository) Repository {
-	files["troy.toml"] = "[build]\ncommand = '''" + command + "'''\n"
+	files["troy.toml"] = "[build]\ninstall = \"\"\ncommand = '''" + command + "'''\n"
 	return files
 }
 
