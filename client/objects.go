@@ -25,6 +25,8 @@ type Pipeline struct {
 	// LiveDeploymentID is nil while nothing is live.
 	LiveDeploymentID *uuid.UUID `json:"live_deployment_id,omitempty"`
 	QueuePosition    *int64     `json:"queue_position,omitempty"`
+	// Lock is nil while the pipeline is not locked.
+	Lock *Lock `json:"lock,omitempty"`
 	// Repository is nil while the pipeline has none.
 	Repository *Repository `json:"repository,omitempty"`
 	// WatchPaths says which files' changes are built (troy.Watched).
@@ -36,6 +38,14 @@ type Pipeline struct {
 	SourceProblem string    `json:"source_problem,omitempty"`
 	CreatedAt     time.Time `json:"created_at"`
 	UpdatedAt     time.Time `json:"updated_at"`
+}
+
+// Lock keeps a pipeline from deploying anything but what a rollback or a
+// promotion publishes.
+type Lock struct {
+	By     string    `json:"by"`
+	Reason string    `json:"reason"`
+	At     time.Time `json:"at"`
 }
 
 // Repository is where a pipeline's source is.

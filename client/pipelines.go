@@ -79,6 +79,28 @@ func (c *Client) DeletePipeline(ctx context.Context, pipeline string) (Pipeline,
 	return p, c.do(ctx, call{method: http.MethodDelete, path: path, repeatable: true}, &p)
 }
 
+// LockPipeline locks a pipeline: until it is unlocked, only rollbacks and
+// promotions are published.
+func (c *Client) LockPipeline(ctx context.Context, pipeline, reason string) (Pipeline, error) {
+	var p Pipeline
+	path, err := pipelinePath(pipeline)
+	if err != nil {
+		return p, err
+	}
+	return p, c.post(ctx, path+"/lock", map[string]string{"reason": reason}, &p)
+}
+
+// UnlockPipeline removes a pipeline's lock, if it has one. The newest commit
+// that the lock held back is deployed.
+func (c *Client) UnlockPipeline(ctx context.Context, pipeline string) (Pipeline, error) {
+	var p Pipeline
+	path, err := pipelinePath(pipeline)
+	if err != nil {
+		return p, err
+	}
+	return p, c.do(ctx, call{method: http.MethodDelete, path: path + "/lock", repeatable: true}, &p)
+}
+
 // Purge takes assets away that the site carries from earlier deployments: the
 // file at path, those in a folder whose path ends in a slash, or all of them
 // for an empty path. It is asked for; workers do it within seconds.

@@ -50,6 +50,9 @@ func deployCommit(ctx context.Context, q *queries.Queries, p queries.Pipeline, c
 	if p.SourceProblem != "" {
 		return queries.Deployment{}, troy.Errorf(troy.Conflict, "the pipeline %s cannot be built: %s", p.Slug, p.SourceProblem)
 	}
+	if err := refuseLocked(p); err != nil {
+		return queries.Deployment{}, err
+	}
 	id, err := uuid.NewV7()
 	if err != nil {
 		return queries.Deployment{}, err
@@ -68,6 +71,9 @@ func deployCommit(ctx context.Context, q *queries.Queries, p queries.Pipeline, c
 func (in *Intake) Retry(ctx context.Context, pipeline, id uuid.UUID, actor string) (queries.Deployment, error) {
 	var made queries.Deployment
 	_, err := in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
+		if err := refuseLocked(p); err != nil {
+			return err
+		}
 		d, err := q.DeploymentGet(ctx, id)
 		if errors.Is(err, pgx.ErrNoRows) || err == nil && d.PipelineID != pipeline {
 			return troy.Errorf(troy.NotFound, "the pipeline %s has no deployment %s", p.Slug, id)

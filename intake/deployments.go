@@ -67,6 +67,11 @@ func finalize(ctx context.Context, q *queries.Queries, p queries.Pipeline, r que
 	if p.Status.InDeletion() {
 		return Refuse(p, Deploy)
 	}
+	if f.Publish {
+		if err := refuseLocked(p); err != nil {
+			return err
+		}
+	}
 	if live := liveName(p); f.ExpectLive != "" && f.ExpectLive != live {
 		return troy.Errorf(troy.Moved, "the live deployment is %s, expected was %s", live, f.ExpectLive).At("expect_live")
 	}

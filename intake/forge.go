@@ -300,8 +300,19 @@ func rerequested(ctx context.Context, q *queries.Queries, e troy.Rerequest) (Out
 				}
 			}
 		}
-		if p.SourceProblem != "" {
+		p, err := q.PipelineLock(ctx, p.ID)
+		if errors.Is(err, pgx.ErrNoRows) {
+			continue // deleted meanwhile
+		}
+		if err != nil {
+			return Outcome{}, fmt.Errorf("lock pipeline %s: %w", last.PipelineID, err)
+		}
+		switch {
+		case p.SourceProblem != "":
 			n.add("%s: %s", p.Slug, p.SourceProblem)
+			continue
+		case p.LockedAt != nil:
+			n.add("%s: %s", p.Slug, lockedBy(p))
 			continue
 		}
 		newer, err := q.DeploymentNewerCommit(ctx, p.ID, last.ID)

@@ -281,6 +281,8 @@ type hearing struct {
 	// look asks for the branch to be read and compared with the head that is
 	// known, because the push does not begin there.
 	look bool
+	// hold is kept until the pipeline is unlocked.
+	hold *heldPush
 	// problem is what keeps pushes from being built from now on.
 	problem *string
 }
@@ -325,6 +327,12 @@ func hear(p *queries.Pipeline, defaultBranch string, push troy.Push, actor strin
 		}
 		return h
 	}
+	if p.LockedAt != nil {
+		h.head, p.HeadCommit, n.pipeline = &push.After, &push.After, &p.ID
+		h.hold = &heldPush{Commit: push.After, Branch: push.Name, Author: push.Author, Message: push.Message, Actor: actor}
+		n.add("%s: %s; commit %s is held back until it is unlocked", p.Slug, lockedBy(*p), short(push.After))
+		return h
+	}
 	id := uuid.Must(uuid.NewV7())
 	h.create = &queries.DeploymentCreateParams{
 		ID: id, TreeID: id, PipelineID: p.ID, Kind: troy.Automated, CommitSha: &push.After, Branch: &push.Name,
@@ -353,6 +361,11 @@ func perform(ctx context.Context, q *queries.Queries, all []hearing) error {
 		}
 		if h.head != nil {
 			if err := q.PipelineSawHead(ctx, *h.head, h.pipeline); err != nil {
+				return err
+			}
+		}
+		if h.hold != nil {
+			if err := hold(ctx, q, h.pipeline, *h.hold); err != nil {
 				return err
 			}
 		}

@@ -155,6 +155,9 @@ func hurry(ctx context.Context, q *queries.Queries, kind string, id uuid.UUID, n
 
 // redeploy makes a deployment with the tree of the newest one that failed.
 func redeploy(ctx context.Context, q *queries.Queries, p queries.Pipeline, cause, actor string) (string, error) {
+	if err := refuseLocked(p); err != nil {
+		return "", err
+	}
 	d, err := newestFailed(ctx, q, p.ID)
 	switch {
 	case err != nil:

@@ -10,6 +10,11 @@ ORDER BY number DESC LIMIT @page_limit;
 -- name: DeploymentRunning :one
 SELECT * FROM deployments WHERE pipeline_id = @pipeline_id AND state IN ('building', 'publishing');
 
+-- name: DeploymentsUnpublished :many
+-- The automated deployments that wait or are being built, newest first.
+SELECT * FROM deployments
+WHERE pipeline_id = @pipeline_id AND kind = 'automated' AND state IN ('waiting', 'building') ORDER BY number DESC;
+
 -- name: DeploymentNextWaiting :one
 SELECT * FROM deployments WHERE pipeline_id = @pipeline_id AND state = 'waiting' ORDER BY number LIMIT 1;
 

@@ -732,6 +732,59 @@ func (q *Queries) DeploymentsPrune(ctx context.Context, pipelineID uuid.UUID, ke
 	return items, nil
 }
 
+const deploymentsUnpublished = `-- name: DeploymentsUnpublished :many
+SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state, unreported FROM deployments
+WHERE pipeline_id = $1 AND kind = 'automated' AND state IN ('waiting', 'building') ORDER BY number DESC
+`
+
+// The automated deployments that wait or are being built, newest first.
+func (q *Queries) DeploymentsUnpublished(ctx context.Context, pipelineID uuid.UUID) ([]Deployment, error) {
+	rows, err := q.db.Query(ctx, deploymentsUnpublished, pipelineID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Deployment{}
+	for rows.Next() {
+		var i Deployment
+		if err := rows.Scan(
+			&i.ID,
+			&i.PipelineID,
+			&i.Number,
+			&i.Kind,
+			&i.State,
+			&i.TreeID,
+			&i.SourceDeploymentID,
+			&i.CommitSha,
+			&i.Branch,
+			&i.Author,
+			&i.Message,
+			&i.Actor,
+			&i.ManifestDigest,
+			&i.Files,
+			&i.Bytes,
+			&i.ExpectLive,
+			&i.Sequence,
+			&i.Cause,
+			&i.CreatedAt,
+			&i.StartedAt,
+			&i.SealedAt,
+			&i.LiveAt,
+			&i.FinishedAt,
+			&i.PrunedAt,
+			&i.ReportedState,
+			&i.Unreported,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const pipelineNextSequence = `-- name: PipelineNextSequence :one
 UPDATE pipelines p
 SET last_sequence = p.last_sequence + 1

@@ -53,7 +53,25 @@ UPDATE pipelines
 SET repository_provider = sqlc.narg('repository_provider'), repository_full_name = sqlc.narg('repository_full_name'),
     repository_branch = sqlc.narg('repository_branch'), repository_root = sqlc.narg('repository_root'),
     repository_id = sqlc.narg('repository_id'), head_commit = sqlc.narg('head_commit'), source_problem = @source_problem,
+    held_push = CASE WHEN sqlc.narg('head_commit')::text IS NULL THEN NULL ELSE held_push END,
     watch_paths = @watch_paths, cancel_running = @cancel_running, build_settings = @build_settings, updated_at = now()
+WHERE id = @id;
+
+-- name: PipelineSetLock :exec
+-- The caller has locked the row.
+UPDATE pipelines SET locked_at = now(), locked_by = @locked_by, lock_reason = @lock_reason, updated_at = now() WHERE id = @id;
+
+-- name: PipelineHold :exec
+-- Notes the newest push that the lock held back.
+UPDATE pipelines SET held_push = @held_push WHERE id = @id AND locked_at IS NOT NULL;
+
+-- name: PipelineRemoveLock :exec
+-- The caller has locked the row and deploys the push that was held back. While
+-- there is a source problem it can't, so the head is forgotten, and the next
+-- look at the branch finds it.
+UPDATE pipelines
+SET locked_at = NULL, locked_by = '', lock_reason = '', held_push = NULL, updated_at = now(),
+    head_commit = CASE WHEN held_push IS NOT NULL AND source_problem <> '' THEN NULL ELSE head_commit END
 WHERE id = @id;
 
 -- name: PipelineRequestProvision :one

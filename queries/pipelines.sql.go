@@ -16,6 +16,7 @@ UPDATE pipelines
 SET repository_provider = $1, repository_full_name = $2,
     repository_branch = $3, repository_root = $4,
     repository_id = $5, head_commit = $6, source_problem = $7,
+    held_push = CASE WHEN $6::text IS NULL THEN NULL ELSE held_push END,
     watch_paths = $8, cancel_running = $9, build_settings = $10, updated_at = now()
 WHERE id = $11
 `
@@ -308,6 +309,16 @@ func (q *Queries) PipelineGetBySlug(ctx context.Context, slug string) (Pipeline,
 		&i.HeldPush,
 	)
 	return i, err
+}
+
+const pipelineHold = `-- name: PipelineHold :exec
+UPDATE pipelines SET held_push = $1 WHERE id = $2 AND locked_at IS NOT NULL
+`
+
+// Notes the newest push that the lock held back.
+func (q *Queries) PipelineHold(ctx context.Context, heldPush []byte, iD uuid.UUID) error {
+	_, err := q.db.Exec(ctx, pipelineHold, heldPush, iD)
+	return err
 }
 
 const pipelineHost = `-- name: PipelineHost :one
@@ -658,6 +669,21 @@ func (q *Queries) PipelineRecordHost(ctx context.Context, arg PipelineRecordHost
 	return result.RowsAffected(), nil
 }
 
+const pipelineRemoveLock = `-- name: PipelineRemoveLock :exec
+UPDATE pipelines
+SET locked_at = NULL, locked_by = '', lock_reason = '', held_push = NULL, updated_at = now(),
+    head_commit = CASE WHEN held_push IS NOT NULL AND source_problem <> '' THEN NULL ELSE head_commit END
+WHERE id = $1
+`
+
+// The caller has locked the row and deploys the push that was held back. While
+// there is a source problem it can't, so the head is forgotten, and the next
+// look at the branch finds it.
+func (q *Queries) PipelineRemoveLock(ctx context.Context, id uuid.UUID) error {
+	_, err := q.db.Exec(ctx, pipelineRemoveLock, id)
+	return err
+}
+
 const pipelineRequestProvision = `-- name: PipelineRequestProvision :one
 WITH before AS (
     SELECT p.id, p.status FROM pipelines p
@@ -740,6 +766,22 @@ func (q *Queries) PipelineScheduleDeletion(ctx context.Context, arg PipelineSche
 	var id uuid.UUID
 	err := row.Scan(&id)
 	return id, err
+}
+
+const pipelineSetLock = `-- name: PipelineSetLock :exec
+UPDATE pipelines SET locked_at = now(), locked_by = $1, lock_reason = $2, updated_at = now() WHERE id = $3
+`
+
+type PipelineSetLockParams struct {
+	LockedBy   string
+	LockReason string
+	ID         uuid.UUID
+}
+
+// The caller has locked the row.
+func (q *Queries) PipelineSetLock(ctx context.Context, arg PipelineSetLockParams) error {
+	_, err := q.db.Exec(ctx, pipelineSetLock, arg.LockedBy, arg.LockReason, arg.ID)
+	return err
 }
 
 const pipelinesKnown = `-- name: PipelinesKnown :many

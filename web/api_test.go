@@ -232,6 +232,30 @@ func TestPurge(t *testing.T) {
 	w.send("POST", at, `{"path":"7"}`).into(t, 202, nil)
 }
 
+func TestLock(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.put(w.create("Blog"), troy.ReadyForDeployment)
+	const at, lock = "/v1/pipelines/blog", "/v1/pipelines/blog/lock"
+	w.send("PATCH", at, `{"repository":{"provider":"github","full_name":"team/blog","branch":"main"}}`).into(t, 200, nil)
+	for body, field := range map[string]string{`{}`: "reason", `{"reason":""}`: "reason", `{"reason":"a\nb"}`: "reason", `{"why":"x"}`: "why"} {
+		w.send("POST", lock, body).refused(t, 400, "invalid", field, "")
+	}
+	for range 2 { // sent again, it is carried out once
+		if a := w.send("POST", lock, `{"reason":"an incident"}`, header("Idempotency-Key", "k")); a.status != 200 || !strings.Contains(string(a.body), `"lock":{"by":"token test-admin","reason":"an incident","at":"`) {
+			t.Errorf("%d: %s", a.status, a.body)
+		}
+	}
+	w.send("POST", lock, `{"reason":"another"}`).refused(t, 409, "conflict", "", "locked by token test-admin: an incident; to unlock it: troy unlock blog")
+	w.send("POST", at+"/deployments", nil).refused(t, 409, "conflict", "", "troy unlock blog")
+	for range 2 {
+		if a := w.send("DELETE", lock, nil); a.status != 200 || strings.Contains(string(a.body), `"lock"`) {
+			t.Errorf("%d: %s", a.status, a.body)
+		}
+	}
+	w.send("POST", at+"/deployments", nil).into(t, 202, nil)
+}
+
 // Every route, with each role and with none.
 func TestRoles(t *testing.T) {
 	t.Parallel()
@@ -255,6 +279,8 @@ func TestRoles(t *testing.T) {
 		{"POST", at + "/rollback", web.Deployer},
 		{"POST", at + "/promote", web.Deployer},
 		{"POST", at + "/purge", web.Deployer},
+		{"POST", at + "/lock", web.Deployer},
+		{"DELETE", at + "/lock", web.Deployer},
 		{"POST", at + "/releases", web.Deployer},
 		{"PUT", at + "/releases/" + d.ID.String() + "/files/" + strings.Repeat("a", 64), web.Deployer},
 		{"POST", at + "/releases/" + d.ID.String() + "/finalize", web.Deployer},

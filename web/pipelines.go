@@ -28,9 +28,17 @@ type pipelineJSON struct {
 	Host             string      `json:"host"`
 	LiveDeploymentID *uuid.UUID  `json:"live_deployment_id,omitempty"`
 	QueuePosition    *int64      `json:"queue_position,omitempty"`
+	Lock             *lockJSON   `json:"lock,omitempty"`
 	source
 	CreatedAt time.Time `json:"created_at"`
 	UpdatedAt time.Time `json:"updated_at"`
+}
+
+// lockJSON says who locked a pipeline, and why.
+type lockJSON struct {
+	By     string    `json:"by"`
+	Reason string    `json:"reason"`
+	At     time.Time `json:"at"`
 }
 
 // describe turns rows into the API's pipelines: with their hosts, and for
@@ -66,6 +74,9 @@ func (s *server) describe(ctx context.Context, rows ...queries.Pipeline) ([]pipe
 		}
 		if p.AppID != nil {
 			j.AppID = *p.AppID
+		}
+		if p.LockedAt != nil {
+			j.Lock = &lockJSON{By: p.LockedBy, Reason: p.LockReason, At: p.LockedAt.UTC()}
 		}
 		if j.source, err = sourceOf(p); err != nil {
 			return nil, err
@@ -166,6 +177,37 @@ func (s *server) pipelineProvision(c *gin.Context, who caller) error {
 
 func (s *server) pipelineDelete(c *gin.Context, who caller) error {
 	return s.ask(c, who, s.deps.Intake.ScheduleDeletion)
+}
+
+func (s *server) pipelineLock(c *gin.Context, who caller) error {
+	p, err := s.pipeline(c.Request.Context(), c, who)
+	if err != nil {
+		return err
+	}
+	var body struct {
+		Reason string `json:"reason"`
+	}
+	if err := decode(c, maxJSON, &body); err != nil {
+		return err
+	}
+	if p, err = s.deps.Intake.Lock(c.Request.Context(), p.ID, body.Reason, who.actor()); err != nil {
+		return err
+	}
+	return s.replyPipeline(c, http.StatusOK, p)
+}
+
+func (s *server) pipelineUnlock(c *gin.Context, who caller) error {
+	p, err := s.pipeline(c.Request.Context(), c, who)
+	if err != nil {
+		return err
+	}
+	if err := decodeOptional(c, &struct{}{}); err != nil {
+		return err
+	}
+	if p, err = s.deps.Intake.Unlock(c.Request.Context(), p.ID, who.actor()); err != nil {
+		return err
+	}
+	return s.replyPipeline(c, http.StatusOK, p)
 }
 
 // ask has intake move the path's pipeline.

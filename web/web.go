@@ -233,6 +233,8 @@ func (s *server) routes(monitor http.Handler) http.Handler {
 	p.PUT("/variables/:name", s.as(Admin, quick, s.variableSet))
 	p.DELETE("/variables/:name", s.as(Admin, quick, s.variableRemove))
 	p.POST("/purge", s.as(Deployer, quick, s.pipelinePurge))
+	p.POST("/lock", s.as(Deployer, quick, s.once(s.pipelineAgain(http.StatusOK), s.pipelineLock)))
+	p.DELETE("/lock", s.as(Deployer, quick, s.pipelineUnlock))
 	p.POST("/rollback", s.as(Deployer, quick, s.once(s.deploymentAgain, s.deploymentRollback)))
 	p.POST("/promote", s.as(Deployer, quick, s.once(s.deploymentAgain, s.deploymentPromote)))
 	p.POST("/releases", s.as(Deployer, slow, s.releaseBegin))

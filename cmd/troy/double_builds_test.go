@@ -79,6 +79,9 @@ func (d *double) deployCommit(r *http.Request, p *doublePipeline) (answer, error
 	if p.Repository == nil {
 		return fail(troy.Conflict, "the pipeline %s has no repository; send a release instead", p.Slug)
 	}
+	if err := refuseLocked(p.Pipeline); err != nil {
+		return answer{}, err
+	}
 	x := p.deploy(uuid.New(), troy.Automated, "", true)
 	if d.queued > 0 {
 		p.QueuePosition = new(d.queued)
@@ -97,6 +100,23 @@ func (d *double) deployCommit(r *http.Request, p *doublePipeline) (answer, error
 		x.Build.LogBytes = 0
 	}
 	return answer{202, *x}, nil
+}
+
+func (d *double) lock(r *http.Request, p *doublePipeline) (answer, error) {
+	var body struct{ Reason string }
+	if err := decode(r, &body); err != nil {
+		return answer{}, err
+	}
+	if err := refuseLocked(p.Pipeline); err != nil {
+		return answer{}, err
+	}
+	p.Lock = &client.Lock{By: "token mona", Reason: body.Reason, At: time.Now()}
+	return answer{200, p.Pipeline}, nil
+}
+
+func (d *double) unlock(_ *http.Request, p *doublePipeline) (answer, error) {
+	p.Lock = nil
+	return answer{200, p.Pipeline}, nil
 }
 
 func (d *double) retry(r *http.Request, p *doublePipeline) (answer, error) {

@@ -90,6 +90,8 @@ func newDouble() *double {
 		"POST /v1/pipelines/{p}/deployments/{d}/cancel":     d.on(d.cancel),
 		"POST /v1/pipelines/{p}/rollback":                   d.on(d.rollback),
 		"POST /v1/pipelines/{p}/promote":                    d.on(d.promote),
+		"POST /v1/pipelines/{p}/lock":                       d.on(d.lock),
+		"DELETE /v1/pipelines/{p}/lock":                     d.on(d.unlock),
 		"POST /v1/pipelines/{p}/purge":                      d.on(d.purge),
 		"POST /v1/pipelines/{p}/releases":                   d.on(d.begin),
 		"GET /v1/pipelines/{p}/releases/{r}":                d.on(d.showRelease),

@@ -65,6 +65,10 @@ func (a *app) printPipeline(ctx context.Context, c *client.Client, p client.Pipe
 	if p.Build.DropAssets {
 		oldAssets = "dropped at once"
 	}
+	locked := ""
+	if l := p.Lock; l != nil {
+		locked = fmt.Sprintf("by %s: %s", l.By, l.Reason)
+	}
 	if p.QueuePosition != nil {
 		position = fmt.Sprint(*p.QueuePosition)
 	}
@@ -73,6 +77,7 @@ func (a *app) printPipeline(ctx context.Context, c *client.Client, p client.Pipe
 		field{"Name", p.Name},
 		field{"Status", p.Status.String()},
 		field{"Cause", p.Cause},
+		field{"Locked", locked},
 		field{"In queue", position},
 		field{"URL", p.URL},
 		field{"Live", numberOf(ctx, c, p.ID.String(), p.LiveDeploymentID)},

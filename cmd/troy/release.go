@@ -76,7 +76,11 @@ func release(ctx context.Context, a *app, path string, o releaseOptions) error {
 	}
 	// Asked first, so that a wrong name or token shows before a large folder
 	// is read.
-	if _, err := c.Pipeline(ctx, o.pipeline.text); err != nil {
+	p, err := c.Pipeline(ctx, o.pipeline.text)
+	if err != nil {
+		return err
+	}
+	if err := refuseLocked(p); err != nil && !o.noPublish {
 		return err
 	}
 	expect, err := expectation(ctx, c, o.pipeline.text, o.expectLive)

@@ -77,7 +77,7 @@ Exit codes:
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print the API's JSON on stdout, and nothing else there")
 	root.PersistentFlags().BoolVar(&a.wide, "wide", false, "show more columns, uncut, and full times")
 	root.AddCommand(
-		newRelease(a), newDeploy(a), newRetry(a), newCancel(a), newLogs(a), newRollback(a), newPromote(a), newPurge(a), newStatus(a), newVersion(a),
+		newRelease(a), newDeploy(a), newRetry(a), newCancel(a), newLogs(a), newRollback(a), newPromote(a), newLock(a), newUnlock(a), newPurge(a), newStatus(a), newVersion(a),
 		group("pipeline", "Pipelines: a site each, and the way to it",
 			newPipelineList(a), newPipelineShow(a), newPipelineCreate(a), newPipelineSet(a), newPipelineProvision(a), newPipelineDelete(a)),
 		group("deployment", "Deployments of a pipeline",
