@@ -3,6 +3,7 @@ package awscloud_test
 import (
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/troy-iaas/troy"
@@ -56,9 +57,9 @@ func TestRecordsWhoseAnswerWasLost(t *testing.T) {
 	t.Parallel()
 	server := s3test.Start(t)
 	for _, fault := range []awsdouble.Fault{awsdouble.LostAfter, awsdouble.LostBefore} {
-		failing := true
+		var mended atomic.Bool
 		a := newAccount(t, server, awsdouble.Config{Fault: func(c awsdouble.Call) awsdouble.Fault {
-			if failing && c.Action == "ChangeResourceRecordSets" {
+			if !mended.Load() && c.Action == "ChangeResourceRecordSets" {
 				return fault
 			}
 			return awsdouble.None
@@ -66,7 +67,7 @@ func TestRecordsWhoseAnswerWasLost(t *testing.T) {
 		if err := a.cloud.DNS.Upsert(t.Context(), "blog.sites.test", "d1.cloudfront.net"); err == nil {
 			t.Error("the call's answer was lost, and there is no error")
 		}
-		failing = false
+		mended.Store(true)
 		if err := a.cloud.DNS.Upsert(t.Context(), "blog.sites.test", "d1.cloudfront.net"); err != nil {
 			t.Error(err)
 		}

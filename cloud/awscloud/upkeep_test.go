@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -210,8 +211,17 @@ func (a account) edit(t *testing.T, id string, change func(*types.DistributionCo
 // off on the way, and never over a later version.
 func TestUpkeepRollsOutCode(t *testing.T) {
 	t.Parallel()
-	fail := map[string]awsdouble.Fault{}
-	a := newAccount(t, s3test.Start(t), awsdouble.Config{Fault: func(c awsdouble.Call) awsdouble.Fault { return fail[c.Action] }})
+	type fault struct {
+		action string
+		f      awsdouble.Fault
+	}
+	var failing atomic.Pointer[fault]
+	a := newAccount(t, s3test.Start(t), awsdouble.Config{Fault: func(c awsdouble.Call) awsdouble.Fault {
+		if now := failing.Load(); now != nil && now.action == c.Action {
+			return now.f
+		}
+		return awsdouble.None
+	}})
 	a.publish(t, "blog.sites.test", "home")
 	good := a.double.Functions()
 	if len(good) != 2 {
@@ -227,14 +237,13 @@ func TestUpkeepRollsOutCode(t *testing.T) {
 	change("Troy: of before", old)
 	for _, action := range []string{"UpdateFunction", "PublishFunction"} {
 		for _, f := range []awsdouble.Fault{awsdouble.Failed, awsdouble.LostAfter} {
-			clear(fail)
-			fail[action] = f
+			failing.Store(&fault{action, f})
 			if _, err := awscloud.NewCDN(a.loaded, a.cfg).Upkeep(t.Context()); err == nil && f == awsdouble.Failed {
 				t.Errorf("%s failed, and the upkeep did not say so", action)
 			}
 		}
 	}
-	clear(fail)
+	failing.Store(nil)
 	a.upkeep(t)
 	for name, code := range a.double.Functions() {
 		if code != good[name] {

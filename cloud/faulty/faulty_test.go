@@ -19,6 +19,7 @@ import (
 	"github.com/troy-iaas/troy/cloud/cloudtest"
 	"github.com/troy-iaas/troy/cloud/faulty"
 	"github.com/troy-iaas/troy/cloud/localcloud"
+	"github.com/troy-iaas/troy/edge"
 	"github.com/troy-iaas/troy/site"
 )
 
@@ -58,7 +59,11 @@ func TestConformanceWithoutFaults(t *testing.T) {
 	t.Parallel()
 	cloudtest.Run(t, func(t *testing.T) cloudtest.Env {
 		dir := t.TempDir()
-		return cloudtest.Env{Cloud: open(t, dir, filepath.Join(dir, "script")), Domain: "sites.example", Deadline: 20 * time.Second}
+		readers, err := edge.New(edge.Config{Root: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cloudtest.Env{Cloud: open(t, dir, filepath.Join(dir, "script")), Readers: readers, Domain: "sites.example", Deadline: 20 * time.Second}
 	})
 }
 
