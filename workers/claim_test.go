@@ -3,6 +3,8 @@ package workers
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -12,6 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 	"github.com/hibiken/asynq"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud"
@@ -275,6 +279,10 @@ func TestJudge(t *testing.T) {
 		{"files that never came", &cloud.MissingError{Files: []site.File{{Path: "a"}}}, 1, 0, true, true, "1 files have not been uploaded, the first is a"},
 		{"coming back is no failure", comeBack(time.Minute, "in progress"), 9, 0, false, false, "in progress"},
 		{"coming back for ever is", comeBack(time.Minute, "in progress"), 1, 2 * time.Hour, true, true, "not done after 1h0m0s: in progress"},
+		{"Postgres does not answer", fmt.Errorf("read the build: %w", ofDatabase(io.ErrUnexpectedEOF)), 9, 0, false, false, "read the build: unexpected EOF"},
+		{"Postgres was stopped", ofDatabase(&pgconn.PgError{Severity: "FATAL", Code: "57P01", Message: "stopped"}), 9, 0, false, false, "FATAL: stopped (SQLSTATE 57P01)"},
+		{"Postgres says no", ofDatabase(&pgconn.PgError{Severity: "ERROR", Code: "23505", Message: "twice"}), 3, 0, true, true, "failed 3 times: ERROR: twice (SQLSTATE 23505)"},
+		{"the source ends early", io.ErrUnexpectedEOF, 3, 0, true, true, "failed 3 times: unexpected EOF"},
 		{"told when", throttled{}, 3, 0, false, false, "slow down"},
 		{"control characters are left out", errors.New("a\x1b[31mb\nsecond line"), 1, 0, false, true, "a[31mb"},
 	} {
@@ -285,6 +293,26 @@ func TestJudge(t *testing.T) {
 	}
 	if v := judge(throttled{}, policy, 1, 0); v.delay != 42*time.Second {
 		t.Errorf("told to wait 42 s, waits %s", v.delay)
+	}
+}
+
+// Statements of every kind that Postgres does not answer are told apart from
+// what a forge or a cloud did not answer.
+func TestUnansweredStatements(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	q := queries.New(marked{r.db})
+	if _, err := q.PipelineGet(t.Context(), uuid.New()); !errors.Is(err, pgx.ErrNoRows) {
+		t.Errorf("an answered statement: %v", err)
+	}
+	r.db.Close()
+	_, one := q.PipelineGet(t.Context(), uuid.New())
+	_, many := q.VariableList(t.Context(), uuid.New())
+	exec := q.BuildEmptied(t.Context(), uuid.New())
+	for what, err := range map[string]error{"one row": one, "rows": many, "none": exec} {
+		if v := judge(err, tasks.Policy{Attempts: 1, Deadline: time.Hour}, 5, 0); err == nil || v.giveUp || v.failed {
+			t.Errorf("%s: %v is judged %+v", what, err, v)
+		}
 	}
 }
 

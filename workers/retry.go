@@ -48,11 +48,15 @@ type verdict struct {
 	cause  string // in words, for people
 }
 
+// databaseDelay is the wait after Postgres did not answer.
+const databaseDelay = 2 * time.Second
+
 // judge sorts an error into retry soon, wait until, and give up.
 func judge(err error, policy tasks.Policy, attempt int, age time.Duration) verdict {
 	v := verdict{failed: true, cause: sentence(err)}
 	var wait *waitError
 	var after retryAfter
+	var unanswered *databaseError
 	switch {
 	case errors.As(err, &wait):
 		if age > policy.Deadline && !wait.fresh {
@@ -63,6 +67,9 @@ func judge(err error, policy tasks.Policy, attempt int, age time.Duration) verdi
 	case age > policy.Deadline:
 		v.giveUp, v.cause = true, fmt.Sprintf("not done after %s: %s", policy.Deadline, v.cause)
 		return v
+	case errors.As(err, &unanswered):
+		// Whoever failed is Postgres, and the work goes on when it is back.
+		return verdict{delay: databaseDelay, cause: v.cause}
 	case errors.As(err, &after):
 		// Being told when to come back is no failure.
 		return verdict{delay: after.RetryAfter(), cause: v.cause}

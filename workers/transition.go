@@ -37,5 +37,5 @@ func move[P any](ctx context.Context, w *Workers, pipeline uuid.UUID, statement 
 	if errors.Is(err, pgx.ErrNoRows) {
 		return errMoved
 	}
-	return err
+	return ofDatabase(err)
 }

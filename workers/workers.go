@@ -118,7 +118,7 @@ type handler struct {
 
 // New returns workers that are not running yet.
 func New(cfg Config, deps Deps) *Workers {
-	w := &Workers{cfg: cfg, deps: deps, q: queries.New(deps.DB), log: deps.Log}
+	w := &Workers{cfg: cfg, deps: deps, q: queries.New(marked{deps.DB}), log: deps.Log}
 	w.handlers = map[string]handler{
 		tasks.TypeProvision:          {w.provision, w.failProvision},
 		tasks.TypeDeploy:             {w.deploy, w.failDeploy},
