@@ -343,7 +343,7 @@ func TestCompare(t *testing.T) {
 		f.compared = map[string]any{"next": tc.next, "values": []any{
 			map[string]any{"old": file("b"), "new": file("a")}, map[string]any{"old": nil, "new": file("c")}, map[string]any{"old": file("a"), "new": nil},
 		}}
-		paths, complete, err := f.client().Compare(t.Context(), site(""), sha, other)
+		paths, complete, err := f.client().Compare(t.Context(), site("token"), sha, other)
 		if err != nil || strings.Join(paths, " ") != "a b c" || complete != tc.complete {
 			t.Errorf("with next %q: %q, complete %t, %v", tc.next, paths, complete, err)
 		}
