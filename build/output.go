@@ -20,6 +20,9 @@ const indexName = "index.html"
 type Output struct {
 	// Folder is relative to the repository's root.
 	Folder string
+	// Source tells that the folder is the one that the commands run in, or one
+	// above it: what the repository keeps for its tools lies among the pages.
+	Source bool
 	// Warnings are sentences about what will not work as a site. They belong
 	// in the log and beside the deployment.
 	Warnings []string
@@ -60,7 +63,35 @@ func (p Plan) FindOutput(ctx context.Context, fsys fs.FS, written Written) (Outp
 	if evidence := serverCode(fsys, folder); evidence != "" {
 		return Output{}, troy.Errorf(troy.Invalid, "the folder %q has server code (%s), which would be public and not run; %s", folder, evidence, p.advice(folder))
 	}
-	return Output{Folder: folder}, nil
+	return p.output(folder), nil
+}
+
+func (p Plan) output(folder string) Output {
+	return Output{Folder: folder, Source: within(p.Root, folder)}
+}
+
+// NotOfSite lists, as rules of a .gitignore, the files that a repository keeps
+// in its top folder for tools. They are no part of a site that is the
+// repository itself.
+func NotOfSite() []string {
+	names := strings.Fields(`
+		package.json package-lock.json npm-shrinkwrap.json yarn.lock pnpm-lock.yaml pnpm-workspace.yaml bun.lock bun.lockb
+		bunfig.toml bower.json lerna.json nx.json turbo.json deno.json deno.jsonc deno.lock jsr.json tsconfig.json tsconfig.*.json
+		jsconfig.json biome.json biome.jsonc
+		*.config.js *.config.cjs *.config.mjs *.config.ts *.config.cts *.config.mts gulpfile.* Gruntfile.*
+		Gemfile Gemfile.lock *.gemspec Rakefile
+		requirements.txt requirements-*.txt pyproject.toml setup.py setup.cfg poetry.lock uv.lock Pipfile Pipfile.lock tox.ini
+		runtime.txt go.mod go.sum go.work go.work.sum Cargo.toml Cargo.lock composer.json composer.lock mix.exs mix.lock
+		troy.toml netlify.toml vercel.json now.json wrangler.toml wrangler.json wrangler.jsonc firebase.json fly.toml render.yaml
+		staticwebapp.config.json amplify.yml buildspec.yml app.yaml Procfile
+		Makefile GNUmakefile makefile Justfile justfile Taskfile.yml Taskfile.yaml
+		Dockerfile Dockerfile.* *.dockerfile Containerfile compose.yml compose.yaml docker-compose.* Vagrantfile Jenkinsfile
+		bitbucket-pipelines.yml azure-pipelines.yml cloudbuild.yaml renovate.json codecov.yml flake.nix flake.lock
+		netlify/functions/ netlify/edge-functions/`)
+	for i, name := range names {
+		names[i] = "/" + name
+	}
+	return names
 }
 
 func (p Plan) namedOutput(fsys fs.FS) (Output, error) {
@@ -72,7 +103,7 @@ func (p Plan) namedOutput(fsys fs.FS) (Output, error) {
 	if len(folders) == 0 {
 		return Output{}, troy.Errorf(troy.Invalid, "the output folder %q is missing after the build", name)
 	}
-	out := Output{Folder: name}
+	out := p.output(name)
 	if !isFile(fsys, path.Join(name, indexName)) {
 		out.Warnings = append(out.Warnings, fmt.Sprintf("The output folder %q has no index.html, so the site's first page is not found.", name))
 	}

@@ -219,6 +219,10 @@ func TestLeavingOut(t *testing.T) {
 		})
 	}
 	dir := t.TempDir()
+	writeFiles(t, dir, map[string]string{"index.html": "i", "a.lock": "l", "b.lock": "l", IgnoreFile: "!/b.lock"})
+	if s := openSource(t, dir, Limits{}, LeavingOut("/*.lock")); len(s.Files) != 2 || s.Files[0].Path != "b.lock" {
+		t.Errorf("with a rule of the caller's, which %s changes, the files are %v", IgnoreFile, s.Files)
+	}
 	writeFiles(t, dir, map[string]string{"index.html": "i", IgnoreFile: "*"})
 	if _, err := OpenSource(t.Context(), dir, Limits{}, LeavingOut()); troy.KindOf(err) != troy.Invalid || !strings.Contains(err.Error(), "nothing is left") {
 		t.Errorf("with everything left out: %v", err)

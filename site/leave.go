@@ -165,7 +165,7 @@ func (s *sieve) readRules(t tree) error {
 	if len(text) > maxIgnoreFile {
 		return troy.Errorf(troy.TooLarge, "%s has more than %d bytes", IgnoreFile, maxIgnoreFile)
 	}
-	s.rules = parseRules(string(text))
+	s.rules = append(s.rules, parseRules(string(text))...)
 	return nil
 }
 

@@ -59,10 +59,13 @@ type sourceOptions struct {
 
 // LeavingOut leaves out what no site needs: files and folders whose names
 // begin with a dot, .well-known excepted, node_modules and its like, and what
-// the source's IgnoreFile says. A rule of it that begins with ! takes
-// something in again.
-func LeavingOut() SourceOption {
-	return func(o *sourceOptions) { o.sieve.leaveOut = true }
+// the rules and then the source's IgnoreFile say. A rule that begins with !
+// takes something in again.
+func LeavingOut(rules ...string) SourceOption {
+	return func(o *sourceOptions) {
+		o.sieve.leaveOut = true
+		o.sieve.rules = parseRules(strings.Join(rules, "\n"))
+	}
 }
 
 // FindingLeaks looks for secrets, by the names of files and in what they

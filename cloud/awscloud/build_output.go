@@ -4,7 +4,6 @@ import (
 	"archive/zip"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -54,23 +53,23 @@ func (o *opened) take(t site.Tree) *site.Source {
 
 // output fetches what a build made and opens the site in it. An error of a
 // kind is the build's fault.
-func (b *Builder) output(ctx context.Context, t site.Tree, r record) (*site.Source, []string, error) {
+func (b *Builder) output(ctx context.Context, t site.Tree, r record) (*site.Source, build.Output, error) {
 	dir, err := os.MkdirTemp("", "troy-output-")
 	if err != nil {
-		return nil, nil, err
+		return nil, build.Output{}, err
 	}
 	if err := b.fetchOutput(ctx, t, r, dir); err != nil {
-		return nil, nil, errors.Join(err, os.RemoveAll(dir))
+		return nil, build.Output{}, errors.Join(err, os.RemoveAll(dir))
 	}
 	written, err := readWritten(dir)
 	if err != nil {
-		return nil, nil, errors.Join(err, os.RemoveAll(dir))
+		return nil, build.Output{}, errors.Join(err, os.RemoveAll(dir))
 	}
-	s, warnings, err := openOutput(ctx, filepath.Join(dir, "repo"), r.Plan, written, r.Limits.OutputBytes, site.Temporary(dir))
+	s, out, err := openOutput(ctx, filepath.Join(dir, "repo"), r.Plan, written, r.Limits.OutputBytes, site.Temporary(dir))
 	if err != nil {
-		return nil, nil, errors.Join(err, os.RemoveAll(dir))
+		return nil, build.Output{}, errors.Join(err, os.RemoveAll(dir))
 	}
-	return s, warnings, nil
+	return s, out, nil
 }
 
 // readWritten reads what build.sh says of the folders that were written to,
@@ -92,26 +91,19 @@ func readWritten(dir string) (build.Written, error) {
 	return build.ReadWritten(f)
 }
 
-// openOutput finds the site in the folder that a build worked in, and what is
-// to be warned of.
-func openOutput(ctx context.Context, repo string, plan build.Plan, written build.Written, limit int64, options ...site.SourceOption) (*site.Source, []string, error) {
+// openOutput finds and opens the site in the folder that a build worked in.
+func openOutput(ctx context.Context, repo string, plan build.Plan, written build.Written, limit int64, options ...site.SourceOption) (*site.Source, build.Output, error) {
 	root, err := os.OpenRoot(repo)
 	if err != nil {
-		return nil, nil, err
+		return nil, build.Output{}, err
 	}
 	defer root.Close()
 	out, err := plan.FindOutput(ctx, root.FS(), written)
 	if err != nil {
-		return nil, nil, err
+		return nil, build.Output{}, err
 	}
-	s, err := site.OpenSource(ctx, filepath.Join(repo, out.Folder), site.Limits{TotalBytes: limit}, options...)
-	if e, ok := errors.AsType[*troy.Error](err); ok {
-		return nil, nil, troy.Errorf(e.Kind, "the output folder %q can't be published: %s", out.Folder, e.Message)
-	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("read the output: %w", err)
-	}
-	return s, out.Warnings, nil
+	s, err := cloud.OpenOutput(ctx, filepath.Join(repo, out.Folder), out, limit, options...)
+	return s, out, err
 }
 
 // fetchOutput unpacks the tar that the build left into dir, as repo and

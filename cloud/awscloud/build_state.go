@@ -109,9 +109,9 @@ func (b *Builder) lost(ctx context.Context, t site.Tree, r record, now cloud.Bui
 // check looks at what the build made, as it will be published. That it can't
 // be is the build's failure.
 func (b *Builder) check(ctx context.Context, t site.Tree, r *record, now *cloud.Build) error {
-	s, warnings, err := b.output(ctx, t, *r)
+	s, out, err := b.output(ctx, t, *r)
 	if err == nil {
-		now.State, now.Warnings, r.Tail = cloud.BuildSucceeded, warnings, r.Tail+summary(s, warnings)
+		now.State, now.Warnings, r.Tail = cloud.BuildSucceeded, out.Warnings, r.Tail+summary(s, out)
 		return b.last.keep(t, s)
 	}
 	if troy.KindOf(err) == troy.Internal {

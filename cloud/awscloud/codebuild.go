@@ -202,10 +202,10 @@ func (b *Builder) begin(ctx context.Context, spec cloud.BuildSpec) (r record, er
 func (b *Builder) archivePlain(ctx context.Context, r *record, p prepared) {
 	fetched := source(r.Started, time.Now().UTC(), 0)
 	archive := cloud.PhaseRun{Phase: cloud.PhaseArchive, Started: fetched.Ended}
-	s, warnings, err := openOutput(ctx, p.repo(), p.plan, build.Written{}, r.Limits.OutputBytes)
+	s, out, err := openOutput(ctx, p.repo(), p.plan, build.Written{}, r.Limits.OutputBytes)
 	state, cause, code := cloud.BuildSucceeded, "", 0
 	if err == nil {
-		r.Tail = summary(s, warnings)
+		r.Tail = summary(s, out)
 		err = s.Close()
 	}
 	if err != nil {
@@ -213,15 +213,11 @@ func (b *Builder) archivePlain(ctx context.Context, r *record, p prepared) {
 	}
 	archive.Ended, archive.ExitCode = time.Now().UTC(), &code
 	r.end(state, cause, fetched, archive)
-	r.End.Warnings = warnings
+	r.End.Warnings = out.Warnings
 }
 
-func summary(s *site.Source, warnings []string) string {
-	text := fmt.Sprintf("==> %s\nFiles: %d, %s.\n", cloud.PhaseArchive, len(s.Files), cloud.BytesInWords(s.Bytes()))
-	for _, warning := range warnings {
-		text += "Warning: " + warning + "\n"
-	}
-	return text
+func summary(s *site.Source, out build.Output) string {
+	return fmt.Sprintf("==> %s\n", cloud.PhaseArchive) + cloud.OutputInWords(s, out)
 }
 
 // source is the phase Download Source.

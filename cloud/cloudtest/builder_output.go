@@ -1,16 +1,39 @@
 package cloudtest
 
 import (
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/troy-iaas/troy/build"
+	"github.com/troy-iaas/troy/cloud"
 )
 
 // madeBy is a repository whose build command nobody says the output of.
 func madeBy(command string, files Repository) Repository {
 	files["troy.toml"] = "[build]\ninstall = \"\"\ncommand = '''" + command + "'''\n"
 	return files
+}
+
+// plainRepository is a site without a build, beside nine things that are there
+// for tools.
+func plainRepository() Repository {
+	return Repository{
+		"index.html": "page", "404.html": "none", ".well-known/security.txt": "s", "data/package.json": "{}", "manifest.json": "{}", ".troyignore": "!/Makefile\n",
+		"Makefile": "all:\n",
+		".env":     "TOKEN=x", ".github/workflows/ci.yml": "{}", ".nvmrc": "22", "package.json": "{}", "go.mod": "module x", "Dockerfile": "FROM x",
+		"netlify.toml": "", "node_modules/a/b.js": "x",
+	}
+}
+
+func onlyPages(t *testing.T, e BuilderEnv, spec cloud.BuildSpec) {
+	t.Helper()
+	got := slices.Sorted(maps.Keys(e.Output(t, spec.Tree)))
+	want := []string{".well-known/security.txt", "404.html", "Makefile", "data/package.json", "index.html", "manifest.json"}
+	if !slices.Equal(got, want) {
+		t.Fatalf("the output is %q, want %q", got, want)
+	}
 }
 
 func buildOutputTests() map[string]func(*testing.T, BuilderEnv) {
@@ -56,6 +79,39 @@ func buildOutputTests() map[string]func(*testing.T, BuilderEnv) {
 			spec.Settings = build.Settings{Build: "mkdir -p node_modules/a && echo new | tee index.html node_modules/a/b.js", Output: "."}
 			e.Succeeds(t, spec)
 			if got := e.Output(t, spec.Tree); got["index.html"] != "new\n" {
+				t.Fatalf("the output is %q", got)
+			}
+		},
+		"a repository that is the site": func(t *testing.T, e BuilderEnv) {
+			spec := plainRepository().Spec(t)
+			e.Succeeds(t, spec)
+			onlyPages(t, e, spec)
+			for _, words := range []string{`Left out because the repository itself is the site: 9 (".env", ".github/", ".nvmrc", `, " and 4 more)"} {
+				if log := e.LogOf(t, spec.Tree); !strings.Contains(log, words) {
+					t.Fatalf("the log lacks %q:\n%s", words, log)
+				}
+			}
+		},
+		"a repository that is the site, named and built": func(t *testing.T, e BuilderEnv) {
+			spec := plainRepository().Spec(t)
+			spec.Settings = build.Settings{Build: "echo x >.cache; echo new >index.html", Output: "."}
+			e.Succeeds(t, spec)
+			onlyPages(t, e, spec)
+		},
+		"a root folder that is the site": func(t *testing.T, e BuilderEnv) {
+			repo := Repository{}
+			for name, content := range plainRepository() {
+				repo["web/"+name] = content
+			}
+			spec := repo.Spec(t)
+			spec.Settings.Root = "web"
+			e.Succeeds(t, spec)
+			onlyPages(t, e, spec)
+		},
+		"a folder of a repository": func(t *testing.T, e BuilderEnv) {
+			spec := Repository{"public/index.html": "page", "public/package.json": "{}", "package.json": "{}"}.Spec(t)
+			e.Succeeds(t, spec)
+			if got := e.Output(t, spec.Tree); len(got) != 2 || got["package.json"] != "{}" {
 				t.Fatalf("the output is %q", got)
 			}
 		},

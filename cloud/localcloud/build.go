@@ -370,7 +370,7 @@ func (b *Builder) Artifact(ctx context.Context, t site.Tree) (*site.Source, erro
 	}
 	var s *site.Source
 	if err == nil {
-		s, err = site.OpenSource(ctx, f.path("output"), site.Limits{TotalBytes: record.OutputBytes})
+		s, err = cloud.OpenOutput(ctx, f.path("output"), build.Output{Source: record.Source}, record.OutputBytes)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open the artifact of build %s: %w", t.Deployment, err)

@@ -39,6 +39,7 @@ type buildRecord struct {
 	// Attempts counts the starts; those that Close undid are not among them.
 	Attempts    int   `json:"attempts"`
 	OutputBytes int64 `json:"output_bytes,omitempty"` // the limit that the output was held to
+	Source      bool  `json:"source,omitempty"`       // build.Output's
 }
 
 // read returns the record as it stands in the file.

@@ -2,17 +2,15 @@ package localcloud
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path"
+	"strings"
 	"time"
 
-	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/build"
 	"github.com/troy-iaas/troy/cloud"
-	"github.com/troy-iaas/troy/site"
 )
 
 // markBegin returns a time of the file system's clock, which counts in steps
@@ -65,18 +63,12 @@ func (r *run) archive(plan build.Plan) error {
 	if err := os.Rename(path.Join(repo, out.Folder), r.files.path("output")); err != nil {
 		return fmt.Errorf("keep the output: %w", err)
 	}
-	r.record.OutputBytes = r.spec.Limits.OutputBytes
-	s, err := site.OpenSource(r.ctx, r.files.path("output"), site.Limits{TotalBytes: r.record.OutputBytes})
+	r.record.OutputBytes, r.record.Source = r.spec.Limits.OutputBytes, out.Source
+	s, err := cloud.OpenOutput(r.ctx, r.files.path("output"), out, r.record.OutputBytes)
 	if err != nil {
-		if e, ok := errors.AsType[*troy.Error](err); ok {
-			return troy.Errorf(e.Kind, "the output folder %q can't be published: %s", out.Folder, e.Message)
-		}
-		return fmt.Errorf("read the output: %w", err)
+		return err
 	}
-	r.log.say("Files: %d, %s, from %q.", len(s.Files), cloud.BytesInWords(s.Bytes()), out.Folder)
 	r.record.Warnings = out.Warnings
-	for _, warning := range out.Warnings {
-		r.log.say("Warning: %s", warning)
-	}
+	r.log.say("%s", strings.TrimSuffix(cloud.OutputInWords(s, out), "\n"))
 	return s.Close()
 }

@@ -1,0 +1,57 @@
+package cloud
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/build"
+	"github.com/troy-iaas/troy/site"
+)
+
+// OpenOutput opens the folder dir, which holds what a build left in
+// out.Folder, as the files of a site of at most limit bytes. When the
+// repository itself is the site, it leaves out what is there for tools. That
+// the folder can't be published is a *troy.Error.
+func OpenOutput(ctx context.Context, dir string, out build.Output, limit int64, options ...site.SourceOption) (*site.Source, error) {
+	if out.Source {
+		options = append(options, site.LeavingOut(build.NotOfSite()...))
+	}
+	s, err := site.OpenSource(ctx, dir, site.Limits{TotalBytes: limit}, options...)
+	if e, ok := errors.AsType[*troy.Error](err); ok {
+		return nil, troy.Errorf(e.Kind, "the output folder %q can't be published: %s", out.Folder, e.Message)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the output: %w", err)
+	}
+	return s, nil
+}
+
+// OutputInWords returns the lines of a log about an output that was opened.
+func OutputInWords(s *site.Source, out build.Output) string {
+	text := fmt.Sprintf("Files: %d, %s, from %q.\n", len(s.Files), BytesInWords(s.Bytes()), out.Folder)
+	if s.Omitted > 0 {
+		const shown = 5
+		names := s.LeftOut[:min(shown, len(s.LeftOut))]
+		more := ""
+		if n := s.Omitted - len(names); n > 0 {
+			more = fmt.Sprintf(" and %d more", n)
+		}
+		text += fmt.Sprintf("Left out because the repository itself is the site: %d (%s%s). A rule in %s such as \"!NAME\" takes a file in again.\n",
+			s.Omitted, quoted(names), more, site.IgnoreFile)
+	}
+	for _, warning := range out.Warnings {
+		text += "Warning: " + warning + "\n"
+	}
+	return text
+}
+
+func quoted(names []string) string {
+	all := make([]string, len(names))
+	for i, name := range names {
+		all[i] = fmt.Sprintf("%q", name)
+	}
+	return strings.Join(all, ", ")
+}
