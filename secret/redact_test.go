@@ -92,7 +92,7 @@ func TestRedactsThroughControlSequences(t *testing.T) {
 	// What has no secret in it stays as it is, whatever its sequences are.
 	for _, text := range []string{
 		"\x1b[31merror\x1b[0m: hunter2\n", "\x1b", "\x1b[", "a\x1b[31", "\x1b[" + strings.Repeat("1;", 200) + "m", "\x1b]8;;https://example.com\x07link\x1b]8;;\x07",
-		"hunter2" + strings.Repeat("\x1b[31m", 2000) + "x",
+		"hunter2" + strings.Repeat("\x1b[31m", 2000) + "x", "aHVu\n" + strings.Repeat("\x1b[0m", 1<<12),
 	} {
 		if got := r.Text(text); got != text {
 			t.Errorf("%q became %q", text, got)

@@ -100,9 +100,10 @@ func (w *writer) round(last bool) {
 	hold, keep := w.look(view{buf: w.buf}, from)
 	if v, open := uncolored(w.buf); v.at != nil {
 		h, k := w.look(v, v.index(from))
-		hold, keep = min(hold, v.offset(h), open), min(keep, v.offset(k))
-		if n-hold > maxHeld {
-			hold = n // it is no text with a few colors in it
+		h, k = min(hold, v.offset(h), open), min(keep, v.offset(k))
+		// A text with more control sequences than that is not a coloured one.
+		if n-h <= maxHeld && n-k <= maxHeld {
+			hold, keep = h, k
 		}
 	}
 	if last {

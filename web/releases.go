@@ -91,9 +91,6 @@ func (s *server) releaseBegin(c *gin.Context, who caller) error {
 		return err
 	}
 	m := site.Manifest{Files: body.Files, TrailingSlash: site.TrailingSlash(settings.Build.TrailingSlash)}
-	if err := s.roomForRelease(ctx, p, m, key); err != nil {
-		return err
-	}
 	r, again, err := s.writeRelease(ctx, p, m, body.Message, key, who)
 	if err != nil {
 		return err
@@ -127,8 +124,8 @@ const (
 
 // roomForRelease returns a Conflict if a pipeline has so many unfinished
 // releases that another one could keep others from the store.
-func (s *server) roomForRelease(ctx context.Context, p queries.Pipeline, m site.Manifest, key *string) error {
-	open, err := s.q.ReleasesOpen(ctx, p.ID, key)
+func (s *server) roomForRelease(ctx context.Context, q *queries.Queries, p queries.Pipeline, m site.Manifest, key *string) error {
+	open, err := q.ReleasesOpen(ctx, p.ID, key)
 	if err != nil {
 		return fmt.Errorf("count the unfinished releases of %s: %w", p.ID, err)
 	}
@@ -159,9 +156,20 @@ func (s *server) writeRelease(ctx context.Context, p queries.Pipeline, m site.Ma
 		return r, false, err
 	}
 	digest := m.Digest().String()
-	_, err = s.q.ReleaseCreate(ctx, queries.ReleaseCreateParams{
-		ID: id, PipelineID: p.ID, IdempotencyKey: key, ManifestDigest: digest, Files: int64(len(m.Files)), Bytes: totalBytes(m),
-		Message: message, Actor: who.actor(), ValidSeconds: s.cfg.ReleaseValidity.Seconds(),
+	// Behind the pipeline's lock, so that many at once don't all find room.
+	err = pgx.BeginFunc(ctx, s.deps.DB, func(tx pgx.Tx) error {
+		q := queries.New(tx)
+		if _, err := q.PipelineLock(ctx, p.ID); err != nil {
+			return err
+		}
+		if err := s.roomForRelease(ctx, q, p, m, key); err != nil {
+			return err
+		}
+		_, err := q.ReleaseCreate(ctx, queries.ReleaseCreateParams{
+			ID: id, PipelineID: p.ID, IdempotencyKey: key, ManifestDigest: digest, Files: int64(len(m.Files)), Bytes: totalBytes(m),
+			Message: message, Actor: who.actor(), ValidSeconds: s.cfg.ReleaseValidity.Seconds(),
+		})
+		return err
 	})
 	if err == nil {
 		r, err = s.q.ReleaseGet(ctx, id, p.ID)

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -162,11 +163,27 @@ func TestUnfinishedReleasesAreBounded(t *testing.T) {
 	many, large, wide, other := w.create("Many"), w.create("Large"), w.create("Wide"), w.create("Other")
 	key := func(n int) option { return header("Idempotency-Key", fmt.Sprint(n)) }
 	small := manifest{Files: []site.File{file("a", "a")}}
-	for n := range 50 {
-		w.send("POST", releases(many), small, key(n)).into(t, 201, nil)
+	// All at once, and more than there is room for.
+	var begun atomic.Int64
+	var senders sync.WaitGroup
+	for n := range 60 {
+		senders.Go(func() {
+			switch a := w.send("POST", releases(many), small, key(n)); a.status {
+			case 201:
+				begun.Add(1)
+			case 409:
+			default:
+				t.Errorf("%d %s", a.status, a.body)
+			}
+		})
 	}
+	senders.Wait()
+	if begun.Load() != 50 {
+		t.Errorf("%d releases were begun, want 50", begun.Load())
+	}
+	taken := w.text("SELECT idempotency_key FROM releases WHERE pipeline_id = $1 LIMIT 1", many.ID)
 	w.send("POST", releases(many), small).refused(t, 409, "conflict", "", "50 unfinished releases")
-	w.send("POST", releases(many), small, key(7)).into(t, 200, nil)
+	w.send("POST", releases(many), small, header("Idempotency-Key", taken)).into(t, 200, nil)
 
 	big := manifest{Files: []site.File{file("a", strings.Repeat("a", 100)), file("b", strings.Repeat("b", 100))}}
 	full := manifest{}

@@ -21,8 +21,8 @@ const (
 	// for the others.
 	unverifiedBytes = 64 << 20
 	unverifiedOfOne = unverifiedBytes / 2
-	// firstBuffer is the buffer that a message is read into at first. It is
-	// reserved before the first byte is read.
+	// firstBuffer is the largest buffer that a message is read into at first. It
+	// is reserved before the first byte is read.
 	firstBuffer = 16 << 10
 	// arrivalTime is how long a message may take to arrive. Forges and SNS give
 	// up after 10 to 15 seconds.
@@ -105,6 +105,9 @@ func (s *server) readUnverified(c *gin.Context, most int64) (data []byte, releas
 
 	r := http.MaxBytesReader(c.Writer, c.Request.Body, most)
 	size := int64(firstBuffer)
+	if n := c.Request.ContentLength; n >= 0 {
+		size = min(size, n+1)
+	}
 	for {
 		if !s.unverified.reserve(remote, size-held) {
 			c.Header("Retry-After", "5")

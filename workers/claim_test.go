@@ -281,6 +281,7 @@ func TestJudge(t *testing.T) {
 		{"coming back for ever is", comeBack(time.Minute, "in progress"), 1, 2 * time.Hour, true, true, "not done after 1h0m0s: in progress"},
 		{"Postgres does not answer", fmt.Errorf("read the build: %w", ofDatabase(io.ErrUnexpectedEOF)), 9, 0, false, false, "read the build: unexpected EOF"},
 		{"Postgres was stopped", ofDatabase(&pgconn.PgError{Severity: "FATAL", Code: "57P01", Message: "stopped"}), 9, 0, false, false, "FATAL: stopped (SQLSTATE 57P01)"},
+		{"a statement takes too long", ofDatabase(&pgconn.PgError{Severity: "ERROR", Code: "57014", Message: "canceled"}), 3, 0, true, true, "failed 3 times: ERROR: canceled (SQLSTATE 57014)"},
 		{"Postgres says no", ofDatabase(&pgconn.PgError{Severity: "ERROR", Code: "23505", Message: "twice"}), 3, 0, true, true, "failed 3 times: ERROR: twice (SQLSTATE 23505)"},
 		{"the source ends early", io.ErrUnexpectedEOF, 3, 0, true, true, "failed 3 times: unexpected EOF"},
 		{"told when", throttled{}, 3, 0, false, false, "slow down"},

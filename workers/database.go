@@ -24,8 +24,8 @@ func ofDatabase(err error) error {
 	switch {
 	case err == nil, errors.Is(err, pgx.ErrNoRows), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
-	case errors.As(err, &said) && (len(said.Code) < 2 || said.Code[:2] != "57" && said.Code[:2] != "08"):
-		// 57: an operator stopped it; 08: the connection
+	case errors.As(err, &said) && (len(said.Code) < 3 || said.Code[:3] != "57P" && said.Code[:2] != "08"):
+		// 57P: an operator stopped it; 08: the connection
 		// (www.postgresql.org/docs/current/errcodes-appendix.html).
 		return err
 	}
