@@ -66,6 +66,8 @@ type Deployment struct {
 	State  troy.DeploymentState `json:"state"`
 	// Cause says why a deployment failed.
 	Cause string `json:"cause,omitempty"`
+	// Hint says what one that waits needs, if it does not come by itself.
+	Hint string `json:"hint,omitempty"`
 	// SourceDeploymentID is the deployment whose files a rollback publishes.
 	SourceDeploymentID *uuid.UUID `json:"source_deployment_id,omitempty"`
 	Message            string     `json:"message,omitempty"`

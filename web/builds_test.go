@@ -333,3 +333,23 @@ func TestRolesOfBuilds(t *testing.T) {
 		})
 	}
 }
+
+// A deployment that waits for provisioning, which nobody asked for, says so.
+func TestDeploymentHint(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.create("Blog")
+	w.send("PATCH", "/v1/pipelines/blog", `{"repository":{"provider":"github","full_name":"team/blog"}}`).into(t, 200, nil)
+	for status, want := range map[troy.Status]string{
+		troy.PreProvisioned:    "the pipeline is Pre Provisioned; the deployment goes on once it is provisioned: POST /v1/pipelines/blog/provision",
+		troy.FailedToProvision: "the pipeline is Failed to Provision; the deployment goes on once it is provisioned: POST /v1/pipelines/blog/provision",
+		troy.Provisioning:      "",
+	} {
+		w.put(p, status)
+		var d deployment
+		w.send("POST", "/v1/pipelines/blog/deployments", nil).into(t, 202, &d)
+		if d.Hint != want || d.State != "waiting" {
+			t.Errorf("%s: %+v, want %q", status, d, want)
+		}
+	}
+}

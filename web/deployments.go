@@ -22,6 +22,7 @@ type deploymentJSON struct {
 	Kind               troy.DeploymentKind  `json:"kind"`
 	State              troy.DeploymentState `json:"state"`
 	Cause              string               `json:"cause,omitempty"`
+	Hint               string               `json:"hint,omitempty"`
 	SourceDeploymentID *uuid.UUID           `json:"source_deployment_id,omitempty"`
 	Message            string               `json:"message,omitempty"`
 	Actor              string               `json:"actor"`
@@ -42,7 +43,7 @@ type deploymentJSON struct {
 func (s *server) view(d queries.Deployment, p queries.Pipeline, host string) deploymentJSON {
 	j := deploymentJSON{
 		ID: d.ID, PipelineID: d.PipelineID, Number: d.Number, Kind: d.Kind, State: d.State, Cause: d.Cause,
-		SourceDeploymentID: d.SourceDeploymentID, Message: d.Message, Actor: d.Actor, Files: d.Files, Bytes: d.Bytes,
+		Hint: hint(d, p), SourceDeploymentID: d.SourceDeploymentID, Message: d.Message, Actor: d.Actor, Files: d.Files, Bytes: d.Bytes,
 		CreatedAt: d.CreatedAt.UTC(), StartedAt: utc(d.StartedAt), FinishedAt: utc(d.FinishedAt),
 	}
 	if d.CommitSha != nil {
@@ -55,6 +56,15 @@ func (s *server) view(d queries.Deployment, p queries.Pipeline, host string) dep
 		j.Live, j.URL = true, s.siteURL(host)
 	}
 	return j
+}
+
+// hint says what a deployment waits for that does not come by itself, or
+// nothing.
+func hint(d queries.Deployment, p queries.Pipeline) string {
+	if d.State != troy.Waiting || !p.Status.CanBecome(troy.ProvisionRequest) {
+		return ""
+	}
+	return fmt.Sprintf("the pipeline is %s; the deployment goes on once it is provisioned: POST /v1/pipelines/%s/provision", p.Status, p.Slug)
 }
 
 func utc(t *time.Time) *time.Time {

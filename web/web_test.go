@@ -247,6 +247,7 @@ type repository struct {
 }
 
 type deployment struct {
+	Hint               string     `json:"hint"`
 	ID                 uuid.UUID  `json:"id"`
 	PipelineID         uuid.UUID  `json:"pipeline_id"`
 	Number             int64      `json:"number"`

@@ -356,7 +356,7 @@ func (p *doublePipeline) deploy(id uuid.UUID, kind troy.DeploymentKind, message 
 	}
 	p.deployments = append(p.deployments, x)
 	p.publish[id] = publish
-	if publish {
+	if publish && !p.Status.CanBecome(troy.ProvisionRequest) {
 		p.become(troy.Queued, "", id)
 	}
 	return x

@@ -69,6 +69,10 @@ func (a *app) printPipeline(ctx context.Context, c *client.Client, p client.Pipe
 	if l := p.Lock; l != nil {
 		locked = fmt.Sprintf("by %s: %s", l.By, l.Reason)
 	}
+	next := ""
+	if needsProvisioning(p) != "" {
+		next = "troy pipeline provision " + p.Slug
+	}
 	if p.QueuePosition != nil {
 		position = fmt.Sprint(*p.QueuePosition)
 	}
@@ -77,6 +81,7 @@ func (a *app) printPipeline(ctx context.Context, c *client.Client, p client.Pipe
 		field{"Name", p.Name},
 		field{"Status", p.Status.String()},
 		field{"Cause", p.Cause},
+		field{"Next", next},
 		field{"Locked", locked},
 		field{"In queue", position},
 		field{"URL", p.URL},

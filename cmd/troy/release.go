@@ -83,6 +83,9 @@ func release(ctx context.Context, a *app, path string, o releaseOptions) error {
 	if err := refuseLocked(p); err != nil && !o.noPublish {
 		return err
 	}
+	if needs := needsProvisioning(p); needs != "" && !o.noPublish {
+		_, _ = fmt.Fprintf(a.err, "Note: %s\n", clean(needs))
+	}
 	expect, err := expectation(ctx, c, o.pipeline.text, o.expectLive)
 	if err != nil {
 		return err

@@ -44,14 +44,18 @@ func statusAll(ctx context.Context, a *app) error {
 	a.pipelineTable(pipelines)
 	first := true
 	for _, p := range pipelines {
-		if p.Cause == "" {
+		said := p.Cause
+		switch {
+		case p.Status == troy.PreProvisioned:
+			said = "to provision it: troy pipeline provision " + p.Slug
+		case said == "":
 			continue
 		}
 		if first {
 			_, _ = fmt.Fprintln(a.out)
 			first = false
 		}
-		_, _ = fmt.Fprintf(a.out, "%s: %s\n", clean(p.Slug), clean(p.Cause))
+		_, _ = fmt.Fprintf(a.out, "%s: %s\n", clean(p.Slug), clean(said))
 	}
 	return nil
 }

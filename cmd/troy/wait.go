@@ -41,18 +41,47 @@ func (w *waiting) check() error {
 	return nil
 }
 
+// needsProvisioning says what has to be done before anything of a pipeline goes
+// live, or nothing.
+func needsProvisioning(p client.Pipeline) string {
+	if !p.Status.CanBecome(troy.ProvisionRequest) {
+		return ""
+	}
+	return fmt.Sprintf("the pipeline %s is %s, so nothing goes live until it is provisioned: troy pipeline provision %s", p.Slug, p.Status, p.Slug)
+}
+
+// stuck says what a deployment waits for that does not come by itself, or
+// nothing.
+func stuck(ctx context.Context, c *client.Client, pipeline string, d client.Deployment) (string, error) {
+	if d.State != troy.Waiting {
+		return "", nil
+	}
+	p, err := c.Pipeline(ctx, pipeline)
+	if err != nil {
+		return "", err
+	}
+	return needsProvisioning(p), nil
+}
+
 // await waits until the deployment has ended, and prints the address of what
 // is live, or the deployment as JSON.
 func (a *app) await(ctx context.Context, c *client.Client, pipeline string, d client.Deployment, w waiting) error {
-	if w.no {
-		if a.json {
-			return a.printJSON(d)
-		}
-		_, _ = fmt.Fprintf(a.err, "Deployment %d of %s is %s.\n", d.Number, clean(pipeline), d.State)
-		_, _ = fmt.Fprintln(a.out, d.ID)
-		return nil
+	needs, err := stuck(ctx, c, pipeline, d)
+	if err != nil {
+		return err
 	}
-	d, err := a.poll(ctx, c, pipeline, d, w)
+	if w.no {
+		return a.begun(pipeline, d, needs)
+	}
+	if needs != "" {
+		if a.json {
+			if err := a.printJSON(d); err != nil {
+				return err
+			}
+		}
+		return troy.Errorf(troy.Conflict, "deployment %d waits: %s", d.Number, needs)
+	}
+	d, err = a.poll(ctx, c, pipeline, d, w)
 	if err != nil {
 		return err
 	}
@@ -87,6 +116,19 @@ func (a *app) await(ctx context.Context, c *client.Client, pipeline string, d cl
 		_, _ = fmt.Fprintf(a.err, "Deployment %d succeeded; another one is live by now.\n", d.Number)
 	}
 	_, _ = fmt.Fprintln(a.out, clean(url))
+	return nil
+}
+
+// begun tells of a deployment that is not waited for.
+func (a *app) begun(pipeline string, d client.Deployment, needs string) error {
+	if a.json {
+		return a.printJSON(d)
+	}
+	_, _ = fmt.Fprintf(a.err, "Deployment %d of %s is %s.\n", d.Number, clean(pipeline), d.State)
+	if needs != "" {
+		_, _ = fmt.Fprintf(a.err, "Note: %s\n", clean(needs))
+	}
+	_, _ = fmt.Fprintln(a.out, d.ID)
 	return nil
 }
 
