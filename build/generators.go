@@ -15,6 +15,9 @@ type generator struct {
 	static string
 }
 
+// svelteKit is the generator whose server's files have plain names.
+const svelteKit = "SvelteKit"
+
 // generators lists the common ones. One that is built on another stands before
 // it: a site of Astro depends on Vite as well. The folders are each one's
 // default, from its own documentation.
@@ -37,7 +40,7 @@ func generators() []generator {
 			static: `set output: "export" in next.config`,
 		},
 		{
-			name: "SvelteKit", module: "@sveltejs/kit", without: "vite build", outputs: []string{"build"},
+			name: svelteKit, module: "@sveltejs/kit", without: "vite build", outputs: []string{"build"},
 			static: "use @sveltejs/adapter-static and set prerender = true in the root layout",
 		},
 		{

@@ -39,28 +39,35 @@ type candidate struct {
 
 // FindOutput returns the folder where a build left the site.
 //
-// A folder that somebody named is taken as it is, with a warning if it has no
-// index.html or has server code. A folder that nobody named must have an
+// A folder that was named is taken as it is, with a warning if it has no
+// index.html or has server code. Any other folder must have an
 // index.html, must be written by the build (if one was run) and must not have
 // server code. Anything else is a *troy.Error of kind Invalid that says, in a
 // sentence for the log, what was found and what to do. Whoever opens the folder
 // sees whether it is empty.
 func (p Plan) FindOutput(ctx context.Context, fsys fs.FS, written Written) (Output, error) {
 	if p.OutputSaid {
-		return p.namedOutput(fsys)
+		return p.namedOutput(ctx, fsys)
 	}
-	all, err := p.candidates(ctx, fsys, written)
+	all, linked, err := p.candidates(ctx, fsys, written)
 	if err != nil {
 		return Output{}, err
+	}
+	if len(all) == 0 && linked != nil {
+		return Output{}, linked
 	}
 	folder, err := p.choose(all, written)
 	if err != nil {
 		return Output{}, err
 	}
 	if folder == "" {
-		return Output{}, p.noOutput(fsys, all, written)
+		return Output{}, p.noOutput(ctx, fsys, all, written)
 	}
-	if evidence := serverCode(fsys, folder); evidence != "" {
+	evidence, err := p.serverCode(ctx, fsys, folder)
+	if err != nil {
+		return Output{}, err
+	}
+	if evidence != "" {
 		return Output{}, troy.Errorf(troy.Invalid, "the folder %q has server code (%s), which would be public and not run; %s", folder, evidence, p.advice(folder))
 	}
 	return p.output(folder), nil
@@ -94,11 +101,11 @@ func NotOfSite() []string {
 	return names
 }
 
-func (p Plan) namedOutput(fsys fs.FS) (Output, error) {
+func (p Plan) namedOutput(ctx context.Context, fsys fs.FS) (Output, error) {
 	name := path.Join(p.Root, p.Outputs[0])
-	folders, err := onlyFolders(fsys, []string{name})
-	if err != nil {
-		return Output{}, err
+	folders, linked := onlyFolders(fsys, []string{name})
+	if linked != nil {
+		return Output{}, linked
 	}
 	if len(folders) == 0 {
 		return Output{}, troy.Errorf(troy.Invalid, "the output folder %q is missing after the build", name)
@@ -107,22 +114,30 @@ func (p Plan) namedOutput(fsys fs.FS) (Output, error) {
 	if !isFile(fsys, path.Join(name, indexName)) {
 		out.Warnings = append(out.Warnings, fmt.Sprintf("The output folder %q has no index.html, so the site's first page is not found.", name))
 	}
-	if evidence := serverCode(fsys, name); evidence != "" {
+	evidence, err := p.serverCode(ctx, fsys, name)
+	if err != nil {
+		return Output{}, err
+	}
+	if evidence != "" {
 		out.Warnings = append(out.Warnings, fmt.Sprintf("The output folder %q has server code (%s). Troy does not run it, and everybody can read it.", name, evidence))
 	}
 	return out, nil
 }
 
-func (p Plan) candidates(ctx context.Context, fsys fs.FS, written Written) ([]candidate, error) {
-	var all []candidate
+// candidates returns the folders that may be the output. linked is an error
+// about the first that is skipped because it is behind a link.
+func (p Plan) candidates(ctx context.Context, fsys fs.FS, written Written) (all []candidate, linked, err error) {
 	for i, pattern := range p.Outputs {
-		folders, err := p.folders(ctx, fsys, pattern)
+		folders, behind, err := p.folders(ctx, fsys, pattern)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
+		}
+		if linked == nil {
+			linked = behind
 		}
 		for _, folder := range folders {
 			if ctx.Err() != nil {
-				return nil, context.Cause(ctx)
+				return nil, nil, context.Cause(ctx)
 			}
 			c := candidate{folder: folder, pattern: i, index: isFile(fsys, path.Join(folder, indexName))}
 			c.fresh = c.index && (p.Build == "" || written.sites[folder])
@@ -130,7 +145,7 @@ func (p Plan) candidates(ctx context.Context, fsys fs.FS, written Written) ([]ca
 			all = append(all, c)
 		}
 	}
-	return all, nil
+	return all, linked, nil
 }
 
 // choose returns the folder to publish, or nothing. A fresh index.html goes
@@ -166,11 +181,19 @@ func (p Plan) first(all []candidate, wanted func(candidate) bool) (string, error
 
 const nameIt = "name the output folder in troy.toml or in the pipeline's settings"
 
+// mostSearched is how many folders without a page are searched for server
+// code: it only makes the error clearer.
+const mostSearched = 8
+
 // noOutput says why none of the candidates can be published.
-func (p Plan) noOutput(fsys fs.FS, all []candidate, written Written) error {
+func (p Plan) noOutput(ctx context.Context, fsys fs.FS, all []candidate, written Written) error {
 	pageless := slices.DeleteFunc(slices.Clone(all), func(c candidate) bool { return !c.written || c.index })
-	for _, c := range pageless {
-		if evidence := serverCode(fsys, c.folder); evidence != "" {
+	for _, c := range pageless[:min(len(pageless), mostSearched)] {
+		evidence, err := p.serverCode(ctx, fsys, c.folder)
+		if err != nil {
+			return err
+		}
+		if evidence != "" {
 			return troy.Errorf(troy.Invalid, "the folder %q is not a site: it has server code (%s) and no index.html; %s", c.folder, evidence, p.advice(c.folder))
 		}
 	}
@@ -235,12 +258,12 @@ func listed(names []string) string {
 	return strings.Join(quoted, ", ") + more
 }
 
-// folders are those that a pattern names. A folder that is a link counts as
-// missing, for what is published has to lie where it seems to lie.
-func (p Plan) folders(ctx context.Context, fsys fs.FS, pattern string) ([]string, error) {
+// folders returns those that a pattern names. A folder behind a link counts as
+// missing, for what is published has to lie where it seems to lie; linked is
+// an error about the first of those.
+func (p Plan) folders(ctx context.Context, fsys fs.FS, pattern string) (folders []string, linked, err error) {
 	name := path.Join(p.Root, pattern)
-	// What an earlier part of the path has of special characters is no
-	// pattern, but the root folder may be called anything.
+	// Only the pattern has wildcards: the root folder may be called anything.
 	matches := []string{name}
 	if strings.Contains(pattern, "*") {
 		parent, rest, _ := strings.Cut(pattern, "*")
@@ -248,31 +271,47 @@ func (p Plan) folders(ctx context.Context, fsys fs.FS, pattern string) ([]string
 		inside, err := names(ctx, fsys, dir)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			return nil, nil // nothing was built there
+			return nil, nil, nil // nothing was built there
 		case ctx.Err() != nil:
-			return nil, context.Cause(ctx)
+			return nil, nil, context.Cause(ctx)
 		case err != nil:
-			return nil, troy.Errorf(troy.Invalid, "the output folder %q can't be read: %w", dir, err)
+			return nil, nil, troy.Errorf(troy.Invalid, "the output folder %q can't be read: %w", dir, err)
 		}
 		matches = matches[:0]
 		for _, name := range inside {
 			matches = append(matches, path.Join(dir, name, rest))
 		}
 	}
-	return onlyFolders(fsys, matches)
+	folders, linked = onlyFolders(fsys, matches)
+	return folders, linked, nil
 }
 
-func onlyFolders(fsys fs.FS, names []string) ([]string, error) {
-	names = slices.DeleteFunc(names, func(name string) bool { return !isFolder(fsys, name) })
+// onlyFolders returns the names that are folders and not behind a link, and an
+// error about the first that is behind one.
+func onlyFolders(fsys fs.FS, names []string) (folders []string, linked error) {
 	for _, name := range names {
-		for part := name; part != "."; part = path.Dir(part) {
-			info, err := fs.Lstat(fsys, part)
-			if err != nil || info.Mode()&fs.ModeSymlink != 0 {
-				return nil, troy.Errorf(troy.Invalid, "the output folder %q is behind the symbolic link %q; make it a real folder", name, part)
-			}
+		if !isFolder(fsys, name) {
+			continue
+		}
+		link := linkAbove(fsys, name)
+		if link == "" {
+			folders = append(folders, name)
+		} else if linked == nil {
+			linked = troy.Errorf(troy.Invalid, "the output folder %q is behind the symbolic link %q; make it a real folder", name, link)
 		}
 	}
-	return names, nil
+	return folders, linked
+}
+
+// linkAbove returns the part of a path that is a link, or nothing.
+func linkAbove(fsys fs.FS, name string) string {
+	for part := name; part != "."; part = path.Dir(part) {
+		info, err := fs.Lstat(fsys, part)
+		if err != nil || info.Mode()&fs.ModeSymlink != 0 {
+			return part
+		}
+	}
+	return ""
 }
 
 // names lists a folder. A build may have left any number of names in it.

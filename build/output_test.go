@@ -3,12 +3,14 @@ package build_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/build"
@@ -185,6 +187,7 @@ func TestServerCodeIsNoSite(t *testing.T) {
 		"Waku":                               {"waku", []string{"dist/server/index.js", "dist/serve-node.js", "dist/public/a.js"}, "", `render: "static"`},
 		"Angular":                            {"@angular/core", []string{"dist/app/server/server.mjs", "dist/app/browser/index.csr.html"}, "server/server.mjs", `outputMode: "static"`},
 		"Qwik City":                          {"@builder.io/qwik-city", []string{"server/entry.express.js", "dist/build/a.js"}, "", "qwik add static"},
+		"SvelteKit, without its generator":   {"plain", []string{"dist/index.html", "dist/index.js", "dist/manifest.js"}, "manifest.js", advice},
 		"a server beside a page":             {"express", []string{"dist/index.html", "dist/server.js"}, "server.js starts a server", advice},
 		"a server folder beside a page":      {"express", []string{"dist/index.html", "dist/server/main.cjs"}, "server/main.cjs", advice},
 	} {
@@ -193,7 +196,7 @@ func TestServerCodeIsNoSite(t *testing.T) {
 			plan, err := build.Decide(repository(map[string]string{
 				"package.json": `{"scripts":{"build":"x"},"dependencies":{"` + test.module + `":"1","vite":"7"}}`,
 			}), build.Settings{})
-			if test.module == "express" {
+			if test.module == "express" || test.module == "plain" {
 				plan.Generator, plan.Outputs = "", []string{"dist"}
 			}
 			if err != nil {
@@ -202,12 +205,119 @@ func TestServerCodeIsNoSite(t *testing.T) {
 			files := built{}
 			for _, f := range test.files {
 				files["+"+f] = express
+				if test.module == "plain" {
+					files["+"+f] = "export const manifest = (() => {\nreturn {\n\tappDir: \"_app\",\n\tassets: new Set([])"
+				}
 			}
 			out, err := plan.FindOutput(t.Context(), repository(files.files()), files.written(t))
 			check(t, out, err, "", test.evidence)
 			if !strings.Contains(err.Error(), test.advice) {
 				t.Fatalf("FindOutput: %v, want the advice %q", err, test.advice)
 			}
+		})
+	}
+}
+
+func TestStartsServer(t *testing.T) {
+	t.Parallel()
+	for _, content := range []string{
+		`import { createServer } from "node:http"; createServer(f)`,
+		`const http = require('http'); http.createServer(f).listen(80)`,
+		`const{createServer:c}=require("node:tls");x.createServer (f)`,
+		"import Fastify from 'fastify'\nFastify().listen({ port: 3000 })",
+		"import {serve} from 'node:http2'\nBun.serve({})",
+	} {
+		files := built{"+dist/index.html": "", "+dist/main.mjs": content}
+		plan := build.Plan{Root: ".", Build: "make", Outputs: []string{"dist"}}
+		_, err := plan.FindOutput(t.Context(), repository(files.files()), files.written(t))
+		if troy.KindOf(err) != troy.Invalid || !strings.Contains(err.Error(), "main.mjs starts a server") {
+			t.Errorf("%s: %v, want that it starts a server", content, err)
+		}
+	}
+}
+
+// looked is a file system that tells which files are opened.
+type looked struct {
+	fstest.MapFS
+	open func(name string)
+}
+
+func (l looked) Open(name string) (fs.File, error) {
+	l.open(name)
+	return l.MapFS.Open(name)
+}
+
+// A build may leave any number of folders that are no site.
+func TestSearchForServerCodeIsBounded(t *testing.T) {
+	t.Parallel()
+	const folders = 200
+	files := built{}
+	for i := range folders {
+		files[fmt.Sprintf("+dist/%d/index.js", i)] = "import fs from 'fs'"
+		files[fmt.Sprintf("+dist/%d/app.js", i)] = "import fs from 'fs'"
+	}
+	plan := build.Plan{Root: ".", Build: "make", Outputs: []string{"dist/*"}}
+	scripts := map[string]bool{}
+	_, err := plan.FindOutput(t.Context(), looked{repository(files.files()), func(name string) {
+		if filepath.Ext(name) == ".js" {
+			scripts[name] = true
+		}
+	}}, files.written(t))
+	if troy.KindOf(err) != troy.Invalid || len(scripts) == 0 || len(scripts) >= folders {
+		t.Fatalf("FindOutput read %d scripts of %d folders: %v", len(scripts), folders, err)
+	}
+
+	cancelled := errors.New("cancelled")
+	for name, outputs := range map[string][]string{"no page": {"dist/*"}, "named": {"dist/7"}} {
+		plan := plan
+		plan.Outputs, plan.OutputSaid = outputs, name == "named"
+		ctx, cancel := context.WithCancelCause(t.Context())
+		var read []string
+		_, err = plan.FindOutput(ctx, looked{repository(files.files()), func(name string) {
+			if filepath.Ext(name) == ".js" {
+				read = append(read, name)
+				cancel(cancelled)
+			}
+		}}, files.written(t))
+		if !errors.Is(err, cancelled) || len(read) != 1 {
+			t.Errorf("%s: cancelled at its first script, FindOutput read %q: %v", name, read, err)
+		}
+	}
+}
+
+// A link in one place keeps no site in another from being found.
+func TestFindOutputBesideLinks(t *testing.T) {
+	t.Parallel()
+	usual := build.Plan{Root: ".", Build: "make", Outputs: []string{"dist", "build", "public"}}
+	angular := build.Plan{Root: ".", Build: "ng build", Generator: "Angular", Outputs: []string{"dist/*/browser", "dist/*"}}
+	for name, test := range map[string]struct {
+		plan        build.Plan
+		files       built
+		link, to    string
+		want, words string
+	}{
+		"a less likely place":     {plan: usual, files: built{"+dist/index.html": ""}, link: "public", to: "dist", want: "dist"},
+		"a likelier place":        {plan: usual, files: built{"+build/index.html": ""}, link: "dist", to: "build", want: "build"},
+		"among a wildcard's":      {plan: angular, files: built{"+dist/app/index.html": ""}, link: "dist/latest", to: "app", want: "dist/app"},
+		"nothing else":            {plan: usual, files: built{"+www/index.html": ""}, link: "dist", to: "www", words: `behind the symbolic link "dist"; make it a real folder`},
+		"beside a folder":         {plan: usual, files: built{"+dist/a.js": ""}, link: "public", to: "dist", words: `"dist" is not a site: it has no index.html`},
+		"out of the repository":   {plan: usual, files: built{"+dist/index.html": ""}, link: "public", to: "/etc", want: "dist"},
+		"the root folder's above": {plan: build.Plan{Root: "web", Build: "make", Outputs: []string{"dist"}}, files: built{"+app/dist/index.html": ""}, link: "web", to: "app", words: `behind the symbolic link "web"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			for file, content := range test.files.files() {
+				file = filepath.Join(dir, file)
+				if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(content), 0o644)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := os.Symlink(test.to, filepath.Join(dir, test.link)); err != nil {
+				t.Fatal(err)
+			}
+			out, err := test.plan.FindOutput(t.Context(), rootFS(t, dir), test.files.written(t))
+			check(t, out, err, test.want, test.words)
 		})
 	}
 }
@@ -223,6 +333,10 @@ func TestSitesAreNoServerCode(t *testing.T) {
 		"a handler for events":  {"handler.js": "export const f = 1"},
 		"a folder of downloads": {"server/client.zip": "", "server/readme.txt": ""},
 		"the word in a bundle":  {"app.js": "const o={fs:1};createServer(o)"},
+		"webpack's runtime":     {"index.js": "self.webpackChunk.push([])", "manifest.js": "(()=>{var e={},r={};function o(t){}o.m=e})();"},
+		"Emscripten's output":   {"index.js": `if(ENVIRONMENT_IS_NODE){var fs=require("fs");require('path');require("node:fs")}SOCKFS.sock_ops.listen(sock,backlog)`},
+		"a program that reads":  {"main.mjs": "#!/usr/bin/env node\nimport fs from 'fs'\n"},
+		"a listener, then http": {"index.js": `bus.listen(f);x='require("http")'`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

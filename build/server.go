@@ -2,6 +2,7 @@ package build
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"io/fs"
 	"path"
@@ -15,61 +16,68 @@ import (
 // it beside or instead of a site's files. The signs are those of the adapters
 // of SvelteKit, Astro, Nuxt (Nitro), Next.js, React Router, Remix, TanStack
 // Start, Vike, Waku, Qwik, Angular and of Cloudflare's and Netlify's targets.
-func serverCode(fsys fs.FS, folder string) string {
+// The error is the context's.
+func (p Plan) serverCode(ctx context.Context, fsys fs.FS, folder string) (string, error) {
+	if ctx.Err() != nil {
+		return "", context.Cause(ctx)
+	}
 	at := func(name string) string { return path.Join(folder, name) }
 	is := func(name string) bool { return isFile(fsys, at(name)) }
 	for _, name := range []string{"_worker.js", "_worker.bundle", ".netlify/functions-internal", ".netlify/v1/functions", ".vercel/output/functions"} {
 		if _, err := fs.Stat(fsys, at(name)); err == nil {
-			return name
+			return name, nil
 		}
 	}
 	hasServer := isFolder(fsys, at("server"))
 	switch {
 	case hasServer && is("handler.js"): // SvelteKit's adapter-node
-		return "handler.js beside server/"
+		return "handler.js beside server/", nil
 	case hasServer && is("nitro.json"), hasServer && is("BUILD_ID"), is("required-server-files.json"):
-		return "server/"
-	case is("manifest.js") && (is("index.js") || is("internal.js")), is("manifest-full.js"): // SvelteKit's server output
-		return "manifest.js"
+		return "server/", nil
+	case is("manifest-full.js"), is("manifest.js") && (p.Generator == svelteKit || svelteManifest.Match(script(fsys, at("manifest.js")))): // SvelteKit's server output
+		return "manifest.js", nil
 	case is("serve-node.js"), is("server.mjs") && is("main.server.mjs"):
-		return "the entry of a server"
+		return "the entry of a server", nil
 	}
 	for _, dir := range []string{"server", "dist/server", "build/server"} {
-		if entry := serverEntry(fsys, at(dir)); entry != "" {
-			return path.Join(dir, entry)
+		if entry := serverEntry(ctx, fsys, at(dir)); entry != "" {
+			return path.Join(dir, entry), nil
 		}
 	}
 	for _, name := range []string{"server", "index", "main", "app", "handler"} {
 		for _, ext := range scriptExtensions {
-			if startsServer(fsys, at(name+ext)) {
-				return name + ext + " starts a server"
+			if ctx.Err() != nil {
+				return "", context.Cause(ctx)
+			}
+			if startsServer(script(fsys, at(name+ext))) {
+				return name + ext + " starts a server", nil
 			}
 		}
 	}
-	return ""
+	return "", nil
 }
 
 var scriptExtensions = []string{".js", ".mjs", ".cjs"}
 
 // serverEntry returns the module that a folder named server begins with, or
 // nothing. One with pages in it is a part of a site that is about servers.
-func serverEntry(fsys fs.FS, dir string) string {
-	if isFile(fsys, path.Join(dir, indexName)) {
+func serverEntry(ctx context.Context, fsys fs.FS, dir string) string {
+	if !isFolder(fsys, dir) || isFile(fsys, path.Join(dir, indexName)) {
 		return ""
 	}
-	entries, err := fs.ReadDir(fsys, dir)
+	entries, err := names(ctx, fsys, dir)
 	if err != nil {
-		return ""
+		return "" // also if it has too many names for a server's folder
 	}
 	for _, entry := range entries {
-		ext := path.Ext(entry.Name())
-		if !slices.Contains(scriptExtensions, ext) || entry.IsDir() {
+		ext := path.Ext(entry)
+		if !slices.Contains(scriptExtensions, ext) {
 			continue
 		}
-		first, _, _ := strings.Cut(strings.TrimSuffix(entry.Name(), ext), "-")
+		first, _, _ := strings.Cut(strings.TrimSuffix(entry, ext), "-")
 		first, _, _ = strings.Cut(first, ".")
-		if slices.Contains([]string{"index", "entry", "server", "main", "app", "manifest", "handler", "_ssr"}, first) {
-			return entry.Name()
+		if slices.Contains([]string{"index", "entry", "server", "main", "app", "manifest", "handler", "_ssr"}, first) && isFile(fsys, path.Join(dir, entry)) {
+			return entry
 		}
 	}
 	return ""
@@ -78,24 +86,46 @@ func serverEntry(fsys fs.FS, dir string) string {
 // serverRead is how much of a script is searched.
 const serverRead = 1 << 20
 
-// listens is how a script for Node.js, Deno or Bun begins to serve.
-var listens = regexp.MustCompile(`\bcreateServer\s*\(|\.listen\s*\(|\bDeno\.serve\s*\(|\bBun\.serve\s*\(`)
+// svelteManifest is in the manifest that SvelteKit writes for its server.
+// webpack's runtime may be called manifest.js as well.
+var svelteManifest = regexp.MustCompile(`\bappDir\s*:`)
 
-// ofNode is an import that no browser knows.
-var ofNode = regexp.MustCompile(`(?:from|require\(|import\(|import)\s*["'](?:node:[a-z/]+|https?|http2|net|fs|path|express|fastify|koa|hono|@hono/node-server|h3|polka|@hapi/hapi|@nestjs/core)["']`)
+// imports begins an import or a require.
+const imports = `(?:\bfrom|\brequire\(|\bimport\(|\bimport)\s*["']`
 
-func startsServer(fsys fs.FS, name string) bool {
+var (
+	// ofServer imports a module that serves HTTP. Browsers have none of these.
+	ofServer = regexp.MustCompile(imports + `(?:(?:node:)?(?:https?|http2|net)|express|fastify|koa|hono|@hono/node-server|h3|polka|@hapi/hapi|@nestjs/core)["']`)
+	// listens is how its servers begin to serve.
+	listens = regexp.MustCompile(`\.listen\s*\(`)
+	// ofNode imports a module of Node.js. Scripts for browsers do so too behind
+	// a test of where they run, as Emscripten's do with fs and path.
+	ofNode = regexp.MustCompile(imports + `node:[a-z0-9_/]+["']`)
+	// serves is how a script for Node.js, Deno or Bun begins to serve.
+	serves = regexp.MustCompile(`\bcreateServer\s*\(|\bDeno\.serve\s*\(|\bBun\.serve\s*\(`)
+)
+
+// startsServer reports whether a script is made to serve by itself.
+func startsServer(script []byte) bool {
+	if at := ofServer.FindIndex(script); at != nil {
+		return bytes.HasPrefix(script, []byte("#!")) || listens.Match(script[at[1]:]) || serves.Match(script)
+	}
+	return ofNode.Match(script) && serves.Match(script)
+}
+
+// script returns the first serverRead bytes of a file, or nothing.
+func script(fsys fs.FS, name string) []byte {
 	if !isFile(fsys, name) {
-		return false
+		return nil
 	}
 	f, err := fsys.Open(name)
 	if err != nil {
-		return false
+		return nil
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, serverRead))
 	if err != nil {
-		return false
+		return nil
 	}
-	return ofNode.Match(data) && (listens.Match(data) || bytes.HasPrefix(data, []byte("#!")))
+	return data
 }

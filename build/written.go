@@ -108,9 +108,17 @@ func (w Written) below(folder string) bool {
 // elsewhere lists the topmost folders that got an index.html and are not a
 // part of a candidate that has one, sorted.
 func (w Written) elsewhere(candidates []candidate) []string {
+	covered := map[string]bool{}
+	for _, c := range candidates {
+		covered[c.folder] = c.index
+	}
 	var names []string
 	for name := range w.sites {
-		if !slices.ContainsFunc(candidates, func(c candidate) bool { return c.index && c.folder != "." && within(name, c.folder) }) {
+		above := name
+		for above != "." && !covered[above] {
+			above = path.Dir(above)
+		}
+		if above == "." {
 			names = append(names, name)
 		}
 	}
