@@ -62,6 +62,9 @@ type Plan struct {
 	Generator string
 	// Why says in a sentence what is run and which rule decided it.
 	Why string
+	// Notes are sentences for the log about what the repository asks for and
+	// Troy does not do.
+	Notes []string
 }
 
 // readCap bounds each file that is looked at to decide.
@@ -130,7 +133,7 @@ func Decide(fsys fs.FS, s Settings) (Plan, error) {
 	p := Plan{
 		Root: root, InstallRoot: found.installRoot, Test: test.value, Environment: file.environment,
 		Node: found.node, Manager: found.manager, ManagerVersion: found.managerVersion, Lockfile: found.lockfile,
-		Workspace: found.workspace, Generator: found.generator,
+		Workspace: found.workspace, Generator: found.generator, Notes: file.notes,
 	}
 	if v := file.environment["NODE_VERSION"]; v != "" {
 		p.Node = v

@@ -64,12 +64,60 @@ func TestDecide(t *testing.T) {
 		"netlify.toml, then settings, then detection": {
 			files: map[string]string{
 				"site/package.json": vite, "site/yarn.lock": "",
-				"netlify.toml": "[build]\nbase = \"/site\"\npublish = \"/out\"\n[[redirects]]\nfrom = \"/a\"\n[context.production]\ncommand = \"x\"\n",
+				"netlify.toml": "[build]\nbase = \"/site\"\npublish = \"/out\"\n[[redirects]]\nfrom = \"/a\"\n[[redirects]]\nfrom = \"/b\"\n",
 			},
 			settings: build.Settings{Build: "vite build --outDir out"},
 			want: build.Plan{Root: "site", InstallRoot: "site", Install: "yarn install --frozen-lockfile", Build: "vite build --outDir out", Outputs: []string{"out"}, OutputSaid: true,
-				Environment: map[string]string{}, Manager: "yarn", Lockfile: "site/yarn.lock",
+				Environment: map[string]string{}, Manager: "yarn", Lockfile: "site/yarn.lock", Notes: []string{"netlify.toml: [[redirects]] has no effect."},
 				Generator: "Vite", Why: `What is run: in "site" install with "yarn install --frozen-lockfile" (site/yarn.lock), build with "vite build --outDir out" (the pipeline's settings), publish "out" (netlify.toml).`},
+		},
+		"netlify.toml's production context": {
+			files: map[string]string{"netlify.toml": `
+				[build]
+				command = "make drafts"
+				publish = "drafts"
+				environment = { A = "1", B = "2" }
+				ignore = "git diff"
+				functions = "api"
+				[build.processing]
+				skip_processing = true
+				[context.production]
+				command = "make site"
+				publish = "/out"
+				environment = { B = 3, NODE_VERSION = "22" }
+				[[context.production.plugins]]
+				package = "p"
+				[context.deploy-preview]
+				command = "make drafts"
+				[context."feature/*".environment]
+				A = "x"
+				[[headers]]
+				for = "/*"
+				[[plugins]]
+				package = "p"
+				[[edge_functions]]
+				path = "/"
+				[functions]
+				node_bundler = "esbuild"
+				[dev]
+				port = 1
+			`},
+			want: build.Plan{Root: ".", InstallRoot: ".", Build: "make site", Outputs: []string{"out"}, OutputSaid: true,
+				Environment: map[string]string{"A": "1", "B": "3", "NODE_VERSION": "22"}, Node: "22",
+				Notes: []string{
+					"netlify.toml: [dev] has no effect.",
+					"netlify.toml: [[edge_functions]] has no effect.",
+					"netlify.toml: [functions] has no effect.",
+					"netlify.toml: [[headers]] has no effect.",
+					"netlify.toml: [[plugins]] has no effect.",
+					"netlify.toml: build.functions has no effect.",
+					"netlify.toml: build.ignore has no effect.",
+					"netlify.toml: [build.processing] has no effect.",
+					"netlify.toml: [context.deploy-preview] has no effect.",
+					`netlify.toml: [context."feature/*"] has no effect.`,
+					"netlify.toml: [[context.production.plugins]] has no effect.",
+				},
+				Why: `What is run: build with "make site" (netlify.toml, [context.production]), publish "out" (netlify.toml, [context.production]).`},
 		},
 		"byte order marks": {
 			files: map[string]string{"package.json": "\ufeff" + vite, "package-lock.json": "{}", "troy.toml": "\ufeff[build]\noutput = \"www\"\n"},
@@ -157,9 +205,11 @@ func TestDecideRefuses(t *testing.T) {
 		"output outside":          {files: map[string]string{"troy.toml": "[build]\noutput = \"../x\"\n"}, field: "build.output", words: "inside the repository"},
 		"absolute output":         {files: map[string]string{"troy.toml": "[build]\noutput = \"/etc\"\n"}, field: "build.output", words: "inside the repository"},
 		"netlify outside":         {files: map[string]string{"netlify.toml": "[build]\npublish = \"a/../../x\"\n"}, field: "build.publish", words: "inside the repository"},
+		"production outside":      {files: map[string]string{"netlify.toml": "[context.production]\npublish = \"../x\"\n"}, field: "context.production.publish", words: "inside the repository"},
+		"production's variable":   {files: map[string]string{"netlify.toml": "[context.production.environment]\nA = [1]\n"}, field: "context.production.environment.A", words: "has to be text"},
 		"variable's name":         {files: map[string]string{"troy.toml": "[build.environment]\n\"A B\" = \"x\"\n"}, field: "build.environment", words: "variable's name"},
 		"Troy's own variable":     {files: map[string]string{"troy.toml": "[build.environment]\nTROY_COMMIT = \"x\"\n"}, field: "build.environment", words: "TROY_COMMIT is set by Troy itself"},
-		"variable's type":         {files: map[string]string{"troy.toml": "[build.environment]\nA = [1]\n"}, field: "build.environment.A", words: "no text"},
+		"variable's type":         {files: map[string]string{"troy.toml": "[build.environment]\nA = [1]\n"}, field: "build.environment.A", words: "has to be text"},
 		"root outside":            {settings: build.Settings{Root: "../x"}, field: "root", words: "inside the repository"},
 		"root missing":            {files: map[string]string{"index.html": ""}, settings: build.Settings{Root: "web"}, words: `"web" (the pipeline's settings) is not in the repository`},
 		"root of troy.toml":       {files: map[string]string{"troy.toml": "[build]\nroot = \"web\"\n"}, words: `"web" (troy.toml) is not in the repository`},

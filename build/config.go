@@ -20,6 +20,8 @@ type config struct {
 	root, output           choice
 	install, command, test choice
 	environment            map[string]string
+	// notes are sentences about what is in the file and has no effect.
+	notes []string
 }
 
 // troyFile is troy.toml. A command that is set to "" is not run.
@@ -32,18 +34,6 @@ type troyFile struct {
 		Base        any            `toml:"base"`
 		Install     any            `toml:"install"`
 		Test        any            `toml:"test"`
-		Environment map[string]any `toml:"environment"`
-	} `toml:"build"`
-}
-
-// netlifyFile is the part of netlify.toml that Troy understands
-// (docs.netlify.com/configure-builds/file-based-configuration). The rest is
-// ignored.
-type netlifyFile struct {
-	Build struct {
-		Command     any            `toml:"command"`
-		Publish     any            `toml:"publish"`
-		Base        any            `toml:"base"`
 		Environment map[string]any `toml:"environment"`
 	} `toml:"build"`
 }
@@ -106,7 +96,7 @@ func parseTroy(data []byte, name, dir string) (config, *troy.Error) {
 		}
 		return config{}, e.At("build.root")
 	}
-	env, e := environment(b.Environment)
+	env, e := environment(b.Environment, "build.environment")
 	if e != nil {
 		return config{}, e
 	}
@@ -114,50 +104,6 @@ func parseTroy(data []byte, name, dir string) (config, *troy.Error) {
 		root: root, output: out, environment: env,
 		install: said(install, name), command: said(command, name), test: said(test, name),
 	}, nil
-}
-
-func parseNetlify(data []byte, name, dir string) (config, *troy.Error) {
-	var f netlifyFile
-	if e := decode(data, &f, false); e != nil {
-		return config{}, e
-	}
-	b := f.Build
-	t := texts{}
-	publish, base, command := t.read("build.publish", b.Publish), t.read("build.base", b.Base), t.read("build.command", b.Command)
-	if t.err != nil {
-		return config{}, t.err
-	}
-	// Netlify takes "/dist" for "dist", and an empty key for none.
-	for _, p := range []**string{&publish, &base} {
-		if *p == nil {
-			continue
-		}
-		if relative := strings.TrimLeft(**p, "/"); relative == "" {
-			*p = nil
-		} else {
-			*p = &relative
-		}
-	}
-	output, e := either("build.publish", publish, "", nil, name)
-	if e != nil {
-		return config{}, e
-	}
-	root, e := either("build.base", base, "", nil, name)
-	if e != nil {
-		return config{}, e
-	}
-	if root, e = placeRoot(root, dir); e != nil {
-		return config{}, e.At("build.base")
-	}
-	env, e := environment(b.Environment)
-	if e != nil {
-		return config{}, e
-	}
-	c := config{root: root, output: output, environment: env}
-	if command != nil && strings.TrimSpace(*command) != "" {
-		c.command = said(command, name)
-	}
-	return c, nil
 }
 
 // texts reads keys that have to be text. They are decoded as any, because the
@@ -218,8 +164,9 @@ func placeRoot(root choice, dir string) (choice, *troy.Error) {
 	return root, nil
 }
 
-// environment makes strings of the scalars that TOML knows.
-func environment(raw map[string]any) (map[string]string, *troy.Error) {
+// environment makes strings of the scalars that TOML knows. table is where
+// they are.
+func environment(raw map[string]any, table string) (map[string]string, *troy.Error) {
 	env := make(map[string]string, len(raw))
 	for name, value := range raw {
 		switch v := value.(type) {
@@ -232,11 +179,11 @@ func environment(raw map[string]any) (map[string]string, *troy.Error) {
 		case bool:
 			env[name] = strconv.FormatBool(v)
 		default:
-			return nil, troy.Errorf(troy.Invalid, "it is no text, number or truth value").At("build.environment." + name)
+			return nil, troy.Errorf(troy.Invalid, "it has to be text, a number, true or false").At(table + "." + name)
 		}
 	}
 	if e := checkVariables(env); e != nil {
-		return nil, e.At("build.environment")
+		return nil, e.At(table)
 	}
 	return env, nil
 }

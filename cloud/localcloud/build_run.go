@@ -174,7 +174,9 @@ func (r *run) build() error {
 	}
 	r.endPhase(nil)
 	r.record.Rule = plan.Why
-	r.log.say("%s", plan.Why)
+	for _, sentence := range append([]string{plan.Why}, plan.Notes...) {
+		r.log.say("%s", sentence)
+	}
 
 	if plan.Install+plan.Build+plan.Test != "" {
 		if err := r.commands(plan); err != nil {
