@@ -293,7 +293,9 @@ func TestVariablesWithoutTheirKey(t *testing.T) {
 		a.refused(t, 503, "unavailable", "", "TROY_SECRET_KEY is not set")
 	}
 	withKey(secret.NewKey())(w)
-	w.second().send("GET", path, nil).refused(t, 503, "unavailable", "", "the variable A was sealed with a key")
+	if a := w.second().send("GET", path, nil); a.status != 200 || !strings.Contains(string(a.body), `"problem":"the variable A was sealed with a key`) {
+		t.Errorf("%d %s", a.status, a.body)
+	}
 	none.send("DELETE", path+"/A", nil).into(t, 204, nil)
 }
 

@@ -111,7 +111,8 @@ func TestOneDeliveryIsOneDeployment(t *testing.T) {
 	if w.github("push", "d-2", body).into(t, 202, &out); out.Outcome != "duplicate" {
 		t.Errorf("replayed under another id: %+v", out)
 	}
-	if w.github("push", "d-3", push("b")).into(t, 202, &out); out.Outcome != "accepted" || out.PipelineID == nil || *out.PipelineID != p.ID {
+	next := fmt.Sprintf(pushBody, strings.Repeat("b", 40), strings.Repeat("a", 40))
+	if w.github("push", "d-3", next).into(t, 202, &out); out.Outcome != "accepted" || out.PipelineID == nil || *out.PipelineID != p.ID {
 		t.Errorf("the next push: %+v", out)
 	}
 	var d deployment
@@ -212,7 +213,7 @@ func TestRerunsOfOtherAppsAreIgnored(t *testing.T) {
 	if out := rerun("d-2", 527); out.Outcome != "ignored" || !strings.Contains(out.Detail, "another app, 527") {
 		t.Errorf("another app's: %+v", out)
 	}
-	if out := rerun("d-3", 526); out.Outcome != "accepted" || !strings.Contains(out.Detail, "deployed again") {
+	if out := rerun("d-3", 526); out.Outcome != "accepted" || !strings.Contains(out.Detail, "queued again") {
 		t.Errorf("its own: %+v", out)
 	}
 	if n := w.count("SELECT count(*) FROM deliveries WHERE type = 'check_run'"); n != 2 {
@@ -255,13 +256,13 @@ func TestPayloadDeliveries(t *testing.T) {
 		"github/installation_repositories.added.json":       "accepted: installation 55231907: repositories_changed, 1 repositories added",
 		"github/installation_repositories.removed.json":     "accepted: installation 55231907: repositories_changed, 0 repositories added, 1 removed",
 		"github/ping.json":                                  "ignored: the webhook answers",
-		"github/push.branch-created.json":                   "accepted: notes: commit e0996a3 is deployed",
+		"github/push.branch-created.json":                   "accepted: notes: commit e0996a3 is queued",
 		"github/push.branch-deleted.json":                   "ignored: notes: the branch harvest was deleted",
-		"github/push.branch-update.json":                    "accepted: notes: commit 352f782 is deployed",
-		"github/push.forced.json":                           "accepted: notes: commit 34fb330 is deployed",
+		"github/push.branch-update.json":                    "accepted: notes: commit 352f782 is queued",
+		"github/push.forced.json":                           "accepted: notes: commit 34fb330 is queued",
 		"github/push.forced-no-commits.json":                "ignored: notes: the push is to the branch harvest, it builds main",
 		"github/push.merge-queue-branch-deleted.json":       "ignored: notes: the branch gh-readonly-queue/main/pr-31-352f7829a2384b001cc12b0c2613c756454a1f6a was deleted",
-		"github/push.no-username-committer.json":            "accepted: notes: commit 352f782 is deployed",
+		"github/push.no-username-committer.json":            "accepted: notes: commit 352f782 is queued",
 		"github/push.tag-created.json":                      "ignored: notes: the tag v1.4.0 is not built",
 		"github/push.tag-deleted.json":                      "ignored: notes: the tag v1.4.0 is not built",
 		"github/repository.created.json":                    "accepted: larkspur-labs/field-notes: created, 1 pipelines told",
@@ -273,10 +274,10 @@ func TestPayloadDeliveries(t *testing.T) {
 		"github/repository.transferred.json":                "accepted: larkspur-labs/field-notes: transferred, 1 pipelines told",
 		"bitbucket/repo_push.branch-created.json":           "ignored: beds: the push is to the branch bed/one, it builds main",
 		"bitbucket/repo_push.branch-deleted.json":           "ignored: beds: the branch bed/one was deleted",
-		"bitbucket/repo_push.branch-update.json":            "accepted: beds: commit 352f782 is deployed",
+		"bitbucket/repo_push.branch-update.json":            "accepted: beds: commit 352f782 is queued",
 		"bitbucket/repo_push.empty.json":                    "accepted: beds: the push was told in part; its branch will be read",
-		"bitbucket/repo_push.forced-truncated.json":         "accepted: beds: commit 34fb330 is deployed",
-		"bitbucket/repo_push.multiple-changes.json": "accepted: beds: commit 352f782 is deployed; " +
+		"bitbucket/repo_push.forced-truncated.json":         "accepted: beds: commit 34fb330 is queued",
+		"bitbucket/repo_push.multiple-changes.json": "accepted: beds: commit 352f782 is queued; " +
 			"beds: the push is to the branch orchard, it builds main; beds: the tag v1.4 is not built",
 		"bitbucket/repo_push.tag-created.json": "ignored: beds: the tag v1.4 is not built",
 		"bitbucket/repo_push.tag-deleted.json": "ignored: beds: the tag v1.4 is not built",
@@ -297,21 +298,21 @@ func recorded() map[string]string {
 		"github/installation.unsuspend.json":                "accepted: installation 16598467: unsuspended",
 		"github/installation_repositories.added.json":       "accepted: installation 957387: repositories_changed, 1 repositories added",
 		"github/installation_repositories.removed.json":     "accepted: installation 2: repositories_changed, 0 repositories added, 1 removed",
-		"github/push.branch-created.json":                   "accepted: hello: commit 6113728 is deployed",
+		"github/push.branch-created.json":                   "accepted: hello: commit 6113728 is queued",
 		"github/push.branch-deleted.json":                   "ignored: drone: the branch feature-branch was deleted",
-		"github/push.branch-update.json":                    "accepted: hello: commit 199eddf is deployed",
-		"github/push.forced.json":                           "accepted: forced: commit f7220f1 is deployed",
-		"github/push.no-username-committer.json":            "accepted: hello: commit 6113728 is deployed",
+		"github/push.branch-update.json":                    "accepted: hello: commit 199eddf is queued",
+		"github/push.forced.json":                           "accepted: forced: commit f7220f1 is queued",
+		"github/push.no-username-committer.json":            "accepted: hello: commit 6113728 is queued",
 		"github/push.tag-created.json":                      "ignored: drone: the tag v0.0.1 is not built",
 		"github/push.tag-deleted.json":                      "ignored: drone: the tag v0.0.1 is not built",
 		"github/repository.privatized.json":                 "accepted: Codertocat/Hello-World: privatized, 1 pipelines told",
 		"github/repository.publicized.json":                 "accepted: Codertocat/Hello-World: publicized, 1 pipelines told",
 		"bitbucket/repo_push.branch-created.json":           "ignored: amuniz: the push is to the branch feature/test, it builds master",
 		"bitbucket/repo_push.branch-deleted.json":           "ignored: amuniz: the branch feature/test was deleted",
-		"bitbucket/repo_push.branch-update.json":            "accepted: main: commit e42fac2 is deployed",
+		"bitbucket/repo_push.branch-update.json":            "accepted: main: commit e42fac2 is queued",
 		"bitbucket/repo_push.empty.json":                    "accepted: main: the push was told in part; its branch will be read",
 		"bitbucket/repo_push.forced-truncated.json":         "ignored: amuniz: the push is to the branch feature/issue-819, it builds master",
-		"bitbucket/repo_push.multiple-changes.json": "accepted: main: commit 325d376 is deployed; " +
+		"bitbucket/repo_push.multiple-changes.json": "accepted: main: commit 325d376 is queued; " +
 			"main: the push is to the branch manchu, it builds main; main: the tag v0.1 is not built",
 		"bitbucket/repo_push.tag-created.json": "ignored: amuniz: the tag simple-tag is not built",
 		"bitbucket/repo_push.tag-deleted.json": "ignored: amuniz: the tag test is not built",
