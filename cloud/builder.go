@@ -193,6 +193,9 @@ type Build struct {
 	Cause string `json:"cause,omitempty"`
 	// Rule says in a sentence what is run and what decided it, once known.
 	Rule string `json:"rule,omitempty"`
+	// Workspace is the folder above the root folder whose workspace the root
+	// folder is a member of, or empty (build.Plan.Workspace).
+	Workspace string `json:"workspace,omitempty"`
 	// Warnings are sentences about what was published and will not work.
 	Warnings []string `json:"warnings,omitempty"`
 	// Phases are those that were begun. What the plan leaves out is not

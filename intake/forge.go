@@ -183,10 +183,6 @@ func branchOf(p queries.Pipeline, defaultBranch string) string {
 // or nothing if it does.
 func notBuilt(p queries.Pipeline, defaultBranch string, push troy.Push) string {
 	branch := branchOf(p, defaultBranch)
-	root := ""
-	if p.RepositoryRoot != nil {
-		root = *p.RepositoryRoot
-	}
 	switch {
 	case push.Kind == troy.Tag:
 		return fmt.Sprintf("the tag %s is not built", push.Name)
@@ -204,10 +200,25 @@ func notBuilt(p queries.Pipeline, defaultBranch string, push troy.Push) string {
 		return "the commit was heard of before"
 	case push.Skip != "":
 		return push.Skip
-	case !troy.Watched(p.WatchPaths, root, push.Paths, push.PathsComplete):
+	case !troy.Watched(p.WatchPaths, watchedFolder(p), push.Paths, push.PathsComplete):
 		return "nothing changed in the paths that it watches"
 	}
 	return ""
+}
+
+// watchedFolder is what a pipeline watches where no pattern says more: its root
+// folder or, where that is a member of a workspace, all of the workspace, since
+// any package of it and its lockfile may be part of the site.
+func watchedFolder(p queries.Pipeline) string {
+	root := text(nil, p.RepositoryRoot)
+	switch {
+	case root == "" || p.Workspace == ".":
+		return ""
+	case p.Workspace != "" && strings.HasPrefix(root, p.Workspace+"/"):
+		// The root folder may have changed since the workspace was found.
+		return p.Workspace
+	}
+	return root
 }
 
 func installationChanged(ctx context.Context, q *queries.Queries, e troy.InstallationChange) (Outcome, error) {

@@ -109,3 +109,37 @@ func TestRerunOfAnOldCommit(t *testing.T) {
 		t.Errorf("the newest commit: %+v", out)
 	}
 }
+
+// A pipeline whose root folder is in a workspace watches all of the workspace,
+// unless it has patterns of its own.
+func TestWorkspaceIsWatched(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		workspace, root, changed string
+		patterns                 []string
+		built                    bool
+	}{
+		{workspace: "", root: "apps/web", changed: "packages/ui/a.ts"},
+		{workspace: "", root: "apps/web", changed: "apps/web/a.ts", built: true},
+		{workspace: ".", root: "apps/web", changed: "packages/ui/a.ts", built: true},
+		{workspace: ".", root: "apps/web", changed: "pnpm-lock.yaml", built: true},
+		{workspace: "js", root: "js/apps/web", changed: "js/package.json", built: true},
+		{workspace: "js", root: "js/apps/web", changed: "go/main.go"},
+		{workspace: "js", root: "docs", changed: "js/package.json"},
+		{workspace: "js", root: "docs", changed: "docs/a.md", built: true},
+		{workspace: ".", root: "apps/web", changed: "packages/ui/a.ts", patterns: []string{"apps/web"}},
+		{workspace: ".", root: "apps/web", changed: "packages/ui/README.md", patterns: []string{"!**/*.md"}},
+		{workspace: ".", root: "apps/web", changed: "packages/ui/a.ts", patterns: []string{"!**/*.md"}, built: true},
+	} {
+		t.Run(strings.Join(append([]string{c.workspace, c.root, c.changed}, c.patterns...), " "), func(t *testing.T) {
+			w := newWorld(t)
+			p := w.bound(1)
+			w.push(1, troy.Push{After: commit("a")})
+			w.exec("UPDATE pipelines SET workspace = $1, repository_root = $2, watch_paths = coalesce($3, '{}'::text[])", c.workspace, c.root, c.patterns)
+			out := w.push(1, troy.Push{Before: commit("a"), After: commit("b"), Paths: []string{c.changed}, PathsComplete: true})
+			if built := w.count("SELECT count(*) FROM deployments WHERE pipeline_id = $1", p.ID) == 2; built != c.built {
+				t.Errorf("built is %v: %s", built, out.Detail)
+			}
+		})
+	}
+}

@@ -89,6 +89,12 @@ UPDATE builds SET emptied = true WHERE deployment_id = @deployment_id;
 -- name: BuildProgress :exec
 UPDATE builds SET phases = @phases, rule = @rule WHERE deployment_id = @deployment_id;
 
+-- name: PipelineSawWorkspace :exec
+-- Writes down the folder of the workspace that a build found the pipeline's
+-- root folder in.
+UPDATE pipelines p SET workspace = @workspace
+FROM deployments d WHERE d.id = @deployment_id AND p.id = d.pipeline_id AND p.workspace <> @workspace;
+
 -- name: BuildLogAppend :one
 -- Appends to the log, with how far the builder's log is stored now, and
 -- returns its length.

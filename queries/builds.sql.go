@@ -289,7 +289,7 @@ WITH before AS (
     UPDATE pipelines p
     SET status = 'deploying', version = p.version + 1, updated_at = now()
     FROM started WHERE p.id = started.pipeline_id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace
 ), event AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor, deployment_id)
     SELECT moved.id, moved.version, moved.slug, 'queued', 'deploying', $4, $5, $2 FROM moved
@@ -402,6 +402,18 @@ func (q *Queries) DeploymentSetCommit(ctx context.Context, arg DeploymentSetComm
 		arg.Author,
 		arg.ID,
 	)
+	return err
+}
+
+const pipelineSawWorkspace = `-- name: PipelineSawWorkspace :exec
+UPDATE pipelines p SET workspace = $1
+FROM deployments d WHERE d.id = $2 AND p.id = d.pipeline_id AND p.workspace <> $1
+`
+
+// Writes down the folder of the workspace that a build found the pipeline's
+// root folder in.
+func (q *Queries) PipelineSawWorkspace(ctx context.Context, workspace string, deploymentID uuid.UUID) error {
+	_, err := q.db.Exec(ctx, pipelineSawWorkspace, workspace, deploymentID)
 	return err
 }
 

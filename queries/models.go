@@ -153,6 +153,7 @@ type Pipeline struct {
 	LockedBy           string
 	LockReason         string
 	HeldPush           []byte
+	Workspace          string
 }
 
 type Purge struct {

@@ -59,7 +59,7 @@ WITH created AS (
     INSERT INTO pipelines (id, app_id, name, slug, repository_provider, repository_full_name, repository_branch, repository_root)
     VALUES ($1, $2, $3, $4, $5, $6,
             $7, $8)
-    RETURNING id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push
+    RETURNING id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace
 ), domain AS (
     INSERT INTO domains (host, pipeline_id, kind) SELECT $9, created.id, 'site' FROM created
 ), event AS (
@@ -114,7 +114,7 @@ WITH before AS (
     UPDATE pipelines p
     SET status = 'failed_to_delete', cause = $4, version = p.version + 1, updated_at = now()
     FROM held WHERE p.id = held.subject_id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, held.status AS was
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, held.status AS was
 ), event AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version, moved.slug, was, 'failed_to_delete', $4, $5 FROM moved
@@ -157,7 +157,7 @@ WITH before AS (
     UPDATE pipelines p
     SET status = 'failed_to_provision', cause = $3, version = p.version + 1, updated_at = now()
     FROM held WHERE p.id = held.subject_id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, held.status AS was
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, held.status AS was
 ), event AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version, moved.slug, was, 'failed_to_provision', $3, $4 FROM moved
@@ -188,7 +188,7 @@ func (q *Queries) PipelineFailProvision(ctx context.Context, arg PipelineFailPro
 }
 
 const pipelineGet = `-- name: PipelineGet :one
-SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push FROM pipelines WHERE id = $1
+SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace FROM pipelines WHERE id = $1
 `
 
 func (q *Queries) PipelineGet(ctx context.Context, id uuid.UUID) (Pipeline, error) {
@@ -224,12 +224,13 @@ func (q *Queries) PipelineGet(ctx context.Context, id uuid.UUID) (Pipeline, erro
 		&i.LockedBy,
 		&i.LockReason,
 		&i.HeldPush,
+		&i.Workspace,
 	)
 	return i, err
 }
 
 const pipelineGetByApp = `-- name: PipelineGetByApp :one
-SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push FROM pipelines
+SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace FROM pipelines
 WHERE app_id = $1::text AND status NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete')
 `
 
@@ -266,12 +267,13 @@ func (q *Queries) PipelineGetByApp(ctx context.Context, appID string) (Pipeline,
 		&i.LockedBy,
 		&i.LockReason,
 		&i.HeldPush,
+		&i.Workspace,
 	)
 	return i, err
 }
 
 const pipelineGetBySlug = `-- name: PipelineGetBySlug :one
-SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push FROM pipelines WHERE slug = $1
+SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace FROM pipelines WHERE slug = $1
 `
 
 func (q *Queries) PipelineGetBySlug(ctx context.Context, slug string) (Pipeline, error) {
@@ -307,6 +309,7 @@ func (q *Queries) PipelineGetBySlug(ctx context.Context, slug string) (Pipeline,
 		&i.LockedBy,
 		&i.LockReason,
 		&i.HeldPush,
+		&i.Workspace,
 	)
 	return i, err
 }
@@ -362,7 +365,7 @@ func (q *Queries) PipelineHosts(ctx context.Context, pipelineIds []uuid.UUID) ([
 }
 
 const pipelineList = `-- name: PipelineList :many
-SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push FROM pipelines
+SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace FROM pipelines
 WHERE ($1::text IS NULL OR status = $1)
   AND ($2::uuid IS NULL OR id < $2)
   AND ($3::uuid[] IS NULL OR id = ANY($3::uuid[]))
@@ -421,6 +424,7 @@ func (q *Queries) PipelineList(ctx context.Context, arg PipelineListParams) ([]P
 			&i.LockedBy,
 			&i.LockReason,
 			&i.HeldPush,
+			&i.Workspace,
 		); err != nil {
 			return nil, err
 		}
@@ -488,7 +492,7 @@ WITH before AS (
     UPDATE pipelines p
     SET status = 'deleting', version = p.version + 1, updated_at = now()
     FROM held WHERE p.id = held.subject_id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace
 ), event AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version, moved.slug, 'scheduled_for_deletion', 'deleting', $4, $5 FROM moved
@@ -535,7 +539,7 @@ WITH before AS (
     UPDATE pipelines p
     SET status = 'provisioning', version = p.version + 1, updated_at = now()
     FROM held WHERE p.id = held.subject_id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace
 ), event AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version, moved.slug, 'provision_request', 'provisioning', $3, $4 FROM moved
@@ -575,7 +579,7 @@ WITH before AS (
     SET status = CASE WHEN held.waits THEN 'queued' ELSE 'ready_for_deployment' END,
         cause = '', version = p.version + CASE WHEN held.waits THEN 2 ELSE 1 END, updated_at = now()
     FROM held WHERE p.id = held.subject_id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, held.waits
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, held.waits
 ), ready AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version - CASE WHEN waits THEN 1 ELSE 0 END, moved.slug, 'provisioning', 'ready_for_deployment', $3, $4 FROM moved
@@ -692,7 +696,7 @@ WITH before AS (
     UPDATE pipelines p
     SET status = 'provision_request', cause = '', version = p.version + 1, updated_at = now()
     FROM before WHERE p.id = before.id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, before.status AS was
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, before.status AS was
 ), event AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version, moved.slug, was, 'provision_request', $2, $3 FROM moved
@@ -726,7 +730,7 @@ WITH before AS (
     UPDATE pipelines p
     SET status = 'scheduled_for_deletion', cause = '', version = p.version + 1, updated_at = now()
     FROM before WHERE p.id = before.id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, before.status AS was
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, before.status AS was
 ), event AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version, moved.slug, was, 'scheduled_for_deletion', $2, $3 FROM moved

@@ -48,7 +48,8 @@ CREATE TABLE pipelines (
     locked_at            timestamptz,
     locked_by            text        NOT NULL DEFAULT '',
     lock_reason          text        NOT NULL DEFAULT '',
-    held_push            jsonb       -- the newest push that the lock held back
+    held_push            jsonb,      -- the newest push that the lock held back
+    workspace            text        NOT NULL DEFAULT '' -- the folder of the workspace that the newest build found its root folder in
 );
 
 CREATE UNIQUE INDEX pipelines_one_per_app ON pipelines (app_id)

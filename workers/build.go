@@ -205,6 +205,11 @@ func (w *Workers) lookAtBuild(ctx context.Context, tree site.Tree, told *progres
 		if err := w.q.BuildProgress(ctx, queries.BuildProgressParams{Phases: phases, Rule: b.Rule, DeploymentID: tree.Deployment}); err != nil {
 			return b, logged, fmt.Errorf("write down the phases: %w", err)
 		}
+		if b.Rule != "" {
+			if err := w.q.PipelineSawWorkspace(ctx, b.Workspace, tree.Deployment); err != nil {
+				return b, logged, fmt.Errorf("write down the workspace: %w", err)
+			}
+		}
 		told.phases = now
 	}
 	return b, logged, nil

@@ -33,7 +33,7 @@ func (b *Builder) get(ctx context.Context, t site.Tree) (now cloud.Build, err er
 	if r.End != nil {
 		return *r.End, nil
 	}
-	now = cloud.Build{State: cloud.BuildRunning, Rule: r.Plan.Why, Started: r.Started, Phases: []cloud.PhaseRun{}}
+	now = cloud.Build{State: cloud.BuildRunning, Rule: r.Plan.Why, Workspace: r.Plan.Workspace, Started: r.Started, Phases: []cloud.PhaseRun{}}
 	if r.ID == "" {
 		// Who began it did not come to write down its start. Start finds it, or
 		// starts it.

@@ -235,7 +235,7 @@ func line(s string) string {
 
 // end writes down how the build ended.
 func (r *record) end(state cloud.BuildState, cause string, phases ...cloud.PhaseRun) {
-	r.End = &cloud.Build{State: state, Cause: cause, Rule: r.Plan.Why, Phases: phases, Started: r.Started, Ended: time.Now().UTC()}
+	r.End = &cloud.Build{State: state, Cause: cause, Rule: r.Plan.Why, Workspace: r.Plan.Workspace, Phases: phases, Started: r.Started, Ended: time.Now().UTC()}
 	if cause != "" {
 		r.Tail += "Failed: " + cause + ".\n"
 	}

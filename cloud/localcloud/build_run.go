@@ -173,7 +173,7 @@ func (r *run) build() error {
 		return err
 	}
 	r.endPhase(nil)
-	r.record.Rule = plan.Why
+	r.record.Rule, r.record.Workspace = plan.Why, plan.Workspace
 	for _, sentence := range append([]string{plan.Why}, plan.Notes...) {
 		r.log.say("%s", sentence)
 	}
