@@ -53,6 +53,8 @@ type Plan struct {
 	// Manager is the package manager: npm, pnpm, yarn, bun, or empty.
 	// ManagerVersion is the one that package.json pins, or empty.
 	Manager, ManagerVersion string
+	// Python tells that the commands may install with pip.
+	Python bool
 	// Lockfile is the manager's lockfile from the repository's root, or empty.
 	Lockfile string
 	// Workspace is the folder above Root whose workspace Root is a member of,
@@ -146,6 +148,7 @@ func Decide(fsys fs.FS, s Settings) (Plan, error) {
 		install = found.install
 	}
 	p.Install, p.Build = install.value, build.value
+	p.findPython(fsys)
 	p.Outputs, p.OutputSaid = found.outputs, out.said
 	outputBy := found.outputBy
 	if found.plain && p.Build != "" {

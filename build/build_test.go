@@ -119,6 +119,18 @@ func TestDecide(t *testing.T) {
 				},
 				Why: `What is run: build with "make site" (netlify.toml, [context.production]), publish "out" (netlify.toml, [context.production]).`},
 		},
+		"packages of Python": {
+			files:    map[string]string{"docs/requirements.txt": "mkdocs\n", "mkdocs.yml": ""},
+			settings: build.Settings{Root: "docs", Build: "make html", Output: "out"},
+			want: build.Plan{Root: "docs", InstallRoot: "docs", Build: "make html", Outputs: []string{"out"}, OutputSaid: true, Python: true, Manager: "pip", Lockfile: "docs/requirements.txt",
+				Why: `What is run: in "docs" build with "make html" (the pipeline's settings), publish "out" (the pipeline's settings).`},
+		},
+		"pip in a command": {
+			files:    map[string]string{"a.md": ""},
+			settings: build.Settings{Build: "python3 -m pip install mkdocs && mkdocs build", Output: "site"},
+			want: build.Plan{Root: ".", InstallRoot: ".", Build: "python3 -m pip install mkdocs && mkdocs build", Outputs: []string{"site"}, OutputSaid: true, Python: true,
+				Why: `What is run: build with "python3 -m pip install mkdocs && mkdocs build" (the pipeline's settings), publish "site" (the pipeline's settings).`},
+		},
 		"byte order marks": {
 			files: map[string]string{"package.json": "\ufeff" + vite, "package-lock.json": "{}", "troy.toml": "\ufeff[build]\noutput = \"www\"\n"},
 			want: build.Plan{Root: ".", InstallRoot: ".", Install: "npm ci", Build: "npm run build", Outputs: []string{"www"}, OutputSaid: true, Manager: "npm", Lockfile: "package-lock.json",

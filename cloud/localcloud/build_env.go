@@ -35,6 +35,13 @@ func environment(cfg BuilderConfig, spec cloud.BuildSpec, plan build.Plan, at pl
 		// npm warns of settings that are not its own.
 		machine["npm_config_store_dir"] = filepath.Join(at.cache, "pnpm")
 	}
+	if plan.Python {
+		// Systems refuse to install beside their own packages (PEP 668). The
+		// environment is each build's own; pip's downloads are in the cache.
+		venv := filepath.Join(at.home, "venv")
+		machine["VIRTUAL_ENV"] = venv
+		machine["PATH"] = filepath.Join(venv, "bin") + ":" + machine["PATH"]
+	}
 	maps.Copy(machine, cfg.Environment)
 	return spec.Origin().Environment(plan, machine, spec.Variables)
 }
@@ -46,7 +53,9 @@ const buildMark = "TROY_BUILD"
 // through a file because arguments are visible to the whole machine, and
 // because nothing of what a repository says may be in the environment of the
 // programs that build the sandbox: LD_PRELOAD would be theirs.
-func phaseScript(env map[string]string, folder, command string) string {
+//
+// prepare is run before the command, with the same environment.
+func phaseScript(env map[string]string, folder, prepare, command string) string {
 	var s strings.Builder
 	// In need of memory the kernel ends builds first (proc_pid_oom_score_adj(5)).
 	s.WriteString("echo 1000 2>/dev/null >/proc/self/oom_score_adj\numask 022\nulimit -c 0\n")
@@ -55,8 +64,21 @@ func phaseScript(env map[string]string, folder, command string) string {
 	for _, name := range slices.Sorted(maps.Keys(env)) {
 		s.WriteString("export " + name + "=" + build.Quote(env[name]) + "\n")
 	}
+	s.WriteString(prepare)
 	s.WriteString("exec \"$1\" -e -c " + build.Quote(command) + "\n")
 	return s.String()
+}
+
+// makeVenv makes Python's virtual environment before the first command that
+// may need it. Where it can't be made, the build may still do without.
+func makeVenv(plan build.Plan, at places) string {
+	if !plan.Python {
+		return ""
+	}
+	venv := build.Quote(filepath.Join(at.home, "venv"))
+	return "if ! [ -e " + venv + " ] && command -v python3 >/dev/null; then\n" +
+		"\tpython3 -m venv " + venv + " || echo 'Warning: this machine can not make a virtual environment for pip; python3-venv may be missing.'\n" +
+		"fi\n"
 }
 
 // writeShims makes a program of each package manager that the machine lacks.

@@ -17,6 +17,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/build"
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/cloud/cloudtest"
 	"github.com/troy-iaas/troy/cloud/localcloud"
@@ -354,5 +355,36 @@ func TestSettingsOfTheBuilder(t *testing.T) {
 		if b, err := localcloud.NewBuilder(cfg); err == nil {
 			t.Errorf("%+v made %v", cfg, b)
 		}
+	}
+}
+
+// TestPip installs a package of the repository's own, which takes no network,
+// where the system's Python is kept from that (PEP 668).
+func TestPip(t *testing.T) {
+	t.Parallel()
+	if err := exec.Command("/usr/bin/python3", "-c", "import ensurepip").Run(); err != nil {
+		t.Skipf("Python can't make virtual environments here: %v", err)
+	}
+	e, _ := isolatedBuilder(t, localcloud.BuilderConfig{})
+	e.Deadline = 5 * time.Minute // a virtual environment is thousands of files
+	source := cloudtest.Repository{
+		"requirements.txt": "./site-1-py3-none-any.whl\n",
+		"wheel.py": `import zipfile
+with zipfile.ZipFile("site-1-py3-none-any.whl", "w") as z:
+    z.writestr("sitemaker.py", "def main(): print('made')\n")
+    z.writestr("site-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: site\nVersion: 1\n")
+    z.writestr("site-1.dist-info/WHEEL", "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+    z.writestr("site-1.dist-info/entry_points.txt", "[console_scripts]\nsitemaker = sitemaker:main\n")
+    z.writestr("site-1.dist-info/RECORD", "")
+`,
+	}
+	spec := source.Spec(t)
+	spec.Settings = build.Settings{
+		Install: "python3 wheel.py && pip install --no-index -r requirements.txt",
+		Build:   "mkdir out && sitemaker >out/index.html", Output: "out",
+	}
+	e.Succeeds(t, spec)
+	if got := e.Output(t, spec.Tree)["index.html"]; got != "made\n" {
+		t.Fatalf("the page is %q", got)
 	}
 }

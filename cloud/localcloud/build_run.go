@@ -347,7 +347,7 @@ func (r *run) command(box sandbox, phase cloud.BuildPhase, command, folder strin
 	if phase == cloud.PhaseInstall {
 		env = build.ForInstall(env)
 	}
-	script := phaseScript(env, path.Join(at.repo, folder), command)
+	script := phaseScript(env, path.Join(at.repo, folder), makeVenv(plan, at), command)
 	cmd, err := box.command(script)
 	if err != nil {
 		return fmt.Errorf("prepare the phase %s: %w", phase, err)
