@@ -49,7 +49,7 @@ func (b *Builder) Log(ctx context.Context, t site.Tree, cursor string) (cloud.Lo
 
 func (b *Builder) page(ctx context.Context, t site.Tree, cursor string) (cloud.LogPage, error) {
 	if cursor != "" && !cursorForm.MatchString(cursor) {
-		return cloud.LogPage{}, troy.Errorf(troy.Invalid, "%.64q is no cursor of this log", cursor).At("cursor")
+		return cloud.LogPage{}, troy.Errorf(troy.Invalid, "%.64q is not a cursor of this log", cursor).At("cursor")
 	}
 	r, err := b.read(ctx, t)
 	if err != nil {

@@ -316,7 +316,7 @@ func (e examiner) queue(setting, address string) {
 		e.wrong(setting, words(err), "it has to be the URL of a queue in %s, which the role may read", e.cfg.Region)
 		return
 	case target == "":
-		e.wrong(setting, "it has no dead-letter queue", "give it a redrive policy: what can't be taken in would be received for ever")
+		e.wrong(setting, "it has no dead-letter queue", "give it a redrive policy: what can't be taken in would be received again and again")
 		return
 	}
 	nobody := cloud.Message{Receipt: "none"}

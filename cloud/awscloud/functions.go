@@ -22,7 +22,7 @@ import (
 // codeVersion counts the versions of the functions' code. While two versions of
 // Troy run, the older one leaves the newer one's code alone. A test holds it to
 // the code.
-const codeVersion = 2
+const codeVersion = 3
 
 // program is what one kind of function runs.
 type program struct {
@@ -126,21 +126,25 @@ func (c *CDN) stale(ctx context.Context, p program, live *cloudfront.DescribeFun
 	if version > codeVersion {
 		return "", nil
 	}
+	if version < codeVersion {
+		return fmt.Sprintf("runs code of version %d", version), nil
+	}
 	out, err := call(ctx, func(ctx context.Context) (*cloudfront.GetFunctionOutput, error) {
 		return c.client.GetFunction(ctx, &cloudfront.GetFunctionInput{Name: &name, Stage: types.FunctionStageLive})
 	})
 	if err != nil {
 		return "", failed("read the function "+name, err)
 	}
-	if version < codeVersion || !bytes.Equal(out.FunctionCode, p.code) {
-		return fmt.Sprintf("runs code of version %d", version), nil
+	if !bytes.Equal(out.FunctionCode, p.code) {
+		return fmt.Sprintf("runs other code than version %d has", version), nil
 	}
 	return "", nil
 }
 
 // function returns the ARN of a shard's function, after making it if there is
 // none, and after replacing its code or store if they are not what they should
-// be. Whatever is cut off is done by the next call.
+// be. Whatever is cut off is done by the next call. If it returns an error, the
+// ARN is that of the live function if it reads the right store, else empty.
 func (c *CDN) function(ctx context.Context, p program, n int) (arn string, changed bool, err error) {
 	name := c.functionName(p, n)
 	live, err := c.describe(ctx, name, types.FunctionStageLive)
@@ -148,7 +152,9 @@ func (c *CDN) function(ctx context.Context, p program, n int) (arn string, chang
 		return "", false, err
 	}
 	if live != nil {
-		arn = aws.ToString(live.FunctionSummary.FunctionMetadata.FunctionARN)
+		if storeOf(live.FunctionSummary.FunctionConfig) == storeOf(c.functionConfig(p)) {
+			arn = aws.ToString(live.FunctionSummary.FunctionMetadata.FunctionARN)
+		}
 		wrong, err := c.stale(ctx, p, live)
 		if err != nil || wrong == "" {
 			return arn, false, err
@@ -156,13 +162,13 @@ func (c *CDN) function(ctx context.Context, p program, n int) (arn string, chang
 	}
 	etag, err := c.develop(ctx, p, name)
 	if err != nil {
-		return "", false, err
+		return arn, false, err
 	}
 	published, err := call(ctx, func(ctx context.Context) (*cloudfront.PublishFunctionOutput, error) {
 		return c.client.PublishFunction(ctx, &cloudfront.PublishFunctionInput{Name: &name, IfMatch: etag})
 	})
 	if err != nil {
-		return "", false, failed("publish the function "+name, err)
+		return arn, false, failed("publish the function "+name, err)
 	}
 	return aws.ToString(published.FunctionSummary.FunctionMetadata.FunctionARN), true, nil
 }
@@ -259,18 +265,27 @@ func (s shard) functions() *types.FunctionAssociations {
 	return f
 }
 
-// makeShard returns a shard, after making what of it does not exist.
+// makeShard returns a shard, after making what of it does not exist. If the
+// role may not read or update a live function, as one of an earlier version's
+// template, the shard is complete and there is a Forbidden error too.
 func (c *CDN) makeShard(ctx context.Context, n int) (s shard, changed bool, err error) {
+	var denied error
 	for _, p := range programs() {
 		arn, fresh, err := c.function(ctx, p, n)
+		if arn != "" && troy.KindOf(err) == troy.Forbidden {
+			denied, err = errors.Join(denied, err), nil
+		}
 		if err != nil {
 			return s, changed, err
 		}
 		s.arns, changed = append(s.arns, arn), changed || fresh
 	}
 	s.access, err = c.access(ctx, c.accessName(n))
-	return s, changed, err
+	return s, changed, errors.Join(denied, err)
 }
+
+// complete reports whether a distribution can use the shard.
+func (s shard) complete() bool { return s.access != "" }
 
 const (
 	// perShard is how many distributions may share a function, or an origin
@@ -352,5 +367,8 @@ func (c *CDN) shard(ctx context.Context, reference string) (shard, error) {
 		return shard{}, err
 	}
 	s, _, err := c.makeShard(ctx, n)
+	if s.complete() {
+		return s, nil // the upkeep tells of functions that it can't bring up to date
+	}
 	return s, err
 }

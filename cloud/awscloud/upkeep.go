@@ -33,7 +33,8 @@ type Upkept struct{ Functions, Distributions int }
 // controls and its price class: those made by earlier versions, and those
 // whose function reads another installation's pointers. When nothing is to be
 // changed it costs a list of the distributions and a few reads for each
-// hundred of them. Whatever is cut off is done by the next one.
+// hundred of them. A failure with one does not keep the others from their
+// upkeep. Whatever is cut off is done by the next one.
 func (c *CDN) Upkeep(ctx context.Context) (done Upkept, err error) {
 	err = c.cfg.Lock(ctx, upkeepLock, func(ctx context.Context) error {
 		var all []types.DistributionSummary
@@ -47,37 +48,51 @@ func (c *CDN) Upkeep(ctx context.Context) (done Upkept, err error) {
 		}); err != nil {
 			return err
 		}
-		shards := map[int]shard{}
+		u := upkeep{CDN: c, used: used, shards: map[int]shard{}, tried: map[int]bool{}, done: &done}
 		for n := range used {
-			if err := c.keepShard(ctx, n, shards, &done); err != nil {
-				return err
-			}
+			u.keepShard(ctx, n)
 		}
 		for _, d := range all {
-			if c.settled(d, shards) {
-				continue
+			if ctx.Err() != nil {
+				break
 			}
-			if err := c.move(ctx, aws.ToString(d.Id), used, shards, &done); err != nil {
-				return err
+			if !c.settled(d, u.shards) {
+				u.fail(u.move(ctx, d))
 			}
 		}
-		return nil
+		return u.failed
 	})
 	return done, err
 }
 
-// keepShard brings a shard up to date.
-func (c *CDN) keepShard(ctx context.Context, n int, shards map[int]shard, done *Upkept) error {
-	return c.cfg.Lock(ctx, distributionsLock, func(ctx context.Context) error {
-		s, changed, err := c.makeShard(ctx, n)
-		if err != nil {
-			return err
+// upkeep is one that is under way.
+type upkeep struct {
+	*CDN
+	used   usage
+	shards map[int]shard // those that distributions can use
+	tried  map[int]bool  // the shards that keepShard was called with
+	done   *Upkept
+	failed error
+}
+
+func (u *upkeep) fail(err error) { u.failed = errors.Join(u.failed, err) }
+
+// keepShard brings a shard up to date, once in an upkeep.
+func (u *upkeep) keepShard(ctx context.Context, n int) {
+	if u.tried[n] {
+		return
+	}
+	u.tried[n] = true
+	u.fail(u.cfg.Lock(ctx, distributionsLock, func(ctx context.Context) error {
+		s, changed, err := u.makeShard(ctx, n)
+		if s.complete() {
+			u.shards[n] = s
 		}
-		if shards[n] = s; changed {
-			done.Functions++
+		if changed {
+			u.done.Functions++
 		}
-		return nil
-	})
+		return err
+	}))
 }
 
 // settled reports whether a distribution is as Create would make it.
@@ -101,31 +116,43 @@ func (c *CDN) settled(d types.DistributionSummary, shards map[int]shard) bool {
 	return false
 }
 
-// move makes a distribution use a shard with room. The whole configuration is
-// sent back, guarded by its ETag.
-func (c *CDN) move(ctx context.Context, id string, used usage, shards map[int]shard, done *Upkept) error {
-	n, err := used.room()
+// home returns the shard that a distribution uses, or else one with room.
+func (u *upkeep) home(d types.DistributionSummary) (n int, moves bool, err error) {
+	for n := range maxShards {
+		if u.in(d, n) {
+			return n, false, nil
+		}
+	}
+	n, err = u.used.room()
+	return n, true, err
+}
+
+// move makes a distribution use all of its shard, or another one's if it has
+// none. The whole configuration is sent back, guarded by its ETag.
+func (u *upkeep) move(ctx context.Context, d types.DistributionSummary) error {
+	id := aws.ToString(d.Id)
+	n, moves, err := u.home(d)
 	if err != nil {
 		return err
 	}
-	if _, ok := shards[n]; !ok {
-		if err := c.keepShard(ctx, n, shards, done); err != nil {
-			return err
-		}
+	u.keepShard(ctx, n)
+	s, ok := u.shards[n]
+	if !ok {
+		return nil // keepShard told why
 	}
-	err = c.cfg.Lock(ctx, distributionsLock, func(ctx context.Context) error {
-		out, err := c.get(ctx, id)
+	err = u.cfg.Lock(ctx, distributionsLock, func(ctx context.Context) error {
+		out, err := u.get(ctx, id)
 		if err != nil {
 			return err
 		}
 		config := out.Distribution.DistributionConfig
-		config.PriceClass = c.priceClass()
-		config.DefaultCacheBehavior.FunctionAssociations = shards[n].functions()
+		config.PriceClass = u.priceClass()
+		config.DefaultCacheBehavior.FunctionAssociations = s.functions()
 		for i := range config.Origins.Items {
-			config.Origins.Items[i].OriginAccessControlId = aws.String(shards[n].access)
+			config.Origins.Items[i].OriginAccessControlId = aws.String(s.access)
 		}
 		_, err = call(ctx, func(ctx context.Context) (*cloudfront.UpdateDistributionOutput, error) {
-			return c.client.UpdateDistribution(ctx, &cloudfront.UpdateDistributionInput{Id: &id, IfMatch: out.ETag, DistributionConfig: config})
+			return u.client.UpdateDistribution(ctx, &cloudfront.UpdateDistributionInput{Id: &id, IfMatch: out.ETag, DistributionConfig: config})
 		})
 		return failed("move the distribution "+id+" to its functions", err)
 	})
@@ -133,8 +160,10 @@ func (c *CDN) move(ctx context.Context, id string, used usage, shards map[int]sh
 		return nil // it changed meanwhile; the next upkeep looks again
 	}
 	if err == nil {
-		used[n]++
-		done.Distributions++
+		u.done.Distributions++
+	}
+	if err == nil && moves {
+		u.used[n]++
 	}
 	return err
 }

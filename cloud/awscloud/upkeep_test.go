@@ -265,6 +265,102 @@ func TestUpkeepRollsOutCode(t *testing.T) {
 	}
 }
 
+// A distribution that can't be moved keeps none of the others from it.
+func TestUpkeepGoesOnAfterAFailure(t *testing.T) {
+	t.Parallel()
+	var failing atomic.Bool
+	var failed atomic.Int64 // the number of the call that fails
+	a := newAccount(t, s3test.Start(t), awsdouble.Config{Fault: func(c awsdouble.Call) awsdouble.Fault {
+		if c.Action != "UpdateDistribution" || !failing.Load() {
+			return awsdouble.None
+		}
+		if failed.CompareAndSwap(0, int64(c.Number)) || failed.Load() == int64(c.Number) {
+			return awsdouble.Denied
+		}
+		return awsdouble.None
+	}})
+	for _, host := range []string{"a.sites.test", "b.sites.test", "c.sites.test"} {
+		a.publish(t, host, host)
+	}
+	a.cfg.PriceClass = "PriceClass_100"
+	failing.Store(true)
+	done, err := awscloud.NewCDN(a.loaded, a.cfg).Upkeep(t.Context())
+	if troy.KindOf(err) != troy.Forbidden || done.Distributions != 2 {
+		t.Errorf("the upkeep changed %+v, %v; want two distributions and the failure of the third", done, err)
+	}
+	if done := a.upkeep(t); done.Distributions != 1 {
+		t.Errorf("the next upkeep changed %+v, want one distribution", done)
+	}
+}
+
+// A distribution that is changed stays with the functions of this installation
+// that it uses, even while others have room.
+func TestUpkeepKeepsShards(t *testing.T) {
+	t.Parallel()
+	a := newAccount(t, s3test.Start(t), awsdouble.Config{})
+	d := a.publish(t, "blog.sites.test", "home")
+	client := cloudfront.NewFromConfig(a.loaded)
+	arns := map[types.EventType]string{}
+	for name, code := range a.double.Functions() {
+		event := types.EventTypeViewerRequest
+		if strings.Contains(name, "-response-") {
+			event = types.EventTypeViewerResponse
+		}
+		arns[event] = functionNamed(t, client, strings.TrimSuffix(name, "0")+"1", a.cfg.KeyValueStoreARN, code)
+	}
+	a.edit(t, d.ID, func(c *types.DistributionConfig) {
+		for i, f := range c.DefaultCacheBehavior.FunctionAssociations.Items {
+			c.DefaultCacheBehavior.FunctionAssociations.Items[i].FunctionARN = aws.String(arns[f.EventType])
+		}
+	})
+	a.cfg.PriceClass = "PriceClass_100"
+	if done := a.upkeep(t); done.Distributions != 1 {
+		t.Errorf("the upkeep changed %+v, want one distribution", done)
+	}
+	a.edit(t, d.ID, func(c *types.DistributionConfig) {
+		if c.PriceClass != types.PriceClassPriceClass100 {
+			t.Errorf("the price class is %s", c.PriceClass)
+		}
+		for _, f := range c.DefaultCacheBehavior.FunctionAssociations.Items {
+			if got, want := aws.ToString(f.FunctionARN), arns[f.EventType]; got != want {
+				t.Errorf("on %s it uses %s, want %s", f.EventType, got, want)
+			}
+		}
+	})
+	if done := a.upkeep(t); done != (awscloud.Upkept{}) {
+		t.Errorf("the second upkeep changed %+v", done)
+	}
+	a.wantPage(t, "blog.sites.test", "home")
+}
+
+// With a role that may not read or update functions, sites are still
+// provisioned, and the upkeep tells of it.
+func TestFunctionsOfAnEarlierRole(t *testing.T) {
+	t.Parallel()
+	var denying atomic.Bool
+	a := newAccount(t, s3test.Start(t), awsdouble.Config{Fault: func(c awsdouble.Call) awsdouble.Fault {
+		if denying.Load() && (c.Action == "GetFunction" || c.Action == "UpdateFunction") {
+			return awsdouble.Denied
+		}
+		return awsdouble.None
+	}})
+	denying.Store(true)
+	a.publish(t, "a.sites.test", "the first makes the functions")
+	a.publish(t, "b.sites.test", "the second finds them")
+	for name, code := range a.double.Functions() {
+		a.double.SetFunction(name, "Troy v1: of before", code)
+	}
+	a.publish(t, "c.sites.test", "the third finds those of before")
+	a.wantPage(t, "c.sites.test", "the third finds those of before")
+	if _, err := awscloud.NewCDN(a.loaded, a.cfg).Upkeep(t.Context()); troy.KindOf(err) != troy.Forbidden {
+		t.Errorf("the upkeep with the role of before: %v, want Forbidden", err)
+	}
+	denying.Store(false)
+	if done := a.upkeep(t); done.Functions != 1 {
+		t.Errorf("the upkeep with this version's role changed %+v, want the functions", done)
+	}
+}
+
 // Whoever changes the functions' code raises codeVersion, so that versions of
 // Troy that run side by side agree on which is the later one.
 func TestCodeVersion(t *testing.T) {
@@ -277,7 +373,7 @@ func TestCodeVersion(t *testing.T) {
 		}
 		_, _ = sum.Write(code)
 	}
-	const version, digest = 2, "8816345ba880970f"
+	const version, digest = 3, "095e61c297e585ee"
 	if got := hex.EncodeToString(sum.Sum(nil))[:16]; got != digest || awscloud.CodeVersion != version {
 		t.Errorf("the code's digest is %s, its version %d; here they are %s and %d: raise codeVersion, and write both down here", got, awscloud.CodeVersion, digest, version)
 	}

@@ -19,6 +19,11 @@ function handler(event) {
         headers.link = { value: '<' + address.value + '>; rel="canonical"' };
         return response;
     }
+    // A browser would show a stored redirect again if the ETag of the page made
+    // its next request conditional, even after the page's address changed.
+    delete headers.etag;
+    delete headers['last-modified'];
+    headers['cache-control'] = { value: 'public, max-age=0, must-revalidate' };
     response.statusCode = 301;
     response.statusDescription = 'Moved Permanently';
     headers.location = { value: address.value + query(event.request.querystring) };

@@ -63,7 +63,8 @@ func servingTests() map[string]func(*testing.T, Env) {
 				t.Fatalf("Begin with a path of %d bytes: %v; want Invalid, and the path", len(over.Path), err)
 			}
 		},
-		"serving/each page has one address": testAddresses,
+		"serving/each page has one address":           testAddresses,
+		"serving/a stored redirect is not used again": testRedirects,
 		"serving/what is not there is 404": func(t *testing.T, e Env) {
 			live := newLive(t, e)
 			live.release(map[string]string{"index.html": "home"}, false)
@@ -148,8 +149,14 @@ func (l *live) send(f site.File, content string) {
 }
 
 // get asks as a reader does.
-func (l *live) get(address string) *httptest.ResponseRecorder {
+func (l *live) get(address string) *httptest.ResponseRecorder { return l.getIf(address, "") }
+
+// getIf asks as a reader who has an answer with this ETag does.
+func (l *live) getIf(address, tag string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(http.MethodGet, "http://"+l.host+address, nil)
+	if tag != "" {
+		r.Header.Set("If-None-Match", tag)
+	}
 	w := httptest.NewRecorder()
 	l.e.Readers.ServeHTTP(w, r)
 	return w
@@ -227,6 +234,44 @@ func testAddresses(t *testing.T, e Env) {
 				t.Errorf("%s answers %q with %v", address, w.Body, w.Header())
 			}
 		}
+	}
+}
+
+// testRedirects asks as a browser that stored what it was answered before the
+// canonical address moved.
+func testRedirects(t *testing.T, e Env) {
+	live := newLive(t, e)
+	files := map[string]string{"index.html": "home", "about.html": "about"}
+	tags := map[string]string{} // of what the browser stored, by address
+	for i, policy := range []site.TrailingSlash{site.SlashNever, site.SlashAlways, site.SlashNever} {
+		live.policy = policy
+		files["n.txt"] = strings.Repeat("n", i+1)
+		live.release(files, false)
+		live.want("/n.txt", http.StatusOK, files["n.txt"])
+		page, redirect := "/about", "/about/"
+		if policy == site.SlashAlways {
+			page, redirect = redirect, page
+		}
+		tag := live.get(page).Header().Get("ETag")
+		if tag == "" {
+			t.Fatalf("%s has no ETag under %s", page, policy)
+		}
+		for _, condition := range []string{"", tag, "*"} {
+			w := live.getIf(redirect, condition)
+			if w.Code != http.StatusMovedPermanently || w.Header().Get("Location") != page || w.Header().Get("Cache-Control") != site.CacheControl("index.html") {
+				t.Errorf("%s with If-None-Match %q under %s: %d with %v; want a redirect to %s", redirect, condition, policy, w.Code, w.Header(), page)
+			}
+			for _, name := range []string{"ETag", "Last-Modified"} {
+				if got := w.Header().Get(name); got != "" {
+					t.Errorf("the redirect of %s has the validator %s: %s", redirect, name, got)
+				}
+			}
+		}
+		// A 304 would have the browser use its stored redirect.
+		if stored, ok := tags[page]; ok && live.getIf(page, stored).Code != http.StatusOK {
+			t.Errorf("%s under %s is not answered in full", page, policy)
+		}
+		tags[page], tags[redirect] = tag, live.get(redirect).Header().Get("ETag")
 	}
 }
 

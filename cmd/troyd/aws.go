@@ -50,7 +50,7 @@ func newAWSCommand() *cobra.Command {
 			return tidy(cmd.Context(), account, queries.New(b.db), remove, cmd.OutOrStdout())
 		},
 	}
-	orphans.Flags().BoolVar(&remove, "delete", false, "take them away")
+	orphans.Flags().BoolVar(&remove, "delete", false, "remove them")
 	cmd.AddCommand(orphans)
 	return cmd
 }

@@ -24,7 +24,7 @@ type route53 struct {
 // record is an alias, with a zone, or has a value as its target.
 type record struct{ name, kind, target, zone string }
 
-// AddRecord makes a record that is no alias, as somebody else would.
+// AddRecord makes a record that is not an alias, as a user of the account would.
 func (d *Double) AddRecord(kind, name, value string) {
 	d.route53.mu.Lock()
 	defer d.route53.mu.Unlock()
