@@ -119,7 +119,8 @@ func (n *notes) outcome(nothing string) Outcome {
 // Head is the newest commit of a branch.
 type Head struct {
 	Branch, Commit, Message, Author string
-	// Base is the commit that was the head before, as far as Troy had heard;
+	// Base is the head that Troy knew when it looked, empty for none. If another
+	// is known by now, the look may be stale: the branch is read again.
 	// Paths are the files that differ between the two, and PathsComplete that
 	// there are no others.
 	Base          string
@@ -135,7 +136,11 @@ func (in *Intake) HeadFound(ctx context.Context, pipeline uuid.UUID, h Head) (ma
 	_, err = in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
 		push := troy.Push{
 			Kind: troy.Branch, Name: h.Branch, After: h.Commit, Message: h.Message, Author: h.Author, Skip: troy.SkipReason(h.Message),
-			Before: text(nil, p.HeadCommit), Paths: h.Paths, PathsComplete: h.PathsComplete && h.Base != "" && h.Base == text(nil, p.HeadCommit),
+			Before: h.Base, Paths: h.Paths, PathsComplete: h.PathsComplete && h.Base != "",
+		}
+		if h.Base == "" && p.HeadCommit != nil && *p.HeadCommit != h.Commit {
+			// A first head was taken in since the look, which may be older.
+			return watch(ctx, q, p.ID)
 		}
 		heard := hear(&p, h.Branch, push, "catch-up", &n)
 		return perform(ctx, q, []hearing{heard})
@@ -339,7 +344,7 @@ func rerequested(ctx context.Context, q *queries.Queries, e troy.Rerequest) (Out
 		if !errors.Is(err, pgx.ErrNoRows) {
 			return Outcome{}, err
 		}
-		made, err := buildAgain(ctx, q, last, "somebody asked for it at GitHub", "re-run by "+orUnknown(e.Sender))
+		made, err := buildAgain(ctx, q, last, "re-run at GitHub", "re-run by "+orUnknown(e.Sender))
 		if errors.Is(err, pgx.ErrNoRows) {
 			n.add("%s: the pipeline is being deleted", p.Slug)
 			continue

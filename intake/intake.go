@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -21,7 +22,7 @@ import (
 	"github.com/troy-iaas/troy/tasks"
 )
 
-// Config is what a new pipeline depends on.
+// Config is what an operator can set.
 type Config struct {
 	// SitesSuffix is what a site's host ends in: the slug "blog" is served at
 	// "blog." + SitesSuffix.
@@ -29,6 +30,9 @@ type Config struct {
 	// AutoProvision requests provisioning for the pipelines that app events
 	// make.
 	AutoProvision bool
+	// CarryAssets is how long the hashed assets of earlier deployments stay
+	// reachable, and so how long a purge counts.
+	CarryAssets time.Duration
 }
 
 // Intake writes what was asked for. Its methods return *troy.Error for what a

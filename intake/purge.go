@@ -11,7 +11,8 @@ import (
 	"github.com/troy-iaas/troy/tasks"
 )
 
-// maxPurges bounds how many paths of a pipeline are kept from being carried.
+// maxPurges bounds how many paths of a pipeline are kept from being carried at
+// a time.
 const maxPurges = 1000
 
 // Purge asks for assets to be taken away that the site carries from earlier
@@ -23,12 +24,15 @@ func (in *Intake) Purge(ctx context.Context, pipeline uuid.UUID, path, actor str
 		if err := notInDeletion(p); err != nil {
 			return err
 		}
-		n, err := q.PurgeCount(ctx, p.ID, path)
+		if err := q.PurgesCover(ctx, p.ID, path); err != nil {
+			return fmt.Errorf("forget the purges that this one covers, of pipeline %s: %w", p.ID, err)
+		}
+		n, err := q.PurgeCount(ctx, queries.PurgeCountParams{PipelineID: p.ID, Path: path, CarrySeconds: in.cfg.CarryAssets.Seconds()})
 		if err != nil {
 			return fmt.Errorf("count the purges of pipeline %s: %w", p.ID, err)
 		}
 		if n >= maxPurges {
-			return troy.Errorf(troy.Conflict, "%d other paths were purged lately; purge a folder, or everything", n).At("path")
+			return troy.Errorf(troy.Conflict, "%d other paths were purged within the time that assets are carried; purge a folder that covers them, or everything", n).At("path")
 		}
 		if err := q.PurgeRequest(ctx, queries.PurgeRequestParams{PipelineID: p.ID, Path: path, Actor: actor}); err != nil {
 			return fmt.Errorf("ask for a purge of pipeline %s: %w", p.ID, err)

@@ -178,3 +178,36 @@ func TestManyPushesDelayNobody(t *testing.T) {
 		t.Errorf("the other's first build stands at %+v, %v; want it second at the most", places, err)
 	}
 }
+
+// A look at a branch whose answer is older than the webhooks taken in since
+// supersedes nothing.
+func TestStaleLook(t *testing.T) {
+	t.Parallel()
+	for _, known := range []string{"", "a"} {
+		t.Run("known "+known, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			p := w.bound(1)
+			base := ""
+			if known != "" {
+				base = commit(known)
+				w.push(1, troy.Push{After: base})
+			}
+			w.push(1, troy.Push{Before: commit("a"), After: commit("b")})
+			w.push(1, troy.Push{Before: commit("b"), After: commit("c")})
+			w.exec("DELETE FROM work WHERE kind = 'forge:catch-up'")
+			if _, err := w.in.HeadFound(w.ctx(), p.ID, intake.Head{Branch: "main", Commit: commit("b"), Base: base}); err != nil {
+				t.Fatal(err)
+			}
+			if head := w.get(p.ID).HeadCommit; head == nil || *head != commit("c") {
+				t.Errorf("the newest commit is %v, want c", head)
+			}
+			if n := w.count("SELECT count(*) FROM deployments WHERE state = 'waiting' AND commit_sha = $1", commit("c")); n != 1 {
+				t.Errorf("%d deployments of c wait, want 1", n)
+			}
+			if n := w.count("SELECT count(*) FROM work WHERE kind = 'forge:catch-up' AND subject_id = $1", p.ID); n != 1 {
+				t.Errorf("the branch is not read again")
+			}
+		})
+	}
+}

@@ -3,13 +3,22 @@
 INSERT INTO purges (pipeline_id, path, actor) VALUES (@pipeline_id, @path, @actor)
 ON CONFLICT (pipeline_id, path) DO UPDATE SET actor = excluded.actor, requested_at = now(), done_at = NULL;
 
+-- name: PurgesCover :exec
+-- Deletes the other purges of what a path covers: everything for an empty
+-- path, a folder's for one that ends in a slash.
+DELETE FROM purges
+WHERE pipeline_id = @pipeline_id AND path <> @path::text
+  AND (@path = '' OR right(@path, 1) = '/' AND starts_with(path, @path));
+
 -- name: PurgeCount :one
--- How many other paths the pipeline has.
-SELECT count(*) FROM purges WHERE pipeline_id = @pipeline_id AND path <> @path;
+-- Counts the pipeline's other purges that still keep a path from being carried.
+SELECT count(*) FROM purges
+WHERE pipeline_id = @pipeline_id AND path <> @path
+  AND (done_at IS NULL OR requested_at > now() - make_interval(secs => @carry_seconds::float8));
 
 -- name: PurgeList :many
--- Lists what must not be carried: the purges that are not done, and those that
--- are no older than an asset may be carried.
+-- Lists what must not be carried: the open purges, and the done ones that are
+-- more recent than the oldest asset that may be carried.
 SELECT * FROM purges
 WHERE pipeline_id = @pipeline_id
   AND (done_at IS NULL OR requested_at > now() - make_interval(secs => @carry_seconds::float8))

@@ -13,12 +13,20 @@ import (
 )
 
 const purgeCount = `-- name: PurgeCount :one
-SELECT count(*) FROM purges WHERE pipeline_id = $1 AND path <> $2
+SELECT count(*) FROM purges
+WHERE pipeline_id = $1 AND path <> $2
+  AND (done_at IS NULL OR requested_at > now() - make_interval(secs => $3::float8))
 `
 
-// How many other paths the pipeline has.
-func (q *Queries) PurgeCount(ctx context.Context, pipelineID uuid.UUID, path string) (int64, error) {
-	row := q.db.QueryRow(ctx, purgeCount, pipelineID, path)
+type PurgeCountParams struct {
+	PipelineID   uuid.UUID
+	Path         string
+	CarrySeconds float64
+}
+
+// Counts the pipeline's other purges that still keep a path from being carried.
+func (q *Queries) PurgeCount(ctx context.Context, arg PurgeCountParams) (int64, error) {
+	row := q.db.QueryRow(ctx, purgeCount, arg.PipelineID, arg.Path, arg.CarrySeconds)
 	var count int64
 	err := row.Scan(&count)
 	return count, err
@@ -31,8 +39,8 @@ WHERE pipeline_id = $1
 ORDER BY path
 `
 
-// Lists what must not be carried: the purges that are not done, and those that
-// are no older than an asset may be carried.
+// Lists what must not be carried: the open purges, and the done ones that are
+// more recent than the oldest asset that may be carried.
 func (q *Queries) PurgeList(ctx context.Context, pipelineID uuid.UUID, carrySeconds float64) ([]Purge, error) {
 	rows, err := q.db.Query(ctx, purgeList, pipelineID, carrySeconds)
 	if err != nil {
@@ -98,6 +106,19 @@ type PurgeRequestParams struct {
 // Asks for a path to be taken away from what the site carries, also again.
 func (q *Queries) PurgeRequest(ctx context.Context, arg PurgeRequestParams) error {
 	_, err := q.db.Exec(ctx, purgeRequest, arg.PipelineID, arg.Path, arg.Actor)
+	return err
+}
+
+const purgesCover = `-- name: PurgesCover :exec
+DELETE FROM purges
+WHERE pipeline_id = $1 AND path <> $2::text
+  AND ($2 = '' OR right($2, 1) = '/' AND starts_with(path, $2))
+`
+
+// Deletes the other purges of what a path covers: everything for an empty
+// path, a folder's for one that ends in a slash.
+func (q *Queries) PurgesCover(ctx context.Context, pipelineID uuid.UUID, path string) error {
+	_, err := q.db.Exec(ctx, purgesCover, pipelineID, path)
 	return err
 }
 

@@ -76,6 +76,10 @@ WITH ended AS (
     RETURNING d.id, d.kind
 ), unasked AS (
     DELETE FROM work w USING ended WHERE w.subject_id = ended.id AND w.kind = 'deployment:build'
+), told AS (
+    INSERT INTO work (kind, subject_id) SELECT 'forge:report', ended.id FROM ended WHERE ended.kind = 'automated'
+    ON CONFLICT (kind, subject_id) DO UPDATE
+    SET due_at = now(), since = now(), requested = work.requested + 1, attempt = 0, ring_id = NULL
 )
 SELECT ended.id FROM ended
 `
@@ -219,20 +223,26 @@ WITH unfinished AS (
     FROM builds b
     JOIN deployments d ON d.id = b.deployment_id AND d.state NOT IN ('waiting', 'building')
     JOIN pipelines p ON p.id = d.pipeline_id AND p.status NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete')
-    WHERE NOT b.emptied AND coalesce(d.finished_at, p.updated_at) <= now() - make_interval(secs => $1)
+    WHERE NOT b.emptied AND coalesce(d.finished_at, p.updated_at) <= now() - make_interval(secs => $3::float8)
       AND ($2::uuid IS NULL OR d.pipeline_id = $2)
     UNION ALL
     SELECT 'forge:report', 'quick', d.id, d.pipeline_id, d.state, '{}'
     FROM deployments d
     WHERE d.unreported
-      AND coalesce(d.finished_at, d.started_at, d.created_at) <= now() - make_interval(secs => $1)
+      AND coalesce(d.finished_at, d.started_at, d.created_at) <= now() - make_interval(secs => $3::float8)
       AND ($2::uuid IS NULL OR d.pipeline_id = $2)
     UNION ALL
     SELECT DISTINCT 'retention', 'quick', r.pipeline_id, r.pipeline_id, 'expired upload', '{}'::text[]
     FROM releases r
     JOIN pipelines p ON p.id = r.pipeline_id AND p.status NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete')
-    WHERE r.finalized_at IS NULL AND r.expires_at <= now() - make_interval(secs => $1)
+    WHERE r.finalized_at IS NULL AND r.expires_at <= now() - make_interval(secs => $3::float8)
       AND ($2::uuid IS NULL OR r.pipeline_id = $2)
+    UNION ALL
+    SELECT DISTINCT 'purge', 'quick', g.pipeline_id, g.pipeline_id, 'open purge', '{}'::text[]
+    FROM purges g
+    WHERE (SELECT p.status FROM pipelines p WHERE p.id = g.pipeline_id) NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete')
+      AND g.done_at IS NULL AND g.requested_at <= now() - make_interval(secs => $1)
+      AND ($2::uuid IS NULL OR g.pipeline_id = $2)
 )
 SELECT wanted.kind, wanted.queue, wanted.subject_id, wanted.pipeline_id, wanted.state
 FROM wanted
@@ -241,6 +251,12 @@ WHERE NOT EXISTS (
     WHERE w.subject_id = wanted.subject_id AND (w.kind = wanted.kind OR w.kind = ANY(wanted.instead)))
 ORDER BY wanted.pipeline_id LIMIT 500
 `
+
+type WorkMissingParams struct {
+	GraceSeconds     float64
+	PipelineID       *uuid.UUID
+	SlowGraceSeconds float64
+}
 
 type WorkMissingRow struct {
 	Kind       string
@@ -253,9 +269,10 @@ type WorkMissingRow struct {
 // The work that leads out of a state in which nothing may stay, where nobody
 // has asked for it: of all pipelines, or of one. Every statement that writes
 // such a state asks for the work in the same transaction. So behind the
-// pipeline's lock a row here is a fault; without it, it may be one.
-func (q *Queries) WorkMissing(ctx context.Context, graceSeconds float64, pipelineID *uuid.UUID) ([]WorkMissingRow, error) {
-	rows, err := q.db.Query(ctx, workMissing, graceSeconds, pipelineID)
+// pipeline's lock a row here is a fault; without it, it may be one. What keeps
+// no pipeline from its next state has the longer, slow grace.
+func (q *Queries) WorkMissing(ctx context.Context, arg WorkMissingParams) ([]WorkMissingRow, error) {
+	rows, err := q.db.Query(ctx, workMissing, arg.GraceSeconds, arg.PipelineID, arg.SlowGraceSeconds)
 	if err != nil {
 		return nil, err
 	}

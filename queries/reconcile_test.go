@@ -39,6 +39,7 @@ func TestReconciliationReadsWhatIsUnfinished(t *testing.T) {
 		exec(t, tx, "UPDATE builds SET emptied = false WHERE deployment_id = (SELECT id FROM deployments WHERE number = 2 AND pipeline_id = (SELECT id FROM pipelines WHERE slug = 'p3'))")
 		exec(t, tx, "UPDATE deployments SET reported_state = 'building' WHERE number = 3 AND pipeline_id = (SELECT id FROM pipelines WHERE slug = 'p4')")
 		exec(t, tx, "UPDATE releases SET finalized_at = NULL WHERE pipeline_id = (SELECT id FROM pipelines WHERE slug = 'p5')")
+		exec(t, tx, "INSERT INTO purges (pipeline_id, path, actor) SELECT id, 'a.js', 'test' FROM pipelines WHERE slug = 'p6'")
 		q := queries.New(tx)
 		for _, look := range []struct {
 			name string
@@ -46,7 +47,10 @@ func TestReconciliationReadsWhatIsUnfinished(t *testing.T) {
 			want int
 			most int64
 		}{
-			{"WorkMissing", func() (int, error) { rows, err := q.WorkMissing(t.Context(), 0, nil); return len(rows), err }, 5, mostRead},
+			{"WorkMissing", func() (int, error) {
+				rows, err := q.WorkMissing(t.Context(), queries.WorkMissingParams{})
+				return len(rows), err
+			}, 6, mostRead},
 			{"PipelinesAstray", func() (int, error) { rows, err := q.PipelinesAstray(t.Context()); return len(rows), err }, 0, mostRead},
 			{"CatchUpMissing", func() (int, error) { rows, err := q.CatchUpMissing(t.Context(), uuid.Nil); return len(rows), err }, 200, 5 * 200},
 		} {
@@ -100,7 +104,7 @@ func TestNothingIsMissing(t *testing.T) {
 			s := setUp(t, tx, c.status, c.kind, c.v)
 			exec(t, tx, "UPDATE deployments SET reported_state = state")
 			q := queries.New(tx)
-			missing, err := q.WorkMissing(t.Context(), 0, nil)
+			missing, err := q.WorkMissing(t.Context(), queries.WorkMissingParams{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -117,7 +121,7 @@ func TestNothingIsMissing(t *testing.T) {
 			// Without the work something is missing, whatever else is asked for.
 			exec(t, tx, "DELETE FROM work WHERE kind = $1", c.kind)
 			exec(t, tx, "INSERT INTO work (kind, subject_id) VALUES ('retention', $1), ('forge:report', $2)", s.pipeline, s.deployment)
-			if missing, err = q.WorkMissing(t.Context(), 0, &s.pipeline); err != nil || len(missing) != 1 {
+			if missing, err = q.WorkMissing(t.Context(), queries.WorkMissingParams{PipelineID: &s.pipeline}); err != nil || len(missing) != 1 {
 				t.Errorf("%s without %q: %+v, %v; want one row", c.status, c.kind, missing, err)
 			}
 		})

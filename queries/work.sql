@@ -160,8 +160,8 @@ UPDATE work SET ring_id = NULL
 WHERE ring_id IS NOT NULL AND ring_gen <> coalesce((SELECT generation FROM bell), 1);
 
 -- name: WorkPositions :many
--- Where the due work of pipelines, and of their deployments that wait, stands
--- in its queue, from 1. Work that is held, or due later, stands in none.
+-- Returns the positions in their queues, from 1, of the due work of pipelines
+-- and of their waiting deployments. Work that is held or due later has none.
 WITH waiting AS (
     SELECT d.id, d.pipeline_id FROM deployments d WHERE d.state = 'waiting' AND d.pipeline_id = ANY(@pipeline_ids::uuid[])
 ), line AS (

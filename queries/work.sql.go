@@ -461,8 +461,8 @@ type WorkPositionsRow struct {
 	Position   int64
 }
 
-// Where the due work of pipelines, and of their deployments that wait, stands
-// in its queue, from 1. Work that is held, or due later, stands in none.
+// Returns the positions in their queues, from 1, of the due work of pipelines
+// and of their waiting deployments. Work that is held or due later has none.
 func (q *Queries) WorkPositions(ctx context.Context, pipelineIds []uuid.UUID) ([]WorkPositionsRow, error) {
 	rows, err := q.db.Query(ctx, workPositions, pipelineIds)
 	if err != nil {

@@ -335,3 +335,5 @@ CREATE TABLE purges (
     done_at      timestamptz, -- when the live site was without it
     PRIMARY KEY (pipeline_id, path)
 );
+
+CREATE INDEX purges_open ON purges (pipeline_id) WHERE done_at IS NULL;

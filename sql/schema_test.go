@@ -151,6 +151,31 @@ func migrations(t *testing.T) int {
 	return len(files)
 }
 
+// TestNumbersOfMigrations holds the numbers that no migration has. A database
+// that has a later one refuses a migration with such a number, so none may
+// take it.
+func TestNumbersOfMigrations(t *testing.T) {
+	t.Parallel()
+	unused := []int64{8, 12, 13, 14, 15}
+	latest, err := schema.Latest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var gaps []int64
+	for n := int64(1); n <= latest; n++ {
+		files, err := filepath.Glob(fmt.Sprintf("migrations/%05d_*.sql", n))
+		if err != nil || len(files) > 1 {
+			t.Errorf("migration %d: %v, %v; want one file at most", n, files, err)
+		}
+		if len(files) == 0 {
+			gaps = append(gaps, n)
+		}
+	}
+	if !slices.Equal(gaps, unused) {
+		t.Errorf("no migration has the numbers %v, want %v: number a new migration %d, and never one below the latest", gaps, unused, latest+1)
+	}
+}
+
 func TestMigrationGivesUpOnALock(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()

@@ -7,8 +7,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Paused lists the queues that somebody paused, in Asynqmon or with asynq's
-// command line: no worker takes a task from them.
+// Paused lists the queues that are paused, in Asynqmon or with asynq's command
+// line: no worker takes a task from them.
 func Paused(ctx context.Context, rdb redis.UniversalClient) ([]string, error) {
 	queues := []string{QueueSweep, QueueQuick, QueueBuilds}
 	keys := make([]*redis.IntCmd, len(queues))

@@ -143,12 +143,5 @@ func (w *Workers) catchUpDeliveries(ctx context.Context, c *claim) error {
 // credentials that were wrong, may come right.
 func (w *Workers) giveUpCatchUp(ctx context.Context, c *claim, cause string) error {
 	c.log.Error("catching up failed again and again", "subject", c.task.Subject, "cause", cause)
-	_, err := w.q.WorkAgain(ctx, queries.WorkAgainParams{
-		Cause: cause, Fresh: true, Requested: c.requested, DelaySeconds: (10 * w.cfg.CatchUp).Seconds(),
-		Kind: c.task.Kind, SubjectID: c.task.Subject, Epoch: c.epoch,
-	})
-	if err != nil {
-		return err
-	}
-	return errHandedOver
+	return w.anew(ctx, c, 10*w.cfg.CatchUp, cause)
 }

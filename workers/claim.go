@@ -221,6 +221,19 @@ func (w *Workers) again(ctx context.Context, c *claim, v verdict) error {
 	return &retryError{delay: v.delay, cause: v.cause}
 }
 
+// anewDelay is how long work waits that was tried as often as its policy says
+// and must not be dropped.
+const anewDelay = time.Hour
+
+// anew ends the claim of work that is given up for now: it comes back after the
+// delay as new work, with all of its attempts.
+func (w *Workers) anew(ctx context.Context, c *claim, delay time.Duration, cause string) error {
+	if err := w.again(ctx, c, verdict{delay: delay, fresh: true, cause: cause}); err != nil {
+		return err
+	}
+	return errHandedOver
+}
+
 // handOver ends the claim by asking for work of another kind on the subject. If
 // this work was asked for again meanwhile, it is done again first.
 func (w *Workers) handOver(ctx context.Context, c *claim, to tasks.Task, delay time.Duration) error {

@@ -113,7 +113,7 @@ func (r *rig) life(slug string) error {
 	ctx, cancel := context.WithTimeout(r.t.Context(), 3*time.Minute)
 	defer cancel()
 	l := &aLife{rig: r, ctx: ctx, slug: slug, ends: map[uuid.UUID]troy.DeploymentState{}}
-	for _, step := range []func() error{l.provision, l.release, l.push, l.fail, l.cancel, l.goBack, l.tidy, l.remove} {
+	for _, step := range []func() error{l.provision, l.release, l.purge, l.push, l.fail, l.cancel, l.goBack, l.tidy, l.remove} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -190,6 +190,17 @@ func (l *aLife) release() error {
 		}
 	}
 	return l.live("the release", func(d queries.Deployment) bool { return d.Kind == troy.Release })
+}
+
+// purge takes an asset away, and waits until that is done.
+func (l *aLife) purge() error {
+	if _, err := l.in.Purge(l.ctx, l.id, "assets/app-BX3kz0aQ.js", "test"); err != nil {
+		return err
+	}
+	return l.until("the purge", func() bool {
+		purges, err := l.q.PurgeList(l.ctx, l.id, time.Hour.Seconds())
+		return err == nil && len(purges) == 1 && purges[0].DoneAt != nil
+	})
 }
 
 // pushed delivers the webhook of a push, and returns the deployment that it

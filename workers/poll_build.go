@@ -103,24 +103,25 @@ func (w *Workers) endBuild(ctx context.Context, tree site.Tree, starting bool) e
 	case b.State == cloud.BuildRunning, b.State == cloud.BuildLost && starting:
 		return comeBack(max(w.cfg.BuildPoll, stopPoll), "the build is being stopped")
 	}
+	var logged error
 	if row, err := w.q.BuildGet(ctx, tree.Deployment); err == nil && row.FinishedAt == nil {
-		if err := w.finishLog(ctx, tree.Deployment, cloud.Build{State: cloud.BuildStopped}); err != nil {
-			return err
-		}
+		logged = w.finishLog(ctx, tree.Deployment, cloud.Build{State: cloud.BuildStopped})
 	}
+	// Its source may hold secrets, which a log that can't be stored must not keep.
 	if err := w.deps.Builder.Remove(ctx, tree); err != nil {
-		return fmt.Errorf("remove the build: %w", err)
+		return errors.Join(fmt.Errorf("remove the build: %w", err), logged)
 	}
-	return nil
+	return logged
 }
 
-// giveUpPoll fails the deployment, whose build is then stopped by the next
-// poll. There is nothing else to move.
+// giveUpPoll fails a deployment whose build nobody can look at; the next poll
+// then stops the build. What an ended build used may hold secrets, so its
+// removal is tried again after a while.
 func (w *Workers) giveUpPoll(ctx context.Context, c *claim, cause string) error {
 	d, err := w.q.DeploymentGet(ctx, c.task.Subject)
 	if err == nil && d.State == troy.Building {
 		return w.failBuild(ctx, c, cause)
 	}
-	c.log.Error("a build that nobody wants could not be stopped; its own limit ends it", "cause", cause)
-	return w.emptied(ctx, c.task.Subject)
+	c.log.Error("a build could not be stopped or removed again and again; its source may hold secrets", "cause", cause)
+	return w.anew(ctx, c, anewDelay, cause)
 }

@@ -110,12 +110,9 @@ func withoutPurged(carried []site.Carried, purges []queries.Purge) []site.Carrie
 	})
 }
 
-// giveUpPurge leaves the rows as they are: the next deployment does not carry
-// what they name.
+// giveUpPurge begins anew after a while: a purge that was accepted is never
+// dropped. Until then, the next deployment does not carry what it names.
 func (w *Workers) giveUpPurge(ctx context.Context, c *claim, cause string) error {
-	c.log.Error("a purge was given up; the live site still has what was to go", "pipeline", c.task.Subject, "cause", cause)
-	_, err := w.q.WorkFinish(ctx, queries.WorkFinishParams{
-		Kind: c.task.Kind, SubjectID: c.task.Subject, Epoch: c.epoch, Requested: c.requested,
-	})
-	return err
+	c.log.Error("a purge fails again and again; the live site still serves what was purged", "pipeline", c.task.Subject, "cause", cause)
+	return w.anew(ctx, c, anewDelay, cause)
 }

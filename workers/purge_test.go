@@ -104,3 +104,39 @@ func TestDropAssets(t *testing.T) {
 		t.Errorf("the second tree carries %v", got)
 	}
 }
+
+// giveUp asks for work whose attempts are used up, and waits until it is put
+// off as new work.
+func (r *rig) giveUp(kind string, subject uuid.UUID) {
+	r.t.Helper()
+	if _, err := r.db.Exec(r.t.Context(), `INSERT INTO work (kind, subject_id, attempt, since) VALUES ($1, $2, 100, now() - interval '30 minutes')
+		ON CONFLICT (subject_id, kind) DO UPDATE SET attempt = 100, since = excluded.since, due_at = now(), ring_id = NULL`, kind, subject); err != nil {
+		r.t.Fatal(err)
+	}
+	eventually(r.t, func() bool {
+		var fresh bool
+		err := r.db.QueryRow(r.t.Context(), `SELECT attempt = 0 AND lease_until IS NULL AND due_at > now() + interval '50 minutes' AND since > now() - interval '10 minutes'
+			FROM work WHERE kind = $1 AND subject_id = $2`, kind, subject).Scan(&fresh)
+		return err == nil && fresh
+	}, func() string { return kind + " was not put off as new work" })
+}
+
+func TestPurgeIsNeverDropped(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.start()
+	id := r.pipeline("blog")
+	r.requestProvision(id)
+	r.waitFor(id, troy.ReadyForDeployment)
+	if err := r.q.PurgeRequest(t.Context(), queries.PurgeRequestParams{PipelineID: id, Path: "", Actor: "test"}); err != nil {
+		t.Fatal(err)
+	}
+	r.giveUp(tasks.TypePurge, id)
+	if _, err := r.q.WorkHurry(t.Context(), tasks.TypePurge, id); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() bool {
+		purges, err := r.q.PurgeList(t.Context(), id, 3600)
+		return err == nil && len(purges) == 1 && purges[0].DoneAt != nil
+	}, func() string { return "the purge was not done when it came back" })
+}

@@ -24,6 +24,14 @@ import (
 // the looks from the way of work in progress.
 const reconcileInterval = 10 * time.Second
 
+const (
+	// reconcileTime bounds one turn. What it did not reach is looked at in the
+	// next.
+	reconcileTime = 5 * time.Second
+	// netLockTimeout is how long a turn waits for one pipeline's lock.
+	netLockTimeout = "1s"
+)
+
 // netActor is who the events of the reconciliation name.
 const netActor = "reconciliation"
 
@@ -41,18 +49,24 @@ func (w *Workers) reconcile(ctx context.Context) error {
 	if err != nil || turn == 0 {
 		return err
 	}
-	if err := w.mendPipelines(ctx); err != nil {
-		return err
-	}
-	if err := w.restoreWork(ctx, interval); err != nil {
-		return err
-	}
-	return w.restoreCatchUps(ctx)
+	ctx, cancel := context.WithTimeout(ctx, reconcileTime)
+	defer cancel()
+	return errors.Join(w.mendPipelines(ctx), w.restoreWork(ctx, interval), w.restoreCatchUps(ctx))
+}
+
+// slowGrace is how many times the grace passes before the net looks for what
+// keeps no pipeline from its next state: reports, removals of ended builds,
+// retention. It is minutes, since these come after others, and since workers of
+// a version before the net note neither reports nor removals.
+const slowGrace = 30
+
+func missingWork(grace time.Duration, pipeline *uuid.UUID) queries.WorkMissingParams {
+	return queries.WorkMissingParams{GraceSeconds: grace.Seconds(), SlowGraceSeconds: (slowGrace * grace).Seconds(), PipelineID: pipeline}
 }
 
 // restoreWork asks again for the work that is missing.
 func (w *Workers) restoreWork(ctx context.Context, grace time.Duration) error {
-	found, err := w.q.WorkMissing(ctx, grace.Seconds(), nil)
+	found, err := w.q.WorkMissing(ctx, missingWork(grace, nil))
 	if err != nil {
 		return fmt.Errorf("look for work that is missing: %w", err)
 	}
@@ -62,7 +76,10 @@ func (w *Workers) restoreWork(ctx context.Context, grace time.Duration) error {
 	}
 	for _, id := range slices.Compact(pipelines) { // in the order of their ids
 		if err := w.restoreWorkOf(ctx, id, grace); err != nil {
-			return fmt.Errorf("restore the work of pipeline %s: %w", id, err)
+			if ctx.Err() != nil {
+				return fmt.Errorf("restore the work of pipeline %s: %w", id, err)
+			}
+			w.log.Warn("the work of a pipeline could not be restored; the next turn tries again", "pipeline", id, "error", err)
 		}
 	}
 	return nil
@@ -73,7 +90,7 @@ func (w *Workers) restoreWork(ctx context.Context, grace time.Duration) error {
 func (w *Workers) restoreWorkOf(ctx context.Context, pipeline uuid.UUID, grace time.Duration) error {
 	var restored []queries.WorkMissingRow
 	err := w.behindLock(ctx, pipeline, func(q *queries.Queries) error {
-		found, err := q.WorkMissing(ctx, grace.Seconds(), &pipeline)
+		found, err := q.WorkMissing(ctx, missingWork(grace, &pipeline))
 		if err != nil {
 			return err
 		}
@@ -92,7 +109,7 @@ func (w *Workers) restoreWorkOf(ctx context.Context, pipeline uuid.UUID, grace t
 		return err
 	}
 	for _, m := range restored {
-		w.reconciled(m.Kind, "nobody would have done the work that a row waits for; it is asked for again", "pipeline", m.PipelineID, "task", m.Kind, "subject", m.SubjectID, "state", m.State)
+		w.reconciled(m.Kind, "work was missing and has been requested again", "pipeline", m.PipelineID, "task", m.Kind, "subject", m.SubjectID, "state", m.State)
 		w.deps.Bell.Ask(m.Queue)
 	}
 	return nil
@@ -107,7 +124,10 @@ func (w *Workers) mendPipelines(ctx context.Context) error {
 	}
 	for _, id := range astray {
 		if err := w.mendPipeline(ctx, id); err != nil {
-			return fmt.Errorf("mend pipeline %s: %w", id, err)
+			if ctx.Err() != nil {
+				return fmt.Errorf("mend pipeline %s: %w", id, err)
+			}
+			w.log.Warn("a pipeline could not be mended; the next turn tries again", "pipeline", id, "error", err)
 		}
 	}
 	return nil
@@ -143,6 +163,8 @@ func (w *Workers) mendPipeline(ctx context.Context, id uuid.UUID) error {
 // restoreCatchUps looks at the next few pipelines whether their branches are
 // looked at, and whether failed deliveries are.
 func (w *Workers) restoreCatchUps(ctx context.Context) error {
+	w.catchUps.Lock()
+	defer w.catchUps.Unlock()
 	rows, err := w.q.CatchUpMissing(ctx, w.catchUpsSeen)
 	if err != nil {
 		return fmt.Errorf("look for branches that nobody looks at: %w", err)
@@ -177,13 +199,13 @@ func (w *Workers) restoreCatchUp(ctx context.Context, subject uuid.UUID) error {
 		return fmt.Errorf("restore the looks at a branch: %w", err)
 	}
 	if n > 0 {
-		w.reconciled(tasks.TypeCatchUp, "nobody would have looked at a branch again; it is asked for", "subject", subject)
+		w.reconciled(tasks.TypeCatchUp, "work was missing and has been requested again", "task", tasks.TypeCatchUp, "subject", subject)
 		w.deps.Bell.Ask(tasks.QueueQuick)
 	}
 	return nil
 }
 
-// reconciled counts and logs what the first net let through.
+// reconciled counts and logs a repair.
 func (w *Workers) reconciled(what, message string, args ...any) {
 	w.deps.Metrics.Reconciled(what)
 	w.log.Error(message, args...) //nolint:sloglint // the callers have constants
@@ -194,6 +216,9 @@ func (w *Workers) reconciled(what, message string, args ...any) {
 // wrote, so f must not return an error that only tells of it.
 func (w *Workers) behindLock(ctx context.Context, pipeline uuid.UUID, f func(*queries.Queries) error) error {
 	return pgx.BeginFunc(ctx, w.deps.DB, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '"+netLockTimeout+"'"); err != nil {
+			return err
+		}
 		q := queries.New(tx)
 		_, err := q.PipelineLock(ctx, pipeline)
 		if errors.Is(err, pgx.ErrNoRows) {

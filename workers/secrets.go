@@ -90,9 +90,9 @@ func findIn(ctx context.Context, finder *secret.Finder, made *site.Source, name 
 // version is "v22.12.0" and the like.
 var version = regexp.MustCompile(`^v?\d+(\.\d+){1,3}$`)
 
-// everyday reports whether a value is no secret although its variable is
-// called one, as every variable is that nobody called plain: the name of an
-// environment, a version, or the address of a host.
+// everyday reports whether a value is too common to be a secret although its
+// variable is one, which is the default: the name of an environment, a version,
+// or the address of a host.
 func everyday(value string) bool {
 	switch value {
 	case "production", "development", "localhost", "127.0.0.1":

@@ -80,10 +80,6 @@ func (w *Workers) sweep(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := w.reconcile(ctx); err != nil {
-		// The next turn looks again; the sweep goes on all the same.
-		w.log.Warn("reconcile", "error", err)
-	}
 	if _, err := w.q.DeliveriesExpire(ctx, deliveriesKept.Seconds()); err != nil {
 		return fmt.Errorf("forget old deliveries: %w", err)
 	}
@@ -92,6 +88,10 @@ func (w *Workers) sweep(ctx context.Context) error {
 	}
 	if err := w.q.BellSwept(ctx); err != nil {
 		return fmt.Errorf("note the sweep: %w", err)
+	}
+	// After the sweep is noted, so that a slow turn holds up no ring.
+	if err := w.reconcile(ctx); err != nil {
+		w.log.Warn("reconcile", "error", err)
 	}
 	return nil
 }

@@ -101,7 +101,8 @@ type Workers struct {
 	handlers map[string]handler
 	stopping atomic.Bool
 	// catchUpsSeen is the last pipeline whose looks at its branch were seen to.
-	// Only the sweep, of which one runs at a time, uses it.
+	// catchUps guards it: the tick may sweep beside asynq's sweep.
+	catchUps     sync.Mutex
 	catchUpsSeen uuid.UUID
 	// running counts the handlers. asynq gives up a slot when its context
 	// ends, while the handler may still be settling its row.

@@ -8,6 +8,7 @@ CREATE TABLE "purges" (
   PRIMARY KEY ("pipeline_id", "path"),
   CONSTRAINT "purges_pipeline_id_fkey" FOREIGN KEY ("pipeline_id") REFERENCES "pipelines" ("id") ON UPDATE NO ACTION ON DELETE CASCADE
 );
+CREATE INDEX "purges_open" ON "purges" ("pipeline_id") WHERE done_at IS NULL;
 
 -- +goose Down
 DROP TABLE "purges";
