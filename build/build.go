@@ -41,8 +41,8 @@ type Plan struct {
 	// Outputs are the places where the site may be after the build, from
 	// Root, the likeliest first. They may have wildcards (path.Match).
 	Outputs []string
-	// OutputSaid tells that somebody named the output folder, rather than
-	// that the generator's habit was found out.
+	// OutputSaid tells that a file of the repository or the settings name the
+	// output folder. Otherwise Outputs are the generator's habit.
 	OutputSaid bool
 	// Environment holds the variables that the repository sets. A pipeline's
 	// own variables go before them.
@@ -210,7 +210,8 @@ const (
 
 // CheckVariables reports what keeps variables from being a build's
 // environment, as a *troy.Error of kind Invalid that names the variable and
-// never shows its value.
+// never shows its value. troy.BuildVariables are allowed here: the environment
+// has Troy's own values of them.
 func CheckVariables(vars map[string]string) error {
 	if err := checkVariables(vars); err != nil {
 		return err
@@ -228,8 +229,6 @@ func checkVariables(vars map[string]string) *troy.Error {
 		switch {
 		case len(name) > 256 || !variableName.MatchString(name):
 			return troy.Errorf(troy.Invalid, "%.256q can't be a variable's name: letters, digits and _ only, no digit first", name)
-		case troy.ReservedVariable(name):
-			return troy.Errorf(troy.Invalid, "the variable %s is set by Troy itself; choose another name", name)
 		case len(value) > maxVariableBytes:
 			return troy.Errorf(troy.Invalid, "the variable %s has %d bytes; at most %d are allowed", name, len(value), maxVariableBytes)
 		case strings.ContainsRune(value, 0):

@@ -223,7 +223,7 @@ func readFile(fsys fs.FS, name string) ([]byte, error) {
 		return nil, troy.Errorf(troy.Invalid, "%s can't be read: %w", name, err)
 	}
 	if !info.Mode().IsRegular() {
-		return nil, troy.Errorf(troy.Invalid, "%s is no file", name)
+		return nil, troy.Errorf(troy.Invalid, "%s is not a file", name)
 	}
 	f, err := fsys.Open(name)
 	if err != nil {

@@ -1,6 +1,12 @@
 package build
 
-import "maps"
+import (
+	"fmt"
+	"maps"
+	"strings"
+
+	"github.com/troy-iaas/troy"
+)
 
 // Origin is what a build is told of itself.
 type Origin struct {
@@ -35,6 +41,23 @@ func (o Origin) Environment(p Plan, machine, variables map[string]string) map[st
 		"TROY_BUILD": o.Deployment, "TROY_DEPLOYMENT": o.Deployment, "TROY_COMMIT": c.ID, "TROY_BRANCH": c.Branch, "TROY_URL": o.URL,
 	})
 	return env
+}
+
+// Ignored says, in a sentence for the log, which of the repository's and the
+// pipeline's variables have no effect because Troy sets them, or nothing. A
+// pipeline may have one from before its name was reserved.
+func (p Plan) Ignored(variables map[string]string) string {
+	var names []string
+	for _, name := range troy.BuildVariables() {
+		_, repository := p.Environment[name]
+		if _, pipeline := variables[name]; repository || pipeline {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("Troy sets %s itself; the values that the repository or the pipeline has for them are ignored.", strings.Join(names, ", "))
 }
 
 // ForInstall is the environment of the install phase: package managers leave

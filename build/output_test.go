@@ -390,7 +390,7 @@ func TestLookWritten(t *testing.T) {
 	if _, err := build.LookWritten(ctx, root, fresh); err == nil {
 		t.Fatal("a walk whose context has ended went on")
 	}
-	for _, list := range []string{"x./a\x00", "f../a\x00", "\x00", "f/etc\x00"} {
+	for _, list := range []string{"x./a\x00", "f../a\x00", "\x00", "f/etc\x00", "f" + strings.Repeat("a/", 8<<10) + "\x00"} {
 		if _, err := build.ReadWritten(strings.NewReader(list)); troy.KindOf(err) != troy.Invalid {
 			t.Errorf("ReadWritten(%q): %v, want Invalid", list, err)
 		}

@@ -171,7 +171,7 @@ func (u *unpacking) entry(h *tar.Header, content io.Reader) error {
 		}
 		return u.damaged(name, u.root.Link(target, name))
 	}
-	return troy.Errorf(troy.Invalid, "the %s's %q is no file, folder or link", u.what, name)
+	return troy.Errorf(troy.Invalid, "the %s's %q is not a file, folder or link", u.what, name)
 }
 
 // maxDepth is how many folders a path may have. To resolve one takes a step
@@ -186,7 +186,7 @@ func (u *unpacking) inside(name string) (string, error) {
 		return "", nil
 	}
 	if !validPath(clean) || len(clean) > 4096 {
-		return "", troy.Errorf(troy.Invalid, "the %s has the path %.256q, which leads out of it or is no clean path", u.what, name)
+		return "", troy.Errorf(troy.Invalid, "the %s has the path %.256q, which leads out of it or is not a clean path", u.what, name)
 	}
 	if strings.Count(clean, "/") > maxDepth {
 		return "", troy.Errorf(troy.TooLarge, "the %s's path %.256q… has more than %d folders", u.what, name, maxDepth)
@@ -246,7 +246,7 @@ func (u *unpacking) file(name string, h *tar.Header, content io.Reader) error {
 }
 
 // damaged says of an entry that can't be made that the archive is wrong: its
-// path stands twice, is a file and a folder at once, is too long or goes
+// path appears twice, is a file and a folder at once, is too long or goes
 // through a link that leads out. A disk that fails is no fault of the archive.
 func (u *unpacking) damaged(name string, err error) error {
 	if err == nil {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"io/fs"
 	"maps"
@@ -81,6 +82,9 @@ func ReadWritten(r io.Reader) (Written, error) {
 		if err := w.add(name, kind == "i"); err != nil {
 			return w, err
 		}
+	}
+	if errors.Is(list.Err(), bufio.ErrTooLong) {
+		return w, troy.Errorf(troy.Invalid, "the build wrote to a folder whose path has more than %d bytes", maxWrittenName)
 	}
 	return w, list.Err()
 }

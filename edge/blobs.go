@@ -135,7 +135,7 @@ func (b *blobs) openFile(pipeline uuid.UUID, f file) (*os.File, error) {
 	}
 	info, err := opened.Stat()
 	if err == nil && (!info.Mode().IsRegular() || info.Size() != f.size) {
-		err = fmt.Errorf("blob %s of pipeline %s is no file of %d bytes", f.digest, pipeline, f.size)
+		err = fmt.Errorf("blob %s of pipeline %s is not a file of %d bytes", f.digest, pipeline, f.size)
 	}
 	if err != nil {
 		_ = opened.Close()

@@ -35,7 +35,7 @@ func DecodeJSON(r io.Reader, v any) error {
 	}
 	if e, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
 		if errors.Is(e, jsontext.ErrDuplicateName) {
-			return troy.Errorf(troy.Invalid, "the field stands twice").At(field(e.JSONPointer))
+			return troy.Errorf(troy.Invalid, "the field appears twice").At(field(e.JSONPointer))
 		}
 		return troy.Errorf(troy.Invalid, "the body is not valid JSON at byte %d", e.ByteOffset).At(field(e.JSONPointer))
 	}

@@ -115,7 +115,7 @@ func checkLine(f File, again bool) error {
 		return troy.Errorf(troy.Invalid, "the size of %q is negative", f.Path)
 	}
 	if again {
-		return troy.Errorf(troy.Invalid, "the path %q stands twice", f.Path)
+		return troy.Errorf(troy.Invalid, "the path %q appears twice", f.Path)
 	}
 	return nil
 }
@@ -264,13 +264,13 @@ func (d *lineReader) file(carried bool) (f File, until int64, err error) {
 	}
 	size, rest, found := bytes.Cut(rest, []byte{' '})
 	if f.Size, err = strconv.ParseInt(string(size), 10, 64); err != nil || f.Size < 0 || !found {
-		return f, 0, fmt.Errorf("%q is no size", clip(string(size)))
+		return f, 0, fmt.Errorf("%q is not a size", clip(string(size)))
 	}
 	if carried {
 		var number []byte
 		number, rest, _ = bytes.Cut(rest, []byte{' '})
 		if until, err = strconv.ParseInt(string(number), 10, 64); err != nil {
-			return f, 0, fmt.Errorf("%q is no time", clip(string(number)))
+			return f, 0, fmt.Errorf("%q is not a time", clip(string(number)))
 		}
 	}
 	f.Path = string(rest)

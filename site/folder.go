@@ -34,8 +34,8 @@ func (f folder) Close() error { return f.root.Close() }
 
 // lister lists the files of a folder. A link to a folder is walked after what
 // it lies in, as a folder of the link's name. All walks together keep to the
-// limits, so that links to folders of links to folders do not multiply for
-// ever.
+// limits, so that links to folders of links to folders do not multiply
+// without end.
 type lister struct {
 	root    *os.Root
 	limits  Limits

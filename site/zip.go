@@ -192,7 +192,7 @@ func (z *zipTree) unify() error {
 	names := make([]string, 0, len(z.entries))
 	for i, entry := range z.entries {
 		if i > 0 && entry.Name == z.entries[i-1].Name && !sameContent(entry, z.entries[i-1]) {
-			return troy.Errorf(troy.Invalid, "the path %q stands twice in the zip, with different contents", entry.Name)
+			return troy.Errorf(troy.Invalid, "the path %q appears twice in the zip, with different contents", entry.Name)
 		}
 		names = append(names, entry.Name)
 	}

@@ -66,7 +66,7 @@ func TakeBuildRequest(in *intake.Intake) func(context.Context, []byte) (intake.O
 }
 
 // Run receives until the context ends. A queue without a dead-letter queue is
-// refused: what can't be taken in would come back for ever.
+// refused: what can't be taken in would come back again and again.
 func (c Consumer) Run(ctx context.Context) error {
 	if c.Hold <= 0 {
 		c.Hold = messageHold

@@ -172,7 +172,7 @@ func (b *Builder) begin(ctx context.Context, spec cloud.BuildSpec) (r record, er
 	r = record{Folder: rand.Text(), Limits: spec.Limits, Started: time.Now().UTC(), Attempts: 1}
 	p, err := prepare(ctx, dir, spec)
 	r.Plan = p.plan
-	r.Head = fmt.Sprintf("==> %s\n%s%s", cloud.PhaseSource, line(p.sourced), line(strings.Join(append([]string{p.plan.Why}, p.plan.Notes...), "\n")))
+	r.Head = fmt.Sprintf("==> %s\n%s%s%s", cloud.PhaseSource, line(p.sourced), line(strings.Join(append([]string{p.plan.Why}, p.plan.Notes...), "\n")), line(p.plan.Ignored(spec.Variables)))
 	switch failed := (*sourceFailed)(nil); {
 	case err != nil && ctx.Err() != nil:
 		return r, err

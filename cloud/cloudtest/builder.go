@@ -294,8 +294,11 @@ func buildTests() map[string]func(*testing.T, BuilderEnv) {
 		},
 		"a build knows its commit": func(t *testing.T, e BuilderEnv) {
 			const id = "89abcdef0123456789abcdef0123456789abcdef"
-			spec := Shell(makeSite + "; { git rev-parse HEAD; git rev-parse --short HEAD; git rev-parse --abbrev-ref HEAD; git log -1 --format=%s; git config core.hooksPath .husky; } >out/git; " +
-				"echo $TROY_COMMIT $TROY_BRANCH $TROY_URL $TROY_DEPLOYMENT $CF_PAGES_COMMIT_SHA >out/env").Spec(t)
+			repo := Shell(makeSite + "; { git rev-parse HEAD; git rev-parse --short HEAD; git rev-parse --abbrev-ref HEAD; git log -1 --format=%s; git config core.hooksPath .husky; } >out/git; " +
+				"echo $TROY_COMMIT $TROY_BRANCH $TROY_URL $TROY_DEPLOYMENT $CF_PAGES_COMMIT_SHA >out/env")
+			repo["troy.toml"] += "[build.environment]\nTROY_BRANCH = \"mine\"\n"
+			spec := repo.Spec(t)
+			spec.Variables = map[string]string{"TROY_URL": "mine"} // from before the name was reserved
 			spec.Commit = build.Commit{ID: id, Branch: "main", Message: "Say it\n\nmore", Author: "Ada"}
 			spec.URL = "https://blog.example"
 			e.Succeeds(t, spec)
@@ -308,6 +311,8 @@ func buildTests() map[string]func(*testing.T, BuilderEnv) {
 			}
 			if log := e.LogOf(t, spec.Tree); !strings.Contains(log, "Commit "+id+" of the branch main.") {
 				t.Errorf("the log does not name the commit:\n%s", log)
+			} else if !strings.Contains(log, "Troy sets TROY_BRANCH, TROY_URL itself") {
+				t.Errorf("the log does not name the variables that are ignored:\n%s", log)
 			}
 		},
 		"NODE_ENV is for the build": func(t *testing.T, e BuilderEnv) {

@@ -266,7 +266,7 @@ func (f buildFiles) page(cursor string) (cloud.LogPage, error) {
 	}
 	from, err := strconv.ParseInt(cursor, 10, 64)
 	if err != nil || from < 0 {
-		return cloud.LogPage{}, troy.Errorf(troy.Invalid, "%.64q is no cursor of this log", cursor).At("cursor")
+		return cloud.LogPage{}, troy.Errorf(troy.Invalid, "%.64q is not a cursor of this log", cursor).At("cursor")
 	}
 	// The state first: what is written before the end is in the file by then.
 	record, err := f.look()

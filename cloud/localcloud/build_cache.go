@@ -31,7 +31,7 @@ type depCache struct {
 }
 
 // openCache finds the cache for the plan's lockfile. When the lockfile has
-// changed, the one before is gone on with: managers look their entries up by
+// changed, the previous cache is reused: managers look their entries up by
 // digests, so that old ones do no harm.
 func (b *Builder) openCache(ctx context.Context, pipeline uuid.UUID, work string, plan build.Plan) (*depCache, error) {
 	passing := &depCache{dir: filepath.Join(work, "cache"), release: func() {}}

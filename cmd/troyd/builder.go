@@ -91,6 +91,9 @@ func readEnvFile(file string) (map[string]string, error) {
 		if err := build.CheckVariables(map[string]string{name: value}); err != nil {
 			return nil, fmt.Errorf("line %d of %s: %w", n, file, err)
 		}
+		if troy.ReservedVariable(name) {
+			return nil, fmt.Errorf("line %d of %s: Troy sets %s itself in every build; choose another name", n, file, name)
+		}
 		out[name] = value
 	}
 	if err := lines.Err(); err != nil {

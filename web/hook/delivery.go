@@ -26,7 +26,7 @@ type Delivery struct {
 // (docs.github.com/webhooks/webhook-events-and-payloads#delivery-headers).
 // Errors are *troy.Error: Unauthenticated without a SHA-256 signature (one of
 // SHA-1 alone does not count), Invalid for anything else that is missing or
-// stands twice.
+// appears twice.
 func GitHubDelivery(h http.Header) (Delivery, error) {
 	return delivery(h, "X-Hub-Signature-256", "X-GitHub-Event", "X-GitHub-Delivery")
 }
