@@ -176,9 +176,9 @@ func (r *run) build() error {
 	r.record.Rule, r.record.Workspace = plan.Why, plan.Workspace
 	for _, sentence := range append([]string{plan.Why}, plan.Notes...) {
 		r.log.say("%s", sentence)
+	}
 	if ignored := plan.Ignored(r.spec.Variables); ignored != "" {
 		r.log.say("%s", ignored)
-	}
 	}
 
 	if plan.Install+plan.Build+plan.Test != "" {
