@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/build"
 	"github.com/troy-iaas/troy/cloud/localcloud"
 )
