@@ -45,7 +45,7 @@ func newBuilder(t *testing.T, server *s3test.Server, cfg awsdouble.Config) (clou
 	}
 	loaded.Credentials = credentials.NewStaticCredentialsProvider(s3test.Key, s3test.Secret, "")
 	builder := awscloud.NewBuilder(loaded, aws, "troy-builds")
-	return cloudtest.BuilderEnv{Builder: builder, Deadline: time.Minute, Poll: 50 * time.Millisecond}, double
+	return cloudtest.BuilderEnv{Builder: builder, Deadline: 4 * time.Minute, Poll: 50 * time.Millisecond}, double
 }
 
 func TestBuilderConformance(t *testing.T) {

@@ -23,7 +23,7 @@ func builder(t testing.TB, cfg localcloud.BuilderConfig) (cloudtest.BuilderEnv, 
 			t.Error(err)
 		}
 	})
-	return cloudtest.BuilderEnv{Builder: b, Deadline: time.Minute, Poll: 10 * time.Millisecond, Sinks: true}, b
+	return cloudtest.BuilderEnv{Builder: b, Deadline: 4 * time.Minute, Poll: 10 * time.Millisecond, Sinks: true}, b
 }
 
 // isolatedBuilder skips where builds can't be isolated.
