@@ -29,7 +29,7 @@ build: ## Build static binaries into bin/
 test: deps ## Run all tests with the race detector, on real Postgres and Redis
 	@mkdir -p bin
 	@GOTESTSUM_JSONFILE=bin/test.json GOTESTSUM_FORMAT=$${GOTESTSUM_FORMAT:-pkgname} \
-		$(TESTSUM) --post-run-command tools/count -- -race -tags faults -timeout 10m $(PKG)
+		$(TESTSUM) --post-run-command tools/count -- -race -tags faults -timeout 20m $(PKG)
 
 # TROY_TEST_AWS_LACKS names what the endpoints lack, separated by commas.
 .PHONY: test-aws
