@@ -117,7 +117,7 @@ func freeAddress(t *testing.T) string {
 // run runs a command to its end.
 func (w *world) run(name string, args ...string) (stdout, stderr string, status int) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(w.t.Context(), 3*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(binaries, name), args...)
 	cmd.Env = append(w.env, "TROY_URL=http://"+w.web, "TROY_TOKEN="+w.token)
@@ -218,7 +218,7 @@ func (l *lines) tail(n int) string {
 // eventually polls until ok, for at most a minute.
 func (w *world) eventually(what string, ok func() bool) {
 	w.t.Helper()
-	deadline := time.NewTimer(time.Minute)
+	deadline := time.NewTimer(3 * time.Minute)
 	defer deadline.Stop()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
