@@ -62,7 +62,7 @@ func TestFindLeak(t *testing.T) {
 		"https://hooks.slack.com/services/T" + made(1, 9, "ABCDEFGH0123") + "/B" + made(2, 9, "ABCDEFGH0123") + "/" + made(3, 24, alnum): "a Slack webhook on line 1",
 		"sk_live_" + made(1, 24, alnum):                                                                                                  "a Stripe live key on line 1",
 		"rk_live_" + made(1, 99, alnum):                                                                                                  "a Stripe live key on line 1",
-		"//registry.npmjs.org/:_authToken=npm_" + made(1, 36, alnum):                                                                     "an npm token on line 1",
+		"//npm.example.com/:_authToken=npm_" + made(1, 36, alnum):                                                                        "an npm token on line 1",
 		"GOCSPX-" + made(1, 28, alnum+"-_"):                                                                                              "a Google OAuth client's secret on line 1",
 		"SG." + made(1, 22, alnum) + "." + made(2, 43, alnum):                                                                            "a SendGrid key on line 1",
 		"sk-proj-" + made(1, 74, alnum) + "T3Blbk" + "FJ" + made(2, 74, alnum):                                                           "an OpenAI key on line 1",
