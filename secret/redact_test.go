@@ -341,6 +341,7 @@ func FuzzRedactor(f *testing.F) {
 	f.Add("first line of it\nsecond one", "", "x", []byte{3})
 	f.Add("00000000", "000", "0000000", []byte{0, 1, 2, 255})
 	f.Add("ghs_ghs_ghs_", "ghs_", strings.Repeat("g", 40), []byte{5})
+	f.Add("ghs_gggggg", "\x1bQ", "\x1bQghs_"+strings.Repeat("g", 40)+"\x1b[0mQ", []byte{1, 44, 7})
 	f.Add("p@ss w/örd?\"<&>+", "%", "%20", []byte{9, 9})
 	f.Add(strings.Repeat("AAAA", 40), "AAA", "AAAAAAA", []byte{30})
 	f.Fuzz(func(t *testing.T, value, before, after string, chunks []byte) {

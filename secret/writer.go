@@ -96,11 +96,15 @@ func (w *writer) flush() {
 func (w *writer) round(last bool) {
 	n := len(w.buf)
 	w.spans = w.spans[:0]
-	from := w.goOn()
+	v, open := uncolored(w.buf)
+	if v.at == nil {
+		v = view{buf: w.buf}
+	}
+	from := w.goOn(v)
 	hold, keep := w.look(view{buf: w.buf}, from)
-	if v, open := uncolored(w.buf); v.at != nil {
+	if v.at != nil {
 		h, k := w.look(v, v.index(from))
-		h, k = min(hold, v.offset(h), open), min(keep, v.offset(k))
+		h, k = min(hold, v.offset(h), open, w.undecided()), min(keep, v.offset(k))
 		// A text with more control sequences than that is not a coloured one.
 		if n-h <= maxHeld && n-k <= maxHeld {
 			hold, keep = h, k
@@ -151,25 +155,44 @@ func (w *writer) look(v view, from int) (hold, keep int) {
 }
 
 // goOn continues the span that the last round ended in, and returns from where
-// on tokens may begin.
-func (w *writer) goOn() int {
-	n, at := len(w.buf), w.done
-	if at == n {
+// on tokens may begin. v is what is held, without control sequences: the text
+// behind one continues the span too.
+func (w *writer) goOn(v view) int {
+	start, n := v.index(w.done), len(v.buf)
+	if start == n {
 		return 0
 	}
 	run, eat := w.run, w.eat
 	w.run, w.eat = false, false
-	if eat && isBase64(w.buf[at]) {
-		w.spans = append(w.spans, span{start: at, end: at + 1})
+	if eat && isBase64(v.buf[start]) {
+		w.spans = append(w.spans, span{start: w.done, end: v.offset(start) + 1})
 	}
 	if !run {
 		return 0
 	}
-	for at < n && isToken(w.buf[at]) {
+	at := start
+	for at < n && isToken(v.buf[at]) {
 		at++
 	}
-	if at > w.done {
-		w.spans = append(w.spans, span{start: w.done, end: at, run: at == n})
+	if at == start {
+		return w.done
+	}
+	end := v.offset(at-1) + 1
+	w.spans = append(w.spans, span{start: w.done, end: end, run: at == n})
+	return end
+}
+
+// undecided is where the control sequences begin that are part of a span if
+// the text behind them continues it.
+func (w *writer) undecided() int {
+	at := len(w.buf)
+	if w.run || w.eat {
+		at = w.done
+	}
+	for _, s := range w.spans {
+		if s.run || s.eat {
+			at = min(at, s.end)
+		}
 	}
 	return at
 }
