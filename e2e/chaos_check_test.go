@@ -148,7 +148,7 @@ func (c *chaos) repeated() (calls, failed int) {
 
 // TestChaos drives PIPELINES pipelines (500) through their lives while SEED's
 // faults strike, and prints what was seen. STEP_SECONDS (180) is how long a
-// step may take. With TROY_MUTANT, the run ends at the first violation.
+// step may take. With MUTANT, the run ends at the first violation.
 func TestChaos(t *testing.T) {
 	pipelines := environmentInt("PIPELINES", 500)
 	seed := uint64(environmentInt("SEED", int(time.Now().UnixNano()&0x7fffffff)))
@@ -157,7 +157,7 @@ func TestChaos(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	c.ctx = ctx
-	mutant := os.Getenv("TROY_MUTANT")
+	mutant := os.Getenv("MUTANT")
 	if mutant != "" {
 		c.stop = cancel
 	}
@@ -320,7 +320,7 @@ func (c *chaos) report(pipelines int, seed uint64, took, drained time.Duration) 
 	for _, v := range c.violations {
 		c.t.Error(v)
 	}
-	switch m := os.Getenv("TROY_MUTANT"); {
+	switch m := os.Getenv("MUTANT"); {
 	case m != "" && total > 0:
 		fmt.Printf("mutant %s: caught by %s\n", m, strings.Join(sortedKeys(c.checks), ", "))
 	case m != "" && c.repaired > 0:

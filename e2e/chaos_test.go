@@ -196,7 +196,7 @@ func newChaos(t *testing.T, seed uint64) *chaos {
 		"TROY_GITHUB_URL="+c.g.server.URL+"/api/v3", "TROY_GITHUB_CLIENT_ID="+githubClientID, "TROY_GITHUB_APP_ID="+githubAppID,
 		"TROY_GITHUB_KEY_FILE="+c.g.keyFile, "TROY_GITHUB_SECRET="+githubSecret, "TROY_SECRET_KEY="+hex.EncodeToString(key),
 		"AWS_ACCESS_KEY_ID=x", "AWS_SECRET_ACCESS_KEY=x", "AWS_EC2_METADATA_DISABLED=true", "TROY_AWS_REGION=us-east-1",
-		"TROY_AWS_ENDPOINT="+c.double.URL(), "TROY_AWS_BUILDS_QUEUE="+queue, "TROY_MUTANT="+os.Getenv("TROY_MUTANT"),
+		"TROY_AWS_ENDPOINT="+c.double.URL(), "TROY_AWS_BUILDS_QUEUE="+queue,
 	)
 	w.web = "127.0.0.1:1"
 	w.token = strings.TrimSpace(w.must("troyd", "token", "create", "--role", "admin", "--name", "chaos"))

@@ -12,7 +12,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/troy-iaas/troy"
-	"github.com/troy-iaas/troy/internal/mutant"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/tasks"
 )
@@ -102,9 +101,6 @@ func (w *Workers) hold(ctx context.Context, c *claim) (held context.Context, sto
 			case <-held.Done():
 				return
 			case <-until.C:
-				if mutant.On(mutant.EpochOff) {
-					continue
-				}
 				c.log.Warn("the lease could not be renewed in time")
 				cancel()
 				return
@@ -119,10 +115,6 @@ func (w *Workers) hold(ctx context.Context, c *claim) (held context.Context, sto
 			switch {
 			case err != nil:
 				c.log.Debug("heartbeat failed", "error", err)
-			case n == 0 && mutant.On(mutant.EpochOff):
-				if row, err := w.q.WorkGet(held, c.task.Kind, c.task.Subject); err == nil {
-					c.epoch = row.Epoch
-				}
 			case n == 0:
 				// The handler may have ended the claim itself, by the
 				// transition that was its last.

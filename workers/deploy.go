@@ -11,7 +11,6 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud"
-	"github.com/troy-iaas/troy/internal/mutant"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/site"
 	"github.com/troy-iaas/troy/tasks"
@@ -42,11 +41,6 @@ func (w *Workers) deploy(ctx context.Context, c *claim) error {
 
 	tree := site.Tree{Pipeline: p.ID, Deployment: d.TreeID}
 	pointer := site.Pointer{Sequence: *d.Sequence, Pipeline: p.ID, Deployment: d.TreeID}
-	if mutant.On(mutant.EarlyFlip) {
-		if err := w.deps.Cloud.CDN.Flip(ctx, *p.DistributionID, pointer); err != nil {
-			return fmt.Errorf("flip the pointer: %w", err)
-		}
-	}
 	if d.SealedAt == nil {
 		carried, err := w.carried(ctx, p, tree)
 		if err != nil {

@@ -10,7 +10,6 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud"
-	"github.com/troy-iaas/troy/internal/mutant"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/tasks"
 )
@@ -74,7 +73,7 @@ func (w *Workers) provision(ctx context.Context, c *claim) error {
 // was made by a try whose answer was lost.
 func (w *Workers) makeDistribution(ctx context.Context, pipeline uuid.UUID, host string) (cloud.Distribution, error) {
 	d, err := w.deps.Cloud.CDN.Create(ctx, reference(pipeline), host)
-	if errors.Is(err, cloud.ErrExists) && !mutant.On(mutant.AdoptionOff) {
+	if errors.Is(err, cloud.ErrExists) {
 		d, err = w.deps.Cloud.CDN.Find(ctx, reference(pipeline))
 	}
 	if err != nil {

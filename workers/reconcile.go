@@ -13,7 +13,6 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/forge"
-	"github.com/troy-iaas/troy/internal/mutant"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/tasks"
 )
@@ -41,9 +40,6 @@ const netActor = "reconciliation"
 // it again, counts it and logs an error. One process has the turn in each
 // interval.
 func (w *Workers) reconcile(ctx context.Context) error {
-	if mutant.On(mutant.NetOff) {
-		return nil
-	}
 	interval := cmp.Or(w.cfg.Reconcile, reconcileInterval)
 	turn, err := w.q.BellReconcile(ctx, interval.Seconds())
 	if err != nil || turn == 0 {

@@ -17,7 +17,6 @@ import (
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/forge"
 	"github.com/troy-iaas/troy/intake"
-	"github.com/troy-iaas/troy/internal/mutant"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/secret"
 	"github.com/troy-iaas/troy/site"
@@ -184,9 +183,6 @@ func (w *Workers) headStands(ctx context.Context, c *claim, d queries.Deployment
 	}
 	if !moved {
 		return nil
-	}
-	if mutant.On(mutant.SentinelRollback) {
-		return errMoved
 	}
 	err = move(ctx, w, p.ID, (*queries.Queries).DeploymentSupersede, queries.DeploymentSupersedeParams{
 		PipelineID: p.ID, ID: d.ID, Cause: "the branch moved on before it was published", Actor: actor,

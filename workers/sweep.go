@@ -8,7 +8,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	"github.com/troy-iaas/troy/internal/mutant"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/tasks"
 )
@@ -58,9 +57,6 @@ func (w *Workers) tickOnce(ctx context.Context) error {
 // out, those whose task is not in Redis any more, those that were never rung.
 // Its cost follows what is due, not what exists.
 func (w *Workers) sweep(ctx context.Context) error {
-	if mutant.On(mutant.SweepOff) {
-		return nil
-	}
 	if err := w.noticeNewRedis(ctx); err != nil {
 		// Leases are taken back all the same.
 		w.log.Warn("Redis does not answer", "error", err)

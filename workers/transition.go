@@ -7,9 +7,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	"github.com/troy-iaas/troy/internal/mutant"
 	"github.com/troy-iaas/troy/queries"
-	"github.com/troy-iaas/troy/tasks"
 )
 
 // move runs a transition of a pipeline behind the pipeline's lock. It returns
@@ -25,14 +23,8 @@ func move[P any](ctx context.Context, w *Workers, pipeline uuid.UUID, statement 
 		if _, err := q.PipelineLock(ctx, pipeline); err != nil {
 			return err
 		}
-		if _, err := statement(q, ctx, params); err != nil {
-			return err
-		}
-		if _, publishes := any(params).(queries.BuildPublishParams); publishes && mutant.On(mutant.DropWork) {
-			_, err := tx.Exec(ctx, "DELETE FROM work WHERE subject_id = $1 AND kind = $2", pipeline, tasks.TypeDeploy)
-			return err
-		}
-		return nil
+		_, err := statement(q, ctx, params)
+		return err
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
 		return errMoved

@@ -191,7 +191,7 @@ func wholeNumber(v string) (int64, error) {
 // command line and docker-compose.yml.
 func foreign() []string {
 	return []string{
-		"TROY_TOKEN", "TROY_MUTANT",
+		"TROY_TOKEN",
 		"TROY_DATABASE_PASSWORD", "TROY_SITES_SCHEME", "TROY_SITES_PORT",
 	}
 }
