@@ -52,6 +52,11 @@ generate: ## Write the generated code again
 	$(SQLC) generate
 	go generate ./...
 
+.PHONY: migration
+migration: deps-run ## Write the migration NAME that takes the migrations to sql/schema.sql
+	@test -n "$(NAME)" || { echo "Say what it does: make migration NAME=add_domains"; exit 2; }
+	@go run ./sql/migration $(FLAGS) $(NAME)
+
 .PHONY: bench
 bench: deps-bench ## Run the benchmarks, one after another
 	go test -run '^$$' -bench . -benchtime 1s ./edge/

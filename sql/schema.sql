@@ -1,6 +1,6 @@
 -- The schema as it should be. The migrations lead to exactly this; a test
 -- compares the two. To change it, edit here and run
--- `troyd migrate generate NAME`.
+-- `make migration NAME=…`.
 
 CREATE SEQUENCE work_epochs;
 

@@ -31,7 +31,7 @@ func TestMigrationsLeadToSchema(t *testing.T) {
 	byHand := stacktest.EmptyDatabase(t)
 	run(t, byHand, wanted)
 	if diff := cmp.Diff(dump(t, byHand), dump(t, stacktest.Database(t))); diff != "" {
-		t.Errorf("sql/schema.sql and sql/migrations differ; run troyd migrate generate NAME (-schema.sql +migrations):\n%s", diff)
+		t.Errorf("sql/schema.sql and sql/migrations differ; run make migration NAME=… (-schema.sql +migrations):\n%s", diff)
 	}
 }
 

@@ -1,7 +1,7 @@
 // Package generate writes migrations: it compares the schema that the
 // migrations lead to with the one that schema.sql describes, on two scratch
 // databases, and plans the statements that take one to the other and back.
-// `troyd migrate generate` calls it.
+// The program in sql/migration calls it.
 package generate
 
 import (
@@ -47,7 +47,7 @@ type IncomparableError struct{ Objects []string }
 
 func (e *IncomparableError) Error() string {
 	return "no migration can be generated for " + strings.Join(e.Objects, ", ") +
-		": write it by hand (troyd migrate new NAME) and generate the rest after it"
+		": write it by hand (make migration NAME=… FLAGS=-empty) and generate the rest after it"
 }
 
 // Plan compares the schema that the migrations lead to with wanted, on scratch
@@ -254,7 +254,7 @@ func (s *scratch) prove(ctx context.Context, m Migration) error {
 		return err
 	}
 	if !rest.Empty() {
-		return fmt.Errorf("the generated migration does not lead to the wanted schema, it would still need %q: write it by hand (troyd migrate new NAME)", slices.Concat(rest.Up, rest.ConcurrentUp))
+		return fmt.Errorf("the generated migration does not lead to the wanted schema, it would still need %q: write it by hand (make migration NAME=… FLAGS=-empty)", slices.Concat(rest.Up, rest.ConcurrentUp))
 	}
 	for _, stmt := range slices.Concat(m.ConcurrentDown, m.Down) {
 		if _, err := s.have.ExecContext(ctx, stmt); err != nil {
@@ -266,7 +266,7 @@ func (s *scratch) prove(ctx context.Context, m Migration) error {
 		return err
 	}
 	if !slices.Equal(sorted(again.Up), sorted(m.Up)) || !slices.Equal(sorted(again.ConcurrentUp), sorted(m.ConcurrentUp)) {
-		return fmt.Errorf("the generated migration does not lead back to where it came from: after up and down it would be %q: write it by hand (troyd migrate new NAME)", slices.Concat(again.Up, again.ConcurrentUp))
+		return fmt.Errorf("the generated migration does not lead back to where it came from: after up and down it would be %q: write it by hand (make migration NAME=… FLAGS=-empty)", slices.Concat(again.Up, again.ConcurrentUp))
 	}
 	return nil
 }

@@ -1,0 +1,126 @@
+// Command migration writes migrations into the source tree. It is a
+// developer's tool: `make migration NAME=add_domains` runs it. The server's
+// own `troyd migrate` runs what it writes.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"time"
+
+	"github.com/troy-iaas/troy/internal/devstack"
+	"github.com/troy-iaas/troy/sql/generate"
+)
+
+const usage = `Usage: go run ./sql/migration [flags] NAME
+
+Write the migration, up and down, that takes the schema of the migrations to
+schema.sql. Both are compared on two scratch databases. They are created on the
+server at TROY_DATABASE_URL, whose user must be allowed to, and dropped again.
+Without that variable a private Postgres is started.
+
+Indexes of existing tables are built concurrently, in a file of their own that
+runs without a transaction. A renamed column appears as a dropped and an added
+one: write such a migration by hand, with -empty.
+
+Exit statuses:
+  0  the migration was written, or the schemas agree
+  1  it failed and nothing was written: objects that cannot be compared
+     (functions, triggers, views, domains, extensions, policies, …) differ, or
+     tables, columns or sequences would be dropped without -allow-destructive
+  2  wrong usage
+
+Flags:
+`
+
+type options struct {
+	name, dir, schema  string
+	serverURL          string // "" starts a private Postgres
+	destructive, empty bool
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	os.Exit(program(ctx, os.Args[1:], os.Getenv("TROY_DATABASE_URL"), os.Stdout, os.Stderr))
+}
+
+// program returns the exit status.
+func program(ctx context.Context, args []string, serverURL string, stdout, stderr io.Writer) int {
+	opts := options{serverURL: serverURL}
+	flags := flag.NewFlagSet("migration", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.StringVar(&opts.dir, "dir", "sql/migrations", "the migrations' `folder`")
+	flags.StringVar(&opts.schema, "schema", "sql/schema.sql", "the `file` with the schema as it should be")
+	flags.BoolVar(&opts.destructive, "allow-destructive", false, "write a migration that drops tables, columns or sequences")
+	flags.BoolVar(&opts.empty, "empty", false, "write an empty migration, to be filled by hand")
+	flags.Usage = func() {
+		_, _ = io.WriteString(stderr, usage)
+		flags.PrintDefaults()
+	}
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		return 2
+	case flags.NArg() != 1:
+		flags.Usage()
+		return 2
+	}
+	opts.name = flags.Arg(0)
+	paths, err := run(ctx, opts)
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return 1
+	}
+	if len(paths) == 0 {
+		paths = []string{"nothing to do"}
+	}
+	if _, err := fmt.Fprintln(stdout, strings.Join(paths, "\n")); err != nil {
+		return 1
+	}
+	return 0
+}
+
+// run returns the files that it wrote.
+func run(ctx context.Context, opts options) (paths []string, err error) {
+	if info, err := os.Stat(opts.dir); err != nil || !info.IsDir() {
+		return nil, fmt.Errorf("-dir %q is not a folder: run this at the top of the source tree", opts.dir)
+	}
+	if opts.empty {
+		path, err := generate.New(opts.dir, opts.name)
+		return []string{path}, err
+	}
+	wanted, err := os.ReadFile(opts.schema)
+	if err != nil {
+		return nil, fmt.Errorf("read the schema as it should be: %w", err)
+	}
+	serverURL := opts.serverURL
+	if serverURL == "" {
+		p, startErr := devstack.StartEphemeralPostgres(ctx, slog.New(slog.DiscardHandler))
+		if startErr != nil {
+			return nil, startErr
+		}
+		defer func() {
+			stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+			defer cancel()
+			err = errors.Join(err, p.Stop(stopCtx))
+		}()
+		serverURL = p.URL
+	}
+	m, err := generate.Plan(ctx, serverURL, os.DirFS(opts.dir), string(wanted))
+	if err != nil || m.Empty() {
+		return nil, err
+	}
+	if len(m.Destructive) > 0 && !opts.destructive {
+		return nil, fmt.Errorf("the migration would drop %s with all data: pass -allow-destructive to write it (write a rename by hand, with -empty)", strings.Join(m.Destructive, ", "))
+	}
+	return generate.Write(opts.dir, opts.name, m)
+}
