@@ -21,7 +21,7 @@ const (
 	Succeeded DeploymentState = "succeeded"
 	// Failed: it ended with a cause; what was live before it stayed live.
 	Failed DeploymentState = "failed"
-	// Cancelled: somebody stopped it, or its pipeline is being deleted.
+	// Cancelled: a user stopped it, or its pipeline is being deleted.
 	Cancelled DeploymentState = "cancelled"
 	// Superseded: a newer commit took its place before it went live.
 	Superseded DeploymentState = "superseded"

@@ -85,7 +85,7 @@ func TestStatusesDiagram(t *testing.T) {
 		case m[3] != "":
 			composite = m[2]
 		case i < 0:
-			t.Errorf("%s has %q, which is no status", statusesPage, m[1])
+			t.Errorf("%s has %q, which is not a status", statusesPage, m[1])
 		default:
 			statuses[m[2]] = troy.Statuses()[i]
 		}

@@ -50,7 +50,7 @@ func CheckWatchPaths(patterns []string) error {
 // anything but a slash, ? for one character but a slash, and ** for anything
 // at all ("**/*.md" is every Markdown file, at the top too); all other
 // characters, brackets too, stand for themselves. White space around a pattern
-// is no part of it. A pattern behind a "!" takes away, and the last one that
+// is not a part of it. A pattern behind a "!" takes away, and the last one that
 // fits a file decides. Where no pattern gives anything, root is what is
 // watched, and without a root everything is. Where looking further would take
 // longer than about half a second, the push concerns it: a build too many is
@@ -116,7 +116,7 @@ func watchRules(patterns []string, root string) []watchRule {
 	if root == "" && rules == nil {
 		return nil
 	}
-	// A folder's name is no pattern.
+	// A folder's name is not a pattern.
 	base := "^"
 	if root != "" {
 		base += regexp.QuoteMeta(root) + "(?:/|$)"

@@ -25,7 +25,7 @@ func TestWatched(t *testing.T) {
 		{"beside the root", nil, "site", []string{"sites/index.html", "asite/a", "a/site/b"}, false},
 		{"the root with slashes", nil, "/site/", []string{"site/a"}, true},
 		{"a root that is a link or a submodule", nil, "site", []string{"site"}, true},
-		{"a root is no pattern", nil, "*", []string{"a/b"}, false},
+		{"a root is not a pattern", nil, "*", []string{"a/b"}, false},
 		{"a root named like a pattern", nil, "*", []string{"*/b"}, true},
 		{"an empty push and a root", nil, "site", nil, false},
 
@@ -58,7 +58,7 @@ func TestWatched(t *testing.T) {
 		{"everything", []string{"**"}, "site", []string{"a/b"}, true},
 		{"a line end in a name", []string{"**/z"}, "", []string{"a\nb/z"}, true},
 		{"brackets stand for themselves", []string{"app/[id]"}, "", []string{"app/[id]/page.tsx"}, true},
-		{"brackets are no class", []string{"app/[id]"}, "", []string{"app/i/page.tsx"}, false},
+		{"brackets are not a class", []string{"app/[id]"}, "", []string{"app/i/page.tsx"}, false},
 		{"a dot is a dot", []string{"a.b"}, "", []string{"axb"}, false},
 		{"letters keep their case", []string{"docs"}, "", []string{"Docs/a"}, false},
 

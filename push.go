@@ -63,7 +63,7 @@ type Push struct {
 	// of SHA-1 or SHA-256. Before is empty when the ref is new, After when it
 	// was deleted. (GitHub gives the id of the tag itself for annotated tags.)
 	Before, After string
-	// Forced: the ref moved to something that is no descendant of Before.
+	// Forced: the ref moved to something that is not a descendant of Before.
 	Created, Deleted, Forced bool
 	// Message, at most MaxMessage characters of it, and Author are those of
 	// the commit that the ref is at now.
@@ -141,7 +141,7 @@ type RepositoryChange struct {
 	OldDefaultBranch string
 }
 
-// Rerequest is somebody's wish, on GitHub's page, to have a commit checked
+// Rerequest is someone's wish, on GitHub's page, to have a commit checked
 // again.
 type Rerequest struct {
 	Repository   ForgeRepository

@@ -14,7 +14,7 @@ type Status string
 // The thirteen statuses, in the order of a pipeline's life.
 const (
 	// PreProvisioned: created, without DNS record or distribution. A resting
-	// place: it leaves when somebody requests provisioning.
+	// place: it leaves when a user requests provisioning.
 	PreProvisioned Status = "pre_provisioned"
 	// ProvisionRequest: queued for provisioning.
 	ProvisionRequest Status = "provision_request"

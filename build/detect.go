@@ -115,7 +115,7 @@ func runner(manager string) string {
 	return "npx --no-install "
 }
 
-// others recognises sites that are no packages.
+// others recognises sites that are not packages.
 func (d *detected) others(fsys fs.FS, root string) error {
 	at := func(name string) string { return path.Join(root, name) }
 	for _, name := range []string{"hugo.toml", "hugo.yaml", "hugo.yml", "hugo.json", "config/_default"} {

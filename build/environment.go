@@ -24,7 +24,7 @@ func (o Origin) Environment(p Plan, machine, variables map[string]string) map[st
 	c := o.Commit
 	env := map[string]string{
 		"CI": "true", "LANG": "C.UTF-8",
-		// A build is no place for advice on newer versions.
+		// A build should not print advice on newer versions.
 		"npm_config_update_notifier": "false", "npm_config_fund": "false", "npm_config_audit": "false",
 		// The names of Netlify, Cloudflare Pages, Vercel and GitHub. Those that
 		// name the platform itself, as NETLIFY does, are not set: adapters of

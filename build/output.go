@@ -78,7 +78,7 @@ func (p Plan) output(folder string) Output {
 }
 
 // NotOfSite lists, as rules of a .gitignore, the files that a repository keeps
-// in its top folder for tools. They are no part of a site that is the
+// in its top folder for tools. They do not belong to a site that is the
 // repository itself.
 func NotOfSite() []string {
 	names := strings.Fields(`

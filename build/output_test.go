@@ -247,7 +247,7 @@ func (l looked) Open(name string) (fs.File, error) {
 	return l.MapFS.Open(name)
 }
 
-// A build may leave any number of folders that are no site.
+// A build may leave any number of folders that hold no site.
 func TestSearchForServerCodeIsBounded(t *testing.T) {
 	t.Parallel()
 	const folders = 200

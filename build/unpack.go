@@ -247,7 +247,7 @@ func (u *unpacking) file(name string, h *tar.Header, content io.Reader) error {
 
 // damaged says of an entry that can't be made that the archive is wrong: its
 // path appears twice, is a file and a folder at once, is too long or goes
-// through a link that leads out. A disk that fails is no fault of the archive.
+// through a link that leads out. A failing disk is not the archive's fault.
 func (u *unpacking) damaged(name string, err error) error {
 	if err == nil {
 		return nil

@@ -183,7 +183,7 @@ func TestUnpackDamaged(t *testing.T) {
 			t.Fatalf("cut to %d of %d bytes: %v", n, len(whole), err)
 		}
 	}
-	// A connection that breaks is no fault of the archive.
+	// A broken connection is not the archive's fault.
 	broken := errors.New("connection reset")
 	err := build.Unpack(t.Context(), io.MultiReader(bytes.NewReader(whole[:40]), failing{broken}), t.TempDir(), build.SourceLimits{})
 	if !errors.Is(err, broken) || troy.KindOf(err) != troy.Internal {

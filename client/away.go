@@ -62,7 +62,7 @@ func reason(err error) string {
 	dns, isDNS := errors.AsType[*net.DNSError](err)
 	switch {
 	case isDNS && dns.IsNotFound:
-		return "there is no host " + dns.Name
+		return "host not found: " + dns.Name
 	case isDNS:
 		return "the name " + dns.Name + " can't be looked up now"
 	case errors.Is(err, syscall.ECONNREFUSED):

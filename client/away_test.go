@@ -162,7 +162,7 @@ func TestReleasesAreNotDoubled(t *testing.T) {
 func TestReasonsAreWords(t *testing.T) {
 	t.Parallel()
 	for want, err := range map[string]error{
-		"there is no host nowhere.example":             &net.DNSError{Err: "no such host", Name: "nowhere.example", IsNotFound: true},
+		"host not found: nowhere.example":              &net.DNSError{Err: "no such host", Name: "nowhere.example", IsNotFound: true},
 		"the connection was closed before the answer":  fmt.Errorf("read: %w", io.ErrUnexpectedEOF),
 		"there was no answer in time":                  &net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded},
 		"the name troy.example can't be looked up now": &net.DNSError{Err: "server misbehaving", Name: "troy.example"},

@@ -215,9 +215,9 @@ func (c *Client) delay(n int, after time.Duration) time.Duration {
 	}
 	if after > 0 {
 		// A little more than asked, so that not all come back at once.
-		return min(after, retryAfterCap) + rand.N(c.base) //nolint:gosec // jitter is no secret
+		return min(after, retryAfterCap) + rand.N(c.base) //nolint:gosec // jitter is not a secret
 	}
-	return rand.N(most) //nolint:gosec // jitter is no secret
+	return rand.N(most) //nolint:gosec // jitter is not a secret
 }
 
 // failure is an attempt that did not succeed.

@@ -53,7 +53,7 @@ func (c *Client) Log(ctx context.Context, pipeline string, id uuid.UUID, from in
 }
 
 // FollowLog writes a build's log to w as it comes, until the build has ended,
-// and returns the state of its deployment then. Bytes that are no UTF-8 come
+// and returns the state of its deployment then. Bytes that are not UTF-8 come
 // as U+FFFD. A connection that breaks is made again, and goes on where it
 // broke; a server that is away for less than two minutes is waited for. An
 // error of w ends it.
@@ -160,7 +160,7 @@ func (c *Client) streamed(ctx context.Context, k call, read func(io.Reader) erro
 	if resp.StatusCode != http.StatusOK {
 		return answerFailure(resp)
 	}
-	// A page of something that is not Troy is no log.
+	// A page of something that is not Troy is not a log.
 	if kind, want := resp.Header.Get("Content-Type"), k.header.Get("Accept"); !strings.HasPrefix(kind, want) {
 		return &failure{err: troy.Errorf(troy.Internal, "%s %s: the answer is %.80q, not a log; is the address %s right?", k.method, k.path, kind, c.BaseURL)}
 	}

@@ -35,7 +35,7 @@ type Builder interface {
 
 	// Stop ends a build for real: its processes and their children are
 	// killed. On localcloud that is done when it returns, elsewhere Get tells.
-	// One that has ended is no error, one that was never started ErrNotFound.
+	// One that has ended is not an error, one that was never started ErrNotFound.
 	Stop(ctx context.Context, t site.Tree) error
 
 	// Artifact opens what a build that succeeded leaves to be published: the

@@ -47,7 +47,7 @@ func BytesInWords(n int64) string {
 	return fmt.Sprintf("%.1f %s", size, unit)
 }
 
-// inWords writes "30 minutes", and what is no whole minute as Go does.
+// inWords writes "30 minutes", and other durations as Go does.
 func inWords(d time.Duration) string {
 	switch {
 	case d == time.Minute:

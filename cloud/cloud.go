@@ -3,7 +3,7 @@
 // alone. The adapters are awscloud and localcloud; both pass cloudtest.
 //
 // Every call may fail before or after its effect, so every call may be
-// repeated: doing again what is done already is no error, unless the call
+// repeated: doing again what is done already is not an error, unless the call
 // says so. Calls honour their context. An error that repeating will not mend
 // is a *troy.Error of kind Invalid, Conflict, NotFound or Moved; any other
 // error may pass by itself.
@@ -147,7 +147,7 @@ type CDN interface {
 	// ErrPrecondition when it changed. Poll Get until !Enabled and Deployed.
 	Disable(ctx context.Context, id, etag string) error
 	// Delete removes a disabled distribution and its pointer. ErrNotDisabled
-	// and ErrPrecondition ask for a later try; one that is gone is no error.
+	// and ErrPrecondition ask for a later try; one that is gone is not an error.
 	Delete(ctx context.Context, id, etag string) error
 	// Flip makes p the distribution's pointer and refreshes what the CDN
 	// holds, unless the one in force has a higher sequence, or the same and
@@ -169,7 +169,7 @@ type DNS interface {
 	// *troy.Error of kind Conflict that names it.
 	Upsert(ctx context.Context, host, target string) error
 	// Delete removes the host's record if it points at target. One that is
-	// absent, or points elsewhere, is no error.
+	// absent, or points elsewhere, is not an error.
 	Delete(ctx context.Context, host, target string) error
 }
 

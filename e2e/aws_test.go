@@ -108,7 +108,7 @@ func TestLifecycleOnAWS(t *testing.T) {
 	w.start("work")
 	const host = "blog.sites.test"
 
-	a.Send("apps", "this is no event")
+	a.Send("apps", "this is not an event")
 	a.Send("apps", `{"id":"evt-1","type":"Created","time":"2026-01-02T15:04:05Z","app":{"id":"app-1","name":"Blog"}}`)
 	var id string
 	w.eventually("the app's pipeline is there", func() bool {

@@ -208,7 +208,7 @@ func TestChaos(t *testing.T) {
 	c.report(pipelines, seed, took, drained)
 }
 
-// lookOut sees, while the run goes on, that somebody ended another's claim, or
+// lookOut sees, while the run goes on, that someone ended another's claim, or
 // that the second net repaired something. The net hides mistakes, so a repair
 // is one, unless the work was dropped on purpose.
 func (c *chaos) lookOut(mutant string, stop chan struct{}) {

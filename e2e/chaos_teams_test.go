@@ -27,7 +27,7 @@ type life struct {
 
 // habit is something that teams do. It returns false if it could not be done.
 // Excused means that the newest commit need not be live afterwards, because
-// somebody cancelled it or rolled back.
+// someone cancelled it or rolled back.
 type habit struct {
 	name string
 	do   func(l *life, first uuid.UUID) (excused, ok bool)

@@ -132,7 +132,7 @@ func blocksOf(file, text string) ([]block, error) {
 		case f != nil:
 			shell = slices.Contains([]string{"sh", "shell", "bash", "console"}, f[1])
 			if above.skip != "" && !shell {
-				return out, fmt.Errorf("%s:%d: a block that is no shell's is not run anyway", file, i+1)
+				return out, fmt.Errorf("%s:%d: a block that is not shell is not run anyway", file, i+1)
 			}
 			open = &block{file: file, line: i + 1, console: f[1] == "console", skip: above.skip, printed: above.printed}
 		case notRun.MatchString(line):
@@ -277,7 +277,7 @@ func newDocs(t *testing.T) *docs {
 	return d
 }
 
-// env is that of somebody who has just cloned the repository.
+// env is that of someone who has just cloned the repository.
 func (d *docs) env() []string {
 	return []string{
 		"PATH=" + filepath.Join(d.dir, "bin") + ":" + os.Getenv("PATH"), "HOME=" + filepath.Join(d.dir, "home"), "LANG=C.UTF-8", "TERM=dumb",

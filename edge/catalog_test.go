@@ -93,7 +93,7 @@ func TestHosts(t *testing.T) {
 func TestBrokenStateIsAFault(t *testing.T) {
 	t.Parallel()
 	for name, breakIt := range map[string]func(h *hosted){
-		"record is no JSON":    func(h *hosted) { h.replace(h.layout.Record(h.host), []byte("{")) },
+		"record is not JSON":   func(h *hosted) { h.replace(h.layout.Record(h.host), []byte("{")) },
 		"record of another":    func(h *hosted) { h.replaceJSON(h.layout.Record(h.host), site.Record{Host: "x", Target: "y"}) },
 		"target with a path":   func(h *hosted) { h.target("../" + h.distribution + ".distribution.internal") },
 		"target elsewhere":     func(h *hosted) { h.target(h.distribution + ".example.com") },

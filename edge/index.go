@@ -135,7 +135,7 @@ func (x *index) file(path string) file {
 	return file{x.files.digests[i], x.files.sizes[i]}
 }
 
-// Find implements site.Paths: carried assets are no pages, and files that
+// Find implements site.Paths: carried assets are not pages, and files that
 // configure the host are not served.
 func (x *index) Find(stem, suffix string) (string, bool) {
 	i := x.files.find(stem, suffix)

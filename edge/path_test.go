@@ -325,7 +325,7 @@ func FuzzResolve(f *testing.F) {
 		if ok && p != gone {
 			base := strings.TrimSuffix(p, "/")
 			if _, has := files[name]; !has {
-				t.Fatalf("%q resolves to %q, which is no file", p, name)
+				t.Fatalf("%q resolves to %q, which is not a file", p, name)
 			}
 			if !slices.Contains([]string{p, base + ".html", base + "/index.html", "index.html"}, name) || name == "index.html" && base != "" && base != "index" && p != name {
 				t.Fatalf("%q resolves to %q, which is not its page", p, name)

@@ -110,7 +110,7 @@ type Commit struct {
 type Clone struct {
 	URL        string // without credentials
 	Credential Credential
-	// Expires is zero when the password is good until somebody revokes it.
+	// Expires is zero when the password is good until someone revokes it.
 	Expires time.Time
 }
 
@@ -186,7 +186,7 @@ type Hooks interface {
 	// one that is there up to date. It returns its id. ErrForbidden asks for
 	// it to be made by hand.
 	EnsureHook(ctx context.Context, r Repository, hook Hook) (string, error)
-	// RemoveHook removes the webhook to an address. None is no error.
+	// RemoveHook removes the webhook to an address. None is not an error.
 	RemoveHook(ctx context.Context, r Repository, url string) error
 }
 

@@ -256,7 +256,7 @@ func reason(body []byte) string {
 		Error       json.RawMessage `json:"error"`
 		Description string          `json:"error_description"`
 	}
-	// A body that is no JSON, a proxy's page, says nothing worth repeating.
+	// A body that is not JSON, a proxy's page, says nothing worth repeating.
 	if json.Unmarshal(body, &said) != nil {
 		return ""
 	}

@@ -61,7 +61,7 @@ func buildUpdated(ctx context.Context, q *queries.Queries, u BuildUpdate) (Outco
 	}
 	id, err := uuid.Parse(u.Deployment)
 	if err != nil {
-		return ignored(nil, "%s: %q is no deployment's id", u.Words, clip(u.Deployment)), nil //nolint:nilerr // recorded, and nothing more
+		return ignored(nil, "%s: %q is not a deployment's id", u.Words, clip(u.Deployment)), nil //nolint:nilerr // recorded, and nothing more
 	}
 	d, err := q.DeploymentGet(ctx, id)
 	if errors.Is(err, pgx.ErrNoRows) {

@@ -202,7 +202,7 @@ func cleanFolder(field, folder string) (string, error) {
 	}
 	clean := path.Clean(folder)
 	if strings.HasPrefix(folder, "/") || strings.Contains(folder, `\`) || slices.Contains(strings.Split(folder, "/"), "..") {
-		return "", troy.Errorf(troy.Invalid, "the folder is %q; expected is a path inside the repository, relative to its root, like apps/web", clip(folder)).At(field)
+		return "", troy.Errorf(troy.Invalid, "the folder is %q; expected a path inside the repository, relative to its root, like apps/web", clip(folder)).At(field)
 	}
 	if clean == "." {
 		return "", nil

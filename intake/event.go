@@ -74,7 +74,7 @@ func (e AppEvent) check() error {
 	case "":
 		return troy.Errorf(troy.Invalid, "it is missing or empty").At("type")
 	default:
-		return troy.Errorf(troy.Invalid, "the type is %q; expected is %s or %s", clip(string(e.Type)), AppCreated, AppDeleted).At("type")
+		return troy.Errorf(troy.Invalid, "the type is %q; expected %s or %s", clip(string(e.Type)), AppCreated, AppDeleted).At("type")
 	}
 	if e.Time.IsZero() {
 		return troy.Errorf(troy.Invalid, "it is missing").At("time")
@@ -96,7 +96,7 @@ func (r *Repository) check(prefix string) error {
 		return err
 	}
 	if !slices.Contains(Providers(), r.Provider) {
-		return troy.Errorf(troy.Invalid, "the provider is %q; expected is one of %s", clip(r.Provider), strings.Join(Providers(), ", ")).At(prefix + "provider")
+		return troy.Errorf(troy.Invalid, "the provider is %q; expected one of %s", clip(r.Provider), strings.Join(Providers(), ", ")).At(prefix + "provider")
 	}
 	if err := checkText(prefix+"full_name", r.FullName, maxRef); err != nil {
 		return err
@@ -104,7 +104,7 @@ func (r *Repository) check(prefix string) error {
 	owner, name, _ := strings.Cut(r.FullName, "/")
 	dots := []string{".", ".."}
 	if !fullName.MatchString(r.FullName) || slices.Contains(dots, owner) || slices.Contains(dots, name) {
-		return troy.Errorf(troy.Invalid, "the name is %q; expected is one like team/blog", clip(r.FullName)).At(prefix + "full_name")
+		return troy.Errorf(troy.Invalid, "the name is %q; expected one like team/blog", clip(r.FullName)).At(prefix + "full_name")
 	}
 	if r.Branch != "" {
 		if err := checkText(prefix+"branch", r.Branch, maxRef); err != nil {
@@ -121,7 +121,7 @@ func (r *Repository) check(prefix string) error {
 		return err
 	}
 	if strings.HasPrefix(r.Root, "/") || strings.Contains(r.Root, `\`) || slices.Contains(strings.Split(r.Root, "/"), "..") {
-		return troy.Errorf(troy.Invalid, "the folder is %q; expected is a path inside the repository, relative to its root", clip(r.Root)).At(prefix + "root")
+		return troy.Errorf(troy.Invalid, "the folder is %q; expected a path inside the repository, relative to its root", clip(r.Root)).At(prefix + "root")
 	}
 	return nil
 }

@@ -405,7 +405,7 @@ func short(commit string) string { return commit[:min(7, len(commit))] }
 
 func orUnknown(name string) string {
 	if name == "" {
-		return "somebody"
+		return "someone"
 	}
 	return name
 }

@@ -129,7 +129,7 @@ func Refuse(p queries.Pipeline, a Action) error {
 	return troy.Errorf(troy.Conflict, "the pipeline %s is %s, which does not allow %s; only %s %s allowed", p.Name, p.Status, a, list(names), verb(len(names)))
 }
 
-// moved answers for a guarded statement that returned no row: somebody else
+// moved answers for a guarded statement that returned no row: someone else
 // was faster, so the present status decides what is said.
 func moved(ctx context.Context, q *queries.Queries, id uuid.UUID, a Action) error {
 	p, err := q.PipelineGet(ctx, id)

@@ -25,11 +25,11 @@ func RingKinds() []string {
 
 // RingByHand rings a task for an operator and says in words what came of it.
 // From a Failed status it is the retry; where there is nothing to do the
-// result says why, and is no error. The sweep has no subject: its id is not
+// result says why, and is not an error. The sweep has no subject: its id is not
 // looked at. An unknown kind is Invalid, an unknown subject NotFound.
 func (in *Intake) RingByHand(ctx context.Context, kind string, id uuid.UUID, actor string) (result string, err error) {
 	if !slices.Contains(RingKinds(), kind) {
-		return "", troy.Errorf(troy.Invalid, "the kind %q is unknown; expected is one of %s", clip(kind), strings.Join(RingKinds(), ", ")).At("kind")
+		return "", troy.Errorf(troy.Invalid, "the kind %q is unknown; expected one of %s", clip(kind), strings.Join(RingKinds(), ", ")).At("kind")
 	}
 	if kind == tasks.TypeSweep {
 		if err := in.bell.Sweep(ctx); err != nil {

@@ -117,7 +117,7 @@ func (m *Metrics) Work(db *pgxpool.Pool) {
 		q:      queries.New(db),
 		due:    prometheus.NewDesc("troy_work_due", "Rows of work that are due and that nobody holds, by queue.", []string{"queue"}, nil),
 		oldest: prometheus.NewDesc("troy_work_oldest_due_seconds", "For how long the oldest of them has been due, in seconds.", []string{"queue"}, nil),
-		held:   prometheus.NewDesc("troy_work_held", "Rows of work that somebody holds, by queue.", []string{"queue"}, nil),
+		held:   prometheus.NewDesc("troy_work_held", "Rows of work that a worker holds, by queue.", []string{"queue"}, nil),
 		status: prometheus.NewDesc("troy_pipelines", "Pipelines by status.", []string{"status"}, nil),
 		up:     prometheus.NewDesc("troy_database_up", "Whether Postgres answered this scrape.", nil, nil),
 		swept:  prometheus.NewDesc("troy_swept_seconds_ago", "How long ago the last sweep was, of any process, in seconds.", nil, nil),

@@ -3,8 +3,8 @@
 //
 // Queries are named noun first: PipelineGet, WorkClaim. A query that moves a
 // pipeline is one guarded statement that writes the status, the event and the
-// work; no row returned means that somebody else moved it first. The queries
+// work; no row returned means that another process moved it first. The queries
 // that a worker's claim runs take the claim's epoch and change nothing once
-// somebody else has claimed; they are run in a transaction behind
+// someone else has claimed; they are run in a transaction behind
 // PipelineLock, so that they see what was committed before the lock was had.
 package queries

@@ -259,7 +259,7 @@ SELECT id FROM moved;
 
 -- name: PipelineMarkDeleted :one
 -- Deleting → Deleted: the row goes, the events stay. Uploads that were under
--- way may still end after it, so somebody looks once more after they expired.
+-- way may still end after it, so retention looks once more after they expired.
 WITH before AS (
     SELECT p.id, p.slug, p.version FROM pipelines p WHERE p.id = @id AND p.status = 'deleting' FOR UPDATE
 ), held AS (

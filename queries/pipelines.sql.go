@@ -468,7 +468,7 @@ type PipelineMarkDeletedParams struct {
 }
 
 // Deleting → Deleted: the row goes, the events stay. Uploads that were under
-// way may still end after it, so somebody looks once more after they expired.
+// way may still end after it, so retention looks once more after they expired.
 func (q *Queries) PipelineMarkDeleted(ctx context.Context, arg PipelineMarkDeletedParams) (uuid.UUID, error) {
 	row := q.db.QueryRow(ctx, pipelineMarkDeleted,
 		arg.ID,

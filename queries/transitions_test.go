@@ -311,7 +311,7 @@ func TestTransitionsNeedTheClaim(t *testing.T) {
 				rolledBack(t, db, func(tx pgx.Tx) {
 					s := setUp(t, tx, status, tr.kind, v)
 					if _, err := tr.run(t.Context(), queries.New(tx), s); !errors.Is(err, pgx.ErrNoRows) {
-						t.Errorf("%s from %s, %s: got %v under somebody else's claim, want no row", tr.name, status, v.name, err)
+						t.Errorf("%s from %s, %s: got %v under someone else's claim, want no row", tr.name, status, v.name, err)
 					}
 				})
 			}

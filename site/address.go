@@ -124,7 +124,7 @@ func (a Answer) is(address string) bool {
 }
 
 // cutPage takes a page's path apart: "about" of about.html, "docs" of
-// docs/index.html, "" of index.html. Other files are no pages, and neither is
+// docs/index.html, "" of index.html. Other files are not pages, and neither is
 // one that is called .html.
 func cutPage(path string) (stem string, index, page bool) {
 	base, html := strings.CutSuffix(path, ".html")

@@ -46,7 +46,7 @@ func Covers(what, p string) bool {
 // its hash in its name.
 func owned(p string) bool {
 	if within(p, "_nuxt/builds/") {
-		return within(p, "_nuxt/builds/meta/") // latest.json is no asset
+		return within(p, "_nuxt/builds/meta/") // latest.json is not an asset
 	}
 	if within(p, "_next/static/") || within(p, "_app/immutable/") || within(p, "_astro/") || within(p, "_nuxt/") {
 		return true

@@ -16,7 +16,7 @@ func NormalizeHost(host string) (string, error) {
 	if i := strings.LastIndexByte(name, ':'); i >= 0 {
 		port := name[i+1:]
 		if len(port) > 5 || strings.Trim(port, "0123456789") != "" {
-			return "", troy.Errorf(troy.Invalid, "the host %q has a port that is no number", clip(host))
+			return "", troy.Errorf(troy.Invalid, "the host %q has a port that is not a number", clip(host))
 		}
 		name = name[:i]
 	}

@@ -144,7 +144,7 @@ func TestNamedLeak(t *testing.T) {
 		".env", ".env.production", "config/prod.env", "a/.ENV", ".npmrc", ".htpasswd", "sub/id_rsa", "cert.p12", "Keys.KDBX", "terraform.tfstate", ".netrc", ".bash_history", ".git-credentials", "wp-config.php",
 	} {
 		if NamedLeak(p) == "" {
-			t.Errorf("%s is no secret", p)
+			t.Errorf("%s is not a secret", p)
 		}
 	}
 	for _, p := range []string{

@@ -159,7 +159,7 @@ func TestTarRefuses(t *testing.T) {
 		"an absolute link":  {link("/etc/passwd"), Limits{}, troy.Invalid, []string{`"the-link"`, "not inside"}},
 		"a link to itself":  {link("the-link"), Limits{}, troy.Invalid, []string{`"the-link"`}},
 		"a link to nothing": {link("nowhere"), Limits{}, troy.Invalid, []string{`"the-link"`, `"nowhere"`}},
-		"links for ever":    {chain, Limits{}, troy.Invalid, []string{"link"}},
+		"endless links":     {chain, Limits{}, troy.Invalid, []string{"link"}},
 		"a hard link out":   {[]tarEntry{index, tarLink("hard", "../x", tar.TypeLink)}, Limits{}, troy.Invalid, []string{`"hard"`, "not a file before it"}},
 		"a long link":       {link(strings.Repeat("a/", 600)), Limits{}, troy.Invalid, []string{`"the-link"`, "1024"}},
 		"a pipe":            {[]tarEntry{index, tarLink("pipe", "", tar.TypeFifo)}, Limits{}, troy.Invalid, []string{`"pipe"`, "devices"}},

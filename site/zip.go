@@ -15,7 +15,7 @@ import (
 )
 
 // ratioGrace is how many bytes a zip's files may have whatever its ratio is:
-// a small site of repetitive pages is no bomb.
+// a small site of repetitive pages is not a bomb.
 const ratioGrace = 16 << 20
 
 // encrypted is bit 0 of an entry's flags (PKWARE APPNOTE.TXT §4.4.4).

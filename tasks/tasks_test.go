@@ -161,7 +161,7 @@ func serve(t *testing.T, q queue, handle asynq.HandlerFunc) {
 	t.Cleanup(server.Shutdown)
 }
 
-// TestDelaysAreNeverEarly rings with delays that are no whole seconds, at
+// TestDelaysAreNeverEarly rings with delays that are not whole seconds, at
 // times that are none: asynq cuts off both fractions.
 func TestDelaysAreNeverEarly(t *testing.T) {
 	t.Parallel()

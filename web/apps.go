@@ -34,7 +34,7 @@ func (s *server) appEvent(c *gin.Context) error {
 		s.deps.Log.WarnContext(ctx, "an app event was refused for its signature", "request", note(ctx).request,
 			"remote", c.Request.RemoteAddr, "signatures", len(signatures), "bytes", len(body))
 		c.Header("WWW-Authenticate", "HMAC-SHA256")
-		return troy.Errorf(troy.Unauthenticated, "the signature is missing or wrong; expected is %s: sha256=<HMAC-SHA-256 of the body>", signatureHeader)
+		return troy.Errorf(troy.Unauthenticated, "the signature is missing or wrong; expected %s: sha256=<HMAC-SHA-256 of the body>", signatureHeader)
 	}
 	release, err := s.slot(c)
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 )
 
 // TestChangesInTheMonitorAreLogged looks for who paused a queue; looking at
-// the queues is no news.
+// the queues is not news.
 func TestChangesInTheMonitorAreLogged(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -39,7 +39,7 @@ func TestDeploymentPage(t *testing.T) {
 		}
 	}
 	if strings.Contains(string(a.body), "<img") {
-		t.Errorf("the page has somebody's markup:\n%s", a.body)
+		t.Errorf("the page has the repository's markup:\n%s", a.body)
 	}
 	if policy := a.header.Get("Content-Security-Policy"); !strings.HasPrefix(policy, "default-src 'none'; style-src 'sha256-") || strings.Contains(policy, "unsafe") {
 		t.Errorf("the policy is %s", policy)

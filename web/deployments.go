@@ -211,7 +211,7 @@ func (s *server) deploymentPromote(c *gin.Context, who caller) error {
 		return err
 	}
 	if t.Deployment == uuid.Nil {
-		return troy.Errorf(troy.Invalid, "it is missing; expected is the id of the deployment to promote").At("deployment")
+		return troy.Errorf(troy.Invalid, "it is missing; expected the id of the deployment to promote").At("deployment")
 	}
 	d, err := s.deps.Intake.Promote(c.Request.Context(), p.ID, t.Deployment, who.actor())
 	if err != nil {

@@ -73,7 +73,7 @@ func (s *server) delivery(c *gin.Context, h forgeHook) error {
 		return fmt.Errorf("read a delivery of %s: %w", h.provider, err)
 	}
 	if !d.Verify([]byte(h.secret), body) {
-		err := troy.Errorf(troy.Unauthenticated, "the signature is wrong; expected is sha256=<HMAC-SHA-256 of the body with the webhook's secret>")
+		err := troy.Errorf(troy.Unauthenticated, "the signature is wrong; expected sha256=<HMAC-SHA-256 of the body with the webhook's secret>")
 		s.refused(c, h, d, err, len(body))
 		return err
 	}

@@ -81,7 +81,7 @@ func logPosition(r *http.Request) (int64, error) {
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n < 0 {
-		return 0, troy.Errorf(troy.Invalid, "it is no position in the log; expected is a number of bytes").At(field)
+		return 0, troy.Errorf(troy.Invalid, "it is not a position in the log; expected a number of bytes").At(field)
 	}
 	return n, nil
 }
@@ -230,7 +230,7 @@ func (e *events) text(p []byte) error {
 }
 
 func (e *events) chunk(chunk []byte) error {
-	// Bytes that are no UTF-8 become U+FFFD, which JSON can carry.
+	// Bytes that are not UTF-8 become U+FFFD, which JSON can carry.
 	text, err := json.Marshal(string(chunk))
 	if err != nil {
 		return err

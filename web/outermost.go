@@ -212,7 +212,7 @@ func (b *body) Read(p []byte) (int, error) {
 	b.read += int64(n)
 	switch {
 	case errors.Is(err, io.EOF):
-		// What comes next on the connection is no part of this body; its
+		// What comes next on the connection does not belong to this body; its
 		// deadline must not end the handler's context.
 		_ = b.control.SetReadDeadline(time.Time{})
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -258,7 +258,7 @@ func loopback(hostport string) bool {
 func (s *server) sameOrigin(u *url.URL, next http.Handler) (http.Handler, error) {
 	protection := http.NewCrossOriginProtection()
 	if err := protection.AddTrustedOrigin(u.Scheme + "://" + u.Host); err != nil {
-		return nil, troy.Errorf(troy.Invalid, "%q is no origin: %w", s.cfg.URL, err).At("URL")
+		return nil, troy.Errorf(troy.Invalid, "%q is not an origin: %w", s.cfg.URL, err).At("URL")
 	}
 	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, troy.Errorf(troy.Forbidden, "a page of another site sent this request"))

@@ -59,7 +59,7 @@ func idempotencyKey(r *http.Request) (*string, error) {
 }
 
 // releaseBegin writes the release down first and declares its tree after it,
-// so that no tree is without a row that makes somebody tidy it up.
+// so that every tree has a row that gets it tidied up.
 func (s *server) releaseBegin(c *gin.Context, who caller) error {
 	ctx := c.Request.Context()
 	key, err := idempotencyKey(c.Request)

@@ -114,7 +114,7 @@ func (s *server) githubSetup(ctx context.Context, c *gin.Context, who caller) er
 }
 
 // githubCallback takes the app that GitHub made. The state says that this
-// admin began it: a page of somebody else's can't hand in an app of theirs.
+// admin began it: a page of someone else's can't hand in an app of theirs.
 func (s *server) githubCallback(ctx context.Context, c *gin.Context, who caller) error {
 	if s.cfg.GitHubFromEnvironment || s.deps.Secrets == nil || s.deps.GitHubSetup == nil {
 		return troy.Errorf(troy.Conflict, "no app can be set up here")

@@ -20,11 +20,11 @@ func (s *server) taskRing(c *gin.Context, who caller) error {
 	}
 	switch {
 	case body.Kind == "":
-		return troy.Errorf(troy.Invalid, "it is missing; expected is the kind of the task").At("kind")
+		return troy.Errorf(troy.Invalid, "it is missing; expected the kind of the task").At("kind")
 	case body.Kind == tasks.TypeSweep && !who.all():
 		return troy.Errorf(troy.Forbidden, "the token is limited to named pipelines; a sweep is for all")
 	case body.Kind != tasks.TypeSweep && body.ID == uuid.Nil:
-		return troy.Errorf(troy.Invalid, "it is missing; expected is the id of the pipeline").At("id")
+		return troy.Errorf(troy.Invalid, "it is missing; expected the id of the pipeline").At("id")
 	case body.Kind != tasks.TypeSweep && !who.sees(body.ID):
 		return troy.Errorf(troy.NotFound, "there is no pipeline %s", body.ID)
 	}

@@ -42,7 +42,7 @@ func (n NewToken) make() (token string, row queries.TokenCreateParams, err error
 		return "", row, troy.Errorf(troy.Invalid, "the name %q must have 1 to %d characters, none of them a control character", clip(n.Name), maxTokenName).At("name")
 	}
 	if !slices.Contains(Roles(), n.Role) {
-		return "", row, troy.Errorf(troy.Invalid, "the role is %q; expected is one of %v", clip(string(n.Role)), Roles()).At("role")
+		return "", row, troy.Errorf(troy.Invalid, "the role is %q; expected one of %v", clip(string(n.Role)), Roles()).At("role")
 	}
 	id, err := uuid.NewV7()
 	if err != nil {

@@ -125,7 +125,7 @@ const (
 func New(cfg Config, deps Deps) (http.Handler, error) {
 	u, err := url.Parse(cfg.URL)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, troy.Errorf(troy.Invalid, "%q is no address like https://troy.example.com", cfg.URL).At("URL")
+		return nil, troy.Errorf(troy.Invalid, "%q is not an address like https://troy.example.com", cfg.URL).At("URL")
 	}
 	if cfg.SitesScheme != "http" && cfg.SitesScheme != "https" {
 		return nil, troy.Errorf(troy.Invalid, "%q is neither http nor https", cfg.SitesScheme).At("SitesScheme")

@@ -24,7 +24,7 @@ const (
 )
 
 // catchUp finds what no webhook told of: for a pipeline, a commit at the head
-// of its branch that nobody heard of; for the subject that is no pipeline, the
+// of its branch that nobody heard of; for the subject that is not a pipeline, the
 // deliveries that GitHub could not make. It comes back every interval.
 func (w *Workers) catchUp(ctx context.Context, c *claim) error {
 	if c.task.Subject == uuid.Nil {
@@ -52,7 +52,7 @@ func (w *Workers) catchUp(ctx context.Context, c *claim) error {
 		moved, err = w.lookAtBranch(ctx, p)
 	}
 	if errors.Is(err, forge.ErrNoRepository) || errors.Is(err, forge.ErrNoCommit) || errors.Is(err, forge.ErrInstallation) || errors.Is(err, forge.ErrForbidden) {
-		// Somebody may put it right at the forge.
+		// Someone may put it right at the forge.
 		c.log.Info("the branch cannot be read", "pipeline", p.ID, "error", err)
 		return next
 	}

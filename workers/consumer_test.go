@@ -86,7 +86,7 @@ func TestConsumerLeavesWhatCannotBeTakenIn(t *testing.T) {
 	stop := consume(t, Consumer{Queue: l, Refused: func() { refused <- struct{}{} }, Take: func(_ context.Context, body []byte) (intake.Outcome, error) {
 		switch string(body) {
 		case "no json":
-			return intake.Outcome{}, troy.Errorf(troy.Invalid, "it is no JSON")
+			return intake.Outcome{}, troy.Errorf(troy.Invalid, "it is not JSON")
 		case "nowhere":
 			return intake.Outcome{}, troy.Errorf(troy.NotFound, "no such pipeline")
 		}

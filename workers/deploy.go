@@ -143,7 +143,7 @@ func (w *Workers) handOverBuild(ctx context.Context, c *claim, d queries.Deploym
 }
 
 // carried lists the hashed assets that pages of earlier deployments, still
-// open in somebody's browser, may ask for: those of the live tree from now on
+// open in someone's browser, may ask for: those of the live tree from now on
 // for the whole time, and those that it carries for the rest of theirs.
 func (w *Workers) carried(ctx context.Context, p queries.Pipeline, next site.Tree) ([]site.Carried, error) {
 	settings, err := settingsOf(p)

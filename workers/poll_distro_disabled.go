@@ -26,7 +26,7 @@ func (w *Workers) pollDistroDisabled(ctx context.Context, c *claim) error {
 	case err != nil:
 		return err
 	case d.Enabled:
-		// Somebody enabled it again, or the reading lags behind the writing.
+		// Someone enabled it again, or the reading lags behind the writing.
 		if err := w.deps.Cloud.CDN.Disable(ctx, d.ID, d.ETag); err != nil && !errors.Is(err, cloud.ErrNotFound) {
 			return fmt.Errorf("disable the distribution %s again: %w", d.ID, err)
 		}

@@ -147,7 +147,7 @@ func (w *Workers) mendPipeline(ctx context.Context, id uuid.UUID) error {
 		return err
 	}
 	for _, d := range abandoned {
-		w.reconciled("deployment", "a deployment ran or waited in a pipeline that had gone on without it; it is ended", "pipeline", id, "deployment", d)
+		w.reconciled("deployment", "a deployment ran or waited in a pipeline that had continued without it; it is ended", "pipeline", id, "deployment", d)
 	}
 	if mended {
 		w.reconciled("pipeline", "a pipeline's status did not fit its deployments; it is set", "pipeline", id)
@@ -208,7 +208,7 @@ func (w *Workers) reconciled(what, message string, args ...any) {
 }
 
 // behindLock runs f in a transaction behind a pipeline's lock. A pipeline that
-// is gone is no error; f is not called then. What f returns rolls back what it
+// is gone is not an error; f is not called then. What f returns rolls back what it
 // wrote, so f must not return an error that only tells of it.
 func (w *Workers) behindLock(ctx context.Context, pipeline uuid.UUID, f func(*queries.Queries) error) error {
 	return pgx.BeginFunc(ctx, w.deps.DB, func(tx pgx.Tx) error {

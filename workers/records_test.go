@@ -13,7 +13,7 @@ import (
 func TestRecordOfAnother(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	const host, elsewhere = "blog.localhost", "somebody.cdn.example"
+	const host, elsewhere = "blog.localhost", "other.cdn.example"
 	if err := r.cloud.DNS.Upsert(t.Context(), host, elsewhere); err != nil {
 		t.Fatal(err)
 	}

@@ -109,7 +109,7 @@ func told(d queries.Deployment, siteURL string) (title, summary string) {
 	case troy.Succeeded:
 		return "Live", fmt.Sprintf("Deployment %d is live at %s.", d.Number, siteURL)
 	case troy.Cancelled:
-		return "Cancelled", orElse(d.Cause, "Somebody cancelled it.")
+		return "Cancelled", orElse(d.Cause, "Someone cancelled it.")
 	case troy.Superseded:
 		return "Superseded", orElse(d.Cause, "A newer commit took its place.")
 	}

@@ -15,9 +15,9 @@ import (
 	"github.com/troy-iaas/troy/tasks"
 )
 
-// errMoved says that somebody else moved the subject: there is nothing more to
+// errMoved says that someone else moved the subject: there is nothing more to
 // do under this claim.
-var errMoved = errors.New("somebody else moved it")
+var errMoved = errors.New("another process moved it")
 
 // errHandedOver says that the claim was ended by the handler itself.
 var errHandedOver = errors.New("handed over")
@@ -71,7 +71,7 @@ func judge(err error, policy tasks.Policy, attempt int, age time.Duration) verdi
 		// Whoever failed is Postgres, and the work goes on when it is back.
 		return verdict{delay: databaseDelay, cause: v.cause}
 	case errors.As(err, &after):
-		// Being told when to come back is no failure.
+		// Being told when to come back is not a failure.
 		return verdict{delay: after.RetryAfter(), cause: v.cause}
 	case permanent(err):
 		v.giveUp = true

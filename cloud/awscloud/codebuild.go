@@ -70,7 +70,7 @@ type record struct {
 	ID        string `json:"id,omitempty"`
 	LogGroup  string `json:"log_group,omitempty"`
 	LogStream string `json:"log_stream,omitempty"`
-	// Cause is why it is being stopped, if not for somebody's wish.
+	// Cause is why it is being stopped, if no user asked for it.
 	Cause string `json:"cause,omitempty"`
 	// Head and Tail are Troy's own lines around CodeBuild's log.
 	Head string `json:"head,omitempty"`

@@ -197,7 +197,7 @@ func TestBuildBroken(t *testing.T) {
 	}
 }
 
-// An account whose builds are all in use is no failure, and the project's name
+// An account whose builds are all in use is not a failure, and the project's name
 // is told when there is none.
 func TestBuildsOfAFullAccount(t *testing.T) {
 	t.Parallel()

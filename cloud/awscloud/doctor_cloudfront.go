@@ -76,7 +76,7 @@ func (c *CDN) tryCreate(ctx context.Context, config *types.DistributionConfig) e
 	if err != nil {
 		return err
 	}
-	// Its failure is no answer to what was asked.
+	// Its failure does not answer what was asked.
 	_, _ = c.client.DeleteDistribution(ctx, &cloudfront.DeleteDistributionInput{Id: made.Distribution.Id, IfMatch: made.ETag})
 	return nil
 }

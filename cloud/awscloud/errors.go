@@ -93,7 +93,7 @@ func failed(what string, err error) error {
 	return troy.Errorf(m.kind, "%s: %s (%s: %s)", what, m.what, api.ErrorCode(), api.ErrorMessage())
 }
 
-// waitError is no failure: it tells when to come back.
+// waitError is not a failure: it tells when to come back.
 type waitError struct {
 	after time.Duration
 	text  string

@@ -61,7 +61,7 @@ func fileKey(p string) string {
 }
 
 // canonicalKey is where a page lies once more, so that its clean URL finds it:
-// about.html as about/index.html. It is empty for what is no such page.
+// about.html as about/index.html. It is empty for anything else.
 func canonicalKey(p string) string {
 	base, page := strings.CutSuffix(p, ".html")
 	if !page || path.Base(base) == "index" || path.Base(base) == "" || strings.HasSuffix(base, "/") {

@@ -22,8 +22,8 @@ const (
 	// maxFlips is the most keys of one UpdateKeys
 	// (docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/cloudfront-limits.html).
 	maxFlips = 50
-	// maxRaces is how often an update is tried anew that somebody outside of
-	// the lock was faster than.
+	// maxRaces is how often an update is retried when a writer outside the
+	// lock was faster.
 	maxRaces = 5
 	// pointersLock is the name under which flips go one after another: the
 	// store's ETag is one for all of its keys.
@@ -65,7 +65,7 @@ func (p *pointers) flip(ctx context.Context, id string, wanted site.Pointer) err
 	return p.do(ctx, &flip{id: id, wanted: wanted})
 }
 
-// remove deletes a pointer; none is no error.
+// remove deletes a pointer; none is not an error.
 func (p *pointers) remove(ctx context.Context, id string) error {
 	return p.do(ctx, &flip{id: id, remove: true})
 }

@@ -221,7 +221,7 @@ func (b bucket) copy(ctx context.Context, from, to string, f site.File, metadata
 	return failed("copy "+from, err)
 }
 
-// remove deletes objects; those that are gone are no error.
+// remove deletes objects; those that are gone are not an error.
 func (b bucket) remove(ctx context.Context, keys ...string) error {
 	ids := make([]types.ObjectIdentifier, len(keys))
 	for i, key := range keys {

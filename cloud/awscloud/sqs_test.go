@@ -51,7 +51,7 @@ func TestQueue(t *testing.T) {
 		t.Errorf("the dead-letter queue of one without is %q, %v", dead, err)
 	}
 	if _, err := awscloud.NewQueue(load(t, d), d.URL()+"/123456789012/none").DeadLetters(t.Context()); err == nil {
-		t.Error("a queue that does not exist is no error")
+		t.Error("a queue that does not exist is not an error")
 	}
 
 	// A receive that waits is woken by a message.

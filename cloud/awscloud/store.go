@@ -73,7 +73,7 @@ func (s *Store) Begin(ctx context.Context, t site.Tree, m site.Manifest) ([]site
 	if errors.Is(err, cloud.ErrNotFound) {
 		err = s.work.put(ctx, openKey(t), encoded, "application/zstd", true)
 		if fresh = err == nil; errors.Is(err, cloud.ErrPrecondition) {
-			known, err = s.manifest(ctx, t) // somebody else was faster
+			known, err = s.manifest(ctx, t) // another writer was faster
 		}
 	}
 	switch {

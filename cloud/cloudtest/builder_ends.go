@@ -69,7 +69,7 @@ func buildEndTests() map[string]func(*testing.T, BuilderEnv) {
 				t.Fatalf("the cause tells too much: %q", b.Cause)
 			}
 		},
-		"a source that is no archive": func(t *testing.T, e BuilderEnv) {
+		"a source that is not an archive": func(t *testing.T, e BuilderEnv) {
 			spec := Shell("true").Spec(t)
 			spec.Source = func(context.Context, string) (io.ReadCloser, error) {
 				return io.NopCloser(strings.NewReader(strings.Repeat("no tar", 1000))), nil

@@ -44,16 +44,16 @@ func dnsTests() map[string]func(*testing.T, Env) {
 		},
 		"dns/a record that points elsewhere is a conflict and stays": func(t *testing.T, e Env) {
 			host := e.host()
-			upsert(t, e, host, "somebody.cdn.example")
+			upsert(t, e, host, "other.cdn.example")
 			for range 2 {
 				err := e.Cloud.DNS.Upsert(t.Context(), host, "one.cdn.example")
-				if troy.KindOf(err) != troy.Conflict || !strings.Contains(err.Error(), "that Troy did not make") || !strings.Contains(err.Error(), "somebody.cdn.example") {
+				if troy.KindOf(err) != troy.Conflict || !strings.Contains(err.Error(), "that Troy did not make") || !strings.Contains(err.Error(), "other.cdn.example") {
 					t.Fatalf("Upsert: %v, want a Conflict that names the record", err)
 				}
 				remove(t, e, host, "one.cdn.example")
-				want(t, e, host, "somebody.cdn.example")
+				want(t, e, host, "other.cdn.example")
 			}
-			remove(t, e, host, "somebody.cdn.example")
+			remove(t, e, host, "other.cdn.example")
 			upsert(t, e, host, "one.cdn.example")
 			want(t, e, host, "one.cdn.example")
 		},

@@ -36,7 +36,7 @@ func storeTests() map[string]func(*testing.T, Env) {
 				if !errors.Is(err, cloud.ErrExists) {
 					t.Fatalf("Begin: %v, want ErrExists", err)
 				}
-				store(t, e, tree, "a.txt", "a") // a sealed tree is no different
+				store(t, e, tree, "a.txt", "a") // a sealed tree is not different
 			}
 		},
 		"store/begin does not ask for what another tree has": func(t *testing.T, e Env) {
@@ -89,7 +89,7 @@ func storeTests() map[string]func(*testing.T, Env) {
 			}
 			equal(t, "missing", paths(begin(t, e, tree, f)), []string{"a.txt"})
 		},
-		"store/put again is no error": func(t *testing.T, e Env) {
+		"store/put again is not an error": func(t *testing.T, e Env) {
 			tree, f := newTree(), file("a.txt", "a")
 			begin(t, e, tree, f)
 			put(t, e, tree, f, "a")
@@ -217,7 +217,7 @@ func removeTests() map[string]func(*testing.T, Env) {
 			third := another(first)
 			equal(t, "missing", paths(begin(t, e, third, shared, alone)), []string{"b.txt"})
 		},
-		"store/remove of nothing is no error": func(t *testing.T, e Env) {
+		"store/remove of nothing is not an error": func(t *testing.T, e Env) {
 			tree := newTree()
 			for range 2 {
 				if err := e.Cloud.Store.Remove(t.Context(), tree.Pipeline, tree.Deployment, newID()); err != nil {

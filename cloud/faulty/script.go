@@ -84,10 +84,10 @@ func parseLine(line string) (fault, error) {
 	}
 	f.call, f.action = words[0], action(words[1])
 	if !slices.Contains(calls, f.call) {
-		return f, fmt.Errorf("%q is no call; expected one of %s", f.call, strings.Join(calls, ", "))
+		return f, fmt.Errorf("%q is not a call; expected one of %s", f.call, strings.Join(calls, ", "))
 	}
 	if !slices.Contains([]action{before, after, hang, kill, killAfter}, f.action) {
-		return f, fmt.Errorf("%q is no action; expected before, after, hang, kill or killafter", f.action)
+		return f, fmt.Errorf("%q is not an action; expected before, after, hang, kill or killafter", f.action)
 	}
 	for _, word := range words[2:] {
 		name, value, _ := strings.Cut(word, "=")
@@ -104,7 +104,7 @@ func parseLine(line string) (fault, error) {
 			}
 			f.permanent = value == "permanent"
 		default:
-			return f, fmt.Errorf("%q is no option; expected times=, kind= or match=", word)
+			return f, fmt.Errorf("%q is not an option; expected times=, kind= or match=", word)
 		}
 	}
 	return f, nil

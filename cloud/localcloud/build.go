@@ -346,7 +346,7 @@ func (b *Builder) stop(ctx context.Context, t site.Tree) error {
 }
 
 // stopLost keeps a lost build from being started again. It reports false when
-// somebody has just started it.
+// someone has just started it.
 func (b *Builder) stopLost(ctx context.Context, f buildFiles) (bool, error) {
 	release, err := b.state.lock(ctx, "build", f.tree.Deployment.String())
 	if err != nil {

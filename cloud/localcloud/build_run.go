@@ -336,7 +336,7 @@ func (r *run) commands(plan build.Plan) error {
 	return nil
 }
 
-// drainTimeout is how long a dead phase's output is read on, in case somebody
+// drainTimeout is how long a dead phase's output is read on, in case someone
 // outside of it holds the pipe.
 const drainTimeout = 5 * time.Second
 

@@ -45,7 +45,7 @@ func distributionID(reference string) string {
 	return "d" + hex.EncodeToString(sum[:10])
 }
 
-// validID keeps what is no id of ours from naming a file.
+// validID keeps an invalid id from naming a file.
 func validID(id string) bool {
 	return len(id) == 21 && id[0] == 'd' && strings.Trim(id[1:], "0123456789abcdef") == ""
 }

@@ -24,7 +24,7 @@ import (
 
 // notSetUp says that there are no credentials for a forge, or not any more. To
 // those who read its repositories that is the same as an app that was removed:
-// somebody may put it right.
+// someone may put it right.
 type notSetUp string
 
 func (e notSetUp) Error() string { return string(e) }
@@ -57,7 +57,7 @@ func newGitHubApp(cfg config, db queries.DBTX, secrets *secret.Sealer) (*githubA
 	g.own = &forge.App{ClientID: cfg.GitHubClientID, PrivateKey: string(key), WebhookSecret: cfg.GitHubSecret}
 	if cfg.GitHubAppID != "" {
 		if g.own.ID, err = strconv.ParseInt(cfg.GitHubAppID, 10, 64); err != nil {
-			return nil, usageError{fmt.Errorf("TROY_GITHUB_APP_ID: %q is no number", cfg.GitHubAppID)}
+			return nil, usageError{fmt.Errorf("TROY_GITHUB_APP_ID: %q is not a number", cfg.GitHubAppID)}
 		}
 	}
 	return g, nil

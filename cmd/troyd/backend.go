@@ -98,7 +98,7 @@ func withoutURL(err error, url string) error {
 	if err == nil || url == "" {
 		return err
 	}
-	// Quoted, a carriage return from somebody's file looks different.
+	// Quoted, a carriage return from someone's file looks different.
 	quoted := strings.Trim(strconv.Quote(url), `"`)
 	text := strings.NewReplacer(url, "(the address)", quoted, "(the address)").Replace(err.Error())
 	if text == err.Error() {

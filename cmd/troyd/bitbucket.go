@@ -217,7 +217,7 @@ func readSecret(in io.Reader) (string, error) {
 	}
 	line = strings.TrimSpace(line)
 	if len(line) < minShared || len(line) > maxShared || !printable(line) {
-		return "", fmt.Errorf("the secret on standard input has %d characters; expected is one line of %d to %d", len(line), minShared, maxShared)
+		return "", fmt.Errorf("the secret on standard input has %d characters; expected one line of %d to %d", len(line), minShared, maxShared)
 	}
 	return line, nil
 }

@@ -58,12 +58,12 @@ func TestCompose(t *testing.T) {
 		}
 		for setting := range s.Environment {
 			if strings.HasPrefix(setting, "TROY_") && !settings[setting] {
-				t.Errorf("%s is given %s, which is no setting", name, setting)
+				t.Errorf("%s is given %s, which is not a setting", name, setting)
 			}
 		}
 		for _, volume := range s.Volumes {
 			if source, _, _ := strings.Cut(volume, ":"); !contains(c.Volumes, source) {
-				t.Errorf("%s mounts %s, which is no named volume", name, volume)
+				t.Errorf("%s mounts %s, which is not a named volume", name, volume)
 			}
 		}
 		for _, port := range s.Ports {

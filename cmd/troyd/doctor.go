@@ -69,7 +69,7 @@ func newDoctorCommand() *cobra.Command {
 	}
 }
 
-// silence is no log.
+// silence is not a log.
 type silence struct{}
 
 func (silence) Printf(context.Context, string, ...any) {}

@@ -88,7 +88,7 @@ func TestTemplate(t *testing.T) {
 			t.Errorf("the output %s names no setting", output)
 		}
 		if !settings[setting] {
-			t.Errorf("the output %s is for %s, which is no setting", output, setting)
+			t.Errorf("the output %s is for %s, which is not a setting", output, setting)
 		}
 	}
 	for _, setting := range []string{

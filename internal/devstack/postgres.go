@@ -113,7 +113,7 @@ func StartEphemeralPostgres(ctx context.Context, logger *slog.Logger) (*Postgres
 	return p, nil
 }
 
-// launch starts the server, on another port when somebody was faster to take
+// launch starts the server, on another port when someone was faster to take
 // the one chosen.
 func (p *Postgres) launch(ctx context.Context, cfg PostgresConfig, bin, data, sockets string, account account) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)

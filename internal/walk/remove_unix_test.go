@@ -40,7 +40,7 @@ func TestRemoveInChild(t *testing.T) {
 }
 
 // TestRemoveWithFewDescriptors removes folders deeper than descriptors are
-// allowed, with modes that forbid it, as root and as somebody who modes hold
+// allowed, with modes that forbid it, as root and as someone who modes hold
 // for.
 func TestRemoveWithFewDescriptors(t *testing.T) {
 	t.Parallel()

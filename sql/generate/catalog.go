@@ -13,7 +13,7 @@ import (
 const ours = `n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') AND n.nspname NOT LIKE 'pg\_temp\_%' AND n.nspname NOT LIKE 'pg\_toast\_temp\_%'`
 
 // others lists what atlas passes over without a word: (name, definition) of
-// each object. Objects that are alike on both sides are no obstacle.
+// each object. Objects that are alike on both sides do not block it.
 const others = `
 SELECT 'schema ' || n.nspname, '' FROM pg_namespace n WHERE n.nspname <> 'public' AND ` + ours + `
 UNION ALL

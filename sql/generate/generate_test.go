@@ -163,7 +163,7 @@ func TestPlanNamesWhatItCannotCompare(t *testing.T) {
 			t.Errorf("%s is not in %q", name, err)
 		}
 	}
-	// Written by hand, they are no obstacle any more.
+	// Written by hand, they are not an obstacle any more.
 	write(t, filepath.Join(dir, "00002_by_hand.sql"), "-- +goose Up\n"+all.String())
 	if m, err := generate.Plan(t.Context(), server, os.DirFS(dir), before+all.String()); err != nil || !m.Empty() {
 		t.Errorf("with the objects on both sides: %+v, %v; want nothing", m, err)

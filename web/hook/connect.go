@@ -96,13 +96,13 @@ func ConnectToken(h http.Header, query url.Values) (string, error) {
 	for _, value := range h.Values("Authorization") {
 		scheme, token, _ := strings.Cut(value, " ")
 		if !strings.EqualFold(scheme, "JWT") {
-			return "", troy.Errorf(troy.Unauthenticated, "the Authorization header is of another kind; expected is JWT <token>")
+			return "", troy.Errorf(troy.Unauthenticated, "the Authorization header is of another kind; expected JWT <token>")
 		}
 		tokens = append(tokens, strings.TrimSpace(token))
 	}
 	switch {
 	case len(tokens) != 1 || tokens[0] == "":
-		return "", troy.Errorf(troy.Unauthenticated, "there are %d tokens; expected is one, as Authorization: JWT <token>", len(tokens))
+		return "", troy.Errorf(troy.Unauthenticated, "there are %d tokens; expected one, as Authorization: JWT <token>", len(tokens))
 	case len(tokens[0]) > maxToken:
 		return "", troy.Errorf(troy.Unauthenticated, "the token has %d bytes; at most %d are allowed", len(tokens[0]), maxToken)
 	}

@@ -23,7 +23,7 @@ const (
 )
 
 // decode reads a forge's JSON. Members that nobody asks for are passed over,
-// since the schema is the forge's and grows, and bytes that are no UTF-8, as
+// since the schema is the forge's and grows, and bytes that are not UTF-8, as
 // commits have them now and then, become U+FFFD. What is wrong is a
 // *troy.Error of kind Invalid with the field; it never quotes the body.
 func decode(body []byte, v any) error {
@@ -146,11 +146,11 @@ func (c *checker) ref(field, s string) string {
 	c.line(field, s, maxName)
 	if strings.ContainsAny(s, noRef) || strings.Contains(s, "..") || strings.Contains(s, "@{") ||
 		strings.HasPrefix(s, "-") || strings.HasSuffix(s, ".") || s == "@" {
-		c.fail(field, "it is no name that git allows for a branch or a tag")
+		c.fail(field, "it is not a name that git allows for a branch or a tag")
 	}
 	for name := range strings.SplitSeq(s, "/") {
 		if name == "" || strings.HasPrefix(name, ".") || strings.HasSuffix(name, ".lock") {
-			c.fail(field, "it is no name that git allows for a branch or a tag")
+			c.fail(field, "it is not a name that git allows for a branch or a tag")
 		}
 	}
 	return s

@@ -49,7 +49,7 @@ func ConnectDelivery(h http.Header) (Delivery, error) {
 func delivery(h http.Header, signature, event, id string) (d Delivery, err error) {
 	if signature != "" {
 		if values := h.Values(signature); len(values) != 1 {
-			return d, troy.Errorf(troy.Unauthenticated, "there are %d headers %s; expected is one, sha256=<HMAC-SHA-256 of the body>", len(values), signature)
+			return d, troy.Errorf(troy.Unauthenticated, "there are %d headers %s; expected one, sha256=<HMAC-SHA-256 of the body>", len(values), signature)
 		}
 		d.signature = h.Get(signature)
 	}
@@ -60,7 +60,7 @@ func delivery(h http.Header, signature, event, id string) (d Delivery, err error
 		return Delivery{}, err
 	}
 	if kind, _, err := mime.ParseMediaType(h.Get("Content-Type")); err != nil || kind != "application/json" {
-		return Delivery{}, troy.Errorf(troy.Invalid, "the content type is %.80q; expected is application/json", h.Get("Content-Type")).At("Content-Type")
+		return Delivery{}, troy.Errorf(troy.Invalid, "the content type is %.80q; expected application/json", h.Get("Content-Type")).At("Content-Type")
 	}
 	return d, nil
 }
@@ -68,7 +68,7 @@ func delivery(h http.Header, signature, event, id string) (d Delivery, err error
 func header(h http.Header, name string) (string, error) {
 	values := h.Values(name)
 	if len(values) != 1 {
-		return "", troy.Errorf(troy.Invalid, "it stands %d times; expected is once", len(values)).At(name)
+		return "", troy.Errorf(troy.Invalid, "it appears %d times; expected exactly once", len(values)).At(name)
 	}
 	var c checker
 	value := c.line(name, values[0], maxHeader)

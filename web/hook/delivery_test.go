@@ -50,8 +50,8 @@ func TestDelivery(t *testing.T) {
 		{"no id", func(h http.Header) { h.Del("X-GitHub-Delivery") }, "X-GitHub-Delivery", troy.Invalid},
 		{"a blank id", func(h http.Header) { h.Set("X-GitHub-Delivery", " ") }, "empty", troy.Invalid},
 		{"a long id", func(h http.Header) { h.Set("X-GitHub-Delivery", strings.Repeat("7", 129)) }, "129 characters", troy.Invalid},
-		{"a form", func(h http.Header) { h.Set("Content-Type", "application/x-www-form-urlencoded") }, "expected is application/json", troy.Invalid},
-		{"no content type", func(h http.Header) { h.Del("Content-Type") }, "expected is application/json", troy.Invalid},
+		{"a form", func(h http.Header) { h.Set("Content-Type", "application/x-www-form-urlencoded") }, "expected application/json", troy.Invalid},
+		{"no content type", func(h http.Header) { h.Del("Content-Type") }, "expected application/json", troy.Invalid},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -59,12 +59,12 @@ var (
 func ParseSNS(body []byte) (SNSMessage, error) {
 	var m SNSMessage
 	if err := json.Unmarshal(body, &m); err != nil {
-		return m, troy.Errorf(troy.Invalid, "the body is no message of SNS: %w", err)
+		return m, troy.Errorf(troy.Invalid, "the body is not an SNS message: %w", err)
 	}
 	switch m.Type {
 	case SNSNotification, SNSSubscribe, SNSUnsubscribe:
 	default:
-		return m, troy.Errorf(troy.Invalid, "%.64q is no type of SNS's messages", m.Type).At("Type")
+		return m, troy.Errorf(troy.Invalid, "%.64q is not a type of SNS message", m.Type).At("Type")
 	}
 	if m.MessageID == "" || len(m.MessageID) > 100 {
 		return m, troy.Errorf(troy.Invalid, "it is not set, or has more than 100 characters").At("MessageId")
@@ -78,7 +78,7 @@ func ParseSNS(body []byte) (SNSMessage, error) {
 	}
 	var err error
 	if m.Sent, err = time.Parse(time.RFC3339, m.Timestamp); err != nil {
-		return m, troy.Errorf(troy.Invalid, "%.64q is no time (RFC 3339)", m.Timestamp).At("Timestamp")
+		return m, troy.Errorf(troy.Invalid, "%.64q is not a time (RFC 3339)", m.Timestamp).At("Timestamp")
 	}
 	return m, checkCertURL(m.SigningCertURL, topic[2])
 }
@@ -88,7 +88,7 @@ func checkCertURL(text, region string) error {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "https" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Port() != "" ||
 		u.Host != "sns."+region+".amazonaws.com" && u.Host != "sns."+region+".amazonaws.com.cn" || !certPath.MatchString(u.Path) {
-		return troy.Errorf(troy.Forbidden, "%.200q is no certificate of SNS in the topic's region", text).At("SigningCertURL")
+		return troy.Errorf(troy.Forbidden, "%.200q is not an SNS certificate of the topic's region", text).At("SigningCertURL")
 	}
 	return nil
 }
@@ -165,7 +165,7 @@ func snsCertificate(data []byte, at time.Time) (*x509.Certificate, error) {
 		chain = append(chain, c)
 	}
 	if len(chain) == 0 {
-		return nil, troy.Errorf(troy.Forbidden, "it is no PEM")
+		return nil, troy.Errorf(troy.Forbidden, "it is not PEM")
 	}
 	leaf := chain[0]
 	if err := leaf.VerifyHostname(snsName); err != nil {
@@ -215,8 +215,8 @@ type codeBuildEvent struct {
 	} `json:"detail"`
 }
 
-// ParseBuildEvent reads the payload of a notification. One that is no event of
-// CodeBuild's is no error: a topic may carry others.
+// ParseBuildEvent reads the payload of a notification. One that is not an event of
+// CodeBuild's is not an error: a topic may carry others.
 func ParseBuildEvent(message string) BuildEvent {
 	var e codeBuildEvent
 	if err := json.Unmarshal([]byte(message), &e); err != nil || e.Source != "aws.codebuild" {
