@@ -318,5 +318,5 @@ func TestBuildUpdates(t *testing.T) {
 	expect("of one that was superseded", event("SUCCEEDED", id.String()), "ignored", "is Superseded")
 	expect("of one that is unknown", event("FAILED", uuid.NewString()), "ignored", "there is no deployment")
 	expect("of another's build", event("FAILED", ""), "ignored", "FAILED")
-	expect("with no id", event("FAILED", "'; --"), "ignored", "no deployment's id")
+	expect("with no id", event("FAILED", "'; --"), "ignored", "not a deployment's id")
 }

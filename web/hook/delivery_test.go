@@ -44,8 +44,8 @@ func TestDelivery(t *testing.T) {
 			h.Set("X-Hub-Signature", "sha1=7c38e4ed0a4d4ba2c3a3b0e8a25e6f3e3c2f9e8d")
 		}, "0 headers X-Hub-Signature-256", troy.Unauthenticated},
 		{"two signatures", func(h http.Header) { h.Add("X-Hub-Signature-256", "sha256=00") }, "2 headers", troy.Unauthenticated},
-		{"no event", func(h http.Header) { h.Del("X-GitHub-Event") }, "X-GitHub-Event: it stands 0 times", troy.Invalid},
-		{"two events", func(h http.Header) { h.Add("X-GitHub-Event", "ping") }, "X-GitHub-Event: it stands 2 times", troy.Invalid},
+		{"no event", func(h http.Header) { h.Del("X-GitHub-Event") }, "X-GitHub-Event: it appears 0 times", troy.Invalid},
+		{"two events", func(h http.Header) { h.Add("X-GitHub-Event", "ping") }, "X-GitHub-Event: it appears 2 times", troy.Invalid},
 		{"an event with a control character", func(h http.Header) { h.Set("X-GitHub-Event", "push\x00") }, "control character", troy.Invalid},
 		{"no id", func(h http.Header) { h.Del("X-GitHub-Delivery") }, "X-GitHub-Delivery", troy.Invalid},
 		{"a blank id", func(h http.Header) { h.Set("X-GitHub-Delivery", " ") }, "empty", troy.Invalid},
