@@ -61,9 +61,11 @@ func (b *Builder) output(ctx context.Context, t site.Tree, r record) (*site.Sour
 	if err := b.fetchOutput(ctx, t, r, dir); err != nil {
 		return nil, build.Output{}, errors.Join(err, os.RemoveAll(dir))
 	}
-	written, err := readWritten(dir)
-	if err != nil {
-		return nil, build.Output{}, errors.Join(err, os.RemoveAll(dir))
+	var written build.Written // where the output was named, nothing else counts
+	if !r.Plan.OutputSaid {
+		if written, err = readWritten(dir); err != nil {
+			return nil, build.Output{}, errors.Join(err, os.RemoveAll(dir))
+		}
 	}
 	s, out, err := openOutput(ctx, filepath.Join(dir, "repo"), r.Plan, written, r.Limits.OutputBytes, site.Temporary(dir))
 	if err != nil {

@@ -130,6 +130,7 @@ func (c *CDN) config(reference, host string, s shard) *types.DistributionConfig 
 		}}},
 		DefaultCacheBehavior: &types.DefaultCacheBehavior{
 			TargetOriginId: aws.String(origin), ViewerProtocolPolicy: types.ViewerProtocolPolicyRedirectToHttps, Compress: aws.Bool(true),
+			AllowedMethods:       allowedMethods(),
 			CachePolicyId:        aws.String(cachingOptimized),
 			FunctionAssociations: s.functions(),
 		},
@@ -138,6 +139,16 @@ func (c *CDN) config(reference, host string, s shard) *types.DistributionConfig 
 			ACMCertificateArn: &c.cfg.CertificateARN, SSLSupportMethod: types.SSLSupportMethodSniOnly, MinimumProtocolVersion: types.MinimumProtocolVersionTLSv122021,
 		},
 		HttpVersion: types.HttpVersionHttp2and3, IsIPV6Enabled: aws.Bool(true), PriceClass: c.priceClass(),
+	}
+}
+
+// allowedMethods are those that reach the functions, which answer OPTIONS.
+// CloudFront refuses others with 403.
+func allowedMethods() *types.AllowedMethods {
+	read := []types.Method{types.MethodGet, types.MethodHead}
+	return &types.AllowedMethods{
+		Quantity: aws.Int32(3), Items: append(slices.Clone(read), types.MethodOptions),
+		CachedMethods: &types.CachedMethods{Quantity: aws.Int32(2), Items: read},
 	}
 }
 

@@ -1,8 +1,10 @@
 package awscloud_test
 
 import (
+	"crypto/sha256"
 	"net/http"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/google/uuid"
@@ -74,5 +76,79 @@ func TestViewerRequest(t *testing.T) {
 		if c.want == "" && status != http.StatusNotFound || c.want != "" && got != prefix+c.want {
 			t.Errorf("%s becomes %q (%d), want %q", c.uri, got, status, c.want)
 		}
+	}
+}
+
+// TestDifferences holds the list of docs/aws.md to what CloudFront answers
+// otherwise than site's rules of addresses say. Every other address of the
+// conformance suite follows them.
+func TestDifferences(t *testing.T) {
+	t.Parallel()
+	a := newAccount(t, s3test.Start(t), awsdouble.Config{})
+	const host = "blog.sites.test"
+	tree := site.Tree{Pipeline: uuid.New(), Deployment: uuid.Must(uuid.NewV7())}
+	d, err := a.cloud.CDN.Create(t.Context(), "troy-"+tree.Pipeline.String(), host)
+	if err == nil {
+		err = a.cloud.DNS.Upsert(t.Context(), host, d.Domain)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m site.Manifest
+	paths := site.PathSet{}
+	for _, p := range []string{
+		"404.html", "docs/404.html", "docs/index.html", "v1.2.html", "dir.d/index.html", "about.html", "team.html", "team/index.html", "LICENSE", "free.html", "free",
+	} {
+		m.Files = append(m.Files, site.File{Path: p, Size: int64(len(p)), SHA256: sha256.Sum256([]byte(p))})
+		paths[p] = struct{}{}
+	}
+	_, err = a.cloud.Store.Begin(t.Context(), tree, m)
+	for _, f := range m.Files {
+		if err == nil {
+			err = a.cloud.Store.Put(t.Context(), tree, f, strings.NewReader(f.Path))
+		}
+	}
+	if err == nil {
+		err = a.cloud.Store.Seal(t.Context(), tree, nil)
+	}
+	if err == nil {
+		err = a.cloud.CDN.Flip(t.Context(), d.ID, site.Pointer{Sequence: 1, Pipeline: tree.Pipeline, Deployment: tree.Deployment})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The file that answers, or where it redirects; by the rules, and here.
+	for address, want := range map[string]struct{ rules, here string }{
+		"/docs/none":          {"", "404.html"}, // the rules know no 404.html; the edge sends docs/404.html
+		"/v1.2":               {"v1.2.html", "404.html"},
+		"/v1.2.html":          {"v1.2.html", "v1.2.html"},
+		"/dir.d":              {"→/dir.d/", "404.html"},
+		"/dir.d/":             {"dir.d/index.html", "dir.d/index.html"},
+		"/team":               {"team.html", "→/team/"},
+		"/team/":              {"team/index.html", "team/index.html"},
+		"/team.html":          {"team.html", "team.html"},
+		"/free":               {"free", "free"},
+		"/free/":              {"→/free.html", "free"},
+		"/docs/index":         {"→/docs/", "404.html"},
+		"/LICENSE/":           {"", "LICENSE"},
+		"/LICENSE/index.html": {"", "LICENSE"},
+		"/about/index.html":   {"", "about.html"},
+	} {
+		rule := site.SlashAuto.Resolve(paths, address)
+		byRules := rule.Path
+		if rule.Redirect {
+			byRules = "→" + rule.Address()
+		}
+		w := a.read(host, address)
+		here := w.Body.String()
+		if w.Code == http.StatusMovedPermanently {
+			here = "→" + w.Header().Get("Location")
+		}
+		if byRules != want.rules || here != want.here || (here == "404.html") != (w.Code == http.StatusNotFound) {
+			t.Errorf("%s: the rules say %q, CloudFront answers %d %q; want %q and %q", address, byRules, w.Code, here, want.rules, want.here)
+		}
+	}
+	if got := a.read(host, "/about/index.html").Header().Get("Link"); got != `</about>; rel="canonical"` {
+		t.Errorf("/about/index.html names %q", got)
 	}
 }

@@ -120,9 +120,19 @@ func (b bucket) putFile(ctx context.Context, key string, f site.File, metadata m
 	defer cancel()
 	_, err := b.client.PutObject(ctx, &s3.PutObjectInput{
 		Bucket: &b.name, Key: &key, Body: content, ContentLength: &f.Size, ContentType: aws.String(site.ContentType(f.Path)),
-		CacheControl: aws.String(cacheControl(f.Path)), Metadata: metadata, ChecksumSHA256: aws.String(base64.StdEncoding.EncodeToString(f.SHA256[:])),
+		ContentEncoding: contentEncoding(f.Path), CacheControl: aws.String(cacheControl(f.Path)), Metadata: metadata,
+		ChecksumSHA256: aws.String(base64.StdEncoding.EncodeToString(f.SHA256[:])),
 	}, unsigned)
 	return failed("write "+key, err)
+}
+
+// contentEncoding is an object's header, nil for none: CloudFront's functions
+// can't set it.
+func contentEncoding(p string) *string {
+	if encoding := site.ContentEncoding(p); encoding != "" {
+		return &encoding
+	}
+	return nil
 }
 
 // send writes a file of this machine.
@@ -166,8 +176,8 @@ func (b bucket) signPut(ctx context.Context, key string, f site.File, metadata m
 	}
 	signed, err := s3.NewPresignClient(b.client).PresignPutObject(ctx, &s3.PutObjectInput{
 		Bucket: &b.name, Key: &key, ContentLength: &f.Size, ContentType: aws.String(site.ContentType(f.Path)),
-		CacheControl: aws.String(cacheControl(f.Path)), Metadata: metadata, ChecksumSHA256: aws.String(base64.StdEncoding.EncodeToString(f.SHA256[:])),
-		IfNoneMatch: aws.String("*"),
+		ContentEncoding: contentEncoding(f.Path), CacheControl: aws.String(cacheControl(f.Path)), Metadata: metadata,
+		ChecksumSHA256: aws.String(base64.StdEncoding.EncodeToString(f.SHA256[:])), IfNoneMatch: aws.String("*"),
 	}, s3.WithPresignExpires(valid), s3.WithPresignClientFromClientOptions(keepContentType))
 	if err != nil {
 		return cloud.SignedPut{}, failed("sign the upload of "+key, err)
@@ -215,7 +225,7 @@ func (b bucket) copy(ctx context.Context, from, to string, f site.File, metadata
 	source := escapeKey(b.name + "/" + from)
 	_, err := b.client.CopyObject(ctx, &s3.CopyObjectInput{
 		Bucket: &b.name, Key: &to, CopySource: &source, MetadataDirective: types.MetadataDirectiveReplace,
-		ContentType: aws.String(site.ContentType(f.Path)), CacheControl: &cacheControl, Metadata: metadata,
+		ContentType: aws.String(site.ContentType(f.Path)), ContentEncoding: contentEncoding(f.Path), CacheControl: &cacheControl, Metadata: metadata,
 		ChecksumAlgorithm: types.ChecksumAlgorithmSha256,
 	})
 	return failed("copy "+from, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -97,7 +98,7 @@ func (u *upkeep) keepShard(ctx context.Context, n int) {
 
 // settled reports whether a distribution is as Create would make it.
 func (c *CDN) settled(d types.DistributionSummary, shards map[int]shard) bool {
-	if d.PriceClass != c.priceClass() {
+	if d.PriceClass != c.priceClass() || !allowsOptions(d) {
 		return false
 	}
 	has := associations(d)
@@ -114,6 +115,13 @@ func (c *CDN) settled(d types.DistributionSummary, shards map[int]shard) bool {
 		}
 	}
 	return false
+}
+
+// allowsOptions reports whether a distribution lets OPTIONS reach its
+// functions. Those made by earlier versions don't.
+func allowsOptions(d types.DistributionSummary) bool {
+	allowed := d.DefaultCacheBehavior
+	return allowed != nil && allowed.AllowedMethods != nil && slices.Contains(allowed.AllowedMethods.Items, types.MethodOptions)
 }
 
 // home returns the shard that a distribution uses, or else one with room.
@@ -148,6 +156,7 @@ func (u *upkeep) move(ctx context.Context, d types.DistributionSummary) error {
 		config := out.Distribution.DistributionConfig
 		config.PriceClass = u.priceClass()
 		config.DefaultCacheBehavior.FunctionAssociations = s.functions()
+		config.DefaultCacheBehavior.AllowedMethods = allowedMethods()
 		for i := range config.Origins.Items {
 			config.Origins.Items[i].OriginAccessControlId = aws.String(s.access)
 		}

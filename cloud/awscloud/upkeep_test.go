@@ -265,6 +265,30 @@ func TestUpkeepRollsOutCode(t *testing.T) {
 	}
 }
 
+// Distributions of earlier versions get the methods that the functions answer.
+func TestUpkeepAllowsOptions(t *testing.T) {
+	t.Parallel()
+	a := newAccount(t, s3test.Start(t), awsdouble.Config{})
+	d := a.publish(t, "blog.sites.test", "home")
+	options := func() int {
+		w := httptest.NewRecorder()
+		a.double.Edge().ServeHTTP(w, httptest.NewRequest(http.MethodOptions, "http://blog.sites.test/", nil))
+		return w.Code
+	}
+	a.edit(t, d.ID, func(c *types.DistributionConfig) { c.DefaultCacheBehavior.AllowedMethods = nil })
+	if status := options(); status != http.StatusForbidden {
+		t.Fatalf("OPTIONS is answered with %d", status)
+	}
+	for _, want := range []int{1, 0} {
+		if done := a.upkeep(t); done.Distributions != want {
+			t.Errorf("the upkeep changed %+v, want %d distributions", done, want)
+		}
+	}
+	if status := options(); status != http.StatusNoContent {
+		t.Errorf("OPTIONS is answered with %d", status)
+	}
+}
+
 // A distribution that can't be moved keeps none of the others from it.
 func TestUpkeepGoesOnAfterAFailure(t *testing.T) {
 	t.Parallel()
@@ -373,7 +397,7 @@ func TestCodeVersion(t *testing.T) {
 		}
 		_, _ = sum.Write(code)
 	}
-	const version, digest = 3, "095e61c297e585ee"
+	const version, digest = 4, "ed50071d576d3640"
 	if got := hex.EncodeToString(sum.Sum(nil))[:16]; got != digest || awscloud.CodeVersion != version {
 		t.Errorf("the code's digest is %s, its version %d; here they are %s and %d: raise codeVersion, and write both down here", got, awscloud.CodeVersion, digest, version)
 	}

@@ -5,8 +5,31 @@ import cf from 'cloudfront';
 
 const store = cf.kvs();
 
+const methods = 'GET, HEAD, OPTIONS';
+
 function refuse(status, text) {
-    return { statusCode: status, statusDescription: text, headers: { 'cache-control': { value: 'no-store' } } };
+    const headers = { 'cache-control': { value: 'no-store' }, 'x-content-type-options': { value: 'nosniff' } };
+    return { statusCode: status, statusDescription: text, headers: headers };
+}
+
+// Reports whether pages of other origins may read a path, if a file is there.
+function shared(uri) {
+    try {
+        uri = decodeURIComponent(uri);
+    } catch (e) {}
+    return uri.startsWith('/.well-known/') || /\.(woff2?|tt[cf]|otf|eot)$/i.test(uri);
+}
+
+// Answers OPTIONS, which asks what is allowed.
+function options(request) {
+    const headers = { allow: { value: methods }, 'x-content-type-options': { value: 'nosniff' } };
+    if (request.headers.origin && shared(request.uri)) {
+        headers['access-control-allow-origin'] = { value: '*' };
+        headers['access-control-allow-methods'] = { value: methods };
+        headers['access-control-allow-headers'] = { value: '*' };
+        headers['access-control-max-age'] = { value: '86400' };
+    }
+    return { statusCode: 204, statusDescription: 'No Content', headers: headers };
 }
 
 // Tells a pointer that does not exist from a store that can't be read.
@@ -31,6 +54,9 @@ async function handler(event) {
     }
     if (!pointer.d) {
         return refuse(404, 'Not Found');
+    }
+    if (request.method === 'OPTIONS') {
+        return options(request);
     }
     // For the response's function, which compares it with the page's own address.
     request.headers['x-troy-uri'] = { value: request.uri };

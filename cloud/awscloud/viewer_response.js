@@ -11,6 +11,11 @@ function handler(event) {
     }
     const address = headers['x-amz-meta-troy-address'];
     const asked = event.request.headers['x-troy-uri'];
+    const type = headers['content-type'];
+    // What pages of other origins may read.
+    if (asked && decoded(asked.value).startsWith('/.well-known/') || type && /^(font\/|application\/vnd\.ms-fontobject)/.test(type.value)) {
+        headers['access-control-allow-origin'] = { value: '*' };
+    }
     delete headers['x-amz-meta-troy-address'];
     if (!address || !asked || decoded(asked.value) === decoded(address.value)) {
         return response;
@@ -23,6 +28,7 @@ function handler(event) {
     // its next request conditional, even after the page's address changed.
     delete headers.etag;
     delete headers['last-modified'];
+    delete headers['access-control-allow-origin'];
     headers['cache-control'] = { value: 'public, max-age=0, must-revalidate' };
     response.statusCode = 301;
     response.statusDescription = 'Moved Permanently';

@@ -16,6 +16,12 @@ func madeBy(command string, files Repository) Repository {
 	return files
 }
 
+// naming says in troy.toml where the output is.
+func (r Repository) naming(output string) Repository {
+	r["troy.toml"] += "output = \"" + output + "\"\n"
+	return r
+}
+
 // plainRepository is a site without a build, beside nine things that are there
 // for tools.
 func plainRepository() Repository {
@@ -53,6 +59,9 @@ func buildOutputTests() map[string]func(*testing.T, BuilderEnv) {
 		"a template is not published": refuses(
 			madeBy("mkdir www && echo new > www/index.html", Repository{"public/index.html": "template"}),
 			`the build wrote a site to "www", and nobody named that as the output`),
+		// Its folders are of no account where the output was named.
+		"a named output beside endless folders": publishes(
+			madeBy(`mkdir out && echo new > out/index.html && perl -e 'for (1..60) { mkdir "d" x 200 or die; chdir "d" x 200 or die }'`, Repository{}).naming("out"), "new"),
 		"an old output is not published": refuses(
 			madeBy("mkdir lib && echo new > lib/a.js", Repository{"dist/index.html": "old"}),
 			`the build did not write to "dist", which the repository has already; it wrote to "lib"`),

@@ -21,6 +21,9 @@ import (
 // their own way. Each file's content is its path, but for the empty ones.
 func oddNames() map[string]string {
 	files := map[string]string{"empty.css": "", "index.html": "home", "a/b/index.html": "deep"}
+	for _, p := range []string{"case/Go.html", "case/go.html", "Case/go.html"} { // differ in case alone
+		files[p] = p
+	}
 	for _, c := range []string{
 		" ", "+", "%", "#", "?", "&", ";", "=", "~", "'", "(", ")", "!", "*", "$", ",", "@", ":", "|", `"`, "<", ">", "^", "`", "{", "}", "[", "]",
 		"é", "e\u0301", "日", "😀", "%2B", "%41", "%2F", "..", "--",
@@ -63,6 +66,8 @@ func servingTests() map[string]func(*testing.T, Env) {
 				t.Fatalf("Begin with a path of %d bytes: %v; want Invalid, and the path", len(over.Path), err)
 			}
 		},
+		"serving/compressed drawings":                 testCompressed,
+		"serving/what other origins may read":         testShared,
 		"serving/each page has one address":           testAddresses,
 		"serving/a stored redirect is not used again": testRedirects,
 		"serving/what is not there is 404": func(t *testing.T, e Env) {
@@ -153,9 +158,14 @@ func (l *live) get(address string) *httptest.ResponseRecorder { return l.getIf(a
 
 // getIf asks as a reader who has an answer with this ETag does.
 func (l *live) getIf(address, tag string) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(http.MethodGet, "http://"+l.host+address, nil)
-	if tag != "" {
-		r.Header.Set("If-None-Match", tag)
+	return l.ask(http.MethodGet, address, "If-None-Match", tag)
+}
+
+// ask sends a request with one header, if that has a value.
+func (l *live) ask(method, address, name, value string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, "http://"+l.host+address, nil)
+	if value != "" {
+		r.Header.Set(name, value)
 	}
 	w := httptest.NewRecorder()
 	l.e.Readers.ServeHTTP(w, r)

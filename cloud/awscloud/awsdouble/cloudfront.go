@@ -165,6 +165,7 @@ type configXML struct {
 	Origins                  []string `xml:"Origins>Items>Origin>Id"`
 	Target                   string   `xml:"DefaultCacheBehavior>TargetOriginId"`
 	Policy                   string   `xml:"DefaultCacheBehavior>CachePolicyId"`
+	Methods                  []string `xml:"DefaultCacheBehavior>AllowedMethods>Items>Method"`
 	PriceClass               string
 	Functions                []struct {
 		ARN   string `xml:"FunctionARN"`
@@ -183,6 +184,12 @@ type configXML struct {
 // parseConfig reads what is inside of a configuration's element.
 func parseConfig(inner string, into any) error {
 	return xml.Unmarshal([]byte("<C>"+inner+"</C>"), into)
+}
+
+// allows reports whether requests of a method are answered; without a list
+// those of GET and HEAD are.
+func (c configXML) allows(method string) bool {
+	return method == http.MethodGet || method == http.MethodHead || slices.Contains(c.Methods, method)
 }
 
 // function is the ARN of the one for an event.
@@ -290,6 +297,9 @@ func (c *cloudfront) refusal(cfg configXML, before *Distribution) (code, message
 		return "TooManyDistributionsAssociatedToOriginAccessControl", "Too many distributions use the origin access control."
 	case cfg.Policy != "658327ea-f89d-4fab-a63d-7e88639e58f6":
 		return "NoSuchCachePolicy", "The cache policy does not exist."
+	case len(cfg.Methods) > 0 && !slices.Equal(cfg.Methods, []string{"GET", "HEAD"}) && !slices.Equal(cfg.Methods, []string{"GET", "HEAD", "OPTIONS"}):
+		// All seven may be allowed too, which Troy never asks for.
+		return "InvalidArgument", "The parameter AllowedMethods is not one of the sets that are supported."
 	case !strings.HasPrefix(cfg.PriceClass, "PriceClass_"):
 		return "InvalidArgument", "The price class is not valid."
 	case len(cfg.Aliases) > 0 && !strings.HasPrefix(cfg.Certificate, "arn:aws:acm:us-east-1:"):

@@ -67,12 +67,17 @@ func (e *edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	var config configXML
 	_ = parseConfig(one.config, &config)
-	asked := request{URI: r.URL.EscapedPath()}
+	if !config.allows(r.Method) {
+		http.Error(w, "this distribution is not configured to allow the HTTP request method", http.StatusForbidden)
+		return
+	}
+	seen := view{method: r.Method, uri: r.URL.EscapedPath(), query: r.URL.RawQuery, header: r.Header}
+	asked := request{URI: seen.uri}
 	for _, f := range config.Functions {
 		if f.Event != "viewer-request" {
 			continue
 		}
-		out, err := e.d.runRequest(f.ARN, one.ID, asked.URI, r.URL.RawQuery)
+		out, err := e.d.runRequest(f.ARN, one.ID, seen)
 		if err != nil {
 			http.Error(w, "the viewer-request function failed: "+err.Error(), http.StatusServiceUnavailable)
 			return
@@ -93,7 +98,7 @@ func (e *edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if f.Event != "viewer-response" || a.status >= http.StatusBadRequest {
 			continue // an origin's error is not shown to it
 		}
-		if out, err = e.d.runResponse(f.ARN, one.ID, asked, r.URL.RawQuery, out); err != nil {
+		if out, err = e.d.runResponse(f.ARN, one.ID, asked, seen, out); err != nil {
 			http.Error(w, "the viewer-response function failed: "+err.Error(), http.StatusServiceUnavailable)
 			return
 		}
@@ -108,7 +113,7 @@ func (d *Double) Rewrite(host, uri string) (string, int, error) {
 	if !ok {
 		return "", http.StatusForbidden, nil
 	}
-	out, err := d.runRequest(one.Function, one.ID, uri, "")
+	out, err := d.runRequest(one.Function, one.ID, view{method: http.MethodGet, uri: uri})
 	return out.URI, out.Status, err
 }
 

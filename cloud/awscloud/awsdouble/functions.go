@@ -190,11 +190,20 @@ type eventResponse struct {
 	Headers    map[string]field `json:"headers"`
 }
 
-func newEvent(distribution, uri, query string) event {
+// view is a request as it comes from a reader.
+type view struct {
+	method, uri, query string
+	header             http.Header
+}
+
+func newEvent(distribution string, v view) event {
 	var e event
 	e.Context.DistributionID = distribution
-	e.Request.Method, e.Request.URI, e.Request.Headers, e.Request.Querystring = http.MethodGet, uri, map[string]field{}, map[string]field{}
-	for pair := range strings.SplitSeq(query, "&") {
+	e.Request.Method, e.Request.URI, e.Request.Headers, e.Request.Querystring = v.method, v.uri, map[string]field{}, map[string]field{}
+	for name := range v.header {
+		e.Request.Headers[strings.ToLower(name)] = field{Value: v.header.Get(name)}
+	}
+	for pair := range strings.SplitSeq(v.query, "&") {
 		name, value, _ := strings.Cut(pair, "=")
 		before, again := e.Request.Querystring[name]
 		switch {
@@ -213,19 +222,20 @@ func newEvent(distribution, uri, query string) event {
 }
 
 // runRequest runs a viewer-request function.
-func (d *Double) runRequest(arn, distribution, uri, query string) (request, error) {
+func (d *Double) runRequest(arn, distribution string, v view) (request, error) {
 	var out struct {
 		eventResponse
 		URI string `json:"uri"`
 	}
-	err := d.call(arn, newEvent(distribution, uri, query), &out)
+	err := d.call(arn, newEvent(distribution, v), &out)
 	return request{out.response(), out.URI, out.Headers}, err
 }
 
 // runResponse runs a viewer-response function. It sees the request as the
 // viewer-request function left it.
-func (d *Double) runResponse(arn, distribution string, asked request, query string, in response) (response, error) {
-	e := newEvent(distribution, asked.URI, query)
+func (d *Double) runResponse(arn, distribution string, asked request, v view, in response) (response, error) {
+	v.uri = asked.URI
+	e := newEvent(distribution, v)
 	if asked.fields != nil {
 		e.Request.Headers = asked.fields
 	}
