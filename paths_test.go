@@ -131,6 +131,8 @@ func TestCheckWatchPaths(t *testing.T) {
 		{"this folder", []string{"."}, "is empty"},
 		{"a control character", []string{"a\x00b"}, "control character"},
 		{"no UTF-8", []string{"a\xff"}, "not UTF-8"},
+		{"several in one", []string{"docs/**", "a/**,b/**"}, `"a/**,b/**" has a comma; give each pattern by itself, like --watch 'docs/**' --watch 'src/**'`},
+		{"a question mark for a comma", []string{"a?b"}, ""},
 		{"out of the repository", []string{"!../a"}, "leads out"},
 		{"out of it by a detour", []string{"a/../../b"}, "leads out"},
 	} {

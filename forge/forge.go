@@ -124,10 +124,15 @@ func (Credential) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, "[hidde
 // MarshalText keeps it out of JSON and structured logs.
 func (Credential) MarshalText() ([]byte, error) { return []byte("[hidden]"), nil }
 
-// Report is how a deployment stands, for people who look at its commit.
+// Skipped is the state of a report on a commit that is not built. No deployment
+// has it.
+const Skipped troy.DeploymentState = "skipped"
+
+// Report is how a deployment stands, for people who look at its commit. Of a
+// commit that is not built it says why.
 type Report struct {
 	// Deployment is the deployment's id: GitHub has one check run and at most
-	// one deployment for each.
+	// one deployment for each. A skipped commit has an id of its own.
 	Deployment string
 	// Pipeline is the pipeline's id: Bitbucket has one build status for each
 	// commit and pipeline, which a later deployment of the commit overwrites.
@@ -139,7 +144,8 @@ type Report struct {
 	// Title is one short line, Summary a few sentences in Markdown: how it
 	// stands, or the cause of its failure.
 	Title, Summary string
-	// DetailsURL is Troy's page of the deployment, SiteURL the site itself.
+	// DetailsURL is Troy's page of the deployment, SiteURL the site itself. A
+	// skipped commit has no page; its DetailsURL is the site.
 	DetailsURL, SiteURL string
 	// Environment is GitHub's name for where it is deployed: "production". If
 	// it is empty, the report leaves GitHub's deployments alone.

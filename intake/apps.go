@@ -42,6 +42,8 @@ type Outcome struct {
 	Result     Result     `json:"outcome"`
 	Detail     string     `json:"detail"`
 	PipelineID *uuid.UUID `json:"pipeline_id,omitempty"`
+
+	asked bool // whether work was asked for, also where nothing changed
 }
 
 // AppEvent takes an event in, in one transaction. The same id again changes

@@ -40,7 +40,7 @@ func (in *Intake) ForgeEvent(ctx context.Context, d Delivery, e troy.ForgeEvent)
 	if err != nil {
 		return Outcome{}, fmt.Errorf("take in %s delivery %s: %w", d.Provider, d.ID, err)
 	}
-	if out.Result == Accepted { // others ask for no work
+	if out.Result == Accepted || out.asked {
 		in.bell.Ask(tasks.QueueQuick)
 		in.bell.Ask(tasks.QueueBuilds)
 	}
@@ -98,6 +98,7 @@ func forgeEvent(ctx context.Context, q *queries.Queries, e troy.ForgeEvent) (Out
 type notes struct {
 	lines    []string
 	changed  bool
+	asked    bool // for work, also where nothing changed
 	pipeline *uuid.UUID
 }
 
@@ -106,7 +107,7 @@ func (n *notes) add(format string, args ...any) {
 }
 
 func (n *notes) outcome(nothing string) Outcome {
-	out := Outcome{Result: Ignored, Detail: strings.Join(n.lines, "; "), PipelineID: n.pipeline}
+	out := Outcome{Result: Ignored, Detail: strings.Join(n.lines, "; "), PipelineID: n.pipeline, asked: n.asked}
 	if n.changed {
 		out.Result = Accepted
 	}
@@ -203,10 +204,19 @@ func notBuilt(p queries.Pipeline, defaultBranch string, push troy.Push) string {
 		return p.SourceProblem
 	case p.HeadCommit != nil && *p.HeadCommit == push.After:
 		return "the commit was heard of before"
+	}
+	return ""
+}
+
+// skipReason says in words why a push to a pipeline's branch is not built
+// although it could be, or nothing if it is built. The forge is told, since a
+// check of the commit may be waited for.
+func skipReason(p queries.Pipeline, push troy.Push) string {
+	switch {
 	case push.Skip != "":
 		return push.Skip
 	case !troy.Watched(p.WatchPaths, watchedFolder(p), push.Paths, push.PathsComplete):
-		return "nothing changed in the paths that it watches"
+		return "no file that the pipeline watches changed"
 	}
 	return ""
 }
@@ -344,7 +354,7 @@ func rerequested(ctx context.Context, q *queries.Queries, e troy.Rerequest) (Out
 		if !errors.Is(err, pgx.ErrNoRows) {
 			return Outcome{}, err
 		}
-		made, err := buildAgain(ctx, q, last, "re-run at GitHub", "re-run by "+orUnknown(e.Sender))
+		id, err := buildAgain(ctx, q, last, "re-run at GitHub", "re-run by "+orUnknown(e.Sender))
 		if errors.Is(err, pgx.ErrNoRows) {
 			n.add("%s: the pipeline is being deleted", p.Slug)
 			continue
@@ -352,8 +362,12 @@ func rerequested(ctx context.Context, q *queries.Queries, e troy.Rerequest) (Out
 		if err != nil {
 			return Outcome{}, err
 		}
+		made, err := q.DeploymentGet(ctx, id)
+		if err != nil {
+			return Outcome{}, err
+		}
 		n.changed, n.pipeline = true, &p.ID
-		n.add("%s: commit %s is queued again as %s", p.Slug, short(e.Commit), made)
+		n.add("%s: commit %s is queued again as deployment %d", p.Slug, short(e.Commit), made.Number)
 	}
 	return n.outcome("no pipeline has deployed commit " + short(e.Commit)), nil
 }

@@ -270,8 +270,8 @@ func settleAll(ctx context.Context, q *queries.Queries, batch []*push, bound [][
 	return failed
 }
 
-// hearing is what a pipeline makes of a push: a deployment, a head to note, or
-// neither.
+// hearing is what a pipeline makes of a push: a deployment, a head to note, a
+// skipped commit to report, or nothing.
 type hearing struct {
 	pipeline uuid.UUID
 	head     *string
@@ -281,6 +281,7 @@ type hearing struct {
 	// look asks for the branch to be read and compared with the head that is
 	// known, because the push does not begin there.
 	look bool
+	skip *queries.SkipCreatesParams
 	// hold is kept until the pipeline is unlocked.
 	hold *heldPush
 	// problem is what keeps pushes from being built from now on.
@@ -318,6 +319,12 @@ func hear(p *queries.Pipeline, defaultBranch string, push troy.Push, actor strin
 		push.PathsComplete = false // what was built before is not known
 	}
 	reason := notBuilt(*p, defaultBranch, push)
+	if reason == "" {
+		if reason = skipReason(*p, push); reason != "" {
+			h.skip = &queries.SkipCreatesParams{ID: uuid.Must(uuid.NewV7()), PipelineID: p.ID, CommitSha: push.After, Reason: reason}
+			n.asked = true
+		}
+	}
 	if reason != "" {
 		n.add("%s: %s", p.Slug, reason)
 		if ours && p.SourceProblem == "" && (p.HeadCommit == nil || *p.HeadCommit != push.After) {
@@ -348,6 +355,7 @@ func hear(p *queries.Pipeline, defaultBranch string, push troy.Push, actor strin
 // perform writes what was decided, behind the pipelines' locks.
 func perform(ctx context.Context, q *queries.Queries, all []hearing) error {
 	var creates []queries.DeploymentCreateParams
+	var skips []queries.SkipCreatesParams
 	for _, h := range all {
 		if h.problem != nil {
 			if _, err := q.PipelineBranchProblem(ctx, *h.problem, h.pipeline); err != nil {
@@ -369,14 +377,20 @@ func perform(ctx context.Context, q *queries.Queries, all []hearing) error {
 				return err
 			}
 		}
+		if h.skip != nil {
+			skips = append(skips, *h.skip)
+		}
 		if h.create != nil {
 			creates = append(creates, *h.create)
 		}
 	}
-	if len(creates) == 0 {
-		return nil
-	}
 	var failed error
+	if len(skips) > 0 {
+		q.SkipCreates(ctx, skips).Exec(func(_ int, err error) { failed = cmp.Or(failed, err) })
+	}
+	if failed != nil || len(creates) == 0 {
+		return failed
+	}
 	q.DeploymentCreates(ctx, creates).QueryRow(func(i int, _ uuid.UUID, err error) {
 		if errors.Is(err, pgx.ErrNoRows) {
 			// Whether it may be was decided behind the lock.

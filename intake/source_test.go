@@ -105,7 +105,7 @@ func TestRerunOfAnOldCommit(t *testing.T) {
 	if err != nil || len(all) != 2 {
 		t.Errorf("%d deployments, %v; want 2", len(all), err)
 	}
-	if out := rerun(commit("b")); !strings.Contains(out.Detail, "is queued again") {
+	if out := rerun(commit("b")); !strings.Contains(out.Detail, "is queued again as deployment 3") {
 		t.Errorf("the newest commit: %+v", out)
 	}
 }

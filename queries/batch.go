@@ -93,7 +93,7 @@ WITH before AS (
     SELECT $3, moved.id, moved.last_number, $4, 'waiting', $5, $6, $7,
            $8, $9, $10, $11, $12, $13, $14, $15
     FROM moved
-    RETURNING id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state, unreported
+    RETURNING id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state
 ), superseded AS (
     UPDATE deployments d
     SET state = 'superseded', finished_at = now(), cause = 'a newer commit took its place'
@@ -396,6 +396,64 @@ func (b *PushRecordsBatchResults) Query(f func(int, []PushRecordsRow, error)) {
 }
 
 func (b *PushRecordsBatchResults) Close() error {
+	b.closed = true
+	return b.br.Close()
+}
+
+const skipCreates = `-- name: SkipCreates :batchexec
+WITH noted AS (
+    INSERT INTO skips (id, pipeline_id, commit_sha, reason) VALUES ($1, $2, $3, $4)
+    RETURNING id
+)
+INSERT INTO work (kind, subject_id) SELECT 'forge:report', noted.id FROM noted
+`
+
+type SkipCreatesBatchResults struct {
+	br     pgx.BatchResults
+	tot    int
+	closed bool
+}
+
+type SkipCreatesParams struct {
+	ID         uuid.UUID
+	PipelineID uuid.UUID
+	CommitSha  string
+	Reason     string
+}
+
+// Notes a commit that is not built, and asks for the report that says so.
+func (q *Queries) SkipCreates(ctx context.Context, arg []SkipCreatesParams) *SkipCreatesBatchResults {
+	batch := &pgx.Batch{}
+	for _, a := range arg {
+		vals := []interface{}{
+			a.ID,
+			a.PipelineID,
+			a.CommitSha,
+			a.Reason,
+		}
+		batch.Queue(skipCreates, vals...)
+	}
+	br := q.db.SendBatch(ctx, batch)
+	return &SkipCreatesBatchResults{br, len(arg), false}
+}
+
+func (b *SkipCreatesBatchResults) Exec(f func(int, error)) {
+	defer b.br.Close()
+	for t := 0; t < b.tot; t++ {
+		if b.closed {
+			if f != nil {
+				f(t, ErrBatchAlreadyClosed)
+			}
+			continue
+		}
+		_, err := b.br.Exec()
+		if f != nil {
+			f(t, err)
+		}
+	}
+}
+
+func (b *SkipCreatesBatchResults) Close() error {
 	b.closed = true
 	return b.br.Close()
 }

@@ -284,7 +284,7 @@ WITH before AS (
     UPDATE deployments d
     SET state = 'building', started_at = now()
     FROM held WHERE d.pipeline_id = $1 AND d.id = $2 AND d.state = 'waiting' AND d.kind = 'automated'
-    RETURNING d.id, d.pipeline_id, d.number, d.kind, d.state, d.tree_id, d.source_deployment_id, d.commit_sha, d.branch, d.author, d.message, d.actor, d.manifest_digest, d.files, d.bytes, d.expect_live, d.sequence, d.cause, d.created_at, d.started_at, d.sealed_at, d.live_at, d.finished_at, d.pruned_at, d.reported_state, d.unreported
+    RETURNING d.id, d.pipeline_id, d.number, d.kind, d.state, d.tree_id, d.source_deployment_id, d.commit_sha, d.branch, d.author, d.message, d.actor, d.manifest_digest, d.files, d.bytes, d.expect_live, d.sequence, d.cause, d.created_at, d.started_at, d.sealed_at, d.live_at, d.finished_at, d.pruned_at, d.reported_state
 ), moved AS (
     UPDATE pipelines p
     SET status = 'deploying', version = p.version + 1, updated_at = now()
@@ -344,7 +344,7 @@ func (q *Queries) DeploymentNewerCommit(ctx context.Context, pipelineID uuid.UUI
 }
 
 const deploymentOfCommit = `-- name: DeploymentOfCommit :one
-SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state, unreported FROM deployments WHERE pipeline_id = $1 AND commit_sha = $2::text AND kind = 'automated'
+SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state FROM deployments WHERE pipeline_id = $1 AND commit_sha = $2::text AND kind = 'automated'
 ORDER BY number DESC LIMIT 1
 `
 
@@ -378,7 +378,6 @@ func (q *Queries) DeploymentOfCommit(ctx context.Context, pipelineID uuid.UUID, 
 		&i.FinishedAt,
 		&i.PrunedAt,
 		&i.ReportedState,
-		&i.Unreported,
 	)
 	return i, err
 }

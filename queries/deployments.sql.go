@@ -12,7 +12,7 @@ import (
 )
 
 const deploymentBeforeLive = `-- name: DeploymentBeforeLive :one
-SELECT d.id, d.pipeline_id, d.number, d.kind, d.state, d.tree_id, d.source_deployment_id, d.commit_sha, d.branch, d.author, d.message, d.actor, d.manifest_digest, d.files, d.bytes, d.expect_live, d.sequence, d.cause, d.created_at, d.started_at, d.sealed_at, d.live_at, d.finished_at, d.pruned_at, d.reported_state, d.unreported FROM deployments d
+SELECT d.id, d.pipeline_id, d.number, d.kind, d.state, d.tree_id, d.source_deployment_id, d.commit_sha, d.branch, d.author, d.message, d.actor, d.manifest_digest, d.files, d.bytes, d.expect_live, d.sequence, d.cause, d.created_at, d.started_at, d.sealed_at, d.live_at, d.finished_at, d.pruned_at, d.reported_state FROM deployments d
 JOIN pipelines p ON p.id = d.pipeline_id
 JOIN deployments live ON live.id = p.live_deployment_id
 WHERE d.pipeline_id = $1 AND d.live_at < live.live_at AND d.tree_id <> live.tree_id AND d.pruned_at IS NULL
@@ -50,7 +50,6 @@ func (q *Queries) DeploymentBeforeLive(ctx context.Context, pipelineID uuid.UUID
 		&i.FinishedAt,
 		&i.PrunedAt,
 		&i.ReportedState,
-		&i.Unreported,
 	)
 	return i, err
 }
@@ -135,7 +134,7 @@ WITH moved AS (
 )
 INSERT INTO deployments (id, pipeline_id, number, kind, state, tree_id, message, actor, manifest_digest, files, bytes, finished_at)
 SELECT $1, moved.id, moved.last_number, 'release', 'succeeded', $1, $2, $3, $4, $5, $6, now() FROM moved
-RETURNING id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state, unreported
+RETURNING id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state
 `
 
 type DeploymentCreateUnpublishedParams struct {
@@ -186,7 +185,6 @@ func (q *Queries) DeploymentCreateUnpublished(ctx context.Context, arg Deploymen
 		&i.FinishedAt,
 		&i.PrunedAt,
 		&i.ReportedState,
-		&i.Unreported,
 	)
 	return i, err
 }
@@ -273,7 +271,7 @@ func (q *Queries) DeploymentFail(ctx context.Context, arg DeploymentFailParams) 
 }
 
 const deploymentGet = `-- name: DeploymentGet :one
-SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state, unreported FROM deployments WHERE id = $1
+SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state FROM deployments WHERE id = $1
 `
 
 func (q *Queries) DeploymentGet(ctx context.Context, id uuid.UUID) (Deployment, error) {
@@ -305,13 +303,12 @@ func (q *Queries) DeploymentGet(ctx context.Context, id uuid.UUID) (Deployment, 
 		&i.FinishedAt,
 		&i.PrunedAt,
 		&i.ReportedState,
-		&i.Unreported,
 	)
 	return i, err
 }
 
 const deploymentList = `-- name: DeploymentList :many
-SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state, unreported FROM deployments
+SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state FROM deployments
 WHERE pipeline_id = $1 AND ($2::bigint IS NULL OR number < $2)
 ORDER BY number DESC LIMIT $3
 `
@@ -358,7 +355,6 @@ func (q *Queries) DeploymentList(ctx context.Context, arg DeploymentListParams) 
 			&i.FinishedAt,
 			&i.PrunedAt,
 			&i.ReportedState,
-			&i.Unreported,
 		); err != nil {
 			return nil, err
 		}
@@ -371,7 +367,7 @@ func (q *Queries) DeploymentList(ctx context.Context, arg DeploymentListParams) 
 }
 
 const deploymentNextWaiting = `-- name: DeploymentNextWaiting :one
-SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state, unreported FROM deployments WHERE pipeline_id = $1 AND state = 'waiting' ORDER BY number LIMIT 1
+SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state FROM deployments WHERE pipeline_id = $1 AND state = 'waiting' ORDER BY number LIMIT 1
 `
 
 func (q *Queries) DeploymentNextWaiting(ctx context.Context, pipelineID uuid.UUID) (Deployment, error) {
@@ -403,7 +399,6 @@ func (q *Queries) DeploymentNextWaiting(ctx context.Context, pipelineID uuid.UUI
 		&i.FinishedAt,
 		&i.PrunedAt,
 		&i.ReportedState,
-		&i.Unreported,
 	)
 	return i, err
 }
@@ -476,7 +471,7 @@ func (q *Queries) DeploymentResequence(ctx context.Context, arg DeploymentResequ
 }
 
 const deploymentRunning = `-- name: DeploymentRunning :one
-SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state, unreported FROM deployments WHERE pipeline_id = $1 AND state IN ('building', 'publishing')
+SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state FROM deployments WHERE pipeline_id = $1 AND state IN ('building', 'publishing')
 `
 
 func (q *Queries) DeploymentRunning(ctx context.Context, pipelineID uuid.UUID) (Deployment, error) {
@@ -508,7 +503,6 @@ func (q *Queries) DeploymentRunning(ctx context.Context, pipelineID uuid.UUID) (
 		&i.FinishedAt,
 		&i.PrunedAt,
 		&i.ReportedState,
-		&i.Unreported,
 	)
 	return i, err
 }
@@ -523,7 +517,7 @@ WITH before AS (
     UPDATE deployments d
     SET state = 'publishing', started_at = now(), sequence = (SELECT p.last_sequence + 1 FROM pipelines p WHERE p.id = d.pipeline_id)
     FROM held WHERE d.pipeline_id = $1 AND d.id = $3 AND d.state = 'waiting'
-    RETURNING d.id, d.pipeline_id, d.number, d.kind, d.state, d.tree_id, d.source_deployment_id, d.commit_sha, d.branch, d.author, d.message, d.actor, d.manifest_digest, d.files, d.bytes, d.expect_live, d.sequence, d.cause, d.created_at, d.started_at, d.sealed_at, d.live_at, d.finished_at, d.pruned_at, d.reported_state, d.unreported
+    RETURNING d.id, d.pipeline_id, d.number, d.kind, d.state, d.tree_id, d.source_deployment_id, d.commit_sha, d.branch, d.author, d.message, d.actor, d.manifest_digest, d.files, d.bytes, d.expect_live, d.sequence, d.cause, d.created_at, d.started_at, d.sealed_at, d.live_at, d.finished_at, d.pruned_at, d.reported_state
 ), moved AS (
     UPDATE pipelines p
     SET status = 'deploying', version = p.version + 1, last_sequence = p.last_sequence + 1, updated_at = now()
@@ -733,7 +727,7 @@ func (q *Queries) DeploymentsPrune(ctx context.Context, pipelineID uuid.UUID, ke
 }
 
 const deploymentsUnpublished = `-- name: DeploymentsUnpublished :many
-SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state, unreported FROM deployments
+SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state FROM deployments
 WHERE pipeline_id = $1 AND kind = 'automated' AND state IN ('waiting', 'building') ORDER BY number DESC
 `
 
@@ -773,7 +767,6 @@ func (q *Queries) DeploymentsUnpublished(ctx context.Context, pipelineID uuid.UU
 			&i.FinishedAt,
 			&i.PrunedAt,
 			&i.ReportedState,
-			&i.Unreported,
 		); err != nil {
 			return nil, err
 		}

@@ -82,7 +82,6 @@ type Deployment struct {
 	FinishedAt         *time.Time
 	PrunedAt           *time.Time
 	ReportedState      *string
-	Unreported         *bool
 }
 
 type Domain struct {
@@ -204,6 +203,14 @@ type SetupState struct {
 	CreatedAt time.Time
 	ExpiresAt time.Time
 	UsedAt    *time.Time
+}
+
+type Skip struct {
+	ID         uuid.UUID
+	PipelineID uuid.UUID
+	CommitSha  string
+	Reason     string
+	CreatedAt  time.Time
 }
 
 type Token struct {

@@ -54,9 +54,14 @@ WITH unfinished AS (
     UNION ALL
     SELECT 'forge:report', 'quick', d.id, d.pipeline_id, d.state, '{}'
     FROM deployments d
-    WHERE d.unreported
+    WHERE d.kind = 'automated' AND d.state <> 'publishing' AND d.reported_state IS NOT NULL AND nullif(d.state, d.reported_state) = d.state
       AND coalesce(d.finished_at, d.started_at, d.created_at) <= now() - make_interval(secs => @slow_grace_seconds::float8)
       AND (sqlc.narg('pipeline_id')::uuid IS NULL OR d.pipeline_id = sqlc.narg('pipeline_id'))
+    UNION ALL
+    SELECT 'forge:report', 'quick', s.id, s.pipeline_id, 'skipped commit', '{}'
+    FROM skips s
+    WHERE s.created_at <= now() - make_interval(secs => @slow_grace_seconds::float8)
+      AND (sqlc.narg('pipeline_id')::uuid IS NULL OR s.pipeline_id = sqlc.narg('pipeline_id'))
     UNION ALL
     SELECT DISTINCT 'retention', 'quick', r.pipeline_id, r.pipeline_id, 'expired upload', '{}'::text[]
     FROM releases r
@@ -72,9 +77,9 @@ WITH unfinished AS (
 )
 SELECT wanted.kind, wanted.queue, wanted.subject_id, wanted.pipeline_id, wanted.state
 FROM wanted
-WHERE NOT EXISTS (
-    SELECT 1 FROM work w
-    WHERE w.subject_id = wanted.subject_id AND (w.kind = wanted.kind OR w.kind = ANY(wanted.instead)))
+-- Counted, not joined: a join that expects many rows reads all work.
+WHERE (SELECT count(*) FROM work w
+       WHERE w.subject_id = wanted.subject_id AND (w.kind = wanted.kind OR w.kind = ANY(wanted.instead))) = 0
 ORDER BY wanted.pipeline_id LIMIT 500;
 
 -- name: CatchUpMissing :many

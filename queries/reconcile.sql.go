@@ -228,9 +228,14 @@ WITH unfinished AS (
     UNION ALL
     SELECT 'forge:report', 'quick', d.id, d.pipeline_id, d.state, '{}'
     FROM deployments d
-    WHERE d.unreported
+    WHERE d.kind = 'automated' AND d.state <> 'publishing' AND d.reported_state IS NOT NULL AND nullif(d.state, d.reported_state) = d.state
       AND coalesce(d.finished_at, d.started_at, d.created_at) <= now() - make_interval(secs => $3::float8)
       AND ($2::uuid IS NULL OR d.pipeline_id = $2)
+    UNION ALL
+    SELECT 'forge:report', 'quick', s.id, s.pipeline_id, 'skipped commit', '{}'
+    FROM skips s
+    WHERE s.created_at <= now() - make_interval(secs => $3::float8)
+      AND ($2::uuid IS NULL OR s.pipeline_id = $2)
     UNION ALL
     SELECT DISTINCT 'retention', 'quick', r.pipeline_id, r.pipeline_id, 'expired upload', '{}'::text[]
     FROM releases r
@@ -246,9 +251,8 @@ WITH unfinished AS (
 )
 SELECT wanted.kind, wanted.queue, wanted.subject_id, wanted.pipeline_id, wanted.state
 FROM wanted
-WHERE NOT EXISTS (
-    SELECT 1 FROM work w
-    WHERE w.subject_id = wanted.subject_id AND (w.kind = wanted.kind OR w.kind = ANY(wanted.instead)))
+WHERE (SELECT count(*) FROM work w
+       WHERE w.subject_id = wanted.subject_id AND (w.kind = wanted.kind OR w.kind = ANY(wanted.instead))) = 0
 ORDER BY wanted.pipeline_id LIMIT 500
 `
 
@@ -271,6 +275,7 @@ type WorkMissingRow struct {
 // such a state asks for the work in the same transaction. So behind the
 // pipeline's lock a row here is a fault; without it, it may be one. What keeps
 // no pipeline from its next state has the longer, slow grace.
+// Counted, not joined: a join that expects many rows reads all work.
 func (q *Queries) WorkMissing(ctx context.Context, arg WorkMissingParams) ([]WorkMissingRow, error) {
 	rows, err := q.db.Query(ctx, workMissing, arg.GraceSeconds, arg.PipelineID, arg.SlowGraceSeconds)
 	if err != nil {

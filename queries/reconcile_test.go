@@ -39,6 +39,7 @@ func TestReconciliationReadsWhatIsUnfinished(t *testing.T) {
 		exec(t, tx, "UPDATE builds SET emptied = false WHERE deployment_id = (SELECT id FROM deployments WHERE number = 2 AND pipeline_id = (SELECT id FROM pipelines WHERE slug = 'p3'))")
 		exec(t, tx, "UPDATE deployments SET reported_state = 'building' WHERE number = 3 AND pipeline_id = (SELECT id FROM pipelines WHERE slug = 'p4')")
 		exec(t, tx, "UPDATE releases SET finalized_at = NULL WHERE pipeline_id = (SELECT id FROM pipelines WHERE slug = 'p5')")
+		exec(t, tx, "INSERT INTO skips (id, pipeline_id, commit_sha, reason) SELECT gen_random_uuid(), id, 'c', 'test' FROM pipelines WHERE slug = 'p7'")
 		exec(t, tx, "INSERT INTO purges (pipeline_id, path, actor) SELECT id, 'a.js', 'test' FROM pipelines WHERE slug = 'p6'")
 		q := queries.New(tx)
 		for _, look := range []struct {
@@ -50,7 +51,7 @@ func TestReconciliationReadsWhatIsUnfinished(t *testing.T) {
 			{"WorkMissing", func() (int, error) {
 				rows, err := q.WorkMissing(t.Context(), queries.WorkMissingParams{})
 				return len(rows), err
-			}, 6, mostRead},
+			}, 7, mostRead},
 			{"PipelinesAstray", func() (int, error) { rows, err := q.PipelinesAstray(t.Context()); return len(rows), err }, 0, mostRead},
 			{"CatchUpMissing", func() (int, error) { rows, err := q.CatchUpMissing(t.Context(), uuid.Nil); return len(rows), err }, 200, 5 * 200},
 		} {

@@ -7,6 +7,10 @@ RETURNING *;
 SELECT *, (last_used_at IS NULL OR last_used_at < now() - interval '1 hour')::bool AS stale
 FROM tokens WHERE hash = @hash AND (expires_at IS NULL OR expires_at > now());
 
+-- name: TokenStands :one
+-- Whether a token is neither revoked nor expired.
+SELECT EXISTS (SELECT 1 FROM tokens WHERE id = @id AND (expires_at IS NULL OR expires_at > now()));
+
 -- name: TokenUsed :exec
 -- Notes that a token is in use, once an hour: not every request may write.
 UPDATE tokens SET last_used_at = now()

@@ -154,6 +154,18 @@ func (q *Queries) TokenRevoke(ctx context.Context, id uuid.UUID) (string, error)
 	return name, err
 }
 
+const tokenStands = `-- name: TokenStands :one
+SELECT EXISTS (SELECT 1 FROM tokens WHERE id = $1 AND (expires_at IS NULL OR expires_at > now()))
+`
+
+// Whether a token is neither revoked nor expired.
+func (q *Queries) TokenStands(ctx context.Context, id uuid.UUID) (bool, error) {
+	row := q.db.QueryRow(ctx, tokenStands, id)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
+}
+
 const tokenUsed = `-- name: TokenUsed :exec
 UPDATE tokens SET last_used_at = now()
 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < now() - interval '1 hour')

@@ -176,6 +176,52 @@ func TestNumbersOfMigrations(t *testing.T) {
 	}
 }
 
+// TestMigrationsRewriteNoTable migrates tables that have rows, and wants their
+// files kept: a table that is written anew is locked for as long as that takes.
+func TestMigrationsRewriteNoTable(t *testing.T) {
+	t.Parallel()
+	db := stacktest.EmptyDatabase(t)
+	dir, err := schema.Migrations()
+	if err != nil {
+		t.Fatal(err)
+	}
+	names, err := fs.Glob(dir, "*.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	some := fstest.MapFS{}
+	conn := connect(t, db)
+	before := map[string]uint32{}
+	for _, name := range names {
+		text, err := fs.ReadFile(dir, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		some[name] = &fstest.MapFile{Data: text}
+		if _, err := schema.UpFrom(t.Context(), db, some); err != nil {
+			t.Fatal(err)
+		}
+		rows, err := conn.Query(t.Context(), "SELECT relname, relfilenode FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var table string
+		var file uint32
+		if _, err := pgx.ForEachRow(rows, []any{&table, &file}, func() error {
+			if old, known := before[table]; known && old != file {
+				t.Errorf("%s writes the table %s anew", name, table)
+			}
+			before[table] = file
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(before) < 10 {
+		t.Errorf("only %d tables were looked at", len(before))
+	}
+}
+
 func TestMigrationGivesUpOnALock(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()

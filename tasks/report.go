@@ -5,5 +5,6 @@ import "github.com/google/uuid"
 // TypeReport is the type of Report's tasks.
 const TypeReport = "forge:report"
 
-// Report tells the forge where an automated deployment stands.
-func Report(deployment uuid.UUID) Task { return Task{TypeReport, deployment} }
+// Report tells the forge how an automated deployment stands, or why a commit is
+// skipped. The subject is the id of either.
+func Report(subject uuid.UUID) Task { return Task{TypeReport, subject} }

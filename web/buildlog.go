@@ -79,6 +79,9 @@ func (l *buildLog) copyPieces(ctx context.Context, state queries.BuildLogStateRo
 			return l.position >= state.LogBytes || state.Whole, nil
 		}
 		for _, piece := range pieces {
+			if err := ctx.Err(); err != nil {
+				return false, err
+			}
 			rest := piece.Bytes[max(0, l.position-piece.Position):]
 			l.position = piece.Position + int64(len(piece.Bytes))
 			if err := write(rest); err != nil {
@@ -106,6 +109,10 @@ func (l *buildLog) copyWhole(ctx context.Context, write func([]byte) error) erro
 	}
 	part := make([]byte, logPart)
 	for {
+		// What is left of a log may be compressed into a part that was read.
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		n, err := io.ReadFull(r, part)
 		if n > 0 {
 			l.position += int64(n)

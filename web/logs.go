@@ -22,8 +22,12 @@ const (
 	// heartbeat is how often a silent stream shows that it is alive. Proxies
 	// close those that are silent for a minute.
 	heartbeat = 15 * time.Second
-	// followTime ends a stream, so that its token is looked at again when the
-	// reader comes back for the rest.
+	// tokenLook is how often the token of a stream is looked at. After it was
+	// revoked or has expired, the stream ends, and its reader is refused when it
+	// comes back.
+	tokenLook = 2 * time.Second
+	// followTime ends a stream, so that its reader's role and pipelines are
+	// looked at again when it comes back for the rest.
 	followTime = 30 * time.Minute
 	// logQuiet is how long after the end of a deployment whose build has no
 	// end on record its log is waited for: a worker that stops a build still
@@ -53,7 +57,7 @@ func (s *server) deploymentLog(c *gin.Context, who caller) error {
 	}
 	log := &buildLog{q: s.q, deployment: d.ID, position: from}
 	if strings.Contains(c.Request.Header.Get("Accept"), "text/event-stream") {
-		return s.followLog(c, log)
+		return s.followLog(c, who, log)
 	}
 	return s.plainLog(c, log)
 }
@@ -135,7 +139,7 @@ func broken(c *gin.Context, err error) error {
 // a JSON string, since a carriage return would end a line of the event, and
 // its id the position in the log after it. The last one is "end" with the
 // deployment's state.
-func (s *server) followLog(c *gin.Context, log *buildLog) error {
+func (s *server) followLog(c *gin.Context, who caller, log *buildLog) error {
 	select {
 	case s.follows <- struct{}{}:
 		defer func() { <-s.follows }()
@@ -150,8 +154,14 @@ func (s *server) followLog(c *gin.Context, log *buildLog) error {
 	}
 	tick := time.NewTicker(logPoll)
 	defer tick.Stop()
-	start, moved, alive := time.Now(), time.Now(), time.Now()
+	start, moved, alive, looked := time.Now(), time.Now(), time.Now(), time.Now()
 	for time.Since(start) < followTime {
+		if time.Since(looked) >= tokenLook {
+			if stands, err := s.tokenStands(ctx, who); err != nil || !stands {
+				return broken(c, err)
+			}
+			looked = time.Now()
+		}
 		before := log.position
 		state, err := log.copy(ctx, e.text)
 		if err != nil {
@@ -182,6 +192,16 @@ func (s *server) followLog(c *gin.Context, log *buildLog) error {
 		}
 	}
 	return nil
+}
+
+func (s *server) tokenStands(ctx context.Context, who caller) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, quick)
+	defer cancel()
+	stands, err := s.q.TokenStands(ctx, who.id)
+	if err != nil {
+		return false, fmt.Errorf("look whether the token still stands: %w", err)
+	}
+	return stands, nil
 }
 
 // logEnded reports whether nothing comes after what was read. quiet is how

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -265,6 +266,95 @@ func TestStreamsEndWithTheProcess(t *testing.T) {
 	if e, more := <-events; more {
 		t.Errorf("after it stopped came %+v", e)
 	}
+}
+
+// TestStreamsEndWithTheirToken revokes the token of a log that is followed.
+func TestStreamsEndWithTheirToken(t *testing.T) {
+	t.Parallel()
+	for name, sql := range map[string]string{
+		"revoked": "DELETE FROM tokens WHERE role = 'viewer'",
+		"expired": "UPDATE tokens SET expires_at = now() WHERE role = 'viewer'",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			p := w.bind("Blog", "github", "team/blog", "main")
+			id := w.built(p)
+			w.print(id, "one\n")
+			events, others := w.follow(logPath(p, id), as(w.token(web.Viewer))), w.follow(logPath(p, id))
+			<-events
+			<-others
+			w.exec(sql)
+			select {
+			case e, more := <-events:
+				if more {
+					t.Errorf("after its end came %+v", e)
+				}
+			case <-time.After(20 * time.Second):
+				t.Error("the log is still followed")
+			}
+			w.print(id, "two\n")
+			if e, more := <-others; !more || e.data != `"two\n"` {
+				t.Errorf("another token's stream: %+v, %t", e, more)
+			}
+		})
+	}
+}
+
+// leaver is a reader who leaves when the first of the log has come.
+type leaver struct {
+	*httptest.ResponseRecorder
+	leave context.CancelFunc
+	got   int
+}
+
+func (l *leaver) Write(p []byte) (int, error) {
+	if l.got += len(p); bytes.Contains(p, []byte("line")) {
+		l.leave()
+	}
+	return len(p), nil
+}
+
+// TestReadersLeave ends the reading of a log in its middle, whether it is in
+// pieces or whole, and whether it is followed.
+func TestReadersLeave(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.bind("Blog", "github", "team/blog", "main")
+	id := w.built(p)
+	const pieces, size = 64, 1 << 18
+	for range pieces {
+		w.print(id, strings.Repeat("line\n", size/5))
+	}
+	read := func(accept string) {
+		t.Helper()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		request := httptest.NewRequest("GET", logPath(p, id), nil).WithContext(ctx)
+		request.Host = "troy.test"
+		request.Header.Set("Authorization", "Bearer "+w.admin)
+		request.Header.Set("Accept", accept)
+		reader := &leaver{ResponseRecorder: httptest.NewRecorder(), leave: cancel}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			defer func() { _ = recover() }() // http.ErrAbortHandler
+			w.server.Config.Handler.ServeHTTP(reader, request)
+		}()
+		select {
+		case <-done:
+		case <-time.After(20 * time.Second):
+			t.Fatalf("%s: the reading goes on", accept)
+		}
+		if reader.got == 0 || reader.got > 8*size {
+			t.Errorf("%s: %d bytes were written, of them most after the reader left", accept, reader.got)
+		}
+	}
+	read("text/plain")
+	read("text/event-stream")
+	w.finish(id, troy.Succeeded)
+	read("text/plain")
+	read("text/event-stream")
 }
 
 // TestLargeLogs hold that the parts of a long log fit, whether it is in pieces

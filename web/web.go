@@ -232,7 +232,7 @@ func (s *server) routes(monitor http.Handler) http.Handler {
 	p.GET("/variables/:name", s.as(Admin, quick, s.variableGet))
 	p.PUT("/variables/:name", s.as(Admin, quick, s.variableSet))
 	p.DELETE("/variables/:name", s.as(Admin, quick, s.variableRemove))
-	p.POST("/purge", s.as(Deployer, quick, s.pipelinePurge))
+	p.POST("/purge", s.as(Deployer, quick, s.once(s.pipelineAgain(http.StatusAccepted), s.pipelinePurge)))
 	p.POST("/lock", s.as(Deployer, quick, s.once(s.pipelineAgain(http.StatusOK), s.pipelineLock)))
 	p.DELETE("/lock", s.as(Deployer, quick, s.pipelineUnlock))
 	p.POST("/rollback", s.as(Deployer, quick, s.once(s.deploymentAgain, s.deploymentRollback)))

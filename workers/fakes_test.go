@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/sha1" //nolint:gosec // commit ids
 	"encoding/hex"
+	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -95,6 +97,8 @@ type fakeBuilder struct {
 	builds  map[site.Tree]cloud.BuildState
 	held    map[uuid.UUID]bool // pipelines whose builds run until they are released
 	failing map[uuid.UUID]bool // pipelines whose builds fail
+	broken  error              // what looks and stops answer
+	asked   []string           // what was done to builds
 	started chan uuid.UUID     // the first of the builds that were started
 }
 
@@ -130,6 +134,30 @@ func (b *fakeBuilder) fail(pipeline uuid.UUID, fails bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.failing[pipeline] = fails
+}
+
+// breaks makes all looks and stops fail, until it is called with nothing.
+func (b *fakeBuilder) breaks(cause string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.broken = nil
+	if cause != "" {
+		b.broken = errors.New(cause)
+	}
+}
+
+// adopt adds a build that has ended.
+func (b *fakeBuilder) adopt(pipeline, deployment uuid.UUID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.builds[site.Tree{Pipeline: pipeline, Deployment: deployment}] = cloud.BuildFailed
+}
+
+// did lists what was done to builds, in order.
+func (b *fakeBuilder) did() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return strings.Join(b.asked, ", ")
 }
 
 // kept is how many builds of a pipeline were not removed.
@@ -169,6 +197,9 @@ func (b *fakeBuilder) Get(_ context.Context, t site.Tree) (cloud.Build, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	state, known := b.builds[t]
+	if b.broken != nil {
+		return cloud.Build{}, b.broken
+	}
 	if !known {
 		return cloud.Build{}, cloud.ErrNotFound
 	}
@@ -189,6 +220,10 @@ func (b *fakeBuilder) Stop(_ context.Context, t site.Tree) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	state, known := b.builds[t]
+	if b.broken != nil {
+		return b.broken
+	}
+	b.asked = append(b.asked, "stop")
 	if !known {
 		return cloud.ErrNotFound
 	}
@@ -212,6 +247,7 @@ func (b *fakeBuilder) Artifact(ctx context.Context, t site.Tree) (*site.Source, 
 func (b *fakeBuilder) Remove(_ context.Context, t site.Tree) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.asked = append(b.asked, "remove")
 	for known := range b.builds {
 		if known == t || t.Deployment == uuid.Nil && known.Pipeline == t.Pipeline {
 			delete(b.builds, known)

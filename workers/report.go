@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/troy-iaas/troy"
@@ -20,7 +21,7 @@ import (
 func (w *Workers) report(ctx context.Context, c *claim) error {
 	d, err := w.q.DeploymentGet(ctx, c.task.Subject)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return nil
+		return w.reportSkip(ctx, c.task.Subject)
 	}
 	if err != nil {
 		return fmt.Errorf("read the deployment: %w", err)
@@ -45,29 +46,14 @@ func (w *Workers) tell(ctx context.Context, d queries.Deployment) error {
 	if d.Kind != troy.Automated || d.CommitSha == nil {
 		return nil
 	}
-	p, err := w.q.PipelineGet(ctx, d.PipelineID)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("read the pipeline: %w", err)
-	}
-	if w.deps.Forges[troy.Provider(deref(p.RepositoryProvider))] == nil {
-		return nil
-	}
-	s, err := w.sourceOf(ctx, p)
-	if err != nil {
+	to, err := w.listener(ctx, d.PipelineID)
+	if err != nil || to == nil {
 		return err
 	}
-	host, err := w.q.PipelineHost(ctx, p.ID)
-	if err != nil {
-		return fmt.Errorf("read the host: %w", err)
-	}
-	r := forge.Report{
-		Deployment: d.ID.String(), Pipeline: p.ID.String(), Commit: *d.CommitSha, Name: "Troy: " + p.Slug, State: d.State,
-		DetailsURL: fmt.Sprintf("%s/pipelines/%s/deployments/%s", w.cfg.URL, p.Slug, d.ID),
-		SiteURL:    w.cfg.SiteURL(host), Environment: p.Slug, Started: timeOf(d.StartedAt), Ended: timeOf(d.FinishedAt),
-	}
+	p := to.pipeline
+	r := to.report(d.ID, *d.CommitSha, d.State)
+	r.DetailsURL = fmt.Sprintf("%s/pipelines/%s/deployments/%s", w.cfg.URL, p.Slug, d.ID)
+	r.Environment, r.Started, r.Ended = p.Slug, timeOf(d.StartedAt), timeOf(d.FinishedAt)
 	b, err := w.q.BuildGet(ctx, d.ID)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return fmt.Errorf("read the build: %w", err)
@@ -91,8 +77,89 @@ func (w *Workers) tell(ctx context.Context, d queries.Deployment) error {
 			return fmt.Errorf("look for a newer commit: %w", err)
 		}
 	}
-	if err := s.forge.Report(ctx, s.repository, r); err != nil {
-		return fmt.Errorf("report to %s: %w", *p.RepositoryProvider, err)
+	return to.tell(ctx, r)
+}
+
+// listener is the forge that is told of a pipeline's commits.
+type listener struct {
+	pipeline queries.Pipeline
+	source   source
+	siteURL  string
+}
+
+// listener returns nil for a pipeline that is gone, or whose forge is not set
+// up.
+func (w *Workers) listener(ctx context.Context, pipeline uuid.UUID) (*listener, error) {
+	p, err := w.q.PipelineGet(ctx, pipeline)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the pipeline: %w", err)
+	}
+	if w.deps.Forges[troy.Provider(deref(p.RepositoryProvider))] == nil {
+		return nil, nil
+	}
+	s, err := w.sourceOf(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	host, err := w.q.PipelineHost(ctx, p.ID)
+	if err != nil {
+		return nil, fmt.Errorf("read the host: %w", err)
+	}
+	return &listener{pipeline: p, source: s, siteURL: w.cfg.SiteURL(host)}, nil
+}
+
+// report begins a report on a commit.
+func (l *listener) report(id uuid.UUID, commit string, state troy.DeploymentState) forge.Report {
+	return forge.Report{
+		Deployment: id.String(), Pipeline: l.pipeline.ID.String(), Commit: commit, Name: "Troy: " + l.pipeline.Slug, State: state, SiteURL: l.siteURL,
+	}
+}
+
+func (l *listener) tell(ctx context.Context, r forge.Report) error {
+	if err := l.source.forge.Report(ctx, l.source.repository, r); err != nil {
+		return fmt.Errorf("report to %s: %w", *l.pipeline.RepositoryProvider, err)
+	}
+	return nil
+}
+
+// reportSkip tells the forge why a commit is not built, and forgets the commit.
+// A deployment of the commit, before or since, has reports of its own.
+func (w *Workers) reportSkip(ctx context.Context, id uuid.UUID) error {
+	skip, err := w.q.SkipGet(ctx, id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read the skipped commit: %w", err)
+	}
+	_, err = w.q.DeploymentOfCommit(ctx, skip.PipelineID, skip.CommitSha)
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = w.tellSkip(ctx, skip)
+	}
+	if err != nil {
+		return err
+	}
+	return w.forgetSkip(ctx, id)
+}
+
+func (w *Workers) tellSkip(ctx context.Context, skip queries.Skip) error {
+	to, err := w.listener(ctx, skip.PipelineID)
+	if err != nil || to == nil {
+		return err
+	}
+	r := to.report(skip.ID, skip.CommitSha, forge.Skipped)
+	r.DetailsURL, r.Started, r.Ended = to.siteURL, skip.CreatedAt, skip.CreatedAt
+	r.Title = "Skipped: " + skip.Reason
+	r.Summary = fmt.Sprintf("This commit is not deployed: %s. To deploy it all the same: `troy deploy %s --commit %s`.", skip.Reason, to.pipeline.Slug, skip.CommitSha)
+	return to.tell(ctx, r)
+}
+
+func (w *Workers) forgetSkip(ctx context.Context, id uuid.UUID) error {
+	if err := w.q.SkipForget(ctx, id); err != nil {
+		return fmt.Errorf("forget the skipped commit: %w", err)
 	}
 	return nil
 }
@@ -136,10 +203,10 @@ func timeOf(t *time.Time) time.Time {
 }
 
 func (w *Workers) giveUpReport(ctx context.Context, c *claim, cause string) error {
-	c.log.Warn("the forge was not told how a deployment stands", "deployment", c.task.Subject, "cause", cause)
+	c.log.Warn("the forge was not told how a commit stands", "subject", c.task.Subject, "cause", cause)
 	d, err := w.q.DeploymentGet(ctx, c.task.Subject)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return nil
+		return w.forgetSkip(ctx, c.task.Subject)
 	}
 	if err != nil {
 		return fmt.Errorf("read the deployment: %w", err)

@@ -240,6 +240,9 @@ func TestReport(t *testing.T) {
 	tell("d2", troy.Superseded, 1, "STOPPED")
 	tell("d3", troy.Cancelled, 1, "STOPPED")
 	tell("d4", troy.Succeeded, 1, "SUCCESSFUL")
+	tell("d5", troy.Failed, 1, "FAILED")
+	tell("d6", forge.Skipped, 1, "SUCCESSFUL")
+	tell("d6", forge.Skipped, 0, "SUCCESSFUL")
 
 	bad := forge.Report{Deployment: "d", Pipeline: strings.Repeat("x", 41), Commit: sha, DetailsURL: "https://troy.example"}
 	if err := c.Report(t.Context(), site("token"), bad); troy.KindOf(err) != troy.Invalid {

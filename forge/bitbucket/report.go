@@ -18,7 +18,8 @@ const maxKey = 40
 // Report implements forge.Forge: one build status for each commit and
 // pipeline, which the same key overwrites
 // (developer.atlassian.com/cloud/bitbucket/rest/api-group-commit-statuses).
-// Bitbucket has no state for what waits, and none for what was overtaken.
+// Bitbucket has no state for what waits, and none for what was overtaken or
+// skipped. A skipped commit succeeds, so that it can be merged.
 func (c *Client) Report(ctx context.Context, r forge.Repository, report forge.Report) error {
 	if err := forge.CheckCommit(report.Commit); err != nil {
 		return err
@@ -76,7 +77,7 @@ const inProgress = "INPROGRESS"
 
 func stateOf(s troy.DeploymentState) string {
 	switch s {
-	case troy.Succeeded:
+	case troy.Succeeded, forge.Skipped:
 		return "SUCCESSFUL"
 	case troy.Failed:
 		return "FAILED"

@@ -95,6 +95,8 @@ func checkOf(report forge.Report) checkRun {
 		run.Conclusion, run.Actions = "failure", again
 	case troy.Cancelled:
 		run.Conclusion, run.Actions = "cancelled", again
+	case forge.Skipped: // which satisfies a required check
+		run.Conclusion = "skipped"
 	default: // superseded: what is wrong with the commit, if anything, is not known
 		run.Conclusion = "neutral"
 	}

@@ -91,6 +91,13 @@ func TestReport(t *testing.T) {
 			t.Errorf("%s is %v", state, got)
 		}
 	}
+	skipped := report(forge.Skipped)
+	skipped.Deployment, skipped.Environment, skipped.Ended = "0199-s1", "", skipped.Started
+	tell(skipped, 1)
+	tell(skipped, 0)
+	if got := f.runs[len(f.runs)-1]; got["status"] != "completed" || got["conclusion"] != "skipped" || got["completed_at"] == nil || got["actions"] != nil {
+		t.Errorf("a skipped commit is %v", got)
+	}
 	none := report(troy.Succeeded)
 	none.Deployment, none.Environment = "0199-d3", ""
 	tell(none, 1)

@@ -1,0 +1,146 @@
+package workers
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy/forge"
+	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/tasks"
+)
+
+// skipping makes a pipeline whose first commit is live and that watches web.
+func (r *rig) skipping() queries.Pipeline {
+	r.t.Helper()
+	p := r.building("blog")
+	r.head("blog", commitID("first"))
+	r.pushed("blog", "", commitID("first"))
+	r.restsWith(p.ID, commitID("first"))
+	if _, err := r.db.Exec(r.t.Context(), "UPDATE pipelines SET watch_paths = '{web/**}' WHERE id = $1", p.ID); err != nil {
+		r.t.Fatal(err)
+	}
+	return p
+}
+
+// skip pushes a commit that is not built.
+func (r *rig) skip() (commit string) {
+	r.t.Helper()
+	r.head("blog", commitID("words"))
+	r.pushedPaths("blog", commitID("first"), commitID("words"), "README.md")
+	return commitID("words")
+}
+
+func (r *rig) skips() (n int) {
+	r.t.Helper()
+	if err := r.db.QueryRow(r.t.Context(), "SELECT count(*) FROM skips").Scan(&n); err != nil {
+		r.t.Fatal(err)
+	}
+	return n
+}
+
+// toldOf returns the reports on a commit.
+func (r *rig) toldOf(commit string) (all []forge.Report) {
+	r.forge.set(func() {
+		for _, report := range r.forge.reports {
+			if report.Commit == commit {
+				all = append(all, report)
+			}
+		}
+	})
+	return all
+}
+
+// TestSkippedCommitIsReported loses the report of a skipped commit in each way
+// that it can be lost. The forge is told in the end, once, and nothing is left.
+func TestSkippedCommitIsReported(t *testing.T) {
+	t.Parallel()
+	for name, lose := range map[string]func(r *rig){
+		"nothing is lost": func(*rig) {},
+		"the forge is away": func(r *rig) {
+			eventually(r.t, func() bool {
+				var attempt int
+				err := r.db.QueryRow(r.t.Context(), "SELECT w.attempt FROM work w JOIN skips s ON s.id = w.subject_id WHERE w.lease_until IS NULL AND w.cause <> ''").Scan(&attempt)
+				return err == nil && attempt > 0
+			}, func() string { return "the report was not tried" })
+		},
+		"the work is lost": func(r *rig) {
+			eventually(r.t, func() bool {
+				tag, err := r.db.Exec(r.t.Context(), "DELETE FROM work w USING skips s WHERE s.id = w.subject_id AND w.lease_until IS NULL")
+				return err == nil && tag.RowsAffected() == 1
+			}, func() string { return "there was no work to lose" })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t).withBuilds()
+			r.reconcile = 100 * time.Millisecond
+			r.start()
+			p := r.skipping()
+			if name != "nothing is lost" {
+				r.forge.set(func() { r.forge.fail["Report"] = errors.New("the forge is away") })
+			}
+			commit := r.skip()
+			lose(r)
+			r.forge.set(func() { delete(r.forge.fail, "Report") })
+			eventually(t, func() bool { return len(r.toldOf(commit)) > 0 && r.skips() == 0 }, func() string { return "the forge was not told" })
+			told := r.toldOf(commit)
+			if len(told) != 1 || told[0].State != forge.Skipped || told[0].Title != "Skipped: no file that the pipeline watches changed" ||
+				told[0].DetailsURL == "" || told[0].Environment != "" || told[0].Pipeline != p.ID.String() || told[0].Ended.IsZero() {
+				t.Errorf("the forge was told %+v", told)
+			}
+		})
+	}
+}
+
+// TestSkipOfADeployedCommit deploys a commit by hand before the forge was told
+// that it is skipped: only the deployment is reported.
+func TestSkipOfADeployedCommit(t *testing.T) {
+	t.Parallel()
+	r := newRig(t).withBuilds()
+	r.start()
+	p := r.skipping()
+	w, commit := r.workers(), commitID("first")
+	id := uuid.Must(uuid.NewV7())
+	r.noteSkip(queries.SkipCreatesParams{ID: id, PipelineID: p.ID, CommitSha: commit, Reason: "no reason"})
+	before := len(r.toldOf(commit))
+	w.deps.Bell.Ask(tasks.QueueQuick)
+	eventually(t, func() bool { return r.skips() == 0 }, func() string { return "the skip is kept" })
+	for _, report := range r.toldOf(commit)[before:] {
+		if report.State == forge.Skipped {
+			t.Errorf("the forge was told %+v", report)
+		}
+	}
+}
+
+func (r *rig) noteSkip(skip queries.SkipCreatesParams) {
+	r.t.Helper()
+	r.q.SkipCreates(r.t.Context(), []queries.SkipCreatesParams{skip}).Exec(func(_ int, err error) {
+		if err != nil {
+			r.t.Fatal(err)
+		}
+	})
+}
+
+// TestSkipIsGivenUp forgets a skipped commit that the forge can't be told of.
+func TestSkipIsGivenUp(t *testing.T) {
+	t.Parallel()
+	r := newRig(t).withBuilds()
+	r.start()
+	p := r.skipping()
+	w := r.workers()
+	id := uuid.Must(uuid.NewV7())
+	r.noteSkip(queries.SkipCreatesParams{ID: id, PipelineID: p.ID, CommitSha: commitID("x"), Reason: "no reason"})
+	var log strings.Builder
+	c := &claim{task: tasks.Report(id), log: textLog(&log)}
+	if err := w.giveUpReport(context.WithoutCancel(t.Context()), c, "the forge refuses it"); err != nil || r.skips() != 0 {
+		t.Errorf("%v, %d skips are left", err, r.skips())
+	}
+	if !strings.Contains(log.String(), "the forge refuses it") {
+		t.Errorf("the log says %q", log.String())
+	}
+}
