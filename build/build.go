@@ -44,6 +44,9 @@ type Plan struct {
 	// OutputSaid tells that a file of the repository or the settings name the
 	// output folder. Otherwise Outputs are the generator's habit.
 	OutputSaid bool
+	// AllowSecrets are paths in the output folder whose files are published
+	// even if they look like secrets.
+	AllowSecrets []string
 	// Environment holds the variables that the repository sets. A pipeline's
 	// own variables go before them.
 	Environment map[string]string
@@ -135,7 +138,7 @@ func Decide(fsys fs.FS, s Settings) (Plan, error) {
 	p := Plan{
 		Root: root, InstallRoot: found.installRoot, Test: test.value, Environment: file.environment,
 		Node: found.node, Manager: found.manager, ManagerVersion: found.managerVersion, Lockfile: found.lockfile,
-		Workspace: found.workspace, Generator: found.generator, Notes: file.notes,
+		Workspace: found.workspace, Generator: found.generator, Notes: file.notes, AllowSecrets: file.allowSecrets,
 	}
 	if v := file.environment["NODE_VERSION"]; v != "" {
 		p.Node = v

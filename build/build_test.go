@@ -220,6 +220,8 @@ func TestDecideRefuses(t *testing.T) {
 		"production outside":       {files: map[string]string{"netlify.toml": "[context.production]\npublish = \"../x\"\n"}, field: "context.production.publish", words: "inside the repository"},
 		"production's variable":    {files: map[string]string{"netlify.toml": "[context.production.environment]\nA = [1]\n"}, field: "context.production.environment.A", words: "has to be text"},
 		"variable's name":          {files: map[string]string{"troy.toml": "[build.environment]\n\"A B\" = \"x\"\n"}, field: "build.environment", words: "variable's name"},
+		"secrets' type":            {files: map[string]string{"troy.toml": "[build]\nallow_secrets = \"a\"\n"}, field: "build.allow_secrets", words: "an array of paths"},
+		"secret's type":            {files: map[string]string{"troy.toml": "[build]\nallow_secrets = [\"a\", 1]\n"}, field: "build.allow_secrets[1]", words: "has to be text"},
 		"variable's type":          {files: map[string]string{"troy.toml": "[build.environment]\nA = [1]\n"}, field: "build.environment.A", words: "has to be text"},
 		"root outside":             {settings: build.Settings{Root: "../x"}, field: "root", words: "inside the repository"},
 		"root missing":             {files: map[string]string{"index.html": ""}, settings: build.Settings{Root: "web"}, words: `"web" (the pipeline's settings) is not in the repository`},

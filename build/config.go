@@ -20,6 +20,7 @@ type config struct {
 	root, output           choice
 	install, command, test choice
 	environment            map[string]string
+	allowSecrets           []string
 	// notes are sentences about what is in the file and has no effect.
 	notes []string
 }
@@ -34,6 +35,7 @@ type troyFile struct {
 		Base        any            `toml:"base"`
 		Install     any            `toml:"install"`
 		Test        any            `toml:"test"`
+		Allow       any            `toml:"allow_secrets"`
 		Environment map[string]any `toml:"environment"`
 	} `toml:"build"`
 }
@@ -79,6 +81,7 @@ func parseTroy(data []byte, name, dir string) (config, *troy.Error) {
 	output, publish := t.read("build.output", b.Output), t.read("build.publish", b.Publish)
 	base, rootKey := t.read("build.base", b.Base), t.read("build.root", b.Root)
 	install, command, test := t.read("build.install", b.Install), t.read("build.command", b.Command), t.read("build.test", b.Test)
+	allow := t.list("build.allow_secrets", b.Allow)
 	if t.err != nil {
 		return config{}, t.err
 	}
@@ -101,7 +104,7 @@ func parseTroy(data []byte, name, dir string) (config, *troy.Error) {
 		return config{}, e
 	}
 	return config{
-		root: root, output: out, environment: env,
+		root: root, output: out, environment: env, allowSecrets: allow,
 		install: said(install, name), command: said(command, name), test: said(test, name),
 	}, nil
 }
@@ -122,6 +125,24 @@ func (t *texts) read(key string, value any) *string {
 		t.err = troy.Errorf(troy.Invalid, "it has a NUL character").At(key)
 	}
 	return &s
+}
+
+// list reads a key that has to be an array of texts.
+func (t *texts) list(key string, value any) []string {
+	if value == nil {
+		return nil
+	}
+	items, ok := value.([]any)
+	if !ok && t.err == nil {
+		t.err = troy.Errorf(troy.Invalid, `it has to be an array of paths, like ["examples/key.pem"]`).At(key)
+	}
+	all := make([]string, 0, len(items))
+	for i, item := range items {
+		if s := t.read(fmt.Sprintf("%s[%d]", key, i), item); s != nil {
+			all = append(all, *s)
+		}
+	}
+	return all
 }
 
 func said(value *string, by string) choice {
@@ -202,7 +223,7 @@ func decode(data []byte, into any, strict bool) *troy.Error {
 	if missing, ok := errors.AsType[*toml.StrictMissingError](err); ok && len(missing.Errors) > 0 {
 		first := missing.Errors[0]
 		row, _ := first.Position()
-		return troy.Errorf(troy.Invalid, "line %d: the key is not known; [build] has command, output, root, install, test and environment", row).
+		return troy.Errorf(troy.Invalid, "line %d: the key is not known; [build] has command, output, root, install, test, allow_secrets and environment", row).
 			At(strings.Join(first.Key(), "."))
 	}
 	if bad, ok := errors.AsType[*toml.DecodeError](err); ok {

@@ -26,6 +26,8 @@ type Output struct {
 	// Warnings are sentences about what will not work as a site. They belong
 	// in the log and beside the deployment.
 	Warnings []string
+	// AllowSecrets is the plan's.
+	AllowSecrets []string
 }
 
 // candidate is a folder that may be the output.
@@ -74,7 +76,7 @@ func (p Plan) FindOutput(ctx context.Context, fsys fs.FS, written Written) (Outp
 }
 
 func (p Plan) output(folder string) Output {
-	return Output{Folder: folder, Source: within(p.Root, folder)}
+	return Output{Folder: folder, Source: within(p.Root, folder), AllowSecrets: p.AllowSecrets}
 }
 
 // NotOfSite lists, as rules of a .gitignore, the files that a repository keeps

@@ -29,6 +29,35 @@ func OpenOutput(ctx context.Context, dir string, out build.Output, limit int64, 
 	return s, nil
 }
 
+// CheckOutput is OpenOutput for a build that has just ended. It also refuses a
+// site with a secret that is recognised by its form or by its file's name, such
+// as an AWS access key, unless the repository allows the file to have one.
+func CheckOutput(ctx context.Context, dir string, out build.Output, limit int64, options ...site.SourceOption) (*site.Source, error) {
+	s, err := OpenOutput(ctx, dir, out, limit, append(options, site.FindingPublishedLeaks(out.AllowSecrets...))...)
+	if err != nil {
+		return nil, err
+	}
+	if len(s.Leaks) > 0 {
+		return nil, errors.Join(leaked(out, s.Leaks), s.Close())
+	}
+	return s, nil
+}
+
+// leaked is the error for secrets in an output. It names the first few files.
+func leaked(out build.Output, leaks []site.Leak) error {
+	const shown = 5
+	var files []string
+	for _, leak := range leaks[:min(shown, len(leaks))] {
+		files = append(files, fmt.Sprintf("%q (%s)", leak.Path, leak.Reason))
+	}
+	more := ""
+	if n := len(leaks) - len(files); n > 0 {
+		more = fmt.Sprintf(" and %d more", n)
+	}
+	return troy.Errorf(troy.Invalid, "the output folder %q can't be published: everybody could read what looks like a secret in %s%s; "+
+		"remove it and revoke it if it is real, or list the file in allow_secrets of troy.toml if it is meant to be public", out.Folder, strings.Join(files, ", "), more)
+}
+
 // OutputInWords returns the lines of a log about an output that was opened.
 func OutputInWords(s *site.Source, out build.Output) string {
 	text := fmt.Sprintf("Files: %d, %s, from %q.\n", len(s.Files), BytesInWords(s.Bytes()), out.Folder)

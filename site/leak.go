@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"regexp"
+	"slices"
 	"sync"
 )
 
@@ -95,11 +96,26 @@ func secretForms() []secretForm {
 		random("a Vault token", `hv[sb]\.([A-Za-z0-9_-]{90,})`, "hvs.", "hvb."),
 		random("a Grafana token", `glsa_([A-Za-z0-9]{32}_[a-f0-9]{8})`, "glsa_"),
 		random("a Linear key", `lin_api_([A-Za-z0-9]{40})`, "lin_api_"),
-		random("an Azure storage key", `AccountKey=([A-Za-z0-9+/]{86}==)`, "AccountKey="),
+		{
+			kind: "an Azure storage key", prefixes: []string{"AccountKey="}, sparse: likelyRandom,
+			form:   regexp.MustCompile(`^AccountKey=([A-Za-z0-9+/]{86}==)`),
+			refuse: func(match, _ []byte) bool { return slices.Contains(emulatorKeys(), string(match)) },
+		},
 		random("an age secret key", `AGE-SECRET-KEY-1([0-9A-Z]{58})`, "AGE-SECRET-KEY-1"),
 		random("a token of Troy", `troy_([A-Za-z0-9_-]{43})`, "troy_"),
 	}
 	return forms
+}
+
+// emulatorKeys are the fixed keys of Azure's emulators, which are the same on
+// every machine and open nothing: Azurite's
+// (learn.microsoft.com/azure/storage/common/storage-connect-azurite) and
+// Cosmos DB's (learn.microsoft.com/azure/cosmos-db/emulator).
+func emulatorKeys() []string {
+	return []string{
+		"AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==",
+		"AccountKey=C2y6yDjf5/R+ob0N8A7Cgv30VRDJIWEHLM+4QDU5DE2nQ9nDuVTqobD4b8mGGyPMbIZnqyMsEcaGQy67XIw/Jw==",
+	}
 }
 
 var signedURL = regexp.MustCompile(`^(?:/|%2F|%252F|\\/|\\u002F)\d{8}`)

@@ -32,8 +32,8 @@ type Source struct {
 	// Omitted is how many there are.
 	LeftOut []string
 	Omitted int
-	// Leaks lists the files that FindingLeaks found, by path. Those found by
-	// their names are not among Files.
+	// Leaks lists the files that FindingLeaks or FindingPublishedLeaks found,
+	// by path. FindingLeaks takes those found by their names out of Files.
 	Leaks []Leak
 
 	tree      tree
@@ -55,6 +55,8 @@ type sourceOptions struct {
 	progress  func(files int, bytes int64)
 	temporary string
 	sieve     sieve
+	published bool            // FindingPublishedLeaks
+	allowed   map[string]bool // its paths
 }
 
 // LeavingOut leaves out what no site needs: files and folders whose names
@@ -77,6 +79,19 @@ func FindingLeaks(allowed ...string) SourceOption {
 		o.sieve.allowed = map[string]bool{}
 		for _, p := range allowed {
 			o.sieve.allowed[path.Clean(p)] = true
+		}
+	}
+}
+
+// FindingPublishedLeaks looks for secrets as FindingLeaks does, in what a build
+// made. Files that are left out anyway are not looked at, not even by their
+// names, since a repository may hold them. The allowed paths are not looked at.
+func FindingPublishedLeaks(allowed ...string) SourceOption {
+	return func(o *sourceOptions) {
+		o.published = true
+		o.allowed = map[string]bool{}
+		for _, p := range allowed {
+			o.allowed[path.Clean(p)] = true
 		}
 	}
 }
@@ -208,9 +223,13 @@ func (s *Source) hash(ctx context.Context, limits Limits, o *sourceOptions) erro
 		}
 		group.Go(func() error {
 			f := &s.Files[i]
-			leak, err := s.hashFile(ctx, f, limits, o.sieve.findLeaks && !o.sieve.allowed[f.Path])
+			published := o.published && !o.allowed[f.Path]
+			leak, err := s.hashFile(ctx, f, limits, published || o.sieve.findLeaks && !o.sieve.allowed[f.Path])
 			if err != nil {
 				return fmt.Errorf("hash %q: %w", f.Path, err)
+			}
+			if published && leak == "" {
+				leak = NamedLeak(f.Path)
 			}
 			done.Lock()
 			defer done.Unlock()

@@ -104,7 +104,7 @@ func openOutput(ctx context.Context, repo string, plan build.Plan, written build
 	if err != nil {
 		return nil, build.Output{}, err
 	}
-	s, err := cloud.OpenOutput(ctx, filepath.Join(repo, out.Folder), out, limit, options...)
+	s, err := cloud.CheckOutput(ctx, filepath.Join(repo, out.Folder), out, limit, options...)
 	return s, out, err
 }
 

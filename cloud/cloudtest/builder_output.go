@@ -125,6 +125,23 @@ func buildOutputTests() map[string]func(*testing.T, BuilderEnv) {
 				t.Fatalf("the output is %q", got)
 			}
 		},
+		"a key in the output": func(t *testing.T, e BuilderEnv) {
+			key := "AKIA" + "QZ3LM7RT5XW2NB6K"
+			page := "<title>x</title>\n<script>key = '" + key + "'</script>\n"
+			want := `"sub/a.html" (an AWS access key on line 2)`
+			built := madeBy("mkdir -p dist/sub && cp a dist/sub/a.html && echo page > dist/index.html && cp a dist/key.txt", Repository{"a": page})
+			e.Fails(t, built.Spec(t), `"key.txt" (an AWS access key on line 2), `+want)
+			e.Fails(t, Repository{"index.html": "page", "sub/a.html": page}.Spec(t), want) // nothing is run
+			e.Fails(t, madeBy("mkdir dist && echo page > dist/index.html && touch dist/id_rsa", Repository{}).Spec(t), `"id_rsa" (a private key, by its name)`)
+			built["troy.toml"] += "allow_secrets = ['sub/a.html', './key.txt']\n"
+			spec := built.Spec(t)
+			e.Succeeds(t, spec)
+			if got := e.Output(t, spec.Tree); got["sub/a.html"] != page || len(got) != 3 {
+				t.Fatalf("the output is %q", got)
+			}
+			example := madeBy("mkdir dist && cp a dist/index.html", Repository{"a": "AKIAIOSFODNN7EXAMPLE"})
+			e.Succeeds(t, example.Spec(t))
+		},
 		"links in the output": func(t *testing.T, e BuilderEnv) {
 			spec := Shell("mkdir -p out/2.0 && echo two >out/2.0/index.html && ln -s 2.0 out/latest && echo top >out/index.html").Spec(t)
 			e.Succeeds(t, spec)

@@ -64,7 +64,7 @@ func (r *run) archive(plan build.Plan) error {
 		return fmt.Errorf("keep the output: %w", err)
 	}
 	r.record.OutputBytes, r.record.Source = r.spec.Limits.OutputBytes, out.Source
-	s, err := cloud.OpenOutput(r.ctx, r.files.path("output"), out, r.record.OutputBytes)
+	s, err := cloud.CheckOutput(r.ctx, r.files.path("output"), out, r.record.OutputBytes)
 	if err != nil {
 		return err
 	}
