@@ -113,7 +113,7 @@ func (b *Bell) Ring(ctx context.Context, queue string) (int, error) {
 			return err
 		}
 		var err error
-		rung, err = q.WorkRingNext(ctx, b.bounds[queue], queue)
+		rung, err = q.WorkRingNext(ctx, b.bounds[queue], tasks.KindsOf(queue))
 		return err
 	})
 	if err != nil {

@@ -73,7 +73,7 @@ func newTowerOn(t *testing.T, redisURL string) *tower {
 	log := &lines{}
 	return &tower{
 		t: t, db: db, q: queries.New(db), inspector: asynq.NewInspectorFromRedisClient(rdb), log: log, rings: count,
-		bell: bell.New(db, tasks.NewClient(rdb), slog.New(slog.NewTextHandler(log, nil)), map[string]int{tasks.QueueQuick: slots}),
+		bell: bell.New(db, tasks.NewClient(rdb), slog.New(slog.NewTextHandler(log, nil)), map[string]int{tasks.QueueQuick: slots, tasks.QueueBuilds: slots}),
 	}
 }
 
@@ -235,6 +235,45 @@ func TestRingBoundIsPerQueueAndLaterRowsApart(t *testing.T) {
 
 // TestBoundHoldsUnderConcurrency has many commits ring at once, each with a
 // row of its own, from two processes.
+// TestEveryKindIsRung asks for work of each kind, as any statement does, and
+// wants its task in the queue of the kind's policy.
+func TestEveryKindIsRung(t *testing.T) {
+	t.Parallel()
+	w := newTower(t)
+	for _, kind := range tasks.Kinds() {
+		id := uuid.New()
+		if err := w.q.WorkRequest(t.Context(), queries.WorkRequestParams{Kind: kind, SubjectID: id}); err != nil {
+			t.Fatal(err)
+		}
+		for _, queue := range []string{tasks.QueueQuick, tasks.QueueBuilds} {
+			want := 0
+			if queue == tasks.QueueOf(kind) {
+				want = 1
+			}
+			if n, err := w.bell.Ring(t.Context(), queue); err != nil || n != want {
+				t.Errorf("%s: ringing %s rang %d rows, %v; want %d", kind, queue, n, err, want)
+			}
+		}
+		row, err := w.q.WorkGet(t.Context(), kind, id)
+		if err != nil || row.RingID == nil {
+			t.Fatalf("%s: the row is %+v, %v; want it rung", kind, row, err)
+		}
+		if info, err := w.inspector.GetTaskInfo(tasks.QueueOf(kind), row.RingID.String()); err != nil || info.Type != kind {
+			t.Errorf("%s: its task is %+v, %v", kind, info, err)
+		}
+		if _, err := w.db.Exec(t.Context(), "UPDATE work SET ring_at = now() - interval '1 second'"); err != nil {
+			t.Fatal(err)
+		}
+		overdue, err := w.q.WorkOverdue(t.Context(), tasks.Kinds())
+		if err != nil || len(overdue) != 1 || overdue[0].Kind != kind {
+			t.Errorf("%s: overdue are %+v, %v", kind, overdue, err)
+		}
+		if _, err := w.db.Exec(t.Context(), "DELETE FROM work"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestBoundHoldsUnderConcurrency(t *testing.T) {
 	t.Parallel()
 	w := newTower(t)

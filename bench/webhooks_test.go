@@ -36,7 +36,7 @@ INSERT INTO deployments (id, pipeline_id, number, kind, state, tree_id, commit_s
   VALUES (gen_random_uuid(), (:pipeline)::uuid, (:number)::bigint, 'automated', 'waiting', gen_random_uuid(), md5(random()::text), 'main', 'Mona', 'Say hello', 'push by mona') RETURNING id AS deployment \gset
 INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor, deployment_id)
   VALUES ((:pipeline)::uuid, (:version)::bigint, 'p', 'deployed', 'queued', 'commit was pushed', 'push by mona', (:deployment)::uuid);
-INSERT INTO work (kind, subject_id, queue) VALUES ('deployment' || chr(58) || 'build', (:deployment)::uuid, 'builds');
+INSERT INTO work (kind, subject_id) VALUES ('deployment' || chr(58) || 'build', (:deployment)::uuid);
 INSERT INTO work (kind, subject_id) VALUES ('forge' || chr(58) || 'report', (:deployment)::uuid);
 UPDATE deliveries SET outcome = 'accepted', detail = 'the commit is deployed', pipeline_id = (:pipeline)::uuid WHERE source = 'github' AND id = (:delivery)::text;
 END;

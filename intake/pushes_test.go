@@ -14,6 +14,7 @@ import (
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/tasks"
 )
 
 // bound makes a pipeline that builds the repository with this number.
@@ -166,14 +167,15 @@ func TestManyPushesDelayNobody(t *testing.T) {
 	if n := w.count("SELECT count(*) FROM deployments WHERE state = 'waiting'"); n != 2 {
 		t.Errorf("%d deployments wait, want one of each pipeline", n)
 	}
-	if n := w.count("SELECT count(*) FROM work WHERE queue = 'builds'"); n > 2 {
+	if n := w.count("SELECT count(*) FROM work WHERE kind = 'deployment:build'"); n > 2 {
 		t.Errorf("%d builds wait, want one of each pipeline at the most", n)
 	}
 	var first uuid.UUID
 	if err := w.db.QueryRow(w.ctx(), "SELECT id FROM deployments WHERE pipeline_id = $1", *out.PipelineID).Scan(&first); err != nil {
 		t.Fatal(err)
 	}
-	places, err := w.q.WorkPositions(w.ctx(), []uuid.UUID{first})
+	kinds, queues := tasks.Queues()
+	places, err := w.q.WorkPositions(w.ctx(), queries.WorkPositionsParams{PipelineIds: []uuid.UUID{first}, Kinds: kinds, Queues: queues})
 	if err != nil || len(places) == 0 || places[0].Position > 2 {
 		t.Errorf("the other's first build stands at %+v, %v; want it second at the most", places, err)
 	}

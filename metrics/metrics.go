@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/tasks"
 )
 
 // Metrics are those of one process.
@@ -115,9 +116,9 @@ func (m *Metrics) Reconciled(what string) {
 func (m *Metrics) Work(db *pgxpool.Pool) {
 	m.registry.MustRegister(&work{
 		q:      queries.New(db),
-		due:    prometheus.NewDesc("troy_work_due", "Rows of work that are due and that nobody holds, by queue.", []string{"queue"}, nil),
-		oldest: prometheus.NewDesc("troy_work_oldest_due_seconds", "For how long the oldest of them has been due, in seconds.", []string{"queue"}, nil),
-		held:   prometheus.NewDesc("troy_work_held", "Rows of work that a worker holds, by queue.", []string{"queue"}, nil),
+		due:    prometheus.NewDesc("troy_work_due", "Rows of work that are due and that no worker holds, by queue and kind.", []string{"queue", "kind"}, nil),
+		oldest: prometheus.NewDesc("troy_work_oldest_due_seconds", "For how long the oldest of them has been due, in seconds.", []string{"queue", "kind"}, nil),
+		held:   prometheus.NewDesc("troy_work_held", "Rows of work that a worker holds, by queue and kind.", []string{"queue", "kind"}, nil),
 		status: prometheus.NewDesc("troy_pipelines", "Pipelines by status.", []string{"status"}, nil),
 		up:     prometheus.NewDesc("troy_database_up", "Whether Postgres answered this scrape.", nil, nil),
 		swept:  prometheus.NewDesc("troy_swept_seconds_ago", "How long ago the last sweep was, of any process, in seconds.", nil, nil),
@@ -165,9 +166,10 @@ func (w *work) Collect(ch chan<- prometheus.Metric) {
 	gauge(w.up, 1)
 	gauge(w.swept, bell.SweptSecondsAgo)
 	for _, r := range rows {
-		gauge(w.due, float64(r.Due), r.Queue)
-		gauge(w.oldest, r.OldestSeconds, r.Queue)
-		gauge(w.held, float64(r.Held), r.Queue)
+		queue := tasks.QueueOf(r.Kind)
+		gauge(w.due, float64(r.Due), queue, r.Kind)
+		gauge(w.oldest, r.OldestSeconds, queue, r.Kind)
+		gauge(w.held, float64(r.Held), queue, r.Kind)
 	}
 	for _, s := range statuses {
 		gauge(w.status, float64(s.Pipelines), string(s.Status))

@@ -64,7 +64,7 @@ SELECT id FROM moved;
 WITH held AS (
     DELETE FROM work d WHERE d.kind = 'pipeline:deploy' AND d.subject_id = @pipeline_id AND d.epoch = @epoch RETURNING d.subject_id
 )
-INSERT INTO work (kind, subject_id, queue) SELECT 'deployment:build', @id, 'builds' FROM held
+INSERT INTO work (kind, subject_id) SELECT 'deployment:build', @id FROM held
 ON CONFLICT (kind, subject_id) DO UPDATE
 SET due_at = now(), requested = work.requested + 1, ring_id = NULL;
 

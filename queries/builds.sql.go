@@ -110,7 +110,7 @@ const buildHandOver = `-- name: BuildHandOver :execrows
 WITH held AS (
     DELETE FROM work d WHERE d.kind = 'pipeline:deploy' AND d.subject_id = $2 AND d.epoch = $3 RETURNING d.subject_id
 )
-INSERT INTO work (kind, subject_id, queue) SELECT 'deployment:build', $1, 'builds' FROM held
+INSERT INTO work (kind, subject_id) SELECT 'deployment:build', $1 FROM held
 ON CONFLICT (kind, subject_id) DO UPDATE
 SET due_at = now(), requested = work.requested + 1, ring_id = NULL
 `

@@ -67,10 +67,9 @@ WITH before AS (
 ), asked AS (
     -- Where nothing is under way a build is asked for at once; otherwise
     -- pipeline:deploy sees whose turn it is.
-    INSERT INTO work (kind, subject_id, queue)
+    INSERT INTO work (kind, subject_id)
     SELECT CASE WHEN builds THEN 'deployment:build' ELSE 'pipeline:deploy' END,
-           CASE WHEN builds THEN next.deployment_id ELSE next.pipeline_id END,
-           CASE WHEN builds THEN 'builds' ELSE 'quick' END
+           CASE WHEN builds THEN next.deployment_id ELSE next.pipeline_id END
     FROM (SELECT moved.id AS pipeline_id, created.id AS deployment_id,
                  created.kind = 'automated' AND moved.status <> moved.was AS builds
           FROM moved, created WHERE moved.status IN ('queued', 'deploying')) next

@@ -116,3 +116,22 @@ func TestDeploymentCreateInAFlood(t *testing.T) {
 		}
 	})
 }
+
+// TestRingInAFlood holds a ring to reading what it rings of each kind, however
+// many rows of any kind wait.
+func TestRingInAFlood(t *testing.T) {
+	t.Parallel()
+	db := flooded(t)
+	const bound = 20
+	kinds := []string{"pipeline:deploy", "pipeline:provision", "retention", "forge:report"}
+	rolledBack(t, db, func(tx pgx.Tx) {
+		before := rowsRead(t, tx)
+		rung, err := queries.New(tx).WorkRingNext(t.Context(), bound, kinds)
+		if err != nil || len(rung) != bound {
+			t.Errorf("%d rows were rung, %v; want %d", len(rung), err, bound)
+		}
+		if n, most := rowsRead(t, tx)-before, int64(3*bound*len(kinds)); n > most {
+			t.Errorf("a ring read %d rows, want %d at most", n, most)
+		}
+	})
+}

@@ -41,21 +41,21 @@ func (q *Queries) MetricsPipelines(ctx context.Context) ([]MetricsPipelinesRow, 
 }
 
 const metricsWork = `-- name: MetricsWork :many
-SELECT w.queue,
+SELECT w.kind,
        count(*) FILTER (WHERE w.due_at <= now() AND (w.lease_until IS NULL OR w.lease_until <= now())) AS due,
        count(*) FILTER (WHERE w.lease_until > now()) AS held,
        CAST(coalesce(date_part('epoch', now() - min(w.due_at) FILTER (WHERE w.due_at <= now() AND (w.lease_until IS NULL OR w.lease_until <= now()))), 0) AS float8) AS oldest_seconds
-FROM work w GROUP BY w.queue
+FROM work w GROUP BY w.kind
 `
 
 type MetricsWorkRow struct {
-	Queue         string
+	Kind          string
 	Due           int64
 	Held          int64
 	OldestSeconds float64
 }
 
-// What is due, and what is held, of each queue.
+// What is due, and what is held, of each kind.
 func (q *Queries) MetricsWork(ctx context.Context) ([]MetricsWorkRow, error) {
 	rows, err := q.db.Query(ctx, metricsWork)
 	if err != nil {
@@ -66,7 +66,7 @@ func (q *Queries) MetricsWork(ctx context.Context) ([]MetricsWorkRow, error) {
 	for rows.Next() {
 		var i MetricsWorkRow
 		if err := rows.Scan(
-			&i.Queue,
+			&i.Kind,
 			&i.Due,
 			&i.Held,
 			&i.OldestSeconds,

@@ -18,64 +18,64 @@ WITH unfinished AS (
       AND p.updated_at <= now() - make_interval(secs => @grace_seconds::float8)
       AND (sqlc.narg('pipeline_id')::uuid IS NULL OR p.id = sqlc.narg('pipeline_id'))
 ), wanted AS (
-    SELECT 'pipeline:provision'::text AS kind, 'quick'::text AS queue, u.id AS subject_id, u.id AS pipeline_id, u.status::text AS state,
+    SELECT 'pipeline:provision'::text AS kind, u.id AS subject_id, u.id AS pipeline_id, u.status::text AS state,
            '{}'::text[] AS instead
     FROM unfinished u WHERE u.status IN ('provision_request', 'provisioning')
     UNION ALL
-    SELECT 'pipeline:deploy', 'quick', u.id, u.id, u.status, '{}'
+    SELECT 'pipeline:deploy', u.id, u.id, u.status, '{}'
     FROM unfinished u
     WHERE u.status = 'queued' AND EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = u.id AND d.state = 'waiting')
       AND NOT EXISTS (
         SELECT 1 FROM deployments d JOIN work w ON w.subject_id = d.id AND w.kind = 'deployment:build'
         WHERE d.pipeline_id = u.id AND d.state = 'waiting')
     UNION ALL
-    SELECT 'pipeline:deploy', 'quick', u.id, u.id, d.state, '{}'
+    SELECT 'pipeline:deploy', u.id, u.id, d.state, '{}'
     FROM unfinished u JOIN deployments d ON d.pipeline_id = u.id AND d.state = 'publishing'
     WHERE u.status = 'deploying'
     UNION ALL
-    SELECT 'deployment:build', 'builds', d.id, u.id, d.state, '{deployment:poll-build}'
+    SELECT 'deployment:build', d.id, u.id, d.state, '{deployment:poll-build}'
     FROM unfinished u JOIN deployments d ON d.pipeline_id = u.id AND d.state = 'building'
     WHERE u.status = 'deploying'
     UNION ALL
-    SELECT 'pipeline:teardown-start', 'quick', u.id, u.id, u.status, '{pipeline:poll-distro-disabled}'
+    SELECT 'pipeline:teardown-start', u.id, u.id, u.status, '{pipeline:poll-distro-disabled}'
     FROM unfinished u WHERE u.status = 'scheduled_for_deletion'
     UNION ALL
-    SELECT 'pipeline:teardown', 'quick', u.id, u.id, u.status, '{}'
+    SELECT 'pipeline:teardown', u.id, u.id, u.status, '{}'
     FROM unfinished u WHERE u.status = 'deleting'
     UNION ALL
     -- What an ended build used is still to be removed; teardown does it for all
     -- builds of a pipeline.
-    SELECT 'deployment:poll-build', 'quick', d.id, d.pipeline_id, d.state, '{}'
+    SELECT 'deployment:poll-build', d.id, d.pipeline_id, d.state, '{}'
     FROM builds b
     JOIN deployments d ON d.id = b.deployment_id AND d.state NOT IN ('waiting', 'building')
     JOIN pipelines p ON p.id = d.pipeline_id AND p.status NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete')
     WHERE NOT b.emptied AND coalesce(d.finished_at, p.updated_at) <= now() - make_interval(secs => @slow_grace_seconds::float8)
       AND (sqlc.narg('pipeline_id')::uuid IS NULL OR d.pipeline_id = sqlc.narg('pipeline_id'))
     UNION ALL
-    SELECT 'forge:report', 'quick', d.id, d.pipeline_id, d.state, '{}'
+    SELECT 'forge:report', d.id, d.pipeline_id, d.state, '{}'
     FROM deployments d
     WHERE d.kind = 'automated' AND d.state <> 'publishing' AND d.reported_state IS NOT NULL AND nullif(d.state, d.reported_state) = d.state
       AND coalesce(d.finished_at, d.started_at, d.created_at) <= now() - make_interval(secs => @slow_grace_seconds::float8)
       AND (sqlc.narg('pipeline_id')::uuid IS NULL OR d.pipeline_id = sqlc.narg('pipeline_id'))
     UNION ALL
-    SELECT 'forge:report', 'quick', s.id, s.pipeline_id, 'skipped commit', '{}'
+    SELECT 'forge:report', s.id, s.pipeline_id, 'skipped commit', '{}'
     FROM skips s
     WHERE s.created_at <= now() - make_interval(secs => @slow_grace_seconds::float8)
       AND (sqlc.narg('pipeline_id')::uuid IS NULL OR s.pipeline_id = sqlc.narg('pipeline_id'))
     UNION ALL
-    SELECT DISTINCT 'retention', 'quick', r.pipeline_id, r.pipeline_id, 'expired upload', '{}'::text[]
+    SELECT DISTINCT 'retention', r.pipeline_id, r.pipeline_id, 'expired upload', '{}'::text[]
     FROM releases r
     JOIN pipelines p ON p.id = r.pipeline_id AND p.status NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete')
     WHERE r.finalized_at IS NULL AND r.expires_at <= now() - make_interval(secs => @slow_grace_seconds::float8)
       AND (sqlc.narg('pipeline_id')::uuid IS NULL OR r.pipeline_id = sqlc.narg('pipeline_id'))
     UNION ALL
-    SELECT DISTINCT 'purge', 'quick', g.pipeline_id, g.pipeline_id, 'open purge', '{}'::text[]
+    SELECT DISTINCT 'purge', g.pipeline_id, g.pipeline_id, 'open purge', '{}'::text[]
     FROM purges g
     WHERE (SELECT p.status FROM pipelines p WHERE p.id = g.pipeline_id) NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete')
       AND g.done_at IS NULL AND g.requested_at <= now() - make_interval(secs => @grace_seconds)
       AND (sqlc.narg('pipeline_id')::uuid IS NULL OR g.pipeline_id = sqlc.narg('pipeline_id'))
 )
-SELECT wanted.kind, wanted.queue, wanted.subject_id, wanted.pipeline_id, wanted.state
+SELECT wanted.kind, wanted.subject_id, wanted.pipeline_id, wanted.state
 FROM wanted
 -- Counted, not joined: a join that expects many rows reads all work.
 WHERE (SELECT count(*) FROM work w
@@ -94,7 +94,7 @@ WHERE p.id > @after ORDER BY p.id LIMIT 200;
 
 -- name: WorkRestore :execrows
 -- Asks for work that was missing.
-INSERT INTO work (kind, subject_id, queue) VALUES (@kind, @subject_id, @queue) ON CONFLICT DO NOTHING;
+INSERT INTO work (kind, subject_id) VALUES (@kind, @subject_id) ON CONFLICT DO NOTHING;
 
 -- name: PipelinesAstray :many
 -- The pipelines whose status does not fit their deployments: one that has ended

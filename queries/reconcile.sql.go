@@ -192,64 +192,64 @@ WITH unfinished AS (
       AND p.updated_at <= now() - make_interval(secs => $1::float8)
       AND ($2::uuid IS NULL OR p.id = $2)
 ), wanted AS (
-    SELECT 'pipeline:provision'::text AS kind, 'quick'::text AS queue, u.id AS subject_id, u.id AS pipeline_id, u.status::text AS state,
+    SELECT 'pipeline:provision'::text AS kind, u.id AS subject_id, u.id AS pipeline_id, u.status::text AS state,
            '{}'::text[] AS instead
     FROM unfinished u WHERE u.status IN ('provision_request', 'provisioning')
     UNION ALL
-    SELECT 'pipeline:deploy', 'quick', u.id, u.id, u.status, '{}'
+    SELECT 'pipeline:deploy', u.id, u.id, u.status, '{}'
     FROM unfinished u
     WHERE u.status = 'queued' AND EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = u.id AND d.state = 'waiting')
       AND NOT EXISTS (
         SELECT 1 FROM deployments d JOIN work w ON w.subject_id = d.id AND w.kind = 'deployment:build'
         WHERE d.pipeline_id = u.id AND d.state = 'waiting')
     UNION ALL
-    SELECT 'pipeline:deploy', 'quick', u.id, u.id, d.state, '{}'
+    SELECT 'pipeline:deploy', u.id, u.id, d.state, '{}'
     FROM unfinished u JOIN deployments d ON d.pipeline_id = u.id AND d.state = 'publishing'
     WHERE u.status = 'deploying'
     UNION ALL
-    SELECT 'deployment:build', 'builds', d.id, u.id, d.state, '{deployment:poll-build}'
+    SELECT 'deployment:build', d.id, u.id, d.state, '{deployment:poll-build}'
     FROM unfinished u JOIN deployments d ON d.pipeline_id = u.id AND d.state = 'building'
     WHERE u.status = 'deploying'
     UNION ALL
-    SELECT 'pipeline:teardown-start', 'quick', u.id, u.id, u.status, '{pipeline:poll-distro-disabled}'
+    SELECT 'pipeline:teardown-start', u.id, u.id, u.status, '{pipeline:poll-distro-disabled}'
     FROM unfinished u WHERE u.status = 'scheduled_for_deletion'
     UNION ALL
-    SELECT 'pipeline:teardown', 'quick', u.id, u.id, u.status, '{}'
+    SELECT 'pipeline:teardown', u.id, u.id, u.status, '{}'
     FROM unfinished u WHERE u.status = 'deleting'
     UNION ALL
     -- What an ended build used is still to be removed; teardown does it for all
     -- builds of a pipeline.
-    SELECT 'deployment:poll-build', 'quick', d.id, d.pipeline_id, d.state, '{}'
+    SELECT 'deployment:poll-build', d.id, d.pipeline_id, d.state, '{}'
     FROM builds b
     JOIN deployments d ON d.id = b.deployment_id AND d.state NOT IN ('waiting', 'building')
     JOIN pipelines p ON p.id = d.pipeline_id AND p.status NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete')
     WHERE NOT b.emptied AND coalesce(d.finished_at, p.updated_at) <= now() - make_interval(secs => $3::float8)
       AND ($2::uuid IS NULL OR d.pipeline_id = $2)
     UNION ALL
-    SELECT 'forge:report', 'quick', d.id, d.pipeline_id, d.state, '{}'
+    SELECT 'forge:report', d.id, d.pipeline_id, d.state, '{}'
     FROM deployments d
     WHERE d.kind = 'automated' AND d.state <> 'publishing' AND d.reported_state IS NOT NULL AND nullif(d.state, d.reported_state) = d.state
       AND coalesce(d.finished_at, d.started_at, d.created_at) <= now() - make_interval(secs => $3::float8)
       AND ($2::uuid IS NULL OR d.pipeline_id = $2)
     UNION ALL
-    SELECT 'forge:report', 'quick', s.id, s.pipeline_id, 'skipped commit', '{}'
+    SELECT 'forge:report', s.id, s.pipeline_id, 'skipped commit', '{}'
     FROM skips s
     WHERE s.created_at <= now() - make_interval(secs => $3::float8)
       AND ($2::uuid IS NULL OR s.pipeline_id = $2)
     UNION ALL
-    SELECT DISTINCT 'retention', 'quick', r.pipeline_id, r.pipeline_id, 'expired upload', '{}'::text[]
+    SELECT DISTINCT 'retention', r.pipeline_id, r.pipeline_id, 'expired upload', '{}'::text[]
     FROM releases r
     JOIN pipelines p ON p.id = r.pipeline_id AND p.status NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete')
     WHERE r.finalized_at IS NULL AND r.expires_at <= now() - make_interval(secs => $3::float8)
       AND ($2::uuid IS NULL OR r.pipeline_id = $2)
     UNION ALL
-    SELECT DISTINCT 'purge', 'quick', g.pipeline_id, g.pipeline_id, 'open purge', '{}'::text[]
+    SELECT DISTINCT 'purge', g.pipeline_id, g.pipeline_id, 'open purge', '{}'::text[]
     FROM purges g
     WHERE (SELECT p.status FROM pipelines p WHERE p.id = g.pipeline_id) NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete')
       AND g.done_at IS NULL AND g.requested_at <= now() - make_interval(secs => $1)
       AND ($2::uuid IS NULL OR g.pipeline_id = $2)
 )
-SELECT wanted.kind, wanted.queue, wanted.subject_id, wanted.pipeline_id, wanted.state
+SELECT wanted.kind, wanted.subject_id, wanted.pipeline_id, wanted.state
 FROM wanted
 WHERE (SELECT count(*) FROM work w
        WHERE w.subject_id = wanted.subject_id AND (w.kind = wanted.kind OR w.kind = ANY(wanted.instead))) = 0
@@ -264,7 +264,6 @@ type WorkMissingParams struct {
 
 type WorkMissingRow struct {
 	Kind       string
-	Queue      string
 	SubjectID  uuid.UUID
 	PipelineID uuid.UUID
 	State      string
@@ -287,7 +286,6 @@ func (q *Queries) WorkMissing(ctx context.Context, arg WorkMissingParams) ([]Wor
 		var i WorkMissingRow
 		if err := rows.Scan(
 			&i.Kind,
-			&i.Queue,
 			&i.SubjectID,
 			&i.PipelineID,
 			&i.State,
@@ -303,18 +301,12 @@ func (q *Queries) WorkMissing(ctx context.Context, arg WorkMissingParams) ([]Wor
 }
 
 const workRestore = `-- name: WorkRestore :execrows
-INSERT INTO work (kind, subject_id, queue) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
+INSERT INTO work (kind, subject_id) VALUES ($1, $2) ON CONFLICT DO NOTHING
 `
 
-type WorkRestoreParams struct {
-	Kind      string
-	SubjectID uuid.UUID
-	Queue     string
-}
-
 // Asks for work that was missing.
-func (q *Queries) WorkRestore(ctx context.Context, arg WorkRestoreParams) (int64, error) {
-	result, err := q.db.Exec(ctx, workRestore, arg.Kind, arg.SubjectID, arg.Queue)
+func (q *Queries) WorkRestore(ctx context.Context, kind string, subjectID uuid.UUID) (int64, error) {
+	result, err := q.db.Exec(ctx, workRestore, kind, subjectID)
 	if err != nil {
 		return 0, err
 	}

@@ -62,8 +62,8 @@ WITH held AS (
     WHERE d.kind = @kind AND d.subject_id = @subject_id AND d.epoch = @epoch AND d.requested = @requested
     RETURNING d.subject_id
 )
-INSERT INTO work (kind, subject_id, queue, due_at)
-SELECT @to_kind, held.subject_id, @queue, now() + make_interval(secs => @delay_seconds::float8) FROM held
+INSERT INTO work (kind, subject_id, due_at)
+SELECT @to_kind, held.subject_id, now() + make_interval(secs => @delay_seconds::float8) FROM held
 ON CONFLICT (kind, subject_id) DO UPDATE
 SET due_at = least(work.due_at, excluded.due_at), requested = work.requested + 1, ring_id = NULL;
 
@@ -96,44 +96,51 @@ WHERE kind = @kind AND subject_id = @subject_id;
 SELECT pg_advisory_xact_lock(hashtextextended('troy ring ' || @queue::text, 0));
 
 -- name: WorkRingNext :many
--- Marks the waiting rows of a queue as rung, those due longest first, while
--- fewer than the bound are rung and due. Rows that are due within a minute are
--- rung with their time, apart from the bound; longer waits are kept here alone.
--- The transaction began before it waited for its turn: its now() would call what
--- was asked for meanwhile due later.
+-- Marks the waiting rows of a queue's kinds as rung, those due longest first,
+-- while fewer than the bound are rung and due. Rows that are due within a minute
+-- are rung with their time, apart from the bound; longer waits stay here. Each
+-- kind is read by itself, in the order of the index.
+-- The transaction began before it waited for its turn. By its now(), rows that
+-- were asked for meanwhile would be due later.
 WITH gen AS (
     SELECT coalesce((SELECT b.generation FROM bell b), 1)::bigint AS generation
 ), room AS (
     SELECT greatest(sqlc.arg('bound')::bigint - count(rung.subject_id), 0)::bigint AS places
     FROM (
         SELECT w.subject_id FROM work w, gen
-        WHERE w.queue = @queue AND w.ring_id IS NOT NULL AND w.ring_gen = gen.generation AND w.due_at <= statement_timestamp()
+        WHERE w.kind = ANY(@kinds::text[]) AND w.ring_id IS NOT NULL AND w.ring_gen = gen.generation AND w.due_at <= statement_timestamp()
         LIMIT sqlc.arg('bound')::bigint
     ) rung
 ), due AS (
-    SELECT w.kind, w.subject_id FROM work w
-    WHERE w.queue = @queue AND w.ring_id IS NULL AND w.lease_until IS NULL AND w.due_at <= statement_timestamp()
+    SELECT w.kind, w.subject_id FROM unnest(@kinds::text[]) AS k (kind) CROSS JOIN LATERAL (
+        SELECT a.kind, a.subject_id, a.due_at FROM work a
+        WHERE a.kind = k.kind AND a.ring_id IS NULL AND a.lease_until IS NULL AND a.due_at <= statement_timestamp()
+        ORDER BY a.due_at LIMIT (SELECT room.places FROM room)
+        FOR UPDATE SKIP LOCKED
+    ) w
     ORDER BY w.due_at LIMIT (SELECT room.places FROM room)
-    FOR UPDATE SKIP LOCKED
 ), later AS (
-    SELECT w.kind, w.subject_id FROM work w
-    WHERE w.queue = @queue AND w.ring_id IS NULL AND w.lease_until IS NULL
-      AND w.due_at > statement_timestamp() AND w.due_at <= statement_timestamp() + interval '1 minute'
-    ORDER BY w.due_at LIMIT 500
-    FOR UPDATE SKIP LOCKED
+    SELECT w.kind, w.subject_id FROM unnest(@kinds::text[]) AS k (kind) CROSS JOIN LATERAL (
+        SELECT a.kind, a.subject_id FROM work a
+        WHERE a.kind = k.kind AND a.ring_id IS NULL AND a.lease_until IS NULL
+          AND a.due_at > statement_timestamp() AND a.due_at <= statement_timestamp() + interval '1 minute'
+        ORDER BY a.due_at LIMIT 500
+        FOR UPDATE SKIP LOCKED
+    ) w
 ), chosen AS (
     SELECT kind, subject_id FROM due UNION ALL SELECT kind, subject_id FROM later
 )
 UPDATE work w
 SET ring_id = gen_random_uuid(), ring_gen = gen.generation, ring_at = greatest(w.due_at, statement_timestamp()) + interval '2 seconds'
-FROM chosen, gen
-WHERE w.kind = chosen.kind AND w.subject_id = chosen.subject_id
+FROM gen
+WHERE w.subject_id = ANY(ARRAY(SELECT chosen.subject_id FROM chosen)) -- by the primary key, whatever Postgres expects of chosen
+  AND (w.kind, w.subject_id) IN (SELECT chosen.kind, chosen.subject_id FROM chosen)
 RETURNING w.kind, w.subject_id, w.ring_id::uuid AS ring_id, greatest(date_part('epoch', w.due_at - statement_timestamp()), 0)::float8 AS delay_seconds;
 
 -- name: WorkOverdue :many
--- The rung rows that nobody claimed in time.
-SELECT kind, subject_id, queue, ring_id::uuid AS ring_id FROM work
-WHERE ring_id IS NOT NULL AND ring_at <= now()
+-- The rung rows of the kinds that nobody claimed in time.
+SELECT kind, subject_id, ring_id::uuid AS ring_id FROM work
+WHERE ring_id IS NOT NULL AND ring_at <= now() AND kind = ANY(@kinds::text[])
 ORDER BY ring_at LIMIT 500;
 
 -- name: WorkUnring :execrows
@@ -162,10 +169,11 @@ WHERE ring_id IS NOT NULL AND ring_gen <> coalesce((SELECT generation FROM bell)
 -- name: WorkPositions :many
 -- Returns the positions in their queues, from 1, of the due work of pipelines
 -- and of their waiting deployments. Work that is held or due later has none.
+-- The two lists say which queue each kind has.
 WITH waiting AS (
     SELECT d.id, d.pipeline_id FROM deployments d WHERE d.state = 'waiting' AND d.pipeline_id = ANY(@pipeline_ids::uuid[])
 ), line AS (
-    SELECT w.kind, w.subject_id, row_number() OVER (PARTITION BY w.queue ORDER BY w.due_at, w.subject_id)::bigint AS position
+    SELECT w.kind, w.subject_id, row_number() OVER (PARTITION BY (@queues::text[])[array_position(@kinds::text[], w.kind)] ORDER BY w.due_at, w.subject_id)::bigint AS position
     FROM work w WHERE w.lease_until IS NULL AND w.due_at <= now()
 )
 SELECT line.kind, coalesce(waiting.pipeline_id, line.subject_id)::uuid AS pipeline_id, line.position

@@ -247,18 +247,17 @@ func (q *Queries) WorkGet(ctx context.Context, kind string, subjectID uuid.UUID)
 const workHandOver = `-- name: WorkHandOver :execrows
 WITH held AS (
     DELETE FROM work d
-    WHERE d.kind = $4 AND d.subject_id = $5 AND d.epoch = $6 AND d.requested = $7
+    WHERE d.kind = $3 AND d.subject_id = $4 AND d.epoch = $5 AND d.requested = $6
     RETURNING d.subject_id
 )
-INSERT INTO work (kind, subject_id, queue, due_at)
-SELECT $1, held.subject_id, $2, now() + make_interval(secs => $3::float8) FROM held
+INSERT INTO work (kind, subject_id, due_at)
+SELECT $1, held.subject_id, now() + make_interval(secs => $2::float8) FROM held
 ON CONFLICT (kind, subject_id) DO UPDATE
 SET due_at = least(work.due_at, excluded.due_at), requested = work.requested + 1, ring_id = NULL
 `
 
 type WorkHandOverParams struct {
 	ToKind       string
-	Queue        string
 	DelaySeconds float64
 	Kind         string
 	SubjectID    uuid.UUID
@@ -271,7 +270,6 @@ type WorkHandOverParams struct {
 func (q *Queries) WorkHandOver(ctx context.Context, arg WorkHandOverParams) (int64, error) {
 	result, err := q.db.Exec(ctx, workHandOver,
 		arg.ToKind,
-		arg.Queue,
 		arg.DelaySeconds,
 		arg.Kind,
 		arg.SubjectID,
@@ -404,21 +402,20 @@ func (q *Queries) WorkOf(ctx context.Context, subjectID uuid.UUID) ([]Work, erro
 }
 
 const workOverdue = `-- name: WorkOverdue :many
-SELECT kind, subject_id, queue, ring_id::uuid AS ring_id FROM work
-WHERE ring_id IS NOT NULL AND ring_at <= now()
+SELECT kind, subject_id, ring_id::uuid AS ring_id FROM work
+WHERE ring_id IS NOT NULL AND ring_at <= now() AND kind = ANY($1::text[])
 ORDER BY ring_at LIMIT 500
 `
 
 type WorkOverdueRow struct {
 	Kind      string
 	SubjectID uuid.UUID
-	Queue     string
 	RingID    uuid.UUID
 }
 
-// The rung rows that nobody claimed in time.
-func (q *Queries) WorkOverdue(ctx context.Context) ([]WorkOverdueRow, error) {
-	rows, err := q.db.Query(ctx, workOverdue)
+// The rung rows of the kinds that nobody claimed in time.
+func (q *Queries) WorkOverdue(ctx context.Context, kinds []string) ([]WorkOverdueRow, error) {
+	rows, err := q.db.Query(ctx, workOverdue, kinds)
 	if err != nil {
 		return nil, err
 	}
@@ -426,12 +423,7 @@ func (q *Queries) WorkOverdue(ctx context.Context) ([]WorkOverdueRow, error) {
 	items := []WorkOverdueRow{}
 	for rows.Next() {
 		var i WorkOverdueRow
-		if err := rows.Scan(
-			&i.Kind,
-			&i.SubjectID,
-			&i.Queue,
-			&i.RingID,
-		); err != nil {
+		if err := rows.Scan(&i.Kind, &i.SubjectID, &i.RingID); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -446,7 +438,7 @@ const workPositions = `-- name: WorkPositions :many
 WITH waiting AS (
     SELECT d.id, d.pipeline_id FROM deployments d WHERE d.state = 'waiting' AND d.pipeline_id = ANY($1::uuid[])
 ), line AS (
-    SELECT w.kind, w.subject_id, row_number() OVER (PARTITION BY w.queue ORDER BY w.due_at, w.subject_id)::bigint AS position
+    SELECT w.kind, w.subject_id, row_number() OVER (PARTITION BY ($2::text[])[array_position($3::text[], w.kind)] ORDER BY w.due_at, w.subject_id)::bigint AS position
     FROM work w WHERE w.lease_until IS NULL AND w.due_at <= now()
 )
 SELECT line.kind, coalesce(waiting.pipeline_id, line.subject_id)::uuid AS pipeline_id, line.position
@@ -454,6 +446,12 @@ FROM line
 LEFT JOIN waiting ON waiting.id = line.subject_id
 WHERE line.subject_id = ANY($1::uuid[]) OR waiting.id IS NOT NULL
 `
+
+type WorkPositionsParams struct {
+	PipelineIds []uuid.UUID
+	Queues      []string
+	Kinds       []string
+}
 
 type WorkPositionsRow struct {
 	Kind       string
@@ -463,8 +461,9 @@ type WorkPositionsRow struct {
 
 // Returns the positions in their queues, from 1, of the due work of pipelines
 // and of their waiting deployments. Work that is held or due later has none.
-func (q *Queries) WorkPositions(ctx context.Context, pipelineIds []uuid.UUID) ([]WorkPositionsRow, error) {
-	rows, err := q.db.Query(ctx, workPositions, pipelineIds)
+// The two lists say which queue each kind has.
+func (q *Queries) WorkPositions(ctx context.Context, arg WorkPositionsParams) ([]WorkPositionsRow, error) {
+	rows, err := q.db.Query(ctx, workPositions, arg.PipelineIds, arg.Queues, arg.Kinds)
 	if err != nil {
 		return nil, err
 	}
@@ -533,27 +532,33 @@ WITH gen AS (
     SELECT greatest($1::bigint - count(rung.subject_id), 0)::bigint AS places
     FROM (
         SELECT w.subject_id FROM work w, gen
-        WHERE w.queue = $2 AND w.ring_id IS NOT NULL AND w.ring_gen = gen.generation AND w.due_at <= statement_timestamp()
+        WHERE w.kind = ANY($2::text[]) AND w.ring_id IS NOT NULL AND w.ring_gen = gen.generation AND w.due_at <= statement_timestamp()
         LIMIT $1::bigint
     ) rung
 ), due AS (
-    SELECT w.kind, w.subject_id FROM work w
-    WHERE w.queue = $2 AND w.ring_id IS NULL AND w.lease_until IS NULL AND w.due_at <= statement_timestamp()
+    SELECT w.kind, w.subject_id FROM unnest($2::text[]) AS k (kind) CROSS JOIN LATERAL (
+        SELECT a.kind, a.subject_id, a.due_at FROM work a
+        WHERE a.kind = k.kind AND a.ring_id IS NULL AND a.lease_until IS NULL AND a.due_at <= statement_timestamp()
+        ORDER BY a.due_at LIMIT (SELECT room.places FROM room)
+        FOR UPDATE SKIP LOCKED
+    ) w
     ORDER BY w.due_at LIMIT (SELECT room.places FROM room)
-    FOR UPDATE SKIP LOCKED
 ), later AS (
-    SELECT w.kind, w.subject_id FROM work w
-    WHERE w.queue = $2 AND w.ring_id IS NULL AND w.lease_until IS NULL
-      AND w.due_at > statement_timestamp() AND w.due_at <= statement_timestamp() + interval '1 minute'
-    ORDER BY w.due_at LIMIT 500
-    FOR UPDATE SKIP LOCKED
+    SELECT w.kind, w.subject_id FROM unnest($2::text[]) AS k (kind) CROSS JOIN LATERAL (
+        SELECT a.kind, a.subject_id FROM work a
+        WHERE a.kind = k.kind AND a.ring_id IS NULL AND a.lease_until IS NULL
+          AND a.due_at > statement_timestamp() AND a.due_at <= statement_timestamp() + interval '1 minute'
+        ORDER BY a.due_at LIMIT 500
+        FOR UPDATE SKIP LOCKED
+    ) w
 ), chosen AS (
     SELECT kind, subject_id FROM due UNION ALL SELECT kind, subject_id FROM later
 )
 UPDATE work w
 SET ring_id = gen_random_uuid(), ring_gen = gen.generation, ring_at = greatest(w.due_at, statement_timestamp()) + interval '2 seconds'
-FROM chosen, gen
-WHERE w.kind = chosen.kind AND w.subject_id = chosen.subject_id
+FROM gen
+WHERE w.subject_id = ANY(ARRAY(SELECT chosen.subject_id FROM chosen)) -- by the primary key, whatever Postgres expects of chosen
+  AND (w.kind, w.subject_id) IN (SELECT chosen.kind, chosen.subject_id FROM chosen)
 RETURNING w.kind, w.subject_id, w.ring_id::uuid AS ring_id, greatest(date_part('epoch', w.due_at - statement_timestamp()), 0)::float8 AS delay_seconds
 `
 
@@ -564,13 +569,14 @@ type WorkRingNextRow struct {
 	DelaySeconds float64
 }
 
-// Marks the waiting rows of a queue as rung, those due longest first, while
-// fewer than the bound are rung and due. Rows that are due within a minute are
-// rung with their time, apart from the bound; longer waits are kept here alone.
-// The transaction began before it waited for its turn: its now() would call what
-// was asked for meanwhile due later.
-func (q *Queries) WorkRingNext(ctx context.Context, bound int64, queue string) ([]WorkRingNextRow, error) {
-	rows, err := q.db.Query(ctx, workRingNext, bound, queue)
+// Marks the waiting rows of a queue's kinds as rung, those due longest first,
+// while fewer than the bound are rung and due. Rows that are due within a minute
+// are rung with their time, apart from the bound; longer waits stay here. Each
+// kind is read by itself, in the order of the index.
+// The transaction began before it waited for its turn. By its now(), rows that
+// were asked for meanwhile would be due later.
+func (q *Queries) WorkRingNext(ctx context.Context, bound int64, kinds []string) ([]WorkRingNextRow, error) {
+	rows, err := q.db.Query(ctx, workRingNext, bound, kinds)
 	if err != nil {
 		return nil, err
 	}

@@ -164,7 +164,7 @@ CREATE INDEX events_slug ON events (slug, time);
 CREATE TABLE work (
     kind        text        NOT NULL, -- the task's type
     subject_id  uuid        NOT NULL,
-    queue       text        NOT NULL DEFAULT 'quick',
+    queue       text        NOT NULL DEFAULT 'quick', -- read by earlier versions only: the kind says the queue
     due_at      timestamptz NOT NULL DEFAULT now(),
     since       timestamptz NOT NULL DEFAULT now(), -- when it was asked for; deadlines count from here
     requested   bigint      NOT NULL DEFAULT 1,     -- how often it was asked for
@@ -182,8 +182,8 @@ CREATE TABLE work (
     CONSTRAINT work_rung_or_held CHECK (ring_id IS NULL OR lease_until IS NULL)
 );
 
-CREATE INDEX work_waiting ON work (queue, due_at) WHERE ring_id IS NULL AND lease_until IS NULL;
-CREATE INDEX work_rung ON work (queue, due_at) WHERE ring_id IS NOT NULL;
+CREATE INDEX work_due ON work (kind, due_at) WHERE ring_id IS NULL AND lease_until IS NULL;
+CREATE INDEX work_ringing ON work (kind, due_at) WHERE ring_id IS NOT NULL;
 CREATE INDEX work_overdue ON work (ring_at) WHERE ring_id IS NOT NULL;
 CREATE INDEX work_held ON work (lease_until) WHERE lease_until IS NOT NULL;
 

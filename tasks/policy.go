@@ -53,6 +53,24 @@ func PolicyOf(kind string) (Policy, bool) {
 	return p, ok
 }
 
+// QueueOf returns a kind's queue, "" for an unknown kind. Rows of work name
+// their kind alone.
+func QueueOf(kind string) string { return policies[kind].Queue }
+
+// Queues returns the kinds of work, sorted, and the queue of each.
+func Queues() (kinds, queues []string) {
+	kinds = Kinds()
+	for _, kind := range kinds {
+		queues = append(queues, QueueOf(kind))
+	}
+	return kinds, queues
+}
+
+// KindsOf lists the kinds of a queue, sorted.
+func KindsOf(queue string) []string {
+	return slices.DeleteFunc(Kinds(), func(kind string) bool { return QueueOf(kind) != queue })
+}
+
 // Kinds lists the kinds of work, sorted. The sweep is none: it has no row.
 func Kinds() []string {
 	kinds := make([]string, 0, len(policies))

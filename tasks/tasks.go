@@ -1,5 +1,5 @@
-// Package tasks says what can be asked of the workers: the task types with
-// their constructors, their queues, and how often and for how long each is
+// Package tasks says what can be asked of the workers: the task types,
+// their queues, and how often and for how long each is
 // tried. Web and intake ask, workers answer; neither imports the other. A
 // task carries ids alone and is only a doorbell: what is to be done stands in
 // the work row.

@@ -54,8 +54,8 @@ func TestRing(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
 	for _, task := range []tasks.Task{
-		tasks.Provision(uuid.New()), tasks.Deploy(uuid.New()), tasks.TeardownStart(uuid.New()),
-		tasks.PollDistroDisabled(uuid.New()), tasks.Teardown(uuid.New()), tasks.Retention(uuid.New()),
+		tasks.Task{Kind: tasks.TypeProvision, Subject: uuid.New()}, tasks.Task{Kind: tasks.TypeDeploy, Subject: uuid.New()}, tasks.Task{Kind: tasks.TypeTeardownStart, Subject: uuid.New()},
+		tasks.Task{Kind: tasks.TypePollDistroDisabled, Subject: uuid.New()}, tasks.Task{Kind: tasks.TypeTeardown, Subject: uuid.New()}, tasks.Task{Kind: tasks.TypeRetention, Subject: uuid.New()},
 	} {
 		policy := policyOf(t, task.Kind)
 		// Each ring has an id of its own: one row may be rung again while the
@@ -103,7 +103,7 @@ func TestStandsInLine(t *testing.T) {
 	ring := func(delay time.Duration) uuid.UUID {
 		t.Helper()
 		id := uuid.New()
-		if err := q.client.Ring(t.Context(), tasks.Provision(uuid.New()), id, delay); err != nil {
+		if err := q.client.Ring(t.Context(), tasks.Task{Kind: tasks.TypeProvision, Subject: uuid.New()}, id, delay); err != nil {
 			t.Fatal(err)
 		}
 		return id
@@ -197,7 +197,7 @@ func TestDelaysAreNeverEarly(t *testing.T) {
 	})
 	mu.Lock()
 	for _, delay := range delays {
-		task, id := tasks.Provision(uuid.New()), uuid.New()
+		task, id := tasks.Task{Kind: tasks.TypeProvision, Subject: uuid.New()}, uuid.New()
 		r := ring{time.Now(), delay}
 		rings[task.Subject] = r
 		if err := q.client.Ring(t.Context(), task, id, delay); err != nil {
@@ -316,7 +316,7 @@ func TestGeneration(t *testing.T) {
 	if err := q.client.Sweep(ctx, time.Now()); err == nil {
 		t.Error("a Redis that is away took a sweep")
 	}
-	if err := q.client.Ring(ctx, tasks.Provision(uuid.New()), uuid.New(), 0); err == nil {
+	if err := q.client.Ring(ctx, tasks.Task{Kind: tasks.TypeProvision, Subject: uuid.New()}, uuid.New(), 0); err == nil {
 		t.Error("a Redis that is away took a ring")
 	}
 }

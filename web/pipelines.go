@@ -61,7 +61,8 @@ func (s *server) describe(ctx context.Context, rows ...queries.Pipeline) ([]pipe
 	}
 	places := []queries.WorkPositionsRow{}
 	if len(waiting) > 0 {
-		if places, err = s.q.WorkPositions(ctx, waiting); err != nil {
+		kinds, queues := tasks.Queues()
+		if places, err = s.q.WorkPositions(ctx, queries.WorkPositionsParams{PipelineIds: waiting, Kinds: kinds, Queues: queues}); err != nil {
 			return nil, fmt.Errorf("read places in the queue: %w", err)
 		}
 	}

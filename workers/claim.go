@@ -229,10 +229,9 @@ func (w *Workers) anew(ctx context.Context, c *claim, delay time.Duration, cause
 // handOver ends the claim by asking for work of another kind on the subject. If
 // this work was asked for again meanwhile, it is done again first.
 func (w *Workers) handOver(ctx context.Context, c *claim, to tasks.Task, delay time.Duration) error {
-	policy, _ := tasks.PolicyOf(to.Kind)
 	n, err := w.q.WorkHandOver(ctx, queries.WorkHandOverParams{
 		Kind: c.task.Kind, SubjectID: c.task.Subject, Epoch: c.epoch, Requested: c.requested,
-		ToKind: to.Kind, Queue: policy.Queue, DelaySeconds: delay.Seconds(),
+		ToKind: to.Kind, DelaySeconds: delay.Seconds(),
 	})
 	if err != nil {
 		return fmt.Errorf("hand over to %s: %w", to.Kind, err)
@@ -240,6 +239,6 @@ func (w *Workers) handOver(ctx context.Context, c *claim, to tasks.Task, delay t
 	if n == 0 {
 		return errMoved
 	}
-	w.deps.Bell.Ask(policy.Queue)
+	w.deps.Bell.Ask(tasks.QueueOf(to.Kind))
 	return errHandedOver
 }

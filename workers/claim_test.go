@@ -249,7 +249,7 @@ func TestClaimsExcludeEachOther(t *testing.T) {
 	if err := r.q.WorkRequest(t.Context(), queries.WorkRequestParams{Kind: tasks.TypeRetention, SubjectID: id}); err != nil {
 		t.Fatal(err)
 	}
-	over := queries.WorkHandOverParams{Kind: tasks.TypeRetention, SubjectID: id, Epoch: second.Epoch, Requested: second.Requested, ToKind: tasks.TypeReport, Queue: tasks.QueueQuick}
+	over := queries.WorkHandOverParams{Kind: tasks.TypeRetention, SubjectID: id, Epoch: second.Epoch, Requested: second.Requested, ToKind: tasks.TypeReport}
 	if n, err := r.q.WorkHandOver(t.Context(), over); n != 0 || err != nil {
 		t.Errorf("what was asked for again was handed over: %d rows, %v", n, err)
 	}

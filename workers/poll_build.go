@@ -21,7 +21,7 @@ import (
 // pollLater leaves a build that was started to poll-build. If the deployment
 // was cancelled meanwhile, that is there already.
 func (w *Workers) pollLater(ctx context.Context, c *claim, deployment uuid.UUID) error {
-	return w.handOver(ctx, c, tasks.PollBuild(deployment), w.cfg.BuildPoll)
+	return w.handOver(ctx, c, tasks.Task{Kind: tasks.TypePollBuild, Subject: deployment}, w.cfg.BuildPoll)
 }
 
 // pollBuild looks once at a build that goes on without a worker, and comes
@@ -60,7 +60,7 @@ func (w *Workers) pollBuild(ctx context.Context, c *claim) error {
 	case !logged && b.State != cloud.BuildLost:
 		return comeBack(w.cfg.BuildPoll, "the build has ended, and its log is still to come")
 	}
-	return w.handOver(ctx, c, tasks.Build(d.ID), 0)
+	return w.handOver(ctx, c, tasks.Task{Kind: tasks.TypeBuild, Subject: d.ID}, 0)
 }
 
 // leasesToStart is for how many leases after a deployment was cancelled a

@@ -91,7 +91,7 @@ func (w *Workers) restoreWorkOf(ctx context.Context, pipeline uuid.UUID, grace t
 			return err
 		}
 		for _, m := range found {
-			n, err := q.WorkRestore(ctx, queries.WorkRestoreParams{Kind: m.Kind, SubjectID: m.SubjectID, Queue: m.Queue})
+			n, err := q.WorkRestore(ctx, m.Kind, m.SubjectID)
 			if err != nil {
 				return err
 			}
@@ -106,7 +106,7 @@ func (w *Workers) restoreWorkOf(ctx context.Context, pipeline uuid.UUID, grace t
 	}
 	for _, m := range restored {
 		w.reconciled(m.Kind, "work was missing and has been requested again", "pipeline", m.PipelineID, "task", m.Kind, "subject", m.SubjectID, "state", m.State)
-		w.deps.Bell.Ask(m.Queue)
+		w.deps.Bell.Ask(tasks.QueueOf(m.Kind))
 	}
 	return nil
 }
@@ -190,7 +190,7 @@ func (w *Workers) restoreCatchUps(ctx context.Context) error {
 }
 
 func (w *Workers) restoreCatchUp(ctx context.Context, subject uuid.UUID) error {
-	n, err := w.q.WorkRestore(ctx, queries.WorkRestoreParams{Kind: tasks.TypeCatchUp, SubjectID: subject, Queue: tasks.QueueQuick})
+	n, err := w.q.WorkRestore(ctx, tasks.TypeCatchUp, subject)
 	if err != nil {
 		return fmt.Errorf("restore the looks at a branch: %w", err)
 	}

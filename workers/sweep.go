@@ -128,13 +128,13 @@ func (w *Workers) noticeNewRedis(ctx context.Context) error {
 // lookAtOverdue sorts the rung rows that nobody claimed in time: those whose
 // task still stands in line are looked at later, the others wait for a ring.
 func (w *Workers) lookAtOverdue(ctx context.Context) error {
-	rows, err := w.q.WorkOverdue(ctx)
+	rows, err := w.q.WorkOverdue(ctx, tasks.Kinds())
 	if err != nil {
 		return fmt.Errorf("read the overdue rings: %w", err)
 	}
 	var inLine, lost []uuid.UUID
 	for _, r := range rows {
-		if w.deps.Client.StandsInLine(r.Queue, r.RingID) {
+		if w.deps.Client.StandsInLine(tasks.QueueOf(r.Kind), r.RingID) {
 			inLine = append(inLine, r.RingID)
 		} else {
 			lost = append(lost, r.RingID)

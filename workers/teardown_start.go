@@ -50,7 +50,7 @@ func (w *Workers) teardownStart(ctx context.Context, c *claim) error {
 	} else if d.Deployed {
 		return w.markDeleting(ctx, c, p.ID, "the distribution is disabled")
 	}
-	return w.handOver(ctx, c, tasks.PollDistroDisabled(p.ID), w.deps.Cloud.PropagationDelay)
+	return w.handOver(ctx, c, tasks.Task{Kind: tasks.TypePollDistroDisabled, Subject: p.ID}, w.deps.Cloud.PropagationDelay)
 }
 
 // findDistribution reads the pipeline's distribution, also one that was made
