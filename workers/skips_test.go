@@ -136,7 +136,7 @@ func TestSkipIsGivenUp(t *testing.T) {
 	id := uuid.Must(uuid.NewV7())
 	r.noteSkip(queries.SkipCreatesParams{ID: id, PipelineID: p.ID, CommitSha: commitID("x"), Reason: "no reason"})
 	var log strings.Builder
-	c := &claim{task: tasks.Report(id), log: textLog(&log)}
+	c := &claim{task: tasks.Task{Kind: tasks.TypeReport, Subject: id}, log: textLog(&log)}
 	if err := w.giveUpReport(context.WithoutCancel(t.Context()), c, "the forge refuses it"); err != nil || r.skips() != 0 {
 		t.Errorf("%v, %d skips are left", err, r.skips())
 	}
