@@ -40,7 +40,7 @@ func TestDumpsTellSchemasApart(t *testing.T) {
 	for _, change := range []string{
 		"ALTER TABLE apps ADD COLUMN extra text",
 		"ALTER TABLE work DROP CONSTRAINT work_rung_or_held",
-		"DROP INDEX work_rung",
+		"DROP INDEX work_ringing",
 		"ALTER SEQUENCE work_epochs INCREMENT BY 2",
 		"CREATE FUNCTION one() RETURNS integer LANGUAGE sql AS 'SELECT 1'",
 	} {

@@ -54,8 +54,8 @@ func TestRing(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
 	for _, task := range []tasks.Task{
-		tasks.Task{Kind: tasks.TypeProvision, Subject: uuid.New()}, tasks.Task{Kind: tasks.TypeDeploy, Subject: uuid.New()}, tasks.Task{Kind: tasks.TypeTeardownStart, Subject: uuid.New()},
-		tasks.Task{Kind: tasks.TypePollDistroDisabled, Subject: uuid.New()}, tasks.Task{Kind: tasks.TypeTeardown, Subject: uuid.New()}, tasks.Task{Kind: tasks.TypeRetention, Subject: uuid.New()},
+		{Kind: tasks.TypeProvision, Subject: uuid.New()}, {Kind: tasks.TypeDeploy, Subject: uuid.New()}, {Kind: tasks.TypeTeardownStart, Subject: uuid.New()},
+		{Kind: tasks.TypePollDistroDisabled, Subject: uuid.New()}, {Kind: tasks.TypeTeardown, Subject: uuid.New()}, {Kind: tasks.TypeRetention, Subject: uuid.New()},
 	} {
 		policy := policyOf(t, task.Kind)
 		// Each ring has an id of its own: one row may be rung again while the
