@@ -8,9 +8,9 @@ import (
 // maxBranch is the most bytes of a branch's name; forges allow no more.
 const maxBranch = 250
 
-// CheckBranch reports, as a *Error of kind Invalid at "branch", what is no
-// name of a branch (git-check-ref-format(1)). A name that begins with a hyphen
-// is refused as well: git would read it as an option.
+// CheckBranch returns a *Error of kind Invalid at "branch" if name is not a
+// valid name of a branch or tag (git-check-ref-format(1)). It refuses a name
+// that begins with a hyphen as well: git would read it as an option.
 func CheckBranch(name string) error {
 	bad := name == "" || len(name) > maxBranch || name == "@" || strings.HasPrefix(name, "-") ||
 		strings.HasSuffix(name, ".") || strings.Contains(name, "..") || strings.Contains(name, "@{") ||

@@ -10,7 +10,7 @@ const (
 )
 
 // ForgeEvent is what one verified delivery of a forge's webhook says, in words
-// that are the same for all forges: Pushes, InstallationChange,
+// that are the same for all forges: PushEvent, InstallationChange,
 // RepositoryChange, Rerequest, PullRequest, Ping or Ignored. Texts in it are
 // UTF-8, bounded, and without control characters but the line ends and tabs of
 // messages, so that they can be stored and shown.
@@ -30,8 +30,8 @@ type ForgeRepository struct {
 	Private bool
 }
 
-// Pushes is what one push did to the branches and tags of a repository.
-type Pushes struct {
+// PushEvent is what one push did to the branches and tags of a repository.
+type PushEvent struct {
 	Repository ForgeRepository
 	// Installation is the id of the GitHub app's installation, or empty.
 	Installation string
@@ -39,7 +39,7 @@ type Pushes struct {
 	Pusher string
 	// Pushes has one entry for each branch and tag that moved.
 	Pushes []Push
-	// Complete is false when more may have moved than Pushes says (Bitbucket
+	// Complete is false when more may have moved than Pushes lists (Bitbucket
 	// sends a push without any change now and then): the repository's branches
 	// have to be read.
 	Complete bool
@@ -132,7 +132,7 @@ const (
 // RepositoryChange is something that happened to a repository as a whole.
 type RepositoryChange struct {
 	Repository   ForgeRepository
-	Installation string // as in Pushes
+	Installation string // as in PushEvent
 	Action       RepositoryAction
 	// OldFullName is what a renamed or transferred repository was called, or
 	// empty when the forge does not say it.
@@ -145,7 +145,7 @@ type RepositoryChange struct {
 // again.
 type Rerequest struct {
 	Repository   ForgeRepository
-	Installation string // as in Pushes
+	Installation string // as in PushEvent
 	// AppID is the number of the app whose check it is: another app's checks
 	// are none of Troy's business.
 	AppID string
@@ -167,7 +167,7 @@ type Rerequest struct {
 // one that it asks to be merged into.
 type PullRequest struct {
 	Repository   ForgeRepository
-	Installation string // as in Pushes
+	Installation string // as in PushEvent
 	// Action is the forge's own word: "synchronize", "fulfilled".
 	Action string
 	Number int64
@@ -199,7 +199,7 @@ type Ignored struct {
 	Reason string // in words
 }
 
-func (Pushes) forgeEvent()             {}
+func (PushEvent) forgeEvent()          {}
 func (InstallationChange) forgeEvent() {}
 func (RepositoryChange) forgeEvent()   {}
 func (Rerequest) forgeEvent()          {}

@@ -29,7 +29,7 @@ type Pipeline struct {
 	Lock *Lock `json:"lock,omitempty"`
 	// Repository is nil while the pipeline has none.
 	Repository *Repository `json:"repository,omitempty"`
-	// WatchPaths says which files' changes are built (troy.Watched).
+	// WatchPaths says which files' changes are built (watch.Concerns).
 	WatchPaths []string `json:"watch_paths"`
 	// CancelRunning says whether a newer commit stops the build that runs.
 	CancelRunning bool               `json:"cancel_running"`

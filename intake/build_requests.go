@@ -49,7 +49,7 @@ func (in *Intake) BuildRequested(ctx context.Context, r BuildRequest) (Outcome, 
 	actor := "build request " + r.ID
 	var out Outcome
 	err := in.commit(ctx, func(_ pgx.Tx, q *queries.Queries) error {
-		fresh, err := in.hear(ctx, q, queries.DeliveryRecordParams{Source: sourceBuilds, ID: r.ID, Type: "build"})
+		fresh, err := in.recordDelivery(ctx, q, queries.DeliveryRecordParams{Source: sourceBuilds, ID: r.ID, Type: "build"})
 		if err == nil && !fresh {
 			out = Outcome{Result: Duplicate, Detail: "the request was taken in before"}
 			return nil

@@ -31,7 +31,7 @@ type BuildUpdate struct {
 func (in *Intake) BuildUpdated(ctx context.Context, u BuildUpdate) (Outcome, error) {
 	var out Outcome
 	err := in.commit(ctx, func(_ pgx.Tx, q *queries.Queries) error {
-		fresh, err := in.hear(ctx, q, queries.DeliveryRecordParams{Source: sourceSNS, ID: u.ID, Type: u.Type})
+		fresh, err := in.recordDelivery(ctx, q, queries.DeliveryRecordParams{Source: sourceSNS, ID: u.ID, Type: u.Type})
 		if err == nil && !fresh {
 			out = heardBefore()
 			return nil

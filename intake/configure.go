@@ -12,6 +12,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/watch"
 )
 
 // trailingSlash are the policies for the addresses of pages.
@@ -68,7 +69,7 @@ func (in *Intake) Configure(ctx context.Context, pipeline uuid.UUID, c Configura
 		if err := q.PipelineConfigure(ctx, params); err != nil || params.RepositoryFullName == nil {
 			return err
 		}
-		return watch(ctx, q, p.ID)
+		return catchUp(ctx, q, p.ID)
 	})
 	if err != nil {
 		return after, fmt.Errorf("configure pipeline %s: %w", pipeline, err)
@@ -99,7 +100,7 @@ func (c Configuration) apply(p queries.Pipeline) (queries.PipelineConfigureParam
 		}
 	}
 	if c.WatchPaths != nil {
-		if err := troy.CheckWatchPaths(c.WatchPaths); err != nil {
+		if err := watch.Check(c.WatchPaths); err != nil {
 			return params, err
 		}
 		params.WatchPaths = c.WatchPaths

@@ -12,6 +12,7 @@ import (
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/tasks"
+	"github.com/troy-iaas/troy/watch"
 )
 
 // Accepted: a forge's event was taken in and changed something.
@@ -32,7 +33,7 @@ type Delivery struct {
 func (in *Intake) ForgeEvent(ctx context.Context, d Delivery, e troy.ForgeEvent) (Outcome, error) {
 	var out Outcome
 	var err error
-	if pushes, ok := e.(troy.Pushes); ok {
+	if pushes, ok := e.(troy.PushEvent); ok {
 		out, err = in.pushes.take(ctx, d, pushes)
 	} else {
 		out, err = in.takeEvent(ctx, d, e)
@@ -50,7 +51,7 @@ func (in *Intake) ForgeEvent(ctx context.Context, d Delivery, e troy.ForgeEvent)
 func (in *Intake) takeEvent(ctx context.Context, d Delivery, e troy.ForgeEvent) (out Outcome, err error) {
 	err = pgx.BeginFunc(ctx, in.db, func(tx pgx.Tx) error {
 		q := queries.New(tx)
-		fresh, err := in.hear(ctx, q, queries.DeliveryRecordParams{Source: string(d.Provider), ID: d.ID, Type: d.Type, BodySha256: d.BodySHA256})
+		fresh, err := in.recordDelivery(ctx, q, queries.DeliveryRecordParams{Source: string(d.Provider), ID: d.ID, Type: d.Type, BodySha256: d.BodySHA256})
 		if err == nil && !fresh {
 			out = heardBefore()
 			return nil
@@ -136,15 +137,15 @@ func (in *Intake) HeadFound(ctx context.Context, pipeline uuid.UUID, h Head) (ma
 	var n notes
 	_, err = in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
 		push := troy.Push{
-			Kind: troy.Branch, Name: h.Branch, After: h.Commit, Message: h.Message, Author: h.Author, Skip: troy.SkipReason(h.Message),
+			Kind: troy.Branch, Name: h.Branch, After: h.Commit, Message: h.Message, Author: h.Author, Skip: watch.SkipReason(h.Message),
 			Before: h.Base, Paths: h.Paths, PathsComplete: h.PathsComplete && h.Base != "",
 		}
 		if h.Base == "" && p.HeadCommit != nil && *p.HeadCommit != h.Commit {
 			// A first head was taken in since the look, which may be older.
-			return watch(ctx, q, p.ID)
+			return catchUp(ctx, q, p.ID)
 		}
-		heard := hear(&p, h.Branch, push, "catch-up", &n)
-		return perform(ctx, q, []hearing{heard})
+		decided := decide(&p, h.Branch, push, "catch-up", &n)
+		return perform(ctx, q, []decision{decided})
 	})
 	if err != nil {
 		return false, fmt.Errorf("take in commit %s of pipeline %s: %w", h.Commit, pipeline, err)
@@ -215,7 +216,7 @@ func skipReason(p queries.Pipeline, push troy.Push) string {
 	switch {
 	case push.Skip != "":
 		return push.Skip
-	case !troy.Watched(p.WatchPaths, watchedFolder(p), push.Paths, push.PathsComplete):
+	case !watch.Concerns(p.WatchPaths, watchedFolder(p), push.Paths, push.PathsComplete):
 		return "no file that the pipeline watches changed"
 	}
 	return ""

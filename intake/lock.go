@@ -104,7 +104,7 @@ func (in *Intake) Unlock(ctx context.Context, pipeline uuid.UUID, actor string) 
 				return err
 			}
 		}
-		return watch(ctx, q, p.ID)
+		return catchUp(ctx, q, p.ID)
 	})
 	if err != nil {
 		return p, fmt.Errorf("unlock pipeline %s: %w", pipeline, err)

@@ -91,7 +91,7 @@ func (in *Intake) create(ctx context.Context, tx pgx.Tx, n NewPipeline, actor st
 	}
 	q := queries.New(tx)
 	if n.Repository != nil {
-		if err := watch(ctx, q, id); err != nil {
+		if err := catchUp(ctx, q, id); err != nil {
 			return queries.Pipeline{}, err
 		}
 	}
@@ -103,9 +103,9 @@ func (in *Intake) create(ctx context.Context, tx pgx.Tx, n NewPipeline, actor st
 	return q.PipelineGet(ctx, id)
 }
 
-// watch asks for the pipeline's branch to be looked at, now and then for good:
-// what is at its head already was pushed before anybody could tell of it.
-func watch(ctx context.Context, q *queries.Queries, pipeline uuid.UUID) error {
+// catchUp asks for a look at the pipeline's branch, now and then for good: the
+// commit at its head was pushed before Troy could hear of it.
+func catchUp(ctx context.Context, q *queries.Queries, pipeline uuid.UUID) error {
 	return q.WorkRequest(ctx, queries.WorkRequestParams{Kind: tasks.TypeCatchUp, SubjectID: pipeline})
 }
 

@@ -44,7 +44,7 @@ type pushes struct {
 // push is one that is being taken in.
 type push struct {
 	delivery Delivery
-	pushes   troy.Pushes
+	pushes   troy.PushEvent
 	out      Outcome
 	err      error
 	done     chan struct{} // closed when out or err is there
@@ -57,7 +57,7 @@ func newPushes(db *pgxpool.Pool) *pushes {
 // take returns when the push is committed, or was refused. A context that ends
 // before leaves it open whether it was taken in; sent again, it is a duplicate
 // or new.
-func (s *pushes) take(ctx context.Context, d Delivery, e troy.Pushes) (Outcome, error) {
+func (s *pushes) take(ctx context.Context, d Delivery, e troy.PushEvent) (Outcome, error) {
 	p := &push{delivery: d, pushes: e, done: make(chan struct{})}
 	s.mu.Lock()
 	s.waiting = append(s.waiting, p)
@@ -158,8 +158,8 @@ func (s *pushes) commit(ctx context.Context, batch []*push) error {
 		if err != nil {
 			return err
 		}
-		var all []hearing
-		all, err = hearAll(ctx, q, batch, bound, pipelines)
+		var all []decision
+		all, err = decideAll(ctx, q, batch, bound, pipelines)
 		if err != nil {
 			return err
 		}
@@ -221,9 +221,9 @@ func lockBound(ctx context.Context, q *queries.Queries, bound [][]queries.PushRe
 	return locked, failed
 }
 
-// hearAll decides what each push makes of each pipeline.
-func hearAll(ctx context.Context, q *queries.Queries, batch []*push, bound [][]queries.PushRecordsRow, pipelines map[uuid.UUID]*queries.Pipeline) ([]hearing, error) {
-	var all []hearing
+// decideAll decides what each push makes of each pipeline.
+func decideAll(ctx context.Context, q *queries.Queries, batch []*push, bound [][]queries.PushRecordsRow, pipelines map[uuid.UUID]*queries.Pipeline) ([]decision, error) {
+	var all []decision
 	for i, p := range batch {
 		if len(bound[i]) == 0 {
 			p.out = heardBefore()
@@ -240,7 +240,7 @@ func hearAll(ctx context.Context, q *queries.Queries, batch []*push, bound [][]q
 				continue
 			}
 			for _, one := range p.pushes.Pushes {
-				all = append(all, hear(pipeline, row.DefaultBranch, one, "push by "+orUnknown(p.pushes.Pusher), &n))
+				all = append(all, decide(pipeline, row.DefaultBranch, one, "push by "+orUnknown(p.pushes.Pusher), &n))
 			}
 			if !p.pushes.Complete {
 				if err := q.WorkRequest(ctx, queries.WorkRequestParams{Kind: tasks.TypeCatchUp, SubjectID: pipeline.ID}); err != nil {
@@ -270,9 +270,9 @@ func settleAll(ctx context.Context, q *queries.Queries, batch []*push, bound [][
 	return failed
 }
 
-// hearing is what a pipeline makes of a push: a deployment, a head to note, a
+// decision is what a pipeline makes of a push: a deployment, a head to note, a
 // skipped commit to report, or nothing.
-type hearing struct {
+type decision struct {
 	pipeline uuid.UUID
 	head     *string
 	create   *queries.DeploymentCreateParams
@@ -295,10 +295,10 @@ func follows(p queries.Pipeline, push troy.Push) bool {
 	return p.HeadCommit == nil || push.Before == "" || push.Before == *p.HeadCommit || push.After == *p.HeadCommit
 }
 
-// hear decides what a pipeline that is locked makes of a push, and notes it on
+// decide says what a pipeline that is locked makes of a push, and notes it on
 // the pipeline as it will be.
-func hear(p *queries.Pipeline, defaultBranch string, push troy.Push, actor string, n *notes) hearing {
-	h := hearing{pipeline: p.ID}
+func decide(p *queries.Pipeline, defaultBranch string, push troy.Push, actor string, n *notes) decision {
+	h := decision{pipeline: p.ID}
 	toBranch := push.Kind == troy.Branch && push.Name == branchOf(*p, defaultBranch)
 	ours := toBranch && !push.Deleted
 	if toBranch && (p.SourceProblem == "" || BranchProblem(p.SourceProblem)) {
@@ -353,7 +353,7 @@ func hear(p *queries.Pipeline, defaultBranch string, push troy.Push, actor strin
 }
 
 // perform writes what was decided, behind the pipelines' locks.
-func perform(ctx context.Context, q *queries.Queries, all []hearing) error {
+func perform(ctx context.Context, q *queries.Queries, all []decision) error {
 	var creates []queries.DeploymentCreateParams
 	var skips []queries.SkipCreatesParams
 	for _, h := range all {
@@ -363,7 +363,7 @@ func perform(ctx context.Context, q *queries.Queries, all []hearing) error {
 			}
 		}
 		if h.look {
-			if err := watch(ctx, q, h.pipeline); err != nil {
+			if err := catchUp(ctx, q, h.pipeline); err != nil {
 				return err
 			}
 		}

@@ -18,7 +18,7 @@ func TestPushesSurviveAPanic(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		panicked := func() (panicked bool) {
 			defer func() { panicked = recover() != nil }()
-			_, _ = s.take(ctx, Delivery{Provider: troy.GitHub}, troy.Pushes{})
+			_, _ = s.take(ctx, Delivery{Provider: troy.GitHub}, troy.PushEvent{})
 			return false
 		}()
 		if !panicked {
@@ -46,7 +46,7 @@ func TestBatchHasOnePushOfARepository(t *testing.T) {
 	} {
 		s.waiting = append(s.waiting, &push{
 			delivery: Delivery{Provider: of.provider, ID: of.id},
-			pushes:   troy.Pushes{Repository: troy.ForgeRepository{Provider: of.provider, ID: of.repository}},
+			pushes:   troy.PushEvent{Repository: troy.ForgeRepository{Provider: of.provider, ID: of.repository}},
 		})
 	}
 	for _, want := range [][]string{{"fourth", "second", "first"}, {"third"}, {"fifth"}, nil} {

@@ -31,10 +31,10 @@ func (w *world) bound(repository int) queries.Pipeline {
 	return p
 }
 
-func pushTo(repository, n int, message string) (intake.Delivery, troy.Pushes) {
+func pushTo(repository, n int, message string) (intake.Delivery, troy.PushEvent) {
 	commit := sha256.Sum256(fmt.Appendf(nil, "%d %d", repository, n))
 	body := sha256.Sum256(fmt.Appendf(nil, "body %d %d %s", repository, n, message))
-	return intake.Delivery{Provider: troy.GitHub, ID: uuid.NewString(), Type: "push", BodySHA256: body[:]}, troy.Pushes{
+	return intake.Delivery{Provider: troy.GitHub, ID: uuid.NewString(), Type: "push", BodySHA256: body[:]}, troy.PushEvent{
 		Repository: troy.ForgeRepository{Provider: troy.GitHub, ID: fmt.Sprint(repository), FullName: fmt.Sprintf("team/r%d", repository), DefaultBranch: "main"},
 		Pusher:     "mona", Complete: true,
 		Pushes: []troy.Push{{Kind: troy.Branch, Name: "main", After: fmt.Sprintf("%x", commit[:20]), Message: message, Author: "Mona", PathsComplete: true}},

@@ -135,7 +135,7 @@ func (s *server) mayAll(w http.ResponseWriter, r *http.Request, least Role, why 
 // as makes a route of a handler for callers whose role is least or more. The
 // request's context ends after the time, if it is not zero.
 func (s *server) as(least Role, most time.Duration, h func(*gin.Context, caller) error) gin.HandlerFunc {
-	return s.public(func(c *gin.Context) error {
+	return s.anonymous(func(c *gin.Context) error {
 		who, err := s.authorize(c.Request, least)
 		if err != nil {
 			return err
@@ -149,8 +149,8 @@ func (s *server) as(least Role, most time.Duration, h func(*gin.Context, caller)
 	})
 }
 
-// public makes a route of a handler that checks its callers itself.
-func (s *server) public(h func(*gin.Context) error) gin.HandlerFunc {
+// anonymous makes a route of a handler that checks its callers itself.
+func (s *server) anonymous(h func(*gin.Context) error) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		note(c.Request.Context()).route = c.FullPath()
 		if err := h(c); err != nil {

@@ -122,7 +122,7 @@ func (s *server) connectDescriptor(c *gin.Context) error {
 // connect makes a route of a handler of a Connect app's messages. What it
 // refuses is audited; nothing of the body, the token or the state is.
 func (s *server) connect(h func(context.Context, *gin.Context, queries.SetupState) error) gin.HandlerFunc {
-	return s.public(func(c *gin.Context) error {
+	return s.anonymous(func(c *gin.Context) error {
 		ctx, cancel := context.WithTimeout(c.Request.Context(), quick)
 		defer cancel()
 		err := func() error {
@@ -324,7 +324,7 @@ func (s *server) connectEvent(ctx context.Context, c *gin.Context, state queries
 // Bitbucket itself does not.
 func seenBy(e troy.ForgeEvent, installation string) troy.ForgeEvent {
 	switch e := e.(type) {
-	case troy.Pushes:
+	case troy.PushEvent:
 		e.Installation = installation
 		return e
 	case troy.RepositoryChange:

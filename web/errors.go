@@ -64,7 +64,7 @@ func errorAnswer(e *troy.Error) any {
 func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	n := note(r.Context())
 	n.err = err
-	e := public(err)
+	e := visible(err)
 	if e.Kind == troy.Internal {
 		e = troy.Errorf(troy.Internal, "Internal error; Troy's log has the details under request %s", n.request)
 	}
@@ -77,8 +77,8 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	reply(w, statusOf(e.Kind), errorAnswer(e))
 }
 
-// public is what of an error a stranger may read.
-func public(err error) *troy.Error {
+// visible is what a stranger may read of an error.
+func visible(err error) *troy.Error {
 	if e, ok := errors.AsType[*troy.Error](err); ok {
 		return e
 	}

@@ -110,7 +110,7 @@ func (s *server) forgeDelivery(h forgeHook, d hook.Delivery, event troy.ForgeEve
 	taken := intake.Delivery{Provider: h.provider, ID: d.ID, Type: d.Event}
 	// A push that says nothing of what moved looks the same each time, and
 	// taking it in twice only reads the branches twice.
-	if p, ok := event.(troy.Pushes); ok && len(p.Pushes) > 0 {
+	if p, ok := event.(troy.PushEvent); ok && len(p.Pushes) > 0 {
 		sum := sha256.Sum256(body)
 		taken.BodySHA256 = sum[:]
 	}

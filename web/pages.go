@@ -86,7 +86,7 @@ func (p *pages) show(c *gin.Context, status int, name string, view any, more str
 // page makes a route of a page for callers whose role is least or more, with
 // where to go back to when it fails, if that is anywhere.
 func (s *server) page(least Role, back string, h func(context.Context, *gin.Context, caller) error) gin.HandlerFunc {
-	return s.public(func(c *gin.Context) error {
+	return s.anonymous(func(c *gin.Context) error {
 		who, err := s.invite(c, least)
 		if err != nil {
 			return err
@@ -96,7 +96,7 @@ func (s *server) page(least Role, back string, h func(context.Context, *gin.Cont
 		c.Request = c.Request.WithContext(ctx)
 		if err := h(ctx, c, who); err != nil {
 			note(ctx).err = err
-			e := public(err)
+			e := visible(err)
 			if e.Kind == troy.Internal {
 				e.Message = "Internal error; Troy's log has the details under request " + note(ctx).request
 			}

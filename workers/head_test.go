@@ -35,7 +35,7 @@ func (r *rig) pushed(name, before, after string) intake.Outcome {
 // pushedPaths says which files the push changed.
 func (r *rig) pushedPaths(name, before, after string, paths ...string) intake.Outcome {
 	r.t.Helper()
-	out, err := r.in.ForgeEvent(r.t.Context(), intake.Delivery{Provider: troy.GitHub, ID: uuid.NewString(), Type: "push"}, troy.Pushes{
+	out, err := r.in.ForgeEvent(r.t.Context(), intake.Delivery{Provider: troy.GitHub, ID: uuid.NewString(), Type: "push"}, troy.PushEvent{
 		Repository: troy.ForgeRepository{Provider: troy.GitHub, ID: "team/" + name, FullName: "team/" + name, DefaultBranch: "main"},
 		Pusher:     "ada", Complete: true,
 		Pushes: []troy.Push{{Kind: troy.Branch, Name: "main", Before: before, After: after, Message: "a change", Author: "ada", Paths: paths, PathsComplete: true}},

@@ -9,6 +9,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/client"
+	"github.com/troy-iaas/troy/watch"
 )
 
 // pipelineSettings are the flags of pipeline set.
@@ -80,14 +81,14 @@ func (s *pipelineSettings) change(given func(flag string) bool) (client.Pipeline
 		return c, err
 	}
 	if given("watch") {
-		watch := s.watch
-		if len(watch) == 1 && watch[0] == "" {
-			watch = []string{}
+		patterns := s.watch
+		if len(patterns) == 1 && patterns[0] == "" {
+			patterns = []string{}
 		}
-		if err := troy.CheckWatchPaths(watch); err != nil {
+		if err := watch.Check(patterns); err != nil {
 			return c, err
 		}
-		c.WatchPaths = &watch
+		c.WatchPaths = &patterns
 	}
 	if given("cancel-running") {
 		c.CancelRunning = &s.cancelRunning

@@ -7,6 +7,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/watch"
 )
 
 // maxChanges is the most branches and tags that are taken from one push of
@@ -137,7 +138,7 @@ func bitbucketPush(body []byte) (troy.ForgeEvent, error) {
 		return nil, err
 	}
 	var c checker
-	pushes := troy.Pushes{
+	pushes := troy.PushEvent{
 		Repository: c.bitbucketRepository("repository", e.Repository),
 		Pusher:     e.Actor.name(),
 	}
@@ -169,7 +170,7 @@ func bitbucketPush(body []byte) (troy.ForgeEvent, error) {
 		if !p.Deleted {
 			p.After = c.commit("push.changes.new.target.hash", at.Target.Hash)
 			p.Message = message(at.Target.Message)
-			p.Skip = troy.SkipReason(at.Target.Message)
+			p.Skip = watch.SkipReason(at.Target.Message)
 			// The raw author is git's own: "name <address>".
 			name, _, _ := strings.Cut(at.Target.Author.Raw, " <")
 			p.Author = cmp.Or(clean(name, maxName), at.Target.Author.User.name())

@@ -26,7 +26,7 @@ func TestBitbucketPush(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := troy.Pushes{
+	want := troy.PushEvent{
 		Repository: troy.ForgeRepository{Provider: troy.Bitbucket, ID: bitbucketID, FullName: "ada/blog", Private: true},
 		Pusher:     "ada", Complete: true,
 		Pushes: []troy.Push{{
@@ -60,7 +60,7 @@ func TestBitbucketChanges(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if p := got.(troy.Pushes); len(p.Pushes) != c.pushes || p.Complete != c.complete {
+			if p := got.(troy.PushEvent); len(p.Pushes) != c.pushes || p.Complete != c.complete {
 				t.Errorf("got %d pushes, complete %v", len(p.Pushes), p.Complete)
 			}
 		})

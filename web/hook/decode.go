@@ -136,22 +136,12 @@ func (c *checker) commitOrNone(field, s string) string {
 	return s
 }
 
-// noRef are the characters that git allows in no ref's name (git help
-// check-ref-format), besides control characters.
-const noRef = " ~^:?*[\\"
-
 // ref is a required name of a branch or a tag. It may become the argument of a
-// command, so it follows git's own rules, and starts with no hyphen.
+// command.
 func (c *checker) ref(field, s string) string {
 	c.line(field, s, maxName)
-	if strings.ContainsAny(s, noRef) || strings.Contains(s, "..") || strings.Contains(s, "@{") ||
-		strings.HasPrefix(s, "-") || strings.HasSuffix(s, ".") || s == "@" {
+	if troy.CheckBranch(s) != nil {
 		c.fail(field, "it is not a name that git allows for a branch or a tag")
-	}
-	for name := range strings.SplitSeq(s, "/") {
-		if name == "" || strings.HasPrefix(name, ".") || strings.HasSuffix(name, ".lock") {
-			c.fail(field, "it is not a name that git allows for a branch or a tag")
-		}
 	}
 	return s
 }

@@ -114,7 +114,7 @@ func summary(e troy.ForgeEvent) string {
 		return out
 	}
 	switch e := e.(type) {
-	case troy.Pushes:
+	case troy.PushEvent:
 		s := fmt.Sprintf("push to %s by %s through %s, complete %v", e.Repository.ID, e.Pusher, e.Installation, e.Complete)
 		for _, p := range e.Pushes {
 			s += fmt.Sprintf("; %s %s ", p.Kind, p.Name)

@@ -61,7 +61,7 @@ func sound(t *testing.T, provider troy.Provider, e troy.ForgeEvent, err error) {
 		line(t, r.DefaultBranch, 255)
 	}
 	switch e := e.(type) {
-	case troy.Pushes:
+	case troy.PushEvent:
 		repository(e.Repository)
 		line(t, e.Pusher, 255)
 		for _, p := range e.Pushes {

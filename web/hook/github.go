@@ -9,6 +9,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/watch"
 )
 
 // GitHub lists this many commits of a push at most
@@ -153,7 +154,7 @@ func githubPush(body []byte) (troy.ForgeEvent, error) {
 		Forced:  e.Forced,
 		Message: message(e.HeadCommit.Message),
 		Author:  clean(cmp.Or(e.HeadCommit.Author.Name, e.HeadCommit.Author.Username), maxName),
-		Skip:    troy.SkipReason(e.HeadCommit.Message),
+		Skip:    watch.SkipReason(e.HeadCommit.Message),
 	}
 	p.Created, p.Deleted = p.Before == "", p.After == "" || e.Deleted
 	if branch, ok := strings.CutPrefix(e.Ref, "refs/heads/"); ok {
@@ -169,7 +170,7 @@ func githubPush(body []byte) (troy.ForgeEvent, error) {
 	// was built before.
 	p.Paths, p.PathsComplete = changedPaths(e.Commits)
 	p.PathsComplete = p.PathsComplete && !p.Created && !p.Deleted && !p.Forced
-	pushes := troy.Pushes{
+	pushes := troy.PushEvent{
 		Repository:   c.githubRepository("repository", e.Repository),
 		Installation: c.optional("installation.id", e.Installation.ID),
 		Pusher:       clean(e.Pusher.Name, maxName),

@@ -69,7 +69,7 @@ func TestGitHubPush(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := troy.Pushes{
+	want := troy.PushEvent{
 		Repository:   troy.ForgeRepository{Provider: troy.GitHub, ID: "7", FullName: "ada/blog", DefaultBranch: "main", Private: true},
 		Installation: "9", Pusher: "ada", Complete: true,
 		Pushes: []troy.Push{{
@@ -119,7 +119,7 @@ func TestGitHubPushChanged(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if p := got.(troy.Pushes).Pushes[0]; !c.is(p) {
+			if p := got.(troy.PushEvent).Pushes[0]; !c.is(p) {
 				t.Errorf("got %.600s", fmt.Sprintf("%+v", p))
 			}
 		})
@@ -145,7 +145,7 @@ func TestGitHubManyPaths(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := got.(troy.Pushes).Pushes[0]
+		p := got.(troy.PushEvent).Pushes[0]
 		if len(p.Paths) != want || p.PathsComplete != (n == 9) || !slices.IsSorted(p.Paths) {
 			t.Errorf("%d commits gave %d paths, complete %v", n, len(p.Paths), p.PathsComplete)
 		}

@@ -1,13 +1,14 @@
-package troy_test
+package watch_test
 
 import (
 	"strings"
 	"testing"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/watch"
 )
 
-func TestWatched(t *testing.T) {
+func TestConcerns(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name     string
@@ -75,43 +76,43 @@ func TestWatched(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			if got := troy.Watched(c.patterns, c.root, c.changed, true); got != c.want {
+			if got := watch.Concerns(c.patterns, c.root, c.changed, true); got != c.want {
 				t.Errorf("Watched(%q, %q, %q) = %v, want %v", c.patterns, c.root, c.changed, got, c.want)
 			}
-			if !troy.Watched(c.patterns, c.root, c.changed, false) {
+			if !watch.Concerns(c.patterns, c.root, c.changed, false) {
 				t.Errorf("Watched(%q, %q, %q) is false for a list that may lack files", c.patterns, c.root, c.changed)
 			}
 		})
 	}
 }
 
-// TestWatchedCost compares what would take minutes and then fit nothing: it
+// TestConcernsCost compares what would take minutes and then fit nothing: it
 // ends early, and for a build.
-func TestWatchedCost(t *testing.T) {
+func TestConcernsCost(t *testing.T) {
 	t.Parallel()
 	changed := make([]string, 10_000)
 	for i := range changed {
 		changed[i] = strings.Repeat("a", 95)
 	}
-	hard := make([]string, troy.MaxWatchPaths)
+	hard := make([]string, watch.MaxPaths)
 	for i := range hard {
 		hard[i] = strings.Repeat("**a", 84) + "x"
 	}
-	if err := troy.CheckWatchPaths(hard); err != nil {
+	if err := watch.Check(hard); err != nil {
 		t.Fatal(err)
 	}
-	if !troy.Watched(hard, "", changed, true) {
+	if !watch.Concerns(hard, "", changed, true) {
 		t.Error("a push that could not be looked at whole is not watched")
 	}
 	usual := []string{"packages/*/src/**", "package.json", "**/*.md", "!docs", "apps/web"}
-	if troy.Watched(usual, "", changed[:5000], true) {
+	if watch.Concerns(usual, "", changed[:5000], true) {
 		t.Error("a large push is not looked at whole for a few patterns")
 	}
 }
 
-func TestCheckWatchPaths(t *testing.T) {
+func TestCheck(t *testing.T) {
 	t.Parallel()
-	many := make([]string, troy.MaxWatchPaths+1)
+	many := make([]string, watch.MaxPaths+1)
 	for i := range many {
 		many[i] = "a"
 	}
@@ -124,8 +125,8 @@ func TestCheckWatchPaths(t *testing.T) {
 		{"the most", many[1:], ""},
 		{"too many", many, "51 watch paths; at most 50"},
 		{"usual ones", []string{"docs/", "/src", "!**/*.md", "app/[id]", "a/../b"}, ""},
-		{"the longest", []string{strings.Repeat("a", troy.MaxWatchPath)}, ""},
-		{"too long", []string{strings.Repeat("a", troy.MaxWatchPath+1)}, "256 bytes; at most 255"},
+		{"the longest", []string{strings.Repeat("a", watch.MaxPath)}, ""},
+		{"too long", []string{strings.Repeat("a", watch.MaxPath+1)}, "256 bytes; at most 255"},
 		{"empty", []string{"a", ""}, "is empty"},
 		{"nothing to take away", []string{"!/"}, "is empty"},
 		{"this folder", []string{"."}, "is empty"},
@@ -138,7 +139,7 @@ func TestCheckWatchPaths(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			err := troy.CheckWatchPaths(c.patterns)
+			err := watch.Check(c.patterns)
 			if c.want == "" {
 				if err != nil {
 					t.Errorf("refused: %v", err)
@@ -152,16 +153,16 @@ func TestCheckWatchPaths(t *testing.T) {
 	}
 }
 
-func FuzzWatched(f *testing.F) {
+func FuzzConcerns(f *testing.F) {
 	f.Add("docs/**", "!**/*.md", "site", "docs/a.md")
 	f.Add("a**/b?", "", "", "a/b")
 	f.Add("[", "(", "*", "\xff\n")
 	f.Add("33\u2006", "", "", "33")
 	f.Fuzz(func(t *testing.T, first, second, root, file string) {
-		troy.Watched([]string{first, second}, root, []string{file}, true)
-		if troy.CheckWatchPaths([]string{first}) == nil && !strings.ContainsAny(first, "!*? \\") && !strings.Contains(first, "//") {
+		watch.Concerns([]string{first, second}, root, []string{file}, true)
+		if watch.Check([]string{first}) == nil && !strings.ContainsAny(first, "!*? \\") && !strings.Contains(first, "//") {
 			plain := strings.Trim(strings.TrimSpace(first), "/")
-			if !strings.Contains(plain, ".") && !troy.Watched([]string{first}, root, []string{plain + "/x"}, true) {
+			if !strings.Contains(plain, ".") && !watch.Concerns([]string{first}, root, []string{plain + "/x"}, true) {
 				t.Errorf("%q does not watch what is in %q", first, plain)
 			}
 		}

@@ -1,4 +1,4 @@
-package troy
+package watch
 
 import (
 	"fmt"

@@ -1,4 +1,7 @@
-package troy
+// Package watch says which pushes a pipeline builds: by the files that they
+// change, and by what their commits ask for. The parsers of deliveries, intake
+// and the command line call it.
+package watch
 
 import (
 	"path"
@@ -7,40 +10,42 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/troy-iaas/troy"
 )
 
 // The most that watch paths may have, so that comparing a push with them stays
 // quick.
 const (
-	MaxWatchPaths = 50
-	MaxWatchPath  = 255 // bytes each
+	MaxPaths = 50
+	MaxPath  = 255 // bytes each
 )
 
-// CheckWatchPaths reports what keeps patterns from being a pipeline's watch
-// paths, as a *Error of kind Invalid.
-func CheckWatchPaths(patterns []string) error {
-	if len(patterns) > MaxWatchPaths {
-		return Errorf(Invalid, "there are %d watch paths; at most %d are allowed", len(patterns), MaxWatchPaths).At("watch_paths")
+// Check returns a *troy.Error of kind Invalid if the patterns can't be a
+// pipeline's watch paths.
+func Check(patterns []string) error {
+	if len(patterns) > MaxPaths {
+		return troy.Errorf(troy.Invalid, "there are %d watch paths; at most %d are allowed", len(patterns), MaxPaths).At("watch_paths")
 	}
 	for _, p := range patterns {
-		_, clean := watchPath(p)
+		_, clean := split(p)
 		switch {
-		case len(p) > MaxWatchPath:
-			return Errorf(Invalid, "a watch path has %d bytes; at most %d are allowed", len(p), MaxWatchPath).At("watch_paths")
+		case len(p) > MaxPath:
+			return troy.Errorf(troy.Invalid, "a watch path has %d bytes; at most %d are allowed", len(p), MaxPath).At("watch_paths")
 		case !utf8.ValidString(p) || strings.ContainsFunc(p, unicode.IsControl):
-			return Errorf(Invalid, "the watch path %q has a control character or is not UTF-8", p).At("watch_paths")
+			return troy.Errorf(troy.Invalid, "the watch path %q has a control character or is not UTF-8", p).At("watch_paths")
 		case strings.Contains(p, ","):
-			return Errorf(Invalid, "the watch path %q has a comma; give each pattern by itself, like --watch 'docs/**' --watch 'src/**' (? stands for a comma in a name)", p).At("watch_paths")
+			return troy.Errorf(troy.Invalid, "the watch path %q has a comma; give each pattern by itself, like --watch 'docs/**' --watch 'src/**' (? stands for a comma in a name)", p).At("watch_paths")
 		case clean == "":
-			return Errorf(Invalid, "the watch path %q is empty; ** stands for everything", p).At("watch_paths")
+			return troy.Errorf(troy.Invalid, "the watch path %q is empty; ** stands for everything", p).At("watch_paths")
 		case slices.Contains(strings.Split(clean, "/"), ".."):
-			return Errorf(Invalid, "the watch path %q leads out of the repository", p).At("watch_paths")
+			return troy.Errorf(troy.Invalid, "the watch path %q leads out of the repository", p).At("watch_paths")
 		}
 	}
 	return nil
 }
 
-// Watched reports whether a push concerns a pipeline. Changed are the files
+// Concerns reports whether a push concerns a pipeline. Changed are the files
 // that it changed, and complete that there are no others; if there may be
 // others, it does. Patterns are the pipeline's watch paths, and root is the
 // folder of the site's source; both, and changed, are relative to the
@@ -55,11 +60,11 @@ func CheckWatchPaths(patterns []string) error {
 // watched, and without a root everything is. Where looking further would take
 // longer than about half a second, the push concerns it: a build too many is
 // better than a database transaction that hangs.
-func Watched(patterns []string, root string, changed []string, complete bool) bool {
+func Concerns(patterns []string, root string, changed []string, complete bool) bool {
 	if !complete {
 		return true
 	}
-	rules := watchRules(patterns, root)
+	rules := rulesOf(patterns, root)
 	if rules == nil {
 		return true
 	}
@@ -70,7 +75,7 @@ func Watched(patterns []string, root string, changed []string, complete bool) bo
 			if r.watches == watched {
 				continue
 			}
-			if cost += len(file) * r.cost; cost > maxWatchCost {
+			if cost += len(file) * r.cost; cost > maxCost {
 				return true
 			}
 			if r.fits.MatchString(file) {
@@ -84,11 +89,11 @@ func Watched(patterns []string, root string, changed []string, complete bool) bo
 	return false
 }
 
-// maxWatchCost bounds the bytes of files times the cost of rules that Watched
+// maxCost bounds the bytes of files times the cost of rules that Concerns
 // looks at. The worst patterns take some 40 ns for each.
-const maxWatchCost = 10_000_000
+const maxCost = 10_000_000
 
-type watchRule struct {
+type rule struct {
 	fits    *regexp.Regexp
 	watches bool
 	// cost grows with the wildcards, each of which is one more place where the
@@ -96,18 +101,18 @@ type watchRule struct {
 	cost int
 }
 
-// watchRules are in the order in which they decide; nil watches everything,
+// rulesOf are in the order in which they decide; nil watches everything,
 // also a push that changed no file.
-func watchRules(patterns []string, root string) []watchRule {
-	var rules []watchRule
+func rulesOf(patterns []string, root string) []rule {
+	var rules []rule
 	gives := false
 	for _, p := range patterns {
-		watches, clean := watchPath(p)
+		watches, clean := split(p)
 		if clean == "" {
 			continue
 		}
 		gives = gives || watches
-		rules = append(rules, watchRule{fits: watchGlob(clean), watches: watches, cost: 1 + strings.Count(clean, "*")})
+		rules = append(rules, rule{fits: glob(clean), watches: watches, cost: 1 + strings.Count(clean, "*")})
 	}
 	if gives {
 		return rules
@@ -121,12 +126,12 @@ func watchRules(patterns []string, root string) []watchRule {
 	if root != "" {
 		base += regexp.QuoteMeta(root) + "(?:/|$)"
 	}
-	return slices.Insert(rules, 0, watchRule{fits: regexp.MustCompile(base), watches: true, cost: 1})
+	return slices.Insert(rules, 0, rule{fits: regexp.MustCompile(base), watches: true, cost: 1})
 }
 
-// watchPath takes a pattern apart: whether it gives or takes away, and what
+// split takes a pattern apart: whether it gives or takes away, and what
 // follows, relative and without a slash at its end.
-func watchPath(p string) (watches bool, clean string) {
+func split(p string) (watches bool, clean string) {
 	rest, not := strings.CutPrefix(strings.TrimSpace(p), "!")
 	return !not, cleanPath(rest)
 }
@@ -139,9 +144,9 @@ func cleanPath(p string) string {
 	return p
 }
 
-// watchGlob writes a pattern as an expression of RE2, whose time is linear in
+// glob writes a pattern as an expression of RE2, whose time is linear in
 // the file's name whatever the pattern.
-func watchGlob(p string) *regexp.Regexp {
+func glob(p string) *regexp.Regexp {
 	var b strings.Builder
 	b.WriteString(`^(?s:`)
 	atStart := true // of a folder's or file's name

@@ -1,10 +1,10 @@
-package troy_test
+package watch_test
 
 import (
 	"strings"
 	"testing"
 
-	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/watch"
 )
 
 func TestSkipReason(t *testing.T) {
@@ -32,7 +32,7 @@ func TestSkipReason(t *testing.T) {
 		{"skip-checks: true", ""},
 		{"Add a page\nskip-checks: true", ""},
 	} {
-		got := troy.SkipReason(c.message)
+		got := watch.SkipReason(c.message)
 		if (got == "") != (c.want == "") || !strings.HasSuffix(got, c.want) {
 			t.Errorf("SkipReason(%.60q) = %q, want one that ends in %q", c.message, got, c.want)
 		}

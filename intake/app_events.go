@@ -52,7 +52,7 @@ type Outcome struct {
 func (in *Intake) AppEvent(ctx context.Context, e AppEvent) (Outcome, error) {
 	var out Outcome
 	err := in.commit(ctx, func(tx pgx.Tx, q *queries.Queries) error {
-		fresh, err := in.hear(ctx, q, queries.DeliveryRecordParams{Source: sourceApps, ID: e.ID, Type: string(e.Type)})
+		fresh, err := in.recordDelivery(ctx, q, queries.DeliveryRecordParams{Source: sourceApps, ID: e.ID, Type: string(e.Type)})
 		if err == nil && !fresh {
 			out, err = duplicate(ctx, q, e)
 			return err
