@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"sync"
 	"time"
@@ -72,6 +73,8 @@ type Builder struct {
 	tools []string // folders of the programs that isolate
 	// minFree is how much of the disk builds leave to the rest of the machine.
 	minFree int64
+	// arch is what the filter of system calls is made for, as GOARCH has it.
+	arch string
 
 	open context.Context // until Close; builds leave nothing while it lasts
 	shut context.CancelFunc
@@ -117,7 +120,7 @@ func NewBuilder(cfg BuilderConfig) (*Builder, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	b := &Builder{cfg: cfg, state: state{layout: site.Layout{Root: root}}, minFree: minFree, running: map[site.Tree]*run{}}
+	b := &Builder{cfg: cfg, state: state{layout: site.Layout{Root: root}}, minFree: minFree, arch: runtime.GOARCH, running: map[site.Tree]*run{}}
 	b.open, b.shut = context.WithCancel(context.Background())
 	b.tools = append(systemFolders(), "/usr/sbin", "/sbin")
 	for _, dir := range []string{b.state.temp(), b.state.path("locks")} {

@@ -87,8 +87,12 @@ func (s *isolated) command(script string) (*exec.Cmd, error) {
 		args = append(args, "--unshare-user", "--uid", id, "--gid", id)
 	}
 	args = append(args, s.mounts(file)...)
-	// The first descriptor after the standard ones is ExtraFiles' first.
-	args = append(args, "--seccomp", "3", "--chdir", "/build", "--")
+	arch, filtered := architectures[s.b.arch]
+	if filtered {
+		// The first descriptor after the standard ones is ExtraFiles' first.
+		args = append(args, "--seccomp", "3")
+	}
+	args = append(args, "--chdir", "/build", "--")
 	if s.uid != 0 {
 		id := strconv.Itoa(s.uid)
 		args = append(args, "/usr/bin/setpriv", "--reuid", id, "--regid", id, "--clear-groups",
@@ -103,7 +107,11 @@ func (s *isolated) command(script string) (*exec.Cmd, error) {
 	if s.calls != nil {
 		_ = s.calls.Close() // of the phase before
 	}
-	if s.calls, err = filterFile(group != nil && group.memory); err != nil {
+	s.calls = nil
+	if !filtered {
+		return cmd, nil
+	}
+	if s.calls, err = filterFile(arch, group != nil && group.memory); err != nil {
 		return nil, err
 	}
 	cmd.ExtraFiles = []*os.File{s.calls}

@@ -298,8 +298,7 @@ func (s *isolated) connect(ctx context.Context) error {
 	defer exitChild.Close()
 	s.slirpIn = exit
 	var said tail
-	s.slirp = s.tool("slirp4netns", "--configure", "--mtu=65520", "--disable-host-loopback", "--enable-sandbox",
-		"--ready-fd=3", "--exit-fd=4", strconv.Itoa(s.holder.Process.Pid), "tap0")
+	s.slirp = s.tool("slirp4netns", s.connector(ctx)...)
 	s.slirp.ExtraFiles = []*os.File{readyChild, exitChild}
 	s.slirp.Stdout, s.slirp.Stderr = &said, &said
 	if err := s.slirp.Start(); err != nil {
@@ -320,6 +319,23 @@ func (s *isolated) connect(ctx context.Context) error {
 		return fmt.Errorf("slirp4netns was not ready (%w): %s", err, said.String())
 	}
 	return nil
+}
+
+// connector is the arguments of slirp4netns. It needs the worker's user to
+// enter a namespace that belongs to it. Then it gives up all of the disk and
+// every capability but the one for low ports, and, where it was built with
+// libseccomp, the system calls that it has no use for.
+func (s *isolated) connector(ctx context.Context) []string {
+	args := []string{"--configure", "--mtu=65520", "--disable-host-loopback", "--enable-sandbox"}
+	ctx, cancel := context.WithTimeout(ctx, setUpTimeout)
+	defer cancel()
+	version := exec.CommandContext(ctx, findProgram("slirp4netns", s.b.tools), "--version")
+	if out, err := version.Output(); err == nil && bytes.Contains(out, []byte("libseccomp:")) {
+		args = append(args, "--enable-seccomp")
+	} else {
+		s.b.cfg.Log.Warn("slirp4netns can't filter its own system calls: it was built without libseccomp", "error", err)
+	}
+	return append(args, "--ready-fd=3", "--exit-fd=4", strconv.Itoa(s.holder.Process.Pid), "tap0")
 }
 
 // enter is how a program is run in the namespaces.

@@ -29,5 +29,11 @@ func killMarked(cmd *exec.Cmd, _ string) { killGroup(cmd) }
 
 func freeBytes(string) (int64, error) { return math.MaxInt64, nil }
 
+func (b *Builder) unfiltered() string { return "" }
+
+// FiltersCalls reports whether builds that are isolated have their system calls
+// filtered. Nothing is isolated here.
+func FiltersCalls() bool { return true }
+
 // MemoryIsKept reports whether the kernel holds builds to their memory.
 func MemoryIsKept(BuilderConfig) bool { return false }

@@ -302,6 +302,10 @@ func (r *run) commands(plan build.Plan) error {
 	if err != nil {
 		return err
 	}
+	if note := r.b.unfiltered(); note != "" {
+		r.log.say("%s", note)
+		r.slog.Warn("a build's system calls are not filtered", "arch", r.b.arch)
+	}
 	defer func() {
 		if err := box.close(); err != nil {
 			r.slog.Warn("a build's sandbox left something", "error", err)

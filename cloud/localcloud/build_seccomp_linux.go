@@ -37,6 +37,22 @@ func families() []uint32 {
 // architectures are those that the filter is made for (linux/audit.h).
 var architectures = map[string]uint32{"amd64": unix.AUDIT_ARCH_X86_64, "arm64": unix.AUDIT_ARCH_AARCH64}
 
+// FiltersCalls reports whether builds that are isolated have their system calls
+// filtered on this machine.
+func FiltersCalls() bool {
+	_, ok := architectures[runtime.GOARCH]
+	return ok
+}
+
+// unfiltered says that builds run without the filter, or nothing if they have
+// it.
+func (b *Builder) unfiltered() string {
+	if _, ok := architectures[b.arch]; ok || b.cfg.Isolation == NoIsolation {
+		return ""
+	}
+	return "System calls are not filtered, because there is no filter for " + b.arch + ": the build reaches more of the kernel than on amd64 and arm64."
+}
+
 // x32 is the bit by which amd64 tells the calls of its 32-bit pointers' twin,
 // which have other numbers.
 const x32 = 0x40000000
@@ -54,11 +70,7 @@ const (
 // seccompFilter is the program that looks at a build's system calls
 // (seccomp(2)), as bwrap --seccomp reads it. shared tells whether System V's
 // shared memory may be had: only a control group counts it.
-func seccompFilter(shared bool) ([]byte, error) {
-	arch, ok := architectures[runtime.GOARCH]
-	if !ok {
-		return nil, fmt.Errorf("there is no filter of system calls for %s", runtime.GOARCH)
-	}
+func seccompFilter(arch uint32, shared bool) ([]byte, error) {
 	program := []bpf.Instruction{
 		bpf.LoadAbsolute{Off: dataArch, Size: 4},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: arch, SkipTrue: 1},
@@ -117,8 +129,8 @@ func encode(program []bpf.Instruction) ([]byte, error) {
 }
 
 // filterFile is a descriptor from which the filter is read.
-func filterFile(shared bool) (*os.File, error) {
-	program, err := seccompFilter(shared)
+func filterFile(arch uint32, shared bool) (*os.File, error) {
+	program, err := seccompFilter(arch, shared)
 	if err != nil {
 		return nil, err
 	}

@@ -29,6 +29,9 @@ func TestWorkerProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if arch := os.Getenv("TROY_TEST_WORKER_ARCH"); arch != "" {
+		localcloud.SetArchitecture(b, arch)
+	}
 	spec := cloudtest.Shell(os.Getenv("TROY_TEST_WORKER_COMMAND")).Spec(t)
 	pipeline, deployment, _ := strings.Cut(tree, "/")
 	spec.Tree = site.Tree{Pipeline: uuid.MustParse(pipeline), Deployment: uuid.MustParse(deployment)}

@@ -5,3 +5,6 @@ func SetToolFolders(b *Builder, folders ...string) { b.tools = folders }
 
 // SetMinFree says how much of the disk a builder leaves to others.
 func SetMinFree(b *Builder, n int64) { b.minFree = n }
+
+// SetArchitecture says which machine a builder filters system calls for.
+func SetArchitecture(b *Builder, arch string) { b.arch = arch }

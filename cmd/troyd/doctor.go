@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -57,7 +58,7 @@ func newDoctorCommand() *cobra.Command {
 				d.folder(cfg)
 			}
 			if cfg.AWSProject == "" {
-				d.builds(localcloud.MemoryIsKept(localcloud.BuilderConfig{}))
+				d.builds(localcloud.MemoryIsKept(localcloud.BuilderConfig{}), localcloud.FiltersCalls())
 			}
 			if cfg.onAWS() || cfg.AWSAppsQueue != "" || cfg.AWSBuildsQueue != "" {
 				if err := d.aws(cmd.Context(), cfg); err != nil {
@@ -196,12 +197,15 @@ func (d *doctor) folder(cfg config) {
 	d.tell(awscloud.Finding{Part: "data folder", Said: cfg.DataDir + ": " + said})
 }
 
-// builds tells who holds builds to their memory. That only Troy does is
-// no fault: it is right for repositories that are trusted.
-func (d *doctor) builds(kept bool) {
+// builds tells who holds builds to their memory, and whether their system calls
+// are filtered. Neither is a fault: it is right for trusted repositories.
+func (d *doctor) builds(kept, filtered bool) {
 	said := "the kernel holds them to their memory, by a control group"
 	if !kept {
 		said = "no control group for memory, so Troy looks every 250 ms how much they have; for strangers' builds, give it one as docs/builds.md says"
+	}
+	if !filtered {
+		said += "; system calls are not filtered on " + runtime.GOARCH + ", so build strangers' repositories on amd64 or arm64"
 	}
 	d.tell(awscloud.Finding{Part: "builds", Said: said})
 }
