@@ -1,21 +1,53 @@
 package troy
 
-// BuildSettings is what a pipeline says about its builds and its site, as rows
-// and JSON write it. A text that is empty says nothing, and is then decided by the
-// repository.
+import "slices"
+
+// BuildSettings is what a pipeline says about its builds and its site. Rows and
+// JSON write it so; the command line has a flag for each field. An empty text
+// leaves the decision to the repository.
+//
+// A new setting is a field here, its check in Clean, and its rows in
+// docs/api.md and docs/cli.md. The tags name the field in JSON, its flag, the
+// flag's help (with the name of its argument), and its label in `troy pipeline
+// show`.
 type BuildSettings struct {
 	// Install, Build and Test are shell commands of one line. Test has no
 	// default.
-	Install string `json:"install,omitempty"`
-	Build   string `json:"build,omitempty"`
-	Test    string `json:"test,omitempty"`
+	Install string `json:"install,omitempty" flag:"install-command" help:"the command that installs dependencies" arg:"command" label:"Install"`
+	Build   string `json:"build,omitempty" flag:"build-command" help:"the command that builds" arg:"command" label:"Build"`
+	Test    string `json:"test,omitempty" flag:"test-command" help:"the command that tests; its failure stops the deployment" arg:"command" label:"Test"`
 	// Output is the folder that is published, relative to the pipeline's root
 	// folder.
-	Output string `json:"output,omitempty"`
+	Output string `json:"output,omitempty" flag:"output" help:"the folder that is published, from the root folder" arg:"folder" label:"Output"`
 	// TrailingSlash decides on the addresses of pages: auto, always or never
 	// (site.TrailingSlash). Empty is auto.
-	TrailingSlash string `json:"trailing_slash,omitempty"`
+	TrailingSlash string `json:"trailing_slash,omitempty" flag:"trailing-slash" help:"how the addresses of pages end: auto, always or never" arg:"auto" label:"Trailing slash"`
 	// DropAssets ends the reachability of hashed assets with the deployment
 	// that leaves them out.
-	DropAssets bool `json:"drop_assets,omitempty"`
+	DropAssets bool `json:"drop_assets,omitempty" flag:"drop-assets" help:"take hashed assets away with the deployment that leaves them out" label:"Drop assets"`
+}
+
+// maxCommand is the most characters of a build's command.
+const maxCommand = 4096
+
+// Clean returns the settings in their clean form, or an Invalid error at the
+// field that breaks a rule.
+func (s BuildSettings) Clean() (BuildSettings, error) {
+	for _, command := range []struct{ field, text string }{{"install", s.Install}, {"build", s.Build}, {"test", s.Test}} {
+		if command.text == "" {
+			continue
+		}
+		if err := CheckText(command.field, command.text, maxCommand); err != nil {
+			return s, err
+		}
+	}
+	output, err := CleanFolder("output", s.Output)
+	if err != nil {
+		return s, err
+	}
+	s.Output = output
+	if !slices.Contains([]string{"", "auto", "always", "never"}, s.TrailingSlash) {
+		return s, Errorf(Invalid, "it is %q; expected auto, always or never", Clip(s.TrailingSlash)).At("trailing_slash")
+	}
+	return s, nil
 }

@@ -16,7 +16,10 @@ type PipelineChange struct {
 	Repository    *RepositoryChange `json:"repository,omitempty"`
 	WatchPaths    *[]string         `json:"watch_paths,omitempty"`
 	CancelRunning *bool             `json:"cancel_running,omitempty"`
-	Build         *BuildChange      `json:"build,omitempty"`
+	// Build has the members of troy.BuildSettings that change, by their names
+	// in JSON, like "drop_assets": true. An empty text leaves the decision to
+	// the repository.
+	Build map[string]any `json:"build,omitempty"`
 	// NoRepository takes the repository away.
 	NoRepository bool `json:"-"`
 }
@@ -28,18 +31,6 @@ type RepositoryChange struct {
 	FullName *string        `json:"full_name,omitempty"`
 	Branch   *string        `json:"branch,omitempty"`
 	Root     *string        `json:"root,omitempty"`
-}
-
-// BuildChange changes parts of how it is built. An empty text leaves the
-// decision to the repository.
-type BuildChange struct {
-	Install *string `json:"install,omitempty"`
-	Build   *string `json:"build,omitempty"`
-	Test    *string `json:"test,omitempty"`
-	Output  *string `json:"output,omitempty"`
-	// TrailingSlash and DropAssets are for the site of the next deployment.
-	TrailingSlash *string `json:"trailing_slash,omitempty"`
-	DropAssets    *bool   `json:"drop_assets,omitempty"`
 }
 
 // ConfigurePipeline changes what a pipeline is built from, and how.

@@ -32,10 +32,10 @@ func ParseBuildRequest(body []byte) (BuildRequest, error) {
 	if err := DecodeJSON(bytes.NewReader(body), &r); err != nil {
 		return BuildRequest{}, err
 	}
-	if err := checkText("id", r.ID, maxID); err != nil {
+	if err := troy.CheckText("id", r.ID, maxID); err != nil {
 		return BuildRequest{}, err
 	}
-	if err := checkText("pipeline", r.Pipeline, maxID); err != nil {
+	if err := troy.CheckText("pipeline", r.Pipeline, maxID); err != nil {
 		return BuildRequest{}, err
 	}
 	return r, checkCommit(r.Commit)
@@ -61,7 +61,7 @@ func (in *Intake) BuildRequested(ctx context.Context, r BuildRequest) (Outcome, 
 		if err != nil {
 			p, err := q.PipelineGetBySlug(ctx, r.Pipeline)
 			if errors.Is(err, pgx.ErrNoRows) {
-				return troy.Errorf(troy.NotFound, "there is no pipeline %s", clip(r.Pipeline)).At("pipeline")
+				return troy.Errorf(troy.NotFound, "there is no pipeline %s", troy.Clip(r.Pipeline)).At("pipeline")
 			}
 			if err != nil {
 				return err

@@ -47,7 +47,7 @@ func (in *Intake) BuildUpdated(ctx context.Context, u BuildUpdate) (Outcome, err
 		})
 	})
 	if err != nil {
-		return Outcome{}, fmt.Errorf("take in SNS message %s: %w", clip(u.ID), err)
+		return Outcome{}, fmt.Errorf("take in SNS message %s: %w", troy.Clip(u.ID), err)
 	}
 	if out.Result == Accepted {
 		in.bell.Ask(tasks.QueueQuick)
@@ -61,7 +61,7 @@ func buildUpdated(ctx context.Context, q *queries.Queries, u BuildUpdate) (Outco
 	}
 	id, err := uuid.Parse(u.Deployment)
 	if err != nil {
-		return ignored(nil, "%s: %q is not a deployment's id", u.Words, clip(u.Deployment)), nil //nolint:nilerr // recorded, and nothing more
+		return ignored(nil, "%s: %q is not a deployment's id", u.Words, troy.Clip(u.Deployment)), nil //nolint:nilerr // recorded, and nothing more
 	}
 	d, err := q.DeploymentGet(ctx, id)
 	if errors.Is(err, pgx.ErrNoRows) {

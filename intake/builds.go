@@ -37,7 +37,7 @@ func (in *Intake) DeployCommit(ctx context.Context, pipeline uuid.UUID, commit, 
 
 func checkCommit(commit string) error {
 	if commit != "" && !commitForm.MatchString(commit) {
-		return troy.Errorf(troy.Invalid, "%q is not a full commit id (40 or 64 hexadecimal digits)", clip(commit)).At("commit")
+		return troy.Errorf(troy.Invalid, "%q is not a full commit id (40 or 64 hexadecimal digits)", troy.Clip(commit)).At("commit")
 	}
 	return nil
 }

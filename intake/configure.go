@@ -1,11 +1,11 @@
 package intake
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"path"
-	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -14,12 +14,6 @@ import (
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/watch"
 )
-
-// trailingSlash are the policies for the addresses of pages.
-var trailingSlash = []string{"auto", "always", "never"}
-
-// maxCommand is the most characters that a build's command may have.
-const maxCommand = 4096
 
 // Configuration is what is to change of what a pipeline is built from, and
 // how. A field that is nil stays as it is.
@@ -30,7 +24,9 @@ type Configuration struct {
 	SameRepository bool
 	WatchPaths     []string // empty, not nil, for none
 	CancelRunning  *bool
-	Build          *BuildChange
+	// Build is a JSON object with the members of troy.BuildSettings that
+	// change, or nil.
+	Build []byte
 }
 
 // RepositoryChange changes parts of a pipeline's repository, with a text that
@@ -39,18 +35,6 @@ type RepositoryChange struct {
 	// Remove leaves the pipeline without a repository.
 	Remove                           bool
 	Provider, FullName, Branch, Root *string
-}
-
-// BuildChange changes parts of a pipeline's build settings; an empty text
-// leaves the decision to the repository again.
-type BuildChange struct {
-	Install *string `json:"install"`
-	Build   *string `json:"build"`
-	Test    *string `json:"test"`
-	Output  *string `json:"output"`
-	// TrailingSlash is auto, always, never or empty (troy.BuildSettings).
-	TrailingSlash *string `json:"trailing_slash"`
-	DropAssets    *bool   `json:"drop_assets"`
 }
 
 // Configure changes what a pipeline is built from, and how, from its next
@@ -109,7 +93,7 @@ func (c Configuration) apply(p queries.Pipeline) (queries.PipelineConfigureParam
 		params.CancelRunning = *c.CancelRunning
 	}
 	if c.Build != nil {
-		settings, err := c.Build.apply(p.BuildSettings)
+		settings, err := changeBuild(p.BuildSettings, c.Build)
 		if err != nil {
 			return params, err
 		}
@@ -131,7 +115,7 @@ func (c RepositoryChange) apply(params *queries.PipelineConfigureParams) error {
 			Provider: text(c.Provider, params.RepositoryProvider), FullName: text(c.FullName, params.RepositoryFullName),
 			Branch: text(c.Branch, params.RepositoryBranch), Root: text(c.Root, params.RepositoryRoot),
 		}
-		root, err := cleanFolder("repository.root", after.Root)
+		root, err := troy.CleanFolder("repository.root", after.Root)
 		if err != nil {
 			return err
 		}
@@ -153,62 +137,24 @@ func (c RepositoryChange) apply(params *queries.PipelineConfigureParams) error {
 	return nil
 }
 
-func (c BuildChange) apply(stored []byte) ([]byte, error) {
+// changeBuild returns stored build settings with the members of change, a JSON
+// object, in the place of theirs (RFC 7396).
+func changeBuild(stored, change []byte) ([]byte, error) {
 	var s troy.BuildSettings
 	if err := json.Unmarshal(stored, &s); err != nil {
 		return nil, fmt.Errorf("read the build settings: %w", err)
 	}
-	for _, command := range []struct {
-		field string
-		to    *string
-		from  *string
-	}{{"build.install", &s.Install, c.Install}, {"build.build", &s.Build, c.Build}, {"build.test", &s.Test, c.Test}} {
-		if command.from == nil {
-			continue
-		}
-		if *command.from != "" {
-			if err := checkText(command.field, *command.from, maxCommand); err != nil {
-				return nil, err
-			}
-		}
-		*command.to = *command.from
+	err := DecodeJSON(bytes.NewReader(change), &s)
+	if err == nil {
+		s, err = s.Clean()
 	}
-	if c.Output != nil {
-		output, err := cleanFolder("build.output", *c.Output)
-		if err != nil {
-			return nil, err
-		}
-		s.Output = output
+	if e, ok := errors.AsType[*troy.Error](err); ok {
+		return nil, e.At(strings.TrimSuffix("build."+e.Field, "."))
 	}
-	if c.TrailingSlash != nil {
-		if *c.TrailingSlash != "" && !slices.Contains(trailingSlash, *c.TrailingSlash) {
-			return nil, troy.Errorf(troy.Invalid, "it is %q; expected auto, always or never", clip(*c.TrailingSlash)).At("build.trailing_slash")
-		}
-		s.TrailingSlash = *c.TrailingSlash
-	}
-	if c.DropAssets != nil {
-		s.DropAssets = *c.DropAssets
+	if err != nil {
+		return nil, fmt.Errorf("read the change of the build settings: %w", err)
 	}
 	return json.Marshal(s)
-}
-
-// cleanFolder holds a folder inside a repository to its rules and returns it
-// in its clean form; all of the repository is the empty text.
-func cleanFolder(field, folder string) (string, error) {
-	if folder == "" {
-		return "", nil
-	}
-	if err := checkText(field, folder, maxRoot); err != nil {
-		return "", err
-	}
-	clean := path.Clean(folder)
-	if strings.HasPrefix(folder, "/") || strings.Contains(folder, `\`) || slices.Contains(strings.Split(folder, "/"), "..") {
-		return "", troy.Errorf(troy.Invalid, "the folder is %q; expected a path inside the repository, relative to its root, like apps/web", clip(folder)).At(field)
-	}
-	if clean == "." {
-		return "", nil
-	}
-	return clean, nil
 }
 
 // text is the first that is there of two, or nothing.

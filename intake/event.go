@@ -66,7 +66,7 @@ func ParseAppEvent(body []byte) (AppEvent, error) {
 }
 
 func (e AppEvent) check() error {
-	if err := checkText("id", e.ID, maxID); err != nil {
+	if err := troy.CheckText("id", e.ID, maxID); err != nil {
 		return err
 	}
 	switch e.Type {
@@ -74,15 +74,15 @@ func (e AppEvent) check() error {
 	case "":
 		return troy.Errorf(troy.Invalid, "it is missing or empty").At("type")
 	default:
-		return troy.Errorf(troy.Invalid, "the type is %q; expected %s or %s", clip(string(e.Type)), AppCreated, AppDeleted).At("type")
+		return troy.Errorf(troy.Invalid, "the type is %q; expected %s or %s", troy.Clip(string(e.Type)), AppCreated, AppDeleted).At("type")
 	}
 	if e.Time.IsZero() {
 		return troy.Errorf(troy.Invalid, "it is missing").At("time")
 	}
-	if err := checkText("app.id", e.App.ID, maxID); err != nil {
+	if err := troy.CheckText("app.id", e.App.ID, maxID); err != nil {
 		return err
 	}
-	if err := checkText("app.name", e.App.Name, maxName); err != nil {
+	if err := troy.CheckText("app.name", e.App.Name, maxName); err != nil {
 		return err
 	}
 	return e.App.Repository.check("app.repository.")
@@ -92,36 +92,36 @@ func (r *Repository) check(prefix string) error {
 	if r == nil {
 		return nil
 	}
-	if err := checkText(prefix+"provider", r.Provider, maxID); err != nil {
+	if err := troy.CheckText(prefix+"provider", r.Provider, maxID); err != nil {
 		return err
 	}
 	if !slices.Contains(Providers(), r.Provider) {
-		return troy.Errorf(troy.Invalid, "the provider is %q; expected one of %s", clip(r.Provider), strings.Join(Providers(), ", ")).At(prefix + "provider")
+		return troy.Errorf(troy.Invalid, "the provider is %q; expected one of %s", troy.Clip(r.Provider), strings.Join(Providers(), ", ")).At(prefix + "provider")
 	}
-	if err := checkText(prefix+"full_name", r.FullName, maxRef); err != nil {
+	if err := troy.CheckText(prefix+"full_name", r.FullName, maxRef); err != nil {
 		return err
 	}
 	owner, name, _ := strings.Cut(r.FullName, "/")
 	dots := []string{".", ".."}
 	if !fullName.MatchString(r.FullName) || slices.Contains(dots, owner) || slices.Contains(dots, name) {
-		return troy.Errorf(troy.Invalid, "the name is %q; expected one like team/blog", clip(r.FullName)).At(prefix + "full_name")
+		return troy.Errorf(troy.Invalid, "the name is %q; expected one like team/blog", troy.Clip(r.FullName)).At(prefix + "full_name")
 	}
 	if r.Branch != "" {
-		if err := checkText(prefix+"branch", r.Branch, maxRef); err != nil {
+		if err := troy.CheckText(prefix+"branch", r.Branch, maxRef); err != nil {
 			return err
 		}
 		if troy.CheckBranch(r.Branch) != nil {
-			return troy.Errorf(troy.Invalid, "%q is not a branch's name (git-check-ref-format)", clip(r.Branch)).At(prefix + "branch")
+			return troy.Errorf(troy.Invalid, "%q is not a branch's name (git-check-ref-format)", troy.Clip(r.Branch)).At(prefix + "branch")
 		}
 	}
 	if r.Root == "" {
 		return nil
 	}
-	if err := checkText(prefix+"root", r.Root, maxRoot); err != nil {
+	if err := troy.CheckText(prefix+"root", r.Root, maxRoot); err != nil {
 		return err
 	}
 	if strings.HasPrefix(r.Root, "/") || strings.Contains(r.Root, `\`) || slices.Contains(strings.Split(r.Root, "/"), "..") {
-		return troy.Errorf(troy.Invalid, "the folder is %q; expected a path inside the repository, relative to its root", clip(r.Root)).At(prefix + "root")
+		return troy.Errorf(troy.Invalid, "the folder is %q; expected a path inside the repository, relative to its root", troy.Clip(r.Root)).At(prefix + "root")
 	}
 	return nil
 }

@@ -6,7 +6,6 @@ import (
 	"io"
 	"reflect"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
@@ -113,7 +112,7 @@ func wanted(t reflect.Type) string {
 func field(p jsontext.Pointer) string {
 	var b strings.Builder
 	for token := range p.Tokens() {
-		token = clip(token)
+		token = troy.Clip(token)
 		if token != "" && strings.Trim(token, "0123456789") == "" {
 			fmt.Fprintf(&b, "[%s]", token)
 			continue
@@ -124,15 +123,6 @@ func field(p jsontext.Pointer) string {
 		b.WriteString(token)
 	}
 	return b.String()
-}
-
-// clip keeps a stranger's text from filling an answer.
-func clip(s string) string {
-	const most = 80
-	if len(s) <= most {
-		return s
-	}
-	return strings.ToValidUTF8(s[:most], "") + "…"
 }
 
 // source remembers what the reader said, apart from what was wrong with the
@@ -163,28 +153,6 @@ const (
 	maxRoot    = 1024
 )
 
-// checkText holds a required text of one line to its rules.
-func checkText(field, s string, most int) error {
-	switch n := utf8.RuneCountInString(s); {
-	case strings.TrimSpace(s) == "":
-		return troy.Errorf(troy.Invalid, "it is missing or empty").At(field)
-	case n > most:
-		return troy.Errorf(troy.Invalid, "it has %d characters; at most %d are allowed", n, most).At(field)
-	case !utf8.ValidString(s):
-		return troy.Errorf(troy.Invalid, "it is not valid UTF-8").At(field)
-	case strings.ContainsFunc(s, unicode.IsControl):
-		return troy.Errorf(troy.Invalid, "it has a control character").At(field)
-	case strings.ContainsFunc(s, reorders):
-		return troy.Errorf(troy.Invalid, "it has a character that changes the direction of text, which makes other text read differently").At(field)
-	}
-	return nil
-}
-
-// reorders reports whether a character is one of explicit directional
-// formatting (Unicode Standard Annex #9 §2.1 to §2.4). The marks that text in
-// Arabic and Hebrew needs are not among them.
-func reorders(r rune) bool { return r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 }
-
 // CheckMessage holds a deployment's message to its rules: at most 1,000
 // characters, in which only line ends and tabs are control characters.
 func CheckMessage(s string) error {
@@ -194,5 +162,5 @@ func CheckMessage(s string) error {
 	if n := utf8.RuneCountInString(s); n > maxMessage {
 		return troy.Errorf(troy.Invalid, "it has %d characters; at most %d are allowed", n, maxMessage).At("message")
 	}
-	return checkText("message", strings.NewReplacer("\n", ".", "\r", ".", "\t", ".").Replace(s)+".", maxMessage+1)
+	return troy.CheckText("message", strings.NewReplacer("\n", ".", "\r", ".", "\t", ".").Replace(s)+".", maxMessage+1)
 }

@@ -32,7 +32,7 @@ type heldPush struct {
 // are cancelled; Unlock deploys the newest of them, or what was pushed since.
 // A pipeline that is locked already is a Conflict.
 func (in *Intake) Lock(ctx context.Context, pipeline uuid.UUID, reason, actor string) (queries.Pipeline, error) {
-	if err := checkText("reason", reason, maxReason); err != nil {
+	if err := troy.CheckText("reason", reason, maxReason); err != nil {
 		return queries.Pipeline{}, err
 	}
 	p, err := in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {

@@ -58,7 +58,7 @@ func (in *Intake) CreatePipeline(ctx context.Context, n NewPipeline, actor strin
 }
 
 func (n NewPipeline) check() error {
-	if err := checkText("name", n.Name, maxName); err != nil {
+	if err := troy.CheckText("name", n.Name, maxName); err != nil {
 		return err
 	}
 	if n.Slug != "" {
@@ -67,7 +67,7 @@ func (n NewPipeline) check() error {
 		}
 	}
 	if n.AppID != "" {
-		if err := checkText("app_id", n.AppID, maxID); err != nil {
+		if err := troy.CheckText("app_id", n.AppID, maxID); err != nil {
 			return err
 		}
 	}

@@ -29,7 +29,7 @@ func RingKinds() []string {
 // looked at. An unknown kind is Invalid, an unknown subject NotFound.
 func (in *Intake) RingByHand(ctx context.Context, kind string, id uuid.UUID, actor string) (result string, err error) {
 	if !slices.Contains(RingKinds(), kind) {
-		return "", troy.Errorf(troy.Invalid, "the kind %q is unknown; expected one of %s", clip(kind), strings.Join(RingKinds(), ", ")).At("kind")
+		return "", troy.Errorf(troy.Invalid, "the kind %q is unknown; expected one of %s", troy.Clip(kind), strings.Join(RingKinds(), ", ")).At("kind")
 	}
 	if kind == tasks.TypeSweep {
 		if err := in.bell.Sweep(ctx); err != nil {

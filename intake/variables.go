@@ -26,7 +26,7 @@ var variableForm = regexp.MustCompile(`^[A-Z_][A-Z0-9_]*$`)
 // letters, digits and _, no digit first, at most 128 of them.
 func CheckVariableName(name string) error {
 	if len(name) > maxVariableName || !variableForm.MatchString(name) {
-		return troy.Errorf(troy.Invalid, "%q can't be a variable's name: capital letters, digits and _ only, no digit first, at most %d characters", clip(name), maxVariableName).At("name")
+		return troy.Errorf(troy.Invalid, "%q can't be a variable's name: capital letters, digits and _ only, no digit first, at most %d characters", troy.Clip(name), maxVariableName).At("name")
 	}
 	return nil
 }
@@ -67,12 +67,12 @@ func (in *Intake) RemoveVariable(ctx context.Context, pipeline uuid.UUID, name s
 	_, err := in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
 		n, err := q.VariableRemove(ctx, pipeline, name)
 		if err == nil && n == 0 {
-			err = troy.Errorf(troy.NotFound, "the pipeline %s has no variable %q", p.Slug, clip(name))
+			err = troy.Errorf(troy.NotFound, "the pipeline %s has no variable %q", p.Slug, troy.Clip(name))
 		}
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("remove variable %s of pipeline %s: %w", clip(name), pipeline, err)
+		return fmt.Errorf("remove variable %s of pipeline %s: %w", troy.Clip(name), pipeline, err)
 	}
 	return nil
 }

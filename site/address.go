@@ -33,7 +33,7 @@ func ParseTrailingSlash(s string) (TrailingSlash, error) {
 	case SlashAuto, SlashAlways, SlashNever:
 		return policy, nil
 	}
-	return "", troy.Errorf(troy.Invalid, "the trailing slash policy is %q; it must be auto, always or never", clip(s))
+	return "", troy.Errorf(troy.Invalid, "the trailing slash policy is %q; it must be auto, always or never", troy.Clip(s))
 }
 
 // Paths is the set of a tree's paths, carried assets left out.

@@ -165,7 +165,7 @@ func (d *lineReader) manifest(most int) (Manifest, error) {
 		return m, err
 	}
 	if string(header) != manifestHeader {
-		return m, fmt.Errorf("begins with %q, expected %q", clip(string(header)), manifestHeader)
+		return m, fmt.Errorf("begins with %q, expected %q", troy.Clip(string(header)), manifestHeader)
 	}
 	if m.TrailingSlash, err = d.policy(); err != nil {
 		return m, err
@@ -242,7 +242,7 @@ func (d *lineReader) count(word string, most int) (int, error) {
 	number, found := bytes.CutPrefix(line, []byte(word+" "))
 	n, err := strconv.ParseUint(string(number), 10, 31)
 	if !found || err != nil {
-		return 0, fmt.Errorf("is %q, expected %q and a number", clip(string(line)), word)
+		return 0, fmt.Errorf("is %q, expected %q and a number", troy.Clip(string(line)), word)
 	}
 	if int(n) > most {
 		return 0, fmt.Errorf("has %d %s; at most %d are allowed", n, word, most)
@@ -264,13 +264,13 @@ func (d *lineReader) file(carried bool) (f File, until int64, err error) {
 	}
 	size, rest, found := bytes.Cut(rest, []byte{' '})
 	if f.Size, err = strconv.ParseInt(string(size), 10, 64); err != nil || f.Size < 0 || !found {
-		return f, 0, fmt.Errorf("%q is not a size", clip(string(size)))
+		return f, 0, fmt.Errorf("%q is not a size", troy.Clip(string(size)))
 	}
 	if carried {
 		var number []byte
 		number, rest, _ = bytes.Cut(rest, []byte{' '})
 		if until, err = strconv.ParseInt(string(number), 10, 64); err != nil {
-			return f, 0, fmt.Errorf("%q is not a time", clip(string(number)))
+			return f, 0, fmt.Errorf("%q is not a time", troy.Clip(string(number)))
 		}
 	}
 	f.Path = string(rest)

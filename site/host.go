@@ -16,37 +16,29 @@ func NormalizeHost(host string) (string, error) {
 	if i := strings.LastIndexByte(name, ':'); i >= 0 {
 		port := name[i+1:]
 		if len(port) > 5 || strings.Trim(port, "0123456789") != "" {
-			return "", troy.Errorf(troy.Invalid, "the host %q has a port that is not a number", clip(host))
+			return "", troy.Errorf(troy.Invalid, "the host %q has a port that is not a number", troy.Clip(host))
 		}
 		name = name[:i]
 	}
 	name = strings.TrimSuffix(name, ".")
 	if name == "" {
-		return "", troy.Errorf(troy.Invalid, "the host %q is empty", clip(host))
+		return "", troy.Errorf(troy.Invalid, "the host %q is empty", troy.Clip(host))
 	}
 	if len(name) > 253 {
-		return "", troy.Errorf(troy.Invalid, "the host %q has %d characters; at most 253 are allowed", clip(host), len(name))
+		return "", troy.Errorf(troy.Invalid, "the host %q has %d characters; at most 253 are allowed", troy.Clip(host), len(name))
 	}
 	for label := range strings.SplitSeq(name, ".") {
 		if label == "" || len(label) > 63 {
-			return "", troy.Errorf(troy.Invalid, "the host %q has a label of %d characters; 1 to 63 are allowed", clip(host), len(label))
+			return "", troy.Errorf(troy.Invalid, "the host %q has a label of %d characters; 1 to 63 are allowed", troy.Clip(host), len(label))
 		}
 		if label[0] == '-' || label[len(label)-1] == '-' {
-			return "", troy.Errorf(troy.Invalid, "the host %q has a label that begins or ends with a hyphen", clip(host))
+			return "", troy.Errorf(troy.Invalid, "the host %q has a label that begins or ends with a hyphen", troy.Clip(host))
 		}
 		for i := range len(label) {
 			if c := label[i] | 0x20; label[i] != '-' && (c < 'a' || c > 'z') && (label[i] < '0' || label[i] > '9') {
-				return "", troy.Errorf(troy.Invalid, "the host %q may have letters, digits, hyphens and dots only", clip(host))
+				return "", troy.Errorf(troy.Invalid, "the host %q may have letters, digits, hyphens and dots only", troy.Clip(host))
 			}
 		}
 	}
 	return strings.ToLower(name), nil
-}
-
-// clip keeps what a stranger sent from filling a message.
-func clip(s string) string {
-	if len(s) > 64 {
-		return s[:64] + "…"
-	}
-	return s
 }

@@ -150,16 +150,19 @@ func (s *server) pipelineConfigure(c *gin.Context, who caller) error {
 		return err
 	}
 	var body struct {
-		Repository    repositoryPatch     `json:"repository"`
-		WatchPaths    []string            `json:"watch_paths"`
-		CancelRunning *bool               `json:"cancel_running"`
-		Build         *intake.BuildChange `json:"build"`
+		Repository    repositoryPatch `json:"repository"`
+		WatchPaths    []string        `json:"watch_paths"`
+		CancelRunning *bool           `json:"cancel_running"`
+		Build         jsontext.Value  `json:"build"`
 	}
 	if err := decode(c, maxJSON, &body); err != nil {
 		return err
 	}
 	change := intake.Configuration{
-		SameRepository: !who.all(), WatchPaths: body.WatchPaths, CancelRunning: body.CancelRunning, Build: body.Build,
+		SameRepository: !who.all(), WatchPaths: body.WatchPaths, CancelRunning: body.CancelRunning,
+	}
+	if body.Build != nil && body.Build.Kind() != 'n' {
+		change.Build = body.Build
 	}
 	if body.Repository.given {
 		change.Repository = &body.Repository.change

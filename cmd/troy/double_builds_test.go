@@ -25,10 +25,10 @@ const doubleLog = "$ npm ci\n" +
 
 func (d *double) configure(r *http.Request, p *doublePipeline) (answer, error) {
 	var body struct {
-		Repository    json.RawMessage     `json:"repository"`
-		WatchPaths    *[]string           `json:"watch_paths"`
-		CancelRunning *bool               `json:"cancel_running"`
-		Build         *client.BuildChange `json:"build"`
+		Repository    json.RawMessage `json:"repository"`
+		WatchPaths    *[]string       `json:"watch_paths"`
+		CancelRunning *bool           `json:"cancel_running"`
+		Build         json.RawMessage `json:"build"`
 	}
 	if err := decode(r, &body); err != nil {
 		return answer{}, err
@@ -54,11 +54,10 @@ func (d *double) configure(r *http.Request, p *doublePipeline) (answer, error) {
 	}
 	set(&p.WatchPaths, body.WatchPaths)
 	set(&p.CancelRunning, body.CancelRunning)
-	if b := body.Build; b != nil {
-		set(&p.Build.Install, b.Install)
-		set(&p.Build.Build, b.Build)
-		set(&p.Build.Test, b.Test)
-		set(&p.Build.Output, b.Output)
+	if body.Build != nil {
+		if err := json.Unmarshal(body.Build, &p.Build); err != nil {
+			return answer{}, err
+		}
 	}
 	return answer{200, p.Pipeline}, nil
 }

@@ -14,12 +14,11 @@ import (
 
 // pipelineSettings are the flags of pipeline set.
 type pipelineSettings struct {
-	repository, branch, root     string
-	watch                        []string
-	cancelRunning                bool
-	install, build, test, output string
-	trailingSlash                string
-	dropAssets                   bool
+	repository, branch, root string
+	watch                    []string
+	cancelRunning            bool
+	// build has the settings of troy.BuildSettings that were given.
+	build func() map[string]any
 }
 
 func newPipelineSet(a *app) *cobra.Command {
@@ -44,12 +43,7 @@ is not given stays; an empty text ("") takes a setting away.`,
 	f.StringVar(&s.root, "root", "", "the `folder` of the site's source")
 	f.StringArrayVar(&s.watch, "watch", nil, "build only if a file that fits the `pattern` changed; repeatable")
 	f.BoolVar(&s.cancelRunning, "cancel-running", false, "stop the build that runs when a newer commit comes")
-	f.StringVar(&s.install, "install-command", "", "the `command` that installs dependencies")
-	f.StringVar(&s.build, "build-command", "", "the `command` that builds")
-	f.StringVar(&s.test, "test-command", "", "the `command` that tests; its failure stops the deployment")
-	f.StringVar(&s.trailingSlash, "trailing-slash", "", "how the addresses of pages end: `auto`, always or never")
-	f.BoolVar(&s.dropAssets, "drop-assets", false, "take hashed assets away with the deployment that leaves them out")
-	f.StringVar(&s.output, "output", "", "the `folder` that is published, from the root folder")
+	s.build = addBuildSettings(f)
 	return cmd
 }
 
@@ -93,26 +87,8 @@ func (s *pipelineSettings) change(given func(flag string) bool) (client.Pipeline
 	if given("cancel-running") {
 		c.CancelRunning = &s.cancelRunning
 	}
-	var b client.BuildChange
-	for _, setting := range []struct {
-		flag string
-		text *string
-		to   **string
-	}{
-		{"install-command", &s.install, &b.Install}, {"build-command", &s.build, &b.Build},
-		{"test-command", &s.test, &b.Test}, {"output", &s.output, &b.Output},
-		{"trailing-slash", &s.trailingSlash, &b.TrailingSlash},
-	} {
-		if given(setting.flag) {
-			*setting.to = setting.text
-			c.Build = &b
-		}
-	}
-	if given("drop-assets") {
-		b.DropAssets = &s.dropAssets
-		c.Build = &b
-	}
-	if c == (client.PipelineChange{}) {
+	c.Build = s.build()
+	if c.Repository == nil && c.WatchPaths == nil && c.CancelRunning == nil && c.Build == nil && !c.NoRepository {
 		return c, troy.Errorf(troy.Invalid, "nothing is to be changed (see troy pipeline set --help)")
 	}
 	return c, nil

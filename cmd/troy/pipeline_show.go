@@ -61,10 +61,6 @@ func (a *app) printPipeline(ctx context.Context, c *client.Client, p client.Pipe
 	if p.CancelRunning {
 		cancels = "stop the build that runs"
 	}
-	oldAssets := ""
-	if p.Build.DropAssets {
-		oldAssets = "dropped at once"
-	}
 	locked := ""
 	if l := p.Lock; l != nil {
 		locked = fmt.Sprintf("by %s: %s", l.By, l.Reason)
@@ -76,32 +72,29 @@ func (a *app) printPipeline(ctx context.Context, c *client.Client, p client.Pipe
 	if p.QueuePosition != nil {
 		position = fmt.Sprint(*p.QueuePosition)
 	}
-	a.out.view(
-		field{"Pipeline", p.Slug},
-		field{"Name", p.Name},
-		field{"Status", p.Status.String()},
-		field{"Cause", p.Cause},
-		field{"Next", next},
-		field{"Locked", locked},
-		field{"In queue", position},
-		field{"URL", p.URL},
-		field{"Live", numberOf(ctx, c, p.ID.String(), p.LiveDeploymentID)},
-		field{"App", p.AppID},
-		field{"Repository", repository},
-		field{"Branch", branch},
-		field{"Root", root},
-		field{"Problem", p.SourceProblem},
-		field{"Watches", strings.Join(p.WatchPaths, ", ")},
-		field{"Install", p.Build.Install},
-		field{"Build", p.Build.Build},
-		field{"Test", p.Build.Test},
-		field{"Output", p.Build.Output},
-		field{"Trailing slash", p.Build.TrailingSlash},
-		field{"Old assets", oldAssets},
+	fields := []field{
+		{"Pipeline", p.Slug},
+		{"Name", p.Name},
+		{"Status", p.Status.String()},
+		{"Cause", p.Cause},
+		{"Next", next},
+		{"Locked", locked},
+		{"In queue", position},
+		{"URL", p.URL},
+		{"Live", numberOf(ctx, c, p.ID.String(), p.LiveDeploymentID)},
+		{"App", p.AppID},
+		{"Repository", repository},
+		{"Branch", branch},
+		{"Root", root},
+		{"Problem", p.SourceProblem},
+		{"Watches", strings.Join(p.WatchPaths, ", ")},
+	}
+	fields = append(fields, buildSettingFields(p.Build)...)
+	a.out.view(append(fields,
 		field{"New commits", cancels},
 		field{"Created", a.out.when(p.CreatedAt, now)},
 		field{"Updated", a.out.when(p.UpdatedAt, now)},
 		field{"ID", p.ID.String()},
-	)
+	)...)
 	return nil
 }

@@ -1,0 +1,65 @@
+package troy
+
+import (
+	"path"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Clip shortens a stranger's text for a message, to about 80 bytes.
+func Clip(s string) string {
+	const most = 80
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
+}
+
+// CheckText returns an Invalid error at field if s is not a text of one line
+// with 1 to most characters. Control characters and those that change the
+// direction of text are refused.
+func CheckText(field, s string, most int) error {
+	switch n := utf8.RuneCountInString(s); {
+	case strings.TrimSpace(s) == "":
+		return Errorf(Invalid, "it is missing or empty").At(field)
+	case n > most:
+		return Errorf(Invalid, "it has %d characters; at most %d are allowed", n, most).At(field)
+	case !utf8.ValidString(s):
+		return Errorf(Invalid, "it is not valid UTF-8").At(field)
+	case strings.ContainsFunc(s, unicode.IsControl):
+		return Errorf(Invalid, "it has a control character").At(field)
+	case strings.ContainsFunc(s, reorders):
+		return Errorf(Invalid, "it has a character that changes the direction of text, which makes other text read differently").At(field)
+	}
+	return nil
+}
+
+// reorders reports whether a character is one of explicit directional
+// formatting (Unicode Standard Annex #9 §2.1 to §2.4). The marks that text in
+// Arabic and Hebrew needs are not among them.
+func reorders(r rune) bool { return r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 }
+
+// maxFolder is the most characters of a folder's path.
+const maxFolder = 1024
+
+// CleanFolder returns the clean form of a folder's path inside a repository,
+// empty for the repository's root. A path that leads out of the repository is
+// an Invalid error at field.
+func CleanFolder(field, folder string) (string, error) {
+	if folder == "" {
+		return "", nil
+	}
+	if err := CheckText(field, folder, maxFolder); err != nil {
+		return "", err
+	}
+	clean := path.Clean(folder)
+	if strings.HasPrefix(folder, "/") || strings.Contains(folder, `\`) || slices.Contains(strings.Split(folder, "/"), "..") {
+		return "", Errorf(Invalid, "the folder is %q; expected a path inside the repository, relative to its root, like apps/web", Clip(folder)).At(field)
+	}
+	if clean == "." {
+		return "", nil
+	}
+	return clean, nil
+}
