@@ -33,8 +33,8 @@ func (r *rig) lockPipeline(id uuid.UUID) (unlock func()) {
 	return unlock
 }
 
-// TestARepairThatFails makes the repair of the first of two pipelines fail: that
-// is logged, the second is repaired all the same, and the first in the next
+// TestARepairThatFails makes the repair of one of two pipelines fail: that
+// is logged, the other is repaired all the same, and the first in the next
 // turn. Only repairs are counted.
 func TestARepairThatFails(t *testing.T) {
 	t.Parallel()
@@ -59,7 +59,6 @@ func TestARepairThatFails(t *testing.T) {
 			w := r.workers()
 			var log strings.Builder
 			w.log = textLog(&log)
-			// Looked at in the order of their ids.
 			first, second := r.pipeline("first"), r.pipeline("second")
 			if _, err := r.db.Exec(t.Context(), "UPDATE pipelines SET status = $1", string(c.status)); err != nil {
 				t.Fatal(err)
