@@ -19,6 +19,7 @@ import (
 
 	"github.com/troy-iaas/troy/bell"
 	"github.com/troy-iaas/troy/internal/devstack/stacktest"
+	"github.com/troy-iaas/troy/internal/poll"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/tasks"
 )
@@ -155,15 +156,8 @@ func (w *tower) run() (stop func()) {
 
 func (w *tower) eventually(what string, so func() bool) {
 	w.t.Helper()
-	deadline := time.After(20 * time.Second)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !so() {
-		select {
-		case <-deadline:
-			w.t.Fatalf("not in time: %s; the log: %s", what, w.log)
-		case <-tick.C:
-		}
+	if !poll.Until(w.t.Context(), 20*time.Second, 10*time.Millisecond, so) {
+		w.t.Fatalf("not in time: %s; the log: %s", what, w.log)
 	}
 }
 

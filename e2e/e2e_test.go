@@ -31,6 +31,7 @@ import (
 	"github.com/troy-iaas/troy/client"
 	"github.com/troy-iaas/troy/internal/devstack/gittest"
 	"github.com/troy-iaas/troy/internal/devstack/stacktest"
+	"github.com/troy-iaas/troy/internal/poll"
 )
 
 // binaries is the folder with troyd and troy, built with the tag faults.
@@ -215,19 +216,11 @@ func (l *lines) tail(n int) string {
 	return strings.Join(all[max(0, len(all)-n):], "\n")
 }
 
-// eventually polls until ok, for at most a minute.
+// eventually polls until ok, for at most three minutes.
 func (w *world) eventually(what string, ok func() bool) {
 	w.t.Helper()
-	deadline := time.NewTimer(3 * time.Minute)
-	defer deadline.Stop()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-deadline.C:
-			w.t.Fatalf("did not happen within a minute: %s", what)
-		case <-tick.C:
-		}
+	if !poll.Until(w.t.Context(), 3*time.Minute, 20*time.Millisecond, ok) {
+		w.t.Fatalf("did not happen within three minutes: %s", what)
 	}
 }
 

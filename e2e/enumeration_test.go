@@ -13,6 +13,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud/awscloud/awsdouble"
+	"github.com/troy-iaas/troy/internal/poll"
 )
 
 // way is how a call fails.
@@ -205,21 +206,10 @@ func (l *lab) reaches(id string, want troy.Status) bool {
 
 // eventually waits for a while, reviving the worker, and tells whether it came.
 func (l *lab) eventually(ok func() bool) bool {
-	deadline := time.NewTimer(45 * time.Second)
-	defer deadline.Stop()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
+	return poll.Until(l.t.Context(), 45*time.Second, 20*time.Millisecond, func() bool {
 		l.revive()
-		if ok() {
-			return true
-		}
-		select {
-		case <-deadline.C:
-			return false
-		case <-tick.C:
-		}
-	}
+		return ok()
+	})
 }
 
 // experiment is what has lives of which one call fails.

@@ -14,6 +14,7 @@ import (
 	"github.com/troy-iaas/troy/bell"
 	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/internal/devstack/stacktest"
+	"github.com/troy-iaas/troy/internal/poll"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/tasks"
 )
@@ -121,14 +122,7 @@ var start = time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC)
 // eventually looks until it is so.
 func (w *world) eventually(what string, so func() bool) {
 	w.t.Helper()
-	deadline := time.After(10 * time.Second)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !so() {
-		select {
-		case <-deadline:
-			w.t.Fatalf("not in time: %s", what)
-		case <-tick.C:
-		}
+	if !poll.Until(w.t.Context(), 20*time.Second, 10*time.Millisecond, so) {
+		w.t.Fatalf("not in time: %s", what)
 	}
 }

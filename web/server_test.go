@@ -22,6 +22,7 @@ import (
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/intake"
+	"github.com/troy-iaas/troy/internal/poll"
 	"github.com/troy-iaas/troy/metrics"
 	"github.com/troy-iaas/troy/site"
 	"github.com/troy-iaas/troy/web"
@@ -316,15 +317,8 @@ func TestNewRefusesABadConfig(t *testing.T) {
 // eventually looks until it is so.
 func (w *world) eventually(what string, so func() bool) {
 	w.t.Helper()
-	deadline := time.After(time.Minute)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !so() {
-		select {
-		case <-deadline:
-			w.t.Fatalf("not in time: %s", what)
-		case <-tick.C:
-		}
+	if !poll.Until(w.t.Context(), time.Minute, 20*time.Millisecond, so) {
+		w.t.Fatalf("not in time: %s", what)
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/troy-iaas/troy/forge"
 	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/internal/devstack/stacktest"
+	"github.com/troy-iaas/troy/internal/poll"
 	"github.com/troy-iaas/troy/metrics"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/site"
@@ -176,16 +177,8 @@ func (r *rig) waitFor(id uuid.UUID, want troy.Status) queries.Pipeline {
 
 func eventually(t *testing.T, ok func() bool, what func() string) {
 	t.Helper()
-	deadline := time.NewTimer(30 * time.Second)
-	defer deadline.Stop()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-deadline.C:
-			t.Fatal(what())
-		case <-tick.C:
-		}
+	if !poll.Until(t.Context(), 30*time.Second, 10*time.Millisecond, ok) {
+		t.Fatal(what())
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/intake"
+	"github.com/troy-iaas/troy/internal/poll"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/site"
 	"github.com/troy-iaas/troy/tasks"
@@ -131,17 +132,11 @@ type aLife struct {
 
 // until waits for something to come about.
 func (l *aLife) until(what string, ok func() bool) error {
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-l.ctx.Done():
-			p, _ := l.q.PipelineGet(context.WithoutCancel(l.ctx), l.id)
-			return fmt.Errorf("%s did not come about; the pipeline is %s (%s)", what, p.Status, p.Cause)
-		case <-tick.C:
-		}
+	if poll.Until(l.ctx, time.Hour, 50*time.Millisecond, ok) {
+		return nil
 	}
-	return nil
+	p, _ := l.q.PipelineGet(context.WithoutCancel(l.ctx), l.id)
+	return fmt.Errorf("%s did not come about; the pipeline is %s (%s)", what, p.Status, p.Cause)
 }
 
 func (l *aLife) status(want troy.Status) error {

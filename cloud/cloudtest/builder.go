@@ -18,6 +18,7 @@ import (
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/build"
 	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/internal/poll"
 	"github.com/troy-iaas/troy/site"
 )
 
@@ -121,16 +122,8 @@ func (e BuilderEnv) Until(t testing.TB, tree site.Tree, wanted func(cloud.Build)
 
 func (e BuilderEnv) poll(t testing.TB, what string, done func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(e.Deadline)
-	defer deadline.Stop()
-	ticker := time.NewTicker(e.Poll)
-	defer ticker.Stop()
-	for !done() {
-		select {
-		case <-deadline.C:
-			t.Fatalf("%s: not within %s", what, e.Deadline)
-		case <-ticker.C:
-		}
+	if !poll.Until(t.Context(), e.Deadline, e.Poll, done) {
+		t.Fatalf("%s: not within %s", what, e.Deadline)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/internal/poll"
 	"github.com/troy-iaas/troy/site"
 )
 
@@ -172,19 +173,13 @@ func (zeros) Read(p []byte) (int, error) { return copy(p, bytes.Repeat([]byte{0}
 // eventually polls until done says so or the adapter's deadline has passed.
 func eventually(t *testing.T, e Env, what string, done func(ctx context.Context) bool) {
 	t.Helper()
-	poll := e.Poll
-	if poll == 0 {
-		poll = e.Cloud.PropagationDelay
+	interval := e.Poll
+	if interval == 0 {
+		interval = e.Cloud.PropagationDelay
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), e.Deadline)
 	defer cancel()
-	ticker := time.NewTicker(poll)
-	defer ticker.Stop()
-	for !done(ctx) {
-		select {
-		case <-ctx.Done():
-			t.Fatalf("%s: not within %s", what, e.Deadline)
-		case <-ticker.C:
-		}
+	if !poll.Until(ctx, e.Deadline, interval, func() bool { return done(ctx) }) {
+		t.Fatalf("%s: not within %s", what, e.Deadline)
 	}
 }

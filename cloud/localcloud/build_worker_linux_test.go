@@ -15,6 +15,7 @@ import (
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/cloud/cloudtest"
 	"github.com/troy-iaas/troy/cloud/localcloud"
+	"github.com/troy-iaas/troy/internal/poll"
 	"github.com/troy-iaas/troy/site"
 )
 
@@ -136,12 +137,8 @@ func TestWorkerDies(t *testing.T) {
 
 func waitFor(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	ticker := time.NewTicker(10 * time.Millisecond)
-	defer ticker.Stop()
-	for deadline := time.Now().Add(time.Minute); !done(); <-ticker.C {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within a minute", what)
-		}
+	if !poll.Until(t.Context(), time.Minute, 10*time.Millisecond, done) {
+		t.Fatalf("%s: not within a minute", what)
 	}
 }
 

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/troy-iaas/troy/internal/poll"
 )
 
 // testDir is a folder that another user can pass through, unlike t.TempDir.
@@ -200,14 +202,7 @@ func unlocked(t *testing.T, file string) bool {
 
 func eventually(t *testing.T, what string, f func() bool) {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !f() {
-		select {
-		case <-deadline:
-			t.Fatalf("not within 20 s: %s", what)
-		case <-tick.C:
-		}
+	if !poll.Until(t.Context(), 20*time.Second, 10*time.Millisecond, f) {
+		t.Fatalf("not within 20 s: %s", what)
 	}
 }
