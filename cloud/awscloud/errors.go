@@ -21,6 +21,9 @@ type meaning struct {
 	wait time.Duration  // until it is worth another try
 }
 
+// errInUse is a function that a distribution uses.
+var errInUse = errors.New("it is in use")
+
 // meanings is the one table of what AWS's error codes mean to Troy. The
 // services' API references list the codes of each call.
 var meanings = map[string]meaning{
@@ -32,6 +35,7 @@ var meanings = map[string]meaning{
 	"DistributionAlreadyExists":        {is: cloud.ErrExists},
 	"DistributionNotDisabled":          {is: cloud.ErrNotDisabled},
 	"ResourceInUse":                    {is: cloud.ErrNotDisabled},
+	"FunctionInUse":                    {is: errInUse},
 	"PreconditionFailed":               {is: cloud.ErrPrecondition},
 	"InvalidIfMatchVersion":            {is: cloud.ErrPrecondition},
 	"ConditionalRequestConflict":       {is: cloud.ErrPrecondition},

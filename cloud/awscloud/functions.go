@@ -181,6 +181,11 @@ func (c *CDN) develop(ctx context.Context, p program, name string) (*string, err
 	if err != nil {
 		return nil, err
 	}
+	if before == nil && p.pointer {
+		if err := c.makeRoom(ctx); err != nil {
+			return nil, err
+		}
+	}
 	if before == nil {
 		made, err := call(ctx, func(ctx context.Context) (*cloudfront.CreateFunctionOutput, error) {
 			return c.client.CreateFunction(ctx, &cloudfront.CreateFunctionInput{Name: &name, FunctionCode: p.code, FunctionConfig: config})

@@ -49,6 +49,11 @@ func (c *CDN) Upkeep(ctx context.Context) (done Upkept, err error) {
 		}); err != nil {
 			return err
 		}
+		// Those that share a function move together, so that it is soon unused and
+		// can make room for the next.
+		slices.SortStableFunc(all, func(a, b types.DistributionSummary) int {
+			return strings.Compare(associations(a)[types.EventTypeViewerRequest], associations(b)[types.EventTypeViewerRequest])
+		})
 		u := upkeep{CDN: c, used: used, shards: map[int]shard{}, tried: map[int]bool{}, done: &done}
 		for n := range used {
 			u.keepShard(ctx, n)
@@ -201,24 +206,14 @@ func (c *CDN) leftOver(ctx context.Context) ([]unused, error) {
 		return nil, err
 	}
 	var left []unused
-	var marker *string
-	for {
-		page, err := call(ctx, func(ctx context.Context) (*cloudfront.ListFunctionsOutput, error) {
-			return c.client.ListFunctions(ctx, &cloudfront.ListFunctionsInput{Marker: marker, Stage: types.FunctionStageDevelopment})
-		})
-		if err != nil {
-			return nil, failed("list the functions", err)
+	if err := c.eachFunction(ctx, func(f types.FunctionSummary) {
+		name := aws.ToString(f.Name)
+		ours := strings.HasPrefix(name, c.installation()+"-") || strings.HasPrefix(name, referencePrefix) && storeOf(f.FunctionConfig) == c.cfg.KeyValueStoreARN
+		if ours && !inUse[name] {
+			left = append(left, unused{"the function " + name, func(ctx context.Context) error { return c.removeFunction(ctx, name) }})
 		}
-		for _, f := range page.FunctionList.Items {
-			name := aws.ToString(f.Name)
-			ours := strings.HasPrefix(name, c.installation()+"-") || strings.HasPrefix(name, referencePrefix) && storeOf(f.FunctionConfig) == c.cfg.KeyValueStoreARN
-			if ours && !inUse[name] {
-				left = append(left, unused{"the function " + name, func(ctx context.Context) error { return c.removeFunction(ctx, name) }})
-			}
-		}
-		if marker = page.FunctionList.NextMarker; aws.ToString(marker) == "" {
-			break
-		}
+	}); err != nil {
+		return nil, err
 	}
 	err := c.eachAccess(ctx, func(a types.OriginAccessControlSummary) {
 		if id := aws.ToString(a.Id); strings.HasPrefix(aws.ToString(a.Name), c.installation()+"-") && !inUse[id] {

@@ -35,7 +35,31 @@ type request struct {
 	fields map[string]field // the request's headers, as the function left them
 }
 
-const maxFunction = 10 << 10
+const (
+	maxFunction = 10 << 10
+	// perStore is how many functions one KeyValueStore may be associated with
+	// (docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/cloudfront-limits.html).
+	perStore = 10
+)
+
+// crowded reports whether a configuration's store has as many other functions
+// as it may have.
+func (c *cloudfront) crowded(name, config string) bool {
+	store := func(config string) string {
+		var in struct {
+			Store string `xml:"KeyValueStoreAssociations>Items>KeyValueStoreAssociation>KeyValueStoreARN"`
+		}
+		_ = parseConfig(config, &in)
+		return in.Store
+	}
+	at, others := store(config), 0
+	for other, f := range c.functions {
+		if other != name && (store(f.dev.config) == at || f.published && store(f.live.config) == at) {
+			others++
+		}
+	}
+	return at != "" && others >= perStore
+}
 
 func (c *cloudfront) serveFunction(w http.ResponseWriter, r *http.Request, name string, body []byte) {
 	var in struct {
@@ -54,6 +78,14 @@ func (c *cloudfront) serveFunction(w http.ResponseWriter, r *http.Request, name 
 			return
 		}
 		in.FunctionCode = string(code)
+		if in.Name == "" {
+			in.Name = name
+		}
+		if c.crowded(in.Name, in.Config.Inner) {
+			// Which code AWS answers with is not documented.
+			c.fail(w, http.StatusBadRequest, "InvalidArgument", "The key value store is associated with too many functions.")
+			return
+		}
 	}
 	if action == "CreateFunction" {
 		if c.functions[in.Name] != nil {
