@@ -26,6 +26,10 @@ func (e *PhaseError) Error() string {
 // reason that is the operator's.
 const SourceFailed = "the source could not be fetched"
 
+// DiskFull is the cause of a build that leaves too little of its worker's disk,
+// or is refused more of it.
+const DiskFull = "the builder's disk is full"
+
 // TookLonger is the cause of a build that ran out of time.
 func TookLonger(limit time.Duration) string { return "the build took longer than " + inWords(limit) }
 

@@ -64,6 +64,10 @@ func TestPushToLiveOnCodeBuild(t *testing.T) {
 		t.Errorf("the log has a secret, or CodeBuild's own lines:\n%s", log)
 	}
 	w.eventually("the check run says so", func() bool { return g.conclusion(commit) == "success" })
+	w.eventually("the doctor has heard of the build", func() bool {
+		out, _, _ := w.run("troyd", "doctor")
+		return strings.Contains(out, "ok    updates of builds: arrive; the last build began on ")
+	})
 
 	bad := g.pushed(w, "a mistake", map[string]string{"build.js": "console.log('about to fail'); process.exit(3)\n"})
 	if failed := w.deployment(id, bad); failed.State != troy.Failed || !strings.Contains(failed.Cause, "the phase Build ended with exit code") {
@@ -108,6 +112,10 @@ func TestPushToLiveOnCodeBuild(t *testing.T) {
 func TestCodeBuildWithoutEvents(t *testing.T) {
 	t.Parallel()
 	a, w, g, id := codeBuildWorld(t, awsdouble.Config{}, false)
+	out, _, status := w.run("troyd", "doctor")
+	if status != 1 || !strings.Contains(out, "FAIL  updates of builds: none arrived of the build that began on ") || !strings.Contains(out, "rule of EventBridge") {
+		t.Errorf("without updates, the doctor exits with status %d\n%s", status, out)
+	}
 	commit := g.pushed(w, "a slow one", map[string]string{"build.js": "setTimeout(() => {" + strings.ReplaceAll(site1("two")["build.js"], "const fs = require(\"fs\");", "const fs = require('fs');") + "}, 4000)\n"})
 	w.building(id, commit)
 	w.eventually("CodeBuild is at it", func() bool { return strings.HasSuffix(a.Builds()[0], "IN_PROGRESS") })

@@ -151,7 +151,11 @@ func TestOrphans(t *testing.T) {
 	w.start("work")
 	for _, name := range []string{"kept", "lost"} {
 		w.must("troy", "pipeline", "create", name)
-		w.must("troy", "release", w.folder(page(name)), "--pipeline", name)
+		files := page(name)
+		for _, c := range []string{" ", "+", "%", "%2B", "#", "?", "&", ";", "=", "~", "'", "<", "*", "\u00e9", "\u65e5", "case", "Case"} {
+			files["odd "+c+"/"+c+".txt"] = name + c
+		}
+		w.must("troy", "release", w.folder(files), "--pipeline", name)
 	}
 	if out := w.must("troyd", "aws", "orphans"); !strings.Contains(out, "Nothing in the account is without its pipeline (2 looked at)") {
 		t.Errorf("with all rows there: %s", out)
@@ -180,6 +184,9 @@ func TestOrphans(t *testing.T) {
 	kept, err := w.api.Pipeline(t.Context(), "kept")
 	if err != nil || kept.Status != troy.Deployed {
 		t.Errorf("the other is %v, %v", kept.Status, err)
+	}
+	if status, body := a.get(t, "kept.sites.test", "/odd%20%2B/%2B.txt"); status != 200 || body != "kept+" {
+		t.Errorf("an odd name of the other answers %d %.60q", status, body)
 	}
 	if status, body := a.get(t, "kept.sites.test", "/"); status != 200 || !strings.Contains(body, "<title>kept</title>") {
 		t.Errorf("the other answers %d %.60q", status, body)

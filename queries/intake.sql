@@ -12,6 +12,10 @@ WHERE source = @source AND id = @id;
 -- name: DeliveryGet :one
 SELECT * FROM deliveries WHERE source = @source AND id = @id;
 
+-- name: BuildHeardOf :one
+-- When SNS last told of a build, the first of January 1970 if never.
+SELECT coalesce(max(received_at), 'epoch')::timestamptz AS at FROM deliveries WHERE source = 'sns' AND type = 'Notification';
+
 -- name: AheadSeconds :one
 -- How far a time lies ahead of the clock.
 SELECT date_part('epoch', sqlc.arg('event_time')::timestamptz - clock_timestamp())::float8 AS seconds;

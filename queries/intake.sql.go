@@ -54,6 +54,18 @@ func (q *Queries) AppSawDeleted(ctx context.Context, time time.Time, iD string) 
 	return err
 }
 
+const buildHeardOf = `-- name: BuildHeardOf :one
+SELECT coalesce(max(received_at), 'epoch')::timestamptz AS at FROM deliveries WHERE source = 'sns' AND type = 'Notification'
+`
+
+// When SNS last told of a build, the first of January 1970 if never.
+func (q *Queries) BuildHeardOf(ctx context.Context) (time.Time, error) {
+	row := q.db.QueryRow(ctx, buildHeardOf)
+	var at time.Time
+	err := row.Scan(&at)
+	return at, err
+}
+
 const deliveriesExpire = `-- name: DeliveriesExpire :execrows
 DELETE FROM deliveries WHERE (source, id) IN (
     SELECT d.source, d.id FROM deliveries d

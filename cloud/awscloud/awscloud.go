@@ -50,6 +50,15 @@ type Config struct {
 	// PriceClass_100, PriceClass_200, or PriceClass_All if empty.
 	PriceClass string
 
+	// Temp is the folder of what is kept for a while: sources and outputs of
+	// builds, large uploads. It is made when it is needed; empty means the
+	// system's folder of temporary files.
+	Temp string
+	// BuildEnvironment is set in every build on CodeBuild, and BuildPath lists
+	// further folders with programs, before those of its image.
+	BuildEnvironment map[string]string
+	BuildPath        []string
+
 	// Lock runs f while nobody else holds the name, in any process. What AWS
 	// wants one after another (the pointers' store, a zone's changes) is kept
 	// in order by it.

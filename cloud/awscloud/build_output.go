@@ -54,11 +54,11 @@ func (o *opened) take(t site.Tree) *site.Source {
 // output fetches what a build made and opens the site in it. An error of a
 // kind is the build's fault.
 func (b *Builder) output(ctx context.Context, t site.Tree, r record) (*site.Source, build.Output, error) {
-	dir, err := os.MkdirTemp("", "troy-output-")
+	dir, err := b.scratch.folder(ctx, "output")
 	if err != nil {
 		return nil, build.Output{}, err
 	}
-	if err := b.fetchOutput(ctx, t, r, dir); err != nil {
+	if err := b.scratch.keeping(ctx, dir, func(ctx context.Context) error { return b.fetchOutput(ctx, t, r, dir) }); err != nil {
 		return nil, build.Output{}, errors.Join(err, os.RemoveAll(dir))
 	}
 	var written build.Written // where the output was named, nothing else counts
@@ -111,11 +111,11 @@ func openOutput(ctx context.Context, repo string, plan build.Plan, written build
 // fetchOutput unpacks the tar that the build left into dir, as repo and
 // written, or the source itself where nothing was run, as repo alone.
 func (b *Builder) fetchOutput(ctx context.Context, t site.Tree, r record, dir string) error {
-	file, err := os.CreateTemp("", "troy-fetched-")
+	file, err := b.scratch.file()
 	if err != nil {
 		return err
 	}
-	defer func() { _ = errors.Join(file.Close(), os.Remove(file.Name())) }()
+	defer file.Close()
 	if r.nothingToRun() {
 		size, err := b.work.fetch(ctx, r.sourceKey(t), file)
 		if errors.Is(err, cloud.ErrNotFound) {

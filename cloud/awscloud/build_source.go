@@ -40,7 +40,7 @@ func (p prepared) repo() string    { return filepath.Join(p.dir, "repo") }
 
 // prepare fetches the source into dir and decides what is run. An error of a
 // kind is the repository's; any other is the operator's.
-func prepare(ctx context.Context, dir string, spec cloud.BuildSpec) (p prepared, err error) {
+func prepare(ctx context.Context, dir string, spec cloud.BuildSpec, every settings) (p prepared, err error) {
 	p.dir = dir
 	if err := os.Mkdir(p.repo(), 0o700); err != nil {
 		return p, err
@@ -50,11 +50,11 @@ func prepare(ctx context.Context, dir string, spec cloud.BuildSpec) (p prepared,
 		return p, err
 	}
 	w := zip.NewWriter(file)
-	err = errors.Join(p.fill(ctx, w, spec), w.Close(), file.Close())
+	err = errors.Join(p.fill(ctx, w, spec, every), w.Close(), file.Close())
 	return p, err
 }
 
-func (p *prepared) fill(ctx context.Context, w *zip.Writer, spec cloud.BuildSpec) error {
+func (p *prepared) fill(ctx context.Context, w *zip.Writer, spec cloud.BuildSpec, every settings) error {
 	entry, err := w.CreateHeader(&zip.FileHeader{Name: "source", Method: zip.Store})
 	if err != nil {
 		return err
@@ -83,7 +83,7 @@ func (p *prepared) fill(ctx context.Context, w *zip.Writer, spec cloud.BuildSpec
 	if p.plan, err = build.Decide(root.FS(), spec.Settings); err != nil {
 		return err
 	}
-	files := map[string]string{"troy.sh": buildScript, "plan.sh": planScript(p.plan, spec.Limits.LogBytes), "env.sh": environmentScript(p.plan, spec)}
+	files := map[string]string{"troy.sh": buildScript, "plan.sh": planScript(p.plan, spec.Limits.LogBytes), "env.sh": environmentScript(p.plan, spec, every)}
 	for name, script := range p.plan.Shims() {
 		files["bin/"+name] = script
 	}
@@ -164,10 +164,20 @@ func outputWord(p build.Plan, output string) string {
 	return build.Quote(root+"/") + strings.Join(parts, "*")
 }
 
+// settings are the operator's for all builds.
+type settings struct {
+	environment map[string]string
+	path        []string
+}
+
 // environmentScript sets what a build's processes find in their environment.
-func environmentScript(p build.Plan, spec cloud.BuildSpec) string {
-	env := spec.Origin().Environment(p, nil, spec.Variables)
+// The path of the image is known there alone.
+func environmentScript(p build.Plan, spec cloud.BuildSpec, every settings) string {
+	env := spec.Origin().Environment(p, every.environment, spec.Variables)
 	var s strings.Builder
+	if len(every.path) > 0 {
+		s.WriteString("export PATH=" + build.Quote(strings.Join(every.path, ":")) + ":\"$PATH\"\n")
+	}
 	for _, name := range slices.Sorted(maps.Keys(env)) {
 		s.WriteString("export " + name + "=" + build.Quote(env[name]) + "\n")
 	}

@@ -32,6 +32,8 @@ type Builder struct {
 	client  *codebuild.Client
 	logs    *cloudwatchlogs.Client
 	work    bucket
+	scratch scratch
+	every   settings
 	last    opened
 }
 
@@ -41,7 +43,7 @@ var _ cloud.Builder = (*Builder)(nil)
 func NewBuilder(loaded aws.Config, cfg Config, project string) *Builder {
 	return &Builder{
 		project: project, client: codebuild.NewFromConfig(loaded), logs: cloudwatchlogs.NewFromConfig(loaded),
-		work: bucket{newS3(loaded, cfg), cfg.WorkBucket},
+		work: bucket{newS3(loaded, cfg), cfg.WorkBucket}, scratch: newScratch(cfg), every: settings{cfg.BuildEnvironment, cfg.BuildPath},
 	}
 }
 
@@ -164,13 +166,17 @@ func (b *Builder) start(ctx context.Context, spec cloud.BuildSpec) error {
 // to what comes next is recovered from. A source that can't be built ends it
 // at once, and so does one with nothing to run.
 func (b *Builder) begin(ctx context.Context, spec cloud.BuildSpec) (r record, err error) {
-	dir, err := os.MkdirTemp("", "troy-source-")
+	dir, err := b.scratch.folder(ctx, "source")
 	if err != nil {
 		return r, err
 	}
 	defer os.RemoveAll(dir)
 	r = record{Folder: rand.Text(), Limits: spec.Limits, Started: time.Now().UTC(), Attempts: 1}
-	p, err := prepare(ctx, dir, spec)
+	var p prepared
+	err = b.scratch.keeping(ctx, dir, func(ctx context.Context) error {
+		p, err = prepare(ctx, dir, spec, b.every)
+		return err
+	})
 	r.Plan = p.plan
 	r.Head = fmt.Sprintf("==> %s\n%s%s%s", cloud.PhaseSource, line(p.sourced), line(strings.Join(append([]string{p.plan.Why}, p.plan.Notes...), "\n")), line(p.plan.Ignored(spec.Variables)))
 	switch failed := (*sourceFailed)(nil); {
@@ -275,18 +281,23 @@ func (b *Builder) startBuild(ctx context.Context, t site.Tree, r record) (string
 	return aws.ToString(out.Build.Id), nil
 }
 
-// find looks for a build whose start was not answered, among the newest.
-func (b *Builder) find(ctx context.Context, t site.Tree, attempt int) (string, error) {
+// newest returns the project's newest builds, up to a hundred.
+func (b *Builder) newest(ctx context.Context) ([]types.Build, error) {
 	list, err := call(ctx, func(ctx context.Context) (*codebuild.ListBuildsForProjectOutput, error) {
 		return b.client.ListBuildsForProject(ctx, &codebuild.ListBuildsForProjectInput{ProjectName: &b.project, SortOrder: types.SortOrderTypeDescending})
 	})
 	if err != nil {
-		return "", failed("list the builds of "+b.project, err)
+		return nil, failed("list the builds of "+b.project, err)
 	}
 	if len(list.Ids) == 0 {
-		return "", nil
+		return nil, nil
 	}
-	out, err := b.look(ctx, list.Ids...)
+	return b.look(ctx, list.Ids...)
+}
+
+// find looks for a build whose start was not answered, among the newest.
+func (b *Builder) find(ctx context.Context, t site.Tree, attempt int) (string, error) {
+	out, err := b.newest(ctx)
 	if err != nil {
 		return "", err
 	}

@@ -26,6 +26,12 @@ import (
 // newBuilder is the builder of a project of a double.
 func newBuilder(t *testing.T, server *s3test.Server, cfg awsdouble.Config) (cloudtest.BuilderEnv, *awsdouble.Double) {
 	t.Helper()
+	return newBuilderIn(t, server, cfg, t.TempDir())
+}
+
+// newBuilderIn is one with a folder for what it keeps for a while.
+func newBuilderIn(t *testing.T, server *s3test.Server, cfg awsdouble.Config, temp string) (cloudtest.BuilderEnv, *awsdouble.Double) {
+	t.Helper()
 	if out, err := exec.CommandContext(t.Context(), "unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "true").CombinedOutput(); err != nil {
 		t.Skipf("the double's machines can't be had here: %v: %s", err, out)
 	}
@@ -38,7 +44,7 @@ func newBuilder(t *testing.T, server *s3test.Server, cfg awsdouble.Config) (clou
 	t.Cleanup(double.Close)
 	double.MakeProject("troy-builds")
 	id := strings.ReplaceAll(uuid.NewString(), "-", "")[:20]
-	aws := awscloud.Config{Region: "us-east-1", Endpoint: double.URL(), S3Endpoint: server.URL, WorkBucket: server.Bucket(t, "work-"+id)}
+	aws := awscloud.Config{Region: "us-east-1", Endpoint: double.URL(), S3Endpoint: server.URL, WorkBucket: server.Bucket(t, "work-"+id), Temp: temp}
 	loaded, err := awscloud.Load(t.Context(), aws)
 	if err != nil {
 		t.Fatal(err)

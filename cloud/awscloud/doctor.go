@@ -44,8 +44,10 @@ type Examination struct {
 	Project string            // CodeBuild's, may be empty
 	Queues  map[string]string // URLs by their settings
 	Topics  []string
-	// Updates is the address that the topics are to post to.
+	// Updates is the address that the topics are to post to, and Heard tells
+	// when the last of them about a build arrived.
 	Updates string
+	Heard   func(context.Context) (time.Time, error)
 }
 
 type examiner struct {
@@ -80,6 +82,9 @@ func Examine(ctx context.Context, loaded aws.Config, cfg Config, x Examination, 
 	}
 	for _, topic := range x.Topics {
 		e.topic(topic)
+	}
+	if x.Project != "" && len(x.Topics) > 0 && x.Heard != nil {
+		e.updates()
 	}
 }
 

@@ -9,7 +9,9 @@ import (
 	"os"
 	"sync"
 
+	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/internal/disk"
 	"github.com/troy-iaas/troy/site"
 )
 
@@ -32,7 +34,7 @@ func (r received) Close() error {
 }
 
 // receive reads a file and holds it to its digest.
-func receive(f site.File, r io.Reader) (received, error) {
+func receive(s scratch, f site.File, r io.Reader) (received, error) {
 	sum, limited := sha256.New(), io.LimitReader(r, f.Size+1)
 	var out received
 	var n int64
@@ -43,18 +45,17 @@ func receive(f site.File, r io.Reader) (received, error) {
 		n, err = io.Copy(io.MultiWriter(out.buffer, sum), limited)
 		out.ReadSeeker = bytes.NewReader(out.buffer.Bytes())
 	} else {
-		if out.file, err = os.CreateTemp("", "troy-upload-*"); err != nil {
+		if out.file, err = s.file(); err != nil {
 			return out, fmt.Errorf("keep %s until it is whole: %w", f.Path, err)
 		}
-		// Without a name it goes with its last user, whatever happens.
-		err = os.Remove(out.file.Name())
-		if err == nil {
-			n, err = io.Copy(io.MultiWriter(out.file, sum), limited)
-		}
+		n, err = io.Copy(io.MultiWriter(out.file, sum), limited)
 		if err == nil {
 			_, err = out.file.Seek(0, io.SeekStart)
 		}
 		out.ReadSeeker = out.file
+	}
+	if disk.IsFull(err) {
+		return out, errors.Join(troy.Errorf(troy.Unavailable, "keep %s until it is whole: the disk is full", f.Path), out.Close())
 	}
 	if err != nil {
 		return out, errors.Join(fmt.Errorf("read %s: %w", f.Path, err), out.Close())

@@ -38,6 +38,7 @@ const (
 type Store struct {
 	sites, work bucket
 	limits      site.Limits
+	scratch     scratch
 	declared    treeAddresses // of trees that are known to be declared
 }
 
@@ -54,7 +55,7 @@ func NewStore(loaded aws.Config, cfg Config, limits site.Limits) *Store {
 	}
 	client := newS3(loaded, cfg)
 	return &Store{
-		sites: bucket{client, cfg.SitesBucket}, work: bucket{client, cfg.WorkBucket}, limits: limits,
+		sites: bucket{client, cfg.SitesBucket}, work: bucket{client, cfg.WorkBucket}, limits: limits, scratch: newScratch(cfg),
 	}
 }
 
@@ -194,7 +195,7 @@ func (s *Store) Put(ctx context.Context, t site.Tree, f site.File, r io.Reader) 
 	if err != nil {
 		return err
 	}
-	content, err := receive(f, r)
+	content, err := receive(s.scratch, f, r)
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/build"
 	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/internal/disk"
 	"github.com/troy-iaas/troy/site"
 )
 
@@ -120,7 +121,7 @@ func NewBuilder(cfg BuilderConfig) (*Builder, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	b := &Builder{cfg: cfg, state: state{layout: site.Layout{Root: root}}, minFree: minFree, arch: runtime.GOARCH, running: map[site.Tree]*run{}}
+	b := &Builder{cfg: cfg, state: state{layout: site.Layout{Root: root}}, minFree: disk.Reserve, arch: runtime.GOARCH, running: map[site.Tree]*run{}}
 	b.open, b.shut = context.WithCancel(context.Background())
 	b.tools = append(systemFolders(), "/usr/sbin", "/sbin")
 	for _, dir := range []string{b.state.temp(), b.state.path("locks")} {

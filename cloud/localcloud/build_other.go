@@ -4,7 +4,6 @@ package localcloud
 
 import (
 	"context"
-	"math"
 	"os/exec"
 
 	"github.com/troy-iaas/troy"
@@ -26,8 +25,6 @@ func (b *Builder) isolate(context.Context, buildFiles, cloud.BuildSpec, *depCach
 func usageOfMarked(string) (usage, error) { return usage{}, nil }
 
 func killMarked(cmd *exec.Cmd, _ string) { killGroup(cmd) }
-
-func freeBytes(string) (int64, error) { return math.MaxInt64, nil }
 
 func (b *Builder) unfiltered() string { return "" }
 

@@ -11,12 +11,12 @@ import (
 	"path"
 	"runtime"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/build"
 	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/internal/disk"
 )
 
 // run is one build at work in this process.
@@ -113,8 +113,8 @@ func (r *run) end(err error) {
 		r.slog.Error("a build's log could not be written", "error", r.log.failed())
 	case isLimit:
 		r.record.Cause = limit.sentence
-	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
-		r.record.Cause = diskFull
+	case disk.IsFull(err):
+		r.record.Cause = cloud.DiskFull
 		r.slog.Error("a build filled the disk", "error", err)
 	case isKnown:
 		r.record.Cause = known.Error()

@@ -3,11 +3,11 @@ package localcloud
 import (
 	"fmt"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/internal/disk"
 )
 
 // usage is what a build's processes have at a moment.
@@ -21,13 +21,10 @@ type usage struct {
 // usagePoll is how often it is looked at.
 const usagePoll = 250 * time.Millisecond
 
-// minFree is how much of the disk builds leave to the rest of the machine.
-const minFree = 256 << 20
-
 // watchStop ends the build when another process asks for it. The returned
 // function ends the watch and waits for that.
 func (r *run) watchStop() (stop func()) {
-	return every(stopPoll, func() {
+	return disk.Every(stopPoll, func() {
 		if _, err := os.Stat(r.files.path("stop")); err == nil {
 			r.cancel(errStopped)
 		}
@@ -38,7 +35,7 @@ func (r *run) watchStop() (stop func()) {
 // sure that it can't have much more before this sees it.
 func (r *run) watchUsage(box sandbox) (stop func()) {
 	full := 0
-	return every(usagePoll, func() {
+	return disk.Every(usagePoll, func() {
 		// At its limit a fork bomb fails to fork, and tries on: what counts
 		// is staying there.
 		if u := r.judgeUsage(box); u.processes < r.spec.Limits.Processes-r.spec.Limits.Processes/20 {
@@ -49,15 +46,11 @@ func (r *run) watchUsage(box sandbox) (stop func()) {
 	})
 }
 
-// diskFull is the cause of a build that leaves too little of the disk, or is
-// refused more of it.
-const diskFull = "the builder's disk is full"
-
 // watchDisk ends the build, in whatever phase it is, when too little is left.
 func (r *run) watchDisk() (stop func()) {
-	return every(usagePoll, func() {
-		if free, err := freeBytes(r.files.dir); err == nil && free < r.b.minFree {
-			r.cancel(&limitError{diskFull})
+	return disk.Every(disk.Poll, func() {
+		if free, err := disk.Free(r.files.dir); err == nil && free < r.b.minFree {
+			r.cancel(&limitError{cloud.DiskFull})
 		}
 	})
 }
@@ -83,26 +76,6 @@ func (r *run) judgeUsage(box sandbox) usage {
 		r.cancel(r.tooManyProcesses())
 	}
 	return u
-}
-
-// every calls look at once and then again and again.
-func every(interval time.Duration, look func()) (stop func()) {
-	quit, done := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(done)
-		ticker := time.NewTicker(interval)
-		defer ticker.Stop()
-		for {
-			look()
-			select {
-			case <-ticker.C:
-			case <-quit:
-				return
-			}
-		}
-	}()
-	var once sync.Once
-	return func() { once.Do(func() { close(quit) }); <-done }
 }
 
 // available reports, as a *troy.Error of kind Conflict, what this machine

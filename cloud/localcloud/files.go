@@ -7,15 +7,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/internal/disk"
 )
 
 // storeError gives a full disk its name; other errors pass.
 func storeError(err error) error {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+	if disk.IsFull(err) {
 		return troy.Errorf(troy.Unavailable, "the store's disk is full")
 	}
 	return err

@@ -51,13 +51,21 @@ func (c config) builder(log *slog.Logger) (localcloud.BuilderConfig, error) {
 			}
 		}
 	}
-	if c.BuildEnvFile != "" {
-		var err error
-		if out.Environment, err = readEnvFile(c.BuildEnvFile); err != nil {
-			all = append(all, fault{"TROY_BUILD_ENV_FILE", err.Error()})
-		}
+	environment, err := c.buildEnvironment()
+	out.Environment = environment
+	return out, errors.Join(join(all), err)
+}
+
+// buildEnvironment is what every build has in its environment.
+func (c config) buildEnvironment() (map[string]string, error) {
+	if c.BuildEnvFile == "" {
+		return nil, nil
 	}
-	return out, join(all)
+	environment, err := readEnvFile(c.BuildEnvFile)
+	if err != nil {
+		return nil, join([]fault{{"TROY_BUILD_ENV_FILE", err.Error()}})
+	}
+	return environment, nil
 }
 
 // maxEnvFile is the most bytes of the environment of builds: what the kernel

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -90,7 +91,7 @@ func (c config) aws(db *pgxpool.Pool) awscloud.Config {
 	return awscloud.Config{
 		Region: c.AWSRegion, Profile: c.AWSProfile, RoleARN: c.AWSRole, Endpoint: c.AWSEndpoint, S3Endpoint: c.AWSS3Endpoint,
 		SitesBucket: c.AWSSitesBucket, WorkBucket: c.AWSWorkBucket, Zone: c.AWSZone, CertificateARN: c.AWSCertificate,
-		KeyValueStoreARN: c.AWSPointerStore, PriceClass: c.AWSPriceClass, Lock: advisoryLock(db),
+		KeyValueStoreARN: c.AWSPointerStore, PriceClass: c.AWSPriceClass, Temp: filepath.Join(c.DataDir, "tmp"), Lock: advisoryLock(db),
 	}
 }
 
@@ -160,7 +161,12 @@ func openBuilder(ctx context.Context, cfg config, db *pgxpool.Pool, log *slog.Lo
 	if err != nil {
 		return nil, 0, nil, err
 	}
-	return awscloud.NewBuilder(loaded, cfg.aws(db), cfg.AWSProject), codeBuildPoll, func() error { return nil }, nil
+	acts := cfg.aws(db)
+	acts.BuildPath = cfg.BuildPath
+	if acts.BuildEnvironment, err = cfg.buildEnvironment(); err != nil {
+		return nil, 0, nil, usageError{err}
+	}
+	return awscloud.NewBuilder(loaded, acts, cfg.AWSProject), codeBuildPoll, func() error { return nil }, nil
 }
 
 // advisoryLock returns awscloud's Lock: names are locked in Postgres, for as

@@ -139,6 +139,13 @@ func (c config) checkBuilds(wrong wrongly) {
 			}
 		}
 	}
+	if c.AWSProject != "" {
+		for setting, value := range map[string][]string{"TROY_BUILD_VISIBLE": c.BuildVisible, "TROY_BUILD_ALLOW": c.BuildAllow} {
+			if len(value) > 0 {
+				wrong(setting, "is set, but builds on CodeBuild (TROY_AWS_PROJECT) see nothing of this machine and its network; set up the project's image and its VPC")
+			}
+		}
+	}
 	for _, text := range c.BuildAllow {
 		if _, err := network(text); err != nil {
 			wrong("TROY_BUILD_ALLOW", "%s", err)

@@ -19,6 +19,7 @@ import (
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud/awscloud"
 	"github.com/troy-iaas/troy/cloud/localcloud"
+	"github.com/troy-iaas/troy/queries"
 	schema "github.com/troy-iaas/troy/sql"
 )
 
@@ -29,9 +30,9 @@ func newDoctorCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "doctor",
 		Short: "Look whether the configuration works, end to end",
-		Long: "Look at all that the environment names: Postgres and its schema, Redis, and the\n" +
-			"data folder or, with TROY_CLOUD=aws, credentials, permissions, buckets,\n" +
-			"certificate, hosted zone, quota, queues, CodeBuild and topics; and say what to do\n" +
+		Long: "Look at all that the environment names: Postgres and its schema, Redis, the data\n" +
+			"folder and, with TROY_CLOUD=aws, credentials, permissions, buckets, certificate,\n" +
+			"hosted zone, quota, queues, CodeBuild, topics and what they tell; and say what to do\n" +
 			"about each thing that is not as it should be. Nothing is changed; a key in Redis\n" +
 			"that lives for a minute shows whether it takes writes. Permissions are\n" +
 			"tried by calls that can't have an effect; that to make a distribution is not\n" +
@@ -54,9 +55,7 @@ func newDoctorCommand() *cobra.Command {
 			d.tell(awscloud.Finding{Part: "settings", Said: "all well formed"})
 			d.postgres(cmd.Context(), cfg)
 			d.redis(cmd.Context(), cfg)
-			if !cfg.onAWS() {
-				d.folder(cfg)
-			}
+			d.folder(cfg)
 			if cfg.AWSProject == "" {
 				d.builds(localcloud.MemoryIsKept(localcloud.BuilderConfig{}), localcloud.FiltersCalls())
 			}
@@ -226,8 +225,21 @@ func (d *doctor) aws(ctx context.Context, cfg config) error {
 	awscloud.Examine(ctx, loaded, acts, awscloud.Examination{
 		Sites: cfg.onAWS(), Suffix: cfg.SitesSuffix, Project: cfg.AWSProject, Queues: queues, Topics: cfg.SNSTopics,
 		Updates: strings.TrimSuffix(cfg.URL, "/") + "/events/sns",
+		Heard:   func(ctx context.Context) (time.Time, error) { return buildHeardOf(ctx, cfg) },
 	}, d.tell)
 	return nil
+}
+
+// buildHeardOf is when SNS last told of a build.
+func buildHeardOf(ctx context.Context, cfg config) (time.Time, error) {
+	ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, cfg.DatabaseURL)
+	if err != nil {
+		return time.Time{}, withoutURL(err, cfg.DatabaseURL)
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	return queries.New(conn).BuildHeardOf(ctx)
 }
 
 // oneLine is an error's text on one line: pgx tells each address that it tried

@@ -1,0 +1,108 @@
+package awscloud
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/internal/disk"
+	"github.com/troy-iaas/troy/internal/walk"
+)
+
+// scratch is where files of this machine are kept for a while.
+type scratch struct {
+	dir  string // Config.Temp; empty is the system's folder
+	free func(dir string) (int64, error)
+}
+
+func newScratch(cfg Config) scratch { return scratch{cfg.Temp, disk.Free} }
+
+const (
+	scratchPrefix = "troy-"
+	// scratchAge is how old something is that a process left behind when it
+	// died: no build takes as long.
+	scratchAge = 48 * time.Hour
+)
+
+// errDiskFull is what an Unavailable error tells of this machine's disk.
+var errDiskFull = troy.Errorf(troy.Unavailable, "%s", cloud.DiskFull)
+
+// folder makes a folder for its caller, who removes it. What others left
+// behind long ago goes first.
+func (s scratch) folder(ctx context.Context, what string) (string, error) {
+	if s.dir != "" {
+		if err := os.MkdirAll(s.dir, 0o700); err != nil {
+			return "", err
+		}
+		if err := s.sweep(ctx); err != nil {
+			return "", err
+		}
+	}
+	return os.MkdirTemp(s.dir, scratchPrefix+what+"-")
+}
+
+func (s scratch) sweep(ctx context.Context) error {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil || !strings.HasPrefix(e.Name(), scratchPrefix) || time.Since(info.ModTime()) < scratchAge {
+			continue // gone meanwhile, another's, or in use
+		}
+		if _, err := walk.Remove(ctx, filepath.Join(s.dir, e.Name())); err != nil {
+			return fmt.Errorf("remove what was left behind: %w", err)
+		}
+	}
+	return nil
+}
+
+// file makes a file without a name, so that it goes with its last user,
+// whatever happens.
+func (s scratch) file() (*os.File, error) {
+	if s.dir != "" {
+		if err := os.MkdirAll(s.dir, 0o700); err != nil {
+			return nil, err
+		}
+	}
+	f, err := os.CreateTemp(s.dir, scratchPrefix+"file-")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// keeping runs f, which fills a folder, and ends it when the disk gets full.
+// It then returns errDiskFull, as it does if the disk is full already.
+func (s scratch) keeping(ctx context.Context, dir string, f func(context.Context) error) error {
+	full := func() bool {
+		free, err := s.free(dir)
+		return err == nil && free < disk.Reserve
+	}
+	if full() {
+		return errDiskFull
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stop := disk.Every(disk.Poll, func() {
+		if full() {
+			cancel(errDiskFull)
+		}
+	})
+	err := f(ctx)
+	stop()
+	if err != nil && (errors.Is(context.Cause(ctx), errDiskFull) || disk.IsFull(err)) {
+		return errDiskFull
+	}
+	return err
+}
