@@ -50,6 +50,9 @@ type Config struct {
 	// PriceClass_100, PriceClass_200, or PriceClass_All if empty.
 	PriceClass string
 
+	// LogBucket, which may be empty, is the bucket that CloudFront writes access
+	// logs to, each distribution under its reference.
+	LogBucket string
 	// Temp is the folder of what is kept for a while: sources and outputs of
 	// builds, large uploads. It is made when it is needed; empty means the
 	// system's folder of temporary files.

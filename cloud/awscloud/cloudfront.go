@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -44,6 +45,7 @@ type CDN struct {
 	sites         bucket
 	pointers      *pointers
 	invalidations *rate.Limiter
+	logged        sync.Map // ids of distributions that are known to write access logs
 }
 
 var _ cloud.CDN = (*CDN)(nil)
@@ -122,6 +124,7 @@ func (c *CDN) config(reference, host string, s shard) *types.DistributionConfig 
 		return types.CustomErrorResponse{ErrorCode: &code, ResponseCode: aws.String("404"), ResponsePagePath: &page, ErrorCachingMinTTL: aws.Int64(errorTTL)}
 	}
 	return &types.DistributionConfig{
+		Logging:         c.logging(reference),
 		CallerReference: &reference, Comment: &reference, Enabled: aws.Bool(true),
 		Aliases: &types.Aliases{Quantity: aws.Int32(1), Items: []string{host}},
 		Origins: &types.Origins{Quantity: aws.Int32(1), Items: []types.Origin{{

@@ -62,7 +62,9 @@ func (c *CDN) Upkeep(ctx context.Context) (done Upkept, err error) {
 			if ctx.Err() != nil {
 				break
 			}
-			if !c.settled(d, u.shards) {
+			logs, err := c.logs(ctx, d)
+			u.fail(err)
+			if err == nil && (!logs || !c.settled(d, u.shards)) {
 				u.fail(u.move(ctx, d))
 			}
 		}
@@ -160,6 +162,9 @@ func (u *upkeep) move(ctx context.Context, d types.DistributionSummary) error {
 		}
 		config := out.Distribution.DistributionConfig
 		config.PriceClass = u.priceClass()
+		if logging := u.logging(aws.ToString(d.Comment)); logging != nil {
+			config.Logging = logging
+		}
 		config.DefaultCacheBehavior.FunctionAssociations = s.functions()
 		config.DefaultCacheBehavior.AllowedMethods = allowedMethods()
 		for i := range config.Origins.Items {

@@ -289,6 +289,60 @@ func TestUpkeepAllowsOptions(t *testing.T) {
 	}
 }
 
+// Access logs are turned on for new distributions and, once, for those that
+// exist. Without the setting, what an operator chose stays.
+func TestAccessLogs(t *testing.T) {
+	t.Parallel()
+	a := newAccount(t, s3test.Start(t), awsdouble.Config{})
+	logs := func(d cloud.Distribution) (bucket, prefix string) {
+		t.Helper()
+		client := cloudfront.NewFromConfig(a.loaded)
+		got, err := client.GetDistribution(t.Context(), &cloudfront.GetDistributionInput{Id: &d.ID})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l := got.Distribution.DistributionConfig.Logging; l != nil && aws.ToBool(l.Enabled) {
+			return aws.ToString(l.Bucket), aws.ToString(l.Prefix) + "|" + aws.ToString(got.Distribution.DistributionConfig.Comment) + "/"
+		}
+		return "", ""
+	}
+	own, before := a.publish(t, "own.sites.test", "home"), a.publish(t, "before.sites.test", "home")
+	a.edit(t, own.ID, func(c *types.DistributionConfig) {
+		c.PriceClass = types.PriceClassPriceClass200
+		c.Logging = &types.LoggingConfig{Enabled: aws.Bool(true), IncludeCookies: aws.Bool(true), Bucket: aws.String("mine.s3.amazonaws.com"), Prefix: aws.String("")}
+	})
+	if done := a.upkeep(t); done.Distributions != 1 {
+		t.Errorf("the upkeep changed %+v, want the price class of one", done)
+	}
+	if bucket, _ := logs(own); bucket != "mine.s3.amazonaws.com" {
+		t.Errorf("an operator's logs go to %q now", bucket)
+	}
+	if bucket, _ := logs(before); bucket != "" {
+		t.Errorf("without the setting logs go to %q", bucket)
+	}
+	a.cfg.LogBucket = "troy-logs"
+	a.cloud.CDN = awscloud.NewCDN(a.loaded, a.cfg)
+	fresh := a.publish(t, "fresh.sites.test", "home")
+	cdn := awscloud.NewCDN(a.loaded, a.cfg)
+	for i, want := range []int{2, 0, 0} {
+		calls := len(a.double.Calls())
+		if done, err := cdn.Upkeep(t.Context()); err != nil || done.Distributions != want {
+			t.Errorf("upkeep %d changed %+v, %v; want %d distributions", i+1, done, err, want)
+		}
+		for _, c := range a.double.Calls()[calls:] {
+			if i == 2 && c.Action == "GetDistribution" {
+				t.Errorf("the third upkeep read a distribution")
+			}
+		}
+	}
+	for _, d := range []cloud.Distribution{own, before, fresh} {
+		bucket, prefix := logs(d)
+		if is, want, _ := strings.Cut(prefix, "|"); bucket != "troy-logs.s3.amazonaws.com" || is != want {
+			t.Errorf("logs go to %q under %q, want %q", bucket, is, want)
+		}
+	}
+}
+
 // A distribution that can't be moved keeps none of the others from it.
 func TestUpkeepGoesOnAfterAFailure(t *testing.T) {
 	t.Parallel()

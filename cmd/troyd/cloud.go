@@ -78,6 +78,9 @@ func (c config) checkAWS(wrong wrongly) {
 	if !slices.Contains(awscloud.PriceClasses(), c.AWSPriceClass) {
 		wrong("TROY_AWS_PRICE_CLASS", "%q is not one of %s", c.AWSPriceClass, strings.Join(awscloud.PriceClasses(), ", "))
 	}
+	if c.AWSLogBucket != "" && (c.AWSLogBucket == c.AWSSitesBucket || c.AWSLogBucket == c.AWSWorkBucket) {
+		wrong("TROY_AWS_LOG_BUCKET", "is a bucket of sites or of work too; access logs need one of their own")
+	}
 	if c.AWSRole != "" && !strings.HasPrefix(c.AWSRole, "arn:") {
 		wrong("TROY_AWS_ROLE", "%q is not the ARN of a role", c.AWSRole)
 	}
@@ -91,7 +94,7 @@ func (c config) aws(db *pgxpool.Pool) awscloud.Config {
 	return awscloud.Config{
 		Region: c.AWSRegion, Profile: c.AWSProfile, RoleARN: c.AWSRole, Endpoint: c.AWSEndpoint, S3Endpoint: c.AWSS3Endpoint,
 		SitesBucket: c.AWSSitesBucket, WorkBucket: c.AWSWorkBucket, Zone: c.AWSZone, CertificateARN: c.AWSCertificate,
-		KeyValueStoreARN: c.AWSPointerStore, PriceClass: c.AWSPriceClass, Temp: filepath.Join(c.DataDir, "tmp"), Lock: advisoryLock(db),
+		KeyValueStoreARN: c.AWSPointerStore, PriceClass: c.AWSPriceClass, LogBucket: c.AWSLogBucket, Temp: filepath.Join(c.DataDir, "tmp"), Lock: advisoryLock(db),
 	}
 }
 

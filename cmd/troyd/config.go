@@ -69,6 +69,7 @@ type config struct {
 	AWSCertificate  string `env:"TROY_AWS_CERTIFICATE"`
 	AWSPointerStore string `env:"TROY_AWS_POINTER_STORE"`
 	AWSPriceClass   string `env:"TROY_AWS_PRICE_CLASS" envDefault:"PriceClass_All"`
+	AWSLogBucket    string `env:"TROY_AWS_LOG_BUCKET"`
 	AWSAppsQueue    string `env:"TROY_AWS_APPS_QUEUE"`
 	AWSBuildsQueue  string `env:"TROY_AWS_BUILDS_QUEUE"`
 	AWSProject      string `env:"TROY_AWS_PROJECT"`

@@ -116,6 +116,9 @@ func (s *Server) Keys(t testing.TB, bucket string) []string {
 	var keys []string
 	root := filepath.Join(s.dir, bucket)
 	err := filepath.WalkDir(root, func(file string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) && file != root {
+			return nil // removed meanwhile
+		}
 		if err == nil && d.Type().IsRegular() {
 			key, relErr := filepath.Rel(root, file)
 			keys, err = append(keys, filepath.ToSlash(key)), relErr
