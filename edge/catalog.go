@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -45,8 +47,19 @@ type catalog struct {
 	layout site.Layout
 	limits site.Limits
 	hosts  *lru[string, *live]
-	flight singleflight.Group
-	loads  atomic.Int64 // manifests that were read
+	// onDisk has the lists of the sites that had to leave hosts.
+	onDisk   *lru[site.Tree, *onDisk]
+	spillDir string
+	noDisk   sync.Once // that it can't be written to is told once
+	log      *slog.Logger
+	flight   singleflight.Group
+	loads    atomic.Int64 // manifests that were read
+}
+
+// onDisk is an index in a file, and the manifest that it was made of.
+type onDisk struct {
+	index    *index
+	manifest fs.FileInfo
 }
 
 // siteWeight is about what a site takes in memory besides its files, in bytes.
@@ -56,7 +69,7 @@ const siteWeight = 4 << 10
 // not be normalised: no other spelling is ever a key.
 func (c *catalog) cached(host string) (*live, bool) {
 	l, ok := c.hosts.get(host)
-	return l, ok && l.current()
+	return l, ok && !l.index.broken() && l.current()
 }
 
 // find looks a normalised host up; errNoSite when nothing serves it. What it
@@ -97,8 +110,28 @@ func (c *catalog) refresh(host string) (*live, error) {
 	if l.index != nil {
 		weight += l.index.bytes()
 	}
-	c.hosts.put(host, l, weight)
+	for _, gone := range c.hosts.put(host, l, weight) {
+		c.spill(gone)
+	}
 	return l, nil
+}
+
+// spill keeps the list of a site that leaves the memory in a file, so that its
+// manifest need not be read for the next request.
+func (c *catalog) spill(l *live) {
+	if l.index == nil || l.index.spill != nil || !l.settled {
+		return
+	}
+	x, size, err := l.index.spillTo(c.spillDir)
+	if err != nil {
+		c.noDisk.Do(func() {
+			c.log.Warn("lists of files that don't fit in memory can't be kept on disk; they are read again for each request", "error", err)
+		})
+		return
+	}
+	for _, gone := range c.onDisk.put(l.tree, &onDisk{x, l.manifest}, size+c.onDisk.max/mostSpilled) {
+		gone.index.spill.retire()
+	}
 }
 
 func (c *catalog) load(host string, before *live) (*live, error) {
@@ -152,8 +185,12 @@ func (c *catalog) loadIndex(l, before *live) error {
 		return err
 	}
 	l.manifest, l.settled = info, time.Since(info.ModTime()) > settling
-	if before != nil && before.settled && before.tree == l.tree && sameFile(before.manifest, info) {
+	if before != nil && before.settled && before.tree == l.tree && sameFile(before.manifest, info) && !before.index.broken() {
 		l.index = before.index
+		return nil
+	}
+	if d, ok := c.onDisk.get(l.tree); ok && sameFile(d.manifest, info) && !d.index.broken() {
+		l.index = d.index
 		return nil
 	}
 	c.loads.Add(1)

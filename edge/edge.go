@@ -31,9 +31,12 @@ type Config struct {
 	Limits site.Limits
 	// IndexBytes is how many bytes the manifests in memory may take together:
 	// for each file its path and 44 bytes. 0 means 256 MiB, some three million
-	// files. The sites asked for last stay; another site's manifest is read
-	// again.
+	// files. The sites asked for last stay; the lists of others are kept in
+	// files, which may take 16 times as much.
 	IndexBytes int64
+	// SpillDir is the folder for these files, which have no names. "" means
+	// TMPDIR, or /var/tmp.
+	SpillDir string
 	// MemoryBytes is how many bytes of small and compressed files stay in
 	// memory; 0 means 128 MiB.
 	MemoryBytes int64
@@ -80,7 +83,10 @@ func New(cfg Config) (*Server, error) {
 	}
 	layout := site.Layout{Root: root}
 	return &Server{
-		catalog: &catalog{layout: layout, limits: cfg.Limits, hosts: newLRU[string, *live](cfg.IndexBytes)},
+		catalog: &catalog{
+			layout: layout, limits: cfg.Limits, hosts: newLRU[string, *live](cfg.IndexBytes),
+			onDisk: newLRU[site.Tree, *onDisk](spillFactor * cfg.IndexBytes), spillDir: cfg.SpillDir, log: cfg.Logger,
+		},
 		blobs: &blobs{
 			layout:      layout,
 			memory:      newLRU[blobKey, []byte](cfg.MemoryBytes),
@@ -172,9 +178,10 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
 		case errors.Is(err, errNoSite):
 			s.pages.noSite.send(w)
 			return
-		case errors.Is(err, fs.ErrNotExist) && attempt == 0:
+		case (errors.Is(err, fs.ErrNotExist) || errors.Is(err, errSpill)) && attempt == 0:
 			// The deployment was removed between the look at the pointer and
-			// the opening of the file: by then another one is live.
+			// the opening of the file: by then another one is live. Or its
+			// list can't be read any more where it was kept.
 			known, err = false, nil
 			continue
 		}

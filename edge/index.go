@@ -15,7 +15,13 @@ type index struct {
 	notFound map[string]string
 	// deepest is the length of the longest folder in notFound.
 	deepest int
+	// spill is the file that has the tables, or nil when they are in memory.
+	spill *spill
 }
+
+// broken reports whether what the index says can't be relied on, because its
+// file can't be read.
+func (x *index) broken() bool { return x != nil && x.spill != nil && x.spill.failed.Load() }
 
 // table is a sorted list of files in few, large pieces, so that a file costs
 // little more than its path and its digest.
@@ -25,6 +31,31 @@ type table struct {
 	digests []site.Digest
 	sizes   []int64
 	until   []int64 // of carried assets: when they are over, in Unix seconds
+	// spilled is not nil when the table is in a file, and nothing else is set.
+	spilled *spilled
+}
+
+func (t *table) len() int {
+	if t.spilled != nil {
+		return t.spilled.length
+	}
+	return len(t.ends)
+}
+
+func (t *table) file(i int) file {
+	if t.spilled != nil {
+		_, _, f, _ := t.spilled.entry(i)
+		return f
+	}
+	return file{t.digests[i], t.sizes[i]}
+}
+
+func (t *table) over(i int) int64 {
+	if t.spilled != nil {
+		_, _, _, until := t.spilled.entry(i)
+		return until
+	}
+	return t.until[i]
 }
 
 // file is what is known of one path.
@@ -57,6 +88,9 @@ func (t *table) bytes() int64 {
 }
 
 func (t *table) path(i int) string {
+	if t.spilled != nil {
+		return t.spilled.path(i)
+	}
 	start := uint32(0)
 	if i > 0 {
 		start = t.ends[i-1]
@@ -66,7 +100,7 @@ func (t *table) path(i int) string {
 
 // find returns the place of the path that is stem followed by suffix, or -1.
 func (t *table) find(stem, suffix string) int {
-	low, high := 0, len(t.ends)
+	low, high := 0, t.len()
 	for low < high {
 		middle := int(uint(low+high) >> 1)
 		switch order := compareJoined(t.path(middle), stem, suffix); {
@@ -132,7 +166,7 @@ func (x *index) file(path string) file {
 	if i < 0 {
 		return file{}
 	}
-	return file{x.files.digests[i], x.files.sizes[i]}
+	return x.files.file(i)
 }
 
 // Find implements site.Paths: carried assets are not pages, and files that
@@ -153,8 +187,8 @@ func (x *index) resolve(urlPath string, now int64) (site.Answer, file) {
 	if a := x.slash.Resolve(x, urlPath); a.Path != "" {
 		return a, x.file(a.Path)
 	}
-	if i := x.carried.find(urlPath[1:], ""); i >= 0 && now < x.carried.until[i] {
-		return site.Answer{Path: x.carried.path(i)}, file{x.carried.digests[i], x.carried.sizes[i]}
+	if i := x.carried.find(urlPath[1:], ""); i >= 0 && now < x.carried.over(i) {
+		return site.Answer{Path: x.carried.path(i)}, x.carried.file(i)
 	}
 	return site.Answer{}, file{}
 }

@@ -38,7 +38,8 @@ func (c *lru[K, V]) get(key K) (value V, ok bool) {
 	return e.Value.(*item[K, V]).value, true
 }
 
-func (c *lru[K, V]) put(key K, value V, weight int64) {
+// put returns the values that had to make room.
+func (c *lru[K, V]) put(key K, value V, weight int64) (gone []V) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if e, ok := c.items[key]; ok {
@@ -47,8 +48,11 @@ func (c *lru[K, V]) put(key K, value V, weight int64) {
 	c.items[key] = c.order.PushFront(&item[K, V]{key, value, weight})
 	c.weight += weight
 	for c.weight > c.max && c.order.Len() > 1 {
-		c.drop(c.order.Back())
+		last := c.order.Back()
+		gone = append(gone, last.Value.(*item[K, V]).value)
+		c.drop(last)
 	}
+	return gone
 }
 
 func (c *lru[K, V]) remove(key K) {

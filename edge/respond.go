@@ -29,6 +29,9 @@ func (s *Server) respond(w http.ResponseWriter, r *http.Request, l *live, path s
 		return nil
 	}
 	answer, f := l.index.resolve(path, time.Now().Unix())
+	if l.index.broken() {
+		return errSpill
+	}
 	if r.Method == http.MethodOptions {
 		options(w, r.Header.Get("Origin") != "" && answer.Path != "" && !answer.Redirect && site.Shared(answer.Path))
 		return nil
@@ -36,6 +39,9 @@ func (s *Server) respond(w http.ResponseWriter, r *http.Request, l *live, path s
 	switch {
 	case answer.Path == "":
 		name, f, found := l.index.missing(path)
+		if l.index.broken() {
+			return errSpill
+		}
 		if !found {
 			w.Header().Set(deploymentHeader, l.deployment)
 			s.pages.notFound.send(w)
