@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/internal/poll"
 )
 
 // check looks, once all is over, at the events, the rows and the outside.
@@ -117,17 +118,14 @@ func (c *chaos) checkHistories(ctx context.Context, pipelines int) {
 // drain waits until no work is due or held, and returns how long that took.
 func (c *chaos) drain() (time.Duration, bool) {
 	begun := time.Now()
-	for time.Since(begun) < 2*time.Minute {
+	done := poll.Until(context.Background(), 2*time.Minute, 50*time.Millisecond, func() bool {
 		var n int
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		err := c.db.QueryRow(ctx, "SELECT count(*) FROM work WHERE kind NOT IN ('retention', 'forge:catch-up', 'forge:report') AND (due_at <= now() + interval '1 minute' OR lease_until > now())").Scan(&n)
 		cancel()
-		if err == nil && n == 0 {
-			return time.Since(begun), true
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	return time.Since(begun), false
+		return err == nil && n == 0
+	})
+	return time.Since(begun), done
 }
 
 // repeated counts the outside calls, and those of them that failed or were

@@ -15,6 +15,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
+
+	"github.com/troy-iaas/troy/internal/poll"
 )
 
 // count notes that a fault of a kind happened.
@@ -120,8 +122,16 @@ func (c *chaos) torment(ctx context.Context, r *rand.Rand) {
 	}
 }
 
+// hold keeps up a fault for a while, or until the run ends.
+func (c *chaos) hold(d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-c.ctx.Done():
+	}
+}
+
 func (c *chaos) pause(r *rand.Rand, least, most int) {
-	time.Sleep(time.Duration(least+r.IntN(most-least)) * time.Millisecond)
+	c.hold(time.Duration(least+r.IntN(most-least)) * time.Millisecond)
 }
 
 // revive ends a part, and starts it again a moment later.
@@ -219,9 +229,9 @@ func (c *chaos) freeze(r *rand.Rand) {
 	c.w.fault(calls[r.IntN(len(calls))] + " hang\n" + calls[r.IntN(len(calls))] + " hang\n")
 	c.pause(r, 700, 1200)
 	p.process.signal(syscall.SIGSTOP)
-	time.Sleep(c.lease + 1500*time.Millisecond)
+	c.hold(c.lease + 1500*time.Millisecond)
 	p.process.signal(syscall.SIGCONT)
-	time.Sleep(c.lease / 2)
+	c.hold(c.lease / 2)
 	c.w.fault("")
 	c.reviveDead(r)
 }
@@ -252,22 +262,22 @@ func (c *chaos) watchRecovery(app string) {
 	died := time.Now()
 	for _, h := range all {
 		c.watches.Go(func() {
-			for time.Since(died) < time.Minute && c.ctx.Err() == nil {
-				time.Sleep(50 * time.Millisecond)
+			poll.Until(c.ctx, time.Minute, 50*time.Millisecond, func() bool {
 				var epoch int64
 				ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 				err := c.db.QueryRow(ctx, `SELECT w.epoch FROM work w WHERE kind = $1 AND subject_id = $2`, h.kind, h.subject).Scan(&epoch)
 				cancel()
 				if err != nil && !strings.Contains(err.Error(), "no rows") {
-					continue // Postgres is away
+					return false // Postgres is away
 				}
-				if err != nil || epoch != h.epoch {
-					c.mu.Lock()
-					c.recoveries = append(c.recoveries, time.Since(died))
-					c.mu.Unlock()
-					return
+				if err == nil && epoch == h.epoch {
+					return false
 				}
-			}
+				c.mu.Lock()
+				c.recoveries = append(c.recoveries, time.Since(died))
+				c.mu.Unlock()
+				return true
+			})
 		})
 	}
 }

@@ -350,7 +350,7 @@ func (c *chaos) read(ctx context.Context) {
 		host := hosts[mrand.IntN(len(hosts))]
 		for _, path := range []string{"/", "/app.js"} {
 			status, body, deployment := c.w.get(host, path)
-			time.Sleep(5 * time.Millisecond) // a reader, not a flood
+			c.hold(5 * time.Millisecond) // a reader, not a flood
 			c.mu.Lock()
 			still := c.live[host]
 			c.mu.Unlock()
