@@ -2,6 +2,7 @@ package troy_test
 
 import (
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -158,4 +159,67 @@ func splitList(text string) []string {
 		return nil
 	}
 	return strings.Split(text, ", ")
+}
+
+// TestDocumentsLeadSomewhere holds the links between documents, and the files
+// that CONTRIBUTING.md says to touch, to what the repository has.
+func TestDocumentsLeadSomewhere(t *testing.T) {
+	t.Parallel()
+	var files []string
+	for _, pattern := range []string{"*.md", "docs/*.md", "docs/*/*.md"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, found...)
+	}
+	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	links := 0
+	for _, file := range files {
+		for _, m := range link.FindAllStringSubmatch(page(t, file), -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			links++
+			to, anchor, _ := strings.Cut(m[1], "#")
+			if to == "" {
+				to = filepath.Base(file)
+			}
+			to = filepath.Join(filepath.Dir(file), to)
+			if _, err := os.Stat(to); err != nil {
+				t.Errorf("%s links to %s, which does not exist", file, m[1])
+			} else if anchor != "" && !slices.Contains(anchors(page(t, to)), anchor) {
+				t.Errorf("%s links to %s, which has no such heading", file, m[1])
+			}
+		}
+	}
+	_, lists, found := strings.Cut(page(t, "CONTRIBUTING.md"), "\n## Which files to touch\n")
+	lists, _, ended := strings.Cut(lists, "\n## ")
+	if !found || !ended || links == 0 {
+		t.Fatalf("%d links, and the lists of files: %t, %t", links, found, ended)
+	}
+	named := 0
+	for _, m := range regexp.MustCompile("`([^`\\s]+)`").FindAllStringSubmatch(lists, -1) {
+		if !strings.ContainsAny(m[1], "./") || strings.Contains(m[1], "NAME") || strings.HasPrefix(m[1], "-") {
+			continue
+		}
+		named++
+		if found, err := filepath.Glob(m[1]); err != nil || len(found) == 0 {
+			t.Errorf("CONTRIBUTING.md names %s, which does not exist", m[1])
+		}
+	}
+	if named == 0 {
+		t.Error("CONTRIBUTING.md names no file to touch")
+	}
+}
+
+// anchors returns what GitHub makes of a document's headings.
+func anchors(text string) []string {
+	var out []string
+	other := regexp.MustCompile(`[^\p{L}\p{N}_\- ]`)
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {
+		heading := other.ReplaceAllString(strings.ToLower(m[1]), "")
+		out = append(out, strings.ReplaceAll(heading, " ", "-"))
+	}
+	return out
 }

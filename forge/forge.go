@@ -40,7 +40,7 @@ var (
 	ErrUnauthorized = errors.New("the credentials were refused")
 	// ErrNoArchive says that the forge hands out no archive to these credentials.
 	// Clone instead. Kind Conflict.
-	ErrNoArchive = errors.New("no archive is to be had")
+	ErrNoArchive = errors.New("the forge offers no archive")
 )
 
 // Repository says which repository a call is about.

@@ -53,7 +53,7 @@ func New() *Metrics {
 		claimsLost:  counter("troy_claims_lost_total", "Claims whose lease ran out or was taken away while they were held.", "kind"),
 		outside:     counter("troy_outside_calls_total", "Calls of the cloud, the builder and the forges, by call and outcome: ok, expected (not found and the like), failed.", "call", "outcome"),
 		outsideTime: seconds("troy_outside_call_seconds", "How long calls of the cloud, the builder and the forges took, in seconds.", "call"),
-		transitions: counter("troy_transitions_total", "Pipelines and deployments that were moved on, by the statement that did.", "transition"),
+		transitions: counter("troy_transitions_total", "Transitions of pipelines and deployments, by the statement that made them.", "transition"),
 		refused:     counter("troy_messages_refused_total", "Messages of an SQS queue that were left to its dead-letter queue.", "queue"),
 		reconciled:  counter("troy_reconciled_total", "Rows that nothing would ever have moved, found and set going again: the work that was missing, or what contradicted itself.", "what"),
 	}

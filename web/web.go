@@ -188,7 +188,7 @@ func (s *server) routes(monitor http.Handler) http.Handler {
 		s.fail(c.Writer, c.Request, troy.Errorf(troy.NotFound, "there is nothing at this path"))
 	})
 	e.NoMethod(func(c *gin.Context) {
-		reply(c.Writer, http.StatusMethodNotAllowed, errorAnswer(troy.Errorf(troy.Invalid, "%s is not done here; allowed is %s", c.Request.Method, c.Writer.Header().Get("Allow"))))
+		reply(c.Writer, http.StatusMethodNotAllowed, errorAnswer(troy.Errorf(troy.Invalid, "%s is not allowed here; expected %s", c.Request.Method, c.Writer.Header().Get("Allow"))))
 	})
 
 	e.POST("/events/apps", s.anonymous(s.appEvent))

@@ -89,7 +89,7 @@ func (w *Workers) flip(ctx context.Context, c *claim, pipeline uuid.UUID, d quer
 	if readErr != nil {
 		return fmt.Errorf("give the deployment a later sequence: %w", readErr)
 	}
-	c.log.Warn("the pointer in force is of a time that the database does not know of; was it restored from a backup?", "in_force", stale.InForce, "sequence", pointer.Sequence)
+	c.log.Warn("the pointer has a later sequence than the database; was the database restored from a backup?", "in_force", stale.InForce, "sequence", pointer.Sequence)
 	return w.deps.Cloud.CDN.Flip(ctx, distribution, pointer)
 }
 

@@ -82,7 +82,7 @@ func (w *Workers) giveUpTrees(ctx context.Context, pipeline uuid.UUID) (trees []
 // giveUpRetention leaves the objects where they are: the next deployment asks
 // for retention again.
 func (w *Workers) giveUpRetention(ctx context.Context, c *claim, cause string) error {
-	c.log.Error("retention was given up; objects stay that need not", "pipeline", c.task.Subject, "cause", cause)
+	c.log.Error("retention was given up; unneeded objects stay in the store", "pipeline", c.task.Subject, "cause", cause)
 	_, err := w.q.WorkFinish(ctx, queries.WorkFinishParams{
 		Kind: c.task.Kind, SubjectID: c.task.Subject, Epoch: c.epoch, Requested: c.requested,
 	})

@@ -10,7 +10,7 @@ import (
 func newPurge(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "purge P [PATH]",
-		Short: "Take away assets of earlier deployments",
+		Short: "Remove assets that the site keeps from earlier deployments",
 		Long: `Take away assets of earlier deployments, which stay reachable for a week after
 a deployment left them out: the file at PATH, those in a folder if PATH ends in
 a slash, or all of them. What the live deployment has itself stays. The CDN

@@ -65,7 +65,7 @@ func newVariableSet(a *app) *cobra.Command {
 	var plain bool
 	cmd := &cobra.Command{
 		Use:   "set P NAME",
-		Short: "Give a pipeline's builds a variable",
+		Short: "Set a variable for a pipeline's builds",
 		Long: `Give a pipeline's builds a variable, from the next one on. The value is typed
 or, without a terminal, read from stdin up to its end, without the line end
 there. It is never an argument, because other users of a machine can read those.

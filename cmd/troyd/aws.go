@@ -18,7 +18,7 @@ import (
 )
 
 func newAWSCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "aws", Short: "Look after the AWS account", Args: cobra.NoArgs, RunE: help}
+	cmd := &cobra.Command{Use: "aws", Short: "Manage what Troy made in the AWS account", Args: cobra.NoArgs, RunE: help}
 	var remove bool
 	orphans := &cobra.Command{
 		Use:   "orphans",

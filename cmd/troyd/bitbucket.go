@@ -225,7 +225,7 @@ func readSecret(in io.Reader) (string, error) {
 func newBitbucketStatusCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
-		Short: "Say what Troy acts with at Bitbucket",
+		Short: "Show the credentials that Troy uses at Bitbucket",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := commandConfig()

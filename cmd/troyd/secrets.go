@@ -14,7 +14,7 @@ import (
 )
 
 func newSecretsCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "secrets", Short: "Look after what is stored sealed", Args: cobra.NoArgs, RunE: help}
+	cmd := &cobra.Command{Use: "secrets", Short: "Manage sealed secrets", Args: cobra.NoArgs, RunE: help}
 	var dry bool
 	reseal := &cobra.Command{
 		Use:   "reseal",

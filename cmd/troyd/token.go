@@ -27,7 +27,7 @@ func newTokenCreateCommand() *cobra.Command {
 	var pipelines []string
 	create := &cobra.Command{
 		Use:   "create --role viewer|deployer|admin",
-		Short: "Make a token and print it, this once",
+		Short: "Make a token and print it; it is not shown again",
 		Long: "Make a token and print it on standard output, this once: only its hash is stored. It expires after 90 days\n" +
 			"unless --expires says otherwise; when, is said on standard error.",
 		Example: "  troyd token create --role deployer --name ci --pipeline blog\n  troyd token create --role admin --expires never",
