@@ -49,7 +49,7 @@ func TestKeysOfTheWorker(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
 	e, _ := isolatedBuilder(t, localcloud.BuilderConfig{Root: root})
-	runtime.LockOSThread() // for good: its keyring is no other test's
+	runtime.LockOSThread() // for good: no other test may have its keyring
 	_, err := unix.KeyctlInt(unix.KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0)
 	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) {
 		t.Skipf("the kernel or a container's filter has no keyrings: %v", err)
