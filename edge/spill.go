@@ -55,7 +55,7 @@ type spilled struct {
 func (t *spilled) entry(i int) (start, end uint32, f file, until int64) {
 	var both [2 * recordBytes]byte
 	before, record := both[:recordBytes], both[recordBytes:]
-	ok := false
+	var ok bool
 	if i == 0 {
 		ok = t.in.read(record, t.records)
 	} else {
