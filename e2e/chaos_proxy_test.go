@@ -17,6 +17,7 @@ type proxy struct {
 	target  atomic.Pointer[string]
 	delay   atomic.Int64 // nanoseconds, of each piece in either direction
 	drop    atomic.Int64 // how many replies are lost with their connection
+	closed  chan struct{}
 
 	mu    sync.Mutex
 	conns map[net.Conn]bool
@@ -30,7 +31,7 @@ func newProxy(t *testing.T, target string) *proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{address: l.Addr().String(), conns: map[net.Conn]bool{}}
+	p := &proxy{address: l.Addr().String(), conns: map[net.Conn]bool{}, closed: make(chan struct{})}
 	p.target.Store(&target)
 	p.wait.Go(func() {
 		for {
@@ -41,7 +42,7 @@ func newProxy(t *testing.T, target string) *proxy {
 			p.wait.Go(func() { p.carry(conn) })
 		}
 	})
-	t.Cleanup(func() { _ = l.Close(); p.cut(); p.wait.Wait() })
+	t.Cleanup(func() { _ = l.Close(); close(p.closed); p.cut(); p.wait.Wait() })
 	return p
 }
 
@@ -72,7 +73,11 @@ func (p *proxy) copy(to, from net.Conn, reply bool) {
 		n, err := from.Read(buffer)
 		if n > 0 {
 			if d := time.Duration(p.delay.Load()); d > 0 {
-				time.Sleep(d)
+				select {
+				case <-time.After(d): // the network takes that long
+				case <-p.closed:
+					return
+				}
 			}
 			// The request had its effect, and nobody hears of it.
 			if reply && p.drop.Load() > 0 && p.drop.Add(-1) >= 0 {

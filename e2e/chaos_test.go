@@ -29,7 +29,6 @@ import (
 	"github.com/troy-iaas/troy/internal/devstack"
 	"github.com/troy-iaas/troy/internal/devstack/gittest"
 	"github.com/troy-iaas/troy/internal/devstack/stacktest"
-	schema "github.com/troy-iaas/troy/sql"
 )
 
 // chaos is one installation under faults: its parts, what drives it, and what
@@ -152,8 +151,10 @@ func newChaos(t *testing.T, seed uint64) *chaos {
 		defer cancel()
 		_ = c.postgres.Stop(ctx)
 	})
-	if _, err := schema.Up(t.Context(), c.postgres.URL); err != nil {
-		t.Fatal(err)
+	migrate := exec.CommandContext(t.Context(), filepath.Join(binaries, "troyd"), "migrate", "up")
+	migrate.Env = []string{"TROY_DATABASE_URL=" + c.postgres.URL}
+	if out, err := migrate.CombinedOutput(); err != nil {
+		t.Fatalf("migrate up: %v\n%s", err, out)
 	}
 	if c.db, err = pgxpool.New(t.Context(), c.postgres.URL+"&pool_max_conns=20"); err != nil {
 		t.Fatal(err)
