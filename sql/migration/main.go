@@ -77,7 +77,7 @@ func program(ctx context.Context, args []string, serverURL string, stdout, stder
 	opts.name = flags.Arg(0)
 	paths, err := run(ctx, opts)
 	if err != nil {
-		fmt.Fprintln(stderr, err)
+		_, _ = fmt.Fprintln(stderr, err)
 		return 1
 	}
 	if len(paths) == 0 {
