@@ -240,7 +240,7 @@ func (c *chaos) repairs() (found []string) {
 	logs := slices.Clone(c.logs)
 	c.mu.Unlock()
 	for _, log := range logs {
-		found = append(found, log.with("nobody would have done the work", "it is ended", "it is set", "nobody would have looked at a branch")...)
+		found = append(found, log.with(` reconciled=`, `"reconciled":`)...)
 	}
 	return found
 }

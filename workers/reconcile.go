@@ -201,10 +201,11 @@ func (w *Workers) restoreCatchUp(ctx context.Context, subject uuid.UUID) error {
 	return nil
 }
 
-// reconciled counts and logs a repair.
+// reconciled counts and logs a repair. Every line about one has the attribute
+// reconciled.
 func (w *Workers) reconciled(what, message string, args ...any) {
 	w.deps.Metrics.Reconciled(what)
-	w.log.Error(message, args...) //nolint:sloglint // the callers have constants
+	w.log.Error(message, append([]any{"reconciled", what}, args...)...) //nolint:sloglint // the callers have constants
 }
 
 // behindLock runs f in a transaction behind a pipeline's lock. A pipeline that
