@@ -26,6 +26,7 @@ import (
 	"github.com/troy-iaas/troy/bell"
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/cloud/localcloud"
+	"github.com/troy-iaas/troy/credentials"
 	"github.com/troy-iaas/troy/forge"
 	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/internal/devstack"
@@ -99,7 +100,7 @@ func newWorld(b *testing.B) *world {
 	w.intake = intake.New(w.db, w.bell, intake.Config{SitesSuffix: "sites.test"})
 	handler, err := web.New(web.Config{URL: "http://127.0.0.1", SitesScheme: "http"}, web.Deps{
 		DB: w.db, Redis: w.redis, Intake: w.intake, Store: w.cloud.Store, Log: quiet,
-		GitHubApp: func(context.Context) (forge.App, error) { return forge.App{WebhookSecret: hookSecret}, nil },
+		GitHubApp: credentials.GitHubApp{Own: &forge.App{WebhookSecret: hookSecret}},
 	})
 	if err != nil {
 		b.Fatal(err)

@@ -12,7 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/troy-iaas/troy"
-	"github.com/troy-iaas/troy/web"
+	"github.com/troy-iaas/troy/credentials"
 )
 
 func TestPipelines(t *testing.T) {
@@ -263,31 +263,31 @@ func TestRoles(t *testing.T) {
 	p, other := w.create("Blog"), w.create("Other")
 	d := w.released(p, "one")
 	const at = "/v1/pipelines/blog"
-	tokens := map[web.Role]string{web.Viewer: w.token(web.Viewer), web.Deployer: w.token(web.Deployer)}
-	limited := w.token(web.Admin, other.ID)
+	tokens := map[credentials.Role]string{credentials.Viewer: w.token(credentials.Viewer), credentials.Deployer: w.token(credentials.Deployer)}
+	limited := w.token(credentials.Admin, other.ID)
 	for _, c := range []struct {
 		method, path string
-		least        web.Role
+		least        credentials.Role
 	}{
-		{"GET", "/v1/pipelines", web.Viewer},
-		{"GET", at, web.Viewer},
-		{"GET", at + "/events", web.Viewer},
-		{"GET", at + "/deployments", web.Viewer},
-		{"GET", at + "/deployments/" + d.ID.String(), web.Viewer},
-		{"GET", at + "/releases/" + d.ID.String(), web.Viewer},
-		{"POST", at + "/deployments/" + d.ID.String() + "/cancel", web.Deployer},
-		{"POST", at + "/rollback", web.Deployer},
-		{"POST", at + "/promote", web.Deployer},
-		{"POST", at + "/purge", web.Deployer},
-		{"POST", at + "/lock", web.Deployer},
-		{"DELETE", at + "/lock", web.Deployer},
-		{"POST", at + "/releases", web.Deployer},
-		{"PUT", at + "/releases/" + d.ID.String() + "/files/" + strings.Repeat("a", 64), web.Deployer},
-		{"POST", at + "/releases/" + d.ID.String() + "/finalize", web.Deployer},
-		{"POST", "/v1/pipelines", web.Admin},
-		{"POST", at + "/provision", web.Admin},
-		{"POST", "/v1/tasks", web.Admin},
-		{"DELETE", at, web.Admin},
+		{"GET", "/v1/pipelines", credentials.Viewer},
+		{"GET", at, credentials.Viewer},
+		{"GET", at + "/events", credentials.Viewer},
+		{"GET", at + "/deployments", credentials.Viewer},
+		{"GET", at + "/deployments/" + d.ID.String(), credentials.Viewer},
+		{"GET", at + "/releases/" + d.ID.String(), credentials.Viewer},
+		{"POST", at + "/deployments/" + d.ID.String() + "/cancel", credentials.Deployer},
+		{"POST", at + "/rollback", credentials.Deployer},
+		{"POST", at + "/promote", credentials.Deployer},
+		{"POST", at + "/purge", credentials.Deployer},
+		{"POST", at + "/lock", credentials.Deployer},
+		{"DELETE", at + "/lock", credentials.Deployer},
+		{"POST", at + "/releases", credentials.Deployer},
+		{"PUT", at + "/releases/" + d.ID.String() + "/files/" + strings.Repeat("a", 64), credentials.Deployer},
+		{"POST", at + "/releases/" + d.ID.String() + "/finalize", credentials.Deployer},
+		{"POST", "/v1/pipelines", credentials.Admin},
+		{"POST", at + "/provision", credentials.Admin},
+		{"POST", "/v1/tasks", credentials.Admin},
+		{"DELETE", at, credentials.Admin},
 	} {
 		t.Run(c.method+c.path, func(t *testing.T) {
 			w.send(c.method, c.path, nil, header("Authorization", "")).refused(t, 401, "unauthenticated", "", "token is needed")
@@ -323,7 +323,7 @@ func TestTokens(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	past := time.Now().Add(-time.Second)
-	expired, err := web.CreateToken(t.Context(), w.db, "old", web.Admin, nil, &past)
+	expired, err := credentials.Token{Name: "old", Role: credentials.Admin, Expires: &past}.Create(t.Context(), w.db)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -344,7 +344,7 @@ func TestTokens(t *testing.T) {
 	w.send("GET", "/v1/pipelines", nil, header("Authorization", "bearer "+w.admin)).into(t, 200, nil)
 	w.send("GET", "/v1/pipelines", nil, func(r *http.Request) { r.SetBasicAuth("anyone", w.admin) }).into(t, 200, nil)
 	for _, c := range []struct{ name, role string }{{"", "admin"}, {"x", "root"}, {strings.Repeat("x", 101), "admin"}} {
-		if _, err := web.CreateToken(t.Context(), w.db, c.name, web.Role(c.role), nil, nil); troy.KindOf(err) != troy.Invalid {
+		if _, err := (credentials.Token{Name: c.name, Role: credentials.Role(c.role)}).Create(t.Context(), w.db); troy.KindOf(err) != troy.Invalid {
 			t.Errorf("%q %q: %v", c.name, c.role, err)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/web/hook"
+	"github.com/troy-iaas/troy/web/reply"
 )
 
 const signatureHeader = "X-Troy-Signature-256"
@@ -53,6 +54,6 @@ func (s *server) appEvent(c *gin.Context) error {
 	if outcome.PipelineID != nil {
 		note(ctx).pipeline = outcome.PipelineID.String()
 	}
-	reply(c.Writer, http.StatusAccepted, outcome)
+	reply.JSON(c.Writer, http.StatusAccepted, outcome)
 	return nil
 }

@@ -52,7 +52,7 @@ func (s *server) deploymentCreate(c *gin.Context, who caller) error {
 	if err := decodeOptional(c, &body); err != nil {
 		return err
 	}
-	d, err := s.deps.Intake.DeployCommit(c.Request.Context(), p.ID, body.Commit, who.actor())
+	d, err := s.deps.Intake.DeployCommit(c.Request.Context(), p.ID, body.Commit, who.Actor())
 	if err != nil {
 		return err
 	}
@@ -68,7 +68,7 @@ func (s *server) deploymentRetry(c *gin.Context, who caller) error {
 	if err := decodeOptional(c, &struct{}{}); err != nil {
 		return err
 	}
-	if d, err = s.deps.Intake.Retry(c.Request.Context(), d.PipelineID, d.ID, who.actor()); err != nil {
+	if d, err = s.deps.Intake.Retry(c.Request.Context(), d.PipelineID, d.ID, who.Actor()); err != nil {
 		return err
 	}
 	c.Header("Location", fmt.Sprintf("/v1/pipelines/%s/deployments/%s", d.PipelineID, d.ID))
@@ -159,7 +159,7 @@ func (s *server) pipelineConfigure(c *gin.Context, who caller) error {
 		return err
 	}
 	change := intake.Configuration{
-		SameRepository: !who.all(), WatchPaths: body.WatchPaths, CancelRunning: body.CancelRunning,
+		SameRepository: !who.All(), WatchPaths: body.WatchPaths, CancelRunning: body.CancelRunning,
 	}
 	if body.Build != nil && body.Build.Kind() != 'n' {
 		change.Build = body.Build

@@ -9,8 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/credentials"
 	"github.com/troy-iaas/troy/secret"
-	"github.com/troy-iaas/troy/web"
 )
 
 // Whoever chooses a pipeline's repository can publish what the installation may
@@ -19,7 +19,7 @@ func TestLimitedAdminsKeepTheRepository(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	blog, empty := w.create("Blog"), w.create("Empty")
-	limited := func(p pipeline) option { return header("Authorization", "Bearer "+w.token(web.Admin, p.ID)) }
+	limited := func(p pipeline) option { return header("Authorization", "Bearer "+w.token(credentials.Admin, p.ID)) }
 	const path = "/v1/pipelines/blog"
 	w.send("PATCH", path, `{"repository":{"provider":"github","full_name":"team/blog","branch":"main"}}`).into(t, 200, nil)
 	for _, body := range []string{
@@ -306,20 +306,20 @@ func TestRolesOfBuilds(t *testing.T) {
 	other := w.create("Other")
 	id := w.built(w.bind("Blog", "github", "team/blog", "main"))
 	const at = "/v1/pipelines/blog"
-	tokens := map[web.Role]string{web.Viewer: w.token(web.Viewer), web.Deployer: w.token(web.Deployer)}
-	limited := w.token(web.Admin, other.ID)
+	tokens := map[credentials.Role]string{credentials.Viewer: w.token(credentials.Viewer), credentials.Deployer: w.token(credentials.Deployer)}
+	limited := w.token(credentials.Admin, other.ID)
 	for _, c := range []struct {
 		method, path string
-		least        web.Role
+		least        credentials.Role
 	}{
-		{"GET", at + "/deployments/" + id.String() + "/log", web.Viewer},
-		{"POST", at + "/deployments", web.Deployer},
-		{"POST", at + "/deployments/" + id.String() + "/retry", web.Deployer},
-		{"PATCH", at, web.Admin},
-		{"GET", at + "/variables", web.Admin},
-		{"GET", at + "/variables/A", web.Admin},
-		{"PUT", at + "/variables/A", web.Admin},
-		{"DELETE", at + "/variables/A", web.Admin},
+		{"GET", at + "/deployments/" + id.String() + "/log", credentials.Viewer},
+		{"POST", at + "/deployments", credentials.Deployer},
+		{"POST", at + "/deployments/" + id.String() + "/retry", credentials.Deployer},
+		{"PATCH", at, credentials.Admin},
+		{"GET", at + "/variables", credentials.Admin},
+		{"GET", at + "/variables/A", credentials.Admin},
+		{"PUT", at + "/variables/A", credentials.Admin},
+		{"DELETE", at + "/variables/A", credentials.Admin},
 	} {
 		t.Run(c.method+c.path, func(t *testing.T) {
 			w.send(c.method, c.path, nil, header("Authorization", "")).refused(t, 401, "unauthenticated", "", "token is needed")

@@ -2,13 +2,10 @@ package web
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
 	"fmt"
 	"net/http"
-	"regexp"
 	"strings"
 	"time"
 
@@ -16,79 +13,34 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/credentials"
 	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/queries"
-	"github.com/troy-iaas/troy/secret"
 	"github.com/troy-iaas/troy/web/hook"
+	"github.com/troy-iaas/troy/web/reply"
 )
-
-const (
-	connectPrefix = "/bitbucket/connect/"
-	// ConnectValid is how long the address of a Connect app is good for a first
-	// installation.
-	ConnectValid = time.Hour
-)
-
-// stateForm is what rand.Text makes, with more than 128 random bits.
-var stateForm = regexp.MustCompile(`^[A-Z2-7]{26,64}$`)
-
-// stateHash is what is stored of a state: its address is a credential until
-// the first installation.
-func stateHash(state string) []byte {
-	sum := sha256.Sum256([]byte(state))
-	return sum[:]
-}
-
-// connectPath is where the Connect app with a state is, below Troy's address.
-func connectPath(state string) string { return connectPrefix + state }
-
-// IssueConnect makes an address that a Connect app, known by appKey, can be
-// installed from once within ConnectValid, and returns its path below Troy's
-// own address. The path is a credential until then.
-func IssueConnect(ctx context.Context, db queries.DBTX, appKey, actor string) (path string, err error) {
-	state := rand.Text()
-	err = queries.New(db).SetupStateIssue(ctx, queries.SetupStateIssueParams{
-		Hash: stateHash(state), Provider: string(troy.Bitbucket), Actor: actor, AppKey: &appKey, ValidSeconds: ConnectValid.Seconds(),
-	})
-	if err != nil {
-		return "", fmt.Errorf("issue the address of the Connect app %s: %w", appKey, err)
-	}
-	return connectPath(state) + "/connect.json", nil
-}
-
-// ImportConnect keeps an installation of a Connect app that was made for
-// another server, and returns the path of its address from now on.
-func ImportConnect(ctx context.Context, in *intake.Intake, sealer *secret.Sealer, clientKey, account, actor string, c ConnectCredentials) (path string, err error) {
-	sealed, err := c.Seal(sealer, clientKey)
-	if err != nil {
-		return "", err
-	}
-	state := rand.Text()
-	if err := in.ConnectImport(ctx, stateHash(state), c.AppKey, clientKey, account, actor, sealed); err != nil {
-		return "", err
-	}
-	return connectPath(state) + "/connect.json", nil
-}
 
 // hidden is a request's path as logs have it: without the state of a Connect
 // app's address.
 func hidden(path string) string {
-	rest, found := strings.CutPrefix(path, connectPrefix)
+	rest, found := strings.CutPrefix(path, credentials.ConnectPrefix)
 	if !found {
 		return path
 	}
 	_, below, _ := strings.Cut(rest, "/")
-	return connectPrefix + "[state]/" + below
+	return credentials.ConnectPrefix + "[state]/" + below
 }
+
+func stateOf(c *gin.Context) credentials.State { return credentials.State(c.Param("state")) }
 
 // connectState looks the state of the path up.
 func (s *server) connectState(ctx context.Context, c *gin.Context) (queries.SetupState, error) {
 	none := troy.Errorf(troy.NotFound, "there is nothing at this address: it was never issued, or not used within an hour")
-	state := c.Param("state")
-	if !stateForm.MatchString(state) {
+	state := stateOf(c)
+	if !state.Valid() {
 		return queries.SetupState{}, none
 	}
-	row, err := s.q.ConnectStateGet(ctx, stateHash(state))
+	row, err := s.q.ConnectStateGet(ctx, state.Hash())
 	if errors.Is(err, pgx.ErrNoRows) {
 		return row, none
 	}
@@ -110,11 +62,11 @@ func (s *server) connectDescriptor(c *gin.Context) error {
 	if s.deps.ConnectDescriptor == nil || state.AppKey == nil {
 		return troy.Errorf(troy.Unavailable, "Bitbucket is not set up in this installation")
 	}
-	text, err := s.deps.ConnectDescriptor(*state.AppKey, strings.TrimSuffix(s.cfg.URL, "/")+connectPath(c.Param("state")))
+	text, err := s.deps.ConnectDescriptor(*state.AppKey, strings.TrimSuffix(s.cfg.URL, "/")+stateOf(c).ConnectPath())
 	if err != nil {
 		return fmt.Errorf("describe the Connect app: %w", err)
 	}
-	_ = http.NewResponseController(c.Writer).SetWriteDeadline(time.Now().Add(answerTime))
+	reply.Limit(c.Writer)
 	c.Data(http.StatusOK, "application/json; charset=utf-8", text)
 	return nil
 }
@@ -164,7 +116,7 @@ func verifyConnect(c *gin.Context, clientKey string, secrets []string) error {
 		return troy.Errorf(troy.Unauthenticated, "the token's issuer is not the installation's clientKey")
 	}
 	request := hook.ConnectRequest{
-		Method: c.Request.Method, Path: c.Request.URL.EscapedPath(), Query: c.Request.URL.RawQuery, Base: connectPath(c.Param("state")),
+		Method: c.Request.Method, Path: c.Request.URL.EscapedPath(), Query: c.Request.URL.RawQuery, Base: stateOf(c).ConnectPath(),
 	}
 	for i, kept := range secrets {
 		verified := hook.VerifyConnect(token, request, clientKey, []byte(kept), time.Now())
@@ -192,11 +144,11 @@ func (s *server) connectCaller(ctx context.Context, c *gin.Context, state querie
 	if err != nil {
 		return row, fmt.Errorf("look up Connect installation %s: %w", *state.ClientKey, err)
 	}
-	credentials, err := OpenConnect(s.deps.Secrets, row.ID, row.Credentials)
+	kept, err := credentials.OpenConnect(s.deps.Secrets, row.ID, row.Credentials)
 	if err != nil {
 		return row, err
 	}
-	return row, verifyConnect(c, row.ID, credentials.Secrets)
+	return row, verifyConnect(c, row.ID, kept.Secrets)
 }
 
 // readConnect reads a message to the Connect app, whose memory is held until
@@ -238,26 +190,26 @@ func (s *server) connectInstalled(ctx context.Context, c *gin.Context, state que
 	err = s.deps.Intake.ConnectInstalled(ctx, intake.ConnectInstall{
 		State: state.Hash, AppKey: message.AppKey, ClientKey: message.ClientKey, Account: account,
 		Seal: func(current []byte) ([]byte, error) {
-			credentials := ConnectCredentials{AppKey: message.AppKey}
+			kept := credentials.Connect{AppKey: message.AppKey}
 			if current != nil {
 				var err error
-				if credentials, err = OpenConnect(s.deps.Secrets, message.ClientKey, current); err != nil {
+				if kept, err = credentials.OpenConnect(s.deps.Secrets, message.ClientKey, current); err != nil {
 					return nil, err
 				}
-				if !signed && subtle.ConstantTimeCompare([]byte(credentials.Secrets[0]), []byte(given)) == 1 {
+				if !signed && subtle.ConstantTimeCompare([]byte(kept.Secrets[0]), []byte(given)) == 1 {
 					return current, nil // sent again, since our answer was lost
 				}
 				if !signed {
 					return nil, troy.Errorf(troy.Unauthenticated, "the installation is known; installing it again has to be signed with the secret that it was given before")
 				}
-				if err := verifyConnect(c, message.ClientKey, credentials.Secrets); err != nil {
+				if err := verifyConnect(c, message.ClientKey, kept.Secrets); err != nil {
 					return nil, err
 				}
-				if credentials.AppKey != message.AppKey {
+				if kept.AppKey != message.AppKey {
 					return nil, troy.Errorf(troy.Forbidden, "the installation is of another app").At("key")
 				}
 			}
-			return credentials.with(given).Seal(s.deps.Secrets, message.ClientKey)
+			return kept.With(given).Seal(s.deps.Secrets, message.ClientKey)
 		},
 	})
 	if err != nil {

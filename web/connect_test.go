@@ -11,8 +11,8 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/troy-iaas/troy/credentials"
 	"github.com/troy-iaas/troy/secret"
-	"github.com/troy-iaas/troy/web"
 	"github.com/troy-iaas/troy/web/hook"
 )
 
@@ -37,11 +37,11 @@ func withConnect(w *world) {
 // issue returns the path of a Connect app without its descriptor's name.
 func (w *world) issue() string {
 	w.t.Helper()
-	path, err := web.IssueConnect(w.t.Context(), w.db, connectApp, "operator test")
+	state, err := credentials.IssueConnect(w.t.Context(), w.db, connectApp, "operator test")
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return strings.TrimSuffix(path, "/connect.json")
+	return state.ConnectPath()
 }
 
 func installedBody(app, client, shared string) string {
@@ -88,11 +88,11 @@ func (w *world) secrets(client string) []string {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	credentials, err := web.OpenConnect(w.deps.Secrets, client, row.Credentials)
+	kept, err := credentials.OpenConnect(w.deps.Secrets, client, row.Credentials)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return credentials.Secrets
+	return kept.Secrets
 }
 
 func TestConnectLifecycle(t *testing.T) {
@@ -268,19 +268,18 @@ func TestConnectStates(t *testing.T) {
 func TestConnectImport(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, withForges, withConnect)
-	path, err := web.ImportConnect(t.Context(), w.deps.Intake, w.deps.Secrets, clientKey, "Ada's", "operator test",
-		web.ConnectCredentials{AppKey: connectApp, Secrets: []string{firstKey}})
+	sealed, err := credentials.Connect{AppKey: connectApp, Secrets: []string{firstKey}}.Seal(w.deps.Secrets, clientKey)
 	if err != nil {
 		t.Fatal(err)
 	}
-	base := strings.TrimSuffix(path, "/connect.json")
+	state := credentials.NewState()
+	if err := w.deps.Intake.ConnectImport(t.Context(), state.Hash(), connectApp, clientKey, "Ada's", "operator test", sealed); err != nil {
+		t.Fatal(err)
+	}
+	base := state.ConnectPath()
 	w.tell(base, "/installed", "", installedBody(connectApp, clientKey, secondKey)).refused(t, 401, "unauthenticated", "", "has to be signed")
 	w.tell(base, "/installed", firstKey, installedBody(connectApp, clientKey, secondKey)).into(t, 204, nil)
 	w.tell(base, "/events", secondKey, connectPush("a"), header("X-Event-Key", "repo:push"), header("X-Request-UUID", "r")).into(t, http.StatusAccepted, nil)
-	if text := fmt.Sprintf("%v %+v %#v %s", web.ConnectCredentials{Secrets: []string{firstKey}}, web.ConnectCredentials{Secrets: []string{firstKey}},
-		web.ConnectCredentials{Secrets: []string{firstKey}}, web.ConnectCredentials{Secrets: []string{firstKey}}); strings.Contains(text, firstKey) {
-		t.Error("formatting shows the secret")
-	}
 	without := newWorld(t)
 	if a := without.tell(without.issue(), "/installed", "", "{}"); a.status != 503 {
 		t.Errorf("without a key: %d %s", a.status, a.body)

@@ -10,6 +10,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/credentials"
 )
 
 // maxShown is how many bytes of a log's end the page of a deployment shows.
@@ -66,7 +67,7 @@ func (s *server) deploymentShow(_ context.Context, c *gin.Context, who caller) e
 // deploymentShowLog is the log in the place in which browsers send the token
 // that they were given for the page.
 func (s *server) deploymentShowLog(c *gin.Context) error {
-	who, err := s.invite(c, Viewer)
+	who, err := s.invite(c, credentials.Viewer)
 	if err != nil {
 		return err
 	}

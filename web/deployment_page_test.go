@@ -11,7 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/troy-iaas/troy"
-	"github.com/troy-iaas/troy/web"
+	"github.com/troy-iaas/troy/credentials"
 )
 
 const hostile = "<img src=x onerror=alert(1)>"
@@ -51,10 +51,10 @@ func TestDeploymentPage(t *testing.T) {
 		if a.status != 401 || !strings.HasPrefix(a.header.Get("WWW-Authenticate"), "Basic ") {
 			t.Errorf("without a token %s answers %d, %s", path, a.status, a.header)
 		}
-		if a := w.send("GET", path, nil, as(w.token(web.Viewer, p.ID))); a.status != 200 {
+		if a := w.send("GET", path, nil, as(w.token(credentials.Viewer, p.ID))); a.status != 200 {
 			t.Errorf("for a viewer %s answers %d", path, a.status)
 		}
-		if a := w.send("GET", path, nil, as(w.token(web.Viewer, other.ID))); a.status != 404 || strings.Contains(string(a.body), id.String()+" ") {
+		if a := w.send("GET", path, nil, as(w.token(credentials.Viewer, other.ID))); a.status != 404 || strings.Contains(string(a.body), id.String()+" ") {
 			t.Errorf("for a token of another pipeline %s answers %d", path, a.status)
 		}
 	}
@@ -74,7 +74,7 @@ func TestDeploymentPageInABrowser(t *testing.T) {
 	var d deployment
 	w.send("POST", "/v1/pipelines/"+p.Slug+"/deployments", nil).into(t, 202, &d)
 	id := d.ID
-	address := strings.Replace(w.server.URL, "http://", "http://troy:"+w.token(web.Viewer)+"@", 1) + pagePath(p, id)
+	address := strings.Replace(w.server.URL, "http://", "http://troy:"+w.token(credentials.Viewer)+"@", 1) + pagePath(p, id)
 	read := func(selector string) string {
 		// In the middle of a reload there is nothing to be read.
 		text, _ := chromedp.Run(tab, chromedp.Evaluate[string](`document.querySelector("`+selector+`")?.textContent ?? ""`))

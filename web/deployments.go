@@ -13,6 +13,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/web/reply"
 )
 
 type deploymentJSON struct {
@@ -100,7 +101,7 @@ func (s *server) replyDeployment(c *gin.Context, status int, d queries.Deploymen
 	if err != nil {
 		return err
 	}
-	reply(c.Writer, status, view)
+	reply.JSON(c.Writer, status, view)
 	return nil
 }
 
@@ -137,7 +138,7 @@ func (s *server) deploymentList(c *gin.Context, who caller) error {
 	if more {
 		answer.Next = strconv.FormatInt(rows[len(rows)-1].Number, 10)
 	}
-	reply(c.Writer, http.StatusOK, answer)
+	reply.JSON(c.Writer, http.StatusOK, answer)
 	return nil
 }
 
@@ -174,7 +175,7 @@ func (s *server) deploymentCancel(c *gin.Context, who caller) error {
 	if err := decodeOptional(c, &struct{}{}); err != nil {
 		return err
 	}
-	if d, err = s.deps.Intake.CancelDeployment(c.Request.Context(), d.PipelineID, d.ID, who.actor()); err != nil {
+	if d, err = s.deps.Intake.CancelDeployment(c.Request.Context(), d.PipelineID, d.ID, who.Actor()); err != nil {
 		return err
 	}
 	return s.replyDeployment(c, http.StatusAccepted, d)
@@ -194,7 +195,7 @@ func (s *server) deploymentRollback(c *gin.Context, who caller) error {
 	if err := decodeOptional(c, &t); err != nil {
 		return err
 	}
-	d, err := s.deps.Intake.Rollback(c.Request.Context(), p.ID, t.Deployment, who.actor())
+	d, err := s.deps.Intake.Rollback(c.Request.Context(), p.ID, t.Deployment, who.Actor())
 	if err != nil {
 		return err
 	}
@@ -213,7 +214,7 @@ func (s *server) deploymentPromote(c *gin.Context, who caller) error {
 	if t.Deployment == uuid.Nil {
 		return troy.Errorf(troy.Invalid, "it is missing; expected the id of the deployment to promote").At("deployment")
 	}
-	d, err := s.deps.Intake.Promote(c.Request.Context(), p.ID, t.Deployment, who.actor())
+	d, err := s.deps.Intake.Promote(c.Request.Context(), p.ID, t.Deployment, who.Actor())
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/web/reply"
 )
 
 type eventJSON struct {
@@ -66,7 +67,7 @@ func (s *server) eventList(c *gin.Context, who caller) error {
 	if more {
 		answer.Next = strconv.FormatInt(rows[len(rows)-1].Version, 10)
 	}
-	reply(c.Writer, http.StatusOK, answer)
+	reply.JSON(c.Writer, http.StatusOK, answer)
 	return nil
 }
 
@@ -85,7 +86,7 @@ func (s *server) eventPipeline(c *gin.Context, who caller) (uuid.UUID, error) {
 			id, err = s.q.EventPipelineBySlug(ctx, ref)
 		}
 	}
-	if errors.Is(err, pgx.ErrNoRows) || err == nil && !who.sees(id) {
+	if errors.Is(err, pgx.ErrNoRows) || err == nil && !who.Sees(id) {
 		return uuid.Nil, noPipeline(ref)
 	}
 	if err != nil {

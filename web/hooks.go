@@ -13,6 +13,7 @@ import (
 	"github.com/troy-iaas/troy/forge"
 	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/web/hook"
+	"github.com/troy-iaas/troy/web/reply"
 )
 
 // mostTaken is how many messages of the outside are taken in at a time.
@@ -42,12 +43,9 @@ func (s *server) bitbucketHook(c *gin.Context) error {
 
 // githubApp is Troy's app at GitHub, or zero as long as there is none.
 func (s *server) githubApp(ctx context.Context) (forge.App, error) {
-	if s.deps.GitHubApp == nil {
-		return forge.App{}, nil
-	}
 	ctx, cancel := context.WithTimeout(ctx, quick)
 	defer cancel()
-	app, err := s.deps.GitHubApp(ctx)
+	app, err := s.deps.GitHubApp.Current(ctx)
 	if err != nil {
 		return forge.App{}, fmt.Errorf("look up the GitHub app: %w", err)
 	}
@@ -102,7 +100,7 @@ func (s *server) takeIn(c *gin.Context, h forgeHook, d hook.Delivery, body []byt
 	if outcome.PipelineID != nil {
 		note(ctx).pipeline = outcome.PipelineID.String()
 	}
-	reply(c.Writer, http.StatusAccepted, outcome)
+	reply.JSON(c.Writer, http.StatusAccepted, outcome)
 	return nil
 }
 

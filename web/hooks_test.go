@@ -2,7 +2,6 @@ package web_test
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"net/http"
 	"os"
@@ -34,7 +33,7 @@ func withForges(w *world) {
 
 func withApp(app forge.App) func(*world) {
 	return func(w *world) {
-		w.deps.GitHubApp = func(context.Context) (forge.App, error) { return app, nil }
+		w.deps.GitHubApp.Own = &app
 	}
 }
 

@@ -197,7 +197,7 @@ func (s *server) followLog(c *gin.Context, who caller, log *buildLog) error {
 func (s *server) tokenStands(ctx context.Context, who caller) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, quick)
 	defer cancel()
-	stands, err := s.q.TokenStands(ctx, who.id)
+	stands, err := s.q.TokenStands(ctx, who.ID)
 	if err != nil {
 		return false, fmt.Errorf("look whether the token still stands: %w", err)
 	}

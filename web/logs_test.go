@@ -16,8 +16,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/credentials"
 	"github.com/troy-iaas/troy/queries"
-	"github.com/troy-iaas/troy/web"
 )
 
 // built makes a deployment that is being built.
@@ -281,7 +281,7 @@ func TestStreamsEndWithTheirToken(t *testing.T) {
 			p := w.bind("Blog", "github", "team/blog", "main")
 			id := w.built(p)
 			w.print(id, "one\n")
-			events, others := w.follow(logPath(p, id), as(w.token(web.Viewer))), w.follow(logPath(p, id))
+			events, others := w.follow(logPath(p, id), as(w.token(credentials.Viewer))), w.follow(logPath(p, id))
 			<-events
 			<-others
 			w.exec(sql)
@@ -397,7 +397,7 @@ func TestOnlySoManyLogsAreFollowed(t *testing.T) {
 	p := w.bind("Blog", "github", "team/blog", "main")
 	id := w.built(p)
 	w.print(id, "one\n")
-	viewer := w.token(web.Viewer)
+	viewer := w.token(credentials.Viewer)
 	for range 200 {
 		<-w.follow(logPath(p, id), as(viewer))
 	}

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/web/reply"
 )
 
 // requestHeader names a request in answers and in the log.
@@ -229,7 +230,7 @@ func (b *body) Read(p []byte) (int, error) {
 func (s *server) knownHost(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !s.hosts[hostKey(r.Host)] && !loopback(r.Host) {
-			reply(w, http.StatusMisdirectedRequest, errorAnswer(troy.Errorf(troy.Invalid, "the host is not Troy's; its address is %s", s.cfg.URL)))
+			reply.ErrorAs(w, http.StatusMisdirectedRequest, troy.Errorf(troy.Invalid, "the host is not Troy's; its address is %s", s.cfg.URL))
 			return
 		}
 		next.ServeHTTP(w, r)

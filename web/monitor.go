@@ -9,19 +9,17 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
-	"time"
 	"unicode"
 
 	"github.com/hibiken/asynq"
 	"github.com/hibiken/asynqmon"
 	"github.com/redis/go-redis/v9"
+
+	"github.com/troy-iaas/troy/credentials"
+	"github.com/troy-iaas/troy/web/reply"
 )
 
-const (
-	monitorPath = "/monitor"
-	// adminChallenge has a browser ask for a token (RFC 7617).
-	adminChallenge = `Basic realm="Troy: an admin token as the password", charset="UTF-8"`
-)
+const monitorPath = "/monitor"
 
 // shared lends a connection to asynqmon, which otherwise would make its own.
 type shared struct{ client redis.UniversalClient }
@@ -47,11 +45,11 @@ func (s *server) monitor() http.Handler {
 		"object-src 'none'", "base-uri 'none'", "form-action 'self'", "frame-ancestors 'none'",
 	}, "; ")
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !s.mayAll(w, r, Admin, "the monitor shows all") {
+		if !s.mayAll(w, r, credentials.Admin, "the monitor shows all") {
 			return
 		}
 		// The page counts seconds; what it shows is never old.
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTime))
+		reply.Limit(w)
 		w.Header().Set("Content-Security-Policy", policy)
 		mon.ServeHTTP(w, r)
 	})

@@ -14,6 +14,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/intake"
+	"github.com/troy-iaas/troy/web/reply"
 )
 
 // once carries a request with an Idempotency-Key out once, and answers one
@@ -35,7 +36,7 @@ func (s *server) once(again func(*gin.Context, uuid.UUID) error, h func(*gin.Con
 		digest := sha256.New()
 		fmt.Fprintf(digest, "%s %s\n", c.Request.Method, c.Request.URL.Path)
 		digest.Write(body) // never fails
-		c.Request = c.Request.WithContext(intake.Once(c.Request.Context(), intake.Request{Token: who.id, Key: *key, Digest: digest.Sum(nil)}))
+		c.Request = c.Request.WithContext(intake.Once(c.Request.Context(), intake.Request{Token: who.ID, Key: *key, Digest: digest.Sum(nil)}))
 		err = h(c, who)
 		if repeated, ok := errors.AsType[*intake.Repeated](err); ok {
 			return again(c, repeated.Subject)
@@ -78,6 +79,6 @@ func gone(what string, id uuid.UUID) error {
 
 // rungAgain answers for a task that was rung.
 func (s *server) rungAgain(c *gin.Context, id uuid.UUID) error {
-	reply(c.Writer, http.StatusAccepted, map[string]string{"id": id.String(), "result": "it was rung by the first request with this key"})
+	reply.JSON(c.Writer, http.StatusAccepted, map[string]string{"id": id.String(), "result": "it was rung by the first request with this key"})
 	return nil
 }

@@ -16,9 +16,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/troy-iaas/troy/credentials"
 	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/queries"
-	"github.com/troy-iaas/troy/web"
 )
 
 // cutter stands between Troy and Postgres. Armed, it lets the next COMMIT
@@ -198,7 +198,7 @@ func TestIdempotencyKeys(t *testing.T) {
 	}
 	// Another path, and another's key, are other requests.
 	w.send("POST", "/v1/pipelines/"+ids[0].String()+"/provision", "", key("k")).refused(t, 409, "conflict", "Idempotency-Key", "another request")
-	w.send("POST", "/v1/pipelines", `{"name":"Blog"}`, key("k"), as(w.token(web.Admin))).into(t, 201, nil)
+	w.send("POST", "/v1/pipelines", `{"name":"Blog"}`, key("k"), as(w.token(credentials.Admin))).into(t, 201, nil)
 	// Without a key each is a new one.
 	for range 2 {
 		w.send("POST", "/v1/pipelines", `{"name":"Blog"}`).into(t, 201, nil)

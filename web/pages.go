@@ -8,13 +8,13 @@ import (
 	"encoding/base64"
 	"fmt"
 	"html/template"
-	"net/http"
 	"net/url"
-	"time"
 
 	"github.com/gin-gonic/gin"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/credentials"
+	"github.com/troy-iaas/troy/web/reply"
 )
 
 //go:embed templates
@@ -77,7 +77,7 @@ func (p *pages) show(c *gin.Context, status int, name string, view any, more str
 	if err := p.templates.ExecuteTemplate(&page, name, view); err != nil {
 		return fmt.Errorf("write the page %s: %w", name, err)
 	}
-	_ = http.NewResponseController(c.Writer).SetWriteDeadline(time.Now().Add(answerTime))
+	reply.Limit(c.Writer)
 	c.Header("Content-Security-Policy", p.policy+more)
 	c.Data(status, "text/html; charset=utf-8", page.Bytes())
 	return nil
@@ -85,7 +85,7 @@ func (p *pages) show(c *gin.Context, status int, name string, view any, more str
 
 // page makes a route of a page for callers whose role is least or more, with
 // where to go back to when it fails, if that is anywhere.
-func (s *server) page(least Role, back string, h func(context.Context, *gin.Context, caller) error) gin.HandlerFunc {
+func (s *server) page(least credentials.Role, back string, h func(context.Context, *gin.Context, caller) error) gin.HandlerFunc {
 	return s.anonymous(func(c *gin.Context) error {
 		who, err := s.invite(c, least)
 		if err != nil {
@@ -104,19 +104,19 @@ func (s *server) page(least Role, back string, h func(context.Context, *gin.Cont
 				frame
 				Failure, Back string
 			}{s.pages.frame, e.Message, back}
-			return s.pages.show(c, statusOf(e.Kind), failurePage, view, "")
+			return s.pages.show(c, reply.Status(e.Kind), failurePage, view, "")
 		}
 		return nil
 	})
 }
 
 // invite is authorize for browsers, which are asked for a token.
-func (s *server) invite(c *gin.Context, least Role) (caller, error) {
+func (s *server) invite(c *gin.Context, least credentials.Role) (caller, error) {
 	who, err := s.authorize(c.Request, least)
 	if err != nil && troy.KindOf(err) == troy.Unauthenticated {
 		challenge := viewerChallenge
-		if least == Admin {
-			challenge = adminChallenge
+		if least == credentials.Admin {
+			challenge = reply.AdminChallenge
 		}
 		c.Header("WWW-Authenticate", challenge)
 	}

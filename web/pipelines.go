@@ -14,6 +14,7 @@ import (
 	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/tasks"
+	"github.com/troy-iaas/troy/web/reply"
 )
 
 type pipelineJSON struct {
@@ -98,7 +99,7 @@ func (s *server) replyPipeline(c *gin.Context, status int, p queries.Pipeline) e
 		return err
 	}
 	note(c.Request.Context()).pipeline = p.ID.String()
-	reply(c.Writer, status, list[0])
+	reply.JSON(c.Writer, status, list[0])
 	return nil
 }
 
@@ -107,7 +108,7 @@ func (s *server) pipelineList(c *gin.Context, who caller) error {
 	if err != nil {
 		return err
 	}
-	args := queries.PipelineListParams{PageLimit: pg.limit + 1, Only: who.pipelines}
+	args := queries.PipelineListParams{PageLimit: pg.limit + 1, Only: who.Pipelines}
 	if text := c.Query("status"); text != "" {
 		if _, err := troy.ParseStatus(text); err != nil {
 			return troy.Errorf(troy.Invalid, "the status %q is unknown", clip(text)).At("status")
@@ -137,12 +138,12 @@ func (s *server) pipelineList(c *gin.Context, who caller) error {
 	if more {
 		answer.Next = rows[len(rows)-1].ID.String()
 	}
-	reply(c.Writer, http.StatusOK, answer)
+	reply.JSON(c.Writer, http.StatusOK, answer)
 	return nil
 }
 
 func (s *server) pipelineCreate(c *gin.Context, who caller) error {
-	if !who.all() {
+	if !who.All() {
 		return troy.Errorf(troy.Forbidden, "the token is limited to named pipelines and can't make others")
 	}
 	var body struct {
@@ -156,7 +157,7 @@ func (s *server) pipelineCreate(c *gin.Context, who caller) error {
 	}
 	p, err := s.deps.Intake.CreatePipeline(c.Request.Context(), intake.NewPipeline{
 		Name: body.Name, Slug: body.Slug, AppID: body.AppID, Provision: body.Provision == nil || *body.Provision,
-	}, who.actor())
+	}, who.Actor())
 	if err != nil {
 		return err
 	}
@@ -191,7 +192,7 @@ func (s *server) pipelineLock(c *gin.Context, who caller) error {
 	if err := decode(c, maxJSON, &body); err != nil {
 		return err
 	}
-	if p, err = s.deps.Intake.Lock(c.Request.Context(), p.ID, body.Reason, who.actor()); err != nil {
+	if p, err = s.deps.Intake.Lock(c.Request.Context(), p.ID, body.Reason, who.Actor()); err != nil {
 		return err
 	}
 	return s.replyPipeline(c, http.StatusOK, p)
@@ -205,7 +206,7 @@ func (s *server) pipelineUnlock(c *gin.Context, who caller) error {
 	if err := decodeOptional(c, &struct{}{}); err != nil {
 		return err
 	}
-	if p, err = s.deps.Intake.Unlock(c.Request.Context(), p.ID, who.actor()); err != nil {
+	if p, err = s.deps.Intake.Unlock(c.Request.Context(), p.ID, who.Actor()); err != nil {
 		return err
 	}
 	return s.replyPipeline(c, http.StatusOK, p)
@@ -220,7 +221,7 @@ func (s *server) ask(c *gin.Context, who caller, f func(context.Context, uuid.UU
 	if err := decodeOptional(c, &struct{}{}); err != nil {
 		return err
 	}
-	if p, err = f(c.Request.Context(), p.ID, who.actor()); err != nil {
+	if p, err = f(c.Request.Context(), p.ID, who.Actor()); err != nil {
 		return err
 	}
 	return s.replyPipeline(c, http.StatusAccepted, p)

@@ -29,7 +29,7 @@ func (s *server) pipelinePurge(c *gin.Context, who caller) error {
 			return troy.Errorf(troy.Invalid, "%w", err).At("path")
 		}
 	}
-	if p, err = s.deps.Intake.Purge(c.Request.Context(), p.ID, path, who.actor()); err != nil {
+	if p, err = s.deps.Intake.Purge(c.Request.Context(), p.ID, path, who.Actor()); err != nil {
 		return err
 	}
 	return s.replyPipeline(c, http.StatusAccepted, p)

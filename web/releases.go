@@ -17,6 +17,7 @@ import (
 	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/site"
+	"github.com/troy-iaas/troy/web/reply"
 )
 
 type releaseJSON struct {
@@ -167,7 +168,7 @@ func (s *server) writeRelease(ctx context.Context, p queries.Pipeline, m site.Ma
 		}
 		_, err := q.ReleaseCreate(ctx, queries.ReleaseCreateParams{
 			ID: id, PipelineID: p.ID, IdempotencyKey: key, ManifestDigest: digest, Files: int64(len(m.Files)), Bytes: totalBytes(m),
-			Message: message, Actor: who.actor(), ValidSeconds: s.cfg.ReleaseValidity.Seconds(),
+			Message: message, Actor: who.Actor(), ValidSeconds: s.cfg.ReleaseValidity.Seconds(),
 		})
 		return err
 	})
@@ -217,7 +218,7 @@ func (s *server) replyRelease(c *gin.Context, status int, r queries.ReleaseGetRo
 		missing = []site.File{}
 	}
 	_, direct := s.deps.Store.(cloud.Signer)
-	reply(c.Writer, status, releaseJSON{
+	reply.JSON(c.Writer, status, releaseJSON{
 		Direct: direct,
 		ID:     r.ID, PipelineID: r.PipelineID, Missing: missing, ExpiresAt: r.ExpiresAt.UTC(), Finalized: r.FinalizedAt != nil,
 		Limits: limitsJSON{s.cfg.Limits.Files, s.cfg.Limits.FileBytes, s.cfg.Limits.TotalBytes},
@@ -360,7 +361,7 @@ func (s *server) releaseFinalize(c *gin.Context, who caller) error {
 		return err
 	}
 	f := intake.Finalization{
-		Pipeline: p.ID, Release: r.ID, Publish: body.Publish == nil || *body.Publish, ExpectLive: body.ExpectLive, Actor: who.actor(),
+		Pipeline: p.ID, Release: r.ID, Publish: body.Publish == nil || *body.Publish, ExpectLive: body.ExpectLive, Actor: who.Actor(),
 	}
 	if r.FinalizedAt == nil {
 		if err := open(p, r); err != nil {

@@ -115,7 +115,7 @@ func clip(s string) string {
 func (s *server) pipeline(ctx context.Context, c *gin.Context, who caller) (queries.Pipeline, error) {
 	ref := c.Param("pipeline")
 	p, err := s.findPipeline(ctx, ref)
-	if errors.Is(err, pgx.ErrNoRows) || err == nil && !who.sees(p.ID) {
+	if errors.Is(err, pgx.ErrNoRows) || err == nil && !who.Sees(p.ID) {
 		return queries.Pipeline{}, noPipeline(ref)
 	}
 	if err == nil {

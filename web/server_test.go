@@ -21,6 +21,8 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/credentials"
+	"github.com/troy-iaas/troy/health"
 	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/internal/poll"
 	"github.com/troy-iaas/troy/metrics"
@@ -217,7 +219,7 @@ func TestPostgresAway(t *testing.T) {
 		t.Cleanup(db.Close)
 		w.deps.DB = db
 		w.deps.Intake = intake.New(db, w.bell, intake.Config{SitesSuffix: "sites.test"})
-		w.deps.Ready = []web.Check{{Name: "Postgres", Check: func(ctx context.Context) error { return db.Ping(ctx) }}}
+		w.deps.Ready = []health.Check{{Name: "Postgres", Check: func(ctx context.Context) error { return db.Ping(ctx) }}}
 	})
 	blog := w.create("Blog")
 	w.send("GET", "/readyz", nil).into(t, 200, nil)
@@ -252,7 +254,7 @@ func TestPostgresAway(t *testing.T) {
 func TestReady(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(w *world) {
-		w.deps.Ready = []web.Check{
+		w.deps.Ready = []health.Check{
 			{Name: "fine", Check: func(context.Context) error { return nil }},
 			{Name: "schema", Check: func(context.Context) error { return troy.Errorf(troy.Unavailable, "it is at version 1") }},
 			{Name: "Redis", Check: func(context.Context) error { return errors.New("dial redis://:password@host") }},
@@ -276,7 +278,7 @@ func TestMonitor(t *testing.T) {
 	}
 	basic := func(token string) option { return func(r *http.Request) { r.SetBasicAuth("admin", token) } }
 	for _, path := range []string{"/monitor", "/monitor/", "/monitor/api/queues", "/monitor/static/js/x.js"} {
-		w.send("GET", path, nil, basic(w.token(web.Deployer))).refused(t, 403, "forbidden", "", "admin is needed")
+		w.send("GET", path, nil, basic(w.token(credentials.Deployer))).refused(t, 403, "forbidden", "", "admin is needed")
 		w.send("GET", path, nil, basic("troy_x")).refused(t, 401, "unauthenticated", "", "")
 	}
 	a = w.send("GET", "/monitor", nil, basic(w.admin))
@@ -331,7 +333,7 @@ func TestMetricsWantAToken(t *testing.T) {
 		token  string
 		status int
 	}{
-		"nobody": {"", 401}, "a viewer": {w.token(web.Viewer), 200}, "a viewer of one pipeline": {w.token(web.Viewer, p.ID), 403},
+		"nobody": {"", 401}, "a viewer": {w.token(credentials.Viewer), 200}, "a viewer of one pipeline": {w.token(credentials.Viewer, p.ID), 403},
 	} {
 		a := w.send("GET", "/metrics", nil, header("Authorization", strings.TrimSuffix("Bearer "+test.token, "Bearer ")))
 		if a.status != test.status {

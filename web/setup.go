@@ -2,7 +2,6 @@ package web
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/http"
@@ -14,8 +13,10 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/credentials"
 	"github.com/troy-iaas/troy/forge"
 	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/web/reply"
 )
 
 const (
@@ -46,8 +47,8 @@ type setupView struct {
 
 // setup makes a route of a page for admins of all pipelines.
 func (s *server) setup(h func(context.Context, *gin.Context, caller) error) gin.HandlerFunc {
-	return s.page(Admin, setupPath, func(ctx context.Context, c *gin.Context, who caller) error {
-		if !who.all() {
+	return s.page(credentials.Admin, setupPath, func(ctx context.Context, c *gin.Context, who caller) error {
+		if !who.All() {
 			return troy.Errorf(troy.Forbidden, "the token is limited to named pipelines; the app serves all")
 		}
 		return h(ctx, c, who)
@@ -92,20 +93,20 @@ func (s *server) githubSetup(ctx context.Context, c *gin.Context, who caller) er
 		return s.showSetup(c, http.StatusOK, v)
 	}
 	v.Name, v.Organization = name, c.Query("organization")
-	state := rand.Text()
+	state := credentials.NewState()
 	action, manifest, err := s.deps.GitHubSetup.Manifest(forge.AppRequest{
-		Name: v.Name, Organization: v.Organization, State: state,
+		Name: v.Name, Organization: v.Organization, State: string(state),
 		URL: s.cfg.URL, HookURL: s.cfg.URL + "/hooks/github", RedirectURL: s.cfg.URL + setupPath + "/callback", SetupURL: s.cfg.URL + setupPath,
 	})
 	if e, ok := errors.AsType[*troy.Error](err); ok && (e.Field == "name" || e.Field == "organization") {
 		v.Problem, v.Field = e.Message, e.Field
-		return s.showSetup(c, statusOf(e.Kind), v)
+		return s.showSetup(c, reply.Status(e.Kind), v)
 	}
 	if err != nil {
 		return err
 	}
 	if err := s.q.SetupStateIssue(ctx, queries.SetupStateIssueParams{
-		Hash: stateHash(state), Provider: string(troy.GitHub), Actor: who.actor(), ValidSeconds: setupValid.Seconds(),
+		Hash: state.Hash(), Provider: string(troy.GitHub), Actor: who.Actor(), ValidSeconds: setupValid.Seconds(),
 	}); err != nil {
 		return fmt.Errorf("issue a state for the set-up: %w", err)
 	}
@@ -119,10 +120,10 @@ func (s *server) githubCallback(ctx context.Context, c *gin.Context, who caller)
 	if s.cfg.GitHubFromEnvironment || s.deps.Secrets == nil || s.deps.GitHubSetup == nil {
 		return troy.Errorf(troy.Conflict, "no app can be set up here")
 	}
-	_, err := s.q.SetupStateUse(ctx, queries.SetupStateUseParams{Hash: stateHash(c.Query("state")), Provider: string(troy.GitHub), Actor: who.actor()})
+	_, err := s.q.SetupStateUse(ctx, queries.SetupStateUseParams{Hash: credentials.State(c.Query("state")).Hash(), Provider: string(troy.GitHub), Actor: who.Actor()})
 	if errors.Is(err, pgx.ErrNoRows) {
 		s.deps.Log.WarnContext(ctx, "an app was refused: its state was not issued to this caller, was used, or has expired",
-			"request", note(ctx).request, "actor", who.actor(), "remote", c.Request.RemoteAddr)
+			"request", note(ctx).request, "actor", who.Actor(), "remote", c.Request.RemoteAddr)
 		return troy.Errorf(troy.Forbidden, "this set-up was not begun by you, was ended before, or took longer than an hour; begin again. An app that GitHub made meanwhile can be deleted there")
 	}
 	if err != nil {
@@ -139,16 +140,16 @@ func (s *server) githubCallback(ctx context.Context, c *gin.Context, who caller)
 		s.deps.Log.ErrorContext(ctx, "GitHub did not hand over the app", "request", note(ctx).request, "error", err)
 		return troy.Errorf(troy.Unavailable, "GitHub did not hand over the app's keys. Delete the app there and begin again; Troy's log has the details under request %s", note(ctx).request)
 	}
-	sealed, err := SealApp(s.deps.Secrets, troy.GitHub, app)
+	sealed, err := credentials.SealApp(s.deps.Secrets, troy.GitHub, app)
 	if err != nil {
 		return err
 	}
 	if err := s.q.ForgeAppPut(ctx, queries.ForgeAppPutParams{
-		Provider: string(troy.GitHub), AppID: strconv.FormatInt(app.ID, 10), Name: app.Name, Url: app.URL, Credentials: sealed, Actor: who.actor(),
+		Provider: string(troy.GitHub), AppID: strconv.FormatInt(app.ID, 10), Name: app.Name, Url: app.URL, Credentials: sealed, Actor: who.Actor(),
 	}); err != nil {
 		return fmt.Errorf("keep the GitHub app %d, which is to be deleted at GitHub now: %w", app.ID, err)
 	}
-	s.deps.Log.InfoContext(ctx, "the GitHub app was set up", "request", note(ctx).request, "app", app.ID, "slug", app.Slug, "actor", who.actor())
+	s.deps.Log.InfoContext(ctx, "the GitHub app was set up", "request", note(ctx).request, "app", app.ID, "slug", app.Slug, "actor", who.Actor())
 	// Loading the page again must not send the code again.
 	c.Redirect(http.StatusSeeOther, setupPath)
 	return nil

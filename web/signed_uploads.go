@@ -10,6 +10,7 @@ import (
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/site"
+	"github.com/troy-iaas/troy/web/reply"
 )
 
 // maxSigned is how many uploads are signed at a time.
@@ -64,7 +65,7 @@ func (s *server) releaseSign(c *gin.Context, who caller) error {
 			out[i].Header[name] = one.Header.Get(name)
 		}
 	}
-	reply(c.Writer, http.StatusOK, struct {
+	reply.JSON(c.Writer, http.StatusOK, struct {
 		Uploads   []signedJSON `json:"uploads"`
 		ExpiresAt time.Time    `json:"expires_at"`
 	}{out, expires.UTC()})

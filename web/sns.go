@@ -16,6 +16,7 @@ import (
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/web/hook"
+	"github.com/troy-iaas/troy/web/reply"
 )
 
 const (
@@ -61,7 +62,7 @@ func (s *server) snsEvent(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	reply(c.Writer, http.StatusOK, outcome)
+	reply.JSON(c.Writer, http.StatusOK, outcome)
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/tasks"
+	"github.com/troy-iaas/troy/web/reply"
 )
 
 func (s *server) taskRing(c *gin.Context, who caller) error {
@@ -21,15 +22,15 @@ func (s *server) taskRing(c *gin.Context, who caller) error {
 	switch {
 	case body.Kind == "":
 		return troy.Errorf(troy.Invalid, "it is missing; expected the kind of the task").At("kind")
-	case body.Kind == tasks.TypeSweep && !who.all():
+	case body.Kind == tasks.TypeSweep && !who.All():
 		return troy.Errorf(troy.Forbidden, "the token is limited to named pipelines; a sweep is for all")
 	case body.Kind != tasks.TypeSweep && body.ID == uuid.Nil:
 		return troy.Errorf(troy.Invalid, "it is missing; expected the id of the pipeline").At("id")
-	case body.Kind != tasks.TypeSweep && !who.sees(body.ID):
+	case body.Kind != tasks.TypeSweep && !who.Sees(body.ID):
 		return troy.Errorf(troy.NotFound, "there is no pipeline %s", body.ID)
 	}
 	note(c.Request.Context()).pipeline = body.ID.String()
-	result, err := s.deps.Intake.RingByHand(c.Request.Context(), body.Kind, body.ID, who.actor())
+	result, err := s.deps.Intake.RingByHand(c.Request.Context(), body.Kind, body.ID, who.Actor())
 	if err != nil {
 		return err
 	}
@@ -41,6 +42,6 @@ func (s *server) taskRing(c *gin.Context, who caller) error {
 	if body.ID != uuid.Nil {
 		answer.ID = body.ID.String()
 	}
-	reply(c.Writer, http.StatusAccepted, answer)
+	reply.JSON(c.Writer, http.StatusAccepted, answer)
 	return nil
 }

@@ -112,7 +112,7 @@ func (s *server) upload(c *gin.Context, who caller) (*upload, uuid.UUID, error) 
 	}
 	ref := c.Param("pipeline")
 	if u := s.uploads.get(id); u != nil && u.fresh(ref, time.Now()) {
-		if !who.sees(u.pipeline) {
+		if !who.Sees(u.pipeline) {
 			return nil, id, noPipeline(ref)
 		}
 		note(c.Request.Context()).pipeline = u.pipeline.String()

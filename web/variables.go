@@ -14,6 +14,7 @@ import (
 	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/secret"
+	"github.com/troy-iaas/troy/web/reply"
 )
 
 const (
@@ -84,7 +85,7 @@ func (s *server) variableList(c *gin.Context, who caller) error {
 		}
 		list = append(list, v)
 	}
-	reply(c.Writer, http.StatusOK, map[string]any{"variables": list})
+	reply.JSON(c.Writer, http.StatusOK, map[string]any{"variables": list})
 	return nil
 }
 
@@ -112,7 +113,7 @@ func (s *server) replyVariable(c *gin.Context, p queries.Pipeline) error {
 	if err != nil {
 		return err
 	}
-	reply(c.Writer, http.StatusOK, v)
+	reply.JSON(c.Writer, http.StatusOK, v)
 	return nil
 }
 

@@ -22,12 +22,15 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/credentials"
 	"github.com/troy-iaas/troy/forge"
+	"github.com/troy-iaas/troy/health"
 	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/metrics"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/secret"
 	"github.com/troy-iaas/troy/site"
+	"github.com/troy-iaas/troy/web/reply"
 )
 
 // Config is what the handler depends on.
@@ -70,12 +73,11 @@ type Deps struct {
 	// Secrets seals pipelines' variables and what forges' set-ups give. Without
 	// it neither can be kept.
 	Secrets *secret.Sealer
-	// GitHubApp returns Troy's GitHub app, and the zero App while there is
-	// none. It is asked for every delivery, so that an app that was just set up
-	// is known at once: its WebhookSecret is the key of the signatures, and
-	// with its ID wishes to run the checks of other apps again are ignored. Nil
-	// means that there is never one.
-	GitHubApp func(context.Context) (forge.App, error)
+	// GitHubApp is Troy's GitHub app. It is asked for every delivery, so that an
+	// app that was just set up is known at once: its WebhookSecret is the key of
+	// the signatures, and with its ID wishes to run the checks of other apps
+	// again are ignored.
+	GitHubApp credentials.GitHubApp
 	// GitHubSetup makes the app. Nil means that none can be made.
 	GitHubSetup forge.AppSetup
 	// ConnectDescriptor describes the Connect app of a key at a base URL. Nil
@@ -90,7 +92,7 @@ type Deps struct {
 	Now            func() time.Time
 	// Metrics counts requests and is shown at /metrics; nil shows nothing.
 	Metrics *metrics.Metrics
-	Ready   []Check // what /readyz asks
+	Ready   []health.Check // what /readyz asks
 	// Stopping is closed when the process is about to stop, so that streams
 	// end and their readers come back to another one. It may be nil.
 	Stopping <-chan struct{}
@@ -101,6 +103,7 @@ type server struct {
 	cfg        Config
 	deps       Deps
 	q          *queries.Queries
+	tokens     credentials.Tokens
 	uploads    *uploads
 	hosts      map[string]bool
 	unverified *unverified   // the memory of messages from outside
@@ -138,7 +141,7 @@ func New(cfg Config, deps Deps) (http.Handler, error) {
 	cfg.Limits.TotalBytes = cmp.Or(cfg.Limits.TotalBytes, defaults.TotalBytes)
 
 	s := &server{
-		cfg: cfg, deps: deps, q: queries.New(deps.DB), uploads: newUploads(4 * cfg.Limits.Files), hosts: knownHosts(u),
+		cfg: cfg, deps: deps, q: queries.New(deps.DB), tokens: credentials.Tokens{DB: deps.DB, Log: deps.Log}, uploads: newUploads(4 * cfg.Limits.Files), hosts: knownHosts(u),
 		unverified: newUnverified(unverifiedBytes, unverifiedOfOne), taken: make(chan struct{}, mostTaken), follows: make(chan struct{}, mostFollowers),
 		certificates: certificates{fetch: fetchCertificate, fetches: rate.NewLimiter(2, 10)}, now: time.Now,
 	}
@@ -152,10 +155,10 @@ func New(cfg Config, deps Deps) (http.Handler, error) {
 		return nil, err
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("/healthz", s.healthz)
-	mux.Handle("/readyz", s.readyz())
+	mux.HandleFunc("/healthz", health.Live)
+	mux.Handle("/readyz", health.Ready(deps.Ready, deps.Log))
 	if deps.Metrics != nil {
-		mux.Handle("/metrics", s.knownHost(s.metrics()))
+		mux.Handle("/metrics", s.knownHost(health.Metrics(deps.Metrics, s.mayAll)))
 	}
 	guarded, err := s.sameOrigin(u, s.routes(s.monitor()))
 	if err != nil {
@@ -188,61 +191,61 @@ func (s *server) routes(monitor http.Handler) http.Handler {
 		s.fail(c.Writer, c.Request, troy.Errorf(troy.NotFound, "there is nothing at this path"))
 	})
 	e.NoMethod(func(c *gin.Context) {
-		reply(c.Writer, http.StatusMethodNotAllowed, errorAnswer(troy.Errorf(troy.Invalid, "%s is not allowed here; expected %s", c.Request.Method, c.Writer.Header().Get("Allow"))))
+		reply.ErrorAs(c.Writer, http.StatusMethodNotAllowed, troy.Errorf(troy.Invalid, "%s is not allowed here; expected %s", c.Request.Method, c.Writer.Header().Get("Allow")))
 	})
 
 	e.POST("/events/apps", s.anonymous(s.appEvent))
 	e.POST("/events/sns", s.anonymous(s.snsEvent))
 	e.POST("/hooks/github", s.anonymous(s.githubHook))
 	e.POST("/hooks/bitbucket", s.anonymous(s.bitbucketHook))
-	connect := e.Group(connectPrefix + ":state")
+	connect := e.Group(credentials.ConnectPrefix + ":state")
 	connect.GET("/connect.json", s.anonymous(s.connectDescriptor))
 	connect.POST("/installed", s.connect(s.connectInstalled))
 	connect.POST("/uninstalled", s.connect(s.connectUninstalled))
 	connect.POST("/events", s.connect(s.connectEvent))
 	e.GET(setupPath, s.setup(s.githubSetup))
 	e.GET(setupPath+"/callback", s.setup(s.githubCallback))
-	e.GET("/pipelines/:pipeline/deployments/:deployment", s.page(Viewer, "", s.deploymentShow))
+	e.GET("/pipelines/:pipeline/deployments/:deployment", s.page(credentials.Viewer, "", s.deploymentShow))
 	e.GET("/pipelines/:pipeline/deployments/:deployment/log", s.anonymous(s.deploymentShowLog))
 	e.Any("/monitor", gin.WrapH(monitor))
 	e.Any("/monitor/*path", gin.WrapH(monitor))
 
 	v1 := e.Group("/v1")
-	v1.GET("/pipelines", s.as(Viewer, quick, s.pipelineList))
-	v1.POST("/pipelines", s.as(Admin, quick, s.once(s.pipelineAgain(http.StatusCreated), s.pipelineCreate)))
-	v1.POST("/tasks", s.as(Admin, quick, s.once(s.rungAgain, s.taskRing)))
-	v1.GET("/tokens", s.as(Admin, quick, s.tokenList))
-	v1.POST("/tokens", s.as(Admin, quick, s.once(s.tokenMade, s.tokenCreate)))
-	v1.DELETE("/tokens/:token", s.as(Admin, quick, s.tokenRevoke))
+	v1.GET("/pipelines", s.as(credentials.Viewer, quick, s.pipelineList))
+	v1.POST("/pipelines", s.as(credentials.Admin, quick, s.once(s.pipelineAgain(http.StatusCreated), s.pipelineCreate)))
+	v1.POST("/tasks", s.as(credentials.Admin, quick, s.once(s.rungAgain, s.taskRing)))
+	v1.GET("/tokens", s.as(credentials.Admin, quick, s.tokenList))
+	v1.POST("/tokens", s.as(credentials.Admin, quick, s.once(s.tokenMade, s.tokenCreate)))
+	v1.DELETE("/tokens/:token", s.as(credentials.Admin, quick, s.tokenRevoke))
 
 	p := v1.Group("/pipelines/:pipeline")
-	p.GET("", s.as(Viewer, quick, s.pipelineGet))
-	p.PATCH("", s.as(Admin, quick, s.pipelineConfigure))
-	p.DELETE("", s.as(Admin, quick, s.pipelineDelete))
-	p.POST("/provision", s.as(Admin, quick, s.once(s.pipelineAgain(http.StatusAccepted), s.pipelineProvision)))
-	p.GET("/events", s.as(Viewer, quick, s.eventList))
-	p.GET("/deployments", s.as(Viewer, quick, s.deploymentList))
-	p.POST("/deployments", s.as(Deployer, quick, s.once(s.deploymentAgain, s.deploymentCreate)))
-	p.GET("/deployments/:deployment", s.as(Viewer, quick, s.deploymentGet))
+	p.GET("", s.as(credentials.Viewer, quick, s.pipelineGet))
+	p.PATCH("", s.as(credentials.Admin, quick, s.pipelineConfigure))
+	p.DELETE("", s.as(credentials.Admin, quick, s.pipelineDelete))
+	p.POST("/provision", s.as(credentials.Admin, quick, s.once(s.pipelineAgain(http.StatusAccepted), s.pipelineProvision)))
+	p.GET("/events", s.as(credentials.Viewer, quick, s.eventList))
+	p.GET("/deployments", s.as(credentials.Viewer, quick, s.deploymentList))
+	p.POST("/deployments", s.as(credentials.Deployer, quick, s.once(s.deploymentAgain, s.deploymentCreate)))
+	p.GET("/deployments/:deployment", s.as(credentials.Viewer, quick, s.deploymentGet))
 	// A log is followed for as long as the build takes.
-	p.GET("/deployments/:deployment/log", s.as(Viewer, 0, s.deploymentLog))
-	p.POST("/deployments/:deployment/retry", s.as(Deployer, quick, s.once(s.deploymentAgain, s.deploymentRetry)))
-	p.POST("/deployments/:deployment/cancel", s.as(Deployer, quick, s.once(s.deploymentAgain, s.deploymentCancel)))
-	p.GET("/variables", s.as(Admin, quick, s.variableList))
-	p.GET("/variables/:name", s.as(Admin, quick, s.variableGet))
-	p.PUT("/variables/:name", s.as(Admin, quick, s.variableSet))
-	p.DELETE("/variables/:name", s.as(Admin, quick, s.variableRemove))
-	p.POST("/purge", s.as(Deployer, quick, s.once(s.pipelineAgain(http.StatusAccepted), s.pipelinePurge)))
-	p.POST("/lock", s.as(Deployer, quick, s.once(s.pipelineAgain(http.StatusOK), s.pipelineLock)))
-	p.DELETE("/lock", s.as(Deployer, quick, s.pipelineUnlock))
-	p.POST("/rollback", s.as(Deployer, quick, s.once(s.deploymentAgain, s.deploymentRollback)))
-	p.POST("/promote", s.as(Deployer, quick, s.once(s.deploymentAgain, s.deploymentPromote)))
-	p.POST("/releases", s.as(Deployer, slow, s.releaseBegin))
-	p.GET("/releases/:release", s.as(Viewer, slow, s.releaseGet))
+	p.GET("/deployments/:deployment/log", s.as(credentials.Viewer, 0, s.deploymentLog))
+	p.POST("/deployments/:deployment/retry", s.as(credentials.Deployer, quick, s.once(s.deploymentAgain, s.deploymentRetry)))
+	p.POST("/deployments/:deployment/cancel", s.as(credentials.Deployer, quick, s.once(s.deploymentAgain, s.deploymentCancel)))
+	p.GET("/variables", s.as(credentials.Admin, quick, s.variableList))
+	p.GET("/variables/:name", s.as(credentials.Admin, quick, s.variableGet))
+	p.PUT("/variables/:name", s.as(credentials.Admin, quick, s.variableSet))
+	p.DELETE("/variables/:name", s.as(credentials.Admin, quick, s.variableRemove))
+	p.POST("/purge", s.as(credentials.Deployer, quick, s.once(s.pipelineAgain(http.StatusAccepted), s.pipelinePurge)))
+	p.POST("/lock", s.as(credentials.Deployer, quick, s.once(s.pipelineAgain(http.StatusOK), s.pipelineLock)))
+	p.DELETE("/lock", s.as(credentials.Deployer, quick, s.pipelineUnlock))
+	p.POST("/rollback", s.as(credentials.Deployer, quick, s.once(s.deploymentAgain, s.deploymentRollback)))
+	p.POST("/promote", s.as(credentials.Deployer, quick, s.once(s.deploymentAgain, s.deploymentPromote)))
+	p.POST("/releases", s.as(credentials.Deployer, slow, s.releaseBegin))
+	p.GET("/releases/:release", s.as(credentials.Viewer, slow, s.releaseGet))
 	// An upload takes as long as its bytes keep coming.
-	p.POST("/releases/:release/uploads", s.as(Deployer, quick, s.releaseSign))
-	p.PUT("/releases/:release/files/:sha256", s.as(Deployer, 0, s.releaseUpload))
-	p.POST("/releases/:release/finalize", s.as(Deployer, slow, s.once(s.deploymentAgain, s.releaseFinalize)))
+	p.POST("/releases/:release/uploads", s.as(credentials.Deployer, quick, s.releaseSign))
+	p.PUT("/releases/:release/files/:sha256", s.as(credentials.Deployer, 0, s.releaseUpload))
+	p.POST("/releases/:release/finalize", s.as(credentials.Deployer, slow, s.once(s.deploymentAgain, s.releaseFinalize)))
 	return e
 }
 

@@ -24,6 +24,7 @@ import (
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/bell"
 	"github.com/troy-iaas/troy/cloud/localcloud"
+	"github.com/troy-iaas/troy/credentials"
 	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/internal/devstack/stacktest"
 	"github.com/troy-iaas/troy/queries"
@@ -100,7 +101,7 @@ func newWorld(t *testing.T, change ...func(*world)) *world {
 	}
 	w.server = httptest.NewServer(h)
 	t.Cleanup(w.server.Close)
-	w.admin = w.token(web.Admin)
+	w.admin = w.token(credentials.Admin)
 	return w
 }
 
@@ -117,9 +118,9 @@ func (w *world) second() *world {
 	return &other
 }
 
-func (w *world) token(role web.Role, pipelines ...uuid.UUID) string {
+func (w *world) token(role credentials.Role, pipelines ...uuid.UUID) string {
 	w.t.Helper()
-	token, err := web.CreateToken(w.t.Context(), w.db, "test-"+string(role), role, pipelines, nil)
+	token, err := credentials.Token{Name: "test-" + string(role), Role: role, Pipelines: pipelines}.Create(w.t.Context(), w.db)
 	if err != nil {
 		w.t.Fatal(err)
 	}

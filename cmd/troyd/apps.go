@@ -10,15 +10,13 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/credentials"
 	"github.com/troy-iaas/troy/forge"
 	"github.com/troy-iaas/troy/forge/bitbucket"
 	"github.com/troy-iaas/troy/forge/github"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/secret"
-	"github.com/troy-iaas/troy/web"
 	"github.com/troy-iaas/troy/web/hook"
 )
 
@@ -37,60 +35,30 @@ const (
 	noBitbucket = notSetUp("Bitbucket is not set up: TROY_BITBUCKET_TOKEN is not set and no installation of a Connect app sees the repository")
 )
 
-// githubApp is Troy's app at GitHub: the environment's if there is one,
-// otherwise what the set-up page had made.
-type githubApp struct {
-	own     *forge.App // of the environment
-	q       *queries.Queries
-	secrets *secret.Sealer
-}
-
-func newGitHubApp(cfg config, db queries.DBTX, secrets *secret.Sealer) (*githubApp, error) {
-	g := &githubApp{q: queries.New(db), secrets: secrets}
+func newGitHubApp(cfg config, db queries.DBTX, secrets *secret.Sealer) (credentials.GitHubApp, error) {
+	g := credentials.GitHubApp{DB: db, Secrets: secrets}
 	if cfg.GitHubClientID == "" {
 		return g, nil
 	}
 	key, err := os.ReadFile(cfg.GitHubKeyFile)
 	if err != nil {
-		return nil, usageError{fmt.Errorf("TROY_GITHUB_KEY_FILE: %w", err)}
+		return g, usageError{fmt.Errorf("TROY_GITHUB_KEY_FILE: %w", err)}
 	}
-	g.own = &forge.App{ClientID: cfg.GitHubClientID, PrivateKey: string(key), WebhookSecret: cfg.GitHubSecret}
+	g.Own = &forge.App{ClientID: cfg.GitHubClientID, PrivateKey: string(key), WebhookSecret: cfg.GitHubSecret}
 	if cfg.GitHubAppID != "" {
-		if g.own.ID, err = strconv.ParseInt(cfg.GitHubAppID, 10, 64); err != nil {
-			return nil, usageError{fmt.Errorf("TROY_GITHUB_APP_ID: %q is not a number", cfg.GitHubAppID)}
+		if g.Own.ID, err = strconv.ParseInt(cfg.GitHubAppID, 10, 64); err != nil {
+			return g, usageError{fmt.Errorf("TROY_GITHUB_APP_ID: %q is not a number", cfg.GitHubAppID)}
 		}
 	}
 	return g, nil
 }
 
-// possible reports whether there is an app, or can ever be one.
-func (g *githubApp) possible() bool { return g.own != nil || g.secrets != nil }
-
-// current returns the app, or zero while there is none. The row is read each
-// time, so that every process has a new app as soon as it is there.
-func (g *githubApp) current(ctx context.Context) (forge.App, error) {
-	if g.own != nil {
-		return *g.own, nil
-	}
-	if g.secrets == nil {
-		return forge.App{}, nil
-	}
-	row, err := g.q.ForgeAppGet(ctx, string(troy.GitHub))
-	if errors.Is(err, pgx.ErrNoRows) {
-		return forge.App{}, nil
-	}
-	if err != nil {
-		return forge.App{}, fmt.Errorf("read the GitHub app: %w", err)
-	}
-	return web.OpenApp(g.secrets, troy.GitHub, row.Credentials)
-}
-
-// client returns the adapter that acts as the app.
-func (g *githubApp) client(cfg config, transport http.RoundTripper) (*github.Client, error) {
+// githubClient returns the adapter that acts as the app.
+func githubClient(cfg config, g credentials.GitHubApp, transport http.RoundTripper) (*github.Client, error) {
 	client, err := github.New(github.Config{
 		APIURL: cfg.GitHubURL, SiteURL: githubSite(cfg.GitHubURL), Transport: transport,
 		App: func(ctx context.Context) (forge.App, error) {
-			app, err := g.current(ctx)
+			app, err := g.Current(ctx)
 			if err == nil && app.ClientID == "" {
 				err = troy.Errorf(troy.Forbidden, "%w", noGitHub)
 			}
@@ -107,12 +75,12 @@ func (g *githubApp) client(cfg config, transport http.RoundTripper) (*github.Cli
 // could have failed.
 type githubForge struct {
 	*github.Client
-	app *githubApp
+	app credentials.GitHubApp
 }
 
 // Failed implements forge.Deliveries.
 func (g githubForge) Failed(ctx context.Context, since time.Time) ([]forge.FailedDelivery, error) {
-	app, err := g.app.current(ctx)
+	app, err := g.app.Current(ctx)
 	if err != nil || app.ClientID == "" {
 		return nil, err
 	}
@@ -124,12 +92,12 @@ func (g githubForge) Failed(ctx context.Context, since time.Time) ([]forge.Faile
 type bitbucketForge struct {
 	*bitbucket.Client
 	token   string
-	q       *queries.Queries
+	db      queries.DBTX
 	secrets *secret.Sealer
 }
 
 func newBitbucketForge(cfg config, db queries.DBTX, secrets *secret.Sealer, transport http.RoundTripper) (*bitbucketForge, error) {
-	b := &bitbucketForge{token: cfg.BitbucketToken, q: queries.New(db), secrets: secrets}
+	b := &bitbucketForge{token: cfg.BitbucketToken, db: db, secrets: secrets}
 	var err error
 	b.Client, err = bitbucket.New(bitbucket.Config{
 		APIURL: cfg.BitbucketURL, SiteURL: bitbucketSite(cfg.BitbucketURL), Credential: b.credential, Transport: transport,
@@ -144,29 +112,21 @@ func newBitbucketForge(cfg config, db queries.DBTX, secrets *secret.Sealer, tran
 // was removed, and for what none told of, the access token serves.
 func (b *bitbucketForge) credential(ctx context.Context, installation string) (bitbucket.Credential, error) {
 	if installation != "" && b.secrets != nil {
-		row, err := b.q.InstallationGet(ctx, string(troy.Bitbucket), installation)
-		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-			return bitbucket.Credential{}, fmt.Errorf("read the installation: %w", err)
+		kept, ok, err := credentials.ActiveConnect(ctx, b.db, b.secrets, installation)
+		if err != nil {
+			return bitbucket.Credential{}, err
 		}
-		if err == nil && row.State == "active" && row.Credentials != nil {
-			return b.connect(row)
+		if ok {
+			return bitbucket.Credential{Sign: func(method, path string, query url.Values) (string, error) {
+				return hook.SignConnect(hook.ConnectRequest{Method: method, Path: path, Query: query.Encode()},
+					kept.AppKey, installation, []byte(kept.Secrets[0]), time.Now())
+			}}, nil
 		}
 	}
 	if b.token == "" {
 		return bitbucket.Credential{}, troy.Errorf(troy.Forbidden, "%w", noBitbucket)
 	}
 	return bitbucket.Credential{AccessToken: b.token}, nil
-}
-
-func (b *bitbucketForge) connect(row queries.Installation) (bitbucket.Credential, error) {
-	kept, err := web.OpenConnect(b.secrets, row.ID, row.Credentials)
-	if err != nil {
-		return bitbucket.Credential{}, err
-	}
-	return bitbucket.Credential{Sign: func(method, path string, query url.Values) (string, error) {
-		return hook.SignConnect(hook.ConnectRequest{Method: method, Path: path, Query: query.Encode()},
-			kept.AppKey, row.ID, []byte(kept.Secrets[0]), time.Now())
-	}}, nil
 }
 
 // Repository implements forge.Forge. A repository that no message told of yet
@@ -186,7 +146,7 @@ func (b *bitbucketForge) Repository(ctx context.Context, r forge.Repository) (fo
 	if b.secrets == nil {
 		return forge.Found{}, failed
 	}
-	installations, err := b.q.InstallationList(ctx, string(troy.Bitbucket))
+	installations, err := queries.New(b.db).InstallationList(ctx, string(troy.Bitbucket))
 	if err != nil {
 		return forge.Found{}, fmt.Errorf("list the installations of the Connect app: %w", err)
 	}

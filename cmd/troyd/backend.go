@@ -17,6 +17,7 @@ import (
 
 	"github.com/troy-iaas/troy/bell"
 	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/health"
 	"github.com/troy-iaas/troy/metrics"
 	schema "github.com/troy-iaas/troy/sql"
 	"github.com/troy-iaas/troy/tasks"
@@ -84,6 +85,12 @@ func connect(ctx context.Context, cfg config, log *slog.Logger) (*backend, error
 	b.cloud = meters.Cloud(sites)
 	return b, nil
 }
+
+// ready lists what has to be well for the API, and for the work.
+func (b *backend) ready(work bool) []health.Check { return health.Checks(b.db, b.redis, work) }
+
+// watch logs what keeps the work from going on, until the context ends.
+func (b *backend) watch(ctx context.Context) { health.Watch(ctx, b.ready(true), b.log) }
 
 func (b *backend) close() {
 	b.db.Close()

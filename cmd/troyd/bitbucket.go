@@ -14,10 +14,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/credentials"
 	"github.com/troy-iaas/troy/forge"
 	"github.com/troy-iaas/troy/forge/bitbucket"
 	"github.com/troy-iaas/troy/queries"
-	"github.com/troy-iaas/troy/web"
 )
 
 func newBitbucketCommand() *cobra.Command {
@@ -108,8 +108,8 @@ func newBitbucketConnectCommand() *cobra.Command {
 			"(docs/bitbucket.md).",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return withConnect(cmd, &key, func(cfg config, b *backend) (path string, err error) {
-				return web.IssueConnect(cmd.Context(), b.db, key, "operator "+username())
+			return withConnect(cmd, &key, func(_ config, b *backend) (credentials.State, error) {
+				return credentials.IssueConnect(cmd.Context(), b.db, key, "operator "+username())
 			})
 		},
 	}
@@ -129,7 +129,7 @@ func newBitbucketImportCommand() *cobra.Command {
 			if !printable(clientKey) {
 				return usageError{errors.New("--client-key is missing or unfit: the clientKey that Bitbucket gave with the installation")}
 			}
-			return withConnect(cmd, &key, func(cfg config, b *backend) (string, error) {
+			return withConnect(cmd, &key, func(cfg config, b *backend) (credentials.State, error) {
 				secrets, err := sealer(cfg)
 				if err != nil {
 					return "", err
@@ -141,8 +141,12 @@ func newBitbucketImportCommand() *cobra.Command {
 				if account == "" {
 					account = clientKey
 				}
-				return web.ImportConnect(cmd.Context(), b.intake(cfg), secrets, clientKey, account, "operator "+username(),
-					web.ConnectCredentials{AppKey: key, Secrets: []string{shared}})
+				sealed, err := credentials.Connect{AppKey: key, Secrets: []string{shared}}.Seal(secrets, clientKey)
+				if err != nil {
+					return "", err
+				}
+				state := credentials.NewState()
+				return state, b.intake(cfg).ConnectImport(cmd.Context(), state.Hash(), key, clientKey, account, "operator "+username(), sealed)
 			})
 		},
 	}
@@ -156,8 +160,9 @@ func appKeyFlag(cmd *cobra.Command, key *string) {
 	cmd.Flags().StringVar(key, "app-key", "", "the key of the Connect app (the host of TROY_URL backwards unless told: com.example.troy)")
 }
 
-// withConnect runs what makes the path of a descriptor, and prints its address.
-func withConnect(cmd *cobra.Command, key *string, f func(config, *backend) (path string, err error)) error {
+// withConnect runs what makes the state of a Connect app, and prints the address
+// of its descriptor.
+func withConnect(cmd *cobra.Command, key *string, f func(config, *backend) (credentials.State, error)) error {
 	cfg, err := commandConfig()
 	if err != nil {
 		return err
@@ -179,11 +184,11 @@ func withConnect(cmd *cobra.Command, key *string, f func(config, *backend) (path
 		return err
 	}
 	defer b.close()
-	path, err := f(cfg, b)
+	state, err := f(cfg, b)
 	if err != nil {
 		return err
 	}
-	return printLine(cmd.OutOrStdout(), cfg.URL+path)
+	return printLine(cmd.OutOrStdout(), cfg.URL+state.DescriptorPath())
 }
 
 // appKey makes a Connect app's key of Troy's host, which is nobody else's:

@@ -13,10 +13,10 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/troy-iaas/troy/credentials"
 	"github.com/troy-iaas/troy/internal/devstack"
 	"github.com/troy-iaas/troy/secret"
 	schema "github.com/troy-iaas/troy/sql"
-	"github.com/troy-iaas/troy/web"
 )
 
 func newDevCommand() *cobra.Command {
@@ -152,13 +152,13 @@ func runDev(ctx context.Context, cfg config, sample string) (err error) {
 // does not know it.
 func devToken(ctx context.Context, cfg config, b *backend) (string, error) {
 	make := func() (string, error) {
-		return web.CreateToken(ctx, b.db, "troyd dev", web.Admin, nil, nil)
+		return credentials.Token{Name: "troyd dev", Role: credentials.Admin}.Create(ctx, b.db)
 	}
 	token, err := keptSecret(cfg.DataDir, "admin-token", make)
 	if err != nil {
 		return "", err
 	}
-	known, err := web.TokenKnown(ctx, b.db, token)
+	known, err := credentials.Known(ctx, b.db, token)
 	if err != nil || known {
 		return token, err
 	}

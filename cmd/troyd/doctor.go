@@ -19,6 +19,7 @@ import (
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud/awscloud"
 	"github.com/troy-iaas/troy/cloud/localcloud"
+	"github.com/troy-iaas/troy/health"
 	"github.com/troy-iaas/troy/queries"
 	schema "github.com/troy-iaas/troy/sql"
 )
@@ -138,7 +139,7 @@ func (d *doctor) postgres(ctx context.Context, cfg config) {
 		d.tell(awscloud.Finding{Part: "Postgres", Said: oneLine(err), Remedy: "run `troyd migrate up` with this version of troyd, before web and work"})
 		return
 	}
-	if err := postgresWrites(ctx, conn); err != nil {
+	if err := health.PostgresWrites(ctx, conn); err != nil {
 		d.tell(awscloud.Finding{Part: "Postgres", Said: oneLine(err), Remedy: "set TROY_DATABASE_URL to the primary, or let it take writes"})
 		return
 	}
@@ -158,7 +159,7 @@ func (d *doctor) redis(ctx context.Context, cfg config) {
 		return // asynq makes no other
 	}
 	defer func() { _ = client.Close() }()
-	if err := redisWrites(ctx, client); err != nil {
+	if err := health.RedisWrites(ctx, client); err != nil {
 		remedy := "start it, or set TROY_REDIS_URL to where it is"
 		if troy.KindOf(err) == troy.Unavailable {
 			remedy = "give it memory or disk, or set TROY_REDIS_URL to the primary"
@@ -166,11 +167,11 @@ func (d *doctor) redis(ctx context.Context, cfg config) {
 		d.tell(awscloud.Finding{Part: "Redis", Said: oneLine(err), Remedy: remedy})
 		return
 	}
-	if p := redisPolicy(ctx, client); p != "" && p != "noeviction" {
+	if p := health.RedisPolicy(ctx, client); p != "" && p != "noeviction" {
 		d.tell(awscloud.Finding{Part: "Redis", Said: "it may throw tasks away (maxmemory-policy " + p + ")", Remedy: "set its maxmemory-policy to noeviction: what it throws away comes back by the sweep, seconds later"})
 		return
 	}
-	if err := queuesRun(ctx, client); err != nil {
+	if err := health.QueuesRun(ctx, client); err != nil {
 		d.tell(awscloud.Finding{Part: "queues", Said: oneLine(err), Remedy: "resume them in /monitor, unless they are paused on purpose"})
 		return
 	}

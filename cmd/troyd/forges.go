@@ -19,8 +19,8 @@ func forges(cfg config, db queries.DBTX, secrets *secret.Sealer, meters *metrics
 	if err != nil {
 		return nil, err
 	}
-	if app.possible() {
-		client, err := app.client(cfg, meters.Forge(troy.GitHub, forge.Transport()))
+	if app.Possible() {
+		client, err := githubClient(cfg, app, meters.Forge(troy.GitHub, forge.Transport()))
 		if err != nil {
 			return nil, err
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/credentials"
 	"github.com/troy-iaas/troy/queries"
 )
 
@@ -118,15 +119,15 @@ func newGitHubStatusCommand() *cobra.Command {
 	}
 }
 
-func githubStatus(ctx context.Context, out io.Writer, app *githubApp, troyURL string) error {
-	a, err := app.current(ctx)
+func githubStatus(ctx context.Context, out io.Writer, app credentials.GitHubApp, troyURL string) error {
+	a, err := app.Current(ctx)
 	if err != nil {
 		return err
 	}
 	switch {
 	case a.ClientID == "":
 		return printLine(out, "GitHub is not set up: troyd github setup")
-	case app.own != nil:
+	case app.Own != nil:
 		number := "unknown (TROY_GITHUB_APP_ID)"
 		if a.ID != 0 {
 			number = strconv.FormatInt(a.ID, 10)
@@ -141,7 +142,7 @@ func githubStatus(ctx context.Context, out io.Writer, app *githubApp, troyURL st
 	if err := printLine(out, "Webhook: "+troyURL+"/hooks/github"); err != nil {
 		return err
 	}
-	return installations(ctx, out, app.q, troy.GitHub)
+	return installations(ctx, out, queries.New(app.DB), troy.GitHub)
 }
 
 // installations prints where an app is installed.

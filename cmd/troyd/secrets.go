@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,8 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/troy-iaas/troy/credentials"
 	"github.com/troy-iaas/troy/queries"
-	"github.com/troy-iaas/troy/secret"
 )
 
 func newSecretsCommand() *cobra.Command {
@@ -41,17 +40,21 @@ func newSecretsCommand() *cobra.Command {
 			}
 			defer b.close()
 			q := queries.New(b.db)
-			counts, err := resealAll(cmd.Context(), q, secrets, dry, cmd.ErrOrStderr())
-			if err := errors.Join(err, counts.print(cmd.OutOrStdout(), dry)); err != nil {
+			report := func(unopened error) error {
+				_, err := fmt.Fprintln(cmd.ErrOrStderr(), "troyd:", unopened)
+				return err
+			}
+			counts, err := credentials.Reseal(cmd.Context(), q, secrets, dry, report)
+			if err := errors.Join(err, printCounts(cmd.OutOrStdout(), counts, dry)); err != nil {
 				return err
 			}
 			// A process with the old key in front may have sealed meanwhile, so
 			// nothing is said of the older keys before a second look.
-			left, err := resealAll(cmd.Context(), q, secrets, true, cmd.ErrOrStderr())
+			left, err := credentials.Reseal(cmd.Context(), q, secrets, true, report)
 			if err != nil {
 				return err
 			}
-			switch older := left.older(); {
+			switch older := left.Sum().Resealed; {
 			case older > 0 && !dry:
 				return fmt.Errorf("%d were sealed meanwhile with an older key; restart web and work with the newest in front, then run this again", older)
 			case older > 0:
@@ -65,87 +68,18 @@ func newSecretsCommand() *cobra.Command {
 	return cmd
 }
 
-// sealedCounts counts what was looked at, by kind.
-type sealedCounts map[string]*struct{ current, resealed, unopened int }
-
-// sealedKinds are the kinds in the order that they are shown in.
-var sealedKinds = []struct{ kind, shown string }{
-	{"variable", "variables of builds"}, {"installation", "installations"}, {"forge_app", "apps at forges"},
-}
-
-// resealAll goes through everything that is sealed. What can't be opened is
-// named on diagnostics, and left.
-func resealAll(ctx context.Context, q *queries.Queries, secrets *secret.Sealer, dry bool, diagnostics io.Writer) (sealedCounts, error) {
-	counts := sealedCounts{}
-	for _, k := range sealedKinds {
-		counts[k.kind] = &struct{ current, resealed, unopened int }{}
-	}
-	var after queries.SealedListParams
-	unopened := 0
-	for {
-		rows, err := q.SealedList(ctx, after)
-		if err != nil {
-			return counts, fmt.Errorf("list what is sealed: %w", err)
-		}
-		if len(rows) == 0 {
-			break
-		}
-		for _, row := range rows {
-			after = queries.SealedListParams{AfterKind: row.Kind, AfterID: row.ID, AfterName: row.Name}
-			count := counts[row.Kind]
-			if !secrets.Stale(row.Sealed) {
-				count.current++
-				continue
-			}
-			subject := secret.Subject{Kind: row.Kind, ID: row.ID, Name: row.Name}
-			value, err := secrets.Open(row.Sealed, subject)
-			if err != nil {
-				count.unopened++
-				unopened++
-				if _, err := fmt.Fprintln(diagnostics, "troyd:", err); err != nil {
-					return counts, err
-				}
-				continue
-			}
-			count.resealed++
-			if dry {
-				continue
-			}
-			fresh, err := secrets.Seal(value, subject)
-			if err != nil {
-				return counts, err
-			}
-			// Nothing replaced: it was changed meanwhile, and sealed by that.
-			if _, err := q.SealedReplace(ctx, queries.SealedReplaceParams{
-				Fresh: fresh, Kind: row.Kind, ID: row.ID, Name: row.Name, Sealed: row.Sealed,
-			}); err != nil {
-				return counts, fmt.Errorf("replace %s %s: %w", row.Kind, row.ID, err)
-			}
-		}
-	}
-	if unopened > 0 {
-		return counts, fmt.Errorf("%d could not be opened; put the key that sealed them behind the others in TROY_SECRET_KEY, or set them anew", unopened)
-	}
-	return counts, nil
-}
-
-// older is how many values an older key sealed that could be opened.
-func (c sealedCounts) older() (n int) {
-	for _, count := range c {
-		n += count.resealed
-	}
-	return n
-}
-
-func (c sealedCounts) print(w io.Writer, dry bool) error {
+// printCounts prints a table of the kinds of sealed values.
+func printCounts(w io.Writer, counts credentials.Counts, dry bool) error {
 	verb := "sealed anew"
 	if dry {
 		verb = "under an older key"
 	}
 	lines := fmt.Sprintf("\tunder the newest key\t%s\tnot opened\n", verb)
-	for _, k := range sealedKinds {
-		n := c[k.kind]
-		lines += fmt.Sprintf("%s\t%d\t%d\t%d\n", k.shown, n.current, n.resealed, n.unopened)
+	for _, k := range []struct{ kind, shown string }{
+		{"variable", "variables of builds"}, {"installation", "installations"}, {"forge_app", "apps at forges"},
+	} {
+		n := counts[k.kind]
+		lines += fmt.Sprintf("%s\t%d\t%d\t%d\n", k.shown, n.Current, n.Resealed, n.Unopened)
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	if _, err := io.WriteString(table, lines); err != nil {

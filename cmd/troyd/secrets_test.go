@@ -135,29 +135,6 @@ func TestResealThatBreaksOff(t *testing.T) {
 	}
 }
 
-// What was changed while it was sealed anew stays as it was changed.
-func TestResealLeavesWhatChangedMeanwhile(t *testing.T) {
-	t.Parallel()
-	db, err := pgxpool.New(t.Context(), stacktest.Database(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	pipeline := uuid.New()
-	if _, err := db.Exec(t.Context(), "INSERT INTO pipelines (id, name, slug) VALUES ($1, 'Blog', 'blog')", pipeline); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := db.Exec(t.Context(), "INSERT INTO variables (pipeline_id, name, value) VALUES ($1, 'A', 'changed')", pipeline); err != nil {
-		t.Fatal(err)
-	}
-	n, err := queries.New(db).SealedReplace(t.Context(), queries.SealedReplaceParams{
-		Fresh: []byte("fresh"), Kind: "variable", ID: pipeline.String(), Name: "A", Sealed: []byte("as it was read"),
-	})
-	if err != nil || n != 0 {
-		t.Errorf("replaced %d, %v", n, err)
-	}
-}
-
 // troyd dev has a key of its own, so that variables can be set at once.
 func TestDevKeepsAKey(t *testing.T) {
 	t.Parallel()

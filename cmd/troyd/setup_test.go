@@ -26,11 +26,11 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/credentials"
 	"github.com/troy-iaas/troy/forge"
 	"github.com/troy-iaas/troy/internal/devstack/stacktest"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/secret"
-	"github.com/troy-iaas/troy/web"
 	"github.com/troy-iaas/troy/web/hook"
 )
 
@@ -61,13 +61,13 @@ func newBox(t *testing.T, double string) *box {
 	}
 	x.web = httptest.NewServer(server.Handler)
 	t.Cleanup(x.web.Close)
-	x.admin = x.token("admin", web.Admin, nil)
+	x.admin = x.token("admin", credentials.Admin, nil)
 	return x
 }
 
-func (x *box) token(name string, role web.Role, only []uuid.UUID) string {
+func (x *box) token(name string, role credentials.Role, only []uuid.UUID) string {
 	x.t.Helper()
-	token, err := web.CreateToken(x.t.Context(), x.b.db, name, role, only, nil)
+	token, err := credentials.Token{Name: name, Role: role, Pipelines: only}.Create(x.t.Context(), x.b.db)
 	if err != nil {
 		x.t.Fatal(err)
 	}
@@ -136,7 +136,7 @@ func TestGitHubIsSetUpInTheBrowser(t *testing.T) {
 	for _, c := range []struct {
 		token  string
 		status int
-	}{{"", 401}, {x.token("d", web.Deployer, nil), 403}, {x.token("one", web.Admin, []uuid.UUID{uuid.New()}), 403}} {
+	}{{"", 401}, {x.token("d", credentials.Deployer, nil), 403}, {x.token("one", credentials.Admin, []uuid.UUID{uuid.New()}), 403}} {
 		if res, _ := x.page(c.token, "/setup/github?name=x"); res.StatusCode != c.status {
 			t.Errorf("answered %d, want %d", res.StatusCode, c.status)
 		}
@@ -170,7 +170,7 @@ func TestGitHubIsSetUpInTheBrowser(t *testing.T) {
 	back := "/setup/github/callback?code=code1&state="
 	state := u.Query().Get("state")
 	// Neither without a state nor with that of another admin: the code stays good.
-	for _, c := range [][2]string{{x.admin, ""}, {x.admin, "AAAAAAAAAAAAAAAAAAAAAAAAAA"}, {x.token("other", web.Admin, nil), state}} {
+	for _, c := range [][2]string{{x.admin, ""}, {x.admin, "AAAAAAAAAAAAAAAAAAAAAAAAAA"}, {x.token("other", credentials.Admin, nil), state}} {
 		if res, body := x.page(c[0], back+c[1]); res.StatusCode != 403 || !strings.Contains(body, "begin again") {
 			t.Errorf("a foreign state: %d %s", res.StatusCode, body)
 		}
@@ -276,10 +276,11 @@ func TestConnectInstallationReadsRepositories(t *testing.T) {
 	}))
 	t.Cleanup(double.Close)
 	x := newBox(t, double.URL)
-	path, err := web.IssueConnect(t.Context(), x.b.db, "com.example.troy", "operator")
+	state, err := credentials.IssueConnect(t.Context(), x.b.db, "com.example.troy", "operator")
 	if err != nil {
 		t.Fatal(err)
 	}
+	path := state.DescriptorPath()
 	_, descriptor := x.page("", path)
 	var described struct{ BaseURL string }
 	if err := json.Unmarshal([]byte(descriptor), &described); err != nil || described.BaseURL+"/connect.json" != x.cfg.URL+path || !strings.Contains(descriptor, `"/events"`) {
@@ -299,6 +300,34 @@ func TestConnectInstallationReadsRepositories(t *testing.T) {
 	err = ensureHook(t.Context(), &out, x.forges()[troy.Bitbucket].(forge.Hooks), found.Repository, forge.Hook{URL: "https://troy.test/hooks/bitbucket", Secret: "the hook's own secret"})
 	if err == nil || !strings.Contains(out.String(), "by hand") || strings.Contains(out.String()+err.Error(), "own secret") {
 		t.Errorf("without the permission: %q, %v", out.String(), err)
+	}
+}
+
+// TestConnectInstallationIsImported runs the command, whose address is that of
+// the installation from then on.
+func TestConnectInstallationIsImported(t *testing.T) {
+	t.Parallel()
+	const client, shared = "connection:1", "the-secret-of-the-installation"
+	x := newBox(t, "http://127.0.0.1:1")
+	cmd := troyd(t, []string{
+		"TROY_DATABASE_URL=" + x.cfg.DatabaseURL, "TROY_REDIS_URL=" + x.cfg.RedisURL, "TROY_SECRET_KEY=" + x.cfg.SecretKey, "TROY_URL=" + x.cfg.URL,
+	}, "bitbucket", "import", "--client-key", client, "--app-key", "com.example.troy")
+	cmd.Stdin = strings.NewReader(shared + "\n")
+	status, stdout, stderr := finish(t, cmd)
+	path, found := strings.CutPrefix(strings.TrimSpace(stdout), x.cfg.URL)
+	if status != 0 || !found {
+		t.Fatalf("exit status %d, %q, %q", status, stdout, stderr)
+	}
+	if res, body := x.page("", path); res.StatusCode != http.StatusOK || !strings.Contains(body, "com.example.troy") {
+		t.Errorf("the descriptor: %d %s", res.StatusCode, body)
+	}
+	secrets, err := sealer(x.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept, ok, err := credentials.ActiveConnect(t.Context(), x.b.db, secrets, client)
+	if err != nil || !ok || len(kept.Secrets) != 1 || kept.Secrets[0] != shared {
+		t.Errorf("stored (%t): %d secrets, %v", ok, len(kept.Secrets), err)
 	}
 }
 

@@ -12,8 +12,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
 
+	"github.com/troy-iaas/troy/credentials"
 	"github.com/troy-iaas/troy/queries"
-	"github.com/troy-iaas/troy/web"
 )
 
 func newTokenCommand() *cobra.Command {
@@ -36,7 +36,7 @@ func newTokenCreateCommand() *cobra.Command {
 			if role == "" {
 				return usageError{errors.New("--role is missing: viewer, deployer or admin")}
 			}
-			at, err := web.ParseExpiry(expires, time.Now())
+			at, err := credentials.ParseExpiry(expires, time.Now())
 			if err != nil {
 				return usageError{fmt.Errorf("--expires: %w", err)}
 			}
@@ -61,8 +61,8 @@ func newTokenCreateCommand() *cobra.Command {
 				}
 				only = append(only, id)
 			}
-			token, err := web.NewToken{
-				Name: name, Role: web.Role(role), Pipelines: only, Expires: at, CreatedBy: "operator " + username(),
+			token, err := credentials.Token{
+				Name: name, Role: credentials.Role(role), Pipelines: only, Expires: at, CreatedBy: "operator " + username(),
 			}.Create(cmd.Context(), b.db)
 			if err != nil {
 				return usageError{err}

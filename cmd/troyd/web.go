@@ -78,7 +78,7 @@ func newWeb(cfg config, b *backend, log *slog.Logger) (*http.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	setup, err := app.client(cfg, b.meters.Forge(troy.GitHub, forge.Transport()))
+	setup, err := githubClient(cfg, app, b.meters.Forge(troy.GitHub, forge.Transport()))
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +97,7 @@ func newWeb(cfg config, b *backend, log *slog.Logger) (*http.Server, error) {
 		Limits: cfg.limits(), ReleaseValidity: cfg.UploadsValid, SNSTopics: cfg.SNSTopics,
 	}, web.Deps{
 		DB: b.db, Redis: b.redis, Intake: b.intake(cfg), Store: b.cloud.Store, Ready: b.ready(false), Secrets: secrets, Stopping: stopping, Log: log,
-		GitHubApp: app.current, GitHubSetup: setup, ConnectDescriptor: connectDescriptor,
+		GitHubApp: app, GitHubSetup: setup, ConnectDescriptor: connectDescriptor,
 		Metrics: b.meters, ConfirmTopic: confirm, SNSCertificate: certificate,
 	})
 	if err != nil {

@@ -12,7 +12,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/troy-iaas/troy/cloud/awscloud"
-	"github.com/troy-iaas/troy/web"
+	"github.com/troy-iaas/troy/credentials"
+	"github.com/troy-iaas/troy/health"
 	"github.com/troy-iaas/troy/workers"
 )
 
@@ -43,7 +44,7 @@ func newWorkCommand() *cobra.Command {
 					return err
 				}
 				g.Go(func() error {
-					return serve(ctx, l, &http.Server{Handler: web.Health(b.ready(true), b.db, b.meters, log), ReadHeaderTimeout: stopTimeout})
+					return serve(ctx, l, &http.Server{Handler: health.Handler(b.ready(true), credentials.Tokens{DB: b.db, Log: log}, b.meters), ReadHeaderTimeout: stopTimeout})
 				})
 			}
 			g.Go(func() error { b.bell.Run(ctx); return nil })

@@ -1,4 +1,4 @@
-package main
+package health
 
 import (
 	"context"
@@ -8,24 +8,24 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/troy-iaas/troy"
 	schema "github.com/troy-iaas/troy/sql"
 	"github.com/troy-iaas/troy/tasks"
-	"github.com/troy-iaas/troy/web"
 )
 
-// ready lists what /readyz asks. What stops the work but not the API (a paused
+// Checks lists what /readyz asks. What stops the work but not the API (a paused
 // queue, a Redis that may throw tasks away) makes work unready; web tells it
 // and goes on, since /monitor is where it is mended.
-func (b *backend) ready(work bool) []web.Check {
-	return []web.Check{
-		{Name: "Postgres", Check: func(ctx context.Context) error { return postgresWrites(ctx, b.db) }},
-		{Name: "Redis", Check: func(ctx context.Context) error { return redisWrites(ctx, b.redis) }},
-		{Name: "schema", Check: func(ctx context.Context) error { return schema.Check(ctx, b.db) }},
-		{Name: "Redis's policy", Check: func(ctx context.Context) error { return redisKeeps(ctx, b.redis) }, TellOnly: !work},
-		{Name: "queues", Check: func(ctx context.Context) error { return queuesRun(ctx, b.redis) }, TellOnly: !work},
+func Checks(db *pgxpool.Pool, client redis.UniversalClient, work bool) []Check {
+	return []Check{
+		{Name: "Postgres", Check: func(ctx context.Context) error { return PostgresWrites(ctx, db) }},
+		{Name: "Redis", Check: func(ctx context.Context) error { return RedisWrites(ctx, client) }},
+		{Name: "schema", Check: func(ctx context.Context) error { return schema.Check(ctx, db) }},
+		{Name: "Redis's policy", Check: func(ctx context.Context) error { return redisKeeps(ctx, client) }, TellOnly: !work},
+		{Name: "queues", Check: func(ctx context.Context) error { return QueuesRun(ctx, client) }, TellOnly: !work},
 	}
 }
 
@@ -34,8 +34,8 @@ type rowQuerier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-// postgresWrites asks Postgres whether it takes writes.
-func postgresWrites(ctx context.Context, db rowQuerier) error {
+// PostgresWrites asks Postgres whether it takes writes.
+func PostgresWrites(ctx context.Context, db rowQuerier) error {
 	var replica, readOnly bool
 	err := db.QueryRow(ctx, "SELECT pg_is_in_recovery(), current_setting('transaction_read_only')::bool").Scan(&replica, &readOnly)
 	switch {
@@ -52,9 +52,9 @@ func postgresWrites(ctx context.Context, db rowQuerier) error {
 // probeKey is written to see whether Redis takes writes.
 const probeKey = "troy:probe"
 
-// redisWrites asks Redis to keep something for a minute. A replica, one that
+// RedisWrites asks Redis to keep something for a minute. A replica, one that
 // is full and one whose disk fails refuse.
-func redisWrites(ctx context.Context, client redis.UniversalClient) error {
+func RedisWrites(ctx context.Context, client redis.UniversalClient) error {
 	err := client.Set(ctx, probeKey, 1, time.Minute).Err()
 	if err == nil {
 		return nil
@@ -70,9 +70,9 @@ func redisWrites(ctx context.Context, client redis.UniversalClient) error {
 	return err
 }
 
-// redisPolicy is what Redis does when it is full, and empty for one that does
+// RedisPolicy is what Redis does when it is full, and empty for one that does
 // not tell.
-func redisPolicy(ctx context.Context, client redis.UniversalClient) string {
+func RedisPolicy(ctx context.Context, client redis.UniversalClient) string {
 	info, err := client.Info(ctx, "memory").Result()
 	if err != nil {
 		return ""
@@ -85,14 +85,14 @@ func redisPolicy(ctx context.Context, client redis.UniversalClient) string {
 // redisKeeps reports a policy by which Redis throws tasks away when it is
 // full. The policies volatile-… spare them: tasks have no time to live.
 func redisKeeps(ctx context.Context, client redis.UniversalClient) error {
-	if policy := redisPolicy(ctx, client); strings.HasPrefix(policy, "allkeys-") {
+	if policy := RedisPolicy(ctx, client); strings.HasPrefix(policy, "allkeys-") {
 		return troy.Errorf(troy.Unavailable, "it may throw tasks away (maxmemory-policy %s); set its maxmemory-policy to noeviction", policy)
 	}
 	return nil
 }
 
-// queuesRun reports queues that are paused.
-func queuesRun(ctx context.Context, client redis.UniversalClient) error {
+// QueuesRun reports queues that are paused.
+func QueuesRun(ctx context.Context, client redis.UniversalClient) error {
 	paused, err := tasks.Paused(ctx, client)
 	if err != nil {
 		return nil //nolint:nilerr // whether Redis answers is another check's matter
@@ -106,14 +106,14 @@ func queuesRun(ctx context.Context, client redis.UniversalClient) error {
 // watchEvery is the time between two looks at what the work depends on.
 const watchEvery = 10 * time.Second
 
-// watch logs when something that the work depends on is not as it should be,
-// and when it is again.
-func (b *backend) watch(ctx context.Context) {
+// Watch logs when one of the checks fails, and when it succeeds again, until the
+// context ends.
+func Watch(ctx context.Context, checks []Check, log *slog.Logger) {
 	told := map[string]string{}
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	for {
-		b.look(ctx, told)
+		look(ctx, checks, log, told)
 		select {
 		case <-ctx.Done():
 			return
@@ -123,8 +123,8 @@ func (b *backend) watch(ctx context.Context) {
 }
 
 // look logs what changed since the last look, which told holds.
-func (b *backend) look(ctx context.Context, told map[string]string) {
-	for _, c := range b.ready(true) {
+func look(ctx context.Context, checks []Check, log *slog.Logger, told map[string]string) {
+	for _, c := range checks {
 		checkCtx, cancel := context.WithTimeout(ctx, watchEvery/2)
 		err := c.Check(checkCtx)
 		cancel()
@@ -138,9 +138,9 @@ func (b *backend) look(ctx context.Context, told map[string]string) {
 		switch said {
 		case told[c.Name]:
 		case "":
-			b.log.LogAttrs(ctx, slog.LevelInfo, "work can go on", slog.String("check", c.Name))
+			log.LogAttrs(ctx, slog.LevelInfo, "work can go on", slog.String("check", c.Name))
 		default:
-			b.log.LogAttrs(ctx, slog.LevelWarn, "work can't go on as it should", slog.String("check", c.Name), slog.String("error", said))
+			log.LogAttrs(ctx, slog.LevelWarn, "work can't go on as it should", slog.String("check", c.Name), slog.String("error", said))
 		}
 		told[c.Name] = said
 	}

@@ -1,4 +1,4 @@
-package main
+package health
 
 import (
 	"bytes"
@@ -9,11 +9,13 @@ import (
 
 	"github.com/hibiken/asynq"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/troy-iaas/troy/credentials"
 	"github.com/troy-iaas/troy/internal/devstack/stacktest"
+	"github.com/troy-iaas/troy/metrics"
 	"github.com/troy-iaas/troy/tasks"
-	"github.com/troy-iaas/troy/web"
 )
 
 // TestReadinessTellsWhatStopsTheWork puts Postgres and Redis into the states
@@ -21,14 +23,14 @@ import (
 func TestReadinessTellsWhatStopsTheWork(t *testing.T) {
 	t.Parallel()
 	private := stacktest.NewPrivateRedis(t)
-	cfg := defaults(t)
-	cfg.DatabaseURL, cfg.RedisURL, cfg.DataDir = stacktest.Database(t), private.URL, t.TempDir()
-	var log bytes.Buffer
-	b, err := connect(t.Context(), cfg, slog.New(slog.NewTextHandler(&log, nil)))
+	database := stacktest.Database(t)
+	db, err := pgxpool.New(t.Context(), database)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(b.close)
+	t.Cleanup(db.Close)
+	var buffer bytes.Buffer
+	log := slog.New(slog.NewTextHandler(&buffer, nil))
 	opts, err := redis.ParseURL(private.URL)
 	if err != nil {
 		t.Fatal(err)
@@ -46,7 +48,7 @@ func TestReadinessTellsWhatStopsTheWork(t *testing.T) {
 	statement := func(sql string) func() {
 		return func() {
 			t.Helper()
-			conn, err := pgx.Connect(t.Context(), cfg.DatabaseURL)
+			conn, err := pgx.Connect(t.Context(), database)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -59,7 +61,7 @@ func TestReadinessTellsWhatStopsTheWork(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			b.db.Reset()
+			db.Reset()
 		}
 	}
 	inspector := asynq.NewInspectorFromRedisClient(rdb)
@@ -99,7 +101,7 @@ func TestReadinessTellsWhatStopsTheWork(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				web.Health(b.ready(work), b.db, b.meters, slog.New(slog.DiscardHandler)).ServeHTTP(r, req)
+				Handler(Checks(db, rdb, work), credentials.Tokens{DB: db, Log: slog.New(slog.DiscardHandler)}, metrics.New()).ServeHTTP(r, req)
 				if r.status != want || !strings.Contains(r.String(), says) {
 					t.Errorf("%s (stopped: %t, work: %t): %d %q, want %d and %q", name, stopped, work, r.status, r.String(), want, says)
 				}
@@ -107,12 +109,12 @@ func TestReadinessTellsWhatStopsTheWork(t *testing.T) {
 					t.Errorf("%s, mended: %q", name, r.String())
 				}
 			}
-			log.Reset()
-			b.look(t.Context(), told)
-			b.look(t.Context(), told)
+			buffer.Reset()
+			look(t.Context(), Checks(db, rdb, true), log, told)
+			look(t.Context(), Checks(db, rdb, true), log, told)
 			level := map[bool]string{true: "level=WARN", false: "level=INFO"}[stopped]
-			if strings.Count(log.String(), "\n") != 1 || !strings.Contains(log.String(), level) {
-				t.Errorf("%s (stopped: %t): logged %q, want one line of %s", name, stopped, log.String(), level)
+			if strings.Count(buffer.String(), "\n") != 1 || !strings.Contains(buffer.String(), level) {
+				t.Errorf("%s (stopped: %t): logged %q, want one line of %s", name, stopped, buffer.String(), level)
 			}
 		}
 	}

@@ -1,0 +1,252 @@
+package credentials
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/queries"
+)
+
+// Role is what a token may do. Each role may what the one before it may.
+type Role string
+
+// The roles.
+const (
+	Viewer   Role = "viewer"
+	Deployer Role = "deployer"
+	Admin    Role = "admin"
+)
+
+// Roles lists them, the weakest first.
+func Roles() []Role { return []Role{Viewer, Deployer, Admin} }
+
+// May reports whether r may do what needs least.
+func (r Role) May(least Role) bool {
+	have, need := slices.Index(Roles(), r), slices.Index(Roles(), least)
+	return need >= 0 && have >= need
+}
+
+const (
+	maxTokenName = 100
+	// TokenValidity is how long a token is good for unless another time is
+	// asked for.
+	TokenValidity = 90 * 24 * time.Hour
+	// lookUpTime bounds the look-up of a token.
+	lookUpTime = 15 * time.Second
+)
+
+// tokenForm is 256 random bits behind a prefix that secret scanners know.
+var tokenForm = regexp.MustCompile(`^troy_[A-Za-z0-9_-]{43}$`)
+
+// hash is what is stored of a token or of a state.
+func hash(text string) []byte {
+	sum := sha256.Sum256([]byte(text))
+	return sum[:]
+}
+
+// Token is a token to be made.
+type Token struct {
+	Name      string
+	Role      Role
+	Pipelines []uuid.UUID // nil: all
+	Expires   *time.Time  // nil: never
+	CreatedBy string      // an actor's name
+}
+
+// Make draws the token and returns the row to be written, which has only its
+// SHA-256: it can't be shown again.
+func (t Token) Make() (text string, row queries.TokenCreateParams, err error) {
+	if strings.TrimSpace(t.Name) == "" || len(t.Name) > maxTokenName || strings.ContainsFunc(t.Name, isControl) {
+		return "", row, troy.Errorf(troy.Invalid, "the name %q must have 1 to %d characters, none of them a control character", clip(t.Name), maxTokenName).At("name")
+	}
+	if !slices.Contains(Roles(), t.Role) {
+		return "", row, troy.Errorf(troy.Invalid, "the role is %q; expected one of %v", clip(string(t.Role)), Roles()).At("role")
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return "", row, err
+	}
+	var random [32]byte
+	if _, err := rand.Read(random[:]); err != nil {
+		return "", row, err
+	}
+	text = "troy_" + base64.RawURLEncoding.EncodeToString(random[:])
+	return text, queries.TokenCreateParams{
+		ID: id, Name: t.Name, Role: string(t.Role), Hash: hash(text), Pipelines: t.Pipelines, ExpiresAt: t.Expires, CreatedBy: t.CreatedBy,
+	}, nil
+}
+
+func isControl(r rune) bool { return r < ' ' || r == 0x7f }
+
+func clip(s string) string {
+	if len(s) > 64 {
+		return s[:64] + "…"
+	}
+	return s
+}
+
+// Create makes the token, writes its row and returns it.
+func (t Token) Create(ctx context.Context, db queries.DBTX) (string, error) {
+	text, row, err := t.Make()
+	if err == nil {
+		_, err = queries.New(db).TokenCreate(ctx, row)
+	}
+	if err != nil {
+		return "", fmt.Errorf("create token %q: %w", t.Name, err)
+	}
+	return text, nil
+}
+
+// ParseExpiry reads when a token is to expire: "never", a day or a time
+// (RFC 3339), or how long from now, like 90d or 12h. Empty is TokenValidity.
+func ParseExpiry(text string, now time.Time) (*time.Time, error) {
+	after := TokenValidity
+	switch days, isDays := strings.CutSuffix(text, "d"); {
+	case text == "never":
+		return nil, nil
+	case text == "":
+	case isDays:
+		d, err := time.ParseDuration(days + "h")
+		if err != nil || strings.ContainsAny(days, "hmsun") || d > 100_000*time.Hour {
+			return nil, badExpiry(text)
+		}
+		after = 24 * d
+	default:
+		for _, layout := range []string{time.DateOnly, time.RFC3339} {
+			if at, err := time.Parse(layout, text); err == nil {
+				return future(at, now)
+			}
+		}
+		d, err := time.ParseDuration(text)
+		if err != nil {
+			return nil, badExpiry(text)
+		}
+		after = d
+	}
+	return future(now.Add(after).Truncate(time.Second), now)
+}
+
+func future(at, now time.Time) (*time.Time, error) {
+	if !at.After(now) {
+		return nil, troy.Errorf(troy.Invalid, "%s is not in the future", at.UTC().Format(time.RFC3339))
+	}
+	return &at, nil
+}
+
+func badExpiry(text string) error {
+	return troy.Errorf(troy.Invalid, "%q is neither never, nor a time like 90d, 12h or 2027-01-31", clip(text))
+}
+
+// Holder is the holder of a token.
+type Holder struct {
+	ID        uuid.UUID // of the token
+	Name      string
+	Role      Role
+	Pipelines []uuid.UUID // nil: all
+}
+
+// Actor is the holder's name in events.
+func (h Holder) Actor() string { return "token " + h.Name }
+
+// All reports whether the token is for all pipelines.
+func (h Holder) All() bool { return h.Pipelines == nil }
+
+// Sees reports whether the token is for a pipeline.
+func (h Holder) Sees(pipeline uuid.UUID) bool {
+	return h.All() || slices.Contains(h.Pipelines, pipeline)
+}
+
+// Known reports whether Troy made a token and it has not expired.
+func Known(ctx context.Context, db queries.DBTX, token string) (bool, error) {
+	_, err := queries.New(db).TokenGetByHash(ctx, hash(token))
+	if errors.Is(err, pgx.ErrNoRows) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look a token up: %w", err)
+	}
+	return true, nil
+}
+
+// Tokens looks tokens up.
+type Tokens struct {
+	DB  queries.DBTX
+	Log *slog.Logger
+}
+
+// Authorize finds the holder of a request's token. The error is Unauthenticated
+// without a token that is known, and Forbidden, beside the holder, if its role
+// may not do what needs least.
+func (t Tokens) Authorize(r *http.Request, least Role) (Holder, error) {
+	who, err := t.authenticate(r)
+	if err == nil && !who.Role.May(least) {
+		err = troy.Errorf(troy.Forbidden, "the token's role is %s; %s is needed", who.Role, least)
+	}
+	return who, err
+}
+
+// AuthorizeAll is Authorize for what concerns all pipelines at once. why tells
+// a holder whose token is limited.
+func (t Tokens) AuthorizeAll(r *http.Request, least Role, why string) (Holder, error) {
+	who, err := t.Authorize(r, least)
+	if err == nil && !who.All() {
+		err = troy.Errorf(troy.Forbidden, "the token is limited to named pipelines; %s", why)
+	}
+	return who, err
+}
+
+func (t Tokens) authenticate(r *http.Request) (Holder, error) {
+	token, ok := tokenOf(r)
+	if !ok {
+		return Holder{}, troy.Errorf(troy.Unauthenticated, "a token is needed: Authorization: Bearer troy_…")
+	}
+	unknown := troy.Errorf(troy.Unauthenticated, "the token is unknown, was revoked or has expired")
+	if !tokenForm.MatchString(token) {
+		return Holder{}, unknown
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), lookUpTime)
+	defer cancel()
+	q := queries.New(t.DB)
+	row, err := q.TokenGetByHash(ctx, hash(token))
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Holder{}, unknown
+	}
+	if err != nil {
+		return Holder{}, fmt.Errorf("look up the token: %w", err)
+	}
+	if row.Stale {
+		// Whether or not that can be noted now, the request is carried out.
+		if err := q.TokenUsed(ctx, row.ID); err != nil {
+			t.Log.DebugContext(ctx, "the use of a token could not be noted", "error", err)
+		}
+	}
+	return Holder{ID: row.ID, Name: row.Name, Role: Role(row.Role), Pipelines: row.Pipelines}, nil
+}
+
+// tokenOf returns the bearer token of a request (RFC 6750 §2.1) or, for
+// browsers, the password of HTTP Basic (RFC 7617).
+func tokenOf(r *http.Request) (string, bool) {
+	headers := r.Header.Values("Authorization")
+	if len(headers) != 1 {
+		return "", false
+	}
+	if _, password, ok := r.BasicAuth(); ok {
+		return password, true
+	}
+	scheme, token, _ := strings.Cut(headers[0], " ")
+	return strings.TrimSpace(token), strings.EqualFold(scheme, "Bearer")
+}
