@@ -72,7 +72,7 @@ func exampleServer() *httptest.Server {
 	})
 	mux.HandleFunc("GET /v1/pipelines/blog/deployments/{deployment}/log", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
-		fmt.Fprint(w, "id: 9\ndata: \"$ npm ci\\n\"\n\n", "id: 26\ndata: \"added 3 packages\\n\"\n\n", "event: end\nid: 26\ndata: publishing\n\n")
+		_, _ = fmt.Fprint(w, "id: 9\ndata: \"$ npm ci\\n\"\n\n", "id: 26\ndata: \"added 3 packages\\n\"\n\n", "event: end\nid: 26\ndata: publishing\n\n")
 	})
 	return httptest.NewServer(mux)
 }
