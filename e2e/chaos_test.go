@@ -25,7 +25,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/troy-iaas/troy/client"
-	"github.com/troy-iaas/troy/cloud/awscloud/awsdouble"
+	"github.com/troy-iaas/troy/internal/awsdouble"
 	"github.com/troy-iaas/troy/internal/devstack"
 	"github.com/troy-iaas/troy/internal/devstack/gittest"
 	"github.com/troy-iaas/troy/internal/devstack/stacktest"

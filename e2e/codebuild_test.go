@@ -10,7 +10,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/client"
-	"github.com/troy-iaas/troy/cloud/awscloud/awsdouble"
+	"github.com/troy-iaas/troy/internal/awsdouble"
 )
 
 // codeBuildWorld is a world that builds on CodeBuild, and is told of it by SNS

@@ -12,7 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/troy-iaas/troy"
-	"github.com/troy-iaas/troy/cloud/awscloud/awsdouble"
+	"github.com/troy-iaas/troy/internal/awsdouble"
 	"github.com/troy-iaas/troy/internal/poll"
 )
 

@@ -16,7 +16,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/troy-iaas/troy"
-	"github.com/troy-iaas/troy/cloud/awscloud/awsdouble"
+	"github.com/troy-iaas/troy/internal/awsdouble"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/tasks"
 )

@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"github.com/troy-iaas/troy"
-	"github.com/troy-iaas/troy/cloud/awscloud/awsdouble"
+	"github.com/troy-iaas/troy/internal/awsdouble"
 	"github.com/troy-iaas/troy/internal/devstack/s3test"
 )
 

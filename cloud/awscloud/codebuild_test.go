@@ -18,8 +18,8 @@ import (
 
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/cloud/awscloud"
-	"github.com/troy-iaas/troy/cloud/awscloud/awsdouble"
 	"github.com/troy-iaas/troy/cloud/cloudtest"
+	"github.com/troy-iaas/troy/internal/awsdouble"
 	"github.com/troy-iaas/troy/internal/devstack/s3test"
 )
 

@@ -13,7 +13,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud/awscloud"
-	"github.com/troy-iaas/troy/cloud/awscloud/awsdouble"
+	"github.com/troy-iaas/troy/internal/awsdouble"
 	"github.com/troy-iaas/troy/internal/devstack/s3test"
 )
 

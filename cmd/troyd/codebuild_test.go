@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/troy-iaas/troy/cloud/awscloud/awsdouble"
 	"github.com/troy-iaas/troy/cloud/cloudtest"
+	"github.com/troy-iaas/troy/internal/awsdouble"
 	"github.com/troy-iaas/troy/internal/devstack/s3test"
 )
 
