@@ -10,6 +10,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"golang.org/x/sync/singleflight"
 
+	"github.com/troy-iaas/troy/internal/lru"
 	"github.com/troy-iaas/troy/site"
 )
 
@@ -32,7 +33,7 @@ const (
 // is never used for another.
 type blobs struct {
 	layout site.Layout
-	memory *lru[blobKey, []byte]
+	memory *lru.Cache[blobKey, []byte]
 	flight singleflight.Group
 	// compressors has room for as many as may compress at once.
 	compressors chan struct{}
@@ -62,7 +63,7 @@ func (b body) close() {
 func (b *blobs) open(pipeline uuid.UUID, f file) (body, error) {
 	key := blobKey{pipeline: pipeline, digest: f.digest}
 	if f.size <= maxHot {
-		if data, ok := b.memory.get(key); ok {
+		if data, ok := b.memory.Get(key); ok {
 			return body{data: data}, nil
 		}
 	}
@@ -78,7 +79,7 @@ func (b *blobs) open(pipeline uuid.UUID, f file) (body, error) {
 	if _, err := io.ReadFull(opened, data); err != nil {
 		return body{}, fmt.Errorf("blob %s of pipeline %s: %w", f.digest, pipeline, err)
 	}
-	b.memory.put(key, data, f.size+blobOverhead)
+	b.memory.Put(key, data, f.size+blobOverhead)
 	return body{data: data}, nil
 }
 
@@ -87,7 +88,7 @@ func (b *blobs) open(pipeline uuid.UUID, f file) (body, error) {
 // once, and again only after it had to leave memory.
 func (b *blobs) gzipped(pipeline uuid.UUID, f file) ([]byte, error) {
 	key := blobKey{pipeline, f.digest, true}
-	if data, ok := b.memory.get(key); ok {
+	if data, ok := b.memory.Get(key); ok {
 		return data, nil
 	}
 	v, err, _ := b.flight.Do(string(pipeline[:])+string(f.digest[:]), func() (any, error) {
@@ -97,7 +98,7 @@ func (b *blobs) gzipped(pipeline uuid.UUID, f file) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("compressing blob %s of pipeline %s: %w", f.digest, pipeline, err)
 		}
-		b.memory.put(key, data, int64(cap(data))+blobOverhead)
+		b.memory.Put(key, data, int64(cap(data))+blobOverhead)
 		return data, nil
 	})
 	data, _ := v.([]byte)

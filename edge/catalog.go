@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 	"golang.org/x/sync/singleflight"
 
+	"github.com/troy-iaas/troy/internal/lru"
 	"github.com/troy-iaas/troy/site"
 )
 
@@ -46,9 +47,9 @@ func (l *live) current() bool {
 type catalog struct {
 	layout site.Layout
 	limits site.Limits
-	hosts  *lru[string, *live]
+	hosts  *lru.Cache[string, *live]
 	// onDisk has the lists of the sites that had to leave hosts.
-	onDisk   *lru[site.Tree, *onDisk]
+	onDisk   *lru.Cache[site.Tree, *onDisk]
 	spillDir string
 	noDisk   sync.Once // that it can't be written to is told once
 	log      *slog.Logger
@@ -68,7 +69,7 @@ const siteWeight = 4 << 10
 // cached returns what is known of a host if it still holds. The host need
 // not be normalised: no other spelling is ever a key.
 func (c *catalog) cached(host string) (*live, bool) {
-	l, ok := c.hosts.get(host)
+	l, ok := c.hosts.Get(host)
 	return l, ok && !l.index.broken() && l.current()
 }
 
@@ -95,7 +96,7 @@ func (c *catalog) find(host string) (*live, error) {
 }
 
 func (c *catalog) refresh(host string) (*live, error) {
-	before, _ := c.hosts.get(host)
+	before, _ := c.hosts.Get(host)
 	l, err := c.load(host, before)
 	if errors.Is(err, fs.ErrNotExist) {
 		// The tree that the pointer named was removed before it was read: by
@@ -103,14 +104,14 @@ func (c *catalog) refresh(host string) (*live, error) {
 		l, err = c.load(host, before)
 	}
 	if err != nil {
-		c.hosts.remove(host)
+		c.hosts.Remove(host)
 		return nil, err
 	}
 	weight := int64(siteWeight)
 	if l.index != nil {
 		weight += l.index.bytes()
 	}
-	for _, gone := range c.hosts.put(host, l, weight) {
+	for _, gone := range c.hosts.Put(host, l, weight) {
 		c.spill(gone)
 	}
 	return l, nil
@@ -129,7 +130,7 @@ func (c *catalog) spill(l *live) {
 		})
 		return
 	}
-	for _, gone := range c.onDisk.put(l.tree, &onDisk{x, l.manifest}, size+c.onDisk.max/mostSpilled) {
+	for _, gone := range c.onDisk.Put(l.tree, &onDisk{x, l.manifest}, size+c.onDisk.Max()/mostSpilled) {
 		gone.index.spill.retire()
 	}
 }
@@ -189,7 +190,7 @@ func (c *catalog) loadIndex(l, before *live) error {
 		l.index = before.index
 		return nil
 	}
-	if d, ok := c.onDisk.get(l.tree); ok && sameFile(d.manifest, info) && !d.index.broken() {
+	if d, ok := c.onDisk.Get(l.tree); ok && sameFile(d.manifest, info) && !d.index.broken() {
 		l.index = d.index
 		return nil
 	}

@@ -357,10 +357,10 @@ func TestMoreSitesThanFitInMemory(t *testing.T) {
 	}
 	wg.Wait()
 	// Those whose lists are on disk weigh no more than siteWeight.
-	if n := len(b.edge.catalog.hosts.items); n > 4 {
+	if n := b.edge.catalog.hosts.Len(); n > 4 {
 		t.Errorf("%d sites are in memory, expected 4 at most", n)
 	}
-	if w := b.edge.blobs.memory.weight; w > 1000 {
+	if w := b.edge.blobs.memory.Weight(); w > 1000 {
 		t.Errorf("blobs weigh %d, expected 1000 at most", w)
 	}
 }
@@ -398,7 +398,7 @@ func TestLargeSitesStayInMemory(t *testing.T) {
 	if n := b.edge.catalog.loads.Load(); n != 6 {
 		t.Errorf("%d manifests were read, expected one of each of 6 sites", n)
 	}
-	t.Logf("600,000 files take %d MiB of memory", b.edge.catalog.hosts.weight>>20)
+	t.Logf("600,000 files take %d MiB of memory", b.edge.catalog.hosts.Weight()>>20)
 }
 
 // TestTableAgainstMap compares look-ups with the plain definition.
@@ -417,32 +417,6 @@ func TestTableAgainstMap(t *testing.T) {
 				t.Errorf("Find(%q, .none) = %q", other, got)
 			}
 		}
-	}
-}
-
-func TestLRU(t *testing.T) {
-	t.Parallel()
-	c := newLRU[string, int](10)
-	c.put("a", 1, 4)
-	c.put("b", 2, 4)
-	c.get("a")
-	c.put("c", 3, 4)
-	if _, ok := c.get("b"); ok {
-		t.Error("b was used longest ago and is still there")
-	}
-	c.put("a", 4, 1)
-	if v, _ := c.get("a"); v != 4 || c.weight != 5 {
-		t.Errorf("a is %d, all weigh %d, want 4 and 5", v, c.weight)
-	}
-	c.put("heavy", 5, 100)
-	if v, ok := c.get("heavy"); !ok || v != 5 || len(c.items) != 1 {
-		t.Errorf("heavy is %d, %v, one of %d", v, ok, len(c.items))
-	}
-	c.put("d", 6, 1)
-	c.remove("d")
-	c.remove("nobody")
-	if len(c.items) != 0 || c.weight != 0 {
-		t.Errorf("%d are left, weighing %d", len(c.items), c.weight)
 	}
 }
 

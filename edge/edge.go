@@ -19,6 +19,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/troy-iaas/troy/internal/lru"
 	"github.com/troy-iaas/troy/site"
 )
 
@@ -84,12 +85,12 @@ func New(cfg Config) (*Server, error) {
 	layout := site.Layout{Root: root}
 	return &Server{
 		catalog: &catalog{
-			layout: layout, limits: cfg.Limits, hosts: newLRU[string, *live](cfg.IndexBytes),
-			onDisk: newLRU[site.Tree, *onDisk](spillFactor * cfg.IndexBytes), spillDir: cfg.SpillDir, log: cfg.Logger,
+			layout: layout, limits: cfg.Limits, hosts: lru.New[string, *live](cfg.IndexBytes),
+			onDisk: lru.New[site.Tree, *onDisk](spillFactor * cfg.IndexBytes), spillDir: cfg.SpillDir, log: cfg.Logger,
 		},
 		blobs: &blobs{
 			layout:      layout,
-			memory:      newLRU[blobKey, []byte](cfg.MemoryBytes),
+			memory:      lru.New[blobKey, []byte](cfg.MemoryBytes),
 			compressors: make(chan struct{}, runtime.GOMAXPROCS(0)),
 		},
 		pages: pages,

@@ -83,8 +83,8 @@ func TestListOnDiskBreaks(t *testing.T) {
 	t.Parallel()
 	b, sites := largeSites(t)
 	broken := 0
-	for _, e := range b.edge.catalog.onDisk.items {
-		if err := e.Value.(*item[site.Tree, *onDisk]).value.index.spill.file.Close(); err != nil {
+	for d := range b.edge.catalog.onDisk.All() {
+		if err := d.index.spill.file.Close(); err != nil {
 			t.Fatal(err)
 		}
 		broken++

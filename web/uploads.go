@@ -1,11 +1,9 @@
 package web
 
 import (
-	"container/list"
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -13,6 +11,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/internal/lru"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/site"
 )
@@ -49,59 +48,19 @@ func (u *upload) fresh(ref string, now time.Time) bool {
 // number of files in all of them together.
 type uploads struct {
 	flight singleflight.Group
-
-	mu    sync.Mutex
-	byID  map[uuid.UUID]*list.Element
-	order *list.List // of *kept, the last used in front
-	files int
-	most  int
+	byID   *lru.Cache[uuid.UUID, *upload]
 }
 
-type kept struct {
-	id     uuid.UUID
-	upload *upload
-}
-
-func newUploads(most int) *uploads {
-	return &uploads{byID: map[uuid.UUID]*list.Element{}, order: list.New(), most: most}
-}
+func newUploads(most int) *uploads { return &uploads{byID: lru.New[uuid.UUID, *upload](int64(most))} }
 
 func (u *uploads) get(id uuid.UUID) *upload {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	e, ok := u.byID[id]
-	if !ok {
-		return nil
-	}
-	u.order.MoveToFront(e)
-	return e.Value.(*kept).upload
+	up, _ := u.byID.Get(id)
+	return up
 }
 
-func (u *uploads) keep(id uuid.UUID, up *upload) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.drop(u.byID[id])
-	u.byID[id] = u.order.PushFront(&kept{id, up})
-	u.files += len(up.files)
-	for u.files > u.most && u.order.Len() > 1 {
-		u.drop(u.order.Back())
-	}
-}
+func (u *uploads) keep(id uuid.UUID, up *upload) { u.byID.Put(id, up, int64(len(up.files))) }
 
-func (u *uploads) forget(id uuid.UUID) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.drop(u.byID[id])
-}
-
-func (u *uploads) drop(e *list.Element) {
-	if e == nil {
-		return
-	}
-	k := u.order.Remove(e).(*kept)
-	delete(u.byID, k.id)
-	u.files -= len(k.upload.files)
-}
+func (u *uploads) forget(id uuid.UUID) { u.byID.Remove(id) }
 
 // upload finds what the path's release declares. Only a release that is open
 // is found.

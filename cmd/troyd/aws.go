@@ -31,23 +31,18 @@ func newAWSCommand() *cobra.Command {
 			"their distributions read other buckets. Exit status 1: something is left.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := commandConfig()
-			if err != nil {
-				return err
-			}
-			if !cfg.onAWS() {
-				return usageError{errors.New("TROY_CLOUD: is not aws")}
-			}
-			b, err := connect(cmd.Context(), cfg, cfg.logger())
-			if err != nil {
-				return err
-			}
-			defer b.close()
-			account, err := awscloud.NewAccount(cmd.Context(), cfg.aws(b.db), cfg.readLimits())
-			if err != nil {
-				return err
-			}
-			return tidy(cmd.Context(), account, queries.New(b.db), remove, cmd.OutOrStdout())
+			return withBackend(cmd.Context(), func(cfg config) error {
+				if !cfg.onAWS() {
+					return usageError{errors.New("TROY_CLOUD: is not aws")}
+				}
+				return nil
+			}, func(cfg config, b *backend) error {
+				account, err := awscloud.NewAccount(cmd.Context(), cfg.aws(b.db), cfg.readLimits())
+				if err != nil {
+					return err
+				}
+				return tidy(cmd.Context(), account, queries.New(b.db), remove, cmd.OutOrStdout())
+			})
 		},
 	}
 	orphans.Flags().BoolVar(&remove, "delete", false, "remove them")

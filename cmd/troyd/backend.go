@@ -34,6 +34,27 @@ type backend struct {
 	log    *slog.Logger
 }
 
+// withBackend runs a command on the configuration and the backend of
+// commandConfig. check, if not nil, sees the configuration before anything is
+// connected to.
+func withBackend(ctx context.Context, check func(config) error, run func(config, *backend) error) error {
+	cfg, err := commandConfig()
+	if err != nil {
+		return err
+	}
+	if check != nil {
+		if err := check(cfg); err != nil {
+			return err
+		}
+	}
+	b, err := connect(ctx, cfg, cfg.logger())
+	if err != nil {
+		return err
+	}
+	defer b.close()
+	return run(cfg, b)
+}
+
 // connectTimeout is how long the start waits for Postgres to answer.
 const connectTimeout = 10 * time.Second
 

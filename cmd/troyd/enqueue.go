@@ -23,36 +23,30 @@ func newEnqueueCommand() *cobra.Command {
 			"KIND is one of " + strings.Join(intake.RingKinds(), ", ") + ". PIPELINE is an id or a slug; the sweep needs none.",
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, err := commandConfig()
-			if err != nil {
-				return err
-			}
-			b, err := connect(cmd.Context(), cfg, cfg.logger())
-			if err != nil {
-				return err
-			}
-			defer b.close()
-			var id uuid.UUID
-			if len(args) == 2 {
-				if id, err = subject(cmd.Context(), b, args[1]); err != nil {
+			return withBackend(cmd.Context(), nil, func(cfg config, b *backend) error {
+				var id uuid.UUID
+				if len(args) == 2 {
+					var err error
+					if id, err = subject(cmd.Context(), b, args[1]); err != nil {
+						return usageError{err}
+					}
+				} else if args[0] != tasks.TypeSweep {
+					return usageError{fmt.Errorf("%s needs a pipeline, by id or slug", args[0])}
+				}
+				result, err := b.intake(cfg).RingByHand(cmd.Context(), args[0], id, "operator "+username())
+				if troy.KindOf(err) == troy.Invalid || troy.KindOf(err) == troy.NotFound {
 					return usageError{err}
 				}
-			} else if args[0] != tasks.TypeSweep {
-				return usageError{fmt.Errorf("%s needs a pipeline, by id or slug", args[0])}
-			}
-			result, err := b.intake(cfg).RingByHand(cmd.Context(), args[0], id, "operator "+username())
-			if troy.KindOf(err) == troy.Invalid || troy.KindOf(err) == troy.NotFound {
-				return usageError{err}
-			}
-			if err != nil {
-				return err
-			}
-			// This process ends now, so it rings itself. What it cannot ring
-			// the sweep will.
-			if _, err := b.bell.Ring(cmd.Context(), tasks.QueueQuick); err != nil {
-				cmd.PrintErrln("Redis does not answer; the workers' sweep will ring:", err)
-			}
-			return printLine(cmd.OutOrStdout(), result)
+				if err != nil {
+					return err
+				}
+				// This process ends now, so it rings itself. What it cannot ring
+				// the sweep will.
+				if _, err := b.bell.Ring(cmd.Context(), tasks.QueueQuick); err != nil {
+					cmd.PrintErrln("Redis does not answer; the workers' sweep will ring:", err)
+				}
+				return printLine(cmd.OutOrStdout(), result)
+			})
 		},
 	}
 }

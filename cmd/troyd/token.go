@@ -40,39 +40,32 @@ func newTokenCreateCommand() *cobra.Command {
 			if err != nil {
 				return usageError{fmt.Errorf("--expires: %w", err)}
 			}
-			cfg, err := commandConfig()
-			if err != nil {
-				return err
-			}
-			b, err := connect(cmd.Context(), cfg, cfg.logger())
-			if err != nil {
-				return err
-			}
-			defer b.close()
-			var only []uuid.UUID
-			for _, p := range pipelines {
-				id, err := uuid.Parse(p)
-				if err != nil {
-					row, slugErr := queries.New(b.db).PipelineGetBySlug(cmd.Context(), p)
-					if slugErr != nil {
-						return usageError{fmt.Errorf("--pipeline %q: there is no pipeline with this id or slug", p)}
+			return withBackend(cmd.Context(), nil, func(_ config, b *backend) error {
+				var only []uuid.UUID
+				for _, p := range pipelines {
+					id, err := uuid.Parse(p)
+					if err != nil {
+						row, slugErr := queries.New(b.db).PipelineGetBySlug(cmd.Context(), p)
+						if slugErr != nil {
+							return usageError{fmt.Errorf("--pipeline %q: there is no pipeline with this id or slug", p)}
+						}
+						id = row.ID
 					}
-					id = row.ID
+					only = append(only, id)
 				}
-				only = append(only, id)
-			}
-			token, err := credentials.Token{
-				Name: name, Role: credentials.Role(role), Pipelines: only, Expires: at, CreatedBy: "operator " + username(),
-			}.Create(cmd.Context(), b.db)
-			if err != nil {
-				return usageError{err}
-			}
-			if at == nil {
-				cmd.PrintErrln("The token never expires. It is shown this once: troyd token revoke takes it back.")
-			} else {
-				cmd.PrintErrf("The token expires on %s (--expires sets another time). It is shown this once.\n", at.UTC().Format("2006-01-02 at 15:04 UTC"))
-			}
-			return printLine(cmd.OutOrStdout(), token)
+				token, err := credentials.Token{
+					Name: name, Role: credentials.Role(role), Pipelines: only, Expires: at, CreatedBy: "operator " + username(),
+				}.Create(cmd.Context(), b.db)
+				if err != nil {
+					return usageError{err}
+				}
+				if at == nil {
+					cmd.PrintErrln("The token never expires. It is shown this once: troyd token revoke takes it back.")
+				} else {
+					cmd.PrintErrf("The token expires on %s (--expires sets another time). It is shown this once.\n", at.UTC().Format("2006-01-02 at 15:04 UTC"))
+				}
+				return printLine(cmd.OutOrStdout(), token)
+			})
 		},
 	}
 	create.Flags().StringVar(&role, "role", "", "what the token may: viewer, deployer or admin")
@@ -89,20 +82,13 @@ func newTokenListCommand() *cobra.Command {
 		Long:  "List the tokens, the newest first. When one was last used is known to the hour.",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := commandConfig()
-			if err != nil {
-				return err
-			}
-			b, err := connect(cmd.Context(), cfg, cfg.logger())
-			if err != nil {
-				return err
-			}
-			defer b.close()
-			rows, err := queries.New(b.db).TokenList(cmd.Context())
-			if err != nil {
-				return fmt.Errorf("list tokens: %w", err)
-			}
-			return printTokens(cmd.OutOrStdout(), rows)
+			return withBackend(cmd.Context(), nil, func(_ config, b *backend) error {
+				rows, err := queries.New(b.db).TokenList(cmd.Context())
+				if err != nil {
+					return fmt.Errorf("list tokens: %w", err)
+				}
+				return printTokens(cmd.OutOrStdout(), rows)
+			})
 		},
 	}
 }
@@ -150,32 +136,25 @@ func newTokenRevokeCommand() *cobra.Command {
 			"Exit status: 0 revoked, 1 failed, 2 no such token.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, err := commandConfig()
-			if err != nil {
-				return err
-			}
-			b, err := connect(cmd.Context(), cfg, cfg.logger())
-			if err != nil {
-				return err
-			}
-			defer b.close()
-			q := queries.New(b.db)
-			rows, err := q.TokenList(cmd.Context())
-			if err != nil {
-				return fmt.Errorf("list tokens: %w", err)
-			}
-			id, err := oneToken(rows, args[0])
-			if err != nil {
-				return usageError{err}
-			}
-			name, err := q.TokenRevoke(cmd.Context(), id)
-			if errors.Is(err, pgx.ErrNoRows) {
-				return usageError{fmt.Errorf("there is no token %s any more", args[0])}
-			}
-			if err != nil {
-				return fmt.Errorf("revoke token %s: %w", args[0], err)
-			}
-			return printLine(cmd.OutOrStdout(), fmt.Sprintf("Revoked the token %q.", name))
+			return withBackend(cmd.Context(), nil, func(_ config, b *backend) error {
+				q := queries.New(b.db)
+				rows, err := q.TokenList(cmd.Context())
+				if err != nil {
+					return fmt.Errorf("list tokens: %w", err)
+				}
+				id, err := oneToken(rows, args[0])
+				if err != nil {
+					return usageError{err}
+				}
+				name, err := q.TokenRevoke(cmd.Context(), id)
+				if errors.Is(err, pgx.ErrNoRows) {
+					return usageError{fmt.Errorf("there is no token %s any more", args[0])}
+				}
+				if err != nil {
+					return fmt.Errorf("revoke token %s: %w", args[0], err)
+				}
+				return printLine(cmd.OutOrStdout(), fmt.Sprintf("Revoked the token %q.", name))
+			})
 		},
 	}
 }
