@@ -16,7 +16,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/builder"
 	"github.com/troy-iaas/troy/cloud/localcloud"
 	"github.com/troy-iaas/troy/site"
 )
@@ -64,21 +64,21 @@ func BenchmarkBuild(b *testing.B) {
 	}
 	files := maps.Clone(vite)
 	files["package-lock.json"] = string(lock)
-	builder, err := localcloud.NewBuilder(localcloud.BuilderConfig{Root: b.TempDir(), Log: quiet})
+	by, err := localcloud.NewBuilder(localcloud.BuilderConfig{Root: b.TempDir(), Log: quiet})
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer func() {
-		if err := builder.Close(); err != nil {
+		if err := by.Close(); err != nil {
 			b.Error(err)
 		}
 	}()
 	source, pipeline := archive(b, files), uuid.New()
-	build(b, builder, pipeline, source)
+	build(b, by, pipeline, source)
 	var ours, theirs []time.Duration
 	for range builds {
 		theirs = append(theirs, byHand("rm -rf node_modules dist && npm ci && npm run build"))
-		ours = append(ours, build(b, builder, pipeline, source))
+		ours = append(ours, build(b, by, pipeline, source))
 	}
 	b.ReportMetric(quantile(ours, 0.5), "build-ms")
 	b.ReportMetric(quantile(theirs, 0.5), "by-hand-ms")
@@ -87,13 +87,13 @@ func BenchmarkBuild(b *testing.B) {
 }
 
 // build builds once and returns how long that took.
-func build(b *testing.B, builder cloud.Builder, pipeline uuid.UUID, source []byte) time.Duration {
+func build(b *testing.B, by builder.Builder, pipeline uuid.UUID, source []byte) time.Duration {
 	b.Helper()
 	ctx, tree := b.Context(), site.Tree{Pipeline: pipeline, Deployment: uuid.Must(uuid.NewV7())}
 	var log bytes.Buffer
 	start := time.Now()
-	err := builder.Start(ctx, cloud.BuildSpec{
-		Tree: tree, Sink: func(_ cloud.BuildPhase, data []byte) { log.Write(data) },
+	err := by.Start(ctx, builder.Spec{
+		Tree: tree, Sink: func(_ builder.Phase, data []byte) { log.Write(data) },
 		Source: func(context.Context, string) (io.ReadCloser, error) {
 			return io.NopCloser(bytes.NewReader(source)), nil
 		},
@@ -104,18 +104,18 @@ func build(b *testing.B, builder cloud.Builder, pipeline uuid.UUID, source []byt
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for range tick.C {
-		state, err := builder.Get(ctx, tree)
+		state, err := by.Get(ctx, tree)
 		if err != nil {
 			b.Fatal(err)
 		}
-		if state.State == cloud.BuildRunning {
+		if state.State == builder.Running {
 			continue
 		}
 		took := time.Since(start)
-		if state.State != cloud.BuildSucceeded {
+		if state.State != builder.Succeeded {
 			b.Fatalf("the build %s: %s\n%s", state.State, state.Cause, log.String())
 		}
-		if err := builder.Remove(ctx, tree); err != nil {
+		if err := by.Remove(ctx, tree); err != nil {
 			b.Fatal(err)
 		}
 		return took

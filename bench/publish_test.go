@@ -22,6 +22,7 @@ import (
 
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/cloud/awscloud"
+	"github.com/troy-iaas/troy/internal/awsapi"
 	"github.com/troy-iaas/troy/internal/awsdouble"
 	"github.com/troy-iaas/troy/internal/devstack/s3test"
 	"github.com/troy-iaas/troy/site"
@@ -77,11 +78,11 @@ func s3Cloud(b *testing.B, server *s3test.Server, endpoint string) cloud.Cloud {
 	b.Helper()
 	id := strings.ReplaceAll(uuid.NewString(), "-", "")[:20]
 	cfg := awscloud.Config{
-		Region: "us-east-1", Endpoint: endpoint, S3Endpoint: endpoint, SitesBucket: server.Bucket(b, "sites-"+id), WorkBucket: server.Bucket(b, "work-"+id),
+		Config: awsapi.Config{Region: "us-east-1", Endpoint: endpoint, S3Endpoint: endpoint}, SitesBucket: server.Bucket(b, "sites-"+id), WorkBucket: server.Bucket(b, "work-"+id),
 		Zone: "Z0123456789", CertificateARN: "arn:aws:acm:us-east-1:123456789012:certificate/1", KeyValueStoreARN: "arn:aws:cloudfront::123456789012:key-value-store/1",
 		Lock: oneByOne(),
 	}
-	loaded, err := awscloud.Load(b.Context(), cfg)
+	loaded, err := awsapi.Load(b.Context(), cfg.Config)
 	if err != nil {
 		b.Fatal(err)
 	}

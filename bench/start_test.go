@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/builder"
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/forge"
 	"github.com/troy-iaas/troy/site"
@@ -38,14 +39,14 @@ func BenchmarkPushToStart(b *testing.B) {
 // build took to start. Each is over before the next push is sent.
 func (w *world) starts(first int, interval time.Duration) []time.Duration {
 	w.b.Helper()
-	builder := &instant{started: make(chan time.Time)}
+	instantly := &instant{started: make(chan time.Time)}
 	ctx, cancel := context.WithCancel(w.b.Context())
 	ended := make(chan error, 1)
 	runner := workers.New(workers.Config{
 		Slots: 10, BuildSlots: 2, Lease: 6 * time.Second, KeepDeployments: 10, CarryAssets: time.Hour, UploadsValid: time.Hour,
 		Limits: site.DefaultLimits(), BuildTime: time.Minute, CatchUp: time.Hour, TaskCheckInterval: interval,
 	}, workers.Deps{
-		DB: w.db, Redis: w.redis, Client: w.client, Bell: w.bell, Cloud: w.cloud, Builder: builder, Intake: w.intake, Log: quiet,
+		DB: w.db, Redis: w.redis, Client: w.client, Bell: w.bell, Cloud: w.cloud, Builder: instantly, Intake: w.intake, Log: quiet,
 		Forges: map[troy.Provider]forge.Forge{troy.GitHub: still{}},
 	})
 	go func() { ended <- runner.Run(ctx) }()
@@ -62,7 +63,7 @@ func (w *world) starts(first int, interval time.Duration) []time.Duration {
 		if err := w.deliver(body); err != nil {
 			w.b.Fatal(err)
 		}
-		times = append(times, (<-builder.started).Sub(sent))
+		times = append(times, (<-instantly.started).Sub(sent))
 		w.idle(first + i)
 	}
 	return times
@@ -88,17 +89,17 @@ func (w *world) idle(repository int) {
 // instant is a builder whose builds fail as soon as they have started.
 type instant struct{ started chan time.Time }
 
-func (i *instant) Start(context.Context, cloud.BuildSpec) error {
+func (i *instant) Start(context.Context, builder.Spec) error {
 	i.started <- time.Now()
 	return nil
 }
 
-func (i *instant) Get(context.Context, site.Tree) (cloud.Build, error) {
-	return cloud.Build{State: cloud.BuildFailed, Cause: "it was only to start", Phases: []cloud.PhaseRun{}}, nil
+func (i *instant) Get(context.Context, site.Tree) (builder.Build, error) {
+	return builder.Build{State: builder.Failed, Cause: "it was only to start", Phases: []builder.PhaseRun{}}, nil
 }
 
-func (i *instant) Log(context.Context, site.Tree, string) (cloud.LogPage, error) {
-	return cloud.LogPage{End: true}, nil
+func (i *instant) Log(context.Context, site.Tree, string) (builder.LogPage, error) {
+	return builder.LogPage{End: true}, nil
 }
 func (i *instant) Stop(context.Context, site.Tree) error { return nil }
 func (i *instant) Artifact(context.Context, site.Tree) (*site.Source, error) {

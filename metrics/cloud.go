@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/builder"
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/site"
 )
@@ -33,7 +34,7 @@ func (m *Metrics) count(call string, begun time.Time, err *error) {
 	var digest *cloud.DigestError
 	switch e := *err; {
 	case e == nil:
-	case errors.Is(e, cloud.ErrNotFound), errors.Is(e, cloud.ErrExists), errors.Is(e, cloud.ErrNotDisabled), errors.Is(e, cloud.ErrPrecondition),
+	case errors.Is(e, cloud.ErrNotFound), errors.Is(e, builder.ErrNotFound), errors.Is(e, cloud.ErrExists), errors.Is(e, cloud.ErrNotDisabled), errors.Is(e, cloud.ErrPrecondition),
 		errors.Is(e, cloud.ErrStalePointer), errors.As(e, &missing), errors.As(e, &digest), errors.Is(e, context.Canceled):
 		outcome = "expected"
 	default:
@@ -148,39 +149,39 @@ func (d *dns) Delete(ctx context.Context, host, target string) (err error) {
 }
 
 // Builder counts the calls of a builder.
-func (m *Metrics) Builder(b cloud.Builder) cloud.Builder { return &builder{b, m} }
+func (m *Metrics) Builder(b builder.Builder) builder.Builder { return &countedBuilder{b, m} }
 
-type builder struct {
-	next cloud.Builder
+type countedBuilder struct {
+	next builder.Builder
 	m    *Metrics
 }
 
-func (b *builder) Start(ctx context.Context, spec cloud.BuildSpec) (err error) {
+func (b *countedBuilder) Start(ctx context.Context, spec builder.Spec) (err error) {
 	defer b.m.count("builder.start", time.Now(), &err)
 	return b.next.Start(ctx, spec)
 }
 
-func (b *builder) Get(ctx context.Context, t site.Tree) (now cloud.Build, err error) {
+func (b *countedBuilder) Get(ctx context.Context, t site.Tree) (now builder.Build, err error) {
 	defer b.m.count("builder.get", time.Now(), &err)
 	return b.next.Get(ctx, t)
 }
 
-func (b *builder) Log(ctx context.Context, t site.Tree, cursor string) (page cloud.LogPage, err error) {
+func (b *countedBuilder) Log(ctx context.Context, t site.Tree, cursor string) (page builder.LogPage, err error) {
 	defer b.m.count("builder.log", time.Now(), &err)
 	return b.next.Log(ctx, t, cursor)
 }
 
-func (b *builder) Stop(ctx context.Context, t site.Tree) (err error) {
+func (b *countedBuilder) Stop(ctx context.Context, t site.Tree) (err error) {
 	defer b.m.count("builder.stop", time.Now(), &err)
 	return b.next.Stop(ctx, t)
 }
 
-func (b *builder) Artifact(ctx context.Context, t site.Tree) (s *site.Source, err error) {
+func (b *countedBuilder) Artifact(ctx context.Context, t site.Tree) (s *site.Source, err error) {
 	defer b.m.count("builder.artifact", time.Now(), &err)
 	return b.next.Artifact(ctx, t)
 }
 
-func (b *builder) Remove(ctx context.Context, t site.Tree) (err error) {
+func (b *countedBuilder) Remove(ctx context.Context, t site.Tree) (err error) {
 	defer b.m.count("builder.remove", time.Now(), &err)
 	return b.next.Remove(ctx, t)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/builder"
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/cloud/localcloud"
 	"github.com/troy-iaas/troy/internal/devstack/stacktest"
@@ -89,7 +90,7 @@ func TestMetrics(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = built.Close() })
-	if _, err := m.Builder(built).Get(t.Context(), site.Tree{Pipeline: id, Deployment: id}); !errors.Is(err, cloud.ErrNotFound) {
+	if _, err := m.Builder(built).Get(t.Context(), site.Tree{Pipeline: id, Deployment: id}); !errors.Is(err, builder.ErrNotFound) {
 		t.Fatalf("a build that never was: %v", err)
 	}
 	taken := m.Queue(brokenQueue{})

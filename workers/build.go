@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/builder"
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/site"
@@ -48,7 +49,7 @@ func (w *Workers) build(ctx context.Context, c *claim) error {
 	if err != nil {
 		return err
 	}
-	if done.State == cloud.BuildStopped {
+	if done.State == builder.Stopped {
 		// Not by a cancellation, which would have moved the deployment: a worker
 		// that lost its claim stops what it runs.
 		if err := w.q.BuildRestart(ctx, d.ID); err != nil {
@@ -60,7 +61,7 @@ func (w *Workers) build(ctx context.Context, c *claim) error {
 		return errors.New("the build was stopped with its worker's claim")
 	}
 	var made *site.Source
-	if done.State == cloud.BuildSucceeded {
+	if done.State == builder.Succeeded {
 		if made, err = w.deps.Builder.Artifact(ctx, tree); err != nil {
 			return fmt.Errorf("open what the build made: %w", err)
 		}
@@ -73,8 +74,8 @@ func (w *Workers) build(ctx context.Context, c *claim) error {
 		return err
 	}
 	switch done.State {
-	case cloud.BuildSucceeded:
-	case cloud.BuildFailed:
+	case builder.Succeeded:
+	case builder.Failed:
 		return troy.Errorf(troy.Invalid, "%s", done.Cause)
 	default:
 		return errors.New("the build was lost with its worker")
@@ -87,33 +88,33 @@ func (w *Workers) build(ctx context.Context, c *claim) error {
 
 // runBuild starts the build, or finds it started, and waits for its end; one
 // that goes on without this worker is looked at by poll-build.
-func (w *Workers) runBuild(ctx context.Context, c *claim, d *queries.Deployment, p queries.Pipeline, tree site.Tree) (cloud.Build, error) {
+func (w *Workers) runBuild(ctx context.Context, c *claim, d *queries.Deployment, p queries.Pipeline, tree site.Tree) (builder.Build, error) {
 	if w.cfg.BuildPoll > 0 {
 		done, err := w.deps.Builder.Get(ctx, tree)
-		if err != nil && !errors.Is(err, cloud.ErrNotFound) {
+		if err != nil && !errors.Is(err, builder.ErrNotFound) {
 			return done, fmt.Errorf("look at the build: %w", err)
 		}
-		if err == nil && done.State == cloud.BuildRunning {
+		if err == nil && done.State == builder.Running {
 			return done, w.pollLater(ctx, c, d.ID)
 		}
-		if err == nil && done.State != cloud.BuildLost {
+		if err == nil && done.State != builder.Lost {
 			return done, nil
 		}
 	}
 	spec, err := w.buildSpec(ctx, d, p, tree)
 	if err != nil {
-		return cloud.Build{}, err
+		return builder.Build{}, err
 	}
 	attempt, err := w.q.BuildBegin(ctx, d.ID)
 	if err != nil {
-		return cloud.Build{}, fmt.Errorf("count the start of the build: %w", err)
+		return builder.Build{}, fmt.Errorf("count the start of the build: %w", err)
 	}
 	c.log.Info("building", "pipeline", p.ID, "deployment", d.ID, "commit", deref(d.CommitSha), "start", attempt)
 	if err := w.deps.Builder.Start(ctx, spec); err != nil {
-		return cloud.Build{}, fmt.Errorf("start the build: %w", err)
+		return builder.Build{}, fmt.Errorf("start the build: %w", err)
 	}
 	if w.cfg.BuildPoll > 0 {
-		return cloud.Build{}, w.pollLater(ctx, c, d.ID)
+		return builder.Build{}, w.pollLater(ctx, c, d.ID)
 	}
 	done, err := w.followBuild(ctx, tree)
 	if err != nil && ctx.Err() != nil {
@@ -156,13 +157,13 @@ func (w *Workers) startBuild(ctx context.Context, c *claim) (d queries.Deploymen
 
 // followBuild copies what a build prints and how its phases stand to their
 // rows until it has ended.
-func (w *Workers) followBuild(ctx context.Context, tree site.Tree) (cloud.Build, error) {
+func (w *Workers) followBuild(ctx context.Context, tree site.Tree) (builder.Build, error) {
 	var told progress
 	tick := time.NewTicker(buildPoll)
 	defer tick.Stop()
 	for {
 		b, _, err := w.lookAtBuild(ctx, tree, &told, nil)
-		if err != nil || b.State != cloud.BuildRunning {
+		if err != nil || b.State != builder.Running {
 			return b, err
 		}
 		select {
@@ -182,7 +183,7 @@ type progress struct {
 
 // lookAtBuild copies what a build printed and how its phases stand since the
 // look before. logged tells that its log is whole.
-func (w *Workers) lookAtBuild(ctx context.Context, tree site.Tree, told *progress, redact redactor) (b cloud.Build, logged bool, err error) {
+func (w *Workers) lookAtBuild(ctx context.Context, tree site.Tree, told *progress, redact redactor) (b builder.Build, logged bool, err error) {
 	if !told.read {
 		row, err := w.q.BuildGet(ctx, tree.Deployment)
 		if err != nil {
@@ -263,7 +264,7 @@ func redacted(data []byte, redact redactor) ([]byte, error) {
 func (w *Workers) stopBuild(c *claim, tree site.Tree) {
 	ctx, cancel := context.WithTimeout(context.Background(), stopBuildTimeout)
 	defer cancel()
-	if err := w.deps.Builder.Stop(ctx, tree); err != nil && !errors.Is(err, cloud.ErrNotFound) {
+	if err := w.deps.Builder.Stop(ctx, tree); err != nil && !errors.Is(err, builder.ErrNotFound) {
 		c.log.Error("the build could not be stopped", "error", err)
 		return
 	}
@@ -271,7 +272,7 @@ func (w *Workers) stopBuild(c *claim, tree site.Tree) {
 	if d, err := w.q.DeploymentGet(ctx, tree.Deployment); err != nil || d.State == troy.Building {
 		return // the claim alone was lost: whoever has it builds again
 	}
-	if err := w.finishLog(ctx, tree.Deployment, cloud.Build{State: cloud.BuildStopped}); err != nil {
+	if err := w.finishLog(ctx, tree.Deployment, builder.Build{State: builder.Stopped}); err != nil {
 		c.log.Warn("the log of a stopped build stays in pieces", "error", err)
 	}
 	if err := w.deps.Builder.Remove(ctx, tree); err != nil {
@@ -280,8 +281,8 @@ func (w *Workers) stopBuild(c *claim, tree site.Tree) {
 }
 
 // finishLog puts the whole log, compressed, in place of its pieces.
-func (w *Workers) finishLog(ctx context.Context, deployment uuid.UUID, b cloud.Build) error {
-	if b.State == cloud.BuildLost {
+func (w *Workers) finishLog(ctx context.Context, deployment uuid.UUID, b builder.Build) error {
+	if b.State == builder.Lost {
 		return nil
 	}
 	reader, writer := io.Pipe()
@@ -416,7 +417,7 @@ func (w *Workers) failBuild(ctx context.Context, c *claim, cause string) error {
 	if err != nil {
 		return fmt.Errorf("read the deployment: %w", err)
 	}
-	if err := w.finishLog(ctx, d.ID, cloud.Build{State: cloud.BuildFailed}); err != nil {
+	if err := w.finishLog(ctx, d.ID, builder.Build{State: builder.Failed}); err != nil {
 		c.log.Warn("the log of a failed build stays in pieces", "error", err)
 	}
 	return move(ctx, w, d.PipelineID, (*queries.Queries).DeploymentFail, queries.DeploymentFailParams{

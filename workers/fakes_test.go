@@ -14,7 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/troy-iaas/troy"
-	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/builder"
 	"github.com/troy-iaas/troy/forge"
 	"github.com/troy-iaas/troy/site"
 )
@@ -94,7 +94,7 @@ type fakeBuilder struct {
 	t *testing.T
 
 	mu      sync.Mutex
-	builds  map[site.Tree]cloud.BuildState
+	builds  map[site.Tree]builder.State
 	held    map[uuid.UUID]bool // pipelines whose builds run until they are released
 	failing map[uuid.UUID]bool // pipelines whose builds fail
 	broken  error              // what looks and stops answer
@@ -104,7 +104,7 @@ type fakeBuilder struct {
 
 func newFakeBuilder(t *testing.T) *fakeBuilder {
 	return &fakeBuilder{
-		t: t, builds: map[site.Tree]cloud.BuildState{}, held: map[uuid.UUID]bool{}, failing: map[uuid.UUID]bool{},
+		t: t, builds: map[site.Tree]builder.State{}, held: map[uuid.UUID]bool{}, failing: map[uuid.UUID]bool{},
 		started: make(chan uuid.UUID, 1000),
 	}
 }
@@ -123,8 +123,8 @@ func (b *fakeBuilder) release(pipeline uuid.UUID) {
 	defer b.mu.Unlock()
 	b.held[pipeline] = false
 	for t, state := range b.builds {
-		if t.Pipeline == pipeline && state == cloud.BuildRunning {
-			b.builds[t] = cloud.BuildSucceeded
+		if t.Pipeline == pipeline && state == builder.Running {
+			b.builds[t] = builder.Succeeded
 		}
 	}
 }
@@ -150,7 +150,7 @@ func (b *fakeBuilder) breaks(cause string) {
 func (b *fakeBuilder) adopt(pipeline, deployment uuid.UUID) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.builds[site.Tree{Pipeline: pipeline, Deployment: deployment}] = cloud.BuildFailed
+	b.builds[site.Tree{Pipeline: pipeline, Deployment: deployment}] = builder.Failed
 }
 
 // did lists what was done to builds, in order.
@@ -172,7 +172,7 @@ func (b *fakeBuilder) kept(pipeline uuid.UUID) (n int) {
 	return n
 }
 
-func (b *fakeBuilder) Start(_ context.Context, spec cloud.BuildSpec) error {
+func (b *fakeBuilder) Start(_ context.Context, spec builder.Spec) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if _, known := b.builds[spec.Tree]; known {
@@ -180,11 +180,11 @@ func (b *fakeBuilder) Start(_ context.Context, spec cloud.BuildSpec) error {
 	}
 	switch {
 	case b.failing[spec.Tree.Pipeline]:
-		b.builds[spec.Tree] = cloud.BuildFailed
+		b.builds[spec.Tree] = builder.Failed
 	case b.held[spec.Tree.Pipeline]:
-		b.builds[spec.Tree] = cloud.BuildRunning
+		b.builds[spec.Tree] = builder.Running
 	default:
-		b.builds[spec.Tree] = cloud.BuildSucceeded
+		b.builds[spec.Tree] = builder.Succeeded
 	}
 	select {
 	case b.started <- spec.Tree.Deployment:
@@ -193,23 +193,23 @@ func (b *fakeBuilder) Start(_ context.Context, spec cloud.BuildSpec) error {
 	return nil
 }
 
-func (b *fakeBuilder) Get(_ context.Context, t site.Tree) (cloud.Build, error) {
+func (b *fakeBuilder) Get(_ context.Context, t site.Tree) (builder.Build, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	state, known := b.builds[t]
 	if b.broken != nil {
-		return cloud.Build{}, b.broken
+		return builder.Build{}, b.broken
 	}
 	if !known {
-		return cloud.Build{}, cloud.ErrNotFound
+		return builder.Build{}, builder.ErrNotFound
 	}
-	return cloud.Build{State: state, Cause: "its command failed", Phases: []cloud.PhaseRun{}}, nil
+	return builder.Build{State: state, Cause: "its command failed", Phases: []builder.PhaseRun{}}, nil
 }
 
-func (b *fakeBuilder) Log(_ context.Context, t site.Tree, cursor string) (cloud.LogPage, error) {
+func (b *fakeBuilder) Log(_ context.Context, t site.Tree, cursor string) (builder.LogPage, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	page := cloud.LogPage{Next: "1", End: b.builds[t] != cloud.BuildRunning}
+	page := builder.LogPage{Next: "1", End: b.builds[t] != builder.Running}
 	if cursor == "" {
 		page.Data = []byte("building\n")
 	}
@@ -225,10 +225,10 @@ func (b *fakeBuilder) Stop(_ context.Context, t site.Tree) error {
 	}
 	b.asked = append(b.asked, "stop")
 	if !known {
-		return cloud.ErrNotFound
+		return builder.ErrNotFound
 	}
-	if state == cloud.BuildRunning {
-		b.builds[t] = cloud.BuildStopped
+	if state == builder.Running {
+		b.builds[t] = builder.Stopped
 	}
 	return nil
 }

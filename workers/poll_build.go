@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/troy-iaas/troy"
-	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/builder"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/secret"
 	"github.com/troy-iaas/troy/site"
@@ -51,13 +51,13 @@ func (w *Workers) pollBuild(ctx context.Context, c *claim) error {
 	}
 	b, logged, err := w.lookAtBuild(ctx, tree, &progress{}, r.Writer)
 	switch {
-	case errors.Is(err, cloud.ErrNotFound):
+	case errors.Is(err, builder.ErrNotFound):
 		c.log.Warn("the builder does not know the build; it is started again")
 	case err != nil:
 		return err
-	case b.State == cloud.BuildRunning:
+	case b.State == builder.Running:
 		return comeBack(w.cfg.BuildPoll, "the build is at work")
-	case !logged && b.State != cloud.BuildLost:
+	case !logged && b.State != builder.Lost:
 		return comeBack(w.cfg.BuildPoll, "the build has ended, and its log is still to come")
 	}
 	return w.handOver(ctx, c, tasks.Task{Kind: tasks.TypeBuild, Subject: d.ID}, 0)
@@ -92,20 +92,20 @@ func (w *Workers) emptied(ctx context.Context, deployment uuid.UUID) error {
 // endBuild stops a build, and removes it when it has ended. starting tells that
 // one whose start is not to be seen may yet be started.
 func (w *Workers) endBuild(ctx context.Context, tree site.Tree, starting bool) error {
-	b, err := cloud.Build{}, w.deps.Builder.Stop(ctx, tree)
+	b, err := builder.Build{}, w.deps.Builder.Stop(ctx, tree)
 	if err == nil {
 		b, err = w.deps.Builder.Get(ctx, tree)
 	}
 	switch {
-	case errors.Is(err, cloud.ErrNotFound): // yet its source may be there
+	case errors.Is(err, builder.ErrNotFound): // yet its source may be there
 	case err != nil:
 		return fmt.Errorf("stop the build: %w", err)
-	case b.State == cloud.BuildRunning, b.State == cloud.BuildLost && starting:
+	case b.State == builder.Running, b.State == builder.Lost && starting:
 		return comeBack(max(w.cfg.BuildPoll, stopPoll), "the build is being stopped")
 	}
 	var logged error
 	if row, err := w.q.BuildGet(ctx, tree.Deployment); err == nil && row.FinishedAt == nil {
-		logged = w.finishLog(ctx, tree.Deployment, cloud.Build{State: cloud.BuildStopped})
+		logged = w.finishLog(ctx, tree.Deployment, builder.Build{State: builder.Stopped})
 	}
 	// Its source may hold secrets, which a log that can't be stored must not keep.
 	if err := w.deps.Builder.Remove(ctx, tree); err != nil {

@@ -10,7 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/builder"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/secret"
 	"github.com/troy-iaas/troy/site"
@@ -18,14 +18,14 @@ import (
 
 // refuseSecrets makes a build that succeeded a failed one if a file of it has
 // the value of a secret variable, and says so in its log.
-func (w *Workers) refuseSecrets(ctx context.Context, d queries.Deployment, made *site.Source, done *cloud.Build) error {
+func (w *Workers) refuseSecrets(ctx context.Context, d queries.Deployment, made *site.Source, done *builder.Build) error {
 	file, variable, err := w.findSecret(ctx, d.PipelineID, made)
 	if err != nil || file == "" {
 		return err
 	}
-	done.State = cloud.BuildFailed
+	done.State = builder.Failed
 	done.Cause = fmt.Sprintf("the file %q has the value of the secret variable %s in it, and everybody could read it; if that is meant, set the variable again with --plain", file, variable)
-	if n := len(done.Phases); n > 0 && done.Phases[n-1].Phase == cloud.PhaseArchive {
+	if n := len(done.Phases); n > 0 && done.Phases[n-1].Phase == builder.PhaseArchive {
 		code := 1
 		done.Phases[n-1].ExitCode = &code
 	}

@@ -14,7 +14,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/build"
-	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/builder"
 	"github.com/troy-iaas/troy/forge"
 	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/queries"
@@ -74,45 +74,45 @@ func (w *Workers) sourceOf(ctx context.Context, p queries.Pipeline) (source, err
 
 // buildSpec gathers what a build needs. A deployment of a branch's head gets
 // its commit here.
-func (w *Workers) buildSpec(ctx context.Context, d *queries.Deployment, p queries.Pipeline, tree site.Tree) (cloud.BuildSpec, error) {
+func (w *Workers) buildSpec(ctx context.Context, d *queries.Deployment, p queries.Pipeline, tree site.Tree) (builder.Spec, error) {
 	s, err := w.sourceOf(ctx, p)
 	if err != nil {
-		return cloud.BuildSpec{}, err
+		return builder.Spec{}, err
 	}
 	if d.CommitSha == nil {
 		head, err := s.forge.Head(ctx, s.repository, s.branch)
 		if err != nil {
-			return cloud.BuildSpec{}, fmt.Errorf("read the head of %s: %w", s.branch, err)
+			return builder.Spec{}, fmt.Errorf("read the head of %s: %w", s.branch, err)
 		}
 		commit, err := s.forge.Commit(ctx, s.repository, head)
 		if err != nil {
-			return cloud.BuildSpec{}, fmt.Errorf("read commit %s: %w", head, err)
+			return builder.Spec{}, fmt.Errorf("read commit %s: %w", head, err)
 		}
 		if err := w.q.DeploymentSetCommit(ctx, queries.DeploymentSetCommitParams{
 			CommitSha: commit.ID, Message: commit.Message, Author: commit.Author, ID: d.ID,
 		}); err != nil {
-			return cloud.BuildSpec{}, fmt.Errorf("write down the commit: %w", err)
+			return builder.Spec{}, fmt.Errorf("write down the commit: %w", err)
 		}
 		d.CommitSha, d.Message, d.Author = &commit.ID, commit.Message, &commit.Author
 	}
 	settings, err := settingsOf(p)
 	if err != nil {
-		return cloud.BuildSpec{}, err
+		return builder.Spec{}, err
 	}
 	variables, secrets, err := w.variables(ctx, p.ID)
 	if err != nil {
-		return cloud.BuildSpec{}, err
+		return builder.Spec{}, err
 	}
 	redactor, err := secret.NewRedactor(slices.Collect(maps.Values(secrets))...)
 	if err != nil {
-		return cloud.BuildSpec{}, err
+		return builder.Spec{}, err
 	}
 	host, err := w.q.PipelineHost(ctx, p.ID)
 	if err != nil {
-		return cloud.BuildSpec{}, fmt.Errorf("read the host: %w", err)
+		return builder.Spec{}, fmt.Errorf("read the host: %w", err)
 	}
 	commit := *d.CommitSha
-	return cloud.BuildSpec{
+	return builder.Spec{
 		Tree: tree,
 		Source: func(ctx context.Context, dir string) (io.ReadCloser, error) {
 			archive, err := forge.Source(ctx, s.forge, s.repository, commit, forge.SourceConfig{Dir: dir, Submodules: w.cfg.Submodules})
@@ -128,7 +128,7 @@ func (w *Workers) buildSpec(ctx context.Context, d *queries.Deployment, p querie
 		},
 		Variables: variables,
 		Redact:    redactor.Writer,
-		Limits:    cloud.BuildLimits{Time: w.cfg.BuildTime, OutputBytes: w.cfg.Limits.TotalBytes},
+		Limits:    builder.Limits{Time: w.cfg.BuildTime, OutputBytes: w.cfg.Limits.TotalBytes},
 	}, nil
 }
 

@@ -21,6 +21,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/bell"
+	"github.com/troy-iaas/troy/builder"
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/forge"
 	"github.com/troy-iaas/troy/intake"
@@ -80,7 +81,7 @@ type Deps struct {
 	Bell   *bell.Bell
 	Cloud  cloud.Cloud
 	// Builder builds; nil means that this installation builds nothing.
-	Builder cloud.Builder
+	Builder builder.Builder
 	// Forges are those that are set up.
 	Forges map[troy.Provider]forge.Forge
 	// Intake takes in the commits that were found.

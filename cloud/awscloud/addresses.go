@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/troy-iaas/troy/internal/awsapi"
 	"github.com/troy-iaas/troy/site"
 )
 
@@ -55,9 +56,9 @@ func (a *addresses) address(p string) string {
 	dotted := strings.Contains(folder[strings.LastIndexByte(folder, '/')+1:], ".")
 	switch {
 	case dotted && index:
-		return escapeKey(folder + "/")
+		return awsapi.EscapeKey(folder + "/")
 	case dotted, !index && a.shared(stem):
-		return escapeKey("/" + p)
+		return awsapi.EscapeKey("/" + p)
 	}
 	return a.policy.Resolve(a.paths, "/"+p).Address()
 }

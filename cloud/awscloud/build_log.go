@@ -12,7 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 
 	"github.com/troy-iaas/troy"
-	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/builder"
+	"github.com/troy-iaas/troy/internal/awsapi"
 	"github.com/troy-iaas/troy/site"
 )
 
@@ -37,40 +38,40 @@ const (
 // cursorForm is a cursor that Log may have returned.
 var cursorForm = regexp.MustCompile(`^(end|s([fb]/[0-9A-Za-z/]{1,200})?)$`)
 
-// Log implements cloud.Builder: Troy's own first lines, what CloudWatch has of
+// Log implements builder.Builder: Troy's own first lines, what CloudWatch has of
 // the build, and Troy's last lines. It is not redacted.
-func (b *Builder) Log(ctx context.Context, t site.Tree, cursor string) (cloud.LogPage, error) {
+func (b *Builder) Log(ctx context.Context, t site.Tree, cursor string) (builder.LogPage, error) {
 	page, err := b.page(ctx, t, cursor)
 	if err != nil {
-		return cloud.LogPage{}, fmt.Errorf("read the log of build %s: %w", t.Deployment, err)
+		return builder.LogPage{}, fmt.Errorf("read the log of build %s: %w", t.Deployment, err)
 	}
 	return page, nil
 }
 
-func (b *Builder) page(ctx context.Context, t site.Tree, cursor string) (cloud.LogPage, error) {
+func (b *Builder) page(ctx context.Context, t site.Tree, cursor string) (builder.LogPage, error) {
 	if cursor != "" && !cursorForm.MatchString(cursor) {
-		return cloud.LogPage{}, troy.Errorf(troy.Invalid, "%.64q is not a cursor of this log", cursor).At("cursor")
+		return builder.LogPage{}, troy.Errorf(troy.Invalid, "%.64q is not a cursor of this log", cursor).At("cursor")
 	}
 	r, err := b.read(ctx, t)
 	if err != nil {
-		return cloud.LogPage{}, err
+		return builder.LogPage{}, err
 	}
 	switch {
 	case cursor == "":
-		return cloud.LogPage{Data: []byte(r.Head), Next: cursorStream}, nil
+		return builder.LogPage{Data: []byte(r.Head), Next: cursorStream}, nil
 	case cursor == cursorTail, r.ID == "" && r.End != nil:
 		data := r.Tail
 		if cursor == cursorTail {
 			data = ""
 		}
-		return cloud.LogPage{Data: []byte(data), Next: cursorTail, End: r.End != nil}, nil
+		return builder.LogPage{Data: []byte(data), Next: cursorTail, End: r.End != nil}, nil
 	case r.LogStream == "":
 		// Whoever looks at the build learns where its log is.
 		if _, err := b.get(ctx, t); err != nil {
-			return cloud.LogPage{}, err
+			return builder.LogPage{}, err
 		}
 		if r, err = b.read(ctx, t); err != nil {
-			return cloud.LogPage{}, err
+			return builder.LogPage{}, err
 		}
 		if r.LogStream == "" {
 			return b.maybeTail(r, nil, cursor), nil
@@ -79,16 +80,16 @@ func (b *Builder) page(ctx context.Context, t site.Tree, cursor string) (cloud.L
 	for empty := 0; ; empty++ {
 		data, next, more, err := b.events(ctx, r, strings.TrimPrefix(cursor, cursorStream))
 		if err != nil {
-			return cloud.LogPage{}, err
+			return builder.LogPage{}, err
 		}
 		cursor = cursorStream + next
 		switch {
 		case more == ended && r.End != nil:
-			return cloud.LogPage{Data: []byte(data + r.Tail), Next: cursorTail, End: true}, nil
+			return builder.LogPage{Data: []byte(data + r.Tail), Next: cursorTail, End: true}, nil
 		case more == none, more == ended:
 			return b.maybeTail(r, []byte(data), cursor), nil
 		case data != "", empty == maxEmpty:
-			return cloud.LogPage{Data: []byte(data), Next: cursor}, nil
+			return builder.LogPage{Data: []byte(data), Next: cursor}, nil
 		}
 	}
 }
@@ -108,10 +109,10 @@ func (b *Builder) events(ctx context.Context, r record, token string) (data, nex
 	if token != "" {
 		in.NextToken = &token
 	}
-	out, err := call(ctx, func(ctx context.Context) (*cloudwatchlogs.GetLogEventsOutput, error) {
+	out, err := awsapi.Call(ctx, func(ctx context.Context) (*cloudwatchlogs.GetLogEventsOutput, error) {
 		return b.logs.GetLogEvents(ctx, in)
 	})
-	if err = failed("read CloudWatch's log", err); errors.Is(err, cloud.ErrNotFound) {
+	if err = awsapi.Failed("read CloudWatch's log", err); errors.Is(err, awsapi.ErrNotFound) {
 		return "", token, none, nil // nothing was printed so far
 	}
 	if err != nil {
@@ -136,9 +137,9 @@ func (b *Builder) events(ctx context.Context, r record, token string) (data, nex
 }
 
 // maybeTail ends the log when nothing more is to come.
-func (b *Builder) maybeTail(r record, data []byte, next string) cloud.LogPage {
+func (b *Builder) maybeTail(r record, data []byte, next string) builder.LogPage {
 	if r.End == nil || time.Since(r.End.Ended) < logSettle {
-		return cloud.LogPage{Data: data, Next: next}
+		return builder.LogPage{Data: data, Next: next}
 	}
-	return cloud.LogPage{Data: append(data, r.Tail...), Next: cursorTail, End: true}
+	return builder.LogPage{Data: append(data, r.Tail...), Next: cursorTail, End: true}
 }

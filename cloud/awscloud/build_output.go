@@ -12,7 +12,9 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/build"
-	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/builder"
+	"github.com/troy-iaas/troy/internal/awsapi"
+	"github.com/troy-iaas/troy/internal/files"
 	"github.com/troy-iaas/troy/site"
 )
 
@@ -104,21 +106,21 @@ func openOutput(ctx context.Context, repo string, plan build.Plan, written build
 	if err != nil {
 		return nil, build.Output{}, err
 	}
-	s, err := cloud.CheckOutput(ctx, filepath.Join(repo, out.Folder), out, limit, options...)
+	s, err := builder.CheckOutput(ctx, filepath.Join(repo, out.Folder), out, limit, options...)
 	return s, out, err
 }
 
 // fetchOutput unpacks the tar that the build left into dir, as repo and
 // written, or the source itself where nothing was run, as repo alone.
 func (b *Builder) fetchOutput(ctx context.Context, t site.Tree, r record, dir string) error {
-	file, err := b.scratch.file()
+	file, err := files.Unnamed(b.scratch.dir)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
 	if r.nothingToRun() {
-		size, err := b.work.fetch(ctx, r.sourceKey(t), file)
-		if errors.Is(err, cloud.ErrNotFound) {
+		size, err := b.work.Fetch(ctx, r.sourceKey(t), file)
+		if errors.Is(err, awsapi.ErrNotFound) {
 			return troy.Errorf(troy.Conflict, "the source that was handed over is not in the work bucket any more")
 		}
 		if err != nil {
@@ -139,7 +141,7 @@ func (b *Builder) fetchOutput(ctx context.Context, t site.Tree, r record, dir st
 		}
 		return build.Unpack(ctx, source, repo, r.Limits.Source)
 	}
-	if _, err := b.work.fetch(ctx, r.outputKey(t), file); errors.Is(err, cloud.ErrNotFound) {
+	if _, err := b.work.Fetch(ctx, r.outputKey(t), file); errors.Is(err, awsapi.ErrNotFound) {
 		return troy.Errorf(troy.Conflict, "CodeBuild says that the build succeeded, but its output is not in the work bucket")
 	} else if err != nil {
 		return err

@@ -18,7 +18,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/build"
-	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/builder"
 )
 
 //go:embed build.sh
@@ -40,7 +40,7 @@ func (p prepared) repo() string    { return filepath.Join(p.dir, "repo") }
 
 // prepare fetches the source into dir and decides what is run. An error of a
 // kind is the repository's; any other is the operator's.
-func prepare(ctx context.Context, dir string, spec cloud.BuildSpec, every settings) (p prepared, err error) {
+func prepare(ctx context.Context, dir string, spec builder.Spec, every settings) (p prepared, err error) {
 	p.dir = dir
 	if err := os.Mkdir(p.repo(), 0o700); err != nil {
 		return p, err
@@ -54,7 +54,7 @@ func prepare(ctx context.Context, dir string, spec cloud.BuildSpec, every settin
 	return p, err
 }
 
-func (p *prepared) fill(ctx context.Context, w *zip.Writer, spec cloud.BuildSpec, every settings) error {
+func (p *prepared) fill(ctx context.Context, w *zip.Writer, spec builder.Spec, every settings) error {
 	entry, err := w.CreateHeader(&zip.FileHeader{Name: "source", Method: zip.Store})
 	if err != nil {
 		return err
@@ -129,9 +129,9 @@ func planScript(p build.Plan, limit int64) string {
 	for _, step := range []struct {
 		function, title, command, folder string
 	}{
-		{"install", cloud.PhaseInstall.String(), p.Install, p.InstallRoot},
-		{"build", cloud.PhaseBuild.String(), p.Build, p.Root},
-		{"test_", cloud.PhaseTest.String(), p.Test, p.Root},
+		{"install", builder.PhaseInstall.String(), p.Install, p.InstallRoot},
+		{"build", builder.PhaseBuild.String(), p.Build, p.Root},
+		{"test_", builder.PhaseTest.String(), p.Test, p.Root},
 	} {
 		body := ":"
 		if step.command != "" {
@@ -172,7 +172,7 @@ type settings struct {
 
 // environmentScript sets what a build's processes find in their environment.
 // The path of the image is known there alone.
-func environmentScript(p build.Plan, spec cloud.BuildSpec, every settings) string {
+func environmentScript(p build.Plan, spec builder.Spec, every settings) string {
 	env := spec.Origin().Environment(p, every.environment, spec.Variables)
 	var s strings.Builder
 	if len(every.path) > 0 {

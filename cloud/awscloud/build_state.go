@@ -11,13 +11,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/codebuild/types"
 
 	"github.com/troy-iaas/troy"
-	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/builder"
 	"github.com/troy-iaas/troy/site"
 )
 
-// Get implements cloud.Builder. It is CodeBuild's word that counts; who sees a
+// Get implements builder.Builder. It is CodeBuild's word that counts; who sees a
 // build ended first looks at what it made and writes the end down.
-func (b *Builder) Get(ctx context.Context, t site.Tree) (cloud.Build, error) {
+func (b *Builder) Get(ctx context.Context, t site.Tree) (builder.Build, error) {
 	now, err := b.get(ctx, t)
 	if err != nil {
 		return now, fmt.Errorf("look at build %s: %w", t.Deployment, err)
@@ -25,7 +25,7 @@ func (b *Builder) Get(ctx context.Context, t site.Tree) (cloud.Build, error) {
 	return now, nil
 }
 
-func (b *Builder) get(ctx context.Context, t site.Tree) (now cloud.Build, err error) {
+func (b *Builder) get(ctx context.Context, t site.Tree) (now builder.Build, err error) {
 	r, err := b.read(ctx, t)
 	if err != nil {
 		return now, err
@@ -33,11 +33,11 @@ func (b *Builder) get(ctx context.Context, t site.Tree) (now cloud.Build, err er
 	if r.End != nil {
 		return *r.End, nil
 	}
-	now = cloud.Build{State: cloud.BuildRunning, Rule: r.Plan.Why, Workspace: r.Plan.Workspace, Started: r.Started, Phases: []cloud.PhaseRun{}}
+	now = builder.Build{State: builder.Running, Rule: r.Plan.Why, Workspace: r.Plan.Workspace, Started: r.Started, Phases: []builder.PhaseRun{}}
 	if r.ID == "" {
 		// Who began it did not come to write down its start. Start finds it, or
 		// starts it.
-		now.State = cloud.BuildLost
+		now.State = builder.Lost
 		return now, nil
 	}
 	found, err := b.look(ctx, r.ID)
@@ -61,18 +61,18 @@ func (b *Builder) get(ctx context.Context, t site.Tree) (now cloud.Build, err er
 	case types.StatusTypeFault:
 		return b.lost(ctx, t, r, now)
 	case types.StatusTypeStopped:
-		now.State, now.Cause = cloud.BuildStopped, r.Cause
+		now.State, now.Cause = builder.Stopped, r.Cause
 		if r.Cause != "" {
-			now.State = cloud.BuildFailed
+			now.State = builder.Failed
 		}
 	case types.StatusTypeTimedOut:
-		now.State, now.Cause = cloud.BuildFailed, cloud.TookLonger(r.Limits.Time)
+		now.State, now.Cause = builder.Failed, builder.TookLonger(r.Limits.Time)
 	case types.StatusTypeSucceeded:
 		if err := b.check(ctx, t, &r, &now); err != nil {
 			return now, err
 		}
 	default:
-		now.State, now.Cause = cloud.BuildFailed, r.failure(theirs.Phases)
+		now.State, now.Cause = builder.Failed, r.failure(theirs.Phases)
 	}
 	now.Ended = aws.ToTime(theirs.EndTime).UTC()
 	r.End = &now
@@ -84,11 +84,11 @@ func (b *Builder) get(ctx context.Context, t site.Tree) (now cloud.Build, err er
 
 // keepTime stops a build that takes too long, not counting its wait for a
 // machine.
-func (b *Builder) keepTime(ctx context.Context, t site.Tree, r record, now cloud.Build) error {
+func (b *Builder) keepTime(ctx context.Context, t site.Tree, r record, now builder.Build) error {
 	if len(now.Phases) == 0 || time.Since(now.Phases[0].Started) < r.Limits.Time || r.Cause != "" {
 		return nil
 	}
-	r.Cause = cloud.TookLonger(r.Limits.Time)
+	r.Cause = builder.TookLonger(r.Limits.Time)
 	if err := b.write(ctx, t, r); err != nil {
 		return err
 	}
@@ -97,28 +97,28 @@ func (b *Builder) keepTime(ctx context.Context, t site.Tree, r record, now cloud
 
 // lost is a build that CodeBuild broke, or does not know any more. It may be
 // started again, once.
-func (b *Builder) lost(ctx context.Context, t site.Tree, r record, now cloud.Build) (cloud.Build, error) {
+func (b *Builder) lost(ctx context.Context, t site.Tree, r record, now builder.Build) (builder.Build, error) {
 	if r.Attempts < maxAttempts {
-		now.State = cloud.BuildLost
+		now.State = builder.Lost
 		return now, nil
 	}
-	r.end(cloud.BuildFailed, fmt.Sprintf("CodeBuild broke the build off %d times, by a fault of its own", r.Attempts), now.Phases...)
+	r.end(builder.Failed, fmt.Sprintf("CodeBuild broke the build off %d times, by a fault of its own", r.Attempts), now.Phases...)
 	return *r.End, b.write(ctx, t, r)
 }
 
 // check looks at what the build made, as it will be published. That it can't
 // be is the build's failure.
-func (b *Builder) check(ctx context.Context, t site.Tree, r *record, now *cloud.Build) error {
+func (b *Builder) check(ctx context.Context, t site.Tree, r *record, now *builder.Build) error {
 	s, out, err := b.output(ctx, t, *r)
 	if err == nil {
-		now.State, now.Warnings, r.Tail = cloud.BuildSucceeded, out.Warnings, r.Tail+summary(s, out)
+		now.State, now.Warnings, r.Tail = builder.Succeeded, out.Warnings, r.Tail+summary(s, out)
 		return b.last.keep(t, s)
 	}
 	if troy.KindOf(err) == troy.Internal {
 		return err
 	}
-	now.State, now.Cause = cloud.BuildFailed, err.Error()
-	if n := len(now.Phases); n > 0 && now.Phases[n-1].Phase == cloud.PhaseArchive {
+	now.State, now.Cause = builder.Failed, err.Error()
+	if n := len(now.Phases); n > 0 && now.Phases[n-1].Phase == builder.PhaseArchive {
 		code := 1
 		now.Phases[n-1].ExitCode = &code
 	}
@@ -126,18 +126,18 @@ func (b *Builder) check(ctx context.Context, t site.Tree, r *record, now *cloud.
 }
 
 // phaseOf is which of Troy's phases one of CodeBuild's is, empty for none.
-func (r record) phaseOf(t types.BuildPhaseType) (phase cloud.BuildPhase, command string) {
+func (r record) phaseOf(t types.BuildPhaseType) (phase builder.Phase, command string) {
 	switch t {
 	case types.BuildPhaseTypeDownloadSource, types.BuildPhaseTypeInstall:
-		return cloud.PhaseSource, ""
+		return builder.PhaseSource, ""
 	case types.BuildPhaseTypePreBuild:
-		phase, command = cloud.PhaseInstall, r.Plan.Install
+		phase, command = builder.PhaseInstall, r.Plan.Install
 	case types.BuildPhaseTypeBuild:
-		phase, command = cloud.PhaseBuild, r.Plan.Build
+		phase, command = builder.PhaseBuild, r.Plan.Build
 	case types.BuildPhaseTypePostBuild:
-		phase, command = cloud.PhaseTest, r.Plan.Test
+		phase, command = builder.PhaseTest, r.Plan.Test
 	case types.BuildPhaseTypeUploadArtifacts:
-		return cloud.PhaseArchive, ""
+		return builder.PhaseArchive, ""
 	default:
 		return "", ""
 	}
@@ -149,8 +149,8 @@ func (r record) phaseOf(t types.BuildPhaseType) (phase cloud.BuildPhase, command
 
 // phases are Troy's, of CodeBuild's. What CodeBuild tries after a phase that
 // failed is left out.
-func (r record) phases(theirs []types.BuildPhase) []cloud.PhaseRun {
-	phases := []cloud.PhaseRun{}
+func (r record) phases(theirs []types.BuildPhase) []builder.PhaseRun {
+	phases := []builder.PhaseRun{}
 	for _, p := range theirs {
 		phase, command := r.phaseOf(p.PhaseType)
 		ended := p.PhaseStatus != "" && p.PhaseStatus != types.StatusTypeInProgress
@@ -160,12 +160,12 @@ func (r record) phases(theirs []types.BuildPhase) []cloud.PhaseRun {
 		}
 		if phase == "" {
 			// It failed before the source, or with nothing of Troy's to run.
-			phase = cloud.PhaseSource
+			phase = builder.PhaseSource
 			if len(phases) > 0 {
-				phase = cloud.PhaseArchive
+				phase = builder.PhaseArchive
 			}
 		}
-		run := cloud.PhaseRun{Phase: phase, Command: command, Started: aws.ToTime(p.StartTime).UTC()}
+		run := builder.PhaseRun{Phase: phase, Command: command, Started: aws.ToTime(p.StartTime).UTC()}
 		if n := len(phases); n > 0 && phases[n-1].Phase == phase {
 			run.Started = phases[n-1].Started // DOWNLOAD_SOURCE, then INSTALL
 			phases = phases[:n-1]
@@ -230,14 +230,14 @@ func (r record) failure(theirs []types.BuildPhase) string {
 		}
 		switch {
 		case code == tooLong && command != "":
-			return cloud.LogPassed(r.Limits.LogBytes)
+			return builder.LogPassed(r.Limits.LogBytes)
 		case command != "":
-			return (&cloud.PhaseError{Phase: phase, Code: code}).Error()
+			return (&builder.PhaseError{Phase: phase, Code: code}).Error()
 		case p.PhaseType == types.BuildPhaseTypeQueued:
 			return fmt.Sprintf("CodeBuild had no machine for the build within %d minutes", queuedMinutes)
-		case phase == cloud.PhaseSource:
+		case phase == builder.PhaseSource:
 			return "CodeBuild could not get the source that Troy handed over (" + said + ")"
-		case phase == cloud.PhaseArchive, p.PhaseType == types.BuildPhaseTypePostBuild:
+		case phase == builder.PhaseArchive, p.PhaseType == types.BuildPhaseTypePostBuild:
 			return "CodeBuild could not keep the output (" + said + ")"
 		}
 		return "CodeBuild failed in its phase " + string(p.PhaseType) + " (" + said + ")"

@@ -15,6 +15,7 @@ import (
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/cloud/awscloud"
 	"github.com/troy-iaas/troy/cloud/cloudtest"
+	"github.com/troy-iaas/troy/internal/awsapi"
 	"github.com/troy-iaas/troy/internal/awsdouble"
 	"github.com/troy-iaas/troy/internal/devstack/s3test"
 	"github.com/troy-iaas/troy/site"
@@ -62,12 +63,12 @@ func join(t *testing.T, server *s3test.Server, double *awsdouble.Double) account
 	t.Helper()
 	id := strings.ReplaceAll(uuid.NewString(), "-", "")[:20]
 	a := account{double: double, cfg: awscloud.Config{
-		Region: "us-east-1", Endpoint: double.URL(), S3Endpoint: double.URL(),
+		Config:      awsapi.Config{Region: "us-east-1", Endpoint: double.URL(), S3Endpoint: double.URL()},
 		SitesBucket: server.Bucket(t, "sites-"+id), WorkBucket: server.Bucket(t, "work-"+id), Zone: "Z0123456789",
 		CertificateARN:   "arn:aws:acm:us-east-1:123456789012:certificate/1",
 		KeyValueStoreARN: "arn:aws:cloudfront::123456789012:key-value-store/" + id, Lock: locks(),
 	}}
-	loaded, err := awscloud.Load(t.Context(), a.cfg)
+	loaded, err := awsapi.Load(t.Context(), a.cfg.Config)
 	if err != nil {
 		t.Fatal(err)
 	}

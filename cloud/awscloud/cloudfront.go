@@ -20,6 +20,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/internal/awsapi"
 	"github.com/troy-iaas/troy/site"
 )
 
@@ -58,7 +59,7 @@ func NewCDN(loaded aws.Config, cfg Config) *CDN {
 		}
 	})
 	return &CDN{
-		cfg: cfg, client: cloudfront.NewFromConfig(loaded), sites: bucket{newS3(loaded, cfg), cfg.SitesBucket},
+		cfg: cfg, client: cloudfront.NewFromConfig(loaded), sites: bucket{awsapi.Bucket{Client: awsapi.NewS3(loaded, cfg.Config), Name: cfg.SitesBucket}},
 		pointers: newPointers(kvs, cfg),
 		// CloudFront takes one invalidation a second of an account.
 		invalidations: rate.NewLimiter(rate.Every(time.Second), 1),
@@ -78,7 +79,7 @@ func (c *CDN) Create(ctx context.Context, reference, host string) (made cloud.Di
 		if err != nil {
 			return err
 		}
-		out, err := call(ctx, func(ctx context.Context) (*cloudfront.CreateDistributionWithTagsOutput, error) {
+		out, err := awsapi.Call(ctx, func(ctx context.Context) (*cloudfront.CreateDistributionWithTagsOutput, error) {
 			return c.client.CreateDistributionWithTags(ctx, &cloudfront.CreateDistributionWithTagsInput{
 				DistributionConfigWithTags: &types.DistributionConfigWithTags{
 					DistributionConfig: c.config(reference, host, shard),
@@ -87,7 +88,7 @@ func (c *CDN) Create(ctx context.Context, reference, host string) (made cloud.Di
 			})
 		})
 		if err != nil {
-			return failed("create a distribution", err)
+			return awsapi.Failed("create a distribution", err)
 		}
 		made = distribution(out.Distribution, out.ETag)
 		return nil
@@ -159,9 +160,9 @@ func allowedMethods() *types.AllowedMethods {
 func (c *CDN) each(ctx context.Context, f func(types.DistributionSummary) (bool, error)) error {
 	pages := cloudfront.NewListDistributionsPaginator(c.client, &cloudfront.ListDistributionsInput{})
 	for pages.HasMorePages() {
-		page, err := call(ctx, func(ctx context.Context) (*cloudfront.ListDistributionsOutput, error) { return pages.NextPage(ctx) })
+		page, err := awsapi.Call(ctx, func(ctx context.Context) (*cloudfront.ListDistributionsOutput, error) { return pages.NextPage(ctx) })
 		if err != nil {
-			return failed("list the distributions", err)
+			return awsapi.Failed("list the distributions", err)
 		}
 		for _, d := range page.DistributionList.Items {
 			if more, err := f(d); err != nil || !more {
@@ -204,10 +205,10 @@ func (c *CDN) get(ctx context.Context, id string) (*cloudfront.GetDistributionOu
 	if !distributionID.MatchString(id) {
 		return nil, fmt.Errorf("the distribution %q: %w", id, cloud.ErrNotFound)
 	}
-	out, err := call(ctx, func(ctx context.Context) (*cloudfront.GetDistributionOutput, error) {
+	out, err := awsapi.Call(ctx, func(ctx context.Context) (*cloudfront.GetDistributionOutput, error) {
 		return c.client.GetDistribution(ctx, &cloudfront.GetDistributionInput{Id: &id})
 	})
-	return out, failed("read the distribution "+id, err)
+	return out, awsapi.Failed("read the distribution "+id, err)
 }
 
 func distribution(d *types.Distribution, etag *string) cloud.Distribution {
@@ -225,10 +226,10 @@ func (c *CDN) Disable(ctx context.Context, id, etag string) error {
 	}
 	config := out.Distribution.DistributionConfig
 	config.Enabled = aws.Bool(false)
-	_, err = call(ctx, func(ctx context.Context) (*cloudfront.UpdateDistributionOutput, error) {
+	_, err = awsapi.Call(ctx, func(ctx context.Context) (*cloudfront.UpdateDistributionOutput, error) {
 		return c.client.UpdateDistribution(ctx, &cloudfront.UpdateDistributionInput{Id: &id, IfMatch: &etag, DistributionConfig: config})
 	})
-	return failed("disable the distribution "+id, err)
+	return awsapi.Failed("disable the distribution "+id, err)
 }
 
 // Delete implements cloud.CDN. The distribution goes last: as long as it is
@@ -247,13 +248,13 @@ func (c *CDN) Delete(ctx context.Context, id, etag string) error {
 	if err := c.pointers.remove(ctx, id); err != nil {
 		return err
 	}
-	if err := c.sites.remove(ctx, errorKey(aws.ToString(out.Distribution.DistributionConfig.CallerReference))); err != nil {
+	if err := c.sites.Remove(ctx, errorKey(aws.ToString(out.Distribution.DistributionConfig.CallerReference))); err != nil {
 		return err
 	}
-	_, err = call(ctx, func(ctx context.Context) (*cloudfront.DeleteDistributionOutput, error) {
+	_, err = awsapi.Call(ctx, func(ctx context.Context) (*cloudfront.DeleteDistributionOutput, error) {
 		return c.client.DeleteDistribution(ctx, &cloudfront.DeleteDistributionInput{Id: &id, IfMatch: &etag})
 	})
-	if err = failed("delete the distribution "+id, err); errors.Is(err, cloud.ErrNotFound) {
+	if err = awsapi.Failed("delete the distribution "+id, err); errors.Is(err, cloud.ErrNotFound) {
 		return nil
 	}
 	return err
@@ -309,7 +310,7 @@ func (c *CDN) refresh(ctx context.Context, id, reference string, p site.Pointer)
 		if there == plainTag() {
 			return nil
 		}
-		err = c.sites.put(ctx, to, []byte(plainMissing), "text/html; charset=utf-8", false)
+		err = c.sites.Put(ctx, to, []byte(plainMissing), "text/html; charset=utf-8", false)
 	case there:
 		return nil
 	default:
@@ -327,11 +328,11 @@ func (c *CDN) invalidate(ctx context.Context, id string, p site.Pointer, why, pa
 	if err := c.invalidations.Wait(ctx); err != nil {
 		return fmt.Errorf("wait for the turn to invalidate: %w", err)
 	}
-	_, err := call(ctx, func(ctx context.Context) (*cloudfront.CreateInvalidationOutput, error) {
+	_, err := awsapi.Call(ctx, func(ctx context.Context) (*cloudfront.CreateInvalidationOutput, error) {
 		return c.client.CreateInvalidation(ctx, &cloudfront.CreateInvalidationInput{DistributionId: &id, InvalidationBatch: &types.InvalidationBatch{
 			CallerReference: aws.String(fmt.Sprintf("%s-%d-%s", p.Deployment, p.Sequence, why)),
 			Paths:           &types.Paths{Quantity: aws.Int32(1), Items: []string{path}},
 		}})
 	})
-	return failed("refresh the distribution "+id, err)
+	return awsapi.Failed("refresh the distribution "+id, err)
 }

@@ -19,7 +19,8 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/build"
-	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/builder"
+	"github.com/troy-iaas/troy/internal/awsapi"
 	"github.com/troy-iaas/troy/site"
 )
 
@@ -31,19 +32,19 @@ type Builder struct {
 	project string
 	client  *codebuild.Client
 	logs    *cloudwatchlogs.Client
-	work    bucket
+	work    awsapi.Bucket
 	scratch scratch
 	every   settings
 	last    opened
 }
 
-var _ cloud.Builder = (*Builder)(nil)
+var _ builder.Builder = (*Builder)(nil)
 
 // NewBuilder returns the builder of a CodeBuild project.
 func NewBuilder(loaded aws.Config, cfg Config, project string) *Builder {
 	return &Builder{
 		project: project, client: codebuild.NewFromConfig(loaded), logs: cloudwatchlogs.NewFromConfig(loaded),
-		work: bucket{newS3(loaded, cfg), cfg.WorkBucket}, scratch: newScratch(cfg), every: settings{cfg.BuildEnvironment, cfg.BuildPath},
+		work: awsapi.Bucket{Client: awsapi.NewS3(loaded, cfg.Config), Name: cfg.WorkBucket}, scratch: newScratch(cfg), every: settings{cfg.BuildEnvironment, cfg.BuildPath},
 	}
 }
 
@@ -63,11 +64,11 @@ const (
 type record struct {
 	// Folder is a part of the keys that CodeBuild reads and writes. All builds
 	// have one role, which may list nothing, so none finds another's.
-	Folder   string            `json:"folder"`
-	Plan     build.Plan        `json:"plan"`
-	Limits   cloud.BuildLimits `json:"limits"`
-	Started  time.Time         `json:"started"`
-	Attempts int               `json:"attempts"`
+	Folder   string         `json:"folder"`
+	Plan     build.Plan     `json:"plan"`
+	Limits   builder.Limits `json:"limits"`
+	Started  time.Time      `json:"started"`
+	Attempts int            `json:"attempts"`
 	// ID is CodeBuild's, once it was told.
 	ID        string `json:"id,omitempty"`
 	LogGroup  string `json:"log_group,omitempty"`
@@ -78,7 +79,7 @@ type record struct {
 	Head string `json:"head,omitempty"`
 	Tail string `json:"tail,omitempty"`
 	// End is how it ended.
-	End *cloud.Build `json:"end,omitempty"`
+	End *builder.Build `json:"end,omitempty"`
 }
 
 func (r record) nothingToRun() bool { return r.Plan.Install+r.Plan.Build+r.Plan.Test == "" }
@@ -88,7 +89,10 @@ func (r record) sourceKey(t site.Tree) string { return r.folder(t) + "/source.zi
 func (r record) outputKey(t site.Tree) string { return r.folder(t) + "/" + outputName }
 
 func (b *Builder) read(ctx context.Context, t site.Tree) (r record, err error) {
-	data, err := b.work.get(ctx, recordKey(t), maxRecord)
+	data, err := b.work.Get(ctx, recordKey(t), maxRecord)
+	if errors.Is(err, awsapi.ErrNotFound) {
+		return r, fmt.Errorf("read %s: %w", recordKey(t), builder.ErrNotFound)
+	}
 	if err != nil {
 		return r, err
 	}
@@ -108,18 +112,18 @@ func (b *Builder) put(ctx context.Context, t site.Tree, r record, once bool) err
 	if err != nil {
 		return err
 	}
-	return b.work.put(ctx, recordKey(t), data, "application/json", once)
+	return b.work.Put(ctx, recordKey(t), data, "application/json", once)
 }
 
-// Start implements cloud.Builder. The source is fetched and looked at here.
-func (b *Builder) Start(ctx context.Context, spec cloud.BuildSpec) error {
+// Start implements builder.Builder. The source is fetched and looked at here.
+func (b *Builder) Start(ctx context.Context, spec builder.Spec) error {
 	if err := b.start(ctx, spec); err != nil {
 		return fmt.Errorf("start build %s: %w", spec.Tree.Deployment, err)
 	}
 	return nil
 }
 
-func (b *Builder) start(ctx context.Context, spec cloud.BuildSpec) error {
+func (b *Builder) start(ctx context.Context, spec builder.Spec) error {
 	if spec.Tree.Pipeline == uuid.Nil || spec.Tree.Deployment == uuid.Nil || spec.Source == nil {
 		return troy.Errorf(troy.Invalid, "a build needs a pipeline, a deployment and a source")
 	}
@@ -129,7 +133,7 @@ func (b *Builder) start(ctx context.Context, spec cloud.BuildSpec) error {
 	spec.Limits = spec.Limits.OrDefault()
 	r, err := b.read(ctx, spec.Tree)
 	switch {
-	case errors.Is(err, cloud.ErrNotFound):
+	case errors.Is(err, builder.ErrNotFound):
 		if r, err = b.begin(ctx, spec); err != nil || r.End != nil {
 			return err
 		}
@@ -140,7 +144,7 @@ func (b *Builder) start(ctx context.Context, spec cloud.BuildSpec) error {
 	case r.ID != "":
 		// One that CodeBuild broke is begun again.
 		now, err := b.Get(ctx, spec.Tree)
-		if err != nil || now.State != cloud.BuildLost {
+		if err != nil || now.State != builder.Lost {
 			return err
 		}
 		r.Attempts, r.ID, r.LogGroup, r.LogStream = r.Attempts+1, "", "", ""
@@ -165,7 +169,7 @@ func (b *Builder) start(ctx context.Context, spec cloud.BuildSpec) error {
 // begin hands the source over and writes the build down, so that a lost answer
 // to what comes next is recovered from. A source that can't be built ends it
 // at once, and so does one with nothing to run.
-func (b *Builder) begin(ctx context.Context, spec cloud.BuildSpec) (r record, err error) {
+func (b *Builder) begin(ctx context.Context, spec builder.Spec) (r record, err error) {
 	dir, err := b.scratch.folder(ctx, "source")
 	if err != nil {
 		return r, err
@@ -178,18 +182,18 @@ func (b *Builder) begin(ctx context.Context, spec cloud.BuildSpec) (r record, er
 		return err
 	})
 	r.Plan = p.plan
-	r.Head = fmt.Sprintf("==> %s\n%s%s%s", cloud.PhaseSource, line(p.sourced), line(strings.Join(append([]string{p.plan.Why}, p.plan.Notes...), "\n")), line(p.plan.Ignored(spec.Variables)))
+	r.Head = fmt.Sprintf("==> %s\n%s%s%s", builder.PhaseSource, line(p.sourced), line(strings.Join(append([]string{p.plan.Why}, p.plan.Notes...), "\n")), line(p.plan.Ignored(spec.Variables)))
 	switch failed := (*sourceFailed)(nil); {
 	case err != nil && ctx.Err() != nil:
 		return r, err
 	case errors.As(err, &failed):
-		r.end(cloud.BuildFailed, cloud.SourceFailed, source(r.Started, time.Now().UTC(), 1))
+		r.end(builder.Failed, builder.SourceFailed, source(r.Started, time.Now().UTC(), 1))
 	case err != nil && troy.KindOf(err) != troy.Internal:
-		r.end(cloud.BuildFailed, err.Error(), source(r.Started, time.Now().UTC(), 1))
+		r.end(builder.Failed, err.Error(), source(r.Started, time.Now().UTC(), 1))
 	case err != nil:
 		return r, err
 	default:
-		if err := b.work.send(ctx, r.sourceKey(spec.Tree), p.archive()); err != nil {
+		if err := b.work.Send(ctx, r.sourceKey(spec.Tree), p.archive()); err != nil {
 			return r, err
 		}
 		if r.nothingToRun() {
@@ -197,7 +201,7 @@ func (b *Builder) begin(ctx context.Context, spec cloud.BuildSpec) (r record, er
 		}
 	}
 	err = b.put(ctx, spec.Tree, r, true)
-	if errors.Is(err, cloud.ErrPrecondition) {
+	if errors.Is(err, awsapi.ErrPrecondition) {
 		// Another worker began it meanwhile, or the answer to this was lost.
 		return b.read(ctx, spec.Tree)
 	}
@@ -207,15 +211,15 @@ func (b *Builder) begin(ctx context.Context, spec cloud.BuildSpec) (r record, er
 // archivePlain ends a build with nothing to run: the source is the site.
 func (b *Builder) archivePlain(ctx context.Context, r *record, p prepared) {
 	fetched := source(r.Started, time.Now().UTC(), 0)
-	archive := cloud.PhaseRun{Phase: cloud.PhaseArchive, Started: fetched.Ended}
+	archive := builder.PhaseRun{Phase: builder.PhaseArchive, Started: fetched.Ended}
 	s, out, err := openOutput(ctx, p.repo(), p.plan, build.Written{}, r.Limits.OutputBytes)
-	state, cause, code := cloud.BuildSucceeded, "", 0
+	state, cause, code := builder.Succeeded, "", 0
 	if err == nil {
 		r.Tail = summary(s, out)
 		err = s.Close()
 	}
 	if err != nil {
-		state, cause, code = cloud.BuildFailed, err.Error(), 1
+		state, cause, code = builder.Failed, err.Error(), 1
 	}
 	archive.Ended, archive.ExitCode = time.Now().UTC(), &code
 	r.end(state, cause, fetched, archive)
@@ -223,12 +227,12 @@ func (b *Builder) archivePlain(ctx context.Context, r *record, p prepared) {
 }
 
 func summary(s *site.Source, out build.Output) string {
-	return fmt.Sprintf("==> %s\n", cloud.PhaseArchive) + cloud.OutputInWords(s, out)
+	return fmt.Sprintf("==> %s\n", builder.PhaseArchive) + builder.OutputInWords(s, out)
 }
 
 // source is the phase Download Source.
-func source(from, to time.Time, code int) cloud.PhaseRun {
-	return cloud.PhaseRun{Phase: cloud.PhaseSource, Started: from, Ended: to, ExitCode: &code}
+func source(from, to time.Time, code int) builder.PhaseRun {
+	return builder.PhaseRun{Phase: builder.PhaseSource, Started: from, Ended: to, ExitCode: &code}
 }
 
 // line ends what is not empty with a newline.
@@ -240,8 +244,8 @@ func line(s string) string {
 }
 
 // end writes down how the build ended.
-func (r *record) end(state cloud.BuildState, cause string, phases ...cloud.PhaseRun) {
-	r.End = &cloud.Build{State: state, Cause: cause, Rule: r.Plan.Why, Workspace: r.Plan.Workspace, Phases: phases, Started: r.Started, Ended: time.Now().UTC()}
+func (r *record) end(state builder.State, cause string, phases ...builder.PhaseRun) {
+	r.End = &builder.Build{State: state, Cause: cause, Rule: r.Plan.Why, Workspace: r.Plan.Workspace, Phases: phases, Started: r.Started, Ended: time.Now().UTC()}
 	if cause != "" {
 		r.Tail += "Failed: " + cause + ".\n"
 	}
@@ -256,14 +260,14 @@ func (b *Builder) startBuild(ctx context.Context, t site.Tree, r record) (string
 	}
 	// CodeBuild's own limit is the backstop of Get's; it takes 5 to 2,160.
 	minutes := min(max(int32(r.Limits.Time/time.Minute)+5, 5), 2160)
-	out, err := call(ctx, func(ctx context.Context) (*codebuild.StartBuildOutput, error) {
+	out, err := awsapi.Call(ctx, func(ctx context.Context) (*codebuild.StartBuildOutput, error) {
 		return b.client.StartBuild(ctx, &codebuild.StartBuildInput{
 			ProjectName: &b.project, IdempotencyToken: aws.String(r.Folder + "-" + strconv.Itoa(r.Attempts)),
-			SourceTypeOverride: types.SourceTypeS3, SourceLocationOverride: aws.String(b.work.name + "/" + r.sourceKey(t)),
+			SourceTypeOverride: types.SourceTypeS3, SourceLocationOverride: aws.String(b.work.Name + "/" + r.sourceKey(t)),
 			BuildspecOverride: &spec, TimeoutInMinutesOverride: &minutes, QueuedTimeoutInMinutesOverride: aws.Int32(queuedMinutes),
 			CacheOverride: &types.ProjectCache{Type: types.CacheTypeNoCache},
 			ArtifactsOverride: &types.ProjectArtifacts{
-				Type: types.ArtifactsTypeS3, Location: &b.work.name, Path: aws.String(strings.TrimSuffix(buildPrefix(t), "/")), Name: &r.Folder,
+				Type: types.ArtifactsTypeS3, Location: &b.work.Name, Path: aws.String(strings.TrimSuffix(buildPrefix(t), "/")), Name: &r.Folder,
 				NamespaceType: types.ArtifactNamespaceNone, Packaging: types.ArtifactPackagingNone, EncryptionDisabled: aws.Bool(true),
 			},
 			EnvironmentVariablesOverride: []types.EnvironmentVariable{
@@ -272,7 +276,7 @@ func (b *Builder) startBuild(ctx context.Context, t site.Tree, r record) (string
 			},
 		})
 	})
-	if err = failed("start the build on CodeBuild", err); errors.Is(err, cloud.ErrNotFound) {
+	if err = awsapi.Failed("start the build on CodeBuild", err); errors.Is(err, awsapi.ErrNotFound) {
 		return "", troy.Errorf(troy.Conflict, "there is no CodeBuild project %q in this account and region; see TROY_AWS_PROJECT", b.project)
 	}
 	if err != nil {
@@ -283,11 +287,11 @@ func (b *Builder) startBuild(ctx context.Context, t site.Tree, r record) (string
 
 // newest returns the project's newest builds, up to a hundred.
 func (b *Builder) newest(ctx context.Context) ([]types.Build, error) {
-	list, err := call(ctx, func(ctx context.Context) (*codebuild.ListBuildsForProjectOutput, error) {
+	list, err := awsapi.Call(ctx, func(ctx context.Context) (*codebuild.ListBuildsForProjectOutput, error) {
 		return b.client.ListBuildsForProject(ctx, &codebuild.ListBuildsForProjectInput{ProjectName: &b.project, SortOrder: types.SortOrderTypeDescending})
 	})
 	if err != nil {
-		return nil, failed("list the builds of "+b.project, err)
+		return nil, awsapi.Failed("list the builds of "+b.project, err)
 	}
 	if len(list.Ids) == 0 {
 		return nil, nil
@@ -316,16 +320,16 @@ func (b *Builder) find(ctx context.Context, t site.Tree, attempt int) (string, e
 }
 
 func (b *Builder) look(ctx context.Context, ids ...string) ([]types.Build, error) {
-	out, err := call(ctx, func(ctx context.Context) (*codebuild.BatchGetBuildsOutput, error) {
+	out, err := awsapi.Call(ctx, func(ctx context.Context) (*codebuild.BatchGetBuildsOutput, error) {
 		return b.client.BatchGetBuilds(ctx, &codebuild.BatchGetBuildsInput{Ids: ids})
 	})
 	if err != nil {
-		return nil, failed("look at builds", err)
+		return nil, awsapi.Failed("look at builds", err)
 	}
 	return out.Builds, nil
 }
 
-// Stop implements cloud.Builder. CodeBuild takes a while; Get tells.
+// Stop implements builder.Builder. CodeBuild takes a while; Get tells.
 func (b *Builder) Stop(ctx context.Context, t site.Tree) error {
 	if err := b.stop(ctx, t); err != nil {
 		return fmt.Errorf("stop build %s: %w", t.Deployment, err)
@@ -350,16 +354,19 @@ func (b *Builder) stop(ctx context.Context, t site.Tree) error {
 }
 
 func (b *Builder) halt(ctx context.Context, id string) error {
-	_, err := call(ctx, func(ctx context.Context) (*codebuild.StopBuildOutput, error) {
+	_, err := awsapi.Call(ctx, func(ctx context.Context) (*codebuild.StopBuildOutput, error) {
 		return b.client.StopBuild(ctx, &codebuild.StopBuildInput{Id: &id})
 	})
-	return failed("stop the build on CodeBuild", err)
+	if err = awsapi.Failed("stop the build on CodeBuild", err); errors.Is(err, awsapi.ErrNotFound) {
+		return fmt.Errorf("stop the build on CodeBuild: %w", builder.ErrNotFound)
+	}
+	return err
 }
 
-// Artifact implements cloud.Builder.
+// Artifact implements builder.Builder.
 func (b *Builder) Artifact(ctx context.Context, t site.Tree) (*site.Source, error) {
 	r, err := b.read(ctx, t)
-	if err == nil && (r.End == nil || r.End.State != cloud.BuildSucceeded) {
+	if err == nil && (r.End == nil || r.End.State != builder.Succeeded) {
 		err = troy.Errorf(troy.Conflict, "the build has not succeeded")
 	}
 	s := b.last.take(t)
@@ -372,7 +379,7 @@ func (b *Builder) Artifact(ctx context.Context, t site.Tree) (*site.Source, erro
 	return s, nil
 }
 
-// Remove implements cloud.Builder.
+// Remove implements builder.Builder.
 func (b *Builder) Remove(ctx context.Context, t site.Tree) error {
 	if err := b.remove(ctx, t); err != nil {
 		return fmt.Errorf("remove build %s of %s: %w", t.Deployment, t.Pipeline, err)
@@ -387,19 +394,19 @@ func (b *Builder) remove(ctx context.Context, t site.Tree) error {
 		}
 	}
 	if t.Deployment != uuid.Nil {
-		if err := b.stop(ctx, t); err != nil && !errors.Is(err, cloud.ErrNotFound) {
+		if err := b.stop(ctx, t); err != nil && !errors.Is(err, builder.ErrNotFound) {
 			return err
 		}
-		if _, err := b.work.removeAll(ctx, buildPrefix(t)); err != nil {
+		if _, err := b.work.RemoveAll(ctx, buildPrefix(t)); err != nil {
 			return err
 		}
 		// Last: by it the rest is found.
-		return b.work.remove(ctx, recordKey(t))
+		return b.work.Remove(ctx, recordKey(t))
 	}
 	var trees []site.Tree
 	prefix := recordPrefix(t.Pipeline)
-	err := b.work.list(ctx, prefix, func(o object) error {
-		if deployment, err := uuid.Parse(o.key[len(prefix):]); err == nil {
+	err := b.work.List(ctx, prefix, func(o awsapi.Object) error {
+		if deployment, err := uuid.Parse(o.Key[len(prefix):]); err == nil {
 			trees = append(trees, site.Tree{Pipeline: t.Pipeline, Deployment: deployment})
 		}
 		return nil
@@ -412,6 +419,6 @@ func (b *Builder) remove(ctx context.Context, t site.Tree) error {
 			return err
 		}
 	}
-	_, err = b.work.removeAll(ctx, buildsPrefix(t.Pipeline))
+	_, err = b.work.RemoveAll(ctx, buildsPrefix(t.Pipeline))
 	return err
 }

@@ -16,9 +16,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/google/uuid"
 
-	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/builder"
 	"github.com/troy-iaas/troy/cloud/awscloud"
 	"github.com/troy-iaas/troy/cloud/cloudtest"
+	"github.com/troy-iaas/troy/internal/awsapi"
 	"github.com/troy-iaas/troy/internal/awsdouble"
 	"github.com/troy-iaas/troy/internal/devstack/s3test"
 )
@@ -44,14 +45,13 @@ func newBuilderIn(t *testing.T, server *s3test.Server, cfg awsdouble.Config, tem
 	t.Cleanup(double.Close)
 	double.MakeProject("troy-builds")
 	id := strings.ReplaceAll(uuid.NewString(), "-", "")[:20]
-	aws := awscloud.Config{Region: "us-east-1", Endpoint: double.URL(), S3Endpoint: server.URL, WorkBucket: server.Bucket(t, "work-"+id), Temp: temp}
-	loaded, err := awscloud.Load(t.Context(), aws)
+	aws := awscloud.Config{Config: awsapi.Config{Region: "us-east-1", Endpoint: double.URL(), S3Endpoint: server.URL}, WorkBucket: server.Bucket(t, "work-"+id), Temp: temp}
+	loaded, err := awsapi.Load(t.Context(), aws.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
 	loaded.Credentials = credentials.NewStaticCredentialsProvider(s3test.Key, s3test.Secret, "")
-	builder := awscloud.NewBuilder(loaded, aws, "troy-builds")
-	return cloudtest.BuilderEnv{Builder: builder, Deadline: 4 * time.Minute, Poll: 50 * time.Millisecond}, double
+	return cloudtest.BuilderEnv{Builder: awscloud.NewBuilder(loaded, aws, "troy-builds"), Deadline: 4 * time.Minute, Poll: 50 * time.Millisecond}, double
 }
 
 func TestBuilderConformance(t *testing.T) {
@@ -99,7 +99,7 @@ func TestBuildStartsOnce(t *testing.T) {
 func TestBuildStartNotWrittenDown(t *testing.T) {
 	t.Parallel()
 	server := s3test.Start(t)
-	begun := func(t *testing.T, command string) (cloudtest.BuilderEnv, *awsdouble.Double, cloud.BuildSpec) {
+	begun := func(t *testing.T, command string) (cloudtest.BuilderEnv, *awsdouble.Double, builder.Spec) {
 		ctx, die := context.WithCancel(t.Context())
 		e, double := newBuilder(t, server, awsdouble.Config{Fault: func(c awsdouble.Call) awsdouble.Fault {
 			if c.Action == "StartBuild" {
@@ -112,7 +112,7 @@ func TestBuildStartNotWrittenDown(t *testing.T) {
 		if err := e.Builder.Start(ctx, spec); err == nil {
 			t.Fatal("the start was answered")
 		}
-		if b, err := e.Builder.Get(t.Context(), spec.Tree); err != nil || b.State != cloud.BuildLost {
+		if b, err := e.Builder.Get(t.Context(), spec.Tree); err != nil || b.State != builder.Lost {
 			t.Fatalf("the build is %+v, %v", b, err)
 		}
 		return e, double, spec
@@ -131,7 +131,7 @@ func TestBuildStartNotWrittenDown(t *testing.T) {
 		if err := e.Builder.Stop(t.Context(), spec.Tree); err != nil {
 			t.Fatal(err)
 		}
-		if b := e.Wait(t, spec.Tree); b.State != cloud.BuildStopped {
+		if b := e.Wait(t, spec.Tree); b.State != builder.Stopped {
 			t.Errorf("the build is %+v", b)
 		}
 		if builds := double.Builds(); len(builds) != 1 || !strings.HasSuffix(builds[0], "STOPPED") {
@@ -163,7 +163,7 @@ func TestBuildBegunTwiceAtOnce(t *testing.T) {
 		})
 	}
 	begun.Wait()
-	if b := e.Wait(t, spec.Tree); b.State != cloud.BuildSucceeded {
+	if b := e.Wait(t, spec.Tree); b.State != builder.Succeeded {
 		t.Errorf("the build is %+v", b)
 	}
 	if builds := double.Builds(); len(builds) != 1 {
@@ -181,16 +181,16 @@ func TestBuildBroken(t *testing.T) {
 		if err := e.Builder.Start(t.Context(), spec); err != nil {
 			t.Fatal(err)
 		}
-		e.Until(t, spec.Tree, func(b cloud.Build) bool { return len(b.Phases) == 2 })
+		e.Until(t, spec.Tree, func(b builder.Build) bool { return len(b.Phases) == 2 })
 		double.BreakBuilds()
 		b := e.Wait(t, spec.Tree)
 		if attempt == 1 {
-			if b.State != cloud.BuildLost {
+			if b.State != builder.Lost {
 				t.Fatalf("the build is %+v", b)
 			}
 			continue
 		}
-		if b.State != cloud.BuildFailed || !strings.Contains(b.Cause, "CodeBuild broke the build off 2 times") {
+		if b.State != builder.Failed || !strings.Contains(b.Cause, "CodeBuild broke the build off 2 times") {
 			t.Fatalf("the build is %+v", b)
 		}
 		break
@@ -218,7 +218,7 @@ func TestBuildsOfAFullAccount(t *testing.T) {
 	if !errors.As(err, &wait) || wait.RetryAfter() <= 0 || !strings.Contains(err.Error(), "Concurrently running builds") {
 		t.Errorf("the second build's start is %v", err)
 	}
-	if b, err := e.Builder.Get(t.Context(), second.Tree); err != nil || b.State != cloud.BuildLost {
+	if b, err := e.Builder.Get(t.Context(), second.Tree); err != nil || b.State != builder.Lost {
 		t.Errorf("meanwhile the second build is %+v, %v, want one that is to be started again", b, err)
 	}
 	if err := e.Builder.Remove(t.Context(), first.Tree); err != nil {

@@ -26,6 +26,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/internal/awsapi"
 )
 
 // Finding is what a look at one part of a configuration found.
@@ -118,7 +119,7 @@ func words(err error) string {
 // one is told so before what is wrong with the call. It returns those denied.
 func (e examiner) may(calls map[string]func(context.Context) error) (lacking []string) {
 	for _, action := range slices.Sorted(maps.Keys(calls)) {
-		ctx, cancel := context.WithTimeout(e.ctx, callTimeout)
+		ctx, cancel := context.WithTimeout(e.ctx, awsapi.CallTimeout)
 		if err := calls[action](ctx); denied(err) {
 			lacking = append(lacking, action)
 		}
@@ -132,7 +133,7 @@ func (e examiner) may(calls map[string]func(context.Context) error) (lacking []s
 const maxSkew = time.Minute
 
 func (e examiner) credentials() bool {
-	out, err := call(e.ctx, func(ctx context.Context) (*sts.GetCallerIdentityOutput, error) {
+	out, err := awsapi.Call(e.ctx, func(ctx context.Context) (*sts.GetCallerIdentityOutput, error) {
 		return sts.NewFromConfig(e.loaded).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	})
 	if err != nil {
@@ -156,19 +157,19 @@ func (e examiner) credentials() bool {
 }
 
 func (e examiner) bucket(setting, name string) {
-	b := bucket{newS3(e.loaded, e.cfg), name}
+	b := bucket{awsapi.Bucket{Client: awsapi.NewS3(e.loaded, e.cfg.Config), Name: name}}
 	key := "doctor/" + uuid.NewString()
-	err := b.put(e.ctx, key, []byte("troyd doctor"), "text/plain", true)
+	err := b.Put(e.ctx, key, []byte("troyd doctor"), "text/plain", true)
 	if err == nil {
-		_, err = b.get(e.ctx, key, 100)
+		_, err = b.Get(e.ctx, key, 100)
 	}
 	if err == nil {
-		err = b.list(e.ctx, "doctor/", func(object) error { return nil })
+		err = b.List(e.ctx, "doctor/", func(awsapi.Object) error { return nil })
 	}
 	if err == nil {
-		_, err = b.versioned(e.ctx)
+		_, err = b.Versioned(e.ctx)
 	}
-	if err = errors.Join(err, b.remove(e.ctx, key)); err != nil {
+	if err = errors.Join(err, b.Remove(e.ctx, key)); err != nil {
 		first, _, _ := strings.Cut(err.Error(), "\n")
 		e.wrong("bucket "+name, first, "%s has to be a bucket in %s that the role may list, read, write and delete in (docs/aws.md)", setting, e.cfg.Region)
 		return
@@ -182,7 +183,7 @@ const renewBy = 14 * 24 * time.Hour
 func (e examiner) certificate() {
 	const part = "certificate"
 	client := acm.NewFromConfig(e.loaded, func(o *acm.Options) { o.Region = "us-east-1" })
-	out, err := call(e.ctx, func(ctx context.Context) (*acm.DescribeCertificateOutput, error) {
+	out, err := awsapi.Call(e.ctx, func(ctx context.Context) (*acm.DescribeCertificateOutput, error) {
 		return client.DescribeCertificate(ctx, &acm.DescribeCertificateInput{CertificateArn: &e.cfg.CertificateARN})
 	})
 	if err != nil {
@@ -210,7 +211,7 @@ func (e examiner) certificate() {
 func (e examiner) zone() {
 	const part = "hosted zone"
 	client := route53.NewFromConfig(e.loaded)
-	out, err := call(e.ctx, func(ctx context.Context) (*route53.GetHostedZoneOutput, error) {
+	out, err := awsapi.Call(e.ctx, func(ctx context.Context) (*route53.GetHostedZoneOutput, error) {
 		return client.GetHostedZone(ctx, &route53.GetHostedZoneInput{Id: &e.cfg.Zone})
 	})
 	if err != nil {
@@ -265,7 +266,7 @@ func (e examiner) distributions() {
 		e.wrong(part, words(err), "the role has to be allowed cloudfront:ListDistributions (docs/aws.md)")
 		return
 	}
-	out, err := call(e.ctx, func(ctx context.Context) (*servicequotas.GetServiceQuotaOutput, error) {
+	out, err := awsapi.Call(e.ctx, func(ctx context.Context) (*servicequotas.GetServiceQuotaOutput, error) {
 		client := servicequotas.NewFromConfig(e.loaded, func(o *servicequotas.Options) { o.Region = "us-east-1" })
 		return client.GetServiceQuota(ctx, &servicequotas.GetServiceQuotaInput{ServiceCode: aws.String("cloudfront"), QuotaCode: aws.String(quotaDistributions)})
 	})
@@ -339,7 +340,7 @@ func (e examiner) queue(setting, address string) {
 func (e examiner) project() {
 	const part = "CodeBuild"
 	client := codebuild.NewFromConfig(e.loaded)
-	out, err := call(e.ctx, func(ctx context.Context) (*codebuild.BatchGetProjectsOutput, error) {
+	out, err := awsapi.Call(e.ctx, func(ctx context.Context) (*codebuild.BatchGetProjectsOutput, error) {
 		return client.BatchGetProjects(ctx, &codebuild.BatchGetProjectsInput{Names: []string{e.x.Project}})
 	})
 	if err == nil && len(out.Projects) == 0 {
@@ -386,7 +387,7 @@ func (e examiner) topic(arn string) {
 	pages := sns.NewListSubscriptionsByTopicPaginator(client, &sns.ListSubscriptionsByTopicInput{TopicArn: &arn})
 	pending := false
 	for pages.HasMorePages() {
-		page, err := call(e.ctx, func(ctx context.Context) (*sns.ListSubscriptionsByTopicOutput, error) { return pages.NextPage(ctx) })
+		page, err := awsapi.Call(e.ctx, func(ctx context.Context) (*sns.ListSubscriptionsByTopicOutput, error) { return pages.NextPage(ctx) })
 		if err != nil {
 			e.wrong(part, words(err), "TROY_SNS_TOPICS has to list topics of this account, whose subscriptions the role may list")
 			return

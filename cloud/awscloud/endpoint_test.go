@@ -20,6 +20,7 @@ import (
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/cloud/awscloud"
 	"github.com/troy-iaas/troy/cloud/cloudtest"
+	"github.com/troy-iaas/troy/internal/awsapi"
 	"github.com/troy-iaas/troy/internal/awsdouble"
 	"github.com/troy-iaas/troy/internal/devstack/s3test"
 	"github.com/troy-iaas/troy/site"
@@ -110,9 +111,9 @@ func TestEndpointOnTheDouble(t *testing.T) {
 
 func (e endpoint) run(t *testing.T) {
 	cfg := awscloud.Config{
-		Region: "us-east-1", Endpoint: e.url, S3Endpoint: e.s3, Zone: e.zone, CertificateARN: e.cert, KeyValueStoreARN: e.store, Lock: locks(),
+		Config: awsapi.Config{Region: "us-east-1", Endpoint: e.url, S3Endpoint: e.s3}, Zone: e.zone, CertificateARN: e.cert, KeyValueStoreARN: e.store, Lock: locks(),
 	}
-	loaded, err := awscloud.Load(t.Context(), cfg)
+	loaded, err := awsapi.Load(t.Context(), cfg.Config)
 	if err != nil {
 		t.Fatal(err)
 	}

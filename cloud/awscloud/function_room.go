@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudfront/types"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/internal/awsapi"
 )
 
 // makeRoom makes sure that one more function can read the pointers' store. If
@@ -48,7 +49,7 @@ func (c *CDN) makeRoom(ctx context.Context) error {
 			if err == nil {
 				return nil
 			}
-			if !errors.Is(err, errInUse) {
+			if !errors.Is(err, awsapi.ErrInUse) {
 				return err
 			}
 		}
@@ -64,11 +65,11 @@ func (c *CDN) makeRoom(ctx context.Context) error {
 func (c *CDN) eachFunction(ctx context.Context, each func(types.FunctionSummary)) error {
 	var marker *string
 	for {
-		page, err := call(ctx, func(ctx context.Context) (*cloudfront.ListFunctionsOutput, error) {
+		page, err := awsapi.Call(ctx, func(ctx context.Context) (*cloudfront.ListFunctionsOutput, error) {
 			return c.client.ListFunctions(ctx, &cloudfront.ListFunctionsInput{Marker: marker, Stage: types.FunctionStageDevelopment})
 		})
 		if err != nil {
-			return failed("list the functions", err)
+			return awsapi.Failed("list the functions", err)
 		}
 		for _, f := range page.FunctionList.Items {
 			each(f)

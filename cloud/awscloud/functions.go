@@ -17,6 +17,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/internal/awsapi"
 )
 
 // codeVersion counts the versions of the functions' code. While two versions of
@@ -104,13 +105,13 @@ func storeOf(config *types.FunctionConfig) string {
 
 // describe reads a stage of a function; one that does not exist is nil.
 func (c *CDN) describe(ctx context.Context, name string, stage types.FunctionStage) (*cloudfront.DescribeFunctionOutput, error) {
-	out, err := call(ctx, func(ctx context.Context) (*cloudfront.DescribeFunctionOutput, error) {
+	out, err := awsapi.Call(ctx, func(ctx context.Context) (*cloudfront.DescribeFunctionOutput, error) {
 		return c.client.DescribeFunction(ctx, &cloudfront.DescribeFunctionInput{Name: &name, Stage: stage})
 	})
 	if none := (*types.NoSuchFunctionExists)(nil); errors.As(err, &none) {
 		return nil, nil
 	}
-	return out, failed("look for the function "+name, err)
+	return out, awsapi.Failed("look for the function "+name, err)
 }
 
 // stale says what is wrong with a live function: it reads another store, or it
@@ -129,11 +130,11 @@ func (c *CDN) stale(ctx context.Context, p program, live *cloudfront.DescribeFun
 	if version < codeVersion {
 		return fmt.Sprintf("runs code of version %d", version), nil
 	}
-	out, err := call(ctx, func(ctx context.Context) (*cloudfront.GetFunctionOutput, error) {
+	out, err := awsapi.Call(ctx, func(ctx context.Context) (*cloudfront.GetFunctionOutput, error) {
 		return c.client.GetFunction(ctx, &cloudfront.GetFunctionInput{Name: &name, Stage: types.FunctionStageLive})
 	})
 	if err != nil {
-		return "", failed("read the function "+name, err)
+		return "", awsapi.Failed("read the function "+name, err)
 	}
 	if !bytes.Equal(out.FunctionCode, p.code) {
 		return fmt.Sprintf("runs other code than version %d has", version), nil
@@ -164,11 +165,11 @@ func (c *CDN) function(ctx context.Context, p program, n int) (arn string, chang
 	if err != nil {
 		return arn, false, err
 	}
-	published, err := call(ctx, func(ctx context.Context) (*cloudfront.PublishFunctionOutput, error) {
+	published, err := awsapi.Call(ctx, func(ctx context.Context) (*cloudfront.PublishFunctionOutput, error) {
 		return c.client.PublishFunction(ctx, &cloudfront.PublishFunctionInput{Name: &name, IfMatch: etag})
 	})
 	if err != nil {
-		return arn, false, failed("publish the function "+name, err)
+		return arn, false, awsapi.Failed("publish the function "+name, err)
 	}
 	return aws.ToString(published.FunctionSummary.FunctionMetadata.FunctionARN), true, nil
 }
@@ -187,19 +188,19 @@ func (c *CDN) develop(ctx context.Context, p program, name string) (*string, err
 		}
 	}
 	if before == nil {
-		made, err := call(ctx, func(ctx context.Context) (*cloudfront.CreateFunctionOutput, error) {
+		made, err := awsapi.Call(ctx, func(ctx context.Context) (*cloudfront.CreateFunctionOutput, error) {
 			return c.client.CreateFunction(ctx, &cloudfront.CreateFunctionInput{Name: &name, FunctionCode: p.code, FunctionConfig: config})
 		})
 		if err != nil {
-			return nil, failed("create the function "+name, err)
+			return nil, awsapi.Failed("create the function "+name, err)
 		}
 		return made.ETag, nil
 	}
-	_, err = call(ctx, func(ctx context.Context) (*cloudfront.UpdateFunctionOutput, error) {
+	_, err = awsapi.Call(ctx, func(ctx context.Context) (*cloudfront.UpdateFunctionOutput, error) {
 		return c.client.UpdateFunction(ctx, &cloudfront.UpdateFunctionInput{Name: &name, IfMatch: before.ETag, FunctionCode: p.code, FunctionConfig: config})
 	})
 	if err != nil {
-		return nil, failed("update the function "+name, err)
+		return nil, awsapi.Failed("update the function "+name, err)
 	}
 	// The SDK reads the ETag of an update from a header of another name.
 	after, err := c.describe(ctx, name, types.FunctionStageDevelopment)
@@ -224,14 +225,14 @@ func (c *CDN) access(ctx context.Context, name string) (string, error) {
 	if err != nil || id != "" {
 		return id, err
 	}
-	made, err := call(ctx, func(ctx context.Context) (*cloudfront.CreateOriginAccessControlOutput, error) {
+	made, err := awsapi.Call(ctx, func(ctx context.Context) (*cloudfront.CreateOriginAccessControlOutput, error) {
 		return c.client.CreateOriginAccessControl(ctx, &cloudfront.CreateOriginAccessControlInput{OriginAccessControlConfig: &types.OriginAccessControlConfig{
 			Name: &name, Description: aws.String("Troy: reads the sites' bucket"), OriginAccessControlOriginType: types.OriginAccessControlOriginTypesS3,
 			SigningBehavior: types.OriginAccessControlSigningBehaviorsAlways, SigningProtocol: types.OriginAccessControlSigningProtocolsSigv4,
 		}})
 	})
 	if err != nil {
-		return "", failed("create the origin access control "+name, err)
+		return "", awsapi.Failed("create the origin access control "+name, err)
 	}
 	return aws.ToString(made.OriginAccessControl.Id), nil
 }
@@ -239,11 +240,11 @@ func (c *CDN) access(ctx context.Context, name string) (string, error) {
 func (c *CDN) eachAccess(ctx context.Context, each func(types.OriginAccessControlSummary)) error {
 	var marker *string
 	for {
-		page, err := call(ctx, func(ctx context.Context) (*cloudfront.ListOriginAccessControlsOutput, error) {
+		page, err := awsapi.Call(ctx, func(ctx context.Context) (*cloudfront.ListOriginAccessControlsOutput, error) {
 			return c.client.ListOriginAccessControls(ctx, &cloudfront.ListOriginAccessControlsInput{Marker: marker})
 		})
 		if err != nil {
-			return failed("list the origin access controls", err)
+			return awsapi.Failed("list the origin access controls", err)
 		}
 		for _, a := range page.OriginAccessControlList.Items {
 			each(a)

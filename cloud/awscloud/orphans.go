@@ -9,10 +9,10 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudfront/types"
-	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/google/uuid"
 
 	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/internal/awsapi"
 	"github.com/troy-iaas/troy/site"
 )
 
@@ -26,7 +26,7 @@ type Account struct {
 
 // NewAccount returns the account that New serves sites from.
 func NewAccount(ctx context.Context, cfg Config, limits site.Limits) (*Account, error) {
-	loaded, err := Load(ctx, cfg)
+	loaded, err := awsapi.Load(ctx, cfg.Config)
 	if err != nil {
 		return nil, err
 	}
@@ -61,13 +61,13 @@ func (a *Account) Pipelines(ctx context.Context) (map[uuid.UUID][]string, error)
 		return nil, err
 	}
 	for _, place := range []struct {
-		bucket bucket
+		bucket awsapi.Bucket
 		prefix string
 	}{
-		{a.cdn.sites, "sites/"}, {a.cdn.sites, "errors/"}, {a.builder.work, "manifests/"}, {a.builder.work, "records/"}, {a.builder.work, "builds/"},
+		{a.cdn.sites.Bucket, "sites/"}, {a.cdn.sites.Bucket, "errors/"}, {a.builder.work, "manifests/"}, {a.builder.work, "records/"}, {a.builder.work, "builds/"},
 	} {
-		err := place.bucket.folders(ctx, place.prefix, func(name string) {
-			note(strings.TrimPrefix(name, referencePrefix), "objects under "+place.prefix+name+"/ in "+place.bucket.name)
+		err := place.bucket.Folders(ctx, place.prefix, func(name string) {
+			note(strings.TrimPrefix(name, referencePrefix), "objects under "+place.prefix+name+"/ in "+place.bucket.Name)
 		})
 		if err != nil {
 			return nil, err
@@ -102,21 +102,6 @@ func aliases(d types.DistributionSummary) []string {
 	return d.Aliases.Items
 }
 
-// folders lists the names right below a prefix.
-func (b bucket) folders(ctx context.Context, prefix string, each func(name string)) error {
-	pages := s3.NewListObjectsV2Paginator(b.client, &s3.ListObjectsV2Input{Bucket: &b.name, Prefix: &prefix, Delimiter: aws.String("/")})
-	for pages.HasMorePages() {
-		page, err := call(ctx, func(ctx context.Context) (*s3.ListObjectsV2Output, error) { return pages.NextPage(ctx) })
-		if err != nil {
-			return failed("list "+prefix, err)
-		}
-		for _, p := range page.CommonPrefixes {
-			each(strings.TrimSuffix(strings.TrimPrefix(aws.ToString(p.Prefix), prefix), "/"))
-		}
-	}
-	return nil
-}
-
 // Remove takes away all that was made for a pipeline that has no row. It
 // returns false while CloudFront still disables the distribution: then it is to
 // be called again later.
@@ -132,7 +117,7 @@ func (a *Account) Remove(ctx context.Context, pipeline uuid.UUID) (bool, error) 
 			return false, err
 		}
 	}
-	if _, err := a.cdn.sites.removeAll(ctx, "errors/"+reference+"/"); err != nil {
+	if _, err := a.cdn.sites.RemoveAll(ctx, "errors/"+reference+"/"); err != nil {
 		return false, err
 	}
 	if _, err := a.store.RemoveAll(ctx, pipeline); err != nil {

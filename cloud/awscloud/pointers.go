@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/internal/awsapi"
 	"github.com/troy-iaas/troy/site"
 )
 
@@ -125,11 +126,11 @@ func (p *pointers) update(ctx context.Context, batch []*flip) error {
 }
 
 func (p *pointers) tryUpdate(ctx context.Context, batch []*flip) error {
-	described, err := call(ctx, func(ctx context.Context) (*cloudfrontkeyvaluestore.DescribeKeyValueStoreOutput, error) {
+	described, err := awsapi.Call(ctx, func(ctx context.Context) (*cloudfrontkeyvaluestore.DescribeKeyValueStoreOutput, error) {
 		return p.client.DescribeKeyValueStore(ctx, &cloudfrontkeyvaluestore.DescribeKeyValueStoreInput{KvsARN: &p.store})
 	})
 	if err != nil {
-		return failed("read the pointers' store", err)
+		return awsapi.Failed("read the pointers' store", err)
 	}
 	in := &cloudfrontkeyvaluestore.UpdateKeysInput{KvsARN: &p.store, IfMatch: described.ETag}
 	latest := map[string]*flip{} // what is written of each distribution
@@ -174,42 +175,42 @@ func (p *pointers) tryUpdate(ctx context.Context, batch []*flip) error {
 	if len(latest) == 0 {
 		return nil
 	}
-	_, err = call(ctx, func(ctx context.Context) (*cloudfrontkeyvaluestore.UpdateKeysOutput, error) {
+	_, err = awsapi.Call(ctx, func(ctx context.Context) (*cloudfrontkeyvaluestore.UpdateKeysOutput, error) {
 		return p.client.UpdateKeys(ctx, in)
 	})
-	return failed("write the pointers", err)
+	return awsapi.Failed("write the pointers", err)
 }
 
 // probe reads the store and a key that is not there, and tries a write that
 // its ETag keeps from having an effect.
 func (p *pointers) probe(ctx context.Context) error {
-	_, err := call(ctx, func(ctx context.Context) (*cloudfrontkeyvaluestore.DescribeKeyValueStoreOutput, error) {
+	_, err := awsapi.Call(ctx, func(ctx context.Context) (*cloudfrontkeyvaluestore.DescribeKeyValueStoreOutput, error) {
 		return p.client.DescribeKeyValueStore(ctx, &cloudfrontkeyvaluestore.DescribeKeyValueStoreInput{KvsARN: &p.store})
 	})
 	if err != nil {
-		return failed("read the pointers' store", err)
+		return awsapi.Failed("read the pointers' store", err)
 	}
 	if _, err := p.get(ctx, "troy-doctor"); err != nil && !errors.Is(err, cloud.ErrNotFound) {
 		return err
 	}
-	_, err = call(ctx, func(ctx context.Context) (*cloudfrontkeyvaluestore.UpdateKeysOutput, error) {
+	_, err = awsapi.Call(ctx, func(ctx context.Context) (*cloudfrontkeyvaluestore.UpdateKeysOutput, error) {
 		return p.client.UpdateKeys(ctx, &cloudfrontkeyvaluestore.UpdateKeysInput{
 			KvsARN: &p.store, IfMatch: aws.String("troy-doctor"), Deletes: []types.DeleteKeyRequestListItem{{Key: aws.String("troy-doctor")}},
 		})
 	})
 	if denied(err) {
-		return failed("write the pointers", err)
+		return awsapi.Failed("write the pointers", err)
 	}
 	return nil
 }
 
 // get reads a pointer; none is cloud.ErrNotFound.
 func (p *pointers) get(ctx context.Context, id string) (site.Pointer, error) {
-	out, err := call(ctx, func(ctx context.Context) (*cloudfrontkeyvaluestore.GetKeyOutput, error) {
+	out, err := awsapi.Call(ctx, func(ctx context.Context) (*cloudfrontkeyvaluestore.GetKeyOutput, error) {
 		return p.client.GetKey(ctx, &cloudfrontkeyvaluestore.GetKeyInput{KvsARN: &p.store, Key: &id})
 	})
 	if err != nil {
-		return site.Pointer{}, failed("read the pointer of "+id, err)
+		return site.Pointer{}, awsapi.Failed("read the pointer of "+id, err)
 	}
 	pointer, err := decodePointer(aws.ToString(out.Value))
 	if err != nil {

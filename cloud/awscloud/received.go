@@ -12,6 +12,7 @@ import (
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/internal/disk"
+	"github.com/troy-iaas/troy/internal/files"
 	"github.com/troy-iaas/troy/site"
 )
 
@@ -34,7 +35,7 @@ func (r received) Close() error {
 }
 
 // receive reads a file and holds it to its digest.
-func receive(s scratch, f site.File, r io.Reader) (received, error) {
+func receive(temp string, f site.File, r io.Reader) (received, error) {
 	sum, limited := sha256.New(), io.LimitReader(r, f.Size+1)
 	var out received
 	var n int64
@@ -45,7 +46,7 @@ func receive(s scratch, f site.File, r io.Reader) (received, error) {
 		n, err = io.Copy(io.MultiWriter(out.buffer, sum), limited)
 		out.ReadSeeker = bytes.NewReader(out.buffer.Bytes())
 	} else {
-		if out.file, err = s.file(); err != nil {
+		if out.file, err = files.Unnamed(temp); err != nil {
 			return out, fmt.Errorf("keep %s until it is whole: %w", f.Path, err)
 		}
 		n, err = io.Copy(io.MultiWriter(out.file, sum), limited)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/internal/awsapi"
 	"github.com/troy-iaas/troy/site"
 )
 
@@ -55,13 +56,13 @@ func (d *DNS) records(ctx context.Context, host string) ([]types.ResourceRecordS
 	if err != nil {
 		return nil, troy.Errorf(troy.Invalid, "%w", err)
 	}
-	out, err := call(ctx, func(ctx context.Context) (*route53.ListResourceRecordSetsOutput, error) {
+	out, err := awsapi.Call(ctx, func(ctx context.Context) (*route53.ListResourceRecordSetsOutput, error) {
 		return d.client.ListResourceRecordSets(ctx, &route53.ListResourceRecordSetsInput{
 			HostedZoneId: &d.cfg.Zone, StartRecordName: &host, MaxItems: aws.Int32(maxRecords),
 		})
 	})
 	if err != nil {
-		return nil, failed("look up "+host, err)
+		return nil, awsapi.Failed("look up "+host, err)
 	}
 	var records []types.ResourceRecordSet
 	for _, r := range out.ResourceRecordSets {
@@ -156,11 +157,11 @@ func (d *DNS) Delete(ctx context.Context, host, from string) error {
 // that come while others are under way.
 func (d *DNS) change(ctx context.Context, what string, changes []types.Change) error {
 	return d.cfg.Lock(ctx, "route53 "+d.cfg.Zone, func(ctx context.Context) error {
-		_, err := call(ctx, func(ctx context.Context) (*route53.ChangeResourceRecordSetsOutput, error) {
+		_, err := awsapi.Call(ctx, func(ctx context.Context) (*route53.ChangeResourceRecordSetsOutput, error) {
 			return d.client.ChangeResourceRecordSets(ctx, &route53.ChangeResourceRecordSetsInput{
 				HostedZoneId: &d.cfg.Zone, ChangeBatch: &types.ChangeBatch{Changes: changes},
 			})
 		})
-		return failed(what, err)
+		return awsapi.Failed(what, err)
 	})
 }

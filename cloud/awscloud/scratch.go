@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/troy-iaas/troy"
-	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/builder"
 	"github.com/troy-iaas/troy/internal/disk"
 	"github.com/troy-iaas/troy/internal/walk"
 )
@@ -31,7 +31,7 @@ const (
 )
 
 // errDiskFull is what an Unavailable error tells of this machine's disk.
-var errDiskFull = troy.Errorf(troy.Unavailable, "%s", cloud.DiskFull)
+var errDiskFull = troy.Errorf(troy.Unavailable, "%s", builder.DiskFull)
 
 // folder makes a folder for its caller, who removes it. What others left
 // behind long ago goes first.
@@ -62,24 +62,6 @@ func (s scratch) sweep(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// file makes a file without a name, so that it goes with its last user,
-// whatever happens.
-func (s scratch) file() (*os.File, error) {
-	if s.dir != "" {
-		if err := os.MkdirAll(s.dir, 0o700); err != nil {
-			return nil, err
-		}
-	}
-	f, err := os.CreateTemp(s.dir, scratchPrefix+"file-")
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Remove(f.Name()); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
 }
 
 // keeping runs f, which fills a folder, and ends it when the disk gets full.

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/builder"
 	"github.com/troy-iaas/troy/cloud/awscloud"
 	"github.com/troy-iaas/troy/cloud/cloudtest"
 	"github.com/troy-iaas/troy/internal/awsdouble"
@@ -79,19 +79,19 @@ func TestScratchIsFull(t *testing.T) {
 	server := s3test.Start(t)
 	temp := t.TempDir()
 	e, _ := newBuilderIn(t, server, awsdouble.Config{}, temp)
-	builder := e.Builder.(*awscloud.Builder)
+	b := e.Builder.(*awscloud.Builder)
 	var free atomic.Int64
-	awscloud.SetFree(builder, free.Load)
-	e.Fails(t, cloudtest.Shell("true").Spec(t), cloud.DiskFull)
+	awscloud.SetFree(b, free.Load)
+	e.Fails(t, cloudtest.Shell("true").Spec(t), builder.DiskFull)
 
 	free.Store(math.MaxInt64)
 	spec := cloudtest.Shell("mkdir out; echo '<h1>' > out/index.html").Spec(t)
-	if err := builder.Start(t.Context(), spec); err != nil {
+	if err := b.Start(t.Context(), spec); err != nil {
 		t.Fatal(err)
 	}
 	free.Store(0)
-	if b := e.Wait(t, spec.Tree); b.State != cloud.BuildFailed || b.Cause != cloud.DiskFull {
-		t.Errorf("the build is %+v", b)
+	if got := e.Wait(t, spec.Tree); got.State != builder.Failed || got.Cause != builder.DiskFull {
+		t.Errorf("the build is %+v", got)
 	}
 
 	// It gets full while the source comes.
@@ -102,7 +102,7 @@ func TestScratchIsFull(t *testing.T) {
 		<-ctx.Done()
 		return nil, context.Cause(ctx)
 	}
-	e.Fails(t, spec, cloud.DiskFull)
+	e.Fails(t, spec, builder.DiskFull)
 	if left := entries(t, temp); len(left) > 0 {
 		t.Errorf("left are %q", left)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sns"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/internal/awsapi"
 )
 
 // ConfirmTopic confirms the subscription to a topic, in the topic's region.
@@ -19,11 +20,11 @@ func ConfirmTopic(loaded aws.Config) func(ctx context.Context, topic, token stri
 			return troy.Errorf(troy.Invalid, "%q is not the ARN of a topic", topic)
 		}
 		client := sns.NewFromConfig(loaded, func(o *sns.Options) { o.Region = parts[3] })
-		_, err := call(ctx, func(ctx context.Context) (*sns.ConfirmSubscriptionOutput, error) {
+		_, err := awsapi.Call(ctx, func(ctx context.Context) (*sns.ConfirmSubscriptionOutput, error) {
 			return client.ConfirmSubscription(ctx, &sns.ConfirmSubscriptionInput{
 				TopicArn: &topic, Token: &token, AuthenticateOnUnsubscribe: aws.String("true"),
 			})
 		})
-		return failed("confirm the subscription", err)
+		return awsapi.Failed("confirm the subscription", err)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
 	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/internal/awsapi"
 )
 
 const (
@@ -36,7 +37,7 @@ func NewQueue(loaded aws.Config, url string) *Queue {
 
 // Receive implements cloud.Queue by a long poll.
 func (q *Queue) Receive(ctx context.Context, hold time.Duration) ([]cloud.Message, error) {
-	ctx, cancel := context.WithTimeout(ctx, longPoll+callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, longPoll+awsapi.CallTimeout)
 	defer cancel()
 	out, err := q.client.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{
 		QueueUrl: &q.url, MaxNumberOfMessages: batch, WaitTimeSeconds: int32(longPoll.Seconds()), VisibilityTimeout: seconds(hold),
@@ -63,7 +64,7 @@ func (q *Queue) Hold(ctx context.Context, d time.Duration, messages ...cloud.Mes
 	if len(messages) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, awsapi.CallTimeout)
 	defer cancel()
 	in := &sqs.ChangeMessageVisibilityBatchInput{QueueUrl: &q.url}
 	for i, m := range messages {
@@ -83,7 +84,7 @@ func (q *Queue) Done(ctx context.Context, messages ...cloud.Message) error {
 	if len(messages) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, awsapi.CallTimeout)
 	defer cancel()
 	in := &sqs.DeleteMessageBatchInput{QueueUrl: &q.url}
 	for i, m := range messages {
@@ -106,7 +107,7 @@ func (q *Queue) failed(verb string, entries []types.BatchResultErrorEntry) error
 
 // DeadLetters implements cloud.Queue by the queue's redrive policy.
 func (q *Queue) DeadLetters(ctx context.Context) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, awsapi.CallTimeout)
 	defer cancel()
 	out, err := q.client.GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{
 		QueueUrl: &q.url, AttributeNames: []types.QueueAttributeName{types.QueueAttributeNameRedrivePolicy},

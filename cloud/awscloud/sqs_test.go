@@ -13,13 +13,14 @@ import (
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/cloud/awscloud"
+	"github.com/troy-iaas/troy/internal/awsapi"
 	"github.com/troy-iaas/troy/internal/awsdouble"
 )
 
 // load is the SDK's configuration for the double.
 func load(t *testing.T, d *awsdouble.Double) aws.Config {
 	t.Helper()
-	loaded, err := awscloud.Load(t.Context(), awscloud.Config{Region: "us-east-1", Endpoint: d.URL()})
+	loaded, err := awsapi.Load(t.Context(), awsapi.Config{Region: "us-east-1", Endpoint: d.URL()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,12 +18,11 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/internal/awsapi"
 	"github.com/troy-iaas/troy/site"
 )
 
 const (
-	// parallel is how many objects of a tree are copied at a time.
-	parallel = 64
 	// inMemory is the largest file that is held in memory on its way; a larger
 	// one waits on the disk until its digest is known.
 	inMemory = 256 << 10
@@ -38,7 +37,7 @@ const (
 type Store struct {
 	sites, work bucket
 	limits      site.Limits
-	scratch     scratch
+	temp        string        // Config.Temp
 	declared    treeAddresses // of trees that are known to be declared
 }
 
@@ -53,9 +52,9 @@ func NewStore(loaded aws.Config, cfg Config, limits site.Limits) *Store {
 	if limits.Files == 0 {
 		limits = site.DefaultLimits()
 	}
-	client := newS3(loaded, cfg)
+	client := awsapi.NewS3(loaded, cfg.Config)
 	return &Store{
-		sites: bucket{client, cfg.SitesBucket}, work: bucket{client, cfg.WorkBucket}, limits: limits, scratch: newScratch(cfg),
+		sites: bucket{awsapi.Bucket{Client: client, Name: cfg.SitesBucket}}, work: bucket{awsapi.Bucket{Client: client, Name: cfg.WorkBucket}}, limits: limits, temp: cfg.Temp,
 	}
 }
 
@@ -72,7 +71,7 @@ func (s *Store) Begin(ctx context.Context, t site.Tree, m site.Manifest) ([]site
 	have, fresh := map[string]int64{}, false
 	known, err := s.manifest(ctx, t)
 	if errors.Is(err, cloud.ErrNotFound) {
-		err = s.work.put(ctx, openKey(t), encoded, "application/zstd", true)
+		err = s.work.Put(ctx, openKey(t), encoded, "application/zstd", true)
 		if fresh = err == nil; errors.Is(err, cloud.ErrPrecondition) {
 			known, err = s.manifest(ctx, t) // another writer was faster
 		}
@@ -106,9 +105,9 @@ func (s *Store) Begin(ctx context.Context, t site.Tree, m site.Manifest) ([]site
 // present lists the objects of a tree, by their keys below it.
 func (s *Store) present(ctx context.Context, t site.Tree) (map[string]int64, error) {
 	have := map[string]int64{}
-	err := s.sites.list(ctx, treePrefix(t), func(o object) error {
+	err := s.sites.List(ctx, treePrefix(t), func(o awsapi.Object) error {
 		// A clone, since a part of the key would keep all of it in memory.
-		have[strings.Clone(strings.TrimPrefix(o.key, treePrefix(t)))] = o.size
+		have[strings.Clone(strings.TrimPrefix(o.Key, treePrefix(t)))] = o.Size
 		return nil
 	})
 	return have, err
@@ -136,9 +135,9 @@ func absent(m site.Manifest, have map[string]int64) []site.File {
 // with the files' bytes.
 func (s *Store) holders(ctx context.Context, t site.Tree, files []site.File) (map[site.Digest][]string, error) {
 	var sealed []string
-	if err := s.work.list(ctx, sealedPrefix(t.Pipeline), func(o object) error {
-		if o.key != sealedKey(t) {
-			sealed = append(sealed, o.key)
+	if err := s.work.List(ctx, sealedPrefix(t.Pipeline), func(o awsapi.Object) error {
+		if o.Key != sealedKey(t) {
+			sealed = append(sealed, o.Key)
 		}
 		return nil
 	}); err != nil {
@@ -195,7 +194,7 @@ func (s *Store) Put(ctx context.Context, t site.Tree, f site.File, r io.Reader) 
 	if err != nil {
 		return err
 	}
-	content, err := receive(s.scratch, f, r)
+	content, err := receive(s.temp, f, r)
 	if err != nil {
 		return err
 	}
@@ -208,12 +207,9 @@ func (s *Store) Put(ctx context.Context, t site.Tree, f site.File, r io.Reader) 
 	return err
 }
 
-// signedFor is how long a signed upload is good.
-const signedFor = 15 * time.Minute
-
 // Sign implements cloud.Signer.
 func (s *Store) Sign(ctx context.Context, t site.Tree, files []site.File) ([]cloud.SignedPut, time.Time, error) {
-	expires := time.Now().Add(signedFor)
+	expires := time.Now().Add(awsapi.SignedFor)
 	own, err := s.addresses(ctx, t)
 	if err != nil {
 		return nil, expires, err
@@ -221,7 +217,7 @@ func (s *Store) Sign(ctx context.Context, t site.Tree, files []site.File) ([]clo
 	signed := make([]cloud.SignedPut, len(files))
 	for i, f := range files {
 		var err error
-		if signed[i], err = s.sites.signPut(ctx, treePrefix(t)+fileKey(f.Path), f, own.metadata(f.Path), signedFor); err != nil {
+		if signed[i], err = s.sites.signPut(ctx, treePrefix(t)+fileKey(f.Path), f, own.metadata(f.Path), awsapi.SignedFor); err != nil {
 			return nil, expires, err
 		}
 	}
@@ -246,7 +242,7 @@ func (s *Store) manifest(ctx context.Context, t site.Tree) (site.Manifest, error
 }
 
 func (s *Store) read(ctx context.Context, key string) (site.Manifest, error) {
-	data, err := s.work.get(ctx, key, maxManifest)
+	data, err := s.work.Get(ctx, key, maxManifest)
 	if err != nil {
 		return site.Manifest{}, err
 	}
@@ -263,10 +259,10 @@ func (s *Store) Remove(ctx context.Context, pipeline uuid.UUID, deployments ...u
 	for _, deployment := range deployments {
 		t := site.Tree{Pipeline: pipeline, Deployment: deployment}
 		s.declared.forget(pipeline, deployment)
-		if err := s.work.remove(ctx, sealedKey(t), openKey(t)); err != nil {
+		if err := s.work.Remove(ctx, sealedKey(t), openKey(t)); err != nil {
 			return err
 		}
-		if _, err := s.sites.removeAll(ctx, treePrefix(t)); err != nil {
+		if _, err := s.sites.RemoveAll(ctx, treePrefix(t)); err != nil {
 			return err
 		}
 	}
@@ -276,11 +272,11 @@ func (s *Store) Remove(ctx context.Context, pipeline uuid.UUID, deployments ...u
 // RemoveAll implements cloud.Store.
 func (s *Store) RemoveAll(ctx context.Context, pipeline uuid.UUID) (int, error) {
 	s.declared.forget(pipeline)
-	manifests, err := s.work.removeAll(ctx, manifestPrefix(pipeline))
+	manifests, err := s.work.RemoveAll(ctx, manifestPrefix(pipeline))
 	if err != nil {
 		return manifests, err
 	}
-	files, err := s.sites.removeAll(ctx, sitePrefix(pipeline))
+	files, err := s.sites.RemoveAll(ctx, sitePrefix(pipeline))
 	return manifests + files, err
 }
 
@@ -354,10 +350,10 @@ func (s *Store) Seal(ctx context.Context, t site.Tree, carried []site.Carried) e
 	if err != nil {
 		return err
 	}
-	if err := s.work.put(ctx, sealedKey(t), encoded, "application/zstd", false); err != nil {
+	if err := s.work.Put(ctx, sealedKey(t), encoded, "application/zstd", false); err != nil {
 		return fmt.Errorf("seal the tree: %w", err)
 	}
-	return s.work.remove(ctx, openKey(t))
+	return s.work.Remove(ctx, openKey(t))
 }
 
 // findHolders looks for the bytes of the files that are not under all of their
@@ -406,7 +402,7 @@ func (c *copies) has(key string) bool {
 // run copies the files that are not there to the keys that key gives them.
 func (c *copies) run(ctx context.Context, files []site.File, key func(string) string) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(parallel)
+	group.SetLimit(awsapi.Parallel)
 	for _, f := range files {
 		to := key(f.Path)
 		if to == "" || c.has(to) {
@@ -453,5 +449,5 @@ func (c *copies) removeOthers(ctx context.Context, m site.Manifest) error {
 	for key := range c.have {
 		others = append(others, treePrefix(c.tree)+key)
 	}
-	return c.store.sites.remove(ctx, others...)
+	return c.store.sites.Remove(ctx, others...)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/cloud/awscloud"
 	"github.com/troy-iaas/troy/cloud/cloudtest"
+	"github.com/troy-iaas/troy/internal/awsapi"
 	"github.com/troy-iaas/troy/internal/devstack/s3test"
 	"github.com/troy-iaas/troy/site"
 )
@@ -23,9 +24,9 @@ func newStore(t *testing.T, server *s3test.Server, endpoint string) *awscloud.St
 	t.Helper()
 	id := strings.ReplaceAll(uuid.NewString(), "-", "")[:20]
 	cfg := awscloud.Config{
-		Region: "us-east-1", S3Endpoint: endpoint, SitesBucket: server.Bucket(t, "sites-"+id), WorkBucket: server.Bucket(t, "work-"+id),
+		Config: awsapi.Config{Region: "us-east-1", S3Endpoint: endpoint}, SitesBucket: server.Bucket(t, "sites-"+id), WorkBucket: server.Bucket(t, "work-"+id),
 	}
-	loaded, err := awscloud.Load(t.Context(), cfg)
+	loaded, err := awsapi.Load(t.Context(), cfg.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,8 +51,8 @@ func TestSealedKeys(t *testing.T) {
 	server := s3test.Start(t)
 	id := strings.ReplaceAll(uuid.NewString(), "-", "")[:20]
 	sites := server.Bucket(t, "sites-"+id)
-	cfg := awscloud.Config{Region: "us-east-1", S3Endpoint: server.URL, SitesBucket: sites, WorkBucket: server.Bucket(t, "work-"+id)}
-	loaded, err := awscloud.Load(t.Context(), cfg)
+	cfg := awscloud.Config{Config: awsapi.Config{Region: "us-east-1", S3Endpoint: server.URL}, SitesBucket: sites, WorkBucket: server.Bucket(t, "work-"+id)}
+	loaded, err := awsapi.Load(t.Context(), cfg.Config)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudfront/types"
 
 	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/internal/awsapi"
 )
 
 // UpkeepInterval is how long is waited between two upkeeps.
@@ -170,10 +171,10 @@ func (u *upkeep) move(ctx context.Context, d types.DistributionSummary) error {
 		for i := range config.Origins.Items {
 			config.Origins.Items[i].OriginAccessControlId = aws.String(s.access)
 		}
-		_, err = call(ctx, func(ctx context.Context) (*cloudfront.UpdateDistributionOutput, error) {
+		_, err = awsapi.Call(ctx, func(ctx context.Context) (*cloudfront.UpdateDistributionOutput, error) {
 			return u.client.UpdateDistribution(ctx, &cloudfront.UpdateDistributionInput{Id: &id, IfMatch: out.ETag, DistributionConfig: config})
 		})
-		return failed("move the distribution "+id+" to its functions", err)
+		return awsapi.Failed("move the distribution "+id+" to its functions", err)
 	})
 	if errors.Is(err, cloud.ErrNotFound) || errors.Is(err, cloud.ErrPrecondition) {
 		return nil // it changed meanwhile; the next upkeep looks again
@@ -233,22 +234,22 @@ func (c *CDN) removeFunction(ctx context.Context, name string) error {
 	if err != nil || d == nil {
 		return err
 	}
-	_, err = call(ctx, func(ctx context.Context) (*cloudfront.DeleteFunctionOutput, error) {
+	_, err = awsapi.Call(ctx, func(ctx context.Context) (*cloudfront.DeleteFunctionOutput, error) {
 		return c.client.DeleteFunction(ctx, &cloudfront.DeleteFunctionInput{Name: &name, IfMatch: d.ETag})
 	})
-	return failed("delete the function "+name, err)
+	return awsapi.Failed("delete the function "+name, err)
 }
 
 func (c *CDN) removeAccess(ctx context.Context, id string) error {
-	got, err := call(ctx, func(ctx context.Context) (*cloudfront.GetOriginAccessControlOutput, error) {
+	got, err := awsapi.Call(ctx, func(ctx context.Context) (*cloudfront.GetOriginAccessControlOutput, error) {
 		return c.client.GetOriginAccessControl(ctx, &cloudfront.GetOriginAccessControlInput{Id: &id})
 	})
 	if err == nil {
-		_, err = call(ctx, func(ctx context.Context) (*cloudfront.DeleteOriginAccessControlOutput, error) {
+		_, err = awsapi.Call(ctx, func(ctx context.Context) (*cloudfront.DeleteOriginAccessControlOutput, error) {
 			return c.client.DeleteOriginAccessControl(ctx, &cloudfront.DeleteOriginAccessControlInput{Id: &id, IfMatch: got.ETag})
 		})
 	}
-	if err = failed("delete the origin access control "+id, err); errors.Is(err, cloud.ErrNotFound) {
+	if err = awsapi.Failed("delete the origin access control "+id, err); errors.Is(err, cloud.ErrNotFound) {
 		return nil
 	}
 	return err

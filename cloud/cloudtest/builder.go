@@ -17,14 +17,14 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/build"
-	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/builder"
 	"github.com/troy-iaas/troy/internal/poll"
 	"github.com/troy-iaas/troy/site"
 )
 
 // BuilderEnv is one builder under test.
 type BuilderEnv struct {
-	Builder cloud.Builder
+	Builder builder.Builder
 	// Deadline is the most time that a small build takes.
 	Deadline time.Duration
 	// Poll is the time between two looks at a build.
@@ -73,10 +73,10 @@ func (r Repository) Archive(t testing.TB) []byte {
 }
 
 // Spec is a build of the repository for a new pipeline.
-func (r Repository) Spec(t testing.TB) cloud.BuildSpec {
+func (r Repository) Spec(t testing.TB) builder.Spec {
 	t.Helper()
 	data := r.Archive(t)
-	return cloud.BuildSpec{
+	return builder.Spec{
 		Tree:   newTree(),
 		Source: func(context.Context, string) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil },
 	}
@@ -92,7 +92,7 @@ func Shell(command string) Repository {
 const makeSite = "mkdir -p out && echo '<h1>' > out/index.html"
 
 // Build starts a build and waits for its end.
-func (e BuilderEnv) Build(t testing.TB, spec cloud.BuildSpec) cloud.Build {
+func (e BuilderEnv) Build(t testing.TB, spec builder.Spec) builder.Build {
 	t.Helper()
 	if err := e.Builder.Start(t.Context(), spec); err != nil {
 		t.Fatalf("Start: %v", err)
@@ -101,15 +101,15 @@ func (e BuilderEnv) Build(t testing.TB, spec cloud.BuildSpec) cloud.Build {
 }
 
 // Wait polls until the build has ended.
-func (e BuilderEnv) Wait(t testing.TB, tree site.Tree) cloud.Build {
+func (e BuilderEnv) Wait(t testing.TB, tree site.Tree) builder.Build {
 	t.Helper()
-	return e.Until(t, tree, func(b cloud.Build) bool { return b.State != cloud.BuildRunning })
+	return e.Until(t, tree, func(b builder.Build) bool { return b.State != builder.Running })
 }
 
 // Until polls until the build is as wanted.
-func (e BuilderEnv) Until(t testing.TB, tree site.Tree, wanted func(cloud.Build) bool) cloud.Build {
+func (e BuilderEnv) Until(t testing.TB, tree site.Tree, wanted func(builder.Build) bool) builder.Build {
 	t.Helper()
-	var b cloud.Build
+	var b builder.Build
 	e.poll(t, "the build", func() bool {
 		var err error
 		if b, err = e.Builder.Get(t.Context(), tree); err != nil {
@@ -145,10 +145,10 @@ func (e BuilderEnv) LogOf(t testing.TB, tree site.Tree) string {
 }
 
 // Fails builds what can't be built, and holds its cause to the words.
-func (e BuilderEnv) Fails(t testing.TB, spec cloud.BuildSpec, words string) cloud.Build {
+func (e BuilderEnv) Fails(t testing.TB, spec builder.Spec, words string) builder.Build {
 	t.Helper()
 	b := e.Build(t, spec)
-	if b.State != cloud.BuildFailed || !strings.Contains(b.Cause, words) || strings.Contains(b.Cause, "\n") {
+	if b.State != builder.Failed || !strings.Contains(b.Cause, words) || strings.Contains(b.Cause, "\n") {
 		t.Fatalf("the build is %s with the cause %q, want %q; its log:\n%s", b.State, b.Cause, words, e.LogOf(t, spec.Tree))
 	}
 	if s, err := e.Builder.Artifact(t.Context(), spec.Tree); troy.KindOf(err) != troy.Conflict {
@@ -158,10 +158,10 @@ func (e BuilderEnv) Fails(t testing.TB, spec cloud.BuildSpec, words string) clou
 }
 
 // Succeeds builds what can be built.
-func (e BuilderEnv) Succeeds(t testing.TB, spec cloud.BuildSpec) cloud.Build {
+func (e BuilderEnv) Succeeds(t testing.TB, spec builder.Spec) builder.Build {
 	t.Helper()
 	b := e.Build(t, spec)
-	if b.State != cloud.BuildSucceeded {
+	if b.State != builder.Succeeded {
 		t.Fatalf("the build is %s with the cause %q; its log:\n%s", b.State, b.Cause, e.LogOf(t, spec.Tree))
 	}
 	return b
@@ -190,7 +190,7 @@ func (e BuilderEnv) Output(t testing.TB, tree site.Tree) map[string]string {
 	return files
 }
 
-func phases(b cloud.Build) []string {
+func phases(b builder.Build) []string {
 	names := []string{}
 	for _, p := range b.Phases {
 		code := "running"
@@ -259,7 +259,7 @@ func buildTests() map[string]func(*testing.T, BuilderEnv) {
 				t.Fatal(err)
 			}
 			cancel()
-			if b := e.Wait(t, spec.Tree); b.State != cloud.BuildSucceeded {
+			if b := e.Wait(t, spec.Tree); b.State != builder.Succeeded {
 				t.Fatalf("the build is %s: %s", b.State, b.Cause)
 			}
 		},
@@ -326,7 +326,7 @@ func buildTests() map[string]func(*testing.T, BuilderEnv) {
 					t.Fatalf("Remove: %v", err)
 				}
 			}
-			if _, err := e.Builder.Get(t.Context(), spec.Tree); !errors.Is(err, cloud.ErrNotFound) {
+			if _, err := e.Builder.Get(t.Context(), spec.Tree); !errors.Is(err, builder.ErrNotFound) {
 				t.Fatalf("Get after Remove: %v, want ErrNotFound", err)
 			}
 			running := Shell("exec sleep 600").Spec(t)
@@ -339,7 +339,7 @@ func buildTests() map[string]func(*testing.T, BuilderEnv) {
 					t.Fatalf("Remove of the pipeline: %v", err)
 				}
 			}
-			if _, err := e.Builder.Get(t.Context(), running.Tree); !errors.Is(err, cloud.ErrNotFound) {
+			if _, err := e.Builder.Get(t.Context(), running.Tree); !errors.Is(err, builder.ErrNotFound) {
 				t.Fatalf("Get after Remove: %v, want ErrNotFound", err)
 			}
 		},
@@ -349,7 +349,7 @@ func buildTests() map[string]func(*testing.T, BuilderEnv) {
 			_, logErr := e.Builder.Log(t.Context(), tree, "")
 			_, artifactErr := e.Builder.Artifact(t.Context(), tree)
 			for name, err := range map[string]error{"Get": getErr, "Log": logErr, "Artifact": artifactErr, "Stop": e.Builder.Stop(t.Context(), tree)} {
-				if !errors.Is(err, cloud.ErrNotFound) {
+				if !errors.Is(err, builder.ErrNotFound) {
 					t.Errorf("%s: %v, want ErrNotFound", name, err)
 				}
 			}
@@ -358,7 +358,7 @@ func buildTests() map[string]func(*testing.T, BuilderEnv) {
 			bad, nameless := Shell("true").Spec(t), Shell("true").Spec(t)
 			bad.Variables = map[string]string{"A B": "secret value"}
 			nameless.Tree.Deployment = uuid.Nil
-			for _, spec := range []cloud.BuildSpec{bad, nameless} {
+			for _, spec := range []builder.Spec{bad, nameless} {
 				err := e.Builder.Start(t.Context(), spec)
 				if troy.KindOf(err) != troy.Invalid || strings.Contains(err.Error(), "secret value") {
 					t.Fatalf("Start: %v, want Invalid", err)

@@ -13,7 +13,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/build"
-	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/builder"
 )
 
 func buildEndTests() map[string]func(*testing.T, BuilderEnv) {
@@ -94,10 +94,10 @@ func buildEndTests() map[string]func(*testing.T, BuilderEnv) {
 				}
 			}
 			b := e.Wait(t, spec.Tree)
-			if b.State != cloud.BuildStopped || b.Ended.IsZero() {
+			if b.State != builder.Stopped || b.Ended.IsZero() {
 				t.Fatalf("the build is %+v", b)
 			}
-			if again := e.Build(t, spec); again.State != cloud.BuildStopped {
+			if again := e.Build(t, spec); again.State != builder.Stopped {
 				t.Fatalf("started again it is %s", again.State)
 			}
 		},
@@ -123,11 +123,11 @@ func buildLogTests() map[string]func(*testing.T, BuilderEnv) {
 		"pages put together are the log": func(t *testing.T, e BuilderEnv) {
 			var (
 				mu   sync.Mutex
-				sunk = map[cloud.BuildPhase]*bytes.Buffer{}
+				sunk = map[builder.Phase]*bytes.Buffer{}
 				all  bytes.Buffer
 			)
 			spec := Shell("seq 1 200000; " + makeSite).Spec(t)
-			spec.Sink = func(phase cloud.BuildPhase, data []byte) {
+			spec.Sink = func(phase builder.Phase, data []byte) {
 				mu.Lock()
 				defer mu.Unlock()
 				if sunk[phase] == nil {
@@ -145,7 +145,7 @@ func buildLogTests() map[string]func(*testing.T, BuilderEnv) {
 			if !strings.Contains(log, numbers.String()) {
 				t.Fatalf("a part of the output is missing in a log of %d bytes", len(log))
 			}
-			if e.Sinks && (all.String() != log || !strings.Contains(sunk[cloud.PhaseBuild].String(), "\n199999\n")) {
+			if e.Sinks && (all.String() != log || !strings.Contains(sunk[builder.PhaseBuild].String(), "\n199999\n")) {
 				t.Fatalf("the sink got %d bytes of %d", all.Len(), len(log))
 			}
 			for _, cursor := range []string{"x", "-1", "9999999999999999999999"} {

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/troy-iaas/troy/build"
-	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/builder"
 )
 
 // madeBy is a repository whose build command nobody says the output of.
@@ -33,7 +33,7 @@ func plainRepository() Repository {
 	}
 }
 
-func onlyPages(t *testing.T, e BuilderEnv, spec cloud.BuildSpec) {
+func onlyPages(t *testing.T, e BuilderEnv, spec builder.Spec) {
 	t.Helper()
 	got := slices.Sorted(maps.Keys(e.Output(t, spec.Tree)))
 	want := []string{".well-known/security.txt", "404.html", "Makefile", "data/package.json", "index.html", "manifest.json"}

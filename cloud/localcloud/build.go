@@ -18,8 +18,9 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/build"
-	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/builder"
 	"github.com/troy-iaas/troy/internal/disk"
+	"github.com/troy-iaas/troy/internal/files"
 	"github.com/troy-iaas/troy/site"
 )
 
@@ -65,12 +66,12 @@ type BuilderConfig struct {
 	Log        *slog.Logger
 }
 
-// Builder runs builds on this machine, as cloud.Builder describes. Any process
+// Builder runs builds on this machine, as builder.Builder describes. Any process
 // that shares the root may ask for and stop a build; it lives and dies with
 // the process that started it.
 type Builder struct {
 	cfg   BuilderConfig
-	state state
+	root  files.Root
 	tools []string // folders of the programs that isolate
 	// minFree is how much of the disk builds leave to the rest of the machine.
 	minFree int64
@@ -85,7 +86,7 @@ type Builder struct {
 	running map[site.Tree]*run
 }
 
-var _ cloud.Builder = (*Builder)(nil)
+var _ builder.Builder = (*Builder)(nil)
 
 // What ends a build from outside; the causes of its context.
 var (
@@ -121,24 +122,24 @@ func NewBuilder(cfg BuilderConfig) (*Builder, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	b := &Builder{cfg: cfg, state: state{layout: site.Layout{Root: root}}, minFree: disk.Reserve, arch: runtime.GOARCH, running: map[site.Tree]*run{}}
+	b := &Builder{cfg: cfg, root: files.Root(root), minFree: disk.Reserve, arch: runtime.GOARCH, running: map[site.Tree]*run{}}
 	b.open, b.shut = context.WithCancel(context.Background())
 	b.tools = append(systemFolders(), "/usr/sbin", "/sbin")
-	for _, dir := range []string{b.state.temp(), b.state.path("locks")} {
+	for _, dir := range []string{b.root.Temp(), b.root.Path("locks")} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return nil, fmt.Errorf("local builder: %w", storeError(err))
+			return nil, fmt.Errorf("local builder: %w", files.Error(err))
 		}
 	}
 	// Logs and work folders are nobody else's.
-	for _, dir := range []string{b.state.path("builds"), b.state.path("builds", "uids")} {
+	for _, dir := range []string{b.root.Path("builds"), b.root.Path("builds", "uids")} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return nil, fmt.Errorf("local builder: %w", storeError(err))
+			return nil, fmt.Errorf("local builder: %w", files.Error(err))
 		}
 	}
 	return b, nil
 }
 
-// Close ends the builds of this process. They are found cloud.BuildLost and
+// Close ends the builds of this process. They are found builder.Lost and
 // may be started again as if they had not been started here.
 func (b *Builder) Close() error {
 	b.mu.Lock()
@@ -158,8 +159,8 @@ func (b *Builder) Close() error {
 	return nil
 }
 
-// Start is cloud.Builder's.
-func (b *Builder) Start(ctx context.Context, spec cloud.BuildSpec) error {
+// Start is builder.Builder's.
+func (b *Builder) Start(ctx context.Context, spec builder.Spec) error {
 	if err := b.start(ctx, spec); err != nil {
 		return fmt.Errorf("start build %s: %w", spec.Tree.Deployment, err)
 	}
@@ -169,7 +170,7 @@ func (b *Builder) Start(ctx context.Context, spec cloud.BuildSpec) error {
 // maxAttempts is how often a build is begun whose worker dies.
 const maxAttempts = 2
 
-func (b *Builder) start(ctx context.Context, spec cloud.BuildSpec) error {
+func (b *Builder) start(ctx context.Context, spec builder.Spec) error {
 	if spec.Tree.Pipeline == uuid.Nil || spec.Tree.Deployment == uuid.Nil || spec.Source == nil {
 		return troy.Errorf(troy.Invalid, "a build needs a pipeline, a deployment and a source")
 	}
@@ -177,25 +178,25 @@ func (b *Builder) start(ctx context.Context, spec cloud.BuildSpec) error {
 		return err
 	}
 	spec.Limits = spec.Limits.OrDefault()
-	release, err := b.state.lock(ctx, "build", spec.Tree.Deployment.String())
+	release, err := b.root.Lock(ctx, "build", spec.Tree.Deployment.String())
 	if err != nil {
 		return err
 	}
 	defer release()
 	f := b.files(spec.Tree)
 	record, err := f.read()
-	if err != nil && !errors.Is(err, cloud.ErrNotFound) {
+	if err != nil && !errors.Is(err, builder.ErrNotFound) {
 		return err
 	}
 	switch record.State {
-	case cloud.BuildSucceeded, cloud.BuildFailed, cloud.BuildStopped:
+	case builder.Succeeded, builder.Failed, builder.Stopped:
 		return nil
 	}
 	if err := b.available(); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(f.dir, 0o700); err != nil {
-		return storeError(err)
+		return files.Error(err)
 	}
 	alive, err := f.hold()
 	if err != nil {
@@ -214,7 +215,7 @@ func (b *Builder) start(ctx context.Context, spec cloud.BuildSpec) error {
 		return troy.Errorf(troy.Conflict, "the build was begun %d times, and its worker died each time", record.Attempts)
 	}
 	record = buildRecord{
-		Build:    cloud.Build{State: cloud.BuildRunning, Started: time.Now().UTC(), Phases: []cloud.PhaseRun{}},
+		Build:    builder.Build{State: builder.Running, Started: time.Now().UTC(), Phases: []builder.PhaseRun{}},
 		Attempts: record.Attempts + 1,
 	}
 	r, err := b.newRun(ctx, spec, f, record)
@@ -226,7 +227,7 @@ func (b *Builder) start(ctx context.Context, spec cloud.BuildSpec) error {
 	defer b.mu.Unlock()
 	if b.closed {
 		// As if it had not been started.
-		r.record.State, r.record.Attempts = cloud.BuildLost, r.record.Attempts-1
+		r.record.State, r.record.Attempts = builder.Lost, r.record.Attempts-1
 		err := errors.Join(troy.Errorf(troy.Unavailable, "the worker stops"), r.save(), r.log.close())
 		alive()
 		return err
@@ -243,11 +244,11 @@ func (b *Builder) start(ctx context.Context, spec cloud.BuildSpec) error {
 	return nil
 }
 
-// Get is cloud.Builder's.
-func (b *Builder) Get(_ context.Context, t site.Tree) (cloud.Build, error) {
+// Get is builder.Builder's.
+func (b *Builder) Get(_ context.Context, t site.Tree) (builder.Build, error) {
 	record, err := b.files(t).look()
 	if err != nil {
-		return cloud.Build{}, fmt.Errorf("look at build %s: %w", t.Deployment, err)
+		return builder.Build{}, fmt.Errorf("look at build %s: %w", t.Deployment, err)
 	}
 	return record.Build, nil
 }
@@ -255,41 +256,41 @@ func (b *Builder) Get(_ context.Context, t site.Tree) (cloud.Build, error) {
 // logPage is the most bytes of a page.
 const logPage = 256 << 10
 
-// Log is cloud.Builder's. Its cursor is the position in the log's file.
-func (b *Builder) Log(_ context.Context, t site.Tree, cursor string) (cloud.LogPage, error) {
+// Log is builder.Builder's. Its cursor is the position in the log's file.
+func (b *Builder) Log(_ context.Context, t site.Tree, cursor string) (builder.LogPage, error) {
 	page, err := b.files(t).page(cursor)
 	if err != nil {
-		return cloud.LogPage{}, fmt.Errorf("read the log of build %s: %w", t.Deployment, err)
+		return builder.LogPage{}, fmt.Errorf("read the log of build %s: %w", t.Deployment, err)
 	}
 	return page, nil
 }
 
-func (f buildFiles) page(cursor string) (cloud.LogPage, error) {
+func (f buildFiles) page(cursor string) (builder.LogPage, error) {
 	if cursor == "" {
 		cursor = "0"
 	}
 	from, err := strconv.ParseInt(cursor, 10, 64)
 	if err != nil || from < 0 {
-		return cloud.LogPage{}, troy.Errorf(troy.Invalid, "%.64q is not a cursor of this log", cursor).At("cursor")
+		return builder.LogPage{}, troy.Errorf(troy.Invalid, "%.64q is not a cursor of this log", cursor).At("cursor")
 	}
 	// The state first: what is written before the end is in the file by then.
 	record, err := f.look()
 	if err != nil {
-		return cloud.LogPage{}, err
+		return builder.LogPage{}, err
 	}
 	file, err := os.Open(f.path("log"))
 	if err != nil {
-		return cloud.LogPage{}, err
+		return builder.LogPage{}, err
 	}
 	defer file.Close()
 	data := make([]byte, logPage)
 	n, err := file.ReadAt(data, from)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return cloud.LogPage{}, err
+		return builder.LogPage{}, err
 	}
-	return cloud.LogPage{
+	return builder.LogPage{
 		Data: data[:n], Next: strconv.FormatInt(from+int64(n), 10),
-		End: errors.Is(err, io.EOF) && record.State != cloud.BuildRunning,
+		End: errors.Is(err, io.EOF) && record.State != builder.Running,
 	}, nil
 }
 
@@ -297,7 +298,7 @@ func (f buildFiles) page(cursor string) (cloud.LogPage, error) {
 // that one whether it has ended.
 const stopPoll = 100 * time.Millisecond
 
-// Stop is cloud.Builder's.
+// Stop is builder.Builder's.
 func (b *Builder) Stop(ctx context.Context, t site.Tree) error {
 	if err := b.stop(ctx, t); err != nil {
 		return fmt.Errorf("stop build %s: %w", t.Deployment, err)
@@ -329,17 +330,17 @@ func (b *Builder) stop(ctx context.Context, t site.Tree) error {
 		switch {
 		case err != nil:
 			return err
-		case record.State == cloud.BuildLost:
+		case record.State == builder.Lost:
 			ended, err := b.stopLost(ctx, f)
 			if err != nil || ended {
 				return err
 			}
-		case record.State != cloud.BuildRunning:
+		case record.State != builder.Running:
 			return nil
 		}
 		// Its process sees this within stopPoll.
 		if err := os.WriteFile(f.path("stop"), nil, 0o600); err != nil {
-			return storeError(err)
+			return files.Error(err)
 		}
 		select {
 		case <-ticker.C:
@@ -352,29 +353,29 @@ func (b *Builder) stop(ctx context.Context, t site.Tree) error {
 // stopLost keeps a lost build from being started again. It reports false when
 // someone has just started it.
 func (b *Builder) stopLost(ctx context.Context, f buildFiles) (bool, error) {
-	release, err := b.state.lock(ctx, "build", f.tree.Deployment.String())
+	release, err := b.root.Lock(ctx, "build", f.tree.Deployment.String())
 	if err != nil {
 		return false, err
 	}
 	defer release()
 	record, err := f.look()
-	if err != nil || record.State != cloud.BuildLost {
-		return record.State != cloud.BuildRunning, err
+	if err != nil || record.State != builder.Lost {
+		return record.State != builder.Running, err
 	}
-	record.State, record.Ended = cloud.BuildStopped, time.Now().UTC()
-	return true, errors.Join(f.write(b.state.temp(), record), removeFolder(ctx, f.path("work")))
+	record.State, record.Ended = builder.Stopped, time.Now().UTC()
+	return true, errors.Join(f.write(b.root.Temp(), record), removeFolder(ctx, f.path("work")))
 }
 
-// Artifact is cloud.Builder's.
+// Artifact is builder.Builder's.
 func (b *Builder) Artifact(ctx context.Context, t site.Tree) (*site.Source, error) {
 	f := b.files(t)
 	record, err := f.look()
-	if err == nil && record.State != cloud.BuildSucceeded {
+	if err == nil && record.State != builder.Succeeded {
 		err = troy.Errorf(troy.Conflict, "the build is %s", record.State)
 	}
 	var s *site.Source
 	if err == nil {
-		s, err = cloud.OpenOutput(ctx, f.path("output"), build.Output{Source: record.Source}, record.OutputBytes)
+		s, err = builder.OpenOutput(ctx, f.path("output"), build.Output{Source: record.Source}, record.OutputBytes)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open the artifact of build %s: %w", t.Deployment, err)
@@ -382,7 +383,7 @@ func (b *Builder) Artifact(ctx context.Context, t site.Tree) (*site.Source, erro
 	return s, nil
 }
 
-// Remove is cloud.Builder's.
+// Remove is builder.Builder's.
 func (b *Builder) Remove(ctx context.Context, t site.Tree) error {
 	if err := b.remove(ctx, t); err != nil {
 		return fmt.Errorf("remove build %s of %s: %w", t.Deployment, t.Pipeline, err)
@@ -392,17 +393,17 @@ func (b *Builder) Remove(ctx context.Context, t site.Tree) error {
 
 func (b *Builder) remove(ctx context.Context, t site.Tree) error {
 	if t.Deployment != uuid.Nil {
-		if err := b.stop(ctx, t); err != nil && !errors.Is(err, cloud.ErrNotFound) {
+		if err := b.stop(ctx, t); err != nil && !errors.Is(err, builder.ErrNotFound) {
 			return err
 		}
-		release, err := b.state.lock(ctx, "build", t.Deployment.String())
+		release, err := b.root.Lock(ctx, "build", t.Deployment.String())
 		if err != nil {
 			return err
 		}
 		defer release()
 		return removeFolder(ctx, b.files(t).dir)
 	}
-	dir := b.state.path("builds", t.Pipeline.String())
+	dir := b.root.Path("builds", t.Pipeline.String())
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err

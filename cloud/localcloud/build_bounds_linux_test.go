@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/builder"
 	"github.com/troy-iaas/troy/cloud/cloudtest"
 	"github.com/troy-iaas/troy/cloud/localcloud"
 )
@@ -21,7 +21,7 @@ const deepOutput = makeSite + ` && cd out && perl -e 'for (1..9000) { mkdir "d" 
 // largeOutput makes a site that takes minutes to be hashed, and no disk.
 const largeOutput = makeSite + ` && for i in $(seq 200); do truncate -s 1000M out/$i; done`
 
-func largeSpec(t *testing.T) cloud.BuildSpec {
+func largeSpec(t *testing.T) builder.Spec {
 	spec := cloudtest.Shell(largeOutput).Spec(t)
 	spec.Limits.OutputBytes = 1 << 40
 	return spec
@@ -47,15 +47,15 @@ func TestDeepOutput(t *testing.T) {
 // way that there is.
 func TestArchiveEnds(t *testing.T) {
 	t.Parallel()
-	archiving := func(t *testing.T, e cloudtest.BuilderEnv, spec cloud.BuildSpec) {
+	archiving := func(t *testing.T, e cloudtest.BuilderEnv, spec builder.Spec) {
 		t.Helper()
 		if err := e.Builder.Start(t.Context(), spec); err != nil {
 			t.Fatal(err)
 		}
-		b := e.Until(t, spec.Tree, func(b cloud.Build) bool {
-			return b.State != cloud.BuildRunning || len(b.Phases) > 0 && b.Phases[len(b.Phases)-1].Phase == cloud.PhaseArchive
+		b := e.Until(t, spec.Tree, func(b builder.Build) bool {
+			return b.State != builder.Running || len(b.Phases) > 0 && b.Phases[len(b.Phases)-1].Phase == builder.PhaseArchive
 		})
-		if b.State != cloud.BuildRunning {
+		if b.State != builder.Running {
 			t.Fatalf("the build is %s with the cause %q; its log:\n%s", b.State, b.Cause, e.LogOf(t, spec.Tree))
 		}
 	}
@@ -77,7 +77,7 @@ func TestArchiveEnds(t *testing.T) {
 			t.Fatal(err)
 		}
 		ended(t, begun)
-		if got := e.Wait(t, spec.Tree); got.State != cloud.BuildStopped {
+		if got := e.Wait(t, spec.Tree); got.State != builder.Stopped {
 			t.Fatalf("the build is %s", got.State)
 		}
 	})
@@ -92,11 +92,11 @@ func TestArchiveEnds(t *testing.T) {
 			t.Fatal(err)
 		}
 		ended(t, begun)
-		if got := e.Wait(t, spec.Tree); got.State != cloud.BuildLost {
+		if got := e.Wait(t, spec.Tree); got.State != builder.Lost {
 			t.Fatalf("the build is %s", got.State)
 		}
 		// Its folders wait for whoever starts or removes it.
-		_, other := builder(t, localcloud.BuilderConfig{Root: root})
+		_, other := newBuilder(t, localcloud.BuilderConfig{Root: root})
 		if err := other.Remove(t.Context(), spec.Tree); err != nil {
 			t.Fatal(err)
 		}
@@ -115,7 +115,7 @@ func TestArchiveEnds(t *testing.T) {
 			begun := time.Now()
 			got := e.Fails(t, spec, fmt.Sprintf("the build took longer than %v", limit))
 			ended(t, begun.Add(limit))
-			if got.Phases[len(got.Phases)-1].Phase == cloud.PhaseArchive {
+			if got.Phases[len(got.Phases)-1].Phase == builder.PhaseArchive {
 				return
 			}
 			if limit > time.Minute {

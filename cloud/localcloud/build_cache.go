@@ -15,7 +15,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/troy-iaas/troy/build"
-	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/builder"
+	"github.com/troy-iaas/troy/internal/files"
 	"github.com/troy-iaas/troy/internal/walk"
 )
 
@@ -43,9 +44,9 @@ func (b *Builder) openCache(ctx context.Context, pipeline uuid.UUID, work string
 	if err != nil {
 		return nil, err
 	}
-	base := b.state.path("builds", pipeline.String(), "cache", plan.Manager)
+	base := b.root.Path("builds", pipeline.String(), "cache", plan.Manager)
 	if err := os.MkdirAll(base, 0o700); err != nil {
-		return nil, storeError(err)
+		return nil, files.Error(err)
 	}
 	lock := flock.New(base+".lock", flock.SetPermissions(0o600))
 	held, err := lock.TryLock()
@@ -59,7 +60,7 @@ func (b *Builder) openCache(ctx context.Context, pipeline uuid.UUID, work string
 	c := &depCache{dir: filepath.Join(base, digest), kept: true, cap: b.cfg.CacheBytes, release: func() { _ = lock.Close() }}
 	if c.note, err = c.find(ctx, base, plan.Lockfile); err != nil {
 		c.release()
-		return nil, storeError(err)
+		return nil, files.Error(err)
 	}
 	return c, nil
 }
@@ -139,7 +140,7 @@ func (c *depCache) trim(ctx context.Context) (note string, err error) {
 	case err != nil || size <= c.cap:
 		return "", err
 	default:
-		note = fmt.Sprintf("The dependency cache has grown to %s, more than %s", cloud.BytesInWords(size), cloud.BytesInWords(c.cap))
+		note = fmt.Sprintf("The dependency cache has grown to %s, more than %s", builder.BytesInWords(size), builder.BytesInWords(c.cap))
 	}
 	return note + "; a build starts with an empty one.", c.discard(ctx)
 }

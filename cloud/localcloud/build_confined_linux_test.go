@@ -14,7 +14,7 @@ import (
 	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
 
-	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/builder"
 	"github.com/troy-iaas/troy/cloud/cloudtest"
 	"github.com/troy-iaas/troy/cloud/localcloud"
 	"github.com/troy-iaas/troy/site"
@@ -72,9 +72,9 @@ func TestKeysOfTheWorker(t *testing.T) {
 	startPrepared(t, worker)
 	waitFor(t, "the build", func() bool {
 		_, err := e.Builder.Get(t.Context(), tree)
-		return !errors.Is(err, cloud.ErrNotFound)
+		return !errors.Is(err, builder.ErrNotFound)
 	})
-	if b := e.Wait(t, tree); b.State != cloud.BuildSucceeded {
+	if b := e.Wait(t, tree); b.State != builder.Succeeded {
 		t.Fatalf("the build is %s with the cause %q; its log:\n%s", b.State, b.Cause, e.LogOf(t, tree))
 	}
 	if got, want := e.Output(t, tree)["key"], fmt.Sprintf("error %d", unix.ENOKEY); got != want {

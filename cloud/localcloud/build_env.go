@@ -9,7 +9,8 @@ import (
 	"strings"
 
 	"github.com/troy-iaas/troy/build"
-	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/builder"
+	"github.com/troy-iaas/troy/internal/files"
 )
 
 // places are a build's folders as its processes see them.
@@ -19,7 +20,7 @@ type places struct {
 }
 
 // environment is all that a build's processes find in theirs.
-func environment(cfg BuilderConfig, spec cloud.BuildSpec, plan build.Plan, at places) map[string]string {
+func environment(cfg BuilderConfig, spec builder.Spec, plan build.Plan, at places) map[string]string {
 	machine := map[string]string{
 		"HOME": at.home, "PATH": strings.Join(at.path, ":"), "TMPDIR": at.temp,
 		// Where each package manager keeps what it has fetched.
@@ -88,7 +89,7 @@ func writeShims(dir string, plan build.Plan, folders []string) error {
 			continue
 		}
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(script), 0o755); err != nil {
-			return storeError(err)
+			return files.Error(err)
 		}
 	}
 	return nil
@@ -121,5 +122,5 @@ func findProgram(name string, folders []string) string {
 // writeScript makes a file that only who runs the sandbox, and the build
 // inside it, can read.
 func writeScript(file, script string) error {
-	return storeError(errors.Join(os.RemoveAll(file), os.WriteFile(file, []byte(script), 0o444)))
+	return files.Error(errors.Join(os.RemoveAll(file), os.WriteFile(file, []byte(script), 0o444)))
 }

@@ -12,7 +12,8 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/troy-iaas/troy/build"
-	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/builder"
+	"github.com/troy-iaas/troy/internal/files"
 	"github.com/troy-iaas/troy/internal/walk"
 	"github.com/troy-iaas/troy/site"
 )
@@ -26,7 +27,7 @@ type buildFiles struct {
 }
 
 func (b *Builder) files(t site.Tree) buildFiles {
-	return buildFiles{tree: t, dir: b.state.path("builds", t.Pipeline.String(), t.Deployment.String())}
+	return buildFiles{tree: t, dir: b.root.Path("builds", t.Pipeline.String(), t.Deployment.String())}
 }
 
 func (f buildFiles) path(elements ...string) string {
@@ -35,7 +36,7 @@ func (f buildFiles) path(elements ...string) string {
 
 // buildRecord is state.json.
 type buildRecord struct {
-	cloud.Build
+	builder.Build
 	// Attempts counts the starts; those that Close undid are not among them.
 	Attempts    int   `json:"attempts"`
 	OutputBytes int64 `json:"output_bytes,omitempty"` // the limit that the output was held to
@@ -47,7 +48,7 @@ func (f buildFiles) read() (buildRecord, error) {
 	var record buildRecord
 	data, err := os.ReadFile(f.path("state.json"))
 	if errors.Is(err, fs.ErrNotExist) {
-		return record, cloud.ErrNotFound
+		return record, builder.ErrNotFound
 	}
 	if err != nil {
 		return record, err
@@ -59,28 +60,28 @@ func (f buildFiles) read() (buildRecord, error) {
 }
 
 func (f buildFiles) write(temp string, record buildRecord) error {
-	return writeJSON(temp, f.path("state.json"), record)
+	return files.WriteJSON(temp, f.path("state.json"), record)
 }
 
 // look returns the record, with the state that it has in truth: one that
 // runs according to the file, while no process holds it, is lost.
 func (f buildFiles) look() (buildRecord, error) {
 	record, err := f.read()
-	if err != nil || record.State != cloud.BuildRunning {
+	if err != nil || record.State != builder.Running {
 		return record, err
 	}
 	alive := flock.New(f.path("alive"))
 	defer alive.Close()
 	free, err := alive.TryRLock()
 	if errors.Is(err, fs.ErrNotExist) {
-		return record, cloud.ErrNotFound // removed meanwhile
+		return record, builder.ErrNotFound // removed meanwhile
 	}
 	if err != nil || !free {
 		return record, err
 	}
 	// It may have ended between the two looks.
-	if record, err = f.read(); err == nil && record.State == cloud.BuildRunning {
-		record.State = cloud.BuildLost
+	if record, err = f.read(); err == nil && record.State == builder.Running {
+		record.State = builder.Lost
 	}
 	return record, err
 }
@@ -93,16 +94,16 @@ func (f buildFiles) hold() (release func(), err error) {
 	for {
 		held, err := alive.TryLock()
 		if err != nil {
-			return nil, errors.Join(storeError(err), alive.Close())
+			return nil, errors.Join(files.Error(err), alive.Close())
 		}
 		if held {
 			return func() { _ = alive.Close() }, nil
 		}
 		record, err := f.look()
-		if err == nil && record.State == cloud.BuildRunning {
+		if err == nil && record.State == builder.Running {
 			return nil, alive.Close()
 		}
-		if err != nil && !errors.Is(err, cloud.ErrNotFound) {
+		if err != nil && !errors.Is(err, builder.ErrNotFound) {
 			return nil, errors.Join(err, alive.Close())
 		}
 	}
@@ -120,17 +121,17 @@ func writeGit(repo *os.Root, commit build.Commit) error {
 	if _, err := repo.Lstat(".git"); err == nil {
 		return nil
 	}
-	files, err := commit.Git()
+	git, err := commit.Git()
 	if err != nil {
 		return err
 	}
-	for name, content := range files {
+	for name, content := range git {
 		name = filepath.Join(".git", name)
 		if err := repo.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-			return storeError(err)
+			return files.Error(err)
 		}
 		if err := repo.WriteFile(name, content, 0o644); err != nil {
-			return storeError(err)
+			return files.Error(err)
 		}
 	}
 	return nil

@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/builder"
 	"github.com/troy-iaas/troy/cloud/cloudtest"
 	"github.com/troy-iaas/troy/cloud/localcloud"
 )
@@ -125,7 +125,7 @@ func TestDescriptorsStayOutside(t *testing.T) {
 	startPrepared(t, w)
 	waitFor(t, "the build", func() bool {
 		b, err := e.Builder.Get(t.Context(), tree)
-		return err == nil && b.State != cloud.BuildRunning
+		return err == nil && b.State != builder.Running
 	})
 	out := e.Output(t, tree)
 	t.Logf("the build has\n%s", out["fds"])

@@ -21,7 +21,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/troy-iaas/troy"
-	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/builder"
+	"github.com/troy-iaas/troy/internal/files"
 	"github.com/troy-iaas/troy/internal/walk"
 )
 
@@ -75,7 +76,7 @@ func (s *isolated) tool(name string, args ...string) *exec.Cmd {
 type isolated struct {
 	b       *Builder
 	files   buildFiles
-	limits  cloud.BuildLimits
+	limits  builder.Limits
 	cache   string
 	uid     int // that builds run as; 0 if Troy is not root and so can't choose
 	freeUID func()
@@ -91,7 +92,7 @@ type isolated struct {
 // setUpTimeout bounds each step of making a sandbox.
 const setUpTimeout = 20 * time.Second
 
-func (b *Builder) isolate(ctx context.Context, f buildFiles, spec cloud.BuildSpec, cache *depCache) (sandbox, error) {
+func (b *Builder) isolate(ctx context.Context, f buildFiles, spec builder.Spec, cache *depCache) (sandbox, error) {
 	s := &isolated{b: b, files: f, limits: spec.Limits, cache: cache.dir, freeUID: func() {}}
 	if err := s.open(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("isolate the build: %w", err), s.close())
@@ -172,10 +173,10 @@ func (s *isolated) takeUID() error {
 	}
 	for i := range uids {
 		n := (first + i) % uids
-		lock := flock.New(s.b.state.path("builds", "uids", strconv.Itoa(n)), flock.SetPermissions(0o600))
+		lock := flock.New(s.b.root.Path("builds", "uids", strconv.Itoa(n)), flock.SetPermissions(0o600))
 		held, err := lock.TryLock()
 		if err != nil {
-			return errors.Join(storeError(err), lock.Close())
+			return errors.Join(files.Error(err), lock.Close())
 		}
 		if held {
 			s.uid, s.freeUID = s.b.cfg.FirstUID+n, func() { _ = lock.Close() }
@@ -225,7 +226,7 @@ func (s *isolated) writeEtc() error {
 		"nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
 	} {
 		if err := os.WriteFile(s.files.path("work", "etc", name), []byte(content), 0o644); err != nil {
-			return storeError(err)
+			return files.Error(err)
 		}
 	}
 	return nil

@@ -18,7 +18,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/build"
-	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/builder"
 	"github.com/troy-iaas/troy/cloud/cloudtest"
 	"github.com/troy-iaas/troy/cloud/localcloud"
 )
@@ -167,7 +167,7 @@ func TestKillsEverything(t *testing.T) {
 	for _, isolation := range []localcloud.Isolation{localcloud.Bubblewrap, localcloud.NoIsolation} {
 		open := func(t *testing.T) cloudtest.BuilderEnv {
 			if isolation == localcloud.NoIsolation {
-				e, _ := builder(t, localcloud.BuilderConfig{Isolation: isolation})
+				e, _ := newBuilder(t, localcloud.BuilderConfig{Isolation: isolation})
 				return e
 			}
 			e, _ := isolatedBuilder(t, localcloud.BuilderConfig{})
@@ -199,7 +199,7 @@ func TestKillsEverything(t *testing.T) {
 			if err := e.Builder.Start(t.Context(), spec); err != nil {
 				t.Fatal(err)
 			}
-			e.Until(t, spec.Tree, func(cloud.Build) bool { return len(alive(t, "sleep\x00"+w)) >= 4 })
+			e.Until(t, spec.Tree, func(builder.Build) bool { return len(alive(t, "sleep\x00"+w)) >= 4 })
 			begun := time.Now()
 			if err := e.Builder.Stop(t.Context(), spec.Tree); err != nil {
 				t.Fatal(err)
@@ -229,7 +229,7 @@ func TestKilledWhileSettingUp(t *testing.T) {
 		if err := e.Builder.Start(t.Context(), spec); err != nil {
 			t.Fatal(err)
 		}
-		e.Until(t, spec.Tree, func(b cloud.Build) bool { return len(b.Phases) == 2 })
+		e.Until(t, spec.Tree, func(b builder.Build) bool { return len(b.Phases) == 2 })
 		if err := e.Builder.Stop(t.Context(), spec.Tree); err != nil {
 			t.Fatal(err)
 		}
@@ -285,7 +285,7 @@ func TestCgroup(t *testing.T) {
 	}
 	group := filepath.Join(parent, "troy-build-"+spec.Tree.Deployment.String())
 	waitFor(t, "its processes in its group", func() bool {
-		if b, err := e.Builder.Get(t.Context(), spec.Tree); err != nil || b.State != cloud.BuildRunning {
+		if b, err := e.Builder.Get(t.Context(), spec.Tree); err != nil || b.State != builder.Running {
 			t.Fatalf("the build is %s (%v) with the cause %q; its log:\n%s", b.State, err, b.Cause, e.LogOf(t, spec.Tree))
 		}
 		procs, err := os.ReadFile(filepath.Join(group, "cgroup.procs"))
@@ -302,7 +302,7 @@ func TestCgroup(t *testing.T) {
 
 func TestRefusedWithoutTools(t *testing.T) {
 	t.Parallel()
-	_, b := builder(t, localcloud.BuilderConfig{})
+	_, b := newBuilder(t, localcloud.BuilderConfig{})
 	localcloud.SetToolFolders(b, "/nowhere")
 	err := b.Start(t.Context(), cloudtest.Shell(makeSite).Spec(t))
 	want := `run "apt-get install bubblewrap slirp4netns nftables util-linux coreutils", or let every build do what the worker may with TROY_BUILD_ISOLATION=none`

@@ -7,7 +7,8 @@ import (
 	"os"
 	"sync"
 
-	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/builder"
+	"github.com/troy-iaas/troy/internal/files"
 )
 
 // ownLine is the most bytes of a line of Troy's own.
@@ -15,28 +16,28 @@ const ownLine = 4 << 10
 
 // buildLog is the log of one build: a file that only grows.
 type buildLog struct {
-	spec     cloud.BuildSpec
+	spec     builder.Spec
 	overflow func() // called once, when the limit is passed
 
 	mu    sync.Mutex
 	file  *os.File
 	left  int64
 	over  bool
-	phase cloud.BuildPhase
+	phase builder.Phase
 	begun bool  // the last line has not ended
 	err   error // of the file; the first
 }
 
-func openLog(name string, spec cloud.BuildSpec, overflow func()) (*buildLog, error) {
+func openLog(name string, spec builder.Spec, overflow func()) (*buildLog, error) {
 	file, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
-		return nil, storeError(err)
+		return nil, files.Error(err)
 	}
 	info, err := file.Stat()
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
-	return &buildLog{spec: spec, overflow: overflow, file: file, left: spec.Limits.LogBytes - info.Size(), phase: cloud.PhaseSource}, nil
+	return &buildLog{spec: spec, overflow: overflow, file: file, left: spec.Limits.LogBytes - info.Size(), phase: builder.PhaseSource}, nil
 }
 
 // Write takes what a phase prints, after redaction. It never fails, so that
@@ -62,7 +63,7 @@ func (l *buildLog) put(p []byte) {
 		return
 	}
 	if _, err := l.file.Write(p); err != nil {
-		l.err = storeError(err)
+		l.err = files.Error(err)
 		l.overflow()
 		return
 	}
@@ -100,7 +101,7 @@ func (w wholeLine) Write(p []byte) (int, error) {
 
 // enter names the phase that what follows belongs to, and returns where its
 // output is written.
-func (l *buildLog) enter(phase cloud.BuildPhase) io.WriteCloser {
+func (l *buildLog) enter(phase builder.Phase) io.WriteCloser {
 	l.mu.Lock()
 	l.phase = phase
 	l.mu.Unlock()

@@ -7,7 +7,7 @@ import (
 	"os/exec"
 
 	"github.com/troy-iaas/troy"
-	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/builder"
 )
 
 // missingPackages: what isolates builds is Linux's.
@@ -17,7 +17,7 @@ func (b *Builder) missingPackages() ([]string, error) {
 
 func (b *Builder) connectable() error { return nil }
 
-func (b *Builder) isolate(context.Context, buildFiles, cloud.BuildSpec, *depCache) (sandbox, error) {
+func (b *Builder) isolate(context.Context, buildFiles, builder.Spec, *depCache) (sandbox, error) {
 	_, err := b.missingPackages()
 	return nil, err
 }

@@ -10,7 +10,8 @@ import (
 	"time"
 
 	"github.com/troy-iaas/troy/build"
-	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/builder"
+	"github.com/troy-iaas/troy/internal/files"
 )
 
 // markBegin returns a time of the file system's clock, which counts in steps
@@ -20,7 +21,7 @@ func markBegin(ctx context.Context, file string) (time.Time, error) {
 	var begin time.Time
 	for {
 		if err := os.WriteFile(file, []byte(time.Now().String()), 0o600); err != nil {
-			return begin, storeError(err)
+			return begin, files.Error(err)
 		}
 		info, err := os.Stat(file)
 		switch now := changed(info); {
@@ -64,11 +65,11 @@ func (r *run) archive(plan build.Plan) error {
 		return fmt.Errorf("keep the output: %w", err)
 	}
 	r.record.OutputBytes, r.record.Source = r.spec.Limits.OutputBytes, out.Source
-	s, err := cloud.CheckOutput(r.ctx, r.files.path("output"), out, r.record.OutputBytes)
+	s, err := builder.CheckOutput(r.ctx, r.files.path("output"), out, r.record.OutputBytes)
 	if err != nil {
 		return err
 	}
 	r.record.Warnings = out.Warnings
-	r.log.say("%s", strings.TrimSuffix(cloud.OutputInWords(s, out), "\n"))
+	r.log.say("%s", strings.TrimSuffix(builder.OutputInWords(s, out), "\n"))
 	return s.Close()
 }

@@ -15,14 +15,15 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/build"
-	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/builder"
 	"github.com/troy-iaas/troy/internal/disk"
+	"github.com/troy-iaas/troy/internal/files"
 )
 
 // run is one build at work in this process.
 type run struct {
 	b      *Builder
-	spec   cloud.BuildSpec
+	spec   builder.Spec
 	files  buildFiles
 	record buildRecord
 	log    *buildLog
@@ -42,7 +43,7 @@ type limitError struct{ sentence string }
 func (e *limitError) Error() string { return e.sentence }
 
 // newRun writes down that the build begins.
-func (b *Builder) newRun(ctx context.Context, spec cloud.BuildSpec, f buildFiles, record buildRecord) (*run, error) {
+func (b *Builder) newRun(ctx context.Context, spec builder.Spec, f buildFiles, record buildRecord) (*run, error) {
 	r := &run{
 		b: b, spec: spec, files: f, record: record, ended: make(chan struct{}), done: make(chan struct{}),
 		slog: b.cfg.Log.With("pipeline", spec.Tree.Pipeline, "deployment", spec.Tree.Deployment),
@@ -54,7 +55,7 @@ func (b *Builder) newRun(ctx context.Context, spec cloud.BuildSpec, f buildFiles
 	}
 	var err error
 	r.log, err = openLog(f.path("log"), spec, func() {
-		r.cancel(&limitError{cloud.LogPassed(spec.Limits.LogBytes)})
+		r.cancel(&limitError{builder.LogPassed(spec.Limits.LogBytes)})
 	})
 	if err != nil {
 		return nil, err
@@ -65,7 +66,7 @@ func (b *Builder) newRun(ctx context.Context, spec cloud.BuildSpec, f buildFiles
 	return r, nil
 }
 
-func (r *run) save() error { return r.files.write(r.b.state.temp(), r.record) }
+func (r *run) save() error { return r.files.write(r.b.root.Temp(), r.record) }
 
 // main runs the build and writes down its end. The thread is the parent of its
 // processes and, by PR_SET_PDEATHSIG, their life (prctl(2)); it is kept to the
@@ -74,7 +75,7 @@ func (r *run) main() {
 	runtime.LockOSThread()
 	defer r.cancel(nil)
 	timer := time.AfterFunc(r.spec.Limits.Time, func() {
-		r.cancel(&limitError{cloud.TookLonger(r.spec.Limits.Time)})
+		r.cancel(&limitError{builder.TookLonger(r.spec.Limits.Time)})
 	})
 	defer timer.Stop()
 	if r.record.Attempts > 1 {
@@ -96,17 +97,17 @@ func (r *run) end(err error) {
 	cause := context.Cause(r.ctx)
 	limit, isLimit := errors.AsType[*limitError](cause)
 	known, isKnown := errors.AsType[*troy.Error](err)
-	exit, isExit := errors.AsType[*cloud.PhaseError](err)
+	exit, isExit := errors.AsType[*builder.PhaseError](err)
 	source, isSource := errors.AsType[*sourceFailed](err)
-	r.record.State = cloud.BuildFailed
+	r.record.State = builder.Failed
 	switch {
 	case errors.Is(cause, errShutdown):
 		// As if it had not been started: another worker takes over.
-		r.record.State = cloud.BuildLost
+		r.record.State = builder.Lost
 		r.record.Attempts--
 		r.log.say("The worker stops.")
 	case errors.Is(cause, errStopped):
-		r.record.State = cloud.BuildStopped
+		r.record.State = builder.Stopped
 		r.log.say("The build was stopped.")
 	case r.log.failed() != nil:
 		r.record.Cause = "the log could not be written"
@@ -114,12 +115,12 @@ func (r *run) end(err error) {
 	case isLimit:
 		r.record.Cause = limit.sentence
 	case disk.IsFull(err):
-		r.record.Cause = cloud.DiskFull
+		r.record.Cause = builder.DiskFull
 		r.slog.Error("a build filled the disk", "error", err)
 	case isKnown:
 		r.record.Cause = known.Error()
 	case isSource:
-		r.record.Cause = cloud.SourceFailed
+		r.record.Cause = builder.SourceFailed
 		r.slog.Error("a build's source could not be fetched", "error", source)
 	case isExit:
 		r.record.Cause = exit.Error()
@@ -128,7 +129,7 @@ func (r *run) end(err error) {
 		r.record.Cause = "the builder itself failed; its operator finds the cause in the worker's log"
 		r.slog.Error("a build failed by a fault of the builder", "error", err)
 	default:
-		r.record.State = cloud.BuildSucceeded
+		r.record.State = builder.Succeeded
 	}
 	if r.record.Cause != "" {
 		r.log.say("Failed: %s.", r.record.Cause)
@@ -154,7 +155,7 @@ func (r *run) end(err error) {
 // starts or removes the build completes it.
 func (r *run) clean() {
 	left := []string{"stop", "work"}
-	if r.record.State != cloud.BuildSucceeded {
+	if r.record.State != builder.Succeeded {
 		left = append(left, "output")
 	}
 	for _, name := range left {
@@ -167,7 +168,7 @@ func (r *run) clean() {
 
 // build runs the phases.
 func (r *run) build() error {
-	r.beginPhase(cloud.PhaseSource, "")
+	r.beginPhase(builder.PhaseSource, "")
 	plan, err := r.source()
 	if err != nil {
 		return err
@@ -186,7 +187,7 @@ func (r *run) build() error {
 			return err
 		}
 	}
-	r.beginPhase(cloud.PhaseArchive, "")
+	r.beginPhase(builder.PhaseArchive, "")
 	if err := r.archive(plan); err != nil {
 		return err
 	}
@@ -194,7 +195,7 @@ func (r *run) build() error {
 	return nil
 }
 
-func (r *run) beginPhase(phase cloud.BuildPhase, command string) {
+func (r *run) beginPhase(phase builder.Phase, command string) {
 	out := r.log.enter(phase)
 	_ = out.Close() // nothing was written
 	if command == "" {
@@ -202,7 +203,7 @@ func (r *run) beginPhase(phase cloud.BuildPhase, command string) {
 	} else {
 		r.log.say("==> %s: %s", phase, command)
 	}
-	r.record.Phases = append(r.record.Phases, cloud.PhaseRun{Phase: phase, Command: command, Started: time.Now().UTC()})
+	r.record.Phases = append(r.record.Phases, builder.PhaseRun{Phase: phase, Command: command, Started: time.Now().UTC()})
 	r.saveProgress()
 }
 
@@ -217,7 +218,7 @@ func (r *run) endPhase(err error) {
 	}
 	phase.Ended = time.Now().UTC()
 	code := 0
-	if exit, ok := errors.AsType[*cloud.PhaseError](err); ok {
+	if exit, ok := errors.AsType[*builder.PhaseError](err); ok {
 		code = exit.Code
 	} else if err != nil {
 		code = 1
@@ -237,7 +238,7 @@ func (r *run) saveProgress() {
 func (r *run) source() (build.Plan, error) {
 	for _, dir := range []string{"fetch", "repo", "home", "tmp", "shm", "etc", "bin"} {
 		if err := os.MkdirAll(r.files.path("work", dir), 0o755); err != nil {
-			return build.Plan{}, storeError(err)
+			return build.Plan{}, files.Error(err)
 		}
 	}
 	archive, err := r.spec.Source(r.ctx, r.files.path("work", "fetch"))
@@ -321,12 +322,12 @@ func (r *run) commands(plan build.Plan) error {
 		r.log.say("The repository asks for Node.js %s; the one of this machine is used.", plan.Node)
 	}
 	for _, step := range []struct {
-		phase           cloud.BuildPhase
+		phase           builder.Phase
 		command, folder string
 	}{
-		{cloud.PhaseInstall, plan.Install, plan.InstallRoot},
-		{cloud.PhaseBuild, plan.Build, plan.Root},
-		{cloud.PhaseTest, plan.Test, plan.Root},
+		{builder.PhaseInstall, plan.Install, plan.InstallRoot},
+		{builder.PhaseBuild, plan.Build, plan.Root},
+		{builder.PhaseTest, plan.Test, plan.Root},
 	} {
 		if step.command == "" {
 			continue
@@ -345,13 +346,13 @@ func (r *run) commands(plan build.Plan) error {
 const drainTimeout = 5 * time.Second
 
 // command runs one phase's command to its end, with all its children's.
-func (r *run) command(box sandbox, phase cloud.BuildPhase, command, folder string, plan build.Plan) error {
+func (r *run) command(box sandbox, phase builder.Phase, command, folder string, plan build.Plan) error {
 	if r.ctx.Err() != nil {
 		return context.Cause(r.ctx)
 	}
 	at := box.places()
 	env := environment(r.b.cfg, r.spec, plan, at)
-	if phase == cloud.PhaseInstall {
+	if phase == builder.PhaseInstall {
 		env = build.ForInstall(env)
 	}
 	script := phaseScript(env, path.Join(at.repo, folder), makeVenv(plan, at), command)
@@ -392,10 +393,10 @@ func (r *run) command(box sandbox, phase cloud.BuildPhase, command, folder strin
 	}
 	<-drained
 	if r.ctx.Err() != nil {
-		return errors.Join(context.Cause(r.ctx), &cloud.PhaseError{Phase: phase, Code: -1})
+		return errors.Join(context.Cause(r.ctx), &builder.PhaseError{Phase: phase, Code: -1})
 	}
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		return &cloud.PhaseError{Phase: phase, Code: exit.ExitCode()}
+		return &builder.PhaseError{Phase: phase, Code: exit.ExitCode()}
 	}
 	return err
 }

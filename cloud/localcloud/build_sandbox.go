@@ -4,7 +4,7 @@ import (
 	"context"
 	"os/exec"
 
-	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/builder"
 )
 
 // sandbox is where one build's commands run: isolated, or bare. It is used by
@@ -23,7 +23,7 @@ type sandbox interface {
 	close() error
 }
 
-func (b *Builder) openSandbox(ctx context.Context, f buildFiles, spec cloud.BuildSpec, cache *depCache) (sandbox, error) {
+func (b *Builder) openSandbox(ctx context.Context, f buildFiles, spec builder.Spec, cache *depCache) (sandbox, error) {
 	if b.cfg.Isolation == NoIsolation {
 		return newBare(b, f, cache), nil
 	}

@@ -8,8 +8,8 @@ import (
 	"github.com/troy-iaas/troy/cloud/localcloud"
 )
 
-// builder opens a builder that ends with the test.
-func builder(t testing.TB, cfg localcloud.BuilderConfig) (cloudtest.BuilderEnv, *localcloud.Builder) {
+// newBuilder opens a builder that ends with the test.
+func newBuilder(t testing.TB, cfg localcloud.BuilderConfig) (cloudtest.BuilderEnv, *localcloud.Builder) {
 	t.Helper()
 	if cfg.Root == "" {
 		cfg.Root = t.TempDir()
@@ -30,7 +30,7 @@ func builder(t testing.TB, cfg localcloud.BuilderConfig) (cloudtest.BuilderEnv, 
 func isolatedBuilder(t testing.TB, cfg localcloud.BuilderConfig) (cloudtest.BuilderEnv, *localcloud.Builder) {
 	t.Helper()
 	cfg.Isolation = localcloud.Bubblewrap
-	e, b := builder(t, cfg)
+	e, b := newBuilder(t, cfg)
 	if err := e.Builder.Start(t.Context(), cloudtest.Shell("true").Spec(t)); err != nil {
 		t.Skipf("builds can't be isolated here: %v", err)
 	}
@@ -44,7 +44,7 @@ func TestBuilderConformance(t *testing.T) {
 			t.Parallel()
 			cloudtest.RunBuilder(t, func(t *testing.T) cloudtest.BuilderEnv {
 				if isolation == localcloud.NoIsolation {
-					e, _ := builder(t, localcloud.BuilderConfig{Isolation: isolation})
+					e, _ := newBuilder(t, localcloud.BuilderConfig{Isolation: isolation})
 					return e
 				}
 				e, _ := isolatedBuilder(t, localcloud.BuilderConfig{})

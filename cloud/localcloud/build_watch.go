@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/troy-iaas/troy"
-	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/builder"
 	"github.com/troy-iaas/troy/internal/disk"
 )
 
@@ -50,7 +50,7 @@ func (r *run) watchUsage(box sandbox) (stop func()) {
 func (r *run) watchDisk() (stop func()) {
 	return disk.Every(disk.Poll, func() {
 		if free, err := disk.Free(r.files.dir); err == nil && free < r.b.minFree {
-			r.cancel(&limitError{cloud.DiskFull})
+			r.cancel(&limitError{builder.DiskFull})
 		}
 	})
 }
@@ -71,7 +71,7 @@ func (r *run) judgeUsage(box sandbox) usage {
 	}
 	switch {
 	case u.outOfMemory || u.memory > r.spec.Limits.MemoryBytes:
-		r.cancel(&limitError{"the build used more than " + cloud.BytesInWords(r.spec.Limits.MemoryBytes) + " of memory"})
+		r.cancel(&limitError{"the build used more than " + builder.BytesInWords(r.spec.Limits.MemoryBytes) + " of memory"})
 	case u.outOfProcesses || u.processes > r.spec.Limits.Processes:
 		r.cancel(r.tooManyProcesses())
 	}

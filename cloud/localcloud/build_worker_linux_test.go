@@ -12,7 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/troy-iaas/troy"
-	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/builder"
 	"github.com/troy-iaas/troy/cloud/cloudtest"
 	"github.com/troy-iaas/troy/cloud/localcloud"
 	"github.com/troy-iaas/troy/internal/poll"
@@ -89,7 +89,7 @@ func TestWorkerDies(t *testing.T) {
 			root := t.TempDir()
 			var e cloudtest.BuilderEnv
 			if isolation == localcloud.NoIsolation {
-				e, _ = builder(t, localcloud.BuilderConfig{Root: root, Isolation: isolation})
+				e, _ = newBuilder(t, localcloud.BuilderConfig{Root: root, Isolation: isolation})
 			} else {
 				e, _ = isolatedBuilder(t, localcloud.BuilderConfig{Root: root})
 			}
@@ -100,11 +100,11 @@ func TestWorkerDies(t *testing.T) {
 				t.Helper()
 				first := startWorker(t, root, isolation, tree, "sleep "+w)
 				waitFor(t, "the build", running)
-				if b, err := e.Builder.Get(t.Context(), tree); err != nil || b.State != cloud.BuildRunning {
+				if b, err := e.Builder.Get(t.Context(), tree); err != nil || b.State != builder.Running {
 					t.Fatalf("from another process the build is %s, %v", b.State, err)
 				}
 				first.kill()
-				if b, err := e.Builder.Get(t.Context(), tree); err != nil || b.State != cloud.BuildLost {
+				if b, err := e.Builder.Get(t.Context(), tree); err != nil || b.State != builder.Lost {
 					t.Fatalf("after the worker's death the build is %s, %v", b.State, err)
 				}
 				waitFor(t, "the build's end", func() bool { return !running() })
@@ -128,7 +128,7 @@ func TestWorkerDies(t *testing.T) {
 			if err := e.Builder.Stop(t.Context(), tree); err != nil {
 				t.Fatal(err)
 			}
-			if b := e.Wait(t, tree); b.State != cloud.BuildStopped {
+			if b := e.Wait(t, tree); b.State != builder.Stopped {
 				t.Fatalf("the build is %s", b.State)
 			}
 		})
@@ -156,7 +156,7 @@ func TestStopFromAnotherProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("stopping took %s", time.Since(begun))
-	if b, err := e.Builder.Get(t.Context(), tree); err != nil || b.State != cloud.BuildStopped {
+	if b, err := e.Builder.Get(t.Context(), tree); err != nil || b.State != builder.Stopped {
 		t.Fatalf("the build is %s, %v", b.State, err)
 	}
 	if left := alive(t, "sleep\x00"+w); len(left) > 0 {
@@ -175,11 +175,11 @@ func TestClose(t *testing.T) {
 		if err := b.Start(t.Context(), spec); err != nil {
 			t.Fatal(err)
 		}
-		e.Until(t, spec.Tree, func(b cloud.Build) bool { return len(b.Phases) == 2 })
+		e.Until(t, spec.Tree, func(b builder.Build) bool { return len(b.Phases) == 2 })
 		if err := b.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := b.Get(t.Context(), spec.Tree); err != nil || got.State != cloud.BuildLost {
+		if got, err := b.Get(t.Context(), spec.Tree); err != nil || got.State != builder.Lost {
 			t.Fatalf("after Close the build is %s, %v", got.State, err)
 		}
 		if err := b.Start(t.Context(), spec); troy.KindOf(err) != troy.Unavailable {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/internal/files"
 	"github.com/troy-iaas/troy/site"
 )
 
@@ -105,14 +106,14 @@ func (c *cdn) create(ctx context.Context, reference, host string) (distribution,
 	if err := c.checkHost(host); err != nil {
 		return distribution{}, err
 	}
-	if err := writeJSON(c.temp(), c.claim(host), claim{id}); err != nil {
+	if err := files.WriteJSON(c.Temp(), c.claim(host), claim{id}); err != nil {
 		return distribution{}, err
 	}
 	d := c.changed(distribution{
 		DistributionFile: site.DistributionFile{ID: id, Domain: site.DistributionDomain(id), Host: host, Enabled: true},
 		Reference:        reference,
 	})
-	return d, writeJSON(c.temp(), c.layout.Distribution(id), d)
+	return d, files.WriteJSON(c.Temp(), c.layout.Distribution(id), d)
 }
 
 func (c *cdn) checkHost(host string) error {
@@ -134,16 +135,16 @@ func (c *cdn) checkHost(host string) error {
 	return nil
 }
 
-func (c *cdn) claim(host string) string { return c.path("hosts", host+".json") }
+func (c *cdn) claim(host string) string { return c.Path("hosts", host+".json") }
 
 // lockBoth takes the host's lock before the distribution's, as everybody who
 // needs both does.
 func (c *cdn) lockBoth(ctx context.Context, host, id string) (release func(), err error) {
-	releaseHost, err := c.lock(ctx, "host", host)
+	releaseHost, err := c.Lock(ctx, "host", host)
 	if err != nil {
 		return nil, err
 	}
-	releaseID, err := c.lock(ctx, "distribution", id)
+	releaseID, err := c.Lock(ctx, "distribution", id)
 	if err != nil {
 		releaseHost()
 		return nil, err
@@ -182,7 +183,7 @@ func (c *cdn) Disable(ctx context.Context, id, etag string) error {
 }
 
 func (c *cdn) disable(ctx context.Context, id, etag string) error {
-	release, err := c.lock(ctx, "distribution", id)
+	release, err := c.Lock(ctx, "distribution", id)
 	if err != nil {
 		return err
 	}
@@ -197,7 +198,7 @@ func (c *cdn) disable(ctx context.Context, id, etag string) error {
 		return nil
 	}
 	d.Enabled = false
-	return writeJSON(c.temp(), c.layout.Distribution(id), c.changed(d))
+	return files.WriteJSON(c.Temp(), c.layout.Distribution(id), c.changed(d))
 }
 
 func (c *cdn) Delete(ctx context.Context, id, etag string) error {
@@ -234,15 +235,15 @@ func (c *cdn) delete(ctx context.Context, id, etag string) error {
 	}
 	// The distribution goes last: until then, a crash leaves something that a
 	// second Delete finds.
-	if err := removeFile(c.layout.Pointer(id)); err != nil {
+	if err := files.Remove(c.layout.Pointer(id)); err != nil {
 		return err
 	}
 	if held, err := site.ReadState[claim](c.claim(d.Host)); err == nil && held.Distribution == id {
-		if err := removeFile(c.claim(d.Host)); err != nil {
+		if err := files.Remove(c.claim(d.Host)); err != nil {
 			return err
 		}
 	}
-	return removeFile(c.layout.Distribution(id))
+	return files.Remove(c.layout.Distribution(id))
 }
 
 func (c *cdn) Flip(ctx context.Context, id string, p site.Pointer) error {
@@ -253,7 +254,7 @@ func (c *cdn) Flip(ctx context.Context, id string, p site.Pointer) error {
 }
 
 func (c *cdn) flip(ctx context.Context, id string, p site.Pointer) error {
-	release, err := c.lock(ctx, "distribution", id)
+	release, err := c.Lock(ctx, "distribution", id)
 	if err != nil {
 		return err
 	}
@@ -269,7 +270,7 @@ func (c *cdn) flip(ctx context.Context, id string, p site.Pointer) error {
 	case inForce == p:
 		// An earlier flip may have been cut off between its rename and the
 		// sync of the folder.
-		return syncDir(c.path("pointers"))
+		return files.SyncFolder(c.Path("pointers"))
 	case inForce.Sequence >= p.Sequence:
 		return &cloud.StalePointerError{InForce: inForce.Sequence}
 	}
@@ -277,5 +278,5 @@ func (c *cdn) flip(ctx context.Context, id string, p site.Pointer) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(c.temp(), c.layout.Pointer(id), data)
+	return files.Write(c.Temp(), c.layout.Pointer(id), data)
 }

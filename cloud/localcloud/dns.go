@@ -8,6 +8,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/internal/files"
 	"github.com/troy-iaas/troy/site"
 )
 
@@ -39,7 +40,7 @@ func (d *dns) Upsert(ctx context.Context, host, target string) error {
 	if target == "" {
 		return fmt.Errorf("upsert record of %s: %w", host, troy.Errorf(troy.Invalid, "the target is empty"))
 	}
-	release, err := d.lock(ctx, "record", host)
+	release, err := d.Lock(ctx, "record", host)
 	if err != nil {
 		return fmt.Errorf("upsert record of %s: %w", host, err)
 	}
@@ -52,7 +53,7 @@ func (d *dns) Upsert(ctx context.Context, host, target string) error {
 	case before.Target != target:
 		return troy.Errorf(troy.Conflict, "%s has a record that Troy did not make (to %s); it was left as it is. Remove it, or choose another name for the site", host, before.Target)
 	}
-	if err := writeJSON(d.temp(), d.layout.Record(host), site.Record{Host: host, Target: target}); err != nil {
+	if err := files.WriteJSON(d.Temp(), d.layout.Record(host), site.Record{Host: host, Target: target}); err != nil {
 		return fmt.Errorf("upsert record of %s: %w", host, err)
 	}
 	return nil
@@ -63,7 +64,7 @@ func (d *dns) Delete(ctx context.Context, host, target string) error {
 	if err != nil {
 		return fmt.Errorf("delete record: %w", err)
 	}
-	release, err := d.lock(ctx, "record", host)
+	release, err := d.Lock(ctx, "record", host)
 	if err != nil {
 		return fmt.Errorf("delete record of %s: %w", host, err)
 	}
@@ -77,7 +78,7 @@ func (d *dns) Delete(ctx context.Context, host, target string) error {
 	case record.Target != target:
 		return nil
 	}
-	if err := removeFile(d.layout.Record(host)); err != nil {
+	if err := files.Remove(d.layout.Record(host)); err != nil {
 		return fmt.Errorf("delete record of %s: %w", host, err)
 	}
 	return nil

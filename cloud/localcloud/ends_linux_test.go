@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/troy-iaas/troy/build"
-	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/builder"
 	"github.com/troy-iaas/troy/cloud/cloudtest"
 	"github.com/troy-iaas/troy/cloud/localcloud"
 	"github.com/troy-iaas/troy/site"
@@ -177,7 +177,7 @@ func TestOperationsEnd(t *testing.T) {
 			if err := b.Start(t.Context(), spec); err != nil {
 				t.Fatal(err)
 			}
-			e.Until(t, spec.Tree, func(cloud.Build) bool { return len(alive(t, "sleep\x00"+w)) >= 4 })
+			e.Until(t, spec.Tree, func(builder.Build) bool { return len(alive(t, "sleep\x00"+w)) >= 4 })
 			i.tick()
 			err := b.Stop(t.Context(), spec.Tree)
 			if left := alive(t, w); len(left) > 0 {

@@ -25,7 +25,7 @@ func endless(context.Context, string) (io.ReadCloser, error) {
 // runs.
 func TestFullDiskWhileFetching(t *testing.T) {
 	t.Parallel()
-	e, b := builder(t, localcloud.BuilderConfig{Isolation: localcloud.NoIsolation})
+	e, b := newBuilder(t, localcloud.BuilderConfig{Isolation: localcloud.NoIsolation})
 	localcloud.SetMinFree(b, math.MaxInt64)
 	spec := cloudtest.Shell(makeSite).Spec(t)
 	spec.Source = endless
@@ -45,7 +45,7 @@ func TestDiskFullForASource(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	e, b := builder(t, localcloud.BuilderConfig{Root: root, Isolation: localcloud.NoIsolation})
+	e, b := newBuilder(t, localcloud.BuilderConfig{Root: root, Isolation: localcloud.NoIsolation})
 	localcloud.SetMinFree(b, 0)
 	noise := make([]byte, 2<<20)
 	if _, err := rand.NewChaCha8([32]byte{}).Read(noise); err != nil {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/internal/files"
 	"github.com/troy-iaas/troy/site"
 )
 
@@ -43,13 +44,13 @@ func New(cfg Config) (cloud.Cloud, error) {
 	if err != nil {
 		return cloud.Cloud{}, fmt.Errorf("local cloud: %w", err)
 	}
-	s := state{layout: site.Layout{Root: root}}
-	for _, dir := range []string{s.temp(), s.path("locks"), s.path("hosts"), s.path("records"), s.path("distributions"), s.path("pointers"), s.path("sites"), s.path(removedFolder)} {
+	s := state{files.Root(root), site.Layout{Root: root}}
+	for _, dir := range []string{s.Temp(), s.Path("locks"), s.Path("hosts"), s.Path("records"), s.Path("distributions"), s.Path("pointers"), s.Path("sites"), s.Path(removedFolder)} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return cloud.Cloud{}, fmt.Errorf("local cloud: %w", storeError(err))
+			return cloud.Cloud{}, fmt.Errorf("local cloud: %w", files.Error(err))
 		}
 	}
-	if err := removeStale(s.temp(), time.Now().Add(-staleAfter)); err != nil {
+	if err := files.RemoveStale(s.Temp(), time.Now().Add(-staleAfter)); err != nil {
 		return cloud.Cloud{}, fmt.Errorf("local cloud: %w", err)
 	}
 	if cfg.PollDelay == 0 {
@@ -64,11 +65,7 @@ func New(cfg Config) (cloud.Cloud, error) {
 }
 
 // state is where the small JSON files lie, with their locks.
-type state struct{ layout site.Layout }
-
-func (s state) path(elements ...string) string {
-	return filepath.Join(append([]string{s.layout.Root}, elements...)...)
+type state struct {
+	files.Root
+	layout site.Layout
 }
-
-// temp is where files are written before they are renamed into place.
-func (s state) temp() string { return s.path("tmp") }

@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/internal/files"
 	"github.com/troy-iaas/troy/internal/walk"
 	"github.com/troy-iaas/troy/site"
 )
@@ -35,11 +36,11 @@ func (s *store) remove(ctx context.Context, pipeline uuid.UUID, deployments []uu
 	defer release()
 	for _, deployment := range deployments {
 		t := site.Tree{Pipeline: pipeline, Deployment: deployment}
-		if err := errors.Join(removeFile(s.layout.Tree(t)), removeFile(s.layout.OpenTree(t))); err != nil {
+		if err := errors.Join(files.Remove(s.layout.Tree(t)), files.Remove(s.layout.OpenTree(t))); err != nil {
 			return err
 		}
 	}
-	if err := removeStale(s.incoming(pipeline), time.Now().Add(-staleAfter)); err != nil {
+	if err := files.RemoveStale(s.incoming(pipeline), time.Now().Add(-staleAfter)); err != nil {
 		return err
 	}
 	return s.collect(ctx, pipeline)
@@ -160,7 +161,7 @@ func (s *store) removeAll(ctx context.Context, pipeline uuid.UUID) (int, error) 
 			return total, err
 		}
 	}
-	return total, syncDir(filepath.Dir(folder))
+	return total, files.SyncFolder(filepath.Dir(folder))
 }
 
 // removeTree removes a folder and reports how many files of a site went with

@@ -1,6 +1,10 @@
 package localcloud
 
-import "github.com/troy-iaas/troy"
+import (
+	"github.com/troy-iaas/troy"
+
+	"github.com/troy-iaas/troy/internal/files"
+)
 
 const (
 	// reservedBytes and reservedFiles are what uploads leave free on the store's
@@ -20,7 +24,7 @@ type space struct{ bytes, allBytes, files, allFiles uint64 }
 func roomFor(dir string, size int64) error {
 	s, err := spaceOf(dir)
 	if err != nil {
-		return storeError(err)
+		return files.Error(err)
 	}
 	if s.bytes < uint64(max(size, 0))+min(reservedBytes, s.allBytes/reservedPart) {
 		return troy.Errorf(troy.Unavailable, "the store's disk is full: %d bytes are left, and some of them are reserved", s.bytes)

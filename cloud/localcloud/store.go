@@ -18,6 +18,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/internal/files"
 	"github.com/troy-iaas/troy/site"
 )
 
@@ -41,7 +42,7 @@ func (s *store) incoming(pipeline uuid.UUID) string {
 
 // lock takes the lock of a site that exists; ErrNotFound when it does not.
 func (s *store) lock(ctx context.Context, pipeline uuid.UUID, shared bool) (release func(), err error) {
-	release, err = acquire(ctx, s.lockFile(pipeline), shared)
+	release, err = files.Lock(ctx, s.lockFile(pipeline), shared)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, cloud.ErrNotFound
 	}
@@ -53,7 +54,7 @@ func (s *store) lockNew(ctx context.Context, pipeline uuid.UUID) (release func()
 	folder := s.layout.Site(pipeline)
 	for {
 		if err := os.MkdirAll(folder, 0o755); err != nil {
-			return nil, storeError(err)
+			return nil, files.Error(err)
 		}
 		release, err := s.lock(ctx, pipeline, false)
 		if errors.Is(err, cloud.ErrNotFound) {
@@ -65,7 +66,7 @@ func (s *store) lockNew(ctx context.Context, pipeline uuid.UUID) (release func()
 		for _, name := range []string{"trees", "open", "blobs", "incoming"} {
 			if err := os.MkdirAll(filepath.Join(folder, name), 0o755); err != nil {
 				release()
-				return nil, storeError(err)
+				return nil, files.Error(err)
 			}
 		}
 		return release, nil
@@ -156,7 +157,7 @@ func (s *store) begin(ctx context.Context, t site.Tree, m site.Manifest) ([]site
 		if err := roomFor(s.layout.Site(t.Pipeline), int64(len(encoded))); err != nil {
 			return nil, err
 		}
-		if err := writeFile(s.incoming(t.Pipeline), s.layout.OpenTree(t), encoded); err != nil {
+		if err := files.Write(s.incoming(t.Pipeline), s.layout.OpenTree(t), encoded); err != nil {
 			return nil, err
 		}
 	case err != nil:
@@ -234,7 +235,7 @@ func (s *store) receive(ctx context.Context, pipeline uuid.UUID, f site.File, r 
 		return "", cloud.ErrNotFound // removed meanwhile
 	}
 	if err != nil {
-		return "", storeError(err)
+		return "", files.Error(err)
 	}
 	defer func() {
 		if err != nil {
@@ -253,7 +254,7 @@ func (s *store) receive(ctx context.Context, pipeline uuid.UUID, f site.File, r 
 	h := sha256.New()
 	n, err := io.CopyBuffer(io.MultiWriter(file, h), &contextReader{ctx, io.LimitReader(r, f.Size+1)}, *buffer)
 	if err = errors.Join(err, file.Close()); err != nil {
-		return temp, storeError(err)
+		return temp, files.Error(err)
 	}
 	if got := site.Digest(h.Sum(nil)); n != f.Size || got != f.SHA256 {
 		return temp, &cloud.DigestError{Declared: f.SHA256, Got: got, DeclaredSize: f.Size, GotSize: n}
@@ -275,11 +276,11 @@ func (s *store) place(ctx context.Context, t site.Tree, f site.File, temp string
 	err = os.Rename(temp, blob)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := os.MkdirAll(filepath.Dir(blob), 0o755); err != nil {
-			return storeError(err)
+			return files.Error(err)
 		}
 		err = os.Rename(temp, blob)
 	}
-	return storeError(err)
+	return files.Error(err)
 }
 
 // contextReader ends a copy when its context ends, between two reads.
@@ -337,15 +338,15 @@ func (s *store) seal(ctx context.Context, t site.Tree, carried []site.Carried) e
 	}
 	// Everything that the manifest promises is on the disk before it is.
 	if err := syncFileSystem(s.layout.Site(t.Pipeline)); err != nil {
-		return storeError(err)
+		return files.Error(err)
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := writeFile(s.incoming(t.Pipeline), s.layout.Tree(t), encoded); err != nil {
+	if err := files.Write(s.incoming(t.Pipeline), s.layout.Tree(t), encoded); err != nil {
 		return err
 	}
-	return removeFile(s.layout.OpenTree(t))
+	return files.Remove(s.layout.OpenTree(t))
 }
 
 // carry picks the carried files that the pipeline has and whose paths are

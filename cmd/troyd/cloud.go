@@ -15,10 +15,12 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/troy-iaas/troy/builder"
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/cloud/awscloud"
 	"github.com/troy-iaas/troy/cloud/localcloud"
 	"github.com/troy-iaas/troy/intake"
+	"github.com/troy-iaas/troy/internal/awsapi"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/workers"
 )
@@ -92,7 +94,7 @@ func (c config) checkAWS(wrong wrongly) {
 // aws is what awscloud is to act with.
 func (c config) aws(db *pgxpool.Pool) awscloud.Config {
 	return awscloud.Config{
-		Region: c.AWSRegion, Profile: c.AWSProfile, RoleARN: c.AWSRole, Endpoint: c.AWSEndpoint, S3Endpoint: c.AWSS3Endpoint,
+		Config:      awsapi.Config{Region: c.AWSRegion, Profile: c.AWSProfile, RoleARN: c.AWSRole, Endpoint: c.AWSEndpoint, S3Endpoint: c.AWSS3Endpoint},
 		SitesBucket: c.AWSSitesBucket, WorkBucket: c.AWSWorkBucket, Zone: c.AWSZone, CertificateARN: c.AWSCertificate,
 		KeyValueStoreARN: c.AWSPointerStore, PriceClass: c.AWSPriceClass, LogBucket: c.AWSLogBucket, Temp: filepath.Join(c.DataDir, "tmp"), Lock: advisoryLock(db),
 	}
@@ -123,7 +125,7 @@ func consumers(ctx context.Context, cfg config, b *backend, log *slog.Logger) (m
 		if q.url == "" {
 			continue
 		}
-		loaded, err := awscloud.Load(ctx, cfg.aws(b.db))
+		loaded, err := awsapi.Load(ctx, cfg.aws(b.db).Config)
 		if err != nil {
 			return nil, err
 		}
@@ -140,7 +142,7 @@ func confirmTopic(cfg config, b *backend) (func(ctx context.Context, topic, toke
 		return nil, nil
 	}
 	// In the web command's life there is no context that is its own.
-	loaded, err := awscloud.Load(context.Background(), cfg.aws(b.db))
+	loaded, err := awsapi.Load(context.Background(), cfg.aws(b.db).Config)
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +154,7 @@ func confirmTopic(cfg config, b *backend) (func(ctx context.Context, topic, toke
 const codeBuildPoll = 3 * time.Second
 
 // openBuilder opens what builds, with how often it has to be asked; 0 is never.
-func openBuilder(ctx context.Context, cfg config, db *pgxpool.Pool, log *slog.Logger) (b cloud.Builder, poll time.Duration, shut func() error, err error) {
+func openBuilder(ctx context.Context, cfg config, db *pgxpool.Pool, log *slog.Logger) (b builder.Builder, poll time.Duration, shut func() error, err error) {
 	if cfg.AWSProject == "" {
 		local, err := newBuilder(cfg, log)
 		if err != nil {
@@ -160,7 +162,7 @@ func openBuilder(ctx context.Context, cfg config, db *pgxpool.Pool, log *slog.Lo
 		}
 		return local, 0, local.Close, nil
 	}
-	loaded, err := awscloud.Load(ctx, cfg.aws(db))
+	loaded, err := awsapi.Load(ctx, cfg.aws(db).Config)
 	if err != nil {
 		return nil, 0, nil, err
 	}

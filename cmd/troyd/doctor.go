@@ -20,6 +20,7 @@ import (
 	"github.com/troy-iaas/troy/cloud/awscloud"
 	"github.com/troy-iaas/troy/cloud/localcloud"
 	"github.com/troy-iaas/troy/health"
+	"github.com/troy-iaas/troy/internal/awsapi"
 	"github.com/troy-iaas/troy/queries"
 	schema "github.com/troy-iaas/troy/sql"
 )
@@ -212,7 +213,7 @@ func (d *doctor) builds(kept, filtered bool) {
 
 func (d *doctor) aws(ctx context.Context, cfg config) error {
 	acts := cfg.aws(nil)
-	loaded, err := awscloud.Load(ctx, acts)
+	loaded, err := awsapi.Load(ctx, acts.Config)
 	if err != nil {
 		d.tell(awscloud.Finding{Part: "credentials", Said: oneLine(err), Remedy: "check TROY_AWS_PROFILE and the shared configuration files"})
 		return nil

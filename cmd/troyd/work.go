@@ -14,6 +14,7 @@ import (
 	"github.com/troy-iaas/troy/cloud/awscloud"
 	"github.com/troy-iaas/troy/credentials"
 	"github.com/troy-iaas/troy/health"
+	"github.com/troy-iaas/troy/internal/awsapi"
 	"github.com/troy-iaas/troy/workers"
 )
 
@@ -84,7 +85,7 @@ func runWorkers(ctx context.Context, cfg config, b *backend, log *slog.Logger) (
 	}
 	defer func() { err = errors.Join(err, shut()) }()
 	if cfg.onAWS() {
-		loaded, err := awscloud.Load(ctx, cfg.aws(b.db))
+		loaded, err := awsapi.Load(ctx, cfg.aws(b.db).Config)
 		if err != nil {
 			return err
 		}

@@ -1,4 +1,4 @@
-package localcloud
+package files_test
 
 import (
 	"errors"
@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
+
+	"github.com/troy-iaas/troy/internal/files"
 )
 
 // TestLockOfRemovedFolder waits for a lock whose folder goes meanwhile: it
@@ -24,13 +26,13 @@ func TestLockOfRemovedFolder(t *testing.T) {
 			if err := os.Mkdir(dir, 0o755); err != nil {
 				t.Fatal(err)
 			}
-			release, err := acquire(t.Context(), file, false)
+			release, err := files.Lock(t.Context(), file, false)
 			if err != nil {
 				t.Fatal(err)
 			}
 			done := make(chan error, 1)
 			go func() {
-				_, err := acquire(t.Context(), file, false)
+				_, err := files.Lock(t.Context(), file, false)
 				done <- err
 			}()
 			for deadline := time.Now().Add(10 * time.Second); opened(t, file) < 2; {

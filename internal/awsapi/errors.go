@@ -1,4 +1,4 @@
-package awscloud
+package awsapi
 
 import (
 	"context"
@@ -21,8 +21,13 @@ type meaning struct {
 	wait time.Duration  // until it is worth another try
 }
 
-// errInUse is a function that a distribution uses.
-var errInUse = errors.New("it is in use")
+// What calls end with beside the other errors of cloud.
+var (
+	ErrNotFound     = cloud.ErrNotFound
+	ErrPrecondition = cloud.ErrPrecondition
+	// ErrInUse is a function that a distribution uses.
+	ErrInUse = errors.New("it is in use")
+)
 
 // meanings is the one table of what AWS's error codes mean to Troy. The
 // services' API references list the codes of each call.
@@ -35,7 +40,7 @@ var meanings = map[string]meaning{
 	"DistributionAlreadyExists":        {is: cloud.ErrExists},
 	"DistributionNotDisabled":          {is: cloud.ErrNotDisabled},
 	"ResourceInUse":                    {is: cloud.ErrNotDisabled},
-	"FunctionInUse":                    {is: errInUse},
+	"FunctionInUse":                    {is: ErrInUse},
 	"PreconditionFailed":               {is: cloud.ErrPrecondition},
 	"InvalidIfMatchVersion":            {is: cloud.ErrPrecondition},
 	"ConditionalRequestConflict":       {is: cloud.ErrPrecondition},
@@ -72,9 +77,9 @@ var meanings = map[string]meaning{
 	"ServiceQuotaExceededException":                       {kind: troy.Conflict, what: "the pointers' store is full, or another quota is used up"},
 }
 
-// failed tells what a call ended with. Its text names the call and never a
+// Failed tells what a call ended with. Its text names the call and never a
 // credential.
-func failed(what string, err error) error {
+func Failed(what string, err error) error {
 	if err == nil {
 		return nil
 	}

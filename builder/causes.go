@@ -1,4 +1,4 @@
-package cloud
+package builder
 
 import (
 	"fmt"
@@ -7,7 +7,7 @@ import (
 
 // PhaseError is a phase's command that did not end well.
 type PhaseError struct {
-	Phase BuildPhase
+	Phase Phase
 	Code  int // -1: killed
 }
 

@@ -1,7 +1,18 @@
-package cloud
+// Package builder holds the port to what builds sites from repositories. Workers
+// act through it. The adapters are sandbox and codebuild; both pass
+// buildertest. Which of them builds is chosen apart from the cloud that serves
+// the sites.
+//
+// Every call may fail before or after its effect, so every call may be
+// repeated: doing again what is done already is not an error, unless the call
+// says so. Calls honour their context. An error that repeating will not mend
+// is a *troy.Error of kind Invalid, Conflict or NotFound; any other error may
+// pass by itself.
+package builder
 
 import (
 	"context"
+	"errors"
 	"io"
 	"time"
 
@@ -9,20 +20,24 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
+// ErrNotFound is returned, wrapped or not, when a build was never started or
+// has been removed.
+var ErrNotFound = errors.New("not found")
+
 // Builder runs builds: other people's code, each apart from all others and
 // from the machine. A build is named by the tree that it makes.
 //
-// localcloud runs it as a group of processes of the worker that called Start;
-// it dies with that worker and is then found BuildLost. awscloud runs it on
-// CodeBuild, where it goes on without the worker and is lost when CodeBuild
-// breaks it off. Nobody is called back, so a build is polled.
+// sandbox runs it as a group of processes of the worker that called Start; it
+// dies with that worker and is then found Lost. codebuild runs it on CodeBuild,
+// where it continues without the worker and is lost when CodeBuild breaks it
+// off. Nobody is called back, so a build is polled.
 type Builder interface {
 	// Start begins a build and returns; the context bounds the beginning
 	// alone. Starting one that runs or has ended does nothing. One that is
-	// BuildLost is started again, once: the second time it is a *troy.Error
+	// Lost is started again, once: the second time it is a *troy.Error
 	// of kind Conflict. So is a machine that can't isolate builds, with what
 	// to install. A spec that can't be built is of kind Invalid.
-	Start(ctx context.Context, spec BuildSpec) error
+	Start(ctx context.Context, spec Spec) error
 
 	// Get tells how a build stands, ErrNotFound if it was never started.
 	Get(ctx context.Context, t site.Tree) (Build, error)
@@ -30,11 +45,11 @@ type Builder interface {
 	// Log returns what of a build's log comes after the cursor, about a
 	// mebibyte of it at most; "" is the beginning. A page may be empty while the build is
 	// at work. Pages put together are the log, also across a start after
-	// BuildLost. A cursor that Log did not return is Invalid.
+	// Lost. A cursor that Log did not return is Invalid.
 	Log(ctx context.Context, t site.Tree, cursor string) (LogPage, error)
 
 	// Stop ends a build for real: its processes and their children are
-	// killed. On localcloud that is done when it returns, elsewhere Get tells.
+	// killed. With sandbox that is done when it returns, elsewhere Get tells.
 	// One that has ended is not an error, one that was never started ErrNotFound.
 	Stop(ctx context.Context, t site.Tree) error
 
@@ -49,8 +64,8 @@ type Builder interface {
 	Remove(ctx context.Context, t site.Tree) error
 }
 
-// BuildSpec is what is to be built, and how.
-type BuildSpec struct {
+// Spec is what is to be built, and how.
+type Spec struct {
 	Tree site.Tree
 	// Source opens the commit as a tar, plain or gzipped, with the one top
 	// folder that forges put around it. It is called during Start or after it
@@ -73,18 +88,18 @@ type BuildSpec struct {
 	// Sink, if not nil, gets the log as it comes, after Redact, one call at a
 	// time. It must neither keep the bytes nor block for long. A builder that
 	// runs elsewhere does not call it; Log is complete without.
-	Sink   func(phase BuildPhase, data []byte)
-	Limits BuildLimits
+	Sink   func(phase Phase, data []byte)
+	Limits Limits
 }
 
 // Origin is what the build is told of itself.
-func (s BuildSpec) Origin() build.Origin {
+func (s Spec) Origin() build.Origin {
 	return build.Origin{Deployment: s.Tree.Deployment.String(), URL: s.URL, Commit: s.Commit}
 }
 
 // Sourced says for the log which commit was fetched and, if its source knows,
 // by which way.
-func (s BuildSpec) Sourced(source io.Reader) string {
+func (s Spec) Sourced(source io.Reader) string {
 	if s.Commit.ID == "" {
 		return ""
 	}
@@ -98,8 +113,8 @@ func (s BuildSpec) Sourced(source io.Reader) string {
 	return text + "."
 }
 
-// BuildLimits bounds a build. A field that is zero takes its default.
-type BuildLimits struct {
+// Limits bounds a build. A field that is zero takes its default.
+type Limits struct {
 	Time        time.Duration // of all phases together
 	MemoryBytes int64         // of all processes together
 	Processes   int           // at once, threads counted
@@ -108,18 +123,18 @@ type BuildLimits struct {
 	Source      build.SourceLimits
 }
 
-// DefaultBuildLimits is 30 minutes, 4 GiB of memory, 2,048 processes and
+// DefaultLimits is 30 minutes, 4 GiB of memory, 2,048 processes and
 // threads, a log of 64 MiB and 10 GiB of output.
-func DefaultBuildLimits() BuildLimits {
-	return BuildLimits{
+func DefaultLimits() Limits {
+	return Limits{
 		Time: 30 * time.Minute, MemoryBytes: 4 << 30, Processes: 2048, LogBytes: 64 << 20, OutputBytes: 10 << 30,
 		Source: build.DefaultSourceLimits(),
 	}
 }
 
 // OrDefault fills in what l leaves open.
-func (l BuildLimits) OrDefault() BuildLimits {
-	d := DefaultBuildLimits()
+func (l Limits) OrDefault() Limits {
+	d := DefaultLimits()
 	if l.Time <= 0 {
 		l.Time = d.Time
 	}
@@ -138,39 +153,39 @@ func (l BuildLimits) OrDefault() BuildLimits {
 	return l
 }
 
-// BuildState is where a build stands.
-type BuildState string
+// State is where a build stands.
+type State string
 
 // The builds' states. All but the first are ends.
 const (
-	// BuildRunning: its phases are run, or about to.
-	BuildRunning BuildState = "running"
-	// BuildSucceeded: every phase went well; Artifact has the site.
-	BuildSucceeded BuildState = "succeeded"
-	// BuildFailed: it ended with a cause.
-	BuildFailed BuildState = "failed"
-	// BuildStopped: Stop ended it.
-	BuildStopped BuildState = "stopped"
-	// BuildLost: its worker died or was stopped, and it died with it. Start
+	// Running: its phases are run, or about to.
+	Running State = "running"
+	// Succeeded: every phase went well; Artifact has the site.
+	Succeeded State = "succeeded"
+	// Failed: it ended with a cause.
+	Failed State = "failed"
+	// Stopped: Stop ended it.
+	Stopped State = "stopped"
+	// Lost: its worker died or was stopped, and it died with it. Start
 	// begins it again.
-	BuildLost BuildState = "lost"
+	Lost State = "lost"
 )
 
-// BuildPhase is a part of a build. Phases run one after another; the first
+// Phase is a part of a build. Phases run one after another; the first
 // that fails ends the build.
-type BuildPhase string
+type Phase string
 
 // The phases, in their order.
 const (
-	PhaseSource  BuildPhase = "download_source"
-	PhaseInstall BuildPhase = "install"
-	PhaseBuild   BuildPhase = "build"
-	PhaseTest    BuildPhase = "test"
-	PhaseArchive BuildPhase = "archive"
+	PhaseSource  Phase = "download_source"
+	PhaseInstall Phase = "install"
+	PhaseBuild   Phase = "build"
+	PhaseTest    Phase = "test"
+	PhaseArchive Phase = "archive"
 )
 
 // String is the name that people see: "Download Source".
-func (p BuildPhase) String() string {
+func (p Phase) String() string {
 	switch p {
 	case PhaseSource:
 		return "Download Source"
@@ -188,7 +203,7 @@ func (p BuildPhase) String() string {
 
 // Build is how a build stands.
 type Build struct {
-	State BuildState `json:"state"`
+	State State `json:"state"`
 	// Cause says in one sentence why it failed.
 	Cause string `json:"cause,omitempty"`
 	// Rule says in a sentence what is run and what decided it, once known.
@@ -208,10 +223,10 @@ type Build struct {
 
 // PhaseRun is one phase of a build.
 type PhaseRun struct {
-	Phase   BuildPhase `json:"phase"`
-	Command string     `json:"command,omitempty"` // empty where Troy itself is at work
-	Started time.Time  `json:"started"`
-	Ended   time.Time  `json:"ended,omitzero"` // zero while it runs
+	Phase   Phase     `json:"phase"`
+	Command string    `json:"command,omitempty"` // empty where Troy itself is at work
+	Started time.Time `json:"started"`
+	Ended   time.Time `json:"ended,omitzero"` // zero while it runs
 	// ExitCode is the command's, -1 if it was killed; 0 or 1 where Troy itself
 	// was at work. It is nil while the phase runs.
 	ExitCode *int `json:"exit_code,omitempty"`
@@ -222,7 +237,7 @@ type LogPage struct {
 	Data []byte
 	// Next is the cursor after Data.
 	Next string
-	// End tells that nothing comes after Data any more. After BuildLost that
+	// End tells that nothing comes after Data any more. After Lost that
 	// holds until the build is started again.
 	End bool
 }

@@ -1,4 +1,4 @@
-package localcloud
+package files
 
 import (
 	"context"
@@ -15,12 +15,12 @@ import (
 // that a context could end.
 const lockPoll = 2 * time.Millisecond
 
-// acquire takes the flock of a file, shared or exclusive. The file is made,
+// Lock takes the flock of a file, shared or exclusive. The file is made,
 // its folder is not: without one the error is fs.ErrNotExist, also when it
 // goes while the lock is waited for. flock opens the file anew for each try; a
 // file that was replaced between opening and locking guards nothing, and the
 // lock is taken anew.
-func acquire(ctx context.Context, file string, shared bool) (release func(), err error) {
+func Lock(ctx context.Context, file string, shared bool) (release func(), err error) {
 	for {
 		lock := flock.New(file, flock.SetPermissions(0o644))
 		try := lock.TryLockContext
@@ -28,7 +28,7 @@ func acquire(ctx context.Context, file string, shared bool) (release func(), err
 			try = lock.TryRLockContext
 		}
 		if _, err := try(ctx, lockPoll); err != nil {
-			return nil, fmt.Errorf("lock %s: %w", file, storeError(errors.Join(err, lock.Close())))
+			return nil, fmt.Errorf("lock %s: %w", file, Error(errors.Join(err, lock.Close())))
 		}
 		held, heldErr := lock.Stat()
 		named, namedErr := os.Stat(file)
@@ -39,10 +39,10 @@ func acquire(ctx context.Context, file string, shared bool) (release func(), err
 	}
 }
 
-// lock takes the exclusive lock of one name. Names share a fixed number of
+// Lock takes the exclusive lock of one name. Names share a fixed number of
 // lock files, so that none has to be removed with what it guards, which
 // flock can't do safely. kind keeps apart the locks that are held together.
-func (s state) lock(ctx context.Context, kind, name string) (release func(), err error) {
+func (r Root) Lock(ctx context.Context, kind, name string) (release func(), err error) {
 	sum := sha256.Sum256([]byte(name))
-	return acquire(ctx, s.path("locks", fmt.Sprintf("%s-%02x", kind, sum[0])), false)
+	return Lock(ctx, r.Path("locks", fmt.Sprintf("%s-%02x", kind, sum[0])), false)
 }

@@ -1,0 +1,105 @@
+package awscloud
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go/middleware"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/internal/awsapi"
+	"github.com/troy-iaas/troy/site"
+)
+
+// maxObject is the largest object that S3 takes or copies in one call.
+const maxObject = 5 << 30
+
+// bucket is one that files of sites may be in.
+type bucket struct{ awsapi.Bucket }
+
+// putFile writes a site's file. S3 holds the bytes to the digest.
+func (b bucket) putFile(ctx context.Context, key string, f site.File, metadata map[string]string, content io.ReadSeeker) error {
+	if f.Size > maxObject {
+		return troy.Errorf(troy.Invalid, "%s has %d bytes; S3 takes at most %d of one file", f.Path, f.Size, int64(maxObject))
+	}
+	ctx, cancel := context.WithTimeout(ctx, awsapi.Moving(f.Size))
+	defer cancel()
+	_, err := b.Client.PutObject(ctx, &s3.PutObjectInput{
+		Bucket: &b.Name, Key: &key, Body: content, ContentLength: &f.Size, ContentType: aws.String(site.ContentType(f.Path)),
+		ContentEncoding: contentEncoding(f.Path), CacheControl: aws.String(cacheControl(f.Path)), Metadata: metadata,
+		ChecksumSHA256: aws.String(base64.StdEncoding.EncodeToString(f.SHA256[:])),
+	}, awsapi.Unsigned)
+	return awsapi.Failed("write "+key, err)
+}
+
+// contentEncoding is an object's header, nil for none: CloudFront's functions
+// can't set it.
+func contentEncoding(p string) *string {
+	if encoding := site.ContentEncoding(p); encoding != "" {
+		return &encoding
+	}
+	return nil
+}
+
+// signPut is a PUT of a site's file, which S3 holds to its length and digest.
+func (b bucket) signPut(ctx context.Context, key string, f site.File, metadata map[string]string, valid time.Duration) (cloud.SignedPut, error) {
+	if f.Size > maxObject {
+		return cloud.SignedPut{}, troy.Errorf(troy.Invalid, "%s has %d bytes; S3 takes at most %d of one file", f.Path, f.Size, int64(maxObject))
+	}
+	signed, err := s3.NewPresignClient(b.Client).PresignPutObject(ctx, &s3.PutObjectInput{
+		Bucket: &b.Name, Key: &key, ContentLength: &f.Size, ContentType: aws.String(site.ContentType(f.Path)),
+		ContentEncoding: contentEncoding(f.Path), CacheControl: aws.String(cacheControl(f.Path)), Metadata: metadata,
+		ChecksumSHA256: aws.String(base64.StdEncoding.EncodeToString(f.SHA256[:])), IfNoneMatch: aws.String("*"),
+	}, s3.WithPresignExpires(valid), s3.WithPresignClientFromClientOptions(keepContentType))
+	if err != nil {
+		return cloud.SignedPut{}, awsapi.Failed("sign the upload of "+key, err)
+	}
+	// Host and length are the request's own.
+	signed.SignedHeader.Del("Host")
+	signed.SignedHeader.Del("Content-Length")
+	return cloud.SignedPut{URL: signed.URL, Header: signed.SignedHeader}, nil
+}
+
+// keepContentType has the type signed of empty files too. The SDK drops it from
+// them, and S3 would keep them as binary/octet-stream.
+func keepContentType(o *s3.Options) {
+	o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
+		_, err := stack.Build.Remove("RemoveContentTypeHeader")
+		return err
+	})
+}
+
+// copy copies a file inside the bucket.
+func (b bucket) copy(ctx context.Context, from, to string, f site.File, metadata map[string]string, cacheControl string) error {
+	ctx, cancel := context.WithTimeout(ctx, awsapi.Moving(f.Size))
+	defer cancel()
+	source := awsapi.EscapeKey(b.Name + "/" + from)
+	_, err := b.Client.CopyObject(ctx, &s3.CopyObjectInput{
+		Bucket: &b.Name, Key: &to, CopySource: &source, MetadataDirective: types.MetadataDirectiveReplace,
+		ContentType: aws.String(site.ContentType(f.Path)), ContentEncoding: contentEncoding(f.Path), CacheControl: &cacheControl, Metadata: metadata,
+		ChecksumAlgorithm: types.ChecksumAlgorithmSha256,
+	})
+	return awsapi.Failed("copy "+from, err)
+}
+
+// tag returns an object's ETag, empty if there is none. Objects of one call
+// have the digest of their bytes there.
+func (b bucket) tag(ctx context.Context, key string) (string, error) {
+	out, err := awsapi.Call(ctx, func(ctx context.Context) (*s3.HeadObjectOutput, error) {
+		return b.Client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &b.Name, Key: &key})
+	})
+	if err = awsapi.Failed("look for "+key, err); errors.Is(err, cloud.ErrNotFound) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return aws.ToString(out.ETag), nil
+}

@@ -1,0 +1,130 @@
+// Package files writes and removes small files whole and durably, and locks
+// them between processes. What keeps its state in the data folder uses it.
+package files
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/internal/disk"
+)
+
+// Root is the folder that the processes of one machine keep their state in.
+type Root string
+
+// Path is the path of a file below the root.
+func (r Root) Path(elements ...string) string {
+	return filepath.Join(append([]string{string(r)}, elements...)...)
+}
+
+// Temp is where files are written before they are renamed into place.
+func (r Root) Temp() string { return r.Path("tmp") }
+
+// Error gives a full disk its name; other errors pass.
+func Error(err error) error {
+	if disk.IsFull(err) {
+		return troy.Errorf(troy.Unavailable, "the store's disk is full")
+	}
+	return err
+}
+
+// Write makes file hold data, whole or not at all, and durably: when it
+// returns, a crash of the machine does not undo it. The temporary file is
+// made in temp, on the same file system.
+func Write(temp, file string, data []byte) error {
+	f, err := os.CreateTemp(temp, "write-")
+	if err != nil {
+		return Error(err)
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Chmod(0o644)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	err = errors.Join(err, f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), file)
+	}
+	if err != nil {
+		return Error(errors.Join(err, os.Remove(f.Name())))
+	}
+	return SyncFolder(filepath.Dir(file))
+}
+
+// WriteJSON is Write for a value as JSON.
+func WriteJSON(temp, file string, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", file, err)
+	}
+	return Write(temp, file, data)
+}
+
+// Remove removes a file durably; one that is not there is no error.
+func Remove(file string) error {
+	err := os.Remove(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return SyncFolder(filepath.Dir(file))
+}
+
+// SyncFolder makes the names in a folder durable.
+func SyncFolder(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return Error(errors.Join(d.Sync(), d.Close()))
+}
+
+// RemoveStale removes the files in dir that nobody has written to since.
+func RemoveStale(dir string, since time.Time) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		info, err := entry.Info()
+		if err != nil || info.ModTime().After(since) {
+			continue // gone meanwhile, or in use
+		}
+		if err := os.Remove(filepath.Join(dir, entry.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// Unnamed makes a file without a name, so that it goes with its last user,
+// whatever happens. The folder is made if need be; empty is the system's
+// folder of temporary files.
+func Unnamed(dir string) (*os.File, error) {
+	if dir != "" {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, err
+		}
+	}
+	f, err := os.CreateTemp(dir, "troy-file-")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
