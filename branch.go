@@ -5,7 +5,8 @@ import (
 	"unicode"
 )
 
-// maxBranch is the most bytes of a branch's name; forges allow no more.
+// maxBranch is the maximum length of a branch's name in bytes. Forges allow no
+// more.
 const maxBranch = 250
 
 // CheckBranch returns a *Error of kind Invalid at "branch" if name is not a
@@ -19,7 +20,7 @@ func CheckBranch(name string) error {
 		bad = bad || part == "" || strings.HasPrefix(part, ".") || strings.HasSuffix(part, ".lock")
 	}
 	if bad {
-		return Errorf(Invalid, "%q is not a branch's name", name[:min(len(name), 100)]).At("branch")
+		return Errorf(Invalid, "%q is not a valid branch name", name[:min(len(name), 100)]).At("branch")
 	}
 	return nil
 }

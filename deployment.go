@@ -2,37 +2,37 @@ package troy
 
 import "strings"
 
-// DeploymentState is where one deployment stands.
+// DeploymentState is the state of one deployment.
 type DeploymentState string
 
-// The deployments' states. The first three are on their way; the others are
-// ends.
+// The states of a deployment. The first three are in progress; the others are
+// final.
 const (
 	// Waiting: accepted, not started. It waits for provisioning, for the
 	// deployment that runs, or for a worker.
 	Waiting DeploymentState = "waiting"
-	// Building: its source is being built.
+	// Building: a build of its source is running.
 	Building DeploymentState = "building"
-	// Publishing: its files are being completed in the store, and then the
-	// pointer flips to them.
+	// Publishing: the store is receiving its files, after which the pointer
+	// moves to them.
 	Publishing DeploymentState = "publishing"
-	// Succeeded: it went live (another may be live by now), or was uploaded
+	// Succeeded: it went live (another may be live by now), or it was uploaded
 	// without being published.
 	Succeeded DeploymentState = "succeeded"
-	// Failed: it ended with a cause; what was live before it stayed live.
+	// Failed: it ended with an error. The previous deployment stayed live.
 	Failed DeploymentState = "failed"
 	// Cancelled: a user stopped it, or its pipeline is being deleted.
 	Cancelled DeploymentState = "cancelled"
-	// Superseded: a newer commit took its place before it went live.
+	// Superseded: a newer commit replaced it before it went live.
 	Superseded DeploymentState = "superseded"
 )
 
-// DeploymentStates lists all of them.
+// DeploymentStates returns all states.
 func DeploymentStates() []DeploymentState {
 	return []DeploymentState{Waiting, Building, Publishing, Succeeded, Failed, Cancelled, Superseded}
 }
 
-// Ended reports whether nothing more happens to a deployment in s.
+// Ended reports whether s is a final state.
 func (s DeploymentState) Ended() bool {
 	switch s {
 	case Waiting, Building, Publishing:
@@ -41,7 +41,7 @@ func (s DeploymentState) Ended() bool {
 	return true
 }
 
-// String is the name that people see: "Publishing".
+// String returns the name shown to people, such as "Publishing".
 func (s DeploymentState) String() string {
 	if s == "" {
 		return ""
@@ -49,22 +49,22 @@ func (s DeploymentState) String() string {
 	return strings.ToUpper(string(s[:1])) + string(s[1:])
 }
 
-// DeploymentKind is where a deployment's files come from.
+// DeploymentKind says where a deployment's files come from.
 type DeploymentKind string
 
 const (
 	// Automated deployments are built from a commit.
 	Automated DeploymentKind = "automated"
-	// Release deployments are uploaded as they are.
+	// Release deployments are uploaded as finished files.
 	Release DeploymentKind = "release"
-	// Rollback deployments publish the tree of a deployment that was live
-	// before again, by its pointer alone.
+	// Rollback deployments publish again the tree of a deployment that was live
+	// before. Only the pointer moves.
 	Rollback DeploymentKind = "rollback"
-	// Promotion deployments do the same with any deployment that succeeded.
+	// Promotion deployments publish the tree of any deployment that succeeded.
 	Promotion DeploymentKind = "promotion"
 )
 
-// DeploymentKinds lists all of them.
+// DeploymentKinds returns all kinds.
 func DeploymentKinds() []DeploymentKind {
 	return []DeploymentKind{Automated, Release, Rollback, Promotion}
 }

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestDeps runs tools/deps on machines that lack something. Their programs are
-// scripts, and nothing is installed.
+// TestDeps runs tools/deps on machines that lack a program. The programs are
+// scripts; nothing is installed.
 func TestDeps(t *testing.T) {
 	t.Parallel()
 	const (
@@ -29,13 +29,13 @@ func TestDeps(t *testing.T) {
 		args     string
 		status   int
 		says     []string
-		calls    string // what was called, in short
+		calls    string // the programs called, abbreviated
 	}{
 		"an old Go":            {map[string]string{"go": old, "id": root, "apt-get": aptGet}, "go redis", 1, []string{"Go is too old", "go1.19.8", "1.26 or newer", "https://go.dev/dl/"}, ""},
-		"a Go that may not":    {map[string]string{"go": pinned, "id": root}, "go redis", 1, []string{"go1.24.1", "1.26 or newer"}, ""},
+		"a pinned Go       ":   {map[string]string{"go": pinned, "id": root}, "go redis", 1, []string{"go1.24.1", "1.26 or newer"}, ""},
 		"no Go":                {map[string]string{"id": root}, "go redis", 1, []string{"Go is not installed", "https://go.dev/dl/"}, ""},
 		"nothing is missing":   {map[string]string{"go": fine, "redis-server": noop}, "go redis", 0, nil, ""},
-		"a user with sudo":     {map[string]string{"go": fine, "id": user, "apt-get": aptGet, "sudo": sudo}, "go redis", 0, []string{"Redis, of which Troy starts private servers", "sudo may ask for your password", "Installing redis-server"}, "sudo apt-get update sudo apt-get install"},
+		"a user with sudo":     {map[string]string{"go": fine, "id": user, "apt-get": aptGet, "sudo": sudo}, "go redis", 0, []string{"Redis, which Troy's tests start", "sudo may ask for your password", "Installing redis-server"}, "sudo apt-get update sudo apt-get install"},
 		"a user without sudo":  {map[string]string{"go": fine, "id": user, "apt-get": aptGet}, "go redis", 1, []string{"there is no sudo", "apt-get install -y --no-install-recommends redis-server", "this again"}, ""},
 		"root":                 {map[string]string{"go": fine, "id": root, "apt-get": aptGet}, "go redis", 0, []string{"Installing redis-server"}, "apt-get update apt-get install"},
 		"neither apt nor brew": {map[string]string{"go": fine, "id": root}, "go redis", 1, []string{"neither apt-get nor brew"}, ""},
@@ -67,7 +67,7 @@ func TestDeps(t *testing.T) {
 			}
 			for _, want := range c.says {
 				if !strings.Contains(string(out), want) {
-					t.Errorf("%q is not said in:\n%s", want, out)
+					t.Errorf("%q is missing in:\n%s", want, out)
 				}
 			}
 			made, err := os.ReadFile(calls)

@@ -18,13 +18,13 @@ const (
 	statusesPage = "docs/diagrams/statuses.md"
 )
 
-// TestStatesTable holds the table of docs/states.md to the table of
-// transitions: every status once, in order, with what may follow it.
+// TestStatesTable compares the table of docs/states.md with the table of
+// transitions: every status once, in order, with its successors.
 func TestStatesTable(t *testing.T) {
 	t.Parallel()
 	var got, want [][]string
 	for _, row := range table(t, statesPage, "status") {
-		// Said of the first nine in the head of the column.
+		// The column's head covers Scheduled for Deletion for the first nine.
 		got = append(got, append([]string{row[0]}, splitList(row[1])...))
 	}
 	for _, s := range troy.Statuses() {
@@ -46,8 +46,8 @@ func TestStatesTable(t *testing.T) {
 	}
 }
 
-// TestStatesParagraphs wants a paragraph for every status, in order, with its
-// name and its value.
+// TestStatesParagraphs checks that every status has a paragraph, in order, with
+// its name and its value.
 func TestStatesParagraphs(t *testing.T) {
 	t.Parallel()
 	var got, want []string
@@ -73,7 +73,7 @@ func TestDeploymentStatesTable(t *testing.T) {
 	}
 }
 
-// TestStatusesDiagram holds the names and the arrows of the picture to the
+// TestStatusesDiagram compares the names and the arrows of the diagram with the
 // table of transitions.
 func TestStatusesDiagram(t *testing.T) {
 	t.Parallel()
@@ -99,7 +99,7 @@ func TestStatusesDiagram(t *testing.T) {
 		from, to := statuses[m[1]], statuses[m[2]]
 		switch {
 		case m[1] == "[*]" && to == troy.PreProvisioned, from == troy.Deleted && m[2] == "[*]":
-			continue // where the picture begins and ends
+			continue // the start and end of the diagram
 		case m[1] == composite:
 			for _, s := range troy.Statuses()[:9] {
 				got = append(got, s.String()+" → "+to.String())
@@ -153,7 +153,7 @@ func table(t *testing.T, file, head string) [][]string {
 	return rows
 }
 
-// splitList reads "a, b", and "–" as nothing.
+// splitList splits "a, b"; "–" is an empty list.
 func splitList(text string) []string {
 	if text == "" || text == "–" {
 		return nil
@@ -161,8 +161,8 @@ func splitList(text string) []string {
 	return strings.Split(text, ", ")
 }
 
-// TestDocumentsLeadSomewhere holds the links between documents, and the files
-// that CONTRIBUTING.md says to touch, to what the repository has.
+// TestDocumentsLeadSomewhere checks that the links between documents, and the
+// files that CONTRIBUTING.md says to edit, exist.
 func TestDocumentsLeadSomewhere(t *testing.T) {
 	t.Parallel()
 	var files []string
@@ -213,7 +213,7 @@ func TestDocumentsLeadSomewhere(t *testing.T) {
 	}
 }
 
-// anchors returns what GitHub makes of a document's headings.
+// anchors returns the anchors that GitHub makes from a document's headings.
 func anchors(text string) []string {
 	var out []string
 	other := regexp.MustCompile(`[^\p{L}\p{N}_\- ]`)

@@ -1,90 +1,91 @@
 package troy
 
-// Provider is a forge that repositories are at.
+// Provider is a forge: a host of Git repositories.
 type Provider string
 
-// The providers, as rows and JSON write them.
+// The providers, as they appear in rows and JSON.
 const (
 	GitHub    Provider = "github"
 	Bitbucket Provider = "bitbucket"
 )
 
-// ForgeEvent is what one verified delivery of a forge's webhook says, in words
-// that are the same for all forges: PushEvent, InstallationChange,
-// RepositoryChange, Rerequest, PullRequest, Ping or Ignored. Texts in it are
-// UTF-8, bounded, and without control characters but the line ends and tabs of
-// messages, so that they can be stored and shown.
+// ForgeEvent is the content of one verified webhook delivery, in terms common
+// to all forges: a PushEvent, InstallationChange, RepositoryChange, Rerequest,
+// PullRequest, Ping or Ignored. Its texts are valid UTF-8, bounded in length
+// and free of control characters, except for line ends and tabs in messages, so
+// they are safe to store and show.
 type ForgeEvent interface{ forgeEvent() }
 
-// ForgeRepository is a repository as its forge tells of it.
+// ForgeRepository is a repository as its forge describes it.
 type ForgeRepository struct {
 	Provider Provider
-	// ID survives renames and transfers: GitHub's number in decimal, or
-	// Bitbucket's UUID in lower case and braces, as its API takes it.
+	// ID survives renames and transfers. It is GitHub's number in decimal, or
+	// Bitbucket's UUID in lower case and braces, as its API expects it.
 	ID string
 	// FullName is "owner/name" at the time of the event.
 	FullName string
-	// DefaultBranch is empty when the forge does not say it.
+	// DefaultBranch is empty if the forge does not send it.
 	DefaultBranch string
-	// Private is false also when the forge does not say it.
+	// Private is also false if the forge does not send it.
 	Private bool
 }
 
-// PushEvent is what one push did to the branches and tags of a repository.
+// PushEvent describes the changes of one push to a repository's branches and
+// tags.
 type PushEvent struct {
 	Repository ForgeRepository
-	// Installation is the id of the GitHub app's installation, or empty.
+	// Installation is the id of the GitHub app's installation. It may be empty.
 	Installation string
-	// Pusher is the forge's name of who pushed, or empty.
+	// Pusher is the forge's name of the user who pushed. It may be empty.
 	Pusher string
 	// Pushes has one entry for each branch and tag that moved.
 	Pushes []Push
-	// Complete is false when more may have moved than Pushes lists (Bitbucket
-	// sends a push without any change now and then): the repository's branches
-	// have to be read.
+	// Complete is false if Pushes may lack some changes. Bitbucket now and then
+	// sends a push without any change; the repository's branches have to be
+	// read then.
 	Complete bool
 }
 
 // RefKind tells branches from tags.
 type RefKind string
 
-// The kinds of refs that are told of.
+// The kinds of refs.
 const (
 	Branch RefKind = "branch"
 	Tag    RefKind = "tag"
 )
 
-// Push is one branch or tag that was made, moved or deleted.
+// Push is one branch or tag that was created, moved or deleted.
 type Push struct {
 	Kind RefKind
 	// Name is the ref's name without "refs/heads/" or "refs/tags/".
 	Name string
-	// Before and After are full commit ids in lower-case hexadecimal digits,
-	// of SHA-1 or SHA-256. Before is empty when the ref is new, After when it
-	// was deleted. (GitHub gives the id of the tag itself for annotated tags.)
+	// Before and After are full commit ids, SHA-1 or SHA-256, in lower-case
+	// hexadecimal digits. Before is empty for a new ref, After for a deleted
+	// one. For an annotated tag GitHub sends the id of the tag object.
 	Before, After string
-	// Forced: the ref moved to something that is not a descendant of Before.
+	// Forced: the new commit is not a descendant of Before.
 	Created, Deleted, Forced bool
-	// Message, at most MaxMessage characters of it, and Author are those of
-	// the commit that the ref is at now.
+	// Message (at most MaxMessage characters) and Author belong to the commit
+	// that the ref now points to.
 	Message, Author string
-	// Skip says in words why the commit asks not to be built, or is empty. It
-	// is found in the whole message.
+	// Skip is the reason why the commit asks not to be built, or empty. The
+	// whole message is searched.
 	Skip string
-	// Paths are the files that the push added, changed or removed, sorted,
-	// each once.
+	// Paths are the files that the push added, changed or removed, sorted and
+	// without duplicates.
 	Paths []string
-	// PathsComplete is false when Paths may lack some.
+	// PathsComplete is false if Paths may be incomplete.
 	PathsComplete bool
 }
 
-// MaxMessage is the most characters of a commit's message that are kept.
+// MaxMessage is the maximum length of a stored commit message, in characters.
 const MaxMessage = 1000
 
-// InstallationAction is what happened to an installation of the GitHub app.
+// InstallationAction is the kind of an InstallationChange.
 type InstallationAction string
 
-// What can happen to an installation.
+// The kinds of changes to an installation.
 const (
 	InstallationCreated             InstallationAction = "created"
 	InstallationDeleted             InstallationAction = "deleted"
@@ -94,29 +95,31 @@ const (
 	InstallationRepositoriesChanged InstallationAction = "repositories_changed"
 )
 
-// InstallationChange is something that happened to an installation of the
-// GitHub app or to the repositories that it may see.
+// InstallationChange is a change to an installation of the GitHub app or to the
+// repositories that it can access.
 type InstallationChange struct {
 	Action InstallationAction
 	ID     string // the installation's number in decimal
 	AppID  string // the app's number in decimal
-	// Account is the name of the user or organization that it is installed
-	// for.
+	// Account is the name of the user or organization that installed it.
 	Account string
-	// AllRepositories: it sees whatever its account has, now and later.
+	// AllRepositories: it can access all present and future repositories of its
+	// account.
 	AllRepositories bool
-	// Added are the repositories that it sees from now on; for an
-	// installation that was created or deleted, or accepted permissions, all
-	// that it sees or saw. Removed are those that it no longer sees.
+	// Added are the repositories that it can access from now on. For an
+	// installation that was created or deleted, or that accepted permissions,
+	// Added lists all of its repositories. Removed are the repositories that
+	// it can no longer access.
 	Added, Removed []ForgeRepository
-	// Sender is the forge's name of who did it, or empty.
+	// Sender is the forge's name of the user who made the change. It may be
+	// empty.
 	Sender string
 }
 
-// RepositoryAction is what happened to a repository.
+// RepositoryAction is the kind of a RepositoryChange.
 type RepositoryAction string
 
-// What can happen to a repository.
+// The kinds of changes to a repository.
 const (
 	RepositoryCreated     RepositoryAction = "created"
 	RepositoryRenamed     RepositoryAction = "renamed"
@@ -129,74 +132,75 @@ const (
 	RepositoryEdited      RepositoryAction = "edited"
 )
 
-// RepositoryChange is something that happened to a repository as a whole.
+// RepositoryChange is a change to a repository as a whole.
 type RepositoryChange struct {
 	Repository   ForgeRepository
 	Installation string // as in PushEvent
 	Action       RepositoryAction
-	// OldFullName is what a renamed or transferred repository was called, or
-	// empty when the forge does not say it.
+	// OldFullName is the previous name of a renamed or transferred repository.
+	// It is empty if the forge does not send it.
 	OldFullName string
 	// OldDefaultBranch is set when an edit changed the default branch.
 	OldDefaultBranch string
 }
 
-// Rerequest is someone's wish, on GitHub's page, to have a commit checked
+// Rerequest is a user's request, made on GitHub's page, to check a commit
 // again.
 type Rerequest struct {
 	Repository   ForgeRepository
 	Installation string // as in PushEvent
-	// AppID is the number of the app whose check it is: another app's checks
-	// are none of Troy's business.
+	// AppID is the number of the app that owns the check. Troy ignores the
+	// checks of other apps.
 	AppID string
-	// CheckSuite is the suite's number; CheckRun is the run's, or empty when
-	// the whole suite is wished for.
+	// CheckSuite is the suite's number. CheckRun is the run's number, or empty
+	// if the whole suite is requested.
 	CheckSuite, CheckRun string
-	// ExternalID is what Troy gave the run when it made it, or empty.
+	// ExternalID is the id that Troy gave the run when it created it, or empty.
 	ExternalID string
-	// Commit is the full id. Branch is empty when GitHub does not know it.
+	// Commit is the full id. Branch is empty if GitHub does not know it.
 	Commit, Branch string
-	// Action is the identifier of the button that was pressed, or empty for
-	// the re-run button.
+	// Action is the identifier of the button that was pressed, or empty for the
+	// re-run button.
 	Action string
-	// Sender is the forge's name of who wishes it, or empty.
+	// Sender is the forge's name of the user who requested it. It may be empty.
 	Sender string
 }
 
-// PullRequest is something that happened to a pull request. Repository is the
-// one that it asks to be merged into.
+// PullRequest is a change to a pull request. Repository is the target
+// repository.
 type PullRequest struct {
 	Repository   ForgeRepository
 	Installation string // as in PushEvent
-	// Action is the forge's own word: "synchronize", "fulfilled".
+	// Action is the forge's own term, such as "synchronize" or "fulfilled".
 	Action string
 	Number int64
 	Title  string
-	// Head is the branch that is offered; HeadCommit is the id of its newest
-	// commit, which Bitbucket shortens to twelve digits.
+	// Head is the source branch. HeadCommit is the id of its newest commit,
+	// which Bitbucket shortens to twelve digits.
 	Head, HeadCommit string
-	// Base is the branch that it would be merged into.
+	// Base is the target branch.
 	Base string
-	// Fork: the head is in another repository, or in one that is gone, so its
-	// author may be a stranger.
+	// Fork: the source branch is in another repository, or in a deleted one, so
+	// the author may be a stranger.
 	Fork bool
-	// Open is false when it was merged or declined.
+	// Open is false if the pull request was merged or declined.
 	Open bool
-	// Sender is the forge's name of who did it, or empty.
+	// Sender is the forge's name of the user who made the change. It may be
+	// empty.
 	Sender string
 }
 
-// Ping is what GitHub sends when a webhook was set up.
+// Ping is the event that GitHub sends after a webhook was created.
 type Ping struct {
 	Hook  string // the webhook's number in decimal
-	AppID string // the app's, when the webhook is an app's
+	AppID string // the app's number, if the webhook is an app's
 }
 
-// Ignored is a delivery that calls for nothing.
+// Ignored is a delivery that requires no action.
 type Ignored struct {
-	Name   string // the event, as the forge calls it
+	Name   string // the event's name at the forge
 	Action string // the event's action, or empty
-	Reason string // in words
+	Reason string // for people
 }
 
 func (PushEvent) forgeEvent()          {}

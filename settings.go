@@ -2,9 +2,9 @@ package troy
 
 import "slices"
 
-// BuildSettings is what a pipeline says about its builds and its site. Rows and
-// JSON write it so; the command line has a flag for each field. An empty text
-// leaves the decision to the repository.
+// BuildSettings are a pipeline's settings for its builds and its site. They
+// have this form in rows and JSON; the CLI has a flag for each field. An empty
+// text leaves the decision to the repository.
 //
 // A new setting is a field here, its check in Clean, and its rows in
 // docs/api.md and docs/cli.md. The tags name the field in JSON, its flag, the
@@ -15,23 +15,21 @@ type BuildSettings struct {
 	// default.
 	Install string `json:"install,omitempty" flag:"install-command" help:"the command that installs dependencies" arg:"command" label:"Install"`
 	Build   string `json:"build,omitempty" flag:"build-command" help:"the command that builds" arg:"command" label:"Build"`
-	Test    string `json:"test,omitempty" flag:"test-command" help:"the command that tests; its failure stops the deployment" arg:"command" label:"Test"`
-	// Output is the folder that is published, relative to the pipeline's root
-	// folder.
-	Output string `json:"output,omitempty" flag:"output" help:"the folder that is published, from the root folder" arg:"folder" label:"Output"`
-	// TrailingSlash decides on the addresses of pages: auto, always or never
-	// (site.TrailingSlash). Empty is auto.
+	Test    string `json:"test,omitempty" flag:"test-command" help:"the command that tests; if it fails, the deployment stops" arg:"command" label:"Test"`
+	// Output is the folder to publish, relative to the pipeline's root folder.
+	Output string `json:"output,omitempty" flag:"output" help:"the folder to publish, relative to the root folder" arg:"folder" label:"Output"`
+	// TrailingSlash decides the form of page addresses: auto, always or never
+	// (site.TrailingSlash). Empty means auto.
 	TrailingSlash string `json:"trailing_slash,omitempty" flag:"trailing-slash" help:"how the addresses of pages end: auto, always or never" arg:"auto" label:"Trailing slash"`
-	// DropAssets ends the reachability of hashed assets with the deployment
-	// that leaves them out.
-	DropAssets bool `json:"drop_assets,omitempty" flag:"drop-assets" help:"take hashed assets away with the deployment that leaves them out" label:"Drop assets"`
+	// DropAssets removes hashed assets as soon as a deployment leaves them out.
+	DropAssets bool `json:"drop_assets,omitempty" flag:"drop-assets" help:"remove hashed assets as soon as a deployment leaves them out" label:"Drop assets"`
 }
 
-// maxCommand is the most characters of a build's command.
+// maxCommand is the maximum length of a build command, in characters.
 const maxCommand = 4096
 
-// Clean returns the settings in their clean form, or an Invalid error at the
-// field that breaks a rule.
+// Clean returns the settings in normal form. It returns an Invalid error with
+// the field's name if a field breaks a rule.
 func (s BuildSettings) Clean() (BuildSettings, error) {
 	for _, command := range []struct{ field, text string }{{"install", s.Install}, {"build", s.Build}, {"test", s.Test}} {
 		if command.text == "" {

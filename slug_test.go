@@ -92,8 +92,7 @@ func TestSlugVariant(t *testing.T) {
 	}
 }
 
-// FuzzSlugFrom holds what is made of any name, and its variants, to the rules
-// for slugs.
+// FuzzSlugFrom checks that the slug of any name, and its variants, are valid.
 func FuzzSlugFrom(f *testing.F) {
 	for _, name := range []string{
 		"", "Blog", "www", "WWW ", "a--b", "日本", "\xff\xfe", "K", "-", "a\x00b", "İstanbul",

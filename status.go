@@ -6,22 +6,21 @@ import (
 	"strings"
 )
 
-// Status is where a pipeline stands. It is written in rows and JSON as its
-// value ("ready_for_deployment") and shown to people by its name ("Ready for
-// Deployment").
+// Status is the status of a pipeline. Rows and JSON hold its value
+// ("ready_for_deployment"); people see its name ("Ready for Deployment").
 type Status string
 
 // The thirteen statuses, in the order of a pipeline's life.
 const (
-	// PreProvisioned: created, without DNS record or distribution. A resting
-	// place: it leaves when a user requests provisioning.
+	// PreProvisioned: created, without DNS record or distribution. The pipeline
+	// rests here until a user requests provisioning.
 	PreProvisioned Status = "pre_provisioned"
 	// ProvisionRequest: queued for provisioning.
 	ProvisionRequest Status = "provision_request"
 	// Provisioning: a worker is creating the distribution and the DNS record.
 	Provisioning Status = "provisioning"
-	// FailedToProvision: it could not be provisioned. What was made is
-	// recorded, and a retry goes on from there.
+	// FailedToProvision: provisioning failed. The resources made so far are
+	// recorded, and a retry continues from there.
 	FailedToProvision Status = "failed_to_provision"
 	// ReadyForDeployment: provisioned, with nothing live.
 	ReadyForDeployment Status = "ready_for_deployment"
@@ -31,22 +30,22 @@ const (
 	Deploying Status = "deploying"
 	// Deployed: a deployment is live and nothing waits.
 	Deployed Status = "deployed"
-	// FailedToDeploy: the newest deployment failed; the one before it stays
+	// FailedToDeploy: the newest deployment failed; the previous one stays
 	// live.
 	FailedToDeploy Status = "failed_to_deploy"
-	// ScheduledForDeletion: deletion is requested; the distribution is being
+	// ScheduledForDeletion: deletion was requested; the distribution is being
 	// disabled, which takes minutes on a real CDN.
 	ScheduledForDeletion Status = "scheduled_for_deletion"
 	// Deleting: the distribution, the record, the objects and the row are
 	// being removed.
 	Deleting Status = "deleting"
-	// FailedToDelete: removal stopped; a retry goes on from there.
+	// FailedToDelete: removal stopped; a retry continues from there.
 	FailedToDelete Status = "failed_to_delete"
-	// Deleted stands in events alone: by then the row is gone.
+	// Deleted appears only in events: the row no longer exists.
 	Deleted Status = "deleted"
 )
 
-// Statuses lists all thirteen in the order of a pipeline's life.
+// Statuses returns all thirteen statuses in the order of a pipeline's life.
 func Statuses() []Status {
 	return []Status{
 		PreProvisioned, ProvisionRequest, Provisioning, FailedToProvision,
@@ -55,14 +54,14 @@ func Statuses() []Status {
 	}
 }
 
-// RowStatuses lists the twelve that a pipeline's row can have.
+// RowStatuses returns the twelve statuses that a pipeline's row can have.
 func RowStatuses() []Status {
 	all := Statuses()
 	return all[:len(all)-1]
 }
 
-// next is the transition table. Scheduled for Deletion is added to the first
-// nine by Next.
+// next is the transition table. Next adds Scheduled for Deletion to the first
+// nine.
 var next = map[Status][]Status{
 	PreProvisioned:       {ProvisionRequest},
 	ProvisionRequest:     {Provisioning, FailedToProvision},
@@ -79,7 +78,7 @@ var next = map[Status][]Status{
 	Deleted:              {},
 }
 
-// Next lists the statuses that may follow s.
+// Next returns the statuses that may follow s.
 func (s Status) Next() []Status {
 	out := slices.Clone(next[s])
 	if _, known := next[s]; known && !s.InDeletion() {
@@ -88,11 +87,11 @@ func (s Status) Next() []Status {
 	return out
 }
 
-// CanBecome reports whether a pipeline may go from s to t.
+// CanBecome reports whether a pipeline may change from s to t.
 func (s Status) CanBecome(t Status) bool { return slices.Contains(s.Next(), t) }
 
-// InDeletion reports whether s is one of the statuses that a pipeline has
-// from the request for its deletion on.
+// InDeletion reports whether s is one of the statuses that follow a request for
+// deletion.
 func (s Status) InDeletion() bool {
 	switch s {
 	case ScheduledForDeletion, Deleting, FailedToDelete, Deleted:
@@ -101,8 +100,8 @@ func (s Status) InDeletion() bool {
 	return false
 }
 
-// Resting reports whether a pipeline may stay in s for good. Every other
-// status has work that takes the pipeline out of it, and a deadline.
+// Resting reports whether a pipeline may stay in s indefinitely. Every other
+// status has a deadline and work that takes the pipeline out of it.
 func (s Status) Resting() bool {
 	switch s {
 	case PreProvisioned, FailedToProvision, ReadyForDeployment, Deployed, FailedToDeploy, FailedToDelete, Deleted:
@@ -111,7 +110,7 @@ func (s Status) Resting() bool {
 	return false
 }
 
-// String is the name that people see: "Ready for Deployment".
+// String returns the name shown to people, such as "Ready for Deployment".
 func (s Status) String() string {
 	words := strings.Split(string(s), "_")
 	for i, w := range words {
@@ -122,7 +121,8 @@ func (s Status) String() string {
 	return strings.Join(words, " ")
 }
 
-// ParseStatus reads a status from its value.
+// ParseStatus returns the status with the value s, or an error if there is
+// none.
 func ParseStatus(s string) (Status, error) {
 	if slices.Contains(Statuses(), Status(s)) {
 		return Status(s), nil

@@ -48,7 +48,7 @@ func TestStatusNames(t *testing.T) {
 	}
 }
 
-// TestTransitions repeats the table that was decided on, as pairs: what is not
+// TestTransitions repeats the transition table as pairs. A pair that is not
 // listed is not allowed.
 func TestTransitions(t *testing.T) {
 	t.Parallel()
@@ -93,7 +93,8 @@ func TestTransitions(t *testing.T) {
 	}
 }
 
-// TestNextIsACopy changes what Next returned: the table must not notice.
+// TestNextIsACopy checks that changes to the result of Next don't change the
+// table.
 func TestNextIsACopy(t *testing.T) {
 	t.Parallel()
 	for _, s := range troy.Statuses() {

@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 )
 
-// Clip shortens a stranger's text for a message, to about 80 bytes.
+// Clip shortens a client's text to about 80 bytes for use in a message.
 func Clip(s string) string {
 	const most = 80
 	if len(s) <= most {
@@ -17,9 +17,9 @@ func Clip(s string) string {
 	return strings.ToValidUTF8(s[:most], "") + "…"
 }
 
-// CheckText returns an Invalid error at field if s is not a text of one line
-// with 1 to most characters. Control characters and those that change the
-// direction of text are refused.
+// CheckText returns an Invalid error at field if s is not one line of 1 to most
+// characters. It refuses control characters and characters that change the
+// direction of text.
 func CheckText(field, s string, most int) error {
 	switch n := utf8.RuneCountInString(s); {
 	case strings.TrimSpace(s) == "":
@@ -31,22 +31,22 @@ func CheckText(field, s string, most int) error {
 	case strings.ContainsFunc(s, unicode.IsControl):
 		return Errorf(Invalid, "it has a control character").At(field)
 	case strings.ContainsFunc(s, reorders):
-		return Errorf(Invalid, "it has a character that changes the direction of text, which makes other text read differently").At(field)
+		return Errorf(Invalid, "it has a character that changes the direction of the text around it").At(field)
 	}
 	return nil
 }
 
-// reorders reports whether a character is one of explicit directional
-// formatting (Unicode Standard Annex #9 §2.1 to §2.4). The marks that text in
-// Arabic and Hebrew needs are not among them.
+// reorders reports whether r is an explicit directional formatting character
+// (Unicode Standard Annex #9 §2.1 to §2.4). The marks that Arabic and Hebrew
+// texts need are not among them.
 func reorders(r rune) bool { return r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 }
 
-// maxFolder is the most characters of a folder's path.
+// maxFolder is the maximum length of a folder's path, in characters.
 const maxFolder = 1024
 
-// CleanFolder returns the clean form of a folder's path inside a repository,
-// empty for the repository's root. A path that leads out of the repository is
-// an Invalid error at field.
+// CleanFolder returns the clean form of a folder's path inside a repository, or
+// "" for the repository's root. It returns an Invalid error at field if the
+// path leads out of the repository.
 func CleanFolder(field, folder string) (string, error) {
 	if folder == "" {
 		return "", nil

@@ -13,26 +13,26 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
-// Finder tells which secret a file has in it: a whole value, as it is, with
-// other line ends, URL-encoded, JSON-escaped or inside of base64. Unlike a
-// Redactor it does not look for parts of a value, since a page may well quote
-// the first line of a key. It may be used by several goroutines at once.
+// Finder finds a secret in a file: the whole value, unchanged, with other line
+// ends, URL-encoded, JSON-escaped or inside base64. Unlike a Redactor it does
+// not look for parts of a value, because a page may quote the first line of a
+// key. A Finder is safe for concurrent use.
 type Finder struct {
 	forms  []form
-	begins map[uint64][]int32 // the forms by their first eight bytes
+	begins map[uint64][]int32 // the forms, keyed by their first eight bytes
 	filter []uint64
 	shift  uint
-	long   int // bytes of the longest form
+	long   int // length of the longest form in bytes
 }
 
-// form is one way to write the secret of a name.
+// form is one encoding of the secret called name.
 type form struct {
 	name string
 	text []byte
 }
 
-// NewFinder returns a Finder for the values by their names. Each must pass
-// CheckValue, and all together have at most MaxValues bytes.
+// NewFinder returns a Finder for values, keyed by name. Each value must pass
+// CheckValue. All together have at most MaxValues bytes.
 func NewFinder(values map[string]string) (*Finder, error) {
 	f := &Finder{begins: map[uint64][]int32{}}
 	total := 0
@@ -64,7 +64,7 @@ func (f *Finder) add(one form) {
 	f.long = max(f.long, len(one.text))
 }
 
-// wholeForms are all forms of a value, each once.
+// wholeForms returns all forms of a value without duplicates.
 func wholeForms(value string) []string {
 	whole := strings.TrimSpace(value)
 	unix := strings.ReplaceAll(whole, "\r\n", "\n")
@@ -80,11 +80,11 @@ func wholeForms(value string) []string {
 	return slices.DeleteFunc(texts, func(text string) bool { return len(text) < window })
 }
 
-// findPart is how many bytes are read at a time.
+// findPart is the number of bytes to read at a time.
 const findPart = 256 << 10
 
-// Find reads r to its end, or to the first secret, and returns the secret's
-// name, or nothing.
+// Find reads r up to its end or the first secret, and returns the secret's name
+// or "".
 func (f *Finder) Find(r io.Reader) (name string, err error) {
 	if len(f.forms) == 0 {
 		return "", nil
@@ -102,7 +102,7 @@ func (f *Finder) Find(r io.Reader) (name string, err error) {
 		if err != nil {
 			return "", err
 		}
-		// A form may have begun that the next part ends.
+		// The next part may end a form that begins in this one.
 		rest := min(f.long-1, len(buf))
 		buf = buf[:copy(buf, buf[len(buf)-rest:])]
 	}

@@ -23,10 +23,10 @@ func TestFinder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	big := strings.Repeat("lorem ipsum dolor sit amet ", 40_000) // longer than what is read at a time
+	big := strings.Repeat("lorem ipsum dolor sit amet ", 40_000) // longer than one read
 	for name, test := range map[string]struct{ text, want string }{
 		"nothing":                   {big, ""},
-		"as it is":                  {"a" + token + "b", "TOKEN"},
+		"unchanged":                 {"a" + token + "b", "TOKEN"},
 		"at the end":                {big + token, "TOKEN"},
 		"URL-encoded":               {"?t=" + url.QueryEscape(token) + "&", "TOKEN"},
 		"inside of base64":          {"data:" + base64.StdEncoding.EncodeToString([]byte("user:"+token+"!")), "TOKEN"},
@@ -48,7 +48,7 @@ func TestFinder(t *testing.T) {
 	}
 }
 
-// A secret is found wherever the parts that are read begin and end.
+// TestFinderAtEveryPlace moves a secret across the boundary between two reads.
 func TestFinderAtEveryPlace(t *testing.T) {
 	t.Parallel()
 	const token = "0123456789abcdef"

@@ -8,21 +8,21 @@ import (
 	"strings"
 )
 
-// maxPiece is the longest piece, in bytes.
+// maxPiece is the maximum length of a piece in bytes.
 const maxPiece = 64
 
 // piece is a part of one form of a secret.
 type piece struct {
 	text string
-	// wrapped: line ends inside of it don't count, as base64 has them.
+	// wrapped: line ends inside the piece don't count, as in wrapped base64.
 	wrapped bool
-	// left and right: the base64 character before or after the piece has bits
-	// of the secret as well as of its neighbour.
+	// left and right: the base64 character before or after the piece encodes
+	// bits of the secret and of its neighbour.
 	left, right bool
 }
 
-// beginnings are the eight bytes that a text of the piece may begin with:
-// several when a line end may stand among them.
+// beginnings returns the first eight bytes of each text that matches the piece.
+// There are several if a line end may stand among them.
 func (p piece) beginnings() []string {
 	out := []string{p.text[:window]}
 	if !p.wrapped {
@@ -44,21 +44,21 @@ func addForms(set map[string]piece, value string) {
 	if len(lines) < 2 {
 		return
 	}
-	// A terminal ends lines otherwise than a file.
+	// A terminal changes the line ends of a file.
 	unix := strings.ReplaceAll(whole, "\r\n", "\n")
 	addEncoded(set, unix, true)
 	addEncoded(set, strings.ReplaceAll(unix, "\n", "\r\n"), true)
-	// A carriage return ends a line for some programs and not for others.
+	// Some programs end a line at a carriage return, others don't.
 	for _, line := range append(lines, strings.Split(whole, "\n")...) {
 		if line = strings.TrimSpace(line); len(line) >= window {
-			// Wrapped base64 is of the whole; a line's own is short.
+			// Only the base64 of the whole value is wrapped; a line's is short.
 			addEncoded(set, line, false)
 		}
 	}
 }
 
-// addEncoded adds a text as it is and as it is commonly encoded. wrapped is
-// for its base64.
+// addEncoded adds text, unchanged and in the usual encodings. wrapped says
+// whether line ends may split its base64.
 func addEncoded(set map[string]piece, text string, wrapped bool) {
 	for _, plain := range plainForms(text) {
 		add(set, piece{text: plain})
@@ -69,7 +69,8 @@ func addEncoded(set map[string]piece, text string, wrapped bool) {
 	}
 }
 
-// plainForms are a text as it is, URL-encoded, JSON-escaped and in hexadecimal.
+// plainForms returns text unchanged, URL-encoded, JSON-escaped and in
+// hexadecimal.
 func plainForms(text string) []string {
 	forms := append([]string{text}, urlEncoded(text)...)
 	for _, escaped := range jsonEscaped(text) {
@@ -90,9 +91,9 @@ func base64Forms(text string) []piece {
 	return forms
 }
 
-// base64At is what all base64 of a text has in common that has the text after
-// 3n+before other bytes. The characters at its ends that have bits of its
-// neighbours, too, are left out.
+// base64At returns the base64 characters that depend only on text if before
+// bytes (mod 3) precede it. It leaves out the characters at both ends that also
+// encode bits of the neighbours.
 func base64At(alphabet *base64.Encoding, text string, before int) piece {
 	encoded := alphabet.EncodeToString(append(make([]byte, before), text...))
 	first := (before*8 + 5) / 6
@@ -100,7 +101,7 @@ func base64At(alphabet *base64.Encoding, text string, before int) piece {
 	return piece{text: encoded[first : all/6], left: before > 0, right: all%6 != 0}
 }
 
-// add splits a form into pieces. The last two may overlap, so that none is
+// add splits a form into pieces. The last two may overlap, so that none is too
 // short.
 func add(set map[string]piece, form piece) {
 	n := len(form.text)
@@ -125,8 +126,9 @@ func add(set map[string]piece, form piece) {
 	}
 }
 
-// urlEncoded is a text as the encoders in use write it. They differ in what
-// they leave as it is, in the space, and in the case of digits.
+// urlEncoded returns text in the URL encodings in use. They differ in the
+// characters that they leave unescaped, in the space, and in the case of
+// digits.
 func urlEncoded(text string) []string {
 	const unreserved = "-._~" // and letters and digits (RFC 3986 §2.3)
 	out := []string{url.PathEscape(text)}
@@ -163,8 +165,8 @@ func percentEncode(text, kept, digits string) string {
 	return b.String()
 }
 
-// jsonEscaped is a text inside of a JSON string, as Go and as JavaScript write
-// it: the first escapes <, > and & too.
+// jsonEscaped returns text as it appears in a JSON string written by Go and by
+// JavaScript. Go also escapes <, > and &.
 func jsonEscaped(text string) []string {
 	strict, err := json.Marshal(text)
 	if err != nil {

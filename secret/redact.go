@@ -11,68 +11,66 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
-// Limits of the values that are taken out of logs.
+// Limits of the secret values.
 const (
-	// MinValue is the fewest characters of a secret. A shorter one would be
-	// found everywhere in a log, and guessed from where it is missing.
+	// MinValue is the minimum length of a secret in characters. A shorter value
+	// would match all over a log, and the gaps would give it away.
 	MinValue = 8
-	// MaxValue is the longest secret, in bytes.
+	// MaxValue is the maximum length of a secret in bytes.
 	MaxValue = 32 << 10
-	// MaxValues is the most that a Redactor takes, in bytes of all values
-	// together. It keeps 300 times their size in memory, 700 times that of
+	// MaxValues is the maximum length of all values of a Redactor together, in
+	// bytes. A Redactor needs 300 times their size in memory, or 700 times for
 	// values with many short lines.
 	MaxValues = 64 << 10
 )
 
-// Marker stands in a log where a secret was.
+// Marker replaces a secret in a log.
 const Marker = "***"
 
-// CheckValue reports, as a *troy.Error of kind Invalid, what keeps a value
-// from being a secret. White space around it does not count.
+// CheckValue returns an Invalid error if value can't be a secret. Surrounding
+// white space does not count.
 func CheckValue(value string) error {
 	switch n := utf8.RuneCountInString(strings.TrimSpace(value)); {
 	case n < MinValue:
-		return troy.Errorf(troy.Invalid, "the secret has %d characters; at least %d are needed, since shorter ones can't be kept out of logs", n, MinValue)
+		return troy.Errorf(troy.Invalid, "the secret has %d characters; expected at least %d, because shorter secrets can't be removed from logs", n, MinValue)
 	case len(value) > MaxValue:
 		return troy.Errorf(troy.Invalid, "the secret has %d bytes; at most %d are allowed", len(value), MaxValue)
 	case strings.ContainsRune(value, 0):
-		return troy.Errorf(troy.Invalid, "the secret has a NUL in it, which no variable can carry")
+		return troy.Errorf(troy.Invalid, "the secret contains a NUL character, which environment variables can't hold")
 	}
 	return nil
 }
 
-// Redactor knows secrets and takes them out of text: as they are, with other
-// line ends, each line of eight or more characters of a value with several,
-// URL-encoded, JSON-escaped, in hexadecimal, and inside of what was
-// base64-encoded (at any of the three alignments, in both alphabets, with
-// wrapped lines), each also with a terminal's control sequences in between;
-// besides, whatever looks like a token of GitHub. It may be used by several
-// goroutines at once.
+// Redactor removes secrets from text. It recognises each value unchanged, with
+// other line ends, URL-encoded, JSON-escaped, in hexadecimal and inside base64
+// (at any of the three alignments, in both alphabets, with wrapped lines). It
+// recognises each line of eight or more characters of a multi-line value,
+// terminal control sequences inside a secret, and GitHub's tokens. A Redactor
+// is safe for concurrent use.
 //
-// Every form is looked for as pieces of at most 64 bytes, so that what has to
-// be held back, and the work for each byte, stay small however long a secret
-// is. A piece of a secret is replaced also where the rest is missing.
+// It looks for pieces of at most 64 bytes, which bounds the bytes held back and
+// the work for each byte, however long a secret is. A piece of a secret is
+// replaced even if the rest is missing.
 type Redactor struct {
 	pieces []piece
-	// begins lists the pieces by the eight bytes that a text of them begins
-	// with; filter has a bit for a hash of each, and answers for nearly every
-	// byte of a log.
+	// begins lists the pieces by their first eight bytes. filter has a bit for
+	// a hash of each, and answers for nearly every byte of a log.
 	begins map[uint64][]int32
 	filter []uint64
 	shift  uint
 	// shorter has the first one to seven bytes of each beginning, with their
-	// number on top: what the end of a chunk may be the start of. The value
-	// says that they end in a line end which is none of the secret's: most
-	// lines of a log end in one of these, by chance.
+	// number in the top byte. The end of a chunk may be one of these. The value
+	// says that they end in a line end that is not part of the secret; most
+	// lines of a log match one of these by chance.
 	shorter map[uint64]bool
-	left    bool // whether any piece asks for the character before it
+	left    bool // whether any piece needs the character before it
 }
 
-// window is how many bytes a piece is found by. No piece is shorter.
+// window is the number of bytes that identify a piece. No piece is shorter.
 const window = 8
 
-// NewRedactor returns a Redactor for the values. Each must pass CheckValue,
-// and all together have at most MaxValues bytes; an error names no value.
+// NewRedactor returns a Redactor for the values. Each must pass CheckValue. All
+// together have at most MaxValues bytes. Errors do not contain values.
 func NewRedactor(values ...string) (*Redactor, error) {
 	total := 0
 	set := map[string]piece{}
@@ -102,8 +100,8 @@ func NewRedactor(values ...string) (*Redactor, error) {
 			}
 		}
 	}
-	// With 64 bits for each beginning, about one byte in a hundred gets as far
-	// as the map; beyond 1 MiB the filter would leave the processor's caches.
+	// With 64 bits for each beginning, about one byte in a hundred reaches the
+	// map. A filter beyond 1 MiB would not fit into the processor's caches.
 	size := min(max(10, bits.Len(uint(len(r.begins)*64))), 23)
 	r.shift = uint(64 - size)
 	r.filter = make([]uint64, 1<<(size-6))
@@ -114,11 +112,11 @@ func NewRedactor(values ...string) (*Redactor, error) {
 	return r, nil
 }
 
-// golden is 2⁶⁴ divided by the golden ratio; the top bits of a product with it
+// golden is 2⁶⁴ divided by the golden ratio. The top bits of a product with it
 // are a hash (Knuth, The Art of Computer Programming 3, §6.4).
 const golden = 0x9e3779b97f4a7c15
 
-// packed is up to seven bytes and their number as one value.
+// packed encodes up to seven bytes and their number as one value.
 func packed(b []byte) uint64 {
 	v := uint64(len(b)) << 56
 	for i, c := range b {
@@ -127,25 +125,24 @@ func packed(b []byte) uint64 {
 	return v
 }
 
-// Text returns a text without the secrets.
+// Text returns s without the secrets.
 func (r *Redactor) Text(s string) string {
 	var b strings.Builder
 	w := r.Writer(&b)
-	// A strings.Builder takes everything.
+	// Writing to a strings.Builder never fails.
 	_, _ = io.WriteString(w, s)
 	_ = w.Close()
 	return b.String()
 }
 
-// Writer returns a writer that passes on to w what it is given, without the
-// secrets, also those that come in parts. It holds back at most 128 bytes, and
-// only what may be the beginning of a secret: a line that ends in a line feed
-// is passed on at once, unless its end is part of a secret with several lines
-// (of base64 that is wrapped within the first seven characters of a piece, and
-// written line by line, those seven are passed on). Control sequences of a
-// terminal add to the 128 bytes, up to 4 KiB.
-// Close passes on the rest and leaves w open. It is for one goroutine at a
-// time.
+// Writer returns a writer that passes its input on to w without the secrets,
+// even if a secret arrives in parts. It holds back at most 128 bytes, and only
+// if they may begin a secret. It passes on a line that ends in a line feed at
+// once, unless the line's end is part of a multi-line secret. (If base64 is
+// wrapped within the first seven characters of a piece and written line by
+// line, those seven are passed on.) Terminal control sequences add up to 4 KiB
+// to the 128 bytes. Close passes on the rest and leaves w open. The writer is
+// not safe for concurrent use.
 func (r *Redactor) Writer(w io.Writer) io.WriteCloser {
 	return &writer{r: r, to: w}
 }

@@ -37,7 +37,7 @@ func TestRedactsEveryForm(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, text := range map[string]string{
-		"as it is":           value,
+		"unchanged":          value,
 		"query":              url.QueryEscape(value),
 		"path":               url.PathEscape(value),
 		"lower-case digits":  "p%40ss%20w%2f%c3%b6rd%3f%22%3c%26%3e%2b~",
@@ -59,15 +59,15 @@ func TestRedactsEveryForm(t *testing.T) {
 		if !strings.HasPrefix(got, "before ") || !strings.HasSuffix(got, " after") || !strings.Contains(got, secret.Marker) {
 			t.Errorf("%s: %q", name, got)
 		}
-		// The most that may be left of base64 is its neighbours.
+		// Of base64 at most the neighbours may be left.
 		if len(got) > len("before  after")+len(secret.Marker)+10 {
 			t.Errorf("%s: too much is left: %q", name, got)
 		}
 	}
 }
 
-// A terminal's control sequences, of colours above all, may stand in the middle
-// of a secret.
+// TestRedactsThroughControlSequences puts a terminal's control sequences, such
+// as colours, inside a secret.
 func TestRedactsThroughControlSequences(t *testing.T) {
 	t.Parallel()
 	const value, token = "hunter2hunter2", "ghp_abcdefghijklmnopqrstuvwxyz0123456789"
@@ -89,7 +89,7 @@ func TestRedactsThroughControlSequences(t *testing.T) {
 			}
 		}
 	}
-	// What has no secret in it stays as it is, whatever its sequences are.
+	// Text without a secret stays unchanged, with all its control sequences.
 	for _, text := range []string{
 		"\x1b[31merror\x1b[0m: hunter2\n", "\x1b", "\x1b[", "a\x1b[31", "\x1b[" + strings.Repeat("1;", 200) + "m", "\x1b]8;;https://example.com\x07link\x1b]8;;\x07",
 		"hunter2" + strings.Repeat("\x1b[31m", 2000) + "x", "aHVu\n" + strings.Repeat("\x1b[0m", 1<<12),
@@ -133,8 +133,8 @@ func TestRedactsLinesAndWrappedBase64(t *testing.T) {
 	}
 }
 
-// TestBase64NeighboursGoToo: a character at either end has bits of the secret
-// and of what stands beside it.
+// TestBase64NeighboursGoToo checks the characters at both ends, which encode
+// bits of the secret and of its neighbours.
 func TestBase64NeighboursGoToo(t *testing.T) {
 	t.Parallel()
 	const value = "hunter2hunter2"
@@ -210,7 +210,7 @@ func TestOverlappingSecrets(t *testing.T) {
 	}
 }
 
-// TestLinesPassAtOnce holds the writer to what live logs need.
+// TestLinesPassAtOnce checks that live logs are not held back.
 func TestLinesPassAtOnce(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder
@@ -249,7 +249,7 @@ func TestWriterTellsItsErrors(t *testing.T) {
 		t.Errorf("Close twice: %v", err)
 	}
 	if _, err := io.WriteString(w, "late"); err == nil {
-		t.Error("a closed writer takes more")
+		t.Error("a closed writer accepts a write")
 	}
 }
 
@@ -302,7 +302,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
-// random is printable text without a pattern.
+// random returns printable text without a pattern.
 func random(n int) string {
 	out := make([]byte, n)
 	x := uint64(88172645463325252) // xorshift64 (Marsaglia, 2003)
@@ -400,7 +400,7 @@ func FuzzRedactor(f *testing.F) {
 			t.Fatal(err)
 		}
 		check(out.String())
-		// Lines are passed on sooner when they come one by one.
+		// Lines written one by one are passed on sooner.
 		if !strings.ContainsAny(text.String(), "\r\n") && out.String() != whole {
 			t.Fatalf("in chunks: %q\nin one: %q", out.String(), whole)
 		}

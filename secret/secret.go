@@ -1,8 +1,7 @@
-// Package secret keeps what must not be seen: it seals what is stored
-// encrypted (the secrets of pipelines, the credentials of installations) with
-// the operator's key, and takes secrets out of logs. Web and workers call it;
-// what is sealed lies in rows, and only the process that needs the plain value
-// opens it.
+// Package secret protects secrets. It encrypts ("seals") values before they are
+// stored, such as pipelines' secrets and installations' credentials, with the
+// operator's key, and removes secrets from logs. Web and workers call it. Rows
+// hold sealed values; only the process that needs a plain value opens it.
 package secret
 
 import (
@@ -19,18 +18,18 @@ import (
 	"strings"
 )
 
-// ErrUnknownKey is returned for a value that was sealed with a key that is not
-// among the present ones: an old key was dropped too early.
+// ErrUnknownKey means that a value was sealed with a key that is not
+// configured: an old key was removed too early.
 var ErrUnknownKey = errors.New("sealed with a key that is not configured")
 
-// ErrAltered is returned for a value that is not what Seal made for this
-// subject: cut short, changed, or taken from another row.
-var ErrAltered = errors.New("not sealed for this, or altered since")
+// ErrAltered means that a value was not sealed for this subject: it was
+// truncated, changed, or taken from another row.
+var ErrAltered = errors.New("not sealed for this subject, or altered")
 
-// KeyBytes is the length of a key, in bytes.
+// KeyBytes is the length of a key in bytes.
 const KeyBytes = 32
 
-// MaxSealed is the longest value that Seal takes, in bytes.
+// MaxSealed is the maximum length of a value that Seal accepts, in bytes.
 const MaxSealed = 1 << 20
 
 // A sealed value is the format's version, the key's id, the nonce, and the
@@ -41,17 +40,16 @@ const (
 	header     = 1 + keyIDBytes
 )
 
-// Subject says what a value is of. A sealed value opens for the subject it was
-// sealed for and for no other, so that copying it to another row gives
-// nothing.
+// Subject identifies the owner of a value. A sealed value opens only for the
+// subject that it was sealed for, so it is useless in another row.
 type Subject struct {
-	Kind string // the table or the sort of thing: "variable"
-	ID   string // whose it is: a pipeline's id
-	Name string // which of its values: "NPM_TOKEN"
+	Kind string // the table or the kind: "variable"
+	ID   string // the owner: a pipeline's id
+	Name string // the value's name: "NPM_TOKEN"
 }
 
-// additional is the subject as additional authenticated data: each part with
-// its length in front, so that no two subjects are the same bytes.
+// additional encodes the subject as additional authenticated data. Each part is
+// preceded by its length, so different subjects have different encodings.
 func (s Subject) additional(head []byte) []byte {
 	out := append([]byte(nil), head...)
 	for _, part := range []string{s.Kind, s.ID, s.Name} {
@@ -66,16 +64,16 @@ type key struct {
 	aead cipher.AEAD
 }
 
-// Sealer seals and opens. It may be used by several goroutines at once.
+// Sealer seals and opens values. It is safe for concurrent use.
 type Sealer struct {
 	keys []key // the newest first
 }
 
-// New returns a Sealer for the keys of a setting such as TROY_SECRET_KEY: one
+// New returns a Sealer for the keys in a setting such as TROY_SECRET_KEY: one
 // or several, separated by commas or white space, each 32 bytes in base64 or
-// hexadecimal. The first seals; all of them open, so a key is rotated by
-// putting a new one in front and sealing again what is Stale. Errors count the
-// keys and never show one.
+// hexadecimal. The first key seals; all of them open. To rotate a key, put a
+// new one first and seal again the values that are Stale. Errors give a key's
+// position and never its value.
 func New(setting string) (*Sealer, error) {
 	fields := strings.FieldsFunc(setting, func(r rune) bool { return r == ',' || r == ' ' || r == '\n' || r == '\t' || r == '\r' })
 	if len(fields) == 0 {
@@ -101,7 +99,7 @@ func New(setting string) (*Sealer, error) {
 	return s, nil
 }
 
-// NewKey makes a key as the setting takes it.
+// NewKey returns a random key in the form that New accepts.
 func NewKey() string {
 	raw := make([]byte, KeyBytes)
 	rand.Read(raw) // never fails (crypto/rand)
@@ -118,16 +116,16 @@ func parseKey(text string) ([]byte, error) {
 		}
 	}
 	if err != nil || len(raw) != KeyBytes {
-		return nil, fmt.Errorf("not %d bytes in base64 or hexadecimal; `openssl rand -base64 %d` makes one", KeyBytes, KeyBytes)
+		return nil, fmt.Errorf("expected %d bytes in base64 or hexadecimal; make a key with `openssl rand -base64 %d`", KeyBytes, KeyBytes)
 	}
 	if strings.Count(string(raw), string(raw[:1])) == len(raw) {
-		return nil, errors.New("all of its bytes are the same; choose a random one")
+		return nil, errors.New("all of its bytes are the same; make a random key")
 	}
 	return raw, nil
 }
 
-// newKey derives what seals and what the key is known by from the operator's
-// key (RFC 5869), so that the id in every sealed value tells nothing of it.
+// newKey derives the sealing key and the key's id from the operator's key (RFC
+// 5869), so that the id in sealed values reveals nothing about the key.
 func newKey(raw []byte) (key, error) {
 	var k key
 	sealing, err := hkdf.Key(sha256.New, raw, nil, "troy seal 1", KeyBytes)
@@ -149,11 +147,11 @@ func newKey(raw []byte) (key, error) {
 	return k, err
 }
 
-// Seal encrypts a value for a subject with the newest key. Equal values seal
-// differently each time.
+// Seal encrypts a value for a subject with the newest key. Equal values have
+// different encryptions.
 func (s *Sealer) Seal(value []byte, of Subject) ([]byte, error) {
 	if len(value) > MaxSealed {
-		return nil, fmt.Errorf("seal %s %s %s: %d bytes; at most %d are taken", of.Kind, of.ID, of.Name, len(value), MaxSealed)
+		return nil, fmt.Errorf("seal %s %s %s: %d bytes; at most %d are allowed", of.Kind, of.ID, of.Name, len(value), MaxSealed)
 	}
 	k := s.keys[0]
 	out := make([]byte, header, header+len(value)+k.aead.Overhead())
@@ -162,8 +160,9 @@ func (s *Sealer) Seal(value []byte, of Subject) ([]byte, error) {
 	return k.aead.Seal(out, nil, value, of.additional(out)), nil //nolint:gosec // the AEAD draws its own nonce and takes none
 }
 
-// Open decrypts what Seal made for the same subject: ErrUnknownKey when its
-// key is not configured, ErrAltered when it is anything else.
+// Open decrypts a value that Seal encrypted for the same subject. It returns
+// ErrUnknownKey if the key is not configured, and ErrAltered if the value is
+// anything else.
 func (s *Sealer) Open(sealed []byte, of Subject) ([]byte, error) {
 	if len(sealed) < header || sealed[0] != version {
 		return nil, fmt.Errorf("open %s %s %s: %w", of.Kind, of.ID, of.Name, ErrAltered)
@@ -181,13 +180,13 @@ func (s *Sealer) Open(sealed []byte, of Subject) ([]byte, error) {
 	return nil, fmt.Errorf("open %s %s %s: %w", of.Kind, of.ID, of.Name, ErrUnknownKey)
 }
 
-// Stale reports whether a value was sealed with another key than the newest:
-// open it and seal it again before the old key is dropped.
+// Stale reports whether a value was sealed with an older key than the newest.
+// Open it and seal it again before you remove the old key.
 func (s *Sealer) Stale(sealed []byte) bool {
 	return len(sealed) < header || string(s.keys[0].id[:]) != string(sealed[1:header])
 }
 
-// Variable is the subject of a pipeline's variable.
+// Variable returns the subject of a pipeline's variable.
 func Variable(pipeline fmt.Stringer, name string) Subject {
 	return Subject{Kind: "variable", ID: pipeline.String(), Name: name}
 }

@@ -135,7 +135,7 @@ func TestKeys(t *testing.T) {
 	} {
 		_, err := secret.New(bad)
 		if err == nil {
-			t.Errorf("New(%q) took it", bad)
+			t.Errorf("New(%q) accepted it", bad)
 		} else if len(bad) > 8 && strings.Contains(err.Error(), bad) {
 			t.Errorf("the error shows the key: %v", err)
 		}

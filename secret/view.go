@@ -7,22 +7,22 @@ import (
 
 const (
 	escape = 0x1b
-	// maxSequence is the longest control sequence, in bytes, that a secret may
-	// have in between.
+	// maxSequence is the maximum length of a control sequence inside a secret,
+	// in bytes.
 	maxSequence = 64
-	// maxHeld bounds what is held back of a text with control sequences.
+	// maxHeld bounds the bytes held back of a text with control sequences.
 	maxHeld = 4 << 10
 )
 
-// view is what the writer holds, as it is or without the control sequences of
-// a terminal, which colour a text and split it.
+// view is the writer's buffer, with or without the terminal control sequences
+// that colour a text and split it.
 type view struct {
 	buf []byte
-	at  []int // where each byte of buf is in the writer's buffer; nil: where it is here
+	at  []int // the offset of each byte of buf in the writer's buffer; nil if they are equal
 	end int   // the length of the writer's buffer
 }
 
-// offset is the place in the writer's buffer of a place in the view.
+// offset returns the offset in the writer's buffer of index i of the view.
 func (v view) offset(i int) int {
 	switch {
 	case v.at == nil:
@@ -33,7 +33,7 @@ func (v view) offset(i int) int {
 	return v.at[i]
 }
 
-// index is the first place in the view that is at or behind a place in the
+// index returns the first index in the view at or after an offset in the
 // writer's buffer.
 func (v view) index(offset int) int {
 	if v.at == nil {
@@ -42,15 +42,15 @@ func (v view) index(offset int) int {
 	return sort.SearchInts(v.at, offset)
 }
 
-// span is the part of the writer's buffer that a part of the view, which is
-// not empty, was made of.
+// span returns the part of the writer's buffer for a non-empty part of the
+// view.
 func (v view) span(start, end int) span {
 	return span{start: v.offset(start), end: v.offset(end-1) + 1}
 }
 
-// uncolored is a view of a buffer without control sequences (ECMA-48 §5.4, and
-// the escape sequences of two bytes), or the zero view if it has none. At open
-// one begins that the buffer's end cuts off.
+// uncolored returns a view of buf without control sequences (ECMA-48 §5.4, and
+// two-byte escape sequences), or the zero view if there are none. open is the
+// offset of a sequence that the end of buf cuts off.
 func uncolored(buf []byte) (v view, open int) {
 	open = len(buf)
 	next := bytes.IndexByte(buf, escape)
@@ -75,8 +75,8 @@ func uncolored(buf []byte) (v view, open int) {
 	return v, open
 }
 
-// sequence returns the length of the control sequence that b begins with, or
-// 0; cut says that b ends inside of one.
+// sequence returns the length of the control sequence at the beginning of b, or
+// 0. cut reports that b ends inside one.
 func sequence(b []byte) (length int, cut bool) {
 	if len(b) == 1 {
 		return 0, true

@@ -10,34 +10,34 @@ import (
 )
 
 const (
-	// maxRound bounds what is looked at in one go, and so the memory.
+	// maxRound bounds the bytes of one round, and so the memory.
 	maxRound = 32 << 10
-	// maxLineEnds is how many bytes of line ends may lie in one piece.
+	// maxLineEnds is the maximum number of line-end bytes inside one piece.
 	maxLineEnds = 8
 )
 
-// span is a part of the buffer that is not passed on.
+// span is a part of the buffer that is replaced by the marker.
 type span struct {
 	start, end int
-	// run: the token that ends here goes on if its characters do; eat: the
-	// next byte belongs to the span if it is base64. Both are set at the
-	// buffer's end alone.
+	// run: the token continues if its characters continue. eat: the next byte
+	// belongs to the span if it is a base64 character. Both are set only at the
+	// buffer's end.
 	run, eat bool
 }
 
-// writer finds all spans in what it holds, passes on what lies between them,
-// and keeps the end that may be the beginning of another.
+// writer finds the spans in its buffer, passes on the text between them, and
+// keeps the end if it may begin another span.
 type writer struct {
 	r  *Redactor
 	to io.Writer
-	// buf is what was kept. Its first done bytes are dealt with: passed on, or
-	// in a span whose marker was written.
+	// buf holds the bytes that were kept. Its first done bytes were passed on
+	// or replaced.
 	buf  []byte
 	done int
-	// marked: what was dealt with last is a span, so one that follows at once
-	// needs no marker of its own.
+	// marked: the last thing written was a marker, so an adjacent span needs
+	// none.
 	marked bool
-	// run and eat are those of the span that was dealt with last.
+	// run and eat belong to the last span.
 	run, eat bool
 	spans    []span
 	out      []byte
@@ -65,7 +65,7 @@ func (w *writer) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// Close passes on what is held back.
+// Close passes on the bytes held back.
 func (w *writer) Close() error {
 	if w.err != nil {
 		if errors.Is(w.err, io.ErrClosedPipe) {
@@ -91,8 +91,8 @@ func (w *writer) flush() {
 	w.out = w.out[:0]
 }
 
-// round looks at what is held, appends to out what can be passed on, and keeps
-// the rest. At the end nothing is kept.
+// round scans the buffer, appends to out the bytes that can be passed on, and
+// keeps the rest. The last round keeps nothing.
 func (w *writer) round(last bool) {
 	n := len(w.buf)
 	w.spans = w.spans[:0]
@@ -105,7 +105,7 @@ func (w *writer) round(last bool) {
 	if v.at != nil {
 		h, k := w.look(v, v.index(from))
 		h, k = min(hold, v.offset(h), open, w.undecided()), min(keep, v.offset(k))
-		// A text with more control sequences than that is not a coloured one.
+		// A text with more control sequences than that is not just coloured.
 		if n-h <= maxHeld && n-k <= maxHeld {
 			hold, keep = h, k
 		}
@@ -119,7 +119,7 @@ func (w *writer) round(last bool) {
 	at := w.done
 	for _, s := range w.spans {
 		if s.start >= hold && s.start > at {
-			// What comes before it is open; it will be found again.
+			// Earlier bytes are undecided; the next round finds the span again.
 			break
 		}
 		w.run, w.eat = w.run || s.run, w.eat || s.eat
@@ -141,22 +141,22 @@ func (w *writer) round(last bool) {
 	w.buf = w.buf[:copy(w.buf, w.buf[keep:])]
 }
 
-// look finds the spans of a view, and returns up to where it is decided what
-// is passed on and from where on bytes are kept.
+// look finds the spans of a view. It returns hold, the end of the bytes that
+// can be passed on, and keep, the start of the bytes to keep.
 func (w *writer) look(v view, from int) (hold, keep int) {
 	n := len(v.buf)
 	hold, keep = w.secrets(v)
 	hold = min(hold, w.tokens(v, from))
 	if w.r.left && hold == n && n > 0 && isBase64(v.buf[n-1]) {
-		// A piece may come whose left neighbour this is.
+		// A piece may follow whose left neighbour this is.
 		hold = n - 1
 	}
 	return hold, keep
 }
 
-// goOn continues the span that the last round ended in, and returns from where
-// on tokens may begin. v is what is held, without control sequences: the text
-// behind one continues the span too.
+// goOn continues the span in which the last round ended, and returns the index
+// from which tokens may begin. v excludes control sequences, because the text
+// after one continues the span too.
 func (w *writer) goOn(v view) int {
 	start, n := v.index(w.done), len(v.buf)
 	if start == n {
@@ -182,8 +182,8 @@ func (w *writer) goOn(v view) int {
 	return end
 }
 
-// undecided is where the control sequences begin that are part of a span if
-// the text behind them continues it.
+// undecided returns the offset of the control sequences that become part of a
+// span if the text after them continues it.
 func (w *writer) undecided() int {
 	at := len(w.buf)
 	if w.run || w.eat {
@@ -197,9 +197,9 @@ func (w *writer) undecided() int {
 	return at
 }
 
-// secrets finds the pieces. From hold on one may have begun. From keep on one
-// may have begun whose first line is ended, though so little of it is there
-// that the line is passed on.
+// secrets finds the pieces. A piece may begin at or after hold. A piece whose
+// first line has ended may begin at or after keep; too little of it is there to
+// hold the line back.
 func (w *writer) secrets(v view) (hold, keep int) {
 	r, buf := w.r, v.buf
 	n := len(buf)
@@ -237,7 +237,7 @@ func (w *writer) secrets(v view) (hold, keep int) {
 	return hold, keep
 }
 
-// found adds a piece's span, with the neighbours that have bits of it.
+// found adds a piece's span, including the neighbours that encode bits of it.
 func (w *writer) found(v view, p *piece, start, end int) {
 	if p.left && start > 0 && isBase64(v.buf[start-1]) {
 		start--
@@ -251,8 +251,8 @@ func (w *writer) found(v view, p *piece, start, end int) {
 	w.spans = append(w.spans, s)
 }
 
-// match returns where a text of the piece ends that begins at i, or 0; open
-// says that the buffer ends before it is decided.
+// match returns the end of a match of the piece that begins at i, or 0. open
+// reports that the buffer ends before the match is decided.
 func (p *piece) match(buf []byte, i int) (end int, open bool) {
 	rest := buf[i:]
 	if !p.wrapped {
@@ -281,13 +281,13 @@ func (p *piece) match(buf []byte, i int) (end int, open bool) {
 	return i + at, false
 }
 
-// minToken is how many characters follow the prefix of a token at least
+// minToken is the minimum number of characters after a token's prefix
 // (github.blog, "Behind GitHub's new authentication token formats").
 const minToken = 36
 
-// tokens finds GitHub's tokens from an index on, and returns from where on one
-// may have begun. The stateless installation tokens, ghs_APPID_JWT, have some
-// 520 characters, so a token goes on as long as its characters do.
+// tokens finds GitHub's tokens from an index on, and returns the index from
+// which one may have begun. Stateless installation tokens, ghs_APPID_JWT, have
+// about 520 characters, so a token ends only where its characters end.
 func (w *writer) tokens(v view, from int) (hold int) {
 	buf := v.buf
 	n := len(buf)
@@ -326,8 +326,8 @@ func (w *writer) tokens(v view, from int) (hold int) {
 	return hold
 }
 
-// tokenPrefix returns the length of the prefix of a token that b begins with,
-// or 0; open says that b ends inside of one.
+// tokenPrefix returns the length of the token prefix at the beginning of b, or
+// 0. open reports that b ends inside a prefix.
 func tokenPrefix(b []byte) (length int, open bool) {
 	const personal = "github_pat_"
 	if len(b) < len(personal) && personal[:len(b)] == string(b) {
@@ -347,8 +347,8 @@ func tokenPrefix(b []byte) (length int, open bool) {
 	return len("ghs_"), false
 }
 
-// isToken is one of GitHub's pattern, [A-Za-z0-9\._], or the hyphen, which the
-// JWT in a token may have (RFC 7515 §2).
+// isToken reports whether c matches GitHub's pattern, [A-Za-z0-9\._], or is a
+// hyphen, which the JWT in a token may contain (RFC 7515 §2).
 func isToken(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '-'
 }
