@@ -1,7 +1,7 @@
-// Package bell rings: after a commit it marks the waiting work rows of a
-// queue as rung, as many as the queue's bound allows, and enqueues their
-// tasks. Web and workers ring through it, and the sweep rings what they
-// missed. A ring that is lost costs seconds, never the work.
+// Package bell wakes the workers. After a commit it marks waiting work rows of
+// a queue as rung, up to the queue's bound, and enqueues their tasks. Web and
+// workers call it. The sweep rings the rows that the bell missed, so a lost
+// ring costs seconds but never the work.
 package bell
 
 import (
@@ -19,7 +19,7 @@ import (
 	"github.com/troy-iaas/troy/tasks"
 )
 
-// Bell rings the queues.
+// Bell rings queues.
 type Bell struct {
 	db     *pgxpool.Pool
 	client *tasks.Client
@@ -28,9 +28,10 @@ type Bell struct {
 	asked  map[string]chan struct{}
 }
 
-// New returns a bell for the queues with the given numbers of slots (how many
-// tasks one worker process runs at a time). At most twice as many rows of a
-// queue are rung at once, so that a flood of work does not flood Redis.
+// New returns a bell for the queues in slots, which maps each queue to the
+// number of tasks that one worker process runs at a time. At most twice that
+// many rows of a queue are rung at once, so that a flood of work does not flood
+// Redis.
 func New(db *pgxpool.Pool, client *tasks.Client, log *slog.Logger, slots map[string]int) *Bell {
 	b := &Bell{db: db, client: client, log: log, bounds: map[string]int64{}, asked: map[string]chan struct{}{}}
 	for queue, n := range slots {
@@ -40,11 +41,11 @@ func New(db *pgxpool.Pool, client *tasks.Client, log *slog.Logger, slots map[str
 	return b
 }
 
-// Queues lists the queues that the bell rings.
+// Queues returns the names of the bell's queues.
 func (b *Bell) Queues() []string { return slices.Sorted(maps.Keys(b.bounds)) }
 
-// Ask makes Run ring the queue soon and returns at once. Asking while a ring
-// is under way makes it ring once more.
+// Ask makes Run ring the queue soon. It returns at once. Calls during a ring
+// lead to one further ring.
 func (b *Bell) Ask(queue string) {
 	select {
 	case b.asked[queue] <- struct{}{}:
@@ -52,16 +53,14 @@ func (b *Bell) Ask(queue string) {
 	}
 }
 
-// Sweep asks for a sweep: those who ask within the same interval ask for the
-// same one.
+// Sweep requests a sweep. Requests within the same interval are merged.
 func (b *Bell) Sweep(ctx context.Context) error { return b.client.Sweep(ctx, time.Now()) }
 
-// ringPause is how long the bell rests after a ring. Who asks meanwhile is
-// rung for together: rings without a rest would keep Postgres busy with little
-// else while webhooks come in a flood.
+// ringPause is the pause after a ring. Requests during the pause share one
+// ring: without it, a flood of webhooks would keep Postgres busy with rings.
 const ringPause = 10 * time.Millisecond
 
-// Run rings what is asked for until the context ends.
+// Run rings the requested queues until the context is done.
 func (b *Bell) Run(ctx context.Context) {
 	done := make(chan struct{})
 	for queue, asked := range b.asked {
@@ -92,20 +91,20 @@ func (b *Bell) Run(ctx context.Context) {
 	}
 }
 
-// ringTimeout bounds one ring: a Postgres or Redis that does not answer must
-// not keep the bell from the rings that follow.
+// ringTimeout bounds one ring, so that a hanging Postgres or Redis does not
+// block the following rings.
 const ringTimeout = 10 * time.Second
 
-// Ring rings a queue's waiting rows up to its bound and returns how many it
-// rang.
+// Ring rings the waiting rows of a queue, up to its bound, and returns their
+// number.
 func (b *Bell) Ring(ctx context.Context, queue string) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, ringTimeout)
 	defer cancel()
 	var rung []queries.WorkRingNextRow
 	err := pgx.BeginFunc(ctx, b.db, func(tx pgx.Tx) error {
 		q := queries.New(tx)
-		// A ring that a crash of Postgres forgets is rung again; waiting for
-		// the disk would only delay it.
+		// If Postgres crashes and loses the mark, the row is rung again;
+		// waiting for the disk would only delay the ring.
 		if _, err := tx.Exec(ctx, "SET LOCAL synchronous_commit = off"); err != nil {
 			return err
 		}

@@ -26,7 +26,8 @@ import (
 
 const slots = 5
 
-// tower is a bell with its Postgres and Redis, and asynq's view of what rang.
+// tower is a bell with its Postgres and Redis, and asynq's view of the rung
+// tasks.
 type tower struct {
 	t         *testing.T
 	db        *pgxpool.Pool
@@ -37,7 +38,7 @@ type tower struct {
 	rings     *rings
 }
 
-// rings counts the rings that began, by the lock that each waits for.
+// rings counts the rings that began, by the lock that each takes.
 type rings struct{ atomic.Int64 }
 
 func (r *rings) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
@@ -78,7 +79,7 @@ func newTowerOn(t *testing.T, redisURL string) *tower {
 	}
 }
 
-// lines is a log that tests read.
+// lines is a log for tests.
 type lines struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -96,7 +97,7 @@ func (l *lines) String() string {
 	return l.text.String()
 }
 
-// request asks for work on a new subject.
+// request requests work for a new subject.
 func (w *tower) request(delay time.Duration) uuid.UUID {
 	w.t.Helper()
 	id := uuid.New()
@@ -115,8 +116,7 @@ func (w *tower) ring() int {
 	return n
 }
 
-// standing counts the tasks in Redis that can be taken, and those that come
-// later.
+// standing returns the number of tasks in Redis that are pending and scheduled.
 func (w *tower) standing() (pending, scheduled int) {
 	w.t.Helper()
 	info, err := w.inspector.GetQueueInfo(tasks.QueueQuick)
@@ -132,11 +132,11 @@ func (w *tower) standing() (pending, scheduled int) {
 func (w *tower) wantStanding(what string, pending, scheduled int) {
 	w.t.Helper()
 	if p, s := w.standing(); p != pending || s != scheduled {
-		w.t.Errorf("%s: %d tasks stand in line and %d come later, want %d and %d", what, p, s, pending, scheduled)
+		w.t.Errorf("%s: %d tasks are pending and %d are scheduled, want %d and %d", what, p, s, pending, scheduled)
 	}
 }
 
-// run lets the bell ring what is asked for until stop is called.
+// run runs the bell until stop is called.
 func (w *tower) run() (stop func()) {
 	w.t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(w.t.Context()))
@@ -157,7 +157,7 @@ func (w *tower) run() (stop func()) {
 func (w *tower) eventually(what string, so func() bool) {
 	w.t.Helper()
 	if !poll.Until(w.t.Context(), 20*time.Second, 10*time.Millisecond, so) {
-		w.t.Fatalf("not in time: %s; the log: %s", what, w.log)
+		w.t.Fatalf("timed out: %s; the log: %s", what, w.log)
 	}
 }
 
@@ -183,12 +183,12 @@ func TestRingMarksAndEnqueues(t *testing.T) {
 		t.Errorf("a row that is rung was rung again, %d times", n)
 	}
 
-	// Asked for again it is rung again, under another id.
+	// Requested again, it is rung again with another id.
 	if err := w.q.WorkRequest(t.Context(), queries.WorkRequestParams{Kind: tasks.TypeRetention, SubjectID: subject}); err != nil {
 		t.Fatal(err)
 	}
 	if n := w.ring(); n != 1 {
-		t.Errorf("asked for again, %d rows were rung, want 1", n)
+		t.Errorf("after another request %d rows were rung, want 1", n)
 	}
 	w.wantStanding("after two rings", 2, 0)
 }
@@ -202,12 +202,12 @@ func TestRingBoundIsPerQueueAndLaterRowsApart(t *testing.T) {
 	for range 3 {
 		w.request(30 * time.Second)
 	}
-	w.request(time.Hour) // a wait that is Postgres's to keep
+	w.request(time.Hour) // Postgres keeps the delay
 	if n, want := w.ring(), 2*slots+3; n != want {
 		t.Errorf("%d rows were rung, want %d", n, want)
 	}
 	w.wantStanding("at the bound", 2*slots, 3)
-	// A row that is claimed leaves its place to another.
+	// A claimed row makes room for another.
 	list, err := w.inspector.ListPendingTasks(tasks.QueueQuick, asynq.PageSize(100))
 	if err != nil {
 		t.Fatal(err)
@@ -227,10 +227,8 @@ func TestRingBoundIsPerQueueAndLaterRowsApart(t *testing.T) {
 	}
 }
 
-// TestBoundHoldsUnderConcurrency has many commits ring at once, each with a
-// row of its own, from two processes.
-// TestEveryKindIsRung asks for work of each kind, as any statement does, and
-// wants its task in the queue of the kind's policy.
+// TestEveryKindIsRung requests work of each kind and checks that its task is in
+// the queue of the kind's policy.
 func TestEveryKindIsRung(t *testing.T) {
 	t.Parallel()
 	w := newTower(t)
@@ -300,12 +298,12 @@ func TestBoundHoldsUnderConcurrency(t *testing.T) {
 	}
 }
 
-// TestAskCoalesces asks while a ring is under way: however often that is, the
-// bell rings once more, and what was committed meanwhile is rung.
+// TestAskCoalesces calls Ask many times during a ring: the bell rings once more
+// and finds the rows committed meanwhile.
 func TestAskCoalesces(t *testing.T) {
 	t.Parallel()
 	w := newTower(t)
-	// Whoever holds the queue's lock keeps a ring under way.
+	// Holding the queue's lock blocks the ring.
 	tx, err := w.db.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -336,7 +334,7 @@ func TestAskCoalesces(t *testing.T) {
 	select {
 	case <-asked:
 	case <-time.After(10 * time.Second):
-		t.Fatal("asking waits for the ring")
+		t.Fatal("Ask blocks during a ring")
 	}
 	if n := waiting(); n != 1 {
 		t.Errorf("%d rings are under way, want 1", n)
@@ -349,7 +347,7 @@ func TestAskCoalesces(t *testing.T) {
 		return err == nil && row.RingID != nil
 	})
 	w.eventually("it rings once more", func() bool { return w.rings.Load() >= before+2 })
-	w.ring() // gives a third ring time to show itself
+	w.ring() // a third ring would have time to happen
 	stop()
 	if n := w.rings.Load() - before; n != 3 {
 		t.Errorf("asked a thousand times, the bell rang %d times, want twice", n-1)
@@ -357,19 +355,20 @@ func TestAskCoalesces(t *testing.T) {
 	w.wantStanding("in the end", 1, 0)
 }
 
-// TestAskAfterStop must not block a handler that outlives the bell.
+// TestAskAfterStop checks that Ask does not block a handler that outlives the
+// bell.
 func TestAskAfterStop(t *testing.T) {
 	t.Parallel()
 	w := newTower(t)
 	w.run()()
 	for range 10 {
 		w.bell.Ask(tasks.QueueQuick)
-		w.bell.Ask("unknown") // a queue that has no bell
+		w.bell.Ask("unknown") // a queue without a bell
 	}
 }
 
-// TestRedisAway loses a ring: the row keeps what is to be done, the log says
-// who rings instead, and the bell goes on.
+// TestRedisAway loses a ring: the row keeps the work, the log says that the
+// sweep will ring, and the bell continues.
 func TestRedisAway(t *testing.T) {
 	t.Parallel()
 	private := stacktest.NewPrivateRedis(t)
@@ -378,14 +377,14 @@ func TestRedisAway(t *testing.T) {
 	private.Kill()
 	lost := w.request(0)
 	w.bell.Ask(tasks.QueueQuick)
-	w.eventually("the lost ring is told", func() bool { return strings.Contains(w.log.String(), "the sweep will ring instead") })
+	w.eventually("the lost ring is logged", func() bool { return strings.Contains(w.log.String(), "the sweep will ring instead") })
 	if row, err := w.q.WorkGet(t.Context(), tasks.TypeRetention, lost); err != nil || row.LeaseUntil != nil {
 		t.Errorf("the row of the lost ring is %+v, %v; want it free", row, err)
 	}
 	private.Restart()
 	next := w.request(0)
 	w.bell.Ask(tasks.QueueQuick)
-	w.eventually("the next row's task stands in line", func() bool {
+	w.eventually("the next row's task is pending", func() bool {
 		row, err := w.q.WorkGet(t.Context(), tasks.TypeRetention, next)
 		if err != nil || row.RingID == nil {
 			return false

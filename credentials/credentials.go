@@ -1,5 +1,5 @@
-// Package credentials keeps the tokens of the API, and the sealed credentials of
-// apps at forges. It makes and looks up tokens, and seals, opens and reseals the
+// Package credentials manages API tokens and the sealed credentials of apps at
+// forges. It creates and looks up tokens, and seals, opens and reseals the
 // rest. Package web, package health and troyd's commands call it.
 package credentials
 
@@ -23,18 +23,18 @@ func SealApp(sealer *secret.Sealer, provider troy.Provider, app forge.App) ([]by
 }
 
 // GitHubApp is Troy's app at GitHub: the operator's own, or the one that the
-// set-up page stored. The zero GitHubApp has none.
+// set-up page stored. The zero GitHubApp has no app.
 type GitHubApp struct {
-	Own     *forge.App // nil: the stored one
+	Own     *forge.App // nil means the stored app
 	DB      queries.DBTX
-	Secrets *secret.Sealer // nil: none can be stored
+	Secrets *secret.Sealer // nil means that none can be stored
 }
 
-// Possible reports whether there is an app, or can ever be one.
+// Possible reports whether there is an app or one can be stored.
 func (g GitHubApp) Possible() bool { return g.Own != nil || g.Secrets != nil }
 
-// Current returns the app, or zero while there is none. The row is read each
-// time, so that every process has a new app as soon as it is there.
+// Current returns the app, or the zero App if there is none. It reads the row
+// each time, so every process sees a new app at once.
 func (g GitHubApp) Current(ctx context.Context) (app forge.App, err error) {
 	if g.Own != nil {
 		return *g.Own, nil
@@ -53,16 +53,16 @@ func (g GitHubApp) Current(ctx context.Context) (app forge.App, err error) {
 	return app, err
 }
 
-// keptSecrets is how many secrets of a Connect installation are kept. A
-// re-install is signed with the one before; when its answer is lost, the next
-// one is signed with that again.
+// keptSecrets is the number of secrets to keep for a Connect installation. A
+// re-install is signed with the previous secret; if its response is lost, the
+// next one is signed with that secret again.
 const keptSecrets = 3
 
-// Connect is the credentials of a Bitbucket Connect installation. Neither
-// formatting nor logging may see them; Seal is what keeps them.
+// Connect holds the credentials of a Bitbucket Connect installation. Formatting
+// and logging never show them; Seal makes the stored form.
 type Connect struct {
 	AppKey  string   `json:"app_key"`
-	Secrets []string `json:"secrets"` // the newest first
+	Secrets []string `json:"secrets"` // newest first
 }
 
 // Format implements fmt.Formatter for every verb.
@@ -70,13 +70,14 @@ func (c Connect) Format(s fmt.State, _ rune) {
 	_, _ = fmt.Fprintf(s, "credentials of the Connect app %s", c.AppKey)
 }
 
-// Seal seals the credentials for the installation's row.
+// Seal encrypts the credentials for the installation's row.
 func (c Connect) Seal(sealer *secret.Sealer, clientKey string) ([]byte, error) {
 	return sealJSON(sealer, c, secret.Installation(string(troy.Bitbucket), clientKey))
 }
 
 // ActiveConnect returns the credentials of an installation of the Connect app.
-// ok is false if it is unknown, was uninstalled or has no credentials.
+// ok is false if the installation is unknown, was uninstalled or has no
+// credentials.
 func ActiveConnect(ctx context.Context, db queries.DBTX, sealer *secret.Sealer, clientKey string) (c Connect, ok bool, err error) {
 	row, err := queries.New(db).InstallationGet(ctx, string(troy.Bitbucket), clientKey)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -92,7 +93,7 @@ func ActiveConnect(ctx context.Context, db queries.DBTX, sealer *secret.Sealer, 
 	return c, err == nil, err
 }
 
-// OpenConnect opens what Connect.Seal sealed.
+// OpenConnect decrypts the result of Connect.Seal.
 func OpenConnect(sealer *secret.Sealer, clientKey string, sealed []byte) (c Connect, err error) {
 	if err := openJSON(sealer, sealed, &c, secret.Installation(string(troy.Bitbucket), clientKey)); err != nil {
 		return c, err
@@ -103,7 +104,7 @@ func OpenConnect(sealer *secret.Sealer, clientKey string, sealed []byte) (c Conn
 	return c, nil
 }
 
-// With returns the credentials with a newer secret.
+// With returns the credentials with a newer secret added.
 func (c Connect) With(newest string) Connect {
 	secrets := []string{newest}
 	for _, s := range c.Secrets {
@@ -127,8 +128,8 @@ func openJSON(sealer *secret.Sealer, sealed []byte, v any, of secret.Subject) er
 	if err != nil {
 		return err
 	}
-	if json.Unmarshal(plain, v) != nil { // whose text could quote a secret
-		return fmt.Errorf("read %s %s: what was sealed is not its JSON", of.Kind, of.ID)
+	if json.Unmarshal(plain, v) != nil { // the error's text could quote a secret
+		return fmt.Errorf("read %s %s: the sealed value is not valid JSON", of.Kind, of.ID)
 	}
 	return nil
 }

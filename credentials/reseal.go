@@ -8,8 +8,8 @@ import (
 	"github.com/troy-iaas/troy/secret"
 )
 
-// Count counts sealed values: those under the newest key, those that were
-// sealed with an older one, and those that could not be opened.
+// Count counts sealed values: those under the newest key, those resealed from
+// an older key, and those that could not be opened.
 type Count struct{ Current, Resealed, Unopened int }
 
 // Counts has a Count for each kind of sealed value.
@@ -25,15 +25,16 @@ func (c Counts) Sum() (sum Count) {
 	return sum
 }
 
-// Reseal seals with the newest key everything that an older key sealed; dry
-// only counts it. It reports a value that it can't open, and leaves it.
+// Reseal seals with the newest key every value that an older key sealed. With
+// dry it only counts them. It reports a value that it can't open, and leaves it
+// unchanged.
 func Reseal(ctx context.Context, q *queries.Queries, sealer *secret.Sealer, dry bool, report func(error) error) (Counts, error) {
 	counts := Counts{}
 	var after queries.SealedListParams
 	for {
 		rows, err := q.SealedList(ctx, after)
 		if err != nil {
-			return counts, fmt.Errorf("list what is sealed: %w", err)
+			return counts, fmt.Errorf("list the sealed values: %w", err)
 		}
 		if len(rows) == 0 {
 			break
@@ -49,7 +50,7 @@ func Reseal(ctx context.Context, q *queries.Queries, sealer *secret.Sealer, dry 
 		}
 	}
 	if n := counts.Sum().Unopened; n > 0 {
-		return counts, fmt.Errorf("%d could not be opened; put the key that sealed them behind the others in TROY_SECRET_KEY, or set them anew", n)
+		return counts, fmt.Errorf("%d could not be opened; append the key that sealed them to TROY_SECRET_KEY, or set the values again", n)
 	}
 	return counts, nil
 }
@@ -73,7 +74,8 @@ func (c *Count) reseal(ctx context.Context, q *queries.Queries, sealer *secret.S
 	if err != nil {
 		return err
 	}
-	// Nothing replaced: it was changed meanwhile, and sealed by that.
+	// No row means that the value changed meanwhile; its new value is sealed
+	// with the newest key.
 	if _, err := q.SealedReplace(ctx, queries.SealedReplaceParams{
 		Fresh: fresh, Kind: row.Kind, ID: row.ID, Name: row.Name, Sealed: row.Sealed,
 	}); err != nil {

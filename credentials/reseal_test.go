@@ -10,7 +10,8 @@ import (
 	"github.com/troy-iaas/troy/queries"
 )
 
-// What was changed while it was sealed anew stays as it was changed.
+// TestResealLeavesWhatChangedMeanwhile checks that a value that changes during
+// a reseal keeps its new content.
 func TestResealLeavesWhatChangedMeanwhile(t *testing.T) {
 	t.Parallel()
 	db, err := pgxpool.New(t.Context(), stacktest.Database(t))
@@ -26,7 +27,7 @@ func TestResealLeavesWhatChangedMeanwhile(t *testing.T) {
 		t.Fatal(err)
 	}
 	n, err := queries.New(db).SealedReplace(t.Context(), queries.SealedReplaceParams{
-		Fresh: []byte("fresh"), Kind: "variable", ID: pipeline.String(), Name: "A", Sealed: []byte("as it was read"),
+		Fresh: []byte("fresh"), Kind: "variable", ID: pipeline.String(), Name: "A", Sealed: []byte("the value read before"),
 	})
 	if err != nil || n != 0 {
 		t.Errorf("replaced %d, %v", n, err)

@@ -21,7 +21,7 @@ import (
 	"github.com/troy-iaas/troy/queries"
 )
 
-// Role is what a token may do. Each role may what the one before it may.
+// Role says what a token may do. Each role includes the previous ones.
 type Role string
 
 // The roles.
@@ -31,10 +31,10 @@ const (
 	Admin    Role = "admin"
 )
 
-// Roles lists them, the weakest first.
+// Roles returns all roles, the weakest first.
 func Roles() []Role { return []Role{Viewer, Deployer, Admin} }
 
-// May reports whether r may do what needs least.
+// May reports whether r includes the role least.
 func (r Role) May(least Role) bool {
 	have, need := slices.Index(Roles(), r), slices.Index(Roles(), least)
 	return need >= 0 && have >= need
@@ -42,36 +42,35 @@ func (r Role) May(least Role) bool {
 
 const (
 	maxTokenName = 100
-	// TokenValidity is how long a token is good for unless another time is
-	// asked for.
+	// TokenValidity is the default validity of a token.
 	TokenValidity = 90 * 24 * time.Hour
 	// lookUpTime bounds the look-up of a token.
 	lookUpTime = 15 * time.Second
 )
 
-// tokenForm is 256 random bits behind a prefix that secret scanners know.
+// tokenForm is 256 random bits after a prefix that secret scanners recognise.
 var tokenForm = regexp.MustCompile(`^troy_[A-Za-z0-9_-]{43}$`)
 
-// hash is what is stored of a token or of a state.
+// hash returns the digest of a token or a state that is stored.
 func hash(text string) []byte {
 	sum := sha256.Sum256([]byte(text))
 	return sum[:]
 }
 
-// Token is a token to be made.
+// Token is a token to create.
 type Token struct {
 	Name      string
 	Role      Role
-	Pipelines []uuid.UUID // nil: all
-	Expires   *time.Time  // nil: never
+	Pipelines []uuid.UUID // nil means all
+	Expires   *time.Time  // nil means never
 	CreatedBy string      // an actor's name
 }
 
-// Make draws the token and returns the row to be written, which has only its
-// SHA-256: it can't be shown again.
+// Make generates the token and returns it with the row to insert. The row holds
+// only the token's SHA-256, so the token can't be shown again.
 func (t Token) Make() (text string, row queries.TokenCreateParams, err error) {
 	if strings.TrimSpace(t.Name) == "" || len(t.Name) > maxTokenName || strings.ContainsFunc(t.Name, isControl) {
-		return "", row, troy.Errorf(troy.Invalid, "the name %q must have 1 to %d characters, none of them a control character", clip(t.Name), maxTokenName).At("name")
+		return "", row, troy.Errorf(troy.Invalid, "the name %q must have 1 to %d characters, without control characters", clip(t.Name), maxTokenName).At("name")
 	}
 	if !slices.Contains(Roles(), t.Role) {
 		return "", row, troy.Errorf(troy.Invalid, "the role is %q; expected one of %v", clip(string(t.Role)), Roles()).At("role")
@@ -99,7 +98,7 @@ func clip(s string) string {
 	return s
 }
 
-// Create makes the token, writes its row and returns it.
+// Create generates the token, inserts its row and returns it.
 func (t Token) Create(ctx context.Context, db queries.DBTX) (string, error) {
 	text, row, err := t.Make()
 	if err == nil {
@@ -111,8 +110,9 @@ func (t Token) Create(ctx context.Context, db queries.DBTX) (string, error) {
 	return text, nil
 }
 
-// ParseExpiry reads when a token is to expire: "never", a day or a time
-// (RFC 3339), or how long from now, like 90d or 12h. Empty is TokenValidity.
+// ParseExpiry parses the time when a token expires: "never", a date or a time
+// (RFC 3339), or a duration from now, such as 90d or 12h. An empty text means
+// TokenValidity. Errors are Invalid.
 func ParseExpiry(text string, now time.Time) (*time.Time, error) {
 	after := TokenValidity
 	switch days, isDays := strings.CutSuffix(text, "d"); {
@@ -148,49 +148,50 @@ func future(at, now time.Time) (*time.Time, error) {
 }
 
 func badExpiry(text string) error {
-	return troy.Errorf(troy.Invalid, "%q is neither never, nor a time like 90d, 12h or 2027-01-31", clip(text))
+	return troy.Errorf(troy.Invalid, "the time is %q; expected 90d, 12h, 2027-01-31 or never", clip(text))
 }
 
 // Holder is the holder of a token.
 type Holder struct {
-	ID        uuid.UUID // of the token
+	ID        uuid.UUID // the token's id
 	Name      string
 	Role      Role
-	Pipelines []uuid.UUID // nil: all
+	Pipelines []uuid.UUID // nil means all
 }
 
-// Actor is the holder's name in events.
+// Actor returns the holder's name in events.
 func (h Holder) Actor() string { return "token " + h.Name }
 
-// All reports whether the token is for all pipelines.
+// All reports whether the token covers all pipelines.
 func (h Holder) All() bool { return h.Pipelines == nil }
 
-// Sees reports whether the token is for a pipeline.
+// Sees reports whether the token covers a pipeline.
 func (h Holder) Sees(pipeline uuid.UUID) bool {
 	return h.All() || slices.Contains(h.Pipelines, pipeline)
 }
 
-// Known reports whether Troy made a token and it has not expired.
+// Known reports whether token is a valid token: Troy made it and it has not
+// expired.
 func Known(ctx context.Context, db queries.DBTX, token string) (bool, error) {
 	_, err := queries.New(db).TokenGetByHash(ctx, hash(token))
 	if errors.Is(err, pgx.ErrNoRows) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("look a token up: %w", err)
+		return false, fmt.Errorf("look up a token: %w", err)
 	}
 	return true, nil
 }
 
-// Tokens looks tokens up.
+// Tokens authorizes requests by their tokens.
 type Tokens struct {
 	DB  queries.DBTX
 	Log *slog.Logger
 }
 
-// Authorize finds the holder of a request's token. The error is Unauthenticated
-// without a token that is known, and Forbidden, beside the holder, if its role
-// may not do what needs least.
+// Authorize returns the holder of a request's token. It returns an
+// Unauthenticated error without a valid token. If the token's role does not
+// include least, it returns the holder and a Forbidden error.
 func (t Tokens) Authorize(r *http.Request, least Role) (Holder, error) {
 	who, err := t.authenticate(r)
 	if err == nil && !who.Role.May(least) {
@@ -199,8 +200,8 @@ func (t Tokens) Authorize(r *http.Request, least Role) (Holder, error) {
 	return who, err
 }
 
-// AuthorizeAll is Authorize for what concerns all pipelines at once. why tells
-// a holder whose token is limited.
+// AuthorizeAll is like Authorize, for requests that concern all pipelines at
+// once. If the token is limited to some pipelines, the error ends with why.
 func (t Tokens) AuthorizeAll(r *http.Request, least Role, why string) (Holder, error) {
 	who, err := t.Authorize(r, least)
 	if err == nil && !who.All() {
@@ -229,9 +230,9 @@ func (t Tokens) authenticate(r *http.Request) (Holder, error) {
 		return Holder{}, fmt.Errorf("look up the token: %w", err)
 	}
 	if row.Stale {
-		// Whether or not that can be noted now, the request is carried out.
+		// The request is carried out even if its use can't be recorded.
 		if err := q.TokenUsed(ctx, row.ID); err != nil {
-			t.Log.DebugContext(ctx, "the use of a token could not be noted", "error", err)
+			t.Log.DebugContext(ctx, "the use of a token could not be recorded", "error", err)
 		}
 	}
 	return Holder{ID: row.ID, Name: row.Name, Role: Role(row.Role), Pipelines: row.Pipelines}, nil

@@ -16,9 +16,9 @@ import (
 	"github.com/troy-iaas/troy/tasks"
 )
 
-// Checks lists what /readyz asks. What stops the work but not the API (a paused
-// queue, a Redis that may throw tasks away) makes work unready; web tells it
-// and goes on, since /monitor is where it is mended.
+// Checks returns the checks of /readyz. A paused queue, or a Redis that may
+// evict tasks, stops the work but not the API. It makes a worker unready; web
+// reports it and stays ready, because /monitor is needed to fix it.
 func Checks(db *pgxpool.Pool, client redis.UniversalClient, work bool) []Check {
 	return []Check{
 		{Name: "Postgres", Check: func(ctx context.Context) error { return PostgresWrites(ctx, db) }},
@@ -34,7 +34,8 @@ type rowQuerier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-// PostgresWrites asks Postgres whether it takes writes.
+// PostgresWrites returns an Unavailable error if Postgres does not accept
+// writes.
 func PostgresWrites(ctx context.Context, db rowQuerier) error {
 	var replica, readOnly bool
 	err := db.QueryRow(ctx, "SELECT pg_is_in_recovery(), current_setting('transaction_read_only')::bool").Scan(&replica, &readOnly)
@@ -42,36 +43,36 @@ func PostgresWrites(ctx context.Context, db rowQuerier) error {
 	case err != nil:
 		return err
 	case replica:
-		return troy.Errorf(troy.Unavailable, "it is a replica and takes no writes")
+		return troy.Errorf(troy.Unavailable, "it is a replica and does not accept writes")
 	case readOnly:
 		return troy.Errorf(troy.Unavailable, "it is read-only (default_transaction_read_only)")
 	}
 	return nil
 }
 
-// probeKey is written to see whether Redis takes writes.
+// probeKey is written to test whether Redis accepts writes.
 const probeKey = "troy:probe"
 
-// RedisWrites asks Redis to keep something for a minute. A replica, one that
-// is full and one whose disk fails refuse.
+// RedisWrites sets a key that expires after a minute. It returns an Unavailable
+// error if Redis is a replica, is full or can't write to its disk.
 func RedisWrites(ctx context.Context, client redis.UniversalClient) error {
 	err := client.Set(ctx, probeKey, 1, time.Minute).Err()
 	if err == nil {
 		return nil
 	}
 	for prefix, said := range map[string]string{
-		"READONLY": "it is a replica and takes no writes", "OOM": "it is full (maxmemory) and takes no writes",
-		"MISCONF": "it takes no writes, because it can't write to its disk",
+		"READONLY": "it is a replica and does not accept writes", "OOM": "it is full (maxmemory) and does not accept writes",
+		"MISCONF": "it does not accept writes because it can't write to its disk",
 	} {
-		if strings.HasPrefix(err.Error(), prefix) { // the code of Redis's protocol
+		if strings.HasPrefix(err.Error(), prefix) { // an error code of Redis's protocol
 			return troy.Errorf(troy.Unavailable, "%s", said)
 		}
 	}
 	return err
 }
 
-// RedisPolicy is what Redis does when it is full, and empty for one that does
-// not tell.
+// RedisPolicy returns Redis's eviction policy, or "" if Redis does not report
+// it.
 func RedisPolicy(ctx context.Context, client redis.UniversalClient) string {
 	info, err := client.Info(ctx, "memory").Result()
 	if err != nil {
@@ -82,32 +83,32 @@ func RedisPolicy(ctx context.Context, client redis.UniversalClient) string {
 	return policy
 }
 
-// redisKeeps reports a policy by which Redis throws tasks away when it is
-// full. The policies volatile-… spare them: tasks have no time to live.
+// redisKeeps returns an error if Redis's policy may evict tasks. The volatile-…
+// policies don't, because tasks have no expiry.
 func redisKeeps(ctx context.Context, client redis.UniversalClient) error {
 	if policy := RedisPolicy(ctx, client); strings.HasPrefix(policy, "allkeys-") {
-		return troy.Errorf(troy.Unavailable, "it may throw tasks away (maxmemory-policy %s); set its maxmemory-policy to noeviction", policy)
+		return troy.Errorf(troy.Unavailable, "it may evict tasks (maxmemory-policy %s); set maxmemory-policy to noeviction", policy)
 	}
 	return nil
 }
 
-// QueuesRun reports queues that are paused.
+// QueuesRun returns an error that lists the paused queues, if any.
 func QueuesRun(ctx context.Context, client redis.UniversalClient) error {
 	paused, err := tasks.Paused(ctx, client)
 	if err != nil {
-		return nil //nolint:nilerr // whether Redis answers is another check's matter
+		return nil //nolint:nilerr // another check covers Redis's availability
 	}
 	if len(paused) > 0 {
-		return troy.Errorf(troy.Unavailable, "paused: %s; no task of it is run until it is resumed, in /monitor", strings.Join(paused, ", "))
+		return troy.Errorf(troy.Unavailable, "paused: %s; their tasks wait until the queues are resumed in /monitor", strings.Join(paused, ", "))
 	}
 	return nil
 }
 
-// watchEvery is the time between two looks at what the work depends on.
+// watchEvery is the interval of the checks.
 const watchEvery = 10 * time.Second
 
-// Watch logs when one of the checks fails, and when it succeeds again, until the
-// context ends.
+// Watch logs each check that starts to fail or succeeds again, until the
+// context is done.
 func Watch(ctx context.Context, checks []Check, log *slog.Logger) {
 	told := map[string]string{}
 	tick := time.NewTicker(watchEvery)
@@ -122,7 +123,8 @@ func Watch(ctx context.Context, checks []Check, log *slog.Logger) {
 	}
 }
 
-// look logs what changed since the last look, which told holds.
+// look logs the checks whose result changed. told holds the errors logged
+// before.
 func look(ctx context.Context, checks []Check, log *slog.Logger, told map[string]string) {
 	for _, c := range checks {
 		checkCtx, cancel := context.WithTimeout(ctx, watchEvery/2)
@@ -138,9 +140,9 @@ func look(ctx context.Context, checks []Check, log *slog.Logger, told map[string
 		switch said {
 		case told[c.Name]:
 		case "":
-			log.LogAttrs(ctx, slog.LevelInfo, "work can go on", slog.String("check", c.Name))
+			log.LogAttrs(ctx, slog.LevelInfo, "the check succeeds again", slog.String("check", c.Name))
 		default:
-			log.LogAttrs(ctx, slog.LevelWarn, "work can't go on as it should", slog.String("check", c.Name), slog.String("error", said))
+			log.LogAttrs(ctx, slog.LevelWarn, "the check fails", slog.String("check", c.Name), slog.String("error", said))
 		}
 		told[c.Name] = said
 	}

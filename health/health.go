@@ -1,5 +1,5 @@
-// Package health says whether a process can do its work. It checks what Troy
-// depends on, answers /healthz, /readyz and /metrics, and logs what changes.
+// Package health reports whether a process can do its work. It checks Troy's
+// dependencies, serves /healthz, /readyz and /metrics, and logs changes.
 // Package web and troyd's commands call it.
 package health
 
@@ -19,31 +19,30 @@ import (
 	"github.com/troy-iaas/troy/web/reply"
 )
 
-// Check is something that Troy needs in order to serve.
+// Check is a test of a dependency.
 type Check struct {
 	Name string // "Postgres"
-	// Check returns nil when it is as it should be. The text of a *troy.Error
-	// is shown to whoever asks; of other errors only their class is.
+	// Check returns nil if the dependency works. Clients see the text of a
+	// *troy.Error; of other errors they see only the class.
 	Check func(ctx context.Context) error
-	// TellOnly has /readyz tell that the check failed and answer 200 all the
-	// same.
+	// TellOnly makes /readyz report a failure but still answer 200.
 	TellOnly bool
 }
 
 const (
 	checkTime = 2 * time.Second
-	// readyFor is how long an answer of /readyz stands, so that strangers who
-	// ask often don't make Troy ask Postgres as often.
+	// readyFor is how long an answer of /readyz is cached, so that frequent
+	// requests don't load Postgres.
 	readyFor = 500 * time.Millisecond
 )
 
-// Live answers /healthz.
+// Live serves /healthz.
 func Live(w http.ResponseWriter, _ *http.Request) {
 	reply.Text(w, http.StatusOK, "ok\n")
 }
 
-// Ready returns a handler of /readyz. It asks all checks at once, one round at a
-// time.
+// Ready returns a handler of /readyz. It runs all checks at once, one round at
+// a time.
 func Ready(checks []Check, log *slog.Logger) http.Handler {
 	var mu sync.Mutex
 	var lines string
@@ -65,8 +64,8 @@ func Ready(checks []Check, log *slog.Logger) http.Handler {
 	})
 }
 
-// notReady has a line for each check that failed, and says whether Troy is
-// ready nevertheless.
+// notReady returns a line for each check that failed, and whether Troy is ready
+// anyway.
 func notReady(ctx context.Context, checks []Check, log *slog.Logger) (lines string, ready bool) {
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
@@ -88,30 +87,31 @@ func notReady(ctx context.Context, checks []Check, log *slog.Logger) (lines stri
 	return strings.Join(failed, ""), ready
 }
 
-// class says of an error what a stranger may know.
+// class returns the part of an error that clients may see.
 func class(err error) string {
 	if e, ok := errors.AsType[*troy.Error](err); ok && e.Kind != troy.Internal {
 		return e.Message
 	}
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return "no answer in time"
+		return "timed out"
 	case reply.Away(err):
 		return "not reachable"
 	}
 	return "failed"
 }
 
-// MayAll reports whether a request may do what concerns all pipelines at once,
-// and answers one that may not. why tells a holder whose token is limited.
+// MayAll reports whether a request may do what concerns all pipelines at once.
+// If not, it writes the error response. For a token that is limited to some
+// pipelines, the error ends with why.
 type MayAll func(w http.ResponseWriter, r *http.Request, least credentials.Role, why string) bool
 
-// Metrics returns a handler of /metrics for Prometheus, which sends a viewer's
-// token of all pipelines as the bearer or the password.
+// Metrics returns a handler of /metrics for Prometheus, which sends an
+// unlimited viewer token as the bearer token or the password.
 func Metrics(m *metrics.Metrics, mayAll MayAll) http.Handler {
 	answer := m.Handler()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !mayAll(w, r, credentials.Viewer, "the metrics are of all") {
+		if !mayAll(w, r, credentials.Viewer, "the metrics cover all pipelines") {
 			return
 		}
 		reply.Limit(w)
@@ -119,8 +119,8 @@ func Metrics(m *metrics.Metrics, mayAll MayAll) http.Handler {
 	})
 }
 
-// Handler returns a handler of /healthz, /readyz and /metrics alone, for a
-// process that serves nothing else.
+// Handler returns a handler of /healthz, /readyz and /metrics, for a process
+// that serves nothing else.
 func Handler(checks []Check, tokens credentials.Tokens, m *metrics.Metrics) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/healthz", Live)

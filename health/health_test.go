@@ -18,8 +18,8 @@ import (
 	"github.com/troy-iaas/troy/tasks"
 )
 
-// TestReadinessTellsWhatStopsTheWork puts Postgres and Redis into the states
-// in which they answer and work can't go on.
+// TestReadinessTellsWhatStopsTheWork puts Postgres and Redis into states in
+// which they answer but can't do their work.
 func TestReadinessTellsWhatStopsTheWork(t *testing.T) {
 	t.Parallel()
 	private := stacktest.NewPrivateRedis(t)
@@ -52,7 +52,7 @@ func TestReadinessTellsWhatStopsTheWork(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// The setting counts for new connections.
+			// The setting applies to new connections.
 			if _, err := conn.Exec(t.Context(), "SET default_transaction_read_only = off"); err != nil {
 				t.Fatal(err)
 			}
@@ -82,7 +82,7 @@ func TestReadinessTellsWhatStopsTheWork(t *testing.T) {
 		"a read-only Postgres": {statement("ALTER DATABASE DB SET default_transaction_read_only = on"), statement("ALTER DATABASE DB RESET default_transaction_read_only"), "Postgres: it is read-only", 503, 503},
 		"a full Redis":         {set("maxmemory", "1"), set("maxmemory", "0"), "Redis: it is full", 503, 503},
 		"a replica":            {func() { rdb.ReplicaOf(t.Context(), "127.0.0.1", "1") }, func() { rdb.ReplicaOf(t.Context(), "NO", "ONE") }, "Redis: it is a replica", 503, 503},
-		"a Redis that evicts":  {set("maxmemory-policy", "allkeys-lru"), set("maxmemory-policy", "noeviction"), "Redis's policy: it may throw tasks away (maxmemory-policy allkeys-lru)", 200, 503},
+		"a Redis that evicts":  {set("maxmemory-policy", "allkeys-lru"), set("maxmemory-policy", "noeviction"), "Redis's policy: it may evict tasks (maxmemory-policy allkeys-lru)", 200, 503},
 		"a paused queue":       {pause(inspector.PauseQueue), pause(inspector.UnpauseQueue), "queues: paused: quick", 200, 503},
 	} {
 		for _, stopped := range []bool{true, false} {
@@ -106,7 +106,7 @@ func TestReadinessTellsWhatStopsTheWork(t *testing.T) {
 					t.Errorf("%s (stopped: %t, work: %t): %d %q, want %d and %q", name, stopped, work, r.status, r.String(), want, says)
 				}
 				if !stopped && r.String() != "ok\n" {
-					t.Errorf("%s, mended: %q", name, r.String())
+					t.Errorf("%s, fixed: %q", name, r.String())
 				}
 			}
 			buffer.Reset()
@@ -120,7 +120,7 @@ func TestReadinessTellsWhatStopsTheWork(t *testing.T) {
 	}
 }
 
-// answerRecorder keeps an answer.
+// answerRecorder records a response.
 type answerRecorder struct {
 	bytes.Buffer
 	status int

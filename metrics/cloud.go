@@ -15,7 +15,7 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// Cloud counts the calls of a cloud.
+// Cloud returns c with its calls counted.
 func (m *Metrics) Cloud(c cloud.Cloud) cloud.Cloud {
 	counted := &store{c.Store, m}
 	if signer, ok := c.Store.(cloud.Signer); ok {
@@ -27,7 +27,7 @@ func (m *Metrics) Cloud(c cloud.Cloud) cloud.Cloud {
 	return c
 }
 
-// count counts a call, with how it ended.
+// count counts a call and its outcome.
 func (m *Metrics) count(call string, begun time.Time, err *error) {
 	outcome := "ok"
 	var missing *cloud.MissingError
@@ -148,7 +148,7 @@ func (d *dns) Delete(ctx context.Context, host, target string) (err error) {
 	return d.next.Delete(ctx, host, target)
 }
 
-// Builder counts the calls of a builder.
+// Builder returns b with its calls counted.
 func (m *Metrics) Builder(b builder.Builder) builder.Builder { return &countedBuilder{b, m} }
 
 type countedBuilder struct {
@@ -186,7 +186,7 @@ func (b *countedBuilder) Remove(ctx context.Context, t site.Tree) (err error) {
 	return b.next.Remove(ctx, t)
 }
 
-// Forge counts the requests to a forge that go through a transport.
+// Forge returns next with its requests to a forge counted.
 func (m *Metrics) Forge(provider troy.Provider, next http.RoundTripper) http.RoundTripper {
 	return transport(func(r *http.Request) (*http.Response, error) {
 		begun := time.Now()
@@ -209,7 +209,7 @@ type transport func(*http.Request) (*http.Response, error)
 
 func (t transport) RoundTrip(r *http.Request) (*http.Response, error) { return t(r) }
 
-// Queue counts the calls of a queue.
+// Queue returns q with its calls counted.
 func (m *Metrics) Queue(q cloud.Queue) cloud.Queue { return &queue{q, m} }
 
 type queue struct {
@@ -237,7 +237,7 @@ func (q *queue) DeadLetters(ctx context.Context) (target string, err error) {
 	return q.next.DeadLetters(ctx)
 }
 
-// ConfirmTopic counts the confirmations of subscriptions.
+// ConfirmTopic returns next with its confirmations of subscriptions counted.
 func (m *Metrics) ConfirmTopic(next func(ctx context.Context, topic, token string) error) func(ctx context.Context, topic, token string) error {
 	return func(ctx context.Context, topic, token string) (err error) {
 		defer m.count("topic.confirm", time.Now(), &err)

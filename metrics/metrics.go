@@ -1,5 +1,5 @@
-// Package metrics counts what Troy does, for Prometheus (docs/operations.md
-// lists the names). A nil *Metrics counts nothing.
+// Package metrics exports counts and times for Prometheus. docs/operations.md
+// lists the names. A nil *Metrics counts nothing.
 package metrics
 
 import (
@@ -19,7 +19,7 @@ import (
 	"github.com/troy-iaas/troy/tasks"
 )
 
-// Metrics are those of one process.
+// Metrics are the metrics of one process.
 type Metrics struct {
 	registry    *prometheus.Registry
 	requests    *prometheus.CounterVec
@@ -34,7 +34,7 @@ type Metrics struct {
 	reconciled  *prometheus.CounterVec
 }
 
-// New makes the metrics of a process.
+// New returns the metrics of a process.
 func New() *Metrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
@@ -54,20 +54,20 @@ func New() *Metrics {
 		outside:     counter("troy_outside_calls_total", "Calls of the cloud, the builder and the forges, by call and outcome: ok, expected (not found and the like), failed.", "call", "outcome"),
 		outsideTime: seconds("troy_outside_call_seconds", "How long calls of the cloud, the builder and the forges took, in seconds.", "call"),
 		transitions: counter("troy_transitions_total", "Transitions of pipelines and deployments, by the statement that made them.", "transition"),
-		refused:     counter("troy_messages_refused_total", "Messages of an SQS queue that were left to its dead-letter queue.", "queue"),
-		reconciled:  counter("troy_reconciled_total", "Rows that nothing would ever have moved, found and set going again: the work that was missing, or what contradicted itself.", "what"),
+		refused:     counter("troy_messages_refused_total", "Messages of an SQS queue that were left for its dead-letter queue.", "queue"),
+		reconciled:  counter("troy_reconciled_total", "Stuck rows that were repaired, by problem: missing work, or values that contradict each other.", "what"),
 	}
 	m.registry.MustRegister(m.requests, m.requestTime, m.tasks, m.taskTime, m.claimsLost, m.outside, m.outsideTime, m.transitions, m.refused, m.reconciled,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
-// Handler answers with all metrics in Prometheus's text format.
+// Handler serves all metrics in Prometheus's text format.
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second})
 }
 
-// Request counts one that was answered. The route is a pattern, not a path.
+// Request counts an answered request. route is a pattern, not a path.
 func (m *Metrics) Request(method, route string, status int, took time.Duration) {
 	if m == nil {
 		return
@@ -75,7 +75,7 @@ func (m *Metrics) Request(method, route string, status int, took time.Duration) 
 	switch method {
 	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete:
 	default:
-		method = "other" // anybody's word
+		method = "other" // clients choose the method
 	}
 	m.requests.WithLabelValues(method, route, strconv.Itoa(status)).Inc()
 	m.requestTime.WithLabelValues(route).Observe(took.Seconds())
@@ -97,31 +97,30 @@ func (m *Metrics) ClaimLost(kind string) {
 	}
 }
 
-// Refused counts a message that goes to the dead letters.
+// Refused counts a message that goes to the dead-letter queue.
 func (m *Metrics) Refused(queue string) {
 	if m != nil {
 		m.refused.WithLabelValues(queue).Inc()
 	}
 }
 
-// Reconciled counts a row that would have been stuck.
+// Reconciled counts a repaired row.
 func (m *Metrics) Reconciled(what string) {
 	if m != nil {
 		m.reconciled.WithLabelValues(what).Inc()
 	}
 }
 
-// Work adds what waits in the database to the metrics. It is read at each
-// scrape.
+// Work adds metrics about the rows in db, which are read at each scrape.
 func (m *Metrics) Work(db *pgxpool.Pool) {
 	m.registry.MustRegister(&work{
 		q:      queries.New(db),
 		due:    prometheus.NewDesc("troy_work_due", "Rows of work that are due and that no worker holds, by queue and kind.", []string{"queue", "kind"}, nil),
-		oldest: prometheus.NewDesc("troy_work_oldest_due_seconds", "For how long the oldest of them has been due, in seconds.", []string{"queue", "kind"}, nil),
+		oldest: prometheus.NewDesc("troy_work_oldest_due_seconds", "How long the oldest of them has been due, in seconds.", []string{"queue", "kind"}, nil),
 		held:   prometheus.NewDesc("troy_work_held", "Rows of work that a worker holds, by queue and kind.", []string{"queue", "kind"}, nil),
 		status: prometheus.NewDesc("troy_pipelines", "Pipelines by status.", []string{"status"}, nil),
-		up:     prometheus.NewDesc("troy_database_up", "Whether Postgres answered this scrape.", nil, nil),
-		swept:  prometheus.NewDesc("troy_swept_seconds_ago", "How long ago the last sweep was, of any process, in seconds.", nil, nil),
+		up:     prometheus.NewDesc("troy_database_up", "Whether Postgres answered this scrape: 1 or 0.", nil, nil),
+		swept:  prometheus.NewDesc("troy_swept_seconds_ago", "Time since the last sweep of any process, in seconds.", nil, nil),
 	})
 }
 
@@ -137,11 +136,11 @@ func (w *work) Describe(ch chan<- *prometheus.Desc) {
 	}
 }
 
-// scrapeTime bounds what a scrape asks of Postgres.
+// scrapeTime bounds the queries of a scrape.
 const scrapeTime = 5 * time.Second
 
-// Collect implements prometheus.Collector. Without Postgres there is nothing
-// but that.
+// Collect implements prometheus.Collector. Without Postgres it only reports
+// that.
 func (w *work) Collect(ch chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTime)
 	defer cancel()
@@ -176,10 +175,11 @@ func (w *work) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// statementName finds the name that sqlc writes above each statement.
+// statementName matches the name that sqlc writes above each statement.
 var statementName = regexp.MustCompile(`^-- name: (\w+)`)
 
-// moves are the statements that move a pipeline or a deployment on.
+// moves are the statements that make a transition of a pipeline or a
+// deployment.
 var moves = map[string]bool{
 	"PipelineCreate": true, "PipelineRequestProvision": true, "PipelineMarkProvisioning": true, "PipelineMarkReady": true,
 	"PipelineFailProvision": true, "PipelineScheduleDeletion": true, "PipelineMarkDeleting": true, "PipelineFailDelete": true,
@@ -187,7 +187,7 @@ var moves = map[string]bool{
 	"DeploymentCancel": true, "DeploymentSupersede": true, "BuildStart": true, "BuildPublish": true, "PipelineMend": true,
 }
 
-// Tracer counts transitions where they happen: at their statements.
+// Tracer returns a tracer that counts transitions by their statements.
 func (m *Metrics) Tracer() pgx.QueryTracer { return tracer{m} }
 
 type tracer struct{ m *Metrics }

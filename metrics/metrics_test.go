@@ -37,14 +37,14 @@ func scrape(t *testing.T, m *metrics.Metrics) string {
 
 var errBroken = errors.New("broken")
 
-// brokenQueue never has a message, and can do nothing with one.
+// brokenQueue never has a message and fails to delete one.
 type brokenQueue struct{ cloud.Queue }
 
 func (brokenQueue) Receive(context.Context, time.Duration) ([]cloud.Message, error) { return nil, nil }
 func (brokenQueue) Done(context.Context, ...cloud.Message) error                    { return errBroken }
 
-// What is done is counted, what waits is read from the database, and the page
-// for operators lists each name.
+// TestMetrics checks that calls are counted, that waiting work is read from the
+// database, and that docs/operations.md lists each name.
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	m := metrics.New()
@@ -63,7 +63,7 @@ func TestMetrics(t *testing.T) {
 	if _, err := q.PipelineCreate(t.Context(), queries.PipelineCreateParams{ID: id, Name: "blog", Slug: "blog", Host: "blog.localhost", Actor: "test"}); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 { // the second time nothing moves
+	for range 2 { // the second call changes nothing
 		_, _ = q.PipelineRequestProvision(t.Context(), queries.PipelineRequestProvisionParams{ID: id, Actor: "test"})
 	}
 	local, err := localcloud.New(localcloud.Config{Root: t.TempDir(), Limits: site.DefaultLimits()})
@@ -83,7 +83,7 @@ func TestMetrics(t *testing.T) {
 	broken, cancel := context.WithTimeout(t.Context(), 0)
 	defer cancel()
 	if _, err := counted.CDN.Create(broken, "troy-y", "other.localhost"); err == nil {
-		t.Log("made in spite of its context")
+		t.Log("created despite its context")
 	}
 	built, err := localcloud.NewBuilder(localcloud.BuilderConfig{Root: t.TempDir()})
 	if err != nil {
@@ -91,7 +91,7 @@ func TestMetrics(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = built.Close() })
 	if _, err := m.Builder(built).Get(t.Context(), site.Tree{Pipeline: id, Deployment: id}); !errors.Is(err, builder.ErrNotFound) {
-		t.Fatalf("a build that never was: %v", err)
+		t.Fatalf("a build that does not exist: %v", err)
 	}
 	taken := m.Queue(brokenQueue{})
 	if _, err := taken.Receive(t.Context(), time.Second); err != nil {
@@ -160,15 +160,15 @@ func TestMetrics(t *testing.T) {
 	}
 	for _, named := range regexp.MustCompile("`(troy_[a-z_]+)`").FindAllStringSubmatch(string(page), -1) {
 		if !strings.Contains(text, "# TYPE "+named[1]+" ") {
-			t.Errorf("docs/operations.md lists %s, which there is none of", named[1])
+			t.Errorf("docs/operations.md lists %s, which does not exist", named[1])
 		}
 	}
-	// Without Postgres the rest is told.
+	// Without Postgres the other metrics are still reported.
 	db.Close()
 	if text := scrape(t, m); !strings.Contains(text, "\ntroy_database_up 0") || !strings.Contains(text, "troy_tasks_total") {
 		t.Errorf("without Postgres:\n%s", text)
 	}
-	// Nil counts nothing, and does no harm.
+	// A nil *Metrics counts nothing and does not panic.
 	var none *metrics.Metrics
 	none.Request("GET", "x", 200, 0)
 	none.Task("x", "done", 0)

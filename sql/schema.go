@@ -1,7 +1,7 @@
-// Package schema is the database's schema: the migrations that lead to it,
-// embedded, and schema.sql, which says what it should be. `troyd migrate` runs
-// them, every part of troyd checks at its start that they have been run, and
-// tests clone databases that they made.
+// Package schema embeds the database's schema: the migrations, and schema.sql,
+// their expected result. `troyd migrate` runs the migrations, every part of
+// troyd checks at its start that they have run, and tests clone databases made
+// with them.
 package schema
 
 import (
@@ -27,11 +27,11 @@ import (
 //go:embed migrations/*.sql schema.sql
 var files embed.FS
 
-// lockTimeout is how long a migration's statement waits for a lock. Queries
-// queue up behind one that waits, so it gives up rather than stop the service.
+// lockTimeout is how long a migration's statement waits for a lock. Other
+// queries queue behind it, so it gives up rather than block the service.
 const lockTimeout = 5 * time.Second
 
-// Wanted returns schema.sql: the schema as it should be.
+// Wanted returns schema.sql, the expected schema.
 func Wanted() (string, error) {
 	text, err := files.ReadFile("schema.sql")
 	return string(text), err
@@ -40,8 +40,8 @@ func Wanted() (string, error) {
 // Migrations returns the embedded migrations.
 func Migrations() (fs.FS, error) { return fs.Sub(files, "migrations") }
 
-// Hash is a digest of the migrations' names and texts: 16 hexadecimal digits
-// that change whenever a migration does.
+// Hash returns a digest of the migrations' names and texts: 16 hexadecimal
+// digits that change with every migration.
 func Hash() (string, error) {
 	dir, err := Migrations()
 	if err != nil {
@@ -66,15 +66,15 @@ func Hash() (string, error) {
 	return hex.EncodeToString(h.Sum(nil)[:8]), nil
 }
 
-// Step is one migration and where it stands.
+// Step is a migration and its status.
 type Step struct {
 	Version   int64
-	Name      string    // its file
+	Name      string    // the file's name
 	AppliedAt time.Time // zero when it is pending
 }
 
-// Up runs the migrations that are pending and returns them. Of several
-// processes that do so at once one does the work, the others wait for it.
+// Up runs the pending migrations and returns them. If several processes call Up
+// at once, one does the work and the others wait for it.
 func Up(ctx context.Context, databaseURL string) ([]Step, error) {
 	dir, err := Migrations()
 	if err != nil {
@@ -101,8 +101,8 @@ func UpFrom(ctx context.Context, databaseURL string, dir fs.FS) ([]Step, error) 
 	return steps, nil
 }
 
-// Down takes the newest migration back and returns it; nil when there is none
-// left.
+// Down reverts the newest migration and returns it. It returns nil if there is
+// none.
 func Down(ctx context.Context, databaseURL string) (*Step, error) {
 	dir, err := Migrations()
 	if err != nil {
@@ -128,7 +128,7 @@ func DownFrom(ctx context.Context, databaseURL string, dir fs.FS) (*Step, error)
 	return &Step{Version: r.Source.Version, Name: path.Base(r.Source.Path)}, nil
 }
 
-// Status lists every migration, oldest first.
+// Status returns all migrations, oldest first.
 func Status(ctx context.Context, databaseURL string) ([]Step, error) {
 	dir, err := Migrations()
 	if err != nil {
@@ -150,7 +150,7 @@ func Status(ctx context.Context, databaseURL string) ([]Step, error) {
 	return steps, nil
 }
 
-// Latest is the version that this binary's migrations lead to.
+// Latest returns the version of this binary's newest migration.
 func Latest() (int64, error) {
 	dir, err := Migrations()
 	if err != nil {
@@ -171,14 +171,14 @@ func Latest() (int64, error) {
 	return latest, nil
 }
 
-// Querier is what Version and Check need of a connection, a pool or a
-// transaction.
+// Querier is the part of a connection, a pool or a transaction that Version and
+// Check use.
 type Querier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-// Version is the version of the database's schema: 0 when nothing was
-// migrated yet.
+// Version returns the version of the database's schema, or 0 if no migration
+// has run.
 func Version(ctx context.Context, db Querier) (int64, error) {
 	var v int64
 	err := db.QueryRow(ctx, "SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied").Scan(&v)
@@ -191,16 +191,16 @@ func Version(ctx context.Context, db Querier) (int64, error) {
 	return v, nil
 }
 
-// OldError says that the database's schema is older than this binary needs.
+// OldError means that the database's schema is older than this binary needs.
 type OldError struct{ Have, Need int64 }
 
 func (e *OldError) Error() string {
-	return fmt.Sprintf("the schema is at version %d, this troyd needs %d: run troyd migrate up", e.Have, e.Need)
+	return fmt.Sprintf("the schema is at version %d; this troyd needs %d: run troyd migrate up", e.Have, e.Need)
 }
 
-// Check fails with *OldError when the database's schema is older than this
-// binary needs. A newer one is accepted: migrations only add, so that the
-// version before runs on the schema after.
+// Check returns an *OldError if the database's schema is older than this binary
+// needs. A newer schema is accepted: migrations only add, so the previous
+// binary runs on the new schema.
 func Check(ctx context.Context, db Querier) error {
 	need, err := Latest()
 	if err != nil {
@@ -216,7 +216,7 @@ func Check(ctx context.Context, db Querier) error {
 	return nil
 }
 
-// provider is goose on a connection pool of its own.
+// provider is a goose provider with its own connection pool.
 type provider struct {
 	*goose.Provider
 	db *sql.DB
@@ -230,7 +230,7 @@ func newProvider(databaseURL string, dir fs.FS) (*provider, error) {
 	cfg.RuntimeParams["lock_timeout"] = fmt.Sprint(lockTimeout.Milliseconds())
 	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300))
 	if err != nil {
-		return nil, fmt.Errorf("make the migrations' lock: %w", err)
+		return nil, fmt.Errorf("create the migrations' lock: %w", err)
 	}
 	db := stdlib.OpenDB(*cfg)
 	p, err := goose.NewProvider(goose.DialectPostgres, db, dir, goose.WithSessionLocker(locker), goose.WithDisableGlobalRegistry(true))
@@ -240,18 +240,18 @@ func newProvider(databaseURL string, dir fs.FS) (*provider, error) {
 	return &provider{p, db}, nil
 }
 
-// Close ends the connections.
+// Close closes the connections.
 func (p *provider) Close() error { return p.db.Close() }
 
-// explain says in words which lock was not to be had.
+// explain adds advice to an error about a lock.
 func explain(err error) error {
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == "55P03" { // lock_not_available
-		return fmt.Errorf("a table was in use for %s; what ran before stays done, so run it again when there is less load: %w", lockTimeout, err)
+		return fmt.Errorf("a table was in use for %s; earlier migrations stay applied, so run it again under less load: %w", lockTimeout, err)
 	}
 	return err
 }
 
-// WithDatabase returns the URL of another database of the same server.
+// WithDatabase returns the URL of another database on the same server.
 func WithDatabase(serverURL, name string) (string, error) {
 	u, err := url.Parse(serverURL)
 	if err != nil || (u.Scheme != "postgres" && u.Scheme != "postgresql") {

@@ -76,7 +76,7 @@ func TestUpDownStatus(t *testing.T) {
 	if !ok || old.Have != 0 || old.Need != latest {
 		t.Errorf("an empty database: %v", old)
 	}
-	if got, want := (&schema.OldError{Have: 3, Need: 4}).Error(), "the schema is at version 3, this troyd needs 4: run troyd migrate up"; got != want {
+	if got, want := (&schema.OldError{Have: 3, Need: 4}).Error(), "the schema is at version 3; this troyd needs 4: run troyd migrate up"; got != want {
 		t.Errorf("the error says %q, want %q", got, want)
 	}
 	steps, err := schema.Up(ctx, db)
@@ -141,7 +141,7 @@ func TestManyMigrateAtOnce(t *testing.T) {
 	}
 }
 
-// migrations is how many there are. Their numbers may have gaps.
+// migrations returns the number of migrations. Their numbers may have gaps.
 func migrations(t *testing.T) int {
 	t.Helper()
 	files, err := filepath.Glob("migrations/*.sql")
@@ -151,9 +151,9 @@ func migrations(t *testing.T) int {
 	return len(files)
 }
 
-// TestNumbersOfMigrations holds the numbers that no migration has. A database
-// that has a later one refuses a migration with such a number, so none may
-// take it.
+// TestNumbersOfMigrations checks the unused migration numbers. A database that
+// has a later migration refuses an earlier one, so no migration may take these
+// numbers.
 func TestNumbersOfMigrations(t *testing.T) {
 	t.Parallel()
 	unused := []int64{8, 12, 13, 14, 15}
@@ -176,8 +176,8 @@ func TestNumbersOfMigrations(t *testing.T) {
 	}
 }
 
-// TestMigrationsRewriteNoTable migrates tables that have rows, and wants their
-// files kept: a table that is written anew is locked for as long as that takes.
+// TestMigrationsRewriteNoTable migrates tables that have rows and checks that
+// their files are kept: a table is locked as long as it is being rewritten.
 func TestMigrationsRewriteNoTable(t *testing.T) {
 	t.Parallel()
 	db := stacktest.EmptyDatabase(t)
@@ -209,7 +209,7 @@ func TestMigrationsRewriteNoTable(t *testing.T) {
 		var file uint32
 		if _, err := pgx.ForEachRow(rows, []any{&table, &file}, func() error {
 			if old, known := before[table]; known && old != file {
-				t.Errorf("%s writes the table %s anew", name, table)
+				t.Errorf("%s rewrites the table %s", name, table)
 			}
 			before[table] = file
 			return nil
@@ -218,7 +218,7 @@ func TestMigrationsRewriteNoTable(t *testing.T) {
 		}
 	}
 	if len(before) < 10 {
-		t.Errorf("only %d tables were looked at", len(before))
+		t.Errorf("only %d tables were checked", len(before))
 	}
 }
 
@@ -262,8 +262,9 @@ func TestMigrationGivesUpOnALock(t *testing.T) {
 	}
 }
 
-// dump is what pg_dump says of a database's schema, goose's table apart: one
-// element for each statement, sorted, with the columns of a table sorted too.
+// dump returns pg_dump's output for a database's schema without goose's table:
+// one element for each statement, sorted, with the columns of each table sorted
+// too.
 func dump(t *testing.T, databaseURL string) []string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), pgDump(t), "--schema-only", "--no-owner", "--no-privileges",
@@ -277,7 +278,7 @@ func dump(t *testing.T, databaseURL string) []string {
 	}
 	var text strings.Builder
 	for line := range strings.Lines(string(out)) {
-		// "\restrict" has a new word in each dump.
+		// "\restrict" has a different argument in each dump.
 		if !strings.HasPrefix(line, "--") && !strings.HasPrefix(line, `\`) && !strings.HasPrefix(line, "SET ") && !strings.HasPrefix(line, "SELECT pg_catalog.set_config") {
 			text.WriteString(line)
 		}
@@ -301,7 +302,7 @@ func dump(t *testing.T, databaseURL string) []string {
 	return stmts
 }
 
-// pgDump finds pg_dump where the servers are looked for.
+// pgDump finds pg_dump in the folders that devstack searches for servers.
 func pgDump(t *testing.T) string {
 	t.Helper()
 	for _, dir := range devstack.ProgramFolders() {
@@ -313,7 +314,7 @@ func pgDump(t *testing.T) string {
 	return ""
 }
 
-// libpqURL drops the parameters that pgx alone knows.
+// libpqURL removes the parameters that only pgx knows.
 func libpqURL(t *testing.T, databaseURL string) string {
 	t.Helper()
 	u, err := url.Parse(databaseURL)

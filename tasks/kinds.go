@@ -1,39 +1,39 @@
 package tasks
 
-// The kinds of work. Each is the type of its tasks, has a policy (policies) and
-// a file of its own in workers. The subject is a pipeline, a
-// deployment or a skipped commit.
+// The kinds of work. Each is a task type, has a policy (see policies) and a
+// file in package workers. The subject is a pipeline, a deployment or a skipped
+// commit.
 const (
 	// TypeProvision creates a pipeline's distribution and DNS record.
 	TypeProvision = "pipeline:provision"
-	// TypeDeploy publishes the deployment that a pipeline is Queued or
-	// Deploying for, or starts its build.
+	// TypeDeploy publishes the deployment for which a pipeline is Queued or
+	// Deploying, or starts its build.
 	TypeDeploy = "pipeline:deploy"
-	// TypeTeardownStart disables the distribution of a pipeline that is to be
+	// TypeTeardownStart disables the distribution of a pipeline that is being
 	// deleted.
 	TypeTeardownStart = "pipeline:teardown-start"
-	// TypePollDistroDisabled looks whether a distribution is disabled
-	// everywhere, and comes back later if it is not.
+	// TypePollDistroDisabled checks whether a distribution is disabled
+	// everywhere, and repeats until it is.
 	TypePollDistroDisabled = "pipeline:poll-distro-disabled"
 	// TypeTeardown removes a pipeline's distribution, DNS record, objects and
 	// row.
 	TypeTeardown = "pipeline:teardown"
 	// TypeBuild builds the commit of an automated deployment.
 	TypeBuild = "deployment:build"
-	// TypePollBuild looks at a build that runs without its worker, and comes
-	// back until it has ended. It stops an unwanted build, and removes what an
-	// ended one used.
+	// TypePollBuild checks on a build that runs without its worker, and repeats
+	// until the build has ended. It stops an unwanted build and removes the
+	// resources of an ended one.
 	TypePollBuild = "deployment:poll-build"
-	// TypeReport tells the forge the state of an automated deployment, or that
-	// a commit was skipped.
+	// TypeReport reports the state of an automated deployment, or a skipped
+	// commit, to the forge.
 	TypeReport = "forge:report"
 	// TypeCatchUp compares the head of a pipeline's branch with the newest
-	// commit that Troy has heard of.
+	// commit known to Troy.
 	TypeCatchUp = "forge:catch-up"
-	// TypePurge removes assets that a pipeline's site carries from earlier
+	// TypePurge removes assets that a pipeline's site keeps from earlier
 	// deployments.
 	TypePurge = "purge"
-	// TypeRetention removes the trees and uploads that a pipeline no longer
-	// needs, and what is left of a deleted pipeline.
+	// TypeRetention removes trees and uploads that a pipeline no longer needs,
+	// and the remains of a deleted pipeline.
 	TypeRetention = "retention"
 )

@@ -7,14 +7,15 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Paused lists the queues that are paused, in Asynqmon or with asynq's command
-// line: no worker takes a task from them.
+// Paused returns the queues that were paused in Asynqmon or with asynq's
+// command line. Workers take no tasks from a paused queue.
 func Paused(ctx context.Context, rdb redis.UniversalClient) ([]string, error) {
 	queues := []string{QueueSweep, QueueQuick, QueueBuilds}
 	keys := make([]*redis.IntCmd, len(queues))
 	_, err := rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, queue := range queues {
-			// asynq's own key; asking asynq.Inspector counts every task as well.
+			// This is asynq's own key; asynq.Inspector would count every task
+			// as well.
 			keys[i] = p.Exists(ctx, "asynq:{"+queue+"}:paused")
 		}
 		return nil

@@ -11,7 +11,7 @@ import (
 	"github.com/troy-iaas/troy/tasks"
 )
 
-// TestPaused has asynq pause and resume queues, as Asynqmon does.
+// TestPaused pauses and resumes queues with asynq, as Asynqmon does.
 func TestPaused(t *testing.T) {
 	t.Parallel()
 	opts, err := redis.ParseURL(stacktest.Redis(t))

@@ -8,23 +8,23 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
-// Policy says where a kind's tasks queue, and how often and for how long the
+// Policy gives the queue of a kind of work, and how often and for how long the
 // work is tried.
 type Policy struct {
 	Queue string
-	// Attempts is how many claims in a row may end without progress before
+	// Attempts is the number of claims in a row without progress after which
 	// the work is given up.
 	Attempts int
-	// Deadline is how long after it was asked for the work is given up, also
-	// when every attempt was only told to come back later.
+	// Deadline is the time after the request at which the work is given up,
+	// even if every attempt was only told to come back later.
 	Deadline time.Duration
-	// Delay is the longest wait before the second attempt; it doubles with
-	// each attempt up to MaxDelay. The wait is drawn between half of it and
-	// all of it, so that what failed together does not come back together.
+	// Delay is the maximum wait before the second attempt. It doubles with each
+	// attempt up to MaxDelay. The actual wait is random, between half of it and
+	// all of it, so that work that failed together does not return together.
 	Delay, MaxDelay time.Duration
 }
 
-// RetryDelay is the wait after the n-th failed attempt, from 1.
+// RetryDelay returns the wait after the n-th failed attempt, counted from 1.
 func (p Policy) RetryDelay(n int) time.Duration {
 	d := min(p.Delay, p.MaxDelay)
 	for ; n > 1 && d < p.MaxDelay; n-- {
@@ -47,14 +47,14 @@ var policies = map[string]Policy{
 	TypeRetention:          {Queue: QueueQuick, Attempts: 20, Deadline: 7 * 24 * time.Hour, Delay: time.Minute, MaxDelay: 6 * time.Hour},
 }
 
-// PolicyOf returns a kind's policy, false for an unknown kind.
+// PolicyOf returns a kind's policy. ok is false for an unknown kind.
 func PolicyOf(kind string) (Policy, bool) {
 	p, ok := policies[kind]
 	return p, ok
 }
 
-// QueueOf returns a kind's queue, "" for an unknown kind. Rows of work name
-// their kind alone.
+// QueueOf returns a kind's queue, or "" for an unknown kind. Work rows hold
+// only their kind.
 func QueueOf(kind string) string { return policies[kind].Queue }
 
 // Queues returns the kinds of work, sorted, and the queue of each.
@@ -66,12 +66,13 @@ func Queues() (kinds, queues []string) {
 	return kinds, queues
 }
 
-// KindsOf lists the kinds of a queue, sorted.
+// KindsOf returns the kinds of a queue, sorted.
 func KindsOf(queue string) []string {
 	return slices.DeleteFunc(Kinds(), func(kind string) bool { return QueueOf(kind) != queue })
 }
 
-// Kinds lists the kinds of work, sorted. The sweep is none: it has no row.
+// Kinds returns the kinds of work, sorted. The sweep is not among them because
+// it has no row.
 func Kinds() []string {
 	kinds := make([]string, 0, len(policies))
 	for k := range policies {
@@ -81,9 +82,9 @@ func Kinds() []string {
 	return kinds
 }
 
-// OfStatus lists the kinds of work that take a pipeline out of a status, nil
-// for a resting place. One of them has a row as long as the pipeline is in
-// the status; its policy's deadline is the status's.
+// OfStatus returns the kinds of work that take a pipeline out of a status, or
+// nil for a resting status. One of them has a row as long as the pipeline is in
+// the status, and its policy's deadline limits the status.
 func OfStatus(s troy.Status) []string {
 	switch s {
 	case troy.ProvisionRequest, troy.Provisioning:

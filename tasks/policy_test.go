@@ -48,7 +48,7 @@ func TestRetryDelay(t *testing.T) {
 				longest *= 2
 			}
 		}
-		// There is no attempt before the first; asking must not do harm.
+		// There is no attempt before the first, but RetryDelay must return.
 		for _, n := range []int{0, -1, -1 << 62} {
 			if d := p.RetryDelay(n); d < 0 || d > min(p.Delay, p.MaxDelay) {
 				t.Errorf("%s: failure %d waits %s", name, n, d)
@@ -57,7 +57,8 @@ func TestRetryDelay(t *testing.T) {
 	}
 }
 
-// TestRetryDelaySpreads wants what failed together not to come back together.
+// TestRetryDelaySpreads checks that retries of work that failed together are
+// spread out.
 func TestRetryDelaySpreads(t *testing.T) {
 	t.Parallel()
 	p := policyOf(t, tasks.TypeProvision)
@@ -86,7 +87,8 @@ func TestPoliciesAreWhole(t *testing.T) {
 	}
 }
 
-// TestEveryStatusHasAWayOut wants work exactly where a pipeline may not stay.
+// TestEveryStatusHasAWayOut checks that exactly the non-resting statuses have
+// work.
 func TestEveryStatusHasAWayOut(t *testing.T) {
 	t.Parallel()
 	for _, s := range troy.Statuses() {
@@ -100,7 +102,7 @@ func TestEveryStatusHasAWayOut(t *testing.T) {
 	}
 }
 
-// TestStatesPage holds docs/states.md to the work and the limits of each
+// TestStatesPage compares docs/states.md with the work and the limits of each
 // status.
 func TestStatesPage(t *testing.T) {
 	t.Parallel()
@@ -143,7 +145,7 @@ func TestStatesPage(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the policies (-) against the table of %s (+):\n%s", file, diff)
 	}
-	// Whatever else the pages call a task is one.
+	// Every other task that the pages name must exist.
 	kinds := append(tasks.Kinds(), tasks.TypeSweep)
 	for _, page := range []string{file, "../docs/operations.md", "../docs/api.md", "../docs/cli.md", "../docs/diagrams/provisioning.md", "../docs/diagrams/release-flow.md"} {
 		text, err := os.ReadFile(page)
@@ -152,7 +154,7 @@ func TestStatesPage(t *testing.T) {
 		}
 		for _, kind := range regexp.MustCompile(`\bpipeline:[a-z-]+`).FindAllString(string(text), -1) {
 			if !slices.Contains(kinds, kind) {
-				t.Errorf("%s names the task %s, which there is none of", page, kind)
+				t.Errorf("%s names the task %s, which does not exist", page, kind)
 			}
 		}
 	}

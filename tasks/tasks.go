@@ -1,8 +1,7 @@
-// Package tasks says what can be asked of the workers: the task types,
-// their queues, and how often and for how long each is
-// tried. Web and intake ask, workers answer; neither imports the other. A
-// task carries ids alone and is only a doorbell: what is to be done stands in
-// the work row.
+// Package tasks defines the tasks of the workers: their types, their queues,
+// and how often and for how long each is tried. Web and intake enqueue tasks,
+// workers process them; neither imports the other. A task carries only ids and
+// is only a doorbell: the work row says what to do.
 package tasks
 
 import (
@@ -16,7 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// The queues. Each has an asynq server of its own in every worker process.
+// The queues. Each has its own asynq server in every worker process.
 const (
 	// QueueQuick holds tasks that take seconds.
 	QueueQuick = "quick"
@@ -26,7 +25,7 @@ const (
 	QueueSweep = "sweep"
 )
 
-// Task names a work row: its kind and its subject.
+// Task identifies a work row by kind and subject.
 type Task struct {
 	Kind    string
 	Subject uuid.UUID
@@ -36,7 +35,7 @@ type payload struct {
 	Subject uuid.UUID `json:"subject"`
 }
 
-// Subject reads the subject's id from a task's payload.
+// Subject returns the subject's id from a task's payload.
 func Subject(t *asynq.Task) (uuid.UUID, error) {
 	var p payload
 	if err := json.Unmarshal(t.Payload(), &p); err != nil {
@@ -52,8 +51,7 @@ type Client struct {
 	redis     redis.UniversalClient
 }
 
-// NewClient returns a client on the given connection, which stays the
-// caller's to close.
+// NewClient returns a client that uses rdb. The caller closes rdb.
 func NewClient(rdb redis.UniversalClient) *Client {
 	return &Client{
 		asynq:     asynq.NewClientFromRedisClient(rdb),
@@ -62,8 +60,8 @@ func NewClient(rdb redis.UniversalClient) *Client {
 	}
 }
 
-// Ring enqueues the task of a work row under its ring's id. With a delay it
-// comes within two seconds after it, never before.
+// Ring enqueues the task of a work row with the ring's id. A delayed task
+// becomes available no earlier than after delay, and at most two seconds later.
 func (c *Client) Ring(ctx context.Context, t Task, id uuid.UUID, delay time.Duration) error {
 	policy, ok := PolicyOf(t.Kind)
 	if !ok {
@@ -86,18 +84,18 @@ func (c *Client) Ring(ctx context.Context, t Task, id uuid.UUID, delay time.Dura
 	return nil
 }
 
-// StandsInLine reports whether the task with a ring's id waits in Redis to be
-// taken. False means that its row has to be rung again.
+// StandsInLine reports whether the task with a ring's id waits in Redis. If
+// not, its row has to be rung again.
 func (c *Client) StandsInLine(queue string, id uuid.UUID) bool {
 	info, err := c.inspector.GetTaskInfo(queue, id.String())
 	return err == nil && info.State == asynq.TaskStatePending
 }
 
-// AsynqDelay is what asynq has to be told for a task not to come before d has
-// passed. It keeps times as whole seconds of the clock and cuts the fraction
-// off, so that its task comes up to a second before the time it was given.
+// AsynqDelay returns the delay to pass to asynq so that a task does not come
+// before d has passed. asynq truncates times to whole seconds, so its tasks
+// come up to a second early.
 func AsynqDelay(d time.Duration) time.Duration { return d + time.Second }
 
-// maxRetry is more than any kind's attempts: whether a row is tried again is
-// the row's affair, and asynq shall not archive its task before.
+// maxRetry is more than any kind's attempts. The row decides about retries, so
+// asynq must not archive its task before.
 const maxRetry = 100

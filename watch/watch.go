@@ -1,6 +1,6 @@
-// Package watch says which pushes a pipeline builds: by the files that they
-// change, and by what their commits ask for. The parsers of deliveries, intake
-// and the command line call it.
+// Package watch decides which pushes a pipeline builds, by the changed files
+// and by the commit's message. The parsers of deliveries, intake and the CLI
+// call it.
 package watch
 
 import (
@@ -14,15 +14,13 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
-// The most that watch paths may have, so that comparing a push with them stays
-// quick.
+// The limits of watch paths. They keep matching a push quick.
 const (
 	MaxPaths = 50
 	MaxPath  = 255 // bytes each
 )
 
-// Check returns a *troy.Error of kind Invalid if the patterns can't be a
-// pipeline's watch paths.
+// Check returns an Invalid error if patterns are not valid watch paths.
 func Check(patterns []string) error {
 	if len(patterns) > MaxPaths {
 		return troy.Errorf(troy.Invalid, "there are %d watch paths; at most %d are allowed", len(patterns), MaxPaths).At("watch_paths")
@@ -33,11 +31,11 @@ func Check(patterns []string) error {
 		case len(p) > MaxPath:
 			return troy.Errorf(troy.Invalid, "a watch path has %d bytes; at most %d are allowed", len(p), MaxPath).At("watch_paths")
 		case !utf8.ValidString(p) || strings.ContainsFunc(p, unicode.IsControl):
-			return troy.Errorf(troy.Invalid, "the watch path %q has a control character or is not UTF-8", p).At("watch_paths")
+			return troy.Errorf(troy.Invalid, "the watch path %q contains a control character or is not valid UTF-8", p).At("watch_paths")
 		case strings.Contains(p, ","):
-			return troy.Errorf(troy.Invalid, "the watch path %q has a comma; give each pattern by itself, like --watch 'docs/**' --watch 'src/**' (? stands for a comma in a name)", p).At("watch_paths")
+			return troy.Errorf(troy.Invalid, "the watch path %q contains a comma; repeat the flag for each pattern, like --watch 'docs/**' --watch 'src/**' (? matches a comma in a name)", p).At("watch_paths")
 		case clean == "":
-			return troy.Errorf(troy.Invalid, "the watch path %q is empty; ** stands for everything", p).At("watch_paths")
+			return troy.Errorf(troy.Invalid, "the watch path %q is empty; ** matches everything", p).At("watch_paths")
 		case slices.Contains(strings.Split(clean, "/"), ".."):
 			return troy.Errorf(troy.Invalid, "the watch path %q leads out of the repository", p).At("watch_paths")
 		}
@@ -45,21 +43,21 @@ func Check(patterns []string) error {
 	return nil
 }
 
-// Concerns reports whether a push concerns a pipeline. Changed are the files
-// that it changed, and complete that there are no others; if there may be
-// others, it does. Patterns are the pipeline's watch paths, and root is the
-// folder of the site's source; both, and changed, are relative to the
-// repository's root.
+// Concerns reports whether a push concerns a pipeline. changed lists the files
+// that the push changed; complete is false if it may lack some, and then
+// Concerns returns true. patterns are the pipeline's watch paths, and root is
+// the folder of the site's source. All paths are relative to the repository's
+// root.
 //
-// A pattern is a file or a folder with all that is in it. In it * stands for
-// anything but a slash, ? for one character but a slash, and ** for anything
-// at all ("**/*.md" is every Markdown file, at the top too); all other
-// characters, brackets too, stand for themselves. White space around a pattern
-// is not a part of it. A pattern behind a "!" takes away, and the last one that
-// fits a file decides. Where no pattern gives anything, root is what is
-// watched, and without a root everything is. Where looking further would take
-// longer than about half a second, the push concerns it: a build too many is
-// better than a database transaction that hangs.
+// A pattern names a file, or a folder with everything in it. * matches anything
+// but a slash, ? matches one character but a slash, and ** matches anything
+// ("**/*.md" is every Markdown file, including those at the top). All other
+// characters, including brackets, match themselves. White space around a
+// pattern is ignored. A pattern that begins with "!" excludes files. The last
+// pattern that matches a file decides. If no pattern includes anything, root is
+// watched; without a root, everything is. If matching would take longer than
+// about half a second, Concerns returns true: one build too many is better than
+// a database transaction that hangs.
 func Concerns(patterns []string, root string, changed []string, complete bool) bool {
 	if !complete {
 		return true
@@ -89,20 +87,20 @@ func Concerns(patterns []string, root string, changed []string, complete bool) b
 	return false
 }
 
-// maxCost bounds the bytes of files times the cost of rules that Concerns
-// looks at. The worst patterns take some 40 ns for each.
+// maxCost bounds the product of the files' bytes and the rules' costs in
+// Concerns. The worst patterns take about 40 ns for each unit.
 const maxCost = 10_000_000
 
 type rule struct {
 	fits    *regexp.Regexp
 	watches bool
-	// cost grows with the wildcards, each of which is one more place where the
-	// expression may be for each byte of a name.
+	// cost grows with the number of wildcards, each of which is one more state
+	// of the expression for each byte of a name.
 	cost int
 }
 
-// rulesOf are in the order in which they decide; nil watches everything,
-// also a push that changed no file.
+// rulesOf returns the rules in the order in which they decide. nil watches
+// everything, even a push without changed files.
 func rulesOf(patterns []string, root string) []rule {
 	var rules []rule
 	gives := false
@@ -129,8 +127,8 @@ func rulesOf(patterns []string, root string) []rule {
 	return slices.Insert(rules, 0, rule{fits: regexp.MustCompile(base), watches: true, cost: 1})
 }
 
-// split takes a pattern apart: whether it gives or takes away, and what
-// follows, relative and without a slash at its end.
+// split parses a pattern: whether it includes or excludes, and the rest,
+// relative and without a trailing slash.
 func split(p string) (watches bool, clean string) {
 	rest, not := strings.CutPrefix(strings.TrimSpace(p), "!")
 	return !not, cleanPath(rest)
@@ -144,8 +142,8 @@ func cleanPath(p string) string {
 	return p
 }
 
-// glob writes a pattern as an expression of RE2, whose time is linear in
-// the file's name whatever the pattern.
+// glob translates a pattern to an RE2 expression, whose run time is linear in
+// the length of the file's name.
 func glob(p string) *regexp.Regexp {
 	var b strings.Builder
 	b.WriteString(`^(?s:`)

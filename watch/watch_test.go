@@ -86,8 +86,8 @@ func TestConcerns(t *testing.T) {
 	}
 }
 
-// TestConcernsCost compares what would take minutes and then fit nothing: it
-// ends early, and for a build.
+// TestConcernsCost matches patterns that would take minutes and match nothing.
+// Concerns stops early and returns true.
 func TestConcernsCost(t *testing.T) {
 	t.Parallel()
 	changed := make([]string, 10_000)
@@ -102,11 +102,11 @@ func TestConcernsCost(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !watch.Concerns(hard, "", changed, true) {
-		t.Error("a push that could not be looked at whole is not watched")
+		t.Error("Concerns is false for a push that is too costly to match")
 	}
 	usual := []string{"packages/*/src/**", "package.json", "**/*.md", "!docs", "apps/web"}
 	if watch.Concerns(usual, "", changed[:5000], true) {
-		t.Error("a large push is not looked at whole for a few patterns")
+		t.Error("a large push and a few patterns exceed the cost limit")
 	}
 }
 
@@ -131,8 +131,8 @@ func TestCheck(t *testing.T) {
 		{"nothing to take away", []string{"!/"}, "is empty"},
 		{"this folder", []string{"."}, "is empty"},
 		{"a control character", []string{"a\x00b"}, "control character"},
-		{"no UTF-8", []string{"a\xff"}, "not UTF-8"},
-		{"several in one", []string{"docs/**", "a/**,b/**"}, `"a/**,b/**" has a comma; give each pattern by itself, like --watch 'docs/**' --watch 'src/**'`},
+		{"not UTF-8", []string{"a\xff"}, "not valid UTF-8"},
+		{"several in one", []string{"docs/**", "a/**,b/**"}, `"a/**,b/**" contains a comma; repeat the flag for each pattern, like --watch 'docs/**' --watch 'src/**'`},
 		{"a question mark for a comma", []string{"a?b"}, ""},
 		{"out of the repository", []string{"!../a"}, "leads out"},
 		{"out of it by a detour", []string{"a/../../b"}, "leads out"},

@@ -262,7 +262,7 @@ func TestReady(t *testing.T) {
 		}
 	})
 	a := w.send("GET", "/readyz", nil, header("Authorization", ""))
-	if want := "schema: it is at version 1\nRedis: failed\nPostgres: no answer in time\n"; a.status != 503 || string(a.body) != want {
+	if want := "schema: it is at version 1\nRedis: failed\nPostgres: timed out\n"; a.status != 503 || string(a.body) != want {
 		t.Errorf("%d %q, want %q", a.status, a.body, want)
 	}
 	w.send("GET", "/healthz", nil, header("Authorization", "")).into(t, 200, nil)

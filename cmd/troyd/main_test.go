@@ -255,7 +255,7 @@ func TestTokenAndEnqueue(t *testing.T) {
 		{"token create --role admin", 0, true, "expires on " + time.Now().Add(90*24*time.Hour).UTC().Format(time.DateOnly)},
 		{"token create --role viewer --name ci --pipeline blog --expires 30d", 0, true, "expires on "},
 		{"token create --role deployer --expires never --pipeline " + id.String(), 0, true, "never expires"},
-		{"token create --role viewer --expires soon", 2, false, `--expires: "soon" is neither never`},
+		{"token create --role viewer --expires soon", 2, false, `--expires: the time is "soon"; expected 90d`},
 		{"token revoke nothing-like-it", 2, false, "there is no token"},
 		{"token create --role king", 2, false, "role"},
 		{"token create --role admin --pipeline nowhere", 2, false, `"nowhere"`},

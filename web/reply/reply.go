@@ -1,5 +1,5 @@
-// Package reply writes answers over HTTP: JSON, text, and errors by the one map
-// from their kinds to statuses. Package web and package health call it.
+// Package reply writes HTTP responses: JSON, text, and errors, whose kinds it
+// maps to statuses. Package web and package health call it.
 package reply
 
 import (
@@ -19,7 +19,7 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
-// Status is the one map from errors to HTTP.
+// Status returns the HTTP status for a kind of error.
 func Status(k troy.ErrorKind) int {
 	switch k {
 	case troy.Invalid:
@@ -43,14 +43,15 @@ func Status(k troy.ErrorKind) int {
 }
 
 const (
-	// retrySeconds is what Retry-After asks for: Postgres restarts in a few.
+	// retrySeconds is the value of Retry-After: Postgres restarts in a few
+	// seconds.
 	retrySeconds = 2
-	// mostDetails is the most lines of details in an answer.
+	// mostDetails is the maximum number of details in a response.
 	mostDetails = 1000
-	// answerTime is how long an answer may take to be written: the list of a
-	// large release's missing files has 25 MB.
+	// answerTime bounds the time to write a response. The list of a large
+	// release's missing files has 25 MB.
 	answerTime = 2 * time.Minute
-	// AdminChallenge has a browser ask for an admin's token (RFC 7617).
+	// AdminChallenge makes a browser ask for an admin token (RFC 7617).
 	AdminChallenge = `Basic realm="Troy: an admin token as the password", charset="UTF-8"`
 )
 
@@ -61,8 +62,7 @@ type errorBody struct {
 	Details []string       `json:"details,omitempty"`
 }
 
-// Error answers with an error that strangers may read, with the status of its
-// kind.
+// Error writes an error with the status of its kind. Clients see its text.
 func Error(w http.ResponseWriter, e *troy.Error) {
 	status := Status(e.Kind)
 	if status == http.StatusServiceUnavailable && w.Header().Get("Retry-After") == "" {
@@ -74,13 +74,13 @@ func Error(w http.ResponseWriter, e *troy.Error) {
 	ErrorAs(w, status, e)
 }
 
-// ErrorAs is Error for a status that the map does not have.
+// ErrorAs is like Error, for a status that Status does not return.
 func ErrorAs(w http.ResponseWriter, status int, e *troy.Error) {
 	JSON(w, status, map[string]errorBody{"error": {e.Kind, e.Message, e.Field, e.Details[:min(len(e.Details), mostDetails)]}})
 }
 
-// Public returns what a stranger may read of an error. It tells nothing of an
-// error that it does not know.
+// Public returns the part of an error that clients may see. For an unknown
+// error it reveals nothing.
 func Public(err error) *troy.Error {
 	if e, ok := errors.AsType[*troy.Error](err); ok {
 		return e
@@ -91,14 +91,15 @@ func Public(err error) *troy.Error {
 	return troy.Errorf(troy.Internal, "Internal error")
 }
 
-// passing are the Postgres errors of a server that starts, stops, fails over
-// or is full (www.postgresql.org/docs/current/errcodes-appendix.html).
+// passing returns the Postgres error codes of a server that starts, stops,
+// fails over or is full
+// (www.postgresql.org/docs/current/errcodes-appendix.html).
 func passing() []string {
 	return []string{"25006", "53000", "53100", "53200", "53300", "57P01", "57P02", "57P03", "58030"}
 }
 
-// Away reports whether an error says that Postgres or the network is not
-// there, or not in time.
+// Away reports whether an error means that Postgres or the network is
+// unavailable or timed out.
 func Away(err error) bool {
 	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
 		return true
@@ -117,28 +118,28 @@ func Away(err error) bool {
 	return pgconn.SafeToRetry(err)
 }
 
-// Limit gives an answer the time that it may take to be written. A writer
-// without deadlines, as in tests, has no connection to hold.
+// Limit sets the deadline for writing a response. It does nothing for a writer
+// without deadlines, as in tests.
 func Limit(w http.ResponseWriter) {
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTime))
 }
 
-// JSON answers with a value.
+// JSON writes a value as JSON.
 func JSON(w http.ResponseWriter, status int, v any) {
 	Limit(w)
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(status)
 	encoder := json.NewEncoder(w)
 	encoder.SetEscapeHTML(false)
-	// The only error left is a reader who is gone.
+	// The only possible error is that the client is gone.
 	_ = encoder.Encode(v)
 }
 
-// Text answers with plain text.
+// Text writes plain text.
 func Text(w http.ResponseWriter, status int, s string) {
 	Limit(w)
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(status)
-	// The only error left is a reader who is gone.
+	// The only possible error is that the client is gone.
 	_, _ = io.WriteString(w, s)
 }
