@@ -20,7 +20,7 @@ type BuildSettings struct {
 	Output string `json:"output,omitempty" flag:"output" help:"the folder to publish, relative to the root folder" arg:"folder" label:"Output"`
 	// TrailingSlash decides the form of page addresses: auto, always or never
 	// (site.TrailingSlash). Empty means auto.
-	TrailingSlash string `json:"trailing_slash,omitempty" flag:"trailing-slash" help:"how the addresses of pages end: auto, always or never" arg:"auto" label:"Trailing slash"`
+	TrailingSlash string `json:"trailing_slash,omitempty" flag:"trailing-slash" help:"how page addresses end: auto, always or never" arg:"auto" label:"Trailing slash"`
 	// DropAssets removes hashed assets as soon as a deployment leaves them out.
 	DropAssets bool `json:"drop_assets,omitempty" flag:"drop-assets" help:"remove hashed assets as soon as a deployment leaves them out" label:"Drop assets"`
 }
