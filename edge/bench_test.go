@@ -16,8 +16,8 @@ import (
 )
 
 // BenchmarkAgainstFileServer sends the same requests over the same number of
-// kept connections to the edge and to net/http's FileServer, and reports how
-// many times as many the edge answers ("x-fileserver").
+// persistent connections to the edge and to net/http's FileServer, and reports
+// the ratio of the rates ("x-fileserver").
 func BenchmarkAgainstFileServer(b *testing.B) {
 	const host = "bench.localhost"
 	page := strings.Repeat("<p>Twenty-six bytes here.</p>", 26<<10/29)
@@ -40,7 +40,7 @@ func BenchmarkAgainstFileServer(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) {
 			request := fmt.Sprintf("GET %s HTTP/1.1\r\nHost: %s\r\n%s\r\n", c.target, host, c.headers)
 			ours := drive(b, box.edge, request)
-			b.StopTimer() // what theirs takes must not decide on b.N
+			b.StopTimer() // the other server's time must not affect b.N
 			theirs := drive(b, http.FileServer(http.Dir(folder)), request)
 			b.ReportMetric(float64(b.N)/ours.Seconds(), "req/s")
 			b.ReportMetric(theirs.Seconds()/ours.Seconds(), "x-fileserver")
@@ -48,7 +48,7 @@ func BenchmarkAgainstFileServer(b *testing.B) {
 	}
 }
 
-// drive sends the request b.N times and returns how long that took.
+// drive sends the request b.N times and returns the elapsed time.
 func drive(b *testing.B, handler http.Handler, request string) time.Duration {
 	const connections = 32
 	srv := httptest.NewServer(handler)
@@ -78,7 +78,7 @@ func drive(b *testing.B, handler http.Handler, request string) time.Duration {
 	return time.Since(start)
 }
 
-// exchange is a client that costs little: it looks at nothing but the length.
+// exchange is a cheap client that parses only the length.
 func exchange(conn net.Conn, r *bufio.Reader, request string) error {
 	if _, err := io.WriteString(conn, request); err != nil {
 		return err
@@ -99,13 +99,13 @@ func exchange(conn net.Conn, r *bufio.Reader, request string) error {
 		}
 	}
 	if length < 0 {
-		return fmt.Errorf("an answer without a length")
+		return fmt.Errorf("the response has no length")
 	}
 	_, err := r.Discard(length)
 	return err
 }
 
-// BenchmarkHandler is the edge without a network: what one request costs.
+// BenchmarkHandler measures one request without a network.
 func BenchmarkHandler(b *testing.B) {
 	h := newBox(b).provision("bench.localhost")
 	h.publish(map[string]string{"index.html": strings.Repeat("x", 26<<10)})
@@ -120,7 +120,8 @@ func BenchmarkHandler(b *testing.B) {
 	}
 }
 
-// settle makes the site's state as old as it is for nearly all requests.
+// settle makes the site's files old enough to be settled, as for nearly all
+// requests.
 func (h *hosted) settle() {
 	h.t.Helper()
 	old := time.Now().Add(-time.Hour)

@@ -15,27 +15,29 @@ import (
 )
 
 const (
-	// maxHot is the size up to which a file is kept in memory and written in
-	// one call; larger ones go from the page cache to the socket (sendfile).
+	// maxHot is the maximum size of a file that is kept in memory and written
+	// in one call. Larger files go from the page cache to the socket
+	// (sendfile).
 	maxHot = 64 << 10
-	// minGzip is the size from which compression saves a packet.
+	// minGzip is the minimum size at which compression saves a packet.
 	minGzip = 1 << 10
-	// maxGzip is the size up to which a file is compressed: both forms of it
-	// are in memory meanwhile. Larger files that compress are data, wanted in
-	// ranges.
+	// maxGzip is the maximum size of a file to compress. Both forms are in
+	// memory meanwhile. Larger compressible files are mostly data, which
+	// clients request in ranges.
 	maxGzip = 8 << 20
-	// blobOverhead is about what a blob in memory costs besides its bytes.
+	// blobOverhead is the approximate cost of a blob in memory besides its
+	// bytes.
 	blobOverhead = 256
 )
 
-// blobs opens the files of sites, and keeps small and compressed ones in
-// memory. Everything is keyed by the pipeline too: what one site has stored
-// is never used for another.
+// blobs opens the files of sites, and keeps small and compressed files in
+// memory. Every key contains the pipeline, so one site never gets another's
+// stored files.
 type blobs struct {
 	layout site.Layout
 	memory *lru.Cache[blobKey, []byte]
 	flight singleflight.Group
-	// compressors has room for as many as may compress at once.
+	// compressors limits the number of concurrent compressions.
 	compressors chan struct{}
 }
 
@@ -45,8 +47,8 @@ type blobKey struct {
 	gzip     bool
 }
 
-// body is the bytes of an answer: data, or file when that is not nil. A file
-// is the receiver's to close.
+// body is the content of a response: file if it is not nil, otherwise data. The
+// receiver closes file.
 type body struct {
 	data []byte
 	file *os.File
@@ -58,8 +60,8 @@ func (b body) close() {
 	}
 }
 
-// open finds the bytes of a file. The error is fs.ErrNotExist, wrapped, when
-// they have been removed.
+// open returns the content of a file. The error is fs.ErrNotExist, wrapped, if
+// the content was removed.
 func (b *blobs) open(pipeline uuid.UUID, f file) (body, error) {
 	key := blobKey{pipeline: pipeline, digest: f.digest}
 	if f.size <= maxHot {
@@ -77,15 +79,15 @@ func (b *blobs) open(pipeline uuid.UUID, f file) (body, error) {
 	defer func() { _ = opened.Close() }()
 	data := make([]byte, f.size)
 	if _, err := io.ReadFull(opened, data); err != nil {
-		return body{}, fmt.Errorf("blob %s of pipeline %s: %w", f.digest, pipeline, err)
+		return body{}, fmt.Errorf("open blob %s of pipeline %s: %w", f.digest, pipeline, err)
 	}
 	b.memory.Put(key, data, f.size+blobOverhead)
 	return body{data: data}, nil
 }
 
-// gzipped returns the compressed bytes of a file of at most maxGzip bytes, or
-// nothing when compression does not make it smaller. Each file is compressed
-// once, and again only after it had to leave memory.
+// gzipped returns the compressed content of a file of at most maxGzip bytes, or
+// nil if compression does not make it smaller. It compresses each file once,
+// and again only after the file was evicted from memory.
 func (b *blobs) gzipped(pipeline uuid.UUID, f file) ([]byte, error) {
 	key := blobKey{pipeline, f.digest, true}
 	if data, ok := b.memory.Get(key); ok {
@@ -96,7 +98,7 @@ func (b *blobs) gzipped(pipeline uuid.UUID, f file) ([]byte, error) {
 		defer func() { <-b.compressors }()
 		data, err := b.compress(pipeline, f)
 		if err != nil {
-			return nil, fmt.Errorf("compressing blob %s of pipeline %s: %w", f.digest, pipeline, err)
+			return nil, fmt.Errorf("compress blob %s of pipeline %s: %w", f.digest, pipeline, err)
 		}
 		b.memory.Put(key, data, int64(cap(data))+blobOverhead)
 		return data, nil
@@ -145,7 +147,7 @@ func (b *blobs) openFile(pipeline uuid.UUID, f file) (*os.File, error) {
 	return opened, nil
 }
 
-// reader reads the body from its start.
+// reader returns a reader of the body from its start.
 func (b body) reader() io.ReadSeeker {
 	if b.file != nil {
 		return b.file

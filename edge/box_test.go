@@ -18,12 +18,12 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// box is a data folder as localcloud writes it, and the edge that serves it.
+// box is a data folder in localcloud's form and the edge that serves it.
 type box struct {
 	t      testing.TB
 	layout site.Layout
 	edge   *Server
-	log    *bytes.Buffer // what the edge logged; read it when no request runs
+	log    *bytes.Buffer // the edge's log; read it only between requests
 }
 
 func newBox(t testing.TB, change ...func(*Config)) *box {
@@ -46,10 +46,10 @@ type hosted struct {
 	host, distribution string
 	pipeline           uuid.UUID
 	sequence           int64
-	policy             site.TrailingSlash // of the trees that are sealed from now on
+	policy             site.TrailingSlash // of the trees that are sealed next
 }
 
-// provision makes the record and the distribution of a host.
+// provision creates the record and the distribution of a host.
 func (b *box) provision(host string) *hosted {
 	b.t.Helper()
 	h := &hosted{box: b, host: host, distribution: "E" + strings.ToUpper(strings.ReplaceAll(uuid.NewString()[:13], "-", "")), pipeline: uuid.New()}
@@ -109,7 +109,7 @@ func (b *box) replaceJSON(path string, v any) {
 	b.replace(path, data)
 }
 
-// replace makes a file appear by rename, as a Layout promises.
+// replace creates a file by rename, as Layout requires.
 func (b *box) replace(path string, data []byte) {
 	b.t.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -124,8 +124,8 @@ func (b *box) replace(path string, data []byte) {
 	}
 }
 
-// get asks the edge, without a network between. headers are names and values
-// in turn; a first pair named "method" sets that.
+// get sends a request to the edge without a network. headers are alternating
+// names and values; a first pair named "method" sets the method.
 func (b *box) get(host, target string, headers ...string) *http.Response {
 	b.t.Helper()
 	r := httptest.NewRequest(http.MethodGet, target, nil)
@@ -170,7 +170,7 @@ func wantHeader(t testing.TB, res *http.Response, name, value string) {
 	}
 }
 
-// tag is the entity tag that a file with this content has.
+// tag returns the entity tag of a file with this content.
 func tag(content string) string { return etag(sha256.Sum256([]byte(content)), false) }
 
 func gzipTag(content string) string { return etag(sha256.Sum256([]byte(content)), true) }

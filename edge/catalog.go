@@ -20,61 +20,60 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// errNoSite says that no enabled distribution serves a host.
+// errNoSite means that no enabled distribution serves a host.
 var errNoSite = errors.New("no site at this host")
 
-// live is what a host is served from at one moment. It never changes: a flip
-// makes another one.
+// live is the state of a host at one moment. It is immutable; a flip creates a
+// new one.
 type live struct {
 	record, distribution, pointer *watched
 	tree                          site.Tree
-	deployment                    string // "" when nothing is live
-	index                         *index // nil when nothing is live
-	// manifest is the file that index was made of, and settled what it is for
-	// watched files.
+	deployment                    string // "" if nothing is live
+	index                         *index // nil if nothing is live
+	// manifest is the info of the file that index was made from, and settled
+	// has the same meaning as for watched files.
 	manifest fs.FileInfo
 	settled  bool
 }
 
-// current reports whether the host would be found to be served the same way
-// if it were looked up now.
+// current reports whether a new lookup of the host would give the same result.
 func (l *live) current() bool {
 	return l.record.current() && l.distribution.current() && l.pointer.current()
 }
 
-// catalog knows what each host is served from. Hosts that were asked for
-// last stay in memory, up to a number of bytes.
+// catalog knows the state of each host. It keeps the most recently requested
+// hosts in memory, up to a number of bytes.
 type catalog struct {
 	layout site.Layout
 	limits site.Limits
 	hosts  *lru.Cache[string, *live]
-	// onDisk has the lists of the sites that had to leave hosts.
+	// onDisk has the file lists of sites that were evicted from hosts.
 	onDisk   *lru.Cache[site.Tree, *onDisk]
 	spillDir string
-	noDisk   sync.Once // that it can't be written to is told once
+	noDisk   sync.Once // logs only once that the disk is not writable
 	log      *slog.Logger
 	flight   singleflight.Group
-	loads    atomic.Int64 // manifests that were read
+	loads    atomic.Int64 // number of manifests read
 }
 
-// onDisk is an index in a file, and the manifest that it was made of.
+// onDisk is an index in a file, and the manifest that it was made from.
 type onDisk struct {
 	index    *index
 	manifest fs.FileInfo
 }
 
-// siteWeight is about what a site takes in memory besides its files, in bytes.
+// siteWeight is the approximate memory of a site besides its files, in bytes.
 const siteWeight = 4 << 10
 
-// cached returns what is known of a host if it still holds. The host need
-// not be normalised: no other spelling is ever a key.
+// cached returns the state of a host if it is still current. The host need not
+// be normalized, because all keys are.
 func (c *catalog) cached(host string) (*live, bool) {
 	l, ok := c.hosts.Get(host)
 	return l, ok && !l.index.broken() && l.current()
 }
 
-// find looks a normalised host up; errNoSite when nothing serves it. What it
-// returns was in force at some moment after the call began.
+// find looks up a normalized host. It returns errNoSite if nothing serves the
+// host. The result was valid at some moment after the call began.
 func (c *catalog) find(host string) (*live, error) {
 	for attempt := 0; ; attempt++ {
 		led := false
@@ -82,9 +81,9 @@ func (c *catalog) find(host string) (*live, error) {
 			led = true
 			return c.refresh(host)
 		})
-		// A look-up that was under way may have read before this call began,
-		// and so before a flip that the caller knows of. The second one began
-		// after the first had ended.
+		// A shared lookup may have read before this call began, and so before a
+		// flip that the caller knows of. The second lookup began after the
+		// first had ended.
 		if led || attempt > 0 {
 			l, _ := v.(*live)
 			return l, err
@@ -99,8 +98,8 @@ func (c *catalog) refresh(host string) (*live, error) {
 	before, _ := c.hosts.Get(host)
 	l, err := c.load(host, before)
 	if errors.Is(err, fs.ErrNotExist) {
-		// The tree that the pointer named was removed before it was read: by
-		// then the pointer names another one.
+		// The tree was removed between reading the pointer and reading the
+		// tree. The pointer names another tree by now.
 		l, err = c.load(host, before)
 	}
 	if err != nil {
@@ -117,8 +116,8 @@ func (c *catalog) refresh(host string) (*live, error) {
 	return l, nil
 }
 
-// spill keeps the list of a site that leaves the memory in a file, so that its
-// manifest need not be read for the next request.
+// spill writes the file list of an evicted site to disk, so that the next
+// request does not have to read the manifest.
 func (c *catalog) spill(l *live) {
 	if l.index == nil || l.index.spill != nil || !l.settled {
 		return
@@ -126,7 +125,7 @@ func (c *catalog) spill(l *live) {
 	x, size, err := l.index.spillTo(c.spillDir)
 	if err != nil {
 		c.noDisk.Do(func() {
-			c.log.Warn("lists of files that don't fit in memory can't be kept on disk; they are read again for each request", "error", err)
+			c.log.Warn("can't write file lists that don't fit in memory to disk; each request reads them again", "error", err)
 		})
 		return
 	}
@@ -140,27 +139,27 @@ func (c *catalog) load(host string, before *live) (*live, error) {
 	var record site.Record
 	var err error
 	if l.record, err = read(c.layout.Record(host), &record); err != nil {
-		return nil, fmt.Errorf("record of %s: %w", host, err)
+		return nil, fmt.Errorf("read the record of %s: %w", host, err)
 	}
 	id, _, _ := strings.Cut(record.Target, ".")
 	if record.Host != host || !safeName(id) || record.Target != site.DistributionDomain(id) {
-		return nil, fmt.Errorf("record of %s: names host %q and target %q", host, record.Host, record.Target)
+		return nil, fmt.Errorf("the record of %s names host %q and target %q", host, record.Host, record.Target)
 	}
 	var distribution site.DistributionFile
 	if l.distribution, err = read(c.layout.Distribution(id), &distribution); err != nil {
-		return nil, fmt.Errorf("distribution %s of %s: %w", id, host, err)
+		return nil, fmt.Errorf("read distribution %s of %s: %w", id, host, err)
 	}
 	if !distribution.Enabled || distribution.Host != host {
 		return nil, errNoSite
 	}
 	var pointer site.Pointer
 	if l.pointer, err = read(c.layout.Pointer(id), &pointer); errors.Is(err, errNoSite) {
-		// Provisioned, never deployed. An empty file of that name can never
-		// be current, so the next request looks again.
+		// Provisioned, never deployed. An empty watched file is never current,
+		// so the next request looks again.
 		l.pointer = &watched{path: c.layout.Pointer(id)}
 		return l, nil
 	} else if err != nil {
-		return nil, fmt.Errorf("pointer of %s: %w", host, err)
+		return nil, fmt.Errorf("read the pointer of %s: %w", host, err)
 	}
 	if pointer.Deployment == uuid.Nil {
 		return l, nil
@@ -168,13 +167,13 @@ func (c *catalog) load(host string, before *live) (*live, error) {
 	l.tree = site.Tree{Pipeline: pointer.Pipeline, Deployment: pointer.Deployment}
 	l.deployment = pointer.Deployment.String()
 	if err := c.loadIndex(l, before); err != nil {
-		return nil, fmt.Errorf("manifest of deployment %s of %s: %w", l.deployment, host, err)
+		return nil, fmt.Errorf("read the manifest of deployment %s of %s: %w", l.deployment, host, err)
 	}
 	return l, nil
 }
 
-// loadIndex reads the manifest of l's tree, or takes over what before has of
-// the same file.
+// loadIndex reads the manifest of l's tree, or reuses before's index if the
+// file is the same.
 func (c *catalog) loadIndex(l, before *live) error {
 	f, err := os.Open(c.layout.Tree(l.tree))
 	if err != nil {
@@ -203,11 +202,11 @@ func (c *catalog) loadIndex(l, before *live) error {
 	return nil
 }
 
-// read watches a file and decodes the JSON in it; one that does not exist is
-// errNoSite.
+// read watches a file and decodes its JSON. It returns errNoSite if the file
+// does not exist.
 func read(path string, v any) (*watched, error) {
 	w, err := watch(path)
-	// A host may be longer than file names are; then it has no file either.
+	// A host may be longer than a file name; then there is no file.
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENAMETOOLONG) {
 		return nil, errNoSite
 	}
@@ -220,7 +219,7 @@ func read(path string, v any) (*watched, error) {
 	return w, nil
 }
 
-// safeName reports whether s can be the name of a file and nothing else.
+// safeName reports whether s is a plain file name.
 func safeName(s string) bool {
 	if s == "" || len(s) > 100 {
 		return false

@@ -20,7 +20,7 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// noise is n bytes that do not compress, the same ones each time.
+// noise returns n incompressible bytes, always the same.
 func noise(n int) string {
 	b := make([]byte, n)
 	_, _ = rand.NewChaCha8([32]byte{1}).Read(b)
@@ -126,13 +126,13 @@ func TestBrokenStateIsAFault(t *testing.T) {
 				t.Errorf("the log does not have the request %q: %s", id, h.log)
 			}
 			if got := content(t, res); strings.Contains(got, h.layout.Root) || strings.Contains(got, h.pipeline.String()) {
-				t.Errorf("the page gives details away: %s", got)
+				t.Errorf("the page reveals details: %s", got)
 			}
 			_ = os.Remove(h.layout.Pointer(h.distribution))
 			h.publish(map[string]string{"index.html": "mended"})
 			h.target(site.DistributionDomain(h.distribution))
 			if res := h.fetch("/"); content(t, res) != "mended" {
-				t.Errorf("after it was mended: %d", res.StatusCode)
+				t.Errorf("after the repair: %d", res.StatusCode)
 			}
 		})
 	}
@@ -157,7 +157,7 @@ func TestASiteNeverSeesAnothersFiles(t *testing.T) {
 	secret := strings.Repeat("one's secret ", 200)
 	one.publish(map[string]string{"index.html": "one", "secret.txt": secret})
 	two.publish(map[string]string{"index.html": "two"})
-	for range 2 { // the second time from memory
+	for range 2 { // the second request is answered from memory
 		for _, encoding := range []string{"identity", "gzip"} {
 			wantStatus(t, one.fetch("/secret.txt", "Accept-Encoding", encoding), 200)
 			wantStatus(t, two.fetch("/secret.txt", "Accept-Encoding", encoding), 404)
@@ -166,8 +166,8 @@ func TestASiteNeverSeesAnothersFiles(t *testing.T) {
 			t.Errorf("the pages are %q", got)
 		}
 	}
-	// A manifest that names a digest gets the bytes of its own pipeline or
-	// none, even where memory has another's.
+	// A manifest with a digest gets the bytes of its own pipeline or none, even
+	// if another pipeline's are in memory.
 	two.publish(map[string]string{"index.html": "two", "secret.txt": secret})
 	if err := os.Remove(two.blob(secret)); err != nil {
 		t.Fatal(err)
@@ -184,8 +184,8 @@ func TestASiteNeverSeesAnothersFiles(t *testing.T) {
 func TestAFlipHoldsForTheNextRequest(t *testing.T) {
 	t.Parallel()
 	h := newBox(t).provision("flips.localhost")
-	// Pointers of one size, written within one tick of the file system's
-	// clock, on inodes that come back.
+	// Pointers of equal size, written within one tick of the file system's
+	// clock, on reused inodes.
 	var deployments [3]uuid.UUID
 	for i := range deployments {
 		deployments[i] = h.publish(map[string]string{"index.html": fmt.Sprint(i)})
@@ -219,11 +219,11 @@ func TestATreeSealedAgainCountsFromTheNextFlip(t *testing.T) {
 	wantStatus(t, h.fetch("/a-4f3a9b1c.js"), 200)
 }
 
-// TestEveryAnswerIsOfOneDeployment flips while readers read, and removes the
-// deployment before at once.
+// TestEveryAnswerIsOfOneDeployment flips during reads and removes the previous
+// deployment at once.
 func TestEveryAnswerIsOfOneDeployment(t *testing.T) {
 	t.Parallel()
-	// With little memory, so that blobs are opened all the time.
+	// With little memory, blobs are opened all the time.
 	b := newBox(t, func(c *Config) { c.MemoryBytes = 1 })
 	h := b.provision("flip.localhost")
 	srv := httptest.NewServer(b.edge)
@@ -269,7 +269,7 @@ func TestEveryAnswerIsOfOneDeployment(t *testing.T) {
 	for n := 1; n <= 20 && wrong.Load() == 0; n++ {
 		next := prepare(n)
 		h.flip(next)
-		// New requests are answered from the new one from now on.
+		// From now on the new deployment answers new requests.
 		if res := h.fetch("/"); res.Header.Get(deploymentHeader) != next.String() {
 			t.Errorf("after the flip to %s, %s answered", next, res.Header.Get(deploymentHeader))
 		}
@@ -318,8 +318,8 @@ func readOne(t *testing.T, client *http.Client, url, host, file string, versions
 	return nil
 }
 
-// remove takes a deployment's tree and its bytes away, but those that others
-// have too.
+// remove deletes a deployment's tree and its bytes, except those that other
+// deployments share.
 func remove(t *testing.T, h *hosted, deployment uuid.UUID, versions *sync.Map) {
 	t.Helper()
 	if err := os.Remove(h.layout.Tree(site.Tree{Pipeline: h.pipeline, Deployment: deployment})); err != nil {
@@ -356,7 +356,7 @@ func TestMoreSitesThanFitInMemory(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	// Those whose lists are on disk weigh no more than siteWeight.
+	// Sites whose lists are on disk weigh at most siteWeight.
 	if n := b.edge.catalog.hosts.Len(); n > 4 {
 		t.Errorf("%d sites are in memory, expected 4 at most", n)
 	}
@@ -365,8 +365,8 @@ func TestMoreSitesThanFitInMemory(t *testing.T) {
 	}
 }
 
-// TestLargeSitesStayInMemory asks six sites of 100,000 files in turn: each
-// manifest is read once.
+// TestLargeSitesStayInMemory requests six sites of 100,000 files in turn and
+// checks that each manifest is read once.
 func TestLargeSitesStayInMemory(t *testing.T) {
 	t.Parallel()
 	b := newBox(t)
@@ -401,7 +401,7 @@ func TestLargeSitesStayInMemory(t *testing.T) {
 	t.Logf("600,000 files take %d MiB of memory", b.edge.catalog.hosts.Weight()>>20)
 }
 
-// TestTableAgainstMap compares look-ups with the plain definition.
+// TestTableAgainstMap compares lookups with a map.
 func TestTableAgainstMap(t *testing.T) {
 	t.Parallel()
 	m := site.Manifest{Files: []site.File{{Path: "a"}, {Path: "a.html"}, {Path: "a/b"}, {Path: "ab"}, {Path: "b/index.html"}, {Path: "ü"}}}
@@ -434,11 +434,11 @@ func TestAccessLog(t *testing.T) {
 		"path=/nowhere ", "status=404", "deployment_id=" + d.String(),
 	} {
 		if !strings.Contains(line, want) {
-			t.Errorf("the line lacks %s: %s", want, line)
+			t.Errorf("the line does not contain %s: %s", want, line)
 		}
 	}
 	if strings.Contains(line, "hidden") {
-		t.Errorf("the line has the query: %s", line)
+		t.Errorf("the line contains the query: %s", line)
 	}
 }
 
@@ -448,7 +448,7 @@ func TestConfigErrorsNameTheField(t *testing.T) {
 		"Root": {}, "IndexBytes": {Root: "x", IndexBytes: -1}, "MemoryBytes": {Root: "x", MemoryBytes: -1},
 	} {
 		if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), field) {
-			t.Errorf("the error of a wrong %s is %v", field, err)
+			t.Errorf("the error for an invalid %s is %v", field, err)
 		}
 	}
 }

@@ -1,8 +1,8 @@
-// Package edge is the HTTP server for the sites of one machine: it takes a
-// request's host to its alias record, to the distribution, to the pointer, to
-// the live deployment's manifest and to the files' bytes, all from the data
-// folder that localcloud writes, and from nothing else, so that sites stay up
-// without a database. troyd edge and troyd dev run it.
+// Package edge is the HTTP server for the sites of one machine. It resolves a
+// request's host to its alias record, its distribution, the pointer, the live
+// deployment's manifest and the files. It reads only the data folder that
+// localcloud writes, so sites stay up without a database. troyd edge and troyd
+// dev run it.
 package edge
 
 import (
@@ -23,31 +23,31 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// Config is what a Server needs to know.
+// Config configures a Server.
 type Config struct {
 	// Root is the folder "cloud" of TROY_DATA_DIR (see site.Layout). It need
 	// not exist yet.
 	Root string
-	// Limits caps the manifests that are read.
+	// Limits bounds the manifests.
 	Limits site.Limits
-	// IndexBytes is how many bytes the manifests in memory may take together:
-	// for each file its path and 44 bytes. 0 means 256 MiB, some three million
-	// files. The sites asked for last stay; the lists of others are kept in
-	// files, which may take 16 times as much.
+	// IndexBytes is the maximum memory for manifests in bytes; each file needs
+	// its path and 44 bytes. 0 means 256 MiB, about three million files. The
+	// most recently requested sites stay in memory; the file lists of the
+	// others are written to disk, where they may take 16 times as much.
 	IndexBytes int64
-	// SpillDir is the folder for these files, which have no names. "" means
-	// TMPDIR, or /var/tmp.
+	// SpillDir is the folder for those lists, in unlinked files. "" means
+	// TMPDIR or /var/tmp.
 	SpillDir string
-	// MemoryBytes is how many bytes of small and compressed files stay in
-	// memory; 0 means 128 MiB.
+	// MemoryBytes is the maximum memory for small and compressed files in
+	// bytes; 0 means 128 MiB.
 	MemoryBytes int64
-	// Logger gets a line for each request at debug level, and faults at error
-	// level. Nil means none.
+	// Logger logs each request at debug level and faults at error level. Nil
+	// disables logging.
 	Logger *slog.Logger
 }
 
-// Server answers the requests for all sites of one data folder. It is an
-// http.Handler and safe for concurrent use.
+// Server serves all sites of one data folder. It is an http.Handler and safe
+// for concurrent use.
 type Server struct {
 	catalog *catalog
 	blobs   *blobs
@@ -55,15 +55,15 @@ type Server struct {
 	log     *slog.Logger
 }
 
-// New checks the configuration and makes a Server. Errors name the field.
+// New validates cfg and returns a Server. Errors name the field.
 func New(cfg Config) (*Server, error) {
 	switch {
 	case cfg.Root == "":
-		return nil, errors.New("edge: Root is empty; it must be the data folder's cloud folder")
+		return nil, errors.New("edge: Root is empty; expected the data folder's cloud folder")
 	case cfg.IndexBytes < 0:
-		return nil, errors.New("edge: IndexBytes is negative")
+		return nil, errors.New("edge: IndexBytes is negative; expected 0 or more")
 	case cfg.MemoryBytes < 0:
-		return nil, errors.New("edge: MemoryBytes is negative")
+		return nil, errors.New("edge: MemoryBytes is negative; expected 0 or more")
 	}
 	root, err := filepath.Abs(cfg.Root)
 	if err != nil {
@@ -98,8 +98,8 @@ func New(cfg Config) (*Server, error) {
 	}, nil
 }
 
-// HTTPServer is the server to run s with: its time-outs and caps are meant
-// for strangers. The caller sets Addr or brings a listener.
+// HTTPServer returns a server for s with time-outs and limits for public
+// clients. The caller sets Addr or provides a listener.
 func (s *Server) HTTPServer() *http.Server {
 	return &http.Server{
 		Handler:           s,
@@ -109,12 +109,12 @@ func (s *Server) HTTPServer() *http.Server {
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
-		// OPTIONS * is answered like every other method.
+		// Treat OPTIONS * like every other request.
 		DisableGeneralOptionsHandler: true,
 	}
 }
 
-// ServeHTTP answers one request from the deployment that is live at its host.
+// ServeHTTP serves one request from the live deployment of its host.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !s.log.Enabled(r.Context(), slog.LevelDebug) {
 		s.answer(w, r)
@@ -124,14 +124,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rec := &recorder{ResponseWriter: w, status: http.StatusOK}
 	id := requestID(w)
 	s.answer(rec, r)
-	// The query is left out: strangers put secrets there.
+	// The query is not logged because it may contain secrets.
 	s.log.DebugContext(r.Context(), "request",
 		"request_id", id, "method", r.Method, "host", r.Host, "path", r.URL.Path,
 		"status", rec.status, "bytes", rec.bytes, "deployment_id", w.Header().Get(deploymentHeader),
 		"took", time.Since(start))
 }
 
-// deploymentHeader tells a reader which deployment answered.
+// deploymentHeader names the deployment that served a response.
 const deploymentHeader = "X-Troy-Deployment"
 
 func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
@@ -149,7 +149,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
 	}
 	path := r.URL.Path
 	if path == "" {
-		// http://host in absolute form (RFC 9112 §3.2.2).
+		// http://host in absolute form (RFC 9112 §3.2.2)
 		path = "/"
 	}
 	if path[0] != '/' || strings.IndexByte(path, 0) >= 0 {
@@ -180,23 +180,23 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
 			s.pages.noSite.send(w)
 			return
 		case (errors.Is(err, fs.ErrNotExist) || errors.Is(err, errSpill)) && attempt == 0:
-			// The deployment was removed between the look at the pointer and
-			// the opening of the file: by then another one is live. Or its
-			// list can't be read any more where it was kept.
+			// The deployment was removed after its pointer was read, so another
+			// one is live now. Or the file list can't be read from disk any
+			// more.
 			known, err = false, nil
 			continue
 		}
 		id := requestID(w)
-		s.log.ErrorContext(r.Context(), "a site could not be read",
+		s.log.ErrorContext(r.Context(), "can't read a site",
 			"request_id", id, "host", host, "path", path, "error", err)
 		s.pages.fault.send(w)
 		return
 	}
 }
 
-// badHost is the answer to a host that no site can have: 400 (RFC 9112 §3.2),
-// but for an IPv6 address, which is well formed, and for none at all, which
-// HTTP/1.0 allows.
+// badHost returns the response for a host that no site can have: 400 (RFC 9112
+// §3.2), or 404 for an IPv6 address, which is well formed, and for a missing
+// host, which HTTP/1.0 allows.
 func (s *Server) badHost(host string) *page {
 	if _, err := netip.ParseAddr(strings.Trim(hostname(host), "[]")); err == nil || host == "" {
 		return &s.pages.noSite
@@ -204,7 +204,7 @@ func (s *Server) badHost(host string) *page {
 	return &s.pages.badHost
 }
 
-// hostname cuts a port off.
+// hostname returns host without the port.
 func hostname(host string) string {
 	if i := strings.LastIndexByte(host, ':'); i >= 0 && strings.Trim(host[i+1:], "0123456789") == "" {
 		return host[:i]
@@ -212,7 +212,7 @@ func hostname(host string) string {
 	return host
 }
 
-// requestID gives the answer an id, if it has none, and returns it.
+// requestID sets the response's id if it has none, and returns it.
 func requestID(w http.ResponseWriter) string {
 	const header = "X-Request-Id"
 	id := w.Header().Get(header)
@@ -223,7 +223,7 @@ func requestID(w http.ResponseWriter) string {
 	return id
 }
 
-// recorder remembers an answer's status and length for the log.
+// recorder records a response's status and length for the log.
 type recorder struct {
 	http.ResponseWriter
 	status int
@@ -241,12 +241,12 @@ func (r *recorder) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// ReadFrom keeps sendfile in reach.
+// ReadFrom keeps sendfile possible.
 func (r *recorder) ReadFrom(src io.Reader) (int64, error) {
 	n, err := io.Copy(r.ResponseWriter, src)
 	r.bytes += n
 	return n, err
 }
 
-// Unwrap is for http.ResponseController.
+// Unwrap lets http.ResponseController reach the wrapped writer.
 func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }

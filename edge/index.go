@@ -6,32 +6,33 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// index is a manifest made for look-ups. It never changes, so any number of
+// index is a manifest in a form for lookups. It is immutable, so concurrent
 // requests may share it.
 type index struct {
 	slash          site.TrailingSlash
 	files, carried table
-	// notFound maps a folder ("" is the root) to the 404.html in it.
+	// notFound maps a folder ("" is the root) to its 404.html.
 	notFound map[string]string
 	// deepest is the length of the longest folder in notFound.
 	deepest int
-	// spill is the file that has the tables, or nil when they are in memory.
+	// spill is the file that has the tables, or nil if they are in memory.
 	spill *spill
 }
 
-// broken reports whether what the index says can't be relied on, because its
-// file can't be read.
+// broken reports whether the index is unreliable because its file can't be
+// read.
 func (x *index) broken() bool { return x != nil && x.spill != nil && x.spill.failed.Load() }
 
-// table is a sorted list of files in few, large pieces, so that a file costs
-// little more than its path and its digest.
+// table is a sorted list of files in a few large allocations, so that a file
+// costs little more than its path and its digest.
 type table struct {
-	paths   string // one after the other
+	paths   string // concatenated
 	ends    []uint32
 	digests []site.Digest
 	sizes   []int64
-	until   []int64 // of carried assets: when they are over, in Unix seconds
-	// spilled is not nil when the table is in a file, and nothing else is set.
+	until   []int64 // of carried assets: the end of their time, in Unix seconds
+	// spilled is set if the table is in a file; the other fields are empty
+	// then.
 	spilled *spilled
 }
 
@@ -58,13 +59,13 @@ func (t *table) over(i int) int64 {
 	return t.until[i]
 }
 
-// file is what is known of one path.
+// file is the entry of one path.
 type file struct {
 	digest site.Digest
 	size   int64 // bytes
 }
 
-// makeTable takes files that are sorted by their paths.
+// makeTable returns a table of files, which are sorted by path.
 func makeTable(files []site.File) table {
 	length := 0
 	for _, f := range files {
@@ -81,7 +82,7 @@ func makeTable(files []site.File) table {
 	return t
 }
 
-// bytes is what the table takes in memory.
+// bytes returns the memory of the table in bytes.
 func (t *table) bytes() int64 {
 	const each = 4 + 32 + 8
 	return int64(len(t.paths) + each*len(t.ends) + 8*len(t.until))
@@ -98,7 +99,7 @@ func (t *table) path(i int) string {
 	return t.paths[start:t.ends[i]]
 }
 
-// find returns the place of the path that is stem followed by suffix, or -1.
+// find returns the index of the path stem+suffix, or -1.
 func (t *table) find(stem, suffix string) int {
 	low, high := 0, t.len()
 	for low < high {
@@ -115,7 +116,7 @@ func (t *table) find(stem, suffix string) int {
 	return -1
 }
 
-// compareJoined compares path with stem followed by suffix.
+// compareJoined compares path with stem+suffix.
 func compareJoined(path, stem, suffix string) int {
 	if len(path) <= len(stem) {
 		if order := strings.Compare(path, stem); order != 0 || suffix == "" {
@@ -129,7 +130,8 @@ func compareJoined(path, stem, suffix string) int {
 	return strings.Compare(path[len(stem):], suffix)
 }
 
-// newIndex takes a manifest as DecodeManifest returns it, sorted.
+// newIndex returns an index of a manifest that is sorted, as DecodeManifest
+// returns it.
 func newIndex(m site.Manifest) *index {
 	x := &index{slash: m.TrailingSlash, notFound: make(map[string]string)}
 	for _, f := range m.Files {
@@ -151,7 +153,7 @@ func newIndex(m site.Manifest) *index {
 	return x
 }
 
-// bytes is about what the index takes in memory.
+// bytes returns the approximate memory of the index in bytes.
 func (x *index) bytes() int64 {
 	total := x.files.bytes() + x.carried.bytes()
 	for folder, page := range x.notFound {
@@ -160,7 +162,7 @@ func (x *index) bytes() int64 {
 	return total
 }
 
-// file returns one of the deployment's own files.
+// file returns the entry of one of the deployment's own files.
 func (x *index) file(path string) file {
 	i := x.files.find(path, "")
 	if i < 0 {
@@ -169,8 +171,8 @@ func (x *index) file(path string) file {
 	return x.files.file(i)
 }
 
-// Find implements site.Paths: carried assets are not pages, and files that
-// configure the host are not served.
+// Find implements site.Paths. It excludes carried assets, which are not pages,
+// and files that configure the host, which are not served.
 func (x *index) Find(stem, suffix string) (string, bool) {
 	i := x.files.find(stem, suffix)
 	if i < 0 {
@@ -180,9 +182,9 @@ func (x *index) Find(stem, suffix string) (string, bool) {
 	return path, !site.Private(path)
 }
 
-// resolve finds what answers a URL's path, which is decoded and begins with a
-// slash: what the deployment says of it, else a carried asset of that very
-// path. now is in Unix seconds.
+// resolve returns the answer to a URL path, which is decoded and begins with a
+// slash: the deployment's file, or a carried asset with exactly this path. now
+// is in Unix seconds.
 func (x *index) resolve(urlPath string, now int64) (site.Answer, file) {
 	if a := x.slash.Resolve(x, urlPath); a.Path != "" {
 		return a, x.file(a.Path)
@@ -193,15 +195,15 @@ func (x *index) resolve(urlPath string, now int64) (site.Answer, file) {
 	return site.Answer{}, file{}
 }
 
-// missing finds the 404.html nearest to a URL's path: in its folder, or in
-// the first of the folders above that has one.
+// missing returns the 404.html nearest to a URL path: in its folder or in the
+// nearest parent that has one.
 func (x *index) missing(urlPath string) (name string, f file, ok bool) {
 	if len(x.notFound) == 0 {
 		return "", file{}, false
 	}
 	for folder, _ := split(urlPath[1:]); ; folder, _ = split(folder) {
-		// A longer one cannot be there; hashing each folder of a path that is
-		// nothing but slashes would take quadratic time.
+		// Skip longer folders, which have no 404.html. Hashing every folder of
+		// a path that consists of slashes would take quadratic time.
 		if len(folder) <= x.deepest {
 			if name, ok := x.notFound[folder]; ok {
 				return name, x.file(name), true
@@ -213,7 +215,7 @@ func (x *index) missing(urlPath string) (name string, f file, ok bool) {
 	}
 }
 
-// split cuts a path at its last slash.
+// split splits a path at its last slash.
 func split(p string) (folder, name string) {
 	if i := strings.LastIndexByte(p, '/'); i >= 0 {
 		return p[:i], p[i+1:]

@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// acceptsGzip reports whether a client would rather have gzip than the bytes
-// as they are (RFC 9110 §12.5.3). values are its Accept-Encoding lines. A
-// coding whose weight is malformed counts as refused.
+// acceptsGzip reports whether a client prefers gzip to the identity coding (RFC
+// 9110 §12.5.3). values are its Accept-Encoding lines. A coding with a
+// malformed weight counts as refused.
 func acceptsGzip(values []string) bool {
 	gzip, other, identity := -1.0, -1.0, -1.0
 	for _, line := range values {
@@ -29,7 +29,7 @@ func acceptsGzip(values []string) bool {
 	return gzip > 0 && gzip >= identity
 }
 
-// weight reads "q=0.5" (RFC 9110 §12.4.2); 1 when there is none.
+// weight parses "q=0.5" (RFC 9110 §12.4.2). It returns 1 if there is no weight.
 func weight(params string) float64 {
 	params = strings.TrimSpace(params)
 	if params == "" {
@@ -46,8 +46,8 @@ func weight(params string) float64 {
 	return q
 }
 
-// compressible reports whether files of this content type get smaller by
-// compression as a rule.
+// compressible reports whether files of this content type usually become
+// smaller by compression.
 func compressible(contentType string) bool {
 	t, _, _ := strings.Cut(contentType, ";")
 	t = strings.TrimSpace(t)
@@ -63,9 +63,9 @@ func compressible(contentType string) bool {
 	return false
 }
 
-// lists reports whether a list of entity tags has this strong one, or is "*"
-// (RFC 9110 §13.1.1 and §13.1.2). weak says that W/"x" stands for "x" too.
-// Where a list stops making sense, it ends.
+// lists reports whether a list of entity tags contains this strong tag or is
+// "*" (RFC 9110 §13.1.1 and §13.1.2). With weak, W/"x" matches "x" too. A
+// malformed tag ends the list.
 func lists(values []string, etag string, weak bool) bool {
 	for _, line := range values {
 		for {
@@ -90,9 +90,9 @@ func lists(values []string, etag string, weak bool) bool {
 	return false
 }
 
-// rangeable reports whether a Range header is one to obey: of bytes
-// (RFC 9110 §14.2: other units are ignored), and of no more parts than a
-// reader of documents asks for.
+// rangeable reports whether to honour a Range header: its unit is bytes (RFC
+// 9110 §14.2: others are ignored), and it has no more parts than a document
+// viewer requests.
 func rangeable(value string) bool {
 	const maxParts = 16
 	return strings.HasPrefix(value, "bytes=") && strings.Count(value, ",") < maxParts

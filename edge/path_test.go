@@ -15,7 +15,7 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// pathsSite has every kind of path that look-ups tell apart. A file's content
+// pathsSite has every kind of path that lookups distinguish. A file's content
 // is its path.
 func pathsSite() map[string]string {
 	files := make(map[string]string)
@@ -187,7 +187,7 @@ func TestFilesForTheHostAreNotServed(t *testing.T) {
 	wantStatus(t, h.fetch("/docs/_headers"), 200)
 }
 
-// TestLookUpsAllocateNothing holds for every kind of answer.
+// TestLookUpsAllocateNothing covers every kind of answer.
 func TestLookUpsAllocateNothing(t *testing.T) {
 	var m site.Manifest
 	for _, p := range slices.Sorted(maps.Keys(pathsSite())) {
@@ -229,8 +229,7 @@ func TestWithout404PageTheEdgesOwnAnswers(t *testing.T) {
 	}
 }
 
-// TestHostilePaths goes through a real server, with bytes that no client
-// would send.
+// TestHostilePaths uses a real server and bytes that no client would send.
 func TestHostilePaths(t *testing.T) {
 	t.Parallel()
 	b := newBox(t)

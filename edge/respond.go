@@ -13,16 +13,18 @@ import (
 )
 
 const (
-	// writeTimeout is how long an answer may take to be written, and
-	// slowest, in bytes a second, what a larger one is granted in addition.
+	// writeTimeout is the time limit for writing a response. A large one gets
+	// additional time at the rate of slowest, in bytes per second.
 	writeTimeout = time.Minute
 	slowest      = 16 << 10
-	// largeAnswer is the size in bytes from which writeTimeout may not do.
+	// largeAnswer is the size in bytes above which a response gets additional
+	// time.
 	largeAnswer = writeTimeout / time.Second * slowest
 )
 
-// respond answers a GET, HEAD or OPTIONS from what is live. After an error nothing has
-// been written, except for headers that the next try sets again.
+// respond serves a GET, HEAD or OPTIONS request from the live deployment. If it
+// returns an error it has written nothing except headers that the next try sets
+// again.
 func (s *Server) respond(w http.ResponseWriter, r *http.Request, l *live, path string) error {
 	if l.index == nil {
 		s.pages.nothingLive.send(w)
@@ -57,11 +59,11 @@ func (s *Server) respond(w http.ResponseWriter, r *http.Request, l *live, path s
 	return s.send(w, r, l, answer.Path, f, http.StatusOK)
 }
 
-// allowed are the methods of every resource.
+// allowed lists the methods of every resource.
 const allowed = "GET, HEAD, OPTIONS"
 
-// options tells what may be asked, and for a file that other origins may read
-// what a preflight wants to know (fetch.spec.whatwg.org/#http-responses).
+// options answers an OPTIONS request. For a file that other origins may read it
+// answers a preflight (fetch.spec.whatwg.org/#http-responses).
 func options(w http.ResponseWriter, shared bool) {
 	h := w.Header()
 	h.Set("Allow", allowed)
@@ -75,8 +77,8 @@ func options(w http.ResponseWriter, shared bool) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// redirect sends the client to a page's address. It is asked for again each
-// time, since the next deployment may have a page where this one redirects.
+// redirect redirects to a page's address. Clients revalidate the redirect each
+// time, because the next deployment may have a page at this address.
 func redirect(w http.ResponseWriter, r *http.Request, l *live, address string) {
 	if r.URL.RawQuery != "" {
 		address += "?" + escapeQuery(r.URL.RawQuery)
@@ -90,8 +92,8 @@ func redirect(w http.ResponseWriter, r *http.Request, l *live, address string) {
 	w.WriteHeader(http.StatusMovedPermanently)
 }
 
-// escapeQuery keeps what a query may have (RFC 3986 §3.4) and percent signs,
-// and escapes every other byte.
+// escapeQuery escapes every byte that a query must not contain (RFC 3986 §3.4),
+// except percent signs.
 func escapeQuery(query string) string {
 	const allowed = "-._~!$&'()*+,;=:@/?%"
 	var b strings.Builder
@@ -107,14 +109,14 @@ func escapeQuery(query string) string {
 	return b.String()
 }
 
-// send answers with a file. Only with status 200 do conditions and ranges of
-// the request count (RFC 9110 §13.2.1).
+// send serves a file. Conditions and ranges of the request count only for
+// status 200 (RFC 9110 §13.2.1).
 func (s *Server) send(w http.ResponseWriter, r *http.Request, l *live, name string, f file, status int) error {
 	contentType := site.ContentType(name)
 	encoding := site.ContentEncoding(name)
 	mayCompress := encoding == "" && f.size >= minGzip && f.size <= maxGzip && compressible(contentType)
-	// A range is defined for GET alone (RFC 9110 §14.2), and is one of the
-	// bytes as they are.
+	// A range is defined only for GET (RFC 9110 §14.2), and refers to the
+	// uncompressed bytes.
 	ranged := status == http.StatusOK && r.Method == http.MethodGet && rangeable(r.Header.Get("Range"))
 
 	var b body
@@ -171,7 +173,7 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, l *live, name stri
 	}
 	if size > int64(largeAnswer) {
 		granted := writeTimeout + time.Duration(size/slowest)*time.Second
-		// A writer without deadlines (a test's) has no time-out to move.
+		// A writer without deadlines, as in tests, has no time-out to move.
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(granted))
 	}
 	if ranged {
@@ -183,9 +185,9 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, l *live, name stri
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	// From here on the status is out. When the client has gone there is
-	// nothing to do, and when the disk fails net/http cuts the connection,
-	// because the answer is shorter than announced.
+	// The status is sent from here on. If the client is gone there is nothing
+	// to do. If the disk fails, net/http closes the connection, because the
+	// body is shorter than Content-Length.
 	if b.file == nil {
 		_, _ = w.Write(b.data)
 	} else {
@@ -194,7 +196,7 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, l *live, name stri
 	return nil
 }
 
-// etag is the strong entity tag of a file's bytes, or of their gzip form
+// etag returns the strong entity tag of a file's bytes or of their gzip form
 // (RFC 9110 §8.8.3.3: two encodings have two tags).
 func etag(d site.Digest, zipped bool) string {
 	const suffix = `-gzip"`
@@ -207,8 +209,8 @@ func etag(d site.Digest, zipped bool) string {
 	return string(append(b, '"'))
 }
 
-// headers sets header fields with one allocation for all their values. The
-// names must be in canonical form.
+// headers sets header fields with one allocation for all their values. Names
+// must be in canonical form.
 type headers struct {
 	to     http.Header
 	values []string

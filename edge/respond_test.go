@@ -26,8 +26,8 @@ func TestMethods(t *testing.T) {
 	}
 }
 
-// TestOtherOrigins: fonts and well-known files are there for other origins,
-// whose browsers ask with OPTIONS first.
+// TestOtherOrigins checks that other origins, whose browsers send an OPTIONS
+// request first, can read fonts and well-known files.
 func TestOtherOrigins(t *testing.T) {
 	t.Parallel()
 	h := newBox(t).provision("cors.localhost")
@@ -98,8 +98,7 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
-// TestHeadSaysWhatGetDoes goes through a real server, which has a say in
-// lengths.
+// TestHeadSaysWhatGetDoes uses a real server, because net/http affects lengths.
 func TestHeadSaysWhatGetDoes(t *testing.T) {
 	t.Parallel()
 	b := newBox(t)
@@ -314,7 +313,7 @@ func TestCompression(t *testing.T) {
 	wantStatus(t, res, 404)
 	wantHeader(t, res, "Content-Encoding", "gzip")
 	if gunzip(t, content(t, res)) != files["404.html"] {
-		t.Error("the compressed 404.html is another one")
+		t.Error("the compressed 404.html differs")
 	}
 }
 
@@ -326,7 +325,7 @@ func TestCompressedOnce(t *testing.T) {
 	for _, target := range []string{"/", "/noise.txt"} {
 		wantStatus(t, h.fetch(target, "Accept-Encoding", "gzip"), 200)
 	}
-	// Without the blobs a second compression would fail.
+	// Without the blobs, a second compression would fail.
 	h.fetch("/noise.txt")
 	if err := os.RemoveAll(h.layout.Site(h.pipeline) + "/blobs"); err != nil {
 		t.Fatal(err)
@@ -334,7 +333,7 @@ func TestCompressedOnce(t *testing.T) {
 	res := h.fetch("/", "Accept-Encoding", "gzip")
 	wantHeader(t, res, "Content-Encoding", "gzip")
 	if gunzip(t, content(t, res)) != page {
-		t.Error("the page is another one")
+		t.Error("the page differs")
 	}
 	wantStatus(t, h.fetch("/noise.txt", "Accept-Encoding", "gzip"), 200)
 }

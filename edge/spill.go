@@ -9,27 +9,28 @@ import (
 	"sync/atomic"
 )
 
-// errSpill says that an index's file can't be read: the manifest is read again.
-var errSpill = errors.New("the file with the list of a site's files can't be read")
+// errSpill means that an index's file can't be read, so the manifest has to be
+// read again.
+var errSpill = errors.New("can't read the file with a site's file list")
 
 const (
-	// spillFactor is how many times as much lists may take on disk as in memory.
+	// spillFactor is the ratio of the limit on disk to the limit in memory.
 	spillFactor = 16
-	// mostSpilled is how many of these files are open at the most.
+	// mostSpilled is the maximum number of these files.
 	mostSpilled = 1024
-	// recordBytes are those of one file of a spilled table besides its path:
-	// where the path ends, the digest, the size, and until when it is carried.
+	// recordBytes is the size of a file's record in a spilled table besides its
+	// path: the end of the path, the digest, the size, and the end of its time.
 	recordBytes = 4 + 32 + 8 + 8
 )
 
-// spill is a file without a name that has the tables of one index: the records
-// of a table, then its paths. The kernel keeps in memory what is asked for.
+// spill is an unlinked file with the tables of one index: the records of a
+// table, then its paths. The page cache keeps the parts in use in memory.
 type spill struct {
 	file   *os.File
 	failed atomic.Bool
 }
 
-// retire closes the file; whoever still looks in it reads the manifest again.
+// retire closes the file. Requests that still use it read the manifest again.
 func (s *spill) retire() {
 	s.failed.Store(true)
 	_ = s.file.Close()
@@ -46,12 +47,12 @@ func (s *spill) read(p []byte, at int64) bool {
 // spilled is a table in a file.
 type spilled struct {
 	in             *spill
-	records, paths int64 // where they begin
+	records, paths int64 // their offsets
 	length         int
 }
 
-// entry returns where a path begins and ends among the paths, and what is
-// known of the file. It is empty when the file can't be read.
+// entry returns the start and end of a path among the paths, and the file's
+// entry. It returns zero values if the file can't be read.
 func (t *spilled) entry(i int) (start, end uint32, f file, until int64) {
 	var both [2 * recordBytes]byte
 	before, record := both[:recordBytes], both[recordBytes:]
@@ -80,8 +81,8 @@ func (t *spilled) path(i int) string {
 	return string(path)
 }
 
-// spillTo writes the index to a file in the folder, and returns an index that
-// reads it there, and how many bytes it has.
+// spillTo writes the index to a file in dir. It returns an index that reads
+// from that file, and the file's size in bytes.
 func (x *index) spillTo(dir string) (*index, int64, error) {
 	f, err := os.CreateTemp(cmp.Or(dir, os.Getenv("TMPDIR"), "/var/tmp"), "troy-edge-")
 	if err != nil {
@@ -96,7 +97,7 @@ func (x *index) spillTo(dir string) (*index, int64, error) {
 	var size int64
 	out.files.spilled, size = x.files.spillTo(w, in, 0)
 	out.carried.spilled, size = x.carried.spillTo(w, in, size)
-	// The first error stays.
+	// w keeps its first error.
 	if err := w.Flush(); err != nil {
 		return nil, 0, errors.Join(err, f.Close())
 	}

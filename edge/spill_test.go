@@ -13,8 +13,8 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// largeSites makes sites whose lists don't fit in memory together, and asks
-// each once, so that all but the last have left it.
+// largeSites creates sites whose lists together exceed the memory, and requests
+// each once, so that only the last list is in memory.
 func largeSites(t *testing.T, change ...func(*Config)) (*box, []*hosted) {
 	t.Helper()
 	b := newBox(t, append([]func(*Config){func(c *Config) { c.IndexBytes = 40 << 10; c.SpillDir = t.TempDir() }}, change...)...)
@@ -39,7 +39,7 @@ func largeSites(t *testing.T, change ...func(*Config)) (*box, []*hosted) {
 	return b, sites
 }
 
-// carried stores an asset that an earlier deployment had.
+// carried stores an asset of an earlier deployment.
 func carried(h *hosted, name string, until time.Time) site.Carried {
 	return site.Carried{File: h.store(name, "old"), Until: until.Unix()}
 }
@@ -51,8 +51,9 @@ func wantContent(t *testing.T, h *hosted, path, want string) {
 	}
 }
 
-// TestListsOnDisk asks sites in turn whose lists don't fit in memory: each
-// manifest is read once, and every kind of answer is as from memory.
+// TestListsOnDisk requests sites in turn whose lists together exceed the
+// memory. Each manifest is read once, and every kind of answer is the same as
+// from memory.
 func TestListsOnDisk(t *testing.T) {
 	t.Parallel()
 	b, sites := largeSites(t)
@@ -78,7 +79,8 @@ func TestListsOnDisk(t *testing.T) {
 	wantStatus(t, sites[0].fetch("/docs/a"), http.StatusNotFound)
 }
 
-// TestListOnDiskBreaks takes the files away: the manifests are read again.
+// TestListOnDiskBreaks removes the files and checks that the manifests are read
+// again.
 func TestListOnDiskBreaks(t *testing.T) {
 	t.Parallel()
 	b, sites := largeSites(t)
@@ -98,20 +100,21 @@ func TestListOnDiskBreaks(t *testing.T) {
 	}
 }
 
-// TestListsWithoutDisk has no folder for files: all is answered all the same.
+// TestListsWithoutDisk checks that requests succeed without a folder for the
+// files.
 func TestListsWithoutDisk(t *testing.T) {
 	t.Parallel()
 	b, sites := largeSites(t, func(c *Config) { c.SpillDir = t.TempDir() + "/none" })
 	for _, h := range sites {
 		wantContent(t, h, "/docs/a", "a")
 	}
-	if got := b.log.String(); !strings.Contains(got, "can't be kept on disk") {
+	if got := b.log.String(); !strings.Contains(got, "can't write file lists") {
 		t.Errorf("the log is %q", got)
 	}
 }
 
-// BenchmarkListOnDisk asks two sites of 100,000 files in turn, of which only
-// one fits in memory.
+// BenchmarkListOnDisk requests two sites of 100,000 files in turn, of which
+// only one fits in memory.
 func BenchmarkListOnDisk(b *testing.B) {
 	var m site.Manifest
 	for i := range 100_000 {

@@ -10,23 +10,24 @@ import (
 	"time"
 )
 
-// watched is the content of a small file that is replaced by rename, with
-// what is needed to notice at the price of one stat that it was replaced.
+// watched is the content of a small file that is replaced by rename. One stat
+// detects a replacement.
 type watched struct {
 	path string
 	info fs.FileInfo
 	data []byte
-	// settled says that the file was seen when it was older than settling. A
-	// file that takes its place later cannot have its inode, size and time of
-	// change all at once; before, the content itself is compared. (Git calls
-	// such entries "racily clean".)
+	// settled means that the file was older than settling when it was read. A
+	// later replacement can't have the same inode, size and modification time.
+	// For a younger file, current compares the content. (Git calls such entries
+	// "racily clean".)
 	settled atomic.Bool
 }
 
-// settling is more than the coarsest time stamps of common file systems.
+// settling exceeds the coarsest timestamp granularity of common file systems.
 const settling = 2 * time.Second
 
-// maxWatched is the most bytes that a watched file has; Troy's have hundreds.
+// maxWatched is the maximum size of a watched file in bytes. Troy's have
+// hundreds.
 const maxWatched = 64 << 10
 
 // watch reads a file.
@@ -52,7 +53,7 @@ func watch(path string) (*watched, error) {
 	return w, nil
 }
 
-// current reports whether the file is still what was read.
+// current reports whether the file is unchanged.
 func (w *watched) current() bool {
 	if w.settled.Load() {
 		info, err := os.Stat(w.path)

@@ -32,9 +32,9 @@ func TestWatched(t *testing.T) {
 		return w
 	}
 
-	// Written in place with the time of before, a file has the inode, the
-	// size and the time of what was read, as one that takes a freed inode
-	// within a tick of the clock has.
+	// Written in place with its earlier time, a file has the same inode, size
+	// and time as before, like a replacement that reuses a freed inode within a
+	// tick of the clock.
 	put("one", -time.Hour)
 	w := read(false)
 	put("two", -time.Hour)

@@ -8,24 +8,24 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
-// TrailingSlash says which one of a page's possible addresses is its own. The
-// zero value is SlashAuto.
+// TrailingSlash is the policy that selects a page's canonical address. The zero
+// value is SlashAuto.
 type TrailingSlash string
 
-// The policies. With all of them the root's index.html is "/", and a file that
-// is not a page has its path as its address.
+// The policies. Under each of them the root's index.html is "/", and a file
+// that is not a page has its path as its address.
 const (
 	// SlashAuto follows the files: docs/index.html is /docs/ and about.html is
-	// /about, so relative links mean what they mean on the author's disk.
+	// /about, so relative links work as they do on the author's disk.
 	SlashAuto TrailingSlash = "auto"
-	// SlashAlways ends every page's address in a slash: about.html is /about/.
+	// SlashAlways ends every page address with a slash: about.html is /about/.
 	SlashAlways TrailingSlash = "always"
-	// SlashNever ends none in a slash: docs/index.html is /docs.
+	// SlashNever ends no page address with a slash: docs/index.html is /docs.
 	SlashNever TrailingSlash = "never"
 )
 
-// ParseTrailingSlash reads a policy; "" is SlashAuto. Any other word is a
-// *troy.Error of kind Invalid.
+// ParseTrailingSlash parses a policy. "" means SlashAuto. It returns an Invalid
+// error for any other word.
 func ParseTrailingSlash(s string) (TrailingSlash, error) {
 	switch policy := TrailingSlash(s); policy {
 	case "":
@@ -33,20 +33,20 @@ func ParseTrailingSlash(s string) (TrailingSlash, error) {
 	case SlashAuto, SlashAlways, SlashNever:
 		return policy, nil
 	}
-	return "", troy.Errorf(troy.Invalid, "the trailing slash policy is %q; it must be auto, always or never", troy.Clip(s))
+	return "", troy.Errorf(troy.Invalid, "the trailing slash policy is %q; expected auto, always or never", troy.Clip(s))
 }
 
-// Paths is the set of a tree's paths, carried assets left out.
+// Paths is the set of a tree's paths, without carried assets.
 type Paths interface {
-	// Find returns the path that is stem followed by suffix, if the tree has
-	// it. The two parts save the caller an allocation.
+	// Find returns the path stem+suffix if the tree has it. Passing two parts
+	// saves the caller an allocation.
 	Find(stem, suffix string) (path string, ok bool)
 }
 
 // PathSet is a set of paths in memory.
 type PathSet map[string]struct{}
 
-// NewPathSet returns the paths of files.
+// NewPathSet returns the set of the files' paths.
 func NewPathSet(files []File) PathSet {
 	set := make(PathSet, len(files))
 	for _, f := range files {
@@ -62,24 +62,24 @@ func (s PathSet) Find(stem, suffix string) (string, bool) {
 	return path, ok
 }
 
-// Private reports whether a file of a tree configures the host and is never
-// served: _redirects and _headers in the tree's root.
+// Private reports whether a file configures the host and is never served:
+// _redirects and _headers in the tree's root.
 func Private(path string) bool { return path == "_redirects" || path == "_headers" }
 
-// Answer is what a request's path means in a tree.
+// Answer is the result of resolving a request's path in a tree.
 type Answer struct {
-	// Path is the file that answers, "" if none does.
+	// Path is the file that answers, or "" if there is none.
 	Path string
-	// Redirect says that the client is to ask for Address instead, with the
-	// query that it sent. The status is 301.
+	// Redirect means that the response is a 301 to Address with the request's
+	// query.
 	Redirect bool
-	// Alias says that the file answers although its own address is another
-	// one: the response names that in a canonical link (RFC 6596).
+	// Alias means that the file has another canonical address. The response
+	// names it in a canonical link (RFC 6596).
 	Alias bool
 	slash slash
 }
 
-// slash is how an address is made of a page's path.
+// slash is the form of an address made from a page's path.
 type slash uint8
 
 const (
@@ -88,9 +88,9 @@ const (
 	with                 // about.html is /about/, docs/index.html is /docs/
 )
 
-// Address is the escaped path of the canonical address of the answer's file:
-// what Location and Link carry. It comes from the tree alone, never from the
-// request, so that it always begins with one slash and stays on the host.
+// Address returns the escaped path of the canonical address of the answer's
+// file, for Location and Link. It depends only on the tree, never on the
+// request, so it always begins with one slash and stays on the host.
 func (a Answer) Address() string {
 	return (&url.URL{Path: a.plainAddress()}).EscapedPath()
 }
@@ -108,7 +108,7 @@ func (a Answer) plainAddress() string {
 	return "/" + stem
 }
 
-// is reports whether address, decoded, is the answer's own.
+// is reports whether the decoded address is the answer's own.
 func (a Answer) is(address string) bool {
 	stem, _, page := cutPage(a.Path)
 	name := address[1:]
@@ -123,9 +123,9 @@ func (a Answer) is(address string) bool {
 	return name == stem
 }
 
-// cutPage takes a page's path apart: "about" of about.html, "docs" of
-// docs/index.html, "" of index.html. Other files are not pages, and neither is
-// one that is called .html.
+// cutPage splits a page's path: it returns "about" for about.html, "docs" for
+// docs/index.html, and "" for index.html. Other files are not pages, nor is a
+// file called .html.
 func cutPage(path string) (stem string, index, page bool) {
 	base, html := strings.CutSuffix(path, ".html")
 	switch {
@@ -140,9 +140,9 @@ func cutPage(path string) (stem string, index, page bool) {
 	return base, false, true
 }
 
-// own returns the answer that serves path, with the address that it has in
-// the tree under the policy. Where two files would have one address, both keep
-// those of SlashAuto.
+// own returns the answer that serves path, with its canonical address under the
+// policy. If two files would share an address, both keep their addresses of
+// SlashAuto.
 func (s TrailingSlash) own(paths Paths, path string) Answer {
 	a := Answer{Path: path}
 	stem, index, page := cutPage(path)
@@ -156,7 +156,7 @@ func (s TrailingSlash) own(paths Paths, path string) Answer {
 	if !index {
 		sibling = "/index.html"
 	}
-	// docs/index.html is the index of docs, not a page that is called index.
+	// docs/index.html is the index of docs, not a page called index.
 	_, shared := paths.Find(stem, sibling)
 	if !index {
 		if s == SlashAlways && !shared {
@@ -177,14 +177,16 @@ func (s TrailingSlash) own(paths Paths, path string) Answer {
 	return a
 }
 
-// Resolve finds what answers a request. urlPath is decoded and begins with a
-// slash. Whatever it says, only a path of the tree comes out, and following
-// redirects ends after one. Resolve allocates nothing if paths.Find does not.
+// Resolve returns the answer to a request. urlPath is decoded and begins with a
+// slash. The answer's path is always in the tree, and a redirect leads to an
+// address that does not redirect again. Resolve does not allocate unless
+// paths.Find does.
 //
-// A file answers to its own path. A page (a file whose name ends in .html)
-// also answers to its canonical address, and the other spellings of that
-// redirect to it. /about.html and /docs/index.html don't: generators write
-// such links, and a redirect at each click would cost more than it mends.
+// A file answers to its own path. A page (a file whose name ends in .html) also
+// answers to its canonical address, and other spellings of that address
+// redirect to it. /about.html and /docs/index.html don't redirect: generators
+// write such links, and a redirect for each click would cost more than it
+// gains.
 func (s TrailingSlash) Resolve(paths Paths, urlPath string) Answer {
 	name := urlPath[1:]
 	if name == "" {
@@ -221,10 +223,10 @@ func (s TrailingSlash) Resolve(paths Paths, urlPath string) Answer {
 	return a
 }
 
-// Addresses lists the paths that answer beside those of the files themselves:
-// each page's canonical address and what redirects to it. It is for stores
-// that have no logic of their own. Addresses are decoded, begin with a slash
-// and come once.
+// Addresses returns the paths that answer in addition to the files' own: each
+// page's canonical address and the spellings that redirect to it. It is for
+// stores without logic of their own. Addresses are decoded, begin with a slash
+// and appear once.
 func (s TrailingSlash) Addresses(paths Paths, files iter.Seq[string]) iter.Seq2[string, Answer] {
 	return func(yield func(string, Answer) bool) {
 		for path := range files {
@@ -239,7 +241,7 @@ func (s TrailingSlash) Addresses(paths Paths, files iter.Seq[string]) iter.Seq2[
 				all = append(all, "/"+stem+"/index", "/"+stem+"/index/")
 			}
 			for _, address := range all {
-				// An address that two pages could have comes with its owner.
+				// An address that two pages could have appears with its owner.
 				if a := s.Resolve(paths, address); a.Path == path && address[1:] != path && !yield(address, a) {
 					return
 				}

@@ -14,7 +14,7 @@ import (
 
 func pathSet(paths ...string) PathSet { return NewPathSet(files(paths...)) }
 
-// addressTree has every kind of page that addresses tell apart.
+// addressTree has every kind of page that Resolve distinguishes.
 var addressTree = []string{
 	"index.html", "about.html", "docs/index.html", "docs/next.html", "docs/style.css", "main.css", "404.html",
 	"both.html", "both/index.html", "taken", "taken.html", "a b/ü+%.html", "index/index.html", "deep/index/index.html",
@@ -25,7 +25,8 @@ func TestResolve(t *testing.T) {
 	t.Parallel()
 	paths := pathSet(addressTree...)
 	for _, c := range []struct{ path, auto, always, never string }{
-		// A file; > means a redirect; a file, a space and an address a link.
+		// A file; > means a redirect; a file, a space and an address mean a
+		// canonical link.
 		{"/", "index.html", "index.html", "index.html"},
 		{"/index.html", "index.html /", "index.html /", "index.html /"},
 		{"/index", ">/", ">/", ">/"},
@@ -80,9 +81,9 @@ func TestResolve(t *testing.T) {
 	}
 }
 
-// TestAddresses holds for any tree: each page has one address that answers
-// 200, every redirect leads there at once, and the list of addresses is what
-// Resolve says.
+// TestAddresses checks for any tree that each page has one address that answers
+// 200, that every redirect leads there directly, and that Addresses agrees with
+// Resolve.
 func TestAddresses(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -114,7 +115,7 @@ func TestAddresses(t *testing.T) {
 				t.Fatalf("%q is listed as %+v (%v), want %+v", try, entry, found, a)
 			}
 			if a.Redirect && follow(t, policy, paths, a).Path != a.Path {
-				t.Fatalf("%q leads to %s, where another file is", try, a.Address())
+				t.Fatalf("%q leads to %s, the address of another file", try, a.Address())
 			}
 		}
 		for address := range listed {
@@ -125,8 +126,8 @@ func TestAddresses(t *testing.T) {
 	})
 }
 
-// follow asks for an answer's address, which has to be a path on the same
-// host that answers by itself.
+// follow resolves an answer's address, which has to be a path on the same host
+// that does not redirect.
 func follow(t *rapid.T, policy TrailingSlash, paths PathSet, a Answer) Answer {
 	address := a.Address()
 	u, err := url.Parse(address)

@@ -13,8 +13,8 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
-// unreadable are formats that are often taken for one that can be read, by
-// what their files begin with.
+// unreadable maps the first bytes of common formats that can't be read to a
+// description.
 func unreadable() map[string]string {
 	return map[string]string{
 		"BZh":                    "it is compressed with bzip2",
@@ -31,7 +31,7 @@ func unreadable() map[string]string {
 
 const archiveAdvice = "release a folder, a .zip, a .tar, a .tar.gz or a .tar.zst"
 
-// openArchive recognises the format by the file's first bytes.
+// openArchive detects the format by the file's first bytes.
 func openArchive(ctx context.Context, name string, size int64, limits Limits) (*Source, error) {
 	file, err := os.Open(name)
 	if err != nil {
@@ -61,8 +61,8 @@ func openArchive(ctx context.Context, name string, size int64, limits Limits) (*
 	return s, errors.Join(err, file.Close())
 }
 
-// tarCompression says how the tar is compressed, or in an Invalid error what
-// else it is.
+// tarCompression returns the compression of a tar, or an Invalid error that
+// names the actual format.
 func tarCompression(head []byte, name string) (string, error) {
 	switch {
 	case bytes.HasPrefix(head, []byte("\x1f\x8b")):
@@ -78,14 +78,14 @@ func tarCompression(head []byte, name string) (string, error) {
 		}
 	}
 	if isHTML(name) {
-		return "", troy.Errorf(troy.Invalid, "it is one page, not a site; put it into a folder of its own as index.html and release the folder")
+		return "", troy.Errorf(troy.Invalid, "it is one page, not a site; put it into a folder as index.html and release the folder")
 	}
-	return "", troy.Errorf(troy.Invalid, "it is neither a folder nor an archive that can be read; %s", archiveAdvice)
+	return "", troy.Errorf(troy.Invalid, "it is neither a folder nor a supported archive; %s", archiveAdvice)
 }
 
-// entryName is the name of an archive's entry without the "./" that some
-// programs put before it, and a folder's without the slash at its end. The
-// archive's own folder is "".
+// entryName returns the name of an archive's entry without the "./" that some
+// programs prepend and without a folder's trailing slash. The name of the
+// archive's root is "".
 func entryName(name string) string {
 	for strings.HasPrefix(name, "./") {
 		name = strings.TrimLeft(name[2:], "/")
@@ -97,8 +97,8 @@ func entryName(name string) string {
 	return name
 }
 
-// anySkipped reports whether the entry lies in something that is never part
-// of a site.
+// anySkipped reports whether the entry lies in a folder or file that is never
+// part of a site.
 func anySkipped(name string) bool {
 	for segment := range strings.SplitSeq(name, "/") {
 		if skipped(segment) {
@@ -108,13 +108,13 @@ func anySkipped(name string) bool {
 	return false
 }
 
-// onlyFolder returns the one folder that holds everything, if there is one
-// and it holds the site's index.html. The paths are sorted.
+// onlyFolder returns the single top folder if it holds everything and the
+// site's index.html, or "". paths are sorted.
 func onlyFolder(paths []string) string {
 	if len(paths) == 0 {
 		return ""
 	}
-	// Being sorted, the first and the last tell.
+	// Because paths are sorted, comparing the first and the last is enough.
 	top, _, inside := strings.Cut(paths[0], "/")
 	if !inside || !strings.HasPrefix(paths[len(paths)-1], top+"/") {
 		return ""

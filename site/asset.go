@@ -9,9 +9,8 @@ const (
 
 func isHTML(p string) bool { return strings.HasPrefix(ContentType(p), "text/html") }
 
-// CacheControl is the header that a file is served with: hashed assets stay
-// for a year, everything else is asked for again (and answered 304 by its
-// ETag).
+// CacheControl returns the Cache-Control header for a file. Clients keep hashed
+// assets for a year and revalidate everything else by its ETag.
 func CacheControl(p string) string {
 	if Hashed(p) {
 		return immutable

@@ -59,7 +59,8 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
-// TestListedTypes: every line of the list is an extension and a type.
+// TestListedTypes checks that every line of the list is an extension and a
+// type.
 func TestListedTypes(t *testing.T) {
 	t.Parallel()
 	last, n := "", 0

@@ -26,19 +26,20 @@ import (
 //	carried 1
 //	<sha256> <size> <until> <path>
 //
-// Paths hold no control characters and come last, so nothing is escaped. The
-// line trailing_slash is left out for SlashAuto.
+// Paths contain no control characters and come last, so nothing is escaped.
+// SlashAuto has no trailing_slash line.
 const (
 	manifestHeader = "troy manifest 1"
 	slashLine      = "trailing_slash "
 )
 
-// maxLine is the longest line: a digest, two numbers, a path, the spaces.
+// maxLine is the maximum length of a line: a digest, two numbers, a path and
+// the spaces.
 const maxLine = 64 + 20 + 20 + MaxPath + 4
 
-// EncodeManifest writes m for a store. Equal manifests give equal bytes,
-// whatever their order was. A path or a size that could not be read back is a
-// *troy.Error of kind Invalid.
+// EncodeManifest returns the stored form of m. Equal manifests have equal
+// encodings, in whatever order their files are. It returns an Invalid error for
+// a path or a size that DecodeManifest would refuse.
 func EncodeManifest(m Manifest) ([]byte, error) {
 	m = m.sorted()
 	var out bytes.Buffer
@@ -83,8 +84,8 @@ func EncodeManifest(m Manifest) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// Digest is the SHA-256 of the lines of m.Files as EncodeManifest writes
-// them. What is carried has no part in it, nor has the trailing slash policy.
+// Digest returns the SHA-256 of the lines of m.Files in EncodeManifest's form.
+// Carried files and the trailing slash policy don't affect it.
 func (m Manifest) Digest() Digest {
 	h := sha256.New()
 	var line []byte
@@ -134,12 +135,12 @@ func appendNumbers(b []byte, f File) []byte {
 	return strconv.AppendInt(b, f.Size, 10)
 }
 
-// DecodeManifest reads what EncodeManifest wrote. It never holds more than
-// limits.Files files and as many carried ones, whatever the bytes claim, and
-// refuses paths that CheckPath refuses.
+// DecodeManifest decodes the output of EncodeManifest. It never holds more than
+// limits.Files files and as many carried ones, and refuses the paths that
+// CheckPath refuses.
 func DecodeManifest(r io.Reader, limits Limits) (Manifest, error) {
 	limits = limits.orDefault()
-	// EncodeManifest's window is 4 MiB; one above 8 is not ours.
+	// EncodeManifest's window is 4 MiB; a larger one than 8 MiB is not Troy's.
 	decompressor, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(8<<20))
 	if err != nil {
 		return Manifest{}, fmt.Errorf("decode manifest: %w", err)
@@ -199,13 +200,12 @@ func (d *lineReader) manifest(most int) (Manifest, error) {
 		m.Carried = append(m.Carried, Carried{File: f, Until: until})
 	}
 	if _, err := d.r.ReadByte(); err != io.EOF {
-		return m, fmt.Errorf("something follows the manifest")
+		return m, fmt.Errorf("unexpected data after the manifest")
 	}
 	return m, nil
 }
 
-// next returns a line without its end. The bytes are valid until the next
-// call.
+// next returns a line without its end. The bytes are valid until the next call.
 func (d *lineReader) next() ([]byte, error) {
 	d.line++
 	line, err := d.r.ReadSlice('\n')
@@ -216,14 +216,14 @@ func (d *lineReader) next() ([]byte, error) {
 		return nil, err
 	}
 	if len(line) > maxLine {
-		return nil, fmt.Errorf("has %d bytes; at most %d are expected", len(line), maxLine)
+		return nil, fmt.Errorf("has %d bytes; expected at most %d", len(line), maxLine)
 	}
 	return line[:len(line)-1], nil
 }
 
-// policy reads the line trailing_slash, if it is there.
+// policy reads the optional line trailing_slash.
 func (d *lineReader) policy() (TrailingSlash, error) {
-	// What can't be read is for the next line to find.
+	// If Peek fails, reading the next line reports the error.
 	if next, _ := d.r.Peek(len(slashLine)); string(next) != slashLine {
 		return "", nil
 	}
@@ -257,7 +257,7 @@ func (d *lineReader) file(carried bool) (f File, until int64, err error) {
 	}
 	digest, rest, _ := bytes.Cut(line, []byte{' '})
 	if len(digest) != hex.EncodedLen(len(f.SHA256)) {
-		return f, 0, fmt.Errorf("a SHA-256 has 64 hexadecimal digits, not %d", len(digest))
+		return f, 0, fmt.Errorf("the SHA-256 has %d characters; expected 64 hexadecimal digits", len(digest))
 	}
 	if _, err := hex.Decode(f.SHA256[:], digest); err != nil {
 		return f, 0, err

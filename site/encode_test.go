@@ -46,19 +46,19 @@ func TestManifestRoundTrip(t *testing.T) {
 		t.Fatal(diff)
 	}
 
-	// Neither the bytes nor the digest depend on the order.
+	// Neither the encoding nor the digest depends on the order.
 	shuffled := Manifest{Files: slices.Clone(m.Files), Carried: slices.Clone(m.Carried)}
 	slices.Reverse(shuffled.Files)
 	slices.Reverse(shuffled.Carried)
 	if !bytes.Equal(encode(t, shuffled), data) || shuffled.Digest() != m.Digest() {
-		t.Fatal("the order shows")
+		t.Fatal("the encoding or the digest depends on the order")
 	}
 	if shuffled.Files[0].Path == m.Files[0].Path {
 		t.Fatal("the caller's list was sorted")
 	}
-	// The digest is of the files alone.
+	// The digest covers only the files.
 	if (Manifest{Files: m.Files}).Digest() != m.Digest() || manifestOf(999).Digest() == manifestOf(1000).Digest() {
-		t.Fatal("the digest is not that of the files")
+		t.Fatal("the digest does not match the files")
 	}
 }
 
@@ -92,7 +92,7 @@ func compress(t testing.TB, text string) []byte {
 	return b.Bytes()
 }
 
-// badManifests is by what the error must say.
+// badManifests is keyed by a part of the expected error.
 func badManifests() map[string]string {
 	sha := strings.Repeat("a", 64)
 	head := manifestHeader + "\nfiles "
@@ -106,7 +106,7 @@ func badManifests() map[string]string {
 		"is not a size":       head + "1\n" + sha + " x a\n",
 		"out of order":        head + "2\n" + sha + " 1 b\n" + sha + " 1 a\n",
 		"the segment":         head + "1\n" + sha + " 1 ../a\n",
-		"something follows":   head + "0\ncarried 0\n!",
+		"unexpected data":     head + "0\ncarried 0\n!",
 		"is not a time":       head + "0\ncarried 1\n" + sha + " 1 x a\n",
 		"at most 1132":        head + "1\n" + sha + " 1 " + strings.Repeat("a", 2000) + "\n",
 		"buffer full":         head + "1\n" + strings.Repeat("a", 200_000),
@@ -124,7 +124,7 @@ func TestDecodeManifestRefuses(t *testing.T) {
 		}
 	}
 	if _, err := DecodeManifest(strings.NewReader("not zstd"), Limits{}); err == nil {
-		t.Error("what is not zstd was decoded")
+		t.Error("data that is not zstd was decoded")
 	}
 	data := encode(t, manifestOf(100))
 	for n := range len(data) {
@@ -151,7 +151,7 @@ func FuzzDecodeManifest(f *testing.F) {
 		}
 		again, err := DecodeManifest(bytes.NewReader(encode(t, m)), Limits{Files: 100})
 		if err != nil || again.Digest() != m.Digest() {
-			t.Fatalf("not the same again: %v", err)
+			t.Fatalf("differs after a round trip: %v", err)
 		}
 	})
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/troy-iaas/troy/internal/walk"
 )
 
-// folder is a folder on disk as a tree.
+// folder is a tree in a folder on disk.
 type folder struct{ root *os.Root }
 
 func (f folder) list(ctx context.Context, limits Limits, part *sieve) ([]File, error) {
@@ -32,17 +32,16 @@ func (f folder) open(name string) (io.ReadCloser, error) { return f.root.Open(na
 
 func (f folder) Close() error { return f.root.Close() }
 
-// lister lists the files of a folder. A link to a folder is walked after what
-// it lies in, as a folder of the link's name. All walks together keep to the
-// limits, so that links to folders of links to folders do not multiply
-// without end.
+// lister lists the files of a folder. It walks a linked folder after the folder
+// that contains the link, under the link's name. The limits apply to all walks
+// together, so links to folders with links can't multiply the work.
 type lister struct {
 	root    *os.Root
 	limits  Limits
 	part    *sieve
 	files   []File
 	entries int
-	pending []string // links to folders, yet to be walked
+	pending []string // links to folders that are not walked yet
 }
 
 func (l *lister) folder(ctx context.Context, name string) error {
@@ -62,7 +61,7 @@ func (l *lister) folder(ctx context.Context, name string) error {
 	})
 	switch {
 	case errors.Is(err, walk.ErrEntries) && prefix != "":
-		return troy.Errorf(troy.TooLarge, "it has more than %d files and folders, those behind links counted; no more are allowed", l.limits.Entries)
+		return troy.Errorf(troy.TooLarge, "it exceeds the limit of %d files and folders, including linked ones", l.limits.Entries)
 	case errors.Is(err, walk.ErrEntries) || errors.Is(err, walk.ErrPath):
 		return troy.Errorf(troy.TooLarge, "%w", err)
 	}
@@ -89,13 +88,14 @@ func (l *lister) entry(e walk.Entry, name string) error {
 		}
 		return nil
 	case len(l.files) == l.limits.Files:
-		return troy.Errorf(troy.TooLarge, "it has more than %d files; no more are allowed", l.limits.Files)
+		return troy.Errorf(troy.TooLarge, "it exceeds the limit of %d files", l.limits.Files)
 	}
 	l.files = append(l.files, File{Path: name, Size: info.Size()})
 	return nil
 }
 
-// stat looks at a file, and through a link that stays in the folder.
+// stat returns the info of a file, or of the target of a link that stays in the
+// folder.
 func (l *lister) stat(e walk.Entry, name string) (fs.FileInfo, error) {
 	if e.Type()&fs.ModeSymlink == 0 {
 		if !e.Type().IsRegular() {
@@ -112,14 +112,14 @@ func (l *lister) stat(e walk.Entry, name string) (fs.FileInfo, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, troy.Errorf(troy.Invalid, "%q is a link to %q, which does not exist", name, target)
 	case err != nil:
-		return nil, troy.Errorf(troy.Invalid, "%q is a link to %q, which is not inside the folder: only relative links that stay in it are followed", name, target)
+		return nil, troy.Errorf(troy.Invalid, "%q is a link to %q, which is outside the folder; expected a relative link that stays inside it", name, target)
 	case info.IsDir():
 		circle, err := l.contains(info, name)
 		if err != nil {
 			return nil, err
 		}
 		if circle {
-			return nil, troy.Errorf(troy.Invalid, "%q is a link to %q, a folder that contains it: links may not lead in a circle", name, target)
+			return nil, troy.Errorf(troy.Invalid, "%q is a link to %q, a folder that contains it; links must not form a cycle", name, target)
 		}
 	case !info.Mode().IsRegular():
 		return nil, troy.Errorf(troy.Invalid, "%q is a link to %q, which is neither a file nor a folder", name, target)
@@ -127,12 +127,12 @@ func (l *lister) stat(e walk.Entry, name string) (fs.FileInfo, error) {
 	return info, nil
 }
 
-// contains reports whether a folder is one of those above a path.
+// contains reports whether dir is a parent folder of name.
 func (l *lister) contains(dir fs.FileInfo, name string) (bool, error) {
 	for above := path.Dir(name); ; above = path.Dir(above) {
 		info, err := l.root.Stat(above)
 		if err != nil {
-			return false, fmt.Errorf("look at the folder %q: %w", above, err)
+			return false, fmt.Errorf("stat the folder %q: %w", above, err)
 		}
 		if os.SameFile(dir, info) {
 			return true, nil

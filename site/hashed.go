@@ -5,45 +5,46 @@ import (
 	"strings"
 )
 
-// Hashed reports whether p names a file whose name holds a hash of its bytes,
-// as bundlers write it, so that the bytes under this name never change and may
-// be kept for a year. A file taken for one by mistake would keep its old
-// content in browsers that long; one that is missed costs a revalidation.
+// Hashed reports whether p names a file whose name contains a hash of its
+// content, as bundlers write it. The content of such a name never changes, so
+// clients may keep it for a year. A false positive would stay outdated in
+// browsers for that long; a false negative costs a revalidation.
 //
-// The place is trusted first. Everything in _next/static/, _app/immutable/,
-// _astro/, _nuxt/ and, below static/, in a folder named by 32 hexadecimal
-// digits (Gatsby) is hashed: their frameworks say so. Elsewhere the name's
-// last part decides, after one of . - _ and before the extensions:
+// The location decides first. Everything in _next/static/, _app/immutable/,
+// _astro/, _nuxt/ and, below static/, in a folder named with 32 hexadecimal
+// digits (Gatsby) is hashed, as the frameworks document. Elsewhere the last
+// part of the name decides, after one of . - _ and before the extensions:
 //
-//   - 8, 10, 12, 16, 20, 24, 32, 40 or 64 hexadecimal digits in one case, with
-//     a letter and a digit among them, that don't end a UUID (webpack, Parcel,
-//     Gatsby, Next, Docusaurus). Eight decimal digits count after a dot, if
-//     they are not a date;
+//   - 8, 10, 12, 16, 20, 24, 32, 40 or 64 hexadecimal digits in one case,
+//     including a letter and a digit, that don't end a UUID (webpack, Parcel,
+//     Gatsby, Next, Docusaurus). Eight decimal digits count after a dot, unless
+//     they are a date;
 //   - eight characters of base64url or base 32 that a person would not have
 //     written (Vite, Rollup, SvelteKit, Astro, esbuild, Angular).
 //
 // HTML never counts. Outside the folders that bundlers fill, documents don't
-// either: people name them, with part numbers that look like hashes.
+// count either, because people give them names with part numbers that look like
+// hashes.
 func Hashed(p string) bool {
 	return !isHTML(p) && (owned(p) || hashForm(p))
 }
 
-// Carries reports whether p, once a later deployment leaves it out, stays
-// reachable for a while, so that pages that are still open find their scripts
-// and styles: a hashed file in a place that bundlers write to, or hashed code
-// anywhere. What else was removed is gone at once, whatever its name.
+// Carries reports whether p stays reachable for a while after a later
+// deployment leaves it out, so that open pages still find their scripts and
+// styles. It is true for a hashed file in a folder that bundlers write to, and
+// for hashed code anywhere. Other removed files are gone at once.
 func Carries(p string) bool {
 	return !isHTML(p) && (owned(p) || hashForm(p) && (filled(p) || kindOf(p) == code))
 }
 
-// Covers reports whether a purge of what reaches p: what is p, a folder of p
-// that ends in a slash, or empty for everything.
+// Covers reports whether a purge of what includes p. what is a path, a folder
+// that ends with a slash, or "" for everything.
 func Covers(what, p string) bool {
 	return what == "" || what == p || strings.HasSuffix(what, "/") && strings.HasPrefix(p, what)
 }
 
-// owned reports whether a framework says that whatever is in p's folder has
-// its hash in its name.
+// owned reports whether the framework guarantees that every file in p's folder
+// has a hash in its name.
 func owned(p string) bool {
 	if within(p, "_nuxt/builds/") {
 		return within(p, "_nuxt/builds/meta/") // latest.json is not an asset
@@ -56,13 +57,13 @@ func owned(p string) bool {
 	return found && inFolder && len(folder) == 32 && isHex(folder)
 }
 
-// filled reports whether bundlers put their output where p is, beside what
-// people put there.
+// filled reports whether p is in a folder that both bundlers and people write
+// to.
 func filled(p string) bool {
 	return within(p, "assets/") || within(p, "media/") || within(p, "static/js/") || within(p, "static/css/") || within(p, "chunks/")
 }
 
-// within reports whether p is in a folder, at any depth.
+// within reports whether p is in the folder, at any depth.
 func within(p, folder string) bool {
 	for {
 		i := strings.Index(p, folder)
@@ -76,13 +77,13 @@ func within(p, folder string) bool {
 	}
 }
 
-// kind is what hashes are looked for in.
+// kind is the kind of file that may have a hash in its name.
 type kind uint8
 
 const (
 	other kind = iota
 	code
-	asset // what pages show: images, fonts, sound
+	asset // images, fonts, sound
 )
 
 func kindOf(p string) kind {
@@ -99,7 +100,7 @@ func kindOf(p string) kind {
 	return other
 }
 
-// hashForm reports whether p's name has the form of a hashed one.
+// hashForm reports whether p's name has the form of a hashed name.
 func hashForm(p string) bool {
 	is, place := kindOf(p), filled(p)
 	if is == other && !place {
@@ -132,8 +133,8 @@ func hashForm(p string) bool {
 	return !written(last, limit)
 }
 
-// cutExtensions leaves out a name's extension and what tools put between it
-// and the hash.
+// cutExtensions removes a name's extension and the suffixes that tools put
+// between it and the hash.
 func cutExtensions(name string) string {
 	name = strings.TrimSuffix(name, path.Ext(name))
 	for {
@@ -154,7 +155,7 @@ func hexLength(n int) bool {
 	return false
 }
 
-// isHex reports whether s has hexadecimal digits only, its letters in one
+// isHex reports whether s consists of hexadecimal digits with letters of one
 // case.
 func isHex(s string) bool {
 	lower, upper := false, false
@@ -192,7 +193,7 @@ func inBase32(s string) bool {
 	return true
 }
 
-// shouted reports whether s is written in capitals.
+// shouted reports whether s is in capitals.
 func shouted(s string) bool {
 	capitals := false
 	for i := range len(s) {
@@ -222,7 +223,7 @@ func endsInUUID(s string) bool {
 	return true
 }
 
-// isDate reports whether eight digits are a day of 1900 to 2099.
+// isDate reports whether eight digits are a date from 1900 to 2099.
 func isDate(s string) bool {
 	year, month, day := s[:4], s[4:6], s[6:]
 	return (year[:2] == "19" || year[:2] == "20") && "01" <= month && month <= "12" && "01" <= day && day <= "31"

@@ -14,11 +14,11 @@ const (
 	base32    = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 )
 
-// tools are the names that bundlers give by default: @ stands for a hash.
+// tools are the default file names of bundlers; @ stands for a hash.
 var tools = []struct {
 	name, alphabet string
 	length         int
-	first          string // what rollup's hashes begin with three times in four
+	first          string // the first character of rollup's hashes, three times in four
 	patterns       []string
 }{
 	{"Vite", base64url, 8, "BCD", []string{"assets/index-@.js", "assets/page12-@.css", "assets/logo-@.svg", "assets/inter-latin-400-@.woff2", "assets/index-legacy-@.js", "assets/report-@.pdf"}},
@@ -42,7 +42,7 @@ var tools = []struct {
 	{"Hugo", hexDigits, 64, "", []string{"css/main.min.@.css", "js/main.@.js"}},
 }
 
-// TestHashesOfBundlers holds the rule to 99.9 % of each tool's hashes.
+// TestHashesOfBundlers checks that Hashed finds 99.9 % of each tool's hashes.
 func TestHashesOfBundlers(t *testing.T) {
 	t.Parallel()
 	const n = 40_000
@@ -73,7 +73,7 @@ func TestHashesOfBundlers(t *testing.T) {
 	}
 }
 
-// words are what people name files with.
+// words are words that people use in file names.
 const words = `about account action admin advert agenda album alert analytics android animation annual api app april archive area
 article artist asset attachment audio august author avatar back background badge balance banner base basic beach before blog
 blue board book booking bottom box brand breadcrumb bridge brochure browser budget building bundle business button calendar
@@ -109,7 +109,7 @@ var (
 	places     = []string{"", "assets/", "images/", "static/js/", "downloads/2024/", "assets/img/"}
 )
 
-// ordinary makes up a name as people write them.
+// ordinary returns a random name as people write them.
 func ordinary(r *rand.Rand, lists [2][]string) string {
 	word := func() string { return lists[0][r.IntN(len(lists[0]))] }
 	title := func() string { w := word(); return strings.ToUpper(w[:1]) + w[1:] }
@@ -151,7 +151,8 @@ func ordinary(r *rand.Rand, lists [2][]string) string {
 	return fmt.Sprintf("%08x-%04x-4%03x-a%03x-%012x", r.Uint32(), r.IntN(1<<16), r.IntN(1<<12), r.IntN(1<<12), r.Int64N(1<<48))
 }
 
-// TestOrdinaryNames holds the rule to one mistake in a thousand names.
+// TestOrdinaryNames checks that Hashed takes at most one ordinary name in a
+// thousand for hashed.
 func TestOrdinaryNames(t *testing.T) {
 	t.Parallel()
 	const n = 60_000
@@ -200,7 +201,8 @@ func TestHashed(t *testing.T) {
 	}
 }
 
-// TestCarries: an old page needs its code. What was taken out is gone.
+// TestCarries checks that an old page keeps its code and that other removed
+// files are gone.
 func TestCarries(t *testing.T) {
 	t.Parallel()
 	for p, want := range map[string]bool{

@@ -6,11 +6,10 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
-// NormalizeHost brings a Host header or a configured host into the form that
-// names files and is compared: without port and trailing dot, in lower case.
-// Only DNS labels of ASCII letters, digits and inner hyphens pass (RFC 1123
-// §2.1; other scripts as punycode), so the result never holds a path
-// separator or a "..". Errors are *troy.Error of kind Invalid.
+// NormalizeHost returns a Host header or a configured host in its normal form:
+// lower case, without port and trailing dot. The result consists of DNS labels
+// of ASCII letters, digits and inner hyphens (RFC 1123 §2.1; other scripts as
+// punycode), so it never contains a path separator or "..". Errors are Invalid.
 func NormalizeHost(host string) (string, error) {
 	name := host
 	if i := strings.LastIndexByte(name, ':'); i >= 0 {
@@ -36,7 +35,7 @@ func NormalizeHost(host string) (string, error) {
 		}
 		for i := range len(label) {
 			if c := label[i] | 0x20; label[i] != '-' && (c < 'a' || c > 'z') && (label[i] < '0' || label[i] > '9') {
-				return "", troy.Errorf(troy.Invalid, "the host %q may have letters, digits, hyphens and dots only", troy.Clip(host))
+				return "", troy.Errorf(troy.Invalid, "the host %q may contain only letters, digits, hyphens and dots", troy.Clip(host))
 			}
 		}
 	}

@@ -13,26 +13,26 @@ import (
 // Leak is a file that would publish a secret.
 type Leak struct {
 	Path string
-	// Reason says what it has or is: "a private key on line 3".
+	// Reason describes the secret: "a private key on line 3".
 	Reason string
 }
 
-// leakWindow is the most bytes that a secret is recognised by. It bounds the
-// work for each place that looks like the beginning of one.
+// leakWindow is the maximum number of bytes that identify a secret. It bounds
+// the work at each possible beginning of one.
 const leakWindow = 1 << 10
 
-// secretForm is how one kind of secret is recognised: its text begins with
-// one of the prefixes, and form matches at that place. Only forms that their
-// issuers made to be recognised are here, because a false alarm stops a
-// release: Google's browser keys (AIza…), for example, are meant to be public.
+// secretForm describes one kind of secret: its text begins with one of the
+// prefixes, and form matches there. The list has only forms that their issuers
+// designed to be recognised, because a false alarm stops a release. Google's
+// browser keys (AIza…), for example, are meant to be public.
 type secretForm struct {
 	kind     string
 	prefixes []string
 	form     *regexp.Regexp
-	// sparse are the fewest bits of entropy for each character of the first
-	// group; a placeholder such as ghp_xxxxxxxx has fewer.
+	// sparse is the minimum entropy of the first group, in bits per character.
+	// A placeholder such as ghp_xxxxxxxx has less.
 	sparse float64
-	// inside allows a letter or a digit just before the prefix.
+	// inside allows a letter or a digit directly before the prefix.
 	inside bool
 	refuse func(match []byte, rest []byte) bool
 }
@@ -41,8 +41,8 @@ type secretForm struct {
 // letters and digits have about 4.6 bits each, words and placeholders below 3.
 const likelyRandom = 3
 
-// secretForms follow the issuers' documentation and, for the less documented,
-// github.com/gitleaks/gitleaks (config/gitleaks.toml).
+// secretForms follows the issuers' documentation and, for less documented
+// forms, github.com/gitleaks/gitleaks (config/gitleaks.toml).
 func secretForms() []secretForm {
 	random := func(kind, form string, prefixes ...string) secretForm {
 		return secretForm{kind: kind, prefixes: prefixes, form: regexp.MustCompile("^(?:" + form + ")"), sparse: likelyRandom}
@@ -50,10 +50,10 @@ func secretForms() []secretForm {
 	forms := []secretForm{
 		{
 			kind: "a private key", prefixes: []string{"-----BEGIN "}, inside: true,
-			// The label of RFC 7468 and its kin; headers (RFC 1421); then at
-			// least 60 characters of Base64, the least that a key has. Line
-			// ends may be escaped, as in JSON. A library that handles keys has
-			// the label without the Base64.
+			// The label of RFC 7468 and its variants, headers (RFC 1421), then
+			// at least 60 characters of base64, the minimum of a key. Line ends
+			// may be escaped, as in JSON. A library that handles keys has the
+			// label but not the base64.
 			form: regexp.MustCompile(`^-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----` +
 				`(?:\s|\\r|\\n)+(?:[A-Za-z-]+: [^\n\\]{1,200}(?:\s|\\r|\\n)+){0,5}` +
 				`((?:[A-Za-z0-9+/=](?:\s|\\r|\\n){0,8}){60})`),
@@ -66,8 +66,8 @@ func secretForms() []secretForm {
 		{
 			kind: "an AWS access key", prefixes: []string{"AKIA", "ASIA"}, sparse: likelyRandom,
 			form: regexp.MustCompile(`^A[KS]IA([A-Z2-7]{16})`),
-			// AWS's own examples, and signed URLs, which name the key that
-			// signed them (X-Amz-Credential=AKIA…/20260131/…).
+			// Not AWS's own examples, and not signed URLs, which contain the id
+			// of the signing key (X-Amz-Credential=AKIA…/20260131/…).
 			refuse: func(match, rest []byte) bool {
 				return bytes.HasSuffix(match, []byte("EXAMPLE")) || signedURL.Match(rest)
 			},
@@ -107,10 +107,10 @@ func secretForms() []secretForm {
 	return forms
 }
 
-// emulatorKeys are the fixed keys of Azure's emulators, which are the same on
-// every machine and open nothing: Azurite's
-// (learn.microsoft.com/azure/storage/common/storage-connect-azurite) and
-// Cosmos DB's (learn.microsoft.com/azure/cosmos-db/emulator).
+// emulatorKeys returns the fixed keys of Azure's emulators, which are the same
+// on every machine and protect nothing: Azurite's
+// (learn.microsoft.com/azure/storage/common/storage-connect-azurite) and Cosmos
+// DB's (learn.microsoft.com/azure/cosmos-db/emulator).
 func emulatorKeys() []string {
 	return []string{
 		"AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==",
@@ -120,8 +120,8 @@ func emulatorKeys() []string {
 
 var signedURL = regexp.MustCompile(`^(?:/|%2F|%252F|\\/|\\u002F)\d{8}`)
 
-// leakTable is secretForms by how they begin: by three bytes, which every
-// prefix has at least and few texts happen to have.
+// leakTable indexes secretForms by their first three bytes. Every prefix has at
+// least three, and few texts contain them by chance.
 type leakTable struct {
 	// begins has a bit for the hash of each beginning.
 	begins [1 << 16 / 64]uint64
@@ -140,7 +140,7 @@ func beginning(a, b, c byte) uint32 {
 	return (uint32(a)<<16 | uint32(b)<<8 | uint32(c)) * 0x9e3779b1 >> 16
 }
 
-// leaks returns the table, made when it is first needed.
+// leaks returns the table. The first call creates it.
 var leaks = sync.OnceValue(newLeakTable)
 
 func newLeakTable() *leakTable {
@@ -155,14 +155,14 @@ func newLeakTable() *leakTable {
 	return t
 }
 
-// leakScanner is a writer that looks for secrets in what is written. It holds
+// leakScanner is a writer that searches its input for secrets. It holds
 // leakWindow bytes, and its work is linear.
 type leakScanner struct {
-	held []byte // bytes in which no secret may have begun yet, at the end
-	from int    // the first byte of held that was not looked at
-	line int    // lines before held[from]
-	kind string // what was found
-	at   int    // on which line, from 1
+	held []byte // unscanned bytes at the end
+	from int    // the first unscanned byte of held
+	line int    // number of lines before held[from]
+	kind string // the kind of secret found
+	at   int    // its line, counted from 1
 }
 
 // Write never fails.
@@ -172,7 +172,7 @@ func (s *leakScanner) Write(p []byte) (int, error) {
 	}
 	s.held = append(s.held, p...)
 	s.scan(len(s.held) - leakWindow)
-	// One byte before what was not looked at tells whether a word begins
+	// Keep the byte before the unscanned part: it tells whether a word begins
 	// there.
 	if keep := max(0, s.from-1); keep > 0 {
 		s.held = append(s.held[:0], s.held[keep:]...)
@@ -181,7 +181,7 @@ func (s *leakScanner) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// end looks at the last bytes, and returns what was found and where, or "".
+// end scans the last bytes, and returns the secret found and its line, or "".
 func (s *leakScanner) end() string {
 	if s.kind == "" {
 		s.scan(len(s.held))
@@ -226,7 +226,7 @@ func (t *leakTable) match(b []byte, i int) string {
 		if m == nil {
 			continue
 		}
-		// A longer word is something else, Base64 for example.
+		// A longer word is something else, such as base64.
 		if !p.form.inside && m[1] < len(text) && isWord(text[m[1]]) && isWord(text[m[1]-1]) {
 			continue
 		}
@@ -251,7 +251,7 @@ func isWord(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_'
 }
 
-// entropy is Shannon's, in bits for each byte of the text.
+// entropy returns the Shannon entropy in bits per byte.
 func entropy(text []byte) float64 {
 	var counts [256]int
 	for _, c := range text {
@@ -267,9 +267,9 @@ func entropy(text []byte) float64 {
 	return bits
 }
 
-// FindLeak reads r to its end and returns which secret its text has and where
-// ("a GitHub token on line 3"), or "" if it has none. The work is linear and
-// the memory small, whatever is read.
+// FindLeak reads r to its end and describes the first secret in it ("a GitHub
+// token on line 3"), or returns "" if there is none. Its run time is linear and
+// its memory is small and constant.
 func FindLeak(r io.Reader) (string, error) {
 	var s leakScanner
 	if _, err := io.Copy(&s, r); err != nil {

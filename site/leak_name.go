@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// namedLeaks are names of files that programs keep secrets in. Names that
-// something else has too (Keynote's talk.key, a certificate's site.pem) are
-// missing on purpose: what is in them tells.
+// namedLeaks maps descriptions to names of files in which programs keep
+// secrets. Names that other files have too (Keynote's talk.key, a certificate's
+// site.pem) are missing on purpose; the scan of the content finds those.
 func namedLeaks() map[string][]string {
 	return map[string][]string{
 		"a file of credentials, by its name": {
@@ -24,13 +24,14 @@ func namedLeaks() map[string][]string {
 	}
 }
 
-// harmlessEnv are the last parts of names like .env.example, which show what
-// variables there are.
+// harmlessEnv returns the last parts of names like .env.example, which document
+// variables.
 func harmlessEnv() []string {
 	return []string{".example", ".sample", ".template", ".tmpl", ".dist", ".defaults", ".schema"}
 }
 
-// NamedLeak returns what secret a file of this path holds by its name, or "".
+// NamedLeak describes the secret that a file with this path holds, judging by
+// its name, or returns "".
 func NamedLeak(p string) string {
 	name := strings.ToLower(path.Base(p))
 	if slices.Contains(harmlessEnv(), path.Ext(name)) {

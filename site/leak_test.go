@@ -16,8 +16,8 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
-// made makes a text of random characters, the same for each seed. Secrets are
-// made here, so that none stands in this file.
+// made returns a random text that is the same for each seed. Secrets are made
+// here so that this file contains none.
 func made(seed int64, n int, alphabet string) string {
 	r := rand.New(rand.NewSource(seed))
 	b := make([]byte, n)
@@ -71,7 +71,7 @@ func TestFindLeak(t *testing.T) {
 		"AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==;\nAccountKey=" + made(1, 86, base64s) + "==": "an Azure storage key on line 2",
 		"troy_" + made(1, 43, alnum+"-_"):                                                                                                                 "a token of Troy on line 1",
 
-		// What only looks like a secret.
+		// Texts that only resemble a secret.
 		"":                            "",
 		"-----BEGIN PRIVATE KEY-----": "",
 		`return"-----BEGIN PRIVATE KEY-----\n"+e.replace(/(.{64})/g,"$1\n")+"\n-----END…"`: "",
@@ -108,8 +108,8 @@ func TestFindLeak(t *testing.T) {
 	}
 }
 
-// TestLeakAnywhere puts a secret at each place around the ends of what is
-// held at a time, and the writes that it comes in.
+// TestLeakAnywhere puts a secret at each offset around the ends of the
+// scanner's buffer and of the writes.
 func TestLeakAnywhere(t *testing.T) {
 	t.Parallel()
 	secret := "ghp_" + made(1, 36, alnum)
@@ -190,7 +190,7 @@ func TestSourceFindsLeaks(t *testing.T) {
 	}
 	s := openSource(t, dir, Limits{})
 	if len(s.Files) != len(content)-1 || len(s.Leaks)+len(s.LeftOut) > 0 {
-		t.Errorf("without being asked it left out %q and found %q in %d files", s.LeftOut, s.Leaks, len(s.Files))
+		t.Errorf("without options it left out %q and found %q in %d files", s.LeftOut, s.Leaks, len(s.Files))
 	}
 }
 
@@ -227,7 +227,7 @@ func TestLeavingOut(t *testing.T) {
 		t.Errorf("with a rule of the caller's, which %s changes, the files are %v", IgnoreFile, s.Files)
 	}
 	writeFiles(t, dir, map[string]string{"index.html": "i", IgnoreFile: "*"})
-	if _, err := OpenSource(t.Context(), dir, Limits{}, LeavingOut()); troy.KindOf(err) != troy.Invalid || !strings.Contains(err.Error(), "nothing is left") {
+	if _, err := OpenSource(t.Context(), dir, Limits{}, LeavingOut()); troy.KindOf(err) != troy.Invalid || !strings.Contains(err.Error(), "every file is left out") {
 		t.Errorf("with everything left out: %v", err)
 	}
 	writeFiles(t, dir, map[string]string{IgnoreFile: strings.Repeat("#", maxIgnoreFile+1)})
@@ -236,7 +236,7 @@ func TestLeavingOut(t *testing.T) {
 	}
 }
 
-// TestRulesAreThoseOfGit compares with git itself.
+// TestRulesAreThoseOfGit compares the rules with git.
 func TestRulesAreThoseOfGit(t *testing.T) {
 	t.Parallel()
 	files := strings.Fields("a.txt b/a.txt b/c/d.log logs/x.log logs/keep.log foo foo.bar/x f/bar/baz/q a/b/c/x.map x.map build/out.js src/build/out.js " +
@@ -281,7 +281,7 @@ func TestRulesAreThoseOfGit(t *testing.T) {
 		slices.Sort(got)
 		slices.Sort(want)
 		if !slices.Equal(got, want) {
-			t.Errorf("%q: %q is left, git leaves %q", rules, got, want)
+			t.Errorf("%q: %q remain, expected %q as with git", rules, got, want)
 		}
 	}
 }
@@ -295,12 +295,13 @@ func errorsOf(errs ...error) error {
 	return nil
 }
 
-// TestNoFalseAlarms scans folders of published programs where they are given.
+// TestNoFalseAlarms scans the folder of published programs in TROY_TEST_SCAN,
+// if it is set.
 func TestNoFalseAlarms(t *testing.T) {
 	t.Parallel()
 	dir := os.Getenv("TROY_TEST_SCAN")
 	if dir == "" {
-		t.Skip("TROY_TEST_SCAN names no folder to look through")
+		t.Skip("TROY_TEST_SCAN is not set to a folder to scan")
 	}
 	err := filepath.WalkDir(dir, func(name string, entry os.DirEntry, err error) error {
 		if err != nil || !entry.Type().IsRegular() {

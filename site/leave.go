@@ -13,28 +13,27 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
-// IgnoreFile is the name of the file in a source's top folder that says what
-// is not part of the site, in the syntax of .gitignore
-// (git-scm.com/docs/gitignore).
+// IgnoreFile is the file in a source's top folder that lists what to leave out
+// of the site, in the syntax of .gitignore (git-scm.com/docs/gitignore).
 const IgnoreFile = ".troyignore"
 
-// maxIgnoreFile is the most bytes that an IgnoreFile has.
+// maxIgnoreFile is the maximum size of an IgnoreFile in bytes.
 const maxIgnoreFile = 64 << 10
 
-// maxLeftOut is how many of the paths that were left out are listed.
+// maxLeftOut is the maximum number of left-out paths to list.
 const maxLeftOut = 1000
 
 // sieve decides which of a source's files are part of the site.
 type sieve struct {
 	rules     []gitignore.Pattern
-	leaveOut  bool // files that no site needs, and what the rules say
+	leaveOut  bool // leave out files that no site needs, and apply the rules
 	findLeaks bool
-	allowed   map[string]bool // paths whose secrets are published on purpose
+	allowed   map[string]bool // paths to publish despite secrets
 
 	leftOut []string // folders end with a slash
-	omitted int      // how many, those that are not listed included
+	omitted int      // the number of left-out paths, including those that are not listed
 	leaks   []Leak
-	// folders is the way to the path of an archive that was asked for last.
+	// folders are the verdicts for the parents of the last path of an archive.
 	folders []verdict
 }
 
@@ -43,8 +42,8 @@ type verdict struct {
 	take   bool
 }
 
-// take reports whether a file or folder is part of the site. Whatever is in a
-// folder that is not, must not be asked for.
+// take reports whether a file or folder is part of the site. Don't call it for
+// the content of a folder for which it returned false.
 func (s *sieve) take(p string, folder bool) bool {
 	if skipped(path.Base(p)) {
 		return false
@@ -73,7 +72,7 @@ func (s *sieve) take(p string, folder bool) bool {
 	return true
 }
 
-// allowedBelow reports whether the folder holds a file that is to be
+// allowedBelow reports whether the folder contains an allowed file, which is
 // published in any case.
 func (s *sieve) allowedBelow(p string, folder bool) bool {
 	if !folder {
@@ -87,8 +86,9 @@ func (s *sieve) allowedBelow(p string, folder bool) bool {
 	return false
 }
 
-// takeFile is take for a path whose folders may not have been asked for.
-// Paths come sorted, so the folders of the last one are most of what is needed.
+// takeFile is like take, for a path whose parents were not passed to take.
+// Paths come sorted, so the verdicts for the last path's parents are mostly
+// reusable.
 func (s *sieve) takeFile(p string) bool {
 	depth := 0
 	for i := range len(p) {
@@ -117,8 +117,8 @@ func (s *sieve) omit(p string, folder bool) {
 	}
 }
 
-// needless reports whether no site needs files and folders of this name, as
-// far as is known without an IgnoreFile.
+// needless reports whether no site needs files and folders of this name, before
+// an IgnoreFile is applied.
 func needless(name string) bool {
 	switch name {
 	case ".well-known": // RFC 8615
@@ -129,8 +129,8 @@ func needless(name string) bool {
 	return strings.HasPrefix(name, ".")
 }
 
-// ruled is what the last rule that fits says. A pattern without a slash is
-// held to the name alone, since the folders above were asked for before.
+// ruled returns the result of the last matching rule. A pattern without a slash
+// is matched with the name only, because the parents were checked before.
 func (s *sieve) ruled(p string, folder bool) gitignore.MatchResult {
 	segments := strings.Split(p, "/")
 	for _, rule := range slices.Backward(s.rules) {
@@ -181,8 +181,9 @@ func parseRules(text string) []gitignore.Pattern {
 	return rules
 }
 
-// parseRule reads a rule as git does, also where the library differs: [!a]
-// means [^a], and "a/**" fits what is in a, but not a itself.
+// parseRule parses a rule as git does, including the cases where the library
+// differs: [!a] means [^a], and "a/**" matches the content of a but not a
+// itself.
 func parseRule(line string) gitignore.Pattern {
 	line = strings.ReplaceAll(line, "[!", "[^")
 	negated, rest := "", line
@@ -199,8 +200,8 @@ func parseRule(line string) gitignore.Pattern {
 	return pathRule{rule}
 }
 
-// pathRule is a pattern with a slash. The library also fits it to what is in
-// a folder that it fits; whether a folder is taken, was asked before.
+// pathRule is a pattern with a slash. The library also matches it with the
+// content of a matching folder, which was checked before.
 type pathRule struct{ gitignore.Pattern }
 
 func (r pathRule) Match(p []string, folder bool) gitignore.MatchResult {
@@ -210,7 +211,7 @@ func (r pathRule) Match(p []string, folder bool) gitignore.MatchResult {
 	return r.Pattern.Match(p, folder)
 }
 
-// belowRule holds for what is in the folders that the pattern fits.
+// belowRule matches the content of the folders that the pattern matches.
 type belowRule struct{ gitignore.Pattern }
 
 func (r belowRule) Match(p []string, _ bool) gitignore.MatchResult {

@@ -11,15 +11,15 @@ import (
 const (
 	// maxLinkSteps bounds the work of following all links of an archive.
 	maxLinkSteps = 1 << 22
-	// maxLinkHops is how many links may lead to each other, as on Linux
+	// maxLinkHops is the maximum length of a chain of links, as on Linux
 	// (path_resolution(7)).
 	maxLinkHops = 40
 )
 
-// links are the symbolic links of an archive. The rules are those for the
+// links are the symbolic links of an archive. They follow the same rules as the
 // links of a folder.
 type links struct {
-	kind    string // of archive
+	kind    string // the kind of archive
 	targets map[string]string
 	steps   int
 }
@@ -35,24 +35,24 @@ func (l *links) add(name, target string) error {
 	return nil
 }
 
-// each passes on each link with the path that it leads to. f reports whether
-// that is a file.
+// each calls f for each link with the path of its target. f reports whether
+// that path is a file.
 func (l *links) each(f func(name, leadsTo string) bool) error {
 	for _, name := range slices.Sorted(maps.Keys(l.targets)) {
 		leadsTo, inside := l.follow(name)
 		switch {
 		case l.steps > maxLinkSteps:
-			return troy.Errorf(troy.TooLarge, "the %s has too many links that lead to links", l.kind)
+			return troy.Errorf(troy.TooLarge, "the %s has too many links to links", l.kind)
 		case !inside:
-			return troy.Errorf(troy.Invalid, "%q is a link to %q, which is not inside the %s: only relative links that stay in it are followed", name, l.targets[name], l.kind)
+			return troy.Errorf(troy.Invalid, "%q is a link to %q, which is outside the %s; expected a relative link that stays inside it", name, l.targets[name], l.kind)
 		case !f(name, leadsTo):
-			return troy.Errorf(troy.Invalid, "%q is a link to %q, which is not a file of the %s: links are followed to files only", name, l.targets[name], l.kind)
+			return troy.Errorf(troy.Invalid, "%q is a link to %q, which is not a file of the %s; expected a link to a file", name, l.targets[name], l.kind)
 		}
 	}
 	return nil
 }
 
-// follow returns where a path leads to, and whether that is inside.
+// follow returns the target of a path and whether it is inside.
 func (l *links) follow(name string) (string, bool) {
 	todo := strings.Split(name, "/")
 	done := ""

@@ -1,8 +1,8 @@
-// Package site says what a published site is: the manifest of its files, the
-// rules for their paths, how a folder or an archive becomes a manifest, the
-// pointer that says which deployment is live, and where on one machine's disk
-// all of it lies. The store, the edge and the CLI share it; it talks to no
-// network and no database.
+// Package site defines a published site: the manifest of its files, the rules
+// for their paths, the conversion of a folder or an archive to a manifest, the
+// pointer to the live deployment, and the location of all of these on a
+// machine's disk. The store, the edge and the CLI use it. It uses no network
+// and no database.
 package site
 
 import (
@@ -12,16 +12,16 @@ import (
 	"github.com/google/uuid"
 )
 
-// Digest is the SHA-256 of a file's bytes; in JSON and in names, 64
-// lower-case hexadecimal digits.
+// Digest is the SHA-256 of a file's bytes. Its text form is 64 lower-case
+// hexadecimal digits.
 type Digest [32]byte
 
 func (d Digest) String() string { return hex.EncodeToString(d[:]) }
 
-// MarshalText writes the digest as hexadecimal.
+// MarshalText returns the digest in hexadecimal.
 func (d Digest) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
-// UnmarshalText reads 64 lower-case hexadecimal digits.
+// UnmarshalText parses 64 lower-case hexadecimal digits.
 func (d *Digest) UnmarshalText(text []byte) error {
 	v, err := ParseDigest(string(text))
 	if err == nil {
@@ -30,15 +30,15 @@ func (d *Digest) UnmarshalText(text []byte) error {
 	return err
 }
 
-// ParseDigest reads 64 lower-case hexadecimal digits.
+// ParseDigest parses 64 lower-case hexadecimal digits.
 func ParseDigest(s string) (Digest, error) {
 	var d Digest
 	if len(s) != 2*len(d) {
-		return d, fmt.Errorf("a SHA-256 has 64 hexadecimal digits, not %d", len(s))
+		return d, fmt.Errorf("the SHA-256 has %d characters; expected 64 hexadecimal digits", len(s))
 	}
 	for i := range len(s) {
 		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return d, fmt.Errorf("a SHA-256 is written in the digits 0-9 and a-f, not %q", c)
+			return d, fmt.Errorf("the SHA-256 contains %q; expected the digits 0-9 and a-f", c)
 		}
 	}
 	_, err := hex.Decode(d[:], []byte(s))
@@ -53,35 +53,35 @@ type File struct {
 	Size   int64  `json:"size"` // bytes
 }
 
-// Manifest is the files of one deployment, sorted by path.
+// Manifest lists the files of one deployment, sorted by path.
 type Manifest struct {
 	Files []File `json:"files"`
-	// Carried are hashed assets of earlier deployments that stay reachable
-	// for a while after they left the site. No path stands in both lists.
+	// Carried are hashed assets of earlier deployments that stay reachable for
+	// a while after the site left them out. No path is in both lists.
 	Carried []Carried `json:"carried,omitempty"`
-	// TrailingSlash decides on the addresses of the tree's pages. It belongs to
-	// the tree, so that a rollback brings it back too.
+	// TrailingSlash is the policy for page addresses. It belongs to the tree,
+	// so a rollback restores it too.
 	TrailingSlash TrailingSlash `json:"trailing_slash,omitempty"`
 }
 
 // Carried is a hashed asset of an earlier deployment.
 type Carried struct {
 	File
-	// Until is when it need not be reachable any more, in Unix seconds.
+	// Until is the end of its time, in Unix seconds.
 	Until int64 `json:"until"`
 }
 
-// Tree names the files of one deployment of one pipeline.
+// Tree identifies the files of one deployment of one pipeline.
 type Tree struct {
 	Pipeline   uuid.UUID
 	Deployment uuid.UUID
 }
 
-// Pointer says which tree of a pipeline is live. The zero Deployment means
-// that none is.
+// Pointer identifies the live tree of a pipeline. A zero Deployment means that
+// nothing is live.
 type Pointer struct {
-	// Sequence orders the flips of one pipeline: a pointer never gives way to
-	// one with a lower sequence.
+	// Sequence orders the flips of a pipeline. A pointer never replaces one
+	// with a higher sequence.
 	Sequence   int64     `json:"sequence"`
 	Pipeline   uuid.UUID `json:"pipeline"`
 	Deployment uuid.UUID `json:"deployment"`

@@ -11,29 +11,28 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
-// MaxPath is the most bytes that a file's path has: S3's limit for a key
-// (docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html).
+// MaxPath is the maximum length of a file's path in bytes. It is S3's limit for
+// a key (docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html).
 const MaxPath = 1024
 
-// Limits caps what a site may be. A field that is zero or less takes its
-// default.
+// Limits bounds a site. A field that is zero or negative has its default.
 type Limits struct {
-	Files      int   // files of a site
+	Files      int   // number of files
 	FileBytes  int64 // bytes of one file
 	TotalBytes int64 // bytes of all files
-	// ZipRatio is the most bytes that a zip's files may have for each byte of
-	// the zip. Deflate cannot pass 1032; whole sites stay below 20.
+	// ZipRatio is the maximum ratio of the size of a zip's files to the size of
+	// the zip. Deflate reaches at most 1032; whole sites stay below 20.
 	ZipRatio int
-	Entries  int // entries of a folder or a zip, the folders included
+	Entries  int // entries of a folder or a zip, including folders
 }
 
-// DefaultLimits is 100,000 files of 1 GiB each and 10 GiB together, 200,000
-// entries and, for a zip, a ratio of 200.
+// DefaultLimits returns 100,000 files of 1 GiB each and 10 GiB together,
+// 200,000 entries and, for a zip, a ratio of 200.
 func DefaultLimits() Limits {
 	return Limits{Files: 100_000, FileBytes: 1 << 30, TotalBytes: 10 << 30, ZipRatio: 200, Entries: 200_000}
 }
 
-// orDefault fills in what l leaves open.
+// orDefault returns l with defaults for the unset fields.
 func (l Limits) orDefault() Limits {
 	d := DefaultLimits()
 	if l.Files <= 0 {
@@ -54,10 +53,9 @@ func (l Limits) orDefault() Limits {
 	return l
 }
 
-// CheckPath reports what keeps p from being the path of a site's file: it
-// must be relative, slash-separated and clean, in UTF-8 without control
-// characters, and at most MaxPath bytes long. The error is a *troy.Error of
-// kind Invalid that quotes the path.
+// CheckPath returns an Invalid error that quotes p if p is not a valid path of
+// a site's file. A valid path is relative, slash-separated, clean and valid
+// UTF-8, has no control characters and at most MaxPath bytes.
 func CheckPath(p string) error {
 	if e := pathError(p); e != nil {
 		return e
@@ -77,25 +75,26 @@ func pathError(p string) *troy.Error {
 	case !utf8.ValidString(p):
 		return troy.Errorf(troy.Invalid, "the path %q is not valid UTF-8", p)
 	case p[0] == '/':
-		return troy.Errorf(troy.Invalid, "the path %q is absolute; it must be relative to the site's root", p)
+		return troy.Errorf(troy.Invalid, "the path %q is absolute; expected a path relative to the site's root", p)
 	case strings.ContainsRune(p, '\\'):
-		return troy.Errorf(troy.Invalid, "the path %q has a backslash; folders are separated by /", p)
+		return troy.Errorf(troy.Invalid, "the path %q contains a backslash; expected / between folders", p)
 	case strings.ContainsFunc(p, unicode.IsControl):
-		return troy.Errorf(troy.Invalid, "the path %q has a control character", p)
+		return troy.Errorf(troy.Invalid, "the path %q contains a control character", p)
 	}
 	for segment := range strings.SplitSeq(p, "/") {
 		switch segment {
 		case "":
 			return troy.Errorf(troy.Invalid, "the path %q has an empty segment", p)
 		case ".", "..":
-			return troy.Errorf(troy.Invalid, "the path %q has the segment %q", p, segment)
+			return troy.Errorf(troy.Invalid, "the path %q contains the segment %q", p, segment)
 		}
 	}
 	return nil
 }
 
-// plain accepts most paths at a glance: printable ASCII, no segment that is
-// empty or begins with a dot. What it does not accept may still be fine.
+// plain reports whether p consists of printable ASCII and no segment is empty
+// or begins with a dot. It accepts most paths quickly; a path that it does not
+// accept may still be valid.
 func plain(p string) bool {
 	if len(p) > MaxPath {
 		return false
@@ -111,12 +110,12 @@ func plain(p string) bool {
 	return last != '/'
 }
 
-// CheckFiles reports what keeps files from being a site: a bad path, a path
-// that appears twice, one that is a file and a folder at once, which not every
-// store can hold, one digest with two sizes, or too much of anything. Paths
-// that differ in case alone are two paths.
-// The error is a *troy.Error: TooLarge over a limit, else Invalid. Its Field
-// is the place in the list ("files[3].path").
+// CheckFiles returns an error if files is not a valid site: a bad path, a path
+// that appears twice, a path that is both a file and a folder (which some
+// stores can't hold), one digest with two sizes, or anything over a limit.
+// Paths that differ only in case are different.
+// The error is a *troy.Error of kind TooLarge for a limit and Invalid
+// otherwise. Its Field is the position in the list ("files[3].path").
 func CheckFiles(files []File, limits Limits) error {
 	if _, e := checkFiles(files, limits); e != nil {
 		return e
@@ -124,7 +123,7 @@ func CheckFiles(files []File, limits Limits) error {
 	return nil
 }
 
-// checkFiles returns the index of the file that is at fault, or -1.
+// checkFiles returns the error and the index of the invalid file, or -1.
 func checkFiles(files []File, limits Limits) (int, *troy.Error) {
 	limits = limits.orDefault()
 	if len(files) == 0 {
@@ -141,11 +140,11 @@ func checkFiles(files []File, limits Limits) (int, *troy.Error) {
 		}
 		switch known, again := sizes[f.SHA256]; {
 		case f.Size < 0:
-			return i, troy.Errorf(troy.Invalid, "the size of %q is %d; it must be 0 or more", f.Path, f.Size).At(field(i, "size"))
+			return i, troy.Errorf(troy.Invalid, "the size of %q is %d; expected 0 or more", f.Path, f.Size).At(field(i, "size"))
 		case f.Size > limits.FileBytes:
 			return i, troy.Errorf(troy.TooLarge, "the file %q has %d bytes; at most %d are allowed", f.Path, f.Size, limits.FileBytes).At(field(i, "size"))
 		case f.Size > limits.TotalBytes-total:
-			return i, troy.Errorf(troy.TooLarge, "the site has more than %d bytes with the file %q; no more are allowed", limits.TotalBytes, f.Path).At(field(i, "size"))
+			return i, troy.Errorf(troy.TooLarge, "the site exceeds the limit of %d bytes with the file %q", limits.TotalBytes, f.Path).At(field(i, "size"))
 		case again && known != f.Size:
 			return i, troy.Errorf(troy.Invalid, "the file %q has %d bytes, another with the same SHA-256 has %d", f.Path, f.Size, known).At(field(i, "size"))
 		}
@@ -155,9 +154,9 @@ func checkFiles(files []File, limits Limits) (int, *troy.Error) {
 	return checkCollisions(files)
 }
 
-// checkCollisions sorts the paths with / before every other byte, so that what
-// is inside a folder follows directly on a file of the folder's name: looking
-// at neighbours is enough, however deep the paths are.
+// checkCollisions sorts the paths with / before every other byte, so the
+// content of a folder directly follows a file with the folder's name, and
+// comparing neighbours is enough.
 func checkCollisions(files []File) (int, *troy.Error) {
 	order := sortedBy(files, func(f File) string { return f.Path })
 	for i := 1; i < len(order); i++ {
@@ -174,9 +173,9 @@ func checkCollisions(files []File) (int, *troy.Error) {
 	return -1, nil
 }
 
-// CaseTwins lists pairs of paths that differ in case alone, each path with the
-// next. They are two files of the site; a disk that ignores case can hold only
-// one of them.
+// CaseTwins returns pairs of paths that differ only in case, each path with the
+// next one. They are different files of the site, but a disk that ignores case
+// can hold only one of them.
 func CaseTwins(files []File) [][2]string {
 	var twins [][2]string
 	order := sortedBy(files, func(f File) string { return fold(f.Path) })
@@ -223,12 +222,12 @@ func comparePaths(a, b string) int {
 	return cmp.Compare(len(a), len(b))
 }
 
-// fold maps paths that differ in case alone to one string, by Unicode's
+// fold maps paths that differ only in case to the same string, by Unicode's
 // simple case folding.
 func fold(p string) string {
 	return strings.Map(func(r rune) rune {
 		if r < utf8.RuneSelf {
-			// The least of each ASCII letter's orbit is its capital.
+			// The smallest rune in the orbit of an ASCII letter is its capital.
 			if 'a' <= r && r <= 'z' {
 				r -= 'a' - 'A'
 			}

@@ -125,15 +125,15 @@ func TestCheckFiles(t *testing.T) {
 			}
 			for _, part := range test.says {
 				if !strings.Contains(e.Message, part) {
-					t.Errorf("the message %q does not say %s", e.Message, part)
+					t.Errorf("the message %q does not contain %s", e.Message, part)
 				}
 			}
 		})
 	}
 }
 
-// TestCheckFilesAgainstSets compares the sorted neighbours with the plain
-// definition.
+// TestCheckFilesAgainstSets compares the check of sorted neighbours with a
+// check that uses sets.
 func TestCheckFilesAgainstSets(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

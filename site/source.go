@@ -20,35 +20,35 @@ import (
 	"github.com/troy-iaas/troy/internal/walk"
 )
 
-// Source is a folder or an archive opened as the files of a site.
+// Source is an open folder or archive with the files of a site.
 type Source struct {
-	// Files is what the site has, sorted by path and hashed.
+	// Files are the site's files, sorted by path and hashed.
 	Files []File
-	// Stripped is the archive's only top folder, left out of the paths because
-	// it holds the site's index.html. It is empty when nothing was left out.
+	// Stripped is the archive's only top folder, if it was removed from the
+	// paths because it contains the site's index.html.
 	Stripped string
 	// LeftOut lists up to a thousand of the files and folders that LeavingOut
-	// left out; a folder ends with a slash and stands for all that is in it.
-	// Omitted is how many there are.
+	// left out. A folder ends with a slash and stands for its whole content.
+	// Omitted is the number of all left-out paths.
 	LeftOut []string
 	Omitted int
 	// Leaks lists the files that FindingLeaks or FindingPublishedLeaks found,
-	// by path. FindingLeaks takes those found by their names out of Files.
+	// by path. FindingLeaks removes files with secret names from Files.
 	Leaks []Leak
 
 	tree      tree
 	temporary string // removed by Close
 }
 
-// tree is where a source's files come from. Its paths are the site's.
+// tree is the origin of a source's files. Its paths are the site's.
 type tree interface {
-	// list returns the files with the sizes that they claim.
+	// list returns the files with their declared sizes.
 	list(ctx context.Context, limits Limits, part *sieve) ([]File, error)
 	open(path string) (io.ReadCloser, error)
 	io.Closer
 }
 
-// SourceOption changes how OpenSource works.
+// SourceOption is an option of OpenSource.
 type SourceOption func(*sourceOptions)
 
 type sourceOptions struct {
@@ -59,10 +59,10 @@ type sourceOptions struct {
 	allowed   map[string]bool // its paths
 }
 
-// LeavingOut leaves out what no site needs: files and folders whose names
-// begin with a dot, .well-known excepted, node_modules and its like, and what
-// the rules and then the source's IgnoreFile say. A rule that begins with !
-// takes something in again.
+// LeavingOut leaves out files that no site needs: files and folders whose names
+// begin with a dot (except .well-known), node_modules and similar folders, and
+// what the rules and then the source's IgnoreFile exclude. A rule that begins
+// with ! includes again.
 func LeavingOut(rules ...string) SourceOption {
 	return func(o *sourceOptions) {
 		o.sieve.leaveOut = true
@@ -70,9 +70,9 @@ func LeavingOut(rules ...string) SourceOption {
 	}
 }
 
-// FindingLeaks looks for secrets, by the names of files and in what they
-// hold, while they are read. What IgnoreFile leaves out is not looked at. The
-// allowed paths are published whatever they hold.
+// FindingLeaks searches for secrets, by the files' names and in their content,
+// while the files are read. It skips what IgnoreFile leaves out. The allowed
+// paths are published whatever they contain.
 func FindingLeaks(allowed ...string) SourceOption {
 	return func(o *sourceOptions) {
 		o.sieve.findLeaks = true
@@ -83,9 +83,9 @@ func FindingLeaks(allowed ...string) SourceOption {
 	}
 }
 
-// FindingPublishedLeaks looks for secrets as FindingLeaks does, in what a build
-// made. Files that are left out anyway are not looked at, not even by their
-// names, since a repository may hold them. The allowed paths are not looked at.
+// FindingPublishedLeaks searches for secrets like FindingLeaks, in a build's
+// output. It skips files that are left out anyway, even their names, because a
+// repository may contain them. It skips the allowed paths.
 func FindingPublishedLeaks(allowed ...string) SourceOption {
 	return func(o *sourceOptions) {
 		o.published = true
@@ -96,25 +96,25 @@ func FindingPublishedLeaks(allowed ...string) SourceOption {
 	}
 }
 
-// Temporary has Close remove a folder, which the source lies in. When
+// Temporary makes Close remove dir, a folder that contains the source. If
 // OpenSource fails, the folder stays.
 func Temporary(dir string) SourceOption {
 	return func(o *sourceOptions) { o.temporary = dir }
 }
 
-// WithProgress has f called after each file that was hashed, with how many
-// there are so far and their bytes; one call at a time.
+// WithProgress calls f after each hashed file with the number of files so far
+// and their bytes. Calls don't overlap.
 func WithProgress(f func(files int, bytes int64)) SourceOption {
 	return func(o *sourceOptions) { o.progress = f }
 }
 
 // OpenSource lists and hashes the files of a folder or an archive: a zip, or a
-// tar that may be compressed with gzip or Zstandard. Files and folders named
-// .git, .DS_Store, __MACOSX and ._* are left out. Symbolic links are followed
-// to files inside the source and, in a folder, to folders, by relative targets;
-// those that lead out of it or in a circle are refused. What a site
-// may not be is a *troy.Error of kind Invalid or TooLarge that quotes the path.
-// It ends with its context, and then returns the cause.
+// tar that may be compressed with gzip or Zstandard. It skips files and folders
+// named .git, .DS_Store, __MACOSX and ._*. It follows relative symbolic links
+// to files inside the source and, in a folder, to folders; it refuses links
+// that lead outside or form a cycle. If the source is not a valid site, the
+// error is a *troy.Error of kind Invalid or TooLarge that quotes the path. If
+// ctx is done, OpenSource returns its cause.
 func OpenSource(ctx context.Context, name string, limits Limits, options ...SourceOption) (s *Source, err error) {
 	limits = limits.orDefault()
 	var o sourceOptions
@@ -156,7 +156,7 @@ func openTree(ctx context.Context, name string, limits Limits) (*Source, error) 
 	info, err := os.Stat(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, troy.Errorf(troy.NotFound, "there is no such folder or archive")
+		return nil, troy.Errorf(troy.NotFound, "the folder or archive does not exist")
 	case err != nil:
 		return nil, err
 	case info.IsDir():
@@ -171,8 +171,8 @@ func openTree(ctx context.Context, name string, limits Limits) (*Source, error) 
 	return openArchive(ctx, name, info.Size(), limits)
 }
 
-// Open reads a file of the source. Its bytes may have changed since it was
-// hashed: who sends them on compares the digest.
+// Open opens a file of the source. Its content may have changed since it was
+// hashed, so a caller that sends it compares the digest.
 func (s *Source) Open(path string) (io.ReadCloser, error) {
 	if err := CheckPath(path); err != nil {
 		return nil, err
@@ -184,7 +184,7 @@ func (s *Source) Open(path string) (io.ReadCloser, error) {
 	return r, nil
 }
 
-// Close gives back what the source holds open.
+// Close releases the source's files.
 func (s *Source) Close() error {
 	err := s.tree.Close()
 	if s.temporary != "" {
@@ -194,7 +194,7 @@ func (s *Source) Close() error {
 	return err
 }
 
-// Bytes is the size of all files together.
+// Bytes returns the size of all files together.
 func (s *Source) Bytes() int64 {
 	var total int64
 	for _, f := range s.Files {
@@ -203,8 +203,8 @@ func (s *Source) Bytes() int64 {
 	return total
 }
 
-// hash fills in digests and true sizes. The claimed sizes are checked first,
-// so that too large a site is refused before it is read.
+// hash computes digests and actual sizes. It first checks the declared sizes,
+// so that a site over the limits is refused before it is read.
 func (s *Source) hash(ctx context.Context, limits Limits, o *sourceOptions) error {
 	slices.SortFunc(s.Files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
 	if err := s.check(limits, false); err != nil {
@@ -250,7 +250,8 @@ func (s *Source) hash(ctx context.Context, limits Limits, o *sourceOptions) erro
 	return s.check(limits, true)
 }
 
-// hashFile also looks for secrets in the same pass, if asked.
+// hashFile hashes a file and, if findLeaks is set, searches it for secrets in
+// the same pass.
 func (s *Source) hashFile(ctx context.Context, f *File, limits Limits, findLeaks bool) (leak string, err error) {
 	r, err := s.tree.open(f.Path)
 	if err != nil {
@@ -274,22 +275,22 @@ func (s *Source) hashFile(ctx context.Context, f *File, limits Limits, findLeaks
 	return scanner.end(), nil
 }
 
-// check is checkFiles without a Field: the reader of this error has a folder,
-// not a list.
+// check is checkFiles without a Field, because the user passed a folder, not a
+// list.
 func (s *Source) check(limits Limits, hashed bool) error {
 	switch {
 	case len(s.Files) > 0:
 	case len(s.Leaks) > 0:
-		return nil // the caller has to say something about them first
+		return nil // the caller has to report the leaks first
 	case s.Omitted > 0:
-		return troy.Errorf(troy.Invalid, "nothing is left of it: %s was left out, as was all else", s.LeftOut[0])
+		return troy.Errorf(troy.Invalid, "every file is left out, including %s", s.LeftOut[0])
 	default:
-		return troy.Errorf(troy.Invalid, "it is empty: a site has at least one file")
+		return troy.Errorf(troy.Invalid, "it is empty; expected at least one file")
 	}
 	files := s.Files
 	if !hashed {
-		// Without digests, files of different sizes would look like one
-		// digest with two sizes.
+		// Without digests, files of different sizes would look like one digest
+		// with two sizes.
 		files = slices.Clone(files)
 		for i := range files {
 			files[i].SHA256 = Digest{byte(i >> 24), byte(i >> 16), byte(i >> 8), byte(i)}
@@ -304,7 +305,7 @@ func (s *Source) check(limits Limits, hashed bool) error {
 	return nil
 }
 
-// canceled is a reader that ends with its context.
+// canceled is a reader that fails when its context is done.
 type canceled struct {
 	ctx context.Context
 	r   io.Reader
@@ -318,7 +319,7 @@ func (c canceled) Read(p []byte) (int, error) {
 }
 
 // skipped reports whether files and folders of this name are never part of a
-// site: git's, and what macOS leaves behind.
+// site: git's, and those that macOS leaves behind.
 func skipped(name string) bool {
 	return name == ".git" || name == ".DS_Store" || name == "__MACOSX" || strings.HasPrefix(name, "._")
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/troy-iaas/troy/internal/walk"
 )
 
-// TestDeepFolder opens folders deeper than a path can be, which has to take no
-// longer than looking at what may be in a site.
+// TestDeepFolder opens folders that are deeper than a path may be. That must
+// take no longer than reading the part that a site may have.
 func TestDeepFolder(t *testing.T) {
 	t.Parallel()
 	for _, depth := range []int{2000, 9000} {
@@ -45,8 +45,7 @@ func TestDeepFolder(t *testing.T) {
 	})
 }
 
-// deepFolder makes folders named d, each in the one before, and the file f in
-// the last.
+// deepFolder creates nested folders named d, and the file f in the innermost.
 func deepFolder(t *testing.T, depth int) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "deep")
@@ -75,7 +74,7 @@ func deepFolder(t *testing.T, depth int) string {
 	return dir
 }
 
-// TestOpenSourceEnds cancels the reading of a folder and a zip in the middle.
+// TestOpenSourceEnds cancels the reading of a folder and of a zip.
 func TestOpenSourceEnds(t *testing.T) {
 	t.Parallel()
 	const files = 500

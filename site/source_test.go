@@ -47,8 +47,8 @@ func openSource(t *testing.T, name string, limits Limits, options ...SourceOptio
 	return s
 }
 
-// wantFiles compares a source with what it should hold, in order, digests and
-// bytes included.
+// wantFiles compares a source's files, in order, with want, including digests
+// and bytes.
 func wantFiles(t *testing.T, s *Source, want map[string]string) {
 	t.Helper()
 	if len(s.Files) != len(want) || !slices.IsSortedFunc(s.Files, func(a, b File) int { return strings.Compare(a.Path, b.Path) }) {
@@ -104,8 +104,8 @@ func TestFolder(t *testing.T) {
 	}
 }
 
-// Folders behind links are folders of the links' names, as versioned
-// documentation has them: latest is a link to 2.0.
+// Linked folders appear under the links' names, as in versioned documentation
+// where latest is a link to 2.0.
 func TestLinkedFolders(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -164,18 +164,18 @@ func TestFolderRefuses(t *testing.T) {
 		kind   troy.ErrorKind
 		says   []string
 	}{
-		"a link out, absolute": {link(outside), Limits{}, troy.Invalid, []string{`"the-link"`, "not inside"}},
-		"a link out, relative": {link("../../../../../../etc/passwd"), Limits{}, troy.Invalid, []string{`"the-link"`, "not inside"}},
+		"a link out, absolute": {link(outside), Limits{}, troy.Invalid, []string{`"the-link"`, "is outside"}},
+		"a link out, relative": {link("../../../../../../etc/passwd"), Limits{}, troy.Invalid, []string{`"the-link"`, "is outside"}},
 		"a link to nowhere":    {link("nowhere"), Limits{}, troy.Invalid, []string{`"the-link"`, "does not exist"}},
-		"a link to its folder": {link("."), Limits{}, troy.Invalid, []string{`"the-link"`, "in a circle"}},
+		"a link to its folder": {link("."), Limits{}, troy.Invalid, []string{`"the-link"`, "form a cycle"}},
 		"a link to a pipe": {func(dir string) error {
 			return errors.Join(syscall.Mkfifo(filepath.Join(dir, "folder", ".git"), 0o644), os.Symlink("folder/.git", filepath.Join(dir, "the-link")))
 		}, Limits{}, troy.Invalid, []string{`"the-link"`, "neither a file nor a folder"}},
-		"a folder out":       {link("../"), Limits{}, troy.Invalid, []string{`"the-link"`, "not inside"}},
-		"a folder, absolute": {link("/usr"), Limits{}, troy.Invalid, []string{`"the-link"`, "not inside"}},
-		"two folders in a circle": {func(dir string) error {
+		"a folder out":       {link("../"), Limits{}, troy.Invalid, []string{`"the-link"`, "is outside"}},
+		"a folder, absolute": {link("/usr"), Limits{}, troy.Invalid, []string{`"the-link"`, "is outside"}},
+		"two folders in a cycle": {func(dir string) error {
 			return errors.Join(os.Mkdir(filepath.Join(dir, "other"), 0o755), os.Symlink("../other", filepath.Join(dir, "folder", "l")), os.Symlink("../folder", filepath.Join(dir, "other", "l")))
-		}, Limits{}, troy.Invalid, []string{"in a circle"}},
+		}, Limits{}, troy.Invalid, []string{"form a cycle"}},
 		"folders that multiply": {func(dir string) error {
 			for i := range 20 {
 				in, next := filepath.Join(dir, fmt.Sprint(i)), fmt.Sprintf("../%d", i+1)
@@ -184,13 +184,13 @@ func TestFolderRefuses(t *testing.T) {
 				}
 			}
 			return os.Mkdir(filepath.Join(dir, "20"), 0o755)
-		}, Limits{Entries: 1000}, troy.TooLarge, []string{"more than 1000 files and folders"}},
+		}, Limits{Entries: 1000}, troy.TooLarge, []string{"the limit of 1000 files and folders"}},
 		"a link to itself": {link("the-link"), Limits{}, troy.Invalid, []string{`"the-link"`}},
 		"a pipe": {func(dir string) error { return syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o644) },
 			Limits{}, troy.Invalid, []string{`"pipe"`, "not a file"}},
 		"a backslash": {func(dir string) error { return os.WriteFile(filepath.Join(dir, `a\b`), nil, 0o644) },
 			Limits{}, troy.Invalid, []string{"backslash"}},
-		"a name that is not UTF-8": {func(dir string) error { return os.WriteFile(filepath.Join(dir, "a\xff"), nil, 0o644) },
+		"a name that is not valid UTF-8": {func(dir string) error { return os.WriteFile(filepath.Join(dir, "a\xff"), nil, 0o644) },
 			Limits{}, troy.Invalid, []string{"UTF-8"}},
 		"nothing":   {func(dir string) error { return os.RemoveAll(filepath.Join(dir, "index.html")) }, Limits{}, troy.Invalid, []string{"empty"}},
 		"too many":  {func(dir string) error { return nil }, Limits{Files: 1}, troy.TooLarge, []string{"1 files"}},
@@ -223,7 +223,7 @@ func wantRefused(t *testing.T, name string, limits Limits, kind troy.ErrorKind, 
 	}
 	for _, part := range says {
 		if !strings.Contains(err.Error(), part) {
-			t.Errorf("%v does not say %s", err, part)
+			t.Errorf("%v does not contain %s", err, part)
 		}
 	}
 }
@@ -246,7 +246,7 @@ func TestNoSource(t *testing.T) {
 type entry struct {
 	header zip.FileHeader
 	text   string
-	raw    bool // text is what stands in the zip, as the header declares it
+	raw    bool // text is the entry's raw content in the form that the header declares
 }
 
 func plainEntry(name, text string) entry {
@@ -292,7 +292,7 @@ func TestZip(t *testing.T) {
 		stripped string
 		want     map[string]string
 	}{
-		"as it is": {[]entry{plainEntry("b/", ""), plainEntry("b/c.txt", "c"), plainEntry("index.html", "<h1>"), plainEntry("__MACOSX/x", "x"), plainEntry("b/.DS_Store", "x")},
+		"plain": {[]entry{plainEntry("b/", ""), plainEntry("b/c.txt", "c"), plainEntry("index.html", "<h1>"), plainEntry("__MACOSX/x", "x"), plainEntry("b/.DS_Store", "x")},
 			"", map[string]string{"b/c.txt": "c", "index.html": "<h1>"}},
 		"one top folder": {[]entry{plainEntry("dist/", ""), plainEntry("dist/index.html", "<h1>"), plainEntry("dist/a/b.txt", "b"), plainEntry("__MACOSX/dist/x", "x")},
 			"dist", map[string]string{"index.html": "<h1>", "a/b.txt": "b"}},
@@ -339,7 +339,7 @@ func TestZipRefuses(t *testing.T) {
 	device.header.SetMode(fs.ModeDevice | 0o644)
 	locked := entry{header: zip.FileHeader{Name: "locked", Flags: encrypted, CompressedSize64: 3, UncompressedSize64: 3}, text: "abc", raw: true}
 	odd := entry{header: zip.FileHeader{Name: "odd", Method: 12, CompressedSize64: 3, UncompressedSize64: 3}, text: "abc", raw: true}
-	// It says 3 bytes and unpacks to 5.
+	// It declares 3 bytes and unpacks to 5.
 	liar := entry{header: zip.FileHeader{Name: "liar", Method: zip.Deflate, CRC32: crc32.ChecksumIEEE([]byte("abcde")), CompressedSize64: 10, UncompressedSize64: 3},
 		text: "\x01\x05\x00\xfa\xffabcde", raw: true}
 	damaged := entry{header: zip.FileHeader{Name: "damaged", Method: zip.Store, CRC32: 1, CompressedSize64: 3, UncompressedSize64: 3}, text: "abc", raw: true}
@@ -364,10 +364,10 @@ func TestZipRefuses(t *testing.T) {
 		"from the root":      {[]entry{plainEntry(`\b`, "x")}, Limits{}, troy.Invalid, []string{"absolute"}},
 		"./ and up":          {[]entry{plainEntry("./../b", "x")}, Limits{}, troy.Invalid, []string{`".."`}},
 		"./ and absolute":    {[]entry{plainEntry(".//../b", "x")}, Limits{}, troy.Invalid, []string{`".."`}},
-		"a name in CP437":    {[]entry{fine, {header: zip.FileHeader{Name: "gr\x81n.txt", NonUTF8: true}}}, Limits{}, troy.Invalid, []string{"not UTF-8", "7-Zip"}},
-		"a link":             {[]entry{fine, symlink}, Limits{}, troy.Invalid, []string{`"the-link"`, "not inside"}},
-		"a link up":          {[]entry{fine, zipLink("the-link", "../x")}, Limits{}, troy.Invalid, []string{`"the-link"`, "not inside"}},
-		"a link to a folder": {[]entry{fine, plainEntry("a/b", "x"), zipLink("the-link", "a")}, Limits{}, troy.Invalid, []string{`"the-link"`, "files only"}},
+		"a name in CP437":    {[]entry{fine, {header: zip.FileHeader{Name: "gr\x81n.txt", NonUTF8: true}}}, Limits{}, troy.Invalid, []string{"not valid UTF-8", "7-Zip"}},
+		"a link":             {[]entry{fine, symlink}, Limits{}, troy.Invalid, []string{`"the-link"`, "is outside"}},
+		"a link up":          {[]entry{fine, zipLink("the-link", "../x")}, Limits{}, troy.Invalid, []string{`"the-link"`, "is outside"}},
+		"a link to a folder": {[]entry{fine, plainEntry("a/b", "x"), zipLink("the-link", "a")}, Limits{}, troy.Invalid, []string{`"the-link"`, "expected a link to a file"}},
 		"a link in the way":  {[]entry{fine, plainEntry("a", "x"), zipLink("a", "index.html")}, Limits{}, troy.Invalid, []string{`"a"`, "twice"}},
 		"a long link":        {[]entry{fine, zipLink("the-link", strings.Repeat("a", 2000))}, Limits{}, troy.Invalid, []string{`"the-link"`, "1024"}},
 		"a device":           {[]entry{fine, device}, Limits{}, troy.Invalid, []string{`"device"`}},
@@ -405,8 +405,8 @@ func TestZipRefuses(t *testing.T) {
 	})
 }
 
-// TestOverlappingEntries reads a zip whose entries share one body, as bombs
-// without nesting do.
+// TestOverlappingEntries reads a zip whose entries share one body, as in a zip
+// bomb without nesting.
 func TestOverlappingEntries(t *testing.T) {
 	t.Parallel()
 	data := makeZip(t, plainEntry("kernel", strings.Repeat("\x00", 4<<20)))

@@ -18,13 +18,13 @@ import (
 )
 
 const (
-	// maxZstdWindow is the most memory that a zstd stream may ask for: that of
-	// zstd --long.
+	// maxZstdWindow is the maximum memory for a zstd stream in bytes: the
+	// window of zstd --long.
 	maxZstdWindow = 128 << 20
 )
 
-// tarTree is a tar whose files were copied one behind another into a
-// temporary file, because a tar can only be read from its start to its end.
+// tarTree is a tar whose files were copied one after another to a temporary
+// file (the spool), because a tar can only be read sequentially.
 type tarTree struct {
 	spool    *os.File
 	files    map[string]span
@@ -32,7 +32,7 @@ type tarTree struct {
 	stripped string
 }
 
-// span is where a file's bytes are in the spool.
+// span is the location of a file's bytes in the spool.
 type span struct{ offset, size int64 }
 
 func openTar(ctx context.Context, file *os.File, size int64, compression string, limits Limits) (*Source, error) {
@@ -79,7 +79,7 @@ func decompress(file io.Reader, compression string) (io.ReadCloser, error) {
 	return io.NopCloser(file), nil
 }
 
-// readAll copies the files into the spool.
+// readAll copies the files to the spool.
 func (t *tarTree) readAll(r io.Reader, limits Limits) error {
 	archive := tar.NewReader(r)
 	var end int64
@@ -91,7 +91,7 @@ func (t *tarTree) readAll(r io.Reader, limits Limits) error {
 		case err != nil:
 			return unreadableTar(err)
 		case entries == limits.Entries:
-			return troy.Errorf(troy.TooLarge, "the tar has more than %d entries; no more are allowed", limits.Entries)
+			return troy.Errorf(troy.TooLarge, "the tar exceeds the limit of %d entries", limits.Entries)
 		}
 		size, err := t.add(header, archive, end, limits)
 		if err != nil {
@@ -101,10 +101,11 @@ func (t *tarTree) readAll(r io.Reader, limits Limits) error {
 	}
 }
 
-// add takes one entry in, and returns how many bytes it added to the spool.
+// add adds one entry, and returns the number of bytes that it added to the
+// spool.
 func (t *tarTree) add(header *tar.Header, content io.Reader, end int64, limits Limits) (int64, error) {
 	if header.Typeflag == tar.TypeXGlobalHeader {
-		return 0, nil // of git archive
+		return 0, nil // written by git archive
 	}
 	name := entryName(header.Name)
 	if name == "" && header.Typeflag == tar.TypeDir {
@@ -126,7 +127,7 @@ func (t *tarTree) add(header *tar.Header, content io.Reader, end int64, limits L
 		target := entryName(header.Linkname)
 		same, ok := t.files[target]
 		if !ok {
-			return 0, troy.Errorf(troy.Invalid, "%q is a link to %q, which is not a file before it in the tar", name, header.Linkname)
+			return 0, troy.Errorf(troy.Invalid, "%q is a link to %q, which is not an earlier file of the tar", name, header.Linkname)
 		}
 		t.forget(name)
 		t.files[name] = same
@@ -139,7 +140,7 @@ func (t *tarTree) add(header *tar.Header, content io.Reader, end int64, limits L
 	return 0, nil
 }
 
-// forget makes way for an entry of the same name: in a tar the last one
+// forget removes an earlier entry of the same name: in a tar the last one
 // counts.
 func (t *tarTree) forget(name string) {
 	delete(t.files, name)
@@ -151,7 +152,7 @@ func (t *tarTree) copy(name string, size int64, content io.Reader, end int64, li
 		return 0, troy.Errorf(troy.TooLarge, "the file %q has %d bytes; at most %d are allowed", name, size, limits.FileBytes)
 	}
 	if size > limits.TotalBytes-end {
-		return 0, troy.Errorf(troy.TooLarge, "the tar's files have more than %d bytes; no more are allowed", limits.TotalBytes)
+		return 0, troy.Errorf(troy.TooLarge, "the tar's files exceed the limit of %d bytes", limits.TotalBytes)
 	}
 	source := &readFailure{r: content}
 	n, err := io.Copy(t.spool, source)
@@ -165,7 +166,7 @@ func (t *tarTree) copy(name string, size int64, content io.Reader, end int64, li
 	return n, nil
 }
 
-// readFailure keeps a reader's error apart from the writer's.
+// readFailure distinguishes a reader's error from a writer's.
 type readFailure struct {
 	r   io.Reader
 	err error
@@ -184,12 +185,12 @@ func unreadableTar(err error) error {
 		return e
 	}
 	if errors.Is(err, io.ErrUnexpectedEOF) {
-		return troy.Errorf(troy.Invalid, "the tar ends in the middle; was it copied completely?")
+		return troy.Errorf(troy.Invalid, "the tar is truncated; was it copied completely?")
 	}
-	return troy.Errorf(troy.Invalid, "it is not a tar that can be read: %w", err)
+	return troy.Errorf(troy.Invalid, "it is not a readable tar: %w", err)
 }
 
-// resolveLinks makes files of the symbolic links.
+// resolveLinks replaces the symbolic links by files.
 func (t *tarTree) resolveLinks() error {
 	found := map[string]span{}
 	err := t.links.each(func(name, target string) bool {
@@ -231,8 +232,8 @@ func (t *tarTree) Close() error {
 	return errors.Join(t.spool.Close(), os.Remove(t.spool.Name()))
 }
 
-// cappedReader bounds what is unpacked: entries that are left out, and the
-// padding between them, count too.
+// cappedReader bounds the unpacked bytes, including skipped entries and the
+// padding between entries.
 type cappedReader struct {
 	r           io.Reader
 	size        int64 // of the archive
@@ -246,9 +247,9 @@ func (c *cappedReader) Read(p []byte) (int, error) {
 	c.n += int64(n)
 	switch most := c.limits.TotalBytes + int64(c.limits.Entries)*2048 + 1<<20; {
 	case c.n > most:
-		return 0, troy.Errorf(troy.TooLarge, "the tar has more than %d bytes; no more are allowed", most)
+		return 0, troy.Errorf(troy.TooLarge, "the tar exceeds the limit of %d bytes", most)
 	case c.n > ratioGrace && c.n/int64(c.limits.ZipRatio) > c.size:
-		return 0, troy.Errorf(troy.TooLarge, "the archive unpacks to more than %d times its size; no more is allowed", c.limits.ZipRatio)
+		return 0, troy.Errorf(troy.TooLarge, "the archive unpacks to more than the allowed %d times its size", c.limits.ZipRatio)
 	case err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) && c.compression != "":
 		return n, troy.Errorf(troy.Invalid, "it can't be unpacked: %w", err)
 	}

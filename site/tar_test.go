@@ -74,7 +74,7 @@ func tarFile(t testing.TB, entries []tarEntry) string {
 	return writeTemporary(t, "site.tar", makeTar(t, entries))
 }
 
-// compressed packs data as the format's own programs do.
+// compressed compresses data with the format's own program.
 func compressed(t testing.TB, format string, data []byte) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -118,7 +118,7 @@ func TestTar(t *testing.T) {
 		"of git archive": {[]tarEntry{{Header: tar.Header{Typeflag: tar.TypeXGlobalHeader, Name: "pax_global_header", PAXRecords: map[string]string{"comment": "x"}}}, index},
 			"", map[string]string{"index.html": "<h1>"}},
 	} {
-		if name == "links" { // x leads through what is a file now
+		if name == "links" { // x leads through a path that is a file now
 			test.entries = slices.DeleteFunc(test.entries, func(e tarEntry) bool { return e.Name == "x" })
 		}
 		for _, format := range []string{"", "gzip", "zstd"} {
@@ -155,12 +155,12 @@ func TestTarRefuses(t *testing.T) {
 		"absolute":          {[]tarEntry{tarText("/etc/passwd", "x")}, Limits{}, troy.Invalid, []string{"absolute"}},
 		"up":                {[]tarEntry{tarText("./../x", "x")}, Limits{}, troy.Invalid, []string{`".."`}},
 		"a backslash":       {[]tarEntry{tarText(`a\b`, "x")}, Limits{}, troy.Invalid, []string{"backslash"}},
-		"a link out":        {link("../x"), Limits{}, troy.Invalid, []string{`"the-link"`, "not inside"}},
-		"an absolute link":  {link("/etc/passwd"), Limits{}, troy.Invalid, []string{`"the-link"`, "not inside"}},
+		"a link out":        {link("../x"), Limits{}, troy.Invalid, []string{`"the-link"`, "is outside"}},
+		"an absolute link":  {link("/etc/passwd"), Limits{}, troy.Invalid, []string{`"the-link"`, "is outside"}},
 		"a link to itself":  {link("the-link"), Limits{}, troy.Invalid, []string{`"the-link"`}},
 		"a link to nothing": {link("nowhere"), Limits{}, troy.Invalid, []string{`"the-link"`, `"nowhere"`}},
 		"endless links":     {chain, Limits{}, troy.Invalid, []string{"link"}},
-		"a hard link out":   {[]tarEntry{index, tarLink("hard", "../x", tar.TypeLink)}, Limits{}, troy.Invalid, []string{`"hard"`, "not a file before it"}},
+		"a hard link out":   {[]tarEntry{index, tarLink("hard", "../x", tar.TypeLink)}, Limits{}, troy.Invalid, []string{`"hard"`, "not an earlier file"}},
 		"a long link":       {link(strings.Repeat("a/", 600)), Limits{}, troy.Invalid, []string{`"the-link"`, "1024"}},
 		"a pipe":            {[]tarEntry{index, tarLink("pipe", "", tar.TypeFifo)}, Limits{}, troy.Invalid, []string{`"pipe"`, "devices"}},
 		"a device":          {[]tarEntry{index, tarLink("sda", "", tar.TypeBlock)}, Limits{}, troy.Invalid, []string{`"sda"`}},
@@ -183,11 +183,11 @@ func TestTarRefuses(t *testing.T) {
 		kind troy.ErrorKind
 		says string
 	}{
-		"cut off":           {fine[:4000], troy.Invalid, "in the middle"},
-		"cut off, gzip":     {compressed(t, "gzip", fine)[:2000], troy.Invalid, "in the middle"},
-		"cut off, zstd":     {compressed(t, "zstd", fine)[:2000], troy.Invalid, "in the middle"},
-		"damaged, gzip":     {append(compressed(t, "gzip", fine)[:2000], compressed(t, "gzip", fine)[1000:]...), troy.Invalid, "be"},
-		"no tar in it":      {compressed(t, "gzip", []byte(strings.Repeat("<h1>", 300))), troy.Invalid, "not a tar"},
+		"cut off":           {fine[:4000], troy.Invalid, "truncated"},
+		"cut off, gzip":     {compressed(t, "gzip", fine)[:2000], troy.Invalid, "truncated"},
+		"cut off, zstd":     {compressed(t, "zstd", fine)[:2000], troy.Invalid, "truncated"},
+		"damaged, gzip":     {append(compressed(t, "gzip", fine)[:2000], compressed(t, "gzip", fine)[1000:]...), troy.Invalid, "not a readable tar"},
+		"no tar in it":      {compressed(t, "gzip", []byte(strings.Repeat("<h1>", 300))), troy.Invalid, "not a readable tar"},
 		"nothing in it":     {compressed(t, "gzip", nil), troy.Invalid, "empty"},
 		"a bomb, gzip":      {compressed(t, "gzip", bomb), troy.TooLarge, "times its size"},
 		"a bomb, zstd":      {compressed(t, "zstd", bomb), troy.TooLarge, "times its size"},
@@ -200,7 +200,7 @@ func TestTarRefuses(t *testing.T) {
 	}
 }
 
-// TestTarLeavesNothing counts the temporary files.
+// TestTarLeavesNothing checks that no temporary files remain.
 func TestTarLeavesNothing(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("TMPDIR", dir)
@@ -215,7 +215,7 @@ func TestTarLeavesNothing(t *testing.T) {
 	}
 	wantRefused(t, bad, Limits{}, troy.Invalid, "..")
 	if left, err := filepath.Glob(filepath.Join(dir, "troy-*")); err != nil || len(left) > 0 {
-		t.Errorf("left are %q, %v", left, err)
+		t.Errorf("remaining files: %q, %v", left, err)
 	}
 }
 

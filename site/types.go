@@ -7,16 +7,17 @@ import (
 	"sync"
 )
 
-// listed types are those of mime-db, see tools/mimetypes. They are built in so
-// that every machine says the same.
+// listedTypes are the types of mime-db, see tools/mimetypes. They are embedded
+// so that every machine has the same types.
 //
 //go:embed types.txt
 var listedTypes string
 
 const octetStream = "application/octet-stream"
 
-// stricter goes before mime-db's list: what RFCs and browsers ask for, and
-// what mime-db lacks. Types of text get a charset, see withCharset.
+// stricter takes precedence over mime-db: it has the types that RFCs and
+// browsers require and that mime-db lacks. withCharset adds a charset to text
+// types.
 var stricter = map[string]string{
 	"js": "text/javascript", "mjs": "text/javascript", "cjs": "text/javascript", // RFC 9239 §6
 	"xml": "application/xml", "xsl": "application/xml", "ico": "image/x-icon",
@@ -33,8 +34,8 @@ var stricter = map[string]string{
 	"parquet": "application/vnd.apache.parquet", "pmtiles": "application/vnd.pmtiles",
 }
 
-// wellKnown are the files of .well-known/ whose names have no extension that
-// tells, by their names below it.
+// wellKnown maps the names of files below .well-known/ that have no telling
+// extension to their types.
 var wellKnown = map[string]string{
 	"apple-app-site-association":        "application/json", // developer.apple.com/documentation/xcode/supporting-associated-domains
 	"openid-configuration":              "application/json", // openid.net/specs/openid-connect-discovery-1_0.html §4.2
@@ -80,9 +81,9 @@ var wellKnownTypes = sync.OnceValue(func() map[string]string {
 	return all
 })
 
-// withCharset adds UTF-8, which text on the web is in, to the types of text
-// that have a charset. JSON has none (RFC 8259 §11), nor has YAML; other kinds
-// of XML than pages and feeds say their encoding themselves.
+// withCharset adds charset=utf-8 to the text types that have a charset
+// parameter. JSON has none (RFC 8259 §11), nor has YAML. XML files other than
+// pages and feeds declare their encoding themselves.
 func withCharset(t string) string {
 	switch t {
 	case "application/xml", "application/xhtml+xml", "application/rss+xml", "application/atom+xml", "image/svg+xml", "application/x-subrip":
@@ -94,8 +95,8 @@ func withCharset(t string) string {
 	return t
 }
 
-// ContentType is a file's media type: by its path for well-known files, else
-// by its extension. What nobody knows is application/octet-stream.
+// ContentType returns a file's media type: by its path for well-known files,
+// otherwise by its extension. Unknown types are application/octet-stream.
 func ContentType(p string) string {
 	name, found := strings.CutPrefix(p, ".well-known/")
 	if found || p == "apple-app-site-association" {
@@ -124,9 +125,9 @@ func ContentType(p string) string {
 	return octetStream
 }
 
-// ContentEncoding is the coding that a file's bytes are in by its name: gzip
-// for .svgz, which browsers read in no other way, and "" for the rest. Archives
-// are served as what they are.
+// ContentEncoding returns the content coding of a file by its name: gzip for
+// .svgz, which browsers can't read otherwise, and "" for all others. Archives
+// are served as archives.
 func ContentEncoding(p string) string {
 	if extension := path.Ext(p); len(extension) == 5 && strings.EqualFold(extension, ".svgz") {
 		return "gzip"
@@ -134,8 +135,8 @@ func ContentEncoding(p string) string {
 	return ""
 }
 
-// Shared reports whether pages of other origins may read a file: fonts, and
-// what is in .well-known/ in the root, which exists to be read by others.
+// Shared reports whether pages of other origins may read a file: fonts, and the
+// files of .well-known/ in the root, which are meant to be read by others.
 func Shared(p string) bool {
 	return strings.HasPrefix(p, ".well-known/") || strings.HasPrefix(ContentType(p), "font/") || ContentType(p) == "application/vnd.ms-fontobject"
 }

@@ -2,13 +2,12 @@ package site
 
 import "strings"
 
-// What a name costs is counted in half bits. A random string of eight
-// characters costs 96 of base64url and 80 of base 32, however it looks.
-// Whatever is cheaper by enough when it is spelled as words, abbreviations and
-// numbers was written by a person.
+// Costs of a name are counted in half bits. A random string of eight characters
+// costs 96 as base64url and 80 as base 32. If spelling a string as words,
+// abbreviations and numbers is cheaper by a margin, a person wrote it.
 //
-// The limits keep the risk of losing a hash below one in a thousand. That is
-// more than a guess: were the costs exact, no more than 2^-n of all random
+// The limits keep the risk of missing a hash below one in a thousand. That
+// follows from theory: if the costs were exact, at most 2^-n of all random
 // strings could be n bits cheaper than themselves.
 const (
 	base64Limit = 77
@@ -16,10 +15,10 @@ const (
 	tooDear     = 1 << 10
 )
 
-// letterCost is what each letter costs after another one, and in the first row
-// at the start of a word: '0' is nothing, each character after it half a bit
-// more. The figures are from a list of English words and from the names of
-// files of Linux packages.
+// letterCost is the cost of each letter after another one; the first row is for
+// the start of a word. '0' is 0, and each following character is half a bit
+// more. The figures come from a list of English words and from names of files
+// in Linux packages.
 const letterCost = "" +
 	"88799:7;9==99;;8?978::;=@@" +
 	"A:89@=:@9D=696C8@686;<=@<?" + // after a
@@ -49,7 +48,7 @@ const letterCost = "" +
 	"8<9;8?=@:E:97996E:49<@=AD=" +
 	"6B>>3@>;6IB;;?7@G?9<;FAF97" // after z
 
-// abbreviations are spelled in names as they stand here.
+// abbreviations must match exactly.
 const abbreviations = " 2D 3D 4K 5G AI API APIs AWS B2B B2C BBC BIOS BMP BOM CAD CD CDN CEO CGI CI CLI CMS CMYK CPU CRM CSS CSV CTA CTO" +
 	" CV CVE DB DE DIY DKIM DNA DNS DOM DPI DSL DVD EAN EN ERP ES5 ES6 EU FAQ FAQs FM FR FTP GB GCP GDPR GIF GIS GL GPL GPS" +
 	" GPU GPX GUI GmbH HD HDR HQ HR HTML HTML5 HTTP HTTPS I18n IBM ID IDs IE IO IP IPv4 IPv6 IRC ISBN ISO IT JPEG JPG JS JSON" +
@@ -84,8 +83,8 @@ func classOf(c byte) class {
 	return foreign
 }
 
-// written reports whether a person would have written s, which has at most 16
-// characters: whether some way to spell it costs no more than the limit.
+// written reports whether a person would have written s (at most 16
+// characters): whether some spelling of it costs at most limit.
 func written(s string, limit int) bool {
 	if isSize(s) {
 		return true
@@ -93,11 +92,11 @@ func written(s string, limit int) bool {
 	if even := evenCost(s); even >= 0 {
 		return even <= limit
 	}
-	var least [17]int // by how much of s is spelled
+	var least [17]int // indexed by the number of spelled characters of s
 	for i := range least {
 		least[i] = tooDear
 	}
-	least[0] = 4 // for not being even
+	least[0] = 4 // the cost of an uneven name
 	for i := range len(s) {
 		for n := 2; n <= 8 && i+n <= len(s); n++ {
 			if abbreviated(s, i, n) {
@@ -135,7 +134,8 @@ func written(s string, limit int) bool {
 	return least[len(s)] <= limit
 }
 
-// wordCost is what a word costs beside its letters. Few are short.
+// wordCost returns the cost of a word in addition to its letters. Short words
+// are rare.
 func wordCost(letters int) int {
 	if letters < 3 {
 		return 10
@@ -143,9 +143,9 @@ func wordCost(letters int) int {
 	return 3
 }
 
-// evenCost is the cost of what is written in one manner, which most names are:
+// evenCost returns the cost of a name in a single style, as most names are:
 // small letters, capitals, a capital before small letters, or words of small
-// letters with marks between. It is -1 for everything else.
+// letters with separators. It returns -1 for any other name.
 func evenCost(s string) int {
 	var count [foreign + 1]int
 	for i := range len(s) {
@@ -162,7 +162,7 @@ func evenCost(s string) int {
 	return -1
 }
 
-// spell adds up the letters of s, and for each of them more.
+// spell returns the cost of the letters of s plus more for each of them.
 func spell(s string, more int) int {
 	cost, row := 0, 0
 	for i := range len(s) {
@@ -179,14 +179,14 @@ func spell(s string, more int) int {
 }
 
 // abbreviated reports whether the n characters of s at i are an abbreviation
-// and no part of a longer word.
+// and not part of a longer word.
 func abbreviated(s string, i, n int) bool {
 	begins := i == 0 || classOf(s[i]) != lower || classOf(s[i-1]) != lower
 	ends := i+n == len(s) || classOf(s[i+n-1]) != lower || classOf(s[i+n]) != lower
 	return begins && ends && listed(s[i:i+n])
 }
 
-// listed looks a word up among the abbreviations.
+// listed reports whether word is one of the abbreviations.
 func listed(word string) bool {
 	rest := abbreviations
 	for {
@@ -201,7 +201,7 @@ func listed(word string) bool {
 	}
 }
 
-// isSize reports whether s is a picture's size: 1024x768.
+// isSize reports whether s is a picture's size, such as 1024x768.
 func isSize(s string) bool {
 	width, height, found := strings.Cut(s, "x")
 	return found && allDigits(width) && allDigits(height)
@@ -211,7 +211,8 @@ func allDigits(s string) bool { return s != "" && runEnd(s, 0) == len(s) && clas
 
 func isYear(s string) bool { return len(s) == 4 && (s[:2] == "19" || s[:2] == "20") }
 
-// runEnd is where the characters of one class end that begin at i.
+// runEnd returns the end of the run of characters of one class that begins at
+// i.
 func runEnd(s string, i int) int {
 	c := classOf(s[i])
 	for i < len(s) && classOf(s[i]) == c {

@@ -14,22 +14,23 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
-// ratioGrace is how many bytes a zip's files may have whatever its ratio is:
-// a small site of repetitive pages is not a bomb.
+// ratioGrace is the number of bytes that a zip's files may have whatever the
+// ratio: a small site of repetitive pages is not a bomb.
 const ratioGrace = 16 << 20
 
 // encrypted is bit 0 of an entry's flags (PKWARE APPNOTE.TXT §4.4.4).
 const encrypted = 1
 
-// zipTree keeps little of each entry: a site has up to tens of thousands.
+// zipTree keeps little of each entry, because a site may have tens of
+// thousands.
 type zipTree struct {
 	file     io.Closer
 	entries  []*zip.File // sorted by name
-	stripped string      // the folder that all names begin with, and paths don't
+	stripped string      // the folder that all names begin with and that paths omit
 }
 
-// readZip reads the zip's directory and refuses whatever is not a plain file
-// or folder, before any entry is unpacked.
+// readZip reads the zip's directory and refuses anything but plain files, links
+// to them and folders, before it unpacks an entry.
 func readZip(ctx context.Context, r io.ReaderAt, size int64, limits Limits) (*zipTree, error) {
 	directory := &cappedReaderAt{ctx: ctx, r: r, left: int64(limits.Entries)*512 + 1<<20}
 	archive, err := zip.NewReader(directory, size)
@@ -39,7 +40,7 @@ func readZip(ctx context.Context, r io.ReaderAt, size int64, limits Limits) (*zi
 	case directory.left < 0:
 		return nil, troy.Errorf(troy.TooLarge, "the zip's directory is too large for %d entries", limits.Entries)
 	case errors.Is(err, zip.ErrFormat):
-		return nil, troy.Errorf(troy.Invalid, "it is not a zip that can be read; was it copied completely?")
+		return nil, troy.Errorf(troy.Invalid, "it is not a readable zip; was it copied completely?")
 	case err != nil && !errors.Is(err, zip.ErrInsecurePath):
 		return nil, troy.Errorf(troy.Invalid, "the zip can't be read: %w", err)
 	case len(archive.File) > limits.Entries:
@@ -66,7 +67,7 @@ func readZip(ctx context.Context, r io.ReaderAt, size int64, limits Limits) (*zi
 			return nil, troy.Errorf(troy.TooLarge, "the file %q has %d bytes; at most %d are allowed", entry.Name, entry.UncompressedSize64, limits.FileBytes)
 		}
 		if total += entry.UncompressedSize64; total > uint64(limits.TotalBytes) {
-			return nil, troy.Errorf(troy.TooLarge, "the zip's files have more than %d bytes; no more are allowed", limits.TotalBytes)
+			return nil, troy.Errorf(troy.TooLarge, "the zip's files exceed the limit of %d bytes", limits.TotalBytes)
 		}
 		if entry.Mode()&fs.ModeSymlink != 0 {
 			if err := readLink(entry, &symlinks); err != nil {
@@ -74,7 +75,7 @@ func readZip(ctx context.Context, r io.ReaderAt, size int64, limits Limits) (*zi
 			}
 			continue
 		}
-		entry.Extra, entry.Comment = nil, "" // Extra holds the bytes of all three
+		entry.Extra, entry.Comment = nil, "" // Extra is a slice of the bytes of all three
 		z.entries = append(z.entries, entry)
 	}
 	z.sort()
@@ -90,9 +91,9 @@ func readZip(ctx context.Context, r io.ReaderAt, size int64, limits Limits) (*zi
 	return z, nil
 }
 
-// byWindows reports whether the zip's folders are separated by backslashes,
-// against APPNOTE.TXT §4.4.17.1, as old programs of Windows write them: names
-// have backslashes, and none has a slash, which would make them ambiguous.
+// byWindows reports whether the zip uses backslashes between folders, as old
+// Windows programs do against APPNOTE.TXT §4.4.17.1: some names have
+// backslashes, and none has a slash, which would make them ambiguous.
 func byWindows(entries []*zip.File) bool {
 	backslashes := false
 	for _, entry := range entries {
@@ -104,13 +105,13 @@ func byWindows(entries []*zip.File) bool {
 	return backslashes
 }
 
-// hasDrive reports whether the name begins with a drive of Windows.
+// hasDrive reports whether the name begins with a Windows drive.
 func hasDrive(name string) bool {
 	return len(name) > 1 && name[1] == ':' && (name[0]|0x20 >= 'a' && name[0]|0x20 <= 'z')
 }
 
-// checkEntry reports whether an entry is a file of the site, and makes its
-// name the path.
+// checkEntry reports whether an entry is a file of the site, and changes its
+// name to the path.
 func checkEntry(entry *zip.File) (wanted bool, err error) {
 	folder := strings.HasSuffix(entry.Name, "/")
 	name := entryName(entry.Name)
@@ -119,11 +120,11 @@ func checkEntry(entry *zip.File) (wanted bool, err error) {
 	}
 	switch {
 	case !utf8.ValidString(name):
-		return false, troy.Errorf(troy.Invalid, "the name %q is not UTF-8; make the zip with a program that writes names as UTF-8, such as 7-Zip, bsdtar or zip 3", name)
+		return false, troy.Errorf(troy.Invalid, "the name %q is not valid UTF-8; make the zip with a program that writes UTF-8 names, such as 7-Zip, bsdtar or zip 3", name)
 	case hasDrive(name):
-		return false, troy.Errorf(troy.Invalid, "the path %q begins with a drive; it must be relative to the site's root", name)
+		return false, troy.Errorf(troy.Invalid, "the path %q begins with a drive; expected a path relative to the site's root", name)
 	case strings.Contains(name, `\`):
-		return false, troy.Errorf(troy.Invalid, "the path %q has a backslash, while other paths of the zip have a slash; folders are separated by /", name)
+		return false, troy.Errorf(troy.Invalid, "the path %q contains a backslash, and other paths of the zip contain a slash; expected / between folders", name)
 	}
 	if err := CheckPath(name); err != nil {
 		return false, err
@@ -139,9 +140,9 @@ func checkEntry(entry *zip.File) (wanted bool, err error) {
 	case folder:
 		return false, nil
 	case !mode.IsRegular() && mode&fs.ModeSymlink == 0:
-		return false, troy.Errorf(troy.Invalid, "%q is not a file; a zip may have files and folders only", name)
+		return false, troy.Errorf(troy.Invalid, "%q is neither a file nor a folder; a zip may contain only files and folders", name)
 	case entry.Method != zip.Store && entry.Method != zip.Deflate:
-		return false, troy.Errorf(troy.Invalid, "%q is compressed with method %d; only stored and deflated entries can be read", name, entry.Method)
+		return false, troy.Errorf(troy.Invalid, "%q is compressed with method %d; expected a stored or deflated entry", name, entry.Method)
 	}
 	return true, nil
 }
@@ -150,7 +151,7 @@ func (z *zipTree) sort() {
 	slices.SortStableFunc(z.entries, func(a, b *zip.File) int { return strings.Compare(a.Name, b.Name) })
 }
 
-// readLink reads where a link leads to: its content, as Info-ZIP writes it.
+// readLink reads a link's target, which Info-ZIP writes as the entry's content.
 func readLink(entry *zip.File, l *links) error {
 	r, err := entry.Open()
 	if err != nil {
@@ -164,7 +165,7 @@ func readLink(entry *zip.File, l *links) error {
 	return l.add(entry.Name, string(target))
 }
 
-// resolveLinks makes entries of the links.
+// resolveLinks replaces the links by entries.
 func (z *zipTree) resolveLinks(l *links) error {
 	var found []*zip.File
 	err := l.each(func(name, leadsTo string) bool {
@@ -186,13 +187,13 @@ func (z *zipTree) find(name string) (int, bool) {
 	return slices.BinarySearchFunc(z.entries, name, func(entry *zip.File, name string) int { return strings.Compare(entry.Name, name) })
 }
 
-// unify drops entries that stand twice and hold the same, and finds the
-// folder that is the site.
+// unify removes duplicate entries with equal content and finds the folder that
+// contains the site.
 func (z *zipTree) unify() error {
 	names := make([]string, 0, len(z.entries))
 	for i, entry := range z.entries {
 		if i > 0 && entry.Name == z.entries[i-1].Name && !sameContent(entry, z.entries[i-1]) {
-			return troy.Errorf(troy.Invalid, "the path %q appears twice in the zip, with different contents", entry.Name)
+			return troy.Errorf(troy.Invalid, "the path %q appears twice in the zip, with different content", entry.Name)
 		}
 		names = append(names, entry.Name)
 	}
@@ -201,13 +202,13 @@ func (z *zipTree) unify() error {
 	return nil
 }
 
-// sameContent compares what the directory says. An entry that lies about its
-// checksum can't be read.
+// sameContent compares the directory's sizes and checksums. An entry with a
+// false checksum can't be read.
 func sameContent(a, b *zip.File) bool {
 	return a.CRC32 == b.CRC32 && a.UncompressedSize64 == b.UncompressedSize64
 }
 
-// prefix is what names have before the site's path.
+// prefix returns the part of the names before the site's path.
 func (z *zipTree) prefix() string {
 	if z.stripped == "" {
 		return ""
@@ -240,9 +241,9 @@ func (z *zipTree) open(name string) (io.ReadCloser, error) {
 
 func (z *zipTree) Close() error { return z.file.Close() }
 
-// entryReader says that an entry is at fault. archive/zip counts the bytes and
-// ends with an error when there are more than the directory declares, whose
-// sum was held to the limits; the tests make sure of that.
+// entryReader wraps read errors as the entry's fault. archive/zip counts the
+// bytes and fails if there are more than the directory declares, whose sum was
+// checked against the limits; the tests verify that.
 type entryReader struct{ io.ReadCloser }
 
 func (e entryReader) Read(p []byte) (int, error) {
@@ -253,8 +254,8 @@ func (e entryReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// cappedReaderAt bounds what archive/zip reads, and so holds, while it opens
-// a zip whose directory may claim anything.
+// cappedReaderAt bounds the bytes that archive/zip reads, and so holds, while
+// it opens a zip whose directory may declare anything.
 type cappedReaderAt struct {
 	ctx       context.Context
 	r         io.ReaderAt
@@ -270,7 +271,7 @@ func (c *cappedReaderAt) ReadAt(p []byte, off int64) (int, error) {
 		return 0, context.Cause(c.ctx)
 	}
 	if c.left -= int64(len(p)); c.left < 0 {
-		return 0, fmt.Errorf("read at %d: over the limit", off)
+		return 0, fmt.Errorf("read at %d: limit exceeded", off)
 	}
 	return c.r.ReadAt(p, off)
 }
