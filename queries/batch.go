@@ -108,8 +108,8 @@ WITH before AS (
     WHERE w.kind = 'deployment:build' AND w.subject_id = s.id
       AND (w.lease_until IS NULL OR w.lease_until <= now())
 ), asked AS (
-    -- Where nothing is under way a build is asked for at once; otherwise
-    -- pipeline:deploy sees whose turn it is.
+    -- If nothing runs, the build is requested at once; otherwise
+    -- pipeline:deploy chooses the next deployment.
     INSERT INTO work (kind, subject_id)
     SELECT CASE WHEN builds THEN 'deployment:build' ELSE 'pipeline:deploy' END,
            CASE WHEN builds THEN next.deployment_id ELSE next.pipeline_id END
@@ -152,10 +152,11 @@ type DeploymentCreatesParams struct {
 	Cause              string
 }
 
-// Accepts a deployment. In a resting status the pipeline becomes Queued; where
-// one runs already, or provisioning is to come, the deployment waits behind
-// it. A head commit that is given is noted. Older automated deployments that wait are superseded by an automated
-// one. In the deletion statuses nothing happens and no row is returned.
+// Accepts a deployment. If the pipeline is at rest, it becomes Queued. If
+// another deployment runs, or provisioning is still to come, the deployment
+// waits. If a head commit is given, it is recorded. An automated deployment
+// supersedes older automated ones that wait. In the deletion statuses
+// nothing happens and no row is returned.
 func (q *Queries) DeploymentCreates(ctx context.Context, arg []DeploymentCreatesParams) *DeploymentCreatesBatchResults {
 	batch := &pgx.Batch{}
 	for _, a := range arg {
@@ -216,8 +217,8 @@ type PipelineLocksBatchResults struct {
 	closed bool
 }
 
-// Locks a pipeline for the rest of the transaction. What follows sees all that
-// was committed before the lock was had.
+// Locks a pipeline for the rest of the transaction. Later statements see
+// everything that was committed before the lock was acquired.
 func (q *Queries) PipelineLocks(ctx context.Context, id []uuid.UUID) *PipelineLocksBatchResults {
 	batch := &pgx.Batch{}
 	for _, a := range id {
@@ -340,10 +341,11 @@ type PushRecordsRow struct {
 	PipelineID    *uuid.UUID
 }
 
-// Takes note of a push in one statement: the delivery, its installation, what
-// it tells of the repository, and the pipelines that are bound to it, by its
-// id or, before the id is known, by its name. Nothing is returned when the
-// delivery came before; one row without a pipeline when none is bound.
+// Records a push in one statement: the delivery, its installation and what
+// it reports about the repository. Returns the pipelines of the repository,
+// by its id or, while the id is not known, by its name. Returns no rows if
+// the delivery is a duplicate, and one row without a pipeline if the
+// repository has none.
 func (q *Queries) PushRecords(ctx context.Context, arg []PushRecordsParams) *PushRecordsBatchResults {
 	batch := &pgx.Batch{}
 	for _, a := range arg {
@@ -420,7 +422,7 @@ type SkipCreatesParams struct {
 	Reason     string
 }
 
-// Notes a commit that is not built, and asks for the report that says so.
+// Records a commit that is not built, and requests the report about it.
 func (q *Queries) SkipCreates(ctx context.Context, arg []SkipCreatesParams) *SkipCreatesBatchResults {
 	batch := &pgx.Batch{}
 	for _, a := range arg {

@@ -1,6 +1,6 @@
 -- name: BuildStart :one
--- Queued → Deploying with the deployment building, by the claim on
--- deployment:build.
+-- Moves a pipeline from Queued to Deploying and its deployment to building,
+-- under the claim on deployment:build.
 WITH before AS (
     SELECT p.id FROM pipelines p WHERE p.id = @pipeline_id AND p.status = 'queued' FOR UPDATE
 ), held AS (
@@ -28,8 +28,8 @@ WITH before AS (
 SELECT id FROM started;
 
 -- name: BuildPublish :one
--- The build is done and its files are stored: the deployment is to be
--- published. The pipeline stays Deploying.
+-- Moves a deployment from building to publishing, after its build has ended
+-- and its files are stored. The pipeline stays Deploying.
 WITH before AS (
     SELECT p.id FROM pipelines p WHERE p.id = @pipeline_id AND p.status = 'deploying' FOR UPDATE
 ), held AS (
@@ -48,7 +48,7 @@ WITH before AS (
 ), done AS (
     DELETE FROM work w USING moved WHERE w.kind = @kind AND w.subject_id = moved.id
 ), emptied AS (
-    -- What the build used is removed.
+    -- Removes the build's files.
     INSERT INTO work (kind, subject_id) SELECT 'deployment:poll-build', moved.id FROM moved
     ON CONFLICT (kind, subject_id) DO UPDATE SET due_at = now(), requested = work.requested + 1, ring_id = NULL
 ), asked AS (
@@ -59,8 +59,8 @@ WITH before AS (
 SELECT id FROM moved;
 
 -- name: BuildHandOver :execrows
--- Ends the claim on pipeline:deploy by asking for the build of the deployment
--- whose turn it is.
+-- Ends the claim on pipeline:deploy and requests the build of the
+-- deployment that is next.
 WITH held AS (
     DELETE FROM work d WHERE d.kind = 'pipeline:deploy' AND d.subject_id = @pipeline_id AND d.epoch = @epoch RETURNING d.subject_id
 )
@@ -78,26 +78,27 @@ WHERE deployment_id = @deployment_id
 RETURNING attempt;
 
 -- name: BuildRestart :exec
--- What the builder knew of the build is forgotten: its log begins anew, behind
--- what is stored.
+-- Forgets how much of the builder's log is stored. The new log is appended
+-- to what is stored.
 UPDATE builds SET log_cursor = '' WHERE deployment_id = @deployment_id;
 
 -- name: BuildEmptied :exec
--- What the builder kept of a build is removed, or given up.
+-- Records that the builder's files of a build are removed, or that their
+-- removal was given up.
 UPDATE builds SET emptied = true WHERE deployment_id = @deployment_id;
 
 -- name: BuildProgress :exec
 UPDATE builds SET phases = @phases, rule = @rule WHERE deployment_id = @deployment_id;
 
 -- name: PipelineSawWorkspace :exec
--- Writes down the folder of the workspace that a build found the pipeline's
--- root folder in.
+-- Records the folder of the workspace in which a build found the pipeline's
+-- root folder.
 UPDATE pipelines p SET workspace = @workspace
 FROM deployments d WHERE d.id = @deployment_id AND p.id = d.pipeline_id AND p.workspace <> @workspace;
 
 -- name: BuildLogAppend :one
--- Appends to the log, with how far the builder's log is stored now, and
--- returns its length.
+-- Appends to the log, records how much of the builder's log is stored now,
+-- and returns the log's length.
 WITH place AS (
     UPDATE builds b SET log_bytes = b.log_bytes + length(@bytes::bytea), log_cursor = @log_cursor
     WHERE b.deployment_id = @deployment_id
@@ -109,15 +110,15 @@ WITH place AS (
 SELECT log_bytes FROM place;
 
 -- name: BuildLogFrom :many
--- The pieces of a running build's log that reach past a position, at most a
+-- Returns the pieces of a running build's log that reach past a position, a
 -- few at a time.
 SELECT position, bytes FROM build_log
 WHERE deployment_id = @deployment_id AND position + length(bytes) > @position::bigint
 ORDER BY position LIMIT 64;
 
 -- name: BuildFinish :exec
--- Ends a build's record: the whole log in place of its pieces. Without pieces
--- the log that is there stays.
+-- Ends a build's record and replaces the pieces of the log by the whole
+-- log. If there are no pieces, the stored log stays.
 WITH finished AS (
     UPDATE builds b
     SET finished_at = now(), phases = coalesce(sqlc.narg('phases')::jsonb, b.phases),
@@ -131,7 +132,8 @@ WITH finished AS (
 DELETE FROM build_log l USING finished WHERE l.deployment_id = finished.deployment_id;
 
 -- name: DeploymentSetCommit :exec
--- Writes down which commit a deployment of a branch's head turned out to be.
+-- Records the commit of a deployment that was requested for the head of a
+-- branch.
 UPDATE deployments SET commit_sha = @commit_sha::text, message = @message, author = @author::text WHERE id = @id AND commit_sha IS NULL;
 
 -- name: VariableList :many
@@ -145,8 +147,8 @@ ON CONFLICT (pipeline_id, name) DO UPDATE SET value = excluded.value, secret = e
 DELETE FROM variables WHERE pipeline_id = @pipeline_id AND name = @name;
 
 -- name: DeploymentNewerCommit :one
--- The newest deployment after another one that has another commit and is live,
--- or may become it.
+-- Returns the newest later deployment that has another commit and is live,
+-- or may become live.
 SELECT n.number FROM deployments d
 JOIN deployments n ON n.pipeline_id = d.pipeline_id AND n.number > d.number AND n.kind = 'automated' AND n.commit_sha IS DISTINCT FROM d.commit_sha
 JOIN pipelines p ON p.id = d.pipeline_id
@@ -155,6 +157,6 @@ WHERE d.pipeline_id = @pipeline_id AND d.id = @id
 ORDER BY n.number DESC LIMIT 1;
 
 -- name: DeploymentOfCommit :one
--- The newest automated deployment of a commit.
+-- Returns the newest automated deployment of a commit.
 SELECT * FROM deployments WHERE pipeline_id = @pipeline_id AND commit_sha = @commit_sha::text AND kind = 'automated'
 ORDER BY number DESC LIMIT 1;

@@ -30,7 +30,8 @@ const buildEmptied = `-- name: BuildEmptied :exec
 UPDATE builds SET emptied = true WHERE deployment_id = $1
 `
 
-// What the builder kept of a build is removed, or given up.
+// Records that the builder's files of a build are removed, or that their
+// removal was given up.
 func (q *Queries) BuildEmptied(ctx context.Context, deploymentID uuid.UUID) error {
 	_, err := q.db.Exec(ctx, buildEmptied, deploymentID)
 	return err
@@ -58,8 +59,8 @@ type BuildFinishParams struct {
 	DeploymentID uuid.UUID
 }
 
-// Ends a build's record: the whole log in place of its pieces. Without pieces
-// the log that is there stays.
+// Ends a build's record and replaces the pieces of the log by the whole
+// log. If there are no pieces, the stored log stays.
 func (q *Queries) BuildFinish(ctx context.Context, arg BuildFinishParams) error {
 	_, err := q.db.Exec(ctx, buildFinish,
 		arg.Phases,
@@ -121,8 +122,8 @@ type BuildHandOverParams struct {
 	Epoch      int64
 }
 
-// Ends the claim on pipeline:deploy by asking for the build of the deployment
-// whose turn it is.
+// Ends the claim on pipeline:deploy and requests the build of the
+// deployment that is next.
 func (q *Queries) BuildHandOver(ctx context.Context, arg BuildHandOverParams) (int64, error) {
 	result, err := q.db.Exec(ctx, buildHandOver, arg.ID, arg.PipelineID, arg.Epoch)
 	if err != nil {
@@ -149,8 +150,8 @@ type BuildLogAppendParams struct {
 	DeploymentID uuid.UUID
 }
 
-// Appends to the log, with how far the builder's log is stored now, and
-// returns its length.
+// Appends to the log, records how much of the builder's log is stored now,
+// and returns the log's length.
 func (q *Queries) BuildLogAppend(ctx context.Context, arg BuildLogAppendParams) (int64, error) {
 	row := q.db.QueryRow(ctx, buildLogAppend, arg.Bytes, arg.LogCursor, arg.DeploymentID)
 	var log_bytes int64
@@ -169,7 +170,7 @@ type BuildLogFromRow struct {
 	Bytes    []byte
 }
 
-// The pieces of a running build's log that reach past a position, at most a
+// Returns the pieces of a running build's log that reach past a position, a
 // few at a time.
 func (q *Queries) BuildLogFrom(ctx context.Context, deploymentID uuid.UUID, position int64) ([]BuildLogFromRow, error) {
 	rows, err := q.db.Query(ctx, buildLogFrom, deploymentID, position)
@@ -225,7 +226,7 @@ WITH before AS (
 ), done AS (
     DELETE FROM work w USING moved WHERE w.kind = $2 AND w.subject_id = moved.id
 ), emptied AS (
-    -- What the build used is removed.
+    -- Removes the build's files.
     INSERT INTO work (kind, subject_id) SELECT 'deployment:poll-build', moved.id FROM moved
     ON CONFLICT (kind, subject_id) DO UPDATE SET due_at = now(), requested = work.requested + 1, ring_id = NULL
 ), asked AS (
@@ -246,8 +247,8 @@ type BuildPublishParams struct {
 	Bytes          int64
 }
 
-// The build is done and its files are stored: the deployment is to be
-// published. The pipeline stays Deploying.
+// Moves a deployment from building to publishing, after its build has ended
+// and its files are stored. The pipeline stays Deploying.
 func (q *Queries) BuildPublish(ctx context.Context, arg BuildPublishParams) (uuid.UUID, error) {
 	row := q.db.QueryRow(ctx, buildPublish,
 		arg.PipelineID,
@@ -267,8 +268,8 @@ const buildRestart = `-- name: BuildRestart :exec
 UPDATE builds SET log_cursor = '' WHERE deployment_id = $1
 `
 
-// What the builder knew of the build is forgotten: its log begins anew, behind
-// what is stored.
+// Forgets how much of the builder's log is stored. The new log is appended
+// to what is stored.
 func (q *Queries) BuildRestart(ctx context.Context, deploymentID uuid.UUID) error {
 	_, err := q.db.Exec(ctx, buildRestart, deploymentID)
 	return err
@@ -310,8 +311,8 @@ type BuildStartParams struct {
 	Actor      string
 }
 
-// Queued → Deploying with the deployment building, by the claim on
-// deployment:build.
+// Moves a pipeline from Queued to Deploying and its deployment to building,
+// under the claim on deployment:build.
 func (q *Queries) BuildStart(ctx context.Context, arg BuildStartParams) (uuid.UUID, error) {
 	row := q.db.QueryRow(ctx, buildStart,
 		arg.PipelineID,
@@ -334,8 +335,8 @@ WHERE d.pipeline_id = $1 AND d.id = $2
 ORDER BY n.number DESC LIMIT 1
 `
 
-// The newest deployment after another one that has another commit and is live,
-// or may become it.
+// Returns the newest later deployment that has another commit and is live,
+// or may become live.
 func (q *Queries) DeploymentNewerCommit(ctx context.Context, pipelineID uuid.UUID, iD uuid.UUID) (int64, error) {
 	row := q.db.QueryRow(ctx, deploymentNewerCommit, pipelineID, iD)
 	var number int64
@@ -348,7 +349,7 @@ SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, comm
 ORDER BY number DESC LIMIT 1
 `
 
-// The newest automated deployment of a commit.
+// Returns the newest automated deployment of a commit.
 func (q *Queries) DeploymentOfCommit(ctx context.Context, pipelineID uuid.UUID, commitSha string) (Deployment, error) {
 	row := q.db.QueryRow(ctx, deploymentOfCommit, pipelineID, commitSha)
 	var i Deployment
@@ -393,7 +394,8 @@ type DeploymentSetCommitParams struct {
 	ID        uuid.UUID
 }
 
-// Writes down which commit a deployment of a branch's head turned out to be.
+// Records the commit of a deployment that was requested for the head of a
+// branch.
 func (q *Queries) DeploymentSetCommit(ctx context.Context, arg DeploymentSetCommitParams) error {
 	_, err := q.db.Exec(ctx, deploymentSetCommit,
 		arg.CommitSha,
@@ -409,8 +411,8 @@ UPDATE pipelines p SET workspace = $1
 FROM deployments d WHERE d.id = $2 AND p.id = d.pipeline_id AND p.workspace <> $1
 `
 
-// Writes down the folder of the workspace that a build found the pipeline's
-// root folder in.
+// Records the folder of the workspace in which a build found the pipeline's
+// root folder.
 func (q *Queries) PipelineSawWorkspace(ctx context.Context, workspace string, deploymentID uuid.UUID) error {
 	_, err := q.db.Exec(ctx, pipelineSawWorkspace, workspace, deploymentID)
 	return err

@@ -2,7 +2,8 @@
 SELECT * FROM deployments WHERE id = @id;
 
 -- name: DeploymentList :many
--- Newest first. The page ends before the deployment with the number in before.
+-- Returns the newest first. The page ends before the deployment with the
+-- number in before.
 SELECT * FROM deployments
 WHERE pipeline_id = @pipeline_id AND (sqlc.narg('before')::bigint IS NULL OR number < sqlc.narg('before'))
 ORDER BY number DESC LIMIT @page_limit;
@@ -11,7 +12,8 @@ ORDER BY number DESC LIMIT @page_limit;
 SELECT * FROM deployments WHERE pipeline_id = @pipeline_id AND state IN ('building', 'publishing');
 
 -- name: DeploymentsUnpublished :many
--- The automated deployments that wait or are being built, newest first.
+-- Returns the automated deployments that are waiting or building, newest
+-- first.
 SELECT * FROM deployments
 WHERE pipeline_id = @pipeline_id AND kind = 'automated' AND state IN ('waiting', 'building') ORDER BY number DESC;
 
@@ -19,8 +21,8 @@ WHERE pipeline_id = @pipeline_id AND kind = 'automated' AND state IN ('waiting',
 SELECT * FROM deployments WHERE pipeline_id = @pipeline_id AND state = 'waiting' ORDER BY number LIMIT 1;
 
 -- name: DeploymentBeforeLive :one
--- What was live before the live deployment: the newest that went live earlier,
--- has other files, and still has them.
+-- Returns the deployment that was live before the live one: the newest that
+-- went live earlier, has other files, and still has them.
 SELECT d.* FROM deployments d
 JOIN pipelines p ON p.id = d.pipeline_id
 JOIN deployments live ON live.id = p.live_deployment_id
@@ -28,10 +30,11 @@ WHERE d.pipeline_id = @pipeline_id AND d.live_at < live.live_at AND d.tree_id <>
 ORDER BY d.live_at DESC LIMIT 1;
 
 -- name: DeploymentCreates :batchone
--- Accepts a deployment. In a resting status the pipeline becomes Queued; where
--- one runs already, or provisioning is to come, the deployment waits behind
--- it. A head commit that is given is noted. Older automated deployments that wait are superseded by an automated
--- one. In the deletion statuses nothing happens and no row is returned.
+-- Accepts a deployment. If the pipeline is at rest, it becomes Queued. If
+-- another deployment runs, or provisioning is still to come, the deployment
+-- waits. If a head commit is given, it is recorded. An automated deployment
+-- supersedes older automated ones that wait. In the deletion statuses
+-- nothing happens and no row is returned.
 WITH before AS (
     SELECT p.id, p.status FROM pipelines p
     WHERE p.id = @pipeline_id AND p.status NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete') FOR UPDATE
@@ -65,8 +68,8 @@ WITH before AS (
     WHERE w.kind = 'deployment:build' AND w.subject_id = s.id
       AND (w.lease_until IS NULL OR w.lease_until <= now())
 ), asked AS (
-    -- Where nothing is under way a build is asked for at once; otherwise
-    -- pipeline:deploy sees whose turn it is.
+    -- If nothing runs, the build is requested at once; otherwise
+    -- pipeline:deploy chooses the next deployment.
     INSERT INTO work (kind, subject_id)
     SELECT CASE WHEN builds THEN 'deployment:build' ELSE 'pipeline:deploy' END,
            CASE WHEN builds THEN next.deployment_id ELSE next.pipeline_id END
@@ -84,7 +87,8 @@ WITH before AS (
 SELECT id FROM created;
 
 -- name: DeploymentCreateUnpublished :one
--- Records a release that was uploaded whole and is not to go live by itself.
+-- Records a release that was uploaded completely and is not to be published
+-- yet.
 WITH moved AS (
     UPDATE pipelines p SET last_number = p.last_number + 1, updated_at = now()
     WHERE p.id = @pipeline_id AND p.status NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete')
@@ -95,8 +99,9 @@ SELECT @id, moved.id, moved.last_number, 'release', 'succeeded', @id, @message, 
 RETURNING *;
 
 -- name: DeploymentStart :one
--- Queued → Deploying with the deployment publishing, by the claim on
--- pipeline:deploy. The sequence of its pointer is given out here.
+-- Moves a pipeline from Queued to Deploying and its deployment to
+-- publishing, under the claim on pipeline:deploy. Assigns the sequence of
+-- the deployment's pointer.
 WITH before AS (
     SELECT p.id FROM pipelines p WHERE p.id = @pipeline_id AND p.status = 'queued' FOR UPDATE
 ), held AS (
@@ -119,8 +124,8 @@ WITH before AS (
 SELECT id FROM started;
 
 -- name: DeploymentSucceed :one
--- Deploying → Deployed with the deployment live, and on to Queued if another
--- waits.
+-- Moves a pipeline from Deploying to Deployed with the deployment live, and
+-- on to Queued if another one waits.
 WITH before AS (
     SELECT p.id, EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = p.id AND d.state = 'waiting') AS waits
     FROM pipelines p WHERE p.id = @pipeline_id AND p.status = 'deploying' FOR UPDATE OF p
@@ -147,8 +152,8 @@ WITH before AS (
 ), done AS (
     DELETE FROM work w USING moved WHERE w.kind = 'pipeline:deploy' AND w.subject_id = moved.id AND NOT moved.waits
 ), again AS (
-    -- The claim ends here: under its epoch the worker's own finish would take
-    -- the row that the next deployment needs.
+    -- The claim ends here. Otherwise the worker's own WorkFinish, under the same
+    -- epoch, would delete the row that the next deployment needs.
     UPDATE work w
     SET lease_until = NULL, due_at = now(), since = now(), attempt = 0, cause = '', epoch = nextval('work_epochs')
     FROM moved WHERE w.kind = 'pipeline:deploy' AND w.subject_id = moved.id AND moved.waits
@@ -164,9 +169,10 @@ WITH before AS (
 SELECT id FROM moved;
 
 -- name: DeploymentFail :one
--- Queued, Deploying → Failed to Deploy, and on to Queued if another waits, by
--- the claim on pipeline:deploy (whose subject is the pipeline) or on the
--- deployment's build. What was live stays live.
+-- Moves a pipeline from Queued or Deploying to Failed to Deploy, and on to
+-- Queued if another deployment waits. The claim is on pipeline:deploy
+-- (whose subject is the pipeline) or on the deployment's build. What was
+-- live stays live.
 WITH before AS (
     SELECT p.id, p.status,
            EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = p.id AND d.state = 'waiting' AND d.id <> @id) AS waits
@@ -194,8 +200,8 @@ WITH before AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version, moved.slug, 'failed_to_deploy', 'queued', 'another deployment was waiting', @actor FROM moved WHERE waits
 ), kept AS (
-    -- The row of the claim has work again: the pipeline the deployment that
-    -- waits, poll-build the build to end.
+    -- The claim's row has work again: for a pipeline, the waiting deployment;
+    -- for poll-build, the build to stop.
     SELECT moved.id FROM moved WHERE (moved.waits AND @subject_id = moved.id) OR @kind = 'deployment:poll-build'
 ), done AS (
     DELETE FROM work w USING moved
@@ -205,7 +211,7 @@ WITH before AS (
     SET lease_until = NULL, due_at = now(), since = now(), attempt = 0, cause = '', epoch = nextval('work_epochs')
     FROM kept WHERE w.kind = @kind AND w.subject_id = @subject_id
 ), emptied AS (
-    -- Wherever it is being built, that is ended and what it used removed.
+    -- Stops its build, wherever it runs, and removes the build's files.
     INSERT INTO work (kind, subject_id) SELECT 'deployment:poll-build', ended.id FROM ended WHERE @kind = 'deployment:build'
     ON CONFLICT (kind, subject_id) DO UPDATE SET due_at = now(), requested = work.requested + 1, ring_id = NULL
 ), asked AS (
@@ -219,10 +225,10 @@ WITH before AS (
 SELECT id FROM moved;
 
 -- name: DeploymentCancel :one
--- Ends a deployment that waits or builds. If it was the one that the pipeline
--- was Queued or Deploying for, the pipeline becomes Deployed if something is
--- live, else Ready for Deployment, and then Queued if another waits. A
--- deployment that is being published is past cancelling.
+-- Ends a deployment that is waiting or building. If the pipeline was Queued
+-- or Deploying for it, the pipeline becomes Deployed if something is live,
+-- otherwise Ready for Deployment, and then Queued if another deployment
+-- waits. A deployment that is publishing can't be cancelled.
 WITH before AS (
     SELECT p.id, p.status,
            EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = p.id AND d.state = 'waiting' AND d.id <> @id) AS waits,
@@ -236,8 +242,8 @@ WITH before AS (
     WHERE d.id = @id AND was.id = d.id AND d.pipeline_id = before.id AND d.state IN ('waiting', 'building')
     RETURNING d.id, d.pipeline_id, d.kind, was.state AS was, before.status, before.waits, before.rest
 ), ends AS (
-    -- Whether the pipeline moves: its running deployment was stopped, or the
-    -- last one that it was Queued for.
+    -- The pipeline's status changes if its running deployment was stopped, or
+    -- the last one that it was Queued for.
     SELECT *, (status = 'deploying' AND was = 'building') OR (status = 'queued' AND NOT waits) AS moves FROM ended
 ), moved AS (
     UPDATE pipelines p
@@ -254,7 +260,7 @@ WITH before AS (
 ), unasked AS (
     DELETE FROM work w USING ended WHERE w.subject_id = ended.id AND w.kind = 'deployment:build'
 ), stopped AS (
-    -- Wherever it is being built, that is ended and what it left removed.
+    -- Stops its build, wherever it runs, and removes the build's files.
     INSERT INTO work (kind, subject_id) SELECT 'deployment:poll-build', ended.id FROM ended WHERE ended.was = 'building'
     ON CONFLICT (kind, subject_id) DO UPDATE SET due_at = now(), requested = work.requested + 1, ring_id = NULL
 ), dropped AS (
@@ -271,8 +277,8 @@ WITH before AS (
 SELECT id FROM ended;
 
 -- name: DeploymentSupersede :one
--- Deploying → Queued: a newer commit takes the place of one that is being
--- built.
+-- Moves a pipeline from Deploying to Queued, because a newer commit
+-- replaces the one that is being built.
 WITH before AS (
     SELECT p.id FROM pipelines p WHERE p.id = @pipeline_id AND p.status = 'deploying' FOR UPDATE
 ), ended AS (
@@ -293,7 +299,7 @@ WITH before AS (
 ), unasked AS (
     DELETE FROM work w USING ended WHERE w.subject_id = ended.id AND w.kind = 'deployment:build'
 ), stopped AS (
-    -- Wherever it is being built, that is ended and what it left removed.
+    -- Stops its build, wherever it runs, and removes the build's files.
     INSERT INTO work (kind, subject_id) SELECT 'deployment:poll-build', ended.id FROM ended
     ON CONFLICT (kind, subject_id) DO UPDATE SET due_at = now(), requested = work.requested + 1, ring_id = NULL
 ), asked AS (
@@ -307,20 +313,22 @@ WITH before AS (
 SELECT id FROM ended;
 
 -- name: DeploymentReported :exec
--- Writes down which state the forge was told of, by the claim on forge:report.
+-- Records which state was reported to the forge, under the claim on
+-- forge:report.
 UPDATE deployments d SET reported_state = @state::text
 WHERE d.id = @id
   AND EXISTS (SELECT 1 FROM work w WHERE w.kind = 'forge:report' AND w.subject_id = d.id AND w.epoch = @epoch);
 
 -- name: DeploymentRecordSealed :execrows
--- The tree is whole and durable: from here on the pointer may have flipped.
+-- Records that the tree is complete and durable. From here on the pointer
+-- may have flipped.
 UPDATE deployments d
 SET sealed_at = coalesce(d.sealed_at, now())
 WHERE d.id = @id AND d.state = 'publishing'
   AND EXISTS (SELECT 1 FROM work w WHERE w.kind = 'pipeline:deploy' AND w.subject_id = d.pipeline_id AND w.epoch = @epoch);
 
 -- name: PipelineNextSequence :one
--- Gives out a sequence for a pointer that puts back what was live.
+-- Assigns a sequence for a pointer that restores what was live.
 UPDATE pipelines p
 SET last_sequence = p.last_sequence + 1
 WHERE p.id = @id
@@ -328,8 +336,9 @@ WHERE p.id = @id
 RETURNING p.last_sequence;
 
 -- name: DeploymentResequence :one
--- Continues the pipeline's sequences above one that is in force and that this
--- database did not give out: it was restored from an older backup.
+-- Continues the pipeline's sequences above the current pointer's. This
+-- database did not assign that sequence, so it was restored from an older
+-- backup.
 WITH numbered AS (
     UPDATE pipelines p SET last_sequence = greatest(p.last_sequence, @in_force::bigint) + 1
     WHERE p.id = @pipeline_id
@@ -341,10 +350,10 @@ FROM numbered WHERE d.id = @id AND d.pipeline_id = numbered.id AND d.state = 'pu
 RETURNING d.sequence::bigint;
 
 -- name: DeploymentsPrune :many
--- Gives up the trees that retention does not keep: neither the live one, nor
--- one that a deployment under way publishes, nor the newest ones. The rows
--- stay. The trees given up within a day are returned, so that removing them
--- may fail and be repeated.
+-- Gives up the trees that retention does not keep. Retention keeps the live
+-- one, those of running deployments, and the newest ones. The rows stay.
+-- Returns the trees that were given up within a day, so that a failed
+-- removal can be repeated.
 WITH kept AS (
     SELECT d.tree_id FROM deployments d
     JOIN pipelines p ON p.id = d.pipeline_id

@@ -19,8 +19,8 @@ WHERE d.pipeline_id = $1 AND d.live_at < live.live_at AND d.tree_id <> live.tree
 ORDER BY d.live_at DESC LIMIT 1
 `
 
-// What was live before the live deployment: the newest that went live earlier,
-// has other files, and still has them.
+// Returns the deployment that was live before the live one: the newest that
+// went live earlier, has other files, and still has them.
 func (q *Queries) DeploymentBeforeLive(ctx context.Context, pipelineID uuid.UUID) (Deployment, error) {
 	row := q.db.QueryRow(ctx, deploymentBeforeLive, pipelineID)
 	var i Deployment
@@ -68,8 +68,8 @@ WITH before AS (
     WHERE d.id = $1 AND was.id = d.id AND d.pipeline_id = before.id AND d.state IN ('waiting', 'building')
     RETURNING d.id, d.pipeline_id, d.kind, was.state AS was, before.status, before.waits, before.rest
 ), ends AS (
-    -- Whether the pipeline moves: its running deployment was stopped, or the
-    -- last one that it was Queued for.
+    -- The pipeline's status changes if its running deployment was stopped, or
+    -- the last one that it was Queued for.
     SELECT id, pipeline_id, kind, was, status, waits, rest, (status = 'deploying' AND was = 'building') OR (status = 'queued' AND NOT waits) AS moves FROM ended
 ), moved AS (
     UPDATE pipelines p
@@ -86,7 +86,7 @@ WITH before AS (
 ), unasked AS (
     DELETE FROM work w USING ended WHERE w.subject_id = ended.id AND w.kind = 'deployment:build'
 ), stopped AS (
-    -- Wherever it is being built, that is ended and what it left removed.
+    -- Stops its build, wherever it runs, and removes the build's files.
     INSERT INTO work (kind, subject_id) SELECT 'deployment:poll-build', ended.id FROM ended WHERE ended.was = 'building'
     ON CONFLICT (kind, subject_id) DO UPDATE SET due_at = now(), requested = work.requested + 1, ring_id = NULL
 ), dropped AS (
@@ -110,10 +110,10 @@ type DeploymentCancelParams struct {
 	Actor      string
 }
 
-// Ends a deployment that waits or builds. If it was the one that the pipeline
-// was Queued or Deploying for, the pipeline becomes Deployed if something is
-// live, else Ready for Deployment, and then Queued if another waits. A
-// deployment that is being published is past cancelling.
+// Ends a deployment that is waiting or building. If the pipeline was Queued
+// or Deploying for it, the pipeline becomes Deployed if something is live,
+// otherwise Ready for Deployment, and then Queued if another deployment
+// waits. A deployment that is publishing can't be cancelled.
 func (q *Queries) DeploymentCancel(ctx context.Context, arg DeploymentCancelParams) (uuid.UUID, error) {
 	row := q.db.QueryRow(ctx, deploymentCancel,
 		arg.ID,
@@ -147,7 +147,8 @@ type DeploymentCreateUnpublishedParams struct {
 	PipelineID     uuid.UUID
 }
 
-// Records a release that was uploaded whole and is not to go live by itself.
+// Records a release that was uploaded completely and is not to be published
+// yet.
 func (q *Queries) DeploymentCreateUnpublished(ctx context.Context, arg DeploymentCreateUnpublishedParams) (Deployment, error) {
 	row := q.db.QueryRow(ctx, deploymentCreateUnpublished,
 		arg.ID,
@@ -217,8 +218,8 @@ WITH before AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version, moved.slug, 'failed_to_deploy', 'queued', 'another deployment was waiting', $7 FROM moved WHERE waits
 ), kept AS (
-    -- The row of the claim has work again: the pipeline the deployment that
-    -- waits, poll-build the build to end.
+    -- The claim's row has work again: for a pipeline, the waiting deployment;
+    -- for poll-build, the build to stop.
     SELECT moved.id FROM moved WHERE (moved.waits AND $4 = moved.id) OR $3 = 'deployment:poll-build'
 ), done AS (
     DELETE FROM work w USING moved
@@ -228,7 +229,7 @@ WITH before AS (
     SET lease_until = NULL, due_at = now(), since = now(), attempt = 0, cause = '', epoch = nextval('work_epochs')
     FROM kept WHERE w.kind = $3 AND w.subject_id = $4
 ), emptied AS (
-    -- Wherever it is being built, that is ended and what it used removed.
+    -- Stops its build, wherever it runs, and removes the build's files.
     INSERT INTO work (kind, subject_id) SELECT 'deployment:poll-build', ended.id FROM ended WHERE $3 = 'deployment:build'
     ON CONFLICT (kind, subject_id) DO UPDATE SET due_at = now(), requested = work.requested + 1, ring_id = NULL
 ), asked AS (
@@ -252,9 +253,10 @@ type DeploymentFailParams struct {
 	Actor      string
 }
 
-// Queued, Deploying → Failed to Deploy, and on to Queued if another waits, by
-// the claim on pipeline:deploy (whose subject is the pipeline) or on the
-// deployment's build. What was live stays live.
+// Moves a pipeline from Queued or Deploying to Failed to Deploy, and on to
+// Queued if another deployment waits. The claim is on pipeline:deploy
+// (whose subject is the pipeline) or on the deployment's build. What was
+// live stays live.
 func (q *Queries) DeploymentFail(ctx context.Context, arg DeploymentFailParams) (uuid.UUID, error) {
 	row := q.db.QueryRow(ctx, deploymentFail,
 		arg.ID,
@@ -319,7 +321,8 @@ type DeploymentListParams struct {
 	PageLimit  int32
 }
 
-// Newest first. The page ends before the deployment with the number in before.
+// Returns the newest first. The page ends before the deployment with the
+// number in before.
 func (q *Queries) DeploymentList(ctx context.Context, arg DeploymentListParams) ([]Deployment, error) {
 	rows, err := q.db.Query(ctx, deploymentList, arg.PipelineID, arg.Before, arg.PageLimit)
 	if err != nil {
@@ -410,7 +413,8 @@ WHERE d.id = $1 AND d.state = 'publishing'
   AND EXISTS (SELECT 1 FROM work w WHERE w.kind = 'pipeline:deploy' AND w.subject_id = d.pipeline_id AND w.epoch = $2)
 `
 
-// The tree is whole and durable: from here on the pointer may have flipped.
+// Records that the tree is complete and durable. From here on the pointer
+// may have flipped.
 func (q *Queries) DeploymentRecordSealed(ctx context.Context, iD uuid.UUID, epoch int64) (int64, error) {
 	result, err := q.db.Exec(ctx, deploymentRecordSealed, iD, epoch)
 	if err != nil {
@@ -431,7 +435,8 @@ type DeploymentReportedParams struct {
 	Epoch int64
 }
 
-// Writes down which state the forge was told of, by the claim on forge:report.
+// Records which state was reported to the forge, under the claim on
+// forge:report.
 func (q *Queries) DeploymentReported(ctx context.Context, arg DeploymentReportedParams) error {
 	_, err := q.db.Exec(ctx, deploymentReported, arg.State, arg.ID, arg.Epoch)
 	return err
@@ -456,8 +461,9 @@ type DeploymentResequenceParams struct {
 	Epoch      int64
 }
 
-// Continues the pipeline's sequences above one that is in force and that this
-// database did not give out: it was restored from an older backup.
+// Continues the pipeline's sequences above the current pointer's. This
+// database did not assign that sequence, so it was restored from an older
+// backup.
 func (q *Queries) DeploymentResequence(ctx context.Context, arg DeploymentResequenceParams) (int64, error) {
 	row := q.db.QueryRow(ctx, deploymentResequence,
 		arg.ID,
@@ -538,8 +544,9 @@ type DeploymentStartParams struct {
 	Actor      string
 }
 
-// Queued → Deploying with the deployment publishing, by the claim on
-// pipeline:deploy. The sequence of its pointer is given out here.
+// Moves a pipeline from Queued to Deploying and its deployment to
+// publishing, under the claim on pipeline:deploy. Assigns the sequence of
+// the deployment's pointer.
 func (q *Queries) DeploymentStart(ctx context.Context, arg DeploymentStartParams) (uuid.UUID, error) {
 	row := q.db.QueryRow(ctx, deploymentStart,
 		arg.PipelineID,
@@ -580,8 +587,8 @@ WITH before AS (
 ), done AS (
     DELETE FROM work w USING moved WHERE w.kind = 'pipeline:deploy' AND w.subject_id = moved.id AND NOT moved.waits
 ), again AS (
-    -- The claim ends here: under its epoch the worker's own finish would take
-    -- the row that the next deployment needs.
+    -- The claim ends here. Otherwise the worker's own WorkFinish, under the same
+    -- epoch, would delete the row that the next deployment needs.
     UPDATE work w
     SET lease_until = NULL, due_at = now(), since = now(), attempt = 0, cause = '', epoch = nextval('work_epochs')
     FROM moved WHERE w.kind = 'pipeline:deploy' AND w.subject_id = moved.id AND moved.waits
@@ -606,8 +613,8 @@ type DeploymentSucceedParams struct {
 	RetentionSeconds float64
 }
 
-// Deploying → Deployed with the deployment live, and on to Queued if another
-// waits.
+// Moves a pipeline from Deploying to Deployed with the deployment live, and
+// on to Queued if another one waits.
 func (q *Queries) DeploymentSucceed(ctx context.Context, arg DeploymentSucceedParams) (uuid.UUID, error) {
 	row := q.db.QueryRow(ctx, deploymentSucceed,
 		arg.PipelineID,
@@ -643,7 +650,7 @@ WITH before AS (
 ), unasked AS (
     DELETE FROM work w USING ended WHERE w.subject_id = ended.id AND w.kind = 'deployment:build'
 ), stopped AS (
-    -- Wherever it is being built, that is ended and what it left removed.
+    -- Stops its build, wherever it runs, and removes the build's files.
     INSERT INTO work (kind, subject_id) SELECT 'deployment:poll-build', ended.id FROM ended
     ON CONFLICT (kind, subject_id) DO UPDATE SET due_at = now(), requested = work.requested + 1, ring_id = NULL
 ), asked AS (
@@ -664,8 +671,8 @@ type DeploymentSupersedeParams struct {
 	Actor      string
 }
 
-// Deploying → Queued: a newer commit takes the place of one that is being
-// built.
+// Moves a pipeline from Deploying to Queued, because a newer commit
+// replaces the one that is being built.
 func (q *Queries) DeploymentSupersede(ctx context.Context, arg DeploymentSupersedeParams) (uuid.UUID, error) {
 	row := q.db.QueryRow(ctx, deploymentSupersede,
 		arg.PipelineID,
@@ -702,10 +709,10 @@ WHERE d.pipeline_id = $1 AND d.pruned_at > now() - interval '1 day'
   AND d.tree_id NOT IN (SELECT kept.tree_id FROM kept)
 `
 
-// Gives up the trees that retention does not keep: neither the live one, nor
-// one that a deployment under way publishes, nor the newest ones. The rows
-// stay. The trees given up within a day are returned, so that removing them
-// may fail and be repeated.
+// Gives up the trees that retention does not keep. Retention keeps the live
+// one, those of running deployments, and the newest ones. The rows stay.
+// Returns the trees that were given up within a day, so that a failed
+// removal can be repeated.
 func (q *Queries) DeploymentsPrune(ctx context.Context, pipelineID uuid.UUID, keepNewest int32) ([]uuid.UUID, error) {
 	rows, err := q.db.Query(ctx, deploymentsPrune, pipelineID, keepNewest)
 	if err != nil {
@@ -731,7 +738,8 @@ SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, comm
 WHERE pipeline_id = $1 AND kind = 'automated' AND state IN ('waiting', 'building') ORDER BY number DESC
 `
 
-// The automated deployments that wait or are being built, newest first.
+// Returns the automated deployments that are waiting or building, newest
+// first.
 func (q *Queries) DeploymentsUnpublished(ctx context.Context, pipelineID uuid.UUID) ([]Deployment, error) {
 	rows, err := q.db.Query(ctx, deploymentsUnpublished, pipelineID)
 	if err != nil {
@@ -786,7 +794,7 @@ WHERE p.id = $1
 RETURNING p.last_sequence
 `
 
-// Gives out a sequence for a pointer that puts back what was live.
+// Assigns a sequence for a pointer that restores what was live.
 func (q *Queries) PipelineNextSequence(ctx context.Context, iD uuid.UUID, epoch int64) (int64, error) {
 	row := q.db.QueryRow(ctx, pipelineNextSequence, iD, epoch)
 	var last_sequence int64

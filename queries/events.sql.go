@@ -55,7 +55,8 @@ const eventPipelineBySlug = `-- name: EventPipelineBySlug :one
 SELECT pipeline_id FROM events WHERE slug = $1 ORDER BY time DESC LIMIT 1
 `
 
-// The pipeline that had the slug last, for the events of one that is gone.
+// Returns the last pipeline that had the slug, to find the events of a
+// deleted one.
 func (q *Queries) EventPipelineBySlug(ctx context.Context, slug string) (uuid.UUID, error) {
 	row := q.db.QueryRow(ctx, eventPipelineBySlug, slug)
 	var pipeline_id uuid.UUID
@@ -70,7 +71,8 @@ SELECT EXISTS (
 ) AS freed
 `
 
-// Whether a pipeline with the slug was deleted within the time.
+// Reports whether a pipeline with the slug was deleted within the given
+// time.
 func (q *Queries) SlugFreedLately(ctx context.Context, slug string, withinSeconds float64) (bool, error) {
 	row := q.db.QueryRow(ctx, slugFreedLately, slug, withinSeconds)
 	var freed bool

@@ -1,5 +1,6 @@
 -- name: RepositorySeen :exec
--- Writes down what a forge tells of a repository. What it does not tell stays.
+-- Records what a forge reports about a repository. What it does not report
+-- stays as it is.
 INSERT INTO repositories (provider, id, full_name, default_branch, installation_id)
 VALUES (@provider, @id, @full_name, @default_branch, sqlc.narg('installation_id'))
 ON CONFLICT (provider, id) DO UPDATE
@@ -12,7 +13,7 @@ SET full_name = excluded.full_name,
 SELECT * FROM repositories WHERE provider = @provider AND id = @id;
 
 -- name: RepositoryLeft :exec
--- An installation no longer sees a repository.
+-- Records that an installation no longer has access to a repository.
 UPDATE repositories SET installation_id = NULL, changed_at = now()
 WHERE provider = @provider AND id = @id AND installation_id = @installation_id::text;
 
@@ -23,14 +24,14 @@ SET account = CASE WHEN excluded.account = '' THEN installations.account ELSE ex
     state = excluded.state, changed_at = now();
 
 -- name: InstallationKnown :exec
--- A delivery named an installation that may not have been told of.
+-- Records an installation that a delivery named, if it is not known yet.
 INSERT INTO installations (provider, id) VALUES (@provider, @id) ON CONFLICT DO NOTHING;
 
 -- name: InstallationGet :one
 SELECT * FROM installations WHERE provider = @provider AND id = @id;
 
 -- name: PipelinesOfRepository :many
--- The pipelines that are bound to a repository, by its id or, before the id is
+-- Returns the pipelines of a repository, by its id or, while the id is not
 -- known, by its name.
 SELECT * FROM pipelines
 WHERE repository_provider = @provider::text
@@ -39,7 +40,7 @@ WHERE repository_provider = @provider::text
 ORDER BY id;
 
 -- name: PipelineBindRepository :exec
--- Writes down the id and the present name of a pipeline's repository.
+-- Records the id and the current name of a pipeline's repository.
 UPDATE pipelines SET repository_id = @repository_id::text, repository_full_name = @full_name::text, updated_at = now()
 WHERE id = @id AND (repository_id IS DISTINCT FROM @repository_id OR repository_full_name IS DISTINCT FROM @full_name);
 
@@ -47,14 +48,14 @@ WHERE id = @id AND (repository_id IS DISTINCT FROM @repository_id OR repository_
 UPDATE pipelines SET head_commit = @head_commit::text WHERE id = @id;
 
 -- name: PipelinesSourceProblem :execrows
--- Says of all pipelines of a repository why pushes are not built, or that they
--- are again.
+-- Records for all pipelines of a repository why pushes are not built, or
+-- clears the reason.
 UPDATE pipelines SET source_problem = @problem, updated_at = now()
 WHERE repository_provider = @provider::text AND repository_id = @repository_id::text AND source_problem <> @problem;
 
 -- name: PipelineBranchProblem :execrows
--- Says of one pipeline that its branch is not there, or is again. A problem of
--- another kind stays.
+-- Records that the branch of a pipeline is missing, or clears that. A
+-- problem of another kind stays.
 UPDATE pipelines SET source_problem = @problem, updated_at = now()
 WHERE id = @id AND source_problem <> @problem AND (source_problem = '' OR source_problem LIKE 'the branch %');
 
@@ -65,10 +66,11 @@ WHERE r.provider = @provider AND r.installation_id = @installation_id::text
   AND p.repository_provider = r.provider AND p.repository_id = r.id AND p.source_problem <> @problem;
 
 -- name: PushRecords :batchmany
--- Takes note of a push in one statement: the delivery, its installation, what
--- it tells of the repository, and the pipelines that are bound to it, by its
--- id or, before the id is known, by its name. Nothing is returned when the
--- delivery came before; one row without a pipeline when none is bound.
+-- Records a push in one statement: the delivery, its installation and what
+-- it reports about the repository. Returns the pipelines of the repository,
+-- by its id or, while the id is not known, by its name. Returns no rows if
+-- the delivery is a duplicate, and one row without a pipeline if the
+-- repository has none.
 WITH delivery AS (
     INSERT INTO deliveries (source, id, type, body_sha256)
     VALUES (@provider::text, @delivery_id, @type, sqlc.narg('body_sha256'))

@@ -33,7 +33,7 @@ const installationKnown = `-- name: InstallationKnown :exec
 INSERT INTO installations (provider, id) VALUES ($1, $2) ON CONFLICT DO NOTHING
 `
 
-// A delivery named an installation that may not have been told of.
+// Records an installation that a delivery named, if it is not known yet.
 func (q *Queries) InstallationKnown(ctx context.Context, provider string, iD string) error {
 	_, err := q.db.Exec(ctx, installationKnown, provider, iD)
 	return err
@@ -74,7 +74,7 @@ type PipelineBindRepositoryParams struct {
 	ID           uuid.UUID
 }
 
-// Writes down the id and the present name of a pipeline's repository.
+// Records the id and the current name of a pipeline's repository.
 func (q *Queries) PipelineBindRepository(ctx context.Context, arg PipelineBindRepositoryParams) error {
 	_, err := q.db.Exec(ctx, pipelineBindRepository, arg.RepositoryID, arg.FullName, arg.ID)
 	return err
@@ -85,8 +85,8 @@ UPDATE pipelines SET source_problem = $1, updated_at = now()
 WHERE id = $2 AND source_problem <> $1 AND (source_problem = '' OR source_problem LIKE 'the branch %')
 `
 
-// Says of one pipeline that its branch is not there, or is again. A problem of
-// another kind stays.
+// Records that the branch of a pipeline is missing, or clears that. A
+// problem of another kind stays.
 func (q *Queries) PipelineBranchProblem(ctx context.Context, problem string, iD uuid.UUID) (int64, error) {
 	result, err := q.db.Exec(ctx, pipelineBranchProblem, problem, iD)
 	if err != nil {
@@ -139,7 +139,7 @@ type PipelinesOfRepositoryParams struct {
 	FullName     string
 }
 
-// The pipelines that are bound to a repository, by its id or, before the id is
+// Returns the pipelines of a repository, by its id or, while the id is not
 // known, by its name.
 func (q *Queries) PipelinesOfRepository(ctx context.Context, arg PipelinesOfRepositoryParams) ([]Pipeline, error) {
 	rows, err := q.db.Query(ctx, pipelinesOfRepository, arg.Provider, arg.RepositoryID, arg.FullName)
@@ -203,8 +203,8 @@ type PipelinesSourceProblemParams struct {
 	RepositoryID string
 }
 
-// Says of all pipelines of a repository why pushes are not built, or that they
-// are again.
+// Records for all pipelines of a repository why pushes are not built, or
+// clears the reason.
 func (q *Queries) PipelinesSourceProblem(ctx context.Context, arg PipelinesSourceProblemParams) (int64, error) {
 	result, err := q.db.Exec(ctx, pipelinesSourceProblem, arg.Problem, arg.Provider, arg.RepositoryID)
 	if err != nil {
@@ -242,7 +242,7 @@ type RepositoryLeftParams struct {
 	InstallationID string
 }
 
-// An installation no longer sees a repository.
+// Records that an installation no longer has access to a repository.
 func (q *Queries) RepositoryLeft(ctx context.Context, arg RepositoryLeftParams) error {
 	_, err := q.db.Exec(ctx, repositoryLeft, arg.Provider, arg.ID, arg.InstallationID)
 	return err
@@ -266,7 +266,8 @@ type RepositorySeenParams struct {
 	InstallationID *string
 }
 
-// Writes down what a forge tells of a repository. What it does not tell stays.
+// Records what a forge reports about a repository. What it does not report
+// stays as it is.
 func (q *Queries) RepositorySeen(ctx context.Context, arg RepositorySeenParams) error {
 	_, err := q.db.Exec(ctx, repositorySeen,
 		arg.Provider,

@@ -1,6 +1,6 @@
 -- name: DeliveryRecord :one
--- Takes note of an outside event; nothing is returned when it came before,
--- under the same id or, for a body that is given, with the same body.
+-- Records an outside event. Returns no row for a duplicate: an event with
+-- the same id or, if a body is given, with the same body.
 INSERT INTO deliveries (source, id, type, body_sha256) VALUES (@source, @id, @type, sqlc.narg('body_sha256'))
 ON CONFLICT DO NOTHING
 RETURNING id;
@@ -13,15 +13,16 @@ WHERE source = @source AND id = @id;
 SELECT * FROM deliveries WHERE source = @source AND id = @id;
 
 -- name: BuildHeardOf :one
--- When SNS last told of a build, the first of January 1970 if never.
+-- Returns when SNS last reported about a build, or 1 January 1970 if it
+-- never did.
 SELECT coalesce(max(received_at), 'epoch')::timestamptz AS at FROM deliveries WHERE source = 'sns' AND type = 'Notification';
 
 -- name: AheadSeconds :one
--- How far a time lies ahead of the clock.
+-- Returns how many seconds a time is ahead of the clock.
 SELECT date_part('epoch', sqlc.arg('event_time')::timestamptz - clock_timestamp())::float8 AS seconds;
 
 -- name: AppLock :one
--- Events of one app take turns.
+-- Makes events of one app take turns.
 INSERT INTO apps (id) VALUES (@id)
 ON CONFLICT (id) DO UPDATE SET id = excluded.id
 RETURNING *;
@@ -33,7 +34,7 @@ UPDATE apps SET created_time = greatest(created_time, @time::timestamptz) WHERE 
 UPDATE apps SET deleted_time = greatest(deleted_time, @time::timestamptz) WHERE id = @id;
 
 -- name: DeliveriesExpire :execrows
--- Forgets the oldest deliveries past their time, a few at a time.
+-- Deletes the oldest expired deliveries, a few at a time.
 DELETE FROM deliveries WHERE (source, id) IN (
     SELECT d.source, d.id FROM deliveries d
     WHERE d.received_at < now() - make_interval(secs => @kept_seconds::float8)

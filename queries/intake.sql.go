@@ -14,7 +14,7 @@ const aheadSeconds = `-- name: AheadSeconds :one
 SELECT date_part('epoch', $1::timestamptz - clock_timestamp())::float8 AS seconds
 `
 
-// How far a time lies ahead of the clock.
+// Returns how many seconds a time is ahead of the clock.
 func (q *Queries) AheadSeconds(ctx context.Context, eventTime time.Time) (float64, error) {
 	row := q.db.QueryRow(ctx, aheadSeconds, eventTime)
 	var seconds float64
@@ -28,7 +28,7 @@ ON CONFLICT (id) DO UPDATE SET id = excluded.id
 RETURNING id, created_time, deleted_time
 `
 
-// Events of one app take turns.
+// Makes events of one app take turns.
 func (q *Queries) AppLock(ctx context.Context, id string) (App, error) {
 	row := q.db.QueryRow(ctx, appLock, id)
 	var i App
@@ -58,7 +58,8 @@ const buildHeardOf = `-- name: BuildHeardOf :one
 SELECT coalesce(max(received_at), 'epoch')::timestamptz AS at FROM deliveries WHERE source = 'sns' AND type = 'Notification'
 `
 
-// When SNS last told of a build, the first of January 1970 if never.
+// Returns when SNS last reported about a build, or 1 January 1970 if it
+// never did.
 func (q *Queries) BuildHeardOf(ctx context.Context) (time.Time, error) {
 	row := q.db.QueryRow(ctx, buildHeardOf)
 	var at time.Time
@@ -73,7 +74,7 @@ DELETE FROM deliveries WHERE (source, id) IN (
     ORDER BY d.received_at LIMIT 500)
 `
 
-// Forgets the oldest deliveries past their time, a few at a time.
+// Deletes the oldest expired deliveries, a few at a time.
 func (q *Queries) DeliveriesExpire(ctx context.Context, keptSeconds float64) (int64, error) {
 	result, err := q.db.Exec(ctx, deliveriesExpire, keptSeconds)
 	if err != nil {
@@ -115,8 +116,8 @@ type DeliveryRecordParams struct {
 	BodySha256 []byte
 }
 
-// Takes note of an outside event; nothing is returned when it came before,
-// under the same id or, for a body that is given, with the same body.
+// Records an outside event. Returns no row for a duplicate: an event with
+// the same id or, if a body is given, with the same body.
 func (q *Queries) DeliveryRecord(ctx context.Context, arg DeliveryRecordParams) (string, error) {
 	row := q.db.QueryRow(ctx, deliveryRecord,
 		arg.Source,

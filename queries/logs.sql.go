@@ -22,8 +22,8 @@ type BuildLogPartParams struct {
 	DeploymentID uuid.UUID
 }
 
-// Bytes of the whole log as it is stored, compressed; start counts from 1.
-// Postgres reads no more of a large value than is asked for.
+// Returns bytes of the stored, compressed log; start counts from 1.
+// Postgres reads no more of a large value than is requested.
 func (q *Queries) BuildLogPart(ctx context.Context, arg BuildLogPartParams) ([]byte, error) {
 	row := q.db.QueryRow(ctx, buildLogPart, arg.Start, arg.Most, arg.DeploymentID)
 	var part []byte
@@ -42,7 +42,8 @@ type BuildLogPiecesRow struct {
 	Bytes    []byte
 }
 
-// The next pieces of a running build's log that reach past a position.
+// Returns the next pieces of a running build's log that reach past a
+// position.
 func (q *Queries) BuildLogPieces(ctx context.Context, deploymentID uuid.UUID, position int64) ([]BuildLogPiecesRow, error) {
 	rows, err := q.db.Query(ctx, buildLogPieces, deploymentID, position)
 	if err != nil {
@@ -78,8 +79,8 @@ type BuildLogStateRow struct {
 	Finished bool
 }
 
-// How far the log of a deployment's build has come, and how the deployment
-// stands. Of one that was not built yet, started is false.
+// Returns the length of the log of a deployment's build, and the state of
+// the deployment. If the build has not begun, started is false.
 func (q *Queries) BuildLogState(ctx context.Context, deploymentID uuid.UUID) (BuildLogStateRow, error) {
 	row := q.db.QueryRow(ctx, buildLogState, deploymentID)
 	var i BuildLogStateRow

@@ -1,5 +1,5 @@
 -- name: MetricsWork :many
--- What is due, and what is held, of each kind.
+-- Returns the due work and the held work of each kind.
 SELECT w.kind,
        count(*) FILTER (WHERE w.due_at <= now() AND (w.lease_until IS NULL OR w.lease_until <= now())) AS due,
        count(*) FILTER (WHERE w.lease_until > now()) AS held,

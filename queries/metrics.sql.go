@@ -55,7 +55,7 @@ type MetricsWorkRow struct {
 	OldestSeconds float64
 }
 
-// What is due, and what is held, of each kind.
+// Returns the due work and the held work of each kind.
 func (q *Queries) MetricsWork(ctx context.Context) ([]MetricsWorkRow, error) {
 	rows, err := q.db.Query(ctx, metricsWork)
 	if err != nil {

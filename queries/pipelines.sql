@@ -2,7 +2,7 @@
 SELECT * FROM pipelines WHERE id = @id;
 
 -- name: PipelinesKnown :many
--- Those of the ids that are pipelines'.
+-- Returns those of the ids that belong to pipelines.
 SELECT id FROM pipelines WHERE id = ANY(@ids::uuid[]);
 
 -- name: PipelineGetBySlug :one
@@ -13,7 +13,8 @@ SELECT * FROM pipelines
 WHERE app_id = @app_id::text AND status NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete');
 
 -- name: PipelineList :many
--- Newest first. The page ends before the pipeline with the id in before.
+-- Returns the newest first. The page ends before the pipeline with the id
+-- in before.
 SELECT * FROM pipelines
 WHERE (sqlc.narg('status')::text IS NULL OR status = sqlc.narg('status'))
   AND (sqlc.narg('before')::uuid IS NULL OR id < sqlc.narg('before'))
@@ -27,12 +28,12 @@ SELECT host FROM domains WHERE pipeline_id = @pipeline_id AND kind = 'site';
 SELECT pipeline_id, host FROM domains WHERE pipeline_id = ANY(@pipeline_ids::uuid[]) AND kind = 'site';
 
 -- name: PipelineLocks :batchone
--- Locks a pipeline for the rest of the transaction. What follows sees all that
--- was committed before the lock was had.
+-- Locks a pipeline for the rest of the transaction. Later statements see
+-- everything that was committed before the lock was acquired.
 SELECT * FROM pipelines WHERE id = @id FOR UPDATE;
 
 -- name: PipelineCreate :one
--- (nothing) → Pre Provisioned.
+-- Creates a pipeline in Pre Provisioned.
 WITH created AS (
     INSERT INTO pipelines (id, app_id, name, slug, repository_provider, repository_full_name, repository_branch, repository_root)
     VALUES (@id, sqlc.narg('app_id'), @name, @slug, sqlc.narg('repository_provider'), sqlc.narg('repository_full_name'),
@@ -47,8 +48,8 @@ WITH created AS (
 SELECT id FROM created;
 
 -- name: PipelineConfigure :exec
--- Writes down what a pipeline is built from, and how. The caller has locked
--- the row.
+-- Records the source and the build settings of a pipeline. The caller has
+-- locked the row.
 UPDATE pipelines
 SET repository_provider = sqlc.narg('repository_provider'), repository_full_name = sqlc.narg('repository_full_name'),
     repository_branch = sqlc.narg('repository_branch'), repository_root = sqlc.narg('repository_root'),
@@ -62,20 +63,22 @@ WHERE id = @id;
 UPDATE pipelines SET locked_at = now(), locked_by = @locked_by, lock_reason = @lock_reason, updated_at = now() WHERE id = @id;
 
 -- name: PipelineHold :exec
--- Notes the newest push that the lock held back.
+-- Records the newest push that the lock held back.
 UPDATE pipelines SET held_push = @held_push WHERE id = @id AND locked_at IS NOT NULL;
 
 -- name: PipelineRemoveLock :exec
--- The caller has locked the row and deploys the push that was held back. While
--- there is a source problem it can't, so the head is forgotten, and the next
--- look at the branch finds it.
+-- Removes the lock. The caller has locked the row and deploys the push that
+-- was held back. If there is a source problem the caller can't deploy it.
+-- The statement then clears the head commit, so that the next check of the
+-- branch finds the push.
 UPDATE pipelines
 SET locked_at = NULL, locked_by = '', lock_reason = '', held_push = NULL, updated_at = now(),
     head_commit = CASE WHEN held_push IS NOT NULL AND source_problem <> '' THEN NULL ELSE head_commit END
 WHERE id = @id;
 
 -- name: PipelineRequestProvision :one
--- Pre Provisioned, Failed to Provision → Provision Request.
+-- Moves a pipeline from Pre Provisioned or Failed to Provision to Provision
+-- Request.
 WITH before AS (
     SELECT p.id, p.status FROM pipelines p
     WHERE p.id = @id AND p.status IN ('pre_provisioned', 'failed_to_provision') FOR UPDATE
@@ -95,7 +98,8 @@ WITH before AS (
 SELECT id FROM moved;
 
 -- name: PipelineMarkProvisioning :one
--- Provision Request → Provisioning, by the claim on pipeline:provision.
+-- Moves a pipeline from Provision Request to Provisioning, under the claim
+-- on pipeline:provision.
 WITH before AS (
     SELECT p.id FROM pipelines p WHERE p.id = @id AND p.status = 'provision_request' FOR UPDATE
 ), held AS (
@@ -113,7 +117,7 @@ WITH before AS (
 SELECT id FROM moved;
 
 -- name: PipelineRecordDistribution :execrows
--- What was made is recorded whatever the status, guarded by the claim alone.
+-- Records the distribution in every status, guarded only by the claim.
 UPDATE pipelines p
 SET distribution_id = @distribution_id, distribution_domain = @distribution_domain, updated_at = now()
 WHERE p.id = @id
@@ -126,7 +130,8 @@ WHERE p.id = @id
   AND EXISTS (SELECT 1 FROM work w WHERE w.kind = @kind AND w.subject_id = p.id AND w.epoch = @epoch);
 
 -- name: PipelineMarkReady :one
--- Provisioning → Ready for Deployment, and on to Queued if a deployment waits.
+-- Moves a pipeline from Provisioning to Ready for Deployment, and on to
+-- Queued if a deployment waits.
 WITH before AS (
     SELECT p.id, EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = p.id AND d.state = 'waiting') AS waits
     FROM pipelines p WHERE p.id = @id AND p.status = 'provisioning' FOR UPDATE OF p
@@ -155,7 +160,8 @@ WITH before AS (
 SELECT id FROM moved;
 
 -- name: PipelineFailProvision :one
--- Provision Request, Provisioning → Failed to Provision.
+-- Moves a pipeline from Provision Request or Provisioning to Failed to
+-- Provision.
 WITH before AS (
     SELECT p.id, p.status FROM pipelines p
     WHERE p.id = @id AND p.status IN ('provision_request', 'provisioning') FOR UPDATE
@@ -176,9 +182,10 @@ WITH before AS (
 SELECT id FROM moved;
 
 -- name: PipelineScheduleDeletion :one
--- Every status before deletion, Failed to Delete → Scheduled for Deletion.
--- Work of the pipeline that nobody holds goes; a holder keeps its lease and
--- finds the pipeline moved. Deployments that have not ended are cancelled.
+-- Moves a pipeline from any status before deletion, or from Failed to
+-- Delete, to Scheduled for Deletion. Deletes the pipeline's work rows that
+-- no worker holds. A worker that holds one keeps its lease and finds that
+-- the status has changed. Cancels unfinished deployments.
 WITH before AS (
     SELECT p.id, p.status FROM pipelines p
     WHERE p.id = @id AND p.status NOT IN ('scheduled_for_deletion', 'deleting') FOR UPDATE
@@ -212,8 +219,8 @@ WITH before AS (
 SELECT id FROM moved;
 
 -- name: PipelineMarkDeleting :one
--- Scheduled for Deletion → Deleting, by the claim that saw the distribution
--- disabled.
+-- Moves a pipeline from Scheduled for Deletion to Deleting, under the claim
+-- that found the distribution disabled.
 WITH before AS (
     SELECT p.id FROM pipelines p WHERE p.id = @id AND p.status = 'scheduled_for_deletion' FOR UPDATE
 ), held AS (
@@ -237,7 +244,8 @@ WITH before AS (
 SELECT id FROM moved;
 
 -- name: PipelineFailDelete :one
--- Scheduled for Deletion, Deleting → Failed to Delete.
+-- Moves a pipeline from Scheduled for Deletion or Deleting to Failed to
+-- Delete.
 WITH before AS (
     SELECT p.id, p.status FROM pipelines p
     WHERE p.id = @id AND p.status IN ('scheduled_for_deletion', 'deleting') FOR UPDATE
@@ -258,8 +266,9 @@ WITH before AS (
 SELECT id FROM moved;
 
 -- name: PipelineMarkDeleted :one
--- Deleting → Deleted: the row goes, the events stay. Uploads that were under
--- way may still end after it, so retention looks once more after they expired.
+-- Moves a pipeline from Deleting to Deleted: the row is deleted, the events
+-- stay. Uploads that were running can still end later, so retention checks
+-- once more after they have expired.
 WITH before AS (
     SELECT p.id, p.slug, p.version FROM pipelines p WHERE p.id = @id AND p.status = 'deleting' FOR UPDATE
 ), held AS (

@@ -35,8 +35,8 @@ type PipelineConfigureParams struct {
 	ID                 uuid.UUID
 }
 
-// Writes down what a pipeline is built from, and how. The caller has locked
-// the row.
+// Records the source and the build settings of a pipeline. The caller has
+// locked the row.
 func (q *Queries) PipelineConfigure(ctx context.Context, arg PipelineConfigureParams) error {
 	_, err := q.db.Exec(ctx, pipelineConfigure,
 		arg.RepositoryProvider,
@@ -83,7 +83,7 @@ type PipelineCreateParams struct {
 	Actor              string
 }
 
-// (nothing) → Pre Provisioned.
+// Creates a pipeline in Pre Provisioned.
 func (q *Queries) PipelineCreate(ctx context.Context, arg PipelineCreateParams) (uuid.UUID, error) {
 	row := q.db.QueryRow(ctx, pipelineCreate,
 		arg.ID,
@@ -132,7 +132,8 @@ type PipelineFailDeleteParams struct {
 	Actor string
 }
 
-// Scheduled for Deletion, Deleting → Failed to Delete.
+// Moves a pipeline from Scheduled for Deletion or Deleting to Failed to
+// Delete.
 func (q *Queries) PipelineFailDelete(ctx context.Context, arg PipelineFailDeleteParams) (uuid.UUID, error) {
 	row := q.db.QueryRow(ctx, pipelineFailDelete,
 		arg.ID,
@@ -174,7 +175,8 @@ type PipelineFailProvisionParams struct {
 	Actor string
 }
 
-// Provision Request, Provisioning → Failed to Provision.
+// Moves a pipeline from Provision Request or Provisioning to Failed to
+// Provision.
 func (q *Queries) PipelineFailProvision(ctx context.Context, arg PipelineFailProvisionParams) (uuid.UUID, error) {
 	row := q.db.QueryRow(ctx, pipelineFailProvision,
 		arg.ID,
@@ -318,7 +320,7 @@ const pipelineHold = `-- name: PipelineHold :exec
 UPDATE pipelines SET held_push = $1 WHERE id = $2 AND locked_at IS NOT NULL
 `
 
-// Notes the newest push that the lock held back.
+// Records the newest push that the lock held back.
 func (q *Queries) PipelineHold(ctx context.Context, heldPush []byte, iD uuid.UUID) error {
 	_, err := q.db.Exec(ctx, pipelineHold, heldPush, iD)
 	return err
@@ -379,7 +381,8 @@ type PipelineListParams struct {
 	PageLimit int32
 }
 
-// Newest first. The page ends before the pipeline with the id in before.
+// Returns the newest first. The page ends before the pipeline with the id
+// in before.
 func (q *Queries) PipelineList(ctx context.Context, arg PipelineListParams) ([]Pipeline, error) {
 	rows, err := q.db.Query(ctx, pipelineList,
 		arg.Status,
@@ -467,8 +470,9 @@ type PipelineMarkDeletedParams struct {
 	LookAgainSeconds float64
 }
 
-// Deleting → Deleted: the row goes, the events stay. Uploads that were under
-// way may still end after it, so retention looks once more after they expired.
+// Moves a pipeline from Deleting to Deleted: the row is deleted, the events
+// stay. Uploads that were running can still end later, so retention checks
+// once more after they have expired.
 func (q *Queries) PipelineMarkDeleted(ctx context.Context, arg PipelineMarkDeletedParams) (uuid.UUID, error) {
 	row := q.db.QueryRow(ctx, pipelineMarkDeleted,
 		arg.ID,
@@ -514,8 +518,8 @@ type PipelineMarkDeletingParams struct {
 	Actor string
 }
 
-// Scheduled for Deletion → Deleting, by the claim that saw the distribution
-// disabled.
+// Moves a pipeline from Scheduled for Deletion to Deleting, under the claim
+// that found the distribution disabled.
 func (q *Queries) PipelineMarkDeleting(ctx context.Context, arg PipelineMarkDeletingParams) (uuid.UUID, error) {
 	row := q.db.QueryRow(ctx, pipelineMarkDeleting,
 		arg.ID,
@@ -554,7 +558,8 @@ type PipelineMarkProvisioningParams struct {
 	Actor string
 }
 
-// Provision Request → Provisioning, by the claim on pipeline:provision.
+// Moves a pipeline from Provision Request to Provisioning, under the claim
+// on pipeline:provision.
 func (q *Queries) PipelineMarkProvisioning(ctx context.Context, arg PipelineMarkProvisioningParams) (uuid.UUID, error) {
 	row := q.db.QueryRow(ctx, pipelineMarkProvisioning,
 		arg.ID,
@@ -603,7 +608,8 @@ type PipelineMarkReadyParams struct {
 	Actor string
 }
 
-// Provisioning → Ready for Deployment, and on to Queued if a deployment waits.
+// Moves a pipeline from Provisioning to Ready for Deployment, and on to
+// Queued if a deployment waits.
 func (q *Queries) PipelineMarkReady(ctx context.Context, arg PipelineMarkReadyParams) (uuid.UUID, error) {
 	row := q.db.QueryRow(ctx, pipelineMarkReady,
 		arg.ID,
@@ -631,7 +637,7 @@ type PipelineRecordDistributionParams struct {
 	Epoch              int64
 }
 
-// What was made is recorded whatever the status, guarded by the claim alone.
+// Records the distribution in every status, guarded only by the claim.
 func (q *Queries) PipelineRecordDistribution(ctx context.Context, arg PipelineRecordDistributionParams) (int64, error) {
 	result, err := q.db.Exec(ctx, pipelineRecordDistribution,
 		arg.DistributionID,
@@ -680,9 +686,10 @@ SET locked_at = NULL, locked_by = '', lock_reason = '', held_push = NULL, update
 WHERE id = $1
 `
 
-// The caller has locked the row and deploys the push that was held back. While
-// there is a source problem it can't, so the head is forgotten, and the next
-// look at the branch finds it.
+// Removes the lock. The caller has locked the row and deploys the push that
+// was held back. If there is a source problem the caller can't deploy it.
+// The statement then clears the head commit, so that the next check of the
+// branch finds the push.
 func (q *Queries) PipelineRemoveLock(ctx context.Context, id uuid.UUID) error {
 	_, err := q.db.Exec(ctx, pipelineRemoveLock, id)
 	return err
@@ -714,7 +721,8 @@ type PipelineRequestProvisionParams struct {
 	Actor string
 }
 
-// Pre Provisioned, Failed to Provision → Provision Request.
+// Moves a pipeline from Pre Provisioned or Failed to Provision to Provision
+// Request.
 func (q *Queries) PipelineRequestProvision(ctx context.Context, arg PipelineRequestProvisionParams) (uuid.UUID, error) {
 	row := q.db.QueryRow(ctx, pipelineRequestProvision, arg.ID, arg.Cause, arg.Actor)
 	var id uuid.UUID
@@ -762,9 +770,10 @@ type PipelineScheduleDeletionParams struct {
 	Actor string
 }
 
-// Every status before deletion, Failed to Delete → Scheduled for Deletion.
-// Work of the pipeline that nobody holds goes; a holder keeps its lease and
-// finds the pipeline moved. Deployments that have not ended are cancelled.
+// Moves a pipeline from any status before deletion, or from Failed to
+// Delete, to Scheduled for Deletion. Deletes the pipeline's work rows that
+// no worker holds. A worker that holds one keeps its lease and finds that
+// the status has changed. Cancels unfinished deployments.
 func (q *Queries) PipelineScheduleDeletion(ctx context.Context, arg PipelineScheduleDeletionParams) (uuid.UUID, error) {
 	row := q.db.QueryRow(ctx, pipelineScheduleDeletion, arg.ID, arg.Cause, arg.Actor)
 	var id uuid.UUID
@@ -792,7 +801,7 @@ const pipelinesKnown = `-- name: PipelinesKnown :many
 SELECT id FROM pipelines WHERE id = ANY($1::uuid[])
 `
 
-// Those of the ids that are pipelines'.
+// Returns those of the ids that belong to pipelines.
 func (q *Queries) PipelinesKnown(ctx context.Context, ids []uuid.UUID) ([]uuid.UUID, error) {
 	rows, err := q.db.Query(ctx, pipelinesKnown, ids)
 	if err != nil {

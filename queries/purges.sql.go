@@ -24,7 +24,8 @@ type PurgeCountParams struct {
 	CarrySeconds float64
 }
 
-// Counts the pipeline's other purges that still keep a path from being carried.
+// Counts the pipeline's other purges that still keep a path from being
+// carried.
 func (q *Queries) PurgeCount(ctx context.Context, arg PurgeCountParams) (int64, error) {
 	row := q.db.QueryRow(ctx, purgeCount, arg.PipelineID, arg.Path, arg.CarrySeconds)
 	var count int64
@@ -39,8 +40,8 @@ WHERE pipeline_id = $1
 ORDER BY path
 `
 
-// Lists what must not be carried: the open purges, and the done ones that are
-// more recent than the oldest asset that may be carried.
+// Lists what must not be carried: the open purges, and the finished ones
+// that are more recent than the oldest asset that may be carried.
 func (q *Queries) PurgeList(ctx context.Context, pipelineID uuid.UUID, carrySeconds float64) ([]Purge, error) {
 	rows, err := q.db.Query(ctx, purgeList, pipelineID, carrySeconds)
 	if err != nil {
@@ -82,9 +83,10 @@ type PurgeNextSequenceParams struct {
 	Epoch int64
 }
 
-// Gives out a sequence for a pointer to the live tree, whose list of carried
-// assets changed. None while a deployment is publishing: it has its sequence
-// already, and must not be overtaken. The caller has locked the pipeline.
+// Assigns a sequence for a pointer to the live tree, after its list of
+// carried assets has changed. Assigns none while a deployment is
+// publishing, because that one already has its sequence and must not be
+// overtaken. The caller has locked the pipeline.
 func (q *Queries) PurgeNextSequence(ctx context.Context, arg PurgeNextSequenceParams) (int64, error) {
 	row := q.db.QueryRow(ctx, purgeNextSequence, arg.ID, arg.Live, arg.Epoch)
 	var last_sequence int64
@@ -103,7 +105,8 @@ type PurgeRequestParams struct {
 	Actor      string
 }
 
-// Asks for a path to be taken away from what the site carries, also again.
+// Requests the removal of a path from what the site carries. It may be
+// requested again.
 func (q *Queries) PurgeRequest(ctx context.Context, arg PurgeRequestParams) error {
 	_, err := q.db.Exec(ctx, purgeRequest, arg.PipelineID, arg.Path, arg.Actor)
 	return err
@@ -115,8 +118,8 @@ WHERE pipeline_id = $1 AND path <> $2::text
   AND ($2 = '' OR right($2, 1) = '/' AND starts_with(path, $2))
 `
 
-// Deletes the other purges of what a path covers: everything for an empty
-// path, a folder's for one that ends in a slash.
+// Deletes the other purges that a path covers: all for an empty path, those
+// in the folder for a path that ends in a slash.
 func (q *Queries) PurgesCover(ctx context.Context, pipelineID uuid.UUID, path string) error {
 	_, err := q.db.Exec(ctx, purgesCover, pipelineID, path)
 	return err
@@ -138,8 +141,8 @@ type PurgesFinishParams struct {
 	CarrySeconds float64
 }
 
-// Writes down that what was asked for up to a time is done, and forgets what no
-// asset can bring back.
+// Marks the purges that were requested up to a time as done, and deletes
+// those whose assets can no longer come back.
 func (q *Queries) PurgesFinish(ctx context.Context, arg PurgesFinishParams) error {
 	_, err := q.db.Exec(ctx, purgesFinish, arg.PipelineID, arg.Seen, arg.CarrySeconds)
 	return err

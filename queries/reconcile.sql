@@ -1,5 +1,5 @@
--- The second net: what finds rows that nothing would ever move. All of it reads
--- what is unfinished alone, by partial indexes.
+-- The second net: finds rows that would otherwise never move. Its queries read
+-- only unfinished rows, through partial indexes.
 
 -- name: BellReconcile :execrows
 -- Takes the turn to reconcile. Only one process has it in each interval.
@@ -7,11 +7,12 @@ UPDATE bell SET reconciled_at = now()
 WHERE reconciled_at <= now() - make_interval(secs => @interval_seconds::float8);
 
 -- name: WorkMissing :many
--- The work that leads out of a state in which nothing may stay, where nobody
--- has asked for it: of all pipelines, or of one. Every statement that writes
--- such a state asks for the work in the same transaction. So behind the
--- pipeline's lock a row here is a fault; without it, it may be one. What keeps
--- no pipeline from its next state has the longer, slow grace.
+-- Returns the work that leads out of a transient state and that was not
+-- requested, for all pipelines or for one. Every statement that writes such
+-- a state requests the work in the same transaction. So a row that is found
+-- under the pipeline's lock is a fault; without the lock, it may be one.
+-- Work that does not keep a pipeline from its next state has the longer,
+-- slow grace period.
 WITH unfinished AS (
     SELECT p.id, p.status FROM pipelines p
     WHERE p.status IN ('provision_request', 'provisioning', 'queued', 'deploying', 'scheduled_for_deletion', 'deleting')
@@ -43,8 +44,8 @@ WITH unfinished AS (
     SELECT 'pipeline:teardown', u.id, u.id, u.status, '{}'
     FROM unfinished u WHERE u.status = 'deleting'
     UNION ALL
-    -- What an ended build used is still to be removed; teardown does it for all
-    -- builds of a pipeline.
+    -- The files of an ended build still have to be removed. Teardown removes
+    -- those of all builds of a pipeline.
     SELECT 'deployment:poll-build', d.id, d.pipeline_id, d.state, '{}'
     FROM builds b
     JOIN deployments d ON d.id = b.deployment_id AND d.state NOT IN ('waiting', 'building')
@@ -83,9 +84,9 @@ WHERE (SELECT count(*) FROM work w
 ORDER BY wanted.pipeline_id LIMIT 500;
 
 -- name: CatchUpMissing :many
--- The next pipelines, in the order of their ids, and whether nobody is to look
--- at their branches again. These rows rest, so they are looked at a few at a
--- time.
+-- Returns the next pipelines in the order of their ids, and whether the
+-- check of their branches is missing. These rows are at rest, so they are
+-- checked a few at a time.
 SELECT p.id, (p.repository_full_name IS NOT NULL
               AND p.status NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete')
               AND NOT EXISTS (SELECT 1 FROM work w WHERE w.subject_id = p.id AND w.kind = 'forge:catch-up'))::bool AS missing
@@ -93,13 +94,13 @@ FROM pipelines p
 WHERE p.id > @after ORDER BY p.id LIMIT 200;
 
 -- name: WorkRestore :execrows
--- Asks for work that was missing.
+-- Requests work that was missing.
 INSERT INTO work (kind, subject_id) VALUES (@kind, @subject_id) ON CONFLICT DO NOTHING;
 
 -- name: PipelinesAstray :many
--- The pipelines whose status does not fit their deployments: one that has ended
--- or rests while a deployment runs or waits for it, one that is Queued or
--- Deploying for nothing.
+-- Returns the pipelines whose status contradicts their deployments: one
+-- that has ended or is at rest while a deployment runs or waits for it, and
+-- one that is Queued or Deploying without a deployment.
 SELECT p.id FROM deployments d JOIN pipelines p ON p.id = d.pipeline_id
 WHERE d.state IN ('building', 'publishing') AND p.status <> 'deploying'
 UNION
@@ -113,8 +114,9 @@ WHERE p.status IN ('queued', 'deploying')
 LIMIT 500;
 
 -- name: DeploymentsAbandon :many
--- Ends the deployments that a pipeline's status has left behind: running ones
--- of a pipeline that is not Deploying, and all of one that is being deleted.
+-- Ends the deployments that contradict the pipeline's status: running ones
+-- of a pipeline that is not Deploying, and all of a pipeline that is being
+-- deleted.
 WITH ended AS (
     UPDATE deployments d
     SET state = CASE WHEN p.status IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete') THEN 'cancelled' ELSE 'failed' END,
@@ -134,9 +136,10 @@ WITH ended AS (
 SELECT ended.id FROM ended;
 
 -- name: PipelineMend :one
--- Ready for Deployment, Queued, Deploying, Deployed, Failed to Deploy → the
--- status that fits the pipeline's deployments: Queued if one waits, else where
--- it rests. A pipeline whose deployment runs is left alone.
+-- Moves a pipeline from Ready for Deployment, Queued, Deploying, Deployed
+-- or Failed to Deploy to the status that fits its deployments: Queued if
+-- one waits, otherwise the status at rest. Does not change a pipeline whose
+-- deployment runs.
 WITH before AS (
     SELECT p.id, p.status,
            EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = p.id AND d.state = 'waiting') AS waits,

@@ -17,8 +17,8 @@ UPDATE bell SET reconciled_at = now()
 WHERE reconciled_at <= now() - make_interval(secs => $1::float8)
 `
 
-// The second net: what finds rows that nothing would ever move. All of it reads
-// what is unfinished alone, by partial indexes.
+// The second net: finds rows that would otherwise never move. Its queries read
+// only unfinished rows, through partial indexes.
 // Takes the turn to reconcile. Only one process has it in each interval.
 func (q *Queries) BellReconcile(ctx context.Context, intervalSeconds float64) (int64, error) {
 	result, err := q.db.Exec(ctx, bellReconcile, intervalSeconds)
@@ -41,9 +41,9 @@ type CatchUpMissingRow struct {
 	Missing bool
 }
 
-// The next pipelines, in the order of their ids, and whether nobody is to look
-// at their branches again. These rows rest, so they are looked at a few at a
-// time.
+// Returns the next pipelines in the order of their ids, and whether the
+// check of their branches is missing. These rows are at rest, so they are
+// checked a few at a time.
 func (q *Queries) CatchUpMissing(ctx context.Context, after uuid.UUID) ([]CatchUpMissingRow, error) {
 	rows, err := q.db.Query(ctx, catchUpMissing, after)
 	if err != nil {
@@ -84,8 +84,9 @@ WITH ended AS (
 SELECT ended.id FROM ended
 `
 
-// Ends the deployments that a pipeline's status has left behind: running ones
-// of a pipeline that is not Deploying, and all of one that is being deleted.
+// Ends the deployments that contradict the pipeline's status: running ones
+// of a pipeline that is not Deploying, and all of a pipeline that is being
+// deleted.
 func (q *Queries) DeploymentsAbandon(ctx context.Context, pipelineID uuid.UUID) ([]uuid.UUID, error) {
 	rows, err := q.db.Query(ctx, deploymentsAbandon, pipelineID)
 	if err != nil {
@@ -138,9 +139,10 @@ type PipelineMendParams struct {
 	Actor string
 }
 
-// Ready for Deployment, Queued, Deploying, Deployed, Failed to Deploy → the
-// status that fits the pipeline's deployments: Queued if one waits, else where
-// it rests. A pipeline whose deployment runs is left alone.
+// Moves a pipeline from Ready for Deployment, Queued, Deploying, Deployed
+// or Failed to Deploy to the status that fits its deployments: Queued if
+// one waits, otherwise the status at rest. Does not change a pipeline whose
+// deployment runs.
 func (q *Queries) PipelineMend(ctx context.Context, arg PipelineMendParams) (uuid.UUID, error) {
 	row := q.db.QueryRow(ctx, pipelineMend, arg.ID, arg.Cause, arg.Actor)
 	var id uuid.UUID
@@ -162,9 +164,9 @@ WHERE p.status IN ('queued', 'deploying')
 LIMIT 500
 `
 
-// The pipelines whose status does not fit their deployments: one that has ended
-// or rests while a deployment runs or waits for it, one that is Queued or
-// Deploying for nothing.
+// Returns the pipelines whose status contradicts their deployments: one
+// that has ended or is at rest while a deployment runs or waits for it, and
+// one that is Queued or Deploying without a deployment.
 func (q *Queries) PipelinesAstray(ctx context.Context) ([]uuid.UUID, error) {
 	rows, err := q.db.Query(ctx, pipelinesAstray)
 	if err != nil {
@@ -217,8 +219,8 @@ WITH unfinished AS (
     SELECT 'pipeline:teardown', u.id, u.id, u.status, '{}'
     FROM unfinished u WHERE u.status = 'deleting'
     UNION ALL
-    -- What an ended build used is still to be removed; teardown does it for all
-    -- builds of a pipeline.
+    -- The files of an ended build still have to be removed. Teardown removes
+    -- those of all builds of a pipeline.
     SELECT 'deployment:poll-build', d.id, d.pipeline_id, d.state, '{}'
     FROM builds b
     JOIN deployments d ON d.id = b.deployment_id AND d.state NOT IN ('waiting', 'building')
@@ -269,11 +271,12 @@ type WorkMissingRow struct {
 	State      string
 }
 
-// The work that leads out of a state in which nothing may stay, where nobody
-// has asked for it: of all pipelines, or of one. Every statement that writes
-// such a state asks for the work in the same transaction. So behind the
-// pipeline's lock a row here is a fault; without it, it may be one. What keeps
-// no pipeline from its next state has the longer, slow grace.
+// Returns the work that leads out of a transient state and that was not
+// requested, for all pipelines or for one. Every statement that writes such
+// a state requests the work in the same transaction. So a row that is found
+// under the pipeline's lock is a fault; without the lock, it may be one.
+// Work that does not keep a pipeline from its next state has the longer,
+// slow grace period.
 // Counted, not joined: a join that expects many rows reads all work.
 func (q *Queries) WorkMissing(ctx context.Context, arg WorkMissingParams) ([]WorkMissingRow, error) {
 	rows, err := q.db.Query(ctx, workMissing, arg.GraceSeconds, arg.PipelineID, arg.SlowGraceSeconds)
@@ -304,7 +307,7 @@ const workRestore = `-- name: WorkRestore :execrows
 INSERT INTO work (kind, subject_id) VALUES ($1, $2) ON CONFLICT DO NOTHING
 `
 
-// Asks for work that was missing.
+// Requests work that was missing.
 func (q *Queries) WorkRestore(ctx context.Context, kind string, subjectID uuid.UUID) (int64, error) {
 	result, err := q.db.Exec(ctx, workRestore, kind, subjectID)
 	if err != nil {

@@ -1,6 +1,6 @@
 -- name: ReleaseCreate :one
--- Begins an upload, which retention forgets once it has expired. The same key
--- again returns nothing: read it by its key.
+-- Begins an upload. Retention deletes it after it has expired. Returns no
+-- row if the key was used before; read that upload by its key.
 WITH created AS (
     INSERT INTO releases (id, pipeline_id, idempotency_key, manifest_digest, files, bytes, message, actor, expires_at)
     SELECT @id, p.id, sqlc.narg('idempotency_key'), @manifest_digest, @files, @bytes, @message, @actor,
@@ -17,8 +17,8 @@ WITH created AS (
 SELECT created.id FROM created;
 
 -- name: ReleasesOpen :one
--- How many uploads of a pipeline are unfinished, without the one of a key, and
--- what they declare together.
+-- Counts the unfinished uploads of a pipeline, without the one with the
+-- given key, and sums what they declare.
 SELECT count(*)::bigint AS releases, coalesce(sum(files), 0)::bigint AS files, coalesce(sum(bytes), 0)::bigint AS bytes,
        coalesce(min(date_part('epoch', expires_at - now())), 0)::float8 AS next_seconds
 FROM releases
@@ -32,20 +32,21 @@ SELECT *, (expires_at <= now())::bool AS expired FROM releases WHERE id = @id AN
 SELECT * FROM releases WHERE pipeline_id = @pipeline_id AND idempotency_key = @idempotency_key::text;
 
 -- name: ReleaseFinalize :one
--- Marks an upload as turned into a deployment; nothing is returned when it was
--- already, or has expired.
+-- Marks an upload as turned into a deployment. Returns no row if that was
+-- done before, or if the upload has expired.
 UPDATE releases SET finalized_at = now()
 WHERE id = @id AND pipeline_id = @pipeline_id AND finalized_at IS NULL AND expires_at > now()
 RETURNING *;
 
 -- name: ReleasesExpired :many
--- The uploads of a pipeline that expired without being finalized.
+-- Returns the uploads of a pipeline that expired without being finalized.
 SELECT id FROM releases WHERE pipeline_id = @pipeline_id AND finalized_at IS NULL AND expires_at <= now();
 
 -- name: ReleasesForget :exec
 DELETE FROM releases WHERE id = ANY(@ids::uuid[]) AND finalized_at IS NULL;
 
 -- name: ReleasesNextExpiry :one
--- In how many seconds the next unfinished upload expires, -1 for none.
+-- Returns in how many seconds the next unfinished upload expires, or -1 if
+-- there is none.
 SELECT coalesce(min(date_part('epoch', expires_at - now())), -1)::float8 AS seconds
 FROM releases WHERE pipeline_id = @pipeline_id AND finalized_at IS NULL;

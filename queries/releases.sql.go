@@ -41,8 +41,8 @@ type ReleaseCreateParams struct {
 	PipelineID     uuid.UUID
 }
 
-// Begins an upload, which retention forgets once it has expired. The same key
-// again returns nothing: read it by its key.
+// Begins an upload. Retention deletes it after it has expired. Returns no
+// row if the key was used before; read that upload by its key.
 func (q *Queries) ReleaseCreate(ctx context.Context, arg ReleaseCreateParams) (uuid.UUID, error) {
 	row := q.db.QueryRow(ctx, releaseCreate,
 		arg.ID,
@@ -66,8 +66,8 @@ WHERE id = $1 AND pipeline_id = $2 AND finalized_at IS NULL AND expires_at > now
 RETURNING id, pipeline_id, idempotency_key, manifest_digest, files, bytes, message, actor, created_at, expires_at, finalized_at
 `
 
-// Marks an upload as turned into a deployment; nothing is returned when it was
-// already, or has expired.
+// Marks an upload as turned into a deployment. Returns no row if that was
+// done before, or if the upload has expired.
 func (q *Queries) ReleaseFinalize(ctx context.Context, iD uuid.UUID, pipelineID uuid.UUID) (Release, error) {
 	row := q.db.QueryRow(ctx, releaseFinalize, iD, pipelineID)
 	var i Release
@@ -153,7 +153,7 @@ const releasesExpired = `-- name: ReleasesExpired :many
 SELECT id FROM releases WHERE pipeline_id = $1 AND finalized_at IS NULL AND expires_at <= now()
 `
 
-// The uploads of a pipeline that expired without being finalized.
+// Returns the uploads of a pipeline that expired without being finalized.
 func (q *Queries) ReleasesExpired(ctx context.Context, pipelineID uuid.UUID) ([]uuid.UUID, error) {
 	rows, err := q.db.Query(ctx, releasesExpired, pipelineID)
 	if err != nil {
@@ -188,7 +188,8 @@ SELECT coalesce(min(date_part('epoch', expires_at - now())), -1)::float8 AS seco
 FROM releases WHERE pipeline_id = $1 AND finalized_at IS NULL
 `
 
-// In how many seconds the next unfinished upload expires, -1 for none.
+// Returns in how many seconds the next unfinished upload expires, or -1 if
+// there is none.
 func (q *Queries) ReleasesNextExpiry(ctx context.Context, pipelineID uuid.UUID) (float64, error) {
 	row := q.db.QueryRow(ctx, releasesNextExpiry, pipelineID)
 	var seconds float64
@@ -211,8 +212,8 @@ type ReleasesOpenRow struct {
 	NextSeconds float64
 }
 
-// How many uploads of a pipeline are unfinished, without the one of a key, and
-// what they declare together.
+// Counts the unfinished uploads of a pipeline, without the one with the
+// given key, and sums what they declare.
 func (q *Queries) ReleasesOpen(ctx context.Context, pipelineID uuid.UUID, idempotencyKey *string) (ReleasesOpenRow, error) {
 	row := q.db.QueryRow(ctx, releasesOpen, pipelineID, idempotencyKey)
 	var i ReleasesOpenRow

@@ -1,6 +1,7 @@
 -- name: RequestBegin :one
--- Takes an Idempotency-Key for the transaction's request, and waits for another
--- that has it to end. A key that was used in the last day returns nothing.
+-- Takes an Idempotency-Key for the transaction's request. If another
+-- transaction has the key, waits until that ends. Returns no row if the key
+-- was used in the last day.
 INSERT INTO requests (token_id, key, digest) VALUES (@token_id, @key, @digest)
 ON CONFLICT (token_id, key) DO UPDATE
 SET digest = excluded.digest, subject_id = NULL, created_at = now()
@@ -11,11 +12,11 @@ RETURNING key;
 SELECT * FROM requests WHERE token_id = @token_id AND key = @key;
 
 -- name: RequestDone :exec
--- Notes what the request made or moved.
+-- Records what the request created or changed.
 UPDATE requests SET subject_id = @subject_id WHERE token_id = @token_id AND key = @key;
 
 -- name: RequestsExpire :execrows
--- Forgets the oldest keys past their day, a few at a time.
+-- Deletes the oldest expired keys, a few at a time.
 DELETE FROM requests WHERE (token_id, key) IN (
     SELECT r.token_id, r.key FROM requests r
     WHERE r.created_at < now() - interval '1 day'

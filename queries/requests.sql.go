@@ -25,8 +25,9 @@ type RequestBeginParams struct {
 	Digest  []byte
 }
 
-// Takes an Idempotency-Key for the transaction's request, and waits for another
-// that has it to end. A key that was used in the last day returns nothing.
+// Takes an Idempotency-Key for the transaction's request. If another
+// transaction has the key, waits until that ends. Returns no row if the key
+// was used in the last day.
 func (q *Queries) RequestBegin(ctx context.Context, arg RequestBeginParams) (string, error) {
 	row := q.db.QueryRow(ctx, requestBegin, arg.TokenID, arg.Key, arg.Digest)
 	var key string
@@ -44,7 +45,7 @@ type RequestDoneParams struct {
 	Key       string
 }
 
-// Notes what the request made or moved.
+// Records what the request created or changed.
 func (q *Queries) RequestDone(ctx context.Context, arg RequestDoneParams) error {
 	_, err := q.db.Exec(ctx, requestDone, arg.SubjectID, arg.TokenID, arg.Key)
 	return err
@@ -75,7 +76,7 @@ DELETE FROM requests WHERE (token_id, key) IN (
     FOR UPDATE SKIP LOCKED)
 `
 
-// Forgets the oldest keys past their day, a few at a time.
+// Deletes the oldest expired keys, a few at a time.
 func (q *Queries) RequestsExpire(ctx context.Context) (int64, error) {
 	result, err := q.db.Exec(ctx, requestsExpire)
 	if err != nil {

@@ -1,5 +1,6 @@
 -- name: SealedList :many
--- What is stored sealed, each with its subject, in pages: those after one.
+-- Returns a page of the sealed values, each with its subject, after the
+-- given one.
 SELECT * FROM (
     SELECT 'variable'::text AS kind, pipeline_id::text AS id, name, value AS sealed FROM variables
     UNION ALL
@@ -11,8 +12,8 @@ WHERE (s.kind, s.id, s.name) > (@after_kind::text, @after_id::text, @after_name:
 ORDER BY s.kind, s.id, s.name LIMIT 200;
 
 -- name: SealedReplace :one
--- Puts a value sealed anew in the place of the same one sealed before. What
--- was changed meanwhile stays as it is.
+-- Replaces a value by the same value sealed with another key. Does not
+-- change a value that was changed meanwhile.
 WITH variable AS (
     UPDATE variables SET value = @fresh
     WHERE @kind::text = 'variable' AND pipeline_id::text = @id::text AND name = @name::text AND value = @sealed::bytea RETURNING 1

@@ -34,7 +34,8 @@ type SealedListRow struct {
 	Sealed []byte
 }
 
-// What is stored sealed, each with its subject, in pages: those after one.
+// Returns a page of the sealed values, each with its subject, after the
+// given one.
 func (q *Queries) SealedList(ctx context.Context, arg SealedListParams) ([]SealedListRow, error) {
 	rows, err := q.db.Query(ctx, sealedList, arg.AfterKind, arg.AfterID, arg.AfterName)
 	if err != nil {
@@ -82,8 +83,8 @@ type SealedReplaceParams struct {
 	Sealed []byte
 }
 
-// Puts a value sealed anew in the place of the same one sealed before. What
-// was changed meanwhile stays as it is.
+// Replaces a value by the same value sealed with another key. Does not
+// change a value that was changed meanwhile.
 func (q *Queries) SealedReplace(ctx context.Context, arg SealedReplaceParams) (int64, error) {
 	row := q.db.QueryRow(ctx, sealedReplace,
 		arg.Fresh,

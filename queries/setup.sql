@@ -2,7 +2,7 @@
 SELECT * FROM forge_apps WHERE provider = @provider;
 
 -- name: ForgeAppPut :exec
--- Takes the place of the app that was there.
+-- Stores an app and replaces the previous one.
 INSERT INTO forge_apps (provider, app_id, name, url, credentials, actor)
 VALUES (@provider, @app_id, @name, @url, @credentials, @actor)
 ON CONFLICT (provider) DO UPDATE
@@ -10,7 +10,7 @@ SET app_id = excluded.app_id, name = excluded.name, url = excluded.url, credenti
     actor = excluded.actor, changed_at = clock_timestamp();
 
 -- name: SetupStateIssue :exec
--- Begins a set-up, and forgets those that nobody ended.
+-- Begins a set-up, and deletes expired ones that were not finished.
 WITH forgotten AS (
     DELETE FROM setup_states WHERE client_key IS NULL AND expires_at < now()
 )
@@ -19,20 +19,20 @@ VALUES (@hash, @provider, @actor, sqlc.narg('app_key'), sqlc.narg('client_key'),
         now() + make_interval(secs => @valid_seconds::float8), CASE WHEN sqlc.narg('client_key')::text IS NOT NULL THEN now() END);
 
 -- name: SetupStateUse :one
--- Ends a set-up that this actor began; nothing is returned the second time, or
--- too late.
+-- Ends a set-up that this actor began. Returns no row the second time, or
+-- after it has expired.
 UPDATE setup_states SET used_at = now()
 WHERE hash = @hash AND provider = @provider AND actor = @actor AND used_at IS NULL AND expires_at > now()
 RETURNING *;
 
 -- name: ConnectStateGet :one
--- The state of a Connect app's address: good for a first installation still, or
--- bound to one.
+-- Returns the state in a Connect app's address, if it is still good for a
+-- first installation or is bound to one.
 SELECT * FROM setup_states
 WHERE hash = @hash AND provider = 'bitbucket' AND (client_key IS NOT NULL OR (used_at IS NULL AND expires_at > now()));
 
 -- name: ConnectStateLock :one
--- Installations by one address take turns.
+-- Makes installations at one address take turns.
 SELECT * FROM setup_states
 WHERE hash = @hash AND provider = 'bitbucket' AND (client_key IS NOT NULL OR (used_at IS NULL AND expires_at > now()))
 FOR UPDATE;
@@ -44,7 +44,7 @@ UPDATE setup_states SET used_at = now(), client_key = @client_key::text WHERE ha
 SELECT * FROM installations WHERE provider = @provider AND id = @id FOR UPDATE;
 
 -- name: InstallationSeal :exec
--- Writes down an installation with the credentials it gave.
+-- Records an installation with its sealed credentials.
 UPDATE installations SET account = @account, state = 'active', credentials = @credentials, changed_at = now()
 WHERE provider = @provider AND id = @id;
 

@@ -23,8 +23,8 @@ SELECT hash, provider, actor, app_key, client_key, created_at, expires_at, used_
 WHERE hash = $1 AND provider = 'bitbucket' AND (client_key IS NOT NULL OR (used_at IS NULL AND expires_at > now()))
 `
 
-// The state of a Connect app's address: good for a first installation still, or
-// bound to one.
+// Returns the state in a Connect app's address, if it is still good for a
+// first installation or is bound to one.
 func (q *Queries) ConnectStateGet(ctx context.Context, hash []byte) (SetupState, error) {
 	row := q.db.QueryRow(ctx, connectStateGet, hash)
 	var i SetupState
@@ -47,7 +47,7 @@ WHERE hash = $1 AND provider = 'bitbucket' AND (client_key IS NOT NULL OR (used_
 FOR UPDATE
 `
 
-// Installations by one address take turns.
+// Makes installations at one address take turns.
 func (q *Queries) ConnectStateLock(ctx context.Context, hash []byte) (SetupState, error) {
 	row := q.db.QueryRow(ctx, connectStateLock, hash)
 	var i SetupState
@@ -100,7 +100,7 @@ type ForgeAppPutParams struct {
 	Actor       string
 }
 
-// Takes the place of the app that was there.
+// Stores an app and replaces the previous one.
 func (q *Queries) ForgeAppPut(ctx context.Context, arg ForgeAppPutParams) error {
 	_, err := q.db.Exec(ctx, forgeAppPut,
 		arg.Provider,
@@ -174,7 +174,7 @@ type InstallationSealParams struct {
 	ID          string
 }
 
-// Writes down an installation with the credentials it gave.
+// Records an installation with its sealed credentials.
 func (q *Queries) InstallationSeal(ctx context.Context, arg InstallationSealParams) error {
 	_, err := q.db.Exec(ctx, installationSeal,
 		arg.Account,
@@ -203,7 +203,7 @@ type SetupStateIssueParams struct {
 	ValidSeconds float64
 }
 
-// Begins a set-up, and forgets those that nobody ended.
+// Begins a set-up, and deletes expired ones that were not finished.
 func (q *Queries) SetupStateIssue(ctx context.Context, arg SetupStateIssueParams) error {
 	_, err := q.db.Exec(ctx, setupStateIssue,
 		arg.Hash,
@@ -228,8 +228,8 @@ type SetupStateUseParams struct {
 	Actor    string
 }
 
-// Ends a set-up that this actor began; nothing is returned the second time, or
-// too late.
+// Ends a set-up that this actor began. Returns no row the second time, or
+// after it has expired.
 func (q *Queries) SetupStateUse(ctx context.Context, arg SetupStateUseParams) (SetupState, error) {
 	row := q.db.QueryRow(ctx, setupStateUse, arg.Hash, arg.Provider, arg.Actor)
 	var i SetupState

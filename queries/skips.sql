@@ -1,5 +1,5 @@
 -- name: SkipCreates :batchexec
--- Notes a commit that is not built, and asks for the report that says so.
+-- Records a commit that is not built, and requests the report about it.
 WITH noted AS (
     INSERT INTO skips (id, pipeline_id, commit_sha, reason) VALUES (@id, @pipeline_id, @commit_sha, @reason)
     RETURNING id
@@ -10,5 +10,5 @@ INSERT INTO work (kind, subject_id) SELECT 'forge:report', noted.id FROM noted;
 SELECT * FROM skips WHERE id = @id;
 
 -- name: SkipForget :exec
--- Forgets a skipped commit, once nothing is left to report.
+-- Deletes a skipped commit after it was reported.
 DELETE FROM skips WHERE id = @id;

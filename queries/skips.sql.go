@@ -15,7 +15,7 @@ const skipForget = `-- name: SkipForget :exec
 DELETE FROM skips WHERE id = $1
 `
 
-// Forgets a skipped commit, once nothing is left to report.
+// Deletes a skipped commit after it was reported.
 func (q *Queries) SkipForget(ctx context.Context, id uuid.UUID) error {
 	_, err := q.db.Exec(ctx, skipForget, id)
 	return err

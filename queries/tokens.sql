@@ -8,22 +8,23 @@ SELECT *, (last_used_at IS NULL OR last_used_at < now() - interval '1 hour')::bo
 FROM tokens WHERE hash = @hash AND (expires_at IS NULL OR expires_at > now());
 
 -- name: TokenStands :one
--- Whether a token is neither revoked nor expired.
+-- Reports whether a token is neither revoked nor expired.
 SELECT EXISTS (SELECT 1 FROM tokens WHERE id = @id AND (expires_at IS NULL OR expires_at > now()));
 
 -- name: TokenUsed :exec
--- Notes that a token is in use, once an hour: not every request may write.
+-- Records that a token is in use, at most once an hour, to avoid a write on
+-- every request.
 UPDATE tokens SET last_used_at = now()
 WHERE id = @id AND (last_used_at IS NULL OR last_used_at < now() - interval '1 hour');
 
 -- name: TokenList :many
--- Lists tokens, the newest first; those that have expired are listed too.
+-- Lists tokens, newest first, including expired ones.
 SELECT t.id, t.name, t.role, t.pipelines, t.created_at, t.expires_at, t.created_by, t.last_used_at,
        (t.expires_at IS NOT NULL AND t.expires_at <= now())::bool AS expired,
        (SELECT coalesce(array_agg(p.slug ORDER BY p.slug), '{}') FROM pipelines p WHERE p.id = ANY(t.pipelines))::text[] AS slugs
 FROM tokens t ORDER BY t.created_at DESC, t.id DESC;
 
 -- name: TokenRevoke :one
--- Removes a token, which is refused from then on. What was asked with its
--- Idempotency-Keys is forgotten with it.
+-- Deletes a token, which is refused from then on. Its Idempotency-Keys are
+-- deleted with it.
 DELETE FROM tokens WHERE id = @id RETURNING name;

@@ -109,7 +109,7 @@ type TokenListRow struct {
 	Slugs      []string
 }
 
-// Lists tokens, the newest first; those that have expired are listed too.
+// Lists tokens, newest first, including expired ones.
 func (q *Queries) TokenList(ctx context.Context) ([]TokenListRow, error) {
 	rows, err := q.db.Query(ctx, tokenList)
 	if err != nil {
@@ -145,8 +145,8 @@ const tokenRevoke = `-- name: TokenRevoke :one
 DELETE FROM tokens WHERE id = $1 RETURNING name
 `
 
-// Removes a token, which is refused from then on. What was asked with its
-// Idempotency-Keys is forgotten with it.
+// Deletes a token, which is refused from then on. Its Idempotency-Keys are
+// deleted with it.
 func (q *Queries) TokenRevoke(ctx context.Context, id uuid.UUID) (string, error) {
 	row := q.db.QueryRow(ctx, tokenRevoke, id)
 	var name string
@@ -158,7 +158,7 @@ const tokenStands = `-- name: TokenStands :one
 SELECT EXISTS (SELECT 1 FROM tokens WHERE id = $1 AND (expires_at IS NULL OR expires_at > now()))
 `
 
-// Whether a token is neither revoked nor expired.
+// Reports whether a token is neither revoked nor expired.
 func (q *Queries) TokenStands(ctx context.Context, id uuid.UUID) (bool, error) {
 	row := q.db.QueryRow(ctx, tokenStands, id)
 	var exists bool
@@ -171,7 +171,8 @@ UPDATE tokens SET last_used_at = now()
 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < now() - interval '1 hour')
 `
 
-// Notes that a token is in use, once an hour: not every request may write.
+// Records that a token is in use, at most once an hour, to avoid a write on
+// every request.
 func (q *Queries) TokenUsed(ctx context.Context, id uuid.UUID) error {
 	_, err := q.db.Exec(ctx, tokenUsed, id)
 	return err

@@ -38,8 +38,8 @@ type VariableUsageRow struct {
 	SecretBytes int64
 }
 
-// What the pipeline's other variables take of its bounds: how many they are,
-// and how many bytes the secrets among them have, sealed.
+// Returns how much of its limits the pipeline's other variables use: their
+// number, and the sealed size of the secrets among them.
 func (q *Queries) VariableUsage(ctx context.Context, pipelineID uuid.UUID, name string) (VariableUsageRow, error) {
 	row := q.db.QueryRow(ctx, variableUsage, pipelineID, name)
 	var i VariableUsageRow

@@ -1,8 +1,8 @@
 -- Claims, rings and the sweep. All kinds of work use the same queries.
 
 -- name: WorkRequest :exec
--- Asks for work, now or after a delay. Asking for what is asked for already
--- makes it due at once; a holder is told by the higher count.
+-- Requests work, now or after a delay. If the work is already requested, it
+-- becomes due at once; a worker that holds it sees the higher count.
 INSERT INTO work (kind, subject_id, due_at)
 VALUES (@kind, @subject_id, now() + make_interval(secs => @delay_seconds::float8))
 ON CONFLICT (kind, subject_id) DO UPDATE
@@ -22,8 +22,8 @@ SET lease_until = now() + make_interval(secs => @lease_seconds::float8)
 WHERE kind = @kind AND subject_id = @subject_id AND epoch = @epoch AND lease_until IS NOT NULL;
 
 -- name: WorkFinish :execrows
--- Ends a claim: the row goes, or is due at once if it was asked for again
--- meanwhile.
+-- Ends a claim. Deletes the row, or makes it due at once if the work was
+-- requested again meanwhile.
 WITH gone AS (
     DELETE FROM work d
     WHERE d.kind = @kind AND d.subject_id = @subject_id AND d.epoch = @epoch AND d.requested = @requested
@@ -34,10 +34,10 @@ SET lease_until = NULL, due_at = now(), since = now(), attempt = 0, cause = ''
 WHERE w.kind = @kind AND w.subject_id = @subject_id AND w.epoch = @epoch AND NOT EXISTS (SELECT 1 FROM gone);
 
 -- name: WorkAgain :execrows
--- Ends a claim with the row due again later (at once if it was asked for again
--- meanwhile). A failed attempt counts, and a fresh start forgets since when it
--- was asked for. A ring that is still to come, because asynq retries the same
--- task, is kept.
+-- Ends a claim and makes the row due later, or at once if the work was
+-- requested again meanwhile. A failed attempt counts. A fresh start resets
+-- the time of the request. Keeps a ring that is still to come because asynq
+-- retries the same task.
 UPDATE work
 SET lease_until = NULL, cause = @cause,
     attempt = CASE WHEN @failed::bool THEN attempt ELSE 0 END,
@@ -49,14 +49,14 @@ SET lease_until = NULL, cause = @cause,
 WHERE kind = @kind AND subject_id = @subject_id AND epoch = @epoch;
 
 -- name: WorkRelease :execrows
--- Hands a claim back unused: no attempt is counted.
+-- Hands a claim back unused. Counts no attempt.
 UPDATE work
 SET lease_until = NULL, due_at = now(), attempt = greatest(attempt - 1, 0), epoch = nextval('work_epochs')
 WHERE kind = @kind AND subject_id = @subject_id AND epoch = @epoch;
 
 -- name: WorkHandOver :execrows
--- Ends a claim by asking for work of another kind on the same subject, unless
--- it was asked for again meanwhile.
+-- Ends a claim and requests work of another kind on the same subject,
+-- unless the work was requested again meanwhile.
 WITH held AS (
     DELETE FROM work d
     WHERE d.kind = @kind AND d.subject_id = @subject_id AND d.epoch = @epoch AND d.requested = @requested
@@ -74,34 +74,36 @@ SELECT * FROM work WHERE kind = @kind AND subject_id = @subject_id;
 SELECT * FROM work WHERE subject_id = @subject_id ORDER BY kind;
 
 -- name: WorkHeldByOthers :one
--- How many claims of other kinds hold the subject.
+-- Counts the claims of other kinds that hold the subject.
 SELECT count(*) FROM work
 WHERE subject_id = @subject_id AND kind <> @kind AND lease_until > now();
 
 -- name: WorkHurry :execrows
--- Makes work that nobody holds due at once, and ringable.
+-- Makes work that is not held due at once, so that it can be rung.
 UPDATE work
 SET due_at = least(due_at, now()), ring_id = NULL
 WHERE kind = @kind AND subject_id = @subject_id AND (lease_until IS NULL OR lease_until <= now());
 
 -- name: WorkSooner :execrows
--- Makes work due at once. A holder is told by the higher count, and looks
--- again.
+-- Makes work due at once. A worker that holds it sees the higher count and
+-- checks again.
 UPDATE work
 SET due_at = least(due_at, now()), requested = requested + 1, ring_id = NULL
 WHERE kind = @kind AND subject_id = @subject_id;
 
 -- name: WorkLockQueue :exec
--- Those who ring one queue take turns, so that its bound holds.
+-- Makes the processes that ring a queue take turns, so that the queue's
+-- bound holds.
 SELECT pg_advisory_xact_lock(hashtextextended('troy ring ' || @queue::text, 0));
 
 -- name: WorkRingNext :many
--- Marks the waiting rows of a queue's kinds as rung, those due longest first,
--- while fewer than the bound are rung and due. Rows that are due within a minute
--- are rung with their time, apart from the bound; longer waits stay here. Each
--- kind is read by itself, in the order of the index.
--- The transaction began before it waited for its turn. By its now(), rows that
--- were asked for meanwhile would be due later.
+-- Marks waiting rows of a queue's kinds as rung, while fewer than the bound
+-- are rung and due. The rows that have been due the longest come first.
+-- Rows that are due within a minute are rung with their time and do not
+-- count against the bound; rows that are due later stay here. Each kind is
+-- read separately, in the order of the index.
+-- The transaction began before it waited for its turn, so rows that were
+-- requested meanwhile would seem to be due later than its now().
 WITH gen AS (
     SELECT coalesce((SELECT b.generation FROM bell b), 1)::bigint AS generation
 ), room AS (
@@ -133,43 +135,43 @@ WITH gen AS (
 UPDATE work w
 SET ring_id = gen_random_uuid(), ring_gen = gen.generation, ring_at = greatest(w.due_at, statement_timestamp()) + interval '2 seconds'
 FROM gen
-WHERE w.subject_id = ANY(ARRAY(SELECT chosen.subject_id FROM chosen)) -- by the primary key, whatever Postgres expects of chosen
+WHERE w.subject_id = ANY(ARRAY(SELECT chosen.subject_id FROM chosen)) -- uses the primary key, whatever Postgres estimates for chosen
   AND (w.kind, w.subject_id) IN (SELECT chosen.kind, chosen.subject_id FROM chosen)
 RETURNING w.kind, w.subject_id, w.ring_id::uuid AS ring_id, greatest(date_part('epoch', w.due_at - statement_timestamp()), 0)::float8 AS delay_seconds;
 
 -- name: WorkOverdue :many
--- The rung rows of the kinds that nobody claimed in time.
+-- Returns the rung rows of the kinds that no worker has claimed in time.
 SELECT kind, subject_id, ring_id::uuid AS ring_id FROM work
 WHERE ring_id IS NOT NULL AND ring_at <= now() AND kind = ANY(@kinds::text[])
 ORDER BY ring_at LIMIT 500;
 
 -- name: WorkUnring :execrows
--- The tasks with these ids are not in Redis any more: their rows wait again.
+-- Makes the rows of tasks that are no longer in Redis wait again.
 UPDATE work SET ring_id = NULL, rings = rings + 1 WHERE ring_id = ANY(@ring_ids::uuid[]) AND ring_at <= now();
 
 -- name: WorkLookLater :execrows
--- The tasks with these ids still stand in line: look again later, 2 s doubling
--- to 60 s.
+-- Postpones the next check of tasks that are still in their queue: 2 s,
+-- doubling up to 60 s.
 UPDATE work
 SET rings = rings + 1, ring_at = now() + make_interval(secs => least(2 * 2 ^ least(rings, 5), 60))
 WHERE ring_id = ANY(@ring_ids::uuid[]) AND ring_at <= now();
 
 -- name: WorkExpire :execrows
--- Takes back the leases that ran out: their rows wait again.
+-- Takes back expired leases. Their rows wait again.
 UPDATE work SET lease_until = NULL
 WHERE (kind, subject_id) IN (
     SELECT e.kind, e.subject_id FROM work e WHERE e.lease_until <= now() ORDER BY e.lease_until LIMIT 500 FOR UPDATE SKIP LOCKED
 );
 
 -- name: WorkForgetRings :execrows
--- Redis is new: whatever was rung before waits again.
+-- Makes all rung rows wait again, because Redis is new.
 UPDATE work SET ring_id = NULL
 WHERE ring_id IS NOT NULL AND ring_gen <> coalesce((SELECT generation FROM bell), 1);
 
 -- name: WorkPositions :many
--- Returns the positions in their queues, from 1, of the due work of pipelines
--- and of their waiting deployments. Work that is held or due later has none.
--- The two lists say which queue each kind has.
+-- Returns the positions in their queues, from 1, of the due work of
+-- pipelines and of their waiting deployments. Work that is held or due
+-- later has no position. The two lists give the queue of each kind.
 WITH waiting AS (
     SELECT d.id, d.pipeline_id FROM deployments d WHERE d.state = 'waiting' AND d.pipeline_id = ANY(@pipeline_ids::uuid[])
 ), line AS (
@@ -182,7 +184,7 @@ LEFT JOIN waiting ON waiting.id = line.subject_id
 WHERE line.subject_id = ANY(@pipeline_ids::uuid[]) OR waiting.id IS NOT NULL;
 
 -- name: BellLock :exec
--- Those who compare the generation with Redis take turns.
+-- Makes the processes that compare the generation with Redis take turns.
 SELECT pg_advisory_xact_lock(hashtextextended('troy generation', 0));
 
 -- name: BellGet :one
@@ -200,6 +202,6 @@ INSERT INTO bell DEFAULT VALUES
 ON CONFLICT (one) DO UPDATE SET swept_at = now();
 
 -- name: LockName :exec
--- What has to go one after another outside of Postgres, until the end of the
+-- Serializes something outside of Postgres until the end of the
 -- transaction.
 SELECT pg_advisory_xact_lock(hashtextextended('troy ' || @name::text, 0));

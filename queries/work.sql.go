@@ -33,7 +33,7 @@ const bellLock = `-- name: BellLock :exec
 SELECT pg_advisory_xact_lock(hashtextextended('troy generation', 0))
 `
 
-// Those who compare the generation with Redis take turns.
+// Makes the processes that compare the generation with Redis take turns.
 func (q *Queries) BellLock(ctx context.Context) error {
 	_, err := q.db.Exec(ctx, bellLock)
 	return err
@@ -66,7 +66,7 @@ const lockName = `-- name: LockName :exec
 SELECT pg_advisory_xact_lock(hashtextextended('troy ' || $1::text, 0))
 `
 
-// What has to go one after another outside of Postgres, until the end of the
+// Serializes something outside of Postgres until the end of the
 // transaction.
 func (q *Queries) LockName(ctx context.Context, name string) error {
 	_, err := q.db.Exec(ctx, lockName, name)
@@ -97,10 +97,10 @@ type WorkAgainParams struct {
 	Epoch        int64
 }
 
-// Ends a claim with the row due again later (at once if it was asked for again
-// meanwhile). A failed attempt counts, and a fresh start forgets since when it
-// was asked for. A ring that is still to come, because asynq retries the same
-// task, is kept.
+// Ends a claim and makes the row due later, or at once if the work was
+// requested again meanwhile. A failed attempt counts. A fresh start resets
+// the time of the request. Keeps a ring that is still to come because asynq
+// retries the same task.
 func (q *Queries) WorkAgain(ctx context.Context, arg WorkAgainParams) (int64, error) {
 	result, err := q.db.Exec(ctx, workAgain,
 		arg.Cause,
@@ -162,7 +162,7 @@ WHERE (kind, subject_id) IN (
 )
 `
 
-// Takes back the leases that ran out: their rows wait again.
+// Takes back expired leases. Their rows wait again.
 func (q *Queries) WorkExpire(ctx context.Context) (int64, error) {
 	result, err := q.db.Exec(ctx, workExpire)
 	if err != nil {
@@ -189,8 +189,8 @@ type WorkFinishParams struct {
 	Requested int64
 }
 
-// Ends a claim: the row goes, or is due at once if it was asked for again
-// meanwhile.
+// Ends a claim. Deletes the row, or makes it due at once if the work was
+// requested again meanwhile.
 func (q *Queries) WorkFinish(ctx context.Context, arg WorkFinishParams) (int64, error) {
 	result, err := q.db.Exec(ctx, workFinish,
 		arg.Kind,
@@ -209,7 +209,7 @@ UPDATE work SET ring_id = NULL
 WHERE ring_id IS NOT NULL AND ring_gen <> coalesce((SELECT generation FROM bell), 1)
 `
 
-// Redis is new: whatever was rung before waits again.
+// Makes all rung rows wait again, because Redis is new.
 func (q *Queries) WorkForgetRings(ctx context.Context) (int64, error) {
 	result, err := q.db.Exec(ctx, workForgetRings)
 	if err != nil {
@@ -265,8 +265,8 @@ type WorkHandOverParams struct {
 	Requested    int64
 }
 
-// Ends a claim by asking for work of another kind on the same subject, unless
-// it was asked for again meanwhile.
+// Ends a claim and requests work of another kind on the same subject,
+// unless the work was requested again meanwhile.
 func (q *Queries) WorkHandOver(ctx context.Context, arg WorkHandOverParams) (int64, error) {
 	result, err := q.db.Exec(ctx, workHandOver,
 		arg.ToKind,
@@ -313,7 +313,7 @@ SELECT count(*) FROM work
 WHERE subject_id = $1 AND kind <> $2 AND lease_until > now()
 `
 
-// How many claims of other kinds hold the subject.
+// Counts the claims of other kinds that hold the subject.
 func (q *Queries) WorkHeldByOthers(ctx context.Context, subjectID uuid.UUID, kind string) (int64, error) {
 	row := q.db.QueryRow(ctx, workHeldByOthers, subjectID, kind)
 	var count int64
@@ -327,7 +327,7 @@ SET due_at = least(due_at, now()), ring_id = NULL
 WHERE kind = $1 AND subject_id = $2 AND (lease_until IS NULL OR lease_until <= now())
 `
 
-// Makes work that nobody holds due at once, and ringable.
+// Makes work that is not held due at once, so that it can be rung.
 func (q *Queries) WorkHurry(ctx context.Context, kind string, subjectID uuid.UUID) (int64, error) {
 	result, err := q.db.Exec(ctx, workHurry, kind, subjectID)
 	if err != nil {
@@ -340,7 +340,8 @@ const workLockQueue = `-- name: WorkLockQueue :exec
 SELECT pg_advisory_xact_lock(hashtextextended('troy ring ' || $1::text, 0))
 `
 
-// Those who ring one queue take turns, so that its bound holds.
+// Makes the processes that ring a queue take turns, so that the queue's
+// bound holds.
 func (q *Queries) WorkLockQueue(ctx context.Context, queue string) error {
 	_, err := q.db.Exec(ctx, workLockQueue, queue)
 	return err
@@ -352,8 +353,8 @@ SET rings = rings + 1, ring_at = now() + make_interval(secs => least(2 * 2 ^ lea
 WHERE ring_id = ANY($1::uuid[]) AND ring_at <= now()
 `
 
-// The tasks with these ids still stand in line: look again later, 2 s doubling
-// to 60 s.
+// Postpones the next check of tasks that are still in their queue: 2 s,
+// doubling up to 60 s.
 func (q *Queries) WorkLookLater(ctx context.Context, ringIds []uuid.UUID) (int64, error) {
 	result, err := q.db.Exec(ctx, workLookLater, ringIds)
 	if err != nil {
@@ -413,7 +414,7 @@ type WorkOverdueRow struct {
 	RingID    uuid.UUID
 }
 
-// The rung rows of the kinds that nobody claimed in time.
+// Returns the rung rows of the kinds that no worker has claimed in time.
 func (q *Queries) WorkOverdue(ctx context.Context, kinds []string) ([]WorkOverdueRow, error) {
 	rows, err := q.db.Query(ctx, workOverdue, kinds)
 	if err != nil {
@@ -459,9 +460,9 @@ type WorkPositionsRow struct {
 	Position   int64
 }
 
-// Returns the positions in their queues, from 1, of the due work of pipelines
-// and of their waiting deployments. Work that is held or due later has none.
-// The two lists say which queue each kind has.
+// Returns the positions in their queues, from 1, of the due work of
+// pipelines and of their waiting deployments. Work that is held or due
+// later has no position. The two lists give the queue of each kind.
 func (q *Queries) WorkPositions(ctx context.Context, arg WorkPositionsParams) ([]WorkPositionsRow, error) {
 	rows, err := q.db.Query(ctx, workPositions, arg.PipelineIds, arg.Queues, arg.Kinds)
 	if err != nil {
@@ -494,7 +495,7 @@ type WorkReleaseParams struct {
 	Epoch     int64
 }
 
-// Hands a claim back unused: no attempt is counted.
+// Hands a claim back unused. Counts no attempt.
 func (q *Queries) WorkRelease(ctx context.Context, arg WorkReleaseParams) (int64, error) {
 	result, err := q.db.Exec(ctx, workRelease, arg.Kind, arg.SubjectID, arg.Epoch)
 	if err != nil {
@@ -518,8 +519,8 @@ type WorkRequestParams struct {
 }
 
 // Claims, rings and the sweep. All kinds of work use the same queries.
-// Asks for work, now or after a delay. Asking for what is asked for already
-// makes it due at once; a holder is told by the higher count.
+// Requests work, now or after a delay. If the work is already requested, it
+// becomes due at once; a worker that holds it sees the higher count.
 func (q *Queries) WorkRequest(ctx context.Context, arg WorkRequestParams) error {
 	_, err := q.db.Exec(ctx, workRequest, arg.Kind, arg.SubjectID, arg.DelaySeconds)
 	return err
@@ -557,7 +558,7 @@ WITH gen AS (
 UPDATE work w
 SET ring_id = gen_random_uuid(), ring_gen = gen.generation, ring_at = greatest(w.due_at, statement_timestamp()) + interval '2 seconds'
 FROM gen
-WHERE w.subject_id = ANY(ARRAY(SELECT chosen.subject_id FROM chosen)) -- by the primary key, whatever Postgres expects of chosen
+WHERE w.subject_id = ANY(ARRAY(SELECT chosen.subject_id FROM chosen)) -- uses the primary key, whatever Postgres estimates for chosen
   AND (w.kind, w.subject_id) IN (SELECT chosen.kind, chosen.subject_id FROM chosen)
 RETURNING w.kind, w.subject_id, w.ring_id::uuid AS ring_id, greatest(date_part('epoch', w.due_at - statement_timestamp()), 0)::float8 AS delay_seconds
 `
@@ -569,12 +570,13 @@ type WorkRingNextRow struct {
 	DelaySeconds float64
 }
 
-// Marks the waiting rows of a queue's kinds as rung, those due longest first,
-// while fewer than the bound are rung and due. Rows that are due within a minute
-// are rung with their time, apart from the bound; longer waits stay here. Each
-// kind is read by itself, in the order of the index.
-// The transaction began before it waited for its turn. By its now(), rows that
-// were asked for meanwhile would be due later.
+// Marks waiting rows of a queue's kinds as rung, while fewer than the bound
+// are rung and due. The rows that have been due the longest come first.
+// Rows that are due within a minute are rung with their time and do not
+// count against the bound; rows that are due later stay here. Each kind is
+// read separately, in the order of the index.
+// The transaction began before it waited for its turn, so rows that were
+// requested meanwhile would seem to be due later than its now().
 func (q *Queries) WorkRingNext(ctx context.Context, bound int64, kinds []string) ([]WorkRingNextRow, error) {
 	rows, err := q.db.Query(ctx, workRingNext, bound, kinds)
 	if err != nil {
@@ -606,8 +608,8 @@ SET due_at = least(due_at, now()), requested = requested + 1, ring_id = NULL
 WHERE kind = $1 AND subject_id = $2
 `
 
-// Makes work due at once. A holder is told by the higher count, and looks
-// again.
+// Makes work due at once. A worker that holds it sees the higher count and
+// checks again.
 func (q *Queries) WorkSooner(ctx context.Context, kind string, subjectID uuid.UUID) (int64, error) {
 	result, err := q.db.Exec(ctx, workSooner, kind, subjectID)
 	if err != nil {
@@ -620,7 +622,7 @@ const workUnring = `-- name: WorkUnring :execrows
 UPDATE work SET ring_id = NULL, rings = rings + 1 WHERE ring_id = ANY($1::uuid[]) AND ring_at <= now()
 `
 
-// The tasks with these ids are not in Redis any more: their rows wait again.
+// Makes the rows of tasks that are no longer in Redis wait again.
 func (q *Queries) WorkUnring(ctx context.Context, ringIds []uuid.UUID) (int64, error) {
 	result, err := q.db.Exec(ctx, workUnring, ringIds)
 	if err != nil {

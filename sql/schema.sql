@@ -1,11 +1,11 @@
--- The schema as it should be. The migrations lead to exactly this; a test
--- compares the two. To change it, edit here and run
+-- The target schema. The migrations result in exactly this schema; a test
+-- compares the two. To change it, edit this file and run
 -- `make migration NAME=…`.
 
 CREATE SEQUENCE work_epochs;
 
--- An app as the app events tell of it. The row outlives its pipeline, so that
--- a late event of an app that is gone is known to be late.
+-- An app, according to the app events. The row outlives its pipeline, so that
+-- a late event of a deleted app is recognised as late.
 CREATE TABLE apps (
     id           text PRIMARY KEY,
     created_time timestamptz, -- the newest Created's time
@@ -22,7 +22,7 @@ CREATE TABLE pipelines (
             'pre_provisioned', 'provision_request', 'provisioning', 'failed_to_provision',
             'ready_for_deployment', 'queued', 'deploying', 'deployed', 'failed_to_deploy',
             'scheduled_for_deletion', 'deleting', 'failed_to_delete')),
-    cause                text        NOT NULL DEFAULT '', -- why a Failed status was reached
+    cause                text        NOT NULL DEFAULT '', -- why the status is a Failed one
     version              bigint      NOT NULL DEFAULT 1,  -- of the newest event
     repository_provider  text,
     repository_full_name text,
@@ -30,26 +30,26 @@ CREATE TABLE pipelines (
     repository_root      text,
     repository_id        text,                           -- the forge's own id, which survives renames
     watch_paths          text[]      NOT NULL DEFAULT '{}',
-    source_problem       text        NOT NULL DEFAULT '', -- why pushes are not built: an installation that is gone
-    head_commit          text,                           -- the newest commit of the branch that was heard of
-    cancel_running       boolean     NOT NULL DEFAULT false, -- whether a newer commit stops the build that runs
+    source_problem       text        NOT NULL DEFAULT '', -- why pushes are not built, such as a missing installation
+    head_commit          text,                           -- the newest known commit of the branch
+    cancel_running       boolean     NOT NULL DEFAULT false, -- whether a newer commit stops the running build
     build_settings       jsonb       NOT NULL DEFAULT '{}',
-    -- What provisioning made.
+    -- What provisioning created.
     distribution_id      text,
     distribution_domain  text,
     record_host          text,
-    -- What is live, and the last numbers given out.
+    -- What is live, and the last assigned numbers.
     live_deployment_id   uuid,
     last_sequence        bigint      NOT NULL DEFAULT 0,
     last_number          bigint      NOT NULL DEFAULT 0,
     created_at           timestamptz NOT NULL DEFAULT now(),
     updated_at           timestamptz NOT NULL DEFAULT now(),
-    -- While locked_at is set, nothing new goes live by itself.
+    -- While locked_at is set, pushes are not deployed.
     locked_at            timestamptz,
     locked_by            text        NOT NULL DEFAULT '',
     lock_reason          text        NOT NULL DEFAULT '',
     held_push            jsonb,      -- the newest push that the lock held back
-    workspace            text        NOT NULL DEFAULT '' -- the folder of the workspace that the newest build found its root folder in
+    workspace            text        NOT NULL DEFAULT '' -- the folder of the workspace in which the newest build found the root folder
 );
 
 CREATE UNIQUE INDEX pipelines_one_per_app ON pipelines (app_id)
@@ -59,7 +59,7 @@ CREATE INDEX pipelines_repository ON pipelines (repository_provider, repository_
 CREATE INDEX pipelines_unfinished ON pipelines (id)
     WHERE status IN ('provision_request', 'provisioning', 'queued', 'deploying', 'scheduled_for_deletion', 'deleting');
 
--- The hosts that a pipeline's site answers on.
+-- The hosts of a pipeline's site.
 CREATE TABLE domains (
     host          text PRIMARY KEY, -- normalised
     pipeline_id   uuid NOT NULL REFERENCES pipelines (id) ON DELETE CASCADE,
@@ -78,8 +78,8 @@ CREATE TABLE deployments (
     state                text        NOT NULL
         CONSTRAINT deployments_state_check CHECK (state IN (
             'waiting', 'building', 'publishing', 'succeeded', 'failed', 'cancelled', 'superseded')),
-    tree_id              uuid        NOT NULL, -- the deployment whose files it publishes: its own, or an earlier one's
-    source_deployment_id uuid,                 -- what a rollback or a retry goes back to
+    tree_id              uuid        NOT NULL, -- the deployment whose files it publishes: itself, or an earlier one
+    source_deployment_id uuid,                 -- the deployment that a rollback or a retry repeats
     commit_sha           text,
     branch               text,
     author               text,
@@ -93,11 +93,11 @@ CREATE TABLE deployments (
     cause                text        NOT NULL DEFAULT '',
     created_at           timestamptz NOT NULL DEFAULT now(),
     started_at           timestamptz,
-    sealed_at            timestamptz, -- when its tree was whole; from then on the pointer may have flipped
+    sealed_at            timestamptz, -- when its tree was complete; from then on the pointer may have flipped
     live_at              timestamptz, -- when it went live
     finished_at          timestamptz,
-    pruned_at            timestamptz, -- when retention gave its tree up
-    reported_state       text DEFAULT '', -- the last state that the forge was told; null on rows older than the column
+    pruned_at            timestamptz, -- when retention gave up its tree
+    reported_state       text DEFAULT '', -- the last state reported to the forge; null on rows older than the column
     CONSTRAINT deployments_number_key UNIQUE (pipeline_id, number),
     CONSTRAINT deployments_finished_check CHECK (
         (state IN ('succeeded', 'failed', 'cancelled', 'superseded')) = (finished_at IS NOT NULL)),
@@ -109,13 +109,13 @@ CREATE UNIQUE INDEX deployments_one_running ON deployments (pipeline_id)
     WHERE state IN ('building', 'publishing');
 
 CREATE INDEX deployments_waiting ON deployments (pipeline_id, number) WHERE state = 'waiting';
--- The comparison with reported_state is an equality, which Postgres takes to be
--- rare: of an inequality it expects most rows, and reads the whole table. The
--- queries that use the index repeat its condition word by word.
+-- The comparison with reported_state is an equality, because Postgres estimates
+-- that few rows match one. For an inequality it expects most rows and reads the
+-- whole table. Queries that use the index must repeat its condition exactly.
 CREATE INDEX deployments_unreported ON deployments (pipeline_id)
     WHERE kind = 'automated' AND state <> 'publishing' AND reported_state IS NOT NULL AND nullif(state, reported_state) = state;
 
--- Uploads that may become deployments of the same id.
+-- Uploads. A finalized upload becomes a deployment with the same id.
 CREATE TABLE releases (
     id              uuid PRIMARY KEY,
     pipeline_id     uuid        NOT NULL REFERENCES pipelines (id) ON DELETE CASCADE,
@@ -133,8 +133,8 @@ CREATE TABLE releases (
 CREATE UNIQUE INDEX releases_idempotency ON releases (pipeline_id, idempotency_key);
 CREATE INDEX releases_unfinished ON releases (pipeline_id, expires_at) WHERE finalized_at IS NULL;
 
--- What happened to pipelines. Append-only; without foreign keys, since events
--- outlive the rows they tell of.
+-- The history of pipelines. Append-only, and without foreign keys because events
+-- outlive the rows that they describe.
 CREATE TABLE events (
     pipeline_id   uuid        NOT NULL,
     version       bigint      NOT NULL, -- per pipeline from 1, without gaps
@@ -158,26 +158,26 @@ CREATE TABLE events (
 
 CREATE INDEX events_slug ON events (slug, time);
 
--- What is to be done, by whom and when. A row is waiting (neither rung nor
--- held), rung (ring_id: a task for it is in Redis) or held (lease_until: a
--- worker is at it). A row that is done is deleted.
+-- Outstanding work. A row is waiting (neither rung nor held), rung (ring_id: a
+-- task for it is in Redis) or held (lease_until: a worker processes it). The row
+-- is deleted when the work is done.
 CREATE TABLE work (
     kind        text        NOT NULL, -- the task's type
     subject_id  uuid        NOT NULL,
-    queue       text        NOT NULL DEFAULT 'quick', -- read by earlier versions only: the kind says the queue
+    queue       text        NOT NULL DEFAULT 'quick', -- only earlier versions read it; the kind determines the queue
     due_at      timestamptz NOT NULL DEFAULT now(),
-    since       timestamptz NOT NULL DEFAULT now(), -- when it was asked for; deadlines count from here
-    requested   bigint      NOT NULL DEFAULT 1,     -- how often it was asked for
-    attempt     integer     NOT NULL DEFAULT 0,     -- claims since it last made progress
+    since       timestamptz NOT NULL DEFAULT now(), -- when it was requested; deadlines count from here
+    requested   bigint      NOT NULL DEFAULT 1,     -- how often it was requested
+    attempt     integer     NOT NULL DEFAULT 0,     -- claims since the last progress
     cause       text        NOT NULL DEFAULT '',    -- why the last attempt failed
     epoch       bigint      NOT NULL DEFAULT 0,     -- of the last claim, from work_epochs
     lease_until timestamptz,
     ring_id     uuid,                               -- the task's id in Redis
-    ring_gen    bigint      NOT NULL DEFAULT 0,     -- the generation of Redis that it was rung in
-    ring_at     timestamptz NOT NULL DEFAULT now(), -- when the sweep looks at a rung row again
-    rings       integer     NOT NULL DEFAULT 0,     -- how often the sweep has looked
-    -- The subject comes first: by the kind, Postgres would look through all that
-    -- waits while its statistics are of a time when little did.
+    ring_gen    bigint      NOT NULL DEFAULT 0,     -- the generation of Redis in which it was rung
+    ring_at     timestamptz NOT NULL DEFAULT now(), -- when the sweep checks a rung row again
+    rings       integer     NOT NULL DEFAULT 0,     -- how often the sweep has checked
+    -- The subject comes first. With the kind first, Postgres would read all
+    -- waiting rows if its statistics are from a time when few rows waited.
     PRIMARY KEY (subject_id, kind),
     CONSTRAINT work_rung_or_held CHECK (ring_id IS NULL OR lease_until IS NULL)
 );
@@ -187,17 +187,16 @@ CREATE INDEX work_ringing ON work (kind, due_at) WHERE ring_id IS NOT NULL;
 CREATE INDEX work_overdue ON work (ring_at) WHERE ring_id IS NOT NULL;
 CREATE INDEX work_held ON work (lease_until) WHERE lease_until IS NOT NULL;
 
--- One row: which generation of Redis holds the rings, when a sweep last
--- finished, and when a reconciliation last began.
+-- One row: the generation of Redis that holds the rings, when the last sweep
+-- finished, and when the last reconciliation began.
 CREATE TABLE bell (
     one        boolean     PRIMARY KEY DEFAULT true CONSTRAINT bell_one_check CHECK (one),
     generation bigint      NOT NULL DEFAULT 1,
     swept_at   timestamptz NOT NULL DEFAULT now(),
-    reconciled_at timestamptz NOT NULL DEFAULT now() -- when a reconciliation last began
+    reconciled_at timestamptz NOT NULL DEFAULT now() -- when the last reconciliation began
 );
 
--- Outside events that were taken in, so that one that comes again changes
--- nothing.
+-- Accepted outside events, so that a repeated one changes nothing.
 CREATE TABLE deliveries (
     source      text        NOT NULL, -- 'apps', 'github', 'bitbucket', 'builds', 'sns'
     id          text        NOT NULL,
@@ -206,7 +205,7 @@ CREATE TABLE deliveries (
     detail      text        NOT NULL DEFAULT '',
     pipeline_id uuid,
     received_at timestamptz NOT NULL DEFAULT now(),
-    body_sha256 bytea, -- of pushes: the id of a delivery is not signed
+    body_sha256 bytea, -- only for pushes, because a delivery's id is not signed
     PRIMARY KEY (source, id)
 );
 
@@ -218,16 +217,16 @@ CREATE TABLE tokens (
     name       text        NOT NULL,
     role       text        NOT NULL CONSTRAINT tokens_role_check CHECK (role IN ('viewer', 'deployer', 'admin')),
     hash       bytea       NOT NULL CONSTRAINT tokens_hash_key UNIQUE, -- SHA-256 of the token
-    pipelines  uuid[],                                                 -- null: all
+    pipelines  uuid[],                                                 -- null means all
     created_at timestamptz NOT NULL DEFAULT now(),
     expires_at timestamptz,
-    created_by   text NOT NULL DEFAULT '', -- the actor that made it
-    last_used_at timestamptz               -- within an hour
+    created_by   text NOT NULL DEFAULT '', -- the actor that created it
+    last_used_at timestamptz               -- accurate to the hour
 );
 
--- Requests of the API that came with an Idempotency-Key, and what they made or
--- moved. A row is written in the transaction of its effect, so one that is
--- there says that the request was carried out.
+-- API requests with an Idempotency-Key, and what they created or changed. The
+-- row is written in the same transaction as the effect, so its presence means
+-- that the request was carried out.
 CREATE TABLE requests (
     token_id   uuid        NOT NULL REFERENCES tokens (id) ON DELETE CASCADE,
     key        text        NOT NULL,
@@ -239,8 +238,8 @@ CREATE TABLE requests (
 
 CREATE INDEX requests_created ON requests (created_at);
 
--- What Troy may act with at a forge: an installation of its GitHub app, or a
--- Bitbucket workspace's access token or Connect installation.
+-- Troy's access to forges: an installation of its GitHub app, or a Bitbucket
+-- workspace's access token or Connect installation.
 CREATE TABLE installations (
     provider    text        NOT NULL,
     id          text        NOT NULL, -- the forge's number, or the Connect clientKey
@@ -252,10 +251,10 @@ CREATE TABLE installations (
     PRIMARY KEY (provider, id)
 );
 
--- The app that Troy is at a forge, as its set-up page had it made.
+-- Troy's app at a forge, created with the set-up page.
 CREATE TABLE forge_apps (
     provider    text PRIMARY KEY,
-    app_id      text        NOT NULL, -- the forge's number of it
+    app_id      text        NOT NULL, -- the forge's number for it
     name        text        NOT NULL,
     url         text        NOT NULL, -- its page at the forge
     credentials bytea       NOT NULL, -- sealed
@@ -263,22 +262,22 @@ CREATE TABLE forge_apps (
     changed_at  timestamptz NOT NULL DEFAULT now()
 );
 
--- What an operator began and a forge's message ends: the set-up of an app, or
--- a Connect installation. Good once and for a while; a state that an
--- installation was bound to is part of its address and stays.
+-- Set-ups that an operator begins and a forge's message ends: of an app, or of a
+-- Connect installation. A state can be used once and expires. A state that is
+-- bound to an installation is part of its address and stays.
 CREATE TABLE setup_states (
     hash       bytea PRIMARY KEY, -- SHA-256 of the state
     provider   text        NOT NULL CONSTRAINT setup_states_provider_check CHECK (provider IN ('github', 'bitbucket')),
     actor      text        NOT NULL,
     app_key    text,              -- of the Connect app that the address describes
-    client_key text,              -- the Connect installation that the address is of
+    client_key text,              -- the Connect installation to which the address belongs
     created_at timestamptz NOT NULL DEFAULT now(),
     expires_at timestamptz NOT NULL,
     used_at    timestamptz,
     CONSTRAINT setup_states_bound_check CHECK (client_key IS NULL OR used_at IS NOT NULL)
 );
 
--- The repositories that installations told of.
+-- The repositories that installations reported.
 CREATE TABLE repositories (
     provider        text        NOT NULL,
     id              text        NOT NULL,
@@ -291,7 +290,7 @@ CREATE TABLE repositories (
 
 CREATE INDEX repositories_installation ON repositories (provider, installation_id);
 
--- What a pipeline's builds have in their environment.
+-- The variables of a pipeline's builds.
 CREATE TABLE variables (
     pipeline_id uuid        NOT NULL REFERENCES pipelines (id) ON DELETE CASCADE,
     name        text        NOT NULL,
@@ -307,19 +306,19 @@ CREATE TABLE builds (
     attempt       integer     NOT NULL DEFAULT 0, -- how often it was started
     log_cursor    text        NOT NULL DEFAULT '', -- how much of the builder's log is stored
     phases        jsonb       NOT NULL DEFAULT '[]',
-    rule          text        NOT NULL DEFAULT '', -- what decided what is run
+    rule          text        NOT NULL DEFAULT '', -- what decided which commands run
     log_bytes     bigint      NOT NULL DEFAULT 0,
     log           bytea,      -- the whole log, compressed, once the build has ended
     started_at    timestamptz NOT NULL DEFAULT now(),
     finished_at   timestamptz,
     warnings      text[]      NOT NULL DEFAULT '{}', -- about what was published
     tail          text        NOT NULL DEFAULT '',   -- the log's last lines, once the build has ended
-    emptied       boolean     NOT NULL DEFAULT false -- whether what the builder kept of it is removed
+    emptied       boolean     NOT NULL DEFAULT false -- whether the builder's files of it are removed
 );
 
 CREATE INDEX builds_unemptied ON builds (deployment_id) WHERE NOT emptied;
 
--- The log of a build that runs, as it comes.
+-- The log of a running build, in pieces.
 CREATE TABLE build_log (
     deployment_id uuid   NOT NULL REFERENCES builds (deployment_id) ON DELETE CASCADE,
     position      bigint NOT NULL, -- of the first byte in the whole log
@@ -327,21 +326,20 @@ CREATE TABLE build_log (
     PRIMARY KEY (deployment_id, position)
 );
 
--- What was taken away of the assets that a pipeline's site carries. A row stays
--- as long as an asset may be carried, so that no later deployment brings it
--- back.
+-- Carried assets that were removed from a pipeline's site. A row stays as long as
+-- an asset may be carried, so that no later deployment brings it back.
 CREATE TABLE purges (
     pipeline_id  uuid        NOT NULL REFERENCES pipelines (id) ON DELETE CASCADE,
-    path         text        NOT NULL, -- a file's; a folder's ends in /; empty for all
+    path         text        NOT NULL, -- of a file; of a folder if it ends in /; empty means all
     actor        text        NOT NULL,
     requested_at timestamptz NOT NULL DEFAULT now(),
-    done_at      timestamptz, -- when the live site was without it
+    done_at      timestamptz, -- when the live site no longer had it
     PRIMARY KEY (pipeline_id, path)
 );
 
 CREATE INDEX purges_open ON purges (pipeline_id) WHERE done_at IS NULL;
 
--- Pushed commits that are not built, until the forge was told why.
+-- Pushed commits that are not built, until the reason is reported to the forge.
 CREATE TABLE skips (
     id          uuid PRIMARY KEY, -- the subject of the report
     pipeline_id uuid        NOT NULL REFERENCES pipelines (id) ON DELETE CASCADE,
