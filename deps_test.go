@@ -36,7 +36,7 @@ func TestDeps(t *testing.T) {
 		"no Go":                {map[string]string{"id": root}, "go redis", 1, []string{"Go is not installed", "https://go.dev/dl/"}, ""},
 		"nothing is missing":   {map[string]string{"go": fine, "redis-server": noop}, "go redis", 0, nil, ""},
 		"a user with sudo":     {map[string]string{"go": fine, "id": user, "apt-get": aptGet, "sudo": sudo}, "go redis", 0, []string{"Redis, which Troy's tests start", "sudo may ask for your password", "Installing redis-server"}, "sudo apt-get update sudo apt-get install"},
-		"a user without sudo":  {map[string]string{"go": fine, "id": user, "apt-get": aptGet}, "go redis", 1, []string{"there is no sudo", "apt-get install -y --no-install-recommends redis-server", "this again"}, ""},
+		"a user without sudo":  {map[string]string{"go": fine, "id": user, "apt-get": aptGet}, "go redis", 1, []string{"sudo is not installed", "apt-get install -y --no-install-recommends redis-server", "repeat this command"}, ""},
 		"root":                 {map[string]string{"go": fine, "id": root, "apt-get": aptGet}, "go redis", 0, []string{"Installing redis-server"}, "apt-get update apt-get install"},
 		"neither apt nor brew": {map[string]string{"go": fine, "id": root}, "go redis", 1, []string{"neither apt-get nor brew"}, ""},
 	} {
