@@ -46,10 +46,12 @@ func (b *Bell) Queues() []string { return slices.Sorted(maps.Keys(b.bounds)) }
 
 // Ask makes Run ring the queue soon. It returns at once. Calls during a ring
 // lead to one further ring.
-func (b *Bell) Ask(queue string) {
-	select {
-	case b.asked[queue] <- struct{}{}:
-	default:
+func (b *Bell) Ask(queues ...string) {
+	for _, queue := range queues {
+		select {
+		case b.asked[queue] <- struct{}{}:
+		default:
+		}
 	}
 }
 

@@ -75,7 +75,7 @@ func newTowerOn(t *testing.T, redisURL string) *tower {
 	log := &lines{}
 	return &tower{
 		t: t, db: db, q: queries.New(db), inspector: asynq.NewInspectorFromRedisClient(rdb), log: log, rings: count,
-		bell: bell.New(db, tasks.NewClient(rdb), slog.New(slog.NewTextHandler(log, nil)), map[string]int{tasks.QueueQuick: slots, tasks.QueueBuilds: slots}),
+		bell: bell.New(db, tasks.NewClient(rdb), slog.New(slog.NewTextHandler(log, nil)), map[string]int{tasks.QueueQuick: slots, tasks.QueueBuilds: slots, tasks.QueueForge: slots}),
 	}
 }
 
@@ -237,7 +237,7 @@ func TestEveryKindIsRung(t *testing.T) {
 		if err := w.q.WorkRequest(t.Context(), queries.WorkRequestParams{Kind: kind, SubjectID: id}); err != nil {
 			t.Fatal(err)
 		}
-		for _, queue := range []string{tasks.QueueQuick, tasks.QueueBuilds} {
+		for _, queue := range []string{tasks.QueueQuick, tasks.QueueBuilds, tasks.QueueForge} {
 			want := 0
 			if queue == tasks.QueueOf(kind) {
 				want = 1
@@ -249,6 +249,10 @@ func TestEveryKindIsRung(t *testing.T) {
 		row, err := w.q.WorkGet(t.Context(), kind, id)
 		if err != nil || row.RingID == nil {
 			t.Fatalf("%s: the row is %+v, %v; want it rung", kind, row, err)
+		}
+		// The version before finds rows by this column.
+		if builds := kind == tasks.TypeBuild; (row.Queue == tasks.QueueBuilds) != builds {
+			t.Errorf("%s: its row is in the queue %q for the version before", kind, row.Queue)
 		}
 		if info, err := w.inspector.GetTaskInfo(tasks.QueueOf(kind), row.RingID.String()); err != nil || info.Type != kind {
 			t.Errorf("%s: its task is %+v, %v", kind, info, err)

@@ -33,6 +33,7 @@ import (
 	schema "github.com/troy-iaas/troy/sql"
 	"github.com/troy-iaas/troy/tasks"
 	"github.com/troy-iaas/troy/web"
+	"github.com/troy-iaas/troy/workers"
 )
 
 const hookSecret = "the secret of the webhooks"
@@ -89,7 +90,7 @@ func newWorld(b *testing.B) *world {
 	w.redis = options.MakeRedisClient().(redis.UniversalClient)
 	b.Cleanup(func() { _ = w.redis.Close() })
 	w.client = tasks.NewClient(w.redis)
-	w.bell = bell.New(w.db, w.client, quiet, map[string]int{tasks.QueueQuick: 10, tasks.QueueBuilds: 2})
+	w.bell = bell.New(w.db, w.client, quiet, map[string]int{tasks.QueueQuick: 10, tasks.QueueBuilds: 2, tasks.QueueForge: workers.ForgeSlots})
 	bellCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	rung := make(chan struct{})
 	go func() { w.bell.Run(bellCtx); close(rung) }()

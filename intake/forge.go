@@ -42,8 +42,7 @@ func (in *Intake) ForgeEvent(ctx context.Context, d Delivery, e troy.ForgeEvent)
 		return Outcome{}, fmt.Errorf("take in %s delivery %s: %w", d.Provider, d.ID, err)
 	}
 	if out.Result == Accepted || out.asked {
-		in.bell.Ask(tasks.QueueQuick)
-		in.bell.Ask(tasks.QueueBuilds)
+		in.bell.Ask(tasks.QueueQuick, tasks.QueueBuilds, tasks.QueueForge)
 	}
 	return out, nil
 }

@@ -55,7 +55,7 @@ func (in *Intake) commit(ctx context.Context, f func(tx pgx.Tx, q *queries.Queri
 	if err := transaction(ctx, in.db, f); err != nil {
 		return err
 	}
-	in.bell.Ask(tasks.QueueQuick)
+	in.bell.Ask(tasks.QueueQuick, tasks.QueueForge)
 	return nil
 }
 

@@ -42,7 +42,7 @@ func newWorld(t *testing.T) *world {
 	}
 	rdb := redis.NewClient(opts)
 	t.Cleanup(func() { rdb.Close() })
-	b := bell.New(db, tasks.NewClient(rdb), slog.New(slog.DiscardHandler), map[string]int{tasks.QueueQuick: 10})
+	b := bell.New(db, tasks.NewClient(rdb), slog.New(slog.DiscardHandler), map[string]int{tasks.QueueQuick: 10, tasks.QueueForge: 4})
 	return &world{t: t, db: db, q: queries.New(db), in: intake.New(db, b, intake.Config{SitesSuffix: "sites.test", AutoProvision: true}), bell: b}
 }
 

@@ -184,8 +184,20 @@ CREATE TABLE work (
 
 CREATE INDEX work_due ON work (kind, due_at) WHERE ring_id IS NULL AND lease_until IS NULL;
 CREATE INDEX work_ringing ON work (kind, due_at) WHERE ring_id IS NOT NULL;
+-- The next two, the column queue and what fills it for builds are for the
+-- version before. They go with the next one.
+CREATE INDEX work_waiting ON work (queue, due_at) WHERE ring_id IS NULL AND lease_until IS NULL;
+CREATE INDEX work_rung ON work (queue, due_at) WHERE ring_id IS NOT NULL;
 CREATE INDEX work_overdue ON work (ring_at) WHERE ring_id IS NOT NULL;
 CREATE INDEX work_held ON work (lease_until) WHERE lease_until IS NOT NULL;
+
+CREATE FUNCTION work_builds() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.queue := 'builds';
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER work_builds BEFORE INSERT ON work FOR EACH ROW WHEN (NEW.kind = 'deployment:build') EXECUTE FUNCTION work_builds();
 
 -- One row: the generation of Redis that holds the rings, when the last sweep
 -- finished, and when the last reconciliation began.

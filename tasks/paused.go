@@ -10,7 +10,7 @@ import (
 // Paused returns the queues that were paused in Asynqmon or with asynq's
 // command line. Workers take no tasks from a paused queue.
 func Paused(ctx context.Context, rdb redis.UniversalClient) ([]string, error) {
-	queues := []string{QueueSweep, QueueQuick, QueueBuilds}
+	queues := []string{QueueSweep, QueueQuick, QueueBuilds, QueueForge}
 	keys := make([]*redis.IntCmd, len(queues))
 	_, err := rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, queue := range queues {

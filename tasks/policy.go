@@ -41,8 +41,8 @@ var policies = map[string]Policy{
 	TypeTeardown:           {Queue: QueueQuick, Attempts: 8, Deadline: 2 * time.Hour, Delay: time.Second, MaxDelay: time.Minute},
 	TypeBuild:              {Queue: QueueBuilds, Attempts: 5, Deadline: 24 * time.Hour, Delay: time.Second, MaxDelay: time.Minute},
 	TypePollBuild:          {Queue: QueueQuick, Attempts: 8, Deadline: 48 * time.Hour, Delay: time.Second, MaxDelay: time.Minute},
-	TypeReport:             {Queue: QueueQuick, Attempts: 150, Deadline: 24 * time.Hour, Delay: 2 * time.Second, MaxDelay: 15 * time.Minute},
-	TypeCatchUp:            {Queue: QueueQuick, Attempts: 12, Deadline: 24 * time.Hour, Delay: 10 * time.Second, MaxDelay: 15 * time.Minute},
+	TypeReport:             {Queue: QueueForge, Attempts: 150, Deadline: 24 * time.Hour, Delay: 2 * time.Second, MaxDelay: 15 * time.Minute},
+	TypeCatchUp:            {Queue: QueueForge, Attempts: 12, Deadline: 24 * time.Hour, Delay: 10 * time.Second, MaxDelay: 15 * time.Minute},
 	TypePurge:              {Queue: QueueQuick, Attempts: 20, Deadline: 24 * time.Hour, Delay: time.Second, MaxDelay: 5 * time.Minute},
 	TypeRetention:          {Queue: QueueQuick, Attempts: 20, Deadline: 7 * 24 * time.Hour, Delay: time.Minute, MaxDelay: 6 * time.Hour},
 }

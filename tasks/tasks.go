@@ -21,6 +21,9 @@ const (
 	QueueQuick = "quick"
 	// QueueBuilds holds builds, which take minutes.
 	QueueBuilds = "builds"
+	// QueueForge holds calls of forges. A forge that does not answer delays no
+	// other work.
+	QueueForge = "forge"
 	// QueueSweep holds the sweep alone, so that nothing can delay it.
 	QueueSweep = "sweep"
 )
@@ -98,4 +101,4 @@ func AsynqDelay(d time.Duration) time.Duration { return d + time.Second }
 
 // maxRetry is more than any kind's attempts. The row decides about retries, so
 // asynq must not archive its task before.
-const maxRetry = 100
+const maxRetry = 1000

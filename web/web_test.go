@@ -85,7 +85,7 @@ func newWorld(t *testing.T, change ...func(*world)) *world {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(w.log, nil))
-	b := bell.New(db, tasks.NewClient(rdb), log, map[string]int{tasks.QueueQuick: 10})
+	b := bell.New(db, tasks.NewClient(rdb), log, map[string]int{tasks.QueueQuick: 10, tasks.QueueForge: 4})
 	w.bell = b
 	w.cfg = web.Config{URL: "https://troy.test", SitesScheme: "http", SitesPort: 8081, AppsSecret: appsSecret}
 	w.deps = web.Deps{

@@ -29,7 +29,7 @@ func TestBranchThatDoesNotExist(t *testing.T) {
 	if err := r.q.WorkRequest(t.Context(), queries.WorkRequestParams{Kind: tasks.TypeCatchUp, SubjectID: p.ID}); err != nil {
 		t.Fatal(err)
 	}
-	w.deps.Bell.Ask(tasks.QueueQuick)
+	w.deps.Bell.Ask(tasks.QueueQuick, tasks.QueueForge)
 	r.restsWith(p.ID, commitID("first"))
 	problem("")
 }

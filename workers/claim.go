@@ -137,7 +137,7 @@ func (w *Workers) settle(ctx context.Context, h handler, c *claim, policy tasks.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
 	// What the handler wrote, or what is due again, may want a ring.
-	defer w.deps.Bell.Ask(tasks.QueueQuick)
+	defer w.deps.Bell.Ask(tasks.QueueQuick, tasks.QueueForge)
 	defer w.deps.Bell.Ask(policy.Queue)
 
 	switch {

@@ -70,7 +70,7 @@ func newRigOn(t *testing.T, redisURL string) *rig {
 func (r *rig) workers() *Workers {
 	log := slog.New(slog.NewTextHandler(testWriter{r.t}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	client := tasks.NewClient(r.redis)
-	b := bell.New(r.db, client, log, map[string]int{tasks.QueueQuick: r.slots, tasks.QueueBuilds: r.buildSlots})
+	b := bell.New(r.db, client, log, map[string]int{tasks.QueueQuick: r.slots, tasks.QueueBuilds: r.buildSlots, tasks.QueueForge: ForgeSlots})
 	r.in = intake.New(r.db, b, intake.Config{SitesSuffix: "localhost"})
 	deps := Deps{DB: r.db, Redis: r.redis, Client: client, Cloud: r.cloud, Intake: r.in, Bell: b, Metrics: r.metrics, Log: log}
 	if r.forge != nil {

@@ -363,10 +363,10 @@ func TestContradictionsAreMended(t *testing.T) {
 			w, stop := r.start()
 			id := r.pipeline("blog")
 			r.requestProvision(id)
-			w.deps.Bell.Ask(tasks.QueueQuick)
+			w.deps.Bell.Ask(tasks.QueueQuick, tasks.QueueForge)
 			r.waitFor(id, troy.ReadyForDeployment)
 			r.release(id, map[string]string{"index.html": "one"})
-			w.deps.Bell.Ask(tasks.QueueQuick)
+			w.deps.Bell.Ask(tasks.QueueQuick, tasks.QueueForge)
 			r.waitFor(id, troy.Deployed)
 			stop()
 			for _, sql := range c.sql {

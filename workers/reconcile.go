@@ -196,7 +196,7 @@ func (w *Workers) restoreCatchUp(ctx context.Context, subject uuid.UUID) error {
 	}
 	if n > 0 {
 		w.reconciled(tasks.TypeCatchUp, "work was missing and has been requested again", "task", tasks.TypeCatchUp, "subject", subject)
-		w.deps.Bell.Ask(tasks.QueueQuick)
+		w.deps.Bell.Ask(tasks.QueueForge)
 	}
 	return nil
 }

@@ -155,13 +155,13 @@ func TestAPollIsGivenUp(t *testing.T) {
 	id := <-r.builder.started
 	r.builder.breaks("the builder is away")
 	r.lastAttempt(tasks.TypePollBuild, id)
-	w.deps.Bell.Ask(tasks.QueueQuick)
+	w.deps.Bell.Ask(tasks.QueueQuick, tasks.QueueForge)
 	failed := r.waitFor(p.ID, troy.FailedToDeploy)
 	if !strings.Contains(failed.Cause, "the builder is away") {
 		t.Errorf("the cause is %q", failed.Cause)
 	}
 	r.lastAttempt(tasks.TypePollBuild, id)
-	w.deps.Bell.Ask(tasks.QueueQuick)
+	w.deps.Bell.Ask(tasks.QueueQuick, tasks.QueueForge)
 	eventually(t, func() bool {
 		var later bool
 		err := r.db.QueryRow(t.Context(), "SELECT due_at > now() + interval '30 minutes' FROM work WHERE kind = 'deployment:poll-build' AND subject_id = $1", id).Scan(&later)
@@ -172,7 +172,7 @@ func TestAPollIsGivenUp(t *testing.T) {
 	}
 	r.builder.breaks("")
 	r.lastAttempt(tasks.TypePollBuild, id)
-	w.deps.Bell.Ask(tasks.QueueQuick)
+	w.deps.Bell.Ask(tasks.QueueQuick, tasks.QueueForge)
 	eventually(t, func() bool { return r.putAway(id) && r.builder.kept(p.ID) == 0 }, func() string { return "the build is kept" })
 	if got := r.builder.did(); !strings.HasSuffix(got, "stop, remove") && !strings.HasSuffix(got, "stop, stop, remove") {
 		t.Errorf("the builder was asked to %s; want it to stop the build before it removes it", got)
@@ -210,7 +210,7 @@ func TestBuildIsRemovedWithoutItsLog(t *testing.T) {
 	if _, err := r.db.Exec(t.Context(), "INSERT INTO work (kind, subject_id) VALUES ('deployment:poll-build', $1)", id); err != nil {
 		t.Fatal(err)
 	}
-	w.deps.Bell.Ask(tasks.QueueQuick)
+	w.deps.Bell.Ask(tasks.QueueQuick, tasks.QueueForge)
 	eventually(t, func() bool { return r.builder.kept(p.ID) == 0 }, func() string { return "the build is kept" })
 	eventually(t, func() bool {
 		row, err := r.q.WorkGet(t.Context(), tasks.TypePollBuild, id)

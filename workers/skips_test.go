@@ -108,7 +108,7 @@ func TestSkipOfADeployedCommit(t *testing.T) {
 	id := uuid.Must(uuid.NewV7())
 	r.noteSkip(queries.SkipCreatesParams{ID: id, PipelineID: p.ID, CommitSha: commit, Reason: "no reason"})
 	before := len(r.toldOf(commit))
-	w.deps.Bell.Ask(tasks.QueueQuick)
+	w.deps.Bell.Ask(tasks.QueueQuick, tasks.QueueForge)
 	eventually(t, func() bool { return r.skips() == 0 }, func() string { return "the skip is kept" })
 	for _, report := range r.toldOf(commit)[before:] {
 		if report.State == forge.Skipped {

@@ -150,6 +150,7 @@ func (w *Workers) Run(ctx context.Context) error {
 	servers := []*asynq.Server{
 		w.server(base, tasks.QueueQuick, w.cfg.Slots),
 		w.server(base, tasks.QueueBuilds, w.cfg.BuildSlots),
+		w.server(base, tasks.QueueForge, ForgeSlots),
 		w.server(base, tasks.QueueSweep, 1),
 	}
 	for i, server := range servers {
@@ -186,6 +187,9 @@ func (w *Workers) Run(ctx context.Context) error {
 	}
 	return nil
 }
+
+// ForgeSlots is how many calls of forges one process has under way at a time.
+const ForgeSlots = 4
 
 func (w *Workers) server(base context.Context, queue string, slots int) *asynq.Server {
 	return asynq.NewServerFromRedisClient(w.deps.Redis, asynq.Config{

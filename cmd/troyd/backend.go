@@ -21,6 +21,7 @@ import (
 	"github.com/troy-iaas/troy/metrics"
 	schema "github.com/troy-iaas/troy/sql"
 	"github.com/troy-iaas/troy/tasks"
+	"github.com/troy-iaas/troy/workers"
 )
 
 // backend is what web and work stand on.
@@ -76,7 +77,7 @@ func connect(ctx context.Context, cfg config, log *slog.Logger) (*backend, error
 	if err != nil {
 		return nil, usageError{fmt.Errorf("TROY_DATABASE_URL: %w", withoutURL(err, cfg.DatabaseURL))}
 	}
-	poolConfig.MaxConns = max(poolConfig.MaxConns, int32(cfg.Workers+cfg.BuildSlots+10))
+	poolConfig.MaxConns = max(poolConfig.MaxConns, int32(cfg.Workers+cfg.BuildSlots+workers.ForgeSlots+10))
 	poolConfig.ConnConfig.ConnectTimeout = connectTimeout
 	meters := metrics.New()
 	poolConfig.ConnConfig.Tracer = meters.Tracer()
@@ -86,7 +87,9 @@ func connect(ctx context.Context, cfg config, log *slog.Logger) (*backend, error
 	}
 	meters.Work(db)
 	b := &backend{db: db, redis: rdb, client: tasks.NewClient(rdb), meters: meters, log: log}
-	b.bell = bell.New(db, b.client, log, map[string]int{tasks.QueueQuick: cfg.Workers, tasks.QueueBuilds: cfg.BuildSlots})
+	b.bell = bell.New(db, b.client, log, map[string]int{
+		tasks.QueueQuick: cfg.Workers, tasks.QueueBuilds: cfg.BuildSlots, tasks.QueueForge: workers.ForgeSlots,
+	})
 
 	checkCtx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os/user"
@@ -42,7 +43,7 @@ func newEnqueueCommand() *cobra.Command {
 				}
 				// This process ends now, so it rings itself. What it cannot ring
 				// the sweep will.
-				if _, err := b.bell.Ring(cmd.Context(), tasks.QueueQuick); err != nil {
+				if _, err := b.bell.Ring(cmd.Context(), cmp.Or(tasks.QueueOf(args[0]), tasks.QueueQuick)); err != nil {
 					cmd.PrintErrln("Redis does not answer; the workers' sweep will ring:", err)
 				}
 				return printLine(cmd.OutOrStdout(), result)
