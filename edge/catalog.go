@@ -56,11 +56,17 @@ type catalog struct {
 	loads    atomic.Int64 // number of manifests read
 }
 
-// onDisk is an index in a file, and the manifest that it was made from.
+// onDisk is an index in a file, the manifest that it was made from, and how
+// many bytes it takes in memory.
 type onDisk struct {
 	index    *index
 	manifest fs.FileInfo
+	bytes    int64
 }
+
+// minSpill is the smallest index that is written to disk, in bytes. To read the
+// manifest of a smaller one costs less than a file.
+const minSpill = 64 << 10
 
 // siteWeight is the approximate memory of a site besides its files, in bytes.
 const siteWeight = 4 << 10
@@ -119,7 +125,7 @@ func (c *catalog) refresh(host string) (*live, error) {
 // spill writes the file list of an evicted site to disk, so that the next
 // request does not have to read the manifest.
 func (c *catalog) spill(l *live) {
-	if l.index == nil || l.index.spill != nil || !l.settled {
+	if l.index == nil || l.index.spill != nil || !l.settled || l.index.bytes() < minSpill {
 		return
 	}
 	x, size, err := l.index.spillTo(c.spillDir)
@@ -129,7 +135,7 @@ func (c *catalog) spill(l *live) {
 		})
 		return
 	}
-	for _, gone := range c.onDisk.Put(l.tree, &onDisk{x, l.manifest}, size+c.onDisk.Max()/mostSpilled) {
+	for _, gone := range c.onDisk.Put(l.tree, &onDisk{x, l.manifest, l.index.bytes()}, size+c.onDisk.Max()/mostSpilled) {
 		gone.index.spill.retire()
 	}
 }
@@ -189,7 +195,8 @@ func (c *catalog) loadIndex(l, before *live) error {
 		l.index = before.index
 		return nil
 	}
-	if d, ok := c.onDisk.Get(l.tree); ok && sameFile(d.manifest, info) && !d.index.broken() {
+	d, ok := c.onDisk.Get(l.tree)
+	if full := ok && c.hosts.Weight()+d.bytes > c.hosts.Max(); full && sameFile(d.manifest, info) && !d.index.broken() {
 		l.index = d.index
 		return nil
 	}

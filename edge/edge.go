@@ -179,7 +179,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
 		case errors.Is(err, errNoSite):
 			s.pages.noSite.send(w)
 			return
-		case (errors.Is(err, fs.ErrNotExist) || errors.Is(err, errSpill)) && attempt == 0:
+		case errors.Is(err, fs.ErrNotExist) && attempt == 0, errors.Is(err, errSpill) && attempt < 3:
 			// The deployment was removed after its pointer was read, so another
 			// one is live now. Or the file list can't be read from disk any
 			// more.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/troy-iaas/troy/internal/lru"
 	"github.com/troy-iaas/troy/site"
 )
 
@@ -17,12 +18,12 @@ import (
 // each once, so that only the last list is in memory.
 func largeSites(t *testing.T, change ...func(*Config)) (*box, []*hosted) {
 	t.Helper()
-	b := newBox(t, append([]func(*Config){func(c *Config) { c.IndexBytes = 40 << 10; c.SpillDir = t.TempDir() }}, change...)...)
+	b := newBox(t, append([]func(*Config){func(c *Config) { c.IndexBytes = 100 << 10; c.SpillDir = t.TempDir() }}, change...)...)
 	var sites []*hosted
 	for i := range 4 {
 		h := b.provision(fmt.Sprintf("large-%d.localhost", i))
 		files := map[string]string{"index.html": h.host, "404.html": "none at " + h.host, "docs/a.html": "a"}
-		for n := range 300 {
+		for n := range 1000 {
 			files[fmt.Sprintf("pages/%04d/%s.html", n, strings.Repeat("x", 40))] = "page"
 		}
 		deployment := h.publish(files, carried(h, "old.js", time.Now().Add(time.Hour)))
@@ -77,6 +78,22 @@ func TestListsOnDisk(t *testing.T) {
 	sites[0].publish(map[string]string{"index.html": "new"})
 	wantContent(t, sites[0], "/", "new")
 	wantStatus(t, sites[0].fetch("/docs/a"), http.StatusNotFound)
+}
+
+// TestListsReturnToMemory makes room in memory: a list on disk is read back.
+func TestListsReturnToMemory(t *testing.T) {
+	t.Parallel()
+	b, sites := largeSites(t)
+	c := b.edge.catalog
+	if c.onDisk.Len() == 0 {
+		t.Fatal("no list is on disk")
+	}
+	first := sites[0]
+	c.hosts = lru.New[string, *live](10 << 20)
+	wantContent(t, first, "/", first.host)
+	if l, ok := c.hosts.Get(first.host); !ok || l.index.spill != nil {
+		t.Error("a list that fits in memory is still on disk")
+	}
 }
 
 // TestListOnDiskBreaks removes the files and checks that the manifests are read

@@ -176,8 +176,8 @@ func TestNumbersOfMigrations(t *testing.T) {
 	}
 }
 
-// TestMigrationsRewriteNoTable migrates tables that have rows and checks that
-// their files are kept: a table is locked as long as it is being rewritten.
+// TestMigrationsRewriteNoTable checks that each migration keeps the files of
+// tables: a table is locked as long as it is being rewritten.
 func TestMigrationsRewriteNoTable(t *testing.T) {
 	t.Parallel()
 	db := stacktest.EmptyDatabase(t)
