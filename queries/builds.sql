@@ -60,9 +60,12 @@ SELECT id FROM moved;
 
 -- name: BuildHandOver :execrows
 -- Ends the claim on pipeline:deploy and requests the build of the
--- deployment that is next.
+-- deployment that is next, unless the work was requested again: another
+-- deployment may be next by now.
 WITH held AS (
-    DELETE FROM work d WHERE d.kind = 'pipeline:deploy' AND d.subject_id = @pipeline_id AND d.epoch = @epoch RETURNING d.subject_id
+    DELETE FROM work d
+    WHERE d.kind = 'pipeline:deploy' AND d.subject_id = @pipeline_id AND d.epoch = @epoch AND d.requested = @requested
+    RETURNING d.subject_id
 )
 INSERT INTO work (kind, subject_id) SELECT 'deployment:build', @id FROM held
 ON CONFLICT (kind, subject_id) DO UPDATE

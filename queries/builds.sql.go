@@ -109,7 +109,9 @@ func (q *Queries) BuildGet(ctx context.Context, deploymentID uuid.UUID) (BuildGe
 
 const buildHandOver = `-- name: BuildHandOver :execrows
 WITH held AS (
-    DELETE FROM work d WHERE d.kind = 'pipeline:deploy' AND d.subject_id = $2 AND d.epoch = $3 RETURNING d.subject_id
+    DELETE FROM work d
+    WHERE d.kind = 'pipeline:deploy' AND d.subject_id = $2 AND d.epoch = $3 AND d.requested = $4
+    RETURNING d.subject_id
 )
 INSERT INTO work (kind, subject_id) SELECT 'deployment:build', $1 FROM held
 ON CONFLICT (kind, subject_id) DO UPDATE
@@ -120,12 +122,19 @@ type BuildHandOverParams struct {
 	ID         uuid.UUID
 	PipelineID uuid.UUID
 	Epoch      int64
+	Requested  int64
 }
 
 // Ends the claim on pipeline:deploy and requests the build of the
-// deployment that is next.
+// deployment that is next, unless the work was requested again: another
+// deployment may be next by now.
 func (q *Queries) BuildHandOver(ctx context.Context, arg BuildHandOverParams) (int64, error) {
-	result, err := q.db.Exec(ctx, buildHandOver, arg.ID, arg.PipelineID, arg.Epoch)
+	result, err := q.db.Exec(ctx, buildHandOver,
+		arg.ID,
+		arg.PipelineID,
+		arg.Epoch,
+		arg.Requested,
+	)
 	if err != nil {
 		return 0, err
 	}

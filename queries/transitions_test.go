@@ -390,3 +390,45 @@ func TestEndedBuildsAreRemoved(t *testing.T) {
 		}
 	})
 }
+
+// TestBuildHandOverIsForTheNext supersedes a deployment between the look at
+// what is next and the hand-over to its build: pipeline:deploy stays, so that
+// the newer deployment is built.
+func TestBuildHandOverIsForTheNext(t *testing.T) {
+	t.Parallel()
+	rolledBack(t, open(t), func(tx pgx.Tx) {
+		q := queries.New(tx)
+		s := setUp(t, tx, troy.Queued, "", variant{deploymentState: troy.Waiting, deploymentKind: troy.Automated})
+		exec(t, tx, "INSERT INTO work (kind, subject_id) VALUES ('pipeline:deploy', $1)", s.pipeline)
+		claim := func() queries.WorkClaimRow {
+			t.Helper()
+			c, err := q.WorkClaim(t.Context(), queries.WorkClaimParams{Kind: "pipeline:deploy", SubjectID: s.pipeline, LeaseSeconds: 60})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return c
+		}
+		handOver := func(c queries.WorkClaimRow, deployment uuid.UUID, want int64) {
+			t.Helper()
+			n, err := q.BuildHandOver(t.Context(), queries.BuildHandOverParams{PipelineID: s.pipeline, Epoch: c.Epoch, Requested: c.Requested, ID: deployment})
+			if err != nil || n != want {
+				t.Fatalf("%d hand-overs, %v; want %d", n, err, want)
+			}
+		}
+		first := claim()
+		newer := uuid.Must(uuid.NewV7())
+		if _, err := q.DeploymentCreate(t.Context(), queries.DeploymentCreateParams{
+			ID: newer, TreeID: newer, PipelineID: s.pipeline, Kind: troy.Automated, Actor: "test", Cause: "a commit was pushed",
+		}); err != nil {
+			t.Fatal(err)
+		}
+		handOver(first, s.deployment, 0)
+		if _, err := q.WorkFinish(t.Context(), queries.WorkFinishParams{Kind: "pipeline:deploy", SubjectID: s.pipeline, Epoch: first.Epoch, Requested: first.Requested}); err != nil {
+			t.Fatal(err)
+		}
+		handOver(claim(), newer, 1)
+		if _, err := q.WorkGet(t.Context(), "deployment:build", newer); err != nil {
+			t.Errorf("the build of the newer deployment: %v", err)
+		}
+	})
+}

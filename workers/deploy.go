@@ -131,7 +131,7 @@ func (w *Workers) deploymentOf(ctx context.Context, c *claim, p queries.Pipeline
 
 // handOverBuild asks for the build of the deployment whose turn it is.
 func (w *Workers) handOverBuild(ctx context.Context, c *claim, d queries.Deployment) error {
-	n, err := w.q.BuildHandOver(ctx, queries.BuildHandOverParams{PipelineID: d.PipelineID, Epoch: c.epoch, ID: d.ID})
+	n, err := w.q.BuildHandOver(ctx, queries.BuildHandOverParams{PipelineID: d.PipelineID, Epoch: c.epoch, Requested: c.requested, ID: d.ID})
 	if err != nil {
 		return fmt.Errorf("hand over to the build: %w", err)
 	}
