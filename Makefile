@@ -10,7 +10,7 @@ PKG ?= ./...
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # Builds troyd and executes it, instead of `go run`, so that a signal to make's
 # child reaches Troy, which then stops the servers that it started.
@@ -26,14 +26,14 @@ build: ## Build static binaries into bin/
 # One run with the tag `faults` compiles and tests everything. `make lint` checks
 # the code without the tag.
 .PHONY: test
-test: deps ## Run all tests with the race detector, on real Postgres and Redis
+test: deps ## Run all tests with the race detector
 	@mkdir -p bin
 	@GOTESTSUM_JSONFILE=bin/test.json GOTESTSUM_FORMAT=$${GOTESTSUM_FORMAT:-pkgname} \
 		$(TESTSUM) --post-run-command tools/count -- -race -tags faults -timeout 20m $(PKG)
 
 # TROY_TEST_AWS_LACKS lists the features that the endpoints lack, separated by commas.
 .PHONY: test-aws
-test-aws: ## Run the cloud's suite and a pipeline's life on TROY_TEST_AWS_ENDPOINT and TROY_TEST_S3_ENDPOINT
+test-aws: ## Run the cloud's tests on other endpoints (CONTRIBUTING.md)
 	@test -n "$$TROY_TEST_AWS_ENDPOINT$$TROY_TEST_S3_ENDPOINT" || { echo "Set TROY_TEST_AWS_ENDPOINT or TROY_TEST_S3_ENDPOINT."; exit 2; }
 	go test -count=1 -timeout 60m -v -run '^TestEndpoint$$' ./cloud/awscloud/
 
@@ -53,7 +53,7 @@ generate: ## Regenerate the generated code
 	go generate ./...
 
 .PHONY: migration
-migration: deps-run ## Write the migration NAME from the current migrations to sql/schema.sql
+migration: deps-run ## Write the migration NAME that leads to sql/schema.sql
 	@test -n "$(NAME)" || { echo "Set NAME to what the migration does: make migration NAME=add_domains"; exit 2; }
 	@go run ./sql/migration $(FLAGS) $(NAME)
 
@@ -63,11 +63,11 @@ bench: deps-bench ## Run the benchmarks, one after another
 	go test -run '^$$' -bench . -benchtime 1x -timeout 30m -v ./bench/
 
 .PHONY: chaos
-chaos: deps ## Run PIPELINES pipelines (default 500) and their teams under the faults of SEED, and check every promise
+chaos: deps ## Test the promises under faults, with PIPELINES and SEED
 	@set -o pipefail; go test -count=1 -tags 'faults chaos' -run '^TestChaos$$' -timeout 120m -v ./e2e/ | { grep -v '^=== ' || true; }
 
 .PHONY: chaos-mutants
-chaos-mutants: deps ## Check that the chaos run notices each of eight deliberate mistakes
+chaos-mutants: deps ## Check that the chaos run notices eight mistakes
 	@tools/chaos-mutants
 
 .PHONY: fuzz
@@ -83,5 +83,5 @@ deps-bench: deps ## Install missing programs that the benchmarks need
 	@tools/deps rclone
 
 .PHONY: deps-run
-deps-run: ## Check Go's version and install Postgres if it is missing
+deps-run: ## Check Go's version, and install Postgres if missing
 	@tools/deps go postgres
