@@ -17,7 +17,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/troy-iaas/troy/builder"
-	"github.com/troy-iaas/troy/cloud/localcloud"
+	"github.com/troy-iaas/troy/builder/sandbox"
 	"github.com/troy-iaas/troy/site"
 )
 
@@ -64,7 +64,7 @@ func BenchmarkBuild(b *testing.B) {
 	}
 	files := maps.Clone(vite)
 	files["package-lock.json"] = string(lock)
-	by, err := localcloud.NewBuilder(localcloud.BuilderConfig{Root: b.TempDir(), Log: quiet})
+	by, err := sandbox.New(sandbox.Config{Root: b.TempDir(), Log: quiet})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/builder"
+	"github.com/troy-iaas/troy/builder/sandbox"
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/cloud/localcloud"
 	"github.com/troy-iaas/troy/internal/devstack/stacktest"
@@ -85,7 +86,7 @@ func TestMetrics(t *testing.T) {
 	if _, err := counted.CDN.Create(broken, "troy-y", "other.localhost"); err == nil {
 		t.Log("created despite its context")
 	}
-	built, err := localcloud.NewBuilder(localcloud.BuilderConfig{Root: t.TempDir()})
+	built, err := sandbox.New(sandbox.Config{Root: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,21 +17,21 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/troy-iaas/troy/builder"
+	"github.com/troy-iaas/troy/builder/buildertest"
 	"github.com/troy-iaas/troy/cloud/awscloud"
-	"github.com/troy-iaas/troy/cloud/cloudtest"
 	"github.com/troy-iaas/troy/internal/awsapi"
 	"github.com/troy-iaas/troy/internal/awsdouble"
 	"github.com/troy-iaas/troy/internal/devstack/s3test"
 )
 
 // newBuilder is the builder of a project of a double.
-func newBuilder(t *testing.T, server *s3test.Server, cfg awsdouble.Config) (cloudtest.BuilderEnv, *awsdouble.Double) {
+func newBuilder(t *testing.T, server *s3test.Server, cfg awsdouble.Config) (buildertest.Env, *awsdouble.Double) {
 	t.Helper()
 	return newBuilderIn(t, server, cfg, t.TempDir())
 }
 
 // newBuilderIn is one with a folder for what it keeps for a while.
-func newBuilderIn(t *testing.T, server *s3test.Server, cfg awsdouble.Config, temp string) (cloudtest.BuilderEnv, *awsdouble.Double) {
+func newBuilderIn(t *testing.T, server *s3test.Server, cfg awsdouble.Config, temp string) (buildertest.Env, *awsdouble.Double) {
 	t.Helper()
 	if out, err := exec.CommandContext(t.Context(), "unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "true").CombinedOutput(); err != nil {
 		t.Skipf("the double's machines can't be had here: %v: %s", err, out)
@@ -51,14 +51,14 @@ func newBuilderIn(t *testing.T, server *s3test.Server, cfg awsdouble.Config, tem
 		t.Fatal(err)
 	}
 	loaded.Credentials = credentials.NewStaticCredentialsProvider(s3test.Key, s3test.Secret, "")
-	return cloudtest.BuilderEnv{Builder: awscloud.NewBuilder(loaded, aws, "troy-builds"), Deadline: 4 * time.Minute, Poll: 50 * time.Millisecond}, double
+	return buildertest.Env{Builder: awscloud.NewBuilder(loaded, aws, "troy-builds"), Deadline: 4 * time.Minute, Poll: 50 * time.Millisecond}, double
 }
 
 func TestBuilderConformance(t *testing.T) {
 	t.Parallel()
 	server := s3test.Start(t)
 	t.Run("suite", func(t *testing.T) {
-		cloudtest.RunBuilder(t, func(t *testing.T) cloudtest.BuilderEnv {
+		buildertest.Run(t, func(t *testing.T) buildertest.Env {
 			e, _ := newBuilder(t, server, awsdouble.Config{})
 			return e
 		})
@@ -81,7 +81,7 @@ func TestBuildStartsOnce(t *testing.T) {
 				}
 				return awsdouble.None
 			}})
-			spec := cloudtest.Shell("mkdir out; echo '<h1>' > out/index.html").Spec(t)
+			spec := buildertest.Shell("mkdir out; echo '<h1>' > out/index.html").Spec(t)
 			if err := e.Builder.Start(t.Context(), spec); err == nil {
 				t.Fatal("the start was answered")
 			}
@@ -99,7 +99,7 @@ func TestBuildStartsOnce(t *testing.T) {
 func TestBuildStartNotWrittenDown(t *testing.T) {
 	t.Parallel()
 	server := s3test.Start(t)
-	begun := func(t *testing.T, command string) (cloudtest.BuilderEnv, *awsdouble.Double, builder.Spec) {
+	begun := func(t *testing.T, command string) (buildertest.Env, *awsdouble.Double, builder.Spec) {
 		ctx, die := context.WithCancel(t.Context())
 		e, double := newBuilder(t, server, awsdouble.Config{Fault: func(c awsdouble.Call) awsdouble.Fault {
 			if c.Action == "StartBuild" {
@@ -108,7 +108,7 @@ func TestBuildStartNotWrittenDown(t *testing.T) {
 			}
 			return awsdouble.None
 		}})
-		spec := cloudtest.Shell(command).Spec(t)
+		spec := buildertest.Shell(command).Spec(t)
 		if err := e.Builder.Start(ctx, spec); err == nil {
 			t.Fatal("the start was answered")
 		}
@@ -145,7 +145,7 @@ func TestBuildStartNotWrittenDown(t *testing.T) {
 func TestBuildBegunTwiceAtOnce(t *testing.T) {
 	t.Parallel()
 	e, double := newBuilder(t, s3test.Start(t), awsdouble.Config{})
-	spec := cloudtest.Shell("mkdir out; echo '<h1>' > out/index.html").Spec(t)
+	spec := buildertest.Shell("mkdir out; echo '<h1>' > out/index.html").Spec(t)
 	var both sync.WaitGroup // in the middle of beginning
 	both.Add(2)
 	source := spec.Source
@@ -176,7 +176,7 @@ func TestBuildBegunTwiceAtOnce(t *testing.T) {
 func TestBuildBroken(t *testing.T) {
 	t.Parallel()
 	e, double := newBuilder(t, s3test.Start(t), awsdouble.Config{})
-	spec := cloudtest.Shell("echo begun; sleep 600").Spec(t)
+	spec := buildertest.Shell("echo begun; sleep 600").Spec(t)
 	for attempt := 1; ; attempt++ {
 		if err := e.Builder.Start(t.Context(), spec); err != nil {
 			t.Fatal(err)
@@ -209,7 +209,7 @@ func TestBuildsOfAFullAccount(t *testing.T) {
 	t.Parallel()
 	server := s3test.Start(t)
 	e, _ := newBuilder(t, server, awsdouble.Config{MaxBuilds: 1})
-	first, second := cloudtest.Shell("sleep 600").Spec(t), cloudtest.Shell("true").Spec(t)
+	first, second := buildertest.Shell("sleep 600").Spec(t), buildertest.Shell("true").Spec(t)
 	if err := e.Builder.Start(t.Context(), first); err != nil {
 		t.Fatal(err)
 	}
@@ -240,7 +240,7 @@ func TestBuildKeepsSecrets(t *testing.T) {
 		defer mu.Unlock()
 		events.Write(event)
 	}})
-	spec := cloudtest.Shell("mkdir out; test $TOKEN = s3cret-value && echo '<h1>' > out/index.html; env > out/env.txt").Spec(t)
+	spec := buildertest.Shell("mkdir out; test $TOKEN = s3cret-value && echo '<h1>' > out/index.html; env > out/env.txt").Spec(t)
 	spec.Variables = map[string]string{"TOKEN": "s3cret-value"}
 	e.Succeeds(t, spec)
 	mu.Lock()

@@ -27,16 +27,8 @@ import (
 
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/internal/awsapi"
+	"github.com/troy-iaas/troy/internal/checkup"
 )
-
-// Finding is what a look at one part of a configuration found.
-type Finding struct {
-	Part string // "certificate"
-	// Said is what was found.
-	Said string
-	// Remedy is what to do about it; empty means that all is well.
-	Remedy string
-}
 
 // Examination is what of a configuration is looked at beside Config.
 type Examination struct {
@@ -56,13 +48,13 @@ type examiner struct {
 	loaded aws.Config
 	cfg    Config
 	x      Examination
-	tell   func(Finding)
+	tell   checkup.Tell
 }
 
 // Examine looks at the account as work needs it, and tells each finding as it
 // is made. It changes nothing but an object that it writes and removes again:
 // where a permission can't be seen, a call is made that can have no effect.
-func Examine(ctx context.Context, loaded aws.Config, cfg Config, x Examination, tell func(Finding)) {
+func Examine(ctx context.Context, loaded aws.Config, cfg Config, x Examination, tell checkup.Tell) {
 	e := examiner{ctx, loaded, cfg, x, tell}
 	if !e.credentials() {
 		return // the rest would only repeat it
@@ -87,14 +79,6 @@ func Examine(ctx context.Context, loaded aws.Config, cfg Config, x Examination, 
 	if x.Project != "" && len(x.Topics) > 0 && x.Heard != nil {
 		e.updates()
 	}
-}
-
-func (e examiner) well(part, format string, args ...any) {
-	e.tell(Finding{Part: part, Said: fmt.Sprintf(format, args...)})
-}
-
-func (e examiner) wrong(part, said, remedy string, args ...any) {
-	e.tell(Finding{Part: part, Said: said, Remedy: fmt.Sprintf(remedy, args...)})
 }
 
 // denied reports whether AWS refuses a call for want of a permission.
@@ -137,10 +121,10 @@ func (e examiner) credentials() bool {
 		return sts.NewFromConfig(e.loaded).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	})
 	if err != nil {
-		e.wrong("credentials", words(err), "give credentials as every AWS SDK finds them (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile in TROY_AWS_PROFILE, the role of the machine), and check TROY_AWS_ROLE if it is set")
+		e.tell.Wrong("credentials", words(err), "give credentials as every AWS SDK finds them (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile in TROY_AWS_PROFILE, the role of the machine), and check TROY_AWS_ROLE if it is set")
 		return false
 	}
-	e.well("credentials", "%s", aws.ToString(out.Arn))
+	e.tell.Well("credentials", "%s", aws.ToString(out.Arn))
 	if now, ok := awsmiddleware.GetServerTime(out.ResultMetadata); ok {
 		received, _ := awsmiddleware.GetResponseAt(out.ResultMetadata)
 		if skew := received.Sub(now); skew.Abs() > maxSkew {
@@ -148,9 +132,9 @@ func (e examiner) credentials() bool {
 			if skew < 0 {
 				side = "behind"
 			}
-			e.wrong("clock", fmt.Sprintf("this machine's clock is %s %s AWS's", skew.Abs().Round(time.Second), side), "set it by NTP: AWS refuses signatures that are five minutes off")
+			e.tell.Wrong("clock", fmt.Sprintf("this machine's clock is %s %s AWS's", skew.Abs().Round(time.Second), side), "set it by NTP: AWS refuses signatures that are five minutes off")
 		} else {
-			e.well("clock", "within %s of AWS's", maxSkew)
+			e.tell.Well("clock", "within %s of AWS's", maxSkew)
 		}
 	}
 	return true
@@ -171,10 +155,10 @@ func (e examiner) bucket(setting, name string) {
 	}
 	if err = errors.Join(err, b.Remove(e.ctx, key)); err != nil {
 		first, _, _ := strings.Cut(err.Error(), "\n")
-		e.wrong("bucket "+name, first, "%s has to be a bucket in %s that the role may list, read, write and delete in (docs/aws.md)", setting, e.cfg.Region)
+		e.tell.Wrong("bucket "+name, first, "%s has to be a bucket in %s that the role may list, read, write and delete in (docs/aws.md)", setting, e.cfg.Region)
 		return
 	}
-	e.well("bucket "+name, "written, read, listed, removed")
+	e.tell.Well("bucket "+name, "written, read, listed, removed")
 }
 
 // renewBy is how long before its end a certificate is told of.
@@ -187,7 +171,7 @@ func (e examiner) certificate() {
 		return client.DescribeCertificate(ctx, &acm.DescribeCertificateInput{CertificateArn: &e.cfg.CertificateARN})
 	})
 	if err != nil {
-		e.wrong(part, words(err), "TROY_AWS_CERTIFICATE has to be a certificate of ACM in us-east-1 and in this account, which the role may describe")
+		e.tell.Wrong(part, words(err), "TROY_AWS_CERTIFICATE has to be a certificate of ACM in us-east-1 and in this account, which the role may describe")
 		return
 	}
 	c := out.Certificate
@@ -198,13 +182,13 @@ func (e examiner) certificate() {
 	}
 	switch {
 	case !covered:
-		e.wrong(part, "it covers "+strings.Join(c.SubjectAlternativeNames, ", ")+" and not "+want, "request one in us-east-1 for %s and set TROY_AWS_CERTIFICATE to it", want)
+		e.tell.Wrong(part, "it covers "+strings.Join(c.SubjectAlternativeNames, ", ")+" and not "+want, "request one in us-east-1 for %s and set TROY_AWS_CERTIFICATE to it", want)
 	case c.Status != acmtypes.CertificateStatusIssued:
-		e.wrong(part, "it is "+string(c.Status), "finish its validation in ACM: the CNAME that ACM names has to be in the zone")
+		e.tell.Wrong(part, "it is "+string(c.Status), "finish its validation in ACM: the CNAME that ACM names has to be in the zone")
 	case c.NotAfter != nil && time.Until(*c.NotAfter) < renewBy:
-		e.wrong(part, "it ends on "+c.NotAfter.Format(time.DateOnly), "see in ACM why it is not renewed: the CNAME of its validation has to stay in the zone")
+		e.tell.Wrong(part, "it ends on "+c.NotAfter.Format(time.DateOnly), "see in ACM why it is not renewed: the CNAME of its validation has to stay in the zone")
 	default:
-		e.well(part, "issued, covers %s", want)
+		e.tell.Well(part, "issued, covers %s", want)
 	}
 }
 
@@ -215,16 +199,16 @@ func (e examiner) zone() {
 		return client.GetHostedZone(ctx, &route53.GetHostedZoneInput{Id: &e.cfg.Zone})
 	})
 	if err != nil {
-		e.wrong(part, words(err), "TROY_AWS_ZONE has to be the id of a hosted zone of this account, which the role may read")
+		e.tell.Wrong(part, words(err), "TROY_AWS_ZONE has to be the id of a hosted zone of this account, which the role may read")
 		return
 	}
 	name := strings.TrimSuffix(aws.ToString(out.HostedZone.Name), ".")
 	switch {
 	case e.x.Suffix != name && !strings.HasSuffix(e.x.Suffix, "."+name):
-		e.wrong(part, "it is of "+name, "TROY_SITES_SUFFIX, %s, has to be %s or lie under it; else set TROY_AWS_ZONE to the zone that it lies in", e.x.Suffix, name)
+		e.tell.Wrong(part, "it is of "+name, "TROY_SITES_SUFFIX, %s, has to be %s or lie under it; else set TROY_AWS_ZONE to the zone that it lies in", e.x.Suffix, name)
 		return
 	case out.HostedZone.Config != nil && out.HostedZone.Config.PrivateZone:
-		e.wrong(part, "it is private", "set TROY_AWS_ZONE to the public zone of %s", name)
+		e.tell.Wrong(part, "it is private", "set TROY_AWS_ZONE to the public zone of %s", name)
 		return
 	}
 	// Removing a record that is not there is refused, after the permission.
@@ -248,10 +232,10 @@ func (e examiner) zone() {
 
 func (e examiner) permissions(part, said string, lacking []string) {
 	if len(lacking) == 0 {
-		e.well(part, "%s", said)
+		e.tell.Well(part, "%s", said)
 		return
 	}
-	e.wrong(part, said+"; AWS denies "+strings.Join(lacking, ", "), "add what is denied to the role (docs/aws.md)")
+	e.tell.Wrong(part, said+"; AWS denies "+strings.Join(lacking, ", "), "add what is denied to the role (docs/aws.md)")
 }
 
 // The quota "Web distributions per AWS account"
@@ -263,7 +247,7 @@ func (e examiner) distributions() {
 	cdn := NewCDN(e.loaded, e.cfg)
 	count := 0
 	if err := cdn.each(e.ctx, func(cftypes.DistributionSummary) (bool, error) { count++; return true, nil }); err != nil {
-		e.wrong(part, words(err), "the role has to be allowed cloudfront:ListDistributions (docs/aws.md)")
+		e.tell.Wrong(part, words(err), "the role has to be allowed cloudfront:ListDistributions (docs/aws.md)")
 		return
 	}
 	out, err := awsapi.Call(e.ctx, func(ctx context.Context) (*servicequotas.GetServiceQuotaOutput, error) {
@@ -275,7 +259,7 @@ func (e examiner) distributions() {
 		quota := int(aws.ToFloat64(out.Quota.Value))
 		said = fmt.Sprintf("%d of %d", count, quota)
 		if count*10 >= quota*9 {
-			e.wrong(part, said, "ask for more (Service Quotas, Amazon CloudFront, Web distributions per AWS account): one is made for each pipeline")
+			e.tell.Wrong(part, said, "ask for more (Service Quotas, Amazon CloudFront, Web distributions per AWS account): one is made for each pipeline")
 			return
 		}
 	}
@@ -290,11 +274,11 @@ func (e examiner) functions(cdn *CDN) {
 	said, err := cdn.astray(e.ctx)
 	switch {
 	case err != nil:
-		e.wrong(part, words(err), "the role has to be allowed cloudfront:DescribeFunction and cloudfront:GetFunction (docs/aws.md)")
+		e.tell.Wrong(part, words(err), "the role has to be allowed cloudfront:DescribeFunction and cloudfront:GetFunction (docs/aws.md)")
 	case len(said) > 0:
-		e.wrong(part, strings.Join(said, "; "), "keep `troyd work` of this version running: it mends this within %s. Until then such sites may answer 404", UpkeepInterval)
+		e.tell.Wrong(part, strings.Join(said, "; "), "keep `troyd work` of this version running: it mends this within %s. Until then such sites may answer 404", UpkeepInterval)
 	default:
-		e.well(part, "of this version, reading this installation's pointers")
+		e.tell.Well(part, "of this version, reading this installation's pointers")
 	}
 }
 
@@ -308,10 +292,10 @@ func errOr(err error) error {
 func (e examiner) pointers() {
 	const part = "pointer store"
 	if err := NewCDN(e.loaded, e.cfg).pointers.probe(e.ctx); err != nil {
-		e.wrong(part, words(err), "TROY_AWS_POINTER_STORE has to be the ARN of a CloudFront KeyValueStore of this account, which the role may describe and read (docs/aws.md)")
+		e.tell.Wrong(part, words(err), "TROY_AWS_POINTER_STORE has to be the ARN of a CloudFront KeyValueStore of this account, which the role may describe and read (docs/aws.md)")
 		return
 	}
-	e.well(part, "read")
+	e.tell.Well(part, "read")
 }
 
 func (e examiner) queue(setting, address string) {
@@ -319,10 +303,10 @@ func (e examiner) queue(setting, address string) {
 	target, err := q.DeadLetters(e.ctx)
 	switch {
 	case err != nil:
-		e.wrong(setting, words(err), "it has to be the URL of a queue in %s, which the role may read", e.cfg.Region)
+		e.tell.Wrong(setting, words(err), "it has to be the URL of a queue in %s, which the role may read", e.cfg.Region)
 		return
 	case target == "":
-		e.wrong(setting, "it has no dead-letter queue", "give it a redrive policy: what can't be taken in would be received again and again")
+		e.tell.Wrong(setting, "it has no dead-letter queue", "give it a redrive policy: what can't be taken in would be received again and again")
 		return
 	}
 	nobody := cloud.Message{Receipt: "none"}
@@ -347,7 +331,7 @@ func (e examiner) project() {
 		err = fmt.Errorf("there is no project %s", e.x.Project)
 	}
 	if err != nil {
-		e.wrong(part, words(err), "TROY_AWS_PROJECT has to be a project in %s, which the role may read", e.cfg.Region)
+		e.tell.Wrong(part, words(err), "TROY_AWS_PROJECT has to be a project in %s, which the role may read", e.cfg.Region)
 		return
 	}
 	e.permissions(part, "the project "+e.x.Project, e.may(map[string]func(context.Context) error{
@@ -389,7 +373,7 @@ func (e examiner) topic(arn string) {
 	for pages.HasMorePages() {
 		page, err := awsapi.Call(e.ctx, func(ctx context.Context) (*sns.ListSubscriptionsByTopicOutput, error) { return pages.NextPage(ctx) })
 		if err != nil {
-			e.wrong(part, words(err), "TROY_SNS_TOPICS has to list topics of this account, whose subscriptions the role may list")
+			e.tell.Wrong(part, words(err), "TROY_SNS_TOPICS has to list topics of this account, whose subscriptions the role may list")
 			return
 		}
 		for _, s := range page.Subscriptions {
@@ -397,15 +381,15 @@ func (e examiner) topic(arn string) {
 				continue
 			}
 			if aws.ToString(s.SubscriptionArn) != "PendingConfirmation" {
-				e.well(part, "posts to %s", e.x.Updates)
+				e.tell.Well(part, "posts to %s", e.x.Updates)
 				return
 			}
 			pending = true
 		}
 	}
 	if pending {
-		e.wrong(part, "the subscription of "+e.x.Updates+" is not confirmed", "run `troyd web` where SNS reaches %s, with the topic in TROY_SNS_TOPICS, and ask for the confirmation once more", e.x.Updates)
+		e.tell.Wrong(part, "the subscription of "+e.x.Updates+" is not confirmed", "run `troyd web` where SNS reaches %s, with the topic in TROY_SNS_TOPICS, and ask for the confirmation once more", e.x.Updates)
 		return
 	}
-	e.wrong(part, "it does not post to "+e.x.Updates, "subscribe it: aws sns subscribe --topic-arn %s --protocol https --notification-endpoint %s; until then builds are polled", arn, e.x.Updates)
+	e.tell.Wrong(part, "it does not post to "+e.x.Updates, "subscribe it: aws sns subscribe --topic-arn %s --protocol https --notification-endpoint %s; until then builds are polled", arn, e.x.Updates)
 }

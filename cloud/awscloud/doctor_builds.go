@@ -18,24 +18,24 @@ func (e examiner) updates() {
 	const part = "updates of builds"
 	last, err := NewBuilder(e.loaded, e.cfg, e.x.Project).lastEnded(e.ctx)
 	if err != nil {
-		e.wrong(part, words(err), "the role has to be allowed codebuild:ListBuildsForProject and codebuild:BatchGetBuilds (docs/aws.md)")
+		e.tell.Wrong(part, words(err), "the role has to be allowed codebuild:ListBuildsForProject and codebuild:BatchGetBuilds (docs/aws.md)")
 		return
 	}
 	began := aws.ToTime(last.StartTime)
 	if time.Since(began) > heardFor {
-		e.well(part, "not known yet: no build has ended in the last 30 days")
+		e.tell.Well(part, "not known yet: no build has ended in the last 30 days")
 		return
 	}
 	heard, err := e.x.Heard(e.ctx)
 	at := began.UTC().Format("2006-01-02 15:04")
 	switch {
 	case err != nil:
-		e.wrong(part, words(err), "see what is said of Postgres")
+		e.tell.Wrong(part, words(err), "see what is said of Postgres")
 	case heard.Before(began.Add(-maxSkew)):
-		e.wrong(part, "none arrived of the build that began on "+at+" UTC", "builds are polled until then. See whether the rule of EventBridge matches the project's events and names the topic, "+
+		e.tell.Wrong(part, "none arrived of the build that began on "+at+" UTC", "builds are polled until then. See whether the rule of EventBridge matches the project's events and names the topic, "+
 			"whether the topic's policy lets events.amazonaws.com publish without a condition (deploy/aws/troy.yaml), and whether SNS reaches %s", e.x.Updates)
 	default:
-		e.well(part, "arrive; the last build began on %s UTC", at)
+		e.tell.Well(part, "arrive; the last build began on %s UTC", at)
 	}
 }
 

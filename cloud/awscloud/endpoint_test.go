@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/google/uuid"
 
+	"github.com/troy-iaas/troy/builder/buildertest"
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/cloud/awscloud"
 	"github.com/troy-iaas/troy/cloud/cloudtest"
@@ -187,8 +188,8 @@ func (e endpoint) run(t *testing.T) {
 			_, err := codebuild.NewFromConfig(loaded).ListBuildsForProject(ctx, &codebuild.ListBuildsForProjectInput{ProjectName: &e.project})
 			return err
 		})
-		cloudtest.RunBuilder(t, func(t *testing.T) cloudtest.BuilderEnv {
-			return cloudtest.BuilderEnv{Builder: awscloud.NewBuilder(loaded, fresh(t), e.project), Deadline: 10 * time.Minute, Poll: 2 * time.Second}
+		buildertest.Run(t, func(t *testing.T) buildertest.Env {
+			return buildertest.Env{Builder: awscloud.NewBuilder(loaded, fresh(t), e.project), Deadline: 10 * time.Minute, Poll: 2 * time.Second}
 		})
 	})
 }

@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/troy-iaas/troy/builder"
+	"github.com/troy-iaas/troy/builder/buildertest"
 	"github.com/troy-iaas/troy/cloud/awscloud"
-	"github.com/troy-iaas/troy/cloud/cloudtest"
 	"github.com/troy-iaas/troy/internal/awsdouble"
 	"github.com/troy-iaas/troy/internal/devstack/s3test"
 )
@@ -39,7 +39,7 @@ func TestScratch(t *testing.T) {
 	leave("troy-source-alive", time.Hour)
 	leave("of-others", 72*time.Hour)
 	e, _ := newBuilderIn(t, s3test.Start(t), awsdouble.Config{}, temp)
-	spec := cloudtest.Shell("mkdir out; echo '<h1>' > out/index.html").Spec(t)
+	spec := buildertest.Shell("mkdir out; echo '<h1>' > out/index.html").Spec(t)
 	source, in := spec.Source, ""
 	spec.Source = func(ctx context.Context, dir string) (io.ReadCloser, error) {
 		in = dir
@@ -82,10 +82,10 @@ func TestScratchIsFull(t *testing.T) {
 	b := e.Builder.(*awscloud.Builder)
 	var free atomic.Int64
 	awscloud.SetFree(b, free.Load)
-	e.Fails(t, cloudtest.Shell("true").Spec(t), builder.DiskFull)
+	e.Fails(t, buildertest.Shell("true").Spec(t), builder.DiskFull)
 
 	free.Store(math.MaxInt64)
-	spec := cloudtest.Shell("mkdir out; echo '<h1>' > out/index.html").Spec(t)
+	spec := buildertest.Shell("mkdir out; echo '<h1>' > out/index.html").Spec(t)
 	if err := b.Start(t.Context(), spec); err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +96,7 @@ func TestScratchIsFull(t *testing.T) {
 
 	// It gets full while the source comes.
 	free.Store(math.MaxInt64)
-	spec = cloudtest.Shell("true").Spec(t)
+	spec = buildertest.Shell("true").Spec(t)
 	spec.Source = func(ctx context.Context, _ string) (io.ReadCloser, error) {
 		free.Store(0)
 		<-ctx.Done()

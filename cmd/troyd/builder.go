@@ -11,26 +11,26 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/build"
-	"github.com/troy-iaas/troy/cloud/localcloud"
+	"github.com/troy-iaas/troy/builder/sandbox"
 )
 
-func newBuilder(cfg config, log *slog.Logger) (*localcloud.Builder, error) {
+func newBuilder(cfg config, log *slog.Logger) (*sandbox.Builder, error) {
 	settings, err := cfg.builder(log)
 	if err != nil {
 		return nil, usageError{err}
 	}
-	b, err := localcloud.NewBuilder(settings)
+	b, err := sandbox.New(settings)
 	if err != nil {
 		return nil, errors.Join(errors.New("TROY_BUILD_ISOLATION"), err)
 	}
 	return b, nil
 }
 
-// builder is what localcloud is to build with. An error names each setting
+// builder is what sandbox is to build with. An error names each setting
 // that is wrong on this machine.
-func (c config) builder(log *slog.Logger) (localcloud.BuilderConfig, error) {
-	out := localcloud.BuilderConfig{
-		Root: c.cloudRoot(), Isolation: localcloud.Isolation(c.BuildIsolation), Path: c.BuildPath, Visible: c.BuildVisible, Log: log,
+func (c config) builder(log *slog.Logger) (sandbox.Config, error) {
+	out := sandbox.Config{
+		Root: c.cloudRoot(), Isolation: sandbox.Isolation(c.BuildIsolation), Path: c.BuildPath, Visible: c.BuildVisible, Log: log,
 	}
 	var all []fault
 	for _, text := range c.BuildAllow {

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/troy-iaas/troy/cloud/cloudtest"
+	"github.com/troy-iaas/troy/builder/buildertest"
 )
 
 // TestSettingsReachTheBuilds builds with each of the settings of builds: a
@@ -81,11 +81,11 @@ func TestSettingsReachTheBuilds(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		e := cloudtest.BuilderEnv{Builder: b, Deadline: time.Minute, Poll: 10 * time.Millisecond, Sinks: true}
-		if err := b.Start(t.Context(), cloudtest.Shell("true").Spec(t)); err != nil {
+		e := buildertest.Env{Builder: b, Deadline: time.Minute, Poll: 10 * time.Millisecond, Sinks: true}
+		if err := b.Start(t.Context(), buildertest.Shell("true").Spec(t)); err != nil {
 			t.Skipf("builds can't be isolated here: %v", err)
 		}
-		spec := cloudtest.Shell(command).Spec(t)
+		spec := buildertest.Shell(command).Spec(t)
 		e.Succeeds(t, spec)
 		return e.Output(t, spec.Tree)
 	}

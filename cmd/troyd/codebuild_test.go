@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/troy-iaas/troy/cloud/cloudtest"
+	"github.com/troy-iaas/troy/builder/buildertest"
 	"github.com/troy-iaas/troy/internal/awsdouble"
 	"github.com/troy-iaas/troy/internal/devstack/s3test"
 )
@@ -74,8 +74,8 @@ func TestSettingsReachBuildsOnCodeBuild(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	e := cloudtest.BuilderEnv{Builder: builder, Deadline: 2 * time.Minute, Poll: 50 * time.Millisecond}
-	spec := cloudtest.Shell(`mkdir -p out && echo '<h1>' > out/index.html && team-tool > out/tool && echo "$HTTPS_PROXY $PLACE" > out/env`).Spec(t)
+	e := buildertest.Env{Builder: builder, Deadline: 2 * time.Minute, Poll: 50 * time.Millisecond}
+	spec := buildertest.Shell(`mkdir -p out && echo '<h1>' > out/index.html && team-tool > out/tool && echo "$HTTPS_PROXY $PLACE" > out/env`).Spec(t)
 	spec.Variables = map[string]string{"PLACE": "pipeline"}
 	e.Succeeds(t, spec)
 	got := e.Output(t, spec.Tree)

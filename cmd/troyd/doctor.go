@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"time"
 
@@ -17,10 +16,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/builder/sandbox"
 	"github.com/troy-iaas/troy/cloud/awscloud"
-	"github.com/troy-iaas/troy/cloud/localcloud"
 	"github.com/troy-iaas/troy/health"
 	"github.com/troy-iaas/troy/internal/awsapi"
+	"github.com/troy-iaas/troy/internal/checkup"
 	"github.com/troy-iaas/troy/queries"
 	schema "github.com/troy-iaas/troy/sql"
 )
@@ -50,16 +50,16 @@ func newDoctorCommand() *cobra.Command {
 					if !named || !strings.HasPrefix(setting, "TROY_") {
 						setting, said = "troyd dev", strings.TrimSpace(line)
 					}
-					d.tell(awscloud.Finding{Part: setting, Said: said, Remedy: "set it as docs/config.md says"})
+					d.tell(checkup.Finding{Part: setting, Said: said, Remedy: "set it as docs/config.md says"})
 				}
 				return d.result()
 			}
-			d.tell(awscloud.Finding{Part: "settings", Said: "all well formed"})
+			d.tell(checkup.Finding{Part: "settings", Said: "all well formed"})
 			d.postgres(cmd.Context(), cfg)
 			d.redis(cmd.Context(), cfg)
 			d.folder(cfg)
 			if cfg.AWSProject == "" {
-				d.builds(localcloud.MemoryIsKept(localcloud.BuilderConfig{}), localcloud.FiltersCalls())
+				sandbox.Examine(sandbox.Config{}, d.tell)
 			}
 			if cfg.onAWS() || cfg.AWSAppsQueue != "" || cfg.AWSBuildsQueue != "" {
 				if err := d.aws(cmd.Context(), cfg); err != nil {
@@ -83,7 +83,7 @@ type doctor struct {
 }
 
 // tell prints a finding, and its remedy below it.
-func (d *doctor) tell(f awscloud.Finding) {
+func (d *doctor) tell(f checkup.Finding) {
 	mark := "ok  "
 	if f.Remedy != "" {
 		mark = "FAIL"
@@ -132,19 +132,19 @@ func (d *doctor) postgres(ctx context.Context, cfg config) {
 	conn, err := pgx.Connect(ctx, cfg.DatabaseURL)
 	if err != nil {
 		// pgx leaves the password out, but names host and user.
-		d.tell(awscloud.Finding{Part: "Postgres", Said: oneLine(withoutURL(err, cfg.DatabaseURL)), Remedy: "start it, or set TROY_DATABASE_URL to where it is"})
+		d.tell(checkup.Finding{Part: "Postgres", Said: oneLine(withoutURL(err, cfg.DatabaseURL)), Remedy: "start it, or set TROY_DATABASE_URL to where it is"})
 		return
 	}
 	defer func() { _ = conn.Close(ctx) }()
 	if err := schema.Check(ctx, conn); err != nil {
-		d.tell(awscloud.Finding{Part: "Postgres", Said: oneLine(err), Remedy: "run `troyd migrate up` with this version of troyd, before web and work"})
+		d.tell(checkup.Finding{Part: "Postgres", Said: oneLine(err), Remedy: "run `troyd migrate up` with this version of troyd, before web and work"})
 		return
 	}
 	if err := health.PostgresWrites(ctx, conn); err != nil {
-		d.tell(awscloud.Finding{Part: "Postgres", Said: oneLine(err), Remedy: "set TROY_DATABASE_URL to the primary, or let it take writes"})
+		d.tell(checkup.Finding{Part: "Postgres", Said: oneLine(err), Remedy: "set TROY_DATABASE_URL to the primary, or let it take writes"})
 		return
 	}
-	d.tell(awscloud.Finding{Part: "Postgres", Said: "answers, and its schema is this version's"})
+	d.tell(checkup.Finding{Part: "Postgres", Said: "answers, and its schema is this version's"})
 }
 
 func (d *doctor) redis(ctx context.Context, cfg config) {
@@ -152,7 +152,7 @@ func (d *doctor) redis(ctx context.Context, cfg config) {
 	defer cancel()
 	option, err := asynq.ParseRedisURI(cfg.RedisURL)
 	if err != nil {
-		d.tell(awscloud.Finding{Part: "Redis", Said: oneLine(withoutURL(err, cfg.RedisURL)), Remedy: "set TROY_REDIS_URL to an address like redis://127.0.0.1:6379/0"})
+		d.tell(checkup.Finding{Part: "Redis", Said: oneLine(withoutURL(err, cfg.RedisURL)), Remedy: "set TROY_REDIS_URL to an address like redis://127.0.0.1:6379/0"})
 		return
 	}
 	client, ok := option.MakeRedisClient().(redis.UniversalClient)
@@ -165,18 +165,18 @@ func (d *doctor) redis(ctx context.Context, cfg config) {
 		if troy.KindOf(err) == troy.Unavailable {
 			remedy = "give it memory or disk, or set TROY_REDIS_URL to the primary"
 		}
-		d.tell(awscloud.Finding{Part: "Redis", Said: oneLine(err), Remedy: remedy})
+		d.tell(checkup.Finding{Part: "Redis", Said: oneLine(err), Remedy: remedy})
 		return
 	}
 	if p := health.RedisPolicy(ctx, client); p != "" && p != "noeviction" {
-		d.tell(awscloud.Finding{Part: "Redis", Said: "it may throw tasks away (maxmemory-policy " + p + ")", Remedy: "set its maxmemory-policy to noeviction: what it throws away comes back by the sweep, seconds later"})
+		d.tell(checkup.Finding{Part: "Redis", Said: "it may throw tasks away (maxmemory-policy " + p + ")", Remedy: "set its maxmemory-policy to noeviction: what it throws away comes back by the sweep, seconds later"})
 		return
 	}
 	if err := health.QueuesRun(ctx, client); err != nil {
-		d.tell(awscloud.Finding{Part: "queues", Said: oneLine(err), Remedy: "resume them in /monitor, unless they are paused on purpose"})
+		d.tell(checkup.Finding{Part: "queues", Said: oneLine(err), Remedy: "resume them in /monitor, unless they are paused on purpose"})
 		return
 	}
-	d.tell(awscloud.Finding{Part: "Redis", Said: "answers"})
+	d.tell(checkup.Finding{Part: "Redis", Said: "answers"})
 }
 
 func (d *doctor) folder(cfg config) {
@@ -192,30 +192,17 @@ func (d *doctor) folder(cfg config) {
 		err = errors.Join(f.Close(), os.Remove(f.Name()))
 	}
 	if err != nil {
-		d.tell(awscloud.Finding{Part: "data folder", Said: oneLine(err), Remedy: "make TROY_DATA_DIR a folder that the user of work and web may write"})
+		d.tell(checkup.Finding{Part: "data folder", Said: oneLine(err), Remedy: "make TROY_DATA_DIR a folder that the user of work and web may write"})
 		return
 	}
-	d.tell(awscloud.Finding{Part: "data folder", Said: cfg.DataDir + ": " + said})
-}
-
-// builds tells who holds builds to their memory, and whether their system calls
-// are filtered. Neither is a fault: it is right for trusted repositories.
-func (d *doctor) builds(kept, filtered bool) {
-	said := "the kernel holds them to their memory, by a control group"
-	if !kept {
-		said = "no control group for memory, so Troy looks every 250 ms how much they have; for strangers' builds, give it one as docs/builds.md says"
-	}
-	if !filtered {
-		said += "; system calls are not filtered on " + runtime.GOARCH + ", so build strangers' repositories on amd64 or arm64"
-	}
-	d.tell(awscloud.Finding{Part: "builds", Said: said})
+	d.tell(checkup.Finding{Part: "data folder", Said: cfg.DataDir + ": " + said})
 }
 
 func (d *doctor) aws(ctx context.Context, cfg config) error {
 	acts := cfg.aws(nil)
 	loaded, err := awsapi.Load(ctx, acts.Config)
 	if err != nil {
-		d.tell(awscloud.Finding{Part: "credentials", Said: oneLine(err), Remedy: "check TROY_AWS_PROFILE and the shared configuration files"})
+		d.tell(checkup.Finding{Part: "credentials", Said: oneLine(err), Remedy: "check TROY_AWS_PROFILE and the shared configuration files"})
 		return nil
 	}
 	queues := map[string]string{}

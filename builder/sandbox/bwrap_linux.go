@@ -1,0 +1,176 @@
+package sandbox
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/troy-iaas/troy/internal/network"
+)
+
+// resolver is slirp4netns's, which asks the machine's (man slirp4netns).
+const resolver = "10.0.2.3"
+
+// networkRules lets a namespace reach the Internet, and refuses the rest: the
+// networks that are special (network.Special), which have loopback, private
+// addresses and the clouds' metadata services among them, and the machine's
+// own addresses. What is allowed goes first.
+func networkRules(allow []netip.Prefix) (string, error) {
+	refused := network.Special()
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		return "", fmt.Errorf("list the machine's addresses: %w", err)
+	}
+	for _, a := range addresses {
+		prefix, err := netip.ParsePrefix(a.String())
+		if err != nil {
+			continue // no IP address
+		}
+		addr := prefix.Addr().Unmap().WithZone("")
+		refused = append(refused, netip.PrefixFrom(addr, addr.BitLen()))
+	}
+	var rules strings.Builder
+	rules.WriteString("table inet troy {\n\tchain output {\n\t\ttype filter hook output priority 0; policy accept;\n\t\toifname \"lo\" accept\n")
+	rules.WriteString("\t\tip daddr " + resolver + " meta l4proto { tcp, udp } th dport 53 accept\n")
+	for _, prefix := range allow {
+		rules.WriteString("\t\t" + family(prefix) + " daddr " + prefix.Masked().String() + " accept\n")
+	}
+	// One rule each: a set may not hold ranges that overlap.
+	for _, prefix := range refused {
+		rules.WriteString("\t\t" + family(prefix) + " daddr " + prefix.String() + " reject\n")
+	}
+	rules.WriteString("\t}\n}\n")
+	return rules.String(), nil
+}
+
+func family(prefix netip.Prefix) string {
+	if prefix.Addr().Is6() {
+		return "ip6"
+	}
+	return "ip"
+}
+
+func (s *isolated) places() places {
+	path := append(append([]string(nil), s.b.cfg.Path...), systemFolders()...)
+	return places{repo: "/build/repo", home: "/build/home", temp: "/tmp", cache: "/build/cache", path: append(path, "/build/bin")}
+}
+
+// command is a bubblewrap in the network namespace (man bwrap). Root makes the
+// mounts and then becomes the build's user for good, without capabilities;
+// without root, a user namespace does the same.
+func (s *isolated) command(script string) (*exec.Cmd, error) {
+	file := s.files.path("work", "etc", "phase.sh")
+	if err := writeScript(file, script); err != nil {
+		return nil, err
+	}
+	processes, err := processLimit(s.limits.Processes)
+	if err != nil {
+		return nil, err
+	}
+	args := []string{
+		// bubblewrap looks its children up in /proc, by their ids in its own
+		// namespace.
+		"--mount-proc", "--",
+		findProgram("nice", s.b.tools), "-n", "5", findProgram("prlimit", s.b.tools), "--nproc=" + processes, "--core=0", "--",
+		findProgram("bwrap", s.b.tools),
+		"--unshare-pid", "--unshare-ipc", "--unshare-uts", "--hostname", "build", "--unshare-cgroup-try", "--die-with-parent", "--new-session", "--clearenv",
+	}
+	if s.uid == 0 {
+		id := strconv.Itoa(s.insideUID())
+		args = append(args, "--unshare-user", "--uid", id, "--gid", id)
+	}
+	args = append(args, s.mounts(file)...)
+	arch, filtered := architectures[s.b.arch]
+	if filtered {
+		// The first descriptor after the standard ones is ExtraFiles' first.
+		args = append(args, "--seccomp", "3")
+	}
+	args = append(args, "--chdir", "/build", "--")
+	if s.uid != 0 {
+		id := strconv.Itoa(s.uid)
+		args = append(args, "/usr/bin/setpriv", "--reuid", id, "--regid", id, "--clear-groups",
+			"--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all", "--no-new-privs")
+	}
+	args = append(args, "/bin/sh", "/run/phase.sh")
+	cmd := s.enter("unshare", args...)
+	group := s.group()
+	if group != nil {
+		group.place(cmd)
+	}
+	if s.calls != nil {
+		_ = s.calls.Close() // of the phase before
+	}
+	s.calls = nil
+	if !filtered {
+		return cmd, nil
+	}
+	if s.calls, err = filterFile(arch, group != nil && group.memory); err != nil {
+		return nil, err
+	}
+	cmd.ExtraFiles = []*os.File{s.calls}
+	return cmd, nil
+}
+
+// processLimit is the limit for RLIMIT_NPROC (getrlimit(2)): the build's, or
+// that of the worker if it is lower, which only some may raise.
+func processLimit(limit int) (string, error) {
+	var mine unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NPROC, &mine); err != nil {
+		return "", fmt.Errorf("get the limit of processes: %w", err)
+	}
+	return strconv.FormatUint(min(uint64(limit), mine.Max), 10), nil
+}
+
+// mounts is all that a build sees of the disk.
+func (s *isolated) mounts(script string) []string {
+	args := []string{"--ro-bind", "/usr", "/usr"}
+	for _, name := range []string{"bin", "sbin", "lib", "lib32", "lib64", "libx32"} {
+		// On a merged /usr they are links into it, elsewhere folders.
+		if target, err := filepath.EvalSymlinks("/" + name); err == nil && target != "/"+name {
+			args = append(args, "--symlink", strings.TrimPrefix(target, "/"), "/"+name)
+		} else if err == nil {
+			args = append(args, "--ro-bind", "/"+name, "/"+name)
+		}
+	}
+	// bubblewrap makes the folders above a mount for its own user alone.
+	for _, dir := range []string{"/etc", "/run", "/build"} {
+		args = append(args, "--perms", "0755", "--dir", dir)
+	}
+	for _, name := range []string{
+		"/etc/alternatives", "/etc/ssl", "/etc/ca-certificates", "/etc/ca-certificates.conf", "/etc/pki", "/etc/crypto-policies",
+		"/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/localtime", "/etc/timezone", "/etc/mime.types", "/etc/fonts",
+		"/etc/protocols", "/etc/services",
+	} {
+		args = append(args, "--ro-bind-try", name, name)
+	}
+	for _, name := range []string{"passwd", "group", "hosts", "resolv.conf", "hostname", "nsswitch.conf"} {
+		args = append(args, "--ro-bind", s.files.path("work", "etc", name), "/etc/"+name)
+	}
+	for _, name := range append(append([]string(nil), s.b.cfg.Path...), s.b.cfg.Visible...) {
+		for dir := filepath.Dir(name); dir != "/" && dir != "." && !strings.HasPrefix(dir, "/usr"); dir = filepath.Dir(dir) {
+			// Each folder above it has to let the build through.
+			args = append(args, "--perms", "0755", "--dir", dir)
+		}
+		args = append(args, "--ro-bind-try", name, name)
+	}
+	return append(args,
+		"--proc", "/proc", "--dev", "/dev",
+		"--bind", s.files.path("work", "shm"), "/dev/shm",
+		"--bind", s.files.path("work", "tmp"), "/tmp",
+		"--bind", s.files.path("work", "repo"), "/build/repo",
+		"--bind", s.files.path("work", "home"), "/build/home",
+		"--bind", s.cache, "/build/cache",
+		"--ro-bind", s.files.path("work", "bin"), "/build/bin",
+		"--ro-bind", script, "/run/phase.sh",
+		// What the kernel tells of keys is of no use without the calls.
+		"--ro-bind-try", "/dev/null", "/proc/keys", "--ro-bind-try", "/dev/null", "/proc/key-users",
+		"--remount-ro", "/dev", "--remount-ro", "/",
+	)
+}

@@ -1,0 +1,187 @@
+package sandbox
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/gofrs/flock"
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy/build"
+	"github.com/troy-iaas/troy/builder"
+	"github.com/troy-iaas/troy/internal/files"
+	"github.com/troy-iaas/troy/internal/walk"
+)
+
+// depCache is where a build's package manager keeps what it has fetched. It
+// belongs to one pipeline, since what a build writes there the next one runs.
+type depCache struct {
+	dir  string
+	note string // for the log
+	// kept is false for a folder that goes with the build.
+	kept    bool
+	cap     int64
+	release func()
+}
+
+// openCache finds the cache for the plan's lockfile. When the lockfile has
+// changed, the previous cache is reused: managers look their entries up by
+// digests, so that old ones do no harm.
+func (b *Builder) openCache(ctx context.Context, pipeline uuid.UUID, work string, plan build.Plan) (*depCache, error) {
+	passing := &depCache{dir: filepath.Join(work, "cache"), release: func() {}}
+	if plan.Lockfile == "" {
+		passing.note = "No dependency cache: there is no lockfile."
+		return passing, os.MkdirAll(passing.dir, 0o755)
+	}
+	digest, err := digestFile(filepath.Join(work, "repo"), plan.Lockfile)
+	if err != nil {
+		return nil, err
+	}
+	base := b.root.Path("builds", pipeline.String(), "cache", plan.Manager)
+	if err := os.MkdirAll(base, 0o700); err != nil {
+		return nil, files.Error(err)
+	}
+	lock := flock.New(base+".lock", flock.SetPermissions(0o600))
+	held, err := lock.TryLock()
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	if !held {
+		passing.note = "No dependency cache: another build of the pipeline is using it."
+		return passing, errors.Join(os.MkdirAll(passing.dir, 0o755), lock.Close())
+	}
+	c := &depCache{dir: filepath.Join(base, digest), kept: true, cap: b.cfg.CacheBytes, release: func() { _ = lock.Close() }}
+	if c.note, err = c.find(ctx, base, plan.Lockfile); err != nil {
+		c.release()
+		return nil, files.Error(err)
+	}
+	return c, nil
+}
+
+func (c *depCache) find(ctx context.Context, base, lockfile string) (string, error) {
+	if _, err := os.Stat(c.dir); err == nil {
+		return c.found(ctx, lockfile)
+	}
+	entries, err := os.ReadDir(base)
+	if err != nil {
+		return "", err
+	}
+	note := "Dependency cache: none yet for " + lockfile + "."
+	adopted := false
+	for _, entry := range entries {
+		old := filepath.Join(base, entry.Name())
+		if adopted || strings.HasPrefix(entry.Name(), discarded) {
+			if err := removeFolder(ctx, old); err != nil {
+				return "", err
+			}
+			continue
+		}
+		if err := os.Rename(old, c.dir); err != nil {
+			return "", err
+		}
+		adopted = true
+		note = "Dependency cache: of an earlier " + lockfile + "."
+	}
+	return note, os.MkdirAll(c.dir, 0o755)
+}
+
+// found measures a cache that is there: the build before it may have been cut
+// off.
+func (c *depCache) found(ctx context.Context, lockfile string) (string, error) {
+	note, err := c.trim(ctx)
+	if err != nil {
+		return "", err
+	}
+	if note == "" {
+		return "Dependency cache: found for " + lockfile + ".", nil
+	}
+	return note, os.MkdirAll(c.dir, 0o755)
+}
+
+// discarded begins the name of a cache that is being removed, so that none is
+// used of which a part is gone.
+const discarded = "discarded-"
+
+// discard removes the cache. When its context ends first, a later build does.
+func (c *depCache) discard(ctx context.Context) error {
+	gone := filepath.Join(filepath.Dir(c.dir), discarded+uuid.NewString())
+	if err := os.Rename(c.dir, gone); err != nil {
+		return err
+	}
+	return removeFolder(ctx, gone)
+}
+
+// cacheLimits bounds a cache's folders. Package managers keep well below.
+var cacheLimits = walk.Limits{Entries: 2_000_000, Path: 4096}
+
+// close gives the cache back, or removes it when it has grown too large. When
+// its context ends first, it gives the cache back as it is.
+func (c *depCache) close(ctx context.Context) (note string, err error) {
+	defer c.release()
+	if !c.kept {
+		return "", nil
+	}
+	return c.trim(ctx)
+}
+
+// trim removes a cache that has grown too large, and says so in its note.
+func (c *depCache) trim(ctx context.Context) (note string, err error) {
+	size, err := treeSize(ctx, c.dir)
+	switch {
+	case errors.Is(err, walk.ErrEntries) || errors.Is(err, walk.ErrPath):
+		note = "The dependency cache has too many or too deep folders"
+	case err != nil || size <= c.cap:
+		return "", err
+	default:
+		note = fmt.Sprintf("The dependency cache has grown to %s, more than %s", builder.BytesInWords(size), builder.BytesInWords(c.cap))
+	}
+	return note + "; a build starts with an empty one.", c.discard(ctx)
+}
+
+// treeSize is the bytes of all files below a folder.
+func treeSize(ctx context.Context, dir string) (int64, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return 0, err
+	}
+	defer root.Close()
+	var size int64
+	err = walk.Folder(ctx, root, cacheLimits, func(e walk.Entry) error {
+		if e.IsDir() {
+			return nil
+		}
+		info, err := e.Info()
+		if err == nil {
+			size += info.Size()
+		}
+		return err
+	})
+	return size, err
+}
+
+// digestFile names a file's content. The file is the repository's, so no link
+// of it is followed out.
+func digestFile(dir, name string) (string, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return "", err
+	}
+	defer root.Close()
+	f, err := root.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16]), nil
+}

@@ -1,0 +1,162 @@
+package sandbox
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// cgroup is a control group of version 2 that one phase's processes are in
+// (docs.kernel.org/admin-guide/cgroup-v2.html). The kernel holds it to its
+// memory and processes, and kills it as one.
+type cgroup struct {
+	dir  string
+	file *os.File
+	// memory and pids tell which limits the kernel keeps; the watch keeps the
+	// others.
+	memory, pids bool
+}
+
+// delegated is the group whose children Troy may make: the configured one, or
+// the one above its own, if that is called troyd, as systemd's
+// DelegateSubgroup=troyd has it (systemd.resource-control(5)). It is empty if
+// there is none.
+func (b *Builder) delegated() string { return delegated(b.cfg.Cgroup) }
+
+// MemoryIsKept reports whether the kernel holds builds to their memory on this
+// machine: whether Troy is given a control group that has its controller.
+func MemoryIsKept(cfg Config) bool {
+	group := delegated(cfg.Cgroup)
+	if group == "" {
+		return false
+	}
+	data, err := os.ReadFile(filepath.Join(group, "cgroup.controllers"))
+	return err == nil && slices.Contains(strings.Fields(string(data)), "memory")
+}
+
+func delegated(configured string) string {
+	if configured != "" {
+		return configured
+	}
+	data, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(string(data)) {
+		own, ok := strings.CutPrefix(strings.TrimSpace(line), "0::")
+		if ok && filepath.Base(own) == "troyd" {
+			return filepath.Join("/sys/fs/cgroup", filepath.Dir(own))
+		}
+	}
+	return ""
+}
+
+// openCgroup makes a group below parent, for one phase.
+func openCgroup(parent, name string, memory int64, processes int) (*cgroup, error) {
+	c := &cgroup{dir: filepath.Join(parent, "troy-build-"+name)}
+	// A controller that is not there, or not delegated, is done without.
+	c.memory = os.WriteFile(filepath.Join(parent, "cgroup.subtree_control"), []byte("+memory"), 0) == nil
+	c.pids = os.WriteFile(filepath.Join(parent, "cgroup.subtree_control"), []byte("+pids"), 0) == nil
+	// One of this name is left by a worker that was killed. It is made anew:
+	// Linux 6.18 kills whatever is started in a group that was killed
+	// before.
+	if err := c.remove(); err != nil {
+		return nil, err
+	}
+	err := os.Mkdir(c.dir, 0o755)
+	if err != nil {
+		return nil, err
+	}
+	if c.memory {
+		err = errors.Join(c.set("memory.max", strconv.FormatInt(memory, 10)), c.set("memory.oom.group", "1"))
+		// Without swap there is nothing to bound.
+		if swap := c.set("memory.swap.max", "0"); !errors.Is(swap, fs.ErrNotExist) {
+			err = errors.Join(err, swap)
+		}
+	}
+	if c.pids {
+		err = errors.Join(err, c.set("pids.max", strconv.Itoa(processes)))
+	}
+	if err == nil {
+		c.file, err = os.Open(c.dir)
+	}
+	if err != nil {
+		return nil, errors.Join(err, c.remove())
+	}
+	return c, nil
+}
+
+func (c *cgroup) set(name, value string) error {
+	f, err := os.OpenFile(filepath.Join(c.dir, name), os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(value)
+	return errors.Join(err, f.Close())
+}
+
+// place has a command start in the group.
+func (c *cgroup) place(cmd *exec.Cmd) {
+	cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(c.file.Fd())
+}
+
+func (c *cgroup) kill() error { return c.set("cgroup.kill", "1") }
+
+// events reads how often the kernel refused or ended something: "oom_kill" of
+// memory.events, "max" of pids.events.
+func (c *cgroup) events(file, key string) (int, error) {
+	f, err := os.Open(filepath.Join(c.dir, file))
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		if name, count, _ := strings.Cut(lines.Text(), " "); name == key {
+			return strconv.Atoi(count)
+		}
+	}
+	return 0, fmt.Errorf("%s has no %s", file, key)
+}
+
+// refused reports which limits the kernel has kept.
+func (c *cgroup) refused(u *usage) error {
+	var errs []error
+	if c.memory {
+		n, err := c.events("memory.events", "oom_kill")
+		u.outOfMemory, errs = n > 0, append(errs, err)
+	}
+	if c.pids {
+		n, err := c.events("pids.events", "max")
+		u.outOfProcesses, errs = n > 0, append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// removeTimeout bounds the wait for killed processes to be gone.
+const removeTimeout = 5 * time.Second
+
+// remove kills what is in the group and removes it.
+func (c *cgroup) remove() error {
+	if c.file != nil {
+		_ = c.file.Close()
+	}
+	err := c.kill()
+	for deadline := time.Now().Add(removeTimeout); ; time.Sleep(time.Millisecond) {
+		removeErr := os.Remove(c.dir)
+		if removeErr == nil || errors.Is(removeErr, fs.ErrNotExist) {
+			return nil
+		}
+		if !errors.Is(removeErr, syscall.EBUSY) || time.Now().After(deadline) {
+			return errors.Join(err, removeErr)
+		}
+	}
+}

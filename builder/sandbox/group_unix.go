@@ -1,0 +1,15 @@
+//go:build unix && !linux
+
+package sandbox
+
+import (
+	"os/exec"
+	"syscall"
+)
+
+func ownGroup(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
+
+func killGroup(cmd *exec.Cmd) {
+	// An error means that it has ended, which is what is wanted.
+	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+}

@@ -1,0 +1,409 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/build"
+	"github.com/troy-iaas/troy/builder"
+	"github.com/troy-iaas/troy/internal/disk"
+	"github.com/troy-iaas/troy/internal/files"
+)
+
+// run is one build at work in this process.
+type run struct {
+	b      *Builder
+	spec   builder.Spec
+	files  buildFiles
+	record buildRecord
+	log    *buildLog
+	slog   *slog.Logger
+	pid    atomic.Int64 // of the phase that runs, or 0
+	begun  time.Time    // when its commands began; zero if it has none
+
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	ended  chan struct{} // closed when its processes are dead and its end is written
+	done   chan struct{} // closed when its work folder is gone too
+}
+
+// limitError is the cause of a build that passed one of its limits.
+type limitError struct{ sentence string }
+
+func (e *limitError) Error() string { return e.sentence }
+
+// newRun writes down that the build begins.
+func (b *Builder) newRun(ctx context.Context, spec builder.Spec, f buildFiles, record buildRecord) (*run, error) {
+	r := &run{
+		b: b, spec: spec, files: f, record: record, ended: make(chan struct{}), done: make(chan struct{}),
+		slog: b.cfg.Log.With("pipeline", spec.Tree.Pipeline, "deployment", spec.Tree.Deployment),
+	}
+	r.ctx, r.cancel = context.WithCancelCause(context.Background())
+	// What a process that died has left.
+	if err := errors.Join(removeFolder(ctx, f.path("work")), removeFolder(ctx, f.path("output")), removeFolder(ctx, f.path("stop"))); err != nil {
+		return nil, err
+	}
+	var err error
+	r.log, err = openLog(f.path("log"), spec, func() {
+		r.cancel(&limitError{builder.LogPassed(spec.Limits.LogBytes)})
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := r.save(); err != nil {
+		return nil, errors.Join(err, r.log.close())
+	}
+	return r, nil
+}
+
+func (r *run) save() error { return r.files.write(r.b.root.Temp(), r.record) }
+
+// main runs the build and writes down its end. The thread is the parent of its
+// processes and, by PR_SET_PDEATHSIG, their life (prctl(2)); it is kept to the
+// end and not given back.
+func (r *run) main() {
+	runtime.LockOSThread()
+	defer r.cancel(nil)
+	timer := time.AfterFunc(r.spec.Limits.Time, func() {
+		r.cancel(&limitError{builder.TookLonger(r.spec.Limits.Time)})
+	})
+	defer timer.Stop()
+	if r.record.Attempts > 1 {
+		r.log.say("The worker stopped while it was building; the build starts again.")
+	}
+	stopWatch, diskWatch := r.watchStop(), r.watchDisk()
+	err := r.build()
+	stopWatch()
+	diskWatch()
+	r.end(err)
+	if err := r.log.close(); err != nil {
+		r.slog.Warn("closing a build's log failed", "error", err)
+	}
+}
+
+// end judges how the build ended. What ended its context is the cause, not
+// what that made fail.
+func (r *run) end(err error) {
+	cause := context.Cause(r.ctx)
+	limit, isLimit := errors.AsType[*limitError](cause)
+	known, isKnown := errors.AsType[*troy.Error](err)
+	exit, isExit := errors.AsType[*builder.PhaseError](err)
+	source, isSource := errors.AsType[*sourceFailed](err)
+	r.record.State = builder.Failed
+	switch {
+	case errors.Is(cause, errShutdown):
+		// As if it had not been started: another worker takes over.
+		r.record.State = builder.Lost
+		r.record.Attempts--
+		r.log.say("The worker stops.")
+	case errors.Is(cause, errStopped):
+		r.record.State = builder.Stopped
+		r.log.say("The build was stopped.")
+	case r.log.failed() != nil:
+		r.record.Cause = "the log could not be written"
+		r.slog.Error("a build's log could not be written", "error", r.log.failed())
+	case isLimit:
+		r.record.Cause = limit.sentence
+	case disk.IsFull(err):
+		r.record.Cause = builder.DiskFull
+		r.slog.Error("a build filled the disk", "error", err)
+	case isKnown:
+		r.record.Cause = known.Error()
+	case isSource:
+		r.record.Cause = builder.SourceFailed
+		r.slog.Error("a build's source could not be fetched", "error", source)
+	case isExit:
+		r.record.Cause = exit.Error()
+	case err != nil:
+		// Details may name the machine's folders, and are for its operator.
+		r.record.Cause = "the builder itself failed; its operator finds the cause in the worker's log"
+		r.slog.Error("a build failed by a fault of the builder", "error", err)
+	default:
+		r.record.State = builder.Succeeded
+	}
+	if r.record.Cause != "" {
+		r.log.say("Failed: %s.", r.record.Cause)
+	}
+	r.endPhase(err)
+	r.record.Ended = time.Now().UTC()
+	err = r.save()
+	if err != nil {
+		// On a full disk there is room for it once the work folder is gone.
+		r.clean()
+		err = r.save()
+	}
+	if err != nil {
+		// The file says that it runs, so it is found lost once this process
+		// lets go of it.
+		r.slog.Error("a build's end could not be written", "error", err)
+	}
+	close(r.ended)
+	r.clean()
+}
+
+// clean removes what the build left, until the builder is closed. Whoever
+// starts or removes the build completes it.
+func (r *run) clean() {
+	left := []string{"stop", "work"}
+	if r.record.State != builder.Succeeded {
+		left = append(left, "output")
+	}
+	for _, name := range left {
+		err := removeFolder(r.b.open, r.files.path(name))
+		if err != nil && r.b.open.Err() == nil {
+			r.slog.Warn("removing what a build left failed", "what", name, "error", err)
+		}
+	}
+}
+
+// build runs the phases.
+func (r *run) build() error {
+	r.beginPhase(builder.PhaseSource, "")
+	plan, err := r.source()
+	if err != nil {
+		return err
+	}
+	r.endPhase(nil)
+	r.record.Rule, r.record.Workspace = plan.Why, plan.Workspace
+	for _, sentence := range append([]string{plan.Why}, plan.Notes...) {
+		r.log.say("%s", sentence)
+	}
+	if ignored := plan.Ignored(r.spec.Variables); ignored != "" {
+		r.log.say("%s", ignored)
+	}
+
+	if plan.Install+plan.Build+plan.Test != "" {
+		if err := r.commands(plan); err != nil {
+			return err
+		}
+	}
+	r.beginPhase(builder.PhaseArchive, "")
+	if err := r.archive(plan); err != nil {
+		return err
+	}
+	r.endPhase(nil)
+	return nil
+}
+
+func (r *run) beginPhase(phase builder.Phase, command string) {
+	out := r.log.enter(phase)
+	_ = out.Close() // nothing was written
+	if command == "" {
+		r.log.say("==> %s", phase)
+	} else {
+		r.log.say("==> %s: %s", phase, command)
+	}
+	r.record.Phases = append(r.record.Phases, builder.PhaseRun{Phase: phase, Command: command, Started: time.Now().UTC()})
+	r.saveProgress()
+}
+
+// endPhase ends the phase that runs, if one does.
+func (r *run) endPhase(err error) {
+	if len(r.record.Phases) == 0 {
+		return
+	}
+	phase := &r.record.Phases[len(r.record.Phases)-1]
+	if !phase.Ended.IsZero() {
+		return
+	}
+	phase.Ended = time.Now().UTC()
+	code := 0
+	if exit, ok := errors.AsType[*builder.PhaseError](err); ok {
+		code = exit.Code
+	} else if err != nil {
+		code = 1
+	}
+	phase.ExitCode = &code
+}
+
+// saveProgress writes what Get shows meanwhile. The build does not depend on
+// it.
+func (r *run) saveProgress() {
+	if err := r.save(); err != nil {
+		r.slog.Warn("a build's progress could not be written", "error", err)
+	}
+}
+
+// source unpacks the commit and decides what is run.
+func (r *run) source() (build.Plan, error) {
+	for _, dir := range []string{"fetch", "repo", "home", "tmp", "shm", "etc", "bin"} {
+		if err := os.MkdirAll(r.files.path("work", dir), 0o755); err != nil {
+			return build.Plan{}, files.Error(err)
+		}
+	}
+	archive, err := r.spec.Source(r.ctx, r.files.path("work", "fetch"))
+	if err != nil {
+		return build.Plan{}, sourceError(err)
+	}
+	// A reader that hangs ends with the build.
+	stop := context.AfterFunc(r.ctx, func() { _ = archive.Close() })
+	defer stop()
+	repo := r.files.path("work", "repo")
+	err = build.Unpack(r.ctx, archive, repo, r.spec.Limits.Source)
+	_ = archive.Close() // everything that was wanted of it has been read
+	if err != nil {
+		return build.Plan{}, sourceError(err)
+	}
+	root, err := os.OpenRoot(repo)
+	if err != nil {
+		return build.Plan{}, err
+	}
+	defer root.Close()
+	if said := r.spec.Sourced(archive); said != "" {
+		r.log.say("%s", said)
+	}
+	if err := writeGit(root, r.spec.Commit); err != nil {
+		return build.Plan{}, err
+	}
+	return build.Decide(root.FS(), r.spec.Settings)
+}
+
+// sourceError keeps an error that people may read, and hides others in words.
+func sourceError(err error) error {
+	if troy.KindOf(err) != troy.Internal {
+		return err
+	}
+	return &sourceFailed{err}
+}
+
+// sourceFailed is a source that could not be had, for a reason that is the
+// operator's.
+type sourceFailed struct{ err error }
+
+func (e *sourceFailed) Error() string { return "get the source: " + e.err.Error() }
+func (e *sourceFailed) Unwrap() error { return e.err }
+
+// commands runs install, build and test in a sandbox.
+func (r *run) commands(plan build.Plan) error {
+	cache, err := r.b.openCache(r.ctx, r.spec.Tree.Pipeline, r.files.path("work"), plan)
+	if err != nil {
+		return fmt.Errorf("open the dependency cache: %w", err)
+	}
+	defer func() {
+		if note, err := cache.close(r.ctx); err != nil && r.ctx.Err() == nil {
+			r.slog.Warn("a dependency cache could not be kept", "error", err)
+		} else if note != "" {
+			r.log.say("%s", note)
+		}
+	}()
+	if err := writeShims(r.files.path("work", "bin"), plan, r.b.programFolders()); err != nil {
+		return err
+	}
+	box, err := r.b.openSandbox(r.ctx, r.files, r.spec, cache)
+	if err != nil {
+		return err
+	}
+	if note := r.b.unfiltered(); note != "" {
+		r.log.say("%s", note)
+		r.slog.Warn("a build's system calls are not filtered", "arch", r.b.arch)
+	}
+	defer func() {
+		if err := box.close(); err != nil {
+			r.slog.Warn("a build's sandbox left something", "error", err)
+		}
+	}()
+	if r.begun, err = markBegin(r.ctx, r.files.path("work", "begun")); err != nil {
+		return err
+	}
+	stopWatch := r.watchUsage(box)
+	defer stopWatch()
+	r.log.say("%s", cache.note)
+	if plan.Node != "" {
+		r.log.say("The repository asks for Node.js %s; the one of this machine is used.", plan.Node)
+	}
+	for _, step := range []struct {
+		phase           builder.Phase
+		command, folder string
+	}{
+		{builder.PhaseInstall, plan.Install, plan.InstallRoot},
+		{builder.PhaseBuild, plan.Build, plan.Root},
+		{builder.PhaseTest, plan.Test, plan.Root},
+	} {
+		if step.command == "" {
+			continue
+		}
+		r.beginPhase(step.phase, step.command)
+		if err := r.command(box, step.phase, step.command, step.folder, plan); err != nil {
+			return err
+		}
+		r.endPhase(nil)
+	}
+	return nil
+}
+
+// drainTimeout is how long a dead phase's output is read on, in case someone
+// outside of it holds the pipe.
+const drainTimeout = 5 * time.Second
+
+// command runs one phase's command to its end, with all its children's.
+func (r *run) command(box sandbox, phase builder.Phase, command, folder string, plan build.Plan) error {
+	if r.ctx.Err() != nil {
+		return context.Cause(r.ctx)
+	}
+	at := box.places()
+	env := environment(r.b.cfg, r.spec, plan, at)
+	if phase == builder.PhaseInstall {
+		env = build.ForInstall(env)
+	}
+	script := phaseScript(env, path.Join(at.repo, folder), makeVenv(plan, at), command)
+	cmd, err := box.command(script)
+	if err != nil {
+		return fmt.Errorf("prepare the phase %s: %w", phase, err)
+	}
+	read, write, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("prepare the phase %s: %w", phase, err)
+	}
+	defer read.Close()
+	cmd.Stdout, cmd.Stderr = write, write
+	err = cmd.Start()
+	_ = write.Close() // the child's copy is what counts
+	if err != nil {
+		return fmt.Errorf("begin the phase %s: %w", phase, err)
+	}
+	r.pid.Store(int64(cmd.Process.Pid))
+	drained := make(chan struct{})
+	go func() {
+		defer close(drained)
+		out := r.log.enter(phase)
+		_, _ = io.CopyBuffer(onlyWriter{out}, onlyReader{read}, make([]byte, 32<<10)) // ends with the pipe
+		_ = out.Close()                                                               // the log keeps its own error
+	}()
+	stop := context.AfterFunc(r.ctx, func() { box.abort(cmd) })
+	err = cmd.Wait()
+	if err != nil {
+		// The kernel may have kept a limit just before the next look.
+		r.judgeUsage(box)
+	}
+	r.pid.Store(0)
+	stop()
+	box.sweep(cmd)
+	if err := read.SetReadDeadline(time.Now().Add(drainTimeout)); err != nil {
+		r.slog.Debug("a pipe has no deadline", "error", err)
+	}
+	<-drained
+	if r.ctx.Err() != nil {
+		return errors.Join(context.Cause(r.ctx), &builder.PhaseError{Phase: phase, Code: -1})
+	}
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		return &builder.PhaseError{Phase: phase, Code: exit.ExitCode()}
+	}
+	return err
+}
+
+// onlyReader and onlyWriter hide the shortcuts that io.Copy would take: each
+// piece is stored as it comes.
+type (
+	onlyReader struct{ io.Reader }
+	onlyWriter struct{ io.Writer }
+)

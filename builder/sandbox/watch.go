@@ -1,0 +1,99 @@
+package sandbox
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/builder"
+	"github.com/troy-iaas/troy/internal/disk"
+)
+
+// usage is what a build's processes have at a moment.
+type usage struct {
+	processes int // threads counted
+	memory    int64
+	// outOfMemory and outOfProcesses: the kernel refused more.
+	outOfMemory, outOfProcesses bool
+}
+
+// usagePoll is how often it is looked at.
+const usagePoll = 250 * time.Millisecond
+
+// watchStop ends the build when another process asks for it. The returned
+// function ends the watch and waits for that.
+func (r *run) watchStop() (stop func()) {
+	return disk.Every(stopPoll, func() {
+		if _, err := os.Stat(r.files.path("stop")); err == nil {
+			r.cancel(errStopped)
+		}
+	})
+}
+
+// watchUsage ends the build when it has more than it may. Kernel limits make
+// sure that it can't have much more before this sees it.
+func (r *run) watchUsage(box sandbox) (stop func()) {
+	full := 0
+	return disk.Every(usagePoll, func() {
+		// At its limit a fork bomb fails to fork, and tries on: what counts
+		// is staying there.
+		if u := r.judgeUsage(box); u.processes < r.spec.Limits.Processes-r.spec.Limits.Processes/20 {
+			full = 0
+		} else if full++; full >= 2 {
+			r.cancel(r.tooManyProcesses())
+		}
+	})
+}
+
+// watchDisk ends the build, in whatever phase it is, when too little is left.
+func (r *run) watchDisk() (stop func()) {
+	return disk.Every(disk.Poll, func() {
+		if free, err := disk.Free(r.files.dir); err == nil && free < r.b.minFree {
+			r.cancel(&limitError{builder.DiskFull})
+		}
+	})
+}
+
+func (r *run) tooManyProcesses() error {
+	return &limitError{fmt.Sprintf("the build ran more than %d processes and threads at once", r.spec.Limits.Processes)}
+}
+
+// judgeUsage looks once.
+func (r *run) judgeUsage(box sandbox) usage {
+	pid := r.pid.Load()
+	if pid == 0 {
+		return usage{} // between two phases
+	}
+	u, err := box.usage(int(pid))
+	if err != nil {
+		r.slog.Debug("a build's usage could not be read", "error", err)
+	}
+	switch {
+	case u.outOfMemory || u.memory > r.spec.Limits.MemoryBytes:
+		r.cancel(&limitError{"the build used more than " + builder.BytesInWords(r.spec.Limits.MemoryBytes) + " of memory"})
+	case u.outOfProcesses || u.processes > r.spec.Limits.Processes:
+		r.cancel(r.tooManyProcesses())
+	}
+	return u
+}
+
+// available reports, as a *troy.Error of kind Conflict, what this machine
+// lacks to isolate builds.
+func (b *Builder) available() error {
+	if b.cfg.Isolation == NoIsolation {
+		return nil
+	}
+	missing, err := b.missingPackages()
+	if err != nil {
+		return err
+	}
+	if len(missing) == 0 {
+		return b.connectable()
+	}
+	install := "apt-get install"
+	for _, name := range missing {
+		install += " " + name
+	}
+	return troy.Errorf(troy.Conflict, "builds are other people's code and run isolated, but this machine lacks what isolates them: run %q, or let every build do what the worker may with TROY_BUILD_ISOLATION=none", install)
+}
