@@ -33,9 +33,9 @@ test: deps ## Run all tests with the race detector
 
 # TROY_TEST_AWS_LACKS lists the features that the endpoints lack, separated by commas.
 .PHONY: test-aws
-test-aws: ## Run the cloud's tests on other endpoints (CONTRIBUTING.md)
+test-aws: ## Run the tests of cloud and builder on other endpoints (CONTRIBUTING.md)
 	@test -n "$$TROY_TEST_AWS_ENDPOINT$$TROY_TEST_S3_ENDPOINT" || { echo "Set TROY_TEST_AWS_ENDPOINT or TROY_TEST_S3_ENDPOINT."; exit 2; }
-	go test -count=1 -timeout 60m -v -run '^TestEndpoint$$' ./cloud/awscloud/
+	go test -count=1 -timeout 60m -v -run '^TestEndpoint$$' ./cloud/awscloud/ ./builder/codebuild/
 
 .PHONY: lint
 lint: deps-run ## Check format, vet, lint, import rules and generated code

@@ -14,8 +14,8 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/builder/codebuild/updates"
 	"github.com/troy-iaas/troy/intake"
-	"github.com/troy-iaas/troy/web/hook"
 	"github.com/troy-iaas/troy/web/reply"
 )
 
@@ -41,7 +41,7 @@ func (s *server) snsEvent(c *gin.Context) error {
 		c.Header("Retry-After", "60")
 		return troy.Errorf(troy.Unavailable, "messages of SNS are not accepted: TROY_SNS_TOPICS is not set")
 	}
-	body, free, err := s.readUnverified(c, hook.MaxSNS)
+	body, free, err := s.readUnverified(c, updates.MaxMessage)
 	defer free()
 	if err != nil {
 		return fmt.Errorf("read a message of SNS: %w", err)
@@ -68,8 +68,8 @@ func (s *server) snsEvent(c *gin.Context) error {
 
 // verifySNS refuses what is not from a topic that is expected, and not signed
 // by SNS. Nothing is fetched before the message's own form is right.
-func (s *server) verifySNS(ctx context.Context, body []byte) (hook.SNSMessage, error) {
-	m, err := hook.ParseSNS(body)
+func (s *server) verifySNS(ctx context.Context, body []byte) (updates.Message, error) {
+	m, err := updates.Parse(body)
 	if err != nil {
 		return m, err
 	}
@@ -88,13 +88,13 @@ func (s *server) verifySNS(ctx context.Context, body []byte) (hook.SNSMessage, e
 }
 
 // takeSNS acts on a message that was verified.
-func (s *server) takeSNS(ctx context.Context, m hook.SNSMessage) (intake.Outcome, error) {
+func (s *server) takeSNS(ctx context.Context, m updates.Message) (intake.Outcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, snsQuick)
 	defer cancel()
 	note(ctx).actor = "SNS message " + m.MessageID
 	d := intake.BuildUpdate{ID: m.MessageID, Type: m.Type}
 	switch m.Type {
-	case hook.SNSSubscribe:
+	case updates.Subscribe:
 		// By the API: the message's own address is fetched by nobody.
 		if s.deps.ConfirmTopic == nil {
 			return intake.Outcome{}, troy.Errorf(troy.Unavailable, "subscriptions can't be confirmed here: no AWS credentials are set up")
@@ -103,11 +103,11 @@ func (s *server) takeSNS(ctx context.Context, m hook.SNSMessage) (intake.Outcome
 			return intake.Outcome{}, troy.Errorf(troy.Unavailable, "the subscription to %s could not be confirmed: %w", m.TopicARN, err)
 		}
 		d.Words = "the subscription to " + m.TopicARN + " is confirmed"
-	case hook.SNSUnsubscribe:
+	case updates.Unsubscribe:
 		s.deps.Log.WarnContext(ctx, "the subscription to a topic was removed; builds are polled until it is subscribed again", "topic", m.TopicARN)
 		d.Words = "the subscription to " + m.TopicARN + " was removed"
 	default:
-		event := hook.ParseBuildEvent(m.Message)
+		event := updates.ParseEvent(m.Message)
 		d.Deployment, d.Words = event.Deployment, event.Words
 	}
 	return s.deps.Intake.BuildUpdated(ctx, d)
@@ -155,7 +155,7 @@ var snsClient = &http.Client{
 	CheckRedirect: func(*http.Request, []*http.Request) error { return errors.New("it is redirected") },
 }
 
-// fetchCertificate fetches what hook.ParseSNS let through.
+// fetchCertificate fetches what updates.Parse let through.
 func fetchCertificate(ctx context.Context, address string) (data []byte, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {

@@ -89,7 +89,7 @@ func TestSNSMessages(t *testing.T) {
 			s.expect(want, body)
 		}
 	}
-	buildEvents(t, filepath.Join(payloads, "codebuild"), map[string]string{
+	buildEvents(t, filepath.Join("..", "builder", "codebuild", "updates", "testdata"), map[string]string{
 		"BuildPhaseChange.COMPLETED.SUCCEEDED.json": "COMPLETED",
 		"BuildPhaseChange.PRE_BUILD.SUCCEEDED.json": "PRE_BUILD SUCCEEDED",
 		"BuildStateChange.SUCCEEDED.json":           "CodeBuild Build State Change of troy-builds:4f1c9f0e-77aa-4b21-9a0c-1d2e3f405162: SUCCEEDED",

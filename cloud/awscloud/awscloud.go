@@ -1,6 +1,5 @@
 // Package awscloud serves sites from a team's own AWS account: their files in
-// S3, a CloudFront distribution for each pipeline, alias records in Route 53,
-// builds on CodeBuild. It is the cloud of several machines; cmd/troyd makes it
+// S3, a CloudFront distribution for each pipeline, alias records in Route 53. It is the cloud of several machines; cmd/troyd makes it
 // for TROY_CLOUD=aws.
 //
 // Nothing is kept in the process that could not be read again: any number of
@@ -38,14 +37,9 @@ type Config struct {
 	// LogBucket, which may be empty, is the bucket that CloudFront writes access
 	// logs to, each distribution under its reference.
 	LogBucket string
-	// Temp is the folder of what is kept for a while: sources and outputs of
-	// builds, large uploads. It is made when it is needed; empty means the
-	// system's folder of temporary files.
+	// Temp is the folder of large uploads until they are whole. It is made when
+	// it is needed; empty means the system's folder of temporary files.
 	Temp string
-	// BuildEnvironment is set in every build on CodeBuild, and BuildPath lists
-	// further folders with programs, before those of its image.
-	BuildEnvironment map[string]string
-	BuildPath        []string
 
 	// Lock runs f while nobody else holds the name, in any process. What AWS
 	// wants one after another (the pointers' store, a zone's changes) is kept

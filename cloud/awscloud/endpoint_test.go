@@ -12,12 +12,10 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
-	"github.com/aws/aws-sdk-go-v2/service/codebuild"
 	"github.com/aws/aws-sdk-go-v2/service/route53"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/google/uuid"
 
-	"github.com/troy-iaas/troy/builder/buildertest"
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/cloud/awscloud"
 	"github.com/troy-iaas/troy/cloud/cloudtest"
@@ -28,7 +26,8 @@ import (
 )
 
 // What an endpoint may lack beside what an adapter may. sites is CloudFront
-// with its KeyValueStore, and Route 53.
+// with its KeyValueStore, and Route 53. Without codebuild, the builder's test of
+// the same name is skipped.
 const (
 	lacksS3        cloudtest.Lack = "s3"
 	lacksSites     cloudtest.Lack = "sites"
@@ -37,24 +36,24 @@ const (
 
 // endpoint is a stand-in for AWS, or AWS itself, under test.
 type endpoint struct {
-	url, s3                            string
-	zone, domain, store, cert, project string
-	lacks                              []cloudtest.Lack
-	credentials                        aws.CredentialsProvider // nil for those of the environment
-	deadline, poll                     time.Duration
+	url, s3                   string
+	zone, domain, store, cert string
+	lacks                     []cloudtest.Lack
+	credentials               aws.CredentialsProvider // nil for those of the environment
+	deadline, poll            time.Duration
 }
 
 // TestEndpoint runs the conformance suites and a whole life on the endpoints
 // that TROY_TEST_AWS_ENDPOINT and TROY_TEST_S3_ENDPOINT name, with the
-// credentials of the environment. TROY_TEST_AWS_ZONE, _DOMAIN, _POINTER_STORE,
-// _CERTIFICATE and _PROJECT say what is there. What is not has to be named in
+// credentials of the environment. TROY_TEST_AWS_ZONE, _DOMAIN, _POINTER_STORE
+// and _CERTIFICATE say what is there. What is not has to be named in
 // TROY_TEST_AWS_LACKS; everything else has to work.
 func TestEndpoint(t *testing.T) {
 	t.Parallel()
 	env := func(name string) string { return os.Getenv("TROY_TEST_AWS_" + name) }
 	e := endpoint{
 		url: env("ENDPOINT"), s3: cmp.Or(os.Getenv("TROY_TEST_S3_ENDPOINT"), env("ENDPOINT")), zone: env("ZONE"), domain: env("DOMAIN"), store: env("POINTER_STORE"),
-		cert: env("CERTIFICATE"), project: env("PROJECT"), deadline: 15 * time.Minute, poll: time.Second,
+		cert: env("CERTIFICATE"), deadline: 15 * time.Minute, poll: time.Second,
 	}
 	if e.url == "" && e.s3 == "" {
 		t.Skip("neither TROY_TEST_AWS_ENDPOINT nor TROY_TEST_S3_ENDPOINT is set: the suites run on the double and on the S3 server of the tests alone")
@@ -104,7 +103,6 @@ func TestEndpointOnTheDouble(t *testing.T) {
 	t.Run("suite", func(t *testing.T) {
 		endpoint{
 			url: a.double.URL(), s3: server.URL, zone: "Z0123456789", domain: "sites.test", store: a.cfg.KeyValueStoreARN, cert: a.cfg.CertificateARN,
-			lacks:       []cloudtest.Lack{lacksCodeBuild}, // TestBuilderConformance
 			credentials: credentials.NewStaticCredentialsProvider(s3test.Key, s3test.Secret, ""), deadline: 30 * time.Second, poll: 20 * time.Millisecond,
 		}.run(t)
 	})
@@ -181,15 +179,5 @@ func (e endpoint) run(t *testing.T) {
 		t.Parallel()
 		has(t, lacksSites, sites)
 		cloudtest.RunLife(t, open(t))
-	})
-	t.Run("builder", func(t *testing.T) {
-		t.Parallel()
-		has(t, lacksCodeBuild, func(ctx context.Context) error {
-			_, err := codebuild.NewFromConfig(loaded).ListBuildsForProject(ctx, &codebuild.ListBuildsForProjectInput{ProjectName: &e.project})
-			return err
-		})
-		buildertest.Run(t, func(t *testing.T) buildertest.Env {
-			return buildertest.Env{Builder: awscloud.NewBuilder(loaded, fresh(t), e.project), Deadline: 10 * time.Minute, Poll: 2 * time.Second}
-		})
 	})
 }

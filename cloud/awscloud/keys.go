@@ -17,8 +17,8 @@ import (
 //	               errors/<reference>/404.html                what a distribution answers for what is missing
 //	work bucket    manifests/<pipeline>/open/<deployment>     a declared tree's manifest until it is sealed
 //	               manifests/<pipeline>/sealed/<deployment>   a sealed tree's manifest
-//	               records/<pipeline>/<deployment>            what is known of a build on CodeBuild
-//	               builds/<pipeline>/<deployment>/<secret>/   its source and output, which CodeBuild's role reads and writes
+//
+// Builds on CodeBuild have records/ and builds/ in the work bucket.
 
 // sitePrefix is where all the trees of a pipeline lie.
 func sitePrefix(pipeline uuid.UUID) string { return "sites/" + pipeline.String() + "/" }
@@ -38,11 +38,6 @@ func sealedKey(t site.Tree) string             { return sealedPrefix(t.Pipeline)
 func openKey(t site.Tree) string {
 	return manifestPrefix(t.Pipeline) + "open/" + t.Deployment.String()
 }
-
-func recordPrefix(pipeline uuid.UUID) string { return "records/" + pipeline.String() + "/" }
-func recordKey(t site.Tree) string           { return recordPrefix(t.Pipeline) + t.Deployment.String() }
-func buildsPrefix(pipeline uuid.UUID) string { return "builds/" + pipeline.String() + "/" }
-func buildPrefix(t site.Tree) string         { return buildsPrefix(t.Pipeline) + t.Deployment.String() + "/" }
 
 // fileKey is where below its tree a file lies. The viewer-request function
 // appends index.html to every path that does not end in a name with a dot, so

@@ -16,26 +16,17 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// Account is all that Troy made in an account, whichever pipeline it is of.
+// Account is all that Troy made in an account to serve sites, whichever pipeline
+// it is of.
 type Account struct {
-	cdn     *CDN
-	dns     *DNS
-	store   *Store
-	builder *Builder
+	cdn   *CDN
+	dns   *DNS
+	store *Store
 }
 
-// NewAccount returns the account that New serves sites from.
-func NewAccount(ctx context.Context, cfg Config, limits site.Limits) (*Account, error) {
-	loaded, err := awsapi.Load(ctx, cfg.Config)
-	if err != nil {
-		return nil, err
-	}
-	return NewAccountOf(loaded, cfg, limits), nil
-}
-
-// NewAccountOf returns the account of a configuration that was loaded.
-func NewAccountOf(loaded aws.Config, cfg Config, limits site.Limits) *Account {
-	return &Account{NewCDN(loaded, cfg), NewDNS(loaded, cfg), NewStore(loaded, cfg, limits), NewBuilder(loaded, cfg, "")}
+// NewAccount returns the account of a configuration that was loaded.
+func NewAccount(loaded aws.Config, cfg Config, limits site.Limits) *Account {
+	return &Account{NewCDN(loaded, cfg), NewDNS(loaded, cfg), NewStore(loaded, cfg, limits)}
 }
 
 const referencePrefix = "troy-"
@@ -64,7 +55,7 @@ func (a *Account) Pipelines(ctx context.Context) (map[uuid.UUID][]string, error)
 		bucket awsapi.Bucket
 		prefix string
 	}{
-		{a.cdn.sites.Bucket, "sites/"}, {a.cdn.sites.Bucket, "errors/"}, {a.builder.work, "manifests/"}, {a.builder.work, "records/"}, {a.builder.work, "builds/"},
+		{a.cdn.sites.Bucket, "sites/"}, {a.cdn.sites.Bucket, "errors/"}, {a.store.work.Bucket, "manifests/"},
 	} {
 		err := place.bucket.Folders(ctx, place.prefix, func(name string) {
 			note(strings.TrimPrefix(name, referencePrefix), "objects under "+place.prefix+name+"/ in "+place.bucket.Name)
@@ -102,7 +93,7 @@ func aliases(d types.DistributionSummary) []string {
 	return d.Aliases.Items
 }
 
-// Remove takes away all that was made for a pipeline that has no row. It
+// Remove takes away all of it that was made for a pipeline that has no row. It
 // returns false while CloudFront still disables the distribution: then it is to
 // be called again later.
 func (a *Account) Remove(ctx context.Context, pipeline uuid.UUID) (bool, error) {
@@ -123,7 +114,7 @@ func (a *Account) Remove(ctx context.Context, pipeline uuid.UUID) (bool, error) 
 	if _, err := a.store.RemoveAll(ctx, pipeline); err != nil {
 		return false, err
 	}
-	return true, a.builder.Remove(ctx, site.Tree{Pipeline: pipeline})
+	return true, nil
 }
 
 func (a *Account) removeDistribution(ctx context.Context, d cloud.Distribution) (bool, error) {

@@ -198,7 +198,7 @@ func (p *pointers) probe(ctx context.Context) error {
 			KvsARN: &p.store, IfMatch: aws.String("troy-doctor"), Deletes: []types.DeleteKeyRequestListItem{{Key: aws.String("troy-doctor")}},
 		})
 	})
-	if denied(err) {
+	if awsapi.Denied(err) {
 		return awsapi.Failed("write the pointers", err)
 	}
 	return nil

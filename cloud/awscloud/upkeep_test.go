@@ -115,7 +115,7 @@ func TestTwoInstallations(t *testing.T) {
 }
 
 func (a account) account() *awscloud.Account {
-	return awscloud.NewAccountOf(a.loaded, a.cfg, site.Limits{})
+	return awscloud.NewAccount(a.loaded, a.cfg, site.Limits{})
 }
 
 // A stack that was made anew finds functions and distributions of before, by

@@ -13,8 +13,11 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
+	"github.com/troy-iaas/troy/builder/codebuild"
 	"github.com/troy-iaas/troy/cloud/awscloud"
+	"github.com/troy-iaas/troy/internal/awsapi"
 	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/site"
 )
 
 func newAWSCommand() *cobra.Command {
@@ -37,11 +40,12 @@ func newAWSCommand() *cobra.Command {
 				}
 				return nil
 			}, func(cfg config, b *backend) error {
-				account, err := awscloud.NewAccount(cmd.Context(), cfg.aws(b.db), cfg.readLimits())
+				loaded, err := awsapi.Load(cmd.Context(), cfg.awsAPI())
 				if err != nil {
 					return err
 				}
-				return tidy(cmd.Context(), account, queries.New(b.db), remove, cmd.OutOrStdout())
+				made := account{awscloud.NewAccount(loaded, cfg.aws(b.db), cfg.readLimits()), codebuild.New(loaded, cfg.codeBuild())}
+				return tidy(cmd.Context(), made, queries.New(b.db), remove, cmd.OutOrStdout())
 			})
 		},
 	}
@@ -50,10 +54,38 @@ func newAWSCommand() *cobra.Command {
 	return cmd
 }
 
+// account is all that Troy made in an account, whichever pipeline it is of.
+type account struct {
+	sites  *awscloud.Account
+	builds *codebuild.Builder
+}
+
+// pipelines lists what was made, by the pipeline that it was made for.
+func (a account) pipelines(ctx context.Context) (map[uuid.UUID][]string, error) {
+	found, err := a.sites.Pipelines(ctx)
+	if err != nil {
+		return nil, err
+	}
+	built, err := a.builds.Pipelines(ctx)
+	for pipeline, what := range built {
+		found[pipeline] = append(found[pipeline], what...)
+	}
+	return found, err
+}
+
+// remove takes away what was made for a pipeline. It returns false while its
+// distribution is being disabled.
+func (a account) remove(ctx context.Context, pipeline uuid.UUID) (bool, error) {
+	if gone, err := a.sites.Remove(ctx, pipeline); err != nil || !gone {
+		return false, err
+	}
+	return true, a.builds.Remove(ctx, site.Tree{Pipeline: pipeline})
+}
+
 // tidy lists, or takes away, what is of no pipeline. The account is read before
 // the rows, so that a pipeline that is made meanwhile is none of them.
-func tidy(ctx context.Context, account *awscloud.Account, q *queries.Queries, remove bool, out io.Writer) error {
-	found, err := account.Pipelines(ctx)
+func tidy(ctx context.Context, made account, q *queries.Queries, remove bool, out io.Writer) error {
+	found, err := made.pipelines(ctx)
 	if err != nil {
 		return err
 	}
@@ -71,7 +103,7 @@ func tidy(ctx context.Context, account *awscloud.Account, q *queries.Queries, re
 	for _, id := range ids {
 		gone := false
 		if remove {
-			if gone, err = account.Remove(ctx, id); err != nil {
+			if gone, err = made.remove(ctx, id); err != nil {
 				return fmt.Errorf("take away what was made for %s: %w", id, err)
 			}
 		}
@@ -94,7 +126,7 @@ func tidy(ctx context.Context, account *awscloud.Account, q *queries.Queries, re
 			}
 		}
 	}
-	unused, err := account.Unused(ctx, remove)
+	unused, err := made.sites.Unused(ctx, remove)
 	if err != nil {
 		return err
 	}

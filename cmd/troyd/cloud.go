@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/troy-iaas/troy/builder"
+	"github.com/troy-iaas/troy/builder/codebuild"
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/cloud/awscloud"
 	"github.com/troy-iaas/troy/cloud/localcloud"
@@ -91,13 +92,23 @@ func (c config) checkAWS(wrong wrongly) {
 	}
 }
 
+// awsAPI says how the account is reached.
+func (c config) awsAPI() awsapi.Config {
+	return awsapi.Config{Region: c.AWSRegion, Profile: c.AWSProfile, RoleARN: c.AWSRole, Endpoint: c.AWSEndpoint, S3Endpoint: c.AWSS3Endpoint}
+}
+
 // aws is what awscloud is to act with.
 func (c config) aws(db *pgxpool.Pool) awscloud.Config {
 	return awscloud.Config{
-		Config:      awsapi.Config{Region: c.AWSRegion, Profile: c.AWSProfile, RoleARN: c.AWSRole, Endpoint: c.AWSEndpoint, S3Endpoint: c.AWSS3Endpoint},
+		Config:      c.awsAPI(),
 		SitesBucket: c.AWSSitesBucket, WorkBucket: c.AWSWorkBucket, Zone: c.AWSZone, CertificateARN: c.AWSCertificate,
 		KeyValueStoreARN: c.AWSPointerStore, PriceClass: c.AWSPriceClass, LogBucket: c.AWSLogBucket, Temp: filepath.Join(c.DataDir, "tmp"), Lock: advisoryLock(db),
 	}
+}
+
+// codeBuild is what codebuild is to act with.
+func (c config) codeBuild() codebuild.Config {
+	return codebuild.Config{Config: c.awsAPI(), Project: c.AWSProject, WorkBucket: c.AWSWorkBucket, Temp: filepath.Join(c.DataDir, "tmp"), Path: c.BuildPath}
 }
 
 // openCloud opens what serves the sites.
@@ -125,7 +136,7 @@ func consumers(ctx context.Context, cfg config, b *backend, log *slog.Logger) (m
 		if q.url == "" {
 			continue
 		}
-		loaded, err := awsapi.Load(ctx, cfg.aws(b.db).Config)
+		loaded, err := awsapi.Load(ctx, cfg.awsAPI())
 		if err != nil {
 			return nil, err
 		}
@@ -142,11 +153,11 @@ func confirmTopic(cfg config, b *backend) (func(ctx context.Context, topic, toke
 		return nil, nil
 	}
 	// In the web command's life there is no context that is its own.
-	loaded, err := awsapi.Load(context.Background(), cfg.aws(b.db).Config)
+	loaded, err := awsapi.Load(context.Background(), cfg.awsAPI())
 	if err != nil {
 		return nil, err
 	}
-	return b.meters.ConfirmTopic(awscloud.ConfirmTopic(loaded)), nil
+	return b.meters.ConfirmTopic(codebuild.ConfirmTopic(loaded)), nil
 }
 
 // codeBuildPoll is how often a build on CodeBuild is looked at when none of
@@ -154,7 +165,7 @@ func confirmTopic(cfg config, b *backend) (func(ctx context.Context, topic, toke
 const codeBuildPoll = 3 * time.Second
 
 // openBuilder opens what builds, with how often it has to be asked; 0 is never.
-func openBuilder(ctx context.Context, cfg config, db *pgxpool.Pool, log *slog.Logger) (b builder.Builder, poll time.Duration, shut func() error, err error) {
+func openBuilder(ctx context.Context, cfg config, log *slog.Logger) (b builder.Builder, poll time.Duration, shut func() error, err error) {
 	if cfg.AWSProject == "" {
 		local, err := newBuilder(cfg, log)
 		if err != nil {
@@ -162,16 +173,15 @@ func openBuilder(ctx context.Context, cfg config, db *pgxpool.Pool, log *slog.Lo
 		}
 		return local, 0, local.Close, nil
 	}
-	loaded, err := awsapi.Load(ctx, cfg.aws(db).Config)
+	loaded, err := awsapi.Load(ctx, cfg.awsAPI())
 	if err != nil {
 		return nil, 0, nil, err
 	}
-	acts := cfg.aws(db)
-	acts.BuildPath = cfg.BuildPath
-	if acts.BuildEnvironment, err = cfg.buildEnvironment(); err != nil {
+	acts := cfg.codeBuild()
+	if acts.Environment, err = cfg.buildEnvironment(); err != nil {
 		return nil, 0, nil, usageError{err}
 	}
-	return awscloud.NewBuilder(loaded, acts, cfg.AWSProject), codeBuildPoll, func() error { return nil }, nil
+	return codebuild.New(loaded, acts), codeBuildPoll, func() error { return nil }, nil
 }
 
 // advisoryLock returns awscloud's Lock: names are locked in Postgres, for as

@@ -65,7 +65,7 @@ func TestSettingsReachBuildsOnCodeBuild(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	builder, _, shut, err := openBuilder(context.Background(), cfg, nil, slog.New(slog.DiscardHandler))
+	builder, _, shut, err := openBuilder(context.Background(), cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +97,7 @@ func TestSettingsReachBuildsOnCodeBuild(t *testing.T) {
 	if cfg, err = readConfig(settings); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, _, err := openBuilder(t.Context(), cfg, nil, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "TROY_BUILD_ENV_FILE") {
+	if _, _, _, err := openBuilder(t.Context(), cfg, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "TROY_BUILD_ENV_FILE") {
 		t.Errorf("an environment that is not there: %v", err)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/builder/codebuild"
 	"github.com/troy-iaas/troy/builder/sandbox"
 	"github.com/troy-iaas/troy/cloud/awscloud"
 	"github.com/troy-iaas/troy/health"
@@ -199,11 +200,17 @@ func (d *doctor) folder(cfg config) {
 }
 
 func (d *doctor) aws(ctx context.Context, cfg config) error {
-	acts := cfg.aws(nil)
-	loaded, err := awsapi.Load(ctx, acts.Config)
+	loaded, err := awsapi.Load(ctx, cfg.awsAPI())
 	if err != nil {
 		d.tell(checkup.Finding{Part: "credentials", Said: oneLine(err), Remedy: "check TROY_AWS_PROFILE and the shared configuration files"})
 		return nil
+	}
+	e := awsapi.Examiner{Context: ctx, Loaded: loaded, Tell: d.tell}
+	if !e.Credentials() {
+		return nil // all else would only repeat it
+	}
+	if cfg.onAWS() {
+		awscloud.Examine(e, cfg.aws(nil), cfg.SitesSuffix)
 	}
 	queues := map[string]string{}
 	for setting, url := range map[string]string{"TROY_AWS_APPS_QUEUE": cfg.AWSAppsQueue, "TROY_AWS_BUILDS_QUEUE": cfg.AWSBuildsQueue} {
@@ -211,11 +218,11 @@ func (d *doctor) aws(ctx context.Context, cfg config) error {
 			queues[setting] = url
 		}
 	}
-	awscloud.Examine(ctx, loaded, acts, awscloud.Examination{
-		Sites: cfg.onAWS(), Suffix: cfg.SitesSuffix, Project: cfg.AWSProject, Queues: queues, Topics: cfg.SNSTopics,
-		Updates: strings.TrimSuffix(cfg.URL, "/") + "/events/sns",
-		Heard:   func(ctx context.Context) (time.Time, error) { return buildHeardOf(ctx, cfg) },
-	}, d.tell)
+	awscloud.ExamineQueues(e, queues)
+	codebuild.Examine(e, cfg.codeBuild(), codebuild.Examination{
+		Topics: cfg.SNSTopics, Updates: strings.TrimSuffix(cfg.URL, "/") + "/events/sns",
+		Heard: func(ctx context.Context) (time.Time, error) { return buildHeardOf(ctx, cfg) },
+	})
 	return nil
 }
 

@@ -79,13 +79,13 @@ func runWorkers(ctx context.Context, cfg config, b *backend, log *slog.Logger) (
 	if err != nil {
 		return err
 	}
-	builder, poll, shut, err := openBuilder(ctx, cfg, b.db, log)
+	builder, poll, shut, err := openBuilder(ctx, cfg, log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, shut()) }()
 	if cfg.onAWS() {
-		loaded, err := awsapi.Load(ctx, cfg.aws(b.db).Config)
+		loaded, err := awsapi.Load(ctx, cfg.awsAPI())
 		if err != nil {
 			return err
 		}

@@ -12,7 +12,7 @@ var ErrInterrupted = errors.New("interrupted by the test")
 // Interruption is a context that ends in the middle of an operation: when Tick
 // was called, or the context asked, as often as it takes.
 type Interruption struct {
-	context.Context //nolint:containedctx // it is one
+	context.Context
 	// At is when it ended.
 	At time.Time
 

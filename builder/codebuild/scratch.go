@@ -1,4 +1,4 @@
-package awscloud
+package codebuild
 
 import (
 	"context"

@@ -1,4 +1,7 @@
-package awscloud
+// Package codebuild builds on AWS CodeBuild. cmd/troyd makes it for
+// TROY_AWS_PROJECT. What is known of a build is in the work bucket, so any
+// process looks at it, whichever began it.
+package codebuild
 
 import (
 	"context"
@@ -20,9 +23,27 @@ import (
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/build"
 	"github.com/troy-iaas/troy/builder"
+	"github.com/troy-iaas/troy/builder/codebuild/updates"
 	"github.com/troy-iaas/troy/internal/awsapi"
 	"github.com/troy-iaas/troy/site"
 )
+
+// Config says where builds run and what they have.
+type Config struct {
+	awsapi.Config
+	// Project is CodeBuild's.
+	Project string
+	// WorkBucket holds what only Troy and its builds read: sources and outputs.
+	WorkBucket string
+	// Temp is the folder of sources and outputs while they are looked at. It is
+	// made when it is needed; empty means the system's folder of temporary
+	// files.
+	Temp string
+	// Environment is set in every build, and Path lists further folders with
+	// programs, before those of the build's image.
+	Environment map[string]string
+	Path        []string
+}
 
 // Builder runs builds on CodeBuild: the source is handed over in the work
 // bucket, and what a build makes comes back the same way. A build goes on
@@ -40,18 +61,18 @@ type Builder struct {
 
 var _ builder.Builder = (*Builder)(nil)
 
-// NewBuilder returns the builder of a CodeBuild project.
-func NewBuilder(loaded aws.Config, cfg Config, project string) *Builder {
+// New returns the builder of a project.
+func New(loaded aws.Config, cfg Config) *Builder {
 	return &Builder{
-		project: project, client: codebuild.NewFromConfig(loaded), logs: cloudwatchlogs.NewFromConfig(loaded),
-		work: awsapi.Bucket{Client: awsapi.NewS3(loaded, cfg.Config), Name: cfg.WorkBucket}, scratch: newScratch(cfg), every: settings{cfg.BuildEnvironment, cfg.BuildPath},
+		project: cfg.Project, client: codebuild.NewFromConfig(loaded), logs: cloudwatchlogs.NewFromConfig(loaded),
+		work: awsapi.Bucket{Client: awsapi.NewS3(loaded, cfg.Config), Name: cfg.WorkBucket}, scratch: newScratch(cfg), every: settings{cfg.Environment, cfg.Path},
 	}
 }
 
 const (
 	// variableDeployment and variableAttempt are the environment variables of
 	// a build by which it is found again, and its events are understood.
-	variableDeployment, variableAttempt = "TROY_DEPLOYMENT", "TROY_ATTEMPT"
+	variableDeployment, variableAttempt = updates.Variable, "TROY_ATTEMPT"
 	// maxAttempts is how often a build is begun that CodeBuild itself breaks.
 	maxAttempts = 2
 	// queuedMinutes is how long a build may wait for a machine.

@@ -1,4 +1,4 @@
-package awscloud_test
+package codebuild_test
 
 import (
 	"bytes"
@@ -18,7 +18,7 @@ import (
 
 	"github.com/troy-iaas/troy/builder"
 	"github.com/troy-iaas/troy/builder/buildertest"
-	"github.com/troy-iaas/troy/cloud/awscloud"
+	"github.com/troy-iaas/troy/builder/codebuild"
 	"github.com/troy-iaas/troy/internal/awsapi"
 	"github.com/troy-iaas/troy/internal/awsdouble"
 	"github.com/troy-iaas/troy/internal/devstack/s3test"
@@ -45,13 +45,16 @@ func newBuilderIn(t *testing.T, server *s3test.Server, cfg awsdouble.Config, tem
 	t.Cleanup(double.Close)
 	double.MakeProject("troy-builds")
 	id := strings.ReplaceAll(uuid.NewString(), "-", "")[:20]
-	aws := awscloud.Config{Config: awsapi.Config{Region: "us-east-1", Endpoint: double.URL(), S3Endpoint: server.URL}, WorkBucket: server.Bucket(t, "work-"+id), Temp: temp}
-	loaded, err := awsapi.Load(t.Context(), aws.Config)
+	where := codebuild.Config{
+		Config:  awsapi.Config{Region: "us-east-1", Endpoint: double.URL(), S3Endpoint: server.URL},
+		Project: "troy-builds", WorkBucket: server.Bucket(t, "work-"+id), Temp: temp,
+	}
+	loaded, err := awsapi.Load(t.Context(), where.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
 	loaded.Credentials = credentials.NewStaticCredentialsProvider(s3test.Key, s3test.Secret, "")
-	return buildertest.Env{Builder: awscloud.NewBuilder(loaded, aws, "troy-builds"), Deadline: 4 * time.Minute, Poll: 50 * time.Millisecond}, double
+	return buildertest.Env{Builder: codebuild.New(loaded, where), Deadline: 4 * time.Minute, Poll: 50 * time.Millisecond}, double
 }
 
 func TestBuilderConformance(t *testing.T) {

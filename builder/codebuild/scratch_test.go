@@ -1,4 +1,4 @@
-package awscloud_test
+package codebuild_test
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 
 	"github.com/troy-iaas/troy/builder"
 	"github.com/troy-iaas/troy/builder/buildertest"
-	"github.com/troy-iaas/troy/cloud/awscloud"
+	"github.com/troy-iaas/troy/builder/codebuild"
 	"github.com/troy-iaas/troy/internal/awsdouble"
 	"github.com/troy-iaas/troy/internal/devstack/s3test"
 )
@@ -79,9 +79,9 @@ func TestScratchIsFull(t *testing.T) {
 	server := s3test.Start(t)
 	temp := t.TempDir()
 	e, _ := newBuilderIn(t, server, awsdouble.Config{}, temp)
-	b := e.Builder.(*awscloud.Builder)
+	b := e.Builder.(*codebuild.Builder)
 	var free atomic.Int64
-	awscloud.SetFree(b, free.Load)
+	codebuild.SetFree(b, free.Load)
 	e.Fails(t, buildertest.Shell("true").Spec(t), builder.DiskFull)
 
 	free.Store(math.MaxInt64)

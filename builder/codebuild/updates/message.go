@@ -1,4 +1,6 @@
-package hook
+// Package updates reads what CodeBuild tells of builds: EventBridge's events, as
+// SNS posts them. web takes them in.
+package updates
 
 import (
 	"crypto"
@@ -17,21 +19,21 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
-// MaxSNS is the most bytes of a message of SNS. Its payload has at most 256
+// MaxMessage is the most bytes of a message of SNS. Its payload has at most 256
 // KiB; the envelope has a few more
 // (docs.aws.amazon.com/general/latest/gr/sns.html).
-const MaxSNS = 288 << 10
+const MaxMessage = 288 << 10
 
 // The types of SNS's messages.
 const (
-	SNSNotification = "Notification"
-	SNSSubscribe    = "SubscriptionConfirmation"
-	SNSUnsubscribe  = "UnsubscribeConfirmation"
+	Notification = "Notification"
+	Subscribe    = "SubscriptionConfirmation"
+	Unsubscribe  = "UnsubscribeConfirmation"
 )
 
-// SNSMessage is a message that SNS posts
+// Message is a message that SNS posts
 // (docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html).
-type SNSMessage struct {
+type Message struct {
 	Type             string
 	MessageID        string `json:"MessageId"`
 	TopicARN         string `json:"TopicArn"`
@@ -53,16 +55,16 @@ var (
 	certPath  = regexp.MustCompile(`^/[A-Za-z0-9._-]{1,200}\.pem$`)
 )
 
-// ParseSNS reads a message and holds it to its form: a known type and version
+// Parse reads a message and holds it to its form: a known type and version
 // of signature, and a certificate from SNS itself in the topic's region.
 // Nothing is fetched for one that fails. It is not verified yet.
-func ParseSNS(body []byte) (SNSMessage, error) {
-	var m SNSMessage
+func Parse(body []byte) (Message, error) {
+	var m Message
 	if err := json.Unmarshal(body, &m); err != nil {
 		return m, troy.Errorf(troy.Invalid, "the body is not an SNS message: %w", err)
 	}
 	switch m.Type {
-	case SNSNotification, SNSSubscribe, SNSUnsubscribe:
+	case Notification, Subscribe, Unsubscribe:
 	default:
 		return m, troy.Errorf(troy.Invalid, "%.64q is not a type of SNS message", m.Type).At("Type")
 	}
@@ -95,12 +97,12 @@ func checkCertURL(text, region string) error {
 
 // toSign is what the signature covers: names and values, a line each
 // (docs.aws.amazon.com/sns/latest/dg/sns-verify-signature-of-message-verify-message-signature.html).
-func (m SNSMessage) toSign() []byte {
+func (m Message) toSign() []byte {
 	var b strings.Builder
 	add := func(name, value string) { b.WriteString(name + "\n" + value + "\n") }
 	add("Message", m.Message)
 	add("MessageId", m.MessageID)
-	if m.Type == SNSNotification {
+	if m.Type == Notification {
 		if m.Subject != nil {
 			add("Subject", *m.Subject)
 		}
@@ -108,7 +110,7 @@ func (m SNSMessage) toSign() []byte {
 		add("SubscribeURL", m.SubscribeURL)
 	}
 	add("Timestamp", m.Timestamp)
-	if m.Type != SNSNotification {
+	if m.Type != Notification {
 		add("Token", m.Token)
 	}
 	add("TopicArn", m.TopicARN)
@@ -120,7 +122,7 @@ func (m SNSMessage) toSign() []byte {
 // SigningCertURL has. The certificate has to be SNS's, and valid when the
 // message was sent; it is trusted for where it was fetched from, as its issuer
 // is in no store of roots. If it brings a chain, that has to hold.
-func (m SNSMessage) Verify(certificate []byte) error {
+func (m Message) Verify(certificate []byte) error {
 	wrong := func(format string, args ...any) error { return troy.Errorf(troy.Forbidden, format, args...) }
 	leaf, err := snsCertificate(certificate, m.Sent)
 	if err != nil {
@@ -182,58 +184,4 @@ func snsCertificate(data []byte, at time.Time) (*x509.Certificate, error) {
 		}
 	}
 	return leaf, nil
-}
-
-// BuildEvent is what CodeBuild told of one of Troy's builds, or that it told
-// of something else.
-type BuildEvent struct {
-	// Deployment is the id of the deployment that is built, as the build's
-	// variable TROY_DEPLOYMENT has it, or empty.
-	Deployment string
-	// Words say what it tells.
-	Words string
-}
-
-// codeBuildEvent is what is read of EventBridge's event
-// (docs.aws.amazon.com/codebuild/latest/userguide/sample-build-notifications.html).
-type codeBuildEvent struct {
-	DetailType string `json:"detail-type"`
-	Source     string `json:"source"`
-	Detail     struct {
-		BuildID     string `json:"build-id"`
-		Status      string `json:"build-status"`
-		Phase       string `json:"completed-phase"`
-		PhaseStatus string `json:"completed-phase-status"`
-		Info        struct {
-			Environment struct {
-				Variables []struct {
-					Name  string `json:"name"`
-					Value string `json:"value"`
-				} `json:"environment-variables"`
-			} `json:"environment"`
-		} `json:"additional-information"`
-	} `json:"detail"`
-}
-
-// ParseBuildEvent reads the payload of a notification. One that is not an event of
-// CodeBuild's is not an error: a topic may carry others.
-func ParseBuildEvent(message string) BuildEvent {
-	var e codeBuildEvent
-	if err := json.Unmarshal([]byte(message), &e); err != nil || e.Source != "aws.codebuild" {
-		return BuildEvent{Words: "no event of CodeBuild"}
-	}
-	_, build, _ := strings.Cut(e.Detail.BuildID, ":build/")
-	out := BuildEvent{Words: clean(e.DetailType, 64) + " of " + clean(build, 300)}
-	switch {
-	case e.Detail.Phase != "":
-		out.Words += ": " + clean(e.Detail.Phase, 32) + " " + clean(e.Detail.PhaseStatus, 32)
-	case e.Detail.Status != "":
-		out.Words += ": " + clean(e.Detail.Status, 32)
-	}
-	for _, v := range e.Detail.Info.Environment.Variables {
-		if v.Name == "TROY_DEPLOYMENT" {
-			out.Deployment = clean(v.Value, 64)
-		}
-	}
-	return out
 }

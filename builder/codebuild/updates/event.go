@@ -1,0 +1,79 @@
+package updates
+
+import (
+	"encoding/json"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Variable is the environment variable by which a build tells its deployment.
+const Variable = "TROY_DEPLOYMENT"
+
+// Event is what CodeBuild told of one of Troy's builds, or that it told
+// of something else.
+type Event struct {
+	// Deployment is the id of the deployment that is built, as the build's
+	// Variable has it, or empty.
+	Deployment string
+	// Words say what it tells.
+	Words string
+}
+
+// codeBuildEvent is what is read of EventBridge's event
+// (docs.aws.amazon.com/codebuild/latest/userguide/sample-build-notifications.html).
+type codeBuildEvent struct {
+	DetailType string `json:"detail-type"`
+	Source     string `json:"source"`
+	Detail     struct {
+		BuildID     string `json:"build-id"`
+		Status      string `json:"build-status"`
+		Phase       string `json:"completed-phase"`
+		PhaseStatus string `json:"completed-phase-status"`
+		Info        struct {
+			Environment struct {
+				Variables []struct {
+					Name  string `json:"name"`
+					Value string `json:"value"`
+				} `json:"environment-variables"`
+			} `json:"environment"`
+		} `json:"additional-information"`
+	} `json:"detail"`
+}
+
+// ParseEvent reads the payload of a notification. One that is not an event of
+// CodeBuild's is not an error: a topic may carry others.
+func ParseEvent(message string) Event {
+	var e codeBuildEvent
+	if err := json.Unmarshal([]byte(message), &e); err != nil || e.Source != "aws.codebuild" {
+		return Event{Words: "no event of CodeBuild"}
+	}
+	_, build, _ := strings.Cut(e.Detail.BuildID, ":build/")
+	out := Event{Words: clean(e.DetailType, 64) + " of " + clean(build, 300)}
+	switch {
+	case e.Detail.Phase != "":
+		out.Words += ": " + clean(e.Detail.Phase, 32) + " " + clean(e.Detail.PhaseStatus, 32)
+	case e.Detail.Status != "":
+		out.Words += ": " + clean(e.Detail.Status, 32)
+	}
+	for _, v := range e.Detail.Info.Environment.Variables {
+		if v.Name == Variable {
+			out.Deployment = clean(v.Value, 64)
+		}
+	}
+	return out
+}
+
+// clean makes a text one line of valid UTF-8 with at most so many characters.
+func clean(s string, most int) string {
+	s = strings.TrimSpace(strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, "\uFFFD")))
+	if utf8.RuneCountInString(s) > most {
+		s = string([]rune(s)[:most-1]) + "…"
+	}
+	return s
+}
