@@ -71,6 +71,14 @@ func TestDecide(t *testing.T) {
 				Environment: map[string]string{}, Manager: "yarn", Lockfile: "site/yarn.lock", Notes: []string{"netlify.toml: [[redirects]] has no effect."},
 				Generator: "Vite", Why: `What is run: in "site" install with "yarn install --frozen-lockfile" (site/yarn.lock), build with "vite build --outDir out" (the pipeline's settings), publish "out" (netlify.toml).`},
 		},
+		"netlify.toml beside a troy.toml that only allows secrets": {
+			files: map[string]string{
+				"index.html": "", "troy.toml": "[build]\nallow_secrets = [\"key.pem\"]\n",
+				"netlify.toml": "[build]\ncommand = \"make\"\npublish = \"out\"\n",
+			},
+			want: build.Plan{Root: ".", InstallRoot: ".", Build: "make", Outputs: []string{"out"}, OutputSaid: true, Environment: map[string]string{},
+				AllowSecrets: []string{"key.pem"}, Why: `What is run: build with "make" (netlify.toml), publish "out" (netlify.toml).`},
+		},
 		"netlify.toml's production context": {
 			files: map[string]string{"netlify.toml": `
 				[build]

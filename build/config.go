@@ -47,6 +47,7 @@ func readConfig(fsys fs.FS, root string) (config, error) {
 	if root != "." {
 		dirs = append(dirs, ".")
 	}
+	var allowed []string // by a troy.toml that says nothing else
 	for _, read := range []struct {
 		name  string
 		parse func(data []byte, name, dir string) (config, *troy.Error)
@@ -65,10 +66,22 @@ func readConfig(fsys fs.FS, root string) (config, error) {
 				e.Message = fmt.Sprintf("%s (in %s)", e.Message, name)
 				return config{}, e
 			}
+			if read.name == "troy.toml" && c.onlyAllows() {
+				allowed = append(allowed, c.allowSecrets...)
+				continue
+			}
+			c.allowSecrets = append(c.allowSecrets, allowed...)
 			return c, nil
 		}
 	}
-	return config{}, nil
+	return config{allowSecrets: allowed}, nil
+}
+
+// onlyAllows reports whether a file says only which secrets may be published.
+// The next file decides on the rest.
+func (c config) onlyAllows() bool {
+	return len(c.allowSecrets) > 0 && c.root == choice{} && c.output == choice{} && c.install == choice{} && c.command == choice{} &&
+		c.test == choice{} && len(c.environment) == 0
 }
 
 func parseTroy(data []byte, name, dir string) (config, *troy.Error) {

@@ -40,14 +40,13 @@ func (s scratch) folder(ctx context.Context, what string) (string, error) {
 		if err := os.MkdirAll(s.dir, 0o700); err != nil {
 			return "", err
 		}
-		if err := s.sweep(ctx); err != nil {
-			return "", err
-		}
+		// A leftover that can't be removed takes space, and must stop no build.
+		_ = s.sweep(ctx)
 	}
 	return os.MkdirTemp(s.dir, scratchPrefix+what+"-")
 }
 
-func (s scratch) sweep(ctx context.Context) error {
+func (s scratch) sweep(ctx context.Context) (failed error) {
 	entries, err := os.ReadDir(s.dir)
 	if err != nil {
 		return err
@@ -57,11 +56,11 @@ func (s scratch) sweep(ctx context.Context) error {
 		if err != nil || !strings.HasPrefix(e.Name(), scratchPrefix) || time.Since(info.ModTime()) < scratchAge {
 			continue // gone meanwhile, another's, or in use
 		}
-		if _, err := walk.Remove(ctx, filepath.Join(s.dir, e.Name())); err != nil {
-			return fmt.Errorf("remove what was left behind: %w", err)
+		if _, removeErr := walk.Remove(ctx, filepath.Join(s.dir, e.Name())); removeErr != nil {
+			failed = errors.Join(failed, fmt.Errorf("remove what was left behind: %w", removeErr))
 		}
 	}
-	return nil
+	return failed
 }
 
 // keeping runs f, which fills a folder, and ends it when the disk gets full.

@@ -108,6 +108,9 @@ func (s *isolated) open(ctx context.Context) error {
 	// the worker's, in which there may be keys (session-keyring(7)).
 	// No name is a null pointer here; the wrapper's "" is refused.
 	if _, err := unix.KeyctlInt(unix.KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0); err != nil {
+		if _, filtered := architectures[s.b.arch]; !filtered && !errors.Is(err, unix.ENOSYS) {
+			return fmt.Errorf("give the build a keyring of its own: %w", err)
+		}
 		s.b.cfg.Log.Debug("a build has no keyring of its own, and no call to reach one either", "error", err)
 	}
 	if os.Geteuid() == 0 {

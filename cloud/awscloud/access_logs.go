@@ -7,6 +7,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudfront/types"
 
+	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud"
 )
 
@@ -19,6 +20,22 @@ func (c *CDN) logging(reference string) *types.LoggingConfig {
 	return &types.LoggingConfig{
 		Enabled: aws.Bool(true), IncludeCookies: aws.Bool(false), Bucket: aws.String(c.cfg.LogBucket + ".s3.amazonaws.com"), Prefix: aws.String(reference + "/"),
 	}
+}
+
+// withLogging calls f, which sends a distribution's configuration. If AWS
+// refuses it, f is called again without access logs: a log bucket that does not
+// exist, or has access control lists disabled, must not keep a site from being
+// made or moved. refused is the reason then.
+func withLogging(config *types.DistributionConfig, f func() error) (refused, err error) {
+	err = f()
+	if config.Logging == nil || !aws.ToBool(config.Logging.Enabled) || troy.KindOf(err) != troy.Invalid {
+		return nil, err
+	}
+	refused, config.Logging = err, nil
+	if err := f(); err != nil {
+		return nil, refused // it was not the logs
+	}
+	return refused, nil
 }
 
 // logs reports whether a distribution writes its access logs where the

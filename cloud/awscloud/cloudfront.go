@@ -79,19 +79,24 @@ func (c *CDN) Create(ctx context.Context, reference, host string) (made cloud.Di
 		if err != nil {
 			return err
 		}
-		out, err := awsapi.Call(ctx, func(ctx context.Context) (*cloudfront.CreateDistributionWithTagsOutput, error) {
-			return c.client.CreateDistributionWithTags(ctx, &cloudfront.CreateDistributionWithTagsInput{
-				DistributionConfigWithTags: &types.DistributionConfigWithTags{
-					DistributionConfig: c.config(reference, host, shard),
-					Tags:               &types.Tags{Items: []types.Tag{{Key: aws.String(referenceTag), Value: &reference}}},
-				},
+		config := c.config(reference, host, shard)
+		// The upkeep tells why there are no logs.
+		_, err = withLogging(config, func() error {
+			out, err := awsapi.Call(ctx, func(ctx context.Context) (*cloudfront.CreateDistributionWithTagsOutput, error) {
+				return c.client.CreateDistributionWithTags(ctx, &cloudfront.CreateDistributionWithTagsInput{
+					DistributionConfigWithTags: &types.DistributionConfigWithTags{
+						DistributionConfig: config,
+						Tags:               &types.Tags{Items: []types.Tag{{Key: aws.String(referenceTag), Value: &reference}}},
+					},
+				})
 			})
+			if err != nil {
+				return awsapi.Failed("create a distribution", err)
+			}
+			made = distribution(out.Distribution, out.ETag)
+			return nil
 		})
-		if err != nil {
-			return awsapi.Failed("create a distribution", err)
-		}
-		made = distribution(out.Distribution, out.ETag)
-		return nil
+		return err
 	})
 	return made, err
 }

@@ -46,10 +46,9 @@ func receive(temp string, f site.File, r io.Reader) (received, error) {
 		n, err = io.Copy(io.MultiWriter(out.buffer, sum), limited)
 		out.ReadSeeker = bytes.NewReader(out.buffer.Bytes())
 	} else {
-		if out.file, err = files.Unnamed(temp); err != nil {
-			return out, fmt.Errorf("keep %s until it is whole: %w", f.Path, err)
+		if out.file, err = files.Unnamed(temp); err == nil {
+			n, err = io.Copy(io.MultiWriter(out.file, sum), limited)
 		}
-		n, err = io.Copy(io.MultiWriter(out.file, sum), limited)
 		if err == nil {
 			_, err = out.file.Seek(0, io.SeekStart)
 		}

@@ -171,10 +171,16 @@ func (u *upkeep) move(ctx context.Context, d types.DistributionSummary) error {
 		for i := range config.Origins.Items {
 			config.Origins.Items[i].OriginAccessControlId = aws.String(s.access)
 		}
-		_, err = awsapi.Call(ctx, func(ctx context.Context) (*cloudfront.UpdateDistributionOutput, error) {
-			return u.client.UpdateDistribution(ctx, &cloudfront.UpdateDistributionInput{Id: &id, IfMatch: out.ETag, DistributionConfig: config})
+		refused, err := withLogging(config, func() error {
+			_, err := awsapi.Call(ctx, func(ctx context.Context) (*cloudfront.UpdateDistributionOutput, error) {
+				return u.client.UpdateDistribution(ctx, &cloudfront.UpdateDistributionInput{Id: &id, IfMatch: out.ETag, DistributionConfig: config})
+			})
+			return awsapi.Failed("move the distribution "+id+" to its functions", err)
 		})
-		return awsapi.Failed("move the distribution "+id+" to its functions", err)
+		if refused != nil {
+			u.fail(fmt.Errorf("write the access logs of %s to %s (does the bucket exist, with access control lists enabled?): %w", id, u.cfg.LogBucket, refused))
+		}
+		return err
 	})
 	if errors.Is(err, cloud.ErrNotFound) || errors.Is(err, cloud.ErrPrecondition) {
 		return nil // it changed meanwhile; the next upkeep looks again

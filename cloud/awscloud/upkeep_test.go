@@ -343,6 +343,28 @@ func TestAccessLogs(t *testing.T) {
 	}
 }
 
+// TestAccessLogsAreRefused names a bucket that takes no logs: sites are made and
+// moved without them, and each upkeep says why.
+func TestAccessLogsAreRefused(t *testing.T) {
+	t.Parallel()
+	a := newAccount(t, s3test.Start(t), awsdouble.Config{LogBuckets: []string{"open"}})
+	d := a.publish(t, "before.sites.test", "home")
+	a.cfg.LogBucket, a.cfg.PriceClass = "closed", "PriceClass_100"
+	a.cloud.CDN = awscloud.NewCDN(a.loaded, a.cfg)
+	a.publish(t, "fresh.sites.test", "home")
+	done, err := awscloud.NewCDN(a.loaded, a.cfg).Upkeep(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "access logs of "+d.ID+" to closed") || !strings.Contains(err.Error(), "ACL") {
+		t.Errorf("the upkeep says %v", err)
+	}
+	if done.Distributions != 2 {
+		t.Errorf("the upkeep changed %+v, want both distributions", done)
+	}
+	got, err := cloudfront.NewFromConfig(a.loaded).GetDistribution(t.Context(), &cloudfront.GetDistributionInput{Id: &d.ID})
+	if err != nil || got.Distribution.DistributionConfig.PriceClass != types.PriceClassPriceClass100 {
+		t.Errorf("the price class of the earlier distribution did not change (%v)", err)
+	}
+}
+
 // A distribution that can't be moved keeps none of the others from it.
 func TestUpkeepGoesOnAfterAFailure(t *testing.T) {
 	t.Parallel()

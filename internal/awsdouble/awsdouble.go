@@ -39,6 +39,9 @@ type Config struct {
 	// Covers is what the hosts end in that the certificate covers; empty means
 	// all.
 	Covers string
+	// LogBuckets are the buckets that take CloudFront's access logs; nil means
+	// any.
+	LogBuckets []string
 	// S3 is the server that S3 calls are passed on to; nil refuses them.
 	S3 *url.URL
 	// S3Key and S3Secret are the server's credentials. CodeBuild's machines and

@@ -167,6 +167,8 @@ type configXML struct {
 	Policy                   string   `xml:"DefaultCacheBehavior>CachePolicyId"`
 	Methods                  []string `xml:"DefaultCacheBehavior>AllowedMethods>Items>Method"`
 	PriceClass               string
+	LogBucket                string `xml:"Logging>Bucket"`
+	Logs                     bool   `xml:"Logging>Enabled"`
 	Functions                []struct {
 		ARN   string `xml:"FunctionARN"`
 		Event string `xml:"EventType"`
@@ -302,6 +304,8 @@ func (c *cloudfront) refusal(cfg configXML, before *Distribution) (code, message
 		return "InvalidArgument", "The parameter AllowedMethods is not one of the sets that are supported."
 	case !strings.HasPrefix(cfg.PriceClass, "PriceClass_"):
 		return "InvalidArgument", "The price class is not valid."
+	case cfg.Logs && c.d.cfg.LogBuckets != nil && !slices.Contains(c.d.cfg.LogBuckets, strings.TrimSuffix(cfg.LogBucket, ".s3.amazonaws.com")):
+		return "InvalidArgument", "The S3 bucket that you specified for CloudFront logs does not enable ACL access: " + cfg.LogBucket
 	case len(cfg.Aliases) > 0 && !strings.HasPrefix(cfg.Certificate, "arn:aws:acm:us-east-1:"):
 		return "InvalidViewerCertificate", "The specified SSL certificate doesn't exist, isn't in us-east-1 region, isn't valid, or doesn't include a valid certificate chain."
 	case c.d.cfg.Covers != "" && len(cfg.Aliases) > 0 && !strings.HasSuffix(cfg.Aliases[0], c.d.cfg.Covers):

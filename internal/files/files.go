@@ -100,8 +100,8 @@ func RemoveStale(dir string, since time.Time) error {
 	}
 	for _, entry := range entries {
 		info, err := entry.Info()
-		if err != nil || info.ModTime().After(since) {
-			continue // gone meanwhile, or in use
+		if err != nil || info.IsDir() || info.ModTime().After(since) {
+			continue // gone meanwhile, another's, or in use
 		}
 		if err := os.Remove(filepath.Join(dir, entry.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
