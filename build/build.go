@@ -1,8 +1,8 @@
-// Package build decides what is to be run for a commit: it reads troy.toml,
-// netlify.toml and what else a repository shows, beside the pipeline's
-// settings, and says which commands are its phases, where they run and where
-// the site will be. It also unpacks a commit's source. The builders of package
-// cloud's adapters call it; nothing here runs anything.
+// Package build decides how to build a commit. It reads the pipeline's
+// settings, troy.toml, netlify.toml and other files of the repository, and
+// returns the commands, the folder in which they run and the location of the
+// site. It also unpacks a commit's source. The builders in package cloud's
+// adapters call it; the package itself runs nothing.
 package build
 
 import (
@@ -15,73 +15,74 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
-// Settings is what a pipeline says about its builds. A field that is empty
-// says nothing, and is then decided by the repository.
+// Settings are a pipeline's settings for its builds. The repository decides
+// about empty fields.
 type Settings struct {
-	// Root is the folder that the commands run in, from the repository's
-	// root: "apps/web".
+	// Root is the folder in which the commands run, relative to the
+	// repository's root: "apps/web".
 	Root string
-	// Output is the folder that is published, from Root: "dist".
+	// Output is the folder to publish, relative to Root: "dist".
 	Output string
 	// Install, Build and Test are shell commands. Test has no default.
 	Install, Build, Test string
 }
 
-// Plan is what is run for one commit.
+// Plan is the plan for building one commit.
 type Plan struct {
-	// Root is the folder of the commands, "." or relative to the repository's
-	// root.
+	// Root is the folder in which the commands run: "." or a path relative to
+	// the repository's root.
 	Root string
-	// InstallRoot is the folder of the install command: Root, or the one above
-	// it that has the lockfile of a workspace.
+	// InstallRoot is the folder in which the install command runs: Root, or the
+	// parent folder that has the lockfile of a workspace.
 	InstallRoot string
-	// Install, Build and Test are shell commands. A phase whose command is
-	// empty is left out.
+	// Install, Build and Test are shell commands. An empty command means that
+	// the phase is skipped.
 	Install, Build, Test string
-	// Outputs are the places where the site may be after the build, from
-	// Root, the likeliest first. They may have wildcards (path.Match).
+	// Outputs are the possible locations of the site after the build, relative
+	// to Root, the likeliest first. They may contain wildcards (path.Match).
 	Outputs []string
-	// OutputSaid tells that a file of the repository or the settings name the
-	// output folder. Otherwise Outputs are the generator's habit.
+	// OutputSaid reports that the repository or the settings name the output
+	// folder. Otherwise Outputs are the generator's defaults.
 	OutputSaid bool
-	// AllowSecrets are paths in the output folder whose files are published
+	// AllowSecrets are paths in the output folder of files that are published
 	// even if they look like secrets.
 	AllowSecrets []string
 	// Environment holds the variables that the repository sets. A pipeline's
-	// own variables go before them.
+	// own variables override them.
 	Environment map[string]string
-	// Node is the version of Node.js that the repository asks for, as it
-	// writes it ("20", "v22.1.0", "lts/*"), or empty.
+	// Node is the version of Node.js that the repository requests, in its own
+	// form ("20", "v22.1.0", "lts/*"), or empty.
 	Node string
 	// Manager is the package manager: npm, pnpm, yarn, bun, or empty.
-	// ManagerVersion is the one that package.json pins, or empty.
+	// ManagerVersion is the version pinned in package.json, or empty.
 	Manager, ManagerVersion string
-	// Python tells that the commands may install with pip.
+	// Python reports that the commands may install packages with pip.
 	Python bool
-	// Lockfile is the manager's lockfile from the repository's root, or empty.
+	// Lockfile is the manager's lockfile, relative to the repository's root, or
+	// empty.
 	Lockfile string
-	// Workspace is the folder above Root whose workspace Root is a member of,
+	// Workspace is the folder above Root of the workspace that contains Root,
 	// or empty. A change anywhere in it may change the site.
 	Workspace string
-	// Generator is the program that makes the site, by its name, or empty.
+	// Generator is the name of the program that generates the site, or empty.
 	Generator string
-	// Why says in a sentence what is run and which rule decided it.
+	// Why is a sentence that lists the commands and the rule that chose each.
 	Why string
-	// Notes are sentences for the log about what the repository asks for and
-	// Troy does not do.
+	// Notes are sentences for the log about settings in the repository that
+	// Troy does not support.
 	Notes []string
 }
 
-// readCap bounds each file that is looked at to decide.
+// readCap is the maximum size in bytes of each file that Decide reads.
 const readCap = 4 << 20
 
-// choice is a value and who decided it.
+// choice is a value and its origin.
 type choice struct {
 	value, by string
 	said      bool
 }
 
-// or returns c, or the other one when nobody decided c.
+// or returns c, or other if c is not set.
 func (c choice) or(other choice) choice {
 	if c.said {
 		return c
@@ -93,12 +94,11 @@ func chosen(value, by string) choice {
 	return choice{value: value, by: by, said: value != ""}
 }
 
-// Decide says what is to be run for the repository in fsys. A key of
-// troy.toml goes first; without a troy.toml, one of netlify.toml's [build];
-// then the pipeline's settings; then what lockfiles, package.json and the
-// generators' habits tell. fsys has to keep links inside itself, as
-// os.Root.FS does. The error is a *troy.Error of kind Invalid, with the key
-// that is wrong as its Field where it is a key.
+// Decide returns the plan for the repository in fsys. The keys of troy.toml
+// come first; without a troy.toml, those of netlify.toml's [build]; then the
+// pipeline's settings; then lockfiles, package.json and the generators'
+// defaults. fsys must keep links inside itself, as os.Root.FS does. The error
+// is Invalid; its Field is the wrong key, if there is one.
 func Decide(fsys fs.FS, s Settings) (Plan, error) {
 	root, e := cleanFolder(s.Root)
 	if e != nil {
@@ -118,7 +118,7 @@ func Decide(fsys fs.FS, s Settings) (Plan, error) {
 		root, by = file.root.value, file.root.by
 	}
 	if !isFolder(fsys, root) {
-		return Plan{}, troy.Errorf(troy.Invalid, "the root folder %q (%s) is not in the repository", root, by)
+		return Plan{}, troy.Errorf(troy.Invalid, "the root folder %q (%s) does not exist in the repository", root, by)
 	}
 	install := file.install.or(chosen(command(s.Install), settings))
 	build := file.command.or(chosen(command(s.Build), settings))
@@ -133,7 +133,7 @@ func Decide(fsys fs.FS, s Settings) (Plan, error) {
 		return Plan{}, err
 	}
 	if !build.said && !out.said && !found.site {
-		return Plan{}, troy.Errorf(troy.Invalid, "nothing says what to build: there is no package.json with a build script, no known generator and no index.html in %q; name the build command and the output folder in troy.toml or in the pipeline's settings", root)
+		return Plan{}, troy.Errorf(troy.Invalid, "can't find out how to build %q: it has no package.json with a build script, no known generator and no index.html; set the build command and the output folder in troy.toml or in the pipeline's settings", root)
 	}
 	p := Plan{
 		Root: root, InstallRoot: found.installRoot, Test: test.value, Environment: file.environment,
@@ -155,8 +155,8 @@ func Decide(fsys fs.FS, s Settings) (Plan, error) {
 	p.Outputs, p.OutputSaid = found.outputs, out.said
 	outputBy := found.outputBy
 	if found.plain && p.Build != "" {
-		// The command makes the site, or changes the one that is there.
-		p.Outputs, outputBy = append(usualOutputs(), "."), "the usual places"
+		// The command creates the site, or changes an existing one.
+		p.Outputs, outputBy = append(usualOutputs(), "."), "the usual folders"
 	}
 	if out.said {
 		p.Outputs, outputBy = []string{out.value}, out.by
@@ -180,41 +180,41 @@ func (p Plan) sentence(install, command, test, output string) string {
 	if p.Root != "." {
 		where = fmt.Sprintf("in %q ", p.Root)
 	}
-	return "What is run: " + where + strings.Join(parts, ", ") + "."
+	return "Build plan: " + where + strings.Join(parts, ", ") + "."
 }
 
-// cleanFolder returns a folder inside the repository in its clean form; empty
-// is ".".
+// cleanFolder returns the clean form of a folder inside the repository. The
+// clean form of "" is ".".
 func cleanFolder(p string) (string, *troy.Error) {
 	if p == "" {
 		return ".", nil
 	}
 	clean := path.Clean(p)
 	if strings.HasPrefix(p, "/") || strings.Contains(p, "\\") || strings.ContainsFunc(p, isControl) || !fs.ValidPath(clean) || len(p) > 1024 {
-		return "", troy.Errorf(troy.Invalid, "%q is not a folder inside the repository: it has to be relative, with / between folders, and may not lead out of it", p)
+		return "", troy.Errorf(troy.Invalid, "the folder is %q; expected a relative path inside the repository with / between folders", p)
 	}
 	return clean, nil
 }
 
 func isControl(r rune) bool { return r < ' ' || r == 0x7f }
 
-// variableName is what a shell takes for a variable's name (POSIX.1-2017,
-// Base Definitions 8.1).
+// variableName matches the names of shell variables (POSIX.1-2017, Base
+// Definitions 8.1).
 var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-// Bounds of a build's variables.
+// The limits of a build's variables.
 const (
 	maxVariables     = 500
 	maxVariableBytes = 64 << 10
-	// Linux hands a program a quarter of the stack's limit at most, 2 MiB, for
+	// Linux passes a program at most a quarter of the stack limit, 2 MiB, for
 	// arguments and environment together (execve(2)).
 	maxEnvironmentBytes = 1 << 20
 )
 
-// CheckVariables reports what keeps variables from being a build's
-// environment, as a *troy.Error of kind Invalid that names the variable and
-// never shows its value. troy.BuildVariables are allowed here: the environment
-// has Troy's own values of them.
+// CheckVariables returns an Invalid error if vars can't be a build's
+// environment. The error names the variable and never contains its value.
+// troy.BuildVariables are allowed, because the environment contains Troy's own
+// values of them.
 func CheckVariables(vars map[string]string) error {
 	if err := checkVariables(vars); err != nil {
 		return err
@@ -231,11 +231,11 @@ func checkVariables(vars map[string]string) *troy.Error {
 		total += len(name) + len(value) + 2
 		switch {
 		case len(name) > 256 || !variableName.MatchString(name):
-			return troy.Errorf(troy.Invalid, "%.256q can't be a variable's name: letters, digits and _ only, no digit first", name)
+			return troy.Errorf(troy.Invalid, "%.256q is not a valid variable name; expected letters, digits and _, and no digit at the start", name)
 		case len(value) > maxVariableBytes:
 			return troy.Errorf(troy.Invalid, "the variable %s has %d bytes; at most %d are allowed", name, len(value), maxVariableBytes)
 		case strings.ContainsRune(value, 0):
-			return troy.Errorf(troy.Invalid, "the variable %s has a NUL byte", name)
+			return troy.Errorf(troy.Invalid, "the variable %s contains a NUL byte", name)
 		}
 	}
 	if total > maxEnvironmentBytes {

@@ -14,7 +14,7 @@ import (
 	"github.com/troy-iaas/troy/build"
 )
 
-// repository makes a file system of names and contents.
+// repository returns a file system of names and contents.
 func repository(files map[string]string) fstest.MapFS {
 	fsys := fstest.MapFS{}
 	for name, content := range files {
@@ -34,7 +34,7 @@ func TestDecide(t *testing.T) {
 		"vite with npm": {
 			files: map[string]string{"package.json": vite, "package-lock.json": "{}", ".nvmrc": "# ours\nv22\n"},
 			want: build.Plan{Root: ".", InstallRoot: ".", Install: "npm ci", Build: "npm run build", Outputs: []string{"dist"}, Node: "v22", Manager: "npm", Lockfile: "package-lock.json",
-				Generator: "Vite", Why: `What is run: install with "npm ci" (package-lock.json), build with "npm run build" (Vite, scripts.build in package.json), publish "dist" (Vite's folder).`},
+				Generator: "Vite", Why: `Build plan: install with "npm ci" (package-lock.json), build with "npm run build" (Vite, scripts.build in package.json), publish "dist" (Vite's folder).`},
 		},
 		"astro in a pnpm workspace": {
 			files: map[string]string{
@@ -44,12 +44,12 @@ func TestDecide(t *testing.T) {
 			settings: build.Settings{Root: "apps/web/"},
 			want: build.Plan{Root: "apps/web", InstallRoot: ".", Install: "pnpm install --frozen-lockfile", Build: "pnpm run build", Outputs: []string{"dist"},
 				Manager: "pnpm", ManagerVersion: "9.1.0", Lockfile: "pnpm-lock.yaml",
-				Workspace: ".", Generator: "Astro", Why: `What is run: in "apps/web" install with "pnpm install --frozen-lockfile" (pnpm-lock.yaml), build with "pnpm run build" (Astro, scripts.build in package.json), publish "dist" (Astro's folder).`},
+				Workspace: ".", Generator: "Astro", Why: `Build plan: in "apps/web" install with "pnpm install --frozen-lockfile" (pnpm-lock.yaml), build with "pnpm run build" (Astro, scripts.build in package.json), publish "dist" (Astro's folder).`},
 		},
 		"yarn from 2 on": {
 			files: map[string]string{"package.json": `{"packageManager":"yarn@4.5.0","scripts":{"build":"next build"},"dependencies":{"next":"15"}}`, "yarn.lock": "", "package-lock.json": ""},
 			want: build.Plan{Root: ".", InstallRoot: ".", Install: "yarn install --immutable", Build: "yarn run build", Outputs: []string{"out"}, Manager: "yarn", ManagerVersion: "4.5.0", Lockfile: "yarn.lock",
-				Generator: "Next.js", Why: `What is run: install with "yarn install --immutable" (yarn.lock), build with "yarn run build" (Next.js, scripts.build in package.json), publish "out" (Next.js's folder).`},
+				Generator: "Next.js", Why: `Build plan: install with "yarn install --immutable" (yarn.lock), build with "yarn run build" (Next.js, scripts.build in package.json), publish "out" (Next.js's folder).`},
 		},
 		"troy.toml before everything": {
 			files: map[string]string{
@@ -59,7 +59,7 @@ func TestDecide(t *testing.T) {
 			settings: build.Settings{Build: "neither", Install: "no", Output: "no"},
 			want: build.Plan{Root: ".", InstallRoot: ".", Build: "make site", Test: "make check", Outputs: []string{"web/out"}, OutputSaid: true,
 				Environment: map[string]string{"NODE_VERSION": "20", "DRAFTS": "true"}, Node: "20", Manager: "npm", Lockfile: "package-lock.json",
-				Generator: "Vite", Why: `What is run: build with "make site" (troy.toml), test with "make check" (troy.toml), publish "web/out" (troy.toml).`},
+				Generator: "Vite", Why: `Build plan: build with "make site" (troy.toml), test with "make check" (troy.toml), publish "web/out" (troy.toml).`},
 		},
 		"netlify.toml, then settings, then detection": {
 			files: map[string]string{
@@ -69,7 +69,7 @@ func TestDecide(t *testing.T) {
 			settings: build.Settings{Build: "vite build --outDir out"},
 			want: build.Plan{Root: "site", InstallRoot: "site", Install: "yarn install --frozen-lockfile", Build: "vite build --outDir out", Outputs: []string{"out"}, OutputSaid: true,
 				Environment: map[string]string{}, Manager: "yarn", Lockfile: "site/yarn.lock", Notes: []string{"netlify.toml: [[redirects]] has no effect."},
-				Generator: "Vite", Why: `What is run: in "site" install with "yarn install --frozen-lockfile" (site/yarn.lock), build with "vite build --outDir out" (the pipeline's settings), publish "out" (netlify.toml).`},
+				Generator: "Vite", Why: `Build plan: in "site" install with "yarn install --frozen-lockfile" (site/yarn.lock), build with "vite build --outDir out" (the pipeline's settings), publish "out" (netlify.toml).`},
 		},
 		"netlify.toml beside a troy.toml that only allows secrets": {
 			files: map[string]string{
@@ -125,54 +125,54 @@ func TestDecide(t *testing.T) {
 					`netlify.toml: [context."feature/*"] has no effect.`,
 					"netlify.toml: [[context.production.plugins]] has no effect.",
 				},
-				Why: `What is run: build with "make site" (netlify.toml, [context.production]), publish "out" (netlify.toml, [context.production]).`},
+				Why: `Build plan: build with "make site" (netlify.toml, [context.production]), publish "out" (netlify.toml, [context.production]).`},
 		},
 		"packages of Python": {
 			files:    map[string]string{"docs/requirements.txt": "mkdocs\n", "mkdocs.yml": ""},
 			settings: build.Settings{Root: "docs", Build: "make html", Output: "out"},
 			want: build.Plan{Root: "docs", InstallRoot: "docs", Build: "make html", Outputs: []string{"out"}, OutputSaid: true, Python: true, Manager: "pip", Lockfile: "docs/requirements.txt",
-				Why: `What is run: in "docs" build with "make html" (the pipeline's settings), publish "out" (the pipeline's settings).`},
+				Why: `Build plan: in "docs" build with "make html" (the pipeline's settings), publish "out" (the pipeline's settings).`},
 		},
 		"pip in a command": {
 			files:    map[string]string{"a.md": ""},
 			settings: build.Settings{Build: "python3 -m pip install mkdocs && mkdocs build", Output: "site"},
 			want: build.Plan{Root: ".", InstallRoot: ".", Build: "python3 -m pip install mkdocs && mkdocs build", Outputs: []string{"site"}, OutputSaid: true, Python: true,
-				Why: `What is run: build with "python3 -m pip install mkdocs && mkdocs build" (the pipeline's settings), publish "site" (the pipeline's settings).`},
+				Why: `Build plan: build with "python3 -m pip install mkdocs && mkdocs build" (the pipeline's settings), publish "site" (the pipeline's settings).`},
 		},
 		"byte order marks": {
 			files: map[string]string{"package.json": "\ufeff" + vite, "package-lock.json": "{}", "troy.toml": "\ufeff[build]\noutput = \"www\"\n"},
 			want: build.Plan{Root: ".", InstallRoot: ".", Install: "npm ci", Build: "npm run build", Outputs: []string{"www"}, OutputSaid: true, Manager: "npm", Lockfile: "package-lock.json",
 				Environment: map[string]string{}, Generator: "Vite",
-				Why: `What is run: install with "npm ci" (package-lock.json), build with "npm run build" (Vite, scripts.build in package.json), publish "www" (troy.toml).`},
+				Why: `Build plan: install with "npm ci" (package-lock.json), build with "npm run build" (Vite, scripts.build in package.json), publish "www" (troy.toml).`},
 		},
 		"line ends of Windows": {
 			files:    map[string]string{"troy.toml": "[build]\r\ncommand = \"\"\"\r\nmkdir dist\r\necho >dist/a\r\n\"\"\"\r\noutput = \"dist\"\r\n"},
 			settings: build.Settings{Test: "a\r\nb\r\n"},
 			want: build.Plan{Root: ".", InstallRoot: ".", Build: "mkdir dist\necho >dist/a", Test: "a\nb", Outputs: []string{"dist"}, OutputSaid: true, Environment: map[string]string{},
-				Why: `What is run: build with "mkdir dist\necho >dist/a" (troy.toml), test with "a\nb" (the pipeline's settings), publish "dist" (troy.toml).`},
+				Why: `Build plan: build with "mkdir dist\necho >dist/a" (troy.toml), test with "a\nb" (the pipeline's settings), publish "dist" (troy.toml).`},
 		},
 		"plain HTML": {
 			files: map[string]string{"index.html": "<h1>", "package.json": `{"devDependencies":{"prettier":"3"}}`},
-			want:  build.Plan{Root: ".", InstallRoot: ".", Outputs: []string{"."}, Manager: "npm", Why: `What is run: publish "." (plain HTML, as it is).`},
+			want:  build.Plan{Root: ".", InstallRoot: ".", Outputs: []string{"."}, Manager: "npm", Why: `Build plan: publish "." (plain HTML).`},
 		},
 		"a folder as it is": {
 			files:    map[string]string{"docs/a.html": "<h1>"},
 			settings: build.Settings{Output: "docs"},
-			want:     build.Plan{Root: ".", InstallRoot: ".", Outputs: []string{"docs"}, OutputSaid: true, Why: `What is run: publish "docs" (the pipeline's settings).`},
+			want:     build.Plan{Root: ".", InstallRoot: ".", Outputs: []string{"docs"}, OutputSaid: true, Why: `Build plan: publish "docs" (the pipeline's settings).`},
 		},
 		"hugo": {
 			files: map[string]string{"hugo.toml": "", "content/a.md": ""},
-			want:  build.Plan{Root: ".", InstallRoot: ".", Build: "hugo", Outputs: []string{"public"}, Generator: "Hugo", Why: `What is run: build with "hugo" (Hugo, hugo.toml), publish "public" (Hugo's folder).`},
+			want:  build.Plan{Root: ".", InstallRoot: ".", Build: "hugo", Outputs: []string{"public"}, Generator: "Hugo", Why: `Build plan: build with "hugo" (Hugo, hugo.toml), publish "public" (Hugo's folder).`},
 		},
 		"jekyll": {
 			files: map[string]string{"_config.yml": "", "Gemfile": `gem "jekyll"`},
 			want: build.Plan{Root: ".", InstallRoot: ".", Install: "bundle install", Build: "bundle exec jekyll build", Outputs: []string{"_site"},
-				Manager: "bundler", Generator: "Jekyll", Why: `What is run: install with "bundle install" (Gemfile), build with "bundle exec jekyll build" (Jekyll, _config.yml), publish "_site" (Jekyll's folder).`},
+				Manager: "bundler", Generator: "Jekyll", Why: `Build plan: install with "bundle install" (Gemfile), build with "bundle exec jekyll build" (Jekyll, _config.yml), publish "_site" (Jekyll's folder).`},
 		},
 		"eleventy without a script": {
 			files: map[string]string{"package.json": `{"devDependencies":{"@11ty/eleventy":"3"},"engines":{"node":">=20"}}`},
 			want: build.Plan{Root: ".", InstallRoot: ".", Install: "npm install", Build: "npx --no-install eleventy", Outputs: []string{"_site"}, Node: ">=20", Manager: "npm",
-				Generator: "Eleventy", Why: `What is run: install with "npm install" (package.json without a lockfile), build with "npx --no-install eleventy" (Eleventy), publish "_site" (Eleventy's folder).`},
+				Generator: "Eleventy", Why: `Build plan: install with "npm install" (package.json without a lockfile), build with "npx --no-install eleventy" (Eleventy), publish "_site" (Eleventy's folder).`},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -214,26 +214,26 @@ func TestDecideRefuses(t *testing.T) {
 		field    string
 		words    string
 	}{
-		"nothing to build":         {files: map[string]string{"README.md": ""}, words: "nothing says what to build"},
-		"unknown key":              {files: map[string]string{"troy.toml": "[build]\ncomand = \"x\"\n"}, field: "build.comand", words: "not known"},
-		"unknown table":            {files: map[string]string{"troy.toml": "[biuld]\ncommand = \"x\"\n"}, field: "biuld", words: "not known"},
-		"contradiction":            {files: map[string]string{"troy.toml": "[build]\noutput = \"a\"\npublish = \"b\"\n"}, field: "build.output", words: "build.publish says"},
-		"contradicting roots":      {files: map[string]string{"troy.toml": "[build]\nroot = \"a\"\nbase = \"b\"\n"}, field: "build.root", words: "build.base says"},
+		"nothing to build":         {files: map[string]string{"README.md": ""}, words: "can't find out how to build"},
+		"unknown key":              {files: map[string]string{"troy.toml": "[build]\ncomand = \"x\"\n"}, field: "build.comand", words: "unknown key"},
+		"unknown table":            {files: map[string]string{"troy.toml": "[biuld]\ncommand = \"x\"\n"}, field: "biuld", words: "unknown key"},
+		"contradiction":            {files: map[string]string{"troy.toml": "[build]\noutput = \"a\"\npublish = \"b\"\n"}, field: "build.output", words: `build.publish is "b"`},
+		"contradicting roots":      {files: map[string]string{"troy.toml": "[build]\nroot = \"a\"\nbase = \"b\"\n"}, field: "build.root", words: `build.base is "b"`},
 		"root against settings":    {files: map[string]string{"web/troy.toml": "[build]\nroot = \"a\"\n"}, settings: build.Settings{Root: "web"}, field: "build.root", words: "the pipeline's root folder"},
-		"wrong type":               {files: map[string]string{"troy.toml": "[build]\ncommand = 3\n"}, field: "build.command", words: "text, in quotes"},
+		"wrong type":               {files: map[string]string{"troy.toml": "[build]\ncommand = 3\n"}, field: "build.command", words: "text in quotes"},
 		"no TOML":                  {files: map[string]string{"troy.toml": "[build\n"}, words: "line 1"},
 		"output outside":           {files: map[string]string{"troy.toml": "[build]\noutput = \"../x\"\n"}, field: "build.output", words: "inside the repository"},
 		"absolute output":          {files: map[string]string{"troy.toml": "[build]\noutput = \"/etc\"\n"}, field: "build.output", words: "inside the repository"},
 		"netlify outside":          {files: map[string]string{"netlify.toml": "[build]\npublish = \"a/../../x\"\n"}, field: "build.publish", words: "inside the repository"},
 		"production outside":       {files: map[string]string{"netlify.toml": "[context.production]\npublish = \"../x\"\n"}, field: "context.production.publish", words: "inside the repository"},
-		"production's variable":    {files: map[string]string{"netlify.toml": "[context.production.environment]\nA = [1]\n"}, field: "context.production.environment.A", words: "has to be text"},
-		"variable's name":          {files: map[string]string{"troy.toml": "[build.environment]\n\"A B\" = \"x\"\n"}, field: "build.environment", words: "variable's name"},
+		"production's variable":    {files: map[string]string{"netlify.toml": "[context.production.environment]\nA = [1]\n"}, field: "context.production.environment.A", words: "expected text"},
+		"variable name":            {files: map[string]string{"troy.toml": "[build.environment]\n\"A B\" = \"x\"\n"}, field: "build.environment", words: "variable name"},
 		"secrets' type":            {files: map[string]string{"troy.toml": "[build]\nallow_secrets = \"a\"\n"}, field: "build.allow_secrets", words: "an array of paths"},
-		"secret's type":            {files: map[string]string{"troy.toml": "[build]\nallow_secrets = [\"a\", 1]\n"}, field: "build.allow_secrets[1]", words: "has to be text"},
-		"variable's type":          {files: map[string]string{"troy.toml": "[build.environment]\nA = [1]\n"}, field: "build.environment.A", words: "has to be text"},
+		"secret's type":            {files: map[string]string{"troy.toml": "[build]\nallow_secrets = [\"a\", 1]\n"}, field: "build.allow_secrets[1]", words: "expected text"},
+		"variable's type":          {files: map[string]string{"troy.toml": "[build.environment]\nA = [1]\n"}, field: "build.environment.A", words: "expected text"},
 		"root outside":             {settings: build.Settings{Root: "../x"}, field: "root", words: "inside the repository"},
-		"root missing":             {files: map[string]string{"index.html": ""}, settings: build.Settings{Root: "web"}, words: `"web" (the pipeline's settings) is not in the repository`},
-		"root of troy.toml":        {files: map[string]string{"troy.toml": "[build]\nroot = \"web\"\n"}, words: `"web" (troy.toml) is not in the repository`},
+		"root missing":             {files: map[string]string{"index.html": ""}, settings: build.Settings{Root: "web"}, words: `"web" (the pipeline's settings) does not exist in the repository`},
+		"root of troy.toml":        {files: map[string]string{"troy.toml": "[build]\nroot = \"web\"\n"}, words: `"web" (troy.toml) does not exist in the repository`},
 		"package.json is not JSON": {files: map[string]string{"package.json": "{"}, words: "package.json can't be read"},
 		"huge package.json":        {files: map[string]string{"package.json": strings.Repeat(" ", 5<<20)}, words: "more than"},
 	} {
@@ -272,7 +272,7 @@ func FuzzDecide(f *testing.F) {
 		p, err := build.Decide(repository(files), build.Settings{Root: root})
 		if err != nil {
 			if troy.KindOf(err) == troy.Internal {
-				t.Fatalf("Decide: %v, of no kind", err)
+				t.Fatalf("Decide: unexpected error %v", err)
 			}
 			return
 		}

@@ -3,7 +3,7 @@ package build
 import (
 	"bytes"
 	"compress/zlib"
-	"crypto/sha1" //nolint:gosec // git's name of an object
+	"crypto/sha1" //nolint:gosec // git names objects by SHA-1
 	"encoding/hex"
 	"fmt"
 	"regexp"
@@ -13,7 +13,7 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
-// Commit is what a build is told of the commit that it builds.
+// Commit describes the commit that is being built.
 type Commit struct {
 	ID      string // the full id
 	Branch  string
@@ -24,12 +24,12 @@ type Commit struct {
 
 var commitID = regexp.MustCompile(`^[0-9a-f]{40}$`)
 
-// Git returns the files of a .git folder, by their paths in it, in which
-// "git rev-parse", "git log -1" and the like tell of the commit and "git
-// config" can write. It is a shallow clone without files: the commit is
-// replaced by one with the same message, author and time and an empty tree
-// (git-replace(1)). There is no remote and no credential. Without a full
-// SHA-1 id there are no files.
+// Git returns the files of a .git folder, keyed by their path in it. In that
+// folder "git rev-parse", "git log -1" and similar commands describe the
+// commit, and "git config" can write. It is a shallow clone without files: a
+// commit with the same message, author and time and an empty tree replaces the
+// commit (git-replace(1)). It has no remote and no credentials. Without a full
+// SHA-1 id, Git returns no files.
 func (c Commit) Git() (map[string][]byte, error) {
 	if !commitID.MatchString(c.ID) {
 		return nil, nil
@@ -57,11 +57,11 @@ func (c Commit) Git() (map[string][]byte, error) {
 	return files, nil
 }
 
-// addObject adds a loose object and returns its name
+// addObject adds a loose object and returns its id
 // (git-scm.com/book/en/v2/Git-Internals-Git-Objects).
 func addObject(files map[string][]byte, kind string, content []byte) (string, error) {
 	whole := append(fmt.Appendf(nil, "%s %d\x00", kind, len(content)), content...)
-	digest := sha1.Sum(whole) //nolint:gosec // git's name of an object
+	digest := sha1.Sum(whole) //nolint:gosec // git names objects by SHA-1
 	name := hex.EncodeToString(digest[:])
 	var packed bytes.Buffer
 	z := zlib.NewWriter(&packed)
@@ -75,7 +75,7 @@ func addObject(files map[string][]byte, kind string, content []byte) (string, er
 	return name, nil
 }
 
-// gitName is a name as git keeps one.
+// gitName returns name in the form that git stores.
 func gitName(name string) string {
 	name = strings.Map(func(r rune) rune {
 		if r == '<' || r == '>' || isControl(r) {

@@ -11,8 +11,8 @@ import (
 	"github.com/troy-iaas/troy/build"
 )
 
-// Git itself reads the folder: what build tools ask it is answered, and they
-// can write.
+// TestCommitGit checks that git reads the folder: it answers the questions of
+// build tools, and they can write.
 func TestCommitGit(t *testing.T) {
 	t.Parallel()
 	const id = "0123456789abcdef0123456789abcdef01234567"
@@ -66,7 +66,7 @@ func TestCommitGit(t *testing.T) {
 					t.Errorf("git %s: %q, want %q", args, got, want)
 				}
 			}
-			git("config", "core.hooksPath", ".husky/_") // what husky does
+			git("config", "core.hooksPath", ".husky/_") // as husky does
 			if got := git("config", "core.hooksPath"); got != ".husky/_" {
 				t.Errorf("the setting is %q", got)
 			}
@@ -98,9 +98,9 @@ func TestEnvironment(t *testing.T) {
 		}
 	}
 	if _, ok := build.ForInstall(env)["NODE_ENV"]; ok || env["NODE_ENV"] == "" {
-		t.Error("NODE_ENV is for the build alone")
+		t.Error("NODE_ENV is only for the build")
 	}
 	if env := (build.Origin{}).Environment(build.Plan{}, nil, nil); len(env["COMMIT_REF"]) > 0 || env["CI"] != "true" {
-		t.Errorf("of a build that knows nothing of itself: %v", env)
+		t.Errorf("for an empty Origin: %v", env)
 	}
 }

@@ -15,17 +15,17 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
-// config is what troy.toml or netlify.toml says.
+// config is the content of troy.toml or netlify.toml.
 type config struct {
 	root, output           choice
 	install, command, test choice
 	environment            map[string]string
 	allowSecrets           []string
-	// notes are sentences about what is in the file and has no effect.
+	// notes are sentences about settings that have no effect.
 	notes []string
 }
 
-// troyFile is troy.toml. A command that is set to "" is not run.
+// troyFile is the content of troy.toml. A command that is set to "" is skipped.
 type troyFile struct {
 	Build struct {
 		Command     any            `toml:"command"`
@@ -40,8 +40,8 @@ type troyFile struct {
 	} `toml:"build"`
 }
 
-// readConfig reads the first of troy.toml and netlify.toml in the root folder,
-// then in the repository's root.
+// readConfig reads the first of troy.toml and netlify.toml in the root folder
+// or else in the repository's root.
 func readConfig(fsys fs.FS, root string) (config, error) {
 	dirs := []string{root}
 	if root != "." {
@@ -122,8 +122,8 @@ func parseTroy(data []byte, name, dir string) (config, *troy.Error) {
 	}, nil
 }
 
-// texts reads keys that have to be text. They are decoded as any, because the
-// decoder's own error for another type does not tell the key.
+// texts reads keys whose values must be text. They are decoded as any, because
+// the decoder's own error for another type does not name the key.
 type texts struct{ err *troy.Error }
 
 func (t *texts) read(key string, value any) *string {
@@ -132,22 +132,22 @@ func (t *texts) read(key string, value any) *string {
 	}
 	s, ok := value.(string)
 	if !ok && t.err == nil {
-		t.err = troy.Errorf(troy.Invalid, "it has to be text, in quotes").At(key)
+		t.err = troy.Errorf(troy.Invalid, "expected text in quotes").At(key)
 	}
 	if strings.ContainsRune(s, 0) && t.err == nil {
-		t.err = troy.Errorf(troy.Invalid, "it has a NUL character").At(key)
+		t.err = troy.Errorf(troy.Invalid, "it contains a NUL character").At(key)
 	}
 	return &s
 }
 
-// list reads a key that has to be an array of texts.
+// list reads a key whose value must be an array of texts.
 func (t *texts) list(key string, value any) []string {
 	if value == nil {
 		return nil
 	}
 	items, ok := value.([]any)
 	if !ok && t.err == nil {
-		t.err = troy.Errorf(troy.Invalid, `it has to be an array of paths, like ["examples/key.pem"]`).At(key)
+		t.err = troy.Errorf(troy.Invalid, `expected an array of paths, like ["examples/key.pem"]`).At(key)
 	}
 	all := make([]string, 0, len(items))
 	for i, item := range items {
@@ -165,16 +165,16 @@ func said(value *string, by string) choice {
 	return choice{value: command(*value), by: by, said: true}
 }
 
-// command is a command without white space around it and with the line ends
-// that a shell knows.
+// command returns a command without surrounding white space, with line ends for
+// a shell.
 func command(text string) string {
 	return strings.TrimSpace(strings.ReplaceAll(text, "\r\n", "\n"))
 }
 
-// either reads a folder that two keys can name.
+// either reads a folder that two keys can set.
 func either(key string, value *string, alias string, other *string, by string) (choice, *troy.Error) {
 	if value != nil && other != nil && *value != *other {
-		return choice{}, troy.Errorf(troy.Invalid, "it says %q, but %s says %q; keep one of the two", *value, alias, *other).At(key)
+		return choice{}, troy.Errorf(troy.Invalid, "it is %q, but %s is %q; keep one of the two", *value, alias, *other).At(key)
 	}
 	if value == nil && other != nil {
 		key, value = alias, other
@@ -189,17 +189,17 @@ func either(key string, value *string, alias string, other *string, by string) (
 	return choice{value: folder, by: by, said: true}, nil
 }
 
-// placeRoot refuses a file inside the pipeline's root folder that names
-// another one: which of the two was meant is anybody's guess.
+// placeRoot refuses a file inside the pipeline's root folder that sets another
+// root folder, because it is unclear which one is meant.
 func placeRoot(root choice, dir string) (choice, *troy.Error) {
 	if root.said && dir != "." && root.value != dir {
-		return choice{}, troy.Errorf(troy.Invalid, "it says %q, but the pipeline's root folder, where the file lies, is %q", root.value, dir)
+		return choice{}, troy.Errorf(troy.Invalid, "it is %q, but the file is in the pipeline's root folder, %q; keep one of the two", root.value, dir)
 	}
 	return root, nil
 }
 
-// environment makes strings of the scalars that TOML knows. table is where
-// they are.
+// environment converts TOML scalars to strings. table is the name of their
+// table.
 func environment(raw map[string]any, table string) (map[string]string, *troy.Error) {
 	env := make(map[string]string, len(raw))
 	for name, value := range raw {
@@ -213,7 +213,7 @@ func environment(raw map[string]any, table string) (map[string]string, *troy.Err
 		case bool:
 			env[name] = strconv.FormatBool(v)
 		default:
-			return nil, troy.Errorf(troy.Invalid, "it has to be text, a number, true or false").At(table + "." + name)
+			return nil, troy.Errorf(troy.Invalid, "expected text, a number, true or false").At(table + "." + name)
 		}
 	}
 	if e := checkVariables(env); e != nil {
@@ -222,8 +222,8 @@ func environment(raw map[string]any, table string) (map[string]string, *troy.Err
 	return env, nil
 }
 
-// decode reads TOML. strict makes a key that is not known an error that names
-// it.
+// decode decodes TOML. With strict, an unknown key is an error that names the
+// key.
 func decode(data []byte, into any, strict bool) *troy.Error {
 	d := toml.NewDecoder(bytes.NewReader(data))
 	if strict {
@@ -236,7 +236,7 @@ func decode(data []byte, into any, strict bool) *troy.Error {
 	if missing, ok := errors.AsType[*toml.StrictMissingError](err); ok && len(missing.Errors) > 0 {
 		first := missing.Errors[0]
 		row, _ := first.Position()
-		return troy.Errorf(troy.Invalid, "line %d: the key is not known; [build] has command, output, root, install, test, allow_secrets and environment", row).
+		return troy.Errorf(troy.Invalid, "line %d: unknown key; [build] has command, output, root, install, test, allow_secrets and environment", row).
 			At(strings.Join(first.Key(), "."))
 	}
 	if bad, ok := errors.AsType[*toml.DecodeError](err); ok {
@@ -247,7 +247,7 @@ func decode(data []byte, into any, strict bool) *troy.Error {
 	return troy.Errorf(troy.Invalid, "it can't be read: %s", strings.TrimPrefix(err.Error(), "toml: "))
 }
 
-// readFile reads a whole file of the repository, up to readCap.
+// readFile reads a file of the repository of at most readCap bytes.
 func readFile(fsys fs.FS, name string) ([]byte, error) {
 	info, err := fs.Stat(fsys, name)
 	if err != nil {
@@ -271,6 +271,6 @@ func readFile(fsys fs.FS, name string) ([]byte, error) {
 	if len(data) > readCap {
 		return nil, troy.Errorf(troy.TooLarge, "%s has more than %d bytes", name, readCap)
 	}
-	// Some editors on Windows put a byte order mark in front of UTF-8.
+	// Some editors on Windows put a byte order mark before UTF-8.
 	return bytes.TrimPrefix(data, []byte("\ufeff")), nil
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
-// detected is what a repository shows without being asked.
+// detected is what the files of a repository show.
 type detected struct {
 	install, build          choice
 	installRoot             string
@@ -22,14 +22,15 @@ type detected struct {
 	outputBy                string
 	manager, managerVersion string
 	lockfile                string
-	workspace               string // the folder above root whose workspace it is in
+	workspace               string // the folder above root of the workspace that contains it
 	node                    string
 	generator               string
-	// site tells that it was recognised as one, plain that it is plain HTML.
+	// site reports that it was recognised as a site; plain, that it is plain
+	// HTML.
 	site, plain bool
 }
 
-// manifest is the part of a package.json that decides.
+// manifest is the relevant part of a package.json.
 type manifest struct {
 	Scripts         map[string]string `json:"scripts"`
 	Dependencies    map[string]string `json:"dependencies"`
@@ -49,7 +50,7 @@ func (m manifest) depends(on string) bool {
 }
 
 func detect(fsys fs.FS, root string) (detected, error) {
-	d := detected{installRoot: root, outputs: usualOutputs(), outputBy: "the usual places"}
+	d := detected{installRoot: root, outputs: usualOutputs(), outputBy: "the usual folders"}
 	m, isPackage, err := readManifest(fsys, root)
 	if err != nil {
 		return d, err
@@ -68,7 +69,7 @@ func detect(fsys fs.FS, root string) (detected, error) {
 	return d, d.others(fsys, root)
 }
 
-// generator recognises what makes the site of a package.
+// findGenerator recognises the site generator of a package.
 func (d *detected) findGenerator(m manifest) {
 	run := d.manager + " run "
 	for _, g := range generators() {
@@ -102,7 +103,7 @@ func (d *detected) found(generator, command, by string, outputs []string) {
 	d.generator, d.build, d.outputs, d.outputBy, d.site = generator, chosen(command, by), outputs, generator+"'s folder", true
 }
 
-// runner is how a manager runs a dependency's program.
+// runner returns the command with which a manager runs a dependency's program.
 func runner(manager string) string {
 	switch manager {
 	case "pnpm":
@@ -153,15 +154,15 @@ func (d *detected) others(fsys fs.FS, root string) error {
 	}
 	for _, dir := range []string{".", "public"} {
 		if isPage(fsys, path.Join(root, dir, "index.html")) {
-			d.outputs, d.outputBy, d.site, d.plain = []string{dir}, "plain HTML, as it is", true, true
+			d.outputs, d.outputBy, d.site, d.plain = []string{dir}, "plain HTML", true, true
 			return nil
 		}
 	}
 	return nil
 }
 
-// isZola tells Zola's settings from Hugo's, which may be in a file of the same
-// name: Zola requires base_url, and Hugo calls it baseURL
+// isZola distinguishes Zola's settings from Hugo's, which may be in a file of
+// the same name: Zola requires base_url, and Hugo calls it baseURL
 // (getzola.org/documentation/getting-started/configuration).
 func isZola(fsys fs.FS, root string) (bool, error) {
 	data, err := readFile(fsys, path.Join(root, "config.toml"))
@@ -173,18 +174,18 @@ func isZola(fsys fs.FS, root string) (bool, error) {
 	}
 	var settings map[string]any
 	if err := toml.Unmarshal(data, &settings); err != nil {
-		return false, nil //nolint:nilerr // Hugo says what is wrong with it
+		return false, nil //nolint:nilerr // Hugo reports the error
 	}
 	_, zola := settings["base_url"]
 	return zola, nil
 }
 
-// sourceOfPage is what a page has in it that a bundler or generator has yet to
-// turn into one: modules that no browser reads, and the templates of Create
-// React App, of EJS, of Trunk and of generators with front matter.
+// sourceOfPage matches pages that a bundler or generator has yet to process:
+// modules that no browser can load, and the templates of Create React App, of
+// EJS, of Trunk and of generators with front matter.
 var sourceOfPage = regexp.MustCompile(`(?i)src\s*=\s*["'][^"']+\.(?:tsx?|jsx|vue|svelte)["']|%PUBLIC_URL%|<%=|\bdata-trunk\b|\A\s*---\r?\n`)
 
-// isPage reports whether a file is a page that can be published as it is.
+// isPage reports whether a file is a finished page.
 func isPage(fsys fs.FS, name string) bool {
 	if !isFile(fsys, name) {
 		return false
@@ -193,7 +194,7 @@ func isPage(fsys fs.FS, name string) bool {
 	return err != nil || !sourceOfPage.Match(data)
 }
 
-// readManifest reads a folder's package.json, if there is one.
+// readManifest reads a folder's package.json. found is false if there is none.
 func readManifest(fsys fs.FS, dir string) (m manifest, found bool, err error) {
 	name := path.Join(dir, "package.json")
 	data, err := readFile(fsys, name)
@@ -203,8 +204,8 @@ func readManifest(fsys fs.FS, dir string) (m manifest, found bool, err error) {
 	if err != nil {
 		return m, false, err
 	}
-	// Keys that do not matter here may be of any type; those that do and are
-	// of a wrong one stay empty, as npm has them.
+	// Irrelevant keys may have any type. A relevant key of a wrong type stays
+	// empty, as in npm.
 	if err := json.Unmarshal(data, &m); err != nil {
 		if _, wrongType := errors.AsType[*json.UnmarshalTypeError](err); !wrongType {
 			return m, false, troy.Errorf(troy.Invalid, "%s can't be read: %w", name, err)
@@ -213,7 +214,8 @@ func readManifest(fsys fs.FS, dir string) (m manifest, found bool, err error) {
 	return m, true, nil
 }
 
-// nodeVersion reads which Node.js is asked for, as nvm, fnm and others do.
+// nodeVersion returns the requested version of Node.js, as nvm, fnm and others
+// find it.
 func nodeVersion(fsys fs.FS, root string, m manifest) (string, error) {
 	dirs := []string{root}
 	if root != "." {

@@ -8,27 +8,26 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
-// Origin is what a build is told of itself.
+// Origin is what a build can know about itself.
 type Origin struct {
-	Deployment string // its id
-	URL        string // the site's
+	Deployment string // the deployment's id
+	URL        string // the site's URL
 	Commit     Commit
 }
 
-// Environment is all that the processes of a build find in theirs. machine is
-// what depends on where they run, variables are the pipeline's. The
-// pipeline's variables go before the repository's, those before the machine's,
-// and all of them before the names that other platforms use. Nothing goes
-// before troy.BuildVariables.
+// Environment returns the environment of a build's processes. machine holds the
+// values that depend on the machine, variables are the pipeline's. In order of
+// precedence: troy.BuildVariables, the pipeline's variables, the repository's,
+// the machine's, and the names that other platforms use.
 func (o Origin) Environment(p Plan, machine, variables map[string]string) map[string]string {
 	c := o.Commit
 	env := map[string]string{
 		"CI": "true", "LANG": "C.UTF-8",
-		// A build should not print advice on newer versions.
+		// Don't print advice on newer versions in builds.
 		"npm_config_update_notifier": "false", "npm_config_fund": "false", "npm_config_audit": "false",
-		// The names of Netlify, Cloudflare Pages, Vercel and GitHub. Those that
-		// name the platform itself, as NETLIFY does, are not set: adapters of
-		// frameworks would build for it.
+		// The names of Netlify, Cloudflare Pages, Vercel and GitHub. Names of
+		// the platform itself, such as NETLIFY, are not set, because adapters
+		// of frameworks would build for that platform.
 		"COMMIT_REF": c.ID, "CF_PAGES_COMMIT_SHA": c.ID, "VERCEL_GIT_COMMIT_SHA": c.ID, "GITHUB_SHA": c.ID,
 		"BRANCH": c.Branch, "CF_PAGES_BRANCH": c.Branch, "VERCEL_GIT_COMMIT_REF": c.Branch, "GITHUB_REF_NAME": c.Branch,
 		"URL": o.URL, "CF_PAGES_URL": o.URL, "DEPLOY_ID": o.Deployment,
@@ -43,9 +42,9 @@ func (o Origin) Environment(p Plan, machine, variables map[string]string) map[st
 	return env
 }
 
-// Ignored says, in a sentence for the log, which of the repository's and the
-// pipeline's variables have no effect because Troy sets them, or nothing. A
-// pipeline may have one from before its name was reserved.
+// Ignored returns a sentence for the log that lists the variables of the
+// repository and the pipeline that have no effect because Troy sets them, or
+// "". A pipeline may have set one before its name was reserved.
 func (p Plan) Ignored(variables map[string]string) string {
 	var names []string
 	for _, name := range troy.BuildVariables() {
@@ -57,11 +56,12 @@ func (p Plan) Ignored(variables map[string]string) string {
 	if len(names) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("Troy sets %s itself; the values that the repository or the pipeline has for them are ignored.", strings.Join(names, ", "))
+	return fmt.Sprintf("Troy sets %s; the values from the repository or the pipeline are ignored.", strings.Join(names, ", "))
 }
 
-// ForInstall is the environment of the install phase: package managers leave
-// out the devDependencies that build the site if NODE_ENV is production.
+// ForInstall returns the environment of the install phase. It lacks
+// NODE_ENV=production, for which package managers leave out the devDependencies
+// that build the site.
 func ForInstall(env map[string]string) map[string]string {
 	env = maps.Clone(env)
 	delete(env, "NODE_ENV")

@@ -1,26 +1,26 @@
 package build
 
-// generator is a program that makes sites, known by a package that is
-// depended on.
+// generator is a site generator, recognised by a dependency of the package.
 type generator struct {
 	name   string
 	module string
-	// scripts of package.json that build it, the first that is there is run;
-	// none means "build".
+	// scripts are the build scripts in package.json; the first one that exists
+	// is run. The default is "build".
 	scripts []string
-	// without is what is run when package.json has no such script.
+	// without is the command to run if package.json has no such script.
 	without string
 	outputs []string
-	// static says how one that can also make a server is told to make files.
+	// static says how to make a generator that can also produce a server
+	// produce files.
 	static string
 }
 
-// svelteKit is the generator whose server's files have plain names.
+// svelteKit is the generator whose server files have generic names.
 const svelteKit = "SvelteKit"
 
-// generators lists the common ones. One that is built on another stands before
-// it: a site of Astro depends on Vite as well. The folders are each one's
-// default, from its own documentation.
+// generators returns the common generators. One that builds on another comes
+// before it: a site of Astro depends on Vite as well. The folders are the
+// defaults from each generator's documentation.
 func generators() []generator {
 	return []generator{
 		{
@@ -98,5 +98,5 @@ const tanStackStatic = "set prerender: { enabled: true } in the tanstackStart pl
 
 func tanStackOutputs() []string { return []string{"dist/client", ".output/public"} }
 
-// usualOutputs are tried when nobody says where a build puts the site.
+// usualOutputs returns the folders to try if the output folder is unknown.
 func usualOutputs() []string { return []string{"dist", "build", "public", "out", "_site", "site"} }

@@ -13,9 +13,9 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
-// netlifyFile is the part of netlify.toml that Troy obeys
+// netlifyFile is the part of netlify.toml that Troy supports
 // (docs.netlify.com/configure-builds/file-based-configuration). As on Netlify,
-// the production context goes before [build].
+// the production context overrides [build].
 type netlifyFile struct {
 	Build   netlifyTable `toml:"build"`
 	Context struct {
@@ -45,7 +45,7 @@ func parseNetlify(data []byte, name, dir string) (config, *troy.Error) {
 	}
 	c.root, c.output, c.command = production.root.or(c.root), production.output.or(c.output), production.command.or(c.command)
 	maps.Copy(c.environment, production.environment)
-	// Each of the two may have as much as both may have together.
+	// Each environment alone may have as much as both together.
 	if e := checkVariables(c.environment); e != nil {
 		return config{}, e.At("context.production.environment")
 	}
@@ -53,14 +53,14 @@ func parseNetlify(data []byte, name, dir string) (config, *troy.Error) {
 	return c, e
 }
 
-// read reads a table. by is what people are told about who decided.
+// read reads a table. by is the origin that messages show.
 func (n netlifyTable) read(table, by, dir string) (config, *troy.Error) {
 	t := texts{}
 	publish, base, command := t.read(table+".publish", n.Publish), t.read(table+".base", n.Base), t.read(table+".command", n.Command)
 	if t.err != nil {
 		return config{}, t.err
 	}
-	// Netlify takes "/dist" for "dist", and an empty key for none.
+	// As on Netlify, "/dist" means "dist", and an empty key means none.
 	for _, p := range []**string{&publish, &base} {
 		if *p == nil {
 			continue
@@ -93,10 +93,10 @@ func (n netlifyTable) read(table, by, dir string) (config, *troy.Error) {
 	return c, nil
 }
 
-// maxNotes is how many keys without effect are named.
+// maxNotes is the maximum number of unsupported keys to list.
 const maxNotes = 30
 
-// netlifyNotes says of each key that Troy does not obey that it has no effect.
+// netlifyNotes returns a sentence for each key that Troy does not support.
 func netlifyNotes(data []byte, name string) ([]string, *troy.Error) {
 	var all map[string]any
 	if err := toml.Unmarshal(data, &all); err != nil {
@@ -129,7 +129,7 @@ func netlifyNotes(data []byte, name string) ([]string, *troy.Error) {
 	return notes, nil
 }
 
-// inTOML writes a key as people find it in the file.
+// inTOML returns a key in the form that it has in the file.
 func inTOML(key string, value any) string {
 	switch v := value.(type) {
 	case map[string]any:

@@ -13,40 +13,39 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
-// indexName is the page that a folder without any other name shows.
+// indexName is the page that is served for a folder.
 const indexName = "index.html"
 
-// Output is the folder that a build leaves to be published.
+// Output is the folder of a build to publish.
 type Output struct {
 	// Folder is relative to the repository's root.
 	Folder string
-	// Source tells that the folder is the one that the commands run in, or one
-	// above it: what the repository keeps for its tools lies among the pages.
+	// Source reports that the folder is the one in which the commands ran, or a
+	// parent of it, so that the repository's tool files are among the pages.
 	Source bool
-	// Warnings are sentences about what will not work as a site. They belong
-	// in the log and beside the deployment.
+	// Warnings are sentences about parts that will not work as a site. They are
+	// shown in the log and with the deployment.
 	Warnings []string
-	// AllowSecrets is the plan's.
+	// AllowSecrets is copied from the plan.
 	AllowSecrets []string
 }
 
 // candidate is a folder that may be the output.
 type candidate struct {
 	folder  string
-	pattern int  // which of the plan's outputs names it
+	pattern int  // the index of its pattern in the plan's outputs
 	index   bool // it has an index.html
-	fresh   bool // the build wrote that
-	written bool // the build wrote something in it
+	fresh   bool // the build wrote the index.html
+	written bool // the build wrote a file in it
 }
 
-// FindOutput returns the folder where a build left the site.
+// FindOutput returns the folder in which a build left the site.
 //
-// A folder that was named is taken as it is, with a warning if it has no
-// index.html or has server code. Any other folder must have an
-// index.html, must be written by the build (if one was run) and must not have
-// server code. Anything else is a *troy.Error of kind Invalid that says, in a
-// sentence for the log, what was found and what to do. Whoever opens the folder
-// sees whether it is empty.
+// A configured folder is accepted, with a warning if it has no index.html or
+// contains server code. Any other folder must have an index.html, must have
+// been written by the build (if one ran) and must not contain server code.
+// Otherwise the error is Invalid and says, in a sentence for the log, what was
+// found and what to do. FindOutput does not check whether the folder is empty.
 func (p Plan) FindOutput(ctx context.Context, fsys fs.FS, written Written) (Output, error) {
 	if p.OutputSaid {
 		return p.namedOutput(ctx, fsys)
@@ -70,7 +69,7 @@ func (p Plan) FindOutput(ctx context.Context, fsys fs.FS, written Written) (Outp
 		return Output{}, err
 	}
 	if evidence != "" {
-		return Output{}, troy.Errorf(troy.Invalid, "the folder %q has server code (%s), which would be public and not run; %s", folder, evidence, p.advice(folder))
+		return Output{}, troy.Errorf(troy.Invalid, "the folder %q contains server code (%s), which would be published instead of run; %s", folder, evidence, p.advice(folder))
 	}
 	return p.output(folder), nil
 }
@@ -79,9 +78,9 @@ func (p Plan) output(folder string) Output {
 	return Output{Folder: folder, Source: within(p.Root, folder), AllowSecrets: p.AllowSecrets}
 }
 
-// NotOfSite lists, as rules of a .gitignore, the files that a repository keeps
-// in its top folder for tools. They do not belong to a site that is the
-// repository itself.
+// NotOfSite returns .gitignore rules for the files that a repository keeps in
+// its top folder for tools. They are not part of a site that is the repository
+// itself.
 func NotOfSite() []string {
 	names := strings.Fields(`
 		package.json package-lock.json npm-shrinkwrap.json yarn.lock pnpm-lock.yaml pnpm-workspace.yaml bun.lock bun.lockb
@@ -114,20 +113,20 @@ func (p Plan) namedOutput(ctx context.Context, fsys fs.FS) (Output, error) {
 	}
 	out := p.output(name)
 	if !isFile(fsys, path.Join(name, indexName)) {
-		out.Warnings = append(out.Warnings, fmt.Sprintf("The output folder %q has no index.html, so the site's first page is not found.", name))
+		out.Warnings = append(out.Warnings, fmt.Sprintf("The output folder %q has no index.html, so the site has no home page.", name))
 	}
 	evidence, err := p.serverCode(ctx, fsys, name)
 	if err != nil {
 		return Output{}, err
 	}
 	if evidence != "" {
-		out.Warnings = append(out.Warnings, fmt.Sprintf("The output folder %q has server code (%s). Troy does not run it, and everybody can read it.", name, evidence))
+		out.Warnings = append(out.Warnings, fmt.Sprintf("The output folder %q contains server code (%s). Troy does not run it, and it is public.", name, evidence))
 	}
 	return out, nil
 }
 
 // candidates returns the folders that may be the output. linked is an error
-// about the first that is skipped because it is behind a link.
+// about the first folder that was skipped because it is behind a link.
 func (p Plan) candidates(ctx context.Context, fsys fs.FS, written Written) (all []candidate, linked, err error) {
 	for i, pattern := range p.Outputs {
 		folders, behind, err := p.folders(ctx, fsys, pattern)
@@ -150,9 +149,10 @@ func (p Plan) candidates(ctx context.Context, fsys fs.FS, written Written) (all 
 	return all, linked, nil
 }
 
-// choose returns the folder to publish, or nothing. A fresh index.html goes
-// before one that was in the repository already: a template beside which the
-// build wrote something may be the site only if no other folder looks like it.
+// choose returns the folder to publish, or "". A fresh index.html takes
+// precedence over one from the repository, which may be a template. A folder
+// with an old index.html and other fresh files counts only if no other folder
+// looks like a site.
 func (p Plan) choose(all []candidate, written Written) (string, error) {
 	if folder, err := p.first(all, func(c candidate) bool { return c.fresh }); folder != "" || err != nil {
 		return folder, err
@@ -163,8 +163,8 @@ func (p Plan) choose(all []candidate, written Written) (string, error) {
 	return p.first(all, func(c candidate) bool { return c.index && c.written })
 }
 
-// first returns the only folder of the likeliest output that is wanted. The
-// usual places are all equally likely.
+// first returns the only wanted folder of the likeliest output. The usual
+// folders are equally likely.
 func (p Plan) first(all []candidate, wanted func(candidate) bool) (string, error) {
 	var found []candidate
 	for _, c := range all {
@@ -181,13 +181,13 @@ func (p Plan) first(all []candidate, wanted func(candidate) bool) (string, error
 	return "", troy.Errorf(troy.Invalid, "the build made %d sites (%s); %s", len(found), listed(folderNames(found)), nameIt)
 }
 
-const nameIt = "name the output folder in troy.toml or in the pipeline's settings"
+const nameIt = "set the output folder in troy.toml or in the pipeline's settings"
 
-// mostSearched is how many folders without a page are searched for server
-// code: it only makes the error clearer.
+// mostSearched is the maximum number of folders without a page that are
+// searched for server code, which only makes the error clearer.
 const mostSearched = 8
 
-// noOutput says why none of the candidates can be published.
+// noOutput explains why none of the candidates can be published.
 func (p Plan) noOutput(ctx context.Context, fsys fs.FS, all []candidate, written Written) error {
 	pageless := slices.DeleteFunc(slices.Clone(all), func(c candidate) bool { return !c.written || c.index })
 	for _, c := range pageless[:min(len(pageless), mostSearched)] {
@@ -196,11 +196,11 @@ func (p Plan) noOutput(ctx context.Context, fsys fs.FS, all []candidate, written
 			return err
 		}
 		if evidence != "" {
-			return troy.Errorf(troy.Invalid, "the folder %q is not a site: it has server code (%s) and no index.html; %s", c.folder, evidence, p.advice(c.folder))
+			return troy.Errorf(troy.Invalid, "the folder %q is not a site: it contains server code (%s) and no index.html; %s", c.folder, evidence, p.advice(c.folder))
 		}
 	}
 	if other := written.elsewhere(all); len(other) > 0 {
-		return troy.Errorf(troy.Invalid, "the build wrote a site to %s, and nobody named that as the output; %s", listed(other), nameIt)
+		return troy.Errorf(troy.Invalid, "the build wrote a site to %s, which is not a known output folder; %s", listed(other), nameIt)
 	}
 	if len(pageless) > 0 {
 		return troy.Errorf(troy.Invalid, "the folder %q is not a site: it has no index.html; %s", pageless[0].folder, p.advice(pageless[0].folder))
@@ -209,32 +209,32 @@ func (p Plan) noOutput(ctx context.Context, fsys fs.FS, all []candidate, written
 	for i, o := range p.Outputs {
 		wanted[i] = path.Join(p.Root, o)
 	}
-	wrote := "it wrote no folder"
+	wrote := "it did not write to any folder"
 	if top := written.top(p.Root); len(top) > 0 {
 		wrote = "it wrote to " + listed(top)
 	}
 	if len(all) > 0 {
-		return troy.Errorf(troy.Invalid, "the build did not write to %s, which the repository has already; %s; %s", listed(folderNames(all)), wrote, p.advice(""))
+		return troy.Errorf(troy.Invalid, "the build did not write to %s, which comes from the repository; %s; %s", listed(folderNames(all)), wrote, p.advice(""))
 	}
 	where := fmt.Sprintf("the output folder %q is missing", wanted[0])
 	if len(wanted) > 1 {
-		where = fmt.Sprintf("the output folder is missing: none of %s is there", strings.Join(wanted, ", "))
+		where = fmt.Sprintf("the output folder is missing: none of %s exists", strings.Join(wanted, ", "))
 	}
 	return troy.Errorf(troy.Invalid, "%s after the build; %s; %s", where, wrote, p.advice(""))
 }
 
-// advice says what to do about a build without a site. folder is what may be
-// published if it is named, or empty.
+// advice returns the remedy for a build without a site. folder is the folder to
+// publish if it is configured, or empty.
 func (p Plan) advice(folder string) string {
 	for _, g := range generators() {
 		if g.name == p.Generator && g.static != "" {
-			return fmt.Sprintf("%s can make static files: %s", g.name, g.static)
+			return fmt.Sprintf("to make %s produce static files, %s", g.name, g.static)
 		}
 	}
 	if folder == "" {
 		return nameIt
 	}
-	return "if it is to be published as it is, " + nameIt
+	return "to publish it anyway, " + nameIt
 }
 
 func folderNames(all []candidate) []string {
@@ -245,7 +245,7 @@ func folderNames(all []candidate) []string {
 	return names
 }
 
-// listed writes names for a sentence, the first few of them.
+// listed formats names for a sentence. It abbreviates a long list.
 func listed(names []string) string {
 	const shown = 6
 	more := ""
@@ -260,12 +260,13 @@ func listed(names []string) string {
 	return strings.Join(quoted, ", ") + more
 }
 
-// folders returns those that a pattern names. A folder behind a link counts as
-// missing, for what is published has to lie where it seems to lie; linked is
-// an error about the first of those.
+// folders returns the folders that match a pattern. A folder behind a link
+// counts as missing, because a published folder must be where it appears to be;
+// linked is an error about the first of those.
 func (p Plan) folders(ctx context.Context, fsys fs.FS, pattern string) (folders []string, linked, err error) {
 	name := path.Join(p.Root, pattern)
-	// Only the pattern has wildcards: the root folder may be called anything.
+	// Only the pattern may contain wildcards; the root folder may have any
+	// name.
 	matches := []string{name}
 	if strings.Contains(pattern, "*") {
 		parent, rest, _ := strings.Cut(pattern, "*")
@@ -273,7 +274,7 @@ func (p Plan) folders(ctx context.Context, fsys fs.FS, pattern string) (folders 
 		inside, err := names(ctx, fsys, dir)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			return nil, nil, nil // nothing was built there
+			return nil, nil, nil // the build created nothing there
 		case ctx.Err() != nil:
 			return nil, nil, context.Cause(ctx)
 		case err != nil:
@@ -289,7 +290,7 @@ func (p Plan) folders(ctx context.Context, fsys fs.FS, pattern string) (folders 
 }
 
 // onlyFolders returns the names that are folders and not behind a link, and an
-// error about the first that is behind one.
+// error about the first one behind a link.
 func onlyFolders(fsys fs.FS, names []string) (folders []string, linked error) {
 	for _, name := range names {
 		if !isFolder(fsys, name) {
@@ -305,7 +306,7 @@ func onlyFolders(fsys fs.FS, names []string) (folders []string, linked error) {
 	return folders, linked
 }
 
-// linkAbove returns the part of a path that is a link, or nothing.
+// linkAbove returns the prefix of a path that is a link, or "".
 func linkAbove(fsys fs.FS, name string) string {
 	for part := name; part != "."; part = path.Dir(part) {
 		info, err := fs.Lstat(fsys, part)
@@ -316,7 +317,8 @@ func linkAbove(fsys fs.FS, name string) string {
 	return ""
 }
 
-// names lists a folder. A build may have left any number of names in it.
+// names returns the names in a folder. A build may have left any number of
+// them.
 func names(ctx context.Context, fsys fs.FS, dir string) ([]string, error) {
 	f, err := fsys.Open(dir)
 	if err != nil {
@@ -348,6 +350,6 @@ func names(ctx context.Context, fsys fs.FS, dir string) ([]string, error) {
 	}
 }
 
-// mostNames is how many entries a folder may have that a wildcard is matched
-// with: a generator makes one folder there for each site or language.
+// mostNames is the maximum number of entries of a folder that is matched with a
+// wildcard. A generator creates one folder there for each site or language.
 const mostNames = 10_000

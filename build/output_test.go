@@ -16,8 +16,8 @@ import (
 	"github.com/troy-iaas/troy/build"
 )
 
-// built is a repository after a build. Names that begin with "+" were written
-// by the build, the others were there before.
+// built is a repository after a build. The build wrote the names that begin
+// with "+"; the others existed before.
 type built map[string]string
 
 func (b built) files() map[string]string {
@@ -28,7 +28,7 @@ func (b built) files() map[string]string {
 	return files
 }
 
-// written is what a builder finds out, by both ways that there are.
+// written returns the result of both ways to record written files.
 func (b built) written(t *testing.T) build.Written {
 	t.Helper()
 	var list strings.Builder
@@ -48,7 +48,7 @@ func (b built) written(t *testing.T) build.Written {
 	return w
 }
 
-const advice = "name the output folder in troy.toml or in the pipeline's settings"
+const advice = "set the output folder in troy.toml or in the pipeline's settings"
 
 func TestFindOutput(t *testing.T) {
 	t.Parallel()
@@ -62,16 +62,16 @@ func TestFindOutput(t *testing.T) {
 		files       built
 		want, words string
 	}{
-		"a template and a site nobody named": {
+		"a template and an unknown site": {
 			plan: usual, files: built{"web/public/index.html": "", "+web/www/index.html": "", "+web/www/a/index.html": ""},
-			words: `the build wrote a site to "web/www", and nobody named that as the output; ` + advice,
+			words: `the build wrote a site to "web/www", which is not a known output folder; ` + advice,
 		},
 		"a committed dist and a build just made": {
 			plan: usual, files: built{"web/dist/index.html": "", "+web/build/index.html": ""}, want: "web/build",
 		},
 		"a committed dist that was not rebuilt": {
 			plan: usual, files: built{"web/dist/index.html": "", "+web/lib/a.js": ""},
-			words: `the build did not write to "web/dist", which the repository has already; it wrote to "web/lib"; ` + advice,
+			words: `the build did not write to "web/dist", which comes from the repository; it wrote to "web/lib"; ` + advice,
 		},
 		"a template beside which something was written": {
 			plan: usual, files: built{"web/public/index.html": "", "+web/public/style.css": ""}, want: "web/public",
@@ -83,7 +83,7 @@ func TestFindOutput(t *testing.T) {
 		"a report beside the site": {
 			plan: usual, files: built{"+web/dist/index.html": "", "+web/coverage/index.html": ""}, want: "web/dist",
 		},
-		"two usual places": {
+		"two usual folders": {
 			plan: usual, files: built{"+web/dist/index.html": "", "+web/build/index.html": ""},
 			words: `the build made 2 sites ("web/dist", "web/build"); ` + advice,
 		},
@@ -92,15 +92,15 @@ func TestFindOutput(t *testing.T) {
 		},
 		"a folder without index.html": {
 			plan: usual, files: built{"+web/dist/lib.js": ""},
-			words: `the folder "web/dist" is not a site: it has no index.html; if it is to be published as it is, ` + advice,
+			words: `the folder "web/dist" is not a site: it has no index.html; to publish it anyway, ` + advice,
 		},
-		"nothing written":        {plan: usual, files: built{"web/a": ""}, words: `none of web/dist, web/build, web/public is there after the build; it wrote no folder`},
+		"nothing written":        {plan: usual, files: built{"web/a": ""}, words: `none of web/dist, web/build, web/public exists after the build; it did not write to any folder`},
 		"in place":               {plan: inPlace, files: built{"+index.html": ""}, want: "."},
 		"beside a page in place": {plan: inPlace, files: built{"index.html": "", "+css/a.css": ""}, want: "."},
 		"plain":                  {plan: plain, files: built{"public/index.html": ""}, want: "public"},
 		"a generator's folder":   {plan: vite, files: built{"+dist/index.html": "", "public/index.html": ""}, want: "dist"},
 		"a generator's folder is missing": {
-			plan: vite, files: built{"public/index.html": ""}, words: `the output folder "dist" is missing after the build; it wrote no folder; ` + advice,
+			plan: vite, files: built{"public/index.html": ""}, words: `the output folder "dist" is missing after the build; it did not write to any folder; ` + advice,
 		},
 		"wildcard":       {plan: angular, files: built{"+dist/app/browser/index.html": "", "+dist/app/3rdparty.txt": ""}, want: "dist/app/browser"},
 		"older wildcard": {plan: angular, files: built{"+dist/app/index.html": ""}, want: "dist/app"},
@@ -123,7 +123,7 @@ func TestFindOutput(t *testing.T) {
 func TestFindNamedOutput(t *testing.T) {
 	t.Parallel()
 	dist := build.Plan{Root: "web", Build: "make", Outputs: []string{"dist"}, OutputSaid: true}
-	const noIndex = `The output folder "web/dist" has no index.html, so the site's first page is not found.`
+	const noIndex = `The output folder "web/dist" has no index.html, so the site has no home page.`
 	for name, test := range map[string]struct {
 		files       built
 		want, words string
@@ -132,7 +132,7 @@ func TestFindNamedOutput(t *testing.T) {
 		"a site":     {files: built{"+web/dist/index.html": ""}, want: "web/dist"},
 		"not built":  {files: built{"web/dist/index.html": ""}, want: "web/dist"},
 		"no index":   {files: built{"+web/dist/feed.xml": ""}, want: "web/dist", warnings: []string{noIndex}},
-		"a server":   {files: built{"+web/dist/server/index.js": "", "+web/dist/index.html": ""}, want: "web/dist", warnings: []string{`The output folder "web/dist" has server code (server/index.js). Troy does not run it, and everybody can read it.`}},
+		"a server":   {files: built{"+web/dist/server/index.js": "", "+web/dist/index.html": ""}, want: "web/dist", warnings: []string{`The output folder "web/dist" contains server code (server/index.js). Troy does not run it, and it is public.`}},
 		"is missing": {files: built{"+web/public/index.html": ""}, words: `the output folder "web/dist" is missing after the build`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -158,9 +158,9 @@ func TestFindNamedOutput(t *testing.T) {
 	})
 }
 
-// What frameworks leave when they build for a server, and which of their
-// adapters is told of.
-func TestServerCodeIsNoSite(t *testing.T) {
+// TestServerCodeIsNotASite checks the files that frameworks write for a server,
+// and the adapters that the advice names.
+func TestServerCodeIsNotASite(t *testing.T) {
 	t.Parallel()
 	const express = "import express from 'express';\nconst app = express();\napp.listen(3000);\n"
 	for name, test := range map[string]struct {
@@ -236,7 +236,7 @@ func TestStartsServer(t *testing.T) {
 	}
 }
 
-// looked is a file system that tells which files are opened.
+// looked is a file system that records which files are opened.
 type looked struct {
 	fstest.MapFS
 	open func(name string)
@@ -247,7 +247,7 @@ func (l looked) Open(name string) (fs.File, error) {
 	return l.MapFS.Open(name)
 }
 
-// A build may leave any number of folders that hold no site.
+// A build may leave any number of folders without a site.
 func TestSearchForServerCodeIsBounded(t *testing.T) {
 	t.Parallel()
 	const folders = 200
@@ -285,7 +285,7 @@ func TestSearchForServerCodeIsBounded(t *testing.T) {
 	}
 }
 
-// A link in one place keeps no site in another from being found.
+// A link in one place must not hide a site in another.
 func TestFindOutputBesideLinks(t *testing.T) {
 	t.Parallel()
 	usual := build.Plan{Root: ".", Build: "make", Outputs: []string{"dist", "build", "public"}}
@@ -322,7 +322,7 @@ func TestFindOutputBesideLinks(t *testing.T) {
 	}
 }
 
-// Sites that look a little like a server's code.
+// Sites that resemble server code.
 func TestSitesAreNoServerCode(t *testing.T) {
 	t.Parallel()
 	for name, files := range map[string]map[string]string{
@@ -361,7 +361,7 @@ func check(t *testing.T, out build.Output, err error, want, words string) {
 	}
 }
 
-// LookWritten and the list that a builder elsewhere writes come to the same.
+// LookWritten and ReadWritten must agree.
 func TestLookWritten(t *testing.T) {
 	t.Parallel()
 	root, err := os.OpenRoot(t.TempDir())
@@ -383,12 +383,12 @@ func TestLookWritten(t *testing.T) {
 	}
 	plan := build.Plan{Root: ".", Build: "make", Outputs: []string{"old"}}
 	out, err := plan.FindOutput(t.Context(), root.FS(), w)
-	check(t, out, err, "", `the build wrote a site to "www", and`)
+	check(t, out, err, "", `the build wrote a site to "www", which`)
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := build.LookWritten(ctx, root, fresh); err == nil {
-		t.Fatal("a walk whose context has ended went on")
+		t.Fatal("a walk with a done context continued")
 	}
 	for _, list := range []string{"x./a\x00", "f../a\x00", "\x00", "f/etc\x00", "f" + strings.Repeat("a/", 8<<10) + "\x00"} {
 		if _, err := build.ReadWritten(strings.NewReader(list)); troy.KindOf(err) != troy.Invalid {

@@ -16,8 +16,8 @@ import (
 
 type lock struct{ file, manager string }
 
-// lockfiles are the managers' own. npm's come last: they are the ones left
-// over from before another manager.
+// lockfiles returns the managers' lockfiles. npm's come last, because they are
+// often left over from before a change of the manager.
 func lockfiles() []lock {
 	return []lock{
 		{"pnpm-lock.yaml", "pnpm"}, {"yarn.lock", "yarn"}, {"bun.lock", "bun"}, {"bun.lockb", "bun"},
@@ -25,8 +25,8 @@ func lockfiles() []lock {
 	}
 }
 
-// packages finds the package manager. Its lockfile may lie above the root
-// folder, if the package in the root folder is a member of that workspace.
+// packages finds the package manager. Its lockfile may be above the root
+// folder, if the package in the root folder belongs to that workspace.
 func (d *detected) packages(fsys fs.FS, root string, m manifest) error {
 	if found, err := d.packagesIn(fsys, root, m); found || err != nil {
 		return err
@@ -56,7 +56,7 @@ func (d *detected) packages(fsys fs.FS, root string, m manifest) error {
 	return nil
 }
 
-// packagesIn looks for a pin and a lockfile in one folder.
+// packagesIn searches one folder for a pin and a lockfile.
 func (d *detected) packagesIn(fsys fs.FS, dir string, m manifest) (found bool, err error) {
 	pinned, version := m.pin()
 	for _, l := range lockfiles() {
@@ -79,16 +79,16 @@ func (d *detected) packagesIn(fsys fs.FS, dir string, m manifest) (found bool, e
 	d.manager, d.managerVersion, d.installRoot = pinned, version, dir
 	command := pinned + " install"
 	if pinned == "yarn" && modernYarn(fsys, dir, version) {
-		command += " --no-immutable" // in CI it refuses to make a lockfile
+		command += " --no-immutable" // in CI it refuses to create a lockfile
 	}
 	d.install = chosen(command, "packageManager in "+path.Join(dir, "package.json"))
 	return true, nil
 }
 
-// pin is the package manager that package.json asks for: "pnpm@9.1.0+sha256.…"
-// (nodejs.org/api/packages.html#packagemanager), or that of devEngines
-// (docs.npmjs.com/cli/configuring-npm/package-json#devengines). One that is not
-// known is ignored.
+// pin returns the package manager that package.json requests: packageManager,
+// such as "pnpm@9.1.0+sha256.…" (nodejs.org/api/packages.html#packagemanager),
+// or devEngines (docs.npmjs.com/cli/configuring-npm/package-json#devengines).
+// An unknown manager is ignored.
 func (m manifest) pin() (name, version string) {
 	name, version, _ = strings.Cut(m.PackageManager, "@")
 	if name == "" {
@@ -109,11 +109,11 @@ func (m manifest) pin() (name, version string) {
 	return name, version
 }
 
-// plainVersion is a version or a range that is one word for a shell.
+// plainVersion matches a version or a range that is safe in a shell command.
 var plainVersion = regexp.MustCompile(`^[~^]?[0-9][0-9A-Za-z.-]*$`)
 
-// versionOfLockfile is the major version of the manager that reads and writes
-// lockfiles of this format, or nothing if any does.
+// versionOfLockfile returns the major version of the manager that uses this
+// lockfile format, or "" if any version does.
 func versionOfLockfile(fsys fs.FS, dir string, l lock) (string, error) {
 	if l.file != "pnpm-lock.yaml" && l.file != "yarn.lock" {
 		return "", nil
@@ -137,8 +137,8 @@ func versionOfLockfile(fsys fs.FS, dir string, l lock) (string, error) {
 	case strings.HasPrefix(version, "6"):
 		return "8", nil
 	case version == "9.0":
-		// 10 writes the same format as 9, and alone takes a workspace file
-		// without packages, for its settings.
+		// 10 writes the same format as 9, but only 10 accepts a workspace file
+		// with settings and without packages.
 		patterns, found, err := pnpmPatterns(fsys, dir)
 		if err == nil && found && len(patterns) == 0 {
 			return "10", nil
@@ -153,7 +153,7 @@ var (
 	yarnFormat = regexp.MustCompile(`(?m)^__metadata:\r?\n(?:[ \t].*\n)*?[ \t]+version:\s*([0-9]+)`)
 )
 
-// yarnOf reads the head of a yarn.lock.
+// yarnOf parses the head of a yarn.lock.
 func yarnOf(head []byte) string {
 	if bytes.Contains(head, []byte("# yarn lockfile v1")) {
 		return "1"
@@ -174,8 +174,7 @@ func yarnOf(head []byte) string {
 	return "4"
 }
 
-// readHead reads the beginning of a lockfile, which may be longer than
-// anything else that is read.
+// readHead reads the beginning of a lockfile, which may exceed readCap.
 func readHead(fsys fs.FS, name string) ([]byte, error) {
 	f, err := fsys.Open(name)
 	if err != nil {
@@ -184,7 +183,7 @@ func readHead(fsys fs.FS, name string) ([]byte, error) {
 	defer f.Close()
 	head, err := bufio.NewReaderSize(f, 4<<10).Peek(4 << 10)
 	if err != nil && len(head) == 0 {
-		return nil, nil //nolint:nilerr // an empty file, which its manager refuses
+		return nil, nil //nolint:nilerr // its manager refuses an empty file
 	}
 	return head, nil
 }
@@ -201,7 +200,8 @@ func frozenInstall(fsys fs.FS, dir, manager, version string) string {
 	return manager + " install --frozen-lockfile"
 }
 
-// modernYarn tells Yarn from 2 on, by what is pinned or by its settings file.
+// modernYarn reports whether Yarn is version 2 or later, by the pin or by its
+// settings file.
 func modernYarn(fsys fs.FS, dir, version string) bool {
 	if version != "" {
 		return version != "1" && !strings.HasPrefix(version, "1.")
@@ -209,8 +209,8 @@ func modernYarn(fsys fs.FS, dir, version string) bool {
 	return isFile(fsys, path.Join(dir, ".yarnrc.yml"))
 }
 
-// isMember reports whether the folder root belongs to the workspace in the
-// folder dir above it.
+// isMember reports whether the folder root belongs to the workspace in dir, a
+// folder above it.
 func isMember(fsys fs.FS, dir, root string, m manifest) (bool, error) {
 	name := root
 	if dir != "." {
@@ -234,12 +234,12 @@ func isMember(fsys fs.FS, dir, root string, m manifest) (bool, error) {
 		Packages any `json:"packages"`
 	}
 	if err := json.Unmarshal(data, &lerna); err != nil {
-		return false, nil //nolint:nilerr // Lerna says what is wrong with it
+		return false, nil //nolint:nilerr // Lerna reports the error
 	}
 	return matches(globs(lerna.Packages), name), nil
 }
 
-// globs are the patterns of a list, or of that in the key packages.
+// globs returns the patterns of a list, or of the list in the key packages.
 func globs(value any) []string {
 	if object, ok := value.(map[string]any); ok {
 		value = object["packages"]
@@ -254,7 +254,7 @@ func globs(value any) []string {
 	return patterns
 }
 
-// pnpmPatterns are the packages of pnpm-workspace.yaml.
+// pnpmPatterns returns the packages of pnpm-workspace.yaml.
 func pnpmPatterns(fsys fs.FS, dir string) (patterns []string, found bool, err error) {
 	data, err := readFile(fsys, path.Join(dir, "pnpm-workspace.yaml"))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -267,13 +267,13 @@ func pnpmPatterns(fsys fs.FS, dir string) (patterns []string, found bool, err er
 		Packages []string `yaml:"packages"`
 	}
 	if err := yaml.Unmarshal(data, &file); err != nil {
-		return nil, true, nil //nolint:nilerr // pnpm says what is wrong with it
+		return nil, true, nil //nolint:nilerr // pnpm reports the error
 	}
 	return file.Packages, true, nil
 }
 
-// matches reports whether a folder is one of a workspace's: * stands for a
-// name, ** for any folders, and a pattern that begins with ! takes some out.
+// matches reports whether a folder belongs to a workspace: * matches a name, **
+// matches any folders, and a pattern that begins with ! excludes.
 func matches(patterns []string, name string) bool {
 	found := false
 	for _, pattern := range patterns {
@@ -309,7 +309,7 @@ func matchParts(pattern, name []string) bool {
 	return false
 }
 
-// braces are the alternatives of a part such as {apps,packages}.
+// braces returns the alternatives of a part such as {apps,packages}.
 func braces(part string) []string {
 	before, rest, open := strings.Cut(part, "{")
 	inside, after, closed := strings.Cut(rest, "}")

@@ -6,11 +6,11 @@ import (
 	"regexp"
 )
 
-// callsPip is a command that installs with pip.
+// callsPip matches a command that calls pip.
 var callsPip = regexp.MustCompile(`\bpip3?\b`)
 
-// findPython looks for what pip installs. Where no other manager has a
-// lockfile, its list names the dependency cache.
+// findPython finds the list of packages for pip. If no other manager has a
+// lockfile, that list is the key of the dependency cache.
 func (p *Plan) findPython(fsys fs.FS) {
 	if p.Install+p.Build+p.Test == "" {
 		return

@@ -11,12 +11,12 @@ import (
 	"strings"
 )
 
-// serverCode reports by which sign a folder has code that is made for a
-// server, or nothing. Such code often has secrets in it, and frameworks write
-// it beside or instead of a site's files. The signs are those of the adapters
-// of SvelteKit, Astro, Nuxt (Nitro), Next.js, React Router, Remix, TanStack
-// Start, Vike, Waku, Qwik, Angular and of Cloudflare's and Netlify's targets.
-// The error is the context's.
+// serverCode returns the sign that a folder contains server code, or "". Server
+// code often contains secrets, and frameworks write it beside or instead of a
+// site's files. The signs come from the adapters of SvelteKit, Astro, Nuxt
+// (Nitro), Next.js, React Router, Remix, TanStack Start, Vike, Waku, Qwik,
+// Angular and from Cloudflare's and Netlify's targets. The only error is the
+// context's.
 func (p Plan) serverCode(ctx context.Context, fsys fs.FS, folder string) (string, error) {
 	if ctx.Err() != nil {
 		return "", context.Cause(ctx)
@@ -59,8 +59,8 @@ func (p Plan) serverCode(ctx context.Context, fsys fs.FS, folder string) (string
 
 var scriptExtensions = []string{".js", ".mjs", ".cjs"}
 
-// serverEntry returns the module that a folder named server begins with, or
-// nothing. One with pages in it is a part of a site that is about servers.
+// serverEntry returns the entry module of a folder named server, or "". A
+// folder with pages is a part of the site that is about servers.
 func serverEntry(ctx context.Context, fsys fs.FS, dir string) string {
 	if !isFolder(fsys, dir) || isFile(fsys, path.Join(dir, indexName)) {
 		return ""
@@ -83,29 +83,31 @@ func serverEntry(ctx context.Context, fsys fs.FS, dir string) string {
 	return ""
 }
 
-// serverRead is how much of a script is searched.
+// serverRead is the number of bytes of a script that are searched.
 const serverRead = 1 << 20
 
-// svelteManifest is in the manifest that SvelteKit writes for its server.
-// webpack's runtime may be called manifest.js as well.
+// svelteManifest matches the manifest that SvelteKit writes for its server.
+// webpack's runtime may also be called manifest.js.
 var svelteManifest = regexp.MustCompile(`\bappDir\s*:`)
 
-// imports begins an import or a require.
+// imports matches the beginning of an import or a require.
 const imports = `(?:\bfrom|\brequire\(|\bimport\(|\bimport)\s*["']`
 
 var (
-	// ofServer imports a module that serves HTTP. Browsers have none of these.
+	// ofServer matches an import of a module that serves HTTP, which no browser
+	// has.
 	ofServer = regexp.MustCompile(imports + `(?:(?:node:)?(?:https?|http2|net)|express|fastify|koa|hono|@hono/node-server|h3|polka|@hapi/hapi|@nestjs/core)["']`)
-	// listens is how its servers begin to serve.
+	// listens matches the call with which such a server starts.
 	listens = regexp.MustCompile(`\.listen\s*\(`)
-	// ofNode imports a module of Node.js. Scripts for browsers do so too behind
-	// a test of where they run, as Emscripten's do with fs and path.
+	// ofNode matches an import of a Node.js module. Browser scripts have them
+	// too, behind a test of the platform, as Emscripten's do for fs and path.
 	ofNode = regexp.MustCompile(imports + `node:[a-z0-9_/]+["']`)
-	// serves is how a script for Node.js, Deno or Bun begins to serve.
+	// serves matches the call with which a Node.js, Deno or Bun script starts a
+	// server.
 	serves = regexp.MustCompile(`\bcreateServer\s*\(|\bDeno\.serve\s*\(|\bBun\.serve\s*\(`)
 )
 
-// startsServer reports whether a script is made to serve by itself.
+// startsServer reports whether a script starts a server.
 func startsServer(script []byte) bool {
 	if at := ofServer.FindIndex(script); at != nil {
 		return bytes.HasPrefix(script, []byte("#!")) || listens.Match(script[at[1]:]) || serves.Match(script)
@@ -113,7 +115,7 @@ func startsServer(script []byte) bool {
 	return ofNode.Match(script) && serves.Match(script)
 }
 
-// script returns the first serverRead bytes of a file, or nothing.
+// script returns the first serverRead bytes of a file, or nil.
 func script(fsys fs.FS, name string) []byte {
 	if !isFile(fsys, name) {
 		return nil

@@ -2,9 +2,9 @@ package build
 
 import "strings"
 
-// Shims returns, by name, a program for each package manager that fetches it
-// by npx, for machines that lack it. npx runs outside of the project, whose
-// devEngines may refuse npm.
+// Shims returns a script for each package manager, keyed by name, that installs
+// the manager with npx, for machines that lack it. npx runs outside the
+// project, whose devEngines may refuse npm.
 func (p Plan) Shims() map[string]string {
 	shims := map[string]string{}
 	for _, manager := range []string{"pnpm", "yarn", "bun"} {
@@ -14,7 +14,7 @@ func (p Plan) Shims() map[string]string {
 		}
 		module := manager
 		if manager == "yarn" && version != "" && version != "@1" && !strings.HasPrefix(version, "@1.") {
-			// From 2 on Yarn has another name in the registry
+			// Since version 2, Yarn has another name in the registry
 			// (yarnpkg.com/getting-started/migration).
 			module = "@yarnpkg/cli-dist"
 		}
@@ -27,6 +27,6 @@ func (p Plan) Shims() map[string]string {
 	return shims
 }
 
-// Quote makes one word of s for a POSIX shell (POSIX.1-2017, Shell Command
+// Quote returns s as one word for a POSIX shell (POSIX.1-2017, Shell Command
 // Language 2.2.2).
 func Quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

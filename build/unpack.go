@@ -18,15 +18,15 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
-// SourceLimits bounds a commit's source. A field that is zero takes its
-// default.
+// SourceLimits bounds a commit's source. A field that is zero has its default.
 type SourceLimits struct {
-	ArchiveBytes int64 // bytes of the archive as it comes
+	ArchiveBytes int64 // bytes of the compressed archive
 	TotalBytes   int64 // bytes of all files
 	Entries      int   // files, folders and links
 }
 
-// DefaultSourceLimits is 2 GiB of archive, 8 GiB of files, 500,000 entries.
+// DefaultSourceLimits returns 2 GiB of archive, 8 GiB of files and 500,000
+// entries.
 func DefaultSourceLimits() SourceLimits {
 	return SourceLimits{ArchiveBytes: 2 << 30, TotalBytes: 8 << 30, Entries: 500_000}
 }
@@ -45,20 +45,20 @@ func (l SourceLimits) orDefault() SourceLimits {
 	return l
 }
 
-// Unpack writes a tar, plain or gzipped, into dir. The one top folder that
-// forges put around a repository
-// (docs.github.com/rest/repos/contents#download-a-repository-archive-tar) is
-// left out. Symbolic links are made as they are, wherever they lead: what
-// reads them later must keep them inside, as os.Root does. Nothing is written
-// outside dir or through a link: such paths, and what is not a file, folder or
-// link, end it with a *troy.Error of kind Invalid; too much of anything is
-// TooLarge. Files are 0644 or 0755, folders 0755. What was unpacked before an
-// error stays.
+// Unpack unpacks a tar, plain or gzipped, into dir. It removes the single top
+// folder in which forges put a repository
+// (docs.github.com/rest/repos/contents#download-a-repository-archive-tar). It
+// creates symbolic links whatever their targets, so later readers must keep
+// them inside dir, as os.Root does. It never writes outside dir or through a
+// link: for such paths, and for entries other than files, folders and links, it
+// returns an Invalid error, and beyond a limit a TooLarge error. Files have
+// mode 0644 or 0755, folders 0755. After an error, the entries unpacked so far
+// remain.
 func Unpack(ctx context.Context, r io.Reader, dir string, limits SourceLimits) error {
 	return unpack(ctx, r, dir, limits, "source")
 }
 
-// UnpackOutput is Unpack for what a build left.
+// UnpackOutput is like Unpack, for a build's output.
 func UnpackOutput(ctx context.Context, r io.Reader, dir string, limits SourceLimits) error {
 	return unpack(ctx, r, dir, limits, "output")
 }
@@ -77,13 +77,13 @@ func unpack(ctx context.Context, r io.Reader, dir string, limits SourceLimits, w
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case capped.left < 0:
-		return troy.Errorf(troy.TooLarge, "the source's archive has more than %d bytes; no more are allowed", limits.ArchiveBytes)
+		return troy.Errorf(troy.TooLarge, "the source's archive exceeds the limit of %d bytes", limits.ArchiveBytes)
 	case err == nil || troy.KindOf(err) != troy.Internal:
 		return err
 	case capped.err != nil:
 		return fmt.Errorf("read the source's archive: %w", capped.err)
 	case errors.Is(err, tar.ErrHeader), errors.Is(err, gzip.ErrHeader), errors.Is(err, gzip.ErrChecksum), errors.Is(err, io.ErrUnexpectedEOF):
-		return troy.Errorf(troy.Invalid, "the source's archive is damaged or cut short: %w", err)
+		return troy.Errorf(troy.Invalid, "the source's archive is damaged or truncated: %w", err)
 	}
 	return fmt.Errorf("unpack the source: %w", err)
 }
@@ -93,10 +93,10 @@ type unpacking struct {
 	what    string // "source" or "output"
 	root    *os.Root
 	limits  SourceLimits
-	top     string // the folder around everything, left out
+	top     string // the folder around everything, removed from paths
 	entries int
 	bytes   int64
-	folders map[string]bool // those that are there
+	folders map[string]bool // the folders created
 	links   map[string]bool
 }
 
@@ -114,8 +114,8 @@ func (u *unpacking) run(r io.Reader) error {
 		}
 		plain = z
 	}
-	// What a small archive unpacks to may take long, and an entry of a sparse
-	// file takes nothing of the archive.
+	// Unpacking a small archive may take long, and an entry of a sparse file
+	// takes no space in the archive.
 	archive := tar.NewReader(canceled{u.ctx, plain})
 	for {
 		if u.ctx.Err() != nil {
@@ -140,7 +140,7 @@ func (u *unpacking) run(r io.Reader) error {
 
 func (u *unpacking) entry(h *tar.Header, content io.Reader) error {
 	if u.entries++; u.entries > u.limits.Entries {
-		return troy.Errorf(troy.TooLarge, "the %s has more than %d files and folders; no more are allowed", u.what, u.limits.Entries)
+		return troy.Errorf(troy.TooLarge, "the %s exceeds the limit of %d files and folders", u.what, u.limits.Entries)
 	}
 	if h.Typeflag == tar.TypeXGlobalHeader {
 		return nil // git archive writes the commit's id there
@@ -171,22 +171,22 @@ func (u *unpacking) entry(h *tar.Header, content io.Reader) error {
 		}
 		return u.damaged(name, u.root.Link(target, name))
 	}
-	return troy.Errorf(troy.Invalid, "the %s's %q is not a file, folder or link", u.what, name)
+	return troy.Errorf(troy.Invalid, "the %s's entry %q is not a file, folder or link", u.what, name)
 }
 
-// maxDepth is how many folders a path may have. To resolve one takes a step
-// for each of them.
+// maxDepth is the maximum number of folders in a path. Resolving a path takes a
+// step for each of them.
 const maxDepth = 512
 
-// inside returns an entry's path without the top folder; it is empty for the
-// top folder itself.
+// inside returns an entry's path without the top folder, or "" for the top
+// folder itself.
 func (u *unpacking) inside(name string) (string, error) {
 	clean := strings.TrimSuffix(strings.TrimPrefix(name, "./"), "/")
 	if clean == "" || clean == "." {
 		return "", nil
 	}
 	if !validPath(clean) || len(clean) > 4096 {
-		return "", troy.Errorf(troy.Invalid, "the %s has the path %.256q, which leads out of it or is not a clean path", u.what, name)
+		return "", troy.Errorf(troy.Invalid, "the %s contains the path %.256q, which leads out of it or is not clean", u.what, name)
 	}
 	if strings.Count(clean, "/") > maxDepth {
 		return "", troy.Errorf(troy.TooLarge, "the %s's path %.256q… has more than %d folders", u.what, name, maxDepth)
@@ -196,18 +196,19 @@ func (u *unpacking) inside(name string) (string, error) {
 		u.top = top
 	}
 	if top != u.top {
-		return "", troy.Errorf(troy.Invalid, "the %s's archive has %q and %q side by side; one folder with the repository in it is expected", u.what, u.top, top)
+		return "", troy.Errorf(troy.Invalid, "the %s's archive has %q and %q at the top; expected one folder that contains everything", u.what, u.top, top)
 	}
 	return rest, nil
 }
 
-// validPath is fs.ValidPath for names of any bytes: those of Latin-1 are fine
-// as long as they are not published.
+// validPath is like fs.ValidPath, for names in any encoding: names in Latin-1
+// are fine if they are not published.
 func validPath(name string) bool {
 	return fs.ValidPath(strings.ToValidUTF8(name, "?")) && !strings.ContainsRune(name, 0)
 }
 
-// folder makes a folder and those above it, none of them behind a link.
+// folder creates a folder and its parents, and makes sure that none is behind a
+// link.
 func (u *unpacking) folder(name string) error {
 	if u.folders[name] {
 		return nil
@@ -222,7 +223,7 @@ func (u *unpacking) folder(name string) error {
 		return u.damaged(name, err)
 	}
 	if info, err := u.root.Lstat(name); err != nil || !info.IsDir() {
-		return troy.Errorf(troy.Invalid, "the %s's %q is a folder and something else at once", u.what, name)
+		return troy.Errorf(troy.Invalid, "the %s's entry %q is both a folder and something else", u.what, name)
 	}
 	u.folders[name] = true
 	return nil
@@ -230,7 +231,7 @@ func (u *unpacking) folder(name string) error {
 
 func (u *unpacking) file(name string, h *tar.Header, content io.Reader) error {
 	if h.Size > u.limits.TotalBytes-u.bytes {
-		return troy.Errorf(troy.TooLarge, "the %s's files have more than %d bytes; no more are allowed", u.what, u.limits.TotalBytes)
+		return troy.Errorf(troy.TooLarge, "the %s's files exceed the limit of %d bytes", u.what, u.limits.TotalBytes)
 	}
 	u.bytes += h.Size
 	mode := fs.FileMode(0o644)
@@ -245,9 +246,10 @@ func (u *unpacking) file(name string, h *tar.Header, content io.Reader) error {
 	return errors.Join(err, f.Close())
 }
 
-// damaged says of an entry that can't be made that the archive is wrong: its
-// path appears twice, is a file and a folder at once, is too long or goes
-// through a link that leads out. A failing disk is not the archive's fault.
+// damaged returns the error for an entry that can't be created. It is the
+// archive's fault if the path appears twice, is both a file and a folder, is
+// too long or leads out through a link. A failing disk is not the archive's
+// fault.
 func (u *unpacking) damaged(name string, err error) error {
 	if err == nil {
 		return nil
@@ -257,10 +259,10 @@ func (u *unpacking) damaged(name string, err error) error {
 			return err
 		}
 	}
-	return troy.Errorf(troy.Invalid, "the %s's %q can't be made: %w", u.what, name, err)
+	return troy.Errorf(troy.Invalid, "can't create the %s's entry %q: %w", u.what, name, err)
 }
 
-// canceled is a reader that ends with its context.
+// canceled is a reader that fails when its context is done.
 type canceled struct {
 	ctx context.Context
 	r   io.Reader
@@ -273,12 +275,12 @@ func (c canceled) Read(p []byte) (int, error) {
 	return c.r.Read(p)
 }
 
-// cappedReader ends with its context, and when more comes than is allowed.
+// cappedReader fails when its context is done or its limit is exceeded.
 type cappedReader struct {
 	ctx  context.Context
 	r    io.Reader
 	left int64
-	err  error // what the source of the bytes ended with, if not its end
+	err  error // the source's error other than io.EOF
 }
 
 var errTooMuch = errors.New("more bytes than allowed")

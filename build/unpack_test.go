@@ -80,8 +80,8 @@ func TestUnpack(t *testing.T) {
 	}
 }
 
-// Links are made as they are: what runs in the sandbox may follow them, and
-// what reads for Troy can't leave the folder.
+// Links are created whatever their targets: the sandbox may follow them, and
+// Troy's readers can't leave the folder.
 func TestUnpackLeavesLinks(t *testing.T) {
 	t.Parallel()
 	links := map[string]string{
@@ -106,7 +106,7 @@ func TestUnpackLeavesLinks(t *testing.T) {
 	}
 }
 
-// Names in other encodings than UTF-8 are unpacked as they are.
+// Names in other encodings than UTF-8 are unpacked unchanged.
 func TestUnpackLatin1(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -138,19 +138,19 @@ func TestUnpackRefuses(t *testing.T) {
 		"through a link out":   {entries: []tar.Header{link("r/d", "../.."), {Name: "r/d/evil"}}, words: `behind the link "d"`},
 		"deep through a link":  {entries: []tar.Header{link("r/d", "/tmp"), {Name: "r/d/a/b/evil"}}, words: `behind the link "d"`},
 		"folder over a link":   {entries: []tar.Header{link("r/d", "/tmp"), {Typeflag: tar.TypeDir, Name: "r/d/"}}, words: `behind the link "d"`},
-		"file over a link":     {entries: []tar.Header{link("r/d", "../evil"), {Name: "r/d"}}, words: "can't be made"},
-		"link over a folder":   {entries: []tar.Header{{Name: "r/d/a"}, link("r/d", "/tmp"), {Name: "r/d/evil"}}, words: "can't be made"},
+		"file over a link":     {entries: []tar.Header{link("r/d", "../evil"), {Name: "r/d"}}, words: "can't create"},
+		"link over a folder":   {entries: []tar.Header{{Name: "r/d/a"}, link("r/d", "/tmp"), {Name: "r/d/evil"}}, words: "can't create"},
 		"hard link leads out":  {entries: []tar.Header{{Typeflag: tar.TypeLink, Name: "r/a", Linkname: "../etc/passwd"}}, words: "leads out of it"},
 		"hard link by a link":  {entries: []tar.Header{link("r/d", "/etc"), {Typeflag: tar.TypeLink, Name: "r/a", Linkname: "r/d/passwd"}}, words: `behind the link "d"`},
 		"device":               {entries: []tar.Header{{Typeflag: tar.TypeBlock, Name: "r/sda"}}, words: "not a file, folder or link"},
 		"pipe":                 {entries: []tar.Header{{Typeflag: tar.TypeFifo, Name: "r/p"}}, words: "not a file, folder or link"},
-		"twice":                {entries: []tar.Header{{Name: "r/a"}, {Name: "r/a"}}, words: "can't be made"},
-		"file and folder":      {entries: []tar.Header{{Name: "r/a"}, {Name: "r/a/b"}}, words: `"a" is a folder and something else`},
-		"two tops":             {entries: []tar.Header{{Name: "r/a"}, {Name: "s/a"}}, words: "side by side"},
+		"twice":                {entries: []tar.Header{{Name: "r/a"}, {Name: "r/a"}}, words: "can't create"},
+		"file and folder":      {entries: []tar.Header{{Name: "r/a"}, {Name: "r/a/b"}}, words: `"a" is both a folder and something else`},
+		"two tops":             {entries: []tar.Header{{Name: "r/a"}, {Name: "s/a"}}, words: "at the top; expected one folder"},
 		"nothing":              {words: "is empty"},
-		"too many entries":     {entries: []tar.Header{{Name: "r/a"}, {Name: "r/b"}, {Name: "r/c"}}, limits: build.SourceLimits{Entries: 2}, kind: troy.TooLarge, words: "more than 2 files"},
-		"too many bytes":       {entries: []tar.Header{{Name: "r/a"}, {Name: "r/b"}}, limits: build.SourceLimits{TotalBytes: 20}, kind: troy.TooLarge, words: "more than 20 bytes"},
-		"too large an archive": {entries: []tar.Header{{Name: "r/a"}, {Name: "r/b"}}, limits: build.SourceLimits{ArchiveBytes: 700}, kind: troy.TooLarge, words: "more than 700 bytes"},
+		"too many entries":     {entries: []tar.Header{{Name: "r/a"}, {Name: "r/b"}, {Name: "r/c"}}, limits: build.SourceLimits{Entries: 2}, kind: troy.TooLarge, words: "the limit of 2 files"},
+		"too many bytes":       {entries: []tar.Header{{Name: "r/a"}, {Name: "r/b"}}, limits: build.SourceLimits{TotalBytes: 20}, kind: troy.TooLarge, words: "the limit of 20 bytes"},
+		"too large an archive": {entries: []tar.Header{{Name: "r/a"}, {Name: "r/b"}}, limits: build.SourceLimits{ArchiveBytes: 700}, kind: troy.TooLarge, words: "the limit of 700 bytes"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -216,8 +216,8 @@ func FuzzUnpack(f *testing.F) {
 	})
 }
 
-// TestUnpackDeep unpacks paths with more folders than are allowed, and as
-// many.
+// TestUnpackDeep unpacks paths with more folders than allowed, and with the
+// maximum.
 func TestUnpackDeep(t *testing.T) {
 	t.Parallel()
 	for depth, allowed := range map[int]bool{500: true, 512: true, 513: false, 2000: false} {

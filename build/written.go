@@ -17,23 +17,24 @@ import (
 	"github.com/troy-iaas/troy/internal/walk"
 )
 
-// Written tells which folders of the repository a build's commands wrote to.
-// The zero value stands for a build that ran nothing.
+// Written records the folders of the repository that a build's commands wrote
+// to. The zero value belongs to a build that ran nothing.
 type Written struct {
-	folders map[string]bool // with a file that was written directly in them
-	sites   map[string]bool // those whose index.html was written
+	folders map[string]bool // folders in which a file was written directly
+	sites   map[string]bool // folders whose index.html was written
 }
 
 const (
-	// maxWritten bounds the folders that are remembered.
+	// maxWritten is the maximum number of folders.
 	maxWritten = 200_000
-	// maxWrittenName bounds a folder's path in a list.
+	// maxWrittenName is the maximum length of a folder's path in a list, in
+	// bytes.
 	maxWrittenName = 8 << 10
 )
 
 // LookWritten walks the repository after the build. fresh reports whether a
-// file was written since the build began; it gets what Lstat returns. Folders
-// named node_modules and .git are left out.
+// file, given its Lstat result, was written since the build began. LookWritten
+// skips folders named node_modules and .git.
 func LookWritten(ctx context.Context, root *os.Root, fresh func(fs.FileInfo) bool) (Written, error) {
 	w := Written{folders: map[string]bool{}, sites: map[string]bool{}}
 	limits := walk.Limits{Entries: 4 << 20, Path: maxWrittenName}
@@ -53,14 +54,14 @@ func LookWritten(ctx context.Context, root *os.Root, fresh func(fs.FileInfo) boo
 		return w.add(path.Dir(entry.Path), entry.Name() == indexName)
 	})
 	if err != nil && ctx.Err() == nil && troy.KindOf(err) == troy.Internal {
-		return w, troy.Errorf(troy.Invalid, "what the build left can't be read: %w", err)
+		return w, troy.Errorf(troy.Invalid, "can't read the build's files: %w", err)
 	}
 	return w, err
 }
 
-// ReadWritten reads a list of the folders that were written to, each ended by
-// a NUL: "f" and the path of one with a file that was written, "i" and the
-// path of one whose index.html was. Paths may begin with "./".
+// ReadWritten parses a list of the folders that were written to. Each entry
+// ends with a NUL: "f" and the path of a folder with a fresh file, or "i" and
+// the path of a folder with a fresh index.html. Paths may begin with "./".
 func ReadWritten(r io.Reader) (Written, error) {
 	w := Written{folders: map[string]bool{}, sites: map[string]bool{}}
 	list := bufio.NewScanner(r)
@@ -69,7 +70,7 @@ func ReadWritten(r io.Reader) (Written, error) {
 		if end := bytes.IndexByte(data, 0); end >= 0 {
 			return end + 1, data[:end], nil
 		}
-		return 0, nil, nil // what is cut off is left out
+		return 0, nil, nil // ignore a truncated entry
 	})
 	for list.Scan() {
 		kind, name := list.Text(), ""
@@ -109,8 +110,8 @@ func (w Written) below(folder string) bool {
 	return false
 }
 
-// elsewhere lists the topmost folders that got an index.html and are not a
-// part of a candidate that has one, sorted.
+// elsewhere returns the topmost folders, sorted, that got an index.html and are
+// not part of a candidate that has one.
 func (w Written) elsewhere(candidates []candidate) []string {
 	covered := map[string]bool{}
 	for _, c := range candidates {
@@ -129,8 +130,8 @@ func (w Written) elsewhere(candidates []candidate) []string {
 	return topmost(names)
 }
 
-// top lists the folders right below root that were written to, and those of
-// the repository's own elsewhere, sorted.
+// top returns the folders directly below root that were written to, and the
+// repository's other top folders that were, sorted.
 func (w Written) top(root string) []string {
 	names := map[string]bool{}
 	for name := range w.folders {
@@ -147,8 +148,7 @@ func (w Written) top(root string) []string {
 	return slices.Sorted(maps.Keys(names))
 }
 
-// topmost sorts the folders and leaves out those inside another. A folder
-// comes after those that it is inside.
+// topmost returns the folders, sorted, without those inside another.
 func topmost(names []string) []string {
 	slices.Sort(names)
 	var top []string
@@ -165,7 +165,7 @@ func topmost(names []string) []string {
 	return top
 }
 
-// within reports whether a folder is another one or inside it.
+// within reports whether name is folder or inside it.
 func within(name, folder string) bool {
 	return folder == "." || name == folder || strings.HasPrefix(name, folder+"/")
 }

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// TestTopmostOfMany sorts as many folders as a build may have written to, none
-// of them inside another.
+// TestTopmostOfMany sorts the maximum number of folders, none of them inside
+// another.
 func TestTopmostOfMany(t *testing.T) {
 	t.Parallel()
 	names := make([]string, 0, maxWritten)

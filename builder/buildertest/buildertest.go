@@ -311,7 +311,7 @@ func buildTests() map[string]func(*testing.T, Env) {
 			}
 			if log := e.LogOf(t, spec.Tree); !strings.Contains(log, "Commit "+id+" of the branch main.") {
 				t.Errorf("the log does not name the commit:\n%s", log)
-			} else if !strings.Contains(log, "Troy sets TROY_BRANCH, TROY_URL itself") {
+			} else if !strings.Contains(log, "Troy sets TROY_BRANCH, TROY_URL;") {
 				t.Errorf("the log does not name the variables that are ignored:\n%s", log)
 			}
 		},

@@ -58,13 +58,13 @@ func buildOutputTests() map[string]func(*testing.T, Env) {
 	return map[string]func(*testing.T, Env){
 		"a template is not published": refuses(
 			madeBy("mkdir www && echo new > www/index.html", Repository{"public/index.html": "template"}),
-			`the build wrote a site to "www", and nobody named that as the output`),
+			`the build wrote a site to "www", which is not a known output folder`),
 		// Its folders are of no account where the output was named.
 		"a named output beside endless folders": publishes(
 			madeBy(`mkdir out && echo new > out/index.html && perl -e 'for (1..60) { mkdir "d" x 200 or die; chdir "d" x 200 or die }'`, Repository{}).naming("out"), "new"),
 		"an old output is not published": refuses(
 			madeBy("mkdir lib && echo new > lib/a.js", Repository{"dist/index.html": "old"}),
-			`the build did not write to "dist", which the repository has already; it wrote to "lib"`),
+			`the build did not write to "dist", which comes from the repository; it wrote to "lib"`),
 		"a new output goes before an old one": publishes(
 			madeBy("mkdir build && echo new > build/index.html", Repository{"dist/index.html": "old", "dist/a.js": "old"}), "new"),
 		"an output made again as it was": publishes(
@@ -160,12 +160,12 @@ func buildOutputTests() map[string]func(*testing.T, Env) {
 			madeBy("mkdir -p build/server build/client && touch build/handler.js build/server/index.js", Repository{
 				"package.json": `{"devDependencies":{"@sveltejs/kit":"2"}}`,
 			}),
-			`the folder "build" is not a site: it has server code (handler.js beside server/) and no index.html; SvelteKit can make static files: use @sveltejs/adapter-static`),
+			`the folder "build" is not a site: it contains server code (handler.js beside server/) and no index.html; to make SvelteKit produce static files, use @sveltejs/adapter-static`),
 		"a named output without a page is warned of": func(t *testing.T, e Env) {
 			spec := Repository{"a.txt": "x"}.Spec(t)
 			spec.Settings = build.Settings{Build: "mkdir -p out && echo feed > out/feed.xml", Output: "out"}
 			b := e.Succeeds(t, spec)
-			want := `The output folder "out" has no index.html, so the site's first page is not found.`
+			want := `The output folder "out" has no index.html, so the site has no home page.`
 			if len(b.Warnings) != 1 || b.Warnings[0] != want {
 				t.Fatalf("the warnings are %q", b.Warnings)
 			}

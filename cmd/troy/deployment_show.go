@@ -45,7 +45,8 @@ func (a *app) printDeployment(ctx context.Context, c *client.Client, pipeline st
 	now := time.Now()
 	live, rule, phases := "", "", ""
 	if b := d.Build; b != nil {
-		rule, phases = strings.TrimPrefix(b.Rule, "What is run: "), phaseList(b.Phases, now)
+		_, rule, _ = strings.Cut(b.Rule, ": ")
+		phases = phaseList(b.Phases, now)
 	}
 	if d.Live {
 		live = "now"
@@ -67,7 +68,7 @@ func (a *app) printDeployment(ctx context.Context, c *client.Client, pipeline st
 		field{"Branch", d.Branch},
 		field{"By", d.Actor},
 		field{"Files", files},
-		field{"What is run", rule},
+		field{"Build plan", rule},
 		field{"Phases", phases},
 		field{"Created", a.out.when(d.CreatedAt, now)},
 		field{"Started", a.out.whenever(d.StartedAt, now)},

@@ -87,7 +87,7 @@ func (d *double) deployCommit(r *http.Request, p *doublePipeline) (answer, error
 	}
 	x.Commit = cmp.Or(body.Commit, strings.Repeat("b", 40))
 	code := 0
-	x.Build = &client.Build{Attempt: 1, Rule: `What is run: build with "npm run build" (package.json).`, LogBytes: int64(len(doubleLog)), Phases: []client.Phase{
+	x.Build = &client.Build{Attempt: 1, Rule: `Build plan: build with "npm run build" (package.json).`, LogBytes: int64(len(doubleLog)), Phases: []client.Phase{
 		{Phase: "download_source", Started: x.CreatedAt, Ended: x.CreatedAt.Add(1500 * time.Millisecond), ExitCode: &code},
 	}}
 	if strings.HasPrefix(x.Commit, "f") {
