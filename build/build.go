@@ -133,7 +133,7 @@ func Decide(fsys fs.FS, s Settings) (Plan, error) {
 		return Plan{}, err
 	}
 	if !build.said && !out.said && !found.site {
-		return Plan{}, troy.Errorf(troy.Invalid, "can't find out how to build %q: it has no package.json with a build script, no known generator and no index.html; set the build command and the output folder in troy.toml or in the pipeline's settings", root)
+		return Plan{}, troy.Errorf(troy.Invalid, "found nothing to build in %q: there is no package.json with a build script, no known generator and no index.html; set the build command and the output folder in troy.toml or in the pipeline's settings", root)
 	}
 	p := Plan{
 		Root: root, InstallRoot: found.installRoot, Test: test.value, Environment: file.environment,

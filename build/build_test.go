@@ -214,7 +214,7 @@ func TestDecideRefuses(t *testing.T) {
 		field    string
 		words    string
 	}{
-		"nothing to build":         {files: map[string]string{"README.md": ""}, words: "can't find out how to build"},
+		"nothing to build":         {files: map[string]string{"README.md": ""}, words: "found nothing to build"},
 		"unknown key":              {files: map[string]string{"troy.toml": "[build]\ncomand = \"x\"\n"}, field: "build.comand", words: "unknown key"},
 		"unknown table":            {files: map[string]string{"troy.toml": "[biuld]\ncommand = \"x\"\n"}, field: "biuld", words: "unknown key"},
 		"contradiction":            {files: map[string]string{"troy.toml": "[build]\noutput = \"a\"\npublish = \"b\"\n"}, field: "build.output", words: `build.publish is "b"`},

@@ -11,18 +11,18 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
-// awayAfter is how long a server has to be missed before it is called away.
+// awayAfter is how long calls have to fail before the server counts as away.
 const awayAfter = time.Second
 
-// presence is what the calls of a client know together of whether the server
-// is there.
+// presence is the state, shared by the calls of a client, of whether the server
+// answers.
 type presence struct {
 	mu   sync.Mutex
-	last time.Time // of the last answer
+	last time.Time // of the last response
 	away bool
 }
 
-// answered notes that the server did what it was asked for.
+// answered records that the server answered a call.
 func (p *presence) answered(c *Client) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -33,8 +33,8 @@ func (p *presence) answered(c *Client) {
 	p.away = false
 }
 
-// missing notes a failure, and returns for how long no call has had an answer.
-// The call itself fails since that time.
+// missing records a failure. It returns how long no call has had an answer. The
+// calling call has failed since then.
 func (p *presence) missing(c *Client, since time.Time, err error) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -51,12 +51,12 @@ func (p *presence) missing(c *Client, since time.Time, err error) time.Duration 
 	return gone
 }
 
-// gaveUp adds for how long it was tried.
+// gaveUp adds the duration of the attempts to err.
 func gaveUp(err error, patience time.Duration) error {
-	return troy.Errorf(troy.Unavailable, "%w; it was tried for %s", err, patience)
+	return troy.Errorf(troy.Unavailable, "%w; gave up after %s", err, patience)
 }
 
-// reason says in words why there was no answer.
+// reason describes why there was no response.
 func reason(err error) string {
 	var network net.Error
 	dns, isDNS := errors.AsType[*net.DNSError](err)
@@ -64,15 +64,15 @@ func reason(err error) string {
 	case isDNS && dns.IsNotFound:
 		return "host not found: " + dns.Name
 	case isDNS:
-		return "the name " + dns.Name + " can't be looked up now"
+		return "can't look up " + dns.Name + " at the moment"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "the connection was refused"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return "the connection was closed before the answer"
 	case errors.As(err, &network) && network.Timeout():
-		return "there was no answer in time"
+		return "the request timed out"
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
-		return "there is no route to it"
+		return "there is no route to the server"
 	}
 	return err.Error()
 }

@@ -20,8 +20,8 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
-// TestUploadOutlivesARestart stops the server in the middle of an upload, with
-// all senders at work, until the client says that it is away.
+// TestUploadOutlivesARestart stops the server during an upload, with all
+// senders at work, until the client reports that it is away.
 func TestUploadOutlivesARestart(t *testing.T) {
 	t.Parallel()
 	contents := map[string]string{}
@@ -90,7 +90,7 @@ func TestUploadOutlivesARestart(t *testing.T) {
 		t.Errorf("progress said %d files and %d bytes, want %d and %d", sent.Load(), bytes.Load(), len(contents), total)
 	}
 	if len(told) != 2 || told[0] == nil || told[1] != nil {
-		t.Errorf("told %v, want a reason and then that it is back", told)
+		t.Errorf("Away was called with %v, want a reason and then nil", told)
 	}
 }
 
@@ -103,16 +103,16 @@ func TestUploadGivesUpOnAServerThatStaysAway(t *testing.T) {
 	release, open := many(100, 10)
 	began := time.Now()
 	err := c.Upload(t.Context(), "blog", release, Upload{Open: open, Parallel: 32})
-	if troy.KindOf(err) != troy.Unavailable || !strings.Contains(err.Error(), "the connection was refused; it was tried for 30ms") {
+	if troy.KindOf(err) != troy.Unavailable || !strings.Contains(err.Error(), "the connection was refused; gave up after 30ms") {
 		t.Errorf("it ended with: %v", err)
 	}
 	if time.Since(began) < c.patience {
-		t.Errorf("it ended after %s, before its patience", time.Since(began))
+		t.Errorf("it ended after %s, earlier than its patience", time.Since(began))
 	}
 }
 
-// TestOneFileIsNoOutage has one file refused for as long as others arrive:
-// that alone says nothing about the server.
+// TestOneFileIsNoOutage refuses one file while others arrive, which does not
+// mean that the server is away.
 func TestOneFileIsNoOutage(t *testing.T) {
 	t.Parallel()
 	release, open := files(map[string]string{"good": "good", "bad": "bad"})
@@ -124,14 +124,15 @@ func TestOneFileIsNoOutage(t *testing.T) {
 		w.WriteHeader(http.StatusNoContent)
 	})
 	c.patience = 20 * time.Millisecond
-	c.Away = func(err error) { t.Errorf("told %v", err) }
+	c.Away = func(err error) { t.Errorf("Away was called with %v", err) }
 	err := c.Upload(t.Context(), "blog", release, Upload{Open: open})
 	if troy.KindOf(err) != troy.Unavailable || !strings.HasPrefix(err.Error(), "upload bad: the disk is full") {
 		t.Errorf("it ended with: %v", err)
 	}
 }
 
-// TestReleasesAreNotDoubled loses the first answers to both ends of a release.
+// TestReleasesAreNotDoubled loses the first responses at the beginning and at
+// the end of a release.
 func TestReleasesAreNotDoubled(t *testing.T) {
 	t.Parallel()
 	keys := map[string]int{}
@@ -162,11 +163,11 @@ func TestReleasesAreNotDoubled(t *testing.T) {
 func TestReasonsAreWords(t *testing.T) {
 	t.Parallel()
 	for want, err := range map[string]error{
-		"host not found: nowhere.example":              &net.DNSError{Err: "no such host", Name: "nowhere.example", IsNotFound: true},
-		"the connection was closed before the answer":  fmt.Errorf("read: %w", io.ErrUnexpectedEOF),
-		"there was no answer in time":                  &net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded},
-		"the name troy.example can't be looked up now": &net.DNSError{Err: "server misbehaving", Name: "troy.example"},
-		"x509: unknown": errors.New("x509: unknown"),
+		"host not found: nowhere.example":             &net.DNSError{Err: "no such host", Name: "nowhere.example", IsNotFound: true},
+		"the connection was closed before the answer": fmt.Errorf("read: %w", io.ErrUnexpectedEOF),
+		"the request timed out":                       &net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded},
+		"can't look up troy.example at the moment":    &net.DNSError{Err: "server misbehaving", Name: "troy.example"},
+		"x509: unknown":                               errors.New("x509: unknown"),
 	} {
 		if got := reason(err); got != want {
 			t.Errorf("reason(%v) is %q, want %q", err, got, want)

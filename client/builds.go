@@ -10,22 +10,21 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
-// PipelineChange is what ConfigurePipeline changes. A field that is nil stays
-// as it is.
+// PipelineChange lists the settings to change. Nil fields stay unchanged.
 type PipelineChange struct {
 	Repository    *RepositoryChange `json:"repository,omitempty"`
 	WatchPaths    *[]string         `json:"watch_paths,omitempty"`
 	CancelRunning *bool             `json:"cancel_running,omitempty"`
-	// Build has the members of troy.BuildSettings that change, by their names
-	// in JSON, like "drop_assets": true. An empty text leaves the decision to
+	// Build has the settings of troy.BuildSettings to change, by their JSON
+	// names, such as "drop_assets": true. An empty text leaves the decision to
 	// the repository.
 	Build map[string]any `json:"build,omitempty"`
-	// NoRepository takes the repository away.
+	// NoRepository disconnects the repository.
 	NoRepository bool `json:"-"`
 }
 
-// RepositoryChange changes parts of where the source is. An empty branch is
-// the repository's default, an empty root all of its folders.
+// RepositoryChange lists the parts of a pipeline's source to change. An empty
+// branch means the repository's default, an empty root the whole repository.
 type RepositoryChange struct {
 	Provider *troy.Provider `json:"provider,omitempty"`
 	FullName *string        `json:"full_name,omitempty"`
@@ -33,7 +32,7 @@ type RepositoryChange struct {
 	Root     *string        `json:"root,omitempty"`
 }
 
-// ConfigurePipeline changes what a pipeline is built from, and how.
+// ConfigurePipeline changes the settings of a pipeline's builds.
 func (c *Client) ConfigurePipeline(ctx context.Context, pipeline string, change PipelineChange) (Pipeline, error) {
 	var p Pipeline
 	path, err := pipelinePath(pipeline)
@@ -56,9 +55,9 @@ func (c *Client) ConfigurePipeline(ctx context.Context, pipeline string, change 
 	return p, c.do(ctx, k, &p)
 }
 
-// Deploy builds and deploys a commit of the pipeline's repository, by its full
-// id, or for an empty one the head of its branch. It is not repeated when the
-// answer is lost: a second build could be made.
+// Deploy builds and deploys a commit of the pipeline's repository, given by its
+// full id, or the head of its branch if commit is empty. Deploy does not retry
+// after a lost response, because that could start a second build.
 func (c *Client) Deploy(ctx context.Context, pipeline, commit string) (Deployment, error) {
 	body := map[string]string{}
 	if commit != "" {
@@ -67,13 +66,13 @@ func (c *Client) Deploy(ctx context.Context, pipeline, commit string) (Deploymen
 	return c.newDeployment(ctx, pipeline, "/deployments", body)
 }
 
-// RetryDeployment deploys again what a deployment that ended was to deploy,
-// and returns the deployment that does so.
+// RetryDeployment deploys the commit or the files of an ended deployment again,
+// and returns the new deployment.
 func (c *Client) RetryDeployment(ctx context.Context, pipeline string, id uuid.UUID) (Deployment, error) {
 	return c.newDeployment(ctx, pipeline, "/deployments/"+id.String()+"/retry", nil)
 }
 
-// Variables returns a pipeline's variables by their names.
+// Variables returns a pipeline's variables, sorted by name.
 func (c *Client) Variables(ctx context.Context, pipeline string) ([]Variable, error) {
 	var list struct {
 		Variables []Variable `json:"variables"`
@@ -86,8 +85,8 @@ func (c *Client) Variables(ctx context.Context, pipeline string) ([]Variable, er
 	return list.Variables, err
 }
 
-// SetVariable gives a pipeline's builds a variable. A secret is never shown
-// again, and kept out of logs.
+// SetVariable sets a variable for a pipeline's builds. The server never shows a
+// secret again and keeps it out of logs.
 func (c *Client) SetVariable(ctx context.Context, pipeline, name, value string, secret bool) (Variable, error) {
 	var v Variable
 	path, err := variablePath(pipeline, name)
@@ -102,8 +101,8 @@ func (c *Client) SetVariable(ctx context.Context, pipeline, name, value string, 
 	return v, c.do(ctx, k, &v)
 }
 
-// RemoveVariable takes a variable away. It is not repeated when the answer is
-// lost: the second answer would say that there is none.
+// RemoveVariable removes a variable. It does not retry after a lost response,
+// because the second response would be NotFound.
 func (c *Client) RemoveVariable(ctx context.Context, pipeline, name string) error {
 	path, err := variablePath(pipeline, name)
 	if err != nil {
@@ -118,7 +117,7 @@ func variablePath(pipeline, name string) (string, error) {
 		return "", err
 	}
 	if name == "" || name == "." || name == ".." || len(name) > 200 {
-		return "", troy.Errorf(troy.Invalid, "%q can't be a variable's name", name).At("name")
+		return "", troy.Errorf(troy.Invalid, "%q is not a valid variable name", name).At("name")
 	}
 	return p + "/variables/" + url.PathEscape(name), nil
 }

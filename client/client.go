@@ -1,8 +1,7 @@
-// Package client is the typed Go client of Troy's HTTP API (docs/api.md). The
-// CLI and the end-to-end tests speak to a server through it alone. Every
-// method takes a context, repeats what may be repeated when the server or the
-// network is away for a moment, and returns the server's refusal as a
-// *troy.Error.
+// Package client is the Go client of Troy's HTTP API (docs/api.md). The CLI and
+// the end-to-end tests use it for every call. Every method takes a context,
+// retries if that is safe and the server or the network is temporarily
+// unavailable, and returns a refusal by the server as a *troy.Error.
 package client
 
 import (
@@ -27,65 +26,64 @@ import (
 )
 
 const (
-	// defaultAttempts is how often a call is made before it counts as failed.
+	// defaultAttempts is the default number of attempts of a call.
 	defaultAttempts = 5
 	// backoffBase and backoffCap bound the random wait before another attempt;
-	// retryAfterCap bounds the wait that a server may ask for.
+	// retryAfterCap bounds the wait that a server may request.
 	backoffBase   = 200 * time.Millisecond
 	backoffCap    = 5 * time.Second
 	retryAfterCap = 30 * time.Second
-	// callTimeout ends one attempt of a call, uploads excepted: they have
-	// stallTimeout. A manifest of 100,000 files has to fit in.
+	// callTimeout bounds one attempt of a call, which may send a manifest of
+	// 100,000 files. Uploads have stallTimeout instead.
 	callTimeout = 2 * time.Minute
-	// mostAnswer is the most bytes read of an answer: the missing files of a
-	// release of 100,000 take some 25 MB.
+	// mostAnswer is the maximum size of a response in bytes. The missing files
+	// of a release of 100,000 take about 25 MB.
 	mostAnswer = 64 << 20
-	// idleConnections is above DefaultParallel, so that uploads never open a
-	// second connection for the next file.
+	// idleConnections is greater than DefaultParallel, so that uploads reuse
+	// their connections.
 	idleConnections = 128
 )
 
-// Client calls one Troy server. Its fields may not change after the first
-// call; its methods may be called from several goroutines.
+// Client calls one Troy server. Its fields must not change after the first
+// call. Its methods are safe for concurrent use.
 type Client struct {
-	// BaseURL is the server's address without a path of the API:
+	// BaseURL is the server's address without the API's path:
 	// "https://troy.example.com".
 	BaseURL string
-	// Token is sent as the bearer token.
+	// Token is the bearer token.
 	Token string
-	// HTTP makes the requests.
+	// HTTP sends the requests.
 	HTTP *http.Client
-	// UserAgent names the caller to the server.
+	// UserAgent identifies the caller.
 	UserAgent string
-	// Attempts is how often a call is made before it fails; 0 means 5. The
-	// calls of a release are made for at least two minutes.
+	// Attempts is the maximum number of attempts of a call; 0 means 5. The
+	// calls of a release are retried for at least two minutes.
 	Attempts int
-	// Away, which may be nil, is told why the server can't be reached while a
-	// call of a release is repeated, and nil once it answers again. It may be
-	// called from several goroutines, but by one at a time.
+	// Away, if not nil, is called with the reason when the server can't be
+	// reached and a call of a release is being retried, and with nil when the
+	// server answers again. Calls come from several goroutines, one at a time.
 	Away func(err error)
 
 	presence     presence
-	patience     time.Duration // with a server that is away
+	patience     time.Duration // how long to retry while the server is away
 	base         time.Duration // of the backoff
-	stallTimeout time.Duration // of an upload that does not move
+	stallTimeout time.Duration // of an upload without progress
 	maxAnswer    int64         // bytes
 }
 
-// New makes a client. The address is an http or https URL; a path is the
-// prefix that a proxy has put before the API's, and may end in the API's own
-// /v1. Otherwise the error is a
-// *troy.Error of kind Invalid that names the field "url" or "token".
+// New returns a client. baseURL is an http or https URL; its path is the prefix
+// that a proxy adds to the API's paths, and may end in the API's own /v1.
+// Errors are Invalid with the field "url" or "token".
 func New(baseURL, token string) (*Client, error) {
 	u, err := parseURL(baseURL)
 	if err != nil {
 		return nil, err
 	}
 	for _, r := range token {
-		// What may stand in a bearer token: RFC 6750 §2.1 and then some, but
-		// nothing that would end or split the header.
+		// RFC 6750 §2.1 allows fewer characters. No printable one can end or
+		// split the header.
 		if r <= ' ' || r > '~' {
-			return nil, troy.Errorf(troy.Invalid, "the token has a character that no token has (a space, a line end?)").At("token")
+			return nil, troy.Errorf(troy.Invalid, "the token contains a space, a line end or another invalid character").At("token")
 		}
 	}
 	transport := &http.Transport{
@@ -97,7 +95,7 @@ func New(baseURL, token string) (*Client, error) {
 		IdleConnTimeout:       90 * time.Second,
 		TLSHandshakeTimeout:   10 * time.Second,
 		ExpectContinueTimeout: time.Second,
-		// A small file leaves with its headers in one write.
+		// The headers and a small file fit into one write.
 		WriteBufferSize: smallFile + 4<<10,
 	}
 	return &Client{
@@ -105,8 +103,8 @@ func New(baseURL, token string) (*Client, error) {
 		Token:   token,
 		HTTP: &http.Client{
 			Transport: transport,
-			// The API has no redirects; one that is followed would turn a
-			// POST into a GET, or carry the token elsewhere.
+			// The API has no redirects. Following one would turn a POST into a
+			// GET, or send the token elsewhere.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		UserAgent:    "troy-client",
@@ -122,14 +120,14 @@ type call struct {
 	method, path string
 	query        url.Values
 	header       http.Header
-	// body is asked for a new reader at each attempt; nil means none.
+	// body returns a new reader for each attempt; nil means no body.
 	body func() (io.Reader, error)
 	size int64
-	// repeatable says that doing it twice is the same as doing it once.
+	// repeatable: sending the call twice has the same effect as once.
 	repeatable bool
-	// upload says that the attempt's time is bounded by its progress.
+	// upload: an attempt may continue as long as it makes progress.
 	upload bool
-	// patient says that the call bears a server that is away for a while.
+	// patient: the call is retried while the server is away for a while.
 	patient bool
 }
 
@@ -145,7 +143,7 @@ func (c *Client) post(ctx context.Context, path string, in, out any) error {
 	if k.header == nil {
 		k.header = http.Header{}
 	}
-	// The server carries it out once, however often it is sent.
+	// The server carries out requests with the same key once.
 	k.header.Set("Idempotency-Key", uuid.NewString())
 	k.repeatable = true
 	return c.do(ctx, k, out)
@@ -166,14 +164,14 @@ func jsonCall(method, path string, in any) (call, error) {
 	return k, nil
 }
 
-// do makes the call, again while that can help, and decodes the answer into
-// out, which may be nil.
+// do makes the call, retries it while that can help, and decodes the response
+// into out, which may be nil.
 func (c *Client) do(ctx context.Context, k call, out any) error {
 	attempts := c.Attempts
 	if attempts <= 0 {
 		attempts = defaultAttempts
 	}
-	var since time.Time // the first failure in a row
+	var since time.Time // of the first failure in a row
 	for n := 1; ; n++ {
 		f := c.attempt(ctx, k, out)
 		if f == nil {
@@ -206,27 +204,28 @@ func (c *Client) do(ctx context.Context, k call, out any) error {
 	}
 }
 
-// delay is the wait after the n-th attempt: what the server asked for, or
-// "full jitter" (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
+// delay returns the wait after the n-th attempt: the time that the server
+// requested, or "full jitter"
+// (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
 func (c *Client) delay(n int, after time.Duration) time.Duration {
 	most := min(c.base<<(n-1), backoffCap)
 	if most <= 0 {
 		return min(after, retryAfterCap)
 	}
 	if after > 0 {
-		// A little more than asked, so that not all come back at once.
+		// Add some jitter, so that clients don't all return at once.
 		return min(after, retryAfterCap) + rand.N(c.base) //nolint:gosec // jitter is not a secret
 	}
 	return rand.N(most) //nolint:gosec // jitter is not a secret
 }
 
-// failure is an attempt that did not succeed.
+// failure is the error of an attempt.
 type failure struct {
 	err error
 	// passing: another attempt may succeed. harmless: the server did nothing,
-	// so another attempt is right even for a call that is not repeatable.
+	// so even a call that is not repeatable may be retried.
 	passing, harmless bool
-	after             time.Duration // what the server asked to wait
+	after             time.Duration // the wait that the server requested
 }
 
 func (c *Client) attempt(ctx context.Context, k call, out any) *failure {
@@ -253,7 +252,7 @@ func (c *Client) attempt(ctx context.Context, k call, out any) *failure {
 		return c.networkFailure(ctx, err)
 	}
 	defer func() {
-		// What is left is read, so that the connection can be used again.
+		// Read the rest, so that the connection can be reused.
 		_, _ = io.CopyN(io.Discard, resp.Body, 64<<10)
 		_ = resp.Body.Close()
 	}()
@@ -271,9 +270,9 @@ func (c *Client) attempt(ctx context.Context, k call, out any) *failure {
 		if ctx.Err() != nil {
 			return c.networkFailure(ctx, err)
 		}
-		// A 2xx from something that is not Troy, or an answer cut off.
+		// A 2xx response from something other than Troy, or a truncated one.
 		return &failure{
-			err:     troy.Errorf(troy.Internal, "%s %s: the answer is not what Troy sends (%w); is the address %s right?", k.method, k.path, err, c.BaseURL),
+			err:     troy.Errorf(troy.Internal, "%s %s: the response is not from Troy (%w); is the address %s right?", k.method, k.path, err, c.BaseURL),
 			passing: errors.Is(err, io.ErrUnexpectedEOF),
 		}
 	}
@@ -311,7 +310,7 @@ func (c *Client) request(ctx context.Context, k call) (*http.Request, error) {
 	return req, nil
 }
 
-// networkFailure is a request that got no answer.
+// networkFailure is a request without a response.
 func (c *Client) networkFailure(ctx context.Context, err error) *failure {
 	f := &failure{passing: true}
 	if cause, ok := errors.AsType[*troy.Error](context.Cause(ctx)); ok {
@@ -319,9 +318,9 @@ func (c *Client) networkFailure(ctx context.Context, err error) *failure {
 		return f
 	}
 	if e, ok := errors.AsType[*url.Error](err); ok {
-		err = e.Err // without the method and the address, which the message has
+		err = e.Err // without the method and the address, which the message already has
 	}
-	if e, ok := errors.AsType[*troy.Error](err); ok { // the body's own reader failed
+	if e, ok := errors.AsType[*troy.Error](err); ok { // the body's reader failed
 		return &failure{err: e}
 	}
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
@@ -334,7 +333,7 @@ func (c *Client) networkFailure(ctx context.Context, err error) *failure {
 	return f
 }
 
-// movingBody puts off the end of an attempt while its body is being read.
+// movingBody extends the deadline of an attempt while its body is being read.
 type movingBody struct {
 	io.ReadCloser
 	watch *time.Timer
@@ -349,8 +348,8 @@ func (b *movingBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// retryAfter reads the seconds or the date of a Retry-After header
-// (RFC 9110 §10.2.3); 0 if there is none.
+// retryAfter returns the time of a Retry-After header in seconds or as a date
+// (RFC 9110 §10.2.3), or 0 if there is none.
 func retryAfter(h http.Header) time.Duration {
 	v := h.Get("Retry-After")
 	if seconds, err := strconv.Atoi(v); err == nil && seconds > 0 {
@@ -362,8 +361,8 @@ func retryAfter(h http.Header) time.Duration {
 	return 0
 }
 
-// segment makes a caller's string one segment of a path. Nothing that it
-// holds can lead to another endpoint.
+// segment escapes a caller's string as one segment of a path, so that it can't
+// lead to another endpoint.
 func segment(field, s string) (string, error) {
 	if s == "" || s == "." || s == ".." || len(s) > 200 {
 		return "", troy.Errorf(troy.Invalid, "%q is neither an id nor a slug", s).At(field)

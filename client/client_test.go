@@ -20,7 +20,7 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
-// serve starts a server and returns a client of it that hardly waits.
+// serve starts a server and returns a client of it with short waits.
 func serve(t *testing.T, h http.HandlerFunc) *Client {
 	t.Helper()
 	server := httptest.NewServer(h)
@@ -49,10 +49,10 @@ func TestNewRefusesAddressesAndTokens(t *testing.T) {
 	t.Parallel()
 	for address, says := range map[string]string{
 		"": "empty", "ftp://troy.example.com": "http or https", "http://": "no host", "http://:8080": "no host", "https://u:p@troy.example.com": "more than",
-		"http://t.example/?a=b": "more than", "http://a b/": "not an address", "http://[::1": "not an address", "https://u:p@[::1": "not an address",
+		"http://t.example/?a=b": "more than", "http://a b/": "not a valid address", "http://[::1": "not a valid address", "https://u:p@[::1": "not a valid address",
 		"troy.example.com": "mean https://troy.example.com?", "troy.example.com/v1": "mean https://troy.example.com/v1?", "localhost:8080": "mean http://localhost:8080?",
 		"127.0.0.1:8080": "mean http://127.0.0.1:8080?", "10.1.2.3": "mean http://10.1.2.3?", "//troy.example.com": "mean https://troy.example.com?", "[::1]:8080": "mean http://[::1]:8080?",
-		"what is this": "not an address", "/srv/troy": "mean https://srv/troy?",
+		"what is this": "not a valid address", "/srv/troy": "mean https://srv/troy?",
 	} {
 		_, err := New(address, "")
 		e, ok := errors.AsType[*troy.Error](err)
@@ -93,7 +93,7 @@ func TestRequestsCarryWhoAsks(t *testing.T) {
 	}
 	for _, bad := range []string{"", ".", "..", strings.Repeat("x", 201)} {
 		if _, err := c.Pipeline(t.Context(), bad); troy.KindOf(err) != troy.Invalid {
-			t.Errorf("Pipeline(%q): %v, want it refused here", bad, err)
+			t.Errorf("Pipeline(%q): %v, want an error without a request", bad, err)
 		}
 	}
 }
@@ -117,9 +117,9 @@ func TestRefusalsKeepTheirKind(t *testing.T) {
 		{"internal", `{"error":{"code":"internal","message":"Internal error"}}`, 500, http.Header{"X-Request-Id": {"r-1"}},
 			troy.Error{Kind: troy.Internal, Message: "Internal error (request r-1)"}},
 		{"not Troy", `<html>`, 404, nil,
-			troy.Error{Kind: troy.NotFound, Message: "the server answered 404 Not Found, not as Troy does; is the address right?"}},
+			troy.Error{Kind: troy.NotFound, Message: "the server answered 404 Not Found; the response is not from Troy; is the address right?"}},
 		{"redirect", ``, 302, http.Header{"Location": {"https://login.example/"}},
-			troy.Error{Kind: troy.Internal, Message: "the server answered 302 Found and points to https://login.example/, not as Troy does; is the address right?"}},
+			troy.Error{Kind: troy.Internal, Message: "the server answered 302 Found and points to https://login.example/; the response is not from Troy; is the address right?"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -135,7 +135,7 @@ func TestRefusalsKeepTheirKind(t *testing.T) {
 			_, err := c.Pipeline(t.Context(), "blog")
 			got, ok := errors.AsType[*troy.Error](err)
 			if !ok {
-				t.Fatalf("error %v is no *troy.Error", err)
+				t.Fatalf("error %v is not a *troy.Error", err)
 			}
 			if got.Kind != test.want.Kind || got.Message != test.want.Message || got.Field != test.want.Field || !cmp.Equal(got.Details, test.want.Details) {
 				t.Errorf("got  %+v\nwant %+v", got, &test.want)
@@ -185,7 +185,7 @@ func TestWhatIsRepeated(t *testing.T) {
 			var first atomic.Pointer[string]
 			c := serve(t, func(w http.ResponseWriter, r *http.Request) {
 				_, _ = io.Copy(io.Discard, r.Body)
-				// What is sent again has the key of the first time.
+				// A retry has the key of the first attempt.
 				key := r.Header.Get("Idempotency-Key")
 				if !first.CompareAndSwap(nil, &key) && *first.Load() != key || (key == "") != (r.Method == http.MethodGet) {
 					t.Errorf("%s has the key %q, the first one %q", r.Method, key, *first.Load())
@@ -196,8 +196,8 @@ func TestWhatIsRepeated(t *testing.T) {
 				}
 				_, _ = io.WriteString(w, "{}")
 			})
-			// Each request on a connection of its own: net/http would repeat
-			// some by itself on a connection that has served before.
+			// Each request uses its own connection, because net/http repeats
+			// some requests on a reused connection.
 			c.HTTP.Transport.(*http.Transport).DisableKeepAlives = true
 			err := test.call(c)
 			if (err == nil) != (test.calls == 3) {

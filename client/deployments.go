@@ -14,13 +14,13 @@ import (
 const (
 	pollFirst = 100 * time.Millisecond
 	pollMost  = 2 * time.Second
-	// silence is how long Wait and the calls of a release bear a server that
-	// does not answer: longer than an upgrade of it takes.
+	// silence is how long Wait and the calls of a release tolerate a server
+	// that does not answer. It exceeds the duration of an upgrade.
 	silence = 2 * time.Minute
 )
 
-// Deployments yields a pipeline's deployments, newest first. It ends after
-// the first error.
+// Deployments yields a pipeline's deployments, newest first. It stops after the
+// first error.
 func (c *Client) Deployments(ctx context.Context, pipeline string) iter.Seq2[Deployment, error] {
 	type page struct {
 		Deployments []Deployment `json:"deployments"`
@@ -51,9 +51,8 @@ func (c *Client) CancelDeployment(ctx context.Context, pipeline string, id uuid.
 	return c.newDeployment(ctx, pipeline, "/deployments/"+id.String()+"/cancel", nil)
 }
 
-// Rollback publishes an earlier deployment again: the one with this id or,
-// for uuid.Nil, the last that was live before the live one. It returns the
-// deployment that does so.
+// Rollback publishes an earlier deployment again: the one with this id or, for
+// uuid.Nil, the previous live one. It returns the new deployment.
 func (c *Client) Rollback(ctx context.Context, pipeline string, to uuid.UUID) (Deployment, error) {
 	body := map[string]any{}
 	if to != uuid.Nil {
@@ -62,8 +61,8 @@ func (c *Client) Rollback(ctx context.Context, pipeline string, to uuid.UUID) (D
 	return c.newDeployment(ctx, pipeline, "/rollback", body)
 }
 
-// Promote publishes any deployment that succeeded. It returns the deployment
-// that does so.
+// Promote publishes any deployment that succeeded. It returns the new
+// deployment.
 func (c *Client) Promote(ctx context.Context, pipeline string, id uuid.UUID) (Deployment, error) {
 	return c.newDeployment(ctx, pipeline, "/promote", map[string]any{"deployment": id})
 }
@@ -77,9 +76,9 @@ func (c *Client) newDeployment(ctx context.Context, pipeline, action string, bod
 	return d, c.post(ctx, path+action, body, &d)
 }
 
-// Wait polls a deployment until it has ended, however it did: see its State.
-// seen, which may be nil, gets each answer. A server that is away for less
-// than two minutes is waited for.
+// Wait polls a deployment until it has ended, successfully or not: see its
+// State. It calls seen, if not nil, with each result. It tolerates a server
+// that is away for less than two minutes.
 func (c *Client) Wait(ctx context.Context, pipeline string, id uuid.UUID, seen func(Deployment)) (Deployment, error) {
 	answered := time.Now()
 	pause := pollFirst

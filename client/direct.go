@@ -15,18 +15,18 @@ import (
 )
 
 const (
-	// signBatch is how many uploads are signed in one call.
+	// signBatch is the number of uploads to sign in one call.
 	signBatch = 200
-	// mostDirectFailures is after how many files that could not be sent straight
-	// to the store all others go by way of the server: the store may be out of
-	// this machine's reach.
+	// mostDirectFailures is the number of files that could not be sent directly
+	// to the store, after which all others go through the server. This machine
+	// may be unable to reach the store.
 	mostDirectFailures = 3
-	// slowest is how many bytes a second are sent at the least.
+	// slowest is the minimum rate of an upload in bytes per second.
 	slowest = 64 << 10
 )
 
-// direct sends files straight to the store, by URLs that the server signs. Of a
-// file that it could not send it says so, and it is sent by way of the server.
+// direct sends files directly to the store, with URLs that the server signs. If
+// a file can't be sent directly, the caller sends it through the server.
 type direct struct {
 	c        *Client
 	release  string // the release's path
@@ -43,8 +43,8 @@ type signedPut struct {
 	Header map[string]string `json:"header"`
 }
 
-// url returns where the i-th missing file is sent, signing it and those after
-// it if need be.
+// url returns the signed request for the i-th missing file. It signs that file
+// and the following ones if necessary.
 func (d *direct) url(ctx context.Context, i int) (signedPut, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -76,13 +76,13 @@ func (d *direct) url(ctx context.Context, i int) (signedPut, error) {
 	}
 	s, ok := d.urls[f.SHA256]
 	if !ok {
-		return s, fmt.Errorf("the server signed another file than %s", f.Path)
+		return s, fmt.Errorf("the server signed a request for another file than %s", f.Path)
 	}
 	delete(d.urls, f.SHA256)
 	return s, nil
 }
 
-// put sends the i-th missing file, and reports whether it did.
+// put sends the i-th missing file, and reports whether that succeeded.
 func (d *direct) put(ctx context.Context, i int, u Upload) bool {
 	if d.failures.Load() >= mostDirectFailures {
 		return false
@@ -133,12 +133,12 @@ func (d *direct) send(ctx context.Context, i int, u Upload) error {
 	return err
 }
 
-// do makes a signed request. It carries its own permission, and never Troy's
-// token.
+// do sends a signed request. The signature is the permission, so the request
+// does not contain Troy's token.
 func (d *direct) do(ctx context.Context, s signedPut, size int64, body io.ReadCloser) (err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPut, s.URL, body)
 	if err != nil {
-		return errors.Join(errors.New("the server signed an address that is none"), body.Close())
+		return errors.Join(errors.New("the server signed an invalid address"), body.Close())
 	}
 	req.ContentLength = size
 	for name, value := range s.Header {
@@ -156,7 +156,7 @@ func (d *direct) do(ctx context.Context, s signedPut, size int64, body io.ReadCl
 	case http.StatusOK, http.StatusCreated, http.StatusNoContent:
 		return nil
 	case http.StatusPreconditionFailed:
-		return nil // it is there already: the same bytes, since only they are taken
+		return nil // the store already has a file with this digest
 	}
 	return fmt.Errorf("the store answered %d", resp.StatusCode)
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// Files go straight to the store, without Troy's token; what the store does
-// not take goes by way of the server, and no byte is told of twice.
+// Files go directly to the store, without Troy's token. Files that the store
+// refuses go through the server, and no byte is counted twice.
 func TestUploadStraightToTheStore(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {

@@ -10,11 +10,11 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
-// maxErrorAnswer is the most bytes read of a refusal: a thousand paths of
-// missing files fit in.
+// maxErrorAnswer is the maximum size of an error response in bytes. The paths
+// of a thousand missing files fit in.
 const maxErrorAnswer = 4 << 20
 
-// answerFailure reads an answer that is not a 2xx.
+// answerFailure returns the failure for a response that is not 2xx.
 func answerFailure(resp *http.Response) *failure {
 	f := &failure{after: retryAfter(resp.Header)}
 	switch resp.StatusCode {
@@ -29,7 +29,7 @@ func answerFailure(resp *http.Response) *failure {
 			Details []string       `json:"details"`
 		} `json:"error"`
 	}
-	// An answer that cannot be read is an answer by something else than Troy.
+	// A response that can't be parsed is not Troy's.
 	err := json.NewDecoder(io.LimitReader(resp.Body, maxErrorAnswer)).Decode(&body)
 	kind := kindOfStatus(resp.StatusCode)
 	if err != nil || body.Error == nil || body.Error.Message == "" {
@@ -37,7 +37,7 @@ func answerFailure(resp *http.Response) *failure {
 		if where := resp.Header.Get("Location"); where != "" {
 			message += " and points to " + where
 		}
-		f.err = &troy.Error{Kind: kind, Message: message + ", not as Troy does; is the address right?"}
+		f.err = &troy.Error{Kind: kind, Message: message + "; the response is not from Troy; is the address right?"}
 		return f
 	}
 	e := &troy.Error{Kind: kind, Message: body.Error.Message, Field: body.Error.Field, Details: body.Error.Details}
@@ -47,7 +47,7 @@ func answerFailure(resp *http.Response) *failure {
 	if id := resp.Header.Get("X-Request-Id"); id != "" && e.Kind == troy.Internal {
 		e.Message += " (request " + id + ")"
 	}
-	// docs/api.md: nothing was done. A proxy's own 503 promises nothing.
+	// docs/api.md: nothing was done. A proxy's own 503 guarantees nothing.
 	f.harmless = f.passing && e.Kind == troy.Unavailable
 	f.err = e
 	return f
@@ -67,7 +67,7 @@ func kinds() []troy.ErrorKind {
 	}
 }
 
-// kindOfStatus sorts the answers that carry no code of Troy's.
+// kindOfStatus returns the kind for a response without an error code of Troy's.
 func kindOfStatus(status int) troy.ErrorKind {
 	switch status {
 	case http.StatusUnauthorized:

@@ -92,7 +92,7 @@ func ExampleNew() {
 	}
 	fmt.Println(p.Slug, "is", p.StatusName)
 
-	// A refusal of the server has a kind.
+	// An error of the server has a kind.
 	_, err = c.Pipeline(context.Background(), "shop")
 	fmt.Println(troy.KindOf(err) == troy.NotFound, err)
 	// Output:
@@ -117,8 +117,8 @@ func Example_release() {
 	}
 	defer func() { _ = source.Close() }()
 
-	// Declare them, and send what the pipeline does not have. The same key
-	// continues a release that was interrupted.
+	// Declare the files, and send those that the pipeline does not have. The
+	// same key continues an interrupted release.
 	release, err := c.BeginRelease(ctx, "blog", uuid.NewString(), client.NewRelease{Files: source.Files, Message: "New prices"})
 	if err != nil {
 		log.Fatal(err)
@@ -153,7 +153,7 @@ func ExampleClient_Pipelines() {
 		log.Fatal(err)
 	}
 
-	// An empty status lists all of them. Pages are fetched as they are needed.
+	// An empty status lists all pipelines. Pages are fetched as needed.
 	for p, err := range c.Pipelines(context.Background(), "") {
 		if err != nil {
 			log.Fatal(err)
@@ -173,7 +173,7 @@ func ExampleClient_FollowLog() {
 		log.Fatal(err)
 	}
 
-	// It returns when the build has ended; Wait tells how the deployment ends.
+	// FollowLog returns when the build has ended; Wait returns the outcome.
 	state, err := c.FollowLog(context.Background(), "blog", exampleDeployment, os.Stdout)
 	if err != nil {
 		log.Fatal(err)

@@ -19,17 +19,16 @@ import (
 )
 
 const (
-	// streamSilence is how long a stream may be silent: the server shows every
-	// 15 seconds that it is there.
+	// streamSilence is the maximum silence of a stream. The server sends
+	// something every 15 seconds.
 	streamSilence = 45 * time.Second
-	// mostEvent is the most bytes of an event's line: 32 KiB of a log take at
-	// most six times that as JSON.
+	// mostEvent is the maximum length of an event's line in bytes: 32 KiB of a
+	// log take at most six times that as JSON.
 	mostEvent = 256 << 10
 )
 
-// Log writes what there is of a build's log to w, from that byte on. A
-// connection that breaks is made again, and the log continues where it broke.
-// An error of w ends it.
+// Log copies a build's log to w, from byte from to its present end. If a
+// connection breaks, Log reconnects and continues. It stops at an error of w.
 func (c *Client) Log(ctx context.Context, pipeline string, id uuid.UUID, from int64, w io.Writer) error {
 	_, err := c.resume(ctx, pipeline, id, "text/plain", from, 0, func(body io.Reader, position *int64, _ *troy.DeploymentState) error {
 		buffer := make([]byte, 32<<10)
@@ -52,11 +51,10 @@ func (c *Client) Log(ctx context.Context, pipeline string, id uuid.UUID, from in
 	return err
 }
 
-// FollowLog writes a build's log to w as it comes, until the build has ended,
-// and returns the state of its deployment then. Bytes that are not UTF-8 come
-// as U+FFFD. A connection that breaks is made again, and goes on where it
-// broke; a server that is away for less than two minutes is waited for. An
-// error of w ends it.
+// FollowLog copies a build's log to w until the build has ended, and returns
+// the state of its deployment then. Invalid UTF-8 is replaced by U+FFFD. If a
+// connection breaks, FollowLog reconnects and continues; it tolerates a server
+// that is away for less than two minutes. It stops at an error of w.
 func (c *Client) FollowLog(ctx context.Context, pipeline string, id uuid.UUID, w io.Writer) (troy.DeploymentState, error) {
 	return c.resume(ctx, pipeline, id, "text/event-stream", 0, silence, func(body io.Reader, position *int64, end *troy.DeploymentState) error {
 		return readEvents(body, func(e event) error {
@@ -81,16 +79,16 @@ func (c *Client) FollowLog(ctx context.Context, pipeline string, id uuid.UUID, w
 	})
 }
 
-// errEnd ends a stream whose last event was read.
+// errEnd ends a stream after its last event.
 var errEnd = errors.New("end of the log")
 
-// outputError is what the reader of a log answered.
+// outputError is an error of the log's writer.
 type outputError struct{ error }
 
 func (e *outputError) Unwrap() error { return e.error }
 
-// resume reads a log with as many connections as it takes. Without progress
-// it gives up after the time, or after the usual attempts if that is zero.
+// resume reads a log over as many connections as necessary. Without progress it
+// gives up after patience, or after the usual attempts if patience is zero.
 func (c *Client) resume(ctx context.Context, pipeline string, id uuid.UUID, accept string, position int64, patience time.Duration,
 	read func(io.Reader, *int64, *troy.DeploymentState) error,
 ) (end troy.DeploymentState, err error) {
@@ -140,7 +138,7 @@ func (c *Client) resume(ctx context.Context, pipeline string, id uuid.UUID, acce
 	}
 }
 
-// streamed makes one request whose answer is read while it comes.
+// streamed sends one request whose response is read while it arrives.
 func (c *Client) streamed(ctx context.Context, k call, read func(io.Reader) error) *failure {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -160,9 +158,9 @@ func (c *Client) streamed(ctx context.Context, k call, read func(io.Reader) erro
 	if resp.StatusCode != http.StatusOK {
 		return answerFailure(resp)
 	}
-	// A page of something that is not Troy is not a log.
+	// A page from something other than Troy is not a log.
 	if kind, want := resp.Header.Get("Content-Type"), k.header.Get("Accept"); !strings.HasPrefix(kind, want) {
-		return &failure{err: troy.Errorf(troy.Internal, "%s %s: the answer is %.80q, not a log; is the address %s right?", k.method, k.path, kind, c.BaseURL)}
+		return &failure{err: troy.Errorf(troy.Internal, "%s %s: the response has the type %.80q and is not a log; is the address %s right?", k.method, k.path, kind, c.BaseURL)}
 	}
 	err = read(&movingBody{ReadCloser: resp.Body, watch: watch, limit: streamSilence})
 	if err == nil || errors.Is(err, errEnd) {
@@ -177,9 +175,9 @@ func (c *Client) streamed(ctx context.Context, k call, read func(io.Reader) erro
 // event is a server-sent event.
 type event struct{ name, id, data string }
 
-// readEvents reads the events of a stream, by those of the rules of
-// html.spec.whatwg.org/multipage/server-sent-events.html that the API uses.
-// An event that the stream's end cuts off is not passed on.
+// readEvents reads the events of a stream, by the rules of
+// html.spec.whatwg.org/multipage/server-sent-events.html that the API uses. It
+// ignores an incomplete event at the stream's end.
 func readEvents(r io.Reader, each func(event) error) error {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(make([]byte, 0, 64<<10), mostEvent)

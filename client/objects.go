@@ -9,16 +9,16 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// Pipeline is a site and the way to it.
+// Pipeline is a site and its settings.
 type Pipeline struct {
 	ID    uuid.UUID `json:"id"`
 	AppID string    `json:"app_id"`
 	Name  string    `json:"name"`
 	Slug  string    `json:"slug"`
-	// Status is the value, StatusName what people read.
+	// Status is the value, StatusName the name that people see.
 	Status     troy.Status `json:"status"`
 	StatusName string      `json:"status_name"`
-	// Cause says why a Failed status was reached.
+	// Cause is the reason for a Failed status.
 	Cause string `json:"cause,omitempty"`
 	URL   string `json:"url"`
 	Host  string `json:"host"`
@@ -29,34 +29,33 @@ type Pipeline struct {
 	Lock *Lock `json:"lock,omitempty"`
 	// Repository is nil while the pipeline has none.
 	Repository *Repository `json:"repository,omitempty"`
-	// WatchPaths says which files' changes are built (watch.Concerns).
+	// WatchPaths select the files whose changes are built (watch.Concerns).
 	WatchPaths []string `json:"watch_paths"`
-	// CancelRunning says whether a newer commit stops the build that runs.
+	// CancelRunning reports whether a newer commit stops the running build.
 	CancelRunning bool               `json:"cancel_running"`
 	Build         troy.BuildSettings `json:"build"`
-	// SourceProblem says why pushes are not built, or is empty.
+	// SourceProblem is the reason why pushes are not built, or empty.
 	SourceProblem string    `json:"source_problem,omitempty"`
 	CreatedAt     time.Time `json:"created_at"`
 	UpdatedAt     time.Time `json:"updated_at"`
 }
 
-// Lock keeps a pipeline from deploying anything but what a rollback or a
-// promotion publishes.
+// Lock keeps a pipeline from deploying anything but rollbacks and promotions.
 type Lock struct {
 	By     string    `json:"by"`
 	Reason string    `json:"reason"`
 	At     time.Time `json:"at"`
 }
 
-// Repository is where a pipeline's source is.
+// Repository is the location of a pipeline's source.
 type Repository struct {
 	Provider troy.Provider `json:"provider"`
 	FullName string        `json:"full_name"`        // "team/blog"
-	Branch   string        `json:"branch,omitempty"` // empty: the repository's default
-	Root     string        `json:"root,omitempty"`   // folder of the site's source; empty: all
+	Branch   string        `json:"branch,omitempty"` // empty means the repository's default
+	Root     string        `json:"root,omitempty"`   // folder of the site's source; empty means the whole repository
 }
 
-// Deployment is one publication of a pipeline's site, or the attempt at one.
+// Deployment is one attempt to publish a version of a pipeline's site.
 type Deployment struct {
 	ID         uuid.UUID `json:"id"`
 	PipelineID uuid.UUID `json:"pipeline_id"`
@@ -64,9 +63,10 @@ type Deployment struct {
 	Number int64                `json:"number"`
 	Kind   troy.DeploymentKind  `json:"kind"`
 	State  troy.DeploymentState `json:"state"`
-	// Cause says why a deployment failed.
+	// Cause is the reason why the deployment failed.
 	Cause string `json:"cause,omitempty"`
-	// Hint says what one that waits needs, if it does not come by itself.
+	// Hint says what a waiting deployment needs, if it does not resume by
+	// itself.
 	Hint string `json:"hint,omitempty"`
 	// SourceDeploymentID is the deployment whose files a rollback publishes.
 	SourceDeploymentID *uuid.UUID `json:"source_deployment_id,omitempty"`
@@ -76,63 +76,65 @@ type Deployment struct {
 	Branch             string     `json:"branch,omitempty"`
 	Files              int64      `json:"files"`
 	Bytes              int64      `json:"bytes"`
-	// Live says whether the site is served from it now; URL is the site's
-	// while it is.
+	// Live reports whether the site is served from this deployment now. URL is
+	// set to the site's URL if so.
 	Live       bool       `json:"live"`
 	CreatedAt  time.Time  `json:"created_at"`
 	StartedAt  *time.Time `json:"started_at,omitempty"`
 	FinishedAt *time.Time `json:"finished_at,omitempty"`
 	URL        string     `json:"url,omitempty"`
-	// Build is nil for what is not built, or not yet.
+	// Build is nil for a deployment without a build, or before the build
+	// begins.
 	Build *Build `json:"build,omitempty"`
 }
 
 // Build is the build of an automated deployment.
 type Build struct {
-	Attempt int `json:"attempt"` // how often it was started
-	// Rule says in a sentence what is run and what decided it, once known.
+	Attempt int `json:"attempt"` // number of times it was started
+	// Rule is a sentence that lists the commands and the rule that chose each,
+	// if known.
 	Rule     string  `json:"rule,omitempty"`
-	Phases   []Phase `json:"phases"` // those that were begun
+	Phases   []Phase `json:"phases"` // the phases that began
 	LogBytes int64   `json:"log_bytes"`
-	// Warnings are sentences about what was published and will not work.
+	// Warnings are sentences about published parts that will not work.
 	Warnings []string `json:"warnings,omitempty"`
 }
 
 // Phase is one phase of a build.
 type Phase struct {
 	Phase   string    `json:"phase"`             // "install"
-	Command string    `json:"command,omitempty"` // empty where Troy itself is at work
+	Command string    `json:"command,omitempty"` // empty for a phase of Troy itself
 	Started time.Time `json:"started"`
 	Ended   time.Time `json:"ended,omitzero"` // zero while it runs
 	// ExitCode is nil while the phase runs, and -1 if it was killed.
 	ExitCode *int `json:"exit_code,omitempty"`
 }
 
-// Variable is one of what a pipeline's builds have in their environment.
+// Variable is an environment variable of a pipeline's builds.
 type Variable struct {
 	Name   string `json:"name"`
 	Secret bool   `json:"secret"`
 	// Value is nil for a secret: the server does not show it.
 	Value     *string   `json:"value,omitempty"`
 	ChangedAt time.Time `json:"changed_at"`
-	// Problem says in a list why a value can't be shown.
+	// Problem is the reason, in a list, why a value can't be shown.
 	Problem string `json:"problem,omitempty"`
 }
 
-// Release is an upload on its way to becoming the deployment with its id.
+// Release is an upload that becomes the deployment with its id.
 type Release struct {
 	ID         uuid.UUID `json:"id"`
 	PipelineID uuid.UUID `json:"pipeline_id"`
-	// Missing has one file for each digest that has to be sent.
+	// Missing has one file for each digest to send.
 	Missing   []site.File `json:"missing"`
 	Limits    Limits      `json:"limits"`
 	ExpiresAt time.Time   `json:"expires_at"`
 	Finalized bool        `json:"finalized"`
-	// Direct says that files can be sent straight to the store.
+	// Direct reports that files can be sent directly to the store.
 	Direct bool `json:"direct"`
 }
 
-// Limits are the most that a release may have.
+// Limits are the limits of a release.
 type Limits struct {
 	Files      int64 `json:"files"`
 	FileBytes  int64 `json:"file_bytes"`  // bytes of one file
@@ -154,7 +156,7 @@ type Event struct {
 	Time         time.Time   `json:"time"`
 }
 
-// Ring is the answer to ringing a task by hand.
+// Ring is the result of ringing a task by hand.
 type Ring struct {
 	Kind   string `json:"kind"`
 	ID     string `json:"id"`

@@ -10,21 +10,21 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
-// pageSize is the API's most for one page.
+// pageSize is the API's maximum for one page.
 const pageSize = 200
 
-// NewPipeline is what CreatePipeline makes.
+// NewPipeline describes the pipeline to create.
 type NewPipeline struct {
 	Name  string `json:"name"`
-	Slug  string `json:"slug,omitempty"` // made from the name when empty
+	Slug  string `json:"slug,omitempty"` // made from the name if empty
 	AppID string `json:"app_id,omitempty"`
 	// Provision requests provisioning at once; nil means yes.
 	Provision *bool `json:"provision,omitempty"`
 }
 
-// Pipelines yields the pipelines that the token may see, newest first, page
-// after page; those with one status if it is not empty. It ends after the
-// first error.
+// Pipelines yields the pipelines that the token can see, newest first. If
+// status is not empty, it yields only pipelines with that status. It stops
+// after the first error.
 func (c *Client) Pipelines(ctx context.Context, status troy.Status) iter.Seq2[Pipeline, error] {
 	query := url.Values{}
 	if status != "" {
@@ -51,8 +51,8 @@ func (c *Client) Pipeline(ctx context.Context, pipeline string) (Pipeline, error
 	return p, c.get(ctx, path, nil, &p)
 }
 
-// CreatePipeline makes a pipeline, one also where an answer was lost and the
-// request was sent again.
+// CreatePipeline creates a pipeline. Retries after a lost response create only
+// one.
 func (c *Client) CreatePipeline(ctx context.Context, n NewPipeline) (Pipeline, error) {
 	var p Pipeline
 	return p, c.post(ctx, "/v1/pipelines", n, &p)
@@ -68,8 +68,8 @@ func (c *Client) ProvisionPipeline(ctx context.Context, pipeline string) (Pipeli
 	return p, c.post(ctx, path+"/provision", nil, &p)
 }
 
-// DeletePipeline schedules a pipeline's deletion; from Failed to Delete it
-// tries again.
+// DeletePipeline schedules a pipeline's deletion. From Failed to Delete it
+// retries.
 func (c *Client) DeletePipeline(ctx context.Context, pipeline string) (Pipeline, error) {
 	var p Pipeline
 	path, err := pipelinePath(pipeline)
@@ -101,9 +101,10 @@ func (c *Client) UnlockPipeline(ctx context.Context, pipeline string) (Pipeline,
 	return p, c.do(ctx, call{method: http.MethodDelete, path: path + "/lock", repeatable: true}, &p)
 }
 
-// Purge takes assets away that the site carries from earlier deployments: the
-// file at path, those in a folder whose path ends in a slash, or all of them
-// for an empty path. It is asked for; workers do it within seconds.
+// Purge removes assets that the site keeps from earlier deployments: the file
+// at path, the files of a folder if path ends in a slash, or all of them if
+// path is empty. It only sends the request; workers remove the files within
+// seconds.
 func (c *Client) Purge(ctx context.Context, pipeline, what string) (Pipeline, error) {
 	var p Pipeline
 	path, err := pipelinePath(pipeline)
@@ -118,8 +119,8 @@ func (c *Client) Purge(ctx context.Context, pipeline, what string) (Pipeline, er
 	return p, c.do(ctx, k, &p)
 }
 
-// Events yields a pipeline's events, oldest first, also those of a deleted
-// one. It ends after the first error.
+// Events yields the events of an existing or a deleted pipeline, oldest first.
+// It stops after the first error.
 func (c *Client) Events(ctx context.Context, pipeline string) iter.Seq2[Event, error] {
 	type page struct {
 		Events []Event `json:"events"`
@@ -136,7 +137,7 @@ func (c *Client) Events(ctx context.Context, pipeline string) iter.Seq2[Event, e
 }
 
 // RingTask rings a task by hand: kind is its type ("pipeline:provision"), id
-// its subject's. From a Failed status that is the retry.
+// its subject's. From a Failed status this is the retry.
 func (c *Client) RingTask(ctx context.Context, kind, id string) (Ring, error) {
 	var r Ring
 	return r, c.post(ctx, "/v1/tasks", map[string]string{"kind": kind, "id": id}, &r)
@@ -174,7 +175,7 @@ func pages[T any](page func(after string) (items []T, next string, err error)) i
 					return
 				}
 			}
-			// A page that leads to itself would never end.
+			// A page that links to itself would never end.
 			if next == "" || next == after || len(items) == 0 {
 				return
 			}

@@ -9,24 +9,24 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// NewRelease is what BeginRelease declares.
+// NewRelease describes the release to begin.
 type NewRelease struct {
 	Files   []site.File `json:"files"`
 	Message string      `json:"message,omitempty"`
 }
 
-// Finalize says how a release ends.
+// Finalize are the options of FinalizeRelease.
 type Finalize struct {
-	// NoPublish keeps the deployment from going live; it can be promoted.
+	// NoPublish keeps the deployment from going live. It can be promoted later.
 	NoPublish bool
 	// ExpectLive, if not empty, is the id of the deployment that must be live,
-	// or "none". Otherwise the error is of kind Moved.
+	// or "none". If another one is live, the error is of kind Moved.
 	ExpectLive string
 }
 
-// BeginRelease declares a release and learns what of it is missing. The key,
-// of at most 128 characters, makes it repeatable: the same key and files
-// return the same release.
+// BeginRelease declares a release and returns its missing files. key, of at
+// most 128 characters, makes the call idempotent: the same key and files return
+// the same release.
 func (c *Client) BeginRelease(ctx context.Context, pipeline, key string, n NewRelease) (Release, error) {
 	var r Release
 	path, err := pipelinePath(pipeline)
@@ -48,7 +48,7 @@ func (c *Client) BeginRelease(ctx context.Context, pipeline, key string, n NewRe
 	return r, c.do(ctx, k, &r)
 }
 
-// Release returns a release with what is still missing.
+// Release returns a release with the files that are still missing.
 func (c *Client) Release(ctx context.Context, pipeline string, id uuid.UUID) (Release, error) {
 	var r Release
 	path, err := releasePath(pipeline, id)
@@ -58,8 +58,8 @@ func (c *Client) Release(ctx context.Context, pipeline string, id uuid.UUID) (Re
 	return r, c.get(ctx, path, nil, &r)
 }
 
-// FinalizeRelease turns a release into the deployment with its id. With files
-// missing the error is of kind Conflict and its Details name them.
+// FinalizeRelease turns a release into the deployment with its id. If files are
+// missing, the error is of kind Conflict and its Details list them.
 func (c *Client) FinalizeRelease(ctx context.Context, pipeline string, id uuid.UUID, f Finalize) (Deployment, error) {
 	var d Deployment
 	path, err := releasePath(pipeline, id)
@@ -84,7 +84,7 @@ func releasePath(pipeline string, id uuid.UUID) (string, error) {
 	return p + "/releases/" + id.String(), err
 }
 
-// putCall is the call that sends one file.
+// putCall returns the call that sends one file.
 func putCall(release string, f site.File) call {
 	return call{
 		method:     http.MethodPut,

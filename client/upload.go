@@ -17,31 +17,32 @@ import (
 )
 
 const (
-	// DefaultParallel is how many files are sent at a time.
+	// DefaultParallel is the default number of concurrent uploads.
 	DefaultParallel = 32
-	// smallFile is the most bytes of a file that is read into memory and
-	// leaves with its headers in one write; others are streamed.
+	// smallFile is the maximum size of a file that is read into memory and sent
+	// with its headers in one write. Larger files are streamed.
 	smallFile = 64 << 10
-	// stallTimeout ends an attempt to send a file of which nothing moved.
+	// stallTimeout ends an attempt to send a file without progress.
 	stallTimeout = time.Minute
 )
 
-// Upload says how the files of a release are sent.
+// Upload are the options of Client.Upload.
 type Upload struct {
 	// Open opens a file of the release by its path. It is called from several
-	// goroutines, and again for a file that is sent again.
+	// goroutines, and again for each attempt.
 	Open func(path string) (io.ReadCloser, error)
-	// Parallel is how many files are sent at a time; 0 means DefaultParallel.
+	// Parallel is the number of concurrent uploads; 0 means DefaultParallel.
 	Parallel int
-	// Progress, which may be nil, is told how many files and bytes were sent
-	// since the last call; bytes is negative when a file has to start again.
-	// It is called from several goroutines.
+	// Progress, if not nil, is called with the numbers of files and bytes sent
+	// since the last call. bytes is negative if a file starts again. It is
+	// called from several goroutines.
 	Progress func(files int, bytes int64)
 }
 
-// Upload sends what the release is missing. Files are sent again while that
-// can help, also by a server that was away for two minutes; the first that cannot be sent ends it all, with an error that
-// names the file. What was sent stays: another call sends only the rest.
+// Upload sends the missing files of the release. It retries while that can
+// help, and while the server is away for up to two minutes. The first file that
+// can't be sent ends the upload, with an error that names the file. Files that
+// were sent stay; another call sends only the rest.
 func (c *Client) Upload(ctx context.Context, pipeline string, r Release, u Upload) error {
 	path, err := releasePath(pipeline, r.ID)
 	if err != nil {
@@ -114,23 +115,23 @@ func (c *Client) put(ctx context.Context, release string, f site.File, u Upload)
 func open(f site.File, u Upload) (io.ReadCloser, error) {
 	content, err := u.Open(f.Path)
 	if err != nil {
-		return nil, troy.Errorf(troy.Invalid, "cannot be read: %w", err)
+		return nil, troy.Errorf(troy.Invalid, "read the file: %w", err)
 	}
 	return content, nil
 }
 
-// readSmall reads a whole file and holds it to the declared size.
+// readSmall reads a whole file and checks its declared size.
 func readSmall(f site.File, u Upload) ([]byte, error) {
 	r, err := open(f, u)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = r.Close() }()
-	// One byte more than declared shows a file that has grown.
+	// One byte more than declared detects a file that has grown.
 	content := make([]byte, f.Size+1)
 	n, err := io.ReadFull(r, content)
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return nil, troy.Errorf(troy.Invalid, "cannot be read: %w", err)
+		return nil, troy.Errorf(troy.Invalid, "read the file: %w", err)
 	}
 	if int64(n) != f.Size {
 		return nil, changed(f)
@@ -139,11 +140,10 @@ func readSmall(f site.File, u Upload) ([]byte, error) {
 }
 
 func changed(f site.File) error {
-	return troy.Errorf(troy.Invalid, "the file changed while it was being sent: it no longer has %d bytes", f.Size)
+	return troy.Errorf(troy.Invalid, "the file changed during the upload; expected %d bytes", f.Size)
 }
 
-// sentBody counts what is sent of a large file, and holds it to the declared
-// size.
+// sentBody counts the bytes sent of a large file, and checks its declared size.
 type sentBody struct {
 	io.ReadCloser
 	file     site.File
@@ -161,7 +161,7 @@ func (b *sentBody) Read(p []byte) (int, error) {
 	case sent > b.file.Size, errors.Is(err, io.EOF) && sent < b.file.Size:
 		return 0, changed(b.file)
 	case err != nil && !errors.Is(err, io.EOF):
-		return n, troy.Errorf(troy.Invalid, "cannot be read: %w", err)
+		return n, troy.Errorf(troy.Invalid, "read the file: %w", err)
 	}
 	return n, err
 }
@@ -176,8 +176,8 @@ func (b *sentBody) count(n int64) int64 {
 	return b.sent
 }
 
-// stop ends the counting, and returns what was counted: the transport may
-// still be reading.
+// stop ends the counting and returns the count. The transport may still be
+// reading.
 func (b *sentBody) stop() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -21,7 +21,7 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// files makes a release that misses all of the contents.
+// files returns a release that misses all of the contents.
 func files(contents map[string]string) (Release, func(string) (io.ReadCloser, error)) {
 	r := Release{ID: uuid.New()}
 	for path, content := range contents {
@@ -98,8 +98,8 @@ func TestUploadNamesTheFile(t *testing.T) {
 		open          func(string) (io.ReadCloser, error)
 		want          string
 	}{
-		{"gone", "x", func(string) (io.ReadCloser, error) { return nil, errors.New("gone") }, "upload a.txt: cannot be read: gone"},
-		{"large, gone", large, func(string) (io.ReadCloser, error) { return nil, errors.New("gone") }, "upload a.txt: cannot be read: gone"},
+		{"gone", "x", func(string) (io.ReadCloser, error) { return nil, errors.New("gone") }, "upload a.txt: read the file: gone"},
+		{"large, gone", large, func(string) (io.ReadCloser, error) { return nil, errors.New("gone") }, "upload a.txt: read the file: gone"},
 		{"shorter", "xy", reading("x"), "upload a.txt: the file changed"},
 		{"longer", "xy", reading("xyz"), "upload a.txt: the file changed"},
 		{"large, shorter", large, reading(large[1:]), "upload a.txt: the file changed"},
@@ -165,7 +165,7 @@ func TestConnectionsAreUsedAgain(t *testing.T) {
 	if err := clientOf(t, server.URL).Upload(t.Context(), "blog", release, Upload{Open: open}); err != nil {
 		t.Fatal(err)
 	}
-	// The transport may dial one more while another becomes free.
+	// The transport may dial another connection while one becomes idle.
 	if n := connections.Load(); n > 2*DefaultParallel {
 		t.Errorf("%d connections for 5000 files, want about %d", n, DefaultParallel)
 	}

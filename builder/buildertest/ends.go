@@ -56,7 +56,7 @@ func buildEndTests() map[string]func(*testing.T, Env) {
 			e.Fails(t, Repository{"troy.toml": "[build]\ncomand = \"x\"\n"}.Spec(t), "build.comand: ")
 		},
 		"nothing to build": func(t *testing.T, e Env) {
-			e.Fails(t, Repository{"README.md": "hello"}.Spec(t), "nothing says what to build")
+			e.Fails(t, Repository{"README.md": "hello"}.Spec(t), "found nothing to build")
 		},
 		"a source that is gone": func(t *testing.T, e Env) {
 			gone, broken := Shell("true").Spec(t), Shell("true").Spec(t)
