@@ -15,14 +15,14 @@ type BuildSettings struct {
 	// default.
 	Install string `json:"install,omitempty" flag:"install-command" help:"the command that installs dependencies" arg:"command" label:"Install"`
 	Build   string `json:"build,omitempty" flag:"build-command" help:"the command that builds" arg:"command" label:"Build"`
-	Test    string `json:"test,omitempty" flag:"test-command" help:"the command that tests; if it fails, the deployment stops" arg:"command" label:"Test"`
+	Test    string `json:"test,omitempty" flag:"test-command" help:"the command that runs the tests" arg:"command" label:"Test"`
 	// Output is the folder to publish, relative to the pipeline's root folder.
-	Output string `json:"output,omitempty" flag:"output" help:"the folder to publish, relative to the root folder" arg:"folder" label:"Output"`
+	Output string `json:"output,omitempty" flag:"output" help:"the folder to publish, within the root" arg:"folder" label:"Output"`
 	// TrailingSlash decides the form of page addresses: auto, always or never
 	// (site.TrailingSlash). Empty means auto.
-	TrailingSlash string `json:"trailing_slash,omitempty" flag:"trailing-slash" help:"how page addresses end: auto, always or never" arg:"auto" label:"Trailing slash"`
+	TrailingSlash string `json:"trailing_slash,omitempty" flag:"trailing-slash" help:"page addresses: auto, always or never" arg:"auto" label:"Trailing slash"`
 	// DropAssets removes hashed assets as soon as a deployment leaves them out.
-	DropAssets bool `json:"drop_assets,omitempty" flag:"drop-assets" help:"remove hashed assets as soon as a deployment leaves them out" label:"Drop assets"`
+	DropAssets bool `json:"drop_assets,omitempty" flag:"drop-assets" help:"remove hashed assets of old deployments" label:"Drop assets"`
 }
 
 // maxCommand is the maximum length of a build command, in characters.

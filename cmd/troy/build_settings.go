@@ -10,9 +10,8 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
-// addBuildSettings gives a command a flag for each field of
-// troy.BuildSettings. The function that it returns has the values of the flags
-// that were given, by their names in JSON.
+// addBuildSettings adds a flag for each field of troy.BuildSettings. The
+// returned function returns the values of the given flags by their JSON names.
 func addBuildSettings(flags *pflag.FlagSet) (given func() map[string]any) {
 	var s troy.BuildSettings
 	v := reflect.ValueOf(&s).Elem()
@@ -24,7 +23,7 @@ func addBuildSettings(flags *pflag.FlagSet) (given func() map[string]any) {
 		case *bool:
 			flags.BoolVar(p, field.Tag.Get("flag"), false, help)
 		default:
-			panic(fmt.Sprintf("no flag can set the field %s", field.Name))
+			panic(fmt.Sprintf("a flag can't set the field %s", field.Name))
 		}
 	}
 	return func() map[string]any {
@@ -43,13 +42,13 @@ func addBuildSettings(flags *pflag.FlagSet) (given func() map[string]any) {
 	}
 }
 
-// quoteArgument marks the name of a flag's argument in its help, as pflag wants
-// it.
+// quoteArgument marks the name of a flag's argument in its help, in pflag's
+// form.
 func quoteArgument(help, argument string) string {
 	return strings.Replace(help, argument, "`"+argument+"`", 1)
 }
 
-// buildSettingFields are the fields of a view that show build settings.
+// buildSettingFields returns the fields of a view that show build settings.
 func buildSettingFields(s troy.BuildSettings) (fields []field) {
 	for f, value := range reflect.ValueOf(s).Fields() {
 		text := ""

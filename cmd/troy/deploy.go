@@ -14,10 +14,10 @@ func newDeploy(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "deploy P",
 		Short: "Build and deploy a commit of a pipeline's repository",
-		Long: `Build and deploy a commit of a pipeline's repository: the one with the id given
-by --commit or, without it, the newest of the branch that the pipeline builds.
-The phases of the build are told as they end. With --follow its log is shown as
-it comes; of a build that failed, the last lines are shown in any case.`,
+		Long: `Build and deploy a commit of a pipeline's repository: the one given
+by --commit or, by default, the newest commit of the pipeline's branch. The
+phases of the build are shown as they end, or with --follow its whole log. If
+the build fails, the last lines of its log are shown.`,
 		Example: `  troy deploy blog
   troy deploy blog --follow
   troy deploy blog --commit "$(git rev-parse HEAD)"`,

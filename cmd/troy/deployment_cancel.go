@@ -17,7 +17,7 @@ func newDeploymentCancel(a *app) *cobra.Command {
 	}
 }
 
-// newCancel is the same, for those who are in a hurry.
+// newCancel returns a short form of `deployment cancel`.
 func newCancel(a *app) *cobra.Command { return newDeploymentCancel(a) }
 
 func deploymentCancel(ctx context.Context, a *app, pipeline, ref string) error {

@@ -72,8 +72,8 @@ func (a *app) deploymentTable(deployments []client.Deployment) {
 	}, rows)
 }
 
-// messageOf is the message, and of what was not uploaded or built, where its
-// files are from.
+// messageOf returns the deployment's message or, for a rollback or a promotion,
+// the deployment that its files come from.
 func messageOf(d client.Deployment, numbers map[uuid.UUID]int64) string {
 	if d.SourceDeploymentID == nil || d.Kind != troy.Rollback && d.Kind != troy.Promotion {
 		return d.Message

@@ -78,7 +78,7 @@ func (a *app) printDeployment(ctx context.Context, c *client.Client, pipeline st
 	return nil
 }
 
-// phaseList says how long each phase of a build took, and how it ended.
+// phaseList returns the duration and the outcome of each phase of a build.
 func phaseList(phases []client.Phase, now time.Time) string {
 	texts := make([]string, len(phases))
 	for i, p := range phases {
@@ -90,7 +90,7 @@ func phaseList(phases []client.Phase, now time.Time) string {
 		texts[i] = fmt.Sprintf("%s %s", name, took.Round(100*time.Millisecond))
 		switch {
 		case p.ExitCode == nil:
-			texts[i] += " and running"
+			texts[i] += ", running"
 		case *p.ExitCode != 0:
 			texts[i] += fmt.Sprintf(" (exit code %d)", *p.ExitCode)
 		}

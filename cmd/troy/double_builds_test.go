@@ -16,7 +16,7 @@ import (
 	"github.com/troy-iaas/troy/client"
 )
 
-// doubleLog is what every build of the double prints.
+// doubleLog is the log of all builds of the double.
 const doubleLog = "$ npm ci\n" +
 	"\x1b[32madded 3 packages\x1b[0m caf\u00e9\n" +
 	"\x1b]0;evil\apacking  10%\rpacking 100%\r\n" +

@@ -17,29 +17,28 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// double is a server that keeps the rules of docs/api.md, in memory. A
-// deployment goes one state further each time it is looked at; one with the
-// message "fail" fails, one with "stuck" never ends, one with "cancel" is
-// cancelled.
+// double is a server that follows docs/api.md, in memory. A deployment advances
+// one state with each read. Its message selects the outcome: "fail" fails,
+// "stuck" never ends, "cancel" is cancelled.
 type double struct {
 	*http.ServeMux
 	mu        sync.Mutex
 	pipelines []*doublePipeline
-	// busy is how many requests still get a 503.
+	// busy is the number of requests that still get a 503.
 	busy int
 	puts int
-	// outage is how long uploads are refused, from the first one on, and until
+	// outage is how long uploads are refused from the first one on, and until
 	// one was refused after that time.
 	outage  time.Duration
 	outFrom time.Time
-	// breaks is how many logs still break off in the middle.
+	// breaks is the number of logs that still break off in the middle.
 	breaks int
-	// queued is how often a deployment that waits is still looked at before it
-	// begins, and its place in the queue until then.
+	// queued is the number of reads of a waiting deployment before it begins,
+	// and its place in the queue until then.
 	queued int64
-	// silent has builds print nothing.
+	// silent makes builds print nothing.
 	silent bool
-	// stuck gets a value when a deployment that never ends is looked at.
+	// stuck receives a value when a deployment that never ends is read.
 	stuck chan struct{}
 }
 
@@ -181,7 +180,7 @@ func decode(r *http.Request, v any) error {
 	return nil
 }
 
-// page answers three items at a time, so that listings have pages.
+// page returns three items at a time, so that lists have several pages.
 func page[T any](name string, items []T, r *http.Request) (answer, error) {
 	if n, err := strconv.Atoi(r.URL.Query().Get("limit")); err != nil || n < 1 || n > 200 {
 		return fail(troy.Invalid, "limit is not from 1 to 200")
@@ -228,7 +227,7 @@ func (d *double) create(r *http.Request) (answer, error) {
 	return answer{201, p.Pipeline}, nil
 }
 
-// add makes a pipeline that is three minutes old.
+// add creates a pipeline that is three minutes old.
 func (d *double) add(name, slug, app string, s troy.Status) *doublePipeline {
 	host := slug + ".localhost"
 	at := time.Now().Add(-3*time.Minute - 10*time.Second)

@@ -16,7 +16,7 @@ func newEventList(a *app) *cobra.Command {
 	var limit number
 	cmd := &cobra.Command{
 		Use:   "list P",
-		Short: "List a pipeline's events, oldest first; also of a deleted one",
+		Short: "List the events of an existing or deleted pipeline, oldest first",
 		Args:  arguments(1, "a pipeline"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return eventList(cmd.Context(), a, args[0], limit.n)
@@ -36,7 +36,7 @@ func eventList(ctx context.Context, a *app, pipeline string, limit int) error {
 		return err
 	}
 	if limit > 0 && len(events) > limit {
-		// The API lists the oldest first; the newest are asked for.
+		// The API lists the oldest first; keep the newest.
 		events = events[len(events)-limit:]
 	}
 	if a.json {
@@ -72,8 +72,8 @@ func (a *app) eventTable(events []client.Event, numbers map[uuid.UUID]int64) {
 	}, rows)
 }
 
-// deploymentNumbers finds the numbers of the deployments that events name. A
-// deleted pipeline has no deployments any more.
+// deploymentNumbers returns the numbers of the deployments in events. A deleted
+// pipeline has no deployments.
 func deploymentNumbers(ctx context.Context, c *client.Client, pipeline string, events []client.Event) (map[uuid.UUID]int64, error) {
 	wanted := map[uuid.UUID]bool{}
 	for _, e := range events {

@@ -21,14 +21,14 @@ const (
 	exitInterrupted = 130
 )
 
-// maxDetails is how many of an error's further lines are shown.
+// maxDetails is the maximum number of an error's details to show.
 const maxDetails = 20
 
-// errFailed is in the chain of the error that says that a deployment ended
-// without having gone live.
+// errFailed is wrapped by the error for a deployment that ended without going
+// live.
 var errFailed = errors.New("the deployment did not succeed")
 
-// failedError is errFailed in words.
+// failedError is errFailed with a message.
 type failedError struct{ message string }
 
 func (e *failedError) Error() string        { return e.message }
@@ -43,7 +43,7 @@ func (a *app) exitCode(ctx context.Context, err error) int {
 	case errors.Is(err, context.DeadlineExceeded):
 		return exitUnavailable
 	case !a.started:
-		// cobra's own errors: an unknown command or flag, a missing argument.
+		// an error of cobra: an unknown command or flag, or a missing argument
 		return exitInvalid
 	}
 	switch troy.KindOf(err) {
@@ -61,7 +61,7 @@ func (a *app) exitCode(ctx context.Context, err error) int {
 	return exitInternal
 }
 
-// report says on stderr why the command failed.
+// report prints on stderr why the command failed.
 func (a *app) report(code int, err error) {
 	text := clean(err.Error())
 	if code == exitInterrupted {
@@ -89,12 +89,11 @@ func (a *app) report(code int, err error) {
 		_, _ = fmt.Fprintln(a.err, clean(advice.advice))
 	}
 	if e.Kind == troy.Unauthenticated {
-		_, _ = fmt.Fprintln(a.err, "Set TROY_TOKEN to a token made with: troyd token create --role deployer")
+		_, _ = fmt.Fprintln(a.err, "Set TROY_TOKEN to a token from: troyd token create --role deployer")
 	}
 }
 
-// adviceError says what to do about each of the error's details, which are all
-// shown.
+// adviceError adds advice about the error's details, which are all shown.
 type adviceError struct {
 	error
 	advice string
@@ -102,7 +101,7 @@ type adviceError struct {
 
 func (e *adviceError) Unwrap() error { return e.error }
 
-// hintError adds what an interrupted or timed out user can do next.
+// hintError adds what the user can do after an interruption or a timeout.
 type hintError struct {
 	error
 	hint string

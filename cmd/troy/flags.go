@@ -13,11 +13,11 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
-// checked is a flag's value that keeps what is wrong with it, so that all
-// faults are told at once and in words.
+// checked is a flag's value that keeps its fault, so that all faults are
+// reported at once.
 type checked interface{ fault() string }
 
-// number is the value of a flag with whole numbers from least to most.
+// number is the value of a flag with a whole number from least to most.
 type number struct {
 	n, least, most int
 	wrong          string
@@ -27,7 +27,7 @@ func (v *number) Set(text string) error {
 	n, err := strconv.Atoi(text)
 	v.n, v.wrong = n, ""
 	if err != nil || n < v.least || n > v.most {
-		v.wrong = fmt.Sprintf("%q is not a whole number from %d to %d", text, v.least, v.most)
+		v.wrong = fmt.Sprintf("it is %q; expected a whole number from %d to %d", text, v.least, v.most)
 	}
 	return nil
 }
@@ -36,7 +36,7 @@ func (v *number) String() string { return strconv.Itoa(v.n) }
 func (v *number) Type() string   { return "int" }
 func (v *number) fault() string  { return v.wrong }
 
-// duration is the value of a flag with a time of 0 or more.
+// duration is the value of a flag with a duration of 0 or more.
 type duration struct {
 	time.Duration
 	wrong string
@@ -47,9 +47,9 @@ func (v *duration) Set(text string) error {
 	v.Duration, v.wrong = d, ""
 	switch {
 	case err != nil:
-		v.wrong = fmt.Sprintf("%q is not a time like 90s, 10m or 1h30m", text)
+		v.wrong = fmt.Sprintf("it is %q; expected a time like 90s, 10m or 1h30m", text)
 	case d < 0:
-		v.wrong = fmt.Sprintf("%q is below 0", text)
+		v.wrong = fmt.Sprintf("it is %q; expected 0 or more", text)
 	}
 	return nil
 }
@@ -57,7 +57,7 @@ func (v *duration) Set(text string) error {
 func (v *duration) Type() string  { return "duration" }
 func (v *duration) fault() string { return v.wrong }
 
-// required is the value of a flag that has to be given.
+// required is the value of a required flag.
 type required struct{ text, missing string }
 
 func (v *required) Set(text string) error { v.text = text; return nil }
@@ -71,7 +71,7 @@ func (v *required) fault() string {
 	return ""
 }
 
-// checkFlags tells everything that is wrong with the command's flags.
+// checkFlags returns an error with the faults of all of the command's flags.
 func checkFlags(cmd *cobra.Command) error {
 	var faults []string
 	var only *troy.Error
@@ -89,33 +89,33 @@ func checkFlags(cmd *cobra.Command) error {
 	case 1:
 		return only
 	}
-	e := troy.Errorf(troy.Invalid, "%d flags are wrong", len(faults))
+	e := troy.Errorf(troy.Invalid, "%d flags are invalid", len(faults))
 	e.Details = faults
 	return e
 }
 
-// flagError is the library's error in words.
+// flagError rewords an error of pflag.
 func flagError(cmd *cobra.Command, err error) error {
 	if e, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
-		err = fmt.Errorf("--%s: %q is not what it takes", e.GetFlag().Name, e.GetValue())
+		err = fmt.Errorf("--%s: invalid value %q", e.GetFlag().Name, e.GetValue())
 		if e.GetFlag().Value.Type() == "bool" {
-			err = fmt.Errorf("--%s: %q is neither true nor false", e.GetFlag().Name, e.GetValue())
+			err = fmt.Errorf("--%s: it is %q; expected true or false", e.GetFlag().Name, e.GetValue())
 		}
 	}
 	return fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())
 }
 
-// addLimit adds --limit to a listing.
+// addLimit adds --limit to a list command.
 func addLimit(cmd *cobra.Command, limit *number) {
 	limit.most = 1_000_000
 	cmd.Flags().Var(limit, "limit", "list at most `N` of the newest; 0 lists all")
 }
 
-// settings are the environment variables that the program reads.
+// settings returns the environment variables of the program.
 func settings() []string { return []string{"TROY_URL", "TROY_TOKEN"} }
 
-// misspelt returns a warning for each variable that looks like one of the
-// program's own, which is not set, or "".
+// misspelt returns a warning for each variable whose name resembles one of the
+// program's variables that is not set.
 func misspelt(environ []string, env func(string) string) []string {
 	var warnings []string
 	for _, assignment := range environ {
@@ -128,7 +128,7 @@ func misspelt(environ []string, env func(string) string) []string {
 		}
 		for _, known := range settings() {
 			if name != known && env(known) == "" && len(name) > 4 && levenshtein.Distance(name, known, nil) <= 2 {
-				warnings = append(warnings, fmt.Sprintf("%s is not read; did you mean %s?", name, known))
+				warnings = append(warnings, fmt.Sprintf("%s is ignored; did you mean %s?", name, known))
 			}
 		}
 	}

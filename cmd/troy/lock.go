@@ -11,14 +11,14 @@ import (
 )
 
 func newLock(a *app) *cobra.Command {
-	reason := required{missing: "the reason is missing; it is shown to everyone whose push is held back"}
+	reason := required{missing: "the reason is missing; everyone whose push is held back sees it"}
 	cmd := &cobra.Command{
 		Use:   "lock P --reason TEXT",
-		Short: "Keep what is live from being replaced by pushes",
-		Long: `Keep what is live from being replaced by pushes. While a pipeline is locked,
-commits are recorded but not built, deployments of commits that wait or are
-being built are cancelled, and deploy, retry and release are refused (exit code
-5). Rollback and promote still work. To end the lock: troy unlock.`,
+		Short: "Stop pushes from replacing the live deployment",
+		Long: `Stop pushes from replacing the live deployment. While a pipeline is locked,
+commits are recorded but not built, and deploy, retry and release fail (exit
+code 5). Locking cancels deployments of commits that are waiting or building.
+Rollback and promote still work. To unlock the pipeline, run: troy unlock.`,
 		Example: `  troy rollback blog
   troy lock blog --reason "checkout is broken since deployment 41"`,
 		Args: arguments(1, "a pipeline"),
@@ -42,14 +42,14 @@ func lock(ctx context.Context, a *app, pipeline, reason string) error {
 	if a.json {
 		return a.printJSON(p)
 	}
-	_, err = fmt.Fprintf(a.err, "%s is locked. To unlock it: troy unlock %s\n", p.Slug, p.Slug)
+	_, err = fmt.Fprintf(a.err, "%s is locked. To unlock it, run: troy unlock %s\n", p.Slug, p.Slug)
 	return err
 }
 
 func newUnlock(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "unlock P",
-		Short: "End a lock, and deploy the newest commit that it held back",
+		Short: "Unlock a pipeline and deploy the newest commit that waited",
 		Args:  arguments(1, "a pipeline"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return unlock(cmd.Context(), a, args[0])
@@ -69,12 +69,12 @@ func unlock(ctx context.Context, a *app, pipeline string) error {
 	if a.json {
 		return a.printJSON(p)
 	}
-	_, err = fmt.Fprintf(a.err, "%s is unlocked. It is %s.\n", p.Slug, p.Status)
+	_, err = fmt.Fprintf(a.err, "%s is unlocked. Its status is %s.\n", p.Slug, p.Status)
 	return err
 }
 
-// refuseLocked returns a Conflict if a pipeline is locked. The server refuses
-// as well; asking first saves the upload.
+// refuseLocked returns a Conflict error if a pipeline is locked. The server
+// refuses too, but checking first saves the upload.
 func refuseLocked(p client.Pipeline) error {
 	if p.Lock == nil {
 		return nil

@@ -16,15 +16,13 @@ func newLogs(a *app) *cobra.Command {
 	var follow, raw bool
 	cmd := &cobra.Command{
 		Use:   "logs P [D]",
-		Short: "Show what a build printed",
-		Long: `Show what a build printed: that of D or, without it, of the newest deployment
-that is built. With --follow it is shown as it comes, until the build has
-ended; while the build waits, its place in the queue is told. A connection that
-breaks is made again.
+		Short: "Show a build's log",
+		Long: `Show the log of a build: of deployment D or, by default, of the newest one with
+a build. With --follow, new lines are shown until the build has ended; while it
+waits, its place in the queue is shown. A broken connection is restored.
 
-Builds are other people's programs. On a terminal, of their control sequences
-only colours are kept; --raw keeps all of them. What goes to a file or a pipe
-is never changed.`,
+Builds may print any control sequence. On a terminal only colours are kept;
+--raw keeps all sequences. Output to a file or a pipe is never changed.`,
 		Args: arguments(1, "a pipeline", "a deployment"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ref := ""
@@ -34,14 +32,14 @@ is never changed.`,
 			return logs(cmd.Context(), a, args[0], ref, follow, raw)
 		},
 	}
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "show it as it comes, until the build has ended")
-	cmd.Flags().BoolVar(&raw, "raw", false, "keep all control sequences on a terminal")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "show new lines until the build has ended")
+	cmd.Flags().BoolVar(&raw, "raw", false, "keep all control sequences, on a terminal too")
 	return cmd
 }
 
 func logs(ctx context.Context, a *app, pipeline, ref string, follow, raw bool) error {
 	if a.json {
-		return troy.Errorf(troy.Invalid, "a log is text, not JSON").At("--json")
+		return troy.Errorf(troy.Invalid, "not supported, because logs are text").At("--json")
 	}
 	c, err := a.connect()
 	if err != nil {
@@ -81,7 +79,8 @@ func logs(ctx context.Context, a *app, pipeline, ref string, follow, raw bool) e
 	return nil
 }
 
-// waitForBuild returns when the build has begun, and tells that it waits.
+// waitForBuild waits until the build has begun, and reports its place in the
+// queue.
 func (a *app) waitForBuild(ctx context.Context, c *client.Client, pipeline string, id uuid.UUID) error {
 	d, err := c.Deployment(ctx, pipeline, id)
 	if err != nil || d.Kind != troy.Automated || d.State != troy.Waiting {
@@ -93,7 +92,7 @@ func (a *app) waitForBuild(ctx context.Context, c *client.Client, pipeline strin
 	return untilBegun(ctx, c, d, t)
 }
 
-// countingWriter counts what is written.
+// countingWriter counts the bytes written.
 type countingWriter struct {
 	w io.Writer
 	n int64
@@ -105,7 +104,7 @@ func (c *countingWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// explainSilence says on stderr why a log is empty.
+// explainSilence prints on stderr why a log is empty.
 func (a *app) explainSilence(ctx context.Context, c *client.Client, pipeline string, id uuid.UUID) error {
 	d, err := c.Deployment(ctx, pipeline, id)
 	if err != nil {
@@ -115,31 +114,31 @@ func (a *app) explainSilence(ctx context.Context, c *client.Client, pipeline str
 	switch {
 	case d.State == troy.Waiting:
 		t := a.newTeller(c, pipeline)
-		text = fmt.Sprintf("Deployment %d of %s waits for its build%s", d.Number, pipeline, t.queued(ctx))
+		text = fmt.Sprintf("The build of deployment %d of %s has not started%s", d.Number, pipeline, t.queued(ctx))
 	case !d.State.Ended():
 		text += " yet"
 		if d.Build != nil && len(d.Build.Phases) > 0 {
-			text += "; its phase is " + phaseName(d.Build.Phases[len(d.Build.Phases)-1])
+			text += "; it is in the phase " + phaseName(d.Build.Phases[len(d.Build.Phases)-1])
 		}
 	}
 	_, _ = fmt.Fprintln(a.err, clean(text)+".")
 	return nil
 }
 
-// howItStands says in a sentence what became of a deployment whose build has
+// howItStands describes in a sentence the state of a deployment whose build has
 // ended.
 func howItStands(pipeline string, d client.Deployment) string {
 	switch {
 	case !d.State.Ended():
-		return fmt.Sprintf("The build of deployment %d of %s has ended; it is %s.", d.Number, pipeline, d.State)
+		return fmt.Sprintf("The build of deployment %d of %s has ended; the deployment is %s.", d.Number, pipeline, d.State)
 	case d.State == troy.Succeeded:
 		return fmt.Sprintf("Deployment %d of %s succeeded.", d.Number, pipeline)
 	}
 	return "The " + ended(pipeline, d).Error() + "."
 }
 
-// loggedDeployment is the deployment that is meant, the newest that is built
-// if none is named.
+// loggedDeployment returns the id of the deployment ref or, if ref is empty, of
+// the newest one with a build.
 func loggedDeployment(ctx context.Context, c *client.Client, pipeline, ref string) (uuid.UUID, error) {
 	if ref != "" {
 		return deploymentID(ctx, c, pipeline, ref)
@@ -152,5 +151,5 @@ func loggedDeployment(ctx context.Context, c *client.Client, pipeline, ref strin
 			return d.ID, nil
 		}
 	}
-	return uuid.Nil, troy.Errorf(troy.NotFound, "no deployment of pipeline %s was built, so there is no log", pipeline)
+	return uuid.Nil, troy.Errorf(troy.NotFound, "pipeline %s has no builds, so there is no log", pipeline)
 }

@@ -1,6 +1,6 @@
-// Command troy is the command line of Troy, for people and for CI: it sends
-// releases, rolls back, and shows and changes pipelines. It speaks to a
-// server through package client alone and keeps nothing on the machine.
+// Command troy is Troy's CLI for people and for CI. It uploads releases, rolls
+// back, and shows and changes pipelines. It uses package client for every call
+// and stores nothing on the machine.
 package main
 
 import (
@@ -18,7 +18,7 @@ func main() {
 func run(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	// A second signal ends the program at once.
+	// A second signal stops the program at once.
 	context.AfterFunc(ctx, stop)
 
 	a := &app{environ: os.Environ(), env: os.Getenv, in: os.Stdin, out: newScreen(os.Stdout, os.Getenv), err: newScreen(os.Stderr, os.Getenv)}

@@ -16,7 +16,7 @@ func newPipelineCreate(a *app) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "create NAME",
-		Short: "Make a pipeline and request its provisioning",
+		Short: "Create a pipeline and request its provisioning",
 		Args:  arguments(1, "a name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			n.Name = args[0]
@@ -26,8 +26,8 @@ func newPipelineCreate(a *app) *cobra.Command {
 			return pipelineCreate(cmd.Context(), a, n)
 		},
 	}
-	cmd.Flags().StringVar(&n.Slug, "slug", "", "the `slug`, the first label of the site's host; made from NAME if absent")
-	cmd.Flags().StringVar(&n.AppID, "app-id", "", "the `id` of the app that it belongs to")
+	cmd.Flags().StringVar(&n.Slug, "slug", "", "the `slug`, used in the host name (default: made from NAME)")
+	cmd.Flags().StringVar(&n.AppID, "app-id", "", "the `id` of the pipeline's app")
 	cmd.Flags().BoolVar(&noProv, "no-provision", false, "do not request provisioning")
 	return cmd
 }

@@ -13,14 +13,14 @@ func newPipelineDelete(a *app) *cobra.Command {
 		Use:   "delete P",
 		Short: "Schedule the deletion of a pipeline, its site and its files",
 		Long: `Schedule the deletion of a pipeline, its site and its files. From Failed to
-Delete, try again. On a terminal, the slug has to be typed first; elsewhere,
---yes has to be given.`,
+Delete, retry. On a terminal you confirm by typing the slug; elsewhere --yes is
+required.`,
 		Args: arguments(1, "a pipeline"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return pipelineDelete(cmd.Context(), a, args[0], yes)
 		},
 	}
-	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask for confirmation")
 	return cmd
 }
 
@@ -34,7 +34,7 @@ func pipelineDelete(ctx context.Context, a *app, pipeline string, yes bool) erro
 		if err != nil {
 			return err
 		}
-		warning := fmt.Sprintf("This deletes %s and every file of it.", clean(p.URL))
+		warning := fmt.Sprintf("This deletes %s and all of its files.", clean(p.URL))
 		if err := a.sure(ctx, warning, p.Slug); err != nil {
 			return err
 		}

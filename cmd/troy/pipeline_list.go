@@ -24,7 +24,7 @@ func newPipelineList(a *app) *cobra.Command {
 			return pipelineList(cmd.Context(), a, status, limit.n)
 		},
 	}
-	cmd.Flags().StringVar(&status, "status", "", "only those with this `status`, by its value: ready_for_deployment")
+	cmd.Flags().StringVar(&status, "status", "", "list pipelines with this `status`: ready_for_deployment")
 	addLimit(cmd, &limit)
 	return cmd
 }

@@ -9,7 +9,7 @@ import (
 func newPipelineProvision(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "provision P",
-		Short: "Request provisioning; from Failed to Provision, try again",
+		Short: "Request provisioning, or retry it after a failure",
 		Args:  arguments(1, "a pipeline"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return pipelineProvision(cmd.Context(), a, args[0])

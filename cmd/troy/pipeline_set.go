@@ -12,12 +12,12 @@ import (
 	"github.com/troy-iaas/troy/watch"
 )
 
-// pipelineSettings are the flags of pipeline set.
+// pipelineSettings are the flags of `pipeline set`.
 type pipelineSettings struct {
 	repository, branch, root string
 	watch                    []string
 	cancelRunning            bool
-	// build has the settings of troy.BuildSettings that were given.
+	// build returns the given settings of troy.BuildSettings.
 	build func() map[string]any
 }
 
@@ -25,11 +25,11 @@ func newPipelineSet(a *app) *cobra.Command {
 	var s pipelineSettings
 	cmd := &cobra.Command{
 		Use:   "set P",
-		Short: "Change what a pipeline is built from, and how",
-		Long: `Change what a pipeline is built from, and how, from its next deployment on. What
-is not given stays; an empty text ("") takes a setting away.`,
+		Short: "Change a pipeline's repository and build settings",
+		Long: `Change a pipeline's repository and build settings, from its next deployment on.
+Settings that you don't give stay unchanged; an empty text ("") removes one.`,
 		Example: `  troy pipeline set blog --repository github:team/blog --branch main
-  troy pipeline set blog --root apps/web --watch 'apps/web/**' --watch '!**/*.md'
+  troy pipeline set blog --root web --watch 'web/**' --watch '!**/*.md'
   troy pipeline set blog --build-command 'npm run build' --output dist
   troy pipeline set blog --trailing-slash always`,
 		Args: arguments(1, "a pipeline"),
@@ -38,11 +38,11 @@ is not given stays; an empty text ("") takes a setting away.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&s.repository, "repository", "", "build `FORGE:OWNER/NAME`, by github or bitbucket; none for none")
-	f.StringVar(&s.branch, "branch", "", "build that `branch`; empty for the repository's default")
+	f.StringVar(&s.repository, "repository", "", "`FORGE:OWNER/NAME` to build, or none")
+	f.StringVar(&s.branch, "branch", "", "the `branch` to build; empty means default")
 	f.StringVar(&s.root, "root", "", "the `folder` of the site's source")
-	f.StringArrayVar(&s.watch, "watch", nil, "build only if a file that fits the `pattern` changed; repeatable")
-	f.BoolVar(&s.cancelRunning, "cancel-running", false, "stop the build that runs when a newer commit comes")
+	f.StringArrayVar(&s.watch, "watch", nil, "build on changes to `pattern`; repeatable")
+	f.BoolVar(&s.cancelRunning, "cancel-running", false, "stop the running build for a newer commit")
 	s.build = addBuildSettings(f)
 	return cmd
 }
@@ -63,12 +63,12 @@ func pipelineSet(ctx context.Context, a *app, pipeline string, s pipelineSetting
 	return a.printPipeline(ctx, c, p)
 }
 
-// change has what was given on the command line.
+// change returns the given settings.
 func (s *pipelineSettings) change(given func(flag string) bool) (client.PipelineChange, error) {
 	var c client.PipelineChange
 	if s.repository == "none" {
 		if given("branch") || given("root") {
-			return c, troy.Errorf(troy.Invalid, "none has neither a branch nor a root folder").At("--repository")
+			return c, troy.Errorf(troy.Invalid, "none can't be combined with --branch or --root").At("--repository")
 		}
 		c.NoRepository = true
 	} else if err := s.repositoryChange(&c, given); err != nil {
@@ -89,7 +89,7 @@ func (s *pipelineSettings) change(given func(flag string) bool) (client.Pipeline
 	}
 	c.Build = s.build()
 	if c.Repository == nil && c.WatchPaths == nil && c.CancelRunning == nil && c.Build == nil && !c.NoRepository {
-		return c, troy.Errorf(troy.Invalid, "nothing is to be changed (see troy pipeline set --help)")
+		return c, troy.Errorf(troy.Invalid, "expected at least one flag (see troy pipeline set --help)")
 	}
 	return c, nil
 }
@@ -99,7 +99,7 @@ func (s *pipelineSettings) repositoryChange(c *client.PipelineChange, given func
 	if given("repository") {
 		forge, name, ok := strings.Cut(s.repository, ":")
 		if !ok || strings.Count(name, "/") != 1 || forge != string(troy.GitHub) && forge != string(troy.Bitbucket) {
-			return troy.Errorf(troy.Invalid, "%q is not like github:owner/name or bitbucket:owner/name", s.repository).At("--repository")
+			return troy.Errorf(troy.Invalid, "it is %q; expected github:OWNER/NAME, bitbucket:OWNER/NAME or none", s.repository).At("--repository")
 		}
 		provider := troy.Provider(forge)
 		r.Provider, r.FullName = &provider, &name

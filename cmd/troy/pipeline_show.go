@@ -35,8 +35,8 @@ func pipelineShow(ctx context.Context, a *app, pipeline string) error {
 	return a.printPipeline(ctx, c, p)
 }
 
-// numberOf is a deployment as people name it. Where it can't be found out, it
-// is the id.
+// numberOf returns a deployment's number as people write it, or the id if the
+// number can't be found.
 func numberOf(ctx context.Context, c *client.Client, pipeline string, id *uuid.UUID) string {
 	if id == nil {
 		return ""
@@ -59,7 +59,7 @@ func (a *app) printPipeline(ctx context.Context, c *client.Client, p client.Pipe
 		repository, branch, root = fmt.Sprintf("%s:%s", r.Provider, r.FullName), r.Branch, r.Root
 	}
 	if p.CancelRunning {
-		cancels = "stop the build that runs"
+		cancels = "stop the running build"
 	}
 	locked := ""
 	if l := p.Lock; l != nil {

@@ -9,16 +9,17 @@ import (
 )
 
 const (
-	// On a terminal the line is drawn anew so often, elsewhere a line is added
-	// so rarely.
+	// On a terminal the line is redrawn this often; elsewhere a line is added
+	// this often.
 	redraw  = 100 * time.Millisecond
 	newLine = 5 * time.Second
-	// aroundBar is the columns of " 100% |" and "| (999.9 MB/10.0 GB, 99.9 MB/s) ".
+	// aroundBar is the width of " 100% |" and "| (999.9 MB/10.0 GB, 99.9 MB/s)
+	// ".
 	aroundBar = 40
 )
 
-// progress tells on stderr what goes on: on one line that changes where there
-// is a terminal, else in lines of their own.
+// progress shows the progress on stderr: on one changing line of a terminal,
+// otherwise on separate lines.
 type progress struct {
 	screen *screen
 
@@ -29,7 +30,7 @@ type progress struct {
 
 func (a *app) newProgress() *progress { return &progress{screen: a.err} }
 
-// say tells what begins now, whose length is unknown.
+// say shows the beginning of a step of unknown length.
 func (p *progress) say(text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -42,7 +43,7 @@ func (p *progress) say(text string) {
 	_ = p.bar.RenderBlank()
 }
 
-// away tells that the server is away, and nil that it is back.
+// away reports that the server is away, or with nil that it is back.
 func (p *progress) away(err error) {
 	if err == nil {
 		p.keep("The server is back.")
@@ -75,7 +76,8 @@ func (p *progress) change(text func() string) {
 	p.bar.Describe(cut(text(), p.screen.width-4))
 }
 
-// upload begins a count of files and bytes, and returns what adds to it.
+// upload begins a progress bar for files and bytes, and returns a function that
+// advances it.
 func (p *progress) upload(files int, bytes int64) func(files int, bytes int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -108,7 +110,7 @@ func (p *progress) upload(files int, bytes int64) func(files int, bytes int64) {
 	}
 }
 
-// stop ends the changing line and leaves nothing of it.
+// stop erases the changing line.
 func (p *progress) stop() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -11,10 +11,10 @@ func newPurge(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "purge P [PATH]",
 		Short: "Remove assets that the site keeps from earlier deployments",
-		Long: `Take away assets of earlier deployments, which stay reachable for a week after
-a deployment left them out: the file at PATH, those in a folder if PATH ends in
-a slash, or all of them. What the live deployment has itself stays. The CDN
-forgets what it holds of the site.`,
+		Long: `Remove assets of earlier deployments, which stay reachable for a week after a
+deployment left them out: the file at PATH, the files of a folder if PATH ends
+in a slash, or by default all of them. Files of the live deployment stay. The
+CDN drops its copies of the site.`,
 		Example: `  troy purge blog assets/report-BX3kz0aQ.pdf
   troy purge blog assets/
   troy purge blog`,
@@ -44,6 +44,6 @@ func purge(ctx context.Context, a *app, pipeline, what string) error {
 	if what == "" {
 		what = "all old assets"
 	}
-	_, err = fmt.Fprintf(a.err, "%s will be gone from %s within seconds.\n", clean(what), p.Slug)
+	_, err = fmt.Fprintf(a.err, "%s will be removed from %s within seconds.\n", clean(what), p.Slug)
 	return err
 }

@@ -27,7 +27,7 @@ type releaseOptions struct {
 
 func newRelease(a *app) *cobra.Command {
 	o := releaseOptions{
-		pipeline: required{missing: "the pipeline to release to is missing"},
+		pipeline: required{missing: "the pipeline is missing"},
 		parallel: number{n: client.DefaultParallel, least: 1, most: 256},
 	}
 	cmd := &cobra.Command{
@@ -35,16 +35,16 @@ func newRelease(a *app) *cobra.Command {
 		Short: "Upload a folder or an archive and publish it",
 		Long: `Upload a folder or an archive (zip, tar, tar.gz, tar.zst) and publish it. Only
 files that the pipeline does not have yet are sent. The site changes all at
-once; until then, and if anything fails, what was live stays live. Progress
-goes to stderr; the last line on stdout is the address of the live site.
+once; until then, and if anything fails, the previous deployment stays live.
+Progress goes to stderr; the last line on stdout is the live site's address.
 
 Files and folders whose names begin with a dot (except .well-known) and
-node_modules are left out, as is what .troyignore lists in the syntax of
-.gitignore; a line "!.name" takes one in again. A file that holds a secret, by
-its name or by what is in it, stops the release before anything is sent.
+node_modules are left out, and so are the paths in .troyignore, which has the
+syntax of .gitignore; a line "!.name" includes a path again. If the name or the
+content of a file shows that it contains a secret, nothing is sent.
 
-A release that was interrupted is continued by the same command: what has
-arrived is not sent again.`,
+To continue an interrupted release, run the same command again. It skips the
+files that were sent.`,
 		Example: `  troy release ./public --pipeline blog --message "New prices"
   troy release site.zip --pipeline blog --no-publish
   troy release ./public --pipeline blog --expect-live 41`,
@@ -54,10 +54,10 @@ arrived is not sent again.`,
 		},
 	}
 	cmd.Flags().VarP(&o.pipeline, "pipeline", "p", "the `pipeline`, by slug or id (required)")
-	cmd.Flags().StringVarP(&o.message, "message", "m", "", "a `text` that is shown with the deployment")
+	cmd.Flags().StringVarP(&o.message, "message", "m", "", "a `text` to show with the deployment")
 	cmd.Flags().BoolVar(&o.noPublish, "no-publish", false, "upload only; publish later with troy promote")
-	cmd.Flags().StringVar(&o.expectLive, "expect-live", "", "publish only while `D` is live, or \"none\"")
-	cmd.Flags().Var(&o.parallel, "parallel", "send `N` files at a time")
+	cmd.Flags().StringVar(&o.expectLive, "expect-live", "", "publish only if `D` is live, or \"none\" if nothing is")
+	cmd.Flags().Var(&o.parallel, "parallel", "upload `N` files at a time")
 	o.guard.addFlags(cmd)
 	o.waiting.addFlags(cmd)
 	return cmd
@@ -74,8 +74,8 @@ func release(ctx context.Context, a *app, path string, o releaseOptions) error {
 	if err != nil {
 		return err
 	}
-	// Asked first, so that a wrong name or token shows before a large folder
-	// is read.
+	// Fetch the pipeline first, so that a wrong name or token is reported
+	// before a large folder is read.
 	p, err := c.Pipeline(ctx, o.pipeline.text)
 	if err != nil {
 		return err
@@ -95,14 +95,14 @@ func release(ctx context.Context, a *app, path string, o releaseOptions) error {
 		return otherLive(ctx, c, o.pipeline.text, o.expectLive, err)
 	}
 	if err != nil {
-		return &hintError{err, "nothing was published. The same command continues: what has arrived is not sent again"}
+		return &hintError{err, "nothing was published. Run the same command again to continue; it skips the files that were sent"}
 	}
 	o.waiting.unpublished = o.noPublish
 	return a.await(ctx, c, o.pipeline.text, d, o.waiting)
 }
 
-// otherLive says by numbers which deployment is live in place of the expected
-// one.
+// otherLive returns an error with the numbers of the live and the expected
+// deployment.
 func otherLive(ctx context.Context, c *client.Client, pipeline, expected string, err error) error {
 	p, lookErr := c.Pipeline(ctx, pipeline)
 	if lookErr != nil {
@@ -112,7 +112,7 @@ func otherLive(ctx context.Context, c *client.Client, pipeline, expected string,
 	if p.LiveDeploymentID != nil {
 		live = numberOf(ctx, c, pipeline, p.LiveDeploymentID)
 	}
-	return troy.Errorf(troy.Moved, "%s is live, not %s; nothing was published", live, expected).At("--expect-live")
+	return troy.Errorf(troy.Moved, "%s is live, expected %s; nothing was published", live, expected).At("--expect-live")
 }
 
 // send reads, declares, uploads and finalizes.
@@ -130,13 +130,13 @@ func (a *app) send(ctx context.Context, c *client.Client, path string, o release
 		return client.Deployment{}, err
 	}
 
-	// The key makes this run's begin repeatable, no more: the same files
-	// released again on purpose, after a rollback say, are a new deployment.
+	// The key only makes this run's calls repeatable. Releasing the same files
+	// again later, such as after a rollback, is a new deployment.
 	key := uuid.NewString()
 	r, err := c.BeginRelease(ctx, o.pipeline.text, key, client.NewRelease{Files: source.Files, Message: o.message})
 	if e, ok := errors.AsType[*troy.Error](err); ok {
-		// A place in the list that was sent means nothing to people; the
-		// message names the file.
+		// People don't see the list that was sent, so its position is useless
+		// to them; the message names the file.
 		if strings.HasPrefix(e.Field, "files") {
 			e.Field = ""
 		}
@@ -147,7 +147,7 @@ func (a *app) send(ctx context.Context, c *client.Client, path string, o release
 	if err != nil {
 		return client.Deployment{}, err
 	}
-	// The server may be asked for what was declared, and for nothing else.
+	// The server may request only declared files.
 	if err := declared(source.Files, r.Missing); err != nil {
 		return client.Deployment{}, err
 	}
@@ -157,7 +157,7 @@ func (a *app) send(ctx context.Context, c *client.Client, path string, o release
 	}
 	p.stop()
 	if twins := site.CaseTwins(source.Files); len(twins) > 0 {
-		_, _ = fmt.Fprintf(a.err, "Warning: %s and %s differ in case alone%s.\n",
+		_, _ = fmt.Fprintf(a.err, "Warning: %s and %s differ only in case%s.\n",
 			clean(twins[0][0]), clean(twins[0][1]), andMore(len(twins)-1))
 	}
 	_, _ = fmt.Fprintf(a.err, "%s, %s; to upload: %s, %s\n",
@@ -173,7 +173,7 @@ func (a *app) send(ctx context.Context, c *client.Client, path string, o release
 	return c.FinalizeRelease(ctx, o.pipeline.text, r.ID, client.Finalize{NoPublish: o.noPublish, ExpectLive: expectLive})
 }
 
-// andMore says how many others there are, if any.
+// andMore returns the number of other pairs for a sentence, or "".
 func andMore(n int) string {
 	if n == 0 {
 		return ""
@@ -181,7 +181,8 @@ func andMore(n int) string {
 	return ", as do " + counted(n, "other pair", "other pairs")
 }
 
-// declared holds what a server asks for to what was declared to it.
+// declared returns an error if the server requests a file that was not
+// declared.
 func declared(files, missing []site.File) error {
 	known := make(map[site.File]bool, len(files))
 	for _, f := range files {
@@ -189,7 +190,7 @@ func declared(files, missing []site.File) error {
 	}
 	for _, f := range missing {
 		if !known[f] {
-			return troy.Errorf(troy.Internal, "the server asks for %q, which is not part of this release; nothing was sent", f.Path)
+			return troy.Errorf(troy.Internal, "the server requests %q, which is not part of this release; nothing was sent", f.Path)
 		}
 	}
 	return nil

@@ -14,22 +14,22 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// guard keeps a release from publishing what was not meant to be.
+// guard protects against publishing something by mistake.
 type guard struct {
-	allowed []string // paths of secrets
+	allowed []string // paths of secrets to publish
 	yes     bool
 }
 
 func (g *guard) addFlags(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&g.allowed, "allow-secret", nil, "publish the secret at this `path`; repeatable")
-	cmd.Flags().BoolVarP(&g.yes, "yes", "y", false, "do not ask: release it without an index.html too")
+	cmd.Flags().BoolVarP(&g.yes, "yes", "y", false, "do not ask about a missing index.html")
 }
 
-// notTooWide refuses folders that no site is made of.
+// notTooWide refuses folders that can't be a site.
 func notTooWide(name string) error {
 	place, err := realPath(name)
 	if err != nil {
-		return nil //nolint:nilerr // reading it says why
+		return nil //nolint:nilerr // reading it reports the error
 	}
 	what := ""
 	home, err := os.UserHomeDir()
@@ -43,12 +43,12 @@ func notTooWide(name string) error {
 	case place == home:
 		what = "your home folder"
 	case strings.HasPrefix(home, place+string(filepath.Separator)):
-		what = "a folder that holds your home folder"
+		what = "a folder that contains your home folder"
 	}
 	if what == "" {
 		return nil
 	}
-	return troy.Errorf(troy.Invalid, "%s is %s; release the folder that holds the site", name, what)
+	return troy.Errorf(troy.Invalid, "%s is %s; release the folder that contains the site", name, what)
 }
 
 func realPath(name string) (string, error) {
@@ -74,9 +74,8 @@ func (a *app) read(ctx context.Context, p *progress, path string, g guard) (*sit
 	return source, err
 }
 
-// readLimits are ten times the default ones: they guard this machine. Those
-// that count are the server's configuration, and it says so when they are
-// passed.
+// readLimits returns ten times the default limits, which protect this machine.
+// The server checks its own limits.
 func readLimits() site.Limits {
 	l := site.DefaultLimits()
 	l.Files *= 10
@@ -86,14 +85,13 @@ func readLimits() site.Limits {
 	return l
 }
 
-// maxNamed is how many of the paths that were left out are named.
+// maxNamed is the maximum number of left-out paths to list.
 const maxNamed = 5
 
-// inspect says what of the source is not released, and refuses what should
-// not be.
+// inspect reports the files that are not released, and refuses secrets.
 func (a *app) inspect(ctx context.Context, name string, source *site.Source, g guard) error {
 	if source.Stripped != "" {
-		_, _ = fmt.Fprintf(a.err, "Taking the archive's only folder, %s, as the site.\n", clean(source.Stripped))
+		_, _ = fmt.Fprintf(a.err, "Releasing the archive's only folder, %s.\n", clean(source.Stripped))
 	}
 	if source.Omitted > 0 {
 		names := source.LeftOut[:min(maxNamed, len(source.LeftOut))]
@@ -114,16 +112,16 @@ func (a *app) inspect(ctx context.Context, name string, source *site.Source, g g
 	return a.sureWithoutIndex(ctx, name, source, g.yes)
 }
 
-// leaked is the error that lists all secrets.
+// leaked returns an error that lists all secrets.
 func leaked(leaks []site.Leak) error {
 	e := troy.Errorf(troy.Invalid, "%s would be published; nothing was sent", counted(len(leaks), "secret", "secrets"))
 	for _, leak := range leaks {
 		e.Details = append(e.Details, leak.Path+": "+leak.Reason)
 	}
-	return &adviceError{e, "Remove such a file, list it in " + site.IgnoreFile + " or, if it is meant to be public, give --allow-secret " + quoted(leaks[0].Path)}
+	return &adviceError{e, "Remove the file, list it in " + site.IgnoreFile + " or, if it may be public, use --allow-secret " + quoted(leaks[0].Path)}
 }
 
-// quoted is a text as a shell takes it.
+// quoted returns text as one word for a shell.
 func quoted(text string) string {
 	if strings.IndexFunc(text, func(r rune) bool {
 		plain := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-+=:@%,", r) || r > '~'
@@ -134,11 +132,11 @@ func quoted(text string) string {
 	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }
 
-// sureWithoutIndex asks whether to release what has no page at its address.
+// sureWithoutIndex asks whether to release a site without a home page.
 func (a *app) sureWithoutIndex(ctx context.Context, name string, source *site.Source, yes bool) error {
-	text := clean(name) + " has no index.html, so the site's address would answer 404."
+	text := clean(name) + " has no index.html, so the site's home page would be missing."
 	if near := nearestIndex(source.Files); near != "" {
-		text += fmt.Sprintf(" The nearest is %s.", clean(near))
+		text += fmt.Sprintf(" The nearest one is %s.", clean(near))
 		if info, err := os.Stat(name); err == nil && info.IsDir() {
 			text += fmt.Sprintf(" Did you mean: troy release %s", clean(quoted(filepath.Join(name, filepath.FromSlash(path.Dir(near))))))
 		}
@@ -150,7 +148,7 @@ func (a *app) sureWithoutIndex(ctx context.Context, name string, source *site.So
 	return a.sure(ctx, text, "yes")
 }
 
-// nearestIndex returns the index.html that lies least deep.
+// nearestIndex returns the index.html with the fewest parent folders.
 func nearestIndex(files []site.File) string {
 	near, depth := "", 0
 	for _, f := range files {

@@ -12,9 +12,9 @@ func newRetry(a *app) *cobra.Command {
 	var w waiting
 	cmd := &cobra.Command{
 		Use:   "retry P D",
-		Short: "Deploy again what a deployment that ended was to deploy",
-		Long: `Deploy again what a deployment that ended was to deploy: the commit of one that
-was built, the files of another.`,
+		Short: "Repeat an ended deployment",
+		Long: `Repeat an ended deployment as a new one: build and deploy the same commit or,
+for a release, deploy the same files.`,
 		Args: arguments(2, "a pipeline", "a deployment"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return retry(cmd.Context(), a, args[0], args[1], w)

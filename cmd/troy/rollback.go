@@ -12,8 +12,8 @@ func newRollback(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rollback P [D]",
 		Short: "Publish an earlier deployment again",
-		Long: `Publish an earlier deployment again: D or, without it, the last that was live
-before the live one. Nothing is built or uploaded.`,
+		Long: `Publish an earlier deployment again: D or, by default, the previous live one.
+Nothing is built or uploaded.`,
 		Args: arguments(1, "a pipeline", "a deployment"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ref := ""

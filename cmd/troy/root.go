@@ -19,7 +19,7 @@ import (
 
 const defaultURL = "http://127.0.0.1:8080"
 
-// app is what every command works with.
+// app is the state that all commands share.
 type app struct {
 	environ  []string
 	env      func(string) string
@@ -29,7 +29,7 @@ type app struct {
 	url     string // --url
 	json    bool   // --json
 	wide    bool   // --wide
-	started bool   // the command line was understood
+	started bool   // the command line was parsed
 }
 
 func newRoot(a *app) *cobra.Command {
@@ -43,17 +43,17 @@ P is a pipeline's slug or id. D is a deployment's number or id.
 Environment:
   TROY_URL     the server, default ` + defaultURL + `
   TROY_TOKEN   the token to use
-  NO_COLOR     no colours, if set to anything
+  NO_COLOR     disables colours if set
 
 Exit codes:
   0    done
-  1    an unexpected error, here or in the server
+  1    an unexpected error, in troy or in the server
   2    wrong usage or input, or over a limit
-  3    no valid token, or it does not allow this
+  3    no valid token, or the token does not allow this
   4    no such pipeline, deployment or file
-  5    the present status does not allow it, or a precondition does not hold
-  6    the deployment failed, was cancelled or superseded
-  7    the server is away, or the time given with --timeout is over
+  5    the current status does not allow it, or a precondition failed
+  6    the deployment failed, was cancelled or was superseded
+  7    the server is away, or --timeout expired
   130  interrupted`,
 		Example: `  troy release ./public --pipeline blog
   troy deploy blog
@@ -73,23 +73,24 @@ Exit codes:
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	root.SetFlagErrorFunc(flagError)
-	root.PersistentFlags().StringVar(&a.url, "url", "", "the server's `address`, instead of TROY_URL")
-	root.PersistentFlags().BoolVar(&a.json, "json", false, "print the API's JSON on stdout, and nothing else there")
-	root.PersistentFlags().BoolVar(&a.wide, "wide", false, "show more columns, uncut, and full times")
+	root.PersistentFlags().StringVar(&a.url, "url", "", "the server's `address` (default TROY_URL)")
+	root.PersistentFlags().BoolVar(&a.json, "json", false, "print only the API's JSON on stdout")
+	root.PersistentFlags().BoolVar(&a.wide, "wide", false, "show more columns, full texts and full times")
 	root.AddCommand(
 		newRelease(a), newDeploy(a), newRetry(a), newCancel(a), newLogs(a), newRollback(a), newPromote(a), newLock(a), newUnlock(a), newPurge(a), newStatus(a), newVersion(a),
-		group("pipeline", "Pipelines: a site each, and the way to it",
+		group("pipeline", "Manage pipelines; each publishes one site",
 			newPipelineList(a), newPipelineShow(a), newPipelineCreate(a), newPipelineSet(a), newPipelineProvision(a), newPipelineDelete(a)),
-		group("deployment", "Deployments of a pipeline",
+		group("deployment", "Manage a pipeline's deployments",
 			newDeploymentList(a), newDeploymentShow(a), newDeploymentCancel(a)),
-		group("variable", "What a pipeline's builds have in their environment",
+		group("variable", "Manage the variables of a pipeline's builds",
 			newVariableList(a), newVariableSet(a), newVariableUnset(a)),
-		group("event", "What happened to a pipeline", newEventList(a)),
+		group("event", "Show a pipeline's events", newEventList(a)),
 	)
 	return root
 }
 
-// group is a noun with its verbs. Without a verb it is wrong usage.
+// group returns a noun's command with its verbs. Without a verb it returns an
+// error.
 func group(noun, short string, verbs ...*cobra.Command) *cobra.Command {
 	names := make([]string, len(verbs))
 	for i, v := range verbs {
@@ -100,28 +101,28 @@ func group(noun, short string, verbs ...*cobra.Command) *cobra.Command {
 		Short: short,
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return troy.Errorf(troy.Invalid, "%s wants one of: %s", cmd.CommandPath(), strings.Join(names, ", "))
+			return troy.Errorf(troy.Invalid, "%s: expected one of: %s", cmd.CommandPath(), strings.Join(names, ", "))
 		},
 	}
 	g.AddCommand(verbs...)
 	return g
 }
 
-// arguments wants from least to most of them and names those that are
-// missing.
+// arguments returns a check for at least least and at most len(names)
+// arguments. Its error lists the missing ones.
 func arguments(least int, names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {
 		case len(args) < least:
-			return fmt.Errorf("%s wants %s (see %s --help)", cmd.CommandPath(), strings.Join(names[len(args):least], " and "), cmd.CommandPath())
+			return fmt.Errorf("%s: expected %s (see %s --help)", cmd.CommandPath(), strings.Join(names[len(args):least], " and "), cmd.CommandPath())
 		case len(args) > len(names):
-			return fmt.Errorf("%s does not know what to do with %q (see %s --help)", cmd.CommandPath(), args[len(names)], cmd.CommandPath())
+			return fmt.Errorf("%s: unexpected argument %q (see %s --help)", cmd.CommandPath(), args[len(names)], cmd.CommandPath())
 		}
 		return nil
 	}
 }
 
-// connect makes the client from flags and environment.
+// connect returns a client for the flags and the environment.
 func (a *app) connect() (*client.Client, error) {
 	for _, warning := range misspelt(a.environ, a.env) {
 		_, _ = fmt.Fprintf(a.err, "Warning: %s\n", clean(warning))
@@ -149,7 +150,7 @@ func (a *app) connect() (*client.Client, error) {
 	return c, nil
 }
 
-// printJSON prints one JSON value and a line end.
+// printJSON prints a JSON value and a line end.
 func (a *app) printJSON(v any) error {
 	e := json.NewEncoder(a.out)
 	e.SetEscapeHTML(false)
@@ -157,14 +158,14 @@ func (a *app) printJSON(v any) error {
 	return e.Encode(v)
 }
 
-// deploymentID finds the deployment that a user means by its id or number.
+// deploymentID returns the id of a deployment given by its id or number.
 func deploymentID(ctx context.Context, c *client.Client, pipeline, ref string) (uuid.UUID, error) {
 	if id, err := uuid.Parse(ref); err == nil {
 		return id, nil
 	}
 	number, err := strconv.ParseInt(strings.TrimPrefix(ref, "#"), 10, 64)
 	if err != nil || number < 1 {
-		return uuid.Nil, troy.Errorf(troy.Invalid, "%q is neither a deployment's number nor its id", ref).At("deployment")
+		return uuid.Nil, troy.Errorf(troy.Invalid, "it is %q; expected a deployment's number or id", ref).At("deployment")
 	}
 	for d, err := range c.Deployments(ctx, pipeline) {
 		if err != nil {
@@ -174,20 +175,20 @@ func deploymentID(ctx context.Context, c *client.Client, pipeline, ref string) (
 			return d.ID, nil
 		}
 		if d.Number < number {
-			break // newest first: it cannot come any more
+			break // newest first: the rest have lower numbers
 		}
 	}
 	return uuid.Nil, troy.Errorf(troy.NotFound, "pipeline %s has no deployment %d", pipeline, number)
 }
 
-// canAsk reports whether a person can be asked a question.
+// canAsk reports whether a person can answer a question.
 func (a *app) canAsk() bool { return isTerminal(a.in) && a.err.terminal }
 
-// sure asks for a word to be typed before something is done that can't be
-// taken back. Without a terminal it refuses: the command then wants --yes.
+// sure asks the user to type a word before an action that can't be undone.
+// Without a terminal it returns an error that asks for --yes.
 func (a *app) sure(ctx context.Context, warning, word string) error {
 	if !a.canAsk() {
-		return troy.Errorf(troy.Invalid, "%s There is no terminal to confirm it on: give --yes", warning)
+		return troy.Errorf(troy.Invalid, "%s To confirm without a terminal, use --yes", warning)
 	}
 	_, _ = fmt.Fprintf(a.err, "%s\nType %s to continue: ", warning, word)
 	answer := make(chan string, 1)
@@ -200,13 +201,13 @@ func (a *app) sure(ctx context.Context, warning, word string) error {
 		return context.Cause(ctx)
 	case line := <-answer:
 		if line != word {
-			return troy.Errorf(troy.Invalid, "%q is not %s; nothing was done", line, word)
+			return troy.Errorf(troy.Invalid, "you typed %q; expected %s; nothing was done", line, word)
 		}
 		return nil
 	}
 }
 
-// take collects a listing, all of it for a limit of 0.
+// take returns at most limit items of a list; 0 means all.
 func take[T any](items func(func(T, error) bool), limit int) ([]T, error) {
 	list := []T{}
 	for item, err := range items {

@@ -17,13 +17,13 @@ import (
 )
 
 const (
-	// defaultWidth is used for progress and text where there is no terminal, so
-	// that what CI logs show is what people see.
+	// defaultWidth is the width of progress and text without a terminal, so
+	// that CI logs look like a terminal.
 	defaultWidth = 80
 	gap          = "  "
 )
 
-// screen is an output stream and what is known of who reads it.
+// screen is an output stream and its properties.
 type screen struct {
 	w        io.Writer
 	terminal bool
@@ -33,7 +33,7 @@ type screen struct {
 	width    int  // columns
 
 	mu     sync.Mutex
-	failed error // of the first write that failed
+	failed error // the first error of a write
 }
 
 func newScreen(f *os.File, env func(string) string) *screen {
@@ -47,8 +47,8 @@ func newScreen(f *os.File, env func(string) string) *screen {
 	return s
 }
 
-// Write implements io.Writer. The program ends with the first failure, also
-// where nobody looks at the error.
+// Write implements io.Writer. The program ends with the first error, which
+// callers may ignore.
 func (s *screen) Write(p []byte) (int, error) {
 	n, err := s.w.Write(p)
 	if err != nil {
@@ -61,7 +61,7 @@ func (s *screen) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// err is the first write's that failed.
+// err returns the first error of a write.
 func (s *screen) err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -82,19 +82,19 @@ type cell struct {
 // column is one column of a table.
 type column struct {
 	title string
-	// least is the fewest columns of the screen that a cut text may have;
-	// 0 means that the text is never cut.
+	// least is the minimum width of a shortened text; 0 means that the text is
+	// never shortened.
 	least int
-	// spill, if not 0, is the most columns of the screen that the column takes
-	// when the table is too wide. A longer text goes on with a line of its own.
+	// spill, if not 0, is the maximum width of the column if the table is too
+	// wide. A longer text continues on its own line.
 	spill int
-	// optional columns are left out, last first, where there is no room.
+	// optional columns are omitted, the last first, if there is no room.
 	optional bool
-	// wide columns are shown by --wide alone.
+	// wide columns are shown only with --wide.
 	wide bool
 }
 
-// narrowest is how narrow the column may become.
+// narrowest returns the minimum width of the column.
 func (c column) narrowest(width int) int {
 	if least := max(c.least, c.spill); least > 0 {
 		return min(width, max(least, len(c.title)))
@@ -103,8 +103,8 @@ func (c column) narrowest(width int) int {
 }
 
 // table prints aligned rows. On a terminal they fit its width as far as the
-// columns allow; elsewhere, and with --wide, nothing is cut. The
-// texts are cleaned here.
+// columns allow; elsewhere, and with --wide, nothing is shortened. table cleans
+// the texts.
 func (s *screen) table(columns []column, rows [][]cell) {
 	widths := make([]int, len(columns))
 	shown := make([]int, 0, len(columns))
@@ -159,7 +159,7 @@ func (s *screen) line(columns []column, shown, widths []int, cells func(i int) c
 	}
 }
 
-// fit narrows columns until the table fits, and returns those that are shown.
+// fit narrows columns until the table fits, and returns the columns to show.
 func (s *screen) fit(columns []column, shown, widths []int, rows [][]cell) []int {
 	over := func() int {
 		over := -len(gap) - s.width
@@ -192,7 +192,7 @@ func (s *screen) fit(columns []column, shown, widths []int, rows [][]cell) []int
 			}
 		}
 	}
-	// A last column that spills takes what is left.
+	// A last column that spills gets the remaining width.
 	if last := shown[len(shown)-1]; columns[last].spill > 0 {
 		widths[last] = max(widths[last], widths[last]-over())
 	}
@@ -223,8 +223,7 @@ func lastOptional(columns []column, shown []int) int {
 // field is one line of a view.
 type field struct{ name, text string }
 
-// view prints names and texts below each other; those without text are left
-// out.
+// view prints names and texts line by line, without empty texts.
 func (s *screen) view(fields ...field) {
 	width := 0
 	for _, f := range fields {
@@ -239,9 +238,9 @@ func (s *screen) view(fields ...field) {
 	}
 }
 
-// clean makes a server's text fit to be shown on one line of a terminal:
-// control characters, escape sequences' among them, and characters that
-// change the direction of writing are taken out.
+// clean makes a server's text safe to show on one line of a terminal: it
+// removes control characters, including those of escape sequences, and
+// characters that change the direction of text.
 func clean(text string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
@@ -254,7 +253,7 @@ func clean(text string) string {
 	}, text)
 }
 
-// cut shortens a text to that many columns of the screen.
+// cut shortens a text to width columns.
 func cut(text string, width int) string {
 	if uniseg.StringWidth(text) <= width {
 		return text
@@ -270,8 +269,8 @@ func cut(text string, width int) string {
 	return strings.TrimRight(b.String(), " ") + "…"
 }
 
-// when shows a time: as people say it on a terminal, both ways with --wide,
-// absolute elsewhere.
+// when formats a time: relative on a terminal, both forms with --wide, absolute
+// elsewhere.
 func (s *screen) when(t, now time.Time) string {
 	switch {
 	case t.IsZero():
@@ -286,7 +285,7 @@ func (s *screen) when(t, now time.Time) string {
 	return absolute
 }
 
-// whenever is when for a time that there may not be.
+// whenever is like when, for an optional time.
 func (s *screen) whenever(t *time.Time, now time.Time) string {
 	if t == nil {
 		return ""
@@ -294,13 +293,13 @@ func (s *screen) whenever(t *time.Time, now time.Time) string {
 	return s.when(*t, now)
 }
 
-// ago is a time as people say it; after a month it is the date.
+// ago formats a time relative to now, or as a date after a month.
 func ago(t, now time.Time) string {
 	d := now.Sub(t)
 	switch {
 	case t.IsZero():
 		return ""
-	case d < 5*time.Second: // and clocks that differ
+	case d < 5*time.Second: // or the clocks differ
 		return "just now"
 	case d < time.Minute:
 		return fmt.Sprintf("%d s ago", d/time.Second)
@@ -314,7 +313,7 @@ func ago(t, now time.Time) string {
 	return t.Local().Format(time.DateOnly)
 }
 
-// size is a number of bytes as people say it.
+// size formats a number of bytes.
 func size(n int64) string {
 	if n < 1000 {
 		return fmt.Sprintf("%d B", n)

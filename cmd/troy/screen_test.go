@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// tableOf prints pipelines as a terminal of that width shows them.
+// tableOf prints pipelines as a terminal of this width shows them.
 func tableOf(width int, uncut bool, rows ...[]cell) string {
 	var b strings.Builder
 	s := &screen{w: &b, width: width, uncut: uncut}
@@ -20,7 +20,7 @@ func pipelineRow(slug string) []cell {
 	return []cell{{text: slug}, {text: "Ready for Deployment"}, {text: "3 min ago"}, {text: "the id"}, {text: "https://" + slug + ".sites.example.com"}}
 }
 
-// TestLongSlugsHideNothing shows a slug of forty characters beside short ones.
+// TestLongSlugsHideNothing shows a slug of forty characters among short ones.
 func TestLongSlugsHideNothing(t *testing.T) {
 	t.Parallel()
 	long := "a-slug-of-forty-characters-as-long-as-be"

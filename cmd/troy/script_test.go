@@ -22,9 +22,9 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"troy": main})
 }
 
-// TestScripts runs the commands as users do, each script against a double of
-// its own. The double starts with the pipelines "blog" (Ready for Deployment)
-// and "old" (Failed to Delete).
+// TestScripts runs the commands as users do. Each script has its own double,
+// which starts with the pipelines "blog" (Ready for Deployment) and "old"
+// (Failed to Delete).
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
@@ -62,7 +62,7 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// wantStatus runs troy and wants an exit code: status 4 troy status nope.
+// wantStatus runs troy and checks its exit code: status 4 troy status nope.
 func wantStatus(ts *testscript.TestScript, _ bool, args []string) {
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
@@ -89,8 +89,7 @@ func busy(ts *testscript.TestScript, _ bool, args []string) {
 	d.busy = n
 }
 
-// queue lets the next deployment wait until it was looked at that often:
-// queue 3.
+// queue makes the next deployment wait for a number of reads: queue 3.
 func queue(ts *testscript.TestScript, _ bool, args []string) {
 	n, err := strconv.ParseInt(args[0], 10, 64)
 	ts.Check(err)
@@ -100,7 +99,7 @@ func queue(ts *testscript.TestScript, _ bool, args []string) {
 	d.queued = n
 }
 
-// silent lets builds print nothing from now on.
+// silent makes builds print nothing from now on.
 func silent(ts *testscript.TestScript, _ bool, _ []string) {
 	d := ts.Value("double").(*double)
 	d.mu.Lock()
@@ -108,7 +107,7 @@ func silent(ts *testscript.TestScript, _ bool, _ []string) {
 	d.silent = true
 }
 
-// outage lets uploads be refused for a time: outage 3s.
+// outage makes uploads fail for a time: outage 3s.
 func outage(ts *testscript.TestScript, _ bool, args []string) {
 	length, err := time.ParseDuration(args[0])
 	ts.Check(err)
@@ -128,7 +127,7 @@ func breaks(ts *testscript.TestScript, _ bool, args []string) {
 	d.breaks = n
 }
 
-// wantPuts wants that many files to have been uploaded since the last time.
+// wantPuts checks the number of files uploaded since the last call.
 func wantPuts(ts *testscript.TestScript, _ bool, args []string) {
 	d := ts.Value("double").(*double)
 	d.mu.Lock()
@@ -171,8 +170,8 @@ func makeTar(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(f.Close())
 }
 
-// writeToken writes a file with what looks like a token of GitHub's, which
-// therefore does not stand in this repository: token app.js.
+// writeToken writes a file with a text that looks like a GitHub token, so that
+// this repository does not contain it: token app.js.
 func writeToken(ts *testscript.TestScript, _ bool, args []string) {
 	name := ts.MkAbs(args[0])
 	ts.Check(os.MkdirAll(filepath.Dir(name), 0o755))
@@ -180,7 +179,7 @@ func writeToken(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.WriteFile(name, []byte("t='"+token+"'"), 0o644))
 }
 
-// wantColumns wants no line of stdout or stderr to be longer: columns 80.
+// wantColumns checks the maximum line length of stdout or stderr: columns 80.
 func wantColumns(ts *testscript.TestScript, _ bool, args []string) {
 	most, err := strconv.Atoi(args[0])
 	ts.Check(err)
@@ -193,7 +192,7 @@ func wantColumns(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// waitForPublishing returns when a deployment is being waited for.
+// waitForPublishing waits until a deployment is being waited for.
 func waitForPublishing(ts *testscript.TestScript, _ bool, _ []string) {
 	select {
 	case <-ts.Value("double").(*double).stuck:

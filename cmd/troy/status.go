@@ -12,7 +12,7 @@ import (
 func newStatus(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "status [P]",
-		Short: "Show how all pipelines, or one, are doing",
+		Short: "Show the status of all pipelines, or of one",
 		Args:  arguments(0, "a pipeline"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -23,8 +23,7 @@ func newStatus(a *app) *cobra.Command {
 	}
 }
 
-// statusAll is the list of pipelines, and below it what is wrong with those
-// that failed.
+// statusAll prints the list of pipelines, followed by the causes of failures.
 func statusAll(ctx context.Context, a *app) error {
 	c, err := a.connect()
 	if err != nil {
@@ -47,7 +46,7 @@ func statusAll(ctx context.Context, a *app) error {
 		said := p.Cause
 		switch {
 		case p.Status == troy.PreProvisioned:
-			said = "to provision it: troy pipeline provision " + p.Slug
+			said = "to provision it, run: troy pipeline provision " + p.Slug
 		case said == "":
 			continue
 		}
@@ -60,7 +59,7 @@ func statusAll(ctx context.Context, a *app) error {
 	return nil
 }
 
-// statusOne is the pipeline and its latest deployments.
+// statusOne prints a pipeline and its latest deployments.
 func statusOne(ctx context.Context, a *app, pipeline string) error {
 	c, err := a.connect()
 	if err != nil {

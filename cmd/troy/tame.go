@@ -8,8 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// The most bytes that a control sequence may have before it counts as text
-// that lost its end.
+// The maximum length in bytes of a control sequence. A longer one has lost its
+// end and counts as text.
 const (
 	maxSequence = 64
 	maxString   = 4096
@@ -17,11 +17,11 @@ const (
 
 const reset = "\x1b[0m"
 
-// tamer passes other people's output on to a terminal: text, line ends, tabs
-// and, with colour, sequences that choose one (SGR, ECMA-48 §8.3.117). A
-// carriage return becomes a line end, so that nothing is written over. All
-// other control characters and sequences, and characters that change the
-// direction of writing, are left out.
+// tamer passes a build's output on to a terminal: text, line ends, tabs and, if
+// colour is set, sequences that set colours (SGR, ECMA-48 §8.3.117). A carriage
+// return becomes a line end, so that nothing is overwritten. All other control
+// characters and sequences, and characters that change the direction of text,
+// are removed.
 type tamer struct {
 	w      io.Writer
 	colour bool
@@ -31,23 +31,23 @@ type tamer struct {
 	skipped  int    // bytes of a control string
 	held     []byte // the beginning of a character
 	returned bool   // the last character was a carriage return
-	coloured bool   // something was coloured since the last reset
-	column   bool   // the last line has something in it
+	coloured bool   // a colour was set since the last reset
+	column   bool   // the current line is not empty
 	out      bytes.Buffer
 }
 
-// tamerState is what the characters so far begin (ECMA-48 §5).
+// tamerState is the parser's state (ECMA-48 §5).
 type tamerState int
 
 const (
 	inText   tamerState = iota
 	inEscape            // after ESC
 	inCSI               // in a control sequence, after ESC [
-	inString            // in a control string, after ESC ] and its like
+	inString            // in a control string, after ESC ] or a similar sequence
 	atString            // in a control string, after ESC
 )
 
-// Write implements io.Writer. A sequence may be split between calls.
+// Write implements io.Writer. A sequence may span several calls.
 func (t *tamer) Write(p []byte) (int, error) {
 	t.out.Reset()
 	text := append(t.held, p...)
@@ -67,7 +67,7 @@ func (t *tamer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// end leaves the terminal as it was: without colour, at the start of a line.
+// end resets the terminal: no colour, start of a line.
 func (t *tamer) end() {
 	t.out.Reset()
 	if t.coloured {
@@ -103,7 +103,7 @@ func (t *tamer) text(r rune) {
 		t.state = inCSI
 	case r == '\u0090' || r == '\u0098' || r >= '\u009d' && r <= '\u009f':
 		t.state, t.skipped = inString, 0
-	case r == '\n' && returned: // the end was written already
+	case r == '\n' && returned: // the line end was already written
 	case r == '\n' || r == '\r':
 		t.out.WriteByte('\n')
 		t.column = false
@@ -120,7 +120,7 @@ func (t *tamer) escape(r rune) {
 		t.state, t.sequence = inCSI, t.sequence[:0]
 	case strings.ContainsRune("]PX^_", r):
 		t.state, t.skipped = inString, 0
-	case r >= ' ' && r <= '/': // more of it comes, as of ESC ( B
+	case r >= ' ' && r <= '/': // more follows, as in ESC ( B
 		t.state = inEscape
 	case r < ' ':
 		t.text(r)
@@ -138,14 +138,14 @@ func (t *tamer) csi(r rune) {
 		t.sequence = t.sequence[:0]
 	case r >= ' ' && r <= '?' && len(t.sequence) < maxSequence:
 		t.sequence = append(t.sequence, byte(r))
-	default: // it lost its end
+	default: // it has no end
 		t.state, t.sequence = inText, t.sequence[:0]
 		t.text(r)
 	}
 }
 
-// controlString leaves a control string out. One that has no end on its line
-// would swallow all that follows.
+// controlString skips a control string up to the end of its line at most,
+// because one without an end would swallow the rest.
 func (t *tamer) controlString(r rune) {
 	t.skipped++
 	switch {

@@ -33,7 +33,7 @@ func TestTamer(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			for colour, want := range map[bool]string{true: c.colour, false: c.plain} {
-				// However it comes in parts, it is the same.
+				// The result does not depend on how the text is split.
 				for size := 1; size <= len(c.in); size++ {
 					var out bytes.Buffer
 					tame := &tamer{w: &out, colour: colour}

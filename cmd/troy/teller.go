@@ -14,22 +14,22 @@ import (
 )
 
 const (
-	// tailLines and tailBytes are the most that is shown of the log of a build
-	// that failed.
+	// tailLines and tailBytes limit the part of a failed build's log that is
+	// shown.
 	tailLines = 20
 	tailBytes = 16 << 10
-	// askPlace is how often the place in the queue is asked for.
+	// askPlace is the interval of requests for the place in the queue.
 	askPlace = 2 * time.Second
 )
 
-// teller tells on stderr how a deployment is doing.
+// teller prints the progress of a deployment on stderr.
 type teller struct {
 	client   *client.Client
 	pipeline string
 	progress *progress
 
 	said   string
-	phases int // that have ended and were told
+	phases int // number of ended phases that were printed
 	place  int64
 	asked  time.Time
 }
@@ -38,7 +38,7 @@ func (a *app) newTeller(c *client.Client, pipeline string) *teller {
 	return &teller{client: c, pipeline: pipeline, progress: a.newProgress()}
 }
 
-// tell says what is new.
+// tell prints the changes since the last call.
 func (t *teller) tell(ctx context.Context, d client.Deployment) {
 	var phases []client.Phase
 	if d.Build != nil {
@@ -70,7 +70,7 @@ func (t *teller) tell(ctx context.Context, d client.Deployment) {
 	}
 }
 
-// queued says at which place of the queue the pipeline is.
+// queued returns the pipeline's place in the queue for a sentence.
 func (t *teller) queued(ctx context.Context) string {
 	if time.Since(t.asked) >= askPlace {
 		t.asked = time.Now()
@@ -89,7 +89,7 @@ func (t *teller) queued(ctx context.Context) string {
 
 func phaseName(p client.Phase) string { return strings.ReplaceAll(p.Phase, "_", " ") }
 
-// phaseTook says how a phase ended.
+// phaseTook returns a phase's duration and outcome.
 func phaseTook(p client.Phase) string {
 	text := fmt.Sprintf("%s: %s", phaseName(p), p.Ended.Sub(p.Started).Round(100*time.Millisecond))
 	if p.ExitCode != nil && *p.ExitCode != 0 {
@@ -98,10 +98,11 @@ func phaseTook(p client.Phase) string {
 	return text
 }
 
-// errBegun ends the wait for a build to begin.
-var errBegun = errors.New("the deployment waits no longer")
+// errBegun ends the wait for the beginning of a build.
+var errBegun = errors.New("the build has begun")
 
-// untilBegun waits while the deployment waits, and tells so.
+// untilBegun waits until the deployment has begun, and prints its place in the
+// queue.
 func untilBegun(ctx context.Context, c *client.Client, d client.Deployment, t *teller) error {
 	waiting, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -117,7 +118,7 @@ func untilBegun(ctx context.Context, c *client.Client, d client.Deployment, t *t
 	return err
 }
 
-// followBuild shows the build's log on stderr until it has ended.
+// followBuild shows the build's log on stderr until the build has ended.
 func (a *app) followBuild(ctx context.Context, c *client.Client, pipeline string, d client.Deployment, t *teller) error {
 	if err := untilBegun(ctx, c, d, t); err != nil {
 		return err
@@ -132,13 +133,13 @@ func (a *app) followBuild(ctx context.Context, c *client.Client, pipeline string
 	return err
 }
 
-// showEnd shows the last lines of a build that failed, and where the others
-// are.
+// showEnd shows the last lines of a failed build's log, and the command that
+// shows the rest.
 func (a *app) showEnd(ctx context.Context, c *client.Client, pipeline string, d client.Deployment, followed bool) {
 	if d.State != troy.Failed || d.Build == nil || d.Build.LogBytes == 0 {
 		return
 	}
-	more := fmt.Sprintf("The whole log: troy logs %s %d", clean(pipeline), d.Number)
+	more := fmt.Sprintf("For the whole log, run: troy logs %s %d", clean(pipeline), d.Number)
 	if followed {
 		_, _ = fmt.Fprintln(a.err, more)
 		return
@@ -164,8 +165,7 @@ func (a *app) showEnd(ctx context.Context, c *client.Client, pipeline string, d 
 	}
 }
 
-// lastLines returns the last n lines, and whether those are all. The first of
-// a text that begins in the middle of a line may be cut.
+// lastLines returns the last n lines, and whether they are the whole text.
 func lastLines(text string, n int) (string, bool) {
 	lines := strings.SplitAfter(strings.TrimRight(text, "\n"), "\n")
 	if len(lines) <= n {

@@ -16,7 +16,8 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
-// mostValue is the most bytes that are read of a value; the server takes less.
+// mostValue is the maximum size of a value to read, in bytes. The server's
+// limit is lower.
 const mostValue = 64 << 10
 
 func newVariableList(a *app) *cobra.Command {
@@ -66,13 +67,13 @@ func newVariableSet(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "set P NAME",
 		Short: "Set a variable for a pipeline's builds",
-		Long: `Give a pipeline's builds a variable, from the next one on. The value is typed
-or, without a terminal, read from stdin up to its end, without the line end
-there. It is never an argument, because other users of a machine can read those.
+		Long: `Set a variable for a pipeline's builds, from the next one on. You type the value
+or, without a terminal, pass it on stdin; a line end at its end is removed. The
+value is never an argument, because other users of a machine can read those.
 
-A variable is a secret unless it is set with --plain: it has eight or more
-characters, is not shown again and is kept out of logs, and a build that would
-publish it fails.`,
+A variable is a secret unless it is set with --plain. A secret has at least
+eight characters, is never shown again and is kept out of logs, and a build that
+would publish it fails.`,
 		Example: `  troy variable set blog NPM_TOKEN < token.txt
   echo production | troy variable set blog NODE_ENV --plain`,
 		Args: arguments(2, "a pipeline", "a name"),
@@ -80,7 +81,7 @@ publish it fails.`,
 			return variableSet(cmd.Context(), a, args[0], args[1], plain)
 		},
 	}
-	cmd.Flags().BoolVar(&plain, "plain", false, "it is not a secret: it may be shown, logged and published")
+	cmd.Flags().BoolVar(&plain, "plain", false, "not a secret; it may be shown, logged and published")
 	return cmd
 }
 
@@ -95,8 +96,8 @@ func variableSet(ctx context.Context, a *app, pipeline, name string, plain bool)
 	}
 	v, err := c.SetVariable(ctx, pipeline, name, value, !plain)
 	if e, ok := errors.AsType[*troy.Error](err); ok && e.Field == "value" && !plain {
-		e.Details = nil // they speak of the API
-		return &adviceError{e, "If it is not a secret, give --plain."}
+		e.Details = nil // they refer to the API
+		return &adviceError{e, "If it is not a secret, use --plain."}
 	}
 	if err != nil {
 		return err
@@ -108,8 +109,8 @@ func variableSet(ctx context.Context, a *app, pipeline, name string, plain bool)
 	return nil
 }
 
-// readValue asks for a value, which a terminal does not show unless it is
-// plain, or reads all of stdin.
+// readValue asks for a value, which a terminal shows only with plain, or reads
+// all of stdin.
 func (a *app) readValue(ctx context.Context, name string, plain bool) (string, error) {
 	if !a.canAsk() {
 		value, err := io.ReadAll(io.LimitReader(a.in, mostValue+1))
@@ -130,7 +131,7 @@ func (a *app) readValue(ctx context.Context, name string, plain bool) (string, e
 	typed := make(chan result, 1)
 	terminal, ok := a.in.(*os.File)
 	if !ok {
-		return "", errors.New("stdin is a terminal that is none")
+		return "", errors.New("stdin is a terminal but not a file")
 	}
 	before, err := term.GetState(int(terminal.Fd()))
 	if err != nil {
@@ -147,7 +148,7 @@ func (a *app) readValue(ctx context.Context, name string, plain bool) (string, e
 	}()
 	select {
 	case <-ctx.Done():
-		// The terminal shows what is typed again.
+		// Restore the terminal's echo.
 		_ = term.Restore(int(terminal.Fd()), before)
 		return "", context.Cause(ctx)
 	case r := <-typed:
@@ -166,14 +167,14 @@ func newVariableUnset(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "unset P NAME",
 		Short: "Remove a variable from a pipeline's builds",
-		Long: `Remove a variable from a pipeline's builds. Its value can't be shown again, so
-on a terminal its name has to be typed first; elsewhere, --yes has to be given.`,
+		Long: `Remove a variable from a pipeline's builds. Its value can't be restored. On
+a terminal you confirm by typing the name; elsewhere --yes is required.`,
 		Args: arguments(2, "a pipeline", "a name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return variableUnset(cmd.Context(), a, args[0], args[1], yes)
 		},
 	}
-	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask for confirmation")
 	return cmd
 }
 
@@ -183,7 +184,7 @@ func variableUnset(ctx context.Context, a *app, pipeline, name string, yes bool)
 		return err
 	}
 	if !yes {
-		warning := fmt.Sprintf("This removes %s from %s; its value is lost.", clean(name), clean(pipeline))
+		warning := fmt.Sprintf("This removes %s from %s. Its value can't be restored.", clean(name), clean(pipeline))
 		if err := a.sure(ctx, warning, name); err != nil {
 			return err
 		}
@@ -191,6 +192,6 @@ func variableUnset(ctx context.Context, a *app, pipeline, name string, yes bool)
 	if err := c.RemoveVariable(ctx, pipeline, name); err != nil {
 		return err
 	}
-	_, _ = fmt.Fprintf(a.err, "%s is removed from the next build of %s on.\n", clean(name), clean(pipeline))
+	_, _ = fmt.Fprintf(a.err, "The next build of %s will not have %s.\n", clean(pipeline), clean(name))
 	return nil
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// build is what is known of how the program was built.
+// build describes the program's build.
 type build struct {
 	Version string `json:"version"`
 	Commit  string `json:"commit,omitempty"`

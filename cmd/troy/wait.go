@@ -13,11 +13,11 @@ import (
 	"github.com/troy-iaas/troy/client"
 )
 
-// waiting is how release, rollback and promote end.
+// waiting are the options of commands that wait for a deployment.
 type waiting struct {
 	no      bool
 	timeout duration
-	// unpublished: success is not being live, but being there.
+	// unpublished: the deployment succeeds without going live.
 	unpublished bool
 	// follow shows the build's log.
 	follow bool
@@ -29,29 +29,28 @@ func (w *waiting) addFlags(cmd *cobra.Command) {
 	cmd.Flags().Var(&w.timeout, "timeout", "wait at most this `long`; 0: no limit")
 }
 
-// addFollow is for commands that build.
+// addFollow adds --follow, for commands that build.
 func (w *waiting) addFollow(cmd *cobra.Command) {
-	cmd.Flags().BoolVarP(&w.follow, "follow", "f", false, "show the build's log on stderr as it comes")
+	cmd.Flags().BoolVarP(&w.follow, "follow", "f", false, "show the build's log on stderr while it runs")
 }
 
 func (w *waiting) check() error {
 	if w.no && w.follow {
-		return troy.Errorf(troy.Invalid, "it can't be given with --no-wait").At("--follow")
+		return troy.Errorf(troy.Invalid, "it can't be combined with --no-wait").At("--follow")
 	}
 	return nil
 }
 
-// needsProvisioning says what has to be done before anything of a pipeline goes
-// live, or nothing.
+// needsProvisioning returns what has to be done before anything of the pipeline
+// can go live, or "".
 func needsProvisioning(p client.Pipeline) string {
 	if !p.Status.CanBecome(troy.ProvisionRequest) {
 		return ""
 	}
-	return fmt.Sprintf("the pipeline %s is %s, so nothing goes live until it is provisioned: troy pipeline provision %s", p.Slug, p.Status, p.Slug)
+	return fmt.Sprintf("the pipeline %s is %s, so nothing goes live until it is provisioned; run: troy pipeline provision %s", p.Slug, p.Status, p.Slug)
 }
 
-// stuck says what a deployment waits for that does not come by itself, or
-// nothing.
+// stuck returns what a deployment needs that does not happen by itself, or "".
 func stuck(ctx context.Context, c *client.Client, pipeline string, d client.Deployment) (string, error) {
 	if d.State != troy.Waiting {
 		return "", nil
@@ -63,8 +62,8 @@ func stuck(ctx context.Context, c *client.Client, pipeline string, d client.Depl
 	return needsProvisioning(p), nil
 }
 
-// await waits until the deployment has ended, and prints the address of what
-// is live, or the deployment as JSON.
+// await waits until the deployment has ended, and prints the live site's
+// address, or the deployment as JSON.
 func (a *app) await(ctx context.Context, c *client.Client, pipeline string, d client.Deployment, w waiting) error {
 	needs, err := stuck(ctx, c, pipeline, d)
 	if err != nil {
@@ -98,7 +97,7 @@ func (a *app) await(ctx context.Context, c *client.Client, pipeline string, d cl
 		return nil
 	}
 	if w.unpublished {
-		_, _ = fmt.Fprintf(a.err, "Deployment %d is uploaded, not published. To publish it: troy promote %s %d\n", d.Number, clean(pipeline), d.Number)
+		_, _ = fmt.Fprintf(a.err, "Deployment %d is uploaded but not published. To publish it, run: troy promote %s %d\n", d.Number, clean(pipeline), d.Number)
 		_, _ = fmt.Fprintln(a.out, d.ID)
 		return nil
 	}
@@ -113,13 +112,13 @@ func (a *app) await(ctx context.Context, c *client.Client, pipeline string, d cl
 	if d.Live {
 		_, _ = fmt.Fprintf(a.err, "Deployment %d is live.\n", d.Number)
 	} else {
-		_, _ = fmt.Fprintf(a.err, "Deployment %d succeeded; another one is live by now.\n", d.Number)
+		_, _ = fmt.Fprintf(a.err, "Deployment %d succeeded; another one is live now.\n", d.Number)
 	}
 	_, _ = fmt.Fprintln(a.out, clean(url))
 	return nil
 }
 
-// begun tells of a deployment that is not waited for.
+// begun prints a deployment without waiting for it.
 func (a *app) begun(pipeline string, d client.Deployment, needs string) error {
 	if a.json {
 		return a.printJSON(d)
@@ -152,7 +151,7 @@ func (a *app) poll(ctx context.Context, c *client.Client, pipeline string, d cli
 	if err == nil {
 		return d, nil
 	}
-	hint := fmt.Sprintf("deployment %d continues (to see: troy deployment show %s %d; to stop it: troy deployment cancel %s %d)",
+	hint := fmt.Sprintf("deployment %d continues (to see it: troy deployment show %s %d; to stop it: troy deployment cancel %s %d)",
 		number, clean(pipeline), number, clean(pipeline), number)
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = &timeoutError{fmt.Sprintf("deployment %d has not ended after %s", number, w.timeout.Duration)}
@@ -160,13 +159,13 @@ func (a *app) poll(ctx context.Context, c *client.Client, pipeline string, d cli
 	return d, &hintError{err, hint}
 }
 
-// timeoutError is context.DeadlineExceeded in words.
+// timeoutError is context.DeadlineExceeded with a message.
 type timeoutError struct{ message string }
 
 func (e *timeoutError) Error() string        { return e.message }
 func (e *timeoutError) Is(target error) bool { return target == context.DeadlineExceeded }
 
-// ended says in one sentence how a deployment that did not succeed ended.
+// ended returns an error that says how an unsuccessful deployment ended.
 func ended(pipeline string, d client.Deployment) error {
 	message := fmt.Sprintf("deployment %d of %s ", d.Number, pipeline)
 	switch d.State {
@@ -183,7 +182,7 @@ func ended(pipeline string, d client.Deployment) error {
 	return &failedError{message}
 }
 
-// expectation reads --expect-live: "none", or a deployment.
+// expectation returns the id for --expect-live: "none", or a deployment's.
 func expectation(ctx context.Context, c *client.Client, pipeline, ref string) (string, error) {
 	if ref == "" || ref == "none" {
 		return ref, nil
