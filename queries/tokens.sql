@@ -7,6 +7,11 @@ RETURNING *;
 SELECT *, (last_used_at IS NULL OR last_used_at < now() - interval '1 hour')::bool AS stale
 FROM tokens WHERE hash = @hash AND (expires_at IS NULL OR expires_at > now());
 
+-- name: TokenGet :one
+SELECT t.id, t.name, t.role, t.pipelines, t.created_at, t.expires_at, t.created_by,
+       (SELECT coalesce(array_agg(p.slug ORDER BY p.slug), '{}') FROM pipelines p WHERE p.id = ANY(t.pipelines))::text[] AS slugs
+FROM tokens t WHERE t.id = @id;
+
 -- name: TokenStands :one
 -- Reports whether a token is neither revoked nor expired.
 SELECT EXISTS (SELECT 1 FROM tokens WHERE id = @id AND (expires_at IS NULL OR expires_at > now()));

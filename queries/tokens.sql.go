@@ -53,6 +53,39 @@ func (q *Queries) TokenCreate(ctx context.Context, arg TokenCreateParams) (Token
 	return i, err
 }
 
+const tokenGet = `-- name: TokenGet :one
+SELECT t.id, t.name, t.role, t.pipelines, t.created_at, t.expires_at, t.created_by,
+       (SELECT coalesce(array_agg(p.slug ORDER BY p.slug), '{}') FROM pipelines p WHERE p.id = ANY(t.pipelines))::text[] AS slugs
+FROM tokens t WHERE t.id = $1
+`
+
+type TokenGetRow struct {
+	ID        uuid.UUID
+	Name      string
+	Role      string
+	Pipelines []uuid.UUID
+	CreatedAt time.Time
+	ExpiresAt *time.Time
+	CreatedBy string
+	Slugs     []string
+}
+
+func (q *Queries) TokenGet(ctx context.Context, id uuid.UUID) (TokenGetRow, error) {
+	row := q.db.QueryRow(ctx, tokenGet, id)
+	var i TokenGetRow
+	err := row.Scan(
+		&i.ID,
+		&i.Name,
+		&i.Role,
+		&i.Pipelines,
+		&i.CreatedAt,
+		&i.ExpiresAt,
+		&i.CreatedBy,
+		&i.Slugs,
+	)
+	return i, err
+}
+
 const tokenGetByHash = `-- name: TokenGetByHash :one
 SELECT id, name, role, hash, pipelines, created_at, expires_at, created_by, last_used_at, (last_used_at IS NULL OR last_used_at < now() - interval '1 hour')::bool AS stale
 FROM tokens WHERE hash = $1 AND (expires_at IS NULL OR expires_at > now())

@@ -211,6 +211,7 @@ func (s *server) routes(monitor http.Handler) http.Handler {
 	e.Any("/monitor/*path", gin.WrapH(monitor))
 
 	v1 := e.Group("/v1")
+	v1.GET("/whoami", s.as(credentials.Viewer, quick, s.whoami))
 	v1.GET("/pipelines", s.as(credentials.Viewer, quick, s.pipelineList))
 	v1.POST("/pipelines", s.as(credentials.Admin, quick, s.once(s.pipelineAgain(http.StatusCreated), s.pipelineCreate)))
 	v1.POST("/tasks", s.as(credentials.Admin, quick, s.once(s.rungAgain, s.taskRing)))

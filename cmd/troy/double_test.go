@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -71,7 +72,7 @@ func fail(kind troy.ErrorKind, format string, args ...any) (answer, error) {
 
 func newDouble() *double {
 	d := &double{ServeMux: http.NewServeMux(), stuck: make(chan struct{}, 1)}
-	for pattern, h := range map[string]func(*http.Request) (answer, error){
+	routes := map[string]func(*http.Request) (answer, error){
 		"GET /v1/pipelines":                                 d.list,
 		"POST /v1/pipelines":                                d.create,
 		"GET /v1/pipelines/{p}":                             d.on(d.show),
@@ -96,7 +97,9 @@ func newDouble() *double {
 		"GET /v1/pipelines/{p}/releases/{r}":                d.on(d.showRelease),
 		"PUT /v1/pipelines/{p}/releases/{r}/files/{sha256}": d.on(d.put),
 		"POST /v1/pipelines/{p}/releases/{r}/finalize":      d.on(d.finalize),
-	} {
+	}
+	maps.Copy(routes, d.more())
+	for pattern, h := range routes {
 		d.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			d.mu.Lock()
 			defer d.mu.Unlock()

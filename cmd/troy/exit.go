@@ -89,7 +89,7 @@ func (a *app) report(code int, err error) {
 		_, _ = fmt.Fprintln(a.err, clean(advice.advice))
 	}
 	if e.Kind == troy.Unauthenticated {
-		_, _ = fmt.Fprintln(a.err, "Set TROY_TOKEN to a token from: troyd token create --role deployer")
+		_, _ = fmt.Fprintln(a.err, "Log in with troy login, or set TROY_TOKEN to a token from:\n  troyd token create --role deployer")
 	}
 }
 

@@ -102,6 +102,9 @@ func flagError(cmd *cobra.Command, err error) error {
 			err = fmt.Errorf("--%s: it is %q; expected true or false", e.GetFlag().Name, e.GetValue())
 		}
 	}
+	if near := nearestFlag(cmd, err); near != "" {
+		return fmt.Errorf("%w; did you mean --%s?", err, near)
+	}
 	return fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())
 }
 

@@ -31,7 +31,13 @@ func run(args []string) int {
 	if err == nil {
 		return exitOK
 	}
+	if !a.started {
+		err = inWords(root, err)
+	}
 	code := a.exitCode(ctx, err)
 	a.report(code, err)
+	if near := a.suggestPipeline(ctx, err); near != "" {
+		_, _ = fmt.Fprintf(a.err, "Did you mean %s?\n", clean(near))
+	}
 	return code
 }

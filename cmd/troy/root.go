@@ -4,11 +4,11 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"strconv"
 	"strings"
+	"text/template"
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
@@ -27,9 +27,16 @@ type app struct {
 	out, err *screen
 
 	url     string // --url
-	json    bool   // --json
+	json    bool   // --json, or --format
+	format  string // --format
 	wide    bool   // --wide
 	started bool   // the command line was parsed
+
+	template  *template.Template // of --format
+	client    *client.Client     // once connect has made it
+	tokenFrom string             // what its token was read from
+	ref       string             // the pipeline that the command is about
+	linked    *link              // set if the folder's link named it
 }
 
 func newRoot(a *app) *cobra.Command {
@@ -38,11 +45,12 @@ func newRoot(a *app) *cobra.Command {
 		Short: "Publish static sites with Troy",
 		Long: `Publish static sites with Troy.
 
-P is a pipeline's slug or id. D is a deployment's number or id.
+P is a pipeline's slug or id; in a linked folder, you can leave it out. D is a
+deployment's number or id.
 
 Environment:
   TROY_URL     the server, default ` + defaultURL + `
-  TROY_TOKEN   the token to use
+  TROY_TOKEN   the token; without it, the one that troy login stored
   NO_COLOR     disables colours if set
 
 Exit codes:
@@ -65,7 +73,13 @@ Exit codes:
 		SilenceUsage:  true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			a.started = true
+			if err := a.useFormat(); err != nil {
+				return err
+			}
 			a.out.wide, a.out.uncut = a.wide, a.out.uncut || a.wide
+			if err := a.fillFlags(cmd); err != nil {
+				return err
+			}
 			return checkFlags(cmd)
 		},
 	}
@@ -75,9 +89,11 @@ Exit codes:
 	root.SetFlagErrorFunc(flagError)
 	root.PersistentFlags().StringVar(&a.url, "url", "", "the server's `address` (default TROY_URL)")
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print only the API's JSON on stdout")
+	root.PersistentFlags().StringVar(&a.format, "format", "", "print the JSON's fields by a Go `template`")
 	root.PersistentFlags().BoolVar(&a.wide, "wide", false, "show more columns, full texts and full times")
 	root.AddCommand(
 		newRelease(a), newDeploy(a), newRetry(a), newCancel(a), newLogs(a), newRollback(a), newPromote(a), newLock(a), newUnlock(a), newPurge(a), newStatus(a), newVersion(a),
+		newLogin(a), newLogout(a), newWhoami(a), newContext(a), newLink(a), newUnlink(a),
 		group("pipeline", "Manage pipelines; each publishes one site",
 			newPipelineList(a), newPipelineShow(a), newPipelineCreate(a), newPipelineSet(a), newPipelineProvision(a), newPipelineDelete(a)),
 		group("deployment", "Manage a pipeline's deployments",
@@ -86,6 +102,9 @@ Exit codes:
 			newVariableList(a), newVariableSet(a), newVariableUnset(a)),
 		group("event", "Show a pipeline's events", newEventList(a)),
 	)
+	root.DisableSuggestions = true // unknownCommand has its own
+	a.useLinks(root)
+	a.completeFlags(root)
 	return root
 }
 
@@ -99,7 +118,7 @@ func group(noun, short string, verbs ...*cobra.Command) *cobra.Command {
 	g := &cobra.Command{
 		Use:   noun,
 		Short: short,
-		Args:  cobra.NoArgs,
+		Args:  noSuch,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return troy.Errorf(troy.Invalid, "%s: expected one of: %s", cmd.CommandPath(), strings.Join(names, ", "))
 		},
@@ -122,36 +141,11 @@ func arguments(least int, names ...string) cobra.PositionalArgs {
 	}
 }
 
-// connect returns a client for the flags and the environment.
-func (a *app) connect() (*client.Client, error) {
-	for _, warning := range misspelt(a.environ, a.env) {
-		_, _ = fmt.Fprintf(a.err, "Warning: %s\n", clean(warning))
-	}
-	address, source := a.url, "--url"
-	if address == "" {
-		source = "TROY_URL"
-		address = a.env("TROY_URL")
-	}
-	if address == "" {
-		address = defaultURL
-	}
-	token := strings.TrimSpace(a.env("TROY_TOKEN"))
-	if token == "" {
-		return nil, troy.Errorf(troy.Unauthenticated, "TROY_TOKEN is not set")
-	}
-	c, err := client.New(address, token)
-	if e, ok := errors.AsType[*troy.Error](err); ok {
-		e.Field = map[string]string{"url": source, "token": "TROY_TOKEN"}[e.Field]
-	}
-	if err != nil {
-		return nil, err
-	}
-	c.UserAgent = "troy-cli/" + version().Version
-	return c, nil
-}
-
-// printJSON prints a JSON value and a line end.
+// printJSON prints one JSON value and a line end, or what --format makes of it.
 func (a *app) printJSON(v any) error {
+	if a.template != nil {
+		return printFormatted(a.out, a.template, v)
+	}
 	e := json.NewEncoder(a.out)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")

@@ -285,6 +285,35 @@ func (s *screen) when(t, now time.Time) string {
 	return absolute
 }
 
+// until shows a time that is to come as when does.
+func (s *screen) until(t, now time.Time) string {
+	left := t.Sub(now)
+	said := "in " + inDays(left)
+	if left <= 0 {
+		said = ago(t, now)
+	}
+	absolute := t.UTC().Format(time.RFC3339)
+	switch {
+	case !s.uncut:
+		return said
+	case s.wide:
+		return absolute + " (" + said + ")"
+	}
+	return absolute
+}
+
+func inDays(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%d s", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%d min", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h", int(d.Hours()))
+	}
+	return fmt.Sprintf("%d days", int(d.Hours()/24))
+}
+
 // whenever is like when, for an optional time.
 func (s *screen) whenever(t *time.Time, now time.Time) string {
 	if t == nil {

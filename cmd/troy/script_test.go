@@ -39,6 +39,7 @@ func TestScripts(t *testing.T) {
 			env.Values["double"] = d
 			env.Setenv("TROY_URL", server.URL)
 			env.Setenv("TROY_TOKEN", "admin")
+			env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
 			// Under the race detector every command would sleep for a second at
 			// its end (https://go.dev/doc/articles/race_detector#Options).
 			env.Setenv("GORACE", "atexit_sleep_ms=0")
@@ -58,6 +59,8 @@ func TestScripts(t *testing.T) {
 			"columns":  wantColumns,
 			"stuck":    waitForPublishing,
 			"pipeline": addPipelines,
+			"dev":      makeDev,
+			"mode":     wantMode,
 		},
 	})
 }

@@ -1,17 +1,14 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/troy-iaas/troy"
 )
@@ -123,43 +120,7 @@ func (a *app) readValue(ctx context.Context, name string, plain bool) (string, e
 		text := strings.TrimSuffix(string(value), "\n")
 		return strings.TrimSuffix(text, "\r"), nil
 	}
-	_, _ = fmt.Fprintf(a.err, "Value of %s: ", clean(name))
-	type result struct {
-		text string
-		err  error
-	}
-	typed := make(chan result, 1)
-	terminal, ok := a.in.(*os.File)
-	if !ok {
-		return "", errors.New("stdin is a terminal but not a file")
-	}
-	before, err := term.GetState(int(terminal.Fd()))
-	if err != nil {
-		return "", fmt.Errorf("read the value of %s: %w", name, err)
-	}
-	go func() {
-		if plain {
-			line, err := bufio.NewReader(io.LimitReader(a.in, mostValue)).ReadString('\n')
-			typed <- result{strings.TrimRight(line, "\r\n"), err}
-			return
-		}
-		text, err := term.ReadPassword(int(terminal.Fd()))
-		typed <- result{string(text), err}
-	}()
-	select {
-	case <-ctx.Done():
-		// Restore the terminal's echo.
-		_ = term.Restore(int(terminal.Fd()), before)
-		return "", context.Cause(ctx)
-	case r := <-typed:
-		if !plain {
-			_, _ = fmt.Fprintln(a.err)
-		}
-		if r.err != nil {
-			return "", fmt.Errorf("read the value of %s: %w", name, r.err)
-		}
-		return r.text, nil
-	}
+	return a.ask(ctx, "Value of "+name, !plain)
 }
 
 func newVariableUnset(a *app) *cobra.Command {

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/client"
+)
+
+// endpoint is the server that a command calls, with the token to send.
+type endpoint struct {
+	url, token string
+	field      string // what the address was read from, for errors
+	from       string // what the token was read from
+}
+
+// connect makes the client of the server that choose chooses.
+func (a *app) connect() (*client.Client, error) {
+	for _, warning := range misspelt(a.environ, a.env) {
+		_, _ = fmt.Fprintf(a.err, "Warning: %s\n", clean(warning))
+	}
+	e, err := a.choose()
+	if err != nil {
+		return nil, err
+	}
+	c, err := newClient(e)
+	if err != nil {
+		return nil, err
+	}
+	if l := a.linked; l != nil && l.Server != "" && !sameServer(l.Server, e.url) {
+		return nil, troy.Errorf(troy.Invalid, "%s links this folder to %s at %s, and the command goes to %s; name the pipeline", l.file, l.Pipeline, l.Server, c.BaseURL)
+	}
+	a.client, a.tokenFrom = c, e.from
+	return c, nil
+}
+
+func newClient(e endpoint) (*client.Client, error) {
+	c, err := client.New(e.url, e.token)
+	if wrong, ok := errors.AsType[*troy.Error](err); ok {
+		wrong.Field = map[string]string{"url": e.field, "token": e.from}[wrong.Field]
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.UserAgent = "troy-cli/" + version().Version
+	return c, nil
+}
+
+// givenURL returns the address in the flag or in the environment, and which.
+func (a *app) givenURL() (address, field string) {
+	if a.url != "" {
+		return a.url, "--url"
+	}
+	return a.env("TROY_URL"), "TROY_URL"
+}
+
+// choose finds the server and its token: in the flags and the environment, then
+// by the folder's link, the server of troyd dev in this folder, and the current
+// context. A token is only sent to the server that it was stored for.
+func (a *app) choose() (endpoint, error) {
+	given, field := a.givenURL()
+	if token := strings.TrimSpace(a.env("TROY_TOKEN")); token != "" {
+		if given == "" {
+			given = defaultURL
+		}
+		return endpoint{url: given, token: token, field: field, from: "TROY_TOKEN"}, nil
+	}
+	all, err := a.contexts()
+	if err != nil {
+		return endpoint{}, err
+	}
+	dev, hasDev := a.findDev()
+	find := func(url, field string) (endpoint, bool) {
+		if name := all.of(url); name != "" {
+			return endpoint{url: url, token: all.Contexts[name].Token, field: field, from: "context " + name}, true
+		}
+		if hasDev && sameServer(dev.url, url) {
+			return dev, true
+		}
+		return endpoint{}, false
+	}
+	if given != "" {
+		e, ok := find(given, field)
+		if _, err := newClient(endpoint{url: given, field: field}); err != nil {
+			return e, err
+		}
+		if !ok {
+			return e, troy.Errorf(troy.Unauthenticated, "TROY_TOKEN is not set, and there is no token for %s", address(given))
+		}
+		return e, nil
+	}
+	link, err := a.findLink()
+	if err != nil {
+		return endpoint{}, err
+	}
+	if link != nil && link.Server != "" {
+		if e, ok := find(link.Server, link.file); ok {
+			return a.announce(e, dev), nil
+		}
+		return endpoint{}, troy.Errorf(troy.Unauthenticated, "%s links this folder to %s, and there is no token for it", link.file, link.Server)
+	}
+	if hasDev {
+		return a.announce(dev, dev), nil
+	}
+	if current, ok := all.Contexts[all.Current]; ok {
+		return endpoint{url: current.URL, token: current.Token, field: "context " + all.Current, from: "context " + all.Current}, nil
+	}
+	return endpoint{}, troy.Errorf(troy.Unauthenticated, "TROY_TOKEN is not set")
+}
+
+// announce says on stderr that nobody but this folder named the server.
+func (a *app) announce(e, dev endpoint) endpoint {
+	if e == dev {
+		_, _ = fmt.Fprintf(a.err, "Using the server that runs in this folder, %s.\n", clean(e.url))
+	}
+	return e
+}
+
+// findDev returns the server of the troyd dev that runs in this folder. It must
+// be on this machine and accept connections.
+func (a *app) findDev() (endpoint, bool) {
+	dir := a.env("TROY_DATA_DIR")
+	if dir == "" {
+		dir = ".troy"
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "dev.json"))
+	if err != nil || len(text) > maxSettings {
+		return endpoint{}, false
+	}
+	var dev struct {
+		Settings map[string]string `json:"settings"`
+	}
+	if json.Unmarshal(text, &dev) != nil {
+		return endpoint{}, false
+	}
+	u, err := url.Parse(dev.Settings["TROY_URL"])
+	if err != nil || !loopback(u.Hostname()) {
+		return endpoint{}, false
+	}
+	token, err := os.ReadFile(filepath.Join(dir, "admin-token"))
+	if err != nil {
+		return endpoint{}, false
+	}
+	port := u.Port()
+	if port == "" {
+		port = "80"
+	}
+	conn, err := net.DialTimeout("tcp", net.JoinHostPort(u.Hostname(), port), time.Second) //nolint:noctx // bounded by its timeout
+	if err != nil {
+		return endpoint{}, false // left behind by a troyd dev that was killed
+	}
+	_ = conn.Close()
+	return endpoint{url: u.String(), token: strings.TrimSpace(string(token)), field: dir, from: filepath.Join(dir, "admin-token")}, true
+}
+
+func loopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
