@@ -3,11 +3,15 @@ package troy
 // Provider is a forge: a host of Git repositories.
 type Provider string
 
-// The providers, as they appear in rows and JSON.
+// The providers, as they appear in rows and JSON. Providers lists all of them.
 const (
 	GitHub    Provider = "github"
 	Bitbucket Provider = "bitbucket"
 )
+
+// Providers returns all forges that Troy supports. Each is a package below
+// forge, and is registered in cmd/troyd/forges.go.
+func Providers() []Provider { return []Provider{GitHub, Bitbucket} }
 
 // ForgeEvent is the content of one verified webhook delivery, in terms common
 // to all forges: a PushEvent, InstallationChange, RepositoryChange, Rerequest,
@@ -98,9 +102,10 @@ const (
 // InstallationChange is a change to an installation of the GitHub app or to the
 // repositories that it can access.
 type InstallationChange struct {
-	Action InstallationAction
-	ID     string // the installation's number in decimal
-	AppID  string // the app's number in decimal
+	Provider Provider
+	Action   InstallationAction
+	ID       string // the installation's number in decimal
+	AppID    string // the app's number in decimal
 	// Account is the name of the user or organization that installed it.
 	Account string
 	// AllRepositories: it can access all present and future repositories of its

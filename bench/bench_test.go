@@ -26,8 +26,8 @@ import (
 	"github.com/troy-iaas/troy/bell"
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/cloud/localcloud"
-	"github.com/troy-iaas/troy/credentials"
 	"github.com/troy-iaas/troy/forge"
+	"github.com/troy-iaas/troy/forge/github"
 	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/internal/devstack"
 	schema "github.com/troy-iaas/troy/sql"
@@ -99,9 +99,13 @@ func newWorld(b *testing.B) *world {
 		b.Fatal(err)
 	}
 	w.intake = intake.New(w.db, w.bell, intake.Config{SitesSuffix: "sites.test"})
+	github, err := github.NewForge(github.App{Own: &forge.App{WebhookSecret: hookSecret}}, github.Options{URL: "http://127.0.0.1", Log: quiet})
+	if err != nil {
+		b.Fatal(err)
+	}
 	handler, err := web.New(web.Config{URL: "http://127.0.0.1", SitesScheme: "http"}, web.Deps{
 		DB: w.db, Redis: w.redis, Intake: w.intake, Store: w.cloud.Store, Log: quiet,
-		GitHubApp: credentials.GitHubApp{Own: &forge.App{WebhookSecret: hookSecret}},
+		Forges: []forge.Adapter{github.Adapter()},
 	})
 	if err != nil {
 		b.Fatal(err)

@@ -1,8 +1,8 @@
 // Package forge holds the ports to where repositories are: reading a commit's
-// source, the heads of branches, and reporting back what became of a commit.
-// Workers act through them, web only to look up repositories, to make webhooks
-// and to set an app up. The adapters are github and bitbucket; what both need
-// to speak HTTP safely is here, too.
+// source, the heads of branches, reporting back what became of a commit, and
+// verifying and parsing what a forge sends. Workers act through an Adapter's
+// API, and web serves what an Adapter receives. A package below this one is the
+// whole of one forge; what all of them need to speak HTTP safely is here, too.
 //
 // Every call may be repeated, and honours its context. An error that repeating
 // will not mend is a *troy.Error of kind NotFound, Forbidden, Invalid,
@@ -183,6 +183,12 @@ type Comparer interface {
 	// false if there may be others, as after a force-push. ErrNoCommit says
 	// that one of the commits is gone.
 	Compare(ctx context.Context, r Repository, base, head string) (paths []string, complete bool, err error)
+}
+
+// Installations is for forges where Troy acts as an app's installation alone,
+// which has to be looked up before a repository can be read: GitHub.
+type Installations interface {
+	NeedsInstallation() bool
 }
 
 // Hooks is for forges where each repository has webhooks of its own, which

@@ -68,13 +68,14 @@ func ParseBase(base string) (*url.URL, error) {
 	switch {
 	case u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
 		return nil, fmt.Errorf("the address %q is not https://host/path", u.Redacted())
-	case u.Scheme == "https", u.Scheme == "http" && isLoopback(u.Hostname()):
+	case u.Scheme == "https", u.Scheme == "http" && IsLoopback(u.Hostname()):
 		return u, nil
 	}
 	return nil, fmt.Errorf("the address %q is not https: credentials would be sent in the clear", base)
 }
 
-func isLoopback(host string) bool {
+// IsLoopback reports whether a host, without its port, is this machine.
+func IsLoopback(host string) bool {
 	return host == "localhost" || host == "127.0.0.1" || host == "::1"
 }
 

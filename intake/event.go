@@ -38,14 +38,11 @@ type App struct {
 
 // Repository is where an app's source is.
 type Repository struct {
-	Provider string `json:"provider"`  // one of Providers
+	Provider string `json:"provider"`  // one of troy.Providers
 	FullName string `json:"full_name"` // "team/blog"
 	Branch   string `json:"branch"`    // empty: the repository's default
 	Root     string `json:"root"`      // folder of the site's source; empty: all
 }
-
-// Providers lists the forges that a repository can be at.
-func Providers() []string { return []string{"bitbucket", "github"} }
 
 // fullName has the letters that the forges allow. The name becomes part of their
 // API's addresses, so nothing may end its segment there.
@@ -95,8 +92,13 @@ func (r *Repository) check(prefix string) error {
 	if err := troy.CheckText(prefix+"provider", r.Provider, maxID); err != nil {
 		return err
 	}
-	if !slices.Contains(Providers(), r.Provider) {
-		return troy.Errorf(troy.Invalid, "the provider is %q; expected one of %s", troy.Clip(r.Provider), strings.Join(Providers(), ", ")).At(prefix + "provider")
+	if !slices.Contains(troy.Providers(), troy.Provider(r.Provider)) {
+		var known []string
+		for _, p := range troy.Providers() {
+			known = append(known, string(p))
+		}
+		slices.Sort(known)
+		return troy.Errorf(troy.Invalid, "the provider is %q; expected one of %s", troy.Clip(r.Provider), strings.Join(known, ", ")).At(prefix + "provider")
 	}
 	if err := troy.CheckText(prefix+"full_name", r.FullName, maxRef); err != nil {
 		return err

@@ -245,7 +245,7 @@ func installationChanged(ctx context.Context, q *queries.Queries, e troy.Install
 		state, problem = "suspended", fmt.Sprintf("the GitHub app is suspended for %s", e.Account)
 	}
 	if err := q.InstallationSeen(ctx, queries.InstallationSeenParams{
-		Provider: string(troy.GitHub), ID: e.ID, Account: e.Account, State: state,
+		Provider: string(e.Provider), ID: e.ID, Account: e.Account, State: state,
 	}); err != nil {
 		return Outcome{}, err
 	}
@@ -263,7 +263,7 @@ func installationChanged(ctx context.Context, q *queries.Queries, e troy.Install
 		}
 	}
 	n, err := q.PipelinesOfInstallationProblem(ctx, queries.PipelinesOfInstallationProblemParams{
-		Problem: problem, Provider: string(troy.GitHub), InstallationID: e.ID,
+		Problem: problem, Provider: string(e.Provider), InstallationID: e.ID,
 	})
 	if err != nil {
 		return Outcome{}, err

@@ -279,7 +279,7 @@ CREATE TABLE forge_apps (
 -- bound to an installation is part of its address and stays.
 CREATE TABLE setup_states (
     hash       bytea PRIMARY KEY, -- SHA-256 of the state
-    provider   text        NOT NULL CONSTRAINT setup_states_provider_check CHECK (provider IN ('github', 'bitbucket')),
+    provider   text        NOT NULL,
     actor      text        NOT NULL,
     app_key    text,              -- of the Connect app that the address describes
     client_key text,              -- the Connect installation to which the address belongs

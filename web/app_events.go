@@ -8,8 +8,8 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/forge"
 	"github.com/troy-iaas/troy/intake"
-	"github.com/troy-iaas/troy/web/hook"
 	"github.com/troy-iaas/troy/web/reply"
 )
 
@@ -31,7 +31,7 @@ func (s *server) appEvent(c *gin.Context) error {
 	ctx, cancel := context.WithTimeout(c.Request.Context(), quick)
 	defer cancel()
 	signatures := c.Request.Header.Values(signatureHeader)
-	if len(signatures) != 1 || !hook.VerifyHMAC([]byte(s.cfg.AppsSecret), body, signatures[0]) {
+	if len(signatures) != 1 || !forge.VerifyHMAC([]byte(s.cfg.AppsSecret), body, signatures[0]) {
 		s.deps.Log.WarnContext(ctx, "an app event was refused for its signature", "request", note(ctx).request,
 			"remote", c.Request.RemoteAddr, "signatures", len(signatures), "bytes", len(body))
 		c.Header("WWW-Authenticate", "HMAC-SHA256")

@@ -12,8 +12,8 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/troy-iaas/troy/credentials"
+	"github.com/troy-iaas/troy/forge/bitbucket"
 	"github.com/troy-iaas/troy/secret"
-	"github.com/troy-iaas/troy/web/hook"
 )
 
 const (
@@ -29,19 +29,16 @@ func withConnect(w *world) {
 		w.t.Fatal(err)
 	}
 	w.deps.Secrets = sealer
-	w.deps.ConnectDescriptor = func(key, base string) ([]byte, error) {
-		return fmt.Appendf(nil, `{"key":%q,"baseUrl":%q}`, key, base), nil
-	}
 }
 
 // issue returns the path of a Connect app without its descriptor's name.
 func (w *world) issue() string {
 	w.t.Helper()
-	state, err := credentials.IssueConnect(w.t.Context(), w.db, connectApp, "operator test")
+	state, err := bitbucket.IssueConnect(w.t.Context(), w.db, connectApp, "operator test")
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return state.ConnectPath()
+	return bitbucket.ConnectPath(state)
 }
 
 func installedBody(app, client, shared string) string {
@@ -56,7 +53,7 @@ func uninstalledBody(client string) string {
 // jwtFor is the token that Bitbucket sends with a POST to a path.
 func jwtFor(t *testing.T, base, below, issuer, key string) string {
 	t.Helper()
-	hash, err := hook.ConnectRequest{Method: "POST", Path: base + below, Base: base}.Hash()
+	hash, err := bitbucket.ConnectRequest{Method: "POST", Path: base + below, Base: base}.Hash()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +85,7 @@ func (w *world) secrets(client string) []string {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	kept, err := credentials.OpenConnect(w.deps.Secrets, client, row.Credentials)
+	kept, err := bitbucket.OpenConnect(w.deps.Secrets, client, row.Credentials)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -99,7 +96,7 @@ func TestConnectLifecycle(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, withForges, withConnect)
 	base := w.issue()
-	w.send("GET", base+"/connect.json", nil, header("Authorization", "")).into(t, 200, &struct{ Key, BaseURL string }{})
+	w.send("GET", base+"/connect.json", nil, header("Authorization", "")).into(t, 200, &map[string]any{})
 	w.tell(base, "/events", firstKey, "{}").refused(t, 401, "unauthenticated", "", "no installation")
 	w.tell(base, "/installed", "", installedBody("com.example.other", clientKey, firstKey)).refused(t, 403, "forbidden", "key", "not the one")
 	w.tell(base, "/installed", "", installedBody(connectApp, clientKey, firstKey)).into(t, 204, nil)
@@ -261,14 +258,14 @@ func TestConnectStates(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.issue()
-	w.send("GET", base+"/connect.json", nil).into(t, 200, &struct{ Key, BaseURL string }{})
-	w.tell(base, "/installed", "", strings.Repeat(" ", hook.MaxConnectBody+1)).refused(t, 413, "too_large", "", "")
+	w.send("GET", base+"/connect.json", nil).into(t, 200, &map[string]any{})
+	w.tell(base, "/installed", "", strings.Repeat(" ", bitbucket.MaxConnectBody+1)).refused(t, 413, "too_large", "", "")
 }
 
 func TestConnectImport(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, withForges, withConnect)
-	sealed, err := credentials.Connect{AppKey: connectApp, Secrets: []string{firstKey}}.Seal(w.deps.Secrets, clientKey)
+	sealed, err := bitbucket.Connect{AppKey: connectApp, Secrets: []string{firstKey}}.Seal(w.deps.Secrets, clientKey)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -276,7 +273,7 @@ func TestConnectImport(t *testing.T) {
 	if err := w.deps.Intake.ConnectImport(t.Context(), state.Hash(), connectApp, clientKey, "Ada's", "operator test", sealed); err != nil {
 		t.Fatal(err)
 	}
-	base := state.ConnectPath()
+	base := bitbucket.ConnectPath(state)
 	w.tell(base, "/installed", "", installedBody(connectApp, clientKey, secondKey)).refused(t, 401, "unauthenticated", "", "has to be signed")
 	w.tell(base, "/installed", firstKey, installedBody(connectApp, clientKey, secondKey)).into(t, 204, nil)
 	w.tell(base, "/events", secondKey, connectPush("a"), header("X-Event-Key", "repo:push"), header("X-Request-UUID", "r")).into(t, http.StatusAccepted, nil)

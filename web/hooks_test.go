@@ -14,28 +14,47 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/forge"
+	"github.com/troy-iaas/troy/forge/bitbucket"
+	"github.com/troy-iaas/troy/forge/github"
 )
 
 const (
 	githubSecret    = "github's secret"
 	bitbucketSecret = "bitbucket's secret"
-	// payloads has one payload for each event, written for the tests of hook.
-	payloads = "hook/testdata"
 	// fixtures is where recorded payloads are, which are other people's and so
 	// no part of this repository.
 	fixtures = "../../shared/fixtures"
 )
 
 func withForges(w *world) {
-	w.cfg.BitbucketSecret = bitbucketSecret
+	w.bitbucketSecret = bitbucketSecret
 	withApp(forge.App{WebhookSecret: githubSecret})(w)
 }
 
 func withApp(app forge.App) func(*world) {
-	return func(w *world) {
-		w.deps.GitHubApp.Own = &app
-	}
+	return func(w *world) { w.githubApp = &app }
 }
+
+// forges are those that there are, set up as the world says.
+func (w *world) forges() []forge.Adapter {
+	w.t.Helper()
+	gh, err := github.NewForge(github.App{Own: w.githubApp, DB: w.db, Secrets: w.deps.Secrets}, github.Options{URL: w.cfg.URL, Log: w.deps.Log})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	bb, err := bitbucket.NewForge(bitbucket.Settings{Secret: w.bitbucketSecret}, bitbucket.Options{
+		URL: w.cfg.URL, DB: w.db, Secrets: w.deps.Secrets, Intake: w.deps.Intake, Log: w.deps.Log,
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return []forge.Adapter{gh.Adapter(), bb.Adapter()}
+}
+
+// payloads has one payload for each event, written for the tests of the forge.
+func payloads(provider string) string { return filepath.Join("../forge", provider, "testdata/events") }
+
+func recordedPayloads(provider string) string { return filepath.Join(fixtures, provider) }
 
 type outcome struct {
 	Outcome    string     `json:"outcome"`
@@ -325,7 +344,7 @@ func TestRecordedDeliveries(t *testing.T) {
 	if _, err := os.Stat(fixtures); err != nil {
 		t.Skipf("skipped the recorded payloads, those of testdata were tested: %v", err)
 	}
-	eachDelivery(t, fixtures, []repositoryOf{
+	eachDelivery(t, recordedPayloads, []repositoryOf{
 		{"Hello", "github", "Codertocat/Hello-World", "master"}, {"Drone", "github", "bradrydzewski/drone-test-go", "master"},
 		{"Forced", "github", "6543/oxiduct", "main"}, {"Main", "bitbucket", "cloudbeers/temp", "main"}, {"Amuniz", "bitbucket", "amuniz/test-repos", "master"},
 	}, recorded())
@@ -333,7 +352,7 @@ func TestRecordedDeliveries(t *testing.T) {
 
 // eachDelivery sends each payload of a folder through the endpoint, and each
 // with a byte changed.
-func eachDelivery(t *testing.T, dir string, of []repositoryOf, want map[string]string) {
+func eachDelivery(t *testing.T, dir func(provider string) string, of []repositoryOf, want map[string]string) {
 	t.Helper()
 	w := newWorld(t, withForges)
 	var bound []pipeline
@@ -341,7 +360,7 @@ func eachDelivery(t *testing.T, dir string, of []repositoryOf, want map[string]s
 		bound = append(bound, w.bind(r.pipeline, r.provider, r.fullName, r.branch))
 	}
 	for _, provider := range []string{"github", "bitbucket"} {
-		files, err := filepath.Glob(filepath.Join(dir, provider, "*.json"))
+		files, err := filepath.Glob(filepath.Join(dir(provider), "*.json"))
 		if err != nil || len(files) == 0 {
 			t.Fatalf("%d payloads of %s: %v", len(files), provider, err)
 		}

@@ -104,7 +104,7 @@ func (s *server) logRequest(r *http.Request, e *entry, rec *recorder, took time.
 		level = slog.LevelDebug
 	}
 	attrs := []slog.Attr{
-		slog.String("request", e.request), slog.String("method", r.Method), slog.String("path", hidden(r.URL.Path)),
+		slog.String("request", e.request), slog.String("method", r.Method), slog.String("path", s.hidden(r.URL.Path)),
 		slog.Int("status", rec.status), slog.Int64("bytes", rec.bytes), slog.Duration("took", took),
 	}
 	for _, a := range [][2]string{{"actor", e.actor}, {"pipeline", e.pipeline}, {"deployment", e.deployment}} {

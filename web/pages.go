@@ -14,6 +14,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/credentials"
+	"github.com/troy-iaas/troy/forge"
 	"github.com/troy-iaas/troy/web/reply"
 )
 
@@ -21,7 +22,6 @@ import (
 var pageFiles embed.FS
 
 const (
-	setupPage      = "setup_github.html"
 	deploymentPage = "deployment.html"
 	failurePage    = "failure.html"
 	// viewerChallenge has a browser ask for a token (RFC 7617).
@@ -42,7 +42,8 @@ type frame struct {
 	Host   string // Troy's own
 }
 
-func newPages(address string) (*pages, error) {
+// newPages parses the pages of Troy itself and those of the forges.
+func newPages(address string, forges []forge.Adapter) (*pages, error) {
 	style, err := pageFiles.ReadFile("templates/page.css")
 	if err != nil {
 		return nil, fmt.Errorf("read the pages' style: %w", err)
@@ -54,6 +55,14 @@ func newPages(address string) (*pages, error) {
 	templates, err := template.ParseFS(pageFiles, "templates/*.html")
 	if err != nil {
 		return nil, fmt.Errorf("parse the pages: %w", err)
+	}
+	for _, a := range forges {
+		if a.Pages == nil {
+			continue
+		}
+		if templates, err = templates.ParseFS(a.Pages, "*.html"); err != nil {
+			return nil, fmt.Errorf("parse the pages of %s: %w", a.Provider, err)
+		}
 	}
 	host := address
 	if u, err := url.Parse(address); err == nil {

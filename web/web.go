@@ -45,15 +45,8 @@ type Config struct {
 	// AppsSecret is the key of the app events' signatures. Without one no
 	// event is accepted.
 	AppsSecret string
-	// BitbucketSecret is the key of the signatures of Bitbucket's webhooks.
-	// Without one no delivery of theirs is accepted, those to a Connect app
-	// excepted.
-	BitbucketSecret string
 	// SNSTopics are the ARNs of the topics whose messages are accepted.
 	SNSTopics []string
-	// GitHubFromEnvironment says that the GitHub app is the operator's own, so
-	// that none is set up here.
-	GitHubFromEnvironment bool
 	// Limits caps what a release may be; zero fields take their defaults.
 	Limits site.Limits
 	// ReleaseValidity is how long a release can be uploaded and finalized;
@@ -73,16 +66,8 @@ type Deps struct {
 	// Secrets seals pipelines' variables and what forges' set-ups give. Without
 	// it neither can be kept.
 	Secrets *secret.Sealer
-	// GitHubApp is Troy's GitHub app. It is asked for every delivery, so that an
-	// app that was just set up is known at once: its WebhookSecret is the key of
-	// the signatures, and with its ID wishes to run the checks of other apps
-	// again are ignored.
-	GitHubApp credentials.GitHubApp
-	// GitHubSetup makes the app. Nil means that none can be made.
-	GitHubSetup forge.AppSetup
-	// ConnectDescriptor describes the Connect app of a key at a base URL. Nil
-	// means that there is none.
-	ConnectDescriptor func(key, baseURL string) ([]byte, error)
+	// Forges are those whose webhooks, messages and pages are served.
+	Forges []forge.Adapter
 	// ConfirmTopic confirms the subscription to a topic of SNS. Nil means that
 	// none can be.
 	ConfirmTopic func(ctx context.Context, topic, token string) error
@@ -151,7 +136,7 @@ func New(cfg Config, deps Deps) (http.Handler, error) {
 	if deps.Now != nil {
 		s.now = deps.Now
 	}
-	if s.pages, err = newPages(cfg.URL); err != nil {
+	if s.pages, err = newPages(cfg.URL, deps.Forges); err != nil {
 		return nil, err
 	}
 	mux := http.NewServeMux()
@@ -196,15 +181,12 @@ func (s *server) routes(monitor http.Handler) http.Handler {
 
 	e.POST("/events/apps", s.anonymous(s.appEvent))
 	e.POST("/events/sns", s.anonymous(s.snsEvent))
-	e.POST("/hooks/github", s.anonymous(s.githubHook))
-	e.POST("/hooks/bitbucket", s.anonymous(s.bitbucketHook))
-	connect := e.Group(credentials.ConnectPrefix + ":state")
-	connect.GET("/connect.json", s.anonymous(s.connectDescriptor))
-	connect.POST("/installed", s.connect(s.connectInstalled))
-	connect.POST("/uninstalled", s.connect(s.connectUninstalled))
-	connect.POST("/events", s.connect(s.connectEvent))
-	e.GET(setupPath, s.setup(s.githubSetup))
-	e.GET(setupPath+"/callback", s.setup(s.githubCallback))
+	for _, a := range s.deps.Forges {
+		e.POST("/hooks/"+string(a.Provider), s.webhook(a))
+		for _, r := range a.Routes {
+			e.Handle(r.Method, r.Path, s.forgeRoute(a, r))
+		}
+	}
 	e.GET("/pipelines/:pipeline/deployments/:deployment", s.page(credentials.Viewer, "", s.deploymentShow))
 	e.GET("/pipelines/:pipeline/deployments/:deployment/log", s.anonymous(s.deploymentShowLog))
 	e.Any("/monitor", gin.WrapH(monitor))

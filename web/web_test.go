@@ -25,6 +25,7 @@ import (
 	"github.com/troy-iaas/troy/bell"
 	"github.com/troy-iaas/troy/cloud/localcloud"
 	"github.com/troy-iaas/troy/credentials"
+	"github.com/troy-iaas/troy/forge"
 	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/internal/devstack/stacktest"
 	"github.com/troy-iaas/troy/queries"
@@ -47,6 +48,9 @@ type world struct {
 	log    *lockedBuffer
 	dir    string
 	bell   *bell.Bell
+
+	githubApp       *forge.App
+	bitbucketSecret string
 }
 
 type lockedBuffer struct {
@@ -95,6 +99,7 @@ func newWorld(t *testing.T, change ...func(*world)) *world {
 	for _, f := range change {
 		f(w)
 	}
+	w.deps.Forges = w.forges()
 	h, err := web.New(w.cfg, w.deps)
 	if err != nil {
 		t.Fatal(err)

@@ -25,7 +25,7 @@ const (
 
 // catchUp finds what no webhook told of: for a pipeline, a commit at the head
 // of its branch that nobody heard of; for the subject that is not a pipeline, the
-// deliveries that GitHub could not make. It comes back every interval.
+// deliveries that forges could not make. It comes back every interval.
 func (w *Workers) catchUp(ctx context.Context, c *claim) error {
 	if c.task.Subject == uuid.Nil {
 		return w.catchUpDeliveries(ctx, c)
@@ -104,28 +104,49 @@ func (w *Workers) lookAtBranch(ctx context.Context, p queries.Pipeline) (moved b
 	return w.headSeen(ctx, p, s, head)
 }
 
-// catchUpDeliveries asks GitHub for the deliveries that failed and were never
-// taken in.
+// redeliverers are the forges that send again what they could not deliver.
+func (w *Workers) redeliverers() map[troy.Provider]forge.Deliveries {
+	out := map[troy.Provider]forge.Deliveries{}
+	for provider, f := range w.deps.Forges {
+		if d, ok := f.(forge.Deliveries); ok {
+			out[provider] = d
+		}
+	}
+	return out
+}
+
+// catchUpDeliveries asks the forges for the deliveries that failed and were
+// never taken in.
 func (w *Workers) catchUpDeliveries(ctx context.Context, c *claim) error {
-	github, ok := w.deps.Forges[troy.GitHub].(forge.Deliveries)
-	if !ok {
+	forges := w.redeliverers()
+	if len(forges) == 0 {
 		return nil
 	}
-	next := &waitError{delay: w.cfg.CatchUp, why: "failed deliveries are asked for again", fresh: true}
-	failed, err := github.Failed(ctx, time.Now().Add(-redeliverWindow))
+	var errs []error
+	for provider, f := range forges {
+		errs = append(errs, w.redeliver(ctx, c, provider, f))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return &waitError{delay: w.cfg.CatchUp, why: "failed deliveries are asked for again", fresh: true}
+}
+
+func (w *Workers) redeliver(ctx context.Context, c *claim, provider troy.Provider, f forge.Deliveries) error {
+	failed, err := f.Failed(ctx, time.Now().Add(-redeliverWindow))
 	asked := 0
 	for _, d := range failed {
 		if d.Attempts >= redeliverAttempts {
 			continue
 		}
-		_, known := w.q.DeliveryGet(ctx, string(troy.GitHub), d.ID)
+		_, known := w.q.DeliveryGet(ctx, string(provider), d.ID)
 		if known == nil {
 			continue
 		}
 		if !errors.Is(known, pgx.ErrNoRows) {
 			return fmt.Errorf("look a delivery up: %w", known)
 		}
-		if err := github.Redeliver(ctx, d.Attempt); err != nil {
+		if err := f.Redeliver(ctx, d.Attempt); err != nil {
 			return fmt.Errorf("ask for delivery %s again: %w", d.ID, err)
 		}
 		asked++
@@ -136,7 +157,7 @@ func (w *Workers) catchUpDeliveries(ctx context.Context, c *claim) error {
 	if err != nil {
 		return fmt.Errorf("list the deliveries that failed: %w", err)
 	}
-	return next
+	return nil
 }
 
 // giveUpCatchUp begins anew after a while: a forge that was away for long, or

@@ -47,6 +47,9 @@ func (f *fakeForge) set(change func()) {
 	change()
 }
 
+// NeedsInstallation is as GitHub has it.
+func (f *fakeForge) NeedsInstallation() bool { return true }
+
 func (f *fakeForge) Repository(_ context.Context, r forge.Repository) (forge.Found, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

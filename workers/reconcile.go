@@ -11,8 +11,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	"github.com/troy-iaas/troy"
-	"github.com/troy-iaas/troy/forge"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/tasks"
 )
@@ -179,7 +177,7 @@ func (w *Workers) restoreCatchUps(ctx context.Context) error {
 			return err
 		}
 	}
-	if _, ok := w.deps.Forges[troy.GitHub].(forge.Deliveries); ok {
+	if len(w.redeliverers()) > 0 {
 		_, err := w.q.WorkGet(ctx, tasks.TypeCatchUp, uuid.Nil)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return w.restoreCatchUp(ctx, uuid.Nil)

@@ -29,6 +29,11 @@ type source struct {
 	branch     string
 }
 
+func needsInstallation(f forge.Forge) bool {
+	i, ok := f.(forge.Installations)
+	return ok && i.NeedsInstallation()
+}
+
 // sourceOf looks up a pipeline's repository. Its id and the installation that
 // sees it are asked of the forge when no delivery told of them yet.
 func (w *Workers) sourceOf(ctx context.Context, p queries.Pipeline) (source, error) {
@@ -49,7 +54,7 @@ func (w *Workers) sourceOf(ctx context.Context, p queries.Pipeline) (source, err
 		if s.branch == "" {
 			s.branch = row.DefaultBranch
 		}
-		if s.branch != "" && (s.repository.Installation != "" || *p.RepositoryProvider != string(troy.GitHub)) {
+		if s.branch != "" && (s.repository.Installation != "" || !needsInstallation(f)) {
 			return s, nil
 		}
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -98,10 +99,14 @@ func (s *pipelineSettings) repositoryChange(c *client.PipelineChange, given func
 	var r client.RepositoryChange
 	if given("repository") {
 		forge, name, ok := strings.Cut(s.repository, ":")
-		if !ok || strings.Count(name, "/") != 1 || forge != string(troy.GitHub) && forge != string(troy.Bitbucket) {
-			return troy.Errorf(troy.Invalid, "it is %q; expected github:OWNER/NAME, bitbucket:OWNER/NAME or none", s.repository).At("--repository")
-		}
 		provider := troy.Provider(forge)
+		if !ok || strings.Count(name, "/") != 1 || !slices.Contains(troy.Providers(), provider) {
+			var forms []string
+			for _, p := range troy.Providers() {
+				forms = append(forms, string(p)+":OWNER/NAME")
+			}
+			return troy.Errorf(troy.Invalid, "it is %q; expected %s or none", s.repository, strings.Join(forms, ", ")).At("--repository")
+		}
 		r.Provider, r.FullName = &provider, &name
 		c.Repository = &r
 	}

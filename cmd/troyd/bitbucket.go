@@ -26,15 +26,6 @@ func newBitbucketCommand() *cobra.Command {
 	return cmd
 }
 
-// connectDescriptor describes the Connect app, with the paths that web serves
-// below its base URL.
-func connectDescriptor(key, baseURL string) ([]byte, error) {
-	return bitbucket.Descriptor{
-		Key: key, Name: "Troy", Description: "Deploys static sites", BaseURL: baseURL,
-		Installed: "/installed", Uninstalled: "/uninstalled", Events: "/events",
-	}.JSON()
-}
-
 func newBitbucketHookCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "hook PIPELINE",
@@ -47,7 +38,7 @@ func newBitbucketHookCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if cfg.BitbucketSecret == "" {
+			if cfg.Forges.Bitbucket.Secret == "" {
 				return usageError{errors.New("TROY_BITBUCKET_SECRET: not set; the webhook is signed with it. openssl rand -hex 32 makes one, for troyd web too")}
 			}
 			b, err := connect(cmd.Context(), cfg, cfg.logger())
@@ -69,15 +60,15 @@ func newBitbucketHookCommand() *cobra.Command {
 			}
 			// With the access token, whatever a Connect app sees: its scopes have
 			// no webhooks.
-			client, err := newBitbucketForge(cfg, b.db, nil, nil)
+			client, err := bitbucket.NewForge(cfg.Forges.Bitbucket, bitbucket.Options{URL: cfg.URL, DB: b.db})
 			if err != nil {
-				return err
+				return usageError{err}
 			}
 			r := forge.Repository{FullName: *p.RepositoryFullName}
 			if p.RepositoryID != nil {
 				r.ID = *p.RepositoryID
 			}
-			return ensureHook(cmd.Context(), cmd.OutOrStdout(), client, r, forge.Hook{URL: cfg.URL + "/hooks/bitbucket", Secret: cfg.BitbucketSecret})
+			return ensureHook(cmd.Context(), cmd.OutOrStdout(), client, r, forge.Hook{URL: cfg.URL + "/hooks/bitbucket", Secret: cfg.Forges.Bitbucket.Secret})
 		},
 	}
 }
@@ -109,7 +100,7 @@ func newBitbucketConnectCommand() *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return withConnect(cmd, &key, func(_ config, b *backend) (credentials.State, error) {
-				return credentials.IssueConnect(cmd.Context(), b.db, key, "operator "+username())
+				return bitbucket.IssueConnect(cmd.Context(), b.db, key, "operator "+username())
 			})
 		},
 	}
@@ -141,7 +132,7 @@ func newBitbucketImportCommand() *cobra.Command {
 				if account == "" {
 					account = clientKey
 				}
-				sealed, err := credentials.Connect{AppKey: key, Secrets: []string{shared}}.Seal(secrets, clientKey)
+				sealed, err := bitbucket.Connect{AppKey: key, Secrets: []string{shared}}.Seal(secrets, clientKey)
 				if err != nil {
 					return "", err
 				}
@@ -176,7 +167,7 @@ func withConnect(cmd *cobra.Command, key *string, f func(config, *backend) (cred
 		}
 	}
 	// What Bitbucket would refuse is said before anything is issued.
-	if _, err := connectDescriptor(*key, cfg.URL); err != nil {
+	if _, err := bitbucket.Describe(*key, cfg.URL); err != nil {
 		return usageError{err}
 	}
 	b, err := connect(cmd.Context(), cfg, cfg.logger())
@@ -188,7 +179,7 @@ func withConnect(cmd *cobra.Command, key *string, f func(config, *backend) (cred
 	if err != nil {
 		return err
 	}
-	return printLine(cmd.OutOrStdout(), cfg.URL+state.DescriptorPath())
+	return printLine(cmd.OutOrStdout(), cfg.URL+bitbucket.DescriptorPath(state))
 }
 
 // appKey makes a Connect app's key of Troy's host, which is nobody else's:
@@ -243,11 +234,11 @@ func newBitbucketStatusCommand() *cobra.Command {
 			}
 			defer b.close()
 			token := "not set"
-			if cfg.BitbucketToken != "" {
+			if cfg.Forges.Bitbucket.Token != "" {
 				token = "set"
 			}
 			signed := "not set, so webhooks are refused"
-			if cfg.BitbucketSecret != "" {
+			if cfg.Forges.Bitbucket.Secret != "" {
 				signed = "set"
 			}
 			if err := printLine(cmd.OutOrStdout(), fmt.Sprintf("TROY_BITBUCKET_TOKEN: %s\nTROY_BITBUCKET_SECRET: %s\nWebhook: %s/hooks/bitbucket", token, signed, cfg.URL)); err != nil {

@@ -48,14 +48,7 @@ type config struct {
 	CatchUp        time.Duration `env:"TROY_CATCH_UP" envDefault:"5m"`
 	SecretKey      string        `env:"TROY_SECRET_KEY"`
 
-	GitHubURL       string `env:"TROY_GITHUB_URL" envDefault:"https://api.github.com"`
-	GitHubAppID     string `env:"TROY_GITHUB_APP_ID"`
-	GitHubClientID  string `env:"TROY_GITHUB_CLIENT_ID"`
-	GitHubKeyFile   string `env:"TROY_GITHUB_KEY_FILE"`
-	GitHubSecret    string `env:"TROY_GITHUB_SECRET"`
-	BitbucketURL    string `env:"TROY_BITBUCKET_URL" envDefault:"https://api.bitbucket.org"`
-	BitbucketToken  string `env:"TROY_BITBUCKET_TOKEN"`
-	BitbucketSecret string `env:"TROY_BITBUCKET_SECRET"`
+	Forges forgeSettings
 
 	Cloud           string `env:"TROY_CLOUD" envDefault:"local"`
 	AWSRegion       string `env:"TROY_AWS_REGION"`

@@ -27,19 +27,8 @@ func (c config) faults() []fault {
 	}
 	c.checkAddresses(wrong)
 	c.checkBuilds(wrong)
-	for setting, secret := range map[string]string{
-		"TROY_APPS_SECRET": c.AppsSecret, "TROY_GITHUB_SECRET": c.GitHubSecret, "TROY_BITBUCKET_SECRET": c.BitbucketSecret,
-	} {
-		if n := len(secret); n > 0 && n < 16 {
-			wrong(setting, "has %d characters; at least 16 are needed", n)
-		}
-	}
-	github := map[string]string{"TROY_GITHUB_CLIENT_ID": c.GitHubClientID, "TROY_GITHUB_KEY_FILE": c.GitHubKeyFile, "TROY_GITHUB_SECRET": c.GitHubSecret}
-	for setting, value := range github {
-		if value == "" && (c.GitHubClientID != "" || c.GitHubKeyFile != "" || c.GitHubSecret != "") {
-			wrong(setting, "not set, but others of GitHub's app are; it takes all of client id, key file and secret")
-		}
-	}
+	forge.CheckSecret("TROY_APPS_SECRET", c.AppsSecret, wrong)
+	c.Forges.check(wrong)
 	for setting, v := range map[string][3]int64{
 		"TROY_WORKERS":          {int64(c.Workers), 1, 1000},
 		"TROY_BUILD_SLOTS":      {int64(c.BuildSlots), 1, 100},
@@ -82,7 +71,7 @@ func duration(d time.Duration) string {
 }
 
 // wrongly notes what is wrong with a setting.
-type wrongly func(setting, format string, args ...any)
+type wrongly = func(setting, format string, args ...any)
 
 func (c config) checkAddresses(wrong wrongly) {
 	for setting, addr := range map[string]string{"TROY_ADDR": c.Addr, "TROY_EDGE_ADDR": c.EdgeAddr, "TROY_HEALTH_ADDR": c.HealthAddr} {

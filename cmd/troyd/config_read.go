@@ -135,6 +135,7 @@ func faults(err error) []fault {
 	for _, e := range all.Errors {
 		var p env.ParseError
 		if errors.As(e, &p) {
+			// Of nested settings, all are texts, which are always read.
 			field, _ := reflect.TypeFor[config]().FieldByName(p.Name)
 			said := p.Err.Error()
 			if field.Type == reflect.TypeFor[slog.Level]() { // which reads itself, in words of its own
@@ -200,7 +201,7 @@ func foreign() []string {
 // nothing, with the setting that it may have been meant for.
 func warnUnknown(w io.Writer, environment []string) {
 	var known []string
-	for field := range reflect.TypeFor[config]().Fields() {
+	for _, field := range settingsOf(reflect.TypeFor[config]()) {
 		known = append(known, field.Tag.Get("env"))
 	}
 	for _, pair := range slices.Sorted(slices.Values(environment)) {
@@ -215,6 +216,19 @@ func warnUnknown(w io.Writer, environment []string) {
 		// Standard error is all there is to tell.
 		_, _ = fmt.Fprintf(w, "troyd: %s is not a setting and is ignored; %s\n", name, hint)
 	}
+}
+
+// settingsOf returns the fields of a struct, and those of the structs in it,
+// that are settings.
+func settingsOf(t reflect.Type) (out []reflect.StructField) {
+	for field := range t.Fields() {
+		if field.Type.Kind() == reflect.Struct {
+			out = append(out, settingsOf(field.Type)...)
+			continue
+		}
+		out = append(out, field)
+	}
+	return out
 }
 
 // nearest returns the word with the fewest edits from name, if they are few

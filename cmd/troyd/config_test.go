@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/caarlos0/env/v11"
 	"github.com/google/go-cmp/cmp"
+	"github.com/troy-iaas/troy"
 )
 
 // computed are the defaults that depend on other settings, as docs/config.md
@@ -23,17 +25,18 @@ var computed = map[string]string{
 	"TROY_PROPAGATION_DELAY": "`2s`, on AWS `20s`",
 }
 
-// TestConfigPage holds the table of docs/config.md to the settings: each of
-// them once, in order, with its default.
-func TestConfigPage(t *testing.T) {
+// TestConfigPages holds the tables of docs/config.md and of the forges' pages to
+// the settings: each of them once, with its default.
+func TestConfigPages(t *testing.T) {
 	t.Parallel()
-	const file = "../../docs/config.md"
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
+	file := "docs/config.md"
+	text := readPage(t, file)
+	for _, p := range troy.Providers() {
+		text += readPage(t, "docs/"+string(p)+".md")
+		file += " and docs/" + string(p) + ".md"
 	}
 	got := map[string]string{}
-	for line := range strings.Lines(string(text)) {
+	for line := range strings.Lines(text) {
 		cells := strings.Split(strings.TrimSpace(line), "|")
 		if len(cells) < 5 || !strings.HasPrefix(cells[1], " `TROY_") {
 			continue
@@ -48,7 +51,7 @@ func TestConfigPage(t *testing.T) {
 		got[name] = strings.TrimSpace(cells[2])
 	}
 	want := map[string]string{}
-	for field := range reflect.TypeFor[config]().Fields() {
+	for _, field := range settingsOf(reflect.TypeFor[config]()) {
 		name := field.Tag.Get("env")
 		switch value, has := field.Tag.Lookup("envDefault"); {
 		case name == "":
@@ -64,6 +67,15 @@ func TestConfigPage(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the settings (-) against the table of %s (+):\n%s", file, diff)
 	}
+}
+
+func readPage(t *testing.T, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("../..", file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 // defaults are the settings of an empty environment.

@@ -2,55 +2,66 @@ package main
 
 import (
 	"fmt"
-	"strings"
+
+	"github.com/spf13/cobra"
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/forge"
-	"github.com/troy-iaas/troy/metrics"
-	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/forge/bitbucket"
+	"github.com/troy-iaas/troy/forge/github"
 	"github.com/troy-iaas/troy/secret"
 )
 
-// forges returns the adapters of the forges that are set up, or can be while
-// this process runs. Their requests are counted.
-func forges(cfg config, db queries.DBTX, secrets *secret.Sealer, meters *metrics.Metrics) (map[troy.Provider]forge.Forge, error) {
-	out := map[troy.Provider]forge.Forge{}
-	app, err := newGitHubApp(cfg, db, secrets)
+// The forges are registered in this file alone: their settings, their adapters
+// and the commands that set them up. troy.Providers lists the same forges.
+
+type forgeSettings struct {
+	GitHub    github.Settings
+	Bitbucket bitbucket.Settings
+}
+
+func (s forgeSettings) check(wrong wrongly) {
+	s.GitHub.Check(wrong)
+	s.Bitbucket.Check(wrong)
+}
+
+func forgeCommands() []*cobra.Command {
+	return []*cobra.Command{newGitHubCommand(), newBitbucketCommand()}
+}
+
+// forges returns the adapters of all forges, set up or not. Their requests are
+// counted.
+func forges(cfg config, b *backend, secrets *secret.Sealer) (all []forge.Adapter, err error) {
+	app, err := cfg.Forges.GitHub.App(b.db, secrets)
 	if err != nil {
-		return nil, err
+		return nil, usageError{err}
 	}
-	if app.Possible() {
-		client, err := githubClient(cfg, app, meters.Forge(troy.GitHub, forge.Transport()))
-		if err != nil {
-			return nil, err
-		}
-		out[troy.GitHub] = githubForge{client, app}
+	gitHub, err := github.NewForge(app, github.Options{
+		APIURL: cfg.Forges.GitHub.URL, URL: cfg.URL, Transport: b.meters.Forge(troy.GitHub, forge.Transport()), Log: b.log,
+	})
+	if err != nil {
+		return nil, usageError{err}
 	}
-	if cfg.BitbucketToken != "" || secrets != nil {
-		if out[troy.Bitbucket], err = newBitbucketForge(cfg, db, secrets, meters.Forge(troy.Bitbucket, forge.Transport())); err != nil {
-			return nil, err
-		}
+	bitBucket, err := bitbucket.NewForge(cfg.Forges.Bitbucket, bitbucket.Options{
+		URL: cfg.URL, DB: b.db, Secrets: secrets, Intake: b.intake(cfg),
+		Transport: b.meters.Forge(troy.Bitbucket, forge.Transport()), Log: b.log,
+	})
+	if err != nil {
+		return nil, usageError{err}
 	}
-	return out, nil
+	return []forge.Adapter{gitHub.Adapter(), bitBucket.Adapter()}, nil
 }
 
-// githubSite is where people and git go, beside the API's address: a GitHub
-// Enterprise Server has both on one host.
-func githubSite(api string) string {
-	site, enterprise := strings.CutSuffix(strings.TrimSuffix(api, "/"), "/api/v3")
-	if !enterprise {
-		return ""
+// forgeAPIs returns what the workers ask of the forges that are set up, or can
+// be while this process runs.
+func forgeAPIs(all []forge.Adapter) map[troy.Provider]forge.Forge {
+	out := map[troy.Provider]forge.Forge{}
+	for _, a := range all {
+		if a.API != nil {
+			out[a.Provider] = a.API
+		}
 	}
-	return site
-}
-
-// bitbucketSite is where people and git go: of Bitbucket's own API the
-// adapter's default, of another the same host.
-func bitbucketSite(api string) string {
-	if strings.HasPrefix(api, "https://api.bitbucket.org") {
-		return ""
-	}
-	return api
+	return out
 }
 
 // sealer returns nil without TROY_SECRET_KEY.

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/troy-iaas/troy"
-	"github.com/troy-iaas/troy/credentials"
+	"github.com/troy-iaas/troy/forge/github"
 	"github.com/troy-iaas/troy/queries"
 )
 
@@ -36,7 +36,7 @@ func newGitHubSetupCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if cfg.GitHubClientID != "" {
+			if cfg.Forges.GitHub.ClientID != "" {
 				return usageError{errors.New("TROY_GITHUB_CLIENT_ID: set, so the app comes from the environment; remove it and the other settings of the app to have one made")}
 			}
 			if cfg.SecretKey == "" {
@@ -110,16 +110,16 @@ func newGitHubStatusCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			app, err := newGitHubApp(cfg, b.db, secrets)
+			app, err := cfg.Forges.GitHub.App(b.db, secrets)
 			if err != nil {
-				return err
+				return usageError{err}
 			}
 			return githubStatus(cmd.Context(), cmd.OutOrStdout(), app, cfg.URL)
 		},
 	}
 }
 
-func githubStatus(ctx context.Context, out io.Writer, app credentials.GitHubApp, troyURL string) error {
+func githubStatus(ctx context.Context, out io.Writer, app github.App, troyURL string) error {
 	a, err := app.Current(ctx)
 	if err != nil {
 		return err

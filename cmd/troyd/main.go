@@ -35,8 +35,9 @@ func main() {
 		},
 	}
 	root.AddCommand(newDevCommand(), newWebCommand(), newWorkCommand(), newEdgeCommand(),
-		newMigrateCommand(), newTokenCommand(), newEnqueueCommand(), newGitHubCommand(), newBitbucketCommand(), newSecretsCommand(),
+		newMigrateCommand(), newTokenCommand(), newEnqueueCommand(), newSecretsCommand(),
 		newDoctorCommand(), newAWSCommand())
+	root.AddCommand(forgeCommands()...)
 	if err := root.ExecuteContext(ctx); err != nil {
 		if !understood {
 			err = usageError{err}

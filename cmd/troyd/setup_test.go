@@ -18,6 +18,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -28,10 +29,10 @@ import (
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/credentials"
 	"github.com/troy-iaas/troy/forge"
+	"github.com/troy-iaas/troy/forge/bitbucket"
 	"github.com/troy-iaas/troy/internal/devstack/stacktest"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/secret"
-	"github.com/troy-iaas/troy/web/hook"
 )
 
 // box is a troyd web in this process, with a forge's double at forge.
@@ -48,7 +49,7 @@ func newBox(t *testing.T, double string) *box {
 	t.Helper()
 	x := &box{t: t, cfg: defaults(t)}
 	x.cfg.DatabaseURL, x.cfg.RedisURL, x.cfg.DataDir = stacktest.Database(t), stacktest.Redis(t), t.TempDir()
-	x.cfg.SecretKey, x.cfg.GitHubURL, x.cfg.BitbucketURL = secret.NewKey(), double+"/api/v3", double
+	x.cfg.SecretKey, x.cfg.Forges.GitHub.URL, x.cfg.Forges.Bitbucket.URL = secret.NewKey(), double+"/api/v3", double
 	log := slog.New(slog.NewTextHandler(&x.log, nil))
 	var err error
 	if x.b, err = connect(t.Context(), x.cfg, log); err != nil {
@@ -211,7 +212,7 @@ func TestGitHubIsSetUpInTheBrowser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	app, err := newGitHubApp(x.cfg, x.b.db, sealer)
+	app, err := x.cfg.Forges.GitHub.App(x.b.db, sealer)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -228,6 +229,24 @@ func TestGitHubIsSetUpInTheBrowser(t *testing.T) {
 		if err := x.b.db.QueryRow(t.Context(), "SELECT count(*) FROM forge_apps WHERE position($1::bytea IN credentials) > 0", []byte(hidden)).Scan(&n); err != nil || n != 0 {
 			t.Errorf("%q is stored as it is: %v", hidden, err)
 		}
+	}
+}
+
+// TestForgesAreThoseOfTheList holds the registration to the list that the rest
+// of Troy has.
+func TestForgesAreThoseOfTheList(t *testing.T) {
+	t.Parallel()
+	x := newBox(t, "http://127.0.0.1:1")
+	all, err := forges(x.cfg, x.b, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var registered []troy.Provider
+	for _, a := range all {
+		registered = append(registered, a.Provider)
+	}
+	if !slices.Equal(registered, troy.Providers()) {
+		t.Errorf("registered are %v, known are %v", registered, troy.Providers())
 	}
 }
 
@@ -258,7 +277,7 @@ func TestConnectInstallationReadsRepositories(t *testing.T) {
 		case "/site/oauth2/access_token":
 			_, token, _ := strings.Cut(r.Header.Get("Authorization"), "JWT ")
 			// A token of the app's is issued by its key.
-			err := hook.VerifyConnect(token, hook.ConnectRequest{Method: r.Method, Path: r.URL.Path}, "com.example.troy", []byte(shared), time.Now())
+			err := bitbucket.VerifyConnect(token, bitbucket.ConnectRequest{Method: r.Method, Path: r.URL.Path}, "com.example.troy", []byte(shared), time.Now())
 			if err != nil {
 				http.Error(w, err.Error(), http.StatusForbidden)
 				return
@@ -276,11 +295,11 @@ func TestConnectInstallationReadsRepositories(t *testing.T) {
 	}))
 	t.Cleanup(double.Close)
 	x := newBox(t, double.URL)
-	state, err := credentials.IssueConnect(t.Context(), x.b.db, "com.example.troy", "operator")
+	state, err := bitbucket.IssueConnect(t.Context(), x.b.db, "com.example.troy", "operator")
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := state.DescriptorPath()
+	path := bitbucket.DescriptorPath(state)
 	_, descriptor := x.page("", path)
 	var described struct{ BaseURL string }
 	if err := json.Unmarshal([]byte(descriptor), &described); err != nil || described.BaseURL+"/connect.json" != x.cfg.URL+path || !strings.Contains(descriptor, `"/events"`) {
@@ -325,7 +344,7 @@ func TestConnectInstallationIsImported(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kept, ok, err := credentials.ActiveConnect(t.Context(), x.b.db, secrets, client)
+	kept, ok, err := bitbucket.ActiveConnect(t.Context(), x.b.db, secrets, client)
 	if err != nil || !ok || len(kept.Secrets) != 1 || kept.Secrets[0] != shared {
 		t.Errorf("stored (%t): %d secrets, %v", ok, len(kept.Secrets), err)
 	}
@@ -353,11 +372,11 @@ func (x *box) forges() map[troy.Provider]forge.Forge {
 	if err != nil {
 		x.t.Fatal(err)
 	}
-	known, err := forges(x.cfg, x.b.db, secrets, x.b.meters)
+	known, err := forges(x.cfg, x.b, secrets)
 	if err != nil {
 		x.t.Fatal(err)
 	}
-	return known
+	return forgeAPIs(known)
 }
 
 func hmacOf(key, body string) string {

@@ -13,8 +13,6 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/troy-iaas/troy"
-	"github.com/troy-iaas/troy/forge"
 	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/web"
 )
@@ -74,11 +72,7 @@ func newWeb(cfg config, b *backend, log *slog.Logger) (*http.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	app, err := newGitHubApp(cfg, b.db, secrets)
-	if err != nil {
-		return nil, err
-	}
-	setup, err := githubClient(cfg, app, b.meters.Forge(troy.GitHub, forge.Transport()))
+	known, err := forges(cfg, b, secrets)
 	if err != nil {
 		return nil, err
 	}
@@ -93,12 +87,10 @@ func newWeb(cfg config, b *backend, log *slog.Logger) (*http.Server, error) {
 	stopping := make(chan struct{})
 	handler, err := web.New(web.Config{
 		URL: cfg.URL, SitesScheme: sites.Scheme, SitesPort: port, AppsSecret: cfg.AppsSecret,
-		BitbucketSecret: cfg.BitbucketSecret, GitHubFromEnvironment: cfg.GitHubClientID != "",
 		Limits: cfg.limits(), ReleaseValidity: cfg.UploadsValid, SNSTopics: cfg.SNSTopics,
 	}, web.Deps{
 		DB: b.db, Redis: b.redis, Intake: b.intake(cfg), Store: b.cloud.Store, Ready: b.ready(false), Secrets: secrets, Stopping: stopping, Log: log,
-		GitHubApp: app, GitHubSetup: setup, ConnectDescriptor: connectDescriptor,
-		Metrics: b.meters, ConfirmTopic: confirm, SNSCertificate: certificate,
+		Forges: known, Metrics: b.meters, ConfirmTopic: confirm, SNSCertificate: certificate,
 	})
 	if err != nil {
 		return nil, err

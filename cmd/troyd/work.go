@@ -75,7 +75,7 @@ func runWorkers(ctx context.Context, cfg config, b *backend, log *slog.Logger) (
 	if err != nil {
 		return err
 	}
-	known, err := forges(cfg, b.db, secrets, b.meters)
+	known, err := forges(cfg, b, secrets)
 	if err != nil {
 		return err
 	}
@@ -100,7 +100,7 @@ func runWorkers(ctx context.Context, cfg config, b *backend, log *slog.Logger) (
 		Submodules: cfg.Submodules,
 		CatchUp:    cfg.CatchUp, URL: cfg.URL, SiteURL: func(host string) string { return strings.ReplaceAll(cfg.SitesURL, "{host}", host) },
 	}, workers.Deps{
-		DB: b.db, Redis: b.redis, Client: b.client, Bell: b.bell, Cloud: b.cloud, Builder: b.meters.Builder(builder), Forges: known,
+		DB: b.db, Redis: b.redis, Client: b.client, Bell: b.bell, Cloud: b.cloud, Builder: b.meters.Builder(builder), Forges: forgeAPIs(known),
 		Intake: b.intake(cfg), Secrets: secrets, Metrics: b.meters, Log: log,
 	}).Run(ctx)
 }

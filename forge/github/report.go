@@ -161,8 +161,8 @@ func (c *Client) reportCheck(ctx context.Context, g grant, report forge.Report) 
 	return err
 }
 
-// payload is what a GitHub deployment of Troy's carries.
-type payload struct {
+// deploymentPayload is what a GitHub deployment of Troy's carries.
+type deploymentPayload struct {
 	Deployment string `json:"troy_deployment"`
 }
 
@@ -199,7 +199,7 @@ func (c *Client) reportDeployment(ctx context.Context, g grant, report forge.Rep
 		ask := map[string]any{
 			"ref": report.Commit, "task": "deploy", "auto_merge": false, "required_contexts": []string{},
 			"environment": report.Environment, "description": forge.Line(report.Name, 140),
-			"payload": payload{report.Deployment},
+			"payload": deploymentPayload{report.Deployment},
 		}
 		var made struct {
 			ID int64 `json:"id"`
@@ -231,7 +231,7 @@ func (c *Client) findDeployment(ctx context.Context, g grant, report forge.Repor
 		}
 		for _, d := range answer {
 			// Others' payloads may be anything.
-			var p payload
+			var p deploymentPayload
 			if json.Unmarshal(d.Payload, &p) == nil && p.Deployment == report.Deployment {
 				return d.ID, nil
 			}

@@ -1,8 +1,10 @@
-package hook
+package bitbucket
 
 import (
 	"log/slog"
 	"net/url"
+
+	"github.com/troy-iaas/troy/forge/payload"
 )
 
 // MaxConnectBody is the most bytes that a Connect app's lifecycle callback may
@@ -60,42 +62,42 @@ type ConnectUninstalled struct {
 const minSecret = 16
 
 type lifecycle struct {
-	EventType    string        `json:"eventType"`
-	ProductType  string        `json:"productType"`
-	Key          string        `json:"key"`
-	ClientKey    string        `json:"clientKey"`
-	SharedSecret string        `json:"sharedSecret"`
-	BaseAPIURL   string        `json:"baseApiUrl"`
-	Principal    bitbucketUser `json:"principal"`
+	EventType    string    `json:"eventType"`
+	ProductType  string    `json:"productType"`
+	Key          string    `json:"key"`
+	ClientKey    string    `json:"clientKey"`
+	SharedSecret string    `json:"sharedSecret"`
+	BaseAPIURL   string    `json:"baseApiUrl"`
+	Principal    eventUser `json:"principal"`
 }
 
 // parseLifecycle reads a lifecycle callback, wrapped or not.
-func parseLifecycle(body []byte, event string, c *checker) (l lifecycle, err error) {
+func parseLifecycle(body []byte, event string, c *payload.Checker) (l lifecycle, err error) {
 	wrapped, body, err := unwrap(body)
 	if err != nil {
 		return l, err
 	}
-	if err := decode(body, &l); err != nil {
+	if err := payload.Decode(body, &l); err != nil {
 		return l, err
 	}
 	if wrapped != "" && wrapped != event {
-		c.fail("event", "it is not %s", event)
+		c.Fail("event", "it is not %s", event)
 	}
 	if l.EventType != "" && l.EventType != event {
-		c.fail("eventType", "it is not %s", event)
+		c.Fail("eventType", "it is not %s", event)
 	}
 	if l.ProductType != "" && l.ProductType != "bitbucket" {
-		c.fail("productType", "it is not bitbucket")
+		c.Fail("productType", "it is not bitbucket")
 	}
-	c.line("key", l.Key, maxName)
-	c.line("clientKey", l.ClientKey, maxName)
+	c.Line("key", l.Key, payload.MaxName)
+	c.Line("clientKey", l.ClientKey, payload.MaxName)
 	return l, nil
 }
 
 // ParseInstalled reads the body of the lifecycle callback "installed". Errors
 // are *troy.Error of kind Invalid with the field at fault.
 func ParseInstalled(body []byte) (ConnectInstalled, error) {
-	var c checker
+	var c payload.Checker
 	l, err := parseLifecycle(body, "installed", &c)
 	if err != nil {
 		return ConnectInstalled{}, err
@@ -103,19 +105,19 @@ func ParseInstalled(body []byte) (ConnectInstalled, error) {
 	installed := ConnectInstalled{
 		AppKey:       l.Key,
 		ClientKey:    l.ClientKey,
-		SharedSecret: Secret(c.line("sharedSecret", l.SharedSecret, maxName)),
-		BaseAPIURL:   c.apiURL("baseApiUrl", l.BaseAPIURL),
+		SharedSecret: Secret(c.Line("sharedSecret", l.SharedSecret, payload.MaxName)),
+		BaseAPIURL:   apiURL(&c, "baseApiUrl", l.BaseAPIURL),
 		Principal: ConnectPrincipal{
-			ID:   c.uuid("principal.uuid", l.Principal.UUID),
-			Type: clean(l.Principal.Type, maxName),
+			ID:   requiredUUID(&c, "principal.uuid", l.Principal.UUID),
+			Type: payload.Clean(l.Principal.Type, payload.MaxName),
 			Name: l.Principal.name(),
 		},
 	}
 	if len(l.SharedSecret) < minSecret {
-		c.fail("sharedSecret", "it has fewer than %d characters", minSecret)
+		c.Fail("sharedSecret", "it has fewer than %d characters", minSecret)
 	}
-	if c.err != nil {
-		return ConnectInstalled{}, c.err
+	if c.Err != nil {
+		return ConnectInstalled{}, c.Err
 	}
 	return installed, nil
 }
@@ -123,24 +125,24 @@ func ParseInstalled(body []byte) (ConnectInstalled, error) {
 // ParseUninstalled reads the body of the lifecycle callback "uninstalled".
 // Errors are *troy.Error of kind Invalid with the field at fault.
 func ParseUninstalled(body []byte) (ConnectUninstalled, error) {
-	var c checker
+	var c payload.Checker
 	l, err := parseLifecycle(body, "uninstalled", &c)
 	if err != nil {
 		return ConnectUninstalled{}, err
 	}
-	if c.err != nil {
-		return ConnectUninstalled{}, c.err
+	if c.Err != nil {
+		return ConnectUninstalled{}, c.Err
 	}
 	return ConnectUninstalled{AppKey: l.Key, ClientKey: l.ClientKey}, nil
 }
 
 // apiURL is a required absolute URL without anything that could hide where it
 // leads.
-func (c *checker) apiURL(field, s string) string {
-	c.line(field, s, maxName)
+func apiURL(c *payload.Checker, field, s string) string {
+	c.Line(field, s, payload.MaxName)
 	u, err := url.Parse(s)
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		c.fail(field, "it is not the URL of an API")
+		c.Fail(field, "it is not the URL of an API")
 	}
 	return s
 }

@@ -1,4 +1,4 @@
-package hook_test
+package bitbucket_test
 
 import (
 	"encoding/base64"
@@ -12,24 +12,25 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/troy-iaas/troy"
-	"github.com/troy-iaas/troy/web/hook"
+	"github.com/troy-iaas/troy/forge/bitbucket"
+	"github.com/troy-iaas/troy/forge/forgetest"
 )
 
 // TestConnectVectors computes the query string hashes that Atlassian's rules
 // give, and those that its own library gave.
 func TestConnectVectors(t *testing.T) {
 	t.Parallel()
-	t.Run("own", func(t *testing.T) { connectVectors(t, payloads, "connect") })
+	t.Run("own", func(t *testing.T) { connectVectors(t, "testdata/connect") })
 	t.Run("recorded", func(t *testing.T) {
-		needRecorded(t)
-		connectVectors(t, fixtures, "bitbucket", "connect")
+		forgetest.NeedRecorded(t, fixtures)
+		connectVectors(t, fixtures, "connect")
 	})
 }
 
 func connectVectors(t *testing.T, dir ...string) {
 	t.Helper()
 	var vectors []struct{ Method, URL, Canonical, QSH string }
-	if err := json.Unmarshal(read(t, append(dir, "qsh-vectors.json")...), &vectors); err != nil {
+	if err := json.Unmarshal(forgetest.Read(t, append(dir, "qsh-vectors.json")...), &vectors); err != nil {
 		t.Fatal(err)
 	}
 	if len(vectors) < 9 {
@@ -40,7 +41,7 @@ func connectVectors(t *testing.T, dir ...string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := hook.ConnectRequest{Method: v.Method, Path: u.EscapedPath(), Query: u.RawQuery}
+		r := bitbucket.ConnectRequest{Method: v.Method, Path: u.EscapedPath(), Query: u.RawQuery}
 		canonical, err := r.Canonical()
 		if err != nil || canonical != v.Canonical {
 			t.Errorf("%s %s\ngot  %s, %v\nwant %s", v.Method, v.URL, canonical, err, v.Canonical)
@@ -54,18 +55,18 @@ func connectVectors(t *testing.T, dir ...string) {
 func TestConnectCanonical(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		r    hook.ConnectRequest
+		r    bitbucket.ConnectRequest
 		want string // empty: refused
 	}{
-		{hook.ConnectRequest{Method: "post", Path: "/bitbucket/connect/s/events", Base: "/bitbucket/connect/s"}, "POST&/events&"},
-		{hook.ConnectRequest{Method: "POST", Path: "/bitbucket/connect/s/events", Base: "/bitbucket/connect/s/"}, "POST&/events&"},
-		{hook.ConnectRequest{Method: "POST", Path: "/bitbucket/connect/s", Base: "/bitbucket/connect/s"}, "POST&/&"},
-		{hook.ConnectRequest{Method: "POST", Path: "/bitbucket/connect/sx/events", Base: "/bitbucket/connect/s"}, ""},
-		{hook.ConnectRequest{Method: "POST", Path: "/other", Base: "/bitbucket/connect/s"}, ""},
-		{hook.ConnectRequest{Method: "GET", Path: "", Query: ""}, "GET&/&"},
-		{hook.ConnectRequest{Method: "GET", Path: "/a%20b/%26", Query: "x=%2F&jwt=1&jwt=2"}, "GET&/a%20b/%26&x=%2F"},
-		{hook.ConnectRequest{Method: "GET", Path: "/a", Query: "x=%zz"}, ""},
-		{hook.ConnectRequest{Method: "GET", Path: "/a", Query: "x=1;y=2"}, ""},
+		{bitbucket.ConnectRequest{Method: "post", Path: "/bitbucket/connect/s/events", Base: "/bitbucket/connect/s"}, "POST&/events&"},
+		{bitbucket.ConnectRequest{Method: "POST", Path: "/bitbucket/connect/s/events", Base: "/bitbucket/connect/s/"}, "POST&/events&"},
+		{bitbucket.ConnectRequest{Method: "POST", Path: "/bitbucket/connect/s", Base: "/bitbucket/connect/s"}, "POST&/&"},
+		{bitbucket.ConnectRequest{Method: "POST", Path: "/bitbucket/connect/sx/events", Base: "/bitbucket/connect/s"}, ""},
+		{bitbucket.ConnectRequest{Method: "POST", Path: "/other", Base: "/bitbucket/connect/s"}, ""},
+		{bitbucket.ConnectRequest{Method: "GET", Path: "", Query: ""}, "GET&/&"},
+		{bitbucket.ConnectRequest{Method: "GET", Path: "/a%20b/%26", Query: "x=%2F&jwt=1&jwt=2"}, "GET&/a%20b/%26&x=%2F"},
+		{bitbucket.ConnectRequest{Method: "GET", Path: "/a", Query: "x=%zz"}, ""},
+		{bitbucket.ConnectRequest{Method: "GET", Path: "/a", Query: "x=1;y=2"}, ""},
 	} {
 		got, err := c.r.Canonical()
 		if (err != nil) != (c.want == "") || got != c.want {
@@ -81,8 +82,8 @@ const (
 
 func connectNow() time.Time { return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) }
 
-func events() hook.ConnectRequest {
-	return hook.ConnectRequest{Method: http.MethodPost, Path: "/bitbucket/connect/s/events", Base: "/bitbucket/connect/s"}
+func events() bitbucket.ConnectRequest {
+	return bitbucket.ConnectRequest{Method: http.MethodPost, Path: "/bitbucket/connect/s/events", Base: "/bitbucket/connect/s"}
 }
 
 // token is what Bitbucket would send with events, changed.
@@ -144,7 +145,7 @@ func TestVerifyConnect(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			err := hook.VerifyConnect(c.token, events(), clientKey, key, connectNow())
+			err := bitbucket.VerifyConnect(c.token, events(), clientKey, key, connectNow())
 			if c.want == "" {
 				if err != nil {
 					t.Errorf("refused: %v", err)
@@ -164,23 +165,23 @@ func TestVerifyConnect(t *testing.T) {
 func TestVerifyConnectRequest(t *testing.T) {
 	t.Parallel()
 	good := token(t, jwt.SigningMethodHS256, []byte(connectSecret), func(jwt.MapClaims) {})
-	for name, change := range map[string]func(*hook.ConnectRequest){
-		"another method":        func(r *hook.ConnectRequest) { r.Method = http.MethodGet },
-		"another path":          func(r *hook.ConnectRequest) { r.Path += "2" },
-		"a query":               func(r *hook.ConnectRequest) { r.Query = "a=b" },
-		"a query in the path":   func(r *hook.ConnectRequest) { r.Path += "&a=b" },
-		"another base":          func(r *hook.ConnectRequest) { r.Base = "/bitbucket/connect/other" },
-		"a query of a bad form": func(r *hook.ConnectRequest) { r.Query = "%" },
+	for name, change := range map[string]func(*bitbucket.ConnectRequest){
+		"another method":        func(r *bitbucket.ConnectRequest) { r.Method = http.MethodGet },
+		"another path":          func(r *bitbucket.ConnectRequest) { r.Path += "2" },
+		"a query":               func(r *bitbucket.ConnectRequest) { r.Query = "a=b" },
+		"a query in the path":   func(r *bitbucket.ConnectRequest) { r.Path += "&a=b" },
+		"another base":          func(r *bitbucket.ConnectRequest) { r.Base = "/bitbucket/connect/other" },
+		"a query of a bad form": func(r *bitbucket.ConnectRequest) { r.Query = "%" },
 	} {
 		r := events()
 		change(&r)
-		if err := hook.VerifyConnect(good, r, clientKey, []byte(connectSecret), connectNow()); troy.KindOf(err) != troy.Unauthenticated || err == nil {
+		if err := bitbucket.VerifyConnect(good, r, clientKey, []byte(connectSecret), connectNow()); troy.KindOf(err) != troy.Unauthenticated || err == nil {
 			t.Errorf("%s gave %v", name, err)
 		}
 	}
 	for name, err := range map[string]error{
-		"no client key": hook.VerifyConnect(good, events(), "", []byte(connectSecret), connectNow()),
-		"no secret":     hook.VerifyConnect(token(t, jwt.SigningMethodHS256, []byte{}, func(jwt.MapClaims) {}), events(), clientKey, nil, connectNow()),
+		"no client key": bitbucket.VerifyConnect(good, events(), "", []byte(connectSecret), connectNow()),
+		"no secret":     bitbucket.VerifyConnect(token(t, jwt.SigningMethodHS256, []byte{}, func(jwt.MapClaims) {}), events(), clientKey, nil, connectNow()),
 	} {
 		if err == nil || troy.KindOf(err) != troy.Unauthenticated {
 			t.Errorf("%s gave %v", name, err)
@@ -212,7 +213,7 @@ func TestConnectToken(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := hook.ConnectToken(http.Header{"Authorization": c.headers}, query)
+		got, err := bitbucket.ConnectToken(http.Header{"Authorization": c.headers}, query)
 		if got != c.want || (c.want == "") != (troy.KindOf(err) == troy.Unauthenticated) {
 			t.Errorf("%s: got %q, %v", c.name, got, err)
 		}
@@ -221,8 +222,8 @@ func TestConnectToken(t *testing.T) {
 
 func TestSignConnect(t *testing.T) {
 	t.Parallel()
-	r := hook.ConnectRequest{Method: http.MethodPost, Path: "/site/oauth2/access_token"}
-	signed, err := hook.SignConnect(r, "troy", clientKey, []byte(connectSecret), connectNow())
+	r := bitbucket.ConnectRequest{Method: http.MethodPost, Path: "/site/oauth2/access_token"}
+	signed, err := bitbucket.SignConnect(r, "troy", clientKey, []byte(connectSecret), connectNow())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,18 +241,22 @@ func TestSignConnect(t *testing.T) {
 		claims["iat"] != float64(connectNow().Unix()) || claims["exp"] != float64(connectNow().Add(3*time.Minute).Unix()) {
 		t.Errorf("got %v", claims)
 	}
-	if err := hook.VerifyConnect(signed, r, "troy", []byte(connectSecret), connectNow()); err != nil {
+	if err := bitbucket.VerifyConnect(signed, r, "troy", []byte(connectSecret), connectNow()); err != nil {
 		t.Errorf("it does not verify: %v", err)
 	}
-	if issuer, err := hook.ConnectIssuer(signed); err != nil || issuer != "troy" {
+	if issuer, err := bitbucket.ConnectIssuer(signed); err != nil || issuer != "troy" {
 		t.Errorf("the issuer is %q, %v", issuer, err)
 	}
 	for name, sign := range map[string]func() (string, error){
-		"no key":        func() (string, error) { return hook.SignConnect(r, "", clientKey, []byte(connectSecret), connectNow()) },
-		"no client key": func() (string, error) { return hook.SignConnect(r, "troy", "", []byte(connectSecret), connectNow()) },
-		"no secret":     func() (string, error) { return hook.SignConnect(r, "troy", clientKey, nil, connectNow()) },
+		"no key": func() (string, error) {
+			return bitbucket.SignConnect(r, "", clientKey, []byte(connectSecret), connectNow())
+		},
+		"no client key": func() (string, error) {
+			return bitbucket.SignConnect(r, "troy", "", []byte(connectSecret), connectNow())
+		},
+		"no secret": func() (string, error) { return bitbucket.SignConnect(r, "troy", clientKey, nil, connectNow()) },
 		"a bad query": func() (string, error) {
-			return hook.SignConnect(hook.ConnectRequest{Query: "%"}, "troy", clientKey, []byte(connectSecret), connectNow())
+			return bitbucket.SignConnect(bitbucket.ConnectRequest{Query: "%"}, "troy", clientKey, []byte(connectSecret), connectNow())
 		},
 	} {
 		if s, err := sign(); err == nil || s != "" {
@@ -264,14 +269,14 @@ func TestConnectIssuer(t *testing.T) {
 	t.Parallel()
 	for _, claims := range []string{`{}`, `{"iss":7}`, `{"iss":""}`, `{"iss":"a\u0000"}`, `{"iss":"` + strings.Repeat("a", 256) + `"}`, `[]`, `{`} {
 		token := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"HS256"}`)) + "." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".AA"
-		if issuer, err := hook.ConnectIssuer(token); issuer != "" || troy.KindOf(err) != troy.Unauthenticated {
+		if issuer, err := bitbucket.ConnectIssuer(token); issuer != "" || troy.KindOf(err) != troy.Unauthenticated {
 			t.Errorf("%.40s gave %q, %v", claims, issuer, err)
 		}
 	}
-	if issuer, err := hook.ConnectIssuer(token(t, jwt.SigningMethodHS256, []byte(connectSecret), func(jwt.MapClaims) {}) + "\r"); issuer != "" || troy.KindOf(err) != troy.Unauthenticated {
+	if issuer, err := bitbucket.ConnectIssuer(token(t, jwt.SigningMethodHS256, []byte(connectSecret), func(jwt.MapClaims) {}) + "\r"); issuer != "" || troy.KindOf(err) != troy.Unauthenticated {
 		t.Errorf("a token with a line break gave %q, %v", issuer, err)
 	}
-	if _, err := hook.ConnectIssuer(strings.Repeat("a.", 5000)); troy.KindOf(err) != troy.Unauthenticated {
+	if _, err := bitbucket.ConnectIssuer(strings.Repeat("a.", 5000)); troy.KindOf(err) != troy.Unauthenticated {
 		t.Errorf("a long token gave %v", err)
 	}
 }

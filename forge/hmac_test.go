@@ -1,10 +1,10 @@
-package hook_test
+package forge_test
 
 import (
 	"strings"
 	"testing"
 
-	"github.com/troy-iaas/troy/web/hook"
+	"github.com/troy-iaas/troy/forge"
 )
 
 // The example of docs.github.com/webhooks/using-webhooks/validating-webhook-deliveries.
@@ -35,7 +35,7 @@ func TestVerifyHMAC(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			if got := hook.VerifyHMAC([]byte(c.secret), []byte(c.body), c.header); got != c.want {
+			if got := forge.VerifyHMAC([]byte(c.secret), []byte(c.body), c.header); got != c.want {
 				t.Errorf("VerifyHMAC(%q, %q, %q) = %v, want %v", c.secret, c.body, c.header, got, c.want)
 			}
 		})

@@ -1,4 +1,4 @@
-package hook
+package bitbucket
 
 import (
 	"cmp"
@@ -17,6 +17,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/forge/payload"
 )
 
 const (
@@ -137,8 +138,8 @@ func ConnectIssuer(token string) (clientKey string, err error) {
 	if _, _, err := jwt.NewParser(jwt.WithStrictDecoding()).ParseUnverified(token, &claims); err != nil {
 		return "", troy.Errorf(troy.Unauthenticated, "the token is not a JSON Web Token")
 	}
-	var c checker
-	if c.line("iss", claims.Issuer, maxName); c.err != nil {
+	var c payload.Checker
+	if c.Line("iss", claims.Issuer, payload.MaxName); c.Err != nil {
 		return "", troy.Errorf(troy.Unauthenticated, "the token's issuer is missing or unfit")
 	}
 	return claims.Issuer, nil

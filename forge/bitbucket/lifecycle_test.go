@@ -1,4 +1,4 @@
-package hook_test
+package bitbucket_test
 
 import (
 	"bytes"
@@ -11,7 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/troy-iaas/troy"
-	"github.com/troy-iaas/troy/web/hook"
+	"github.com/troy-iaas/troy/forge/bitbucket"
+	"github.com/troy-iaas/troy/forge/forgetest"
 )
 
 const (
@@ -23,12 +24,12 @@ const (
 
 func TestParseInstalled(t *testing.T) {
 	t.Parallel()
-	want := hook.ConnectInstalled{
+	want := bitbucket.ConnectInstalled{
 		AppKey: "troy", ClientKey: clientKey, SharedSecret: connectSecret, BaseAPIURL: "https://api.bitbucket.org",
-		Principal: hook.ConnectPrincipal{ID: bitbucketID, Type: "team", Name: "Ada's"},
+		Principal: bitbucket.ConnectPrincipal{ID: bitbucketID, Type: "team", Name: "Ada's"},
 	}
 	for name, body := range map[string]string{"plain": installed, "wrapped": `{"event":"installed","data":` + installed + `}`} {
-		got, err := hook.ParseInstalled([]byte(body))
+		got, err := bitbucket.ParseInstalled([]byte(body))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -53,17 +54,17 @@ func TestParseInstalled(t *testing.T) {
 		{"baseApiUrl", `"https://a@b"`, "baseApiUrl"},
 		{"baseApiUrl", `"https://"`, "baseApiUrl"},
 	} {
-		got, err := hook.ParseInstalled(with(t, installed, c.path, c.value))
-		if got != (hook.ConnectInstalled{}) {
+		got, err := bitbucket.ParseInstalled(forgetest.With(t, installed, c.path, c.value))
+		if got != (bitbucket.ConnectInstalled{}) {
 			t.Errorf("%s as %s gave %v", c.path, c.value, got)
 		}
-		refused(t, nil, err, c.field)
+		forgetest.Refused(t, nil, err, c.field)
 		if err != nil && strings.Contains(err.Error(), connectSecret) {
 			t.Errorf("the error tells the secret: %v", err)
 		}
 	}
 	for _, body := range []string{"", "[]", installed[:100], `{"event":"uninstalled","data":` + installed + `}`} {
-		if _, err := hook.ParseInstalled([]byte(body)); troy.KindOf(err) != troy.Invalid {
+		if _, err := bitbucket.ParseInstalled([]byte(body)); troy.KindOf(err) != troy.Invalid {
 			t.Errorf("%.40q gave %v", body, err)
 		}
 	}
@@ -72,13 +73,13 @@ func TestParseInstalled(t *testing.T) {
 func TestParseUninstalled(t *testing.T) {
 	t.Parallel()
 	for _, body := range []string{uninstalled, `{"event":"uninstalled","data":` + uninstalled + `}`} {
-		got, err := hook.ParseUninstalled([]byte(body))
-		if err != nil || got != (hook.ConnectUninstalled{AppKey: "troy", ClientKey: clientKey}) {
+		got, err := bitbucket.ParseUninstalled([]byte(body))
+		if err != nil || got != (bitbucket.ConnectUninstalled{AppKey: "troy", ClientKey: clientKey}) {
 			t.Errorf("got %v, %v", got, err)
 		}
 	}
 	for _, body := range []string{"", "{}", installed, `{"event":"installed","data":` + uninstalled + `}`} {
-		if got, err := hook.ParseUninstalled([]byte(body)); troy.KindOf(err) != troy.Invalid || got != (hook.ConnectUninstalled{}) {
+		if got, err := bitbucket.ParseUninstalled([]byte(body)); troy.KindOf(err) != troy.Invalid || got != (bitbucket.ConnectUninstalled{}) {
 			t.Errorf("%.40q gave %v, %v", body, got, err)
 		}
 	}
@@ -86,7 +87,7 @@ func TestParseUninstalled(t *testing.T) {
 
 func TestSecret(t *testing.T) {
 	t.Parallel()
-	i, err := hook.ParseInstalled([]byte(installed))
+	i, err := bitbucket.ParseInstalled([]byte(installed))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,8 +1,6 @@
-package hook_test
+package github_test
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,7 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/troy-iaas/troy"
-	"github.com/troy-iaas/troy/web/hook"
+	"github.com/troy-iaas/troy/forge/forgetest"
+	"github.com/troy-iaas/troy/forge/github"
 )
 
 const (
@@ -33,39 +32,9 @@ const githubPush = `{
 	"pusher": {"name": "ada"}, "installation": {"id": 9}, "a field of tomorrow": [1, {}]
 }`
 
-// with is the body with one member, written as a path, set to a value in JSON
-// or, if that is empty, removed.
-func with(t *testing.T, body, path, value string) []byte {
-	t.Helper()
-	var root map[string]any
-	if err := json.Unmarshal([]byte(body), &root); err != nil {
-		t.Fatal(err)
-	}
-	names := strings.Split(path, ".")
-	at := root
-	for _, name := range names[:len(names)-1] {
-		if list, ok := at[name].([]any); ok {
-			at = list[0].(map[string]any)
-			continue
-		}
-		at = at[name].(map[string]any)
-	}
-	last := names[len(names)-1]
-	if value == "" {
-		delete(at, last)
-	} else {
-		at[last] = json.RawMessage(value)
-	}
-	out, err := json.Marshal(root)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
-}
-
-func TestGitHubPush(t *testing.T) {
+func TestPush(t *testing.T) {
 	t.Parallel()
-	got, err := hook.ParseGitHub("push", []byte(githubPush))
+	got, err := github.Parse("push", []byte(githubPush))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +51,7 @@ func TestGitHubPush(t *testing.T) {
 	}
 }
 
-func TestGitHubPushChanged(t *testing.T) {
+func TestPushChanged(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("ä", 2000)
 	for _, c := range []struct {
@@ -97,9 +66,9 @@ func TestGitHubPushChanged(t *testing.T) {
 		{"commits are null", "commits", `null`, func(p troy.Push) bool { return !p.PathsComplete }},
 		{"a commit without files", "commits", `[{"added":["a"]},{"id":"x"}]`, func(p troy.Push) bool { return !p.PathsComplete && len(p.Paths) == 1 }},
 		{"an empty commit", "commits", `[{"added":[],"removed":[],"modified":[]}]`, func(p troy.Push) bool { return p.PathsComplete && len(p.Paths) == 0 }},
-		{"2047 commits", "commits", list(2047, `{"added":["a"]}`), func(p troy.Push) bool { return p.PathsComplete }},
-		{"2048 commits", "commits", list(2048, `{"added":["a"]}`), func(p troy.Push) bool { return !p.PathsComplete }},
-		{"a commit of 3000 files", "commits", `[{"added":` + list(3000, `"a"`) + `}]`, func(p troy.Push) bool { return !p.PathsComplete }},
+		{"2047 commits", "commits", forgetest.List(2047, `{"added":["a"]}`), func(p troy.Push) bool { return p.PathsComplete }},
+		{"2048 commits", "commits", forgetest.List(2048, `{"added":["a"]}`), func(p troy.Push) bool { return !p.PathsComplete }},
+		{"a commit of 3000 files", "commits", `[{"added":` + forgetest.List(3000, `"a"`) + `}]`, func(p troy.Push) bool { return !p.PathsComplete }},
 		{"long paths", "commits", `[{"added":["` + strings.Repeat("a", 999_999) + `"],"removed":["b"],"modified":["c"]}]`, func(p troy.Push) bool { return !p.PathsComplete && len(p.Paths) == 2 }},
 		{"a tag", "ref", `"refs/tags/v1"`, func(p troy.Push) bool { return p.Kind == troy.Tag && p.Name == "v1" }},
 		{"a branch like a tag", "ref", `"refs/heads/tags/v1"`, func(p troy.Push) bool { return p.Kind == troy.Branch && p.Name == "tags/v1" }},
@@ -115,7 +84,7 @@ func TestGitHubPushChanged(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			got, err := hook.ParseGitHub("push", with(t, githubPush, c.path, c.value))
+			got, err := github.Parse("push", forgetest.With(t, githubPush, c.path, c.value))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -126,11 +95,7 @@ func TestGitHubPushChanged(t *testing.T) {
 	}
 }
 
-func list(n int, item string) string {
-	return "[" + strings.Repeat(item+",", n-1) + item + "]"
-}
-
-func TestGitHubManyPaths(t *testing.T) {
+func TestManyPaths(t *testing.T) {
 	t.Parallel()
 	var commits []string
 	for i := range 10 {
@@ -141,7 +106,7 @@ func TestGitHubManyPaths(t *testing.T) {
 		commits = append(commits, `{"added":[`+strings.Join(files, ",")+`]}`)
 	}
 	for n, want := range map[int]int{9: 9900, 10: 10_000} {
-		got, err := hook.ParseGitHub("push", with(t, githubPush, "commits", "["+strings.Join(commits[:n], ",")+"]"))
+		got, err := github.Parse("push", forgetest.With(t, githubPush, "commits", "["+strings.Join(commits[:n], ",")+"]"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -152,8 +117,8 @@ func TestGitHubManyPaths(t *testing.T) {
 	}
 }
 
-// TestGitHubRefused takes away or spoils what is needed, one at a time.
-func TestGitHubRefused(t *testing.T) {
+// TestRefused takes away or spoils what is needed, one at a time.
+func TestRefused(t *testing.T) {
 	t.Parallel()
 	const (
 		repository   = `"repository":{"id":7,"full_name":"ada/blog","owner":{"login":"ada"}},"installation":{"id":9,"app_id":5,"account":{"login":"ada"}}`
@@ -226,41 +191,32 @@ func TestGitHubRefused(t *testing.T) {
 		t.Run(c.event+" "+c.path+" "+c.value[:min(30, len(c.value))], func(t *testing.T) {
 			t.Parallel()
 			if event := strings.TrimSpace(c.event); event != "" && event == c.event {
-				if _, err := hook.ParseGitHub(event, []byte(c.body)); err != nil {
+				if _, err := github.Parse(event, []byte(c.body)); err != nil {
 					t.Fatalf("the body is refused as it was: %v", err)
 				}
 			}
-			event, err := hook.ParseGitHub(c.event, with(t, c.body, c.path, c.value))
-			refused(t, event, err, c.field)
+			event, err := github.Parse(c.event, forgetest.With(t, c.body, c.path, c.value))
+			forgetest.Refused(t, event, err, c.field)
 		})
 	}
 }
 
-// TestGitHubOtherRefs ignores pushes to what is neither a branch nor a tag.
-func TestGitHubOtherRefs(t *testing.T) {
+// TestOtherRefs ignores pushes to what is neither a branch nor a tag.
+func TestOtherRefs(t *testing.T) {
 	t.Parallel()
 	for _, ref := range []string{"refs/notes/commits", "refs/pull/7/head", "refs/replace/x"} {
-		event, err := hook.ParseGitHub("push", with(t, githubPush, "ref", `"`+ref+`"`))
+		event, err := github.Parse("push", forgetest.With(t, githubPush, "ref", `"`+ref+`"`))
 		if ignored, ok := event.(troy.Ignored); err != nil || !ok || ignored.Reason != ref+" is neither a branch nor a tag" {
 			t.Errorf("%s: %#v, %v", ref, event, err)
 		}
 	}
 }
 
-// refused wants an error that a stranger may read and that names the field.
-func refused(t *testing.T, event troy.ForgeEvent, err error, field string) {
-	t.Helper()
-	e, ok := errors.AsType[*troy.Error](err)
-	if event != nil || !ok || e.Kind != troy.Invalid || e.Field != field {
-		t.Errorf("got %v, %v; want a refusal at %s", event, err, field)
-	}
-}
-
-func TestGitHubNoJSON(t *testing.T) {
+func TestNoJSON(t *testing.T) {
 	t.Parallel()
 	for _, event := range []string{"push", "installation", "installation_repositories", "repository", "check_run", "check_suite", "pull_request", "ping", "star"} {
 		for _, body := range []string{"", " ", "payload=%7B%7D", "[]", `"x"`, "7", "{", githubPush[:200], githubPush + "x", "\xff", strings.Repeat("[", 100_000), strings.Repeat(`{"repository":`, 100_000)} {
-			got, err := hook.ParseGitHub(event, []byte(body))
+			got, err := github.Parse(event, []byte(body))
 			if err == nil || troy.KindOf(err) != troy.Invalid {
 				t.Errorf("%s with %.40q gave %v, %v", event, body, got, err)
 			}
@@ -268,7 +224,7 @@ func TestGitHubNoJSON(t *testing.T) {
 	}
 }
 
-func TestGitHubIgnored(t *testing.T) {
+func TestIgnored(t *testing.T) {
 	t.Parallel()
 	const repository = `"repository":{"id":7,"full_name":"ada/blog"},"check_run":{"id":1}`
 	for _, c := range []struct{ event, body, want string }{
@@ -281,19 +237,19 @@ func TestGitHubIgnored(t *testing.T) {
 		{"installation", `{"action":"deleted_by_aliens"}`, "ignored installation deleted_by_aliens"},
 		{"installation", `{"action":"added"}`, "ignored installation added"},
 	} {
-		got, err := hook.ParseGitHub(c.event, []byte(c.body))
-		if err != nil || summary(got) != c.want {
+		got, err := github.Parse(c.event, []byte(c.body))
+		if err != nil || forgetest.Summary(got) != c.want {
 			t.Errorf("%s with %.60s gave %v, %v", c.event, c.body, got, err)
 		}
 	}
 }
 
-func TestGitHubFork(t *testing.T) {
+func TestFork(t *testing.T) {
 	t.Parallel()
 	const body = `{"action":"opened","repository":{"id":7,"full_name":"ada/blog"},"pull_request":{"number":1,"state":"open",
 		"head":{"ref":"a","sha":"` + commitA + `","repo":{"id":7,"full_name":"ada/blog"}},"base":{"ref":"main"}}}`
 	for value, want := range map[string]bool{`{"id":7}`: false, `{"id":8}`: true, `null`: true} {
-		got, err := hook.ParseGitHub("pull_request", with(t, body, "pull_request.head.repo", value))
+		got, err := github.Parse("pull_request", forgetest.With(t, body, "pull_request.head.repo", value))
 		if err != nil {
 			t.Fatal(err)
 		}

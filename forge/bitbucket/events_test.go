@@ -1,4 +1,4 @@
-package hook_test
+package bitbucket_test
 
 import (
 	"strings"
@@ -7,10 +7,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/troy-iaas/troy"
-	"github.com/troy-iaas/troy/web/hook"
+	"github.com/troy-iaas/troy/forge/bitbucket"
+	"github.com/troy-iaas/troy/forge/forgetest"
 )
 
 const (
+	commitA = "1111111111111111111111111111111111111111"
+	commitB = "2222222222222222222222222222222222222222"
+
 	bitbucketID   = "{3deb8c29-778a-450c-8f69-3e50a18079df}"
 	bitbucketRepo = `"repository":{"uuid":"{3DEB8C29-778a-450c-8f69-3e50a18079df}","full_name":"ada/blog","is_private":true},"actor":{"nickname":"ada"}`
 	bitbucketOld  = `{"type":"branch","name":"main","target":{"hash":"` + commitA + `"}}`
@@ -20,9 +24,9 @@ const (
 		"repository":{"uuid":"` + bitbucketID + `"}},"destination":{"branch":{"name":"main"}}}}`
 )
 
-func TestBitbucketPush(t *testing.T) {
+func TestPush(t *testing.T) {
 	t.Parallel()
-	got, err := hook.ParseBitbucket("repo:push", []byte(bitbucketPush))
+	got, err := bitbucket.Parse("repo:push", []byte(bitbucketPush))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +43,7 @@ func TestBitbucketPush(t *testing.T) {
 	}
 }
 
-func TestBitbucketChanges(t *testing.T) {
+func TestChanges(t *testing.T) {
 	t.Parallel()
 	const change = `{"old":` + bitbucketOld + `,"new":` + bitbucketNew + `}`
 	for _, c := range []struct {
@@ -51,12 +55,12 @@ func TestBitbucketChanges(t *testing.T) {
 		{"null", `null`, 0, false},
 		{"one that says nothing", `[{"old":null,"new":null},` + change + `]`, 1, false},
 		{"one of another kind", `[{"old":null,"new":{"type":"bookmark","name":"x"}},` + change + `]`, 1, false},
-		{"a thousand", list(1000, change), 1000, true},
-		{"more", list(1001, change), 1000, false},
+		{"a thousand", forgetest.List(1000, change), 1000, true},
+		{"more", forgetest.List(1001, change), 1000, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			got, err := hook.ParseBitbucket("repo:push", with(t, bitbucketPush, "push.changes", c.changes))
+			got, err := bitbucket.Parse("repo:push", forgetest.With(t, bitbucketPush, "push.changes", c.changes))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -67,7 +71,7 @@ func TestBitbucketChanges(t *testing.T) {
 	}
 }
 
-func TestBitbucketEvents(t *testing.T) {
+func TestEvents(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ event, body, want string }{
 		{"repo:deleted", `{` + bitbucketRepo + `}`, `repository ` + bitbucketID + ` ada/blog deleted, was "", branch was ""`},
@@ -80,18 +84,18 @@ func TestBitbucketEvents(t *testing.T) {
 		{"diagnostics:ping", `{"test":true}`, `ignored diagnostics:ping `},
 		{"repo:fork", `{"event":"repo:fork","data":"no object"}`, `ignored repo:fork `},
 	} {
-		got, err := hook.ParseBitbucket(c.event, []byte(c.body))
-		if err != nil || summary(got) != c.want {
+		got, err := bitbucket.Parse(c.event, []byte(c.body))
+		if err != nil || forgetest.Summary(got) != c.want {
 			t.Errorf("%s with %s gave %v, %v", c.event, c.body, got, err)
 		}
 	}
-	gone := with(t, bitbucketPull, "pullrequest.source.repository", `null`)
-	if got, err := hook.ParseBitbucket("pullrequest:fulfilled", gone); err != nil || !got.(troy.PullRequest).Fork {
+	gone := forgetest.With(t, bitbucketPull, "pullrequest.source.repository", `null`)
+	if got, err := bitbucket.Parse("pullrequest:fulfilled", gone); err != nil || !got.(troy.PullRequest).Fork {
 		t.Errorf("a head whose repository is gone gave %v, %v", got, err)
 	}
 }
 
-func TestBitbucketRefused(t *testing.T) {
+func TestRefused(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ event, body, path, value, field string }{
 		{"repo:push", bitbucketPush, "repository.uuid", ``, "repository.uuid"},
@@ -114,14 +118,14 @@ func TestBitbucketRefused(t *testing.T) {
 		{"repo:push\n", bitbucketPush, "x", `1`, "X-Event-Key"},
 		{strings.Repeat("a", 129), bitbucketPush, "x", `1`, "X-Event-Key"},
 	} {
-		event, err := hook.ParseBitbucket(c.event, with(t, c.body, c.path, c.value))
+		event, err := bitbucket.Parse(c.event, forgetest.With(t, c.body, c.path, c.value))
 		t.Run(c.event[:min(20, len(c.event))]+" "+c.path+" "+c.value, func(t *testing.T) {
 			t.Parallel()
-			refused(t, event, err, c.field)
+			forgetest.Refused(t, event, err, c.field)
 		})
 	}
 	for _, body := range []string{"", "null x", "[]", `{"event":"repo:push","data":{`, bitbucketPush[:300]} {
-		if got, err := hook.ParseBitbucket("repo:push", []byte(body)); troy.KindOf(err) != troy.Invalid {
+		if got, err := bitbucket.Parse("repo:push", []byte(body)); troy.KindOf(err) != troy.Invalid {
 			t.Errorf("%.40q gave %v, %v", body, got, err)
 		}
 	}

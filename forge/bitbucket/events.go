@@ -1,0 +1,294 @@
+package bitbucket
+
+import (
+	"cmp"
+	"net/http"
+	"regexp"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/forge"
+	"github.com/troy-iaas/troy/forge/payload"
+	"github.com/troy-iaas/troy/watch"
+)
+
+// maxChanges is the most branches and tags that are taken from one push of
+// Bitbucket's. Past it the push is not Complete, which reads the branches.
+const maxChanges = 1000
+
+type eventRepository struct {
+	UUID     string `json:"uuid"`
+	FullName string `json:"full_name"`
+	Private  bool   `json:"is_private"`
+}
+
+type eventUser struct {
+	UUID        string `json:"uuid"`
+	Type        string `json:"type"`
+	DisplayName string `json:"display_name"`
+	Username    string `json:"username"`
+	Nickname    string `json:"nickname"`
+}
+
+func (u eventUser) name() string {
+	return payload.Clean(cmp.Or(u.DisplayName, u.Nickname, u.Username), payload.MaxName)
+}
+
+// common is what all events of a repository have.
+type common struct {
+	Repository eventRepository `json:"repository"`
+	Actor      eventUser       `json:"actor"`
+}
+
+// Parse reads the body of a delivery of Bitbucket Cloud's that was
+// verified. The event is the one that the header names
+// (support.atlassian.com/bitbucket-cloud/docs/event-payloads). A body as
+// Connect apps get it, {"event": …, "data": {…}}, is unwrapped; its own event
+// counts when the header names none, and must be the header's otherwise.
+// Events that Troy does nothing on are Ignored. Errors are *troy.Error of kind
+// Invalid with the field at fault.
+func Parse(event string, body []byte) (troy.ForgeEvent, error) {
+	wrapped, body, err := unwrap(body)
+	if err != nil {
+		return nil, err
+	}
+	var c payload.Checker
+	if event != "" && wrapped != "" && event != wrapped {
+		c.Fail("event", "it is not the event that the header X-Event-Key names")
+	}
+	event = c.Line("X-Event-Key", cmp.Or(event, wrapped), payload.MaxHeader)
+	if c.Err != nil {
+		return nil, c.Err
+	}
+	switch kind, action, _ := strings.Cut(event, ":"); {
+	case event == "repo:push":
+		return pushed(body)
+	case event == "repo:updated":
+		return updated(body)
+	case event == "repo:created":
+		return changed(body, troy.RepositoryCreated)
+	case event == "repo:deleted":
+		return changed(body, troy.RepositoryDeleted)
+	case event == "repo:transfer":
+		return changed(body, troy.RepositoryTransferred)
+	case kind == "pullrequest":
+		return pullRequest(body, action)
+	}
+	return payload.Ignored(event, ""), nil
+}
+
+// unwrap takes a Connect app's delivery out of its wrapping; the body of a
+// webhook is returned as it is, without an event.
+func unwrap(body []byte) (event string, data []byte, err error) {
+	var w struct {
+		Event jsontext.Value `json:"event"`
+		Data  jsontext.Value `json:"data"`
+	}
+	if err := payload.Decode(body, &w); err != nil {
+		return "", nil, err
+	}
+	if event := payload.Text(w.Event); event != "" && w.Data.Kind() == '{' {
+		return event, w.Data, nil
+	}
+	return "", body, nil
+}
+
+func repositoryOf(c *payload.Checker, field string, r eventRepository) troy.ForgeRepository {
+	return troy.ForgeRepository{
+		Provider: troy.Bitbucket,
+		ID:       requiredUUID(c, field+".uuid", r.UUID),
+		FullName: c.FullName(field+".full_name", r.FullName),
+		Private:  r.Private,
+	}
+}
+
+// requiredUUID is a required id of Bitbucket's, as troy.ForgeRepository has it.
+func requiredUUID(c *payload.Checker, field, s string) string {
+	id, err := uuid.Parse(s)
+	if err != nil || len(s) != len("{}")+36 {
+		c.Fail(field, "it is missing or not a UUID in braces")
+	}
+	return "{" + id.String() + "}"
+}
+
+type eventRef struct {
+	Type   string `json:"type"`
+	Name   string `json:"name"`
+	Target struct {
+		Hash    string `json:"hash"`
+		Message string `json:"message"`
+		Author  struct {
+			Raw  string    `json:"raw"`
+			User eventUser `json:"user"`
+		} `json:"author"`
+	} `json:"target"`
+}
+
+func (r eventRef) kind() (kind troy.RefKind, known bool) {
+	switch r.Type {
+	case "branch", "named_branch":
+		return troy.Branch, true
+	case "tag", "annotated_tag":
+		return troy.Tag, true
+	}
+	return "", false
+}
+
+func pushed(body []byte) (troy.ForgeEvent, error) {
+	var e struct {
+		common
+		Push struct {
+			Changes []struct {
+				Old    *eventRef `json:"old"`
+				New    *eventRef `json:"new"`
+				Forced bool      `json:"forced"`
+			} `json:"changes"`
+		} `json:"push"`
+	}
+	if err := payload.Decode(body, &e); err != nil {
+		return nil, err
+	}
+	var c payload.Checker
+	pushes := troy.PushEvent{
+		Repository: repositoryOf(&c, "repository", e.Repository),
+		Pusher:     e.Actor.name(),
+	}
+	changes := e.Push.Changes
+	pushes.Complete = len(changes) > 0 && len(changes) <= maxChanges
+	for _, change := range changes[:min(len(changes), maxChanges)] {
+		// What a push says of the files that changed is nothing, so
+		// PathsComplete stays false.
+		p := troy.Push{Forced: change.Forced}
+		at, side := change.New, "push.changes.new"
+		if at == nil {
+			at, side, p.Deleted = change.Old, "push.changes.old", true
+		}
+		if at == nil {
+			pushes.Complete = false
+			continue
+		}
+		var known bool
+		if p.Kind, known = at.kind(); !known {
+			pushes.Complete = false
+			continue
+		}
+		p.Name = c.Ref(side+".name", at.Name)
+		if change.Old == nil {
+			p.Created = true
+		} else {
+			p.Before = c.Commit("push.changes.old.target.hash", change.Old.Target.Hash)
+		}
+		if !p.Deleted {
+			p.After = c.Commit("push.changes.new.target.hash", at.Target.Hash)
+			p.Message = payload.Message(at.Target.Message)
+			p.Skip = watch.SkipReason(at.Target.Message)
+			// The raw author is git's own: "name <address>".
+			name, _, _ := strings.Cut(at.Target.Author.Raw, " <")
+			p.Author = cmp.Or(payload.Clean(name, payload.MaxName), at.Target.Author.User.name())
+		}
+		pushes.Pushes = append(pushes.Pushes, p)
+	}
+	return payload.Result(pushes, &c)
+}
+
+func updated(body []byte) (troy.ForgeEvent, error) {
+	type change struct {
+		Old string `json:"old"`
+		New string `json:"new"`
+	}
+	var e struct {
+		common
+		Changes struct {
+			FullName change `json:"full_name"`
+		} `json:"changes"`
+	}
+	if err := payload.Decode(body, &e); err != nil {
+		return nil, err
+	}
+	var c payload.Checker
+	r := troy.RepositoryChange{
+		Repository: repositoryOf(&c, "repository", e.Repository),
+		Action:     troy.RepositoryEdited,
+	}
+	if old := e.Changes.FullName.Old; old != "" && old != e.Changes.FullName.New {
+		r.Action = troy.RepositoryRenamed
+		r.OldFullName = c.FullName("changes.full_name.old", old)
+	}
+	return payload.Result(r, &c)
+}
+
+func changed(body []byte, action troy.RepositoryAction) (troy.ForgeEvent, error) {
+	var e common
+	if err := payload.Decode(body, &e); err != nil {
+		return nil, err
+	}
+	var c payload.Checker
+	return payload.Result(troy.RepositoryChange{
+		Repository: repositoryOf(&c, "repository", e.Repository),
+		Action:     action,
+	}, &c)
+}
+
+// shortCommit is a commit's id as Bitbucket shortens some.
+var shortCommit = regexp.MustCompile(`^[0-9a-f]{12,64}$`)
+
+func pullRequest(body []byte, action string) (troy.ForgeEvent, error) {
+	type side struct {
+		Branch struct {
+			Name string `json:"name"`
+		} `json:"branch"`
+		Commit struct {
+			Hash string `json:"hash"`
+		} `json:"commit"`
+		Repository eventRepository `json:"repository"`
+	}
+	var e struct {
+		common
+		PullRequest struct {
+			ID          int64  `json:"id"`
+			Title       string `json:"title"`
+			State       string `json:"state"`
+			Source      side   `json:"source"`
+			Destination side   `json:"destination"`
+		} `json:"pullrequest"`
+	}
+	if err := payload.Decode(body, &e); err != nil {
+		return nil, err
+	}
+	var c payload.Checker
+	pr := e.PullRequest
+	c.Number("pullrequest.id", pr.ID)
+	// The commit and the repository are null once they were deleted.
+	if hash := pr.Source.Commit.Hash; hash != "" && !shortCommit.MatchString(hash) {
+		c.Fail("pullrequest.source.commit.hash", "it is not a commit's id: 12 to 64 lower-case hexadecimal digits")
+	}
+	return payload.Result(troy.PullRequest{
+		Repository: repositoryOf(&c, "repository", e.Repository),
+		Action:     c.Line("X-Event-Key", action, payload.MaxHeader),
+		Number:     pr.ID,
+		Title:      payload.Clean(pr.Title, payload.MaxTitle),
+		Head:       c.Ref("pullrequest.source.branch.name", pr.Source.Branch.Name),
+		HeadCommit: pr.Source.Commit.Hash,
+		Base:       c.Ref("pullrequest.destination.branch.name", pr.Destination.Branch.Name),
+		Fork:       !strings.EqualFold(pr.Source.Repository.UUID, e.Repository.UUID),
+		Open:       pr.State == "OPEN",
+		Sender:     e.Actor.name(),
+	}, &c)
+}
+
+// Headers reads the headers of a request of Bitbucket's that is signed with the
+// webhook's secret (support.atlassian.com/bitbucket-cloud/docs/manage-webhooks).
+// Errors are as forge.Webhook has them.
+func Headers(h http.Header) (forge.Delivery, error) {
+	return forge.ReadDelivery(h, "X-Hub-Signature", "X-Event-Key", "X-Request-UUID")
+}
+
+// ConnectHeaders reads the headers of a request of Bitbucket's to a Connect app,
+// whose signature is a token (ConnectToken). Errors are as forge.Webhook has
+// them.
+func ConnectHeaders(h http.Header) (forge.Delivery, error) {
+	return forge.ReadDelivery(h, "", "X-Event-Key", "X-Request-UUID")
+}

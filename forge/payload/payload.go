@@ -1,0 +1,200 @@
+// Package payload reads what forges send: JSON of their making, which is a
+// stranger's. It checks the fields that events are made of, and makes texts fit
+// to be stored and shown. The packages of the forges call it, and package hook.
+package payload
+
+import (
+	"errors"
+	"regexp"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/troy-iaas/troy"
+)
+
+// MaxHeader, MaxName and MaxTitle are the most characters that texts of a forge
+// may have.
+const (
+	MaxHeader = 128
+	MaxName   = 255
+	MaxTitle  = 255
+)
+
+// Decode reads a forge's JSON. Members that nobody asks for are passed over,
+// since the schema is the forge's and grows, and bytes that are not UTF-8, as
+// commits have them now and then, become U+FFFD. What is wrong is a
+// *troy.Error of kind Invalid with the field; it never quotes the body.
+func Decode(body []byte, v any) error {
+	err := json.Unmarshal(body, v, jsontext.AllowInvalidUTF8(true))
+	if err == nil {
+		return nil
+	}
+	if e, ok := errors.AsType[*json.SemanticError](err); ok {
+		return troy.Errorf(troy.Invalid, "it is not of the kind that is expected").At(field(e.JSONPointer))
+	}
+	if e, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+		return troy.Errorf(troy.Invalid, "the body is not valid JSON at byte %d", e.ByteOffset)
+	}
+	return troy.Errorf(troy.Invalid, "the body is not valid JSON")
+}
+
+// field writes a JSON pointer (RFC 6901) as "push.changes[3].new".
+func field(p jsontext.Pointer) string {
+	var b strings.Builder
+	for token := range p.Tokens() {
+		switch {
+		case token != "" && strings.Trim(token, "0123456789") == "":
+			b.WriteString("[" + token + "]")
+		case b.Len() > 0:
+			b.WriteString("." + token)
+		default:
+			b.WriteString(token)
+		}
+	}
+	return Clean(b.String(), MaxName)
+}
+
+// Text reads a member that is a string in the events that are known and may be
+// anything in others.
+func Text(v jsontext.Value) string {
+	if v.Kind() != '"' {
+		return ""
+	}
+	var s string
+	if err := Decode(v, &s); err != nil {
+		return ""
+	}
+	return s
+}
+
+// Checker checks fields. Err names the first one that is wrong.
+type Checker struct{ Err error }
+
+// Fail notes that a field is wrong, unless another was before.
+func (c *Checker) Fail(field, format string, args ...any) {
+	if c.Err == nil {
+		c.Err = troy.Errorf(troy.Invalid, format, args...).At(field)
+	}
+}
+
+// Line is a required text of one line.
+func (c *Checker) Line(field, s string, most int) string {
+	switch n := utf8.RuneCountInString(s); {
+	case strings.TrimSpace(s) == "":
+		c.Fail(field, "it is missing or empty")
+	case n > most:
+		c.Fail(field, "it has %d characters; at most %d are allowed", n, most)
+	case !utf8.ValidString(s):
+		c.Fail(field, "it is not valid UTF-8")
+	case strings.ContainsFunc(s, unicode.IsControl):
+		c.Fail(field, "it has a control character")
+	}
+	return s
+}
+
+// Number is a required id that is a number.
+func (c *Checker) Number(field string, n int64) string {
+	if n <= 0 {
+		c.Fail(field, "it is missing or not above 0")
+	}
+	return strconv.FormatInt(n, 10)
+}
+
+// fullCommit is a commit's id: SHA-1 or SHA-256.
+var fullCommit = regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`)
+
+// Commit is a required id of a commit.
+func (c *Checker) Commit(field, s string) string {
+	if c.CommitOrNone(field, s) == "" {
+		c.Fail(field, "it is the id of no commit")
+	}
+	return s
+}
+
+// CommitOrNone is a required id of a commit. The one of zeros alone, by which
+// forges mean that there is none, becomes empty.
+func (c *Checker) CommitOrNone(field, s string) string {
+	if !fullCommit.MatchString(s) {
+		c.Fail(field, "it is missing or not a commit's id: 40 or 64 lower-case hexadecimal digits")
+	}
+	if strings.Trim(s, "0") == "" {
+		return ""
+	}
+	return s
+}
+
+// Ref is a required name of a branch or a tag. It may become the argument of a
+// command.
+func (c *Checker) Ref(field, s string) string {
+	c.Line(field, s, MaxName)
+	if troy.CheckBranch(s) != nil {
+		c.Fail(field, "it is not a name that git allows for a branch or a tag")
+	}
+	return s
+}
+
+var fullNameForm = regexp.MustCompile(`^[^/\s]+/[^/\s]+$`)
+
+// FullName is a required "owner/name".
+func (c *Checker) FullName(field, s string) string {
+	c.Line(field, s, MaxName)
+	if !fullNameForm.MatchString(s) {
+		c.Fail(field, "it is not of the form owner/name")
+	}
+	return s
+}
+
+// Ignored is an event that Troy does nothing on.
+func Ignored(event, action string) troy.Ignored {
+	return troy.Ignored{Name: event, Action: Clean(action, MaxName), Reason: "nothing is to be done on it"}
+}
+
+// Result keeps an event that has a wrong field from being used. It reads the
+// checker after the event's own fields were checked, whatever the order in
+// which a caller's arguments are evaluated.
+func Result(e troy.ForgeEvent, c *Checker) (troy.ForgeEvent, error) {
+	if c.Err != nil {
+		return nil, c.Err
+	}
+	return e, nil
+}
+
+// Clean makes a text that is only shown fit to be kept: one line, of at most
+// so many characters.
+func Clean(s string, most int) string {
+	return cut(strings.TrimSpace(strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, "\uFFFD"))), most)
+}
+
+// Message makes a commit's message fit to be kept.
+func Message(s string) string {
+	s = strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\r\n", "\n")
+	return cut(strings.TrimSpace(strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\n' && r != '\t' {
+			return ' '
+		}
+		return r
+	}, s)), troy.MaxMessage)
+}
+
+func cut(s string, most int) string {
+	if utf8.RuneCountInString(s) <= most {
+		return s
+	}
+	n := 0
+	for i := range s {
+		if n++; n == most {
+			return s[:i] + "…"
+		}
+	}
+	return s
+}
