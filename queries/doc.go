@@ -3,8 +3,9 @@
 //
 // Queries are named noun first: PipelineGet, WorkClaim. A query that moves a
 // pipeline is one guarded statement that writes the status, the event and the
-// work; no row returned means that another process moved it first. The queries
-// that a worker's claim runs take the claim's epoch and change nothing once
-// someone else has claimed; they are run in a transaction behind
-// PipelineLock, so that they see what was committed before the lock was had.
+// work. No returned row means that another process moved it first. The queries
+// that run under a worker's claim take the claim's epoch and change nothing
+// once another worker has claimed the work. They run in a transaction after
+// PipelineLock, so that they see everything that was committed before they got
+// the lock.
 package queries

@@ -12,8 +12,8 @@ import (
 	"github.com/troy-iaas/troy/queries"
 )
 
-// flooded opens a database in which more waits, of each kind, than Postgres has
-// statistics of.
+// flooded opens a database in which, for each kind, more rows wait than
+// Postgres has statistics of.
 func flooded(t *testing.T) *pgxpool.Pool {
 	t.Helper()
 	db := open(t)
@@ -39,7 +39,8 @@ func flooded(t *testing.T) *pgxpool.Pool {
 	return db
 }
 
-// rowsRead is how many rows and index entries the transaction has read so far.
+// rowsRead returns the number of rows and index entries that the transaction
+// has read so far.
 func rowsRead(t *testing.T, tx pgx.Tx) (n int64) {
 	t.Helper()
 	if err := tx.QueryRow(t.Context(), `SELECT sum(pg_stat_get_xact_tuples_returned(c.oid))::bigint FROM pg_class c
@@ -51,10 +52,12 @@ func rowsRead(t *testing.T, tx pgx.Tx) (n int64) {
 	return n
 }
 
-// mostRead is how many rows one transition may read, however many wait.
+// mostRead is the maximum number of rows that one transition may read, however
+// many wait.
 const mostRead = 100
 
-// TestTransitionsInAFlood holds the transitions to reading what they are about.
+// TestTransitionsInAFlood checks that transitions read only the rows that they
+// concern.
 func TestTransitionsInAFlood(t *testing.T) {
 	t.Parallel()
 	db := flooded(t)
@@ -64,7 +67,8 @@ func TestTransitionsInAFlood(t *testing.T) {
 				rolledBack(t, db, func(tx pgx.Tx) {
 					s := setUp(t, tx, status, tr.kind, v)
 					var n int64
-					// Twice, since the first to plan a statement may look at more.
+					// Run each twice, because the first execution may read more
+					// for planning.
 					for range 2 {
 						rolledBack(t, tx, func(tx pgx.Tx) {
 							before := rowsRead(t, tx)
@@ -84,7 +88,8 @@ func TestTransitionsInAFlood(t *testing.T) {
 	}
 }
 
-// TestDeploymentCreateInAFlood does so for pushes, which supersede each other.
+// TestDeploymentCreateInAFlood does the same for pushes, which supersede each
+// other.
 func TestDeploymentCreateInAFlood(t *testing.T) {
 	t.Parallel()
 	db := flooded(t)
@@ -105,20 +110,21 @@ func TestDeploymentCreateInAFlood(t *testing.T) {
 				t.Errorf("%s read %d rows", what, n)
 			}
 		}
-		// Whose build is asked for is the newest's turn, so none of the older's is left.
+		// Only the newest deployment's build is requested; the older ones have
+		// none left.
 		var builds int
 		if err := tx.QueryRow(t.Context(), `SELECT count(*) FROM work w JOIN deployments d ON d.id = w.subject_id
 			WHERE w.kind = 'deployment:build' AND d.pipeline_id = $1 AND d.id <> $2`, id, last).Scan(&builds); err != nil {
 			t.Fatal(err)
 		}
 		if builds != 0 {
-			t.Errorf("%d builds of superseded deployments are asked for", builds)
+			t.Errorf("%d builds of superseded deployments are requested", builds)
 		}
 	})
 }
 
-// TestRingInAFlood holds a ring to reading what it rings of each kind, however
-// many rows of any kind wait.
+// TestRingInAFlood checks that a ring reads only the rows that it rings,
+// however many rows of any kind wait.
 func TestRingInAFlood(t *testing.T) {
 	t.Parallel()
 	db := flooded(t)

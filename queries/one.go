@@ -6,10 +6,9 @@ import (
 	"github.com/google/uuid"
 )
 
-// What comes in floods is written in batches. These are the same statements
-// for one.
+// Bulk statements are batches. These functions run them for a single row.
 
-// DeploymentCreateParams are those of DeploymentCreate.
+// DeploymentCreateParams are the parameters of DeploymentCreate.
 type DeploymentCreateParams = DeploymentCreatesParams
 
 // DeploymentCreate is DeploymentCreates for one deployment.
@@ -24,7 +23,7 @@ func (q *Queries) PipelineLock(ctx context.Context, id uuid.UUID) (p Pipeline, e
 	return p, err
 }
 
-// DeliverySettleParams are those of DeliverySettle.
+// DeliverySettleParams are the parameters of DeliverySettle.
 type DeliverySettleParams = DeliverySettlesParams
 
 // DeliverySettle is DeliverySettles for one delivery.

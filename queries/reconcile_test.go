@@ -10,8 +10,8 @@ import (
 	"github.com/troy-iaas/troy/queries"
 )
 
-// TestReconciliationReadsWhatIsUnfinished holds the looks of the second net to
-// rows that are unfinished, among thousands that are not.
+// TestReconciliationReadsWhatIsUnfinished checks that the second net reads only
+// unfinished rows, among thousands of finished ones.
 func TestReconciliationReadsWhatIsUnfinished(t *testing.T) {
 	t.Parallel()
 	db := open(t)
@@ -31,7 +31,7 @@ func TestReconciliationReadsWhatIsUnfinished(t *testing.T) {
 		}
 	}
 	rolledBack(t, db, func(tx pgx.Tx) {
-		// One of each kind is left behind.
+		// Leave one row of each kind behind.
 		exec(t, tx, "UPDATE pipelines SET status = 'queued' WHERE slug = 'p1'")
 		exec(t, tx, "UPDATE pipelines SET status = 'deleting' WHERE slug = 'p2'")
 		exec(t, tx, `UPDATE deployments SET state = 'waiting', finished_at = NULL, reported_state = 'waiting'
@@ -72,9 +72,9 @@ func TestReconciliationReadsWhatIsUnfinished(t *testing.T) {
 	})
 }
 
-// TestNothingIsMissing wants the second net to leave alone what waits as it
-// should: each status with the work that leads out of it, and deployments that
-// wait for provisioning or behind another.
+// TestNothingIsMissing checks that the second net ignores rows in order: each
+// status with the work that leads out of it, and deployments that wait for
+// provisioning or behind another.
 func TestNothingIsMissing(t *testing.T) {
 	t.Parallel()
 	db := open(t)
@@ -119,7 +119,8 @@ func TestNothingIsMissing(t *testing.T) {
 			if c.kind == "" {
 				return
 			}
-			// Without the work something is missing, whatever else is asked for.
+			// Without the work, the second net reports it, whatever other work
+			// there is.
 			exec(t, tx, "DELETE FROM work WHERE kind = $1", c.kind)
 			exec(t, tx, "INSERT INTO work (kind, subject_id) VALUES ('retention', $1), ('forge:report', $2)", s.pipeline, s.deployment)
 			if missing, err = q.WorkMissing(t.Context(), queries.WorkMissingParams{PipelineID: &s.pipeline}); err != nil || len(missing) != 1 {

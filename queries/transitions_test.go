@@ -54,9 +54,9 @@ func exec(t *testing.T, tx pgx.Tx, sql string, args ...any) {
 	}
 }
 
-// A scene is a pipeline in one status with what goes with it: the deployment
-// that the status is about, another that may wait, something live or not, and
-// the claim that a worker's transition needs.
+// A scene is a pipeline in one status with its rows: the deployment that the
+// status is about, a possible waiting deployment, a possible live one, and the
+// claim that a worker's transition needs.
 type scene struct {
 	pipeline, deployment, newer uuid.UUID
 }
@@ -65,7 +65,7 @@ const epoch = 7
 
 type variant struct {
 	name             string
-	live, waits      bool // something is live; another deployment waits
+	live, waits      bool // a deployment is live; another one waits
 	deploymentState  troy.DeploymentState
 	deploymentKind   troy.DeploymentKind
 	claimedByAnother bool
@@ -104,7 +104,7 @@ func setUp(t *testing.T, tx pgx.Tx, status troy.Status, kind string, v variant) 
 	return s
 }
 
-// The named transitions. Those with a kind are made by the claim on it.
+// The named transitions. A claim on the kind makes those that have one.
 var transitions = []struct {
 	name string
 	kind string
@@ -176,11 +176,11 @@ func variants() []variant {
 	return out
 }
 
-// TestTransitions runs every named transition against a pipeline in each of
-// the twelve statuses, with each deployment state, with and without something
-// live and something waiting. What they do together is exactly the table in
-// package troy: each step that a query makes is allowed, and each step of the
-// table is made by one.
+// TestTransitions runs every named transition against a pipeline in each of the
+// twelve statuses, with each deployment state, with and without a live
+// deployment and a waiting one. Together they must match the table in package
+// troy exactly: the table allows each step of a query, and a query makes each
+// step of the table.
 func TestTransitions(t *testing.T) {
 	t.Parallel()
 	db := open(t)
@@ -201,7 +201,7 @@ func TestTransitions(t *testing.T) {
 						t.Fatal(err)
 					}
 					if !moved && len(events) > 0 {
-						t.Errorf("%s from %s, %s: said that nothing moved, but wrote %d events", tr.name, status, v.name, len(events))
+						t.Errorf("%s from %s, %s: reported no transition, but wrote %d events", tr.name, status, v.name, len(events))
 					}
 					at, version := status, int64(5)
 					for _, e := range events {
@@ -260,8 +260,8 @@ func TestTransitions(t *testing.T) {
 	}
 }
 
-// checkWork holds a moved pipeline to the promise that every status but a
-// resting place has work.
+// checkWork checks that a pipeline has work in every status but the resting
+// ones.
 func checkWork(t *testing.T, q *queries.Queries, p queries.Pipeline, s scene, where string) {
 	t.Helper()
 	rows, err := q.WorkOf(t.Context(), p.ID)
@@ -296,8 +296,8 @@ func checkWork(t *testing.T, q *queries.Queries, p queries.Pipeline, s scene, wh
 	}
 }
 
-// TestTransitionsNeedTheClaim runs the workers' transitions under an epoch
-// that is not the row's: nothing may move.
+// TestTransitionsNeedTheClaim runs the workers' transitions with another epoch
+// than the row's. No row may change.
 func TestTransitionsNeedTheClaim(t *testing.T) {
 	t.Parallel()
 	db := open(t)
@@ -311,7 +311,7 @@ func TestTransitionsNeedTheClaim(t *testing.T) {
 				rolledBack(t, db, func(tx pgx.Tx) {
 					s := setUp(t, tx, status, tr.kind, v)
 					if _, err := tr.run(t.Context(), queries.New(tx), s); !errors.Is(err, pgx.ErrNoRows) {
-						t.Errorf("%s from %s, %s: got %v under someone else's claim, want no row", tr.name, status, v.name, err)
+						t.Errorf("%s from %s, %s: got %v with another worker's claim, want no row", tr.name, status, v.name, err)
 					}
 				})
 			}
@@ -319,7 +319,8 @@ func TestTransitionsNeedTheClaim(t *testing.T) {
 	}
 }
 
-// TestChecksListTheStatuses holds the CHECKs of the schema to the Go lists.
+// TestChecksListTheStatuses compares the CHECKs of the schema with the Go
+// lists.
 func TestChecksListTheStatuses(t *testing.T) {
 	t.Parallel()
 	db := open(t)
@@ -355,8 +356,9 @@ func TestChecksListTheStatuses(t *testing.T) {
 	}
 }
 
-// Each end of a build by a worker leaves poll-build due, which stops it and
-// removes what it used; of a claim on poll-build itself, too.
+// Each end of a build by a worker makes poll-build due, which stops the build
+// and removes its resources. This includes the end of a claim on poll-build
+// itself.
 func TestEndedBuildsAreRemoved(t *testing.T) {
 	t.Parallel()
 	db := open(t)
@@ -373,7 +375,7 @@ func TestEndedBuildsAreRemoved(t *testing.T) {
 					t.Errorf("after the failure by %s (another waits: %v) poll-build is %+v, %v", kind, waits, row, err)
 				}
 				if _, err := q.WorkGet(t.Context(), "deployment:build", s.deployment); !errors.Is(err, pgx.ErrNoRows) {
-					t.Errorf("after the failure by %s the build is still asked for: %v", kind, err)
+					t.Errorf("after the failure by %s the build is still requested: %v", kind, err)
 				}
 			})
 		}
@@ -391,9 +393,9 @@ func TestEndedBuildsAreRemoved(t *testing.T) {
 	})
 }
 
-// TestBuildHandOverIsForTheNext supersedes a deployment between the look at
-// what is next and the hand-over to its build: pipeline:deploy stays, so that
-// the newer deployment is built.
+// TestBuildHandOverIsForTheNext supersedes a deployment between the read of the
+// next one and the hand-over to its build: pipeline:deploy stays, so the newer
+// deployment is built.
 func TestBuildHandOverIsForTheNext(t *testing.T) {
 	t.Parallel()
 	rolledBack(t, open(t), func(tx pgx.Tx) {

@@ -18,7 +18,7 @@ import (
 	"github.com/troy-iaas/troy/tasks"
 )
 
-// queue is a client on a Redis of the test's own, and asynq's view of it.
+// queue is a client on the test's own Redis, and asynq's view of it.
 type queue struct {
 	redis     redis.UniversalClient
 	client    *tasks.Client
@@ -58,8 +58,8 @@ func TestRing(t *testing.T) {
 		{Kind: tasks.TypePollDistroDisabled, Subject: uuid.New()}, {Kind: tasks.TypeTeardown, Subject: uuid.New()}, {Kind: tasks.TypeRetention, Subject: uuid.New()},
 	} {
 		policy := policyOf(t, task.Kind)
-		// Each ring has an id of its own: one row may be rung again while the
-		// task of an earlier ring still lies somewhere.
+		// Each ring has its own id, because a row may be rung again while the
+		// task of an earlier ring is still in Redis.
 		for range 2 {
 			id := uuid.New()
 			if err := q.client.Ring(t.Context(), task, id, 0); err != nil {
@@ -73,11 +73,11 @@ func TestRing(t *testing.T) {
 				t.Errorf("the task of %s carries %s, want ids alone: %s", task.Kind, got, want)
 			}
 			if subject, err := tasks.Subject(asynq.NewTask(info.Type, info.Payload)); err != nil || subject != task.Subject {
-				t.Errorf("its subject is read as %s, %v", subject, err)
+				t.Errorf("its subject is parsed as %s, %v", subject, err)
 			}
 			err := q.client.Ring(t.Context(), task, id, 0)
 			if !errors.Is(err, asynq.ErrTaskIDConflict) || !strings.Contains(err.Error(), task.Subject.String()) {
-				t.Errorf("a ring under an id that is taken: %v", err)
+				t.Errorf("a ring with an id that is in use: %v", err)
 			}
 		}
 	}
@@ -114,7 +114,7 @@ func TestStandsInLine(t *testing.T) {
 			t.Errorf("%s stands in line: %t, want %t", what, got, want)
 		}
 	}
-	want("nothing in a queue that nobody made", uuid.New(), false)
+	want("nothing in a queue that does not exist", uuid.New(), false)
 	waiting, later, deleted, archived := ring(0), ring(time.Hour), ring(0), ring(0)
 	if err := q.inspector.DeleteTask(tasks.QueueQuick, deleted.String()); err != nil {
 		t.Fatal(err)
@@ -126,13 +126,13 @@ func TestStandsInLine(t *testing.T) {
 	want("a task that comes later", later, false)
 	want("a deleted task", deleted, false)
 	want("an archived task", archived, false)
-	want("a task that never was", uuid.New(), false)
+	want("a task that does not exist", uuid.New(), false)
 	if q.client.StandsInLine("unknown", waiting) {
-		t.Error("a task stands in a line that is not its own")
+		t.Error("a task is in another queue than its own")
 	}
 
-	// Taken by a worker it is at work, or was when the worker died; its row
-	// has a lease, and the line has it no more.
+	// A worker took it and runs it, or died. Its row has a lease, and the task
+	// no longer waits.
 	taken, goOn := make(chan struct{}), make(chan struct{})
 	serve(t, q, func(ctx context.Context, _ *asynq.Task) error {
 		close(taken)
@@ -147,8 +147,8 @@ func TestStandsInLine(t *testing.T) {
 	close(goOn)
 }
 
-// serve runs a server of the quick queue, as the workers configure theirs,
-// until the test ends.
+// serve runs a server of the quick queue, configured like the workers', until
+// the test ends.
 func serve(t *testing.T, q queue, handle asynq.HandlerFunc) {
 	t.Helper()
 	server := asynq.NewServerFromRedisClient(q.redis, asynq.Config{
@@ -161,8 +161,8 @@ func serve(t *testing.T, q queue, handle asynq.HandlerFunc) {
 	t.Cleanup(server.Shutdown)
 }
 
-// TestDelaysAreNeverEarly rings with delays that are not whole seconds, at
-// times that are none: asynq cuts off both fractions.
+// TestDelaysAreNeverEarly rings with delays and at times that are not whole
+// seconds. asynq truncates both.
 func TestDelaysAreNeverEarly(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
@@ -223,8 +223,8 @@ func TestDelaysAreNeverEarly(t *testing.T) {
 
 func TestAsynqDelay(t *testing.T) {
 	t.Parallel()
-	// Whatever the fraction of the second it is asked in, cutting it off
-	// leaves the whole delay, and at most a second more.
+	// For any fraction of a second, truncation must leave the whole delay, and
+	// at most a second more.
 	for _, delay := range []time.Duration{0, 1, time.Millisecond, 999 * time.Millisecond, time.Second, time.Second + 1, 90 * time.Second, 6 * time.Hour} {
 		for fraction := time.Duration(0); fraction < time.Second; fraction += 37 * time.Millisecond {
 			at := (fraction + tasks.AsynqDelay(delay)).Truncate(time.Second) - fraction
@@ -250,7 +250,7 @@ func TestSweepOncePerTick(t *testing.T) {
 		at := tick.Add(time.Duration(i) * tasks.SweepInterval / 20)
 		processes.Go(func() {
 			if err := q.client.Sweep(t.Context(), at); err != nil {
-				t.Errorf("ask for a sweep: %v", err)
+				t.Errorf("request a sweep: %v", err)
 			}
 		})
 	}
@@ -300,10 +300,10 @@ func TestGeneration(t *testing.T) {
 	private.FlushAll()
 	got = append(got, read())
 	if diff := cmp.Diff([]int64{0, 7, 0}, got); diff != "" {
-		t.Errorf("a new Redis, one that was told, an emptied one (-want +got):\n%s", diff)
+		t.Errorf("a new Redis, one with a generation, an emptied one (-want +got):\n%s", diff)
 	}
 
-	// Away is not the same as new.
+	// An unavailable Redis is not a new one.
 	private.Kill()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()

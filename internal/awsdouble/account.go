@@ -47,7 +47,7 @@ func (c certificates) serve(w http.ResponseWriter, _ *http.Request, _ []byte) {
 	}})
 }
 
-// quotas is Service Quotas, with that of distributions.
+// quotas is Service Quotas with the quota of distributions.
 type quotas struct{ d *Double }
 
 func (q quotas) action(r *http.Request, body []byte) string { return certificates(q).action(r, body) }

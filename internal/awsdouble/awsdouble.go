@@ -1,12 +1,11 @@
-// Package awsdouble stands in for AWS at the level of the wire, so that the
-// real SDK runs against it unchanged. It keeps the rules that AWS really has:
-// ETags, distributions that take their time, throttling, events that are
-// signed. Tests start it in their own process and point TROY_AWS_ENDPOINT at
-// it; nothing else uses it.
+// Package awsdouble is a stand-in for AWS at the level of HTTP, so the real SDK
+// runs against it unchanged. It follows AWS's rules: ETags, distributions that
+// take time to change, throttling, signed events. Tests run it in their own
+// process and point TROY_AWS_ENDPOINT at it; nothing else uses it.
 //
-// One address serves all services. Which one a request is for stands in the
-// scope of its signature, as every AWS SDK writes it. S3 is passed on to a
-// real S3 server.
+// One address serves all services. The scope of a request's signature names its
+// service, as in every AWS SDK. The double passes S3 requests on to a real S3
+// server.
 package awsdouble
 
 import (
@@ -21,80 +20,80 @@ import (
 	"time"
 )
 
-// Config is what differs between tests.
+// Config configures a Double.
 type Config struct {
-	// Account and Region are those of the ARNs; empty means 123456789012 and
+	// Account and Region appear in ARNs; empty means 123456789012 and
 	// us-east-1.
 	Account, Region string
-	// Settle is how long a distribution is InProgress after each change, and
-	// half of it how long DistributionNotDisabled still comes after that.
+	// Settle is how long a distribution is InProgress after each change.
+	// DistributionNotDisabled persists for half as long after that.
 	Settle time.Duration
-	// Zone and ZoneName are the hosted zone's; empty means Z0123456789 and
+	// Zone and ZoneName identify the hosted zone; empty means Z0123456789 and
 	// sites.test.
 	Zone, ZoneName string
 	// Skew is how far AWS's clock is ahead of this machine's.
 	Skew time.Duration
-	// MaxDistributions is the account's quota, 0 for none.
+	// MaxDistributions is the account's quota; 0 means none.
 	MaxDistributions int
-	// Covers is what the hosts end in that the certificate covers; empty means
-	// all.
+	// Covers is the suffix of the hosts that the certificate covers; empty
+	// means all hosts.
 	Covers string
-	// LogBuckets are the buckets that take CloudFront's access logs; nil means
-	// any.
+	// LogBuckets are the buckets that accept CloudFront's access logs; nil
+	// means any.
 	LogBuckets []string
-	// S3 is the server that S3 calls are passed on to; nil refuses them.
+	// S3 is the server that receives S3 calls; nil refuses them.
 	S3 *url.URL
-	// S3Key and S3Secret are the server's credentials. CodeBuild's machines and
-	// CloudFront's origin requests use them.
+	// S3Key and S3Secret are the server's credentials, for CodeBuild's machines
+	// and CloudFront's origin requests.
 	S3Key, S3Secret string
-	// MaxBuilds is how many builds may run at a time, 0 for any number.
+	// MaxBuilds is the maximum number of concurrent builds; 0 means no limit.
 	MaxBuilds int
-	// Event, if not nil, gets each event of CodeBuild, as EventBridge has it.
-	// It may not call the double.
+	// Event, if not nil, is called with each event of CodeBuild in
+	// EventBridge's form. It must not call the double.
 	Event func(event []byte)
-	// Fault, if not nil, is asked about each call. The SDK's own retries of a
-	// call meet the same fault as its first attempt.
+	// Fault, if not nil, returns the fault of each call. The SDK's retries of a
+	// call get the same fault as its first attempt.
 	Fault func(Call) Fault
 	Log   *slog.Logger
 }
 
-// Call is one request as it arrives.
+// Call is a request.
 type Call struct {
-	Service string // as the signature's scope has it: "cloudfront", "s3"
+	Service string // as in the signature's scope: "cloudfront", "s3"
 	Action  string // "CreateDistribution", "PutObject"
-	// Number counts the calls from 1. The SDK's retries of a call have its
+	// Number counts the calls from 1. The SDK's retries of a call have the same
 	// number.
 	Number int
 }
 
-// String is "cloudfront.CreateDistribution".
+// String returns the service and the action: "cloudfront.CreateDistribution".
 func (c Call) String() string { return c.Service + "." + c.Action }
 
-// Fault is what goes wrong with a call.
+// Fault is a fault of a call.
 type Fault int
 
 const (
 	// None lets the call through.
 	None Fault = iota
-	// Throttled answers that the rate is exceeded, without effect.
+	// Throttled answers that the rate is exceeded; the call has no effect.
 	Throttled
-	// Failed answers 500, without effect.
+	// Failed answers 500; the call has no effect.
 	Failed
-	// LostBefore breaks the connection, without effect.
+	// LostBefore closes the connection; the call has no effect.
 	LostBefore
-	// LostAfter breaks the connection once the effect is there.
+	// LostAfter closes the connection after the call's effect.
 	LostAfter
-	// Denied answers that the role may not do it.
+	// Denied answers that the role lacks the permission.
 	Denied
 )
 
 // service is one AWS service.
 type service interface {
-	// action names what a request asks for, in the service's own words.
+	// action returns the service's name for the requested action.
 	action(r *http.Request, body []byte) string
-	// serve answers it.
+	// serve serves the request.
 	serve(w http.ResponseWriter, r *http.Request, body []byte)
-	// fail answers with an error of the service's protocol.
+	// fail writes an error in the service's protocol.
 	fail(w http.ResponseWriter, status int, code, message string)
 }
 
@@ -114,13 +113,13 @@ type Double struct {
 	mu      sync.Mutex
 	topics  []*Topic
 	calls   []Call
-	numbers map[string]int // by the SDK's id of the invocation
+	numbers map[string]int // by the SDK's invocation id
 }
 
-// maxBody is more than any call but S3's has.
+// maxBody exceeds the body of every call except S3's.
 const maxBody = 4 << 20
 
-// Start serves until Close.
+// Start starts a Double that runs until Close.
 func Start(cfg Config) *Double {
 	if cfg.Account == "" {
 		cfg.Account = "123456789012"
@@ -146,10 +145,10 @@ func Start(cfg Config) *Double {
 	return d
 }
 
-// URL is the endpoint of all services.
+// URL returns the endpoint of all services.
 func (d *Double) URL() string { return d.server.URL }
 
-// Close ends it, and the builds that run.
+// Close stops the double and its running builds.
 func (d *Double) Close() {
 	d.BreakBuilds()
 	d.codebuild.running.Wait()
@@ -161,14 +160,14 @@ func (d *Double) Close() {
 	d.server.Close()
 }
 
-// Calls lists the calls so far, without the SDK's retries.
+// Calls returns the calls so far, without the SDK's retries.
 func (d *Double) Calls() []Call {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return append([]Call(nil), d.calls...)
 }
 
-// handle finds the service, asks for the fault and serves.
+// handle finds the request's service and fault, and serves it.
 func (d *Double) handle(w http.ResponseWriter, r *http.Request) {
 	name := scope(r)
 	if d.cfg.Skew != 0 {
@@ -191,7 +190,7 @@ func (d *Double) handle(w http.ResponseWriter, r *http.Request) {
 	d.meet(w, r, body, svc)
 }
 
-// meet serves a call, or what its fault makes of it.
+// meet serves a call with its fault.
 func (d *Double) meet(w http.ResponseWriter, r *http.Request, body []byte, svc service) {
 	call := d.count(r, Call{Service: scope(r), Action: svc.action(r, body)})
 	fault := None
@@ -220,7 +219,7 @@ func (d *Double) meet(w http.ResponseWriter, r *http.Request, body []byte, svc s
 	}
 }
 
-// count numbers the call, its retries as itself.
+// count returns the call's number, which its retries share.
 func (d *Double) count(r *http.Request, call Call) Call {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -235,8 +234,8 @@ func (d *Double) count(r *http.Request, call Call) Call {
 	return call
 }
 
-// scope is the service in a signature's scope, in the header or in a
-// presigned address. Version 4A's scope has no region.
+// scope returns the service in a signature's scope, from the header or from a
+// presigned address. The scope of version 4A has no region. See
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/create-signed-request.html
 func scope(r *http.Request) string {
 	credential := r.URL.Query().Get("X-Amz-Credential")

@@ -15,16 +15,16 @@ import (
 
 const cloudfrontVersion = "/2020-05-31/"
 
-// Distribution is what tests look at of one.
+// Distribution is the part of a distribution that tests check.
 type Distribution struct {
 	ID, Reference, Host, Function, Access, Certificate string
 	Enabled                                            bool
 	changed                                            time.Time
 	etag                                               int
-	config                                             string // the XML of its configuration
+	config                                             string // its configuration in XML
 }
 
-// Invalidation is one that was asked for.
+// Invalidation is a requested invalidation.
 type Invalidation struct {
 	ID, Distribution, Reference string
 	Paths                       []string
@@ -48,7 +48,7 @@ func newCloudFront(d *Double) *cloudfront {
 	return &cloudfront{d: d, distributions: map[string]*Distribution{}, functions: map[string]*function{}}
 }
 
-// Distributions lists those that exist, by their ids.
+// Distributions returns the distributions, keyed by id.
 func (d *Double) Distributions() []Distribution {
 	d.cloudfront.mu.Lock()
 	defer d.cloudfront.mu.Unlock()
@@ -60,7 +60,7 @@ func (d *Double) Distributions() []Distribution {
 	return all
 }
 
-// Invalidations lists those that were asked for, in order.
+// Invalidations returns the requested invalidations in order.
 func (d *Double) Invalidations() []Invalidation {
 	d.cloudfront.mu.Lock()
 	defer d.cloudfront.mu.Unlock()
@@ -155,7 +155,7 @@ func (c *cloudfront) serve(w http.ResponseWriter, r *http.Request, body []byte) 
 	}
 }
 
-// configXML is what of a DistributionConfig the double looks at.
+// configXML is the part of a DistributionConfig that the double checks.
 type configXML struct {
 	CallerReference, Comment string
 	Enabled                  bool
@@ -183,18 +183,18 @@ type configXML struct {
 	Inner       string `xml:",innerxml"`
 }
 
-// parseConfig reads what is inside of a configuration's element.
+// parseConfig parses the content of a configuration's element.
 func parseConfig(inner string, into any) error {
 	return xml.Unmarshal([]byte("<C>"+inner+"</C>"), into)
 }
 
-// allows reports whether requests of a method are answered; without a list
-// those of GET and HEAD are.
+// allows reports whether requests with this method are served. Without a list,
+// GET and HEAD are.
 func (c configXML) allows(method string) bool {
 	return method == http.MethodGet || method == http.MethodHead || slices.Contains(c.Methods, method)
 }
 
-// function is the ARN of the one for an event.
+// function returns the ARN of the function for an event.
 func (c configXML) function(event string) string {
 	for _, f := range c.Functions {
 		if f.Event == event {
@@ -215,7 +215,8 @@ func (c *cloudfront) create(w http.ResponseWriter, body []byte) {
 	cfg := in.Config
 	for _, d := range c.distributions {
 		if d.Reference == cfg.CallerReference {
-			// Also for the same configuration: it does not hand the first back.
+			// Even for the same configuration, it does not return the first
+			// one.
 			c.fail(w, http.StatusConflict, "DistributionAlreadyExists", "The caller reference that you are using to create a distribution is associated with another distribution.")
 			return
 		}
@@ -250,13 +251,13 @@ func (d *Distribution) set(cfg configXML) {
 	d.etag++
 }
 
-// perShard is how many distributions may use one function or one origin access
-// control (docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/cloudfront-limits.html).
+// perShard is the maximum number of distributions per function or origin access
+// control
+// (docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/cloudfront-limits.html).
 const perShard = 100
 
-// refusal is the error code that CloudFront answers a configuration with,
-// empty if it is good. before is the distribution that it is of, nil for a new
-// one.
+// refusal returns CloudFront's error code for a configuration, or "" if it is
+// valid. before is the distribution to update, or nil for a new one.
 func (c *cloudfront) refusal(cfg configXML, before *Distribution) (code, message string) {
 	functions, access := map[string]int{}, 0
 	for _, d := range c.distributions {
@@ -300,7 +301,7 @@ func (c *cloudfront) refusal(cfg configXML, before *Distribution) (code, message
 	case cfg.Policy != "658327ea-f89d-4fab-a63d-7e88639e58f6":
 		return "NoSuchCachePolicy", "The cache policy does not exist."
 	case len(cfg.Methods) > 0 && !slices.Equal(cfg.Methods, []string{"GET", "HEAD"}) && !slices.Equal(cfg.Methods, []string{"GET", "HEAD", "OPTIONS"}):
-		// All seven may be allowed too, which Troy never asks for.
+		// All seven may be allowed too, but Troy never requests that.
 		return "InvalidArgument", "The parameter AllowedMethods is not one of the sets that are supported."
 	case !strings.HasPrefix(cfg.PriceClass, "PriceClass_"):
 		return "InvalidArgument", "The price class is not valid."
@@ -314,7 +315,7 @@ func (c *cloudfront) refusal(cfg configXML, before *Distribution) (code, message
 	return "", ""
 }
 
-// status is InProgress for a while after each change.
+// status returns InProgress for a while after each change.
 func (c *cloudfront) status(d *Distribution) string {
 	if time.Since(d.changed) < c.d.cfg.Settle {
 		return "InProgress"
@@ -329,7 +330,7 @@ func (c *cloudfront) describe(d *Distribution) string {
 
 func (d *Distribution) domain() string { return strings.ToLower(d.ID) + ".cloudfront.net" }
 
-// pageSize is small, so that pages are met by tests.
+// pageSize is small, so that tests see several pages.
 const pageSize = 20
 
 func (c *cloudfront) list(w http.ResponseWriter, r *http.Request) {
@@ -390,7 +391,7 @@ func (c *cloudfront) update(w http.ResponseWriter, d *Distribution, body []byte)
 }
 
 func (c *cloudfront) remove(w http.ResponseWriter, d *Distribution) {
-	// It also comes for a short while after Deployed.
+	// This error persists for a short while after Deployed.
 	if d.Enabled || time.Since(d.changed) < c.d.cfg.Settle*3/2 {
 		c.fail(w, http.StatusConflict, "DistributionNotDisabled", "The distribution you are trying to delete has not been disabled.")
 		return

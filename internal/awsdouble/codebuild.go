@@ -21,17 +21,16 @@ import (
 	"github.com/google/uuid"
 )
 
-// codebuild is CodeBuild. A build's phases are really run, on this machine and
-// in a process namespace of their own; its source and artifact are in the S3
-// server behind the double
-// (docs.aws.amazon.com/codebuild/latest/APIReference).
+// codebuild is CodeBuild. It runs a build's phases on this machine, in their
+// own process namespace. Sources and artifacts are in the S3 server behind the
+// double (docs.aws.amazon.com/codebuild/latest/APIReference).
 type codebuild struct {
 	d *Double
 
 	mu       sync.Mutex
 	projects map[string]bool
 	builds   map[string]*build
-	order    []string          // ids, the newest first
+	order    []string          // ids, newest first
 	tokens   map[string]string // idempotency token → id
 	running  sync.WaitGroup
 }
@@ -60,7 +59,7 @@ type logEvent struct {
 	message string
 }
 
-// startBuild is what the double reads of StartBuild's input.
+// startBuild is the part of StartBuild's input that the double reads.
 type startBuild struct {
 	ProjectName            string `json:"projectName"`
 	IdempotencyToken       string `json:"idempotencyToken"`
@@ -82,14 +81,14 @@ func newCodeBuild(d *Double) *codebuild {
 	return &codebuild{d: d, projects: map[string]bool{}, builds: map[string]*build{}, tokens: map[string]string{}}
 }
 
-// MakeProject makes a CodeBuild project.
+// MakeProject creates a CodeBuild project.
 func (d *Double) MakeProject(name string) {
 	d.codebuild.mu.Lock()
 	defer d.codebuild.mu.Unlock()
 	d.codebuild.projects[name] = true
 }
 
-// Builds lists the builds' ids and statuses, the newest first.
+// Builds returns the builds' ids and statuses, newest first.
 func (d *Double) Builds() []string {
 	d.codebuild.mu.Lock()
 	defer d.codebuild.mu.Unlock()
@@ -100,8 +99,8 @@ func (d *Double) Builds() []string {
 	return all
 }
 
-// BreakBuilds ends all builds that run with FAULT, as a failure of CodeBuild's
-// own machines does.
+// BreakBuilds ends all running builds with FAULT, like a failure of CodeBuild's
+// machines.
 func (d *Double) BreakBuilds() {
 	c := d.codebuild
 	c.mu.Lock()
@@ -189,7 +188,7 @@ func (c *codebuild) getProjects(body []byte) map[string]any {
 	return map[string]any{"projects": found, "projectsNotFound": missing}
 }
 
-// start is called with the lock held.
+// start requires the lock.
 func (c *codebuild) start(w http.ResponseWriter, body []byte) {
 	var in startBuild
 	if err := json.Unmarshal(body, &in); err != nil {
@@ -236,7 +235,7 @@ func (c *codebuild) start(w http.ResponseWriter, body []byte) {
 	c.running.Go(func() { c.run(b) })
 }
 
-// finish is called with the lock held.
+// finish requires the lock.
 func (c *codebuild) finish(b *build, status string) {
 	b.status, b.end = status, time.Now()
 	if n := len(b.phases); n > 0 && b.phases[n-1].status == "" {
@@ -281,7 +280,7 @@ func (b *build) json() map[string]any {
 
 func seconds(t time.Time) float64 { return float64(t.UnixMicro()) / 1e6 }
 
-// print adds to a build's log, as CodeBuild's own line.
+// print appends a line of CodeBuild itself to a build's log.
 func (c *codebuild) print(b *build, format string, args ...any) {
 	c.say(b, fmt.Sprintf("[Container] %s %s\n", time.Now().Format("2006/01/02 15:04:05.000000"), fmt.Sprintf(format, args...)))
 }
@@ -292,7 +291,7 @@ func (c *codebuild) say(b *build, text string) {
 	b.lines = append(b.lines, logEvent{time.Now(), text})
 }
 
-// phase runs one phase, and reports whether the build goes on.
+// phase runs one phase, and reports whether the build continues.
 func (c *codebuild) phase(b *build, kind string, f func() error) bool {
 	c.mu.Lock()
 	if b.status != "IN_PROGRESS" {
@@ -322,7 +321,7 @@ func (c *codebuild) phase(b *build, kind string, f func() error) bool {
 
 func nothing() error { return nil }
 
-// run is a build's life.
+// run runs a build from start to end.
 func (c *codebuild) run(b *build) {
 	dir, err := os.MkdirTemp("", "troy-codebuild-")
 	if err != nil {
@@ -351,13 +350,13 @@ func (c *codebuild) run(b *build) {
 			for _, command := range spec.Phases[p.name].Commands {
 				c.print(b, "Running command %s", command)
 				if err := c.command(b, dir, command); err != nil {
-					return fmt.Errorf("Error while executing command: %s. Reason: %w", command, err) //nolint:staticcheck // CodeBuild's own words
+					return fmt.Errorf("Error while executing command: %s. Reason: %w", command, err) //nolint:staticcheck // CodeBuild's own text
 				}
 			}
 			return nil
 		})
 	}
-	// It is tried also after a failure, as AWS does.
+	// AWS runs it after a failure as well.
 	kept := c.phase(b, "UPLOAD_ARTIFACTS", func() error {
 		for _, name := range spec.Artifacts.Files {
 			if err := upload(b.ctx, client, b.in, dir, name); err != nil {

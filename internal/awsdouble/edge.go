@@ -17,18 +17,18 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// edge answers readers as CloudFront's edges do, with one cache for all of the
-// world. It runs the functions that are published.
+// edge serves clients like CloudFront's edges, with one cache for the whole
+// world. It runs the published functions.
 type edge struct {
 	d *Double
 
 	mu      sync.Mutex
-	cache   map[string]answer // by distribution and the path that functions made
+	cache   map[string]answer // keyed by distribution and the path that functions returned
 	ahead   time.Duration     // how far the edge's clock is ahead
 	origins int
 }
 
-// answer is an origin's answer, as the cache keeps it.
+// answer is a cached response of the origin.
 type answer struct {
 	status int
 	header http.Header
@@ -39,17 +39,19 @@ type answer struct {
 
 func newEdge(d *Double) *edge { return &edge{d: d, cache: map[string]answer{}} }
 
-// Edge answers readers, by the alias record and the distribution of the Host.
+// Edge returns a handler that serves clients by the alias record and the
+// distribution of the Host.
 func (d *Double) Edge() http.Handler { return d.edge }
 
-// OriginRequests counts what the edge asked S3 for, revalidations too.
+// OriginRequests returns the number of the edge's requests to S3, including
+// revalidations.
 func (d *Double) OriginRequests() int {
 	d.edge.mu.Lock()
 	defer d.edge.mu.Unlock()
 	return d.edge.origins
 }
 
-// Advance moves the edge's clock, by which its cache grows old.
+// Advance moves the edge's clock forward, which ages its cache.
 func (d *Double) Advance(by time.Duration) {
 	d.edge.mu.Lock()
 	defer d.edge.mu.Unlock()
@@ -96,7 +98,7 @@ func (e *edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	out := response{Status: a.status, Headers: a.header}
 	for _, f := range config.Functions {
 		if f.Event != "viewer-response" || a.status >= http.StatusBadRequest {
-			continue // an origin's error is not shown to it
+			continue // the function does not see an origin's error
 		}
 		if out, err = e.d.runResponse(f.ARN, one.ID, asked, seen, out); err != nil {
 			http.Error(w, "the viewer-response function failed: "+err.Error(), http.StatusServiceUnavailable)
@@ -106,8 +108,8 @@ func (e *edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	out.send(w, r, a.body)
 }
 
-// Rewrite is what the viewer-request function of a host makes of a path: the
-// path that is looked up, or the status that it answers.
+// Rewrite returns the result of a host's viewer-request function for a path:
+// the path to look up, or the status of its response.
 func (d *Double) Rewrite(host, uri string) (string, int, error) {
 	one, ok := d.serving(host)
 	if !ok {
@@ -117,7 +119,7 @@ func (d *Double) Rewrite(host, uri string) (string, int, error) {
 	return out.URI, out.Status, err
 }
 
-// send writes the answer; one that the reader has is 304.
+// send writes the response, or 304 if the client has it already.
 func (p response) send(w http.ResponseWriter, r *http.Request, body []byte) {
 	maps.Copy(w.Header(), p.Headers)
 	tag := w.Header().Get("Etag")
@@ -131,7 +133,7 @@ func (p response) send(w http.ResponseWriter, r *http.Request, body []byte) {
 	}
 }
 
-// serving finds the distribution that a host's record leads to.
+// serving returns the distribution that a host's record points to.
 func (d *Double) serving(host string) (Distribution, bool) {
 	for _, one := range d.Distributions() {
 		if one.Host == host && one.Enabled && slices.Contains(d.Records(), "A "+host+" "+one.domain()) {
@@ -141,8 +143,8 @@ func (d *Double) serving(host string) (Distribution, bool) {
 	return Distribution{}, false
 }
 
-// object is what the distribution has at a path: of the cache, of the origin,
-// or the page that its errors are answered with.
+// object returns the distribution's object at a path: from the cache, from the
+// origin, or the page for an error.
 func (e *edge) object(r *http.Request, one Distribution, config configXML, uri string) (answer, error) {
 	a, err := e.fetch(r, one, config, uri)
 	if err != nil || a.status < http.StatusBadRequest {
@@ -176,11 +178,11 @@ func (e *edge) fetch(r *http.Request, one Distribution, config configXML, uri st
 	return a, nil
 }
 
-// origin asks S3. It decodes a + of the path as a space.
+// origin requests an object from S3. It decodes a + in the path as a space.
 func (e *edge) origin(r *http.Request, config configXML, uri string) (answer, error) {
 	key, err := url.QueryUnescape(strings.TrimPrefix(uri, "/"))
 	if err != nil {
-		return answer{status: http.StatusBadRequest}, nil //nolint:nilerr // the answer tells of it
+		return answer{status: http.StatusBadRequest}, nil //nolint:nilerr // the response reports it
 	}
 	bucket, _, _ := strings.Cut(config.Origin, ".s3.")
 	out, err := e.d.newS3().GetObject(r.Context(), &s3.GetObjectInput{Bucket: &bucket, Key: &key})
@@ -206,7 +208,7 @@ func (e *edge) origin(r *http.Request, config configXML, uri string) (answer, er
 	return a, nil
 }
 
-// cachingOptimized's bounds
+// The limits of CachingOptimized
 // (docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/using-managed-cache-policies.html).
 const (
 	minTTL     = time.Second
@@ -214,7 +216,7 @@ const (
 	maxTTL     = 365 * 24 * time.Hour
 )
 
-// ttl is how long an answer is kept. s-maxage comes before max-age.
+// ttl returns how long a response is cached. s-maxage overrides max-age.
 func ttl(a answer, config configXML) time.Duration {
 	if a.status >= http.StatusBadRequest {
 		for _, c := range config.Errors {
@@ -240,7 +242,7 @@ func ttl(a answer, config configXML) time.Duration {
 	return min(max(kept, minTTL), maxTTL)
 }
 
-// forget drops what an invalidation names.
+// forget removes the objects of an invalidation.
 func (e *edge) forget(distribution string, paths []string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

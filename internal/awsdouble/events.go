@@ -6,12 +6,12 @@ import (
 	"github.com/google/uuid"
 )
 
-// timeForm is how the times inside of CodeBuild's events look.
+// timeForm is the format of times in CodeBuild's events.
 const timeForm = "Jan 2, 2006 3:04:05 PM"
 
-// event is what EventBridge makes of a build
+// event returns EventBridge's event for a build
 // (docs.aws.amazon.com/codebuild/latest/userguide/sample-build-notifications.html).
-// It is called with the lock held.
+// It requires the lock.
 func (b *build) event(cfg Config, kind string) []byte {
 	arn := "arn:aws:codebuild:" + cfg.Region + ":" + cfg.Account + ":build/" + b.id
 	variables := []any{}
@@ -37,7 +37,7 @@ func (b *build) event(cfg Config, kind string) []byte {
 	return text
 }
 
-// announce hands an event to who listens.
+// announce passes an event to the listener.
 func (d *Double) announce(event []byte) {
 	if d.cfg.Event != nil {
 		d.cfg.Event(event)

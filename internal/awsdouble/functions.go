@@ -12,7 +12,7 @@ import (
 	"github.com/dop251/goja"
 )
 
-// function is a CloudFront function: what is in development, and what is live.
+// function is a CloudFront function in its development and live stages.
 type function struct {
 	dev, live stage
 	published bool
@@ -21,29 +21,29 @@ type function struct {
 
 type stage struct{ code, config string }
 
-// response is an answer as functions make and see it.
+// response is a response as functions return and see it.
 type response struct {
 	Status  int
 	Headers http.Header
 }
 
-// request is what a viewer-request function makes of a request: another
-// address, or an answer.
+// request is the result of a viewer-request function: a changed request or a
+// response.
 type request struct {
 	response
 	URI    string
-	fields map[string]field // the request's headers, as the function left them
+	fields map[string]field // the request's headers after the function
 }
 
 const (
 	maxFunction = 10 << 10
-	// perStore is how many functions one KeyValueStore may be associated with
+	// perStore is the maximum number of functions per KeyValueStore
 	// (docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/cloudfront-limits.html).
 	perStore = 10
 )
 
-// crowded reports whether a configuration's store has as many other functions
-// as it may have.
+// crowded reports whether a configuration's store has the maximum number of
+// other functions.
 func (c *cloudfront) crowded(name, config string) bool {
 	store := func(config string) string {
 		var in struct {
@@ -82,7 +82,7 @@ func (c *cloudfront) serveFunction(w http.ResponseWriter, r *http.Request, name 
 			in.Name = name
 		}
 		if c.crowded(in.Name, in.Config.Inner) {
-			// Which code AWS answers with is not documented.
+			// AWS does not document the error code.
 			c.fail(w, http.StatusBadRequest, "InvalidArgument", "The key value store is associated with too many functions.")
 			return
 		}
@@ -168,7 +168,7 @@ func (c *cloudfront) describeFunction(name, which string) string {
 		name, config, c.functionARN(name), which)
 }
 
-// Functions lists the live code of those that are published, by name.
+// Functions returns the live code of the published functions, keyed by name.
 func (d *Double) Functions() map[string]string {
 	d.cloudfront.mu.Lock()
 	defer d.cloudfront.mu.Unlock()
@@ -181,8 +181,7 @@ func (d *Double) Functions() map[string]string {
 	return all
 }
 
-// SetFunction replaces the code and the comment of a function, in development
-// and live.
+// SetFunction replaces the code and the comment of a function in both stages.
 func (d *Double) SetFunction(name, comment, code string) {
 	d.cloudfront.mu.Lock()
 	defer d.cloudfront.mu.Unlock()
@@ -196,13 +195,13 @@ func (d *Double) SetFunction(name, comment, code string) {
 	f.etag++
 }
 
-// field is CloudFront's form of a header, a cookie or a member of the query.
+// field is CloudFront's form of a header, a cookie or a query parameter.
 type field struct {
 	Value string  `json:"value"`
 	Multi []field `json:"multiValue,omitempty"`
 }
 
-// event is what a function is called with
+// event is the argument of a function
 // (docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/functions-event-structure.html).
 type event struct {
 	Context struct {
@@ -222,7 +221,7 @@ type eventResponse struct {
 	Headers    map[string]field `json:"headers"`
 }
 
-// view is a request as it comes from a reader.
+// view returns a client's request in the functions' form.
 type view struct {
 	method, uri, query string
 	header             http.Header
@@ -263,8 +262,8 @@ func (d *Double) runRequest(arn, distribution string, v view) (request, error) {
 	return request{out.response(), out.URI, out.Headers}, err
 }
 
-// runResponse runs a viewer-response function. It sees the request as the
-// viewer-request function left it.
+// runResponse runs a viewer-response function. It sees the request as changed
+// by the viewer-request function.
 func (d *Double) runResponse(arn, distribution string, asked request, v view, in response) (response, error) {
 	v.uri = asked.URI
 	e := newEvent(distribution, v)
@@ -288,8 +287,7 @@ func (e eventResponse) response() response {
 	return r
 }
 
-// call runs the live code of a function, with the KeyValueStore that it is
-// associated with.
+// call runs the live code of a function with its KeyValueStore.
 func (d *Double) call(arn string, e event, out any) error {
 	_, name, _ := strings.Cut(arn, ":function/")
 	d.cloudfront.mu.Lock()

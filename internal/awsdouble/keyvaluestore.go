@@ -16,11 +16,11 @@ const (
 	maxUpdateBytes = 3 << 20
 )
 
-// keyValueStore is CloudFront's KeyValueStores, by their ARNs. One is there as
-// soon as it is asked for
+// keyValueStore is CloudFront's KeyValueStores, keyed by ARN. A store exists
+// from its first use on
 // (docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/kvs-with-functions.html).
 type keyValueStore struct {
-	broken atomic.Bool // functions can't read them
+	broken atomic.Bool // functions can't read the stores
 
 	mu     sync.Mutex
 	stores map[string]*pairs
@@ -31,7 +31,7 @@ type pairs struct {
 	etag   int
 }
 
-// Pointers lists what the KeyValueStores hold.
+// Pointers returns the content of the KeyValueStores.
 func (d *Double) Pointers() map[string]string {
 	d.keyvalue.mu.Lock()
 	defer d.keyvalue.mu.Unlock()
@@ -42,10 +42,11 @@ func (d *Double) Pointers() map[string]string {
 	return all
 }
 
-// BreakStores makes functions fail to read their KeyValueStores, or no longer.
+// BreakStores makes functions fail to read their KeyValueStores, or repairs
+// them.
 func (d *Double) BreakStores(broken bool) { d.keyvalue.broken.Store(broken) }
 
-// value is what a function reads of the store that it is associated with.
+// value returns the value that a function reads from its store.
 func (k *keyValueStore) value(arn, key string) (string, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -111,7 +112,7 @@ func (k *keyValueStore) serve(w http.ResponseWriter, r *http.Request, body []byt
 	}
 }
 
-// update does all of it or nothing.
+// update applies all changes or none.
 func (k *keyValueStore) update(w http.ResponseWriter, r *http.Request, body []byte, p *pairs) {
 	var in struct {
 		Puts    []struct{ Key, Value string }

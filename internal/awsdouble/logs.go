@@ -21,7 +21,7 @@ func (l logs) fail(w http.ResponseWriter, status int, code, message string) {
 	l.c.fail(w, status, code, message)
 }
 
-// maxPage is the most bytes of a page of events.
+// maxPage is the maximum size of a page of events in bytes.
 const maxPage = 1 << 20
 
 func (l logs) serve(w http.ResponseWriter, r *http.Request, body []byte) {
@@ -48,7 +48,7 @@ func (l logs) serve(w http.ResponseWriter, r *http.Request, body []byte) {
 
 func (l logs) answer(w http.ResponseWriter, b *build, token string, limit int) {
 	if token == "" {
-		// A page may be empty although there is more.
+		// A page may be empty although more follow.
 		answerJSON(w, http.StatusOK, map[string]any{"events": []any{}, "nextForwardToken": fmt.Sprintf("f/%020d", 0), "nextBackwardToken": fmt.Sprintf("b/%020d", 0)})
 		return
 	}

@@ -9,12 +9,12 @@ import (
 )
 
 // command runs one command of a phase on "CodeBuild's machine": a process
-// namespace, which ends with the build and everything in it.
+// namespace that ends with the build, including all of its processes.
 func (c *codebuild) command(b *build, dir, command string) error {
 	cmd := exec.CommandContext(b.ctx, "unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc", "/bin/bash", "-c", command)
 	cmd.Dir = dir
-	// All of its group: unshare that is killed before it has arranged for its
-	// child to go too would leave it.
+	// The whole group: if unshare is killed before it arranges for its child to
+	// be killed too, the child survives.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	// CodeBuild's own variables, and credentials that a build must not see.
@@ -29,14 +29,14 @@ func (c *codebuild) command(b *build, dir, command string) error {
 	defer read.Close()
 	cmd.Stdout, cmd.Stderr = write, write
 	err = cmd.Start()
-	_ = write.Close() // the child's copy is what counts
+	_ = write.Close() // the child has its own copy
 	if err != nil {
 		return err
 	}
 	lines := bufio.NewReaderSize(read, 64<<10)
 	for {
 		text, err := lines.ReadString('\n')
-		// As CloudWatch gets them: several lines are often one event.
+		// As in CloudWatch, several lines are often one event.
 		for lines.Buffered() > 0 && len(text) < 128<<10 {
 			more, err := lines.ReadString('\n')
 			text += more

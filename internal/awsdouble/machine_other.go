@@ -5,5 +5,5 @@ package awsdouble
 import "errors"
 
 func (c *codebuild) command(*build, string, string) error {
-	return errors.New("the double runs builds on Linux alone")
+	return errors.New("the double runs builds only on Linux")
 }

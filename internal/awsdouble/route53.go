@@ -17,21 +17,23 @@ type route53 struct {
 	d *Double
 
 	mu      sync.Mutex
-	records map[string]record // by type and name
-	busy    int               // changes under way
+	records map[string]record // keyed by type and name
+	busy    int               // pending changes
 }
 
-// record is an alias, with a zone, or has a value as its target.
+// record is an alias with a zone, or has a value as its target.
 type record struct{ name, kind, target, zone string }
 
-// AddRecord makes a record that is not an alias, as a user of the account would.
+// AddRecord adds a record that is not an alias, as another user of the account
+// might.
 func (d *Double) AddRecord(kind, name, value string) {
 	d.route53.mu.Lock()
 	defer d.route53.mu.Unlock()
 	d.route53.records[kind+" "+name] = record{name: name, kind: kind, target: value}
 }
 
-// Records lists the records, like "A blog.sites.test d1.cloudfront.net".
+// Records returns the records in the form "A blog.sites.test
+// d1.cloudfront.net".
 func (d *Double) Records() []string {
 	d.route53.mu.Lock()
 	defer d.route53.mu.Unlock()
@@ -103,11 +105,11 @@ func (z *route53) list(w http.ResponseWriter, r *http.Request) {
 		items.String(), len(all) > limit, limit))
 }
 
-// changeTime is how long a change is under way. Another one that comes
-// meanwhile is refused.
+// changeTime is how long a change is pending. Another change in that time is
+// refused.
 const changeTime = 2 * time.Millisecond
 
-// change does all of a batch or nothing.
+// change applies the whole batch or nothing.
 func (z *route53) change(w http.ResponseWriter, body []byte) {
 	var in struct {
 		Changes []struct {
@@ -169,7 +171,7 @@ func (z *route53) change(w http.ResponseWriter, body []byte) {
 	answerXML(w, http.StatusOK, 0, "<ChangeResourceRecordSetsResponse><ChangeInfo><Id>/change/C1</Id><Status>PENDING</Status><SubmittedAt>2026-01-01T00:00:00Z</SubmittedAt></ChangeInfo></ChangeResourceRecordSetsResponse>")
 }
 
-// conflicts reports whether a name would have a CNAME beside another record.
+// conflicts reports whether a name would have a CNAME and another record.
 func conflicts(records map[string]record, one record) bool {
 	_, cname := records["CNAME "+one.name]
 	return cname && one.kind != "CNAME"

@@ -15,7 +15,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
-// storage is S3: it passes calls on. The signature covers the Host, so it stays.
+// storage is S3: it passes calls on. It keeps the Host, which the signature
+// covers.
 type storage struct{ d *Double }
 
 func (s storage) action(r *http.Request, _ []byte) string {
@@ -68,12 +69,12 @@ func (s storage) serve(w http.ResponseWriter, r *http.Request, _ []byte) {
 	proxy.ServeHTTP(w, r)
 }
 
-// maxKey is the most bytes of a key
+// maxKey is the maximum length of a key in bytes
 // (docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html).
 const maxKey = 1024
 
-// readCopySource reads the source of a copy as S3 does, which takes a + for a
-// space, and writes it so that every server reads the same.
+// readCopySource parses the source of a copy as S3 does, which decodes a + as a
+// space, and returns it in a form that every server reads the same way.
 func (s storage) readCopySource(r *http.Request) error {
 	const name = "X-Amz-Copy-Source"
 	given := r.Header.Get(name)
@@ -86,7 +87,7 @@ func (s storage) readCopySource(r *http.Request) error {
 	}
 	plain := strings.ReplaceAll(strings.ReplaceAll(url.QueryEscape(source), "+", "%20"), "%2F", "/")
 	if plain == given {
-		return nil // its signature stands
+		return nil // its signature stays valid
 	}
 	r.Header.Set(name, plain)
 	key := aws.Credentials{AccessKeyID: s.d.cfg.S3Key, SecretAccessKey: s.d.cfg.S3Secret}
@@ -94,7 +95,7 @@ func (s storage) readCopySource(r *http.Request) error {
 		func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true })
 }
 
-// newS3 is a client of the server.
+// newS3 returns a client of the server.
 func (d *Double) newS3() *s3.Client {
 	return s3.NewFromConfig(aws.Config{
 		Region: d.cfg.Region, Credentials: credentials.NewStaticCredentialsProvider(d.cfg.S3Key, d.cfg.S3Secret, ""),

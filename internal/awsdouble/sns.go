@@ -24,9 +24,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// Topic is a topic of SNS. It signs with a key of its own, and posts what is
-// published to the endpoints whose subscription was confirmed, again while
-// they answer 5xx.
+// Topic is an SNS topic. It signs messages with its own key and posts them to
+// the confirmed endpoints, with retries after 5xx responses.
 type Topic struct {
 	ARN         string
 	Certificate []byte // PEM
@@ -42,11 +41,11 @@ type Topic struct {
 	cancel    context.CancelFunc
 }
 
-// MakeTopic makes a topic, to which CodeBuild's events are published.
+// MakeTopic creates a topic that receives CodeBuild's events.
 func (d *Double) MakeTopic(name string) *Topic {
 	t, err := NewTopic("arn:aws:sns:" + d.cfg.Region + ":" + d.cfg.Account + ":" + name)
 	if err != nil {
-		panic(err) // there is no randomness
+		panic(err) // no random numbers
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -54,7 +53,7 @@ func (d *Double) MakeTopic(name string) *Topic {
 	return t
 }
 
-// NewTopic is a topic without a double.
+// NewTopic returns a topic without a Double.
 func NewTopic(arn string) (*Topic, error) {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -76,8 +75,8 @@ func NewTopic(arn string) (*Topic, error) {
 	return t, nil
 }
 
-// Message is the body of a message, signed, with these of its members changed
-// before that. Of a subscription the token is in Token.
+// Message returns the body of a signed message. changes replaces members before
+// signing. The token of a subscription is in Token.
 func (t *Topic) Message(kind, message string, changes map[string]string) []byte {
 	m := map[string]string{
 		"Type": kind, "MessageId": uuid.NewString(), "TopicArn": t.ARN, "Message": message, "SignatureVersion": "2",
@@ -104,7 +103,7 @@ func (t *Topic) Message(kind, message string, changes map[string]string) []byte 
 	}
 	signature, err := rsa.SignPKCS1v15(rand.Reader, t.key, hash, sum)
 	if err != nil {
-		panic(err) // the key is ours
+		panic(err) // the key is valid
 	}
 	m["Signature"] = base64.StdEncoding.EncodeToString(signature)
 	body, _ := json.Marshal(m)
@@ -120,22 +119,21 @@ func (t *Topic) Subscribe(endpoint string) {
 	t.post(endpoint, t.Message("SubscriptionConfirmation", "You have chosen to subscribe to the topic.", map[string]string{"Token": token}))
 }
 
-// Confirmed lists the endpoints that get what is published.
+// Confirmed returns the endpoints with a confirmed subscription.
 func (t *Topic) Confirmed() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return append([]string(nil), t.endpoints...)
 }
 
-// publish posts an event to all endpoints.
+// publish posts an event to all confirmed endpoints.
 func (t *Topic) publish(event []byte) {
 	for _, endpoint := range t.Confirmed() {
 		t.post(endpoint, t.Message("Notification", string(event), nil))
 	}
 }
 
-// post sends a message, and again as long as it is not answered, at most a few
-// times.
+// post posts a message, with a few retries.
 func (t *Topic) post(endpoint string, body []byte) {
 	t.posts.Go(func() {
 		for try := range 5 {

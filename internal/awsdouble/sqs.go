@@ -11,23 +11,23 @@ import (
 	"github.com/google/uuid"
 )
 
-// QueueConfig is a queue of the double.
+// QueueConfig configures a queue.
 type QueueConfig struct {
 	Name string
-	// DeadLetters names the queue that a message goes to after it was received
-	// MaxReceives times; empty means that there is none.
+	// DeadLetters is the name of the queue for messages that were received
+	// MaxReceives times; empty means none.
 	DeadLetters string
 	MaxReceives int
 }
 
-// queues is SQS, in its JSON protocol.
+// queues is SQS, in its JSON protocol. See
 // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-making-api-requests-json.html
 type queues struct {
 	d *Double
 
 	mu      sync.Mutex
 	byName  map[string]*queue
-	changed chan struct{} // closed and replaced when a message may have come
+	changed chan struct{} // closed and replaced when a message may have arrived
 }
 
 type queue struct {
@@ -45,7 +45,7 @@ func newQueues(d *Double) *queues {
 	return &queues{d: d, byName: map[string]*queue{}, changed: make(chan struct{})}
 }
 
-// MakeQueue makes a queue and returns its URL.
+// MakeQueue creates a queue and returns its URL.
 func (d *Double) MakeQueue(cfg QueueConfig) string {
 	s := d.queues
 	s.mu.Lock()
@@ -61,7 +61,7 @@ func (d *Double) Send(name, body string) {
 	d.queues.send(d.queues.byName[name], body)
 }
 
-// Queued lists the bodies of a queue's messages, those being worked on too.
+// Queued returns the bodies of a queue's messages, including those in flight.
 func (d *Double) Queued(name string) []string {
 	d.queues.mu.Lock()
 	defer d.queues.mu.Unlock()
@@ -72,7 +72,7 @@ func (d *Double) Queued(name string) []string {
 	return bodies
 }
 
-// send is called with the lock held.
+// send requires the lock.
 func (s *queues) send(q *queue, body string) *queued {
 	m := &queued{id: uuid.NewString(), body: body}
 	q.messages = append(q.messages, m)
@@ -93,14 +93,14 @@ func (s *queues) fail(w http.ResponseWriter, status int, code, message string) {
 	answerJSON(w, status, map[string]string{"__type": "com.amazonaws.sqs#" + code, "message": message})
 }
 
-// answerJSON answers in the JSON protocols.
+// answerJSON writes a response of the JSON protocols.
 func answerJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/x-amz-json-1.0")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(v)
 }
 
-// sqsRequest is the members of all actions together.
+// sqsRequest has the members of all actions.
 type sqsRequest struct {
 	QueueURL            string `json:"QueueUrl"`
 	MessageBody         string
@@ -150,7 +150,7 @@ func (s *queues) arn(name string) string {
 	return "arn:aws:sqs:" + s.d.cfg.Region + ":" + s.d.cfg.Account + ":" + name
 }
 
-// receive waits for messages, as long as the caller lets it.
+// receive waits for messages up to the caller's limit.
 func (s *queues) receive(w http.ResponseWriter, r *http.Request, q *queue, in sqsRequest) {
 	if in.MaxNumberOfMessages > 10 {
 		s.fail(w, http.StatusBadRequest, "InvalidParameterValue", "MaxNumberOfMessages must be between 1 and 10.")
@@ -181,13 +181,13 @@ func (s *queues) receive(w http.ResponseWriter, r *http.Request, q *queue, in sq
 		wake.Stop()
 		s.mu.Lock()
 		if r.Context().Err() != nil {
-			return // nobody would get what is taken
+			return // the client would not get the messages
 		}
 	}
 }
 
-// take makes up to n messages invisible. It also tells when the next will be
-// visible.
+// take makes up to n messages invisible. It also returns when the next one
+// becomes visible.
 func (s *queues) take(q *queue, n int, hold time.Duration) (taken []map[string]any, next time.Time) {
 	now := time.Now()
 	next = now.Add(time.Hour)
@@ -216,7 +216,7 @@ func (s *queues) take(q *queue, n int, hold time.Duration) (taken []map[string]a
 	return taken, next
 }
 
-// change deletes messages or moves when they are visible again, by their
+// change deletes messages or changes when they become visible again, by their
 // receipts.
 func (s *queues) change(w http.ResponseWriter, q *queue, in sqsRequest, remove bool) {
 	successful, failed := []map[string]any{}, []map[string]any{}

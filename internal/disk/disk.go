@@ -1,4 +1,4 @@
-// Package disk tells how full a disk is.
+// Package disk measures the free space of a disk.
 package disk
 
 import (
@@ -8,19 +8,19 @@ import (
 	"time"
 )
 
-// Reserve is how much of the disk builds leave to the rest of the machine.
+// Reserve is the part of the disk that builds leave to the rest of the machine.
 const Reserve = 256 << 20
 
-// Poll is how often it is looked at.
+// Poll is the interval of the checks.
 const Poll = 250 * time.Millisecond
 
-// IsFull reports whether an error tells of a full disk or a used-up quota.
+// IsFull reports whether an error means a full disk or an exhausted quota.
 func IsFull(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
-// Every calls look at once and then again and again. The returned function
-// ends that and waits for it.
+// Every calls look at once and then at intervals. The returned function stops
+// that and waits for the last call.
 func Every(interval time.Duration, look func()) (stop func()) {
 	quit, done := make(chan struct{}), make(chan struct{})
 	go func() {

@@ -4,5 +4,5 @@ package disk
 
 import "math"
 
-// Free knows no limit here.
+// Free returns no limit on this platform.
 func Free(string) (int64, error) { return math.MaxInt64, nil }

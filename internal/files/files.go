@@ -1,5 +1,6 @@
-// Package files writes and removes small files whole and durably, and locks
-// them between processes. What keeps its state in the data folder uses it.
+// Package files writes and removes small files atomically and durably, and
+// locks them between processes. Packages that keep state in the data folder use
+// it.
 package files
 
 import (
@@ -15,18 +16,20 @@ import (
 	"github.com/troy-iaas/troy/internal/disk"
 )
 
-// Root is the folder that the processes of one machine keep their state in.
+// Root is the folder in which the processes of one machine keep their state.
 type Root string
 
-// Path is the path of a file below the root.
+// Path returns the path of a file below the root.
 func (r Root) Path(elements ...string) string {
 	return filepath.Join(append([]string{string(r)}, elements...)...)
 }
 
-// Temp is where files are written before they are renamed into place.
+// Temp returns the folder in which files are written before they are renamed
+// into place.
 func (r Root) Temp() string { return r.Path("tmp") }
 
-// Error gives a full disk its name; other errors pass.
+// Error returns an Unavailable error for a full disk, and any other error
+// unchanged.
 func Error(err error) error {
 	if disk.IsFull(err) {
 		return troy.Errorf(troy.Unavailable, "the store's disk is full")
@@ -34,9 +37,9 @@ func Error(err error) error {
 	return err
 }
 
-// Write makes file hold data, whole or not at all, and durably: when it
-// returns, a crash of the machine does not undo it. The temporary file is
-// made in temp, on the same file system.
+// Write writes data to file atomically and durably: after it returns, a crash
+// of the machine does not lose the data. The temporary file is created in temp,
+// which must be on the same file system.
 func Write(temp, file string, data []byte) error {
 	f, err := os.CreateTemp(temp, "write-")
 	if err != nil {
@@ -59,7 +62,7 @@ func Write(temp, file string, data []byte) error {
 	return SyncFolder(filepath.Dir(file))
 }
 
-// WriteJSON is Write for a value as JSON.
+// WriteJSON is like Write, for a value as JSON.
 func WriteJSON(temp, file string, v any) error {
 	data, err := json.Marshal(v)
 	if err != nil {
@@ -68,7 +71,7 @@ func WriteJSON(temp, file string, v any) error {
 	return Write(temp, file, data)
 }
 
-// Remove removes a file durably; one that is not there is no error.
+// Remove removes a file durably. A missing file is not an error.
 func Remove(file string) error {
 	err := os.Remove(file)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -89,7 +92,7 @@ func SyncFolder(dir string) error {
 	return Error(errors.Join(d.Sync(), d.Close()))
 }
 
-// RemoveStale removes the files in dir that nobody has written to since.
+// RemoveStale removes the files in dir that were not written to since a time.
 func RemoveStale(dir string, since time.Time) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -101,7 +104,7 @@ func RemoveStale(dir string, since time.Time) error {
 	for _, entry := range entries {
 		info, err := entry.Info()
 		if err != nil || info.IsDir() || info.ModTime().After(since) {
-			continue // gone meanwhile, another's, or in use
+			continue // removed meanwhile, or in use
 		}
 		if err := os.Remove(filepath.Join(dir, entry.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
@@ -110,9 +113,9 @@ func RemoveStale(dir string, since time.Time) error {
 	return nil
 }
 
-// Unnamed makes a file without a name, so that it goes with its last user,
-// whatever happens. The folder is made if need be; empty is the system's
-// folder of temporary files.
+// Unnamed creates a file without a name, which disappears with its last user.
+// It creates the folder if necessary; "" means the system's folder for
+// temporary files.
 func Unnamed(dir string) (*os.File, error) {
 	if dir != "" {
 		if err := os.MkdirAll(dir, 0o700); err != nil {

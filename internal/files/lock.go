@@ -11,15 +11,15 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// lockPoll is how often a taken lock is tried again. flock has no waiting
-// that a context could end.
+// lockPoll is the interval of attempts to take a lock. A context can't
+// interrupt flock's own wait.
 const lockPoll = 2 * time.Millisecond
 
-// Lock takes the flock of a file, shared or exclusive. The file is made,
-// its folder is not: without one the error is fs.ErrNotExist, also when it
-// goes while the lock is waited for. flock opens the file anew for each try; a
-// file that was replaced between opening and locking guards nothing, and the
-// lock is taken anew.
+// Lock takes the flock of a file, shared or exclusive. It creates the file but
+// not its folder: if the folder does not exist or is removed during the wait,
+// the error is fs.ErrNotExist. It opens the file again for each attempt, and
+// retries if the file was replaced between opening and locking, because that
+// lock would guard nothing.
 func Lock(ctx context.Context, file string, shared bool) (release func(), err error) {
 	for {
 		lock := flock.New(file, flock.SetPermissions(0o644))
@@ -39,9 +39,9 @@ func Lock(ctx context.Context, file string, shared bool) (release func(), err er
 	}
 }
 
-// Lock takes the exclusive lock of one name. Names share a fixed number of
-// lock files, so that none has to be removed with what it guards, which
-// flock can't do safely. kind keeps apart the locks that are held together.
+// Lock takes the exclusive lock of a name. Names share a fixed number of lock
+// files, because flock can't safely remove a lock file together with what it
+// guards. kind separates locks that are held together.
 func (r Root) Lock(ctx context.Context, kind, name string) (release func(), err error) {
 	sum := sha256.Sum256([]byte(name))
 	return Lock(ctx, r.Path("locks", fmt.Sprintf("%s-%02x", kind, sum[0])), false)

@@ -13,9 +13,9 @@ import (
 	"github.com/troy-iaas/troy/internal/files"
 )
 
-// TestLockOfRemovedFolder waits for a lock whose folder goes meanwhile: it
-// must not be taken, for it would guard nothing. If the folder was made again,
-// its new lock is taken.
+// TestLockOfRemovedFolder removes the folder during the wait for a lock, which
+// must not be taken because it would guard nothing. If the folder is created
+// again, its new lock is taken.
 func TestLockOfRemovedFolder(t *testing.T) {
 	t.Parallel()
 	for name, again := range map[string]bool{"gone": false, "made again": true} {
@@ -37,7 +37,7 @@ func TestLockOfRemovedFolder(t *testing.T) {
 			}()
 			for deadline := time.Now().Add(10 * time.Second); opened(t, file) < 2; {
 				if time.Now().After(deadline) {
-					t.Fatal("nobody waits for the lock")
+					t.Fatal("no process waits for the lock")
 				}
 			}
 			if err := os.Rename(dir, dir+".removed"); err != nil {
@@ -63,7 +63,7 @@ func TestLockOfRemovedFolder(t *testing.T) {
 	}
 }
 
-// opened is how often this process has the file open.
+// opened returns how often this process has the file open.
 func opened(t *testing.T, file string) int {
 	t.Helper()
 	const fds = "/proc/self/fd"

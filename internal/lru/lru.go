@@ -1,5 +1,5 @@
-// Package lru keeps what was used last. The edge keeps manifests and files in
-// it, and web the releases that files are sent for.
+// Package lru is a cache that evicts the least recently used values. The edge
+// caches manifests and files in it, and web the current releases.
 package lru
 
 import (
@@ -8,15 +8,15 @@ import (
 	"sync"
 )
 
-// Cache keeps what was used last, up to a total weight. A value that alone is
-// heavier than the total is kept until another one comes, so that it is not
-// made anew for every request.
+// Cache keeps the most recently used values, up to a total weight. It keeps a
+// single heavier value until another one is added, so that the value is not
+// recomputed for every request.
 type Cache[K comparable, V any] struct {
 	max int64
 
 	mu     sync.Mutex
 	weight int64
-	order  *list.List // of *item[K, V], the last used first
+	order  *list.List // of *item[K, V], most recently used first
 	items  map[K]*list.Element
 }
 
@@ -26,12 +26,12 @@ type item[K comparable, V any] struct {
 	weight int64
 }
 
-// New returns a cache of the total weight.
+// New returns a cache with a maximum total weight.
 func New[K comparable, V any](maxWeight int64) *Cache[K, V] {
 	return &Cache[K, V]{max: maxWeight, order: list.New(), items: make(map[K]*list.Element)}
 }
 
-// Get returns the value of a key, and whether the cache has it.
+// Get returns the value of a key. ok is false if the cache does not have it.
 func (c *Cache[K, V]) Get(key K) (value V, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -43,7 +43,7 @@ func (c *Cache[K, V]) Get(key K) (value V, ok bool) {
 	return e.Value.(*item[K, V]).value, true
 }
 
-// Put keeps a value of a weight. It returns the values that had to make room.
+// Put adds a value with a weight. It returns the evicted values.
 func (c *Cache[K, V]) Put(key K, value V, weight int64) (gone []V) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -60,7 +60,7 @@ func (c *Cache[K, V]) Put(key K, value V, weight int64) (gone []V) {
 	return gone
 }
 
-// Remove drops the value of a key.
+// Remove removes the value of a key.
 func (c *Cache[K, V]) Remove(key K) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -75,25 +75,25 @@ func (c *Cache[K, V]) drop(e *list.Element) {
 	c.weight -= it.weight
 }
 
-// Len returns the number of values in the cache.
+// Len returns the number of values.
 func (c *Cache[K, V]) Len() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.items)
 }
 
-// Weight returns the weight of the values in the cache.
+// Weight returns the total weight of the values.
 func (c *Cache[K, V]) Weight() int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.weight
 }
 
-// Max returns the total weight that the cache was made for.
+// Max returns the maximum total weight.
 func (c *Cache[K, V]) Max() int64 { return c.max }
 
-// All yields the values in the cache, the last used first. The cache must not
-// be used meanwhile.
+// All yields the values, most recently used first. The loop must not use the
+// cache.
 func (c *Cache[K, V]) All() iter.Seq[V] {
 	return func(yield func(V) bool) {
 		for e := c.order.Front(); e != nil; e = e.Next() {

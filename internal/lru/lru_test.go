@@ -14,7 +14,7 @@ func TestLRU(t *testing.T) {
 	c.Get("a")
 	c.Put("c", 3, 4)
 	if _, ok := c.Get("b"); ok {
-		t.Error("b was used longest ago and is still there")
+		t.Error("the least recently used value, b, was not evicted")
 	}
 	c.Put("a", 4, 1)
 	if v, _ := c.Get("a"); v != 4 || c.Weight() != 5 {

@@ -1,6 +1,6 @@
-// Package network tells the Internet's addresses from those of a machine, its
-// neighbours and its cloud. What foreign code and foreign addresses lead to is
-// held to it: builds, submodules and LFS servers.
+// Package network distinguishes public Internet addresses from those of a
+// machine, its neighbours and its cloud. It restricts where untrusted code and
+// untrusted addresses may connect: builds, submodules and LFS servers.
 package network
 
 import (
@@ -8,12 +8,11 @@ import (
 	"slices"
 )
 
-// special are the networks of which no address is a server's on the Internet:
-// IANA's special-purpose registries (RFC 6890,
-// iana.org/assignments/iana-ipv4-special-registry and -ipv6-special-registry),
-// multicast, and those by which IPv6 leads to addresses of IPv4. The networks
-// of RFC 5737, kept for documentation, are not among them: nothing of value
-// is there, and laboratories use them for their Internet.
+// special are the networks without public servers: IANA's special-purpose
+// registries (RFC 6890, iana.org/assignments/iana-ipv4-special-registry and
+// -ipv6-special-registry), multicast, and the networks that map IPv6 to IPv4
+// addresses. The documentation networks of RFC 5737 are not included: they have
+// nothing to protect, and test labs use them as their Internet.
 var special = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"),         // this network
 	netip.MustParsePrefix("10.0.0.0/8"),        // RFC 1918
@@ -50,11 +49,10 @@ var special = []netip.Prefix{
 	netip.MustParsePrefix("ff00::/8"),          // multicast
 }
 
-// Special returns the networks of which no address is a server's on the
-// Internet.
+// Special returns the networks without public servers.
 func Special() []netip.Prefix { return slices.Clone(special) }
 
-// Public reports whether an address is one of the Internet.
+// Public reports whether an address is a public Internet address.
 func Public(ip netip.Addr) bool {
 	ip = ip.Unmap().WithZone("")
 	return ip.IsValid() && !slices.ContainsFunc(special, func(p netip.Prefix) bool { return p.Contains(ip) })

@@ -9,18 +9,18 @@ import (
 // ErrInterrupted is the cause of an Interruption.
 var ErrInterrupted = errors.New("interrupted by the test")
 
-// Interruption is a context that ends in the middle of an operation: when Tick
-// was called, or the context asked, as often as it takes.
+// Interruption is a context that ends in the middle of an operation, after a
+// number of calls of Tick or Err.
 type Interruption struct {
 	context.Context
-	// At is when it ended.
+	// At is the time when it ended.
 	At time.Time
 
 	cancel context.CancelCauseFunc
 	left   int
 }
 
-// Interrupt returns a context that ends at the tick of this number.
+// Interrupt returns a context that ends at the n-th tick.
 func Interrupt(ctx context.Context, after int) *Interruption {
 	ctx, cancel := context.WithCancelCause(ctx)
 	return &Interruption{Context: ctx, cancel: cancel, left: after}
@@ -34,7 +34,7 @@ func (i *Interruption) Tick() {
 	}
 }
 
-// Err is the context's, and ticks.
+// Err returns the context's error, and ticks.
 func (i *Interruption) Err() error {
 	i.Tick()
 	return i.Context.Err()

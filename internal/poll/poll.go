@@ -1,4 +1,4 @@
-// Package poll waits in tests for what no signal tells of.
+// Package poll waits in tests for conditions without a signal.
 package poll
 
 import (
@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Until calls ok at every interval until it returns true. It returns false if
-// it did not within the limit, or before the context ended.
+// Until calls ok at every interval until it returns true. Until returns false
+// if the limit passes or the context ends first.
 func Until(ctx context.Context, limit, interval time.Duration, ok func() bool) bool {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

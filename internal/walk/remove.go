@@ -12,14 +12,14 @@ import (
 	"strconv"
 )
 
-// Remove deletes a folder with everything in it, or a file, and reports how
-// many of what it deleted were no folders. What is not there is no error.
-// Links are not followed, and modes that forbid it to the owner are no
-// hindrance. No process may write there meanwhile.
+// Remove deletes a file, or a folder with all of its content, and returns the
+// number of deleted entries that were not folders. A missing path is not an
+// error. Remove does not follow links, and it overrides modes that forbid the
+// deletion to the owner. No process may write to the folder meanwhile.
 //
-// Folders that are deep inside are moved up before they are emptied, so that
-// depth costs neither descriptors nor time. When its context ends, Remove does
-// as well, and another call continues.
+// It moves deep folders up before it empties them, so that depth costs neither
+// descriptors nor time. If its context is done, Remove returns an error, and
+// another call continues.
 func Remove(ctx context.Context, name string) (files int, err error) {
 	info, err := os.Lstat(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -41,13 +41,13 @@ func Remove(ctx context.Context, name string) (files int, err error) {
 	return r.files, nil
 }
 
-// deepest is how many folders, each in the one before, are open at once.
+// deepest is the maximum number of nested folders that are open at once.
 const deepest = 32
 
 type remover struct {
 	ctx    context.Context
 	top    *os.Root
-	prefix string // of the names that folders get when they are moved up
+	prefix string // of the new names of folders that are moved up
 	moved  int
 	files  int
 }
@@ -66,7 +66,7 @@ func (r *remover) all(name string, info fs.FileInfo) error {
 	return r.empty(r.top, ".", 0)
 }
 
-// empty removes what is in a folder, whose path below the top is name.
+// empty removes the content of a folder with the path name below the top.
 func (r *remover) empty(folder *os.Root, name string, depth int) error {
 	for {
 		n, err := r.each(folder, func(entry fs.DirEntry) error {
@@ -78,16 +78,16 @@ func (r *remover) empty(folder *os.Root, name string, depth int) error {
 			}
 			return r.up(folder, name, entry.Name())
 		})
-		// Another round finds the folders that were moved up, and the names
-		// that some file systems leave out while others are removed.
+		// Another round finds the folders that were moved up, and names that
+		// some file systems skip while others are removed.
 		if err != nil || n == 0 {
 			return err
 		}
 	}
 }
 
-// each calls f for what is in a folder, in batches, and reports how much that
-// was.
+// each calls f for the content of a folder, in batches, and returns the number
+// of entries.
 func (r *remover) each(folder *os.Root, f func(fs.DirEntry) error) (int, error) {
 	d, err := folder.Open(".")
 	if err != nil {
@@ -125,7 +125,7 @@ func (r *remover) file(folder *os.Root, name string) error {
 	return err
 }
 
-// folder removes a folder in another one with everything in it.
+// folder removes a folder in another one with all of its content.
 func (r *remover) folder(in *os.Root, name, inside string, depth int) error {
 	if err := writable(in, inside); err != nil {
 		return err
@@ -143,8 +143,8 @@ func (r *remover) folder(in *os.Root, name, inside string, depth int) error {
 
 // up moves a folder in another one to the top.
 func (r *remover) up(in *os.Root, name, inside string) error {
-	// Moving it changes its entry "..", which takes the right to write to it
-	// (rename(2)).
+	// Moving a folder changes its entry "..", which requires permission to
+	// write to it (rename(2)).
 	if err := writable(in, inside); err != nil {
 		return err
 	}
@@ -152,7 +152,7 @@ func (r *remover) up(in *os.Root, name, inside string) error {
 	return r.top.Rename(path.Join(name, inside), r.prefix+strconv.Itoa(r.moved))
 }
 
-// writable gives a folder's owner every right to it.
+// writable gives a folder's owner all permissions.
 func writable(in *os.Root, name string) error {
 	info, err := in.Lstat(name)
 	if err != nil || info.Mode()&0o700 == 0o700 {

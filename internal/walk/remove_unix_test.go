@@ -20,12 +20,11 @@ const (
 	nobody         = 65534
 )
 
-// TestRemoveInChild removes a folder in a process of its own, for the test
-// below.
+// TestRemoveInChild removes a folder in a child process, for the test below.
 func TestRemoveInChild(t *testing.T) {
 	dir := os.Getenv(folderVariable)
 	if dir == "" {
-		t.Skip("another test runs it as a program")
+		t.Skip("only for the child process of TestRemoveWithFewDescriptors")
 	}
 	few := syscall.Rlimit{Cur: 256, Max: 256}
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &few); err != nil {
@@ -39,9 +38,8 @@ func TestRemoveInChild(t *testing.T) {
 	}
 }
 
-// TestRemoveWithFewDescriptors removes folders deeper than descriptors are
-// allowed, with modes that forbid it, as root and as someone who modes hold
-// for.
+// TestRemoveWithFewDescriptors removes folders that are deeper than the limit
+// on descriptors and have restrictive modes, as root and as another user.
 func TestRemoveWithFewDescriptors(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -73,15 +71,14 @@ func TestRemoveWithFewDescriptors(t *testing.T) {
 			out, err := removeInChild(t, base, dir, test.uid)
 			t.Logf("%s", out)
 			if err != nil {
-				t.Fatalf("the removal in a process of its own: %v", err)
+				t.Fatalf("the removal in a child process: %v", err)
 			}
 			gone(t, dir)
 		})
 	}
 }
 
-// handOver gives every folder to a user, and each its mode, the innermost
-// first.
+// handOver gives every folder to a user and sets its mode, the innermost first.
 func handOver(t *testing.T, dir string, uid int, mode fs.FileMode) {
 	t.Helper()
 	root := openRoot(t, dir)
@@ -89,7 +86,7 @@ func handOver(t *testing.T, dir string, uid int, mode fs.FileMode) {
 		if err := e.Folder.Lchown(e.Name(), uid, uid); err != nil || e.Name() != "d" {
 			return err
 		}
-		// Root goes on in there whatever the mode is.
+		// Root can enter it with any mode.
 		if os.Geteuid() != 0 {
 			return nil
 		}
@@ -102,7 +99,7 @@ func handOver(t *testing.T, dir string, uid int, mode fs.FileMode) {
 
 func removeInChild(t *testing.T, base, dir string, uid int) ([]byte, error) {
 	t.Helper()
-	// The folders above have to let the user through, and dir be removed.
+	// The user needs access to the parents, and dir must be removable.
 	program := filepath.Join(base, "program")
 	data, err := os.ReadFile(os.Args[0])
 	if err := errors.Join(err, os.WriteFile(program, data, 0o755), os.Chmod(base, 0o777), os.Chmod(filepath.Dir(base), 0o755)); err != nil {

@@ -1,8 +1,8 @@
-// Package walk goes through folders that others filled, and removes them.
-// Such a folder may be of any depth and width and have any modes, so both
-// work without recursion, with few file descriptors and in time that follows
-// what is there, and end with their context. Sites, builds and forges call
-// it for sources, outputs, caches and clones.
+// Package walk walks and removes folders with untrusted content, which may have
+// any depth, width and modes. It works without recursion, with few file
+// descriptors, in linear time, and stops when the context is done. Package
+// site, the builders and the forges use it for sources, outputs, caches and
+// clones.
 package walk
 
 import (
@@ -17,38 +17,38 @@ import (
 
 // Limits bounds a walk.
 type Limits struct {
-	Entries int // files, folders, links and whatever else
-	Path    int // bytes of a path, relative to where the walk began
+	Entries int // files, folders, links and others
+	Path    int // bytes of a path, relative to the walk's root
 }
 
-// What ends a walk that passes its limits. The error that wraps one of them
-// quotes the path.
+// The errors of a walk that exceeds its limits. The wrapping error quotes the
+// path.
 var (
 	ErrEntries = errors.New("it has too many files and folders")
 	ErrPath    = errors.New("a path in it is too long")
 )
 
-// Entry is what a walk found.
+// Entry is a file, folder or link that a walk found.
 type Entry struct {
 	fs.DirEntry
-	Path   string   // slash-separated, relative to where the walk began
-	Folder *os.Root // that has the entry; valid during the call
+	Path   string   // slash-separated, relative to the walk's root
+	Folder *os.Root // contains the entry; valid during the call
 }
 
-// Info is the entry's own, not that of the target of a link.
+// Info returns the entry's info. It does not follow links.
 func (e Entry) Info() (fs.FileInfo, error) { return e.Folder.Lstat(e.Name()) }
 
-// openFolders is how many folders above the current one a walk keeps open.
-// Deeper ones are opened again when it comes back to them.
+// openFolders is the maximum number of folders above the current one that a
+// walk keeps open. It reopens others when it returns to them.
 const openFolders = 64
 
-// batch is how many names are read of a folder at once.
+// batch is the number of names to read at once.
 const batch = 256
 
-// Folder calls visit for everything below root, a folder before what is in
-// it, in no other order. Links are not followed. visit returns fs.SkipDir to
-// skip a folder; any other error ends the walk. A folder that goes away
-// meanwhile is an error.
+// Folder calls visit for everything below root, a folder before its content,
+// otherwise in no particular order. It does not follow links. visit returns
+// fs.SkipDir to skip a folder; any other error ends the walk. A folder that
+// disappears meanwhile is an error.
 func Folder(ctx context.Context, root *os.Root, limits Limits, visit func(Entry) error) error {
 	w := walker{ctx: ctx, root: root, limits: limits, visit: visit}
 	defer w.close()
@@ -61,14 +61,14 @@ type walker struct {
 	limits  Limits
 	visit   func(Entry) error
 	entries int
-	above   []*level // with folders yet to be walked, the innermost last
+	above   []*level // with folders yet to be walked, innermost last
 }
 
 // level is a folder that was read. The walk's own root is never closed.
 type level struct {
 	path   string
 	root   *os.Root // nil while it is closed
-	inside []string // folders in it yet to be walked
+	inside []string // folders in it that are yet to be walked
 }
 
 func (w *walker) run() error {
@@ -93,7 +93,7 @@ func (w *walker) run() error {
 	}
 }
 
-// push keeps a level for later. All but the outermost are closed.
+// push keeps a level for later. It closes all but the outermost.
 func (w *walker) push(l *level) {
 	w.above = append(w.above, l)
 	if len(w.above) > openFolders {
@@ -101,8 +101,9 @@ func (w *walker) push(l *level) {
 	}
 }
 
-// next opens the next folder of the innermost level, which is dropped with its
-// last one: a chain of folders, however long, keeps one of them open.
+// next opens the next folder of the innermost level, and drops the level with
+// its last folder, so that a chain of folders of any length keeps only one
+// open.
 func (w *walker) next() (*level, error) {
 	innermost := w.above[len(w.above)-1]
 	name := innermost.inside[len(innermost.inside)-1]

@@ -15,8 +15,8 @@ import (
 	"github.com/troy-iaas/troy/internal/walk"
 )
 
-// chain makes folders named d, each in the one before, without a path that is
-// as long as they are deep.
+// chain creates nested folders named d without using a path of their full
+// length.
 func chain(t testing.TB, dir string, depth int, inEach func(folder *os.Root)) {
 	t.Helper()
 	folder, err := os.OpenRoot(dir)
@@ -41,7 +41,7 @@ func chain(t testing.TB, dir string, depth int, inEach func(folder *os.Root)) {
 	}
 }
 
-// wide makes n folders with n files each.
+// wide creates n folders with n files each.
 func wide(t testing.TB, dir string, n int) {
 	t.Helper()
 	for i := range n {
@@ -237,8 +237,8 @@ func link(t *testing.T, target, name string) {
 	}
 }
 
-// TestRemoveGoesOn cuts a removal off again and again, until one call
-// completes it.
+// TestRemoveGoesOn interrupts a removal repeatedly, until one call completes
+// it.
 func TestRemoveGoesOn(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "removed")
@@ -254,7 +254,7 @@ func TestRemoveGoesOn(t *testing.T) {
 		files += n
 		if err == nil {
 			if call < 5 {
-				t.Fatalf("it was not cut off: %d calls", call)
+				t.Fatalf("it was not interrupted: %d calls", call)
 			}
 			break
 		}
@@ -268,9 +268,9 @@ func TestRemoveGoesOn(t *testing.T) {
 	gone(t, dir)
 }
 
-// countdown is a context that is canceled after it was asked often enough.
+// countdown is a context that is canceled after a number of calls of Err.
 type countdown struct {
-	context.Context //nolint:containedctx // it is one
+	context.Context //nolint:containedctx // countdown is a context
 	left            int
 	end             func()
 }
