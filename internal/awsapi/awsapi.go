@@ -1,6 +1,6 @@
-// Package awsapi is how Troy calls AWS, whatever for: credentials, deadlines,
-// what errors mean, objects of S3, and what `troyd doctor` asks first. awscloud
-// and codebuild use it.
+// Package awsapi calls AWS: it loads credentials, sets deadlines, classifies
+// errors, and reads and writes S3 objects. It also has the checks of `troyd
+// doctor`. Packages awscloud and codebuild use it.
 package awsapi
 
 import (
@@ -18,39 +18,40 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
-// Config says how an account is reached.
+// Config configures the access to an account.
 type Config struct {
-	// Region is the buckets'. CloudFront and Route 53 have none.
+	// Region is the region of the buckets. CloudFront and Route 53 have none.
 	Region string
-	// Profile and RoleARN, which may be empty, choose the credentials: those
-	// of the profile or of the environment, and with them the assumed role.
+	// Profile and RoleARN, which may be empty, select the credentials: those of
+	// the profile or the environment, and with them the role to assume.
 	Profile, RoleARN string
-	// Endpoint and S3Endpoint, which may be empty, stand in for AWS's own:
-	// S3Endpoint for S3, Endpoint for all else. S3 is then addressed by path.
+	// Endpoint and S3Endpoint, which may be empty, replace AWS's endpoints:
+	// S3Endpoint for S3, Endpoint for all other services. S3 is then addressed
+	// by path.
 	Endpoint, S3Endpoint string
 }
 
-// Parallel is how many objects are copied at a time.
+// Parallel is the number of concurrent copies of objects.
 const Parallel = 64
 
-// SignedFor is how long a signed upload is good.
+// SignedFor is the validity of a signed upload.
 const SignedFor = 15 * time.Minute
 
-// attempts is how often the SDK sends one request. What then still fails is
-// retried by the worker, whose retries are seen and bounded.
+// attempts is the maximum number of attempts of one request by the SDK. After
+// that the worker retries, which is visible and bounded.
 const attempts = 3
 
-// roleSession is how long an assumed role is used: the most that AWS allows for
-// a role assumed by another.
+// roleSession is the duration of an assumed role's session: AWS's maximum for a
+// role assumed by another role.
 const roleSession = time.Hour
 
 // CallTimeout bounds one attempt of a small call.
 const CallTimeout = 20 * time.Second
 
-// Load resolves the credentials and the region, without calling AWS.
+// Load loads the credentials and the region without calling AWS.
 func Load(ctx context.Context, cfg Config) (aws.Config, error) {
 	options := []func(*config.LoadOptions) error{
-		// A plain http.Client would refuse the bundle of AWS_CA_BUNDLE.
+		// A plain http.Client would not support AWS_CA_BUNDLE.
 		config.WithHTTPClient(awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
 			t.MaxIdleConnsPerHost, t.MaxIdleConns = Parallel, 2*Parallel
 		})),
@@ -81,20 +82,20 @@ func Load(ctx context.Context, cfg Config) (aws.Config, error) {
 	return loaded, nil
 }
 
-// Call bounds a call that moves few bytes.
+// Call returns a context for a call that transfers few bytes.
 func Call[T any](ctx context.Context, f func(context.Context) (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, attempts*CallTimeout)
 	defer cancel()
 	return f(ctx)
 }
 
-// Moving is how long a call may take that moves a number of bytes.
+// Moving returns the time limit of a call that transfers a number of bytes.
 func Moving(bytes int64) time.Duration {
 	return attempts*CallTimeout + time.Duration(bytes/slowest)*time.Second
 }
 
-// EscapeKey writes a key as a URL's path, where S3 and CloudFront read it
-// whatever is in it. They take a + for a space, so net/url's rules won't do.
+// EscapeKey escapes a key as a URL's path, so that S3 and CloudFront read any
+// key correctly. They decode a + as a space, so net/url's rules don't suffice.
 func EscapeKey(key string) string {
 	var b strings.Builder
 	for i := range len(key) {

@@ -12,27 +12,28 @@ import (
 	"github.com/troy-iaas/troy/cloud"
 )
 
-// meaning is what an error code of AWS asks for. What is not listed may pass
-// by itself, and is tried again: throttling, 5xx, lost connections.
+// meaning is the required reaction to an error code of AWS. Errors that are not
+// listed may pass by themselves and are retried: throttling, 5xx, lost
+// connections.
 type meaning struct {
-	is   error          // one of cloud's errors
-	kind troy.ErrorKind // of an error that repeating will not mend
-	what string         // said in front of AWS's own words
-	wait time.Duration  // until it is worth another try
+	is   error          // one of package cloud's errors
+	kind troy.ErrorKind // of an error that a retry does not fix
+	what string         // precedes AWS's message
+	wait time.Duration  // the time until a retry makes sense
 }
 
-// What calls end with beside the other errors of cloud.
+// Errors of calls in addition to package cloud's.
 var (
 	ErrNotFound     = cloud.ErrNotFound
 	ErrPrecondition = cloud.ErrPrecondition
-	// ErrInUse is a function that a distribution uses.
+	// ErrInUse means that a distribution uses the function.
 	ErrInUse = errors.New("it is in use")
 )
 
-// meanings is the one table of what AWS's error codes mean to Troy. The
-// services' API references list the codes of each call.
+// meanings maps AWS's error codes to Troy's reactions. The services' API
+// references list the codes of each call.
 var meanings = map[string]meaning{
-	// Gone, or never there.
+	// Deleted, or never created.
 	"NoSuchKey":                        {is: cloud.ErrNotFound},
 	"NotFound":                         {is: cloud.ErrNotFound},
 	"NoSuchDistribution":               {is: cloud.ErrNotFound},
@@ -48,10 +49,10 @@ var meanings = map[string]meaning{
 	"FunctionAlreadyExists":            {is: cloud.ErrExists},
 	"OriginAccessControlAlreadyExists": {is: cloud.ErrExists},
 
-	// What passes when others have ended.
+	// Passes when other operations have ended.
 	"AccountLimitExceededException": {wait: 20 * time.Second, what: "the account runs as many builds as its quota allows (Service Quotas, AWS CodeBuild, Concurrently running builds)"},
 
-	// What a person has to mend.
+	// A person has to fix it.
 	"AccessDenied":                                        {kind: troy.Forbidden, what: "AWS denies it; compare the role with docs/aws.md"},
 	"AccessDeniedException":                               {kind: troy.Forbidden, what: "AWS denies it; compare the role with docs/aws.md"},
 	"InvalidAccessKeyId":                                  {kind: troy.Forbidden, what: "AWS does not know the credentials"},
@@ -77,7 +78,7 @@ var meanings = map[string]meaning{
 	"ServiceQuotaExceededException":                       {kind: troy.Conflict, what: "the pointers' store is full, or another quota is used up"},
 }
 
-// Failed tells what a call ended with. Its text names the call and never a
+// Failed returns the error of a call. Its text names the call and never a
 // credential.
 func Failed(what string, err error) error {
 	if err == nil {
@@ -102,7 +103,7 @@ func Failed(what string, err error) error {
 	return troy.Errorf(m.kind, "%s: %s (%s: %s)", what, m.what, api.ErrorCode(), api.ErrorMessage())
 }
 
-// waitError is not a failure: it tells when to come back.
+// waitError is not a failure: it says when to come back.
 type waitError struct {
 	after time.Duration
 	text  string
@@ -110,5 +111,5 @@ type waitError struct {
 
 func (e *waitError) Error() string { return e.text }
 
-// RetryAfter is how long to wait.
+// RetryAfter returns the time to wait.
 func (e *waitError) RetryAfter() time.Duration { return e.after }

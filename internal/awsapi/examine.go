@@ -17,22 +17,22 @@ import (
 	"github.com/troy-iaas/troy/internal/checkup"
 )
 
-// Examiner looks at parts of an account as work needs them, and tells each
-// finding as it is made. Where a permission can't be seen, a call is made that
-// can have no effect.
+// Examiner checks parts of an account that the work needs, and reports each
+// finding at once. If it can't read a permission, it makes a call that can't
+// have an effect.
 type Examiner struct {
 	Context context.Context
 	Loaded  aws.Config
 	checkup.Tell
 }
 
-// Denied reports whether AWS refuses a call for want of a permission.
+// Denied reports whether AWS refused a call because a permission is missing.
 func Denied(err error) bool {
 	api, ok := errors.AsType[smithy.APIError](err)
 	return ok && (strings.HasPrefix(api.ErrorCode(), "AccessDenied") || api.ErrorCode() == "AuthorizationError" || api.ErrorCode() == "UnauthorizedOperation")
 }
 
-// Words is an error without the SDK's own.
+// Words returns an error without the SDK's own text.
 func Words(err error) string {
 	if api, ok := errors.AsType[smithy.APIError](err); ok {
 		return api.ErrorCode() + ": " + api.ErrorMessage()
@@ -44,8 +44,8 @@ func Words(err error) string {
 	return text
 }
 
-// May tells of permissions by calls that can't have an effect: whoever lacks
-// one is told so before what is wrong with the call. It returns those denied.
+// May tests permissions with calls that can't have an effect: AWS checks the
+// permission before it reports the invalid call. It returns the denied actions.
 func (e Examiner) May(calls map[string]func(context.Context) error) (lacking []string) {
 	for _, action := range slices.Sorted(maps.Keys(calls)) {
 		ctx, cancel := context.WithTimeout(e.Context, CallTimeout)
@@ -57,12 +57,13 @@ func (e Examiner) May(calls map[string]func(context.Context) error) (lacking []s
 	return lacking
 }
 
-// MaxSkew is how far this machine's clock may be from AWS's. Signatures are
-// refused at five minutes.
+// MaxSkew is the maximum difference of this machine's clock to AWS's. AWS
+// refuses signatures at five minutes.
 const MaxSkew = time.Minute
 
-// Credentials tells whose they are, and whether this machine's clock is right. It
-// returns false if there are none: all else would only repeat it.
+// Credentials reports the identity of the credentials and whether this
+// machine's clock is right. It returns false without credentials, because all
+// other checks would fail the same way.
 func (e Examiner) Credentials() bool {
 	out, err := Call(e.Context, func(ctx context.Context) (*sts.GetCallerIdentityOutput, error) {
 		return sts.NewFromConfig(e.Loaded).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
@@ -87,7 +88,8 @@ func (e Examiner) Credentials() bool {
 	return true
 }
 
-// Permissions tells which actions AWS denies; none means that all is well.
+// Permissions reports the actions that AWS denies. An empty list means that all
+// are allowed.
 func (e Examiner) Permissions(part, said string, lacking []string) {
 	if len(lacking) == 0 {
 		e.Well(part, "%s", said)

@@ -18,38 +18,38 @@ import (
 )
 
 const (
-	// maxDelete is the most objects of one DeleteObjects.
+	// maxDelete is the maximum number of objects of one DeleteObjects.
 	maxDelete = 1000
-	// slowest is how many bytes a second an object is sent with at the least.
+	// slowest is the minimum rate of an upload in bytes per second.
 	slowest = 256 << 10
 )
 
-// Bucket is one bucket of S3.
+// Bucket is an S3 bucket.
 type Bucket struct {
 	Client *s3.Client
 	Name   string
 }
 
-// NewS3 returns the client of S3.
+// NewS3 returns an S3 client.
 func NewS3(loaded aws.Config, cfg Config) *s3.Client {
 	return s3.NewFromConfig(loaded, func(o *s3.Options) {
 		if cfg.S3Endpoint != "" {
 			o.BaseEndpoint = &cfg.S3Endpoint
 		}
-		// Objects of before checksums are common, and the SDK tells of each.
+		// Objects without checksums are common, and the SDK logs each.
 		o.DisableLogOutputChecksumValidationSkipped = true
 		// Stand-ins have no host for each bucket.
 		o.UsePathStyle = cfg.S3Endpoint != "" || cfg.Endpoint != ""
 	})
 }
 
-// Object is one of a listing.
+// Object is an entry of a listing.
 type Object struct {
 	Key  string
 	Size int64
 }
 
-// List walks the objects below a prefix, all pages of them.
+// List yields the objects with a prefix, from all pages.
 func (b Bucket) List(ctx context.Context, prefix string, each func(Object) error) error {
 	pages := s3.NewListObjectsV2Paginator(b.Client, &s3.ListObjectsV2Input{Bucket: &b.Name, Prefix: &prefix})
 	for pages.HasMorePages() {
@@ -66,7 +66,7 @@ func (b Bucket) List(ctx context.Context, prefix string, each func(Object) error
 	return nil
 }
 
-// Get reads a small object, at most max bytes of it.
+// Get reads a small object of at most maxBytes bytes.
 func (b Bucket) Get(ctx context.Context, key string, maxBytes int64) ([]byte, error) {
 	return Call(ctx, func(ctx context.Context) ([]byte, error) {
 		out, err := b.Client.GetObject(ctx, &s3.GetObjectInput{Bucket: &b.Name, Key: &key})
@@ -84,8 +84,8 @@ func (b Bucket) Get(ctx context.Context, key string, maxBytes int64) ([]byte, er
 	})
 }
 
-// Put writes a small object. With once, one that is there stays, and is
-// ErrPrecondition.
+// Put writes a small object. With once it returns ErrPrecondition if the object
+// exists, and leaves it unchanged.
 func (b Bucket) Put(ctx context.Context, key string, data []byte, contentType string, once bool) error {
 	_, err := Call(ctx, func(ctx context.Context) (*s3.PutObjectOutput, error) {
 		in := &s3.PutObjectInput{Bucket: &b.Name, Key: &key, Body: bytes.NewReader(data), ContentType: &contentType}
@@ -97,7 +97,7 @@ func (b Bucket) Put(ctx context.Context, key string, data []byte, contentType st
 	return Failed("write "+key, err)
 }
 
-// Send writes a file of this machine.
+// Send uploads a file.
 func (b Bucket) Send(ctx context.Context, key, name string) error {
 	file, err := os.Open(name)
 	if err != nil {
@@ -114,7 +114,7 @@ func (b Bucket) Send(ctx context.Context, key, name string) error {
 	return Failed("write "+key, err)
 }
 
-// Fetch reads an object into a file, and returns its size.
+// Fetch downloads an object to a file, and returns its size.
 func (b Bucket) Fetch(ctx context.Context, key string, to io.Writer) (int64, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -131,13 +131,13 @@ func (b Bucket) Fetch(ctx context.Context, key string, to io.Writer) (int64, err
 	return n, nil
 }
 
-// Unsigned leaves the payload out of the signature: the digest that S3 checks
-// is in a header that is signed.
+// Unsigned leaves the payload out of the signature. A signed header has the
+// digest that S3 checks.
 func Unsigned(o *s3.Options) {
 	o.APIOptions = append(o.APIOptions, v4.SwapComputePayloadSHA256ForUnsignedPayloadMiddleware)
 }
 
-// Remove deletes objects; those that are gone are not an error.
+// Remove deletes objects. Missing objects are not an error.
 func (b Bucket) Remove(ctx context.Context, keys ...string) error {
 	ids := make([]types.ObjectIdentifier, len(keys))
 	for i, key := range keys {
@@ -165,8 +165,8 @@ func (b Bucket) removeVersions(ctx context.Context, ids []types.ObjectIdentifier
 	return nil
 }
 
-// RemoveAll deletes everything below a prefix, older versions and delete
-// markers too, and counts the objects.
+// RemoveAll deletes everything with a prefix, including older versions and
+// delete markers, and returns the number of objects.
 func (b Bucket) RemoveAll(ctx context.Context, prefix string) (int, error) {
 	removed := 0
 	var keys []string
@@ -226,7 +226,7 @@ func (b Bucket) Versioned(ctx context.Context) (bool, error) {
 	return out.Status != "", nil
 }
 
-// Folders lists the names right below a prefix.
+// Folders yields the names directly below a prefix.
 func (b Bucket) Folders(ctx context.Context, prefix string, each func(name string)) error {
 	pages := s3.NewListObjectsV2Paginator(b.Client, &s3.ListObjectsV2Input{Bucket: &b.Name, Prefix: &prefix, Delimiter: aws.String("/")})
 	for pages.HasMorePages() {

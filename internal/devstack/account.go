@@ -16,15 +16,15 @@ import (
 	"time"
 )
 
-// account is the user that Postgres runs as. Postgres refuses to run as root,
-// so root gives it to another.
+// account is the user that runs Postgres. Postgres refuses to run as root, so
+// root runs it as another user.
 type account struct {
 	name       string
-	credential *syscall.Credential // nil: the caller's own
+	credential *syscall.Credential // nil means the caller's own account
 }
 
-// serverAccount is the caller's own account, or for root "postgres" if there
-// is such a user, else "nobody".
+// serverAccount returns the caller's own account or, for root, "postgres" if
+// that user exists and otherwise "nobody".
 func serverAccount() (account, error) {
 	if os.Geteuid() != 0 {
 		return account{}, nil
@@ -41,30 +41,30 @@ func serverAccount() (account, error) {
 		}
 		return account{name: name, credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}, nil
 	}
-	return account{}, errors.New("start Postgres as root: it refuses that, and there is neither a user postgres nor a user nobody to run it as; start troyd as another user, or set TROY_DATABASE_URL")
+	return account{}, errors.New("Postgres refuses to run as root, and neither the user postgres nor the user nobody exists; start troyd as another user, or set TROY_DATABASE_URL")
 }
 
-// makeFolder makes a private folder of the account.
+// makeFolder creates a private folder of the account.
 func (a account) makeFolder(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("make a folder for Postgres: %w", err)
+		return fmt.Errorf("create a folder for Postgres: %w", err)
 	}
 	return a.own(dir)
 }
 
-// own gives a file or an empty folder to the account.
+// own makes the account the owner of a file or an empty folder.
 func (a account) own(path string) error {
 	if a.credential == nil {
 		return nil
 	}
 	if err := os.Chown(path, int(a.credential.Uid), int(a.credential.Gid)); err != nil {
-		return fmt.Errorf("give %s to user %s: %w", path, a.name, err)
+		return fmt.Errorf("change the owner of %s to %s: %w", path, a.name, err)
 	}
 	return nil
 }
 
-// reaches reports whether the account may pass through dir and every folder
-// above it.
+// reaches reports whether the account can access dir through all of its parent
+// folders.
 func (a account) reaches(dir string) bool {
 	if a.credential == nil {
 		return true
@@ -100,8 +100,8 @@ func (a account) reaches(dir string) bool {
 	}
 }
 
-// outsideRoot is where the data of a folder go that the account of Postgres
-// cannot reach.
+// outsideRoot returns the location of a folder's Postgres data if Postgres's
+// account can't reach the folder.
 func outsideRoot(dir string) string {
 	digest := sha256.Sum256([]byte(dir))
 	parent := "/var/lib"
@@ -111,23 +111,23 @@ func outsideRoot(dir string) string {
 	return filepath.Join(parent, "troy-"+hex.EncodeToString(digest[:8]))
 }
 
-// setAside renames a root that is there although its password is not known:
-// the data folder that it belonged to was removed. Nothing is deleted.
+// setAside renames a root whose password is not known because its data folder
+// was removed. It deletes nothing.
 func setAside(root string, logger *slog.Logger) error {
 	if _, err := os.Lstat(root); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	aside := root + ".lost-" + time.Now().UTC().Format("20060102T150405.000")
 	if err := os.Rename(root, aside); err != nil {
-		return fmt.Errorf("move data of Postgres aside whose password is lost: %w", err)
+		return fmt.Errorf("set aside Postgres data with a lost password: %w", err)
 	}
 	logger.Warn("found data of Postgres whose password is lost; they were moved aside", "to", aside)
 	return nil
 }
 
-// temporaryFolder makes a private folder of the account's for data or for a
-// socket. os.TempDir may lie in a private home, or be too long for a socket's
-// path (107 bytes on Linux, 103 on macOS).
+// temporaryFolder creates a private folder of the account for data or for a
+// socket. os.TempDir may be inside a private home, or be too long for a
+// socket's path (107 bytes on Linux, 103 on macOS).
 func (a account) temporaryFolder(pattern string) (string, error) {
 	parent := os.TempDir()
 	if len(parent) > 60 || !a.reaches(parent) {
@@ -135,7 +135,7 @@ func (a account) temporaryFolder(pattern string) (string, error) {
 	}
 	dir, err := os.MkdirTemp(parent, pattern)
 	if err != nil {
-		return "", fmt.Errorf("make a temporary folder: %w", err)
+		return "", fmt.Errorf("create a temporary folder: %w", err)
 	}
 	if err := a.own(dir); err != nil {
 		return "", errors.Join(err, os.Remove(dir))

@@ -1,8 +1,8 @@
-// Package devstack finds or starts what Troy needs beside itself: a private
-// Postgres and a private Redis below the data folder, for `troyd dev`, which
-// starts and stops them with itself, and for tests (package stacktest). A
-// private server ends with the process that started it, however that ends, and
-// the next start finds its data again.
+// Package devstack finds or starts Troy's dependencies: a private Postgres and
+// a private Redis with data below the data folder. `troyd dev` starts and stops
+// them with itself; tests use package stacktest. A private server ends with the
+// process that started it, even after a crash, and the next start finds its
+// data.
 package devstack
 
 import (
@@ -18,21 +18,21 @@ import (
 	"syscall"
 )
 
-// Config says what is there and where the rest is to be kept.
+// Config configures a Stack.
 type Config struct {
-	// Dir is TROY_DATA_DIR. It is made when it does not exist, so that other
-	// users may pass through it but not list it.
+	// Dir is TROY_DATA_DIR. It is created if it does not exist, with
+	// permissions that let other users pass through it but not list it.
 	Dir string
-	// DatabaseURL and RedisURL name servers that run already; nothing is
-	// started in place of one that is given.
+	// DatabaseURL and RedisURL name running servers, which Start uses instead
+	// of starting its own.
 	DatabaseURL, RedisURL string
-	// Folders is where the servers' programs are looked for; nil is
+	// Folders are the folders to search for the servers' programs; nil means
 	// ProgramFolders.
 	Folders []string
 	Logger  *slog.Logger
 }
 
-// Stack is a Postgres and a Redis to use.
+// Stack is a Postgres and a Redis.
 type Stack struct {
 	DatabaseURL, RedisURL string
 
@@ -41,31 +41,31 @@ type Stack struct {
 	lock     *os.File
 }
 
-// LockedError says that another process runs the private servers of a folder.
+// LockedError means that another process runs the private servers of a folder.
 type LockedError struct {
 	Dir string
-	PID int // 0 when it is not known
+	PID int // 0 if unknown
 }
 
 func (e *LockedError) Error() string {
 	return fmt.Sprintf("%s is in use by another troyd dev with pid %d: stop it, or set TROY_DATA_DIR to another folder", e.Dir, e.PID)
 }
 
-// state is what Dir/stack.json keeps from one start to the next, readable by
-// its owner alone.
+// state is the content of Dir/stack.json, which persists between starts and is
+// readable only by its owner.
 type state struct {
 	PostgresPassword string `json:"postgres_password"`
 	PostgresPort     int    `json:"postgres_port,omitempty"`
-	// PostgresRoot is where the data are when they could not be kept in Dir.
+	// PostgresRoot is the location of the data if it can't be in Dir.
 	PostgresRoot  string `json:"postgres_root,omitempty"`
 	RedisPassword string `json:"redis_password"`
 	RedisPort     int    `json:"redis_port,omitempty"`
 }
 
-// Start starts what the configuration does not name. It fails with
-// *LockedError while another process has started servers in the same folder,
-// and with *MissingError when Postgres is not installed; without redis-server
-// it runs a Redis in the process and says so in the log.
+// Start starts the servers that the configuration does not name. It returns a
+// *LockedError if another process has started servers in the same folder, and a
+// *MissingError if Postgres is not installed. Without redis-server it runs a
+// Redis in the process and logs a warning.
 func Start(ctx context.Context, cfg Config) (*Stack, error) {
 	s := &Stack{DatabaseURL: cfg.DatabaseURL, RedisURL: cfg.RedisURL}
 	if s.DatabaseURL != "" && s.RedisURL != "" {
@@ -77,7 +77,7 @@ func Start(ctx context.Context, cfg Config) (*Stack, error) {
 	}
 	cfg.Dir = dir
 	if err := s.start(ctx, cfg); err != nil {
-		// ctx may be what ended the start; what runs is stopped regardless.
+		// ctx may have ended the start; stop the servers regardless.
 		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lockWait)
 		defer cancel()
 		return nil, errors.Join(err, s.Stop(stopCtx))
@@ -87,7 +87,7 @@ func Start(ctx context.Context, cfg Config) (*Stack, error) {
 
 func (s *Stack) start(ctx context.Context, cfg Config) error {
 	if err := os.MkdirAll(cfg.Dir, 0o711); err != nil {
-		return fmt.Errorf("make the data folder: %w", err)
+		return fmt.Errorf("create the data folder: %w", err)
 	}
 	var err error
 	if s.lock, err = lockFolder(cfg.Dir); err != nil {
@@ -130,7 +130,7 @@ func (s *Stack) startPostgres(ctx context.Context, cfg Config, st *state) error 
 		if err := setAside(root, cfg.Logger); err != nil {
 			return err
 		}
-		// Before the data get the password.
+		// Before the data gets the password.
 		if err := st.save(cfg.Dir); err != nil {
 			return err
 		}
@@ -153,7 +153,7 @@ func (s *Stack) startRedis(ctx context.Context, cfg Config, st *state) error {
 	}
 	dir := filepath.Join(cfg.Dir, "redis")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("make a folder for Redis: %w", err)
+		return fmt.Errorf("create a folder for Redis: %w", err)
 	}
 	var err error
 	s.redis, err = StartRedis(ctx, RedisConfig{
@@ -173,8 +173,8 @@ func (s *Stack) startRedis(ctx context.Context, cfg Config, st *state) error {
 	return nil
 }
 
-// Stop stops what Start started, in good order; what has not ended when ctx
-// does is killed. It may be called again.
+// Stop stops the servers that Start started. It kills those that have not ended
+// when ctx is done. It may be called again.
 func (s *Stack) Stop(ctx context.Context) error {
 	var errs []error
 	if s.redis != nil {
@@ -192,8 +192,8 @@ func (s *Stack) Stop(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// lockFolder makes this process the one that runs the folder's servers. The
-// lock ends with the process; the pid in the file is for people.
+// lockFolder locks the folder's servers for this process. The lock ends with
+// the process. The pid in the file is for people.
 func lockFolder(dir string) (*os.File, error) {
 	name := filepath.Join(dir, "lock")
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
@@ -226,12 +226,12 @@ func loadState(dir string) (state, error) {
 		err = json.Unmarshal(text, &st)
 	}
 	if err != nil {
-		return st, fmt.Errorf("read %s, which holds the passwords of the private servers: %w", stateFile(dir), err)
+		return st, fmt.Errorf("read %s, which contains the passwords of the private servers: %w", stateFile(dir), err)
 	}
 	return st, nil
 }
 
-// save replaces the file as a whole.
+// save replaces the file atomically.
 func (st state) save(dir string) error {
 	text, err := json.MarshalIndent(st, "", "  ")
 	if err != nil {

@@ -18,8 +18,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// TestMain is also the parent that tests kill: with DEVSTACK_DIR set the test
-// binary starts the stack there, says so and waits.
+// TestMain also runs the parent process that tests kill: with DEVSTACK_DIR set,
+// the test binary starts the stack there, reports it and waits.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("DEVSTACK_DIR"); dir != "" {
 		os.Exit(parent(dir))
@@ -37,7 +37,7 @@ func parent(dir string) int {
 	}
 	fmt.Println("started")
 	<-ctx.Done()
-	// What uses the servers must still find them after the Ctrl-C.
+	// The parent needs the servers after the Ctrl-C.
 	if err := prepare(context.Background(), s.DatabaseURL); err != nil {
 		fmt.Println("Postgres got the signal too:", err)
 		return 1
@@ -107,8 +107,8 @@ func TestStalePIDFiles(t *testing.T) {
 	s := start(t, dir, nil)
 	insert(t, s)
 	stop(t, s)
-	// The pid of a process that lives, as the same user (Postgres itself sees
-	// through one of another), and has nothing to do with it.
+	// The pid of an unrelated running process of the same user (Postgres
+	// detects one of another user).
 	account, err := serverAccount()
 	if err != nil {
 		t.Fatal(err)
@@ -128,7 +128,7 @@ func TestStalePIDFiles(t *testing.T) {
 	}
 	wantInserted(t, start(t, dir, nil))
 	if err := stranger.Process.Signal(syscall.Signal(0)); err != nil {
-		t.Errorf("the process that the stale files name: %v; it is none of ours", err)
+		t.Errorf("the process that the stale files name was stopped: %v", err)
 	}
 }
 
@@ -148,7 +148,7 @@ func TestKilledParentLeavesNothingAndLosesNothing(t *testing.T) {
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	_ = cmd.Wait() // "signal: killed" is what it is for
+	_ = cmd.Wait() // "signal: killed" is expected
 	eventually(t, "the servers end with their parent", func() bool {
 		return unlocked(t, filepath.Join(dir, "postgres.lock")) && unlocked(t, filepath.Join(dir, "redis", "redis.lock"))
 	})
@@ -173,15 +173,15 @@ func TestStartRightAfterAKillStopsWhatWasLeft(t *testing.T) {
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	_ = cmd.Wait() // "signal: killed" is what it is for
+	_ = cmd.Wait() // "signal: killed" is expected
 	if unlocked(t, filepath.Join(dir, "postgres.lock")) {
-		t.Fatal("Postgres did not outlive its parent: this test shows nothing")
+		t.Fatal("Postgres did not outlive its parent, so this test proves nothing")
 	}
 	var log bytes.Buffer
 	s := start(t, dir, &log)
 	insert(t, s)
 	if !strings.Contains(log.String(), "left behind") || !strings.Contains(log.String(), fmt.Sprintf("pid=%d", pid)) {
-		t.Errorf("the log does not tell of the server with pid %d that was left behind:\n%s", pid, log.String())
+		t.Errorf("the log does not name the abandoned server with pid %d:\n%s", pid, log.String())
 	}
 }
 
@@ -191,7 +191,7 @@ func TestInterruptLeavesTheServersToTheParent(t *testing.T) {
 	if line := said(); line != "started" {
 		t.Fatalf("the parent said %q", line)
 	}
-	// As a terminal does: to the whole group.
+	// Signal the whole group, as a terminal does.
 	if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
@@ -223,7 +223,7 @@ func TestWithoutRedis(t *testing.T) {
 		t.Error(err)
 	}
 	if !strings.Contains(log.String(), "keeps nothing") || !strings.Contains(log.String(), "level=WARN") {
-		t.Errorf("the log does not warn of the Redis that keeps nothing:\n%s", log.String())
+		t.Errorf("the log does not warn about the Redis without persistence:\n%s", log.String())
 	}
 	if s.DatabaseURL != "postgres://elsewhere/troy" {
 		t.Errorf("the given database became %s", s.DatabaseURL)
@@ -239,7 +239,7 @@ func TestGivenServersAreUsed(t *testing.T) {
 	}
 	stop(t, s)
 	if _, err := os.Stat(dir); err == nil {
-		t.Error("a data folder was made for nothing")
+		t.Error("an unneeded data folder was created")
 	}
 }
 
@@ -273,7 +273,7 @@ func TestRedisKeepsItsData(t *testing.T) {
 func TestDataThatPostgresCannotReach(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
-		// Only root gives Postgres to another user, who may be shut out.
+		// Only root runs Postgres as another user, who may lack access.
 		return
 	}
 	home := filepath.Join(testDir(t), "home")
@@ -332,7 +332,7 @@ func TestOldestProgramsAreLookedAtLast(t *testing.T) {
 }
 
 // TestRedisWithBrokenData starts with an append-only file that Redis refuses:
-// it is moved aside, and nothing is deleted.
+// it is set aside, and nothing is deleted.
 func TestRedisWithBrokenData(t *testing.T) {
 	t.Parallel()
 	dir := testDir(t)
@@ -348,7 +348,7 @@ func TestRedisWithBrokenData(t *testing.T) {
 	}
 	kept, err := filepath.Glob(filepath.Join(dir, "redis", "appendonlydir.broken-*", "*.incr.aof"))
 	if err != nil || len(kept) != 1 {
-		t.Errorf("what was moved aside: %q, %v", kept, err)
+		t.Errorf("files set aside: %q, %v", kept, err)
 	}
 	stop(t, s)
 	if err := ping(t.Context(), start(t, dir, nil).RedisURL); err != nil {

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// MissingError says that a server is not installed, and how to install it.
+// MissingError means that a server is not installed. It says how to install it.
 type MissingError struct {
 	Server  string   // "PostgreSQL"
 	Looked  []string // the folders that were searched
@@ -22,8 +22,8 @@ func (e *MissingError) Error() string {
 	return fmt.Sprintf("%s is not installed (looked in %s): %s", e.Server, strings.Join(e.Looked, ", "), e.Install)
 }
 
-// ProgramFolders lists where servers are looked for: PATH, then where
-// Debian's packages and Homebrew put what they keep out of it, newest first.
+// ProgramFolders returns the folders to search for servers: PATH, then the
+// folders outside PATH of Debian's packages and Homebrew, newest first.
 func ProgramFolders() []string {
 	dirs := filepath.SplitList(os.Getenv("PATH"))
 	for _, pattern := range []string{
@@ -42,7 +42,7 @@ func ProgramFolders() []string {
 	return append(dirs, "/usr/local/pgsql/bin", "/opt/homebrew/bin", "/usr/local/bin")
 }
 
-// version is the first number in a path, 0 without one.
+// version returns the first number in a path, or 0.
 func version(path string) int {
 	start := strings.IndexFunc(path, isDigit)
 	if start < 0 {
@@ -61,8 +61,8 @@ func version(path string) int {
 
 func isDigit(r rune) bool { return r >= '0' && r <= '9' }
 
-// findPostgres returns the folder that has both initdb and postgres: those of
-// two versions do not work together.
+// findPostgres returns a folder that has both initdb and postgres, because
+// those of different versions don't work together.
 func findPostgres(dirs []string) (string, error) {
 	for _, dir := range dirs {
 		if executable(filepath.Join(dir, "initdb")) && executable(filepath.Join(dir, "postgres")) {
@@ -88,8 +88,8 @@ func findRedis(dirs []string) (string, error) {
 	}
 }
 
-// executable looks at a file as a command; a relative folder of PATH counts
-// as none, as it does in os/exec.
+// executable returns the path of a program in dir, or an error. It ignores
+// relative folders of PATH, like os/exec.
 func executable(file string) bool {
 	if !filepath.IsAbs(file) {
 		return false
@@ -98,9 +98,8 @@ func executable(file string) bool {
 	return err == nil
 }
 
-// freePort asks the system for a TCP port of 127.0.0.1 that nobody uses,
-// the preferred one if it is free. Another process may take it before it is
-// used.
+// freePort returns a free TCP port of 127.0.0.1, the preferred one if possible.
+// Another process may take it before its use.
 func freePort(preferred int) (int, error) {
 	if preferred > 0 {
 		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", preferred)); err == nil {

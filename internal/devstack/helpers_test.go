@@ -21,7 +21,7 @@ import (
 	"github.com/troy-iaas/troy/internal/poll"
 )
 
-// testDir is a folder that another user can pass through, unlike t.TempDir.
+// testDir returns a folder that other users can access, unlike t.TempDir.
 func testDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "troy-devstack-")
@@ -128,8 +128,8 @@ func write(t *testing.T, file, text string) {
 	}
 }
 
-// startParent runs this binary as a process that starts the stack; said
-// returns its next line.
+// startParent runs this binary as a process that starts the stack. said returns
+// its next line.
 func startParent(t *testing.T, dir string) (*exec.Cmd, func() string) {
 	t.Helper()
 	exe, err := os.Executable()
@@ -203,6 +203,6 @@ func unlocked(t *testing.T, file string) bool {
 func eventually(t *testing.T, what string, f func() bool) {
 	t.Helper()
 	if !poll.Until(t.Context(), 20*time.Second, 10*time.Millisecond, f) {
-		t.Fatalf("not within 20 s: %s", what)
+		t.Fatalf("not done within 20 s: %s", what)
 	}
 }

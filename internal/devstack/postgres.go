@@ -19,42 +19,42 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// startTimeout is how long a server may take to answer, recovery after a
-// crash included.
+// startTimeout is the maximum time until a server answers, including recovery
+// after a crash.
 const startTimeout = 60 * time.Second
 
-// maxSocketFolder leaves room in a socket's path (107 bytes on Linux, 103 on
+// maxSocketFolder leaves space in a socket's path (107 bytes on Linux, 103 on
 // macOS) for "/.s.PGSQL.65535".
 const maxSocketFolder = 85
 
-// PostgresConfig says how to start a private Postgres.
+// PostgresConfig configures a private Postgres.
 type PostgresConfig struct {
-	// Dir holds its log and its lock; a living server is never shared by two
-	// callers with the same Dir.
+	// Dir contains its log and its lock. Two callers with the same Dir never
+	// share a running server.
 	Dir string
-	// Root holds its data. As root it must be a folder that the account of
-	// the server can reach; see postgresRoot.
+	// Root contains its data. For root it must be a folder that the server's
+	// account can access; see postgresRoot.
 	Root     string
-	Port     int    // preferred; 0 takes a free one
+	Port     int    // preferred; 0 means any free port
 	Password string // of the superuser "troy"
-	// Ephemeral gives up durability for speed and removes Root when the
-	// server ends, even if this process is killed.
+	// Ephemeral trades durability for speed and removes Root when the server
+	// ends, even if this process is killed.
 	Ephemeral bool
-	Folders   []string // where to look for the server; nil is ProgramFolders
+	Folders   []string // folders to search for the server; nil means ProgramFolders
 	Logger    *slog.Logger
 }
 
 // Postgres is a private Postgres server of this process.
 type Postgres struct {
-	URL  string // of the database "troy", for any process of the machine
+	URL  string // of the database "troy", for any process on this machine
 	Port int
 
 	process *process
 	remove  []string
 }
 
-// StartPostgres starts a Postgres and creates its data when there is none. It
-// fails with *MissingError when none is installed.
+// StartPostgres starts a Postgres and creates its data if there is none. It
+// returns a *MissingError if Postgres is not installed.
 func StartPostgres(ctx context.Context, cfg PostgresConfig) (*Postgres, error) {
 	folders := cfg.Folders
 	if folders == nil {
@@ -95,8 +95,8 @@ func StartPostgres(ctx context.Context, cfg PostgresConfig) (*Postgres, error) {
 	return p, nil
 }
 
-// StartEphemeralPostgres starts a Postgres with empty temporary data, which
-// are gone when it ends.
+// StartEphemeralPostgres starts a Postgres with empty temporary data, which is
+// removed when the server ends.
 func StartEphemeralPostgres(ctx context.Context, logger *slog.Logger) (*Postgres, error) {
 	account, err := serverAccount()
 	if err != nil {
@@ -113,8 +113,8 @@ func StartEphemeralPostgres(ctx context.Context, logger *slog.Logger) (*Postgres
 	return p, nil
 }
 
-// launch starts the server, on another port when someone was faster to take
-// the one chosen.
+// launch starts the server. It chooses another port if another process took the
+// first one.
 func (p *Postgres) launch(ctx context.Context, cfg PostgresConfig, bin, data, sockets string, account account) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -129,8 +129,8 @@ func (p *Postgres) launch(ctx context.Context, cfg PostgresConfig, bin, data, so
 			dir: cfg.Root, credential: account.credential,
 			logFile: filepath.Join(cfg.Dir, "postgres.log"), lockFile: filepath.Join(cfg.Dir, "postgres.lock"),
 			stop: syscall.SIGINT, abandon: "INT", clean: p.remove, logger: cfg.Logger,
-			// Whoever gets the lock may remove the pid file: the process
-			// that it names is not a server of these data any more.
+			// The holder of the lock may remove the pid file, because the
+			// process that it names is not a server of this data any more.
 			locked: func() error { return removeStale(filepath.Join(data, "postmaster.pid")) },
 		}
 		if cfg.Ephemeral {
@@ -173,8 +173,8 @@ func postgresArgs(cfg PostgresConfig, data, sockets string, port int) []string {
 	return args
 }
 
-// prepare connects to the server and creates the database when it is not
-// there: a start may have been killed before it came to that.
+// prepare connects to the server and creates the database if it does not exist,
+// because an earlier start may have been killed before that.
 func prepare(ctx context.Context, databaseURL string) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -197,8 +197,8 @@ func prepare(ctx context.Context, databaseURL string) error {
 	return err
 }
 
-// Stop ends the server as Postgres calls "fast": transactions are rolled
-// back, everything is written. When ctx ends first it is killed.
+// Stop ends the server in Postgres's "fast" mode: it rolls back transactions
+// and writes all data. If ctx is done first, the server is killed.
 func (p *Postgres) Stop(ctx context.Context) error {
 	return errors.Join(p.process.end(ctx), p.cleanUp())
 }
@@ -213,24 +213,24 @@ func (p *Postgres) cleanUp() error {
 	return errors.Join(errs...)
 }
 
-// initData creates the data folder as a whole: it gets its name at the end,
-// so that one half made by a killed start is not taken for good.
+// initData creates the data folder under a temporary name and renames it at the
+// end, so that a killed start leaves no incomplete folder behind.
 func initData(ctx context.Context, cfg PostgresConfig, bin, data string, account account) error {
 	if _, err := os.Stat(filepath.Join(data, "PG_VERSION")); err == nil {
 		return checkVersion(bin, data)
 	} else if !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("look for the data of Postgres: %w", err)
+		return fmt.Errorf("find the data of Postgres: %w", err)
 	}
 	if _, err := os.Stat(data); err == nil {
-		return fmt.Errorf("%s holds no data of Postgres (no PG_VERSION): move it away", data)
+		return fmt.Errorf("%s is not a data folder of Postgres (no PG_VERSION); move it away", data)
 	}
 	half := data + ".new"
 	password := filepath.Join(cfg.Root, "password")
 	if err := errors.Join(os.RemoveAll(half), os.RemoveAll(password)); err != nil {
-		return fmt.Errorf("remove the half-made data of Postgres: %w", err)
+		return fmt.Errorf("remove incomplete data of Postgres: %w", err)
 	}
 	if err := os.WriteFile(password, []byte(cfg.Password+"\n"), 0o600); err != nil {
-		return fmt.Errorf("hand initdb the password: %w", err)
+		return fmt.Errorf("write the password for initdb: %w", err)
 	}
 	defer os.Remove(password)
 	if err := account.own(password); err != nil {
@@ -248,7 +248,7 @@ func initData(ctx context.Context, cfg PostgresConfig, bin, data string, account
 		return fmt.Errorf("create the data of Postgres (%s): %w:\n%s", cmd.Path, err, out)
 	}
 	if err := os.Rename(half, data); err != nil {
-		return fmt.Errorf("keep the data of Postgres: %w", err)
+		return fmt.Errorf("rename the data of Postgres: %w", err)
 	}
 	return nil
 }
@@ -261,7 +261,7 @@ func checkVersion(bin, data string) error {
 	}
 	out, err := exec.Command(filepath.Join(bin, "postgres"), "--version").Output()
 	if err != nil {
-		return fmt.Errorf("ask %s for its version: %w", filepath.Join(bin, "postgres"), err)
+		return fmt.Errorf("get the version of %s: %w", filepath.Join(bin, "postgres"), err)
 	}
 	if want, got := version(string(have)), version(string(out)); want != got {
 		return fmt.Errorf("%s was written by PostgreSQL %d, and the one found in %s is %d: install version %d, or move the folder away to start with an empty database", data, want, bin, got, want)

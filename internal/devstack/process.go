@@ -15,13 +15,12 @@ import (
 	"time"
 )
 
-// watchdogScript ends a server whose parent died without stopping it: it
-// reads the server's pid, then waits for a line from the parent. The end of
-// the pipe without that line means that the parent is gone, killed -9
-// perhaps. Then it sends the signal $1 and, when the server has ended, removes
-// the remaining arguments. A second process does this rather than Linux's
-// PR_SET_PDEATHSIG, which is bound to the thread that forked and is not there
-// on macOS.
+// watchdogScript ends a server whose parent died without stopping it. It reads
+// the server's pid, then waits for a line from the parent. If the pipe ends
+// without that line, the parent is gone, perhaps by kill -9. The script then
+// sends the signal $1 and, when the server has ended, removes the remaining
+// arguments. A second process does this because Linux's PR_SET_PDEATHSIG is
+// bound to the thread that forked and does not exist on macOS.
 const watchdogScript = `IFS= read -r pid || exit 0
 IFS= read -r word && exit 0
 kill -s "$1" "$pid" 2>/dev/null
@@ -31,32 +30,32 @@ while kill -0 "$pid" 2>/dev/null && [ $n -lt 600 ]; do sleep 0.1; n=$((n+1)); do
 [ $# -eq 0 ] || rm -rf -- "$@"
 `
 
-// lockWait is how long a start waits for a server that a killed parent left
-// behind to end.
+// lockWait is how long a start waits for the end of a server that a killed
+// parent left behind.
 const lockWait = 30 * time.Second
 
-// maxLog is the size in bytes past which a start begins a new log.
+// maxLog is the log size in bytes above which a start begins a new log.
 const maxLog = 16 << 20
 
-// processSpec says how to start a server.
+// processSpec describes a server process.
 type processSpec struct {
 	name       string
 	program    string
 	args       []string
 	dir        string
-	credential *syscall.Credential // nil keeps the caller's user
+	credential *syscall.Credential // nil means the caller's user
 	logFile    string
-	// lockFile holds the server's pid. The server inherits an flock on it,
-	// so that it is locked exactly as long as the server, or a child of it,
-	// lives; a pid alone may have become another process's.
+	// lockFile contains the server's pid. The server inherits an flock on it,
+	// so the file is locked exactly as long as the server or a child of it
+	// lives. A pid alone may belong to another process by now.
 	lockFile string
-	// locked runs once the lock is held, before the server starts.
+	// locked is called after the lock was taken, before the server starts.
 	locked func() error
-	// stop asks the server to end in good order, abandon to end when the
-	// parent is gone.
+	// stop asks the server to end properly. abandon asks it to end after its
+	// parent died.
 	stop    syscall.Signal
 	abandon string
-	clean   []string // removed when the server was abandoned
+	clean   []string // removed after an abandoned server has ended
 	logger  *slog.Logger
 }
 
@@ -67,12 +66,12 @@ type process struct {
 	watch    io.WriteCloser
 	watchdog *exec.Cmd
 	exited   chan struct{}
-	err      error // how it ended, once exited is closed
+	err      error // set before exited is closed
 	wanted   atomic.Bool
 }
 
-// startProcess starts a server. One that still runs from a parent that was
-// killed is stopped first.
+// startProcess starts a server. It first stops one that a killed parent left
+// behind.
 func startProcess(ctx context.Context, spec processSpec) (*process, error) {
 	lock, err := takeServerLock(ctx, spec)
 	if err != nil {
@@ -105,8 +104,8 @@ func startProcess(ctx context.Context, spec processSpec) (*process, error) {
 	p.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "TMPDIR=" + os.TempDir()}
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	p.cmd.ExtraFiles = []*os.File{lock}
-	// A group of its own keeps the terminal's Ctrl-C from it: the parent
-	// stops it after what uses it.
+	// Its own process group protects it from the terminal's Ctrl-C. The parent
+	// stops it after the programs that use it.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: spec.credential}
 	if err := p.cmd.Start(); err != nil {
 		p.dismissWatchdog()
@@ -139,11 +138,11 @@ func (p *process) startWatchdog() error {
 	return nil
 }
 
-// dismissWatchdog tells the watchdog that there is nothing left to do. It
-// must know before the pid can be another process's.
+// dismissWatchdog ends the watchdog. It must be called before the pid can
+// belong to another process.
 func (p *process) dismissWatchdog() {
-	// Two lines, because it may not have been told the pid. An error means
-	// that it is gone already.
+	// Two lines, because it may still expect the pid. An error means that it
+	// has already ended.
 	_, _ = io.WriteString(p.watch, "\n\n")
 	_ = p.watch.Close()
 	_ = p.watchdog.Wait()
@@ -158,8 +157,8 @@ func (p *process) wait() {
 	close(p.exited)
 }
 
-// end stops the server in good order and waits for it; when ctx ends first it
-// is killed.
+// end stops the server and waits for it. If ctx is done first, the server is
+// killed.
 func (p *process) end(ctx context.Context) error {
 	p.wanted.Store(true)
 	if err := p.cmd.Process.Signal(p.spec.stop); err != nil && !errors.Is(err, os.ErrProcessDone) {
@@ -174,16 +173,16 @@ func (p *process) end(ctx context.Context) error {
 	return fmt.Errorf("stop %s: it did not end in time and was killed: %w", p.spec.name, context.Cause(ctx))
 }
 
-// kill ends the server and its children at once.
+// kill kills the server and its children.
 func (p *process) kill() {
 	p.wanted.Store(true)
-	// ESRCH, the only error, means that they are gone.
+	// The only error is ESRCH: they are gone.
 	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
 	<-p.exited
 }
 
-// await polls ready until it returns nil. The server's end, or that of ctx,
-// ends the wait with what the server logged last.
+// await polls ready until it returns nil. If the server or ctx ends first, the
+// error contains the end of the server's log.
 func (p *process) await(ctx context.Context, ready func(context.Context) error) error {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -196,15 +195,15 @@ func (p *process) await(ctx context.Context, ready func(context.Context) error) 
 		case <-p.exited:
 			return fmt.Errorf("%s ended while starting (%s); its log %s ends with:\n%s", p.spec.name, p.cmd.ProcessState, p.spec.logFile, tail(p.spec.logFile))
 		case <-ctx.Done():
-			return fmt.Errorf("%s did not answer in time: %w; its log %s ends with:\n%s", p.spec.name, errors.Join(context.Cause(ctx), last), p.spec.logFile, tail(p.spec.logFile))
+			return fmt.Errorf("%s timed out: %w; its log %s ends with:\n%s", p.spec.name, errors.Join(context.Cause(ctx), last), p.spec.logFile, tail(p.spec.logFile))
 		case <-tick.C:
 		}
 	}
 }
 
-// takeServerLock opens and locks a server's lock file. While another server
-// holds it, that one is asked to stop: only a killed parent leaves one
-// behind, since living parents exclude each other.
+// takeServerLock opens and locks a server's lock file. If another server holds
+// the lock, its parent was killed, because running parents exclude each other;
+// takeServerLock stops that server.
 func takeServerLock(ctx context.Context, spec processSpec) (*os.File, error) {
 	f, err := os.OpenFile(spec.lockFile, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -226,7 +225,7 @@ func takeServerLock(ctx context.Context, spec processSpec) (*os.File, error) {
 		pid := readPID(spec.lockFile)
 		if !asked && pid > 1 {
 			spec.logger.Warn("stopping a server that a killed process left behind", "server", spec.name, "pid", pid)
-			// ESRCH: it ends just now, and its children after it.
+			// ESRCH: it is just ending, and its children follow.
 			if err := syscall.Kill(pid, spec.stop); err != nil && !errors.Is(err, syscall.ESRCH) {
 				f.Close()
 				return nil, fmt.Errorf("stop the %s with pid %d that a killed process left behind: %w", spec.name, pid, err)
@@ -250,7 +249,7 @@ func writePID(f *os.File, pid string) error {
 	return err
 }
 
-// readPID returns the pid in a lock file, 0 when there is none.
+// readPID returns the pid in a lock file, or 0.
 func readPID(file string) int {
 	text, err := os.ReadFile(file)
 	if err != nil {

@@ -18,22 +18,22 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// RedisConfig says how to start a private Redis.
+// RedisConfig configures a private Redis.
 type RedisConfig struct {
 	Dir       string // its data, configuration, log and lock; it must exist
-	Port      int    // preferred; 0 takes a free one
+	Port      int    // preferred; 0 means any free port
 	Password  string
-	Databases int // how many it has; 0 is 16
-	// Ephemeral keeps nothing on disk and removes Dir when the server ends,
-	// even if this process is killed.
+	Databases int // number of databases; 0 means 16
+	// Ephemeral disables persistence and removes Dir when the server ends, even
+	// if this process is killed.
 	Ephemeral bool
-	Folders   []string // where to look for the server; nil is ProgramFolders
+	Folders   []string // folders to search for the server; nil means ProgramFolders
 	Logger    *slog.Logger
 }
 
 // Redis is a private Redis server of this process.
 type Redis struct {
-	URL  string // of database 0, for any process of the machine
+	URL  string // of database 0, for any process on this machine
 	Port int
 
 	process *process
@@ -41,8 +41,8 @@ type Redis struct {
 	mini    *miniredis.Miniredis
 }
 
-// StartRedis starts a redis-server. It fails with *MissingError when none is
-// installed.
+// StartRedis starts a redis-server. It returns a *MissingError if redis-server
+// is not installed.
 func StartRedis(ctx context.Context, cfg RedisConfig) (*Redis, error) {
 	folders := cfg.Folders
 	if folders == nil {
@@ -92,8 +92,8 @@ func StartRedis(ctx context.Context, cfg RedisConfig) (*Redis, error) {
 				continue
 			}
 			if !repaired && !cfg.Ephemeral && ctx.Err() == nil {
-				// Perhaps it can't read its data. Nothing is lost with them: the
-				// queue is rebuilt from the rows.
+				// Perhaps Redis can't read its data. Setting it aside loses
+				// nothing, because the queue is rebuilt from the rows.
 				if repaired = setRedisAside(cfg, err); repaired {
 					continue
 				}
@@ -105,14 +105,14 @@ func StartRedis(ctx context.Context, cfg RedisConfig) (*Redis, error) {
 	}
 }
 
-// setRedisAside moves the data of a Redis that does not start away, and
-// reports whether there were any. Nothing is deleted.
+// setRedisAside sets aside the data of a Redis that does not start, and reports
+// whether there was any. It deletes nothing.
 func setRedisAside(cfg RedisConfig, cause error) bool {
 	moved := false
 	for _, name := range []string{"appendonlydir", "appendonly.aof", "dump.rdb"} {
 		aside := filepath.Join(cfg.Dir, name+".broken-"+time.Now().UTC().Format("20060102T150405.000"))
 		if err := os.Rename(filepath.Join(cfg.Dir, name), aside); err != nil {
-			continue // mostly, there is none
+			continue // usually the file does not exist
 		}
 		moved = true
 		cfg.Logger.Warn("Redis does not start with its data; they were moved aside, and the queue is rebuilt from the rows", "to", aside, "error", cause)
@@ -120,7 +120,7 @@ func setRedisAside(cfg RedisConfig, cause error) bool {
 	return moved
 }
 
-// startMiniredis runs a Redis in this process, which keeps nothing.
+// startMiniredis runs a Redis without persistence in this process.
 func startMiniredis(port int, password string) (*Redis, error) {
 	m := miniredis.NewMiniRedis()
 	m.RequireAuth(password)
@@ -134,8 +134,8 @@ func startMiniredis(port int, password string) (*Redis, error) {
 	return &Redis{URL: redisURL(password, port), Port: port, mini: m}, nil
 }
 
-// Stop ends the server once its data are written. When ctx ends first it is
-// killed.
+// Stop ends the server after it has written its data. If ctx is done first, the
+// server is killed.
 func (r *Redis) Stop(ctx context.Context) error {
 	if r.mini != nil {
 		r.mini.Close()
@@ -148,7 +148,7 @@ func (r *Redis) Stop(ctx context.Context) error {
 	return err
 }
 
-// Kill ends the server at once, as kill -9 does, and keeps its folder.
+// Kill kills the server with SIGKILL and keeps its folder.
 func (r *Redis) Kill() {
 	if r.process != nil {
 		r.process.kill()
@@ -161,7 +161,7 @@ func redisConf(cfg RedisConfig, port int) string {
 		"bind 127.0.0.1",
 		"requirepass " + strconv.Quote(cfg.Password),
 		"dir " + strconv.Quote(cfg.Dir),
-		"maxmemory-policy noeviction", // an evicted task wedges its id in asynq
+		"maxmemory-policy noeviction", // asynq blocks an id whose task was evicted
 		"daemonize no",
 	}
 	if cfg.Databases > 0 {

@@ -10,23 +10,23 @@ import (
 	"syscall"
 )
 
-// Running is a troyd dev that runs, as other processes find it by its data
+// Running describes a running troyd dev, which other processes find by its data
 // folder.
 type Running struct {
 	PID int `json:"pid"`
-	// Settings are the TROY_* settings that it made or was given, and that a
-	// command beside it needs: addresses, and the keys of the data folder.
+	// Settings are the TROY_* settings that a command on the same machine
+	// needs: addresses, and the keys of the data folder.
 	Settings map[string]string `json:"settings"`
 }
 
-// ErrNotRunning says that no troyd dev runs on a data folder.
+// ErrNotRunning means that no troyd dev runs in a data folder.
 var ErrNotRunning = errors.New("no troyd dev runs there")
 
 func runningFile(dir string) string { return filepath.Join(dir, "dev.json") }
 
-// Announce writes Dir/dev.json, readable by its owner alone, and locks it for
-// as long as this process lives: a file that a killed process left behind is
-// not locked. withdraw removes it.
+// Announce writes Dir/dev.json, readable only by its owner, and locks it while
+// this process lives; the file of a killed process is not locked. withdraw
+// removes the file.
 func (r Running) Announce(dir string) (withdraw func() error, err error) {
 	fail := func(err error) (func() error, error) {
 		return nil, fmt.Errorf("announce troyd dev in its data folder: %w", err)
@@ -55,8 +55,8 @@ func (r Running) Announce(dir string) (withdraw func() error, err error) {
 	return func() error { return errors.Join(os.Remove(f.Name()), f.Close()) }, nil
 }
 
-// FindRunning returns the troyd dev that runs on a data folder, and
-// ErrNotRunning when none does.
+// FindRunning returns the troyd dev that runs in a data folder, or
+// ErrNotRunning.
 func FindRunning(dir string) (Running, error) {
 	var r Running
 	f, err := os.Open(runningFile(dir))
@@ -69,10 +69,10 @@ func FindRunning(dir string) (Running, error) {
 	defer f.Close()
 	err = syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB)
 	if err == nil {
-		return r, ErrNotRunning // closing f gives the lock back
+		return r, ErrNotRunning // closing f releases the lock
 	}
 	if !errors.Is(err, syscall.EWOULDBLOCK) {
-		return r, fmt.Errorf("look whether %s is locked: %w", f.Name(), err)
+		return r, fmt.Errorf("test the lock of %s: %w", f.Name(), err)
 	}
 	if err := json.NewDecoder(f).Decode(&r); err != nil {
 		return r, fmt.Errorf("read %s, which a troyd dev is writing: %w", f.Name(), err)

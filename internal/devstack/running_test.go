@@ -41,11 +41,11 @@ func TestRunning(t *testing.T) {
 		t.Errorf("after the end: %v", err)
 	}
 
-	// A process that was killed left its file.
+	// A killed process leaves its file.
 	if err := os.WriteFile(runningFile(dir), []byte(`{"pid":1}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := FindRunning(dir); !errors.Is(err, ErrNotRunning) {
-		t.Errorf("a file that nobody locks: %v", err)
+		t.Errorf("a file without a lock: %v", err)
 	}
 }

@@ -1,6 +1,6 @@
 // Package gittest runs git for tests without the configuration of the machine
-// or of its user, and writes a configuration that breaks every git that reads
-// it. The tests of forge and of whole programs call it.
+// or the user. It also writes a configuration that breaks every git that reads
+// it. The tests of package forge and of whole programs use it.
 package gittest
 
 import (
@@ -14,8 +14,8 @@ import (
 	"strings"
 )
 
-// env is the whole environment of a git that reads no configuration but a
-// repository's own (git(1), "ENVIRONMENT VARIABLES").
+// env is the environment of a git that reads only a repository's own
+// configuration (git(1), "ENVIRONMENT VARIABLES").
 func env() []string {
 	return []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent", "LC_ALL=C",
@@ -24,15 +24,15 @@ func env() []string {
 	}
 }
 
-// Command prepares git in a folder. It inherits PATH and nothing else.
+// Command returns a git command in a folder. It inherits only PATH.
 func Command(ctx context.Context, dir string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "git", args...)
 	cmd.Dir, cmd.Env = dir, env()
 	return cmd
 }
 
-// Server serves the repositories below a folder over smart HTTP
-// (git-http-backend(1)).
+// Server returns a handler that serves the repositories below a folder over
+// smart HTTP (git-http-backend(1)).
 func Server(ctx context.Context, root string) (*cgi.Handler, error) {
 	programs, err := Command(ctx, root, "--exec-path").Output()
 	if err != nil {
@@ -44,8 +44,8 @@ func Server(ctx context.Context, root string) (*cgi.Handler, error) {
 	}, nil
 }
 
-// hostileConfig is what a developer's or a machine's configuration may have,
-// in its worst form. %s is a folder of hooks that refuse.
+// hostileConfig is the worst configuration that a user or a machine may have.
+// %s is a folder of hooks that fail.
 const hostileConfig = `[alias]
 	lfs = "!false"
 	fetch = "!false"
@@ -88,9 +88,9 @@ const hostileConfig = `[alias]
 	useConfigOnly = true
 `
 
-// Hostile writes a configuration into a folder and returns the environment of
-// a user whose home the folder is. Every git that reads any of it, or inherits
-// the environment, fails or does something else than it was told.
+// Hostile writes a hostile configuration into a folder and returns the
+// environment of a user whose home is the folder. Every git that reads the
+// configuration, or inherits the environment, fails or misbehaves.
 func Hostile(dir string) ([]string, error) {
 	config := fmt.Sprintf(hostileConfig, dir+"/hooks")
 	files := map[string]string{

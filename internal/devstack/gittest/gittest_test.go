@@ -10,7 +10,7 @@ import (
 	"github.com/troy-iaas/troy/internal/devstack/gittest"
 )
 
-// run runs git with its own guards, or with an environment instead.
+// run runs git with its own guards, or with another environment.
 func run(t *testing.T, dir string, env []string, args ...string) (string, error) {
 	t.Helper()
 	cmd := gittest.Command(t.Context(), dir, args...)
@@ -21,7 +21,7 @@ func run(t *testing.T, dir string, env []string, args ...string) (string, error)
 	return strings.TrimSpace(string(out)), err
 }
 
-// without drops the variables of a prefix.
+// without removes the variables with a prefix.
 func without(env []string, prefix string) (kept []string) {
 	for _, pair := range env {
 		if !strings.HasPrefix(pair, prefix) {
@@ -31,15 +31,15 @@ func without(env []string, prefix string) (kept []string) {
 	return kept
 }
 
-// A git that reads the hostile configuration fails at what the guarded one
-// does, so that the suites which run under it can notice a missing guard.
+// A git that reads the hostile configuration fails where the guarded one
+// succeeds, so the suites that run under it detect a missing guard.
 func TestHostileConfigurationBites(t *testing.T) {
 	t.Parallel()
 	hostile, err := gittest.Hostile(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	files := without(hostile, "GIT_") // the user's configuration alone
+	files := without(hostile, "GIT_") // only the user's configuration
 	system := append(without(without(files, "HOME="), "XDG_"), "HOME=/nonexistent", "GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@b", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@b")
 	for _, pair := range hostile {
 		if strings.HasPrefix(pair, "GIT_CONFIG_SYSTEM=") {

@@ -1,6 +1,5 @@
-// Package s3test starts a real S3 server (versitygw, with the files in a
-// folder) for tests. It is built by the tests' first use of it, from the Go
-// proxy.
+// Package s3test starts a real S3 server (versitygw, which stores files in a
+// folder) for tests. The first use builds it, from the Go proxy.
 package s3test
 
 import (
@@ -27,7 +26,7 @@ const (
 
 // Server is a running S3 server.
 type Server struct {
-	// URL is its endpoint; buckets are addressed by path.
+	// URL is the endpoint; buckets are addressed by path.
 	URL string
 	dir string
 }
@@ -59,7 +58,7 @@ func Start(t testing.TB) *Server {
 	deadline, tick := time.After(30*time.Second), time.NewTicker(20*time.Millisecond)
 	defer tick.Stop()
 	for {
-		res, err := http.Get(s.URL) // refused for want of a signature, when it runs
+		res, err := http.Get(s.URL) // a running server answers with a refusal, because the signature is missing
 		if err == nil {
 			_ = res.Body.Close()
 			return s
@@ -75,7 +74,7 @@ func Start(t testing.TB) *Server {
 	}
 }
 
-// Bucket makes a bucket: with this server, a folder.
+// Bucket creates a bucket, which is a folder in this server.
 func (s *Server) Bucket(t testing.TB, name string) string {
 	t.Helper()
 	if err := os.Mkdir(filepath.Join(s.dir, name), 0o755); err != nil {
@@ -84,7 +83,7 @@ func (s *Server) Bucket(t testing.TB, name string) string {
 	return name
 }
 
-// build returns the server's program, which the go command keeps in its cache.
+// build returns the server's program, which the go command caches.
 func build(t testing.TB) string {
 	t.Helper()
 	_, file, _, _ := runtime.Caller(0)
@@ -104,13 +103,13 @@ func build(t testing.TB) string {
 	return strings.TrimSpace(string(out))
 }
 
-// Read reads an object past the server.
+// Read reads an object from the server's folder.
 func (s *Server) Read(bucket, key string) ([]byte, bool) {
 	data, err := os.ReadFile(filepath.Join(s.dir, bucket, filepath.FromSlash(key)))
 	return data, err == nil
 }
 
-// Keys lists the objects of a bucket.
+// Keys returns the keys of a bucket's objects.
 func (s *Server) Keys(t testing.TB, bucket string) []string {
 	t.Helper()
 	var keys []string

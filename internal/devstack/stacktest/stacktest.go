@@ -1,7 +1,8 @@
-// Package stacktest gives tests a Postgres database and a Redis of their own.
-// The servers are private to the test binary, start when the first test asks
-// for them and end with the binary, however it ends. Without Postgres or Redis
-// installed a test fails with the command that installs it; none is skipped.
+// Package stacktest gives each test its own Postgres database and Redis. The
+// servers belong to the test binary: the first test that needs them starts
+// them, and they end with the binary, even after a crash. If Postgres or Redis
+// is not installed, the test fails with the command that installs it; no test
+// is skipped.
 package stacktest
 
 import (
@@ -22,29 +23,29 @@ import (
 	schema "github.com/troy-iaas/troy/sql"
 )
 
-// timeout bounds each step, so that a test that hangs says where.
+// timeout bounds each step, so that a hanging test reports where it hangs.
 const timeout = time.Minute
 
-// redisDatabases is how many tests of a binary can have a Redis at once.
+// redisDatabases is the maximum number of concurrent tests with a Redis.
 const redisDatabases = 1024
 
-// The two servers are one for the whole test binary, which has no other place
-// to keep them: they are the only globals here.
+// All tests of the binary share the two servers. These are the only globals,
+// because there is no other place to keep them.
 var (
 	postgres = sync.OnceValues(startPostgres)
 	server   = sync.OnceValues(startRedis)
 )
 
-// cluster is a Postgres and the migrated template in it.
+// cluster is a Postgres with the migrated template.
 type cluster struct {
-	admin    string // URL that may create databases
+	admin    string // URL of a user who may create databases
 	template string
 }
 
-// Database returns the URL of a database of the test's own with the schema
-// migrated up. It is dropped when the test ends, with the connections that
-// are open then. TROY_TEST_DATABASE_URL, when set, is used in place of a
-// private Postgres; its user must be allowed to create databases.
+// Database returns the URL of a new database for the test with the current
+// schema. It is dropped at the test's end, together with its connections. If
+// TROY_TEST_DATABASE_URL is set, it names the server to use instead of a
+// private Postgres; its user must have permission to create databases.
 func Database(t testing.TB) string {
 	t.Helper()
 	c, err := postgres()
@@ -54,7 +55,7 @@ func Database(t testing.TB) string {
 	return create(t, c, " TEMPLATE "+identifier(c.template))
 }
 
-// EmptyDatabase is Database without any schema.
+// EmptyDatabase is like Database, without a schema.
 func EmptyDatabase(t testing.TB) string {
 	t.Helper()
 	c, err := postgres()
@@ -82,9 +83,9 @@ func create(t testing.TB, c cluster, options string) string {
 	return u
 }
 
-// Redis returns the URL of a database of the test's own on the binary's Redis
-// (asynq.ParseRedisURI reads it). Its keys are the test's own; channels and
-// FLUSHALL are not: what flushes or kills uses NewPrivateRedis.
+// Redis returns the URL of the test's own database on the binary's Redis, in
+// the form of asynq.ParseRedisURI. The test owns the keys, but not the channels
+// and not FLUSHALL: a test that flushes or kills Redis uses NewPrivateRedis.
 func Redis(t testing.TB) string {
 	t.Helper()
 	s, err := server()
@@ -108,10 +109,10 @@ func Redis(t testing.TB) string {
 	return u
 }
 
-// PrivateRedis is a Redis server of one test. It keeps nothing over a Kill,
-// like one without persistence.
+// PrivateRedis is a Redis server of one test. Like a Redis without persistence,
+// it loses its data in a Kill.
 type PrivateRedis struct {
-	URL string // stays the same over a Restart
+	URL string // unchanged by a Restart
 
 	t      testing.TB
 	cfg    devstack.RedisConfig
@@ -146,12 +147,12 @@ func (r *PrivateRedis) start() {
 		r.t.Fatalf("stacktest: Redis: %v", err)
 	}
 	if r.cfg.Port != 0 && r.server.Port != r.cfg.Port {
-		r.t.Fatalf("stacktest: port %d of the Redis that was killed is taken", r.cfg.Port)
+		r.t.Fatalf("stacktest: port %d of the killed Redis is in use", r.cfg.Port)
 	}
 	r.cfg.Port = r.server.Port
 }
 
-// Kill ends the server at once. Everything in it is lost.
+// Kill kills the server. All of its data is lost.
 func (r *PrivateRedis) Kill() {
 	r.t.Helper()
 	r.server.Kill()
@@ -160,8 +161,8 @@ func (r *PrivateRedis) Kill() {
 	}
 }
 
-// Restart starts the server again, empty, on the same port; one that still
-// runs is killed first.
+// Restart starts the server again, empty and on the same port. It first kills a
+// running one.
 func (r *PrivateRedis) Restart() {
 	r.t.Helper()
 	r.Kill()
@@ -181,7 +182,7 @@ func startPostgres() (cluster, error) {
 	if err != nil {
 		return cluster{}, err
 	}
-	// A template of other migrations has another name and is not used.
+	// A template of other migrations has another name.
 	c := cluster{admin: os.Getenv("TROY_TEST_DATABASE_URL"), template: "troy_template_" + hash}
 	if c.admin == "" {
 		ctx, cancel := context.WithTimeout(context.Background(), timeout)
@@ -195,9 +196,9 @@ func startPostgres() (cluster, error) {
 	return c, c.makeTemplate()
 }
 
-// makeTemplate makes the migrated template unless it is there. It gets its
-// name when it is whole; the lock keeps test binaries on one server from
-// making it at the same time.
+// makeTemplate creates the migrated template if it does not exist. It renames
+// the template when it is complete; the lock keeps other test binaries on the
+// same server from creating it at the same time.
 func (c cluster) makeTemplate() error {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
@@ -231,8 +232,7 @@ func (c cluster) makeTemplate() error {
 	return err
 }
 
-// redisServer is the binary's Redis and the numbers of its databases that no
-// test uses.
+// redisServer is the binary's Redis and the numbers of its unused databases.
 type redisServer struct {
 	url  string
 	free chan int
