@@ -50,7 +50,7 @@ type PushEvent struct {
 	Complete bool
 }
 
-// RefKind tells branches from tags.
+// RefKind distinguishes branches from tags.
 type RefKind string
 
 // The kinds of refs.

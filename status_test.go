@@ -88,7 +88,7 @@ func TestTransitions(t *testing.T) {
 			t.Errorf("what %q can become (-want +got):\n%s", string(from), diff)
 		}
 		if diff := cmp.Diff(want, next); diff != "" {
-			t.Errorf("what is next of %q (-want +got):\n%s", string(from), diff)
+			t.Errorf("successors of %q (-want +got):\n%s", string(from), diff)
 		}
 	}
 }

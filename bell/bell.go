@@ -82,7 +82,7 @@ func (b *Bell) Run(ctx context.Context) {
 				case <-asked:
 				}
 				if _, err := b.Ring(ctx, queue); err != nil && ctx.Err() == nil {
-					b.log.Warn("the sweep will ring instead", "queue", queue, "error", err)
+					b.log.Warn("a ring failed; the sweep will ring instead", "queue", queue, "error", err)
 				}
 				rest.Reset(ringPause)
 			}

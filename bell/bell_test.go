@@ -292,7 +292,7 @@ func TestBoundHoldsUnderConcurrency(t *testing.T) {
 	wg.Wait()
 	w.eventually("the bound is filled", func() bool { pending, _ := w.standing(); return pending >= 2*slots })
 	w.ring()
-	w.wantStanding("fifty rows, asked for at once", 2*slots, 0)
+	w.wantStanding("fifty rows, requested at once", 2*slots, 0)
 	var rows, rung int
 	if err := w.db.QueryRow(t.Context(), "SELECT count(*), count(ring_id) FROM work").Scan(&rows, &rung); err != nil {
 		t.Fatal(err)

@@ -155,7 +155,7 @@ func TestDecide(t *testing.T) {
 			files: map[string]string{"index.html": "<h1>", "package.json": `{"devDependencies":{"prettier":"3"}}`},
 			want:  build.Plan{Root: ".", InstallRoot: ".", Outputs: []string{"."}, Manager: "npm", Why: `Build plan: publish "." (plain HTML).`},
 		},
-		"a folder as it is": {
+		"an existing folder": {
 			files:    map[string]string{"docs/a.html": "<h1>"},
 			settings: build.Settings{Output: "docs"},
 			want:     build.Plan{Root: ".", InstallRoot: ".", Outputs: []string{"docs"}, OutputSaid: true, Why: `Build plan: publish "docs" (the pipeline's settings).`},

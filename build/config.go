@@ -244,7 +244,7 @@ func decode(data []byte, into any, strict bool) *troy.Error {
 		return troy.Errorf(troy.Invalid, "line %d, column %d: %s", row, column, strings.TrimPrefix(bad.Error(), "toml: ")).
 			At(strings.Join(bad.Key(), "."))
 	}
-	return troy.Errorf(troy.Invalid, "it can't be read: %s", strings.TrimPrefix(err.Error(), "toml: "))
+	return troy.Errorf(troy.Invalid, "it is not valid TOML: %s", strings.TrimPrefix(err.Error(), "toml: "))
 }
 
 // readFile reads a file of the repository of at most readCap bytes.

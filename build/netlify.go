@@ -100,7 +100,7 @@ const maxNotes = 30
 func netlifyNotes(data []byte, name string) ([]string, *troy.Error) {
 	var all map[string]any
 	if err := toml.Unmarshal(data, &all); err != nil {
-		return nil, troy.Errorf(troy.Invalid, "it can't be read: %s", strings.TrimPrefix(err.Error(), "toml: "))
+		return nil, troy.Errorf(troy.Invalid, "it is not valid TOML: %s", strings.TrimPrefix(err.Error(), "toml: "))
 	}
 	var unknown []string
 	add := func(above string, table any, known ...string) {

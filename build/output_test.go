@@ -73,7 +73,7 @@ func TestFindOutput(t *testing.T) {
 			plan: usual, files: built{"web/dist/index.html": "", "+web/lib/a.js": ""},
 			words: `the build did not write to "web/dist", which comes from the repository; it wrote to "web/lib"; ` + advice,
 		},
-		"a template beside which something was written": {
+		"a template beside a fresh file": {
 			plan: usual, files: built{"web/public/index.html": "", "+web/public/style.css": ""}, want: "web/public",
 		},
 		"such a template, and a site elsewhere": {

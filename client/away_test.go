@@ -87,7 +87,7 @@ func TestUploadOutlivesARestart(t *testing.T) {
 		}
 	}
 	if sent.Load() != int64(len(contents)) || bytes.Load() != total {
-		t.Errorf("progress said %d files and %d bytes, want %d and %d", sent.Load(), bytes.Load(), len(contents), total)
+		t.Errorf("progress reported %d files and %d bytes, want %d and %d", sent.Load(), bytes.Load(), len(contents), total)
 	}
 	if len(told) != 2 || told[0] == nil || told[1] != nil {
 		t.Errorf("Away was called with %v, want a reason and then nil", told)

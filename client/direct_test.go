@@ -95,7 +95,7 @@ func TestUploadStraightToTheStore(t *testing.T) {
 				}
 			}
 			if sent.Load() != int64(len(contents)) || bytes.Load() != total {
-				t.Errorf("progress said %d files and %d bytes, want %d and %d", sent.Load(), bytes.Load(), len(contents), total)
+				t.Errorf("progress reported %d files and %d bytes, want %d and %d", sent.Load(), bytes.Load(), len(contents), total)
 			}
 			if n := byServer.Load(); test.straight != (n == 0) || attempts.Load() > test.mostAttempts {
 				t.Errorf("%d by way of the server, %d attempts at the store", n, attempts.Load())

@@ -83,7 +83,7 @@ func TestUploadSendsEverything(t *testing.T) {
 		}
 	}
 	if sent.Load() != int64(len(contents)) || bytes.Load() != total {
-		t.Errorf("progress said %d files and %d bytes, want %d and %d", sent.Load(), bytes.Load(), len(contents), total)
+		t.Errorf("progress reported %d files and %d bytes, want %d and %d", sent.Load(), bytes.Load(), len(contents), total)
 	}
 	if most.Load() > 4 {
 		t.Errorf("%d at a time, want at most 4", most.Load())

@@ -394,7 +394,7 @@ func TestCarriedAssets(t *testing.T) {
 		res := h.fetch(target)
 		wantStatus(t, res, 404)
 		if got := content(t, res); strings.Contains(got, "carried") {
-			t.Errorf("GET %s: a carried asset stands in: %q", target, got)
+			t.Errorf("GET %s: a carried asset answers: %q", target, got)
 		}
 	}
 }

@@ -68,7 +68,7 @@ func TestListsOnDisk(t *testing.T) {
 			res := h.fetch("/nowhere")
 			wantStatus(t, res, http.StatusNotFound)
 			if got := content(t, res); got != "none at "+h.host {
-				t.Errorf("the page for what is missing is %q", got)
+				t.Errorf("the 404 page is %q", got)
 			}
 		}
 	}

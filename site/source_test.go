@@ -88,7 +88,7 @@ func TestFolder(t *testing.T) {
 	s := openSource(t, dir, Limits{}, WithProgress(func(files int, n int64) {
 		calls++
 		if files != calls {
-			t.Errorf("call %d said %d files", calls, files)
+			t.Errorf("call %d reported %d files", calls, files)
 		}
 		bytes = n
 	}))

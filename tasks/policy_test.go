@@ -138,7 +138,7 @@ func TestStatesPage(t *testing.T) {
 		}
 		for _, kind := range tasks.OfStatus(s) {
 			if p := policyOf(t, kind); p.Delay != time.Second || p.MaxDelay != time.Minute {
-				t.Errorf("%s tells of seconds that double up to a minute; %s has %+v", file, kind, p)
+				t.Errorf("%s says that delays are seconds and double up to a minute; %s has %+v", file, kind, p)
 			}
 		}
 	}

@@ -70,7 +70,7 @@ func TestRing(t *testing.T) {
 				t.Errorf("the task of %s is %+v", task.Kind, info)
 			}
 			if got, want := string(info.Payload), `{"subject":"`+task.Subject.String()+`"}`; got != want {
-				t.Errorf("the task of %s carries %s, want ids alone: %s", task.Kind, got, want)
+				t.Errorf("the task of %s carries %s, want only ids: %s", task.Kind, got, want)
 			}
 			if subject, err := tasks.Subject(asynq.NewTask(info.Type, info.Payload)); err != nil || subject != task.Subject {
 				t.Errorf("its subject is parsed as %s, %v", subject, err)
@@ -111,7 +111,7 @@ func TestStandsInLine(t *testing.T) {
 	want := func(what string, id uuid.UUID, want bool) {
 		t.Helper()
 		if got := q.client.StandsInLine(tasks.QueueQuick, id); got != want {
-			t.Errorf("%s stands in line: %t, want %t", what, got, want)
+			t.Errorf("%s waits in the queue: %t, want %t", what, got, want)
 		}
 	}
 	want("nothing in a queue that does not exist", uuid.New(), false)
@@ -205,7 +205,7 @@ func TestDelaysAreNeverEarly(t *testing.T) {
 		}
 		info := q.info(t, tasks.QueueQuick, id.String())
 		if at := info.NextProcessAt; info.State != asynq.TaskStateScheduled || at.Before(r.asked.Add(delay)) || at.After(time.Now().Add(delay+time.Second)) {
-			t.Errorf("a ring in %s, asked for at %s, is %s for %s; want it within a second after", delay, r.asked, info.State, at)
+			t.Errorf("a ring in %s, requested at %s, is %s for %s; want it within a second after", delay, r.asked, info.State, at)
 		}
 	}
 	mu.Unlock()
@@ -229,7 +229,7 @@ func TestAsynqDelay(t *testing.T) {
 		for fraction := time.Duration(0); fraction < time.Second; fraction += 37 * time.Millisecond {
 			at := (fraction + tasks.AsynqDelay(delay)).Truncate(time.Second) - fraction
 			if at < delay || at > delay+time.Second {
-				t.Errorf("a delay of %s asked for %s after the full second ends after %s", delay, fraction, at)
+				t.Errorf("a delay of %s requested %s after the full second ends after %s", delay, fraction, at)
 			}
 		}
 	}

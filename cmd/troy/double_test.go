@@ -178,7 +178,7 @@ func decode(r *http.Request, v any) error {
 	dec := json.NewDecoder(r.Body)
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(v); err != nil {
-		return troy.Errorf(troy.Invalid, "the body is not what is expected: %v", err)
+		return troy.Errorf(troy.Invalid, "the body is invalid: %v", err)
 	}
 	return nil
 }

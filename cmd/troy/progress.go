@@ -65,7 +65,7 @@ func (p *progress) keep(text string) {
 	_ = p.bar.RenderBlank()
 }
 
-// change replaces what say has told, on a terminal only.
+// change replaces the text of say, on a terminal only.
 func (p *progress) change(text func() string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -200,7 +200,7 @@ func waitForPublishing(ts *testscript.TestScript, _ bool, _ []string) {
 	select {
 	case <-ts.Value("double").(*double).stuck:
 	case <-time.After(20 * time.Second):
-		ts.Fatalf("nobody asked for a deployment that is stuck")
+		ts.Fatalf("no client waited for a deployment that is stuck")
 	}
 }
 

@@ -95,5 +95,5 @@ func (e Examiner) Permissions(part, said string, lacking []string) {
 		e.Well(part, "%s", said)
 		return
 	}
-	e.Wrong(part, said+"; AWS denies "+strings.Join(lacking, ", "), "add what is denied to the role (docs/aws.md)")
+	e.Wrong(part, said+"; AWS denies "+strings.Join(lacking, ", "), "allow the denied actions for the role (docs/aws.md)")
 }

@@ -221,7 +221,7 @@ func (b Bucket) Versioned(ctx context.Context) (bool, error) {
 		return false, nil // a stand-in without versions
 	}
 	if err != nil {
-		return false, Failed("ask whether "+b.Name+" keeps versions", err)
+		return false, Failed("get the versioning of "+b.Name, err)
 	}
 	return out.Status != "", nil
 }

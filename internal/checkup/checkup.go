@@ -1,27 +1,27 @@
-// Package checkup has what a look at one part of an installation found, as
-// `troyd doctor` prints it. Each part is looked at by the package that uses it.
+// Package checkup defines the findings that `troyd doctor` prints. Each part of
+// an installation is checked by the package that uses it.
 package checkup
 
 import "fmt"
 
-// Finding is what a look at one part of a configuration found.
+// Finding is the result of checking one part of an installation.
 type Finding struct {
 	Part string // "certificate"
-	// Said is what was found.
+	// Said describes the result.
 	Said string
-	// Remedy is what to do about it; empty means that all is well.
+	// Remedy says how to fix a problem. It is empty if there is none.
 	Remedy string
 }
 
-// Tell is called with each finding as it is made.
+// Tell receives each finding.
 type Tell func(Finding)
 
-// Well tells of a part that is as it should be.
+// Well reports a part without a problem.
 func (t Tell) Well(part, format string, args ...any) {
 	t(Finding{Part: part, Said: fmt.Sprintf(format, args...)})
 }
 
-// Wrong tells of a part that is not, and what to do about it.
+// Wrong reports a part with a problem and its remedy.
 func (t Tell) Wrong(part, said, remedy string, args ...any) {
 	t(Finding{Part: part, Said: said, Remedy: fmt.Sprintf(remedy, args...)})
 }

@@ -121,7 +121,7 @@ func setAside(root string, logger *slog.Logger) error {
 	if err := os.Rename(root, aside); err != nil {
 		return fmt.Errorf("set aside Postgres data with a lost password: %w", err)
 	}
-	logger.Warn("found data of Postgres whose password is lost; they were moved aside", "to", aside)
+	logger.Warn("found Postgres data with a lost password and set it aside", "to", aside)
 	return nil
 }
 

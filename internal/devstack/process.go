@@ -113,10 +113,10 @@ func startProcess(ctx context.Context, spec processSpec) (*process, error) {
 	}
 	pid := strconv.Itoa(p.cmd.Process.Pid)
 	if _, err := io.WriteString(p.watch, pid+"\n"); err != nil {
-		spec.logger.Warn("nobody will stop the server should this process be killed", "server", spec.name, "error", err)
+		spec.logger.Warn("the watchdog did not get the pid; the server keeps running if this process is killed", "server", spec.name, "error", err)
 	}
 	if err := writePID(lock, pid); err != nil {
-		spec.logger.Warn("the server's pid could not be recorded", "server", spec.name, "error", err)
+		spec.logger.Warn("can't record the server's pid", "server", spec.name, "error", err)
 	}
 	go p.wait()
 	return p, nil
@@ -152,7 +152,7 @@ func (p *process) wait() {
 	p.err = p.cmd.Wait()
 	p.dismissWatchdog()
 	if !p.wanted.Load() {
-		p.spec.logger.Error("a server ended by itself", "server", p.spec.name, "status", p.cmd.ProcessState.String(), "log", p.spec.logFile)
+		p.spec.logger.Error("a server ended unexpectedly", "server", p.spec.name, "status", p.cmd.ProcessState.String(), "log", p.spec.logFile)
 	}
 	close(p.exited)
 }

@@ -115,7 +115,7 @@ func setRedisAside(cfg RedisConfig, cause error) bool {
 			continue // usually the file does not exist
 		}
 		moved = true
-		cfg.Logger.Warn("Redis does not start with its data; they were moved aside, and the queue is rebuilt from the rows", "to", aside, "error", cause)
+		cfg.Logger.Warn("Redis does not start with its data; the data was set aside, and the queue is rebuilt from the rows", "to", aside, "error", cause)
 	}
 	return moved
 }

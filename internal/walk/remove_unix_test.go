@@ -17,7 +17,7 @@ import (
 
 const (
 	folderVariable = "TROY_TEST_WALK_FOLDER"
-	nobody         = 65534
+	otherUser      = 65534
 )
 
 // TestRemoveInChild removes a folder in a child process, for the test below.
@@ -47,9 +47,9 @@ func TestRemoveWithFewDescriptors(t *testing.T) {
 		mode  fs.FileMode
 		uid   int
 	}{
-		"as this user":         {25_000, 0o755, os.Geteuid()},
-		"as nobody, forbidden": {600, 0, nobody},
-		"as nobody, read-only": {600, 0o555, nobody},
+		"as this user":               {25_000, 0o755, os.Geteuid()},
+		"as another user, forbidden": {600, 0, otherUser},
+		"as another user, read-only": {600, 0o555, otherUser},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -134,7 +134,7 @@ func TestFolderEnds(t *testing.T) {
 		"by its visitor":      {roomy, func(int) error { return fs.ErrInvalid }, fs.ErrInvalid, 1},
 		"by skipping":         {roomy, func(int) error { return fs.SkipDir }, nil, 21},
 		"with its context":    {roomy, func(int) error { cancel(stopped); return nil }, stopped, 1},
-		"whatever depth":      {roomy, nil, nil, 2420},
+		"any depth":           {roomy, nil, nil, 2420},
 		"with the limit kept": {walk.Limits{Entries: 2420, Path: 3999}, nil, nil, 2420},
 	} {
 		t.Run(name, func(t *testing.T) {
