@@ -77,7 +77,7 @@ func TestDecide(t *testing.T) {
 				"netlify.toml": "[build]\ncommand = \"make\"\npublish = \"out\"\n",
 			},
 			want: build.Plan{Root: ".", InstallRoot: ".", Build: "make", Outputs: []string{"out"}, OutputSaid: true, Environment: map[string]string{},
-				AllowSecrets: []string{"key.pem"}, Why: `What is run: build with "make" (netlify.toml), publish "out" (netlify.toml).`},
+				AllowSecrets: []string{"key.pem"}, Why: `Build plan: build with "make" (netlify.toml), publish "out" (netlify.toml).`},
 		},
 		"netlify.toml's production context": {
 			files: map[string]string{"netlify.toml": `
