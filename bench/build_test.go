@@ -90,10 +90,9 @@ func BenchmarkBuild(b *testing.B) {
 func build(b *testing.B, by builder.Builder, pipeline uuid.UUID, source []byte) time.Duration {
 	b.Helper()
 	ctx, tree := b.Context(), site.Tree{Pipeline: pipeline, Deployment: uuid.Must(uuid.NewV7())}
-	var log bytes.Buffer
 	start := time.Now()
 	err := by.Start(ctx, builder.Spec{
-		Tree: tree, Sink: func(_ builder.Phase, data []byte) { log.Write(data) },
+		Tree: tree,
 		Source: func(context.Context, string) (io.ReadCloser, error) {
 			return io.NopCloser(bytes.NewReader(source)), nil
 		},
@@ -113,7 +112,8 @@ func build(b *testing.B, by builder.Builder, pipeline uuid.UUID, source []byte) 
 		}
 		took := time.Since(start)
 		if state.State != builder.Succeeded {
-			b.Fatalf("the build %s: %s\n%s", state.State, state.Cause, log.String())
+			page, err := by.Log(ctx, tree, "")
+			b.Fatalf("the build %s: %s\n%s (%v)", state.State, state.Cause, page.Data, err)
 		}
 		if err := by.Remove(ctx, tree); err != nil {
 			b.Fatal(err)

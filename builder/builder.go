@@ -85,10 +85,6 @@ type Spec struct {
 	// reaches it. Close flushes what it holds back, and does not close w. A
 	// builder that runs elsewhere does not call it: who reads its log redacts.
 	Redact func(w io.Writer) io.WriteCloser
-	// Sink, if not nil, gets the log as it comes, after Redact, one call at a
-	// time. It must neither keep the bytes nor block for long. A builder that
-	// runs elsewhere does not call it; Log is complete without.
-	Sink   func(phase Phase, data []byte)
 	Limits Limits
 }
 

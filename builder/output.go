@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -83,4 +84,20 @@ func quoted(names []string) string {
 		all[i] = fmt.Sprintf("%q", name)
 	}
 	return strings.Join(all, ", ")
+}
+
+// EncodeList writes down what was found in an output that was opened.
+func EncodeList(s *site.Source) ([]byte, error) {
+	return site.EncodeManifest(site.Manifest{Files: s.Files})
+}
+
+// OpenListed opens the folder of an output inside dir by the list of EncodeList,
+// without reading its files: they were hashed when the build ended, and a store
+// compares digests.
+func OpenListed(dir, folder string, list []byte, options ...site.SourceOption) (*site.Source, error) {
+	m, err := site.DecodeManifest(bytes.NewReader(list), site.Limits{})
+	if err != nil {
+		return nil, fmt.Errorf("read the list of the output: %w", err)
+	}
+	return site.OpenListed(dir, folder, m.Files, options...)
 }

@@ -139,6 +139,26 @@ func OpenSource(ctx context.Context, name string, limits Limits, options ...Sour
 	return s, nil
 }
 
+// OpenListed opens a folder inside dir by the files that OpenSource found in it,
+// without reading them. No link leads out of dir. Only the option Temporary
+// applies.
+func OpenListed(dir, name string, files []File, options ...SourceOption) (*Source, error) {
+	var o sourceOptions
+	for _, option := range options {
+		option(&o)
+	}
+	outer, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", dir, err)
+	}
+	defer outer.Close()
+	root, err := outer.OpenRoot(name)
+	if err != nil {
+		return nil, fmt.Errorf("open %s in %s: %w", name, dir, err)
+	}
+	return &Source{Files: files, tree: folder{root}, temporary: o.temporary}, nil
+}
+
 // read lists the files.
 func (s *Source) read(ctx context.Context, limits Limits, o *sourceOptions) error {
 	if o.sieve.leaveOut {

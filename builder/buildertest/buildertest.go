@@ -31,8 +31,8 @@ type Env struct {
 	Deadline time.Duration
 	// Poll is the time between two looks at a build.
 	Poll time.Duration
-	// Sinks tells that the builder calls BuildSpec.Sink.
-	Sinks bool
+	// Redacts tells that the builder calls Spec.Redact.
+	Redacts bool
 }
 
 // Run runs the builder's suite, each subtest on an Env of its own.

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -99,6 +100,9 @@ type record struct {
 	// Head and Tail are Troy's own lines around CodeBuild's log.
 	Head string `json:"head,omitempty"`
 	Tail string `json:"tail,omitempty"`
+	// Output is the folder of the repository that holds the site, once it was
+	// found. What is in it is listed at listKey.
+	Output string `json:"output,omitempty"`
 	// End is how it ended.
 	End *builder.Build `json:"end,omitempty"`
 }
@@ -218,7 +222,9 @@ func (b *Builder) begin(ctx context.Context, spec builder.Spec) (r record, err e
 			return r, err
 		}
 		if r.nothingToRun() {
-			b.archivePlain(ctx, &r, p)
+			if err := b.archivePlain(ctx, spec.Tree, &r, p); err != nil {
+				return r, err
+			}
 		}
 	}
 	err = b.put(ctx, spec.Tree, r, true)
@@ -230,21 +236,23 @@ func (b *Builder) begin(ctx context.Context, spec builder.Spec) (r record, err e
 }
 
 // archivePlain ends a build with nothing to run: the source is the site.
-func (b *Builder) archivePlain(ctx context.Context, r *record, p prepared) {
+func (b *Builder) archivePlain(ctx context.Context, t site.Tree, r *record, p prepared) error {
 	fetched := source(r.Started, time.Now().UTC(), 0)
 	archive := builder.PhaseRun{Phase: builder.PhaseArchive, Started: fetched.Ended}
 	s, out, err := openOutput(ctx, p.repo(), p.plan, build.Written{}, r.Limits.OutputBytes)
 	state, cause, code := builder.Succeeded, "", 0
 	if err == nil {
 		r.Tail = summary(s, out)
-		err = s.Close()
-	}
-	if err != nil {
+		if err := errors.Join(b.writeList(ctx, t, r, out, s), s.Close()); err != nil {
+			return err
+		}
+	} else {
 		state, cause, code = builder.Failed, err.Error(), 1
 	}
 	archive.Ended, archive.ExitCode = time.Now().UTC(), &code
 	r.end(state, cause, fetched, archive)
 	r.End.Warnings = out.Warnings
+	return nil
 }
 
 func summary(s *site.Source, out build.Output) string {
@@ -392,7 +400,7 @@ func (b *Builder) Artifact(ctx context.Context, t site.Tree) (*site.Source, erro
 	}
 	s := b.last.take(t)
 	if err == nil && s == nil {
-		s, _, err = b.output(ctx, t, r)
+		s, err = b.outputAgain(ctx, t, r)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open the artifact of build %s: %w", t.Deployment, err)
@@ -421,14 +429,18 @@ func (b *Builder) remove(ctx context.Context, t site.Tree) error {
 		if _, err := b.work.RemoveAll(ctx, buildPrefix(t)); err != nil {
 			return err
 		}
+		if err := b.work.Remove(ctx, listKey(t)); err != nil {
+			return err
+		}
 		// Last: by it the rest is found.
 		return b.work.Remove(ctx, recordKey(t))
 	}
 	var trees []site.Tree
 	prefix := recordPrefix(t.Pipeline)
 	err := b.work.List(ctx, prefix, func(o awsapi.Object) error {
-		if deployment, err := uuid.Parse(o.Key[len(prefix):]); err == nil {
-			trees = append(trees, site.Tree{Pipeline: t.Pipeline, Deployment: deployment})
+		deployment, err := uuid.Parse(strings.TrimSuffix(o.Key[len(prefix):], listName))
+		if tree := (site.Tree{Pipeline: t.Pipeline, Deployment: deployment}); err == nil && !slices.Contains(trees, tree) {
+			trees = append(trees, tree)
 		}
 		return nil
 	})

@@ -33,6 +33,13 @@ func newBuilder(t *testing.T, server *s3test.Server, cfg awsdouble.Config) (buil
 // newBuilderIn is one with a folder for what it keeps for a while.
 func newBuilderIn(t *testing.T, server *s3test.Server, cfg awsdouble.Config, temp string) (buildertest.Env, *awsdouble.Double) {
 	t.Helper()
+	e, double, _ := newBuilderWith(t, server, cfg, temp)
+	return e, double
+}
+
+// newBuilderWith also returns what the builder is configured with.
+func newBuilderWith(t *testing.T, server *s3test.Server, cfg awsdouble.Config, temp string) (buildertest.Env, *awsdouble.Double, codebuild.Config) {
+	t.Helper()
 	if out, err := exec.CommandContext(t.Context(), "unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "true").CombinedOutput(); err != nil {
 		t.Skipf("the double's machines can't be had here: %v: %s", err, out)
 	}
@@ -54,7 +61,7 @@ func newBuilderIn(t *testing.T, server *s3test.Server, cfg awsdouble.Config, tem
 		t.Fatal(err)
 	}
 	loaded.Credentials = credentials.NewStaticCredentialsProvider(s3test.Key, s3test.Secret, "")
-	return buildertest.Env{Builder: codebuild.New(loaded, where), Deadline: 4 * time.Minute, Poll: 50 * time.Millisecond}, double
+	return buildertest.Env{Builder: codebuild.New(loaded, where), Deadline: 4 * time.Minute, Poll: 50 * time.Millisecond}, double, where
 }
 
 func TestBuilderConformance(t *testing.T) {

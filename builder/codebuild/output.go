@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"sync"
 
@@ -55,25 +56,67 @@ func (o *opened) take(t site.Tree) *site.Source {
 
 // output fetches what a build made and opens the site in it. An error of a
 // kind is the build's fault.
-func (b *Builder) output(ctx context.Context, t site.Tree, r record) (*site.Source, build.Output, error) {
+func (b *Builder) output(ctx context.Context, t site.Tree, r record) (s *site.Source, out build.Output, err error) {
+	err = b.fetched(ctx, t, r, func(dir string) error {
+		var written build.Written // where the output was named, nothing else counts
+		if !r.Plan.OutputSaid {
+			if written, err = readWritten(dir); err != nil {
+				return err
+			}
+		}
+		s, out, err = openOutput(ctx, filepath.Join(dir, "repo"), r.Plan, written, r.Limits.OutputBytes, site.Temporary(dir))
+		return err
+	})
+	return s, out, err
+}
+
+// outputAgain opens the site that output has found before, in whichever
+// process, by the list of it.
+func (b *Builder) outputAgain(ctx context.Context, t site.Tree, r record) (s *site.Source, err error) {
+	list, err := b.work.Get(ctx, listKey(t), maxList)
+	if errors.Is(err, awsapi.ErrNotFound) { // an earlier version looked at it
+		s, _, err = b.output(ctx, t, r)
+		return s, err
+	}
+	if err != nil {
+		return nil, err
+	}
+	err = b.fetched(ctx, t, r, func(dir string) error {
+		s, err = builder.OpenListed(filepath.Join(dir, "repo"), r.Output, list, site.Temporary(dir))
+		return err
+	})
+	return s, err
+}
+
+// fetched fetches what a build made into a folder, which stays if open returns
+// nil.
+func (b *Builder) fetched(ctx context.Context, t site.Tree, r record, open func(dir string) error) error {
 	dir, err := b.scratch.folder(ctx, "output")
 	if err != nil {
-		return nil, build.Output{}, err
+		return err
 	}
-	if err := b.scratch.keeping(ctx, dir, func(ctx context.Context) error { return b.fetchOutput(ctx, t, r, dir) }); err != nil {
-		return nil, build.Output{}, errors.Join(err, os.RemoveAll(dir))
+	err = b.scratch.keeping(ctx, dir, func(ctx context.Context) error { return b.fetchOutput(ctx, t, r, dir) })
+	if err == nil {
+		err = open(dir)
 	}
-	var written build.Written // where the output was named, nothing else counts
-	if !r.Plan.OutputSaid {
-		if written, err = readWritten(dir); err != nil {
-			return nil, build.Output{}, errors.Join(err, os.RemoveAll(dir))
-		}
-	}
-	s, out, err := openOutput(ctx, filepath.Join(dir, "repo"), r.Plan, written, r.Limits.OutputBytes, site.Temporary(dir))
 	if err != nil {
-		return nil, build.Output{}, errors.Join(err, os.RemoveAll(dir))
+		return errors.Join(err, os.RemoveAll(dir))
 	}
-	return s, out, nil
+	return nil
+}
+
+// maxList is the most bytes of the list of an output.
+const maxList = 512 << 20
+
+// writeList keeps what was found in an output, before the build's end is
+// written.
+func (b *Builder) writeList(ctx context.Context, t site.Tree, r *record, out build.Output, s *site.Source) error {
+	list, err := builder.EncodeList(s)
+	if err != nil {
+		return err
+	}
+	r.Output = path.Clean(out.Folder)
+	return b.work.Put(ctx, listKey(t), list, "application/zstd", false)
 }
 
 // readWritten reads what build.sh says of the folders that were written to,

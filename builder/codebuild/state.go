@@ -2,6 +2,7 @@ package codebuild
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -111,6 +112,9 @@ func (b *Builder) lost(ctx context.Context, t site.Tree, r record, now builder.B
 func (b *Builder) check(ctx context.Context, t site.Tree, r *record, now *builder.Build) error {
 	s, out, err := b.output(ctx, t, *r)
 	if err == nil {
+		if err := b.writeList(ctx, t, r, out, s); err != nil {
+			return errors.Join(err, s.Close())
+		}
 		now.State, now.Warnings, r.Tail = builder.Succeeded, out.Warnings, r.Tail+summary(s, out)
 		return b.last.keep(t, s)
 	}

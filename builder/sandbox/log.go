@@ -23,7 +23,6 @@ type buildLog struct {
 	file  *os.File
 	left  int64
 	over  bool
-	phase builder.Phase
 	begun bool  // the last line has not ended
 	err   error // of the file; the first
 }
@@ -37,7 +36,7 @@ func openLog(name string, spec builder.Spec, overflow func()) (*buildLog, error)
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
-	return &buildLog{spec: spec, overflow: overflow, file: file, left: spec.Limits.LogBytes - info.Size(), phase: builder.PhaseSource}, nil
+	return &buildLog{spec: spec, overflow: overflow, file: file, left: spec.Limits.LogBytes - info.Size()}, nil
 }
 
 // Write takes what a phase prints, after redaction. It never fails, so that
@@ -68,9 +67,6 @@ func (l *buildLog) put(p []byte) {
 		return
 	}
 	l.begun = p[len(p)-1] != '\n'
-	if l.spec.Sink != nil {
-		l.spec.Sink(l.phase, p)
-	}
 }
 
 // say writes a line of Troy's own. There are few of them, so the limit does
@@ -99,15 +95,7 @@ func (w wholeLine) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// enter names the phase that what follows belongs to, and returns where its
-// output is written.
-func (l *buildLog) enter(phase builder.Phase) io.WriteCloser {
-	l.mu.Lock()
-	l.phase = phase
-	l.mu.Unlock()
-	return l.redacted(l)
-}
-
+// redacted returns where text that may have secrets is written.
 func (l *buildLog) redacted(w io.Writer) io.WriteCloser {
 	if l.spec.Redact == nil {
 		return nopCloser{w}

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -68,6 +69,9 @@ func (r *run) archive(plan build.Plan) error {
 	s, err := builder.CheckOutput(r.ctx, r.files.path("output"), out, r.record.OutputBytes)
 	if err != nil {
 		return err
+	}
+	if err := r.files.writeList(r.b.root.Temp(), s); err != nil {
+		return errors.Join(err, s.Close())
 	}
 	r.record.Warnings = out.Warnings
 	r.log.say("%s", strings.TrimSuffix(builder.OutputInWords(s, out), "\n"))

@@ -20,7 +20,7 @@ import (
 
 // buildFiles is a build's folder: state.json, the log, alive (locked while its
 // process lives), stop (another process wants it to end), work while it runs
-// and output once it succeeded.
+// and output, with files, which lists it, once it succeeded.
 type buildFiles struct {
 	tree site.Tree
 	dir  string
@@ -61,6 +61,27 @@ func (f buildFiles) read() (buildRecord, error) {
 
 func (f buildFiles) write(temp string, record buildRecord) error {
 	return files.WriteJSON(temp, f.path("state.json"), record)
+}
+
+// writeList keeps what was found in the output, for whoever opens it.
+func (f buildFiles) writeList(temp string, s *site.Source) error {
+	list, err := builder.EncodeList(s)
+	if err != nil {
+		return err
+	}
+	return files.Write(temp, f.path("files"), list)
+}
+
+// openOutput opens the output of a build that succeeded.
+func (f buildFiles) openOutput(ctx context.Context, record buildRecord) (*site.Source, error) {
+	list, err := os.ReadFile(f.path("files"))
+	if errors.Is(err, fs.ErrNotExist) { // an earlier version built it
+		return builder.OpenOutput(ctx, f.path("output"), build.Output{Source: record.Source}, record.OutputBytes)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return builder.OpenListed(f.dir, "output", list)
 }
 
 // look returns the record, with the state that it has in truth: one that

@@ -50,7 +50,7 @@ func (b *Builder) newRun(ctx context.Context, spec builder.Spec, f buildFiles, r
 	}
 	r.ctx, r.cancel = context.WithCancelCause(context.Background())
 	// What a process that died has left.
-	if err := errors.Join(removeFolder(ctx, f.path("work")), removeFolder(ctx, f.path("output")), removeFolder(ctx, f.path("stop"))); err != nil {
+	if err := errors.Join(removeFolder(ctx, f.path("work")), removeFolder(ctx, f.path("output")), removeFolder(ctx, f.path("files")), removeFolder(ctx, f.path("stop"))); err != nil {
 		return nil, err
 	}
 	var err error
@@ -156,7 +156,7 @@ func (r *run) end(err error) {
 func (r *run) clean() {
 	left := []string{"stop", "work"}
 	if r.record.State != builder.Succeeded {
-		left = append(left, "output")
+		left = append(left, "output", "files")
 	}
 	for _, name := range left {
 		err := removeFolder(r.b.open, r.files.path(name))
@@ -196,8 +196,6 @@ func (r *run) build() error {
 }
 
 func (r *run) beginPhase(phase builder.Phase, command string) {
-	out := r.log.enter(phase)
-	_ = out.Close() // nothing was written
 	if command == "" {
 		r.log.say("==> %s", phase)
 	} else {
@@ -375,7 +373,7 @@ func (r *run) command(box sandbox, phase builder.Phase, command, folder string, 
 	drained := make(chan struct{})
 	go func() {
 		defer close(drained)
-		out := r.log.enter(phase)
+		out := r.log.redacted(r.log)
 		_, _ = io.CopyBuffer(onlyWriter{out}, onlyReader{read}, make([]byte, 32<<10)) // ends with the pipe
 		_ = out.Close()                                                               // the log keeps its own error
 	}()

@@ -381,7 +381,7 @@ func (b *Builder) Artifact(ctx context.Context, t site.Tree) (*site.Source, erro
 	}
 	var s *site.Source
 	if err == nil {
-		s, err = builder.OpenOutput(ctx, f.path("output"), build.Output{Source: record.Source}, record.OutputBytes)
+		s, err = f.openOutput(ctx, record)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open the artifact of build %s: %w", t.Deployment, err)

@@ -1,11 +1,15 @@
 package sandbox_test
 
 import (
+	"crypto/sha256"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/troy-iaas/troy/builder/buildertest"
 	"github.com/troy-iaas/troy/builder/sandbox"
+	"github.com/troy-iaas/troy/site"
 )
 
 // newBuilder opens a builder that ends with the test.
@@ -23,7 +27,7 @@ func newBuilder(t testing.TB, cfg sandbox.Config) (buildertest.Env, *sandbox.Bui
 			t.Error(err)
 		}
 	})
-	return buildertest.Env{Builder: b, Deadline: 4 * time.Minute, Poll: 10 * time.Millisecond, Sinks: true}, b
+	return buildertest.Env{Builder: b, Deadline: 4 * time.Minute, Poll: 10 * time.Millisecond, Redacts: true}, b
 }
 
 // isolatedBuilder skips where builds can't be isolated.
@@ -51,5 +55,35 @@ func TestBuilderConformance(t *testing.T) {
 				return e
 			})
 		})
+	}
+}
+
+// An artifact is what was found when the build ended: it is not read again, not
+// by another process either, and a store refuses what has changed since.
+func TestArtifactIsNotReadAgain(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	e, _ := newBuilder(t, sandbox.Config{Root: root, Isolation: sandbox.NoIsolation})
+	spec := buildertest.Repository{"index.html": "as built"}.Spec(t)
+	e.Succeeds(t, spec)
+	dir := filepath.Join(root, "builds", spec.Tree.Pipeline.String(), spec.Tree.Deployment.String())
+	if err := os.WriteFile(filepath.Join(dir, "output", "index.html"), []byte("replaced"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, other := newBuilder(t, sandbox.Config{Root: root, Isolation: sandbox.NoIsolation})
+	s, err := other.Artifact(t.Context(), spec.Tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if want := site.Digest(sha256.Sum256([]byte("as built"))); len(s.Files) != 1 || s.Files[0].SHA256 != want {
+		t.Errorf("the artifact has %+v, want the digest %s", s.Files, want)
+	}
+	// An earlier version left no list.
+	if err := os.Remove(filepath.Join(dir, "files")); err != nil {
+		t.Fatal(err)
+	}
+	if got := e.Output(t, spec.Tree); got["index.html"] != "replaced" {
+		t.Errorf("without a list the output is %q", got)
 	}
 }

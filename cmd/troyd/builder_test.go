@@ -81,7 +81,7 @@ func TestSettingsReachTheBuilds(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		e := buildertest.Env{Builder: b, Deadline: time.Minute, Poll: 10 * time.Millisecond, Sinks: true}
+		e := buildertest.Env{Builder: b, Deadline: time.Minute, Poll: 10 * time.Millisecond, Redacts: true}
 		if err := b.Start(t.Context(), buildertest.Shell("true").Spec(t)); err != nil {
 			t.Skipf("builds can't be isolated here: %v", err)
 		}
