@@ -18,7 +18,7 @@ type Holder struct {
 	ID   uuid.UUID `json:"id"`
 	Name string    `json:"name"`
 	Role string    `json:"role"` // viewer, deployer or admin
-	// Pipelines and Slugs are nil if the token is good for all pipelines.
+	// Pipelines and Slugs are nil if the token is valid for all pipelines.
 	Pipelines []uuid.UUID `json:"pipelines"`
 	Slugs     []string    `json:"slugs"`
 	// ExpiresAt is nil if the token never expires.
@@ -32,8 +32,8 @@ type Server struct {
 	Commit  string `json:"commit,omitempty"`
 }
 
-// Whoami returns whom the server takes the client for. An unknown, revoked or
-// expired token is an Unauthenticated error.
+// Whoami returns the client's token and the server, as the server sees them. It
+// returns an Unauthenticated error if the token is unknown, revoked or expired.
 func (c *Client) Whoami(ctx context.Context) (Whoami, error) {
 	var w Whoami
 	return w, c.get(ctx, "/v1/whoami", nil, &w)

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/term"
 )
 
-// ask asks on the terminal for a line of text. What is typed is not shown if
-// hidden is true. Call it only if canAsk.
+// ask asks for a line of text on the terminal. The terminal does not show the
+// text if hidden is set. Call ask only if canAsk returns true.
 func (a *app) ask(ctx context.Context, question string, hidden bool) (string, error) {
 	_, _ = fmt.Fprintf(a.err, "%s: ", clean(question))
 	type result struct {
@@ -40,7 +40,7 @@ func (a *app) ask(ctx context.Context, question string, hidden bool) (string, er
 	}()
 	select {
 	case <-ctx.Done():
-		// The terminal shows what is typed again.
+		// Restore the terminal's echo.
 		_ = term.Restore(int(terminal.Fd()), before)
 		return "", context.Cause(ctx)
 	case r := <-typed:

@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// maxCompleted is how many names are offered, and completeTime is how long
-	// the shell waits for them.
+	// maxCompleted is the maximum number of names to offer, and completeTime is
+	// how long the shell waits for them.
 	maxCompleted = 200
 	completeTime = 3 * time.Second
 )
@@ -39,7 +39,7 @@ func (a *app) completes(words []string) cobra.CompletionFunc {
 	}
 }
 
-// completePipelines returns the pipelines whose slugs begin with a text.
+// completePipelines returns the pipelines whose slugs begin with begun.
 func (a *app) completePipelines(ctx context.Context, begun string) []string {
 	c, err := a.connect()
 	if err != nil {

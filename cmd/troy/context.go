@@ -17,7 +17,7 @@ func newContext(a *app) *cobra.Command {
 	list := func(*cobra.Command, []string) error { return contextList(a) }
 	cmd := &cobra.Command{
 		Use:   "context",
-		Short: "The servers that you are logged in to",
+		Short: "Manage the servers that you are logged in to",
 		Args:  noSuch,
 		RunE:  list,
 	}
@@ -51,7 +51,7 @@ func contextList(a *app) error {
 		return a.printJSON(items)
 	}
 	if len(items) == 0 {
-		_, _ = fmt.Fprintln(a.err, "No contexts. To make one: troy login URL")
+		_, _ = fmt.Fprintln(a.err, "No contexts. To create one, run: troy login URL")
 		return nil
 	}
 	rows := make([][]cell, len(items))

@@ -19,11 +19,11 @@ import (
 // endpoint is the server that a command calls, with the token to send.
 type endpoint struct {
 	url, token string
-	field      string // what the address was read from, for errors
-	from       string // what the token was read from
+	field      string // the source of the address, for errors
+	from       string // the source of the token
 }
 
-// connect makes the client of the server that choose chooses.
+// connect returns a client for the server that choose returns.
 func (a *app) connect() (*client.Client, error) {
 	for _, warning := range misspelt(a.environ, a.env) {
 		_, _ = fmt.Fprintf(a.err, "Warning: %s\n", clean(warning))
@@ -55,7 +55,7 @@ func newClient(e endpoint) (*client.Client, error) {
 	return c, nil
 }
 
-// givenURL returns the address in the flag or in the environment, and which.
+// givenURL returns the address from the flag or the environment, and its source.
 func (a *app) givenURL() (address, field string) {
 	if a.url != "" {
 		return a.url, "--url"
@@ -63,9 +63,9 @@ func (a *app) givenURL() (address, field string) {
 	return a.env("TROY_URL"), "TROY_URL"
 }
 
-// choose finds the server and its token: in the flags and the environment, then
-// by the folder's link, the server of troyd dev in this folder, and the current
-// context. A token is only sent to the server that it was stored for.
+// choose returns the server and its token. The flags and the environment come
+// first, then the folder's link, the server of troyd dev in this folder, and the
+// current context. A stored token is sent only to its own server.
 func (a *app) choose() (endpoint, error) {
 	given, field := a.givenURL()
 	if token := strings.TrimSpace(a.env("TROY_TOKEN")); token != "" {
@@ -117,7 +117,7 @@ func (a *app) choose() (endpoint, error) {
 	return endpoint{}, troy.Errorf(troy.Unauthenticated, "TROY_TOKEN is not set")
 }
 
-// announce says on stderr that nobody but this folder named the server.
+// announce prints on stderr the server that only this folder determined.
 func (a *app) announce(e, dev endpoint) endpoint {
 	if e == dev {
 		_, _ = fmt.Fprintf(a.err, "Using the server that runs in this folder, %s.\n", clean(e.url))
@@ -156,7 +156,7 @@ func (a *app) findDev() (endpoint, bool) {
 	}
 	conn, err := net.DialTimeout("tcp", net.JoinHostPort(u.Hostname(), port), time.Second) //nolint:noctx // bounded by its timeout
 	if err != nil {
-		return endpoint{}, false // left behind by a troyd dev that was killed
+		return endpoint{}, false // left behind by a killed troyd dev
 	}
 	_ = conn.Close()
 	return endpoint{url: u.String(), token: strings.TrimSpace(string(token)), field: dir, from: filepath.Join(dir, "admin-token")}, true

@@ -46,8 +46,8 @@ func parseFormat(text string) (*template.Template, error) {
 	return t, nil
 }
 
-// printFormatted prints a value, or each item of a list, by the template, with
-// a line end after each.
+// printFormatted prints a value, or each item of a list, with the template, each
+// followed by a line end.
 func printFormatted(w io.Writer, t *template.Template, v any) error {
 	data, err := fieldsOf(v)
 	if err != nil {
@@ -81,7 +81,7 @@ func badField(err error, item any) error {
 	return e
 }
 
-// fieldsOf returns a value as its JSON has it. Fields that the JSON leaves out
+// fieldsOf returns the fields of a value's JSON. Fields that the JSON omits
 // because they are empty are "", and whole numbers are int64.
 func fieldsOf(v any) (any, error) {
 	text, err := json.Marshal(v)
@@ -145,7 +145,7 @@ func completeFields(t reflect.Type, fields map[string]any) {
 	}
 }
 
-// empty is what a template sees of a field without a value.
+// empty returns the value that a template sees for an empty field.
 func empty(t reflect.Type) any {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()

@@ -14,9 +14,9 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
-// linkName is the file by which a folder remembers its pipeline. It has no
-// secret, so it can be committed. Releases leave it out, as they leave out
-// everything whose name begins with a dot.
+// linkName is the file that links a folder to its pipeline. It contains no
+// secret, so it can be committed. Releases leave it out because its name begins
+// with a dot.
 const linkName = ".troy.json"
 
 // link is the content of a linkName.
@@ -24,7 +24,7 @@ type link struct {
 	Pipeline string `json:"pipeline"`
 	Server   string `json:"server,omitempty"`
 
-	file string // where it was found
+	file string // its path
 }
 
 // findLink returns the link of the current folder, or nil.
@@ -86,9 +86,8 @@ func repositoryRoot(dir string) string {
 	}
 }
 
-// useLinks lets all commands below cmd whose first argument is a pipeline take
-// the folder's pipeline if it is left out. Deleting a pipeline always needs its
-// name.
+// useLinks makes the first argument P optional, in a linked folder, for all
+// commands below cmd. Only deleting a pipeline always requires its name.
 func (a *app) useLinks(cmd *cobra.Command) {
 	for _, c := range cmd.Commands() {
 		a.useLinks(c)
@@ -113,7 +112,7 @@ func (a *app) useLinks(cmd *cobra.Command) {
 	cmd.Args = func(cmd *cobra.Command, given []string) error {
 		filled, err := a.fill(words, given)
 		if err != nil {
-			a.started = true // it is not the command line that is wrong
+			a.started = true // the command line is not at fault
 			return err
 		}
 		return args(cmd, filled)
@@ -128,8 +127,8 @@ func (a *app) useLinks(cmd *cobra.Command) {
 	}
 }
 
-// fill adds the linked pipeline to the arguments of a command that takes words
-// if they lack the pipeline.
+// fill adds the linked pipeline to the given arguments if they lack one. words
+// are the command's argument names.
 func (a *app) fill(words, given []string) ([]string, error) {
 	required := 0
 	for _, w := range words {
@@ -163,11 +162,12 @@ func isNumber(text string) bool {
 func newLink(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "link [P]",
-		Short: "Make this folder remember its pipeline, or show which it is",
-		Long: `Make this folder remember its pipeline. Commands that take P then use it if you
-leave P out. The link is in ` + linkName + `, which names the pipeline and the server
-and has no secret. You can commit it; it is not released. In a git repository,
-the link also counts for the folders below. Without P, link shows the link.`,
+		Short: "Link this folder to a pipeline, or show the link",
+		Long: `Link this folder to a pipeline. Commands that take P use that pipeline if you
+leave P out. The file ` + linkName + ` names the pipeline and the server but
+contains no secret, so you can commit it; releases leave it out. In a git
+repository, the link also applies to the folders below. Without P, the command
+shows the link.`,
 		Example: `  troy link blog
   troy release ./public`,
 		Args: arguments(0, "a pipeline"),
@@ -186,7 +186,7 @@ func showLink(a *app) error {
 		return err
 	}
 	if l == nil {
-		return troy.Errorf(troy.NotFound, "this folder is not linked to a pipeline; to link it: troy link P")
+		return troy.Errorf(troy.NotFound, "this folder is not linked to a pipeline; to link it, run: troy link P")
 	}
 	if a.json {
 		return a.printJSON(l)
@@ -218,7 +218,7 @@ func makeLink(ctx context.Context, a *app, pipeline string) error {
 func newUnlink(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "unlink",
-		Short: "Make this folder forget its pipeline",
+		Short: "Remove this folder's link to a pipeline",
 		Args:  arguments(0),
 		RunE: func(*cobra.Command, []string) error {
 			file := linkFile()
@@ -234,8 +234,7 @@ func newUnlink(a *app) *cobra.Command {
 	}
 }
 
-// fillFlags gives a required flag --pipeline that is missing the folder's
-// pipeline.
+// fillFlags sets a missing required flag --pipeline to the linked pipeline.
 func (a *app) fillFlags(cmd *cobra.Command) error {
 	f := cmd.Flags().Lookup("pipeline")
 	if f == nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
-// maxToken is the maximum length of a token that is read, in bytes.
+// maxToken is the maximum length of a token in bytes.
 const maxToken = 4 << 10
 
 func newLogin(a *app) *cobra.Command {
@@ -22,10 +22,11 @@ func newLogin(a *app) *cobra.Command {
 		Use:   "login [URL]",
 		Short: "Store a token for a server",
 		Long: `Store a token for a server, so that commands need no TROY_TOKEN. The token is
-typed, or read from stdin with --token-stdin. It is checked with the server
-first, and stored in $XDG_CONFIG_HOME/troy/config.json, which only you can read.
-Each server is a context; the new one becomes the current one. Without URL, the
-server is that of --url or TROY_URL, of the current context, or ` + defaultURL + `.
+typed, or read from stdin with --token-stdin. The server checks it before it is
+stored in $XDG_CONFIG_HOME/troy/config.json, which only you can read.
+Each server is a context; the new one becomes the current one. The default for
+URL is --url or TROY_URL, then the current context's server, then
+` + defaultURL + `.
 
 Create a token with troy token create or, on the server, troyd token create.`,
 		Example: `  troy login https://troy.example.com
@@ -59,7 +60,7 @@ func login(ctx context.Context, a *app, name string, stdin bool) error {
 	if e.url == "" {
 		e.url = defaultURL
 	}
-	c, err := newClient(e) // a wrong address shows before the question
+	c, err := newClient(e) // report a wrong address before the question
 	if err != nil {
 		return err
 	}
@@ -116,7 +117,7 @@ func (a *app) readToken(ctx context.Context, server string, stdin bool) (string,
 		}
 		token = string(text)
 	case !a.canAsk():
-		return "", troy.Errorf(troy.Invalid, "there is no terminal to type the token on; give it with --token-stdin")
+		return "", troy.Errorf(troy.Invalid, "there is no terminal to type the token on; use --token-stdin")
 	default:
 		var err error
 		if token, err = a.ask(ctx, "Token for "+server, true); err != nil {
@@ -168,7 +169,7 @@ stays valid: to revoke it, use troy token revoke.`,
 
 func noContext(all contexts, name string) error {
 	if name == "" {
-		return troy.Errorf(troy.NotFound, "there is no current context; to make one: troy login URL")
+		return troy.Errorf(troy.NotFound, "there is no current context; to create one, run: troy login URL")
 	}
 	e := troy.Errorf(troy.NotFound, "there is no context %q", troy.Clip(name))
 	if near := nearest(name, all.names()); near != "" {

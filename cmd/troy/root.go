@@ -33,9 +33,9 @@ type app struct {
 	started bool   // the command line was parsed
 
 	template  *template.Template // of --format
-	client    *client.Client     // once connect has made it
-	tokenFrom string             // what its token was read from
-	ref       string             // the pipeline that the command is about
+	client    *client.Client     // set by connect
+	tokenFrom string             // the source of its token
+	ref       string             // the pipeline of the command
 	linked    *link              // set if the folder's link named it
 }
 
@@ -89,7 +89,7 @@ Exit codes:
 	root.SetFlagErrorFunc(flagError)
 	root.PersistentFlags().StringVar(&a.url, "url", "", "the server's `address` (default TROY_URL)")
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print only the API's JSON on stdout")
-	root.PersistentFlags().StringVar(&a.format, "format", "", "print the JSON's fields by a Go `template`")
+	root.PersistentFlags().StringVar(&a.format, "format", "", "format the JSON's fields with a Go `template`")
 	root.PersistentFlags().BoolVar(&a.wide, "wide", false, "show more columns, full texts and full times")
 	root.AddCommand(
 		newRelease(a), newDeploy(a), newRetry(a), newCancel(a), newLogs(a), newRollback(a), newPromote(a), newLock(a), newUnlock(a), newPurge(a), newStatus(a), newVersion(a),
@@ -141,7 +141,7 @@ func arguments(least int, names ...string) cobra.PositionalArgs {
 	}
 }
 
-// printJSON prints one JSON value and a line end, or what --format makes of it.
+// printJSON prints a JSON value and a line end, or the value with --format.
 func (a *app) printJSON(v any) error {
 	if a.template != nil {
 		return printFormatted(a.out, a.template, v)

@@ -285,7 +285,7 @@ func (s *screen) when(t, now time.Time) string {
 	return absolute
 }
 
-// until shows a time that is to come as when does.
+// until is like when, for a future time.
 func (s *screen) until(t, now time.Time) string {
 	left := t.Sub(now)
 	said := "in " + inDays(left)

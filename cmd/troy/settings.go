@@ -31,7 +31,7 @@ type server struct {
 	Token string `json:"token"`
 }
 
-// contextsFile returns the path of the file that contexts are stored in.
+// contextsFile returns the path of the contexts' file.
 func (a *app) contextsFile() (string, error) {
 	dir := a.env("XDG_CONFIG_HOME")
 	if !filepath.IsAbs(dir) {
@@ -76,7 +76,7 @@ func (a *app) save(all contexts) error {
 		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-		return fmt.Errorf("make the folder for settings: %w", err)
+		return fmt.Errorf("create the folder for settings: %w", err)
 	}
 	return writeSmallJSON(file, 0o600, all)
 }
@@ -105,13 +105,13 @@ func (all contexts) of(url string) string {
 	return ""
 }
 
-// sameServer reports whether two addresses, which may be invalid, are those of
-// one server.
+// sameServer reports whether two addresses, which may be invalid, name the same
+// server.
 func sameServer(a, b string) bool {
 	return a != "" && b != "" && address(a) == address(b)
 }
 
-// address returns an address in the form that the client gives it.
+// address returns an address in the client's form.
 func address(url string) string {
 	c, err := client.New(url, "")
 	if err != nil {
@@ -120,7 +120,7 @@ func address(url string) string {
 	return c.BaseURL
 }
 
-// readSmallJSON reads a file that has one JSON value and no unknown fields.
+// readSmallJSON reads a file with one JSON value. Unknown fields are an error.
 func readSmallJSON(file string, v any) (fs.FileInfo, error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -141,12 +141,12 @@ func readSmallJSON(file string, v any) (fs.FileInfo, error) {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
-		return nil, troy.Errorf(troy.Invalid, "%s is not what troy writes there: %w; remove it, or correct it", file, err)
+		return nil, troy.Errorf(troy.Invalid, "%s is not a valid file of troy: %w; correct or remove it", file, err)
 	}
 	return info, nil
 }
 
-// writeSmallJSON writes a file whole or not at all.
+// writeSmallJSON writes a file atomically.
 func writeSmallJSON(file string, mode fs.FileMode, v any) error {
 	text, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	// maxSuggested is the number of pipelines that a mistyped name is compared
+	// maxSuggested is the maximum number of pipelines to compare a mistyped name
 	// with, and suggestTime is how long reading them may take.
 	maxSuggested = 1000
 	suggestTime  = 3 * time.Second
@@ -39,7 +39,7 @@ func nearest(word string, names []string) string {
 	return best
 }
 
-// sameLetters reports whether two words differ in the order of letters only.
+// sameLetters reports whether two words differ only in the order of letters.
 func sameLetters(a, b string) bool {
 	x, y := []byte(a), []byte(b)
 	slices.Sort(x)
@@ -47,7 +47,7 @@ func sameLetters(a, b string) bool {
 	return bytes.Equal(x, y)
 }
 
-// unknownCommand is a command that does not exist.
+// unknownCommand returns the error for a command that does not exist.
 func unknownCommand(parent *cobra.Command, name string) error {
 	var names []string
 	for _, c := range parent.Commands() {
@@ -61,7 +61,7 @@ func unknownCommand(parent *cobra.Command, name string) error {
 	return fmt.Errorf("%s has no command %q (see %s --help)", parent.CommandPath(), name, parent.CommandPath())
 }
 
-// noSuch refuses the arguments of a command that only has others below it.
+// noSuch returns the error for an unknown subcommand.
 func noSuch(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -69,7 +69,7 @@ func noSuch(cmd *cobra.Command, args []string) error {
 	return unknownCommand(cmd, args[0])
 }
 
-// inWords replaces the library's error about an unknown command.
+// inWords rewords the library's error about an unknown command.
 func inWords(root *cobra.Command, err error) error {
 	var name string
 	// The library has no type for this error.
@@ -79,8 +79,8 @@ func inWords(root *cobra.Command, err error) error {
 	return unknownCommand(root, name)
 }
 
-// nearestFlag returns the flag of a command that was probably meant by a flag
-// that does not exist, or "".
+// nearestFlag returns the flag that was probably meant if err is about an
+// unknown flag, or "".
 func nearestFlag(cmd *cobra.Command, err error) string {
 	unknown, ok := errors.AsType[*pflag.NotExistError](err)
 	if !ok || unknown.GetSpecifiedShortnames() != "" {
@@ -95,8 +95,8 @@ func nearestFlag(cmd *cobra.Command, err error) string {
 	return nearest(unknown.GetSpecifiedName(), names)
 }
 
-// suggestPipeline returns the pipeline that was probably meant if err says that
-// there is none of the given name, or "".
+// suggestPipeline returns the pipeline that was probably meant if err means that
+// the given one does not exist, or "".
 func (a *app) suggestPipeline(ctx context.Context, err error) string {
 	if troy.KindOf(err) != troy.NotFound || a.client == nil || a.ref == "" || ctx.Err() != nil {
 		return ""
