@@ -29,9 +29,9 @@ func CheckText(field, s string, most int) error {
 	case !utf8.ValidString(s):
 		return Errorf(Invalid, "it is not valid UTF-8").At(field)
 	case strings.ContainsFunc(s, unicode.IsControl):
-		return Errorf(Invalid, "it has a control character").At(field)
+		return Errorf(Invalid, "it contains a control character").At(field)
 	case strings.ContainsFunc(s, reorders):
-		return Errorf(Invalid, "it has a character that changes the direction of the text around it").At(field)
+		return Errorf(Invalid, "it contains a character that changes the direction of the text around it").At(field)
 	}
 	return nil
 }

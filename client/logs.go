@@ -143,7 +143,7 @@ func (c *Client) streamed(ctx context.Context, k call, read func(io.Reader) erro
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	watch := time.AfterFunc(streamSilence, func() {
-		cancel(troy.Errorf(troy.Unavailable, "%s %s: nothing came for %s", k.method, k.path, streamSilence))
+		cancel(troy.Errorf(troy.Unavailable, "%s %s: no data for %s", k.method, k.path, streamSilence))
 	})
 	defer watch.Stop()
 	req, err := c.request(ctx, k)

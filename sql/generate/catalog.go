@@ -8,12 +8,12 @@ import (
 	"slices"
 )
 
-// ours keeps out what Postgres, an extension or goose made: a condition on the
-// namespace n and the object's id.
+// ours excludes the objects of Postgres, extensions and goose. It is a
+// condition on the namespace n and the object's id.
 const ours = `n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') AND n.nspname NOT LIKE 'pg\_temp\_%' AND n.nspname NOT LIKE 'pg\_toast\_temp\_%'`
 
-// others lists what atlas passes over without a word: (name, definition) of
-// each object. Objects that are alike on both sides do not block it.
+// others selects the objects that atlas silently ignores: (name, definition) of
+// each. Objects that are equal on both sides are fine.
 const others = `
 SELECT 'schema ' || n.nspname, '' FROM pg_namespace n WHERE n.nspname <> 'public' AND ` + ours + `
 UNION ALL
@@ -64,7 +64,8 @@ SELECT 'options of ' || c.oid::regclass,
  WHERE ` + ours + ` AND c.relkind IN ('r', 'i', 'S')
    AND (c.reloptions IS NOT NULL OR c.relpersistence <> 'p' OR c.relrowsecurity OR c.relforcerowsecurity OR c.relacl IS NOT NULL)`
 
-// sequences lists those that no column owns: name and definition.
+// sequences selects the name and definition of the sequences that no column
+// owns.
 const sequences = `
 SELECT quote_ident(c.relname),
        format('AS %s INCREMENT BY %s MINVALUE %s MAXVALUE %s START WITH %s CACHE %s %s',
@@ -74,8 +75,8 @@ SELECT quote_ident(c.relname),
  WHERE n.nspname = 'public'
    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i', 'e'))`
 
-// compareOthers fails with *IncomparableError when something that atlas
-// passes over is on one side alone or differs.
+// compareOthers returns an *IncomparableError if objects that atlas ignores
+// exist on only one side or differ.
 func compareOthers(ctx context.Context, have, want *sql.DB) error {
 	a, err := read(ctx, have, others)
 	if err != nil {
@@ -102,8 +103,8 @@ func compareOthers(ctx context.Context, have, want *sql.DB) error {
 	return nil
 }
 
-// addSequences adds the sequences that no column owns: before the tables that
-// may take their defaults from them, and gone after those.
+// addSequences adds the sequences that no column owns. They are created before
+// the tables whose defaults may use them, and dropped after those.
 func (s *scratch) addSequences(ctx context.Context, m *Migration) error {
 	have, err := read(ctx, s.have, sequences)
 	if err != nil {
@@ -125,7 +126,8 @@ func (s *scratch) addSequences(ctx context.Context, m *Migration) error {
 	return nil
 }
 
-// sequenceStatements takes one set of sequences to another.
+// sequenceStatements returns the statements that change one set of sequences to
+// another.
 func sequenceStatements(from, to map[string]string) (before, after []string) {
 	for _, name := range slices.Sorted(maps.Keys(to)) {
 		definition := to[name]
@@ -145,7 +147,7 @@ func sequenceStatements(from, to map[string]string) (before, after []string) {
 	return before, after
 }
 
-// read runs a query for pairs.
+// read returns the pairs that a query selects.
 func read(ctx context.Context, db *sql.DB, query string) (map[string]string, error) {
 	rows, err := db.QueryContext(ctx, query)
 	if err != nil {

@@ -7,9 +7,9 @@ import (
 	"ariga.io/atlas/sql/schema"
 )
 
-// concurrentIndexes names the indexes of existing tables that changes add,
-// drop or alter and that can be built apart. An index that a constraint owns
-// cannot, and one on a column that goes or changes goes with the column.
+// concurrentIndexes returns the indexes of existing tables that changes add,
+// drop or alter and that can be built separately. An index of a constraint
+// can't; an index on a dropped or changed column changes with the column.
 func concurrentIndexes(changes []schema.Change) map[string]bool {
 	apart := map[string]bool{}
 	for _, c := range changes {
@@ -49,8 +49,8 @@ func constrained(i *schema.Index) bool {
 	return false
 }
 
-// uses reports whether an index has one of the columns. An expression or a
-// predicate may have any of them.
+// uses reports whether an index uses one of the columns. An expression or a
+// predicate may use any of them.
 func uses(i *schema.Index, columns map[string]bool) bool {
 	for _, p := range i.Parts {
 		if (p.C != nil && columns[p.C.Name]) || (p.X != nil && len(columns) > 0) {
@@ -74,7 +74,7 @@ func uses(i *schema.Index, columns map[string]bool) bool {
 	return false
 }
 
-// split takes the changes of the indexes named in apart out of the others.
+// split separates the changes of the indexes named in apart from the others.
 func split(changes []schema.Change, apart map[string]bool) (together, indexes []schema.Change) {
 	concurrently := func() []schema.Clause { return []schema.Clause{&postgres.Concurrently{}} }
 	for _, c := range changes {
@@ -114,7 +114,7 @@ func split(changes []schema.Change, apart map[string]bool) (together, indexes []
 	return together, indexes
 }
 
-// destructive names the tables and columns that changes drop.
+// destructive returns the tables and columns that changes drop.
 func destructive(changes []schema.Change) []string {
 	var names []string
 	for _, c := range changes {

@@ -13,8 +13,8 @@ import (
 
 var nameForm = regexp.MustCompile(`^[a-z][a-z0-9_]{0,59}$`)
 
-// New writes an empty migration with the next number into dir and returns its
-// path. The name has lower-case letters, digits and underscores.
+// New writes an empty migration with the next number to dir and returns its
+// path. The name consists of lower-case letters, digits and underscores.
 func New(dir, name string) (string, error) {
 	number, err := next(dir, name)
 	if err != nil {
@@ -27,9 +27,9 @@ func New(dir, name string) (string, error) {
 	return create(dir, number, name, text)
 }
 
-// Write writes a planned migration into dir and returns the paths of its one
-// or two files: indexes of tables that exist already are built in one of their
-// own, which goose runs without a transaction.
+// Write writes a planned migration to dir and returns the paths of its one or
+// two files. Indexes of existing tables are built in a separate file, which
+// goose runs without a transaction.
 func Write(dir, name string, m Migration) ([]string, error) {
 	number, err := next(dir, name)
 	if err != nil {
@@ -57,10 +57,10 @@ func Write(dir, name string, m Migration) ([]string, error) {
 	return paths, nil
 }
 
-// next checks the name and returns the number after the highest in dir.
+// next validates the name and returns the number after the highest one in dir.
 func next(dir, name string) (int64, error) {
 	if !nameForm.MatchString(name) {
-		return 0, fmt.Errorf("NAME %q must be 1 to 60 lower-case letters, digits and underscores, a letter first: add_previews", name)
+		return 0, fmt.Errorf("NAME is %q; expected 1 to 60 lower-case letters, digits and underscores, beginning with a letter, like add_previews", name)
 	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -73,7 +73,7 @@ func next(dir, name string) (int64, error) {
 		}
 		n, err := goose.NumericComponent(e.Name())
 		if err != nil {
-			return 0, fmt.Errorf("%s must be named like 00002_add_previews.sql: %w", filepath.Join(dir, e.Name()), err)
+			return 0, fmt.Errorf("%s: expected a name like 00002_add_previews.sql: %w", filepath.Join(dir, e.Name()), err)
 		}
 		last = max(last, n)
 	}
@@ -105,7 +105,7 @@ func text(header string, up, down []string) string {
 		}
 		b.WriteString("-- +goose " + part.name + "\n")
 		for _, s := range part.stmts {
-			// A semicolon that ends no statement would end one for goose.
+			// goose would take a semicolon inside a statement for its end.
 			if strings.Contains(s, ";") {
 				b.WriteString("-- +goose StatementBegin\n" + s + ";\n-- +goose StatementEnd\n")
 				continue

@@ -1,7 +1,6 @@
-// Package generate writes migrations: it compares the schema that the
-// migrations lead to with the one that schema.sql describes, on two scratch
-// databases, and plans the statements that take one to the other and back.
-// The program in sql/migration calls it.
+// Package generate writes migrations. On two scratch databases it compares the
+// result of the existing migrations with schema.sql, and plans the statements
+// that change one to the other and back. The program in sql/migration calls it.
 package generate
 
 import (
@@ -25,15 +24,15 @@ import (
 	schema "github.com/troy-iaas/troy/sql"
 )
 
-// Migration is what takes the migrations' schema to schema.sql, and back.
+// Migration changes the migrations' schema to schema.sql, and back.
 type Migration struct {
 	// Up and Down run in a transaction. Down undoes Up.
 	Up, Down []string
-	// ConcurrentUp builds and drops the indexes of tables that exist already,
-	// after Up, without locking them; that cannot be done in a transaction.
+	// ConcurrentUp builds and drops the indexes of existing tables after Up
+	// without locking them, which is impossible in a transaction.
 	// ConcurrentDown undoes it, before Down.
 	ConcurrentUp, ConcurrentDown []string
-	// Destructive names what Up drops that holds data: tables, columns and
+	// Destructive lists the dropped objects that hold data: tables, columns and
 	// sequences.
 	Destructive []string
 }
@@ -41,18 +40,18 @@ type Migration struct {
 // Empty reports whether the two schemas agree.
 func (m Migration) Empty() bool { return len(m.Up) == 0 && len(m.ConcurrentUp) == 0 }
 
-// IncomparableError names the objects that differ, or may differ, and that no
-// migration can be generated for.
+// IncomparableError lists the objects that differ, or may differ, and for which
+// no migration can be generated.
 type IncomparableError struct{ Objects []string }
 
 func (e *IncomparableError) Error() string {
-	return "no migration can be generated for " + strings.Join(e.Objects, ", ") +
-		": write it by hand (make migration NAME=… FLAGS=-empty) and generate the rest after it"
+	return "can't generate a migration for " + strings.Join(e.Objects, ", ") +
+		"; write it by hand (make migration NAME=… FLAGS=-empty) and generate the rest afterwards"
 }
 
-// Plan compares the schema that the migrations lead to with wanted, on scratch
-// databases that it creates on the server of serverURL and drops again. The
-// migration is tried out there in both directions before it is returned.
+// Plan compares the result of the migrations with wanted, on scratch databases
+// that it creates on the server of serverURL and drops again. It tests the
+// migration in both directions before it returns it.
 func Plan(ctx context.Context, serverURL string, migrations fs.FS, wanted string) (m Migration, err error) {
 	s, err := newScratch(ctx, serverURL)
 	if err != nil {
@@ -121,7 +120,7 @@ func (s *scratch) create(ctx context.Context) (string, *sql.DB, migrate.Driver, 
 	return databaseURL, db, driver, nil
 }
 
-// drop drops the scratch databases, also when what used them was interrupted.
+// drop drops the scratch databases, even if their users were interrupted.
 func (s *scratch) drop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -139,7 +138,7 @@ func (s *scratch) drop() error {
 	return errors.Join(errs...)
 }
 
-// migrate runs the migrations; none at all are the empty schema.
+// migrate runs the migrations. Without migrations the schema is empty.
 func (s *scratch) migrate(ctx context.Context, migrations fs.FS) error {
 	names, err := fs.Glob(migrations, "*.sql")
 	if err != nil {
@@ -159,7 +158,7 @@ func (s *scratch) load(ctx context.Context, wanted string) error {
 	return nil
 }
 
-// diff plans the way from have to want, and back.
+// diff plans the changes from have to want, and back.
 func (s *scratch) diff(ctx context.Context) (Migration, error) {
 	have, err := inspect(ctx, s.haveConn)
 	if err != nil {
@@ -169,8 +168,8 @@ func (s *scratch) diff(ctx context.Context) (Migration, error) {
 	if err != nil {
 		return Migration{}, fmt.Errorf("read the wanted schema: %w", err)
 	}
-	// Both were read back from Postgres, so that they are written alike;
-	// without saying so, atlas takes no changed CHECK for a change.
+	// Both schemas were read from Postgres and so are normalized. Without this
+	// option, atlas does not detect a changed CHECK.
 	forward, err := s.haveConn.SchemaDiff(have, want, atlas.DiffNormalized())
 	if err != nil {
 		return Migration{}, fmt.Errorf("compare the schemas: %w", err)
@@ -194,8 +193,8 @@ func inspect(ctx context.Context, d migrate.Driver) (*atlas.Schema, error) {
 	return d.InspectSchema(ctx, "public", &atlas.InspectOptions{Exclude: []string{"goose_db_version"}})
 }
 
-// plan turns changes into statements; those of the indexes named in apart are
-// kept apart.
+// plan returns the statements for changes. It returns those of the indexes
+// named in apart separately.
 func (s *scratch) plan(ctx context.Context, changes []atlas.Change, apart map[string]bool) (stmts, concurrent []string, err error) {
 	together, indexes := split(changes, apart)
 	form := func(o *migrate.PlanOptions) {
@@ -220,9 +219,9 @@ func (s *scratch) plan(ctx context.Context, changes []atlas.Change, apart map[st
 	return stmts, repeatable(concurrent), nil
 }
 
-// repeatable makes each index build begin with a clean slate: one that fails
-// leaves an invalid index of its name behind, and outside a transaction the
-// migration is run again from its first statement.
+// repeatable drops each index before it is built. A failed build leaves an
+// invalid index with its name behind, and outside a transaction the migration
+// runs again from its first statement.
 func repeatable(stmts []string) []string {
 	var out []string
 	for _, s := range stmts {
@@ -241,8 +240,8 @@ func repeatable(stmts []string) []string {
 	return out
 }
 
-// prove runs the migration on the scratch database, and back: what atlas does
-// not see, or says wrongly, must not end in a file.
+// prove runs the migration on the scratch database, and back, because atlas may
+// miss a change or plan a wrong one.
 func (s *scratch) prove(ctx context.Context, m Migration) error {
 	for _, stmt := range slices.Concat(m.Up, m.ConcurrentUp) {
 		if _, err := s.have.ExecContext(ctx, stmt); err != nil {
@@ -254,11 +253,11 @@ func (s *scratch) prove(ctx context.Context, m Migration) error {
 		return err
 	}
 	if !rest.Empty() {
-		return fmt.Errorf("the generated migration does not lead to the wanted schema, it would still need %q: write it by hand (make migration NAME=… FLAGS=-empty)", slices.Concat(rest.Up, rest.ConcurrentUp))
+		return fmt.Errorf("the generated migration does not reach the wanted schema; it still needs %q; write it by hand (make migration NAME=… FLAGS=-empty)", slices.Concat(rest.Up, rest.ConcurrentUp))
 	}
 	for _, stmt := range slices.Concat(m.ConcurrentDown, m.Down) {
 		if _, err := s.have.ExecContext(ctx, stmt); err != nil {
-			return fmt.Errorf("try the way back of the generated migration: %s: %w", stmt, err)
+			return fmt.Errorf("try the generated migration's down statements: %s: %w", stmt, err)
 		}
 	}
 	again, err := s.diff(ctx)
@@ -266,7 +265,7 @@ func (s *scratch) prove(ctx context.Context, m Migration) error {
 		return err
 	}
 	if !slices.Equal(sorted(again.Up), sorted(m.Up)) || !slices.Equal(sorted(again.ConcurrentUp), sorted(m.ConcurrentUp)) {
-		return fmt.Errorf("the generated migration does not lead back to where it came from: after up and down it would be %q: write it by hand (make migration NAME=… FLAGS=-empty)", slices.Concat(again.Up, again.ConcurrentUp))
+		return fmt.Errorf("the generated migration can't be undone; after up and down the schema still needs %q; write it by hand (make migration NAME=… FLAGS=-empty)", slices.Concat(again.Up, again.ConcurrentUp))
 	}
 	return nil
 }
@@ -275,8 +274,8 @@ func sorted(s []string) []string { return slices.Sorted(slices.Values(s)) }
 
 func quote(name string) string { return pgx.Identifier{name}.Sanitize() }
 
-// execute runs a script on a connection of its own, which a script may leave
-// in any state.
+// execute runs a script on its own connection, because a script may leave the
+// connection in any state.
 func execute(ctx context.Context, databaseURL, script string) error {
 	conn, err := pgx.Connect(ctx, databaseURL)
 	if err != nil {

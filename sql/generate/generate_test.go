@@ -20,7 +20,7 @@ import (
 	"github.com/troy-iaas/troy/sql/generate"
 )
 
-// before is the schema that the migrations of each case lead to.
+// before is the schema after the migrations of each case.
 const before = `
 CREATE SEQUENCE numbers;
 CREATE TABLE a (id integer PRIMARY KEY, name text NOT NULL, state text CONSTRAINT a_state CHECK (state IN ('x', 'y')));
@@ -105,7 +105,7 @@ func TestPlan(t *testing.T) {
 					t.Errorf("%q is not in\n%s", s, text)
 				}
 			}
-			// Through goose, all the way up, down and up again.
+			// Run it with goose: all the way up, down and up again.
 			if _, err := schema.UpFrom(t.Context(), server, os.DirFS(dir)); err != nil {
 				t.Fatalf("%v in\n%s", err, text)
 			}
@@ -163,12 +163,12 @@ func TestPlanNamesWhatItCannotCompare(t *testing.T) {
 			t.Errorf("%s is not in %q", name, err)
 		}
 	}
-	// Written by hand, they are not an obstacle any more.
+	// Migrations that were written by hand make them equal.
 	write(t, filepath.Join(dir, "00002_by_hand.sql"), "-- +goose Up\n"+all.String())
 	if m, err := generate.Plan(t.Context(), server, os.DirFS(dir), before+all.String()); err != nil || !m.Empty() {
 		t.Errorf("with the objects on both sides: %+v, %v; want nothing", m, err)
 	}
-	// But a change of one is.
+	// A change of one makes it incomparable again.
 	changed := strings.Replace(before+all.String(), "'SELECT 1'", "'SELECT 2'", 1)
 	if _, err := generate.Plan(t.Context(), server, os.DirFS(dir), changed); err == nil || !strings.Contains(err.Error(), "()") {
 		t.Errorf("with a changed function: %v", err)
@@ -177,7 +177,7 @@ func TestPlanNamesWhatItCannotCompare(t *testing.T) {
 
 func TestPlanDropsItsDatabases(t *testing.T) {
 	t.Parallel()
-	// A server of its own, on which no other test has scratch databases.
+	// A separate server, so that no other test has scratch databases on it.
 	p, err := devstack.StartEphemeralPostgres(t.Context(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -227,7 +227,7 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// migrations is a folder with one migration, to before.
+// migrations returns a folder with one migration, which leads to before.
 func migrations(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -242,7 +242,7 @@ func write(t *testing.T, path, text string) {
 	}
 }
 
-// anExtension is one that the server has to offer.
+// anExtension returns an extension that the server offers.
 func anExtension(t *testing.T) (object, statement string) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), stacktest.EmptyDatabase(t))

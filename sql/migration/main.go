@@ -1,6 +1,5 @@
-// Command migration writes migrations into the source tree. It is a
-// developer's tool: `make migration NAME=add_domains` runs it. The server's
-// own `troyd migrate` runs what it writes.
+// Command migration writes migrations into the source tree. Developers run it
+// with `make migration NAME=add_domains`. `troyd migrate` runs the migrations.
 package main
 
 import (
@@ -21,18 +20,18 @@ import (
 
 const usage = `Usage: go run ./sql/migration [flags] NAME
 
-Write the migration, up and down, that takes the schema of the migrations to
-schema.sql. Both are compared on two scratch databases. They are created on the
-server at TROY_DATABASE_URL, whose user must be allowed to, and dropped again.
-Without that variable a private Postgres is started.
+Write the migration, up and down, that changes the schema of the migrations to
+schema.sql. The command compares both on two scratch databases, which it creates
+on the server at TROY_DATABASE_URL and drops again; the user needs permission to
+create databases. Without that variable it starts a private Postgres.
 
-Indexes of existing tables are built concurrently, in a file of their own that
-runs without a transaction. A renamed column appears as a dropped and an added
-one: write such a migration by hand, with -empty.
+Indexes of existing tables are built concurrently, in a separate file that runs
+without a transaction. A renamed column appears as a dropped and an added one:
+write such a migration by hand, with -empty.
 
 Exit statuses:
   0  the migration was written, or the schemas agree
-  1  it failed and nothing was written: objects that cannot be compared
+  1  it failed and wrote nothing: objects that cannot be compared
      (functions, triggers, views, domains, extensions, policies, …) differ, or
      tables, columns or sequences would be dropped without -allow-destructive
   2  wrong usage
@@ -42,7 +41,7 @@ Flags:
 
 type options struct {
 	name, dir, schema  string
-	serverURL          string // "" starts a private Postgres
+	serverURL          string // "" means a private Postgres
 	destructive, empty bool
 }
 
@@ -58,9 +57,9 @@ func program(ctx context.Context, args []string, serverURL string, stdout, stder
 	flags := flag.NewFlagSet("migration", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.StringVar(&opts.dir, "dir", "sql/migrations", "the migrations' `folder`")
-	flags.StringVar(&opts.schema, "schema", "sql/schema.sql", "the `file` with the schema as it should be")
+	flags.StringVar(&opts.schema, "schema", "sql/schema.sql", "the `file` with the wanted schema")
 	flags.BoolVar(&opts.destructive, "allow-destructive", false, "write a migration that drops tables, columns or sequences")
-	flags.BoolVar(&opts.empty, "empty", false, "write an empty migration, to be filled by hand")
+	flags.BoolVar(&opts.empty, "empty", false, "write an empty migration to edit by hand")
 	flags.Usage = func() {
 		_, _ = io.WriteString(stderr, usage)
 		flags.PrintDefaults()
@@ -89,10 +88,10 @@ func program(ctx context.Context, args []string, serverURL string, stdout, stder
 	return 0
 }
 
-// run returns the files that it wrote.
+// run writes the migration and returns the paths of its files.
 func run(ctx context.Context, opts options) (paths []string, err error) {
 	if info, err := os.Stat(opts.dir); err != nil || !info.IsDir() {
-		return nil, fmt.Errorf("-dir %q is not a folder: run this at the top of the source tree", opts.dir)
+		return nil, fmt.Errorf("-dir is %q, which is not a folder; run this command at the top of the source tree", opts.dir)
 	}
 	if opts.empty {
 		path, err := generate.New(opts.dir, opts.name)
@@ -100,7 +99,7 @@ func run(ctx context.Context, opts options) (paths []string, err error) {
 	}
 	wanted, err := os.ReadFile(opts.schema)
 	if err != nil {
-		return nil, fmt.Errorf("read the schema as it should be: %w", err)
+		return nil, fmt.Errorf("read the wanted schema: %w", err)
 	}
 	serverURL := opts.serverURL
 	if serverURL == "" {
@@ -120,7 +119,7 @@ func run(ctx context.Context, opts options) (paths []string, err error) {
 		return nil, err
 	}
 	if len(m.Destructive) > 0 && !opts.destructive {
-		return nil, fmt.Errorf("the migration would drop %s with all data: pass -allow-destructive to write it (write a rename by hand, with -empty)", strings.Join(m.Destructive, ", "))
+		return nil, fmt.Errorf("the migration drops %s with all data; use -allow-destructive to write it anyway, or -empty to write a rename by hand", strings.Join(m.Destructive, ", "))
 	}
 	return generate.Write(opts.dir, opts.name, m)
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/troy-iaas/troy/internal/devstack/stacktest"
 )
 
-// migration runs the program and returns what it printed.
+// migration runs the program and returns its output.
 func migration(t *testing.T, serverURL string, args ...string) (string, error) {
 	t.Helper()
 	var out, errs bytes.Buffer
