@@ -46,7 +46,7 @@ func (s *server) forgeRoute(a forge.Adapter, r forge.Route) gin.HandlerFunc {
 		if err == nil || r.Refusal == "" {
 			return err
 		}
-		s.deps.Log.WarnContext(ctx, r.Refusal, "request", note(ctx).request,
+		s.deps.Log.WarnContext(ctx, r.Refusal, "request", note(ctx).request, //nolint:sloglint // each Route has a constant
 			"path", s.hidden(c.Request.URL.Path), "remote", c.Request.RemoteAddr, "error", err)
 		if troy.KindOf(err) == troy.Unauthenticated && r.Challenge != "" {
 			c.Header("WWW-Authenticate", r.Challenge)

@@ -75,7 +75,7 @@ func (f *Forge) setup(ctx context.Context, r forge.Request) (forge.Answer, error
 	}
 	own, err := url.Parse(f.url)
 	if err != nil {
-		return forge.Answer{}, fmt.Errorf("Troy's own address: %w", err)
+		return forge.Answer{}, fmt.Errorf("read Troy's own address: %w", err)
 	}
 	if !query.Has("name") {
 		v.Name = forge.Cut("Troy "+cmp.Or(own.Host, f.url), maxAppName)
