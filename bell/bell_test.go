@@ -250,9 +250,9 @@ func TestEveryKindIsRung(t *testing.T) {
 		if err != nil || row.RingID == nil {
 			t.Fatalf("%s: the row is %+v, %v; want it rung", kind, row, err)
 		}
-		// The version before finds rows by this column.
+		// The previous version finds rows by this column.
 		if builds := kind == tasks.TypeBuild; (row.Queue == tasks.QueueBuilds) != builds {
-			t.Errorf("%s: its row is in the queue %q for the version before", kind, row.Queue)
+			t.Errorf("%s: its row is in the queue %q for the previous version", kind, row.Queue)
 		}
 		if info, err := w.inspector.GetTaskInfo(tasks.QueueOf(kind), row.RingID.String()); err != nil || info.Type != kind {
 			t.Errorf("%s: its task is %+v, %v", kind, info, err)

@@ -47,7 +47,7 @@ func readConfig(fsys fs.FS, root string) (config, error) {
 	if root != "." {
 		dirs = append(dirs, ".")
 	}
-	var allowed []string // by a troy.toml that says nothing else
+	var allowed []string // of a troy.toml with no other key
 	for _, read := range []struct {
 		name  string
 		parse func(data []byte, name, dir string) (config, *troy.Error)
@@ -77,7 +77,7 @@ func readConfig(fsys fs.FS, root string) (config, error) {
 	return config{allowSecrets: allowed}, nil
 }
 
-// onlyAllows reports whether a file says only which secrets may be published.
+// onlyAllows reports whether a file contains nothing but allow_secrets.
 // The next file decides on the rest.
 func (c config) onlyAllows() bool {
 	return len(c.allowSecrets) > 0 && c.root == choice{} && c.output == choice{} && c.install == choice{} && c.command == choice{} &&

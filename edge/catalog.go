@@ -64,8 +64,8 @@ type onDisk struct {
 	bytes    int64
 }
 
-// minSpill is the smallest index that is written to disk, in bytes. To read the
-// manifest of a smaller one costs less than a file.
+// minSpill is the size in bytes of the smallest index that is written to disk.
+// Reading the manifest of a smaller one costs less than a file.
 const minSpill = 64 << 10
 
 // siteWeight is the approximate memory of a site besides its files, in bytes.

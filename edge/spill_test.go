@@ -80,7 +80,8 @@ func TestListsOnDisk(t *testing.T) {
 	wantStatus(t, sites[0].fetch("/docs/a"), http.StatusNotFound)
 }
 
-// TestListsReturnToMemory makes room in memory: a list on disk is read back.
+// TestListsReturnToMemory makes room in memory and checks that a list is read
+// back from disk.
 func TestListsReturnToMemory(t *testing.T) {
 	t.Parallel()
 	b, sites := largeSites(t)

@@ -139,9 +139,9 @@ func OpenSource(ctx context.Context, name string, limits Limits, options ...Sour
 	return s, nil
 }
 
-// OpenListed opens a folder inside dir by the files that OpenSource found in it,
-// without reading them. No link leads out of dir. Only the option Temporary
-// applies.
+// OpenListed opens a folder inside dir with the files that OpenSource found in
+// it, without reading them. Links can't lead out of dir. It ignores all options
+// except Temporary.
 func OpenListed(dir, name string, files []File, options ...SourceOption) (*Source, error) {
 	var o sourceOptions
 	for _, option := range options {

@@ -21,8 +21,8 @@ const (
 	QueueQuick = "quick"
 	// QueueBuilds holds builds, which take minutes.
 	QueueBuilds = "builds"
-	// QueueForge holds calls of forges. A forge that does not answer delays no
-	// other work.
+	// QueueForge holds calls of forges, so that a forge that does not answer
+	// can't delay other work.
 	QueueForge = "forge"
 	// QueueSweep holds the sweep alone, so that nothing can delay it.
 	QueueSweep = "sweep"
