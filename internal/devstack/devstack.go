@@ -162,7 +162,7 @@ func (s *Stack) startRedis(ctx context.Context, cfg Config, st *state) error {
 	if missing, ok := errors.AsType[*MissingError](err); ok {
 		s.redis, err = startMiniredis(st.RedisPort, st.RedisPassword)
 		if err == nil {
-			cfg.Logger.Warn("redis-server is not installed; using a Redis in this process, which keeps nothing; the queue is rebuilt from the rows after a restart", "hint", missing.Install)
+			cfg.Logger.Warn("redis-server is not installed; using a Redis inside this process, which keeps nothing; the queue is rebuilt from the rows after a restart", "hint", missing.Install)
 		}
 	}
 	if err != nil {
