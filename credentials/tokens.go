@@ -195,19 +195,33 @@ type Tokens struct {
 func (t Tokens) Authorize(r *http.Request, least Role) (Holder, error) {
 	who, err := t.authenticate(r)
 	if err == nil && !who.Role.May(least) {
-		err = troy.Errorf(troy.Forbidden, "the token's role is %s; %s is needed", who.Role, least)
+		err = needs(who, least)
 	}
 	return who, err
+}
+
+// needs says which role is missing.
+func needs(who Holder, least Role) error {
+	return troy.Errorf(troy.Forbidden, "the token's role is %s; %s is needed", who.Role, least)
 }
 
 // AuthorizeAll is like Authorize, for requests that concern all pipelines at
 // once. If the token is limited to some pipelines, the error ends with why.
 func (t Tokens) AuthorizeAll(r *http.Request, least Role, why string) (Holder, error) {
 	who, err := t.Authorize(r, least)
-	if err == nil && !who.All() {
-		err = troy.Errorf(troy.Forbidden, "the token is limited to named pipelines; %s", why)
+	if err == nil {
+		err = who.MustAll(why)
 	}
 	return who, err
+}
+
+// MustAll returns a Forbidden error, with why, if the token is not for all
+// pipelines.
+func (h Holder) MustAll(why string) error {
+	if !h.All() {
+		return troy.Errorf(troy.Forbidden, "the token is limited to named pipelines; %s", why)
+	}
+	return nil
 }
 
 func (t Tokens) authenticate(r *http.Request) (Holder, error) {

@@ -79,8 +79,8 @@ func TestDocumentsRun(t *testing.T) {
 		"```console\n$ true # exit status 3\n```\n":                               "wrong.md:2: `true # exit status 3`: exit status 0, the document promises 3",
 		"```sh\nif true\n```\n":                                                   "wrong.md:2: `if true`: exit status",
 		"```sh\nexit\necho after\n```\n":                                          "wrong.md:3: `echo after`: it was not reached",
-		"```\nAPI: http://127.0.0.1:8080\n```\n\n```sh\nbin/troy nonsense\n```\n": "wrong.md:6: `bin/troy nonsense`: exit status 2",
-		"<!-- printed by make run -->\n```\nAPI: ftp://127.0.0.1:8080\n```\n":     "wrong.md:2: troyd dev printed",
+		"```\nAPI:         http://127.0.0.1:8080\n```\n\n```sh\nbin/troy nonsense\n```\n": "wrong.md:6: `bin/troy nonsense`: exit status 2",
+		"<!-- printed by make run -->\n```\nAPI:         ftp://127.0.0.1:8080\n```\n":     "wrong.md:2: troyd dev printed",
 	} {
 		blocks, err := blocksOf("wrong.md", text)
 		if err != nil {
@@ -248,7 +248,7 @@ func newDocs(t *testing.T) *docs {
 		scanner := bufio.NewScanner(out)
 		for scanner.Scan() {
 			said += scanner.Text() + "\n"
-			if strings.HasPrefix(scanner.Text(), "Site live: ") {
+			if strings.HasPrefix(scanner.Text(), "Site live:") {
 				live <- said
 			}
 		}

@@ -194,6 +194,16 @@ type Request struct {
 	CreatedAt time.Time
 }
 
+type Session struct {
+	Hash       []byte
+	TokenID    uuid.UUID
+	Once       bool
+	CreatedAt  time.Time
+	LastSeenAt time.Time
+	ExpiresAt  time.Time
+	UserAgent  string
+}
+
 type SetupState struct {
 	Hash      []byte
 	Provider  string

@@ -59,6 +59,13 @@ CREATE INDEX pipelines_repository ON pipelines (repository_provider, repository_
 CREATE INDEX pipelines_unfinished ON pipelines (id)
     WHERE status IN ('provision_request', 'provisioning', 'queued', 'deploying', 'scheduled_for_deletion', 'deleting');
 
+CREATE INDEX pipelines_updated ON pipelines (updated_at, id);
+CREATE INDEX pipelines_status_updated ON pipelines (status, updated_at, id);
+CREATE INDEX pipelines_status_slug ON pipelines (status, slug);
+-- The words that people search pipelines by.
+CREATE INDEX pipelines_words ON pipelines USING gin (to_tsvector('simple'::regconfig,
+    translate(name || ' ' || slug || ' ' || coalesce(repository_full_name, ''), '-_/.', '    ')));
+
 -- The hosts of a pipeline's site.
 CREATE TABLE domains (
     host          text PRIMARY KEY, -- normalised
@@ -235,6 +242,20 @@ CREATE TABLE tokens (
     created_by   text NOT NULL DEFAULT '', -- the actor that created it
     last_used_at timestamptz               -- accurate to the hour
 );
+
+-- Browsers that are signed in with a token, and links that sign one in once.
+CREATE TABLE sessions (
+    hash         bytea PRIMARY KEY, -- SHA-256 of the cookie, or of the link's code
+    token_id     uuid        NOT NULL REFERENCES tokens (id) ON DELETE CASCADE,
+    once         boolean     NOT NULL DEFAULT false, -- a link that was not used yet
+    created_at   timestamptz NOT NULL DEFAULT now(),
+    last_seen_at timestamptz NOT NULL DEFAULT now(), -- within a minute
+    expires_at   timestamptz NOT NULL,
+    user_agent   text        NOT NULL DEFAULT ''
+);
+
+CREATE INDEX sessions_token ON sessions (token_id, created_at);
+CREATE INDEX sessions_expires ON sessions (expires_at);
 
 -- API requests with an Idempotency-Key, and what they created or changed. The
 -- row is written in the same transaction as the effect, so its presence means

@@ -25,12 +25,22 @@ func (s *server) authorize(r *http.Request, least credentials.Role) (caller, err
 	return who, err
 }
 
+// visitor is authorize for browsers, which may be signed in instead of sending
+// a token.
+func (s *server) visitor(r *http.Request, least credentials.Role) (caller, error) {
+	who, err := s.sessions.Visitor(r, s.tokens, least)
+	if who.ID != uuid.Nil {
+		note(r.Context()).actor = who.Actor()
+	}
+	return who, err
+}
+
 // mayAll reports whether the caller may what is of all pipelines at once, and
 // answers those who may not. Browsers are asked for a token.
 func (s *server) mayAll(w http.ResponseWriter, r *http.Request, least credentials.Role, why string) bool {
-	who, err := s.tokens.AuthorizeAll(r, least, why)
-	if who.ID != uuid.Nil {
-		note(r.Context()).actor = who.Actor()
+	who, err := s.visitor(r, least)
+	if err == nil {
+		err = who.MustAll(why)
 	}
 	if err == nil {
 		return true

@@ -25,32 +25,35 @@ func TestDeploymentPage(t *testing.T) {
 	w := newWorld(t)
 	p, other := w.bind("blog", "github", "team/blog", ""), w.create("Shop")
 	id := w.built(p)
-	w.exec("UPDATE deployments SET message = $2, commit_sha = repeat('a', 40) WHERE id = $1", id, hostile)
-	w.exec(`UPDATE builds SET rule = $2, phases = '[{"phase":"Download Source","started":"2026-01-02T15:04:05Z","ended":"2026-01-02T15:04:06.5Z","exit_code":0},
-		{"phase":"Build","command":"npm run build","started":"2026-01-02T15:04:07Z","ended":"2026-01-02T15:06:09Z","exit_code":3}]' WHERE deployment_id = $1`, id, hostile)
+	w.exec("UPDATE deployments SET message = $2, author = $2, branch = $2, cause = $2, commit_sha = repeat('a', 40) WHERE id = $1", id, hostile)
+	w.exec(`UPDATE builds SET rule = $2, warnings = ARRAY[$2], phases = jsonb_build_array(
+		'{"phase":"Download Source","started":"2026-01-02T15:04:05Z","ended":"2026-01-02T15:04:06.5Z","exit_code":0}'::jsonb,
+		jsonb_build_object('phase', $2::text, 'command', $2::text, 'started', '2026-01-02T15:04:07Z', 'ended', '2026-01-02T15:06:09Z', 'exit_code', 3)) WHERE deployment_id = $1`, id, hostile)
 
-	a := w.send("GET", pagePath(p, id), nil)
-	if a.status != 200 || a.header.Get("Content-Type") != "text/html; charset=utf-8" {
-		t.Fatalf("%d %s", a.status, a.header)
-	}
-	for _, want := range []string{"<h1>Deployment 1 of blog</h1>", "<strong>Building</strong>", "1.5 s", "2m2s", "failed, exit code 3", "&lt;img src=x", "aaaaaaaaaaaa</code>"} {
-		if !strings.Contains(string(a.body), want) {
-			t.Errorf("the page lacks %s:\n%s", want, a.body)
+	// Forges link to it by the deployment's id, people by its number.
+	for _, path := range []string{pagePath(p, id), "/pipelines/blog/deployments/1", "/pipelines/" + p.ID.String() + "/deployments/1"} {
+		a := w.send("GET", path, nil)
+		if a.status != 200 || a.header.Get("Content-Type") != "text/html; charset=utf-8" {
+			t.Fatalf("%s: %d %s", path, a.status, a.header)
+		}
+		for _, want := range []string{"#1</span>", ">Building</span>", "1.5 s", "2 min 02 s", "failed, exit code 3", "&lt;img src=x", "aaaaaaaaaaaa</code>", pagePath(p, id) + "/log"} {
+			if !strings.Contains(string(a.body), want) {
+				t.Errorf("the page lacks %s:\n%s", want, a.body)
+			}
+		}
+		if strings.Contains(string(a.body), "<img") {
+			t.Errorf("the page has the repository's markup:\n%s", a.body)
 		}
 	}
-	if strings.Contains(string(a.body), "<img") {
-		t.Errorf("the page has the repository's markup:\n%s", a.body)
-	}
-	if policy := a.header.Get("Content-Security-Policy"); !strings.HasPrefix(policy, "default-src 'none'; style-src 'sha256-") || strings.Contains(policy, "unsafe") {
-		t.Errorf("the policy is %s", policy)
-	}
 
-	// Browsers are asked for a token, for the log too.
+	// Browsers that are not signed in are sent to sign in, and come back.
+	if a := w.visit("GET", pagePath(p, id), nil, ""); a.status != 303 || a.header.Get("Location") != "/login?next="+strings.ReplaceAll(pagePath(p, id), "/", "%2F") {
+		t.Errorf("without a session the page answers %d, %s", a.status, a.header)
+	}
+	if a := w.visit("GET", pagePath(p, id)+"/log", nil, ""); a.status != 401 {
+		t.Errorf("without a session the log answers %d", a.status)
+	}
 	for _, path := range []string{pagePath(p, id), pagePath(p, id) + "/log"} {
-		a := w.send("GET", path, nil, as(""))
-		if a.status != 401 || !strings.HasPrefix(a.header.Get("WWW-Authenticate"), "Basic ") {
-			t.Errorf("without a token %s answers %d, %s", path, a.status, a.header)
-		}
 		if a := w.send("GET", path, nil, as(w.token(credentials.Viewer, p.ID))); a.status != 200 {
 			t.Errorf("for a viewer %s answers %d", path, a.status)
 		}
@@ -58,63 +61,73 @@ func TestDeploymentPage(t *testing.T) {
 			t.Errorf("for a token of another pipeline %s answers %d", path, a.status)
 		}
 	}
-	for path, want := range map[string]int{pagePath(other, id): 404, pagePath(p, uuid.New()): 404, "/pipelines/none/deployments/" + id.String(): 404, "/pipelines/blog/deployments/x": 404} {
-		if a := w.send("GET", path, nil); a.status != want || !strings.Contains(string(a.body), "That did not work") {
+	for path, want := range map[string]int{
+		pagePath(other, id): 404, pagePath(p, uuid.New()): 404, "/pipelines/none/deployments/" + id.String(): 404, "/pipelines/blog/deployments/x": 404,
+		"/pipelines/blog/deployments/2": 404, "/pipelines/blog/deployments/99999999999999999999": 404,
+	} {
+		if a := w.send("GET", path, nil); a.status != want || !strings.Contains(string(a.body), "Not found") {
 			t.Errorf("%s: %d, want %d\n%s", path, a.status, want, a.body)
 		}
 	}
 }
 
-// A browser that has a token shows the log while it grows, and how it ended.
+// A browser that is signed in shows the log while it grows, and how it ended.
 func TestDeploymentPageInABrowser(t *testing.T) {
 	t.Parallel()
-	tab := browser(t)
 	w := newWorld(t)
+	b := browse(t)
 	p := w.bind("blog", "github", "team/blog", "")
 	var d deployment
 	w.send("POST", "/v1/pipelines/"+p.Slug+"/deployments", nil).into(t, 202, &d)
 	id := d.ID
-	address := strings.Replace(w.server.URL, "http://", "http://troy:"+w.token(credentials.Viewer)+"@", 1) + pagePath(p, id)
-	read := func(selector string) string {
-		// In the middle of a reload there is nothing to be read.
-		text, _ := chromedp.Run(tab, chromedp.Evaluate[string](`document.querySelector("`+selector+`")?.textContent ?? ""`))
-		return text
-	}
-	shows := func(selector, text string) {
-		t.Helper()
-		w.eventually(selector+" shows "+text, func() bool { return strings.Contains(read(selector), text) })
-	}
-	open := func(address string) {
-		t.Helper()
-		if err := chromedp.Do(tab, chromedp.Navigate(address)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	open(address)
-	shows("main", "Waiting")
+	b.signIn(w, w.token(credentials.Viewer), pagePath(p, id))
+	b.shows("main", "Waiting")
 	w.building(id)
 	w.print(id, "==> Build: npm run build\n\x1b[31mred\x1b[0m "+hostile+"\r\n")
-	shows("#log", "==> Build: npm run build\nred "+hostile+"\n")
-	shows("main", "Building")
-	w.print(id, "and on it goes\n")
-	shows("#log", hostile+"\nand on it goes\n")
+	b.shows("#log", "==> Build: npm run build\nred "+hostile+"\n")
+	b.shows("main", "Building")
+	if got := b.read("#log .c1"); got != "red" {
+		t.Errorf("what is red is %q", got)
+	}
+	w.print(id, "\x1b[3")
+	w.print(id, "2mgreen\x1b[0m and on it goes\r\nerror: it fails")
+	b.shows("#log", hostile+"\ngreen and on it goes\nerror: it fails")
 	w.finish(id, troy.Succeeded)
-	shows("main", "Succeeded")
-	shows("#log", "and on it goes\n")
-	if n, err := chromedp.Run(tab, chromedp.Evaluate[int](`document.images.length`)); err != nil || n != 0 {
-		t.Errorf("the page has %d pictures, %v", n, err)
+	b.shows("main", "Succeeded")
+	b.shows("#log", "and on it goes\n")
+	b.shows("#first-error:not([hidden])", "First error")
+	if n := b.number(`document.images.length`); n != 0 {
+		t.Errorf("the page has %d pictures", n)
+	}
+	b.do(chromedp.SendKeys("#find", "goes"))
+	b.shows("#found", "1")
+	if n := b.number(`document.querySelectorAll("#log .hit").length`); n != 1 {
+		t.Errorf("%d lines are found", n)
 	}
 
-	// Of a long log the end is shown, from the beginning of a line.
+	// Of a long log the end is shown, from the beginning of a line. A link to a
+	// line leads to it in all of the log.
 	long := w.built(p)
-	w.print(long, strings.Repeat("a line of the log\n", 40_000)+"the last line\n")
+	w.print(long, strings.Repeat("a line of the log\n", 80_000)+"the last line\n")
 	w.finish(long, troy.Failed)
-	open(strings.Replace(address, id.String(), long.String(), 1))
-	shows("#log", "the last line\n")
-	shows("main", "Its beginning is left out here")
-	if text := read("#log"); !strings.HasPrefix(text, "a line of the log\n") || len(text) > 512<<10 {
+	b.do(chromedp.Navigate(w.server.URL + pagePath(p, long)))
+	b.shows("#log", "the last line\n")
+	b.shows("main", "its end is shown")
+	if text := b.read("#log"); !strings.HasPrefix(text, "a line of the log\n") || len(text) > 1<<20 {
 		t.Errorf("%d bytes are shown, beginning %.40q", len(text), text)
 	}
+	b.do(chromedp.Navigate("about:blank"), chromedp.Navigate(w.server.URL+pagePath(p, long)+"#L12"))
+	b.shows("#L12.picked", "a line of the log")
+	b.quiet()
+}
+
+// tab is a page of a headless Chromium.
+type tab struct {
+	t   *testing.T
+	ctx context.Context
+	// said is what the page wrote to the console: errors, and reports of what
+	// its policy refused.
+	said *lockedBuffer
 }
 
 // browser is a tab of a headless Chromium.

@@ -13,6 +13,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/credentials"
 	"github.com/troy-iaas/troy/queries"
 )
 
@@ -60,6 +61,16 @@ func (s *server) deploymentLog(c *gin.Context, who caller) error {
 		return s.followLog(c, who, log)
 	}
 	return s.plainLog(c, log)
+}
+
+// deploymentShowLog is the log for browsers that are signed in, below the page
+// of the deployment.
+func (s *server) deploymentShowLog(c *gin.Context) error {
+	who, err := s.visitor(c.Request, credentials.Viewer)
+	if err != nil {
+		return err
+	}
+	return s.deploymentLog(c, who)
 }
 
 // loggedDeployment bounds the look-up, since what follows has no bound.
@@ -157,7 +168,7 @@ func (s *server) followLog(c *gin.Context, who caller, log *buildLog) error {
 	start, moved, alive, looked := time.Now(), time.Now(), time.Now(), time.Now()
 	for time.Since(start) < followTime {
 		if time.Since(looked) >= tokenLook {
-			if stands, err := s.tokenStands(ctx, who); err != nil || !stands {
+			if stands, err := s.stands(c.Request, who); err != nil || !stands {
 				return broken(c, err)
 			}
 			looked = time.Now()
@@ -194,8 +205,17 @@ func (s *server) followLog(c *gin.Context, who caller, log *buildLog) error {
 	return nil
 }
 
-func (s *server) tokenStands(ctx context.Context, who caller) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, quick)
+// stands reports whether a stream's reader may still read it: the token stands,
+// and so does the session of one that is signed in.
+func (s *server) stands(r *http.Request, who caller) (bool, error) {
+	if r.Header.Get("Authorization") == "" {
+		_, err := s.sessions.Find(r)
+		if troy.KindOf(err) == troy.Unauthenticated {
+			return false, nil
+		}
+		return err == nil, err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), quick)
 	defer cancel()
 	stands, err := s.q.TokenStands(ctx, who.ID)
 	if err != nil {

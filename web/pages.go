@@ -15,6 +15,7 @@ import (
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/credentials"
 	"github.com/troy-iaas/troy/forge"
+	"github.com/troy-iaas/troy/web/dashboard"
 	"github.com/troy-iaas/troy/web/reply"
 )
 
@@ -22,10 +23,7 @@ import (
 var pageFiles embed.FS
 
 const (
-	deploymentPage = "deployment.html"
-	failurePage    = "failure.html"
-	// viewerChallenge has a browser ask for a token (RFC 7617).
-	viewerChallenge = `Basic realm="Troy: a token as the password", charset="UTF-8"`
+	failurePage = "failure.html"
 )
 
 // pages are those that people see in a browser.
@@ -37,9 +35,8 @@ type pages struct {
 
 // frame is what every page has.
 type frame struct {
-	Style  template.CSS
-	Script template.JS
-	Host   string // Troy's own
+	Style template.CSS
+	Host  string // Troy's own
 }
 
 // newPages parses the pages of Troy itself and those of the forges.
@@ -47,10 +44,6 @@ func newPages(address string, forges []forge.Adapter) (*pages, error) {
 	style, err := pageFiles.ReadFile("templates/page.css")
 	if err != nil {
 		return nil, fmt.Errorf("read the pages' style: %w", err)
-	}
-	script, err := pageFiles.ReadFile("templates/deployment.js")
-	if err != nil {
-		return nil, fmt.Errorf("read the pages' script: %w", err)
 	}
 	templates, err := template.ParseFS(pageFiles, "templates/*.html")
 	if err != nil {
@@ -68,15 +61,12 @@ func newPages(address string, forges []forge.Adapter) (*pages, error) {
 	if u, err := url.Parse(address); err == nil {
 		host = u.Host
 	}
-	hash := func(b []byte) string {
-		sum := sha256.Sum256(b)
-		return base64.StdEncoding.EncodeToString(sum[:])
-	}
+	digest := sha256.Sum256(style)
 	return &pages{
 		templates: templates,
-		frame:     frame{Style: template.CSS(style), Script: template.JS(script), Host: host}, //nolint:gosec // both are this repository's own
-		policy: fmt.Sprintf("default-src 'none'; style-src 'sha256-%s'; script-src 'sha256-%s'; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'",
-			hash(style), hash(script)),
+		frame:     frame{Style: template.CSS(style), Host: host}, //nolint:gosec // it is this repository's own
+		policy: fmt.Sprintf("default-src 'none'; style-src 'sha256-%s'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'",
+			base64.StdEncoding.EncodeToString(digest[:])),
 	}, nil
 }
 
@@ -93,10 +83,15 @@ func (p *pages) show(c *gin.Context, status int, name string, view any, more str
 }
 
 // page makes a route of a page for callers whose role is least or more, with
-// where to go back to when it fails, if that is anywhere.
+// where to go back to when it fails, if that is anywhere. Those who are not
+// signed in are sent to sign in and come back.
 func (s *server) page(least credentials.Role, back string, h func(context.Context, *gin.Context, caller) error) gin.HandlerFunc {
 	return s.anonymous(func(c *gin.Context) error {
-		who, err := s.invite(c, least)
+		who, err := s.visitor(c.Request, least)
+		if troy.KindOf(err) == troy.Unauthenticated && c.Request.Header.Get("Authorization") == "" {
+			dashboard.Login(c.Writer, c.Request)
+			return nil
+		}
 		if err != nil {
 			return err
 		}
@@ -117,17 +112,4 @@ func (s *server) page(least credentials.Role, back string, h func(context.Contex
 		}
 		return nil
 	})
-}
-
-// invite is authorize for browsers, which are asked for a token.
-func (s *server) invite(c *gin.Context, least credentials.Role) (caller, error) {
-	who, err := s.authorize(c.Request, least)
-	if err != nil && troy.KindOf(err) == troy.Unauthenticated {
-		challenge := viewerChallenge
-		if least == credentials.Admin {
-			challenge = reply.AdminChallenge
-		}
-		c.Header("WWW-Authenticate", challenge)
-	}
-	return who, err
 }

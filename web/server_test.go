@@ -72,7 +72,7 @@ func TestEveryAnswer(t *testing.T) {
 		method, path string
 		status       int
 	}{
-		{"GET", "/", 404}, {"GET", "/v1", 404}, {"GET", "/v1/pipelines/", 404}, {"GET", "/v1/pipelines/a%2Fb", 404}, {"GET", "/v1/pipelines/..%2fx", 404},
+		{"GET", "/none", 404}, {"GET", "/v1", 404}, {"GET", "/v1/pipelines/", 404}, {"GET", "/v1/pipelines/a%2Fb", 404}, {"GET", "/v1/pipelines/..%2fx", 404},
 		{"PUT", "/v1/pipelines", 405}, {"DELETE", "/v1/tasks", 405}, {"GET", "/events/apps", 405},
 		{"GET", "/v1/pipelines/none", 404}, {"GET", "/v1/pipelines/" + strings.Repeat("x", 300), 404}, {"GET", "/v1/pipelines/%00", 404},
 	} {

@@ -1,5 +1,5 @@
 // Package web is Troy's HTTP API (docs/api.md), the hooks that the outside
-// calls, the health endpoints and Asynqmon. A handler checks what it is given,
+// calls, the dashboard, the health endpoints and Asynqmon. A handler checks what it is given,
 // has intake write it in one transaction, and answers; it does no work itself.
 // `troyd web` and `troyd dev` serve it.
 package web
@@ -30,6 +30,7 @@ import (
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/secret"
 	"github.com/troy-iaas/troy/site"
+	"github.com/troy-iaas/troy/web/dashboard"
 	"github.com/troy-iaas/troy/web/reply"
 )
 
@@ -89,6 +90,7 @@ type server struct {
 	deps       Deps
 	q          *queries.Queries
 	tokens     credentials.Tokens
+	sessions   credentials.Sessions
 	uploads    *uploads
 	hosts      map[string]bool
 	unverified *unverified   // the memory of messages from outside
@@ -136,7 +138,12 @@ func New(cfg Config, deps Deps) (http.Handler, error) {
 	if deps.Now != nil {
 		s.now = deps.Now
 	}
+	s.sessions = credentials.Sessions{DB: deps.DB, Log: deps.Log, HTTPS: u.Scheme == "https"}
 	if s.pages, err = newPages(cfg.URL, deps.Forges); err != nil {
+		return nil, err
+	}
+	people, err := s.dashboard(u.Host)
+	if err != nil {
 		return nil, err
 	}
 	mux := http.NewServeMux()
@@ -145,7 +152,10 @@ func New(cfg Config, deps Deps) (http.Handler, error) {
 	if deps.Metrics != nil {
 		mux.Handle("/metrics", s.knownHost(health.Metrics(deps.Metrics, s.mayAll)))
 	}
-	guarded, err := s.sameOrigin(u, s.routes(s.monitor()))
+	all := http.NewServeMux()
+	people.Register(all)
+	all.Handle("/", s.routes(s.monitor()))
+	guarded, err := s.sameOrigin(u, all)
 	if err != nil {
 		return nil, err
 	}
@@ -187,7 +197,6 @@ func (s *server) routes(monitor http.Handler) http.Handler {
 			e.Handle(r.Method, r.Path, s.forgeRoute(a, r))
 		}
 	}
-	e.GET("/pipelines/:pipeline/deployments/:deployment", s.page(credentials.Viewer, "", s.deploymentShow))
 	e.GET("/pipelines/:pipeline/deployments/:deployment/log", s.anonymous(s.deploymentShowLog))
 	e.Any("/monitor", gin.WrapH(monitor))
 	e.Any("/monitor/*path", gin.WrapH(monitor))
@@ -230,6 +239,21 @@ func (s *server) routes(monitor http.Handler) http.Handler {
 	p.PUT("/releases/:release/files/:sha256", s.as(credentials.Deployer, 0, s.releaseUpload))
 	p.POST("/releases/:release/finalize", s.as(credentials.Deployer, slow, s.once(s.deploymentAgain, s.releaseFinalize)))
 	return e
+}
+
+// dashboard makes the pages, whose requests are logged like those of the API.
+func (s *server) dashboard(host string) (*dashboard.Dashboard, error) {
+	return dashboard.New(dashboard.Config{Host: host, SiteURL: s.siteURL}, dashboard.Deps{
+		DB: s.deps.DB, Intake: s.deps.Intake, Tokens: s.tokens, Sessions: s.sessions, Stopping: s.deps.Stopping, Log: s.deps.Log,
+		Note: func(ctx context.Context, n dashboard.Note) {
+			e := note(ctx)
+			e.route, e.actor = cmp.Or(n.Route, e.route), cmp.Or(n.Actor, e.actor)
+			e.pipeline, e.deployment = cmp.Or(n.Pipeline, e.pipeline), cmp.Or(n.Deployment, e.deployment)
+			if n.Err != nil {
+				e.err = n.Err
+			}
+		},
+	})
 }
 
 // siteURL is where a site is reached.

@@ -137,15 +137,29 @@ func runDev(ctx context.Context, cfg config, sample string) (err error) {
 				return fmt.Errorf("sample site: %w", err)
 			}
 		}
-		fmt.Printf("API: %s\nMonitor: %s/monitor\nAdmin token: %s\n", cfg.URL, cfg.URL, token)
-		if live != "" {
-			fmt.Printf("Site live: %s\n", live)
+		link, err := credentials.Sessions{DB: b.db, Log: log}.IssueLink(ctx, token)
+		if err != nil {
+			return err
 		}
+		fmt.Print(addresses(cfg.URL, link, token, live))
 		return nil
 	})
 	err = g.Wait()
 	log.Info("stopped")
 	return err
+}
+
+// addresses are the last lines that are printed: where everything is.
+func addresses(url, link, token, live string) string {
+	lines := [][2]string{{"Dashboard", url + link}, {"API", url}, {"Monitor", url + "/monitor"}, {"Admin token", token}}
+	if live != "" {
+		lines = append(lines, [2]string{"Site live", live})
+	}
+	out := ""
+	for _, l := range lines {
+		out += fmt.Sprintf("%-13s%s\n", l[0]+":", l[1])
+	}
+	return out
 }
 
 // devToken returns the folder's admin token, after making one if the database

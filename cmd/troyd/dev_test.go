@@ -67,7 +67,24 @@ func TestDevStartsStopsAndStartsAgain(t *testing.T) {
 	t.Parallel()
 	dir := folder(t)
 	first := serving(t, devSettings(dir), "dev")
-	address, monitor, token := first.answer("API: "), first.answer("Monitor: "), first.answer("Admin token: ")
+	dashboard, address, monitor, token := first.answer("Dashboard:"), first.answer("API:"), first.answer("Monitor:"), first.answer("Admin token:")
+	// The link signs in once.
+	if !strings.HasPrefix(dashboard, address+"/login?once=") {
+		t.Errorf("the dashboard is at %s", dashboard)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, dashboard, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = readAll(t, resp.Body)
+	if resp.StatusCode != http.StatusSeeOther || resp.Header.Get("Location") != "/" || resp.Header.Get("Set-Cookie") == "" {
+		t.Errorf("the link answers %s, %v", resp.Status, resp.Header)
+	}
+	wantStatus(t, http.MethodGet, dashboard, "", "", http.StatusUnauthorized)
 	wantStatus(t, http.MethodGet, address+"/readyz", "", "", http.StatusOK)
 	wantStatus(t, http.MethodGet, address+"/v1/pipelines", "", "", http.StatusUnauthorized)
 	wantStatus(t, http.MethodGet, address+"/v1/pipelines", token, "", http.StatusOK)
@@ -130,8 +147,8 @@ func TestDevStartsStopsAndStartsAgain(t *testing.T) {
 	}
 
 	third := serving(t, devSettings(dir), "dev")
-	address = third.answer("API: ")
-	if again := third.answer("Admin token: "); again != token {
+	address = third.answer("API:")
+	if again := third.answer("Admin token:"); again != token {
 		t.Errorf("the admin token changed over a restart")
 	}
 	if list := wantStatus(t, http.MethodGet, address+"/v1/pipelines", token, "", http.StatusOK); !strings.Contains(list, `"Kept"`) {
@@ -153,8 +170,8 @@ func TestDevWithoutRedisBringsTheSampleLive(t *testing.T) {
 	settings := append(devSettings(folder(t)), "PATH="+hideRedis(t))
 	for run := range 2 {
 		s := serving(t, settings, "dev", "--sample", sample)
-		address, token := s.answer("API: "), s.answer("Admin token: ")
-		live, err := url.Parse(s.answer("Site live: "))
+		address, token := s.answer("API:"), s.answer("Admin token:")
+		live, err := url.Parse(s.answer("Site live:"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -188,7 +205,7 @@ func TestDevWithoutRedisBringsTheSampleLive(t *testing.T) {
 		s.stop(syscall.SIGINT)
 	}
 	s := serving(t, settings, "dev", "--sample", sample)
-	address, token := s.answer("API: "), s.answer("Admin token: ")
+	address, token := s.answer("API:"), s.answer("Admin token:")
 	wantStatus(t, http.MethodGet, address+"/v1/pipelines/sample", token, "", http.StatusNotFound)
 	s.stop(syscall.SIGINT)
 }

@@ -148,7 +148,7 @@ func (s *server) answer(prefix string) string {
 		select {
 		case line, more := <-s.lines:
 			if rest, found := strings.CutPrefix(line, prefix); found {
-				return rest
+				return strings.TrimSpace(rest)
 			}
 			if !more {
 				s.t.Fatalf("ended without a line %q: %s", prefix, s.said())

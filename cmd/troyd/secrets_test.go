@@ -142,7 +142,7 @@ func TestDevKeepsAKey(t *testing.T) {
 	var name string
 	for i := range 2 {
 		s := serving(t, devSettings(dir), "dev")
-		address, token := s.answer("API: "), s.answer("Admin token: ")
+		address, token := s.answer("API:"), s.answer("Admin token:")
 		if i == 0 {
 			wantStatus(t, http.MethodPost, address+"/v1/pipelines", token, `{"name":"Blog"}`, http.StatusCreated)
 			wantStatus(t, http.MethodPut, address+"/v1/pipelines/blog/variables/NPM_TOKEN", token, `{"value":"correct-horse-battery"}`, http.StatusOK)

@@ -137,7 +137,7 @@ func TestGitHubIsSetUpInTheBrowser(t *testing.T) {
 	for _, c := range []struct {
 		token  string
 		status int
-	}{{"", 401}, {x.token("d", credentials.Deployer, nil), 403}, {x.token("one", credentials.Admin, []uuid.UUID{uuid.New()}), 403}} {
+	}{{"", 303}, {x.token("d", credentials.Deployer, nil), 403}, {x.token("one", credentials.Admin, []uuid.UUID{uuid.New()}), 403}} {
 		if res, _ := x.page(c.token, "/setup/github?name=x"); res.StatusCode != c.status {
 			t.Errorf("answered %d, want %d", res.StatusCode, c.status)
 		}

@@ -1,0 +1,293 @@
+package credentials
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/queries"
+)
+
+const (
+	// SessionValid is how long a browser stays signed in at most.
+	SessionValid = 7 * 24 * time.Hour
+	// SessionIdle is how long it stays signed in without a request.
+	SessionIdle = 12 * time.Hour
+	// LoginPath is where people sign in, below Troy's address.
+	LoginPath = "/login"
+	// LinkValid is how long a sign-in link is good for.
+	LinkValid = 10 * time.Minute
+	// The cookie's names. A browser takes the first only over HTTPS, from the
+	// host itself and for all paths (RFC 6265bis §4.1.3.2), so no neighbour can
+	// set it. Plain HTTP has the second.
+	secureCookie, plainCookie = "__Host-troy", "troy"
+	maxUserAgent              = 300
+)
+
+// Sessions keeps which browsers are signed in, each with a token. A session
+// ends with its token.
+type Sessions struct {
+	DB  queries.DBTX
+	Log *slog.Logger
+	// HTTPS says that browsers reach Troy by HTTPS, loopback excepted.
+	HTTPS bool
+}
+
+// Session is a browser that is signed in.
+type Session struct {
+	ID        string // names it in lists; it is not the cookie
+	TokenID   uuid.UUID
+	Name      string // of the token
+	Role      Role
+	CreatedAt time.Time
+	LastSeen  time.Time
+	ExpiresAt time.Time
+	UserAgent string
+}
+
+// draw returns 256 random bits.
+func draw() (string, error) {
+	var random [32]byte
+	if _, err := rand.Read(random[:]); err != nil {
+		return "", err
+	}
+	return base64.RawURLEncoding.EncodeToString(random[:]), nil
+}
+
+// IssueLink makes a link that signs in once, with a token, and returns its path
+// and query below Troy's address.
+func (s Sessions) IssueLink(ctx context.Context, token string) (string, error) {
+	row, err := queries.New(s.DB).TokenGetByHash(ctx, hash(token))
+	if err != nil {
+		return "", fmt.Errorf("look up the token of the sign-in link: %w", err)
+	}
+	code, err := s.insert(ctx, row.ID, true, LinkValid, "")
+	return LoginPath + "?once=" + code, err
+}
+
+func (s Sessions) insert(ctx context.Context, token uuid.UUID, once bool, valid time.Duration, agent string) (string, error) {
+	text, err := draw()
+	if err != nil {
+		return "", err
+	}
+	q := queries.New(s.DB)
+	err = q.SessionCreate(ctx, queries.SessionCreateParams{Hash: hash(text), TokenID: token, Once: once, ValidSeconds: valid.Seconds(), UserAgent: agent})
+	if err != nil {
+		return "", fmt.Errorf("write the session: %w", err)
+	}
+	if err := q.SessionsTidy(ctx, token); err != nil {
+		return "", fmt.Errorf("remove old sessions: %w", err)
+	}
+	return text, nil
+}
+
+// SignIn begins a session with a token, and gives the browser its cookie. The
+// session that the browser had ends. The error is Unauthenticated if the token
+// is not known.
+func (s Sessions) SignIn(w http.ResponseWriter, r *http.Request, token string) (Holder, error) {
+	unknown := troy.Errorf(troy.Unauthenticated, "the token is unknown, was revoked or has expired")
+	token = strings.TrimSpace(token)
+	if !tokenForm.MatchString(token) {
+		return Holder{}, unknown
+	}
+	row, err := queries.New(s.DB).TokenGetByHash(r.Context(), hash(token))
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Holder{}, unknown
+	}
+	if err != nil {
+		return Holder{}, fmt.Errorf("look up the token: %w", err)
+	}
+	who := Holder{ID: row.ID, Name: row.Name, Role: Role(row.Role), Pipelines: row.Pipelines}
+	return who, s.begin(w, r, row.ID)
+}
+
+// SignInOnce is SignIn by the code of a link, which is used up.
+func (s Sessions) SignInOnce(w http.ResponseWriter, r *http.Request, code string) error {
+	token, err := queries.New(s.DB).SessionRedeem(r.Context(), hash(code))
+	if errors.Is(err, pgx.ErrNoRows) {
+		return troy.Errorf(troy.Unauthenticated, "the sign-in link was used before or is older than %s", minutes(LinkValid))
+	}
+	if err != nil {
+		return fmt.Errorf("use the sign-in link: %w", err)
+	}
+	return s.begin(w, r, token)
+}
+
+func minutes(d time.Duration) string { return fmt.Sprintf("%.0f minutes", d.Minutes()) }
+
+func (s Sessions) begin(w http.ResponseWriter, r *http.Request, token uuid.UUID) error {
+	if err := s.end(r); err != nil {
+		return err
+	}
+	agent := strings.ToValidUTF8(strings.ReplaceAll(r.UserAgent(), "\x00", ""), "")
+	text, err := s.insert(r.Context(), token, false, SessionValid, clipTo(agent, maxUserAgent))
+	if err == nil {
+		http.SetCookie(w, s.cookie(r, text, int(SessionValid.Seconds())))
+	}
+	return err
+}
+
+func clipTo(s string, most int) string {
+	if len(s) > most {
+		return strings.ToValidUTF8(s[:most], "")
+	}
+	return s
+}
+
+func (s Sessions) end(r *http.Request) error {
+	if text, ok := s.textOf(r); ok {
+		if _, err := queries.New(s.DB).SessionEnd(r.Context(), hash(text), nil); err != nil {
+			return fmt.Errorf("end the session: %w", err)
+		}
+	}
+	return nil
+}
+
+// SignOut ends the browser's session and takes its cookie away.
+func (s Sessions) SignOut(w http.ResponseWriter, r *http.Request) error {
+	err := s.end(r)
+	if err == nil {
+		http.SetCookie(w, s.cookie(r, "", -1))
+	}
+	return err
+}
+
+// Find returns the holder of the token that the browser is signed in with. The
+// error is Unauthenticated if it is not signed in.
+func (s Sessions) Find(r *http.Request) (Holder, error) {
+	text, ok := s.textOf(r)
+	if !ok {
+		return Holder{}, troy.Errorf(troy.Unauthenticated, "you are not signed in")
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), lookUpTime)
+	defer cancel()
+	q := queries.New(s.DB)
+	row, err := q.SessionGet(ctx, hash(text), SessionIdle.Seconds())
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Holder{}, troy.Errorf(troy.Unauthenticated, "your session has ended; sign in again")
+	}
+	if err != nil {
+		return Holder{}, fmt.Errorf("look up the session: %w", err)
+	}
+	// A page that is only left open is not in use.
+	if row.Stale && !Streams(r) {
+		// Whether or not that can be noted now, the request is carried out.
+		if err := errors.Join(q.SessionSeen(ctx, hash(text)), q.TokenUsed(ctx, row.ID)); err != nil {
+			s.Log.DebugContext(ctx, "the use of a session could not be noted", "error", err)
+		}
+	}
+	return Holder{ID: row.ID, Name: row.Name, Role: Role(row.Role), Pipelines: row.Pipelines}, nil
+}
+
+// Streams reports whether a request is for server-sent events.
+func Streams(r *http.Request) bool {
+	return strings.Contains(r.Header.Get("Accept"), "text/event-stream")
+}
+
+// List returns the sessions that a holder may see and revoke: of an admin of
+// all pipelines all, of others those with the same token.
+func (s Sessions) List(ctx context.Context, who Holder) ([]Session, error) {
+	rows, err := queries.New(s.DB).SessionList(ctx, SessionIdle.Seconds(), who.only())
+	if err != nil {
+		return nil, fmt.Errorf("list sessions: %w", err)
+	}
+	list := make([]Session, 0, len(rows))
+	for _, r := range rows {
+		list = append(list, Session{
+			ID: hex.EncodeToString(r.Hash), TokenID: r.TokenID, Name: r.Name, Role: Role(r.Role),
+			CreatedAt: r.CreatedAt, LastSeen: r.LastSeenAt, ExpiresAt: r.ExpiresAt, UserAgent: r.UserAgent,
+		})
+	}
+	return list, nil
+}
+
+// only is the token that a holder sees the sessions of; nil for all.
+func (h Holder) only() *uuid.UUID {
+	if h.All() && h.Role.May(Admin) {
+		return nil
+	}
+	return &h.ID
+}
+
+// Revoke ends a session of List. The error is NotFound if there is none.
+func (s Sessions) Revoke(ctx context.Context, who Holder, id string) error {
+	sum, err := hex.DecodeString(id)
+	if err != nil {
+		return troy.Errorf(troy.NotFound, "there is no session %q", clip(id))
+	}
+	n, err := queries.New(s.DB).SessionEnd(ctx, sum, who.only())
+	if err != nil {
+		return fmt.Errorf("revoke a session: %w", err)
+	}
+	if n == 0 {
+		return troy.Errorf(troy.NotFound, "the session has ended already")
+	}
+	return nil
+}
+
+// Current is the ID of the browser's own session, empty without one.
+func (s Sessions) Current(r *http.Request) string {
+	text, ok := s.textOf(r)
+	if !ok {
+		return ""
+	}
+	return hex.EncodeToString(hash(text))
+}
+
+func (s Sessions) textOf(r *http.Request) (string, bool) {
+	c, err := r.Cookie(s.cookieName(r))
+	if err != nil || len(c.Value) != 43 {
+		return "", false
+	}
+	return c.Value, true
+}
+
+func (s Sessions) cookieName(r *http.Request) string {
+	if s.secure(r) {
+		return secureCookie
+	}
+	return plainCookie
+}
+
+// secure reports whether the browser reaches Troy by HTTPS. On loopback it may
+// have come by a port that was forwarded.
+func (s Sessions) secure(r *http.Request) bool {
+	host, _, err := net.SplitHostPort(r.Host)
+	if err != nil {
+		host = strings.Trim(r.Host, "[]")
+	}
+	ip := net.ParseIP(host)
+	return s.HTTPS && !strings.EqualFold(host, "localhost") && (ip == nil || !ip.IsLoopback())
+}
+
+func (s Sessions) cookie(r *http.Request, text string, age int) *http.Cookie {
+	return &http.Cookie{
+		Name: s.cookieName(r), Value: text, Path: "/", MaxAge: age, HttpOnly: true, Secure: s.secure(r), SameSite: http.SameSiteLaxMode,
+	}
+}
+
+// Visitor finds who looks at a page: the holder of the token that the request
+// carries, else of the one that the browser is signed in with. Its errors are
+// those of Tokens.Authorize.
+func (s Sessions) Visitor(r *http.Request, tokens Tokens, least Role) (Holder, error) {
+	if r.Header.Get("Authorization") != "" {
+		return tokens.Authorize(r, least)
+	}
+	who, err := s.Find(r)
+	if err == nil && !who.Role.May(least) {
+		err = needs(who, least)
+	}
+	return who, err
+}

@@ -1,0 +1,38 @@
+-- name: SessionCreate :exec
+INSERT INTO sessions (hash, token_id, once, expires_at, user_agent)
+VALUES (@hash, @token_id, @once, now() + make_interval(secs => @valid_seconds::float8), @user_agent);
+
+-- name: SessionGet :one
+-- The holder of a session that has neither ended nor been idle for too long,
+-- whose token stands.
+SELECT t.id, t.name, t.role, t.pipelines, (s.last_seen_at < now() - interval '1 minute')::bool AS stale
+FROM sessions s JOIN tokens t ON t.id = s.token_id
+WHERE s.hash = @hash AND NOT s.once AND s.expires_at > now()
+  AND s.last_seen_at > now() - make_interval(secs => @idle_seconds::float8)
+  AND (t.expires_at IS NULL OR t.expires_at > now());
+
+-- name: SessionSeen :exec
+-- Notes that a session is in use, once a minute: not every request may write.
+UPDATE sessions SET last_seen_at = now() WHERE hash = @hash AND last_seen_at < now() - interval '1 minute';
+
+-- name: SessionRedeem :one
+-- Uses up a sign-in link.
+DELETE FROM sessions WHERE hash = @hash AND once AND expires_at > now() RETURNING token_id;
+
+-- name: SessionList :many
+-- Lists sessions that stand, of all tokens or of one, the newest first.
+SELECT s.hash, s.token_id, t.name, t.role, s.created_at, s.last_seen_at, s.expires_at, s.user_agent
+FROM sessions s JOIN tokens t ON t.id = s.token_id
+WHERE NOT s.once AND s.expires_at > now() AND s.last_seen_at > now() - make_interval(secs => @idle_seconds::float8)
+  AND (t.expires_at IS NULL OR t.expires_at > now())
+  AND (sqlc.narg('token_id')::uuid IS NULL OR s.token_id = sqlc.narg('token_id'))
+ORDER BY s.created_at DESC, s.hash LIMIT 200;
+
+-- name: SessionEnd :execrows
+-- Ends a session, of any token or of one.
+DELETE FROM sessions WHERE hash = @hash AND (sqlc.narg('token_id')::uuid IS NULL OR token_id = sqlc.narg('token_id'));
+
+-- name: SessionsTidy :exec
+-- Removes sessions that have expired, and of a token's all but the newest 50.
+DELETE FROM sessions WHERE expires_at <= now()
+   OR hash IN (SELECT s.hash FROM sessions s WHERE s.token_id = @token_id ORDER BY s.created_at DESC OFFSET 50);

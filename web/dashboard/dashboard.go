@@ -1,0 +1,233 @@
+// Package dashboard is what people see of Troy in a browser: server-rendered
+// pages that also work without JavaScript, and that move by server-sent events
+// with it. A page reads rows and an action goes to intake, as in the API.
+// Package web serves it.
+package dashboard
+
+import (
+	"context"
+	"errors"
+	"html/template"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/credentials"
+	"github.com/troy-iaas/troy/intake"
+	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/web/reply"
+)
+
+const (
+	// policy lets pages load this package's files alone, and frames, inline
+	// scripts and inline styles not at all.
+	policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
+		"frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+	// most is how long a page may take to be made.
+	most = 15 * time.Second
+	// maxForm is how many bytes a form may have.
+	maxForm = 64 << 10
+)
+
+// Note is what the log of requests is told of one.
+type Note struct {
+	Route, Actor, Pipeline, Deployment string
+	Err                                error
+}
+
+// Config is what the pages show and depend on.
+type Config struct {
+	Host    string                   // Troy's own
+	SiteURL func(host string) string // where a site is reached
+}
+
+// Deps is what the pages work with.
+type Deps struct {
+	DB       queries.DBTX
+	Intake   *intake.Intake
+	Tokens   credentials.Tokens
+	Sessions credentials.Sessions
+	// Note tells the log of requests of one; calls for the same request add up.
+	Note func(context.Context, Note)
+	// Stopping is closed when the process is about to stop, so that streams end.
+	Stopping <-chan struct{}
+	Log      *slog.Logger
+}
+
+// Dashboard serves the pages.
+type Dashboard struct {
+	cfg       Config
+	deps      Deps
+	q         *queries.Queries
+	templates *template.Template
+	failures  *failures
+	streams   chan struct{} // a slot for each page that is kept up to date
+}
+
+// New returns the dashboard.
+func New(cfg Config, deps Deps) (*Dashboard, error) {
+	templates, err := parse()
+	if err != nil {
+		return nil, err
+	}
+	return &Dashboard{
+		cfg: cfg, deps: deps, q: queries.New(deps.DB), templates: templates, failures: newFailures(), streams: make(chan struct{}, mostStreams),
+	}, nil
+}
+
+// Register adds the pages' paths to a mux. It takes no other path.
+func (d *Dashboard) Register(mux *http.ServeMux) {
+	mux.HandleFunc("GET /static/{name}", serveStatic)
+	mux.HandleFunc("GET "+credentials.LoginPath, d.open(d.loginShow))
+	mux.HandleFunc("POST "+credentials.LoginPath, d.open(d.login))
+	mux.HandleFunc("POST /logout", d.open(d.logout))
+	mux.HandleFunc("GET /{$}", d.page(d.overview))
+	mux.HandleFunc("GET /live", d.live(d.overviewList))
+	mux.HandleFunc("GET /system", d.page(d.system))
+	mux.HandleFunc("POST /system/sessions/{session}/revoke", d.page(d.sessionRevoke))
+	mux.HandleFunc("GET /pipelines/{pipeline}", d.page(d.pipeline))
+	mux.HandleFunc("GET /pipelines/{pipeline}/live", d.live(d.pipelineNow))
+	mux.HandleFunc("POST /pipelines/{pipeline}/actions/{action}", d.page(d.act))
+	mux.HandleFunc("GET /pipelines/{pipeline}/deployments/{deployment}", d.page(d.deployment))
+	mux.HandleFunc("GET /pipelines/{pipeline}/deployments/{deployment}/live", d.live(d.deploymentNow))
+}
+
+// visit is one request for a page and who sent it.
+type visit struct {
+	w   http.ResponseWriter
+	r   *http.Request
+	who credentials.Holder
+}
+
+func (v *visit) ctx() context.Context { return v.r.Context() }
+
+// open makes a handler of a page that needs no sign-in.
+func (d *Dashboard) open(h func(*visit) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		d.deps.Note(r.Context(), Note{Route: route(r)})
+		ctx, cancel := context.WithTimeout(r.Context(), most)
+		defer cancel()
+		v := &visit{w: w, r: r.WithContext(ctx)}
+		if err := h(v); err != nil {
+			d.fail(v, err)
+		}
+	}
+}
+
+// page makes a handler of a page for those who are signed in. Others are sent
+// to sign in and come back to the same place.
+func (d *Dashboard) page(h func(*visit) error) http.HandlerFunc {
+	return d.open(func(v *visit) error {
+		if err := d.welcome(v); err != nil {
+			if troy.KindOf(err) == troy.Unauthenticated && v.r.Header.Get("Authorization") == "" {
+				d.toLogin(v)
+				return nil
+			}
+			return err
+		}
+		return h(v)
+	})
+}
+
+// welcome finds who visits.
+func (d *Dashboard) welcome(v *visit) (err error) {
+	v.who, err = d.deps.Sessions.Visitor(v.r, d.deps.Tokens, credentials.Viewer)
+	if v.who.ID != uuid.Nil {
+		d.deps.Note(v.ctx(), Note{Actor: v.who.Actor()})
+	}
+	return err
+}
+
+func (d *Dashboard) toLogin(v *visit) {
+	Login(v.w, v.r)
+}
+
+// Login sends a browser to sign in. It comes back to where it was.
+func Login(w http.ResponseWriter, r *http.Request) {
+	back := r.URL.RequestURI()
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		// What was to be done is asked for again, from its page.
+		back, _, _ = strings.Cut(r.URL.EscapedPath(), "/actions/")
+	}
+	to := credentials.LoginPath
+	if back != "/" {
+		to += "?" + url.Values{"next": {back}}.Encode()
+	}
+	if r.Header.Get("HX-Request") != "" {
+		w.Header().Set("HX-Redirect", to) // htmx would swap the page in
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	http.Redirect(w, r, to, http.StatusSeeOther)
+}
+
+func route(r *http.Request) string {
+	_, path, _ := strings.Cut(r.Pattern, " ")
+	return path
+}
+
+// failureView is the page that says what did not work.
+type failureView struct {
+	frame
+	Heading, Failure string
+	Back             string
+	Since            []eventView // what others did meanwhile
+}
+
+// fail answers with what went wrong and what to do.
+func (d *Dashboard) fail(v *visit, err error) {
+	d.failWith(v, err, failureView{})
+}
+
+func (d *Dashboard) failWith(v *visit, err error, view failureView) {
+	d.deps.Note(v.ctx(), Note{Err: err})
+	e := public(err)
+	if e.Kind == troy.Internal {
+		e.Message = "Internal error; Troy's log has the details under request " + v.w.Header().Get("X-Request-Id")
+	}
+	view.Heading, view.Failure = headings[e.Kind], sentence(e.Message)
+	if view.Heading == "" {
+		view.Heading = "That did not work"
+	}
+	if view.Back == "" {
+		view.Back = "/"
+	}
+	view.frame = d.frame(v, view.Heading)
+	if err := d.show(v, reply.Status(e.Kind), "failure.html", view); err != nil {
+		d.deps.Log.ErrorContext(v.ctx(), "the page of a failure could not be shown", "error", err)
+		http.Error(v.w, e.Message, reply.Status(e.Kind))
+	}
+}
+
+func public(err error) *troy.Error {
+	if _, ok := errors.AsType[*intake.Unsure](err); ok {
+		return troy.Errorf(troy.Unsure, "it may have been done: the connection to Postgres was lost before its answer; look at the page again before you repeat it")
+	}
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return troy.Errorf(troy.TooLarge, "the form is larger than %d bytes", maxForm)
+	}
+	e := *reply.Public(err)
+	return &e
+}
+
+var headings = map[troy.ErrorKind]string{
+	troy.NotFound: "Not found", troy.Forbidden: "You may not do that", troy.Conflict: "That is not possible now", troy.Moved: "Someone else was faster",
+	troy.Unavailable: "Try again in a moment", troy.Invalid: "That did not work", troy.Unauthenticated: "Sign in",
+}
+
+// sentence makes one of an error's text.
+func sentence(s string) string {
+	if s == "" {
+		return s
+	}
+	s = strings.ToUpper(s[:1]) + s[1:]
+	if !strings.HasSuffix(s, ".") {
+		s += "."
+	}
+	return s
+}

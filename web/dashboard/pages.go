@@ -1,0 +1,105 @@
+package dashboard
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"fmt"
+	"html/template"
+	"io/fs"
+	"net/http"
+	"path"
+	"sync"
+	"time"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/credentials"
+	"github.com/troy-iaas/troy/web/reply"
+)
+
+//go:embed templates static
+var files embed.FS
+
+// versions are the digests of the files in static, by name. They are in the
+// files' addresses, so that a browser may keep a file as long as it likes.
+var versions = sync.OnceValue(func() map[string]string {
+	out := map[string]string{}
+	names, err := fs.Glob(files, "static/*")
+	if err != nil {
+		panic(err) // the pattern is this one
+	}
+	for _, name := range names {
+		text, err := files.ReadFile(name)
+		if err != nil {
+			panic(err) // it is embedded
+		}
+		sum := sha256.Sum256(text)
+		out[path.Base(name)] = hex.EncodeToString(sum[:6])
+	}
+	return out
+})
+
+func static(name string) string { return "/static/" + name + "?v=" + versions()[name] }
+
+func serveStatic(w http.ResponseWriter, r *http.Request) {
+	name := r.PathValue("name")
+	version, known := versions()[name]
+	if !known {
+		http.NotFound(w, r)
+		return
+	}
+	reply.Limit(w)
+	if r.URL.Query().Get("v") == version {
+		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
+	}
+	http.ServeFileFS(w, r, files, "static/"+name)
+}
+
+func parse() (*template.Template, error) {
+	t, err := template.New("").Funcs(template.FuncMap{
+		"static": static, "age": func(t time.Time) string { return age(time.Since(t)) }, "stamp": stamp, "machine": machine, "size": size, "short": short,
+		"browser": browser, "value": func(s troy.Status) string { return string(s) },
+	}).ParseFS(files, "templates/*.html")
+	if err != nil {
+		return nil, fmt.Errorf("parse the pages: %w", err)
+	}
+	return t, nil
+}
+
+// frame is what every page has.
+type frame struct {
+	Title string
+	Host  string // Troy's own
+	Path  string
+	Who   credentials.Holder
+	Bare  bool // without the navigation: nobody is signed in
+}
+
+func (d *Dashboard) frame(v *visit, title string) frame {
+	return frame{Title: title, Host: d.cfg.Host, Path: v.r.URL.Path, Who: v.who, Bare: v.who.Name == ""}
+}
+
+// render makes a page or a part of one.
+func (d *Dashboard) render(name string, view any) ([]byte, error) {
+	var page bytes.Buffer
+	if err := d.templates.ExecuteTemplate(&page, name, view); err != nil {
+		return nil, fmt.Errorf("write the page %s: %w", name, err)
+	}
+	return page.Bytes(), nil
+}
+
+// show answers with a page.
+func (d *Dashboard) show(v *visit, status int, name string, view any) error {
+	page, err := d.render(name, view)
+	if err != nil {
+		return err
+	}
+	reply.Limit(v.w)
+	v.w.Header().Set("Content-Security-Policy", policy)
+	v.w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	v.w.WriteHeader(status)
+	// The only error left is a reader who is gone.
+	_, _ = v.w.Write(page)
+	return nil
+}

@@ -1,0 +1,61 @@
+"use strict";
+document.documentElement.classList.add("js");
+
+// What a visitor has opened or writes into stays as it is while the page moves.
+Idiomorph.defaults.ignoreActiveValue = true;
+Idiomorph.defaults.callbacks.beforeNodeMorphed = (node) => !(node.matches?.("details[open]"));
+
+// A stream tells when the page itself has to be asked for again.
+const lost = document.getElementById("lost");
+let losing = 0;
+document.addEventListener("htmx:sseOpen", (event) => {
+  clearTimeout(losing);
+  losing = 0;
+  lost.hidden = true;
+  const source = event.detail.source;
+  source.addEventListener("reload", () => {
+    source.close();
+    location.reload();
+  });
+});
+document.addEventListener("htmx:sseError", () => {
+  // A stream that ends is opened again within a second.
+  losing ||= setTimeout(() => (lost.hidden = false), 2500);
+});
+addEventListener("pagehide", () => clearTimeout(losing));
+
+document.addEventListener("click", async (event) => {
+  const copy = event.target.closest("[data-copy]");
+  if (copy) {
+    await navigator.clipboard?.writeText(copy.dataset.copy).then(() => (copy.textContent = "Copied"), () => {});
+  }
+  for (const menu of document.querySelectorAll("details.menu[open]")) {
+    if (!menu.contains(event.target)) menu.open = false;
+  }
+});
+
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") {
+    const menu = document.querySelector("details.menu[open]");
+    if (menu) {
+      menu.open = false;
+      menu.querySelector("summary").focus();
+    }
+  }
+  const writes = event.target.matches("input, select, textarea");
+  if (event.key === "/" && !writes && !event.ctrlKey && !event.metaKey && !event.altKey) {
+    const search = document.querySelector("input[type=search]:not([hidden])");
+    if (search) {
+      event.preventDefault();
+      search.focus();
+    }
+  }
+});
+
+// A form is sent once.
+document.addEventListener("submit", (event) => {
+  if (event.target.method !== "post") return;
+  if (event.target.dataset.sent) return event.preventDefault();
+  event.target.dataset.sent = "true";
+});
+addEventListener("pageshow", () => document.querySelectorAll("form[data-sent]").forEach((form) => delete form.dataset.sent));

@@ -1,0 +1,200 @@
+package web_test
+
+import (
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy/credentials"
+)
+
+func TestSignIn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.create("Blog")
+	if a := w.visit("GET", "/pipelines/blog?before=3", nil, ""); a.status != 303 || a.header.Get("Location") != "/login?next=%2Fpipelines%2Fblog%3Fbefore%3D3" {
+		t.Errorf("without a session a page answers %d, %s", a.status, a.header.Get("Location"))
+	}
+	a := w.visit("GET", "/login?next=%2Fpipelines%2Fblog%3Fbefore%3D3", nil, "")
+	if a.status != 200 || !strings.Contains(string(a.body), `name="next" value="/pipelines/blog?before=3"`) {
+		t.Errorf("the page to sign in answers %d:\n%s", a.status, a.body)
+	}
+	for _, token := range []string{"", "x", "troy_" + strings.Repeat("x", 43)} {
+		a := w.visit("POST", "/login", url.Values{"token": {token}, "next": {"/system"}}, "")
+		if a.status != 401 || a.header.Get("Set-Cookie") != "" || !strings.Contains(string(a.body), "The token is unknown") || !strings.Contains(string(a.body), `value="/system"`) {
+			t.Errorf("with the token %q signing in answers %d: %s", token, a.status, a.body)
+		}
+	}
+	for next, to := range map[string]string{"/pipelines/blog?before=3": "/pipelines/blog?before=3", "https://evil.test/": "/", "//evil.test": "/"} {
+		if a := w.visit("POST", "/login", url.Values{"token": {w.admin}, "next": {next}}, ""); a.status != 303 || a.header.Get("Location") != to {
+			t.Errorf("after signing in for %q people come to %q", next, a.header.Get("Location"))
+		}
+	}
+
+	// The cookie is for Troy's own host and HTTPS alone; on loopback, where the
+	// browser may speak plain HTTP, it has another name.
+	a = w.visit("POST", "/login", url.Values{"token": {w.admin}}, "", host("troy.test"))
+	if c := a.header.Get("Set-Cookie"); !regexp.MustCompile(`^__Host-troy=[\w-]{43}; Path=/; Max-Age=604800; HttpOnly; Secure; SameSite=Lax$`).MatchString(c) {
+		t.Errorf("the cookie is %s", c)
+	}
+	plain := strings.Replace(cookieOf(t, a), "__Host-", "", 1)
+	if a := w.visit("GET", "/system", nil, plain, host("troy.test")); a.status != 303 {
+		t.Error("over HTTPS a cookie counts that a neighbour can set")
+	}
+	a = w.visit("POST", "/login", url.Values{"token": {w.admin}}, "")
+	if c := a.header.Get("Set-Cookie"); !regexp.MustCompile(`^troy=[\w-]{43}; Path=/; Max-Age=604800; HttpOnly; SameSite=Lax$`).MatchString(c) {
+		t.Errorf("on loopback the cookie is %s", c)
+	}
+
+	// Signing in again ends the session before, and the API takes no cookie.
+	first := cookieOf(t, a)
+	second := cookieOf(t, w.visit("POST", "/login", url.Values{"token": {w.admin}}, first))
+	if first == second || w.visit("GET", "/system", nil, first).status != 303 || w.visit("GET", "/system", nil, second).status != 200 {
+		t.Error("the session is not another one after signing in again")
+	}
+	w.visit("GET", "/v1/pipelines", nil, second).refused(t, 401, "unauthenticated", "", "")
+	if n := w.count("SELECT count(*) FROM sessions WHERE encode(hash, 'escape') LIKE '%' || $1 || '%'", strings.TrimPrefix(second, "troy=")); n != 0 {
+		t.Error("the cookie itself is stored")
+	}
+	if a := w.visit("POST", "/logout", url.Values{}, second, header("Sec-Fetch-Site", "cross-site")); a.status != 403 {
+		t.Errorf("a page of another site signs people out: %d", a.status)
+	}
+	if a := w.visit("POST", "/logout", url.Values{}, second); a.status != 303 || !strings.Contains(a.header.Get("Set-Cookie"), "Max-Age=0") || w.visit("GET", "/system", nil, second).status != 303 {
+		t.Error("signing out does not end the session")
+	}
+}
+
+func TestSessionsEnd(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for what, sql := range map[string]string{
+		"12 hours without a request": "UPDATE sessions SET last_seen_at = now() - interval '12 hours 1 second'",
+		"seven days":                 "UPDATE sessions SET expires_at = now()",
+		"the token's expiry":         "UPDATE tokens SET expires_at = now() WHERE name = 'test-viewer'",
+		"the token's revocation":     "DELETE FROM tokens WHERE name = 'test-viewer'",
+	} {
+		cookie := w.session(w.token(credentials.Viewer))
+		if a := w.visit("GET", "/", nil, cookie); a.status != 200 {
+			t.Fatalf("before %s: %d", what, a.status)
+		}
+		w.exec(sql)
+		if a := w.visit("GET", "/", nil, cookie); a.status != 303 || a.header.Get("Location") != "/login" {
+			t.Errorf("after %s: %d %s", what, a.status, a.header.Get("Location"))
+		}
+	}
+	// What has expired is removed when someone signs in, and of one token's at
+	// most 50 stay.
+	token := w.token(credentials.Viewer)
+	w.exec("INSERT INTO sessions (hash, token_id, expires_at, created_at) SELECT sha256(i::text::bytea), id, now() + interval '1 day', now() - interval '1 hour' FROM generate_series(1, 60) i, (SELECT id FROM tokens ORDER BY created_at DESC LIMIT 1) newest")
+	cookie := w.session(token)
+	if n := w.count("SELECT count(*) FROM sessions"); n != 50 {
+		t.Errorf("%d sessions are kept, want 50", n)
+	}
+	if w.visit("GET", "/", nil, cookie).status != 200 {
+		t.Error("the newest is not among them")
+	}
+	// A session in use is noted.
+	w.exec("UPDATE sessions SET last_seen_at = now() - interval '11 hours'")
+	w.visit("GET", "/", nil, cookie)
+	if n := w.count("SELECT count(*) FROM sessions WHERE last_seen_at > now() - interval '1 minute'"); n != 1 {
+		t.Errorf("%d sessions are noted as in use, want 1", n)
+	}
+}
+
+func TestSignInByALink(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	sessions := credentials.Sessions{DB: w.db}
+	issue := func() string {
+		t.Helper()
+		link, err := sessions.IssueLink(t.Context(), w.admin)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.TrimPrefix(link, "/login?once=")
+	}
+	code := issue()
+	if a := w.visit("GET", "/system", nil, "troy="+code); a.status != 303 {
+		t.Error("a link's code is a session")
+	}
+	if a := w.visit("GET", "/login?once="+code, nil, "", header("Sec-Purpose", "prefetch;prerender")); a.status == 303 || a.header.Get("Set-Cookie") != "" {
+		t.Error("a browser that fetches ahead uses the link up")
+	}
+	a := w.visit("GET", "/login?next=/system&once="+code, nil, "")
+	if a.status != 303 || a.header.Get("Location") != "/system" {
+		t.Fatalf("the link answers %d %s", a.status, a.body)
+	}
+	if a := w.visit("GET", "/system", nil, cookieOf(t, a)); a.status != 200 {
+		t.Errorf("after the link a page answers %d", a.status)
+	}
+	if a := w.visit("GET", "/login?once="+code, nil, ""); a.status != 401 || a.header.Get("Set-Cookie") != "" || !strings.Contains(string(a.body), "used before or is older than 10 minutes") {
+		t.Errorf("a second time the link answers %d", a.status)
+	}
+	late := issue()
+	w.exec("UPDATE sessions SET expires_at = expires_at - interval '10 minutes' WHERE once")
+	if a := w.visit("GET", "/login?once="+late, nil, ""); a.status != 401 {
+		t.Errorf("after ten minutes the link answers %d", a.status)
+	}
+}
+
+func TestFailedSignInsKeepNoOneElseOut(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	from := func(address string) option { return header("X-Forwarded-For", address) }
+	wrong := url.Values{"token": {"troy_" + strings.Repeat("x", 43)}}
+	refused := 0
+	for range 30 {
+		a := w.visit("POST", "/login", wrong, "", from("192.0.2.1"))
+		if a.status == 429 && a.header.Get("Retry-After") != "" {
+			refused++
+		} else if a.status != 401 {
+			t.Fatalf("a wrong token answers %d", a.status)
+		}
+	}
+	if refused < 10 {
+		t.Errorf("of 30 wrong tokens %d were refused for their number", refused)
+	}
+	w.session(w.admin, from("192.0.2.2"))
+	if a := w.visit("POST", "/login", wrong, "", from("192.0.2.2")); a.status != 401 {
+		t.Errorf("the first wrong token of another address answers %d", a.status)
+	}
+}
+
+func TestSessionsAreListedAndRevoked(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.create("Blog")
+	viewer, limited := w.session(w.token(credentials.Viewer)), w.session(w.token(credentials.Admin, p.ID))
+	admin := w.session(w.admin, header("User-Agent", hostile))
+	revokes := regexp.MustCompile(`/system/sessions/[0-9a-f]{64}/revoke`)
+	for cookie, want := range map[string]int{viewer: 1, limited: 1, admin: 3} {
+		a := w.visit("GET", "/system", nil, cookie)
+		if got := len(revokes.FindAllString(string(a.body), -1)); a.status != 200 || got != want {
+			t.Errorf("%d sessions are listed, want %d: %d", got, want, a.status)
+		}
+		if strings.Contains(string(a.body), "<img") || strings.Count(string(a.body), "this browser") != 1 {
+			t.Errorf("the list is\n%s", a.body)
+		}
+	}
+	own := revokes.FindString(string(w.visit("GET", "/system", nil, viewer).body))
+	if a := w.visit("POST", own, url.Values{}, limited); a.status != 404 {
+		t.Errorf("another token's holder revokes a session: %d", a.status)
+	}
+	for _, id := range []string{"x", uuid.NewString(), strings.Repeat("0", 64)} {
+		if a := w.visit("POST", "/system/sessions/"+id+"/revoke", url.Values{}, admin); a.status != 404 {
+			t.Errorf("revoking %s answers %d", id, a.status)
+		}
+	}
+	if a := w.visit("POST", own, url.Values{}, admin); a.status != 303 || w.visit("GET", "/", nil, viewer).status != 303 {
+		t.Errorf("an admin's revocation answers %d", a.status)
+	}
+	// Who is signed in sees the monitor, if an admin of all pipelines.
+	for cookie, want := range map[string]int{admin: 200, limited: 403, viewer: 401} {
+		if a := w.visit("GET", "/monitor", nil, cookie); a.status != want {
+			t.Errorf("the monitor answers %d, want %d", a.status, want)
+		}
+	}
+}
