@@ -73,12 +73,12 @@ func TestDocumentsRun(t *testing.T) {
 
 	// A document that is not true is noticed, with its line.
 	for text, want := range map[string]string{
-		"# x\n\n```sh\ntrue\nbin/troy rolback blog\n```\n":                        "wrong.md:5: `bin/troy rolback blog`: exit status 2, the document promises 0",
-		"```console\n$ echo one; echo two\none\nthree\n```\n":                     "wrong.md:2: `echo one; echo two`: it printed",
-		"```console\n$ echo one\n$ echo two\none\n```\n":                          "wrong.md:3: `echo two`: it printed",
-		"```console\n$ true # exit status 3\n```\n":                               "wrong.md:2: `true # exit status 3`: exit status 0, the document promises 3",
-		"```sh\nif true\n```\n":                                                   "wrong.md:2: `if true`: exit status",
-		"```sh\nexit\necho after\n```\n":                                          "wrong.md:3: `echo after`: it was not reached",
+		"# x\n\n```sh\ntrue\nbin/troy rolback blog\n```\n":                                "wrong.md:5: `bin/troy rolback blog`: exit status 2, the document promises 0",
+		"```console\n$ echo one; echo two\none\nthree\n```\n":                             "wrong.md:2: `echo one; echo two`: it printed",
+		"```console\n$ echo one\n$ echo two\none\n```\n":                                  "wrong.md:3: `echo two`: it printed",
+		"```console\n$ true # exit status 3\n```\n":                                       "wrong.md:2: `true # exit status 3`: exit status 0, the document promises 3",
+		"```sh\nif true\n```\n":                                                           "wrong.md:2: `if true`: exit status",
+		"```sh\nexit\necho after\n```\n":                                                  "wrong.md:3: `echo after`: it was not reached",
 		"```\nAPI:         http://127.0.0.1:8080\n```\n\n```sh\nbin/troy nonsense\n```\n": "wrong.md:6: `bin/troy nonsense`: exit status 2",
 		"<!-- printed by make run -->\n```\nAPI:         ftp://127.0.0.1:8080\n```\n":     "wrong.md:2: troyd dev printed",
 	} {
