@@ -55,15 +55,15 @@ func TestDoctor(t *testing.T) {
 		},
 		"a permission": {
 			double: awsdouble.Config{Fault: deny("cloudfront.CreateInvalidation", "route53.none")},
-			part:   "distributions", said: "AWS denies cloudfront:CreateInvalidation", fix: "to the role",
+			part:   "distributions", said: "AWS denies cloudfront:CreateInvalidation", fix: "allow the denied actions for the role",
 		},
 		"making distributions": {
 			double: awsdouble.Config{Fault: deny("cloudfront.CreateDistributionWithTags")},
-			part:   "distributions", said: "AWS denies cloudfront:CreateDistribution", fix: "to the role",
+			part:   "distributions", said: "AWS denies cloudfront:CreateDistribution", fix: "allow the denied actions for the role",
 		},
 		"a queue's messages": {
 			double: awsdouble.Config{Fault: deny("sqs.ReceiveMessage", "sqs.DeleteMessageBatch")},
-			part:   "TROY_AWS_APPS_QUEUE", said: "AWS denies sqs:DeleteMessage, sqs:ReceiveMessage", fix: "to the role",
+			part:   "TROY_AWS_APPS_QUEUE", said: "AWS denies sqs:DeleteMessage, sqs:ReceiveMessage", fix: "allow the denied actions for the role",
 		},
 		"the pointers": {
 			double: awsdouble.Config{Fault: deny("cloudfront-keyvaluestore.UpdateKeys")},
