@@ -515,30 +515,33 @@ func (q *Queries) OverviewFound(ctx context.Context, arg OverviewFoundParams) ([
 }
 
 const overviewOf = `-- name: OverviewOf :many
-SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace FROM pipelines p
-WHERE p.id = ANY($1::uuid[])
-  AND ($2::text IS NULL OR p.status = $2)
-  AND ($3::text = '' OR to_tsvector('simple'::regconfig, translate(p.name || ' ' || p.slug || ' ' || coalesce(p.repository_full_name, ''), '-_/.', '    '))
-          @@ to_tsquery('simple'::regconfig, $3::text))
-ORDER BY CASE WHEN $4::bool THEN p.slug END, p.updated_at DESC, p.id DESC LIMIT $5
+WITH own AS MATERIALIZED (
+    SELECT p.id, to_tsvector('simple'::regconfig, translate(p.name || ' ' || p.slug || ' ' || coalesce(p.repository_full_name, ''), '-_/.', '    ')) AS words
+    FROM pipelines p WHERE p.id = ANY($5::uuid[])
+)
+SELECT p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace FROM own JOIN pipelines p ON p.id = own.id
+WHERE ($1::text IS NULL OR p.status = $1)
+  AND ($2::text = '' OR own.words @@ to_tsquery('simple'::regconfig, $2::text))
+ORDER BY CASE WHEN $3::bool THEN p.slug END, p.updated_at DESC, p.id DESC LIMIT $4
 `
 
 type OverviewOfParams struct {
-	Ids       []uuid.UUID
 	Status    *string
 	Words     string
 	ByName    bool
 	PageLimit int32
+	Ids       []uuid.UUID
 }
 
-// The pipelines of a token that is limited to some, with the same filters.
+// The pipelines of a token that is limited to some, with the same filters. They
+// are read first: the index of words would be asked for all pipelines.
 func (q *Queries) OverviewOf(ctx context.Context, arg OverviewOfParams) ([]Pipeline, error) {
 	rows, err := q.db.Query(ctx, overviewOf,
-		arg.Ids,
 		arg.Status,
 		arg.Words,
 		arg.ByName,
 		arg.PageLimit,
+		arg.Ids,
 	)
 	if err != nil {
 		return nil, err

@@ -59,3 +59,10 @@ document.addEventListener("submit", (event) => {
   event.target.dataset.sent = "true";
 });
 addEventListener("pageshow", () => document.querySelectorAll("form[data-sent]").forEach((form) => delete form.dataset.sent));
+
+// Where a narrow screen shows a part of the diagram, it is today's.
+const scroll = document.querySelector(".scroll");
+const today = scroll?.querySelector(".node.now");
+if (today) {
+  scroll.scrollLeft += today.getBoundingClientRect().left - scroll.getBoundingClientRect().left - scroll.clientWidth / 2 + 64;
+}
