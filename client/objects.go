@@ -24,7 +24,11 @@ type Pipeline struct {
 	Host  string `json:"host"`
 	// LiveDeploymentID is nil while nothing is live.
 	LiveDeploymentID *uuid.UUID `json:"live_deployment_id,omitempty"`
-	QueuePosition    *int64     `json:"queue_position,omitempty"`
+	// Live is the deployment that is live, and Next the one that is running or
+	// waits the longest.
+	Live          *Brief `json:"live,omitempty"`
+	Next          *Brief `json:"next,omitempty"`
+	QueuePosition *int64 `json:"queue_position,omitempty"`
 	// Lock is nil while the pipeline is not locked.
 	Lock *Lock `json:"lock,omitempty"`
 	// Repository is nil while the pipeline has none.
@@ -38,6 +42,20 @@ type Pipeline struct {
 	SourceProblem string    `json:"source_problem,omitempty"`
 	CreatedAt     time.Time `json:"created_at"`
 	UpdatedAt     time.Time `json:"updated_at"`
+}
+
+// Brief is what a pipeline says about one of its deployments.
+type Brief struct {
+	ID      uuid.UUID            `json:"id"`
+	Number  int64                `json:"number"`
+	Kind    troy.DeploymentKind  `json:"kind"`
+	State   troy.DeploymentState `json:"state"`
+	Commit  string               `json:"commit,omitempty"`
+	Branch  string               `json:"branch,omitempty"`
+	Message string               `json:"message,omitempty"`
+	By      string               `json:"by"` // the commit's author, or the actor
+	// Since is when it went live or, before that, when it was started or created.
+	Since time.Time `json:"since"`
 }
 
 // Lock keeps a pipeline from deploying anything but rollbacks and promotions.

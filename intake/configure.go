@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -50,8 +51,14 @@ func (in *Intake) Configure(ctx context.Context, pipeline uuid.UUID, c Configura
 		if err != nil {
 			return err
 		}
-		if err := q.PipelineConfigure(ctx, params); err != nil || params.RepositoryFullName == nil {
+		if err := q.PipelineConfigure(ctx, params); err != nil {
 			return err
+		}
+		if err := Audit(ctx, q, Change{Action: Configured, Subject: strings.Join(c.names(), ", "), Detail: c.repository(params), Pipeline: &p}); err != nil {
+			return err
+		}
+		if params.RepositoryFullName == nil {
+			return nil
 		}
 		return catchUp(ctx, q, p.ID)
 	})
@@ -59,6 +66,43 @@ func (in *Intake) Configure(ctx context.Context, pipeline uuid.UUID, c Configura
 		return after, fmt.Errorf("configure pipeline %s: %w", pipeline, err)
 	}
 	return after, nil
+}
+
+// names lists the settings that change.
+func (c Configuration) names() (names []string) {
+	for name, changes := range map[string]bool{
+		"repository": c.Repository != nil, "watch_paths": c.WatchPaths != nil, "cancel_running": c.CancelRunning != nil,
+	} {
+		if changes {
+			names = append(names, name)
+		}
+	}
+	var build map[string]json.RawMessage
+	if json.Unmarshal(c.Build, &build) == nil {
+		for name := range build {
+			names = append(names, "build."+name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// repository describes the repository if the change is about it.
+func (c Configuration) repository(after queries.PipelineConfigureParams) string {
+	switch {
+	case c.Repository == nil:
+		return ""
+	case after.RepositoryFullName == nil:
+		return "no repository"
+	}
+	said := text(nil, after.RepositoryProvider) + ":" + *after.RepositoryFullName
+	if branch := text(nil, after.RepositoryBranch); branch != "" {
+		said += ", branch " + branch
+	}
+	if root := text(nil, after.RepositoryRoot); root != "" {
+		said += ", folder " + root
+	}
+	return said
 }
 
 func notInDeletion(p queries.Pipeline) error {

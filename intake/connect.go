@@ -83,6 +83,9 @@ func (in *Intake) ConnectImport(ctx context.Context, state []byte, appKey, clien
 		if err := q.InstallationKnown(ctx, string(troy.Bitbucket), clientKey); err != nil {
 			return err
 		}
+		if err := Audit(ctx, q, Change{Action: AppImport, Subject: appKey, Detail: account, Actor: actor}); err != nil {
+			return err
+		}
 		return sealInstallation(ctx, q, state, clientKey, account, sealed)
 	})
 	if err != nil {

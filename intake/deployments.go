@@ -241,6 +241,9 @@ func (in *Intake) CancelDeployment(ctx context.Context, pipeline, id uuid.UUID, 
 		case err != nil:
 			return err
 		}
+		if err := Audit(ctx, q, Change{Action: DeploymentCancel, Subject: fmt.Sprint(before.Number), Actor: actor, Pipeline: &p, Deployment: id}); err != nil {
+			return err
+		}
 		d, err = q.DeploymentGet(ctx, id)
 		return err
 	})

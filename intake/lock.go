@@ -45,6 +45,9 @@ func (in *Intake) Lock(ctx context.Context, pipeline uuid.UUID, reason, actor st
 		if err := q.PipelineSetLock(ctx, queries.PipelineSetLockParams{LockedBy: actor, LockReason: reason, ID: p.ID}); err != nil {
 			return err
 		}
+		if err := Audit(ctx, q, Change{Action: Locked, Subject: p.Slug, Detail: reason, Actor: actor, Pipeline: &p}); err != nil {
+			return err
+		}
 		p.LockedBy, p.LockReason = actor, reason
 		return holdBack(ctx, q, p)
 	})
@@ -94,6 +97,9 @@ func (in *Intake) Unlock(ctx context.Context, pipeline uuid.UUID, actor string) 
 			return nil
 		}
 		if err := q.PipelineRemoveLock(ctx, p.ID); err != nil {
+			return err
+		}
+		if err := Audit(ctx, q, Change{Action: Unlocked, Subject: p.Slug, Actor: actor, Pipeline: &p}); err != nil {
 			return err
 		}
 		if p.RepositoryFullName == nil || p.Status.InDeletion() {

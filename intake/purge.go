@@ -37,6 +37,9 @@ func (in *Intake) Purge(ctx context.Context, pipeline uuid.UUID, path, actor str
 		if err := q.PurgeRequest(ctx, queries.PurgeRequestParams{PipelineID: p.ID, Path: path, Actor: actor}); err != nil {
 			return fmt.Errorf("ask for a purge of pipeline %s: %w", p.ID, err)
 		}
+		if err := Audit(ctx, q, Change{Action: Purged, Subject: p.Slug, Detail: path, Actor: actor, Pipeline: &p}); err != nil {
+			return err
+		}
 		return q.WorkRequest(ctx, queries.WorkRequestParams{Kind: tasks.TypePurge, SubjectID: p.ID})
 	})
 }

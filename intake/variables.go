@@ -54,7 +54,14 @@ func (in *Intake) SetVariable(ctx context.Context, pipeline uuid.UUID, name stri
 		case secret && others.SecretBytes+int64(len(sealed)) > maxSecretBytes:
 			return troy.Errorf(troy.TooLarge, "the secrets of the pipeline %s would have more than %d bytes together", p.Slug, maxSecretBytes).At("value")
 		}
-		return q.VariableSet(ctx, queries.VariableSetParams{PipelineID: pipeline, Name: name, Value: sealed, Secret: secret})
+		if err := q.VariableSet(ctx, queries.VariableSetParams{PipelineID: pipeline, Name: name, Value: sealed, Secret: secret}); err != nil {
+			return err
+		}
+		detail := "plain"
+		if secret {
+			detail = "secret"
+		}
+		return Audit(ctx, q, Change{Action: VariableSet, Subject: name, Detail: detail, Pipeline: &p})
 	})
 	if err != nil {
 		return fmt.Errorf("set variable %s of pipeline %s: %w", name, pipeline, err)
@@ -69,7 +76,10 @@ func (in *Intake) RemoveVariable(ctx context.Context, pipeline uuid.UUID, name s
 		if err == nil && n == 0 {
 			err = troy.Errorf(troy.NotFound, "the pipeline %s has no variable %q", p.Slug, troy.Clip(name))
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return Audit(ctx, q, Change{Action: VariableRemove, Subject: name, Pipeline: &p})
 	})
 	if err != nil {
 		return fmt.Errorf("remove variable %s of pipeline %s: %w", troy.Clip(name), pipeline, err)

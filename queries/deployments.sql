@@ -375,3 +375,19 @@ UNION
 SELECT d.tree_id FROM deployments d
 WHERE d.pipeline_id = @pipeline_id AND d.pruned_at > now() - interval '1 day'
   AND d.tree_id NOT IN (SELECT kept.tree_id FROM kept);
+
+-- name: DeploymentsBrief :many
+-- Returns for each pipeline the live deployment and those that have not ended,
+-- oldest first.
+SELECT d.id, d.pipeline_id, d.number, d.kind, d.state, d.commit_sha, d.branch, d.author, d.message, d.actor, d.created_at, d.started_at, d.live_at, true AS live
+FROM pipelines p JOIN deployments d ON d.id = p.live_deployment_id
+WHERE p.id = ANY(@pipeline_ids::uuid[])
+UNION ALL
+SELECT d.id, d.pipeline_id, d.number, d.kind, d.state, d.commit_sha, d.branch, d.author, d.message, d.actor, d.created_at, d.started_at, d.live_at, false AS live
+FROM deployments d
+WHERE d.pipeline_id = ANY(@pipeline_ids::uuid[]) AND d.state IN ('building', 'publishing')
+UNION ALL
+SELECT d.id, d.pipeline_id, d.number, d.kind, d.state, d.commit_sha, d.branch, d.author, d.message, d.actor, d.created_at, d.started_at, d.live_at, false AS live
+FROM deployments d
+WHERE d.pipeline_id = ANY(@pipeline_ids::uuid[]) AND d.state = 'waiting'
+ORDER BY pipeline_id, number;

@@ -7,8 +7,10 @@ package queries
 
 import (
 	"context"
+	"time"
 
 	"github.com/google/uuid"
+	"github.com/troy-iaas/troy"
 )
 
 const deploymentBeforeLive = `-- name: DeploymentBeforeLive :one
@@ -683,6 +685,75 @@ func (q *Queries) DeploymentSupersede(ctx context.Context, arg DeploymentSuperse
 	var id uuid.UUID
 	err := row.Scan(&id)
 	return id, err
+}
+
+const deploymentsBrief = `-- name: DeploymentsBrief :many
+SELECT d.id, d.pipeline_id, d.number, d.kind, d.state, d.commit_sha, d.branch, d.author, d.message, d.actor, d.created_at, d.started_at, d.live_at, true AS live
+FROM pipelines p JOIN deployments d ON d.id = p.live_deployment_id
+WHERE p.id = ANY($1::uuid[])
+UNION ALL
+SELECT d.id, d.pipeline_id, d.number, d.kind, d.state, d.commit_sha, d.branch, d.author, d.message, d.actor, d.created_at, d.started_at, d.live_at, false AS live
+FROM deployments d
+WHERE d.pipeline_id = ANY($1::uuid[]) AND d.state IN ('building', 'publishing')
+UNION ALL
+SELECT d.id, d.pipeline_id, d.number, d.kind, d.state, d.commit_sha, d.branch, d.author, d.message, d.actor, d.created_at, d.started_at, d.live_at, false AS live
+FROM deployments d
+WHERE d.pipeline_id = ANY($1::uuid[]) AND d.state = 'waiting'
+ORDER BY pipeline_id, number
+`
+
+type DeploymentsBriefRow struct {
+	ID         uuid.UUID
+	PipelineID uuid.UUID
+	Number     int64
+	Kind       troy.DeploymentKind
+	State      troy.DeploymentState
+	CommitSha  *string
+	Branch     *string
+	Author     *string
+	Message    string
+	Actor      string
+	CreatedAt  time.Time
+	StartedAt  *time.Time
+	LiveAt     *time.Time
+	Live       bool
+}
+
+// Returns for each pipeline the live deployment and those that have not ended,
+// oldest first.
+func (q *Queries) DeploymentsBrief(ctx context.Context, pipelineIds []uuid.UUID) ([]DeploymentsBriefRow, error) {
+	rows, err := q.db.Query(ctx, deploymentsBrief, pipelineIds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []DeploymentsBriefRow{}
+	for rows.Next() {
+		var i DeploymentsBriefRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.PipelineID,
+			&i.Number,
+			&i.Kind,
+			&i.State,
+			&i.CommitSha,
+			&i.Branch,
+			&i.Author,
+			&i.Message,
+			&i.Actor,
+			&i.CreatedAt,
+			&i.StartedAt,
+			&i.LiveAt,
+			&i.Live,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const deploymentsPrune = `-- name: DeploymentsPrune :many

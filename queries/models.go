@@ -17,6 +17,19 @@ type App struct {
 	DeletedTime *time.Time
 }
 
+type Audit struct {
+	ID           uuid.UUID
+	Time         time.Time
+	Actor        string
+	Action       string
+	Subject      string
+	Detail       string
+	PipelineID   *uuid.UUID
+	Slug         string
+	DeploymentID *uuid.UUID
+	Remote       string
+}
+
 type Bell struct {
 	One          bool
 	Generation   int64

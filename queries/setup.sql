@@ -3,6 +3,9 @@ SELECT * FROM forge_apps WHERE provider = @provider;
 
 -- name: ForgeAppPut :exec
 -- Stores an app and replaces the previous one.
+WITH entry AS (
+    INSERT INTO audit (actor, action, subject, detail) VALUES (@actor, 'app.setup', @name, @url)
+)
 INSERT INTO forge_apps (provider, app_id, name, url, credentials, actor)
 VALUES (@provider, @app_id, @name, @url, @credentials, @actor)
 ON CONFLICT (provider) DO UPDATE

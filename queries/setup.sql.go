@@ -84,6 +84,9 @@ func (q *Queries) ForgeAppGet(ctx context.Context, provider string) (ForgeApp, e
 }
 
 const forgeAppPut = `-- name: ForgeAppPut :exec
+WITH entry AS (
+    INSERT INTO audit (actor, action, subject, detail) VALUES ($6, 'app.setup', $3, $4)
+)
 INSERT INTO forge_apps (provider, app_id, name, url, credentials, actor)
 VALUES ($1, $2, $3, $4, $5, $6)
 ON CONFLICT (provider) DO UPDATE

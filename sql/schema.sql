@@ -164,6 +164,7 @@ CREATE TABLE events (
 );
 
 CREATE INDEX events_slug ON events (slug, time);
+CREATE INDEX events_time ON events (time, pipeline_id, version);
 
 -- Outstanding work. A row is waiting (neither rung nor held), rung (ring_id: a
 -- task for it is in Redis) or held (lease_until: a worker processes it). The row
@@ -382,3 +383,22 @@ CREATE TABLE skips (
 );
 
 CREATE INDEX skips_pipeline ON skips (pipeline_id);
+
+-- Changes that have no event: of settings, variables, locks, tokens and apps, and
+-- what people asked for. Append-only, and without foreign keys because entries
+-- outlive what they describe.
+CREATE TABLE audit (
+    id            uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    time          timestamptz NOT NULL DEFAULT now(),
+    actor         text        NOT NULL,
+    action        text        NOT NULL, -- 'token.create'
+    subject       text        NOT NULL, -- the name of what was changed
+    detail        text        NOT NULL DEFAULT '',
+    pipeline_id   uuid,                 -- null if it concerns all
+    slug          text        NOT NULL DEFAULT '',
+    deployment_id uuid,
+    remote        text        NOT NULL DEFAULT '' -- the address that the request came from
+);
+
+CREATE INDEX audit_time ON audit (time, id);
+CREATE INDEX audit_pipeline ON audit (pipeline_id, time);

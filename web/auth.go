@@ -10,6 +10,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/credentials"
+	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/web/reply"
 )
 
@@ -65,6 +66,7 @@ func (s *server) as(least credentials.Role, most time.Duration, h func(*gin.Cont
 			defer cancel()
 			c.Request = c.Request.WithContext(ctx)
 		}
+		c.Request = c.Request.WithContext(intake.By(c.Request.Context(), who.Actor(), c.Request.RemoteAddr))
 		return h(c, who)
 	})
 }

@@ -74,8 +74,11 @@ func (s *server) eventList(c *gin.Context, who caller) error {
 // eventPipeline is the id of the path's pipeline, which may be gone: then its
 // events tell who had the slug last.
 func (s *server) eventPipeline(c *gin.Context, who caller) (uuid.UUID, error) {
+	return s.findEventPipeline(c, who, c.Param("pipeline"))
+}
+
+func (s *server) findEventPipeline(c *gin.Context, who caller, ref string) (uuid.UUID, error) {
 	ctx := c.Request.Context()
-	ref := c.Param("pipeline")
 	p, err := s.findPipeline(ctx, ref)
 	id := p.ID
 	if errors.Is(err, pgx.ErrNoRows) {

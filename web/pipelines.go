@@ -30,6 +30,8 @@ type pipelineJSON struct {
 	LiveDeploymentID *uuid.UUID  `json:"live_deployment_id,omitempty"`
 	QueuePosition    *int64      `json:"queue_position,omitempty"`
 	Lock             *lockJSON   `json:"lock,omitempty"`
+	Live             *briefJSON  `json:"live,omitempty"`
+	Next             *briefJSON  `json:"next,omitempty"`
 	source
 	CreatedAt time.Time `json:"created_at"`
 	UpdatedAt time.Time `json:"updated_at"`
@@ -67,6 +69,10 @@ func (s *server) describe(ctx context.Context, rows ...queries.Pipeline) ([]pipe
 			return nil, fmt.Errorf("read places in the queue: %w", err)
 		}
 	}
+	briefs, err := s.briefs(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
 	out := make([]pipelineJSON, 0, len(rows))
 	for _, p := range rows {
 		j := pipelineJSON{
@@ -74,6 +80,7 @@ func (s *server) describe(ctx context.Context, rows ...queries.Pipeline) ([]pipe
 			Host: hosts[p.ID], URL: s.siteURL(hosts[p.ID]), LiveDeploymentID: p.LiveDeploymentID,
 			CreatedAt: p.CreatedAt.UTC(), UpdatedAt: p.UpdatedAt.UTC(),
 		}
+		j.Live, j.Next = briefs[p.ID].live, briefs[p.ID].next
 		if p.AppID != nil {
 			j.AppID = *p.AppID
 		}

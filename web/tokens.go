@@ -121,7 +121,7 @@ func (s *server) tokenRevoke(c *gin.Context, who caller) error {
 	if err != nil {
 		return err
 	}
-	name, err := s.q.TokenRevoke(ctx, id)
+	name, err := s.deps.Intake.RevokeToken(ctx, id, who.Actor())
 	if errors.Is(err, pgx.ErrNoRows) {
 		return troy.Errorf(troy.NotFound, "there is no token %s", id)
 	}

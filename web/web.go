@@ -203,6 +203,8 @@ func (s *server) routes(monitor http.Handler) http.Handler {
 
 	v1 := e.Group("/v1")
 	v1.GET("/whoami", s.as(credentials.Viewer, quick, s.whoami))
+	v1.GET("/activity", s.as(credentials.Viewer, quick, s.activityList))
+	v1.GET("/queue", s.as(credentials.Viewer, quick, s.queueList))
 	v1.GET("/pipelines", s.as(credentials.Viewer, quick, s.pipelineList))
 	v1.POST("/pipelines", s.as(credentials.Admin, quick, s.once(s.pipelineAgain(http.StatusCreated), s.pipelineCreate)))
 	v1.POST("/tasks", s.as(credentials.Admin, quick, s.once(s.rungAgain, s.taskRing)))

@@ -40,7 +40,7 @@ func newTokenCreateCommand() *cobra.Command {
 			if err != nil {
 				return usageError{fmt.Errorf("--expires: %w", err)}
 			}
-			return withBackend(cmd.Context(), nil, func(_ config, b *backend) error {
+			return withBackend(cmd.Context(), nil, func(cfg config, b *backend) error {
 				var only []uuid.UUID
 				for _, p := range pipelines {
 					id, err := uuid.Parse(p)
@@ -53,11 +53,14 @@ func newTokenCreateCommand() *cobra.Command {
 					}
 					only = append(only, id)
 				}
-				token, err := credentials.Token{
+				token, row, err := credentials.Token{
 					Name: name, Role: credentials.Role(role), Pipelines: only, Expires: at, CreatedBy: "operator " + username(),
-				}.Create(cmd.Context(), b.db)
+				}.Make()
 				if err != nil {
 					return usageError{err}
+				}
+				if _, err := b.intake(cfg).CreateToken(cmd.Context(), row); err != nil {
+					return fmt.Errorf("create token %q: %w", name, err)
 				}
 				if at == nil {
 					cmd.PrintErrln("The token never expires. It is shown this once: troyd token revoke takes it back.")
@@ -136,7 +139,7 @@ func newTokenRevokeCommand() *cobra.Command {
 			"Exit status: 0 revoked, 1 failed, 2 no such token.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return withBackend(cmd.Context(), nil, func(_ config, b *backend) error {
+			return withBackend(cmd.Context(), nil, func(cfg config, b *backend) error {
 				q := queries.New(b.db)
 				rows, err := q.TokenList(cmd.Context())
 				if err != nil {
@@ -146,7 +149,7 @@ func newTokenRevokeCommand() *cobra.Command {
 				if err != nil {
 					return usageError{err}
 				}
-				name, err := q.TokenRevoke(cmd.Context(), id)
+				name, err := b.intake(cfg).RevokeToken(cmd.Context(), id, "operator "+username())
 				if errors.Is(err, pgx.ErrNoRows) {
 					return usageError{fmt.Errorf("there is no token %s any more", args[0])}
 				}

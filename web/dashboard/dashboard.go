@@ -139,6 +139,7 @@ func (d *Dashboard) welcome(v *visit) (err error) {
 	v.who, err = d.deps.Sessions.Visitor(v.r, d.deps.Tokens, credentials.Viewer)
 	if v.who.ID != uuid.Nil {
 		d.deps.Note(v.ctx(), Note{Actor: v.who.Actor()})
+		v.r = v.r.WithContext(intake.By(v.ctx(), v.who.Actor(), v.r.RemoteAddr))
 	}
 	return err
 }

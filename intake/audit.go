@@ -1,0 +1,67 @@
+package intake
+
+import (
+	"context"
+	"fmt"
+	"net"
+
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy/queries"
+)
+
+// The actions of the audit trail. Changes of a pipeline's status are its events.
+const (
+	TokenCreate      = "token.create"
+	TokenRevoke      = "token.revoke"
+	VariableSet      = "variable.set"
+	VariableRemove   = "variable.remove"
+	Configured       = "pipeline.configure"
+	Locked           = "pipeline.lock"
+	Unlocked         = "pipeline.unlock"
+	Purged           = "pipeline.purge"
+	DeploymentCancel = "deployment.cancel"
+	AppImport        = "app.import"
+)
+
+type byKey struct{}
+
+// by says who makes the changes of a context, and from which address.
+type by struct{ actor, remote string }
+
+// By returns a context whose changes are recorded as made by actor from the
+// remote address, which may have a port.
+func By(ctx context.Context, actor, remote string) context.Context {
+	if host, _, err := net.SplitHostPort(remote); err == nil {
+		remote = host
+	}
+	return context.WithValue(ctx, byKey{}, by{actor, remote})
+}
+
+// Change is an entry of the audit trail.
+type Change struct {
+	Action, Subject, Detail string
+	// Actor is by default the one of the context.
+	Actor      string
+	Pipeline   *queries.Pipeline // nil if it concerns all
+	Deployment uuid.UUID         // uuid.Nil if it concerns none
+}
+
+// Audit records a change. q belongs to the change's transaction.
+func Audit(ctx context.Context, q *queries.Queries, c Change) error {
+	who, _ := ctx.Value(byKey{}).(by)
+	args := queries.AuditAddParams{Actor: c.Actor, Action: c.Action, Subject: c.Subject, Detail: c.Detail, Remote: who.remote}
+	if args.Actor == "" {
+		args.Actor = who.actor
+	}
+	if p := c.Pipeline; p != nil {
+		args.PipelineID, args.Slug = &p.ID, p.Slug
+	}
+	if c.Deployment != uuid.Nil {
+		args.DeploymentID = &c.Deployment
+	}
+	if err := q.AuditAdd(ctx, args); err != nil {
+		return fmt.Errorf("record %s of %q: %w", c.Action, c.Subject, err)
+	}
+	return nil
+}

@@ -1,0 +1,53 @@
+-- name: AuditAdd :exec
+-- Records a change that has no event. Call it in the transaction of the change.
+INSERT INTO audit (actor, action, subject, detail, pipeline_id, slug, deployment_id, remote)
+VALUES (@actor, @action, @subject, @detail, sqlc.narg('pipeline_id'), @slug, sqlc.narg('deployment_id'), @remote);
+
+-- name: ActivityList :many
+-- Lists the events of all pipelines and the audited changes, newest first. The
+-- page ends before the entry with this time, id and number. The number of
+-- an audited change is 0.
+WITH event AS (
+    SELECT e.time, e.pipeline_id AS id, e.version AS number, e.actor, 'pipeline.status'::text AS action, ''::text AS subject, e.cause AS detail,
+           e.pipeline_id, e.slug, e.deployment_id, e.from_status, e.to_status, ''::text AS remote
+    FROM events e
+    WHERE (e.time, e.pipeline_id, e.version) < (@before_time::timestamptz, @before_id::uuid, @before_number::bigint)
+    ORDER BY e.time DESC, e.pipeline_id DESC, e.version DESC LIMIT @page_limit
+), change AS (
+    SELECT a.time, a.id, 0::bigint AS number, a.actor, a.action, a.subject, a.detail,
+           a.pipeline_id, a.slug, a.deployment_id, NULL::text AS from_status, NULL::text AS to_status, a.remote
+    FROM audit a
+    WHERE (a.time, a.id) < (@before_time::timestamptz, @before_id::uuid) AND (a.pipeline_id IS NOT NULL OR @everything::bool)
+    ORDER BY a.time DESC, a.id DESC LIMIT @page_limit
+), page AS (
+    SELECT * FROM event UNION ALL SELECT * FROM change ORDER BY time DESC, id DESC, number DESC LIMIT @page_limit
+)
+SELECT page.time::timestamptz AS time, page.id::uuid AS id, page.number::bigint AS number, page.actor::text AS actor, page.action::text AS action,
+       page.subject::text AS subject, page.detail::text AS detail, coalesce(page.pipeline_id, '00000000-0000-0000-0000-000000000000')::uuid AS pipeline_id, page.slug::text AS slug, page.deployment_id,
+       coalesce(page.from_status, '')::text AS from_status, coalesce(page.to_status, '')::text AS to_status, page.remote::text AS remote, d.number AS deployment_number
+FROM page LEFT JOIN deployments d ON d.id = page.deployment_id
+ORDER BY page.time DESC, page.id DESC, page.number DESC;
+
+-- name: ActivityOf :many
+-- Is ActivityList for some pipelines.
+WITH event AS (
+    SELECT e.time, e.pipeline_id AS id, e.version AS number, e.actor, 'pipeline.status'::text AS action, ''::text AS subject, e.cause AS detail,
+           e.pipeline_id, e.slug, e.deployment_id, e.from_status, e.to_status, ''::text AS remote
+    FROM events e
+    WHERE e.pipeline_id = ANY(@pipeline_ids::uuid[])
+      AND (e.time, e.pipeline_id, e.version) < (@before_time::timestamptz, @before_id::uuid, @before_number::bigint)
+    ORDER BY e.time DESC, e.pipeline_id DESC, e.version DESC LIMIT @page_limit
+), change AS (
+    SELECT a.time, a.id, 0::bigint AS number, a.actor, a.action, a.subject, a.detail,
+           a.pipeline_id, a.slug, a.deployment_id, NULL::text AS from_status, NULL::text AS to_status, a.remote
+    FROM audit a
+    WHERE a.pipeline_id = ANY(@pipeline_ids::uuid[]) AND (a.time, a.id) < (@before_time::timestamptz, @before_id::uuid)
+    ORDER BY a.time DESC, a.id DESC LIMIT @page_limit
+), page AS (
+    SELECT * FROM event UNION ALL SELECT * FROM change ORDER BY time DESC, id DESC, number DESC LIMIT @page_limit
+)
+SELECT page.time::timestamptz AS time, page.id::uuid AS id, page.number::bigint AS number, page.actor::text AS actor, page.action::text AS action,
+       page.subject::text AS subject, page.detail::text AS detail, coalesce(page.pipeline_id, '00000000-0000-0000-0000-000000000000')::uuid AS pipeline_id, page.slug::text AS slug, page.deployment_id,
+       coalesce(page.from_status, '')::text AS from_status, coalesce(page.to_status, '')::text AS to_status, page.remote::text AS remote, d.number AS deployment_number
+FROM page LEFT JOIN deployments d ON d.id = page.deployment_id
+ORDER BY page.time DESC, page.id DESC, page.number DESC;
