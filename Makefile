@@ -23,6 +23,10 @@ run: deps-run ## Start Troy on this machine, with a sample site live
 build: ## Build static binaries into bin/
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
 
+.PHONY: man
+man: ## Write the manual pages of troy into bin/man/
+	go run ./cmd/troy man bin/man
+
 # One run with the tag `faults` compiles and tests everything. `make lint` checks
 # the code without the tag.
 .PHONY: test

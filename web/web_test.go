@@ -230,21 +230,23 @@ func (w *world) send(method, path string, body any, options ...option) answer {
 }
 
 type pipeline struct {
-	ID               uuid.UUID   `json:"id"`
-	AppID            string      `json:"app_id"`
-	Name             string      `json:"name"`
-	Slug             string      `json:"slug"`
-	Status           troy.Status `json:"status"`
-	StatusName       string      `json:"status_name"`
-	Cause            string      `json:"cause"`
-	URL              string      `json:"url"`
-	Host             string      `json:"host"`
-	LiveDeploymentID *uuid.UUID  `json:"live_deployment_id"`
-	QueuePosition    *int64      `json:"queue_position"`
-	Repository       *repository `json:"repository"`
-	WatchPaths       []string    `json:"watch_paths"`
-	CancelRunning    bool        `json:"cancel_running"`
-	SourceProblem    string      `json:"source_problem"`
+	Live             json.RawMessage `json:"live"`
+	Next             json.RawMessage `json:"next"`
+	ID               uuid.UUID       `json:"id"`
+	AppID            string          `json:"app_id"`
+	Name             string          `json:"name"`
+	Slug             string          `json:"slug"`
+	Status           troy.Status     `json:"status"`
+	StatusName       string          `json:"status_name"`
+	Cause            string          `json:"cause"`
+	URL              string          `json:"url"`
+	Host             string          `json:"host"`
+	LiveDeploymentID *uuid.UUID      `json:"live_deployment_id"`
+	QueuePosition    *int64          `json:"queue_position"`
+	Repository       *repository     `json:"repository"`
+	WatchPaths       []string        `json:"watch_paths"`
+	CancelRunning    bool            `json:"cancel_running"`
+	SourceProblem    string          `json:"source_problem"`
 
 	Build     troy.BuildSettings `json:"build"`
 	CreatedAt time.Time          `json:"created_at"`

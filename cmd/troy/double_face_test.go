@@ -6,19 +6,94 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/client"
 )
 
 // more are the routes that concern more than one pipeline.
 func (d *double) more() map[string]func(*http.Request) (answer, error) {
 	return map[string]func(*http.Request) (answer, error){
-		"GET /v1/whoami": d.whoami,
+		"GET /v1/whoami":         d.whoami,
+		"GET /v1/activity":       d.activity,
+		"GET /v1/queue":          d.queueList,
+		"GET /v1/tokens":         d.tokenList,
+		"POST /v1/tokens":        d.tokenCreate,
+		"DELETE /v1/tokens/{id}": d.tokenRevoke,
 	}
+}
+
+// activity lists the events of pipelines as the activity, and a token.
+func (d *double) activity(r *http.Request) (answer, error) {
+	list := []client.Activity{{Time: d.pipelines[0].CreatedAt.Add(time.Minute), Actor: "token laptop", Action: "token.create", Subject: "ci\x1b[31m", Detail: "deployer", Remote: "192.0.2.1"}}
+	for _, p := range d.pipelines {
+		if ref := r.URL.Query().Get("pipeline"); ref != "" && ref != p.Slug {
+			continue
+		} else if ref != "" {
+			list = nil
+		}
+		for _, e := range slices.Backward(p.events) {
+			a := client.Activity{
+				Time: e.Time, Actor: e.Actor, Action: "pipeline.status", Detail: e.Cause, PipelineID: &p.ID, Pipeline: p.Slug,
+				From: e.From, To: e.To, ToName: e.ToName, Version: e.Version, DeploymentID: e.DeploymentID,
+			}
+			if x, err := p.deployment(fmt.Sprint(e.DeploymentID)); err == nil {
+				a.Number = &x.Number
+			}
+			list = append(list, a)
+		}
+	}
+	return page("activity", list, r)
+}
+
+func (d *double) queueList(r *http.Request) (answer, error) {
+	now := time.Now()
+	blog := d.pipelines[1]
+	list := []client.Work{
+		{Kind: "deployment:build", Queue: "builds", Pipeline: "blog", PipelineID: &blog.ID, Number: new(int64(7)), State: "running", Why: "a worker is at it", Attempts: 1, Since: now.Add(-time.Minute), DueAt: now, LeaseUntil: new(now.Add(5 * time.Second))},
+		{Kind: "pipeline:deploy", Queue: "quick", Pipeline: "shop", State: "waiting", Why: "all workers of the queue are busy", Position: new(int64(3)), Since: now, DueAt: now},
+		{Kind: "pipeline:teardown-start", Queue: "quick", Pipeline: "old", State: "failing", Why: "the last attempt failed", Attempts: 4, Cause: "Rate exceeded \x1b]0;evil\x07", Since: now, DueAt: now.Add(90 * time.Second)},
+		{Kind: "retention", Queue: "quick", State: "later", Why: "it is due later", Since: now, DueAt: now.Add(time.Hour)},
+	}
+	if ref := r.URL.Query().Get("pipeline"); ref != "" {
+		list = slices.DeleteFunc(list, func(w client.Work) bool { return w.Pipeline != ref })
+	}
+	return page("queue", list, r)
+}
+
+func (d *double) tokenList(*http.Request) (answer, error) {
+	return answer{200, map[string]any{"tokens": d.tokens}}, nil
+}
+
+func (d *double) tokenCreate(r *http.Request) (answer, error) {
+	var n client.NewToken
+	if err := decode(r, &n); err != nil {
+		return answer{}, err
+	}
+	if n.Role != "viewer" && n.Role != "deployer" && n.Role != "admin" {
+		return answer{}, troy.Errorf(troy.Invalid, "the role is %q; expected one of [viewer deployer admin]", n.Role).At("role")
+	}
+	t := client.Token{ID: uuid.New(), Name: n.Name, Role: n.Role, CreatedBy: "token laptop", CreatedAt: time.Now(), ExpiresAt: new(time.Now().Add(90*24*time.Hour + time.Minute))}
+	for range n.Pipelines {
+		t.Pipelines = append(t.Pipelines, uuid.New())
+	}
+	d.tokens = append(d.tokens, t)
+	t.Token = "troy_" + n.Name
+	return answer{201, t}, nil
+}
+
+func (d *double) tokenRevoke(r *http.Request) (answer, error) {
+	before := len(d.tokens)
+	d.tokens = slices.DeleteFunc(d.tokens, func(t client.Token) bool { return t.ID.String() == r.PathValue("id") })
+	if len(d.tokens) == before {
+		return fail(troy.NotFound, "there is no token %s", r.PathValue("id"))
+	}
+	return answer{204, nil}, nil
 }
 
 func (d *double) whoami(r *http.Request) (answer, error) {

@@ -25,6 +25,7 @@ type double struct {
 	*http.ServeMux
 	mu        sync.Mutex
 	pipelines []*doublePipeline
+	tokens    []client.Token
 	// busy is the number of requests that still get a 503.
 	busy int
 	puts int
@@ -335,6 +336,7 @@ func (p *doublePipeline) golive(x *client.Deployment) {
 	}
 	x.Live, x.URL = true, p.URL
 	p.LiveDeploymentID = &x.ID
+	p.Live = &client.Brief{ID: x.ID, Number: x.Number, Kind: x.Kind, State: x.State, Commit: x.Commit, Message: x.Message, By: x.Actor, Since: time.Now()}
 	p.wasLive = append(p.wasLive, x.ID)
 	p.become(troy.Deployed, "", x.ID)
 }

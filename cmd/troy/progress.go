@@ -14,8 +14,8 @@ const (
 	redraw  = 100 * time.Millisecond
 	newLine = 5 * time.Second
 	// aroundBar is the width of " 100% |" and "| (999.9 MB/10.0 GB, 99.9 MB/s)
-	// ".
-	aroundBar = 40
+	// [10m10s] ".
+	aroundBar = 49
 )
 
 // progress shows the progress on stderr: on one changing line of a terminal,
@@ -82,14 +82,15 @@ func (p *progress) upload(files int, bytes int64) func(files int, bytes int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.clear()
-	p.last = time.Now()
+	begun := time.Now()
+	p.last = begun
 	var doneFiles int
 	var doneBytes int64
 	text := func() string { return fmt.Sprintf("Uploading %d/%d files", doneFiles, files) }
 	if p.screen.terminal {
 		p.bar = progressbar.NewOptions64(max(1, bytes), p.options(text(),
 			progressbar.OptionSetWidth(max(6, min(30, p.screen.width-len(text())-len(fmt.Sprint(files))-aroundBar))),
-			progressbar.OptionShowBytes(true), progressbar.OptionShowCount())...)
+			progressbar.OptionShowBytes(true), progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(true))...)
 		_ = p.bar.RenderBlank()
 	}
 	return func(moreFiles int, moreBytes int64) {
@@ -102,12 +103,22 @@ func (p *progress) upload(files int, bytes int64) func(files int, bytes int64) {
 			p.bar.Describe(text())
 			_ = p.bar.Set64(min(doneBytes, max(1, bytes)))
 		case p.bar == nil && now.Sub(p.last) >= newLine && doneFiles < files:
-			_, _ = fmt.Fprintf(p.screen, "%s, %s of %s\n", text(), size(doneBytes), size(bytes))
+			_, _ = fmt.Fprintf(p.screen, "%s, %s of %s%s\n", text(), size(doneBytes), size(bytes), pace(doneBytes, bytes, now.Sub(begun)))
 		default:
 			return
 		}
 		p.last = now
 	}
+}
+
+// pace says how fast bytes are sent and how long the rest will take.
+func pace(done, all int64, took time.Duration) string {
+	if done <= 0 || took <= 0 {
+		return ""
+	}
+	rate := float64(done) / took.Seconds()
+	left := time.Duration(float64(all-done) / rate * float64(time.Second))
+	return fmt.Sprintf(", %s/s, %s left", size(int64(rate)), inDays(max(0, left)))
 }
 
 // stop erases the changing line.

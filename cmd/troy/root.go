@@ -93,7 +93,9 @@ Exit codes:
 	root.PersistentFlags().BoolVar(&a.wide, "wide", false, "show more columns, full texts and full times")
 	root.AddCommand(
 		newRelease(a), newDeploy(a), newRetry(a), newCancel(a), newLogs(a), newRollback(a), newPromote(a), newLock(a), newUnlock(a), newPurge(a), newStatus(a), newVersion(a),
-		newLogin(a), newLogout(a), newWhoami(a), newContext(a), newLink(a), newUnlink(a),
+		newLogin(a), newLogout(a), newWhoami(a), newContext(a), newLink(a), newUnlink(a), newInit(a),
+		newOpen(a), newWatch(a), newActivity(a), newQueue(a), newMan(),
+		group("token", "Manage the server's tokens", newTokenList(a), newTokenCreate(a), newTokenRevoke(a)),
 		group("pipeline", "Manage pipelines; each publishes one site",
 			newPipelineList(a), newPipelineShow(a), newPipelineCreate(a), newPipelineSet(a), newPipelineProvision(a), newPipelineDelete(a)),
 		group("deployment", "Manage a pipeline's deployments",

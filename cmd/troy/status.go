@@ -3,10 +3,14 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
+	"time"
 
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/client"
 )
 
 func newStatus(a *app) *cobra.Command {
@@ -23,40 +27,144 @@ func newStatus(a *app) *cobra.Command {
 	}
 }
 
-// statusAll prints the list of pipelines, followed by the causes of failures.
+// statusPage is how many pipelines status reads at first.
+const statusPage = 200
+
+// statusAll prints what is wrong, what is running and what is live.
 func statusAll(ctx context.Context, a *app) error {
 	c, err := a.connect()
 	if err != nil {
 		return err
 	}
-	pipelines, err := take(c.Pipelines(ctx, ""), 0)
+	if a.json {
+		pipelines, err := take(c.Pipelines(ctx, ""), 0)
+		if err != nil {
+			return err
+		}
+		return a.printJSON(pipelines)
+	}
+	pipelines, err := take(c.Pipelines(ctx, ""), statusPage+1)
 	if err != nil {
 		return err
 	}
-	if a.json {
-		return a.printJSON(pipelines)
-	}
 	if len(pipelines) == 0 {
-		_, _ = fmt.Fprintln(a.err, "No pipelines.")
+		_, _ = fmt.Fprintln(a.err, "No pipelines. To create one: troy pipeline create NAME")
 		return nil
 	}
-	a.pipelineTable(pipelines)
-	first := true
-	for _, p := range pipelines {
-		said := p.Cause
-		switch {
-		case p.Status == troy.PreProvisioned:
-			said = "to provision it, run: troy pipeline provision " + p.Slug
-		case said == "":
-			continue
+	more := len(pipelines) > statusPage
+	if more {
+		if pipelines, err = withUrgent(ctx, c, pipelines[:statusPage]); err != nil {
+			return err
 		}
-		if first {
-			_, _ = fmt.Fprintln(a.out)
-			first = false
-		}
-		_, _ = fmt.Fprintf(a.out, "%s: %s\n", clean(p.Slug), clean(said))
+	}
+	a.overview(pipelines)
+	if more {
+		_, _ = fmt.Fprintf(a.err, "These are the newest %d, and all that are running or wrong. All: troy pipeline list\n", statusPage)
 	}
 	return nil
+}
+
+// withUrgent adds the pipelines whose status is not a resting place, or a
+// failed one.
+func withUrgent(ctx context.Context, c *client.Client, pipelines []client.Pipeline) ([]client.Pipeline, error) {
+	known := map[uuid.UUID]bool{}
+	for _, p := range pipelines {
+		known[p.ID] = true
+	}
+	for _, s := range troy.Statuses() {
+		if s == troy.Deleted || s.Resting() && !failed(s) {
+			continue
+		}
+		some, err := take(c.Pipelines(ctx, s), statusPage)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range some {
+			if !known[p.ID] {
+				known[p.ID] = true
+				pipelines = append(pipelines, p)
+			}
+		}
+	}
+	return pipelines, nil
+}
+
+func failed(s troy.Status) bool {
+	return s == troy.FailedToProvision || s == troy.FailedToDeploy || s == troy.FailedToDelete
+}
+
+// overview prints pipelines in up to three tables.
+func (a *app) overview(pipelines []client.Pipeline) {
+	now := time.Now()
+	var wrong, running, rest [][]cell
+	for _, p := range pipelines {
+		if text := whatIsWrong(p); text != "" {
+			wrong = append(wrong, []cell{{text: p.Slug}, statusCell(p.Status), {text: text}})
+		}
+		if !p.Status.Resting() {
+			running = append(running, []cell{{text: p.Slug}, statusCell(p.Status), {text: a.onItsWay(p, now)}})
+		}
+		live, since := cell{text: "-"}, ""
+		if p.Live != nil {
+			live, since = cell{text: fmt.Sprintf("%d %s", p.Live.Number, describeBrief(*p.Live)), colour: green}, a.out.when(p.Live.Since, now)
+		}
+		rest = append(rest, []cell{{text: p.Slug}, statusCell(p.Status), live, {text: since}, {text: p.URL}})
+	}
+	a.section(wrong, column{title: "WRONG", least: 12}, column{title: "STATUS"}, column{title: "WHY", least: 30})
+	a.section(running, column{title: "RUNNING", least: 12}, column{title: "STATUS"}, column{title: "WHAT", least: 20})
+	a.out.table([]column{
+		{title: "PIPELINE", spill: 20}, {title: "STATUS"}, {title: "LIVE", least: 8, optional: true}, {title: "SINCE", optional: true}, {title: "URL", spill: 20},
+	}, rest)
+}
+
+// section prints a table and an empty line, if there are rows.
+func (a *app) section(rows [][]cell, columns ...column) {
+	if len(rows) > 0 {
+		a.out.table(columns, rows)
+		_, _ = fmt.Fprintln(a.out)
+	}
+}
+
+// whatIsWrong says what a pipeline needs from people, or nothing.
+func whatIsWrong(p client.Pipeline) string {
+	var said []string
+	if p.Status == troy.PreProvisioned {
+		said = append(said, "to provision it, run: troy pipeline provision "+p.Slug)
+	}
+	if p.Cause != "" || failed(p.Status) {
+		said = append(said, p.Cause)
+	}
+	if p.SourceProblem != "" {
+		said = append(said, "pushes are not built: "+p.SourceProblem)
+	}
+	if p.Lock != nil {
+		said = append(said, fmt.Sprintf("locked by %s: %s", p.Lock.By, p.Lock.Reason))
+	}
+	return strings.Join(said, "; ")
+}
+
+// onItsWay says what a pipeline that is not at rest is doing.
+func (a *app) onItsWay(p client.Pipeline, now time.Time) string {
+	text := "since " + a.out.when(p.UpdatedAt, now)
+	if n := p.Next; n != nil {
+		text = fmt.Sprintf("deployment %d is %s since %s: %s", n.Number, strings.ToLower(n.State.String()), a.out.when(n.Since, now), describeBrief(*n))
+	}
+	if p.QueuePosition != nil {
+		text += fmt.Sprintf(", place %d in the queue", *p.QueuePosition)
+	}
+	return text
+}
+
+// describeBrief says in a few words what a deployment is.
+func describeBrief(b client.Brief) string {
+	var said []string
+	if b.Commit != "" {
+		said = append(said, b.Commit[:min(7, len(b.Commit))])
+	}
+	if message, _, _ := strings.Cut(b.Message, "\n"); message != "" {
+		said = append(said, message)
+	}
+	return strings.Join(append(said, "by "+b.By), " ")
 }
 
 // statusOne prints a pipeline and its latest deployments.
