@@ -35,6 +35,7 @@ func newDevCommand() *cobra.Command {
 			return runDev(cmd.Context(), cfg, sample)
 		},
 	}
+	cmd.AddCommand(newSeedCommand())
 	cmd.Flags().StringVar(&sample, "sample", "", "make a sample app and release this folder as its site")
 	return cmd
 }
