@@ -175,7 +175,7 @@ func TestDevWithoutRedisBringsTheSampleLive(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !strings.Contains(s.said(), "using a Redis in this process") {
+		if !strings.Contains(s.said(), "using a Redis inside this process") {
 			t.Errorf("nothing tells of the Redis in the process: %s", s.said())
 		}
 		// Go's resolver does not know *.localhost.
