@@ -59,7 +59,7 @@ func statusAll(ctx context.Context, a *app) error {
 	}
 	a.overview(pipelines)
 	if more {
-		_, _ = fmt.Fprintf(a.err, "These are the newest %d, and all that are running or wrong. All: troy pipeline list\n", statusPage)
+		_, _ = fmt.Fprintf(a.err, "The newest %d, and all that are running or wrong. All: troy pipeline list\n", statusPage)
 	}
 	return nil
 }
@@ -104,25 +104,41 @@ func (a *app) overview(pipelines []client.Pipeline) {
 		if !p.Status.Resting() {
 			running = append(running, []cell{{text: p.Slug}, statusCell(p.Status), {text: a.onItsWay(p, now)}})
 		}
-		live, since := cell{text: "-"}, ""
-		if p.Live != nil {
-			live, since = cell{text: fmt.Sprintf("%d %s", p.Live.Number, describeBrief(*p.Live)), colour: green}, a.out.when(p.Live.Since, now)
+		status := statusCell(p.Status)
+		if p.Lock != nil {
+			status.text += ", locked"
 		}
-		rest = append(rest, []cell{{text: p.Slug}, statusCell(p.Status), live, {text: since}, {text: p.URL}})
+		live, since, what := cell{text: "-"}, "", ""
+		if p.Live != nil {
+			live, since, what = cell{text: fmt.Sprint(p.Live.Number), colour: green}, a.out.when(p.Live.Since, now), describeBrief(*p.Live)
+		}
+		rest = append(rest, []cell{{text: p.Slug}, status, live, {text: since}, {text: what}, {text: p.URL}})
 	}
 	a.section(wrong, column{title: "WRONG", least: 12}, column{title: "STATUS"}, column{title: "WHY", least: 30})
 	a.section(running, column{title: "RUNNING", least: 12}, column{title: "STATUS"}, column{title: "WHAT", least: 20})
 	a.out.table([]column{
-		{title: "PIPELINE", spill: 20}, {title: "STATUS"}, {title: "LIVE", least: 8, optional: true}, {title: "SINCE", optional: true}, {title: "URL", spill: 20},
+		{title: "PIPELINE", spill: 20}, {title: "STATUS"}, {title: "LIVE"}, {title: "SINCE", optional: true},
+		{title: "WHAT", least: 12, optional: true}, {title: "URL", spill: 40},
 	}, rest)
 }
 
+// maxSection is how many rows of a section a terminal shows.
+const maxSection = 20
+
 // section prints a table and an empty line, if there are rows.
 func (a *app) section(rows [][]cell, columns ...column) {
-	if len(rows) > 0 {
-		a.out.table(columns, rows)
-		_, _ = fmt.Fprintln(a.out)
+	if len(rows) == 0 {
+		return
 	}
+	more := 0
+	if !a.out.uncut && len(rows) > maxSection {
+		rows, more = rows[:maxSection], len(rows)-maxSection
+	}
+	a.out.table(columns, rows)
+	if more > 0 {
+		_, _ = fmt.Fprintf(a.out, "and %d more; --wide shows all\n", more)
+	}
+	_, _ = fmt.Fprintln(a.out)
 }
 
 // whatIsWrong says what a pipeline needs from people, or nothing.
@@ -136,9 +152,6 @@ func whatIsWrong(p client.Pipeline) string {
 	}
 	if p.SourceProblem != "" {
 		said = append(said, "pushes are not built: "+p.SourceProblem)
-	}
-	if p.Lock != nil {
-		said = append(said, fmt.Sprintf("locked by %s: %s", p.Lock.By, p.Lock.Reason))
 	}
 	return strings.Join(said, "; ")
 }

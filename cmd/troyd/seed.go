@@ -78,7 +78,7 @@ func (s seeding) fill(ctx context.Context, db *pgxpool.Pool) error {
 			return err
 		}
 		if there > 0 && !s.add {
-			return usageError{fmt.Errorf("there are %d pipelines; --add adds to them", there)}
+			return usageError{fmt.Errorf("the database has pipelines already (%d); --add adds to them", there)}
 		}
 		var last int
 		if err := tx.QueryRow(ctx, `SELECT coalesce(max(substring(slug FROM 6)::bigint), 0) FROM pipelines WHERE slug ~ '^seed-[0-9]{1,9}$'`).Scan(&last); err != nil {
