@@ -46,6 +46,16 @@ func (c *Client) Deployment(ctx context.Context, pipeline string, id uuid.UUID) 
 	return d, c.get(ctx, path+"/deployments/"+id.String(), nil, &d)
 }
 
+// DeploymentByNumber returns the deployment of a pipeline with this number.
+func (c *Client) DeploymentByNumber(ctx context.Context, pipeline string, number int64) (Deployment, error) {
+	var d Deployment
+	path, err := pipelinePath(pipeline)
+	if err != nil {
+		return d, err
+	}
+	return d, c.get(ctx, fmt.Sprintf("%s/deployments/%d", path, number), nil, &d)
+}
+
 // CancelDeployment stops a deployment that has not gone live.
 func (c *Client) CancelDeployment(ctx context.Context, pipeline string, id uuid.UUID) (Deployment, error) {
 	return c.newDeployment(ctx, pipeline, "/deployments/"+id.String()+"/cancel", nil)

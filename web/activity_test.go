@@ -245,6 +245,16 @@ func TestPipelinesSayWhatIsLive(t *testing.T) {
 		!got.Live.Since.Equal(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)) {
 		t.Errorf("live is %+v", got.Live)
 	}
+	// A number is as good as an id.
+	var byNumber deployment
+	w.send("GET", "/v1/pipelines/blog/deployments/2", nil).into(t, 200, &byNumber)
+	if byNumber.ID != second.ID {
+		t.Errorf("deployment 2 is %+v", byNumber)
+	}
+	for _, ref := range []string{"3", "0", "-1", "99999999999999999999"} {
+		w.send("GET", "/v1/pipelines/blog/deployments/"+ref, nil).refused(t, 404, "not_found", "", "no deployment")
+	}
+	w.send("GET", "/v1/pipelines/empty/deployments/1", nil).refused(t, 404, "not_found", "", "no deployment")
 	if got.Next == nil || got.Next.ID != second.ID || got.Next.Number != 2 || got.Next.State != "waiting" {
 		t.Errorf("next is %+v", got.Next)
 	}

@@ -148,6 +148,14 @@ func (s *server) deployment(c *gin.Context, who caller) (queries.Deployment, err
 	if err != nil {
 		return queries.Deployment{}, err
 	}
+	if number, err := strconv.ParseInt(c.Param("deployment"), 10, 64); err == nil {
+		d, err := s.q.DeploymentGetByNumber(c.Request.Context(), p.ID, number)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return d, troy.Errorf(troy.NotFound, "the pipeline %s has no deployment %d", p.Slug, number)
+		}
+		note(c.Request.Context()).deployment = d.ID.String()
+		return d, err
+	}
 	id, err := pathID(c, "deployment")
 	if err != nil {
 		return queries.Deployment{}, err

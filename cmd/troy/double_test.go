@@ -290,11 +290,11 @@ func (d *double) listDeployments(r *http.Request, p *doublePipeline) (answer, er
 
 func (p *doublePipeline) deployment(id string) (*client.Deployment, error) {
 	for _, x := range p.deployments {
-		if x.ID.String() == id {
+		if x.ID.String() == id || strconv.FormatInt(x.Number, 10) == id {
 			return x, nil
 		}
 	}
-	return nil, troy.Errorf(troy.NotFound, "there is no deployment %q", id)
+	return nil, troy.Errorf(troy.NotFound, "the pipeline %s has no deployment %s", p.Slug, id)
 }
 
 func (d *double) showDeployment(r *http.Request, p *doublePipeline) (answer, error) {

@@ -163,18 +163,8 @@ func deploymentID(ctx context.Context, c *client.Client, pipeline, ref string) (
 	if err != nil || number < 1 {
 		return uuid.Nil, troy.Errorf(troy.Invalid, "it is %q; expected a deployment's number or id", ref).At("deployment")
 	}
-	for d, err := range c.Deployments(ctx, pipeline) {
-		if err != nil {
-			return uuid.Nil, err
-		}
-		if d.Number == number {
-			return d.ID, nil
-		}
-		if d.Number < number {
-			break // newest first: the rest have lower numbers
-		}
-	}
-	return uuid.Nil, troy.Errorf(troy.NotFound, "pipeline %s has no deployment %d", pipeline, number)
+	d, err := c.DeploymentByNumber(ctx, pipeline, number)
+	return d.ID, err
 }
 
 // canAsk reports whether a person can answer a question.
