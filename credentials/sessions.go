@@ -273,7 +273,7 @@ func (s Sessions) secure(r *http.Request) bool {
 }
 
 func (s Sessions) cookie(r *http.Request, text string, age int) *http.Cookie {
-	return &http.Cookie{
+	return &http.Cookie{ //nolint:gosec // over plain HTTP a browser takes no secure cookie
 		Name: s.cookieName(r), Value: text, Path: "/", MaxAge: age, HttpOnly: true, Secure: s.secure(r), SameSite: http.SameSiteLaxMode,
 	}
 }

@@ -24,11 +24,11 @@ func browse(t *testing.T) *tab {
 	if err := chromedp.Listen(b.ctx, func(event any) {
 		switch e := event.(type) {
 		case *runtime.EventExceptionThrown:
-			fmt.Fprintf(b.said, "exception: %s %v\n", e.ExceptionDetails.Text, e.ExceptionDetails.Exception)
+			_, _ = fmt.Fprintf(b.said, "exception: %s %v\n", e.ExceptionDetails.Text, e.ExceptionDetails.Exception)
 		case *runtime.EventConsoleAPICalled:
-			fmt.Fprintf(b.said, "console: %s\n", e.Type)
+			_, _ = fmt.Fprintf(b.said, "console: %s\n", e.Type)
 		case *log.EventEntryAdded: // failures to load, and what the policy refused
-			fmt.Fprintf(b.said, "%s: %s %s\n", e.Entry.Source, e.Entry.Text, e.Entry.URL)
+			_, _ = fmt.Fprintf(b.said, "%s: %s %s\n", e.Entry.Source, e.Entry.Text, e.Entry.URL)
 		}
 	}); err != nil {
 		t.Fatal(err)

@@ -21,7 +21,7 @@ const (
 	perPage = 25
 	// mostFound is how many pipelines a search shows, and mostOwn how many of
 	// a token that is limited to some.
-	mostFound, mostOwn = 100, 500
+	mostFound, mostOwn = 50, 500
 	sparkBars          = 12
 	maxWords           = 8
 )

@@ -2,14 +2,17 @@ package dashboard
 
 import (
 	"bytes"
+	"compress/gzip"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"html/template"
 	"io/fs"
 	"net/http"
 	"path"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,10 +24,17 @@ import (
 //go:embed templates static
 var files embed.FS
 
-// versions are the digests of the files in static, by name. They are in the
-// files' addresses, so that a browser may keep a file as long as it likes.
-var versions = sync.OnceValue(func() map[string]string {
-	out := map[string]string{}
+// file is one of static.
+type file struct {
+	// version is its digest, which is in its address, so that a browser may
+	// keep the file as long as it likes.
+	version      string
+	text, zipped []byte
+}
+
+// statics are the files of static, by name.
+var statics = sync.OnceValue(func() map[string]file {
+	out := map[string]file{}
 	names, err := fs.Glob(files, "static/*")
 	if err != nil {
 		panic(err) // the pattern is this one
@@ -35,25 +45,37 @@ var versions = sync.OnceValue(func() map[string]string {
 			panic(err) // it is embedded
 		}
 		sum := sha256.Sum256(text)
-		out[path.Base(name)] = hex.EncodeToString(sum[:6])
+		var zipped bytes.Buffer
+		w := gzip.NewWriter(&zipped)
+		_, err = w.Write(text)
+		if err = errors.Join(err, w.Close()); err != nil {
+			panic(err) // a buffer takes all
+		}
+		out[path.Base(name)] = file{hex.EncodeToString(sum[:6]), text, zipped.Bytes()}
 	}
 	return out
 })
 
-func static(name string) string { return "/static/" + name + "?v=" + versions()[name] }
+func static(name string) string { return "/static/" + name + "?v=" + statics()[name].version }
 
 func serveStatic(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("name")
-	version, known := versions()[name]
+	f, known := statics()[name]
 	if !known {
 		http.NotFound(w, r)
 		return
 	}
 	reply.Limit(w)
-	if r.URL.Query().Get("v") == version {
+	if r.URL.Query().Get("v") == f.version {
 		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
 	}
-	http.ServeFileFS(w, r, files, "static/"+name)
+	w.Header().Set("Vary", "Accept-Encoding")
+	text := f.text
+	if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+		w.Header().Set("Content-Encoding", "gzip")
+		text = f.zipped
+	}
+	http.ServeContent(w, r, name, time.Time{}, bytes.NewReader(text))
 }
 
 func parse() (*template.Template, error) {
