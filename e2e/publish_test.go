@@ -37,7 +37,7 @@ fs.mkdirSync("dist/assets", {recursive: true});
 fs.writeFileSync("dist/index.html", "<title>leaky</title>" + process.env.NODE_ENV);
 fs.writeFileSync("dist/assets/app.js", "call(" + JSON.stringify({token: process.env.API_TOKEN}) + ")");
 `})
-	cause := `the file "assets/app.js" has the value of the secret variable API_TOKEN in it`
+	cause := `the file "assets/app.js" contains the value of the secret variable API_TOKEN`
 	if d := w.deployment(id, leaky); d.State != troy.Failed || !strings.Contains(d.Cause, cause) {
 		t.Errorf("%s: %q, want it failed with %q", d.State, d.Cause, cause)
 	}

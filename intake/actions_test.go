@@ -25,7 +25,7 @@ func TestCreatePipelineFindsAFreeSlug(t *testing.T) {
 			t.Errorf("slug %q, status %s, want %q", p.Slug, p.Status, slug)
 		}
 	}
-	// A host that is taken without its slug counts as well.
+	// A taken host counts too, even without its slug.
 	other := w.create("Other")
 	w.exec("INSERT INTO domains (host, pipeline_id, kind) VALUES ('shop.sites.test', $1, 'site')", other.ID)
 	if p := w.create("Shop"); p.Slug != "shop-2" {
@@ -68,8 +68,8 @@ func TestCreatePipelineRefuses(t *testing.T) {
 	}
 }
 
-// Every action against every status: it is done, or refused with the status by
-// its name and what is allowed.
+// Tries every action in every status: it succeeds, or the error names the
+// status and the allowed statuses.
 func TestActionsByStatus(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -127,8 +127,12 @@ func TestActionsByStatus(t *testing.T) {
 				}
 				continue
 			}
-			if troy.KindOf(err) != troy.Conflict || !contains(err.Error(), s.String()) || !contains(err.Error(), "only ") {
-				t.Errorf("%s in %s: %v, want a conflict that names the status and what is allowed", name, s, err)
+			next := "only "
+			if s.InDeletion() && s != troy.FailedToDelete {
+				next = "wait for the end of its deletion"
+			}
+			if troy.KindOf(err) != troy.Conflict || !contains(err.Error(), s.String()) || !contains(err.Error(), next) {
+				t.Errorf("%s in %s: %v, want a conflict that names the status and the allowed statuses", name, s, err)
 			}
 			if now := w.get(p.ID); now.Status != s {
 				t.Errorf("%s in %s: refused, but the status is %s", name, s, now.Status)
@@ -136,10 +140,10 @@ func TestActionsByStatus(t *testing.T) {
 		}
 	}
 	_, err := w.in.ScheduleDeletion(w.ctx(), uuid.New(), "test")
-	wantKind(t, err, troy.NotFound, "no pipeline")
+	wantKind(t, err, troy.NotFound, "pipeline not found")
 }
 
-// release begins a release as web does.
+// release starts a release as web does.
 func (w *world) release(p queries.Pipeline) intake.Finalization {
 	w.t.Helper()
 	id := uuid.Must(uuid.NewV7())
@@ -213,11 +217,11 @@ func TestFinalizeRefuses(t *testing.T) {
 	wantKind(t, err, troy.Conflict, "expired")
 	f.Release = uuid.New()
 	_, err = w.in.Finalize(w.ctx(), f)
-	wantKind(t, err, troy.NotFound, "no release")
+	wantKind(t, err, troy.NotFound, "release not found")
 	other := w.release(w.create("Other"))
 	other.Pipeline = p.ID
 	_, err = w.in.Finalize(w.ctx(), other)
-	wantKind(t, err, troy.NotFound, "no release")
+	wantKind(t, err, troy.NotFound, "release not found")
 }
 
 func TestFinalizeWithoutPublishing(t *testing.T) {
@@ -248,14 +252,14 @@ func TestRollback(t *testing.T) {
 	p := w.create("Blog")
 	w.put(p, troy.Deployed)
 	_, err := w.in.Rollback(w.ctx(), p.ID, uuid.Nil, "test")
-	wantKind(t, err, troy.Conflict, "nothing live")
+	wantKind(t, err, troy.Conflict, "has no live deployment")
 	first := w.ended(p, troy.Succeeded, true)
 	_, err = w.in.Rollback(w.ctx(), p.ID, uuid.Nil, "test")
 	wantKind(t, err, troy.Conflict, "no other deployment")
 	failed := w.ended(p, troy.Failed, false)
 	second := w.ended(p, troy.Succeeded, true)
 	_, err = w.in.Rollback(w.ctx(), p.ID, second.ID, "test")
-	wantKind(t, err, troy.Conflict, "live already")
+	wantKind(t, err, troy.Conflict, "already live")
 	_, err = w.in.Promote(w.ctx(), p.ID, failed.ID, "test")
 	wantKind(t, err, troy.Conflict, "is Failed")
 	_, err = w.in.Promote(w.ctx(), p.ID, uuid.New(), "test")
@@ -272,16 +276,17 @@ func TestRollback(t *testing.T) {
 	if now := w.get(p.ID); now.Status != troy.Queued {
 		t.Errorf("the pipeline is %s", now.Status)
 	}
-	// Behind one that is on its way, what is live now is worth going back to.
+	// With a deployment on its way, a rollback to the live deployment is
+	// possible.
 	if _, err := w.in.Promote(w.ctx(), p.ID, second.ID, "test"); err != nil {
 		t.Error(err)
 	}
 	w.exec("UPDATE deployments SET pruned_at = now() WHERE id = $1", first.ID)
 	_, err = w.in.Promote(w.ctx(), p.ID, first.ID, "test")
-	wantKind(t, err, troy.Conflict, "given up")
+	wantKind(t, err, troy.Conflict, "removed")
 }
 
-// Whoever is first, a promotion is never lost half-way in a deletion.
+// Whichever comes first, a deletion never loses a promotion halfway.
 func TestPromoteWhileDeleting(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -314,7 +319,7 @@ func TestCancelRefuses(t *testing.T) {
 	w.put(p, troy.Deploying)
 	d := w.ended(p, troy.Publishing, false)
 	_, err := w.in.CancelDeployment(w.ctx(), p.ID, d.ID, "test")
-	wantKind(t, err, troy.Conflict, "past cancelling")
+	wantKind(t, err, troy.Conflict, "can't be cancelled")
 	d = w.ended(p, troy.Succeeded, true)
 	_, err = w.in.CancelDeployment(w.ctx(), p.ID, d.ID, "test")
 	wantKind(t, err, troy.Conflict, "is Succeeded")
@@ -340,14 +345,14 @@ func TestRingByHand(t *testing.T) {
 		{"deploy again without files", tasks.TypeDeploy, troy.FailedToDeploy, func(p queries.Pipeline) {
 			w.ended(p, troy.Failed, false)
 			w.exec("UPDATE deployments SET pruned_at = now() WHERE pipeline_id = $1", p.ID)
-		}, "were given up", troy.FailedToDeploy},
+		}, "were removed", troy.FailedToDeploy},
 		{"deploy nothing", tasks.TypeDeploy, troy.ReadyForDeployment, nil, "is Ready for Deployment: there is nothing to deploy", troy.ReadyForDeployment},
 		{"tear down again", tasks.TypeTeardown, troy.FailedToDelete, nil, "scheduled again", troy.ScheduledForDeletion},
 		{"start to tear down again", tasks.TypeTeardownStart, troy.FailedToDelete, nil, "scheduled again", troy.ScheduledForDeletion},
 		{"poll again", tasks.TypePollDistroDisabled, troy.FailedToDelete, nil, "scheduled again", troy.ScheduledForDeletion},
 		{"tear down what is live", tasks.TypeTeardown, troy.Deployed, nil, "nothing to tear down", troy.Deployed},
-		{"retention", tasks.TypeRetention, troy.Deployed, nil, "is asked for", troy.Deployed},
-		{"purge", tasks.TypePurge, troy.Deployed, nil, "is asked for", troy.Deployed},
+		{"retention", tasks.TypeRetention, troy.Deployed, nil, "is requested", troy.Deployed},
+		{"purge", tasks.TypePurge, troy.Deployed, nil, "is requested", troy.Deployed},
 		{"hurry", tasks.TypeDeploy, troy.Queued, func(p queries.Pipeline) {
 			w.exec("INSERT INTO work (kind, subject_id, due_at) VALUES ('pipeline:deploy', $1, now() + interval '1 hour')", p.ID)
 		}, "is rung", troy.Queued},
@@ -377,18 +382,18 @@ func TestRingByHand(t *testing.T) {
 		})
 	}
 	if n := w.count("SELECT count(*) FROM work WHERE kind = 'pipeline:deploy' AND lease_until IS NULL AND due_at > now()"); n != 0 {
-		t.Error("the work that was to hurry is still due later")
+		t.Error("the hurried work is still due later")
 	}
 	_, err := w.in.RingByHand(w.ctx(), "pipeline:build", uuid.New(), "ada")
 	wantKind(t, err, troy.Invalid, "pipeline:provision")
 	for _, kind := range tasks.Kinds() {
 		_, err := w.in.RingByHand(w.ctx(), kind, uuid.New(), "ada")
-		wantKind(t, err, troy.NotFound, "there is no ")
+		wantKind(t, err, troy.NotFound, "not found: ")
 	}
 	gone := uuid.New()
 	w.exec("INSERT INTO work (kind, subject_id, due_at) VALUES ('retention', $1, now() + interval '1 day')", gone)
 	if says, err := w.in.RingByHand(w.ctx(), tasks.TypeRetention, gone, "ada"); err != nil || !contains(says, "is rung") {
-		t.Errorf("retention of a pipeline that is gone: %q, %v", says, err)
+		t.Errorf("retention of a deleted pipeline: %q, %v", says, err)
 	}
 	if says, err := w.in.RingByHand(w.ctx(), tasks.TypeSweep, uuid.Nil, "ada"); err != nil || !contains(says, "sweep") {
 		t.Errorf("sweep: %q, %v", says, err)

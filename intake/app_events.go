@@ -13,42 +13,42 @@ import (
 	"github.com/troy-iaas/troy/queries"
 )
 
-// sourceApps is the deliveries' source of app events.
+// sourceApps is the source of app events in deliveries.
 const sourceApps = "apps"
 
-// maxAhead is how far the clocks of those who send app events may be ahead.
+// maxAhead is how far the clock of an app event's sender may be ahead.
 const maxAhead = 10 * time.Minute
 
-// Result is what an app event or a build request led to.
+// Result is the result of an app event or a build request.
 type Result string
 
 // The results.
 const (
 	// Created: a pipeline was made.
 	Created Result = "created"
-	// DeletionScheduled: the app's pipeline is to be deleted.
+	// DeletionScheduled: the deletion of the app's pipeline was scheduled.
 	DeletionScheduled Result = "deletion_scheduled"
 	// BuildStarted: a deployment was made.
 	BuildStarted Result = "build_started"
 	// Ignored: the event was recorded and changed nothing; the detail says
 	// why.
 	Ignored Result = "ignored"
-	// Duplicate: the event had been taken in before.
+	// Duplicate: the event was accepted before.
 	Duplicate Result = "duplicate"
 )
 
-// Outcome says what an app event or a build request led to.
+// Outcome describes what an app event or a build request did.
 type Outcome struct {
 	Result     Result     `json:"outcome"`
 	Detail     string     `json:"detail"`
 	PipelineID *uuid.UUID `json:"pipeline_id,omitempty"`
 
-	asked bool // whether work was asked for, also where nothing changed
+	asked bool // whether work was requested; may be true for Ignored and Duplicate
 }
 
-// AppEvent takes an event in, in one transaction. The same id again changes
-// nothing. Events of one app may come in any order, and any number at a time:
-// by their times they lead to the same end.
+// AppEvent accepts an event in one transaction. Repeating an id changes
+// nothing. Events of one app may come in any order and concurrently: their
+// times decide the end state.
 func (in *Intake) AppEvent(ctx context.Context, e AppEvent) (Outcome, error) {
 	var out Outcome
 	err := in.commit(ctx, func(tx pgx.Tx, q *queries.Queries) error {
@@ -65,7 +65,7 @@ func (in *Intake) AppEvent(ctx context.Context, e AppEvent) (Outcome, error) {
 			return err
 		}
 		if ahead > maxAhead.Seconds() {
-			return troy.Errorf(troy.Invalid, "the time is %s ahead of Troy's clock; at most %s are taken, since later events would be ignored until then",
+			return troy.Errorf(troy.Invalid, "the time is %s ahead of Troy's clock; expected at most %s, since later events would be ignored until then",
 				time.Duration(ahead*float64(time.Second)).Round(time.Second), maxAhead).At("time")
 		}
 		app, err := q.AppLock(ctx, e.App.ID)
@@ -85,7 +85,7 @@ func (in *Intake) AppEvent(ctx context.Context, e AppEvent) (Outcome, error) {
 		})
 	})
 	if err != nil {
-		return Outcome{}, fmt.Errorf("take in app event %s of app %s: %w", e.ID, e.App.ID, err)
+		return Outcome{}, fmt.Errorf("accept app event %s of app %s: %w", e.ID, e.App.ID, err)
 	}
 	return out, nil
 }
@@ -97,7 +97,7 @@ func duplicate(ctx context.Context, q *queries.Queries, e AppEvent) (Outcome, er
 	}
 	return Outcome{
 		Result:     Duplicate,
-		Detail:     fmt.Sprintf("the event was taken in before (%s): %s", first.Outcome, first.Detail),
+		Detail:     fmt.Sprintf("the event was accepted before (%s): %s", first.Outcome, first.Detail),
 		PipelineID: first.PipelineID,
 	}, nil
 }
@@ -118,8 +118,8 @@ func (in *Intake) appCreated(ctx context.Context, tx pgx.Tx, app queries.App, e 
 		return Outcome{}, err
 	}
 	if app.CreatedTime != nil && !e.Time.After(*app.CreatedTime) {
-		// Its pipeline was made, and deleted by an operator since.
-		return ignored(nil, "a later creation of the app, at %s, was taken in before", stamp(*app.CreatedTime)), nil
+		// An operator has deleted its pipeline since.
+		return ignored(nil, "a later creation of the app, at %s, was accepted before", stamp(*app.CreatedTime)), nil
 	}
 	p, err = in.create(ctx, tx, NewPipeline{
 		Name: e.App.Name, AppID: app.ID, Repository: e.App.Repository, Provision: in.cfg.AutoProvision,
@@ -138,7 +138,7 @@ func (in *Intake) appDeleted(ctx context.Context, q *queries.Queries, app querie
 		return ignored(nil, "the app was created at %s, after this event's time", stamp(*app.CreatedTime)), nil
 	}
 	if app.DeletedTime != nil && !e.Time.After(*app.DeletedTime) {
-		return ignored(nil, "a later deletion of the app, at %s, was taken in before", stamp(*app.DeletedTime)), nil
+		return ignored(nil, "a later deletion of the app, at %s, was accepted before", stamp(*app.DeletedTime)), nil
 	}
 	p, err := q.PipelineGetByApp(ctx, app.ID)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -159,7 +159,7 @@ func (in *Intake) appDeleted(ctx context.Context, q *queries.Queries, app querie
 	if err != nil {
 		return Outcome{}, err
 	}
-	return Outcome{Result: DeletionScheduled, Detail: fmt.Sprintf("the pipeline %s is to be deleted", p.Slug), PipelineID: &p.ID}, nil
+	return Outcome{Result: DeletionScheduled, Detail: fmt.Sprintf("the deletion of the pipeline %s is scheduled", p.Slug), PipelineID: &p.ID}, nil
 }
 
 func ignored(pipeline *uuid.UUID, format string, args ...any) Outcome {

@@ -106,7 +106,7 @@ func TestFiftyAtOnceMakeOnePipeline(t *testing.T) {
 	}
 }
 
-// Whatever the order in which events come, the latest by its time decides.
+// Whatever the order of events, the one with the latest time decides.
 func TestTheLaterTimeWins(t *testing.T) {
 	t.Parallel()
 	type step struct {
@@ -123,7 +123,7 @@ func TestTheLaterTimeWins(t *testing.T) {
 		{"at the same time deletion wins", []step{{intake.AppDeleted, 1, intake.Ignored}, {intake.AppCreated, 1, intake.Ignored}}, false},
 		{"at the same time deletion wins, the other order", []step{{intake.AppCreated, 1, intake.Created}, {intake.AppDeleted, 1, intake.DeletionScheduled}}, false},
 		{"created again later", []step{{intake.AppDeleted, 2, intake.Ignored}, {intake.AppCreated, 1, intake.Ignored}, {intake.AppCreated, 3, intake.Created}}, true},
-		{"a late deletion of the time before", []step{{intake.AppCreated, 3, intake.Created}, {intake.AppDeleted, 2, intake.Ignored}}, true},
+		{"a late deletion from before", []step{{intake.AppCreated, 3, intake.Created}, {intake.AppDeleted, 2, intake.Ignored}}, true},
 		{"created, deleted, created", []step{{intake.AppCreated, 1, intake.Created}, {intake.AppDeleted, 2, intake.DeletionScheduled}, {intake.AppCreated, 3, intake.Created}}, true},
 		{"created twice", []step{{intake.AppCreated, 1, intake.Created}, {intake.AppCreated, 2, intake.Ignored}}, true},
 		{"a deletion between two creations", []step{{intake.AppCreated, 1, intake.Created}, {intake.AppCreated, 3, intake.Ignored}, {intake.AppDeleted, 2, intake.Ignored}}, true},
@@ -162,8 +162,8 @@ func TestOperatorsDeletionIsNotUndoneByAnOldEvent(t *testing.T) {
 	w.event(event("evt-4", intake.AppCreated, 3*time.Hour), intake.Created)
 }
 
-// Another app does not get the address of a site that was deleted lately, unless
-// an admin asks for it.
+// Another app does not get the address of a recently deleted site unless an
+// admin requests it.
 func TestTheSlugOfADeletedPipelineRests(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -189,7 +189,7 @@ func TestTheSlugOfADeletedPipelineRests(t *testing.T) {
 	}
 	p, err := w.in.CreatePipeline(w.ctx(), intake.NewPipeline{Name: "Blog", Slug: "blog"}, "test")
 	if err != nil {
-		t.Fatalf("an admin asks for the slug: %v", err)
+		t.Fatalf("an admin requests the slug: %v", err)
 	}
 	if _, err := w.db.Exec(w.ctx(), "DELETE FROM pipelines WHERE id = $1", p.ID); err != nil {
 		t.Fatal(err)
@@ -305,7 +305,7 @@ func FuzzParseAppEvent(f *testing.F) {
 	})
 }
 
-// A time far ahead would keep its app from every event until then.
+// A time far in the future would block its app's events until then.
 func TestEventsFromTheFutureAreRefused(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -314,7 +314,7 @@ func TestEventsFromTheFutureAreRefused(t *testing.T) {
 	_, err := w.in.AppEvent(w.ctx(), e)
 	wantKind(t, err, troy.Invalid, "ahead of Troy's clock")
 	if n := w.count("SELECT count(*) FROM deliveries") + w.count("SELECT count(*) FROM apps"); n != 0 {
-		t.Errorf("%d rows were written all the same", n)
+		t.Errorf("%d rows were written", n)
 	}
 	e.Time = time.Now().Add(time.Minute)
 	w.event(e, intake.Ignored)

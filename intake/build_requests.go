@@ -14,11 +14,10 @@ import (
 	"github.com/troy-iaas/troy/tasks"
 )
 
-// sourceBuilds is the deliveries' source of build requests.
+// sourceBuilds is the source of build requests in deliveries.
 const sourceBuilds = "builds"
 
-// BuildRequest asks for a pipeline to be built (docs/api.md, "Build
-// requests").
+// BuildRequest requests a pipeline's build (docs/api.md, "Build requests").
 type BuildRequest struct {
 	ID       string `json:"id"`
 	Pipeline string `json:"pipeline"` // its id or its slug
@@ -26,7 +25,7 @@ type BuildRequest struct {
 }
 
 // ParseBuildRequest reads and checks the body of a build request. Errors are
-// *troy.Error of kind Invalid with the field at fault.
+// *troy.Error of kind Invalid with the invalid field.
 func ParseBuildRequest(body []byte) (BuildRequest, error) {
 	var r BuildRequest
 	if err := DecodeJSON(bytes.NewReader(body), &r); err != nil {
@@ -41,17 +40,17 @@ func ParseBuildRequest(body []byte) (BuildRequest, error) {
 	return r, checkCommit(r.Commit)
 }
 
-// BuildRequested deploys what a build request asks for, in one transaction.
-// The same id again changes nothing. A pipeline that does not exist is
-// NotFound, one that cannot be built a Conflict; neither is recorded, so that
-// the request can be sent again once it can.
+// BuildRequested deploys what a build request names, in one transaction.
+// Repeating an id changes nothing. It returns NotFound if the pipeline does not
+// exist, and Conflict if it cannot be built. It records neither, so that the
+// same request can be sent again later.
 func (in *Intake) BuildRequested(ctx context.Context, r BuildRequest) (Outcome, error) {
 	actor := "build request " + r.ID
 	var out Outcome
 	err := in.commit(ctx, func(_ pgx.Tx, q *queries.Queries) error {
 		fresh, err := in.recordDelivery(ctx, q, queries.DeliveryRecordParams{Source: sourceBuilds, ID: r.ID, Type: "build"})
 		if err == nil && !fresh {
-			out = Outcome{Result: Duplicate, Detail: "the request was taken in before"}
+			out = Outcome{Result: Duplicate, Detail: "the request was accepted before"}
 			return nil
 		}
 		if err != nil {
@@ -61,7 +60,7 @@ func (in *Intake) BuildRequested(ctx context.Context, r BuildRequest) (Outcome, 
 		if err != nil {
 			p, err := q.PipelineGetBySlug(ctx, r.Pipeline)
 			if errors.Is(err, pgx.ErrNoRows) {
-				return troy.Errorf(troy.NotFound, "there is no pipeline %s", troy.Clip(r.Pipeline)).At("pipeline")
+				return troy.Errorf(troy.NotFound, "pipeline not found: %s", troy.Clip(r.Pipeline)).At("pipeline")
 			}
 			if err != nil {
 				return err
@@ -82,7 +81,7 @@ func (in *Intake) BuildRequested(ctx context.Context, r BuildRequest) (Outcome, 
 		})
 	})
 	if err != nil {
-		return Outcome{}, fmt.Errorf("take in build request %s: %w", r.ID, err)
+		return Outcome{}, fmt.Errorf("accept build request %s: %w", r.ID, err)
 	}
 	in.bell.Ask(tasks.QueueBuilds)
 	return out, nil

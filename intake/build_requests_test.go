@@ -59,12 +59,12 @@ func TestBuildRequested(t *testing.T) {
 		t.Errorf("%d deployments of the commit, want 1", n)
 	}
 
-	// What cannot be is not recorded, and may be sent again.
+	// A failed request is not recorded and may be sent again.
 	none := intake.BuildRequest{ID: "b-3", Pipeline: "shop"}
 	for _, pipeline := range []string{"shop", uuid.NewString()} {
 		none.Pipeline = pipeline
 		_, err := w.in.BuildRequested(w.ctx(), none)
-		wantKind(t, err, troy.NotFound, "no pipeline")
+		wantKind(t, err, troy.NotFound, "pipeline not found")
 	}
 	shop := w.create("Shop")
 	none.Pipeline = "shop"
@@ -76,6 +76,6 @@ func TestBuildRequested(t *testing.T) {
 	_, err = w.in.BuildRequested(w.ctx(), none)
 	wantKind(t, err, troy.Conflict, "")
 	if n := w.count("SELECT count(*) FROM deliveries WHERE id = 'b-3'"); n != 0 {
-		t.Error("a request that was refused is recorded")
+		t.Error("a refused request is recorded")
 	}
 }

@@ -13,21 +13,21 @@ import (
 	"github.com/troy-iaas/troy/tasks"
 )
 
-// sourceSNS is the deliveries' source of builds' updates.
+// sourceSNS is the source of build updates in deliveries.
 const sourceSNS = "sns"
 
-// BuildUpdate is what was told of a build that runs elsewhere.
+// BuildUpdate is a message about a build that runs elsewhere.
 type BuildUpdate struct {
-	ID   string // the message's, the same when it is sent again
+	ID   string // the message's; repeated when it is sent again
 	Type string
-	// Deployment is the id of the deployment that is built; empty is none.
+	// Deployment is the id of the deployment being built; may be empty.
 	Deployment string
-	Words      string // what was told
+	Words      string // the reported state
 }
 
-// BuildUpdated makes the look at a build due at once. What counts is what the
-// look finds, so updates may come late, twice, in any order or never. One of a
-// build that nobody waits for is recorded and changes nothing.
+// BuildUpdated makes the poll of a build due at once. The poll's result is what
+// counts, so updates may come late, twice, in any order or never. An update of
+// a build that is not polled is recorded and changes nothing.
 func (in *Intake) BuildUpdated(ctx context.Context, u BuildUpdate) (Outcome, error) {
 	var out Outcome
 	err := in.commit(ctx, func(_ pgx.Tx, q *queries.Queries) error {
@@ -47,7 +47,7 @@ func (in *Intake) BuildUpdated(ctx context.Context, u BuildUpdate) (Outcome, err
 		})
 	})
 	if err != nil {
-		return Outcome{}, fmt.Errorf("take in SNS message %s: %w", troy.Clip(u.ID), err)
+		return Outcome{}, fmt.Errorf("accept SNS message %s: %w", troy.Clip(u.ID), err)
 	}
 	if out.Result == Accepted {
 		in.bell.Ask(tasks.QueueQuick)
@@ -61,11 +61,11 @@ func buildUpdated(ctx context.Context, q *queries.Queries, u BuildUpdate) (Outco
 	}
 	id, err := uuid.Parse(u.Deployment)
 	if err != nil {
-		return ignored(nil, "%s: %q is not a deployment's id", u.Words, troy.Clip(u.Deployment)), nil //nolint:nilerr // recorded, and nothing more
+		return ignored(nil, "%s: %q is not a deployment id", u.Words, troy.Clip(u.Deployment)), nil //nolint:nilerr // recorded, and nothing more
 	}
 	d, err := q.DeploymentGet(ctx, id)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return ignored(nil, "%s: there is no deployment %s", u.Words, id), nil
+		return ignored(nil, "%s: deployment not found: %s", u.Words, id), nil
 	}
 	if err != nil {
 		return Outcome{}, err
@@ -78,7 +78,7 @@ func buildUpdated(ctx context.Context, q *queries.Queries, u BuildUpdate) (Outco
 		return Outcome{}, err
 	}
 	if n == 0 {
-		return ignored(&d.PipelineID, "%s: the build of deployment %d is not waited for yet", u.Words, d.Number), nil
+		return ignored(&d.PipelineID, "%s: the build of deployment %d is not polled yet", u.Words, d.Number), nil
 	}
-	return Outcome{Result: Accepted, Detail: fmt.Sprintf("%s: the build of deployment %d is looked at", u.Words, d.Number), PipelineID: &d.PipelineID}, nil
+	return Outcome{Result: Accepted, Detail: fmt.Sprintf("%s: the build of deployment %d is polled now", u.Words, d.Number), PipelineID: &d.PipelineID}, nil
 }

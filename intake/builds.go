@@ -16,16 +16,16 @@ import (
 
 var commitForm = regexp.MustCompile(`^[0-9a-f]{40}([0-9a-f]{24})?$`)
 
-// DeployCommit deploys a commit of the pipeline's repository or, for an empty
-// one, the head of its branch. A commit is a full id in lower-case
-// hexadecimal digits.
+// DeployCommit deploys a commit of the pipeline's repository; an empty commit
+// means the head of its branch. A commit is a full id in lower-case hexadecimal
+// digits.
 func (in *Intake) DeployCommit(ctx context.Context, pipeline uuid.UUID, commit, actor string) (queries.Deployment, error) {
 	if err := checkCommit(commit); err != nil {
 		return queries.Deployment{}, err
 	}
 	var made queries.Deployment
 	_, err := in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) (err error) {
-		made, err = deployCommit(ctx, q, p, commit, "asked for by hand", actor)
+		made, err = deployCommit(ctx, q, p, commit, "requested by hand", actor)
 		return err
 	})
 	if err != nil {
@@ -42,7 +42,7 @@ func checkCommit(commit string) error {
 	return nil
 }
 
-// deployCommit makes the deployment of a pipeline that is locked.
+// deployCommit makes a deployment of a locked pipeline.
 func deployCommit(ctx context.Context, q *queries.Queries, p queries.Pipeline, commit, cause, actor string) (queries.Deployment, error) {
 	if p.RepositoryFullName == nil {
 		return queries.Deployment{}, troy.Errorf(troy.Conflict, "the pipeline %s has no repository; send a release instead", p.Slug)
@@ -66,8 +66,8 @@ func deployCommit(ctx context.Context, q *queries.Queries, p queries.Pipeline, c
 	return q.DeploymentGet(ctx, id)
 }
 
-// Retry deploys again what a deployment that ended was to deploy: the commit
-// of an automated one, the files of another.
+// Retry repeats an ended deployment: it builds the commit of an automated one
+// again, and publishes the files of another.
 func (in *Intake) Retry(ctx context.Context, pipeline, id uuid.UUID, actor string) (queries.Deployment, error) {
 	var made queries.Deployment
 	_, err := in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
@@ -81,7 +81,7 @@ func (in *Intake) Retry(ctx context.Context, pipeline, id uuid.UUID, actor strin
 		if err != nil {
 			return err
 		}
-		const cause = "asked for by hand"
+		const cause = "requested by hand"
 		switch {
 		case !d.State.Ended():
 			return troy.Errorf(troy.Conflict, "deployment %d is %s; it has not ended yet", d.Number, d.State)
@@ -94,7 +94,7 @@ func (in *Intake) Retry(ctx context.Context, pipeline, id uuid.UUID, actor strin
 			made, err = q.DeploymentGet(ctx, again)
 			return err
 		case d.PrunedAt != nil || d.ManifestDigest == nil:
-			return troy.Errorf(troy.Conflict, "the files of deployment %d are not kept any more", d.Number)
+			return troy.Errorf(troy.Conflict, "the files of deployment %d were removed", d.Number)
 		}
 		made, err = repeat(ctx, q, d, d.Kind, cause, actor)
 		return err

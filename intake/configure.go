@@ -16,32 +16,32 @@ import (
 	"github.com/troy-iaas/troy/watch"
 )
 
-// Configuration is what is to change of what a pipeline is built from, and
-// how. A field that is nil stays as it is.
+// Configuration is a change of a pipeline's repository and build settings. A
+// nil field stays the same.
 type Configuration struct {
 	Repository *RepositoryChange
-	// SameRepository refuses another repository than the pipeline's: whoever
-	// chooses it can publish what the installation may read.
+	// SameRepository refuses a change of repository: a caller who chooses it
+	// can publish everything that the installation may read.
 	SameRepository bool
-	WatchPaths     []string // empty, not nil, for none
+	WatchPaths     []string // empty, not nil, to remove
 	CancelRunning  *bool
 	// Build is a JSON object with the members of troy.BuildSettings that
 	// change, or nil.
 	Build []byte
 }
 
-// RepositoryChange changes parts of a pipeline's repository, with a text that
-// is empty for none: the repository's default branch, all of its folders.
+// RepositoryChange changes parts of a pipeline's repository. An empty text
+// resets a part: to the repository's default branch, and to all of its folders.
 type RepositoryChange struct {
-	// Remove leaves the pipeline without a repository.
+	// Remove removes the pipeline's repository.
 	Remove                           bool
 	Provider, FullName, Branch, Root *string
 }
 
-// Configure changes what a pipeline is built from, and how, from its next
-// deployment on. Another repository forgets what was known of the one before,
-// and so does naming the same one again while a problem with it is recorded.
-// One that is being deleted is a Conflict.
+// Configure changes what a pipeline builds and how, from its next deployment
+// on. A new repository clears what Troy knew of the previous one, and so does
+// naming the same one again while it has a recorded problem. Configure returns
+// Conflict if the pipeline is being deleted.
 func (in *Intake) Configure(ctx context.Context, pipeline uuid.UUID, c Configuration) (queries.Pipeline, error) {
 	after, err := in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
 		if err := notInDeletion(p); err != nil {
@@ -107,12 +107,12 @@ func (c Configuration) repository(after queries.PipelineConfigureParams) string 
 
 func notInDeletion(p queries.Pipeline) error {
 	if p.Status.InDeletion() {
-		return troy.Errorf(troy.Conflict, "the pipeline %s is %s, so its configuration does not change any more", p.Name, p.Status)
+		return troy.Errorf(troy.Conflict, "the pipeline %s is %s, so its configuration can't change", p.Name, p.Status)
 	}
 	return nil
 }
 
-// apply is the row's configuration after the change.
+// apply returns the row's configuration after the change.
 func (c Configuration) apply(p queries.Pipeline) (queries.PipelineConfigureParams, error) {
 	params := queries.PipelineConfigureParams{
 		ID: p.ID, RepositoryProvider: p.RepositoryProvider, RepositoryFullName: p.RepositoryFullName, RepositoryBranch: p.RepositoryBranch,
@@ -124,7 +124,7 @@ func (c Configuration) apply(p queries.Pipeline) (queries.PipelineConfigureParam
 			return params, err
 		}
 		if c.SameRepository && !c.Repository.Remove && !sameRepository(params, p) {
-			return params, troy.Errorf(troy.Forbidden, "a token that is limited to pipelines can't connect another repository; an admin of all pipelines can").At("repository")
+			return params, troy.Errorf(troy.Forbidden, "a token that is limited to pipelines can't connect another repository; use an admin token for all pipelines").At("repository")
 		}
 	}
 	if c.WatchPaths != nil {
@@ -146,7 +146,7 @@ func (c Configuration) apply(p queries.Pipeline) (queries.PipelineConfigureParam
 	return params, nil
 }
 
-// sameRepository reports whether a change leaves the pipeline its repository.
+// sameRepository reports whether a change keeps the pipeline's repository.
 func sameRepository(after queries.PipelineConfigureParams, before queries.Pipeline) bool {
 	return text(nil, after.RepositoryProvider) == text(nil, before.RepositoryProvider) &&
 		strings.EqualFold(text(nil, after.RepositoryFullName), text(nil, before.RepositoryFullName))
@@ -181,8 +181,8 @@ func (c RepositoryChange) apply(params *queries.PipelineConfigureParams) error {
 	return nil
 }
 
-// changeBuild returns stored build settings with the members of change, a JSON
-// object, in the place of theirs (RFC 7396).
+// changeBuild merges change, a JSON object, into the stored build settings (RFC
+// 7396).
 func changeBuild(stored, change []byte) ([]byte, error) {
 	var s troy.BuildSettings
 	if err := json.Unmarshal(stored, &s); err != nil {
@@ -201,7 +201,7 @@ func changeBuild(stored, change []byte) ([]byte, error) {
 	return json.Marshal(s)
 }
 
-// text is the first that is there of two, or nothing.
+// text returns the first of two that is not nil, or the empty string.
 func text(changed, stored *string) string {
 	switch {
 	case changed != nil:

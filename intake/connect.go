@@ -11,26 +11,25 @@ import (
 	"github.com/troy-iaas/troy/queries"
 )
 
-// ConnectInstall is a Connect app's message that it was installed.
+// ConnectInstall is a Connect app's installation message.
 type ConnectInstall struct {
-	State     []byte // the SHA-256 of the state in the address it came to
+	State     []byte // the SHA-256 of the state in the request's address
 	AppKey    string
 	ClientKey string
 	Account   string
-	// Seal holds the message to the credentials that the installation has, nil
-	// when it has none yet, and returns those that it has from now on. It is
-	// called in the transaction, before anything is changed; what it refuses
-	// changes nothing.
+	// Seal verifies the message with the installation's credentials, nil if it
+	// has none yet, and returns its new credentials. It is called in the
+	// transaction before any change; its error changes nothing.
 	Seal func(current []byte) ([]byte, error)
 }
 
 func noState() error {
-	return troy.Errorf(troy.NotFound, "there is no such address: a state is good for one installation within an hour (troyd bitbucket connect issues another)")
+	return troy.Errorf(troy.NotFound, "address not found: a state is valid for one installation within an hour (troyd bitbucket connect issues another)")
 }
 
-// ConnectInstalled takes in that a Connect app was installed. The first
-// installation of a client binds the state to it, which then is its address;
-// an address that is another client's is refused.
+// ConnectInstalled accepts the installation of a Connect app. A client's first
+// installation binds the state, which becomes the client's address;
+// ConnectInstalled refuses an address that belongs to another client.
 func (in *Intake) ConnectInstalled(ctx context.Context, i ConnectInstall) error {
 	err := in.commit(ctx, func(_ pgx.Tx, q *queries.Queries) error {
 		state, err := q.ConnectStateLock(ctx, i.State)
@@ -41,13 +40,13 @@ func (in *Intake) ConnectInstalled(ctx context.Context, i ConnectInstall) error 
 			return err
 		}
 		if state.ClientKey != nil && *state.ClientKey != i.ClientKey {
-			return troy.Errorf(troy.Forbidden, "the address is another installation's").At("clientKey")
+			return troy.Errorf(troy.Forbidden, "the address belongs to another installation").At("clientKey")
 		}
 		if state.AppKey == nil || *state.AppKey != i.AppKey {
 			return troy.Errorf(troy.Forbidden, "the app is not the one that the address describes").At("key")
 		}
-		// With the row there, two first installations of one client take
-		// turns, too, and the second one finds the credentials of the first.
+		// With the row in place, concurrent first installations of one client
+		// take turns too, and the second finds the credentials of the first.
 		if err := q.InstallationKnown(ctx, string(troy.Bitbucket), i.ClientKey); err != nil {
 			return err
 		}
@@ -56,7 +55,7 @@ func (in *Intake) ConnectInstalled(ctx context.Context, i ConnectInstall) error 
 			return err
 		}
 		if current.Credentials == nil && state.ClientKey != nil {
-			return troy.Errorf(troy.Forbidden, "the address is of an installation whose secret is not kept; import it again")
+			return troy.Errorf(troy.Forbidden, "Troy does not have the secret of the address's installation; import it again")
 		}
 		sealed, err := i.Seal(current.Credentials)
 		if err != nil {
@@ -65,14 +64,14 @@ func (in *Intake) ConnectInstalled(ctx context.Context, i ConnectInstall) error 
 		return sealInstallation(ctx, q, i.State, i.ClientKey, i.Account, sealed)
 	})
 	if err != nil {
-		return fmt.Errorf("take in that the Connect app was installed: %w", err)
+		return fmt.Errorf("accept the installation of the Connect app: %w", err)
 	}
 	return nil
 }
 
-// ConnectImport writes down an installation that was made elsewhere, with its
-// sealed credentials, in place of what was known of it. state is the hash of
-// its address from now on.
+// ConnectImport records an installation that was made elsewhere, with its
+// sealed credentials, and replaces an earlier record. state is the hash of its
+// new address.
 func (in *Intake) ConnectImport(ctx context.Context, state []byte, appKey, clientKey, account, actor string, sealed []byte) error {
 	err := in.commit(ctx, func(_ pgx.Tx, q *queries.Queries) error {
 		if err := q.SetupStateIssue(ctx, queries.SetupStateIssueParams{
@@ -109,9 +108,9 @@ func sealInstallation(ctx context.Context, q *queries.Queries, state []byte, cli
 	return err
 }
 
-// ConnectUninstalled takes in that a Connect app was uninstalled. Its
-// credentials stay, since what installs it again is signed with them; its
-// pipelines say why pushes are not built.
+// ConnectUninstalled accepts the removal of a Connect app. It keeps the
+// credentials, since they sign the next installation; the pipelines report why
+// pushes are not built.
 func (in *Intake) ConnectUninstalled(ctx context.Context, clientKey string) error {
 	err := in.commit(ctx, func(_ pgx.Tx, q *queries.Queries) error {
 		current, err := q.InstallationLock(ctx, string(troy.Bitbucket), clientKey)
@@ -130,7 +129,7 @@ func (in *Intake) ConnectUninstalled(ctx context.Context, clientKey string) erro
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("take in that Connect installation %s was uninstalled: %w", clientKey, err)
+		return fmt.Errorf("accept the removal of Connect installation %s: %w", clientKey, err)
 	}
 	return nil
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/troy-iaas/troy/queries"
 )
 
-// recordDelivery notes an outside event, in the transaction of its effect. It
-// reports false for an event that came before.
+// recordDelivery records an outside event in the transaction of its effect. It
+// returns false if the event was accepted before.
 func (in *Intake) recordDelivery(ctx context.Context, q *queries.Queries, d queries.DeliveryRecordParams) (bool, error) {
 	_, err := q.DeliveryRecord(ctx, d)
 	if errors.Is(err, pgx.ErrNoRows) {

@@ -12,15 +12,14 @@ import (
 	"github.com/troy-iaas/troy/queries"
 )
 
-// NothingLive is what stands in place of a deployment's id for "nothing is
-// live yet".
+// NothingLive replaces a deployment's id where none is live yet.
 const NothingLive = "none"
 
-// Finalization turns an upload into the deployment of the same id. Its files
-// are all in the store; with Publish unset its tree is sealed as well.
+// Finalization turns an upload into the deployment of the same id. The store
+// has all of its files; if Publish is set the tree need not be sealed yet.
 type Finalization struct {
 	Pipeline, Release uuid.UUID
-	// Publish asks for the deployment to go live.
+	// Publish requests that the deployment go live.
 	Publish bool
 	// ExpectLive, if not empty, is the id of the deployment that must be live,
 	// or NothingLive.
@@ -28,14 +27,14 @@ type Finalization struct {
 	Actor      string
 }
 
-// Finalize makes a deployment of a release that is whole. Doing it again
-// returns the same deployment. Another deployment live than expected is an
-// error of kind Moved; an expired release is a Conflict.
+// Finalize makes a deployment of a complete release. Repeating it returns the
+// same deployment. It returns Moved if another deployment than ExpectLive is
+// live, and Conflict if the release has expired.
 func (in *Intake) Finalize(ctx context.Context, f Finalization) (queries.Deployment, error) {
 	if f.ExpectLive != "" && f.ExpectLive != NothingLive {
 		id, err := uuid.Parse(f.ExpectLive)
 		if err != nil || len(f.ExpectLive) != 36 {
-			return queries.Deployment{}, troy.Errorf(troy.Invalid, "it must be a deployment's id or %q", NothingLive).At("expect_live")
+			return queries.Deployment{}, troy.Errorf(troy.Invalid, "expected a deployment id or %q", NothingLive).At("expect_live")
 		}
 		f.ExpectLive = id.String()
 	}
@@ -44,7 +43,7 @@ func (in *Intake) Finalize(ctx context.Context, f Finalization) (queries.Deploym
 		remember(ctx, f.Release)
 		r, err := q.ReleaseGet(ctx, f.Release, f.Pipeline)
 		if errors.Is(err, pgx.ErrNoRows) {
-			return troy.Errorf(troy.NotFound, "there is no release %s; it may have expired", f.Release)
+			return troy.Errorf(troy.NotFound, "release not found: %s; it may have expired", f.Release)
 		}
 		if err != nil {
 			return err
@@ -73,11 +72,11 @@ func finalize(ctx context.Context, q *queries.Queries, p queries.Pipeline, r que
 		}
 	}
 	if live := liveName(p); f.ExpectLive != "" && f.ExpectLive != live {
-		return troy.Errorf(troy.Moved, "the live deployment is %s, expected was %s", live, f.ExpectLive).At("expect_live")
+		return troy.Errorf(troy.Moved, "the live deployment is %s, expected %s", live, f.ExpectLive).At("expect_live")
 	}
 	_, err := q.ReleaseFinalize(ctx, r.ID, p.ID)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return troy.Errorf(troy.Conflict, "the release expired at %s; begin a new one", stamp(r.ExpiresAt))
+		return troy.Errorf(troy.Conflict, "the release expired at %s; start a new one", stamp(r.ExpiresAt))
 	}
 	if err != nil {
 		return err
@@ -103,9 +102,8 @@ func liveName(p queries.Pipeline) string {
 	return p.LiveDeploymentID.String()
 }
 
-// Rollback publishes a deployment that was live before, again; for uuid.Nil
-// the last one that was live before the live one. It returns the deployment
-// that does so.
+// Rollback publishes an earlier live deployment again; uuid.Nil means the one
+// that was live before the current one. It returns the new deployment.
 func (in *Intake) Rollback(ctx context.Context, pipeline, target uuid.UUID, actor string) (queries.Deployment, error) {
 	return in.republish(ctx, pipeline, troy.Rollback, actor, func(q *queries.Queries, p queries.Pipeline) (queries.Deployment, error) {
 		if target == uuid.Nil {
@@ -113,14 +111,14 @@ func (in *Intake) Rollback(ctx context.Context, pipeline, target uuid.UUID, acto
 		}
 		d, err := deployment(ctx, q, pipeline, target, "deployment")
 		if err == nil && d.LiveAt == nil {
-			err = troy.Errorf(troy.Conflict, "deployment %d was never live; a rollback takes one that was, a promotion any that succeeded", d.Number).At("deployment")
+			err = troy.Errorf(troy.Conflict, "deployment %d was never live; expected one that was, or use promote for any that succeeded", d.Number).At("deployment")
 		}
 		return d, err
 	})
 }
 
-// Promote publishes any deployment that succeeded, without a build. It returns
-// the deployment that does so.
+// Promote publishes any successful deployment without a build. It returns the
+// new deployment.
 func (in *Intake) Promote(ctx context.Context, pipeline, target uuid.UUID, actor string) (queries.Deployment, error) {
 	return in.republish(ctx, pipeline, troy.Promotion, actor, func(q *queries.Queries, _ queries.Pipeline) (queries.Deployment, error) {
 		d, err := deployment(ctx, q, pipeline, target, "deployment")
@@ -145,7 +143,7 @@ func (in *Intake) republish(ctx context.Context, pipeline uuid.UUID, what troy.D
 			return err
 		}
 		if d.PrunedAt != nil {
-			return troy.Errorf(troy.Conflict, "the files of deployment %d were given up at %s; release them again", d.Number, stamp(*d.PrunedAt)).At("deployment")
+			return troy.Errorf(troy.Conflict, "the files of deployment %d were removed at %s; release them again", d.Number, stamp(*d.PrunedAt)).At("deployment")
 		}
 		if err := notLive(ctx, q, p, d); err != nil {
 			return err
@@ -159,8 +157,9 @@ func (in *Intake) republish(ctx context.Context, pipeline uuid.UUID, what troy.D
 	return made, nil
 }
 
-// notLive refuses what is live already. While another deployment is on its
-// way it is none: going back to what is live now means after that one.
+// notLive refuses a deployment that is already live. While another deployment
+// is on its way none counts as live: a rollback to the live one then follows
+// that one.
 func notLive(ctx context.Context, q *queries.Queries, p queries.Pipeline, d queries.Deployment) error {
 	if p.LiveDeploymentID == nil || p.Status == troy.Queued || p.Status == troy.Deploying {
 		return nil
@@ -173,9 +172,9 @@ func notLive(ctx context.Context, q *queries.Queries, p queries.Pipeline, d quer
 		return nil
 	}
 	if live.ID == d.ID {
-		return troy.Errorf(troy.Conflict, "deployment %d is live already", d.Number).At("deployment")
+		return troy.Errorf(troy.Conflict, "deployment %d is already live", d.Number).At("deployment")
 	}
-	return troy.Errorf(troy.Conflict, "the files of deployment %d are live already, by deployment %d", d.Number, live.Number).At("deployment")
+	return troy.Errorf(troy.Conflict, "the files of deployment %d are already live, by deployment %d", d.Number, live.Number).At("deployment")
 }
 
 // repeat makes a deployment with the tree of d.
@@ -198,17 +197,17 @@ func repeat(ctx context.Context, q *queries.Queries, d queries.Deployment, kind 
 
 func beforeLive(ctx context.Context, q *queries.Queries, p queries.Pipeline) (queries.Deployment, error) {
 	if p.LiveDeploymentID == nil {
-		return queries.Deployment{}, troy.Errorf(troy.Conflict, "the pipeline %s is %s with nothing live, so there is nothing to roll back", p.Name, p.Status)
+		return queries.Deployment{}, troy.Errorf(troy.Conflict, "the pipeline %s is %s and has no live deployment, so it can't be rolled back", p.Name, p.Status)
 	}
 	d, err := q.DeploymentBeforeLive(ctx, p.ID)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return d, troy.Errorf(troy.Conflict, "no other deployment of the pipeline %s was live before, or its files were given up", p.Name)
+		return d, troy.Errorf(troy.Conflict, "the pipeline %s has no other deployment that was live, or its files were removed", p.Name)
 	}
 	return d, err
 }
 
-// deployment reads a deployment of the pipeline; one of another does not
-// exist.
+// deployment reads one of the pipeline's deployments. It returns NotFound for
+// another pipeline's.
 func deployment(ctx context.Context, q *queries.Queries, pipeline, id uuid.UUID, field string) (queries.Deployment, error) {
 	d, err := q.DeploymentGet(ctx, id)
 	if errors.Is(err, pgx.ErrNoRows) || err == nil && d.PipelineID != pipeline {
@@ -217,8 +216,8 @@ func deployment(ctx context.Context, q *queries.Queries, pipeline, id uuid.UUID,
 	return d, err
 }
 
-// CancelDeployment ends a deployment that waits or builds. One that is being
-// published, or has ended, is a Conflict.
+// CancelDeployment cancels a deployment that waits or is being built. It
+// returns Conflict if the deployment is being published or has ended.
 func (in *Intake) CancelDeployment(ctx context.Context, pipeline, id uuid.UUID, actor string) (queries.Deployment, error) {
 	var d queries.Deployment
 	_, err := in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
@@ -235,7 +234,7 @@ func (in *Intake) CancelDeployment(ctx context.Context, pipeline, id uuid.UUID, 
 		})
 		switch {
 		case errors.Is(err, pgx.ErrNoRows) && before.State == troy.Publishing:
-			return troy.Errorf(troy.Conflict, "deployment %d is %s, which is past cancelling; roll back when it is live", before.Number, before.State)
+			return troy.Errorf(troy.Conflict, "deployment %d is %s and can't be cancelled any more; roll back when it is live", before.Number, before.State)
 		case errors.Is(err, pgx.ErrNoRows):
 			return troy.Errorf(troy.Conflict, "deployment %d is %s; only a %s or %s one can be cancelled", before.Number, before.State, troy.Waiting, troy.Building)
 		case err != nil:

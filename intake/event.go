@@ -19,24 +19,24 @@ const (
 	AppDeleted EventType = "Deleted"
 )
 
-// AppEvent is what the platform tells of an app (docs/api.md, "App events").
+// AppEvent is the platform's message about an app (docs/api.md, "App events").
 type AppEvent struct {
 	ID   string    `json:"id"`
 	Type EventType `json:"type"`
-	// Time orders the events of one app. Postgres keeps microseconds, so
-	// ParseAppEvent cuts off what is finer.
+	// Time orders the events of one app. Postgres stores microseconds, so
+	// ParseAppEvent truncates to them.
 	Time time.Time `json:"time"`
 	App  App       `json:"app"`
 }
 
-// App is the app that an event is about.
+// App is the event's app.
 type App struct {
 	ID         string      `json:"id"`
 	Name       string      `json:"name"`
 	Repository *Repository `json:"repository"`
 }
 
-// Repository is where an app's source is.
+// Repository is the location of an app's source.
 type Repository struct {
 	Provider string `json:"provider"`  // one of troy.Providers
 	FullName string `json:"full_name"` // "team/blog"
@@ -44,12 +44,12 @@ type Repository struct {
 	Root     string `json:"root"`      // folder of the site's source; empty: all
 }
 
-// fullName has the letters that the forges allow. The name becomes part of their
-// API's addresses, so nothing may end its segment there.
+// fullName allows the letters that the forges allow. The name becomes part of
+// API addresses, so no character may end its path segment.
 var fullName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100}$`)
 
 // ParseAppEvent reads and checks the body of an app event. Errors are
-// *troy.Error of kind Invalid with the field at fault.
+// *troy.Error of kind Invalid with the invalid field.
 func ParseAppEvent(body []byte) (AppEvent, error) {
 	var e AppEvent
 	if err := DecodeJSON(bytes.NewReader(body), &e); err != nil {
@@ -69,12 +69,12 @@ func (e AppEvent) check() error {
 	switch e.Type {
 	case AppCreated, AppDeleted:
 	case "":
-		return troy.Errorf(troy.Invalid, "it is missing or empty").At("type")
+		return troy.Errorf(troy.Invalid, "the value is missing or empty").At("type")
 	default:
 		return troy.Errorf(troy.Invalid, "the type is %q; expected %s or %s", troy.Clip(string(e.Type)), AppCreated, AppDeleted).At("type")
 	}
 	if e.Time.IsZero() {
-		return troy.Errorf(troy.Invalid, "it is missing").At("time")
+		return troy.Errorf(troy.Invalid, "the value is missing").At("time")
 	}
 	if err := troy.CheckText("app.id", e.App.ID, maxID); err != nil {
 		return err
@@ -106,14 +106,14 @@ func (r *Repository) check(prefix string) error {
 	owner, name, _ := strings.Cut(r.FullName, "/")
 	dots := []string{".", ".."}
 	if !fullName.MatchString(r.FullName) || slices.Contains(dots, owner) || slices.Contains(dots, name) {
-		return troy.Errorf(troy.Invalid, "the name is %q; expected one like team/blog", troy.Clip(r.FullName)).At(prefix + "full_name")
+		return troy.Errorf(troy.Invalid, "the name is %q; expected a name like team/blog", troy.Clip(r.FullName)).At(prefix + "full_name")
 	}
 	if r.Branch != "" {
 		if err := troy.CheckText(prefix+"branch", r.Branch, maxRef); err != nil {
 			return err
 		}
 		if troy.CheckBranch(r.Branch) != nil {
-			return troy.Errorf(troy.Invalid, "%q is not a branch's name (git-check-ref-format)", troy.Clip(r.Branch)).At(prefix + "branch")
+			return troy.Errorf(troy.Invalid, "%q is not a valid branch name (git-check-ref-format)", troy.Clip(r.Branch)).At(prefix + "branch")
 		}
 	}
 	if r.Root == "" {

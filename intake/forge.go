@@ -15,21 +15,21 @@ import (
 	"github.com/troy-iaas/troy/watch"
 )
 
-// Accepted: a forge's event was taken in and changed something.
+// Accepted: a forge's event was accepted and changed something.
 const Accepted Result = "accepted"
 
-// Delivery is one verified message of a forge.
+// Delivery is one verified message from a forge.
 type Delivery struct {
 	Provider troy.Provider
-	ID       string // the forge's id of it, the same when it is sent again
-	Type     string // the event, as the forge names it
-	// BodySHA256 is given for pushes: ids are not signed, so the same body
-	// under another id is the same push.
+	ID       string // the forge's delivery id; repeated when it is sent again
+	Type     string // the forge's name of the event
+	// BodySHA256 is set for pushes: ids are not signed, so the same body under
+	// another id is the same push.
 	BodySHA256 []byte
 }
 
-// ForgeEvent takes a forge's event in, in one transaction. The same delivery
-// again changes nothing.
+// ForgeEvent accepts a forge's event in one transaction. Repeating a delivery
+// changes nothing.
 func (in *Intake) ForgeEvent(ctx context.Context, d Delivery, e troy.ForgeEvent) (Outcome, error) {
 	var out Outcome
 	var err error
@@ -39,7 +39,7 @@ func (in *Intake) ForgeEvent(ctx context.Context, d Delivery, e troy.ForgeEvent)
 		out, err = in.takeEvent(ctx, d, e)
 	}
 	if err != nil {
-		return Outcome{}, fmt.Errorf("take in %s delivery %s: %w", d.Provider, d.ID, err)
+		return Outcome{}, fmt.Errorf("accept %s delivery %s: %w", d.Provider, d.ID, err)
 	}
 	if out.Result == Accepted || out.asked {
 		in.bell.Ask(tasks.QueueQuick, tasks.QueueBuilds, tasks.QueueForge)
@@ -67,7 +67,7 @@ func (in *Intake) takeEvent(ctx context.Context, d Delivery, e troy.ForgeEvent) 
 }
 
 func heardBefore() Outcome {
-	return Outcome{Result: Duplicate, Detail: "the delivery was taken in before"}
+	return Outcome{Result: Duplicate, Detail: "the delivery was accepted before"}
 }
 
 func settled(d Delivery, out Outcome) queries.DeliverySettleParams {
@@ -87,18 +87,18 @@ func forgeEvent(ctx context.Context, q *queries.Queries, e troy.ForgeEvent) (Out
 	case troy.PullRequest:
 		return ignored(nil, "pull request %d of %s: recorded", e.Number, e.Repository.FullName), nil
 	case troy.Ping:
-		return ignored(nil, "the webhook answers"), nil
+		return ignored(nil, "the webhook works"), nil
 	case troy.Ignored:
 		return ignored(nil, "%s", e.Reason), nil
 	}
 	return Outcome{}, fmt.Errorf("unknown forge event %T", e)
 }
 
-// notes gathers what an event did, for people.
+// notes collects descriptions of what an event did.
 type notes struct {
 	lines    []string
 	changed  bool
-	asked    bool // for work, also where nothing changed
+	asked    bool // for work; may be true where nothing changed
 	pipeline *uuid.UUID
 }
 
@@ -120,18 +120,17 @@ func (n *notes) outcome(nothing string) Outcome {
 // Head is the newest commit of a branch.
 type Head struct {
 	Branch, Commit, Message, Author string
-	// Base is the head that Troy knew when it looked, empty for none. If another
-	// is known by now, the look may be stale: the branch is read again.
-	// Paths are the files that differ between the two, and PathsComplete that
-	// there are no others.
+	// Base is the head that Troy knew when it read the branch, or empty. If
+	// Troy knows another by now, the read may be stale: the branch is read
+	// again. Paths are the files that differ between the two, and PathsComplete
+	// reports that there are no others.
 	Base          string
 	Paths         []string
 	PathsComplete bool
 }
 
-// HeadFound takes in a commit that was found at the head of a pipeline's
-// branch without a webhook having told of it, and reports whether a deployment
-// was made of it.
+// HeadFound accepts a commit at the head of a pipeline's branch that no webhook
+// reported. It reports whether it made a deployment.
 func (in *Intake) HeadFound(ctx context.Context, pipeline uuid.UUID, h Head) (made bool, err error) {
 	var n notes
 	_, err = in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
@@ -140,27 +139,27 @@ func (in *Intake) HeadFound(ctx context.Context, pipeline uuid.UUID, h Head) (ma
 			Before: h.Base, Paths: h.Paths, PathsComplete: h.PathsComplete && h.Base != "",
 		}
 		if h.Base == "" && p.HeadCommit != nil && *p.HeadCommit != h.Commit {
-			// A first head was taken in since the look, which may be older.
+			// A first head was accepted since the read, which may be older.
 			return catchUp(ctx, q, p.ID)
 		}
 		decided := decide(&p, h.Branch, push, "catch-up", &n)
 		return perform(ctx, q, []decision{decided})
 	})
 	if err != nil {
-		return false, fmt.Errorf("take in commit %s of pipeline %s: %w", h.Commit, pipeline, err)
+		return false, fmt.Errorf("accept commit %s of pipeline %s: %w", h.Commit, pipeline, err)
 	}
 	in.bell.Ask(tasks.QueueBuilds)
 	return n.changed, nil
 }
 
-// branchGone is the problem of a pipeline whose branch is not there. Problems
-// that begin so end when the branch is found.
+// branchGone is the problem of a pipeline whose branch does not exist. Problems
+// with this prefix end when the branch is found.
 func branchGone(branch string) string {
 	return fmt.Sprintf("the branch %s does not exist in the repository; push it again, or choose another", branch)
 }
 
-// BranchFound notes whether a pipeline's branch is there. While it is not,
-// the pipeline says so.
+// BranchFound records whether a pipeline's branch exists. While it does not,
+// the pipeline has a problem.
 func (in *Intake) BranchFound(ctx context.Context, pipeline uuid.UUID, branch string, found bool) error {
 	problem := ""
 	if !found {
@@ -173,11 +172,11 @@ func (in *Intake) BranchFound(ctx context.Context, pipeline uuid.UUID, branch st
 	return err
 }
 
-// BranchProblem reports whether a problem is that the branch is not there. It
-// may end at any time, so such a branch is still looked at.
+// BranchProblem reports whether a problem is a missing branch. The branch may
+// come back at any time, so it is still polled.
 func BranchProblem(problem string) bool { return strings.HasPrefix(problem, "the branch ") }
 
-// branchOf is the branch that a pipeline builds.
+// branchOf returns the branch that a pipeline builds.
 func branchOf(p queries.Pipeline, defaultBranch string) string {
 	if p.RepositoryBranch != nil && *p.RepositoryBranch != "" {
 		return *p.RepositoryBranch
@@ -185,8 +184,8 @@ func branchOf(p queries.Pipeline, defaultBranch string) string {
 	return defaultBranch
 }
 
-// notBuilt says in words why a push does not make a deployment of a pipeline,
-// or nothing if it does.
+// notBuilt explains why a push does not make a deployment of a pipeline; it
+// returns the empty string if it does.
 func notBuilt(p queries.Pipeline, defaultBranch string, push troy.Push) string {
 	branch := branchOf(p, defaultBranch)
 	switch {
@@ -197,20 +196,20 @@ func notBuilt(p queries.Pipeline, defaultBranch string, push troy.Push) string {
 	case branch == "":
 		return "its production branch is not known"
 	case push.Name != branch:
-		return fmt.Sprintf("the push is to the branch %s, it builds %s", push.Name, branch)
+		return fmt.Sprintf("the push is to the branch %s; the pipeline builds %s", push.Name, branch)
 	case p.Status.InDeletion():
 		return "the pipeline is " + p.Status.String()
 	case p.SourceProblem != "":
 		return p.SourceProblem
 	case p.HeadCommit != nil && *p.HeadCommit == push.After:
-		return "the commit was heard of before"
+		return "the commit is already known"
 	}
 	return ""
 }
 
-// skipReason says in words why a push to a pipeline's branch is not built
-// although it could be, or nothing if it is built. The forge is told, since a
-// check of the commit may be waited for.
+// skipReason explains why a push to a pipeline's branch is skipped; it returns
+// the empty string if the push is built. The forge gets the reason, since a
+// user may wait for the commit's check.
 func skipReason(p queries.Pipeline, push troy.Push) string {
 	switch {
 	case push.Skip != "":
@@ -221,9 +220,9 @@ func skipReason(p queries.Pipeline, push troy.Push) string {
 	return ""
 }
 
-// watchedFolder is what a pipeline watches where no pattern says more: its root
-// folder or, where that is a member of a workspace, all of the workspace, since
-// any package of it and its lockfile may be part of the site.
+// watchedFolder is what a pipeline without patterns watches: its root folder
+// or, if that is a member of a workspace, the whole workspace, since any of its
+// packages and its lockfile may be part of the site.
 func watchedFolder(p queries.Pipeline) string {
 	root := text(nil, p.RepositoryRoot)
 	switch {
@@ -251,8 +250,9 @@ func installationChanged(ctx context.Context, q *queries.Queries, e troy.Install
 	}
 	for _, r := range e.Added {
 		if e.Action == troy.InstallationDeleted {
-			// The event lists what it saw. Another installation may see them by
-			// now, if the app was installed again and this event is late.
+			// The event lists the repositories of its installation. If the app
+			// was installed again and this event is late, another installation
+			// may have them by now.
 			break
 		}
 		if err := repositorySeen(ctx, q, r, e.ID); err != nil {
@@ -273,14 +273,14 @@ func installationChanged(ctx context.Context, q *queries.Queries, e troy.Install
 			return Outcome{}, err
 		}
 		gone, err := q.PipelinesSourceProblem(ctx, queries.PipelinesSourceProblemParams{
-			Problem: "the GitHub app does not see " + r.FullName + " any more", Provider: string(r.Provider), RepositoryID: r.ID,
+			Problem: "the GitHub app has no access to " + r.FullName + " any more", Provider: string(r.Provider), RepositoryID: r.ID,
 		})
 		if err != nil {
 			return Outcome{}, err
 		}
 		n += gone
 	}
-	return Outcome{Result: Accepted, Detail: fmt.Sprintf("installation %s: %s, %d repositories added, %d removed, %d pipelines told", e.ID, e.Action, len(e.Added), len(e.Removed), n)}, nil
+	return Outcome{Result: Accepted, Detail: fmt.Sprintf("installation %s: %s, %d repositories added, %d removed, %d pipelines notified", e.ID, e.Action, len(e.Added), len(e.Removed), n)}, nil
 }
 
 func repositoryChanged(ctx context.Context, q *queries.Queries, e troy.RepositoryChange) (Outcome, error) {
@@ -301,10 +301,10 @@ func repositoryChanged(ctx context.Context, q *queries.Queries, e troy.Repositor
 	if len(bound) == 0 {
 		return ignored(nil, "no pipeline builds %s", e.Repository.FullName), nil
 	}
-	return Outcome{Result: Accepted, Detail: fmt.Sprintf("%s: %s, %d pipelines told", e.Repository.FullName, e.Action, len(bound)), PipelineID: &bound[0].ID}, nil
+	return Outcome{Result: Accepted, Detail: fmt.Sprintf("%s: %s, %d pipelines notified", e.Repository.FullName, e.Action, len(bound)), PipelineID: &bound[0].ID}, nil
 }
 
-// rerequested deploys a commit again for whoever pressed the re-run button.
+// rerequested deploys a commit again after a user pressed the re-run button.
 func rerequested(ctx context.Context, q *queries.Queries, e troy.Rerequest) (Outcome, error) {
 	bound, err := pipelinesOf(ctx, q, e.Repository)
 	if err != nil {
@@ -343,7 +343,7 @@ func rerequested(ctx context.Context, q *queries.Queries, e troy.Rerequest) (Out
 		}
 		newer, err := q.DeploymentNewerCommit(ctx, p.ID, last.ID)
 		if err == nil {
-			// Its check says so, too.
+			// The commit's check gets the reason too.
 			if err := q.WorkRequest(ctx, queries.WorkRequestParams{Kind: tasks.TypeReport, SubjectID: last.ID}); err != nil {
 				return Outcome{}, err
 			}
@@ -397,8 +397,8 @@ func repositorySeen(ctx context.Context, q *queries.Queries, r troy.ForgeReposit
 	})
 }
 
-// pipelinesOf reads the pipelines that are bound to a repository and writes
-// its id and present name down with them.
+// pipelinesOf reads the pipelines of a repository, and records the repository's
+// id and current name in them.
 func pipelinesOf(ctx context.Context, q *queries.Queries, r troy.ForgeRepository) ([]queries.Pipeline, error) {
 	bound, err := q.PipelinesOfRepository(ctx, queries.PipelinesOfRepositoryParams{
 		Provider: string(r.Provider), RepositoryID: r.ID, FullName: r.FullName,
@@ -414,7 +414,7 @@ func pipelinesOf(ctx context.Context, q *queries.Queries, r troy.ForgeRepository
 	return bound, nil
 }
 
-// short is how people write a commit.
+// short abbreviates a commit id.
 func short(commit string) string { return commit[:min(7, len(commit))] }
 
 func orUnknown(name string) string {

@@ -1,8 +1,7 @@
-// Package intake is what happens to rows when something is asked of Troy from
-// outside: an app event, a release that is complete, an operator's wish. Each
-// is one function and one transaction, after which the workers' queue is rung;
-// the work itself is the workers'. Web, the consumers of queues and `troyd
-// enqueue` call it with what they have verified.
+// Package intake records requests from outside: an app event, a complete
+// release, an operator's action. Each is one function and one transaction,
+// followed by a ring of the workers' queue; the workers do the work itself.
+// Web, the queues' consumers and `troyd enqueue` call it with verified input.
 package intake
 
 import (
@@ -22,21 +21,21 @@ import (
 	"github.com/troy-iaas/troy/tasks"
 )
 
-// Config is what an operator can set.
+// Config is the operator's settings.
 type Config struct {
-	// SitesSuffix is what a site's host ends in: the slug "blog" is served at
+	// SitesSuffix is the suffix of a site's host: the slug "blog" is served at
 	// "blog." + SitesSuffix.
 	SitesSuffix string
 	// AutoProvision requests provisioning for the pipelines that app events
 	// make.
 	AutoProvision bool
 	// CarryAssets is how long the hashed assets of earlier deployments stay
-	// reachable, and so how long a purge counts.
+	// reachable, and so how long a purge applies.
 	CarryAssets time.Duration
 }
 
-// Intake writes what was asked for. Its methods return *troy.Error for what a
-// caller may read; any other error is a fault of Troy's or of its database.
+// Intake records requests. Its methods return *troy.Error for errors that a
+// caller may read; any other error is a fault of Troy or its database.
 type Intake struct {
 	db     *pgxpool.Pool
 	bell   *bell.Bell
@@ -44,13 +43,13 @@ type Intake struct {
 	pushes *pushes
 }
 
-// New returns an Intake. The bell is asked to ring after each commit; it rings
-// while its Run runs, and a process that ends at once calls its Ring.
+// New returns an Intake. It asks the bell to ring after each commit; the bell
+// rings while its Run runs, and a short-lived process calls its Ring.
 func New(db *pgxpool.Pool, b *bell.Bell, cfg Config) *Intake {
 	return &Intake{db: db, bell: b, cfg: cfg, pushes: newPushes(db)}
 }
 
-// commit runs f in one transaction and rings when it was committed.
+// commit runs f in one transaction and rings after its commit.
 func (in *Intake) commit(ctx context.Context, f func(tx pgx.Tx, q *queries.Queries) error) error {
 	if err := transaction(ctx, in.db, f); err != nil {
 		return err
@@ -59,8 +58,8 @@ func (in *Intake) commit(ctx context.Context, f func(tx pgx.Tx, q *queries.Queri
 	return nil
 }
 
-// change locks a pipeline and changes it in one transaction. f sees all that
-// was committed before. The pipeline is returned as it is afterwards.
+// change locks a pipeline and changes it in one transaction. f sees everything
+// that was committed before. change returns the pipeline after the change.
 func (in *Intake) change(ctx context.Context, id uuid.UUID, f func(q *queries.Queries, p queries.Pipeline) error) (queries.Pipeline, error) {
 	var after queries.Pipeline
 	err := in.commit(ctx, func(_ pgx.Tx, q *queries.Queries) error {
@@ -68,7 +67,7 @@ func (in *Intake) change(ctx context.Context, id uuid.UUID, f func(q *queries.Qu
 		if err != nil {
 			return err
 		}
-		remember(ctx, id) // unless f makes something
+		remember(ctx, id) // unless f sets it
 		if err := f(q, p); err != nil {
 			return err
 		}
@@ -81,7 +80,7 @@ func (in *Intake) change(ctx context.Context, id uuid.UUID, f func(q *queries.Qu
 func lock(ctx context.Context, q *queries.Queries, id uuid.UUID) (queries.Pipeline, error) {
 	p, err := q.PipelineLock(ctx, id)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return p, troy.Errorf(troy.NotFound, "there is no pipeline %s", id)
+		return p, troy.Errorf(troy.NotFound, "pipeline not found: %s", id)
 	}
 	if err != nil {
 		return p, fmt.Errorf("lock pipeline %s: %w", id, err)
@@ -89,7 +88,7 @@ func lock(ctx context.Context, q *queries.Queries, id uuid.UUID) (queries.Pipeli
 	return p, nil
 }
 
-// Action is something that can be asked of a pipeline.
+// Action is an action on a pipeline.
 type Action string
 
 // The actions, as messages name them.
@@ -101,7 +100,7 @@ const (
 	Delete    Action = "deletion"
 )
 
-// Allowed lists what may be asked of a pipeline in a status.
+// Allowed lists the actions that a status allows.
 func Allowed(s troy.Status) []Action {
 	var allowed []Action
 	if s.CanBecome(troy.ProvisionRequest) {
@@ -116,11 +115,12 @@ func Allowed(s troy.Status) []Action {
 	return allowed
 }
 
-// Refuse says that a pipeline's status does not allow an action.
+// Refuse returns the Conflict for an action that the pipeline's status does not
+// allow.
 func Refuse(p queries.Pipeline, a Action) error {
 	allowed := Allowed(p.Status)
 	if len(allowed) == 0 {
-		return troy.Errorf(troy.Conflict, "the pipeline %s is %s, which does not allow %s; only waiting for the end of its deletion is left", p.Name, p.Status, a)
+		return troy.Errorf(troy.Conflict, "the pipeline %s is %s, which does not allow %s; wait for the end of its deletion", p.Name, p.Status, a)
 	}
 	names := make([]string, len(allowed))
 	for i, name := range allowed {
@@ -129,12 +129,12 @@ func Refuse(p queries.Pipeline, a Action) error {
 	return troy.Errorf(troy.Conflict, "the pipeline %s is %s, which does not allow %s; only %s %s allowed", p.Name, p.Status, a, list(names), verb(len(names)))
 }
 
-// moved answers for a guarded statement that returned no row: someone else
-// was faster, so the present status decides what is said.
+// moved explains why a guarded statement returned no row: another process was
+// faster, so the current status decides.
 func moved(ctx context.Context, q *queries.Queries, id uuid.UUID, a Action) error {
 	p, err := q.PipelineGet(ctx, id)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return troy.Errorf(troy.NotFound, "there is no pipeline %s", id)
+		return troy.Errorf(troy.NotFound, "pipeline not found: %s", id)
 	}
 	if err != nil {
 		return fmt.Errorf("read pipeline %s: %w", id, err)

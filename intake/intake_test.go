@@ -19,7 +19,7 @@ import (
 	"github.com/troy-iaas/troy/tasks"
 )
 
-// world is an intake on a database of the test's own.
+// world is an intake on its own database.
 type world struct {
 	t  *testing.T
 	db *pgxpool.Pool
@@ -57,7 +57,7 @@ func (w *world) create(name string) queries.Pipeline {
 	return p
 }
 
-// put brings a pipeline to a status, as if workers had.
+// put moves a pipeline to a status as the workers would.
 func (w *world) put(p queries.Pipeline, s troy.Status) {
 	w.t.Helper()
 	w.exec("UPDATE pipelines SET status = $2 WHERE id = $1", p.ID, s)
@@ -88,7 +88,7 @@ func (w *world) get(id uuid.UUID) queries.Pipeline {
 	return p
 }
 
-// ended makes a deployment in a state that workers would have brought it to.
+// ended makes a deployment in a state that the workers would set.
 func (w *world) ended(p queries.Pipeline, state troy.DeploymentState, live bool) queries.Deployment {
 	w.t.Helper()
 	id := uuid.Must(uuid.NewV7())
@@ -107,19 +107,19 @@ func (w *world) ended(p queries.Pipeline, state troy.DeploymentState, live bool)
 func wantKind(t *testing.T, err error, want troy.ErrorKind, text string) {
 	t.Helper()
 	if err == nil {
-		t.Fatalf("no error, want %s with %q", want, text)
+		t.Fatalf("got no error, want %s with %q", want, text)
 	}
 	if got := troy.KindOf(err); got != want {
 		t.Fatalf("error is %s, want %s: %v", got, want, err)
 	}
 	if !contains(err.Error(), text) {
-		t.Fatalf("error %q does not say %q", err, text)
+		t.Fatalf("error %q does not contain %q", err, text)
 	}
 }
 
 var start = time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC)
 
-// eventually looks until it is so.
+// eventually polls until ok.
 func (w *world) eventually(what string, so func() bool) {
 	w.t.Helper()
 	if !poll.Until(w.t.Context(), 20*time.Second, 10*time.Millisecond, so) {

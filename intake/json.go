@@ -14,10 +14,10 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
-// DecodeJSON reads one JSON value into v: names match exactly and stand once,
-// no member is unknown, the text is UTF-8, and nothing follows. What is wrong
-// is a *troy.Error of kind Invalid with the field ("files[3].path"); an error
-// of r is returned as it is.
+// DecodeJSON reads one JSON value into v. It requires exact names that appear
+// once, only known members, UTF-8 and no trailing data. It returns a
+// *troy.Error of kind Invalid with the field ("files[3].path"), or an error of
+// r unchanged.
 func DecodeJSON(r io.Reader, v any) error {
 	source := &source{r: r}
 	err := json.UnmarshalRead(source, v, json.RejectUnknownMembers(true))
@@ -27,7 +27,7 @@ func DecodeJSON(r io.Reader, v any) error {
 	case source.err != nil:
 		return source.err
 	case source.empty:
-		return troy.Errorf(troy.Invalid, "the body is empty; a JSON object is expected")
+		return troy.Errorf(troy.Invalid, "the body is empty; expected a JSON object")
 	}
 	if e, ok := errors.AsType[*json.SemanticError](err); ok {
 		return semantic(e).At(field(e.JSONPointer))
@@ -41,7 +41,7 @@ func DecodeJSON(r io.Reader, v any) error {
 	return troy.Errorf(troy.Invalid, "the body is not valid JSON")
 }
 
-// semantic says what is wrong with a value without Go's names for things.
+// semantic describes a wrong value without Go's names.
 func semantic(e *json.SemanticError) *troy.Error {
 	if errors.Is(e, json.ErrUnknownName) {
 		return troy.Errorf(troy.Invalid, "the field is unknown")
@@ -52,12 +52,12 @@ func semantic(e *json.SemanticError) *troy.Error {
 		}
 	}
 	if want := wanted(e.GoType); want != "" {
-		return troy.Errorf(troy.Invalid, "it must be %s, not %s", want, given(e.JSONKind))
+		return troy.Errorf(troy.Invalid, "expected %s, got %s", want, given(e.JSONKind))
 	}
-	return troy.Errorf(troy.Invalid, "it is not what is expected")
+	return troy.Errorf(troy.Invalid, "the value is not valid")
 }
 
-// given names a JSON value's kind.
+// given names the kind of a JSON value.
 func given(k jsontext.Kind) string {
 	switch k {
 	case 'n':
@@ -65,18 +65,18 @@ func given(k jsontext.Kind) string {
 	case 't', 'f':
 		return "true or false"
 	case '"':
-		return "this string"
+		return "a string"
 	case '0':
-		return "this number"
+		return "a number"
 	case '{':
 		return "an object"
 	case '[':
 		return "a list"
 	}
-	return "this"
+	return "another value"
 }
 
-// wanted names what a Go type takes.
+// wanted names the JSON values that a Go type accepts.
 func wanted(t reflect.Type) string {
 	if t == nil {
 		return ""
@@ -88,9 +88,9 @@ func wanted(t reflect.Type) string {
 	case "time.Time":
 		return `a time like "2026-01-02T15:04:05Z" (RFC 3339)`
 	case "uuid.UUID":
-		return "an id (a UUID)"
+		return "an id (UUID)"
 	case "site.Digest":
-		return "a SHA-256 in 64 lower-case hexadecimal digits"
+		return "a SHA-256 of 64 lower-case hexadecimal digits"
 	}
 	switch t.Kind() {
 	case reflect.String:
@@ -107,7 +107,7 @@ func wanted(t reflect.Type) string {
 	return ""
 }
 
-// field writes a JSON pointer (RFC 6901) as the API names fields:
+// field formats a JSON pointer (RFC 6901) as the API names fields:
 // "files[3].path".
 func field(p jsontext.Pointer) string {
 	var b strings.Builder
@@ -125,8 +125,7 @@ func field(p jsontext.Pointer) string {
 	return b.String()
 }
 
-// source remembers what the reader said, apart from what was wrong with the
-// text that it gave.
+// source records the reader's error, to tell it from an error in the text.
 type source struct {
 	r     io.Reader
 	err   error
@@ -144,7 +143,7 @@ func (s *source) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// The most characters that texts from outside may have.
+// Maximum lengths of texts from outside, in characters.
 const (
 	maxID      = 128
 	maxName    = 200
@@ -153,14 +152,14 @@ const (
 	maxRoot    = 1024
 )
 
-// CheckMessage holds a deployment's message to its rules: at most 1,000
-// characters, in which only line ends and tabs are control characters.
+// CheckMessage checks a deployment's message: at most 1,000 characters, and no
+// control characters except line ends and tabs.
 func CheckMessage(s string) error {
 	if s == "" {
 		return nil
 	}
 	if n := utf8.RuneCountInString(s); n > maxMessage {
-		return troy.Errorf(troy.Invalid, "it has %d characters; at most %d are allowed", n, maxMessage).At("message")
+		return troy.Errorf(troy.Invalid, "the text has %d characters; expected at most %d", n, maxMessage).At("message")
 	}
 	return troy.CheckText("message", strings.NewReplacer("\n", ".", "\r", ".", "\t", ".").Replace(s)+".", maxMessage+1)
 }

@@ -14,23 +14,23 @@ import (
 	"github.com/troy-iaas/troy/tasks"
 )
 
-// maxReason bounds the reason of a lock, in characters.
+// maxReason is the maximum length of a lock's reason, in characters.
 const maxReason = 200
 
-// heldPush is the newest commit that a lock held back. An empty Commit is the
-// head of the branch.
+// heldPush is the newest commit that a lock held back. An empty Commit means
+// the head of the branch.
 type heldPush struct {
 	Commit  string `json:"commit,omitempty"`
 	Branch  string `json:"branch,omitempty"`
 	Author  string `json:"author,omitempty"`
 	Message string `json:"message,omitempty"`
-	Actor   string `json:"actor"` // who pushed it or asked for it
+	Actor   string `json:"actor"` // who pushed or requested it
 }
 
-// Lock keeps a pipeline from deploying anything but what is published by a
-// rollback or a promotion. Automated deployments that wait or are being built
-// are cancelled; Unlock deploys the newest of them, or what was pushed since.
-// A pipeline that is locked already is a Conflict.
+// Lock stops all deployments of a pipeline except those made by a rollback or a
+// promotion. It cancels automated deployments that wait or are being built;
+// Unlock deploys the newest of them, or a later push. It returns Conflict if
+// the pipeline is already locked.
 func (in *Intake) Lock(ctx context.Context, pipeline uuid.UUID, reason, actor string) (queries.Pipeline, error) {
 	if err := troy.CheckText("reason", reason, maxReason); err != nil {
 		return queries.Pipeline{}, err
@@ -58,7 +58,7 @@ func (in *Intake) Lock(ctx context.Context, pipeline uuid.UUID, reason, actor st
 }
 
 // holdBack cancels the automated deployments that are not being published yet,
-// and notes the newest.
+// and records the newest.
 func holdBack(ctx context.Context, q *queries.Queries, p queries.Pipeline) error {
 	found, err := q.DeploymentsUnpublished(ctx, p.ID)
 	if err != nil {
@@ -84,13 +84,13 @@ func hold(ctx context.Context, q *queries.Queries, pipeline uuid.UUID, h heldPus
 		return err
 	}
 	if err := q.PipelineHold(ctx, b, pipeline); err != nil {
-		return fmt.Errorf("note the push that is held back: %w", err)
+		return fmt.Errorf("record the held push: %w", err)
 	}
 	return nil
 }
 
-// Unlock removes a pipeline's lock and deploys the newest commit that it held
-// back. A pipeline that is not locked stays as it is.
+// Unlock removes a pipeline's lock and deploys the newest commit that the lock
+// held back. It does nothing if the pipeline is not locked.
 func (in *Intake) Unlock(ctx context.Context, pipeline uuid.UUID, actor string) (queries.Pipeline, error) {
 	p, err := in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
 		if p.LockedAt == nil {
@@ -122,7 +122,7 @@ func (in *Intake) Unlock(ctx context.Context, pipeline uuid.UUID, actor string) 
 func deployHeld(ctx context.Context, q *queries.Queries, p queries.Pipeline, actor string) error {
 	var h heldPush
 	if err := json.Unmarshal(p.HeldPush, &h); err != nil {
-		return fmt.Errorf("read the push that was held back: %w", err)
+		return fmt.Errorf("read the held push: %w", err)
 	}
 	id, err := uuid.NewV7()
 	if err != nil {

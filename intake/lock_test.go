@@ -30,8 +30,8 @@ func (w *world) deployments() string {
 	return s
 }
 
-// A push to a locked pipeline is recorded and not deployed; unlocking deploys
-// the newest that would have been built.
+// A push to a locked pipeline is recorded but not deployed; unlocking deploys
+// the newest buildable one.
 func TestLockHoldsPushesBack(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -68,8 +68,8 @@ func TestLockHoldsPushesBack(t *testing.T) {
 	}
 }
 
-// A lock cancels what is not being published yet and leaves the pipeline at
-// rest; what it cancelled is deployed once it is unlocked.
+// A lock cancels deployments that are not being published yet, and the pipeline
+// rests; unlocking deploys what the lock cancelled.
 func TestLockCancels(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -83,13 +83,13 @@ func TestLockCancels(t *testing.T) {
 		t.Errorf("the deployments are %q", got)
 	}
 	if n := w.count("SELECT count(*) FROM deployments WHERE cause = 'locked by token mona: an incident'"); n != 2 {
-		t.Errorf("%d name the lock, want 2", n)
+		t.Errorf("%d have the lock as cause, want 2", n)
 	}
 	if now := w.get(p.ID); now.Status != troy.ReadyForDeployment {
 		t.Errorf("it is %s", now.Status)
 	}
 	if n := w.count("SELECT count(*) FROM work WHERE kind IN ('pipeline:deploy', 'deployment:build')"); n != 0 {
-		t.Errorf("%d works are left that deploy", n)
+		t.Errorf("%d rows of deploying work are left", n)
 	}
 	if _, err := w.in.Unlock(w.ctx(), p.ID, "test"); err != nil {
 		t.Fatal(err)
@@ -99,8 +99,7 @@ func TestLockCancels(t *testing.T) {
 	}
 }
 
-// While a pipeline is locked, what deploys something new is refused; a
-// rollback and a promotion are not.
+// A locked pipeline refuses new deployments but allows rollbacks and promotions.
 func TestLockRefuses(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -154,7 +153,7 @@ func TestLockRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := w.in.Finalize(w.ctx(), f); err != nil {
-		t.Errorf("the release, once it is unlocked: %v", err)
+		t.Errorf("the release after unlocking: %v", err)
 	}
 	for _, reason := range []string{"", " ", "a\nb"} {
 		_, err := w.in.Lock(w.ctx(), p.ID, reason, "test")
@@ -162,8 +161,8 @@ func TestLockRefuses(t *testing.T) {
 	}
 }
 
-// What was held back of another branch is not deployed, nor is anything while
-// the source can't be read: then the branch is looked at afresh.
+// A held push to another branch is not deployed, and neither is any push while
+// the source can't be read: the branch is then read again.
 func TestUnlockAfterAChange(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -181,7 +180,7 @@ func TestUnlockAfterAChange(t *testing.T) {
 	w.push(1, troy.Push{Name: branch, After: commit("b")})
 	var held struct{ Commit string }
 	if err := json.Unmarshal(w.get(p.ID).HeldPush, &held); err != nil || held.Commit != commit("b") {
-		t.Errorf("held back is %+v, %v", held, err)
+		t.Errorf("the held push is %+v, %v", held, err)
 	}
 	w.exec("UPDATE pipelines SET source_problem = 'the app was uninstalled'")
 	after, err := w.in.Unlock(w.ctx(), p.ID, "test")

@@ -15,8 +15,8 @@ import (
 	"github.com/troy-iaas/troy/queries"
 )
 
-// Request is a request that is carried out once, however often it is sent: a
-// token's Idempotency-Key, and a digest of what was asked for.
+// Request is a request that is carried out at most once: a token's
+// Idempotency-Key and a digest of the request.
 type Request struct {
 	Token  uuid.UUID
 	Key    string
@@ -27,16 +27,16 @@ type Request struct {
 
 type requestKey struct{}
 
-// Once returns a context in which the next change is the request's. Where the
-// request was carried out before, the change returns *Repeated and changes
+// Once returns a context in which the next change belongs to the request. If
+// the request was carried out before, the change returns *Repeated and changes
 // nothing; while another connection carries it out, the change waits for that.
-// A key that stands for another request is a Conflict. Keys are remembered for
-// a day.
+// A key that was used for another request is a Conflict. Keys are kept for a
+// day.
 func Once(ctx context.Context, r Request) context.Context {
 	return context.WithValue(ctx, requestKey{}, &r)
 }
 
-// Repeated says that a request was carried out before.
+// Repeated means that a request was carried out before.
 type Repeated struct {
 	Subject uuid.UUID // the pipeline, deployment or token that it made or moved
 }
@@ -45,23 +45,23 @@ func (r *Repeated) Error() string {
 	return "the request was carried out before, on " + r.Subject.String()
 }
 
-// Unsure says that a change may have been made or not: the connection to
-// Postgres was lost after COMMIT was sent and before its answer came.
+// Unsure means that a change may or may not have been made: the connection to
+// Postgres was lost after COMMIT was sent and before the answer arrived.
 type Unsure struct{ err error }
 
-func (u *Unsure) Error() string { return "its COMMIT was sent and not answered: " + u.err.Error() }
+func (u *Unsure) Error() string { return "COMMIT was sent but not answered: " + u.err.Error() }
 
 func (u *Unsure) Unwrap() error { return u.err }
 
-// remember notes what the context's request made or moved.
+// remember records what the context's request made or moved.
 func remember(ctx context.Context, subject uuid.UUID) {
 	if r, ok := ctx.Value(requestKey{}).(*Request); ok {
 		r.subject = subject
 	}
 }
 
-// transaction runs f in one transaction, and in the same one notes that the
-// context's request was carried out.
+// transaction runs f in one transaction and records in it that the context's
+// request was carried out.
 func transaction(ctx context.Context, db *pgxpool.Pool, f func(pgx.Tx, *queries.Queries) error) error {
 	tx, err := db.Begin(ctx)
 	if err != nil {
@@ -80,20 +80,20 @@ func transaction(ctx context.Context, db *pgxpool.Pool, f func(pgx.Tx, *queries.
 	}
 	if once {
 		if err := q.RequestDone(ctx, queries.RequestDoneParams{SubjectID: &r.subject, TokenID: r.Token, Key: r.Key}); err != nil {
-			return fmt.Errorf("note what request %q did: %w", r.Key, err)
+			return fmt.Errorf("record the result of request %q: %w", r.Key, err)
 		}
 	}
 	return commit(ctx, tx)
 }
 
-// commit ends a transaction. An error other than *Unsure says that nothing was
-// done.
+// commit ends a transaction. An error other than *Unsure means that nothing
+// changed.
 func commit(ctx context.Context, tx pgx.Tx) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	// pgconn.SafeToRetry can't be asked afterwards: of a connection that breaks
-	// under COMMIT pgx says that it was closed, as if nothing had been sent.
+	// pgconn.SafeToRetry doesn't help here: if a connection breaks during
+	// COMMIT, pgx reports it as closed, as if nothing had been sent.
 	closed := tx.Conn().IsClosed()
 	err := tx.Commit(ctx)
 	if err == nil || closed || errors.Is(err, pgx.ErrTxCommitRollback) {

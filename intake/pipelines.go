@@ -16,18 +16,18 @@ import (
 	"github.com/troy-iaas/troy/tasks"
 )
 
-// NewPipeline is what CreatePipeline makes.
+// NewPipeline is the input of CreatePipeline.
 type NewPipeline struct {
 	Name       string
-	Slug       string // made from the name when empty
-	AppID      string // empty: of no app
+	Slug       string // derived from the name when empty
+	AppID      string // empty: no app
 	Repository *Repository
 	Provision  bool // requests provisioning at once
 }
 
-// CreatePipeline makes a pipeline. A slug that is asked for and taken is a
-// Conflict; one made from the name gets a number. A second pipeline of an app
-// is a Conflict.
+// CreatePipeline makes a pipeline. It returns Conflict for a requested slug
+// that is taken, and for a second pipeline of an app; a slug that it derives
+// from the name gets a number.
 func (in *Intake) CreatePipeline(ctx context.Context, n NewPipeline, actor string) (queries.Pipeline, error) {
 	if err := n.check(); err != nil {
 		return queries.Pipeline{}, err
@@ -35,13 +35,14 @@ func (in *Intake) CreatePipeline(ctx context.Context, n NewPipeline, actor strin
 	var p queries.Pipeline
 	err := in.commit(ctx, func(tx pgx.Tx, q *queries.Queries) error {
 		if n.AppID != "" {
-			// Its events wait, so that the two don't make one pipeline each.
+			// Concurrent events of the app wait, so that two don't make one
+			// pipeline each.
 			if _, err := q.AppLock(ctx, n.AppID); err != nil {
 				return err
 			}
 			p, err := q.PipelineGetByApp(ctx, n.AppID)
 			if err == nil {
-				return troy.Errorf(troy.Conflict, "the app %s has the pipeline %s already, which is %s", n.AppID, p.Slug, p.Status).At("app_id")
+				return troy.Errorf(troy.Conflict, "the app %s already has the pipeline %s, which is %s", n.AppID, p.Slug, p.Status).At("app_id")
 			}
 			if !errors.Is(err, pgx.ErrNoRows) {
 				return err
@@ -74,7 +75,7 @@ func (n NewPipeline) check() error {
 	return n.Repository.check("repository.")
 }
 
-// create makes the pipeline under the first slug that is free.
+// create makes the pipeline under the first free slug.
 func (in *Intake) create(ctx context.Context, tx pgx.Tx, n NewPipeline, actor string) (queries.Pipeline, error) {
 	id, err := uuid.NewV7()
 	if err != nil {
@@ -103,14 +104,14 @@ func (in *Intake) create(ctx context.Context, tx pgx.Tx, n NewPipeline, actor st
 	return q.PipelineGet(ctx, id)
 }
 
-// catchUp asks for a look at the pipeline's branch, now and then for good: the
-// commit at its head was pushed before Troy could hear of it.
+// catchUp requests a check of the pipeline's branch now and then regularly: the
+// commit at its head was pushed before Troy could get its webhook.
 func catchUp(ctx context.Context, q *queries.Queries, pipeline uuid.UUID) error {
 	return q.WorkRequest(ctx, queries.WorkRequestParams{Kind: tasks.TypeCatchUp, SubjectID: pipeline})
 }
 
 // insert tries the slugs in turn, each in a savepoint, since a refused
-// statement would end the whole transaction.
+// statement would abort the whole transaction.
 func (in *Intake) insert(ctx context.Context, tx pgx.Tx, wanted string, args queries.PipelineCreateParams) error {
 	for n := 1; ; n++ {
 		args.Slug = wanted
@@ -134,14 +135,14 @@ func (in *Intake) insert(ctx context.Context, tx pgx.Tx, wanted string, args que
 			return troy.Errorf(troy.Conflict, "the slug %q is taken; choose another", wanted).At("slug")
 		}
 		if n == mostCandidates {
-			return troy.Errorf(troy.Conflict, "no slug made from the name is free; choose one").At("slug")
+			return troy.Errorf(troy.Conflict, "every slug made from the name is taken; choose one").At("slug")
 		}
 	}
 }
 
-// slugRest is how long the slug of a deleted pipeline is not given to an app by
-// itself: links, cookies and cached pages of the site before would be taken for
-// those of the app's. An admin may ask for it by name.
+// slugRest is how long a deleted pipeline's slug is not given to an app
+// automatically: links, cookies and cached pages of the previous site would
+// lead to the app's. An admin may request it by name.
 const slugRest = 7 * 24 * time.Hour
 
 func slugRests(ctx context.Context, tx pgx.Tx, args queries.PipelineCreateParams) (bool, error) {
@@ -150,7 +151,7 @@ func slugRests(ctx context.Context, tx pgx.Tx, args queries.PipelineCreateParams
 	}
 	rests, err := queries.New(tx).SlugFreedLately(ctx, args.Slug, slugRest.Seconds())
 	if err != nil {
-		return false, fmt.Errorf("look up when the slug %s was free: %w", args.Slug, err)
+		return false, fmt.Errorf("check when the slug %s became free: %w", args.Slug, err)
 	}
 	return rests, nil
 }
@@ -160,8 +161,9 @@ const (
 	mostCandidates    = 40
 )
 
-// candidate is the n-th slug to try for a name. After the counted ones they
-// are drawn: a thousand apps of one name must not try a thousand slugs each.
+// candidate returns the n-th slug to try for a name. After the numbered ones
+// they are random: a thousand apps of one name must not try a thousand slugs
+// each.
 func candidate(name string, n int) string {
 	slug := troy.SlugFrom(name)
 	switch {
@@ -179,8 +181,8 @@ func taken(err error) bool {
 	return ok && pg.Code == "23505" && (pg.ConstraintName == "pipelines_slug_key" || pg.ConstraintName == "domains_pkey")
 }
 
-// RequestProvision asks for provisioning: of a new pipeline, or again of one
-// that is Failed to Provision.
+// RequestProvision requests provisioning of a new pipeline, or of one that is
+// Failed to Provision.
 func (in *Intake) RequestProvision(ctx context.Context, id uuid.UUID, actor string) (queries.Pipeline, error) {
 	return in.change(ctx, id, func(q *queries.Queries, _ queries.Pipeline) error {
 		_, err := q.PipelineRequestProvision(ctx, queries.PipelineRequestProvisionParams{ID: id, Actor: actor})
@@ -188,8 +190,8 @@ func (in *Intake) RequestProvision(ctx context.Context, id uuid.UUID, actor stri
 	})
 }
 
-// ScheduleDeletion asks for a pipeline's deletion, or again for one that is
-// Failed to Delete.
+// ScheduleDeletion requests a pipeline's deletion, also of one that is Failed
+// to Delete.
 func (in *Intake) ScheduleDeletion(ctx context.Context, id uuid.UUID, actor string) (queries.Pipeline, error) {
 	return in.change(ctx, id, func(q *queries.Queries, _ queries.Pipeline) error {
 		_, err := q.PipelineScheduleDeletion(ctx, queries.PipelineScheduleDeletionParams{ID: id, Actor: actor})
@@ -197,7 +199,7 @@ func (in *Intake) ScheduleDeletion(ctx context.Context, id uuid.UUID, actor stri
 	})
 }
 
-// guarded reads the error of a guarded statement.
+// guarded converts the error of a guarded statement.
 func guarded(ctx context.Context, q *queries.Queries, id uuid.UUID, a Action, err error) error {
 	if errors.Is(err, pgx.ErrNoRows) {
 		return moved(ctx, q, id, a)

@@ -23,7 +23,7 @@ func TestPurgesAreBounded(t *testing.T) {
 
 	fill()
 	if err := purge("other"); err != nil {
-		t.Errorf("999 purges are over: %v", err)
+		t.Errorf("999 purges have expired: %v", err)
 	}
 	w.exec("DELETE FROM purges WHERE path = 'other'")
 	w.exec("UPDATE purges SET done_at = NULL")

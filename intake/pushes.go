@@ -20,18 +20,19 @@ import (
 )
 
 const (
-	// pushBatch is the most pushes that are committed together.
+	// pushBatch is the maximum number of pushes in one commit.
 	pushBatch = 32
-	// pushLeaders is how many batches are under way at a time: while one waits
-	// for the disk, another is at work.
+	// pushLeaders is the number of concurrent batches: while one waits for the
+	// disk, another can work.
 	pushLeaders = 2
-	// pushTimeout bounds a batch. It does not end with one of its senders.
+	// pushTimeout bounds a batch. The end of one sender's context does not end
+	// its batch.
 	pushTimeout = 10 * time.Second
 )
 
-// pushes takes pushes in. They come in floods, and most of what one costs are
-// its way to Postgres and back and its wait for the disk, so those that wait
-// are taken in together: whoever comes leads the next batch, and the others
+// pushes accepts pushes in batches. Pushes come in floods, and most of a push's
+// cost is the round trip to Postgres and the wait for the disk, so waiting
+// pushes are committed together: a sender leads the next batch, and the others
 // wait for it. On an idle system a batch is one push.
 type pushes struct {
 	db      *pgxpool.Pool
@@ -41,22 +42,22 @@ type pushes struct {
 	waiting []*push
 }
 
-// push is one that is being taken in.
+// push is a push that waits for its batch.
 type push struct {
 	delivery Delivery
 	pushes   troy.PushEvent
 	out      Outcome
 	err      error
-	done     chan struct{} // closed when out or err is there
+	done     chan struct{} // closed when out or err is set
 }
 
 func newPushes(db *pgxpool.Pool) *pushes {
 	return &pushes{db: db, leaders: make(chan struct{}, pushLeaders)}
 }
 
-// take returns when the push is committed, or was refused. A context that ends
-// before leaves it open whether it was taken in; sent again, it is a duplicate
-// or new.
+// take returns when the push is committed or refused. If the context ends
+// first, the push may or may not have been accepted; a repetition is then a
+// duplicate or new.
 func (s *pushes) take(ctx context.Context, d Delivery, e troy.PushEvent) (Outcome, error) {
 	p := &push{delivery: d, pushes: e, done: make(chan struct{})}
 	s.mu.Lock()
@@ -64,7 +65,7 @@ func (s *pushes) take(ctx context.Context, d Delivery, e troy.PushEvent) (Outcom
 	s.mu.Unlock()
 	for {
 		select {
-		case <-p.done: // before leading once more
+		case <-p.done: // before it leads again
 			return p.out, p.err
 		default:
 		}
@@ -79,22 +80,22 @@ func (s *pushes) take(ctx context.Context, d Delivery, e troy.PushEvent) (Outcom
 	}
 }
 
-// leadOnce leads and gives the place up again, whatever happens: places that
-// were lost would keep all later pushes out.
+// leadOnce leads and always gives its place back: lost places would block all
+// later pushes.
 func (s *pushes) leadOnce(ctx context.Context) {
 	defer func() { <-s.leaders }()
 	s.lead(ctx)
 }
 
-// forget takes a push out of the line, if it is there still.
+// forget removes a push from the queue if it is still there.
 func (s *pushes) forget(p *push) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.waiting = slices.DeleteFunc(s.waiting, func(other *push) bool { return other == p })
 }
 
-// lead takes in what waits. If a batch fails, each of it is tried by itself, so
-// that one that can't be taken in does not keep the others out.
+// lead accepts the waiting pushes. If a batch fails, it retries each push
+// alone, so that one bad push does not block the others.
 func (s *pushes) lead(ctx context.Context) {
 	batch := s.next()
 	if len(batch) == 0 {
@@ -102,11 +103,11 @@ func (s *pushes) lead(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, pushTimeout)
 	defer cancel()
-	// Whoever waits has an answer, also after a panic.
+	// Every waiting sender gets an answer, even after a panic.
 	answered := 0
 	defer func() {
 		for _, p := range batch[answered:] {
-			p.err = errors.New("the batch that it was in broke off")
+			p.err = errors.New("the push's batch was aborted")
 			close(p.done)
 		}
 	}()
@@ -122,8 +123,8 @@ func (s *pushes) lead(ctx context.Context) {
 	}
 }
 
-// next takes the first of the line, one of each repository: what a push finds
-// depends on the one before it.
+// next takes pushes from the head of the queue, one of each repository: a
+// push's result depends on the previous one.
 func (s *pushes) next() []*push {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -139,14 +140,14 @@ func (s *pushes) next() []*push {
 		seen[repository] = true
 	}
 	s.waiting = rest
-	// Everybody locks in the same order.
+	// Every batch locks in the same order.
 	slices.SortFunc(batch, func(a, b *push) int {
 		return cmp.Or(cmp.Compare(a.delivery.Provider, b.delivery.Provider), cmp.Compare(a.pushes.Repository.ID, b.pushes.Repository.ID))
 	})
 	return batch
 }
 
-// commit takes a batch in, in one transaction.
+// commit accepts a batch in one transaction.
 func (s *pushes) commit(ctx context.Context, batch []*push) error {
 	return pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
 		q := queries.New(tx)
@@ -170,9 +171,9 @@ func (s *pushes) commit(ctx context.Context, batch []*push) error {
 	})
 }
 
-// record notes the deliveries with what they tell of their repositories. For
-// each it returns the pipelines that are bound to the repository; nil when the
-// delivery came before.
+// record records the deliveries and the repositories' data in them. For each it
+// returns the pipelines of the repository, or nil if the delivery was accepted
+// before.
 func record(ctx context.Context, q *queries.Queries, batch []*push) ([][]queries.PushRecordsRow, error) {
 	params := make([]queries.PushRecordsParams, len(batch))
 	for i, p := range batch {
@@ -191,9 +192,9 @@ func record(ctx context.Context, q *queries.Queries, batch []*push) ([][]queries
 	return bound, failed
 }
 
-// lockBound locks the pipelines, in order. What was committed before the locks
-// counts: a push that came in meanwhile may have told of the same commit. One
-// that is gone is not among those returned.
+// lockBound locks the pipelines in order and reads them after that: a push that
+// was committed meanwhile may have reported the same commit. It leaves out
+// deleted pipelines.
 func lockBound(ctx context.Context, q *queries.Queries, bound [][]queries.PushRecordsRow) (map[uuid.UUID]*queries.Pipeline, error) {
 	var ids []uuid.UUID
 	for _, rows := range bound {
@@ -221,7 +222,7 @@ func lockBound(ctx context.Context, q *queries.Queries, bound [][]queries.PushRe
 	return locked, failed
 }
 
-// decideAll decides what each push makes of each pipeline.
+// decideAll decides what each push does to each pipeline.
 func decideAll(ctx context.Context, q *queries.Queries, batch []*push, bound [][]queries.PushRecordsRow, pipelines map[uuid.UUID]*queries.Pipeline) ([]decision, error) {
 	var all []decision
 	for i, p := range batch {
@@ -247,7 +248,7 @@ func decideAll(ctx context.Context, q *queries.Queries, batch []*push, bound [][
 					return nil, err
 				}
 				n.changed = true
-				n.add("%s: the push was told in part; its branch will be read", pipeline.Slug)
+				n.add("%s: the webhook has only a part of the push; the branch will be read", pipeline.Slug)
 			}
 		}
 		p.out = n.outcome("the push moved nothing")
@@ -270,33 +271,33 @@ func settleAll(ctx context.Context, q *queries.Queries, batch []*push, bound [][
 	return failed
 }
 
-// decision is what a pipeline makes of a push: a deployment, a head to note, a
-// skipped commit to report, or nothing.
+// decision is what a push does to a pipeline: it makes a deployment, sets a
+// head, reports a skipped commit, or nothing.
 type decision struct {
 	pipeline uuid.UUID
 	head     *string
 	create   *queries.DeploymentCreateParams
-	// supersede says that a build that runs is stopped in favour of this.
+	// supersede means that the push stops a running build.
 	supersede bool
-	// look asks for the branch to be read and compared with the head that is
-	// known, because the push does not begin there.
+	// look requests that the branch be read and compared with the known head,
+	// because the push does not start there.
 	look bool
 	skip *queries.SkipCreatesParams
 	// hold is kept until the pipeline is unlocked.
 	hold *heldPush
-	// problem is what keeps pushes from being built from now on.
+	// problem is a new problem that prevents builds of pushes.
 	problem *string
 }
 
-// follows reports whether a push begins at the head that is known. If it does
-// not, a push before it was not heard of, or comes after it: neither its files
-// nor its order can be relied on.
+// follows reports whether a push starts at the known head. If not, Troy missed
+// an earlier push or gets it later: neither the push's files nor its order are
+// reliable.
 func follows(p queries.Pipeline, push troy.Push) bool {
 	return p.HeadCommit == nil || push.Before == "" || push.Before == *p.HeadCommit || push.After == *p.HeadCommit
 }
 
-// decide says what a pipeline that is locked makes of a push, and notes it on
-// the pipeline as it will be.
+// decide decides what a push does to a locked row of a pipeline, and updates
+// the pipeline in memory.
 func decide(p *queries.Pipeline, defaultBranch string, push troy.Push, actor string, n *notes) decision {
 	h := decision{pipeline: p.ID}
 	toBranch := push.Kind == troy.Branch && push.Name == branchOf(*p, defaultBranch)
@@ -312,11 +313,11 @@ func decide(p *queries.Pipeline, defaultBranch string, push troy.Push, actor str
 	}
 	if ours && !follows(*p, push) && !p.Status.InDeletion() && p.SourceProblem == "" {
 		h.look, n.changed = true, true
-		n.add("%s: commit %s does not follow the newest that is known, %s; the branch will be read and compared", p.Slug, short(push.After), short(*p.HeadCommit))
+		n.add("%s: commit %s does not follow the newest known commit, %s; the branch will be read and compared", p.Slug, short(push.After), short(*p.HeadCommit))
 		return h
 	}
 	if p.HeadCommit == nil {
-		push.PathsComplete = false // what was built before is not known
+		push.PathsComplete = false // the previously built commit is unknown
 	}
 	reason := notBuilt(*p, defaultBranch, push)
 	if reason == "" {
@@ -328,8 +329,9 @@ func decide(p *queries.Pipeline, defaultBranch string, push troy.Push, actor str
 	if reason != "" {
 		n.add("%s: %s", p.Slug, reason)
 		if ours && p.SourceProblem == "" && (p.HeadCommit == nil || *p.HeadCommit != push.After) {
-			// Also of a commit that is not built: nobody is to come upon it as
-			// one that was missed. A source problem ends, and then it is one.
+			// Skipped commits are recorded too, so that catching up does not
+			// take one for a missed commit. A source problem ends, and then the
+			// commit counts as missed.
 			h.head, p.HeadCommit = &push.After, &push.After
 		}
 		return h
@@ -352,7 +354,7 @@ func decide(p *queries.Pipeline, defaultBranch string, push troy.Push, actor str
 	return h
 }
 
-// perform writes what was decided, behind the pipelines' locks.
+// perform writes the decisions behind the pipelines' locks.
 func perform(ctx context.Context, q *queries.Queries, all []decision) error {
 	var creates []queries.DeploymentCreateParams
 	var skips []queries.SkipCreatesParams
@@ -393,8 +395,8 @@ func perform(ctx context.Context, q *queries.Queries, all []decision) error {
 	}
 	q.DeploymentCreates(ctx, creates).QueryRow(func(i int, _ uuid.UUID, err error) {
 		if errors.Is(err, pgx.ErrNoRows) {
-			// Whether it may be was decided behind the lock.
-			err = fmt.Errorf("pipeline %s took no deployment", creates[i].PipelineID)
+			// The decision was made behind the lock.
+			err = fmt.Errorf("pipeline %s did not accept the deployment", creates[i].PipelineID)
 		}
 		failed = cmp.Or(failed, err)
 	})

@@ -10,7 +10,7 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
-// A batch that panics answers everybody in it and gives its place up.
+// A batch that panics answers all its senders and gives its place back.
 func TestPushesSurviveAPanic(t *testing.T) {
 	t.Parallel()
 	s := newPushes(nil) // committing without a database panics
@@ -22,7 +22,7 @@ func TestPushesSurviveAPanic(t *testing.T) {
 			return false
 		}()
 		if !panicked {
-			t.Fatalf("push %d did not panic; a place was lost, or nothing went wrong", i)
+			t.Fatalf("push %d did not panic; a place was lost, or the batch did not fail", i)
 		}
 		cancel()
 	}
@@ -33,8 +33,8 @@ func TestPushesSurviveAPanic(t *testing.T) {
 	}
 }
 
-// A batch has one push of each repository, the first, and is in one order
-// whatever order they came in.
+// A batch has the first push of each repository, in the same order whatever the
+// order of arrival.
 func TestBatchHasOnePushOfARepository(t *testing.T) {
 	t.Parallel()
 	s := newPushes(nil)

@@ -42,8 +42,8 @@ func pushTo(repository, n int, message string) (intake.Delivery, troy.PushEvent)
 }
 
 // A flood is committed in batches: each push has its own answer, the pushes of
-// one repository keep their pipeline consistent, and one that Postgres refuses
-// keeps nobody else out.
+// one repository keep their pipeline consistent, and a push that Postgres
+// refuses does not block the others.
 func TestPushesInAFlood(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -60,10 +60,10 @@ func TestPushesInAFlood(t *testing.T) {
 			group.Go(func() {
 				message := "change"
 				if r == 3 && n == 5 {
-					message = "no text of Postgres's: \x00"
+					message = "not valid in Postgres: \x00"
 				}
 				d, e := pushTo(r, n, message)
-				for range 2 { // every other one again
+				for range 2 { // repeat every other one
 					out, err := w.in.ForgeEvent(w.ctx(), d, e)
 					mu.Lock()
 					if err != nil {
@@ -93,15 +93,15 @@ func TestPushesInAFlood(t *testing.T) {
 		t.Errorf("%d wait, want the newest of each pipeline", n)
 	}
 	if n := w.count("SELECT count(*) FROM pipelines p JOIN deployments d ON d.pipeline_id = p.id AND d.number = p.last_number WHERE d.commit_sha = p.head_commit AND d.state = 'waiting'"); n != repositories {
-		t.Errorf("the head of %d pipelines is what waits, want all", n)
+		t.Errorf("the head of %d pipelines is the waiting commit, want all", n)
 	}
 	if n := w.count("SELECT count(*) FROM deliveries WHERE outcome = ''"); n != 0 {
 		t.Errorf("%d deliveries have no outcome", n)
 	}
 }
 
-// A commit that several deliveries tell of at once is deployed once: what the
-// second finds depends on the first.
+// A commit in several concurrent deliveries is deployed once: the second sees
+// the result of the first.
 func TestACommitToldOfAtOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -122,8 +122,7 @@ func TestACommitToldOfAtOnce(t *testing.T) {
 	}
 }
 
-// Who leaves before a push is taken in leaves nothing behind that others wait
-// for.
+// A sender that leaves before its push is accepted blocks no other.
 func TestPushAfterItsContext(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -140,8 +139,8 @@ func TestPushAfterItsContext(t *testing.T) {
 	}
 }
 
-// One pipeline that is pushed to a thousand times has one build that waits, so
-// that another's first build stands right behind it.
+// A pipeline with a thousand pushes has one waiting build, so that another's
+// first build is right behind it.
 func TestManyPushesDelayNobody(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -168,7 +167,7 @@ func TestManyPushesDelayNobody(t *testing.T) {
 		t.Errorf("%d deployments wait, want one of each pipeline", n)
 	}
 	if n := w.count("SELECT count(*) FROM work WHERE kind = 'deployment:build'"); n > 2 {
-		t.Errorf("%d builds wait, want one of each pipeline at the most", n)
+		t.Errorf("%d builds wait, want at most one of each pipeline", n)
 	}
 	var first uuid.UUID
 	if err := w.db.QueryRow(w.ctx(), "SELECT id FROM deployments WHERE pipeline_id = $1", *out.PipelineID).Scan(&first); err != nil {
@@ -177,11 +176,11 @@ func TestManyPushesDelayNobody(t *testing.T) {
 	kinds, queues := tasks.Queues()
 	places, err := w.q.WorkPositions(w.ctx(), queries.WorkPositionsParams{PipelineIds: []uuid.UUID{first}, Kinds: kinds, Queues: queues})
 	if err != nil || len(places) == 0 || places[0].Position > 2 {
-		t.Errorf("the other's first build stands at %+v, %v; want it second at the most", places, err)
+		t.Errorf("the other's first build is at %+v, %v; want it second at most", places, err)
 	}
 }
 
-// A look at a branch whose answer is older than the webhooks taken in since
+// The read of a branch that is older than the webhooks accepted since
 // supersedes nothing.
 func TestStaleLook(t *testing.T) {
 	t.Parallel()

@@ -16,26 +16,26 @@ import (
 	"github.com/troy-iaas/troy/tasks"
 )
 
-// RingKinds lists what RingByHand rings, sorted.
+// RingKinds lists the kinds that RingByHand rings, sorted.
 func RingKinds() []string {
 	kinds := append(tasks.Kinds(), tasks.TypeSweep)
 	slices.Sort(kinds)
 	return kinds
 }
 
-// RingByHand rings a task for an operator and says in words what came of it.
-// From a Failed status it is the retry; where there is nothing to do the
-// result says why, and is not an error. The sweep has no subject: its id is not
-// looked at. An unknown kind is Invalid, an unknown subject NotFound.
+// RingByHand rings a task for an operator and describes the result. In a Failed
+// status it retries; if there is nothing to do, the description says why, and
+// the error is nil. The sweep has no subject, so its id is ignored. RingByHand
+// returns Invalid for an unknown kind and NotFound for an unknown subject.
 func (in *Intake) RingByHand(ctx context.Context, kind string, id uuid.UUID, actor string) (result string, err error) {
 	if !slices.Contains(RingKinds(), kind) {
 		return "", troy.Errorf(troy.Invalid, "the kind %q is unknown; expected one of %s", troy.Clip(kind), strings.Join(RingKinds(), ", ")).At("kind")
 	}
 	if kind == tasks.TypeSweep {
 		if err := in.bell.Sweep(ctx); err != nil {
-			return "", troy.Errorf(troy.Unavailable, "the sweep can't be asked for while Redis is away; the workers sweep by themselves: %w", err)
+			return "", troy.Errorf(troy.Unavailable, "the sweep can't be requested while Redis is away; the workers sweep on their own: %w", err)
 		}
-		return "a sweep is asked for", nil
+		return "a sweep is requested", nil
 	}
 	err = in.commit(ctx, func(_ pgx.Tx, q *queries.Queries) error {
 		remember(ctx, id)
@@ -44,15 +44,15 @@ func (in *Intake) RingByHand(ctx context.Context, kind string, id uuid.UUID, act
 			result, err = ringDeployment(ctx, q, kind, id)
 			return err
 		case kind == tasks.TypeCatchUp && id == uuid.Nil:
-			result = "the deliveries that failed are asked for again"
+			result = "failed deliveries are requested again"
 			return q.WorkRequest(ctx, queries.WorkRequestParams{Kind: kind, SubjectID: id})
 		}
 		p, err := lock(ctx, q, id)
 		if kind == tasks.TypeRetention && troy.KindOf(err) == troy.NotFound {
-			// It looks once more for what is left of a pipeline that is gone.
+			// Retention checks again for objects of a deleted pipeline.
 			result, err = hurry(ctx, q, kind, id, "")
 			if err == nil && result == "" {
-				err = troy.Errorf(troy.NotFound, "there is no pipeline %s, and nothing is left to look for", id)
+				err = troy.Errorf(troy.NotFound, "pipeline not found: %s; no check for its objects is left", id)
 			}
 			return err
 		}
@@ -73,23 +73,23 @@ func (in *Intake) RingByHand(ctx context.Context, kind string, id uuid.UUID, act
 func ringDeployment(ctx context.Context, q *queries.Queries, kind string, id uuid.UUID) (string, error) {
 	d, err := q.DeploymentGet(ctx, id)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return "", troy.Errorf(troy.NotFound, "there is no deployment %s; this task is of a deployment", id)
+		return "", troy.Errorf(troy.NotFound, "deployment not found: %s; the subject of this task is a deployment", id)
 	}
 	if err != nil {
 		return "", err
 	}
 	if d.Kind != troy.Automated {
-		return fmt.Sprintf("deployment %d is a %s: there is nothing to build, and nobody to tell", d.Number, d.Kind), nil
+		return fmt.Sprintf("deployment %d is a %s: it has no build and no report", d.Number, d.Kind), nil
 	}
 	if kind == tasks.TypeReport {
 		err := q.WorkRequest(ctx, queries.WorkRequestParams{Kind: kind, SubjectID: id})
-		return fmt.Sprintf("the report on deployment %d is asked for", d.Number), err
+		return fmt.Sprintf("the report on deployment %d is requested", d.Number), err
 	}
-	return hurry(ctx, q, kind, id, fmt.Sprintf("deployment %d is %s: no such work is under way; retry makes a new one", d.Number, d.State))
+	return hurry(ctx, q, kind, id, fmt.Sprintf("deployment %d is %s and has no such work; use retry to make a new deployment", d.Number, d.State))
 }
 
 func ring(ctx context.Context, q *queries.Queries, kind string, p queries.Pipeline, actor string) (string, error) {
-	const cause = "asked for by hand"
+	const cause = "requested by hand"
 	switch kind {
 	case tasks.TypeProvision:
 		if p.Status == troy.PreProvisioned || p.Status == troy.FailedToProvision {
@@ -101,33 +101,33 @@ func ring(ctx context.Context, q *queries.Queries, kind string, p queries.Pipeli
 			return redeploy(ctx, q, p, cause, actor)
 		}
 		if p.Status == troy.Queued {
-			// Whatever became of its work, asking for it again can't hurt.
+			// Requesting existing work again does no harm.
 			err := q.WorkRequest(ctx, queries.WorkRequestParams{Kind: kind, SubjectID: p.ID})
 			return fmt.Sprintf("the work of the pipeline %s, which is Queued, is rung", p.Name), err
 		}
 	case tasks.TypeTeardownStart, tasks.TypePollDistroDisabled, tasks.TypeTeardown:
 		if p.Status == troy.FailedToDelete {
 			_, err := q.PipelineScheduleDeletion(ctx, queries.PipelineScheduleDeletionParams{ID: p.ID, Cause: cause, Actor: actor})
-			return fmt.Sprintf("the deletion of the pipeline %s is scheduled again and goes on where it stopped", p.Name), guarded(ctx, q, p.ID, Delete, err)
+			return fmt.Sprintf("the deletion of the pipeline %s is scheduled again and resumes where it stopped", p.Name), guarded(ctx, q, p.ID, Delete, err)
 		}
 	case tasks.TypeCatchUp:
 		if p.RepositoryFullName == nil {
-			return fmt.Sprintf("the pipeline %s has no repository: there is nothing to look at", p.Name), nil
+			return fmt.Sprintf("the pipeline %s has no repository: there is no branch to check", p.Name), nil
 		}
 		err := q.WorkRequest(ctx, queries.WorkRequestParams{Kind: kind, SubjectID: p.ID})
-		return fmt.Sprintf("the branch of the pipeline %s will be looked at", p.Name), err
+		return fmt.Sprintf("the branch of the pipeline %s will be checked", p.Name), err
 	case tasks.TypePurge:
 		err := q.WorkRequest(ctx, queries.WorkRequestParams{Kind: kind, SubjectID: p.ID})
-		return fmt.Sprintf("the purge of the pipeline %s is asked for", p.Name), err
+		return fmt.Sprintf("the purge of the pipeline %s is requested", p.Name), err
 	case tasks.TypeRetention:
 		err := q.WorkRequest(ctx, queries.WorkRequestParams{Kind: kind, SubjectID: p.ID})
-		return fmt.Sprintf("retention of the pipeline %s is asked for", p.Name), err
+		return fmt.Sprintf("retention of the pipeline %s is requested", p.Name), err
 	}
 	return hurry(ctx, q, kind, p.ID, fmt.Sprintf("the pipeline %s is %s: there is nothing to %s", p.Name, p.Status, verbOf(kind)))
 }
 
-// hurry makes work that exists due at once, and returns nothing if there is
-// none.
+// hurry makes existing work due at once; it returns the empty string if there
+// is none.
 func hurry(ctx context.Context, q *queries.Queries, kind string, id uuid.UUID, nothing string) (string, error) {
 	w, err := q.WorkGet(ctx, kind, id)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -145,15 +145,15 @@ func hurry(ctx context.Context, q *queries.Queries, kind string, id uuid.UUID, n
 	}
 	w, err = q.WorkGet(ctx, kind, id)
 	if errors.Is(err, pgx.ErrNoRows) || err == nil && w.LeaseUntil == nil {
-		return "a worker has just ended it", nil
+		return "a worker has just finished it", nil
 	}
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("a worker runs it now (attempt %d); it holds it until %s at least", w.Attempt, w.LeaseUntil.UTC().Format(time.RFC3339)), nil
+	return fmt.Sprintf("a worker runs it now (attempt %d) and holds it until at least %s", w.Attempt, w.LeaseUntil.UTC().Format(time.RFC3339)), nil
 }
 
-// redeploy makes a deployment with the tree of the newest one that failed.
+// redeploy makes a deployment with the tree of the newest failed one.
 func redeploy(ctx context.Context, q *queries.Queries, p queries.Pipeline, cause, actor string) (string, error) {
 	if err := refuseLocked(p); err != nil {
 		return "", err
@@ -170,7 +170,7 @@ func redeploy(ctx context.Context, q *queries.Queries, p queries.Pipeline, cause
 		}
 		return fmt.Sprintf("the commit of deployment %d, which failed, is built again", d.Number), nil
 	case d.PrunedAt != nil:
-		return fmt.Sprintf("the files of deployment %d, which failed, were given up: there is nothing to deploy again", d.Number), nil
+		return fmt.Sprintf("the files of deployment %d, which failed, were removed: there is nothing to deploy again", d.Number), nil
 	case d.ManifestDigest == nil:
 		return fmt.Sprintf("deployment %d failed before it had files: there is nothing to deploy again", d.Number), nil
 	}

@@ -8,8 +8,8 @@ import (
 	"github.com/troy-iaas/troy/intake"
 )
 
-// TestSkippedCommitsAreReported wants a report of each commit of the pipeline's
-// branch that could be built and is not, and of no other push.
+// TestSkippedCommitsAreReported checks that each skipped commit of the
+// pipeline's branch is reported, and no other push.
 func TestSkippedCommitsAreReported(t *testing.T) {
 	t.Parallel()
 	elsewhere := []string{"elsewhere/a"}
@@ -17,12 +17,12 @@ func TestSkippedCommitsAreReported(t *testing.T) {
 		push   troy.Push
 		reason string // of the report; empty for none
 	}{
-		"a skip marker":            {troy.Push{Skip: "the commit's message says [skip ci]"}, "says [skip ci]"},
-		"no watched file":          {troy.Push{Paths: elsewhere, PathsComplete: true}, "no file that the pipeline watches changed"},
-		"a watched file":           {troy.Push{Paths: []string{"web/a"}, PathsComplete: true}, ""},
-		"another branch":           {troy.Push{Name: "draft", Skip: "it says so"}, ""},
-		"the branch's deletion":    {troy.Push{Deleted: true, Skip: "it says so"}, ""},
-		"the commit that is known": {troy.Push{After: commit("a"), Skip: "it says so"}, ""},
+		"a skip marker":         {troy.Push{Skip: "the commit's message says [skip ci]"}, "says [skip ci]"},
+		"no watched file":       {troy.Push{Paths: elsewhere, PathsComplete: true}, "no file that the pipeline watches changed"},
+		"a watched file":        {troy.Push{Paths: []string{"web/a"}, PathsComplete: true}, ""},
+		"another branch":        {troy.Push{Name: "draft", Skip: "it says so"}, ""},
+		"the branch's deletion": {troy.Push{Deleted: true, Skip: "it says so"}, ""},
+		"the known commit":      {troy.Push{After: commit("a"), Skip: "it says so"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -46,17 +46,17 @@ func TestSkippedCommitsAreReported(t *testing.T) {
 			}
 			if n := w.count(`SELECT count(*) FROM skips s JOIN work w ON w.subject_id = s.id AND w.kind = 'forge:report'
 				WHERE s.pipeline_id = $1 AND s.commit_sha = $2 AND strpos(s.reason, $3) > 0`, p.ID, commit("b"), c.reason); n != 1 {
-				t.Errorf("%d reports are asked for, want 1", n)
+				t.Errorf("%d reports are requested, want 1", n)
 			}
 			w.push(1, c.push)
 			if n := w.count("SELECT count(*) FROM skips"); n != 1 {
-				t.Errorf("told of again: %d reports, want 1", n)
+				t.Errorf("repeated: %d reports, want 1", n)
 			}
 		})
 	}
 }
 
-// TestSkippedHead finds a commit that is not built at the head of the branch.
+// TestSkippedHead finds a skipped commit at the head of the branch.
 func TestSkippedHead(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -30,8 +30,8 @@ func (w *world) push(repository int, p troy.Push) intake.Outcome {
 
 func commit(digit string) string { return strings.Repeat(digit, 40) }
 
-// TestDeletedBranch deletes the branch that a pipeline builds: the pipeline
-// says so until the branch is back.
+// TestDeletedBranch deletes the branch that a pipeline builds: the pipeline has
+// a problem until the branch is back.
 func TestDeletedBranch(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -53,7 +53,7 @@ func TestDeletedBranch(t *testing.T) {
 	if got := problem(); !strings.HasPrefix(got, "the branch main does not exist") {
 		t.Errorf("the branch was deleted: %q", got)
 	}
-	if out := w.push(1, troy.Push{Created: true, After: commit("a")}); problem() != "" || !strings.Contains(out.Detail, "heard of before") {
+	if out := w.push(1, troy.Push{Created: true, After: commit("a")}); problem() != "" || !strings.Contains(out.Detail, "is already known") {
 		t.Errorf("the branch is back where it was: %q, %+v", problem(), out)
 	}
 	w.push(1, troy.Push{Before: commit("a"), Deleted: true})
@@ -68,8 +68,8 @@ func TestDeletedBranch(t *testing.T) {
 	}
 }
 
-// TestRerunOfAnOldCommit asks for a commit again that a newer one has replaced:
-// nothing goes back by itself.
+// TestRerunOfAnOldCommit requests a commit again that a newer one has replaced:
+// nothing goes back automatically.
 func TestRerunOfAnOldCommit(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -110,8 +110,8 @@ func TestRerunOfAnOldCommit(t *testing.T) {
 	}
 }
 
-// A pipeline whose root folder is in a workspace watches all of the workspace,
-// unless it has patterns of its own.
+// A pipeline whose root folder is in a workspace watches the whole workspace,
+// unless it has its own patterns.
 func TestWorkspaceIsWatched(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

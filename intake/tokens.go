@@ -11,7 +11,7 @@ import (
 	"github.com/troy-iaas/troy/queries"
 )
 
-// CreateToken writes a token down.
+// CreateToken stores a new token.
 func (in *Intake) CreateToken(ctx context.Context, t queries.TokenCreateParams) (queries.Token, error) {
 	var row queries.Token
 	err := transaction(ctx, in.db, func(_ pgx.Tx, q *queries.Queries) (err error) {

@@ -11,28 +11,29 @@ import (
 	"github.com/troy-iaas/troy/queries"
 )
 
-// Bounds of a pipeline's variables.
+// Limits of a pipeline's variables.
 const (
 	maxVariables    = 100
 	maxVariableName = 128
-	// maxSecretBytes is the most bytes of all secrets of a pipeline, sealed:
-	// more than a build can keep out of its log (secret.MaxValues).
+	// maxSecretBytes is the maximum total size of a pipeline's sealed secrets:
+	// a build can keep no more out of its log (secret.MaxValues).
 	maxSecretBytes = 128 << 10
 )
 
 var variableForm = regexp.MustCompile(`^[A-Z_][A-Z0-9_]*$`)
 
-// CheckVariableName reports what keeps a name from being a variable's: capital
-// letters, digits and _, no digit first, at most 128 of them.
+// CheckVariableName returns an Invalid error if name is not a valid variable
+// name: capital letters, digits and _, no leading digit, at most 128
+// characters.
 func CheckVariableName(name string) error {
 	if len(name) > maxVariableName || !variableForm.MatchString(name) {
-		return troy.Errorf(troy.Invalid, "%q can't be a variable's name: capital letters, digits and _ only, no digit first, at most %d characters", troy.Clip(name), maxVariableName).At("name")
+		return troy.Errorf(troy.Invalid, "%q is not a valid variable name; expected capital letters, digits and _, no leading digit, at most %d characters", troy.Clip(name), maxVariableName).At("name")
 	}
 	return nil
 }
 
-// SetVariable gives a pipeline's builds a variable, from its next deployment
-// on. The value is sealed.
+// SetVariable sets a variable for a pipeline's builds from its next deployment
+// on. It seals the value.
 func (in *Intake) SetVariable(ctx context.Context, pipeline uuid.UUID, name string, sealed []byte, secret bool) error {
 	if err := CheckVariableName(name); err != nil {
 		return err
@@ -50,9 +51,9 @@ func (in *Intake) SetVariable(ctx context.Context, pipeline uuid.UUID, name stri
 		}
 		switch {
 		case others.Variables >= maxVariables:
-			return troy.Errorf(troy.Conflict, "the pipeline %s has %d variables, and more are not allowed", p.Slug, others.Variables)
+			return troy.Errorf(troy.Conflict, "the pipeline %s has %d variables; no more are allowed", p.Slug, others.Variables)
 		case secret && others.SecretBytes+int64(len(sealed)) > maxSecretBytes:
-			return troy.Errorf(troy.TooLarge, "the secrets of the pipeline %s would have more than %d bytes together", p.Slug, maxSecretBytes).At("value")
+			return troy.Errorf(troy.TooLarge, "the secrets of the pipeline %s would total more than %d bytes", p.Slug, maxSecretBytes).At("value")
 		}
 		if err := q.VariableSet(ctx, queries.VariableSetParams{PipelineID: pipeline, Name: name, Value: sealed, Secret: secret}); err != nil {
 			return err
@@ -69,7 +70,8 @@ func (in *Intake) SetVariable(ctx context.Context, pipeline uuid.UUID, name stri
 	return nil
 }
 
-// RemoveVariable takes a variable away. One that is not there is NotFound.
+// RemoveVariable removes a variable. It returns NotFound if the variable does
+// not exist.
 func (in *Intake) RemoveVariable(ctx context.Context, pipeline uuid.UUID, name string) error {
 	_, err := in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
 		n, err := q.VariableRemove(ctx, pipeline, name)

@@ -158,7 +158,7 @@ func TestRollbackAndPromote(t *testing.T) {
 	if !d.Live || d.URL != "http://blog.sites.test:8081" || d.FinishedAt == nil || d.Message != "hello\nthere" || d.Bytes != 3 {
 		t.Errorf("%+v", d)
 	}
-	w.send("POST", "/v1/pipelines/blog/promote", map[string]any{"deployment": first.ID}).refused(t, 409, "conflict", "deployment", "live already")
+	w.send("POST", "/v1/pipelines/blog/promote", map[string]any{"deployment": first.ID}).refused(t, 409, "conflict", "deployment", "already live")
 	w.send("POST", "/v1/pipelines/blog/rollback", nil).refused(t, 409, "conflict", "", "no other deployment")
 	second := w.released(p, "two")
 	w.goLive(p, second.ID)

@@ -111,7 +111,7 @@ func TestConnectLifecycle(t *testing.T) {
 		"unsigned":          {"", installedBody(connectApp, clientKey, secondKey), 401, "has to be signed"},
 		"another signature": {"not the secret of the installation", installedBody(connectApp, clientKey, secondKey), 401, "not signed by HS256"},
 		"its own signature": {secondKey, installedBody(connectApp, clientKey, secondKey), 401, "not signed by HS256"},
-		"another client":    {firstKey, installedBody(connectApp, "connection:5", secondKey), 403, "another installation's"},
+		"another client":    {firstKey, installedBody(connectApp, "connection:5", secondKey), 403, "another installation"},
 		"another app":       {firstKey, installedBody("com.example.other", clientKey, secondKey), 403, "not the one"},
 		"unsigned, another": {"", installedBody(connectApp, "connection:5", secondKey), 403, "another installation's"},
 	} {

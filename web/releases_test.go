@@ -139,7 +139,7 @@ func TestBadManifests(t *testing.T) {
 		{"too many files", list(f("a", 1), f("b", 1), f("c", 1), f("d", 1)), 413, "files", "at most 3"},
 		{"a large file", list(f("a", 101)), 413, "files[0].size", "at most 100"},
 		{"too much", list(f("a", 80), f("b", 80)), 413, "files[1].size", "150"},
-		{"a long message", `{"files":[` + f("a", 1) + `],"message":"` + strings.Repeat("x", 1001) + `"}`, 400, "message", "it has 1001 characters; at most 1000 are allowed"},
+		{"a long message", `{"files":[` + f("a", 1) + `],"message":"` + strings.Repeat("x", 1001) + `"}`, 400, "message", "the text has 1001 characters; expected at most 1000"},
 		{"a message with NUL", `{"files":[` + f("a", 1) + `],"message":"\u0000"}`, 400, "message", "control"},
 		{"a large body", `{"message":"` + strings.Repeat("x", 70<<10) + `"}`, 413, "", "larger than"},
 	} {
@@ -220,8 +220,8 @@ func TestBadUploads(t *testing.T) {
 	w.send("PUT", at(p, r.ID, digest), io.MultiReader(strings.NewReader("home"))).refused(t, 400, "invalid", "Content-Length", "missing")
 	w.send("PUT", at(p, r.ID, file("", "other").SHA256.String()), "other").refused(t, 404, "not_found", "sha256", "declares no file")
 	w.send("PUT", at(p, r.ID, "x"), "home").refused(t, 400, "invalid", "sha256", "64")
-	w.send("PUT", at(p, uuid.New(), digest), "home").refused(t, 404, "not_found", "", "no release")
-	w.send("PUT", at(other, r.ID, digest), "home").refused(t, 404, "not_found", "", "no release")
+	w.send("PUT", at(p, uuid.New(), digest), "home").refused(t, 404, "not_found", "", "release not found")
+	w.send("PUT", at(other, r.ID, digest), "home").refused(t, 404, "not_found", "", "release not found")
 	w.send("PUT", releases(p)+"/x/files/"+digest, "home").refused(t, 404, "not_found", "", "release")
 	blobs := 0
 	if err := filepath.WalkDir(filepath.Join(w.dir, "sites"), func(path string, d fs.DirEntry, err error) error {
@@ -264,10 +264,10 @@ func TestAnotherServerTakesTheUpload(t *testing.T) {
 		t.Fatal(err)
 	}
 	fresh.upload(p, open, "b").refused(t, 409, "conflict", "", "begin it again")
-	w.upload(p, open, "b").refused(t, 404, "not_found", "", "no release")
+	w.upload(p, open, "b").refused(t, 404, "not_found", "", "release not found")
 	w.send("POST", releases(p)+"/"+open.ID.String()+"/finalize", nil).refused(t, 409, "conflict", "", "begin it again")
 	w.exec("DELETE FROM pipelines")
-	fresh.upload(p, open, "b").refused(t, 404, "not_found", "", "no pipeline")
+	fresh.upload(p, open, "b").refused(t, 404, "not_found", "", "pipeline not found")
 }
 
 // An upload may take longer than a pause may, and no longer once it stands

@@ -100,7 +100,7 @@ func parseID(text string) (uuid.UUID, bool) {
 }
 
 func noPipeline(ref string) error {
-	return troy.Errorf(troy.NotFound, "there is no pipeline %q", clip(ref))
+	return troy.Errorf(troy.NotFound, "pipeline not found: %q", clip(ref))
 }
 
 func clip(s string) string {

@@ -301,22 +301,22 @@ func TestBuildUpdates(t *testing.T) {
 	if _, err := s.deps.DB.Exec(ctx, "UPDATE deployments SET state = 'building', started_at = now() WHERE id = $1", id); err != nil {
 		t.Fatal(err)
 	}
-	expect("while it is started", event("IN_PROGRESS", id.String()), "ignored", "not waited for yet")
+	expect("while it is started", event("IN_PROGRESS", id.String()), "ignored", "is not polled yet")
 	if err := q.WorkRequest(ctx, queries.WorkRequestParams{Kind: tasks.TypePollBuild, SubjectID: id, DelaySeconds: 3600}); err != nil {
 		t.Fatal(err)
 	}
 	succeeded := event("SUCCEEDED", id.String())
-	expect("its end", succeeded, "accepted", "is looked at")
+	expect("its end", succeeded, "accepted", "is polled now")
 	if n := s.count("SELECT count(*) FROM work WHERE kind = 'deployment:poll-build' AND due_at <= now()"); n != 1 {
 		t.Error("the look is not due")
 	}
 	expect("its end again", succeeded, "duplicate", "")
-	expect("IN_PROGRESS after SUCCEEDED", event("IN_PROGRESS", id.String()), "accepted", "is looked at")
+	expect("IN_PROGRESS after SUCCEEDED", event("IN_PROGRESS", id.String()), "accepted", "is polled now")
 	if _, err := s.deps.DB.Exec(ctx, "UPDATE deployments SET state = 'superseded', finished_at = now() WHERE id = $1", id); err != nil {
 		t.Fatal(err)
 	}
 	expect("of one that was superseded", event("SUCCEEDED", id.String()), "ignored", "is Superseded")
-	expect("of one that is unknown", event("FAILED", uuid.NewString()), "ignored", "there is no deployment")
+	expect("of one that is unknown", event("FAILED", uuid.NewString()), "ignored", "deployment not found")
 	expect("of another's build", event("FAILED", ""), "ignored", "FAILED")
-	expect("with no id", event("FAILED", "'; --"), "ignored", "not a deployment's id")
+	expect("with no id", event("FAILED", "'; --"), "ignored", "not a deployment id")
 }

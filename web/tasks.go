@@ -27,7 +27,7 @@ func (s *server) taskRing(c *gin.Context, who caller) error {
 	case body.Kind != tasks.TypeSweep && body.ID == uuid.Nil:
 		return troy.Errorf(troy.Invalid, "it is missing; expected the id of the pipeline").At("id")
 	case body.Kind != tasks.TypeSweep && !who.Sees(body.ID):
-		return troy.Errorf(troy.NotFound, "there is no pipeline %s", body.ID)
+		return troy.Errorf(troy.NotFound, "pipeline not found: %s", body.ID)
 	}
 	note(c.Request.Context()).pipeline = body.ID.String()
 	result, err := s.deps.Intake.RingByHand(c.Request.Context(), body.Kind, body.ID, who.Actor())

@@ -8,8 +8,8 @@ import (
 	"github.com/troy-iaas/troy/tasks"
 )
 
-// TestBranchThatDoesNotExist names a branch that is not in the repository: the
-// pipeline says so, until the branch is there and is built.
+// TestBranchThatDoesNotExist builds a branch that the repository does not have:
+// the pipeline reports the problem until the branch exists and is built.
 func TestBranchThatDoesNotExist(t *testing.T) {
 	t.Parallel()
 	r := newRig(t).withBuilds()

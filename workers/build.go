@@ -22,23 +22,24 @@ import (
 )
 
 const (
-	// buildPoll is how often a build that runs is looked at.
+	// buildPoll is the interval between polls of a running build.
 	buildPoll = 200 * time.Millisecond
-	// stopPoll is how long after a stop a build is looked at again.
+	// stopPoll is the interval between polls of a build that is being stopped.
 	stopPoll = 2 * time.Second
-	// stopBuildTimeout bounds the killing of a build whose claim has ended.
+	// stopBuildTimeout bounds the stopping of a build whose claim has ended.
 	stopBuildTimeout = 20 * time.Second
-	// storeParallel is how many files of a built site are stored at a time.
+	// storeParallel is the number of files of a built site that are stored
+	// concurrently.
 	storeParallel = 64
 )
 
-// build builds the commit of an automated deployment: its source is fetched,
-// its phases run, its log kept line by line, and the files it made are stored.
-// Then the deployment is to be published. The slot is held while the build
-// runs, so the number of slots is how many builds run at a time.
+// build builds the commit of an automated deployment: it fetches the source,
+// runs the phases, records the log line by line and stores the built files.
+// Then it requests that the deployment be published. The task's slot is held
+// while the build runs, so the number of slots limits concurrent builds.
 func (w *Workers) build(ctx context.Context, c *claim) error {
 	if w.deps.Builder == nil {
-		return troy.Errorf(troy.Conflict, "this installation builds nothing")
+		return troy.Errorf(troy.Conflict, "this installation has no builder")
 	}
 	d, p, err := w.startBuild(ctx, c)
 	if err != nil {
@@ -50,20 +51,20 @@ func (w *Workers) build(ctx context.Context, c *claim) error {
 		return err
 	}
 	if done.State == builder.Stopped {
-		// Not by a cancellation, which would have moved the deployment: a worker
-		// that lost its claim stops what it runs.
+		// A cancellation would have moved the deployment. A worker that lost
+		// its claim stops its build.
 		if err := w.q.BuildRestart(ctx, d.ID); err != nil {
-			return fmt.Errorf("forget the build that was stopped: %w", err)
+			return fmt.Errorf("forget the stopped build: %w", err)
 		}
 		if err := w.deps.Builder.Remove(ctx, tree); err != nil {
-			return fmt.Errorf("remove the build that was stopped: %w", err)
+			return fmt.Errorf("remove the stopped build: %w", err)
 		}
-		return errors.New("the build was stopped with its worker's claim")
+		return errors.New("the build was stopped when its worker lost the claim")
 	}
 	var made *site.Source
 	if done.State == builder.Succeeded {
 		if made, err = w.deps.Builder.Artifact(ctx, tree); err != nil {
-			return fmt.Errorf("open what the build made: %w", err)
+			return fmt.Errorf("open the build's output: %w", err)
 		}
 		defer func() { _ = made.Close() }()
 		if err := w.refuseSecrets(ctx, d, made, &done); err != nil {
@@ -86,13 +87,13 @@ func (w *Workers) build(ctx context.Context, c *claim) error {
 	return w.storeArtifact(ctx, c, d, tree, made)
 }
 
-// runBuild starts the build, or finds it started, and waits for its end; one
-// that goes on without this worker is looked at by poll-build.
+// runBuild starts the build, or finds that it was started, and waits for its
+// end. A build that runs without this worker is left to poll-build.
 func (w *Workers) runBuild(ctx context.Context, c *claim, d *queries.Deployment, p queries.Pipeline, tree site.Tree) (builder.Build, error) {
 	if w.cfg.BuildPoll > 0 {
 		done, err := w.deps.Builder.Get(ctx, tree)
 		if err != nil && !errors.Is(err, builder.ErrNotFound) {
-			return done, fmt.Errorf("look at the build: %w", err)
+			return done, fmt.Errorf("check the build: %w", err)
 		}
 		if err == nil && done.State == builder.Running {
 			return done, w.pollLater(ctx, c, d.ID)
@@ -123,7 +124,7 @@ func (w *Workers) runBuild(ctx context.Context, c *claim, d *queries.Deployment,
 	return done, err
 }
 
-// startBuild moves the deployment on to building, or finds it there.
+// startBuild moves the deployment to building unless it already is.
 func (w *Workers) startBuild(ctx context.Context, c *claim) (d queries.Deployment, p queries.Pipeline, err error) {
 	read := func() error {
 		d, err = w.q.DeploymentGet(ctx, c.task.Subject)
@@ -155,8 +156,8 @@ func (w *Workers) startBuild(ctx context.Context, c *claim) (d queries.Deploymen
 	return d, p, nil
 }
 
-// followBuild copies what a build prints and how its phases stand to their
-// rows until it has ended.
+// followBuild copies a build's log and the state of its phases to their rows
+// until the build has ended.
 func (w *Workers) followBuild(ctx context.Context, tree site.Tree) (builder.Build, error) {
 	var told progress
 	tick := time.NewTicker(buildPoll)
@@ -174,15 +175,15 @@ func (w *Workers) followBuild(ctx context.Context, tree site.Tree) (builder.Buil
 	}
 }
 
-// progress is what was told of a build so far.
+// progress is what has been recorded of a build so far.
 type progress struct {
 	read   bool
 	cursor string
 	phases string
 }
 
-// lookAtBuild copies what a build printed and how its phases stand since the
-// look before. logged tells that its log is whole.
+// lookAtBuild copies the log and the phases that are new since the previous
+// call. logged reports whether the log is complete.
 func (w *Workers) lookAtBuild(ctx context.Context, tree site.Tree, told *progress, redact redactor) (b builder.Build, logged bool, err error) {
 	if !told.read {
 		row, err := w.q.BuildGet(ctx, tree.Deployment)
@@ -191,9 +192,10 @@ func (w *Workers) lookAtBuild(ctx context.Context, tree site.Tree, told *progres
 		}
 		told.read, told.cursor = true, row.LogCursor
 	}
-	// The state first: what was printed before an end is then in the log.
+	// Read the state first: everything printed before the end is then in the
+	// log.
 	if b, err = w.deps.Builder.Get(ctx, tree); err != nil {
-		return b, false, fmt.Errorf("look at the build: %w", err)
+		return b, false, fmt.Errorf("check the build: %w", err)
 	}
 	if told.cursor, logged, err = w.copyLog(ctx, tree, told.cursor, redact); err != nil {
 		return b, logged, err
@@ -204,11 +206,11 @@ func (w *Workers) lookAtBuild(ctx context.Context, tree site.Tree, told *progres
 	}
 	if now := string(phases) + b.Rule; now != told.phases {
 		if err := w.q.BuildProgress(ctx, queries.BuildProgressParams{Phases: phases, Rule: b.Rule, DeploymentID: tree.Deployment}); err != nil {
-			return b, logged, fmt.Errorf("write down the phases: %w", err)
+			return b, logged, fmt.Errorf("record the phases: %w", err)
 		}
 		if b.Rule != "" {
 			if err := w.q.PipelineSawWorkspace(ctx, b.Workspace, tree.Deployment); err != nil {
-				return b, logged, fmt.Errorf("write down the workspace: %w", err)
+				return b, logged, fmt.Errorf("record the workspace: %w", err)
 			}
 		}
 		told.phases = now
@@ -216,11 +218,11 @@ func (w *Workers) lookAtBuild(ctx context.Context, tree site.Tree, told *progres
 	return b, logged, nil
 }
 
-// redactor wraps a writer so that no secret reaches it.
+// redactor wraps a writer and redacts secrets.
 type redactor func(io.Writer) io.WriteCloser
 
-// copyLog stores what the build printed after the cursor, and tells whether
-// that was the last. Lines are redacted here if the builder does not do it.
+// copyLog stores the lines that the build printed after the cursor, and reports
+// whether they were the last. It redacts them if the builder does not.
 func (w *Workers) copyLog(ctx context.Context, tree site.Tree, cursor string, redact redactor) (next string, whole bool, err error) {
 	for {
 		page, err := w.deps.Builder.Log(ctx, tree, cursor)
@@ -259,8 +261,8 @@ func redacted(data []byte, redact redactor) ([]byte, error) {
 	return clean.Bytes(), nil
 }
 
-// stopBuild kills a build whose claim was taken away: the deployment was
-// cancelled or superseded, or this worker stops.
+// stopBuild stops a build whose claim ended: the deployment was cancelled or
+// superseded, or this worker is stopping.
 func (w *Workers) stopBuild(c *claim, tree site.Tree) {
 	ctx, cancel := context.WithTimeout(context.Background(), stopBuildTimeout)
 	defer cancel()
@@ -270,17 +272,17 @@ func (w *Workers) stopBuild(c *claim, tree site.Tree) {
 	}
 	c.log.Info("stopped the build", "deployment", tree.Deployment)
 	if d, err := w.q.DeploymentGet(ctx, tree.Deployment); err != nil || d.State == troy.Building {
-		return // the claim alone was lost: whoever has it builds again
+		return // only the claim was lost: the next worker to claim the row builds again
 	}
 	if err := w.finishLog(ctx, tree.Deployment, builder.Build{State: builder.Stopped}); err != nil {
-		c.log.Warn("the log of a stopped build stays in pieces", "error", err)
+		c.log.Warn("the log of a stopped build was not compressed", "error", err)
 	}
 	if err := w.deps.Builder.Remove(ctx, tree); err != nil {
-		c.log.Warn("what a build used was not removed", "deployment", tree.Deployment, "error", err)
+		c.log.Warn("the resources of a build were not removed", "deployment", tree.Deployment, "error", err)
 	}
 }
 
-// finishLog puts the whole log, compressed, in place of its pieces.
+// finishLog replaces the pieces of the log with one compressed log.
 func (w *Workers) finishLog(ctx context.Context, deployment uuid.UUID, b builder.Build) error {
 	if b.State == builder.Lost {
 		return nil
@@ -309,7 +311,7 @@ func (w *Workers) finishLog(ctx context.Context, deployment uuid.UUID, b builder
 	if err := errors.Join(err, group.Wait()); err != nil {
 		return fmt.Errorf("gather the build's log: %w", err)
 	}
-	var phases []byte // nil: as they stand
+	var phases []byte // nil: unchanged
 	if b.Phases != nil {
 		if phases, err = json.Marshal(b.Phases); err != nil {
 			return fmt.Errorf("encode the phases: %w", err)
@@ -345,7 +347,7 @@ func (s *sliceWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// storeArtifact stores the files that a build made and asks for them to be
+// storeArtifact stores the files that a build made and requests that they be
 // published.
 func (w *Workers) storeArtifact(ctx context.Context, c *claim, d queries.Deployment, tree site.Tree, source *site.Source) error {
 	if err := site.CheckFiles(source.Files, w.cfg.Limits); err != nil {
@@ -374,8 +376,8 @@ func (w *Workers) storeArtifact(ctx context.Context, c *claim, d queries.Deploym
 	})
 }
 
-// StoreFiles stores the files of a source as a tree. What an earlier start of
-// the build stored goes, if it made other files.
+// StoreFiles stores the files of a source as a tree. It removes files that an
+// earlier start of the build stored if this one made other files.
 func StoreFiles(ctx context.Context, store cloud.Store, tree site.Tree, source *site.Source, slash site.TrailingSlash) (site.Manifest, error) {
 	m := site.Manifest{Files: source.Files, TrailingSlash: slash}
 	missing, err := store.Begin(ctx, tree, m)
@@ -408,7 +410,7 @@ func storeFile(ctx context.Context, store cloud.Store, tree site.Tree, source *s
 	return nil
 }
 
-// failBuild ends the deployment as failed. What was live stays live.
+// failBuild marks the deployment as failed. The live site does not change.
 func (w *Workers) failBuild(ctx context.Context, c *claim, cause string) error {
 	d, err := w.q.DeploymentGet(ctx, c.task.Subject)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -418,7 +420,7 @@ func (w *Workers) failBuild(ctx context.Context, c *claim, cause string) error {
 		return fmt.Errorf("read the deployment: %w", err)
 	}
 	if err := w.finishLog(ctx, d.ID, builder.Build{State: builder.Failed}); err != nil {
-		c.log.Warn("the log of a failed build stays in pieces", "error", err)
+		c.log.Warn("the log of a failed build was not compressed", "error", err)
 	}
 	return move(ctx, w, d.PipelineID, (*queries.Queries).DeploymentFail, queries.DeploymentFailParams{
 		PipelineID: d.PipelineID, ID: d.ID, Kind: c.task.Kind, SubjectID: d.ID, Epoch: c.epoch, Cause: cause, Actor: actor,

@@ -16,16 +16,18 @@ import (
 )
 
 const (
-	// redeliverWindow is how far back GitHub sends deliveries again
+	// redeliverWindow is how far back GitHub redelivers webhooks
 	// (docs.github.com/webhooks/testing-and-troubleshooting-webhooks/redelivering-webhooks).
 	redeliverWindow = 3 * 24 * time.Hour
-	// redeliverAttempts is after how many failures a delivery is left alone.
+	// redeliverAttempts is the number of failures after which a delivery is not
+	// requested again.
 	redeliverAttempts = 5
 )
 
-// catchUp finds what no webhook told of: for a pipeline, a commit at the head
-// of its branch that nobody heard of; for the subject that is not a pipeline, the
-// deliveries that forges could not make. It comes back every interval.
+// catchUp finds what no webhook reported. For a pipeline it looks for an
+// unknown commit at the head of the branch; for the subject that is not a
+// pipeline, it looks for deliveries that forges could not make. It runs again
+// every interval.
 func (w *Workers) catchUp(ctx context.Context, c *claim) error {
 	if c.task.Subject == uuid.Nil {
 		return w.catchUpDeliveries(ctx, c)
@@ -40,7 +42,7 @@ func (w *Workers) catchUp(ctx context.Context, c *claim) error {
 	if p.RepositoryFullName == nil || p.Status.InDeletion() {
 		return nil
 	}
-	next := &waitError{delay: w.cfg.CatchUp, why: "the branch is looked at again", fresh: true}
+	next := &waitError{delay: w.cfg.CatchUp, why: "the branch is checked again later", fresh: true}
 	if w.deps.Forges[troy.Provider(deref(p.RepositoryProvider))] == nil {
 		return next
 	}
@@ -52,7 +54,7 @@ func (w *Workers) catchUp(ctx context.Context, c *claim) error {
 		moved, err = w.lookAtBranch(ctx, p)
 	}
 	if errors.Is(err, forge.ErrNoRepository) || errors.Is(err, forge.ErrNoCommit) || errors.Is(err, forge.ErrInstallation) || errors.Is(err, forge.ErrForbidden) {
-		// Someone may put it right at the forge.
+		// An admin may fix it at the forge.
 		c.log.Info("the branch cannot be read", "pipeline", p.ID, "error", err)
 		return next
 	}
@@ -60,15 +62,15 @@ func (w *Workers) catchUp(ctx context.Context, c *claim) error {
 		return err
 	}
 	if moved {
-		c.log.Info("found a commit that no webhook told of", "pipeline", p.ID)
+		c.log.Info("found a commit that no webhook reported", "pipeline", p.ID)
 	}
 	return next
 }
 
 // problemEnded asks the forge for a repository that could not be read, and
-// clears the problem if it answers. Webhooks alone do not tell: that of an
-// uninstalled app may come after that of its next installation, or the latter
-// never.
+// clears the problem if the forge answers. Webhooks alone are not enough: the
+// delivery for an uninstalled app may arrive after the one for its next
+// installation, or the latter never.
 func (w *Workers) problemEnded(ctx context.Context, p queries.Pipeline) (queries.Pipeline, error) {
 	found, err := w.deps.Forges[troy.Provider(*p.RepositoryProvider)].Repository(ctx, forge.Repository{ID: deref(p.RepositoryID), FullName: *p.RepositoryFullName})
 	if err != nil {
@@ -77,7 +79,7 @@ func (w *Workers) problemEnded(ctx context.Context, p queries.Pipeline) (queries
 	if err := w.q.RepositorySeen(ctx, queries.RepositorySeenParams{
 		Provider: *p.RepositoryProvider, ID: found.ID, FullName: found.FullName, DefaultBranch: found.DefaultBranch, InstallationID: nonEmpty(found.Installation),
 	}); err != nil {
-		return p, fmt.Errorf("write down the repository: %w", err)
+		return p, fmt.Errorf("record the repository: %w", err)
 	}
 	if _, err := w.q.PipelinesSourceProblem(ctx, queries.PipelinesSourceProblemParams{Provider: *p.RepositoryProvider, RepositoryID: found.ID}); err != nil {
 		return p, fmt.Errorf("clear the problem: %w", err)
@@ -85,8 +87,8 @@ func (w *Workers) problemEnded(ctx context.Context, p queries.Pipeline) (queries
 	return w.q.PipelineGet(ctx, p.ID)
 }
 
-// lookAtBranch looks at the head of a pipeline's branch, and notes whether the
-// branch is there.
+// lookAtBranch reads the head of a pipeline's branch and records whether the
+// branch exists.
 func (w *Workers) lookAtBranch(ctx context.Context, p queries.Pipeline) (moved bool, err error) {
 	s, head, err := w.headOf(ctx, p)
 	gone := errors.Is(err, forge.ErrNoCommit)
@@ -95,7 +97,7 @@ func (w *Workers) lookAtBranch(ctx context.Context, p queries.Pipeline) (moved b
 	}
 	if gone != intake.BranchProblem(p.SourceProblem) {
 		if err := w.deps.Intake.BranchFound(ctx, p.ID, s.branch, !gone); err != nil {
-			return false, fmt.Errorf("note whether the branch is there: %w", err)
+			return false, fmt.Errorf("record whether the branch exists: %w", err)
 		}
 	}
 	if gone {
@@ -104,7 +106,7 @@ func (w *Workers) lookAtBranch(ctx context.Context, p queries.Pipeline) (moved b
 	return w.headSeen(ctx, p, s, head)
 }
 
-// redeliverers are the forges that send again what they could not deliver.
+// redeliverers returns the forges that can redeliver failed deliveries.
 func (w *Workers) redeliverers() map[troy.Provider]forge.Deliveries {
 	out := map[troy.Provider]forge.Deliveries{}
 	for provider, f := range w.deps.Forges {
@@ -115,8 +117,8 @@ func (w *Workers) redeliverers() map[troy.Provider]forge.Deliveries {
 	return out
 }
 
-// catchUpDeliveries asks the forges for the deliveries that failed and were
-// never taken in.
+// catchUpDeliveries asks the forges to redeliver failed deliveries that were
+// never accepted.
 func (w *Workers) catchUpDeliveries(ctx context.Context, c *claim) error {
 	forges := w.redeliverers()
 	if len(forges) == 0 {
@@ -129,7 +131,7 @@ func (w *Workers) catchUpDeliveries(ctx context.Context, c *claim) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	return &waitError{delay: w.cfg.CatchUp, why: "failed deliveries are asked for again", fresh: true}
+	return &waitError{delay: w.cfg.CatchUp, why: "failed deliveries are checked again later", fresh: true}
 }
 
 func (w *Workers) redeliver(ctx context.Context, c *claim, provider troy.Provider, f forge.Deliveries) error {
@@ -144,25 +146,25 @@ func (w *Workers) redeliver(ctx context.Context, c *claim, provider troy.Provide
 			continue
 		}
 		if !errors.Is(known, pgx.ErrNoRows) {
-			return fmt.Errorf("look a delivery up: %w", known)
+			return fmt.Errorf("look up a delivery: %w", known)
 		}
 		if err := f.Redeliver(ctx, d.Attempt); err != nil {
-			return fmt.Errorf("ask for delivery %s again: %w", d.ID, err)
+			return fmt.Errorf("request delivery %s again: %w", d.ID, err)
 		}
 		asked++
 	}
 	if asked > 0 {
-		c.log.Info("asked for deliveries that failed", "deliveries", asked)
+		c.log.Info("requested failed deliveries again", "deliveries", asked)
 	}
 	if err != nil {
-		return fmt.Errorf("list the deliveries that failed: %w", err)
+		return fmt.Errorf("list failed deliveries: %w", err)
 	}
 	return nil
 }
 
-// giveUpCatchUp begins anew after a while: a forge that was away for long, or
-// credentials that were wrong, may come right.
+// giveUpCatchUp starts again after a delay: a long outage of a forge ends, and
+// wrong credentials get fixed.
 func (w *Workers) giveUpCatchUp(ctx context.Context, c *claim, cause string) error {
-	c.log.Error("catching up failed again and again", "subject", c.task.Subject, "cause", cause)
+	c.log.Error("catching up failed repeatedly", "subject", c.task.Subject, "cause", cause)
 	return w.anew(ctx, c, 10*w.cfg.CatchUp, cause)
 }

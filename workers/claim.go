@@ -16,19 +16,19 @@ import (
 	"github.com/troy-iaas/troy/tasks"
 )
 
-// claim is the hold on one work row.
+// claim is a worker's claim on one work row.
 type claim struct {
 	task      tasks.Task
 	epoch     int64
 	requested int64
 	attempt   int
-	age       time.Duration // since the work was asked for
+	age       time.Duration // since the work was requested
 	log       *slog.Logger
 }
 
-// work claims a task's row, runs the handler while the lease is kept, and
-// settles the row by the handler's error. Nothing claimed means that there is
-// nothing to do.
+// work claims a task's row, runs the handler while it renews the lease, and
+// settles the row by the handler's error. If it claims no row, there is nothing
+// to do.
 func (w *Workers) work(ctx context.Context, h handler, t tasks.Task) error {
 	log := w.log.With("task", t.Kind, "subject", t.Subject)
 	row, err := w.q.WorkClaim(ctx, queries.WorkClaimParams{
@@ -47,15 +47,15 @@ func (w *Workers) work(ctx context.Context, h handler, t tasks.Task) error {
 		log: log.With("epoch", row.Epoch, "attempt", row.Attempt),
 	}
 	policy, _ := tasks.PolicyOf(t.Kind)
-	// The row that was claimed left its place in line to another.
+	// The claimed row gave its ring to another.
 	w.deps.Bell.Ask(policy.Queue)
 	c.log.Debug("claimed")
 
 	claimed := time.Now()
 	held, stop := w.hold(ctx, c)
 	if c.attempt > policy.Attempts+1 {
-		// Claim after claim ended without a word: the worker died each time.
-		err = troy.Errorf(troy.Conflict, "its worker stopped %d times before it was done; the last cause: %s", c.attempt-1, row.Cause)
+		// Every claim so far ended without an error: the worker died each time.
+		err = troy.Errorf(troy.Conflict, "its worker stopped %d times before the work was done; the last cause: %s", c.attempt-1, row.Cause)
 	} else {
 		err = run(held, h, c)
 	}
@@ -69,8 +69,8 @@ func (w *Workers) work(ctx context.Context, h handler, t tasks.Task) error {
 	return err
 }
 
-// run calls the handler. A panic is an error like others, so that it counts as
-// an attempt and is told, instead of ending the process.
+// run calls the handler. A panic is an error like any other: it counts as an
+// attempt and is logged, and the process continues.
 func run(ctx context.Context, h handler, c *claim) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -81,12 +81,13 @@ func run(ctx context.Context, h handler, c *claim) (err error) {
 	return h.run(ctx, c)
 }
 
-// leaseMargin is how long before the lease runs out every outside call's
-// context ends, so that none acts for a claim that another holds by then.
+// leaseMargin is the time before the lease's end at which the context of every
+// outside call ends, so that no call acts for a claim that another worker may
+// hold.
 const leaseMargin = time.Second
 
-// hold heartbeats until stop is called. Its context ends when the claim is
-// lost, or when the lease could not be renewed in time.
+// hold renews the lease until stop is called. Its context ends when the claim
+// is lost or the lease could not be renewed in time.
 func (w *Workers) hold(ctx context.Context, c *claim) (held context.Context, stop func()) {
 	held, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
@@ -116,8 +117,8 @@ func (w *Workers) hold(ctx context.Context, c *claim) (held context.Context, sto
 			case err != nil:
 				c.log.Debug("heartbeat failed", "error", err)
 			case n == 0:
-				// The handler may have ended the claim itself, by the
-				// transition that was its last.
+				// The handler may have ended the claim itself with its last
+				// transition.
 				cancel()
 				return
 			default:
@@ -128,15 +129,15 @@ func (w *Workers) hold(ctx context.Context, c *claim) (held context.Context, sto
 	return held, func() { cancel(); <-ended }
 }
 
-// settleTimeout bounds what is written about a claim after its handler ended.
+// settleTimeout bounds the statements that follow a handler's return.
 const settleTimeout = 5 * time.Second
 
-// settle writes what becomes of the work row, and returns it in a word. The
-// context may have ended: a stop hands the lease back all the same.
+// settle records the result in the work row and returns it as a word. It
+// ignores the end of the context: a stop hands the lease back too.
 func (w *Workers) settle(ctx context.Context, h handler, c *claim, policy tasks.Policy, err error, lost bool) (outcome string, _ error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
-	// What the handler wrote, or what is due again, may want a ring.
+	// Rows that the handler wrote, or that are due again, may need a ring.
 	defer w.deps.Bell.Ask(tasks.QueueQuick, tasks.QueueForge)
 	defer w.deps.Bell.Ask(policy.Queue)
 
@@ -177,7 +178,7 @@ func (w *Workers) settle(ctx context.Context, h handler, c *claim, policy tasks.
 			})
 			return "given_up", err
 		}
-		// Giving up can fail like anything else, and is tried again.
+		// Giving up can fail too, and is then retried.
 		v = verdict{delay: policy.MaxDelay / 4, failed: true, cause: sentence(err)}
 	}
 	outcome = "waits"
@@ -187,8 +188,8 @@ func (w *Workers) settle(ctx context.Context, h handler, c *claim, policy tasks.
 	return outcome, w.again(ctx, c, v)
 }
 
-// again makes the row due again. For a failed attempt asynq is told to retry
-// the same task, and the row keeps its ring.
+// again makes the row due again. After a failed attempt asynq retries the same
+// task, and the row keeps its ring.
 func (w *Workers) again(ctx context.Context, c *claim, v verdict) error {
 	var ring *uuid.UUID
 	if v.failed {
@@ -203,22 +204,22 @@ func (w *Workers) again(ctx context.Context, c *claim, v verdict) error {
 		RingID: ring, Kind: c.task.Kind, SubjectID: c.task.Subject, Epoch: c.epoch,
 	})
 	if err != nil {
-		return fmt.Errorf("put %s %s off: %w", c.task.Kind, c.task.Subject, err)
+		return fmt.Errorf("postpone %s %s: %w", c.task.Kind, c.task.Subject, err)
 	}
 	if !v.failed {
 		c.log.Debug("comes back", "delay", v.delay, "why", v.cause)
 		return nil
 	}
-	c.log.Warn("will be tried again", "delay", v.delay, "cause", v.cause)
+	c.log.Warn("the work will be retried", "delay", v.delay, "cause", v.cause)
 	return &retryError{delay: v.delay, cause: v.cause}
 }
 
-// anewDelay is how long work waits that was tried as often as its policy says
-// and must not be dropped.
+// anewDelay is the wait before work that used up its attempts, but must not be
+// dropped, starts again.
 const anewDelay = time.Hour
 
-// anew ends the claim of work that is given up for now: it comes back after the
-// delay as new work, with all of its attempts.
+// anew ends the claim of work that is given up for now: after the delay it
+// comes back as new work with all of its attempts.
 func (w *Workers) anew(ctx context.Context, c *claim, delay time.Duration, cause string) error {
 	if err := w.again(ctx, c, verdict{delay: delay, fresh: true, cause: cause}); err != nil {
 		return err
@@ -226,8 +227,8 @@ func (w *Workers) anew(ctx context.Context, c *claim, delay time.Duration, cause
 	return errHandedOver
 }
 
-// handOver ends the claim by asking for work of another kind on the subject. If
-// this work was asked for again meanwhile, it is done again first.
+// handOver ends the claim by requesting another kind of work on the subject. If
+// this work was requested again meanwhile, it runs again first.
 func (w *Workers) handOver(ctx context.Context, c *claim, to tasks.Task, delay time.Duration) error {
 	n, err := w.q.WorkHandOver(ctx, queries.WorkHandOverParams{
 		Kind: c.task.Kind, SubjectID: c.task.Subject, Epoch: c.epoch, Requested: c.requested,

@@ -25,7 +25,7 @@ import (
 	"github.com/troy-iaas/troy/tasks"
 )
 
-// TestStopHandsLeasesBack stops workers inside an outside call: the row is due
+// TestStopHandsLeasesBack stops workers during an outside call: the row is due
 // at once, and the attempt does not count.
 func TestStopHandsLeasesBack(t *testing.T) {
 	t.Parallel()
@@ -51,8 +51,8 @@ func TestStopHandsLeasesBack(t *testing.T) {
 	}
 }
 
-// TestLostLease takes the claim away from a worker that hangs: its context
-// ends, and what it does afterwards changes nothing.
+// TestLostLease takes the claim from a worker that hangs: its context ends, and
+// what it does afterwards changes nothing.
 func TestLostLease(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -72,7 +72,7 @@ func TestLostLease(t *testing.T) {
 	id := r.pipeline("blog")
 	r.requestProvision(id)
 	<-inside
-	// As if the lease had run out under a stopped process.
+	// The same as if the lease had expired under a stopped process.
 	if _, err := r.db.Exec(t.Context(), "UPDATE work SET lease_until = now() - interval '1 second', epoch = nextval('work_epochs') WHERE subject_id = $1", id); err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +88,7 @@ func TestFlushedRedis(t *testing.T) {
 	t.Parallel()
 	private := stacktest.NewPrivateRedis(t)
 	r := newRigOn(t, private.URL)
-	// A first sweep marks this Redis as known.
+	// The first sweep records this Redis.
 	w := r.workers()
 	if err := w.sweep(t.Context()); err != nil {
 		t.Fatal(err)
@@ -99,11 +99,11 @@ func TestFlushedRedis(t *testing.T) {
 		ids[i] = r.pipeline(troy.SlugVariant("blog", i+2))
 		r.requestProvision(ids[i])
 	}
-	// All are rung as far as the bound allows, and nobody is there to hear.
+	// All are rung up to the limit, and no worker takes them.
 	if _, err := w.deps.Bell.Ring(t.Context(), tasks.QueueQuick); err != nil {
 		t.Fatal(err)
 	}
-	// They were looked at so often that their next look is a minute away: only
+	// They were checked so often that their next check is a minute away. Only
 	// noticing that Redis was emptied brings them sooner.
 	if _, err := r.db.Exec(t.Context(), "UPDATE work SET rings = 5, ring_at = now() + interval '1 minute' WHERE ring_id IS NOT NULL"); err != nil {
 		t.Fatal(err)
@@ -127,9 +127,9 @@ func TestRedisAway(t *testing.T) {
 	r.waitFor(id, troy.ReadyForDeployment)
 }
 
-// TestRingsAreBounded has a thousand rows wait while no worker runs: however
-// often the sweep comes, and whoever rings besides, no more tasks than twice
-// the slots stand in Redis.
+// TestRingsAreBounded has a thousand rows wait while no worker runs. However
+// many sweeps and other rings there are, Redis holds at most twice as many
+// tasks as there are slots.
 func TestRingsAreBounded(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -148,7 +148,7 @@ func TestRingsAreBounded(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	// Rings that nobody claimed in time are looked at again.
+	// Rings that no worker claimed in time are checked again.
 	if _, err := r.db.Exec(t.Context(), "UPDATE work SET ring_at = now() WHERE ring_id IS NOT NULL"); err != nil {
 		t.Fatal(err)
 	}
@@ -161,9 +161,9 @@ func TestRingsAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	if info.Size != 2*r.slots {
-		t.Errorf("%d tasks stand in Redis, want %d", info.Size, 2*r.slots)
+		t.Errorf("Redis holds %d tasks, want %d", info.Size, 2*r.slots)
 	}
-	// And all are done in the end, without waiting for a sweep each.
+	// All are done in the end, without one sweep for each.
 	r.start()
 	eventually(t, func() bool {
 		var n int
@@ -220,7 +220,7 @@ func TestClaimsExcludeEachOther(t *testing.T) {
 	if len(epochs) != 1 {
 		t.Fatalf("%d of 20 claimed, want 1", len(epochs))
 	}
-	// Asked for again while held: finishing leaves it due.
+	// It is requested again while claimed: finishing leaves it due.
 	if err := r.q.WorkRequest(t.Context(), queries.WorkRequestParams{Kind: tasks.TypeRetention, SubjectID: id}); err != nil {
 		t.Fatal(err)
 	}
@@ -230,28 +230,28 @@ func TestClaimsExcludeEachOther(t *testing.T) {
 	}
 	second, err := r.q.WorkClaim(t.Context(), queries.WorkClaimParams{Kind: tasks.TypeRetention, SubjectID: id, LeaseSeconds: 60})
 	if err != nil {
-		t.Fatalf("what was asked for again is not due: %v", err)
+		t.Fatalf("work that was requested again is not due: %v", err)
 	}
-	// The first claim is over: it can neither finish nor put off nor renew.
+	// The first claim is over: it can't finish, postpone or renew.
 	if n, err := r.q.WorkFinish(t.Context(), finish); n != 0 || err != nil {
-		t.Errorf("a claim that is over finished %d rows, %v", n, err)
+		t.Errorf("an ended claim finished %d rows, %v", n, err)
 	}
 	if n, err := r.q.WorkAgain(t.Context(), queries.WorkAgainParams{Kind: finish.Kind, SubjectID: id, Epoch: epochs[0]}); n != 0 || err != nil {
-		t.Errorf("a claim that is over put off %d rows, %v", n, err)
+		t.Errorf("an ended claim postponed %d rows, %v", n, err)
 	}
 	if n, err := r.q.WorkHeartbeat(t.Context(), queries.WorkHeartbeatParams{Kind: finish.Kind, SubjectID: id, Epoch: epochs[0], LeaseSeconds: 60}); n != 0 || err != nil {
-		t.Errorf("a claim that is over renewed %d rows, %v", n, err)
+		t.Errorf("an ended claim renewed %d rows, %v", n, err)
 	}
 	if second.Epoch <= epochs[0] {
 		t.Errorf("epochs %d then %d, want them to grow", epochs[0], second.Epoch)
 	}
-	// Nor does it hand over to other work what was asked for again.
+	// Nor does it hand over work that was requested again.
 	if err := r.q.WorkRequest(t.Context(), queries.WorkRequestParams{Kind: tasks.TypeRetention, SubjectID: id}); err != nil {
 		t.Fatal(err)
 	}
 	over := queries.WorkHandOverParams{Kind: tasks.TypeRetention, SubjectID: id, Epoch: second.Epoch, Requested: second.Requested, ToKind: tasks.TypeReport}
 	if n, err := r.q.WorkHandOver(t.Context(), over); n != 0 || err != nil {
-		t.Errorf("what was asked for again was handed over: %d rows, %v", n, err)
+		t.Errorf("work that was requested again was handed over: %d rows, %v", n, err)
 	}
 	over.Requested++
 	if n, err := r.q.WorkHandOver(t.Context(), over); n != 1 || err != nil {
@@ -272,20 +272,20 @@ func TestJudge(t *testing.T) {
 		failed  bool
 		cause   string
 	}{
-		{"a first failure is tried again", broken, 1, 0, false, true, "broken"},
-		{"the last attempt is the last", broken, 3, 0, true, true, "failed 3 times: broken"},
+		{"a first failure is retried", broken, 1, 0, false, true, "broken"},
+		{"the last attempt is final", broken, 3, 0, true, true, "failed 3 times: broken"},
 		{"past the deadline", broken, 1, 2 * time.Hour, true, true, "not done after 1h0m0s: broken"},
-		{"what cannot be mended", troy.Errorf(troy.Conflict, "taken"), 1, 0, true, true, "taken"},
-		{"files that never came", &cloud.MissingError{Files: []site.File{{Path: "a"}}}, 1, 0, true, true, "1 files have not been uploaded, the first is a"},
+		{"an error that retries do not fix", troy.Errorf(troy.Conflict, "taken"), 1, 0, true, true, "taken"},
+		{"files that were never uploaded", &cloud.MissingError{Files: []site.File{{Path: "a"}}}, 1, 0, true, true, "1 files have not been uploaded, the first is a"},
 		{"coming back is not a failure", comeBack(time.Minute, "in progress"), 9, 0, false, false, "in progress"},
-		{"coming back without end is", comeBack(time.Minute, "in progress"), 1, 2 * time.Hour, true, true, "not done after 1h0m0s: in progress"},
+		{"coming back past the deadline is", comeBack(time.Minute, "in progress"), 1, 2 * time.Hour, true, true, "not done after 1h0m0s: in progress"},
 		{"Postgres does not answer", fmt.Errorf("read the build: %w", ofDatabase(io.ErrUnexpectedEOF)), 9, 0, false, false, "read the build: unexpected EOF"},
 		{"Postgres was stopped", ofDatabase(&pgconn.PgError{Severity: "FATAL", Code: "57P01", Message: "stopped"}), 9, 0, false, false, "FATAL: stopped (SQLSTATE 57P01)"},
 		{"a statement takes too long", ofDatabase(&pgconn.PgError{Severity: "ERROR", Code: "57014", Message: "canceled"}), 3, 0, true, true, "failed 3 times: ERROR: canceled (SQLSTATE 57014)"},
-		{"Postgres says no", ofDatabase(&pgconn.PgError{Severity: "ERROR", Code: "23505", Message: "twice"}), 3, 0, true, true, "failed 3 times: ERROR: twice (SQLSTATE 23505)"},
+		{"Postgres returns an error", ofDatabase(&pgconn.PgError{Severity: "ERROR", Code: "23505", Message: "twice"}), 3, 0, true, true, "failed 3 times: ERROR: twice (SQLSTATE 23505)"},
 		{"the source ends early", io.ErrUnexpectedEOF, 3, 0, true, true, "failed 3 times: unexpected EOF"},
 		{"told when", throttled{}, 3, 0, false, false, "slow down"},
-		{"control characters are left out", errors.New("a\x1b[31mb\nsecond line"), 1, 0, false, true, "a[31mb"},
+		{"control characters are removed", errors.New("a\x1b[31mb\nsecond line"), 1, 0, false, true, "a[31mb"},
 	} {
 		v := judge(c.err, policy, c.attempt, c.age)
 		if v.giveUp != c.giveUp || v.cause != c.cause || (!c.giveUp && v.failed != c.failed) {
@@ -297,8 +297,8 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// Statements of every kind that Postgres does not answer are told apart from
-// what a forge or a cloud did not answer.
+// Every kind of statement that Postgres does not answer is distinguished from a
+// forge or a cloud that does not answer.
 func TestUnansweredStatements(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -312,7 +312,7 @@ func TestUnansweredStatements(t *testing.T) {
 	exec := q.BuildEmptied(t.Context(), uuid.New())
 	for what, err := range map[string]error{"one row": one, "rows": many, "none": exec} {
 		if v := judge(err, tasks.Policy{Attempts: 1, Deadline: time.Hour}, 5, 0); err == nil || v.giveUp || v.failed {
-			t.Errorf("%s: %v is judged %+v", what, err, v)
+			t.Errorf("%s: verdict on %v: %+v", what, err, v)
 		}
 	}
 }
@@ -322,7 +322,7 @@ type throttled struct{}
 func (throttled) Error() string             { return "slow down" }
 func (throttled) RetryAfter() time.Duration { return 42 * time.Second }
 
-// TestEveryKindHasAHandler holds the handlers to the table of policies.
+// TestEveryKindHasAHandler compares the handlers with the table of policies.
 func TestEveryKindHasAHandler(t *testing.T) {
 	t.Parallel()
 	w := New(Config{}, Deps{})

@@ -9,19 +9,19 @@ import (
 	"github.com/troy-iaas/troy/queries"
 )
 
-// TestPushAfterALostOne delivers a push that touches nothing that is watched
-// and begins at a commit that no webhook told of: what came before decides.
+// TestPushAfterALostOne delivers a push that touches no watched file and whose
+// parent no webhook reported: the files of the lost push decide.
 func TestPushAfterALostOne(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name    string
-		changed []string // between what was built and the head, as the forge tells; nil: it doesn't
+		changed []string // between the built commit and the head, as the forge reports; nil: it reports nothing
 		fails   error
 		built   bool
 	}{
 		{"the lost push touched a watched file", []string{"README.md", "src/index.html"}, nil, true},
-		{"the lost push touched nothing watched", []string{"README.md", "docs/a.md"}, nil, false},
-		{"the forge lists not all files", nil, nil, true},
+		{"the lost push touched no watched file", []string{"README.md", "docs/a.md"}, nil, false},
+		{"the forge does not list all files", nil, nil, true},
 		{"the forge can't compare", nil, errors.New("the forge is away"), true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -45,7 +45,7 @@ func TestPushAfterALostOne(t *testing.T) {
 				}
 			})
 			if out := r.pushedPaths("blog", lost, heard, "README.md"); out.Result != intake.Accepted {
-				t.Errorf("the push was answered %+v", out)
+				t.Errorf("the push got the answer %+v", out)
 			}
 			if c.built {
 				r.restsWith(p.ID, heard)
@@ -58,7 +58,7 @@ func TestPushAfterALostOne(t *testing.T) {
 				return err == nil && deref(after.HeadCommit) == heard
 			}, func() string { return "the head was not read" })
 			if d, err := r.q.DeploymentOfCommit(t.Context(), p.ID, heard); err == nil || after.Status != troy.Deployed {
-				t.Errorf("a commit that changed nothing watched made deployment %d, and the pipeline is %s", d.Number, after.Status)
+				t.Errorf("a commit without a change to watched files made deployment %d, and the pipeline is %s", d.Number, after.Status)
 			}
 		})
 	}

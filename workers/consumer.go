@@ -15,35 +15,35 @@ import (
 const (
 	// messageHold is the default of Consumer.Hold.
 	messageHold = time.Minute
-	// consumerDelay and maxConsumerDelay bound how long a consumer waits after
-	// something failed that may pass by itself.
+	// consumerDelay and maxConsumerDelay bound a consumer's wait after a
+	// temporary failure.
 	consumerDelay    = time.Second
 	maxConsumerDelay = 30 * time.Second
 )
 
-// Consumer takes the messages of a queue in. A message is deleted once its
-// effect is committed. One that can't be taken in, since it makes no sense or
-// asks for what there is not, is left to the queue, which hands it to its
-// dead-letter queue in the end. While Troy itself can't take messages in, it
-// holds those it has and receives no more, so that none gets there for a fault
-// of Troy's.
+// Consumer takes messages from a queue. It deletes a message once its effect is
+// committed. A message that is invalid, or names something that does not exist,
+// is left to the queue, which moves it to its dead-letter queue in the end.
+// While Troy itself can't accept messages, the consumer holds those it has and
+// receives no more, so that a fault of Troy moves none to the dead-letter
+// queue.
 type Consumer struct {
 	Queue cloud.Queue
-	// Take takes one message in. A *troy.Error of a kind that repeating will
-	// not mend leaves it to the dead-letter queue; any other is tried again.
+	// Take handles one message. A *troy.Error of a kind that retries do not fix
+	// leaves the message to the dead-letter queue; any other error is retried.
 	Take func(ctx context.Context, body []byte) (intake.Outcome, error)
-	// Hold is how long a message that was received is kept from others, renewed
-	// while it is worked on; 0 means a minute. One that can't be taken in comes
-	// back after it.
+	// Hold is how long a received message is hidden from other consumers; it is
+	// renewed while Take runs. 0 means a minute. A message that can't be taken
+	// returns to the queue after it.
 	Hold time.Duration
-	// Refused, if not nil, is told of each message that is left to the
+	// Refused, if not nil, is called with each message that is left to the
 	// dead-letter queue.
 	Refused func()
 	Log     *slog.Logger
 }
 
-// TakeAppEvent is the Take of the app events' queue: the same as POST
-// /events/apps does with a body that was signed.
+// TakeAppEvent is the Take of the app events' queue. It does what POST
+// /events/apps does with a signed body.
 func TakeAppEvent(in *intake.Intake) func(context.Context, []byte) (intake.Outcome, error) {
 	return func(ctx context.Context, body []byte) (intake.Outcome, error) {
 		event, err := intake.ParseAppEvent(body)
@@ -65,8 +65,8 @@ func TakeBuildRequest(in *intake.Intake) func(context.Context, []byte) (intake.O
 	}
 }
 
-// Run receives until the context ends. A queue without a dead-letter queue is
-// refused: what can't be taken in would come back again and again.
+// Run receives until the context ends. It refuses a queue without a dead-letter
+// queue: invalid messages would come back without end.
 func (c Consumer) Run(ctx context.Context) error {
 	if c.Hold <= 0 {
 		c.Hold = messageHold
@@ -77,7 +77,7 @@ func (c Consumer) Run(ctx context.Context) error {
 		var err error
 		if dead == "" {
 			if dead, err = c.Queue.DeadLetters(ctx); err == nil && dead == "" {
-				return errors.New("the queue has no dead-letter queue (redrive policy)")
+				return errors.New("the queue has no dead-letter queue; expected a redrive policy")
 			}
 		}
 		var messages []cloud.Message
@@ -86,7 +86,7 @@ func (c Consumer) Run(ctx context.Context) error {
 		}
 		if err != nil {
 			if ctx.Err() == nil {
-				c.Log.Warn("no messages could be received", "error", err, "again_in", delay)
+				c.Log.Warn("receiving messages failed", "error", err, "again_in", delay)
 			}
 			wait(ctx, delay)
 			delay = min(2*delay, maxConsumerDelay)
@@ -98,7 +98,8 @@ func (c Consumer) Run(ctx context.Context) error {
 	return nil
 }
 
-// batch takes the messages in, one after another, and holds them meanwhile.
+// batch takes the messages one after another and keeps all of them hidden
+// meanwhile.
 func (c Consumer) batch(ctx context.Context, messages []cloud.Message) {
 	beat := time.NewTicker(c.Hold / 3)
 	defer beat.Stop()
@@ -115,7 +116,7 @@ func (c Consumer) batch(ctx context.Context, messages []cloud.Message) {
 				done = true
 			case <-beat.C:
 				if err := c.Queue.Hold(ctx, c.Hold, messages...); err != nil {
-					c.Log.Debug("messages could not be held; others may get them too", "error", err)
+					c.Log.Debug("extending the hold on messages failed; other consumers may receive them too", "error", err)
 				}
 			}
 		}
@@ -123,46 +124,47 @@ func (c Consumer) batch(ctx context.Context, messages []cloud.Message) {
 	}
 }
 
-// take takes one message in, however long that takes. It reports false when
-// the context ended before.
+// take takes one message and retries without limit. It returns false if the
+// context ended first.
 func (c Consumer) take(ctx context.Context, m cloud.Message) bool {
 	log := c.Log.With("message", m.ID)
 	for delay := consumerDelay; ; delay = min(2*delay, maxConsumerDelay) {
 		outcome, err := c.Take(ctx, m.Body)
 		switch {
 		case err == nil:
-			log.Info("took a message in", "outcome", outcome.Result, "detail", outcome.Detail)
-			// Deleting it is a courtesy: received again, it is a duplicate.
+			log.Info("took a message", "outcome", outcome.Result, "detail", outcome.Detail)
+			// Deleting it is optional: a message that is received again is a
+			// duplicate.
 			if err := c.Queue.Done(ctx, m); err != nil {
-				log.Debug("the message could not be deleted", "error", err)
+				log.Debug("deleting the message failed", "error", err)
 			}
 			return true
 		case ctx.Err() != nil:
 			return false
 		case permanent(err):
-			log.Warn("a message is left to the dead-letter queue", "kind", troy.KindOf(err), "error", sentence(err), "received", m.Received)
+			log.Warn("a message was left to the dead-letter queue", "kind", troy.KindOf(err), "error", sentence(err), "received", m.Received)
 			if c.Refused != nil {
 				c.Refused()
 			}
 			return true
 		}
-		log.Warn("a message could not be taken in", "error", err, "again_in", delay)
+		log.Warn("taking a message failed", "error", err, "again_in", delay)
 		if !wait(ctx, delay) {
 			return false
 		}
 	}
 }
 
-// giveBack lets others have what was not taken in.
+// giveBack makes untaken messages visible to other consumers.
 func (c Consumer) giveBack(ctx context.Context, messages []cloud.Message) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
 	if err := c.Queue.Hold(ctx, 0, messages...); err != nil {
-		c.Log.Debug("messages come back only after their hold", "error", fmt.Errorf("give back: %w", err))
+		c.Log.Debug("untaken messages stay hidden until their hold ends", "error", fmt.Errorf("give back: %w", err))
 	}
 }
 
-// wait waits, and reports whether the context is still good.
+// wait waits for d and reports whether the context is still valid.
 func wait(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

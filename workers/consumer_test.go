@@ -14,14 +14,14 @@ import (
 	"github.com/troy-iaas/troy/intake"
 )
 
-// line is a queue in memory that tells what was asked of it.
+// line is a queue in memory that records its calls.
 type line struct {
 	mu       sync.Mutex
 	waiting  []cloud.Message
 	receives int
 	events   chan string // "done m1", "hold m1 0s", "receive"
 	dead     string
-	err      error // of the next receive
+	err      error // of the next Receive
 }
 
 func newLine(bodies ...string) *line {
@@ -76,12 +76,12 @@ func consume(t *testing.T, c Consumer) (stop func() error) {
 	return func() error { cancel(); return <-ended }
 }
 
-// What was taken in is deleted, what never can be is left, and neither keeps
-// the next from its turn.
+// A taken message is deleted, an invalid one is left, and neither delays the
+// next.
 func TestConsumerLeavesWhatCannotBeTakenIn(t *testing.T) {
 	t.Parallel()
 	l := newLine("good", "no json", "nowhere", "better")
-	l.err = errors.New("connection reset") // of the first receive
+	l.err = errors.New("connection reset") // of the first Receive
 	refused := make(chan struct{}, 10)
 	stop := consume(t, Consumer{Queue: l, Refused: func() { refused <- struct{}{} }, Take: func(_ context.Context, body []byte) (intake.Outcome, error) {
 		switch string(body) {
@@ -97,15 +97,15 @@ func TestConsumerLeavesWhatCannotBeTakenIn(t *testing.T) {
 		t.Fatal(err)
 	}
 	if want := []string{"done good", "done better"}; !slices.Equal(got, want) || len(l.events) != 0 {
-		t.Errorf("the queue was told %q and %d more, want %q", got, len(l.events), want)
+		t.Errorf("the queue was called with %q and %d more, want %q", got, len(l.events), want)
 	}
 	if len(refused) != 2 {
-		t.Errorf("%d were told as refused, want 2", len(refused))
+		t.Errorf("%d were reported as refused, want 2", len(refused))
 	}
 }
 
-// While Troy can't take a message in, it is held, none is received beside it,
-// and in the end it is taken in and deleted once.
+// While Troy can't take a message, the message is held and no other is
+// received. In the end it is taken and deleted once.
 func TestConsumerHoldsWhileTroyIsAtFault(t *testing.T) {
 	t.Parallel()
 	l := newLine("one", "two")
@@ -119,7 +119,7 @@ func TestConsumerHoldsWhileTroyIsAtFault(t *testing.T) {
 		}
 	}})
 	if first, second := <-l.events, <-l.events; first != "hold one 300ms" || second != "hold two 300ms" {
-		t.Errorf("the queue was told %q and %q", first, second)
+		t.Errorf("the queue was called with %q and %q", first, second)
 	}
 	l.mu.Lock()
 	receives := l.receives
@@ -142,7 +142,7 @@ func TestConsumerHoldsWhileTroyIsAtFault(t *testing.T) {
 	}
 }
 
-// A consumer that stops gives back what it has not taken in.
+// A consumer that stops gives back the messages that it has not taken.
 func TestConsumerGivesBack(t *testing.T) {
 	t.Parallel()
 	l := newLine("one", "two", "three")
@@ -165,7 +165,7 @@ func TestConsumerGivesBack(t *testing.T) {
 		got = append(got, e)
 	}
 	if want := []string{"done one", "hold two 0s", "hold three 0s"}; !slices.Equal(got, want) {
-		t.Errorf("the queue was told %q, want %q", got, want)
+		t.Errorf("the queue was called with %q, want %q", got, want)
 	}
 }
 
@@ -175,6 +175,6 @@ func TestConsumerWantsADeadLetterQueue(t *testing.T) {
 	l.dead = ""
 	err := Consumer{Queue: l, Log: slog.New(slog.DiscardHandler)}.Run(t.Context())
 	if err == nil || l.receives != 0 {
-		t.Errorf("a queue without: %v after %d receives", err, l.receives)
+		t.Errorf("a queue without a dead-letter queue: %v after %d receives", err, l.receives)
 	}
 }

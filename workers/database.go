@@ -10,22 +10,22 @@ import (
 	"github.com/troy-iaas/troy/queries"
 )
 
-// databaseError is an error of a statement that Postgres did not answer: the
-// connection broke, or there was none. It says nothing about the work.
+// databaseError wraps the error of a statement that Postgres did not answer:
+// the connection broke, or there was none. It does not count against the work.
 type databaseError struct{ err error }
 
 func (e *databaseError) Error() string { return e.err.Error() }
 func (e *databaseError) Unwrap() error { return e.err }
 
-// ofDatabase marks an error of a statement that was not answered. What Postgres
-// itself said, or pgx made of its answer, stays as it is.
+// ofDatabase marks an error of a statement that was not answered. It does not
+// change errors that Postgres returned or that pgx derived from its answer.
 func ofDatabase(err error) error {
 	var said *pgconn.PgError
 	switch {
 	case err == nil, errors.Is(err, pgx.ErrNoRows), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	case errors.As(err, &said) && (len(said.Code) < 3 || said.Code[:3] != "57P" && said.Code[:2] != "08"):
-		// 57P: an operator stopped it; 08: the connection
+		// 57P: an operator stopped it; 08: connection exceptions
 		// (www.postgresql.org/docs/current/errcodes-appendix.html).
 		return err
 	}
@@ -36,7 +36,7 @@ func ofDatabase(err error) error {
 	return &databaseError{err}
 }
 
-// marked is a database whose unanswered statements are told apart.
+// marked is a database that marks the errors of unanswered statements.
 type marked struct{ queries.DBTX }
 
 func (m marked) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {

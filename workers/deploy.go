@@ -16,12 +16,13 @@ import (
 	"github.com/troy-iaas/troy/tasks"
 )
 
-// retentionDelay is how long after a deployment went live its pipeline's
-// storage is tidied: readers of the page before may still fetch its files.
+// retentionDelay is the time between a deployment's going live and the cleanup
+// of its pipeline's storage: readers of the previous page may still fetch its
+// files.
 const retentionDelay = 5 * time.Minute
 
-// deploy publishes the deployment that a pipeline is Queued or Deploying for:
-// its tree is made whole, then the pointer flips.
+// deploy publishes the deployment for which a pipeline is Queued or Deploying:
+// it completes the tree and then flips the pointer.
 func (w *Workers) deploy(ctx context.Context, c *claim) error {
 	p, err := w.pipeline(ctx, c)
 	if err != nil {
@@ -51,7 +52,7 @@ func (w *Workers) deploy(ctx context.Context, c *claim) error {
 		}
 		n, err := w.q.DeploymentRecordSealed(ctx, d.ID, c.epoch)
 		if err != nil {
-			return fmt.Errorf("write down that the files are complete: %w", err)
+			return fmt.Errorf("record that the files are complete: %w", err)
 		}
 		if n == 0 {
 			return errMoved
@@ -66,9 +67,9 @@ func (w *Workers) deploy(ctx context.Context, c *claim) error {
 	})
 }
 
-// flip moves the pointer. A sequence in force that this database never gave out
-// is from a time that a restored backup does not know of: the deployment goes
-// on above it.
+// flip moves the pointer. If the pointer has a sequence that this database
+// never issued, the database was restored from a backup: the deployment gets a
+// higher sequence.
 func (w *Workers) flip(ctx context.Context, c *claim, pipeline uuid.UUID, d queries.Deployment, distribution string, pointer site.Pointer) error {
 	err := w.deps.Cloud.CDN.Flip(ctx, distribution, pointer)
 	stale, ok := errors.AsType[*cloud.StalePointerError](err)
@@ -80,21 +81,21 @@ func (w *Workers) flip(ctx context.Context, c *claim, pipeline uuid.UUID, d quer
 		return fmt.Errorf("read the pipeline: %w", readErr)
 	}
 	if stale.InForce <= now.LastSequence && stale.InForce != pointer.Sequence {
-		return err // a later deployment of this history
+		return err // a later deployment in this history
 	}
 	pointer.Sequence, readErr = w.q.DeploymentResequence(ctx, queries.DeploymentResequenceParams{InForce: stale.InForce, PipelineID: pipeline, Epoch: c.epoch, ID: d.ID})
 	if errors.Is(readErr, pgx.ErrNoRows) {
 		return errMoved
 	}
 	if readErr != nil {
-		return fmt.Errorf("give the deployment a later sequence: %w", readErr)
+		return fmt.Errorf("take a later sequence for the deployment: %w", readErr)
 	}
 	c.log.Warn("the pointer has a later sequence than the database; was the database restored from a backup?", "in_force", stale.InForce, "sequence", pointer.Sequence)
 	return w.deps.Cloud.CDN.Flip(ctx, distribution, pointer)
 }
 
-// deploymentOf returns the deployment that is under way, after starting the
-// next if none is.
+// deploymentOf returns the deployment that is under way; it starts the next one
+// if there is none.
 func (w *Workers) deploymentOf(ctx context.Context, c *claim, p queries.Pipeline) (queries.Deployment, error) {
 	switch p.Status {
 	case troy.Queued:
@@ -123,13 +124,13 @@ func (w *Workers) deploymentOf(ctx context.Context, c *claim, p queries.Pipeline
 		return d, fmt.Errorf("read the running deployment: %w", err)
 	}
 	if d.State != troy.Publishing {
-		// It is being built; its end asks for this task again.
+		// It is being built; the end of the build requests this task again.
 		return d, errMoved
 	}
 	return d, nil
 }
 
-// handOverBuild asks for the build of the deployment whose turn it is.
+// handOverBuild requests the build of the next deployment.
 func (w *Workers) handOverBuild(ctx context.Context, c *claim, d queries.Deployment) error {
 	n, err := w.q.BuildHandOver(ctx, queries.BuildHandOverParams{PipelineID: d.PipelineID, Epoch: c.epoch, Requested: c.requested, ID: d.ID})
 	if err != nil {
@@ -142,9 +143,9 @@ func (w *Workers) handOverBuild(ctx context.Context, c *claim, d queries.Deploym
 	return errHandedOver
 }
 
-// carried lists the hashed assets that pages of earlier deployments, still
-// open in someone's browser, may ask for: those of the live tree from now on
-// for the whole time, and those that it carries for the rest of theirs.
+// carried lists the hashed assets that pages of earlier deployments, still open
+// in a browser, may request: those of the live tree for the full time from now,
+// and those that it carries for the rest of their time.
 func (w *Workers) carried(ctx context.Context, p queries.Pipeline, next site.Tree) ([]site.Carried, error) {
 	settings, err := settingsOf(p)
 	if err != nil || settings.DropAssets || p.LiveDeploymentID == nil {
@@ -183,8 +184,9 @@ func (w *Workers) carried(ctx context.Context, p queries.Pipeline, next site.Tre
 	return withoutPurged(carried, purges), nil
 }
 
-// failDeploy ends the deployment as failed. If its pointer may have flipped,
-// what was live is put back first, so that it stays live.
+// failDeploy marks the deployment as failed. If its pointer may have flipped,
+// it first restores the previous pointer, so that the live site does not
+// change.
 func (w *Workers) failDeploy(ctx context.Context, c *claim, cause string) error {
 	p, err := w.pipeline(ctx, c)
 	if err != nil {
@@ -196,7 +198,7 @@ func (w *Workers) failDeploy(ctx context.Context, c *claim, cause string) error 
 	}
 	if d.SealedAt != nil && p.DistributionID != nil {
 		if err := w.putBack(ctx, c, p); err != nil {
-			return fmt.Errorf("put back what was live, after %s: %w", cause, err)
+			return fmt.Errorf("restore the live deployment after %s: %w", cause, err)
 		}
 	}
 	return move(ctx, w, p.ID, (*queries.Queries).DeploymentFail, queries.DeploymentFailParams{
@@ -204,8 +206,7 @@ func (w *Workers) failDeploy(ctx context.Context, c *claim, cause string) error 
 	})
 }
 
-// putBack points the distribution at the live deployment's tree again, or at
-// none.
+// putBack points the distribution at the live deployment's tree, or at none.
 func (w *Workers) putBack(ctx context.Context, c *claim, p queries.Pipeline) error {
 	var tree uuid.UUID
 	if p.LiveDeploymentID != nil {
@@ -225,7 +226,7 @@ func (w *Workers) putBack(ctx context.Context, c *claim, p queries.Pipeline) err
 	return w.deps.Cloud.CDN.Flip(ctx, *p.DistributionID, site.Pointer{Sequence: sequence, Pipeline: p.ID, Deployment: tree})
 }
 
-// liveName is how expect_live writes what is live.
+// liveName formats the live deployment as expect_live does.
 func liveName(id *uuid.UUID) string {
 	if id == nil {
 		return "none"

@@ -12,8 +12,8 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// TestWaitingDeploymentsTakeTurns has deployments waiting before the first of
-// them is claimed: each end, good or bad, is followed by the next one's turn.
+// TestWaitingDeploymentsTakeTurns creates deployments before any is claimed:
+// each end, successful or not, starts the next.
 func TestWaitingDeploymentsTakeTurns(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -47,6 +47,6 @@ func TestWaitingDeploymentsTakeTurns(t *testing.T) {
 		"queued", "deploying", "failed_to_deploy", "queued", "deploying", "deployed",
 	}
 	if got := r.path(id); !slices.Equal(got, want) {
-		t.Errorf("it went\n%v, want\n%v", got, want)
+		t.Errorf("the deployments went\n%v, want\n%v", got, want)
 	}
 }

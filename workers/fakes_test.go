@@ -19,7 +19,7 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// commitID is the id of the commit that a test calls by a name.
+// commitID is the id of a test's named commit.
 func commitID(name string) string {
 	sum := sha1.Sum([]byte(name)) //nolint:gosec // a commit id
 	return hex.EncodeToString(sum[:])
@@ -31,7 +31,7 @@ type fakeForge struct {
 
 	mu      sync.Mutex
 	heads   map[string]string // by the repository's name
-	fail    map[string]error  // by the name of a call
+	fail    map[string]error  // by the call's name
 	reports []forge.Report
 	changes map[string][]string // the files that differ, by "base...head"
 }
@@ -40,7 +40,7 @@ func newFakeForge() *fakeForge {
 	return &fakeForge{heads: map[string]string{}, changes: map[string][]string{}, fail: map[string]error{}}
 }
 
-// set changes it behind its lock.
+// set calls f with the lock held.
 func (f *fakeForge) set(change func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -92,17 +92,17 @@ func (f *fakeForge) Report(_ context.Context, _ forge.Repository, r forge.Report
 	return nil
 }
 
-// fakeBuilder makes a site of each commit at once, unless its build is held.
+// fakeBuilder builds a site from each commit at once, unless its build is held.
 type fakeBuilder struct {
 	t *testing.T
 
 	mu      sync.Mutex
 	builds  map[site.Tree]builder.State
-	held    map[uuid.UUID]bool // pipelines whose builds run until they are released
+	held    map[uuid.UUID]bool // pipelines whose builds run until release
 	failing map[uuid.UUID]bool // pipelines whose builds fail
-	broken  error              // what looks and stops answer
-	asked   []string           // what was done to builds
-	started chan uuid.UUID     // the first of the builds that were started
+	broken  error              // the error of State and Stop
+	asked   []string           // the calls that changed builds
+	started chan uuid.UUID     // the first build that was started
 }
 
 func newFakeBuilder(t *testing.T) *fakeBuilder {
@@ -112,15 +112,14 @@ func newFakeBuilder(t *testing.T) *fakeBuilder {
 	}
 }
 
-// hold makes a pipeline's builds that start from now on run until release is
-// called.
+// hold makes a pipeline's builds run until release is called.
 func (b *fakeBuilder) hold(pipeline uuid.UUID) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.held[pipeline] = true
 }
 
-// release lets the builds of a pipeline that run succeed.
+// release lets a pipeline's running builds succeed.
 func (b *fakeBuilder) release(pipeline uuid.UUID) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -132,14 +131,14 @@ func (b *fakeBuilder) release(pipeline uuid.UUID) {
 	}
 }
 
-// fail makes a pipeline's builds that start from now on fail, or succeed.
+// fail makes a pipeline's next builds fail, or succeed.
 func (b *fakeBuilder) fail(pipeline uuid.UUID, fails bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.failing[pipeline] = fails
 }
 
-// breaks makes all looks and stops fail, until it is called with nothing.
+// breaks makes State and Stop fail until it is called with nil.
 func (b *fakeBuilder) breaks(cause string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -149,21 +148,21 @@ func (b *fakeBuilder) breaks(cause string) {
 	}
 }
 
-// adopt adds a build that has ended.
+// adopt adds an ended build.
 func (b *fakeBuilder) adopt(pipeline, deployment uuid.UUID) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.builds[site.Tree{Pipeline: pipeline, Deployment: deployment}] = builder.Failed
 }
 
-// did lists what was done to builds, in order.
+// did lists the calls that changed builds, in order.
 func (b *fakeBuilder) did() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return strings.Join(b.asked, ", ")
 }
 
-// kept is how many builds of a pipeline were not removed.
+// kept is the number of a pipeline's builds that were not removed.
 func (b *fakeBuilder) kept(pipeline uuid.UUID) (n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

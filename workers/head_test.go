@@ -14,7 +14,7 @@ import (
 	"github.com/troy-iaas/troy/queries"
 )
 
-// building makes a pipeline that is ready and builds a repository of its own.
+// building makes a ready pipeline that builds its own repository.
 func (r *rig) building(name string) queries.Pipeline {
 	r.t.Helper()
 	p, err := r.in.CreatePipeline(r.t.Context(), intake.NewPipeline{
@@ -32,7 +32,7 @@ func (r *rig) pushed(name, before, after string) intake.Outcome {
 	return r.pushedPaths(name, before, after)
 }
 
-// pushedPaths says which files the push changed.
+// pushedPaths sets the files that the push changed.
 func (r *rig) pushedPaths(name, before, after string, paths ...string) intake.Outcome {
 	r.t.Helper()
 	out, err := r.in.ForgeEvent(r.t.Context(), intake.Delivery{Provider: troy.GitHub, ID: uuid.NewString(), Type: "push"}, troy.PushEvent{
@@ -51,7 +51,7 @@ func (r *rig) head(name, commit string) {
 	r.forge.set(func() { r.forge.heads["team/"+name] = commit })
 }
 
-// restsWith waits until a pipeline is Deployed with a commit live.
+// restsWith waits until a pipeline is Deployed and a commit is live.
 func (r *rig) restsWith(id uuid.UUID, commit string) {
 	r.t.Helper()
 	var p queries.Pipeline
@@ -65,8 +65,8 @@ func (r *rig) restsWith(id uuid.UUID, commit string) {
 	}, func() string { return fmt.Sprintf("the pipeline is %s, and the commit is not live", p.Status) })
 }
 
-// runs is how often a test repeats a race: a few times, or as often as
-// TROY_TEST_RUNS says.
+// runs is the number of times that a test repeats a race: a few, or
+// TROY_TEST_RUNS.
 func runs(t *testing.T) int {
 	t.Helper()
 	text := os.Getenv("TROY_TEST_RUNS")
@@ -80,9 +80,9 @@ func runs(t *testing.T) int {
 	return n
 }
 
-// TestBranchMovesDuringBuild pushes a commit while the one before it is being
-// built. Whether its webhook comes late or before the other's, it is live in
-// the end.
+// TestBranchMovesDuringBuild pushes a commit while its parent is being built.
+// Whether its webhook arrives late or before the parent's, it is live in the
+// end.
 func TestBranchMovesDuringBuild(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -124,7 +124,7 @@ func TestBranchMovesDuringBuild(t *testing.T) {
 					<-r.builder.started
 				}
 			}
-			t.Logf("%d of %d times the newer commit was live, after %s at the most", runs(t), runs(t), slowest.Round(time.Millisecond))
+			t.Logf("%d of %d times the newer commit was live, after at most %s", runs(t), runs(t), slowest.Round(time.Millisecond))
 		})
 	}
 }

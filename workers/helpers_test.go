@@ -25,8 +25,7 @@ import (
 	"github.com/troy-iaas/troy/tasks"
 )
 
-// rig is a database, a Redis and a local cloud, with workers that tests start
-// as they like.
+// rig is a database, a Redis and a local cloud, with workers that tests start.
 type rig struct {
 	t     *testing.T
 	db    *pgxpool.Pool
@@ -35,10 +34,10 @@ type rig struct {
 	cloud cloud.Cloud
 	slots int
 	lease time.Duration
-	// What builds need; nil means that this installation builds nothing.
+	// Dependencies of builds; nil means no builder.
 	forge   *fakeForge
 	builder *fakeBuilder
-	// buildPoll, reconcile and buildSlots are settings of the workers.
+	// Settings of the workers: buildPoll, reconcile and buildSlots.
 	buildPoll, reconcile time.Duration
 	buildSlots           int
 	metrics              *metrics.Metrics
@@ -125,7 +124,7 @@ func (w testWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// pipeline makes one that is Pre Provisioned.
+// pipeline makes a Pre Provisioned pipeline.
 func (r *rig) pipeline(slug string) uuid.UUID {
 	r.t.Helper()
 	id := uuid.Must(uuid.NewV7())
@@ -144,7 +143,7 @@ func (r *rig) requestProvision(id uuid.UUID) {
 	}
 }
 
-// release declares a tree with these files, uploads them and asks for the
+// release declares a tree with these files, uploads them and requests the
 // deployment.
 func (r *rig) release(pipeline uuid.UUID, files map[string]string) uuid.UUID {
 	r.t.Helper()
@@ -159,8 +158,8 @@ func (r *rig) release(pipeline uuid.UUID, files map[string]string) uuid.UUID {
 	return id
 }
 
-// waitFor polls until the pipeline has the status. It fails the test after
-// half a minute, or when the row is gone (unless that is awaited).
+// waitFor polls until the pipeline has the status. It fails the test after half
+// a minute, or when the row is gone unless the test waits for that.
 func (r *rig) waitFor(id uuid.UUID, want troy.Status) queries.Pipeline {
 	r.t.Helper()
 	var p queries.Pipeline
@@ -182,7 +181,7 @@ func eventually(t *testing.T, ok func() bool, what func() string) {
 	}
 }
 
-// path lists the statuses that a pipeline's events tell.
+// path lists the statuses in a pipeline's events.
 func (r *rig) path(id uuid.UUID) []string {
 	r.t.Helper()
 	events, err := r.q.EventList(r.t.Context(), queries.EventListParams{PipelineID: id, PageLimit: 100})

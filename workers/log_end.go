@@ -7,7 +7,7 @@ import (
 
 const (
 	// logEndBytes and logEndLines bound the last lines of a log that are shown
-	// beside a failure.
+	// with a failure.
 	logEndBytes = 4 << 10
 	logEndLines = 20
 )
@@ -20,15 +20,15 @@ func (e *logEnd) add(p []byte) {
 	e.kept = e.kept[max(0, len(e.kept)-logEndBytes):]
 }
 
-// controls are what terminals obey and pages show badly: escape sequences
-// (ECMA-48 §5.4) and other control characters but the tab.
+// controls matches characters that terminals interpret and pages cannot show:
+// escape sequences (ECMA-48 §5.4) and control characters except tab.
 var controls = regexp.MustCompile("\x1b\\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
 
-// lines are the last whole lines, as plain text.
+// lines returns the last whole lines as plain text.
 func (e *logEnd) lines() string {
 	text := string(e.kept)
 	if len(text) == logEndBytes {
-		// What comes first is cut off.
+		// The first line is cut off.
 		if _, rest, ok := strings.Cut(text, "\n"); ok {
 			text = rest
 		}

@@ -10,9 +10,9 @@ import (
 	"github.com/troy-iaas/troy/tasks"
 )
 
-// handle takes one task from the queue. A type that this version does not know
-// is dropped: its row stays due, and the sweep rings again when a version that
-// knows it may be running. So is a payload that cannot be read.
+// handle takes one task from the queue. It drops a type that this version does
+// not know: the row stays due, and the sweep rings again when a version that
+// knows it may be running. It also drops a payload that cannot be read.
 func (w *Workers) handle(ctx context.Context, t *asynq.Task) error {
 	h, known := w.handlers[t.Type()]
 	if !known {
@@ -21,7 +21,7 @@ func (w *Workers) handle(ctx context.Context, t *asynq.Task) error {
 	}
 	subject, err := tasks.Subject(t)
 	if err != nil {
-		w.log.Warn("dropped a task that cannot be read", "task", t.Type(), "error", err)
+		w.log.Warn("dropped a task with an unreadable payload", "task", t.Type(), "error", err)
 		return nil
 	}
 	w.running.Add(1)
@@ -37,7 +37,7 @@ func (w *Workers) handleSweep(ctx context.Context, t *asynq.Task) error {
 	return w.sweep(ctx)
 }
 
-// asynqLog hands asynq's own lines to slog.
+// asynqLog passes asynq's log lines to slog.
 type asynqLog struct{ log *slog.Logger }
 
 func (l asynqLog) Debug(args ...any) { l.log.Debug(fmt.Sprint(args...)) }
@@ -45,5 +45,5 @@ func (l asynqLog) Info(args ...any)  { l.log.Info(fmt.Sprint(args...)) }
 func (l asynqLog) Warn(args ...any)  { l.log.Warn(fmt.Sprint(args...)) }
 func (l asynqLog) Error(args ...any) { l.log.Error(fmt.Sprint(args...)) }
 
-// Fatal does not exit: whether the process ends is main's to decide.
+// Fatal does not exit: main decides whether the process ends.
 func (l asynqLog) Fatal(args ...any) { l.log.Error(fmt.Sprint(args...)) }

@@ -23,8 +23,8 @@ import (
 	"github.com/troy-iaas/troy/tasks"
 )
 
-// dropWork is a trigger that deletes a row of work as its request or its claim
-// commits, once for each row of drops, and writes down each that it saw.
+// dropWork is a trigger that deletes a work row as its request or claim
+// commits, once for each row of drops, and records each row that it saw.
 const dropWork = `
 CREATE TABLE drops (slug text, kind text, state text, moment text, fired boolean DEFAULT false);
 CREATE TABLE seen (slug text, kind text, state text, moment text);
@@ -53,15 +53,15 @@ BEGIN
 END $$;
 CREATE CONSTRAINT TRIGGER drop_work AFTER INSERT OR UPDATE ON work DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION drop_work()`
 
-// loss is a row of work that goes missing.
+// loss is a work row that is lost.
 type loss struct{ Kind, State, Moment string }
 
-// TestNoWorkIsMissedForLong lets a pipeline live once for each kind of work in
-// each state that it is asked for or held in, and deletes that row. Each life
-// ends as it does without.
+// TestNoWorkIsMissedForLong runs a pipeline's life once for each kind of work
+// in each state in which it is requested or claimed, and deletes that row. Each
+// life ends as it does without a loss.
 func TestNoWorkIsMissedForLong(t *testing.T) {
 	t.Parallel()
-	for name, poll := range map[string]time.Duration{"builds of this machine": 0, "builds of another": 100 * time.Millisecond} {
+	for name, poll := range map[string]time.Duration{"builds on this machine": 0, "builds on another": 100 * time.Millisecond} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t).withBuilds()
@@ -101,15 +101,15 @@ func TestNoWorkIsMissedForLong(t *testing.T) {
 			}
 			for _, kind := range tasks.Kinds() {
 				if (kind != tasks.TypePollBuild || poll > 0) && !slices.ContainsFunc(fired, func(l loss) bool { return l.Kind == kind }) {
-					t.Errorf("no life lost %s", kind)
+					t.Errorf("%s was lost in no life", kind)
 				}
 			}
 		})
 	}
 }
 
-// life drives a pipeline through everything that it can be asked for, and
-// returns what did not come about.
+// life takes a pipeline through every request that there is, and returns the
+// outcomes that did not happen.
 func (r *rig) life(slug string) error {
 	ctx, cancel := context.WithTimeout(r.t.Context(), 3*time.Minute)
 	defer cancel()
@@ -130,13 +130,13 @@ type aLife struct {
 	ends map[uuid.UUID]troy.DeploymentState // of its automated deployments
 }
 
-// until waits for something to come about.
+// until waits until a condition holds.
 func (l *aLife) until(what string, ok func() bool) error {
 	if poll.Until(l.ctx, time.Hour, 50*time.Millisecond, ok) {
 		return nil
 	}
 	p, _ := l.q.PipelineGet(context.WithoutCancel(l.ctx), l.id)
-	return fmt.Errorf("%s did not come about; the pipeline is %s (%s)", what, p.Status, p.Cause)
+	return fmt.Errorf("%s did not happen; the pipeline is %s (%s)", what, p.Status, p.Cause)
 }
 
 func (l *aLife) status(want troy.Status) error {
@@ -146,7 +146,7 @@ func (l *aLife) status(want troy.Status) error {
 	})
 }
 
-// live waits until a deployment is live and nothing is under way.
+// live waits until a deployment is live and none is under way.
 func (l *aLife) live(what string, is func(queries.Deployment) bool) error {
 	return l.until(what+" is live", func() bool {
 		p, err := l.q.PipelineGet(l.ctx, l.id)
@@ -169,7 +169,7 @@ func (l *aLife) provision() error {
 	return l.status(troy.ReadyForDeployment)
 }
 
-// release publishes one release, and begins another that nobody ends.
+// release publishes one release and begins another that it does not end.
 func (l *aLife) release() error {
 	for _, valid := range []time.Duration{time.Hour, 100 * time.Millisecond} {
 		id := uuid.Must(uuid.NewV7())
@@ -187,7 +187,7 @@ func (l *aLife) release() error {
 	return l.live("the release", func(d queries.Deployment) bool { return d.Kind == troy.Release })
 }
 
-// purge takes an asset away, and waits until that is done.
+// purge purges an asset and waits for the end of the purge.
 func (l *aLife) purge() error {
 	if _, err := l.in.Purge(l.ctx, l.id, "assets/app-BX3kz0aQ.js", "test"); err != nil {
 		return err
@@ -198,8 +198,7 @@ func (l *aLife) purge() error {
 	})
 }
 
-// pushed delivers the webhook of a push, and returns the deployment that it
-// made.
+// pushed delivers the webhook of a push and returns the deployment that it made.
 func (l *aLife) pushed(commit string) (uuid.UUID, error) {
 	l.head(l.slug, commitID(l.slug+commit))
 	p, err := l.q.PipelineGet(l.ctx, l.id)
@@ -231,7 +230,7 @@ func (l *aLife) fail() error {
 	return l.status(troy.FailedToDeploy)
 }
 
-// cancel stops a build that another waits behind.
+// cancel stops a build that blocks another.
 func (l *aLife) cancel() error {
 	l.builder.hold(l.id)
 	slow, err := l.pushed("slow")
@@ -254,7 +253,7 @@ func (l *aLife) cancel() error {
 	l.builder.release(l.id)
 	l.ends[slow], l.ends[next] = troy.Cancelled, troy.Succeeded
 	return l.live("the commit behind the cancelled one", func(live queries.Deployment) bool {
-		l.builder.release(l.id) // also one that was started meanwhile
+		l.builder.release(l.id) // includes one that started meanwhile
 		return live.ID == next
 	})
 }
@@ -264,16 +263,16 @@ func (l *aLife) goBack() error {
 	if err != nil {
 		return err
 	}
-	return l.live("what was live before", func(live queries.Deployment) bool { return live.ID == made.ID })
+	return l.live("the previous live deployment", func(live queries.Deployment) bool { return live.ID == made.ID })
 }
 
-// tidy waits until nothing is left over, and nothing untold.
+// tidy waits until nothing is left over and everything is reported.
 func (l *aLife) tidy() error {
-	// After a deployment retention waits for some minutes.
+	// Retention waits some minutes after a deployment.
 	if _, err := l.q.WorkHurry(l.ctx, tasks.TypeRetention, l.id); err != nil {
 		return err
 	}
-	return l.until("the end of what comes after", func() bool {
+	return l.until("the end of the follow-up work", func() bool {
 		var left int
 		err := l.db.QueryRow(l.ctx, `SELECT (SELECT count(*) FROM releases WHERE pipeline_id = $1 AND finalized_at IS NULL)
 			+ (SELECT count(*) FROM builds b JOIN deployments d ON d.id = b.deployment_id WHERE d.pipeline_id = $1 AND (b.finished_at IS NULL OR NOT b.emptied))
@@ -283,7 +282,7 @@ func (l *aLife) tidy() error {
 	})
 }
 
-// told reports whether the forge was told the end of each deployment.
+// told reports whether the forge got the end of each deployment.
 func (l *aLife) told() bool {
 	told := map[string]troy.DeploymentState{}
 	l.forge.set(func() {
@@ -310,15 +309,15 @@ func (l *aLife) remove() error {
 		return err
 	}
 	if _, err := l.cloud.CDN.Find(l.ctx, reference(l.id)); !errors.Is(err, cloud.ErrNotFound) {
-		return fmt.Errorf("its distribution is left: %w", err)
+		return fmt.Errorf("its distribution still exists: %w", err)
 	}
 	if n, err := l.cloud.Store.RemoveAll(l.ctx, l.id); n != 0 || err != nil {
-		return fmt.Errorf("%d objects are left: %w", n, err)
+		return fmt.Errorf("%d objects still exist: %w", n, err)
 	}
 	return nil
 }
 
-// reconciled returns the lines of the metric that are not zero.
+// reconciled returns the metric's nonzero lines.
 func (r *rig) reconciled() string {
 	rec := httptest.NewRecorder()
 	r.metrics.Handler().ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
@@ -331,7 +330,7 @@ func (r *rig) reconciled() string {
 	return strings.Join(lines, "")
 }
 
-// TestContradictionsAreMended writes statuses that do not fit the deployments,
+// TestContradictionsAreMended writes statuses that contradict the deployments,
 // which no transition does.
 func TestContradictionsAreMended(t *testing.T) {
 	t.Parallel()
@@ -343,18 +342,18 @@ func TestContradictionsAreMended(t *testing.T) {
 	for name, c := range map[string]struct {
 		sql   []string
 		want  troy.Status
-		state troy.DeploymentState // of the deployment that was added
+		state troy.DeploymentState // of the added deployment
 	}{
-		"a deployment waits while the pipeline rests":    {[]string{waits}, troy.Deployed, troy.Succeeded},
-		"a deployment waits behind a failure":            {[]string{waits, "UPDATE pipelines SET status = 'failed_to_deploy' WHERE id = $1"}, troy.Deployed, troy.Succeeded},
-		"a deployment runs while the pipeline rests":     {[]string{runs}, troy.Deployed, troy.Failed},
-		"the pipeline is Queued for nothing":             {[]string{"UPDATE pipelines SET status = 'queued' WHERE id = $1"}, troy.Deployed, ""},
-		"the pipeline is Deploying nothing":              {[]string{"UPDATE pipelines SET status = 'deploying' WHERE id = $1"}, troy.Deployed, ""},
-		"the pipeline is Deploying while the next waits": {[]string{waits, "UPDATE pipelines SET status = 'deploying' WHERE id = $1"}, troy.Deployed, troy.Succeeded},
-		"nothing was ever live":                          {[]string{"UPDATE pipelines SET status = 'deploying', live_deployment_id = NULL WHERE id = $1"}, troy.ReadyForDeployment, ""},
-		"a deployment waits in a pipeline that is to go": {[]string{waits, "UPDATE pipelines SET status = 'failed_to_delete' WHERE id = $1"}, troy.FailedToDelete, troy.Cancelled},
-		"a deployment runs while the pipeline is Queued": {[]string{runs, "UPDATE pipelines SET status = 'queued' WHERE id = $1"}, troy.Deployed, troy.Failed},
-		"nothing is wrong, and nothing changes":          {[]string{live}, troy.Deployed, ""},
+		"a deployment waits while the pipeline rests":                     {[]string{waits}, troy.Deployed, troy.Succeeded},
+		"a deployment waits behind a failure":                             {[]string{waits, "UPDATE pipelines SET status = 'failed_to_deploy' WHERE id = $1"}, troy.Deployed, troy.Succeeded},
+		"a deployment runs while the pipeline rests":                      {[]string{runs}, troy.Deployed, troy.Failed},
+		"the pipeline is Queued for nothing":                              {[]string{"UPDATE pipelines SET status = 'queued' WHERE id = $1"}, troy.Deployed, ""},
+		"the pipeline is Deploying nothing":                               {[]string{"UPDATE pipelines SET status = 'deploying' WHERE id = $1"}, troy.Deployed, ""},
+		"the pipeline is Deploying while the next waits":                  {[]string{waits, "UPDATE pipelines SET status = 'deploying' WHERE id = $1"}, troy.Deployed, troy.Succeeded},
+		"nothing was ever live":                                           {[]string{"UPDATE pipelines SET status = 'deploying', live_deployment_id = NULL WHERE id = $1"}, troy.ReadyForDeployment, ""},
+		"a deployment waits in a pipeline that is scheduled for deletion": {[]string{waits, "UPDATE pipelines SET status = 'failed_to_delete' WHERE id = $1"}, troy.FailedToDelete, troy.Cancelled},
+		"a deployment runs while the pipeline is Queued":                  {[]string{runs, "UPDATE pipelines SET status = 'queued' WHERE id = $1"}, troy.Deployed, troy.Failed},
+		"nothing is wrong, and nothing changes":                           {[]string{live}, troy.Deployed, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -384,7 +383,7 @@ func TestContradictionsAreMended(t *testing.T) {
 				err = r.db.QueryRow(t.Context(), "SELECT coalesce(max(state), '') FROM deployments WHERE pipeline_id = $1 AND number = 9", id).Scan(&state)
 				return err == nil && state == c.state
 			}, func() string { return "it was not mended" })
-			// Versions without gaps; path looks at them.
+			// Versions without gaps; path checks them.
 			r.path(id)
 			if found := r.reconciled(); (found != "") != (len(c.sql) > 0 && c.sql[0] != live) {
 				t.Errorf("the metric says %q", found)

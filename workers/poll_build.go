@@ -18,16 +18,16 @@ import (
 	"github.com/troy-iaas/troy/tasks"
 )
 
-// pollLater leaves a build that was started to poll-build. If the deployment
-// was cancelled meanwhile, that is there already.
+// pollLater leaves a started build to poll-build. If the deployment was
+// cancelled meanwhile, that work already exists.
 func (w *Workers) pollLater(ctx context.Context, c *claim, deployment uuid.UUID) error {
 	return w.handOver(ctx, c, tasks.Task{Kind: tasks.TypePollBuild, Subject: deployment}, w.cfg.BuildPoll)
 }
 
-// pollBuild looks once at a build that goes on without a worker, and comes
-// back. What it made is stored by build, whose slots are for long work.
+// pollBuild polls once a build that runs without a worker, and comes back.
+// build stores the output, because its slots are for long work.
 func (w *Workers) pollBuild(ctx context.Context, c *claim) error {
-	if w.deps.Builder == nil { // nothing is built here, so nothing is left
+	if w.deps.Builder == nil { // no builder, so nothing is left
 		return w.emptied(ctx, c.task.Subject)
 	}
 	d, err := w.q.DeploymentGet(ctx, c.task.Subject)
@@ -56,20 +56,20 @@ func (w *Workers) pollBuild(ctx context.Context, c *claim) error {
 	case err != nil:
 		return err
 	case b.State == builder.Running:
-		return comeBack(w.cfg.BuildPoll, "the build is at work")
+		return comeBack(w.cfg.BuildPoll, "the build is running")
 	case !logged && b.State != builder.Lost:
-		return comeBack(w.cfg.BuildPoll, "the build has ended, and its log is still to come")
+		return comeBack(w.cfg.BuildPoll, "the build has ended, and its log is not complete yet")
 	}
 	return w.handOver(ctx, c, tasks.Task{Kind: tasks.TypeBuild, Subject: d.ID}, 0)
 }
 
-// leasesToStart is for how many leases after a deployment was cancelled a
-// worker may still be at starting its build: it learns of the end with its next
-// heartbeat, and at the latest when its lease runs out.
+// leasesToStart is the number of leases after a deployment's cancellation
+// during which a worker may still start its build: it learns of the
+// cancellation with its next heartbeat, at the latest when its lease expires.
 const leasesToStart = 2
 
-// dropBuild ends a build that nobody waits for, and removes what it left once
-// it has ended.
+// dropBuild ends a build that is no longer wanted, and removes its resources
+// once it has ended.
 func (w *Workers) dropBuild(ctx context.Context, c *claim, d queries.Deployment) error {
 	starting := w.cfg.BuildPoll > 0 && (d.State == troy.Cancelled || d.State == troy.Superseded) && c.age < leasesToStart*w.cfg.Lease
 	if err := w.endBuild(ctx, site.Tree{Pipeline: d.PipelineID, Deployment: d.ID}, starting); err != nil {
@@ -81,23 +81,23 @@ func (w *Workers) dropBuild(ctx context.Context, c *claim, d queries.Deployment)
 	return w.emptied(ctx, d.ID)
 }
 
-// emptied writes down that nothing is left to remove of a build.
+// emptied records that nothing of a build is left to remove.
 func (w *Workers) emptied(ctx context.Context, deployment uuid.UUID) error {
 	if err := w.q.BuildEmptied(ctx, deployment); err != nil {
-		return fmt.Errorf("write down that the build is removed: %w", err)
+		return fmt.Errorf("record that the build is removed: %w", err)
 	}
 	return nil
 }
 
-// endBuild stops a build, and removes it when it has ended. starting tells that
-// one whose start is not to be seen may yet be started.
+// endBuild stops a build and removes it after its end. starting means that a
+// build that does not exist yet may still be started.
 func (w *Workers) endBuild(ctx context.Context, tree site.Tree, starting bool) error {
 	b, err := builder.Build{}, w.deps.Builder.Stop(ctx, tree)
 	if err == nil {
 		b, err = w.deps.Builder.Get(ctx, tree)
 	}
 	switch {
-	case errors.Is(err, builder.ErrNotFound): // yet its source may be there
+	case errors.Is(err, builder.ErrNotFound): // yet its source may exist
 	case err != nil:
 		return fmt.Errorf("stop the build: %w", err)
 	case b.State == builder.Running, b.State == builder.Lost && starting:
@@ -107,21 +107,22 @@ func (w *Workers) endBuild(ctx context.Context, tree site.Tree, starting bool) e
 	if row, err := w.q.BuildGet(ctx, tree.Deployment); err == nil && row.FinishedAt == nil {
 		logged = w.finishLog(ctx, tree.Deployment, builder.Build{State: builder.Stopped})
 	}
-	// Its source may hold secrets, which a log that can't be stored must not keep.
+	// Its source may hold secrets, so it must not outlive a log that can't be
+	// stored.
 	if err := w.deps.Builder.Remove(ctx, tree); err != nil {
 		return errors.Join(fmt.Errorf("remove the build: %w", err), logged)
 	}
 	return logged
 }
 
-// giveUpPoll fails a deployment whose build nobody can look at; the next poll
-// then stops the build. What an ended build used may hold secrets, so its
-// removal is tried again after a while.
+// giveUpPoll fails a deployment whose build can't be polled; the next poll then
+// stops the build. The resources of an ended build may hold secrets, so their
+// removal is retried after a delay.
 func (w *Workers) giveUpPoll(ctx context.Context, c *claim, cause string) error {
 	d, err := w.q.DeploymentGet(ctx, c.task.Subject)
 	if err == nil && d.State == troy.Building {
 		return w.failBuild(ctx, c, cause)
 	}
-	c.log.Error("a build could not be stopped or removed again and again; its source may hold secrets", "cause", cause)
+	c.log.Error("stopping or removing a build failed repeatedly; its source may hold secrets", "cause", cause)
 	return w.anew(ctx, c, anewDelay, cause)
 }

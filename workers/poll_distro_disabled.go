@@ -9,8 +9,8 @@ import (
 	"github.com/troy-iaas/troy/cloud"
 )
 
-// pollDistroDisabled looks whether the distribution is disabled everywhere. If
-// it is not, the task comes back; no worker waits for it.
+// pollDistroDisabled checks whether the distribution is disabled everywhere. If
+// it is not, the task comes back later and holds no worker meanwhile.
 func (w *Workers) pollDistroDisabled(ctx context.Context, c *claim) error {
 	p, err := w.pipeline(ctx, c)
 	if err != nil {
@@ -26,7 +26,8 @@ func (w *Workers) pollDistroDisabled(ctx context.Context, c *claim) error {
 	case err != nil:
 		return err
 	case d.Enabled:
-		// Someone enabled it again, or the reading lags behind the writing.
+		// An operator enabled it again, or the read is not consistent with the
+		// write yet.
 		if err := w.deps.Cloud.CDN.Disable(ctx, d.ID, d.ETag); err != nil && !errors.Is(err, cloud.ErrNotFound) {
 			return fmt.Errorf("disable the distribution %s again: %w", d.ID, err)
 		}

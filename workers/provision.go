@@ -14,16 +14,16 @@ import (
 	"github.com/troy-iaas/troy/tasks"
 )
 
-// actor is who the events of the workers name.
+// actor is the actor in the workers' events.
 const actor = "worker"
 
-// reference is the CDN's name for what is made for a pipeline. It derives from
-// the pipeline alone, so that a distribution whose making was not recorded is
-// found again.
+// reference is the CDN's caller reference for a pipeline's distribution. It
+// derives from the pipeline alone, so that a distribution that was made but not
+// recorded is found again.
 func reference(pipeline uuid.UUID) string { return "troy-" + pipeline.String() }
 
-// provision makes a pipeline's distribution and DNS record: Provision Request
-// → Provisioning → Ready for Deployment.
+// provision makes a pipeline's distribution and DNS record: Provision Request →
+// Provisioning → Ready for Deployment.
 func (w *Workers) provision(ctx context.Context, c *claim) error {
 	p, err := w.pipeline(ctx, c)
 	if err != nil {
@@ -59,7 +59,7 @@ func (w *Workers) provision(ctx context.Context, c *claim) error {
 		}
 		n, err := w.q.PipelineRecordHost(ctx, queries.PipelineRecordHostParams{RecordHost: host, ID: p.ID, Kind: c.task.Kind, Epoch: c.epoch})
 		if err != nil {
-			return fmt.Errorf("write down the DNS record: %w", err)
+			return fmt.Errorf("record the DNS record: %w", err)
 		}
 		if n == 0 {
 			return errMoved
@@ -69,8 +69,8 @@ func (w *Workers) provision(ctx context.Context, c *claim) error {
 	return move(ctx, w, p.ID, (*queries.Queries).PipelineMarkReady, queries.PipelineMarkReadyParams{ID: p.ID, Epoch: c.epoch, Actor: actor})
 }
 
-// makeDistribution makes the pipeline's distribution, or adopts the one that
-// was made by a try whose answer was lost.
+// makeDistribution makes the pipeline's distribution, or adopts the one from an
+// attempt whose answer was lost.
 func (w *Workers) makeDistribution(ctx context.Context, pipeline uuid.UUID, host string) (cloud.Distribution, error) {
 	d, err := w.deps.Cloud.CDN.Create(ctx, reference(pipeline), host)
 	if errors.Is(err, cloud.ErrExists) {
@@ -82,13 +82,13 @@ func (w *Workers) makeDistribution(ctx context.Context, pipeline uuid.UUID, host
 	return d, nil
 }
 
-// recordDistribution writes down what was made, whatever the pipeline's status.
+// recordDistribution records the distribution, whatever the pipeline's status.
 func (w *Workers) recordDistribution(ctx context.Context, c *claim, d cloud.Distribution) error {
 	n, err := w.q.PipelineRecordDistribution(ctx, queries.PipelineRecordDistributionParams{
 		DistributionID: &d.ID, DistributionDomain: &d.Domain, ID: c.task.Subject, Kind: c.task.Kind, Epoch: c.epoch,
 	})
 	if err != nil {
-		return fmt.Errorf("write down the distribution: %w", err)
+		return fmt.Errorf("record the distribution: %w", err)
 	}
 	if n == 0 {
 		return errMoved
@@ -102,7 +102,7 @@ func (w *Workers) failProvision(ctx context.Context, c *claim, cause string) err
 	})
 }
 
-// pipeline reads the claim's pipeline anew.
+// pipeline reads the claim's pipeline again.
 func (w *Workers) pipeline(ctx context.Context, c *claim) (queries.Pipeline, error) {
 	p, err := w.q.PipelineGet(ctx, c.task.Subject)
 	if errors.Is(err, pgx.ErrNoRows) {

@@ -15,8 +15,8 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// purge seals the live tree again without the carried assets that were purged,
-// and flips to it once more, so that the CDN looks at it anew.
+// purge seals the live tree again without the purged carried assets, and flips
+// the pointer to it, so that the CDN fetches it again.
 func (w *Workers) purge(ctx context.Context, c *claim) error {
 	p, err := w.pipeline(ctx, c)
 	if err != nil {
@@ -37,7 +37,7 @@ func (w *Workers) purge(ctx context.Context, c *claim) error {
 	}
 	seen := slices.MaxFunc(open, func(a, b queries.Purge) int { return a.RequestedAt.Compare(b.RequestedAt) })
 	if err := w.q.PurgesFinish(ctx, queries.PurgesFinishParams{PipelineID: p.ID, CarrySeconds: w.cfg.CarryAssets.Seconds(), Seen: seen.RequestedAt}); err != nil {
-		return fmt.Errorf("write down that the purge is done: %w", err)
+		return fmt.Errorf("record that the purge is done: %w", err)
 	}
 	c.log.Info("purged carried assets", "pipeline", p.ID, "paths", len(open))
 	return nil
@@ -54,7 +54,7 @@ func (w *Workers) purgeLive(ctx context.Context, c *claim, p queries.Pipeline, p
 		return fmt.Errorf("read the live manifest: %w", err)
 	}
 	if err := w.deps.Cloud.Store.Seal(ctx, tree, withoutPurged(m.Carried, purges)); err != nil {
-		return fmt.Errorf("seal the live tree without what was purged: %w", err)
+		return fmt.Errorf("seal the live tree without the purged assets: %w", err)
 	}
 	sequence, err := w.purgeSequence(ctx, c, live)
 	if err != nil {
@@ -72,11 +72,11 @@ func (w *Workers) purgeLive(ctx context.Context, c *claim, p queries.Pipeline, p
 	return nil
 }
 
-// purgeDelay is how long a purge waits for a deployment that is publishing.
+// purgeDelay is how long a purge waits for a deployment that is being published.
 const purgeDelay = 2 * time.Second
 
-// purgeSequence takes a sequence for the live tree, behind the pipeline's lock:
-// a deployment that begins to publish later has a higher one.
+// purgeSequence takes a sequence for the live tree behind the pipeline's lock:
+// a deployment that starts to publish later has a higher one.
 func (w *Workers) purgeSequence(ctx context.Context, c *claim, live queries.Deployment) (sequence int64, err error) {
 	err = pgx.BeginFunc(ctx, w.deps.DB, func(tx pgx.Tx) error {
 		q := queries.New(tx)
@@ -87,7 +87,7 @@ func (w *Workers) purgeSequence(ctx context.Context, c *claim, live queries.Depl
 		return err
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
-		return 0, comeBack(purgeDelay, "a deployment is publishing")
+		return 0, comeBack(purgeDelay, "a deployment is being published")
 	}
 	if err != nil {
 		return 0, fmt.Errorf("take a sequence: %w", err)
@@ -95,7 +95,7 @@ func (w *Workers) purgeSequence(ctx context.Context, c *claim, live queries.Depl
 	return sequence, nil
 }
 
-// purges lists what of a pipeline must not be carried.
+// purges lists a pipeline's purged paths, which must not be carried.
 func (w *Workers) purges(ctx context.Context, pipeline uuid.UUID) ([]queries.Purge, error) {
 	purges, err := w.q.PurgeList(ctx, pipeline, w.cfg.CarryAssets.Seconds())
 	if err != nil {
@@ -110,9 +110,9 @@ func withoutPurged(carried []site.Carried, purges []queries.Purge) []site.Carrie
 	})
 }
 
-// giveUpPurge begins anew after a while: a purge that was accepted is never
-// dropped. Until then, the next deployment does not carry what it names.
+// giveUpPurge starts again after a delay: an accepted purge is never dropped.
+// Until then, the next deployment does not carry its paths.
 func (w *Workers) giveUpPurge(ctx context.Context, c *claim, cause string) error {
-	c.log.Error("a purge fails again and again; the live site still serves what was purged", "pipeline", c.task.Subject, "cause", cause)
+	c.log.Error("a purge failed repeatedly; the live site still serves the purged paths", "pipeline", c.task.Subject, "cause", cause)
 	return w.anew(ctx, c, anewDelay, cause)
 }

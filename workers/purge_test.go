@@ -22,7 +22,7 @@ func (r *rig) live(id uuid.UUID, files map[string]string) uuid.UUID {
 	return deployment
 }
 
-// carries lists what a deployment's tree carries.
+// carries lists the carried assets of a deployment's tree.
 func (r *rig) carries(id, deployment uuid.UUID) map[string]bool {
 	r.t.Helper()
 	m, err := r.cloud.Store.Manifest(r.t.Context(), site.Tree{Pipeline: id, Deployment: deployment})
@@ -60,7 +60,7 @@ func TestPurge(t *testing.T) {
 	})
 	second := r.live(id, map[string]string{"index.html": "two"})
 	if got := r.carries(id, second); len(got) != 3 || !got[code] || !got[plan] || !got[image] {
-		t.Fatalf("the second tree carries %v; want what bundlers wrote", got)
+		t.Fatalf("the second tree carries %v; want only bundlers' files", got)
 	}
 
 	gone := func(left int) func() bool {
@@ -71,9 +71,9 @@ func TestPurge(t *testing.T) {
 	eventually(t, func() bool {
 		purges, err := r.q.PurgeList(t.Context(), id, 3600)
 		return err == nil && len(purges) == 1 && purges[0].DoneAt != nil
-	}, func() string { return "the purge was not written down" })
+	}, func() string { return "the purge was not recorded" })
 
-	// Neither the next deployment nor one that goes back brings it back.
+	// Neither the next deployment nor a rollback brings it back.
 	third := r.live(id, map[string]string{"index.html": "three"})
 	if got := r.carries(id, third); len(got) != 2 || got[plan] {
 		t.Errorf("the third tree carries %v", got)
@@ -82,7 +82,7 @@ func TestPurge(t *testing.T) {
 	r.purge(id, "assets/img/")
 	eventually(t, gone(1), func() string { return "the folder is still carried" })
 	r.purge(id, "")
-	eventually(t, gone(0), func() string { return "something is still carried" })
+	eventually(t, gone(0), func() string { return "an asset is still carried" })
 	last := r.live(id, map[string]string{"index.html": "four"})
 	if got := r.carries(id, last); len(got) != 0 {
 		t.Errorf("the last tree carries %v", got)
@@ -105,8 +105,8 @@ func TestDropAssets(t *testing.T) {
 	}
 }
 
-// giveUp asks for work whose attempts are used up, and waits until it is put
-// off as new work.
+// giveUp requests work whose attempts are used up, and waits until it is
+// postponed as new work.
 func (r *rig) giveUp(kind string, subject uuid.UUID) {
 	r.t.Helper()
 	if _, err := r.db.Exec(r.t.Context(), `INSERT INTO work (kind, subject_id, attempt, since) VALUES ($1, $2, 100, now() - interval '30 minutes')
@@ -118,7 +118,7 @@ func (r *rig) giveUp(kind string, subject uuid.UUID) {
 		err := r.db.QueryRow(r.t.Context(), `SELECT attempt = 0 AND lease_until IS NULL AND due_at > now() + interval '50 minutes' AND since > now() - interval '10 minutes'
 			FROM work WHERE kind = $1 AND subject_id = $2`, kind, subject).Scan(&fresh)
 		return err == nil && fresh
-	}, func() string { return kind + " was not put off as new work" })
+	}, func() string { return kind + " was not postponed as new work" })
 }
 
 func TestPurgeIsNeverDropped(t *testing.T) {

@@ -15,28 +15,27 @@ import (
 	"github.com/troy-iaas/troy/tasks"
 )
 
-// reconcileInterval is how often rows are looked for that nothing would ever
-// move, and for how long such a row must have been unchanged. Both would hold
-// without it, since each look is repeated behind the pipeline's lock; it keeps
-// the looks from the way of work in progress.
+// reconcileInterval is both the interval between turns and the time for which a
+// row must have been unchanged before a turn repairs it. Repairs are correct
+// without that wait, since each check is repeated behind the pipeline's lock;
+// it keeps them from delaying work in progress.
 const reconcileInterval = 10 * time.Second
 
 const (
-	// reconcileTime bounds one turn. What it did not reach is looked at in the
-	// next.
+	// reconcileTime bounds one turn. The next turn checks the rest.
 	reconcileTime = 5 * time.Second
 	// netLockTimeout is how long a turn waits for one pipeline's lock.
 	netLockTimeout = "1s"
 )
 
-// netActor is who the events of the reconciliation name.
+// netActor is the actor in the reconciliation's events.
 const netActor = "reconciliation"
 
 // reconcile is the second net under "nothing is stuck". The first is the work
-// row, which every transition asks for in its own transaction. Whatever made
-// one go missing, the reconciliation finds the row that waits for it, asks for
-// it again, counts it and logs an error. One process has the turn in each
-// interval.
+// row, which every transition requests in its own transaction. If such a row is
+// missing, for whatever cause, the reconciliation finds the row that waits for
+// it, requests the work again, counts it and logs an error. One process takes
+// the turn in each interval.
 func (w *Workers) reconcile(ctx context.Context) error {
 	interval := cmp.Or(w.cfg.Reconcile, reconcileInterval)
 	turn, err := w.q.BellReconcile(ctx, interval.Seconds())
@@ -48,39 +47,39 @@ func (w *Workers) reconcile(ctx context.Context) error {
 	return errors.Join(w.mendPipelines(ctx), w.restoreWork(ctx, interval), w.restoreCatchUps(ctx))
 }
 
-// slowGrace is how many times the grace passes before the net looks for what
-// keeps no pipeline from its next state: reports, removals of ended builds,
-// retention. It is minutes, since these come after others, and since workers of
-// a version before the net note neither reports nor removals.
+// slowGrace is the multiple of the grace period before a turn restores work
+// that no pipeline's next state depends on: reports, removals of ended builds,
+// retention. It amounts to minutes, since these follow other work, and since
+// workers of an older version record neither reports nor removals.
 const slowGrace = 30
 
 func missingWork(grace time.Duration, pipeline *uuid.UUID) queries.WorkMissingParams {
 	return queries.WorkMissingParams{GraceSeconds: grace.Seconds(), SlowGraceSeconds: (slowGrace * grace).Seconds(), PipelineID: pipeline}
 }
 
-// restoreWork asks again for the work that is missing.
+// restoreWork requests missing work again.
 func (w *Workers) restoreWork(ctx context.Context, grace time.Duration) error {
 	found, err := w.q.WorkMissing(ctx, missingWork(grace, nil))
 	if err != nil {
-		return fmt.Errorf("look for work that is missing: %w", err)
+		return fmt.Errorf("look for missing work: %w", err)
 	}
 	var pipelines []uuid.UUID
 	for _, m := range found {
 		pipelines = append(pipelines, m.PipelineID)
 	}
-	for _, id := range slices.Compact(pipelines) { // in the order of their ids
+	for _, id := range slices.Compact(pipelines) { // by id
 		if err := w.restoreWorkOf(ctx, id, grace); err != nil {
 			if ctx.Err() != nil {
 				return fmt.Errorf("restore the work of pipeline %s: %w", id, err)
 			}
-			w.log.Warn("the work of a pipeline could not be restored; the next turn tries again", "pipeline", id, "error", err)
+			w.log.Warn("restoring the work of a pipeline failed; the next turn retries", "pipeline", id, "error", err)
 		}
 	}
 	return nil
 }
 
-// restoreWorkOf looks once more, behind the pipeline's lock: a transition that
-// was under way has committed by then.
+// restoreWorkOf checks again behind the pipeline's lock: a transition that was
+// under way has committed by then.
 func (w *Workers) restoreWorkOf(ctx context.Context, pipeline uuid.UUID, grace time.Duration) error {
 	var restored []queries.WorkMissingRow
 	err := w.behindLock(ctx, pipeline, func(q *queries.Queries) error {
@@ -109,8 +108,8 @@ func (w *Workers) restoreWorkOf(ctx context.Context, pipeline uuid.UUID, grace t
 	return nil
 }
 
-// mendPipelines gives pipelines whose status does not fit their deployments
-// the one that does.
+// mendPipelines corrects the status of pipelines whose status contradicts their
+// deployments.
 func (w *Workers) mendPipelines(ctx context.Context) error {
 	astray, err := w.q.PipelinesAstray(ctx)
 	if err != nil {
@@ -121,7 +120,7 @@ func (w *Workers) mendPipelines(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return fmt.Errorf("mend pipeline %s: %w", id, err)
 			}
-			w.log.Warn("a pipeline could not be mended; the next turn tries again", "pipeline", id, "error", err)
+			w.log.Warn("mending a pipeline failed; the next turn retries", "pipeline", id, "error", err)
 		}
 	}
 	return nil
@@ -134,7 +133,7 @@ func (w *Workers) mendPipeline(ctx context.Context, id uuid.UUID) error {
 		if abandoned, err = q.DeploymentsAbandon(ctx, id); err != nil {
 			return err
 		}
-		_, err = q.PipelineMend(ctx, queries.PipelineMendParams{ID: id, Cause: "its status did not fit its deployments", Actor: netActor})
+		_, err = q.PipelineMend(ctx, queries.PipelineMendParams{ID: id, Cause: "its status contradicted its deployments", Actor: netActor})
 		mended = err == nil
 		if errors.Is(err, pgx.ErrNoRows) {
 			return nil
@@ -145,23 +144,23 @@ func (w *Workers) mendPipeline(ctx context.Context, id uuid.UUID) error {
 		return err
 	}
 	for _, d := range abandoned {
-		w.reconciled("deployment", "a deployment ran or waited in a pipeline that had continued without it; it is ended", "pipeline", id, "deployment", d)
+		w.reconciled("deployment", "ended a deployment that ran or waited in a pipeline that had continued without it", "pipeline", id, "deployment", d)
 	}
 	if mended {
-		w.reconciled("pipeline", "a pipeline's status did not fit its deployments; it is set", "pipeline", id)
+		w.reconciled("pipeline", "corrected a pipeline's status that contradicted its deployments", "pipeline", id)
 	}
 	w.deps.Bell.Ask(tasks.QueueQuick)
 	return nil
 }
 
-// restoreCatchUps looks at the next few pipelines whether their branches are
-// looked at, and whether failed deliveries are.
+// restoreCatchUps checks that the next few pipelines have work that polls their
+// branches, and that failed deliveries are checked.
 func (w *Workers) restoreCatchUps(ctx context.Context) error {
 	w.catchUps.Lock()
 	defer w.catchUps.Unlock()
 	rows, err := w.q.CatchUpMissing(ctx, w.catchUpsSeen)
 	if err != nil {
-		return fmt.Errorf("look for branches that nobody looks at: %w", err)
+		return fmt.Errorf("look for branches that are not checked: %w", err)
 	}
 	var missing []uuid.UUID
 	w.catchUpsSeen = uuid.Nil // after the last page the first
@@ -172,7 +171,7 @@ func (w *Workers) restoreCatchUps(ctx context.Context) error {
 		w.catchUpsSeen = row.ID
 	}
 	for _, id := range missing {
-		// A pipeline that was deleted meanwhile ends the work at once.
+		// The work ends at once for a pipeline that was deleted meanwhile.
 		if err := w.restoreCatchUp(ctx, id); err != nil {
 			return err
 		}
@@ -190,7 +189,7 @@ func (w *Workers) restoreCatchUps(ctx context.Context) error {
 func (w *Workers) restoreCatchUp(ctx context.Context, subject uuid.UUID) error {
 	n, err := w.q.WorkRestore(ctx, tasks.TypeCatchUp, subject)
 	if err != nil {
-		return fmt.Errorf("restore the looks at a branch: %w", err)
+		return fmt.Errorf("restore the checks of a branch: %w", err)
 	}
 	if n > 0 {
 		w.reconciled(tasks.TypeCatchUp, "work was missing and has been requested again", "task", tasks.TypeCatchUp, "subject", subject)
@@ -199,16 +198,16 @@ func (w *Workers) restoreCatchUp(ctx context.Context, subject uuid.UUID) error {
 	return nil
 }
 
-// reconciled counts and logs a repair. Every line about one has the attribute
-// reconciled.
+// reconciled counts and logs a repair. Each log line of a repair has the
+// attribute reconciled.
 func (w *Workers) reconciled(what, message string, args ...any) {
 	w.deps.Metrics.Reconciled(what)
 	w.log.Error(message, append([]any{"reconciled", what}, args...)...) //nolint:sloglint // the callers have constants
 }
 
-// behindLock runs f in a transaction behind a pipeline's lock. A pipeline that
-// is gone is not an error; f is not called then. What f returns rolls back what it
-// wrote, so f must not return an error that only tells of it.
+// behindLock runs f in a transaction behind a pipeline's lock. If the pipeline
+// is gone, it returns nil without calling f. An error from f rolls back f's
+// writes, so f must return only errors that should.
 func (w *Workers) behindLock(ctx context.Context, pipeline uuid.UUID, f func(*queries.Queries) error) error {
 	return pgx.BeginFunc(ctx, w.deps.DB, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '"+netLockTimeout+"'"); err != nil {

@@ -17,8 +17,7 @@ import (
 
 func textLog(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
 
-// lockPipeline holds a pipeline's lock until the function that it returns is
-// called.
+// lockPipeline holds a pipeline's lock until the returned function is called.
 func (r *rig) lockPipeline(id uuid.UUID) (unlock func()) {
 	r.t.Helper()
 	tx, err := r.db.Begin(r.t.Context())
@@ -33,24 +32,24 @@ func (r *rig) lockPipeline(id uuid.UUID) (unlock func()) {
 	return unlock
 }
 
-// TestARepairThatFails makes the repair of one of two pipelines fail: that
-// is logged, the other is repaired all the same, and the first in the next
-// turn. Only repairs are counted.
+// TestARepairThatFails makes the repair of one of two pipelines fail: the
+// failure is logged, the other pipeline is repaired, and the first is repaired
+// in the next turn. Only repairs are counted.
 func TestARepairThatFails(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		status  troy.Status
 		repair  func(*Workers, context.Context) error
 		warning string
-		done    string // is true of a pipeline that is repaired
+		done    string // is true of a repaired pipeline
 	}{
 		"work is missing": {
 			troy.ProvisionRequest, func(w *Workers, ctx context.Context) error { return w.restoreWork(ctx, 0) },
-			"the work of a pipeline could not be restored", "EXISTS (SELECT 1 FROM work w WHERE w.subject_id = p.id AND w.kind = 'pipeline:provision')",
+			"restoring the work of a pipeline failed", "EXISTS (SELECT 1 FROM work w WHERE w.subject_id = p.id AND w.kind = 'pipeline:provision')",
 		},
-		"a status does not fit": {
+		"a status contradicts the deployments": {
 			troy.Deploying, func(w *Workers, ctx context.Context) error { return w.mendPipelines(ctx) },
-			"a pipeline could not be mended", "p.status = 'ready_for_deployment'",
+			"mending a pipeline failed", "p.status = 'ready_for_deployment'",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -91,7 +90,7 @@ func TestARepairThatFails(t *testing.T) {
 }
 
 // TestAbandonedDeploymentIsReported ends a build that its pipeline left behind:
-// the forge is told, by work that is asked for in the same statement.
+// the forge gets a report, by work that the same statement requests.
 func TestAbandonedDeploymentIsReported(t *testing.T) {
 	t.Parallel()
 	r := newRig(t).withBuilds()
@@ -112,16 +111,16 @@ func TestAbandonedDeploymentIsReported(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := r.q.WorkGet(t.Context(), tasks.TypeReport, id); err != nil {
-		t.Errorf("no report is asked for: %v", err)
+		t.Errorf("no report is requested: %v", err)
 	}
 	r.start()
 	eventually(t, func() bool {
 		told := r.toldOf(commitID("left behind"))
 		return len(told) == 1 && told[0].State == troy.Failed && told[0].Summary != ""
-	}, func() string { return "the forge was not told" })
+	}, func() string { return "the forge got no report" })
 }
 
-// lastAttempt makes a row of work due, for the last attempt before it is given up.
+// lastAttempt makes a work row due for its last attempt.
 func (r *rig) lastAttempt(kind string, subject uuid.UUID) {
 	r.t.Helper()
 	policy, _ := tasks.PolicyOf(kind)
@@ -131,7 +130,8 @@ func (r *rig) lastAttempt(kind string, subject uuid.UUID) {
 	}, func() string { return "there is no " + kind })
 }
 
-// putAway reports whether a build's log is put away and what it used removed.
+// putAway reports whether a build's log is compressed and its resources are
+// removed.
 func (r *rig) putAway(id uuid.UUID) (yes bool) {
 	r.t.Helper()
 	if err := r.db.QueryRow(r.t.Context(), "SELECT finished_at IS NOT NULL AND emptied FROM builds WHERE deployment_id = $1", id).Scan(&yes); err != nil {
@@ -141,8 +141,8 @@ func (r *rig) putAway(id uuid.UUID) (yes bool) {
 }
 
 // TestAPollIsGivenUp breaks the builder while a build runs: the deployment
-// fails, and the poll that follows stops the build and removes what it used. If
-// that is given up too, it is tried again later.
+// fails, and the next poll stops and removes the build. If that is given up
+// too, it is retried later.
 func TestAPollIsGivenUp(t *testing.T) {
 	t.Parallel()
 	r := newRig(t).withBuilds()
@@ -166,7 +166,7 @@ func TestAPollIsGivenUp(t *testing.T) {
 		var later bool
 		err := r.db.QueryRow(t.Context(), "SELECT due_at > now() + interval '30 minutes' FROM work WHERE kind = 'deployment:poll-build' AND subject_id = $1", id).Scan(&later)
 		return err == nil && later
-	}, func() string { return "its removal is not tried again later" })
+	}, func() string { return "its removal is not retried later" })
 	if n := r.builder.kept(p.ID); n != 1 {
 		t.Fatalf("%d builds, want the one that could not be removed", n)
 	}
@@ -175,13 +175,13 @@ func TestAPollIsGivenUp(t *testing.T) {
 	w.deps.Bell.Ask(tasks.QueueQuick, tasks.QueueForge)
 	eventually(t, func() bool { return r.putAway(id) && r.builder.kept(p.ID) == 0 }, func() string { return "the build is kept" })
 	if got := r.builder.did(); !strings.HasSuffix(got, "stop, remove") && !strings.HasSuffix(got, "stop, stop, remove") {
-		t.Errorf("the builder was asked to %s; want it to stop the build before it removes it", got)
+		t.Errorf("the calls to the builder were %s; want it to stop the build before it removes it", got)
 	}
 }
 
-// TestBuildIsRemovedWithoutItsLog makes it fail that the log of a stopped build
-// is put away: what the build used may hold secrets, so it is removed all the
-// same, and the log is tried again.
+// TestBuildIsRemovedWithoutItsLog makes the compression of a stopped build's
+// log fail. The build's resources may hold secrets, so they are removed all the
+// same, and the log is retried.
 func TestBuildIsRemovedWithoutItsLog(t *testing.T) {
 	t.Parallel()
 	r := newRig(t).withBuilds()
@@ -199,7 +199,7 @@ func TestBuildIsRemovedWithoutItsLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, sql := range []string{
-		`CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no log is put away'; END $$`,
+		`CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no log is compressed'; END $$`,
 		`CREATE TRIGGER refuse BEFORE UPDATE ON builds FOR EACH ROW WHEN (NEW.finished_at IS NOT NULL) EXECUTE FUNCTION refuse()`,
 	} {
 		if _, err := r.db.Exec(t.Context(), sql); err != nil {
@@ -214,10 +214,10 @@ func TestBuildIsRemovedWithoutItsLog(t *testing.T) {
 	eventually(t, func() bool { return r.builder.kept(p.ID) == 0 }, func() string { return "the build is kept" })
 	eventually(t, func() bool {
 		row, err := r.q.WorkGet(t.Context(), tasks.TypePollBuild, id)
-		return err == nil && strings.Contains(row.Cause, "no log is put away")
-	}, func() string { return "the log is not tried again" })
+		return err == nil && strings.Contains(row.Cause, "no log is compressed")
+	}, func() string { return "the log is not retried" })
 	if _, err := r.db.Exec(t.Context(), "DROP TRIGGER refuse ON builds"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, func() bool { return r.putAway(id) }, func() string { return "the log is not put away" })
+	eventually(t, func() bool { return r.putAway(id) }, func() string { return "the log is not compressed" })
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/troy-iaas/troy/queries"
 )
 
-// A record that Troy did not make fails the provisioning in words, and outlives
-// the pipeline.
+// A record that Troy did not make fails the provisioning with a clear cause,
+// and outlives the pipeline.
 func TestRecordOfAnother(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -29,6 +29,6 @@ func TestRecordOfAnother(t *testing.T) {
 	}
 	r.waitFor(id, troy.Deleted)
 	if got, err := r.cloud.DNS.Lookup(t.Context(), host); err != nil || got != elsewhere {
-		t.Errorf("the record leads to %q, %v; want %s", got, err, elsewhere)
+		t.Errorf("the record points to %q, %v; want %s", got, err, elsewhere)
 	}
 }

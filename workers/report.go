@@ -15,9 +15,9 @@ import (
 	"github.com/troy-iaas/troy/queries"
 )
 
-// report tells the forge how an automated deployment stands. What changed
-// while it was waiting is told with the rest: there is one row for each
-// deployment. A report that fails never fails the deployment.
+// report reports the state of an automated deployment to the forge. One row
+// stands for all states of a deployment, so a report has all changes since the
+// last. A failing report never fails the deployment.
 func (w *Workers) report(ctx context.Context, c *claim) error {
 	d, err := w.q.DeploymentGet(ctx, c.task.Subject)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -32,16 +32,16 @@ func (w *Workers) report(ctx context.Context, c *claim) error {
 	return w.reported(ctx, c, d)
 }
 
-// reported writes down that nothing is left to tell of the deployment's state.
+// reported records that the deployment's state has been reported.
 func (w *Workers) reported(ctx context.Context, c *claim, d queries.Deployment) error {
 	err := w.q.DeploymentReported(ctx, queries.DeploymentReportedParams{ID: d.ID, State: string(d.State), Epoch: c.epoch})
 	if err != nil {
-		return fmt.Errorf("write down what the forge was told: %w", err)
+		return fmt.Errorf("record the report: %w", err)
 	}
 	return nil
 }
 
-// tell reports a deployment's state, if there is a forge to be told.
+// tell reports a deployment's state to its forge, if there is one.
 func (w *Workers) tell(ctx context.Context, d queries.Deployment) error {
 	if d.Kind != troy.Automated || d.CommitSha == nil {
 		return nil
@@ -80,15 +80,14 @@ func (w *Workers) tell(ctx context.Context, d queries.Deployment) error {
 	return to.tell(ctx, r)
 }
 
-// listener is the forge that is told of a pipeline's commits.
+// listener is the forge that gets the reports on a pipeline's commits.
 type listener struct {
 	pipeline queries.Pipeline
 	source   source
 	siteURL  string
 }
 
-// listener returns nil for a pipeline that is gone, or whose forge is not set
-// up.
+// listener returns nil if the pipeline is gone or its forge is not set up.
 func (w *Workers) listener(ctx context.Context, pipeline uuid.UUID) (*listener, error) {
 	p, err := w.q.PipelineGet(ctx, pipeline)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -111,7 +110,7 @@ func (w *Workers) listener(ctx context.Context, pipeline uuid.UUID) (*listener, 
 	return &listener{pipeline: p, source: s, siteURL: w.cfg.SiteURL(host)}, nil
 }
 
-// report begins a report on a commit.
+// report starts a report on a commit.
 func (l *listener) report(id uuid.UUID, commit string, state troy.DeploymentState) forge.Report {
 	return forge.Report{
 		Deployment: id.String(), Pipeline: l.pipeline.ID.String(), Commit: commit, Name: "Troy: " + l.pipeline.Slug, State: state, SiteURL: l.siteURL,
@@ -125,8 +124,8 @@ func (l *listener) tell(ctx context.Context, r forge.Report) error {
 	return nil
 }
 
-// reportSkip tells the forge why a commit is not built, and forgets the commit.
-// A deployment of the commit, before or since, has reports of its own.
+// reportSkip reports to the forge why a commit is not built, and forgets the
+// commit. A deployment of the same commit has its own reports.
 func (w *Workers) reportSkip(ctx context.Context, id uuid.UUID) error {
 	skip, err := w.q.SkipGet(ctx, id)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -164,7 +163,7 @@ func (w *Workers) forgetSkip(ctx context.Context, id uuid.UUID) error {
 	return nil
 }
 
-// told says in words how a deployment stands.
+// told describes a deployment's state in words.
 func told(d queries.Deployment, siteURL string) (title, summary string) {
 	switch d.State {
 	case troy.Waiting:
@@ -176,14 +175,14 @@ func told(d queries.Deployment, siteURL string) (title, summary string) {
 	case troy.Succeeded:
 		return "Live", fmt.Sprintf("Deployment %d is live at %s.", d.Number, siteURL)
 	case troy.Cancelled:
-		return "Cancelled", orElse(d.Cause, "Someone cancelled it.")
+		return "Cancelled", orElse(d.Cause, "A user cancelled it.")
 	case troy.Superseded:
 		return "Superseded", orElse(d.Cause, "A newer commit took its place.")
 	}
 	return "Failed to deploy", orElse(d.Cause, "It failed.")
 }
 
-// indented makes Markdown show text as it is.
+// indented indents text, so that Markdown shows it verbatim.
 func indented(text string) string {
 	return "    " + strings.ReplaceAll(text, "\n", "\n    ")
 }
@@ -203,7 +202,7 @@ func timeOf(t *time.Time) time.Time {
 }
 
 func (w *Workers) giveUpReport(ctx context.Context, c *claim, cause string) error {
-	c.log.Warn("the forge was not told how a commit stands", "subject", c.task.Subject, "cause", cause)
+	c.log.Warn("reporting a commit to the forge failed", "subject", c.task.Subject, "cause", cause)
 	d, err := w.q.DeploymentGet(ctx, c.task.Subject)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return w.forgetSkip(ctx, c.task.Subject)

@@ -12,18 +12,18 @@ import (
 	"github.com/troy-iaas/troy/queries"
 )
 
-// retention removes what a pipeline need not keep: uploads that expired, and
-// the trees of deployments that are neither live nor among the newest. Of a
-// pipeline that is gone it removes whatever came after the teardown.
+// retention removes a pipeline's unneeded objects: expired uploads, and the
+// trees of deployments that are neither live nor among the newest. After a
+// pipeline's deletion it removes objects that arrived after the teardown.
 func (w *Workers) retention(ctx context.Context, c *claim) error {
 	pipeline := c.task.Subject
 	_, err := w.q.PipelineGet(ctx, pipeline)
 	if errors.Is(err, pgx.ErrNoRows) {
 		left, err := w.deps.Cloud.Store.RemoveAll(ctx, pipeline)
 		if err != nil {
-			return fmt.Errorf("look for objects of a pipeline that is gone: %w", err)
+			return fmt.Errorf("look for objects of a deleted pipeline: %w", err)
 		}
-		c.log.Info("looked for what a deleted pipeline left", "pipeline", pipeline, "objects", left)
+		c.log.Info("looked for objects of a deleted pipeline", "pipeline", pipeline, "objects", left)
 		return nil
 	}
 	if err != nil {
@@ -33,8 +33,8 @@ func (w *Workers) retention(ctx context.Context, c *claim) error {
 	if err != nil {
 		return err
 	}
-	// The rows of expired uploads go after their trees, so that a try that
-	// fails between the two is repeated.
+	// The rows of expired uploads are deleted after their trees, so that a
+	// failure between the two is retried.
 	expired, err := w.q.ReleasesExpired(ctx, pipeline)
 	if err != nil {
 		return fmt.Errorf("read the expired uploads: %w", err)
@@ -58,9 +58,8 @@ func (w *Workers) retention(ctx context.Context, c *claim) error {
 	return nil
 }
 
-// giveUpTrees chooses the trees that are not kept, behind the pipeline's lock:
-// a rollback to one of them either came before and keeps it, or finds it given
-// up.
+// giveUpTrees selects the trees to remove, behind the pipeline's lock: a
+// rollback to one of them either came first and keeps it, or finds it removed.
 func (w *Workers) giveUpTrees(ctx context.Context, pipeline uuid.UUID) (trees []uuid.UUID, err error) {
 	err = pgx.BeginFunc(ctx, w.deps.DB, func(tx pgx.Tx) error {
 		q := queries.New(tx)
@@ -74,13 +73,13 @@ func (w *Workers) giveUpTrees(ctx context.Context, pipeline uuid.UUID) (trees []
 		return nil, errMoved
 	}
 	if err != nil {
-		return nil, fmt.Errorf("choose what to give up: %w", err)
+		return nil, fmt.Errorf("select the trees to remove: %w", err)
 	}
 	return trees, nil
 }
 
-// giveUpRetention leaves the objects where they are: the next deployment asks
-// for retention again.
+// giveUpRetention leaves the objects in place: the next deployment requests
+// retention again.
 func (w *Workers) giveUpRetention(ctx context.Context, c *claim, cause string) error {
 	c.log.Error("retention was given up; unneeded objects stay in the store", "pipeline", c.task.Subject, "cause", cause)
 	_, err := w.q.WorkFinish(ctx, queries.WorkFinishParams{

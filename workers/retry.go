@@ -15,31 +15,31 @@ import (
 	"github.com/troy-iaas/troy/tasks"
 )
 
-// errMoved says that someone else moved the subject: there is nothing more to
-// do under this claim.
+// errMoved means that another process moved the subject: nothing is left to do
+// under this claim.
 var errMoved = errors.New("another process moved it")
 
-// errHandedOver says that the claim was ended by the handler itself.
+// errHandedOver means that the handler ended the claim itself.
 var errHandedOver = errors.New("handed over")
 
 // waitError ends a claim without failing it: the work comes back later.
 type waitError struct {
 	delay time.Duration
 	why   string
-	// fresh says that the wait is the beginning of new work, for which
-	// neither the deadline nor the attempts of the old one count.
+	// fresh means that new work begins after the wait, with its own deadline
+	// and attempts.
 	fresh bool
 }
 
 func (e *waitError) Error() string { return fmt.Sprintf("wait %s: %s", e.delay, e.why) }
 
-// comeBack ends a claim with the work due again after the delay.
+// comeBack ends a claim and makes the work due again after the delay.
 func comeBack(delay time.Duration, why string) error { return &waitError{delay: delay, why: why} }
 
-// retryAfter is implemented by errors that know when to try again.
+// retryAfter is implemented by errors that know when to retry.
 type retryAfter interface{ RetryAfter() time.Duration }
 
-// verdict is what becomes of work whose handler returned an error.
+// verdict says what happens to work whose handler returned an error.
 type verdict struct {
 	giveUp bool
 	delay  time.Duration
@@ -51,7 +51,7 @@ type verdict struct {
 // databaseDelay is the wait after Postgres did not answer.
 const databaseDelay = 2 * time.Second
 
-// judge sorts an error into retry soon, wait until, and give up.
+// judge decides whether an error means retry, wait or give up.
 func judge(err error, policy tasks.Policy, attempt int, age time.Duration) verdict {
 	v := verdict{failed: true, cause: sentence(err)}
 	var wait *waitError
@@ -68,10 +68,10 @@ func judge(err error, policy tasks.Policy, attempt int, age time.Duration) verdi
 		v.giveUp, v.cause = true, fmt.Sprintf("not done after %s: %s", policy.Deadline, v.cause)
 		return v
 	case errors.As(err, &unanswered):
-		// Whoever failed is Postgres, and the work goes on when it is back.
+		// The fault is in Postgres, and the work resumes when Postgres is back.
 		return verdict{delay: databaseDelay, cause: v.cause}
 	case errors.As(err, &after):
-		// Being told when to come back is not a failure.
+		// A request to come back later is not a failure.
 		return verdict{delay: after.RetryAfter(), cause: v.cause}
 	case permanent(err):
 		v.giveUp = true
@@ -84,7 +84,7 @@ func judge(err error, policy tasks.Policy, attempt int, age time.Duration) verdi
 	return v
 }
 
-// permanent reports whether repeating will not mend the error.
+// permanent reports whether retries cannot fix the error.
 func permanent(err error) bool {
 	var missing *cloud.MissingError
 	if errors.As(err, &missing) || errors.Is(err, cloud.ErrStalePointer) {
@@ -97,10 +97,10 @@ func permanent(err error) bool {
 	return false
 }
 
-// maxCause is the most bytes of a cause that are kept.
+// maxCause is the maximum length of a recorded cause, in bytes.
 const maxCause = 500
 
-// sentence makes one line for people of an error.
+// sentence formats an error as one line for people.
 func sentence(err error) string {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return "it took too long: " + firstLine(err.Error())
@@ -122,7 +122,7 @@ func firstLine(s string) string {
 	return s
 }
 
-// retryError tells asynq, and with it Asynqmon, what the row was told.
+// retryError tells asynq, and with it Asynqmon, the cause in the row.
 type retryError struct {
 	delay time.Duration
 	cause string
@@ -130,7 +130,7 @@ type retryError struct {
 
 func (e *retryError) Error() string { return e.cause }
 
-// retryDelay is asynq's delay before it retries a task: the row's.
+// retryDelay returns the row's delay, for asynq to use before it retries a task.
 func retryDelay(n int, err error, _ *asynq.Task) time.Duration {
 	if retry, ok := errors.AsType[*retryError](err); ok {
 		return tasks.AsynqDelay(retry.delay)

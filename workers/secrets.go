@@ -16,15 +16,15 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// refuseSecrets makes a build that succeeded a failed one if a file of it has
-// the value of a secret variable, and says so in its log.
+// refuseSecrets fails a successful build if one of its files contains the value
+// of a secret variable, and writes the cause to its log.
 func (w *Workers) refuseSecrets(ctx context.Context, d queries.Deployment, made *site.Source, done *builder.Build) error {
 	file, variable, err := w.findSecret(ctx, d.PipelineID, made)
 	if err != nil || file == "" {
 		return err
 	}
 	done.State = builder.Failed
-	done.Cause = fmt.Sprintf("the file %q has the value of the secret variable %s in it, and everybody could read it; if that is meant, set the variable again with --plain", file, variable)
+	done.Cause = fmt.Sprintf("the file %q contains the value of the secret variable %s, and everyone could read it; if that is intended, set the variable again with --plain", file, variable)
 	if n := len(done.Phases); n > 0 && done.Phases[n-1].Phase == builder.PhaseArchive {
 		code := 1
 		done.Phases[n-1].ExitCode = &code
@@ -34,7 +34,7 @@ func (w *Workers) refuseSecrets(ctx context.Context, d queries.Deployment, made 
 		return fmt.Errorf("read the build: %w", err)
 	}
 	if row.FinishedAt != nil {
-		return nil // the log is whole, and says it
+		return nil // the log is complete and has the cause
 	}
 	if _, err := w.q.BuildLogAppend(ctx, queries.BuildLogAppendParams{
 		Bytes: []byte("Failed: " + done.Cause + ".\n"), LogCursor: row.LogCursor, DeploymentID: d.ID,
@@ -44,7 +44,7 @@ func (w *Workers) refuseSecrets(ctx context.Context, d queries.Deployment, made 
 	return nil
 }
 
-// findSecret returns the first file that has the value of one of the
+// findSecret returns the first file that contains the value of one of the
 // pipeline's secret variables, and that variable's name.
 func (w *Workers) findSecret(ctx context.Context, pipeline uuid.UUID, made *site.Source) (file, variable string, err error) {
 	_, secrets, err := w.variables(ctx, pipeline)
@@ -87,12 +87,12 @@ func findIn(ctx context.Context, finder *secret.Finder, made *site.Source, name 
 	return variable, errors.Join(err, r.Close())
 }
 
-// version is "v22.12.0" and the like.
+// version matches "v22.12.0" and similar.
 var version = regexp.MustCompile(`^v?\d+(\.\d+){1,3}$`)
 
-// everyday reports whether a value is too common to be a secret although its
-// variable is one, which is the default: the name of an environment, a version,
-// or the address of a host.
+// everyday reports whether a value is too common to be a secret even though its
+// variable is one, as variables are by default: an environment's name, a
+// version, or a host's address.
 func everyday(value string) bool {
 	switch value {
 	case "production", "development", "localhost", "127.0.0.1":

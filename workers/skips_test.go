@@ -14,7 +14,7 @@ import (
 	"github.com/troy-iaas/troy/tasks"
 )
 
-// skipping makes a pipeline whose first commit is live and that watches web.
+// skipping makes a pipeline that watches web and whose first commit is live.
 func (r *rig) skipping() queries.Pipeline {
 	r.t.Helper()
 	p := r.building("blog")
@@ -55,8 +55,8 @@ func (r *rig) toldOf(commit string) (all []forge.Report) {
 	return all
 }
 
-// TestSkippedCommitIsReported loses the report of a skipped commit in each way
-// that it can be lost. The forge is told in the end, once, and nothing is left.
+// TestSkippedCommitIsReported loses the report of a skipped commit in each
+// possible way. In the end the forge has one report, and no row is left.
 func TestSkippedCommitIsReported(t *testing.T) {
 	t.Parallel()
 	for name, lose := range map[string]func(r *rig){
@@ -87,18 +87,18 @@ func TestSkippedCommitIsReported(t *testing.T) {
 			commit := r.skip()
 			lose(r)
 			r.forge.set(func() { delete(r.forge.fail, "Report") })
-			eventually(t, func() bool { return len(r.toldOf(commit)) > 0 && r.skips() == 0 }, func() string { return "the forge was not told" })
+			eventually(t, func() bool { return len(r.toldOf(commit)) > 0 && r.skips() == 0 }, func() string { return "the forge got no report" })
 			told := r.toldOf(commit)
 			if len(told) != 1 || told[0].State != forge.Skipped || told[0].Title != "Skipped: no file that the pipeline watches changed" ||
 				told[0].DetailsURL == "" || told[0].Environment != "" || told[0].Pipeline != p.ID.String() || told[0].Ended.IsZero() {
-				t.Errorf("the forge was told %+v", told)
+				t.Errorf("the forge got %+v", told)
 			}
 		})
 	}
 }
 
-// TestSkipOfADeployedCommit deploys a commit by hand before the forge was told
-// that it is skipped: only the deployment is reported.
+// TestSkipOfADeployedCommit deploys a commit by hand before its skip is
+// reported: only the deployment is reported.
 func TestSkipOfADeployedCommit(t *testing.T) {
 	t.Parallel()
 	r := newRig(t).withBuilds()
@@ -112,7 +112,7 @@ func TestSkipOfADeployedCommit(t *testing.T) {
 	eventually(t, func() bool { return r.skips() == 0 }, func() string { return "the skip is kept" })
 	for _, report := range r.toldOf(commit)[before:] {
 		if report.State == forge.Skipped {
-			t.Errorf("the forge was told %+v", report)
+			t.Errorf("the forge got %+v", report)
 		}
 	}
 }
@@ -126,7 +126,8 @@ func (r *rig) noteSkip(skip queries.SkipCreatesParams) {
 	})
 }
 
-// TestSkipIsGivenUp forgets a skipped commit that the forge can't be told of.
+// TestSkipIsGivenUp forgets a skipped commit that can't be reported to the
+// forge.
 func TestSkipIsGivenUp(t *testing.T) {
 	t.Parallel()
 	r := newRig(t).withBuilds()

@@ -22,7 +22,7 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// source is where a pipeline's commits come from.
+// source is the repository of a pipeline's commits.
 type source struct {
 	forge      forge.Forge
 	repository forge.Repository
@@ -34,8 +34,8 @@ func needsInstallation(f forge.Forge) bool {
 	return ok && i.NeedsInstallation()
 }
 
-// sourceOf looks up a pipeline's repository. Its id and the installation that
-// sees it are asked of the forge when no delivery told of them yet.
+// sourceOf looks up a pipeline's repository. It asks the forge for the
+// repository's id and installation if no delivery has named them yet.
 func (w *Workers) sourceOf(ctx context.Context, p queries.Pipeline) (source, error) {
 	if p.RepositoryProvider == nil || p.RepositoryFullName == nil {
 		return source{}, troy.Errorf(troy.Conflict, "the pipeline has no repository")
@@ -69,7 +69,7 @@ func (w *Workers) sourceOf(ctx context.Context, p queries.Pipeline) (source, err
 	if err := w.q.RepositorySeen(ctx, queries.RepositorySeenParams{
 		Provider: *p.RepositoryProvider, ID: found.ID, FullName: found.FullName, DefaultBranch: found.DefaultBranch, InstallationID: nonEmpty(found.Installation),
 	}); err != nil {
-		return s, fmt.Errorf("write down the repository: %w", err)
+		return s, fmt.Errorf("record the repository: %w", err)
 	}
 	if err := w.q.PipelineBindRepository(ctx, queries.PipelineBindRepositoryParams{RepositoryID: found.ID, FullName: found.FullName, ID: p.ID}); err != nil {
 		return s, fmt.Errorf("bind the repository: %w", err)
@@ -77,7 +77,7 @@ func (w *Workers) sourceOf(ctx context.Context, p queries.Pipeline) (source, err
 	return s, nil
 }
 
-// buildSpec gathers what a build needs. A deployment of a branch's head gets
+// buildSpec collects the input of a build. A deployment of a branch's head gets
 // its commit here.
 func (w *Workers) buildSpec(ctx context.Context, d *queries.Deployment, p queries.Pipeline, tree site.Tree) (builder.Spec, error) {
 	s, err := w.sourceOf(ctx, p)
@@ -96,7 +96,7 @@ func (w *Workers) buildSpec(ctx context.Context, d *queries.Deployment, p querie
 		if err := w.q.DeploymentSetCommit(ctx, queries.DeploymentSetCommitParams{
 			CommitSha: commit.ID, Message: commit.Message, Author: commit.Author, ID: d.ID,
 		}); err != nil {
-			return builder.Spec{}, fmt.Errorf("write down the commit: %w", err)
+			return builder.Spec{}, fmt.Errorf("record the commit: %w", err)
 		}
 		d.CommitSha, d.Message, d.Author = &commit.ID, commit.Message, &commit.Author
 	}
@@ -146,7 +146,8 @@ func settingsOf(p queries.Pipeline) (troy.BuildSettings, error) {
 	return settings, nil
 }
 
-// variables opens a pipeline's variables; secrets are those that are secret.
+// variables decrypts a pipeline's variables; secrets has the values of the
+// secret ones.
 func (w *Workers) variables(ctx context.Context, pipeline uuid.UUID) (all, secrets map[string]string, err error) {
 	rows, err := w.q.VariableList(ctx, pipeline)
 	if err != nil {
@@ -155,11 +156,11 @@ func (w *Workers) variables(ctx context.Context, pipeline uuid.UUID) (all, secre
 	all, secrets = map[string]string{}, map[string]string{}
 	for _, v := range rows {
 		if w.deps.Secrets == nil {
-			return nil, nil, troy.Errorf(troy.Conflict, "the variable %s cannot be opened: TROY_SECRET_KEY is not set", v.Name)
+			return nil, nil, troy.Errorf(troy.Conflict, "the variable %s cannot be decrypted: TROY_SECRET_KEY is not set", v.Name)
 		}
 		value, err := w.deps.Secrets.Open(v.Value, secret.Variable(pipeline, v.Name))
 		if err != nil {
-			return nil, nil, troy.Errorf(troy.Conflict, "the variable %s cannot be opened: %w", v.Name, err)
+			return nil, nil, troy.Errorf(troy.Conflict, "the variable %s cannot be decrypted: %w", v.Name, err)
 		}
 		all[v.Name] = string(value)
 		if v.Secret {
@@ -169,9 +170,9 @@ func (w *Workers) variables(ctx context.Context, pipeline uuid.UUID) (all, secre
 	return all, secrets, nil
 }
 
-// headStands reads the head of the branch once more before a commit that was
-// the newest is published. If the branch has moved without Troy being told, the
-// commit at the head takes the place of this one.
+// headStands reads the branch's head again before it publishes a commit that
+// was the newest. If the branch has moved without Troy's knowledge, the commit
+// at the head replaces this one.
 func (w *Workers) headStands(ctx context.Context, c *claim, d queries.Deployment) error {
 	p, err := w.q.PipelineGet(ctx, d.PipelineID)
 	if err != nil {
@@ -182,19 +183,20 @@ func (w *Workers) headStands(ctx context.Context, c *claim, d queries.Deployment
 	}
 	moved, err := w.lookAtHead(ctx, p)
 	if err != nil {
-		// A forge that does not answer must not keep a site from its readers.
-		c.log.Warn("the branch's head could not be read before publishing", "error", err)
+		// A forge that does not answer must not delay a site.
+		c.log.Warn("reading the branch's head before publishing failed", "error", err)
 		return nil
 	}
 	if !moved {
 		return nil
 	}
 	err = move(ctx, w, p.ID, (*queries.Queries).DeploymentSupersede, queries.DeploymentSupersedeParams{
-		PipelineID: p.ID, ID: d.ID, Cause: "the branch moved on before it was published", Actor: actor,
+		PipelineID: p.ID, ID: d.ID, Cause: "the branch moved before the deployment was published", Actor: actor,
 	})
 	if errors.Is(err, errMoved) {
-		// The newer deployment was cancelled meanwhile, so this one is the newest
-		// again. If this one has moved, publishing it finds out.
+		// The newer deployment was cancelled meanwhile, so this one is the
+		// newest again. If this one has moved, its publication fails with a
+		// conflict.
 		return nil
 	}
 	if err != nil {
@@ -214,8 +216,8 @@ func (w *Workers) headOf(ctx context.Context, p queries.Pipeline) (s source, hea
 	return s, head, nil
 }
 
-// lookAtHead compares the head of a pipeline's branch with the newest commit
-// that was heard of, and makes a deployment of one that was not.
+// lookAtHead compares the head of a pipeline's branch with the newest known
+// commit, and makes a deployment of an unknown one.
 func (w *Workers) lookAtHead(ctx context.Context, p queries.Pipeline) (moved bool, err error) {
 	s, head, err := w.headOf(ctx, p)
 	if err != nil {
@@ -224,8 +226,8 @@ func (w *Workers) lookAtHead(ctx context.Context, p queries.Pipeline) (moved boo
 	return w.headSeen(ctx, p, s, head)
 }
 
-// headSeen makes a deployment of the commit at the head of a branch, if it was
-// not heard of.
+// headSeen makes a deployment of the commit at the head of a branch if the
+// commit is unknown.
 func (w *Workers) headSeen(ctx context.Context, p queries.Pipeline, s source, head string) (moved bool, err error) {
 	if head == deref(p.HeadCommit) {
 		return false, nil
@@ -239,8 +241,8 @@ func (w *Workers) headSeen(ctx context.Context, p queries.Pipeline, s source, he
 	return w.deps.Intake.HeadFound(ctx, p.ID, found)
 }
 
-// changed asks the forge which files differ between two commits. Where it can't
-// tell, there may be any, so that the commit is built.
+// changed asks the forge which files differ between two commits. If the forge
+// can't tell, any file may differ, so the commit is built.
 func (w *Workers) changed(ctx context.Context, s source, base, head string) (paths []string, complete bool) {
 	comparer, ok := s.forge.(forge.Comparer)
 	if !ok || base == "" {
@@ -248,7 +250,7 @@ func (w *Workers) changed(ctx context.Context, s source, base, head string) (pat
 	}
 	paths, complete, err := comparer.Compare(ctx, s.repository, base, head)
 	if err != nil {
-		w.log.Warn("two commits could not be compared; the newer one is built", "base", base, "head", head, "error", err)
+		w.log.Warn("comparing two commits failed; the newer one is built", "base", base, "head", head, "error", err)
 		return nil, false
 	}
 	return paths, complete

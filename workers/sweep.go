@@ -13,14 +13,14 @@ import (
 )
 
 const (
-	// sweepMissing is after how long without a sweep the tick calls it
-	// directly: Redis or asynq does not bring it.
+	// sweepMissing is the time without a sweep after which the tick calls it
+	// directly: Redis or asynq does not deliver it.
 	sweepMissing = 10 * time.Second
-	// deliveriesKept is how long a delivery's id is known.
+	// deliveriesKept is how long a delivery's id is kept.
 	deliveriesKept = 30 * 24 * time.Hour
 )
 
-// tick asks for a sweep every interval until the context ends.
+// tick requests a sweep every interval until the context ends.
 func (w *Workers) tick(ctx context.Context) {
 	ticker := time.NewTicker(tasks.SweepInterval)
 	defer ticker.Stop()
@@ -53,12 +53,12 @@ func (w *Workers) tickOnce(ctx context.Context) error {
 	return w.sweep(ctx)
 }
 
-// sweep finds the rows that nobody is at and rings them: those whose lease ran
-// out, those whose task is not in Redis any more, those that were never rung.
-// Its cost follows what is due, not what exists.
+// sweep finds unclaimed rows and rings them: rows whose lease expired, rows
+// whose task is no longer in Redis, and rows that were never rung. Its cost
+// depends on the number of due rows, not of all rows.
 func (w *Workers) sweep(ctx context.Context) error {
 	if err := w.noticeNewRedis(ctx); err != nil {
-		// Leases are taken back all the same.
+		// Expired leases are taken back all the same.
 		w.log.Warn("Redis does not answer", "error", err)
 	}
 	expired, err := w.q.WorkExpire(ctx)
@@ -66,7 +66,7 @@ func (w *Workers) sweep(ctx context.Context) error {
 		return fmt.Errorf("take back leases: %w", err)
 	}
 	if expired > 0 {
-		w.log.Info("took back leases that ran out", "rows", expired)
+		w.log.Info("took back expired leases", "rows", expired)
 	}
 	if err := w.lookAtOverdue(ctx); err != nil {
 		return err
@@ -83,18 +83,19 @@ func (w *Workers) sweep(ctx context.Context) error {
 		return fmt.Errorf("forget old Idempotency-Keys: %w", err)
 	}
 	if err := w.q.BellSwept(ctx); err != nil {
-		return fmt.Errorf("note the sweep: %w", err)
+		return fmt.Errorf("record the sweep: %w", err)
 	}
-	// After the sweep is noted, so that a slow turn holds up no ring.
+	// This comes after the sweep is recorded, so that a slow turn delays no
+	// ring.
 	if err := w.reconcile(ctx); err != nil {
 		w.log.Warn("reconcile", "error", err)
 	}
 	return nil
 }
 
-// noticeNewRedis compares the generation of rings that Redis holds with ours.
-// Another one, or none, means that Redis was emptied or replaced: then all that
-// was rung waits again.
+// noticeNewRedis compares the generation of rings in Redis with the database's.
+// If it differs or is missing, Redis was emptied or replaced: every rung row
+// waits for a ring again.
 func (w *Workers) noticeNewRedis(ctx context.Context) error {
 	return pgx.BeginFunc(ctx, w.deps.DB, func(tx pgx.Tx) error {
 		q := queries.New(tx)
@@ -125,8 +126,8 @@ func (w *Workers) noticeNewRedis(ctx context.Context) error {
 	})
 }
 
-// lookAtOverdue sorts the rung rows that nobody claimed in time: those whose
-// task still stands in line are looked at later, the others wait for a ring.
+// lookAtOverdue sorts the rung rows that no worker claimed in time: those whose
+// task is still in the queue are checked later, the others wait for a ring.
 func (w *Workers) lookAtOverdue(ctx context.Context) error {
 	rows, err := w.q.WorkOverdue(ctx, tasks.Kinds())
 	if err != nil {
@@ -141,7 +142,7 @@ func (w *Workers) lookAtOverdue(ctx context.Context) error {
 		}
 	}
 	if _, err := w.q.WorkLookLater(ctx, inLine); err != nil {
-		return fmt.Errorf("put off overdue rings: %w", err)
+		return fmt.Errorf("postpone overdue rings: %w", err)
 	}
 	n, err := w.q.WorkUnring(ctx, lost)
 	if err != nil {

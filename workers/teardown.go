@@ -12,12 +12,13 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// notDisabledDelay is how long to wait when the CDN says that a distribution
-// is not disabled yet although it was reported so; it does for a short while.
+// notDisabledDelay is the wait after the CDN rejects the deletion of a
+// distribution as not disabled although it reported it disabled; this passes
+// after a short while.
 const notDisabledDelay = 5 * time.Second
 
-// teardown removes what was made for a pipeline: the distribution, the DNS
-// record, the objects, the row. Then it looks for what is left.
+// teardown removes a pipeline's resources: the distribution, the DNS record,
+// the objects and the row. Then it checks that nothing is left.
 func (w *Workers) teardown(ctx context.Context, c *claim) error {
 	p, err := w.pipeline(ctx, c)
 	if err != nil {
@@ -59,7 +60,7 @@ func (w *Workers) teardown(ctx context.Context, c *claim) error {
 	}
 	if w.deps.Builder != nil {
 		if err := w.deps.Builder.Remove(ctx, site.Tree{Pipeline: p.ID}); err != nil {
-			return fmt.Errorf("remove what its builds left: %w", err)
+			return fmt.Errorf("remove the resources of its builds: %w", err)
 		}
 	}
 	if err := w.nothingLeft(ctx, p, host); err != nil {
@@ -72,8 +73,8 @@ func (w *Workers) teardown(ctx context.Context, c *claim) error {
 	})
 }
 
-// nothingLeft looks for what should be gone. Something that is still there is
-// removed by the next try.
+// nothingLeft checks that every resource is gone. The next attempt removes
+// those that are not.
 func (w *Workers) nothingLeft(ctx context.Context, p queries.Pipeline, host string) error {
 	if d, err := w.deps.Cloud.CDN.Find(ctx, reference(p.ID)); err == nil {
 		return fmt.Errorf("the distribution %s is still there", d.ID)

@@ -14,12 +14,12 @@ import (
 	"github.com/troy-iaas/troy/tasks"
 )
 
-// holderDelay is how long teardown-start waits for a worker that still holds
-// other work of the pipeline.
+// holderDelay is how long teardown-start waits for a worker that holds other
+// work of the pipeline.
 const holderDelay = time.Second
 
 // teardownStart disables the distribution of a pipeline that is Scheduled for
-// Deletion, and leaves the waiting for it to the poll.
+// Deletion, and leaves the wait to the poll.
 func (w *Workers) teardownStart(ctx context.Context, c *claim) error {
 	p, err := w.pipeline(ctx, c)
 	if err != nil {
@@ -30,10 +30,10 @@ func (w *Workers) teardownStart(ctx context.Context, c *claim) error {
 	}
 	holders, err := w.q.WorkHeldByOthers(ctx, p.ID, c.task.Kind)
 	if err != nil {
-		return fmt.Errorf("look who holds work of the pipeline: %w", err)
+		return fmt.Errorf("check for other claims on the pipeline: %w", err)
 	}
 	if holders > 0 {
-		return comeBack(holderDelay, "another worker is still at the pipeline")
+		return comeBack(holderDelay, "another worker still holds work of the pipeline")
 	}
 	d, err := w.findDistribution(ctx, c, p)
 	if errors.Is(err, cloud.ErrNotFound) {
@@ -53,8 +53,8 @@ func (w *Workers) teardownStart(ctx context.Context, c *claim) error {
 	return w.handOver(ctx, c, tasks.Task{Kind: tasks.TypePollDistroDisabled, Subject: p.ID}, w.deps.Cloud.PropagationDelay)
 }
 
-// findDistribution reads the pipeline's distribution, also one that was made
-// and never recorded; then it records it.
+// findDistribution reads the pipeline's distribution. It also finds, and then
+// records, one that was made but never recorded.
 func (w *Workers) findDistribution(ctx context.Context, c *claim, p queries.Pipeline) (cloud.Distribution, error) {
 	if p.DistributionID != nil {
 		d, err := w.deps.Cloud.CDN.Get(ctx, *p.DistributionID)
@@ -76,7 +76,7 @@ func (w *Workers) markDeleting(ctx context.Context, c *claim, pipeline uuid.UUID
 	})
 }
 
-// failDelete ends any of the three teardown tasks.
+// failDelete is giveUp of the three teardown tasks.
 func (w *Workers) failDelete(ctx context.Context, c *claim, cause string) error {
 	return move(ctx, w, c.task.Subject, (*queries.Queries).PipelineFailDelete, queries.PipelineFailDeleteParams{
 		ID: c.task.Subject, Kind: c.task.Kind, Epoch: c.epoch, Cause: cause, Actor: actor,

@@ -16,7 +16,7 @@ import (
 //
 // It takes the statement itself, not a function around it. So nothing can
 // return an error between the statement and the commit, and errors that only
-// say how a claim ends, like errMoved, never roll back what they tell of.
+// say how a claim ends, like errMoved, never roll back the transition.
 func move[P any](ctx context.Context, w *Workers, pipeline uuid.UUID, statement func(*queries.Queries, context.Context, P) (uuid.UUID, error), params P) error {
 	err := pgx.BeginFunc(ctx, w.deps.DB, func(tx pgx.Tx) error {
 		q := queries.New(tx)

@@ -1,8 +1,8 @@
-// Package workers does the work that rows ask for: one file per task type,
-// each a handler that reads the row, acts through the cloud and moves the row
-// on. Every handler runs under a claim on its work row and may be stopped at
-// any point; whoever claims next goes on from what is recorded. cmd/troyd runs
-// it; nothing else calls it.
+// Package workers carries out the work that rows request. It has one file per
+// task type, each a handler that reads the row, acts through the cloud and
+// moves the row on. Every handler runs under a claim on its work row and may
+// stop at any point; the next worker to claim the row continues from what is
+// recorded. Only cmd/troyd uses this package.
 package workers
 
 import (
@@ -32,63 +32,66 @@ import (
 	"github.com/troy-iaas/troy/tasks"
 )
 
-// Config is what an operator can set.
+// Config is the operator's settings.
 type Config struct {
-	// Slots is how many quick tasks this process runs at a time.
+	// Slots is the number of quick tasks that this process runs at a time.
 	Slots int
-	// BuildSlots is how many builds this process runs at a time.
+	// BuildSlots is the number of builds that this process runs at a time.
 	BuildSlots int
 	// Limits bounds what a build may publish.
 	Limits site.Limits
-	// BuildTime is how long a build may take.
+	// BuildTime is the maximum duration of a build.
 	BuildTime time.Duration
 	// Submodules lists the private repositories that any repository may have as
-	// a submodule, as forge.SourceConfig has them.
+	// a submodule; see forge.SourceConfig.
 	Submodules []string
-	// BuildPoll is how often a build is looked at that goes on without the
-	// worker that started it. 0 means that none does.
+	// BuildPoll is the interval between polls of a build that runs without the
+	// worker that started it. 0 means that builds do not run without their
+	// worker.
 	BuildPoll time.Duration
-	// CatchUp is how often branches are looked at for commits that no webhook
-	// told of.
+	// CatchUp is the interval between checks of branches for commits that no
+	// webhook reported.
 	CatchUp time.Duration
-	// URL is Troy's own address and SiteURL a site's, for reports.
+	// URL is Troy's own address and SiteURL a site's; reports contain them.
 	URL     string
 	SiteURL func(host string) string
-	// Lease is how long a claim holds without a heartbeat: a worker that died
-	// is replaced after it.
+	// Lease is how long a claim holds without a heartbeat; another worker then
+	// takes over.
 	Lease time.Duration
-	// KeepDeployments is how many deployments retention keeps, at least ten.
+	// KeepDeployments is the number of deployments that retention keeps, at
+	// least ten.
 	KeepDeployments int
 	// CarryAssets is how long the hashed assets of earlier deployments stay
 	// reachable.
 	CarryAssets time.Duration
-	// UploadsValid is how long an upload may take. A pipeline's storage is
-	// looked at once more this long after the pipeline is gone.
+	// UploadsValid is the maximum duration of an upload. A pipeline's storage
+	// is checked once more this long after its deletion.
 	UploadsValid time.Duration
-	// Reconcile is how often rows are looked for that nothing would ever move,
-	// and for how long such a row must have been unchanged; 0 means ten seconds.
+	// Reconcile is the interval between turns of the reconciliation, and the
+	// time for which a row must have been unchanged before it repairs it; 0
+	// means ten seconds.
 	Reconcile time.Duration
-	// TaskCheckInterval is how often asynq looks for tasks; 0 means every 10
-	// ms. Its own default of a second is felt.
+	// TaskCheckInterval is how often asynq polls for tasks; 0 means every 10
+	// ms. asynq's default of 1 s is noticeable.
 	TaskCheckInterval time.Duration
 }
 
-// Deps is what the workers act on.
+// Deps holds the workers' dependencies.
 type Deps struct {
 	DB     *pgxpool.Pool
 	Redis  redis.UniversalClient
 	Client *tasks.Client
 	Bell   *bell.Bell
 	Cloud  cloud.Cloud
-	// Builder builds; nil means that this installation builds nothing.
+	// Builder builds; nil means that this installation has no builder.
 	Builder builder.Builder
-	// Forges are those that are set up.
+	// Forges has the configured forges.
 	Forges map[troy.Provider]forge.Forge
-	// Intake takes in the commits that were found.
+	// Intake accepts the commits that were found.
 	Intake *intake.Intake
-	// Metrics counts what is done; nil counts nothing.
+	// Metrics counts work; nil disables it.
 	Metrics *metrics.Metrics
-	// Secrets opens the variables of builds; nil means that there are none.
+	// Secrets decrypts the variables of builds; nil means that there are none.
 	Secrets *secret.Sealer
 	Log     *slog.Logger
 }
@@ -101,20 +104,21 @@ type Workers struct {
 	log      *slog.Logger
 	handlers map[string]handler
 	stopping atomic.Bool
-	// catchUpsSeen is the last pipeline whose looks at its branch were seen to.
-	// catchUps guards it: the tick may sweep beside asynq's sweep.
+	// catchUpsSeen is the last pipeline whose branch checks were verified.
+	// catchUps guards it: the tick may sweep at the same time as asynq.
 	catchUps     sync.Mutex
 	catchUpsSeen uuid.UUID
-	// running counts the handlers. asynq gives up a slot when its context
-	// ends, while the handler may still be settling its row.
+	// running counts the handlers. asynq releases a slot when its context ends,
+	// while the handler may still be settling its row.
 	running sync.WaitGroup
 }
 
 // handler does one kind of work.
 type handler struct {
-	// run does it. Its error says what becomes of the work row; see settle.
+	// run does the work. Its error decides what happens to the work row; see
+	// settle.
 	run func(context.Context, *claim) error
-	// giveUp moves the subject to its Failed status with the cause in words.
+	// giveUp moves the subject to its Failed status and records the cause.
 	giveUp func(ctx context.Context, c *claim, cause string) error
 }
 
@@ -141,8 +145,8 @@ func New(cfg Config, deps Deps) *Workers {
 // leases.
 const shutdownTimeout = 8 * time.Second
 
-// Run works until the context ends. Then the leases are handed back at once,
-// without an attempt counted.
+// Run works until the context ends. Then it hands the leases back at once
+// without counting an attempt.
 func (w *Workers) Run(ctx context.Context) error {
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -166,7 +170,7 @@ func (w *Workers) Run(ctx context.Context) error {
 		}
 	}
 	if err := w.q.WorkRequest(ctx, queries.WorkRequestParams{Kind: tasks.TypeCatchUp, SubjectID: uuid.Nil}); err != nil {
-		w.log.Warn("failed deliveries are not asked for until the next start", "error", err)
+		w.log.Warn("failed deliveries are not checked until the next start", "error", err)
 	}
 	w.tick(ctx)
 
@@ -183,12 +187,12 @@ func (w *Workers) Run(ctx context.Context) error {
 	select {
 	case <-settled:
 	case <-time.After(shutdownTimeout):
-		w.log.Warn("stopped before every lease was handed back; the sweep takes the rest back")
+		w.log.Warn("stopped before every lease was handed back; the sweep takes back the rest")
 	}
 	return nil
 }
 
-// ForgeSlots is how many calls of forges one process has under way at a time.
+// ForgeSlots is the number of concurrent calls to forges in one process.
 const ForgeSlots = 4
 
 func (w *Workers) server(base context.Context, queue string, slots int) *asynq.Server {

@@ -68,11 +68,11 @@ func TestFromProvisioningToNothingLeft(t *testing.T) {
 	}
 	rows, err := r.q.WorkOf(t.Context(), id)
 	if err != nil || len(rows) != 1 || rows[0].Kind != tasks.TypeRetention {
-		t.Errorf("work left: %+v, %v; want only the late look at the storage", rows, err)
+		t.Errorf("work left: %+v, %v; want only the late check of the storage", rows, err)
 	}
 }
 
-// hookedCDN lets a test step in before and after calls.
+// hookedCDN lets a test run code before and after calls.
 type hookedCDN struct {
 	cloud.CDN
 	create func(ctx context.Context, real func() (cloud.Distribution, error)) (cloud.Distribution, error)
@@ -141,7 +141,7 @@ func TestFailedProvisioningGoesOnFromWhereItStopped(t *testing.T) {
 	if p.DistributionID == nil {
 		t.Error("what was made is not recorded")
 	}
-	// A release that comes now waits for the retry.
+	// A release that arrives now waits for the retry.
 	d := r.release(id, map[string]string{"index.html": "one"})
 	refuse.Store(false)
 	r.requestProvision(id)
@@ -166,8 +166,8 @@ func (d refusingDNS) Upsert(ctx context.Context, host, target string) error {
 	return d.DNS.Upsert(ctx, host, target)
 }
 
-// TestFailedFlipIsPutBack fails a deployment after its pointer flipped: what
-// was live before must be live afterwards.
+// TestFailedFlipIsPutBack fails a deployment after its pointer flipped: the
+// previous deployment must be live afterwards.
 func TestFailedFlipIsPutBack(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -198,7 +198,7 @@ func TestFailedFlipIsPutBack(t *testing.T) {
 		t.Errorf("live is %s, want the first, %s", p.LiveDeploymentID, first)
 	}
 	if got := last.Load(); got.Deployment != first {
-		t.Errorf("the pointer is left on %s, want the first, %s", got.Deployment, first)
+		t.Errorf("the pointer points to %s, want the first, %s", got.Deployment, first)
 	}
 	if p.Cause != "flip the pointer: the store is read-only" {
 		t.Errorf("cause %q", p.Cause)
@@ -208,8 +208,8 @@ func TestFailedFlipIsPutBack(t *testing.T) {
 	r.waitFor(id, troy.Deployed)
 }
 
-// TestDeletionDuringProvisioning asks for deletion while a worker is inside
-// the making of the distribution.
+// TestDeletionDuringProvisioning requests deletion while a worker makes the
+// distribution.
 func TestDeletionDuringProvisioning(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -232,7 +232,7 @@ func TestDeletionDuringProvisioning(t *testing.T) {
 	close(goOn)
 	r.waitFor(id, troy.Deleted)
 	if made == "" {
-		t.Fatal("no distribution was made, the test tests nothing")
+		t.Fatal("no distribution was made; the test covers nothing")
 	}
 	if _, err := r.cloud.CDN.Get(t.Context(), made); !errors.Is(err, cloud.ErrNotFound) {
 		t.Errorf("the distribution %s is left: %v", made, err)

@@ -49,7 +49,7 @@ func (d *double) configure(r *http.Request, p *doublePipeline) (answer, error) {
 		set(&p.Repository.Root, change.Root)
 		if p.Repository.FullName == "" {
 			p.Repository = nil
-			return answer{}, troy.Errorf(troy.Invalid, "it is missing or empty").At("repository.provider")
+			return answer{}, troy.Errorf(troy.Invalid, "the value is missing or empty").At("repository.provider")
 		}
 	}
 	set(&p.WatchPaths, body.WatchPaths)

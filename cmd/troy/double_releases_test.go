@@ -65,7 +65,7 @@ func (p *doublePipeline) release(r *http.Request) (*doubleRelease, error) {
 	if x, ok := p.releases[id]; ok {
 		return x, nil
 	}
-	return nil, troy.Errorf(troy.NotFound, "there is no release %q", r.PathValue("r"))
+	return nil, troy.Errorf(troy.NotFound, "release not found: %q", r.PathValue("r"))
 }
 
 func (d *double) showRelease(r *http.Request, p *doublePipeline) (answer, error) {

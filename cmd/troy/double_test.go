@@ -171,7 +171,7 @@ func (d *double) on(h func(*http.Request, *doublePipeline) (answer, error)) func
 				return h(r, p)
 			}
 		}
-		return fail(troy.NotFound, "there is no pipeline %q", r.PathValue("p"))
+		return fail(troy.NotFound, "pipeline not found: %q", r.PathValue("p"))
 	}
 }
 

@@ -58,7 +58,7 @@ func subject(ctx context.Context, b *backend, name string) (uuid.UUID, error) {
 	}
 	p, err := queries.New(b.db).PipelineGetBySlug(ctx, name)
 	if err != nil {
-		return uuid.Nil, fmt.Errorf("there is no pipeline with the slug %q", name)
+		return uuid.Nil, fmt.Errorf("pipeline not found: %q", name)
 	}
 	return p.ID, nil
 }

@@ -47,7 +47,7 @@ func newTokenCreateCommand() *cobra.Command {
 					if err != nil {
 						row, slugErr := queries.New(b.db).PipelineGetBySlug(cmd.Context(), p)
 						if slugErr != nil {
-							return usageError{fmt.Errorf("--pipeline %q: there is no pipeline with this id or slug", p)}
+							return usageError{fmt.Errorf("--pipeline: pipeline not found: %q", p)}
 						}
 						id = row.ID
 					}
