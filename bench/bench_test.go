@@ -1,6 +1,6 @@
-// Package bench measures Troy beside what it can be compared with, both in one
-// run, and prints the ratio. `make bench` runs it; docs/benchmarks.md has
-// figures. Nothing here is asserted: a machine that is busy measures badly.
+// Package bench measures Troy and a comparable tool in one run and prints the
+// ratio. `make bench` runs it; docs/benchmarks.md has figures. It asserts no
+// figures, since a busy machine measures badly.
 package bench
 
 import (
@@ -38,11 +38,11 @@ import (
 
 const hookSecret = "the secret of the webhooks"
 
-// quiet keeps logs out of the measurements, and out of what is measured.
+// quiet keeps logs out of the measurements and their output.
 var quiet = slog.New(slog.DiscardHandler)
 
-// world is Troy in this process, with a Postgres that waits for the disk and a
-// Redis of its own.
+// world is Troy in this process, with a Postgres that waits for the disk and
+// its own Redis.
 type world struct {
 	b           *testing.B
 	databaseURL string
@@ -117,9 +117,9 @@ func newWorld(b *testing.B) *world {
 	return w
 }
 
-// pipelines makes n that are Deployed, each bound to a repository of its own
-// with the numbers from first, and with what an installation has that has been
-// at work: an empty table is planned for as one that stays empty.
+// pipelines makes n Deployed pipelines with their own repositories, numbered
+// from first, and the other rows of an installation in use: Postgres plans
+// queries of an empty table as if it stayed empty.
 func (w *world) pipelines(first, n int) {
 	w.b.Helper()
 	for _, statement := range []string{
@@ -149,8 +149,7 @@ func (w *world) pipelines(first, n int) {
 	}
 }
 
-// pushBody is a push of a new commit to a repository, of the size that
-// GitHub's are.
+// pushBody is a push of a new commit, of the size of GitHub's.
 func pushBody(repository int, branch string) string {
 	commit := hex.EncodeToString(append(uuid.Must(uuid.NewV7()).NodeID(), []byte(uuid.NewString())[:14]...))
 	filler := strings.Repeat(`"https://api.github.com/repos/team/blog/something{/sha}",`, 100)
@@ -183,13 +182,13 @@ func (w *world) deliver(body string) error {
 		return err
 	}
 	if err == nil && res.StatusCode != http.StatusAccepted {
-		err = fmt.Errorf("the delivery was answered %s: %s", res.Status, answer)
+		err = fmt.Errorf("the delivery got the answer %s: %s", res.Status, answer)
 	}
 	return err
 }
 
-// quantile is the share q of the durations in milliseconds; they are sorted
-// for it.
+// quantile returns the quantile q of the durations in milliseconds; it sorts
+// them.
 func quantile(times []time.Duration, q float64) float64 {
 	slices.Sort(times)
 	return float64(times[min(int(q*float64(len(times))), len(times)-1)].Microseconds()) / 1000

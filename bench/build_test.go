@@ -21,7 +21,7 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// vite is what `npm create vite` makes of its vanilla template, in short.
+// vite is a shortened vanilla template of `npm create vite`.
 var vite = map[string]string{
 	"package.json": `{"name":"bench","private":true,"version":"0.0.0","type":"module","scripts":{"build":"vite build"},"devDependencies":{"vite":"^7.0.0"}}`,
 	"index.html":   `<!doctype html><html lang="en"><head><title>Bench</title></head><body><div id="app"></div><script type="module" src="/src/main.js"></script></body></html>`,
@@ -31,12 +31,12 @@ element.addEventListener('click', () => set(n + 1)); set(0) }`,
 	"src/style.css": `:root { font-family: system-ui; color: #213547 } h1 { font-size: 3.2em }`,
 }
 
-// builds is how often each side builds, after once to warm its cache.
+// builds is the number of builds on each side, after one that warms its cache.
 const builds = 7
 
-// BenchmarkBuild builds a vite project with a warm cache: by Troy's isolated
+// BenchmarkBuild builds a vite project with a warm cache: with Troy's isolated
 // builder, from the start to the end of its archive, and by hand in a shell
-// with the same commands, one after the other in turns.
+// with the same commands, in turns.
 func BenchmarkBuild(b *testing.B) {
 	if _, err := exec.LookPath("npm"); err != nil {
 		b.Skip("npm is not installed")
@@ -55,7 +55,7 @@ func BenchmarkBuild(b *testing.B) {
 		return time.Since(start)
 	}
 	if out, err := exec.CommandContext(b.Context(), "npm", "ping").CombinedOutput(); err != nil {
-		b.Skipf("npm's registry is out of reach: %s", out)
+		b.Skipf("npm's registry is unreachable: %s", out)
 	}
 	byHand("npm install --no-audit --no-fund && npm ci && npm run build")
 	lock, err := os.ReadFile(filepath.Join(dir, "package-lock.json"))
@@ -86,7 +86,7 @@ func BenchmarkBuild(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// build builds once and returns how long that took.
+// build builds once and returns its duration.
 func build(b *testing.B, by builder.Builder, pipeline uuid.UUID, source []byte) time.Duration {
 	b.Helper()
 	ctx, tree := b.Context(), site.Tree{Pipeline: pipeline, Deployment: uuid.Must(uuid.NewV7())}

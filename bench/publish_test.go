@@ -30,7 +30,7 @@ import (
 )
 
 // artifact writes a site of n files of 1 to 16 KiB, as a zip and, if dir is not
-// empty, as a folder. A changed file differs by the version.
+// empty, as a folder. The version sets the content of the changed files.
 func artifact(b *testing.B, n, changed int, version string, dir string) string {
 	b.Helper()
 	name := filepath.Join(b.TempDir(), "site.zip")
@@ -73,7 +73,7 @@ func artifact(b *testing.B, n, changed int, version string, dir string) string {
 	return name
 }
 
-// s3Cloud is awscloud on the server, or on a double before it.
+// s3Cloud is awscloud on the server, or on a double in front of it.
 func s3Cloud(b *testing.B, server *s3test.Server, endpoint string) cloud.Cloud {
 	b.Helper()
 	id := strings.ReplaceAll(uuid.NewString(), "-", "")[:20]
@@ -90,8 +90,7 @@ func s3Cloud(b *testing.B, server *s3test.Server, endpoint string) cloud.Cloud {
 	return cloud.Cloud{Store: awscloud.NewStore(loaded, cfg, site.Limits{}), CDN: awscloud.NewCDN(loaded, cfg)}
 }
 
-// publish does with an artifact what the workers do: its files are stored and
-// the tree sealed.
+// publish stores an artifact's files and seals the tree, as the workers do.
 func publish(b *testing.B, c cloud.Cloud, tree site.Tree, artifact string) {
 	b.Helper()
 	source, err := site.OpenSource(b.Context(), artifact, site.DefaultLimits())
@@ -107,12 +106,12 @@ func publish(b *testing.B, c cloud.Cloud, tree site.Tree, artifact string) {
 	}
 }
 
-// BenchmarkPublishToS3 publishes a zip of 10,000 files to a local S3 server,
-// beside rclone's copy of the unzipped folder to the same server.
+// BenchmarkPublishToS3 publishes a zip of 10,000 files to a local S3 server;
+// rclone copies the unzipped folder to the same server for comparison.
 func BenchmarkPublishToS3(b *testing.B) {
 	rclone, err := exec.LookPath("rclone")
 	if err != nil {
-		b.Skip("rclone is not here; make deps-bench installs it")
+		b.Skip("rclone is not installed; make deps-bench installs it")
 	}
 	server := s3test.Start(b)
 	dir := b.TempDir()
@@ -125,7 +124,7 @@ func BenchmarkPublishToS3(b *testing.B) {
 		publish(b, c, site.Tree{Pipeline: uuid.New(), Deployment: uuid.New()}, zip)
 		ours = append(ours, time.Since(begun))
 		cmd := exec.CommandContext(b.Context(), rclone, "copy", dir, fmt.Sprintf("bench:%s/%d", bucket, round), "--transfers", "64", "--checkers", "64", "--no-traverse", "--s3-no-check-bucket")
-		// Its own HTTP client takes no bundle of certificates.
+		// Its HTTP client takes no bundle of certificates.
 		cmd.Env = append(os.Environ(), "AWS_CA_BUNDLE=", "RCLONE_CONFIG="+filepath.Join(b.TempDir(), "none"), "RCLONE_CONFIG_BENCH_TYPE=s3", "RCLONE_CONFIG_BENCH_PROVIDER=Other",
 			"RCLONE_CONFIG_BENCH_ENDPOINT="+server.URL, "RCLONE_CONFIG_BENCH_ACCESS_KEY_ID="+s3test.Key, "RCLONE_CONFIG_BENCH_SECRET_ACCESS_KEY="+s3test.Secret, "RCLONE_CONFIG_BENCH_REGION=us-east-1")
 		begun = time.Now()
@@ -138,8 +137,8 @@ func BenchmarkPublishToS3(b *testing.B) {
 	b.ReportMetric(float64(middle(ours))/float64(middle(theirs)), "ratio")
 }
 
-// BenchmarkPublishMemory looks at the heap while sites of several sizes are
-// published.
+// BenchmarkPublishMemory measures the heap while it publishes sites of several
+// sizes.
 func BenchmarkPublishMemory(b *testing.B) {
 	server := s3test.Start(b)
 	for _, n := range []int{1_000, 10_000, 50_000} {
@@ -167,12 +166,12 @@ func BenchmarkPublishMemory(b *testing.B) {
 			publish(b, c, site.Tree{Pipeline: uuid.New(), Deployment: uuid.New()}, form.source)
 			took := time.Since(begun)
 			close(stop)
-			b.Logf("%6d files from a %s: %.1f MiB of heap over idle at the most, %s", n, form.name, float64(<-most-idle)/(1<<20), took.Round(time.Millisecond))
+			b.Logf("%6d files from a %s: at most %.1f MiB of heap over idle, %s", n, form.name, float64(<-most-idle)/(1<<20), took.Round(time.Millisecond))
 		}
 	}
 }
 
-// oneByOne is a lock for one process.
+// oneByOne is a lock within one process.
 func oneByOne() func(context.Context, string, func(context.Context) error) error {
 	var mu sync.Mutex
 	return func(ctx context.Context, _ string, f func(context.Context) error) error {
@@ -187,15 +186,15 @@ func middle(d []time.Duration) time.Duration {
 	return sorted[len(sorted)/2].Round(time.Millisecond)
 }
 
-// heap is the bytes of live and dead objects, garbage included.
+// heap returns the bytes of live and dead objects, including garbage.
 func heap() uint64 {
 	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
 	metrics.Read(sample)
 	return sample[0].Value.Uint64()
 }
 
-// BenchmarkCallsPerDeploy counts what a deploy of 10,000 files with 100 changed
-// asks of AWS.
+// BenchmarkCallsPerDeploy counts the AWS calls of a deployment of 10,000 files,
+// 100 of them changed.
 func BenchmarkCallsPerDeploy(b *testing.B) {
 	server := s3test.Start(b)
 	at, err := url.Parse(server.URL)

@@ -15,13 +15,12 @@ import (
 	"github.com/troy-iaas/troy/workers"
 )
 
-// starts is how many pushes are measured on each side.
+// starts is the number of measured pushes on each side.
 const starts = 100
 
-// BenchmarkPushToStart measures how long it takes on an idle system from the
-// sending of a push's webhook to the start of its build's first phase, and
-// beside it the same with workers that look for tasks as often as asynq does
-// unless told otherwise.
+// BenchmarkPushToStart measures the time from the webhook of a push to the
+// start of its build's first phase on an idle system, and for comparison the
+// same with asynq's default poll interval.
 func BenchmarkPushToStart(b *testing.B) {
 	w := newWorld(b)
 	w.pipelines(1, 2*starts)
@@ -35,8 +34,8 @@ func BenchmarkPushToStart(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// starts pushes to one repository after another and returns how long each
-// build took to start. Each is over before the next push is sent.
+// starts pushes to one repository after another and returns how long each build
+// took to start. It waits for the end of each before it sends the next push.
 func (w *world) starts(first int, interval time.Duration) []time.Duration {
 	w.b.Helper()
 	instantly := &instant{started: make(chan time.Time)}
@@ -95,7 +94,7 @@ func (i *instant) Start(context.Context, builder.Spec) error {
 }
 
 func (i *instant) Get(context.Context, site.Tree) (builder.Build, error) {
-	return builder.Build{State: builder.Failed, Cause: "it was only to start", Phases: []builder.PhaseRun{}}, nil
+	return builder.Build{State: builder.Failed, Cause: "the benchmark needs only the start", Phases: []builder.PhaseRun{}}, nil
 }
 
 func (i *instant) Log(context.Context, site.Tree, string) (builder.LogPage, error) {
@@ -107,8 +106,8 @@ func (i *instant) Artifact(context.Context, site.Tree) (*site.Source, error) {
 }
 func (i *instant) Remove(context.Context, site.Tree) error { return nil }
 
-// still is a forge where nothing is asked for: what a push tells is enough to
-// start its build.
+// still is a forge that answers no requests: a push has everything that its
+// build needs to start.
 type still struct{ forge.Forge }
 
 func (still) Archive(context.Context, forge.Repository, string) (io.ReadCloser, error) {

@@ -15,16 +15,16 @@ import (
 )
 
 const (
-	// hookClients is how many send at a time, on both sides.
+	// hookClients is the number of concurrent senders on both sides.
 	hookClients = 16
-	// hookTime is how long each side is measured.
+	// hookTime is the duration of a round on each side.
 	hookTime = 5 * time.Second
-	// hookRounds is how often they take turns; the middle one of each counts.
+	// hookRounds is the number of rounds; the median counts.
 	hookRounds = 3
 )
 
-// accepted is what a push that makes a deployment writes, statement by
-// statement as a program without Troy's batching would.
+// accepted is the SQL of a push that makes a deployment, statement by
+// statement, as a program without Troy's batching would run it.
 const accepted = `\set r random(:first + 1, :first + :pipelines)
 BEGIN;
 INSERT INTO deliveries (source, id, type, body_sha256) VALUES ('github', gen_random_uuid()::text, 'push', sha256(gen_random_uuid()::text::bytea)) RETURNING id AS delivery \gset
@@ -42,7 +42,7 @@ UPDATE deliveries SET outcome = 'accepted', detail = 'the commit is deployed', p
 END;
 `
 
-// recorded is what a push to a branch that nobody builds writes.
+// recorded is the SQL of a push to a branch that no pipeline builds.
 const recorded = `\set r random(:first + 1, :first + :pipelines)
 BEGIN;
 INSERT INTO deliveries (source, id, type, body_sha256) VALUES ('github', gen_random_uuid()::text, 'push', sha256(gen_random_uuid()::text::bytea)) RETURNING id AS delivery \gset
@@ -53,10 +53,10 @@ UPDATE deliveries SET outcome = 'ignored', detail = 'the push is to another bran
 END;
 `
 
-// BenchmarkWebhooks measures how many webhooks are accepted in a second
-// (signature, deduplication, transaction, answer; the ring comes behind it),
-// beside pgbench doing the same inserts in the same Postgres with as many
-// clients. Both sides' loaders run on the same cores.
+// BenchmarkWebhooks measures how many webhooks are accepted per second
+// (signature, deduplication, transaction, answer; the ring follows later). For
+// comparison pgbench runs the same inserts in the same Postgres with as many
+// clients. Both sides' load generators run on the same cores.
 func BenchmarkWebhooks(b *testing.B) {
 	pgbench, err := exec.LookPath("pgbench")
 	if err != nil {
@@ -89,8 +89,8 @@ func BenchmarkWebhooks(b *testing.B) {
 	}
 }
 
-// checkpoint lets both sides begin alike: the first write of a page after a
-// checkpoint costs more than the next ones.
+// checkpoint gives both sides the same start: the first write of a page after a
+// checkpoint costs more than later ones.
 func (w *world) checkpoint() {
 	w.b.Helper()
 	if _, err := w.db.Exec(w.b.Context(), "CHECKPOINT"); err != nil {
@@ -98,8 +98,8 @@ func (w *world) checkpoint() {
 	}
 }
 
-// webhooks sends pushes, each to another one of so many repositories after the
-// first ones, and returns how many were accepted in a second.
+// webhooks sends pushes to this many repositories after first, and returns how
+// many were accepted per second.
 func (w *world) webhooks(b *testing.B, first, pipelines int, branch string) float64 {
 	b.Helper()
 	bodies := make([]string, pipelines)
@@ -130,7 +130,7 @@ func (w *world) webhooks(b *testing.B, first, pipelines int, branch string) floa
 
 var tps = regexp.MustCompile(`tps = ([0-9.]+)`)
 
-// pgbench runs a script against the pipelines after the first ones.
+// pgbench runs a script against the pipelines after first.
 func (w *world) pgbench(b *testing.B, program, script string, pipelines int) float64 {
 	b.Helper()
 	file := filepath.Join(b.TempDir(), "hooks.sql")

@@ -16,7 +16,7 @@ import (
 	"github.com/troy-iaas/troy/internal/devstack/s3test"
 )
 
-// amazon is the double of AWS that a world acts on, with a real S3 server.
+// amazon is a world's double of AWS, with a real S3 server.
 type amazon struct {
 	*awsdouble.Double
 	s3   *s3test.Server
@@ -49,7 +49,7 @@ func newAmazon(t *testing.T, cfg awsdouble.Config) *amazon {
 	return a
 }
 
-// settings are those of a Troy on the double.
+// settings are the settings of a Troy on the double.
 func (a *amazon) settings() []string {
 	return []string{
 		"AWS_ACCESS_KEY_ID=" + s3test.Key, "AWS_SECRET_ACCESS_KEY=" + s3test.Secret, "AWS_EC2_METADATA_DISABLED=true",
@@ -60,7 +60,7 @@ func (a *amazon) settings() []string {
 	}
 }
 
-// get asks as a reader does.
+// get requests a page as a reader.
 func (a *amazon) get(t *testing.T, host, path string) (int, string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, a.edge.URL+path, nil)
@@ -96,7 +96,8 @@ func (a *amazon) left(t *testing.T) []string {
 	return left
 }
 
-// TestLifecycleOnAWS goes from an app event in the SQS queue to nothing left.
+// TestLifecycleOnAWS goes from an app event in the SQS queue to the end of the
+// deletion.
 func TestLifecycleOnAWS(t *testing.T) {
 	t.Parallel()
 	a := newAmazon(t, awsdouble.Config{})
@@ -111,7 +112,7 @@ func TestLifecycleOnAWS(t *testing.T) {
 	a.Send("apps", "this is not an event")
 	a.Send("apps", `{"id":"evt-1","type":"Created","time":"2026-01-02T15:04:05Z","app":{"id":"app-1","name":"Blog"}}`)
 	var id string
-	w.eventually("the app's pipeline is there", func() bool {
+	w.eventually("the app's pipeline exists", func() bool {
 		p, err := w.api.Pipeline(t.Context(), "blog")
 		id = p.ID.String()
 		return err == nil
@@ -145,7 +146,7 @@ func TestLifecycleOnAWS(t *testing.T) {
 		t.Errorf("troy release printed %q", out)
 	}
 	if log := web.log.tail(2000); strings.Contains(log, "/files/") {
-		t.Errorf("files went by way of web:\n%s", log)
+		t.Errorf("files were sent through web:\n%s", log)
 	}
 	for path, want := range map[string]string{"/": "<title>one</title>", "/about": "about one", "/about/": "about one", "/style.css": "/* one */"} {
 		if status, body := a.get(t, host, path); status != 200 || !strings.Contains(body, want) {
@@ -162,10 +163,10 @@ func TestLifecycleOnAWS(t *testing.T) {
 		t.Errorf("after the second release: %d %.60q", status, body)
 	}
 	if _, body := a.get(t, host, "/gone"); body != "nothing here in two" {
-		t.Errorf("the page for what is missing is %q", body)
+		t.Errorf("the 404 page is %q", body)
 	}
 	if n := len(a.Invalidations()); n != 1 {
-		t.Errorf("%d invalidations, want one: of the page for what is missing, when it changed", n)
+		t.Errorf("%d invalidations, want one: of the 404 page, when it changed", n)
 	}
 	w.must("troy", "rollback", "blog")
 	if _, body := a.get(t, host, "/"); !strings.Contains(body, "<title>one</title>") {
@@ -176,7 +177,7 @@ func TestLifecycleOnAWS(t *testing.T) {
 	if diff := cmp.Diff([]string(nil), a.left(t)); diff != "" {
 		t.Errorf("left (-want +got):\n%s", diff)
 	}
-	w.eventually("both queues are as they should be", func() bool { return len(a.Queued("apps")) == 1 && len(a.Queued("apps-dead")) == 0 })
+	w.eventually("both queues have the expected messages", func() bool { return len(a.Queued("apps")) == 1 && len(a.Queued("apps-dead")) == 0 })
 	twice := map[string]int{}
 	for _, c := range a.Calls() {
 		twice[c.String()]++

@@ -130,7 +130,7 @@ func (b *bitbucket) push(w *world, commit string) {
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if answer, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusAccepted {
-		b.t.Fatalf("the push was answered %s: %s", resp.Status, answer)
+		b.t.Fatalf("the push got the answer %s: %s", resp.Status, answer)
 	}
 }
 

@@ -18,8 +18,8 @@ import (
 	"github.com/troy-iaas/troy/client"
 )
 
-// buildWorld is a world whose GitHub is the stand-in, with a pipeline that
-// builds its repository.
+// buildWorld is a world with the stand-in for GitHub and a pipeline that builds
+// its repository.
 func buildWorld(t *testing.T, settings ...string) (w *world, g *github, pipeline string) {
 	t.Helper()
 	return buildWorldOn(t, func(w *world) { w.start("edge") }, settings...)
@@ -43,7 +43,7 @@ func buildWorldOn(t *testing.T, begin func(*world), settings ...string) (w *worl
 	begin(w)
 	first := g.commit("first", site1("one"))
 	g.installationEvent(w, "created", installation)
-	// What is at the head already is deployed without a push.
+	// The commit at the head is deployed without a push.
 	pipeline = w.appEvent("Created", map[string]any{
 		"id": "blog", "name": "blog", "repository": map[string]any{"provider": "github", "full_name": repository, "branch": "main"},
 	}, time.Now())
@@ -69,8 +69,8 @@ fs.writeFileSync("dist/index.html", "<title>` + version + `</title>");
 	}
 }
 
-// deployment waits until a pipeline has a deployment of a commit that has
-// ended, and returns it.
+// deployment waits for the end of a pipeline's deployment of a commit and
+// returns it.
 func (w *world) deployment(pipeline, commit string) client.Deployment {
 	w.t.Helper()
 	var found client.Deployment
@@ -109,20 +109,20 @@ func TestPushToLive(t *testing.T) {
 	}
 	w.eventually("the check run says so", func() bool { return g.conclusion(commit) == "success" })
 
-	// A build that fails: what was live stays live.
+	// A build that fails does not change the live site.
 	bad := g.pushed(w, "a mistake", map[string]string{"build.js": "console.log('about to fail'); process.exit(3)\n"})
 	if failed := w.deployment(id, bad); failed.State != troy.Failed || !strings.Contains(failed.Cause, "3") {
 		t.Errorf("%s: %q, want it failed with the exit status", failed.State, failed.Cause)
 	}
 	if p := w.waitFor(id, troy.FailedToDeploy); p.LiveDeploymentID == nil || *p.LiveDeploymentID != d.ID {
-		t.Errorf("live is %v, want the deployment before, %s", p.LiveDeploymentID, d.ID)
+		t.Errorf("live is %v, want the previous deployment, %s", p.LiveDeploymentID, d.ID)
 	}
 	if _, body, _ := w.get("blog.localhost", "/"); body != "<title>two</title>" {
 		t.Errorf("after the failed build the edge answers %q", body)
 	}
 	w.eventually("the check run says so", func() bool { return g.conclusion(bad) == "failure" })
 
-	// A skip marker, and another branch's push.
+	// A skip marker, and a push to another branch.
 	skipped := g.pushed(w, "words only [skip ci]", map[string]string{"README.md": "words"})
 	for d, err := range w.api.Deployments(t.Context(), id) {
 		if err != nil {
@@ -201,7 +201,7 @@ func TestNewerCommitSupersedes(t *testing.T) {
 func TestMissedWebhookIsCaughtUp(t *testing.T) {
 	t.Parallel()
 	w, g, id := buildWorld(t)
-	// Of this commit no webhook ever comes.
+	// No webhook reports this commit.
 	commit := g.commit("in silence", site1("two"))
 	if d := w.deployment(id, commit); d.State != troy.Succeeded {
 		t.Errorf("%s: %s", d.State, d.Cause)
@@ -239,21 +239,22 @@ func TestRerunAndUninstall(t *testing.T) {
 	g.seenAs = 0
 	g.mu.Unlock()
 	g.installationEvent(w, "deleted", installation)
-	after := g.pushed(w, "nobody builds it", site1("three"))
+	after := g.pushed(w, "no pipeline builds it", site1("three"))
 	for d, err := range w.api.Deployments(t.Context(), id) {
 		if err != nil {
 			t.Fatal(err)
 		}
 		if d.Commit == after {
-			t.Error("a push was built though the app was uninstalled")
+			t.Error("a push was built although the app was uninstalled")
 		}
 	}
 	if out := w.must("troy", "pipeline", "show", "blog"); !strings.Contains(out, "uninstalled") {
-		t.Errorf("the pipeline does not say so:\n%s", out)
+		t.Errorf("the pipeline has no such problem:\n%s", out)
 	}
 }
 
-// installationEvent tells of an installation that sees the repository.
+// installationEvent is the webhook of an installation that has access to the
+// repository.
 func (g *github) installationEvent(w *world, action string, id int) {
 	g.t.Helper()
 	if status, answer := g.deliver(w, "installation", uuid.NewString(), map[string]any{
@@ -262,12 +263,13 @@ func (g *github) installationEvent(w *world, action string, id int) {
 		"repositories": []any{map[string]any{"id": repositoryID, "name": "blog", "full_name": repository, "private": true}},
 		"sender":       map[string]any{"login": "ada"},
 	}); status != http.StatusAccepted {
-		g.t.Fatalf("the installation was answered %d: %s", status, answer)
+		g.t.Fatalf("the installation got the answer %d: %s", status, answer)
 	}
 }
 
 // TestReinstalledOutOfOrder installs the app again, under another id, before
-// the webhook of its removal arrives, and with the next one's lost.
+// the webhook of its removal arrives; the webhook of the new installation is
+// lost.
 func TestReinstalledOutOfOrder(t *testing.T) {
 	t.Parallel()
 	w, g, id := buildWorld(t)
@@ -300,8 +302,8 @@ func TestReinstalledOutOfOrder(t *testing.T) {
 func TestKilledBuild(t *testing.T) {
 	t.Parallel()
 	w, g, id := buildWorld(t)
-	// The first run waits for a file that never comes; the second, in a fresh
-	// folder but with the same cache, goes through.
+	// The first run waits for a file that never comes; the second, in a new
+	// folder with the same cache, succeeds.
 	commit := g.pushed(w, "slow once", map[string]string{"build.js": `const fs = require("fs");
 console.log("at work");
 setTimeout(() => {
@@ -324,9 +326,9 @@ setTimeout(() => {
 	}
 }
 
-// TestStoppedBuild ends a build as a worker does whose claim was taken away,
-// with nobody having cancelled the deployment: it is built again, and has not
-// failed.
+// TestStoppedBuild stops a build as a worker does that lost its claim, without
+// a cancellation of the deployment: the build runs again, and the deployment
+// does not fail.
 func TestStoppedBuild(t *testing.T) {
 	t.Parallel()
 	w, g, id := buildWorld(t)
@@ -354,7 +356,7 @@ setTimeout(() => {
 	}
 }
 
-// A repository with a submodule, which no archive of a forge has.
+// A repository with a submodule, which no forge's archive contains.
 func TestSubmodule(t *testing.T) {
 	t.Parallel()
 	w, g, pipeline := buildWorld(t)

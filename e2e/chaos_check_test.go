@@ -18,7 +18,7 @@ import (
 	"github.com/troy-iaas/troy/internal/poll"
 )
 
-// check looks, once all is over, at the events, the rows and the outside.
+// check examines the events, the rows and the outside after the run.
 func (c *chaos) check(pipelines int) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -58,7 +58,7 @@ func (c *chaos) check(pipelines int) {
 	if n > 0 {
 		c.violation("left", "%d deliveries without an outcome", n)
 	}
-	// Outside: what is left of any pipeline.
+	// Outside: resources of any pipeline.
 	for _, pattern := range []string{"distributions/*.json", "records/*", "sites/*", "trees/*"} {
 		left, err := filepath.Glob(filepath.Join(c.w.dir, "data", "cloud", pattern))
 		if err != nil {
@@ -68,7 +68,7 @@ func (c *chaos) check(pipelines int) {
 			c.violation("outside", "left: %s", strings.TrimPrefix(path, c.w.dir))
 		}
 	}
-	// A deployment's pages say what was released.
+	// A deployment's pages have the released content.
 	for id, want := range c.expected {
 		if got, seen := c.seen[id]; seen && got != want {
 			c.violation("readers", "deployment %s says %.60q, released was %.60q", id, got, want)
@@ -76,8 +76,8 @@ func (c *chaos) check(pipelines int) {
 	}
 }
 
-// checkHistories wants each pipeline's events to be a path of the state table,
-// from its first status to Deleted, in versions without gaps.
+// checkHistories checks that each pipeline's events are a path of the state
+// table, from its first status to Deleted, in versions without gaps.
 func (c *chaos) checkHistories(ctx context.Context, pipelines int) {
 	rows, err := c.db.Query(ctx, "SELECT pipeline_id::text, slug, version, coalesce(from_status, ''), to_status, cause FROM events ORDER BY pipeline_id, version")
 	if err != nil {
@@ -99,7 +99,7 @@ func (c *chaos) checkHistories(ctx context.Context, pipelines int) {
 			c.violation("history", "%s: version %d after %d", slug, v, version)
 		}
 		if troy.Status(from) != status {
-			c.violation("history", "%s: version %d comes from %q, the one before led to %q", slug, v, from, status)
+			c.violation("history", "%s: version %d comes from %q, the previous one led to %q", slug, v, from, status)
 		} else if from != "" && !troy.Status(from).CanBecome(troy.Status(to)) {
 			c.violation("history", "%s: %s may not become %s", slug, from, to)
 		}
@@ -115,7 +115,7 @@ func (c *chaos) checkHistories(ctx context.Context, pipelines int) {
 	}
 }
 
-// drain waits until no work is due or held, and returns how long that took.
+// drain waits until no work is due or claimed, and returns how long that took.
 func (c *chaos) drain() (time.Duration, bool) {
 	begun := time.Now()
 	done := poll.Until(context.Background(), 2*time.Minute, 50*time.Millisecond, func() bool {
@@ -128,8 +128,7 @@ func (c *chaos) drain() (time.Duration, bool) {
 	return time.Since(begun), done
 }
 
-// repeated counts the outside calls, and those of them that failed or were
-// made again.
+// repeated counts the outside calls, and those that failed or were repeated.
 func (c *chaos) repeated() (calls, failed int) {
 	text, err := os.ReadFile(c.w.faults + ".log")
 	if err != nil {
@@ -144,9 +143,9 @@ func (c *chaos) repeated() (calls, failed int) {
 	return calls, failed
 }
 
-// TestChaos drives PIPELINES pipelines (500) through their lives while SEED's
-// faults strike, and prints what was seen. STEP_SECONDS (180) is how long a
-// step may take. With MUTANT, the run ends at the first violation.
+// TestChaos drives PIPELINES pipelines (500) through their lives under SEED's
+// faults, and prints what it saw. STEP_SECONDS (180) is the maximum duration of
+// a step. With MUTANT, the run ends at the first violation.
 func TestChaos(t *testing.T) {
 	pipelines := environmentInt("PIPELINES", 500)
 	seed := uint64(environmentInt("SEED", int(time.Now().UnixNano()&0x7fffffff)))
@@ -198,7 +197,7 @@ func TestChaos(t *testing.T) {
 	close(over)
 	look.Wait()
 	c.watches.Wait()
-	if ctx.Err() == nil { // it went to its end
+	if ctx.Err() == nil { // it ran to its end
 		c.check(pipelines)
 	}
 	cancel()
@@ -206,9 +205,9 @@ func TestChaos(t *testing.T) {
 	c.report(pipelines, seed, took, drained)
 }
 
-// lookOut sees, while the run goes on, that someone ended another's claim, or
-// that the second net repaired something. The net hides mistakes, so a repair
-// is one, unless the work was dropped on purpose.
+// lookOut checks during the run that no worker ended another's claim and that
+// the second net repaired nothing. The net hides mistakes, so a repair is one,
+// unless the work was dropped on purpose.
 func (c *chaos) lookOut(mutant string, stop chan struct{}) {
 	stolen := false
 	for over := false; !over; {
@@ -220,7 +219,7 @@ func (c *chaos) lookOut(mutant string, stop chan struct{}) {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		var n int
 		if err := c.db.QueryRow(ctx, "SELECT count(*) FROM chaos_stolen").Scan(&n); mutant != "" && err == nil && n > 0 && !stolen {
-			c.violation("claims", "%d claims were ended by others than their holders", n)
+			c.violation("claims", "%d claims were ended by another worker than their holder", n)
 			stolen = true
 		}
 		cancel()
@@ -234,7 +233,7 @@ func (c *chaos) lookOut(mutant string, stop chan struct{}) {
 	}
 }
 
-// repairs lists what the logs of all workers tell of the second net.
+// repairs lists the second net's repairs from all workers' logs.
 func (c *chaos) repairs() (found []string) {
 	c.mu.Lock()
 	logs := slices.Clone(c.logs)
@@ -257,8 +256,8 @@ func (l *lines) with(words ...string) (found []string) {
 	return found
 }
 
-// rowsOf shows the rows of the pipelines that a text names, for whoever looks
-// into a violation.
+// rowsOf shows the rows of the pipelines that a text names, to explain a
+// violation.
 func (c *chaos) rowsOf(text string) string {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()

@@ -19,21 +19,21 @@ import (
 	"github.com/troy-iaas/troy/internal/poll"
 )
 
-// count notes that a fault of a kind happened.
+// count records a fault of a kind.
 func (c *chaos) count(kind string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.faults[kind]++
 }
 
-// tell notes what a team did, or how a webhook fared.
+// tell records what a team did, or what happened to a webhook.
 func (c *chaos) tell(what string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.traffic[what]++
 }
 
-// part is a place for a process that is killed and started again.
+// part is a process that is killed and started again.
 type part struct {
 	kind   string // web or work
 	number int
@@ -41,10 +41,10 @@ type part struct {
 	lives  int
 
 	process *process
-	app     string // application_name of this life
+	app     string // application_name of this run
 }
 
-// begin starts the part's next life.
+// begin starts the part again.
 func (c *chaos) begin(p *part) {
 	p.lives++
 	p.app = fmt.Sprintf("%s-%d-%d", p.kind, p.number, p.lives)
@@ -54,7 +54,7 @@ func (c *chaos) begin(p *part) {
 	p.process = c.spawn(p.kind, env)
 }
 
-// schemes are the disasters, each with how often it is drawn.
+// schemes are the faults with their weights.
 func (c *chaos) disasters() map[string]struct {
 	weight int
 	strike func(r *rand.Rand)
@@ -101,7 +101,7 @@ func (c *chaos) disasters() map[string]struct {
 	}
 }
 
-// torment strikes until the context ends.
+// torment injects faults until the context ends.
 func (c *chaos) torment(ctx context.Context, r *rand.Rand) {
 	all := c.disasters()
 	var names []string
@@ -122,7 +122,7 @@ func (c *chaos) torment(ctx context.Context, r *rand.Rand) {
 	}
 }
 
-// hold keeps up a fault for a while, or until the run ends.
+// hold keeps a fault up for a while, or until the run ends.
 func (c *chaos) hold(d time.Duration) {
 	select {
 	case <-time.After(d):
@@ -134,7 +134,7 @@ func (c *chaos) pause(r *rand.Rand, least, most int) {
 	c.hold(time.Duration(least+r.IntN(most-least)) * time.Millisecond)
 }
 
-// revive ends a part, and starts it again a moment later.
+// revive stops a part and starts it again a moment later.
 func (c *chaos) revive(p *part, s syscall.Signal, r *rand.Rand) {
 	p.process.signal(s)
 	if s == syscall.SIGTERM {
@@ -165,7 +165,7 @@ func (c *chaos) flush() {
 	}
 }
 
-// crashPostgres stops it without a checkpoint, and starts it again.
+// crashPostgres stops Postgres without a checkpoint and starts it again.
 func (c *chaos) crashPostgres(r *rand.Rand) {
 	text, err := os.ReadFile(filepath.Join(c.postgresConfig.Root, "data", "postmaster.pid"))
 	if err != nil {
@@ -188,7 +188,7 @@ func (c *chaos) crashPostgres(r *rand.Rand) {
 	}
 }
 
-// cloudFaults lets a few of the next calls fail, before or after their effect,
+// cloudFaults makes a few of the next calls fail, before or after their effect,
 // kill their process, or hang.
 func (c *chaos) cloudFaults(r *rand.Rand) {
 	calls := []string{"store.seal", "store.begin", "store.removeall", "cdn.create", "cdn.find", "cdn.get", "cdn.disable", "cdn.delete", "cdn.flip", "dns.upsert", "dns.delete"}
@@ -208,7 +208,7 @@ func (c *chaos) cloudFaults(r *rand.Rand) {
 	c.reviveDead(r)
 }
 
-// reviveDead starts those again that a fault of the cloud has ended.
+// reviveDead restarts parts that a fault of the cloud has ended.
 func (c *chaos) reviveDead(r *rand.Rand) {
 	for _, p := range append(append([]*part{}, c.webs...), c.works...) {
 		select {
@@ -221,8 +221,8 @@ func (c *chaos) reviveDead(r *rand.Rand) {
 	}
 }
 
-// freeze stops a worker for longer than its leases hold, while its calls take
-// as long: it wakes when others have taken over.
+// freeze stops a worker for longer than its leases, while its calls take as
+// long: it resumes when others have taken over.
 func (c *chaos) freeze(r *rand.Rand) {
 	p := c.works[r.IntN(len(c.works))]
 	calls := []string{"store.seal", "cdn.create", "cdn.flip", "dns.upsert", "cdn.delete", "store.removeall"}
@@ -236,8 +236,8 @@ func (c *chaos) freeze(r *rand.Rand) {
 	c.reviveDead(r)
 }
 
-// watchRecovery measures how long the claims of a worker that is about to die
-// wait for the next.
+// watchRecovery measures how long the claims of a killed worker wait for the
+// next worker.
 func (c *chaos) watchRecovery(app string) {
 	type held struct {
 		kind    string

@@ -25,14 +25,14 @@ import (
 
 const production = "main"
 
-// team is a team's repository at GitHub, kept in memory: what it holds, which
-// installation of the app sees it, and how its webhooks fare.
+// team is a team's repository at GitHub, kept in memory: its content, the app's
+// installation with access to it, and what happens to its webhooks.
 type team struct {
 	c     *chaos
 	name  string // of the account
 	id    int    // of the repository
 	r     *rand.Rand
-	sends sync.WaitGroup // webhooks under way
+	sends sync.WaitGroup // webhooks in flight
 
 	mu           sync.Mutex
 	installation int
@@ -44,12 +44,12 @@ type team struct {
 // commit is what a commit's build makes.
 type commit struct {
 	page   string
-	pause  time.Duration // how long its build takes
+	pause  time.Duration // duration of its build
 	broken bool          // its build fails
 }
 
-// newTeam makes a team with a repository and one commit, where the app is
-// installed.
+// newTeam makes a team with a repository, one commit and an installation of the
+// app.
 func (c *chaos) newTeam(n int, r *rand.Rand) *team {
 	t := &team{c: c, name: fmt.Sprintf("team-%d", n), id: 1000 + n, r: r, heads: map[string]string{}, commits: map[string]commit{}}
 	t.commit(production)
@@ -106,7 +106,7 @@ func (t *team) commit(branch string) string {
 	return id
 }
 
-// archive is a tarball with one folder on top.
+// archive is a tarball with one folder at the top.
 func (t *team) archive(id string) ([]byte, error) {
 	c, ok := t.known(id)
 	if !ok {
@@ -135,8 +135,8 @@ func (t *team) archive(id string) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// push moves a branch and sends its webhook. Empty ids make and remove the
-// branch.
+// push moves a branch and sends its webhook. An empty old id creates the
+// branch, an empty new one removes it.
 func (t *team) push(branch, before, after string, forced bool) {
 	if branch == production && after != "" {
 		t.c.tell("pushes")
@@ -164,8 +164,8 @@ func (t *team) push(branch, before, after string, forced bool) {
 	t.send("push", change, true)
 }
 
-// install and uninstall move the app in and out of the team's account. Each
-// installation has an id of its own.
+// install and uninstall install the app in the team's account and remove it.
+// Each installation has its own id.
 func (t *team) install() {
 	t.mu.Lock()
 	t.installation = int(t.c.installations.Add(1))
@@ -180,13 +180,13 @@ func (t *team) uninstall() {
 	t.mu.Unlock()
 }
 
-// send sends a webhook as luck has it: at once, late, twice, after the next
-// one, or not at all. One that got lost is among the deliveries that Troy can
-// ask for again, unless it may be silent about it.
+// send sends a webhook at random: at once, late, twice, after the next one, or
+// not at all. A lost one is among the deliveries that Troy can request again,
+// unless it may be lost for good.
 func (t *team) send(event string, body map[string]any, silent bool) {
 	installed := t.installed()
 	if installed == 0 {
-		return // GitHub tells nothing to an app that is not installed
+		return // GitHub sends nothing to an app that is not installed
 	}
 	body["sender"] = map[string]any{"login": "ada"}
 	body["installation"] = map[string]any{"id": installed}
@@ -234,7 +234,7 @@ func (t *team) send(event string, body map[string]any, silent bool) {
 	}
 }
 
-// arrive waits until each webhook was sent.
+// arrive waits until every webhook was sent.
 func (t *team) arrive() {
 	t.mu.Lock()
 	held := t.held
@@ -253,20 +253,19 @@ func (t *team) wait(d time.Duration) {
 	}
 }
 
-// deliver makes one attempt, as GitHub does: whatever the answer, it does not
-// come back by itself.
+// deliver makes one attempt, as GitHub does: it never retries on its own.
 func (t *team) deliver(event, guid string, body []byte) {
 	status := t.c.hook(event, guid, body)
 	if status/100 != 2 {
-		t.c.tell("webhooks refused by a web that was away")
+		t.c.tell("webhooks refused while web was down")
 	}
 	t.c.g.tried(guid, event, status, body)
 }
 
-// hook posts a signed webhook to one of the webs, and returns the answer's
-// status: 502 if there is none.
+// hook posts a signed webhook to one of the web processes, and returns the
+// answer's status, or 502 if there was no answer.
 func (c *chaos) hook(event, guid string, body []byte) int {
-	ctx, cancel := context.WithTimeout(c.ctx, 10*time.Second) // GitHub's own
+	ctx, cancel := context.WithTimeout(c.ctx, 10*time.Second) // GitHub's timeout
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.api().BaseURL+"/hooks/github", bytes.NewReader(body))
 	if err != nil {
@@ -285,7 +284,7 @@ func (c *chaos) hook(event, guid string, body []byte) int {
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode/100 == 4 {
-		c.violation("webhooks", "%s was answered %d", event, resp.StatusCode)
+		c.violation("webhooks", "%s got the answer %d", event, resp.StatusCode)
 	}
 	return resp.StatusCode
 }

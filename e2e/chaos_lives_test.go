@@ -27,7 +27,7 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// api is one of the webs'.
+// api is a client of one of the web processes.
 func (c *chaos) api() *client.Client { return c.apis[mrand.IntN(len(c.apis))] }
 
 // insist repeats a call until it succeeds or the step's time is over.
@@ -35,8 +35,8 @@ func (c *chaos) insist(what string, f func() error) bool {
 	return c.within("not done", what, func(context.Context) error { return f() })
 }
 
-// within repeats a call, each time for ten seconds at the most, until it
-// succeeds. If it does not within the step's time, the check has failed.
+// within repeats a call, for at most ten seconds each time, until it succeeds.
+// If it does not succeed within the step's time, the check fails.
 func (c *chaos) within(check, what string, f func(ctx context.Context) error) bool {
 	deadline := time.Now().Add(c.stepTime)
 	attempt := func() error {
@@ -60,7 +60,7 @@ func (c *chaos) within(check, what string, f func(ctx context.Context) error) bo
 	return false
 }
 
-// send posts an app event three times at once, each until it is accepted.
+// send posts an app event three times concurrently, each until it is accepted.
 func (c *chaos) send(kind, app string, at time.Time, repository map[string]any) bool {
 	about := map[string]any{"id": app, "name": app}
 	if repository != nil {
@@ -138,15 +138,15 @@ func (c *chaos) release(slug, version string) (d client.Deployment, ok bool) {
 	return d, ok
 }
 
-// expect notes what the pages of a deployment say.
+// expect records the content of a deployment's pages.
 func (c *chaos) expect(deployment uuid.UUID, content string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.expected[deployment.String()] = content
 }
 
-// ends waits until a deployment has ended. One that failed is told, and is
-// asked for again as an operator would.
+// ends waits for the end of a deployment. It records a failed one and retries
+// it as an operator would.
 func (c *chaos) ends(slug string, id uuid.UUID, what string) bool {
 	return c.insist(what+" of "+slug, func() error {
 		ctx, cancel := context.WithTimeout(c.ctx, 5*time.Second)
@@ -161,7 +161,7 @@ func (c *chaos) ends(slug string, id uuid.UUID, what string) bool {
 		case troy.Failed:
 			if strings.Contains(d.Cause, "its worker died each time") {
 				c.count("builds given up after two workers' deaths")
-				return nil // as it is meant: a build is begun again once
+				return nil // as intended: a build restarts once
 			}
 			c.violation("failed", "%s of %s: %s", what, slug, d.Cause)
 			return nil
@@ -175,8 +175,8 @@ func (c *chaos) ends(slug string, id uuid.UUID, what string) bool {
 	})
 }
 
-// unblock notes a Failed status, which no fault of the run should lead to, and
-// tries again.
+// unblock records a Failed status, which no fault of the run should cause, and
+// retries.
 func (c *chaos) unblock(ctx context.Context, p client.Pipeline) {
 	switch p.Status {
 	case troy.FailedToProvision, troy.FailedToDelete:
@@ -200,9 +200,8 @@ func (c *chaos) watch(slug string, live bool) {
 	}
 }
 
-// drive takes one pipeline from its beginning to its end. Half of them have
-// their repository from the beginning, and are pushed to while they are
-// provisioned.
+// drive takes one pipeline through its life. Half of the pipelines have a
+// repository from the beginning, and get pushes while they are provisioned.
 func (c *chaos) drive(n int) {
 	slug := fmt.Sprintf("site-%d", n)
 	born := time.Now()
@@ -233,11 +232,11 @@ func (c *chaos) drive(n int) {
 	if !c.insist("the rollback of "+slug, func() error {
 		ctx, cancel := context.WithTimeout(c.ctx, 10*time.Second)
 		defer cancel()
-		// Repeated after a lost answer, it would go back once more: so the
-		// deployment to go to is named.
+		// A repetition after a lost answer would roll back further, so the
+		// rollback names its deployment.
 		var err error
 		back, err = c.api().Rollback(ctx, slug, first.ID)
-		if troy.KindOf(err) == troy.Conflict { // it went back before
+		if troy.KindOf(err) == troy.Conflict { // it rolled back before
 			for d, listErr := range c.api().Deployments(ctx, slug) {
 				if listErr == nil && d.Kind == troy.Rollback {
 					back = d
@@ -271,8 +270,8 @@ func (c *chaos) drive(n int) {
 	})
 }
 
-// build asks for a build by the queue, three times with the same id, and wants
-// one deployment.
+// build requests a build through the queue three times with the same id, and
+// expects one deployment.
 func (c *chaos) build(l *life, commit string) bool {
 	slug := l.slug
 	if !c.insist("binding "+slug, func() error {
@@ -300,16 +299,16 @@ func (c *chaos) build(l *life, commit string) bool {
 				return nil
 			}
 		}
-		return fmt.Errorf("there is no deployment of the commit")
+		return fmt.Errorf("the commit has no deployment")
 	}) || !c.ends(slug, built.ID, "the build") {
 		return false
 	}
 	page, _ := l.t.known(commit)
 	c.expect(built.ID, page.page)
-	// Each of the messages has to be taken in before it is counted.
+	// Wait until all messages are taken before counting.
 	if !c.insist("the queue", func() error {
 		if slices.Contains(c.double.Queued("builds"), string(body)) {
-			return fmt.Errorf("the request is in the queue still")
+			return fmt.Errorf("the request is still in the queue")
 		}
 		return nil
 	}) {
@@ -334,7 +333,7 @@ func (c *chaos) bind(ctx context.Context, slug, name string) error {
 	return err
 }
 
-// read is a reader of all sites that are live.
+// read is a reader of all live sites.
 func (c *chaos) read(ctx context.Context) {
 	for ctx.Err() == nil {
 		c.mu.Lock()

@@ -46,7 +46,7 @@ func TestRecovery(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = db.Close(context.Background()) }()
-	// epochs of the claims on provisioning that are held.
+	// epochs of the claims on provisioning.
 	epochs := func() map[string]int64 {
 		rows, err := db.Query(t.Context(), "SELECT subject_id::text, epoch FROM work WHERE kind = 'pipeline:provision' AND lease_until > now()")
 		if err != nil {
@@ -65,7 +65,7 @@ func TestRecovery(t *testing.T) {
 		return held
 	}
 	w.eventually("all steps are held", func() bool { return len(epochs()) == steps })
-	// Others stand by; their calls go through.
+	// Other workers stand by; their calls succeed.
 	calm := w.faults + ".calm"
 	if err := os.WriteFile(calm, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -77,7 +77,7 @@ func TestRecovery(t *testing.T) {
 	died := time.Now()
 	doomed.kill()
 	var waited []time.Duration
-	w.eventually("all steps are taken up", func() bool {
+	w.eventually("all steps are taken over", func() bool {
 		now := epochs()
 		for id, epoch := range held {
 			if other, still := now[id]; !still && time.Since(died) < time.Second {
@@ -90,7 +90,7 @@ func TestRecovery(t *testing.T) {
 		return len(held) == 0
 	})
 	slices.Sort(waited)
-	fmt.Printf("recovery: %d steps of a killed worker taken up by another: p50 %s, p99 %s, max %s\n", len(waited),
+	fmt.Printf("recovery: %d steps of a killed worker taken over by another: p50 %s, p99 %s, max %s\n", len(waited),
 		waited[len(waited)/2].Round(10*time.Millisecond), waited[len(waited)*99/100].Round(10*time.Millisecond), waited[len(waited)-1].Round(10*time.Millisecond))
 	for _, id := range ids {
 		w.waitFor(id, troy.ReadyForDeployment)
@@ -99,7 +99,8 @@ func TestRecovery(t *testing.T) {
 		t.Errorf("%d distributions of %d pipelines", n, steps)
 	}
 
-	// FLUSHALL while all slots are free: rows are rung and nobody gets the ring.
+	// FLUSHALL while all slots are free: rows are rung, but no worker gets the
+	// ring.
 	heir.signal(syscall.SIGSTOP)
 	late := make([]string, 40)
 	for n := range late {
@@ -138,9 +139,9 @@ func TestRecovery(t *testing.T) {
 	w.fault("")
 }
 
-// TestOverload sends ten thousand signed webhooks in ten seconds to a web whose
-// Postgres is slow. Each is accepted or told to come back, memory stays
-// bounded, and what was accepted is done.
+// TestOverload sends ten thousand signed webhooks in ten seconds to a web
+// process whose Postgres is slow. Each is accepted or refused with a request to
+// retry, memory stays bounded, and all accepted work is done.
 func TestOverload(t *testing.T) {
 	const hooks, seconds = 10_000, 10
 	w := newWorld(t, "TROY_GITHUB_SECRET="+githubSecret, "TROY_GITHUB_CLIENT_ID="+githubClientID, "TROY_GITHUB_KEY_FILE="+newGitHub(t).keyFile, "TROY_LOG_LEVEL=error")
@@ -220,15 +221,15 @@ func TestOverload(t *testing.T) {
 	if err := db.QueryRow(t.Context(), "SELECT count(*) FROM deliveries WHERE id = ANY($1) AND outcome <> ''", ids).Scan(&done); err != nil {
 		t.Fatal(err)
 	}
-	fmt.Printf("overload: %d webhooks in %s with 40 ms on each packet of Postgres: %d accepted and done %d, %d told to come back (%d without Retry-After), %d else; memory %d MiB idle, %d MiB at the most\n",
+	fmt.Printf("overload: %d webhooks in %s with 40 ms on each packet of Postgres: %d accepted and done %d, %d asked to retry (%d without Retry-After), %d else; memory %d MiB idle, at most %d MiB\n",
 		hooks, took.Round(100*time.Millisecond), accepted.Load(), done, refused.Load(), without.Load(), other.Load(), idle>>20, most>>20)
 	if done != accepted.Load() || without.Load() > 0 || other.Load() > 0 {
-		t.Error("what was accepted is not done, or an answer is neither")
+		t.Error("accepted work is not done, or an answer is neither an acceptance nor a request to retry")
 	}
 }
 
-// TestMillionDueRows puts a million rows of work into the table: what is due
-// first is still done, and Redis does not fill up.
+// TestMillionDueRows puts a million work rows into the table: the first due is
+// still done, and Redis does not fill up.
 func TestMillionDueRows(t *testing.T) {
 	w := newWorld(t)
 	w.start("web")
@@ -241,7 +242,7 @@ func TestMillionDueRows(t *testing.T) {
 	if _, err := db.Exec(t.Context(), "UPDATE work SET due_at = now() - interval '2 hours', since = now()"); err != nil {
 		t.Fatal(err)
 	}
-	// Retention of pipelines that are gone: each finds nothing to do.
+	// Retention of deleted pipelines: each finds nothing to do.
 	begun := time.Now()
 	if _, err := db.Exec(t.Context(), "INSERT INTO work (kind, subject_id, due_at) SELECT 'retention', gen_random_uuid(), now() - interval '1 hour' FROM generate_series(1, 1000000)"); err != nil {
 		t.Fatal(err)
@@ -262,10 +263,10 @@ func TestMillionDueRows(t *testing.T) {
 			t.Fatal(err)
 		}
 		if rung > 20 {
-			t.Fatalf("%d rows are rung, want 2N of 10 slots at the most", rung)
+			t.Fatalf("%d rows are rung, want at most 2N of 10 slots", rung)
 		}
 		return left-after >= 1000
 	})
-	fmt.Printf("a million due rows (made in %s): a pipeline that was due first was ready %s after the start; %d rows done a second, %d rung at a time\n",
+	fmt.Printf("a million due rows (made in %s): a pipeline that was due first was ready %s after the start; %d rows done per second, %d rung at a time\n",
 		inserted.Round(time.Second), took.Round(100*time.Millisecond), int(float64(left-after)/time.Since(begun).Seconds()), rung)
 }

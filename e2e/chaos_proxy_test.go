@@ -10,13 +10,12 @@ import (
 	"time"
 )
 
-// proxy stands between Troy's processes and a server, and can make the network
-// as bad as it gets.
+// proxy is between Troy's processes and a server, and simulates network faults.
 type proxy struct {
 	address string
 	target  atomic.Pointer[string]
-	delay   atomic.Int64 // nanoseconds, of each piece in either direction
-	drop    atomic.Int64 // how many replies are lost with their connection
+	delay   atomic.Int64 // nanoseconds, for each piece in either direction
+	drop    atomic.Int64 // number of replies to lose with their connection
 	closed  chan struct{}
 
 	mu    sync.Mutex
@@ -74,12 +73,12 @@ func (p *proxy) copy(to, from net.Conn, reply bool) {
 		if n > 0 {
 			if d := time.Duration(p.delay.Load()); d > 0 {
 				select {
-				case <-time.After(d): // the network takes that long
+				case <-time.After(d): // network latency
 				case <-p.closed:
 					return
 				}
 			}
-			// The request had its effect, and nobody hears of it.
+			// The request had its effect, but the reply is lost.
 			if reply && p.drop.Load() > 0 && p.drop.Add(-1) >= 0 {
 				return
 			}

@@ -25,9 +25,9 @@ type life struct {
 	away bool // the app was uninstalled once
 }
 
-// habit is something that teams do. It returns false if it could not be done.
-// Excused means that the newest commit need not be live afterwards, because
-// someone cancelled it or rolled back.
+// habit is an action of teams. It returns false if the action was not possible.
+// Excused means that the newest commit need not be live afterwards, because the
+// team cancelled it or rolled back.
 type habit struct {
 	name string
 	do   func(l *life, first uuid.UUID) (excused, ok bool)
@@ -44,8 +44,8 @@ func habits() []habit {
 	}
 }
 
-// work lets the team work for a while: HABITS (1) of its habits, and a push at
-// the end, whose commit has to be live.
+// work makes the team act for a while: HABITS (1) of its habits, and a push at
+// the end, whose commit must be live.
 func (l *life) work(first uuid.UUID) bool {
 	all := habits()
 	for range environmentInt("HABITS", 1) {
@@ -113,7 +113,7 @@ func (l *life) rollbackDuringBuild(first uuid.UUID) (excused, ok bool) {
 	return true, l.c.within("not done", "the rollback of "+l.slug, func(ctx context.Context) error {
 		_, err := l.c.api().Rollback(ctx, l.slug, first)
 		if kind := troy.KindOf(err); kind == troy.Conflict || kind == troy.NotFound {
-			return nil // it is live already, or not kept any more
+			return nil // it is already live, or was removed
 		}
 		return err
 	})
@@ -155,8 +155,8 @@ func (l *life) deleteBranch(uuid.UUID) (excused, ok bool) {
 	return false, true
 }
 
-// reinstall takes the app away, commits meanwhile, and installs it again.
-// GitHub tells of the push to nobody.
+// reinstall removes the app, commits meanwhile, and installs it again. GitHub
+// sends no webhook for the push.
 func (l *life) reinstall(uuid.UUID) (excused, ok bool) {
 	l.away = true
 	l.t.uninstall()
@@ -167,9 +167,9 @@ func (l *life) reinstall(uuid.UUID) (excused, ok bool) {
 	return false, true
 }
 
-// settles waits until all webhooks were sent and the pipeline rests, and wants
-// the newest commit of the production branch to be live, or its deployment to
-// have failed with a cause.
+// settles waits until all webhooks were sent and the pipeline rests, and checks
+// that the newest commit of the production branch is live, or that its
+// deployment has failed with a cause.
 func (l *life) settles(what string, excused bool) bool {
 	l.t.arrive()
 	head := l.t.head(production)
@@ -201,8 +201,8 @@ func (l *life) settles(what string, excused bool) bool {
 	})
 }
 
-// deployments finds the one that is live and the newest of a commit. All have
-// to have ended.
+// deployments returns the live deployment and the newest one of a commit. All
+// must have ended.
 func (l *life) deployments(ctx context.Context, p client.Pipeline, head string) (live, newest *client.Deployment, err error) {
 	for d, err := range l.c.api().Deployments(ctx, l.slug) {
 		if err != nil {
@@ -224,21 +224,21 @@ func (l *life) deployments(ctx context.Context, p client.Pipeline, head string) 
 	return live, newest, nil
 }
 
-// served wants the site to show a commit.
+// served checks that the site shows a commit.
 func (l *life) served(p client.Pipeline, commit string) error {
 	want, _ := l.t.known(commit)
 	if status, body, _ := l.c.w.get(p.Host, "/"); status != http.StatusOK || body != want.page {
-		return fmt.Errorf("the site says %d %.60q, the commit that is live is %q", status, body, want.page)
+		return fmt.Errorf("the site has %d %.60q, the live commit is %q", status, body, want.page)
 	}
 	return nil
 }
 
-// failed tells whether a commit's deployment may have failed.
+// failed reports whether a commit's deployment may have failed.
 func (l *life) failed(what string, d client.Deployment, head string) error {
 	c, _ := l.t.known(head)
 	switch {
 	case c.broken && strings.Contains(d.Cause, "3"):
-		l.c.tell("builds that failed by themselves")
+		l.c.tell("builds that failed on their own")
 	case strings.Contains(d.Cause, "its worker died each time"):
 		l.c.count("builds given up after two workers' deaths")
 	case l.away && d.Cause != "":

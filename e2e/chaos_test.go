@@ -31,8 +31,8 @@ import (
 	"github.com/troy-iaas/troy/internal/devstack/stacktest"
 )
 
-// chaos is one installation under faults: its parts, what drives it, and what
-// was seen to be wrong.
+// chaos is one installation under faults: its parts, its load, and its
+// violations.
 type chaos struct {
 	t     *testing.T
 	w     *world
@@ -53,14 +53,14 @@ type chaos struct {
 
 	mu         sync.Mutex
 	faults     map[string]int
-	traffic    map[string]int // what the teams did, and how their webhooks fared
+	traffic    map[string]int // the teams' actions and the webhooks' fates
 	violations []string
 	checks     map[string]int // of violations
 	recoveries []time.Duration
-	logs       []*lines          // of all workers that ever ran
+	logs       []*lines          // of all workers so far
 	repaired   int               // by the second net
-	expected   map[string]string // deployment → what its pages say
-	seen       map[string]string // deployment → what a page of it said
+	expected   map[string]string // deployment → expected content of its pages
+	seen       map[string]string // deployment → seen content of a page
 	live       map[string]bool   // hosts that have to answer
 	answers    atomic.Int64
 	requests   atomic.Int64
@@ -71,7 +71,7 @@ type chaos struct {
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
-// violation notes that a promise was broken, and which check saw it.
+// violation records a broken promise and the check that found it.
 func (c *chaos) violation(check, format string, args ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -91,7 +91,7 @@ func environmentInt(name string, otherwise int) int {
 	return otherwise
 }
 
-// watchdog notes in the database who ends whose claims.
+// watchdog records in the database which process ends whose claims.
 const watchdog = `
 CREATE TABLE chaos_holder (kind text, subject_id uuid, app text, PRIMARY KEY (kind, subject_id));
 CREATE TABLE chaos_stolen (at timestamptz DEFAULT now(), kind text, subject_id uuid, holder text, by_app text, what text);
@@ -129,8 +129,7 @@ func newChaos(t *testing.T, seed uint64) *chaos {
 		t: t, seed: seed, lease: 4 * time.Second, faults: map[string]int{}, traffic: map[string]int{}, checks: map[string]int{}, expected: map[string]string{},
 		seen: map[string]string{}, live: map[string]bool{}, stepTime: time.Duration(environmentInt("STEP_SECONDS", 180)) * time.Second,
 	}
-	// A Postgres that keeps what it said it has, under a folder that its account
-	// reaches.
+	// A durable Postgres in a folder that its account can reach.
 	root, err := os.MkdirTemp("/tmp", "troy-chaos-")
 	if err != nil {
 		t.Fatal(err)
@@ -239,8 +238,8 @@ func hostOf(t *testing.T, address string) string {
 	return req.URL.Host
 }
 
-// databaseFor is Postgres as a part reaches it: work through the proxy, each
-// life under a name of its own.
+// databaseFor is the address of Postgres for a part: work connects through the
+// proxy, with a new application_name for each run.
 func (c *chaos) databaseFor(p *part) string {
 	address := c.postgres.URL
 	if p.kind == "work" {
@@ -253,7 +252,7 @@ func (c *chaos) databaseFor(p *part) string {
 	return address + joint + "application_name=" + p.app
 }
 
-// spawn starts a troyd whose end is nobody's failure.
+// spawn starts a troyd that may end at any time.
 func (c *chaos) spawn(kind string, env []string) *process {
 	p := &process{name: kind, log: &lines{}, gone: make(chan struct{})}
 	p.cmd = exec.Command(filepath.Join(binaries, "troyd"), kind)

@@ -13,8 +13,8 @@ import (
 	"github.com/troy-iaas/troy/internal/awsdouble"
 )
 
-// codeBuildWorld is a world that builds on CodeBuild, and is told of it by SNS
-// if there are events.
+// codeBuildWorld is a world that builds on CodeBuild; events makes SNS report
+// its builds.
 func codeBuildWorld(t *testing.T, cfg awsdouble.Config, events bool, settings ...string) (a *amazon, w *world, g *github, id string) {
 	t.Helper()
 	a = newAmazon(t, cfg)
@@ -34,8 +34,8 @@ func codeBuildWorld(t *testing.T, cfg awsdouble.Config, events bool, settings ..
 	return a, w, g, id
 }
 
-// A push is built on CodeBuild and goes live; a build that fails, one that is
-// cancelled, and secrets.
+// Covers a push that is built on CodeBuild and goes live, a failed build, a
+// cancelled build, and secrets.
 func TestPushToLiveOnCodeBuild(t *testing.T) {
 	t.Parallel()
 	a, w, g, id := codeBuildWorld(t, awsdouble.Config{}, true)
@@ -64,7 +64,7 @@ func TestPushToLiveOnCodeBuild(t *testing.T) {
 		t.Errorf("the log has a secret, or CodeBuild's own lines:\n%s", log)
 	}
 	w.eventually("the check run says so", func() bool { return g.conclusion(commit) == "success" })
-	w.eventually("the doctor has heard of the build", func() bool {
+	w.eventually("the doctor has an update of the build", func() bool {
 		out, _, _ := w.run("troyd", "doctor")
 		return strings.Contains(out, "ok    updates of builds: arrive; the last build began on ")
 	})
@@ -77,10 +77,10 @@ func TestPushToLiveOnCodeBuild(t *testing.T) {
 		t.Errorf("after the failed build a reader gets %d %q", status, body)
 	}
 
-	// Cancelled: the build is stopped for real.
+	// A cancellation stops the build in CodeBuild.
 	slow := g.pushed(w, "a slow one", map[string]string{"build.js": "setTimeout(() => {}, 600000)\n"})
 	running := w.building(id, slow)
-	w.eventually("CodeBuild is at it", func() bool {
+	w.eventually("CodeBuild runs the build", func() bool {
 		builds := a.Builds()
 		return strings.HasSuffix(builds[0], "IN_PROGRESS")
 	})
@@ -88,7 +88,8 @@ func TestPushToLiveOnCodeBuild(t *testing.T) {
 	w.eventually("CodeBuild has stopped it", func() bool { return strings.HasSuffix(a.Builds()[0], "STOPPED") })
 	w.waitFor(id, troy.Deployed)
 
-	// What builds used is removed, and with the pipeline all of it.
+	// The resources of ended builds are removed, and those of the pipeline with
+	// it.
 	w.eventually("nothing of builds is left", func() bool {
 		for _, key := range a.s3.Keys(t, workBucket) {
 			if strings.HasPrefix(key, "builds/") || strings.HasPrefix(key, "records/") {
@@ -107,8 +108,8 @@ func TestPushToLiveOnCodeBuild(t *testing.T) {
 	}
 }
 
-// Events never come, the worker is killed in the middle, and CodeBuild breaks a
-// build: polling is enough, and nothing is built twice but what broke.
+// Events never arrive, the worker is killed in the middle, and CodeBuild breaks
+// a build: polling suffices, and only the broken build runs again.
 func TestCodeBuildWithoutEvents(t *testing.T) {
 	t.Parallel()
 	a, w, g, id := codeBuildWorld(t, awsdouble.Config{}, false)
@@ -118,7 +119,7 @@ func TestCodeBuildWithoutEvents(t *testing.T) {
 	}
 	commit := g.pushed(w, "a slow one", map[string]string{"build.js": "setTimeout(() => {" + strings.ReplaceAll(site1("two")["build.js"], "const fs = require(\"fs\");", "const fs = require('fs');") + "}, 4000)\n"})
 	w.building(id, commit)
-	w.eventually("CodeBuild is at it", func() bool { return strings.HasSuffix(a.Builds()[0], "IN_PROGRESS") })
+	w.eventually("CodeBuild runs the build", func() bool { return strings.HasSuffix(a.Builds()[0], "IN_PROGRESS") })
 	w.worker.kill()
 	w.worker = w.start("work")
 	if d := w.deployment(id, commit); d.State != troy.Succeeded {
@@ -129,7 +130,7 @@ func TestCodeBuildWithoutEvents(t *testing.T) {
 	}
 	broken := g.pushed(w, "another slow one", map[string]string{"README.md": uuid.NewString()})
 	w.building(id, broken)
-	w.eventually("CodeBuild is at it", func() bool { return strings.HasSuffix(a.Builds()[0], "IN_PROGRESS") })
+	w.eventually("CodeBuild runs the build", func() bool { return strings.HasSuffix(a.Builds()[0], "IN_PROGRESS") })
 	a.BreakBuilds()
 	if d := w.deployment(id, broken); d.State != troy.Succeeded {
 		t.Fatalf("%s: %s\n%s", d.State, d.Cause, w.must("troy", "logs", "blog"))

@@ -19,21 +19,21 @@ import (
 )
 
 // TestDocumentsRun runs the shell blocks of README.md and docs/*.md in the
-// order written, each document in a shell of its own, against one fresh troyd
-// dev in a folder like the repository's after make run. It holds exit statuses
-// and printed output to what the documents show:
+// order written, each document in its own shell, against one fresh troyd
+// dev in a folder like the repository's after make run. It compares exit
+// statuses and output with the documents:
 //
 //   - In a block sh, each command has to end with exit status 0.
-//   - In a block console, the lines behind "$ " are commands, and what follows
-//     them is all that they print; "…" stands for anything in a line, and
-//     alone on a line for any lines. A command without such lines may print
-//     what it likes. A comment "# exit status 5" behind a command says how it
-//     ends.
-//   - <!-- not run: reason --> above a block keeps it from being run, and
-//     <!-- printed by make run --> above one holds it to troyd dev's own output.
+//   - In a block console, the lines after "$ " are commands, and the lines
+//     below are their whole output; "…" stands for anything in a line, and
+//     alone on a line for any lines. The output of a command without such
+//     lines is not checked. A comment "# exit status 5" after a command gives
+//     its exit status.
+//   - <!-- not run: reason --> above a block skips it, and
+//     <!-- printed by make run --> above one compares it with troyd dev's
+//     output.
 //
-// The addresses 127.0.0.1:8080 and :8081 of the documents stand for those of
-// the test.
+// The documents' addresses 127.0.0.1:8080 and :8081 stand for the test's.
 func TestDocumentsRun(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("../docs/*.md")
@@ -71,7 +71,7 @@ func TestDocumentsRun(t *testing.T) {
 		t.Error("no block was run")
 	}
 
-	// A document that is not true is noticed, with its line.
+	// A wrong document is noticed, with the line.
 	for text, want := range map[string]string{
 		"# x\n\n```sh\ntrue\nbin/troy rolback blog\n```\n":                                "wrong.md:5: `bin/troy rolback blog`: exit status 2, the document promises 0",
 		"```console\n$ echo one; echo two\none\nthree\n```\n":                             "wrong.md:2: `echo one; echo two`: it printed",
@@ -103,8 +103,8 @@ type block struct {
 	line    int // of the fence
 	console bool
 	lines   []string
-	skip    string // why it is not run
-	printed bool   // it is what troyd dev prints
+	skip    string // why it is skipped
+	printed bool   // it is troyd dev's output
 }
 
 var (
@@ -113,12 +113,12 @@ var (
 	printedBy = regexp.MustCompile(`^\s*<!-- printed by make run -->\s*$`)
 )
 
-// blocksOf returns the blocks of a document that are shell's or marked.
+// blocksOf returns a document's shell blocks and marked blocks.
 func blocksOf(file, text string) ([]block, error) {
 	var out []block
 	var open *block
 	shell := false
-	above := block{} // what the comment above the next block says
+	above := block{} // the comment above the next block
 	for i, line := range strings.Split(text, "\n") {
 		f := fence.FindStringSubmatch(line)
 		switch {
@@ -132,7 +132,7 @@ func blocksOf(file, text string) ([]block, error) {
 		case f != nil:
 			shell = slices.Contains([]string{"sh", "shell", "bash", "console"}, f[1])
 			if above.skip != "" && !shell {
-				return out, fmt.Errorf("%s:%d: a block that is not shell is not run anyway", file, i+1)
+				return out, fmt.Errorf("%s:%d: a block that is not shell is never run", file, i+1)
 			}
 			open = &block{file: file, line: i + 1, console: f[1] == "console", skip: above.skip, printed: above.printed}
 		case notRun.MatchString(line):
@@ -140,7 +140,7 @@ func blocksOf(file, text string) ([]block, error) {
 		case printedBy.MatchString(line):
 			above.printed = true
 		case strings.Contains(line, "<!-- not run") || strings.TrimSpace(line) != "" && (above.skip != "" || above.printed):
-			return out, fmt.Errorf("%s:%d: <!-- not run: reason --> has to stand right above a block, and say why", file, i+1)
+			return out, fmt.Errorf("%s:%d: <!-- not run: reason --> must be right above a block and give a reason", file, i+1)
 		}
 	}
 	if open != nil {
@@ -189,7 +189,7 @@ func (b block) commands() []command {
 	return out
 }
 
-// complete reports whether bash has a whole command in a text.
+// complete reports whether a text is a complete command for bash.
 func complete(text string) bool {
 	if strings.HasSuffix(text, "\\") {
 		return false
@@ -204,7 +204,7 @@ type docs struct {
 	t         *testing.T
 	dir       string
 	web, edge string
-	said      string // what troyd dev printed
+	said      string // troyd dev's output
 }
 
 func newDocs(t *testing.T) *docs {
@@ -218,7 +218,7 @@ func newDocs(t *testing.T) *docs {
 			t.Error(err)
 		}
 	})
-	// Postgres, which does not run as root, passes through.
+	// Postgres, which does not run as root, must pass through.
 	if err := errors.Join(os.Chmod(dir, 0o711), os.Mkdir(filepath.Join(dir, "bin"), 0o755), os.Mkdir(filepath.Join(dir, "home"), 0o755),
 		os.CopyFS(filepath.Join(dir, "examples"), os.DirFS("../examples"))); err != nil {
 		t.Fatal(err)
@@ -277,15 +277,15 @@ func newDocs(t *testing.T) *docs {
 	return d
 }
 
-// env is that of someone who has just cloned the repository.
+// env is the environment of a user who has just cloned the repository.
 func (d *docs) env() []string {
 	return []string{
 		"PATH=" + filepath.Join(d.dir, "bin") + ":" + os.Getenv("PATH"), "HOME=" + filepath.Join(d.dir, "home"), "LANG=C.UTF-8", "TERM=dumb",
-		"TROY_URL=http://" + d.web, // what is not set is the address of the documents
+		"TROY_URL=http://" + d.web, // the test replaces the documents' addresses
 	}
 }
 
-// here turns a text of a document into one of this test, and back.
+// here replaces a document's addresses by the test's, and back.
 func (d *docs) here(text string) string {
 	text = strings.NewReplacer("127.0.0.1:8080", d.web, "127.0.0.1:8081", d.edge).Replace(text)
 	return strings.ReplaceAll(text, ":8081", portOf(d.edge))
@@ -298,8 +298,7 @@ func (d *docs) there(text string) string {
 
 func portOf(address string) string { return address[strings.LastIndex(address, ":"):] }
 
-// run runs the blocks of one document in one shell and returns what is not as
-// the document says.
+// run runs the blocks of one document in one shell and returns the differences.
 func (d *docs) run(blocks []block) []string {
 	d.t.Helper()
 	var all []command
@@ -328,7 +327,7 @@ func (d *docs) run(blocks []block) []string {
 		if err := os.WriteFile(at(i, "sh"), []byte(d.here(c.text)), 0o600); err != nil {
 			d.t.Fatal(err)
 		}
-		// In this shell, so that what a command sets stays set.
+		// In this shell, so that variables stay set.
 		fmt.Fprintf(&script, "eval \"$(cat %s)\" >%s 2>&1 </dev/null; echo $? >%s\n", at(i, "sh"), at(i, "out"), at(i, "status"))
 	}
 	ctx, cancel := context.WithTimeout(d.t.Context(), 2*time.Minute)
@@ -338,7 +337,7 @@ func (d *docs) run(blocks []block) []string {
 	shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	shell.Cancel = func() error { return syscall.Kill(-shell.Process.Pid, syscall.SIGKILL) }
 	shell.WaitDelay = 5 * time.Second
-	ended := shell.Run() // its commands' statuses count
+	ended := shell.Run() // the statuses of its commands count
 	for i, c := range all {
 		if f := d.look(c, at(i, "out"), at(i, "status")); f != "" {
 			failures = append(failures, f)
@@ -350,7 +349,7 @@ func (d *docs) run(blocks []block) []string {
 	return failures
 }
 
-// look compares what a command did with what its document says.
+// look compares a command's result with its document.
 func (d *docs) look(c command, outFile, statusFile string) string {
 	where := fmt.Sprintf("%s:%d: `%s`: ", c.file, c.line, c.text)
 	out, outErr := os.ReadFile(outFile)
@@ -359,7 +358,7 @@ func (d *docs) look(c command, outFile, statusFile string) string {
 	case errors.Is(outErr, os.ErrNotExist):
 		return where + "it was not reached"
 	case statusErr != nil:
-		if c.text == "exit" { // the last that a shell does
+		if c.text == "exit" { // the shell's last action
 			return ""
 		}
 		return where + "it did not end; it printed\n" + string(out)
@@ -374,7 +373,7 @@ func (d *docs) look(c command, outFile, statusFile string) string {
 	return ""
 }
 
-// matches holds a printed text to lines in which "…" is anything.
+// matches compares an output with lines in which "…" is anything.
 func matches(want []string, text string) bool {
 	var form strings.Builder
 	form.WriteString(`\A`)

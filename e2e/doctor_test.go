@@ -12,8 +12,8 @@ import (
 	"github.com/troy-iaas/troy/internal/awsdouble"
 )
 
-// TestDoctor runs troyd doctor on an account that is whole, and on each of
-// several that are broken in one place: it names the place and the remedy.
+// TestDoctor runs troyd doctor on an intact account, and on several that are
+// broken in one place: it names the place and the remedy.
 func TestDoctor(t *testing.T) {
 	t.Parallel()
 	deny := func(actions ...string) func(awsdouble.Call) awsdouble.Fault {
@@ -37,7 +37,7 @@ func TestDoctor(t *testing.T) {
 			change: func(*amazon) []string { return []string{"AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY="} },
 			part:   "credentials", said: "credentials", fix: "AWS_ACCESS_KEY_ID",
 		},
-		"a bucket that is not there": {
+		"a bucket that does not exist": {
 			change: func(*amazon) []string { return []string{"TROY_AWS_WORK_BUCKET=nowhere"} },
 			part:   "bucket nowhere", said: "the bucket does not exist", fix: "TROY_AWS_WORK_BUCKET",
 		},
@@ -47,7 +47,7 @@ func TestDoctor(t *testing.T) {
 		},
 		"a zone of another domain": {
 			double: awsdouble.Config{Zone: "Z0123456789", ZoneName: "else.test", Covers: ".sites.test"},
-			part:   "hosted zone", said: "it is of else.test", fix: "TROY_SITES_SUFFIX, sites.test, has to be else.test",
+			part:   "hosted zone", said: "it is of else.test", fix: "TROY_SITES_SUFFIX, sites.test, must be else.test",
 		},
 		"a zone of another account": {
 			change: func(*amazon) []string { return []string{"TROY_AWS_ZONE=Z9"} },
@@ -83,7 +83,7 @@ func TestDoctor(t *testing.T) {
 			change: func(*amazon) []string { return []string{"TROY_AWS_PROJECT=other"} },
 			part:   "CodeBuild", said: "there is no project other", fix: "TROY_AWS_PROJECT",
 		},
-		"a topic that nobody subscribed": {
+		"a topic without a subscription": {
 			change: func(a *amazon) []string { return []string{"TROY_SNS_TOPICS=" + a.MakeTopic("builds").ARN} },
 			part:   "topic builds", said: "does not post to", fix: "aws sns subscribe",
 		},
@@ -109,7 +109,7 @@ func TestDoctor(t *testing.T) {
 			}
 			out, diag, status := w.run("troyd", "doctor")
 			if n := len(a.Distributions()); n != 0 {
-				t.Errorf("the look made %d distributions", n)
+				t.Errorf("the check made %d distributions", n)
 			}
 			if name == "nothing" {
 				if status != 0 || strings.Contains(out, "FAIL") {
@@ -118,7 +118,7 @@ func TestDoctor(t *testing.T) {
 				t.Log("\n" + out)
 				return
 			}
-			if test.fix == "" { // it is told, and all is well
+			if test.fix == "" { // a hint without a failure
 				if status != 0 || !strings.Contains(out, test.part+": "+test.said) {
 					t.Errorf("exit status %d\n%s%s", status, out, diag)
 				}
@@ -141,8 +141,8 @@ func TestDoctor(t *testing.T) {
 	}
 }
 
-// TestOrphans takes away what a pipeline that is in no row has in the account,
-// and nothing else.
+// TestOrphans removes the account's resources of a pipeline without a row, and
+// nothing else.
 func TestOrphans(t *testing.T) {
 	t.Parallel()
 	a := newAmazon(t, awsdouble.Config{})
@@ -193,7 +193,7 @@ func TestOrphans(t *testing.T) {
 	}
 }
 
-// forget removes a pipeline's row, as an older backup has it.
+// forget removes a pipeline's row, as the restore of an older backup does.
 func (w *world) forget(t *testing.T, id uuid.UUID) {
 	t.Helper()
 	db, err := pgx.Connect(t.Context(), w.database)

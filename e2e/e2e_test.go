@@ -1,6 +1,6 @@
-// Package e2e drives built troyd processes from outside only: by HTTP, by the
-// command line, by signals, and by the faults that their test build can be
-// told. It looks at the results as readers and operators do.
+// Package e2e tests troyd processes from outside only: by HTTP, the command
+// line, signals, and the scripted faults of their test build. It checks the
+// results that readers and operators see.
 package e2e
 
 import (
@@ -34,7 +34,7 @@ import (
 	"github.com/troy-iaas/troy/internal/poll"
 )
 
-// binaries is the folder with troyd and troy, built with the tag faults.
+// binaries is the folder of troyd and troy, built with the tag faults.
 var binaries string
 
 func TestMain(m *testing.M) {
@@ -58,7 +58,7 @@ func TestMain(m *testing.M) {
 
 const appsSecret = "a secret of the end-to-end tests"
 
-// world is one installation of Troy: its environment, and what of it runs.
+// world is one installation of Troy: its environment and its processes.
 type world struct {
 	t        *testing.T
 	env      []string
@@ -70,8 +70,8 @@ type world struct {
 	api      *client.Client
 	database string
 	redis    *stacktest.PrivateRedis
-	worker   *process // of the worlds that build
-	input    string   // what the next commands read from stdin
+	worker   *process // of worlds with builds
+	input    string   // stdin of the next commands
 }
 
 // process is a running troyd.
@@ -87,7 +87,7 @@ func newWorld(t *testing.T, settings ...string) *world {
 	w := &world{t: t, dir: t.TempDir(), database: stacktest.Database(t), redis: stacktest.NewPrivateRedis(t)}
 	w.faults = filepath.Join(w.dir, "faults")
 	w.web, w.edge = freeAddress(t), freeAddress(t)
-	hostile, err := gittest.Hostile(w.dir) // Troy's git must not notice
+	hostile, err := gittest.Hostile(w.dir) // Troy's git must ignore it
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +135,7 @@ func (w *world) run(name string, args ...string) (stdout, stderr string, status 
 	return out.String(), diag.String(), cmd.ProcessState.ExitCode()
 }
 
-// must runs a command that has to succeed and returns what it printed.
+// must runs a command that has to succeed and returns its output.
 func (w *world) must(name string, args ...string) string {
 	w.t.Helper()
 	out, diag, status := w.run(name, args...)
@@ -182,7 +182,7 @@ func (w *world) start(part string) *process {
 
 func (p *process) signal(s syscall.Signal) { _ = p.cmd.Process.Signal(s) }
 
-// kill ends a process as a power cut would.
+// kill ends a process like a power failure.
 func (p *process) kill() {
 	p.signal(syscall.SIGKILL)
 	<-p.gone
@@ -197,7 +197,7 @@ func (w *world) answers(url string) bool {
 	return strings.HasSuffix(url, "/") || resp.StatusCode == http.StatusOK
 }
 
-// lines keeps what a process printed.
+// lines keeps a process's output.
 type lines struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -236,7 +236,7 @@ func (w *world) fault(script string) {
 	}
 }
 
-// calls counts how often an outside call was made with an argument.
+// calls counts the outside calls with an argument.
 func (w *world) calls(call, argument string) int {
 	w.t.Helper()
 	text, err := os.ReadFile(w.faults + ".log")
@@ -252,7 +252,8 @@ func (w *world) calls(call, argument string) int {
 	return n
 }
 
-// event sends an app event and returns the pipeline's id, if it names one.
+// event sends an app event and returns the pipeline's id, if the answer has
+// one.
 func (w *world) event(kind, app string, at time.Time) string {
 	w.t.Helper()
 	return w.appEvent(kind, map[string]any{"id": app, "name": app}, at)
@@ -289,7 +290,8 @@ func (w *world) appEvent(kind string, app map[string]any, at time.Time) string {
 	return outcome.PipelineID
 }
 
-// waitFor waits until a pipeline has a status, Deleted meaning that it is gone.
+// waitFor waits until a pipeline has a status; Deleted means that its row is
+// gone.
 func (w *world) waitFor(pipeline string, want troy.Status) client.Pipeline {
 	w.t.Helper()
 	var p client.Pipeline
@@ -307,7 +309,7 @@ func (w *world) waitFor(pipeline string, want troy.Status) client.Pipeline {
 	return p
 }
 
-// path lists the statuses that a pipeline's events tell, checked against the
+// path lists the statuses in a pipeline's events, and checks them against the
 // table and for gaps.
 func (w *world) path(pipeline string) []troy.Status {
 	w.t.Helper()
@@ -343,8 +345,8 @@ func (w *world) folder(files map[string]string) string {
 	return dir
 }
 
-// get asks the edge for a page of a host. Go's resolver does not know
-// *.localhost, so the edge is dialled by its address.
+// get requests a host's page from the edge. Go's resolver does not know
+// *.localhost, so it dials the edge's address.
 func (w *world) get(host, path string) (status int, body, deployment string) {
 	req, err := http.NewRequestWithContext(w.t.Context(), http.MethodGet, "http://"+w.edge+path, nil)
 	if err != nil {
@@ -363,8 +365,7 @@ func (w *world) get(host, path string) (status int, body, deployment string) {
 	return resp.StatusCode, string(text), resp.Header.Get("X-Troy-Deployment")
 }
 
-// traces lists the files of the data folder that have to do with a pipeline or
-// its host.
+// traces lists the files in the data folder of a pipeline or its host.
 func (w *world) traces(pipeline, host string) []string {
 	w.t.Helper()
 	var found []string
@@ -394,7 +395,7 @@ func (w *world) traces(pipeline, host string) []string {
 	return found
 }
 
-// distributions lists the files of the distributions that exist.
+// distributions lists the files of existing distributions.
 func (w *world) distributions() []string {
 	w.t.Helper()
 	found, err := filepath.Glob(filepath.Join(w.dir, "data", "cloud", "distributions", "*.json"))

@@ -13,8 +13,8 @@ import (
 	"github.com/troy-iaas/troy/internal/awsdouble"
 )
 
-// buildWays are the ways in which a call of a build meets trouble: those of all
-// calls, and a cancellation that arrives with it.
+// buildWays are the faults of a build's calls: those of all calls, and a
+// concurrent cancellation.
 var buildWays = append([]way{
 	{name: "cancelled", cancel: true},
 	{name: "cancelled, worker killed", fault: awsdouble.LostAfter, cancel: true, kill: true},
@@ -40,8 +40,8 @@ func newBuildLab(t *testing.T) *buildLab {
 	return l
 }
 
-// meets cancels the deployment when the run's call arrives, if that is how it
-// goes wrong, and then goes on as lab.fault does.
+// meets cancels the deployment at the run's call, if that is its fault, and
+// then continues as lab.fault does.
 func (l *buildLab) meets(c awsdouble.Call) awsdouble.Fault {
 	l.mu.Lock()
 	cancel := l.armed != nil && l.armed.cancel && l.met == "" && c.Number-l.base == l.armed.k
@@ -49,7 +49,7 @@ func (l *buildLab) meets(c awsdouble.Call) awsdouble.Fault {
 	if cancel {
 		for d, err := range l.api.Deployments(l.t.Context(), l.pipeline) {
 			if err == nil && !d.State.Ended() {
-				// It may be past that.
+				// It may have ended already.
 				_, _ = l.api.CancelDeployment(l.t.Context(), l.pipeline, d.ID)
 			}
 		}
@@ -57,7 +57,7 @@ func (l *buildLab) meets(c awsdouble.Call) awsdouble.Fault {
 	return l.fault(c)
 }
 
-// life pushes a commit, waits for its end, and says what is wrong with it.
+// life pushes a commit, waits for its end, and returns what is wrong.
 func (l *buildLab) life(r *run) (calls int, wrong []string) {
 	l.number++
 	version := fmt.Sprintf("version %d", l.number)
@@ -92,7 +92,7 @@ func (l *buildLab) life(r *run) (calls int, wrong []string) {
 		note("readers get %.40q", body)
 	}
 	if !l.eventually(func() bool { return l.count("SELECT count(*) FROM work WHERE subject_id = $1", d.ID) == 0 }) {
-		note("there is still work for the deployment")
+		note("work of the deployment is left")
 	}
 	for _, key := range l.aws.s3.Keys(l.t, workBucket) {
 		if strings.Contains(key, d.ID.String()) && !strings.HasPrefix(key, "manifests/") {
@@ -106,14 +106,14 @@ func (l *buildLab) life(r *run) (calls int, wrong []string) {
 	}
 	for _, b := range started {
 		if strings.HasSuffix(b, "IN_PROGRESS") {
-			note("the build %s goes on", b)
+			note("the build %s still runs", b)
 		}
 	}
 	l.revive()
 	return len(l.aws.Calls()) - l.base, wrong
 }
 
-// count asks the database.
+// count counts rows in the database.
 func (l *buildLab) count(query string, args ...any) (n int) {
 	l.t.Helper()
 	db, err := pgx.Connect(l.t.Context(), l.database)
@@ -128,8 +128,8 @@ func (l *buildLab) count(query string, args ...any) (n int) {
 }
 
 // TestBuildFaultEnumeration fails each outside call of a build on CodeBuild in
-// each way, one in each run, as TestFaultEnumeration does with a pipeline's
-// life, and cancels the deployment at each.
+// each way, one per run, as TestFaultEnumeration does with a pipeline's life,
+// and cancels the deployment at each.
 func TestBuildFaultEnumeration(t *testing.T) {
 	t.Parallel()
 	enumerate(t, "build fault enumeration", buildWays, func() experiment { return newBuildLab(t) })

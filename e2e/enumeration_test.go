@@ -33,10 +33,10 @@ var ways = []way{
 	{name: "worker killed", fault: awsdouble.LostAfter, kill: true},
 }
 
-// enumerated is the number of worlds that run at a time.
+// enumerated is the number of concurrent worlds.
 const enumerated = 3
 
-// run is one life of a pipeline of which one call fails.
+// run is one life of a pipeline in which one call fails.
 type run struct {
 	k int
 	way
@@ -50,7 +50,7 @@ type lab struct {
 
 	mu     sync.Mutex
 	armed  *run
-	base   int // the number of the last call before the run
+	base   int // number of the last call before the run
 	met    string
 	killed bool
 	work   *process
@@ -66,7 +66,7 @@ func newLab(t *testing.T) *lab {
 	return l
 }
 
-// fault fails the run's call, however often the SDK repeats it.
+// fault fails the run's call, however often the SDK retries it.
 func (l *lab) fault(c awsdouble.Call) awsdouble.Fault {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -81,19 +81,19 @@ func (l *lab) fault(c awsdouble.Call) awsdouble.Fault {
 	return l.armed.fault
 }
 
-// arm begins a run; nil is one in which nothing fails.
+// arm begins a run; nil means a run without faults.
 func (l *lab) arm(r *run) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.armed, l.base, l.met, l.killed = r, len(l.aws.Calls()), "", false
 }
 
-// revive starts a worker in the place of one that was killed.
+// revive starts a worker in place of a killed one.
 func (l *lab) revive() {
 	l.mu.Lock()
 	dead := l.killed
 	if dead {
-		l.armed = nil // one death a run
+		l.armed = nil // one death per run
 	}
 	l.killed = false
 	l.mu.Unlock()
@@ -102,8 +102,8 @@ func (l *lab) revive() {
 	}
 }
 
-// life takes a pipeline from its app's event to nothing left, and says what is
-// wrong at each end.
+// life takes a pipeline from its app's event to its deletion, and returns what
+// is wrong at each step.
 func (l *lab) life(r *run) (calls int, wrong []string) {
 	l.number++
 	app := fmt.Sprintf("app-%d", l.number)
@@ -136,9 +136,9 @@ func (l *lab) life(r *run) (calls int, wrong []string) {
 		}
 	}
 	if len(live) == 0 {
-		return 0, append(wrong, "nothing was live")
+		return 0, append(wrong, "no deployment was live")
 	}
-	// To the first, named: a release may have been sent twice.
+	// Name the first deployment: a release may have been sent twice.
 	l.retry(note, "the rollback", func() error {
 		_, err := l.api.Rollback(l.t.Context(), id, live[0])
 		return err
@@ -179,7 +179,7 @@ func (l *lab) release(id, app, version string, note func(string, ...any)) {
 	}
 }
 
-// retry asks until it is done, as whoever gets a 5xx does.
+// retry repeats f until it succeeds, as a client does after a 5xx.
 func (l *lab) retry(note func(string, ...any), what string, f func() error) {
 	var err error
 	for range 4 {
@@ -204,7 +204,8 @@ func (l *lab) reaches(id string, want troy.Status) bool {
 	return reached
 }
 
-// eventually waits for a while, reviving the worker, and tells whether it came.
+// eventually waits for a while, reviving the worker, and reports whether ok
+// came true.
 func (l *lab) eventually(ok func() bool) bool {
 	return poll.Until(l.t.Context(), 45*time.Second, 20*time.Millisecond, func() bool {
 		l.revive()
@@ -212,11 +213,11 @@ func (l *lab) eventually(ok func() bool) bool {
 	})
 }
 
-// experiment is what has lives of which one call fails.
+// experiment runs lives in which one call fails.
 type experiment interface {
-	// life has one, and returns its calls and what is wrong at its ends.
+	// life runs one, and returns its calls and what is wrong.
 	life(r *run) (calls int, wrong []string)
-	// metCall is the call that the run's fault met, empty for none.
+	// metCall is the call that met the run's fault, or empty.
 	metCall() string
 }
 
@@ -227,9 +228,9 @@ func (l *lab) metCall() string {
 }
 
 // TestFaultEnumeration fails each outside call of a pipeline's life in each
-// way, one in each run. Every run has to end as if nothing had happened.
-// TROY_ENUMERATE=all runs them all, which takes many minutes; otherwise it is
-// an even choice of them.
+// way, one per run. Every run has to end as if nothing had happened.
+// TROY_ENUMERATE=all runs them all, which takes many minutes; the default is an
+// even sample.
 func TestFaultEnumeration(t *testing.T) {
 	t.Parallel()
 	enumerate(t, "fault enumeration", ways, func() experiment { return newLab(t) })
@@ -250,7 +251,7 @@ func enumerate(t *testing.T, name string, ways []way, begin func() experiment) {
 	chosen := all
 	if os.Getenv("TROY_ENUMERATE") != "all" {
 		chosen = nil
-		for i := 0; i < len(all); i += 37 { // no multiple of the ways, so that all of them come
+		for i := 0; i < len(all); i += 37 { // not a multiple of the ways, so that every way occurs
 			chosen = append(chosen, all[i])
 		}
 	}

@@ -26,7 +26,7 @@ func TestFailedToProvisionIsRetried(t *testing.T) {
 	t.Logf("troyd enqueue: %s", out)
 	w.waitFor(id, troy.ReadyForDeployment)
 	if n := w.calls("cdn.create", id); n != 1 {
-		t.Errorf("a distribution was asked for %d times, want once: the retry goes on from where it stopped", n)
+		t.Errorf("a distribution was requested %d times, want once: the retry resumes where it stopped", n)
 	}
 	if out := w.must("troyd", "enqueue", "pipeline:provision", "blog"); !strings.Contains(out, "Ready for Deployment") {
 		t.Errorf("with nothing to do: %q, want the status by its name", out)
@@ -100,15 +100,14 @@ func TestDeletionInTheMiddleOfProvisioning(t *testing.T) {
 	}
 }
 
-// held reports whether the pipeline is Provisioning and has come as far as the
-// call.
+// held reports whether the pipeline is Provisioning and has reached the call.
 func (w *world) held(id, call string) bool {
 	p, err := w.api.Pipeline(w.t.Context(), id)
 	return err == nil && p.Status == troy.Provisioning && (call == "cdn.create" || w.calls("cdn.create", id) > 0)
 }
 
-// TestKilledWorker kills a worker in the middle: another finishes what it
-// began, within 15 seconds on a machine at rest. The log has the figures.
+// TestKilledWorker kills a worker in the middle: another finishes its work,
+// within 15 seconds on an idle machine. The log has the figures.
 func TestKilledWorker(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -151,7 +150,7 @@ func TestKilledWorker(t *testing.T) {
 			} else {
 				w.waitFor(id, troy.ReadyForDeployment)
 			}
-			t.Logf("another worker was done %.1f s after the first was killed", time.Since(killed).Seconds())
+			t.Logf("another worker finished %.1f s after the first was killed", time.Since(killed).Seconds())
 			if n := len(w.distributions()); n != 1 {
 				t.Errorf("%d distributions were made, want 1: %v", n, w.distributions())
 			}
@@ -164,8 +163,8 @@ func TestKilledWorker(t *testing.T) {
 	}
 }
 
-// TestStoppedWorker asks a worker to stop in the middle: its work is handed
-// back at once, not after the lease.
+// TestStoppedWorker stops a worker in the middle: it hands its work back at
+// once, not after the lease.
 func TestStoppedWorker(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "TROY_LEASE=5m")
@@ -186,7 +185,7 @@ func TestFlushedRedis(t *testing.T) {
 	w := newWorld(t)
 	w.start("web")
 	w.start("edge")
-	// Known to Redis, then nobody works.
+	// Redis knows the work, but no worker runs.
 	first := w.start("work")
 	w.waitFor(w.event("Created", "first", time.Now()), troy.ReadyForDeployment)
 	first.signal(syscall.SIGTERM)
@@ -213,8 +212,8 @@ func TestRedisRestartsEmpty(t *testing.T) {
 	w.waitFor(id, troy.ReadyForDeployment)
 }
 
-// TestSitesStayUp takes Postgres and Redis out of the edge's reach altogether:
-// it has neither's address.
+// TestSitesStayUp cuts the edge off from Postgres and Redis: it has neither's
+// address.
 func TestSitesStayUp(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -36,36 +36,36 @@ const (
 	githubAppID    = "4711"
 )
 
-// github is a stand-in for GitHub: what of the REST API Troy uses, with its
-// rules for credentials, and smart HTTP. Its first repository is a real one of
-// git's; others are what a test says (hosted).
+// github is a stand-in for GitHub: the parts of the REST API that Troy uses,
+// with its rules for credentials, and smart HTTP. Its first repository is a
+// real git repository; tests define the others (hosted).
 type github struct {
 	t       *testing.T
 	server  *httptest.Server
 	smart   http.Handler
 	root    string // of the bare repositories
-	work    string // the clone that commits are made in
+	work    string // the clone in which commits are made
 	key     *rsa.PrivateKey
 	keyFile string
 
 	mu          sync.Mutex
-	seenAs      int // the installation that sees the first repository
+	seenAs      int // the installation with access to the first repository
 	hosts       map[string]hosted
 	tokens      map[string]string         // which repository each is for
 	checks      map[string]map[string]any // by id
 	checked     map[string][]string       // ids by commit
 	deployments int
 	attempts    []attempt
-	// redeliver is told the attempt that Troy asks to be made again.
+	// redeliver is called with the attempt that Troy requests again.
 	redeliver func(attempt)
 }
 
 // hosted is a repository of the stand-in.
 type hosted interface {
 	about() map[string]any
-	// installed is the installation that sees it; 0 means none.
+	// installed is the installation with access to it; 0 means none.
 	installed() int
-	head(branch string) string // empty if there is no such branch
+	head(branch string) string // empty if the branch does not exist
 	message(commit string) string
 	archive(commit string) ([]byte, error)
 }
@@ -82,7 +82,7 @@ type attempt struct {
 const (
 	repository   = "team/blog"
 	repositoryID = 99
-	// themeRepository is what the repository has as a submodule, open to all.
+	// themeRepository is the public repository of the submodule.
 	themeRepository = "team/theme"
 	installation    = 77
 )
@@ -123,8 +123,8 @@ func (g *github) git(dir string, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// commit writes files, removes those whose text is empty, and pushes the
-// commit to the branch. It returns the commit's id.
+// commit writes files, removes those with empty text, and pushes the commit to
+// the branch. It returns the commit's id.
 func (g *github) commit(message string, files map[string]string) string {
 	g.t.Helper()
 	for path, text := range files {
@@ -148,8 +148,8 @@ func (g *github) commit(message string, files map[string]string) string {
 	return g.git(g.work, "rev-parse", "HEAD")
 }
 
-// theme makes the repository of the theme with one file, and its commit the
-// submodule "theme" of what is committed next.
+// theme makes the theme's repository with one file, and adds its commit to the
+// next commit as the submodule "theme".
 func (g *github) theme(content string) {
 	g.t.Helper()
 	dir := filepath.Join(g.root, themeRepository+".git")
@@ -160,7 +160,7 @@ func (g *github) theme(content string) {
 	g.git(dir, "add", "--all")
 	g.git(dir, "commit", "--quiet", "-m", "theme")
 	g.git(g.work, "update-index", "--add", "--cacheinfo", "160000,"+g.git(dir, "rev-parse", "HEAD")+",theme")
-	// An empty folder is what a clone without submodules has there.
+	// A clone without submodules has an empty folder there.
 	if err := os.MkdirAll(filepath.Join(g.work, "theme"), 0o755); err != nil {
 		g.t.Fatal(err)
 	}
@@ -223,12 +223,12 @@ func (g *github) deliver(w *world, event, id string, payload any) (int, string) 
 	return resp.StatusCode, string(answer)
 }
 
-// pushed commits and tells Troy of it.
+// pushed commits and sends Troy the webhook.
 func (g *github) pushed(w *world, message string, files map[string]string) string {
 	g.t.Helper()
 	commit := g.commit(message, files)
 	if status, answer := g.deliver(w, "push", uuid.NewString(), g.push(slices.Collect(maps.Keys(files))...)); status != http.StatusAccepted {
-		g.t.Fatalf("the push was answered %d: %s", status, answer)
+		g.t.Fatalf("the push got the answer %d: %s", status, answer)
 	}
 	return commit
 }
@@ -251,7 +251,7 @@ func (g *github) serve(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case strings.HasPrefix(path, "/codeload/"):
 		if r.Header.Get("Authorization") != "" {
-			refuse(http.StatusBadRequest, "the credential was sent on")
+			refuse(http.StatusBadRequest, "the credential was sent to another host")
 			return
 		}
 		archived(w, repo, rest)
@@ -274,7 +274,7 @@ func (g *github) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// app answers what the app asks for itself, with its JWT.
+// app answers the app's own requests, which have its JWT.
 func (g *github) app(answer func(int, any), refuse func(int, string), r *http.Request, path string, repo hosted) {
 	var body struct {
 		IDs   []int    `json:"repository_ids"`
@@ -323,8 +323,8 @@ func (g *github) app(answer func(int, any), refuse func(int, string), r *http.Re
 	}
 }
 
-// seenBy is the repository that a token is asked for, if the installation is
-// known and sees it.
+// seenBy returns the repository of a token request, if the installation exists
+// and has access to it.
 func (g *github) seenBy(installation int, ids []int, names []string) (full string, known bool) {
 	for name, repo := range g.hosts {
 		if repo.installed() != installation {
@@ -339,7 +339,7 @@ func (g *github) seenBy(installation int, ids []int, names []string) (full strin
 	return "", known
 }
 
-// tried notes an attempt at a delivery, for the chaos run.
+// tried records an attempt at a delivery, for the chaos run.
 //
 //nolint:unused // compiled with the tag chaos alone
 func (g *github) tried(guid, event string, status int, body []byte) {
@@ -348,8 +348,8 @@ func (g *github) tried(guid, event string, status int, body []byte) {
 	g.attempts = append(g.attempts, attempt{id: len(g.attempts) + 1, guid: guid, event: event, status: status, body: body})
 }
 
-// listed are the attempts at deliveries that never arrived, the newest first.
-// They are told as minutes old, because Troy leaves younger ones to arrive.
+// listed returns the attempts at deliveries that never arrived, newest first.
+// It makes them minutes old, because Troy gives younger ones time to arrive.
 func (g *github) listed() []map[string]any {
 	arrived := map[string]bool{}
 	for _, a := range g.attempts {
@@ -427,7 +427,7 @@ func (g *github) rest(w http.ResponseWriter, answer func(int, any), refuse func(
 	}
 }
 
-// archived answers as codeload does: a tarball with one folder on top.
+// archived answers as codeload does: a tarball with one folder at the top.
 func archived(w http.ResponseWriter, repo hosted, commit string) {
 	if repo == nil {
 		http.Error(w, "Not Found", http.StatusNotFound)
@@ -458,14 +458,14 @@ func (r realRepository) archive(commit string) ([]byte, error) {
 	return gittest.Command(context.Background(), r.bare(), "archive", "--format=tar.gz", "--prefix=team-blog-"+commit[:7]+"/", commit).Output()
 }
 
-// conclusion is what the newest check run of a commit says.
+// conclusion returns the conclusion of a commit's newest check run.
 func (g *github) conclusion(commit string) string {
 	text, _ := g.check(commit)
 	return text
 }
 
-// check is the conclusion, or the status, of a commit's newest check run, and
-// its output.
+// check returns the conclusion, or the status, of a commit's newest check run,
+// and its output.
 func (g *github) check(commit string) (text, output string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -14,7 +14,7 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
-// page is a site whose page and asset say which version they are of.
+// page is a site whose page and asset contain their version.
 func page(version string) map[string]string {
 	return map[string]string{
 		"index.html":       fmt.Sprintf("<!doctype html><title>%s</title>%s", version, strings.Repeat(version+" ", 2000)),
@@ -24,7 +24,7 @@ func page(version string) map[string]string {
 	}
 }
 
-// TestLifecycle goes the whole way from an app event to nothing left.
+// TestLifecycle goes from an app event to the end of the deletion.
 func TestLifecycle(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -56,7 +56,7 @@ func TestLifecycle(t *testing.T) {
 	}
 	first := w.live(id)
 
-	// The second release, under the eyes of fifty readers.
+	// The second release, while fifty readers read.
 	stop := w.readers(host, 50)
 	w.must("troy", "release", w.folder(page("two")), "--pipeline", "blog")
 	answers, olds, news := stop()
@@ -73,7 +73,7 @@ func TestLifecycle(t *testing.T) {
 		t.Errorf("after the rollback: %.60q", body)
 	}
 
-	// A release that fails: the one before it stays live.
+	// A failing release does not change the live site.
 	w.fault("store.seal before times=1 kind=permanent\n")
 	_, diag, status := w.run("troy", "release", w.folder(page("three")), "--pipeline", "blog")
 	if status != 6 || !strings.Contains(diag, "complete the files") {
@@ -112,13 +112,13 @@ func TestLifecycle(t *testing.T) {
 	if diff := cmp.Diff(want, w.path(id)); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
-	// The events are all that is left, for its old name too.
+	// The events are left, also under its old name.
 	if out := w.must("troy", "event", "list", "blog"); !strings.Contains(out, "Deleted") {
 		t.Errorf("troy event list of a deleted pipeline:\n%s", out)
 	}
 }
 
-// live is the deployment that the readers of a pipeline's site get.
+// live returns the deployment in the answers of a pipeline's site.
 func (w *world) live(pipeline string) string {
 	w.t.Helper()
 	p, err := w.api.Pipeline(w.t.Context(), pipeline)
@@ -126,13 +126,13 @@ func (w *world) live(pipeline string) string {
 		w.t.Fatal(err)
 	}
 	if p.LiveDeploymentID == nil || *p.LiveDeploymentID == uuid.Nil {
-		w.t.Fatal("nothing is live")
+		w.t.Fatal("no deployment is live")
 	}
 	return p.LiveDeploymentID.String()
 }
 
-// readers starts n readers of a site that goes from version one to two. Each
-// answer must be wholly of one of them, and of the one that its header names.
+// readers starts n readers of a site that changes from version one to two. Each
+// answer must be wholly of one version, and of the deployment in its header.
 func (w *world) readers(host string, n int) (stop func() (answers, olds, news int64)) {
 	var answers, olds, news atomic.Int64
 	var versions sync.Map // deployment → version

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestMutantsApply holds the patches of the chaos run to the code, the script
-// that applies them and the table that describes them.
+// TestMutantsApply checks the patches of the chaos run against the code, the
+// script that applies them and the table that describes them.
 func TestMutantsApply(t *testing.T) {
 	t.Parallel()
 	patches, err := filepath.Glob("mutants/*.patch")

@@ -7,8 +7,8 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
-// What may not be published fails the build and keeps the site before live,
-// and the check run says why.
+// A build with forbidden output fails and does not change the live site, and
+// the check run gives the reason.
 func TestWhatABuildMayPublish(t *testing.T) {
 	t.Parallel()
 	w, g, id := buildWorld(t)

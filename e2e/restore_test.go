@@ -13,9 +13,9 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
-// TestRestoredBackup goes back to a dump that is older than what the sites
-// show: a deployment goes live above the pointer that is in force, and a
-// distribution that the dump does not know of is adopted.
+// TestRestoredBackup restores a dump that is older than the live sites: the
+// next deployment goes live above the pointer in force, and a distribution that
+// is not in the dump is adopted.
 func TestRestoredBackup(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -32,7 +32,7 @@ func TestRestoredBackup(t *testing.T) {
 		t.Helper()
 		path, err := exec.LookPath(name)
 		if err != nil {
-			t.Skipf("%s is not here: %v", name, err)
+			t.Skipf("%s is not installed: %v", name, err)
 		}
 		if out, err := exec.CommandContext(t.Context(), path, args...).CombinedOutput(); err != nil {
 			t.Fatalf("%s: %v\n%s", name, err, out)
@@ -55,7 +55,7 @@ func TestRestoredBackup(t *testing.T) {
 	w.start("work")
 	p := w.waitFor(blog, troy.Deployed)
 	if status, body, live := w.get("blog.localhost", "/"); status != 200 || !strings.Contains(body, "<title>four</title>") || p.LiveDeploymentID.String() == live {
-		t.Errorf("the site shows %d %.40q of %s, and the row says %s: want what was live, which the row does not know", status, body, live, p.LiveDeploymentID)
+		t.Errorf("the site shows %d %.40q of %s, and the row has %s: want what was live, which the row does not know", status, body, live, p.LiveDeploymentID)
 	}
 	w.must("troy", "release", w.folder(page("five")), "--pipeline", "blog")
 	if _, body, live := w.get("blog.localhost", "/"); !strings.Contains(body, "<title>five</title>") || live != w.live(blog) {
