@@ -29,7 +29,7 @@ var names = strings.NewReplacer(`"nobody"`, "", "user nobody", "", "nobody.local
 // one after its revision.
 func unread() []string {
 	return []string{
-		"bench/", "builder/", "cloud/", "cmd/troyd/", "e2e/", "forge/", "intake/", "web/", "workers/",
+		"builder/", "cmd/troyd/", "forge/", "web/",
 	}
 }
 

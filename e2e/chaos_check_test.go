@@ -24,7 +24,7 @@ func (c *chaos) check(pipelines int) {
 	defer cancel()
 	c.checkHistories(ctx, pipelines)
 
-	rows, err := c.db.Query(ctx, "SELECT kind, subject_id::text, coalesce(holder, 'nobody'), by_app, what FROM chaos_stolen")
+	rows, err := c.db.Query(ctx, "SELECT kind, subject_id::text, coalesce(holder, 'none'), by_app, what FROM chaos_stolen")
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -326,9 +326,9 @@ func (s *server) releaseUpload(c *gin.Context, who caller) error {
 	case size < 0:
 		return troy.Errorf(troy.Invalid, "the header is missing; the file has %d bytes", f.Size).At("Content-Length")
 	case size > s.cfg.Limits.FileBytes:
-		return troy.Errorf(troy.TooLarge, "the body has %d bytes; at most %d are allowed", size, s.cfg.Limits.FileBytes).At("Content-Length")
+		return troy.Errorf(troy.TooLarge, "the body has %d bytes; expected at most %d", size, s.cfg.Limits.FileBytes).At("Content-Length")
 	case size != f.Size:
-		return troy.Errorf(troy.Invalid, "the body has %d bytes, declared were %d", size, f.Size).At("Content-Length")
+		return troy.Errorf(troy.Invalid, "the body has %d bytes; expected %d as declared", size, f.Size).At("Content-Length")
 	}
 	err = s.deps.Store.Put(c.Request.Context(), site.Tree{Pipeline: u.pipeline, Deployment: id}, f, c.Request.Body)
 	if err != nil {

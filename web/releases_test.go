@@ -213,9 +213,9 @@ func TestBadUploads(t *testing.T) {
 		return fmt.Sprintf("%s/%s/files/%s", releases(p), r, digest)
 	}
 	digest := file("", "home").SHA256.String()
-	w.send("PUT", at(p, r.ID, digest), "hone").refused(t, 400, "invalid", "sha256", "declared was "+digest)
-	w.send("PUT", at(p, r.ID, digest), "homes").refused(t, 400, "invalid", "Content-Length", "declared were 4")
-	w.send("PUT", at(p, r.ID, digest), "").refused(t, 400, "invalid", "Content-Length", "declared were 4")
+	w.send("PUT", at(p, r.ID, digest), "hone").refused(t, 400, "invalid", "sha256", "expected "+digest+" as declared")
+	w.send("PUT", at(p, r.ID, digest), "homes").refused(t, 400, "invalid", "Content-Length", "expected 4 as declared")
+	w.send("PUT", at(p, r.ID, digest), "").refused(t, 400, "invalid", "Content-Length", "expected 4 as declared")
 	w.send("PUT", at(p, r.ID, digest), strings.Repeat("x", 101)).refused(t, 413, "too_large", "Content-Length", "100")
 	w.send("PUT", at(p, r.ID, digest), io.MultiReader(strings.NewReader("home"))).refused(t, 400, "invalid", "Content-Length", "missing")
 	w.send("PUT", at(p, r.ID, file("", "other").SHA256.String()), "other").refused(t, 404, "not_found", "sha256", "declares no file")

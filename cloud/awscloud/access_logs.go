@@ -11,8 +11,8 @@ import (
 	"github.com/troy-iaas/troy/cloud"
 )
 
-// logging is where a distribution writes its access logs, nil for nowhere.
-// CloudFront keeps queries in them, but no cookies.
+// logging is where a distribution writes its access logs; nil means nowhere.
+// CloudFront's logs contain queries but not cookies.
 func (c *CDN) logging(reference string) *types.LoggingConfig {
 	if c.cfg.LogBucket == "" {
 		return nil
@@ -23,9 +23,9 @@ func (c *CDN) logging(reference string) *types.LoggingConfig {
 }
 
 // withLogging calls f, which sends a distribution's configuration. If AWS
-// refuses it, f is called again without access logs: a log bucket that does not
-// exist, or has access control lists disabled, must not keep a site from being
-// made or moved. refused is the reason then.
+// refuses it, withLogging calls f again without access logs: a log bucket that
+// does not exist, or has access control lists disabled, must not prevent a site
+// from being made or moved. refused is then the reason.
 func withLogging(config *types.DistributionConfig, f func() error) (refused, err error) {
 	err = f()
 	if config.Logging == nil || !aws.ToBool(config.Logging.Enabled) || troy.KindOf(err) != troy.Invalid {
@@ -33,14 +33,15 @@ func withLogging(config *types.DistributionConfig, f func() error) (refused, err
 	}
 	refused, config.Logging = err, nil
 	if err := f(); err != nil {
-		return nil, refused // it was not the logs
+		return nil, refused // the cause was not the logs
 	}
 	return refused, nil
 }
 
 // logs reports whether a distribution writes its access logs where the
-// configuration says; without a bucket, whatever it does is right. Lists of
-// distributions don't show it, so each is read once by a process.
+// configuration says; without a bucket, any setting is right. Lists of
+// distributions don't show it, so each process reads it once for each
+// distribution.
 func (c *CDN) logs(ctx context.Context, d types.DistributionSummary) (bool, error) {
 	if c.cfg.LogBucket == "" {
 		return true, nil
@@ -51,7 +52,7 @@ func (c *CDN) logs(ctx context.Context, d types.DistributionSummary) (bool, erro
 	}
 	out, err := c.get(ctx, id)
 	if errors.Is(err, cloud.ErrNotFound) {
-		return true, nil // it went meanwhile
+		return true, nil // it was deleted meanwhile
 	}
 	if err != nil {
 		return false, err

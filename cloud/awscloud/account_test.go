@@ -12,7 +12,7 @@ import (
 	"github.com/troy-iaas/troy/internal/devstack/s3test"
 )
 
-// What a person has to mend is said in words, and not tried again.
+// Errors that a person has to fix are clear and are not retried.
 func TestRefusalsInWords(t *testing.T) {
 	t.Parallel()
 	server := s3test.Start(t)
@@ -34,13 +34,13 @@ func TestRefusalsInWords(t *testing.T) {
 			t.Errorf("%s: %v (%s); want a conflict with %q", name, err, troy.KindOf(err), c.says)
 		}
 	}
-	other := newAccount(t, server, awsdouble.Config{Zone: "Z9", ZoneName: "sites.test"}) // Troy is told of Z0123456789
+	other := newAccount(t, server, awsdouble.Config{Zone: "Z9", ZoneName: "sites.test"}) // Troy is configured with Z0123456789
 	if err := other.cloud.DNS.Upsert(t.Context(), "blog.sites.test", "d1.cloudfront.net"); troy.KindOf(err) != troy.Conflict {
 		t.Errorf("another account's zone: %v", err)
 	}
 }
 
-// Past a hundred distributions there are a second function and a second origin
+// More than a hundred distributions have a second function and a second origin
 // access control.
 func TestShards(t *testing.T) {
 	t.Parallel()

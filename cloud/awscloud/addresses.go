@@ -11,16 +11,16 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// addressKey is the metadata that tells the viewer-response function a page's
-// own address, escaped.
+// addressKey is the metadata key of a page's canonical address, escaped, for
+// the viewer-response function.
 const addressKey = "troy-address"
 
 // maxAddress is the longest address that fits S3's 2 KB of metadata
-// (docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html). The
-// spellings of a page with a longer one don't redirect.
+// (docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html). Other
+// spellings of a longer address don't redirect.
 const maxAddress = 1900
 
-// addresses tells the own addresses of a tree's files.
+// addresses knows the canonical addresses of a tree's files.
 type addresses struct {
 	policy site.TrailingSlash
 	paths  site.PathSet
@@ -30,8 +30,8 @@ func addressesOf(m site.Manifest) *addresses {
 	return &addresses{m.TrailingSlash, site.NewPathSet(m.Files)}
 }
 
-// metadata is what a file's object carries, under its own key and under its
-// canonical one.
+// metadata returns the metadata of a file's object, under its own key and under
+// its canonical one.
 func (a *addresses) metadata(p string) map[string]string {
 	if a == nil {
 		return nil
@@ -43,10 +43,10 @@ func (a *addresses) metadata(p string) map[string]string {
 	return map[string]string{addressKey: address}
 }
 
-// address is the escaped address of a page, empty for what is none. It differs
-// from what the edge says where the viewer-request function would not find the
-// page: a name with a dot in it is a file's to it, and about.html beside
-// about/index.html shares that one's key.
+// address returns the escaped canonical address of a page, or the empty string
+// for any other file. It differs from the edge's where the viewer-request
+// function would not find the page: the function takes a name with a dot for a
+// file, and about.html beside about/index.html has that page's key.
 func (a *addresses) address(p string) string {
 	stem, page := strings.CutSuffix(p, ".html")
 	if !page || stem == "" || strings.HasSuffix(stem, "/") {
@@ -70,17 +70,17 @@ func (a *addresses) shared(stem string) bool {
 	return file || index
 }
 
-// maxTrees is how many trees' addresses are kept.
+// maxTrees is the number of trees whose addresses are cached.
 const maxTrees = 16
 
-// treeAddresses keeps the addresses of the trees that files are sent to.
+// treeAddresses caches the addresses of trees that are being uploaded.
 type treeAddresses struct {
 	mu    sync.Mutex
 	trees map[site.Tree]*addresses
 }
 
-// keep remembers a tree's addresses. It forgets some other tree's when there
-// are many: they are read again.
+// keep caches a tree's addresses. If the cache is full, it drops another
+// tree's; they can be read again.
 func (k *treeAddresses) keep(t site.Tree, a *addresses) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -116,7 +116,7 @@ func (k *treeAddresses) forget(pipeline uuid.UUID, deployments ...uuid.UUID) {
 	}
 }
 
-// addresses returns those of a declared tree, cloud.ErrNotFound if it is none.
+// addresses returns those of a declared tree, or cloud.ErrNotFound.
 func (s *Store) addresses(ctx context.Context, t site.Tree) (*addresses, error) {
 	if a := s.declared.get(t); a != nil {
 		return a, nil
@@ -130,12 +130,13 @@ func (s *Store) addresses(ctx context.Context, t site.Tree) (*addresses, error) 
 	return a, nil
 }
 
-// edgeTTL is how long CloudFront keeps what browsers ask for each time, in
-// seconds: the deployment is part of every key, so what is there never changes.
+// edgeTTL is how long CloudFront caches files that browsers revalidate each
+// time, in seconds: the deployment is part of every key, so an object never
+// changes.
 const edgeTTL = "31536000"
 
-// cacheControl is an object's header. The viewer-response function takes out
-// what is for CloudFront alone.
+// cacheControl returns an object's header. The viewer-response function removes
+// the part that is for CloudFront alone.
 func cacheControl(p string) string {
 	control := site.CacheControl(p)
 	if strings.Contains(control, "immutable") {

@@ -1,9 +1,9 @@
 // Package awscloud serves sites from a team's own AWS account: their files in
-// S3, a CloudFront distribution for each pipeline, alias records in Route 53. It is the cloud of several machines; cmd/troyd makes it
-// for TROY_CLOUD=aws.
+// S3, a CloudFront distribution for each pipeline, alias records in Route 53.
+// It is the cloud for several machines; cmd/troyd makes it for TROY_CLOUD=aws.
 //
-// Nothing is kept in the process that could not be read again: any number of
-// web and work processes share one account.
+// The process holds only caches: any number of web and work processes share one
+// account.
 package awscloud
 
 import (
@@ -15,39 +15,40 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// Config says where in AWS the sites live. deploy/aws makes all that it names.
+// Config names the AWS resources that serve the sites. deploy/aws makes all of
+// them.
 type Config struct {
 	awsapi.Config
 
-	// SitesBucket holds the files of sites, which CloudFront reads.
-	// WorkBucket holds what only Troy and its builds read: manifests, sources and
-	// outputs. They are two so that nothing CloudFront can be asked for is
+	// SitesBucket holds the files of sites, which CloudFront reads. WorkBucket
+	// holds manifests, sources and build outputs, which only Troy and its
+	// builds read. They are two buckets so that CloudFront can reach nothing
 	// private.
 	SitesBucket, WorkBucket string
-	// Zone is the id of the hosted zone that the sites' records are made in.
+	// Zone is the id of the hosted zone for the sites' records.
 	Zone string
-	// CertificateARN is ACM's certificate for the sites' hosts, in us-east-1.
+	// CertificateARN is the ACM certificate for the sites' hosts, in us-east-1.
 	CertificateARN string
 	// KeyValueStoreARN is CloudFront's store of the pointers.
 	KeyValueStoreARN string
-	// PriceClass says from where in the world CloudFront serves:
-	// PriceClass_100, PriceClass_200, or PriceClass_All if empty.
+	// PriceClass selects the CloudFront locations: PriceClass_100,
+	// PriceClass_200 or PriceClass_All, the default.
 	PriceClass string
 
-	// LogBucket, which may be empty, is the bucket that CloudFront writes access
-	// logs to, each distribution under its reference.
+	// LogBucket, which may be empty, is the bucket for CloudFront's access
+	// logs, with each distribution's reference as prefix.
 	LogBucket string
-	// Temp is the folder of large uploads until they are whole. It is made when
-	// it is needed; empty means the system's folder of temporary files.
+	// Temp is the folder for large uploads until they are complete. It is
+	// created when needed; empty means the system's temporary folder.
 	Temp string
 
-	// Lock runs f while nobody else holds the name, in any process. What AWS
-	// wants one after another (the pointers' store, a zone's changes) is kept
-	// in order by it.
+	// Lock runs f while no other process holds the name. It serializes calls
+	// that AWS does not accept concurrently: writes to the pointers' store and
+	// changes of a zone.
 	Lock func(ctx context.Context, name string, f func(context.Context) error) error
 }
 
-// PriceClasses lists what Config.PriceClass may be
+// PriceClasses lists the values of Config.PriceClass
 // (docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/PriceClass.html).
 func PriceClasses() []string { return []string{"PriceClass_100", "PriceClass_200", "PriceClass_All"} }
 

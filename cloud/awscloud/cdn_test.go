@@ -21,7 +21,7 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// locks is awscloud's Lock inside of one process.
+// locks is awscloud's Lock within one process.
 func locks() func(context.Context, string, func(context.Context) error) error {
 	var mu sync.Mutex
 	held := map[string]*sync.Mutex{}
@@ -38,7 +38,7 @@ func locks() func(context.Context, string, func(context.Context) error) error {
 	}
 }
 
-// account is the double with the cloud that acts on it.
+// account is the double and the cloud on it.
 type account struct {
 	double *awsdouble.Double
 	cloud  cloud.Cloud
@@ -92,8 +92,7 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// A tree that was sealed again is forgotten by CloudFront, once for each
-// pointer.
+// CloudFront invalidates a tree that was sealed again, once for each pointer.
 func TestFlipToTheSameTree(t *testing.T) {
 	t.Parallel()
 	a := newAccount(t, s3test.Start(t), awsdouble.Config{})
@@ -117,7 +116,7 @@ func TestFlipToTheSameTree(t *testing.T) {
 			}
 		}
 		if n != c.forgotten {
-			t.Fatalf("after sequence %d: %d times everything was forgotten, want %d", c.sequence, n, c.forgotten)
+			t.Fatalf("after sequence %d: %d invalidations of everything, want %d", c.sequence, n, c.forgotten)
 		}
 	}
 }

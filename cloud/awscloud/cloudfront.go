@@ -25,28 +25,28 @@ import (
 )
 
 const (
-	// cachingOptimized is CloudFront's managed cache policy of that name
+	// cachingOptimized is the id of CloudFront's managed cache policy
+	// CachingOptimized
 	// (docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/using-managed-cache-policies.html).
 	cachingOptimized = "658327ea-f89d-4fab-a63d-7e88639e58f6"
-	// errorTTL is how long, in seconds, CloudFront keeps the answer that
-	// something is missing.
+	// errorTTL is how long CloudFront caches a 404, in seconds.
 	errorTTL = 10
-	// referenceTag is the tag with the reference that a distribution was made under.
+	// referenceTag is the tag that holds a distribution's reference.
 	referenceTag = "troy:reference"
 )
 
-// distributionID is the form of CloudFront's ids; they become part of paths.
+// distributionID matches CloudFront's ids; they become part of paths.
 var distributionID = regexp.MustCompile(`^[A-Z0-9]{1,40}$`)
 
-// CDN is CloudFront: a distribution for each pipeline, all of them reading one
-// bucket, with the pointers in one KeyValueStore.
+// CDN is CloudFront: a distribution for each pipeline, all with the same bucket
+// as origin, and the pointers in one KeyValueStore.
 type CDN struct {
 	cfg           Config
 	client        *cloudfront.Client
 	sites         bucket
 	pointers      *pointers
 	invalidations *rate.Limiter
-	logged        sync.Map // ids of distributions that are known to write access logs
+	logged        sync.Map // ids of distributions that write access logs
 }
 
 var _ cloud.CDN = (*CDN)(nil)
@@ -61,7 +61,7 @@ func NewCDN(loaded aws.Config, cfg Config) *CDN {
 	return &CDN{
 		cfg: cfg, client: cloudfront.NewFromConfig(loaded), sites: bucket{awsapi.Bucket{Client: awsapi.NewS3(loaded, cfg.Config), Name: cfg.SitesBucket}},
 		pointers: newPointers(kvs, cfg),
-		// CloudFront takes one invalidation a second of an account.
+		// CloudFront accepts one invalidation per second and account.
 		invalidations: rate.NewLimiter(rate.Every(time.Second), 1),
 	}
 }
@@ -73,14 +73,15 @@ func (c *CDN) Create(ctx context.Context, reference, host string) (made cloud.Di
 	if err != nil {
 		return made, troy.Errorf(troy.Invalid, "%w", err)
 	}
-	// One after another: they share functions, and many at once are throttled.
+	// One at a time: distributions share functions, and AWS throttles
+	// concurrent creations.
 	err = c.cfg.Lock(ctx, distributionsLock, func(ctx context.Context) error {
 		shard, err := c.shard(ctx, reference)
 		if err != nil {
 			return err
 		}
 		config := c.config(reference, host, shard)
-		// The upkeep tells why there are no logs.
+		// The upkeep reports why there are no logs.
 		_, err = withLogging(config, func() error {
 			out, err := awsapi.Call(ctx, func(ctx context.Context) (*cloudfront.CreateDistributionWithTagsOutput, error) {
 				return c.client.CreateDistributionWithTags(ctx, &cloudfront.CreateDistributionWithTagsInput{
@@ -101,9 +102,8 @@ func (c *CDN) Create(ctx context.Context, reference, host string) (made cloud.Di
 	return made, err
 }
 
-// origin is the name that a distribution reads the sites' bucket by. By it, the
-// distributions of this installation are told from those of others in the
-// account.
+// origin is the domain name of the sites' bucket in a distribution. It
+// distinguishes this installation's distributions from others in the account.
 func (c *CDN) origin() string { return c.cfg.SitesBucket + ".s3." + c.cfg.Region + ".amazonaws.com" }
 
 // ours reports whether this installation made a distribution.
@@ -122,7 +122,7 @@ func (c *CDN) priceClass() types.PriceClass {
 	return types.PriceClass(c.cfg.PriceClass)
 }
 
-// config is the distribution of a host.
+// config returns the configuration of a host's distribution.
 func (c *CDN) config(reference, host string, s shard) *types.DistributionConfig {
 	const origin = "sites"
 	page := "/" + errorKey(reference)
@@ -151,8 +151,8 @@ func (c *CDN) config(reference, host string, s shard) *types.DistributionConfig 
 	}
 }
 
-// allowedMethods are those that reach the functions, which answer OPTIONS.
-// CloudFront refuses others with 403.
+// allowedMethods are the methods that reach the functions, which answer
+// OPTIONS. CloudFront refuses others with 403.
 func allowedMethods() *types.AllowedMethods {
 	read := []types.Method{types.MethodGet, types.MethodHead}
 	return &types.AllowedMethods{
@@ -178,7 +178,7 @@ func (c *CDN) each(ctx context.Context, f func(types.DistributionSummary) (bool,
 	return nil
 }
 
-// Find implements cloud.CDN by the comment, since lists don't show the
+// Find implements cloud.CDN. It searches by comment, since lists don't show the
 // CallerReference.
 func (c *CDN) Find(ctx context.Context, reference string) (cloud.Distribution, error) {
 	id := ""
@@ -223,7 +223,7 @@ func distribution(d *types.Distribution, etag *string) cloud.Distribution {
 	}
 }
 
-// Disable implements cloud.CDN: the whole configuration is sent back.
+// Disable implements cloud.CDN. It sends the whole configuration back.
 func (c *CDN) Disable(ctx context.Context, id, etag string) error {
 	out, err := c.get(ctx, id)
 	if err != nil {
@@ -237,8 +237,8 @@ func (c *CDN) Disable(ctx context.Context, id, etag string) error {
 	return awsapi.Failed("disable the distribution "+id, err)
 }
 
-// Delete implements cloud.CDN. The distribution goes last: as long as it is
-// there, whoever repeats this finds what belongs to it.
+// Delete implements cloud.CDN. The distribution goes last: until then, a
+// repeated call finds what belongs to it.
 func (c *CDN) Delete(ctx context.Context, id, etag string) error {
 	out, err := c.get(ctx, id)
 	if errors.Is(err, cloud.ErrNotFound) {
@@ -265,8 +265,8 @@ func (c *CDN) Delete(ctx context.Context, id, etag string) error {
 	return err
 }
 
-// Flip implements cloud.CDN: the pointer moves, then the page for what is
-// missing is refreshed. Repeating it changes nothing.
+// Flip implements cloud.CDN: it moves the pointer, then refreshes the 404 page.
+// Repeating it changes nothing.
 func (c *CDN) Flip(ctx context.Context, id string, p site.Pointer) error {
 	out, err := c.get(ctx, id)
 	if err != nil {
@@ -287,7 +287,7 @@ func (c *CDN) Flip(ctx context.Context, id string, p site.Pointer) error {
 	return c.refresh(ctx, id, aws.ToString(out.Distribution.DistributionConfig.CallerReference), p)
 }
 
-// plainMissing is the page of sites that have no 404.html.
+// plainMissing is the 404 page of sites without a 404.html.
 const plainMissing = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Not found</title><h1>Not found</h1></html>\n"
 
 // plainTag is the ETag that plainMissing has in S3: the MD5 of its bytes.
@@ -296,8 +296,8 @@ func plainTag() string {
 	return `"` + hex.EncodeToString(sum[:]) + `"`
 }
 
-// refresh brings the page for what is missing up to the deployment, and has
-// CloudFront forget the one before.
+// refresh updates the 404 page to the deployment's and invalidates the previous
+// one.
 func (c *CDN) refresh(ctx context.Context, id, reference string, p site.Pointer) error {
 	page := site.File{Path: "404.html"}
 	from := treePrefix(site.Tree{Pipeline: p.Pipeline, Deployment: p.Deployment}) + page.Path
@@ -322,13 +322,13 @@ func (c *CDN) refresh(ctx context.Context, id, reference string, p site.Pointer)
 		err = c.sites.copy(ctx, from, to, page, nil, site.CacheControl(page.Path))
 	}
 	if err != nil || there == "" {
-		return err // nothing is kept of a page that was not there
+		return err // a missing page is not cached
 	}
 	return c.invalidate(ctx, id, p, "missing", "/"+to)
 }
 
-// invalidate has CloudFront forget what it holds of a path. Why is part of the
-// reference, since a pointer may have several.
+// invalidate invalidates a path. why is part of the caller reference, since a
+// pointer may have several invalidations.
 func (c *CDN) invalidate(ctx context.Context, id string, p site.Pointer, why, path string) error {
 	if err := c.invalidations.Wait(ctx); err != nil {
 		return fmt.Errorf("wait for the turn to invalidate: %w", err)

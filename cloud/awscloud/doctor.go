@@ -27,9 +27,9 @@ type examiner struct {
 	suffix string
 }
 
-// Examine looks at what serves sites in the account, as work needs it. suffix is
-// the domain of the sites. It changes nothing but an object that it writes and
-// removes again.
+// Examine checks the account's resources for serving sites. suffix is the
+// domain of the sites. It changes nothing except for an object that it writes
+// and removes again.
 func Examine(x awsapi.Examiner, cfg Config, suffix string) {
 	e := examiner{x, cfg, suffix}
 	e.bucket("TROY_AWS_SITES_BUCKET", cfg.SitesBucket)
@@ -40,7 +40,7 @@ func Examine(x awsapi.Examiner, cfg Config, suffix string) {
 	e.pointers()
 }
 
-// ExamineQueues looks at queues by the settings that name their URLs.
+// ExamineQueues checks the queues whose URLs these settings have.
 func ExamineQueues(x awsapi.Examiner, queues map[string]string) {
 	for setting, address := range queues {
 		examineQueue(x, setting, address)
@@ -62,13 +62,13 @@ func (e examiner) bucket(setting, name string) {
 	}
 	if err = errors.Join(err, b.Remove(e.Context, key)); err != nil {
 		first, _, _ := strings.Cut(err.Error(), "\n")
-		e.Wrong("bucket "+name, first, "%s has to be a bucket in %s that the role may list, read, write and delete in (docs/aws.md)", setting, e.cfg.Region)
+		e.Wrong("bucket "+name, first, "%s must be a bucket in %s that the role may list, read, write and delete in (docs/aws.md)", setting, e.cfg.Region)
 		return
 	}
 	e.Well("bucket "+name, "written, read, listed, removed")
 }
 
-// renewBy is how long before its end a certificate is told of.
+// renewBy is the time before a certificate's end from which Examine reports it.
 const renewBy = 14 * 24 * time.Hour
 
 func (e examiner) certificate() {
@@ -78,7 +78,7 @@ func (e examiner) certificate() {
 		return client.DescribeCertificate(ctx, &acm.DescribeCertificateInput{CertificateArn: &e.cfg.CertificateARN})
 	})
 	if err != nil {
-		e.Wrong(part, awsapi.Words(err), "TROY_AWS_CERTIFICATE has to be a certificate of ACM in us-east-1 and in this account, which the role may describe")
+		e.Wrong(part, awsapi.Words(err), "TROY_AWS_CERTIFICATE must be an ACM certificate in us-east-1 and in this account, which the role may describe")
 		return
 	}
 	c := out.Certificate
@@ -91,9 +91,9 @@ func (e examiner) certificate() {
 	case !covered:
 		e.Wrong(part, "it covers "+strings.Join(c.SubjectAlternativeNames, ", ")+" and not "+want, "request one in us-east-1 for %s and set TROY_AWS_CERTIFICATE to it", want)
 	case c.Status != acmtypes.CertificateStatusIssued:
-		e.Wrong(part, "it is "+string(c.Status), "finish its validation in ACM: the CNAME that ACM names has to be in the zone")
+		e.Wrong(part, "it is "+string(c.Status), "finish its validation in ACM: the CNAME that ACM names must be in the zone")
 	case c.NotAfter != nil && time.Until(*c.NotAfter) < renewBy:
-		e.Wrong(part, "it ends on "+c.NotAfter.Format(time.DateOnly), "see in ACM why it is not renewed: the CNAME of its validation has to stay in the zone")
+		e.Wrong(part, "it ends on "+c.NotAfter.Format(time.DateOnly), "see in ACM why it is not renewed: the CNAME of its validation must stay in the zone")
 	default:
 		e.Well(part, "issued, covers %s", want)
 	}
@@ -106,19 +106,20 @@ func (e examiner) zone() {
 		return client.GetHostedZone(ctx, &route53.GetHostedZoneInput{Id: &e.cfg.Zone})
 	})
 	if err != nil {
-		e.Wrong(part, awsapi.Words(err), "TROY_AWS_ZONE has to be the id of a hosted zone of this account, which the role may read")
+		e.Wrong(part, awsapi.Words(err), "TROY_AWS_ZONE must be the id of a hosted zone of this account, which the role may read")
 		return
 	}
 	name := strings.TrimSuffix(aws.ToString(out.HostedZone.Name), ".")
 	switch {
 	case e.suffix != name && !strings.HasSuffix(e.suffix, "."+name):
-		e.Wrong(part, "it is of "+name, "TROY_SITES_SUFFIX, %s, has to be %s or lie under it; else set TROY_AWS_ZONE to the zone that it lies in", e.suffix, name)
+		e.Wrong(part, "it is of "+name, "TROY_SITES_SUFFIX, %s, must be %s or a subdomain of it; otherwise set TROY_AWS_ZONE to the zone that contains it", e.suffix, name)
 		return
 	case out.HostedZone.Config != nil && out.HostedZone.Config.PrivateZone:
 		e.Wrong(part, "it is private", "set TROY_AWS_ZONE to the public zone of %s", name)
 		return
 	}
-	// Removing a record that is not there is refused, after the permission.
+	// Route 53 checks the permission before it refuses to remove a record that
+	// does not exist.
 	absent := &r53types.ResourceRecordSet{
 		Name: aws.String("troy-doctor-" + uuid.NewString()[:8] + "." + e.suffix), Type: r53types.RRTypeTxt, TTL: aws.Int64(60),
 		ResourceRecords: []r53types.ResourceRecord{{Value: aws.String(`"troy"`)}},
@@ -142,11 +143,11 @@ func (e examiner) zone() {
 const quotaDistributions = "L-24B04930"
 
 func (e examiner) distributions() {
-	const part, nobody = "distributions", "E00000000TROY"
+	const part, absent = "distributions", "E00000000TROY"
 	cdn := NewCDN(e.Loaded, e.cfg)
 	count := 0
 	if err := cdn.each(e.Context, func(cftypes.DistributionSummary) (bool, error) { count++; return true, nil }); err != nil {
-		e.Wrong(part, awsapi.Words(err), "the role has to be allowed cloudfront:ListDistributions (docs/aws.md)")
+		e.Wrong(part, awsapi.Words(err), "the role must be allowed cloudfront:ListDistributions (docs/aws.md)")
 		return
 	}
 	out, err := awsapi.Call(e.Context, func(ctx context.Context) (*servicequotas.GetServiceQuotaOutput, error) {
@@ -158,7 +159,7 @@ func (e examiner) distributions() {
 		quota := int(aws.ToFloat64(out.Quota.Value))
 		said = fmt.Sprintf("%d of %d", count, quota)
 		if count*10 >= quota*9 {
-			e.Wrong(part, said, "ask for more (Service Quotas, Amazon CloudFront, Web distributions per AWS account): one is made for each pipeline")
+			e.Wrong(part, said, "request a higher quota (Service Quotas, Amazon CloudFront, Web distributions per AWS account): Troy makes one for each pipeline")
 			return
 		}
 	}
@@ -166,16 +167,16 @@ func (e examiner) distributions() {
 	e.functions(cdn)
 }
 
-// functions tells whether the distributions run this version's functions, with
+// functions checks that the distributions run this version's functions, with
 // this installation's pointers.
 func (e examiner) functions(cdn *CDN) {
 	const part = "functions"
 	said, err := cdn.astray(e.Context)
 	switch {
 	case err != nil:
-		e.Wrong(part, awsapi.Words(err), "the role has to be allowed cloudfront:DescribeFunction and cloudfront:GetFunction (docs/aws.md)")
+		e.Wrong(part, awsapi.Words(err), "the role must be allowed cloudfront:DescribeFunction and cloudfront:GetFunction (docs/aws.md)")
 	case len(said) > 0:
-		e.Wrong(part, strings.Join(said, "; "), "keep `troyd work` of this version running: it mends this within %s. Until then such sites may answer 404", UpkeepInterval)
+		e.Wrong(part, strings.Join(said, "; "), "keep `troyd work` of this version running: it fixes this within %s. Until then such sites may answer 404", UpkeepInterval)
 	default:
 		e.Well(part, "of this version, reading this installation's pointers")
 	}
@@ -191,7 +192,7 @@ func errOr(err error) error {
 func (e examiner) pointers() {
 	const part = "pointer store"
 	if err := NewCDN(e.Loaded, e.cfg).pointers.probe(e.Context); err != nil {
-		e.Wrong(part, awsapi.Words(err), "TROY_AWS_POINTER_STORE has to be the ARN of a CloudFront KeyValueStore of this account, which the role may describe and read (docs/aws.md)")
+		e.Wrong(part, awsapi.Words(err), "TROY_AWS_POINTER_STORE must be the ARN of a CloudFront KeyValueStore of this account, which the role may describe and read (docs/aws.md)")
 		return
 	}
 	e.Well(part, "read")
@@ -202,20 +203,21 @@ func examineQueue(e awsapi.Examiner, setting, address string) {
 	target, err := q.DeadLetters(e.Context)
 	switch {
 	case err != nil:
-		e.Wrong(setting, awsapi.Words(err), "it has to be the URL of a queue in %s, which the role may read", e.Loaded.Region)
+		e.Wrong(setting, awsapi.Words(err), "it must be the URL of a queue in %s, which the role may read", e.Loaded.Region)
 		return
 	case target == "":
-		e.Wrong(setting, "it has no dead-letter queue", "give it a redrive policy: what can't be taken in would be received again and again")
+		e.Wrong(setting, "it has no dead-letter queue", "give it a redrive policy: invalid messages would be received again and again")
 		return
 	}
-	nobody := cloud.Message{Receipt: "none"}
+	none := cloud.Message{Receipt: "none"}
 	e.Permissions(setting, "its dead letters go to "+target[strings.LastIndexByte(target, ':')+1:], e.May(map[string]func(context.Context) error{
-		// More than a call may receive is refused, after the permission.
+		// SQS checks the permission before it refuses a batch that is too
+		// large.
 		"sqs:ReceiveMessage": func(ctx context.Context) error {
 			_, err := q.client.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: &q.url, MaxNumberOfMessages: batch + 1})
 			return err
 		},
-		"sqs:ChangeMessageVisibility": func(ctx context.Context) error { return q.Hold(ctx, 0, nobody) },
-		"sqs:DeleteMessage":           func(ctx context.Context) error { return q.Done(ctx, nobody) },
+		"sqs:ChangeMessageVisibility": func(ctx context.Context) error { return q.Hold(ctx, 0, none) },
+		"sqs:DeleteMessage":           func(ctx context.Context) error { return q.Done(ctx, none) },
 	}))
 }

@@ -9,14 +9,14 @@ import (
 	"github.com/google/uuid"
 )
 
-// trials are calls that tell whether the role may make them, and have no
-// effect: whoever lacks a permission is told so before what is wrong with the
-// call.
+// trials are calls without effect that show whether the role may make them: AWS
+// checks the permission before the call's arguments.
 func (c *CDN) trials(suffix string) map[string]func(context.Context) error {
 	const none, name = "E00000000TROY", "troy-doctor"
 	guard := aws.String("E0")
 	// Neither the functions nor the access control exist, so CloudFront refuses
-	// the distribution. It is disabled and tagged, should anything accept it.
+	// the distribution. It is disabled and tagged in case CloudFront accepts
+	// it.
 	reference := referencePrefix + uuid.NewString()
 	config := c.config(reference, name+"."+suffix, shard{arns: []string{"none", "none"}, access: "none"})
 	config.Enabled = aws.Bool(false)
@@ -67,8 +67,9 @@ func (c *CDN) trials(suffix string) map[string]func(context.Context) error {
 }
 
 // tryCreate makes a disabled distribution that CloudFront has to refuse, and
-// removes it if it was made all the same. One that can't be removed at once has
-// the reference of a pipeline that does not exist: `troyd aws orphans` lists it.
+// removes it if it was made after all. If it can't be removed at once, it has
+// the reference of a pipeline that does not exist: `troyd aws orphans` lists
+// it.
 func (c *CDN) tryCreate(ctx context.Context, config *types.DistributionConfig) error {
 	made, err := c.client.CreateDistributionWithTags(ctx, &cloudfront.CreateDistributionWithTagsInput{DistributionConfigWithTags: &types.DistributionConfigWithTags{
 		DistributionConfig: config, Tags: &types.Tags{Items: []types.Tag{{Key: aws.String(referenceTag), Value: config.CallerReference}}},

@@ -17,7 +17,7 @@ import (
 	"github.com/troy-iaas/troy/internal/devstack/s3test"
 )
 
-// earlier puts n distributions of the installation on functions of an earlier
+// earlier moves n distributions of the installation to functions of an earlier
 // version, one after another.
 func (a account) earlier(t *testing.T, server *s3test.Server, functions, n int) {
 	t.Helper()
@@ -58,8 +58,8 @@ func (a account) earlier(t *testing.T, server *s3test.Server, functions, n int) 
 	}
 }
 
-// More distributions than one shard takes move off nine functions of an
-// earlier version. CloudFront lets ten read the pointers' store.
+// More distributions than one shard takes leave nine functions of an earlier
+// version. CloudFront lets ten read the pointers' store.
 func TestUpkeepMakesRoom(t *testing.T) {
 	t.Parallel()
 	server := s3test.Start(t)
@@ -79,7 +79,7 @@ func TestUpkeepMakesRoom(t *testing.T) {
 	if done := a.upkeep(t); done.Distributions != 1 {
 		t.Errorf("the next upkeep changed %+v, want one distribution", done)
 	}
-	for range 2 { // the rest of them is removed as any orphan is
+	for range 2 { // the others are removed as orphans
 		if _, err := a.account().Unused(t.Context(), true); err != nil {
 			t.Fatal(err)
 		}
@@ -89,8 +89,8 @@ func TestUpkeepMakesRoom(t *testing.T) {
 	}
 }
 
-// Where every function of the store is one of an earlier version, and in use,
-// nothing is moved, and a person is told.
+// If every function of the store belongs to an earlier version and is in use,
+// nothing is moved, and the upkeep reports it.
 func TestUpkeepWithoutRoom(t *testing.T) {
 	t.Parallel()
 	server := s3test.Start(t)
@@ -109,7 +109,7 @@ func TestUpkeepWithoutRoom(t *testing.T) {
 	}
 }
 
-// remove deletes the distribution of a host.
+// remove deletes a host's distribution.
 func (a account) remove(t *testing.T, host string) {
 	t.Helper()
 	for _, d := range a.double.Distributions() {

@@ -14,7 +14,7 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// maxFunction is the most bytes of a function's code
+// maxFunction is the maximum size of a function's code in bytes
 // (docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/cloudfront-limits.html).
 const maxFunction = 10 << 10
 
@@ -26,12 +26,12 @@ func TestFunctionsAreSmall(t *testing.T) {
 			t.Fatal(err)
 		}
 		if len(code) > maxFunction {
-			t.Errorf("%s has %d bytes; CloudFront takes %d", name, len(code), maxFunction)
+			t.Errorf("%s has %d bytes; CloudFront accepts %d", name, len(code), maxFunction)
 		}
 	}
 }
 
-// The double runs the function that was published.
+// The double runs the published function.
 func TestViewerRequest(t *testing.T) {
 	t.Parallel()
 	a := newAccount(t, s3test.Start(t), awsdouble.Config{})
@@ -79,8 +79,8 @@ func TestViewerRequest(t *testing.T) {
 	}
 }
 
-// TestDifferences holds the list of docs/aws.md to what CloudFront answers
-// otherwise than site's rules of addresses say. Every other address of the
+// TestDifferences compares the list of docs/aws.md with the addresses for which
+// CloudFront's answer differs from site's rules. Every other address of the
 // conformance suite follows them.
 func TestDifferences(t *testing.T) {
 	t.Parallel()
@@ -117,9 +117,10 @@ func TestDifferences(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The file that answers, or where it redirects; by the rules, and here.
+	// The file that answers, or the redirect's target; by the rules, and on
+	// CloudFront.
 	for address, want := range map[string]struct{ rules, here string }{
-		"/docs/none":          {"", "404.html"}, // the rules know no 404.html; the edge sends docs/404.html
+		"/docs/none":          {"", "404.html"}, // the rules don't know 404.html; the edge sends docs/404.html
 		"/v1.2":               {"v1.2.html", "404.html"},
 		"/v1.2.html":          {"v1.2.html", "v1.2.html"},
 		"/dir.d":              {"→/dir.d/", "404.html"},

@@ -20,12 +20,12 @@ import (
 	"github.com/troy-iaas/troy/internal/awsapi"
 )
 
-// codeVersion counts the versions of the functions' code. While two versions of
-// Troy run, the older one leaves the newer one's code alone. A test holds it to
-// the code.
+// codeVersion is the version of the functions' code. While two versions of Troy
+// run, the older one does not replace the newer one's code. A test compares it
+// with the code.
 const codeVersion = 4
 
-// program is what one kind of function runs.
+// program is the code of one kind of function.
 type program struct {
 	kind    string // part of the functions' names
 	event   types.EventType
@@ -48,9 +48,9 @@ func programs() []program {
 	}
 }
 
-// installation tells the functions and origin access controls of one
-// installation from those of others in the account: functions are found by
-// their names, and each reads one KeyValueStore.
+// installation distinguishes this installation's functions and origin access
+// controls from others in the account: functions are found by name, and each
+// reads one KeyValueStore.
 func (c *CDN) installation() string {
 	sum := sha256.Sum256([]byte(c.cfg.KeyValueStoreARN))
 	return referencePrefix + hex.EncodeToString(sum[:5])
@@ -62,14 +62,14 @@ func (c *CDN) functionName(p program, n int) string {
 
 func (c *CDN) accessName(n int) string { return fmt.Sprintf("%s-%d", c.installation(), n) }
 
-// functionNamed is the name in a function's ARN.
+// functionNamed returns the name in a function's ARN.
 func functionNamed(arn string) string {
 	_, name, _ := strings.Cut(arn, ":function/")
 	return name
 }
 
-// functionConfig is what a function is made with. Its comment begins with the
-// version of its code.
+// functionConfig returns a function's configuration. Its comment begins with
+// the version of its code.
 func (c *CDN) functionConfig(p program) *types.FunctionConfig {
 	config := &types.FunctionConfig{
 		Comment: aws.String(fmt.Sprintf("Troy v%d: %s", codeVersion, p.comment)), Runtime: types.FunctionRuntimeCloudfrontJs20,
@@ -82,8 +82,8 @@ func (c *CDN) functionConfig(p program) *types.FunctionConfig {
 	return config
 }
 
-// versionOf reads the version from a function's comment; 0 is one from before
-// versions were counted.
+// versionOf returns the version in a function's comment; 0 means that the
+// function is older than versions.
 func versionOf(config *types.FunctionConfig) int {
 	_, after, _ := strings.Cut(aws.ToString(config.Comment), "Troy v")
 	digits, _, _ := strings.Cut(after, ":")
@@ -94,8 +94,7 @@ func versionOf(config *types.FunctionConfig) int {
 	return n
 }
 
-// storeOf returns the KeyValueStore that a function is associated with, empty if
-// none is.
+// storeOf returns the KeyValueStore of a function, or the empty string.
 func storeOf(config *types.FunctionConfig) string {
 	if config == nil || config.KeyValueStoreAssociations == nil || len(config.KeyValueStoreAssociations.Items) == 0 {
 		return ""
@@ -103,7 +102,8 @@ func storeOf(config *types.FunctionConfig) string {
 	return aws.ToString(config.KeyValueStoreAssociations.Items[0].KeyValueStoreARN)
 }
 
-// describe reads a stage of a function; one that does not exist is nil.
+// describe reads a stage of a function; it returns nil if the stage does not
+// exist.
 func (c *CDN) describe(ctx context.Context, name string, stage types.FunctionStage) (*cloudfront.DescribeFunctionOutput, error) {
 	out, err := awsapi.Call(ctx, func(ctx context.Context) (*cloudfront.DescribeFunctionOutput, error) {
 		return c.client.DescribeFunction(ctx, &cloudfront.DescribeFunctionInput{Name: &name, Stage: stage})
@@ -114,8 +114,9 @@ func (c *CDN) describe(ctx context.Context, name string, stage types.FunctionSta
 	return out, awsapi.Failed("look for the function "+name, err)
 }
 
-// stale says what is wrong with a live function: it reads another store, or it
-// runs other code that is not of a later version. It is empty if nothing is.
+// stale says why a live function is out of date: it reads another store, or its
+// code differs and is not of a later version. It returns the empty string if
+// the function is current.
 func (c *CDN) stale(ctx context.Context, p program, live *cloudfront.DescribeFunctionOutput) (string, error) {
 	summary := live.FunctionSummary
 	name := aws.ToString(summary.Name)
@@ -142,10 +143,10 @@ func (c *CDN) stale(ctx context.Context, p program, live *cloudfront.DescribeFun
 	return "", nil
 }
 
-// function returns the ARN of a shard's function, after making it if there is
-// none, and after replacing its code or store if they are not what they should
-// be. Whatever is cut off is done by the next call. If it returns an error, the
-// ARN is that of the live function if it reads the right store, else empty.
+// function returns the ARN of a shard's function. It first makes a missing
+// function, and replaces outdated code or a wrong store. The next call
+// completes an interrupted one. If function returns an error, the ARN is that
+// of the live function if it reads the right store, else empty.
 func (c *CDN) function(ctx context.Context, p program, n int) (arn string, changed bool, err error) {
 	name := c.functionName(p, n)
 	live, err := c.describe(ctx, name, types.FunctionStageLive)
@@ -174,8 +175,8 @@ func (c *CDN) function(ctx context.Context, p program, n int) (arn string, chang
 	return aws.ToString(published.FunctionSummary.FunctionMetadata.FunctionARN), true, nil
 }
 
-// develop makes a function, or updates the one in development, and returns the
-// ETag that it is to be published by.
+// develop makes a function, or updates it in development, and returns the ETag
+// for its publication.
 func (c *CDN) develop(ctx context.Context, p program, name string) (*string, error) {
 	config := c.functionConfig(p)
 	before, err := c.describe(ctx, name, types.FunctionStageDevelopment)
@@ -202,19 +203,19 @@ func (c *CDN) develop(ctx context.Context, p program, name string) (*string, err
 	if err != nil {
 		return nil, awsapi.Failed("update the function "+name, err)
 	}
-	// The SDK reads the ETag of an update from a header of another name.
+	// The SDK reads an update's ETag from the wrong header.
 	after, err := c.describe(ctx, name, types.FunctionStageDevelopment)
 	if err != nil {
 		return nil, err
 	}
 	if after == nil {
-		return nil, fmt.Errorf("the function %s went away: %w", name, cloud.ErrPrecondition)
+		return nil, fmt.Errorf("the function %s was deleted: %w", name, cloud.ErrPrecondition)
 	}
 	return after.ETag, nil
 }
 
-// access returns the id of the origin access control with this name, after
-// making it if there is none.
+// access returns the id of the origin access control with this name, and makes
+// it if it does not exist.
 func (c *CDN) access(ctx context.Context, name string) (string, error) {
 	id := ""
 	err := c.eachAccess(ctx, func(a types.OriginAccessControlSummary) {
@@ -255,13 +256,13 @@ func (c *CDN) eachAccess(ctx context.Context, each func(types.OriginAccessContro
 	}
 }
 
-// shard is what a distribution shares with up to 99 others.
+// shard is what up to 100 distributions share.
 type shard struct {
 	arns   []string // of the functions, in the order of programs
 	access string   // the id of the origin access control
 }
 
-// functions are the shard's, as a distribution has them.
+// functions returns the shard's functions as a distribution has them.
 func (s shard) functions() *types.FunctionAssociations {
 	f := &types.FunctionAssociations{}
 	for i, p := range programs() {
@@ -271,9 +272,9 @@ func (s shard) functions() *types.FunctionAssociations {
 	return f
 }
 
-// makeShard returns a shard, after making what of it does not exist. If the
-// role may not read or update a live function, as one of an earlier version's
-// template, the shard is complete and there is a Forbidden error too.
+// makeShard returns a shard and makes its missing parts. If the role may not
+// read or update a live function, for example because its template is older,
+// makeShard returns the complete shard together with a Forbidden error.
 func (c *CDN) makeShard(ctx context.Context, n int) (s shard, changed bool, err error) {
 	var denied error
 	for _, p := range programs() {
@@ -315,7 +316,8 @@ func (u usage) note(c *CDN, d types.DistributionSummary) {
 }
 
 // in reports whether a distribution uses a function or the origin access
-// control of a shard. Those in between are counted twice, which leaves room.
+// control of a shard. A distribution between two shards counts in both, which
+// leaves room.
 func (c *CDN) in(d types.DistributionSummary, n int) bool {
 	for _, arn := range associations(d) {
 		for _, p := range programs() {
@@ -327,7 +329,7 @@ func (c *CDN) in(d types.DistributionSummary, n int) bool {
 	return false
 }
 
-// associations are the functions of a distribution by their events.
+// associations returns a distribution's functions by event.
 func associations(d types.DistributionSummary) map[types.EventType]string {
 	all := map[types.EventType]string{}
 	if d.DefaultCacheBehavior != nil && d.DefaultCacheBehavior.FunctionAssociations != nil {
@@ -338,20 +340,20 @@ func associations(d types.DistributionSummary) map[types.EventType]string {
 	return all
 }
 
-// room is the first shard that has room for another distribution.
+// room returns the first shard with room for another distribution.
 func (u usage) room() (int, error) {
 	for n := range maxShards {
 		if u[n] < perShard {
 			return n, nil
 		}
 	}
-	return 0, troy.Errorf(troy.Conflict, "the pointers' store serves %d sites; CloudFront lets %d functions read a store, with %d distributions each. Set up another installation with a store of its own",
+	return 0, troy.Errorf(troy.Conflict, "the pointers' store serves %d sites; CloudFront lets %d functions read a store, with %d distributions each. Set up another installation with its own store",
 		maxShards*perShard, maxShards, perShard)
 }
 
-// shard finds one with room, made if there is none. How many use each is
-// counted from CloudFront's own list, which also tells whether the reference
-// was used.
+// shard returns a shard with room, and makes one if necessary. It counts the
+// use of each from CloudFront's own list, which also shows whether the
+// reference was used.
 func (c *CDN) shard(ctx context.Context, reference string) (shard, error) {
 	used := usage{}
 	err := c.each(ctx, func(d types.DistributionSummary) (bool, error) {
@@ -374,7 +376,7 @@ func (c *CDN) shard(ctx context.Context, reference string) (shard, error) {
 	}
 	s, _, err := c.makeShard(ctx, n)
 	if s.complete() {
-		return s, nil // the upkeep tells of functions that it can't bring up to date
+		return s, nil // the upkeep reports functions that it can't update
 	}
 	return s, err
 }

@@ -20,16 +20,15 @@ import (
 //
 // Builds on CodeBuild have records/ and builds/ in the work bucket.
 
-// sitePrefix is where all the trees of a pipeline lie.
+// sitePrefix is the prefix of a pipeline's trees.
 func sitePrefix(pipeline uuid.UUID) string { return "sites/" + pipeline.String() + "/" }
 
-// treePrefix is where the files of a tree lie. The viewer-request function
-// puts it before the path that was asked for.
+// treePrefix is the prefix of a tree's files. The viewer-request function
+// prepends it to the requested path.
 func treePrefix(t site.Tree) string { return sitePrefix(t.Pipeline) + t.Deployment.String() + "/" }
 
-// errorKey is the page that the distribution made with this reference answers
-// for what is missing. It does not change with deployments, since CloudFront
-// keeps one path for it.
+// errorKey is the key of the 404 page of the distribution with this reference.
+// Deployments don't change it, since CloudFront keeps one path for it.
 func errorKey(reference string) string { return "errors/" + reference + "/404.html" }
 
 func manifestPrefix(pipeline uuid.UUID) string { return "manifests/" + pipeline.String() + "/" }
@@ -39,12 +38,12 @@ func openKey(t site.Tree) string {
 	return manifestPrefix(t.Pipeline) + "open/" + t.Deployment.String()
 }
 
-// fileKey is where below its tree a file lies. The viewer-request function
-// appends index.html to every path that does not end in a name with a dot, so
-// a file whose name has none lies where the function looks.
+// fileKey returns a file's key below its tree. The viewer-request function
+// appends index.html to every path that does not end in a name with a dot, so a
+// file whose name has none is stored under that key.
 //
-// Files that are never served (site.Private) have no dot and no index.html
-// either, so the function never asks for their keys.
+// Files that are never served (site.Private) have neither a dot nor index.html,
+// so the function never requests their keys.
 func fileKey(p string) string {
 	if site.Private(p) {
 		return p
@@ -55,8 +54,8 @@ func fileKey(p string) string {
 	return p
 }
 
-// canonicalKey is where a page lies once more, so that its clean URL finds it:
-// about.html as about/index.html. It is empty for anything else.
+// canonicalKey returns a page's second key, under which its clean URL finds it:
+// about/index.html for about.html. It is empty for anything else.
 func canonicalKey(p string) string {
 	base, page := strings.CutSuffix(p, ".html")
 	if !page || path.Base(base) == "index" || path.Base(base) == "" || strings.HasSuffix(base, "/") {
@@ -65,23 +64,23 @@ func canonicalKey(p string) string {
 	return base + "/index.html"
 }
 
-// maxKey is the most bytes of a key
+// maxKey is the maximum length of a key in bytes
 // (docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html).
 const maxKey = 1024
 
-// MaxPath is the most bytes of an HTML file's path: its key has the tree's
-// prefix, and its canonical key ends in /index.html. Other files may have up to
-// six bytes more, those without a dot in their name five fewer.
+// MaxPath is the maximum length of an HTML file's path in bytes: its key has
+// the tree's prefix, and its canonical key ends in /index.html. Other files may
+// have up to six bytes more, those without a dot in their name five fewer.
 const MaxPath = maxKey - len("sites/12345678-1234-1234-1234-123456789012/12345678-1234-1234-1234-123456789012/") - len("/index.html") + len(".html")
 
 // checkKeys returns an Invalid error if a file's key would be longer than S3
-// takes.
+// accepts.
 func checkKeys(t site.Tree, m site.Manifest) error {
 	room := maxKey - len(treePrefix(t))
 	for i, f := range m.Files {
 		over := max(len(fileKey(f.Path)), len(canonicalKey(f.Path))) - room
 		if over > 0 {
-			return troy.Errorf(troy.Invalid, "the path %q… has %d bytes; on AWS at most %d are allowed for it", f.Path[:64], len(f.Path), len(f.Path)-over).
+			return troy.Errorf(troy.Invalid, "the path %q… has %d bytes; on AWS expected at most %d", f.Path[:64], len(f.Path), len(f.Path)-over).
 				At(fmt.Sprintf("files[%d].path", i))
 		}
 	}

@@ -18,16 +18,16 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// maxObject is the largest object that S3 takes or copies in one call.
+// maxObject is the largest object that S3 accepts or copies in one call.
 const maxObject = 5 << 30
 
-// bucket is one that files of sites may be in.
+// bucket is a bucket for the files of sites.
 type bucket struct{ awsapi.Bucket }
 
-// putFile writes a site's file. S3 holds the bytes to the digest.
+// putFile writes a site's file. S3 verifies its digest.
 func (b bucket) putFile(ctx context.Context, key string, f site.File, metadata map[string]string, content io.ReadSeeker) error {
 	if f.Size > maxObject {
-		return troy.Errorf(troy.Invalid, "%s has %d bytes; S3 takes at most %d of one file", f.Path, f.Size, int64(maxObject))
+		return troy.Errorf(troy.Invalid, "%s has %d bytes; S3 accepts at most %d for one file", f.Path, f.Size, int64(maxObject))
 	}
 	ctx, cancel := context.WithTimeout(ctx, awsapi.Moving(f.Size))
 	defer cancel()
@@ -39,8 +39,8 @@ func (b bucket) putFile(ctx context.Context, key string, f site.File, metadata m
 	return awsapi.Failed("write "+key, err)
 }
 
-// contentEncoding is an object's header, nil for none: CloudFront's functions
-// can't set it.
+// contentEncoding is an object's Content-Encoding, nil for none: CloudFront's
+// functions can't set it.
 func contentEncoding(p string) *string {
 	if encoding := site.ContentEncoding(p); encoding != "" {
 		return &encoding
@@ -48,10 +48,10 @@ func contentEncoding(p string) *string {
 	return nil
 }
 
-// signPut is a PUT of a site's file, which S3 holds to its length and digest.
+// signPut signs a PUT of a site's file; S3 verifies its length and digest.
 func (b bucket) signPut(ctx context.Context, key string, f site.File, metadata map[string]string, valid time.Duration) (cloud.SignedPut, error) {
 	if f.Size > maxObject {
-		return cloud.SignedPut{}, troy.Errorf(troy.Invalid, "%s has %d bytes; S3 takes at most %d of one file", f.Path, f.Size, int64(maxObject))
+		return cloud.SignedPut{}, troy.Errorf(troy.Invalid, "%s has %d bytes; S3 accepts at most %d for one file", f.Path, f.Size, int64(maxObject))
 	}
 	signed, err := s3.NewPresignClient(b.Client).PresignPutObject(ctx, &s3.PutObjectInput{
 		Bucket: &b.Name, Key: &key, ContentLength: &f.Size, ContentType: aws.String(site.ContentType(f.Path)),
@@ -61,14 +61,14 @@ func (b bucket) signPut(ctx context.Context, key string, f site.File, metadata m
 	if err != nil {
 		return cloud.SignedPut{}, awsapi.Failed("sign the upload of "+key, err)
 	}
-	// Host and length are the request's own.
+	// The request sets Host and length itself.
 	signed.SignedHeader.Del("Host")
 	signed.SignedHeader.Del("Content-Length")
 	return cloud.SignedPut{URL: signed.URL, Header: signed.SignedHeader}, nil
 }
 
-// keepContentType has the type signed of empty files too. The SDK drops it from
-// them, and S3 would keep them as binary/octet-stream.
+// keepContentType signs the type of empty files too. The SDK drops it from
+// them, and S3 would store them as binary/octet-stream.
 func keepContentType(o *s3.Options) {
 	o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
 		_, err := stack.Build.Remove("RemoveContentTypeHeader")
@@ -89,8 +89,8 @@ func (b bucket) copy(ctx context.Context, from, to string, f site.File, metadata
 	return awsapi.Failed("copy "+from, err)
 }
 
-// tag returns an object's ETag, empty if there is none. Objects of one call
-// have the digest of their bytes there.
+// tag returns an object's ETag, or the empty string if it does not exist. The
+// ETag of an object that was written in one call is its MD5.
 func (b bucket) tag(ctx context.Context, key string) (string, error) {
 	out, err := awsapi.Call(ctx, func(ctx context.Context) (*s3.HeadObjectOutput, error) {
 		return b.Client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &b.Name, Key: &key})

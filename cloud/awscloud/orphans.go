@@ -16,25 +16,25 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// Account is all that Troy made in an account to serve sites, whichever pipeline
-// it is of.
+// Account is everything that Troy made in an account to serve sites, for any
+// pipeline.
 type Account struct {
 	cdn   *CDN
 	dns   *DNS
 	store *Store
 }
 
-// NewAccount returns the account of a configuration that was loaded.
+// NewAccount returns the account of a loaded configuration.
 func NewAccount(loaded aws.Config, cfg Config, limits site.Limits) *Account {
 	return &Account{NewCDN(loaded, cfg), NewDNS(loaded, cfg), NewStore(loaded, cfg, limits)}
 }
 
 const referencePrefix = "troy-"
 
-// Pipelines lists what this installation made, by the pipeline that it was made
-// for: "the distribution E1 of blog.example.com", "objects under sites/". What
-// other installations made in the account is not listed: their distributions
-// read other buckets.
+// Pipelines lists what this installation made, by pipeline: "the distribution
+// E1 of blog.example.com", "objects under sites/". It does not list other
+// installations' resources in the account: their distributions read other
+// buckets.
 func (a *Account) Pipelines(ctx context.Context) (map[uuid.UUID][]string, error) {
 	found := map[uuid.UUID][]string{}
 	note := func(id, what string) {
@@ -68,7 +68,7 @@ func (a *Account) Pipelines(ctx context.Context) (map[uuid.UUID][]string, error)
 }
 
 // Unused lists the functions and origin access controls of this installation
-// that no distribution uses. With remove they are deleted.
+// that no distribution uses. With remove it deletes them.
 func (a *Account) Unused(ctx context.Context, remove bool) (all []string, err error) {
 	left, err := a.cdn.leftOver(ctx)
 	if err != nil {
@@ -93,9 +93,9 @@ func aliases(d types.DistributionSummary) []string {
 	return d.Aliases.Items
 }
 
-// Remove takes away all of it that was made for a pipeline that has no row. It
-// returns false while CloudFront still disables the distribution: then it is to
-// be called again later.
+// Remove removes everything that was made for a pipeline without a row. It
+// returns false while CloudFront still disables the distribution; call it again
+// later.
 func (a *Account) Remove(ctx context.Context, pipeline uuid.UUID) (bool, error) {
 	reference := referencePrefix + pipeline.String()
 	d, err := a.cdn.Find(ctx, reference)

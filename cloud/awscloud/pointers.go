@@ -20,14 +20,14 @@ import (
 )
 
 const (
-	// maxFlips is the most keys of one UpdateKeys
+	// maxFlips is the maximum number of keys of one UpdateKeys
 	// (docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/cloudfront-limits.html).
 	maxFlips = 50
-	// maxRaces is how often an update is retried when a writer outside the
-	// lock was faster.
+	// maxRaces is how often an update is retried when a writer outside the lock
+	// was faster.
 	maxRaces = 5
-	// pointersLock is the name under which flips go one after another: the
-	// store's ETag is one for all of its keys.
+	// pointersLock is the name of the lock on flips: the store has one ETag for
+	// all of its keys.
 	pointersLock = "cloudfront pointers"
 )
 
@@ -48,7 +48,7 @@ type pointers struct {
 	waiting []*flip
 }
 
-// flip is a pointer on its way.
+// flip is a pending pointer.
 type flip struct {
 	id     string
 	wanted site.Pointer
@@ -61,18 +61,18 @@ func newPointers(client *cloudfrontkeyvaluestore.Client, cfg Config) *pointers {
 	return &pointers{client: client, store: cfg.KeyValueStoreARN, lock: cfg.Lock}
 }
 
-// flip moves a pointer, unless a later one is in force.
+// flip moves a pointer unless a later one is in force.
 func (p *pointers) flip(ctx context.Context, id string, wanted site.Pointer) error {
 	return p.do(ctx, &flip{id: id, wanted: wanted})
 }
 
-// remove deletes a pointer; none is not an error.
+// remove deletes a pointer. It returns nil if there is none.
 func (p *pointers) remove(ctx context.Context, id string) error {
 	return p.do(ctx, &flip{id: id, remove: true})
 }
 
-// do waits for the lock; whoever has it takes along the others of this process
-// that wait.
+// do waits for the lock; its holder also writes the other pending flips of this
+// process.
 func (p *pointers) do(ctx context.Context, f *flip) error {
 	p.mu.Lock()
 	p.waiting = append(p.waiting, f)
@@ -104,7 +104,7 @@ func (p *pointers) do(ctx context.Context, f *flip) error {
 	if f.done {
 		return f.err
 	}
-	// Nobody took it along, so nobody is to do it later.
+	// No holder took it, so none may do so later.
 	for i, other := range p.waiting {
 		if other == f {
 			p.waiting = append(p.waiting[:i:i], p.waiting[i+1:]...)
@@ -114,8 +114,8 @@ func (p *pointers) do(ctx context.Context, f *flip) error {
 	return err
 }
 
-// update writes a batch with one call. A flip that is stale has its own error;
-// the error that is returned is of all others.
+// update writes a batch with one call. A stale flip gets its own error;
+// update's error concerns all others.
 func (p *pointers) update(ctx context.Context, batch []*flip) error {
 	for race := 0; ; race++ {
 		err := p.tryUpdate(ctx, batch)
@@ -133,7 +133,7 @@ func (p *pointers) tryUpdate(ctx context.Context, batch []*flip) error {
 		return awsapi.Failed("read the pointers' store", err)
 	}
 	in := &cloudfrontkeyvaluestore.UpdateKeysInput{KvsARN: &p.store, IfMatch: described.ETag}
-	latest := map[string]*flip{} // what is written of each distribution
+	latest := map[string]*flip{} // the written pointers by distribution
 	inForce := map[string]site.Pointer{}
 	for _, f := range batch {
 		if f.err != nil {
@@ -181,8 +181,8 @@ func (p *pointers) tryUpdate(ctx context.Context, batch []*flip) error {
 	return awsapi.Failed("write the pointers", err)
 }
 
-// probe reads the store and a key that is not there, and tries a write that
-// its ETag keeps from having an effect.
+// probe reads the store and a key that does not exist, and tries a write that
+// its ETag makes fail.
 func (p *pointers) probe(ctx context.Context) error {
 	_, err := awsapi.Call(ctx, func(ctx context.Context) (*cloudfrontkeyvaluestore.DescribeKeyValueStoreOutput, error) {
 		return p.client.DescribeKeyValueStore(ctx, &cloudfrontkeyvaluestore.DescribeKeyValueStoreInput{KvsARN: &p.store})
@@ -204,7 +204,7 @@ func (p *pointers) probe(ctx context.Context) error {
 	return nil
 }
 
-// get reads a pointer; none is cloud.ErrNotFound.
+// get reads a pointer; it returns cloud.ErrNotFound if there is none.
 func (p *pointers) get(ctx context.Context, id string) (site.Pointer, error) {
 	out, err := awsapi.Call(ctx, func(ctx context.Context) (*cloudfrontkeyvaluestore.GetKeyOutput, error) {
 		return p.client.GetKey(ctx, &cloudfrontkeyvaluestore.GetKeyInput{KvsARN: &p.store, Key: &id})
@@ -241,8 +241,8 @@ func decodePointer(text string) (site.Pointer, error) {
 	return p, err
 }
 
-// fixedEndpoint sends the store's calls to a stand-in, without a host for the
-// account.
+// fixedEndpoint sends the store's calls to a stand-in, without the account's
+// host name.
 type fixedEndpoint struct{ url string }
 
 // ResolveEndpoint implements cloudfrontkeyvaluestore.EndpointResolverV2.

@@ -16,17 +16,17 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// received is a file that was read whole.
+// received is a file that was read completely.
 type received struct {
 	io.ReadSeeker
 	file   *os.File      // nil in memory
-	buffer *bytes.Buffer // nil on the disk
+	buffer *bytes.Buffer // nil on disk
 }
 
-// buffers are those of files that were sent.
+// buffers holds buffers for received files.
 var buffers = sync.Pool{New: func() any { return &bytes.Buffer{} }}
 
-// Close gives the file up.
+// Close releases the file.
 func (r received) Close() error {
 	if r.file == nil {
 		return nil
@@ -34,7 +34,7 @@ func (r received) Close() error {
 	return r.file.Close()
 }
 
-// receive reads a file and holds it to its digest.
+// receive reads a file and verifies its digest.
 func receive(temp string, f site.File, r io.Reader) (received, error) {
 	sum, limited := sha256.New(), io.LimitReader(r, f.Size+1)
 	var out received
@@ -55,7 +55,7 @@ func receive(temp string, f site.File, r io.Reader) (received, error) {
 		out.ReadSeeker = out.file
 	}
 	if disk.IsFull(err) {
-		return out, errors.Join(troy.Errorf(troy.Unavailable, "keep %s until it is whole: the disk is full", f.Path), out.Close())
+		return out, errors.Join(troy.Errorf(troy.Unavailable, "buffer %s: the disk is full", f.Path), out.Close())
 	}
 	if err != nil {
 		return out, errors.Join(fmt.Errorf("read %s: %w", f.Path, err), out.Close())

@@ -15,12 +15,12 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// cloudFrontZone is the zone of every CloudFront distribution's own name
+// cloudFrontZone is the hosted zone id of every CloudFront distribution
 // (docs.aws.amazon.com/Route53/latest/APIReference/API_AliasTarget.html).
 const cloudFrontZone = "Z2FDTNDATAQYW2"
 
-// DNS keeps alias records in a hosted zone of Route 53: A and AAAA of each
-// host, always both.
+// DNS keeps alias records in a hosted zone of Route 53, always both A and AAAA
+// for a host.
 type DNS struct {
 	cfg    Config
 	client *route53.Client
@@ -47,7 +47,7 @@ func (d *DNS) Lookup(ctx context.Context, host string) (string, error) {
 	return "", fmt.Errorf("the record of %s: %w", host, cloud.ErrNotFound)
 }
 
-// maxRecords is how many records of one name are looked at.
+// maxRecords is the maximum number of records of one name that are read.
 const maxRecords = 100
 
 // records lists the records of a host, of all types.
@@ -73,18 +73,18 @@ func (d *DNS) records(ctx context.Context, host string) ([]types.ResourceRecordS
 	return records, nil
 }
 
-// leads reports whether a record leads a host's readers somewhere.
+// leads reports whether a record directs readers of the host anywhere.
 func leads(r types.ResourceRecordSet) bool {
 	return r.Type == types.RRTypeA || r.Type == types.RRTypeAaaa || r.Type == types.RRTypeCname
 }
 
-// made reports whether Troy made a record: an alias of the distribution that
-// the pipeline has, and nothing else.
+// made reports whether Troy made a record: an alias of the pipeline's
+// distribution, and nothing else.
 func made(r types.ResourceRecordSet, target string) bool {
 	return r.AliasTarget != nil && r.SetIdentifier == nil && r.Type != types.RRTypeCname && plain(aws.ToString(r.AliasTarget.DNSName)) == plain(target)
 }
 
-// told is a record in words.
+// told describes a record in words.
 func told(r types.ResourceRecordSet) string {
 	value := ""
 	switch {
@@ -98,11 +98,12 @@ func told(r types.ResourceRecordSet) string {
 
 func target(r types.ResourceRecordSet) string { return plain(aws.ToString(r.AliasTarget.DNSName)) }
 
-// plain is a name as Troy writes it.
+// plain returns a name in Troy's notation.
 func plain(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }
 
-// Upsert implements cloud.DNS. Route 53 refuses to create what exists, so a
-// record that comes between the look and the change is not replaced either.
+// Upsert implements cloud.DNS. Route 53 refuses to create an existing record,
+// so a record that appears between the check and the change is not replaced
+// either.
 func (d *DNS) Upsert(ctx context.Context, host, to string) error {
 	host, err := site.NormalizeHost(host)
 	if err != nil {
@@ -115,7 +116,7 @@ func (d *DNS) Upsert(ctx context.Context, host, to string) error {
 	there := map[types.RRType]bool{}
 	for _, r := range records {
 		if leads(r) && !made(r, to) {
-			return troy.Errorf(troy.Conflict, "%s has a record that Troy did not make (%s); it was left as it is. Remove it, or choose another name for the site", host, told(r))
+			return troy.Errorf(troy.Conflict, "%s has a record that Troy did not make (%s); Troy did not change it. Remove it, or choose another name for the site", host, told(r))
 		}
 		there[r.Type] = true
 	}
@@ -134,8 +135,8 @@ func (d *DNS) Upsert(ctx context.Context, host, to string) error {
 	return d.change(ctx, "make the record of "+host, changes)
 }
 
-// Delete implements cloud.DNS. What is deleted has to match in all its values,
-// so it is read first.
+// Delete implements cloud.DNS. A deletion has to match the record in all its
+// values, so Delete reads it first.
 func (d *DNS) Delete(ctx context.Context, host, from string) error {
 	records, err := d.records(ctx, host)
 	if err != nil {
@@ -153,8 +154,8 @@ func (d *DNS) Delete(ctx context.Context, host, from string) error {
 	return d.change(ctx, "delete the record of "+host, changes)
 }
 
-// change sends changes, one after another for the zone: Route 53 refuses those
-// that come while others are under way.
+// change sends changes one after another for the zone: Route 53 refuses
+// concurrent changes.
 func (d *DNS) change(ctx context.Context, what string, changes []types.Change) error {
 	return d.cfg.Lock(ctx, "route53 "+d.cfg.Zone, func(ctx context.Context) error {
 		_, err := awsapi.Call(ctx, func(ctx context.Context) (*route53.ChangeResourceRecordSetsOutput, error) {

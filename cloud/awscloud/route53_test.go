@@ -11,8 +11,7 @@ import (
 	"github.com/troy-iaas/troy/internal/devstack/s3test"
 )
 
-// Records that Troy did not make stay, whatever their type, and what is beside
-// them too.
+// Records that Troy did not make stay, of any type, and so do their neighbours.
 func TestRecordsOfOthers(t *testing.T) {
 	t.Parallel()
 	const host, target = "blog.sites.test", "d1.cloudfront.net"
@@ -34,7 +33,7 @@ func TestRecordsOfOthers(t *testing.T) {
 			t.Errorf("%s: the records are %q, were %q", c.kind, after, before)
 		}
 	}
-	// A record that leads nowhere is in nobody's way, and outlives the site.
+	// A record that leads nowhere is no obstacle and outlives the site.
 	a := newAccount(t, server, awsdouble.Config{})
 	a.double.AddRecord("TXT", host, `"verification"`)
 	if err := a.cloud.DNS.Upsert(t.Context(), host, target); err != nil {
@@ -65,7 +64,7 @@ func TestRecordsWhoseAnswerWasLost(t *testing.T) {
 			return awsdouble.None
 		}})
 		if err := a.cloud.DNS.Upsert(t.Context(), "blog.sites.test", "d1.cloudfront.net"); err == nil {
-			t.Error("the call's answer was lost, and there is no error")
+			t.Error("the call's answer was lost, but it returned nil")
 		}
 		mended.Store(true)
 		if err := a.cloud.DNS.Upsert(t.Context(), "blog.sites.test", "d1.cloudfront.net"); err != nil {

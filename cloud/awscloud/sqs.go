@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	// longPoll is the longest that SQS lets a receive wait.
+	// longPoll is SQS's maximum wait of a receive.
 	longPoll = 20 * time.Second
-	// batch is the most messages of one call.
+	// batch is the maximum number of messages in one call.
 	batch = 10
 )
 
@@ -35,7 +35,7 @@ func NewQueue(loaded aws.Config, url string) *Queue {
 	return &Queue{client: sqs.NewFromConfig(loaded), url: url}
 }
 
-// Receive implements cloud.Queue by a long poll.
+// Receive implements cloud.Queue with a long poll.
 func (q *Queue) Receive(ctx context.Context, hold time.Duration) ([]cloud.Message, error) {
 	ctx, cancel := context.WithTimeout(ctx, longPoll+awsapi.CallTimeout)
 	defer cancel()
@@ -59,7 +59,7 @@ func (q *Queue) Receive(ctx context.Context, hold time.Duration) ([]cloud.Messag
 	return messages, nil
 }
 
-// Hold implements cloud.Queue by the messages' visibility.
+// Hold implements cloud.Queue with the messages' visibility timeout.
 func (q *Queue) Hold(ctx context.Context, d time.Duration, messages ...cloud.Message) error {
 	if len(messages) == 0 {
 		return nil
@@ -97,7 +97,7 @@ func (q *Queue) Done(ctx context.Context, messages ...cloud.Message) error {
 	return q.failed("delete", out.Failed)
 }
 
-// failed tells of the first part of a batch that did not go through.
+// failed returns the first failed entry of a batch as an error.
 func (q *Queue) failed(verb string, entries []types.BatchResultErrorEntry) error {
 	if len(entries) == 0 {
 		return nil
@@ -105,7 +105,7 @@ func (q *Queue) failed(verb string, entries []types.BatchResultErrorEntry) error
 	return fmt.Errorf("%s %d messages of %s: %s: %s", verb, len(entries), q.url, aws.ToString(entries[0].Code), aws.ToString(entries[0].Message))
 }
 
-// DeadLetters implements cloud.Queue by the queue's redrive policy.
+// DeadLetters implements cloud.Queue with the queue's redrive policy.
 func (q *Queue) DeadLetters(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, awsapi.CallTimeout)
 	defer cancel()

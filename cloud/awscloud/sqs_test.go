@@ -17,7 +17,7 @@ import (
 	"github.com/troy-iaas/troy/internal/awsdouble"
 )
 
-// load is the SDK's configuration for the double.
+// load returns the SDK's configuration for the double.
 func load(t *testing.T, d *awsdouble.Double) aws.Config {
 	t.Helper()
 	loaded, err := awsapi.Load(t.Context(), awsapi.Config{Region: "us-east-1", Endpoint: d.URL()})
@@ -55,7 +55,7 @@ func TestQueue(t *testing.T) {
 		t.Error("a queue that does not exist is not an error")
 	}
 
-	// A receive that waits is woken by a message.
+	// A message wakes a waiting receive.
 	got := make(chan []cloud.Message, 1)
 	go func() { m, _ := q.Receive(t.Context(), time.Minute); got <- m }()
 	d.Send("apps", "one")
@@ -63,7 +63,8 @@ func TestQueue(t *testing.T) {
 	if len(first) != 1 || string(first[0].Body) != "one" || first[0].Received != 1 || first[0].ID == "" {
 		t.Fatalf("received %+v", first)
 	}
-	// Held, nobody else gets it; given back, at once and counted.
+	// While held, no other receive gets it; given back, it comes at once and
+	// counts.
 	if err := q.Hold(t.Context(), 0, first...); err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +79,7 @@ func TestQueue(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := q.Done(t.Context(), second...); err != nil {
-		t.Errorf("deleting what is gone: %v", err)
+		t.Errorf("deleting a deleted message: %v", err)
 	}
 	// Twelve come in two batches.
 	for range 12 {
@@ -93,8 +94,8 @@ func TestQueue(t *testing.T) {
 	}
 }
 
-// A lost answer is repeated by the SDK, and ends in an error only when all of
-// its attempts were lost.
+// The SDK retries a lost answer; the call fails only when all of its attempts
+// were lost.
 func TestQueueLostAnswers(t *testing.T) {
 	t.Parallel()
 	var fault atomic.Int64

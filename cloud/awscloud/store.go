@@ -23,22 +23,21 @@ import (
 )
 
 const (
-	// inMemory is the largest file that is held in memory on its way; a larger
-	// one waits on the disk until its digest is known.
+	// inMemory is the size of the largest file that is buffered in memory; a
+	// larger one waits on disk until its digest is known.
 	inMemory = 256 << 10
 	// maxManifest bounds an encoded manifest: a million long paths.
 	maxManifest = 512 << 20
 )
 
-// Store keeps trees in S3: each file under the key that CloudFront asks for,
-// so that publishing a tree moves no bytes. What a file needs to be the right
-// one is checked by S3 when it is written, and a tree's manifest never
-// changes, so an object that is there is right.
+// Store keeps trees in S3: each file under the key that CloudFront requests, so
+// that publishing a tree moves no bytes. S3 verifies files when they are
+// written, and a tree's manifest never changes, so an existing object is right.
 type Store struct {
 	sites, work bucket
 	limits      site.Limits
 	temp        string        // Config.Temp
-	declared    treeAddresses // of trees that are known to be declared
+	declared    treeAddresses // declared trees
 }
 
 var (
@@ -47,7 +46,7 @@ var (
 )
 
 // NewStore returns the store of the two buckets. The limits bound the manifests
-// that are read back; their zero value is site.DefaultLimits.
+// that it reads; their zero value means site.DefaultLimits.
 func NewStore(loaded aws.Config, cfg Config, limits site.Limits) *Store {
 	if limits.Files == 0 {
 		limits = site.DefaultLimits()
@@ -106,14 +105,14 @@ func (s *Store) Begin(ctx context.Context, t site.Tree, m site.Manifest) ([]site
 func (s *Store) present(ctx context.Context, t site.Tree) (map[string]int64, error) {
 	have := map[string]int64{}
 	err := s.sites.List(ctx, treePrefix(t), func(o awsapi.Object) error {
-		// A clone, since a part of the key would keep all of it in memory.
+		// A clone, since a substring of the key would keep all of it in memory.
 		have[strings.Clone(strings.TrimPrefix(o.Key, treePrefix(t)))] = o.Size
 		return nil
 	})
 	return have, err
 }
 
-// absent lists one file for each digest of which no file is there.
+// absent lists one file for each digest of which the tree has no file.
 func absent(m site.Manifest, have map[string]int64) []site.File {
 	there := map[site.Digest]bool{}
 	for _, f := range m.Files {
@@ -131,8 +130,8 @@ func absent(m site.Manifest, have map[string]int64) []site.File {
 	return missing
 }
 
-// holders finds in the sealed trees of the pipeline, the newest first, objects
-// with the files' bytes.
+// holders finds objects with the files' bytes in the pipeline's sealed trees,
+// newest first.
 func (s *Store) holders(ctx context.Context, t site.Tree, files []site.File) (map[site.Digest][]string, error) {
 	var sealed []string
 	if err := s.work.List(ctx, sealedPrefix(t.Pipeline), func(o awsapi.Object) error {
@@ -170,7 +169,7 @@ func (s *Store) holders(ctx context.Context, t site.Tree, files []site.File) (ma
 		}
 		take := func(f site.File) {
 			holders, wanted := found[f.SHA256]
-			if wanted && len(holders) < 2 { // one, and one in case it goes
+			if wanted && len(holders) < 2 { // one, and a spare in case it is deleted
 				if len(holders) == 0 {
 					open--
 				}
@@ -187,8 +186,8 @@ func (s *Store) holders(ctx context.Context, t site.Tree, files []site.File) (ma
 	return found, nil
 }
 
-// Put implements cloud.Store. The whole file is read before anything is
-// written, so that S3 gets either all of it or nothing.
+// Put implements cloud.Store. It reads the whole file before it writes, so that
+// S3 gets either all of it or nothing.
 func (s *Store) Put(ctx context.Context, t site.Tree, f site.File, r io.Reader) error {
 	own, err := s.addresses(ctx, t)
 	if err != nil {
@@ -235,7 +234,7 @@ func (s *Store) manifest(ctx context.Context, t site.Tree) (site.Manifest, error
 		m, err = s.read(ctx, openKey(t))
 	}
 	if errors.Is(err, cloud.ErrNotFound) {
-		// It may have been sealed between the two.
+		// It may have been sealed between the two reads.
 		m, err = s.read(ctx, sealedKey(t))
 	}
 	return m, err
@@ -253,8 +252,8 @@ func (s *Store) read(ctx context.Context, key string) (site.Manifest, error) {
 	return m, nil
 }
 
-// Remove implements cloud.Store. The manifest goes first, so that nobody takes
-// a tree for whole whose objects are going.
+// Remove implements cloud.Store. The manifest goes first, so that no reader
+// takes a tree for complete whose objects are being removed.
 func (s *Store) Remove(ctx context.Context, pipeline uuid.UUID, deployments ...uuid.UUID) error {
 	for _, deployment := range deployments {
 		t := site.Tree{Pipeline: pipeline, Deployment: deployment}
@@ -292,9 +291,8 @@ type copies struct {
 	missing []site.File
 }
 
-// Seal implements cloud.Store: copies inside S3 what is not there under its
-// key, the files first, then their canonical keys, and writes the sealed
-// manifest last.
+// Seal implements cloud.Store. It copies missing objects inside S3, the files
+// first and then their canonical keys, and writes the sealed manifest last.
 func (s *Store) Seal(ctx context.Context, t site.Tree, carried []site.Carried) error {
 	m, err := s.manifest(ctx, t)
 	if err != nil {
@@ -326,7 +324,7 @@ func (s *Store) Seal(ctx context.Context, t site.Tree, carried []site.Carried) e
 	if err := c.run(ctx, m.Files, func(p string) string {
 		key := canonicalKey(p)
 		if own[key] || own[strings.TrimSuffix(key, "/index.html")] {
-			return "" // the site's own stands there
+			return "" // the site has its own file there
 		}
 		return key
 	}); err != nil {
@@ -356,9 +354,8 @@ func (s *Store) Seal(ctx context.Context, t site.Tree, carried []site.Carried) e
 	return s.work.Remove(ctx, openKey(t))
 }
 
-// findHolders looks for the bytes of the files that are not under all of their
-// keys, most often a small part of a tree: first in the tree itself, then in
-// others.
+// findHolders finds the bytes of files that lack some of their keys, usually a
+// small part of a tree: first in the tree itself, then in others.
 func (c *copies) findHolders(ctx context.Context, files []site.File) error {
 	c.holders = map[site.Digest][]string{}
 	for _, f := range files {
@@ -399,7 +396,7 @@ func (c *copies) has(key string) bool {
 	return there
 }
 
-// run copies the files that are not there to the keys that key gives them.
+// run copies missing files to the keys that key returns.
 func (c *copies) run(ctx context.Context, files []site.File, key func(string) string) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(awsapi.Parallel)
@@ -415,7 +412,7 @@ func (c *copies) run(ctx context.Context, files []site.File, key func(string) st
 				if !errors.Is(err, cloud.ErrNotFound) {
 					return err
 				}
-				// Removed meanwhile; another may have it.
+				// Removed meanwhile; another tree may have it.
 			}
 			c.mu.Lock()
 			defer c.mu.Unlock()
@@ -426,7 +423,7 @@ func (c *copies) run(ctx context.Context, files []site.File, key func(string) st
 	return group.Wait()
 }
 
-// lack is a *cloud.MissingError of the files whose bytes are nowhere.
+// lack returns a *cloud.MissingError of the files whose bytes are missing.
 func (c *copies) lack() error {
 	if len(c.missing) == 0 {
 		return nil
@@ -435,8 +432,8 @@ func (c *copies) lack() error {
 	return &cloud.MissingError{Files: c.missing}
 }
 
-// removeOthers deletes what an earlier seal carried and this one does not. It
-// is the last look at what the tree has.
+// removeOthers deletes carried assets of an earlier seal that this one does not
+// carry. It is the last check of the tree's objects.
 func (c *copies) removeOthers(ctx context.Context, m site.Manifest) error {
 	for _, f := range m.Files {
 		delete(c.have, fileKey(f.Path))

@@ -44,8 +44,8 @@ func TestStoreConformance(t *testing.T) {
 	})
 }
 
-// A sealed tree has every file where CloudFront asks for it, and pages once
-// more under their clean URLs, whether their bytes were sent or copied.
+// A sealed tree has every file where CloudFront requests it, and pages also
+// under their clean URLs, whether their bytes were sent or copied.
 func TestSealedKeys(t *testing.T) {
 	t.Parallel()
 	server := s3test.Start(t)
@@ -63,8 +63,8 @@ func TestSealedKeys(t *testing.T) {
 		"LICENSE": "free", "app.js": "js", "contact.html": "contact",
 		"_headers": "Basic-Auth: a:b", "docs/_headers": "a document",
 	}
-	// The function asks for /_headers/index.html when a client asks for
-	// /_headers, which is not there.
+	// For /_headers the function requests /_headers/index.html, which does not
+	// exist.
 	want := []string{
 		"LICENSE/index.html", "_headers", "about.html", "about/index.html", "app.js", "contact.html", "contact/index.html", "copy/about.html", "copy/about/index.html",
 		"docs/_headers/index.html", "index.html", "team.html", "team/index.html",
@@ -88,7 +88,7 @@ func TestSealedKeys(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		for range 2 { // the second time nothing is left to do
+		for range 2 { // the second time there is nothing left to do
 			if err := store.Seal(t.Context(), tree, nil); err != nil {
 				t.Fatal(err)
 			}
@@ -112,8 +112,8 @@ func TestSealedKeys(t *testing.T) {
 	}
 }
 
-// A signed upload takes the file that it was signed for, at its key, once, and
-// nothing else.
+// A signed upload accepts the file that it was signed for, at its key, once,
+// and nothing else.
 func TestSignedUploads(t *testing.T) {
 	t.Parallel()
 	server := s3test.Start(t)

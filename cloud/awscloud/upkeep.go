@@ -16,27 +16,27 @@ import (
 	"github.com/troy-iaas/troy/internal/awsapi"
 )
 
-// UpkeepInterval is how long is waited between two upkeeps.
+// UpkeepInterval is the time between two upkeeps.
 const UpkeepInterval = 15 * time.Minute
 
 const (
-	// distributionsLock is the name under which distributions are made and
-	// changed one after another.
+	// distributionsLock is the name of the lock on making and changing
+	// distributions.
 	distributionsLock = "cloudfront distributions"
-	// upkeepLock is the name under which one process at a time does the upkeep.
+	// upkeepLock is the name of the lock that lets one process do the upkeep.
 	upkeepLock = "cloudfront upkeep"
 )
 
-// Upkept is what an upkeep changed.
+// Upkept counts an upkeep's changes.
 type Upkept struct{ Functions, Distributions int }
 
-// Upkeep brings the functions up to this version's code, and moves the
-// distributions of this installation to its functions, its origin access
-// controls and its price class: those made by earlier versions, and those
-// whose function reads another installation's pointers. When nothing is to be
-// changed it costs a list of the distributions and a few reads for each
-// hundred of them. A failure with one does not keep the others from their
-// upkeep. Whatever is cut off is done by the next one.
+// Upkeep updates the functions to this version's code, and moves the
+// installation's distributions to its functions, its origin access controls and
+// its price class: distributions that an earlier version made, and those whose
+// function reads another installation's pointers. If there is nothing to change
+// it costs a list of the distributions and a few reads for each hundred of
+// them. A failure with one does not stop the others' upkeep. The next upkeep
+// completes an interrupted one.
 func (c *CDN) Upkeep(ctx context.Context) (done Upkept, err error) {
 	err = c.cfg.Lock(ctx, upkeepLock, func(ctx context.Context) error {
 		var all []types.DistributionSummary
@@ -50,8 +50,8 @@ func (c *CDN) Upkeep(ctx context.Context) (done Upkept, err error) {
 		}); err != nil {
 			return err
 		}
-		// Those that share a function move together, so that it is soon unused and
-		// can make room for the next.
+		// Distributions that share a function move together, so that it is soon
+		// unused and makes room for the next.
 		slices.SortStableFunc(all, func(a, b types.DistributionSummary) int {
 			return strings.Compare(associations(a)[types.EventTypeViewerRequest], associations(b)[types.EventTypeViewerRequest])
 		})
@@ -74,19 +74,19 @@ func (c *CDN) Upkeep(ctx context.Context) (done Upkept, err error) {
 	return done, err
 }
 
-// upkeep is one that is under way.
+// upkeep is an upkeep that is under way.
 type upkeep struct {
 	*CDN
 	used   usage
-	shards map[int]shard // those that distributions can use
-	tried  map[int]bool  // the shards that keepShard was called with
+	shards map[int]shard // shards that distributions can use
+	tried  map[int]bool  // shards that keepShard was called with
 	done   *Upkept
 	failed error
 }
 
 func (u *upkeep) fail(err error) { u.failed = errors.Join(u.failed, err) }
 
-// keepShard brings a shard up to date, once in an upkeep.
+// keepShard updates a shard, once per upkeep.
 func (u *upkeep) keepShard(ctx context.Context, n int) {
 	if u.tried[n] {
 		return
@@ -125,8 +125,8 @@ func (c *CDN) settled(d types.DistributionSummary, shards map[int]shard) bool {
 	return false
 }
 
-// allowsOptions reports whether a distribution lets OPTIONS reach its
-// functions. Those made by earlier versions don't.
+// allowsOptions reports whether OPTIONS requests reach a distribution's
+// functions. Distributions of earlier versions don't allow them.
 func allowsOptions(d types.DistributionSummary) bool {
 	allowed := d.DefaultCacheBehavior
 	return allowed != nil && allowed.AllowedMethods != nil && slices.Contains(allowed.AllowedMethods.Items, types.MethodOptions)
@@ -143,8 +143,8 @@ func (u *upkeep) home(d types.DistributionSummary) (n int, moves bool, err error
 	return n, true, err
 }
 
-// move makes a distribution use all of its shard, or another one's if it has
-// none. The whole configuration is sent back, guarded by its ETag.
+// move makes a distribution use its whole shard, or another one if it has none.
+// It sends the whole configuration back, guarded by its ETag.
 func (u *upkeep) move(ctx context.Context, d types.DistributionSummary) error {
 	id := aws.ToString(d.Id)
 	n, moves, err := u.home(d)
@@ -154,7 +154,7 @@ func (u *upkeep) move(ctx context.Context, d types.DistributionSummary) error {
 	u.keepShard(ctx, n)
 	s, ok := u.shards[n]
 	if !ok {
-		return nil // keepShard told why
+		return nil // keepShard reported why
 	}
 	err = u.cfg.Lock(ctx, distributionsLock, func(ctx context.Context) error {
 		out, err := u.get(ctx, id)
@@ -183,7 +183,7 @@ func (u *upkeep) move(ctx context.Context, d types.DistributionSummary) error {
 		return err
 	})
 	if errors.Is(err, cloud.ErrNotFound) || errors.Is(err, cloud.ErrPrecondition) {
-		return nil // it changed meanwhile; the next upkeep looks again
+		return nil // it changed meanwhile; the next upkeep checks again
 	}
 	if err == nil {
 		u.done.Distributions++
@@ -200,8 +200,8 @@ type unused struct {
 	remove func(context.Context) error
 }
 
-// leftOver lists the functions and origin access controls of this installation
-// that no distribution uses, those of earlier versions too.
+// leftOver lists the unused functions and origin access controls of this
+// installation, including earlier versions'.
 func (c *CDN) leftOver(ctx context.Context) ([]unused, error) {
 	inUse := map[string]bool{}
 	if err := c.each(ctx, func(d types.DistributionSummary) (bool, error) {
@@ -262,7 +262,7 @@ func (c *CDN) removeAccess(ctx context.Context, id string) error {
 }
 
 // astray says what is wrong with the functions of this installation's
-// distributions, as `troyd doctor` tells it; all of it is mended by Upkeep.
+// distributions, for `troyd doctor`. Upkeep fixes all of it.
 func (c *CDN) astray(ctx context.Context) (said []string, err error) {
 	names := map[string]int{}
 	err = c.each(ctx, func(d types.DistributionSummary) (bool, error) {

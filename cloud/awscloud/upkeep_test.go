@@ -77,7 +77,7 @@ func (a account) upkeep(t *testing.T) awscloud.Upkept {
 	return done
 }
 
-// Two installations in one account, each with its own pointers.
+// Two installations share an account, each with its own pointers.
 func TestTwoInstallations(t *testing.T) {
 	t.Parallel()
 	server := s3test.Start(t)
@@ -118,8 +118,8 @@ func (a account) account() *awscloud.Account {
 	return awscloud.NewAccount(a.loaded, a.cfg, site.Limits{})
 }
 
-// A stack that was made anew finds functions and distributions of before, by
-// names without the installation. Its distributions move over.
+// A recreated stack finds the functions and distributions of the previous one,
+// whose names lack the installation. Its distributions move over.
 func TestUpkeepMovesDistributions(t *testing.T) {
 	t.Parallel()
 	server := s3test.Start(t)
@@ -161,7 +161,8 @@ func TestUpkeepMovesDistributions(t *testing.T) {
 	if got, err := a.cloud.CDN.Get(t.Context(), d.ID); err != nil || got.ETag == before {
 		t.Errorf("the distribution is %+v, %v", got, err)
 	}
-	// The function of before reads another's pointers: it is not ours to remove.
+	// The old function reads another store: this installation must not remove
+	// it.
 	if left, err := a.account().Unused(t.Context(), true); err != nil || len(left) > 0 {
 		t.Errorf("unused are %q, %v", left, err)
 	}
@@ -191,7 +192,7 @@ func functionNamed(t *testing.T, client *cloudfront.Client, name, store, code st
 	return aws.ToString(published.FunctionSummary.FunctionMetadata.FunctionARN)
 }
 
-// edit changes a distribution past Troy, and returns its ETag.
+// edit changes a distribution behind Troy's back, and returns its ETag.
 func (a account) edit(t *testing.T, id string, change func(*types.DistributionConfig)) string {
 	t.Helper()
 	client := cloudfront.NewFromConfig(a.loaded)
@@ -207,8 +208,8 @@ func (a account) edit(t *testing.T, id string, change func(*types.DistributionCo
 	return aws.ToString(updated.ETag)
 }
 
-// The code of functions is rolled out to those that are live, whatever is cut
-// off on the way, and never over a later version.
+// The functions' code is rolled out to live functions, whatever interrupts it,
+// and never over a later version.
 func TestUpkeepRollsOutCode(t *testing.T) {
 	t.Parallel()
 	type fault struct {
@@ -239,7 +240,7 @@ func TestUpkeepRollsOutCode(t *testing.T) {
 		for _, f := range []awsdouble.Fault{awsdouble.Failed, awsdouble.LostAfter} {
 			failing.Store(&fault{action, f})
 			if _, err := awscloud.NewCDN(a.loaded, a.cfg).Upkeep(t.Context()); err == nil && f == awsdouble.Failed {
-				t.Errorf("%s failed, and the upkeep did not say so", action)
+				t.Errorf("%s failed, and the upkeep did not report it", action)
 			}
 		}
 	}
@@ -258,7 +259,7 @@ func TestUpkeepRollsOutCode(t *testing.T) {
 	if done := a.upkeep(t); done != (awscloud.Upkept{}) {
 		t.Errorf("the upkeep changed %+v of a later version", done)
 	}
-	// The setting of the price class is followed.
+	// The price class follows the setting.
 	a.cfg.PriceClass = "PriceClass_100"
 	if done := a.upkeep(t); done.Distributions != 1 {
 		t.Errorf("the upkeep changed %+v, want the distribution", done)
@@ -289,8 +290,8 @@ func TestUpkeepAllowsOptions(t *testing.T) {
 	}
 }
 
-// Access logs are turned on for new distributions and, once, for those that
-// exist. Without the setting, what an operator chose stays.
+// Access logs are turned on for new distributions and, once, for existing ones.
+// Without the setting, an operator's choice stays.
 func TestAccessLogs(t *testing.T) {
 	t.Parallel()
 	a := newAccount(t, s3test.Start(t), awsdouble.Config{})
@@ -343,8 +344,8 @@ func TestAccessLogs(t *testing.T) {
 	}
 }
 
-// TestAccessLogsAreRefused names a bucket that takes no logs: sites are made and
-// moved without them, and each upkeep says why.
+// TestAccessLogsAreRefused names a bucket that refuses logs: sites are made and
+// moved without them, and each upkeep reports why.
 func TestAccessLogsAreRefused(t *testing.T) {
 	t.Parallel()
 	a := newAccount(t, s3test.Start(t), awsdouble.Config{LogBuckets: []string{"open"}})
@@ -365,11 +366,11 @@ func TestAccessLogsAreRefused(t *testing.T) {
 	}
 }
 
-// A distribution that can't be moved keeps none of the others from it.
+// A distribution that can't be moved does not stop the others.
 func TestUpkeepGoesOnAfterAFailure(t *testing.T) {
 	t.Parallel()
 	var failing atomic.Bool
-	var failed atomic.Int64 // the number of the call that fails
+	var failed atomic.Int64 // the number of the failing call
 	a := newAccount(t, s3test.Start(t), awsdouble.Config{Fault: func(c awsdouble.Call) awsdouble.Fault {
 		if c.Action != "UpdateDistribution" || !failing.Load() {
 			return awsdouble.None
@@ -393,8 +394,8 @@ func TestUpkeepGoesOnAfterAFailure(t *testing.T) {
 	}
 }
 
-// A distribution that is changed stays with the functions of this installation
-// that it uses, even while others have room.
+// A changed distribution keeps the functions of this installation that it uses,
+// even while others have room.
 func TestUpkeepKeepsShards(t *testing.T) {
 	t.Parallel()
 	a := newAccount(t, s3test.Start(t), awsdouble.Config{})
@@ -434,7 +435,7 @@ func TestUpkeepKeepsShards(t *testing.T) {
 }
 
 // With a role that may not read or update functions, sites are still
-// provisioned, and the upkeep tells of it.
+// provisioned, and the upkeep reports it.
 func TestFunctionsOfAnEarlierRole(t *testing.T) {
 	t.Parallel()
 	var denying atomic.Bool
@@ -461,7 +462,7 @@ func TestFunctionsOfAnEarlierRole(t *testing.T) {
 	}
 }
 
-// Whoever changes the functions' code raises codeVersion, so that versions of
+// A change of the functions' code has to raise codeVersion, so that versions of
 // Troy that run side by side agree on which is the later one.
 func TestCodeVersion(t *testing.T) {
 	t.Parallel()
@@ -475,6 +476,6 @@ func TestCodeVersion(t *testing.T) {
 	}
 	const version, digest = 4, "ed50071d576d3640"
 	if got := hex.EncodeToString(sum.Sum(nil))[:16]; got != digest || awscloud.CodeVersion != version {
-		t.Errorf("the code's digest is %s, its version %d; here they are %s and %d: raise codeVersion, and write both down here", got, awscloud.CodeVersion, digest, version)
+		t.Errorf("the code's digest is %s, its version %d; here they are %s and %d: raise codeVersion, and update both here", got, awscloud.CodeVersion, digest, version)
 	}
 }

@@ -32,7 +32,7 @@ func get(t *testing.T, e Env, id string) cloud.Distribution {
 	return d
 }
 
-// deployed waits until a distribution's last change has reached everywhere.
+// deployed waits until a distribution's last change is effective everywhere.
 func deployed(t *testing.T, e Env, id string) cloud.Distribution {
 	t.Helper()
 	var d cloud.Distribution
@@ -47,7 +47,7 @@ func deployed(t *testing.T, e Env, id string) cloud.Distribution {
 	return d
 }
 
-// remove takes a distribution all the way out.
+// remove disables and deletes a distribution.
 func remove(t *testing.T, e Env, id string) {
 	t.Helper()
 	d := get(t, e, id)
@@ -140,7 +140,7 @@ func cdnTests() map[string]func(*testing.T, Env) {
 				t.Fatalf("Create once the host is free: %v", err)
 			}
 		},
-		"cdn/get of none is ErrNotFound": func(t *testing.T, e Env) {
+		"cdn/get of a missing one is ErrNotFound": func(t *testing.T, e Env) {
 			for _, id := range []string{"d0123456789abcdef0123", "../records/x", ""} {
 				_, err := e.Cloud.CDN.Get(t.Context(), id)
 				wantNotFound(t, "Get", err)
@@ -163,7 +163,7 @@ func cdnTests() map[string]func(*testing.T, Env) {
 				t.Fatalf("after Disable it is %+v, before %+v", after, before)
 			}
 			if err := e.Cloud.CDN.Disable(t.Context(), d.ID, before.ETag); !errors.Is(err, cloud.ErrPrecondition) {
-				t.Fatalf("Disable with the ETag of before: %v, want ErrPrecondition", err)
+				t.Fatalf("Disable with the earlier ETag: %v, want ErrPrecondition", err)
 			}
 			if err := e.Cloud.CDN.Disable(t.Context(), d.ID, after.ETag); err != nil {
 				t.Fatalf("Disable of a disabled one: %v", err)
@@ -172,12 +172,12 @@ func cdnTests() map[string]func(*testing.T, Env) {
 				t.Fatal("it is enabled again")
 			}
 		},
-		"cdn/disable of none is ErrNotFound": func(t *testing.T, e Env) {
+		"cdn/disable of a missing one is ErrNotFound": func(t *testing.T, e Env) {
 			d, _, _ := create(t, e)
 			remove(t, e, d.ID)
 			wantNotFound(t, "Disable", e.Cloud.CDN.Disable(t.Context(), d.ID, d.ETag))
 		},
-		"cdn/delete wants it disabled and deployed": func(t *testing.T, e Env) {
+		"cdn/delete requires disabled and deployed": func(t *testing.T, e Env) {
 			d, _, _ := create(t, e)
 			d = deployed(t, e, d.ID)
 			if err := e.Cloud.CDN.Delete(t.Context(), d.ID, d.ETag); !errors.Is(err, cloud.ErrNotDisabled) {

@@ -1,5 +1,5 @@
-// Package cloudtest is the conformance suite of cloud's ports: each sentence
-// of their contract is a subtest. Every adapter's tests call Run.
+// Package cloudtest is the conformance suite of cloud's ports: each sentence of
+// their contract is a subtest. Every adapter's tests call Run.
 package cloudtest
 
 import (
@@ -20,8 +20,8 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// Lack names what an adapter does not do, so that its subtests are skipped by
-// name rather than left out.
+// Lack names a feature that an adapter does not have, so that its subtests are
+// skipped by name.
 type Lack string
 
 const (
@@ -31,30 +31,31 @@ const (
 	LacksHostConflict Lack = "host conflict"
 )
 
-// Env is one adapter under test. Subtests share nothing but it, and make
-// pipelines, references and hosts of their own.
+// Env is one adapter under test. Subtests share only it, and make their own
+// pipelines, references and hosts.
 type Env struct {
 	Cloud cloud.Cloud
-	// Domain is where hosts may be made: "sites.example".
+	// Domain is the domain of the test's hosts: "sites.example".
 	Domain string
-	// Deadline is the most time that a distribution's change takes.
+	// Deadline is the maximum duration of a distribution's change.
 	Deadline time.Duration
-	// Poll is the time between two looks at a distribution; zero means
+	// Poll is the time between two polls of a distribution; zero means
 	// Cloud.PropagationDelay.
 	Poll time.Duration
-	// Readers answers who reads the sites. Run and RunServing need it.
+	// Readers serves the sites' readers. Run and RunServing need it.
 	Readers http.Handler
-	// MaxPath is the most bytes of a file's path, if fewer than site.MaxPath.
+	// MaxPath is the maximum length of a file's path in bytes, if less than
+	// site.MaxPath.
 	MaxPath int
 	Lacks   []Lack
 }
 
 func (e Env) lacks(l Lack) bool { return slices.Contains(e.Lacks, l) }
 
-// host makes a host that no other test uses.
+// host returns a host that no other test uses.
 func (e Env) host() string { return "h" + uuid.NewString() + "." + e.Domain }
 
-// Run runs the suite, each subtest on an Env of its own from open.
+// Run runs the suite, each subtest on its own Env from open.
 func Run(t *testing.T, open func(t *testing.T) Env) {
 	RunStore(t, open)
 	RunCDN(t, open)
@@ -65,7 +66,7 @@ func Run(t *testing.T, open func(t *testing.T) Env) {
 // Env.Readers.
 func RunServing(t *testing.T, open func(t *testing.T) Env) { run(t, open, servingTests()) }
 
-// RunStore runs the part of the suite that needs a Store alone.
+// RunStore runs the part of the suite that needs only a Store.
 func RunStore(t *testing.T, open func(t *testing.T) Env) { run(t, open, storeTests(), removeTests()) }
 
 // RunCDN runs the part of the suite that makes distributions and records.
@@ -152,7 +153,7 @@ func equal(t *testing.T, what string, got, want []string) {
 	}
 }
 
-// countingReader tells how much was read of it.
+// countingReader counts the bytes read.
 type countingReader struct {
 	io.Reader
 	n int64
@@ -170,7 +171,8 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { return copy(p, bytes.Repeat([]byte{0}, len(p))), nil }
 
-// eventually polls until done says so or the adapter's deadline has passed.
+// eventually polls until done returns true or the adapter's deadline has
+// passed.
 func eventually(t *testing.T, e Env, what string, done func(ctx context.Context) bool) {
 	t.Helper()
 	interval := e.Poll

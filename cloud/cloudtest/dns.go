@@ -31,7 +31,7 @@ func dnsTests() map[string]func(*testing.T, Env) {
 		}
 	}
 	return map[string]func(*testing.T, Env){
-		"dns/lookup of none is ErrNotFound": func(t *testing.T, e Env) {
+		"dns/lookup of a missing one is ErrNotFound": func(t *testing.T, e Env) {
 			_, err := e.Cloud.DNS.Lookup(t.Context(), e.host())
 			wantNotFound(t, "Lookup", err)
 		},
@@ -74,7 +74,7 @@ func dnsTests() map[string]func(*testing.T, Env) {
 				wantNotFound(t, "Lookup", err)
 			}
 		},
-		"dns/a host that is none is invalid": func(t *testing.T, e Env) {
+		"dns/an invalid host is refused": func(t *testing.T, e Env) {
 			for _, host := range []string{"", "../x." + e.Domain, "a/b." + e.Domain} {
 				if err := e.Cloud.DNS.Upsert(t.Context(), host, "one.cdn.example"); troy.KindOf(err) != troy.Invalid {
 					t.Fatalf("Upsert of %q: %v, want Invalid", host, err)
@@ -84,8 +84,8 @@ func dnsTests() map[string]func(*testing.T, Env) {
 	}
 }
 
-// contextTests hold every call to its context: one that has ended makes the
-// call fail with it.
+// contextTests checks that every call fails with its context's error if the
+// context has ended.
 func contextTests() map[string]func(*testing.T, Env) {
 	return map[string]func(*testing.T, Env){
 		"context/ended": func(t *testing.T, e Env) {
@@ -119,7 +119,7 @@ func contextTests() map[string]func(*testing.T, Env) {
 				}
 			}
 			if got := get(t, e, d.ID); !got.Enabled {
-				t.Error("the distribution was disabled all the same")
+				t.Error("the distribution was disabled")
 			}
 		},
 	}

@@ -8,9 +8,9 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// RunLife takes one site from its creation to nothing left: a distribution and
-// a record are made, two trees are released, the first is gone back to, and all
-// of it is deleted.
+// RunLife takes one site from its creation to its deletion: it makes a
+// distribution and a record, releases two trees, rolls back to the first, and
+// deletes everything.
 func RunLife(t *testing.T, e Env) {
 	t.Helper()
 	ctx := t.Context()
@@ -42,6 +42,6 @@ func RunLife(t *testing.T, e Env) {
 		t.Errorf("the record is still there: %v", err)
 	}
 	if n, err := e.Cloud.Store.RemoveAll(ctx, first.Pipeline); n != 0 || err != nil {
-		t.Errorf("%d objects are left, %v", n, err)
+		t.Errorf("%d objects still exist, %v", n, err)
 	}
 }

@@ -17,11 +17,11 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// oddNames are paths that URLs, signatures, copy sources and XML each write in
-// their own way. Each file's content is its path, but for the empty ones.
+// oddNames are paths that URLs, signatures, copy sources and XML each encode
+// differently. Each file's content is its path, except for the empty ones.
 func oddNames() map[string]string {
 	files := map[string]string{"empty.css": "", "index.html": "home", "a/b/index.html": "deep"}
-	for _, p := range []string{"case/Go.html", "case/go.html", "Case/go.html"} { // differ in case alone
+	for _, p := range []string{"case/Go.html", "case/go.html", "Case/go.html"} { // differ only in case
 		files[p] = p
 	}
 	for _, c := range []string{
@@ -35,7 +35,8 @@ func oddNames() map[string]string {
 	return files
 }
 
-// longPath is a path of n bytes, in folders that every file system takes.
+// longPath returns a path of n bytes, in folders that every file system
+// accepts.
 func longPath(n int) string {
 	const name = "xxxxxxxxxx.html"
 	folder := strings.Repeat("d", 99) + "/"
@@ -66,11 +67,11 @@ func servingTests() map[string]func(*testing.T, Env) {
 				t.Fatalf("Begin with a path of %d bytes: %v; want Invalid, and the path", len(over.Path), err)
 			}
 		},
-		"serving/compressed drawings":                 testCompressed,
-		"serving/what other origins may read":         testShared,
-		"serving/each page has one address":           testAddresses,
-		"serving/a stored redirect is not used again": testRedirects,
-		"serving/what is not there is 404": func(t *testing.T, e Env) {
+		"serving/compressed drawings":             testCompressed,
+		"serving/shared with other origins":       testShared,
+		"serving/each page has one address":       testAddresses,
+		"serving/a stored redirect is not reused": testRedirects,
+		"serving/a missing file is 404": func(t *testing.T, e Env) {
 			live := newLive(t, e)
 			live.release(map[string]string{"index.html": "home"}, false)
 			live.want("/", http.StatusOK, "home")
@@ -81,7 +82,7 @@ func servingTests() map[string]func(*testing.T, Env) {
 	}
 }
 
-// live is a host with what is published there.
+// live is a host with its published files.
 type live struct {
 	t        *testing.T
 	e        Env
@@ -103,8 +104,8 @@ func newLive(t *testing.T, e Env) *live {
 	return l
 }
 
-// release publishes files as the pipeline's next tree, sent signed or through
-// Troy. It returns which were sent.
+// release publishes files as the pipeline's next tree, by signed uploads or
+// through Troy. It returns the files that were sent.
 func (l *live) release(files map[string]string, signed bool) []site.File {
 	l.t.Helper()
 	l.tree = another(l.tree)
@@ -153,15 +154,15 @@ func (l *live) send(f site.File, content string) {
 	}
 }
 
-// get asks as a reader does.
+// get requests a page as a reader.
 func (l *live) get(address string) *httptest.ResponseRecorder { return l.getIf(address, "") }
 
-// getIf asks as a reader who has an answer with this ETag does.
+// getIf requests a page as a reader with a cached answer of this ETag.
 func (l *live) getIf(address, tag string) *httptest.ResponseRecorder {
 	return l.ask(http.MethodGet, address, "If-None-Match", tag)
 }
 
-// ask sends a request with one header, if that has a value.
+// ask sends a request with one header, if its value is not empty.
 func (l *live) ask(method, address, name, value string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, "http://"+l.host+address, nil)
 	if value != "" {
@@ -172,8 +173,8 @@ func (l *live) ask(method, address, name, value string) *httptest.ResponseRecord
 	return w
 }
 
-// want asks for an address until it is answered so: a flip takes seconds to be
-// known everywhere.
+// want requests an address until it gets this answer: a flip takes seconds to
+// take effect everywhere.
 func (l *live) want(address string, status int, body string) {
 	l.t.Helper()
 	var w *httptest.ResponseRecorder
@@ -186,7 +187,7 @@ func (l *live) want(address string, status int, body string) {
 	}
 }
 
-// testAddresses holds the adapter to site's rules of addresses.
+// testAddresses compares the adapter with site's rules of addresses.
 func testAddresses(t *testing.T, e Env) {
 	files := map[string]string{}
 	for _, p := range []string{
@@ -247,12 +248,12 @@ func testAddresses(t *testing.T, e Env) {
 	}
 }
 
-// testRedirects asks as a browser that stored what it was answered before the
-// canonical address moved.
+// testRedirects requests an address as a browser with a cached answer from
+// before the canonical address moved.
 func testRedirects(t *testing.T, e Env) {
 	live := newLive(t, e)
 	files := map[string]string{"index.html": "home", "about.html": "about"}
-	tags := map[string]string{} // of what the browser stored, by address
+	tags := map[string]string{} // of the browser's cached answer, by address
 	for i, policy := range []site.TrailingSlash{site.SlashNever, site.SlashAlways, site.SlashNever} {
 		live.policy = policy
 		files["n.txt"] = strings.Repeat("n", i+1)
@@ -277,7 +278,7 @@ func testRedirects(t *testing.T, e Env) {
 				}
 			}
 		}
-		// A 304 would have the browser use its stored redirect.
+		// After a 304 the browser would reuse its stored redirect.
 		if stored, ok := tags[page]; ok && live.getIf(page, stored).Code != http.StatusOK {
 			t.Errorf("%s under %s is not answered in full", page, policy)
 		}
@@ -285,7 +286,7 @@ func testRedirects(t *testing.T, e Env) {
 	}
 }
 
-// sameQuery compares queries but for the order of their members.
+// sameQuery compares queries regardless of the order of their members.
 func sameQuery(a, b string) bool {
 	first, err := url.ParseQuery(a)
 	second, other := url.ParseQuery(b)
@@ -298,7 +299,7 @@ func testOddNames(t *testing.T, e Env) {
 	check := func(what string) {
 		t.Helper()
 		for p, content := range files {
-			// As browsers write it, and as strictly as may be.
+			// As browsers encode it, and with everything escaped.
 			for _, address := range []string{(&url.URL{Path: "/" + p}).EscapedPath(), "/" + strings.ReplaceAll(strings.ReplaceAll(url.QueryEscape(p), "+", "%20"), "%2F", "/")} {
 				w := live.get(address)
 				if w.Code != http.StatusOK || w.Body.String() != content {
@@ -321,11 +322,11 @@ func testOddNames(t *testing.T, e Env) {
 	}
 	sent := live.release(files, false)
 	if len(sent) > 0 {
-		t.Errorf("%q were asked for again", paths(sent))
+		t.Errorf("%q were requested again", paths(sent))
 	}
 	check("taken over")
 
-	// Bytes from elsewhere under each name: what a copy reads is the other file.
+	// Bytes from another tree under each name: a copy reads the other file.
 	moved := map[string]string{}
 	for p, content := range files {
 		moved["moved/"+p] = content

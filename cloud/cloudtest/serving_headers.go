@@ -14,7 +14,7 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// gzipped is a text as .svgz holds it.
+// gzipped compresses a text as an .svgz file.
 func gzipped(t *testing.T, text string) string {
 	t.Helper()
 	var b bytes.Buffer
@@ -26,8 +26,8 @@ func gzipped(t *testing.T, text string) string {
 	return b.String()
 }
 
-// testCompressed holds the adapter to site.ContentEncoding, by whichever way a
-// file arrives.
+// testCompressed checks site.ContentEncoding for each way in which a file
+// arrives.
 func testCompressed(t *testing.T, e Env) {
 	drawing := gzipped(t, "<svg xmlns='http://www.w3.org/2000/svg'/>")
 	files := map[string]string{"index.html": "1", "a.svgz": drawing, "b/UPPER.SVGZ": drawing + "\x00", "plain.svg": "<svg/>", "archive.gz": drawing + "\x01"}
@@ -56,8 +56,7 @@ func testCompressed(t *testing.T, e Env) {
 	}
 }
 
-// testShared holds the adapter to site.Shared, in answers and in those to
-// OPTIONS.
+// testShared checks site.Shared, in answers and in answers to OPTIONS.
 func testShared(t *testing.T, e Env) {
 	files := map[string]string{}
 	for _, p := range []string{

@@ -15,7 +15,7 @@ import (
 
 func storeTests() map[string]func(*testing.T, Env) {
 	return map[string]func(*testing.T, Env){
-		"store/begin tells one missing file for each digest": func(t *testing.T, e Env) {
+		"store/begin returns one missing file for each digest": func(t *testing.T, e Env) {
 			tree := newTree()
 			missing := begin(t, e, tree, file("a.txt", "same"), file("b.txt", "same"), file("c.txt", "other"))
 			if len(missing) != 2 || missing[0].SHA256 == missing[1].SHA256 {
@@ -39,7 +39,7 @@ func storeTests() map[string]func(*testing.T, Env) {
 				store(t, e, tree, "a.txt", "a") // a sealed tree is not different
 			}
 		},
-		"store/begin does not ask for what another tree has": func(t *testing.T, e Env) {
+		"store/begin does not return files that another tree has": func(t *testing.T, e Env) {
 			first := newTree()
 			store(t, e, first, "old.txt", "shared")
 			second := another(first)
@@ -72,7 +72,7 @@ func storeTests() map[string]func(*testing.T, Env) {
 			}
 			equal(t, "missing", paths(begin(t, e, tree, f)), []string{"a.txt"})
 		},
-		"store/put reads one byte more than declared at most": func(t *testing.T, e Env) {
+		"store/put reads at most one byte more than declared": func(t *testing.T, e Env) {
 			tree, f := newTree(), file("a.txt", "right")
 			begin(t, e, tree, f)
 			r := endless()
@@ -80,7 +80,7 @@ func storeTests() map[string]func(*testing.T, Env) {
 				t.Fatalf("Put read %d bytes of an endless body and returned %v", r.n, err)
 			}
 		},
-		"store/put that breaks off keeps nothing": func(t *testing.T, e Env) {
+		"store/put of a broken body keeps nothing": func(t *testing.T, e Env) {
 			tree, f := newTree(), file("a.txt", "right")
 			begin(t, e, tree, f)
 			broken := io.MultiReader(strings.NewReader("rig"), brokenReader{})
@@ -111,7 +111,7 @@ func storeTests() map[string]func(*testing.T, Env) {
 		"store/seal without a tree is ErrNotFound": func(t *testing.T, e Env) {
 			wantNotFound(t, "Seal", e.Cloud.Store.Seal(t.Context(), newTree(), nil))
 		},
-		"store/seal names what is missing": func(t *testing.T, e Env) {
+		"store/seal names missing files": func(t *testing.T, e Env) {
 			tree, a, b := newTree(), file("a.txt", "a"), file("b.txt", "b")
 			begin(t, e, tree, a, b)
 			put(t, e, tree, a, "a")
@@ -125,7 +125,7 @@ func storeTests() map[string]func(*testing.T, Env) {
 			seal(t, e, tree)
 			wantManifest(t, e, tree, manifest(f))
 		},
-		"store/seal takes over from other trees": func(t *testing.T, e Env) {
+		"store/seal copies from other trees": func(t *testing.T, e Env) {
 			first := newTree()
 			store(t, e, first, "a.txt", "shared")
 			second, f := another(first), file("b/c.txt", "shared")
@@ -135,7 +135,7 @@ func storeTests() map[string]func(*testing.T, Env) {
 				t.Fatal(err)
 			}
 			wantManifest(t, e, second, manifest(f))
-			seal(t, e, second) // its bytes are still there
+			seal(t, e, second) // its bytes still exist
 		},
 		"store/manifest": func(t *testing.T, e Env) {
 			tree := newTree()
@@ -180,14 +180,14 @@ func testCarried(t *testing.T, e Env) {
 	want.Carried = []site.Carried{carried}
 	wantManifest(t, e, second, want)
 
-	// What is carried outlives the tree that it came from.
+	// A carried asset outlives the tree that it came from.
 	if err := e.Cloud.Store.Remove(t.Context(), first.Pipeline, first.Deployment); err != nil {
 		t.Fatal(err)
 	}
 	seal(t, e, second, carried)
 	wantManifest(t, e, second, want)
 
-	// The list is replaced, not added to.
+	// The list is replaced, not extended.
 	seal(t, e, second)
 	wantManifest(t, e, second, manifest(index, taken))
 }
@@ -250,7 +250,7 @@ func removeTests() map[string]func(*testing.T, Env) {
 			put(t, e, open, f, "b")
 			n, err := e.Cloud.Store.RemoveAll(t.Context(), tree.Pipeline)
 			if err != nil || n < 2 {
-				t.Fatalf("RemoveAll: %d, %v; want two files at least", n, err)
+				t.Fatalf("RemoveAll: %d, %v; want at least two files", n, err)
 			}
 			if n, err := e.Cloud.Store.RemoveAll(t.Context(), tree.Pipeline); err != nil || n != 0 {
 				t.Fatalf("RemoveAll again: %d, %v; want 0", n, err)

@@ -20,13 +20,12 @@ import (
 // ErrInjected is in the chain of every scripted failure.
 var ErrInjected = errors.New("injected fault")
 
-// exitCode is what a process that was killed by SIGKILL shows.
+// exitCode is the exit status of a process that SIGKILL ended.
 const exitCode = 137
 
-// New wraps c with the script in the file, which need not be there yet. The
-// file is read at each call; a malformed line is an error of New, and of
-// every call once it stands there. The argument that match= looks in and the
-// log shows is:
+// New wraps c with the script in the file, which need not exist yet. Each call
+// reads the file; New, and then every call, returns an error for a malformed
+// line. The argument that match= searches and that the log shows is:
 //
 //	store.put                           the file's path
 //	store.remove, store.removeall       pipeline
@@ -44,7 +43,8 @@ func New(c cloud.Cloud, file string) (cloud.Cloud, error) {
 	return Wrap(c, file), nil
 }
 
-// Wrap is New for a script that may be malformed: then every call says so.
+// Wrap is New for a script that may be malformed: every call then returns that
+// error.
 func Wrap(c cloud.Cloud, file string) cloud.Cloud {
 	s := script{file: file}
 	wrapped := &store{c.Store, s}
@@ -58,7 +58,7 @@ func Wrap(c cloud.Cloud, file string) cloud.Cloud {
 	return c
 }
 
-// call makes one outside call as the script wants it.
+// call makes one outside call as the script demands.
 func call[T any](ctx context.Context, s script, name, argument string, do func() (T, error)) (T, error) {
 	var none T
 	f, err := s.next(name, argument)
@@ -99,8 +99,8 @@ func result(err error) string {
 	return "ok"
 }
 
-// failure is the error that the line asks for: one that may pass, or with
-// kind=permanent one that repeating will not mend.
+// failure returns the line's error: a temporary one, or with kind=permanent one
+// that retries don't fix.
 func (f *fault) failure() error {
 	if f.permanent {
 		return troy.Errorf(troy.Invalid, "%w: %s", ErrInjected, f.call)
@@ -108,14 +108,14 @@ func (f *fault) failure() error {
 	return fmt.Errorf("%w: %s", ErrInjected, f.call)
 }
 
-// die ends the process at once, as a kill from outside would. That it could
-// not be logged must not keep it alive.
+// die ends the process at once, as SIGKILL would. It ends it even if the log
+// can't be written.
 func die(s script, name, argument, result string) {
 	_ = s.log(name, argument, result)
 	os.Exit(exitCode)
 }
 
-// do0 is call for what returns only an error.
+// do0 is call for functions that return only an error.
 func do0(ctx context.Context, s script, name, argument string, do func() error) error {
 	_, err := call(ctx, s, name, argument, func() (struct{}, error) { return struct{}{}, do() })
 	return err

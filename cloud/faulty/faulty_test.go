@@ -80,7 +80,7 @@ func TestBeforeAndAfter(t *testing.T) {
 	if _, err := c.CDN.Find(t.Context(), "ref"); err != nil {
 		t.Fatalf("the effect did not happen: %v", err)
 	}
-	// The count is the script's, not the wrapper's: another process sees it.
+	// The script holds the count, not the wrapper, so another process sees it.
 	if _, err := open(t, dir, file).CDN.Create(t.Context(), "ref", "a.example"); !errors.Is(err, cloud.ErrExists) {
 		t.Fatalf("Create again: %v, want ErrExists", err)
 	}
@@ -105,7 +105,7 @@ func TestBeforeAndAfter(t *testing.T) {
 	if creates != 2 {
 		t.Fatalf("the log has %d creates, want 2:\n%s", creates, strings.Join(logged(t, file), "\n"))
 	}
-	// A new script counts anew.
+	// A new script starts the count again.
 	write(t, file, "cdn.find before times=1")
 	if _, err := c.CDN.Find(t.Context(), "ref"); !errors.Is(err, faulty.ErrInjected) {
 		t.Fatalf("Find: %v", err)

@@ -25,13 +25,13 @@ var calls = []string{
 	"dns.lookup", "dns.upsert", "dns.delete",
 }
 
-// action is what happens to a call.
+// action is the effect of a fault on a call.
 type action string
 
 const (
 	before    action = "before"    // it fails without effect
-	after     action = "after"     // it has its effect and fails
-	hang      action = "hang"      // it waits, without effect, until its context ends or the line goes
+	after     action = "after"     // it takes effect and fails
+	hang      action = "hang"      // it waits, without effect, until its context ends or the line is removed
 	kill      action = "kill"      // the process ends, without effect
 	killAfter action = "killafter" // the process ends, after the effect
 )
@@ -40,14 +40,14 @@ const (
 //
 //	<port.method> <before|after|hang|kill|killafter> [times=N] [kind=retry|permanent] [match=<part of the argument>]
 //
-// match stands last and takes the rest of the line. Empty lines and those
-// that begin with # say nothing.
+// match comes last and takes the rest of the line. Empty lines and lines that
+// begin with # are ignored.
 type fault struct {
 	line      string
 	number    int
 	call      string
 	action    action
-	times     int // 0: always
+	times     int // 0: no limit
 	permanent bool
 	match     string
 }
@@ -110,8 +110,8 @@ func parseLine(line string) (fault, error) {
 	return f, nil
 }
 
-// script is the file of faults with its counters and its log beside it:
-// FILE.count, FILE.log. All processes that use the file share them.
+// script is the file of faults; its counters and its log are in FILE.count and
+// FILE.log beside it. All processes that use the file share them.
 type script struct{ file string }
 
 func (s script) read() (content string, faults []fault, err error) {
@@ -129,14 +129,14 @@ func (s script) read() (content string, faults []fault, err error) {
 	return string(data), faults, nil
 }
 
-// counters is FILE.count: how often each line took effect, for the content of
-// the script that they were counted for.
+// counters is the content of FILE.count: how often each line took effect, and
+// the script to which the counts apply.
 type counters struct {
 	Script [32]byte
 	Uses   map[int]int
 }
 
-// next returns the fault that the call meets, and counts it.
+// next returns the fault for a call and counts it.
 func (s script) next(call, argument string) (*fault, error) {
 	content, faults, err := s.read()
 	if err != nil {
@@ -160,7 +160,7 @@ func (s script) next(call, argument string) (*fault, error) {
 	return nil, nil
 }
 
-// take uses up one of the times of a line, if one is left.
+// take uses up one of a line's times, if any are left.
 func (s script) take(content string, f fault) (bool, error) {
 	lock := flock.New(s.file + ".lock")
 	if err := lock.Lock(); err != nil {
@@ -188,11 +188,11 @@ func (s script) take(content string, f fault) (bool, error) {
 	return true, os.WriteFile(s.file+".count", data, 0o644)
 }
 
-// hangPoll is how often a call that hangs looks whether its line is gone.
+// hangPoll is the interval at which a hanging call checks its line.
 const hangPoll = 20 * time.Millisecond
 
-// wait blocks until the context ends, with its error, or until the line is
-// gone from the script.
+// wait blocks until the context ends and returns its error, or until the script
+// no longer has the line.
 func (s script) wait(ctx context.Context, f *fault) error {
 	ticker := time.NewTicker(hangPoll)
 	defer ticker.Stop()

@@ -23,13 +23,13 @@ type distribution struct {
 	site.DistributionFile
 	Reference string `json:"reference"`
 	ETag      string `json:"etag"`
-	// DeployedAt is when the last change has reached everywhere. It stands in
-	// the file so that the change goes on while no process runs.
+	// DeployedAt is when the last change is effective everywhere. The file has
+	// it, so that the change completes while no process runs.
 	DeployedAt time.Time `json:"deployed_at"`
 }
 
-// claim says which distribution serves a host. One whose distribution is not
-// there is left of a crash and binds nobody.
+// claim names the distribution that serves a host. A claim whose distribution
+// does not exist is left from a crash and is ignored.
 type claim struct {
 	Distribution string `json:"distribution"`
 }
@@ -137,8 +137,8 @@ func (c *cdn) checkHost(host string) error {
 
 func (c *cdn) claim(host string) string { return c.Path("hosts", host+".json") }
 
-// lockBoth takes the host's lock before the distribution's, as everybody who
-// needs both does.
+// lockBoth takes the host's lock before the distribution's, the order in every
+// function that needs both.
 func (c *cdn) lockBoth(ctx context.Context, host, id string) (release func(), err error) {
 	releaseHost, err := c.Lock(ctx, "host", host)
 	if err != nil {
@@ -233,8 +233,8 @@ func (c *cdn) delete(ctx context.Context, id, etag string) error {
 	case d.Enabled || !d.public().Deployed:
 		return cloud.ErrNotDisabled
 	}
-	// The distribution goes last: until then, a crash leaves something that a
-	// second Delete finds.
+	// The distribution goes last: until then, a second Delete finds what a
+	// crash left.
 	if err := files.Remove(c.layout.Pointer(id)); err != nil {
 		return err
 	}
@@ -268,7 +268,7 @@ func (c *cdn) flip(ctx context.Context, id string, p site.Pointer) error {
 	case err != nil:
 		return err
 	case inForce == p:
-		// An earlier flip may have been cut off between its rename and the
+		// An earlier flip may have been interrupted between its rename and the
 		// sync of the folder.
 		return files.SyncFolder(c.Path("pointers"))
 	case inForce.Sequence >= p.Sequence:

@@ -51,7 +51,7 @@ func (d *dns) Upsert(ctx context.Context, host, target string) error {
 	case err != nil:
 		return fmt.Errorf("upsert record of %s: %w", host, err)
 	case before.Target != target:
-		return troy.Errorf(troy.Conflict, "%s has a record that Troy did not make (to %s); it was left as it is. Remove it, or choose another name for the site", host, before.Target)
+		return troy.Errorf(troy.Conflict, "%s has a record that Troy did not make (to %s); Troy did not change it. Remove it, or choose another name for the site", host, before.Target)
 	}
 	if err := files.WriteJSON(d.Temp(), d.layout.Record(host), site.Record{Host: host, Target: target}); err != nil {
 		return fmt.Errorf("upsert record of %s: %w", host, err)

@@ -15,7 +15,7 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// soon is far above what ending an operation takes.
+// soon is far more than the end of an operation takes.
 const soon = 20 * time.Second
 
 // ticking is an endless reader that ticks at each read.
@@ -51,8 +51,8 @@ func wideFolder(t *testing.T, n int) string {
 	return dir
 }
 
-// TestOperationsEnd cancels in the middle what works on other people's input,
-// and prints how long each took to end.
+// TestOperationsEnd cancels operations on outside input while they run, and
+// prints how long each took to end.
 func TestOperationsEnd(t *testing.T) {
 	t.Parallel()
 	many := func(n int) site.Manifest {

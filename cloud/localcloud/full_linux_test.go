@@ -42,8 +42,7 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// Uploads that are never finished leave what provisioning needs, in bytes and
-// in files.
+// Unfinished uploads leave the bytes and files that provisioning needs.
 func TestUploadsLeaveAReserve(t *testing.T) {
 	t.Parallel()
 	for name, options := range map[string]string{"bytes": "size=2m", "files": "size=64m,nr_inodes=600"} {

@@ -1,10 +1,9 @@
-// Package localcloud is the cloud of one machine: distributions, alias
-// records, pointers and stored trees are files below one folder, replaced
-// under locks, so that all processes of the machine share them. It keeps the
-// real cloud's manners: changes of a distribution take a while, ETags guard
-// them, and a distribution must be disabled before it goes. `troyd dev` and
-// single-box installations use it; the edge serves what it writes, by
-// site.Layout.
+// Package localcloud is the cloud of one machine: distributions, alias records,
+// pointers and stored trees are files below one folder, replaced under locks,
+// so that all processes of the machine share them. It behaves like the real
+// cloud: changes of a distribution take a while, ETags guard them, and a
+// distribution must be disabled before its deletion. `troyd dev` and single-box
+// installations use it; the edge serves its files, by site.Layout.
 package localcloud
 
 import (
@@ -18,21 +17,21 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// Config says where the cloud lies and how fast it is.
+// Config sets the folder and the speed of the cloud.
 type Config struct {
-	// Root is the folder of everything; it is made if it is not there.
+	// Root is the folder of everything; New creates it if it does not exist.
 	Root string
-	// PropagationDelay is how long a distribution stays in progress after
-	// each change. Zero deploys at once.
+	// PropagationDelay is how long a distribution is in progress after each
+	// change. Zero deploys at once.
 	PropagationDelay time.Duration
-	// PollDelay is how long callers are told to wait between two looks at a
-	// distribution; zero means PropagationDelay, and a second at least.
+	// PollDelay is the poll interval that callers get; zero means
+	// PropagationDelay, but at least a second.
 	PollDelay time.Duration
-	// Limits bounds the manifests that are read back.
+	// Limits bounds the manifests that are read.
 	Limits site.Limits
 }
 
-// staleAfter is when a temporary file belongs to nobody any more.
+// staleAfter is the age at which a temporary file counts as abandoned.
 const staleAfter = time.Hour
 
 // New opens the cloud in cfg.Root.
@@ -64,7 +63,7 @@ func New(cfg Config) (cloud.Cloud, error) {
 	}, nil
 }
 
-// state is where the small JSON files lie, with their locks.
+// state is the folder of the small JSON files and their locks.
 type state struct {
 	files.Root
 	layout site.Layout

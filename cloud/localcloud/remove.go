@@ -46,8 +46,8 @@ func (s *store) remove(ctx context.Context, pipeline uuid.UUID, deployments []uu
 	return s.collect(ctx, pipeline)
 }
 
-// collect removes the blobs that no tree needs. It runs on every Remove, so
-// that one which was cut off is made up for.
+// collect removes the blobs that no tree needs. Each Remove calls it, which
+// completes an interrupted one.
 func (s *store) collect(ctx context.Context, pipeline uuid.UUID) error {
 	needed, err := s.needed(ctx, pipeline)
 	if err != nil {
@@ -79,8 +79,8 @@ func (s *store) collect(ctx context.Context, pipeline uuid.UUID) error {
 	return nil
 }
 
-// needed is every digest that a tree of the pipeline names. A manifest that
-// can't be read is an error: without it nothing may be removed.
+// needed returns every digest in the pipeline's trees. It returns an error for
+// an unreadable manifest: without it nothing may be removed.
 func (s *store) needed(ctx context.Context, pipeline uuid.UUID) (map[site.Digest]struct{}, error) {
 	needed := map[site.Digest]struct{}{}
 	for _, kind := range []string{"trees", "open"} {
@@ -108,7 +108,7 @@ func (s *store) needed(ctx context.Context, pipeline uuid.UUID) (map[site.Digest
 	return needed, nil
 }
 
-// readDir lists a folder; one that is not there is empty.
+// readDir lists a folder; a missing one is empty.
 func readDir(dir string) ([]os.DirEntry, error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -125,13 +125,12 @@ func (s *store) RemoveAll(ctx context.Context, pipeline uuid.UUID) (int, error) 
 	return n, nil
 }
 
-// removedFolder holds sites from the moment they are removed until they are
-// gone.
+// removedFolder holds removed sites until they are deleted.
 const removedFolder = "removed"
 
-// removeAll renames the site away under its lock, which ends it for
-// everybody at once, and removes it under the new name, as well as what an
-// earlier call left under such a name.
+// removeAll renames the site under its lock, which ends it at once for every
+// process, and deletes it under the new name, together with the leftovers of
+// earlier calls.
 func (s *store) removeAll(ctx context.Context, pipeline uuid.UUID) (int, error) {
 	folder, trash := s.layout.Site(pipeline), filepath.Join(s.layout.Root, removedFolder)
 	release, err := s.lock(ctx, pipeline, false)
@@ -164,8 +163,8 @@ func (s *store) removeAll(ctx context.Context, pipeline uuid.UUID) (int, error) 
 	return total, files.SyncFolder(filepath.Dir(folder))
 }
 
-// removeTree removes a folder and reports how many files of a site went with
-// it; the lock is not one.
+// removeTree removes a folder and returns the number of a site's files in it,
+// without the lock.
 func removeTree(ctx context.Context, dir string) (int, error) {
 	if err := os.Remove(filepath.Join(dir, "lock")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return 0, err

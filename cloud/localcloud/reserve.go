@@ -7,20 +7,20 @@ import (
 )
 
 const (
-	// reservedBytes and reservedFiles are what uploads leave free on the store's
-	// disk, so that records, distributions, pointers and manifests can still be
-	// written while it is full for them. Of a small disk it is a twentieth.
+	// reservedBytes and reservedFiles are what uploads leave free on the
+	// store's disk, so that records, distributions, pointers and manifests can
+	// still be written when the disk is full for uploads. On a small disk it is
+	// a twentieth.
 	reservedBytes = 256 << 20
 	reservedFiles = 20_000
 	reservedPart  = 20
 )
 
-// space is what a file system has and has left for others than root. A file
-// system without a fixed number of files has 0 of them.
+// space is a file system's total and free space for users other than root. A
+// file system without a fixed number of files has 0 of them.
 type space struct{ bytes, allBytes, files, allFiles uint64 }
 
-// roomFor returns an Unavailable error if an upload of a size would take of
-// what is reserved.
+// roomFor returns an Unavailable error if an upload would use reserved space.
 func roomFor(dir string, size int64) error {
 	s, err := spaceOf(dir)
 	if err != nil {

@@ -4,5 +4,5 @@ package localcloud
 
 import "math"
 
-// spaceOf knows no limit here: uploads fill the disk to its end.
+// spaceOf reports no limit on this system: uploads may fill the disk.
 func spaceOf(string) (space, error) { return space{bytes: math.MaxInt64}, nil }

@@ -22,10 +22,10 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// store keeps a pipeline's files by their digests, and a manifest for each
-// tree. Begin, Seal, Remove and RemoveAll hold the site's lock alone; Put
-// holds it shared, and only while it renames a verified file into place, so
-// that a slow upload keeps nobody waiting.
+// store keeps a pipeline's files by digest, and a manifest for each tree.
+// Begin, Seal, Remove and RemoveAll hold the site's lock exclusively; Put holds
+// it shared, and only while it renames a verified file into place, so that a
+// slow upload blocks no other call.
 type store struct {
 	layout  site.Layout
 	limits  site.Limits
@@ -40,7 +40,8 @@ func (s *store) incoming(pipeline uuid.UUID) string {
 	return filepath.Join(s.layout.Site(pipeline), "incoming")
 }
 
-// lock takes the lock of a site that exists; ErrNotFound when it does not.
+// lock takes the lock of an existing site; it returns ErrNotFound if there is
+// none.
 func (s *store) lock(ctx context.Context, pipeline uuid.UUID, shared bool) (release func(), err error) {
 	release, err = files.Lock(ctx, s.lockFile(pipeline), shared)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -49,7 +50,7 @@ func (s *store) lock(ctx context.Context, pipeline uuid.UUID, shared bool) (rele
 	return release, err
 }
 
-// lockNew takes the lock of a site and makes its folders if need be.
+// lockNew takes the lock of a site and creates its folders if necessary.
 func (s *store) lockNew(ctx context.Context, pipeline uuid.UUID) (release func(), err error) {
 	folder := s.layout.Site(pipeline)
 	for {
@@ -73,7 +74,7 @@ func (s *store) lockNew(ctx context.Context, pipeline uuid.UUID) (release func()
 	}
 }
 
-// declared reports whether the tree has been begun.
+// declared reports whether the tree has been declared.
 func (s *store) declared(t site.Tree) (bool, error) {
 	for _, file := range []string{s.layout.OpenTree(t), s.layout.Tree(t)} {
 		_, err := os.Stat(file)
@@ -87,14 +88,14 @@ func (s *store) declared(t site.Tree) (bool, error) {
 	return false, nil
 }
 
-// manifest reads a tree's manifest, the sealed one if there is one.
+// manifest reads a tree's manifest, the sealed one if it exists.
 func (s *store) manifest(t site.Tree) (site.Manifest, error) {
 	m, err := s.readManifest(s.layout.Tree(t))
 	if errors.Is(err, fs.ErrNotExist) {
 		m, err = s.readManifest(s.layout.OpenTree(t))
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		// It may have been sealed between the two looks.
+		// It may have been sealed between the two reads.
 		m, err = s.readManifest(s.layout.Tree(t))
 	}
 	if errors.Is(err, fs.ErrNotExist) {
@@ -116,8 +117,8 @@ func (s *store) readManifest(file string) (site.Manifest, error) {
 	return m, nil
 }
 
-// holds reports whether the pipeline has the bytes of f. A file of the right
-// size is trusted: it was verified before it got its name.
+// holds reports whether the pipeline has the bytes of f. It trusts a file of
+// the right size: the file was verified before it got its name.
 func (s *store) holds(pipeline uuid.UUID, f site.File) (bool, error) {
 	info, err := os.Lstat(s.layout.Blob(pipeline, f.SHA256))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -138,7 +139,7 @@ func (s *store) Begin(ctx context.Context, t site.Tree, m site.Manifest) ([]site
 }
 
 func (s *store) begin(ctx context.Context, t site.Tree, m site.Manifest) ([]site.File, error) {
-	m = site.Manifest{Files: m.Files, TrailingSlash: m.TrailingSlash} // what is carried is said when it is sealed
+	m = site.Manifest{Files: m.Files, TrailingSlash: m.TrailingSlash} // Seal sets the carried files
 	if err := site.CheckFiles(m.Files, s.limits); err != nil {
 		return nil, err
 	}
@@ -194,9 +195,9 @@ func (s *store) Put(ctx context.Context, t site.Tree, f site.File, r io.Reader) 
 	return nil
 }
 
-// put does not look whether the tree declares f: reading the manifest for
-// every file would cost more than the file. Bytes that no tree declares go
-// with the next Remove.
+// put does not check whether the tree declares f: reading the manifest for
+// every file would cost more than the file. The next Remove deletes bytes that
+// no tree declares.
 func (s *store) put(ctx context.Context, t site.Tree, f site.File, r io.Reader) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -226,8 +227,8 @@ func (s *store) put(ctx context.Context, t site.Tree, f site.File, r io.Reader) 
 	return nil
 }
 
-// receive writes and verifies an upload beside the blobs. It is not synced:
-// Seal does that for all files at once.
+// receive writes and verifies an upload beside the blobs. It does not sync it:
+// Seal syncs all files at once.
 func (s *store) receive(ctx context.Context, pipeline uuid.UUID, f site.File, r io.Reader) (temp string, err error) {
 	temp = filepath.Join(s.incoming(pipeline), "put-"+uuid.NewString())
 	file, err := os.OpenFile(temp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
@@ -262,7 +263,7 @@ func (s *store) receive(ctx context.Context, pipeline uuid.UUID, f site.File, r 
 	return temp, nil
 }
 
-// place gives a verified file its name, if its tree is still there.
+// place gives a verified file its name, if its tree still exists.
 func (s *store) place(ctx context.Context, t site.Tree, f site.File, temp string) error {
 	release, err := s.lock(ctx, t.Pipeline, true)
 	if err != nil {
@@ -283,7 +284,7 @@ func (s *store) place(ctx context.Context, t site.Tree, f site.File, temp string
 	return files.Error(err)
 }
 
-// contextReader ends a copy when its context ends, between two reads.
+// contextReader ends a copy between two reads when its context ends.
 type contextReader struct {
 	ctx context.Context
 	r   io.Reader
@@ -336,7 +337,7 @@ func (s *store) seal(ctx context.Context, t site.Tree, carried []site.Carried) e
 	if err != nil {
 		return err
 	}
-	// Everything that the manifest promises is on the disk before it is.
+	// Everything in the manifest is on disk before the manifest is.
 	if err := syncFileSystem(s.layout.Site(t.Pipeline)); err != nil {
 		return files.Error(err)
 	}
@@ -349,8 +350,8 @@ func (s *store) seal(ctx context.Context, t site.Tree, carried []site.Carried) e
 	return files.Remove(s.layout.OpenTree(t))
 }
 
-// carry picks the carried files that the pipeline has and whose paths are
-// free. Of two for one path the one that stays longer is kept, and of all at
+// carry selects the carried files that the pipeline has and whose paths are
+// free. Of two for one path it keeps the one that stays longer, and it keeps at
 // most as many as a site may have files, since no more are read back.
 func (s *store) carry(pipeline uuid.UUID, files []site.File, carried []site.Carried) ([]site.Carried, error) {
 	own := make(map[string]struct{}, len(files)+len(carried))

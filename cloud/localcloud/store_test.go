@@ -47,7 +47,7 @@ func seal(t *testing.T, s cloud.Store, tree site.Tree, texts map[string]string) 
 	}
 }
 
-// count is how many files lie below a folder.
+// count returns the number of files below a folder.
 func count(t *testing.T, dir string) int {
 	t.Helper()
 	n := 0
@@ -123,7 +123,7 @@ func TestLayout(t *testing.T) {
 		t.Fatalf("the pointer is %+v, %v; want %+v", got, err, p)
 	}
 
-	// Nothing but lock files outlives the teardown.
+	// Only lock files outlive the teardown.
 	if err := c.CDN.Disable(t.Context(), d.ID, d.ETag); err != nil {
 		t.Fatal(err)
 	}
@@ -141,8 +141,8 @@ func TestLayout(t *testing.T) {
 	}
 }
 
-// TestTwoProcesses opens the root twice: what one does the other goes on
-// with, the time of a change included.
+// TestTwoProcesses opens the root twice: each sees and continues what the other
+// does, including the time of a change.
 func TestTwoProcesses(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
@@ -159,7 +159,7 @@ func TestTwoProcesses(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := slow.CDN.Disable(t.Context(), d.ID, d.ETag); !errors.Is(err, cloud.ErrPrecondition) {
-		t.Fatalf("Disable with the ETag of before: %v", err)
+		t.Fatalf("Disable with the earlier ETag: %v", err)
 	}
 	tree := newTree()
 	seal(t, slow.Store, tree, map[string]string{"a": "a"})
@@ -176,7 +176,8 @@ func TestCrashedHostClaimBindsNobody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// As if the process had ended between the claim and the distribution.
+	// The same as if the process had ended between the claim and the
+	// distribution.
 	if err := os.Remove(site.Layout{Root: root}.Distribution(d.ID)); err != nil {
 		t.Fatal(err)
 	}
@@ -201,7 +202,7 @@ func (g *gate) Read(p []byte) (int, error) {
 	return g.Reader.Read(p)
 }
 
-// TestPutDuringRemoval holds an upload in its middle while its tree goes.
+// TestPutDuringRemoval removes a tree in the middle of an upload to it.
 func TestPutDuringRemoval(t *testing.T) {
 	t.Parallel()
 	for name, removal := range map[string]func(ctx context.Context, s cloud.Store, tree site.Tree) error{
@@ -248,7 +249,7 @@ func TestPutDuringRemoval(t *testing.T) {
 	}
 }
 
-// TestSlowPutBlocksNobody seals one tree while another's upload is stuck.
+// TestSlowPutBlocksNobody seals one tree while an upload to another is blocked.
 func TestSlowPutBlocksNobody(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir(), 0).Store
@@ -299,12 +300,12 @@ func TestRemoveCollects(t *testing.T) {
 		t.Errorf("the fresh upload: %v", err)
 	}
 
-	// A manifest that can't be read stops the collection before it removes.
+	// An unreadable manifest stops the collection before it removes anything.
 	if err := os.WriteFile(filepath.Join(folder, "trees", uuid.NewString()), []byte("damaged"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Remove(t.Context(), tree.Pipeline, keep.Deployment); err == nil {
-		t.Error("Remove passed over a damaged manifest")
+		t.Error("Remove ignored a damaged manifest")
 	}
 	if n := count(t, filepath.Join(folder, "blobs")); n != 2 {
 		t.Errorf("%d blobs are left, want 2", n)
@@ -334,8 +335,8 @@ func TestRemoveAllFinishesAnEarlierOne(t *testing.T) {
 	}
 }
 
-// TestManyAtOnce lets releases and removals of one pipeline run into each
-// other: whatever was sealed and not removed is whole at the end.
+// TestManyAtOnce runs releases and removals of one pipeline concurrently: every
+// tree that was sealed and not removed is complete at the end.
 func TestManyAtOnce(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()

@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// syncFileSystem makes everything written below dir durable, with one call
-// for all files (syncfs(2)); it reports the file system's write errors since
-// the folder was opened.
+// syncFileSystem makes everything written below dir durable, with one call for
+// all files (syncfs(2)); it returns the file system's write errors since the
+// folder was opened.
 func syncFileSystem(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {

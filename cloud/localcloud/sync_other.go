@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 )
 
-// syncFileSystem makes everything written below dir durable, file by file:
-// there is no syncfs here.
+// syncFileSystem makes everything written below dir durable, file by file: this
+// system has no syncfs.
 func syncFileSystem(dir string) error {
 	return filepath.WalkDir(dir, func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || !entry.IsDir() && !entry.Type().IsRegular() {
