@@ -1,13 +1,13 @@
-// Package builder holds the port to what builds sites from repositories. Workers
-// act through it. The adapters are sandbox and codebuild; both pass
-// buildertest. Which of them builds is chosen apart from the cloud that serves
-// the sites.
+// Package builder defines the port to the services that build sites from
+// repositories. Workers use it. The adapters are sandbox and codebuild; both
+// pass buildertest. The choice of the builder is independent of the cloud that
+// serves the sites.
 //
 // Every call may fail before or after its effect, so every call may be
-// repeated: doing again what is done already is not an error, unless the call
-// says so. Calls honour their context. An error that repeating will not mend
+// repeated: repeating a completed call is not an error, unless the call's
+// comment says so. Calls honour their context. An error that retries can't fix
 // is a *troy.Error of kind Invalid, Conflict or NotFound; any other error may
-// pass by itself.
+// be temporary.
 package builder
 
 import (
@@ -20,81 +20,83 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// ErrNotFound is returned, wrapped or not, when a build was never started or
-// has been removed.
+// ErrNotFound means that a build was never started or has been removed. It may
+// be wrapped.
 var ErrNotFound = errors.New("not found")
 
-// Builder runs builds: other people's code, each apart from all others and
-// from the machine. A build is named by the tree that it makes.
+// Builder runs builds: untrusted code, each isolated from all others and from
+// the machine. The tree that a build makes is its id.
 //
-// sandbox runs it as a group of processes of the worker that called Start; it
-// dies with that worker and is then found Lost. codebuild runs it on CodeBuild,
-// where it continues without the worker and is lost when CodeBuild breaks it
-// off. Nobody is called back, so a build is polled.
+// sandbox runs a build as a group of processes of the worker that called Start;
+// the build dies with that worker and is then Lost. codebuild runs it on
+// CodeBuild, where it continues without the worker and is Lost when CodeBuild
+// aborts it. There are no callbacks, so callers poll.
 type Builder interface {
-	// Start begins a build and returns; the context bounds the beginning
-	// alone. Starting one that runs or has ended does nothing. One that is
-	// Lost is started again, once: the second time it is a *troy.Error
-	// of kind Conflict. So is a machine that can't isolate builds, with what
-	// to install. A spec that can't be built is of kind Invalid.
+	// Start begins a build and returns; the context bounds only the start. It
+	// does nothing if the build is running or has ended. It restarts a Lost
+	// build once; the second time it returns a *troy.Error of kind Conflict. It
+	// also returns Conflict if the machine can't isolate builds, with the
+	// packages to install, and Invalid for a spec that can't be built.
 	Start(ctx context.Context, spec Spec) error
 
-	// Get tells how a build stands, ErrNotFound if it was never started.
+	// Get returns a build's state, or ErrNotFound if it was never started.
 	Get(ctx context.Context, t site.Tree) (Build, error)
 
-	// Log returns what of a build's log comes after the cursor, about a
-	// mebibyte of it at most; "" is the beginning. A page may be empty while the build is
-	// at work. Pages put together are the log, also across a start after
-	// Lost. A cursor that Log did not return is Invalid.
+	// Log returns the part of a build's log after the cursor, at most about a
+	// mebibyte; "" is the beginning. A page may be empty while the build runs.
+	// The concatenated pages are the log, also across a restart after Lost. Log
+	// returns Invalid for a cursor that it did not return before.
 	Log(ctx context.Context, t site.Tree, cursor string) (LogPage, error)
 
-	// Stop ends a build for real: its processes and their children are
-	// killed. With sandbox that is done when it returns, elsewhere Get tells.
-	// One that has ended is not an error, one that was never started ErrNotFound.
+	// Stop ends a build and kills its processes and their children. With
+	// sandbox they are dead when it returns, with other builders Get shows it.
+	// Stop returns nil if the build has ended, and ErrNotFound if it was never
+	// started.
 	Stop(ctx context.Context, t site.Tree) error
 
-	// Artifact opens what a build that succeeded leaves to be published: the
-	// files of its output folder. Any other build is a Conflict. The caller
+	// Artifact opens the files that a successful build publishes: the content
+	// of its output folder. It returns Conflict for any other build. The caller
 	// closes it.
 	Artifact(ctx context.Context, t site.Tree) (*site.Source, error)
 
-	// Remove deletes everything kept of a build, after stopping it. A tree
-	// without a deployment stands for all of the pipeline, its dependency
-	// cache included. What is not there is no error.
+	// Remove stops a build and deletes all its data. A tree without a
+	// deployment stands for all builds of the pipeline, including its
+	// dependency cache. Remove ignores builds that do not exist.
 	Remove(ctx context.Context, t site.Tree) error
 }
 
-// Spec is what is to be built, and how.
+// Spec describes a build.
 type Spec struct {
 	Tree site.Tree
-	// Source opens the commit as a tar, plain or gzipped, with the one top
-	// folder that forges put around it. It is called during Start or after it
-	// has returned, and closed. It keeps its temporary files in dir, which the
-	// builder removes. A *troy.Error of it is shown to people as the
-	// cause, any other error in general words.
+	// Source opens the commit as a tar, plain or gzipped, with the single top
+	// folder that forges add. It is called during Start or later, and closed.
+	// It keeps its temporary files in dir, which the builder removes. A
+	// *troy.Error from it is shown to users as the cause, any other error as a
+	// general message.
 	Source func(ctx context.Context, dir string) (io.ReadCloser, error)
-	// Commit and URL, the site's, are told to the build. Either may be empty.
+	// Commit and URL, the site's address, are passed to the build. Either may
+	// be empty.
 	Commit build.Commit
 	URL    string
-	// Settings are the pipeline's; what the repository says goes before them.
+	// Settings are the pipeline's; the repository's take precedence.
 	Settings build.Settings
-	// Variables are the pipeline's own, secrets included. They go before what
-	// the repository sets.
+	// Variables are the pipeline's own, including secrets. They override the
+	// repository's.
 	Variables map[string]string
-	// Redact, if not nil, wraps what the log is written to, so that no secret
-	// reaches it. Close flushes what it holds back, and does not close w. A
-	// builder that runs elsewhere does not call it: who reads its log redacts.
+	// Redact, if not nil, wraps the log's writer, so that no secret reaches it.
+	// Close flushes buffered text and does not close w. A builder that runs
+	// elsewhere does not call it; the reader of its log redacts.
 	Redact func(w io.Writer) io.WriteCloser
 	Limits Limits
 }
 
-// Origin is what the build is told of itself.
+// Origin describes the build's commit to the build.
 func (s Spec) Origin() build.Origin {
 	return build.Origin{Deployment: s.Tree.Deployment.String(), URL: s.URL, Commit: s.Commit}
 }
 
-// Sourced says for the log which commit was fetched and, if its source knows,
-// by which way.
+// Sourced returns the log line that names the fetched commit and, if known, how
+// it was fetched.
 func (s Spec) Sourced(source io.Reader) string {
 	if s.Commit.ID == "" {
 		return ""
@@ -109,11 +111,11 @@ func (s Spec) Sourced(source io.Reader) string {
 	return text + "."
 }
 
-// Limits bounds a build. A field that is zero takes its default.
+// Limits bounds a build. A zero field means its default.
 type Limits struct {
 	Time        time.Duration // of all phases together
 	MemoryBytes int64         // of all processes together
-	Processes   int           // at once, threads counted
+	Processes   int           // at once, including threads
 	LogBytes    int64
 	OutputBytes int64 // of all files that are published
 	Source      build.SourceLimits
@@ -128,7 +130,7 @@ func DefaultLimits() Limits {
 	}
 }
 
-// OrDefault fills in what l leaves open.
+// OrDefault replaces zero fields by their defaults.
 func (l Limits) OrDefault() Limits {
 	d := DefaultLimits()
 	if l.Time <= 0 {
@@ -149,26 +151,26 @@ func (l Limits) OrDefault() Limits {
 	return l
 }
 
-// State is where a build stands.
+// State is the state of a build.
 type State string
 
-// The builds' states. All but the first are ends.
+// The states of builds. All but the first are final.
 const (
-	// Running: its phases are run, or about to.
+	// Running: its phases are running or about to.
 	Running State = "running"
-	// Succeeded: every phase went well; Artifact has the site.
+	// Succeeded: every phase succeeded; Artifact has the site.
 	Succeeded State = "succeeded"
 	// Failed: it ended with a cause.
 	Failed State = "failed"
 	// Stopped: Stop ended it.
 	Stopped State = "stopped"
-	// Lost: its worker died or was stopped, and it died with it. Start
-	// begins it again.
+	// Lost: its worker died or was stopped, and the build with it. Start
+	// restarts it.
 	Lost State = "lost"
 )
 
-// Phase is a part of a build. Phases run one after another; the first
-// that fails ends the build.
+// Phase is a part of a build. Phases run one after another; the first failure
+// ends the build.
 type Phase string
 
 // The phases, in their order.
@@ -180,7 +182,7 @@ const (
 	PhaseArchive Phase = "archive"
 )
 
-// String is the name that people see: "Download Source".
+// String returns the name for users: "Download Source".
 func (p Phase) String() string {
 	switch p {
 	case PhaseSource:
@@ -197,20 +199,21 @@ func (p Phase) String() string {
 	return string(p)
 }
 
-// Build is how a build stands.
+// Build is a build's state and progress.
 type Build struct {
 	State State `json:"state"`
 	// Cause says in one sentence why it failed.
 	Cause string `json:"cause,omitempty"`
-	// Rule says in a sentence what is run and what decided it, once known.
+	// Rule is a sentence that says what runs and which rule decided it, once
+	// known.
 	Rule string `json:"rule,omitempty"`
 	// Workspace is the folder above the root folder whose workspace the root
 	// folder is a member of, or empty (build.Plan.Workspace).
 	Workspace string `json:"workspace,omitempty"`
-	// Warnings are sentences about what was published and will not work.
+	// Warnings are sentences about published files that will not work.
 	Warnings []string `json:"warnings,omitempty"`
-	// Phases are those that were begun. What the plan leaves out is not
-	// among them.
+	// Phases are the started phases. Phases that the plan skips are not among
+	// them.
 	Phases  []PhaseRun `json:"phases"`
 	Started time.Time  `json:"started"`
 	// Ended is zero while it runs.
@@ -220,11 +223,11 @@ type Build struct {
 // PhaseRun is one phase of a build.
 type PhaseRun struct {
 	Phase   Phase     `json:"phase"`
-	Command string    `json:"command,omitempty"` // empty where Troy itself is at work
+	Command string    `json:"command,omitempty"` // empty for Troy's own phases
 	Started time.Time `json:"started"`
 	Ended   time.Time `json:"ended,omitzero"` // zero while it runs
-	// ExitCode is the command's, -1 if it was killed; 0 or 1 where Troy itself
-	// was at work. It is nil while the phase runs.
+	// ExitCode is the command's, -1 if it was killed; 0 or 1 for Troy's own
+	// phases. It is nil while the phase runs.
 	ExitCode *int `json:"exit_code,omitempty"`
 }
 
@@ -233,7 +236,7 @@ type LogPage struct {
 	Data []byte
 	// Next is the cursor after Data.
 	Next string
-	// End tells that nothing comes after Data any more. After Lost that
-	// holds until the build is started again.
+	// End reports that nothing follows Data. After Lost that holds until the
+	// build is restarted.
 	End bool
 }

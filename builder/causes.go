@@ -5,16 +5,16 @@ import (
 	"time"
 )
 
-// PhaseError is a phase's command that did not end well.
+// PhaseError means that a phase's command failed.
 type PhaseError struct {
 	Phase Phase
 	Code  int // -1: killed
 }
 
-// Error is the sentence that people see as the build's cause.
+// Error returns the build's cause for users.
 func (e *PhaseError) Error() string {
 	switch {
-	case e.Code < 0, e.Code == 137: // a shell's way to say SIGKILL
+	case e.Code < 0, e.Code == 137: // the shell's exit code for SIGKILL
 		return fmt.Sprintf("the command of the phase %s was killed", e.Phase)
 	case e.Code == 127:
 		return fmt.Sprintf("the command of the phase %s was not found (exit code 127)", e.Phase)
@@ -22,21 +22,21 @@ func (e *PhaseError) Error() string {
 	return fmt.Sprintf("the command of the phase %s ended with exit code %d", e.Phase, e.Code)
 }
 
-// SourceFailed is the cause of a build whose source could not be had, for a
-// reason that is the operator's.
+// SourceFailed is the cause of a build whose source could not be fetched, for a
+// reason that concerns the operator.
 const SourceFailed = "the source could not be fetched"
 
-// DiskFull is the cause of a build that leaves too little of its worker's disk,
-// or is refused more of it.
+// DiskFull is the cause of a build that leaves too little space on its worker's
+// disk, or gets no more.
 const DiskFull = "the builder's disk is full"
 
-// TookLonger is the cause of a build that ran out of time.
+// TookLonger returns the cause of a build that ran out of time.
 func TookLonger(limit time.Duration) string { return "the build took longer than " + inWords(limit) }
 
-// LogPassed is the cause of a build that printed too much.
+// LogPassed returns the cause of a build that printed too much.
 func LogPassed(limit int64) string { return "the log passed " + BytesInWords(limit) }
 
-// BytesInWords writes a size as people do: "64 MiB".
+// BytesInWords formats a size for people: "64 MiB".
 func BytesInWords(n int64) string {
 	size, unit := float64(n), "bytes"
 	for _, next := range []string{"KiB", "MiB", "GiB"} {
@@ -51,7 +51,7 @@ func BytesInWords(n int64) string {
 	return fmt.Sprintf("%.1f %s", size, unit)
 }
 
-// inWords writes "30 minutes", and other durations as Go does.
+// inWords formats "30 minutes", and other durations as Go does.
 func inWords(d time.Duration) string {
 	switch {
 	case d == time.Minute:

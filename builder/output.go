@@ -12,10 +12,10 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// OpenOutput opens the folder dir, which holds what a build left in
-// out.Folder, as the files of a site of at most limit bytes. When the
-// repository itself is the site, it leaves out what is there for tools. That
-// the folder can't be published is a *troy.Error.
+// OpenOutput opens the folder dir, which holds the content of out.Folder after
+// a build, as the files of a site of at most limit bytes. If the repository
+// itself is the site, it omits files for tools. It returns a *troy.Error if the
+// folder can't be published.
 func OpenOutput(ctx context.Context, dir string, out build.Output, limit int64, options ...site.SourceOption) (*site.Source, error) {
 	if out.Source {
 		options = append(options, site.LeavingOut(build.NotOfSite()...))
@@ -31,8 +31,8 @@ func OpenOutput(ctx context.Context, dir string, out build.Output, limit int64, 
 }
 
 // CheckOutput is OpenOutput for a build that has just ended. It also refuses a
-// site with a secret that is recognised by its form or by its file's name, such
-// as an AWS access key, unless the repository allows the file to have one.
+// site with a secret that is recognizable by its form or by its file's name,
+// such as an AWS access key, unless the repository allows the file.
 func CheckOutput(ctx context.Context, dir string, out build.Output, limit int64, options ...site.SourceOption) (*site.Source, error) {
 	s, err := OpenOutput(ctx, dir, out, limit, append(options, site.FindingPublishedLeaks(out.AllowSecrets...))...)
 	if err != nil {
@@ -44,7 +44,8 @@ func CheckOutput(ctx context.Context, dir string, out build.Output, limit int64,
 	return s, nil
 }
 
-// leaked is the error for secrets in an output. It names the first few files.
+// leaked returns the error for secrets in an output. It names the first few
+// files.
 func leaked(out build.Output, leaks []site.Leak) error {
 	const shown = 5
 	var files []string
@@ -55,11 +56,11 @@ func leaked(out build.Output, leaks []site.Leak) error {
 	if n := len(leaks) - len(files); n > 0 {
 		more = fmt.Sprintf(" and %d more", n)
 	}
-	return troy.Errorf(troy.Invalid, "the output folder %q can't be published: everybody could read what looks like a secret in %s%s; "+
+	return troy.Errorf(troy.Invalid, "the output folder %q can't be published: everyone could read what looks like a secret in %s%s; "+
 		"remove it and revoke it if it is real, or list the file in allow_secrets of troy.toml if it is meant to be public", out.Folder, strings.Join(files, ", "), more)
 }
 
-// OutputInWords returns the lines of a log about an output that was opened.
+// OutputInWords returns log lines about an opened output.
 func OutputInWords(s *site.Source, out build.Output) string {
 	text := fmt.Sprintf("Files: %d, %s, from %q.\n", len(s.Files), BytesInWords(s.Bytes()), out.Folder)
 	if s.Omitted > 0 {
@@ -86,12 +87,12 @@ func quoted(names []string) string {
 	return strings.Join(all, ", ")
 }
 
-// EncodeList writes down what was found in an output that was opened.
+// EncodeList encodes the list of an opened output's files.
 func EncodeList(s *site.Source) ([]byte, error) {
 	return site.EncodeManifest(site.Manifest{Files: s.Files})
 }
 
-// OpenListed opens the folder of an output inside dir by the list of EncodeList,
+// OpenListed opens an output folder inside dir by the list from EncodeList,
 // without reading its files: they were hashed when the build ended, and a store
 // compares digests.
 func OpenListed(dir, folder string, list []byte, options ...site.SourceOption) (*site.Source, error) {

@@ -66,7 +66,7 @@ func TestPushToLiveOnCodeBuild(t *testing.T) {
 	w.eventually("the check run says so", func() bool { return g.conclusion(commit) == "success" })
 	w.eventually("the doctor has an update of the build", func() bool {
 		out, _, _ := w.run("troyd", "doctor")
-		return strings.Contains(out, "ok    updates of builds: arrive; the last build began on ")
+		return strings.Contains(out, "ok    updates of builds: arrive; the latest build began on ")
 	})
 
 	bad := g.pushed(w, "a mistake", map[string]string{"build.js": "console.log('about to fail'); process.exit(3)\n"})
@@ -114,7 +114,7 @@ func TestCodeBuildWithoutEvents(t *testing.T) {
 	t.Parallel()
 	a, w, g, id := codeBuildWorld(t, awsdouble.Config{}, false)
 	out, _, status := w.run("troyd", "doctor")
-	if status != 1 || !strings.Contains(out, "FAIL  updates of builds: none arrived of the build that began on ") || !strings.Contains(out, "rule of EventBridge") {
+	if status != 1 || !strings.Contains(out, "FAIL  updates of builds: none arrived for the build that began on ") || !strings.Contains(out, "rule of EventBridge") {
 		t.Errorf("without updates, the doctor exits with status %d\n%s", status, out)
 	}
 	commit := g.pushed(w, "a slow one", map[string]string{"build.js": "setTimeout(() => {" + strings.ReplaceAll(site1("two")["build.js"], "const fs = require(\"fs\");", "const fs = require('fs');") + "}, 4000)\n"})

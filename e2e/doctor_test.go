@@ -81,7 +81,7 @@ func TestDoctor(t *testing.T) {
 		},
 		"no such project": {
 			change: func(*amazon) []string { return []string{"TROY_AWS_PROJECT=other"} },
-			part:   "CodeBuild", said: "there is no project other", fix: "TROY_AWS_PROJECT",
+			part:   "CodeBuild", said: "project not found: other", fix: "TROY_AWS_PROJECT",
 		},
 		"a topic without a subscription": {
 			change: func(a *amazon) []string { return []string{"TROY_SNS_TOPICS=" + a.MakeTopic("builds").ARN} },

@@ -78,7 +78,7 @@ func TestSNSMessages(t *testing.T) {
 	for _, version := range []string{"1", "2"} {
 		messages := map[string][]byte{}
 		for kind, want := range map[string]string{
-			"Notification": "ignored: no event of CodeBuild", "SubscriptionConfirmation": "ignored: the subscription to " + topicARN + " is confirmed",
+			"Notification": "ignored: not an event of CodeBuild", "SubscriptionConfirmation": "ignored: the subscription to " + topicARN + " is confirmed",
 			"UnsubscribeConfirmation": "ignored: the subscription to " + topicARN + " was removed",
 		} {
 			messages[want] = s.topic.Message(kind, "a line for people", map[string]string{"SignatureVersion": version, "Token": "token-" + version})

@@ -27,15 +27,15 @@ import (
 // Env is one builder under test.
 type Env struct {
 	Builder builder.Builder
-	// Deadline is the most time that a small build takes.
+	// Deadline is the maximum duration of a small build.
 	Deadline time.Duration
-	// Poll is the time between two looks at a build.
+	// Poll is the interval between polls of a build.
 	Poll time.Duration
-	// Redacts tells that the builder calls Spec.Redact.
+	// Redacts reports whether the builder calls Spec.Redact.
 	Redacts bool
 }
 
-// Run runs the builder's suite, each subtest on an Env of its own.
+// Run runs the builder's suite, each subtest on its own Env.
 func Run(t *testing.T, open func(t *testing.T) Env) {
 	for _, suite := range []map[string]func(*testing.T, Env){buildTests(), buildEndTests(), buildLogTests(), buildOutputTests()} {
 		for name, test := range suite {
@@ -47,11 +47,10 @@ func Run(t *testing.T, open func(t *testing.T) Env) {
 	}
 }
 
-// Repository is files by their names; those that begin with "#!" are made
-// executable.
+// Repository maps names to files; files that begin with "#!" are executable.
 type Repository map[string]string
 
-// Archive is the repository as forges pack it.
+// Archive returns the repository as forges pack it.
 func (r Repository) Archive(t testing.TB) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -74,7 +73,7 @@ func (r Repository) Archive(t testing.TB) []byte {
 	return b.Bytes()
 }
 
-// Spec is a build of the repository for a new pipeline.
+// Spec returns a build of the repository for a new pipeline.
 func (r Repository) Spec(t testing.TB) builder.Spec {
 	t.Helper()
 	data := r.Archive(t)
@@ -84,8 +83,8 @@ func (r Repository) Spec(t testing.TB) builder.Spec {
 	}
 }
 
-// Shell is a repository whose build is a shell command, and whose site is the
-// folder out.
+// Shell returns a repository whose build is a shell command, and whose site is
+// the folder out.
 func Shell(command string) Repository {
 	return Repository{"troy.toml": fmt.Sprintf("[build]\ncommand = '''%s'''\noutput = \"out\"\n", command)}
 }
@@ -113,7 +112,7 @@ func (e Env) Wait(t testing.TB, tree site.Tree) builder.Build {
 	return e.Until(t, tree, func(b builder.Build) bool { return b.State != builder.Running })
 }
 
-// Until polls until the build is as wanted.
+// Until polls until the build is in the wanted state.
 func (e Env) Until(t testing.TB, tree site.Tree, wanted func(builder.Build) bool) builder.Build {
 	t.Helper()
 	var b builder.Build
@@ -134,7 +133,7 @@ func (e Env) poll(t testing.TB, what string, done func() bool) {
 	}
 }
 
-// LogOf reads a build's log from its beginning, page by page.
+// LogOf reads a build's log from the beginning, page by page.
 func (e Env) LogOf(t testing.TB, tree site.Tree) string {
 	t.Helper()
 	var all strings.Builder
@@ -151,7 +150,7 @@ func (e Env) LogOf(t testing.TB, tree site.Tree) string {
 	}
 }
 
-// Fails builds what can't be built, and holds its cause to the words.
+// Fails runs a build that has to fail, and compares its cause.
 func (e Env) Fails(t testing.TB, spec builder.Spec, words string) builder.Build {
 	t.Helper()
 	b := e.Build(t, spec)
@@ -164,7 +163,7 @@ func (e Env) Fails(t testing.TB, spec builder.Spec, words string) builder.Build 
 	return b
 }
 
-// Succeeds builds what can be built.
+// Succeeds runs a build that has to succeed.
 func (e Env) Succeeds(t testing.TB, spec builder.Spec) builder.Build {
 	t.Helper()
 	b := e.Build(t, spec)
@@ -174,7 +173,7 @@ func (e Env) Succeeds(t testing.TB, spec builder.Spec) builder.Build {
 	return b
 }
 
-// Output is what a build published, by path.
+// Output returns the published files of a build by path.
 func (e Env) Output(t testing.TB, tree site.Tree) map[string]string {
 	t.Helper()
 	s, err := e.Builder.Artifact(t.Context(), tree)
@@ -259,7 +258,7 @@ func buildTests() map[string]func(*testing.T, Env) {
 				t.Fatal("it was built again")
 			}
 		},
-		"the beginning's context does not end it": func(t *testing.T, e Env) {
+		"the end of the start's context does not end it": func(t *testing.T, e Env) {
 			spec := Shell(makeSite).Spec(t)
 			ctx, cancel := context.WithCancel(t.Context())
 			if err := e.Builder.Start(ctx, spec); err != nil {
@@ -270,7 +269,7 @@ func buildTests() map[string]func(*testing.T, Env) {
 				t.Fatalf("the build is %s: %s", b.State, b.Cause)
 			}
 		},
-		"the environment is the pipeline's and nobody else's": func(t *testing.T, e Env) {
+		"the environment is the pipeline's alone": func(t *testing.T, e Env) {
 			repo := Shell(makeSite + "; env > out/env; printf %s \"$QUOTED\" > out/quoted")
 			repo["troy.toml"] += "[build.environment]\nBOTH = \"repository\"\nMINE = \"yes\"\n"
 			spec := repo.Spec(t)
@@ -350,7 +349,7 @@ func buildTests() map[string]func(*testing.T, Env) {
 				t.Fatalf("Get after Remove: %v, want ErrNotFound", err)
 			}
 		},
-		"what was never started is not found": func(t *testing.T, e Env) {
+		"a build that was never started is not found": func(t *testing.T, e Env) {
 			tree := newTree()
 			_, getErr := e.Builder.Get(t.Context(), tree)
 			_, logErr := e.Builder.Log(t.Context(), tree, "")

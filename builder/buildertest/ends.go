@@ -24,10 +24,10 @@ func buildEndTests() map[string]func(*testing.T, Env) {
 		"an earlier line that fails ends it": func(t *testing.T, e Env) {
 			e.Fails(t, Shell("\nfalse\n"+makeSite).Spec(t), "exit code 1")
 		},
-		"a command that is not there": func(t *testing.T, e Env) {
+		"a missing command": func(t *testing.T, e Env) {
 			e.Fails(t, Shell("no-such-program").Spec(t), "was not found (exit code 127)")
 		},
-		"a test that fails keeps it from being published": func(t *testing.T, e Env) {
+		"a failing test prevents the publication": func(t *testing.T, e Env) {
 			repo := Shell(makeSite)
 			repo["troy.toml"] += "test = \"exit 4\"\n"
 			b := e.Fails(t, repo.Spec(t), "the command of the phase Test ended with exit code 4")
@@ -57,7 +57,7 @@ func buildEndTests() map[string]func(*testing.T, Env) {
 		"nothing to build": func(t *testing.T, e Env) {
 			e.Fails(t, Repository{"README.md": "hello"}.Spec(t), "found nothing to build")
 		},
-		"a source that is gone": func(t *testing.T, e Env) {
+		"a missing source": func(t *testing.T, e Env) {
 			gone, broken := Shell("true").Spec(t), Shell("true").Spec(t)
 			gone.Source = func(context.Context, string) (io.ReadCloser, error) {
 				return nil, fmt.Errorf("fetch: %w", troy.Errorf(troy.NotFound, "the commit 0123 is gone"))
@@ -65,7 +65,7 @@ func buildEndTests() map[string]func(*testing.T, Env) {
 			broken.Source = func(context.Context, string) (io.ReadCloser, error) { return nil, errors.New("dial 10.1.2.3") }
 			e.Fails(t, gone, "the commit 0123 is gone")
 			if b := e.Fails(t, broken, "the source could not be fetched"); strings.Contains(b.Cause, "10.1.2.3") {
-				t.Fatalf("the cause tells too much: %q", b.Cause)
+				t.Fatalf("the cause reveals too much: %q", b.Cause)
 			}
 		},
 		"a source that is not an archive": func(t *testing.T, e Env) {
@@ -97,7 +97,7 @@ func buildEndTests() map[string]func(*testing.T, Env) {
 				t.Fatalf("the build is %+v", b)
 			}
 			if again := e.Build(t, spec); again.State != builder.Stopped {
-				t.Fatalf("started again it is %s", again.State)
+				t.Fatalf("after another Start it is %s", again.State)
 			}
 		},
 	}
@@ -105,7 +105,7 @@ func buildEndTests() map[string]func(*testing.T, Env) {
 
 func buildLogTests() map[string]func(*testing.T, Env) {
 	return map[string]func(*testing.T, Env){
-		"the log is told while it is written": func(t *testing.T, e Env) {
+		"the log can be read while it is written": func(t *testing.T, e Env) {
 			spec := Shell("echo first; echo second >&2; while [ ! -e out ]; do sleep 0.1; [ -e /tmp/never ] && break; done").Spec(t)
 			if err := e.Builder.Start(t.Context(), spec); err != nil {
 				t.Fatal(err)
@@ -146,7 +146,7 @@ func buildLogTests() map[string]func(*testing.T, Env) {
 		},
 		"secrets are redacted": func(t *testing.T, e Env) {
 			if !e.Redacts {
-				t.Skip("who reads this builder's log redacts it")
+				t.Skip("the reader of this builder's log redacts it")
 			}
 			spec := Shell("echo before $TOKEN after; " + makeSite).Spec(t)
 			spec.Variables = map[string]string{"TOKEN": "s3cret-value"}
@@ -169,8 +169,7 @@ func buildLogTests() map[string]func(*testing.T, Env) {
 	}
 }
 
-// redactor holds everything back until it is closed, as the hardest of them
-// may.
+// redactor buffers everything until it is closed, the extreme case.
 type redactor struct {
 	w      io.Writer
 	secret string

@@ -10,20 +10,20 @@ import (
 	"github.com/troy-iaas/troy/builder"
 )
 
-// madeBy is a repository whose build command nobody says the output of.
+// madeBy returns a repository with a build command but without an output
+// setting.
 func madeBy(command string, files Repository) Repository {
 	files["troy.toml"] = "[build]\ninstall = \"\"\ncommand = '''" + command + "'''\n"
 	return files
 }
 
-// naming says in troy.toml where the output is.
+// naming returns a troy.toml that names the output.
 func (r Repository) naming(output string) Repository {
 	r["troy.toml"] += "output = \"" + output + "\"\n"
 	return r
 }
 
-// plainRepository is a site without a build, beside nine things that are there
-// for tools.
+// plainRepository is a site without a build, beside nine files for tools.
 func plainRepository() Repository {
 	return Repository{
 		"index.html": "page", "404.html": "none", ".well-known/security.txt": "s", "data/package.json": "{}", "manifest.json": "{}", ".troyignore": "!/Makefile\n",
@@ -59,13 +59,13 @@ func buildOutputTests() map[string]func(*testing.T, Env) {
 		"a template is not published": refuses(
 			madeBy("mkdir www && echo new > www/index.html", Repository{"public/index.html": "template"}),
 			`the build wrote a site to "www", which is not a known output folder`),
-		// Its folders are of no account where the output was named.
+		// Its folders don't matter if the output was named.
 		"a named output beside endless folders": publishes(
 			madeBy(`mkdir out && echo new > out/index.html && perl -e 'for (1..60) { mkdir "d" x 200 or die; chdir "d" x 200 or die }'`, Repository{}).naming("out"), "new"),
 		"an old output is not published": refuses(
 			madeBy("mkdir lib && echo new > lib/a.js", Repository{"dist/index.html": "old"}),
 			`the build did not write to "dist", which comes from the repository; it wrote to "lib"`),
-		"a new output goes before an old one": publishes(
+		"a new output takes precedence over an old one": publishes(
 			madeBy("mkdir build && echo new > build/index.html", Repository{"dist/index.html": "old", "dist/a.js": "old"}), "new"),
 		"an output made again as it was": publishes(
 			madeBy("echo same > dist/index.html", Repository{"dist/index.html": "same\n", "src/dist/index.html": "x"}), "same"),
@@ -131,7 +131,7 @@ func buildOutputTests() map[string]func(*testing.T, Env) {
 			want := `"sub/a.html" (an AWS access key on line 2)`
 			built := madeBy("mkdir -p dist/sub && cp a dist/sub/a.html && echo page > dist/index.html && cp a dist/key.txt", Repository{"a": page})
 			e.Fails(t, built.Spec(t), `"key.txt" (an AWS access key on line 2), `+want)
-			e.Fails(t, Repository{"index.html": "page", "sub/a.html": page}.Spec(t), want) // nothing is run
+			e.Fails(t, Repository{"index.html": "page", "sub/a.html": page}.Spec(t), want) // runs no command
 			e.Fails(t, madeBy("mkdir dist && echo page > dist/index.html && touch dist/id_rsa", Repository{}).Spec(t), `"id_rsa" (a private key, by its name)`)
 			built["troy.toml"] += "allow_secrets = ['sub/a.html', './key.txt']\n"
 			spec := built.Spec(t)
@@ -161,7 +161,7 @@ func buildOutputTests() map[string]func(*testing.T, Env) {
 				"package.json": `{"devDependencies":{"@sveltejs/kit":"2"}}`,
 			}),
 			`the folder "build" is not a site: it contains server code (handler.js beside server/) and no index.html; to make SvelteKit produce static files, use @sveltejs/adapter-static`),
-		"a named output without a page is warned of": func(t *testing.T, e Env) {
+		"a named output without a page causes a warning": func(t *testing.T, e Env) {
 			spec := Repository{"a.txt": "x"}.Spec(t)
 			spec.Settings = build.Settings{Build: "mkdir -p out && echo feed > out/feed.xml", Output: "out"}
 			b := e.Succeeds(t, spec)

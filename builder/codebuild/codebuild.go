@@ -1,6 +1,6 @@
 // Package codebuild builds on AWS CodeBuild. cmd/troyd makes it for
-// TROY_AWS_PROJECT. What is known of a build is in the work bucket, so any
-// process looks at it, whichever began it.
+// TROY_AWS_PROJECT. The state of a build is in the work bucket, so any process
+// can poll it, whichever started it.
 package codebuild
 
 import (
@@ -29,27 +29,26 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// Config says where builds run and what they have.
+// Config sets where builds run and what they get.
 type Config struct {
 	awsapi.Config
-	// Project is CodeBuild's.
+	// Project is the name of the CodeBuild project.
 	Project string
-	// WorkBucket holds what only Troy and its builds read: sources and outputs.
+	// WorkBucket holds sources and outputs, which only Troy and its builds
+	// read.
 	WorkBucket string
-	// Temp is the folder of sources and outputs while they are looked at. It is
-	// made when it is needed; empty means the system's folder of temporary
-	// files.
+	// Temp is the folder for sources and outputs that are being examined. It is
+	// created when needed; empty means the system's temporary folder.
 	Temp string
-	// Environment is set in every build, and Path lists further folders with
+	// Environment is set in every build, and Path lists additional folders with
 	// programs, before those of the build's image.
 	Environment map[string]string
 	Path        []string
 }
 
-// Builder runs builds on CodeBuild: the source is handed over in the work
-// bucket, and what a build makes comes back the same way. A build goes on
-// without the worker that began it; what Troy knows of it is in the bucket
-// too, so any worker looks at it.
+// Builder runs builds on CodeBuild: it passes the source in the work bucket and
+// gets the output there. A build continues without the worker that started it;
+// its record is in the bucket too, so any worker can poll it.
 type Builder struct {
 	project string
 	client  *codebuild.Client
@@ -71,39 +70,40 @@ func New(loaded aws.Config, cfg Config) *Builder {
 }
 
 const (
-	// variableDeployment and variableAttempt are the environment variables of
-	// a build by which it is found again, and its events are understood.
+	// variableDeployment and variableAttempt are environment variables of a
+	// build that identify it in CodeBuild's lists and events.
 	variableDeployment, variableAttempt = updates.Variable, "TROY_ATTEMPT"
-	// maxAttempts is how often a build is begun that CodeBuild itself breaks.
+	// maxAttempts is how often a build is started that CodeBuild itself aborts.
 	maxAttempts = 2
 	// queuedMinutes is how long a build may wait for a machine.
 	queuedMinutes = 120
-	// maxRecord bounds a record that is read.
+	// maxRecord bounds the size of a record.
 	maxRecord = 4 << 20
 )
 
-// record is what is kept of a build, in the work bucket.
+// record is the state of a build in the work bucket.
 type record struct {
 	// Folder is a part of the keys that CodeBuild reads and writes. All builds
-	// have one role, which may list nothing, so none finds another's.
+	// have one role, which may list nothing, so no build finds another's
+	// objects.
 	Folder   string         `json:"folder"`
 	Plan     build.Plan     `json:"plan"`
 	Limits   builder.Limits `json:"limits"`
 	Started  time.Time      `json:"started"`
 	Attempts int            `json:"attempts"`
-	// ID is CodeBuild's, once it was told.
+	// ID is CodeBuild's id, once known.
 	ID        string `json:"id,omitempty"`
 	LogGroup  string `json:"log_group,omitempty"`
 	LogStream string `json:"log_stream,omitempty"`
-	// Cause is why it is being stopped, if no user asked for it.
+	// Cause is why the build is being stopped, unless a user asked for it.
 	Cause string `json:"cause,omitempty"`
 	// Head and Tail are Troy's own lines around CodeBuild's log.
 	Head string `json:"head,omitempty"`
 	Tail string `json:"tail,omitempty"`
-	// Output is the folder of the repository that holds the site, once it was
-	// found. What is in it is listed at listKey.
+	// Output is the repository folder that holds the site, once known. listKey
+	// lists its files.
 	Output string `json:"output,omitempty"`
-	// End is how it ended.
+	// End is the build's final state.
 	End *builder.Build `json:"end,omitempty"`
 }
 
@@ -131,7 +131,7 @@ func (b *Builder) write(ctx context.Context, t site.Tree, r record) error {
 	return b.put(ctx, t, r, false)
 }
 
-// put writes the record, once if none is to be replaced.
+// put writes the record; if it must not replace one, it writes once.
 func (b *Builder) put(ctx context.Context, t site.Tree, r record, once bool) error {
 	data, err := json.Marshal(r)
 	if err != nil {
@@ -140,7 +140,8 @@ func (b *Builder) put(ctx context.Context, t site.Tree, r record, once bool) err
 	return b.work.Put(ctx, recordKey(t), data, "application/json", once)
 }
 
-// Start implements builder.Builder. The source is fetched and looked at here.
+// Start implements builder.Builder. It fetches and examines the source on this
+// machine.
 func (b *Builder) Start(ctx context.Context, spec builder.Spec) error {
 	if err := b.start(ctx, spec); err != nil {
 		return fmt.Errorf("start build %s: %w", spec.Tree.Deployment, err)
@@ -167,18 +168,18 @@ func (b *Builder) start(ctx context.Context, spec builder.Spec) error {
 	case r.End != nil:
 		return nil
 	case r.ID != "":
-		// One that CodeBuild broke is begun again.
+		// A build that CodeBuild aborted is started again.
 		now, err := b.Get(ctx, spec.Tree)
 		if err != nil || now.State != builder.Lost {
 			return err
 		}
 		r.Attempts, r.ID, r.LogGroup, r.LogStream = r.Attempts+1, "", "", ""
-		r.Head += "CodeBuild broke the build off; it starts again.\n"
+		r.Head += "CodeBuild aborted the build; it starts again.\n"
 		if err := b.write(ctx, spec.Tree, r); err != nil {
 			return err
 		}
 	default:
-		// It was about to be started, or was, and the answer was lost.
+		// The start was imminent, or its answer was lost.
 		if r.ID, err = b.find(ctx, spec.Tree, r.Attempts); err != nil {
 			return err
 		}
@@ -191,9 +192,9 @@ func (b *Builder) start(ctx context.Context, spec builder.Spec) error {
 	return b.write(ctx, spec.Tree, r)
 }
 
-// begin hands the source over and writes the build down, so that a lost answer
-// to what comes next is recovered from. A source that can't be built ends it
-// at once, and so does one with nothing to run.
+// begin uploads the source and records the build, so that a lost answer to the
+// next call can be recovered. It ends the build at once if the source can't be
+// built or no command has to run.
 func (b *Builder) begin(ctx context.Context, spec builder.Spec) (r record, err error) {
 	dir, err := b.scratch.folder(ctx, "source")
 	if err != nil {
@@ -229,13 +230,13 @@ func (b *Builder) begin(ctx context.Context, spec builder.Spec) (r record, err e
 	}
 	err = b.put(ctx, spec.Tree, r, true)
 	if errors.Is(err, awsapi.ErrPrecondition) {
-		// Another worker began it meanwhile, or the answer to this was lost.
+		// Another worker started it meanwhile, or the answer was lost.
 		return b.read(ctx, spec.Tree)
 	}
 	return r, err
 }
 
-// archivePlain ends a build with nothing to run: the source is the site.
+// archivePlain ends a build without commands: the source is the site.
 func (b *Builder) archivePlain(ctx context.Context, t site.Tree, r *record, p prepared) error {
 	fetched := source(r.Started, time.Now().UTC(), 0)
 	archive := builder.PhaseRun{Phase: builder.PhaseArchive, Started: fetched.Ended}
@@ -259,12 +260,12 @@ func summary(s *site.Source, out build.Output) string {
 	return fmt.Sprintf("==> %s\n", builder.PhaseArchive) + builder.OutputInWords(s, out)
 }
 
-// source is the phase Download Source.
+// source runs the phase Download Source.
 func source(from, to time.Time, code int) builder.PhaseRun {
 	return builder.PhaseRun{Phase: builder.PhaseSource, Started: from, Ended: to, ExitCode: &code}
 }
 
-// line ends what is not empty with a newline.
+// line ends a text with a newline unless it is empty.
 func line(s string) string {
 	if s == "" {
 		return ""
@@ -272,7 +273,7 @@ func line(s string) string {
 	return s + "\n"
 }
 
-// end writes down how the build ended.
+// end records the build's final state.
 func (r *record) end(state builder.State, cause string, phases ...builder.PhaseRun) {
 	r.End = &builder.Build{State: state, Cause: cause, Rule: r.Plan.Why, Workspace: r.Plan.Workspace, Phases: phases, Started: r.Started, Ended: time.Now().UTC()}
 	if cause != "" {
@@ -280,14 +281,14 @@ func (r *record) end(state builder.State, cause string, phases ...builder.PhaseR
 	}
 }
 
-// startBuild starts the build, with the same parameters each time: CodeBuild
-// knows a repeated call by its token for five minutes.
+// startBuild starts the build with the same parameters each time: CodeBuild
+// recognizes a repeated call by its token for five minutes.
 func (b *Builder) startBuild(ctx context.Context, t site.Tree, r record) (string, error) {
 	spec, err := buildspec(r.Plan)
 	if err != nil {
 		return "", err
 	}
-	// CodeBuild's own limit is the backstop of Get's; it takes 5 to 2,160.
+	// CodeBuild's own limit backs up Get's; it accepts 5 to 2,160 minutes.
 	minutes := min(max(int32(r.Limits.Time/time.Minute)+5, 5), 2160)
 	out, err := awsapi.Call(ctx, func(ctx context.Context) (*codebuild.StartBuildOutput, error) {
 		return b.client.StartBuild(ctx, &codebuild.StartBuildInput{
@@ -306,7 +307,7 @@ func (b *Builder) startBuild(ctx context.Context, t site.Tree, r record) (string
 		})
 	})
 	if err = awsapi.Failed("start the build on CodeBuild", err); errors.Is(err, awsapi.ErrNotFound) {
-		return "", troy.Errorf(troy.Conflict, "there is no CodeBuild project %q in this account and region; see TROY_AWS_PROJECT", b.project)
+		return "", troy.Errorf(troy.Conflict, "CodeBuild project not found in this account and region: %q; see TROY_AWS_PROJECT", b.project)
 	}
 	if err != nil {
 		return "", err
@@ -328,7 +329,7 @@ func (b *Builder) newest(ctx context.Context) ([]types.Build, error) {
 	return b.look(ctx, list.Ids...)
 }
 
-// find looks for a build whose start was not answered, among the newest.
+// find searches the newest builds for one whose start was not answered.
 func (b *Builder) find(ctx context.Context, t site.Tree, attempt int) (string, error) {
 	out, err := b.newest(ctx)
 	if err != nil {
@@ -353,12 +354,12 @@ func (b *Builder) look(ctx context.Context, ids ...string) ([]types.Build, error
 		return b.client.BatchGetBuilds(ctx, &codebuild.BatchGetBuildsInput{Ids: ids})
 	})
 	if err != nil {
-		return nil, awsapi.Failed("look at builds", err)
+		return nil, awsapi.Failed("read builds", err)
 	}
 	return out.Builds, nil
 }
 
-// Stop implements builder.Builder. CodeBuild takes a while; Get tells.
+// Stop implements builder.Builder. CodeBuild takes a while; Get shows the end.
 func (b *Builder) Stop(ctx context.Context, t site.Tree) error {
 	if err := b.stop(ctx, t); err != nil {
 		return fmt.Errorf("stop build %s: %w", t.Deployment, err)
@@ -373,7 +374,7 @@ func (b *Builder) stop(ctx context.Context, t site.Tree) error {
 	}
 	if r.ID == "" {
 		if r.ID, err = b.find(ctx, t, r.Attempts); err != nil || r.ID == "" {
-			return err // it is not running, as Get says
+			return err // Get shows that it is not running
 		}
 		if err := b.write(ctx, t, r); err != nil {
 			return err
@@ -432,7 +433,7 @@ func (b *Builder) remove(ctx context.Context, t site.Tree) error {
 		if err := b.work.Remove(ctx, listKey(t)); err != nil {
 			return err
 		}
-		// Last: by it the rest is found.
+		// The record goes last: it leads to the rest.
 		return b.work.Remove(ctx, recordKey(t))
 	}
 	var trees []site.Tree

@@ -24,24 +24,24 @@ import (
 	"github.com/troy-iaas/troy/internal/devstack/s3test"
 )
 
-// newBuilder is the builder of a project of a double.
+// newBuilder returns the builder of a double's project.
 func newBuilder(t *testing.T, server *s3test.Server, cfg awsdouble.Config) (buildertest.Env, *awsdouble.Double) {
 	t.Helper()
 	return newBuilderIn(t, server, cfg, t.TempDir())
 }
 
-// newBuilderIn is one with a folder for what it keeps for a while.
+// newBuilderIn sets the folder for temporary files.
 func newBuilderIn(t *testing.T, server *s3test.Server, cfg awsdouble.Config, temp string) (buildertest.Env, *awsdouble.Double) {
 	t.Helper()
 	e, double, _ := newBuilderWith(t, server, cfg, temp)
 	return e, double
 }
 
-// newBuilderWith also returns what the builder is configured with.
+// newBuilderWith also returns the builder's configuration.
 func newBuilderWith(t *testing.T, server *s3test.Server, cfg awsdouble.Config, temp string) (buildertest.Env, *awsdouble.Double, codebuild.Config) {
 	t.Helper()
 	if out, err := exec.CommandContext(t.Context(), "unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "true").CombinedOutput(); err != nil {
-		t.Skipf("the double's machines can't be had here: %v: %s", err, out)
+		t.Skipf("the double's machines are not available here: %v: %s", err, out)
 	}
 	at, err := url.Parse(server.URL)
 	if err != nil {
@@ -76,7 +76,7 @@ func TestBuilderConformance(t *testing.T) {
 }
 
 // A start whose answer is lost is found again, also by another process and
-// after the five minutes that CodeBuild knows its token.
+// after the five minutes in which CodeBuild recognizes its token.
 func TestBuildStartsOnce(t *testing.T) {
 	t.Parallel()
 	server := s3test.Start(t)
@@ -85,7 +85,7 @@ func TestBuildStartsOnce(t *testing.T) {
 			t.Parallel()
 			var struck atomic.Bool
 			e, double := newBuilder(t, server, awsdouble.Config{Fault: func(c awsdouble.Call) awsdouble.Fault {
-				// Each attempt of the SDK's at the first start.
+				// Each attempt of the SDK at the first start.
 				if c.Action == "StartBuild" && !struck.Load() {
 					return fault
 				}
@@ -104,8 +104,8 @@ func TestBuildStartsOnce(t *testing.T) {
 	}
 }
 
-// A build whose start was not written down, as when its worker dies, is lost to
-// Get until Start finds it, and is stopped all the same.
+// A build whose start was not recorded, for example because its worker died, is
+// Lost for Get until Start finds it; Stop stops it all the same.
 func TestBuildStartNotWrittenDown(t *testing.T) {
 	t.Parallel()
 	server := s3test.Start(t)
@@ -150,13 +150,13 @@ func TestBuildStartNotWrittenDown(t *testing.T) {
 	})
 }
 
-// Two workers that begin a build at once, the one's lease having run out, start
-// one.
+// Two workers that start a build concurrently, because one's lease expired,
+// start one.
 func TestBuildBegunTwiceAtOnce(t *testing.T) {
 	t.Parallel()
 	e, double := newBuilder(t, s3test.Start(t), awsdouble.Config{})
 	spec := buildertest.Shell("mkdir out; echo '<h1>' > out/index.html").Spec(t)
-	var both sync.WaitGroup // in the middle of beginning
+	var both sync.WaitGroup // in the middle of the start
 	both.Add(2)
 	source := spec.Source
 	spec.Source = func(ctx context.Context, _ string) (io.ReadCloser, error) {
@@ -181,8 +181,8 @@ func TestBuildBegunTwiceAtOnce(t *testing.T) {
 	}
 }
 
-// A build that CodeBuild breaks is lost, is started again once, and then fails
-// with the cause.
+// A build that CodeBuild aborts is Lost, is restarted once, and then fails with
+// the cause.
 func TestBuildBroken(t *testing.T) {
 	t.Parallel()
 	e, double := newBuilder(t, s3test.Start(t), awsdouble.Config{})
@@ -200,7 +200,7 @@ func TestBuildBroken(t *testing.T) {
 			}
 			continue
 		}
-		if b.State != builder.Failed || !strings.Contains(b.Cause, "CodeBuild broke the build off 2 times") {
+		if b.State != builder.Failed || !strings.Contains(b.Cause, "CodeBuild aborted the build 2 times") {
 			t.Fatalf("the build is %+v", b)
 		}
 		break
@@ -213,8 +213,8 @@ func TestBuildBroken(t *testing.T) {
 	}
 }
 
-// An account whose builds are all in use is not a failure, and the project's name
-// is told when there is none.
+// An account whose build capacity is used up is not a failure; a missing
+// project is named.
 func TestBuildsOfAFullAccount(t *testing.T) {
 	t.Parallel()
 	server := s3test.Start(t)
@@ -229,7 +229,7 @@ func TestBuildsOfAFullAccount(t *testing.T) {
 		t.Errorf("the second build's start is %v", err)
 	}
 	if b, err := e.Builder.Get(t.Context(), second.Tree); err != nil || b.State != builder.Lost {
-		t.Errorf("meanwhile the second build is %+v, %v, want one that is to be started again", b, err)
+		t.Errorf("meanwhile the second build is %+v, %v, want one that can be restarted", b, err)
 	}
 	if err := e.Builder.Remove(t.Context(), first.Tree); err != nil {
 		t.Fatal(err)
@@ -239,7 +239,7 @@ func TestBuildsOfAFullAccount(t *testing.T) {
 	}
 }
 
-// What a build is told in secret is in no event, and its files can't be
+// A build's secrets are in no event, and the keys of its files can't be
 // guessed.
 func TestBuildKeepsSecrets(t *testing.T) {
 	t.Parallel()

@@ -17,10 +17,10 @@ import (
 	"github.com/troy-iaas/troy/internal/awsapi"
 )
 
-// TestEndpoint runs the conformance suite on the endpoints that
-// TROY_TEST_AWS_ENDPOINT and TROY_TEST_S3_ENDPOINT name, with the project
+// TestEndpoint runs the conformance suite on the endpoints in
+// TROY_TEST_AWS_ENDPOINT and TROY_TEST_S3_ENDPOINT, with the project
 // TROY_TEST_AWS_PROJECT and the credentials of the environment, unless
-// TROY_TEST_AWS_LACKS names codebuild.
+// TROY_TEST_AWS_LACKS contains codebuild.
 func TestEndpoint(t *testing.T) {
 	t.Parallel()
 	endpoint := os.Getenv("TROY_TEST_AWS_ENDPOINT")
@@ -29,7 +29,7 @@ func TestEndpoint(t *testing.T) {
 		Project: os.Getenv("TROY_TEST_AWS_PROJECT"),
 	}
 	if cfg.S3Endpoint == "" {
-		t.Skip("neither TROY_TEST_AWS_ENDPOINT nor TROY_TEST_S3_ENDPOINT is set: the suite runs on the double alone")
+		t.Skip("neither TROY_TEST_AWS_ENDPOINT nor TROY_TEST_S3_ENDPOINT is set: the suite runs only on the double")
 	}
 	lacks := strings.FieldsFunc(os.Getenv("TROY_TEST_AWS_LACKS"), func(r rune) bool { return r == ',' || r == ' ' })
 	if slices.Contains(lacks, "codebuild") {

@@ -16,11 +16,12 @@ import (
 	"github.com/troy-iaas/troy/internal/awsapi"
 )
 
-// Examination is what of a configuration is looked at beside Config.
+// Examination is the part of a configuration that Examine checks in addition to
+// Config.
 type Examination struct {
 	Topics []string
-	// Updates is the address that the topics are to post to, and Heard tells
-	// when the last of them about a build arrived.
+	// Updates is the address to which the topics should post, and Heard returns
+	// when the latest update about a build arrived.
 	Updates string
 	Heard   func(context.Context) (time.Time, error)
 }
@@ -31,8 +32,8 @@ type examiner struct {
 	x   Examination
 }
 
-// Examine looks at the project, if there is one, at the topics that tell of its
-// builds, and whether they do.
+// Examine checks the project, if there is one, the topics that report its
+// builds, and whether updates arrive.
 func Examine(e awsapi.Examiner, cfg Config, x Examination) {
 	all := examiner{e, cfg, x}
 	if cfg.Project != "" {
@@ -53,14 +54,15 @@ func (e examiner) project() {
 		return client.BatchGetProjects(ctx, &codebuild.BatchGetProjectsInput{Names: []string{e.cfg.Project}})
 	})
 	if err == nil && len(out.Projects) == 0 {
-		err = fmt.Errorf("there is no project %s", e.cfg.Project)
+		err = fmt.Errorf("project not found: %s", e.cfg.Project)
 	}
 	if err != nil {
-		e.Wrong(part, awsapi.Words(err), "TROY_AWS_PROJECT has to be a project in %s, which the role may read", e.cfg.Region)
+		e.Wrong(part, awsapi.Words(err), "TROY_AWS_PROJECT must be a project in %s, which the role may read", e.cfg.Region)
 		return
 	}
 	e.Permissions(part, "the project "+e.cfg.Project, e.May(map[string]func(context.Context) error{
-		// A time limit that is too short is refused, after the permission.
+		// CodeBuild checks the permission before it refuses a time limit that
+		// is too short.
 		"codebuild:StartBuild": func(ctx context.Context) error {
 			_, err := client.StartBuild(ctx, &codebuild.StartBuildInput{ProjectName: &e.cfg.Project, TimeoutInMinutesOverride: aws.Int32(1)})
 			return err
@@ -98,7 +100,7 @@ func (e examiner) topic(arn string) {
 	for pages.HasMorePages() {
 		page, err := awsapi.Call(e.Context, func(ctx context.Context) (*sns.ListSubscriptionsByTopicOutput, error) { return pages.NextPage(ctx) })
 		if err != nil {
-			e.Wrong(part, awsapi.Words(err), "TROY_SNS_TOPICS has to list topics of this account, whose subscriptions the role may list")
+			e.Wrong(part, awsapi.Words(err), "TROY_SNS_TOPICS must list topics of this account, whose subscriptions the role may list")
 			return
 		}
 		for _, s := range page.Subscriptions {
@@ -113,23 +115,22 @@ func (e examiner) topic(arn string) {
 		}
 	}
 	if pending {
-		e.Wrong(part, "the subscription of "+e.x.Updates+" is not confirmed", "run `troyd web` where SNS reaches %s, with the topic in TROY_SNS_TOPICS, and ask for the confirmation once more", e.x.Updates)
+		e.Wrong(part, "the subscription of "+e.x.Updates+" is not confirmed", "run `troyd web` where SNS reaches %s, with the topic in TROY_SNS_TOPICS, and request the confirmation again", e.x.Updates)
 		return
 	}
 	e.Wrong(part, "it does not post to "+e.x.Updates, "subscribe it: aws sns subscribe --topic-arn %s --protocol https --notification-endpoint %s; until then builds are polled", arn, e.x.Updates)
 }
 
-// heardFor is how long back arrivals are known: ids of messages are kept as
-// long.
+// heardFor is how far back arrivals are known: message ids are kept as long.
 const heardFor = 30 * 24 * time.Hour
 
-// updates tells whether CodeBuild's events arrive: some of the newest build that
-// has ended should have.
+// updates checks that CodeBuild's events arrive: some should have arrived for
+// the newest ended build.
 func (e examiner) updates() {
 	const part = "updates of builds"
 	last, err := New(e.Loaded, e.cfg).lastEnded(e.Context)
 	if err != nil {
-		e.Wrong(part, awsapi.Words(err), "the role has to be allowed codebuild:ListBuildsForProject and codebuild:BatchGetBuilds (docs/aws.md)")
+		e.Wrong(part, awsapi.Words(err), "the role must be allowed codebuild:ListBuildsForProject and codebuild:BatchGetBuilds (docs/aws.md)")
 		return
 	}
 	began := aws.ToTime(last.StartTime)
@@ -141,17 +142,17 @@ func (e examiner) updates() {
 	at := began.UTC().Format("2006-01-02 15:04")
 	switch {
 	case err != nil:
-		e.Wrong(part, awsapi.Words(err), "see what is said of Postgres")
+		e.Wrong(part, awsapi.Words(err), "see the finding about Postgres")
 	case heard.Before(began.Add(-awsapi.MaxSkew)):
-		e.Wrong(part, "none arrived of the build that began on "+at+" UTC", "builds are polled until then. See whether the rule of EventBridge matches the project's events and names the topic, "+
+		e.Wrong(part, "none arrived for the build that began on "+at+" UTC", "builds are polled until then. Check whether the rule of EventBridge matches the project's events and names the topic, "+
 			"whether the topic's policy lets events.amazonaws.com publish without a condition (deploy/aws/troy.yaml), and whether SNS reaches %s", e.x.Updates)
 	default:
-		e.Well(part, "arrive; the last build began on %s UTC", at)
+		e.Well(part, "arrive; the latest build began on %s UTC", at)
 	}
 }
 
-// lastEnded returns the newest build of the project that has ended; without
-// one, a build without times.
+// lastEnded returns the newest ended build of the project, or a build without
+// times.
 func (b *Builder) lastEnded(ctx context.Context) (last types.Build, err error) {
 	newest, err := b.newest(ctx)
 	for _, one := range newest {

@@ -18,28 +18,29 @@ import (
 )
 
 const (
-	// pageEvents is how many of CloudWatch's events a page has at most.
+	// pageEvents is the maximum number of CloudWatch events in a page.
 	// CloudWatch itself bounds a page to 1 MiB.
 	pageEvents = 5000
-	// logSettle is how long after a build's end CloudWatch may still get lines
-	// of it.
+	// logSettle is how long after a build's end CloudWatch may still receive
+	// lines.
 	logSettle = 10 * time.Second
-	// cursorStream, with CloudWatch's token behind it, and cursorTail are where
-	// a log is read on.
+	// A log continues at cursorStream, followed by CloudWatch's token, and at
+	// cursorTail.
 	cursorStream, cursorTail = "s", "end"
-	// maxEmpty is how many pages without a line are passed over by one call.
+	// maxEmpty is how many pages without lines one call skips.
 	maxEmpty = 50
-	// chatter is what CodeBuild's own lines begin with.
+	// chatter is the prefix of CodeBuild's own lines.
 	chatter = "[Container] "
-	// lastLine is in the last of them.
+	// lastLine is part of the last of them.
 	lastLine = "Phase complete: UPLOAD_ARTIFACTS"
 )
 
-// cursorForm is a cursor that Log may have returned.
+// cursorForm matches a cursor that Log may have returned.
 var cursorForm = regexp.MustCompile(`^(end|s([fb]/[0-9A-Za-z/]{1,200})?)$`)
 
-// Log implements builder.Builder: Troy's own first lines, what CloudWatch has of
-// the build, and Troy's last lines. It is not redacted.
+// Log implements builder.Builder. It returns Troy's own first lines, the
+// build's lines from CloudWatch, and Troy's last lines. It does not redact
+// them.
 func (b *Builder) Log(ctx context.Context, t site.Tree, cursor string) (builder.LogPage, error) {
 	page, err := b.page(ctx, t, cursor)
 	if err != nil {
@@ -66,7 +67,7 @@ func (b *Builder) page(ctx context.Context, t site.Tree, cursor string) (builder
 		}
 		return builder.LogPage{Data: []byte(data), Next: cursorTail, End: r.End != nil}, nil
 	case r.LogStream == "":
-		// Whoever looks at the build learns where its log is.
+		// Get finds out where the log is.
 		if _, err := b.get(ctx, t); err != nil {
 			return builder.LogPage{}, err
 		}
@@ -94,14 +95,14 @@ func (b *Builder) page(ctx context.Context, t site.Tree, cursor string) (builder
 	}
 }
 
-// What a page of CloudWatch's tells of those after it.
+// Describes what follows a page of CloudWatch's.
 const (
 	some  = iota
 	none  // for now
-	ended // the build's last line was seen
+	ended // the page has the build's last line
 )
 
-// events reads a page of CloudWatch's without CodeBuild's own lines.
+// events reads a page of CloudWatch events without CodeBuild's own lines.
 func (b *Builder) events(ctx context.Context, r record, token string) (data, next string, more int, err error) {
 	in := &cloudwatchlogs.GetLogEventsInput{
 		LogGroupName: &r.LogGroup, LogStreamName: &r.LogStream, StartFromHead: aws.Bool(true), Limit: aws.Int32(pageEvents),
@@ -118,8 +119,8 @@ func (b *Builder) events(ctx context.Context, r record, token string) (data, nex
 	if err != nil {
 		return "", token, none, err
 	}
-	// A page may be empty with more behind it: the end returns the token that
-	// was asked with.
+	// A page may be empty although more follows: at the end CloudWatch returns
+	// the request's token.
 	if len(out.Events) == 0 && token != "" && aws.ToString(out.NextForwardToken) == token {
 		more = none
 	}
@@ -136,7 +137,7 @@ func (b *Builder) events(ctx context.Context, r record, token string) (data, nex
 	return text.String(), aws.ToString(out.NextForwardToken), more, nil
 }
 
-// maybeTail ends the log when nothing more is to come.
+// maybeTail ends the log when nothing more can follow.
 func (b *Builder) maybeTail(r record, data []byte, next string) builder.LogPage {
 	if r.End == nil || time.Since(r.End.Ended) < logSettle {
 		return builder.LogPage{Data: data, Next: next}

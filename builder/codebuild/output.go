@@ -19,18 +19,18 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// outputName is the file that a build leaves.
+// outputName is the name of a build's output file.
 const outputName = "output.tar"
 
-// opened is the newest output that was looked at: who looks is most often the
-// one who publishes it next.
+// opened caches the output that was opened last: the process that checks an
+// output usually publishes it next.
 type opened struct {
 	mu     sync.Mutex
 	tree   site.Tree
 	source *site.Source
 }
 
-// keep remembers an output in place of the one before.
+// keep caches an output in place of the previous one.
 func (o *opened) keep(t site.Tree, s *site.Source) error {
 	o.mu.Lock()
 	before := o.source
@@ -42,7 +42,7 @@ func (o *opened) keep(t site.Tree, s *site.Source) error {
 	return before.Close()
 }
 
-// take hands the output over, if it is this tree's.
+// take returns the output if it belongs to this tree.
 func (o *opened) take(t site.Tree) *site.Source {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -54,11 +54,11 @@ func (o *opened) take(t site.Tree) *site.Source {
 	return s
 }
 
-// output fetches what a build made and opens the site in it. An error of a
-// kind is the build's fault.
+// output fetches a build's output and opens the site in it. A *troy.Error is
+// the build's fault.
 func (b *Builder) output(ctx context.Context, t site.Tree, r record) (s *site.Source, out build.Output, err error) {
 	err = b.fetched(ctx, t, r, func(dir string) error {
-		var written build.Written // where the output was named, nothing else counts
+		var written build.Written // if the output was named, nothing else counts
 		if !r.Plan.OutputSaid {
 			if written, err = readWritten(dir); err != nil {
 				return err
@@ -70,11 +70,11 @@ func (b *Builder) output(ctx context.Context, t site.Tree, r record) (s *site.So
 	return s, out, err
 }
 
-// outputAgain opens the site that output has found before, in whichever
-// process, by the list of it.
+// outputAgain opens the site that output has found before, in any process, by
+// the list of its files.
 func (b *Builder) outputAgain(ctx context.Context, t site.Tree, r record) (s *site.Source, err error) {
 	list, err := b.work.Get(ctx, listKey(t), maxList)
-	if errors.Is(err, awsapi.ErrNotFound) { // an earlier version looked at it
+	if errors.Is(err, awsapi.ErrNotFound) { // an earlier version checked it
 		s, _, err = b.output(ctx, t, r)
 		return s, err
 	}
@@ -88,8 +88,8 @@ func (b *Builder) outputAgain(ctx context.Context, t site.Tree, r record) (s *si
 	return s, err
 }
 
-// fetched fetches what a build made into a folder, which stays if open returns
-// nil.
+// fetched fetches a build's output into a folder, which it keeps if open
+// returns nil.
 func (b *Builder) fetched(ctx context.Context, t site.Tree, r record, open func(dir string) error) error {
 	dir, err := b.scratch.folder(ctx, "output")
 	if err != nil {
@@ -105,11 +105,11 @@ func (b *Builder) fetched(ctx context.Context, t site.Tree, r record, open func(
 	return nil
 }
 
-// maxList is the most bytes of the list of an output.
+// maxList is the maximum size of an output's list in bytes.
 const maxList = 512 << 20
 
-// writeList keeps what was found in an output, before the build's end is
-// written.
+// writeList stores the list of an output's files before the build's end is
+// recorded.
 func (b *Builder) writeList(ctx context.Context, t site.Tree, r *record, out build.Output, s *site.Source) error {
 	list, err := builder.EncodeList(s)
 	if err != nil {
@@ -119,8 +119,7 @@ func (b *Builder) writeList(ctx context.Context, t site.Tree, r *record, out bui
 	return b.work.Put(ctx, listKey(t), list, "application/zstd", false)
 }
 
-// readWritten reads what build.sh says of the folders that were written to,
-// if it ran.
+// readWritten reads build.sh's list of written folders, if it ran.
 func readWritten(dir string) (build.Written, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -138,7 +137,7 @@ func readWritten(dir string) (build.Written, error) {
 	return build.ReadWritten(f)
 }
 
-// openOutput finds and opens the site in the folder that a build worked in.
+// openOutput finds and opens the site in a build's work folder.
 func openOutput(ctx context.Context, repo string, plan build.Plan, written build.Written, limit int64, options ...site.SourceOption) (*site.Source, build.Output, error) {
 	root, err := os.OpenRoot(repo)
 	if err != nil {
@@ -153,8 +152,8 @@ func openOutput(ctx context.Context, repo string, plan build.Plan, written build
 	return s, out, err
 }
 
-// fetchOutput unpacks the tar that the build left into dir, as repo and
-// written, or the source itself where nothing was run, as repo alone.
+// fetchOutput unpacks the build's tar into dir, as repo and written, or the
+// source itself if no command ran, as repo alone.
 func (b *Builder) fetchOutput(ctx context.Context, t site.Tree, r record, dir string) error {
 	file, err := files.Unnamed(b.scratch.dir)
 	if err != nil {
@@ -164,7 +163,7 @@ func (b *Builder) fetchOutput(ctx context.Context, t site.Tree, r record, dir st
 	if r.nothingToRun() {
 		size, err := b.work.Fetch(ctx, r.sourceKey(t), file)
 		if errors.Is(err, awsapi.ErrNotFound) {
-			return troy.Errorf(troy.Conflict, "the source that was handed over is not in the work bucket any more")
+			return troy.Errorf(troy.Conflict, "the source is not in the work bucket any more")
 		}
 		if err != nil {
 			return err
@@ -185,7 +184,7 @@ func (b *Builder) fetchOutput(ctx context.Context, t site.Tree, r record, dir st
 		return build.Unpack(ctx, source, repo, r.Limits.Source)
 	}
 	if _, err := b.work.Fetch(ctx, r.outputKey(t), file); errors.Is(err, awsapi.ErrNotFound) {
-		return troy.Errorf(troy.Conflict, "CodeBuild says that the build succeeded, but its output is not in the work bucket")
+		return troy.Errorf(troy.Conflict, "CodeBuild reports that the build succeeded, but its output is not in the work bucket")
 	} else if err != nil {
 		return err
 	}

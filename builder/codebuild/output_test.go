@@ -18,7 +18,7 @@ import (
 )
 
 // An artifact is what was found when the build ended: another process does not
-// hash it again, and a store refuses what has changed since.
+// hash it again, and a store refuses files that have changed since.
 func TestArtifactIsNotReadAgain(t *testing.T) {
 	t.Parallel()
 	server := s3test.Start(t)
@@ -70,11 +70,11 @@ func TestArtifactIsNotReadAgain(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	// With the pipeline all of it goes.
+	// Removing the pipeline removes everything.
 	if err := other.Remove(t.Context(), site.Tree{Pipeline: spec.Tree.Pipeline}); err != nil {
 		t.Fatal(err)
 	}
-	err = work.List(t.Context(), "", func(o awsapi.Object) error { t.Errorf("%s is left", o.Key); return nil })
+	err = work.List(t.Context(), "", func(o awsapi.Object) error { t.Errorf("%s still exists", o.Key); return nil })
 	if err != nil {
 		t.Error(err)
 	}

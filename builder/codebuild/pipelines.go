@@ -6,8 +6,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// Pipelines lists what the work bucket holds of builds, by their pipelines:
-// "objects under records/… in troy-work".
+// Pipelines lists the builds' objects in the work bucket by pipeline: "objects
+// under records/… in troy-work".
 func (b *Builder) Pipelines(ctx context.Context) (map[uuid.UUID][]string, error) {
 	found := map[uuid.UUID][]string{}
 	for _, prefix := range []string{records, builds} {

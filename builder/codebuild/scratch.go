@@ -15,9 +15,9 @@ import (
 	"github.com/troy-iaas/troy/internal/walk"
 )
 
-// scratch is where files of this machine are kept for a while.
+// scratch is the folder of this machine's temporary files.
 type scratch struct {
-	dir  string // Config.Temp; empty is the system's folder
+	dir  string // Config.Temp; empty means the system's folder
 	free func(dir string) (int64, error)
 }
 
@@ -25,22 +25,23 @@ func newScratch(cfg Config) scratch { return scratch{cfg.Temp, disk.Free} }
 
 const (
 	scratchPrefix = "troy-"
-	// scratchAge is how old something is that a process left behind when it
-	// died: no build takes as long.
+	// scratchAge is the age from which something was left by a process that
+	// died: no build takes that long.
 	scratchAge = 48 * time.Hour
 )
 
-// errDiskFull is what an Unavailable error tells of this machine's disk.
+// errDiskFull is the Unavailable error for this machine's disk.
 var errDiskFull = troy.Errorf(troy.Unavailable, "%s", builder.DiskFull)
 
-// folder makes a folder for its caller, who removes it. What others left
-// behind long ago goes first.
+// folder makes a folder, which the caller removes. It first removes old
+// leftovers of other processes.
 func (s scratch) folder(ctx context.Context, what string) (string, error) {
 	if s.dir != "" {
 		if err := os.MkdirAll(s.dir, 0o700); err != nil {
 			return "", err
 		}
-		// A leftover that can't be removed takes space, and must stop no build.
+		// A leftover that can't be removed takes space, but must not stop a
+		// build.
 		_ = s.sweep(ctx)
 	}
 	return os.MkdirTemp(s.dir, scratchPrefix+what+"-")
@@ -54,17 +55,17 @@ func (s scratch) sweep(ctx context.Context) (failed error) {
 	for _, e := range entries {
 		info, err := e.Info()
 		if err != nil || !strings.HasPrefix(e.Name(), scratchPrefix) || time.Since(info.ModTime()) < scratchAge {
-			continue // gone meanwhile, another's, or in use
+			continue // removed meanwhile, another user's, or in use
 		}
 		if _, removeErr := walk.Remove(ctx, filepath.Join(s.dir, e.Name())); removeErr != nil {
-			failed = errors.Join(failed, fmt.Errorf("remove what was left behind: %w", removeErr))
+			failed = errors.Join(failed, fmt.Errorf("remove leftovers: %w", removeErr))
 		}
 	}
 	return failed
 }
 
-// keeping runs f, which fills a folder, and ends it when the disk gets full.
-// It then returns errDiskFull, as it does if the disk is full already.
+// keeping runs f, which fills a folder, and ends it when the disk gets full. It
+// then returns errDiskFull, as it does if the disk is already full.
 func (s scratch) keeping(ctx context.Context, dir string, f func(context.Context) error) error {
 	full := func() bool {
 		free, err := s.free(dir)

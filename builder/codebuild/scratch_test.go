@@ -18,9 +18,8 @@ import (
 	"github.com/troy-iaas/troy/internal/devstack/s3test"
 )
 
-// What a build needs of this machine's disk is in the folder of the
-// configuration, and nothing of it stays: not after a build, nor what a process
-// left behind when it died.
+// A build's temporary files are in the configured folder, and none stay:
+// neither after a build nor after a process that died.
 func TestScratch(t *testing.T) {
 	t.Parallel()
 	temp := filepath.Join(t.TempDir(), "data", "tmp")
@@ -73,7 +72,7 @@ func entries(t *testing.T, dir string) (names []string) {
 	return names
 }
 
-// A full disk ends a build with that cause, whichever part it is for.
+// A full disk ends a build with that cause, in each phase.
 func TestScratchIsFull(t *testing.T) {
 	t.Parallel()
 	server := s3test.Start(t)
@@ -94,7 +93,7 @@ func TestScratchIsFull(t *testing.T) {
 		t.Errorf("the build is %+v", got)
 	}
 
-	// It gets full while the source comes.
+	// It fills up while the source is fetched.
 	free.Store(math.MaxInt64)
 	spec = buildertest.Shell("true").Spec(t)
 	spec.Source = func(ctx context.Context, _ string) (io.ReadCloser, error) {

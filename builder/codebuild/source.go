@@ -24,22 +24,21 @@ import (
 //go:embed build.sh
 var buildScript string
 
-// prepared is a build's source on this machine, unpacked, and what is to be
-// run of it.
+// prepared is a build's unpacked source on this machine and its plan.
 type prepared struct {
-	dir     string // removed by its caller
+	dir     string // the caller removes it
 	plan    build.Plan
-	sourced string // says what was fetched
+	sourced string // names the fetched commit
 }
 
-// archive is the source as CodeBuild gets it: a zip with the forge's archive
-// in it as it came, what is run, and the environment. It is private, since the
-// environment holds the pipeline's secrets.
+// archive is the source for CodeBuild: a zip with the forge's archive
+// unchanged, the script and the environment. It is private, since the
+// environment has the pipeline's secrets.
 func (p prepared) archive() string { return filepath.Join(p.dir, "source.zip") }
 func (p prepared) repo() string    { return filepath.Join(p.dir, "repo") }
 
-// prepare fetches the source into dir and decides what is run. An error of a
-// kind is the repository's; any other is the operator's.
+// prepare fetches the source into dir and plans the build. A *troy.Error is the
+// repository's fault; any other is the operator's.
 func prepare(ctx context.Context, dir string, spec builder.Spec, every settings) (p prepared, err error) {
 	p.dir = dir
 	if err := os.Mkdir(p.repo(), 0o700); err != nil {
@@ -68,10 +67,10 @@ func (p *prepared) fill(ctx context.Context, w *zip.Writer, spec builder.Spec, e
 	tee := io.TeeReader(source, entry)
 	err = build.Unpack(ctx, tee, p.repo(), spec.Limits.Source)
 	if err == nil {
-		// What comes after a tar's end is the archive's all the same.
+		// Bytes after a tar's end still belong to the archive.
 		_, err = io.Copy(io.Discard, io.LimitReader(tee, 1<<20))
 	}
-	_ = source.Close() // everything that was wanted of it has been read
+	_ = source.Close() // everything needed has been read
 	if err != nil {
 		return sourceError(err)
 	}
@@ -109,7 +108,8 @@ func (p *prepared) fill(ctx context.Context, w *zip.Writer, spec builder.Spec, e
 	return nil
 }
 
-// sourceError keeps an error that people may read, and hides others in words.
+// sourceError returns an error for users unchanged, and replaces others by a
+// general message.
 func sourceError(err error) error {
 	if troy.KindOf(err) != troy.Internal {
 		return err
@@ -122,7 +122,7 @@ type sourceFailed struct{ err error }
 func (e *sourceFailed) Error() string { return "get the source: " + e.err.Error() }
 func (e *sourceFailed) Unwrap() error { return e.err }
 
-// planScript is what build.sh runs.
+// planScript returns the plan for build.sh.
 func planScript(p build.Plan, limit int64) string {
 	var s strings.Builder
 	fmt.Fprintf(&s, "limit=%d\n", limit)
@@ -147,8 +147,8 @@ func planScript(p build.Plan, limit int64) string {
 	return s.String()
 }
 
-// outputWord is where an output may be, for the shell, which fills in the
-// wildcards of a generator's habit.
+// outputWord quotes a possible output folder for the shell, which expands a
+// generator's wildcards.
 func outputWord(p build.Plan, output string) string {
 	root := path.Join("repo", p.Root)
 	if output == "." {
@@ -164,14 +164,14 @@ func outputWord(p build.Plan, output string) string {
 	return build.Quote(root+"/") + strings.Join(parts, "*")
 }
 
-// settings are the operator's for all builds.
+// settings returns the operator's settings for all builds.
 type settings struct {
 	environment map[string]string
 	path        []string
 }
 
-// environmentScript sets what a build's processes find in their environment.
-// The path of the image is known there alone.
+// environmentScript sets the environment of a build's processes. Only the image
+// knows its own path.
 func environmentScript(p build.Plan, spec builder.Spec, every settings) string {
 	env := spec.Origin().Environment(p, every.environment, spec.Variables)
 	var s strings.Builder
@@ -184,14 +184,14 @@ func environmentScript(p build.Plan, spec builder.Spec, every settings) string {
 	return s.String()
 }
 
-// nodeMajor is a version of Node.js that CodeBuild's standard images have
+// nodeMajor matches a version of Node.js that CodeBuild's standard images have
 // (docs.aws.amazon.com/codebuild/latest/userguide/available-runtimes.html).
 var nodeMajor = regexp.MustCompile(`^v?(18|20|22|24)(\.|$)`)
 
-// buildspec is what CodeBuild runs, in JSON, which is YAML. Its phases are
+// buildspec returns the buildspec in JSON, which is YAML. Its phases are
 // Troy's: INSTALL unpacks the source, PRE_BUILD installs, BUILD builds,
-// POST_BUILD tests and packs, UPLOAD_ARTIFACTS keeps the output. None is run
-// after one that failed.
+// POST_BUILD tests and packs, UPLOAD_ARTIFACTS stores the output. No phase runs
+// after a failed one.
 // https://docs.aws.amazon.com/codebuild/latest/userguide/build-spec-ref.html
 func buildspec(p build.Plan) (string, error) {
 	phase := func(names ...string) map[string]any {

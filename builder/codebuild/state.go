@@ -16,12 +16,12 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// Get implements builder.Builder. It is CodeBuild's word that counts; who sees a
-// build ended first looks at what it made and writes the end down.
+// Get implements builder.Builder. CodeBuild's status decides; the first caller
+// to see a build's end checks the output and records the end.
 func (b *Builder) Get(ctx context.Context, t site.Tree) (builder.Build, error) {
 	now, err := b.get(ctx, t)
 	if err != nil {
-		return now, fmt.Errorf("look at build %s: %w", t.Deployment, err)
+		return now, fmt.Errorf("get build %s: %w", t.Deployment, err)
 	}
 	return now, nil
 }
@@ -36,8 +36,8 @@ func (b *Builder) get(ctx context.Context, t site.Tree) (now builder.Build, err 
 	}
 	now = builder.Build{State: builder.Running, Rule: r.Plan.Why, Workspace: r.Plan.Workspace, Started: r.Started, Phases: []builder.PhaseRun{}}
 	if r.ID == "" {
-		// Who began it did not come to write down its start. Start finds it, or
-		// starts it.
+		// The process that started it did not record the start. Start finds the
+		// build, or starts it.
 		now.State = builder.Lost
 		return now, nil
 	}
@@ -96,19 +96,19 @@ func (b *Builder) keepTime(ctx context.Context, t site.Tree, r record, now build
 	return b.halt(ctx, r.ID)
 }
 
-// lost is a build that CodeBuild broke, or does not know any more. It may be
-// started again, once.
+// lost handles a build that CodeBuild aborted or no longer knows. It may be
+// restarted once.
 func (b *Builder) lost(ctx context.Context, t site.Tree, r record, now builder.Build) (builder.Build, error) {
 	if r.Attempts < maxAttempts {
 		now.State = builder.Lost
 		return now, nil
 	}
-	r.end(builder.Failed, fmt.Sprintf("CodeBuild broke the build off %d times, by a fault of its own", r.Attempts), now.Phases...)
+	r.end(builder.Failed, fmt.Sprintf("CodeBuild aborted the build %d times, through its own fault", r.Attempts), now.Phases...)
 	return *r.End, b.write(ctx, t, r)
 }
 
-// check looks at what the build made, as it will be published. That it can't
-// be is the build's failure.
+// check opens the output as it will be published. An output that can't be
+// published fails the build.
 func (b *Builder) check(ctx context.Context, t site.Tree, r *record, now *builder.Build) error {
 	s, out, err := b.output(ctx, t, *r)
 	if err == nil {
@@ -129,7 +129,7 @@ func (b *Builder) check(ctx context.Context, t site.Tree, r *record, now *builde
 	return nil
 }
 
-// phaseOf is which of Troy's phases one of CodeBuild's is, empty for none.
+// phaseOf returns Troy's phase for one of CodeBuild's, or the empty string.
 func (r record) phaseOf(t types.BuildPhaseType) (phase builder.Phase, command string) {
 	switch t {
 	case types.BuildPhaseTypeDownloadSource, types.BuildPhaseTypeInstall:
@@ -151,8 +151,8 @@ func (r record) phaseOf(t types.BuildPhaseType) (phase builder.Phase, command st
 	return phase, command
 }
 
-// phases are Troy's, of CodeBuild's. What CodeBuild tries after a phase that
-// failed is left out.
+// phases converts CodeBuild's phases to Troy's. It omits what CodeBuild runs
+// after a failed phase.
 func (r record) phases(theirs []types.BuildPhase) []builder.PhaseRun {
 	phases := []builder.PhaseRun{}
 	for _, p := range theirs {
@@ -163,7 +163,7 @@ func (r record) phases(theirs []types.BuildPhase) []builder.PhaseRun {
 			continue
 		}
 		if phase == "" {
-			// It failed before the source, or with nothing of Troy's to run.
+			// It failed before the source, or in a phase that is not Troy's.
 			phase = builder.PhaseSource
 			if len(phases) > 0 {
 				phase = builder.PhaseArchive
@@ -188,10 +188,10 @@ func (r record) phases(theirs []types.BuildPhase) []builder.PhaseRun {
 	return phases
 }
 
-// tooLong is the exit code by which build.sh tells that the log is too long.
+// tooLong is build.sh's exit code for a log that is too long.
 const tooLong = 113
 
-// exitStatus is what CodeBuild says of a command that failed.
+// exitStatus matches CodeBuild's message about a failed command.
 var exitStatus = regexp.MustCompile(`exit status (\d+)`)
 
 func exitCode(p types.BuildPhase) int {
@@ -207,7 +207,7 @@ func exitCode(p types.BuildPhase) int {
 	return 1
 }
 
-// contexts is what CodeBuild says of a phase.
+// contexts joins CodeBuild's messages about a phase.
 func contexts(p types.BuildPhase) string {
 	text := ""
 	for _, c := range p.Contexts {
@@ -216,10 +216,10 @@ func contexts(p types.BuildPhase) string {
 	return text
 }
 
-// maxContext is how much of CodeBuild's own words a cause has.
+// maxContext bounds CodeBuild's message in a cause.
 const maxContext = 200
 
-// failure says in a sentence why a build failed, by its first phase that did.
+// failure says in a sentence why a build failed, by its first failed phase.
 func (r record) failure(theirs []types.BuildPhase) string {
 	for _, p := range theirs {
 		switch p.PhaseStatus {
@@ -240,11 +240,11 @@ func (r record) failure(theirs []types.BuildPhase) string {
 		case p.PhaseType == types.BuildPhaseTypeQueued:
 			return fmt.Sprintf("CodeBuild had no machine for the build within %d minutes", queuedMinutes)
 		case phase == builder.PhaseSource:
-			return "CodeBuild could not get the source that Troy handed over (" + said + ")"
+			return "CodeBuild could not get the source from Troy (" + said + ")"
 		case phase == builder.PhaseArchive, p.PhaseType == types.BuildPhaseTypePostBuild:
-			return "CodeBuild could not keep the output (" + said + ")"
+			return "CodeBuild could not store the output (" + said + ")"
 		}
 		return "CodeBuild failed in its phase " + string(p.PhaseType) + " (" + said + ")"
 	}
-	return "CodeBuild calls the build failed without saying why"
+	return "CodeBuild reports a failure without a reason"
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // ConfirmTopic confirms the subscription to a topic, in the topic's region.
-// From then on only someone with the account's credentials can end it.
+// From then on only a holder of the account's credentials can end it.
 func ConfirmTopic(loaded aws.Config) func(ctx context.Context, topic, token string) error {
 	return func(ctx context.Context, topic, token string) error {
 		parts := strings.Split(topic, ":") // arn:aws:sns:REGION:ACCOUNT:NAME

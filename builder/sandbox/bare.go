@@ -5,8 +5,7 @@ import (
 	"os/exec"
 )
 
-// bare runs commands as the worker itself is run, with an environment of
-// their own and nothing else.
+// bare runs commands like the worker itself, except for their environment.
 type bare struct {
 	files  buildFiles
 	at     places

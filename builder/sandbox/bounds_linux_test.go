@@ -15,10 +15,10 @@ import (
 )
 
 // deepOutput is a command that makes a site with folders far deeper than a
-// path of a site can be.
+// site's path can be.
 const deepOutput = makeSite + ` && cd out && perl -e 'for (1..9000) { mkdir "d" or die; chdir "d" or die }'`
 
-// largeOutput makes a site that takes minutes to be hashed, and no disk.
+// largeOutput makes a site that takes minutes to hash but no disk space.
 const largeOutput = makeSite + ` && for i in $(seq 200); do truncate -s 1000M out/$i; done`
 
 func largeSpec(t *testing.T) builder.Spec {
@@ -27,8 +27,8 @@ func largeSpec(t *testing.T) builder.Spec {
 	return spec
 }
 
-// soon is far above what ending a build takes, and far below what it would
-// take to complete it.
+// soon is far more than the end of a build takes, and far less than its
+// completion would.
 const soon = 20 * time.Second
 
 func TestDeepOutput(t *testing.T) {
@@ -43,8 +43,8 @@ func TestDeepOutput(t *testing.T) {
 	}
 }
 
-// TestArchiveEnds ends builds in the middle of hashing their output, by each
-// way that there is.
+// TestArchiveEnds ends builds in each possible way while their output is being
+// hashed.
 func TestArchiveEnds(t *testing.T) {
 	t.Parallel()
 	archiving := func(t *testing.T, e buildertest.Env, spec builder.Spec) {
@@ -95,14 +95,14 @@ func TestArchiveEnds(t *testing.T) {
 		if got := e.Wait(t, spec.Tree); got.State != builder.Lost {
 			t.Fatalf("the build is %s", got.State)
 		}
-		// Its folders wait for whoever starts or removes it.
+		// The next Start or Remove deletes its folders.
 		_, other := newBuilder(t, sandbox.Config{Root: root})
 		if err := other.Remove(t.Context(), spec.Tree); err != nil {
 			t.Fatal(err)
 		}
 		dir := filepath.Join(root, "builds", spec.Tree.Pipeline.String(), spec.Tree.Deployment.String())
 		if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
-			t.Fatalf("its folder is still there: %v", err)
+			t.Fatalf("its folder still exists: %v", err)
 		}
 	})
 	t.Run("time", func(t *testing.T) {

@@ -7,18 +7,19 @@ import (
 	"github.com/troy-iaas/troy/builder"
 )
 
-// sandbox is where one build's commands run: isolated, or bare. It is used by
-// the run's thread alone, but for abort and usage.
+// sandbox runs one build's commands, isolated or bare. Only the run's thread
+// uses it, except for abort and usage.
 type sandbox interface {
 	places() places
-	// command is a process that will run the script, and has not been started.
+	// command returns a process that will run the script; it is not started
+	// yet.
 	command(script string) (*exec.Cmd, error)
-	// abort kills a started command with everything that came of it. No other
-	// command is started in the sandbox after that.
+	// abort kills a started command and all its descendants. No further command
+	// starts in the sandbox after that.
 	abort(cmd *exec.Cmd)
-	// sweep kills what a command that has ended left running.
+	// sweep kills processes that an ended command left running.
 	sweep(cmd *exec.Cmd)
-	// usage is what a started command, and what came of it, has just now.
+	// usage returns the current usage of a started command and its descendants.
 	usage(pid int) (usage, error)
 	close() error
 }

@@ -15,13 +15,14 @@ import (
 	"github.com/troy-iaas/troy/internal/network"
 )
 
-// resolver is slirp4netns's, which asks the machine's (man slirp4netns).
+// resolver is slirp4netns's resolver, which forwards to the machine's (man
+// slirp4netns).
 const resolver = "10.0.2.3"
 
-// networkRules lets a namespace reach the Internet, and refuses the rest: the
-// networks that are special (network.Special), which have loopback, private
-// addresses and the clouds' metadata services among them, and the machine's
-// own addresses. What is allowed goes first.
+// networkRules allows a namespace to reach the Internet and refuses the rest:
+// special networks (network.Special), including loopback, private addresses and
+// the clouds' metadata services, and the machine's own addresses. Allowed
+// networks come first.
 func networkRules(allow []netip.Prefix) (string, error) {
 	refused := network.Special()
 	addresses, err := net.InterfaceAddrs()
@@ -31,7 +32,7 @@ func networkRules(allow []netip.Prefix) (string, error) {
 	for _, a := range addresses {
 		prefix, err := netip.ParsePrefix(a.String())
 		if err != nil {
-			continue // no IP address
+			continue // not an IP address
 		}
 		addr := prefix.Addr().Unmap().WithZone("")
 		refused = append(refused, netip.PrefixFrom(addr, addr.BitLen()))
@@ -42,7 +43,7 @@ func networkRules(allow []netip.Prefix) (string, error) {
 	for _, prefix := range allow {
 		rules.WriteString("\t\t" + family(prefix) + " daddr " + prefix.Masked().String() + " accept\n")
 	}
-	// One rule each: a set may not hold ranges that overlap.
+	// One rule each: a set may not have overlapping ranges.
 	for _, prefix := range refused {
 		rules.WriteString("\t\t" + family(prefix) + " daddr " + prefix.String() + " reject\n")
 	}
@@ -62,9 +63,9 @@ func (s *isolated) places() places {
 	return places{repo: "/build/repo", home: "/build/home", temp: "/tmp", cache: "/build/cache", path: append(path, "/build/bin")}
 }
 
-// command is a bubblewrap in the network namespace (man bwrap). Root makes the
-// mounts and then becomes the build's user for good, without capabilities;
-// without root, a user namespace does the same.
+// command returns a bubblewrap in the network namespace (man bwrap). Root makes
+// the mounts and then becomes the build's user permanently, without
+// capabilities; without root, a user namespace does the same.
 func (s *isolated) command(script string) (*exec.Cmd, error) {
 	file := s.files.path("work", "etc", "phase.sh")
 	if err := writeScript(file, script); err != nil {
@@ -75,7 +76,7 @@ func (s *isolated) command(script string) (*exec.Cmd, error) {
 		return nil, err
 	}
 	args := []string{
-		// bubblewrap looks its children up in /proc, by their ids in its own
+		// bubblewrap finds its children in /proc by their ids in its own
 		// namespace.
 		"--mount-proc", "--",
 		findProgram("nice", s.b.tools), "-n", "5", findProgram("prlimit", s.b.tools), "--nproc=" + processes, "--core=0", "--",
@@ -89,7 +90,7 @@ func (s *isolated) command(script string) (*exec.Cmd, error) {
 	args = append(args, s.mounts(file)...)
 	arch, filtered := architectures[s.b.arch]
 	if filtered {
-		// The first descriptor after the standard ones is ExtraFiles' first.
+		// The first descriptor after the standard ones is ExtraFiles[0].
 		args = append(args, "--seccomp", "3")
 	}
 	args = append(args, "--chdir", "/build", "--")
@@ -105,7 +106,7 @@ func (s *isolated) command(script string) (*exec.Cmd, error) {
 		group.place(cmd)
 	}
 	if s.calls != nil {
-		_ = s.calls.Close() // of the phase before
+		_ = s.calls.Close() // of the previous phase
 	}
 	s.calls = nil
 	if !filtered {
@@ -119,16 +120,16 @@ func (s *isolated) command(script string) (*exec.Cmd, error) {
 }
 
 // processLimit is the limit for RLIMIT_NPROC (getrlimit(2)): the build's, or
-// that of the worker if it is lower, which only some may raise.
+// the worker's if it is lower, since raising it needs a privilege.
 func processLimit(limit int) (string, error) {
 	var mine unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NPROC, &mine); err != nil {
-		return "", fmt.Errorf("get the limit of processes: %w", err)
+		return "", fmt.Errorf("get the process limit: %w", err)
 	}
 	return strconv.FormatUint(min(uint64(limit), mine.Max), 10), nil
 }
 
-// mounts is all that a build sees of the disk.
+// mounts lists everything that a build sees of the disk.
 func (s *isolated) mounts(script string) []string {
 	args := []string{"--ro-bind", "/usr", "/usr"}
 	for _, name := range []string{"bin", "sbin", "lib", "lib32", "lib64", "libx32"} {
@@ -139,7 +140,8 @@ func (s *isolated) mounts(script string) []string {
 			args = append(args, "--ro-bind", "/"+name, "/"+name)
 		}
 	}
-	// bubblewrap makes the folders above a mount for its own user alone.
+	// bubblewrap makes the folders above a mount accessible only to its own
+	// user.
 	for _, dir := range []string{"/etc", "/run", "/build"} {
 		args = append(args, "--perms", "0755", "--dir", dir)
 	}
@@ -155,7 +157,7 @@ func (s *isolated) mounts(script string) []string {
 	}
 	for _, name := range append(append([]string(nil), s.b.cfg.Path...), s.b.cfg.Visible...) {
 		for dir := filepath.Dir(name); dir != "/" && dir != "." && !strings.HasPrefix(dir, "/usr"); dir = filepath.Dir(dir) {
-			// Each folder above it has to let the build through.
+			// The build must be able to pass each folder above it.
 			args = append(args, "--perms", "0755", "--dir", dir)
 		}
 		args = append(args, "--ro-bind-try", name, name)
@@ -169,7 +171,7 @@ func (s *isolated) mounts(script string) []string {
 		"--bind", s.cache, "/build/cache",
 		"--ro-bind", s.files.path("work", "bin"), "/build/bin",
 		"--ro-bind", script, "/run/phase.sh",
-		// What the kernel tells of keys is of no use without the calls.
+		// The kernel's information about keys is useless without the calls.
 		"--ro-bind-try", "/dev/null", "/proc/keys", "--ro-bind-try", "/dev/null", "/proc/key-users",
 		"--remount-ro", "/dev", "--remount-ro", "/",
 	)

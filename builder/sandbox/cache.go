@@ -20,20 +20,21 @@ import (
 	"github.com/troy-iaas/troy/internal/walk"
 )
 
-// depCache is where a build's package manager keeps what it has fetched. It
-// belongs to one pipeline, since what a build writes there the next one runs.
+// depCache is the folder in which a build's package manager keeps its
+// downloads. It belongs to one pipeline, since the next build runs what a build
+// writes there.
 type depCache struct {
 	dir  string
 	note string // for the log
-	// kept is false for a folder that goes with the build.
+	// kept is false for a folder that is removed with the build.
 	kept    bool
 	cap     int64
 	release func()
 }
 
-// openCache finds the cache for the plan's lockfile. When the lockfile has
-// changed, the previous cache is reused: managers look their entries up by
-// digests, so that old ones do no harm.
+// openCache finds the cache for the plan's lockfile. If the lockfile has
+// changed, it reuses the previous cache: managers find entries by digest, so
+// old ones do no harm.
 func (b *Builder) openCache(ctx context.Context, pipeline uuid.UUID, work string, plan build.Plan) (*depCache, error) {
 	passing := &depCache{dir: filepath.Join(work, "cache"), release: func() {}}
 	if plan.Lockfile == "" {
@@ -92,8 +93,8 @@ func (c *depCache) find(ctx context.Context, base, lockfile string) (string, err
 	return note, os.MkdirAll(c.dir, 0o755)
 }
 
-// found measures a cache that is there: the build before it may have been cut
-// off.
+// found measures an existing cache: the previous build may have been
+// interrupted.
 func (c *depCache) found(ctx context.Context, lockfile string) (string, error) {
 	note, err := c.trim(ctx)
 	if err != nil {
@@ -105,11 +106,11 @@ func (c *depCache) found(ctx context.Context, lockfile string) (string, error) {
 	return note, os.MkdirAll(c.dir, 0o755)
 }
 
-// discarded begins the name of a cache that is being removed, so that none is
-// used of which a part is gone.
+// discarded is the name prefix of a cache that is being removed, so that an
+// incomplete one is not used.
 const discarded = "discarded-"
 
-// discard removes the cache. When its context ends first, a later build does.
+// discard removes the cache. If its context ends first, a later build does.
 func (c *depCache) discard(ctx context.Context) error {
 	gone := filepath.Join(filepath.Dir(c.dir), discarded+uuid.NewString())
 	if err := os.Rename(c.dir, gone); err != nil {
@@ -118,11 +119,11 @@ func (c *depCache) discard(ctx context.Context) error {
 	return removeFolder(ctx, gone)
 }
 
-// cacheLimits bounds a cache's folders. Package managers keep well below.
+// cacheLimits bounds a cache's folders. Package managers stay well below.
 var cacheLimits = walk.Limits{Entries: 2_000_000, Path: 4096}
 
-// close gives the cache back, or removes it when it has grown too large. When
-// its context ends first, it gives the cache back as it is.
+// close returns the cache, or removes it if it has grown too large. If its
+// context ends first, it returns the cache unchanged.
 func (c *depCache) close(ctx context.Context) (note string, err error) {
 	defer c.release()
 	if !c.kept {
@@ -131,7 +132,7 @@ func (c *depCache) close(ctx context.Context) (note string, err error) {
 	return c.trim(ctx)
 }
 
-// trim removes a cache that has grown too large, and says so in its note.
+// trim removes a cache that has grown too large, and updates its note.
 func (c *depCache) trim(ctx context.Context) (note string, err error) {
 	size, err := treeSize(ctx, c.dir)
 	switch {
@@ -145,7 +146,7 @@ func (c *depCache) trim(ctx context.Context) (note string, err error) {
 	return note + "; a build starts with an empty one.", c.discard(ctx)
 }
 
-// treeSize is the bytes of all files below a folder.
+// treeSize returns the total size of the files below a folder in bytes.
 func treeSize(ctx context.Context, dir string) (int64, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -166,8 +167,8 @@ func treeSize(ctx context.Context, dir string) (int64, error) {
 	return size, err
 }
 
-// digestFile names a file's content. The file is the repository's, so no link
-// of it is followed out.
+// digestFile hashes a file's content. The file is the repository's, so it does
+// not follow links out of it.
 func digestFile(dir, name string) (string, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {

@@ -52,7 +52,7 @@ func TestDependencyCache(t *testing.T) {
 	}
 }
 
-// npm is skipped where builds would not find it.
+// npm skips the test if builds would not find npm.
 func npm(t *testing.T) {
 	t.Helper()
 	if _, err := os.Stat("/usr/bin/npm"); err != nil {

@@ -15,25 +15,25 @@ import (
 	"time"
 )
 
-// cgroup is a control group of version 2 that one phase's processes are in
-// (docs.kernel.org/admin-guide/cgroup-v2.html). The kernel holds it to its
-// memory and processes, and kills it as one.
+// cgroup is a control group of version 2 for one phase's processes
+// (docs.kernel.org/admin-guide/cgroup-v2.html). The kernel limits its memory
+// and processes, and kills it as a unit.
 type cgroup struct {
 	dir  string
 	file *os.File
-	// memory and pids tell which limits the kernel keeps; the watch keeps the
-	// others.
+	// memory and pids report which limits the kernel enforces; the watch
+	// enforces the others.
 	memory, pids bool
 }
 
-// delegated is the group whose children Troy may make: the configured one, or
-// the one above its own, if that is called troyd, as systemd's
-// DelegateSubgroup=troyd has it (systemd.resource-control(5)). It is empty if
-// there is none.
+// delegated is the group in which Troy may create children: the configured one,
+// or the parent of its own group if that is called troyd, as with systemd's
+// DelegateSubgroup=troyd (systemd.resource-control(5)). It is empty if there is
+// none.
 func (b *Builder) delegated() string { return delegated(b.cfg.Cgroup) }
 
-// MemoryIsKept reports whether the kernel holds builds to their memory on this
-// machine: whether Troy is given a control group that has its controller.
+// MemoryIsKept reports whether the kernel enforces builds' memory limits on
+// this machine: whether Troy has a control group with the memory controller.
 func MemoryIsKept(cfg Config) bool {
 	group := delegated(cfg.Cgroup)
 	if group == "" {
@@ -63,12 +63,11 @@ func delegated(configured string) string {
 // openCgroup makes a group below parent, for one phase.
 func openCgroup(parent, name string, memory int64, processes int) (*cgroup, error) {
 	c := &cgroup{dir: filepath.Join(parent, "troy-build-"+name)}
-	// A controller that is not there, or not delegated, is done without.
+	// A controller that is missing, or not delegated, is not used.
 	c.memory = os.WriteFile(filepath.Join(parent, "cgroup.subtree_control"), []byte("+memory"), 0) == nil
 	c.pids = os.WriteFile(filepath.Join(parent, "cgroup.subtree_control"), []byte("+pids"), 0) == nil
-	// One of this name is left by a worker that was killed. It is made anew:
-	// Linux 6.18 kills whatever is started in a group that was killed
-	// before.
+	// A worker that was killed left this group. It is recreated: Linux 6.18
+	// kills every process that starts in a group that was killed before.
 	if err := c.remove(); err != nil {
 		return nil, err
 	}
@@ -104,14 +103,14 @@ func (c *cgroup) set(name, value string) error {
 	return errors.Join(err, f.Close())
 }
 
-// place has a command start in the group.
+// place makes a command start in the group.
 func (c *cgroup) place(cmd *exec.Cmd) {
 	cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(c.file.Fd())
 }
 
 func (c *cgroup) kill() error { return c.set("cgroup.kill", "1") }
 
-// events reads how often the kernel refused or ended something: "oom_kill" of
+// events returns how often the kernel refused or ended something: "oom_kill" of
 // memory.events, "max" of pids.events.
 func (c *cgroup) events(file, key string) (int, error) {
 	f, err := os.Open(filepath.Join(c.dir, file))
@@ -127,7 +126,7 @@ func (c *cgroup) events(file, key string) (int, error) {
 	return 0, fmt.Errorf("%s has no %s", file, key)
 }
 
-// refused reports which limits the kernel has kept.
+// refused reports which limits the kernel has enforced.
 func (c *cgroup) refused(u *usage) error {
 	var errs []error
 	if c.memory {
@@ -141,10 +140,10 @@ func (c *cgroup) refused(u *usage) error {
 	return errors.Join(errs...)
 }
 
-// removeTimeout bounds the wait for killed processes to be gone.
+// removeTimeout bounds the wait for the end of killed processes.
 const removeTimeout = 5 * time.Second
 
-// remove kills what is in the group and removes it.
+// remove kills the group's processes and removes it.
 func (c *cgroup) remove() error {
 	if c.file != nil {
 		_ = c.file.Close()

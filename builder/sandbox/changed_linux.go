@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// changed is when a file was written, renamed or linked last (st_ctim of
-// inode(7)). Unlike the time of its content, a program can't set it.
+// changed returns the time of a file's last write, rename or link (st_ctim of
+// inode(7)). Unlike the modification time, a program can't set it.
 func changed(info fs.FileInfo) time.Time {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {

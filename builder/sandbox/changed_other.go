@@ -7,5 +7,5 @@ import (
 	"time"
 )
 
-// changed is when a file's content was written last, as far as its writer says.
+// changed returns a file's modification time, which its writer can set.
 func changed(info fs.FileInfo) time.Time { return info.ModTime() }

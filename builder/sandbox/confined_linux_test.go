@@ -20,8 +20,7 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// TestWithoutFilter builds as on a machine that there is no filter of system
-// calls for.
+// TestWithoutFilter builds as on a machine without a filter of system calls.
 func TestWithoutFilter(t *testing.T) {
 	t.Parallel()
 	const words = "System calls are not filtered, because there is no filter for vax"
@@ -43,13 +42,13 @@ func TestWithoutFilter(t *testing.T) {
 	}
 }
 
-// TestKeysOfTheWorker has a worker with a key in its session keyring build on a
-// machine without a filter: the build does not have the worker's keyring.
+// TestKeysOfTheWorker gives the worker a key in its session keyring on a
+// machine without a filter: the build does not get the worker's keyring.
 func TestKeysOfTheWorker(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
 	e, _ := isolatedBuilder(t, sandbox.Config{Root: root})
-	runtime.LockOSThread() // for good: no other test may have its keyring
+	runtime.LockOSThread() // permanently: no other test may have its keyring
 	_, err := unix.KeyctlInt(unix.KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0)
 	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) {
 		t.Skipf("the kernel or a container's filter has no keyrings: %v", err)
@@ -82,7 +81,7 @@ func TestKeysOfTheWorker(t *testing.T) {
 	}
 }
 
-// TestConnectorIsConfined looks at the slirp4netns of a build that runs.
+// TestConnectorIsConfined examines the slirp4netns of a running build.
 func TestConnectorIsConfined(t *testing.T) {
 	t.Parallel()
 	e, _ := isolatedBuilder(t, sandbox.Config{})

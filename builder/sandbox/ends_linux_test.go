@@ -32,7 +32,7 @@ func (r ticking) Read(p []byte) (int, error) {
 	return r.r.Read(p)
 }
 
-// manyEntries is a tar that does not end.
+// manyEntries is an endless tar.
 func manyEntries(i *poll.Interruption) io.ReadCloser {
 	r, w := io.Pipe()
 	go func() {
@@ -68,8 +68,8 @@ func wideFolder(t *testing.T, n int) string {
 	return dir
 }
 
-// TestOperationsEnd cancels in the middle what works on other people's input,
-// and prints how long each took to end.
+// TestOperationsEnd cancels operations on outside input while they run, and
+// prints how long each took to end.
 func TestOperationsEnd(t *testing.T) {
 	t.Parallel()
 	var table strings.Builder

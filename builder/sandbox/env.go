@@ -16,14 +16,14 @@ import (
 // places are a build's folders as its processes see them.
 type places struct {
 	repo, home, temp, cache string
-	path                    []string // folders with programs, in their order
+	path                    []string // folders with programs, in order
 }
 
-// environment is all that a build's processes find in theirs.
+// environment is the whole environment of a build's processes.
 func environment(cfg Config, spec builder.Spec, plan build.Plan, at places) map[string]string {
 	machine := map[string]string{
 		"HOME": at.home, "PATH": strings.Join(at.path, ":"), "TMPDIR": at.temp,
-		// Where each package manager keeps what it has fetched.
+		// The download caches of the package managers.
 		"npm_config_cache":      filepath.Join(at.cache, "npm"),
 		"YARN_CACHE_FOLDER":     filepath.Join(at.cache, "yarn"),
 		"YARN_GLOBAL_FOLDER":    filepath.Join(at.cache, "berry"),
@@ -33,12 +33,12 @@ func environment(cfg Config, spec builder.Spec, plan build.Plan, at places) map[
 		"UV_CACHE_DIR":          filepath.Join(at.cache, "uv"),
 	}
 	if plan.Manager == "pnpm" {
-		// npm warns of settings that are not its own.
+		// npm warns about settings that it does not know.
 		machine["npm_config_store_dir"] = filepath.Join(at.cache, "pnpm")
 	}
 	if plan.Python {
-		// Systems refuse to install beside their own packages (PEP 668). The
-		// environment is each build's own; pip's downloads are in the cache.
+		// Systems refuse installations beside their own packages (PEP 668). The
+		// environment is per build; pip's downloads are in the cache.
 		venv := filepath.Join(at.home, "venv")
 		machine["VIRTUAL_ENV"] = venv
 		machine["PATH"] = filepath.Join(venv, "bin") + ":" + machine["PATH"]
@@ -50,15 +50,16 @@ func environment(cfg Config, spec builder.Spec, plan build.Plan, at places) map[
 // buildMark is the variable that every process of a build has.
 const buildMark = "TROY_BUILD"
 
-// phaseScript sets the environment and becomes the command. The variables go
-// through a file because arguments are visible to the whole machine, and
-// because nothing of what a repository says may be in the environment of the
-// programs that build the sandbox: LD_PRELOAD would be theirs.
+// phaseScript sets the environment and then executes the command. The variables
+// go through a file because arguments are visible to the whole machine, and
+// because no variable of a repository, such as LD_PRELOAD, may reach the
+// programs that build the sandbox.
 //
-// prepare is run before the command, with the same environment.
+// prepare runs before the command, with the same environment.
 func phaseScript(env map[string]string, folder, prepare, command string) string {
 	var s strings.Builder
-	// In need of memory the kernel ends builds first (proc_pid_oom_score_adj(5)).
+	// When memory runs out the kernel ends builds first
+	// (proc_pid_oom_score_adj(5)).
 	s.WriteString("echo 1000 2>/dev/null >/proc/self/oom_score_adj\numask 022\nulimit -c 0\n")
 	s.WriteString("cd " + build.Quote(folder) + " || exit 126\n")
 	s.WriteString("if [ -x /bin/bash ]; then set -- /bin/bash; else set -- /bin/sh; fi\n")
@@ -70,8 +71,8 @@ func phaseScript(env map[string]string, folder, prepare, command string) string 
 	return s.String()
 }
 
-// makeVenv makes Python's virtual environment before the first command that
-// may need it. Where it can't be made, the build may still do without.
+// makeVenv makes Python's virtual environment before the first command that may
+// need it. If it can't be made, the build may still succeed.
 func makeVenv(plan build.Plan, at places) string {
 	if !plan.Python {
 		return ""
@@ -82,7 +83,7 @@ func makeVenv(plan build.Plan, at places) string {
 		"fi\n"
 }
 
-// writeShims makes a program of each package manager that the machine lacks.
+// writeShims makes a program for each package manager that the machine lacks.
 func writeShims(dir string, plan build.Plan, folders []string) error {
 	for name, script := range plan.Shims() {
 		if findProgram(name, folders) != "" {
@@ -95,12 +96,12 @@ func writeShims(dir string, plan build.Plan, folders []string) error {
 	return nil
 }
 
-// systemFolders is where programs are on any Linux.
+// systemFolders are the folders with programs on any Linux.
 func systemFolders() []string {
 	return []string{"/usr/local/bin", "/usr/bin", "/bin"}
 }
 
-// programFolders is where a build's programs are.
+// programFolders are the folders with a build's programs.
 func (b *Builder) programFolders() []string {
 	if b.cfg.Isolation == NoIsolation {
 		return append(slices.Clone(b.cfg.Path), filepath.SplitList(os.Getenv("PATH"))...)
@@ -108,7 +109,7 @@ func (b *Builder) programFolders() []string {
 	return append(slices.Clone(b.cfg.Path), systemFolders()...)
 }
 
-// findProgram returns a program's path, or nothing.
+// findProgram returns a program's path, or the empty string.
 func findProgram(name string, folders []string) string {
 	for _, folder := range folders {
 		file := filepath.Join(folder, name)
@@ -119,8 +120,8 @@ func findProgram(name string, folders []string) string {
 	return ""
 }
 
-// writeScript makes a file that only who runs the sandbox, and the build
-// inside it, can read.
+// writeScript writes a file that only the sandbox's user and the build inside
+// can read.
 func writeScript(file, script string) error {
 	return files.Error(errors.Join(os.RemoveAll(file), os.WriteFile(file, []byte(script), 0o444)))
 }

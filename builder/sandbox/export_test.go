@@ -1,13 +1,13 @@
 package sandbox
 
-// SetToolFolders says where a builder looks for the programs that isolate.
+// SetToolFolders sets where a builder searches for the isolating programs.
 func SetToolFolders(b *Builder, folders ...string) { b.tools = folders }
 
-// SetMinFree says how much of the disk a builder leaves to others.
+// SetMinFree sets how much of the disk a builder leaves free.
 func SetMinFree(b *Builder, n int64) { b.minFree = n }
 
-// SetArchitecture says which machine a builder filters system calls for.
+// SetArchitecture sets the architecture of a builder's system call filter.
 func SetArchitecture(b *Builder, arch string) { b.arch = arch }
 
-// ExamineAs is Examine for a machine that has what is said.
+// ExamineAs is Examine for a machine with these properties.
 var ExamineAs = examine

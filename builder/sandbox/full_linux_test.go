@@ -21,8 +21,7 @@ func endless(context.Context, string) (io.ReadCloser, error) {
 	}{r, w}, nil
 }
 
-// TestFullDiskWhileFetching fills the disk in a phase in which no command
-// runs.
+// TestFullDiskWhileFetching fills the disk in a phase without commands.
 func TestFullDiskWhileFetching(t *testing.T) {
 	t.Parallel()
 	e, b := newBuilder(t, sandbox.Config{Isolation: sandbox.NoIsolation})
@@ -32,8 +31,7 @@ func TestFullDiskWhileFetching(t *testing.T) {
 	e.Fails(t, spec, "the builder's disk is full")
 }
 
-// TestDiskFullForASource unpacks a source onto a disk that is too small for
-// it.
+// TestDiskFullForASource unpacks a source onto a disk that is too small for it.
 func TestDiskFullForASource(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
@@ -53,7 +51,7 @@ func TestDiskFullForASource(t *testing.T) {
 	}
 	spec := buildertest.Repository{"index.html": string(noise)}.Spec(t)
 	e.Fails(t, spec, "the builder's disk is full")
-	// What it took is given back.
+	// Its space is freed.
 	e.Succeeds(t, buildertest.Repository{"index.html": "small"}.Spec(t))
 	if err := b.Remove(t.Context(), spec.Tree); err != nil {
 		t.Fatal(err)

@@ -10,6 +10,6 @@ import (
 func ownGroup(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
 
 func killGroup(cmd *exec.Cmd) {
-	// An error means that it has ended, which is what is wanted.
+	// An error means that it has already ended.
 	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 }

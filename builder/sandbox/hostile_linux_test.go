@@ -15,14 +15,13 @@ import (
 	"github.com/troy-iaas/troy/builder/sandbox"
 )
 
-// systemCall is the command that makes a system call and prints its error's
+// systemCall returns a command that makes a system call and prints its error
 // number.
 func systemCall(name string, number int, args ...string) string {
 	return fmt.Sprintf("echo %s $(perl -e 'syscall(%s) >= 0 ? print 0 : print $!+0') >> out/calls\n", name, strings.Join(append([]string{fmt.Sprint(number)}, args...), ", "))
 }
 
-// TestSystemCalls makes calls in a build that it may not make, and others that
-// it may.
+// TestSystemCalls makes forbidden and allowed calls in a build.
 func TestSystemCalls(t *testing.T) {
 	t.Parallel()
 	e, _ := isolatedBuilder(t, sandbox.Config{})
@@ -63,7 +62,7 @@ func TestSystemCalls(t *testing.T) {
 	}
 }
 
-// TestCommonPrograms runs in a build what builds are made of.
+// TestCommonPrograms runs the usual tools in a build.
 func TestCommonPrograms(t *testing.T) {
 	t.Parallel()
 	e, _ := isolatedBuilder(t, sandbox.Config{})
@@ -81,7 +80,7 @@ func TestCommonPrograms(t *testing.T) {
 	for name, use := range programs {
 		file, err := exec.LookPath(name)
 		if err != nil || !strings.HasPrefix(file, "/usr/") {
-			t.Logf("this machine has no %s that a build sees", name)
+			t.Logf("%s is not installed where builds see it", name)
 			continue
 		}
 		there = append(there, name)
@@ -99,7 +98,7 @@ func TestCommonPrograms(t *testing.T) {
 }
 
 // TestDescriptorsStayOutside starts a worker with a descriptor that it did not
-// open, and lists what its build has.
+// open, and lists the descriptors of its build.
 func TestDescriptorsStayOutside(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
@@ -134,8 +133,8 @@ func TestDescriptorsStayOutside(t *testing.T) {
 	}
 }
 
-// TestMemoryOfNobody fills memory that belongs to no process, and tries to get
-// a file system in memory.
+// TestMemoryOfNobody fills memory that belongs to no process, and tries to
+// mount a file system in memory.
 func TestMemoryOfNobody(t *testing.T) {
 	t.Parallel()
 	memfd := func(then string) string {

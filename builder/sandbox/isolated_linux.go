@@ -26,7 +26,7 @@ import (
 	"github.com/troy-iaas/troy/internal/walk"
 )
 
-// needed is a program that isolates, and the Debian package that has it.
+// needed is an isolating program and its Debian package.
 type needed struct{ name, pkg string }
 
 func tools() []needed {
@@ -36,8 +36,7 @@ func tools() []needed {
 	}
 }
 
-// missingPackages lists what has to be installed before builds can be
-// isolated.
+// missingPackages lists the packages to install before builds can be isolated.
 func (b *Builder) missingPackages() ([]string, error) {
 	var missing []string
 	for _, t := range tools() {
@@ -48,19 +47,19 @@ func (b *Builder) missingPackages() ([]string, error) {
 	return missing, nil
 }
 
-// connectable reports whether this user may make the device by which a build
-// reaches the network (https://docs.kernel.org/networking/tuntap.html).
+// connectable reports whether this user may open the device that connects a
+// build to the network (https://docs.kernel.org/networking/tuntap.html).
 func (b *Builder) connectable() error {
 	const device = "/dev/net/tun"
 	tun, err := os.OpenFile(device, os.O_RDWR, 0)
 	if err != nil {
-		return troy.Errorf(troy.Conflict, "builds are other people's code and run isolated, but what connects them to the network can't be used: %v; run \"chmod 0666 %s\", or let every build do what the worker may with TROY_BUILD_ISOLATION=none", err, device)
+		return troy.Errorf(troy.Conflict, "builds run untrusted code in isolation, but their network device can't be used: %v; run \"chmod 0666 %s\", or run builds with the worker's rights by TROY_BUILD_ISOLATION=none", err, device)
 	}
 	return tun.Close()
 }
 
-// tool is one of the tools, by its whole path and with nothing of
-// anybody else's in its environment. It dies with the thread that starts it.
+// tool runs one of the tools, by its full path and with a clean environment. It
+// dies with the thread that starts it.
 func (s *isolated) tool(name string, args ...string) *exec.Cmd {
 	cmd := exec.Command(findProgram(name, s.b.tools), args...) //nolint:noctx // it lives as long as the sandbox
 	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
@@ -68,25 +67,25 @@ func (s *isolated) tool(name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// isolated is the sandbox of one build. A process that does nothing, the
-// holder, is the first of a process namespace, so that nobody in it outlives
-// it, and the holder does not outlive the worker. It holds the network
-// namespace too, which reaches the outside through slirp4netns; nftables in it
-// refuse what is private. Each phase is a bubblewrap of its own in there.
+// isolated is the sandbox of one build. An idle process, the holder, is the
+// first of a process namespace, so that no process in it outlives it, and the
+// holder does not outlive the worker. It also holds the network namespace,
+// which reaches the outside through slirp4netns; nftables in it refuses private
+// networks. Each phase is a bubblewrap in these namespaces.
 type isolated struct {
 	b       *Builder
 	files   buildFiles
 	limits  builder.Limits
 	cache   string
-	uid     int // that builds run as; 0 if Troy is not root and so can't choose
+	uid     int // the user of builds; 0 if Troy is not root and so can't choose
 	freeUID func()
 
 	holder, slirp     *exec.Cmd
-	holderIn, slirpIn *os.File // closed, they end their process
+	holderIn, slirpIn *os.File // closing them ends their process
 
 	calls *os.File // from which the phase reads its filter of system calls
 
-	cgroup atomic.Pointer[cgroup] // of the phase; nil where none is to be had
+	cgroup atomic.Pointer[cgroup] // of the phase; nil if there is none
 }
 
 // setUpTimeout bounds each step of making a sandbox.
@@ -104,9 +103,9 @@ func (s *isolated) open(ctx context.Context) error {
 	if err := ownDescriptors(); err != nil {
 		return err
 	}
-	// The thread is the run's own, and what it starts gets its keyring: not
-	// the worker's, in which there may be keys (session-keyring(7)).
-	// No name is a null pointer here; the wrapper's "" is refused.
+	// The thread is the run's own, and its children get its keyring instead of
+	// the worker's, which may have keys (session-keyring(7)). A null pointer
+	// means no name; the wrapper's "" would be refused.
 	if _, err := unix.KeyctlInt(unix.KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0); err != nil {
 		if _, filtered := architectures[s.b.arch]; !filtered && !errors.Is(err, unix.ENOSYS) {
 			return fmt.Errorf("give the build a keyring of its own: %w", err)
@@ -141,9 +140,9 @@ func (s *isolated) open(ctx context.Context) error {
 	return nil
 }
 
-// ownDescriptors has no descriptor reach a build that this process got from
-// whoever started it. Those that it opens itself never do
-// (close_range(2), O_CLOEXEC of open(2)).
+// ownDescriptors keeps descriptors that this process inherited from reaching a
+// build. Those that it opens itself never do (close_range(2), O_CLOEXEC of
+// open(2)).
 func ownDescriptors() error {
 	err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
 	if !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EINVAL) {
@@ -162,11 +161,11 @@ func ownDescriptors() error {
 	return nil
 }
 
-// uids is how many builds can run at once.
+// uids is the maximum number of concurrent builds.
 const uids = 1000
 
-// takeUID takes a user id that no other running build has: the one that owns
-// the cache, if it is free.
+// takeUID takes a user id that no other running build has, preferably the
+// cache's owner.
 func (s *isolated) takeUID() error {
 	first := 0
 	if info, err := os.Stat(s.cache); err == nil {
@@ -186,11 +185,11 @@ func (s *isolated) takeUID() error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%d builds are running; there is no user id for another", uids)
+	return fmt.Errorf("%d builds are running; all user ids are taken", uids)
 }
 
-// own hands a folder to the build's user. No process of a build is there to
-// change it meanwhile, and links are not followed.
+// own gives a folder to the build's user. No process of the build can change it
+// meanwhile, and links are not followed.
 func (s *isolated) own(ctx context.Context, dir string) error {
 	info, err := os.Lstat(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -213,11 +212,11 @@ func (s *isolated) own(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	// The folder itself comes last: its owner says that the rest is done.
+	// The folder itself comes last: its owner shows that the rest is done.
 	return os.Lchown(dir, s.uid, s.uid)
 }
 
-// writeEtc writes the little of /etc that programs ask for.
+// writeEtc writes the few files of /etc that programs read.
 func (s *isolated) writeEtc() error {
 	id := s.insideUID()
 	for name, content := range map[string]string{
@@ -235,7 +234,7 @@ func (s *isolated) writeEtc() error {
 	return nil
 }
 
-// group makes the phase's control group, if this machine lets Troy make any.
+// group makes the phase's control group, if Troy may make one on this machine.
 func (s *isolated) group() *cgroup {
 	parent := s.b.delegated()
 	if parent == "" {
@@ -247,7 +246,7 @@ func (s *isolated) group() *cgroup {
 	}
 	group, err := openCgroup(parent, s.files.tree.Deployment.String(), s.limits.MemoryBytes, s.limits.Processes)
 	if err := errors.Join(append(errs, err)...); err != nil {
-		// The watch keeps the limits then, less sharply.
+		// The watch then enforces the limits, less precisely.
 		s.b.cfg.Log.Warn("a build has no control group", "parent", parent, "error", err)
 		return nil
 	}
@@ -255,7 +254,7 @@ func (s *isolated) group() *cgroup {
 	return group
 }
 
-// insideUID is the build's user as the build sees it.
+// insideUID is the build's user id inside the sandbox.
 func (s *isolated) insideUID() int {
 	if s.uid == 0 {
 		return 1000
@@ -263,7 +262,7 @@ func (s *isolated) insideUID() int {
 	return s.uid
 }
 
-// hold starts the process that keeps the namespaces. Without root they need a
+// hold starts the process that holds the namespaces. Without root they need a
 // user namespace that they belong to.
 func (s *isolated) hold() error {
 	read, write, err := os.Pipe()
@@ -287,7 +286,7 @@ func (s *isolated) hold() error {
 	return nil
 }
 
-// connect runs slirp4netns, which carries the namespace's packets as an
+// connect runs slirp4netns, which forwards the namespace's packets as an
 // ordinary program of this machine (man slirp4netns).
 func (s *isolated) connect(ctx context.Context) error {
 	ready, readyChild, err := os.Pipe()
@@ -310,7 +309,7 @@ func (s *isolated) connect(ctx context.Context) error {
 		s.slirp = nil
 		return err
 	}
-	_ = readyChild.Close() // so that its end is seen when slirp4netns dies
+	_ = readyChild.Close() // so that the death of slirp4netns is noticed
 	deadline := time.Now().Add(setUpTimeout)
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
 		deadline = d
@@ -326,10 +325,10 @@ func (s *isolated) connect(ctx context.Context) error {
 	return nil
 }
 
-// connector is the arguments of slirp4netns. It needs the worker's user to
-// enter a namespace that belongs to it. Then it gives up all of the disk and
-// every capability but the one for low ports, and, where it was built with
-// libseccomp, the system calls that it has no use for.
+// connector returns the arguments of slirp4netns. It needs the worker's user to
+// enter a namespace that belongs to it. Then it drops all access to the disk,
+// every capability except the one for low ports and, if it was built with
+// libseccomp, all system calls that it does not need.
 func (s *isolated) connector(ctx context.Context) []string {
 	args := []string{"--configure", "--mtu=65520", "--disable-host-loopback", "--enable-sandbox"}
 	ctx, cancel := context.WithTimeout(ctx, setUpTimeout)
@@ -343,7 +342,7 @@ func (s *isolated) connector(ctx context.Context) []string {
 	return append(args, "--ready-fd=3", "--exit-fd=4", strconv.Itoa(s.holder.Process.Pid), "tap0")
 }
 
-// enter is how a program is run in the namespaces.
+// enter runs a program in the namespaces.
 func (s *isolated) enter(program string, args ...string) *exec.Cmd {
 	at := "/proc/" + strconv.Itoa(s.holder.Process.Pid) + "/ns/"
 	enter := []string{"--net=" + at + "net", "--pid=" + at + "pid"}
@@ -376,21 +375,21 @@ func (s *isolated) filter(ctx context.Context) error {
 	return nil
 }
 
-// abort kills the holder, and the kernel everybody in its namespace with it
-// (pid_namespaces(7)). nsenter, which is outside, waits for the one it brought
-// in and ends. Killed itself, it would leave that one to the machine's first
-// process, and the holder can't end before it is waited for.
+// abort kills the holder, and with it the kernel kills every process in its
+// namespace (pid_namespaces(7)). nsenter, which is outside, waits for its child
+// and ends. If nsenter were killed, its child would fall to the machine's first
+// process, and the holder can't end before the child is reaped.
 func (s *isolated) abort(*exec.Cmd) {
-	_ = s.holder.Process.Kill() // one that has ended is what is wanted
+	_ = s.holder.Process.Kill() // an error means that it has ended
 }
 
-// sweepRounds is how often a phase's end looks for who is left. Whoever it
-// misses dies with the holder.
+// sweepRounds is how often a phase's end searches for remaining processes. Any
+// that it misses die with the holder.
 const sweepRounds = 20
 
-// sweep kills who is in the holder's namespace. bubblewrap's own
-// --die-with-parent has left nobody, but for a parent that died while the
-// child was being made.
+// sweep kills the processes in the holder's namespace. bubblewrap's own
+// --die-with-parent leaves one only if its parent died while the child was
+// being created.
 func (s *isolated) sweep(*exec.Cmd) {
 	if group := s.cgroup.Load(); group != nil {
 		_ = group.kill()
@@ -427,7 +426,7 @@ func (s *isolated) close() error {
 		if cmd == nil {
 			continue
 		}
-		_ = cmd.Process.Kill() // closing its pipe ends it too, but in its own time
+		_ = cmd.Process.Kill() // closing its pipe ends it too, but later
 		if err := cmd.Wait(); err != nil {
 			if _, killed := errors.AsType[*exec.ExitError](err); !killed {
 				errs = append(errs, err)
@@ -440,7 +439,7 @@ func (s *isolated) close() error {
 	return errors.Join(errs...)
 }
 
-// tail keeps the last of what a tool says.
+// tail keeps the end of a tool's output.
 type tail struct {
 	mu   sync.Mutex
 	said []byte

@@ -26,7 +26,7 @@ import (
 // makeSite is a command that makes a site.
 const makeSite = "mkdir -p out && echo '<h1>' > out/index.html"
 
-// TestIsolation asks from inside a build what it can see and change.
+// TestIsolation checks from inside a build what it can see and change.
 func TestIsolation(t *testing.T) {
 	t.Parallel()
 	e, _ := isolatedBuilder(t, sandbox.Config{})
@@ -79,8 +79,8 @@ func TestIsolation(t *testing.T) {
 	}
 }
 
-// TestNetworkIsolation listens where builds must not reach, and where they may
-// once an operator allows it.
+// TestNetworkIsolation listens on addresses that builds must not reach, and on
+// one that an operator allows.
 func TestNetworkIsolation(t *testing.T) {
 	t.Parallel()
 	var accepted atomic.Int64
@@ -121,7 +121,7 @@ func TestNetworkIsolation(t *testing.T) {
 	}
 }
 
-// ownAddress is an address of this machine that is not loopback.
+// ownAddress returns an address of this machine that is not loopback.
 func ownAddress(t *testing.T) string {
 	t.Helper()
 	addresses, err := net.InterfaceAddrs()
@@ -137,7 +137,7 @@ func ownAddress(t *testing.T) string {
 	return ""
 }
 
-// alive lists the processes that have a word in their arguments.
+// alive lists the processes with a word in their arguments.
 func alive(t *testing.T, word string) []string {
 	t.Helper()
 	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
@@ -154,10 +154,10 @@ func alive(t *testing.T, word string) []string {
 	return found
 }
 
-// word makes an argument for sleep that no other process has.
+// word returns an argument for sleep that no other process has.
 func word() string { return "6" + strconv.FormatUint(uint64(uuid.New().ID()), 10) }
 
-// daemons leaves processes behind in each way there is, and goes on.
+// daemons leaves processes behind in each possible way, and continues.
 func daemons(w string) string {
 	return "sleep " + w + " & (setsid sleep " + w + " &) ; nohup sh -c 'trap \"\" HUP TERM; sleep " + w + "; true' >/dev/null 2>&1 & "
 }
@@ -218,8 +218,8 @@ func TestKillsEverything(t *testing.T) {
 	}
 }
 
-// TestKilledWhileSettingUp stops builds just when their processes are being
-// made, where what kills them may come too early to find them.
+// TestKilledWhileSettingUp stops builds while their processes are being
+// created, when a kill may come too early to find them.
 func TestKilledWhileSettingUp(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
@@ -245,21 +245,21 @@ func TestForkBomb(t *testing.T) {
 	spec := buildertest.Shell(makeSite + "; bomb() { bomb | bomb & }; bomb; sleep 30; wait").Spec(t)
 	spec.Limits.Processes = 200
 	e.Fails(t, spec, "the build ran more than 200 processes and threads at once")
-	// The worker goes on.
+	// The worker survives.
 	e.Succeeds(t, buildertest.Shell(makeSite).Spec(t))
 }
 
 func TestMemoryLimit(t *testing.T) {
 	t.Parallel()
 	e, _ := isolatedBuilder(t, sandbox.Config{})
-	// tail keeps what has no line's end.
+	// tail buffers output without a line end.
 	spec := buildertest.Shell(makeSite + "; (head -c 200M /dev/zero; sleep 30) | tail").Spec(t)
 	spec.Limits.MemoryBytes = 100 << 20
 	e.Fails(t, spec, "the build used more than 100 MiB of memory")
 }
 
-// TestCgroup runs builds in control groups of their own. Which limits the
-// kernel keeps in them depends on the machine.
+// TestCgroup runs builds in their own control groups. The machine decides which
+// limits the kernel enforces in them.
 func TestCgroup(t *testing.T) {
 	t.Parallel()
 	parent := ""
@@ -273,7 +273,7 @@ func TestCgroup(t *testing.T) {
 		t.Skipf("control groups of version 2 can't be made here: %v", err)
 	}
 	t.Cleanup(func() {
-		// Not empty if a build's group was left.
+		// It is not empty if a build's group was left.
 		if err := os.Remove(parent); err != nil {
 			t.Error(err)
 		}
@@ -305,17 +305,17 @@ func TestRefusedWithoutTools(t *testing.T) {
 	_, b := newBuilder(t, sandbox.Config{})
 	sandbox.SetToolFolders(b, "/nowhere")
 	err := b.Start(t.Context(), buildertest.Shell(makeSite).Spec(t))
-	want := `run "apt-get install bubblewrap slirp4netns nftables util-linux coreutils", or let every build do what the worker may with TROY_BUILD_ISOLATION=none`
+	want := `run "apt-get install bubblewrap slirp4netns nftables util-linux coreutils", or run builds with the worker's rights by TROY_BUILD_ISOLATION=none`
 	if troy.KindOf(err) != troy.Conflict || !strings.Contains(err.Error(), want) {
 		t.Fatalf("Start: %v, want %q", err, want)
 	}
 }
 
-// TestWithoutRoot runs the suite as a user who may not choose another one.
+// TestWithoutRoot runs the suite as a user who may not switch to another.
 func TestWithoutRoot(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
-		t.Skip("the other tests are run without root already")
+		t.Skip("the other tests already run without root")
 	}
 	isolatedBuilder(t, sandbox.Config{})
 	dir, err := os.MkdirTemp("", "troy-test-")
@@ -328,8 +328,8 @@ func TestWithoutRoot(t *testing.T) {
 	if err := errors.Join(err, os.WriteFile(program, data, 0o755), os.Chmod(dir, 0o777)); err != nil {
 		t.Fatal(err)
 	}
-	// Where only root may use the network's device, everybody may use a twin of
-	// it that this test's mount namespace has in its place.
+	// If only root may use the network device, this test's mount namespace has
+	// a copy of it that all users may use.
 	const script = `mknod -m 666 tun c 10 200 && mount --bind tun /dev/net/tun
 		exec setpriv --reuid 65534 --regid 65534 --clear-groups "$@"`
 	cmd := exec.CommandContext(t.Context(), "unshare", "--mount", "sh", "-c", script, "sh", program,
@@ -358,8 +358,8 @@ func TestSettingsOfTheBuilder(t *testing.T) {
 	}
 }
 
-// TestPip installs a package of the repository's own, which takes no network,
-// where the system's Python is kept from that (PEP 668).
+// TestPip installs a local package, which needs no network, on systems whose
+// Python refuses it (PEP 668).
 func TestPip(t *testing.T) {
 	t.Parallel()
 	if err := exec.Command("/usr/bin/python3", "-c", "import ensurepip").Run(); err != nil {

@@ -11,13 +11,13 @@ import (
 	"github.com/troy-iaas/troy/internal/files"
 )
 
-// ownLine is the most bytes of a line of Troy's own.
+// ownLine is the maximum length of Troy's own lines in bytes.
 const ownLine = 4 << 10
 
-// buildLog is the log of one build: a file that only grows.
+// buildLog is the log of one build: an append-only file.
 type buildLog struct {
 	spec     builder.Spec
-	overflow func() // called once, when the limit is passed
+	overflow func() // called once, when the limit is exceeded
 
 	mu    sync.Mutex
 	file  *os.File
@@ -39,8 +39,8 @@ func openLog(name string, spec builder.Spec, overflow func()) (*buildLog, error)
 	return &buildLog{spec: spec, overflow: overflow, file: file, left: spec.Limits.LogBytes - info.Size()}, nil
 }
 
-// Write takes what a phase prints, after redaction. It never fails, so that
-// the processes' pipe is drained until they are dead.
+// Write takes a phase's output after redaction. It never fails, so that the
+// processes' pipe is drained until they are dead.
 func (l *buildLog) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -69,8 +69,8 @@ func (l *buildLog) put(p []byte) {
 	l.begun = p[len(p)-1] != '\n'
 }
 
-// say writes a line of Troy's own. There are few of them, so the limit does
-// not hold for them.
+// say writes one of Troy's own lines. There are few of them, so the limit does
+// not apply.
 func (l *buildLog) say(format string, args ...any) {
 	w := l.redacted(wholeLine{l})
 	line := fmt.Sprintf(format, args...)
@@ -95,7 +95,7 @@ func (w wholeLine) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// redacted returns where text that may have secrets is written.
+// redacted returns the writer for text that may contain secrets.
 func (l *buildLog) redacted(w io.Writer) io.WriteCloser {
 	if l.spec.Redact == nil {
 		return nopCloser{w}

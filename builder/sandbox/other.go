@@ -10,9 +10,9 @@ import (
 	"github.com/troy-iaas/troy/builder"
 )
 
-// missingPackages: what isolates builds is Linux's.
+// missingPackages returns an error: isolation needs Linux.
 func (b *Builder) missingPackages() ([]string, error) {
-	return nil, troy.Errorf(troy.Conflict, "builds are other people's code and run isolated, which only Linux can do; let every build do what the worker may with TROY_BUILD_ISOLATION=none")
+	return nil, troy.Errorf(troy.Conflict, "builds run untrusted code in isolation, which needs Linux; run builds with the worker's rights by TROY_BUILD_ISOLATION=none")
 }
 
 func (b *Builder) connectable() error { return nil }
@@ -28,9 +28,9 @@ func killMarked(cmd *exec.Cmd, _ string) { killGroup(cmd) }
 
 func (b *Builder) unfiltered() string { return "" }
 
-// FiltersCalls reports whether builds that are isolated have their system calls
-// filtered. Nothing is isolated here.
+// FiltersCalls reports whether isolated builds have their system calls
+// filtered. This system can't isolate builds.
 func FiltersCalls() bool { return true }
 
-// MemoryIsKept reports whether the kernel holds builds to their memory.
+// MemoryIsKept reports whether the kernel enforces builds' memory limits.
 func MemoryIsKept(Config) bool { return false }

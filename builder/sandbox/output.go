@@ -15,9 +15,9 @@ import (
 	"github.com/troy-iaas/troy/internal/files"
 )
 
-// markBegin returns a time of the file system's clock, which counts in steps
-// of some milliseconds, that is later than all changes so far and earlier than
-// all that follow.
+// markBegin returns a time of the file system's clock, which has steps of some
+// milliseconds, that is later than all changes so far and earlier than all that
+// follow.
 func markBegin(ctx context.Context, file string) (time.Time, error) {
 	var begin time.Time
 	for {
@@ -41,8 +41,8 @@ func markBegin(ctx context.Context, file string) (time.Time, error) {
 	}
 }
 
-// archive moves the output folder out of the work folder, where nothing runs
-// any more, and makes sure that it can be published.
+// archive moves the output folder out of the work folder, in which no process
+// runs any more, and checks that it can be published.
 func (r *run) archive(plan build.Plan) error {
 	repo := r.files.path("work", "repo")
 	root, err := os.OpenRoot(repo)
@@ -61,9 +61,9 @@ func (r *run) archive(plan build.Plan) error {
 	if err != nil {
 		return err
 	}
-	// FindOutput saw to it that no part of the path is a link.
+	// FindOutput has checked that no part of the path is a link.
 	if err := os.Rename(path.Join(repo, out.Folder), r.files.path("output")); err != nil {
-		return fmt.Errorf("keep the output: %w", err)
+		return fmt.Errorf("store the output: %w", err)
 	}
 	r.record.OutputBytes, r.record.Source = r.spec.Limits.OutputBytes, out.Source
 	s, err := builder.CheckOutput(r.ctx, r.files.path("output"), out, r.record.OutputBytes)

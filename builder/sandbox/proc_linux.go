@@ -11,13 +11,13 @@ import (
 	"syscall"
 )
 
-// process is what /proc says of one (proc_pid_stat(5)).
+// process is the used part of /proc/PID/stat (proc_pid_stat(5)).
 type process struct {
 	pid, parent, threads int
-	dead                 bool // but not yet waited for
+	dead                 bool // but not reaped yet
 }
 
-// processes lists those of the machine that can be seen.
+// processes lists the machine's visible processes.
 func processes() ([]process, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -33,7 +33,7 @@ func processes() ([]process, error) {
 		if err != nil {
 			continue // gone meanwhile
 		}
-		// The name stands in parentheses and may have any in it.
+		// The name is in parentheses and may contain any.
 		fields := bytes.Fields(data[bytes.LastIndexByte(data, ')')+1:])
 		if len(fields) < 18 {
 			continue
@@ -46,8 +46,8 @@ func processes() ([]process, error) {
 	return all, nil
 }
 
-// memoryOf is the memory that a process has for itself: what it shares is not
-// counted for each that has it (proc_pid_statm(5)).
+// memoryOf returns a process's own memory: shared memory is not counted for
+// each process (proc_pid_statm(5)).
 func memoryOf(pid int) int64 {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
 	if err != nil {
@@ -60,15 +60,15 @@ func memoryOf(pid int) int64 {
 	return (resident - shared) * int64(os.Getpagesize())
 }
 
-// sharedMemory adds up memory that belongs to no process alone: what is mapped
-// of it, and the files without a name that are held open (memfd_create(2)).
+// sharedMemory adds up memory that belongs to no single process: mapped files,
+// and open files without a name (memfd_create(2)).
 type sharedMemory struct {
 	mapped int64
 	files  map[[2]uint64]int64 // bytes by device and inode
 }
 
-// bytes is the larger of the two, since most files are also mapped. So there
-// may be twice as much as it says, but not more.
+// bytes is the larger of the two, since most files are also mapped. So the real
+// figure may be up to twice as high.
 func (s *sharedMemory) bytes() int64 {
 	var open int64
 	for _, n := range s.files {
@@ -105,8 +105,8 @@ func (s *sharedMemory) add(pid int) {
 	}
 }
 
-// usageOfTree adds up a process and all that descend from it. In a sandbox
-// that is everybody: who loses its parent is given to bubblewrap's own.
+// usageOfTree adds up a process and its descendants. In a sandbox that is every
+// process: bubblewrap's init adopts orphans.
 func usageOfTree(root int) (usage, error) {
 	all, err := processes()
 	if err != nil {
@@ -134,12 +134,12 @@ func usageOfTree(root int) (usage, error) {
 	return u, nil
 }
 
-// inNamespaceOf lists who lives in the process namespace that first is the
-// first of, and its children in namespaces below that. Who came in from
-// outside and lost its parent is not first's child.
+// inNamespaceOf lists the processes in the process namespace of first and in
+// namespaces below it. A process that entered from outside and lost its parent
+// is not first's child.
 func inNamespaceOf(first int) ([]int, error) {
 	link := func(pid int) string {
-		name, _ := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", pid)) // none for who has just died
+		name, _ := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", pid)) // none for a process that has just died
 		return name
 	}
 	namespace := link(first)
@@ -156,7 +156,7 @@ func inNamespaceOf(first int) ([]int, error) {
 	return found, nil
 }
 
-// marked lists the processes whose environment began with the mark. It finds
+// marked lists the processes whose environment begins with the mark. It finds
 // those that left their group and session, and lost their parents.
 func marked(mark string) ([]process, error) {
 	all, err := processes()
@@ -183,13 +183,13 @@ func usageOfMarked(mark string) (usage, error) {
 	return u, err
 }
 
-// killRounds bounds how often it is looked for more to kill: a process may
-// fork between being seen and being killed.
+// killRounds bounds the searches for more processes to kill: a process may fork
+// between being seen and being killed.
 const killRounds = 100
 
-// killMarked kills a command's group, and whoever else has the mark.
+// killMarked kills a command's group and every other process with the mark.
 func killMarked(cmd *exec.Cmd, mark string) {
-	// An error means that it has ended, which is what is wanted.
+	// An error means that it has already ended.
 	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 	for range killRounds {
 		found, err := marked(mark)
@@ -202,7 +202,7 @@ func killMarked(cmd *exec.Cmd, mark string) {
 	}
 }
 
-// ownGroup makes a command the leader of a group of its own that dies with the
+// ownGroup makes a command the leader of its own group that dies with the
 // thread that starts it.
 func ownGroup(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}

@@ -19,8 +19,8 @@ import (
 )
 
 // buildFiles is a build's folder: state.json, the log, alive (locked while its
-// process lives), stop (another process wants it to end), work while it runs
-// and output, with files, which lists it, once it succeeded.
+// process lives), stop (another process requests its end), work while it runs
+// and, once it succeeded, output and its list, files.
 type buildFiles struct {
 	tree site.Tree
 	dir  string
@@ -34,16 +34,16 @@ func (f buildFiles) path(elements ...string) string {
 	return filepath.Join(append([]string{f.dir}, elements...)...)
 }
 
-// buildRecord is state.json.
+// buildRecord is the content of state.json.
 type buildRecord struct {
 	builder.Build
-	// Attempts counts the starts; those that Close undid are not among them.
+	// Attempts counts the starts, except for those that Close undid.
 	Attempts    int   `json:"attempts"`
-	OutputBytes int64 `json:"output_bytes,omitempty"` // the limit that the output was held to
+	OutputBytes int64 `json:"output_bytes,omitempty"` // the limit for the output
 	Source      bool  `json:"source,omitempty"`       // build.Output's
 }
 
-// read returns the record as it stands in the file.
+// read returns the record in the file.
 func (f buildFiles) read() (buildRecord, error) {
 	var record buildRecord
 	data, err := os.ReadFile(f.path("state.json"))
@@ -63,7 +63,7 @@ func (f buildFiles) write(temp string, record buildRecord) error {
 	return files.WriteJSON(temp, f.path("state.json"), record)
 }
 
-// writeList keeps what was found in the output, for whoever opens it.
+// writeList stores the list of the output's files for openOutput.
 func (f buildFiles) writeList(temp string, s *site.Source) error {
 	list, err := builder.EncodeList(s)
 	if err != nil {
@@ -72,7 +72,7 @@ func (f buildFiles) writeList(temp string, s *site.Source) error {
 	return files.Write(temp, f.path("files"), list)
 }
 
-// openOutput opens the output of a build that succeeded.
+// openOutput opens the output of a successful build.
 func (f buildFiles) openOutput(ctx context.Context, record buildRecord) (*site.Source, error) {
 	list, err := os.ReadFile(f.path("files"))
 	if errors.Is(err, fs.ErrNotExist) { // an earlier version built it
@@ -84,8 +84,8 @@ func (f buildFiles) openOutput(ctx context.Context, record buildRecord) (*site.S
 	return builder.OpenListed(f.dir, "output", list)
 }
 
-// look returns the record, with the state that it has in truth: one that
-// runs according to the file, while no process holds it, is lost.
+// look returns the record with the true state: a build that runs according to
+// the file, but that no process holds, is lost.
 func (f buildFiles) look() (buildRecord, error) {
 	record, err := f.read()
 	if err != nil || record.State != builder.Running {
@@ -100,16 +100,16 @@ func (f buildFiles) look() (buildRecord, error) {
 	if err != nil || !free {
 		return record, err
 	}
-	// It may have ended between the two looks.
+	// It may have ended between the two reads.
 	if record, err = f.read(); err == nil && record.State == builder.Running {
 		record.State = builder.Lost
 	}
 	return record, err
 }
 
-// hold makes this process the build's, until the returned function is called.
-// It returns nil when another one is. Who merely looks holds the lock for a
-// moment too, but shared, and so it can be told.
+// hold locks the build for this process until the returned function is called.
+// It returns nil if another process holds it. look takes the lock for a moment
+// too, but shared, so the two can be distinguished.
 func (f buildFiles) hold() (release func(), err error) {
 	alive := flock.New(f.path("alive"), flock.SetPermissions(0o600))
 	for {
@@ -130,14 +130,13 @@ func (f buildFiles) hold() (release func(), err error) {
 	}
 }
 
-// removeFolder deletes what a build left: a folder with everything in it, or
-// a file.
+// removeFolder deletes a file or a folder with its content.
 func removeFolder(ctx context.Context, dir string) error {
 	_, err := walk.Remove(ctx, dir)
 	return err
 }
 
-// writeGit makes a repository's .git folder, if its source has none.
+// writeGit makes a repository's .git folder if its source has none.
 func writeGit(repo *os.Root, commit build.Commit) error {
 	if _, err := repo.Lstat(".git"); err == nil {
 		return nil

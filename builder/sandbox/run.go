@@ -20,7 +20,7 @@ import (
 	"github.com/troy-iaas/troy/internal/files"
 )
 
-// run is one build at work in this process.
+// run is a build that runs in this process.
 type run struct {
 	b      *Builder
 	spec   builder.Spec
@@ -28,28 +28,28 @@ type run struct {
 	record buildRecord
 	log    *buildLog
 	slog   *slog.Logger
-	pid    atomic.Int64 // of the phase that runs, or 0
-	begun  time.Time    // when its commands began; zero if it has none
+	pid    atomic.Int64 // of the running phase, or 0
+	begun  time.Time    // when its first command began; zero before
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	ended  chan struct{} // closed when its processes are dead and its end is written
-	done   chan struct{} // closed when its work folder is gone too
+	ended  chan struct{} // closed when its processes are dead and its end is recorded
+	done   chan struct{} // closed when its work folder is removed too
 }
 
-// limitError is the cause of a build that passed one of its limits.
+// limitError is the cause of a build that exceeded one of its limits.
 type limitError struct{ sentence string }
 
 func (e *limitError) Error() string { return e.sentence }
 
-// newRun writes down that the build begins.
+// newRun records that the build begins.
 func (b *Builder) newRun(ctx context.Context, spec builder.Spec, f buildFiles, record buildRecord) (*run, error) {
 	r := &run{
 		b: b, spec: spec, files: f, record: record, ended: make(chan struct{}), done: make(chan struct{}),
 		slog: b.cfg.Log.With("pipeline", spec.Tree.Pipeline, "deployment", spec.Tree.Deployment),
 	}
 	r.ctx, r.cancel = context.WithCancelCause(context.Background())
-	// What a process that died has left.
+	// A process that died left this.
 	if err := errors.Join(removeFolder(ctx, f.path("work")), removeFolder(ctx, f.path("output")), removeFolder(ctx, f.path("files")), removeFolder(ctx, f.path("stop"))); err != nil {
 		return nil, err
 	}
@@ -68,9 +68,9 @@ func (b *Builder) newRun(ctx context.Context, spec builder.Spec, f buildFiles, r
 
 func (r *run) save() error { return r.files.write(r.b.root.Temp(), r.record) }
 
-// main runs the build and writes down its end. The thread is the parent of its
-// processes and, by PR_SET_PDEATHSIG, their life (prctl(2)); it is kept to the
-// end and not given back.
+// main runs the build and records its end. The thread is the parent of the
+// build's processes, which die with it by PR_SET_PDEATHSIG (prctl(2)); it is
+// kept to the end and not returned to the scheduler.
 func (r *run) main() {
 	runtime.LockOSThread()
 	defer r.cancel(nil)
@@ -91,8 +91,8 @@ func (r *run) main() {
 	}
 }
 
-// end judges how the build ended. What ended its context is the cause, not
-// what that made fail.
+// end determines the result. The cause is what ended the context, not the
+// failure that followed.
 func (r *run) end(err error) {
 	cause := context.Cause(r.ctx)
 	limit, isLimit := errors.AsType[*limitError](cause)
@@ -121,13 +121,13 @@ func (r *run) end(err error) {
 		r.record.Cause = known.Error()
 	case isSource:
 		r.record.Cause = builder.SourceFailed
-		r.slog.Error("a build's source could not be fetched", "error", source)
+		r.slog.Error("fetching a build's source failed", "error", source)
 	case isExit:
 		r.record.Cause = exit.Error()
 	case err != nil:
-		// Details may name the machine's folders, and are for its operator.
-		r.record.Cause = "the builder itself failed; its operator finds the cause in the worker's log"
-		r.slog.Error("a build failed by a fault of the builder", "error", err)
+		// The details may name the machine's folders and are for the operator.
+		r.record.Cause = "the builder itself failed; the worker's log has the cause for the operator"
+		r.slog.Error("a build failed through a fault of the builder", "error", err)
 	default:
 		r.record.State = builder.Succeeded
 	}
@@ -138,21 +138,21 @@ func (r *run) end(err error) {
 	r.record.Ended = time.Now().UTC()
 	err = r.save()
 	if err != nil {
-		// On a full disk there is room for it once the work folder is gone.
+		// On a full disk there is space for it once the work folder is removed.
 		r.clean()
 		err = r.save()
 	}
 	if err != nil {
-		// The file says that it runs, so it is found lost once this process
-		// lets go of it.
-		r.slog.Error("a build's end could not be written", "error", err)
+		// The file says that it runs, so it is lost once this process releases
+		// it.
+		r.slog.Error("recording a build's end failed", "error", err)
 	}
 	close(r.ended)
 	r.clean()
 }
 
-// clean removes what the build left, until the builder is closed. Whoever
-// starts or removes the build completes it.
+// clean removes the build's work, unless the builder is closed first. The next
+// Start or Remove completes it.
 func (r *run) clean() {
 	left := []string{"stop", "work"}
 	if r.record.State != builder.Succeeded {
@@ -161,7 +161,7 @@ func (r *run) clean() {
 	for _, name := range left {
 		err := removeFolder(r.b.open, r.files.path(name))
 		if err != nil && r.b.open.Err() == nil {
-			r.slog.Warn("removing what a build left failed", "what", name, "error", err)
+			r.slog.Warn("removing a build's work folder failed", "what", name, "error", err)
 		}
 	}
 }
@@ -205,7 +205,7 @@ func (r *run) beginPhase(phase builder.Phase, command string) {
 	r.saveProgress()
 }
 
-// endPhase ends the phase that runs, if one does.
+// endPhase ends the running phase, if any.
 func (r *run) endPhase(err error) {
 	if len(r.record.Phases) == 0 {
 		return
@@ -224,15 +224,14 @@ func (r *run) endPhase(err error) {
 	phase.ExitCode = &code
 }
 
-// saveProgress writes what Get shows meanwhile. The build does not depend on
-// it.
+// saveProgress records the progress for Get. The build does not depend on it.
 func (r *run) saveProgress() {
 	if err := r.save(); err != nil {
-		r.slog.Warn("a build's progress could not be written", "error", err)
+		r.slog.Warn("recording a build's progress failed", "error", err)
 	}
 }
 
-// source unpacks the commit and decides what is run.
+// source unpacks the commit and plans the build.
 func (r *run) source() (build.Plan, error) {
 	for _, dir := range []string{"fetch", "repo", "home", "tmp", "shm", "etc", "bin"} {
 		if err := os.MkdirAll(r.files.path("work", dir), 0o755); err != nil {
@@ -243,12 +242,12 @@ func (r *run) source() (build.Plan, error) {
 	if err != nil {
 		return build.Plan{}, sourceError(err)
 	}
-	// A reader that hangs ends with the build.
+	// A blocked reader ends with the build.
 	stop := context.AfterFunc(r.ctx, func() { _ = archive.Close() })
 	defer stop()
 	repo := r.files.path("work", "repo")
 	err = build.Unpack(r.ctx, archive, repo, r.spec.Limits.Source)
-	_ = archive.Close() // everything that was wanted of it has been read
+	_ = archive.Close() // everything needed has been read
 	if err != nil {
 		return build.Plan{}, sourceError(err)
 	}
@@ -266,7 +265,8 @@ func (r *run) source() (build.Plan, error) {
 	return build.Decide(root.FS(), r.spec.Settings)
 }
 
-// sourceError keeps an error that people may read, and hides others in words.
+// sourceError returns an error for users unchanged, and replaces others by a
+// general message.
 func sourceError(err error) error {
 	if troy.KindOf(err) != troy.Internal {
 		return err
@@ -274,8 +274,8 @@ func sourceError(err error) error {
 	return &sourceFailed{err}
 }
 
-// sourceFailed is a source that could not be had, for a reason that is the
-// operator's.
+// sourceFailed is a source that could not be fetched, for a reason that
+// concerns the operator.
 type sourceFailed struct{ err error }
 
 func (e *sourceFailed) Error() string { return "get the source: " + e.err.Error() }
@@ -289,7 +289,7 @@ func (r *run) commands(plan build.Plan) error {
 	}
 	defer func() {
 		if note, err := cache.close(r.ctx); err != nil && r.ctx.Err() == nil {
-			r.slog.Warn("a dependency cache could not be kept", "error", err)
+			r.slog.Warn("storing a dependency cache failed", "error", err)
 		} else if note != "" {
 			r.log.say("%s", note)
 		}
@@ -307,7 +307,7 @@ func (r *run) commands(plan build.Plan) error {
 	}
 	defer func() {
 		if err := box.close(); err != nil {
-			r.slog.Warn("a build's sandbox left something", "error", err)
+			r.slog.Warn("a build's sandbox was not removed completely", "error", err)
 		}
 	}()
 	if r.begun, err = markBegin(r.ctx, r.files.path("work", "begun")); err != nil {
@@ -317,7 +317,7 @@ func (r *run) commands(plan build.Plan) error {
 	defer stopWatch()
 	r.log.say("%s", cache.note)
 	if plan.Node != "" {
-		r.log.say("The repository asks for Node.js %s; the one of this machine is used.", plan.Node)
+		r.log.say("The repository asks for Node.js %s; this machine's version is used.", plan.Node)
 	}
 	for _, step := range []struct {
 		phase           builder.Phase
@@ -339,11 +339,11 @@ func (r *run) commands(plan build.Plan) error {
 	return nil
 }
 
-// drainTimeout is how long a dead phase's output is read on, in case someone
+// drainTimeout is how long a dead phase's output is read on, in case a process
 // outside of it holds the pipe.
 const drainTimeout = 5 * time.Second
 
-// command runs one phase's command to its end, with all its children's.
+// command runs one phase's command and all its children to their end.
 func (r *run) command(box sandbox, phase builder.Phase, command, folder string, plan build.Plan) error {
 	if r.ctx.Err() != nil {
 		return context.Cause(r.ctx)
@@ -380,7 +380,7 @@ func (r *run) command(box sandbox, phase builder.Phase, command, folder string, 
 	stop := context.AfterFunc(r.ctx, func() { box.abort(cmd) })
 	err = cmd.Wait()
 	if err != nil {
-		// The kernel may have kept a limit just before the next look.
+		// The kernel may have enforced a limit just before the next check.
 		r.judgeUsage(box)
 	}
 	r.pid.Store(0)
@@ -399,8 +399,8 @@ func (r *run) command(box sandbox, phase builder.Phase, command, folder string, 
 	return err
 }
 
-// onlyReader and onlyWriter hide the shortcuts that io.Copy would take: each
-// piece is stored as it comes.
+// onlyReader and onlyWriter hide the shortcuts of io.Copy: each piece is stored
+// as it arrives.
 type (
 	onlyReader struct{ io.Reader }
 	onlyWriter struct{ io.Writer }

@@ -1,8 +1,8 @@
-// Package sandbox builds on this machine: each build as a group of processes
+// Package sandbox builds on this machine: each build is a group of processes
 // that sees its own folders and the system's programs, and nothing of the
-// machine's network. Its files lie below the data folder, so that every process
-// of the machine can ask for a build and stop it. cmd/troyd makes it when no
-// project of CodeBuild is set.
+// machine's network. Its files are below the data folder, so that every process
+// of the machine can poll a build and stop it. cmd/troyd makes it when no
+// CodeBuild project is set.
 package sandbox
 
 import (
@@ -29,62 +29,63 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// Isolation is how builds are kept from the machine.
+// Isolation is the isolation of builds from the machine.
 type Isolation string
 
 const (
 	// Bubblewrap: a build sees its own folders and the system's programs,
-	// nothing of the machine's network, and is a user of its own. Without the
-	// programs for it, builds are refused.
+	// nothing of the machine's network, and has its own user. Without the
+	// necessary programs, builds are refused.
 	Bubblewrap Isolation = "bubblewrap"
-	// NoIsolation: a build may do whatever the worker may. It is for machines
-	// whose repositories are all trusted.
+	// NoIsolation: a build has the worker's rights. It is for machines whose
+	// repositories are all trusted.
 	NoIsolation Isolation = "none"
 )
 
-// Config says where builds run and what they may have.
+// Config sets where builds run and what they get.
 type Config struct {
-	// Root is the data folder, where localcloud keeps its state too. It is made
-	// if it is not there.
+	// Root is the data folder, which localcloud uses too. It is created if it
+	// does not exist.
 	Root string
-	// Isolation is Bubblewrap when it is empty.
+	// Isolation defaults to Bubblewrap.
 	Isolation Isolation
 	// FirstUID is the first of a thousand user ids that no account of the
-	// machine has; each running build gets one, if Troy is root. Zero means
-	// 1990000000, above what systemd hands out
-	// (systemd.io/UIDS-GIDS).
+	// machine has; each running build gets one if Troy is root. Zero means
+	// 1990000000, above systemd's ranges (systemd.io/UIDS-GIDS).
 	FirstUID int
-	// Environment is set in every build: a proxy, a certificate's file.
+	// Environment is set in every build, for example a proxy or a certificate
+	// file.
 	Environment map[string]string
-	// Path lists further folders with programs, before the system's.
+	// Path lists additional folders with programs, before the system's.
 	Path []string
-	// Visible lists further files and folders that builds may read.
+	// Visible lists additional files and folders that builds may read.
 	Visible []string
-	// Allow lists private networks that builds may reach all the same: that
-	// of a registry of one's own.
+	// Allow lists private networks that builds may reach, for example that of a
+	// private registry.
 	Allow []netip.Prefix
-	// Cgroup is a control group of version 2, as a folder, in which Troy may
-	// make others: builds are then held to their memory and processes by the
-	// kernel. Empty means the one above Troy's own if that is called troyd.
+	// Cgroup is the folder of a control group of version 2 in which Troy may
+	// create others: the kernel then enforces builds' memory and process
+	// limits. Empty means the parent of Troy's own group if that is called
+	// troyd.
 	Cgroup string
 	// CacheBytes bounds each pipeline's dependency cache; zero means 2 GiB.
 	CacheBytes int64
 	Log        *slog.Logger
 }
 
-// Builder runs builds on this machine, as builder.Builder describes. Any process
-// that shares the root may ask for and stop a build; it lives and dies with
-// the process that started it.
+// Builder runs builds on this machine; see builder.Builder. Any process that
+// shares the root may poll and stop a build; the build lives and dies with the
+// process that started it.
 type Builder struct {
 	cfg   Config
 	root  files.Root
-	tools []string // folders of the programs that isolate
-	// minFree is how much of the disk builds leave to the rest of the machine.
+	tools []string // folders of the isolating programs
+	// minFree is how much of the disk builds leave free.
 	minFree int64
-	// arch is what the filter of system calls is made for, as GOARCH has it.
+	// arch is the GOARCH of the system call filter.
 	arch string
 
-	open context.Context // until Close; builds leave nothing while it lasts
+	open context.Context // until Close; prevents builds from cleaning up meanwhile
 	shut context.CancelFunc
 
 	mu      sync.Mutex
@@ -94,7 +95,7 @@ type Builder struct {
 
 var _ builder.Builder = (*Builder)(nil)
 
-// What ends a build from outside; the causes of its context.
+// The causes of a build's context when it is ended from outside.
 var (
 	errStopped  = errors.New("stopped")
 	errShutdown = errors.New("its worker stops")
@@ -107,7 +108,7 @@ func New(cfg Config) (*Builder, error) {
 		cfg.Isolation = Bubblewrap
 	case Bubblewrap, NoIsolation:
 	default:
-		return nil, troy.Errorf(troy.Invalid, "it is %q; it may be %q or %q", cfg.Isolation, Bubblewrap, NoIsolation).At("isolation")
+		return nil, troy.Errorf(troy.Invalid, "the isolation is %q; expected %q or %q", cfg.Isolation, Bubblewrap, NoIsolation).At("isolation")
 	}
 	if cfg.Root == "" {
 		return nil, fmt.Errorf("local builder: the root folder is not set")
@@ -136,7 +137,7 @@ func New(cfg Config) (*Builder, error) {
 			return nil, fmt.Errorf("local builder: %w", files.Error(err))
 		}
 	}
-	// Logs and work folders are nobody else's.
+	// Logs and work folders are private.
 	for _, dir := range []string{b.root.Path("builds"), b.root.Path("builds", "uids")} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("local builder: %w", files.Error(err))
@@ -145,8 +146,8 @@ func New(cfg Config) (*Builder, error) {
 	return b, nil
 }
 
-// Close ends the builds of this process. They are found builder.Lost and
-// may be started again as if they had not been started here.
+// Close ends the builds of this process. They are then builder.Lost and may be
+// started again as if they had not been started here.
 func (b *Builder) Close() error {
 	b.mu.Lock()
 	b.closed = true
@@ -165,7 +166,7 @@ func (b *Builder) Close() error {
 	return nil
 }
 
-// Start is builder.Builder's.
+// Start implements builder.Builder.
 func (b *Builder) Start(ctx context.Context, spec builder.Spec) error {
 	if err := b.start(ctx, spec); err != nil {
 		return fmt.Errorf("start build %s: %w", spec.Tree.Deployment, err)
@@ -173,7 +174,7 @@ func (b *Builder) Start(ctx context.Context, spec builder.Spec) error {
 	return nil
 }
 
-// maxAttempts is how often a build is begun whose worker dies.
+// maxAttempts is how often a build whose worker dies is started.
 const maxAttempts = 2
 
 func (b *Builder) start(ctx context.Context, spec builder.Spec) error {
@@ -211,7 +212,7 @@ func (b *Builder) start(ctx context.Context, spec builder.Spec) error {
 	if alive == nil {
 		return nil // it runs
 	}
-	// It may have ended while its process was waited for.
+	// It may have ended during the wait for its process.
 	if again, err := f.read(); err == nil && again.State != record.State {
 		alive()
 		return nil
@@ -250,19 +251,19 @@ func (b *Builder) start(ctx context.Context, spec builder.Spec) error {
 	return nil
 }
 
-// Get is builder.Builder's.
+// Get implements builder.Builder.
 func (b *Builder) Get(_ context.Context, t site.Tree) (builder.Build, error) {
 	record, err := b.files(t).look()
 	if err != nil {
-		return builder.Build{}, fmt.Errorf("look at build %s: %w", t.Deployment, err)
+		return builder.Build{}, fmt.Errorf("get build %s: %w", t.Deployment, err)
 	}
 	return record.Build, nil
 }
 
-// logPage is the most bytes of a page.
+// logPage is the maximum size of a page in bytes.
 const logPage = 256 << 10
 
-// Log is builder.Builder's. Its cursor is the position in the log's file.
+// Log implements builder.Builder. Its cursor is the position in the log's file.
 func (b *Builder) Log(_ context.Context, t site.Tree, cursor string) (builder.LogPage, error) {
 	page, err := b.files(t).page(cursor)
 	if err != nil {
@@ -279,7 +280,8 @@ func (f buildFiles) page(cursor string) (builder.LogPage, error) {
 	if err != nil || from < 0 {
 		return builder.LogPage{}, troy.Errorf(troy.Invalid, "%.64q is not a cursor of this log", cursor).At("cursor")
 	}
-	// The state first: what is written before the end is in the file by then.
+	// Read the state first: everything written before the end is then in the
+	// file.
 	record, err := f.look()
 	if err != nil {
 		return builder.LogPage{}, err
@@ -300,11 +302,11 @@ func (f buildFiles) page(cursor string) (builder.LogPage, error) {
 	}, nil
 }
 
-// stopPoll is how often a build looks whether another process stops it, and
-// that one whether it has ended.
+// stopPoll is how often a build checks whether another process stops it, and
+// how often that process checks whether it has ended.
 const stopPoll = 100 * time.Millisecond
 
-// Stop is builder.Builder's.
+// Stop implements builder.Builder.
 func (b *Builder) Stop(ctx context.Context, t site.Tree) error {
 	if err := b.stop(ctx, t); err != nil {
 		return fmt.Errorf("stop build %s: %w", t.Deployment, err)
@@ -356,8 +358,8 @@ func (b *Builder) stop(ctx context.Context, t site.Tree) error {
 	}
 }
 
-// stopLost keeps a lost build from being started again. It reports false when
-// someone has just started it.
+// stopLost prevents a lost build from being restarted. It returns false if
+// another process has just restarted it.
 func (b *Builder) stopLost(ctx context.Context, f buildFiles) (bool, error) {
 	release, err := b.root.Lock(ctx, "build", f.tree.Deployment.String())
 	if err != nil {
@@ -372,7 +374,7 @@ func (b *Builder) stopLost(ctx context.Context, f buildFiles) (bool, error) {
 	return true, errors.Join(f.write(b.root.Temp(), record), removeFolder(ctx, f.path("work")))
 }
 
-// Artifact is builder.Builder's.
+// Artifact implements builder.Builder.
 func (b *Builder) Artifact(ctx context.Context, t site.Tree) (*site.Source, error) {
 	f := b.files(t)
 	record, err := f.look()
@@ -389,7 +391,7 @@ func (b *Builder) Artifact(ctx context.Context, t site.Tree) (*site.Source, erro
 	return s, nil
 }
 
-// Remove is builder.Builder's.
+// Remove implements builder.Builder.
 func (b *Builder) Remove(ctx context.Context, t site.Tree) error {
 	if err := b.remove(ctx, t); err != nil {
 		return fmt.Errorf("remove build %s of %s: %w", t.Deployment, t.Pipeline, err)

@@ -30,7 +30,7 @@ func newBuilder(t testing.TB, cfg sandbox.Config) (buildertest.Env, *sandbox.Bui
 	return buildertest.Env{Builder: b, Deadline: 4 * time.Minute, Poll: 10 * time.Millisecond, Redacts: true}, b
 }
 
-// isolatedBuilder skips where builds can't be isolated.
+// isolatedBuilder skips the test if builds can't be isolated.
 func isolatedBuilder(t testing.TB, cfg sandbox.Config) (buildertest.Env, *sandbox.Builder) {
 	t.Helper()
 	cfg.Isolation = sandbox.Bubblewrap
@@ -58,8 +58,8 @@ func TestBuilderConformance(t *testing.T) {
 	}
 }
 
-// An artifact is what was found when the build ended: it is not read again, not
-// by another process either, and a store refuses what has changed since.
+// An artifact is what was found when the build ended: no process reads it
+// again, and a store refuses files that have changed since.
 func TestArtifactIsNotReadAgain(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
@@ -79,7 +79,7 @@ func TestArtifactIsNotReadAgain(t *testing.T) {
 	if want := site.Digest(sha256.Sum256([]byte("as built"))); len(s.Files) != 1 || s.Files[0].SHA256 != want {
 		t.Errorf("the artifact has %+v, want the digest %s", s.Files, want)
 	}
-	// An earlier version left no list.
+	// An earlier version wrote no list.
 	if err := os.Remove(filepath.Join(dir, "files")); err != nil {
 		t.Fatal(err)
 	}

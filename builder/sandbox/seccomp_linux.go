@@ -11,10 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// refusedCalls are the system calls that a build has no use for and that lead
-// to parts of the kernel which know no namespaces, or hardly any: keyrings,
-// which builds of one user id would share, tracing, and the administration of
-// the machine. Whatever needs a capability is refused by its lack as well.
+// refusedCalls are system calls that a build does not need and that reach parts
+// of the kernel with few or no namespaces: keyrings, which builds of one user
+// id would share, tracing, and the administration of the machine. Calls that
+// need a capability fail without it anyway.
 func refusedCalls() []uint32 {
 	return []uint32{
 		unix.SYS_ADD_KEY, unix.SYS_REQUEST_KEY, unix.SYS_KEYCTL,
@@ -28,24 +28,24 @@ func refusedCalls() []uint32 {
 	}
 }
 
-// families are the kinds of sockets that a build may have. Others lead past
-// the network namespace, as AF_VSOCK does, or to rarely used code.
+// families are the socket families that a build may use. Others bypass the
+// network namespace, as AF_VSOCK does, or reach rarely used code.
 func families() []uint32 {
 	return []uint32{unix.AF_UNIX, unix.AF_INET, unix.AF_INET6, unix.AF_NETLINK}
 }
 
-// architectures are those that the filter is made for (linux/audit.h).
+// architectures lists the filter's architectures (linux/audit.h).
 var architectures = map[string]uint32{"amd64": unix.AUDIT_ARCH_X86_64, "arm64": unix.AUDIT_ARCH_AARCH64}
 
-// FiltersCalls reports whether builds that are isolated have their system calls
-// filtered on this machine.
+// FiltersCalls reports whether isolated builds have their system calls filtered
+// on this machine.
 func FiltersCalls() bool {
 	_, ok := architectures[runtime.GOARCH]
 	return ok
 }
 
-// unfiltered says that builds run without the filter, or nothing if they have
-// it.
+// unfiltered explains that builds run without the filter; it is empty if they
+// have it.
 func (b *Builder) unfiltered() string {
 	if _, ok := architectures[b.arch]; ok || b.cfg.Isolation == NoIsolation {
 		return ""
@@ -53,11 +53,11 @@ func (b *Builder) unfiltered() string {
 	return "System calls are not filtered, because there is no filter for " + b.arch + ": the build reaches more of the kernel than on amd64 and arm64."
 }
 
-// x32 is the bit by which amd64 tells the calls of its 32-bit pointers' twin,
+// x32 is the bit that marks the calls of amd64's ABI with 32-bit pointers,
 // which have other numbers.
 const x32 = 0x40000000
 
-// Places in the kernel's struct seccomp_data (seccomp(2)).
+// Offsets in the kernel's struct seccomp_data (seccomp(2)).
 const (
 	dataCall      = 0
 	dataArch      = 4
@@ -67,9 +67,9 @@ const (
 	unknownFamily = unix.SECCOMP_RET_ERRNO | uint32(unix.EAFNOSUPPORT)
 )
 
-// seccompFilter is the program that looks at a build's system calls
-// (seccomp(2)), as bwrap --seccomp reads it. shared tells whether System V's
-// shared memory may be had: only a control group counts it.
+// seccompFilter returns the program that checks a build's system calls
+// (seccomp(2)), in the format of bwrap --seccomp. shared allows System V shared
+// memory: only a control group counts it.
 func seccompFilter(arch uint32, shared bool) ([]byte, error) {
 	program := []bpf.Instruction{
 		bpf.LoadAbsolute{Off: dataArch, Size: 4},
@@ -79,7 +79,7 @@ func seccompFilter(arch uint32, shared bool) ([]byte, error) {
 		bpf.JumpIf{Cond: bpf.JumpLessThan, Val: x32, SkipTrue: 1},
 		bpf.RetConstant{Val: unknown},
 	}
-	// The C library goes on with clone, whose flags can be seen.
+	// The C library falls back to clone, whose flags the filter can see.
 	program = append(program, onCall(unix.SYS_CLONE3, bpf.RetConstant{Val: unknown})...)
 	for _, call := range refusedCalls() {
 		program = append(program, onCall(call, bpf.RetConstant{Val: refuse})...)
@@ -103,13 +103,13 @@ func seccompFilter(arch uint32, shared bool) ([]byte, error) {
 	return encode(append(program, bpf.RetConstant{Val: unix.SECCOMP_RET_ALLOW}))
 }
 
-// onCall runs the instructions, which have to return, if the call is this one.
+// onCall runs the instructions, which have to return, for this call.
 func onCall(call uint32, then ...bpf.Instruction) []bpf.Instruction {
 	return append([]bpf.Instruction{bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: call, SkipTrue: uint8(len(then))}}, then...)
 }
 
-// encode writes a program as the kernel has it: struct sock_filter, in the
-// machine's order of bytes.
+// encode encodes a program as the kernel's struct sock_filter, in the machine's
+// byte order.
 func encode(program []bpf.Instruction) ([]byte, error) {
 	raw, err := bpf.Assemble(program)
 	if err != nil {
@@ -128,7 +128,7 @@ func encode(program []bpf.Instruction) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// filterFile is a descriptor from which the filter is read.
+// filterFile returns a descriptor from which the filter is read.
 func filterFile(arch uint32, shared bool) (*os.File, error) {
 	program, err := seccompFilter(arch, shared)
 	if err != nil {

@@ -10,19 +10,19 @@ import (
 	"github.com/troy-iaas/troy/internal/disk"
 )
 
-// usage is what a build's processes have at a moment.
+// usage is the current usage of a build's processes.
 type usage struct {
-	processes int // threads counted
+	processes int // including threads
 	memory    int64
-	// outOfMemory and outOfProcesses: the kernel refused more.
+	// outOfMemory and outOfProcesses mean that the kernel refused more.
 	outOfMemory, outOfProcesses bool
 }
 
-// usagePoll is how often it is looked at.
+// usagePoll is how often the usage is checked.
 const usagePoll = 250 * time.Millisecond
 
-// watchStop ends the build when another process asks for it. The returned
-// function ends the watch and waits for that.
+// watchStop ends the build when another process requests it. The returned
+// function ends the watch and waits for its end.
 func (r *run) watchStop() (stop func()) {
 	return disk.Every(stopPoll, func() {
 		if _, err := os.Stat(r.files.path("stop")); err == nil {
@@ -31,12 +31,12 @@ func (r *run) watchStop() (stop func()) {
 	})
 }
 
-// watchUsage ends the build when it has more than it may. Kernel limits make
-// sure that it can't have much more before this sees it.
+// watchUsage ends the build when it exceeds its limits. Kernel limits prevent
+// it from using much more before this check sees it.
 func (r *run) watchUsage(box sandbox) (stop func()) {
 	full := 0
 	return disk.Every(usagePoll, func() {
-		// At its limit a fork bomb fails to fork, and tries on: what counts
+		// At its limit a fork bomb fails to fork and keeps trying: what counts
 		// is staying there.
 		if u := r.judgeUsage(box); u.processes < r.spec.Limits.Processes-r.spec.Limits.Processes/20 {
 			full = 0
@@ -46,7 +46,7 @@ func (r *run) watchUsage(box sandbox) (stop func()) {
 	})
 }
 
-// watchDisk ends the build, in whatever phase it is, when too little is left.
+// watchDisk ends the build, in any phase, when too little space is left.
 func (r *run) watchDisk() (stop func()) {
 	return disk.Every(disk.Poll, func() {
 		if free, err := disk.Free(r.files.dir); err == nil && free < r.b.minFree {
@@ -59,7 +59,7 @@ func (r *run) tooManyProcesses() error {
 	return &limitError{fmt.Sprintf("the build ran more than %d processes and threads at once", r.spec.Limits.Processes)}
 }
 
-// judgeUsage looks once.
+// judgeUsage checks once.
 func (r *run) judgeUsage(box sandbox) usage {
 	pid := r.pid.Load()
 	if pid == 0 {
@@ -67,7 +67,7 @@ func (r *run) judgeUsage(box sandbox) usage {
 	}
 	u, err := box.usage(int(pid))
 	if err != nil {
-		r.slog.Debug("a build's usage could not be read", "error", err)
+		r.slog.Debug("reading a build's usage failed", "error", err)
 	}
 	switch {
 	case u.outOfMemory || u.memory > r.spec.Limits.MemoryBytes:
@@ -78,7 +78,7 @@ func (r *run) judgeUsage(box sandbox) usage {
 	return u
 }
 
-// available reports, as a *troy.Error of kind Conflict, what this machine
+// available returns a *troy.Error of kind Conflict that names what this machine
 // lacks to isolate builds.
 func (b *Builder) available() error {
 	if b.cfg.Isolation == NoIsolation {
@@ -95,5 +95,5 @@ func (b *Builder) available() error {
 	for _, name := range missing {
 		install += " " + name
 	}
-	return troy.Errorf(troy.Conflict, "builds are other people's code and run isolated, but this machine lacks what isolates them: run %q, or let every build do what the worker may with TROY_BUILD_ISOLATION=none", install)
+	return troy.Errorf(troy.Conflict, "builds run untrusted code in isolation, but this machine lacks the programs for it: run %q, or run builds with the worker's rights by TROY_BUILD_ISOLATION=none", install)
 }

@@ -19,12 +19,11 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// TestWorkerProcess is a worker in a process of its own, for the tests that
-// kill one.
+// TestWorkerProcess is a worker in its own process, for tests that kill one.
 func TestWorkerProcess(t *testing.T) {
 	root, tree := os.Getenv("TROY_TEST_WORKER_ROOT"), os.Getenv("TROY_TEST_WORKER_TREE")
 	if root == "" {
-		t.Skip("it is run by other tests, as a program")
+		t.Skip("other tests run it as a program")
 	}
 	b, err := sandbox.New(sandbox.Config{Root: root, Isolation: sandbox.Isolation(os.Getenv("TROY_TEST_WORKER_ISOLATION"))})
 	if err != nil {
@@ -79,7 +78,7 @@ func (w worker) kill() {
 	_ = w.Wait()
 }
 
-// TestWorkerDies kills a worker with a build, which dies with it, is found
+// TestWorkerDies kills a worker with a build: the build dies with it, is found
 // lost, and is built again, once.
 func TestWorkerDies(t *testing.T) {
 	t.Parallel()
@@ -124,7 +123,7 @@ func TestWorkerDies(t *testing.T) {
 			if err := e.Builder.Start(t.Context(), spec); troy.KindOf(err) != troy.Conflict {
 				t.Fatalf("the third Start: %v, want Conflict", err)
 			}
-			// Stopping ends it for good.
+			// Stop makes the end final.
 			if err := e.Builder.Stop(t.Context(), tree); err != nil {
 				t.Fatal(err)
 			}
@@ -142,8 +141,7 @@ func waitFor(t *testing.T, what string, done func() bool) {
 	}
 }
 
-// TestStopFromAnotherProcess stops a build that a worker of another process
-// has.
+// TestStopFromAnotherProcess stops a build of another process's worker.
 func TestStopFromAnotherProcess(t *testing.T) {
 	t.Parallel()
 	root, w := t.TempDir(), word()
@@ -164,8 +162,7 @@ func TestStopFromAnotherProcess(t *testing.T) {
 	}
 }
 
-// TestClose ends a builder in order: its builds are lost without that being
-// held against them.
+// TestClose closes a builder: its builds are lost without an attempt counted.
 func TestClose(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()

@@ -33,7 +33,7 @@ func TestRecordsOfOthers(t *testing.T) {
 			t.Errorf("%s: the records are %q, were %q", c.kind, after, before)
 		}
 	}
-	// A record that leads nowhere is no obstacle and outlives the site.
+	// A record that leads nowhere does not matter and outlives the site.
 	a := newAccount(t, server, awsdouble.Config{})
 	a.double.AddRecord("TXT", host, `"verification"`)
 	if err := a.cloud.DNS.Upsert(t.Context(), host, target); err != nil {

@@ -7,20 +7,20 @@ import (
 	"unicode/utf8"
 )
 
-// Variable is the environment variable by which a build tells its deployment.
+// Variable is the environment variable with a build's deployment.
 const Variable = "TROY_DEPLOYMENT"
 
-// Event is what CodeBuild told of one of Troy's builds, or that it told
-// of something else.
+// Event is CodeBuild's event about one of Troy's builds, or about something
+// else.
 type Event struct {
-	// Deployment is the id of the deployment that is built, as the build's
-	// Variable has it, or empty.
+	// Deployment is the id of the deployment being built, from the build's
+	// Variable, or empty.
 	Deployment string
-	// Words say what it tells.
+	// Words describe the event.
 	Words string
 }
 
-// codeBuildEvent is what is read of EventBridge's event
+// codeBuildEvent is the used part of EventBridge's event
 // (docs.aws.amazon.com/codebuild/latest/userguide/sample-build-notifications.html).
 type codeBuildEvent struct {
 	DetailType string `json:"detail-type"`
@@ -41,12 +41,12 @@ type codeBuildEvent struct {
 	} `json:"detail"`
 }
 
-// ParseEvent reads the payload of a notification. One that is not an event of
-// CodeBuild's is not an error: a topic may carry others.
+// ParseEvent reads the payload of a notification. It accepts other events than
+// CodeBuild's, since a topic may carry them.
 func ParseEvent(message string) Event {
 	var e codeBuildEvent
 	if err := json.Unmarshal([]byte(message), &e); err != nil || e.Source != "aws.codebuild" {
-		return Event{Words: "no event of CodeBuild"}
+		return Event{Words: "not an event of CodeBuild"}
 	}
 	_, build, _ := strings.Cut(e.Detail.BuildID, ":build/")
 	out := Event{Words: clean(e.DetailType, 64) + " of " + clean(build, 300)}
@@ -64,7 +64,7 @@ func ParseEvent(message string) Event {
 	return out
 }
 
-// clean makes a text one line of valid UTF-8 with at most so many characters.
+// clean makes a text one line of valid UTF-8 with at most n characters.
 func clean(s string, most int) string {
 	s = strings.TrimSpace(strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {

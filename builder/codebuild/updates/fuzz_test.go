@@ -11,7 +11,7 @@ import (
 	"github.com/troy-iaas/troy/builder/codebuild/updates"
 )
 
-// Whatever a message says, the certificate is looked for at SNS alone.
+// Whatever a message contains, the certificate is fetched only from SNS.
 func FuzzParse(f *testing.F) {
 	for _, at := range []string{
 		"https://sns.us-west-2.amazonaws.com/x.pem", "https://sns.us-west-2.amazonaws.com.evil/x.pem", "https://sns.us-west-2.amazonaws.com@evil/x.pem",
@@ -37,7 +37,7 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("the certificate would be fetched from %q", m.SigningCertURL)
 		}
 		if m.Verify([]byte(at)) == nil {
-			t.Error("it is verified by no certificate")
+			t.Error("it is verified without a certificate")
 		}
 	})
 }
@@ -49,7 +49,7 @@ func FuzzParseEvent(f *testing.F) {
 	f.Fuzz(func(t *testing.T, message string) {
 		e := updates.ParseEvent(message)
 		if !utf8.ValidString(e.Words+e.Deployment) || strings.ContainsFunc(e.Words+e.Deployment, unicode.IsControl) || len(e.Words) > 3000 || len(e.Deployment) > 300 {
-			t.Errorf("%q is told as %+q", message, e)
+			t.Errorf("%q is shown as %+q", message, e)
 		}
 	})
 }

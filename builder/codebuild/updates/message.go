@@ -1,5 +1,5 @@
-// Package updates reads what CodeBuild tells of builds: EventBridge's events, as
-// SNS posts them. web takes them in.
+// Package updates reads CodeBuild's updates of builds: EventBridge's events, as
+// SNS posts them. web receives them.
 package updates
 
 import (
@@ -19,12 +19,12 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
-// MaxMessage is the most bytes of a message of SNS. Its payload has at most 256
-// KiB; the envelope has a few more
+// MaxMessage is the maximum size of an SNS message in bytes. Its payload has at
+// most 256 KiB; the envelope adds a little
 // (docs.aws.amazon.com/general/latest/gr/sns.html).
 const MaxMessage = 288 << 10
 
-// The types of SNS's messages.
+// The types of SNS messages.
 const (
 	Notification = "Notification"
 	Subscribe    = "SubscriptionConfirmation"
@@ -46,7 +46,7 @@ type Message struct {
 	Signature        string
 	SigningCertURL   string
 
-	// Sent is Timestamp.
+	// Sent is the parsed Timestamp.
 	Sent time.Time `json:"-"`
 }
 
@@ -55,9 +55,9 @@ var (
 	certPath  = regexp.MustCompile(`^/[A-Za-z0-9._-]{1,200}\.pem$`)
 )
 
-// Parse reads a message and holds it to its form: a known type and version
-// of signature, and a certificate from SNS itself in the topic's region.
-// Nothing is fetched for one that fails. It is not verified yet.
+// Parse reads a message and checks its form: a known type and signature
+// version, and a certificate from SNS itself in the topic's region. It fetches
+// nothing and does not verify the signature.
 func Parse(body []byte) (Message, error) {
 	var m Message
 	if err := json.Unmarshal(body, &m); err != nil {
@@ -69,7 +69,7 @@ func Parse(body []byte) (Message, error) {
 		return m, troy.Errorf(troy.Invalid, "%.64q is not a type of SNS message", m.Type).At("Type")
 	}
 	if m.MessageID == "" || len(m.MessageID) > 100 {
-		return m, troy.Errorf(troy.Invalid, "it is not set, or has more than 100 characters").At("MessageId")
+		return m, troy.Errorf(troy.Invalid, "expected 1 to 100 characters").At("MessageId")
 	}
 	topic := topicForm.FindStringSubmatch(m.TopicARN)
 	if topic == nil {
@@ -85,7 +85,7 @@ func Parse(body []byte) (Message, error) {
 	return m, checkCertURL(m.SigningCertURL, topic[2])
 }
 
-// checkCertURL lets through https addresses of SNS in one region.
+// checkCertURL accepts https addresses of SNS in one region.
 func checkCertURL(text, region string) error {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "https" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Port() != "" ||
@@ -95,7 +95,7 @@ func checkCertURL(text, region string) error {
 	return nil
 }
 
-// toSign is what the signature covers: names and values, a line each
+// toSign returns the signed text: names and values, one per line
 // (docs.aws.amazon.com/sns/latest/dg/sns-verify-signature-of-message-verify-message-signature.html).
 func (m Message) toSign() []byte {
 	var b strings.Builder
@@ -118,10 +118,10 @@ func (m Message) toSign() []byte {
 	return []byte(b.String())
 }
 
-// Verify holds the message to its signature, by the certificate that its
-// SigningCertURL has. The certificate has to be SNS's, and valid when the
-// message was sent; it is trusted for where it was fetched from, as its issuer
-// is in no store of roots. If it brings a chain, that has to hold.
+// Verify checks the message's signature with the certificate at its
+// SigningCertURL. The certificate must be SNS's, and valid when the message was
+// sent. It is trusted because of its source, as its issuer is in no root store.
+// If it comes with a chain, the chain must be valid.
 func (m Message) Verify(certificate []byte) error {
 	wrong := func(format string, args ...any) error { return troy.Errorf(troy.Forbidden, format, args...) }
 	leaf, err := snsCertificate(certificate, m.Sent)
@@ -150,7 +150,7 @@ func (m Message) Verify(certificate []byte) error {
 	return nil
 }
 
-// snsName is whose certificate it has to be.
+// snsName is the certificate's expected host name.
 const snsName = "sns.amazonaws.com"
 
 func snsCertificate(data []byte, at time.Time) (*x509.Certificate, error) {
@@ -162,7 +162,7 @@ func snsCertificate(data []byte, at time.Time) (*x509.Certificate, error) {
 		}
 		c, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return nil, troy.Errorf(troy.Forbidden, "it can't be read: %w", err)
+			return nil, troy.Errorf(troy.Forbidden, "it can't be parsed: %w", err)
 		}
 		chain = append(chain, c)
 	}
@@ -171,7 +171,7 @@ func snsCertificate(data []byte, at time.Time) (*x509.Certificate, error) {
 	}
 	leaf := chain[0]
 	if err := leaf.VerifyHostname(snsName); err != nil {
-		return nil, troy.Errorf(troy.Forbidden, "it is not that of %s", snsName)
+		return nil, troy.Errorf(troy.Forbidden, "it is not for %s", snsName)
 	}
 	for i, c := range chain {
 		if at.Before(c.NotBefore) || at.After(c.NotAfter) {
@@ -179,7 +179,7 @@ func snsCertificate(data []byte, at time.Time) (*x509.Certificate, error) {
 		}
 		if i > 0 {
 			if err := chain[i-1].CheckSignatureFrom(c); err != nil {
-				return nil, troy.Errorf(troy.Forbidden, "its chain does not hold: %w", err)
+				return nil, troy.Errorf(troy.Forbidden, "its chain is not valid: %w", err)
 			}
 		}
 	}
