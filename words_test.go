@@ -29,7 +29,7 @@ var names = strings.NewReplacer(`"nobody"`, "", "user nobody", "", "nobody.local
 // one after its revision.
 func unread() []string {
 	return []string{
-		"builder/", "cmd/troyd/", "forge/", "web/",
+		"cmd/troyd/", "forge/", "web/",
 	}
 }
 

@@ -196,7 +196,7 @@ func notBuilt(p queries.Pipeline, defaultBranch string, push troy.Push) string {
 	case branch == "":
 		return "its production branch is not known"
 	case push.Name != branch:
-		return fmt.Sprintf("the push is to the branch %s; the pipeline builds %s", push.Name, branch)
+		return fmt.Sprintf("the push is to the branch %s, but the pipeline builds %s", push.Name, branch)
 	case p.Status.InDeletion():
 		return "the pipeline is " + p.Status.String()
 	case p.SourceProblem != "":

@@ -241,7 +241,7 @@ func TestLock(t *testing.T) {
 	for body, field := range map[string]string{`{}`: "reason", `{"reason":""}`: "reason", `{"reason":"a\nb"}`: "reason", `{"why":"x"}`: "why"} {
 		w.send("POST", lock, body).refused(t, 400, "invalid", field, "")
 	}
-	for range 2 { // sent again, it is carried out once
+	for range 2 { // repeated, it is carried out once
 		if a := w.send("POST", lock, `{"reason":"an incident"}`, header("Idempotency-Key", "k")); a.status != 200 || !strings.Contains(string(a.body), `"lock":{"by":"token test-admin","reason":"an incident","at":"`) {
 			t.Errorf("%d: %s", a.status, a.body)
 		}
@@ -256,7 +256,7 @@ func TestLock(t *testing.T) {
 	w.send("POST", at+"/deployments", nil).into(t, 202, nil)
 }
 
-// Every route, with each role and with none.
+// Every route, with each role and without a token.
 func TestRoles(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -302,7 +302,7 @@ func TestRoles(t *testing.T) {
 				a.refused(t, 403, "forbidden", "", string(c.least)+" is needed")
 			}
 			if a := w.send(c.method, c.path, nil, as(limited)); strings.HasPrefix(c.path, at) && a.status != 404 {
-				t.Errorf("who may not see the pipeline gets %d: %s", a.status, a.body)
+				t.Errorf("a token without access to the pipeline gets %d: %s", a.status, a.body)
 			}
 		})
 	}

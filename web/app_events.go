@@ -15,8 +15,8 @@ import (
 
 const signatureHeader = "X-Troy-Signature-256"
 
-// appEvent takes in an app event. Nothing of the body is looked at, or
-// logged, before its signature is known to be right.
+// appEvent accepts an app event. It does not parse or log the body before it
+// has verified its signature.
 func (s *server) appEvent(c *gin.Context) error {
 	if s.cfg.AppsSecret == "" {
 		// Senders keep their events until the secret is set.

@@ -8,8 +8,8 @@ import (
 	"github.com/troy-iaas/troy/secret"
 )
 
-// TestChangesInTheMonitorAreLogged looks for who paused a queue; looking at
-// the queues is not news.
+// TestChangesInTheMonitorAreLogged checks that pausing a queue is logged and
+// viewing queues is not.
 func TestChangesInTheMonitorAreLogged(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -24,7 +24,7 @@ func TestChangesInTheMonitorAreLogged(t *testing.T) {
 	}
 	w.send("GET", "/monitor/api/queues", nil, basic).into(t, 200, nil)
 	if n := lines("GET"); n != 0 {
-		t.Errorf("a look is logged %d times", n)
+		t.Errorf("a view is logged %d times", n)
 	}
 	if a := w.send("POST", "/monitor/api/queues/quick:pause", nil, basic); a.status >= 300 {
 		t.Fatalf("pause: %d %s", a.status, a.body)
@@ -34,8 +34,8 @@ func TestChangesInTheMonitorAreLogged(t *testing.T) {
 	}
 }
 
-// TestVariableThatCantBeOpened is listed with the reason, and the others with
-// their values.
+// TestVariableThatCantBeOpened lists an undecryptable variable with the reason,
+// and the others with their values.
 func TestVariableThatCantBeOpened(t *testing.T) {
 	t.Parallel()
 	old, err := secret.New(secret.NewKey())

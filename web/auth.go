@@ -14,10 +14,10 @@ import (
 	"github.com/troy-iaas/troy/web/reply"
 )
 
-// caller is who sent a request.
+// caller is the sender of a request.
 type caller = credentials.Holder
 
-// authorize finds the caller, whose role must be least or more.
+// authorize finds the caller, whose role must be at least least.
 func (s *server) authorize(r *http.Request, least credentials.Role) (caller, error) {
 	who, err := s.tokens.Authorize(r, least)
 	if who.ID != uuid.Nil {
@@ -26,8 +26,8 @@ func (s *server) authorize(r *http.Request, least credentials.Role) (caller, err
 	return who, err
 }
 
-// visitor is authorize for browsers, which may be signed in instead of sending
-// a token.
+// visitor is authorize for browsers, which may have a session instead of a
+// token.
 func (s *server) visitor(r *http.Request, least credentials.Role) (caller, error) {
 	who, err := s.sessions.Visitor(r, s.tokens, least)
 	if who.ID != uuid.Nil {
@@ -36,8 +36,8 @@ func (s *server) visitor(r *http.Request, least credentials.Role) (caller, error
 	return who, err
 }
 
-// mayAll reports whether the caller may what is of all pipelines at once, and
-// answers those who may not. Browsers are asked for a token.
+// mayAll reports whether the caller has access to all pipelines, and answers
+// the request if not. It asks browsers for a token.
 func (s *server) mayAll(w http.ResponseWriter, r *http.Request, least credentials.Role, why string) bool {
 	who, err := s.visitor(r, least)
 	if err == nil {
@@ -53,8 +53,8 @@ func (s *server) mayAll(w http.ResponseWriter, r *http.Request, least credential
 	return false
 }
 
-// as makes a route of a handler for callers whose role is least or more. The
-// request's context ends after the time, if it is not zero.
+// as makes a route of a handler for callers whose role is at least least. The
+// request's context ends after the time, unless it is zero.
 func (s *server) as(least credentials.Role, most time.Duration, h func(*gin.Context, caller) error) gin.HandlerFunc {
 	return s.anonymous(func(c *gin.Context) error {
 		who, err := s.authorize(c.Request, least)
@@ -71,7 +71,7 @@ func (s *server) as(least credentials.Role, most time.Duration, h func(*gin.Cont
 	})
 }
 
-// anonymous makes a route of a handler that checks its callers itself.
+// anonymous makes a route of a handler that authenticates its callers itself.
 func (s *server) anonymous(h func(*gin.Context) error) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		note(c.Request.Context()).route = c.FullPath()

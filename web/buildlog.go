@@ -12,33 +12,33 @@ import (
 )
 
 const (
-	// logPart is how many bytes of a stored log are read at a time.
+	// logPart is the number of bytes of a stored log that are read at a time.
 	logPart = 256 << 10
-	// logWindow bounds the memory that decompressing a log takes: twice what
-	// the workers' encoder uses at its default level.
+	// logWindow bounds the memory for decompressing a log: twice what the
+	// workers' encoder uses at its default level.
 	logWindow = 16 << 20
-	// logRounds is how often a log is looked at again because its pieces were
-	// put into one value meanwhile, which happens once.
+	// logRounds is how often a log is read again because its pieces were
+	// compressed meanwhile, which happens once.
 	logRounds = 3
 )
 
-// buildLog reads the log of a deployment's build. While the build runs the
-// log lies in pieces, and once it has ended in one compressed value; a reader
-// goes from the one to the other without losing its place.
+// buildLog reads the log of a deployment's build. While the build runs the log
+// is in pieces; after its end it is one compressed value. A reader changes from
+// one to the other without losing its position.
 type buildLog struct {
 	q          *queries.Queries
 	deployment uuid.UUID
 	position   int64 // bytes of the log that were read
 }
 
-// copy gives write what there is of the log after the position, in its order.
-// write may not keep what it is given. The state was read before the log, so
-// what it says to have ended has nothing after what was copied.
+// copy calls write with the log after the position, in order. write may not
+// keep its argument. copy reads the state before the log, so a log that has
+// ended according to the state was copied completely.
 func (l *buildLog) copy(ctx context.Context, write func([]byte) error) (queries.BuildLogStateRow, error) {
 	for n := 1; ; n++ {
 		state, err := l.state(ctx)
 		if err != nil {
-			return state, fmt.Errorf("read how the log of %s stands: %w", l.deployment, err)
+			return state, fmt.Errorf("read the state of the log of %s: %w", l.deployment, err)
 		}
 		if state.Whole && l.position < state.LogBytes {
 			if err := l.copyWhole(ctx, write); err != nil {
@@ -67,8 +67,8 @@ func (l *buildLog) pieces(ctx context.Context) ([]queries.BuildLogPiecesRow, err
 	return l.q.BuildLogPieces(ctx, l.deployment, l.position)
 }
 
-// copyPieces reports whether all that the state tells of was copied. It was
-// not when the pieces were put into one value meanwhile.
+// copyPieces reports whether it copied everything that the state promises. It
+// did not if the pieces were compressed meanwhile.
 func (l *buildLog) copyPieces(ctx context.Context, state queries.BuildLogStateRow, write func([]byte) error) (complete bool, err error) {
 	for !state.Whole || !state.Finished {
 		pieces, err := l.pieces(ctx)
@@ -92,8 +92,8 @@ func (l *buildLog) copyPieces(ctx context.Context, state queries.BuildLogStateRo
 	return true, nil
 }
 
-// copyWhole reads the compressed log part by part. What comes before the
-// position has to be decompressed, and is passed over.
+// copyWhole reads the compressed log part by part. It has to decompress the
+// text before the position, and skips it.
 func (l *buildLog) copyWhole(ctx context.Context, write func([]byte) error) error {
 	stored := &storedLog{ctx: ctx, q: l.q, deployment: l.deployment}
 	r, err := zstd.NewReader(stored, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(logWindow))
@@ -109,7 +109,7 @@ func (l *buildLog) copyWhole(ctx context.Context, write func([]byte) error) erro
 	}
 	part := make([]byte, logPart)
 	for {
-		// What is left of a log may be compressed into a part that was read.
+		// A part may contain the compressed rest of the log.
 		if err := ctx.Err(); err != nil {
 			return err
 		}

@@ -26,7 +26,7 @@ type buildJSON struct {
 	Warnings []string        `json:"warnings,omitempty"`
 }
 
-// buildOf reads a deployment's build, nil if there is none.
+// buildOf reads a deployment's build; it returns nil if there is none.
 func (s *server) buildOf(c *gin.Context, d queries.Deployment) (*buildJSON, error) {
 	if d.Kind != troy.Automated {
 		return nil, nil
@@ -75,7 +75,7 @@ func (s *server) deploymentRetry(c *gin.Context, who caller) error {
 	return s.replyDeployment(c, http.StatusAccepted, d)
 }
 
-// repositoryJSON is where a pipeline's source is.
+// repositoryJSON is the location of a pipeline's source.
 type repositoryJSON struct {
 	Provider string `json:"provider"`
 	FullName string `json:"full_name"`
@@ -83,7 +83,7 @@ type repositoryJSON struct {
 	Root     string `json:"root,omitempty"`
 }
 
-// source is what of a pipeline says what it is built from, and how.
+// source is the part of a pipeline that says what it builds and how.
 type source struct {
 	Repository    *repositoryJSON    `json:"repository,omitempty"`
 	WatchPaths    []string           `json:"watch_paths"`
@@ -115,14 +115,14 @@ func deref(s *string) string {
 	return *s
 }
 
-// repositoryPatch tells null, which takes the repository away, from a member
-// that is absent.
+// repositoryPatch distinguishes null, which removes the repository, from an
+// absent member.
 type repositoryPatch struct {
 	given  bool
 	change intake.RepositoryChange
 }
 
-// UnmarshalJSONFrom is called for null too, which a pointer would swallow.
+// UnmarshalJSONFrom is called for null too, unlike for a pointer.
 func (r *repositoryPatch) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	r.given = true
 	var members *struct {
@@ -142,8 +142,8 @@ func (r *repositoryPatch) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	return nil
 }
 
-// pipelineConfigure changes the members that are given, as a JSON merge patch
-// does (RFC 7396).
+// pipelineConfigure changes the given members, as a JSON merge patch (RFC
+// 7396).
 func (s *server) pipelineConfigure(c *gin.Context, who caller) error {
 	p, err := s.pipeline(c.Request.Context(), c, who)
 	if err != nil {

@@ -13,8 +13,9 @@ import (
 	"github.com/troy-iaas/troy/secret"
 )
 
-// Whoever chooses a pipeline's repository can publish what the installation may
-// read, so a token that is limited to the pipeline can't.
+// The choice of a pipeline's repository decides what is published of everything
+// that the installation may read, so a token that is limited to the pipeline
+// may not make it.
 func TestLimitedAdminsKeepTheRepository(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -51,7 +52,7 @@ func TestConfigure(t *testing.T) {
 		var again pipeline
 		w.send("GET", path, nil).into(t, 200, &again)
 		if diff := cmp.Diff(p, again); diff != "" {
-			t.Errorf("the answer (-) against what is read then (+):\n%s", diff)
+			t.Errorf("the answer (-) against a later read (+):\n%s", diff)
 		}
 		return p
 	}
@@ -61,7 +62,7 @@ func TestConfigure(t *testing.T) {
 		p.Build != (troy.BuildSettings{Install: "npm ci", Build: "npm run build", Output: "dist"}) {
 		t.Errorf("%+v\n%s", p, diff)
 	}
-	// What is not given stays; an empty text takes away.
+	// Absent members stay; an empty text resets.
 	w.exec("UPDATE pipelines SET repository_id = '7', head_commit = 'abc'")
 	p = patch(`{"build":{"install":"","test":"npm test"},"repository":{"root":""}}`)
 	if p.Build != (troy.BuildSettings{Build: "npm run build", Test: "npm test", Output: "dist"}) || p.Repository.Root != "" || p.Repository.Branch != "main" {
@@ -209,7 +210,7 @@ func TestVariables(t *testing.T) {
 	if w.send("GET", path+"/NPM_TOKEN", nil).into(t, 200, &v); !v.Secret {
 		t.Errorf("%+v", v)
 	}
-	// What is stored opens for this pipeline's variable, and shows nothing.
+	// The stored value opens for this pipeline's variable and reveals nothing.
 	var sealed []byte
 	if err := w.db.QueryRow(t.Context(), "SELECT value FROM variables WHERE name = 'NPM_TOKEN'").Scan(&sealed); err != nil || strings.Contains(string(sealed), "hush") {
 		t.Fatalf("%v %q", err, sealed)
@@ -259,7 +260,7 @@ func TestBoundsOfVariables(t *testing.T) {
 	for i := range 3 {
 		w.send("PUT", fmt.Sprintf("%sS%d", path, i), large).into(t, 200, nil)
 	}
-	// Set anew, a variable does not count twice.
+	// A variable that is set again does not count twice.
 	w.send("PUT", path+"S0", large).into(t, 200, nil)
 	w.send("PUT", path+"S3", large).refused(t, 413, "too_large", "value", "together")
 	for i := range 97 {
@@ -269,7 +270,7 @@ func TestBoundsOfVariables(t *testing.T) {
 	w.send("PUT", path+"P0", `{"value":"y","secret":false}`).into(t, 200, nil)
 }
 
-// A variable that Troy sets itself in every build would be overwritten there.
+// Troy would overwrite a variable that it sets itself in every build.
 func TestReservedVariables(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, withKey(secret.NewKey()))
@@ -330,21 +331,21 @@ func TestRolesOfBuilds(t *testing.T) {
 				}
 			}
 			if a := w.send(c.method, c.path, nil, as(limited)); a.status != 404 {
-				t.Errorf("who may not see the pipeline gets %d: %s", a.status, a.body)
+				t.Errorf("a token without access to the pipeline gets %d: %s", a.status, a.body)
 			}
 		})
 	}
 }
 
-// A deployment that waits for provisioning, which nobody asked for, says so.
+// A deployment says if it waits for provisioning that was not requested.
 func TestDeploymentHint(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	p := w.create("Blog")
 	w.send("PATCH", "/v1/pipelines/blog", `{"repository":{"provider":"github","full_name":"team/blog"}}`).into(t, 200, nil)
 	for status, want := range map[troy.Status]string{
-		troy.PreProvisioned:    "the pipeline is Pre Provisioned; the deployment goes on once it is provisioned: POST /v1/pipelines/blog/provision",
-		troy.FailedToProvision: "the pipeline is Failed to Provision; the deployment goes on once it is provisioned: POST /v1/pipelines/blog/provision",
+		troy.PreProvisioned:    "the pipeline is Pre Provisioned; the deployment continues once it is provisioned: POST /v1/pipelines/blog/provision",
+		troy.FailedToProvision: "the pipeline is Failed to Provision; the deployment continues once it is provisioned: POST /v1/pipelines/blog/provision",
 		troy.Provisioning:      "",
 	} {
 		w.put(p, status)

@@ -31,7 +31,7 @@ func withConnect(w *world) {
 	w.deps.Secrets = sealer
 }
 
-// issue returns the path of a Connect app without its descriptor's name.
+// issue returns the path of a Connect app without the descriptor's name.
 func (w *world) issue() string {
 	w.t.Helper()
 	state, err := bitbucket.IssueConnect(w.t.Context(), w.db, connectApp, "operator test")
@@ -50,7 +50,7 @@ func uninstalledBody(client string) string {
 	return fmt.Sprintf(`{"productType":"bitbucket","eventType":"uninstalled","key":%q,"clientKey":%q}`, connectApp, client)
 }
 
-// jwtFor is the token that Bitbucket sends with a POST to a path.
+// jwtFor returns the token that Bitbucket sends with a POST to a path.
 func jwtFor(t *testing.T, base, below, issuer, key string) string {
 	t.Helper()
 	hash, err := bitbucket.ConnectRequest{Method: "POST", Path: base + below, Base: base}.Hash()
@@ -67,7 +67,8 @@ func jwtFor(t *testing.T, base, below, issuer, key string) string {
 	return token
 }
 
-// tell sends a message to the Connect app, signed by a key unless it is empty.
+// tell sends a message to the Connect app, signed with a key unless it is
+// empty.
 func (w *world) tell(base, below, key, body string, options ...option) answer {
 	w.t.Helper()
 	authorization := ""
@@ -101,8 +102,8 @@ func TestConnectLifecycle(t *testing.T) {
 	w.tell(base, "/installed", "", installedBody("com.example.other", clientKey, firstKey)).refused(t, 403, "forbidden", "key", "not the one")
 	w.tell(base, "/installed", "", installedBody(connectApp, clientKey, firstKey)).into(t, 204, nil)
 
-	// What is known is not taken over by whoever sends without a signature,
-	// with another one, or for another client.
+	// A message without a signature, with another one, or for another client
+	// does not take over an installation.
 	for name, c := range map[string]struct {
 		key, body string
 		status    int
@@ -122,19 +123,20 @@ func TestConnectLifecycle(t *testing.T) {
 			}
 		})
 	}
-	// Also not from another address that an operator issued.
+	// Nor does one from another address that an operator issued.
 	w.tell(w.issue(), "/installed", "", installedBody(connectApp, clientKey, secondKey)).refused(t, 401, "unauthenticated", "", "has to be signed")
 	if got := w.secrets(clientKey); len(got) != 1 || got[0] != firstKey {
 		t.Fatalf("there are %d secrets, or another one", len(got))
 	}
-	// The first message sent again, since its answer was lost.
+	// The first message is repeated, because its answer was lost.
 	w.tell(base, "/installed", "", installedBody(connectApp, clientKey, firstKey)).into(t, 204, nil)
 	w.tell(base, "/installed", firstKey, installedBody(connectApp, clientKey, secondKey)).into(t, 204, nil)
 	if got := w.secrets(clientKey); len(got) != 2 || got[0] != secondKey || got[1] != firstKey {
 		t.Fatalf("installed again, there are %d secrets, or others", len(got))
 	}
 
-	// A push names the installation, which says so when it goes.
+	// A push names the installation, and its removal becomes the pipeline's
+	// problem.
 	p := w.bind("Blog", "bitbucket", "team/blog", "main")
 	event := func(id, commit string) answer {
 		return w.tell(base, "/events", secondKey, connectPush(commit), header("X-Event-Key", "repo:push"), header("X-Request-UUID", id))
@@ -144,7 +146,7 @@ func TestConnectLifecycle(t *testing.T) {
 		t.Errorf("a push: %+v", out)
 	}
 	if got := w.text("SELECT coalesce(installation_id, '') FROM repositories"); got != clientKey {
-		t.Errorf("the repository is seen by %q", got)
+		t.Errorf("the repository belongs to the installation %q", got)
 	}
 	problem := func() string { return w.text("SELECT source_problem FROM pipelines") }
 	w.tell(base, "/uninstalled", "", uninstalledBody(clientKey)).refused(t, 401, "unauthenticated", "", "0 tokens")
@@ -157,7 +159,7 @@ func TestConnectLifecycle(t *testing.T) {
 		t.Errorf("uninstalled, the pipeline says %q", problem())
 	}
 	event("r-2", "b").refused(t, 403, "forbidden", "", "uninstalled")
-	w.tell(base, "/installed", "", installedBody(connectApp, clientKey, "a third secret of nobody's")).refused(t, 401, "unauthenticated", "", "has to be signed")
+	w.tell(base, "/installed", "", installedBody(connectApp, clientKey, "a third secret of another client")).refused(t, 401, "unauthenticated", "", "has to be signed")
 	w.tell(base, "/installed", secondKey, installedBody(connectApp, clientKey, firstKey+" 3")).into(t, 204, nil)
 	if problem() != "" {
 		t.Errorf("installed again, the pipeline says %q", problem())
@@ -216,7 +218,7 @@ func TestConnectTokensAreForOneRequest(t *testing.T) {
 		})
 	}
 	if n := w.count("SELECT count(*) FROM deliveries"); n != 0 {
-		t.Errorf("%d refused messages were taken in", n)
+		t.Errorf("%d refused messages were accepted", n)
 	}
 	w.send("POST", base+"/events", connectPush("a"), headers("JWT "+good)...).into(t, 202, nil)
 }
@@ -235,7 +237,7 @@ func TestConnectStates(t *testing.T) {
 	w.tell(late, "/installed", "", body).refused(t, 404, "not_found", "", "within an hour")
 	w.send("GET", late+"/connect.json", nil).refused(t, 404, "not_found", "", "")
 
-	// One of many that come at once by one address is the installation.
+	// Of many concurrent installations through one address, one succeeds.
 	base := w.issue()
 	codes := make(chan int, 20)
 	var wg sync.WaitGroup
@@ -253,7 +255,7 @@ func TestConnectStates(t *testing.T) {
 	if n := w.count("SELECT count(*) FROM installations"); seen[204] != 1 || seen[403] != 19 || n != 1 {
 		t.Errorf("%d installations by %v", n, seen)
 	}
-	// The address of an installation lasts.
+	// The address of an installation stays valid.
 	if _, err := w.db.Exec(t.Context(), "UPDATE setup_states SET expires_at = now() - interval '1 day'"); err != nil {
 		t.Fatal(err)
 	}

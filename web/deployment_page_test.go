@@ -30,7 +30,7 @@ func TestDeploymentPage(t *testing.T) {
 		'{"phase":"Download Source","started":"2026-01-02T15:04:05Z","ended":"2026-01-02T15:04:06.5Z","exit_code":0}'::jsonb,
 		jsonb_build_object('phase', $2::text, 'command', $2::text, 'started', '2026-01-02T15:04:07Z', 'ended', '2026-01-02T15:06:09Z', 'exit_code', 3)) WHERE deployment_id = $1`, id, hostile)
 
-	// Forges link to it by the deployment's id, people by its number.
+	// Forges link to the page by the deployment's id, people by its number.
 	for _, path := range []string{pagePath(p, id), "/pipelines/blog/deployments/1", "/pipelines/" + p.ID.String() + "/deployments/1"} {
 		a := w.send("GET", path, nil)
 		if a.status != 200 || a.header.Get("Content-Type") != "text/html; charset=utf-8" {
@@ -46,7 +46,7 @@ func TestDeploymentPage(t *testing.T) {
 		}
 	}
 
-	// Browsers that are not signed in are sent to sign in, and come back.
+	// Browsers without a session are sent to sign in, and come back.
 	if a := w.visit("GET", pagePath(p, id), nil, ""); a.status != 303 || a.header.Get("Location") != "/login?next="+strings.ReplaceAll(pagePath(p, id), "/", "%2F") {
 		t.Errorf("without a session the page answers %d, %s", a.status, a.header)
 	}
@@ -71,7 +71,7 @@ func TestDeploymentPage(t *testing.T) {
 	}
 }
 
-// A browser that is signed in shows the log while it grows, and how it ended.
+// A browser with a session shows the log while it grows, and the result.
 func TestDeploymentPageInABrowser(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -87,7 +87,7 @@ func TestDeploymentPageInABrowser(t *testing.T) {
 	b.shows("#log", "==> Build: npm run build\nred "+hostile+"\n")
 	b.shows("main", "Building")
 	if got := b.read("#log .c1"); got != "red" {
-		t.Errorf("what is red is %q", got)
+		t.Errorf("the red text is %q", got)
 	}
 	w.print(id, "\x1b[3")
 	w.print(id, "2mgreen\x1b[0m and on it goes\r\nerror: it fails")
@@ -105,8 +105,8 @@ func TestDeploymentPageInABrowser(t *testing.T) {
 		t.Errorf("%d lines are found", n)
 	}
 
-	// Of a long log the end is shown, from the beginning of a line. A link to a
-	// line leads to it in all of the log.
+	// The page shows the end of a long log, from the start of a line. A link to
+	// a line opens the whole log.
 	long := w.built(p)
 	w.print(long, strings.Repeat("a line of the log\n", 80_000)+"the last line\n")
 	w.finish(long, troy.Failed)
@@ -125,8 +125,8 @@ func TestDeploymentPageInABrowser(t *testing.T) {
 type tab struct {
 	t   *testing.T
 	ctx context.Context
-	// said is what the page wrote to the console: errors, and reports of what
-	// its policy refused.
+	// said is the page's console: errors, and reports of what its policy
+	// refused.
 	said *lockedBuffer
 }
 

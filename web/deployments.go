@@ -39,8 +39,8 @@ type deploymentJSON struct {
 	Build              *buildJSON           `json:"build,omitempty"`
 }
 
-// view turns a row into the API's deployment. p is the pipeline as it was read
-// after the row, with its host.
+// view converts a row into the API's deployment. p is the pipeline, read after
+// the row, with its host.
 func (s *server) view(d queries.Deployment, p queries.Pipeline, host string) deploymentJSON {
 	j := deploymentJSON{
 		ID: d.ID, PipelineID: d.PipelineID, Number: d.Number, Kind: d.Kind, State: d.State, Cause: d.Cause,
@@ -59,13 +59,13 @@ func (s *server) view(d queries.Deployment, p queries.Pipeline, host string) dep
 	return j
 }
 
-// hint says what a deployment waits for that does not come by itself, or
-// nothing.
+// hint names the condition that a deployment waits for and that needs an
+// action; it may be empty.
 func hint(d queries.Deployment, p queries.Pipeline) string {
 	if d.State != troy.Waiting || !p.Status.CanBecome(troy.ProvisionRequest) {
 		return ""
 	}
-	return fmt.Sprintf("the pipeline is %s; the deployment goes on once it is provisioned: POST /v1/pipelines/%s/provision", p.Status, p.Slug)
+	return fmt.Sprintf("the pipeline is %s; the deployment continues once it is provisioned: POST /v1/pipelines/%s/provision", p.Status, p.Slug)
 }
 
 func utc(t *time.Time) *time.Time {
@@ -76,7 +76,7 @@ func utc(t *time.Time) *time.Time {
 	return &u
 }
 
-// viewWhole is view with the deployment's build, and its pipeline.
+// viewWhole is view with the deployment's build and its pipeline.
 func (s *server) viewWhole(c *gin.Context, d queries.Deployment) (deploymentJSON, queries.Pipeline, error) {
 	ctx := c.Request.Context()
 	p, err := s.q.PipelineGet(ctx, d.PipelineID)
@@ -142,7 +142,8 @@ func (s *server) deploymentList(c *gin.Context, who caller) error {
 	return nil
 }
 
-// deployment finds the path's deployment, which must be its pipeline's.
+// deployment finds the path's deployment, which must belong to the path's
+// pipeline.
 func (s *server) deployment(c *gin.Context, who caller) (queries.Deployment, error) {
 	p, err := s.pipeline(c.Request.Context(), c, who)
 	if err != nil {
@@ -220,7 +221,7 @@ func (s *server) deploymentPromote(c *gin.Context, who caller) error {
 		return err
 	}
 	if t.Deployment == uuid.Nil {
-		return troy.Errorf(troy.Invalid, "it is missing; expected the id of the deployment to promote").At("deployment")
+		return troy.Errorf(troy.Invalid, "the value is missing; expected the id of the deployment to promote").At("deployment")
 	}
 	d, err := s.deps.Intake.Promote(c.Request.Context(), p.ID, t.Deployment, who.Actor())
 	if err != nil {

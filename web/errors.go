@@ -10,8 +10,8 @@ import (
 	"github.com/troy-iaas/troy/web/reply"
 )
 
-// fail answers with an error. Details of what a stranger may not read go to
-// the log alone, under the request's id.
+// fail answers with an error. Private details go only to the log, under the
+// request's id.
 func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	n := note(r.Context())
 	n.err = err
@@ -22,7 +22,7 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	reply.Error(w, e)
 }
 
-// visible is what a stranger may read of an error.
+// visible returns the part of an error that clients may see.
 func visible(err error) *troy.Error {
 	if e, ok := errors.AsType[*troy.Error](err); ok {
 		return e
@@ -31,13 +31,13 @@ func visible(err error) *troy.Error {
 		return troy.Errorf(troy.TooLarge, "the body is larger than %d bytes", e.Limit)
 	}
 	if e, ok := errors.AsType[*cloud.DigestError](err); ok {
-		return troy.Errorf(troy.Invalid, "%s; nothing was kept", e.Error()).At("sha256")
+		return troy.Errorf(troy.Invalid, "%s; nothing was stored", e.Error()).At("sha256")
 	}
 	if e, ok := errors.AsType[*cloud.MissingError](err); ok {
 		return missingFiles(paths(e.Files))
 	}
 	if _, ok := errors.AsType[*intake.Unsure](err); ok {
-		return troy.Errorf(troy.Unsure, "it may have been done: the connection to Postgres was lost before its answer; look, or send the request again with the same Idempotency-Key")
+		return troy.Errorf(troy.Unsure, "the request may have been carried out: the connection to Postgres was lost before its answer arrived; check, or send the request again with the same Idempotency-Key")
 	}
 	return reply.Public(err)
 }

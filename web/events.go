@@ -71,8 +71,8 @@ func (s *server) eventList(c *gin.Context, who caller) error {
 	return nil
 }
 
-// eventPipeline is the id of the path's pipeline, which may be gone: then its
-// events tell who had the slug last.
+// eventPipeline returns the id of the path's pipeline. If the pipeline was
+// deleted, its events say which one had the slug last.
 func (s *server) eventPipeline(c *gin.Context, who caller) (uuid.UUID, error) {
 	return s.findEventPipeline(c, who, c.Param("pipeline"))
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/troy-iaas/troy/web/reply"
 )
 
-// hidden is a request's path as logs have it: without the credentials that
-// forges have in paths.
+// hidden returns a request's path for logs, without the credentials that forges
+// put into paths.
 func (s *server) hidden(path string) string {
 	for _, a := range s.deps.Forges {
 		if rest, found := strings.CutPrefix(path, a.Hidden); found && a.Hidden != "" {
@@ -27,14 +27,14 @@ func (s *server) hidden(path string) string {
 	return path
 }
 
-// forgeRoute makes one of a forge's own routes: a page for admins of all
-// pipelines, or where messages go that prove themselves. Of refused messages
-// neither the body nor the credentials are logged.
+// forgeRoute makes a forge's own route: a page for admins of all pipelines, or
+// an endpoint for authenticated messages. It logs neither the body nor the
+// credentials of refused messages.
 func (s *server) forgeRoute(a forge.Adapter, r forge.Route) gin.HandlerFunc {
 	if r.Back != "" {
 		return s.page(credentials.Admin, r.Back, func(ctx context.Context, c *gin.Context, who caller) error {
 			if !who.All() {
-				return troy.Errorf(troy.Forbidden, "the token is limited to named pipelines; the app serves all")
+				return troy.Errorf(troy.Forbidden, "the token is limited to named pipelines; the app is for all")
 			}
 			return s.serveForge(ctx, c, a, r, who.Actor())
 		})
@@ -55,7 +55,7 @@ func (s *server) forgeRoute(a forge.Adapter, r forge.Route) gin.HandlerFunc {
 	})
 }
 
-// serveForge has a forge serve a request, and answers it.
+// serveForge lets a forge handle a request, and sends its answer.
 func (s *server) serveForge(ctx context.Context, c *gin.Context, a forge.Adapter, r forge.Route, admin string) error {
 	for _, p := range c.Params {
 		c.Request.SetPathValue(p.Key, p.Value)

@@ -14,8 +14,9 @@ import (
 	"github.com/troy-iaas/troy/web/reply"
 )
 
-// mostTaken is how many messages of the outside are taken in at a time.
-// Those beyond it are told to come back: what waits here only grows older.
+// mostTaken is the maximum number of outside messages that are processed
+// concurrently. Senders of others are asked to retry: waiting here would only
+// delay them.
 const mostTaken = 1000
 
 // webhook makes the route of a forge's deliveries.
@@ -31,8 +32,8 @@ func (s *server) webhook(a forge.Adapter) gin.HandlerFunc {
 	})
 }
 
-// delivery takes in what a forge sent. Nothing of the body is looked at, or
-// logged, before its signature is known to be right.
+// delivery accepts a forge's delivery. It does not parse or log the body before
+// it has verified its signature.
 func (s *server) delivery(c *gin.Context, provider troy.Provider, hook forge.Webhook) error {
 	if hook.Verify == nil {
 		c.Header("Retry-After", "60")
@@ -56,7 +57,7 @@ func (s *server) delivery(c *gin.Context, provider troy.Provider, hook forge.Web
 	return s.takeIn(c, provider, forge.Verified{Delivery: d, Body: body, Parse: hook.Parse})
 }
 
-// takeIn takes in a delivery that was verified.
+// takeIn accepts a verified delivery.
 func (s *server) takeIn(c *gin.Context, provider troy.Provider, v forge.Verified) error {
 	release, err := s.slot(c)
 	if err != nil {
@@ -84,8 +85,8 @@ func (s *server) takeIn(c *gin.Context, provider troy.Provider, v forge.Verified
 
 func taken(provider troy.Provider, v forge.Verified, event troy.ForgeEvent) intake.Delivery {
 	d := intake.Delivery{Provider: provider, ID: v.Delivery.ID, Type: v.Delivery.Event}
-	// A push that says nothing of what moved looks the same each time, and
-	// taking it in twice only reads the branches twice.
+	// Pushes without changes all look the same, and accepting one twice only
+	// reads the branches twice.
 	if p, ok := event.(troy.PushEvent); ok && len(p.Pushes) > 0 {
 		sum := sha256.Sum256(v.Body)
 		d.BodySHA256 = sum[:]
@@ -93,8 +94,8 @@ func taken(provider troy.Provider, v forge.Verified, event troy.ForgeEvent) inta
 	return d
 }
 
-// refused audits a delivery that changes nothing. Its body is not logged: it
-// is anybody's text.
+// refused audits a delivery that changes nothing. It does not log the body,
+// which may come from anyone.
 func (s *server) refused(c *gin.Context, provider troy.Provider, d forge.Delivery, why error, size int) {
 	ctx := c.Request.Context()
 	s.deps.Log.WarnContext(ctx, "a delivery was refused", "request", note(ctx).request, "provider", string(provider),
@@ -104,14 +105,14 @@ func (s *server) refused(c *gin.Context, provider troy.Provider, d forge.Deliver
 	}
 }
 
-// slot takes one of the places for what is taken in, once it is known to be
-// from who it says it is. When all are taken, the sender is to come back.
+// slot takes one of the slots for verified messages. If none is free, it asks
+// the sender to retry.
 func (s *server) slot(c *gin.Context) (release func(), err error) {
 	select {
 	case s.taken <- struct{}{}:
 		return func() { <-s.taken }, nil
 	default:
 		c.Header("Retry-After", "5")
-		return nil, troy.Errorf(troy.Unavailable, "%d messages are being taken in; send it again", mostTaken)
+		return nil, troy.Errorf(troy.Unavailable, "%d messages are being processed; send it again", mostTaken)
 	}
 }

@@ -21,8 +21,8 @@ import (
 const (
 	githubSecret    = "github's secret"
 	bitbucketSecret = "bitbucket's secret"
-	// fixtures is where recorded payloads are, which are other people's and so
-	// no part of this repository.
+	// fixtures is the folder of recorded payloads, which belong to others and
+	// so are not part of this repository.
 	fixtures = "../../shared/fixtures"
 )
 
@@ -35,7 +35,7 @@ func withApp(app forge.App) func(*world) {
 	return func(w *world) { w.githubApp = &app }
 }
 
-// forges are those that there are, set up as the world says.
+// forges returns the configured forges of the world.
 func (w *world) forges() []forge.Adapter {
 	w.t.Helper()
 	gh, err := github.NewForge(github.App{Own: w.githubApp, DB: w.db, Secrets: w.deps.Secrets}, github.Options{URL: w.cfg.URL, Log: w.deps.Log})
@@ -51,7 +51,7 @@ func (w *world) forges() []forge.Adapter {
 	return []forge.Adapter{gh.Adapter(), bb.Adapter()}
 }
 
-// payloads has one payload for each event, written for the tests of the forge.
+// payloads has one payload for each event, written for the forge's tests.
 func payloads(provider string) string { return filepath.Join("../forge", provider, "testdata/events") }
 
 func recordedPayloads(provider string) string { return filepath.Join(fixtures, provider) }
@@ -62,7 +62,7 @@ type outcome struct {
 	PipelineID *uuid.UUID `json:"pipeline_id"`
 }
 
-// github and bitbucket send a delivery as the forge does, rightly signed
+// github and bitbucket send a delivery as the forge does, correctly signed
 // unless an option says otherwise.
 func (w *world) github(event, id, body string, options ...option) answer {
 	w.t.Helper()
@@ -124,7 +124,7 @@ func TestOneDeliveryIsOneDeployment(t *testing.T) {
 	if n := w.count("SELECT count(*) FROM deployments"); seen["accepted"] != 1 || seen["duplicate"] != 99 || n != 1 {
 		t.Errorf("%d deployments by %v", n, seen)
 	}
-	// Ids are not signed: the same body under another one is the same push.
+	// Ids are not signed: the same body under another id is the same push.
 	var out outcome
 	if w.github("push", "d-2", body).into(t, 202, &out); out.Outcome != "duplicate" {
 		t.Errorf("replayed under another id: %+v", out)
@@ -192,13 +192,13 @@ func TestRefusedDeliveries(t *testing.T) {
 	w.bitbucket("repo:push", "d-1", "{}", header("X-Hub-Signature", "sha1=00")).refused(t, 401, "unauthenticated", "", "wrong")
 	w.send("GET", "/hooks/github", nil).refused(t, 405, "invalid", "", "POST")
 	if n := w.count("SELECT count(*) FROM deliveries") + w.count("SELECT count(*) FROM deployments"); n != 0 {
-		t.Errorf("%d rows came of refused deliveries", n)
+		t.Errorf("refused deliveries left %d rows", n)
 	}
 	log := w.log.String()
 	if strings.Count(log, "a delivery was refused") < 16 || strings.Contains(log, "Say hello") || strings.Contains(log, githubSecret) {
 		t.Errorf("the log: %s", log)
 	}
-	// It was not the body that was wrong.
+	// The body was valid.
 	w.github("push", "d-1", body).into(t, 202, nil)
 }
 
@@ -239,8 +239,8 @@ func TestRerunsOfOtherAppsAreIgnored(t *testing.T) {
 	}
 }
 
-// TestPushesThatSayNothing holds that two of them are two: each has the same
-// body, and reads the branches.
+// TestPushesThatSayNothing checks that two such pushes count as two, although
+// their bodies are equal: each reads the branches.
 func TestPushesThatSayNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, withForges)
@@ -253,14 +253,14 @@ func TestPushesThatSayNothing(t *testing.T) {
 		}
 	}
 	if n := w.count("SELECT count(*) FROM work WHERE kind = 'forge:catch-up'"); n != 1 {
-		t.Errorf("%d rows of work ask for the branches, want 1", n)
+		t.Errorf("%d rows of work request the branches, want 1", n)
 	}
 }
 
-// repositoryOf is what a pipeline of eachDelivery builds.
+// repositoryOf is the repository of eachDelivery's pipeline.
 type repositoryOf struct{ pipeline, provider, fullName, branch string }
 
-// TestPayloadDeliveries sends the payloads of testdata through the endpoint.
+// TestPayloadDeliveries sends the payloads of testdata to the endpoint.
 func TestPayloadDeliveries(t *testing.T) {
 	t.Parallel()
 	eachDelivery(t, payloads, []repositoryOf{
@@ -278,7 +278,7 @@ func TestPayloadDeliveries(t *testing.T) {
 		"github/push.branch-deleted.json":                   "ignored: notes: the branch harvest was deleted",
 		"github/push.branch-update.json":                    "accepted: notes: commit 352f782 is queued",
 		"github/push.forced.json":                           "accepted: notes: commit 34fb330 is queued",
-		"github/push.forced-no-commits.json":                "ignored: notes: the push is to the branch harvest, it builds main",
+		"github/push.forced-no-commits.json":                "ignored: notes: the push is to the branch harvest, but the pipeline builds main",
 		"github/push.merge-queue-branch-deleted.json":       "ignored: notes: the branch gh-readonly-queue/main/pr-31-352f7829a2384b001cc12b0c2613c756454a1f6a was deleted",
 		"github/push.no-username-committer.json":            "accepted: notes: commit 352f782 is queued",
 		"github/push.tag-created.json":                      "ignored: notes: the tag v1.4.0 is not built",
@@ -290,13 +290,13 @@ func TestPayloadDeliveries(t *testing.T) {
 		"github/repository.publicized.json":                 "accepted: larkspur-labs/field-notes: publicized, 1 pipelines notified",
 		"github/repository.renamed.json":                    "accepted: larkspur-labs/field-notes: renamed, 1 pipelines notified",
 		"github/repository.transferred.json":                "accepted: larkspur-labs/field-notes: transferred, 1 pipelines notified",
-		"bitbucket/repo_push.branch-created.json":           "ignored: beds: the push is to the branch bed/one, it builds main",
+		"bitbucket/repo_push.branch-created.json":           "ignored: beds: the push is to the branch bed/one, but the pipeline builds main",
 		"bitbucket/repo_push.branch-deleted.json":           "ignored: beds: the branch bed/one was deleted",
 		"bitbucket/repo_push.branch-update.json":            "accepted: beds: commit 352f782 is queued",
 		"bitbucket/repo_push.empty.json":                    "accepted: beds: the webhook has only a part of the push; its branch will be read",
 		"bitbucket/repo_push.forced-truncated.json":         "accepted: beds: commit 34fb330 is queued",
 		"bitbucket/repo_push.multiple-changes.json": "accepted: beds: commit 352f782 is queued; " +
-			"beds: the push is to the branch orchard, it builds main; beds: the tag v1.4 is not built",
+			"beds: the push is to the branch orchard, but the pipeline builds main; beds: the tag v1.4 is not built",
 		"bitbucket/repo_push.tag-created.json": "ignored: beds: the tag v1.4 is not built",
 		"bitbucket/repo_push.tag-deleted.json": "ignored: beds: the tag v1.4 is not built",
 		"bitbucket/repo_updated.json":          "accepted: larkspur/field-notes: edited, 1 pipelines notified",
@@ -304,9 +304,9 @@ func TestPayloadDeliveries(t *testing.T) {
 	})
 }
 
-// recorded lists what recorded deliveries come to where the pipelines of
-// TestRecordedDeliveries are; those that are not listed are ignored without a
-// pipeline that they would concern.
+// recorded lists the results of recorded deliveries with the pipelines of
+// TestRecordedDeliveries; all others are ignored, since they concern no
+// pipeline.
 func recorded() map[string]string {
 	return map[string]string{
 		"github/installation.created.json":                  "accepted: installation 957387: created",
@@ -325,24 +325,24 @@ func recorded() map[string]string {
 		"github/push.tag-deleted.json":                      "ignored: drone: the tag v0.0.1 is not built",
 		"github/repository.privatized.json":                 "accepted: Codertocat/Hello-World: privatized, 1 pipelines notified",
 		"github/repository.publicized.json":                 "accepted: Codertocat/Hello-World: publicized, 1 pipelines notified",
-		"bitbucket/repo_push.branch-created.json":           "ignored: amuniz: the push is to the branch feature/test, it builds master",
+		"bitbucket/repo_push.branch-created.json":           "ignored: amuniz: the push is to the branch feature/test, but the pipeline builds master",
 		"bitbucket/repo_push.branch-deleted.json":           "ignored: amuniz: the branch feature/test was deleted",
 		"bitbucket/repo_push.branch-update.json":            "accepted: main: commit e42fac2 is queued",
-		"bitbucket/repo_push.empty.json":                    "accepted: main: the push was told in part; its branch will be read",
-		"bitbucket/repo_push.forced-truncated.json":         "ignored: amuniz: the push is to the branch feature/issue-819, it builds master",
+		"bitbucket/repo_push.empty.json":                    "accepted: main: the webhook has only a part of the push; its branch will be read",
+		"bitbucket/repo_push.forced-truncated.json":         "ignored: amuniz: the push is to the branch feature/issue-819, but the pipeline builds master",
 		"bitbucket/repo_push.multiple-changes.json": "accepted: main: commit 325d376 is queued; " +
-			"main: the push is to the branch manchu, it builds main; main: the tag v0.1 is not built",
+			"main: the push is to the branch manchu, but the pipeline builds main; main: the tag v0.1 is not built",
 		"bitbucket/repo_push.tag-created.json": "ignored: amuniz: the tag simple-tag is not built",
 		"bitbucket/repo_push.tag-deleted.json": "ignored: amuniz: the tag test is not built",
-		"github/ping.json":                     "ignored: the webhook answers",
+		"github/ping.json":                     "ignored: the webhook works",
 	}
 }
 
-// TestRecordedDeliveries sends every recorded payload through the endpoint.
+// TestRecordedDeliveries sends every recorded payload to the endpoint.
 func TestRecordedDeliveries(t *testing.T) {
 	t.Parallel()
 	if _, err := os.Stat(fixtures); err != nil {
-		t.Skipf("skipped the recorded payloads, those of testdata were tested: %v", err)
+		t.Skipf("skipped the recorded payloads; those of testdata were tested: %v", err)
 	}
 	eachDelivery(t, recordedPayloads, []repositoryOf{
 		{"Hello", "github", "Codertocat/Hello-World", "master"}, {"Drone", "github", "bradrydzewski/drone-test-go", "master"},
@@ -350,8 +350,8 @@ func TestRecordedDeliveries(t *testing.T) {
 	}, recorded())
 }
 
-// eachDelivery sends each payload of a folder through the endpoint, and each
-// with a byte changed.
+// eachDelivery sends each payload of a folder to the endpoint, and each with
+// one byte changed.
 func eachDelivery(t *testing.T, dir func(provider string) string, of []repositoryOf, want map[string]string) {
 	t.Helper()
 	w := newWorld(t, withForges)

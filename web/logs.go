@@ -18,39 +18,39 @@ import (
 )
 
 const (
-	// logPoll is how often a log that is followed is looked at.
+	// logPoll is the poll interval of a followed log.
 	logPoll = 300 * time.Millisecond
-	// heartbeat is how often a silent stream shows that it is alive. Proxies
-	// close those that are silent for a minute.
+	// heartbeat is the interval of heartbeats in a silent stream. Proxies close
+	// streams that are silent for a minute.
 	heartbeat = 15 * time.Second
-	// tokenLook is how often the token of a stream is looked at. After it was
-	// revoked or has expired, the stream ends, and its reader is refused when it
-	// comes back.
+	// tokenLook is the interval at which a stream's token is checked. After the
+	// token was revoked or has expired, the stream ends, and its reader is
+	// refused when it reconnects.
 	tokenLook = 2 * time.Second
 	// followTime ends a stream, so that its reader's role and pipelines are
-	// looked at again when it comes back for the rest.
+	// checked again when it reconnects for the rest.
 	followTime = 30 * time.Minute
-	// logQuiet is how long after the end of a deployment whose build has no
-	// end on record its log is waited for: a worker that stops a build still
-	// writes it down.
+	// logQuiet is how long Troy waits for the log of an ended deployment whose
+	// build has no recorded end: a worker that stops a build still records it.
 	logQuiet = 3 * time.Second
-	// mostFollowers is how many logs a process streams at a time.
+	// mostFollowers is the maximum number of logs that a process streams at a
+	// time.
 	mostFollowers = 200
-	// logChunk is the most bytes of a log in one event.
+	// logChunk is the maximum number of log bytes in one event.
 	logChunk = 32 << 10
-	// writeTime is how long a part of a stream may take to be sent.
+	// writeTime is the maximum time for sending a part of a stream.
 	writeTime = 30 * time.Second
 )
 
-// deploymentLog answers with a build's log: as it is now, or as a stream of
-// events while the build runs.
+// deploymentLog answers with a build's current log, or with a stream of events
+// while the build runs.
 func (s *server) deploymentLog(c *gin.Context, who caller) error {
 	d, err := s.loggedDeployment(c, who)
 	if err != nil {
 		return err
 	}
 	if d.Kind != troy.Automated {
-		return troy.Errorf(troy.NotFound, "deployment %d is a %s, which is not built: it has no log", d.Number, d.Kind)
+		return troy.Errorf(troy.NotFound, "deployment %d is a %s, which has no build and no log", d.Number, d.Kind)
 	}
 	from, err := logPosition(c.Request)
 	if err != nil {
@@ -63,8 +63,8 @@ func (s *server) deploymentLog(c *gin.Context, who caller) error {
 	return s.plainLog(c, log)
 }
 
-// deploymentShowLog is the log for browsers that are signed in, below the page
-// of the deployment.
+// deploymentShowLog is the log for browsers with a session, below the
+// deployment's page.
 func (s *server) deploymentShowLog(c *gin.Context) error {
 	who, err := s.visitor(c.Request, credentials.Viewer)
 	if err != nil {
@@ -73,7 +73,8 @@ func (s *server) deploymentShowLog(c *gin.Context) error {
 	return s.deploymentLog(c, who)
 }
 
-// loggedDeployment bounds the look-up, since what follows has no bound.
+// loggedDeployment bounds the look-up, since the stream that follows has no
+// bound.
 func (s *server) loggedDeployment(c *gin.Context, who caller) (queries.Deployment, error) {
 	unbound := c.Request
 	ctx, cancel := context.WithTimeout(unbound.Context(), quick)
@@ -84,8 +85,8 @@ func (s *server) loggedDeployment(c *gin.Context, who caller) (queries.Deploymen
 	return d, err
 }
 
-// logPosition is where a log is to be read from: after the last event that the
-// reader had, or from the query's from, in bytes.
+// logPosition returns the position from which to read a log: after the last
+// event that the reader got, or the query's from, in bytes.
 func logPosition(r *http.Request) (int64, error) {
 	field, text := "from", r.URL.Query().Get("from")
 	if last := r.Header.Get("Last-Event-ID"); last != "" {
@@ -96,7 +97,7 @@ func logPosition(r *http.Request) (int64, error) {
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n < 0 {
-		return 0, troy.Errorf(troy.Invalid, "it is not a position in the log; expected a number of bytes").At(field)
+		return 0, troy.Errorf(troy.Invalid, "expected a position in the log, a number of bytes").At(field)
 	}
 	return n, nil
 }
@@ -104,12 +105,12 @@ func logPosition(r *http.Request) (int64, error) {
 // stream begins an answer that is sent piece by piece.
 func stream(c *gin.Context, contentType string) (write func([]byte) error) {
 	c.Header("Content-Type", contentType)
-	c.Header("X-Accel-Buffering", "no") // nginx would hold the pieces back
+	c.Header("X-Accel-Buffering", "no") // nginx would buffer the pieces
 	c.Writer.WriteHeader(http.StatusOK)
 	c.Writer.WriteHeaderNow()
 	control := http.NewResponseController(c.Writer)
 	return func(p []byte) error {
-		// A writer without deadlines, as in tests, has no connection to hold.
+		// A writer without deadlines, as in tests, has no connection.
 		_ = control.SetWriteDeadline(time.Now().Add(writeTime))
 		_, err := c.Writer.Write(p)
 		return err
@@ -130,25 +131,26 @@ func (s *server) plainLog(c *gin.Context, log *buildLog) error {
 	}
 	if err != nil {
 		s.deps.Log.WarnContext(c.Request.Context(), "a log was sent in part", "request", note(c.Request.Context()).request, "error", err)
-		// The answer has begun; its reader has to see that it is not whole.
+		// The answer has begun; aborting it shows the reader that it is
+		// incomplete.
 		panic(http.ErrAbortHandler)
 	}
 	begin()
 	return nil
 }
 
-// broken ends a stream of events, whose reader comes back for the rest.
+// broken ends a stream of events; the reader reconnects for the rest.
 func broken(c *gin.Context, err error) error {
-	if c.Request.Context().Err() == nil { // the reader is still there
+	if c.Request.Context().Err() == nil { // the reader is still connected
 		note(c.Request.Context()).err = err
 	}
 	return nil
 }
 
 // followLog sends a build's log as server-sent events
-// (html.spec.whatwg.org/multipage/server-sent-events.html): the text of each as
-// a JSON string, since a carriage return would end a line of the event, and
-// its id the position in the log after it. The last one is "end" with the
+// (html.spec.whatwg.org/multipage/server-sent-events.html). The data of each is
+// text as a JSON string, since a carriage return would end a line of the event;
+// its id is the position in the log after it. The last event is "end" with the
 // deployment's state.
 func (s *server) followLog(c *gin.Context, who caller, log *buildLog) error {
 	select {
@@ -159,7 +161,7 @@ func (s *server) followLog(c *gin.Context, who caller, log *buildLog) error {
 	}
 	ctx := c.Request.Context()
 	e := &events{write: stream(c, "text/event-stream; charset=utf-8"), flush: c.Writer.Flush, sent: log.position}
-	// The reader's own reconnecting would come after three seconds otherwise.
+	// Otherwise readers reconnect only after three seconds.
 	if err := e.send("retry: 1000\n\n"); err != nil {
 		return broken(c, err)
 	}
@@ -205,8 +207,8 @@ func (s *server) followLog(c *gin.Context, who caller, log *buildLog) error {
 	return nil
 }
 
-// stands reports whether a stream's reader may still read it: the token stands,
-// and so does the session of one that is signed in.
+// stands reports whether a stream's reader still has access: the token is valid
+// and, for a browser, its session too.
 func (s *server) stands(r *http.Request, who caller) (bool, error) {
 	if r.Header.Get("Authorization") == "" {
 		_, err := s.sessions.Find(r)
@@ -219,13 +221,13 @@ func (s *server) stands(r *http.Request, who caller) (bool, error) {
 	defer cancel()
 	stands, err := s.q.TokenStands(ctx, who.ID)
 	if err != nil {
-		return false, fmt.Errorf("look whether the token still stands: %w", err)
+		return false, fmt.Errorf("check the token: %w", err)
 	}
 	return stands, nil
 }
 
-// logEnded reports whether nothing comes after what was read. quiet is how
-// long nothing came.
+// logEnded reports whether nothing can follow what was read. quiet is the time
+// since the last text.
 func logEnded(state queries.BuildLogStateRow, quiet time.Duration) bool {
 	switch {
 	case state.Finished && state.Whole:
@@ -241,7 +243,7 @@ type events struct {
 	write func([]byte) error
 	flush func()
 	sent  int64  // position in the log after the last event
-	held  []byte // the beginning of a character whose rest has not come
+	held  []byte // an incomplete character at the end
 }
 
 func (e *events) send(text string) error {
@@ -288,8 +290,8 @@ func (e *events) end(state troy.DeploymentState) error {
 	return e.send(fmt.Sprintf("event: end\nid: %d\ndata: %s\n\n", e.sent, string(state)))
 }
 
-// partial is how many bytes at the end of p begin a character of UTF-8 whose
-// rest is missing.
+// partial returns the number of bytes at the end of p that begin an incomplete
+// UTF-8 character.
 func partial(p []byte) int {
 	for n := 1; n <= min(len(p), utf8.UTFMax-1); n++ {
 		if b := p[len(p)-n]; utf8.RuneStart(b) {

@@ -29,7 +29,7 @@ func (w *world) built(p pipeline) uuid.UUID {
 	return d.ID
 }
 
-// building begins the build of a deployment that waits.
+// building begins the build of a waiting deployment.
 func (w *world) building(id uuid.UUID) {
 	w.t.Helper()
 	w.exec("UPDATE deployments SET state = 'building', started_at = now() WHERE id = $1", id)
@@ -75,7 +75,7 @@ func logPath(p pipeline, id uuid.UUID) string {
 
 type event struct{ name, id, data string }
 
-// follow reads a stream of events into a channel, which is closed at its end.
+// follow reads a stream of events into a channel, which it closes at the end.
 func (w *world) follow(path string, options ...option) <-chan event {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), 30*time.Second)
@@ -127,7 +127,7 @@ func (w *world) follow(path string, options ...option) <-chan event {
 	return events
 }
 
-// collect reads a stream to its end: the log, and the last event.
+// collect reads a stream to its end and returns the log and the last event.
 func collect(t *testing.T, events <-chan event) (log string, last event) {
 	t.Helper()
 	for e := range events {
@@ -190,7 +190,7 @@ func TestLogs(t *testing.T) {
 		w.send("GET", path, nil, header("Last-Event-ID", bad)).refused(t, 400, "invalid", "Last-Event-ID", "position")
 	}
 	r := w.released(p, "one")
-	w.send("GET", logPath(p, r.ID), nil).refused(t, 404, "not_found", "", "is a release, which is not built")
+	w.send("GET", logPath(p, r.ID), nil).refused(t, 404, "not_found", "", "is a release, which has no build")
 	w.send("GET", logPath(p, uuid.New()), nil).refused(t, 404, "not_found", "", "")
 	w.send("GET", logPath(w.create("Other"), id), nil).refused(t, 404, "not_found", "", "no deployment")
 }
@@ -213,7 +213,7 @@ func TestLogsAreFollowed(t *testing.T) {
 	if e := next(); e != (event{"", "4", `"one\n"`}) {
 		t.Errorf("%+v", e)
 	}
-	// A character that comes in two pieces is one.
+	// A character that arrives in two pieces is one.
 	w.print(id, "caf\xc3")
 	if e := next(); e != (event{"", "7", `"caf"`}) {
 		t.Errorf("%+v", e)
@@ -235,7 +235,7 @@ func TestLogsAreFollowed(t *testing.T) {
 	}
 }
 
-// TestLogsWithoutAnEnd are of builds whose worker wrote none down.
+// TestLogsWithoutAnEnd reads logs of builds whose worker recorded no end.
 func TestLogsWithoutAnEnd(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -268,7 +268,7 @@ func TestStreamsEndWithTheProcess(t *testing.T) {
 	}
 }
 
-// TestStreamsEndWithTheirToken revokes the token of a log that is followed.
+// TestStreamsEndWithTheirToken revokes the token of a log's follower.
 func TestStreamsEndWithTheirToken(t *testing.T) {
 	t.Parallel()
 	for name, sql := range map[string]string{
@@ -301,7 +301,7 @@ func TestStreamsEndWithTheirToken(t *testing.T) {
 	}
 }
 
-// leaver is a reader who leaves when the first of the log has come.
+// leaver is a reader that leaves when the first text has arrived.
 type leaver struct {
 	*httptest.ResponseRecorder
 	leave context.CancelFunc
@@ -315,8 +315,8 @@ func (l *leaver) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// TestReadersLeave ends the reading of a log in its middle, whether it is in
-// pieces or whole, and whether it is followed.
+// TestReadersLeave has a reader leave in the middle of a log, in pieces or
+// compressed, followed or not.
 func TestReadersLeave(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -344,10 +344,10 @@ func TestReadersLeave(t *testing.T) {
 		select {
 		case <-done:
 		case <-time.After(20 * time.Second):
-			t.Fatalf("%s: the reading goes on", accept)
+			t.Fatalf("%s: the reading continues", accept)
 		}
 		if reader.got == 0 || reader.got > 8*size {
-			t.Errorf("%s: %d bytes were written, of them most after the reader left", accept, reader.got)
+			t.Errorf("%s: %d bytes were written, most of them after the reader left", accept, reader.got)
 		}
 	}
 	read("text/plain")
@@ -357,8 +357,8 @@ func TestReadersLeave(t *testing.T) {
 	read("text/event-stream")
 }
 
-// TestLargeLogs hold that the parts of a long log fit, whether it is in pieces
-// or whole.
+// TestLargeLogs checks that the parts of a long log fit, in pieces or
+// compressed.
 func TestLargeLogs(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -21,12 +21,12 @@ import (
 	"github.com/troy-iaas/troy/web/reply"
 )
 
-// requestHeader names a request in answers and in the log.
+// requestHeader is the header with a request's id, which the log has too.
 const requestHeader = "X-Request-Id"
 
 var requestForm = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)
 
-// entry is what the log says of a request besides what HTTP does.
+// entry is what the log says about a request in addition to HTTP.
 type entry struct {
 	route                string // the pattern, for metrics
 	request              string
@@ -45,8 +45,8 @@ func note(ctx context.Context) *entry {
 	return &entry{}
 }
 
-// outermost names, bounds and logs every request, and answers for handlers
-// that panic.
+// outermost gives every request an id, bounds and logs it, and answers if its
+// handler panics.
 func (s *server) outermost(next http.Handler, secure bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
@@ -92,15 +92,15 @@ func securityHeaders(h http.Header, secure bool) {
 	}
 }
 
-// logRequest writes the request's line. Answers that come by the thousand and
-// say nothing new, of uploads and of health checks, are for debugging.
+// logRequest logs the request. Frequent answers without news, of uploads and
+// health checks, have the level debug.
 func (s *server) logRequest(r *http.Request, e *entry, rec *recorder, took time.Duration) {
 	level := slog.LevelInfo
 	switch {
-	case rec.status >= 500 && r.Context().Err() == nil: // the caller is still there
+	case rec.status >= 500 && r.Context().Err() == nil: // the caller is still connected
 		level = slog.LevelError
 	case rec.status < 400 && (r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/files/") || r.URL.Path == "/healthz" || r.URL.Path == "/readyz" ||
-		r.Method == http.MethodGet && strings.HasPrefix(r.URL.Path, "/monitor")): // what is changed there is told
+		r.Method == http.MethodGet && strings.HasPrefix(r.URL.Path, "/monitor")): // changes there are logged
 		level = slog.LevelDebug
 	}
 	attrs := []slog.Attr{
@@ -118,7 +118,7 @@ func (s *server) logRequest(r *http.Request, e *entry, rec *recorder, took time.
 	s.deps.Log.LogAttrs(r.Context(), level, "request", attrs...)
 }
 
-// recorder remembers the answer's status and size.
+// recorder records the answer's status and size.
 type recorder struct {
 	http.ResponseWriter
 	status int
@@ -141,24 +141,24 @@ func (r *recorder) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Flush sends what was written so far, as streams want it.
+// Flush sends what was written so far, for streams.
 func (r *recorder) Flush() {
 	if r.status == 0 {
 		r.status = http.StatusOK
 	}
-	// A writer that can't flush, as in tests, has nobody waiting either.
+	// A writer that can't flush, as in tests, has no waiting reader.
 	_ = http.NewResponseController(r.ResponseWriter).Flush()
 }
 
 // Unwrap is for http.ResponseController.
 func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
-// slowestBody is the least bytes a second that a body must come at.
+// slowestBody is the minimum speed of a body in bytes per second.
 const slowestBody = 1 << 10
 
-// body reads a request's body for as long as it keeps coming: no pause is
-// longer than idle, it is never slower than slowestBody on the whole, and it
-// ends by the time until, if there is one.
+// body reads a request's body while it keeps arriving: it fails if a pause is
+// longer than idle, if the average is slower than slowestBody, or at the time
+// until, if that is set.
 type body struct {
 	io.ReadCloser
 	control    *http.ResponseController
@@ -175,8 +175,8 @@ func newBody(r io.ReadCloser, control *http.ResponseController, idle time.Durati
 	return b
 }
 
-// extend moves the connection's deadline. A server that knows no deadlines,
-// as in tests without a connection, has no connection to hold either.
+// extend moves the connection's deadline. A server without deadlines, as in
+// tests, has no connection.
 func (b *body) extend(now time.Time) {
 	deadline := now.Add(b.idle)
 	if slowest := b.start.Add(b.idle + time.Duration(b.read/slowestBody)*time.Second); slowest.Before(deadline) {
@@ -189,20 +189,20 @@ func (b *body) extend(now time.Time) {
 	_ = b.control.SetReadDeadline(deadline)
 }
 
-// arriveWithin makes the connection's deadline that of the whole body: it must
-// have arrived after the time, counted from now.
+// arriveWithin sets the connection's deadline for the whole body to this time
+// from now.
 func (b *body) arriveWithin(most time.Duration) {
 	now := time.Now()
 	b.until, b.within = now.Add(most), most
 	b.extend(now)
 }
 
-// late says why a body came to its deadline.
+// late explains why a body reached its deadline.
 func (b *body) late() error {
 	if !b.until.IsZero() && !time.Now().Before(b.until) {
 		return troy.Errorf(troy.Unavailable, "the request's body took longer than %s to arrive", b.within)
 	}
-	return troy.Errorf(troy.Unavailable, "the request's body stood still for %s, or came slower than %d bytes a second", b.idle, slowestBody)
+	return troy.Errorf(troy.Unavailable, "the request's body paused for %s, or arrived slower than %d bytes a second", b.idle, slowestBody)
 }
 
 func (b *body) Read(p []byte) (int, error) {
@@ -213,7 +213,7 @@ func (b *body) Read(p []byte) (int, error) {
 	b.read += int64(n)
 	switch {
 	case errors.Is(err, io.EOF):
-		// What comes next on the connection does not belong to this body; its
+		// Later data on the connection does not belong to this body; its
 		// deadline must not end the handler's context.
 		_ = b.control.SetReadDeadline(time.Time{})
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -224,9 +224,9 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// knownHost refuses requests whose Host is not Troy's, so that no other name
-// that leads here (DNS rebinding) is taken for its own. Loopback is known
-// with any port, since another may be forwarded to Troy's.
+// knownHost refuses requests whose Host is not Troy's, so that another name
+// that resolves to this server (DNS rebinding) is not accepted. It accepts
+// loopback with any port, since another port may be forwarded to Troy's.
 func (s *server) knownHost(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !s.hosts[hostKey(r.Host)] && !loopback(r.Host) {
@@ -242,7 +242,7 @@ func hostKey(host string) string { return strings.ToLower(host) }
 func loopback(hostport string) bool {
 	host, _, err := net.SplitHostPort(hostport)
 	if err != nil {
-		// Without a port. An IPv6 address stands in brackets (RFC 9110 §7.2).
+		// Without a port. An IPv6 address is in brackets (RFC 9110 §7.2).
 		host = hostport
 		if host == "[::1]" {
 			return true
@@ -255,7 +255,7 @@ func loopback(hostport string) bool {
 	return host == "localhost" || host == "127.0.0.1"
 }
 
-// sameOrigin refuses changes that a browser sends for another site's page.
+// sameOrigin refuses changes that a browser sends from another site's page.
 func (s *server) sameOrigin(u *url.URL, next http.Handler) (http.Handler, error) {
 	protection := http.NewCrossOriginProtection()
 	if err := protection.AddTrustedOrigin(u.Scheme + "://" + u.Host); err != nil {

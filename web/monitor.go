@@ -21,17 +21,17 @@ import (
 
 const monitorPath = "/monitor"
 
-// shared lends a connection to asynqmon, which otherwise would make its own.
+// shared lends a connection to asynqmon, which otherwise would open its own.
 type shared struct{ client redis.UniversalClient }
 
-// MakeRedisClient is asynq.RedisConnOpt.
+// MakeRedisClient implements asynq.RedisConnOpt.
 func (s shared) MakeRedisClient() any { return s.client }
 
 var _ asynq.RedisConnOpt = shared{}
 
 // monitor is Asynqmon behind HTTP Basic with an admin token as the password.
-// Its page asks other sites for fonts; the policy keeps it from that, and the
-// page does without.
+// Its page requests fonts from other sites; the policy blocks them, and the
+// page works without.
 func (s *server) monitor() http.Handler {
 	mon := asynqmon.New(asynqmon.Options{
 		RootPath:         monitorPath,
@@ -45,17 +45,17 @@ func (s *server) monitor() http.Handler {
 		"object-src 'none'", "base-uri 'none'", "form-action 'self'", "frame-ancestors 'none'",
 	}, "; ")
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !s.mayAll(w, r, credentials.Admin, "the monitor shows all") {
+		if !s.mayAll(w, r, credentials.Admin, "the monitor shows all pipelines") {
 			return
 		}
-		// The page counts seconds; what it shows is never old.
+		// The page counts seconds; its content must never be stale.
 		reply.Limit(w)
 		w.Header().Set("Content-Security-Policy", policy)
 		mon.ServeHTTP(w, r)
 	})
 }
 
-// printable shows a payload as text, line ends included.
+// printable shows a payload as text, including line ends.
 func printable(b []byte) string {
 	const most = 4096
 	if len(b) > most {
@@ -71,8 +71,8 @@ func printable(b []byte) string {
 
 var inlineScript = regexp.MustCompile(`(?s)<script>(.*?)</script>`)
 
-// scriptHashes allows the scripts that stand in Asynqmon's page, and no
-// others (www.w3.org/TR/CSP3/#match-element-to-source-list).
+// scriptHashes allows exactly the scripts in Asynqmon's page
+// (www.w3.org/TR/CSP3/#match-element-to-source-list).
 func scriptHashes(mon http.Handler) []string {
 	page := &pageWriter{}
 	mon.ServeHTTP(page, &http.Request{Method: http.MethodGet, URL: &url.URL{Path: monitorPath + "/"}})
@@ -84,7 +84,7 @@ func scriptHashes(mon http.Handler) []string {
 	return hashes
 }
 
-// pageWriter keeps a page that nobody asked for.
+// pageWriter captures Asynqmon's page.
 type pageWriter struct {
 	bytes.Buffer
 	header http.Header

@@ -17,8 +17,8 @@ import (
 	"github.com/troy-iaas/troy/web/reply"
 )
 
-// once carries a request with an Idempotency-Key out once, and answers one
-// that is sent again by what the first one made or moved.
+// once carries out a request with an Idempotency-Key once. It answers a
+// repetition with what the first request made or moved.
 func (s *server) once(again func(*gin.Context, uuid.UUID) error, h func(*gin.Context, caller) error) func(*gin.Context, caller) error {
 	return func(c *gin.Context, who caller) error {
 		key, err := idempotencyKey(c.Request)
@@ -45,7 +45,7 @@ func (s *server) once(again func(*gin.Context, uuid.UUID) error, h func(*gin.Con
 	}
 }
 
-// pipelineAgain answers with a pipeline as it is now.
+// pipelineAgain answers with the current state of a pipeline.
 func (s *server) pipelineAgain(status int) func(*gin.Context, uuid.UUID) error {
 	return func(c *gin.Context, id uuid.UUID) error {
 		p, err := s.q.PipelineGet(c.Request.Context(), id)
@@ -60,7 +60,7 @@ func (s *server) pipelineAgain(status int) func(*gin.Context, uuid.UUID) error {
 	}
 }
 
-// deploymentAgain answers with a deployment as it is now.
+// deploymentAgain answers with the current state of a deployment.
 func (s *server) deploymentAgain(c *gin.Context, id uuid.UUID) error {
 	d, err := s.q.DeploymentGet(c.Request.Context(), id)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -74,11 +74,11 @@ func (s *server) deploymentAgain(c *gin.Context, id uuid.UUID) error {
 }
 
 func gone(what string, id uuid.UUID) error {
-	return troy.Errorf(troy.NotFound, "the %s %s, which the first request with this key made or moved, is gone", what, id)
+	return troy.Errorf(troy.NotFound, "the %s %s, which the first request with this key made or moved, was deleted", what, id)
 }
 
 // rungAgain answers for a task that was rung.
 func (s *server) rungAgain(c *gin.Context, id uuid.UUID) error {
-	reply.JSON(c.Writer, http.StatusAccepted, map[string]string{"id": id.String(), "result": "it was rung by the first request with this key"})
+	reply.JSON(c.Writer, http.StatusAccepted, map[string]string{"id": id.String(), "result": "the first request with this key rang it"})
 	return nil
 }

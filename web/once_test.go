@@ -21,8 +21,8 @@ import (
 	"github.com/troy-iaas/troy/queries"
 )
 
-// cutter stands between Troy and Postgres. Armed, it lets the next COMMIT
-// through and cuts the connection before its answer.
+// cutter is a proxy between Troy and Postgres. When armed, it forwards the next
+// COMMIT and cuts the connection before the answer.
 type cutter struct {
 	armed atomic.Bool
 	cuts  atomic.Int64
@@ -46,7 +46,7 @@ func (c *cutter) serve(t *testing.T, network, target string) *net.TCPAddr {
 				_ = in.Close()
 				continue
 			}
-			var silent atomic.Bool // nothing more goes back to Troy
+			var silent atomic.Bool // nothing more is forwarded to Troy
 			go c.ask(in, out, &silent)
 			go func() {
 				defer in.Close()
@@ -108,7 +108,7 @@ func (c *cutter) behind(t *testing.T) *world {
 func key(k string) option { return header("Idempotency-Key", k) }
 
 // TestCommitWithoutAnswer loses the answer to the COMMIT of every POST that
-// makes or moves something, and sends it again.
+// makes or moves something, and sends the request again.
 func TestCommitWithoutAnswer(t *testing.T) {
 	t.Parallel()
 	var c cutter
@@ -129,7 +129,7 @@ func TestCommitWithoutAnswer(t *testing.T) {
 	for _, test := range []struct {
 		path, body, other string
 		status            int
-		effect            string // counts what was done
+		effect            string // counts the effects
 	}{
 		{"/v1/pipelines", `{"name":"Once"}`, `{"name":"Twice"}`, 201, "SELECT count(*) FROM pipelines WHERE name IN ('Once', 'Twice')"},
 		{"/v1/pipelines/" + raw.ID.String() + "/provision", "", "{ }", 202, "SELECT count(*) FROM events WHERE to_status = 'provision_request' AND slug = 'raw'"},
@@ -144,7 +144,7 @@ func TestCommitWithoutAnswer(t *testing.T) {
 		cuts, k := c.cuts.Load(), key("key of "+test.path)
 		c.armed.Store(true)
 		a := w.send("POST", test.path, test.body, k)
-		a.refused(t, 503, "unsure", "", "may have been done")
+		a.refused(t, 503, "unsure", "", "may have been carried out")
 		if a.header.Get("Retry-After") == "" || c.cuts.Load() != cuts+1 {
 			t.Errorf("%s: %d cuts, Retry-After %q", test.path, c.cuts.Load()-cuts, a.header.Get("Retry-After"))
 		}
@@ -162,11 +162,11 @@ func TestCommitWithoutAnswer(t *testing.T) {
 		}
 		w.send("POST", test.path, test.other, k).refused(t, 409, "conflict", "Idempotency-Key", "another request")
 		if n := w.count(test.effect); n != 1 {
-			t.Errorf("%s: sent again it had %d effects", test.path, n)
+			t.Errorf("%s: repeated it had %d effects", test.path, n)
 		}
 	}
 
-	// Nothing is unsure when Postgres itself refuses, or was never asked.
+	// The result is certain if Postgres itself refuses, or was never asked.
 	w.send("POST", "/v1/pipelines", `{"name":"x","slug":"blog"}`, key("taken")).refused(t, 409, "conflict", "slug", "taken")
 	w.send("POST", "/v1/pipelines", `{"name":"x","slug":"free"}`, key("taken")).into(t, 201, nil)
 }
@@ -174,7 +174,7 @@ func TestCommitWithoutAnswer(t *testing.T) {
 func TestIdempotencyKeys(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	// Sent many times at once, it is done once, and all are told of the same.
+	// Concurrent repetitions are carried out once, and all get the same answer.
 	var all sync.WaitGroup
 	ids := make([]uuid.UUID, 12)
 	for i := range ids {
@@ -196,10 +196,10 @@ func TestIdempotencyKeys(t *testing.T) {
 	if n := w.count("SELECT count(*) FROM pipelines"); n != 1 {
 		t.Fatalf("%d pipelines", n)
 	}
-	// Another path, and another's key, are other requests.
+	// Another path and another caller's key are other requests.
 	w.send("POST", "/v1/pipelines/"+ids[0].String()+"/provision", "", key("k")).refused(t, 409, "conflict", "Idempotency-Key", "another request")
 	w.send("POST", "/v1/pipelines", `{"name":"Blog"}`, key("k"), as(w.token(credentials.Admin))).into(t, 201, nil)
-	// Without a key each is a new one.
+	// Without a key each is a new request.
 	for range 2 {
 		w.send("POST", "/v1/pipelines", `{"name":"Blog"}`).into(t, 201, nil)
 	}
@@ -208,7 +208,7 @@ func TestIdempotencyKeys(t *testing.T) {
 	}
 	w.send("POST", "/v1/pipelines", `{"name":"Blog"}`, key(strings.Repeat("k", 129))).refused(t, 400, "invalid", "Idempotency-Key", "")
 	w.send("POST", "/v1/pipelines", `{"name":"`+strings.Repeat("x", 64<<10)+`"}`, key("large")).refused(t, 413, "too_large", "", "")
-	// A key is forgotten after a day: looked at, and by the sweep.
+	// A key is forgotten after a day, both when it is read and by the sweep.
 	w.exec("UPDATE requests SET created_at = now() - interval '25 hours' WHERE key = 'k'")
 	var p pipeline
 	w.send("POST", "/v1/pipelines", `{"name":"Later"}`, key("k")).into(t, 201, &p)
@@ -219,11 +219,11 @@ func TestIdempotencyKeys(t *testing.T) {
 	if n, err := w.q.RequestsExpire(t.Context()); err != nil || n != 2 {
 		t.Errorf("%d keys were forgotten (%v), want 2", n, err)
 	}
-	// What the key made may be gone.
+	// What the key made may have been deleted.
 	w.send("POST", "/v1/pipelines", `{"name":"Gone"}`, key("gone")).into(t, 201, &p)
 	w.exec("DELETE FROM pipelines WHERE id = $1", p.ID)
 	w.send("POST", "/v1/pipelines", `{"name":"Gone"}`, key("gone")).refused(t, 404, "not_found", "", "is gone")
-	// A task that is rung is answered for.
+	// A rung task has an answer.
 	blog := `{"kind":"retention","id":"` + ids[0].String() + `"}`
 	w.send("POST", "/v1/tasks", blog, key("ring")).into(t, 202, nil)
 	if a := w.send("POST", "/v1/tasks", blog, key("ring")); a.status != 202 || !strings.Contains(string(a.body), "first request") {

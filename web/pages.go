@@ -26,20 +26,20 @@ const (
 	failurePage = "failure.html"
 )
 
-// pages are those that people see in a browser.
+// pages are Troy's pages for browsers.
 type pages struct {
 	templates *template.Template
 	frame     frame
 	policy    string // the content security policy, without form-action
 }
 
-// frame is what every page has.
+// frame is the data of every page.
 type frame struct {
 	Style template.CSS
 	Host  string // Troy's own
 }
 
-// newPages parses the pages of Troy itself and those of the forges.
+// newPages parses Troy's own pages and those of the forges.
 func newPages(address string, forges []forge.Adapter) (*pages, error) {
 	style, err := pageFiles.ReadFile("templates/page.css")
 	if err != nil {
@@ -70,7 +70,8 @@ func newPages(address string, forges []forge.Adapter) (*pages, error) {
 	}, nil
 }
 
-// show answers with a page. The policy ends with form-action, which more adds to.
+// show answers with a page. The policy ends with form-action, to which more is
+// appended.
 func (p *pages) show(c *gin.Context, status int, name string, view any, more string) error {
 	var page bytes.Buffer
 	if err := p.templates.ExecuteTemplate(&page, name, view); err != nil {
@@ -82,9 +83,9 @@ func (p *pages) show(c *gin.Context, status int, name string, view any, more str
 	return nil
 }
 
-// page makes a route of a page for callers whose role is least or more, with
-// where to go back to when it fails, if that is anywhere. Those who are not
-// signed in are sent to sign in and come back.
+// page makes a route of a page for callers whose role is at least least. back,
+// if not empty, is where its failure page leads. Browsers without a session are
+// sent to sign in and come back.
 func (s *server) page(least credentials.Role, back string, h func(context.Context, *gin.Context, caller) error) gin.HandlerFunc {
 	return s.anonymous(func(c *gin.Context) error {
 		who, err := s.visitor(c.Request, least)

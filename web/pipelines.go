@@ -37,15 +37,15 @@ type pipelineJSON struct {
 	UpdatedAt time.Time `json:"updated_at"`
 }
 
-// lockJSON says who locked a pipeline, and why.
+// lockJSON is a pipeline's lock with its author and reason.
 type lockJSON struct {
 	By     string    `json:"by"`
 	Reason string    `json:"reason"`
 	At     time.Time `json:"at"`
 }
 
-// describe turns rows into the API's pipelines: with their hosts, and for
-// those that wait for a worker their places in the queue.
+// describe converts rows into the API's pipelines: with their hosts and, for
+// those that wait for a worker, their places in the queue.
 func (s *server) describe(ctx context.Context, rows ...queries.Pipeline) ([]pipelineJSON, error) {
 	ids, waiting := []uuid.UUID{}, []uuid.UUID{}
 	for _, p := range rows {
@@ -219,7 +219,7 @@ func (s *server) pipelineUnlock(c *gin.Context, who caller) error {
 	return s.replyPipeline(c, http.StatusOK, p)
 }
 
-// ask has intake move the path's pipeline.
+// ask makes intake move the path's pipeline.
 func (s *server) ask(c *gin.Context, who caller, f func(context.Context, uuid.UUID, string) (queries.Pipeline, error)) error {
 	p, err := s.pipeline(c.Request.Context(), c, who)
 	if err != nil {

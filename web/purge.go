@@ -10,8 +10,8 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// pipelinePurge takes assets away that the site carries from earlier
-// deployments: one file, those in a folder, or all.
+// pipelinePurge removes assets that the site carries from earlier deployments:
+// one file, the files in a folder, or all.
 func (s *server) pipelinePurge(c *gin.Context, who caller) error {
 	p, err := s.pipeline(c.Request.Context(), c, who)
 	if err != nil {

@@ -27,7 +27,7 @@ type releaseJSON struct {
 	Limits     limitsJSON  `json:"limits"`
 	ExpiresAt  time.Time   `json:"expires_at"`
 	Finalized  bool        `json:"finalized"`
-	// Direct says that files can be sent straight to the store.
+	// Direct reports that files can be sent directly to the store.
 	Direct bool `json:"direct"`
 }
 
@@ -37,11 +37,11 @@ type limitsJSON struct {
 	TotalBytes int64 `json:"total_bytes"`
 }
 
-// manifestBytes is the most bytes of a manifest's JSON: 640 for a file, 64 MB
-// for 100,000.
+// manifestBytes is the maximum size of a manifest's JSON: 640 bytes for a file,
+// 64 MB for 100,000.
 func manifestBytes(files int) int64 { return maxJSON + 640*int64(files) }
 
-// idempotencyKey reads the header, nil if it is absent.
+// idempotencyKey reads the header; it returns nil if the header is absent.
 func idempotencyKey(r *http.Request) (*string, error) {
 	const name, most = "Idempotency-Key", 128
 	values := r.Header.Values(name)
@@ -49,18 +49,18 @@ func idempotencyKey(r *http.Request) (*string, error) {
 	case len(values) == 0:
 		return nil, nil
 	case len(values) > 1 || values[0] == "" || len(values[0]) > most:
-		return nil, troy.Errorf(troy.Invalid, "the header must stand once and have 1 to %d characters", most).At(name)
+		return nil, troy.Errorf(troy.Invalid, "expected the header once, with 1 to %d characters", most).At(name)
 	}
 	for _, r := range values[0] {
 		if r < ' ' || r > '~' {
-			return nil, troy.Errorf(troy.Invalid, "the header may have printable ASCII characters only").At(name)
+			return nil, troy.Errorf(troy.Invalid, "expected only printable ASCII characters in the header").At(name)
 		}
 	}
 	return &values[0], nil
 }
 
-// releaseBegin writes the release down first and declares its tree after it,
-// so that every tree has a row that gets it tidied up.
+// releaseBegin records the release before it declares its tree, so that every
+// tree has a row that gets it removed.
 func (s *server) releaseBegin(c *gin.Context, who caller) error {
 	ctx := c.Request.Context()
 	key, err := idempotencyKey(c.Request)
@@ -116,15 +116,16 @@ func (s *server) releaseBegin(c *gin.Context, who caller) error {
 }
 
 // openReleases is how many unfinished releases a pipeline may have, and
-// openSites how many sites of the largest size they may declare together, in
-// files and in bytes. Each of them holds disk until it expires.
+// openSites how many sites of maximum size they may declare in total, in files
+// and in bytes. Each of them uses disk space until it expires.
 const (
 	openReleases = 50
 	openSites    = 3
 )
 
 // roomForRelease returns a Conflict if a pipeline has so many unfinished
-// releases that another one could keep others from the store.
+// releases that another one could leave too little of the store for other
+// pipelines.
 func (s *server) roomForRelease(ctx context.Context, q *queries.Queries, p queries.Pipeline, m site.Manifest, key *string) error {
 	open, err := q.ReleasesOpen(ctx, p.ID, key)
 	if err != nil {
@@ -149,15 +150,15 @@ func totalBytes(m site.Manifest) (total int64) {
 	return total
 }
 
-// writeRelease makes the release's row, or finds the one that was made with
-// the same key.
+// writeRelease makes the release's row, or finds the one with the same key.
 func (s *server) writeRelease(ctx context.Context, p queries.Pipeline, m site.Manifest, message string, key *string, who caller) (r queries.ReleaseGetRow, again bool, err error) {
 	id, err := uuid.NewV7()
 	if err != nil {
 		return r, false, err
 	}
 	digest := m.Digest().String()
-	// Behind the pipeline's lock, so that many at once don't all find room.
+	// Behind the pipeline's lock, so that concurrent requests don't all find
+	// room.
 	err = pgx.BeginFunc(ctx, s.deps.DB, func(tx pgx.Tx) error {
 		q := queries.New(tx)
 		if _, err := q.PipelineLock(ctx, p.ID); err != nil {
@@ -177,7 +178,7 @@ func (s *server) writeRelease(ctx context.Context, p queries.Pipeline, m site.Ma
 		return r, false, err
 	}
 	if !errors.Is(err, pgx.ErrNoRows) {
-		return r, false, fmt.Errorf("write down a release of %s: %w", p.ID, err)
+		return r, false, fmt.Errorf("record a release of %s: %w", p.ID, err)
 	}
 	if key != nil {
 		first, err := s.q.ReleaseGetByKey(ctx, p.ID, *key)
@@ -202,13 +203,13 @@ func (s *server) writeRelease(ctx context.Context, p queries.Pipeline, m site.Ma
 	return r, false, intake.Refuse(now, intake.Deploy)
 }
 
-// sameRelease refuses a key that stands for something else.
+// sameRelease refuses a key that was used for another release.
 func sameRelease(r queries.ReleaseGetRow, digest string) error {
 	if r.ManifestDigest != digest {
-		return troy.Errorf(troy.Conflict, "the key was used for a release of other files; use another").At("Idempotency-Key")
+		return troy.Errorf(troy.Conflict, "the key was used for a release of other files; use another key").At("Idempotency-Key")
 	}
 	if r.FinalizedAt == nil && r.Expired {
-		return troy.Errorf(troy.Conflict, "the release that was begun with the key expired at %s; use another", r.ExpiresAt.UTC().Format(time.RFC3339)).At("Idempotency-Key")
+		return troy.Errorf(troy.Conflict, "the release with this key expired at %s; use another key", r.ExpiresAt.UTC().Format(time.RFC3339)).At("Idempotency-Key")
 	}
 	return nil
 }
@@ -225,7 +226,7 @@ func (s *server) replyRelease(c *gin.Context, status int, r queries.ReleaseGetRo
 	})
 }
 
-// release finds the path's release, which must be its pipeline's.
+// release finds the path's release, which must belong to the path's pipeline.
 func (s *server) release(ctx context.Context, c *gin.Context, who caller) (queries.Pipeline, queries.ReleaseGetRow, error) {
 	p, err := s.pipeline(ctx, c, who)
 	if err != nil {
@@ -249,20 +250,20 @@ func noRelease(id uuid.UUID) error {
 	return troy.Errorf(troy.NotFound, "the pipeline has no release %s; it may have expired", id)
 }
 
-// open refuses a release that takes no more files.
+// open refuses a release that accepts no more files.
 func open(p queries.Pipeline, r queries.ReleaseGetRow) error {
 	switch {
 	case p.Status.InDeletion():
 		return intake.Refuse(p, intake.Deploy)
 	case r.FinalizedAt != nil:
-		return troy.Errorf(troy.Conflict, "the release is finalized; begin another one")
+		return troy.Errorf(troy.Conflict, "the release is finalized; start another one")
 	case r.Expired:
-		return troy.Errorf(troy.Conflict, "the release expired at %s; begin another one", r.ExpiresAt.UTC().Format(time.RFC3339))
+		return troy.Errorf(troy.Conflict, "the release expired at %s; start another one", r.ExpiresAt.UTC().Format(time.RFC3339))
 	}
 	return nil
 }
 
-// missing asks the store what of a release has to be sent.
+// missing asks the store which files of a release have to be sent.
 func (s *server) missing(ctx context.Context, r queries.ReleaseGetRow) ([]site.File, error) {
 	tree := site.Tree{Pipeline: r.PipelineID, Deployment: r.ID}
 	m, err := s.deps.Store.Manifest(ctx, tree)
@@ -274,15 +275,15 @@ func (s *server) missing(ctx context.Context, r queries.ReleaseGetRow) ([]site.F
 	}
 	files, err := s.deps.Store.Begin(ctx, tree, m)
 	if err != nil {
-		return nil, fmt.Errorf("look what is missing of release %s: %w", r.ID, err)
+		return nil, fmt.Errorf("find the missing files of release %s: %w", r.ID, err)
 	}
 	return files, nil
 }
 
-// notDeclared is for a row whose tree never came to be, or went with its
-// pipeline.
+// notDeclared is the error for a row whose tree was never declared, or was
+// deleted with its pipeline.
 func notDeclared() error {
-	return troy.Errorf(troy.Conflict, "the release was not begun whole, or its files are being removed; begin it again")
+	return troy.Errorf(troy.Conflict, "the release was not declared completely, or its files are being removed; start it again")
 }
 
 func (s *server) releaseGet(c *gin.Context, who caller) error {
@@ -305,8 +306,8 @@ func (s *server) releaseGet(c *gin.Context, who caller) error {
 	return nil
 }
 
-// discardedOfUpload is how many bytes of an upload that failed are read before
-// the answer.
+// discardedOfUpload is how many bytes of a failed upload are read before the
+// answer.
 const discardedOfUpload = 64 << 20
 
 func (s *server) releaseUpload(c *gin.Context, who caller) error {
@@ -332,7 +333,8 @@ func (s *server) releaseUpload(c *gin.Context, who caller) error {
 	}
 	err = s.deps.Store.Put(c.Request.Context(), site.Tree{Pipeline: u.pipeline, Deployment: id}, f, c.Request.Body)
 	if err != nil {
-		// A sender that is still writing would see a reset in place of the answer.
+		// A sender that is still writing would see a reset instead of the
+		// answer.
 		_, _ = io.CopyN(io.Discard, c.Request.Body, discardedOfUpload)
 	}
 	if errors.Is(err, cloud.ErrNotFound) {
@@ -373,7 +375,7 @@ func (s *server) releaseFinalize(c *gin.Context, who caller) error {
 	}
 	d, err := s.deps.Intake.Finalize(ctx, f)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return troy.Errorf(troy.NotFound, "the deployment of the release %s is gone", r.ID)
+		return troy.Errorf(troy.NotFound, "the deployment of the release %s was removed", r.ID)
 	}
 	if err != nil {
 		return err
@@ -382,8 +384,8 @@ func (s *server) releaseFinalize(c *gin.Context, who caller) error {
 	return s.replyDeployment(c, http.StatusAccepted, d)
 }
 
-// complete refuses a release of which files are missing. What is not to go
-// live by itself has no worker to seal it, so it is sealed here.
+// complete refuses a release with missing files. It seals a release that is not
+// published, since no worker does.
 func (s *server) complete(ctx context.Context, r queries.ReleaseGetRow, publish bool) error {
 	missing, err := s.missing(ctx, r)
 	if err != nil {

@@ -68,7 +68,7 @@ func TestReleaseFromBeginToDeployment(t *testing.T) {
 	w.goLive(p, r.ID)
 	next := w.begin(p, nil, file("index.html", "home"))
 	if len(next.Missing) != 0 {
-		t.Errorf("what is there is asked for: %+v", next.Missing)
+		t.Errorf("a stored file is requested: %+v", next.Missing)
 	}
 	at = releases(p) + "/" + next.ID.String()
 	w.send("POST", at+"/finalize", `{"expect_live":"none"}`).refused(t, 412, "precondition_failed", "expect_live", r.ID.String())
@@ -79,7 +79,7 @@ func TestReleaseFromBeginToDeployment(t *testing.T) {
 	if d.State != "succeeded" || d.Live || d.FinishedAt == nil {
 		t.Errorf("%+v", d)
 	}
-	// Nobody else seals what is not to go live by itself.
+	// No worker seals an unpublished release.
 	if _, err := os.Stat((site.Layout{Root: w.dir}).Tree(site.Tree{Pipeline: p.ID, Deployment: d.ID})); err != nil {
 		t.Errorf("it is not sealed: %v", err)
 	}
@@ -151,19 +151,19 @@ func TestBadManifests(t *testing.T) {
 		})
 	}
 	if n := w.count("SELECT count(*) FROM releases"); n != 0 {
-		t.Errorf("%d releases were begun", n)
+		t.Errorf("%d releases were started", n)
 	}
 }
 
-// What is begun and never finished takes no more than a bounded part of the
-// store, and only its own pipeline's.
+// Unfinished releases use a bounded part of the store, and count only for their
+// own pipeline.
 func TestUnfinishedReleasesAreBounded(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(w *world) { w.cfg.Limits = site.Limits{Files: 60, FileBytes: 100, TotalBytes: 200} })
 	many, large, wide, other := w.create("Many"), w.create("Large"), w.create("Wide"), w.create("Other")
 	key := func(n int) option { return header("Idempotency-Key", fmt.Sprint(n)) }
 	small := manifest{Files: []site.File{file("a", "a")}}
-	// All at once, and more than there is room for.
+	// Many concurrent requests, more than there is room for.
 	var begun atomic.Int64
 	var senders sync.WaitGroup
 	for n := range 60 {
@@ -179,7 +179,7 @@ func TestUnfinishedReleasesAreBounded(t *testing.T) {
 	}
 	senders.Wait()
 	if begun.Load() != 50 {
-		t.Errorf("%d releases were begun, want 50", begun.Load())
+		t.Errorf("%d releases were started, want 50", begun.Load())
 	}
 	taken := w.text("SELECT idempotency_key FROM releases WHERE pipeline_id = $1 LIMIT 1", many.ID)
 	w.send("POST", releases(many), small).refused(t, 409, "conflict", "", "50 unfinished releases")
@@ -243,7 +243,7 @@ func TestBadUploads(t *testing.T) {
 	w.send("POST", releases(other), manifest{Files: []site.File{file("a", "a")}}).refused(t, 409, "conflict", "", "Scheduled for Deletion")
 }
 
-// A server that has never seen a release learns of it from the store.
+// A server that has never seen a release finds it in the store.
 func TestAnotherServerTakesTheUpload(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -258,20 +258,19 @@ func TestAnotherServerTakesTheUpload(t *testing.T) {
 	wg.Wait()
 	fresh.upload(p, r, "a").into(t, 204, nil)
 	w.send("POST", releases(p)+"/"+r.ID.String()+"/finalize", nil).into(t, 202, nil)
-	// The pipeline goes while a release is open.
+	// The pipeline is deleted while a release is open.
 	open := w.begin(p, nil, file("b", "b"))
 	if _, err := w.deps.Store.RemoveAll(t.Context(), p.ID); err != nil {
 		t.Fatal(err)
 	}
-	fresh.upload(p, open, "b").refused(t, 409, "conflict", "", "begin it again")
+	fresh.upload(p, open, "b").refused(t, 409, "conflict", "", "start it again")
 	w.upload(p, open, "b").refused(t, 404, "not_found", "", "release not found")
-	w.send("POST", releases(p)+"/"+open.ID.String()+"/finalize", nil).refused(t, 409, "conflict", "", "begin it again")
+	w.send("POST", releases(p)+"/"+open.ID.String()+"/finalize", nil).refused(t, 409, "conflict", "", "start it again")
 	w.exec("DELETE FROM pipelines")
 	fresh.upload(p, open, "b").refused(t, 404, "not_found", "", "pipeline not found")
 }
 
-// An upload may take longer than a pause may, and no longer once it stands
-// still.
+// An upload may take longer than the maximum pause, but not stall.
 func TestSlowAndStalledUploads(t *testing.T) {
 	t.Parallel()
 	const idle = 600 * time.Millisecond
@@ -312,7 +311,7 @@ func TestSlowAndStalledUploads(t *testing.T) {
 	}
 }
 
-// paced gives a text in pieces with pauses.
+// paced returns a text in pieces with pauses.
 type paced struct {
 	text  string
 	pause time.Duration
@@ -336,8 +335,8 @@ func (full) Put(context.Context, site.Tree, site.File, io.Reader) error {
 	return troy.Errorf(troy.Unavailable, "the store's disk is full")
 }
 
-// A sender that reads only after it has written everything gets the answer,
-// not a reset.
+// A sender that reads only after it has written everything gets the answer, not
+// a reset.
 func TestAnUploadThatFailsIsAnswered(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(w *world) { w.deps.Store = full{w.deps.Store} })

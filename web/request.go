@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	maxJSON  = 64 << 10 // bytes of a body, a release's manifest excepted
-	maxEvent = 1 << 20  // bytes of a hook's body
+	maxJSON  = 64 << 10 // maximum body, except for a release's manifest
+	maxEvent = 1 << 20  // maximum body of a hook
 
 	defaultLimit = 50 // items of a page
 	maxLimit     = 200
@@ -46,7 +46,7 @@ func decodeOptional(c *gin.Context, v any) error {
 	return decode(c, maxJSON, v)
 }
 
-// page is what of a list is asked for.
+// page is the requested part of a list.
 type page struct {
 	limit int32
 	after string // empty: from the start
@@ -58,7 +58,7 @@ func pageOf(c *gin.Context) (page, error) {
 	if text, given := c.GetQuery("limit"); given {
 		n, err := strconv.ParseInt(text, 10, 32)
 		if err != nil || n < 1 || n > maxLimit {
-			return p, troy.Errorf(troy.Invalid, "the limit must be a number from 1 to %d", maxLimit).At("limit")
+			return p, troy.Errorf(troy.Invalid, "expected a limit from 1 to %d", maxLimit).At("limit")
 		}
 		p.limit = int32(n)
 	}
@@ -78,10 +78,10 @@ func (p page) number() (*int64, error) {
 }
 
 func badAfter() error {
-	return troy.Errorf(troy.Invalid, "it is not the next of a page before").At("after")
+	return troy.Errorf(troy.Invalid, "expected the value of next from an earlier page").At("after")
 }
 
-// cut takes a page from a list that was asked for one item more, and says
+// cut returns a page of a list that was read with one item more, and reports
 // whether there are more.
 func cut[T any](list []T, p page) ([]T, bool) {
 	if len(list) > int(p.limit) {
@@ -90,7 +90,7 @@ func cut[T any](list []T, p page) ([]T, bool) {
 	return list, false
 }
 
-// parseID reads an id in its usual form of 36 characters alone.
+// parseID reads an id only in its usual form of 36 characters.
 func parseID(text string) (uuid.UUID, bool) {
 	if len(text) != 36 {
 		return uuid.Nil, false
@@ -110,8 +110,8 @@ func clip(s string) string {
 	return s
 }
 
-// pipeline finds the path's pipeline, by id or by slug. One that the caller
-// may not see does not exist.
+// pipeline finds the path's pipeline, by id or by slug. A pipeline without
+// access for the caller is NotFound.
 func (s *server) pipeline(ctx context.Context, c *gin.Context, who caller) (queries.Pipeline, error) {
 	ref := c.Param("pipeline")
 	p, err := s.findPipeline(ctx, ref)
@@ -137,11 +137,11 @@ func (s *server) findPipeline(ctx context.Context, ref string) (queries.Pipeline
 	return s.q.PipelineGetBySlug(ctx, ref)
 }
 
-// pathID reads an id from the path; what is none names nothing that exists.
+// pathID reads an id from the path; it returns NotFound if the id is not valid.
 func pathID(c *gin.Context, name string) (uuid.UUID, error) {
 	id, ok := parseID(c.Param(name))
 	if !ok {
-		return id, troy.Errorf(troy.NotFound, "there is no %s %q", name, clip(c.Param(name)))
+		return id, troy.Errorf(troy.NotFound, "%s not found: %q", name, clip(c.Param(name)))
 	}
 	if name == "deployment" || name == "release" {
 		note(c.Request.Context()).deployment = id.String()

@@ -112,7 +112,7 @@ func TestEveryAnswer(t *testing.T) {
 	w.send("POST", "/v1/pipelines", `{"name":"x","slug":"blog"}`).refused(t, 409, "conflict", "slug", "taken")
 }
 
-// broken is a store that fails as it is told.
+// broken is a store that fails on demand.
 type broken struct {
 	cloud.Store
 	fail func() error
@@ -138,10 +138,10 @@ func TestFaultsOfTroysOwn(t *testing.T) {
 		e := a.refused(t, 500, "internal", "", "Internal error")
 		id := a.header.Get("X-Request-Id")
 		if strings.Contains(string(a.body), "1234") || !strings.Contains(e.Message, id) {
-			t.Errorf("a stranger reads %s", a.body)
+			t.Errorf("the client reads %s", a.body)
 		}
 		if log := w.log.String(); !strings.Contains(log, id) || !strings.Contains(log, "1234") {
-			t.Error("the log does not say what failed")
+			t.Error("the log does not have the cause")
 		}
 	}
 	if !strings.Contains(w.log.String(), "server_test.go") {
@@ -155,7 +155,7 @@ func TestFaultsOfTroysOwn(t *testing.T) {
 	}
 }
 
-// proxy stands between Troy and Postgres and can be cut.
+// proxy is a proxy to Postgres that can be cut.
 type proxy struct {
 	listener net.Listener
 	down     atomic.Bool
@@ -245,7 +245,7 @@ func TestPostgresAway(t *testing.T) {
 	})
 	w.send("GET", "/healthz", nil).into(t, 200, nil)
 	if n := w.count("SELECT (SELECT count(*) FROM deliveries) + (SELECT count(*) FROM releases)"); n != 0 {
-		t.Error("something was half done")
+		t.Error("a change was made halfway")
 	}
 	p.down.Store(false)
 	w.eventually("Postgres is back", func() bool { return w.send("GET", "/v1/pipelines", nil).status == 200 })
@@ -316,7 +316,7 @@ func TestNewRefusesABadConfig(t *testing.T) {
 	}
 }
 
-// eventually looks until it is so.
+// eventually polls until ok.
 func (w *world) eventually(what string, so func() bool) {
 	w.t.Helper()
 	if !poll.Until(w.t.Context(), time.Minute, 20*time.Millisecond, so) {
@@ -324,7 +324,7 @@ func (w *world) eventually(what string, so func() bool) {
 	}
 }
 
-// The metrics are for whoever may see all pipelines.
+// The metrics are for callers with access to all pipelines.
 func TestMetricsWantAToken(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(w *world) { w.deps.Metrics = metrics.New() })

@@ -13,7 +13,7 @@ import (
 	"github.com/troy-iaas/troy/web/reply"
 )
 
-// maxSigned is how many uploads are signed at a time.
+// maxSigned is the maximum number of uploads signed at a time.
 const maxSigned = 500
 
 type signedJSON struct {
@@ -23,11 +23,11 @@ type signedJSON struct {
 }
 
 // releaseSign signs the uploads of some of a release's files, so that they are
-// sent straight to where they will live.
+// sent directly to the store.
 func (s *server) releaseSign(c *gin.Context, who caller) error {
 	signer, ok := s.deps.Store.(cloud.Signer)
 	if !ok {
-		return troy.Errorf(troy.Conflict, "the store of this installation takes files by way of Troy alone; send them to files/{sha256}")
+		return troy.Errorf(troy.Conflict, "the store of this installation accepts files only through Troy; send them to files/{sha256}")
 	}
 	var body struct {
 		Files []string `json:"files"`
@@ -36,7 +36,7 @@ func (s *server) releaseSign(c *gin.Context, who caller) error {
 		return err
 	}
 	if len(body.Files) == 0 || len(body.Files) > maxSigned {
-		return troy.Errorf(troy.Invalid, "there are %d; expected are 1 to %d", len(body.Files), maxSigned).At("files")
+		return troy.Errorf(troy.Invalid, "got %d; expected 1 to %d", len(body.Files), maxSigned).At("files")
 	}
 	u, id, err := s.upload(c, who)
 	if err != nil {

@@ -20,22 +20,22 @@ import (
 )
 
 const (
-	// snsOldest is how old a message may be: its id is remembered as long.
-	// snsAhead is how far ahead of this machine's clock it may be.
+	// snsOldest is the maximum age of a message: its id is kept as long.
+	// snsAhead is how far its time may be ahead of this machine's clock.
 	snsOldest, snsAhead = 30 * 24 * time.Hour, 15 * time.Minute
 	// snsQuick bounds the fetch of a certificate and the confirmation. SNS
 	// waits for 15 seconds.
 	snsQuick = 10 * time.Second
-	// maxCertificate is the most bytes of a certificate's file.
+	// maxCertificate is the maximum size of a certificate's file.
 	maxCertificate = 64 << 10
-	// maxCertificates is how many are kept. SNS has one for each region, and
-	// the next one for some time.
+	// maxCertificates is how many are cached. SNS has one for each region, and
+	// for some time the next one.
 	maxCertificates = 32
 )
 
-// snsEvent takes in what SNS posts: CodeBuild's updates of builds, and that a
-// topic wants its subscription confirmed. SNS does not repeat what is answered
-// with 4xx, so a fault of Troy's own is 503.
+// snsEvent accepts SNS's messages: CodeBuild's updates of builds, and requests
+// to confirm a subscription. SNS does not repeat a message that got a 4xx, so a
+// fault of Troy's own is answered with 503.
 func (s *server) snsEvent(c *gin.Context) error {
 	if len(s.cfg.SNSTopics) == 0 {
 		c.Header("Retry-After", "60")
@@ -66,8 +66,8 @@ func (s *server) snsEvent(c *gin.Context) error {
 	return nil
 }
 
-// verifySNS refuses what is not from a topic that is expected, and not signed
-// by SNS. Nothing is fetched before the message's own form is right.
+// verifySNS refuses messages that are not from an expected topic or not signed
+// by SNS. It fetches nothing before it has checked the message's form.
 func (s *server) verifySNS(ctx context.Context, body []byte) (updates.Message, error) {
 	m, err := updates.Parse(body)
 	if err != nil {
@@ -78,16 +78,16 @@ func (s *server) verifySNS(ctx context.Context, body []byte) (updates.Message, e
 	}
 	now := s.now()
 	if m.Sent.Before(now.Add(-snsOldest)) || m.Sent.After(now.Add(snsAhead)) {
-		return m, troy.Errorf(troy.Forbidden, "it is older than %d days, or ahead of the clock", snsOldest/(24*time.Hour)).At("Timestamp")
+		return m, troy.Errorf(troy.Forbidden, "the message is older than %d days, or ahead of the clock", snsOldest/(24*time.Hour)).At("Timestamp")
 	}
 	certificate, err := s.certificates.get(ctx, m.SigningCertURL)
 	if err != nil {
-		return m, troy.Errorf(troy.Unavailable, "the certificate of SNS could not be fetched: %w", err)
+		return m, troy.Errorf(troy.Unavailable, "fetch the certificate of SNS: %w", err)
 	}
 	return m, m.Verify(certificate)
 }
 
-// takeSNS acts on a message that was verified.
+// takeSNS processes a verified message.
 func (s *server) takeSNS(ctx context.Context, m updates.Message) (intake.Outcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, snsQuick)
 	defer cancel()
@@ -95,12 +95,12 @@ func (s *server) takeSNS(ctx context.Context, m updates.Message) (intake.Outcome
 	d := intake.BuildUpdate{ID: m.MessageID, Type: m.Type}
 	switch m.Type {
 	case updates.Subscribe:
-		// By the API: the message's own address is fetched by nobody.
+		// Through the API: Troy never fetches the message's own address.
 		if s.deps.ConfirmTopic == nil {
-			return intake.Outcome{}, troy.Errorf(troy.Unavailable, "subscriptions can't be confirmed here: no AWS credentials are set up")
+			return intake.Outcome{}, troy.Errorf(troy.Unavailable, "subscriptions can't be confirmed here: AWS credentials are not set")
 		}
 		if err := s.deps.ConfirmTopic(ctx, m.TopicARN, m.Token); err != nil {
-			return intake.Outcome{}, troy.Errorf(troy.Unavailable, "the subscription to %s could not be confirmed: %w", m.TopicARN, err)
+			return intake.Outcome{}, troy.Errorf(troy.Unavailable, "confirm the subscription to %s: %w", m.TopicARN, err)
 		}
 		d.Words = "the subscription to " + m.TopicARN + " is confirmed"
 	case updates.Unsubscribe:
@@ -113,9 +113,8 @@ func (s *server) takeSNS(ctx context.Context, m updates.Message) (intake.Outcome
 	return s.deps.Intake.BuildUpdated(ctx, d)
 }
 
-// certificates keeps SNS's certificates by their addresses. Fetches are few a
-// second at the most, since the addresses are in messages that nobody has
-// verified yet.
+// certificates caches SNS's certificates by address. It fetches at most a few
+// per second, since the addresses come from unverified messages.
 type certificates struct {
 	fetch   func(ctx context.Context, address string) ([]byte, error)
 	fetches *rate.Limiter
@@ -132,7 +131,7 @@ func (c *certificates) get(ctx context.Context, address string) ([]byte, error) 
 		return data, nil
 	}
 	if !c.fetches.Allow() {
-		return nil, errors.New("too many certificates are asked for")
+		return nil, errors.New("too many certificates are requested")
 	}
 	ctx, cancel := context.WithTimeout(ctx, snsQuick)
 	defer cancel()
@@ -149,13 +148,13 @@ func (c *certificates) get(ctx context.Context, address string) ([]byte, error) 
 	return data, nil
 }
 
-// snsClient follows nobody's redirects.
+// snsClient does not follow redirects.
 var snsClient = &http.Client{
 	Timeout:       snsQuick,
-	CheckRedirect: func(*http.Request, []*http.Request) error { return errors.New("it is redirected") },
+	CheckRedirect: func(*http.Request, []*http.Request) error { return errors.New("the server redirects") },
 }
 
-// fetchCertificate fetches what updates.Parse let through.
+// fetchCertificate fetches an address that updates.Parse has accepted.
 func fetchCertificate(ctx context.Context, address string) (data []byte, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {

@@ -70,8 +70,8 @@ func (s *snsWorld) post(body []byte) answer {
 	return s.send("POST", "/events/sns", string(body), header("Authorization", ""), header("Content-Type", "text/plain; charset=UTF-8"))
 }
 
-// Each kind of message that SNS sends, signed by the tests' own topic, and each
-// event of CodeBuild in testdata.
+// Each kind of SNS message, signed by the tests' own topic, and each CodeBuild
+// event in testdata.
 func TestSNSMessages(t *testing.T) {
 	t.Parallel()
 	s := newSNSWorld(t, nil, []string{topicARN}, time.Time{})
@@ -83,7 +83,7 @@ func TestSNSMessages(t *testing.T) {
 		} {
 			messages[want] = s.topic.Message(kind, "a line for people", map[string]string{"SignatureVersion": version, "Token": "token-" + version})
 		}
-		messages["ignored: no event of CodeBuild"] = s.topic.Message("Notification", "a line for people", map[string]string{"SignatureVersion": version, "Subject": "News"})
+		messages["ignored: not an event of CodeBuild"] = s.topic.Message("Notification", "a line for people", map[string]string{"SignatureVersion": version, "Subject": "News"})
 		for want, body := range messages {
 			s.tampered(want, body)
 			s.expect(want, body)
@@ -96,7 +96,8 @@ func TestSNSMessages(t *testing.T) {
 	})
 }
 
-// tampered sends a message with each member that is signed changed.
+// tampered sends a message once for each signed member with that member
+// changed.
 func (s *snsWorld) tampered(name string, body []byte) {
 	s.t.Helper()
 	var m map[string]string
@@ -130,7 +131,7 @@ func (s *snsWorld) expect(want string, body []byte) {
 	}
 }
 
-// buildEvents sends the events of CodeBuild in a folder, wrapped and signed.
+// buildEvents sends the CodeBuild events in a folder, wrapped and signed.
 func buildEvents(t *testing.T, dir string, wants map[string]string) {
 	t.Helper()
 	own := newSNSWorld(t, nil, []string{topicARN}, time.Time{})
@@ -147,21 +148,21 @@ func buildEvents(t *testing.T, dir string, wants map[string]string) {
 	}
 }
 
-// Each recorded message of SNS, as it is, and each recorded event of CodeBuild.
+// Each recorded SNS message, unchanged, and each recorded event of CodeBuild.
 func TestRecordedSNSMessages(t *testing.T) {
 	t.Parallel()
 	const recorded = "arn:aws:sns:us-west-2:131990247566:dongie-standard-topic"
 	certificate, err := os.ReadFile(filepath.Join(fixtures, "aws/sns/SimpleNotificationService-7506a1e35b36ef5a444dd1a8e7cc3ed8.pem"))
 	if errors.Is(err, os.ErrNotExist) {
-		t.Skipf("skipped the recorded messages, those of testdata were tested: %v", err)
+		t.Skipf("skipped the recorded messages; those of testdata were tested: %v", err)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := newSNSWorld(t, certificate, []string{recorded}, time.Date(2026, 3, 7, 0, 0, 0, 0, time.UTC))
 	for name, want := range map[string]string{
-		"Notification.v1.subject.json":     "ignored: no event of CodeBuild",
-		"Notification.v2.json":             "ignored: no event of CodeBuild",
+		"Notification.v1.subject.json":     "ignored: not an event of CodeBuild",
+		"Notification.v2.json":             "ignored: not an event of CodeBuild",
 		"SubscriptionConfirmation.v1.json": "ignored: the subscription to " + recorded + " is confirmed",
 		"UnsubscribeConfirmation.v2.json":  "ignored: the subscription to " + recorded + " was removed",
 	} {
@@ -184,8 +185,9 @@ func TestRecordedSNSMessages(t *testing.T) {
 	})
 }
 
-// What is not SNS's own, of a topic that is expected, changes nothing; and
-// nothing is fetched for it unless all but the signature is right.
+// A message that is not SNS's own, from an expected topic, changes nothing; and
+// no certificate is fetched for it unless everything but the signature is
+// right.
 func TestSNSRefuses(t *testing.T) {
 	t.Parallel()
 	s := newSNSWorld(t, nil, []string{topicARN}, time.Time{})
@@ -272,8 +274,8 @@ func TestSNSFaultsOfOurOwn(t *testing.T) {
 	}
 }
 
-// An update makes the look at its build due; late ones, ones of a build that
-// ended and of unknown ones change nothing.
+// An update makes the poll of its build due; late updates, and those of ended
+// or unknown builds, change nothing.
 func TestBuildUpdates(t *testing.T) {
 	t.Parallel()
 	s := newSNSWorld(t, nil, []string{topicARN}, time.Time{})
@@ -308,15 +310,15 @@ func TestBuildUpdates(t *testing.T) {
 	succeeded := event("SUCCEEDED", id.String())
 	expect("its end", succeeded, "accepted", "is polled now")
 	if n := s.count("SELECT count(*) FROM work WHERE kind = 'deployment:poll-build' AND due_at <= now()"); n != 1 {
-		t.Error("the look is not due")
+		t.Error("the poll is not due")
 	}
 	expect("its end again", succeeded, "duplicate", "")
 	expect("IN_PROGRESS after SUCCEEDED", event("IN_PROGRESS", id.String()), "accepted", "is polled now")
 	if _, err := s.deps.DB.Exec(ctx, "UPDATE deployments SET state = 'superseded', finished_at = now() WHERE id = $1", id); err != nil {
 		t.Fatal(err)
 	}
-	expect("of one that was superseded", event("SUCCEEDED", id.String()), "ignored", "is Superseded")
-	expect("of one that is unknown", event("FAILED", uuid.NewString()), "ignored", "deployment not found")
+	expect("of a superseded one", event("SUCCEEDED", id.String()), "ignored", "is Superseded")
+	expect("of an unknown build", event("FAILED", uuid.NewString()), "ignored", "deployment not found")
 	expect("of another's build", event("FAILED", ""), "ignored", "FAILED")
 	expect("with no id", event("FAILED", "'; --"), "ignored", "not a deployment id")
 }

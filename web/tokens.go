@@ -19,20 +19,20 @@ type tokenJSON struct {
 	ID   uuid.UUID        `json:"id"`
 	Name string           `json:"name"`
 	Role credentials.Role `json:"role"`
-	// Pipelines is null for a token that may see all.
+	// Pipelines is null for a token with access to all.
 	Pipelines  []uuid.UUID `json:"pipelines"`
 	CreatedBy  string      `json:"created_by"`
 	CreatedAt  time.Time   `json:"created_at"`
 	LastUsedAt *time.Time  `json:"last_used_at,omitempty"`
 	ExpiresAt  *time.Time  `json:"expires_at,omitempty"`
 	Expired    bool        `json:"expired"`
-	// Token is the token itself, in the answer to its making alone.
+	// Token is the token itself; only the answer to its creation has it.
 	Token string `json:"token,omitempty"`
 }
 
 func mayTokens(who caller) error {
 	if !who.All() {
-		return troy.Errorf(troy.Forbidden, "the token is limited to named pipelines; tokens are an unlimited admin's to see, make and revoke")
+		return troy.Errorf(troy.Forbidden, "the token is limited to named pipelines; only an unlimited admin may see, make and revoke tokens")
 	}
 	return nil
 }
@@ -109,7 +109,7 @@ func (s *server) tokenCreate(c *gin.Context, who caller) error {
 // tokenMade answers for a token that was made before with the same key: it
 // can't be shown again.
 func (s *server) tokenMade(_ *gin.Context, id uuid.UUID) error {
-	return troy.Errorf(troy.Conflict, "the token %s was made by the first request with this key, and can't be shown again; if it did not arrive, revoke it and make another with a new key", id).At("Idempotency-Key")
+	return troy.Errorf(troy.Conflict, "the first request with this key made the token %s, which can't be shown again; if it did not arrive, revoke it and make another with a new key", id).At("Idempotency-Key")
 }
 
 func (s *server) tokenRevoke(c *gin.Context, who caller) error {
@@ -123,7 +123,7 @@ func (s *server) tokenRevoke(c *gin.Context, who caller) error {
 	}
 	name, err := s.deps.Intake.RevokeToken(ctx, id, who.Actor())
 	if errors.Is(err, pgx.ErrNoRows) {
-		return troy.Errorf(troy.NotFound, "there is no token %s", id)
+		return troy.Errorf(troy.NotFound, "token not found: %s", id)
 	}
 	if err != nil {
 		return fmt.Errorf("revoke token %s: %w", id, err)

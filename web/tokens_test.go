@@ -51,7 +51,7 @@ func TestTokensAreMadeListedAndRevoked(t *testing.T) {
 		t.Errorf("made %+v", forever)
 	}
 
-	// It is noted that it was used, and not again with each request.
+	// Its use is recorded, but not with each request.
 	w.send("GET", "/v1/pipelines/blog", nil, as(ci.Token)).into(t, 200, nil)
 	version := "SELECT xmin::text::bigint FROM tokens WHERE id = $1"
 	first := w.count(version, ci.ID)
@@ -71,7 +71,7 @@ func TestTokensAreMadeListedAndRevoked(t *testing.T) {
 		t.Error("the token is shown again")
 	}
 
-	// Revoked, it is refused at once.
+	// A revoked token is refused at once.
 	w.send("DELETE", "/v1/tokens/"+ci.ID.String(), nil).into(t, 204, nil)
 	w.send("GET", "/v1/pipelines/blog", nil, as(ci.Token)).refused(t, 401, "unauthenticated", "", "revoked")
 	w.send("DELETE", "/v1/tokens/"+ci.ID.String(), nil).refused(t, 404, "not_found", "", "no token")
@@ -87,10 +87,10 @@ func TestTokensAreMadeListedAndRevoked(t *testing.T) {
 	w.exec("UPDATE tokens SET expires_at = now() - interval '1 second' WHERE id = $1", forever.ID)
 	w.send("GET", "/v1/pipelines", nil, as(forever.Token)).refused(t, 401, "unauthenticated", "", "expired")
 	if !w.tokens()["forever"].Expired {
-		t.Error("an expired token is not said to be")
+		t.Error("the answer does not say that the token has expired")
 	}
 
-	// Who may not.
+	// Callers without permission.
 	for name, token := range map[string]string{
 		"a deployer": w.token(credentials.Deployer), "an admin of one pipeline": w.token(credentials.Admin, blog.ID),
 	} {
@@ -114,7 +114,7 @@ func TestTokensAreMadeListedAndRevoked(t *testing.T) {
 	if n := w.count("SELECT count(*) FROM tokens WHERE name = 'once'"); n != 1 {
 		t.Errorf("%d tokens", n)
 	}
-	// A limit to no pipeline is one.
+	// An empty list of pipelines is a limit too.
 	var none apiToken
 	w.send("POST", "/v1/tokens", `{"name":"none","role":"viewer","pipelines":[]}`).into(t, 201, &none)
 	w.send("GET", "/v1/pipelines/blog", nil, as(none.Token)).refused(t, 404, "not_found", "", "")

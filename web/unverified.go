@@ -15,23 +15,21 @@ import (
 )
 
 const (
-	// unverifiedBytes is the memory that messages from outside may take
-	// together while they arrive and are handled. unverifiedOfOne is what those
-	// from one remote address may take of it, so that one sender leaves room
-	// for the others.
+	// unverifiedBytes is the total memory for messages from outside while they
+	// arrive and are processed. unverifiedOfOne is the share of one remote
+	// address, so that one sender leaves room for the others.
 	unverifiedBytes = 64 << 20
 	unverifiedOfOne = unverifiedBytes / 2
-	// firstBuffer is the largest buffer that a message is read into at first. It
-	// is reserved before the first byte is read.
+	// firstBuffer is the maximum size of the first buffer for a message. It is
+	// reserved before the first byte is read.
 	firstBuffer = 16 << 10
-	// arrivalTime is how long a message may take to arrive. Forges and SNS give
-	// up after 10 to 15 seconds.
+	// arrivalTime is the maximum time for a message to arrive. Forges and SNS
+	// give up after 10 to 15 seconds.
 	arrivalTime = 10 * time.Second
 )
 
-// unverified is the memory budget of messages that have no credential in
-// front of the body: their signature can be checked only after all of the body
-// was read.
+// unverified is the memory budget of messages without a credential in their
+// header: their signature can be checked only after the whole body was read.
 type unverified struct {
 	all, ofOne int64
 
@@ -44,7 +42,8 @@ func newUnverified(all, ofOne int64) *unverified {
 	return &unverified{all: all, ofOne: ofOne, remote: map[netip.Prefix]int64{}}
 }
 
-// reserve takes n bytes of the budget for a remote address, or reports false.
+// reserve takes n bytes of the budget for a remote address; it returns false if
+// there is no room.
 func (u *unverified) reserve(remote netip.Prefix, n int64) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -65,9 +64,9 @@ func (u *unverified) release(remote netip.Prefix, n int64) {
 	}
 }
 
-// remoteOf is whose share of the budget a request counts against: an IPv4
-// address, or an IPv6 network of 64 bits, which is what one subscriber has
-// (RFC 6177). Requests without an address share one.
+// remoteOf returns the address to whose share a request counts: an IPv4
+// address, or an IPv6 network of 64 bits, the size of one subscriber's (RFC
+// 6177). Requests without an address share one.
 func remoteOf(r *http.Request) netip.Prefix {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
@@ -90,8 +89,8 @@ func remoteOf(r *http.Request) netip.Prefix {
 }
 
 // readUnverified reads a body of at most most bytes that has to arrive within
-// arrivalTime. The body counts against the budget until release is called. A
-// body that finds no room is an Unavailable error: its sender comes back.
+// arrivalTime. The body counts against the budget until release is called. If
+// there is no room, it returns an Unavailable error, and the sender retries.
 func (s *server) readUnverified(c *gin.Context, most int64) (data []byte, release func(), err error) {
 	release = func() {}
 	if c.Request.ContentLength > most {

@@ -23,8 +23,8 @@ func (w *world) from(address string) *http.Client {
 	return &http.Client{Transport: transport}
 }
 
-// stall sends all of a message of a size but its last byte, and returns what
-// the server answers to that.
+// stall sends a message of this size except for its last byte, and returns the
+// server's answer.
 func (w *world) stall(path string, size int) (status int, text string) {
 	conn, err := net.Dial("tcp", w.server.Listener.Addr().String())
 	if err != nil {
@@ -38,7 +38,7 @@ func (w *world) stall(path string, size int) (status int, text string) {
 	if _, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: troy.test\r\nContent-Length: %d\r\nX-GitHub-Event: push\r\nX-GitHub-Delivery: d\r\nX-Hub-Signature-256: sha256=%064x\r\n\r\n", path, size, 0); err != nil {
 		w.t.Error(err)
 	}
-	// The server may answer, and close, before all of it was sent.
+	// The server may answer, and close, before everything was sent.
 	_, _ = io.WriteString(conn, strings.Repeat(" ", size-1))
 	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
@@ -52,12 +52,12 @@ func (w *world) stall(path string, size int) (status int, text string) {
 	return response.StatusCode, string(body)
 }
 
-// Messages that stall keep a bounded part of memory for a bounded time, and
-// leave room for those of other senders.
+// Stalled messages use a bounded part of memory for a bounded time, and leave
+// room for other senders.
 func TestStalledMessagesLeaveRoom(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	const senders, size = 48, 1 << 20 // together more than one address may hold
+	const senders, size = 48, 1 << 20 // in total more than one address may use
 	var mu sync.Mutex
 	refused, late := 0, 0
 	var done sync.WaitGroup
@@ -68,7 +68,7 @@ func TestStalledMessagesLeaveRoom(t *testing.T) {
 			defer mu.Unlock()
 			switch {
 			case status == 503 && strings.Contains(text, "too many messages arrive at once"), status == 0:
-				refused++ // 0: it was cut off while it sent
+				refused++ // 0: the connection was cut while it sent
 			case status == 503 && strings.Contains(text, "took longer than 10s to arrive"):
 				late++
 			default:
@@ -96,6 +96,6 @@ func TestStalledMessagesLeaveRoom(t *testing.T) {
 	if late == 0 || refused < senders-32 {
 		t.Errorf("%d were refused at once and %d after their time; one address has room for 32", refused, late)
 	}
-	// What they held is free again.
+	// Their memory is free again.
 	w.send("POST", "/events/apps", event, header("X-Troy-Signature-256", sign(appsSecret, event))).into(t, 202, nil)
 }

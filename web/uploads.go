@@ -16,7 +16,7 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// upload is what has to be known of a release for each of its files.
+// upload is the data of a release that each of its files needs.
 type upload struct {
 	pipeline uuid.UUID
 	slug     string
@@ -39,13 +39,13 @@ func newUpload(p queries.Pipeline, r queries.ReleaseGetRow, m site.Manifest) *up
 	return u
 }
 
-// fresh reports whether u can be used for a path that names the pipeline so.
+// fresh reports whether u can be used for a path with this pipeline.
 func (u *upload) fresh(ref string, now time.Time) bool {
 	return (ref == u.slug || ref == u.pipeline.String()) && now.Sub(u.checked) < checkedFor && now.Before(u.expires)
 }
 
-// uploads keeps the releases that files were sent for last, with at most a
-// number of files in all of them together.
+// uploads caches the releases that got files last, with a limit on their total
+// number of files.
 type uploads struct {
 	flight singleflight.Group
 	byID   *lru.Cache[uuid.UUID, *upload]
@@ -62,8 +62,8 @@ func (u *uploads) keep(id uuid.UUID, up *upload) { u.byID.Put(id, up, int64(len(
 
 func (u *uploads) forget(id uuid.UUID) { u.byID.Remove(id) }
 
-// upload finds what the path's release declares. Only a release that is open
-// is found.
+// upload finds the declaration of the path's release. It finds only open
+// releases.
 func (s *server) upload(c *gin.Context, who caller) (*upload, uuid.UUID, error) {
 	id, err := pathID(c, "release")
 	if err != nil {
@@ -90,8 +90,8 @@ func (s *server) upload(c *gin.Context, who caller) (*upload, uuid.UUID, error) 
 	return u, id, err
 }
 
-// load makes the entry of a release that is open. Many files of one release
-// come at once; one of them reads the manifest.
+// load makes the entry of an open release. Many files of one release arrive
+// concurrently; one of them reads the manifest.
 func (s *server) load(ctx context.Context, p queries.Pipeline, r queries.ReleaseGetRow) (*upload, error) {
 	if u := s.uploads.get(r.ID); u != nil {
 		again := *u

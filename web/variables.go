@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	// maxValue is the most bytes of a variable's value, and maxVariableBody of
-	// the JSON around it, in which a byte may take six.
+	// maxValue is the maximum size of a variable's value, and maxVariableBody
+	// that of the JSON around it, in which a byte may take six.
 	maxValue        = 32 << 10
 	maxVariableBody = 6*maxValue + 1<<10
 )
@@ -34,10 +34,10 @@ type variableJSON struct {
 	Problem string `json:"problem,omitempty"`
 }
 
-// sealer refuses what needs the operator's key where there is none.
+// sealer returns an error if the operator's key is needed but not set.
 func (s *server) sealer() (*secret.Sealer, error) {
 	if s.deps.Secrets == nil {
-		return nil, troy.Errorf(troy.Unavailable, "variables can't be kept: TROY_SECRET_KEY is not set")
+		return nil, troy.Errorf(troy.Unavailable, "variables can't be stored: TROY_SECRET_KEY is not set")
 	}
 	return s.deps.Secrets, nil
 }
@@ -53,7 +53,7 @@ func (s *server) variableView(v queries.Variable) (variableJSON, error) {
 	}
 	plain, err := sealer.Open(v.Value, secret.Variable(v.PipelineID, v.Name))
 	if errors.Is(err, secret.ErrUnknownKey) {
-		return out, troy.Errorf(troy.Unavailable, "the variable %s was sealed with a key that TROY_SECRET_KEY does not have; put it there again, or set the variable anew", v.Name)
+		return out, troy.Errorf(troy.Unavailable, "the variable %s was sealed with a key that TROY_SECRET_KEY does not have; add the key again, or set the variable again", v.Name)
 	}
 	if err != nil {
 		return out, err
@@ -79,7 +79,7 @@ func (s *server) variableList(c *gin.Context, who caller) error {
 	for _, row := range rows {
 		v, err := s.variableView(row)
 		if e, ok := errors.AsType[*troy.Error](err); ok {
-			v.Problem = e.Message // the others are shown all the same
+			v.Problem = e.Message // the others are still shown
 		} else if err != nil {
 			return err
 		}
@@ -151,15 +151,15 @@ func (s *server) variableSet(c *gin.Context, who caller) error {
 	return s.replyVariable(c, p)
 }
 
-// checkValue holds a value to its rules; what it says has nothing of it.
+// checkValue checks a value; its error does not contain the value.
 func checkValue(value *string, hidden bool) *troy.Error {
 	switch {
 	case value == nil:
-		return troy.Errorf(troy.Invalid, "it is missing")
+		return troy.Errorf(troy.Invalid, "the value is missing")
 	case len(*value) > maxValue:
-		return troy.Errorf(troy.TooLarge, "the value has %d bytes; at most %d are allowed", len(*value), maxValue)
+		return troy.Errorf(troy.TooLarge, "the value has %d bytes; expected at most %d", len(*value), maxValue)
 	case strings.ContainsRune(*value, 0):
-		return troy.Errorf(troy.Invalid, "the value has a NUL in it, which no variable can carry")
+		return troy.Errorf(troy.Invalid, "the value contains a NUL, which is not possible in a variable")
 	case !hidden:
 		return nil
 	}

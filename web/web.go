@@ -1,7 +1,7 @@
-// Package web is Troy's HTTP API (docs/api.md), the hooks that the outside
-// calls, the dashboard, the health endpoints and Asynqmon. A handler checks what it is given,
-// has intake write it in one transaction, and answers; it does no work itself.
-// `troyd web` and `troyd dev` serve it.
+// Package web is Troy's HTTP API (docs/api.md), the webhooks, the dashboard,
+// the health endpoints and Asynqmon. A handler checks its input, calls intake
+// to record it in one transaction, and answers; it does no work itself. `troyd
+// web` and `troyd dev` serve it.
 package web
 
 import (
@@ -34,53 +34,52 @@ import (
 	"github.com/troy-iaas/troy/web/reply"
 )
 
-// Config is what the handler depends on.
+// Config is the handler's configuration.
 type Config struct {
 	// URL is Troy's own address, as its users type it. A request to another
-	// host is refused, loopback excepted.
+	// host is refused, except for loopback.
 	URL string
-	// SitesScheme is "https" or "http", by which sites are reached; SitesPort
-	// is their port, 0 for the scheme's own.
+	// SitesScheme is "https" or "http", the scheme of the sites; SitesPort is
+	// their port, 0 for the scheme's own.
 	SitesScheme string
 	SitesPort   int
-	// AppsSecret is the key of the app events' signatures. Without one no
-	// event is accepted.
+	// AppsSecret is the key of the app events' signatures. Without it no event
+	// is accepted.
 	AppsSecret string
 	// SNSTopics are the ARNs of the topics whose messages are accepted.
 	SNSTopics []string
-	// Limits caps what a release may be; zero fields take their defaults.
+	// Limits bounds releases; zero fields mean their defaults.
 	Limits site.Limits
-	// ReleaseValidity is how long a release can be uploaded and finalized;
-	// zero means 24 hours.
+	// ReleaseValidity is how long a release can be uploaded and finalized; zero
+	// means 24 hours.
 	ReleaseValidity time.Duration
-	// BodyIdle is how long a request's body may stand still; zero means 30
-	// seconds.
+	// BodyIdle is the maximum pause in a request's body; zero means 30 seconds.
 	BodyIdle time.Duration
 }
 
-// Deps is what the handler works with. All of it stays the caller's to close.
+// Deps holds the handler's dependencies. The caller closes them.
 type Deps struct {
 	DB     *pgxpool.Pool
 	Redis  redis.UniversalClient // for Asynqmon
 	Intake *intake.Intake
 	Store  cloud.Store
-	// Secrets seals pipelines' variables and what forges' set-ups give. Without
-	// it neither can be kept.
+	// Secrets seals pipelines' variables and the credentials of forges. Without
+	// it neither can be stored.
 	Secrets *secret.Sealer
-	// Forges are those whose webhooks, messages and pages are served.
+	// Forges are the forges whose webhooks, messages and pages are served.
 	Forges []forge.Adapter
-	// ConfirmTopic confirms the subscription to a topic of SNS. Nil means that
-	// none can be.
+	// ConfirmTopic confirms the subscription to an SNS topic. Nil means that
+	// none can be confirmed.
 	ConfirmTopic func(ctx context.Context, topic, token string) error
-	// SNSCertificate fetches a certificate of SNS and Now is the clock that its
-	// messages are held to, where tests have their own; nil means the real ones.
+	// SNSCertificate fetches an SNS certificate, and Now is the clock for
+	// checking its messages; nil means the real ones. Tests set them.
 	SNSCertificate func(ctx context.Context, address string) ([]byte, error)
 	Now            func() time.Time
 	// Metrics counts requests and is shown at /metrics; nil shows nothing.
 	Metrics *metrics.Metrics
-	Ready   []health.Check // what /readyz asks
-	// Stopping is closed when the process is about to stop, so that streams
-	// end and their readers come back to another one. It may be nil.
+	Ready   []health.Check // for /readyz
+	// Stopping is closed when the process is about to stop, so that streams end
+	// and their readers reconnect to another process. It may be nil.
 	Stopping <-chan struct{}
 	Log      *slog.Logger
 }
@@ -93,17 +92,16 @@ type server struct {
 	sessions   credentials.Sessions
 	uploads    *uploads
 	hosts      map[string]bool
-	unverified *unverified   // the memory of messages from outside
-	taken      chan struct{} // a slot for each message that is taken in
-	follows    chan struct{} // a slot for each log that is followed
+	unverified *unverified   // memory for messages from outside
+	taken      chan struct{} // one slot for each message being processed
+	follows    chan struct{} // one slot for each followed log
 
 	pages        *pages
 	certificates certificates
 	now          func() time.Time
 }
 
-// How long a handler may take. The store's calls look at every file of a
-// release.
+// Maximum times of handlers. The store's calls check every file of a release.
 const (
 	quick = 15 * time.Second
 	slow  = 5 * time.Minute
