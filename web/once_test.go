@@ -222,7 +222,7 @@ func TestIdempotencyKeys(t *testing.T) {
 	// What the key made may have been deleted.
 	w.send("POST", "/v1/pipelines", `{"name":"Gone"}`, key("gone")).into(t, 201, &p)
 	w.exec("DELETE FROM pipelines WHERE id = $1", p.ID)
-	w.send("POST", "/v1/pipelines", `{"name":"Gone"}`, key("gone")).refused(t, 404, "not_found", "", "is gone")
+	w.send("POST", "/v1/pipelines", `{"name":"Gone"}`, key("gone")).refused(t, 404, "not_found", "", "was deleted")
 	// A rung task has an answer.
 	blog := `{"kind":"retention","id":"` + ids[0].String() + `"}`
 	w.send("POST", "/v1/tasks", blog, key("ring")).into(t, 202, nil)

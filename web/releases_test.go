@@ -306,7 +306,7 @@ func TestSlowAndStalledUploads(t *testing.T) {
 	}
 	resp, _ := send(content+"!", strings.NewReader(content))
 	body, err := io.ReadAll(resp.Body)
-	if resp.StatusCode != 503 || !strings.Contains(string(body), "stood still") {
+	if resp.StatusCode != 503 || !strings.Contains(string(body), "paused for") {
 		t.Errorf("a stalled upload gets %d: %s %v", resp.StatusCode, body, err)
 	}
 }

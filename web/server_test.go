@@ -333,7 +333,7 @@ func TestMetricsWantAToken(t *testing.T) {
 		token  string
 		status int
 	}{
-		"nobody": {"", 401}, "a viewer": {w.token(credentials.Viewer), 200}, "a viewer of one pipeline": {w.token(credentials.Viewer, p.ID), 403},
+		"no token": {"", 401}, "a viewer": {w.token(credentials.Viewer), 200}, "a viewer of one pipeline": {w.token(credentials.Viewer, p.ID), 403},
 	} {
 		a := w.send("GET", "/metrics", nil, header("Authorization", strings.TrimSuffix("Bearer "+test.token, "Bearer ")))
 		if a.status != test.status {

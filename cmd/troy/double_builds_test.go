@@ -147,7 +147,7 @@ func (d *double) log(w http.ResponseWriter, r *http.Request) {
 	}
 	d.mu.Unlock()
 	if err == nil && kind != troy.Automated {
-		_, err = fail(troy.NotFound, "it is a %s, which is not built", kind)
+		_, err = fail(troy.NotFound, "it is a %s, which has no build", kind)
 	}
 	if err != nil {
 		respond(w, answer{}, err)

@@ -66,7 +66,7 @@ func Summary(e troy.ForgeEvent) string {
 func NeedRecorded(t *testing.T, dir string) {
 	t.Helper()
 	if _, err := os.Stat(dir); err != nil {
-		t.Skipf("skipped the recorded payloads, those of testdata were tested: %v", err)
+		t.Skipf("skipped the recorded payloads; those of testdata were tested: %v", err)
 	}
 }
 
