@@ -8,9 +8,8 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
-// budget bounds what one source may have on disk at once: its archive, git's
-// objects, and the tar that is put together of its own, its submodules' and
-// LFS's files.
+// budget bounds the disk space of one source: its archive, git's objects, and
+// the tar assembled from its own files, its submodules' and LFS's.
 type budget struct {
 	max  int64
 	kept atomic.Int64 // bytes of the file that Source returns
@@ -18,7 +17,7 @@ type budget struct {
 
 func newBudget(maxBytes int64) *budget { return &budget{max: maxBytes} }
 
-// left is what git's objects may have.
+// left returns the space left for git's objects.
 func (b *budget) left() int64 { return b.max - b.kept.Load() }
 
 func (b *budget) exceeded() error {

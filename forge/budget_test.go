@@ -26,8 +26,8 @@ func noise(t *testing.T, seed byte, n int) string {
 	return string(text)
 }
 
-// TestSourceKeepsItsBudget puts sources together whose parts are each within
-// the budget, and which are not as a whole.
+// TestSourceKeepsItsBudget assembles sources whose parts are each within the
+// budget, but whose total is not.
 func TestSourceKeepsItsBudget(t *testing.T) {
 	t.Parallel()
 	const mib = 1 << 20
@@ -46,7 +46,7 @@ func TestSourceKeepsItsBudget(t *testing.T) {
 			}
 			return h.commit("team/blog.git", files, nil)
 		},
-		"what compresses well": func(h *host) string {
+		"content that compresses well": func(h *host) string {
 			return h.commit("team/blog.git", map[string]string{"a": strings.Repeat("a", 20*mib)}, nil)
 		},
 		"several LFS files": func(h *host) string {
@@ -58,7 +58,7 @@ func TestSourceKeepsItsBudget(t *testing.T) {
 			}
 			return h.commit("team/blog.git", files, nil)
 		},
-		"an LFS file of a size that is a lie": func(h *host) string {
+		"an LFS file with a false size": func(h *host) string {
 			pointer := strings.Replace(pointerTo("x"), "size 1", "size 9000000000000000000", 1)
 			return h.commit("team/blog.git", map[string]string{"a.jpg": pointer}, nil)
 		},
@@ -92,7 +92,7 @@ func TestSourceKeepsItsBudget(t *testing.T) {
 	}
 }
 
-// watchSize looks again and again how much a folder has.
+// watchSize repeatedly measures the size of a folder.
 func watchSize(t *testing.T, dir string) (most *int64, stop func()) {
 	t.Helper()
 	most = new(int64)
@@ -142,13 +142,13 @@ func (f stallingForge) Archive(ctx context.Context, _ forge.Repository, _ string
 	return stalling{ctx, f.stalled}, nil
 }
 
-// TestSourceEnds cancels the fetching of a source in the middle of each of its
+// TestSourceEnds cancels the fetch of a source in the middle of each of its
 // steps.
 func TestSourceEnds(t *testing.T) {
 	t.Parallel()
 	for name, stall := range map[string]string{
 		"the archive": "archive", "the repository": "blog.git/git-upload-pack", "a submodule": "other.git/info/refs",
-		"asking for an LFS file": "objects/batch", "fetching an LFS file": "/media/",
+		"requesting an LFS file": "objects/batch", "fetching an LFS file": "/media/",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -25,29 +25,28 @@ import (
 )
 
 const (
-	// maxModules bounds the submodules of a source, those of submodules
-	// included.
+	// maxModules bounds the submodules of a source, including nested ones.
 	maxModules = 100
-	// maxModuleDepth bounds how deep submodules may have submodules.
+	// maxModuleDepth bounds the nesting of submodules.
 	maxModuleDepth = 5
 	// gitTimeout bounds one call of git.
 	gitTimeout = 15 * time.Minute
-	// watchGit is how often it is looked how much git has fetched.
+	// watchGit is the interval at which the size of git's fetch is checked.
 	watchGit = 500 * time.Millisecond
-	// topFolder is the one folder around everything.
+	// topFolder is the single folder around everything.
 	topFolder = "source"
 )
 
-// cloned puts the source of a commit together: the commit's files and those of
-// its submodules, as `git archive` gives them, with LFS's pointers replaced.
-// Nothing is checked out, so no hook, no filter and no link of the repository
-// comes to act where Troy itself works.
+// cloned assembles the source of a commit: the commit's files and those of its
+// submodules, as `git archive` gives them, with LFS pointers replaced. It
+// checks nothing out, so no hook, filter or link of the repository takes effect
+// where Troy runs.
 func cloned(ctx context.Context, f Forge, r Repository, commit string, cfg SourceConfig) (_ io.ReadCloser, err error) {
 	if err := CheckCommit(commit); err != nil {
 		return nil, err
 	}
 	if _, err := exec.LookPath("git"); err != nil {
-		return nil, troy.Errorf(troy.Conflict, "the repository has submodules, LFS files or no archive, which takes git; install it on the machine of troyd work")
+		return nil, troy.Errorf(troy.Conflict, "the repository has submodules, LFS files or no archive, which requires git; install it on the machine of troyd work")
 	}
 	clone, err := f.Clone(ctx, r)
 	if err != nil {
@@ -81,7 +80,7 @@ func cloned(ctx context.Context, f Forge, r Repository, commit string, cfg Sourc
 	return out, nil
 }
 
-// cloning is one source that is put together.
+// cloning is one source that is being assembled.
 type cloning struct {
 	forge        Forge
 	installation string
@@ -97,7 +96,7 @@ type cloning struct {
 type module struct {
 	address    *url.URL
 	credential Credential // none: anonymous
-	unlisted   bool       // it is on the forge's host, but not listed, so it is fetched as a stranger
+	unlisted   bool       // it is on the forge's host, but not listed, so it is fetched anonymously
 	commit     string
 	path       string // below the top folder; empty for the source's own
 	depth      int
@@ -141,7 +140,7 @@ func (c *cloning) add(ctx context.Context, m module) error {
 	if err != nil {
 		return err
 	}
-	// What was fetched is in the tar now.
+	// The fetched files are in the tar now.
 	if err := os.RemoveAll(g.dir); err != nil {
 		return err
 	}
@@ -159,8 +158,8 @@ func (c *cloning) add(ctx context.Context, m module) error {
 	return nil
 }
 
-// fetchFailed sorts git's failures by what it printed, since its exit status
-// is 128 for them all.
+// fetchFailed classifies git's failures by its output, since its exit status is
+// always 128.
 func (c *cloning) fetchFailed(ctx context.Context, m module, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -216,8 +215,7 @@ func (c *cloning) files(ctx context.Context, g git, m module) error {
 	return nil
 }
 
-// entry adds one file, folder or link; in the place of an LFS pointer, what it
-// points at.
+// entry adds one file, folder or link; it replaces an LFS pointer by the file.
 func (c *cloning) entry(ctx context.Context, objects *largeFiles, h *tar.Header, content io.Reader) error {
 	if h.Typeflag == tar.TypeReg && h.Size <= maxPointer {
 		text, err := io.ReadAll(content)
@@ -236,10 +234,10 @@ func (c *cloning) entry(ctx context.Context, objects *largeFiles, h *tar.Header,
 	return err
 }
 
-// submodules lists those of a module: git's own links to commits, with the
-// addresses that .gitmodules has for their paths (gitmodules(5)). A path that
-// .gitmodules names without a link is none; a link without an address is an
-// empty folder, as git has it.
+// submodules lists a module's submodules: git's own links to commits, with the
+// addresses that .gitmodules has for their paths (gitmodules(5)). It ignores a
+// path in .gitmodules without a link; a link without an address is an empty
+// folder, as in git.
 func submodules(ctx context.Context, g git, m module) ([]module, error) {
 	tree, err := g.run(ctx, nil, "ls-tree", "-r", "-z", m.commit)
 	if err != nil {
@@ -262,8 +260,8 @@ func submodules(ctx context.Context, g git, m module) ([]module, error) {
 	return m.linked(links, string(text))
 }
 
-// linked puts together git's links, commits by their paths, and what
-// `git config -z` read from .gitmodules.
+// linked joins git's links, commits by path, with the output of `git config -z`
+// for .gitmodules.
 func (m module) linked(links map[string]string, config string) ([]module, error) {
 	paths, urls := map[string]string{}, map[string]string{}
 	for pair := range strings.SplitSeq(config, "\x00") {
@@ -282,7 +280,7 @@ func (m module) linked(links map[string]string, config string) ([]module, error)
 		}
 		sub := module{commit: commit, path: path.Join(m.path, at), depth: m.depth + 1}
 		if !fs.ValidPath(sub.path) {
-			return nil, troy.Errorf(troy.Invalid, "%s has a path that leads out of the repository", sub.what())
+			return nil, troy.Errorf(troy.Invalid, "%s has a path that leads outside the repository", sub.what())
 		}
 		address, err := moduleAddress(m.address, urls[name])
 		if err != nil {
@@ -294,13 +292,13 @@ func (m module) linked(links map[string]string, config string) ([]module, error)
 	return modules, nil
 }
 
-// moduleAddress reads a submodule's URL: https, relative to the repository
-// that it is a submodule of, or one of the two forms of SSH to that
-// repository's host, which is reached over https instead.
+// moduleAddress reads a submodule's URL: https, relative to its parent
+// repository, or one of the two SSH forms with that repository's host, which is
+// fetched over https instead.
 func moduleAddress(parent *url.URL, text string) (*url.URL, error) {
 	if strings.HasPrefix(text, "./") || strings.HasPrefix(text, "../") {
 		u := *parent
-		// A relative address counts from the repository as from a folder.
+		// A relative address treats the repository as a folder.
 		u.Path = path.Join(parent.Path, text)
 		if u.Path == "/" || !strings.HasPrefix(u.Path, "/") {
 			return nil, fmt.Errorf("its address %q leads out of %s", Line(text, 200), parent.Host)
@@ -328,9 +326,9 @@ func moduleAddress(parent *url.URL, text string) (*url.URL, error) {
 	return &url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}, nil
 }
 
-// allow gives a submodule a credential that reads it alone, if it is the
-// source's own repository or listed, and the forge gives one. Others are
-// fetched as a stranger.
+// allow gives a submodule a credential that can read only it, if it is the
+// source's own repository or listed, and the forge issues one. Others are
+// fetched anonymously.
 func (c *cloning) allow(ctx context.Context, m *module) error {
 	if !c.atHome(m.address) {
 		return nil
@@ -352,7 +350,7 @@ func (c *cloning) allow(ctx context.Context, m *module) error {
 	return err
 }
 
-// nameOf is the "owner/name" of an address on the forge's host.
+// nameOf returns the "owner/name" of an address on the forge's host.
 func (c *cloning) nameOf(address *url.URL) string {
 	above := strings.TrimSuffix(path.Dir(path.Dir(c.home.Path)), "/") + "/"
 	return strings.TrimSuffix(strings.TrimPrefix(address.Path, above), ".git")
@@ -362,9 +360,9 @@ func (c *cloning) atHome(u *url.URL) bool {
 	return u.Scheme == c.home.Scheme && strings.EqualFold(u.Host, c.home.Host)
 }
 
-// reach refuses addresses from which a repository could read what is near Troy.
-// The host's address is looked up once and git is held to it, so that a name
-// can't change its mind.
+// reach refuses addresses through which a repository could read services near
+// Troy. It resolves the host once and pins git to that address, so that a later
+// DNS answer has no effect.
 func (c *cloning) reach(ctx context.Context, m module) ([]string, error) {
 	if c.atHome(m.address) {
 		return nil, nil
@@ -376,13 +374,13 @@ func (c *cloning) reach(ctx context.Context, m module) ([]string, error) {
 	}
 	for _, ip := range found {
 		if !network.Public(ip) {
-			return nil, troy.Errorf(troy.Forbidden, "%s is at %s, which is not an address of the internet", m.what(), Line(host, 200))
+			return nil, troy.Errorf(troy.Forbidden, "%s is at %s, which is not a public address of the internet", m.what(), Line(host, 200))
 		}
 	}
 	return []string{"http.curloptResolve", host + ":443:" + found[0].Unmap().String()}, nil
 }
 
-// access are git's settings that let it fetch a module and nothing else.
+// access returns git's settings, which let it fetch a module and nothing else.
 func access(m module) []string {
 	settings := []string{"protocol." + m.address.Scheme + ".allow", "always"}
 	if m.credential != (Credential{}) {

@@ -26,21 +26,21 @@ import (
 )
 
 // host is a forge's host: repositories over smart HTTP (git-http-backend(1)),
-// and an LFS server. "team/…" wants the token, "open/…" does not.
+// and an LFS server. "team/…" requires the token, "open/…" does not.
 type host struct {
-	forge.Forge // what is not needed here
+	forge.Forge // unused
 	t           *testing.T
 	dir         string
 	server      *httptest.Server
 	noArchive   bool
-	submodules  []string          // those that are listed
-	objects     map[string]string // LFS files by their digests
-	stall       string            // a request whose path has it hangs
-	stalled     chan struct{}     // told of each
+	submodules  []string          // the listed ones
+	objects     map[string]string // LFS files by digest
+	stall       string            // a request whose path contains it hangs
+	stalled     chan struct{}     // called for each
 
 	mu     sync.Mutex
 	asked  []string // paths
-	clones []string // repositories that a token was asked for
+	clones []string // repositories for which a token was requested
 }
 
 const hostToken = "ghs_SECRET-token_0123456789abcdefghijklmnop"
@@ -57,7 +57,7 @@ func newHost(t *testing.T) *host {
 		h.asked = append(h.asked, r.URL.Path)
 		h.mu.Unlock()
 		if h.stall != "" && strings.Contains(r.URL.Path, h.stall) {
-			_, _ = io.Copy(io.Discard, r.Body) // only then the end of the connection is seen
+			_, _ = io.Copy(io.Discard, r.Body) // the end of the connection shows only then
 			h.stalled <- struct{}{}
 			<-r.Context().Done()
 			return
@@ -103,7 +103,7 @@ func (h *host) batch(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(map[string]any{"transfer": "basic", "objects": []any{object}})
 }
 
-// git runs git in a repository, as a developer would.
+// git runs git in a repository as a developer would.
 func (h *host) git(repository string, args ...string) string {
 	h.t.Helper()
 	out, err := gittest.Command(h.t.Context(), filepath.Join(h.dir, repository), args...).CombinedOutput()
@@ -113,7 +113,7 @@ func (h *host) git(repository string, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// commit writes files and commits them. links are submodules, by their paths.
+// commit writes files and commits them. links are submodules by path.
 func (h *host) commit(repository string, files, links map[string]string) string {
 	h.t.Helper()
 	work := filepath.Join(h.dir, repository)
@@ -162,7 +162,7 @@ func (h *host) Clone(_ context.Context, r forge.Repository) (forge.Clone, error)
 	return clone, nil
 }
 
-// source reads what forge.Source gives: the files' contents by their paths.
+// source reads forge.Source's result: the files' contents by path.
 func (h *host) source(commit string) (map[string]string, error) {
 	h.t.Helper()
 	r, err := forge.Source(h.t.Context(), h, forge.Repository{Installation: "1", FullName: "team/blog"}, commit, forge.SourceConfig{Dir: h.scratch(), Submodules: h.submodules})
@@ -245,8 +245,8 @@ func TestSourceWithoutAnArchiveIsCloned(t *testing.T) {
 	}
 }
 
-// Submodules by a relative address, by SSH to the same host, nested, one that
-// .gitmodules names without a link, and a link without an address.
+// Submodules with a relative address, with SSH to the same host, nested, one in
+// .gitmodules without a link, and a link without an address.
 func TestSourceWithSubmodules(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)
@@ -277,12 +277,12 @@ func TestSourceWithSubmodules(t *testing.T) {
 		t.Errorf("the source (-want +got):\n%s", diff)
 	}
 	if !strings.Contains(strings.Join(h.clones, " "), "team/theme") {
-		t.Errorf("the submodule's own credential was not asked for: %q", h.clones)
+		t.Errorf("the submodule's own credential was not requested: %q", h.clones)
 	}
 }
 
-// Whoever can push a commit chooses its submodules, so a private repository is
-// read only if it is listed.
+// A committer chooses the submodules, so a private repository is read only if
+// it is listed.
 func TestPrivateSubmodulesAreListed(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -291,7 +291,7 @@ func TestPrivateSubmodulesAreListed(t *testing.T) {
 		read   bool
 	}{
 		"not listed":               {nil, "../payroll.git", false},
-		"by its whole address":     {nil, "HOST/team/payroll.git", false},
+		"by its full address":      {nil, "HOST/team/payroll.git", false},
 		"with a user":              {nil, "git@SSHHOST:team/payroll.git", false},
 		"through a folder and out": {nil, "../../team/payroll", false},
 		"another is listed":        {[]string{"team/theme", "teams/*", "team/pay*"}, "../payroll.git", false},
@@ -316,7 +316,7 @@ func TestPrivateSubmodulesAreListed(t *testing.T) {
 			case c.read && (err != nil || files["source/sub/salaries.txt"] != "secret"):
 				t.Errorf("%v, %v", files, err)
 			case !c.read && (troy.KindOf(err) != troy.NotFound || !strings.Contains(fmt.Sprint(err), "TROY_SUBMODULES")):
-				t.Errorf("%v, %v; want that it is not listed", files, err)
+				t.Errorf("%v, %v; want an error that it is not listed", files, err)
 			}
 		})
 	}
@@ -339,12 +339,12 @@ func TestSubmodulesAreRefused(t *testing.T) {
 		"http elsewhere":    {"http://example.com/a/b.git", troy.Invalid, "neither https"},
 		"another port":      {"https://example.com:8443/a/b.git", troy.Invalid, "neither https"},
 		"ssh elsewhere":     {"ssh://git@example.com/a/b.git", troy.Invalid, "neither https"},
-		"this machine":      {"https://127.0.0.1/a/b.git", troy.Forbidden, "not an address of the internet"},
-		"this machine, v6":  {"https://[::1]/a/b.git", troy.Forbidden, "not an address of the internet"},
-		"the metadata":      {"https://169.254.169.254/latest", troy.Forbidden, "not an address of the internet"},
-		"a private address": {"https://10.0.0.1/a/b.git", troy.Forbidden, "not an address of the internet"},
+		"this machine":      {"https://127.0.0.1/a/b.git", troy.Forbidden, "not a public address of the internet"},
+		"this machine, v6":  {"https://[::1]/a/b.git", troy.Forbidden, "not a public address of the internet"},
+		"the metadata":      {"https://169.254.169.254/latest", troy.Forbidden, "not a public address of the internet"},
+		"a private address": {"https://10.0.0.1/a/b.git", troy.Forbidden, "not a public address of the internet"},
 		"out of the host":   {"../../../..", troy.Invalid, "leads out of"},
-		"one that is gone":  {"../nothing.git", troy.NotFound, "the submodule \"sub\""},
+		"a missing one":     {"../nothing.git", troy.NotFound, "the submodule \"sub\""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -379,10 +379,10 @@ func TestSourceWithLFSFiles(t *testing.T) {
 	}
 
 	for name, c := range map[string]struct{ content, stored, says string }{
-		"one that is gone":   {"never sent", "", "has no such file"},
-		"one that differs":   {"original", "replaced", "came damaged"},
-		"one that is short":  {"original two", "orig", "came damaged"},
-		"one near this host": {"original three", "elsewhere", "not at an address of the internet"},
+		"a missing one":      {"never sent", "", "has no such file"},
+		"a different one":    {"original", "replaced", "does not match its digest"},
+		"a short one":        {"original two", "orig", "does not match its digest"},
+		"one near this host": {"original three", "elsewhere", "not at a public address of the internet"},
 	} {
 		if c.stored != "" {
 			sum := sha256.Sum256([]byte(c.content))
@@ -402,14 +402,14 @@ func TestCloneFailsInWords(t *testing.T) {
 	h.commit("team/blog.git", map[string]string{"index.html": "hello"}, nil)
 	_, err := h.source(strings.Repeat("ab", 20)) // removed by a force-push
 	if !errors.Is(err, forge.ErrNoCommit) || troy.KindOf(err) != troy.NotFound {
-		t.Errorf("a commit that is gone: %v", err)
+		t.Errorf("a removed commit: %v", err)
 	}
 	if err := os.RemoveAll(filepath.Join(h.dir, "team/blog.git")); err != nil {
 		t.Fatal(err)
 	}
 	_, err = h.source(strings.Repeat("ab", 20))
 	if !errors.Is(err, forge.ErrNoRepository) || strings.Contains(err.Error(), hostToken) {
-		t.Errorf("a repository that is gone: %v", err)
+		t.Errorf("a removed repository: %v", err)
 	}
 
 	ctx, cancel := context.WithCancel(t.Context())

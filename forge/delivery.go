@@ -12,45 +12,45 @@ import (
 	"github.com/troy-iaas/troy/forge/payload"
 )
 
-// MaxDelivery is the most bytes that a forge's delivery may have: GitHub sends
-// no event of more than 25 MB
-// (docs.github.com/webhooks/webhook-events-and-payloads), Bitbucket none of
-// more than 256 KB. Web refuses to read further.
+// MaxDelivery is the maximum size of a forge's delivery in bytes: GitHub's
+// events have up to 25 MB
+// (docs.github.com/webhooks/webhook-events-and-payloads), Bitbucket's 256 KB.
+// Web does not read more.
 const MaxDelivery = 25_000_000
 
-// Delivery is what the headers of a forge's request say. Nothing of it is
-// signed, so ID keeps what comes twice from counting twice, and no more.
+// Delivery is the data in the headers of a forge's request. None of it is
+// signed, so ID serves only to recognize repetitions.
 type Delivery struct {
-	// ID is the same whenever the delivery is sent again.
+	// ID stays the same when the delivery is sent again.
 	ID string
 	// Event is its name: "push", "repo:push".
 	Event string
-	// Signature is what proves the body, in the forge's own form.
+	// Signature authenticates the body, in the forge's own form.
 	Signature string
 }
 
-// Webhook is how the deliveries of a forge to its address, /hooks/PROVIDER,
-// are verified, on the raw bytes, and parsed after that.
+// Webhook verifies the raw bytes of a forge's deliveries to its address,
+// /hooks/PROVIDER, and then parses them.
 type Webhook struct {
 	// Headers reads the headers of a request. Errors are *troy.Error:
-	// Unauthenticated without a signature, Invalid for anything else that is
+	// Unauthenticated without a signature, Invalid for any other header that is
 	// missing or appears twice.
 	Headers func(http.Header) (Delivery, error)
 	// Verify returns an Unauthenticated error unless the body is the sender's.
 	// It is nil while no secret is set, so that nothing can be verified.
 	Verify func(d Delivery, body []byte) error
-	// Parse reads the body of a delivery that was verified. Errors are
-	// *troy.Error of kind Invalid with the field at fault.
+	// Parse reads the body of a verified delivery. Errors are *troy.Error of
+	// kind Invalid with the invalid field.
 	Parse func(event string, body []byte) (troy.ForgeEvent, error)
 }
 
-// ReadDelivery reads a delivery from the headers with these names. A delivery
-// that is verified by other means has no signature; its name is empty. Errors
-// are as Webhook.Headers has them.
+// ReadDelivery reads a delivery from the headers with these names. The
+// signature's name is empty for a delivery that is verified otherwise. Its
+// errors are those of Webhook.Headers.
 func ReadDelivery(h http.Header, signature, event, id string) (d Delivery, err error) {
 	if signature != "" {
 		if values := h.Values(signature); len(values) != 1 {
-			return d, troy.Errorf(troy.Unauthenticated, "there are %d headers %s; expected one, sha256=<HMAC-SHA-256 of the body>", len(values), signature)
+			return d, troy.Errorf(troy.Unauthenticated, "got %d headers %s; expected one, sha256=<HMAC-SHA-256 of the body>", len(values), signature)
 		}
 		d.Signature = h.Get(signature)
 	}
@@ -76,8 +76,8 @@ func header(h http.Header, name string) (string, error) {
 	return value, c.Err
 }
 
-// HMAC returns a Webhook's Verify for bodies that are signed with the secret,
-// by VerifyHMAC's rules. It returns nil without a secret.
+// HMAC returns a Webhook's Verify for bodies signed with the secret, by
+// VerifyHMAC's rules. It returns nil if the secret is empty.
 func HMAC(secret string) func(d Delivery, body []byte) error {
 	if secret == "" {
 		return nil
@@ -91,10 +91,10 @@ func HMAC(secret string) func(d Delivery, body []byte) error {
 }
 
 // VerifyHMAC reports whether header is "sha256=" and the hexadecimal
-// HMAC-SHA-256 of the body with the secret, in constant time: the form that
-// GitHub and Bitbucket use, and app events as well
-// (docs.github.com/webhooks/using-webhooks/validating-webhook-deliveries).
-// With an empty secret nothing is valid.
+// HMAC-SHA-256 of the body with the secret, in constant time. GitHub, Bitbucket
+// and app events use this form
+// (docs.github.com/webhooks/using-webhooks/validating-webhook-deliveries). It
+// returns false for an empty secret.
 func VerifyHMAC(secret, body []byte, header string) bool {
 	digits, ok := strings.CutPrefix(header, "sha256=")
 	if !ok || len(secret) == 0 || len(digits) != 2*sha256.Size {

@@ -28,7 +28,7 @@ func TestDelivery(t *testing.T) {
 		want   string // in the error; empty: none
 		kind   troy.ErrorKind
 	}{
-		{"as it should be", func(http.Header) {}, "", ""},
+		{"a valid one", func(http.Header) {}, "", ""},
 		{"SHA-1 beside it", func(h http.Header) { h.Set("X-Hub-Signature", "sha1=00") }, "", ""},
 		{"SHA-1 alone", func(h http.Header) {
 			h.Del("X-Hub-Signature-256")

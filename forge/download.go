@@ -17,18 +17,18 @@ import (
 const (
 	// maxHops bounds the redirects of a download.
 	maxHops = 3
-	// idleTimeout is how long a download may stand still.
+	// idleTimeout is the maximum pause of a download.
 	idleTimeout = time.Minute
 )
 
-var errIdle = errors.New("nothing came for a minute")
+var errIdle = errors.New("no data arrived for a minute")
 
 // Download makes a GET call and returns the body of its answer, at most max
-// bytes of it. A redirect is followed without the call's headers and
-// credential, over https, and only to one of the hosts (a name, or name:port
-// where the port is not 443) or, as tests and GitHub Enterprise have it, to
-// where the API itself is. The first answer that is neither 200 nor a redirect
-// is an error as Do has it.
+// bytes of it. It follows a redirect without the call's headers and credential,
+// over https, and only to one of the hosts (a name, or name:port if the port is
+// not 443) or, for tests and GitHub Enterprise, to the API's own address. If
+// the first answer is neither 200 nor a redirect, it returns an error as Do
+// does.
 func (c *REST) Download(ctx context.Context, call Call, hosts []string, maxBytes int64) (io.ReadCloser, error) {
 	what := call.name()
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -73,15 +73,14 @@ func (c *REST) Download(ctx context.Context, call Call, hosts []string, maxBytes
 	return &download{body: res.Body, what: what, left: maxBytes, max: maxBytes, idle: idle, ctx: ctx, cancel: cancel}, nil
 }
 
-// redirect closes an answer and returns where it leads, if that may be
-// followed.
+// redirect closes an answer and returns its target, if Download may follow it.
 func (c *REST) redirect(what string, res *http.Response, hosts []string) (*url.URL, error) {
 	defer res.Body.Close()
 	switch res.StatusCode {
 	case http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect:
 	default:
-		// Also 301 and 308: what has moved for good is asked for again by its
-		// new name, with a credential for it.
+		// Also 301 and 308: a repository that has moved is requested again by
+		// its new name, with a credential for it.
 		body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
 		if err != nil {
 			return nil, fmt.Errorf("%s: read the answer: %w", what, err)
@@ -104,13 +103,13 @@ func tooLarge(what string, n int64) error {
 	return troy.Errorf(troy.TooLarge, "%s: the archive has more than %d MiB", what, n>>20)
 }
 
-// download is the body of an answer within its limits.
+// download is the bounded body of an answer.
 type download struct {
 	body      io.ReadCloser
 	what      string
 	left, max int64
 	idle      *time.Timer
-	ctx       context.Context // of the request; its cause is what Read tells
+	ctx       context.Context // of the request; Read returns its cause
 	cancel    context.CancelCauseFunc
 }
 
@@ -119,8 +118,7 @@ func (d *download) Read(p []byte) (int, error) {
 	if int64(len(p)) > d.left+1 {
 		p = p[:d.left+1]
 	}
-	// A reader that takes its time between two reads is none of the forge's
-	// faults.
+	// A slow reader is not the forge's fault.
 	d.idle.Reset(idleTimeout)
 	n, err := d.body.Read(p)
 	d.idle.Stop()

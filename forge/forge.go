@@ -1,14 +1,14 @@
-// Package forge holds the ports to where repositories are: reading a commit's
-// source, the heads of branches, reporting back what became of a commit, and
-// verifying and parsing what a forge sends. Workers act through an Adapter's
-// API, and web serves what an Adapter receives. A package below this one is the
-// whole of one forge; what all of them need to speak HTTP safely is here, too.
+// Package forge defines the ports to the hosts of repositories: reading a
+// commit's source and the heads of branches, reporting the state of a commit,
+// and verifying and parsing a forge's messages. Workers use an Adapter's API,
+// and web serves its messages. Each package below this one is one forge; what
+// all of them need for safe HTTP is here, too.
 //
-// Every call may be repeated, and honours its context. An error that repeating
-// will not mend is a *troy.Error of kind NotFound, Forbidden, Invalid,
-// Conflict or TooLarge, and wraps one of the errors below where one fits. One
-// that says when to come back has RetryAfter (RateLimitError). Any other may
-// pass by itself. No error has a credential in it.
+// Every call may be repeated, and honours its context. An error that retries
+// can't fix is a *troy.Error of kind NotFound, Forbidden, Invalid, Conflict or
+// TooLarge, and wraps one of the errors below if one fits. An error that says
+// when to retry has RetryAfter (RateLimitError). Any other may be temporary. No
+// error contains a credential.
 package forge
 
 import (
@@ -22,83 +22,84 @@ import (
 )
 
 var (
-	// ErrNoRepository says that the repository is gone, or was taken from what the
-	// credentials may read. Forges don't tell the two apart. Kind NotFound.
-	ErrNoRepository = errors.New("the repository is gone, or may no longer be read")
-	// ErrNoCommit says that the branch or the commit is not there (any more): deleted,
-	// or removed by a force-push. Kind NotFound.
+	// ErrNoRepository means that the repository does not exist, or the
+	// credentials have lost access. Forges don't distinguish the two. Kind
+	// NotFound.
+	ErrNoRepository = errors.New("the repository does not exist, or Troy has lost access to it")
+	// ErrNoCommit means that the branch or the commit does not exist (any
+	// more): deleted, or removed by a force-push. Kind NotFound.
 	ErrNoCommit = errors.New("no such branch or commit")
-	// ErrInstallation says that the app's installation is suspended or removed. Kind
-	// Forbidden.
+	// ErrInstallation means that the app's installation is suspended or
+	// removed. Kind Forbidden.
 	ErrInstallation = errors.New("the installation is suspended or removed")
-	// ErrForbidden says that the credentials lack the permission for this one thing.
-	// Kind Forbidden.
+	// ErrForbidden means that the credentials lack the permission for this one
+	// action. Kind Forbidden.
 	ErrForbidden = errors.New("the credentials lack the permission")
-	// ErrUnauthorized says that the forge does not know the credentials: revoked,
-	// expired, or signed by a clock that is wrong. Kind Unauthenticated, which
+	// ErrUnauthorized means that the forge does not accept the credentials:
+	// revoked, expired, or signed by a wrong clock. Kind Unauthenticated, which
 	// is retried, since forges refuse good credentials for moments too.
 	ErrUnauthorized = errors.New("the credentials were refused")
-	// ErrNoArchive says that the forge hands out no archive to these credentials.
-	// Clone instead. Kind Conflict.
+	// ErrNoArchive means that the forge offers no archive for these
+	// credentials. Clone instead. Kind Conflict.
 	ErrNoArchive = errors.New("the forge offers no archive")
 )
 
-// Repository says which repository a call is about.
+// Repository identifies the repository of a call.
 type Repository struct {
-	// Installation is what Troy acts as: the id of the GitHub app's
+	// Installation selects the credentials: the id of the GitHub app's
 	// installation, or of the Bitbucket credentials.
 	Installation string
-	// ID survives renames, as troy.ForgeRepository has it. Calls go by it.
+	// ID survives renames; see troy.ForgeRepository. Calls use it.
 	ID string
-	// FullName is "owner/name" as it was known last. Bitbucket wants the
-	// owner in addresses; GitHub is asked by it when ID is empty.
+	// FullName is "owner/name" as last known. Bitbucket needs the owner in
+	// addresses; GitHub uses the name if ID is empty.
 	FullName string
 }
 
 // Forge is one forge.
 type Forge interface {
-	// Repository looks a repository up by what of r is known: by ID if there
-	// is one, otherwise by FullName. What it returns has its present name, its
-	// default branch, and with GitHub the installation that sees it, also
-	// when r names none.
+	// Repository looks up a repository by the known fields of r: by ID if there
+	// is one, otherwise by FullName. The result has its current name, its
+	// default branch and, with GitHub, the installation with access to it, even
+	// if r has none.
 	Repository(ctx context.Context, r Repository) (Found, error)
 
-	// Head returns the full id of a branch's newest commit. A renamed branch
-	// is ErrNoCommit.
+	// Head returns the full id of a branch's newest commit. It returns
+	// ErrNoCommit for a renamed branch.
 	Head(ctx context.Context, r Repository, branch string) (string, error)
 
 	// Commit looks up a commit by its full id, or by at least seven digits of
 	// it.
 	Commit(ctx context.Context, r Repository, id string) (Commit, error)
 
-	// Archive returns the files of a commit, by its full id, as a gzipped tar
-	// with one top folder, as the forge makes it: without submodules, and with
-	// the pointers of LFS instead of its files. Reading fails with a
-	// *troy.Error of kind TooLarge past the adapter's limit, and when nothing
-	// comes for a minute. The bytes are a stranger's. The caller closes it;
-	// ctx governs the reading as well.
+	// Archive returns the files of a commit, by its full id, as the forge's
+	// gzipped tar with one top folder: without submodules, and with LFS
+	// pointers instead of the files. Reading fails with a *troy.Error of kind
+	// TooLarge past the adapter's limit, and if no data arrives for a minute.
+	// The bytes are untrusted. The caller closes it; ctx applies to the reading
+	// as well.
 	Archive(ctx context.Context, r Repository, commit string) (io.ReadCloser, error)
 
-	// Clone returns what git needs to fetch the repository for the next
-	// minutes, for repositories with submodules or LFS and after ErrNoArchive.
-	// It can read this repository alone where the forge can narrow it.
+	// Clone returns what git needs to fetch the repository in the next minutes,
+	// for repositories with submodules or LFS and after ErrNoArchive. If the
+	// forge supports it, it gives access only to this repository.
 	Clone(ctx context.Context, r Repository) (Clone, error)
 
-	// Report tells the forge how a deployment stands. Reporting the same again
-	// changes nothing, and a report that comes late does not take back the end
-	// of its deployment. Where one part of it fails, the others are done.
+	// Report reports the state of a deployment. Repeating a report changes
+	// nothing, and a late report does not revert the end of its deployment. If
+	// one part of it fails, the others are still done.
 	Report(ctx context.Context, r Repository, report Report) error
 }
 
-// Found is a repository that was looked up.
+// Found is the result of a look-up.
 type Found struct {
 	Repository
 	DefaultBranch string // empty for a repository without commits on Bitbucket
 	Private       bool
 }
 
-// Commit is a commit as its forge tells of it, in UTF-8. The texts are
-// bounded but otherwise as their author, who may be a stranger, wrote them.
+// Commit is a commit's description from its forge, in UTF-8. The texts are
+// bounded but otherwise untrusted.
 type Commit struct {
 	ID      string // the full id, in lower case
 	Message string // at most troy.MaxMessage bytes of it
@@ -110,7 +111,7 @@ type Commit struct {
 type Clone struct {
 	URL        string // without credentials
 	Credential Credential
-	// Expires is zero when the password is good until someone revokes it.
+	// Expires is zero if the password is valid until it is revoked.
 	Expires time.Time
 }
 
@@ -128,11 +129,11 @@ func (Credential) MarshalText() ([]byte, error) { return []byte("[hidden]"), nil
 // has it.
 const Skipped troy.DeploymentState = "skipped"
 
-// Report is how a deployment stands, for people who look at its commit. Of a
-// commit that is not built it says why.
+// Report is the state of a deployment for people who view its commit. For a
+// commit that is not built it has the reason.
 type Report struct {
 	// Deployment is the deployment's id: GitHub has one check run and at most
-	// one deployment for each. A skipped commit has an id of its own.
+	// one deployment for each. A skipped commit has its own id.
 	Deployment string
 	// Pipeline is the pipeline's id: Bitbucket has one build status for each
 	// commit and pipeline, which a later deployment of the commit overwrites.
@@ -141,27 +142,27 @@ type Report struct {
 	// Name is the line's name, the same for all of a pipeline's: "Troy: blog".
 	Name  string
 	State troy.DeploymentState
-	// Title is one short line, Summary a few sentences in Markdown: how it
-	// stands, or the cause of its failure.
+	// Title is one short line, Summary a few sentences in Markdown: the state,
+	// or the cause of the failure.
 	Title, Summary string
 	// DetailsURL is Troy's page of the deployment, SiteURL the site itself. A
 	// skipped commit has no page; its DetailsURL is the site.
 	DetailsURL, SiteURL string
-	// Environment is GitHub's name for where it is deployed: "production". If
-	// it is empty, the report leaves GitHub's deployments alone.
+	// Environment is GitHub's name for the target: "production". If it is
+	// empty, the report makes no GitHub deployment.
 	Environment    string
 	Started, Ended time.Time // zero when not yet
 }
 
-// Deliveries is for forges that keep what they could not deliver and send it
-// again when asked: GitHub.
+// Deliveries is implemented by forges that keep failed deliveries and send them
+// again on request: GitHub.
 type Deliveries interface {
-	// Failed lists the deliveries since then of which no attempt succeeded,
-	// the oldest first and each once, with its latest attempt. What was
-	// delivered in the last minute is left out: an attempt may be under way.
-	// With an error it returns what it had found by then.
+	// Failed lists the deliveries since then without a successful attempt,
+	// oldest first and each once, with its latest attempt. It leaves out
+	// deliveries of the last minute, since an attempt may be under way. With an
+	// error it returns those found so far.
 	Failed(ctx context.Context, since time.Time) ([]FailedDelivery, error)
-	// Redeliver asks for an attempt to be repeated, which GitHub does for
+	// Redeliver requests that an attempt be repeated, which GitHub does for
 	// those of the last three days.
 	Redeliver(ctx context.Context, attempt int64) error
 }
@@ -170,77 +171,77 @@ type Deliveries interface {
 type FailedDelivery struct {
 	ID       string // the same in all attempts, and in the message when it arrives
 	Attempt  int64  // the latest attempt's number
-	Attempts int    // how many there were since
+	Attempts int    // number of attempts
 	Event    string // "push"
 	Time     time.Time
-	Status   int // what Troy answered, 0 when it could not be reached
+	Status   int // Troy's answer, 0 if it was unreachable
 }
 
-// Comparer is for forges that tell which files differ between two commits.
+// Comparer is implemented by forges that can compare two commits.
 type Comparer interface {
 	// Compare lists the files that differ between two commits, given by their
-	// full ids: sorted, each once, a renamed one by both names. complete is
-	// false if there may be others, as after a force-push. ErrNoCommit says
-	// that one of the commits is gone.
+	// full ids: sorted, each once, a renamed file with both names. complete is
+	// false if there may be others, as after a force-push. It returns
+	// ErrNoCommit if one of the commits does not exist.
 	Compare(ctx context.Context, r Repository, base, head string) (paths []string, complete bool, err error)
 }
 
-// Installations is for forges where Troy acts as an app's installation alone,
-// which has to be looked up before a repository can be read: GitHub.
+// Installations is implemented by forges where Troy acts only as an app's
+// installation, which must be looked up before a repository can be read:
+// GitHub.
 type Installations interface {
 	NeedsInstallation() bool
 }
 
-// Hooks is for forges where each repository has webhooks of its own, which
-// credentials with the permission may change: Bitbucket.
+// Hooks is implemented by forges where each repository has its own webhooks,
+// which Troy may change with the right permission: Bitbucket.
 type Hooks interface {
-	// EnsureHook makes the repository's webhook to an address, or brings the
-	// one that is there up to date. It returns its id. ErrForbidden asks for
-	// it to be made by hand.
+	// EnsureHook makes the repository's webhook to an address, or updates it,
+	// and returns its id. After ErrForbidden, it has to be made by hand.
 	EnsureHook(ctx context.Context, r Repository, hook Hook) (string, error)
-	// RemoveHook removes the webhook to an address. None is not an error.
+	// RemoveHook removes the webhook to an address. It returns nil if there is
+	// none.
 	RemoveHook(ctx context.Context, r Repository, url string) error
 }
 
 // Hook is a webhook.
 type Hook struct {
 	URL    string
-	Secret string // signs what is sent; never empty
+	Secret string // signs the deliveries; never empty
 }
 
-// AppSetup is for forges where an app is made by handing over a manifest in
-// the browser: GitHub.
+// AppSetup is implemented by forges where an app is made from a manifest in the
+// browser: GitHub.
 type AppSetup interface {
-	// Manifest returns the address that the browser posts the form to, and the
+	// Manifest returns the address to which the browser posts the form, and the
 	// value of its only field, "manifest".
 	Manifest(req AppRequest) (action string, manifest []byte, err error)
-	// Convert trades the code that the browser comes back with, once and
-	// within an hour, for the app.
+	// Convert exchanges the browser's code, once and within an hour, for the
+	// app.
 	Convert(ctx context.Context, code string) (App, error)
 }
 
-// AppRequest is what an app is to be like.
+// AppRequest describes the app to make.
 type AppRequest struct {
 	Name string
-	// Organization is where the app is made, or empty for the user's own
-	// account.
+	// Organization is the app's owner, or empty for the user's own account.
 	Organization string
 	// State comes back with the browser; the caller compares it.
 	State string
-	// URL is Troy's page, HookURL where events go, RedirectURL where the
-	// browser comes back to with the code, and SetupURL where it goes once
-	// the app is installed.
+	// URL is Troy's page, HookURL receives events, RedirectURL is where the
+	// browser returns with the code, and SetupURL where it goes once the app is
+	// installed.
 	URL, HookURL, RedirectURL, SetupURL string
 }
 
 // App is a GitHub app with its credentials, to be sealed as JSON. Formatting
-// shows its names alone.
+// shows only its names.
 type App struct {
 	ID            int64  `json:"id"`
 	ClientID      string `json:"client_id"`
 	Slug          string `json:"slug"`
 	Name          string `json:"name"`
-	URL           string `json:"url"`         // its page, where it is installed from
+	URL           string `json:"url"`         // its page, from which it is installed
 	PrivateKey    string `json:"private_key"` // RSA, PEM
 	WebhookSecret string `json:"webhook_secret"`
 	ClientSecret  string `json:"client_secret"`
@@ -249,7 +250,7 @@ type App struct {
 // Format implements fmt.Formatter for every verb.
 func (a App) Format(s fmt.State, _ rune) { _, _ = fmt.Fprintf(s, "app %d (%s)", a.ID, a.Slug) }
 
-// RateLimitError says that the forge wants to be left alone for a while.
+// RateLimitError means that the forge's rate limit is reached.
 type RateLimitError struct {
 	Wait time.Duration
 	What string // the call that it answered
@@ -259,5 +260,5 @@ func (e *RateLimitError) Error() string {
 	return fmt.Sprintf("%s: the forge's rate limit is reached; it asks to wait %s", e.What, e.Wait.Round(time.Second))
 }
 
-// RetryAfter is how long to wait, between a second and an hour.
+// RetryAfter returns how long to wait, between a second and an hour.
 func (e *RateLimitError) RetryAfter() time.Duration { return e.Wait }

@@ -7,8 +7,9 @@ import (
 	"testing"
 )
 
-// Whatever .gitmodules says, a submodule is fetched by https, or from where its
-// repository is, without anybody's password, and to a place inside the source.
+// Whatever .gitmodules contains, a submodule is fetched by https, or from its
+// parent's host, without a password in its address, and into a place inside the
+// source.
 func FuzzSubmodules(f *testing.F) {
 	for _, address := range []string{
 		"../lib.git", "./a/../../../..", "../../../../etc/passwd", "git@github.com:owner/lib.git", "git@elsewhere.example:a/b",

@@ -19,13 +19,13 @@ import (
 // git runs git in a folder.
 type git struct {
 	dir  string
-	home string // in the place of the user's
-	// budget bounds the folder, together with what was made of others.
+	home string // instead of the user's
+	// budget bounds the folder, together with the source's other files.
 	budget *budget
 }
 
-// gitError is git's failure. It does not show what git printed, which may be a
-// stranger's words; said is for telling failures apart.
+// gitError is git's failure. It does not show git's output, which may be
+// untrusted; said serves to classify failures.
 type gitError struct {
 	command string
 	said    string
@@ -35,7 +35,7 @@ type gitError struct {
 func (e *gitError) Error() string { return "git " + e.command + ": " + e.err.Error() }
 func (e *gitError) Unwrap() error { return e.err }
 
-// command prepares git with these settings alone: no configuration of the
+// command prepares git with only these settings: no configuration of the
 // machine or its user, and no GIT_* variable of this process. They are in the
 // environment, so that no command line shows them.
 func (g git) command(ctx context.Context, settings []string, args ...string) *exec.Cmd {
@@ -63,14 +63,14 @@ func (g git) command(ctx context.Context, settings []string, args ...string) *ex
 		n := strconv.Itoa(i / 2)
 		cmd.Env = append(cmd.Env, "GIT_CONFIG_KEY_"+n+"="+settings[i], "GIT_CONFIG_VALUE_"+n+"="+settings[i+1])
 	}
-	// git starts others, which have to end with it.
+	// git starts other processes, which have to end with it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 5 * time.Second
 	return cmd
 }
 
-// maxSaid bounds what is kept of what git prints.
+// maxSaid bounds how much of git's output is kept.
 const maxSaid = 16 << 20
 
 // run runs git and returns what it printed.
@@ -113,8 +113,8 @@ func (g git) run(ctx context.Context, settings []string, args ...string) ([]byte
 	}
 }
 
-// stream starts git, and returns what it prints as it comes. wait ends it, and
-// tells how it went.
+// stream starts git and returns its output as it arrives. wait ends git and
+// returns its error.
 func (g git) stream(ctx context.Context, args ...string) (io.Reader, func() error, error) {
 	ctx, cancel := context.WithTimeout(ctx, gitTimeout)
 	cmd := g.command(ctx, nil, args...)
@@ -130,7 +130,7 @@ func (g git) stream(ctx context.Context, args ...string) (io.Reader, func() erro
 		return nil, nil, fmt.Errorf("start git: %w", err)
 	}
 	return out, func() error {
-		// Whoever stops reading early wants its end.
+		// A reader that stops early ends git.
 		_, rest := io.Copy(io.Discard, io.LimitReader(out, 1<<20))
 		err := errors.Join(rest, out.Close())
 		if waited := cmd.Wait(); waited != nil {
@@ -141,10 +141,10 @@ func (g git) stream(ctx context.Context, args ...string) (io.Reader, func() erro
 	}, nil
 }
 
-// capped keeps the first bytes that are written to it.
+// capped keeps the first bytes written to it.
 type capped struct {
 	kept []byte
-	left int // below zero: there was more
+	left int // negative: there was more
 }
 
 func (c *capped) Write(p []byte) (int, error) {
@@ -153,8 +153,8 @@ func (c *capped) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// size is the bytes of a folder's files, of a part of them when the context
-// ends first.
+// size returns the total size of a folder's files, or of a part of them if the
+// context ends first.
 func size(ctx context.Context, dir string) (n int64) {
 	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
 		if err == nil && d.Type().IsRegular() {

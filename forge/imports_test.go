@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestForgesKnowNoOther holds the packages below this one to it: a forge may
-// import what all forges share, and no other forge.
+// TestForgesKnowNoOther checks that a forge's package imports only the shared
+// packages, and no other forge.
 func TestForgesKnowNoOther(t *testing.T) {
 	t.Parallel()
 	const module = "github.com/troy-iaas/troy/forge/"

@@ -23,11 +23,11 @@ import (
 	"github.com/troy-iaas/troy/internal/network"
 )
 
-// maxPointer is more than any LFS pointer has
-// (github.com/git-lfs/git-lfs, docs/spec.md).
+// maxPointer is larger than any LFS pointer (github.com/git-lfs/git-lfs,
+// docs/spec.md).
 const maxPointer = 1024
 
-// pointer is what git keeps of an LFS file.
+// pointer is the content of git's file for an LFS file.
 type pointer struct {
 	oid  string // SHA-256 of the file, hexadecimal
 	size int64
@@ -57,15 +57,15 @@ func parsePointer(text []byte) (pointer, bool) {
 	return p, err == nil && len(sum) == sha256.Size
 }
 
-// largeFiles fetches the LFS files of a module, from the repository's own LFS
-// server. A server that .lfsconfig names is a stranger's, and is not asked.
+// largeFiles fetches the LFS files of a module from the repository's own LFS
+// server. It ignores a server in .lfsconfig, which is untrusted.
 type largeFiles struct {
 	clone  module
 	http   *http.Client
 	budget *budget
 }
 
-// client reaches the internet and the forge itself, nothing near Troy.
+// client reaches the internet and the forge itself, but no addresses near Troy.
 func (c *cloning) client(m module) *http.Client {
 	stranger := &net.Dialer{Timeout: 30 * time.Second, Control: func(_, address string, _ syscall.RawConn) error {
 		at, err := netip.ParseAddrPort(address)
@@ -73,7 +73,7 @@ func (c *cloning) client(m module) *http.Client {
 			return err
 		}
 		if !network.Public(at.Addr()) {
-			return troy.Errorf(troy.Forbidden, "an LFS file of %s is not at an address of the internet", m.what())
+			return troy.Errorf(troy.Forbidden, "an LFS file of %s is not at a public address of the internet", m.what())
 		}
 		return nil
 	}}
@@ -89,7 +89,7 @@ func (c *cloning) client(m module) *http.Client {
 	}
 }
 
-// withPort is where an address is dialled.
+// withPort returns the address to dial.
 func withPort(u *url.URL) string {
 	port := u.Port()
 	if port == "" {
@@ -98,7 +98,7 @@ func withPort(u *url.URL) string {
 	return net.JoinHostPort(u.Hostname(), port)
 }
 
-// add puts an LFS file into the tar, held to the pointer's digest.
+// add adds an LFS file to the tar, after verifying the pointer's digest.
 func (l *largeFiles) add(ctx context.Context, out *tar.Writer, h *tar.Header, p pointer) (err error) {
 	what := fmt.Sprintf("the LFS file %q", Line(strings.TrimPrefix(h.Name, topFolder+"/"), 200))
 	if p.size > l.budget.left() {
@@ -134,12 +134,12 @@ func (l *largeFiles) add(ctx context.Context, out *tar.Writer, h *tar.Header, p 
 		return fmt.Errorf("fetch %s: %w", what, withoutURL(err))
 	}
 	if n < p.size || hex.EncodeToString(sum.Sum(nil)) != p.oid {
-		return fmt.Errorf("%s came damaged", what)
+		return fmt.Errorf("%s: the content does not match its digest", what)
 	}
 	return nil
 }
 
-// locate asks the server where a file is (docs/api/batch.md).
+// locate asks the server for a file's address (docs/api/batch.md).
 func (l *largeFiles) locate(ctx context.Context, p pointer) (address string, header map[string]string, err error) {
 	ask, err := json.Marshal(map[string]any{
 		"operation": "download", "transfers": []string{"basic"}, "objects": []map[string]any{{"oid": p.oid, "size": p.size}},
@@ -185,7 +185,7 @@ func (l *largeFiles) locate(ctx context.Context, p pointer) (address string, hea
 		return "", nil, errors.New("the LFS server's answer can't be read")
 	}
 	if len(answer.Objects) != 1 {
-		return "", nil, errors.New("the LFS server's answer is about something else")
+		return "", nil, errors.New("the LFS server's answer is about another file")
 	}
 	object := answer.Objects[0]
 	switch {

@@ -10,8 +10,8 @@ import (
 	"github.com/troy-iaas/troy/internal/devstack/gittest"
 )
 
-// TestMain runs the suite under a hostile git configuration: no machine's or
-// user's settings may change what Troy fetches.
+// TestMain runs the suite with a hostile git configuration: settings of the
+// machine or user must not change what Troy fetches.
 func TestMain(m *testing.M) {
 	code, err := underHostileGit(m)
 	if err != nil {

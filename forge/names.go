@@ -14,20 +14,20 @@ var (
 	shortForm    = regexp.MustCompile(`^[0-9a-f]{7,64}$`)
 )
 
-// SplitName reads "owner/name", Invalid when it is something else.
+// SplitName splits "owner/name"; it returns an Invalid error for anything else.
 func SplitName(full string) (owner, name string, err error) {
 	owner, name, _ = strings.Cut(full, "/")
 	if !fullNameForm.MatchString(full) || owner == "." || owner == ".." || name == "." || name == ".." {
-		return "", "", troy.Errorf(troy.Invalid, "%q is not a repository's name, owner/name", Cut(full, 200)).At("repository")
+		return "", "", troy.Errorf(troy.Invalid, "%q is not a repository name; expected owner/name", Cut(full, 200)).At("repository")
 	}
 	return owner, name, nil
 }
 
-// CheckCommit reports whether id is the full id of a commit, with SHA-1 or
-// SHA-256, Invalid when it is not.
+// CheckCommit returns an Invalid error if id is not the full id of a commit,
+// with SHA-1 or SHA-256.
 func CheckCommit(id string) error {
 	if !commitForm.MatchString(id) {
-		return troy.Errorf(troy.Invalid, "%q is not the full id of a commit", Cut(id, 100)).At("commit")
+		return troy.Errorf(troy.Invalid, "%q is not a full commit id", Cut(id, 100)).At("commit")
 	}
 	return nil
 }
@@ -35,13 +35,13 @@ func CheckCommit(id string) error {
 // CheckShortCommit is CheckCommit for at least seven digits of an id.
 func CheckShortCommit(id string) error {
 	if !shortForm.MatchString(id) {
-		return troy.Errorf(troy.Invalid, "%q is not a commit's id: seven or more hexadecimal digits are needed", Cut(id, 100)).At("commit")
+		return troy.Errorf(troy.Invalid, "%q is not a commit id; expected at least seven hexadecimal digits", Cut(id, 100)).At("commit")
 	}
 	return nil
 }
 
 // EscapeBranch checks a branch's name (git-check-ref-format(1)) and escapes it
-// for a URL's path, its slashes left as they are.
+// for a URL's path, except for its slashes.
 func EscapeBranch(branch string) (string, error) {
 	if err := troy.CheckBranch(branch); err != nil {
 		return "", err

@@ -18,23 +18,23 @@ import (
 const (
 	// maxAnswer bounds the body of an answer, in bytes.
 	maxAnswer = 8 << 20
-	// maxReason bounds what of a forge's own words is kept, in bytes.
+	// maxReason bounds a forge's own error message, in bytes.
 	maxReason = 300
 	// callTimeout bounds one call with its answer.
 	callTimeout = 30 * time.Second
 	userAgent   = "troy (static site deployments)"
 )
 
-// REST speaks to one API over HTTP, for the adapters. It follows no redirect,
-// bounds every answer and every wait, and keeps credentials out of errors.
+// REST is an HTTP client for the adapters. It follows no redirect, bounds every
+// answer and every wait, and keeps credentials out of errors.
 type REST struct {
 	base   *url.URL
 	client *http.Client
 }
 
-// NewREST returns a REST for an API at an address. Plain http is taken for
-// loopback addresses alone, since every call carries a credential. transport
-// may be nil for the standard one.
+// NewREST returns a REST for an API at an address. It accepts plain http only
+// for loopback addresses, since every call has a credential. transport may be
+// nil for the standard one.
 func NewREST(base string, transport http.RoundTripper) (*REST, error) {
 	u, err := ParseBase(base)
 	if err != nil {
@@ -52,14 +52,14 @@ func NewREST(base string, transport http.RoundTripper) (*REST, error) {
 // Transport returns the standard transport of a REST.
 func Transport() http.RoundTripper {
 	t := http.DefaultTransport.(*http.Transport).Clone()
-	// An archive is gzip already and is wanted as such.
+	// An archive is already gzipped and must not be unpacked.
 	t.DisableCompression = true
 	t.ResponseHeaderTimeout = callTimeout
 	return t
 }
 
-// ParseBase checks a forge's address: https, or http on a loopback address,
-// with nothing but a host and a path.
+// ParseBase parses a forge's address: https, or http on a loopback address,
+// with only a host and a path.
 func ParseBase(base string) (*url.URL, error) {
 	u, err := url.Parse(strings.TrimRight(base, "/"))
 	if err != nil {
@@ -71,7 +71,7 @@ func ParseBase(base string) (*url.URL, error) {
 	case u.Scheme == "https", u.Scheme == "http" && IsLoopback(u.Hostname()):
 		return u, nil
 	}
-	return nil, fmt.Errorf("the address %q is not https: credentials would be sent in the clear", base)
+	return nil, fmt.Errorf("the address %q is not https: credentials would be sent unencrypted", base)
 }
 
 // IsLoopback reports whether a host, without its port, is this machine.
@@ -81,7 +81,7 @@ func IsLoopback(host string) bool {
 
 // Call is one call to an API.
 type Call struct {
-	// Name is what errors call it, if not its method and path.
+	// Name is the call's name in errors, if not its method and path.
 	Name   string
 	Method string
 	// Path is absolute, with its parts escaped (url.PathEscape).
@@ -93,7 +93,7 @@ type Call struct {
 	// JSON is sent as the body, or Form if JSON is nil.
 	JSON any
 	Form url.Values
-	// Into takes the answer's JSON, if not nil. Unknown fields are ignored.
+	// Into receives the answer's JSON, if not nil. Unknown fields are ignored.
 	Into any
 }
 
@@ -109,7 +109,7 @@ type StatusError struct {
 	What   string // the call
 	Status int
 	Header http.Header
-	Reason string // the forge's own words, one line
+	Reason string // the forge's own message, one line
 }
 
 func (e *StatusError) Error() string {
@@ -120,8 +120,8 @@ func (e *StatusError) Error() string {
 	return text
 }
 
-// Do makes a call and reads its answer. An answer other than 2xx is a
-// *StatusError, or a *RateLimitError where the answer says so.
+// Do makes a call and reads its answer. For an answer other than 2xx it returns
+// a *StatusError, or a *RateLimitError if the answer says so.
 func (c *REST) Do(ctx context.Context, call Call) (http.Header, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -143,13 +143,13 @@ func (c *REST) Do(ctx context.Context, call Call) (http.Header, error) {
 	}
 	if call.Into != nil {
 		if err := json.Unmarshal(body, call.Into); err != nil {
-			return nil, fmt.Errorf("%s: the answer is not the JSON that was expected: %w", what, shape(err))
+			return nil, fmt.Errorf("%s: the answer is not the expected JSON: %w", what, shape(err))
 		}
 	}
 	return res.Header, nil
 }
 
-// shape keeps of a JSON error what has none of the answer's content.
+// shape returns the part of a JSON error without the answer's content.
 func shape(err error) error {
 	if t, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		return fmt.Errorf("field %q has another type", t.Field)
@@ -197,8 +197,8 @@ func (c *REST) send(ctx context.Context, call Call) (*http.Response, error) {
 	return res, nil
 }
 
-// withoutURL drops the address that net/http puts into its errors: a
-// redirect's has a signature in it.
+// withoutURL drops the address in net/http's errors: a redirect's has a
+// signature in it.
 func withoutURL(err error) error {
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		return u.Err
@@ -206,7 +206,7 @@ func withoutURL(err error) error {
 	return err
 }
 
-// refusal sorts an answer other than 2xx.
+// refusal classifies an answer other than 2xx.
 func refusal(what string, res *http.Response, body []byte) error {
 	if wait, limited := rateLimit(res); limited {
 		return &RateLimitError{Wait: wait, What: what}
@@ -214,9 +214,9 @@ func refusal(what string, res *http.Response, body []byte) error {
 	return &StatusError{What: what, Status: res.StatusCode, Header: res.Header, Reason: reason(body)}
 }
 
-// rateLimit reads how long to wait from an answer that says so: Retry-After in
-// seconds first, then the reset time in seconds of the epoch, otherwise a
-// minute (docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api;
+// rateLimit returns the wait that an answer asks for: Retry-After in seconds,
+// or the reset time in seconds of the epoch, otherwise a minute
+// (docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api;
 // Bitbucket answers 429 with the same headers).
 func rateLimit(res *http.Response) (time.Duration, bool) {
 	after, hasAfter := number(res.Header.Get("Retry-After"))
@@ -238,7 +238,7 @@ func rateLimit(res *http.Response) (time.Duration, bool) {
 	if hasAfter {
 		wait = time.Duration(min(after, 3600)) * time.Second
 	} else if reset, ok := number(res.Header.Get("X-Ratelimit-Reset")); ok && spent {
-		// The clocks differ by a little.
+		// The clocks may differ a little.
 		wait = time.Until(time.Unix(reset, 0)) + time.Second
 	}
 	return min(max(wait, time.Second), time.Hour), true
@@ -249,15 +249,16 @@ func number(s string) (int64, bool) {
 	return n, err == nil && n >= 0
 }
 
-// reason is what a forge says in the body of a refusal: GitHub in "message",
-// Bitbucket in "error.message", OAuth in "error_description".
+// reason returns a forge's message in the body of a refusal: GitHub's
+// "message", Bitbucket's "error.message", OAuth's "error_description".
 func reason(body []byte) string {
 	var said struct {
 		Message     string          `json:"message"`
 		Error       json.RawMessage `json:"error"`
 		Description string          `json:"error_description"`
 	}
-	// A body that is not JSON, a proxy's page, says nothing worth repeating.
+	// A body that is not JSON, like a proxy's page, has nothing worth
+	// repeating.
 	if json.Unmarshal(body, &said) != nil {
 		return ""
 	}
@@ -276,7 +277,7 @@ func reason(body []byte) string {
 	return Line(text, maxReason)
 }
 
-// Line makes one printable line of a stranger's text, of at most n bytes.
+// Line makes one printable line of an untrusted text, of at most n bytes.
 func Line(s string, n int) string {
 	s = strings.Map(func(c rune) rune {
 		switch {

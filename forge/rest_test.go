@@ -63,7 +63,7 @@ func TestErrorsHaveNoCredential(t *testing.T) {
 		t.Errorf("refused: %v", err)
 	}
 	if !strings.Contains(err.Error(), "POST /x: answered 400: no[31m way") {
-		t.Errorf("the forge's own words are lost: %v", err)
+		t.Errorf("the forge's own message is lost: %v", err)
 	}
 	closed := httptest.NewServer(http.NotFoundHandler())
 	closed.Close()

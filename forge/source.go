@@ -18,20 +18,20 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
-// SourceConfig says how Source fetches what archives leave out. Its zero value
-// is good.
+// SourceConfig configures how Source fetches what archives leave out. Its zero
+// value is valid.
 type SourceConfig struct {
-	// MaxBytes bounds what the whole source has on disk at once: the archive,
-	// what git fetches, and the files of the repository, its submodules and
-	// LFS that are put together; 0 means 4 GiB.
+	// MaxBytes bounds the disk space of a source: the archive, git's fetch, and
+	// the assembled files of the repository, its submodules and LFS; 0 means 4
+	// GiB.
 	MaxBytes int64
-	// Dir is where temporary files are made; empty means the system's.
+	// Dir is the folder for temporary files; empty means the system's.
 	Dir string
-	// Submodules lists the repositories of the same host that every repository
-	// may have as a submodule although they are private: "owner/name", or
-	// "owner/*" for all of an owner's. Whoever can push a commit chooses its
-	// submodules and reads them in the published site, so nothing else is
-	// fetched with the installation's credentials.
+	// Submodules lists private repositories of the same host that every
+	// repository may have as a submodule: "owner/name", or "owner/*" for all of
+	// an owner's. A committer chooses the submodules and can read them in the
+	// published site, so nothing else is fetched with the installation's
+	// credentials.
 	Submodules []string
 }
 
@@ -43,8 +43,8 @@ func (c SourceConfig) mayRead(name string) bool {
 	})
 }
 
-// CheckSubmodules returns an Invalid error that names the first entry that
-// SourceConfig.Submodules does not take.
+// CheckSubmodules returns an Invalid error that names the first invalid entry
+// of SourceConfig.Submodules.
 func CheckSubmodules(list []string) error {
 	for _, entry := range list {
 		name, all := strings.CutSuffix(entry, "/*")
@@ -60,19 +60,19 @@ func CheckSubmodules(list []string) error {
 
 const (
 	defaultMaxBytes = 4 << 30
-	// maxScan is how much of an unpacked archive is looked at for submodules
-	// and LFS. What has more is over every limit of a build.
+	// maxScan is how much of an unpacked archive is searched for submodules and
+	// LFS. A larger one exceeds every limit of a build.
 	maxScan = 8 << 30
 	// maxAttributes is how much of a .gitattributes is read.
 	maxAttributes = 1 << 20
 )
 
 // Source returns the files of a commit, by its full id, as a tar with one top
-// folder, plain or gzipped. It is the forge's archive where that is complete.
-// For a repository with submodules or LFS files, and where the forge hands out
-// no archive, it is put together by git, which has to be installed then. The
-// bytes are a stranger's. The reader has a method Way() string, which says for
-// people how they were fetched. Errors are as Forge has them. The caller closes it.
+// folder, plain or gzipped. It returns the forge's archive if that is complete.
+// For a repository with submodules or LFS files, or if the forge offers no
+// archive, it uses git, which then has to be installed. The bytes are
+// untrusted. The reader has a method Way() string that describes how they were
+// fetched. Its errors are those of Forge. The caller closes it.
 func Source(ctx context.Context, f Forge, r Repository, commit string, cfg SourceConfig) (io.ReadCloser, error) {
 	if cfg.MaxBytes <= 0 {
 		cfg.MaxBytes = defaultMaxBytes
@@ -101,7 +101,7 @@ func Source(ctx context.Context, f Forge, r Repository, commit string, cfg Sourc
 	return cloned(ctx, f, r, commit, cfg)
 }
 
-// temporary is a file that goes when it is closed.
+// temporary is a file that is removed when it is closed.
 type temporary struct {
 	*os.File
 	way string
@@ -118,11 +118,11 @@ func (t temporary) Way() string { return t.way }
 // Close implements io.Closer.
 func (t temporary) Close() error { return errors.Join(t.File.Close(), os.Remove(t.Name())) }
 
-// spool copies an archive to a file, and closes it.
+// spool copies an archive to a file and closes it.
 func spool(ctx context.Context, archive io.ReadCloser, cfg SourceConfig) (temporary, error) {
 	f, err := newTemporary(cfg.Dir, "from the forge's archive")
 	if err != nil {
-		return f, errors.Join(fmt.Errorf("keep the archive: %w", err), archive.Close())
+		return f, errors.Join(fmt.Errorf("store the archive: %w", err), archive.Close())
 	}
 	_, err = io.Copy(metered{f, newBudget(cfg.MaxBytes)}, canceled{ctx, archive})
 	err = errors.Join(err, archive.Close())
@@ -135,10 +135,9 @@ func spool(ctx context.Context, archive io.ReadCloser, cfg SourceConfig) (tempor
 	return f, nil
 }
 
-// incomplete reports whether an archive is of a repository with submodules or
-// LFS files, neither of which forges put into archives. It goes back to the
-// archive's beginning. What can't be read as an archive is for the unpacking
-// to refuse.
+// incomplete reports whether an archive's repository has submodules or LFS
+// files, which forges leave out of archives. It seeks back to the archive's
+// beginning. It leaves unreadable archives to the unpacking.
 func incomplete(ctx context.Context, f temporary) (bool, error) {
 	found, err := scan(ctx, bufio.NewReaderSize(f, 64<<10))
 	var path *fs.PathError

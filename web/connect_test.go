@@ -99,7 +99,7 @@ func TestConnectLifecycle(t *testing.T) {
 	base := w.issue()
 	w.send("GET", base+"/connect.json", nil, header("Authorization", "")).into(t, 200, &map[string]any{})
 	w.tell(base, "/events", firstKey, "{}").refused(t, 401, "unauthenticated", "", "no installation")
-	w.tell(base, "/installed", "", installedBody("com.example.other", clientKey, firstKey)).refused(t, 403, "forbidden", "key", "not the one")
+	w.tell(base, "/installed", "", installedBody("com.example.other", clientKey, firstKey)).refused(t, 403, "forbidden", "key", "qsh differs")
 	w.tell(base, "/installed", "", installedBody(connectApp, clientKey, firstKey)).into(t, 204, nil)
 
 	// A message without a signature, with another one, or for another client
@@ -109,11 +109,11 @@ func TestConnectLifecycle(t *testing.T) {
 		status    int
 		says      string
 	}{
-		"unsigned":          {"", installedBody(connectApp, clientKey, secondKey), 401, "has to be signed"},
+		"unsigned":          {"", installedBody(connectApp, clientKey, secondKey), 401, "must be signed"},
 		"another signature": {"not the secret of the installation", installedBody(connectApp, clientKey, secondKey), 401, "not signed by HS256"},
 		"its own signature": {secondKey, installedBody(connectApp, clientKey, secondKey), 401, "not signed by HS256"},
 		"another client":    {firstKey, installedBody(connectApp, "connection:5", secondKey), 403, "another installation"},
-		"another app":       {firstKey, installedBody("com.example.other", clientKey, secondKey), 403, "not the one"},
+		"another app":       {firstKey, installedBody("com.example.other", clientKey, secondKey), 403, "qsh differs"},
 		"unsigned, another": {"", installedBody(connectApp, "connection:5", secondKey), 403, "another installation's"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -124,7 +124,7 @@ func TestConnectLifecycle(t *testing.T) {
 		})
 	}
 	// Nor does one from another address that an operator issued.
-	w.tell(w.issue(), "/installed", "", installedBody(connectApp, clientKey, secondKey)).refused(t, 401, "unauthenticated", "", "has to be signed")
+	w.tell(w.issue(), "/installed", "", installedBody(connectApp, clientKey, secondKey)).refused(t, 401, "unauthenticated", "", "must be signed")
 	if got := w.secrets(clientKey); len(got) != 1 || got[0] != firstKey {
 		t.Fatalf("there are %d secrets, or another one", len(got))
 	}
@@ -159,7 +159,7 @@ func TestConnectLifecycle(t *testing.T) {
 		t.Errorf("uninstalled, the pipeline says %q", problem())
 	}
 	event("r-2", "b").refused(t, 403, "forbidden", "", "uninstalled")
-	w.tell(base, "/installed", "", installedBody(connectApp, clientKey, "a third secret of another client")).refused(t, 401, "unauthenticated", "", "has to be signed")
+	w.tell(base, "/installed", "", installedBody(connectApp, clientKey, "a third secret of another client")).refused(t, 401, "unauthenticated", "", "must be signed")
 	w.tell(base, "/installed", secondKey, installedBody(connectApp, clientKey, firstKey+" 3")).into(t, 204, nil)
 	if problem() != "" {
 		t.Errorf("installed again, the pipeline says %q", problem())
@@ -276,7 +276,7 @@ func TestConnectImport(t *testing.T) {
 		t.Fatal(err)
 	}
 	base := bitbucket.ConnectPath(state)
-	w.tell(base, "/installed", "", installedBody(connectApp, clientKey, secondKey)).refused(t, 401, "unauthenticated", "", "has to be signed")
+	w.tell(base, "/installed", "", installedBody(connectApp, clientKey, secondKey)).refused(t, 401, "unauthenticated", "", "must be signed")
 	w.tell(base, "/installed", firstKey, installedBody(connectApp, clientKey, secondKey)).into(t, 204, nil)
 	w.tell(base, "/events", secondKey, connectPush("a"), header("X-Event-Key", "repo:push"), header("X-Request-UUID", "r")).into(t, http.StatusAccepted, nil)
 	without := newWorld(t)

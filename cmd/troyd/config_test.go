@@ -123,7 +123,7 @@ func TestCheckNamesWhatIsWrong(t *testing.T) {
 		{"TROY_URL", func(c *config) { c.SitesSuffix, c.URL = "sites.test", "https://troy.sites.test:8443" }, "a site could take it over"},
 		{"TROY_SITES_URL", func(c *config) { c.SitesURL = "https://sites.test" }, "with {host} in it"},
 		{"TROY_SITES_URL", func(c *config) { c.SitesURL = "{host}" }, "http or https"},
-		{"TROY_APPS_SECRET", func(c *config) { c.AppsSecret = "hunter2" }, "has 7 characters; at least 16 are needed"},
+		{"TROY_APPS_SECRET", func(c *config) { c.AppsSecret = "hunter2" }, "has 7 characters; expected at least 16"},
 		{"TROY_WORKERS", func(c *config) { c.Workers = 0 }, "0 is not from 1 to 1000"},
 		{"TROY_WORKERS", func(c *config) { c.Workers = 1001 }, "from 1 to 1000"},
 		{"TROY_KEEP_DEPLOYMENTS", func(c *config) { c.KeepDeployments = 9 }, "from 10"},

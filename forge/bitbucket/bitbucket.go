@@ -1,8 +1,8 @@
 // Package bitbucket is the adapter to Bitbucket Cloud, with an access token of
-// a repository, project or workspace, or as an Atlassian Connect app that was
-// installed while those could be: it reads sources, reports build statuses,
-// makes the webhooks of repositories, and describes the Connect app. Workers
-// call it through package forge's ports.
+// a repository, project or workspace, or as an already installed Atlassian
+// Connect app: it reads sources, reports build statuses, makes the webhooks of
+// repositories, and describes the Connect app. Workers call it through package
+// forge's ports.
 package bitbucket
 
 import (
@@ -21,37 +21,36 @@ import (
 	"github.com/troy-iaas/troy/forge"
 )
 
-// Credential is what Troy acts with. Exactly one of the two is set.
+// Credential is Troy's credential. Exactly one of the two fields is set.
 type Credential struct {
-	// AccessToken is of a repository, a project or a workspace.
+	// AccessToken belongs to a repository, a project or a workspace.
 	AccessToken string
 	// Sign makes the JWT of a Connect installation for one request, whose path
-	// is relative to the site. It is traded for an access token.
+	// is relative to the site. Bitbucket exchanges it for an access token.
 	Sign func(method, path string, query url.Values) (string, error)
 }
 
-// Format implements fmt.Formatter for every verb; it shows nothing.
+// Format implements fmt.Formatter; it reveals nothing for any verb.
 func (Credential) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, "[hidden]") }
 
-// Config is what a Client depends on.
+// Config is the configuration of a Client.
 type Config struct {
-	// APIURL is "https://api.bitbucket.org" and SiteURL, where people and git
-	// go and archives come from, "https://bitbucket.org"; both when empty.
+	// APIURL defaults to "https://api.bitbucket.org". SiteURL, for browsers,
+	// git and archives, defaults to "https://bitbucket.org".
 	APIURL, SiteURL string
-	// ArchiveHosts are further hosts that archives may come from.
+	// ArchiveHosts are additional hosts for archives.
 	ArchiveHosts []string
 	// MaxArchive bounds an archive, in bytes; 0 means 1 GiB.
 	MaxArchive int64
-	// Credential returns what to act with for an installation's id. What it
-	// returns as an error is passed on.
+	// Credential returns the credential for an installation's id. Its errors
+	// are returned to the caller.
 	Credential func(ctx context.Context, installation string) (Credential, error)
-	// Transport and Now may be nil for the standard ones.
+	// Transport and Now default to the standard ones.
 	Transport http.RoundTripper
 	Now       func() time.Time
 }
 
-// Client is a forge.Forge and forge.Hooks. It may be used by several
-// goroutines at once.
+// Client is a forge.Forge and forge.Hooks. It is safe for concurrent use.
 type Client struct {
 	cfg       Config
 	api, site *forge.REST
@@ -61,21 +60,21 @@ type Client struct {
 	tokens map[string]token // of Connect installations
 }
 
-// token is an access token. Those of people's making are used until they are
-// refused; expires is zero then.
+// token is an access token. A token that a user made is used until it is
+// refused; expires is then zero.
 type token struct {
 	value   string
 	expires time.Time
 }
 
 const (
-	// early is how long before its end a token is no longer used.
+	// early is how long before its end a token is replaced.
 	early = 5 * time.Minute
 	// maxTokens bounds the cache.
 	maxTokens = 1000
 )
 
-// New returns a Client. It asks Bitbucket nothing yet.
+// New returns a Client. It makes no request.
 func New(cfg Config) (*Client, error) {
 	if cfg.APIURL == "" {
 		cfg.APIURL = "https://api.bitbucket.org"
@@ -104,7 +103,7 @@ func New(cfg Config) (*Client, error) {
 	return &Client{cfg: cfg, api: api, site: site, siteURL: siteURL, tokens: map[string]token{}}, nil
 }
 
-// with runs f with a token, and once more with a new one when a cached one is
+// with calls f with a token, and again with a new one if a cached one is
 // refused.
 func (c *Client) with(ctx context.Context, r forge.Repository, f func(t token) error) error {
 	t, cached, err := c.token(ctx, r.Installation)
@@ -153,7 +152,7 @@ func (c *Client) token(ctx context.Context, installation string) (t token, cache
 	return t, false, nil
 }
 
-// exchangePath is where a Connect app's JWT is traded for an access token
+// exchangePath exchanges a Connect app's JWT for an access token
 // (developer.atlassian.com/cloud/bitbucket/oauth-2: the JWT grant).
 const exchangePath = "/site/oauth2/access_token"
 
@@ -174,7 +173,7 @@ func (c *Client) exchange(ctx context.Context, installation string, credential C
 	if status, ok := errors.AsType[*forge.StatusError](err); ok {
 		switch status.Status {
 		case http.StatusBadRequest, http.StatusForbidden, http.StatusNotFound:
-			// The installation's secret is no longer good for anything.
+			// The installation's secret is not valid any more.
 			return token{}, troy.Errorf(troy.Forbidden, "%s: %w (%s)", what, forge.ErrInstallation, status)
 		}
 	}
@@ -189,9 +188,10 @@ func (c *Client) exchange(ctx context.Context, installation string, credential C
 
 var idForm = regexp.MustCompile(`^\{[0-9a-f-]{36}\}$`)
 
-// path is where the API has a repository: the owner by name, the repository by
-// its UUID, so that it is found under a new name, and no other under its old
-// one (developer.atlassian.com/cloud/bitbucket/rest/intro/#uuid).
+// path returns the API's path of a repository: the owner by name, the
+// repository by its UUID, so that a renamed repository is found, and no other
+// under its old name
+// (developer.atlassian.com/cloud/bitbucket/rest/intro/#uuid).
 func path(r forge.Repository) (string, error) {
 	owner, repo, err := forge.SplitName(r.FullName)
 	if err != nil {
@@ -220,8 +220,8 @@ func (c *Client) get(ctx context.Context, r forge.Repository, below string, quer
 	})
 }
 
-// lost tells which of the two is gone when something of a repository answered
-// 404: the repository or the thing.
+// lost tells after a 404 for something in a repository which of the two is
+// gone: the repository or the thing.
 func (c *Client) lost(ctx context.Context, r forge.Repository, what string, err error) error {
 	missing := forge.ErrNoCommit
 	if status, ok := errors.AsType[*forge.StatusError](err); ok && status.Status == http.StatusNotFound {
@@ -236,7 +236,7 @@ func (c *Client) lost(ctx context.Context, r forge.Repository, what string, err 
 	return failed(what, missing, err)
 }
 
-// failed sorts an error; missing is what a 404 means here.
+// failed classifies an error; missing is the meaning of a 404.
 func failed(what string, missing, err error) error {
 	status, ok := errors.AsType[*forge.StatusError](err)
 	if !ok {
@@ -339,14 +339,14 @@ func (c *Client) Commit(ctx context.Context, r forge.Repository, id string) (for
 	}, nil
 }
 
-// Archive implements forge.Forge. The archives are the web site's, not the
-// API's; it takes some credentials and sends others to its page for signing
-// in, or refuses them, so whatever it answers but an archive is ErrNoArchive.
+// Archive implements forge.Forge. Archives come from the web site, not the API.
+// The site accepts some credentials, and refuses others or redirects to its
+// sign-in page, so any answer other than an archive is ErrNoArchive.
 func (c *Client) Archive(ctx context.Context, r forge.Repository, commit string) (io.ReadCloser, error) {
 	if err := forge.CheckCommit(commit); err != nil {
 		return nil, err
 	}
-	// The site goes by names, so the present one is asked for.
+	// The site uses names, so look up the current one.
 	found, err := c.Repository(ctx, r)
 	if err != nil {
 		return nil, err
@@ -376,8 +376,8 @@ func (c *Client) Archive(ctx context.Context, r forge.Repository, commit string)
 	return archive, nil
 }
 
-// gzipped looks at the first bytes of a body: a page for signing in is 200 as
-// well.
+// gzipped checks the first bytes of a body: a sign-in page has the status 200
+// as well.
 func gzipped(body io.ReadCloser) (io.ReadCloser, error) {
 	magic := make([]byte, 2)
 	_, err := io.ReadFull(body, magic)

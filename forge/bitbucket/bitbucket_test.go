@@ -170,8 +170,8 @@ func fixed(code int, header http.Header) func(http.ResponseWriter, *http.Request
 	}
 }
 
-// TestNoArchive has the site refuse the archive in all the ways it does; the
-// caller is told to clone.
+// TestNoArchive makes the site refuse the archive in each known way; the caller
+// has to clone.
 func TestNoArchive(t *testing.T) {
 	t.Parallel()
 	for name, refusal := range map[string]http.HandlerFunc{
@@ -207,7 +207,7 @@ func TestNoArchive(t *testing.T) {
 		return strings.Contains(r.URL.Path, "/get/") && fixed(502, nil)(w, r)
 	}
 	if _, err := f.client().Archive(t.Context(), site("token"), sha); err == nil || errors.Is(err, forge.ErrNoArchive) {
-		t.Errorf("a broken site may be asked again: %v", err)
+		t.Errorf("a failing site may be retried: %v", err)
 	}
 }
 
@@ -322,7 +322,7 @@ func TestDescriptor(t *testing.T) {
 		bad := d
 		breakIt(&bad)
 		if _, err := bad.JSON(); err == nil {
-			t.Errorf("a bad %s was taken", name)
+			t.Errorf("a bad %s was accepted", name)
 		}
 	}
 }

@@ -11,13 +11,13 @@ import (
 	"github.com/troy-iaas/troy/forge"
 )
 
-// mostCompared is how many files are asked for, the most that Bitbucket lists
-// on one page.
+// mostCompared is how many files are requested, the maximum on one page of
+// Bitbucket's.
 const mostCompared = 500
 
 // Compare implements forge.Comparer
 // (developer.atlassian.com/cloud/bitbucket/rest/api-group-commits, "diffstat").
-// The two commits are compared themselves, not with their common ancestor.
+// It compares the two commits themselves, not with their common ancestor.
 func (c *Client) Compare(ctx context.Context, r forge.Repository, base, head string) (paths []string, complete bool, err error) {
 	for _, commit := range []string{base, head} {
 		if err := forge.CheckCommit(commit); err != nil {

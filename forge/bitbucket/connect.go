@@ -18,8 +18,7 @@ import (
 	"github.com/troy-iaas/troy/queries"
 )
 
-// routes are where the Connect app is, below an address of its own for each
-// installation.
+// routes are the Connect app's, below a separate address for each installation.
 func (f *Forge) routes() []forge.Route {
 	const app = connectPrefix + ":state"
 	message := func(path string, h func(context.Context, forge.Request, queries.SetupState) (forge.Answer, error)) forge.Route {
@@ -38,9 +37,9 @@ func stateOfPath(r forge.Request) credentials.State {
 	return credentials.State(r.HTTP.PathValue("state"))
 }
 
-// setupState looks the state of the path up.
+// setupState looks up the state in the path.
 func (f *Forge) setupState(ctx context.Context, r forge.Request) (queries.SetupState, error) {
-	none := troy.Errorf(troy.NotFound, "there is nothing at this address: it was never issued, or not used within an hour")
+	none := troy.Errorf(troy.NotFound, "address not found: it was never issued, or not used within an hour")
 	state := stateOfPath(r)
 	if !state.Valid() {
 		return queries.SetupState{}, none
@@ -55,8 +54,8 @@ func (f *Forge) setupState(ctx context.Context, r forge.Request) (queries.SetupS
 	return row, nil
 }
 
-// Describe returns the descriptor of the Connect app of a key, with the paths
-// that are served below its base URL.
+// Describe returns the descriptor of the Connect app with a key, with the paths
+// below its base URL.
 func Describe(key, baseURL string) ([]byte, error) {
 	return Descriptor{
 		Key: key, Name: "Troy", Description: "Deploys static sites", BaseURL: baseURL,
@@ -64,8 +63,8 @@ func Describe(key, baseURL string) ([]byte, error) {
 	}.JSON()
 }
 
-// describe answers what the Connect app is: what its installation
-// begins with, and what Bitbucket reads again when it is updated.
+// describe answers with the descriptor: an installation begins with it, and
+// Bitbucket reads it again for updates.
 func (f *Forge) describe(ctx context.Context, r forge.Request) (forge.Answer, error) {
 	state, err := f.setupState(ctx, r)
 	if err != nil {
@@ -81,12 +80,12 @@ func (f *Forge) describe(ctx context.Context, r forge.Request) (forge.Answer, er
 	return forge.Answer{Status: http.StatusOK, JSON: text}, nil
 }
 
-// message makes a route's Serve of a handler of a Connect app's messages, which
-// is given the state of the address.
+// message makes a route's Serve from a handler of a Connect app's messages,
+// which gets the state in the address.
 func (f *Forge) message(h func(context.Context, forge.Request, queries.SetupState) (forge.Answer, error)) func(context.Context, forge.Request) (forge.Answer, error) {
 	return func(ctx context.Context, r forge.Request) (forge.Answer, error) {
 		if f.Secrets == nil {
-			return forge.Answer{}, troy.Errorf(troy.Unavailable, "Connect installations can't be kept: TROY_SECRET_KEY is not set")
+			return forge.Answer{}, troy.Errorf(troy.Unavailable, "Connect installations can't be stored: TROY_SECRET_KEY is not set")
 		}
 		state, err := f.setupState(ctx, r)
 		if err != nil {
@@ -99,7 +98,7 @@ func (f *Forge) message(h func(context.Context, forge.Request, queries.SetupStat
 	}
 }
 
-// verify holds a request's token to the secrets of an installation.
+// verify checks a request's token against the secrets of an installation.
 func verify(r forge.Request, clientKey string, secrets []string) error {
 	token, err := ConnectToken(r.HTTP.Header, r.HTTP.URL.Query())
 	if err != nil {
@@ -127,10 +126,10 @@ func verify(r forge.Request, clientKey string, secrets []string) error {
 	return err
 }
 
-// caller verifies who sends a message to the address of an
-// installation, with the secrets that are kept of it.
+// caller verifies the sender of a message to the address of an installation,
+// with the installation's stored secrets.
 func (f *Forge) caller(ctx context.Context, r forge.Request, state queries.SetupState) (queries.Installation, error) {
-	unknown := troy.Errorf(troy.Unauthenticated, "there is no installation at this address yet")
+	unknown := troy.Errorf(troy.Unauthenticated, "this address has no installation yet")
 	if state.ClientKey == nil {
 		return queries.Installation{}, unknown
 	}
@@ -157,14 +156,14 @@ func read(r forge.Request) ([]byte, error) {
 	return body, nil
 }
 
-// installed takes in an installation. The first one is unsigned: what
-// it is held to is the state, which an operator issued. Whatever names an
-// installation that is known has to be signed with a secret that was given
-// with it before, or repeat the newest.
+// installed accepts an installation. The first one is unsigned and is checked
+// by the state, which an operator issued. A message that names a known
+// installation must be signed with an earlier secret of it, or repeat the
+// newest message.
 func (f *Forge) installed(ctx context.Context, r forge.Request, state queries.SetupState) (forge.Answer, error) {
 	signed := r.HTTP.Header.Get("Authorization") != "" || r.HTTP.URL.Query().Has("jwt")
 	if state.ClientKey != nil && signed {
-		// Before anything of the body is looked at.
+		// Before the body is parsed.
 		if _, err := f.caller(ctx, r, state); err != nil {
 			return forge.Answer{}, err
 		}
@@ -192,16 +191,16 @@ func (f *Forge) installed(ctx context.Context, r forge.Request, state queries.Se
 					return nil, err
 				}
 				if !signed && subtle.ConstantTimeCompare([]byte(kept.Secrets[0]), []byte(given)) == 1 {
-					return current, nil // sent again, since our answer was lost
+					return current, nil // repeated, because our answer was lost
 				}
 				if !signed {
-					return nil, troy.Errorf(troy.Unauthenticated, "the installation is known; installing it again has to be signed with the secret that it was given before")
+					return nil, troy.Errorf(troy.Unauthenticated, "the installation is known; a new installation must be signed with its previous secret")
 				}
 				if err := verify(r, message.ClientKey, kept.Secrets); err != nil {
 					return nil, err
 				}
 				if kept.AppKey != message.AppKey {
-					return nil, troy.Errorf(troy.Forbidden, "the installation is of another app").At("key")
+					return nil, troy.Errorf(troy.Forbidden, "the installation belongs to another app").At("key")
 				}
 			}
 			return kept.With(given).Seal(f.Secrets, message.ClientKey)
@@ -230,7 +229,7 @@ func (f *Forge) uninstalled(ctx context.Context, r forge.Request, state queries.
 		return forge.Answer{}, err
 	}
 	if message.ClientKey != installation.ID {
-		return forge.Answer{}, troy.Errorf(troy.Forbidden, "the message is about another installation than the one that signed it").At("clientKey")
+		return forge.Answer{}, troy.Errorf(troy.Forbidden, "the message names another installation than the one that signed it").At("clientKey")
 	}
 	if err := f.Intake.ConnectUninstalled(ctx, installation.ID); err != nil {
 		return forge.Answer{}, err
@@ -239,8 +238,8 @@ func (f *Forge) uninstalled(ctx context.Context, r forge.Request, state queries.
 	return forge.Answer{Status: http.StatusNoContent}, nil
 }
 
-// event takes in what the webhooks of an installation send. Its token
-// is verified before the body is read.
+// event accepts the webhooks of an installation. It verifies the token before
+// it reads the body.
 func (f *Forge) event(ctx context.Context, r forge.Request, state queries.SetupState) (forge.Answer, error) {
 	installation, err := f.caller(ctx, r, state)
 	if err != nil {
@@ -263,8 +262,8 @@ func (f *Forge) event(ctx context.Context, r forge.Request, state queries.SetupS
 	}}}, nil
 }
 
-// seenBy says of an event which installation told of it, which the event of
-// Bitbucket itself does not.
+// seenBy sets the installation of an event, which Bitbucket's events do not
+// contain.
 func seenBy(e troy.ForgeEvent, installation string) troy.ForgeEvent {
 	switch e := e.(type) {
 	case troy.PushEvent:

@@ -12,17 +12,16 @@ import (
 	"github.com/troy-iaas/troy/forge"
 )
 
-// Descriptor is what a Connect app says of itself, at the address that it is
-// installed from.
+// Descriptor describes a Connect app at the address from which it is installed.
 type Descriptor struct {
-	Key         string // the app's, unique among all: "com.example.troy"
+	Key         string // the app's key, unique among all apps: "com.example.troy"
 	Name        string
 	Description string
-	// BaseURL is what the paths below are relative to, and what carries the
-	// state that a first installation is bound to.
+	// BaseURL is the base of the paths below. It contains the state for the
+	// first installation.
 	BaseURL string
-	// Installed and Uninstalled are where the lifecycle's messages go, Events
-	// is where the webhooks go: each a path from "/".
+	// Installed and Uninstalled receive the lifecycle's messages, and Events
+	// the webhooks: each is a path from "/".
 	Installed, Uninstalled, Events string
 }
 
@@ -30,11 +29,11 @@ var keyForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$`)
 
 // JSON returns the descriptor
 // (developer.atlassian.com/cloud/bitbucket/app-descriptor): an app of an
-// account, which reads repositories and pull requests; setting build statuses
-// is part of the first.
+// account, which reads repositories and pull requests; reading repositories
+// includes setting build statuses.
 func (d Descriptor) JSON() ([]byte, error) {
 	if !keyForm.MatchString(d.Key) {
-		return nil, troy.Errorf(troy.Invalid, "%q is not an app's key", forge.Cut(d.Key, 100)).At("key")
+		return nil, troy.Errorf(troy.Invalid, "%q is not a valid app key", forge.Cut(d.Key, 100)).At("key")
 	}
 	if _, err := forge.ParseBase(d.BaseURL); err != nil {
 		return nil, troy.Errorf(troy.Invalid, "the base URL: %w", err).At("base_url")

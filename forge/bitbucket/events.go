@@ -15,8 +15,8 @@ import (
 	"github.com/troy-iaas/troy/watch"
 )
 
-// maxChanges is the most branches and tags that are taken from one push of
-// Bitbucket's. Past it the push is not Complete, which reads the branches.
+// maxChanges is the maximum number of branches and tags that are read from one
+// push. A push with more is not Complete, so the branches are read.
 const maxChanges = 1000
 
 type eventRepository struct {
@@ -37,19 +37,19 @@ func (u eventUser) name() string {
 	return payload.Clean(cmp.Or(u.DisplayName, u.Nickname, u.Username), payload.MaxName)
 }
 
-// common is what all events of a repository have.
+// common is the part of all events of a repository.
 type common struct {
 	Repository eventRepository `json:"repository"`
 	Actor      eventUser       `json:"actor"`
 }
 
-// Parse reads the body of a delivery of Bitbucket Cloud's that was
-// verified. The event is the one that the header names
-// (support.atlassian.com/bitbucket-cloud/docs/event-payloads). A body as
-// Connect apps get it, {"event": …, "data": {…}}, is unwrapped; its own event
-// counts when the header names none, and must be the header's otherwise.
-// Events that Troy does nothing on are Ignored. Errors are *troy.Error of kind
-// Invalid with the field at fault.
+// Parse reads the body of a verified delivery from Bitbucket Cloud. event is
+// the one in the header
+// (support.atlassian.com/bitbucket-cloud/docs/event-payloads). Parse unwraps a
+// Connect app's body, {"event": …, "data": {…}}; its own event counts if the
+// header has none, and must equal the header's otherwise. Events that Troy does
+// not use are Ignored. Errors are *troy.Error of kind Invalid with the invalid
+// field.
 func Parse(event string, body []byte) (troy.ForgeEvent, error) {
 	wrapped, body, err := unwrap(body)
 	if err != nil {
@@ -57,7 +57,7 @@ func Parse(event string, body []byte) (troy.ForgeEvent, error) {
 	}
 	var c payload.Checker
 	if event != "" && wrapped != "" && event != wrapped {
-		c.Fail("event", "it is not the event that the header X-Event-Key names")
+		c.Fail("event", "the event differs from the header X-Event-Key")
 	}
 	event = c.Line("X-Event-Key", cmp.Or(event, wrapped), payload.MaxHeader)
 	if c.Err != nil {
@@ -80,8 +80,8 @@ func Parse(event string, body []byte) (troy.ForgeEvent, error) {
 	return payload.Ignored(event, ""), nil
 }
 
-// unwrap takes a Connect app's delivery out of its wrapping; the body of a
-// webhook is returned as it is, without an event.
+// unwrap unwraps a Connect app's delivery; it returns the body of a webhook
+// unchanged, without an event.
 func unwrap(body []byte) (event string, data []byte, err error) {
 	var w struct {
 		Event jsontext.Value `json:"event"`
@@ -105,11 +105,12 @@ func repositoryOf(c *payload.Checker, field string, r eventRepository) troy.Forg
 	}
 }
 
-// requiredUUID is a required id of Bitbucket's, as troy.ForgeRepository has it.
+// requiredUUID is a required id of Bitbucket's, in the form of
+// troy.ForgeRepository.
 func requiredUUID(c *payload.Checker, field, s string) string {
 	id, err := uuid.Parse(s)
 	if err != nil || len(s) != len("{}")+36 {
-		c.Fail(field, "it is missing or not a UUID in braces")
+		c.Fail(field, "the value is missing or not a UUID in braces")
 	}
 	return "{" + id.String() + "}"
 }
@@ -159,8 +160,7 @@ func pushed(body []byte) (troy.ForgeEvent, error) {
 	changes := e.Push.Changes
 	pushes.Complete = len(changes) > 0 && len(changes) <= maxChanges
 	for _, change := range changes[:min(len(changes), maxChanges)] {
-		// What a push says of the files that changed is nothing, so
-		// PathsComplete stays false.
+		// A push does not list the changed files, so PathsComplete stays false.
 		p := troy.Push{Forced: change.Forced}
 		at, side := change.New, "push.changes.new"
 		if at == nil {
@@ -185,7 +185,7 @@ func pushed(body []byte) (troy.ForgeEvent, error) {
 			p.After = c.Commit("push.changes.new.target.hash", at.Target.Hash)
 			p.Message = payload.Message(at.Target.Message)
 			p.Skip = watch.SkipReason(at.Target.Message)
-			// The raw author is git's own: "name <address>".
+			// The raw author has git's format: "name <address>".
 			name, _, _ := strings.Cut(at.Target.Author.Raw, " <")
 			p.Author = cmp.Or(payload.Clean(name, payload.MaxName), at.Target.Author.User.name())
 		}
@@ -232,7 +232,7 @@ func changed(body []byte, action troy.RepositoryAction) (troy.ForgeEvent, error)
 	}, &c)
 }
 
-// shortCommit is a commit's id as Bitbucket shortens some.
+// shortCommit matches an abbreviated commit id, as Bitbucket sends some.
 var shortCommit = regexp.MustCompile(`^[0-9a-f]{12,64}$`)
 
 func pullRequest(body []byte, action string) (troy.ForgeEvent, error) {
@@ -261,9 +261,9 @@ func pullRequest(body []byte, action string) (troy.ForgeEvent, error) {
 	var c payload.Checker
 	pr := e.PullRequest
 	c.Number("pullrequest.id", pr.ID)
-	// The commit and the repository are null once they were deleted.
+	// The commit and the repository are null after their deletion.
 	if hash := pr.Source.Commit.Hash; hash != "" && !shortCommit.MatchString(hash) {
-		c.Fail("pullrequest.source.commit.hash", "it is not a commit's id: 12 to 64 lower-case hexadecimal digits")
+		c.Fail("pullrequest.source.commit.hash", "the value is not a commit id: 12 to 64 lower-case hexadecimal digits")
 	}
 	return payload.Result(troy.PullRequest{
 		Repository: repositoryOf(&c, "repository", e.Repository),
@@ -279,16 +279,17 @@ func pullRequest(body []byte, action string) (troy.ForgeEvent, error) {
 	}, &c)
 }
 
-// Headers reads the headers of a request of Bitbucket's that is signed with the
-// webhook's secret (support.atlassian.com/bitbucket-cloud/docs/manage-webhooks).
-// Errors are as forge.Webhook has them.
+// Headers reads the headers of a Bitbucket request that is signed with the
+// webhook's secret
+// (support.atlassian.com/bitbucket-cloud/docs/manage-webhooks). Its errors are
+// those of forge.Webhook.
 func Headers(h http.Header) (forge.Delivery, error) {
 	return forge.ReadDelivery(h, "X-Hub-Signature", "X-Event-Key", "X-Request-UUID")
 }
 
-// ConnectHeaders reads the headers of a request of Bitbucket's to a Connect app,
-// whose signature is a token (ConnectToken). Errors are as forge.Webhook has
-// them.
+// ConnectHeaders reads the headers of a Bitbucket request to a Connect app,
+// whose signature is a token (ConnectToken). Its errors are those of
+// forge.Webhook.
 func ConnectHeaders(h http.Header) (forge.Delivery, error) {
 	return forge.ReadDelivery(h, "", "X-Event-Key", "X-Request-UUID")
 }

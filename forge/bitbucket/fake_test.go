@@ -20,10 +20,10 @@ const (
 	granted = "ATCTT3xFfGN0-an-access-token"
 )
 
-// fake is a Bitbucket, its API and its site in one, with one repository. It
-// takes the access token, and what it traded for a Connect JWT.
+// fake is a Bitbucket, API and site, with one repository. It accepts the access
+// token, and tokens from the exchange of a Connect JWT.
 type fake struct {
-	compared map[string]any // the answer about any two commits
+	compared map[string]any // the answer to each comparison
 	t        *testing.T
 	url      string
 
@@ -179,7 +179,7 @@ func (f *fake) hook(next http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// trade gives an access token for a JWT of the test's signer.
+// trade exchanges a JWT of the test's signer for an access token.
 func (f *fake) trade(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.Header.Get("Authorization") != "JWT signed for POST /site/oauth2/access_token":

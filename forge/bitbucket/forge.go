@@ -17,10 +17,10 @@ import (
 	"github.com/troy-iaas/troy/secret"
 )
 
-// errNotSetUp is what acting without credentials fails with.
-const errNotSetUp = forge.NotSetUp("Bitbucket is not set up: TROY_BITBUCKET_TOKEN is not set and no installation of a Connect app sees the repository")
+// errNotSetUp is the error of requests without credentials.
+const errNotSetUp = forge.NotSetUp("Bitbucket is not set up: TROY_BITBUCKET_TOKEN is not set and no installation of a Connect app has access to the repository")
 
-// Settings are what the environment says of Bitbucket.
+// Settings are the environment's settings for Bitbucket.
 type Settings struct {
 	URL    string `env:"TROY_BITBUCKET_URL" envDefault:"https://api.bitbucket.org"`
 	Token  string `env:"TROY_BITBUCKET_TOKEN"`
@@ -32,14 +32,14 @@ func (s Settings) Check(wrong func(setting, format string, args ...any)) {
 	forge.CheckSecret("TROY_BITBUCKET_SECRET", s.Secret, wrong)
 }
 
-// Options are what a Forge depends on besides its settings.
+// Options are the other dependencies of a Forge.
 type Options struct {
 	URL string // Troy's own address
 	DB  queries.DBTX
 	// Secrets seals the credentials of the Connect app's installations. Without
-	// it there are none.
+	// it there can be none.
 	Secrets *secret.Sealer
-	// Intake takes in what the Connect app is told. Only serving needs it.
+	// Intake records the Connect app's messages. Only servers need it.
 	Intake    *intake.Intake
 	Transport http.RoundTripper
 	Log       *slog.Logger
@@ -53,11 +53,11 @@ type Forge struct {
 	Options
 }
 
-// NewForge returns a Forge. Errors name the setting that is wrong.
+// NewForge returns a Forge. Its errors name the invalid setting.
 func NewForge(s Settings, o Options) (*Forge, error) {
 	f := &Forge{settings: s, Options: o}
-	// Archives and clones come from the site: of Bitbucket's own API the
-	// default, of another the same host.
+	// Archives and clones come from the site: the default one for Bitbucket's
+	// own API, the same host for another.
 	site := s.URL
 	if strings.HasPrefix(site, "https://api.bitbucket.org") {
 		site = ""
@@ -70,7 +70,7 @@ func NewForge(s Settings, o Options) (*Forge, error) {
 	return f, nil
 }
 
-// Adapter returns what Troy's parts know Bitbucket by.
+// Adapter returns the forge.Adapter for the rest of Troy.
 func (f *Forge) Adapter() forge.Adapter {
 	a := forge.Adapter{Provider: troy.Bitbucket, Routes: f.routes(), Hidden: connectPrefix, Webhook: func(context.Context) (forge.Webhook, error) {
 		return forge.Webhook{Headers: Headers, Verify: forge.HMAC(f.settings.Secret), Parse: Parse}, nil
@@ -81,8 +81,8 @@ func (f *Forge) Adapter() forge.Adapter {
 	return a
 }
 
-// credential is what to act with for an installation. Where the Connect app
-// was removed, and for what none told of, the access token serves.
+// credential returns the credential for an installation. The access token
+// serves repositories whose Connect app was removed, or that have none.
 func (f *Forge) credential(ctx context.Context, installation string) (Credential, error) {
 	if installation != "" && f.Secrets != nil {
 		kept, ok, err := ActiveConnect(ctx, f.DB, f.Secrets, installation)
@@ -102,8 +102,8 @@ func (f *Forge) credential(ctx context.Context, installation string) (Credential
 	return Credential{AccessToken: f.settings.Token}, nil
 }
 
-// Repository implements forge.Forge. A repository that no message told of yet
-// is looked for with the token, and then by each installation.
+// Repository implements forge.Forge. For a repository without a known
+// installation it tries the token, and then each installation.
 func (f *Forge) Repository(ctx context.Context, r forge.Repository) (forge.Found, error) {
 	if r.Installation != "" {
 		return f.Client.Repository(ctx, r)
@@ -136,7 +136,8 @@ func (f *Forge) Repository(ctx context.Context, r forge.Repository) (forge.Found
 	return forge.Found{}, failed
 }
 
-// elsewhere reports whether other credentials may see what these don't.
+// elsewhere reports whether other credentials may have access although these
+// don't.
 func elsewhere(err error) bool {
 	return errors.Is(err, forge.ErrNoRepository) || errors.Is(err, forge.ErrForbidden) || errors.Is(err, forge.ErrInstallation)
 }

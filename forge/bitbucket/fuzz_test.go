@@ -58,7 +58,7 @@ func FuzzConnect(f *testing.F) {
 		if err == nil {
 			forgetest.Line(t, issuer, 255)
 		}
-		// What is canonical stays so when the query is written anew.
+		// The canonical form does not change when the query is encoded again.
 		values, err := url.ParseQuery(query)
 		if err != nil {
 			return

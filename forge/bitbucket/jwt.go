@@ -21,37 +21,38 @@ import (
 )
 
 const (
-	// maxToken is the most bytes of a token that are looked at.
+	// maxToken is the maximum size of a token in bytes.
 	maxToken = 8192
-	// ConnectLeeway is how far Atlassian's clock and ours may be apart.
+	// ConnectLeeway is the permitted difference between Atlassian's clock and
+	// this machine's.
 	ConnectLeeway = time.Minute
-	// ConnectLife is how long a token that SignConnect makes is good for.
+	// ConnectLife is the validity of a token from SignConnect.
 	ConnectLife = 3 * time.Minute
 )
 
-// ConnectRequest is the part of a request that a Connect token is bound to. The
-// body is none of it: until it expires, a token is good for any body sent to
+// ConnectRequest is the part of a request to which a Connect token is bound. It
+// excludes the body: until it expires, a token is valid for any body sent to
 // the same address.
 type ConnectRequest struct {
 	Method string
-	// Path and Query are as they stand in the URL, escaped
-	// (url.URL.EscapedPath and RawQuery).
+	// Path and Query are as in the URL, escaped (url.URL.EscapedPath and
+	// RawQuery).
 	Path, Query string
-	// Base is the path of the URL that the callee is known by: the descriptor's
-	// baseUrl. It may be empty.
+	// Base is the path of the callee's base URL: the descriptor's baseUrl. It
+	// may be empty.
 	Base string
 }
 
-// Canonical is the text that the hash is made of, by the rules of
+// Canonical returns the text to hash, by the rules of
 // developer.atlassian.com/cloud/bitbucket/query-string-hash: the method, the
-// path below the base and the sorted query without its "jwt". It fails for a
-// path that is not below the base and for a query that cannot be read.
+// path below the base and the sorted query without its "jwt". It returns an
+// error for a path that is not below the base and for an unreadable query.
 func (r ConnectRequest) Canonical() (string, error) {
 	path, below := strings.CutPrefix(r.Path, strings.TrimSuffix(r.Base, "/"))
 	if !below || path != "" && path[0] != '/' {
 		return "", errors.New("the path is not below the base URL")
 	}
-	// An ampersand in the path must not pass for the one before the query.
+	// An ampersand in the path must not pass for the separator of the query.
 	path = strings.ReplaceAll(cmp.Or(path, "/"), "&", "%26")
 	if len(path) > 1 {
 		path = strings.TrimSuffix(path, "/")
@@ -72,13 +73,13 @@ func (r ConnectRequest) Canonical() (string, error) {
 	return strings.ToUpper(r.Method) + "&" + path + "&" + strings.Join(pairs, "&"), nil
 }
 
-// escape leaves the unreserved characters of RFC 3986 §2.3 alone, as
-// QueryEscape does but for the blank.
+// escape escapes everything but the unreserved characters of RFC 3986 §2.3,
+// like QueryEscape except for the space.
 func escape(s string) string {
 	return strings.ReplaceAll(url.QueryEscape(s), "+", "%20")
 }
 
-// Hash is the SHA-256 of Canonical in hexadecimal digits: the claim "qsh".
+// Hash returns the SHA-256 of Canonical in hexadecimal digits: the claim "qsh".
 func (r ConnectRequest) Hash() (string, error) {
 	canonical, err := r.Canonical()
 	if err != nil {
@@ -88,10 +89,10 @@ func (r ConnectRequest) Hash() (string, error) {
 	return hex.EncodeToString(sum[:]), nil
 }
 
-// ConnectToken takes the token out of a request's Authorization header, "JWT
-// <token>", or out of "jwt" in the query, as pages of Bitbucket's that link to
-// an app have it. It fails with a *troy.Error of kind Unauthenticated when
-// there is none, or more than one.
+// ConnectToken returns the token from a request's Authorization header, "JWT
+// <token>", or from "jwt" in the query, which Bitbucket's links to an app have.
+// It returns a *troy.Error of kind Unauthenticated if there is none, or more
+// than one.
 func ConnectToken(h http.Header, query url.Values) (string, error) {
 	tokens := slices.Clone(query["jwt"])
 	for _, value := range h.Values("Authorization") {
@@ -103,9 +104,9 @@ func ConnectToken(h http.Header, query url.Values) (string, error) {
 	}
 	switch {
 	case len(tokens) != 1 || tokens[0] == "":
-		return "", troy.Errorf(troy.Unauthenticated, "there are %d tokens; expected one, as Authorization: JWT <token>", len(tokens))
+		return "", troy.Errorf(troy.Unauthenticated, "got %d tokens; expected one, as Authorization: JWT <token>", len(tokens))
 	case len(tokens[0]) > maxToken:
-		return "", troy.Errorf(troy.Unauthenticated, "the token has %d bytes; at most %d are allowed", len(tokens[0]), maxToken)
+		return "", troy.Errorf(troy.Unauthenticated, "the token has %d bytes; expected at most %d", len(tokens[0]), maxToken)
 	}
 	return tokens[0], nil
 }
@@ -115,20 +116,21 @@ type connectClaims struct {
 	Hash string `json:"qsh,omitempty"`
 }
 
-// checkToken refuses what encoding/base64 would read past: a token with line
-// breaks in it (RFC 7515 §2 allows none) is the same token in another form.
+// checkToken refuses tokens that encoding/base64 would accept: a token with
+// line breaks (RFC 7515 §2 allows none) would be the same token in another
+// form.
 func checkToken(token string) error {
 	switch {
 	case len(token) > maxToken:
-		return troy.Errorf(troy.Unauthenticated, "the token has %d bytes; at most %d are allowed", len(token), maxToken)
+		return troy.Errorf(troy.Unauthenticated, "the token has %d bytes; expected at most %d", len(token), maxToken)
 	case strings.ContainsAny(token, "\r\n"):
 		return troy.Errorf(troy.Unauthenticated, "the token is not a JSON Web Token")
 	}
 	return nil
 }
 
-// ConnectIssuer reads whose token it claims to be: the clientKey of an
-// installation. Nothing of it is verified; it serves to look the secret up.
+// ConnectIssuer returns the token's claimed issuer: the clientKey of an
+// installation. It verifies nothing; the result serves to look up the secret.
 // Errors are *troy.Error of kind Unauthenticated.
 func ConnectIssuer(token string) (clientKey string, err error) {
 	var claims connectClaims
@@ -140,21 +142,21 @@ func ConnectIssuer(token string) (clientKey string, err error) {
 	}
 	var c payload.Checker
 	if c.Line("iss", claims.Issuer, payload.MaxName); c.Err != nil {
-		return "", troy.Errorf(troy.Unauthenticated, "the token's issuer is missing or unfit")
+		return "", troy.Errorf(troy.Unauthenticated, "the token's issuer is missing or invalid")
 	}
 	return claims.Issuer, nil
 }
 
-// VerifyConnect reports what is wrong with a token that Bitbucket sent with a
-// request: it must be signed by HS256 with the secret that the installation
-// was given, be issued by its clientKey, say when it was issued and expires,
-// be neither of the future nor expired by more than ConnectLeeway, and carry
-// the request's hash (developer.atlassian.com/cloud/bitbucket/understanding-jwt-for-apps).
-// Errors are *troy.Error of kind Unauthenticated, in words for the audit; they
-// have nothing of the token in them.
+// VerifyConnect verifies a token that Bitbucket sent with a request: it must be
+// signed by HS256 with the installation's secret, be issued by its clientKey,
+// have a time of issue and an expiry, be neither issued in the future nor
+// expired by more than ConnectLeeway, and contain the request's hash
+// (developer.atlassian.com/cloud/bitbucket/understanding-jwt-for-apps). Errors
+// are *troy.Error of kind Unauthenticated for the audit log; they contain
+// nothing of the token.
 func VerifyConnect(token string, r ConnectRequest, clientKey string, secret []byte, now time.Time) error {
 	if clientKey == "" || len(secret) == 0 {
-		return troy.Errorf(troy.Unauthenticated, "there is no secret that the token could be held to")
+		return troy.Errorf(troy.Unauthenticated, "the installation has no secret to verify the token with")
 	}
 	if err := checkToken(token); err != nil {
 		return err
@@ -175,16 +177,16 @@ func VerifyConnect(token string, r ConnectRequest, clientKey string, secret []by
 	}
 	hash, err := r.Hash()
 	if err != nil {
-		return troy.Errorf(troy.Unauthenticated, "the request cannot be held to the token: %s", err.Error())
+		return troy.Errorf(troy.Unauthenticated, "the request can't be compared with the token: %s", err.Error())
 	}
 	if !hmac.Equal([]byte(hash), []byte(claims.Hash)) {
-		return troy.Errorf(troy.Unauthenticated, "the token was made for another request: its qsh is not the one of this request")
+		return troy.Errorf(troy.Unauthenticated, "the token was made for another request: its qsh differs from this request's")
 	}
 	return nil
 }
 
-// connectCause says what was wrong without quoting the token, which the
-// library's own errors do.
+// connectCause describes the error without quoting the token, as the library's
+// errors do.
 func connectCause(err error) string {
 	for _, c := range []struct {
 		is   error
@@ -205,9 +207,9 @@ func connectCause(err error) string {
 	return "the token is not a JSON Web Token"
 }
 
-// SignConnect makes the token that an app sends to Bitbucket with a request,
-// as "Authorization: JWT <token>": issued now by the app's key for the
-// installation's clientKey, good for ConnectLife and for that request. Base is
+// SignConnect makes the token that an app sends to Bitbucket with a request, as
+// "Authorization: JWT <token>": issued now by the app's key for the
+// installation's clientKey, valid for ConnectLife and for that request. Base is
 // the path of the API's own base URL, empty for bitbucket.org.
 func SignConnect(r ConnectRequest, appKey, clientKey string, secret []byte, now time.Time) (string, error) {
 	if appKey == "" || clientKey == "" || len(secret) == 0 {

@@ -16,8 +16,8 @@ import (
 	"github.com/troy-iaas/troy/forge/forgetest"
 )
 
-// TestConnectVectors computes the query string hashes that Atlassian's rules
-// give, and those that its own library gave.
+// TestConnectVectors compares query string hashes with Atlassian's rules and
+// with those of its own library.
 func TestConnectVectors(t *testing.T) {
 	t.Parallel()
 	t.Run("own", func(t *testing.T) { connectVectors(t, "testdata/connect") })
@@ -86,7 +86,7 @@ func events() bitbucket.ConnectRequest {
 	return bitbucket.ConnectRequest{Method: http.MethodPost, Path: "/bitbucket/connect/s/events", Base: "/bitbucket/connect/s"}
 }
 
-// token is what Bitbucket would send with events, changed.
+// token returns a token as Bitbucket would send it, with changes.
 func token(t *testing.T, method jwt.SigningMethod, key any, change func(jwt.MapClaims)) string {
 	t.Helper()
 	hash, err := events().Hash()
@@ -114,7 +114,7 @@ func TestVerifyConnect(t *testing.T) {
 	header := func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
 
 	for _, c := range []struct{ name, token, want string }{
-		{"as it should be", hs256(same), ""},
+		{"a valid token", hs256(same), ""},
 		{"a clock before ours, within the leeway", set("exp", at(-59*time.Second)), ""},
 		{"a clock ahead of ours, within the leeway", set("iat", at(59*time.Second)), ""},
 
@@ -156,7 +156,7 @@ func TestVerifyConnect(t *testing.T) {
 				t.Errorf("got %v, want one with %q", err, c.want)
 			}
 			if err != nil && len(parts[2]) > 0 && (strings.Contains(err.Error(), parts[1]) || strings.Contains(err.Error(), connectSecret)) {
-				t.Errorf("the error tells too much: %v", err)
+				t.Errorf("the error reveals too much: %v", err)
 			}
 		})
 	}

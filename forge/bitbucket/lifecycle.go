@@ -7,12 +7,12 @@ import (
 	"github.com/troy-iaas/troy/forge/payload"
 )
 
-// MaxConnectBody is the most bytes that a Connect app's lifecycle callback may
-// have.
+// MaxConnectBody is the maximum size of a Connect app's lifecycle callback in
+// bytes.
 const MaxConnectBody = 64 << 10
 
-// Secret is a text that neither a log nor a message nor JSON shows. What needs
-// it says so: string(s).
+// Secret is a text that logs, messages and JSON never show. Convert it
+// explicitly: string(s).
 type Secret string
 
 const redacted = "[secret]"
@@ -29,36 +29,36 @@ func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
 // MarshalText hides it from JSON.
 func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
-// ConnectInstalled is what Bitbucket tells an app that was installed
+// ConnectInstalled is Bitbucket's message that an app was installed
 // (developer.atlassian.com/cloud/bitbucket/app-descriptor). The first one is
-// unsigned, so all of it is a stranger's word until the caller has held it to
-// a state that an operator issued.
+// unsigned, so nothing in it is trusted until the caller has checked the state,
+// which an operator issued.
 type ConnectInstalled struct {
 	AppKey       string
 	ClientKey    string
 	SharedSecret Secret
-	// BaseAPIURL is what the sender calls its API. It is recorded and compared
-	// with the configured one, never called.
+	// BaseAPIURL is the sender's address of its API. It is recorded and
+	// compared with the configured one, never called.
 	BaseAPIURL string
 	Principal  ConnectPrincipal
 }
 
-// ConnectPrincipal is the account that an app was installed for.
+// ConnectPrincipal is the account for which an app was installed.
 type ConnectPrincipal struct {
 	ID   string // its UUID in lower case and braces
 	Type string // "user", "team", "workspace"
 	Name string // for people
 }
 
-// ConnectUninstalled is what Bitbucket tells an app that was uninstalled. It
-// is signed with the installation's secret.
+// ConnectUninstalled is Bitbucket's message that an app was uninstalled. It is
+// signed with the installation's secret.
 type ConnectUninstalled struct {
 	AppKey    string
 	ClientKey string
 }
 
-// minSecret is the least characters of a shared secret; Atlassian's have up to
-// 128. A short one could be guessed from any token that it signed.
+// minSecret is the minimum length of a shared secret; Atlassian's have up to
+// 128. A shorter one could be guessed from any token that it signed.
 const minSecret = 16
 
 type lifecycle struct {
@@ -81,13 +81,13 @@ func parseLifecycle(body []byte, event string, c *payload.Checker) (l lifecycle,
 		return l, err
 	}
 	if wrapped != "" && wrapped != event {
-		c.Fail("event", "it is not %s", event)
+		c.Fail("event", "the value is not %s", event)
 	}
 	if l.EventType != "" && l.EventType != event {
-		c.Fail("eventType", "it is not %s", event)
+		c.Fail("eventType", "the value is not %s", event)
 	}
 	if l.ProductType != "" && l.ProductType != "bitbucket" {
-		c.Fail("productType", "it is not bitbucket")
+		c.Fail("productType", "the value is not bitbucket")
 	}
 	c.Line("key", l.Key, payload.MaxName)
 	c.Line("clientKey", l.ClientKey, payload.MaxName)
@@ -95,7 +95,7 @@ func parseLifecycle(body []byte, event string, c *payload.Checker) (l lifecycle,
 }
 
 // ParseInstalled reads the body of the lifecycle callback "installed". Errors
-// are *troy.Error of kind Invalid with the field at fault.
+// are *troy.Error of kind Invalid with the invalid field.
 func ParseInstalled(body []byte) (ConnectInstalled, error) {
 	var c payload.Checker
 	l, err := parseLifecycle(body, "installed", &c)
@@ -114,7 +114,7 @@ func ParseInstalled(body []byte) (ConnectInstalled, error) {
 		},
 	}
 	if len(l.SharedSecret) < minSecret {
-		c.Fail("sharedSecret", "it has fewer than %d characters", minSecret)
+		c.Fail("sharedSecret", "the secret has fewer than %d characters", minSecret)
 	}
 	if c.Err != nil {
 		return ConnectInstalled{}, c.Err
@@ -123,7 +123,7 @@ func ParseInstalled(body []byte) (ConnectInstalled, error) {
 }
 
 // ParseUninstalled reads the body of the lifecycle callback "uninstalled".
-// Errors are *troy.Error of kind Invalid with the field at fault.
+// Errors are *troy.Error of kind Invalid with the invalid field.
 func ParseUninstalled(body []byte) (ConnectUninstalled, error) {
 	var c payload.Checker
 	l, err := parseLifecycle(body, "uninstalled", &c)
@@ -136,13 +136,12 @@ func ParseUninstalled(body []byte) (ConnectUninstalled, error) {
 	return ConnectUninstalled{AppKey: l.Key, ClientKey: l.ClientKey}, nil
 }
 
-// apiURL is a required absolute URL without anything that could hide where it
-// leads.
+// apiURL is a required absolute URL without parts that could hide its target.
 func apiURL(c *payload.Checker, field, s string) string {
 	c.Line(field, s, payload.MaxName)
 	u, err := url.Parse(s)
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		c.Fail(field, "it is not the URL of an API")
+		c.Fail(field, "the value is not the URL of an API")
 	}
 	return s
 }

@@ -60,7 +60,7 @@ func TestParseInstalled(t *testing.T) {
 		}
 		forgetest.Refused(t, nil, err, c.field)
 		if err != nil && strings.Contains(err.Error(), connectSecret) {
-			t.Errorf("the error tells the secret: %v", err)
+			t.Errorf("the error reveals the secret: %v", err)
 		}
 	}
 	for _, body := range []string{"", "[]", installed[:100], `{"event":"uninstalled","data":` + installed + `}`} {
@@ -99,7 +99,7 @@ func TestSecret(t *testing.T) {
 	}
 	fmt.Fprintf(&out, "%v %+v %#v %s %q %v\n", i, i, i, i.SharedSecret, i.SharedSecret, &i)
 	if strings.Contains(out.String(), connectSecret) || strings.Count(out.String(), "[secret]") < 11 {
-		t.Errorf("the secret is told, or nothing is:\n%s", out.String())
+		t.Errorf("the secret is shown, or nothing is:\n%s", out.String())
 	}
 	if string(i.SharedSecret) != connectSecret {
 		t.Error("the secret is lost")

@@ -19,8 +19,8 @@ import (
 const (
 	// payloads has one payload for each event, written for these tests.
 	payloads = "testdata/events"
-	// fixtures is where recorded payloads are, which are other people's and so
-	// no part of this repository.
+	// fixtures is the folder of recorded payloads, which belong to others and
+	// so are not part of this repository.
 	fixtures = "../../../shared/fixtures/bitbucket"
 )
 
@@ -37,7 +37,7 @@ func TestRecorded(t *testing.T) {
 	eachWrapped(t, fixtures, recorded)
 }
 
-// eventOf is what the header of the delivery of a payload names.
+// eventOf returns the event in the header of a payload's delivery.
 func eventOf(file string) string {
 	event, _, _ := strings.Cut(file, ".")
 	return strings.Replace(event, "_", ":", 1)
@@ -50,7 +50,7 @@ func eachWrapped(t *testing.T, dir string, outcomes map[string]string) {
 	}
 }
 
-// wrapped gives one of Bitbucket's payloads the wrapping of Connect apps.
+// wrapped wraps one of Bitbucket's payloads as for Connect apps.
 func wrapped(t *testing.T, event string, payload []byte, want string) {
 	t.Helper()
 	body, err := json.Marshal(map[string]any{"event": event, "data": json.RawMessage(payload)})
@@ -68,8 +68,8 @@ func wrapped(t *testing.T, event string, payload []byte, want string) {
 	}
 }
 
-// TestSignature verifies a delivery that is signed as Bitbucket's
-// documentation says ("Secure webhooks").
+// TestSignature verifies a delivery that is signed according to Bitbucket's
+// documentation ("Secure webhooks").
 func TestSignature(t *testing.T) {
 	t.Parallel()
 	const key = "a key of the tests"
@@ -98,7 +98,8 @@ func TestRecordedSignature(t *testing.T) {
 	verifies(t, h, key, body)
 }
 
-// verifies wants a delivery's signature to verify, and not with another byte.
+// verifies checks that a delivery's signature is valid, and invalid with
+// another byte.
 func verifies(t *testing.T, h http.Header, key string, body []byte) {
 	t.Helper()
 	d, err := bitbucket.Headers(h)
@@ -142,7 +143,7 @@ func TestConnectHeaders(t *testing.T) {
 	}
 }
 
-// own lists what each payload in testdata comes to.
+// own lists the result of each payload in testdata.
 var own = map[string]string{
 	"pullrequest_created.fork.json":   `pull request 12 created, 34fb3300 on bed/one to main, fork true, open true`,
 	"pullrequest_created.json":        `pull request 12 created, 34fb3300 on bed/one to main, fork false, open true`,
@@ -163,7 +164,7 @@ var own = map[string]string{
 	"repo_updated.rename.json":        `repository {8f0c2a4e-5d1b-4b7a-9c33-2f6e1d0a7b58} larkspur/field-notes renamed, was "larkspur/old-notes", branch was ""`,
 }
 
-// recorded lists what each recorded delivery of Bitbucket's comes to.
+// recorded lists the result of each recorded delivery from Bitbucket.
 var recorded = map[string]string{
 	"pullrequest_created.fork.json":   `pull request 3 created, 1c48041a on main to main, fork true, open true`,
 	"pullrequest_created.json":        `pull request 735 created, d31df342 on feature/test to master, fork false, open true`,

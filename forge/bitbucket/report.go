@@ -12,14 +12,14 @@ import (
 	"github.com/troy-iaas/troy/forge"
 )
 
-// maxKey is the most characters of a build status's key.
+// maxKey is the maximum length of a build status's key in characters.
 const maxKey = 40
 
-// Report implements forge.Forge: one build status for each commit and
-// pipeline, which the same key overwrites
+// Report implements forge.Forge: one build status for each commit and pipeline,
+// which the same key overwrites
 // (developer.atlassian.com/cloud/bitbucket/rest/api-group-commit-statuses).
-// Bitbucket has no state for what waits, and none for what was overtaken or
-// skipped. A skipped commit succeeds, so that it can be merged.
+// Bitbucket has no state for waiting, superseded or skipped commits. A skipped
+// commit succeeds, so that it can be merged.
 func (c *Client) Report(ctx context.Context, r forge.Repository, report forge.Report) error {
 	if err := forge.CheckCommit(report.Commit); err != nil {
 		return err
@@ -29,7 +29,7 @@ func (c *Client) Report(ctx context.Context, r forge.Repository, report forge.Re
 		return err
 	}
 	if report.Pipeline == "" || len(report.Pipeline) > maxKey {
-		return troy.Errorf(troy.Invalid, "bitbucket: the pipeline's id %q can't be the key of a build status", forge.Cut(report.Pipeline, 2*maxKey))
+		return troy.Errorf(troy.Invalid, "bitbucket: the pipeline's id %q is not a valid key of a build status", forge.Cut(report.Pipeline, 2*maxKey))
 	}
 	if u, err := url.Parse(report.DetailsURL); err != nil || u.Host == "" {
 		return troy.Errorf(troy.Invalid, "bitbucket: a build status needs the address of a page, not %q", forge.Cut(report.DetailsURL, 200))
@@ -52,7 +52,7 @@ func (c *Client) Report(ctx context.Context, r forge.Repository, report forge.Re
 	case err == nil && old == status:
 		return nil
 	case err == nil && old.URL == status.URL && old.State != inProgress && status.State == inProgress:
-		// The page is the deployment's, so this is its own end.
+		// The page belongs to the deployment, so this is its own end.
 		return nil
 	}
 	err = c.with(ctx, r, func(t token) error {
@@ -98,8 +98,8 @@ type webhook struct {
 	Events      []string `json:"events"`
 }
 
-// hookEvents are what Troy listens to. They need a token that may read the
-// repository and its pull requests, and change its webhooks.
+// hookEvents are the events that Troy uses. Subscribing needs a token that may
+// read the repository and its pull requests, and change its webhooks.
 func hookEvents() []string {
 	return []string{
 		"repo:push", "repo:updated", "pullrequest:created", "pullrequest:updated", "pullrequest:fulfilled", "pullrequest:rejected",
@@ -165,8 +165,8 @@ func (c *Client) RemoveHook(ctx context.Context, r forge.Repository, address str
 	return nil
 }
 
-// hooks lists the repository's webhooks to an address. Pages are asked for by
-// number; the addresses of the next ones in the answers are not followed.
+// hooks lists the repository's webhooks to an address. It requests pages by
+// number and does not follow the addresses in the answers.
 func (c *Client) hooks(ctx context.Context, r forge.Repository, address string) ([]webhook, error) {
 	var out []webhook
 	for page := 1; page <= maxHookPages; page++ {

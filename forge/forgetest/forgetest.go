@@ -1,5 +1,5 @@
-// Package forgetest is what the tests of every forge's package share: the suite
-// that its parser passes, and the events in one line.
+// Package forgetest is shared by the tests of the forges' packages: the suite
+// for their parsers, and one-line summaries of events.
 package forgetest
 
 import (
@@ -20,7 +20,7 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
-// Summary is an event in one line.
+// Summary describes an event in one line.
 func Summary(e troy.ForgeEvent) string {
 	short := func(commit string) string { return commit[:min(8, len(commit))] }
 	names := func(list []troy.ForgeRepository) (out []string) {
@@ -62,7 +62,7 @@ func Summary(e troy.ForgeEvent) string {
 	return fmt.Sprintf("%T", e)
 }
 
-// NeedRecorded skips where there are no recorded payloads.
+// NeedRecorded skips the test if there are no recorded payloads.
 func NeedRecorded(t *testing.T, dir string) {
 	t.Helper()
 	if _, err := os.Stat(dir); err != nil {
@@ -80,9 +80,8 @@ func Read(t *testing.T, name ...string) []byte {
 	return body
 }
 
-// Payloads parses the payloads of a folder, and holds the table of their
-// outcomes to the folder: none goes without an outcome. eventOf is the event of
-// a file.
+// Payloads parses the payloads of a folder and compares them with the table of
+// their outcomes; each needs an entry. eventOf returns the event of a file.
 func Payloads(t *testing.T, dir string, outcomes map[string]string, eventOf func(file string) string, parse func(event string, body []byte) (troy.ForgeEvent, error)) {
 	t.Helper()
 	for file, want := range outcomes {
@@ -96,7 +95,7 @@ func Payloads(t *testing.T, dir string, outcomes map[string]string, eventOf func
 			if got := Summary(event); got != want {
 				t.Errorf("got  %s\nwant %s", got, want)
 			}
-			// Half a payload is never taken for a whole one.
+			// Half a payload is never accepted.
 			if event, err := parse(eventOf(file), body[:len(body)/2]); err == nil || troy.KindOf(err) != troy.Invalid {
 				t.Errorf("the first half of it gave %v, %v", event, err)
 			}
@@ -114,8 +113,8 @@ func Payloads(t *testing.T, dir string, outcomes map[string]string, eventOf func
 	}
 }
 
-// With is the body with one member, written as a path, set to a value in JSON
-// or, if that is empty, removed.
+// With returns the body with one member, given as a path, set to a value in
+// JSON or, if that is empty, removed.
 func With(t *testing.T, body, path, value string) []byte {
 	t.Helper()
 	var root map[string]any
@@ -144,12 +143,12 @@ func With(t *testing.T, body, path, value string) []byte {
 	return out
 }
 
-// List is a list in JSON of an item, n times.
+// List returns a JSON list with an item n times.
 func List(n int, item string) string {
 	return "[" + strings.Repeat(item+",", n-1) + item + "]"
 }
 
-// Refused wants an error that a stranger may read and that names the field.
+// Refused checks for an error that clients may see and that names the field.
 func Refused(t *testing.T, event troy.ForgeEvent, err error, field string) {
 	t.Helper()
 	e, ok := errors.AsType[*troy.Error](err)
@@ -158,7 +157,7 @@ func Refused(t *testing.T, event troy.ForgeEvent, err error, field string) {
 	}
 }
 
-// Sound holds a parser to what it promises of anything that it lets through.
+// Sound checks the guarantees for every event that a parser accepts.
 func Sound(t *testing.T, provider troy.Provider, e troy.ForgeEvent, err error) {
 	t.Helper()
 	if err != nil {
@@ -217,7 +216,7 @@ func Sound(t *testing.T, provider troy.Provider, e troy.ForgeEvent, err error) {
 	}
 }
 
-// Line wants a text that can be stored and shown.
+// Line checks for a text that can be stored and shown.
 func Line(t *testing.T, s string, most int) {
 	t.Helper()
 	if utf8.RuneCountInString(s) > most || !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) {

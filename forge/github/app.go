@@ -16,7 +16,7 @@ import (
 	"github.com/troy-iaas/troy/secret"
 )
 
-// Settings are what the environment says of GitHub.
+// Settings are the environment's settings for GitHub.
 type Settings struct {
 	URL      string `env:"TROY_GITHUB_URL" envDefault:"https://api.github.com"`
 	AppID    string `env:"TROY_GITHUB_APP_ID"`
@@ -31,13 +31,13 @@ func (s Settings) Check(wrong func(setting, format string, args ...any)) {
 	app := map[string]string{"TROY_GITHUB_CLIENT_ID": s.ClientID, "TROY_GITHUB_KEY_FILE": s.KeyFile, "TROY_GITHUB_SECRET": s.Secret}
 	for setting, value := range app {
 		if value == "" && (s.ClientID != "" || s.KeyFile != "" || s.Secret != "") {
-			wrong(setting, "not set, but others of GitHub's app are; it takes all of client id, key file and secret")
+			wrong(setting, "not set, but other settings of GitHub's app are; expected client id, key file and secret together")
 		}
 	}
 }
 
-// App returns the app of the settings, or the one that db has if they name none.
-// Errors name the setting that is wrong.
+// App returns the app of the settings, or the stored one if they name none. Its
+// errors name the invalid setting.
 func (s Settings) App(db queries.DBTX, secrets *secret.Sealer) (App, error) {
 	app := App{DB: db, Secrets: secrets}
 	if s.ClientID == "" {
@@ -87,7 +87,7 @@ func (a App) Current(ctx context.Context) (app forge.App, err error) {
 	return app, err
 }
 
-// store keeps an app that was just made.
+// store stores a new app.
 func (a App) store(ctx context.Context, made forge.App, actor string) error {
 	sealed, err := credentials.Seal(a.Secrets, made, secret.App(string(troy.GitHub)))
 	if err != nil {
@@ -96,7 +96,7 @@ func (a App) store(ctx context.Context, made forge.App, actor string) error {
 	if err := queries.New(a.DB).ForgeAppPut(ctx, queries.ForgeAppPutParams{
 		Provider: string(troy.GitHub), AppID: strconv.FormatInt(made.ID, 10), Name: made.Name, Url: made.URL, Credentials: sealed, Actor: actor,
 	}); err != nil {
-		return fmt.Errorf("keep the GitHub app %d, which is to be deleted at GitHub now: %w", made.ID, err)
+		return fmt.Errorf("store the GitHub app %d, which must be deleted at GitHub now: %w", made.ID, err)
 	}
 	return nil
 }

@@ -9,13 +9,13 @@ import (
 	"github.com/troy-iaas/troy/forge"
 )
 
-// mostCompared is the most files that GitHub lists of a comparison.
+// mostCompared is the maximum number of files in a GitHub comparison.
 const mostCompared = 300
 
 // Compare implements forge.Comparer
 // (docs.github.com/rest/commits/commits#compare-two-commits). GitHub compares
-// with the commits' common ancestor, so the list is whole only if head descends
-// from base.
+// with the commits' common ancestor, so the list is complete only if head
+// descends from base.
 func (c *Client) Compare(ctx context.Context, r forge.Repository, base, head string) (paths []string, complete bool, err error) {
 	for _, commit := range []string{base, head} {
 		if err := forge.CheckCommit(commit); err != nil {

@@ -14,16 +14,16 @@ import (
 	"github.com/troy-iaas/troy/forge"
 )
 
-// maxDeliveryPages bounds a look at the deliveries, to 5,000 attempts.
+// maxDeliveryPages bounds a search of the deliveries to 5,000 attempts.
 const maxDeliveryPages = 50
 
 var (
-	errNoDelivery = errors.New("no such delivery, or one from too long ago")
+	errNoDelivery = errors.New("the delivery does not exist, or is too old")
 	nextLink      = regexp.MustCompile(`<([^<>]+)>; rel="next"`)
 )
 
 // Failed implements forge.Deliveries
-// (docs.github.com/rest/apps/webhooks#list-deliveries-for-an-app-webhook: the
+// (docs.github.com/rest/apps/webhooks#list-deliveries-for-an-app-webhook:
 // newest first; each redelivery is listed again with the same guid).
 func (c *Client) Failed(ctx context.Context, since time.Time) ([]forge.FailedDelivery, error) {
 	signed, err := c.sign(ctx)
@@ -82,8 +82,9 @@ func (c *Client) Failed(ctx context.Context, since time.Time) ([]forge.FailedDel
 	return found(fmt.Errorf("github: more than %d attempts at deliveries since %s", maxDeliveryPages*pageSize, since.UTC().Format(time.RFC3339)))
 }
 
-// nextCursor takes the cursor out of the Link header; the address in it is not
-// followed (docs.github.com/rest/using-the-rest-api/using-pagination-in-the-rest-api).
+// nextCursor returns the cursor in the Link header; the address in it is not
+// followed
+// (docs.github.com/rest/using-the-rest-api/using-pagination-in-the-rest-api).
 func nextCursor(h http.Header) string {
 	link := nextLink.FindStringSubmatch(h.Get("Link"))
 	if link == nil {

@@ -15,19 +15,17 @@ import (
 	"github.com/troy-iaas/troy/watch"
 )
 
-// GitHub lists this many commits of a push at most
-// (docs.github.com/webhooks/webhook-events-and-payloads#push), and its API
-// this many files of a commit
-// (docs.github.com/rest/commits/commits#get-a-commit): a list that is as long
-// may have been cut.
+// The maximum number of commits of a push that GitHub lists
+// (docs.github.com/webhooks/webhook-events-and-payloads#push), and of files of
+// a commit (docs.github.com/rest/commits/commits#get-a-commit): a list of this
+// length may be incomplete.
 const (
 	maxCommits     = 2048
 	maxCommitFiles = 3000
 )
 
-// The most paths, and bytes of them, that are kept of a push. Comparing more
-// than these with the watch paths would take longer than a build that may not
-// have been needed.
+// The maximum number of paths of a push, and their total bytes. Comparing more
+// with the watch paths would take longer than an unnecessary build.
 const (
 	maxPaths     = 10_000
 	maxPathBytes = 1_000_000
@@ -44,7 +42,7 @@ type eventRepository struct {
 
 type account struct {
 	Login string `json:"login"`
-	Slug  string `json:"slug"` // instead of a login, of an enterprise
+	Slug  string `json:"slug"` // instead of a login, for an enterprise
 }
 
 type eventApp struct {
@@ -58,7 +56,7 @@ type eventInstallation struct {
 	Repository string  `json:"repository_selection"`
 }
 
-// common is what most events have.
+// common is the part of most events.
 type common struct {
 	Action       string            `json:"action"`
 	Repository   eventRepository   `json:"repository"`
@@ -66,11 +64,10 @@ type common struct {
 	Sender       account           `json:"sender"`
 }
 
-// Parse reads the body of a delivery of GitHub's that was verified. The
-// event is the one that the header names
-// (docs.github.com/webhooks/webhook-events-and-payloads). Events and actions
-// that Troy does nothing on are Ignored. Errors are *troy.Error of kind Invalid
-// with the field at fault.
+// Parse reads the body of a verified delivery from GitHub. event is the one in
+// the header (docs.github.com/webhooks/webhook-events-and-payloads). Events and
+// actions that Troy does not use are Ignored. Errors are *troy.Error of kind
+// Invalid with the invalid field.
 func Parse(event string, body []byte) (troy.ForgeEvent, error) {
 	switch event {
 	case "push":
@@ -110,7 +107,7 @@ func repositoryOf(c *payload.Checker, field string, r eventRepository) troy.Forg
 	}
 }
 
-// optional writes an id of GitHub's that may be missing.
+// optional formats an id that may be missing.
 func optional(c *payload.Checker, field string, n int64) string {
 	if n == 0 {
 		return ""
@@ -163,10 +160,10 @@ func pushed(body []byte) (troy.ForgeEvent, error) {
 	} else if name := payload.Clean(e.Ref, payload.MaxName); strings.HasPrefix(name, "refs/") {
 		return troy.Ignored{Name: "push", Reason: name + " is neither a branch nor a tag"}, nil
 	} else {
-		c.Fail("ref", "it is missing or no full name of a ref, like refs/heads/main")
+		c.Fail("ref", "expected the full name of a ref, like refs/heads/main")
 	}
-	// The commits of a new or forced ref are not all that differs from what
-	// was built before.
+	// The commits of a new or forced ref are not the whole difference from the
+	// previous build.
 	p.Paths, p.PathsComplete = changedPaths(e.Commits)
 	p.PathsComplete = p.PathsComplete && !p.Created && !p.Deleted && !p.Forced
 	pushes := troy.PushEvent{
@@ -179,13 +176,14 @@ func pushed(body []byte) (troy.ForgeEvent, error) {
 	return payload.Result(pushes, &c)
 }
 
-// changedPaths lists what commits changed, and whether that is all.
+// changedPaths lists the files that commits changed, and reports whether the
+// list is complete.
 func changedPaths(commits []eventCommit) (paths []string, complete bool) {
 	complete = len(commits) > 0 && len(commits) < maxCommits
 	seen := map[string]struct{}{}
 	bytes := 0
 	for _, commit := range commits {
-		// GitHub leaves the lists away where it does not look at the files.
+		// GitHub omits the lists if it does not examine the files.
 		if commit.Added == nil && commit.Removed == nil && commit.Modified == nil {
 			complete = false
 		}
@@ -388,7 +386,7 @@ func pullRequest(body []byte) (troy.ForgeEvent, error) {
 		Head:         c.Ref("pull_request.head.ref", pr.Head.Ref),
 		HeadCommit:   c.Commit("pull_request.head.sha", pr.Head.SHA),
 		Base:         c.Ref("pull_request.base.ref", pr.Base.Ref),
-		// The head's repository is null once it was deleted.
+		// The head's repository is null after its deletion.
 		Fork:   pr.Head.Repository.ID != e.Repository.ID,
 		Open:   pr.State == "open",
 		Sender: payload.Clean(e.Sender.Login, payload.MaxName),
@@ -412,9 +410,9 @@ func pinged(body []byte) (troy.ForgeEvent, error) {
 	}, &c)
 }
 
-// Headers reads the headers of a request of GitHub's
-// (docs.github.com/webhooks/webhook-events-and-payloads#delivery-headers). A
-// signature by SHA-1 alone does not count. Errors are as forge.Webhook has them.
+// Headers reads the headers of a GitHub request
+// (docs.github.com/webhooks/webhook-events-and-payloads#delivery-headers). It
+// ignores a SHA-1 signature. Its errors are those of forge.Webhook.
 func Headers(h http.Header) (forge.Delivery, error) {
 	return forge.ReadDelivery(h, "X-Hub-Signature-256", "X-GitHub-Event", "X-GitHub-Delivery")
 }

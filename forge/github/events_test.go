@@ -117,7 +117,7 @@ func TestManyPaths(t *testing.T) {
 	}
 }
 
-// TestRefused takes away or spoils what is needed, one at a time.
+// TestRefused removes or corrupts required members, one at a time.
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	const (
@@ -192,7 +192,7 @@ func TestRefused(t *testing.T) {
 			t.Parallel()
 			if event := strings.TrimSpace(c.event); event != "" && event == c.event {
 				if _, err := github.Parse(event, []byte(c.body)); err != nil {
-					t.Fatalf("the body is refused as it was: %v", err)
+					t.Fatalf("the unchanged body is refused: %v", err)
 				}
 			}
 			event, err := github.Parse(c.event, forgetest.With(t, c.body, c.path, c.value))
@@ -201,7 +201,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestOtherRefs ignores pushes to what is neither a branch nor a tag.
+// TestOtherRefs ignores pushes to refs other than branches and tags.
 func TestOtherRefs(t *testing.T) {
 	t.Parallel()
 	for _, ref := range []string{"refs/notes/commits", "refs/pull/7/head", "refs/replace/x"} {

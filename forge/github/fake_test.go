@@ -28,8 +28,8 @@ const (
 	sha2     = "2222222222222222222222222222222222222222"
 )
 
-// fake is a GitHub with one installation, 7, that sees one repository, 42,
-// and keeps GitHub's rules for what the adapter uses.
+// fake is a GitHub with one installation, 7, with access to one repository, 42;
+// it follows GitHub's rules for the adapter's calls.
 type fake struct {
 	compared map[string]any // answers by "base...head"
 	t        *testing.T
@@ -38,7 +38,7 @@ type fake struct {
 
 	mu          sync.Mutex
 	now         time.Time
-	name        string // the repository's present one
+	name        string // the repository's current name
 	gone        bool
 	suspended   bool
 	removed     bool
@@ -48,12 +48,12 @@ type fake struct {
 	writes      int
 	branches    map[string]string
 	archive     []byte
-	archiveTo   string // where the tarball redirects to
+	archiveTo   string // the redirect target of the tarball
 	archiveAuth string // the credential that reached the archive's host
 	runs        []map[string]any
 	deployments []map[string]any
-	statuses    map[string][]map[string]any // the newest first
-	deliveries  []map[string]any            // the newest first
+	statuses    map[string][]map[string]any // newest first
+	deliveries  []map[string]any            // newest first
 	redelivered []string
 	fail        func(w http.ResponseWriter, r *http.Request) bool
 	calls       []string
@@ -64,7 +64,7 @@ type grant struct {
 	permissions map[string]string
 }
 
-// sharedKey is one for all fakes: making one takes a good part of a second.
+// sharedKey is shared by all fakes: making one takes a good part of a second.
 var sharedKey = sync.OnceValue(newKey)
 
 func newKey() *rsa.PrivateKey {
@@ -175,7 +175,7 @@ func (f *fake) client(change ...func(*github.Config)) *github.Client {
 }
 
 func (f *fake) clock() time.Time {
-	// Called by the adapter, while the fake answers nothing of its own.
+	// The adapter calls it while the fake serves no request.
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.now
@@ -269,7 +269,7 @@ func (f *fake) mint(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// repo checks an installation token and the repository's name: the old one
+// repo checks an installation token and the repository's name: the old name
 // redirects.
 func (f *fake) repo(permission, level string, next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
@@ -369,7 +369,7 @@ func (f *fake) postDeployment(w http.ResponseWriter, r *http.Request) {
 }
 
 func (f *fake) listDeliveries(w http.ResponseWriter, r *http.Request) {
-	const size = 3 // whatever is asked for, so that there are pages
+	const size = 3 // for any request, to produce pages
 	from, _ := strconv.Atoi(strings.TrimPrefix(r.URL.Query().Get("cursor"), "v1_"))
 	to := min(from+size, len(f.deliveries))
 	if to < len(f.deliveries) {

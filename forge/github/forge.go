@@ -13,13 +13,13 @@ import (
 	"github.com/troy-iaas/troy/forge"
 )
 
-// errNotSetUp is what acting without an app fails with.
+// errNotSetUp is the error of requests without an app.
 const errNotSetUp = forge.NotSetUp("GitHub is not set up: troyd github setup")
 
-// Options are what a Forge depends on besides its app.
+// Options are the other dependencies of a Forge.
 type Options struct {
-	// APIURL is the API's address, as Config has it. It says where the site is,
-	// since a GitHub Enterprise Server has both on one host.
+	// APIURL is the API's address; see Config. It determines the site's
+	// address, since a GitHub Enterprise Server has both on one host.
 	APIURL    string
 	URL       string // Troy's own address
 	Transport http.RoundTripper
@@ -34,7 +34,7 @@ type Forge struct {
 	log *slog.Logger
 }
 
-// NewForge returns the Forge of an app. Errors name the setting that is wrong.
+// NewForge returns the Forge of an app. Its errors name the invalid setting.
 func NewForge(app App, o Options) (*Forge, error) {
 	f := &Forge{app: app, url: o.URL, log: o.Log}
 	site, enterprise := strings.CutSuffix(strings.TrimSuffix(o.APIURL, "/"), "/api/v3")
@@ -55,7 +55,7 @@ func NewForge(app App, o Options) (*Forge, error) {
 	return f, nil
 }
 
-// Adapter returns what Troy's parts know GitHub by.
+// Adapter returns the forge.Adapter for the rest of Troy.
 func (f *Forge) Adapter() forge.Adapter {
 	a := forge.Adapter{Provider: troy.GitHub, Webhook: f.webhook, Pages: pages, Routes: []forge.Route{
 		{Method: http.MethodGet, Path: setupPath, Back: setupPath, Serve: f.setup},
@@ -70,8 +70,7 @@ func (f *Forge) Adapter() forge.Adapter {
 // NeedsInstallation implements forge.Installations.
 func (f *Forge) NeedsInstallation() bool { return true }
 
-// Failed implements forge.Deliveries. Before there is an app, nothing was sent
-// that could have failed.
+// Failed implements forge.Deliveries. Without an app there are no deliveries.
 func (f *Forge) Failed(ctx context.Context, since time.Time) ([]forge.FailedDelivery, error) {
 	app, err := f.app.Current(ctx)
 	if err != nil || app.ClientID == "" {
@@ -80,7 +79,7 @@ func (f *Forge) Failed(ctx context.Context, since time.Time) ([]forge.FailedDeli
 	return f.Client.Failed(ctx, since)
 }
 
-// webhook implements forge.Adapter's Webhook, by the secret of the app.
+// webhook implements forge.Adapter's Webhook with the app's secret.
 func (f *Forge) webhook(ctx context.Context) (forge.Webhook, error) {
 	app, err := f.app.Current(ctx)
 	if err != nil {
@@ -92,12 +91,12 @@ func (f *Forge) webhook(ctx context.Context) (forge.Webhook, error) {
 	}}, nil
 }
 
-// ours makes of another app's re-run button what it is to Troy's app, whose
-// number is app, or 0 if it is not known.
+// ours ignores the re-run button of any app but Troy's, whose number is app, or
+// 0 if it is unknown.
 func ours(e troy.ForgeEvent, app int64) troy.ForgeEvent {
 	r, ok := e.(troy.Rerequest)
 	if ok && app != 0 && r.AppID != strconv.FormatInt(app, 10) {
-		return troy.Ignored{Name: "rerequested", Action: r.Action, Reason: "the check is of another app, " + r.AppID}
+		return troy.Ignored{Name: "rerequested", Action: r.Action, Reason: "the check belongs to another app, " + r.AppID}
 	}
 	return e
 }

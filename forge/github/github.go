@@ -1,11 +1,11 @@
 // Package github is the adapter to GitHub and GitHub Enterprise Server, as a
-// GitHub app: it signs in with the app's key, takes installation tokens that
-// are narrowed to one repository and one permission, reads sources, reports by
-// check runs and deployments, asks for failed deliveries again, and makes the
-// app from a manifest. It has a client of its own for the dozen calls it
-// needs: every answer is bounded, and no credential follows a redirect, which
-// the general clients leave to their callers. Workers call it through package
-// forge's ports.
+// GitHub app: it signs in with the app's key, gets installation tokens that are
+// limited to one repository and one permission, reads sources, reports by check
+// runs and deployments, requests failed deliveries again, and makes the app
+// from a manifest. It has its own client for the dozen calls it needs: every
+// answer is bounded, and no credential follows a redirect, which general
+// clients leave to their callers. Workers call it through package forge's
+// ports.
 package github
 
 import (
@@ -25,30 +25,29 @@ import (
 	"github.com/troy-iaas/troy/forge"
 )
 
-// Config is what a Client depends on.
+// Config is the configuration of a Client.
 type Config struct {
-	// APIURL is "https://api.github.com", or "https://HOST/api/v3" of a GitHub
-	// Enterprise Server. Empty means the first.
+	// APIURL is "https://api.github.com", the default, or "https://HOST/api/v3"
+	// of a GitHub Enterprise Server.
 	APIURL string
-	// SiteURL is where people and git go: "https://github.com", also when
-	// empty, or "https://HOST".
+	// SiteURL is the address for browsers and git: "https://github.com", the
+	// default, or "https://HOST".
 	SiteURL string
-	// ArchiveHosts are the hosts that archives may come from, besides the
-	// API's own. Empty means codeload.github.com.
+	// ArchiveHosts are the hosts for archives, in addition to the API's own.
+	// Empty means codeload.github.com.
 	ArchiveHosts []string
 	// MaxArchive bounds an archive, in bytes; 0 means 1 GiB.
 	MaxArchive int64
-	// App returns the app to act as. It is asked for every token, so that an
-	// app that was just set up is used at once. What it returns as an error is
-	// passed on.
+	// App returns the app to act as. It is called for every token, so that a
+	// new app is used at once. Its errors are returned to the caller.
 	App func(ctx context.Context) (forge.App, error)
-	// Transport and Now may be nil for the standard ones.
+	// Transport and Now default to the standard ones.
 	Transport http.RoundTripper
 	Now       func() time.Time
 }
 
-// Client is a forge.Forge, forge.Deliveries and forge.AppSetup. It may be used
-// by several goroutines at once.
+// Client is a forge.Forge, forge.Deliveries and forge.AppSetup. It is safe for
+// concurrent use.
 type Client struct {
 	cfg  Config
 	api  *forge.REST
@@ -58,7 +57,7 @@ type Client struct {
 	grants map[grantKey]grant
 }
 
-// New returns a Client. It asks GitHub nothing yet.
+// New returns a Client. It makes no request.
 func New(cfg Config) (*Client, error) {
 	if cfg.APIURL == "" {
 		cfg.APIURL = "https://api.github.com"
@@ -86,8 +85,8 @@ func New(cfg Config) (*Client, error) {
 	return &Client{cfg: cfg, api: api, site: site, grants: map[grantKey]grant{}}, nil
 }
 
-// access is what a token may do: one permission, so that what was not granted
-// to the app fails by itself, and a build's token can only read.
+// access is a token's permission: only one, so that a request without it fails
+// on its own, and a build's token can only read.
 type access struct{ permission, level string }
 
 var (
@@ -101,7 +100,7 @@ type grantKey struct {
 	access                   access
 }
 
-// grant is a token and what it is for.
+// grant is a token with its purpose.
 type grant struct {
 	token   string
 	expires time.Time
@@ -109,16 +108,16 @@ type grant struct {
 }
 
 const (
-	// early is how long before its end a token is no longer used.
+	// early is how long before its end a token is replaced.
 	early = 5 * time.Minute
-	// maxGrants bounds the cache; past it, what has ended is dropped, and if
-	// nothing has, everything.
+	// maxGrants bounds the cache; a full cache drops its expired tokens or, if
+	// there are none, everything.
 	maxGrants = 10_000
 )
 
-// with runs f with a token. A cached token may be of before a rename, a
-// suspension or a revocation: when it is refused, f is run once more with a
-// new one, whose answer has the repository's present name.
+// with calls f with a token. A cached token may be older than a rename, a
+// suspension or a revocation: if it is refused, with calls f again with a new
+// one, whose answer has the repository's current name.
 func (c *Client) with(ctx context.Context, r forge.Repository, a access, f func(g grant) error) error {
 	g, cached, err := c.grant(ctx, r, a)
 	if err != nil {
@@ -135,8 +134,8 @@ func (c *Client) with(ctx context.Context, r forge.Repository, a access, f func(
 	return f(g)
 }
 
-// outdated reports whether a new token may answer better. Suspensions are told
-// by 403, revocations by 401, renames by a redirect.
+// outdated reports whether a new token may get a better answer. GitHub reports
+// suspensions by 403, revocations by 401, renames by a redirect.
 func outdated(err error) bool {
 	if status, ok := errors.AsType[*forge.StatusError](err); ok {
 		switch status.Status {
@@ -164,7 +163,7 @@ func (c *Client) grant(ctx context.Context, r forge.Repository, a access) (g gra
 	if ok && c.cfg.Now().Before(g.expires.Add(-early)) {
 		return g, true, nil
 	}
-	// Two that ask at once get a token each, which is allowed.
+	// Two concurrent callers get a token each, which is allowed.
 	g, err = c.mint(ctx, r, a)
 	if err != nil {
 		return grant{}, false, err
@@ -193,7 +192,7 @@ func (c *Client) forget(k grantKey, g grant) {
 	}
 }
 
-// repository is one in GitHub's answers.
+// repository is a repository in GitHub's answers.
 type repository struct {
 	ID            int64  `json:"id"`
 	FullName      string `json:"full_name"`
@@ -201,7 +200,7 @@ type repository struct {
 	Private       bool   `json:"private"`
 }
 
-// mint takes a new token
+// mint gets a new token
 // (docs.github.com/rest/apps/apps#create-an-installation-access-token-for-an-app).
 func (c *Client) mint(ctx context.Context, r forge.Repository, a access) (grant, error) {
 	ask := struct {
@@ -237,7 +236,7 @@ func (c *Client) mint(ctx context.Context, r forge.Repository, a access) (grant,
 		return g, err
 	}
 	// An app that was uninstalled and installed again has another id, and the
-	// webhooks that tell of it may be late, lost or out of order.
+	// webhooks that report it may be late, lost or out of order.
 	now, lookErr := c.installation(ctx, signed, r.FullName)
 	if lookErr != nil || now == asked {
 		return g, err
@@ -246,7 +245,7 @@ func (c *Client) mint(ctx context.Context, r forge.Repository, a access) (grant,
 	return c.token(ctx, signed, r, a, ask)
 }
 
-// token takes a token of the repository's installation.
+// token gets a token of the repository's installation.
 func (c *Client) token(ctx context.Context, signed string, r forge.Repository, a access, ask any) (grant, error) {
 	if n, err := strconv.ParseInt(r.Installation, 10, 64); err != nil || n <= 0 {
 		return grant{}, troy.Errorf(troy.Invalid, "github: %q is not the id of an installation", forge.Cut(r.Installation, 50))
@@ -278,9 +277,9 @@ func (c *Client) token(ctx context.Context, signed string, r forge.Repository, a
 	return g, nil
 }
 
-// mintFailed sorts why there is no token: 403 is a suspended installation and
-// 404 one that was removed; 422 says that the repository is not one of the
-// installation's, or that the app was not granted the permission.
+// mintFailed classifies the refusal of a token: 403 means a suspended
+// installation and 404 a removed one; 422 means that the installation does not
+// include the repository, or that the app lacks the permission.
 func mintFailed(r forge.Repository, a access, unprocessable, err error) error {
 	what := fmt.Sprintf("github: a token of installation %s for %s with %s:%s", r.Installation, name(r), a.permission, a.level)
 	status, ok := errors.AsType[*forge.StatusError](err)
@@ -300,7 +299,7 @@ func mintFailed(r forge.Repository, a access, unprocessable, err error) error {
 	return failed(what, forge.ErrNoRepository, err)
 }
 
-// installation asks which installation sees a repository.
+// installation looks up the installation with access to a repository.
 func (c *Client) installation(ctx context.Context, signed, fullName string) (string, error) {
 	owner, repo, err := forge.SplitName(fullName)
 	if err != nil {
@@ -316,7 +315,7 @@ func (c *Client) installation(ctx context.Context, signed, fullName string) (str
 	return strconv.FormatInt(answer.ID, 10), nil
 }
 
-// sign makes the app's own credential, for ten minutes at most
+// sign makes the app's own credential, valid for at most ten minutes
 // (docs.github.com, "Generating a JSON Web Token for a GitHub App"): issued a
 // minute ago, for clocks that differ.
 func (c *Client) sign(ctx context.Context) (string, error) {
@@ -348,13 +347,13 @@ func (c *Client) sign(ctx context.Context) (string, error) {
 func privateKey(app forge.App) (*rsa.PrivateKey, error) {
 	private, err := jwt.ParseRSAPrivateKeyFromPEM([]byte(app.PrivateKey))
 	if err != nil {
-		// The parser's own words could quote the key.
+		// The parser's error could quote the key.
 		return nil, troy.Errorf(troy.Invalid, "github: the private key of %s is not an RSA key in PEM", app)
 	}
 	return private, nil
 }
 
-// call is a call in the API's version that the adapter was written for
+// call makes a call with the API version for which the adapter was written
 // (docs.github.com/rest/about-the-rest-api/api-versions).
 func call(method, path, authorization string, body, into any) forge.Call {
 	return forge.Call{
@@ -363,8 +362,8 @@ func call(method, path, authorization string, body, into any) forge.Call {
 	}
 }
 
-// failed sorts an error; missing is what a 404 means here. GitHub answers 409
-// for a repository without commits and 422 for an id that no commit has.
+// failed classifies an error; missing is the meaning of a 404. GitHub answers
+// 409 for a repository without commits and 422 for an unknown commit id.
 func failed(what string, missing, err error) error {
 	status, ok := errors.AsType[*forge.StatusError](err)
 	if !ok {
@@ -384,7 +383,7 @@ func failed(what string, missing, err error) error {
 	return fmt.Errorf("%s: %w", what, status)
 }
 
-// name is how messages name a repository.
+// name is a repository's name in messages.
 func name(r forge.Repository) string {
 	if r.FullName != "" {
 		return forge.Line(r.FullName, 200)

@@ -132,8 +132,7 @@ func TestRenameIsFollowedById(t *testing.T) {
 	}
 }
 
-// An installation that was replaced by another is looked up again; one that was
-// removed is not.
+// A replaced installation is looked up again; a removed one is not.
 func TestReplacedInstallationIsFollowed(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)
@@ -143,7 +142,7 @@ func TestReplacedInstallationIsFollowed(t *testing.T) {
 	}
 	f.set(func() { f.removed = true })
 	if _, err := f.client().Repository(t.Context(), forge.Repository{ID: "42", FullName: "acme/site", Installation: "7"}); !errors.Is(err, forge.ErrInstallation) {
-		t.Errorf("an installation that was removed: %v", err)
+		t.Errorf("a removed installation: %v", err)
 	}
 }
 
@@ -162,8 +161,8 @@ func TestRepositoryByName(t *testing.T) {
 	}
 }
 
-// TestFailures holds every way that GitHub refuses to its kind of error, with
-// a token in the cache and without.
+// TestFailures checks the kind of error for each of GitHub's refusals, with a
+// token in the cache and without.
 func TestFailures(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -281,7 +280,7 @@ func TestArchive(t *testing.T) {
 		t.Error("the credential went to the archive's host")
 	}
 	if _, err := f.client().Archive(t.Context(), site(), sha2); !errors.Is(err, forge.ErrNoCommit) {
-		t.Errorf("a commit that is gone: %v", err)
+		t.Errorf("a removed commit: %v", err)
 	}
 	if _, err := f.client().Archive(t.Context(), site(), "main"); troy.KindOf(err) != troy.Invalid {
 		t.Errorf("not an id: %v", err)
@@ -306,7 +305,7 @@ func TestArchive(t *testing.T) {
 		t.Errorf("a loop: %v", err)
 	}
 
-	// Its length is told in the first case, and not in the second.
+	// The length is declared in the first case, but not in the second.
 	f.set(func() { f.fail, f.archiveTo = nil, f.url+"/codeload/x" })
 	small := func(cfg *github.Config) { cfg.MaxArchive = 1 << 20 }
 	for _, size := range []int{1 << 20, 1<<20 + 1, 3 << 20} {
@@ -392,7 +391,7 @@ func TestAppErrorsArePassedOn(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	if _, err := github.New(github.Config{APIURL: "http://github.example/api/v3"}); err == nil {
-		t.Error("credentials would go over plain http")
+		t.Error("credentials would be sent over plain http")
 	}
 }
 
@@ -424,7 +423,7 @@ func TestCompare(t *testing.T) {
 		}
 	}
 	if _, _, err := c.Compare(t.Context(), site(), sha2, sha1); !errors.Is(err, forge.ErrNoCommit) {
-		t.Errorf("commits that are gone: %v", err)
+		t.Errorf("removed commits: %v", err)
 	}
 	if _, _, err := c.Compare(t.Context(), site(), "main", sha1); troy.KindOf(err) != troy.Invalid {
 		t.Errorf("a branch in place of a commit: %v", err)

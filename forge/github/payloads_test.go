@@ -11,8 +11,8 @@ import (
 const (
 	// payloads has one payload for each event, written for these tests.
 	payloads = "testdata/events"
-	// fixtures is where recorded payloads are, which are other people's and so
-	// no part of this repository.
+	// fixtures is the folder of recorded payloads, which belong to others and
+	// so are not part of this repository.
 	fixtures = "../../../shared/fixtures/github"
 )
 
@@ -27,13 +27,13 @@ func TestRecorded(t *testing.T) {
 	forgetest.Payloads(t, fixtures, recorded, eventOf, github.Parse)
 }
 
-// eventOf is what the header of the delivery of a payload names.
+// eventOf returns the event in the header of a payload's delivery.
 func eventOf(file string) string {
 	event, _, _ := strings.Cut(file, ".")
 	return event
 }
 
-// own lists what each payload in testdata comes to.
+// own lists the result of each payload in testdata.
 var own = map[string]string{
 	"check_run.requested_action.json":            `rerequest of 34fb3300 on harvest in 731204418, run 40551230077, button "retry"`,
 	"check_run.rerequested.json":                 `rerequest of 34fb3300 on harvest in 731204418, run 40551230077, button ""`,
@@ -84,7 +84,7 @@ var own = map[string]string{
 	"status.json":                                `ignored status `,
 }
 
-// recorded lists what each recorded delivery of GitHub's comes to.
+// recorded lists the result of each recorded delivery from GitHub.
 var recorded = map[string]string{
 	"check_run.requested_action.json":            `rerequest of 5bd5f196 on miniak/event-process-id in 9384267, run 1494503112, button "lgtm|26764"`,
 	"check_run.rerequested.json":                 `rerequest of d6fde929 on master in 526, run 4, button ""`,

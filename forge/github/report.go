@@ -13,20 +13,20 @@ import (
 	"github.com/troy-iaas/troy/forge"
 )
 
-// RerunAction is the identifier of the button on a check run that failed or
-// was cancelled. GitHub's own re-run button is there as well.
+// RerunAction is the identifier of the button on a check run that failed or was
+// cancelled, in addition to GitHub's own re-run button.
 const RerunAction = "troy_build_again"
 
 const (
 	pageSize = 100
-	// maxPages bounds the search for what was reported before.
+	// maxPages bounds the search for earlier reports.
 	maxPages = 3
 )
 
-// Report implements forge.Forge: one check run for each deployment, found
-// again by its external_id, and unless the environment is empty one GitHub
-// deployment, found again by its payload. Each is written only when it says
-// something new, since GitHub limits writes to some 80 a minute.
+// Report implements forge.Forge: one check run for each deployment, found again
+// by its external_id and, unless the environment is empty, one GitHub
+// deployment, found again by its payload. It writes each only when it changes,
+// since GitHub limits writes to some 80 a minute.
 func (c *Client) Report(ctx context.Context, r forge.Repository, report forge.Report) error {
 	if err := forge.CheckCommit(report.Commit); err != nil {
 		return err
@@ -44,11 +44,11 @@ func (c *Client) Report(ctx context.Context, r forge.Repository, report forge.Re
 	return errors.Join(check, failed(what+" as a deployment", forge.ErrNoCommit, deployment))
 }
 
-// checkRun is a check run as it is written
+// checkRun is the body for writing a check run
 // (docs.github.com/rest/checks/runs#create-a-check-run).
 type checkRun struct {
 	Name        string        `json:"name"`
-	HeadSHA     string        `json:"head_sha,omitempty"` // when it is made
+	HeadSHA     string        `json:"head_sha,omitempty"` // when it is created
 	DetailsURL  string        `json:"details_url,omitempty"`
 	ExternalID  string        `json:"external_id"`
 	Status      string        `json:"status"`
@@ -97,7 +97,7 @@ func checkOf(report forge.Report) checkRun {
 		run.Conclusion, run.Actions = "cancelled", again
 	case forge.Skipped: // which satisfies a required check
 		run.Conclusion = "skipped"
-	default: // superseded: what is wrong with the commit, if anything, is not known
+	default: // superseded: whether the commit has a fault is unknown
 		run.Conclusion = "neutral"
 	}
 	if run.Conclusion != "" {
@@ -114,7 +114,7 @@ func known(t time.Time) *time.Time {
 	return &t
 }
 
-// webURL drops what GitHub would refuse the whole report for.
+// webURL drops addresses for which GitHub would refuse the whole report.
 func webURL(s string) string {
 	u, err := url.Parse(s)
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
@@ -161,12 +161,12 @@ func (c *Client) reportCheck(ctx context.Context, g grant, report forge.Report) 
 	return err
 }
 
-// deploymentPayload is what a GitHub deployment of Troy's carries.
+// deploymentPayload is the payload of Troy's GitHub deployments.
 type deploymentPayload struct {
 	Deployment string `json:"troy_deployment"`
 }
 
-// deploymentState is the state of a GitHub deployment
+// deploymentState returns the state of a GitHub deployment
 // (docs.github.com/rest/deployments/statuses#create-a-deployment-status), and
 // whether it is worth making one for it.
 func deploymentState(s troy.DeploymentState) (state string, worth bool) {
@@ -194,8 +194,8 @@ func (c *Client) reportDeployment(ctx context.Context, g grant, report forge.Rep
 	}
 	base := repoPath(g) + "/deployments"
 	if id == 0 {
-		// Nothing is merged and no other check is waited for: what is built is
-		// this commit, and whether it may be is Troy's to say.
+		// It merges nothing and waits for no other check: Troy builds this
+		// commit, and decides whether it may.
 		ask := map[string]any{
 			"ref": report.Commit, "task": "deploy", "auto_merge": false, "required_contexts": []string{},
 			"environment": report.Environment, "description": forge.Line(report.Name, 140),
@@ -208,7 +208,7 @@ func (c *Client) reportDeployment(ctx context.Context, g grant, report forge.Rep
 			return err
 		}
 		if id = made.ID; id == 0 {
-			return errors.New("the deployment that was made has no id")
+			return errors.New("the new deployment has no id")
 		}
 	}
 	return c.reportStatus(ctx, g, base+"/"+strconv.FormatInt(id, 10)+"/statuses", state, report)
@@ -230,7 +230,7 @@ func (c *Client) findDeployment(ctx context.Context, g grant, report forge.Repor
 			return 0, err
 		}
 		for _, d := range answer {
-			// Others' payloads may be anything.
+			// Other apps' payloads may have any form.
 			var p deploymentPayload
 			if json.Unmarshal(d.Payload, &p) == nil && p.Deployment == report.Deployment {
 				return d.ID, nil
@@ -264,7 +264,7 @@ func (c *Client) reportStatus(ctx context.Context, g grant, path, state string, 
 	if len(newest) > 0 {
 		switch old := newest[0]; {
 		case old.State == "inactive":
-			// GitHub says so of itself when a later one succeeded.
+			// GitHub does this itself when a later one succeeded.
 			return nil
 		case old.State == want.State && old.Description == want.Description && old.EnvironmentURL == want.EnvironmentURL:
 			return nil

@@ -49,7 +49,7 @@ func TestReport(t *testing.T) {
 		}
 	}
 
-	tell(report(troy.Waiting), 1) // a deployment that has not begun is none of GitHub's
+	tell(report(troy.Waiting), 1) // a deployment that has not begun has no GitHub deployment
 	run("queued", nil)
 	tell(report(troy.Waiting), 0)
 	tell(report(troy.Building), 3)
@@ -71,7 +71,7 @@ func TestReport(t *testing.T) {
 		t.Errorf("the deployment's status is %v", got)
 	}
 
-	// A later one made it inactive, as GitHub does; it stays so.
+	// A later one made it inactive, as GitHub does; it stays inactive.
 	f.set(func() {
 		f.statuses["100"] = append([]map[string]any{{"state": "inactive"}}, f.statuses["100"]...)
 	})
@@ -117,12 +117,11 @@ func TestReportFindsItsOwnAmongMany(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(f.runs) != 150 || f.runs[120]["status"] != "in_progress" {
-		t.Errorf("%d runs, the one reported is %v", len(f.runs), f.runs[120])
+		t.Errorf("%d runs, the reported one is %v", len(f.runs), f.runs[120])
 	}
 }
 
-// TestReportInParts takes one permission away: the other part is reported all
-// the same.
+// TestReportInParts removes one permission: the other part is still reported.
 func TestReportInParts(t *testing.T) {
 	t.Parallel()
 	for missing, done := range map[string]func(f *fake) bool{
@@ -143,7 +142,7 @@ func TestReportInParts(t *testing.T) {
 		t.Errorf("limited: %v", err)
 	}
 	if n := len(f.calls); n != 2 {
-		t.Errorf("%d calls though the limit was told: %v", n, f.calls)
+		t.Errorf("%d calls although the limit was reached: %v", n, f.calls)
 	}
 }
 
@@ -173,7 +172,7 @@ func TestFailedDeliveries(t *testing.T) {
 	attempt := func(id int, guid string, age time.Duration, status int) map[string]any {
 		return map[string]any{"id": id, "guid": guid, "delivered_at": f.now.Add(-age), "status_code": status, "event": "push"}
 	}
-	f.deliveries = []map[string]any{ // the newest first
+	f.deliveries = []map[string]any{ // newest first
 		attempt(12, "young", 10*time.Second, 503),
 		attempt(11, "again", 2*time.Minute, 502),
 		attempt(10, "mended", 3*time.Minute, 202),
@@ -196,7 +195,7 @@ func TestFailedDeliveries(t *testing.T) {
 	if err := f.client().Redeliver(t.Context(), got[1].Attempt); err != nil || fmt.Sprint(f.redelivered) != "[11]" {
 		t.Errorf("asked for %v, %v", f.redelivered, err)
 	}
-	// What was found before an error is kept.
+	// Results from before an error are kept.
 	pages := 0
 	f.set(func() {
 		f.fail = func(w http.ResponseWriter, _ *http.Request) bool {
@@ -214,7 +213,7 @@ func TestFailedDeliveries(t *testing.T) {
 		f.fail = func(w http.ResponseWriter, _ *http.Request) bool { refuse(w, 404, "Not Found"); return true }
 	})
 	if err := f.client().Redeliver(t.Context(), 5); troy.KindOf(err) != troy.NotFound {
-		t.Errorf("a delivery that is gone: %v", err)
+		t.Errorf("a missing delivery: %v", err)
 	}
 }
 
@@ -281,6 +280,6 @@ func TestAppSetup(t *testing.T) {
 		}
 	})
 	if _, err := c.Convert(t.Context(), "goodcode"); err == nil {
-		t.Error("an app without a key was taken")
+		t.Error("an app without a key was accepted")
 	}
 }

@@ -17,24 +17,24 @@ var (
 	codeForm = regexp.MustCompile(`^[A-Za-z0-9_-]{1,200}$`)
 	orgForm  = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,38})$`)
 
-	errNoCode = errors.New("the code is not known: it is good once and for an hour")
+	errNoCode = errors.New("the code is unknown; it is valid once and for an hour")
 )
 
-// maxAppName is the most characters that GitHub takes for an app's name.
+// maxAppName is GitHub's maximum length of an app's name in characters.
 const maxAppName = 34
 
-// Manifest implements forge.AppSetup
-// (docs.github.com, "Registering a GitHub App from a manifest"). The app asks
-// to read contents and pull requests, and to write checks and deployments.
-// Installation events come without being asked for.
+// Manifest implements forge.AppSetup (docs.github.com, "Registering a GitHub
+// App from a manifest"). The app requests to read contents and pull requests,
+// and to write checks and deployments. Installation events come without a
+// subscription.
 func (c *Client) Manifest(req forge.AppRequest) (action string, manifest []byte, err error) {
 	switch n := utf8.RuneCountInString(req.Name); {
 	case n == 0 || n > maxAppName:
-		return "", nil, troy.Errorf(troy.Invalid, "an app's name has 1 to %d characters, not %d", maxAppName, n).At("name")
+		return "", nil, troy.Errorf(troy.Invalid, "expected an app name of 1 to %d characters, got %d", maxAppName, n).At("name")
 	case req.Organization != "" && !orgForm.MatchString(req.Organization):
-		return "", nil, troy.Errorf(troy.Invalid, "%q is not an organization's name", forge.Cut(req.Organization, 50)).At("organization")
+		return "", nil, troy.Errorf(troy.Invalid, "%q is not a valid organization name", forge.Cut(req.Organization, 50)).At("organization")
 	case req.State == "":
-		return "", nil, troy.Errorf(troy.Invalid, "the state is empty, so anybody could hand in an app").At("state")
+		return "", nil, troy.Errorf(troy.Invalid, "the state is empty, so anyone could submit an app").At("state")
 	}
 	for field, address := range map[string]string{"url": req.URL, "hook_url": req.HookURL, "redirect_url": req.RedirectURL} {
 		if webURL(address) == "" {
@@ -75,10 +75,10 @@ func (c *Client) Manifest(req forge.AppRequest) (action string, manifest []byte,
 
 // Convert implements forge.AppSetup
 // (docs.github.com/rest/apps/apps#create-a-github-app-from-a-manifest). The
-// code is the credential, so no error has it.
+// code is a credential, so no error contains it.
 func (c *Client) Convert(ctx context.Context, code string) (forge.App, error) {
 	if !codeForm.MatchString(code) {
-		return forge.App{}, troy.Errorf(troy.Invalid, "the code is not one of GitHub's").At("code")
+		return forge.App{}, troy.Errorf(troy.Invalid, "the code does not have GitHub's form").At("code")
 	}
 	var answer struct {
 		ID            int64  `json:"id"`

@@ -26,15 +26,15 @@ const (
 	setupPage = "setup_github.html"
 	// setupPath is the page on which Troy's GitHub app is made.
 	setupPath = "/setup/github"
-	// setupValid is how long the way to GitHub and back may take: the code that
-	// the browser comes back with is good for an hour itself.
+	// setupValid is how long the way to GitHub and back may take: the browser's
+	// code is itself valid for an hour.
 	setupValid = time.Hour
-	// convertTime bounds trading the code for the app.
+	// convertTime bounds the exchange of the code for the app.
 	convertTime = 45 * time.Second
 )
 
-// setupView is what the page shows: the first of Environment, NoKey and Action
-// that is set, or the app there is and the form.
+// setupView is the page's content: the first of Environment, NoKey and Action
+// that is set, or the existing app and the form.
 type setupView struct {
 	Environment, NoKey bool
 	App                *queries.ForgeApp
@@ -52,14 +52,14 @@ func (v setupView) show(status int) forge.Answer {
 	return forge.Answer{Status: status, Page: &forge.Page{Template: setupPage, View: v, FormTo: v.Action}}
 }
 
-// setup is the page. With a name it shows what GitHub will be asked for,
-// and its button hands the manifest over
-// (docs.github.com, "Registering a GitHub App from a manifest").
+// setup is the page. With a name it shows the request to GitHub, and its button
+// submits the manifest (docs.github.com, "Registering a GitHub App from a
+// manifest").
 func (f *Forge) setup(ctx context.Context, r forge.Request) (forge.Answer, error) {
 	query := r.HTTP.URL.Query()
 	v := setupView{
 		Environment: f.app.Own != nil, NoKey: f.app.Secrets == nil,
-		// GitHub adds it when it sends people back who installed the app.
+		// GitHub adds it when users come back from installing the app.
 		Installed: query.Get("setup_action") == "install" || query.Get("setup_action") == "update",
 	}
 	if v.Environment || v.NoKey {
@@ -103,8 +103,8 @@ func (f *Forge) setup(ctx context.Context, r forge.Request) (forge.Answer, error
 	return v.show(http.StatusOK), nil
 }
 
-// callback takes the app that GitHub made. The state says that this
-// admin began it: a page of someone else's can't hand in an app of theirs.
+// callback accepts the app that GitHub made. The state proves that this admin
+// began the setup: another site's page can't submit its own app.
 func (f *Forge) callback(ctx context.Context, r forge.Request) (forge.Answer, error) {
 	if f.app.Own != nil || f.app.Secrets == nil {
 		return forge.Answer{}, troy.Errorf(troy.Conflict, "no app can be set up here")
@@ -116,12 +116,12 @@ func (f *Forge) callback(ctx context.Context, r forge.Request) (forge.Answer, er
 	if errors.Is(err, pgx.ErrNoRows) {
 		f.log.WarnContext(ctx, "an app was refused: its state was not issued to this caller, was used, or has expired",
 			"request", r.ID, "actor", r.Admin, "remote", r.HTTP.RemoteAddr)
-		return forge.Answer{}, troy.Errorf(troy.Forbidden, "this set-up was not begun by you, was ended before, or took longer than an hour; begin again. An app that GitHub made meanwhile can be deleted there")
+		return forge.Answer{}, troy.Errorf(troy.Forbidden, "you did not begin this setup, it has ended, or it took longer than an hour; begin again. If GitHub made an app meanwhile, you can delete it there")
 	}
 	if err != nil {
 		return forge.Answer{}, fmt.Errorf("use the state of the set-up: %w", err)
 	}
-	// The code is spent by asking; a browser that leaves must not lose the keys.
+	// Asking uses up the code; a browser that leaves must not lose the keys.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), convertTime)
 	defer cancel()
 	app, err := f.Convert(ctx, query.Get("code"))
@@ -129,13 +129,13 @@ func (f *Forge) callback(ctx context.Context, r forge.Request) (forge.Answer, er
 		if _, ok := errors.AsType[*troy.Error](err); ok {
 			return forge.Answer{}, err
 		}
-		f.log.ErrorContext(ctx, "GitHub did not hand over the app", "request", r.ID, "error", err)
-		return forge.Answer{}, troy.Errorf(troy.Unavailable, "GitHub did not hand over the app's keys. Delete the app there and begin again; Troy's log has the details under request %s", r.ID)
+		f.log.ErrorContext(ctx, "GitHub did not return the app", "request", r.ID, "error", err)
+		return forge.Answer{}, troy.Errorf(troy.Unavailable, "GitHub did not return the app's keys. Delete the app there and begin again; Troy's log has the details under request %s", r.ID)
 	}
 	if err := f.app.store(ctx, app, r.Admin); err != nil {
 		return forge.Answer{}, err
 	}
 	f.log.InfoContext(ctx, "the GitHub app was set up", "request", r.ID, "app", app.ID, "slug", app.Slug, "actor", r.Admin)
-	// Loading the page again must not send the code again.
+	// Reloading the page must not send the code again.
 	return forge.Answer{Location: setupPath}, nil
 }

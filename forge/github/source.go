@@ -11,15 +11,15 @@ import (
 	"github.com/troy-iaas/troy/forge"
 )
 
-// Repository implements forge.Forge. The answer that comes with a new token
-// says it all, so nothing else is asked.
+// Repository implements forge.Forge. The answer with a new token has all the
+// data, so no other request is needed.
 func (c *Client) Repository(ctx context.Context, r forge.Repository) (forge.Found, error) {
 	g, err := c.mint(ctx, r, readSource)
 	return g.found, err
 }
 
-// Head implements forge.Forge. It asks for the ref and not for the branch:
-// those that were renamed are redirected
+// Head implements forge.Forge. It requests the ref, not the branch, because
+// GitHub redirects renamed branches
 // (docs.github.com/rest/git/refs#get-a-reference).
 func (c *Client) Head(ctx context.Context, r forge.Repository, branch string) (string, error) {
 	escaped, err := forge.EscapeBranch(branch)
@@ -42,7 +42,7 @@ func (c *Client) Head(ctx context.Context, r forge.Repository, branch string) (s
 		return "", failed(what, forge.ErrNoCommit, err)
 	}
 	if answer.Ref != "refs/heads/"+branch || forge.CheckCommit(answer.Object.SHA) != nil {
-		return "", fmt.Errorf("%s: the answer is about another ref", what)
+		return "", fmt.Errorf("%s: the answer has another ref", what)
 	}
 	return answer.Object.SHA, nil
 }
@@ -66,7 +66,7 @@ func (c *Client) Commit(ctx context.Context, r forge.Repository, id string) (for
 	what := fmt.Sprintf("github: commit %s of %s", id, name(r))
 	err := c.with(ctx, r, readSource, func(g grant) error {
 		get := call("GET", repoPath(g)+"/commits/"+id, "Bearer "+g.token, nil, &answer)
-		// The pages are of the changed files, which nobody asked for.
+		// The pages list the changed files, which are not needed.
 		get.Query = map[string][]string{"per_page": {"1"}}
 		_, err := c.api.Do(ctx, get)
 		return err
@@ -75,7 +75,7 @@ func (c *Client) Commit(ctx context.Context, r forge.Repository, id string) (for
 		return forge.Commit{}, failed(what, forge.ErrNoCommit, err)
 	}
 	if forge.CheckCommit(answer.SHA) != nil || !strings.HasPrefix(answer.SHA, id) {
-		// A branch may be called like the beginning of an id.
+		// A branch may have the name of an abbreviated id.
 		return forge.Commit{}, troy.Errorf(troy.NotFound, "%s: %w", what, forge.ErrNoCommit)
 	}
 	return forge.Commit{
@@ -84,8 +84,8 @@ func (c *Client) Commit(ctx context.Context, r forge.Repository, id string) (for
 	}, nil
 }
 
-// Archive implements forge.Forge. GitHub answers with a redirect that is good
-// for five minutes and carries a key of its own
+// Archive implements forge.Forge. GitHub answers with a redirect that is valid
+// for five minutes and has its own key
 // (docs.github.com/rest/repos/contents#download-a-repository-archive-tar).
 func (c *Client) Archive(ctx context.Context, r forge.Repository, commit string) (io.ReadCloser, error) {
 	if err := forge.CheckCommit(commit); err != nil {
@@ -106,7 +106,7 @@ func (c *Client) Archive(ctx context.Context, r forge.Repository, commit string)
 // Clone implements forge.Forge
 // (docs.github.com, "Authenticating as a GitHub App installation").
 func (c *Client) Clone(ctx context.Context, r forge.Repository) (forge.Clone, error) {
-	// A new token: one from the cache could end while git is at it.
+	// A new token: a cached one could expire while git uses it.
 	g, err := c.mint(ctx, r, readSource)
 	if err != nil {
 		return forge.Clone{}, err
@@ -118,6 +118,6 @@ func (c *Client) Clone(ctx context.Context, r forge.Repository) (forge.Clone, er
 	}, nil
 }
 
-// repoPath is where the API has the repository of a token, whose name was
-// checked when it was taken.
+// repoPath returns the API's path of a token's repository, whose name was
+// checked when the token was issued.
 func repoPath(g grant) string { return "/repos/" + g.found.FullName }

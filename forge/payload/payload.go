@@ -1,6 +1,6 @@
-// Package payload reads what forges send: JSON of their making, which is a
-// stranger's. It checks the fields that events are made of, and makes texts fit
-// to be stored and shown. The packages of the forges call it, and package hook.
+// Package payload reads forges' messages, which are untrusted JSON. It checks
+// the fields that events use, and makes texts fit to be stored and shown. The
+// packages of the forges call it.
 package payload
 
 import (
@@ -17,25 +17,25 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
-// MaxHeader, MaxName and MaxTitle are the most characters that texts of a forge
-// may have.
+// MaxHeader, MaxName and MaxTitle are the maximum lengths of a forge's texts in
+// characters.
 const (
 	MaxHeader = 128
 	MaxName   = 255
 	MaxTitle  = 255
 )
 
-// Decode reads a forge's JSON. Members that nobody asks for are passed over,
-// since the schema is the forge's and grows, and bytes that are not UTF-8, as
-// commits have them now and then, become U+FFFD. What is wrong is a
-// *troy.Error of kind Invalid with the field; it never quotes the body.
+// Decode reads a forge's JSON. It ignores unused members, since the forge's
+// schema grows, and replaces bytes that are not UTF-8, which commits sometimes
+// have, by U+FFFD. Errors are *troy.Error of kind Invalid with the field; they
+// never quote the body.
 func Decode(body []byte, v any) error {
 	err := json.Unmarshal(body, v, jsontext.AllowInvalidUTF8(true))
 	if err == nil {
 		return nil
 	}
 	if e, ok := errors.AsType[*json.SemanticError](err); ok {
-		return troy.Errorf(troy.Invalid, "it is not of the kind that is expected").At(field(e.JSONPointer))
+		return troy.Errorf(troy.Invalid, "the value has the wrong type").At(field(e.JSONPointer))
 	}
 	if e, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
 		return troy.Errorf(troy.Invalid, "the body is not valid JSON at byte %d", e.ByteOffset)
@@ -43,7 +43,7 @@ func Decode(body []byte, v any) error {
 	return troy.Errorf(troy.Invalid, "the body is not valid JSON")
 }
 
-// field writes a JSON pointer (RFC 6901) as "push.changes[3].new".
+// field converts a JSON pointer (RFC 6901) to "push.changes[3].new".
 func field(p jsontext.Pointer) string {
 	var b strings.Builder
 	for token := range p.Tokens() {
@@ -59,8 +59,8 @@ func field(p jsontext.Pointer) string {
 	return Clean(b.String(), MaxName)
 }
 
-// Text reads a member that is a string in the events that are known and may be
-// anything in others.
+// Text is a member that is a string in known events and may have any type in
+// others.
 func Text(v jsontext.Value) string {
 	if v.Kind() != '"' {
 		return ""
@@ -72,10 +72,10 @@ func Text(v jsontext.Value) string {
 	return s
 }
 
-// Checker checks fields. Err names the first one that is wrong.
+// Checker checks fields. Err names the first invalid one.
 type Checker struct{ Err error }
 
-// Fail notes that a field is wrong, unless another was before.
+// Fail records that a field is invalid, unless an earlier one was.
 func (c *Checker) Fail(field, format string, args ...any) {
 	if c.Err == nil {
 		c.Err = troy.Errorf(troy.Invalid, format, args...).At(field)
@@ -86,21 +86,21 @@ func (c *Checker) Fail(field, format string, args ...any) {
 func (c *Checker) Line(field, s string, most int) string {
 	switch n := utf8.RuneCountInString(s); {
 	case strings.TrimSpace(s) == "":
-		c.Fail(field, "it is missing or empty")
+		c.Fail(field, "the value is missing or empty")
 	case n > most:
-		c.Fail(field, "it has %d characters; at most %d are allowed", n, most)
+		c.Fail(field, "the text has %d characters; expected at most %d", n, most)
 	case !utf8.ValidString(s):
-		c.Fail(field, "it is not valid UTF-8")
+		c.Fail(field, "the text is not valid UTF-8")
 	case strings.ContainsFunc(s, unicode.IsControl):
-		c.Fail(field, "it has a control character")
+		c.Fail(field, "the text contains a control character")
 	}
 	return s
 }
 
-// Number is a required id that is a number.
+// Number is a required numeric id.
 func (c *Checker) Number(field string, n int64) string {
 	if n <= 0 {
-		c.Fail(field, "it is missing or not above 0")
+		c.Fail(field, "the value is missing or not above 0")
 	}
 	return strconv.FormatInt(n, 10)
 }
@@ -111,16 +111,16 @@ var fullCommit = regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`)
 // Commit is a required id of a commit.
 func (c *Checker) Commit(field, s string) string {
 	if c.CommitOrNone(field, s) == "" {
-		c.Fail(field, "it is the id of no commit")
+		c.Fail(field, "the value is all zeros; expected a commit id")
 	}
 	return s
 }
 
-// CommitOrNone is a required id of a commit. The one of zeros alone, by which
-// forges mean that there is none, becomes empty.
+// CommitOrNone is a required id of a commit. It returns the empty string for
+// all zeros, by which forges mean none.
 func (c *Checker) CommitOrNone(field, s string) string {
 	if !fullCommit.MatchString(s) {
-		c.Fail(field, "it is missing or not a commit's id: 40 or 64 lower-case hexadecimal digits")
+		c.Fail(field, "the value is missing or not a commit id: 40 or 64 lower-case hexadecimal digits")
 	}
 	if strings.Trim(s, "0") == "" {
 		return ""
@@ -133,7 +133,7 @@ func (c *Checker) CommitOrNone(field, s string) string {
 func (c *Checker) Ref(field, s string) string {
 	c.Line(field, s, MaxName)
 	if troy.CheckBranch(s) != nil {
-		c.Fail(field, "it is not a name that git allows for a branch or a tag")
+		c.Fail(field, "the value is not a valid name of a branch or a tag")
 	}
 	return s
 }
@@ -144,19 +144,19 @@ var fullNameForm = regexp.MustCompile(`^[^/\s]+/[^/\s]+$`)
 func (c *Checker) FullName(field, s string) string {
 	c.Line(field, s, MaxName)
 	if !fullNameForm.MatchString(s) {
-		c.Fail(field, "it is not of the form owner/name")
+		c.Fail(field, "the value is not of the form owner/name")
 	}
 	return s
 }
 
-// Ignored is an event that Troy does nothing on.
+// Ignored is an event that Troy does not use.
 func Ignored(event, action string) troy.Ignored {
 	return troy.Ignored{Name: event, Action: Clean(action, MaxName), Reason: "nothing is to be done on it"}
 }
 
-// Result keeps an event that has a wrong field from being used. It reads the
-// checker after the event's own fields were checked, whatever the order in
-// which a caller's arguments are evaluated.
+// Result returns the event, or an error if one of its fields is invalid. It
+// reads the checker after the event's own fields were checked, whatever the
+// evaluation order of the caller's arguments.
 func Result(e troy.ForgeEvent, c *Checker) (troy.ForgeEvent, error) {
 	if c.Err != nil {
 		return nil, c.Err
@@ -164,8 +164,8 @@ func Result(e troy.ForgeEvent, c *Checker) (troy.ForgeEvent, error) {
 	return e, nil
 }
 
-// Clean makes a text that is only shown fit to be kept: one line, of at most
-// so many characters.
+// Clean makes a text fit to be stored and shown: one line, of at most n
+// characters.
 func Clean(s string, most int) string {
 	return cut(strings.TrimSpace(strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
@@ -175,7 +175,7 @@ func Clean(s string, most int) string {
 	}, strings.ToValidUTF8(s, "\uFFFD"))), most)
 }
 
-// Message makes a commit's message fit to be kept.
+// Message makes a commit's message fit to be stored.
 func Message(s string) string {
 	s = strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\r\n", "\n")
 	return cut(strings.TrimSpace(strings.Map(func(r rune) rune {
