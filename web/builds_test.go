@@ -262,7 +262,7 @@ func TestBoundsOfVariables(t *testing.T) {
 	}
 	// A variable that is set again does not count twice.
 	w.send("PUT", path+"S0", large).into(t, 200, nil)
-	w.send("PUT", path+"S3", large).refused(t, 413, "too_large", "value", "together")
+	w.send("PUT", path+"S3", large).refused(t, 413, "too_large", "value", "would total")
 	for i := range 97 {
 		w.send("PUT", fmt.Sprintf("%sP%d", path, i), `{"value":"x","secret":false}`).into(t, 200, nil)
 	}

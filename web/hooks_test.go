@@ -248,7 +248,7 @@ func TestPushesThatSayNothing(t *testing.T) {
 	const body = `{"repository":{"uuid":"{673a6070-3421-46c9-9d48-90745f7bfe8e}","full_name":"team/blog"},"actor":{"display_name":"Mona"},"push":{"changes":[]}}`
 	for _, id := range []string{"d-1", "d-2"} {
 		var out outcome
-		if w.bitbucket("repo:push", id, body).into(t, 202, &out); out.Outcome != "accepted" || !strings.Contains(out.Detail, "its branch will be read") {
+		if w.bitbucket("repo:push", id, body).into(t, 202, &out); out.Outcome != "accepted" || !strings.Contains(out.Detail, "the branch will be read") {
 			t.Errorf("%s: %+v", id, out)
 		}
 	}
@@ -293,7 +293,7 @@ func TestPayloadDeliveries(t *testing.T) {
 		"bitbucket/repo_push.branch-created.json":           "ignored: beds: the push is to the branch bed/one, but the pipeline builds main",
 		"bitbucket/repo_push.branch-deleted.json":           "ignored: beds: the branch bed/one was deleted",
 		"bitbucket/repo_push.branch-update.json":            "accepted: beds: commit 352f782 is queued",
-		"bitbucket/repo_push.empty.json":                    "accepted: beds: the webhook has only a part of the push; its branch will be read",
+		"bitbucket/repo_push.empty.json":                    "accepted: beds: the webhook has only a part of the push; the branch will be read",
 		"bitbucket/repo_push.forced-truncated.json":         "accepted: beds: commit 34fb330 is queued",
 		"bitbucket/repo_push.multiple-changes.json": "accepted: beds: commit 352f782 is queued; " +
 			"beds: the push is to the branch orchard, but the pipeline builds main; beds: the tag v1.4 is not built",
@@ -328,7 +328,7 @@ func recorded() map[string]string {
 		"bitbucket/repo_push.branch-created.json":           "ignored: amuniz: the push is to the branch feature/test, but the pipeline builds master",
 		"bitbucket/repo_push.branch-deleted.json":           "ignored: amuniz: the branch feature/test was deleted",
 		"bitbucket/repo_push.branch-update.json":            "accepted: main: commit e42fac2 is queued",
-		"bitbucket/repo_push.empty.json":                    "accepted: main: the webhook has only a part of the push; its branch will be read",
+		"bitbucket/repo_push.empty.json":                    "accepted: main: the webhook has only a part of the push; the branch will be read",
 		"bitbucket/repo_push.forced-truncated.json":         "ignored: amuniz: the push is to the branch feature/issue-819, but the pipeline builds master",
 		"bitbucket/repo_push.multiple-changes.json": "accepted: main: commit 325d376 is queued; " +
 			"main: the push is to the branch manchu, but the pipeline builds main; main: the tag v0.1 is not built",

@@ -220,8 +220,8 @@ func TestBadUploads(t *testing.T) {
 	w.send("PUT", at(p, r.ID, digest), io.MultiReader(strings.NewReader("home"))).refused(t, 400, "invalid", "Content-Length", "missing")
 	w.send("PUT", at(p, r.ID, file("", "other").SHA256.String()), "other").refused(t, 404, "not_found", "sha256", "declares no file")
 	w.send("PUT", at(p, r.ID, "x"), "home").refused(t, 400, "invalid", "sha256", "64")
-	w.send("PUT", at(p, uuid.New(), digest), "home").refused(t, 404, "not_found", "", "release not found")
-	w.send("PUT", at(other, r.ID, digest), "home").refused(t, 404, "not_found", "", "release not found")
+	w.send("PUT", at(p, uuid.New(), digest), "home").refused(t, 404, "not_found", "", "no release")
+	w.send("PUT", at(other, r.ID, digest), "home").refused(t, 404, "not_found", "", "no release")
 	w.send("PUT", releases(p)+"/x/files/"+digest, "home").refused(t, 404, "not_found", "", "release")
 	blobs := 0
 	if err := filepath.WalkDir(filepath.Join(w.dir, "sites"), func(path string, d fs.DirEntry, err error) error {
@@ -264,7 +264,7 @@ func TestAnotherServerTakesTheUpload(t *testing.T) {
 		t.Fatal(err)
 	}
 	fresh.upload(p, open, "b").refused(t, 409, "conflict", "", "start it again")
-	w.upload(p, open, "b").refused(t, 404, "not_found", "", "release not found")
+	w.upload(p, open, "b").refused(t, 404, "not_found", "", "no release")
 	w.send("POST", releases(p)+"/"+open.ID.String()+"/finalize", nil).refused(t, 409, "conflict", "", "start it again")
 	w.exec("DELETE FROM pipelines")
 	fresh.upload(p, open, "b").refused(t, 404, "not_found", "", "pipeline not found")

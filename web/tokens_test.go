@@ -74,8 +74,8 @@ func TestTokensAreMadeListedAndRevoked(t *testing.T) {
 	// A revoked token is refused at once.
 	w.send("DELETE", "/v1/tokens/"+ci.ID.String(), nil).into(t, 204, nil)
 	w.send("GET", "/v1/pipelines/blog", nil, as(ci.Token)).refused(t, 401, "unauthenticated", "", "revoked")
-	w.send("DELETE", "/v1/tokens/"+ci.ID.String(), nil).refused(t, 404, "not_found", "", "no token")
-	w.send("DELETE", "/v1/tokens/x", nil).refused(t, 404, "not_found", "", "no token")
+	w.send("DELETE", "/v1/tokens/"+ci.ID.String(), nil).refused(t, 404, "not_found", "", "token not found")
+	w.send("DELETE", "/v1/tokens/x", nil).refused(t, 404, "not_found", "", "token not found")
 	if _, there := w.tokens()["ci"]; there {
 		t.Error("a revoked token is listed")
 	}
