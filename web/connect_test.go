@@ -99,7 +99,7 @@ func TestConnectLifecycle(t *testing.T) {
 	base := w.issue()
 	w.send("GET", base+"/connect.json", nil, header("Authorization", "")).into(t, 200, &map[string]any{})
 	w.tell(base, "/events", firstKey, "{}").refused(t, 401, "unauthenticated", "", "no installation")
-	w.tell(base, "/installed", "", installedBody("com.example.other", clientKey, firstKey)).refused(t, 403, "forbidden", "key", "qsh differs")
+	w.tell(base, "/installed", "", installedBody("com.example.other", clientKey, firstKey)).refused(t, 403, "forbidden", "key", "not the one")
 	w.tell(base, "/installed", "", installedBody(connectApp, clientKey, firstKey)).into(t, 204, nil)
 
 	// A message without a signature, with another one, or for another client
@@ -113,8 +113,8 @@ func TestConnectLifecycle(t *testing.T) {
 		"another signature": {"not the secret of the installation", installedBody(connectApp, clientKey, secondKey), 401, "not signed by HS256"},
 		"its own signature": {secondKey, installedBody(connectApp, clientKey, secondKey), 401, "not signed by HS256"},
 		"another client":    {firstKey, installedBody(connectApp, "connection:5", secondKey), 403, "another installation"},
-		"another app":       {firstKey, installedBody("com.example.other", clientKey, secondKey), 403, "qsh differs"},
-		"unsigned, another": {"", installedBody(connectApp, "connection:5", secondKey), 403, "another installation's"},
+		"another app":       {firstKey, installedBody("com.example.other", clientKey, secondKey), 403, "not the one"},
+		"unsigned, another": {"", installedBody(connectApp, "connection:5", secondKey), 403, "another installation"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := w.tell(base, "/installed", c.key, c.body)
