@@ -124,7 +124,7 @@ func TestDoctor(t *testing.T) {
 				}
 				return
 			}
-			if n := strings.Count(out, "FAIL"); status != 1 || n != 1 || !strings.HasSuffix(diag, "one thing has to be done\n") {
+			if n := strings.Count(out, "FAIL"); status != 1 || n != 1 || !strings.HasSuffix(diag, "one thing must be fixed\n") {
 				t.Errorf("exit status %d, %d findings\n%s%s", status, n, out, diag)
 			}
 			_, finding, _ := strings.Cut(out, "FAIL  ")
@@ -157,7 +157,7 @@ func TestOrphans(t *testing.T) {
 		}
 		w.must("troy", "release", w.folder(files), "--pipeline", name)
 	}
-	if out := w.must("troyd", "aws", "orphans"); !strings.Contains(out, "Nothing in the account is without its pipeline (2 looked at)") {
+	if out := w.must("troyd", "aws", "orphans"); !strings.Contains(out, "Everything in the account belongs to a pipeline (2 checked)") {
 		t.Errorf("with all rows there: %s", out)
 	}
 	lost, err := w.api.Pipeline(t.Context(), "lost")

@@ -27,10 +27,10 @@ func newAWSCommand() *cobra.Command {
 		Use:   "orphans",
 		Short: "List what Troy made in the account that no pipeline owns",
 		Long: "List the distributions and objects in the account that were made for pipelines\n" +
-			"that are not in the database, as after a restored backup, and the functions and\n" +
-			"origin access controls that no distribution uses. With --delete they are removed,\n" +
-			"DNS records and pointers too. A distribution takes minutes to be disabled: run it\n" +
-			"again until nothing is left. What other installations made in the account stays:\n" +
+			"that are not in the database, for example after a restored backup, and the\n" +
+			"functions and origin access controls that no distribution uses. --delete removes them,\n" +
+			"with their DNS records and pointers. A distribution takes minutes to be disabled: run it\n" +
+			"again until nothing is left. It does not touch other installations in the account:\n" +
 			"their distributions read other buckets. Exit status 1: something is left.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -54,13 +54,13 @@ func newAWSCommand() *cobra.Command {
 	return cmd
 }
 
-// account is all that Troy made in an account, whichever pipeline it is of.
+// account is everything that Troy made in an account, for any pipeline.
 type account struct {
 	sites  *awscloud.Account
 	builds *codebuild.Builder
 }
 
-// pipelines lists what was made, by the pipeline that it was made for.
+// pipelines lists what was made, by pipeline.
 func (a account) pipelines(ctx context.Context) (map[uuid.UUID][]string, error) {
 	found, err := a.sites.Pipelines(ctx)
 	if err != nil {
@@ -73,7 +73,7 @@ func (a account) pipelines(ctx context.Context) (map[uuid.UUID][]string, error) 
 	return found, err
 }
 
-// remove takes away what was made for a pipeline. It returns false while its
+// remove removes what was made for a pipeline. It returns false while its
 // distribution is being disabled.
 func (a account) remove(ctx context.Context, pipeline uuid.UUID) (bool, error) {
 	if gone, err := a.sites.Remove(ctx, pipeline); err != nil || !gone {
@@ -82,8 +82,8 @@ func (a account) remove(ctx context.Context, pipeline uuid.UUID) (bool, error) {
 	return true, a.builds.Remove(ctx, site.Tree{Pipeline: pipeline})
 }
 
-// tidy lists, or takes away, what is of no pipeline. The account is read before
-// the rows, so that a pipeline that is made meanwhile is none of them.
+// tidy lists, or removes, what belongs to no pipeline. It reads the account
+// before the rows, so that it does not take a new pipeline for an orphan.
 func tidy(ctx context.Context, made account, q *queries.Queries, remove bool, out io.Writer) error {
 	found, err := made.pipelines(ctx)
 	if err != nil {
@@ -104,7 +104,7 @@ func tidy(ctx context.Context, made account, q *queries.Queries, remove bool, ou
 		gone := false
 		if remove {
 			if gone, err = made.remove(ctx, id); err != nil {
-				return fmt.Errorf("take away what was made for %s: %w", id, err)
+				return fmt.Errorf("remove what was made for %s: %w", id, err)
 			}
 		}
 		note := ""
@@ -142,7 +142,7 @@ func tidy(ctx context.Context, made account, q *queries.Queries, remove bool, ou
 	}
 	switch {
 	case len(ids)+len(unused) == 0:
-		return printLine(out, fmt.Sprintf("Nothing in the account is without its pipeline (%d looked at).", len(found)))
+		return printLine(out, fmt.Sprintf("Everything in the account belongs to a pipeline (%d checked).", len(found)))
 	case left == 1:
 		return errors.New("one thing is left")
 	case left > 0:
@@ -151,8 +151,8 @@ func tidy(ctx context.Context, made account, q *queries.Queries, remove bool, ou
 	return nil
 }
 
-// keepUp does the upkeep of the account, at once and then every interval, until
-// the context ends. A failure is logged and tried again by the next one.
+// keepUp runs the upkeep of the account, at once and then every interval, until
+// the context ends. It logs a failure, and the next upkeep retries.
 func keepUp(ctx context.Context, cdn *awscloud.CDN, log *slog.Logger) error {
 	ticker := time.NewTicker(awscloud.UpkeepInterval)
 	defer ticker.Stop()
@@ -162,7 +162,7 @@ func keepUp(ctx context.Context, cdn *awscloud.CDN, log *slog.Logger) error {
 		case ctx.Err() != nil:
 			return nil
 		case err != nil:
-			log.Warn("the upkeep of CloudFront failed; it is tried again", "in", awscloud.UpkeepInterval, "error", err)
+			log.Warn("the upkeep of CloudFront failed; the next one retries", "in", awscloud.UpkeepInterval, "error", err)
 		case done != awscloud.Upkept{}:
 			log.Info("brought CloudFront up to date", "shards_of_functions", done.Functions, "distributions", done.Distributions)
 		}

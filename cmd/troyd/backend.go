@@ -24,7 +24,7 @@ import (
 	"github.com/troy-iaas/troy/workers"
 )
 
-// backend is what web and work stand on.
+// backend has the connections of web and work.
 type backend struct {
 	db     *pgxpool.Pool
 	redis  redis.UniversalClient
@@ -35,9 +35,9 @@ type backend struct {
 	log    *slog.Logger
 }
 
-// withBackend runs a command on the configuration and the backend of
-// commandConfig. check, if not nil, sees the configuration before anything is
-// connected to.
+// withBackend runs a command with the configuration and the backend of
+// commandConfig. check, if not nil, checks the configuration before any
+// connection.
 func withBackend(ctx context.Context, check func(config) error, run func(config, *backend) error) error {
 	cfg, err := commandConfig()
 	if err != nil {
@@ -59,8 +59,8 @@ func withBackend(ctx context.Context, check func(config) error, run func(config,
 // connectTimeout is how long the start waits for Postgres to answer.
 const connectTimeout = 10 * time.Second
 
-// connect opens the connections and checks the schema. Redis need not answer:
-// rows are rung when it does.
+// connect opens the connections and checks the schema. Redis may be
+// unavailable: rows are rung when it answers.
 func connect(ctx context.Context, cfg config, log *slog.Logger) (*backend, error) {
 	if err := cfg.needConnections(); err != nil {
 		return nil, usageError{err}
@@ -71,7 +71,7 @@ func connect(ctx context.Context, cfg config, log *slog.Logger) (*backend, error
 	}
 	rdb, ok := options.MakeRedisClient().(redis.UniversalClient)
 	if !ok {
-		return nil, usageError{errors.New("TROY_REDIS_URL: neither a single Redis nor Sentinel")}
+		return nil, usageError{errors.New("TROY_REDIS_URL: expected a single Redis or Sentinel")}
 	}
 	poolConfig, err := pgxpool.ParseConfig(cfg.DatabaseURL)
 	if err != nil {
@@ -110,10 +110,10 @@ func connect(ctx context.Context, cfg config, log *slog.Logger) (*backend, error
 	return b, nil
 }
 
-// ready lists what has to be well for the API, and for the work.
+// ready returns the health checks of the API, and of the work.
 func (b *backend) ready(work bool) []health.Check { return health.Checks(b.db, b.redis, work) }
 
-// watch logs what keeps the work from going on, until the context ends.
+// watch logs failing checks of the work until the context ends.
 func (b *backend) watch(ctx context.Context) { health.Watch(ctx, b.ready(true), b.log) }
 
 func (b *backend) close() {
@@ -123,13 +123,13 @@ func (b *backend) close() {
 	}
 }
 
-// withoutURL keeps a connection's address, and the password in it, out of an
+// withoutURL removes a connection's address, and the password in it, from an
 // error's text.
 func withoutURL(err error, url string) error {
 	if err == nil || url == "" {
 		return err
 	}
-	// Quoted, a carriage return from someone's file looks different.
+	// A quoted carriage return, as from a file, has another form.
 	quoted := strings.Trim(strconv.Quote(url), `"`)
 	text := strings.NewReplacer(url, "(the address)", quoted, "(the address)").Replace(err.Error())
 	if text == err.Error() {
@@ -138,20 +138,20 @@ func withoutURL(err error, url string) error {
 	return errors.New(text)
 }
 
-// listen opens an address for serving. The error names the setting.
+// listen opens an address for serving. Its error names the setting.
 func listen(ctx context.Context, setting, addr string) (net.Listener, error) {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", addr)
 	if err != nil {
-		return nil, fmt.Errorf("%s: cannot listen on %s: %w; stop what is there or set another address", setting, addr, err)
+		return nil, fmt.Errorf("%s: cannot listen on %s: %w; stop the server there or set another address", setting, addr, err)
 	}
 	return l, nil
 }
 
-// stopTimeout is how long open requests may go on after a stop was asked for.
+// stopTimeout is how long open requests may continue during a stop.
 const stopTimeout = 10 * time.Second
 
-// serve answers until the context ends, then lets open requests end.
+// serve serves until the context ends, and then lets open requests end.
 func serve(ctx context.Context, l net.Listener, server *http.Server) error {
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(l) }()

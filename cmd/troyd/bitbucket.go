@@ -21,7 +21,7 @@ import (
 )
 
 func newBitbucketCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "bitbucket", Short: "Set up Bitbucket: webhooks, and the Connect app of old", Args: cobra.NoArgs, RunE: help}
+	cmd := &cobra.Command{Use: "bitbucket", Short: "Set up Bitbucket: webhooks and existing Connect apps", Args: cobra.NoArgs, RunE: help}
 	cmd.AddCommand(newBitbucketHookCommand(), newBitbucketConnectCommand(), newBitbucketImportCommand(), newBitbucketStatusCommand())
 	return cmd
 }
@@ -30,8 +30,8 @@ func newBitbucketHookCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "hook PIPELINE",
 		Short: "Make the webhook of a pipeline's repository, signed with TROY_BITBUCKET_SECRET",
-		Long: "Make the webhook of a pipeline's repository, or bring it up to date. The access token needs the scope webhook;\n" +
-			"without it, what is to be entered by hand is printed and the exit status is 1.",
+		Long: "Make the webhook of a pipeline's repository, or update it. The access token needs the scope webhook;\n" +
+			"without it, the command prints what to enter by hand, with exit status 1.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, err := commandConfig()
@@ -58,8 +58,8 @@ func newBitbucketHookCommand() *cobra.Command {
 			if p.RepositoryProvider == nil || p.RepositoryFullName == nil || *p.RepositoryProvider != string(troy.Bitbucket) {
 				return usageError{fmt.Errorf("the pipeline %s is not built from a repository at Bitbucket", p.Slug)}
 			}
-			// With the access token, whatever a Connect app sees: its scopes have
-			// no webhooks.
+			// It uses the access token even if a Connect app has access: a
+			// Connect app's scopes exclude webhooks.
 			client, err := bitbucket.NewForge(cfg.Forges.Bitbucket, bitbucket.Options{URL: cfg.URL, DB: b.db})
 			if err != nil {
 				return usageError{err}
@@ -73,7 +73,7 @@ func newBitbucketHookCommand() *cobra.Command {
 	}
 }
 
-// ensureHook makes a repository's webhook, or says how people make it.
+// ensureHook makes a repository's webhook, or explains how to make it by hand.
 func ensureHook(ctx context.Context, out io.Writer, hooks forge.Hooks, r forge.Repository, hook forge.Hook) error {
 	id, err := hooks.EnsureHook(ctx, r, hook)
 	if err == nil {
@@ -93,9 +93,9 @@ func newBitbucketConnectCommand() *cobra.Command {
 	var key string
 	cmd := &cobra.Command{
 		Use:   "connect",
-		Short: "Print an address that the Connect app can be installed from, once and within an hour",
-		Long: "Print the address of the Connect app's descriptor. It is good for one first installation within an hour, so keep it to\n" +
-			"yourself until then; afterwards it is that installation's own. Bitbucket takes no new Connect apps since 2026-02-02\n" +
+		Short: "Print an address for installing the Connect app once, within an hour",
+		Long: "Print the address of the Connect app's descriptor. It is valid for one first installation within an hour, so keep it\n" +
+			"secret until then; afterwards it belongs to that installation. Bitbucket accepts no new Connect apps since 2026-02-02\n" +
 			"(docs/bitbucket.md).",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -112,13 +112,13 @@ func newBitbucketImportCommand() *cobra.Command {
 	var key, clientKey, account string
 	cmd := &cobra.Command{
 		Use:   "import --client-key KEY",
-		Short: "Take over an installation of a Connect app; its shared secret is read from standard input",
-		Long: "Take over an installation of a Connect app that was made for another server. Its shared secret is read from standard\n" +
-			"input. What is printed is the address of the descriptor from now on; the app has to be moved to it.",
+		Short: "Import an installation of a Connect app; its shared secret is read from standard input",
+		Long: "Import an installation of a Connect app that was made for another server. Its shared secret is read from standard\n" +
+			"input. The command prints the new address of the descriptor; the app must be moved to it.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !printable(clientKey) {
-				return usageError{errors.New("--client-key is missing or unfit: the clientKey that Bitbucket gave with the installation")}
+				return usageError{errors.New("--client-key is missing or invalid; expected the clientKey that Bitbucket sent with the installation")}
 			}
 			return withConnect(cmd, &key, func(cfg config, b *backend) (credentials.State, error) {
 				secrets, err := sealer(cfg)
@@ -143,16 +143,16 @@ func newBitbucketImportCommand() *cobra.Command {
 	}
 	appKeyFlag(cmd, &key)
 	cmd.Flags().StringVar(&clientKey, "client-key", "", "the clientKey of the installation")
-	cmd.Flags().StringVar(&account, "account", "", "whose the installation is, for people")
+	cmd.Flags().StringVar(&account, "account", "", "the owner of the installation, for display")
 	return cmd
 }
 
 func appKeyFlag(cmd *cobra.Command, key *string) {
-	cmd.Flags().StringVar(key, "app-key", "", "the key of the Connect app (the host of TROY_URL backwards unless told: com.example.troy)")
+	cmd.Flags().StringVar(key, "app-key", "", "the key of the Connect app (default: TROY_URL's host reversed, as in com.example.troy)")
 }
 
-// withConnect runs what makes the state of a Connect app, and prints the address
-// of its descriptor.
+// withConnect runs f, which makes the state of a Connect app, and prints the
+// address of its descriptor.
 func withConnect(cmd *cobra.Command, key *string, f func(config, *backend) (credentials.State, error)) error {
 	cfg, err := commandConfig()
 	if err != nil {
@@ -163,10 +163,10 @@ func withConnect(cmd *cobra.Command, key *string, f func(config, *backend) (cred
 	}
 	if *key == "" {
 		if *key = appKey(cfg.URL); *key == "" {
-			return usageError{fmt.Errorf("--app-key is missing; TROY_URL %s has no name that one could be made of", cfg.URL)}
+			return usageError{fmt.Errorf("--app-key is missing, and no key can be derived from TROY_URL %s", cfg.URL)}
 		}
 	}
-	// What Bitbucket would refuse is said before anything is issued.
+	// Report what Bitbucket would refuse before issuing anything.
 	if _, err := bitbucket.Describe(*key, cfg.URL); err != nil {
 		return usageError{err}
 	}
@@ -182,8 +182,9 @@ func withConnect(cmd *cobra.Command, key *string, f func(config, *backend) (cred
 	return printLine(cmd.OutOrStdout(), cfg.URL+bitbucket.DescriptorPath(state))
 }
 
-// appKey makes a Connect app's key of Troy's host, which is nobody else's:
-// "com.example.troy". Addresses and single names make none.
+// appKey derives a Connect app's key from Troy's host, which is unique:
+// "com.example.troy". It returns the empty string for IP addresses and single
+// names.
 func appKey(troyURL string) string {
 	u, err := url.Parse(troyURL)
 	if err != nil || net.ParseIP(u.Hostname()) != nil || !strings.Contains(u.Hostname(), ".") {
@@ -194,18 +195,19 @@ func appKey(troyURL string) string {
 	return strings.Join(labels, ".")
 }
 
-// printable reports whether a key that people copied is one.
+// printable reports whether a copied key is valid.
 func printable(s string) bool {
 	return s != "" && len(s) <= 255 && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
-// The least and the most characters of a Connect installation's shared secret.
+// Minimum and maximum length of a Connect installation's shared secret, in
+// characters.
 const (
 	minShared = 16
 	maxShared = 255
 )
 
-// readSecret reads a secret of one line. No error quotes it.
+// readSecret reads a secret of one line. Its errors don't quote it.
 func readSecret(in io.Reader) (string, error) {
 	line, err := bufio.NewReader(io.LimitReader(in, 4096)).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {

@@ -26,7 +26,7 @@ func newBuilder(cfg config, log *slog.Logger) (*sandbox.Builder, error) {
 	return b, nil
 }
 
-// builder is what sandbox is to build with. An error names each setting
+// builder returns the sandbox's configuration. Its error names each setting
 // that is wrong on this machine.
 func (c config) builder(log *slog.Logger) (sandbox.Config, error) {
 	out := sandbox.Config{
@@ -56,7 +56,7 @@ func (c config) builder(log *slog.Logger) (sandbox.Config, error) {
 	return out, errors.Join(join(all), err)
 }
 
-// buildEnvironment is what every build has in its environment.
+// buildEnvironment returns the environment of every build.
 func (c config) buildEnvironment() (map[string]string, error) {
 	if c.BuildEnvFile == "" {
 		return nil, nil
@@ -68,13 +68,14 @@ func (c config) buildEnvironment() (map[string]string, error) {
 	return environment, nil
 }
 
-// maxEnvFile is the most bytes of the environment of builds: what the kernel
-// takes for a command (ARG_MAX is 2 MiB on Linux) less room for the rest.
+// maxEnvFile is the maximum size of the builds' environment in bytes: the
+// kernel's limit for a command (ARG_MAX is 2 MiB on Linux) less room for the
+// rest.
 const maxEnvFile = 1 << 20
 
-// readEnvFile reads lines NAME=value, as docker run --env-file does: a value
-// is taken as it is, quotes included; a line that begins with # is a comment.
-// Errors name the line and tell no value.
+// readEnvFile reads lines NAME=value, as docker run --env-file does: values are
+// literal, including quotes; a line that begins with # is a comment. Errors
+// name the line but not the value.
 func readEnvFile(file string) (map[string]string, error) {
 	f, err := os.Open(file)
 	if err != nil {

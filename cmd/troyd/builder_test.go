@@ -13,9 +13,9 @@ import (
 	"github.com/troy-iaas/troy/builder/buildertest"
 )
 
-// TestSettingsReachTheBuilds builds with each of the settings of builds: a
-// registry at an address of this machine's, which no build reaches unless it
-// is allowed, a program, a visible certificate and an environment.
+// TestSettingsReachTheBuilds builds with each setting for builds: a registry at
+// this machine's address, which builds reach only if it is allowed, a program,
+// a visible certificate and an environment.
 func TestSettingsReachTheBuilds(t *testing.T) {
 	t.Parallel()
 	registry, err := new(net.ListenConfig).Listen(t.Context(), "tcp", ":0")
@@ -33,7 +33,7 @@ func TestSettingsReachTheBuilds(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	// Not below /tmp, of which each build has its own.
+	// Not below /tmp, which is private to each build.
 	dir, err := os.MkdirTemp("/var/tmp", "troyd-test-")
 	if err != nil {
 		t.Fatal(err)
@@ -101,7 +101,7 @@ func TestSettingsReachTheBuilds(t *testing.T) {
 		}
 	}
 	if got["hidden"] != "" {
-		t.Errorf("a file beside the visible one is seen: %q", got["hidden"])
+		t.Errorf("a file beside the visible one can be seen: %q", got["hidden"])
 	}
 	got = build(map[string]string{"TROY_BUILD_PATH": filepath.Dir(program)})
 	if got["package"] != "" || got["ca"] != "" || got["proxy"] != "\n" {
@@ -109,7 +109,7 @@ func TestSettingsReachTheBuilds(t *testing.T) {
 	}
 }
 
-// machineAddress is an address of this machine that is not loopback.
+// machineAddress returns an address of this machine that is not loopback.
 func machineAddress(t *testing.T) string {
 	t.Helper()
 	addresses, err := net.InterfaceAddrs()
@@ -165,7 +165,7 @@ func TestBuilderSettingsThatAreWrong(t *testing.T) {
 			t.Errorf("%s=%q: %v; want it named, and %q", c.setting, c.value, err, c.says)
 		}
 		if err != nil && strings.Contains(err.Error(), "hunter2") {
-			t.Errorf("%s: the error tells a value: %v", c.setting, err)
+			t.Errorf("%s: the error reveals a value: %v", c.setting, err)
 		}
 	}
 }

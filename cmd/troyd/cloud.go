@@ -26,10 +26,10 @@ import (
 	"github.com/troy-iaas/troy/workers"
 )
 
-// onAWS tells whether the sites live on AWS.
+// onAWS reports whether the sites are on AWS.
 func (c config) onAWS() bool { return c.Cloud == "aws" }
 
-// checkAWS names what is wrong with the settings of AWS. They count only with
+// checkAWS reports what is wrong with the AWS settings. They apply only with
 // TROY_CLOUD=aws.
 func (c config) checkAWS(wrong wrongly) {
 	if c.Cloud != "local" && c.Cloud != "aws" {
@@ -49,11 +49,11 @@ func (c config) checkAWS(wrong wrongly) {
 		}
 	}
 	if c.AWSProject != "" && !c.onAWS() {
-		wrong("TROY_AWS_PROJECT", "is set, but CodeBuild hands over in the buckets of TROY_CLOUD=aws")
+		wrong("TROY_AWS_PROJECT", "is set, but CodeBuild needs the buckets of TROY_CLOUD=aws")
 	}
 	if !c.onAWS() {
 		if c.AWSRegion == "" && (c.AWSAppsQueue != "" || c.AWSBuildsQueue != "") {
-			wrong("TROY_AWS_REGION", "not set; it has to be the region of the queues")
+			wrong("TROY_AWS_REGION", "not set; expected the region of the queues")
 		}
 		return
 	}
@@ -64,11 +64,11 @@ func (c config) checkAWS(wrong wrongly) {
 		{"TROY_AWS_ZONE", c.AWSZone, "the id of a hosted zone, like Z0123456789"},
 	} {
 		if s.value == "" {
-			wrong(s.setting, "not set; with TROY_CLOUD=aws it has to be %s", s.what)
+			wrong(s.setting, "not set; with TROY_CLOUD=aws expected %s", s.what)
 		}
 	}
 	if c.AWSSitesBucket != "" && c.AWSSitesBucket == c.AWSWorkBucket {
-		wrong("TROY_AWS_WORK_BUCKET", "is the bucket of the sites too; CloudFront would serve what is private")
+		wrong("TROY_AWS_WORK_BUCKET", "is the bucket of the sites too; CloudFront would serve private objects")
 	}
 	for _, s := range []struct{ setting, value, prefix string }{
 		{"TROY_AWS_CERTIFICATE", c.AWSCertificate, "arn:aws:acm:us-east-1:"},
@@ -82,22 +82,22 @@ func (c config) checkAWS(wrong wrongly) {
 		wrong("TROY_AWS_PRICE_CLASS", "%q is not one of %s", c.AWSPriceClass, strings.Join(awscloud.PriceClasses(), ", "))
 	}
 	if c.AWSLogBucket != "" && (c.AWSLogBucket == c.AWSSitesBucket || c.AWSLogBucket == c.AWSWorkBucket) {
-		wrong("TROY_AWS_LOG_BUCKET", "is a bucket of sites or of work too; access logs need one of their own")
+		wrong("TROY_AWS_LOG_BUCKET", "is a bucket of sites or of work too; access logs need a separate bucket")
 	}
 	if c.AWSRole != "" && !strings.HasPrefix(c.AWSRole, "arn:") {
 		wrong("TROY_AWS_ROLE", "%q is not the ARN of a role", c.AWSRole)
 	}
 	if c.SitesSuffix == "localhost" {
-		wrong("TROY_SITES_SUFFIX", "is localhost; on AWS it has to be the domain of the hosted zone, or one below it")
+		wrong("TROY_SITES_SUFFIX", "is localhost; on AWS expected the domain of the hosted zone, or a subdomain")
 	}
 }
 
-// awsAPI says how the account is reached.
+// awsAPI returns how to reach the account.
 func (c config) awsAPI() awsapi.Config {
 	return awsapi.Config{Region: c.AWSRegion, Profile: c.AWSProfile, RoleARN: c.AWSRole, Endpoint: c.AWSEndpoint, S3Endpoint: c.AWSS3Endpoint}
 }
 
-// aws is what awscloud is to act with.
+// aws returns awscloud's configuration.
 func (c config) aws(db *pgxpool.Pool) awscloud.Config {
 	return awscloud.Config{
 		Config:      c.awsAPI(),
@@ -106,12 +106,12 @@ func (c config) aws(db *pgxpool.Pool) awscloud.Config {
 	}
 }
 
-// codeBuild is what codebuild is to act with.
+// codeBuild returns codebuild's configuration.
 func (c config) codeBuild() codebuild.Config {
 	return codebuild.Config{Config: c.awsAPI(), Project: c.AWSProject, WorkBucket: c.AWSWorkBucket, Temp: filepath.Join(c.DataDir, "tmp"), Path: c.BuildPath}
 }
 
-// openCloud opens what serves the sites.
+// openCloud opens the cloud that serves the sites.
 func openCloud(ctx context.Context, cfg config, db *pgxpool.Pool) (cloud.Cloud, error) {
 	if cfg.onAWS() {
 		return awscloud.New(ctx, cfg.aws(db), cfg.readLimits(), cfg.PropagationDelay)
@@ -121,8 +121,8 @@ func openCloud(ctx context.Context, cfg config, db *pgxpool.Pool) (cloud.Cloud, 
 	})
 }
 
-// consumers are the SQS queues that work takes messages from, by the settings
-// that name them.
+// consumers returns the SQS queues from which work takes messages, by the names
+// of their settings.
 func consumers(ctx context.Context, cfg config, b *backend, log *slog.Logger) (map[string]workers.Consumer, error) {
 	in := b.intake(cfg)
 	all := map[string]workers.Consumer{}
@@ -147,12 +147,13 @@ func consumers(ctx context.Context, cfg config, b *backend, log *slog.Logger) (m
 	return all, nil
 }
 
-// confirmTopic returns what confirms subscriptions, if there is a topic.
+// confirmTopic returns the function that confirms subscriptions, if there is a
+// topic.
 func confirmTopic(cfg config, b *backend) (func(ctx context.Context, topic, token string) error, error) {
 	if len(cfg.SNSTopics) == 0 {
 		return nil, nil
 	}
-	// In the web command's life there is no context that is its own.
+	// The web command's lifetime has no context of its own.
 	loaded, err := awsapi.Load(context.Background(), cfg.awsAPI())
 	if err != nil {
 		return nil, err
@@ -160,11 +161,11 @@ func confirmTopic(cfg config, b *backend) (func(ctx context.Context, topic, toke
 	return b.meters.ConfirmTopic(codebuild.ConfirmTopic(loaded)), nil
 }
 
-// codeBuildPoll is how often a build on CodeBuild is looked at when none of
-// its events come.
+// codeBuildPoll is the poll interval of a build on CodeBuild when none of its
+// events arrive.
 const codeBuildPoll = 3 * time.Second
 
-// openBuilder opens what builds, with how often it has to be asked; 0 is never.
+// openBuilder opens the builder and returns its poll interval; 0 means never.
 func openBuilder(ctx context.Context, cfg config, log *slog.Logger) (b builder.Builder, poll time.Duration, shut func() error, err error) {
 	if cfg.AWSProject == "" {
 		local, err := newBuilder(cfg, log)
@@ -184,9 +185,9 @@ func openBuilder(ctx context.Context, cfg config, log *slog.Logger) (b builder.B
 	return codebuild.New(loaded, acts), codeBuildPoll, func() error { return nil }, nil
 }
 
-// advisoryLock returns awscloud's Lock: names are locked in Postgres, for as
-// long as f runs. Only one of this process waits there for a name, so that
-// those who wait don't use the connections up.
+// advisoryLock returns awscloud's Lock: it locks names in Postgres for as long
+// as f runs. Only one waiter of this process waits there for a name, so that
+// waiters don't use up the connections.
 func advisoryLock(db *pgxpool.Pool) func(context.Context, string, func(context.Context) error) error {
 	var mu sync.Mutex
 	turns := map[string]chan struct{}{}

@@ -12,7 +12,7 @@ import (
 	"github.com/troy-iaas/troy/internal/devstack/stacktest"
 )
 
-// onAWSSettings are settings of AWS with nothing wrong.
+// onAWSSettings are valid AWS settings.
 func onAWSSettings(t *testing.T) config {
 	t.Helper()
 	c := defaults(t)
@@ -36,7 +36,7 @@ func TestCheckNamesWhatIsWrongWithAWS(t *testing.T) {
 		{"TROY_CLOUD", func(c *config) { c.Cloud = "gcp" }, "neither local nor aws"},
 		{"TROY_AWS_REGION", func(c *config) { c.AWSRegion = "" }, "not set"},
 		{"TROY_AWS_SITES_BUCKET", func(c *config) { c.AWSSitesBucket = "" }, "not set"},
-		{"TROY_AWS_WORK_BUCKET", func(c *config) { c.AWSWorkBucket = c.AWSSitesBucket }, "would serve what is private"},
+		{"TROY_AWS_WORK_BUCKET", func(c *config) { c.AWSWorkBucket = c.AWSSitesBucket }, "would serve private objects"},
 		{"TROY_AWS_ZONE", func(c *config) { c.AWSZone = "" }, "not set"},
 		{"TROY_AWS_CERTIFICATE", func(c *config) { c.AWSCertificate = "arn:aws:acm:eu-central-1:1:certificate/1" }, "us-east-1"},
 		{"TROY_AWS_POINTER_STORE", func(c *config) { c.AWSPointerStore = "pointers" }, "does not begin with arn:aws:cloudfront::"},
@@ -50,7 +50,7 @@ func TestCheckNamesWhatIsWrongWithAWS(t *testing.T) {
 		c.set(&cfg)
 		err := cfg.check()
 		if err == nil || !strings.HasPrefix(err.Error(), c.setting+": ") || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "\n") {
-			t.Errorf("%s: %v; want it named alone, and %q", c.setting, err, c.says)
+			t.Errorf("%s: %v; want only it named, and %q", c.setting, err, c.says)
 		}
 	}
 }
@@ -70,7 +70,7 @@ func TestDefaultsOnAWS(t *testing.T) {
 	}
 }
 
-// Two processes, each with several who want the same name: one at a time.
+// Two processes with several waiters for one name: one at a time.
 func TestAdvisoryLock(t *testing.T) {
 	t.Parallel()
 	db, err := pgxpool.New(t.Context(), stacktest.Database(t))

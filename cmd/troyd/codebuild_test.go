@@ -16,11 +16,11 @@ import (
 	"github.com/troy-iaas/troy/internal/devstack/s3test"
 )
 
-// TestSettingsReachBuildsOnCodeBuild builds on CodeBuild with the settings of
-// builds that count there, and refuses the others.
+// TestSettingsReachBuildsOnCodeBuild builds on CodeBuild with the settings that
+// apply there, and refuses the others.
 func TestSettingsReachBuildsOnCodeBuild(t *testing.T) {
 	if out, err := exec.CommandContext(t.Context(), "unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "true").CombinedOutput(); err != nil {
-		t.Skipf("the double's machines can't be had here: %v: %s", err, out)
+		t.Skipf("the double's machines are not available here: %v: %s", err, out)
 	}
 	server := s3test.Start(t)
 	at, err := url.Parse(server.URL)
@@ -83,7 +83,7 @@ func TestSettingsReachBuildsOnCodeBuild(t *testing.T) {
 		t.Errorf("the build made %q", got)
 	}
 	if left, err := os.ReadDir(filepath.Join(settings["TROY_DATA_DIR"], "tmp")); err != nil || len(left) > 1 {
-		t.Errorf("in the data folder are %v, %v; want the newest output at most", left, err)
+		t.Errorf("in the data folder are %v, %v; want at most the newest output", left, err)
 	}
 
 	for setting, value := range map[string]string{"TROY_BUILD_VISIBLE": "/etc/troy/lan-ca.pem", "TROY_BUILD_ALLOW": "10.1.2.3"} {
@@ -98,6 +98,6 @@ func TestSettingsReachBuildsOnCodeBuild(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, _, _, err := openBuilder(t.Context(), cfg, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "TROY_BUILD_ENV_FILE") {
-		t.Errorf("an environment that is not there: %v", err)
+		t.Errorf("a missing environment: %v", err)
 	}
 }

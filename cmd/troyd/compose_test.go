@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// compose is what of docker-compose.yml these tests look at.
+// compose is the part of docker-compose.yml that these tests read.
 type compose struct {
 	Services map[string]struct {
 		Image       string
@@ -30,8 +30,8 @@ type compose struct {
 	Volumes  map[string]struct{}
 }
 
-// TestCompose reads docker-compose.yml: Docker's engine is not everywhere
-// where the tests run.
+// TestCompose reads docker-compose.yml without Docker, which may not be
+// installed.
 func TestCompose(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../../docker-compose.yml")
@@ -39,7 +39,8 @@ func TestCompose(t *testing.T) {
 		t.Fatal(err)
 	}
 	var c compose
-	// A key beside `<<` replaces the merged one, which this parser calls double.
+	// A key beside `<<` replaces the merged one; this parser reports it as a
+	// duplicate.
 	if err := yaml.UnmarshalWithOptions(text, &c, yaml.AllowDuplicateMapKey()); err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +59,7 @@ func TestCompose(t *testing.T) {
 		}
 		for setting := range s.Environment {
 			if strings.HasPrefix(setting, "TROY_") && !settings[setting] {
-				t.Errorf("%s is given %s, which is not a setting", name, setting)
+				t.Errorf("%s sets %s, which is not a setting", name, setting)
 			}
 		}
 		for _, volume := range s.Volumes {
@@ -113,14 +114,14 @@ func TestCompose(t *testing.T) {
 		}
 	}
 
-	// What the .env file beside it may set is explained where operators look.
+	// docs/operations.md explains every variable of the .env file.
 	manual, err := os.ReadFile("../../docs/operations.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, m := range regexp.MustCompile(`\$\{(TROY_\w+):\?`).FindAllStringSubmatch(string(text), -1) {
 		if !strings.Contains(string(manual), m[1]+"=") {
-			t.Errorf("docs/operations.md has no example of %s, which has to be set", m[1])
+			t.Errorf("docs/operations.md has no example of %s, which must be set", m[1])
 		}
 	}
 }

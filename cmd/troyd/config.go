@@ -78,7 +78,7 @@ type config struct {
 	Faults   string     `env:"TROY_FAULTS"`
 }
 
-// The highest that TROY_MAX_FILES, and the two sizes, may be set to.
+// Upper limits of TROY_MAX_FILES and of the two sizes.
 const (
 	maxFiles = 1_000_000
 	maxBytes = 1 << 40
@@ -97,15 +97,16 @@ func (c config) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: c.LogLevel}))
 }
 
-// readLimits bounds what is read back: the most that could ever be released,
-// so that lowering a limit does not make what is live unreadable.
+// readLimits bounds what is read back: the largest possible release, so that a
+// lower limit does not make live sites unreadable.
 func (c config) readLimits() site.Limits {
 	l := c.limits()
 	l.Files, l.FileBytes, l.TotalBytes = maxFiles, maxBytes, maxBytes
 	return l
 }
 
-// portOf returns ":8081" of an address, or nothing for the default port.
+// portOf returns the port of an address, like ":8081", or the empty string for
+// the default port.
 func portOf(addr string) string {
 	_, port, err := net.SplitHostPort(addr)
 	if err != nil || port == "80" {

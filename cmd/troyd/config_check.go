@@ -16,7 +16,7 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// check returns what is wrong with the settings as one error.
+// check returns all faults of the settings as one error.
 func (c config) check() error { return join(c.faults()) }
 
 // faults lists what is wrong with the settings.
@@ -58,7 +58,7 @@ func (c config) faults() []fault {
 	return all
 }
 
-// duration writes a duration as a setting is written: 10m, not 10m0s.
+// duration formats a duration as a setting: 10m, not 10m0s.
 func duration(d time.Duration) string {
 	text := d.String()
 	if strings.HasSuffix(text, "m0s") {
@@ -70,7 +70,7 @@ func duration(d time.Duration) string {
 	return text
 }
 
-// wrongly notes what is wrong with a setting.
+// wrongly records what is wrong with a setting.
 type wrongly = func(setting, format string, args ...any)
 
 func (c config) checkAddresses(wrong wrongly) {
@@ -95,7 +95,7 @@ func (c config) checkAddresses(wrong wrongly) {
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Path != "":
 		wrong("TROY_URL", "%q has more than a scheme, a host and a port", u.Redacted())
 	case c.SitesSuffix != "localhost" && below(u.Hostname(), c.SitesSuffix):
-		wrong("TROY_URL", "its host %q lies under TROY_SITES_SUFFIX %q: a site could take it over; use another domain", u.Hostname(), c.SitesSuffix)
+		wrong("TROY_URL", "its host %q is below TROY_SITES_SUFFIX %q: a site could take it over; use another domain", u.Hostname(), c.SitesSuffix)
 	}
 	if u, err := url.Parse(strings.ReplaceAll(c.SitesURL, "{host}", "host")); err != nil || !strings.Contains(c.SitesURL, "{host}") ||
 		(u.Scheme != "http" && u.Scheme != "https") {
@@ -103,8 +103,8 @@ func (c config) checkAddresses(wrong wrongly) {
 	}
 }
 
-// below reports whether a host is a domain or lies under it, however it is
-// spelt: DNS ignores case, and a trailing dot names the same host.
+// below reports whether a host is a domain or is below it, in any spelling: DNS
+// ignores case, and a trailing dot names the same host.
 func below(host, domain string) bool {
 	host = strings.ToLower(strings.TrimRight(host, "."))
 	return host == domain || strings.HasSuffix(host, "."+domain)
@@ -122,7 +122,7 @@ func (c config) checkBuilds(wrong wrongly) {
 			if !filepath.IsAbs(path) || filepath.Clean(path) == "/" {
 				wrong(setting, "%q is not an absolute path below /", path)
 			} else if i := slices.IndexFunc(ownFolders(), func(own string) bool { return within(path, own) }); i >= 0 {
-				wrong(setting, "%q lies in %s, of which each build has its own", path, ownFolders()[i])
+				wrong(setting, "%q is in %s, which is private to each build", path, ownFolders()[i])
 			} else if data, err := filepath.Abs(c.DataDir); err == nil && (within(path, data) || within(data, path)) {
 				wrong(setting, "%q would show builds the data folder %s", path, data)
 			}
@@ -131,7 +131,7 @@ func (c config) checkBuilds(wrong wrongly) {
 	if c.AWSProject != "" {
 		for setting, value := range map[string][]string{"TROY_BUILD_VISIBLE": c.BuildVisible, "TROY_BUILD_ALLOW": c.BuildAllow} {
 			if len(value) > 0 {
-				wrong(setting, "is set, but builds on CodeBuild (TROY_AWS_PROJECT) see nothing of this machine and its network; set up the project's image and its VPC")
+				wrong(setting, "is set, but builds on CodeBuild (TROY_AWS_PROJECT) can't use this machine and its network; set up the project's image and its VPC")
 			}
 		}
 	}
@@ -142,36 +142,35 @@ func (c config) checkBuilds(wrong wrongly) {
 	}
 }
 
-// ownFolders are those that each build has for itself.
+// ownFolders are the folders that are private to each build.
 func ownFolders() []string { return []string{"/tmp", "/dev", "/proc", "/build"} }
 
-// within reports whether a path is a folder or lies in it.
+// within reports whether a path is a folder or is below it.
 func within(path, folder string) bool {
 	rel, err := filepath.Rel(folder, path)
 	return err == nil && rel != ".." && !strings.HasPrefix(rel, "../")
 }
 
-// network reads an address or a network.
+// network parses an address or a network.
 func network(text string) (netip.Prefix, error) {
 	if addr, err := netip.ParseAddr(text); err == nil && addr.Zone() == "" {
 		return netip.PrefixFrom(addr, addr.BitLen()), nil
 	}
 	prefix, err := netip.ParsePrefix(text)
 	if err != nil {
-		return prefix, fmt.Errorf("%q is neither an address like 10.1.2.3 nor a network like 10.1.2.0/24; of a host, name the address", text)
+		return prefix, fmt.Errorf("%q is neither an address like 10.1.2.3 nor a network like 10.1.2.0/24; for a host, use its address", text)
 	}
 	return prefix.Masked(), nil
 }
 
-// needConnections reports which of the two connections that the command cannot
-// do without are not set.
+// needConnections reports which of the command's two connections are not set.
 func (c config) needConnections() error {
 	var errs []error
 	if c.DatabaseURL == "" {
-		errs = append(errs, errors.New("TROY_DATABASE_URL: not set; it names the Postgres, like postgres://troy:secret@127.0.0.1/troy"))
+		errs = append(errs, errors.New("TROY_DATABASE_URL: not set; expected the Postgres to use, like postgres://troy:secret@127.0.0.1/troy"))
 	}
 	if c.RedisURL == "" {
-		errs = append(errs, errors.New("TROY_REDIS_URL: not set; it names the Redis, like redis://127.0.0.1:6379/0 or redis-sentinel://…"))
+		errs = append(errs, errors.New("TROY_REDIS_URL: not set; expected the Redis to use, like redis://127.0.0.1:6379/0 or redis-sentinel://…"))
 	}
 	return errors.Join(errs...)
 }

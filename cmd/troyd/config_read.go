@@ -19,12 +19,12 @@ import (
 	"github.com/troy-iaas/troy/internal/devstack"
 )
 
-// loadConfig reads and checks the environment. The error names every setting
-// that is wrong.
+// loadConfig reads and checks the environment. Its error names every invalid
+// setting.
 func loadConfig() (config, error) { return readConfig(env.ToMap(os.Environ())) }
 
-// commandConfig is loadConfig for the commands beside the servers. Where the
-// environment names neither Postgres nor Redis, they act on the troyd dev that
+// commandConfig is loadConfig for commands other than the servers. If the
+// environment names neither Postgres nor Redis, they use the troyd dev that
 // runs on TROY_DATA_DIR.
 func commandConfig() (config, error) {
 	settings, dir, found := withDev(env.ToMap(os.Environ()))
@@ -38,9 +38,9 @@ func commandConfig() (config, error) {
 	return c, nil
 }
 
-// withDev adds to the settings those of the troyd dev that runs on their data
-// folder, except for settings that are there. Nothing is added when they name
-// another Postgres or Redis. err says why none was found.
+// withDev adds the settings of the troyd dev that runs on the data folder,
+// except for those that are set. It adds nothing if the settings name another
+// Postgres or Redis. err says why it found none.
 func withDev(settings map[string]string) (merged map[string]string, dir string, err error) {
 	dir = cmp.Or(settings["TROY_DATA_DIR"], ".troy")
 	if abs, err := filepath.Abs(dir); err == nil {
@@ -63,19 +63,19 @@ func withDev(settings map[string]string) (merged map[string]string, dir string, 
 	return settings, dir, nil
 }
 
-// hintDev says where a troyd dev was looked for.
+// hintDev says where it searched for a troyd dev.
 func hintDev(dir string, found error) error {
 	switch {
 	case found == nil:
-		return nil // its settings were not wanted: the environment names others
+		return nil // not needed: the environment names other servers
 	case errors.Is(found, devstack.ErrNotRunning):
 		return fmt.Errorf("no troyd dev runs on the data folder %s either: start it, or set TROY_DATA_DIR to the folder of the one that runs", dir)
 	}
 	return fmt.Errorf("the troyd dev on the data folder %s can't be used: %w", dir, found)
 }
 
-// announce lets commands beside this troyd dev find it. The keys of the data
-// folder are among what they need.
+// announce lets commands find this troyd dev. The keys of the data folder are
+// among the settings that they need.
 func (c config) announce() (withdraw func() error, err error) {
 	return devstack.Running{PID: os.Getpid(), Settings: map[string]string{
 		"TROY_DATABASE_URL": c.DatabaseURL, "TROY_REDIS_URL": c.RedisURL, "TROY_ADDR": c.Addr, "TROY_EDGE_ADDR": c.EdgeAddr,
@@ -103,7 +103,7 @@ func readConfig(settings map[string]string) (config, error) {
 			c.PropagationDelay = 20 * time.Second
 		}
 	}
-	// What could not be read has no value to be checked.
+	// A setting that could not be read has no value to check.
 	for _, f := range c.faults() {
 		if !slices.ContainsFunc(failed, func(known fault) bool { return known.setting == f.setting }) {
 			failed = append(failed, f)
@@ -112,7 +112,7 @@ func readConfig(settings map[string]string) (config, error) {
 	return c, join(failed)
 }
 
-// fault is what is wrong with a setting.
+// fault is an error in a setting.
 type fault struct{ setting, said string }
 
 // join makes one error of faults, in the order of their settings.
@@ -125,7 +125,7 @@ func join(all []fault) error {
 	return errors.Join(errs...)
 }
 
-// faults lists what could not be read, by the variables.
+// faults lists unreadable settings by variable.
 func faults(err error) []fault {
 	var all env.AggregateError
 	if !errors.As(err, &all) {
@@ -135,11 +135,11 @@ func faults(err error) []fault {
 	for _, e := range all.Errors {
 		var p env.ParseError
 		if errors.As(e, &p) {
-			// Of nested settings, all are texts, which are always read.
+			// All nested settings are texts, which are always readable.
 			field, _ := reflect.TypeFor[config]().FieldByName(p.Name)
 			said := p.Err.Error()
-			if field.Type == reflect.TypeFor[slog.Level]() { // which reads itself, in words of its own
-				said = "not debug, info, warn or error"
+			if field.Type == reflect.TypeFor[slog.Level]() { // it parses itself, with its own errors
+				said = "expected debug, info, warn or error"
 			}
 			out = append(out, fault{field.Tag.Get("env"), said})
 			continue
@@ -150,7 +150,7 @@ func faults(err error) []fault {
 }
 
 // parsers read the settings that are not text. Their errors say what was
-// expected, in words.
+// expected.
 func parsers() map[reflect.Type]env.ParserFunc {
 	return map[reflect.Type]env.ParserFunc{
 		reflect.TypeFor[int](): func(v string) (any, error) {
@@ -188,7 +188,7 @@ func wholeNumber(v string) (int64, error) {
 	return n, nil
 }
 
-// foreign are variables named TROY_… that belong to other programs: the
+// foreign lists variables named TROY_… that belong to other programs: the
 // command line and docker-compose.yml.
 func foreign() []string {
 	return []string{
@@ -197,8 +197,8 @@ func foreign() []string {
 	}
 }
 
-// warnUnknown names each variable TROY_… of the environment that means
-// nothing, with the setting that it may have been meant for.
+// warnUnknown warns of each unknown variable TROY_… in the environment, and
+// suggests the most similar setting.
 func warnUnknown(w io.Writer, environment []string) {
 	var known []string
 	for _, field := range settingsOf(reflect.TypeFor[config]()) {
@@ -213,13 +213,13 @@ func warnUnknown(w io.Writer, environment []string) {
 		if n := nearest(name, known); n != "" {
 			hint = "did you mean " + n + "?"
 		}
-		// Standard error is all there is to tell.
+		// Standard error is the only output at this point.
 		_, _ = fmt.Fprintf(w, "troyd: %s is not a setting and is ignored; %s\n", name, hint)
 	}
 }
 
-// settingsOf returns the fields of a struct, and those of the structs in it,
-// that are settings.
+// settingsOf returns the settings among the fields of a struct and its nested
+// structs.
 func settingsOf(t reflect.Type) (out []reflect.StructField) {
 	for field := range t.Fields() {
 		if field.Type.Kind() == reflect.Struct {
@@ -232,7 +232,7 @@ func settingsOf(t reflect.Type) (out []reflect.StructField) {
 }
 
 // nearest returns the word with the fewest edits from name, if they are few
-// enough for a slip.
+// enough for a typing error.
 func nearest(name string, words []string) string {
 	best, least := "", max(2, len(name)/4)+1
 	for _, w := range words {
@@ -243,8 +243,8 @@ func nearest(name string, words []string) string {
 	return best
 }
 
-// distance is the optimal string alignment distance of two words: how many
-// letters have to be added, removed, replaced or swapped with their neighbour.
+// distance returns the optimal string alignment distance of two words: the
+// number of letters to add, remove, replace or swap with their neighbour.
 func distance(a, b string) int {
 	rows := make([][]int, len(a)+1)
 	for i := range rows {

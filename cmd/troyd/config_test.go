@@ -16,8 +16,8 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
-// computed are the defaults that depend on other settings, as docs/config.md
-// words them. TestDefaults holds them to what is read.
+// computed are the defaults that depend on other settings, as worded in
+// docs/config.md. TestDefaults compares them with the values.
 var computed = map[string]string{
 	"TROY_URL":       "`http://` and `TROY_ADDR`",
 	"TROY_SITES_URL": "`http://{host}` and the port of `TROY_EDGE_ADDR`; on AWS `https://{host}`",
@@ -25,8 +25,8 @@ var computed = map[string]string{
 	"TROY_PROPAGATION_DELAY": "`2s`, on AWS `20s`",
 }
 
-// TestConfigPages holds the tables of docs/config.md and of the forges' pages to
-// the settings: each of them once, with its default.
+// TestConfigPages compares the tables of docs/config.md and of the forges'
+// pages with the settings: each once, with its default.
 func TestConfigPages(t *testing.T) {
 	t.Parallel()
 	file := "docs/config.md"
@@ -46,7 +46,7 @@ func TestConfigPages(t *testing.T) {
 			t.Errorf("%s lists %s twice", file, name)
 		}
 		if len(strings.TrimSpace(cells[3])) < 10 {
-			t.Errorf("%s does not say what %s is", file, name)
+			t.Errorf("%s does not describe %s", file, name)
 		}
 		got[name] = strings.TrimSpace(cells[2])
 	}
@@ -143,20 +143,20 @@ func TestCheckNamesWhatIsWrong(t *testing.T) {
 			continue
 		}
 		if strings.Contains(err.Error(), "\n") {
-			t.Errorf("%s: one wrong setting, told as %q", c.setting, err)
+			t.Errorf("%s: one invalid setting, reported as %q", c.setting, err)
 		}
 		if strings.Contains(err.Error(), "hunter2") {
-			t.Errorf("%s: the error tells the secret: %v", c.setting, err)
+			t.Errorf("%s: the error reveals the secret: %v", c.setting, err)
 		}
 	}
 
-	// Everything that is wrong is told at once.
+	// All faults are reported at once.
 	cfg := defaults(t)
 	cfg.Addr, cfg.Workers, cfg.Lease = "nowhere", -1, 0
 	err := cfg.check()
 	for _, setting := range []string{"TROY_ADDR", "TROY_WORKERS", "TROY_LEASE"} {
 		if err == nil || !strings.Contains(err.Error(), setting+": ") {
-			t.Errorf("three settings are wrong; %s is missing in %v", setting, err)
+			t.Errorf("three settings are invalid; %s is missing in %v", setting, err)
 		}
 	}
 	for name, set := range map[string]func(*config){
@@ -191,7 +191,8 @@ func environment(t *testing.T, settings map[string]string) {
 	}
 }
 
-// The settings come from the environment, so these do not run in parallel.
+// The settings come from the environment, so these tests do not run in
+// parallel.
 
 func TestDefaults(t *testing.T) {
 	environment(t, map[string]string{"TROY_ADDR": "127.0.0.1:9090", "TROY_EDGE_ADDR": "127.0.0.1:9191"})
@@ -219,9 +220,9 @@ func TestParseErrorsNameTheVariable(t *testing.T) {
 	says := map[string]string{
 		"TROY_AUTO_PROVISION": `"perhaps" is neither true nor false`, "TROY_WORKERS": `"many" is not a whole number`,
 		"TROY_LEASE": `"8" is not a duration like 90s, 10m or 168h`, "TROY_KEEP_DEPLOYMENTS": `"1.5" is not a whole number`,
-		"TROY_MAX_FILE_BYTES": `"1GB" is not a whole number`, "TROY_LOG_LEVEL": "not debug, info, warn or error",
+		"TROY_MAX_FILE_BYTES": `"1GB" is not a whole number`, "TROY_LOG_LEVEL": "expected debug, info, warn or error",
 		"TROY_MAX_FILES": "9999999999999999999 is too large a number",
-		// What can be read is checked at the same time.
+		// Readable settings are checked at the same time.
 		"TROY_ADDR": `"nowhere" is not host:port`, "TROY_BUILD_SLOTS": "0 is not from 1 to 100",
 	}
 	wrong["TROY_MAX_FILES"], wrong["TROY_ADDR"], wrong["TROY_BUILD_SLOTS"] = "9999999999999999999", "nowhere", "0"
@@ -235,15 +236,15 @@ func TestParseErrorsNameTheVariable(t *testing.T) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(wrong)) {
 		if !strings.Contains("\n"+err.Error()+"\n", "\n"+name+": "+says[name]+"\n") {
-			t.Errorf("%s: %s is not said in:\n%v", name, says[name], err)
+			t.Errorf("%s: %s is missing in:\n%v", name, says[name], err)
 		}
 	}
 	if lines := strings.Count(err.Error(), "\n") + 1; lines != len(wrong) {
-		t.Errorf("%d settings are wrong, and %d lines told:\n%v", len(wrong), lines, err)
+		t.Errorf("%d settings are invalid, and %d lines reported:\n%v", len(wrong), lines, err)
 	}
 	for _, secret := range []string{"correct-horse", "hunter2"} {
 		if strings.Contains(err.Error(), secret) {
-			t.Errorf("the error tells a secret: %v", err)
+			t.Errorf("the error reveals a secret: %v", err)
 		}
 	}
 }
@@ -260,12 +261,12 @@ troyd: TROY_DATABSE_URL is not a setting and is ignored; did you mean TROY_DATAB
 troyd: TROY_WORKRES is not a setting and is ignored; did you mean TROY_WORKERS?
 `
 	if diff := cmp.Diff(want, said.String()); diff != "" {
-		t.Errorf("want (-), said (+):\n%s", diff)
+		t.Errorf("want (-), got (+):\n%s", diff)
 	}
 	said.Reset()
 	warnUnknown(&said, []string{"TROY_X=1"})
 	if want := "troyd: TROY_X is not a setting and is ignored; docs/config.md lists the settings\n"; said.String() != want {
-		t.Errorf("a name that is like none: %q", said.String())
+		t.Errorf("a name unlike any setting: %q", said.String())
 	}
 }
 
@@ -299,7 +300,7 @@ func TestConnectionErrorsKeepPasswords(t *testing.T) {
 			t.Errorf("%s=%q: %v; want it named, with exit status 2", c.setting, c.url, err)
 		}
 		if err != nil && strings.Contains(err.Error(), "hunter2") {
-			t.Errorf("%s=%q: the error tells the password: %v", c.setting, c.url, err)
+			t.Errorf("%s=%q: the error reveals the password: %v", c.setting, c.url, err)
 		}
 	}
 }

@@ -42,8 +42,8 @@ func newDevCommand() *cobra.Command {
 
 func runDev(ctx context.Context, cfg config, sample string) (err error) {
 	log := cfg.logger()
-	// The addresses first: what is in use already should be said before a
-	// database is started.
+	// Open the addresses first, to report one that is in use before a database
+	// starts.
 	api, err := listen(ctx, "TROY_ADDR", cfg.Addr)
 	if err != nil {
 		return err
@@ -130,7 +130,7 @@ func runDev(ctx context.Context, cfg config, sample string) (err error) {
 			var err error
 			live, err = releaseSample(ctx, cfg, token, sample, log)
 			select {
-			case <-ctx.Done(): // which fails the release too
+			case <-ctx.Done(): // this fails the release too
 				return nil
 			default:
 			}
@@ -150,7 +150,7 @@ func runDev(ctx context.Context, cfg config, sample string) (err error) {
 	return err
 }
 
-// addresses are the last lines that are printed: where everything is.
+// addresses are the last lines of output: the addresses of everything.
 func addresses(url, link, token, live string) string {
 	lines := [][2]string{{"Dashboard", url + link}, {"API", url}, {"Monitor", url + "/monitor"}, {"Admin token", token}}
 	if live != "" {
@@ -163,8 +163,8 @@ func addresses(url, link, token, live string) string {
 	return out
 }
 
-// devToken returns the folder's admin token, after making one if the database
-// does not know it.
+// devToken returns the folder's admin token; it makes one if the database does
+// not have it.
 func devToken(ctx context.Context, cfg config, b *backend) (string, error) {
 	make := func() (string, error) {
 		return credentials.Token{Name: "troyd dev", Role: credentials.Admin}.Create(ctx, b.db)
@@ -184,8 +184,8 @@ func devToken(ctx context.Context, cfg config, b *backend) (string, error) {
 	return keptSecret(cfg.DataDir, "admin-token", make)
 }
 
-// keptSecret returns what a file of the data folder keeps, readable by its
-// owner alone, after making it when it is not there.
+// keptSecret returns the secret in a file of the data folder, which only its
+// owner may read; it makes the file if it does not exist.
 func keptSecret(dir, name string, make func() (string, error)) (string, error) {
 	file := filepath.Join(dir, name)
 	kept, err := os.ReadFile(file)

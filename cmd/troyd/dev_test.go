@@ -11,12 +11,12 @@ import (
 	"testing"
 )
 
-// devSettings are those of a troyd dev in a folder, on ports that are free.
+// devSettings returns settings for a troyd dev in a folder, on free ports.
 func devSettings(dir string) []string {
 	return []string{"TROY_DATA_DIR=" + dir, "TROY_ADDR=127.0.0.1:0", "TROY_EDGE_ADDR=127.0.0.1:0", "TROY_PROPAGATION_DELAY=100ms"}
 }
 
-// api asks as whoever has the token.
+// api sends a request with the token.
 func api(t *testing.T, method, address, token, body string) (int, string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, address, strings.NewReader(body))
@@ -94,7 +94,7 @@ func TestDevStartsStopsAndStartsAgain(t *testing.T) {
 		t.Error("the token is in the log")
 	}
 
-	// Commands find it by its data folder alone.
+	// Commands find it by its data folder.
 	beside := []string{"TROY_DATA_DIR=" + dir}
 	for _, args := range []string{
 		"token create --role viewer", "enqueue sweep", "doctor", "github status", "bitbucket status", "secrets reseal", "migrate status",
@@ -109,13 +109,13 @@ func TestDevStartsStopsAndStartsAgain(t *testing.T) {
 		t.Errorf("another database beside troyd dev: exit status %d, %q", status, stderr)
 	}
 
-	// A second one in the same folder.
+	// A second one in the same folder is refused.
 	status, stdout, stderr := finish(t, troyd(t, devSettings(dir), "dev"))
 	if pid := strconv.Itoa(first.cmd.Process.Pid); status != 1 || stdout != "" || !strings.Contains(stderr, "pid "+pid) || !strings.Contains(stderr, "TROY_DATA_DIR") {
 		t.Errorf("a second start: exit status %d, %q; want 1 and the pid %s", status, stderr, pid)
 	}
 
-	// Others on its ports, elsewhere: nothing is started for them.
+	// Others on its ports, with other folders, start nothing.
 	u, err := url.Parse(address)
 	if err != nil {
 		t.Fatal(err)
@@ -127,7 +127,7 @@ func TestDevStartsStopsAndStartsAgain(t *testing.T) {
 			t.Errorf("%s in use: exit status %d, %q; want 1 and the setting", setting, status, stderr)
 		}
 		if _, err := os.Stat(elsewhere); err == nil {
-			t.Errorf("%s in use: a data folder was made all the same", setting)
+			t.Errorf("%s in use: a data folder was made", setting)
 		}
 	}
 
@@ -152,7 +152,7 @@ func TestDevStartsStopsAndStartsAgain(t *testing.T) {
 		t.Errorf("the admin token changed over a restart")
 	}
 	if list := wantStatus(t, http.MethodGet, address+"/v1/pipelines", token, "", http.StatusOK); !strings.Contains(list, `"Kept"`) {
-		t.Errorf("the pipeline of the first run is gone: %s", list)
+		t.Errorf("the pipeline of the first run does not exist: %s", list)
 	}
 	third.stop(syscall.SIGTERM)
 }
@@ -176,7 +176,7 @@ func TestDevWithoutRedisBringsTheSampleLive(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !strings.Contains(s.said(), "using a Redis inside this process") {
-			t.Errorf("nothing tells of the Redis in the process: %s", s.said())
+			t.Errorf("no line mentions the Redis in the process: %s", s.said())
 		}
 		// Go's resolver does not know *.localhost.
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://127.0.0.1:"+live.Port()+"/", http.NoBody)
@@ -191,14 +191,14 @@ func TestDevWithoutRedisBringsTheSampleLive(t *testing.T) {
 		if body := readAll(t, resp.Body); resp.StatusCode != http.StatusOK || body != string(page) {
 			t.Errorf("%s answers %s with %d bytes, want the sample's page", live, resp.Status, len(body))
 		}
-		// Run again, it leaves the pipeline as it is: released once, and gone
-		// once it was deleted.
+		// A restart leaves the pipeline unchanged: the sample is released once,
+		// and not again after its deletion.
 		if list := wantStatus(t, http.MethodGet, address+"/v1/pipelines/sample/deployments", token, "", http.StatusOK); strings.Count(list, `"number":`) != 1 {
 			t.Errorf("run %d: the sample was released again: %s", run, list)
 		}
 		if run == 1 {
 			wantStatus(t, http.MethodDelete, address+"/v1/pipelines/sample", token, "", http.StatusAccepted)
-			for status := 0; status != http.StatusNotFound; { // bounded by the test's own deadline
+			for status := 0; status != http.StatusNotFound; { // bounded by the test's deadline
 				status, _ = api(t, http.MethodGet, address+"/v1/pipelines/sample", token, "")
 			}
 		}

@@ -26,23 +26,23 @@ import (
 	schema "github.com/troy-iaas/troy/sql"
 )
 
-// doctorTimeout bounds one look at what is not AWS.
+// doctorTimeout bounds one check outside AWS.
 const doctorTimeout = 10 * time.Second
 
 func newDoctorCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "doctor",
-		Short: "Look whether the configuration works, end to end",
-		Long: "Look at all that the environment names: Postgres and its schema, Redis, the data\n" +
+		Short: "Check whether the configuration works, end to end",
+		Long: "Check everything that the environment names: Postgres and its schema, Redis, the data\n" +
 			"folder and, with TROY_CLOUD=aws, credentials, permissions, buckets, certificate,\n" +
-			"hosted zone, quota, queues, CodeBuild, topics and what they tell; and say what to do\n" +
-			"about each thing that is not as it should be. Nothing is changed; a key in Redis\n" +
-			"that lives for a minute shows whether it takes writes. Permissions are\n" +
-			"tried by calls that can't have an effect; that to make a distribution is not\n" +
-			"tried. Exit status 1: something has to be done.",
+			"hosted zone, quota, queues, CodeBuild, topics and their updates; and say how to fix\n" +
+			"each problem. It changes nothing, except that a key in Redis, which lives for a\n" +
+			"minute, shows whether Redis accepts writes. It checks permissions\n" +
+			"by calls that can't have an effect, except for the permission to make a distribution.\n" +
+			"Exit status 1: something must be fixed.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			redis.SetLogger(silence{}) // it is told below
+			redis.SetLogger(silence{}) // the findings report it
 			d := doctor{out: cmd.OutOrStdout()}
 			cfg, err := commandConfig()
 			if err != nil {
@@ -55,7 +55,7 @@ func newDoctorCommand() *cobra.Command {
 				}
 				return d.result()
 			}
-			d.tell(checkup.Finding{Part: "settings", Said: "all well formed"})
+			d.tell(checkup.Finding{Part: "settings", Said: "all valid"})
 			d.postgres(cmd.Context(), cfg)
 			d.redis(cmd.Context(), cfg)
 			d.folder(cfg)
@@ -72,7 +72,7 @@ func newDoctorCommand() *cobra.Command {
 	}
 }
 
-// silence is not a log.
+// silence discards logs.
 type silence struct{}
 
 func (silence) Printf(context.Context, string, ...any) {}
@@ -98,7 +98,7 @@ func (d *doctor) tell(f checkup.Finding) {
 	d.failed = errors.Join(d.failed, err)
 }
 
-// wrapped breaks a text between words, with an indent before each line.
+// wrapped breaks a text between words and indents each line.
 func wrapped(text, indent string, width int) string {
 	var b strings.Builder
 	line := indent
@@ -120,9 +120,9 @@ func (d *doctor) result() error {
 	case d.failed != nil:
 		return d.failed
 	case d.todo == 1:
-		return errors.New("one thing has to be done")
+		return errors.New("one thing must be fixed")
 	case d.todo > 0:
-		return fmt.Errorf("%d things have to be done", d.todo)
+		return fmt.Errorf("%d things must be fixed", d.todo)
 	}
 	return nil
 }
@@ -133,7 +133,7 @@ func (d *doctor) postgres(ctx context.Context, cfg config) {
 	conn, err := pgx.Connect(ctx, cfg.DatabaseURL)
 	if err != nil {
 		// pgx leaves the password out, but names host and user.
-		d.tell(checkup.Finding{Part: "Postgres", Said: oneLine(withoutURL(err, cfg.DatabaseURL)), Remedy: "start it, or set TROY_DATABASE_URL to where it is"})
+		d.tell(checkup.Finding{Part: "Postgres", Said: oneLine(withoutURL(err, cfg.DatabaseURL)), Remedy: "start it, or set TROY_DATABASE_URL to its address"})
 		return
 	}
 	defer func() { _ = conn.Close(ctx) }()
@@ -142,7 +142,7 @@ func (d *doctor) postgres(ctx context.Context, cfg config) {
 		return
 	}
 	if err := health.PostgresWrites(ctx, conn); err != nil {
-		d.tell(checkup.Finding{Part: "Postgres", Said: oneLine(err), Remedy: "set TROY_DATABASE_URL to the primary, or let it take writes"})
+		d.tell(checkup.Finding{Part: "Postgres", Said: oneLine(err), Remedy: "set TROY_DATABASE_URL to the primary, or make it accept writes"})
 		return
 	}
 	d.tell(checkup.Finding{Part: "Postgres", Said: "answers, and its schema is this version's"})
@@ -162,7 +162,7 @@ func (d *doctor) redis(ctx context.Context, cfg config) {
 	}
 	defer func() { _ = client.Close() }()
 	if err := health.RedisWrites(ctx, client); err != nil {
-		remedy := "start it, or set TROY_REDIS_URL to where it is"
+		remedy := "start it, or set TROY_REDIS_URL to its address"
 		if troy.KindOf(err) == troy.Unavailable {
 			remedy = "give it memory or disk, or set TROY_REDIS_URL to the primary"
 		}
@@ -170,7 +170,7 @@ func (d *doctor) redis(ctx context.Context, cfg config) {
 		return
 	}
 	if p := health.RedisPolicy(ctx, client); p != "" && p != "noeviction" {
-		d.tell(checkup.Finding{Part: "Redis", Said: "it may throw tasks away (maxmemory-policy " + p + ")", Remedy: "set its maxmemory-policy to noeviction: what it throws away comes back by the sweep, seconds later"})
+		d.tell(checkup.Finding{Part: "Redis", Said: "it may evict tasks (maxmemory-policy " + p + ")", Remedy: "set its maxmemory-policy to noeviction: the sweep restores evicted tasks only seconds later"})
 		return
 	}
 	if err := health.QueuesRun(ctx, client); err != nil {
@@ -182,7 +182,7 @@ func (d *doctor) redis(ctx context.Context, cfg config) {
 
 func (d *doctor) folder(cfg config) {
 	dir, said := cfg.DataDir, "written"
-	for { // it is made by whoever needs it first
+	for { // the first process that needs it makes it
 		if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) || dir == filepath.Dir(dir) {
 			break
 		}
@@ -207,7 +207,7 @@ func (d *doctor) aws(ctx context.Context, cfg config) error {
 	}
 	e := awsapi.Examiner{Context: ctx, Loaded: loaded, Tell: d.tell}
 	if !e.Credentials() {
-		return nil // all else would only repeat it
+		return nil // further checks would only repeat this
 	}
 	if cfg.onAWS() {
 		awscloud.Examine(e, cfg.aws(nil), cfg.SitesSuffix)
@@ -226,7 +226,7 @@ func (d *doctor) aws(ctx context.Context, cfg config) error {
 	return nil
 }
 
-// buildHeardOf is when SNS last told of a build.
+// buildHeardOf returns when SNS last reported a build.
 func buildHeardOf(ctx context.Context, cfg config) (time.Time, error) {
 	ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
 	defer cancel()
@@ -238,6 +238,6 @@ func buildHeardOf(ctx context.Context, cfg config) (time.Time, error) {
 	return queries.New(conn).BuildHeardOf(ctx)
 }
 
-// oneLine is an error's text on one line: pgx tells each address that it tried
-// on one of its own.
+// oneLine returns an error's text on one line: pgx puts each address that it
+// tried on its own line.
 func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }

@@ -38,5 +38,5 @@ func newEdge(cfg config, log *slog.Logger) (*edge.Server, error) {
 	return edge.New(edge.Config{Root: cfg.cloudRoot(), Limits: cfg.readLimits(), IndexBytes: cfg.EdgeIndexMiB << 20, Logger: log})
 }
 
-// urlOf is the address that a listener is reached at from this machine.
+// urlOf returns the address of a listener for this machine.
 func urlOf(l net.Listener) string { return "http://" + l.Addr().String() }

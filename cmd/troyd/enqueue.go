@@ -19,8 +19,8 @@ import (
 func newEnqueueCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "enqueue KIND [PIPELINE]",
-		Short: "Ring a task by hand; from a Failed status that is the retry",
-		Long: "Ring a task by hand. From a Failed status that is the retry; where there is nothing to do it says why.\n\n" +
+		Short: "Ring a task by hand; in a Failed status this retries it",
+		Long: "Ring a task by hand. In a Failed status this retries it; if there is nothing to do, it says why.\n\n" +
 			"KIND is one of " + strings.Join(intake.RingKinds(), ", ") + ". PIPELINE is an id or a slug; the sweep needs none.",
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -41,8 +41,8 @@ func newEnqueueCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				// This process ends now, so it rings itself. What it cannot ring
-				// the sweep will.
+				// This process ends now, so it rings itself. The sweep rings
+				// what it can't.
 				if _, err := b.bell.Ring(cmd.Context(), cmp.Or(tasks.QueueOf(args[0]), tasks.QueueQuick)); err != nil {
 					cmd.PrintErrln("Redis does not answer; the workers' sweep will ring:", err)
 				}

@@ -10,7 +10,7 @@ import (
 	"github.com/troy-iaas/troy/cloud/faulty"
 )
 
-// withFaults makes the cloud's calls fail as the script TROY_FAULTS says.
+// withFaults makes the cloud's calls fail according to the script TROY_FAULTS.
 func withFaults(c cloud.Cloud, script string) (cloud.Cloud, error) {
 	if script == "" {
 		return c, nil

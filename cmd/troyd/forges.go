@@ -12,8 +12,8 @@ import (
 	"github.com/troy-iaas/troy/secret"
 )
 
-// The forges are registered in this file alone: their settings, their adapters
-// and the commands that set them up. troy.Providers lists the same forges.
+// Only this file registers the forges: their settings, their adapters and the
+// commands that set them up. troy.Providers lists the same forges.
 
 type forgeSettings struct {
 	GitHub    github.Settings
@@ -29,8 +29,8 @@ func forgeCommands() []*cobra.Command {
 	return []*cobra.Command{newGitHubCommand(), newBitbucketCommand()}
 }
 
-// forges returns the adapters of all forges, set up or not. Their requests are
-// counted.
+// forges returns the adapters of all forges, set up or not. It counts their
+// requests.
 func forges(cfg config, b *backend, secrets *secret.Sealer) (all []forge.Adapter, err error) {
 	app, err := cfg.Forges.GitHub.App(b.db, secrets)
 	if err != nil {
@@ -52,8 +52,8 @@ func forges(cfg config, b *backend, secrets *secret.Sealer) (all []forge.Adapter
 	return []forge.Adapter{gitHub.Adapter(), bitBucket.Adapter()}, nil
 }
 
-// forgeAPIs returns what the workers ask of the forges that are set up, or can
-// be while this process runs.
+// forgeAPIs returns the APIs of the forges that are set up, or can be while
+// this process runs.
 func forgeAPIs(all []forge.Adapter) map[troy.Provider]forge.Forge {
 	out := map[troy.Provider]forge.Forge{}
 	for _, a := range all {

@@ -27,9 +27,9 @@ func newGitHubSetupCommand() *cobra.Command {
 	var wait time.Duration
 	cmd := &cobra.Command{
 		Use:   "setup",
-		Short: "Print the page that makes the GitHub app, and wait until it is there",
-		Long: "Print the address of the page on which an admin has GitHub make Troy's app, and wait until its keys are stored.\n" +
-			"Where there is an app already, say which.",
+		Short: "Print the page that makes the GitHub app, and wait for the app",
+		Long: "Print the address of the page on which an admin lets GitHub make Troy's app, and wait until its keys are stored.\n" +
+			"If there is an app already, say which.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := commandConfig()
@@ -37,7 +37,7 @@ func newGitHubSetupCommand() *cobra.Command {
 				return err
 			}
 			if cfg.Forges.GitHub.ClientID != "" {
-				return usageError{errors.New("TROY_GITHUB_CLIENT_ID: set, so the app comes from the environment; remove it and the other settings of the app to have one made")}
+				return usageError{errors.New("TROY_GITHUB_CLIENT_ID: set, so the app comes from the environment; remove it and the app's other settings to have an app made")}
 			}
 			if cfg.SecretKey == "" {
 				return usageError{errors.New("TROY_SECRET_KEY: not set; the app's keys are sealed with it. openssl rand -base64 32 makes one, for troyd web and troyd work")}
@@ -50,15 +50,15 @@ func newGitHubSetupCommand() *cobra.Command {
 			return setUpGitHub(cmd.Context(), cmd.OutOrStdout(), queries.New(b.db), cfg.URL, replace, wait)
 		},
 	}
-	cmd.Flags().BoolVar(&replace, "replace", false, "wait for another app, in place of the one that is there")
+	cmd.Flags().BoolVar(&replace, "replace", false, "wait for a new app that replaces the present one")
 	cmd.Flags().DurationVar(&wait, "wait", time.Hour, "how long to wait for the app")
 	return cmd
 }
 
-// lookEvery is the time between two looks for the app.
+// lookEvery is the interval between checks for the app.
 const lookEvery = time.Second
 
-// setUpGitHub prints the set-up page's address and waits for the app.
+// setUpGitHub prints the setup page's address and waits for the app.
 func setUpGitHub(ctx context.Context, out io.Writer, q *queries.Queries, troyURL string, replace bool, wait time.Duration) error {
 	before, err := q.ForgeAppGet(ctx, string(troy.GitHub))
 	switch {
@@ -94,7 +94,7 @@ func setUpGitHub(ctx context.Context, out io.Writer, q *queries.Queries, troyURL
 func newGitHubStatusCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
-		Short: "Say which GitHub app Troy is, and where it is installed",
+		Short: "Show Troy's GitHub app and where it is installed",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := commandConfig()
@@ -145,7 +145,7 @@ func githubStatus(ctx context.Context, out io.Writer, app github.App, troyURL st
 	return installations(ctx, out, queries.New(app.DB), troy.GitHub)
 }
 
-// installations prints where an app is installed.
+// installations prints an app's installations.
 func installations(ctx context.Context, out io.Writer, q *queries.Queries, provider troy.Provider) error {
 	rows, err := q.InstallationList(ctx, string(provider))
 	if err != nil {
@@ -157,7 +157,7 @@ func installations(ctx context.Context, out io.Writer, q *queries.Queries, provi
 	for _, row := range rows {
 		account := row.Account
 		if account == "" {
-			account = "account not told yet"
+			account = "account not known yet"
 		}
 		if err := printLine(out, fmt.Sprintf("Installation %s: %s, %s", row.ID, account, row.State)); err != nil {
 			return err

@@ -1,4 +1,4 @@
-// Command troyd is Troy's server: web takes events and requests, work does
+// Command troyd is Troy's server: web accepts events and requests, work runs
 // the tasks, edge serves the sites of one box, dev is all of them in one
 // process with its own Postgres and Redis.
 package main
@@ -22,8 +22,8 @@ func main() {
 		Use:   "troyd",
 		Short: "Troy's server: deploys static sites",
 		Long: "Troy's server. Settings are environment variables (TROY_…); docs/config.md lists them.\n" +
-			"Without TROY_DATABASE_URL the commands beside the servers act on the troyd dev that runs on\nTROY_DATA_DIR.\n\n" +
-			"Exit status: 0 stopped as asked, 1 failed, 2 wrong usage or settings.",
+			"Without TROY_DATABASE_URL, commands other than the servers use the troyd dev that runs on\nTROY_DATA_DIR.\n\n" +
+			"Exit status: 0 stopped as requested, 1 failed, 2 wrong usage or settings.",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,
@@ -48,8 +48,8 @@ func main() {
 	}
 }
 
-// help is what a command answers that is only the head of others. Without it
-// cobra would answer an unknown command the same way, as if all were well.
+// help is the action of a command that only groups others. Without it cobra
+// would answer an unknown command with the help and exit status 0.
 func help(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 
 // usageError is an error in the command line or the settings.

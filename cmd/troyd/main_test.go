@@ -23,7 +23,7 @@ import (
 	"github.com/troy-iaas/troy/tasks"
 )
 
-// TestMain makes the test binary troyd itself where a test starts it as such.
+// TestMain makes the test binary behave as troyd when a test starts it as such.
 func TestMain(m *testing.M) {
 	if os.Getenv("TROYD_TEST_MAIN") != "" {
 		main()
@@ -40,7 +40,7 @@ func troyd(t *testing.T, settings []string, args ...string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), exe, args...)
-	cmd.Dir = folder(t) // whatever it makes where it runs
+	cmd.Dir = folder(t) // for everything that it makes in its folder
 	// The race detector would wait a second before each exit.
 	cmd.Env = []string{"TROYD_TEST_MAIN=1", "GORACE=atexit_sleep_ms=0"}
 	for _, pair := range os.Environ() {
@@ -52,7 +52,8 @@ func troyd(t *testing.T, settings []string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// folder is one that Postgres, which does not run as root, can pass through.
+// folder returns a folder that Postgres, which does not run as root, can pass
+// through.
 func folder(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "troyd-test-")
@@ -70,7 +71,7 @@ func folder(t *testing.T) string {
 	return dir
 }
 
-// finish runs a command that ends by itself.
+// finish runs a command to its end.
 func finish(t *testing.T, cmd *exec.Cmd) (status int, stdout, stderr string) {
 	t.Helper()
 	var out, log bytes.Buffer
@@ -90,7 +91,7 @@ func finish(t *testing.T, cmd *exec.Cmd) (status int, stdout, stderr string) {
 	return 0, out.String(), log.String()
 }
 
-// server is a troyd that runs until it is told to stop.
+// server is a troyd that runs until it is stopped.
 type server struct {
 	t     *testing.T
 	cmd   *exec.Cmd
@@ -133,14 +134,14 @@ func serving(t *testing.T, settings []string, args ...string) *server {
 			s.lines <- scanner.Text()
 		}
 		close(s.lines)
-		_ = s.cmd.Wait() // its status is read by stop
+		_ = s.cmd.Wait() // stop reads its status
 	}()
 	t.Cleanup(func() { s.stop(syscall.SIGTERM) })
 	return s
 }
 
-// answer waits for the line of standard output that begins so, and returns the
-// rest of it.
+// answer waits for the line of standard output with this prefix, and returns
+// the rest of it.
 func (s *server) answer(prefix string) string {
 	s.t.Helper()
 	deadline := time.After(90 * time.Second)
@@ -160,8 +161,7 @@ func (s *server) answer(prefix string) string {
 }
 
 // stop sends the signal to the process group, as a terminal does with Ctrl-C,
-// and returns how long the end took. Another signal to what has ended does
-// nothing.
+// and returns how long the end took. It does nothing if the process has ended.
 func (s *server) stop(signal syscall.Signal) time.Duration {
 	s.t.Helper()
 	select {
@@ -225,7 +225,7 @@ func TestExitStatuses(t *testing.T) {
 				}
 			}
 			if strings.Contains(stderr, "hunter2") {
-				t.Errorf("a password is told: %q", stderr)
+				t.Errorf("a password is shown: %q", stderr)
 			}
 		})
 	}
@@ -256,7 +256,7 @@ func TestTokenAndEnqueue(t *testing.T) {
 		{"token create --role viewer --name ci --pipeline blog --expires 30d", 0, true, "expires on "},
 		{"token create --role deployer --expires never --pipeline " + id.String(), 0, true, "never expires"},
 		{"token create --role viewer --expires soon", 2, false, `--expires: the time is "soon"; expected 90d`},
-		{"token revoke nothing-like-it", 2, false, "there is no token"},
+		{"token revoke nothing-like-it", 2, false, "token not found"},
 		{"token create --role king", 2, false, "role"},
 		{"token create --role admin --pipeline nowhere", 2, false, `"nowhere"`},
 		{"enqueue sweep", 0, true, ""},
@@ -320,7 +320,7 @@ func TestTokenListAndRevoke(t *testing.T) {
 	}
 }
 
-// hideRedis returns a PATH with what a private Postgres needs and no
+// hideRedis returns a PATH with the programs of a private Postgres and without
 // redis-server.
 func hideRedis(t *testing.T) string {
 	t.Helper()

@@ -25,8 +25,8 @@ upgrade, run "migrate up" of the new version: the previous version runs on the
 new schema.
 
 Exit statuses:
-  0  done, or nothing was to be done
-  1  it failed, and the reason is on standard error
+  0  done, or there was nothing to do
+  1  failed; the reason is on standard error
   2  wrong usage or settings`,
 		Args: cobra.NoArgs,
 		RunE: help,
@@ -65,7 +65,7 @@ func newMigrateUpCommand() *cobra.Command {
 func newMigrateDownCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "down",
-		Short: "Undo the newest migration; data in what it made is lost",
+		Short: "Undo the newest migration; the data of its tables and columns is lost",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			databaseURL, err := migrateURL()
@@ -112,19 +112,19 @@ func newMigrateStatusCommand() *cobra.Command {
 	}
 }
 
-// printLine prints a line of the command's answer. An answer that could not be
-// printed is a failure: scripts read it.
+// printLine prints a line of the command's answer. It returns an error if it
+// can't, since scripts read the answer.
 func printLine(w io.Writer, line string) error {
 	_, err := fmt.Fprintln(w, line)
 	return err
 }
 
-// migrateURL is the database to migrate: the environment's, or that of the
+// migrateURL returns the database to migrate: the environment's, or that of the
 // troyd dev that runs on the data folder.
 func migrateURL() (string, error) {
 	settings, dir, found := withDev(env.ToMap(os.Environ()))
 	if u := settings["TROY_DATABASE_URL"]; u != "" {
 		return u, nil
 	}
-	return "", usageError{errors.Join(errors.New("TROY_DATABASE_URL is not set: name the database to migrate, as postgres://user:password@host:5432/name"), hintDev(dir, found))}
+	return "", usageError{errors.Join(errors.New("TROY_DATABASE_URL is not set; expected the database to migrate, as postgres://user:password@host:5432/name"), hintDev(dir, found))}
 }

@@ -20,7 +20,7 @@ func migrate(t *testing.T, args ...string) (string, error) {
 	return out.String(), err
 }
 
-// The database's URL comes from the environment, so these do not run in
+// The database's URL comes from the environment, so these tests do not run in
 // parallel.
 
 func TestMigrateUpDownStatus(t *testing.T) {
@@ -58,6 +58,6 @@ func TestMigrateWantsAURL(t *testing.T) {
 	}
 	t.Setenv("TROY_DATABASE_URL", "not a url")
 	if _, err := migrate(t, "up"); err == nil {
-		t.Error("migrate up took a URL that is none")
+		t.Error("migrate up accepted an invalid URL")
 	}
 }

@@ -9,7 +9,8 @@ import (
 	"github.com/troy-iaas/troy/cloud"
 )
 
-// withFaults refuses a script of faults: only a troyd built for tests has them.
+// withFaults refuses a script of faults: only a troyd built for tests supports
+// them.
 func withFaults(c cloud.Cloud, script string) (cloud.Cloud, error) {
 	if script != "" {
 		return c, errors.New("this troyd was built without -tags faults")
@@ -17,8 +18,8 @@ func withFaults(c cloud.Cloud, script string) (cloud.Cloud, error) {
 	return c, nil
 }
 
-// snsCertificate refuses a certificate that was not fetched from SNS: only a
-// troyd built for tests reads one from a file.
+// snsCertificate refuses a certificate file: only a troyd built for tests reads
+// one.
 func snsCertificate(cfg config) (func(context.Context, string) ([]byte, error), error) {
 	if cfg.SNSCertFile != "" {
 		return nil, errors.New("TROY_SNS_CERT_FILE: this troyd was built without -tags faults")

@@ -30,10 +30,10 @@ const (
 	sampleName = "Sample"
 )
 
-// releaseSample goes the way of every site, by HTTP alone: a signed app event,
-// provisioning, a release. It returns the live address, and none if nothing is
-// live. It does so once for a data folder: afterwards the pipeline is the
-// user's, who may have changed, renamed or deleted it.
+// releaseSample releases a site like any other, over HTTP: a signed app event,
+// provisioning, a release. It returns the live address, or the empty string if
+// nothing is live. It does so once for a data folder: afterwards the pipeline
+// belongs to the user, who may have changed, renamed or deleted it.
 func releaseSample(ctx context.Context, cfg config, token, folder string, log *slog.Logger) (string, error) {
 	c, err := client.New(cfg.URL, token)
 	if err != nil {
@@ -60,7 +60,7 @@ func releaseSample(ctx context.Context, cfg config, token, folder string, log *s
 	if err != nil {
 		return "", err
 	}
-	if p.LiveDeploymentID != nil { // a run that was killed got as far as that
+	if p.LiveDeploymentID != nil { // an interrupted run had come this far
 		return p.URL, os.WriteFile(marker, []byte(id+"\n"), 0o644)
 	}
 	source, err := site.OpenSource(ctx, folder, cfg.limits())
@@ -129,8 +129,8 @@ func sampleEvent(ctx context.Context, cfg config) (string, error) {
 	return outcome.PipelineID, nil
 }
 
-// waitProvisioned waits until the pipeline can serve a deployment, asking for
-// provisioning where nobody did.
+// waitProvisioned waits until the pipeline can serve a deployment, and requests
+// provisioning if necessary.
 func waitProvisioned(ctx context.Context, c *client.Client, id string, log *slog.Logger) (client.Pipeline, error) {
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()

@@ -19,8 +19,8 @@ func newSecretsCommand() *cobra.Command {
 		Use:   "reseal",
 		Short: "Seal again, with the newest key, what older keys sealed",
 		Long: "Seal again with the first key of TROY_SECRET_KEY what one of the others sealed.\n" +
-			"Afterwards the others may be dropped. It may be repeated, and run while Troy runs.\n" +
-			"Exit status 1: something could not be opened, and stays as it is.",
+			"Afterwards the others may be removed. It may be repeated, and run while Troy runs.\n" +
+			"Exit status 1: something could not be opened and was not changed.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := commandConfig()
@@ -32,7 +32,7 @@ func newSecretsCommand() *cobra.Command {
 				return err
 			}
 			if secrets == nil {
-				return usageError{errors.New("TROY_SECRET_KEY: not set; the new key stands first, the old ones behind it, separated by commas")}
+				return usageError{errors.New("TROY_SECRET_KEY: not set; expected the new key first and the old ones after it, separated by commas")}
 			}
 			b, err := connect(cmd.Context(), cfg, cfg.logger())
 			if err != nil {
@@ -48,15 +48,15 @@ func newSecretsCommand() *cobra.Command {
 			if err := errors.Join(err, printCounts(cmd.OutOrStdout(), counts, dry)); err != nil {
 				return err
 			}
-			// A process with the old key in front may have sealed meanwhile, so
-			// nothing is said of the older keys before a second look.
+			// A process with the old key first may have sealed meanwhile, so
+			// the older keys are still needed until a second check.
 			left, err := credentials.Reseal(cmd.Context(), q, secrets, true, report)
 			if err != nil {
 				return err
 			}
 			switch older := left.Sum().Resealed; {
 			case older > 0 && !dry:
-				return fmt.Errorf("%d were sealed meanwhile with an older key; restart web and work with the newest in front, then run this again", older)
+				return fmt.Errorf("%d were sealed meanwhile with an older key; restart web and work with the newest key first, then run this again", older)
 			case older > 0:
 				return nil
 			}

@@ -15,8 +15,8 @@ import (
 	"github.com/troy-iaas/troy/secret"
 )
 
-// A key is rotated: the new one in front, everything sealed again, the old one
-// dropped.
+// Rotates a key: the new one first, everything sealed again, the old one
+// removed.
 func TestReseal(t *testing.T) {
 	t.Parallel()
 	url := stacktest.Database(t)
@@ -47,7 +47,7 @@ func TestReseal(t *testing.T) {
 	}
 	pipeline := uuid.New()
 	exec("INSERT INTO pipelines (id, name, slug) VALUES ($1, 'Blog', 'blog')", pipeline)
-	// More than a page of them.
+	// More than one page of them.
 	for i := range 450 {
 		name := "V" + uuid.NewString()
 		exec("INSERT INTO variables (pipeline_id, name, value) VALUES ($1, $2, $3)", pipeline, name,
@@ -98,7 +98,7 @@ func TestReseal(t *testing.T) {
 		t.Errorf("the app's credentials are %q, %v", plain, err)
 	}
 
-	// What no key opens is named, counted and left.
+	// A value that no key opens is named, counted and not changed.
 	value := seal(lost, secret.Variable(pipeline, "LOST"), "lost value")
 	exec("INSERT INTO variables (pipeline_id, name, value) VALUES ($1, 'LOST', $2)", pipeline, value)
 	status, stdout, stderr = finish(t, troyd(t, settings, "secrets", "reseal"))
@@ -107,7 +107,7 @@ func TestReseal(t *testing.T) {
 	}
 	var kept []byte
 	if err := db.QueryRow(ctx, "SELECT value FROM variables WHERE name = 'LOST'").Scan(&kept); err != nil || !bytes.Equal(kept, value) {
-		t.Errorf("what could not be opened was changed, %v", err)
+		t.Errorf("an undecryptable value was changed, %v", err)
 	}
 
 	if status, _, stderr = finish(t, troyd(t, settings[:2], "secrets", "reseal")); status != 2 || !strings.Contains(stderr, "TROY_SECRET_KEY") {
@@ -115,7 +115,7 @@ func TestReseal(t *testing.T) {
 	}
 }
 
-// A look that broke off says nothing of the older keys.
+// An interrupted check says nothing about the older keys.
 func TestResealThatBreaksOff(t *testing.T) {
 	t.Parallel()
 	url := stacktest.Database(t)
@@ -135,7 +135,7 @@ func TestResealThatBreaksOff(t *testing.T) {
 	}
 }
 
-// troyd dev has a key of its own, so that variables can be set at once.
+// troyd dev has its own key, so that variables can be set at once.
 func TestDevKeepsAKey(t *testing.T) {
 	t.Parallel()
 	dir := folder(t)

@@ -75,7 +75,7 @@ func (x *box) token(name string, role credentials.Role, only []uuid.UUID) string
 	return token
 }
 
-// page asks for a page as a browser does.
+// page requests a page as a browser does.
 func (x *box) page(token, path string) (*http.Response, string) {
 	x.t.Helper()
 	r, err := http.NewRequestWithContext(x.t.Context(), http.MethodGet, x.web.URL+path, nil)
@@ -97,9 +97,9 @@ func (x *box) page(token, path string) (*http.Response, string) {
 	return res, string(body)
 }
 
-const setupWebhookSecret = "the webhook secret that GitHub made up"
+const setupWebhookSecret = "the webhook secret that GitHub generated"
 
-// githubDouble hands over one app for one code, as GitHub does.
+// githubDouble returns one app for one code, as GitHub does.
 func githubDouble(t *testing.T) *httptest.Server {
 	t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -128,8 +128,8 @@ var (
 	formManifest = regexp.MustCompile(`name="manifest" value="([^"]+)"`)
 )
 
-// TestGitHubIsSetUpInTheBrowser goes the way of an admin: page, GitHub, back,
-// after which deliveries signed with what GitHub made up are taken at once.
+// TestGitHubIsSetUpInTheBrowser follows an admin: page, GitHub, back;
+// afterwards deliveries signed with GitHub's secret are accepted at once.
 func TestGitHubIsSetUpInTheBrowser(t *testing.T) {
 	t.Parallel()
 	double := githubDouble(t)
@@ -170,7 +170,7 @@ func TestGitHubIsSetUpInTheBrowser(t *testing.T) {
 	}
 	back := "/setup/github/callback?code=code1&state="
 	state := u.Query().Get("state")
-	// Neither without a state nor with that of another admin: the code stays good.
+	// Without a state, or with another admin's, it fails; the code stays valid.
 	for _, c := range [][2]string{{x.admin, ""}, {x.admin, "AAAAAAAAAAAAAAAAAAAAAAAAAA"}, {x.token("other", credentials.Admin, nil), state}} {
 		if res, body := x.page(c[0], back+c[1]); res.StatusCode != 403 || !strings.Contains(body, "begin again") {
 			t.Errorf("a foreign state: %d %s", res.StatusCode, body)
@@ -196,7 +196,7 @@ func TestGitHubIsSetUpInTheBrowser(t *testing.T) {
 	if _, body := x.page(x.admin, "/setup/github"); !strings.Contains(body, "https://github.example/apps/troy-test/installations/new") {
 		t.Errorf("the page does not lead to the installation: %s", body)
 	}
-	// A webhook is verified with the secret that was just made.
+	// A webhook is verified with the new secret.
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/hooks/github", strings.NewReader(`{"zen":"x","hook_id":1}`))
 	r.Host = "127.0.0.1"
 	r.Header.Set("Content-Type", "application/json")
@@ -220,7 +220,7 @@ func TestGitHubIsSetUpInTheBrowser(t *testing.T) {
 	if err := githubStatus(t.Context(), &out, app, x.cfg.URL); err != nil || !strings.Contains(out.String(), "App: Troy test, number 4711") {
 		t.Errorf("troyd github status said %q, %v", out.String(), err)
 	}
-	x.web.Close() // after which nothing more is logged
+	x.web.Close() // nothing more is logged after it
 	for _, hidden := range []string{setupWebhookSecret, "PRIVATE KEY", state, "code1", "client secret"} {
 		if strings.Contains(x.log.String(), hidden) || strings.Contains(out.String(), hidden) {
 			t.Errorf("%q was shown", hidden)
@@ -232,8 +232,8 @@ func TestGitHubIsSetUpInTheBrowser(t *testing.T) {
 	}
 }
 
-// TestForgesAreThoseOfTheList holds the registration to the list that the rest
-// of Troy has.
+// TestForgesAreThoseOfTheList compares the registered forges with
+// troy.Providers.
 func TestForgesAreThoseOfTheList(t *testing.T) {
 	t.Parallel()
 	x := newBox(t, "http://127.0.0.1:1")
@@ -250,8 +250,8 @@ func TestForgesAreThoseOfTheList(t *testing.T) {
 	}
 }
 
-// TestForgesBeforeTheirSetUp wants what reads repositories to wait, not to
-// fail, while nobody set the forge up.
+// TestForgesBeforeTheirSetUp checks that readers of repositories wait, and
+// don't fail, while the forge is not set up.
 func TestForgesBeforeTheirSetUp(t *testing.T) {
 	t.Parallel()
 	x := newBox(t, "http://127.0.0.1:1")
@@ -268,7 +268,7 @@ func TestForgesBeforeTheirSetUp(t *testing.T) {
 }
 
 // TestConnectInstallationReadsRepositories installs the Connect app and reads a
-// repository as it, with a token that its secret was traded for.
+// repository with a token from the exchange of its secret.
 func TestConnectInstallationReadsRepositories(t *testing.T) {
 	t.Parallel()
 	const client, shared = "connection:1", "the secret of the installation"
@@ -276,7 +276,7 @@ func TestConnectInstallationReadsRepositories(t *testing.T) {
 		switch r.URL.Path {
 		case "/site/oauth2/access_token":
 			_, token, _ := strings.Cut(r.Header.Get("Authorization"), "JWT ")
-			// A token of the app's is issued by its key.
+			// The app's key issues its tokens.
 			err := bitbucket.VerifyConnect(token, bitbucket.ConnectRequest{Method: r.Method, Path: r.URL.Path}, "com.example.troy", []byte(shared), time.Now())
 			if err != nil {
 				http.Error(w, err.Error(), http.StatusForbidden)
@@ -322,8 +322,8 @@ func TestConnectInstallationReadsRepositories(t *testing.T) {
 	}
 }
 
-// TestConnectInstallationIsImported runs the command, whose address is that of
-// the installation from then on.
+// TestConnectInstallationIsImported runs the command; its address then belongs
+// to the installation.
 func TestConnectInstallationIsImported(t *testing.T) {
 	t.Parallel()
 	const client, shared = "connection:1", "the-secret-of-the-installation"

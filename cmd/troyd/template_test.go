@@ -13,7 +13,7 @@ import (
 	"github.com/goccy/go-yaml/parser"
 )
 
-// references collects what a template's functions refer to.
+// references collects the references in a template's functions.
 type references struct {
 	t     *testing.T
 	names []string // "SitesBucket", "SitesBucket.Arn"
@@ -25,7 +25,7 @@ var substituted = regexp.MustCompile(`\$\{([^}]+)\}`)
 func (r *references) Visit(n ast.Node) ast.Visitor {
 	switch n := n.(type) {
 	case *ast.AnchorNode, *ast.AliasNode, *ast.MergeKeyNode:
-		r.t.Errorf("line %d: CloudFormation knows no anchors, aliases or merges", n.GetToken().Position.Line)
+		r.t.Errorf("line %d: CloudFormation supports no anchors, aliases or merges", n.GetToken().Position.Line)
 	case *ast.TagNode:
 		text := strings.Trim(n.Value.String(), `"`)
 		switch n.Start.Value {
@@ -40,8 +40,8 @@ func (r *references) Visit(n ast.Node) ast.Visitor {
 	return r
 }
 
-// TestTemplate holds deploy/aws/troy.yaml to itself, to the settings and to
-// its page: CloudFormation itself is not to be had here.
+// TestTemplate checks deploy/aws/troy.yaml against itself, the settings and its
+// page, without CloudFormation.
 func TestTemplate(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../../deploy/aws/troy.yaml")
@@ -74,7 +74,7 @@ func TestTemplate(t *testing.T) {
 		_, isResource := template.Resources[resource]
 		_, isParameter := template.Parameters[resource]
 		if !isResource && !strings.HasPrefix(name, "AWS::") && (!isParameter || attribute) {
-			t.Errorf("the template refers to %s, which it has not", name)
+			t.Errorf("the template refers to %s, which it does not define", name)
 		}
 	}
 	settings := map[string]bool{}
@@ -96,17 +96,17 @@ func TestTemplate(t *testing.T) {
 		"TROY_AWS_APPS_QUEUE", "TROY_AWS_BUILDS_QUEUE", "TROY_AWS_PROJECT", "TROY_SNS_TOPICS",
 	} {
 		if !strings.Contains(string(text), "Description: "+setting+"}") {
-			t.Errorf("no output tells %s", setting)
+			t.Errorf("no output is for %s", setting)
 		}
 	}
 
-	// EventBridge delivers nothing to a topic whose policy has a condition.
+	// EventBridge does not deliver to a topic whose policy has a condition.
 	begin := strings.Index(string(text), "  BuildUpdatesPolicy:")
 	if policy, _, _ := strings.Cut(string(text)[begin:], "  BuildUpdatesRule:"); begin < 0 || strings.Contains(policy, "Condition") {
 		t.Errorf("the policy of the updates' topic has a condition:\n%s", policy)
 	}
 
-	// What the roles may do is explained, and no more than that.
+	// The page explains every permission of the roles, and no others.
 	manual, err := os.ReadFile("../../docs/aws.md")
 	if err != nil {
 		t.Fatal(err)
@@ -124,7 +124,7 @@ func TestTemplate(t *testing.T) {
 	}
 	for _, a := range action.FindAllString(string(manual), -1) {
 		if !slices.Contains(actions, a) {
-			t.Errorf("docs/aws.md explains %s, which no role may do", a)
+			t.Errorf("docs/aws.md explains %s, which no role may use", a)
 		}
 	}
 }

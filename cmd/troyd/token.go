@@ -28,8 +28,8 @@ func newTokenCreateCommand() *cobra.Command {
 	create := &cobra.Command{
 		Use:   "create --role viewer|deployer|admin",
 		Short: "Make a token and print it; it is not shown again",
-		Long: "Make a token and print it on standard output, this once: only its hash is stored. It expires after 90 days\n" +
-			"unless --expires says otherwise; when, is said on standard error.",
+		Long: "Make a token and print it on standard output, only once: Troy stores only its hash. It expires after 90 days\n" +
+			"unless --expires sets another time; standard error says when.",
 		Example: "  troyd token create --role deployer --name ci --pipeline blog\n  troyd token create --role admin --expires never",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -63,16 +63,16 @@ func newTokenCreateCommand() *cobra.Command {
 					return fmt.Errorf("create token %q: %w", name, err)
 				}
 				if at == nil {
-					cmd.PrintErrln("The token never expires. It is shown this once: troyd token revoke takes it back.")
+					cmd.PrintErrln("The token never expires. It is not shown again. To revoke it: troyd token revoke")
 				} else {
-					cmd.PrintErrf("The token expires on %s (--expires sets another time). It is shown this once.\n", at.UTC().Format("2006-01-02 at 15:04 UTC"))
+					cmd.PrintErrf("The token expires on %s (--expires sets another time). It is not shown again.\n", at.UTC().Format("2006-01-02 at 15:04 UTC"))
 				}
 				return printLine(cmd.OutOrStdout(), token)
 			})
 		},
 	}
-	create.Flags().StringVar(&role, "role", "", "what the token may: viewer, deployer or admin")
-	create.Flags().StringVar(&name, "name", "command line", "who uses it; events name it")
+	create.Flags().StringVar(&role, "role", "", "the token's role: viewer, deployer or admin")
+	create.Flags().StringVar(&name, "name", "command line", "the token's user; events name it")
 	create.Flags().StringSliceVar(&pipelines, "pipeline", nil, "limit it to this pipeline, by id or slug (may be repeated)")
 	create.Flags().StringVar(&expires, "expires", "", "when it expires: 30d, 12h, 2027-01-31 or never (default 90d)")
 	return create
@@ -81,8 +81,8 @@ func newTokenCreateCommand() *cobra.Command {
 func newTokenListCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
-		Short: "List the tokens, the newest first",
-		Long:  "List the tokens, the newest first. When one was last used is known to the hour.",
+		Short: "List the tokens, newest first",
+		Long:  "List the tokens, newest first. The time of last use is accurate to the hour.",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return withBackend(cmd.Context(), nil, func(_ config, b *backend) error {
@@ -96,8 +96,8 @@ func newTokenListCommand() *cobra.Command {
 	}
 }
 
-// printTokens prints a table. Of an id the last twelve digits are shown, which
-// are random; revoke takes them.
+// printTokens prints a table. It shows the last twelve digits of an id, which
+// are random; revoke accepts them.
 func printTokens(w io.Writer, rows []queries.TokenListRow) error {
 	var text strings.Builder
 	text.WriteString("ID\tNAME\tROLE\tMADE BY\tLAST USED\tEXPIRES\n")
@@ -135,8 +135,8 @@ func newTokenRevokeCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "revoke ID",
 		Short: "Revoke a token, which is refused from then on",
-		Long: "Revoke a token, which is refused from then on. ID is the one that troyd token list shows, or the whole id.\n\n" +
-			"Exit status: 0 revoked, 1 failed, 2 no such token.",
+		Long: "Revoke a token, which is refused from then on. ID is the one that troyd token list shows, or the full id.\n\n" +
+			"Exit status: 0 revoked, 1 failed, 2 token not found.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return withBackend(cmd.Context(), nil, func(cfg config, b *backend) error {
@@ -151,7 +151,7 @@ func newTokenRevokeCommand() *cobra.Command {
 				}
 				name, err := b.intake(cfg).RevokeToken(cmd.Context(), id, "operator "+username())
 				if errors.Is(err, pgx.ErrNoRows) {
-					return usageError{fmt.Errorf("there is no token %s any more", args[0])}
+					return usageError{fmt.Errorf("token not found any more: %s", args[0])}
 				}
 				if err != nil {
 					return fmt.Errorf("revoke token %s: %w", args[0], err)
@@ -162,7 +162,7 @@ func newTokenRevokeCommand() *cobra.Command {
 	}
 }
 
-// oneToken finds the token that is meant by its id, or by the end of it.
+// oneToken finds a token by its id, or by the end of it.
 func oneToken(rows []queries.TokenListRow, ref string) (uuid.UUID, error) {
 	var found []uuid.UUID
 	for _, t := range rows {
@@ -172,9 +172,9 @@ func oneToken(rows []queries.TokenListRow, ref string) (uuid.UUID, error) {
 	}
 	switch len(found) {
 	case 0:
-		return uuid.Nil, fmt.Errorf("there is no token %q; troyd token list shows their ids", ref)
+		return uuid.Nil, fmt.Errorf("token not found: %q; troyd token list shows their ids", ref)
 	case 1:
 		return found[0], nil
 	}
-	return uuid.Nil, fmt.Errorf("%q is the end of %d tokens' ids; give the whole id", ref, len(found))
+	return uuid.Nil, fmt.Errorf("%q is the end of %d tokens' ids; use the full id", ref, len(found))
 }

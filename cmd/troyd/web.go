@@ -20,7 +20,7 @@ import (
 func newWebCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "web",
-		Short: "Serve the API, the hooks and Asynqmon",
+		Short: "Serve the API, the webhooks and Asynqmon",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := loadConfig()
@@ -99,7 +99,7 @@ func newWeb(cfg config, b *backend, log *slog.Logger) (*http.Server, error) {
 		Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
-	// Logs that are followed would keep a stop waiting.
+	// Followed logs would delay a stop.
 	server.RegisterOnShutdown(sync.OnceFunc(func() { close(stopping) }))
 	return server, nil
 }
