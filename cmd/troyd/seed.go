@@ -232,7 +232,7 @@ func (s seeds) deployment(n int) []any {
 	return []any{
 		id, s.pipelineID(i), int64(number), string(kind), string(state), id, commit, branch, author, messages[n%len(messages)], actor,
 		int64(20 + n%400), int64(100_000 + n%9_000_000), int64(number), cause, at, at.Add(5 * time.Second), liveAt, liveAt, at.Add(41 * time.Second),
-		(*string)(nil), // nobody reports them
+		(*string)(nil), // they are not reported
 	}
 }
 
