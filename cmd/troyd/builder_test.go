@@ -148,7 +148,7 @@ func TestBuilderSettingsThatAreWrong(t *testing.T) {
 		{"TROY_BUILD_PATH", "tools", "is not an absolute path"},
 		{"TROY_BUILD_PATH", "/nowhere/bin", `"/nowhere/bin" can't be found`},
 		{"TROY_BUILD_VISIBLE", "/", "is not an absolute path below /"},
-		{"TROY_BUILD_VISIBLE", "/tmp/lan.pem", "lies in /tmp"},
+		{"TROY_BUILD_VISIBLE", "/tmp/lan.pem", "is in /tmp"},
 		{"TROY_BUILD_VISIBLE", "/var", "would show builds the data folder"},
 		{"TROY_BUILD_VISIBLE", filepath.Join(data, "cloud"), "would show builds the data folder"},
 		{"TROY_BUILD_ENV_FILE", filepath.Join(dir, "none"), "no such file"},
