@@ -125,7 +125,7 @@ func (d *Dashboard) page(h func(*visit) error) http.HandlerFunc {
 	return d.open(func(v *visit) error {
 		if err := d.welcome(v); err != nil {
 			if troy.KindOf(err) == troy.Unauthenticated && v.r.Header.Get("Authorization") == "" {
-				d.toLogin(v)
+				Login(v.w, v.r)
 				return nil
 			}
 			return err
@@ -142,10 +142,6 @@ func (d *Dashboard) welcome(v *visit) (err error) {
 		v.r = v.r.WithContext(intake.By(v.ctx(), v.who.Actor(), v.r.RemoteAddr))
 	}
 	return err
-}
-
-func (d *Dashboard) toLogin(v *visit) {
-	Login(v.w, v.r)
 }
 
 // Login sends a browser to sign in. It comes back to where it was.

@@ -32,8 +32,8 @@ type filter struct {
 	after                string
 }
 
-// filterOf reads the query. A filter that is none is an error: a list that
-// silently shows something else misleads.
+// filterOf reads the query. It returns an Invalid error for an unknown status or
+// order: a list that silently shows something else misleads.
 func filterOf(r *http.Request) (filter, error) {
 	q := r.URL.Query()
 	f := filter{Search: strings.TrimSpace(q.Get("q")), Status: q.Get("status"), Sort: q.Get("sort"), after: q.Get("after")}
