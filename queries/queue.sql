@@ -1,10 +1,11 @@
--- Lists of outstanding work, for people.
+-- Lists of outstanding work, for people. A pipeline or deployment that does not
+-- exist is zero.
 
 -- name: QueueRunning :many
 -- Lists the work that workers hold, longest first, of some pipelines or of
 -- all.
 SELECT w.kind, w.subject_id, w.due_at, w.since, w.attempt, w.cause, w.lease_until, (w.ring_id IS NOT NULL)::bool AS rung,
-       p.id AS pipeline_id, p.slug, d.number AS deployment_number
+       coalesce(p.id, '00000000-0000-0000-0000-000000000000')::uuid AS pipeline_id, coalesce(p.slug, '')::text AS slug, coalesce(d.number, 0)::bigint AS deployment_number
 FROM work w
 LEFT JOIN deployments d ON d.id = w.subject_id
 LEFT JOIN skips s ON s.id = w.subject_id
@@ -15,7 +16,8 @@ ORDER BY w.since, w.subject_id, w.kind LIMIT @page_limit;
 -- name: QueueWaiting :many
 -- Lists the work of the kinds that no worker holds, by the time when it is
 -- due. The page begins after the row with this time, subject and kind. Each kind
--- is read separately, in the order of its indexes.
+-- is read separately, in the order of its indexes. The joins have limits so that
+-- Postgres does not read whole tables for them.
 WITH line AS (
     SELECT l.* FROM unnest(@kinds::text[]) AS k (kind) CROSS JOIN LATERAL (
         (SELECT a.kind, a.subject_id, a.due_at, a.since, a.attempt, a.cause, a.ring_id FROM work a
@@ -31,11 +33,11 @@ WITH line AS (
     ORDER BY l.due_at, l.subject_id, l.kind LIMIT @page_limit
 )
 SELECT line.kind, line.subject_id, line.due_at, line.since, line.attempt, line.cause, (line.ring_id IS NOT NULL)::bool AS rung,
-       p.id AS pipeline_id, p.slug, d.number AS deployment_number
+       coalesce(p.id, '00000000-0000-0000-0000-000000000000')::uuid AS pipeline_id, coalesce(p.slug, '')::text AS slug, coalesce(d.number, 0)::bigint AS deployment_number
 FROM line
-LEFT JOIN deployments d ON d.id = line.subject_id
-LEFT JOIN skips s ON s.id = line.subject_id
-LEFT JOIN pipelines p ON p.id = coalesce(d.pipeline_id, s.pipeline_id, line.subject_id)
+LEFT JOIN LATERAL (SELECT x.pipeline_id, x.number FROM deployments x WHERE x.id = line.subject_id LIMIT 1) d ON true
+LEFT JOIN LATERAL (SELECT x.pipeline_id FROM skips x WHERE x.id = line.subject_id LIMIT 1) s ON true
+LEFT JOIN LATERAL (SELECT x.id, x.slug FROM pipelines x WHERE x.id = coalesce(d.pipeline_id, s.pipeline_id, line.subject_id) LIMIT 1) p ON true
 ORDER BY line.due_at, line.subject_id, line.kind;
 
 -- name: QueueOf :many
@@ -46,7 +48,7 @@ WITH subject AS (
     UNION ALL SELECT s.id, s.pipeline_id FROM skips s WHERE s.pipeline_id = ANY(@pipeline_ids::uuid[])
 )
 SELECT w.kind, w.subject_id, w.due_at, w.since, w.attempt, w.cause, (w.ring_id IS NOT NULL)::bool AS rung,
-       p.id AS pipeline_id, p.slug, d.number AS deployment_number
+       coalesce(p.id, '00000000-0000-0000-0000-000000000000')::uuid AS pipeline_id, coalesce(p.slug, '')::text AS slug, coalesce(d.number, 0)::bigint AS deployment_number
 FROM subject
 JOIN work w ON w.subject_id = subject.id
 JOIN pipelines p ON p.id = subject.pipeline_id

@@ -104,18 +104,21 @@ func (s *server) waitingWork(ctx context.Context, only []uuid.UUID, after place,
 	rows, err := s.q.QueueOf(ctx, queries.QueueOfParams{PipelineIds: only, AfterTime: after.at, AfterID: after.id, AfterKind: after.last, PageLimit: limit})
 	out := make([]queries.QueueWaitingRow, len(rows))
 	for i, r := range rows {
-		out[i] = queries.QueueWaitingRow{
-			Kind: r.Kind, SubjectID: r.SubjectID, DueAt: r.DueAt, Since: r.Since, Attempt: r.Attempt, Cause: r.Cause, Rung: r.Rung,
-			PipelineID: &r.PipelineID, Slug: &r.Slug, DeploymentNumber: r.DeploymentNumber,
-		}
+		out[i] = queries.QueueWaitingRow(r)
 	}
 	return out, err
 }
 
 func (s *server) describeWork(r queries.QueueWaitingRow) workJSON {
 	j := workJSON{
-		Kind: r.Kind, Queue: tasks.QueueOf(r.Kind), SubjectID: r.SubjectID, PipelineID: r.PipelineID, Pipeline: deref(r.Slug), Number: r.DeploymentNumber,
+		Kind: r.Kind, Queue: tasks.QueueOf(r.Kind), SubjectID: r.SubjectID, Pipeline: r.Slug,
 		Attempts: r.Attempt, Cause: r.Cause, Since: r.Since.UTC(), DueAt: r.DueAt.UTC(),
+	}
+	if r.PipelineID != uuid.Nil {
+		j.PipelineID = &r.PipelineID
+	}
+	if r.DeploymentNumber > 0 {
+		j.Number = &r.DeploymentNumber
 	}
 	due := !r.DueAt.After(s.now())
 	switch {
