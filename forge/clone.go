@@ -335,7 +335,7 @@ func (c *cloning) allow(ctx context.Context, m *module) error {
 	}
 	name := c.nameOf(m.address)
 	if _, _, err := SplitName(name); err != nil {
-		return nil //nolint:nilerr // not a repository's address: fetched as a stranger
+		return nil //nolint:nilerr // not a repository's address: fetched anonymously
 	}
 	if !strings.EqualFold(name, c.nameOf(c.home)) && !c.cfg.mayRead(name) {
 		m.unlisted = true

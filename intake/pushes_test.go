@@ -87,7 +87,7 @@ func TestPushesInAFlood(t *testing.T) {
 		t.Errorf("%d deployments, want one for each push", n)
 	}
 	if n := w.count("SELECT count(DISTINCT (pipeline_id, number)) FROM deployments"); n != repositories*each-1 {
-		t.Errorf("only %d have a number of their own", n)
+		t.Errorf("only %d have a distinct number", n)
 	}
 	if n := w.count("SELECT count(*) FROM deployments WHERE state = 'waiting'"); n != repositories {
 		t.Errorf("%d wait, want the newest of each pipeline", n)

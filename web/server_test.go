@@ -286,7 +286,7 @@ func TestMonitor(t *testing.T) {
 	policy := a.header.Get("Content-Security-Policy")
 	scripts := regexp.MustCompile(`(?s)<script>(.*?)</script>`).FindAllStringSubmatch(string(a.body), -1)
 	if len(scripts) == 0 {
-		t.Error("the page has no script of its own")
+		t.Error("the page has no script")
 	}
 	for _, s := range scripts {
 		sum := sha256.Sum256([]byte(s[1]))

@@ -36,7 +36,7 @@ import (
 
 const appsSecret = "apps secret"
 
-// world is a server with a database, a Redis and a store of its own.
+// world is a server with its own database, Redis and store.
 type world struct {
 	t      *testing.T
 	db     *pgxpool.Pool
@@ -188,8 +188,8 @@ func host(h string) option { return func(r *http.Request) { r.Host = h } }
 
 func as(token string) option { return header("Authorization", "Bearer "+token) }
 
-// send makes a request, as the admin unless an option says otherwise. body is
-// a string, a reader or something to be written as JSON.
+// send makes a request, as the admin unless an option says otherwise. body is a
+// string, a reader or a value to encode as JSON.
 func (w *world) send(method, path string, body any, options ...option) answer {
 	w.t.Helper()
 	var r io.Reader

@@ -6,10 +6,10 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// Where things lie in the work bucket, beside what is of sites.
+// The builds' keys in the work bucket, which also has the sites' manifests.
 //
-//	records/<pipeline>/<deployment>            what is known of a build
-//	records/<pipeline>/<deployment>.files      what its output has, which CodeBuild's role can't write
+//	records/<pipeline>/<deployment>            a build's record
+//	records/<pipeline>/<deployment>.files      the list of its output's files, which CodeBuild's role can't write
 //	builds/<pipeline>/<deployment>/<secret>/   its source and output, which CodeBuild's role reads and writes
 const (
 	records, builds = "records/", "builds/"

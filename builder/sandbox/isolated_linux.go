@@ -108,9 +108,9 @@ func (s *isolated) open(ctx context.Context) error {
 	// means no name; the wrapper's "" would be refused.
 	if _, err := unix.KeyctlInt(unix.KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0); err != nil {
 		if _, filtered := architectures[s.b.arch]; !filtered && !errors.Is(err, unix.ENOSYS) {
-			return fmt.Errorf("give the build a keyring of its own: %w", err)
+			return fmt.Errorf("give the build its own keyring: %w", err)
 		}
-		s.b.cfg.Log.Debug("a build has no keyring of its own, and no call to reach one either", "error", err)
+		s.b.cfg.Log.Debug("a build has no separate keyring, and no call to reach one either", "error", err)
 	}
 	if os.Geteuid() == 0 {
 		if err := s.takeUID(); err != nil {

@@ -219,7 +219,7 @@ func (b *Builder) start(ctx context.Context, spec builder.Spec) error {
 	}
 	if record.Attempts >= maxAttempts {
 		alive()
-		return troy.Errorf(troy.Conflict, "the build was begun %d times, and its worker died each time", record.Attempts)
+		return troy.Errorf(troy.Conflict, "the build was started %d times, and its worker died each time", record.Attempts)
 	}
 	record = buildRecord{
 		Build:    builder.Build{State: builder.Running, Started: time.Now().UTC(), Phases: []builder.PhaseRun{}},

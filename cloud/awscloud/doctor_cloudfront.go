@@ -77,7 +77,7 @@ func (c *CDN) tryCreate(ctx context.Context, config *types.DistributionConfig) e
 	if err != nil {
 		return err
 	}
-	// Its failure does not answer what was asked.
+	// A failed removal does not change the finding.
 	_, _ = c.client.DeleteDistribution(ctx, &cloudfront.DeleteDistributionInput{Id: made.Distribution.Id, IfMatch: made.ETag})
 	return nil
 }

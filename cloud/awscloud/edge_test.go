@@ -9,7 +9,7 @@ import (
 	"github.com/troy-iaas/troy/internal/devstack/s3test"
 )
 
-// CloudFront keeps pages although browsers ask for them each time: the
+// CloudFront caches pages although browsers revalidate them each time: the
 // deployment is part of every key.
 func TestOriginRequests(t *testing.T) {
 	t.Parallel()

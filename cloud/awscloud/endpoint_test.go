@@ -25,9 +25,9 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// What an endpoint may lack beside what an adapter may. sites is CloudFront
-// with its KeyValueStore, and Route 53. Without codebuild, the builder's test of
-// the same name is skipped.
+// Services that an endpoint may lack, in addition to what an adapter may. sites
+// is CloudFront with its KeyValueStore, and Route 53. Without codebuild, the
+// builder's test of the same name is skipped.
 const (
 	lacksS3        cloudtest.Lack = "s3"
 	lacksSites     cloudtest.Lack = "sites"
@@ -39,15 +39,15 @@ type endpoint struct {
 	url, s3                   string
 	zone, domain, store, cert string
 	lacks                     []cloudtest.Lack
-	credentials               aws.CredentialsProvider // nil for those of the environment
+	credentials               aws.CredentialsProvider // nil for the environment's
 	deadline, poll            time.Duration
 }
 
-// TestEndpoint runs the conformance suites and a whole life on the endpoints
-// that TROY_TEST_AWS_ENDPOINT and TROY_TEST_S3_ENDPOINT name, with the
-// credentials of the environment. TROY_TEST_AWS_ZONE, _DOMAIN, _POINTER_STORE
-// and _CERTIFICATE say what is there. What is not has to be named in
-// TROY_TEST_AWS_LACKS; everything else has to work.
+// TestEndpoint runs the conformance suites and a whole life on the endpoints in
+// TROY_TEST_AWS_ENDPOINT and TROY_TEST_S3_ENDPOINT, with the credentials of the
+// environment. TROY_TEST_AWS_ZONE, _DOMAIN, _POINTER_STORE and _CERTIFICATE
+// name the endpoint's resources. TROY_TEST_AWS_LACKS has to name missing
+// services; everything else has to work.
 func TestEndpoint(t *testing.T) {
 	t.Parallel()
 	env := func(name string) string { return os.Getenv("TROY_TEST_AWS_" + name) }
@@ -56,7 +56,7 @@ func TestEndpoint(t *testing.T) {
 		cert: env("CERTIFICATE"), deadline: 15 * time.Minute, poll: time.Second,
 	}
 	if e.url == "" && e.s3 == "" {
-		t.Skip("neither TROY_TEST_AWS_ENDPOINT nor TROY_TEST_S3_ENDPOINT is set: the suites run on the double and on the S3 server of the tests alone")
+		t.Skip("neither TROY_TEST_AWS_ENDPOINT nor TROY_TEST_S3_ENDPOINT is set: the suites run only on the double and on the tests' S3 server")
 	}
 	var err error
 	if e.lacks, err = parseLacks(env("LACKS")); err != nil {
@@ -65,7 +65,7 @@ func TestEndpoint(t *testing.T) {
 	e.run(t)
 }
 
-// parseLacks reads names separated by commas.
+// parseLacks parses comma-separated names.
 func parseLacks(text string) ([]cloudtest.Lack, error) {
 	known := []cloudtest.Lack{lacksS3, lacksSites, lacksCodeBuild, cloudtest.LacksPropagation, cloudtest.LacksHostConflict}
 	var lacks []cloudtest.Lack
@@ -91,11 +91,11 @@ func TestParseLacks(t *testing.T) {
 		t.Errorf("nothing: %q, %v", got, err)
 	}
 	if _, err := parseLacks("codebuild,magic"); err == nil || !strings.Contains(err.Error(), "magic") || !strings.Contains(err.Error(), "propagation") {
-		t.Errorf("an unknown name: %v; want it, and the list", err)
+		t.Errorf("an unknown name: %v; want an error with it and the list", err)
 	}
 }
 
-// The same on the double, with an S3 server beside it.
+// The same on the double and an S3 server.
 func TestEndpointOnTheDouble(t *testing.T) {
 	t.Parallel()
 	server := s3test.Start(t)
@@ -132,7 +132,8 @@ func (e endpoint) run(t *testing.T) {
 		}
 		return c
 	}
-	// has skips what is named as lacking, and fails when something else is.
+	// has skips the test if the service is named as lacking, and fails it if
+	// the service does not answer.
 	has := func(t *testing.T, l cloudtest.Lack, probe func(context.Context) error) {
 		t.Helper()
 		if slices.Contains(e.lacks, l) {
@@ -155,7 +156,7 @@ func (e endpoint) run(t *testing.T) {
 	}
 	sites := func(ctx context.Context) error {
 		if e.zone == "" || e.store == "" || e.domain == "" || e.cert == "" {
-			return fmt.Errorf("TROY_TEST_AWS_ZONE, _DOMAIN, _POINTER_STORE and _CERTIFICATE have to be set")
+			return fmt.Errorf("TROY_TEST_AWS_ZONE, _DOMAIN, _POINTER_STORE and _CERTIFICATE must be set")
 		}
 		if _, err := route53.NewFromConfig(loaded).GetHostedZone(ctx, &route53.GetHostedZoneInput{Id: &cfg.Zone}); err != nil {
 			return err

@@ -15,10 +15,10 @@ import (
 	"github.com/troy-iaas/troy/internal/awsapi"
 )
 
-// makeRoom makes sure that one more function can read the pointers' store. If
-// it is read by as many as may, functions of earlier versions that no
-// distribution uses any more are deleted. If none can be deleted, makeRoom
-// returns a Conflict error.
+// makeRoom makes room for one more function that reads the pointers' store. If
+// the maximum number of functions reads it, makeRoom deletes functions of
+// earlier versions that no distribution uses. If it can delete none, it returns
+// a Conflict error.
 func (c *CDN) makeRoom(ctx context.Context) error {
 	var readers []string
 	err := c.eachFunction(ctx, func(f types.FunctionSummary) {
@@ -55,9 +55,9 @@ func (c *CDN) makeRoom(ctx context.Context) error {
 		}
 		said = append(said, fmt.Sprintf("%s (used by %d)", name, used[name]))
 	}
-	return troy.Errorf(troy.Conflict, "%d functions read the pointers' store, as many as CloudFront lets: %s. "+
+	return troy.Errorf(troy.Conflict, "%d functions read the pointers' store, CloudFront's maximum: %s. "+
 		"Functions of earlier versions are deleted once no distribution uses them; `troyd work` moves distributions every %s. "+
-		"If they don't become fewer, delete pipelines, or set up another installation with a store of its own",
+		"If their number does not fall, delete pipelines, or set up another installation with its own store",
 		len(readers), strings.Join(said, ", "), UpkeepInterval)
 }
 

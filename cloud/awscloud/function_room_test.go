@@ -97,7 +97,7 @@ func TestUpkeepWithoutRoom(t *testing.T) {
 	a := newAccount(t, server, awsdouble.Config{})
 	a.earlier(t, server, 10, 10)
 	done, err := awscloud.NewCDN(a.loaded, a.cfg).Upkeep(t.Context())
-	if troy.KindOf(err) != troy.Conflict || !strings.Contains(fmt.Sprint(err), "10 functions read the pointers' store, as many as CloudFront lets: troy-0 (used by 1)") || done != (awscloud.Upkept{}) {
+	if troy.KindOf(err) != troy.Conflict || !strings.Contains(fmt.Sprint(err), "10 functions read the pointers' store, CloudFront's maximum: troy-0 (used by 1)") || done != (awscloud.Upkept{}) {
 		t.Errorf("the upkeep changed %+v, %v", done, err)
 	}
 	if _, err := a.cloud.CDN.Create(t.Context(), "troy-new", "new.sites.test"); troy.KindOf(err) != troy.Conflict {

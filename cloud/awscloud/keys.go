@@ -11,10 +11,10 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// Where things lie in the two buckets.
+// The keys in the two buckets.
 //
 //	sites bucket   sites/<pipeline>/<deployment>/<key>        a tree's files, as they are served; see fileKeys
-//	               errors/<reference>/404.html                what a distribution answers for what is missing
+//	               errors/<reference>/404.html                a distribution's 404 page
 //	work bucket    manifests/<pipeline>/open/<deployment>     a declared tree's manifest until it is sealed
 //	               manifests/<pipeline>/sealed/<deployment>   a sealed tree's manifest
 //

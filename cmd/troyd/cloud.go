@@ -153,7 +153,7 @@ func confirmTopic(cfg config, b *backend) (func(ctx context.Context, topic, toke
 	if len(cfg.SNSTopics) == 0 {
 		return nil, nil
 	}
-	// The web command's lifetime has no context of its own.
+	// The web command's lifetime has no separate context.
 	loaded, err := awsapi.Load(context.Background(), cfg.awsAPI())
 	if err != nil {
 		return nil, err

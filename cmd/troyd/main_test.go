@@ -114,7 +114,7 @@ func (s *server) said() string {
 	return s.log.String()
 }
 
-// serving starts a troyd in a process group of its own, as a shell would.
+// serving starts a troyd in its own process group, as a shell would.
 func serving(t *testing.T, settings []string, args ...string) *server {
 	t.Helper()
 	s := &server{t: t, cmd: troyd(t, settings, args...), lines: make(chan string, 100), ended: make(chan struct{})}

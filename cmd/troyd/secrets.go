@@ -70,7 +70,7 @@ func newSecretsCommand() *cobra.Command {
 
 // printCounts prints a table of the kinds of sealed values.
 func printCounts(w io.Writer, counts credentials.Counts, dry bool) error {
-	verb := "sealed anew"
+	verb := "sealed again"
 	if dry {
 		verb = "under an older key"
 	}

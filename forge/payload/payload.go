@@ -151,7 +151,7 @@ func (c *Checker) FullName(field, s string) string {
 
 // Ignored is an event that Troy does not use.
 func Ignored(event, action string) troy.Ignored {
-	return troy.Ignored{Name: event, Action: Clean(action, MaxName), Reason: "nothing is to be done on it"}
+	return troy.Ignored{Name: event, Action: Clean(action, MaxName), Reason: "Troy does not use this event"}
 }
 
 // Result returns the event, or an error if one of its fields is invalid. It
