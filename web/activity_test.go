@@ -252,7 +252,7 @@ func TestPipelinesSayWhatIsLive(t *testing.T) {
 		t.Errorf("deployment 2 is %+v", byNumber)
 	}
 	for _, ref := range []string{"3", "0", "-1", "99999999999999999999"} {
-		w.send("GET", "/v1/pipelines/blog/deployments/"+ref, nil).refused(t, 404, "not_found", "", "no deployment")
+		w.send("GET", "/v1/pipelines/blog/deployments/"+ref, nil).refused(t, 404, "not_found", "", ref)
 	}
 	w.send("GET", "/v1/pipelines/empty/deployments/1", nil).refused(t, 404, "not_found", "", "no deployment")
 	if got.Next == nil || got.Next.ID != second.ID || got.Next.Number != 2 || got.Next.State != "waiting" {
