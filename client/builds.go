@@ -21,6 +21,9 @@ type PipelineChange struct {
 	Build map[string]any `json:"build,omitempty"`
 	// NoRepository disconnects the repository.
 	NoRepository bool `json:"-"`
+	// IfMatch is the ETag of the settings that the change is made from. If
+	// they are others by now, the error is Moved. Empty means no condition.
+	IfMatch string `json:"-"`
 }
 
 // RepositoryChange lists the parts of a pipeline's source to change. An empty
@@ -32,7 +35,9 @@ type RepositoryChange struct {
 	Root     *string        `json:"root,omitempty"`
 }
 
-// ConfigurePipeline changes the settings of a pipeline's builds.
+// ConfigurePipeline changes the settings of a pipeline's builds. With IfMatch it
+// does not retry after a lost response, because the first attempt may have
+// changed the ETag.
 func (c *Client) ConfigurePipeline(ctx context.Context, pipeline string, change PipelineChange) (Pipeline, error) {
 	var p Pipeline
 	path, err := pipelinePath(pipeline)
@@ -51,8 +56,13 @@ func (c *Client) ConfigurePipeline(ctx context.Context, pipeline string, change 
 	if err != nil {
 		return p, err
 	}
-	k.repeatable = true
-	return p, c.do(ctx, k, &p)
+	k.repeatable = change.IfMatch == ""
+	if change.IfMatch != "" {
+		k.header.Set("If-Match", change.IfMatch)
+	}
+	k.tag = &p.ETag
+	err = c.do(ctx, k, &p)
+	return p, err
 }
 
 // Deploy builds and deploys a commit of the pipeline's repository, given by its

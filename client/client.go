@@ -120,6 +120,8 @@ type call struct {
 	method, path string
 	query        url.Values
 	header       http.Header
+	// tag receives the ETag of the response; nil means that it is not needed.
+	tag *string
 	// body returns a new reader for each attempt; nil means no body.
 	body func() (io.Reader, error)
 	size int64
@@ -258,6 +260,9 @@ func (c *Client) attempt(ctx context.Context, k call, out any) *failure {
 	}()
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		return answerFailure(resp)
+	}
+	if k.tag != nil {
+		*k.tag = resp.Header.Get("ETag")
 	}
 	if out == nil {
 		return nil

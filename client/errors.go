@@ -21,8 +21,13 @@ func answerFailure(resp *http.Response) *failure {
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		f.passing = true
 	}
+	// problem+json has the same in its own members (RFC 9457).
 	var body struct {
-		Error *struct {
+		Code    troy.ErrorKind `json:"code"`
+		Detail  string         `json:"detail"`
+		Field   string         `json:"field"`
+		Details []string       `json:"details"`
+		Error   *struct {
 			Code    troy.ErrorKind `json:"code"`
 			Message string         `json:"message"`
 			Field   string         `json:"field"`
@@ -32,7 +37,10 @@ func answerFailure(resp *http.Response) *failure {
 	// A response that can't be parsed is not Troy's.
 	err := json.NewDecoder(io.LimitReader(resp.Body, maxErrorAnswer)).Decode(&body)
 	kind := kindOfStatus(resp.StatusCode)
-	if err != nil || body.Error == nil || body.Error.Message == "" {
+	if body.Code == "" && body.Error != nil {
+		body.Code, body.Detail, body.Field, body.Details = body.Error.Code, body.Error.Message, body.Error.Field, body.Error.Details
+	}
+	if err != nil || body.Detail == "" || body.Code == "" && body.Error == nil {
 		message := fmt.Sprintf("the server answered %s", status(resp))
 		if where := resp.Header.Get("Location"); where != "" {
 			message += " and points to " + where
@@ -40,9 +48,9 @@ func answerFailure(resp *http.Response) *failure {
 		f.err = &troy.Error{Kind: kind, Message: message + "; the response is not from Troy; is the address right?"}
 		return f
 	}
-	e := &troy.Error{Kind: kind, Message: body.Error.Message, Field: body.Error.Field, Details: body.Error.Details}
-	if slices.Contains(kinds(), body.Error.Code) {
-		e.Kind = body.Error.Code
+	e := &troy.Error{Kind: kind, Message: body.Detail, Field: body.Field, Details: body.Details}
+	if slices.Contains(kinds(), body.Code) {
+		e.Kind = body.Code
 	}
 	if id := resp.Header.Get("X-Request-Id"); id != "" && e.Kind == troy.Internal {
 		e.Message += " (request " + id + ")"

@@ -42,6 +42,9 @@ type Pipeline struct {
 	SourceProblem string    `json:"source_problem,omitempty"`
 	CreatedAt     time.Time `json:"created_at"`
 	UpdatedAt     time.Time `json:"updated_at"`
+	// ETag stands for the settings (PipelineChange.IfMatch). Pipeline and
+	// ConfigurePipeline set it.
+	ETag string `json:"-"`
 }
 
 // Brief is what a pipeline says about one of its deployments.

@@ -48,7 +48,8 @@ func (c *Client) Pipeline(ctx context.Context, pipeline string) (Pipeline, error
 	if err != nil {
 		return p, err
 	}
-	return p, c.get(ctx, path, nil, &p)
+	err = c.do(ctx, call{method: http.MethodGet, path: path, repeatable: true, tag: &p.ETag}, &p)
+	return p, err
 }
 
 // CreatePipeline creates a pipeline. Retries after a lost response create only

@@ -28,6 +28,8 @@ type Configuration struct {
 	// Build is a JSON object with the members of troy.BuildSettings that
 	// change, or nil.
 	Build []byte
+	// Check, if not nil, can refuse the change for what the pipeline is now.
+	Check func(queries.Pipeline) error
 }
 
 // RepositoryChange changes parts of a pipeline's repository. An empty text
@@ -46,6 +48,11 @@ func (in *Intake) Configure(ctx context.Context, pipeline uuid.UUID, c Configura
 	after, err := in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
 		if err := notInDeletion(p); err != nil {
 			return err
+		}
+		if c.Check != nil {
+			if err := c.Check(p); err != nil {
+				return err
+			}
 		}
 		params, err := c.apply(p)
 		if err != nil {

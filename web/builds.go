@@ -158,8 +158,13 @@ func (s *server) pipelineConfigure(c *gin.Context, who caller) error {
 	if err := decode(c, maxJSON, &body); err != nil {
 		return err
 	}
+	matches, err := ifMatch(c.Request)
+	if err != nil {
+		return err
+	}
+	var found queries.Pipeline
 	change := intake.Configuration{
-		SameRepository: !who.All(), WatchPaths: body.WatchPaths, CancelRunning: body.CancelRunning,
+		SameRepository: !who.All(), WatchPaths: body.WatchPaths, CancelRunning: body.CancelRunning, Check: unchanged(matches, &found),
 	}
 	if body.Build != nil && body.Build.Kind() != 'n' {
 		change.Build = body.Build
@@ -167,8 +172,12 @@ func (s *server) pipelineConfigure(c *gin.Context, who caller) error {
 	if body.Repository.given {
 		change.Repository = &body.Repository.change
 	}
-	if p, err = s.deps.Intake.Configure(c.Request.Context(), p.ID, change); err != nil {
+	p, err = s.deps.Intake.Configure(c.Request.Context(), p.ID, change)
+	if troy.KindOf(err) == troy.Moved {
+		return s.replyMoved(c, err, found)
+	}
+	if err != nil {
 		return err
 	}
-	return s.replyPipeline(c, http.StatusOK, p)
+	return s.replySettings(c, p)
 }

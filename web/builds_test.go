@@ -152,9 +152,9 @@ func TestDeployAndRetry(t *testing.T) {
 	retry := path + "/" + d.ID.String() + "/retry"
 	w.send("POST", retry, nil).refused(t, 409, "conflict", "", "has not ended")
 	w.exec("UPDATE deployments SET state = 'building', started_at = now()")
-	w.exec(`INSERT INTO builds (deployment_id, attempt, rule, phases, log_bytes) VALUES ($1, 2, 'because', '[{"phase":"install","exit_code":1}]', 7)`, d.ID)
+	w.exec(`INSERT INTO builds (deployment_id, attempt, rule, phases, log_bytes) VALUES ($1, 2, 'because', '[{"phase":"install","started":"2026-01-02T15:04:05Z","exit_code":1}]', 7)`, d.ID)
 	w.send("GET", path+"/"+d.ID.String(), nil).into(t, 200, &d)
-	if b := d.Build; b == nil || b.Attempt != 2 || b.Rule != "because" || b.LogBytes != 7 || string(b.Phases) != `[{"phase":"install","exit_code":1}]` {
+	if b := d.Build; b == nil || b.Attempt != 2 || b.Rule != "because" || b.LogBytes != 7 || string(b.Phases) != `[{"phase":"install","started":"2026-01-02T15:04:05Z","exit_code":1}]` {
 		t.Errorf("%+v", d.Build)
 	}
 	w.exec("UPDATE deployments SET state = 'failed', finished_at = now()")

@@ -21,9 +21,6 @@ import (
 	"github.com/troy-iaas/troy/web/reply"
 )
 
-// requestHeader is the header with a request's id, which the log has too.
-const requestHeader = "X-Request-Id"
-
 var requestForm = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)
 
 // entry is what the log says about a request in addition to HTTP.
@@ -50,14 +47,14 @@ func note(ctx context.Context) *entry {
 func (s *server) outermost(next http.Handler, secure bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		e := &entry{request: r.Header.Get(requestHeader)}
+		e := &entry{request: r.Header.Get(reply.RequestHeader)}
 		if !requestForm.MatchString(e.request) {
 			e.request = rand.Text()
 		}
 		r = r.WithContext(context.WithValue(r.Context(), entryKey{}, e))
 		rec := &recorder{ResponseWriter: w}
 		securityHeaders(rec.Header(), secure)
-		rec.Header().Set(requestHeader, e.request)
+		rec.Header().Set(reply.RequestHeader, e.request)
 		if r.Body != nil && r.Body != http.NoBody {
 			r.Body = newBody(r.Body, http.NewResponseController(w), s.cfg.BodyIdle)
 		}

@@ -177,7 +177,7 @@ func (s *server) pipelineGet(c *gin.Context, who caller) error {
 	if err != nil {
 		return err
 	}
-	return s.replyPipeline(c, http.StatusOK, p)
+	return s.replySettings(c, p)
 }
 
 func (s *server) pipelineProvision(c *gin.Context, who caller) error {

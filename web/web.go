@@ -150,9 +150,13 @@ func New(cfg Config, deps Deps) (http.Handler, error) {
 	if deps.Metrics != nil {
 		mux.Handle("/metrics", s.knownHost(health.Metrics(deps.Metrics, s.mayAll)))
 	}
+	routes := s.routes(s.monitor())
+	if err := s.apiRoutes(routes); err != nil {
+		return nil, err
+	}
 	all := http.NewServeMux()
 	people.Register(all)
-	all.Handle("/", s.routes(s.monitor()))
+	all.Handle("/", routes)
 	guarded, err := s.sameOrigin(u, all)
 	if err != nil {
 		return nil, err
@@ -174,7 +178,7 @@ func knownHosts(u *url.URL) map[string]bool {
 	return hosts
 }
 
-func (s *server) routes(monitor http.Handler) http.Handler {
+func (s *server) routes(monitor http.Handler) *gin.Engine {
 	gin.SetMode(gin.ReleaseMode)
 	e := gin.New()
 	e.RedirectTrailingSlash = false

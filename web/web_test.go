@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -169,9 +170,21 @@ type refusal struct {
 func (a answer) refused(t *testing.T, status int, code, field, says string) refusal {
 	t.Helper()
 	var r struct {
-		Error refusal `json:"error"`
+		Type     string          `json:"type"`
+		Title    string          `json:"title"`
+		Status   int             `json:"status"`
+		Detail   string          `json:"detail"`
+		Request  string          `json:"request"`
+		Pipeline json.RawMessage `json:"pipeline"`
+		Error    refusal         `json:"error"`
+		refusal
 	}
 	a.into(t, status, &r)
+	// An error has one meaning in both of its forms.
+	same := reflect.DeepEqual(r.Error, refusal{r.Code, r.Detail, r.Field, r.Details})
+	if !same || r.Status != status || r.Title == "" || r.Type != "/docs#error-"+code || r.Request != a.header.Get("X-Request-Id") {
+		t.Errorf("the problem is %s", a.body)
+	}
 	if r.Error.Code != code || r.Error.Field != field || !strings.Contains(r.Error.Message, says) {
 		t.Errorf("got %+v, want %s at %q saying %q", r.Error, code, field, says)
 	}
@@ -226,7 +239,9 @@ func (w *world) send(method, path string, body any, options ...option) answer {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return answer{resp.StatusCode, resp.Header, content}
+	a := answer{resp.StatusCode, resp.Header, content}
+	w.documented(req, body, a)
+	return a
 }
 
 type pipeline struct {

@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -18,29 +17,6 @@ import (
 
 	"github.com/troy-iaas/troy"
 )
-
-// Status returns the HTTP status for a kind of error.
-func Status(k troy.ErrorKind) int {
-	switch k {
-	case troy.Invalid:
-		return http.StatusBadRequest
-	case troy.Unauthenticated:
-		return http.StatusUnauthorized
-	case troy.Forbidden:
-		return http.StatusForbidden
-	case troy.NotFound:
-		return http.StatusNotFound
-	case troy.Conflict:
-		return http.StatusConflict
-	case troy.Moved:
-		return http.StatusPreconditionFailed
-	case troy.TooLarge:
-		return http.StatusRequestEntityTooLarge
-	case troy.Unavailable, troy.Unsure:
-		return http.StatusServiceUnavailable
-	}
-	return http.StatusInternalServerError
-}
 
 const (
 	// retrySeconds is the value of Retry-After: Postgres restarts in a few
@@ -54,30 +30,6 @@ const (
 	// AdminChallenge makes a browser ask for an admin token (RFC 7617).
 	AdminChallenge = `Basic realm="Troy: an admin token as the password", charset="UTF-8"`
 )
-
-type errorBody struct {
-	Code    troy.ErrorKind `json:"code"`
-	Message string         `json:"message"`
-	Field   string         `json:"field,omitempty"`
-	Details []string       `json:"details,omitempty"`
-}
-
-// Error writes an error with the status of its kind. Clients see its text.
-func Error(w http.ResponseWriter, e *troy.Error) {
-	status := Status(e.Kind)
-	if status == http.StatusServiceUnavailable && w.Header().Get("Retry-After") == "" {
-		w.Header().Set("Retry-After", strconv.Itoa(retrySeconds))
-	}
-	if e.Kind == troy.Unauthenticated && w.Header().Get("WWW-Authenticate") == "" {
-		w.Header().Set("WWW-Authenticate", `Bearer realm="Troy"`) // RFC 6750 §3
-	}
-	ErrorAs(w, status, e)
-}
-
-// ErrorAs is like Error, for a status that Status does not return.
-func ErrorAs(w http.ResponseWriter, status int, e *troy.Error) {
-	JSON(w, status, map[string]errorBody{"error": {e.Kind, e.Message, e.Field, e.Details[:min(len(e.Details), mostDetails)]}})
-}
 
 // Public returns the part of an error that clients may see. For an unknown
 // error it reveals nothing.
@@ -126,8 +78,12 @@ func Limit(w http.ResponseWriter) {
 
 // JSON writes a value as JSON.
 func JSON(w http.ResponseWriter, status int, v any) {
+	write(w, status, "application/json; charset=utf-8", v)
+}
+
+func write(w http.ResponseWriter, status int, contentType string, v any) {
 	Limit(w)
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.Header().Set("Content-Type", contentType)
 	w.WriteHeader(status)
 	encoder := json.NewEncoder(w)
 	encoder.SetEscapeHTML(false)
