@@ -171,7 +171,7 @@ func TestOrphans(t *testing.T) {
 	}
 	w.eventually("nothing is left of it", func() bool {
 		out, _, status := w.run("troyd", "aws", "orphans", "--delete")
-		return status == 0 && strings.Contains(out, "Nothing")
+		return status == 0 && strings.Contains(out, "Everything in the account belongs")
 	})
 	for _, what := range a.left(t) {
 		if strings.Contains(what, lost.ID.String()) || strings.Contains(what, "lost.sites.test") {
