@@ -6,7 +6,7 @@ ORDER BY updated_at DESC, id DESC LIMIT @page_limit;
 
 -- name: OverviewByChangeOfStatus :many
 SELECT * FROM pipelines
-WHERE status = @status::text AND (updated_at, id) < (@before_time::timestamptz, @before_id::uuid)
+WHERE status || '' = @status::text AND (updated_at, id) < (@before_time::timestamptz, @before_id::uuid)
 ORDER BY updated_at DESC, id DESC LIMIT @page_limit;
 
 -- name: OverviewByName :many
@@ -14,7 +14,7 @@ ORDER BY updated_at DESC, id DESC LIMIT @page_limit;
 SELECT * FROM pipelines WHERE slug > @after::text ORDER BY slug LIMIT @page_limit;
 
 -- name: OverviewByNameOfStatus :many
-SELECT * FROM pipelines WHERE status = @status::text AND slug > @after::text ORDER BY slug LIMIT @page_limit;
+SELECT * FROM pipelines WHERE status || '' = @status::text AND slug > @after::text ORDER BY slug LIMIT @page_limit;
 
 -- name: OverviewFound :many
 -- Pipelines whose name, slug or repository have words that begin like those of

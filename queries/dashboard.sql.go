@@ -252,7 +252,7 @@ func (q *Queries) OverviewByChange(ctx context.Context, arg OverviewByChangePara
 
 const overviewByChangeOfStatus = `-- name: OverviewByChangeOfStatus :many
 SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace FROM pipelines
-WHERE status = $1::text AND (updated_at, id) < ($2::timestamptz, $3::uuid)
+WHERE status || '' = $1::text AND (updated_at, id) < ($2::timestamptz, $3::uuid)
 ORDER BY updated_at DESC, id DESC LIMIT $4
 `
 
@@ -376,7 +376,7 @@ func (q *Queries) OverviewByName(ctx context.Context, after string, pageLimit in
 }
 
 const overviewByNameOfStatus = `-- name: OverviewByNameOfStatus :many
-SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace FROM pipelines WHERE status = $1::text AND slug > $2::text ORDER BY slug LIMIT $3
+SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace FROM pipelines WHERE status || '' = $1::text AND slug > $2::text ORDER BY slug LIMIT $3
 `
 
 type OverviewByNameOfStatusParams struct {

@@ -16,9 +16,9 @@ CREATE INDEX IF NOT EXISTS "sessions_expires" ON "sessions" ("expires_at");
 DROP INDEX CONCURRENTLY IF EXISTS "pipelines_updated";
 CREATE INDEX CONCURRENTLY "pipelines_updated" ON "pipelines" ("updated_at", "id");
 DROP INDEX CONCURRENTLY IF EXISTS "pipelines_status_updated";
-CREATE INDEX CONCURRENTLY "pipelines_status_updated" ON "pipelines" ("status", "updated_at", "id");
+CREATE INDEX CONCURRENTLY "pipelines_status_updated" ON "pipelines" ((status || ''), "updated_at", "id");
 DROP INDEX CONCURRENTLY IF EXISTS "pipelines_status_slug";
-CREATE INDEX CONCURRENTLY "pipelines_status_slug" ON "pipelines" ("status", "slug");
+CREATE INDEX CONCURRENTLY "pipelines_status_slug" ON "pipelines" ((status || ''), "slug");
 DROP INDEX CONCURRENTLY IF EXISTS "pipelines_words";
 CREATE INDEX CONCURRENTLY "pipelines_words" ON "pipelines" USING gin (to_tsvector('simple'::regconfig,
     translate(name || ' ' || slug || ' ' || coalesce(repository_full_name, ''), '-_/.', '    ')));
