@@ -301,9 +301,23 @@ func (s apiSchema) view() docsType {
 	case t.Ref == "":
 		t.Text = cmp.Or(s.Format, strings.Join(types, " or "))
 	}
+	more = append(more, s.bounds()...)
 	if s.Default != nil {
 		more = append(more, "(default "+strings.Trim(string(s.Default), `"`)+")")
 	}
 	t.More = strings.Join(more, " ")
 	return t
+}
+
+// bounds describes the limits of a value.
+func (s apiSchema) bounds() (out []string) {
+	for _, b := range []struct {
+		words string
+		n     *int64
+	}{{"at least %d", s.Minimum}, {"at most %d", s.Maximum}, {"at most %d characters", s.MaxLength}, {"at most %d items", s.MaxItems}} {
+		if b.n != nil {
+			out = append(out, "("+fmt.Sprintf(b.words, *b.n)+")")
+		}
+	}
+	return out
 }

@@ -136,6 +136,10 @@ type apiSchema struct {
 	Properties  ordered[apiSchema] `json:"properties"`
 	Items       *apiSchema         `json:"items"`
 	OneOf       []apiSchema        `json:"oneOf"`
+	Minimum     *int64             `json:"minimum"`
+	Maximum     *int64             `json:"maximum"`
+	MaxLength   *int64             `json:"maxLength"`
+	MaxItems    *int64             `json:"maxItems"`
 }
 
 // ordered is a JSON object whose members keep their order.
