@@ -17,7 +17,7 @@ WITH event AS (
     SELECT a.time, a.id, 0::bigint AS number, a.actor, a.action, a.subject, a.detail,
            a.pipeline_id, a.slug, a.deployment_id, NULL::text AS from_status, NULL::text AS to_status, a.remote
     FROM audit a
-    WHERE (a.time, a.id) < (@before_time::timestamptz, @before_id::uuid) AND (a.pipeline_id IS NOT NULL OR @everything::bool)
+    WHERE (a.time, a.id) < (@before_time::timestamptz, @before_id::uuid) AND (a.pipeline_id IS NOT NULL AND a.action NOT LIKE 'variable.%' OR @everything::bool)
     ORDER BY a.time DESC, a.id DESC LIMIT @page_limit
 ), page AS (
     SELECT * FROM event UNION ALL SELECT * FROM change ORDER BY time DESC, id DESC, number DESC LIMIT @page_limit
@@ -41,7 +41,7 @@ WITH event AS (
     SELECT a.time, a.id, 0::bigint AS number, a.actor, a.action, a.subject, a.detail,
            a.pipeline_id, a.slug, a.deployment_id, NULL::text AS from_status, NULL::text AS to_status, a.remote
     FROM audit a
-    WHERE a.pipeline_id = ANY(@pipeline_ids::uuid[]) AND (a.time, a.id) < (@before_time::timestamptz, @before_id::uuid)
+    WHERE a.pipeline_id = ANY(@pipeline_ids::uuid[]) AND (a.action NOT LIKE 'variable.%' OR @variables::bool) AND (a.time, a.id) < (@before_time::timestamptz, @before_id::uuid)
     ORDER BY a.time DESC, a.id DESC LIMIT @page_limit
 ), page AS (
     SELECT * FROM event UNION ALL SELECT * FROM change ORDER BY time DESC, id DESC, number DESC LIMIT @page_limit

@@ -23,7 +23,7 @@ WITH event AS (
     SELECT a.time, a.id, 0::bigint AS number, a.actor, a.action, a.subject, a.detail,
            a.pipeline_id, a.slug, a.deployment_id, NULL::text AS from_status, NULL::text AS to_status, a.remote
     FROM audit a
-    WHERE (a.time, a.id) < ($1::timestamptz, $2::uuid) AND (a.pipeline_id IS NOT NULL OR $5::bool)
+    WHERE (a.time, a.id) < ($1::timestamptz, $2::uuid) AND (a.pipeline_id IS NOT NULL AND a.action NOT LIKE 'variable.%' OR $5::bool)
     ORDER BY a.time DESC, a.id DESC LIMIT $4
 ), page AS (
     SELECT time, id, number, actor, action, subject, detail, pipeline_id, slug, deployment_id, from_status, to_status, remote FROM event UNION ALL SELECT time, id, number, actor, action, subject, detail, pipeline_id, slug, deployment_id, from_status, to_status, remote FROM change ORDER BY time DESC, id DESC, number DESC LIMIT $4
@@ -116,7 +116,7 @@ WITH event AS (
     SELECT a.time, a.id, 0::bigint AS number, a.actor, a.action, a.subject, a.detail,
            a.pipeline_id, a.slug, a.deployment_id, NULL::text AS from_status, NULL::text AS to_status, a.remote
     FROM audit a
-    WHERE a.pipeline_id = ANY($1::uuid[]) AND (a.time, a.id) < ($2::timestamptz, $3::uuid)
+    WHERE a.pipeline_id = ANY($1::uuid[]) AND (a.action NOT LIKE 'variable.%' OR $6::bool) AND (a.time, a.id) < ($2::timestamptz, $3::uuid)
     ORDER BY a.time DESC, a.id DESC LIMIT $5
 ), page AS (
     SELECT time, id, number, actor, action, subject, detail, pipeline_id, slug, deployment_id, from_status, to_status, remote FROM event UNION ALL SELECT time, id, number, actor, action, subject, detail, pipeline_id, slug, deployment_id, from_status, to_status, remote FROM change ORDER BY time DESC, id DESC, number DESC LIMIT $5
@@ -134,6 +134,7 @@ type ActivityOfParams struct {
 	BeforeID     uuid.UUID
 	BeforeNumber int64
 	PageLimit    int32
+	Variables    bool
 }
 
 type ActivityOfRow struct {
@@ -161,6 +162,7 @@ func (q *Queries) ActivityOf(ctx context.Context, arg ActivityOfParams) ([]Activ
 		arg.BeforeID,
 		arg.BeforeNumber,
 		arg.PageLimit,
+		arg.Variables,
 	)
 	if err != nil {
 		return nil, err

@@ -35,4 +35,4 @@ DELETE FROM sessions WHERE hash = @hash AND (sqlc.narg('token_id')::uuid IS NULL
 -- name: SessionsTidy :exec
 -- Removes sessions that have expired, and of a token's all but the newest 50.
 DELETE FROM sessions WHERE expires_at <= now()
-   OR hash IN (SELECT s.hash FROM sessions s WHERE s.token_id = @token_id ORDER BY s.created_at DESC OFFSET 50);
+   OR hash IN (SELECT s.hash FROM sessions s WHERE s.token_id = @token_id ORDER BY s.created_at DESC, s.hash OFFSET 50);

@@ -154,7 +154,7 @@ func (q *Queries) SessionSeen(ctx context.Context, hash []byte) error {
 
 const sessionsTidy = `-- name: SessionsTidy :exec
 DELETE FROM sessions WHERE expires_at <= now()
-   OR hash IN (SELECT s.hash FROM sessions s WHERE s.token_id = $1 ORDER BY s.created_at DESC OFFSET 50)
+   OR hash IN (SELECT s.hash FROM sessions s WHERE s.token_id = $1 ORDER BY s.created_at DESC, s.hash OFFSET 50)
 `
 
 // Removes sessions that have expired, and of a token's all but the newest 50.

@@ -93,7 +93,7 @@ func (s *server) activityList(c *gin.Context, who caller) error {
 	} else {
 		var some []queries.ActivityOfRow
 		some, err = s.q.ActivityOf(ctx, queries.ActivityOfParams{
-			BeforeTime: before.at, BeforeID: before.id, BeforeNumber: number, PageLimit: pg.limit + 1, PipelineIds: only,
+			BeforeTime: before.at, BeforeID: before.id, BeforeNumber: number, PageLimit: pg.limit + 1, PipelineIds: only, Variables: who.Role.May(credentials.Admin),
 		})
 		for _, r := range some {
 			rows = append(rows, queries.ActivityListRow(r))

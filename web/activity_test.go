@@ -3,6 +3,7 @@ package web_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -110,9 +111,12 @@ func TestActivity(t *testing.T) {
 		}
 	}
 	// A limited token, and a filter, show one pipeline's.
+	// The names of variables are for admins.
 	limited := w.activity("", 2, w.token(credentials.Viewer, blog.ID))
 	filtered := w.activity("&pipeline=blog", 3, w.admin)
-	if len(limited) != 8 || fmt.Sprint(limited) != fmt.Sprint(filtered) {
+	total := len(filtered)
+	filtered = slices.DeleteFunc(filtered, func(a activity) bool { return strings.HasPrefix(a.Action, "variable.") })
+	if total != 8 || len(filtered) != 6 || fmt.Sprint(limited) != fmt.Sprint(filtered) {
 		t.Errorf("limited: %v, filtered: %v", limited, filtered)
 	}
 	for _, a := range limited {

@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -11,6 +12,7 @@ import (
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/credentials"
 	"github.com/troy-iaas/troy/intake"
+	"github.com/troy-iaas/troy/web/dashboard"
 	"github.com/troy-iaas/troy/web/reply"
 )
 
@@ -47,6 +49,12 @@ func (s *server) mayAll(w http.ResponseWriter, r *http.Request, least credential
 		return true
 	}
 	if troy.KindOf(err) == troy.Unauthenticated {
+		if r.Header.Get("Authorization") == "" && strings.Contains(r.Header.Get("Accept"), "text/html") {
+			// A browser that is asked for a password keeps it until it is closed,
+			// and signing out would not end that.
+			dashboard.Login(w, r)
+			return false
+		}
 		w.Header().Set("WWW-Authenticate", reply.AdminChallenge)
 	}
 	s.fail(w, r, err)

@@ -9,6 +9,7 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
 
+	"github.com/troy-iaas/troy/credentials"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/tasks"
 	"github.com/troy-iaas/troy/web/reply"
@@ -71,7 +72,7 @@ func (s *server) queueList(c *gin.Context, who caller) error {
 			j := s.describeWork(queries.QueueWaitingRow{
 				Kind: r.Kind, SubjectID: r.SubjectID, DueAt: r.DueAt, Since: r.Since, Attempt: r.Attempt, Cause: r.Cause, Rung: r.Rung,
 				PipelineID: r.PipelineID, Slug: r.Slug, DeploymentNumber: r.DeploymentNumber,
-			})
+			}, who)
 			j.State, j.Why, j.LeaseUntil = workRunning, "a worker is at it", utc(r.LeaseUntil)
 			answer.Queue = append(answer.Queue, j)
 		}
@@ -83,7 +84,7 @@ func (s *server) queueList(c *gin.Context, who caller) error {
 	rows, more := cut(rows, pg)
 	waiting := make([]workJSON, 0, len(rows))
 	for _, r := range rows {
-		waiting = append(waiting, s.describeWork(r))
+		waiting = append(waiting, s.describeWork(r, who))
 	}
 	if err := s.placeWork(ctx, waiting); err != nil {
 		return err
@@ -109,10 +110,15 @@ func (s *server) waitingWork(ctx context.Context, only []uuid.UUID, after place,
 	return out, err
 }
 
-func (s *server) describeWork(r queries.QueueWaitingRow) workJSON {
+// describeWork describes a row. Causes name parts of the installation, and so
+// are shown to admins alone.
+func (s *server) describeWork(r queries.QueueWaitingRow, who caller) workJSON {
 	j := workJSON{
 		Kind: r.Kind, Queue: tasks.QueueOf(r.Kind), SubjectID: r.SubjectID, Pipeline: r.Slug,
-		Attempts: r.Attempt, Cause: r.Cause, Since: r.Since.UTC(), DueAt: r.DueAt.UTC(),
+		Attempts: r.Attempt, Since: r.Since.UTC(), DueAt: r.DueAt.UTC(),
+	}
+	if who.Role.May(credentials.Admin) {
+		j.Cause = r.Cause
 	}
 	if r.PipelineID != uuid.Nil {
 		j.PipelineID = &r.PipelineID

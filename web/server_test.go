@@ -80,7 +80,7 @@ func TestEveryAnswer(t *testing.T) {
 		a.refused(t, c.status, map[int]string{404: "not_found", 405: "invalid"}[c.status], "", "")
 		for name, want := range map[string]string{
 			"Content-Type": "application/problem+json", "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY",
-			"Referrer-Policy": "no-referrer", "Cache-Control": "no-store", "Strict-Transport-Security": "max-age=31536000",
+			"Referrer-Policy": "same-origin", "Cache-Control": "no-store", "Strict-Transport-Security": "max-age=31536000",
 		} {
 			if got := a.header.Get(name); got != want {
 				t.Errorf("%s %s: %s is %q, want %q", c.method, c.path, name, got, want)

@@ -104,6 +104,10 @@ func (a *app) choose() (endpoint, error) {
 	}
 	if link != nil && link.Server != "" {
 		if e, ok := find(link.Server, link.file); ok {
+			// The folder may be someone else's repository.
+			if current, ok := all.Contexts[all.Current]; ok && !sameServer(current.URL, e.url) && e != dev {
+				_, _ = fmt.Fprintf(a.err, "Using the server that %s names, %s.\n", clean(link.file), clean(e.url))
+			}
 			return a.announce(e, dev), nil
 		}
 		return endpoint{}, troy.Errorf(troy.Unauthenticated, "%s links this folder to %s, and there is no token for it", link.file, link.Server)
@@ -132,8 +136,8 @@ func (a *app) findDev() (endpoint, bool) {
 	if dir == "" {
 		dir = ".troy"
 	}
-	text, err := os.ReadFile(filepath.Join(dir, "dev.json"))
-	if err != nil || len(text) > maxSettings {
+	text, ok := readOwn(filepath.Join(dir, "dev.json"))
+	if !ok {
 		return endpoint{}, false
 	}
 	var dev struct {
@@ -146,8 +150,8 @@ func (a *app) findDev() (endpoint, bool) {
 	if err != nil || !loopback(u.Hostname()) {
 		return endpoint{}, false
 	}
-	token, err := os.ReadFile(filepath.Join(dir, "admin-token"))
-	if err != nil {
+	token, ok := readOwn(filepath.Join(dir, "admin-token"))
+	if !ok {
 		return endpoint{}, false
 	}
 	port := u.Port()
@@ -160,6 +164,17 @@ func (a *app) findDev() (endpoint, bool) {
 	}
 	_ = conn.Close()
 	return endpoint{url: u.String(), token: strings.TrimSpace(string(token)), field: dir, from: filepath.Join(dir, "admin-token")}, true
+}
+
+// readOwn reads a small file as troyd dev writes it: a regular file, not a link,
+// that no other user can write to.
+func readOwn(file string) ([]byte, bool) {
+	info, err := os.Lstat(file)
+	if err != nil || !info.Mode().IsRegular() || info.Mode().Perm()&0o022 != 0 || info.Size() > maxSettings {
+		return nil, false
+	}
+	text, err := os.ReadFile(file)
+	return text, err == nil && len(text) <= maxSettings
 }
 
 func loopback(host string) bool {

@@ -202,8 +202,14 @@ func keptSecret(dir, name string, make func() (string, error)) (string, error) {
 	if err := os.MkdirAll(dir, 0o711); err != nil {
 		return "", err
 	}
-	if err := os.WriteFile(file, []byte(secret+"\n"), 0o600); err != nil {
+	// A project that Troy runs in must not commit its secrets.
+	if err := os.WriteFile(filepath.Join(dir, ".gitignore"), []byte("*\n"), 0o600); err != nil {
 		return "", err
 	}
-	return secret, nil
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return "", err
+	}
+	_, err = f.WriteString(secret + "\n")
+	return secret, errors.Join(err, f.Close())
 }

@@ -66,7 +66,7 @@ type Dashboard struct {
 	q         *queries.Queries
 	templates *template.Template
 	failures  *failures
-	streams   chan struct{} // a slot for each page that is kept up to date
+	streams   *streams
 }
 
 // New returns the dashboard.
@@ -76,7 +76,7 @@ func New(cfg Config, deps Deps) (*Dashboard, error) {
 		return nil, err
 	}
 	return &Dashboard{
-		cfg: cfg, deps: deps, q: queries.New(deps.DB), templates: templates, failures: newFailures(), streams: make(chan struct{}, mostStreams),
+		cfg: cfg, deps: deps, q: queries.New(deps.DB), templates: templates, failures: newFailures(), streams: &streams{of: map[uuid.UUID]int{}},
 	}, nil
 }
 

@@ -131,13 +131,15 @@ func (d *Dashboard) login(v *visit) error {
 }
 
 func (d *Dashboard) signIn(v *visit, next string, in func() error) error {
-	address := addressOf(v.r)
-	if d.failures.tooMany(address) {
-		v.w.Header().Set("Retry-After", "6")
-		return d.showLogin(v, http.StatusTooManyRequests, loginView{Next: next, Problem: "Too many sign-ins from your address failed. Wait a few seconds and try again."})
-	}
 	err := in()
 	if troy.KindOf(err) == troy.Unauthenticated {
+		// A valid token always signs in: others at the address can't keep its
+		// holder out.
+		address := addressOf(v.r)
+		if d.failures.tooMany(address) {
+			v.w.Header().Set("Retry-After", "6")
+			return d.showLogin(v, http.StatusTooManyRequests, loginView{Next: next, Problem: "Too many sign-ins from your address failed. Wait a few seconds and try again."})
+		}
 		d.failures.add(address)
 		d.deps.Note(v.ctx(), Note{Err: err})
 		return d.showLogin(v, http.StatusUnauthorized, loginView{Next: next, Problem: sentence(public(err).Message)})

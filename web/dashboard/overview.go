@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -37,6 +38,9 @@ type filter struct {
 func filterOf(r *http.Request) (filter, error) {
 	q := r.URL.Query()
 	f := filter{Search: strings.TrimSpace(q.Get("q")), Status: q.Get("status"), Sort: q.Get("sort"), after: q.Get("after")}
+	if strings.ContainsRune(f.Search+f.after, 0) || !utf8.ValidString(f.Search+f.after) {
+		return filter{}, troy.Errorf(troy.Invalid, "the search is not text").At("q")
+	}
 	if f.Status != "" {
 		if s, err := troy.ParseStatus(f.Status); err != nil || s == troy.Deleted {
 			return filter{}, troy.Errorf(troy.Invalid, "the status %q is unknown; choose one from the list", clip(f.Status)).At("status")

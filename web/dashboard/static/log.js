@@ -22,7 +22,7 @@
   // Colours and styles are kept (ECMA-48, SGR); sequences that move a
   // terminal's cursor are left out.
   const sequence = /\x1b(?:\[([0-?]*)[ -\/]*([@-~])|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])/g;
-  const unfinished = /\x1b(?:\[[0-?]*[ -\/]*|\][^\x07\x1b]{0,2048}\x1b?)?$/;
+  const unfinished = /\x1b(?:\[[0-?]{0,64}[ -\/]{0,8}|\][^\x07\x1b]{0,2048}\x1b?)?$/;
   let held = "";
   let style = { flags: "", color: "" };
 
