@@ -199,9 +199,6 @@ type Hooks interface {
 	// EnsureHook makes the repository's webhook to an address, or updates it,
 	// and returns its id. After ErrForbidden, it has to be made by hand.
 	EnsureHook(ctx context.Context, r Repository, hook Hook) (string, error)
-	// RemoveHook removes the webhook to an address. It returns nil if there is
-	// none.
-	RemoveHook(ctx context.Context, r Repository, url string) error
 }
 
 // Hook is a webhook.

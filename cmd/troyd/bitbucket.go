@@ -34,41 +34,36 @@ func newBitbucketHookCommand() *cobra.Command {
 			"without it, the command prints what to enter by hand, with exit status 1.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, err := commandConfig()
-			if err != nil {
-				return err
-			}
-			if cfg.Forges.Bitbucket.Secret == "" {
-				return usageError{errors.New("TROY_BITBUCKET_SECRET: not set; the webhook is signed with it. openssl rand -hex 32 makes one, for troyd web too")}
-			}
-			b, err := connect(cmd.Context(), cfg, cfg.logger())
-			if err != nil {
-				return err
-			}
-			defer b.close()
-			id, err := subject(cmd.Context(), b, args[0])
-			if err != nil {
-				return usageError{err}
-			}
-			q := queries.New(b.db)
-			p, err := q.PipelineGet(cmd.Context(), id)
-			if err != nil {
-				return fmt.Errorf("read pipeline %s: %w", args[0], err)
-			}
-			if p.RepositoryProvider == nil || p.RepositoryFullName == nil || *p.RepositoryProvider != string(troy.Bitbucket) {
-				return usageError{fmt.Errorf("the pipeline %s is not built from a repository at Bitbucket", p.Slug)}
-			}
-			// It uses the access token even if a Connect app has access: a
-			// Connect app's scopes exclude webhooks.
-			client, err := bitbucket.NewForge(cfg.Forges.Bitbucket, bitbucket.Options{URL: cfg.URL, DB: b.db})
-			if err != nil {
-				return usageError{err}
-			}
-			r := forge.Repository{FullName: *p.RepositoryFullName}
-			if p.RepositoryID != nil {
-				r.ID = *p.RepositoryID
-			}
-			return ensureHook(cmd.Context(), cmd.OutOrStdout(), client, r, forge.Hook{URL: cfg.URL + "/hooks/bitbucket", Secret: cfg.Forges.Bitbucket.Secret})
+			return withBackend(cmd.Context(), func(cfg config) error {
+				if cfg.Forges.Bitbucket.Secret == "" {
+					return usageError{errors.New("TROY_BITBUCKET_SECRET: not set; the webhook is signed with it. openssl rand -hex 32 makes one, for troyd web too")}
+				}
+				return nil
+			}, func(cfg config, b *backend) error {
+				id, err := subject(cmd.Context(), b, args[0])
+				if err != nil {
+					return usageError{err}
+				}
+				q := queries.New(b.db)
+				p, err := q.PipelineGet(cmd.Context(), id)
+				if err != nil {
+					return fmt.Errorf("read pipeline %s: %w", args[0], err)
+				}
+				if p.RepositoryProvider == nil || p.RepositoryFullName == nil || *p.RepositoryProvider != string(troy.Bitbucket) {
+					return usageError{fmt.Errorf("the pipeline %s is not built from a repository at Bitbucket", p.Slug)}
+				}
+				// It uses the access token even if a Connect app has access: a
+				// Connect app's scopes exclude webhooks.
+				client, err := bitbucket.NewForge(cfg.Forges.Bitbucket, bitbucket.Options{URL: cfg.URL, DB: b.db})
+				if err != nil {
+					return usageError{err}
+				}
+				r := forge.Repository{FullName: *p.RepositoryFullName}
+				if p.RepositoryID != nil {
+					r.ID = *p.RepositoryID
+				}
+				return ensureHook(cmd.Context(), cmd.OutOrStdout(), client, r, forge.Hook{URL: cfg.URL + "/hooks/bitbucket", Secret: cfg.Forges.Bitbucket.Secret})
+			})
 		},
 	}
 }
@@ -226,27 +221,20 @@ func newBitbucketStatusCommand() *cobra.Command {
 		Short: "Show the credentials that Troy uses at Bitbucket",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := commandConfig()
-			if err != nil {
-				return err
-			}
-			b, err := connect(cmd.Context(), cfg, cfg.logger())
-			if err != nil {
-				return err
-			}
-			defer b.close()
-			token := "not set"
-			if cfg.Forges.Bitbucket.Token != "" {
-				token = "set"
-			}
-			signed := "not set, so webhooks are refused"
-			if cfg.Forges.Bitbucket.Secret != "" {
-				signed = "set"
-			}
-			if err := printLine(cmd.OutOrStdout(), fmt.Sprintf("TROY_BITBUCKET_TOKEN: %s\nTROY_BITBUCKET_SECRET: %s\nWebhook: %s/hooks/bitbucket", token, signed, cfg.URL)); err != nil {
-				return err
-			}
-			return installations(cmd.Context(), cmd.OutOrStdout(), queries.New(b.db), troy.Bitbucket)
+			return withBackend(cmd.Context(), nil, func(cfg config, b *backend) error {
+				token := "not set"
+				if cfg.Forges.Bitbucket.Token != "" {
+					token = "set"
+				}
+				signed := "not set, so webhooks are refused"
+				if cfg.Forges.Bitbucket.Secret != "" {
+					signed = "set"
+				}
+				if err := printLine(cmd.OutOrStdout(), fmt.Sprintf("TROY_BITBUCKET_TOKEN: %s\nTROY_BITBUCKET_SECRET: %s\nWebhook: %s/hooks/bitbucket", token, signed, cfg.URL)); err != nil {
+					return err
+				}
+				return installations(cmd.Context(), cmd.OutOrStdout(), queries.New(b.db), troy.Bitbucket)
+			})
 		},
 	}
 }

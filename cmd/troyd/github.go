@@ -32,22 +32,17 @@ func newGitHubSetupCommand() *cobra.Command {
 			"If there is an app already, say which.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := commandConfig()
-			if err != nil {
-				return err
-			}
-			if cfg.Forges.GitHub.ClientID != "" {
-				return usageError{errors.New("TROY_GITHUB_CLIENT_ID: set, so the app comes from the environment; remove it and the app's other settings to have an app made")}
-			}
-			if cfg.SecretKey == "" {
-				return usageError{errors.New("TROY_SECRET_KEY: not set; the app's keys are sealed with it. openssl rand -base64 32 makes one, for troyd web and troyd work")}
-			}
-			b, err := connect(cmd.Context(), cfg, cfg.logger())
-			if err != nil {
-				return err
-			}
-			defer b.close()
-			return setUpGitHub(cmd.Context(), cmd.OutOrStdout(), queries.New(b.db), cfg.URL, replace, wait)
+			return withBackend(cmd.Context(), func(cfg config) error {
+				if cfg.Forges.GitHub.ClientID != "" {
+					return usageError{errors.New("TROY_GITHUB_CLIENT_ID: set, so the app comes from the environment; remove it and the app's other settings to have an app made")}
+				}
+				if cfg.SecretKey == "" {
+					return usageError{errors.New("TROY_SECRET_KEY: not set; the app's keys are sealed with it. openssl rand -base64 32 makes one, for troyd web and troyd work")}
+				}
+				return nil
+			}, func(cfg config, b *backend) error {
+				return setUpGitHub(cmd.Context(), cmd.OutOrStdout(), queries.New(b.db), cfg.URL, replace, wait)
+			})
 		},
 	}
 	cmd.Flags().BoolVar(&replace, "replace", false, "wait for a new app that replaces the present one")
@@ -97,24 +92,17 @@ func newGitHubStatusCommand() *cobra.Command {
 		Short: "Show Troy's GitHub app and where it is installed",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := commandConfig()
-			if err != nil {
-				return err
-			}
-			b, err := connect(cmd.Context(), cfg, cfg.logger())
-			if err != nil {
-				return err
-			}
-			defer b.close()
-			secrets, err := sealer(cfg)
-			if err != nil {
-				return err
-			}
-			app, err := cfg.Forges.GitHub.App(b.db, secrets)
-			if err != nil {
-				return usageError{err}
-			}
-			return githubStatus(cmd.Context(), cmd.OutOrStdout(), app, cfg.URL)
+			return withBackend(cmd.Context(), nil, func(cfg config, b *backend) error {
+				secrets, err := sealer(cfg)
+				if err != nil {
+					return err
+				}
+				app, err := cfg.Forges.GitHub.App(b.db, secrets)
+				if err != nil {
+					return usageError{err}
+				}
+				return githubStatus(cmd.Context(), cmd.OutOrStdout(), app, cfg.URL)
+			})
 		},
 	}
 }

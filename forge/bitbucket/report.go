@@ -142,29 +142,6 @@ func (c *Client) EnsureHook(ctx context.Context, r forge.Repository, hook forge.
 	return made.UUID, nil
 }
 
-// RemoveHook implements forge.Hooks.
-func (c *Client) RemoveHook(ctx context.Context, r forge.Repository, address string) error {
-	what := "bitbucket: remove the webhook of " + forge.Line(r.FullName, 200)
-	base, err := path(r)
-	if err != nil {
-		return err
-	}
-	old, err := c.hooks(ctx, r, address)
-	if err != nil {
-		return failed(what, forge.ErrNoRepository, err)
-	}
-	for _, hook := range old {
-		err := c.with(ctx, r, func(t token) error {
-			_, err := c.api.Do(ctx, forge.Call{Method: http.MethodDelete, Path: base + "/hooks/" + url.PathEscape(hook.UUID), Authorization: bearer(t)})
-			return err
-		})
-		if err != nil && !isNotFound(err) {
-			return failed(what, forge.ErrNoRepository, err)
-		}
-	}
-	return nil
-}
-
 // hooks lists the repository's webhooks to an address. It requests pages by
 // number and does not follow the addresses in the answers.
 func (c *Client) hooks(ctx context.Context, r forge.Repository, address string) ([]webhook, error) {

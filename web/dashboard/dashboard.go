@@ -34,7 +34,7 @@ const (
 	maxForm = 64 << 10
 )
 
-// Note is what the log of requests is told of one.
+// Note is what the log of requests says about one.
 type Note struct {
 	Route, Actor, Pipeline, Deployment string
 	Err                                error

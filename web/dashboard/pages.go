@@ -95,7 +95,7 @@ type frame struct {
 	Host  string // Troy's own
 	Path  string
 	Who   credentials.Holder
-	Bare  bool // without the navigation: nobody is signed in
+	Bare  bool // without the navigation, before signing in
 }
 
 func (d *Dashboard) frame(v *visit, title string) frame {
