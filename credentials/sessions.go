@@ -225,7 +225,7 @@ func (h Holder) only() *uuid.UUID {
 func (s Sessions) Revoke(ctx context.Context, who Holder, id string) error {
 	sum, err := hex.DecodeString(id)
 	if err != nil {
-		return troy.Errorf(troy.NotFound, "there is no session %q", clip(id))
+		return troy.Errorf(troy.NotFound, "there is no session %q", troy.Clip(id))
 	}
 	n, err := queries.New(s.DB).SessionEnd(ctx, sum, who.only())
 	if err != nil {

@@ -70,10 +70,10 @@ type Token struct {
 // only the token's SHA-256, so the token can't be shown again.
 func (t Token) Make() (text string, row queries.TokenCreateParams, err error) {
 	if strings.TrimSpace(t.Name) == "" || len(t.Name) > maxTokenName || strings.ContainsFunc(t.Name, isControl) {
-		return "", row, troy.Errorf(troy.Invalid, "the name %q must have 1 to %d characters, without control characters", clip(t.Name), maxTokenName).At("name")
+		return "", row, troy.Errorf(troy.Invalid, "the name %q must have 1 to %d characters, without control characters", troy.Clip(t.Name), maxTokenName).At("name")
 	}
 	if !slices.Contains(Roles(), t.Role) {
-		return "", row, troy.Errorf(troy.Invalid, "the role is %q; expected one of %v", clip(string(t.Role)), Roles()).At("role")
+		return "", row, troy.Errorf(troy.Invalid, "the role is %q; expected one of %v", troy.Clip(string(t.Role)), Roles()).At("role")
 	}
 	id, err := uuid.NewV7()
 	if err != nil {
@@ -90,13 +90,6 @@ func (t Token) Make() (text string, row queries.TokenCreateParams, err error) {
 }
 
 func isControl(r rune) bool { return r < ' ' || r == 0x7f }
-
-func clip(s string) string {
-	if len(s) > 64 {
-		return s[:64] + "…"
-	}
-	return s
-}
 
 // Create generates the token, inserts its row and returns it.
 func (t Token) Create(ctx context.Context, db queries.DBTX) (string, error) {
@@ -148,7 +141,7 @@ func future(at, now time.Time) (*time.Time, error) {
 }
 
 func badExpiry(text string) error {
-	return troy.Errorf(troy.Invalid, "the time is %q; expected 90d, 12h, 2027-01-31 or never", clip(text))
+	return troy.Errorf(troy.Invalid, "the time is %q; expected 90d, 12h, 2027-01-31 or never", troy.Clip(text))
 }
 
 // Holder is the holder of a token.

@@ -208,6 +208,8 @@ func TestQueue(t *testing.T) {
 	}
 	if some := w.queue("", 1, w.token(credentials.Viewer, docs.ID, blog.ID)); len(some) != 2 || some[0].Pipeline != "blog" || some[1].Pipeline != "docs" {
 		t.Errorf("a limited token sees %+v", some)
+	} else if some[1].Cause != "" || some[1].Why == "" {
+		t.Errorf("a viewer sees the cause %q, which can name parts of the installation", some[1].Cause)
 	}
 	if some := w.queue("&pipeline=shop", 1, w.admin); len(some) != 1 || some[0].Pipeline != "shop" {
 		t.Errorf("the queue of shop is %+v", some)

@@ -72,6 +72,11 @@ func TestOverview(t *testing.T) {
 		w.exec(`INSERT INTO pipelines (id, name, slug, status, updated_at, repository_full_name) VALUES ($1, $2, $3, $4, '2026-01-01'::timestamptz + ($5 || ' minutes')::interval, $6)`,
 			uuid.New(), fmt.Sprintf("Site %02d", i), fmt.Sprintf("site-%02d", i), map[bool]string{true: "failed_to_deploy", false: "deployed"}[i%20 == 7], fmt.Sprint(i/2), "team/repo-"+fmt.Sprint(i))
 	}
+	for _, query := range []string{"?sort=name&after=%00", "?q=%00", "?q=%ff"} {
+		if a := w.visit("GET", "/"+query, nil, cookie); a.status != 400 {
+			t.Errorf("%s answers %d", query, a.status)
+		}
+	}
 	blog := w.create("Blog <b>")
 	d := w.released(blog, "x")
 	w.exec("UPDATE deployments SET message = 'Ship it', author = 'Ada' WHERE id = $1", d.ID)

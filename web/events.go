@@ -93,7 +93,7 @@ func (s *server) findEventPipeline(c *gin.Context, who caller, ref string) (uuid
 		return uuid.Nil, noPipeline(ref)
 	}
 	if err != nil {
-		return uuid.Nil, fmt.Errorf("find pipeline %q: %w", clip(ref), err)
+		return uuid.Nil, fmt.Errorf("find pipeline %q: %w", troy.Clip(ref), err)
 	}
 	note(ctx).pipeline = id.String()
 	return id, nil

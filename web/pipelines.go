@@ -118,7 +118,7 @@ func (s *server) pipelineList(c *gin.Context, who caller) error {
 	args := queries.PipelineListParams{PageLimit: pg.limit + 1, Only: who.Pipelines}
 	if text := c.Query("status"); text != "" {
 		if _, err := troy.ParseStatus(text); err != nil {
-			return troy.Errorf(troy.Invalid, "the status %q is unknown", clip(text)).At("status")
+			return troy.Errorf(troy.Invalid, "the status %q is unknown", troy.Clip(text)).At("status")
 		}
 		args.Status = &text
 	}

@@ -100,14 +100,7 @@ func parseID(text string) (uuid.UUID, bool) {
 }
 
 func noPipeline(ref string) error {
-	return troy.Errorf(troy.NotFound, "pipeline not found: %q", clip(ref))
-}
-
-func clip(s string) string {
-	if len(s) > 64 {
-		return s[:64] + "…"
-	}
-	return s
+	return troy.Errorf(troy.NotFound, "pipeline not found: %q", troy.Clip(ref))
 }
 
 // pipeline finds the path's pipeline, by id or by slug. A pipeline without
@@ -141,7 +134,7 @@ func (s *server) findPipeline(ctx context.Context, ref string) (queries.Pipeline
 func pathID(c *gin.Context, name string) (uuid.UUID, error) {
 	id, ok := parseID(c.Param(name))
 	if !ok {
-		return id, troy.Errorf(troy.NotFound, "%s not found: %q", name, clip(c.Param(name)))
+		return id, troy.Errorf(troy.NotFound, "%s not found: %q", name, troy.Clip(c.Param(name)))
 	}
 	if name == "deployment" || name == "release" {
 		note(c.Request.Context()).deployment = id.String()

@@ -276,6 +276,10 @@ func TestMonitor(t *testing.T) {
 	if !strings.HasPrefix(a.header.Get("WWW-Authenticate"), "Basic ") {
 		t.Errorf("WWW-Authenticate %q", a.header.Get("WWW-Authenticate"))
 	}
+	a = w.visit("GET", "/monitor", nil, "", header("Accept", "text/html"))
+	if a.status != 303 || a.header.Get("Location") != "/login?next=%2Fmonitor" || a.header.Get("WWW-Authenticate") != "" {
+		t.Errorf("a browser gets %d, %q and the challenge %q", a.status, a.header.Get("Location"), a.header.Get("WWW-Authenticate"))
+	}
 	basic := func(token string) option { return func(r *http.Request) { r.SetBasicAuth("admin", token) } }
 	for _, path := range []string{"/monitor", "/monitor/", "/monitor/api/queues", "/monitor/static/js/x.js"} {
 		w.send("GET", path, nil, basic(w.token(credentials.Deployer))).refused(t, 403, "forbidden", "", "admin is needed")

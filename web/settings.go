@@ -61,7 +61,7 @@ func ifMatch(r *http.Request) (func(tag string) bool, error) {
 		return func(string) bool { return true }, nil
 	}
 	if !entityTags.MatchString(text) {
-		return nil, troy.Errorf(troy.Invalid, "it is %q; expected the ETag of an earlier answer with its quotes, or *", clip(text)).At("If-Match")
+		return nil, troy.Errorf(troy.Invalid, "it is %q; expected the ETag of an earlier answer with its quotes, or *", troy.Clip(text)).At("If-Match")
 	}
 	tags := entityTag.FindAllString(text, -1)
 	return func(tag string) bool { return slices.Contains(tags, tag) }, nil

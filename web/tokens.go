@@ -82,7 +82,7 @@ func (s *server) tokenCreate(c *gin.Context, who caller) error {
 	for _, ref := range body.Pipelines {
 		p, err := s.findPipeline(ctx, ref)
 		if errors.Is(err, pgx.ErrNoRows) {
-			return troy.Errorf(troy.Invalid, "pipeline not found: %q", clip(ref)).At("pipelines")
+			return troy.Errorf(troy.Invalid, "pipeline not found: %q", troy.Clip(ref)).At("pipelines")
 		}
 		if err != nil {
 			return fmt.Errorf("find pipeline %q: %w", ref, err)

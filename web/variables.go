@@ -100,7 +100,7 @@ func (s *server) variableGet(c *gin.Context, who caller) error {
 func (s *server) replyVariable(c *gin.Context, p queries.Pipeline) error {
 	name := c.Param("name")
 	if err := intake.CheckVariableName(name); err != nil {
-		return troy.Errorf(troy.NotFound, "the pipeline %s has no variable %q", p.Slug, clip(name))
+		return troy.Errorf(troy.NotFound, "the pipeline %s has no variable %q", p.Slug, troy.Clip(name))
 	}
 	row, err := s.q.VariableGet(c.Request.Context(), p.ID, name)
 	if errors.Is(err, pgx.ErrNoRows) {

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/queries"
 )
@@ -115,5 +116,37 @@ func TestPhasesOnATimeLine(t *testing.T) {
 		if list[i] != want {
 			t.Errorf("phase %d is %+v, want %+v", i, list[i], want)
 		}
+	}
+}
+
+// TestStreamsOfOneToken has one token take all the streams that it may, which
+// leaves the others'.
+func TestStreamsOfOneToken(t *testing.T) {
+	t.Parallel()
+	s := &streams{of: map[uuid.UUID]int{}}
+	greedy := uuid.New()
+	var ends []func()
+	for range mostStreamsOfOne {
+		end, ok := s.begin(greedy)
+		if !ok {
+			t.Fatalf("after %d streams the token gets no other", len(ends))
+		}
+		ends = append(ends, end)
+	}
+	if _, ok := s.begin(greedy); ok {
+		t.Error("one token gets more streams than it may have")
+	}
+	all := len(ends)
+	for ; ; all++ {
+		if _, ok := s.begin(uuid.New()); !ok {
+			break
+		}
+	}
+	if all != mostStreams {
+		t.Errorf("there are %d streams, want %d", all, mostStreams)
+	}
+	ends[0]()
+	if _, ok := s.begin(greedy); !ok {
+		t.Error("an ended stream leaves no room")
 	}
 }

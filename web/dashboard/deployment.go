@@ -127,10 +127,10 @@ func (d *Dashboard) deploymentOf(v *visit, p queries.Pipeline, ref string) (r qu
 		err = pgx.ErrNoRows
 	}
 	if errors.Is(err, pgx.ErrNoRows) || err == nil && r.PipelineID != p.ID {
-		return r, troy.Errorf(troy.NotFound, "the pipeline %s has no deployment %q", p.Slug, clip(ref))
+		return r, troy.Errorf(troy.NotFound, "the pipeline %s has no deployment %q", p.Slug, troy.Clip(ref))
 	}
 	if err != nil {
-		return r, fmt.Errorf("read deployment %q: %w", clip(ref), err)
+		return r, fmt.Errorf("read deployment %q: %w", troy.Clip(ref), err)
 	}
 	return r, nil
 }

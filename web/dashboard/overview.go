@@ -43,7 +43,7 @@ func filterOf(r *http.Request) (filter, error) {
 	}
 	if f.Status != "" {
 		if s, err := troy.ParseStatus(f.Status); err != nil || s == troy.Deleted {
-			return filter{}, troy.Errorf(troy.Invalid, "the status %q is unknown; choose one from the list", clip(f.Status)).At("status")
+			return filter{}, troy.Errorf(troy.Invalid, "the status %q is unknown; choose one from the list", troy.Clip(f.Status)).At("status")
 		}
 	}
 	switch f.Sort {
@@ -51,16 +51,9 @@ func filterOf(r *http.Request) (filter, error) {
 		f.Sort = "changed"
 	case "changed", "name":
 	default:
-		return filter{}, troy.Errorf(troy.Invalid, "the order %q is unknown; expected changed or name", clip(f.Sort)).At("sort")
+		return filter{}, troy.Errorf(troy.Invalid, "the order %q is unknown; expected changed or name", troy.Clip(f.Sort)).At("sort")
 	}
 	return f, nil
-}
-
-func clip(s string) string {
-	if len(s) > 64 {
-		return strings.ToValidUTF8(s[:64], "") + "…"
-	}
-	return s
 }
 
 // query is the filter as a query, without a place in the list.

@@ -82,10 +82,10 @@ func (d *Dashboard) find(v *visit) (queries.Pipeline, error) {
 	ref := v.r.PathValue("pipeline")
 	p, err := d.lookUp(v, ref)
 	if errors.Is(err, pgx.ErrNoRows) || err == nil && !v.who.Sees(p.ID) {
-		return p, troy.Errorf(troy.NotFound, "there is no pipeline %q", clip(ref))
+		return p, troy.Errorf(troy.NotFound, "there is no pipeline %q", troy.Clip(ref))
 	}
 	if err != nil {
-		return p, fmt.Errorf("find pipeline %q: %w", clip(ref), err)
+		return p, fmt.Errorf("find pipeline %q: %w", troy.Clip(ref), err)
 	}
 	d.deps.Note(v.ctx(), Note{Pipeline: p.ID.String()})
 	return p, nil

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/troy-iaas/troy"
 )
 
 // age is how long ago something was, in words.
@@ -84,7 +86,7 @@ func browser(agent string) string {
 	}
 	switch {
 	case name == "":
-		return clip(agent)
+		return troy.Clip(agent)
 	case system == "":
 		return name
 	}
