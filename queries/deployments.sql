@@ -29,6 +29,13 @@ JOIN deployments live ON live.id = p.live_deployment_id
 WHERE d.pipeline_id = @pipeline_id AND d.live_at < live.live_at AND d.tree_id <> live.tree_id AND d.pruned_at IS NULL
 ORDER BY d.live_at DESC LIMIT 1;
 
+-- name: DeploymentBefore :one
+-- Returns what the site had before a deployment: the newest one with a lower
+-- number that went live and still has its files.
+SELECT * FROM deployments
+WHERE pipeline_id = @pipeline_id AND number < @number AND live_at IS NOT NULL AND pruned_at IS NULL
+ORDER BY number DESC LIMIT 1;
+
 -- name: DeploymentCreates :batchone
 -- Accepts a deployment. If the pipeline is at rest, it becomes Queued. If
 -- another deployment runs, or provisioning is still to come, the deployment

@@ -13,6 +13,47 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
+const deploymentBefore = `-- name: DeploymentBefore :one
+SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state FROM deployments
+WHERE pipeline_id = $1 AND number < $2 AND live_at IS NOT NULL AND pruned_at IS NULL
+ORDER BY number DESC LIMIT 1
+`
+
+// Returns what the site had before a deployment: the newest one with a lower
+// number that went live and still has its files.
+func (q *Queries) DeploymentBefore(ctx context.Context, pipelineID uuid.UUID, number int64) (Deployment, error) {
+	row := q.db.QueryRow(ctx, deploymentBefore, pipelineID, number)
+	var i Deployment
+	err := row.Scan(
+		&i.ID,
+		&i.PipelineID,
+		&i.Number,
+		&i.Kind,
+		&i.State,
+		&i.TreeID,
+		&i.SourceDeploymentID,
+		&i.CommitSha,
+		&i.Branch,
+		&i.Author,
+		&i.Message,
+		&i.Actor,
+		&i.ManifestDigest,
+		&i.Files,
+		&i.Bytes,
+		&i.ExpectLive,
+		&i.Sequence,
+		&i.Cause,
+		&i.CreatedAt,
+		&i.StartedAt,
+		&i.SealedAt,
+		&i.LiveAt,
+		&i.FinishedAt,
+		&i.PrunedAt,
+		&i.ReportedState,
+	)
+	return i, err
+}
+
 const deploymentBeforeLive = `-- name: DeploymentBeforeLive :one
 SELECT d.id, d.pipeline_id, d.number, d.kind, d.state, d.tree_id, d.source_deployment_id, d.commit_sha, d.branch, d.author, d.message, d.actor, d.manifest_digest, d.files, d.bytes, d.expect_live, d.sequence, d.cause, d.created_at, d.started_at, d.sealed_at, d.live_at, d.finished_at, d.pruned_at, d.reported_state FROM deployments d
 JOIN pipelines p ON p.id = d.pipeline_id

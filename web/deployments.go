@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -145,25 +146,29 @@ func (s *server) deploymentList(c *gin.Context, who caller) error {
 // deployment finds the path's deployment, which must belong to the path's
 // pipeline.
 func (s *server) deployment(c *gin.Context, who caller) (queries.Deployment, error) {
-	p, err := s.pipeline(c.Request.Context(), c, who)
+	ctx := c.Request.Context()
+	p, err := s.pipeline(ctx, c, who)
 	if err != nil {
 		return queries.Deployment{}, err
 	}
-	if number, err := strconv.ParseInt(c.Param("deployment"), 10, 64); err == nil {
-		d, err := s.q.DeploymentGetByNumber(c.Request.Context(), p.ID, number)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return d, troy.Errorf(troy.NotFound, "the pipeline %s has no deployment %d", p.Slug, number)
-		}
-		note(c.Request.Context()).deployment = d.ID.String()
-		return d, err
+	d, err := s.deploymentOf(ctx, p.ID, c.Param("deployment"))
+	if err == nil {
+		note(ctx).deployment = d.ID.String()
 	}
-	id, err := pathID(c, "deployment")
-	if err != nil {
-		return queries.Deployment{}, err
+	return d, err
+}
+
+// deploymentOf finds a deployment of a pipeline by its number or its id.
+func (s *server) deploymentOf(ctx context.Context, pipeline uuid.UUID, ref string) (d queries.Deployment, err error) {
+	if number, bad := strconv.ParseInt(ref, 10, 64); bad == nil {
+		d, err = s.q.DeploymentGetByNumber(ctx, pipeline, number)
+	} else if id, ok := parseID(ref); ok {
+		d, err = s.q.DeploymentGet(ctx, id)
+	} else {
+		return d, troy.Errorf(troy.NotFound, "deployment not found: %q", troy.Clip(ref))
 	}
-	d, err := s.q.DeploymentGet(c.Request.Context(), id)
-	if errors.Is(err, pgx.ErrNoRows) || err == nil && d.PipelineID != p.ID {
-		return d, troy.Errorf(troy.NotFound, "the pipeline has no deployment %s", id)
+	if errors.Is(err, pgx.ErrNoRows) || err == nil && d.PipelineID != pipeline {
+		return d, troy.Errorf(troy.NotFound, "the pipeline has no deployment %s", ref)
 	}
 	return d, err
 }

@@ -91,6 +91,7 @@ type server struct {
 	tokens     credentials.Tokens
 	sessions   credentials.Sessions
 	uploads    *uploads
+	trees      *trees
 	hosts      map[string]bool
 	unverified *unverified   // memory for messages from outside
 	taken      chan struct{} // one slot for each message being processed
@@ -126,7 +127,8 @@ func New(cfg Config, deps Deps) (http.Handler, error) {
 	cfg.Limits.TotalBytes = cmp.Or(cfg.Limits.TotalBytes, defaults.TotalBytes)
 
 	s := &server{
-		cfg: cfg, deps: deps, q: queries.New(deps.DB), tokens: credentials.Tokens{DB: deps.DB, Log: deps.Log}, uploads: newUploads(4 * cfg.Limits.Files), hosts: knownHosts(u),
+		cfg: cfg, deps: deps, q: queries.New(deps.DB), tokens: credentials.Tokens{DB: deps.DB, Log: deps.Log}, uploads: newUploads(4 * cfg.Limits.Files),
+		trees: newTrees(deps.Store, 2*cfg.Limits.Files), hosts: knownHosts(u),
 		unverified: newUnverified(unverifiedBytes, unverifiedOfOne), taken: make(chan struct{}, mostTaken), follows: make(chan struct{}, mostFollowers),
 		certificates: certificates{fetch: fetchCertificate, fetches: rate.NewLimiter(2, 10)}, now: time.Now,
 	}
@@ -223,6 +225,8 @@ func (s *server) routes(monitor http.Handler) *gin.Engine {
 	p.GET("/deployments", s.as(credentials.Viewer, quick, s.deploymentList))
 	p.POST("/deployments", s.as(credentials.Deployer, quick, s.once(s.deploymentAgain, s.deploymentCreate)))
 	p.GET("/deployments/:deployment", s.as(credentials.Viewer, quick, s.deploymentGet))
+	p.GET("/deployments/:deployment/files", s.as(credentials.Viewer, quick, s.fileList))
+	p.GET("/deployments/:deployment/compare", s.as(credentials.Viewer, quick, s.deploymentCompare))
 	// A log is followed for as long as the build takes.
 	p.GET("/deployments/:deployment/log", s.as(credentials.Viewer, 0, s.deploymentLog))
 	p.POST("/deployments/:deployment/retry", s.as(credentials.Deployer, quick, s.once(s.deploymentAgain, s.deploymentRetry)))
@@ -248,7 +252,7 @@ func (s *server) routes(monitor http.Handler) *gin.Engine {
 // dashboard makes the pages, whose requests are logged like those of the API.
 func (s *server) dashboard(host string) (*dashboard.Dashboard, error) {
 	return dashboard.New(dashboard.Config{Host: host, SiteURL: s.siteURL}, dashboard.Deps{
-		DB: s.deps.DB, Intake: s.deps.Intake, Tokens: s.tokens, Sessions: s.sessions, Stopping: s.deps.Stopping, Log: s.deps.Log,
+		DB: s.deps.DB, Intake: s.deps.Intake, Tokens: s.tokens, Sessions: s.sessions, Files: s.trees.files, Stopping: s.deps.Stopping, Log: s.deps.Log,
 		Note: func(ctx context.Context, n dashboard.Note) {
 			e := note(ctx)
 			e.route, e.actor = cmp.Or(n.Route, e.route), cmp.Or(n.Actor, e.actor)

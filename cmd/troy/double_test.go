@@ -88,6 +88,8 @@ func newDouble() *double {
 		"GET /v1/pipelines/{p}/events":                      d.on(d.listEvents),
 		"GET /v1/pipelines/{p}/deployments":                 d.on(d.listDeployments),
 		"GET /v1/pipelines/{p}/deployments/{d}":             d.on(d.showDeployment),
+		"GET /v1/pipelines/{p}/deployments/{d}/files":       d.on(d.listFiles),
+		"GET /v1/pipelines/{p}/deployments/{d}/compare":     d.on(d.compare),
 		"POST /v1/pipelines/{p}/deployments/{d}/cancel":     d.on(d.cancel),
 		"POST /v1/pipelines/{p}/rollback":                   d.on(d.rollback),
 		"POST /v1/pipelines/{p}/promote":                    d.on(d.promote),

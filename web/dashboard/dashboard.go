@@ -20,6 +20,7 @@ import (
 	"github.com/troy-iaas/troy/credentials"
 	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/site"
 	"github.com/troy-iaas/troy/web/reply"
 )
 
@@ -52,6 +53,9 @@ type Deps struct {
 	Intake   *intake.Intake
 	Tokens   credentials.Tokens
 	Sessions credentials.Sessions
+	// Files returns the files that a deployment publishes, sorted by path. The
+	// error is NotFound if there are none yet or any more.
+	Files func(context.Context, queries.Deployment) ([]site.File, error)
 	// Note tells the log of requests of one; calls for the same request add up.
 	Note func(context.Context, Note)
 	// Stopping is closed when the process is about to stop, so that streams end.
@@ -94,6 +98,8 @@ func (d *Dashboard) Register(mux *http.ServeMux) {
 	mux.HandleFunc("GET /pipelines/{pipeline}/live", d.live(d.pipelineNow))
 	mux.HandleFunc("POST /pipelines/{pipeline}/actions/{action}", d.page(d.act))
 	mux.HandleFunc("GET /pipelines/{pipeline}/deployments/{deployment}", d.page(d.deployment))
+	mux.HandleFunc("GET /pipelines/{pipeline}/deployments/{deployment}/files", d.page(d.filesShow))
+	mux.HandleFunc("GET /pipelines/{pipeline}/deployments/{deployment}/changes", d.page(d.changesShow))
 	mux.HandleFunc("GET /pipelines/{pipeline}/deployments/{deployment}/live", d.live(d.deploymentNow))
 }
 

@@ -22,6 +22,10 @@ document.addEventListener("htmx:sseError", () => {
   // A stream that ends is opened again within a second.
   losing ||= setTimeout(() => (lost.hidden = false), 2500);
 });
+// What was missing when the page was opened may be there once it has moved.
+document.addEventListener("htmx:sseMessage", () => {
+  for (const missing of document.querySelectorAll("[data-missing]")) htmx.trigger(missing.closest("[hx-get]"), "again");
+});
 addEventListener("pagehide", () => clearTimeout(losing));
 
 document.addEventListener("click", async (event) => {
