@@ -26,24 +26,44 @@ var errNoSite = errors.New("no site at this host")
 // live is the state of a host at one moment. It is immutable; a flip creates a
 // new one.
 type live struct {
-	record, distribution, pointer *watched
-	tree                          site.Tree
-	deployment                    string // "" if nothing is live
-	index                         *index // nil if nothing is live
+	*sources
+	tree       site.Tree
+	deployment string // "" if nothing is live
+	index      *index // nil if nothing is live
 	// manifest is the info of the file that index was made from, and settled
 	// has the same meaning as for watched files.
 	manifest fs.FileInfo
 	settled  bool
 }
 
+// sources are the files that decide what is live at a host.
+type sources struct {
+	record, distribution, pointer *watched
+	// seen is the stamp at which they were last known to be unchanged.
+	seen atomic.Uint64
+}
+
+// fresh reports whether the files are known to be unchanged at a stamp, which
+// costs no system call.
+func (s *sources) fresh(stamp uint64) bool { return stamp != 0 && s.seen.Load() == stamp }
+
 // current reports whether a new lookup of the host would give the same result.
-func (l *live) current() bool {
-	return l.record.current() && l.distribution.current() && l.pointer.current()
+// The stamp must have been taken before the call.
+func (s *sources) current(stamp uint64) bool {
+	if s.fresh(stamp) {
+		return true
+	}
+	if !s.record.current() || !s.distribution.current() || !s.pointer.current() {
+		return false
+	}
+	s.seen.Store(stamp)
+	return true
 }
 
 // catalog knows the state of each host. It keeps the most recently requested
 // hosts in memory, up to a number of bytes.
 type catalog struct {
+	clock  *clock
 	layout site.Layout
 	limits site.Limits
 	hosts  *lru.Cache[string, *live]
@@ -74,8 +94,9 @@ const siteWeight = 4 << 10
 // cached returns the state of a host if it is still current. The host need not
 // be normalized, because all keys are.
 func (c *catalog) cached(host string) (*live, bool) {
+	stamp := c.clock.stamp()
 	l, ok := c.hosts.Get(host)
-	return l, ok && !l.index.broken() && l.current()
+	return l, ok && !l.index.broken() && l.current(stamp)
 }
 
 // find looks up a normalized host. It returns errNoSite if nothing serves the
@@ -101,6 +122,7 @@ func (c *catalog) find(host string) (*live, error) {
 }
 
 func (c *catalog) refresh(host string) (*live, error) {
+	stamp := c.clock.stamp()
 	before, _ := c.hosts.Get(host)
 	l, err := c.load(host, before)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -112,6 +134,7 @@ func (c *catalog) refresh(host string) (*live, error) {
 		c.hosts.Remove(host)
 		return nil, err
 	}
+	l.seen.Store(stamp)
 	weight := int64(siteWeight)
 	if l.index != nil {
 		weight += l.index.bytes()
@@ -141,7 +164,7 @@ func (c *catalog) spill(l *live) {
 }
 
 func (c *catalog) load(host string, before *live) (*live, error) {
-	l := &live{}
+	l := &live{sources: &sources{}}
 	var record site.Record
 	var err error
 	if l.record, err = read(c.layout.Record(host), &record); err != nil {

@@ -49,6 +49,7 @@ type Config struct {
 // Server serves all sites of one data folder. It is an http.Handler and safe
 // for concurrent use.
 type Server struct {
+	clock   *clock
 	catalog *catalog
 	blobs   *blobs
 	pages   *pages
@@ -83,9 +84,11 @@ func New(cfg Config) (*Server, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	layout := site.Layout{Root: root}
+	clock := newClock(layout)
 	return &Server{
+		clock: clock,
 		catalog: &catalog{
-			layout: layout, limits: cfg.Limits, hosts: lru.New[string, *live](cfg.IndexBytes),
+			clock: clock, layout: layout, limits: cfg.Limits, hosts: lru.New[string, *live](cfg.IndexBytes),
 			onDisk: lru.New[site.Tree, *onDisk](spillFactor * cfg.IndexBytes), spillDir: cfg.SpillDir, log: cfg.Logger,
 		},
 		blobs: &blobs{

@@ -10,6 +10,7 @@ import (
 // folder "cloud" of TROY_DATA_DIR). localcloud writes them; the edge reads them
 // and nothing else, so sites stay up without a database.
 //
+//	generation                           counts changes of the next three (internal/generation)
 //	records/<host>.json                  Record: the host's alias record
 //	distributions/<id>.json              localcloud's Distribution; the edge reads DistributionFile
 //	pointers/<distribution id>.json      Pointer
@@ -42,6 +43,10 @@ type DistributionFile struct {
 
 // DistributionDomain returns the domain of the distribution with this id.
 func DistributionDomain(id string) string { return id + ".distribution.internal" }
+
+// Generation returns the file that counts the changes of records, distributions
+// and pointers. A writer bumps it after each change.
+func (l Layout) Generation() string { return filepath.Join(l.Root, "generation") }
 
 // Record returns the file of a host's alias record. The host must be
 // normalized.

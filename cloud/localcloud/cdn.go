@@ -113,7 +113,7 @@ func (c *cdn) create(ctx context.Context, reference, host string) (distribution,
 		DistributionFile: site.DistributionFile{ID: id, Domain: site.DistributionDomain(id), Host: host, Enabled: true},
 		Reference:        reference,
 	})
-	return d, files.WriteJSON(c.Temp(), c.layout.Distribution(id), d)
+	return d, c.write(c.layout.Distribution(id), d)
 }
 
 func (c *cdn) checkHost(host string) error {
@@ -198,7 +198,7 @@ func (c *cdn) disable(ctx context.Context, id, etag string) error {
 		return nil
 	}
 	d.Enabled = false
-	return files.WriteJSON(c.Temp(), c.layout.Distribution(id), c.changed(d))
+	return c.write(c.layout.Distribution(id), c.changed(d))
 }
 
 func (c *cdn) Delete(ctx context.Context, id, etag string) error {
@@ -235,7 +235,7 @@ func (c *cdn) delete(ctx context.Context, id, etag string) error {
 	}
 	// The distribution goes last: until then, a second Delete finds what a
 	// crash left.
-	if err := files.Remove(c.layout.Pointer(id)); err != nil {
+	if err := c.remove(c.layout.Pointer(id)); err != nil {
 		return err
 	}
 	if held, err := site.ReadState[claim](c.claim(d.Host)); err == nil && held.Distribution == id {
@@ -243,7 +243,7 @@ func (c *cdn) delete(ctx context.Context, id, etag string) error {
 			return err
 		}
 	}
-	return files.Remove(c.layout.Distribution(id))
+	return c.remove(c.layout.Distribution(id))
 }
 
 func (c *cdn) Flip(ctx context.Context, id string, p site.Pointer) error {
@@ -270,6 +270,7 @@ func (c *cdn) flip(ctx context.Context, id string, p site.Pointer) error {
 	case inForce == p:
 		// An earlier flip may have been interrupted between its rename and the
 		// sync of the folder.
+		c.bump()
 		return files.SyncFolder(c.Path("pointers"))
 	case inForce.Sequence >= p.Sequence:
 		return &cloud.StalePointerError{InForce: inForce.Sequence}
@@ -278,5 +279,6 @@ func (c *cdn) flip(ctx context.Context, id string, p site.Pointer) error {
 	if err != nil {
 		return err
 	}
+	defer c.bump()
 	return files.Write(c.Temp(), c.layout.Pointer(id), data)
 }

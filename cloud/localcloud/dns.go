@@ -8,7 +8,6 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud"
-	"github.com/troy-iaas/troy/internal/files"
 	"github.com/troy-iaas/troy/site"
 )
 
@@ -53,7 +52,7 @@ func (d *dns) Upsert(ctx context.Context, host, target string) error {
 	case before.Target != target:
 		return troy.Errorf(troy.Conflict, "%s has a record that Troy did not make (to %s); Troy did not change it. Remove it, or choose another name for the site", host, before.Target)
 	}
-	if err := files.WriteJSON(d.Temp(), d.layout.Record(host), site.Record{Host: host, Target: target}); err != nil {
+	if err := d.write(d.layout.Record(host), site.Record{Host: host, Target: target}); err != nil {
 		return fmt.Errorf("upsert record of %s: %w", host, err)
 	}
 	return nil
@@ -78,7 +77,7 @@ func (d *dns) Delete(ctx context.Context, host, target string) error {
 	case record.Target != target:
 		return nil
 	}
-	if err := files.Remove(d.layout.Record(host)); err != nil {
+	if err := d.remove(d.layout.Record(host)); err != nil {
 		return fmt.Errorf("delete record of %s: %w", host, err)
 	}
 	return nil

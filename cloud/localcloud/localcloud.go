@@ -14,6 +14,7 @@ import (
 
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/internal/files"
+	"github.com/troy-iaas/troy/internal/generation"
 	"github.com/troy-iaas/troy/site"
 )
 
@@ -52,6 +53,7 @@ func New(cfg Config) (cloud.Cloud, error) {
 	if err := files.RemoveStale(s.Temp(), time.Now().Add(-staleAfter)); err != nil {
 		return cloud.Cloud{}, fmt.Errorf("local cloud: %w", err)
 	}
+	s.bump()
 	if cfg.PollDelay == 0 {
 		cfg.PollDelay = max(cfg.PropagationDelay, time.Second)
 	}
@@ -67,4 +69,21 @@ func New(cfg Config) (cloud.Cloud, error) {
 type state struct {
 	files.Root
 	layout site.Layout
+}
+
+// bump tells the edges of this machine that a record, a distribution or a
+// pointer has changed. Without it, after an error or a crash, they notice the
+// change within about a second, so an error is not worth a failed operation.
+func (s state) bump() { _ = generation.Bump(s.layout.Generation()) }
+
+// write replaces one of the files that edges read.
+func (s state) write(file string, v any) error {
+	defer s.bump()
+	return files.WriteJSON(s.Temp(), file, v)
+}
+
+// remove removes one of the files that edges read.
+func (s state) remove(file string) error {
+	defer s.bump()
+	return files.Remove(file)
 }

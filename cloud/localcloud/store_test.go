@@ -123,7 +123,7 @@ func TestLayout(t *testing.T) {
 		t.Fatalf("the pointer is %+v, %v; want %+v", got, err, p)
 	}
 
-	// Only lock files outlive the teardown.
+	// Only lock files and the counter of changes outlive the teardown.
 	if err := c.CDN.Disable(t.Context(), d.ID, d.ETag); err != nil {
 		t.Fatal(err)
 	}
@@ -134,6 +134,9 @@ func TestLayout(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := c.Store.RemoveAll(t.Context(), tree.Pipeline); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(layout.Generation()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		t.Fatal(err)
 	}
 	if left := count(t, root) - count(t, filepath.Join(root, "locks")); left != 0 {
