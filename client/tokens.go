@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"iter"
 	"net/http"
 	"time"
 
@@ -36,13 +37,17 @@ type NewToken struct {
 	Expires string `json:"expires,omitempty"`
 }
 
-// Tokens returns all tokens, newest first.
-func (c *Client) Tokens(ctx context.Context) ([]Token, error) {
-	var body struct {
+// Tokens yields the tokens, newest first. It ends after the first error.
+func (c *Client) Tokens(ctx context.Context) iter.Seq2[Token, error] {
+	type page struct {
 		Tokens []Token `json:"tokens"`
+		Next   string  `json:"next"`
 	}
-	err := c.get(ctx, "/v1/tokens", nil, &body)
-	return body.Tokens, err
+	return pages(func(after string) ([]Token, string, error) {
+		var p page
+		err := c.get(ctx, "/v1/tokens", pageQuery(nil, after), &p)
+		return p.Tokens, p.Next, err
+	})
 }
 
 // CreateToken creates a token. It can't be shown again. If the answer is lost,

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -29,28 +28,31 @@ const (
 	LoginPath = "/login"
 	// LinkValid is how long a sign-in link is good for.
 	LinkValid = 10 * time.Minute
-	// The cookie's names. A browser takes the first only over HTTPS, from the
-	// host itself and for all paths (RFC 6265bis §4.1.3.2), so no neighbour can
-	// set it. Plain HTTP has the second.
-	secureCookie, plainCookie = "__Host-troy", "troy"
-	maxUserAgent              = 300
+	// securePrefix begins the names of cookies over HTTPS. A browser takes such a
+	// cookie only from the host itself and for all paths (RFC 6265bis §4.1.3.2),
+	// so no neighbour can set it.
+	securePrefix = "__Host-"
+	maxUserAgent = 300
 )
 
-// Sessions keeps which browsers are signed in, each with a token. A session
-// ends with its token.
+// Sessions keeps which browsers are signed in, each with a token or as a person
+// whom an Issuer knows. A session ends with its token, and a person's a day
+// after the last sign-in.
 type Sessions struct {
 	DB  queries.DBTX
 	Log *slog.Logger
-	// HTTPS says that browsers reach Troy by HTTPS, loopback excepted.
+	// HTTPS says that browsers reach Troy by HTTPS.
 	HTTPS bool
+	// Port is the port of Troy's own address, empty for the scheme's own. All
+	// ports of a host share their cookies (RFC 6265 §8.5), so over plain HTTP it
+	// is part of the cookie's name.
+	Port string
 }
 
 // Session is a browser that is signed in.
 type Session struct {
 	ID        string // names it in lists; it is not the cookie
-	TokenID   uuid.UUID
-	Name      string // of the token
-	Role      Role
+	Holder    Holder
 	CreatedAt time.Time
 	LastSeen  time.Time
 	ExpiresAt time.Time
@@ -109,24 +111,26 @@ func (s Sessions) SignIn(w http.ResponseWriter, r *http.Request, token string) (
 	if err != nil {
 		return Holder{}, fmt.Errorf("look up the token: %w", err)
 	}
-	who := Holder{ID: row.ID, Name: row.Name, Role: Role(row.Role), Pipelines: row.Pipelines}
+	who := holder(row.ID, row.Name, row.Role, row.Pipelines, false)
 	return who, s.begin(w, r, row.ID)
 }
 
 // SignInOnce is SignIn by the code of a link, which is used up.
-func (s Sessions) SignInOnce(w http.ResponseWriter, r *http.Request, code string) error {
-	token, err := queries.New(s.DB).SessionRedeem(r.Context(), hash(code))
+func (s Sessions) SignInOnce(w http.ResponseWriter, r *http.Request, code string) (Holder, error) {
+	row, err := queries.New(s.DB).SessionRedeem(r.Context(), hash(code))
 	if errors.Is(err, pgx.ErrNoRows) {
-		return troy.Errorf(troy.Unauthenticated, "the sign-in link was used before or is older than %s", minutes(LinkValid))
+		return Holder{}, troy.Errorf(troy.Unauthenticated, "the sign-in link was used before or is older than %s", minutes(LinkValid))
 	}
 	if err != nil {
-		return fmt.Errorf("use the sign-in link: %w", err)
+		return Holder{}, fmt.Errorf("use the sign-in link: %w", err)
 	}
-	return s.begin(w, r, token)
+	who := holder(row.ID, row.Name, row.Role, row.Pipelines, false)
+	return who, s.begin(w, r, row.ID)
 }
 
 func minutes(d time.Duration) string { return fmt.Sprintf("%.0f minutes", d.Minutes()) }
 
+// begin rotates the session: what the browser had before is worth nothing.
 func (s Sessions) begin(w http.ResponseWriter, r *http.Request, token uuid.UUID) error {
 	if err := s.end(r); err != nil {
 		return err
@@ -134,7 +138,7 @@ func (s Sessions) begin(w http.ResponseWriter, r *http.Request, token uuid.UUID)
 	agent := strings.ToValidUTF8(strings.ReplaceAll(r.UserAgent(), "\x00", ""), "")
 	text, err := s.insert(r.Context(), token, false, SessionValid, clipTo(agent, maxUserAgent))
 	if err == nil {
-		http.SetCookie(w, s.cookie(r, text, int(SessionValid.Seconds())))
+		http.SetCookie(w, s.cookie("troy", text, SessionValid))
 	}
 	return err
 }
@@ -148,7 +152,7 @@ func clipTo(s string, most int) string {
 
 func (s Sessions) end(r *http.Request) error {
 	if text, ok := s.textOf(r); ok {
-		if _, err := queries.New(s.DB).SessionEnd(r.Context(), hash(text), nil); err != nil {
+		if _, err := queries.New(s.DB).SessionEnd(r.Context(), hash(text), nil); err != nil && !errors.Is(err, pgx.ErrNoRows) {
 			return fmt.Errorf("end the session: %w", err)
 		}
 	}
@@ -159,7 +163,7 @@ func (s Sessions) end(r *http.Request) error {
 func (s Sessions) SignOut(w http.ResponseWriter, r *http.Request) error {
 	err := s.end(r)
 	if err == nil {
-		http.SetCookie(w, s.cookie(r, "", -1))
+		http.SetCookie(w, s.cookie("troy", "", -time.Second))
 	}
 	return err
 }
@@ -188,7 +192,11 @@ func (s Sessions) Find(r *http.Request) (Holder, error) {
 			s.Log.DebugContext(ctx, "the use of a session could not be noted", "error", err)
 		}
 	}
-	return Holder{ID: row.ID, Name: row.Name, Role: Role(row.Role), Pipelines: row.Pipelines}, nil
+	return holder(row.ID, row.Name, row.Role, row.Pipelines, row.Person), nil
+}
+
+func holder(id uuid.UUID, name, role string, pipelines []uuid.UUID, person bool) Holder {
+	return Holder{ID: id, Name: name, Role: Role(role), Pipelines: pipelines, Person: person}
 }
 
 // Streams reports whether a request is for server-sent events.
@@ -206,7 +214,7 @@ func (s Sessions) List(ctx context.Context, who Holder) ([]Session, error) {
 	list := make([]Session, 0, len(rows))
 	for _, r := range rows {
 		list = append(list, Session{
-			ID: hex.EncodeToString(r.Hash), TokenID: r.TokenID, Name: r.Name, Role: Role(r.Role),
+			ID: hex.EncodeToString(r.Hash), Holder: holder(r.ID, r.Name, r.Role, r.Pipelines, r.Person),
 			CreatedAt: r.CreatedAt, LastSeen: r.LastSeenAt, ExpiresAt: r.ExpiresAt, UserAgent: r.UserAgent,
 		})
 	}
@@ -221,20 +229,21 @@ func (h Holder) only() *uuid.UUID {
 	return &h.ID
 }
 
-// Revoke ends a session of List. The error is NotFound if there is none.
-func (s Sessions) Revoke(ctx context.Context, who Holder, id string) error {
+// Revoke ends a session of List and returns it. The error is NotFound if there
+// is none.
+func (s Sessions) Revoke(ctx context.Context, who Holder, id string) (Session, error) {
 	sum, err := hex.DecodeString(id)
 	if err != nil {
-		return troy.Errorf(troy.NotFound, "there is no session %q", troy.Clip(id))
+		return Session{}, troy.Errorf(troy.NotFound, "there is no session %q", troy.Clip(id))
 	}
-	n, err := queries.New(s.DB).SessionEnd(ctx, sum, who.only())
+	row, err := queries.New(s.DB).SessionEnd(ctx, sum, who.only())
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Session{}, troy.Errorf(troy.NotFound, "the session has ended already")
+	}
 	if err != nil {
-		return fmt.Errorf("revoke a session: %w", err)
+		return Session{}, fmt.Errorf("revoke a session: %w", err)
 	}
-	if n == 0 {
-		return troy.Errorf(troy.NotFound, "the session has ended already")
-	}
-	return nil
+	return Session{ID: id, Holder: holder(row.ID, row.Name, row.Role, row.Pipelines, row.Person), CreatedAt: row.CreatedAt, UserAgent: row.UserAgent}, nil
 }
 
 // Current is the ID of the browser's own session, empty without one.
@@ -246,35 +255,35 @@ func (s Sessions) Current(r *http.Request) string {
 	return hex.EncodeToString(hash(text))
 }
 
+// Sent reports whether a request carries a session's cookie, valid or not.
+func (s Sessions) Sent(r *http.Request) bool {
+	_, sent := s.textOf(r)
+	return sent
+}
+
 func (s Sessions) textOf(r *http.Request) (string, bool) {
-	c, err := r.Cookie(s.cookieName(r))
+	c, err := r.Cookie(s.cookieName("troy"))
 	if err != nil || len(c.Value) != 43 {
 		return "", false
 	}
 	return c.Value, true
 }
 
-func (s Sessions) cookieName(r *http.Request) string {
-	if s.secure(r) {
-		return secureCookie
+func (s Sessions) cookieName(name string) string {
+	switch {
+	case s.HTTPS:
+		return securePrefix + name
+	case s.Port != "":
+		return name + "-" + s.Port
 	}
-	return plainCookie
+	return name
 }
 
-// secure reports whether the browser reaches Troy by HTTPS. On loopback it may
-// have come by a port that was forwarded.
-func (s Sessions) secure(r *http.Request) bool {
-	host, _, err := net.SplitHostPort(r.Host)
-	if err != nil {
-		host = strings.Trim(r.Host, "[]")
-	}
-	ip := net.ParseIP(host)
-	return s.HTTPS && !strings.EqualFold(host, "localhost") && (ip == nil || !ip.IsLoopback())
-}
-
-func (s Sessions) cookie(r *http.Request, text string, age int) *http.Cookie {
+// cookie makes a cookie that the browser sends only to Troy. A negative age
+// removes it.
+func (s Sessions) cookie(name, text string, age time.Duration) *http.Cookie {
 	return &http.Cookie{ //nolint:gosec // over plain HTTP a browser takes no secure cookie
-		Name: s.cookieName(r), Value: text, Path: "/", MaxAge: age, HttpOnly: true, Secure: s.secure(r), SameSite: http.SameSiteLaxMode,
+		Name: s.cookieName(name), Value: text, Path: "/", MaxAge: int(age.Seconds()), HttpOnly: true, Secure: s.HTTPS, SameSite: http.SameSiteLaxMode,
 	}
 }
 

@@ -89,6 +89,10 @@ func (t Token) Make() (text string, row queries.TokenCreateParams, err error) {
 	}, nil
 }
 
+// Later is after every token was created and every person signed in. Lists that
+// show the newest first begin before it.
+func Later() time.Time { return time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC) }
+
 func isControl(r rune) bool { return r < ' ' || r == 0x7f }
 
 // Create generates the token, inserts its row and returns it.
@@ -144,21 +148,30 @@ func badExpiry(text string) error {
 	return troy.Errorf(troy.Invalid, "the time is %q; expected 90d, 12h, 2027-01-31 or never", troy.Clip(text))
 }
 
-// Holder is the holder of a token.
+// Holder is the holder of a token, or a person who signed in without one.
 type Holder struct {
-	ID        uuid.UUID // the token's id
+	ID        uuid.UUID // the token's or the person's id
 	Name      string
 	Role      Role
 	Pipelines []uuid.UUID // nil means all
+	Person    bool
 }
 
 // Actor returns the holder's name in events.
-func (h Holder) Actor() string { return "token " + h.Name }
+func (h Holder) Actor() string { return h.Kind() + " " + h.Name }
 
-// All reports whether the token covers all pipelines.
+// Kind returns "token" or "user".
+func (h Holder) Kind() string {
+	if h.Person {
+		return "user"
+	}
+	return "token"
+}
+
+// All reports whether the holder has access to all pipelines.
 func (h Holder) All() bool { return h.Pipelines == nil }
 
-// Sees reports whether the token covers a pipeline.
+// Sees reports whether the holder has access to a pipeline.
 func (h Holder) Sees(pipeline uuid.UUID) bool {
 	return h.All() || slices.Contains(h.Pipelines, pipeline)
 }
@@ -195,7 +208,7 @@ func (t Tokens) Authorize(r *http.Request, least Role) (Holder, error) {
 
 // needs says which role is missing.
 func needs(who Holder, least Role) error {
-	return troy.Errorf(troy.Forbidden, "the token's role is %s; %s is needed", who.Role, least)
+	return troy.Errorf(troy.Forbidden, "the %s's role is %s; %s is needed", who.Kind(), who.Role, least)
 }
 
 // AuthorizeAll is like Authorize, for requests that concern all pipelines at
@@ -212,7 +225,7 @@ func (t Tokens) AuthorizeAll(r *http.Request, least Role, why string) (Holder, e
 // pipelines.
 func (h Holder) MustAll(why string) error {
 	if !h.All() {
-		return troy.Errorf(troy.Forbidden, "the token is limited to named pipelines; %s", why)
+		return troy.Errorf(troy.Forbidden, "the %s is limited to named pipelines; %s", h.Kind(), why)
 	}
 	return nil
 }

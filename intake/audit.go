@@ -6,6 +6,7 @@ import (
 	"net"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/troy-iaas/troy/queries"
 )
@@ -22,6 +23,9 @@ const (
 	Purged           = "pipeline.purge"
 	DeploymentCancel = "deployment.cancel"
 	AppImport        = "app.import"
+	SessionCreate    = "session.create"
+	SessionRefuse    = "session.refuse"
+	SessionRevoke    = "session.revoke"
 )
 
 type byKey struct{}
@@ -64,4 +68,16 @@ func Audit(ctx context.Context, q *queries.Queries, c Change) error {
 		return fmt.Errorf("record %s of %q: %w", c.Action, c.Subject, err)
 	}
 	return nil
+}
+
+// Recorded runs a change in a transaction and records what it returns in the
+// audit trail. It is for changes that another package makes.
+func (in *Intake) Recorded(ctx context.Context, change func(queries.DBTX) (Change, error)) error {
+	return transaction(ctx, in.db, func(tx pgx.Tx, q *queries.Queries) error {
+		c, err := change(tx)
+		if err != nil {
+			return err
+		}
+		return Audit(ctx, q, c)
+	})
 }

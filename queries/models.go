@@ -228,12 +228,24 @@ type SetupState struct {
 	UsedAt    *time.Time
 }
 
+type SignIn struct {
+	Hash      []byte
+	ExpiresAt time.Time
+}
+
 type Skip struct {
 	ID         uuid.UUID
 	PipelineID uuid.UUID
 	CommitSha  string
 	Reason     string
 	CreatedAt  time.Time
+}
+
+type Storage struct {
+	PipelineID  uuid.UUID
+	Deployments int64
+	Files       int64
+	Bytes       int64
 }
 
 type Token struct {
@@ -246,6 +258,16 @@ type Token struct {
 	ExpiresAt  *time.Time
 	CreatedBy  string
 	LastUsedAt *time.Time
+}
+
+type User struct {
+	TokenID    uuid.UUID
+	Issuer     string
+	Subject    string
+	FullName   string
+	Email      string
+	Groups     []string
+	SignedInAt time.Time
 }
 
 type Variable struct {
@@ -271,4 +293,16 @@ type Work struct {
 	RingGen    int64
 	RingAt     time.Time
 	Rings      int32
+}
+
+type Worker struct {
+	ID         uuid.UUID
+	Host       string
+	Pid        int64
+	Version    string
+	Slots      int32
+	BuildSlots int32
+	Running    []byte
+	StartedAt  time.Time
+	SeenAt     time.Time
 }

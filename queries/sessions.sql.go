@@ -36,22 +36,44 @@ func (q *Queries) SessionCreate(ctx context.Context, arg SessionCreateParams) er
 	return err
 }
 
-const sessionEnd = `-- name: SessionEnd :execrows
-DELETE FROM sessions WHERE hash = $1 AND ($2::uuid IS NULL OR token_id = $2)
+const sessionEnd = `-- name: SessionEnd :one
+WITH ended AS (
+    DELETE FROM sessions d WHERE d.hash = $1 AND ($2::uuid IS NULL OR d.token_id = $2)
+    RETURNING d.token_id, d.created_at, d.user_agent
+)
+SELECT t.id, t.name, t.role, t.pipelines, (u.token_id IS NOT NULL)::bool AS person, ended.created_at, ended.user_agent
+FROM ended JOIN tokens t ON t.id = ended.token_id LEFT JOIN users u ON u.token_id = t.id
 `
 
+type SessionEndRow struct {
+	ID        uuid.UUID
+	Name      string
+	Role      string
+	Pipelines []uuid.UUID
+	Person    bool
+	CreatedAt time.Time
+	UserAgent string
+}
+
 // Ends a session, of any token or of one.
-func (q *Queries) SessionEnd(ctx context.Context, hash []byte, tokenID *uuid.UUID) (int64, error) {
-	result, err := q.db.Exec(ctx, sessionEnd, hash, tokenID)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+func (q *Queries) SessionEnd(ctx context.Context, hash []byte, tokenID *uuid.UUID) (SessionEndRow, error) {
+	row := q.db.QueryRow(ctx, sessionEnd, hash, tokenID)
+	var i SessionEndRow
+	err := row.Scan(
+		&i.ID,
+		&i.Name,
+		&i.Role,
+		&i.Pipelines,
+		&i.Person,
+		&i.CreatedAt,
+		&i.UserAgent,
+	)
+	return i, err
 }
 
 const sessionGet = `-- name: SessionGet :one
-SELECT t.id, t.name, t.role, t.pipelines, (s.last_seen_at < now() - interval '1 minute')::bool AS stale
-FROM sessions s JOIN tokens t ON t.id = s.token_id
+SELECT t.id, t.name, t.role, t.pipelines, (u.token_id IS NOT NULL)::bool AS person, (s.last_seen_at < now() - interval '1 minute')::bool AS stale
+FROM sessions s JOIN tokens t ON t.id = s.token_id LEFT JOIN users u ON u.token_id = t.id
 WHERE s.hash = $1 AND NOT s.once AND s.expires_at > now()
   AND s.last_seen_at > now() - make_interval(secs => $2::float8)
   AND (t.expires_at IS NULL OR t.expires_at > now())
@@ -62,6 +84,7 @@ type SessionGetRow struct {
 	Name      string
 	Role      string
 	Pipelines []uuid.UUID
+	Person    bool
 	Stale     bool
 }
 
@@ -75,14 +98,15 @@ func (q *Queries) SessionGet(ctx context.Context, hash []byte, idleSeconds float
 		&i.Name,
 		&i.Role,
 		&i.Pipelines,
+		&i.Person,
 		&i.Stale,
 	)
 	return i, err
 }
 
 const sessionList = `-- name: SessionList :many
-SELECT s.hash, s.token_id, t.name, t.role, s.created_at, s.last_seen_at, s.expires_at, s.user_agent
-FROM sessions s JOIN tokens t ON t.id = s.token_id
+SELECT s.hash, t.id, t.name, t.role, t.pipelines, (u.token_id IS NOT NULL)::bool AS person, s.created_at, s.last_seen_at, s.expires_at, s.user_agent
+FROM sessions s JOIN tokens t ON t.id = s.token_id LEFT JOIN users u ON u.token_id = t.id
 WHERE NOT s.once AND s.expires_at > now() AND s.last_seen_at > now() - make_interval(secs => $1::float8)
   AND (t.expires_at IS NULL OR t.expires_at > now())
   AND ($2::uuid IS NULL OR s.token_id = $2)
@@ -91,9 +115,11 @@ ORDER BY s.created_at DESC, s.hash LIMIT 200
 
 type SessionListRow struct {
 	Hash       []byte
-	TokenID    uuid.UUID
+	ID         uuid.UUID
 	Name       string
 	Role       string
+	Pipelines  []uuid.UUID
+	Person     bool
 	CreatedAt  time.Time
 	LastSeenAt time.Time
 	ExpiresAt  time.Time
@@ -112,9 +138,11 @@ func (q *Queries) SessionList(ctx context.Context, idleSeconds float64, tokenID 
 		var i SessionListRow
 		if err := rows.Scan(
 			&i.Hash,
-			&i.TokenID,
+			&i.ID,
 			&i.Name,
 			&i.Role,
+			&i.Pipelines,
+			&i.Person,
 			&i.CreatedAt,
 			&i.LastSeenAt,
 			&i.ExpiresAt,
@@ -131,15 +159,28 @@ func (q *Queries) SessionList(ctx context.Context, idleSeconds float64, tokenID 
 }
 
 const sessionRedeem = `-- name: SessionRedeem :one
-DELETE FROM sessions WHERE hash = $1 AND once AND expires_at > now() RETURNING token_id
+WITH used AS (DELETE FROM sessions d WHERE d.hash = $1 AND d.once AND d.expires_at > now() RETURNING d.token_id)
+SELECT t.id, t.name, t.role, t.pipelines FROM used JOIN tokens t ON t.id = used.token_id WHERE t.expires_at IS NULL OR t.expires_at > now()
 `
 
+type SessionRedeemRow struct {
+	ID        uuid.UUID
+	Name      string
+	Role      string
+	Pipelines []uuid.UUID
+}
+
 // Uses up a sign-in link.
-func (q *Queries) SessionRedeem(ctx context.Context, hash []byte) (uuid.UUID, error) {
+func (q *Queries) SessionRedeem(ctx context.Context, hash []byte) (SessionRedeemRow, error) {
 	row := q.db.QueryRow(ctx, sessionRedeem, hash)
-	var token_id uuid.UUID
-	err := row.Scan(&token_id)
-	return token_id, err
+	var i SessionRedeemRow
+	err := row.Scan(
+		&i.ID,
+		&i.Name,
+		&i.Role,
+		&i.Pipelines,
+	)
+	return i, err
 }
 
 const sessionSeen = `-- name: SessionSeen :exec

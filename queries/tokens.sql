@@ -23,13 +23,17 @@ UPDATE tokens SET last_used_at = now()
 WHERE id = @id AND (last_used_at IS NULL OR last_used_at < now() - interval '1 hour');
 
 -- name: TokenList :many
--- Lists tokens, newest first, including expired ones.
+-- Lists tokens, newest first, including expired ones. The page ends before the
+-- token with this time and id. What people may do who sign in without a token is
+-- not listed.
 SELECT t.id, t.name, t.role, t.pipelines, t.created_at, t.expires_at, t.created_by, t.last_used_at,
        (t.expires_at IS NOT NULL AND t.expires_at <= now())::bool AS expired,
        (SELECT coalesce(array_agg(p.slug ORDER BY p.slug), '{}') FROM pipelines p WHERE p.id = ANY(t.pipelines))::text[] AS slugs
-FROM tokens t ORDER BY t.created_at DESC, t.id DESC;
+FROM tokens t
+WHERE (t.created_at, t.id) < (@before_time::timestamptz, @before_id::uuid) AND NOT EXISTS (SELECT 1 FROM users u WHERE u.token_id = t.id)
+ORDER BY t.created_at DESC, t.id DESC LIMIT @page_limit;
 
 -- name: TokenRevoke :one
 -- Deletes a token, which is refused from then on. Its Idempotency-Keys are
 -- deleted with it.
-DELETE FROM tokens WHERE id = @id RETURNING name;
+DELETE FROM tokens t WHERE t.id = @id AND NOT EXISTS (SELECT 1 FROM users u WHERE u.token_id = t.id) RETURNING t.name;

@@ -126,8 +126,16 @@ const tokenList = `-- name: TokenList :many
 SELECT t.id, t.name, t.role, t.pipelines, t.created_at, t.expires_at, t.created_by, t.last_used_at,
        (t.expires_at IS NOT NULL AND t.expires_at <= now())::bool AS expired,
        (SELECT coalesce(array_agg(p.slug ORDER BY p.slug), '{}') FROM pipelines p WHERE p.id = ANY(t.pipelines))::text[] AS slugs
-FROM tokens t ORDER BY t.created_at DESC, t.id DESC
+FROM tokens t
+WHERE (t.created_at, t.id) < ($1::timestamptz, $2::uuid) AND NOT EXISTS (SELECT 1 FROM users u WHERE u.token_id = t.id)
+ORDER BY t.created_at DESC, t.id DESC LIMIT $3
 `
+
+type TokenListParams struct {
+	BeforeTime time.Time
+	BeforeID   uuid.UUID
+	PageLimit  int32
+}
 
 type TokenListRow struct {
 	ID         uuid.UUID
@@ -142,9 +150,11 @@ type TokenListRow struct {
 	Slugs      []string
 }
 
-// Lists tokens, newest first, including expired ones.
-func (q *Queries) TokenList(ctx context.Context) ([]TokenListRow, error) {
-	rows, err := q.db.Query(ctx, tokenList)
+// Lists tokens, newest first, including expired ones. The page ends before the
+// token with this time and id. What people may do who sign in without a token is
+// not listed.
+func (q *Queries) TokenList(ctx context.Context, arg TokenListParams) ([]TokenListRow, error) {
+	rows, err := q.db.Query(ctx, tokenList, arg.BeforeTime, arg.BeforeID, arg.PageLimit)
 	if err != nil {
 		return nil, err
 	}
@@ -175,7 +185,7 @@ func (q *Queries) TokenList(ctx context.Context) ([]TokenListRow, error) {
 }
 
 const tokenRevoke = `-- name: TokenRevoke :one
-DELETE FROM tokens WHERE id = $1 RETURNING name
+DELETE FROM tokens t WHERE t.id = $1 AND NOT EXISTS (SELECT 1 FROM users u WHERE u.token_id = t.id) RETURNING t.name
 `
 
 // Deletes a token, which is refused from then on. Its Idempotency-Keys are

@@ -124,6 +124,45 @@ CREATE INDEX deployments_waiting ON deployments (pipeline_id, number) WHERE stat
 CREATE INDEX deployments_unreported ON deployments (pipeline_id)
     WHERE kind = 'automated' AND state <> 'publishing' AND reported_state IS NOT NULL AND nullif(state, reported_state) = state;
 
+-- The files that each pipeline's kept deployments publish. Triggers maintain it,
+-- because the sum over all deployments would read the whole table.
+CREATE TABLE storage (
+    pipeline_id uuid PRIMARY KEY REFERENCES pipelines (id) ON DELETE CASCADE,
+    deployments bigint NOT NULL, -- with files of their own
+    files       bigint NOT NULL,
+    bytes       bigint NOT NULL
+);
+
+CREATE INDEX storage_bytes ON storage (bytes, pipeline_id);
+
+CREATE FUNCTION storage_insert() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO storage AS s (pipeline_id, deployments, files, bytes)
+    SELECT n.pipeline_id, count(*), sum(n.files), sum(n.bytes) FROM made n
+    WHERE n.sealed_at IS NOT NULL AND n.pruned_at IS NULL AND n.tree_id = n.id GROUP BY n.pipeline_id ORDER BY n.pipeline_id
+    ON CONFLICT (pipeline_id) DO UPDATE
+        SET deployments = s.deployments + excluded.deployments, files = s.files + excluded.files, bytes = s.bytes + excluded.bytes;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER storage_insert AFTER INSERT ON deployments REFERENCING NEW TABLE AS made FOR EACH STATEMENT EXECUTE FUNCTION storage_insert();
+
+CREATE FUNCTION storage_update() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    was integer := (OLD.sealed_at IS NOT NULL AND OLD.pruned_at IS NULL AND OLD.tree_id = OLD.id)::integer;
+    now integer := (NEW.sealed_at IS NOT NULL AND NEW.pruned_at IS NULL AND NEW.tree_id = NEW.id)::integer;
+BEGIN
+    INSERT INTO storage AS s (pipeline_id, deployments, files, bytes)
+    VALUES (NEW.pipeline_id, now - was, now * NEW.files - was * OLD.files, now * NEW.bytes - was * OLD.bytes)
+    ON CONFLICT (pipeline_id) DO UPDATE
+        SET deployments = s.deployments + excluded.deployments, files = s.files + excluded.files, bytes = s.bytes + excluded.bytes;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER storage_update AFTER UPDATE ON deployments FOR EACH ROW
+    WHEN (NEW.tree_id = NEW.id AND (OLD.sealed_at, OLD.pruned_at, OLD.files, OLD.bytes) IS DISTINCT FROM (NEW.sealed_at, NEW.pruned_at, NEW.files, NEW.bytes))
+    EXECUTE FUNCTION storage_update();
+
 -- Uploads. A finalized upload becomes a deployment with the same id.
 CREATE TABLE releases (
     id              uuid PRIMARY KEY,
@@ -218,6 +257,20 @@ CREATE TABLE bell (
     reconciled_at timestamptz NOT NULL DEFAULT now() -- when the last reconciliation began
 );
 
+-- The processes that run the workers. Each writes its row every few seconds and
+-- deletes it when it stops.
+CREATE TABLE workers (
+    id          uuid PRIMARY KEY,
+    host        text        NOT NULL,
+    pid         bigint      NOT NULL,
+    version     text        NOT NULL,
+    slots       integer     NOT NULL, -- for quick tasks
+    build_slots integer     NOT NULL,
+    running     jsonb       NOT NULL DEFAULT '[]', -- kind and subject of each task
+    started_at  timestamptz NOT NULL DEFAULT now(),
+    seen_at     timestamptz NOT NULL DEFAULT now()
+);
+
 -- Accepted outside events, so that a repeated one changes nothing.
 CREATE TABLE deliveries (
     source      text        NOT NULL, -- 'apps', 'github', 'bitbucket', 'builds', 'sns'
@@ -246,6 +299,8 @@ CREATE TABLE tokens (
     last_used_at timestamptz               -- accurate to the hour
 );
 
+CREATE INDEX tokens_created ON tokens (created_at, id);
+
 -- Browsers that are signed in with a token, and links that sign one in once.
 CREATE TABLE sessions (
     hash         bytea PRIMARY KEY, -- SHA-256 of the cookie, or of the link's code
@@ -256,6 +311,30 @@ CREATE TABLE sessions (
     expires_at   timestamptz NOT NULL,
     user_agent   text        NOT NULL DEFAULT ''
 );
+
+-- People who signed in with OpenID Connect. What they may do is in a row of tokens
+-- that no text matches, only their sessions use, and each sign-in updates.
+CREATE TABLE users (
+    token_id     uuid PRIMARY KEY REFERENCES tokens (id) ON DELETE CASCADE,
+    issuer       text        NOT NULL,
+    subject      text        NOT NULL, -- the issuer's id of the person
+    full_name    text        NOT NULL DEFAULT '',
+    email        text        NOT NULL DEFAULT '', -- only if the issuer has verified it
+    groups       text[]      NOT NULL DEFAULT '{}', -- those that gave the role
+    signed_in_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT users_subject_key UNIQUE (issuer, subject)
+);
+
+CREATE INDEX users_signed_in ON users (signed_in_at, token_id);
+
+-- The states of sign-ins with OpenID Connect that have ended, so that none is
+-- used twice.
+CREATE TABLE sign_ins (
+    hash       bytea PRIMARY KEY, -- SHA-256 of the state
+    expires_at timestamptz NOT NULL
+);
+
+CREATE INDEX sign_ins_expires ON sign_ins (expires_at);
 
 CREATE INDEX sessions_token ON sessions (token_id, created_at);
 CREATE INDEX sessions_expires ON sessions (expires_at);

@@ -250,7 +250,7 @@ func TestActions(t *testing.T) {
 	if a := w.visit("POST", page+"/actions/deploy", url.Values{}, cookie, header("Sec-Fetch-Site", "cross-site")); a.status != 403 {
 		t.Errorf("a form of another site answers %d", a.status)
 	}
-	if a := w.visit("POST", page+"/actions/deploy", url.Values{}, ""); a.status != 303 || a.header.Get("Location") != "/login?next=%2Fpipelines%2Fblog" {
+	if a := w.visit("POST", page+"/actions/deploy", url.Values{}, ""); a.status != 303 || a.header.Get("Location") != "/login?next=%2Fpipelines%2Fblog&unsent=1" {
 		t.Errorf("without a session an action answers %d %s", a.status, a.header.Get("Location"))
 	}
 	// A deletion is confirmed by the name, and its page says who did it.

@@ -254,7 +254,8 @@ func loopback(hostport string) bool {
 	return host == "localhost" || host == "127.0.0.1"
 }
 
-// sameOrigin refuses changes that a browser sends from another site's page.
+// sameOrigin refuses changes that a browser sends from another site's page, and
+// what such a page reads with the browser's session.
 func (s *server) sameOrigin(u *url.URL, next http.Handler) (http.Handler, error) {
 	protection := http.NewCrossOriginProtection()
 	if err := protection.AddTrustedOrigin(u.Scheme + "://" + u.Host); err != nil {
@@ -263,5 +264,23 @@ func (s *server) sameOrigin(u *url.URL, next http.Handler) (http.Handler, error)
 	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, troy.Errorf(troy.Forbidden, "a page of another site sent this request"))
 	}))
-	return protection.Handler(next), nil
+	return protection.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if foreignRead(r) && s.sessions.Sent(r) {
+			s.fail(w, r, troy.Errorf(troy.Forbidden, "a page of another site sent this request"))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})), nil
+}
+
+// foreignRead reports whether a page of another origin fetches or embeds what it
+// requests. Only the browser itself may go to Troy's pages from there
+// (www.w3.org/TR/fetch-metadata). The cookie's SameSite=Lax alone does not stop
+// pages of the same site, such as those of neighbouring hosts.
+func foreignRead(r *http.Request) bool {
+	from := r.Header.Get("Sec-Fetch-Site")
+	if from != "same-site" && from != "cross-site" {
+		return false
+	}
+	return r.Header.Get("Sec-Fetch-Mode") != "navigate" || r.Header.Get("Sec-Fetch-Dest") != "document"
 }

@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"fmt"
 	"net/url"
 	"regexp"
 	"strings"
@@ -34,19 +35,15 @@ func TestSignIn(t *testing.T) {
 		}
 	}
 
-	// The cookie is for Troy's own host and HTTPS alone; on loopback, where the
-	// browser may speak plain HTTP, it has another name.
-	a = w.visit("POST", "/login", url.Values{"token": {w.admin}}, "", host("troy.test"))
+	// The cookie is for Troy's own host and HTTPS alone, whatever host a proxy
+	// names.
+	a = w.visit("POST", "/login", url.Values{"token": {w.admin}}, "")
 	if c := a.header.Get("Set-Cookie"); !regexp.MustCompile(`^__Host-troy=[\w-]{43}; Path=/; Max-Age=604800; HttpOnly; Secure; SameSite=Lax$`).MatchString(c) {
 		t.Errorf("the cookie is %s", c)
 	}
-	plain := strings.Replace(cookieOf(t, a), "__Host-", "", 1)
-	if a := w.visit("GET", "/system", nil, plain, host("troy.test")); a.status != 303 {
+	plain := strings.TrimPrefix(cookieOf(t, a), "__Host-")
+	if a := w.visit("GET", "/system", nil, plain); a.status != 303 {
 		t.Error("over HTTPS a cookie counts that a neighbour can set")
-	}
-	a = w.visit("POST", "/login", url.Values{"token": {w.admin}}, "")
-	if c := a.header.Get("Set-Cookie"); !regexp.MustCompile(`^troy=[\w-]{43}; Path=/; Max-Age=604800; HttpOnly; SameSite=Lax$`).MatchString(c) {
-		t.Errorf("on loopback the cookie is %s", c)
 	}
 
 	// Signing in again ends the session before, and the API takes no cookie.
@@ -56,7 +53,7 @@ func TestSignIn(t *testing.T) {
 		t.Error("the session is not another one after signing in again")
 	}
 	w.visit("GET", "/v1/pipelines", nil, second).refused(t, 401, "unauthenticated", "", "")
-	if n := w.count("SELECT count(*) FROM sessions WHERE encode(hash, 'escape') LIKE '%' || $1 || '%'", strings.TrimPrefix(second, "troy=")); n != 0 {
+	if n := w.count("SELECT count(*) FROM sessions WHERE encode(hash, 'escape') LIKE '%' || $1 || '%'", strings.TrimPrefix(second, "__Host-troy=")); n != 0 {
 		t.Error("the cookie itself is stored")
 	}
 	if a := w.visit("POST", "/logout", url.Values{}, second, header("Sec-Fetch-Site", "cross-site")); a.status != 403 {
@@ -64,6 +61,125 @@ func TestSignIn(t *testing.T) {
 	}
 	if a := w.visit("POST", "/logout", url.Values{}, second); a.status != 303 || !strings.Contains(a.header.Get("Set-Cookie"), "Max-Age=0") || w.visit("GET", "/system", nil, second).status != 303 {
 		t.Error("signing out does not end the session")
+	}
+}
+
+// Over plain HTTP all ports of a host share their cookies.
+func TestCookiesOfTwoPortsDiffer(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(w *world) { w.cfg.URL = "http://127.0.0.1:18080" })
+	a := w.visit("POST", "/login", url.Values{"token": {w.admin}}, "")
+	if c := a.header.Get("Set-Cookie"); !regexp.MustCompile(`^troy-18080=[\w-]{43}; Path=/; Max-Age=604800; HttpOnly; SameSite=Lax$`).MatchString(c) {
+		t.Errorf("over plain HTTP the cookie is %s", c)
+	}
+	cookie := cookieOf(t, a)
+	if a := w.visit("GET", "/system", nil, "troy-9=x; "+cookie); a.status != 200 {
+		t.Errorf("with its cookie the page answers %d", a.status)
+	}
+	if a := w.visit("GET", "/system", nil, strings.Replace(cookie, "18080", "18081", 1)); a.status != 303 {
+		t.Errorf("with the cookie of another port the page answers %d", a.status)
+	}
+}
+
+// A page of a neighbouring host or of another site reads nothing with the
+// browser's session. Links to Troy's pages work.
+func TestOtherSitesReadNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.create("Blog")
+	cookie := w.session(w.admin)
+	for _, path := range []string{"/", "/pipelines/blog", "/system", "/live", "/v1/pipelines", "/monitor", "/openapi.json"} {
+		for _, site := range []string{"same-site", "cross-site"} {
+			for mode, dest := range map[string]string{"cors": "empty", "no-cors": "image", "navigate": "iframe"} {
+				fetch := []option{header("Sec-Fetch-Site", site), header("Sec-Fetch-Mode", mode), header("Sec-Fetch-Dest", dest)}
+				a := w.visit("GET", path, nil, cookie, fetch...)
+				a.refused(t, 403, "forbidden", "", "a page of another site sent this request")
+			}
+		}
+	}
+	link := []option{header("Sec-Fetch-Site", "cross-site"), header("Sec-Fetch-Mode", "navigate"), header("Sec-Fetch-Dest", "document")}
+	if a := w.visit("GET", "/pipelines/blog", nil, cookie, link...); a.status != 200 {
+		t.Errorf("a link from another site answers %d", a.status)
+	}
+	for _, from := range []string{"same-origin", "none"} {
+		if a := w.visit("GET", "/pipelines/blog", nil, cookie, header("Sec-Fetch-Site", from), header("Sec-Fetch-Mode", "cors")); a.status != 200 {
+			t.Errorf("a request from %s answers %d", from, a.status)
+		}
+	}
+	// Without the cookie it is any client's request.
+	w.send("GET", "/v1/pipelines", nil, header("Sec-Fetch-Site", "cross-site"), header("Sec-Fetch-Mode", "cors")).into(t, 200, nil)
+}
+
+// Whatever a browser asks for without a session, it comes back to the page that
+// it was on.
+func TestAfterSignInPeopleComeBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	page := w.server.URL + "/pipelines/blog?before=3"
+	for name, c := range map[string]struct {
+		method, path string
+		options      []option
+		status       int
+		header, want string
+	}{
+		"a page":                     {"GET", "/system?q=a+b", nil, 303, "Location", "/login?next=%2Fsystem%3Fq%3Da%2Bb"},
+		"a form":                     {"POST", "/system/sessions/x/revoke", []option{header("Referer", w.server.URL+"/system?a=b")}, 303, "Location", "/login?next=%2Fsystem%3Fa%3Db&unsent=1"},
+		"a form of an action":        {"POST", "/pipelines/blog/actions/lock", nil, 303, "Location", "/login?next=%2Fpipelines%2Fblog&unsent=1"},
+		"a form without a referrer":  {"POST", "/system/sessions/x/revoke", nil, 303, "Location", "/login?unsent=1"},
+		"a form from elsewhere":      {"POST", "/system/sessions/x/revoke", []option{header("Referer", "https://evil.test/x")}, 303, "Location", "/login?unsent=1"},
+		"a part of a page":           {"GET", "/?q=b", []option{header("HX-Request", "true"), header("HX-Current-URL", page)}, 204, "HX-Redirect", "/login?next=%2Fpipelines%2Fblog%3Fbefore%3D3"},
+		"a form that htmx sends":     {"POST", "/pipelines/blog/actions/lock", []option{header("HX-Request", "true"), header("HX-Current-URL", page)}, 204, "HX-Redirect", "/login?next=%2Fpipelines%2Fblog%3Fbefore%3D3&unsent=1"},
+		"a part of a page elsewhere": {"GET", "/", []option{header("HX-Request", "true"), header("HX-Current-URL", "https://evil.test/x")}, 204, "HX-Redirect", "/login"},
+	} {
+		form := url.Values{}
+		if c.method == "GET" {
+			form = nil
+		}
+		a := w.visit(c.method, c.path, form, "", c.options...)
+		if a.status != c.status || a.header.Get(c.header) != c.want {
+			t.Errorf("%s: %d, %s %q, want %d, %q", name, a.status, c.header, a.header.Get(c.header), c.status, c.want)
+		}
+	}
+	if a := w.visit("GET", "/login?unsent=1", nil, ""); !strings.Contains(string(a.body), "what you sent was not done") {
+		t.Error("the page does not say that nothing was done")
+	}
+	// A stream asks the page to reload.
+	a := w.visit("GET", "/pipelines/blog/live", nil, "", header("Accept", "text/event-stream"))
+	if a.status != 200 || string(a.body) != "event: reload\ndata: \n\n" {
+		t.Errorf("a stream answers %d %q", a.status, a.body)
+	}
+}
+
+func TestSignInsAreRecorded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	viewer, from := w.token(credentials.Viewer), header("X-Forwarded-For", "192.0.2.1")
+	cookie := w.session(viewer, from, header("User-Agent", "Firefox/1 Linux"))
+	admin := w.session(w.admin)
+	id := regexp.MustCompile(`/system/sessions/[0-9a-f]{64}/revoke`).FindString(string(w.visit("GET", "/system", nil, cookie).body))
+	if a := w.visit("POST", id, url.Values{}, admin); a.status != 303 {
+		t.Fatalf("revoking answers %d", a.status)
+	}
+	w.visit("POST", "/login", url.Values{"token": {"wrong"}}, "", from)
+	for what, query := range map[string]string{
+		"the sign-in":    "action = 'session.create' AND actor = 'token test-viewer' AND subject = 'Firefox on Linux' AND detail = 'by token' AND remote = '192.0.2.1'",
+		"the revocation": "action = 'session.revoke' AND actor = 'token test-admin' AND subject = 'token test-viewer' AND detail = 'Firefox on Linux'",
+		"the failure":    "action = 'session.refuse' AND actor = 'unknown' AND subject = 'token' AND detail LIKE 'the token is unknown%' AND remote = '192.0.2.1'",
+	} {
+		if n := w.count("SELECT count(*) FROM audit WHERE " + query); n != 1 {
+			t.Errorf("%s is recorded %d times, want 1", what, n)
+		}
+	}
+	// Failures from everywhere can't flood the trail; each is counted.
+	const tries = 200
+	for i := range tries {
+		w.visit("POST", "/login", url.Values{"token": {"wrong"}}, "", header("X-Forwarded-For", fmt.Sprintf("198.51.100.%d", i)))
+	}
+	if n := w.count("SELECT count(*) FROM audit WHERE action = 'session.refuse'"); n < 20 || n > tries/2 {
+		t.Errorf("of %d failures %d are recorded", tries, n)
+	}
+	if n := w.count("SELECT count(*) FROM audit WHERE detail LIKE '%wrong%'"); n != 0 {
+		t.Error("the trail has what was typed as the token")
 	}
 }
 
@@ -117,7 +233,7 @@ func TestSignInByALink(t *testing.T) {
 		return strings.TrimPrefix(link, "/login?once=")
 	}
 	code := issue()
-	if a := w.visit("GET", "/system", nil, "troy="+code); a.status != 303 {
+	if a := w.visit("GET", "/system", nil, "__Host-troy="+code); a.status != 303 {
 		t.Error("a link's code is a session")
 	}
 	if a := w.visit("GET", "/login?once="+code, nil, "", header("Sec-Purpose", "prefetch;prerender")); a.status == 303 || a.header.Get("Set-Cookie") != "" {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/credentials"
+	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/web/reply"
 )
 
@@ -41,18 +42,34 @@ func (s *server) tokenList(c *gin.Context, who caller) error {
 	if err := mayTokens(who); err != nil {
 		return err
 	}
-	rows, err := s.q.TokenList(c.Request.Context())
+	pg, err := pageOf(c)
+	if err != nil {
+		return err
+	}
+	before, err := pg.place(later())
+	if err != nil {
+		return err
+	}
+	rows, err := s.q.TokenList(c.Request.Context(), queries.TokenListParams{BeforeTime: before.at, BeforeID: before.id, PageLimit: pg.limit + 1})
 	if err != nil {
 		return fmt.Errorf("list tokens: %w", err)
 	}
-	list := make([]tokenJSON, 0, len(rows))
+	rows, more := cut(rows, pg)
+	answer := struct {
+		Tokens []tokenJSON `json:"tokens"`
+		Next   string      `json:"next,omitempty"`
+	}{Tokens: make([]tokenJSON, 0, len(rows))}
 	for _, t := range rows {
-		list = append(list, tokenJSON{
+		answer.Tokens = append(answer.Tokens, tokenJSON{
 			ID: t.ID, Name: t.Name, Role: credentials.Role(t.Role), Pipelines: t.Pipelines, CreatedBy: t.CreatedBy,
 			CreatedAt: t.CreatedAt.UTC(), LastUsedAt: utc(t.LastUsedAt), ExpiresAt: utc(t.ExpiresAt), Expired: t.Expired,
 		})
 	}
-	reply.JSON(c.Writer, http.StatusOK, map[string]any{"tokens": list})
+	if more {
+		last := rows[len(rows)-1]
+		answer.Next = place{at: last.CreatedAt, id: last.ID}.String()
+	}
+	reply.JSON(c.Writer, http.StatusOK, answer)
 	return nil
 }
 

@@ -23,6 +23,36 @@ type apiToken struct {
 	Token      string      `json:"token"`
 }
 
+func TestTokensArePaged(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	// Several are of the same moment.
+	w.exec("INSERT INTO tokens (id, name, role, hash, created_at) SELECT gen_random_uuid(), 'n' || i, 'viewer', sha256(i::text::bytea), '2026-01-01'::timestamptz + (i / 3) * interval '1 second' FROM generate_series(1, 20) i")
+	seen, after, pages := map[uuid.UUID]bool{}, "", 0
+	var last time.Time
+	for {
+		var list struct {
+			Tokens []apiToken `json:"tokens"`
+			Next   string     `json:"next"`
+		}
+		w.send("GET", "/v1/tokens?limit=4&after="+after, nil).into(t, 200, &list)
+		for _, k := range list.Tokens {
+			if !last.IsZero() && k.CreatedAt.After(last) {
+				t.Error("an older token comes before a newer one")
+			}
+			seen[k.ID], last = true, k.CreatedAt
+		}
+		if pages++; list.Next == "" {
+			break
+		}
+		after = list.Next
+	}
+	if len(seen) != 21 || pages != 6 {
+		t.Errorf("%d pages have %d tokens, want 6 and 21", pages, len(seen))
+	}
+	w.send("GET", "/v1/tokens?after=x", nil).refused(t, 400, "invalid", "after", "")
+}
+
 func (w *world) tokens() map[string]apiToken {
 	w.t.Helper()
 	var list struct {

@@ -138,7 +138,7 @@ func New(cfg Config, deps Deps) (http.Handler, error) {
 	if deps.Now != nil {
 		s.now = deps.Now
 	}
-	s.sessions = credentials.Sessions{DB: deps.DB, Log: deps.Log, HTTPS: u.Scheme == "https"}
+	s.sessions = credentials.Sessions{DB: deps.DB, Log: deps.Log, HTTPS: u.Scheme == "https", Port: u.Port()}
 	if s.pages, err = newPages(cfg.URL, deps.Forges); err != nil {
 		return nil, err
 	}

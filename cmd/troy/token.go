@@ -27,7 +27,7 @@ func tokenList(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	tokens, err := c.Tokens(ctx)
+	tokens, err := take(c.Tokens(ctx), 0)
 	if err != nil {
 		return err
 	}
@@ -128,7 +128,7 @@ func tokenRevoke(ctx context.Context, a *app, ref string, yes bool) error {
 	if err != nil {
 		return err
 	}
-	tokens, err := c.Tokens(ctx)
+	tokens, err := take(c.Tokens(ctx), 0)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -86,13 +87,30 @@ func newTokenListCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return withBackend(cmd.Context(), nil, func(_ config, b *backend) error {
-				rows, err := queries.New(b.db).TokenList(cmd.Context())
+				rows, err := allTokens(cmd.Context(), queries.New(b.db))
 				if err != nil {
-					return fmt.Errorf("list tokens: %w", err)
+					return err
 				}
 				return printTokens(cmd.OutOrStdout(), rows)
 			})
 		},
+	}
+}
+
+// allTokens reads the tokens page by page.
+func allTokens(ctx context.Context, q *queries.Queries) (all []queries.TokenListRow, _ error) {
+	page := queries.TokenListParams{BeforeTime: credentials.Later(), PageLimit: 500}
+	for {
+		rows, err := q.TokenList(ctx, page)
+		if err != nil {
+			return nil, fmt.Errorf("list tokens: %w", err)
+		}
+		all = append(all, rows...)
+		if len(rows) < int(page.PageLimit) {
+			return all, nil
+		}
+		last := rows[len(rows)-1]
+		page.BeforeTime, page.BeforeID = last.CreatedAt, last.ID
 	}
 }
 
@@ -140,10 +158,9 @@ func newTokenRevokeCommand() *cobra.Command {
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return withBackend(cmd.Context(), nil, func(cfg config, b *backend) error {
-				q := queries.New(b.db)
-				rows, err := q.TokenList(cmd.Context())
+				rows, err := allTokens(cmd.Context(), queries.New(b.db))
 				if err != nil {
-					return fmt.Errorf("list tokens: %w", err)
+					return err
 				}
 				id, err := oneToken(rows, args[0])
 				if err != nil {

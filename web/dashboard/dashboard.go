@@ -10,7 +10,6 @@ import (
 	"html/template"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -70,6 +69,7 @@ type Dashboard struct {
 	q         *queries.Queries
 	templates *template.Template
 	failures  *failures
+	refusals  *refusals
 	streams   *streams
 }
 
@@ -80,7 +80,7 @@ func New(cfg Config, deps Deps) (*Dashboard, error) {
 		return nil, err
 	}
 	return &Dashboard{
-		cfg: cfg, deps: deps, q: queries.New(deps.DB), templates: templates, failures: newFailures(), streams: &streams{of: map[uuid.UUID]int{}},
+		cfg: cfg, deps: deps, q: queries.New(deps.DB), templates: templates, failures: newFailures(), refusals: newRefusals(), streams: &streams{of: map[uuid.UUID]int{}},
 	}, nil
 }
 
@@ -130,7 +130,7 @@ func (d *Dashboard) open(h func(*visit) error) http.HandlerFunc {
 func (d *Dashboard) page(h func(*visit) error) http.HandlerFunc {
 	return d.open(func(v *visit) error {
 		if err := d.welcome(v); err != nil {
-			if troy.KindOf(err) == troy.Unauthenticated && v.r.Header.Get("Authorization") == "" {
+			if signedOut(v.r, err) {
 				Login(v.w, v.r)
 				return nil
 			}
@@ -145,28 +145,9 @@ func (d *Dashboard) welcome(v *visit) (err error) {
 	v.who, err = d.deps.Sessions.Visitor(v.r, d.deps.Tokens, credentials.Viewer)
 	if v.who.ID != uuid.Nil {
 		d.deps.Note(v.ctx(), Note{Actor: v.who.Actor()})
-		v.r = v.r.WithContext(intake.By(v.ctx(), v.who.Actor(), v.r.RemoteAddr))
+		v.r = v.r.WithContext(intake.By(v.ctx(), v.who.Actor(), remote(v.r)))
 	}
 	return err
-}
-
-// Login sends a browser to sign in. It comes back to where it was.
-func Login(w http.ResponseWriter, r *http.Request) {
-	back := r.URL.RequestURI()
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		// What was to be done is asked for again, from its page.
-		back, _, _ = strings.Cut(r.URL.EscapedPath(), "/actions/")
-	}
-	to := credentials.LoginPath
-	if back != "/" {
-		to += "?" + url.Values{"next": {back}}.Encode()
-	}
-	if r.Header.Get("HX-Request") != "" {
-		w.Header().Set("HX-Redirect", to) // htmx would swap the page in
-		w.WriteHeader(http.StatusNoContent)
-		return
-	}
-	http.Redirect(w, r, to, http.StatusSeeOther)
 }
 
 func route(r *http.Request) string {

@@ -81,6 +81,14 @@ func (d *Dashboard) live(p part) http.HandlerFunc {
 			return
 		}
 		if err := d.welcome(v); err != nil {
+			if signedOut(r, err) {
+				// The page asks for itself, and so is sent to sign in.
+				w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
+				if err := newSender(w).send(reload); err != nil {
+					d.deps.Note(r.Context(), Note{Err: err})
+				}
+				return
+			}
 			d.fail(v, err)
 			return
 		}
@@ -104,7 +112,7 @@ func (d *Dashboard) follow(v *visit, p part) error {
 	v.w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
 	v.w.Header().Set("X-Accel-Buffering", "no") // nginx would hold the events back
 	v.w.WriteHeader(http.StatusOK)
-	s := &sender{w: v.w, control: http.NewResponseController(v.w)}
+	s := newSender(v.w)
 	if err := s.send("retry: 1000\n\n"); err != nil {
 		return err
 	}
@@ -115,7 +123,7 @@ func (d *Dashboard) follow(v *visit, p part) error {
 		made, err := d.look(v, p)
 		switch kind := troy.KindOf(err); {
 		case err != nil && (kind == troy.Unauthenticated || kind == troy.Forbidden || kind == troy.NotFound):
-			return s.send("event: reload\ndata: \n\n")
+			return s.send(reload)
 		case err != nil:
 			return err // the reader comes back
 		}
@@ -156,6 +164,13 @@ func (d *Dashboard) look(v *visit, p part) ([]byte, error) {
 type sender struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
+}
+
+// reload is the event that makes a page ask for itself anew.
+const reload = "event: reload\ndata: \n\n"
+
+func newSender(w http.ResponseWriter) *sender {
+	return &sender{w: w, control: http.NewResponseController(w)}
 }
 
 func (s *sender) send(text string) error {

@@ -1,18 +1,23 @@
 package dashboard
 
 import (
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/credentials"
+	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/internal/lru"
+	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/web/reply"
 )
 
 const (
@@ -49,17 +54,56 @@ func (f *failures) add(address netip.Prefix) {
 	l.Allow()
 }
 
-// addressOf is where a request comes from: an IPv4 address, or an IPv6 network
-// of 64 bits, which is what one subscriber has (RFC 6177). Behind a proxy of
-// the same machine or network it is the address that the proxy wrote last.
-func addressOf(r *http.Request) netip.Prefix {
+// refusals bounds what the audit trail says of sign-ins that fail, which anyone
+// can cause. The next entry counts those left out.
+type refusals struct {
+	limiter *rate.Limiter
+	omitted atomic.Int64
+}
+
+const (
+	refusalsBurst = 30
+	refusalsEvery = 20 * time.Second
+)
+
+func newRefusals() *refusals {
+	return &refusals{limiter: rate.NewLimiter(rate.Every(refusalsEvery), refusalsBurst)}
+}
+
+// record writes that a sign-in failed, unless there are too many.
+func (d *Dashboard) recordRefusal(v *visit, who string, err error) {
+	if !d.refusals.limiter.Allow() {
+		d.refusals.omitted.Add(1)
+		return
+	}
+	n := d.refusals.omitted.Swap(0)
+	c := intake.Change{Action: intake.SessionRefuse, Subject: who, Detail: troy.Clip(public(err).Message), Actor: "unknown"}
+	if n > 0 {
+		c.Detail += fmt.Sprintf(" (%d earlier failures are not listed)", n)
+	}
+	if err := intake.Audit(v.ctx(), d.q, c); err != nil {
+		d.refusals.omitted.Add(n + 1)
+		d.deps.Log.WarnContext(v.ctx(), "a failed sign-in could not be recorded", "error", err)
+	}
+}
+
+// remote is the address that a request comes from. Behind a proxy of the same
+// machine or network it is the address that the proxy wrote last.
+func remote(r *http.Request) string {
+	if addr := remoteAddr(r); addr.IsValid() {
+		return addr.String()
+	}
+	return r.RemoteAddr
+}
+
+func remoteAddr(r *http.Request) netip.Addr {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
-		return netip.Prefix{}
+		return netip.Addr{}
 	}
 	addr, err := netip.ParseAddr(host)
 	if err != nil {
-		return netip.Prefix{}
+		return netip.Addr{}
 	}
 	addr = addr.Unmap().WithZone("")
 	if addr.IsLoopback() || addr.IsPrivate() {
@@ -68,6 +112,13 @@ func addressOf(r *http.Request) netip.Prefix {
 			addr = last.Unmap().WithZone("")
 		}
 	}
+	return addr
+}
+
+// addressOf is whose failures are counted together: an IPv4 address, or an IPv6
+// network of 64 bits, which is what one subscriber has (RFC 6177).
+func addressOf(r *http.Request) netip.Prefix {
+	addr := remoteAddr(r)
 	bits := addr.BitLen()
 	if addr.Is6() {
 		bits = 64
@@ -84,6 +135,7 @@ type loginView struct {
 	frame
 	Next    string
 	Problem string
+	Unsent  bool // the browser sent something that was not done
 }
 
 // localPath returns where to go after signing in: a path of Troy's own, or /.
@@ -96,23 +148,74 @@ func localPath(next string) string {
 	return next
 }
 
+// Login sends a browser to sign in. It comes back to where it was.
+func Login(w http.ResponseWriter, r *http.Request) {
+	query := url.Values{}
+	if back := pageOfRequest(r); back != "/" {
+		query.Set("next", back)
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		query.Set("unsent", "1") // what was to be done is asked for again, from its page
+	}
+	to := credentials.LoginPath
+	if len(query) > 0 {
+		to += "?" + query.Encode()
+	}
+	if r.Header.Get("HX-Request") != "" {
+		w.Header().Set("HX-Redirect", to) // htmx would swap the page in
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	http.Redirect(w, r, to, http.StatusSeeOther)
+}
+
+// signedOut reports whether a browser's request failed for want of a session.
+func signedOut(r *http.Request, err error) bool {
+	return troy.KindOf(err) == troy.Unauthenticated && r.Header.Get("Authorization") == ""
+}
+
+// pageOfRequest is the page that a request belongs to: the one that has its
+// form, or that htmx loads a part of.
+func pageOfRequest(r *http.Request) string {
+	page := r.Method == http.MethodGet || r.Method == http.MethodHead
+	if page && r.Header.Get("HX-Request") == "" {
+		return localPath(r.URL.RequestURI())
+	}
+	for _, text := range []string{r.Header.Get("HX-Current-URL"), r.Referer()} {
+		if u, err := url.Parse(text); err == nil && u.Host == r.Host && u.Path != credentials.LoginPath {
+			return localPath(u.RequestURI())
+		}
+	}
+	if page {
+		return localPath(r.URL.RequestURI())
+	}
+	back, _, _ := strings.Cut(r.URL.EscapedPath(), "/actions/")
+	if back == r.URL.EscapedPath() {
+		return "/"
+	}
+	return localPath(back)
+}
+
 // loginShow is the page, or with a link's code the sign-in itself.
 func (d *Dashboard) loginShow(v *visit) error {
-	next := localPath(v.r.URL.Query().Get("next"))
-	code := v.r.URL.Query().Get("once")
+	query := v.r.URL.Query()
+	next := localPath(query.Get("next"))
+	code := query.Get("once")
 	if code == "" {
-		if _, err := d.deps.Sessions.Find(v.r); err == nil && v.r.URL.Query().Get("next") == "" {
+		if _, err := d.deps.Sessions.Find(v.r); err == nil && query.Get("next") == "" {
 			http.Redirect(v.w, v.r, "/", http.StatusSeeOther)
 			return nil
 		}
-		return d.showLogin(v, http.StatusOK, loginView{Next: next})
+		return d.showLogin(v, http.StatusOK, loginView{Next: next, Unsent: query.Has("unsent")})
 	}
 	// A browser that only fetches what may be opened next must not use it up.
 	if strings.Contains(v.r.Header.Get("Sec-Purpose"), "prefetch") || v.r.Method != http.MethodGet {
 		v.w.WriteHeader(http.StatusServiceUnavailable)
 		return nil
 	}
-	return d.signIn(v, next, func() error { return d.deps.Sessions.SignInOnce(v.w, v.r, code) })
+	return d.signIn(v, next, "sign-in link", func(s credentials.Sessions) (credentials.Holder, error) {
+		return s.SignInOnce(v.w, v.r, code)
+	})
 }
 
 func (d *Dashboard) login(v *visit) error {
@@ -120,35 +223,48 @@ func (d *Dashboard) login(v *visit) error {
 	if err := v.r.ParseForm(); err != nil {
 		return badForm(err)
 	}
-	next := localPath(v.r.PostForm.Get("next"))
-	return d.signIn(v, next, func() error {
-		who, err := d.deps.Sessions.SignIn(v.w, v.r, v.r.PostForm.Get("token"))
-		if err == nil {
-			d.deps.Note(v.ctx(), Note{Actor: who.Actor()})
-		}
-		return err
+	token := v.r.PostForm.Get("token")
+	return d.signIn(v, localPath(v.r.PostForm.Get("next")), "token", func(s credentials.Sessions) (credentials.Holder, error) {
+		return s.SignIn(v.w, v.r, token)
 	})
 }
 
-func (d *Dashboard) signIn(v *visit, next string, in func() error) error {
-	err := in()
-	if troy.KindOf(err) == troy.Unauthenticated {
-		// A valid token always signs in: others at the address can't keep its
-		// holder out.
-		address := addressOf(v.r)
-		if d.failures.tooMany(address) {
-			v.w.Header().Set("Retry-After", "6")
-			return d.showLogin(v, http.StatusTooManyRequests, loginView{Next: next, Problem: "Too many sign-ins from your address failed. Wait a few seconds and try again."})
+// signIn begins a session and records it, or shows why not. by says what people
+// sign in with.
+func (d *Dashboard) signIn(v *visit, next, by string, in func(credentials.Sessions) (credentials.Holder, error)) error {
+	v.r = v.r.WithContext(intake.By(v.ctx(), "", remote(v.r)))
+	err := d.deps.Intake.Recorded(v.ctx(), func(db queries.DBTX) (intake.Change, error) {
+		s := d.deps.Sessions
+		s.DB = db
+		who, err := in(s)
+		if err == nil {
+			d.deps.Note(v.ctx(), Note{Actor: who.Actor()})
 		}
-		d.failures.add(address)
-		d.deps.Note(v.ctx(), Note{Err: err})
-		return d.showLogin(v, http.StatusUnauthorized, loginView{Next: next, Problem: sentence(public(err).Message)})
+		return intake.Change{Action: intake.SessionCreate, Subject: browser(v.r.UserAgent()), Detail: "by " + by, Actor: who.Actor()}, err
+	})
+	if kind := troy.KindOf(err); err != nil && (kind == troy.Unauthenticated || kind == troy.Forbidden) {
+		return d.refuse(v, next, by, err)
 	}
 	if err != nil {
 		return err
 	}
 	http.Redirect(v.w, v.r, next, http.StatusSeeOther)
 	return nil
+}
+
+// refuse shows the page to sign in again, with the reason. A valid sign-in is
+// never refused for the number of those that failed: others at the address
+// can't keep anyone out.
+func (d *Dashboard) refuse(v *visit, next, by string, err error) error {
+	address := addressOf(v.r)
+	if d.failures.tooMany(address) {
+		v.w.Header().Set("Retry-After", "6")
+		return d.showLogin(v, http.StatusTooManyRequests, loginView{Next: next, Problem: "Too many sign-ins from your address failed. Wait a few seconds and try again."})
+	}
+	d.failures.add(address)
+	d.deps.Note(v.ctx(), Note{Err: err})
+	d.recordRefusal(v, by, err)
+	return d.showLogin(v, reply.Status(troy.KindOf(err)), loginView{Next: next, Problem: sentence(public(err).Message)})
 }
 
 func (d *Dashboard) showLogin(v *visit, status int, view loginView) error {
@@ -169,32 +285,4 @@ func badForm(err error) error {
 		return err
 	}
 	return troy.Errorf(troy.Invalid, "the form could not be read: %v", err)
-}
-
-// systemView is the page about Troy itself.
-type systemView struct {
-	frame
-	Sessions []credentials.Session
-	Current  string
-	All      bool // sessions of all tokens are listed
-}
-
-func (d *Dashboard) system(v *visit) error {
-	list, err := d.deps.Sessions.List(v.ctx(), v.who)
-	if err != nil {
-		return err
-	}
-	return d.show(v, http.StatusOK, "system.html", systemView{
-		frame: d.frame(v, "System"), Sessions: list, Current: d.deps.Sessions.Current(v.r), All: v.who.All() && v.who.Role.May(credentials.Admin),
-	})
-}
-
-func (d *Dashboard) sessionRevoke(v *visit) error {
-	if err := d.deps.Sessions.Revoke(v.ctx(), v.who, v.r.PathValue("session")); err != nil {
-		d.failWith(v, err, failureView{Back: "/system"})
-		return nil
-	}
-	d.deps.Log.InfoContext(v.ctx(), "revoked a session", "actor", v.who.Actor())
-	http.Redirect(v.w, v.r, "/system", http.StatusSeeOther)
-	return nil
 }
