@@ -159,6 +159,28 @@ type CDN interface {
 	Flip(ctx context.Context, id string, p site.Pointer) error
 }
 
+// ErrStaleProtection is returned by Protector.Protect when the protection in
+// force has a higher sequence. The protection does not change.
+var ErrStaleProtection = errors.New("a later protection is in force")
+
+// StaleProtectionError is an ErrStaleProtection with the sequence in force.
+type StaleProtectionError struct{ InForce int64 }
+
+func (e *StaleProtectionError) Error() string { return ErrStaleProtection.Error() }
+
+// Is reports whether target is ErrStaleProtection.
+func (e *StaleProtectionError) Is(target error) bool { return target == ErrStaleProtection }
+
+// Protector is a CDN that can protect sites from visitors.
+type Protector interface {
+	// Protect makes p the protection of the distribution's site. If the
+	// protection in force has a higher sequence, or the same and other content,
+	// Protect returns *StaleProtectionError. It returns ErrNotFound if the
+	// distribution does not exist. When it returns nil, p applies to every
+	// request that begins later. Deleting the distribution removes p.
+	Protect(ctx context.Context, id string, p site.Protection) error
+}
+
 // DNS keeps the records of hosts.
 type DNS interface {
 	// Lookup returns the target of a host's alias record, or ErrNotFound.

@@ -46,6 +46,7 @@ type hosted struct {
 	host, distribution string
 	pipeline           uuid.UUID
 	sequence           int64
+	protected          int64              // the sequence of its protection
 	policy             site.TrailingSlash // of the trees that are sealed next
 }
 

@@ -27,6 +27,7 @@ var errNoSite = errors.New("no site at this host")
 // new one.
 type live struct {
 	*sources
+	access     *access // nil if everyone may see the site
 	tree       site.Tree
 	deployment string // "" if nothing is live
 	index      *index // nil if nothing is live
@@ -180,6 +181,9 @@ func (c *catalog) load(host string, before *live) (*live, error) {
 	}
 	if !distribution.Enabled || distribution.Host != host {
 		return nil, errNoSite
+	}
+	if l.access, err = newAccess(host, id, distribution.Protection); err != nil {
+		return nil, fmt.Errorf("read distribution %s of %s: %w", id, host, err)
 	}
 	var pointer site.Pointer
 	if l.pointer, err = read(c.layout.Pointer(id), &pointer); errors.Is(err, errNoSite) {

@@ -41,6 +41,12 @@ type Config struct {
 	// MemoryBytes is the maximum memory for small and compressed files in
 	// bytes; 0 means 128 MiB.
 	MemoryBytes int64
+	// Proxies are the networks of the proxies whose X-Forwarded-For is believed;
+	// nil means the loopback addresses.
+	Proxies []netip.Prefix
+	// HTTPS means that browsers reach the sites over HTTPS, also if a proxy in
+	// front of the edge ends it.
+	HTTPS bool
 	// Logger logs each request at debug level and faults at error level. Nil
 	// disables logging.
 	Logger *slog.Logger
@@ -53,6 +59,9 @@ type Server struct {
 	catalog *catalog
 	blobs   *blobs
 	pages   *pages
+	keeper  *keeper
+	proxies proxies
+	https   bool
 	log     *slog.Logger
 }
 
@@ -85,6 +94,10 @@ func New(cfg Config) (*Server, error) {
 	}
 	layout := site.Layout{Root: root}
 	clock := newClock(layout)
+	trusted := proxies(cfg.Proxies)
+	if cfg.Proxies == nil {
+		trusted = loopback()
+	}
 	return &Server{
 		clock: clock,
 		catalog: &catalog{
@@ -96,8 +109,11 @@ func New(cfg Config) (*Server, error) {
 			memory:      lru.New[blobKey, []byte](cfg.MemoryBytes),
 			compressors: make(chan struct{}, runtime.GOMAXPROCS(0)),
 		},
-		pages: pages,
-		log:   cfg.Logger,
+		pages:   pages,
+		keeper:  newKeeper(time.Now),
+		proxies: trusted,
+		https:   cfg.HTTPS,
+		log:     cfg.Logger,
 	}, nil
 }
 
@@ -140,6 +156,7 @@ const deploymentHeader = "X-Troy-Deployment"
 func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
+	case http.MethodPost: // admit refuses it unless it signs in
 	case http.MethodOptions:
 		if r.URL.Path == "*" {
 			options(w, false)
@@ -174,7 +191,11 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
 			l, err = s.catalog.find(host)
 		}
 		if err == nil {
-			err = s.respond(w, r, l, path)
+			out, ok := s.admit(w, r, l.access)
+			if !ok {
+				return
+			}
+			err = s.respond(out, r, l, path)
 		}
 		switch {
 		case err == nil:
@@ -192,6 +213,10 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
 		id := requestID(w)
 		s.log.ErrorContext(r.Context(), "can't read a site",
 			"request_id", id, "host", host, "path", path, "error", err)
+		if errors.Is(err, errProtection) {
+			s.pages.unreadable.send(w)
+			return
+		}
 		s.pages.fault.send(w)
 		return
 	}

@@ -12,11 +12,16 @@ import (
 //go:embed page.html
 var pageTemplate string
 
+//go:embed access.html
+var accessTemplate string
+
 // page is a response of the edge itself.
 type page struct {
 	Status int
 	Title  string
 	Text   string
+	// Failed marks the text as what was wrong with the previous attempt.
+	Failed bool
 	html   []byte
 }
 
@@ -24,6 +29,9 @@ type page struct {
 // request.
 type pages struct {
 	badAddress, badHost, noSite, nothingLive, notFound, badMethod, changed, fault page
+	// Of protected sites, without and with the form.
+	otherNetwork, otherOrigin, badForm, unreadable page
+	askPassword, wrongPassword, manyAttempts, busy page
 }
 
 func newPages() (*pages, error) {
@@ -51,14 +59,44 @@ func newPages() (*pages, error) {
 		fault: page{Status: http.StatusInternalServerError, Title: "Something went wrong on our side",
 			Text: "The server could not read the site. Try again in a moment. The server's log has the details under this response's X-Request-Id."},
 	}
-	for _, x := range []*page{&p.badAddress, &p.badHost, &p.noSite, &p.nothingLive, &p.notFound, &p.badMethod, &p.changed, &p.fault} {
+	p.setAccess()
+	if err := render(t, &p.badAddress, &p.badHost, &p.noSite, &p.nothingLive, &p.notFound, &p.badMethod, &p.changed, &p.fault,
+		&p.otherNetwork, &p.otherOrigin, &p.badForm, &p.unreadable); err != nil {
+		return nil, err
+	}
+	if t, err = template.New("access").Parse(accessTemplate); err != nil {
+		return nil, fmt.Errorf("parse the page that asks for a password: %w", err)
+	}
+	return p, render(t, &p.askPassword, &p.wrongPassword, &p.manyAttempts, &p.busy)
+}
+
+// setAccess sets the texts of the pages of protected sites.
+func (p *pages) setAccess() {
+	p.otherNetwork = page{Status: http.StatusForbidden, Title: "This site is private",
+		Text: "It can be seen only from certain networks, and your address is not in one of them."}
+	p.otherOrigin = page{Status: http.StatusForbidden, Title: "This form came from another site",
+		Text: "Open the site and type the password there."}
+	p.badForm = page{Status: http.StatusBadRequest, Title: "This form is malformed",
+		Text: "Open the site again and type the password."}
+	p.unreadable = page{Status: http.StatusServiceUnavailable, Title: "This site can't be shown right now",
+		Text: "The server could not read who may see the site, so it shows the site to no one. The server's log has the details under this response's X-Request-Id."}
+	p.askPassword = page{Status: http.StatusUnauthorized, Title: "This site is protected", Text: "Enter the password to continue."}
+	p.wrongPassword = page{Status: http.StatusUnauthorized, Title: "This site is protected", Text: "This password is wrong. Try again.", Failed: true}
+	p.manyAttempts = page{Status: http.StatusTooManyRequests, Title: "This site is protected",
+		Text: "There were too many wrong passwords. Wait a moment, then try again.", Failed: true}
+	p.busy = page{Status: http.StatusServiceUnavailable, Title: "This site is protected",
+		Text: "The server is checking too many passwords right now. Try again in a few seconds.", Failed: true}
+}
+
+func render(t *template.Template, pages ...*page) error {
+	for _, x := range pages {
 		var b bytes.Buffer
 		if err := t.Execute(&b, x); err != nil {
-			return nil, fmt.Errorf("render the edge's page %q: %w", x.Title, err)
+			return fmt.Errorf("render the edge's page %q: %w", x.Title, err)
 		}
 		x.html = b.Bytes()
 	}
-	return p, nil
+	return nil
 }
 
 // send writes the page. Caches must not store it, because it may be outdated at
@@ -67,7 +105,7 @@ func (p *page) send(w http.ResponseWriter) {
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Length", strconv.Itoa(len(p.html)))
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'")
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(p.Status)

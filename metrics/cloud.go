@@ -23,7 +23,12 @@ func (m *Metrics) Cloud(c cloud.Cloud) cloud.Cloud {
 	} else {
 		c.Store = counted
 	}
-	c.CDN, c.DNS = &cdn{c.CDN, m}, &dns{c.DNS, m}
+	if protector, ok := c.CDN.(cloud.Protector); ok {
+		c.CDN = &protectingCDN{&cdn{c.CDN, m}, protector}
+	} else {
+		c.CDN = &cdn{c.CDN, m}
+	}
+	c.DNS = &dns{c.DNS, m}
 	return c
 }
 
@@ -35,7 +40,7 @@ func (m *Metrics) count(call string, begun time.Time, err *error) {
 	switch e := *err; {
 	case e == nil:
 	case errors.Is(e, cloud.ErrNotFound), errors.Is(e, builder.ErrNotFound), errors.Is(e, cloud.ErrExists), errors.Is(e, cloud.ErrNotDisabled), errors.Is(e, cloud.ErrPrecondition),
-		errors.Is(e, cloud.ErrStalePointer), errors.As(e, &missing), errors.As(e, &digest), errors.Is(e, context.Canceled):
+		errors.Is(e, cloud.ErrStalePointer), errors.Is(e, cloud.ErrStaleProtection), errors.As(e, &missing), errors.As(e, &digest), errors.Is(e, context.Canceled):
 		outcome = "expected"
 	default:
 		outcome = "failed"
@@ -126,6 +131,16 @@ func (c *cdn) Delete(ctx context.Context, id, etag string) (err error) {
 func (c *cdn) Flip(ctx context.Context, id string, p site.Pointer) (err error) {
 	defer c.m.count("cdn.flip", time.Now(), &err)
 	return c.next.Flip(ctx, id, p)
+}
+
+type protectingCDN struct {
+	*cdn
+	protector cloud.Protector
+}
+
+func (c *protectingCDN) Protect(ctx context.Context, id string, p site.Protection) (err error) {
+	defer c.m.count("cdn.protect", time.Now(), &err)
+	return c.protector.Protect(ctx, id, p)
 }
 
 type dns struct {

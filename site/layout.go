@@ -1,6 +1,7 @@
 package site
 
 import (
+	"encoding/json"
 	"path/filepath"
 
 	"github.com/google/uuid"
@@ -39,6 +40,10 @@ type DistributionFile struct {
 	Domain  string `json:"domain"`
 	Host    string `json:"host"` // the one host that it serves (its alias)
 	Enabled bool   `json:"enabled"`
+	// Protection says who may see the site (DecodeProtection); nil means
+	// everyone. It is part of this file, so that a site whose protection is lost
+	// is not served.
+	Protection *json.RawMessage `json:"protection,omitempty"`
 }
 
 // DistributionDomain returns the domain of the distribution with this id.

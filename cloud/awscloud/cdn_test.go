@@ -87,7 +87,7 @@ func TestConformance(t *testing.T) {
 	t.Run("suite", func(t *testing.T) {
 		cloudtest.Run(t, func(t *testing.T) cloudtest.Env {
 			a := newAccount(t, server, awsdouble.Config{Settle: 400 * time.Millisecond})
-			return cloudtest.Env{Cloud: a.cloud, Domain: "sites.test", Deadline: 20 * time.Second, Readers: a.double.Edge(), MaxPath: awscloud.MaxPath}
+			return cloudtest.Env{Cloud: a.cloud, Domain: "sites.test", Deadline: 20 * time.Second, Readers: a.double.Edge(), MaxPath: awscloud.MaxPath, Lacks: []cloudtest.Lack{cloudtest.LacksProtection}}
 		})
 	})
 }

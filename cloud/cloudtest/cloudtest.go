@@ -29,6 +29,8 @@ const (
 	LacksPropagation Lack = "propagation"
 	// LacksHostConflict: two distributions may claim one host.
 	LacksHostConflict Lack = "host conflict"
+	// LacksProtection: its CDN is not a cloud.Protector.
+	LacksProtection Lack = "protection"
 )
 
 // Env is one adapter under test. Subtests share only it, and make their own
@@ -71,7 +73,7 @@ func RunStore(t *testing.T, open func(t *testing.T) Env) { run(t, open, storeTes
 
 // RunCDN runs the part of the suite that makes distributions and records.
 func RunCDN(t *testing.T, open func(t *testing.T) Env) {
-	run(t, open, cdnTests(), pointerTests(), dnsTests(), contextTests())
+	run(t, open, cdnTests(), pointerTests(), protectionTests(), dnsTests(), contextTests())
 }
 
 func run(t *testing.T, open func(t *testing.T) Env, suites ...map[string]func(*testing.T, Env)) {

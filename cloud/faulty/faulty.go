@@ -33,6 +33,7 @@ const exitCode = 137
 //	cdn.create                          reference host
 //	cdn.find                            reference
 //	cdn.get, .disable, .delete          distribution
+//	cdn.protect                         distribution
 //	cdn.flip                            distribution pipeline/deployment
 //	dns.lookup, .upsert, .delete        host
 func New(c cloud.Cloud, file string) (cloud.Cloud, error) {
@@ -53,7 +54,11 @@ func Wrap(c cloud.Cloud, file string) cloud.Cloud {
 	} else {
 		c.Store = wrapped
 	}
-	c.CDN = &cdn{c.CDN, s}
+	if protector, ok := c.CDN.(cloud.Protector); ok {
+		c.CDN = &protectingCDN{&cdn{c.CDN, s}, protector}
+	} else {
+		c.CDN = &cdn{c.CDN, s}
+	}
 	c.DNS = &dns{c.DNS, s}
 	return c
 }
@@ -198,6 +203,16 @@ func (w *cdn) Delete(ctx context.Context, id, etag string) error {
 func (w *cdn) Flip(ctx context.Context, id string, p site.Pointer) error {
 	argument := id + " " + tree(site.Tree{Pipeline: p.Pipeline, Deployment: p.Deployment})
 	return do0(ctx, w.s, "cdn.flip", argument, func() error { return w.next.Flip(ctx, id, p) })
+}
+
+// protectingCDN is a CDN that protects sites.
+type protectingCDN struct {
+	*cdn
+	protector cloud.Protector
+}
+
+func (w *protectingCDN) Protect(ctx context.Context, id string, p site.Protection) error {
+	return do0(ctx, w.s, "cdn.protect", id, func() error { return w.protector.Protect(ctx, id, p) })
 }
 
 type dns struct {

@@ -1,6 +1,7 @@
 package localcloud
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -15,6 +16,7 @@ import (
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/internal/files"
+	"github.com/troy-iaas/troy/internal/generation"
 	"github.com/troy-iaas/troy/site"
 )
 
@@ -244,6 +246,49 @@ func (c *cdn) delete(ctx context.Context, id, etag string) error {
 		}
 	}
 	return c.remove(c.layout.Distribution(id))
+}
+
+// Protect implements cloud.Protector. It does not change the ETag, as Flip does
+// not: neither needs the CDN's delay.
+func (c *cdn) Protect(ctx context.Context, id string, p site.Protection) error {
+	if err := c.protect(ctx, id, p); err != nil {
+		return fmt.Errorf("protect distribution %s: %w", id, err)
+	}
+	return nil
+}
+
+func (c *cdn) protect(ctx context.Context, id string, p site.Protection) error {
+	raw, err := site.EncodeProtection(p)
+	if err != nil {
+		return err
+	}
+	release, err := c.Lock(ctx, "distribution", id)
+	if err != nil {
+		return err
+	}
+	defer release()
+	d, err := c.read(id)
+	if err != nil {
+		return err
+	}
+	// What can't be read can't be ordered. The edge serves nothing meanwhile, so
+	// p repairs it.
+	if inForce, err := site.DecodeProtection(d.Protection); err == nil && d.Protection != nil {
+		switch {
+		case inForce.Equal(p):
+			// An earlier call may have been interrupted between its rename and
+			// the sync of the folder, or before the edges were told.
+			return cmp.Or(files.SyncFolder(c.Path("distributions")), generation.Bump(c.layout.Generation()))
+		case inForce.Sequence >= p.Sequence:
+			return &cloud.StaleProtectionError{InForce: inForce.Sequence}
+		}
+	}
+	d.Protection = raw
+	if err := c.write(c.layout.Distribution(id), d); err != nil {
+		return err
+	}
+	// Edges that are not told would serve without the protection for a second.
+	return generation.Bump(c.layout.Generation())
 }
 
 func (c *cdn) Flip(ctx context.Context, id string, p site.Pointer) error {

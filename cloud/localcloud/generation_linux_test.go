@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/internal/generation"
 	"github.com/troy-iaas/troy/site"
 )
@@ -38,6 +39,9 @@ func TestEdgesLearnOfEachChange(t *testing.T) {
 	changes("a record", func() error { return c.DNS.Upsert(t.Context(), host, d.Domain) })
 	changes("a flip", func() error { return c.CDN.Flip(t.Context(), d.ID, pointer) })
 	changes("a repeated flip", func() error { return c.CDN.Flip(t.Context(), d.ID, pointer) })
+	protector, protection := c.CDN.(cloud.Protector), site.Protection{Sequence: 1}
+	changes("a protection", func() error { return protector.Protect(t.Context(), d.ID, protection) })
+	changes("a repeated protection", func() error { return protector.Protect(t.Context(), d.ID, protection) })
 	changes("a disabled distribution", func() error { return c.CDN.Disable(t.Context(), d.ID, d.ETag) })
 	if d, err = c.CDN.Get(t.Context(), d.ID); err != nil {
 		t.Fatal(err)

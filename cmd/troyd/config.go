@@ -35,7 +35,8 @@ type config struct {
 	CarryAssets      time.Duration `env:"TROY_CARRY_ASSETS" envDefault:"168h"`
 	UploadsValid     time.Duration `env:"TROY_UPLOADS_VALID" envDefault:"24h"`
 
-	EdgeIndexMiB int64 `env:"TROY_EDGE_INDEX_MIB" envDefault:"256"`
+	EdgeIndexMiB int64    `env:"TROY_EDGE_INDEX_MIB" envDefault:"256"`
+	EdgeProxies  []string `env:"TROY_EDGE_PROXIES" envDefault:"127.0.0.0/8,::1"`
 
 	BuildSlots     int           `env:"TROY_BUILD_SLOTS" envDefault:"2"`
 	BuildTime      time.Duration `env:"TROY_BUILD_TIME" envDefault:"30m"`

@@ -84,6 +84,9 @@ func (c config) checkAddresses(wrong wrongly) {
 			wrong(setting, "%q has no port from 0 to 65535", addr)
 		}
 	}
+	if _, err := c.edgeProxies(); err != nil {
+		wrong("TROY_EDGE_PROXIES", "%s", err)
+	}
 	suffix, err := site.NormalizeHost(c.SitesSuffix)
 	if err != nil || suffix != c.SitesSuffix {
 		wrong("TROY_SITES_SUFFIX", "%q is not a lower-case host name", c.SitesSuffix)
@@ -101,6 +104,19 @@ func (c config) checkAddresses(wrong wrongly) {
 		(u.Scheme != "http" && u.Scheme != "https") {
 		wrong("TROY_SITES_URL", "%q is not an http or https address with {host} in it", c.SitesURL)
 	}
+}
+
+// edgeProxies returns the networks of TROY_EDGE_PROXIES, never nil.
+func (c config) edgeProxies() ([]netip.Prefix, error) {
+	networks := []netip.Prefix{}
+	for _, text := range c.EdgeProxies {
+		n, err := site.ParseNetwork(text)
+		if err != nil {
+			return nil, err
+		}
+		networks = append(networks, n)
+	}
+	return networks, nil
 }
 
 // below reports whether a host is a domain or is below it, in any spelling: DNS

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
 	"net"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -35,7 +37,14 @@ func newEdgeCommand() *cobra.Command {
 }
 
 func newEdge(cfg config, log *slog.Logger) (*edge.Server, error) {
-	return edge.New(edge.Config{Root: cfg.cloudRoot(), Limits: cfg.readLimits(), IndexBytes: cfg.EdgeIndexMiB << 20, Logger: log})
+	trusted, err := cfg.edgeProxies()
+	if err != nil {
+		return nil, usageError{fmt.Errorf("TROY_EDGE_PROXIES: %w", err)}
+	}
+	return edge.New(edge.Config{
+		Root: cfg.cloudRoot(), Limits: cfg.readLimits(), IndexBytes: cfg.EdgeIndexMiB << 20,
+		Proxies: trusted, HTTPS: strings.HasPrefix(cfg.SitesURL, "https:"), Logger: log,
+	})
 }
 
 // urlOf returns the address of a listener for this machine.
