@@ -6,10 +6,11 @@ import (
 	"strings"
 )
 
-// namedLeaks maps descriptions to names of files in which programs keep
-// secrets. Names that other files have too (Keynote's talk.key, a certificate's
-// site.pem) are missing on purpose; the scan of the content finds those.
-func namedLeaks() map[string][]string {
+// NamedLeaks maps descriptions to patterns (path.Match) of the lower-case names
+// of files in which programs keep secrets. Names that other files have too
+// (Keynote's talk.key, a certificate's site.pem) are missing on purpose; the
+// scan of the content finds those.
+func NamedLeaks() map[string][]string {
 	return map[string][]string{
 		"a file of credentials, by its name": {
 			".npmrc", ".yarnrc", ".yarnrc.yml", ".pypirc", ".netrc", "_netrc", ".git-credentials", ".dockercfg", ".dockerconfigjson",
@@ -37,7 +38,7 @@ func NamedLeak(p string) string {
 	if slices.Contains(harmlessEnv(), path.Ext(name)) {
 		return ""
 	}
-	for reason, patterns := range namedLeaks() {
+	for reason, patterns := range NamedLeaks() {
 		for _, pattern := range patterns {
 			if matched, _ := path.Match(pattern, name); matched {
 				return reason

@@ -331,7 +331,15 @@ func (s *server) releaseUpload(c *gin.Context, who caller) error {
 	case size != f.Size:
 		return troy.Errorf(troy.Invalid, "the body has %d bytes; expected %d as declared", size, f.Size).At("Content-Length")
 	}
-	err = s.deps.Store.Put(c.Request.Context(), site.Tree{Pipeline: u.pipeline, Deployment: id}, f, c.Request.Body)
+	body := io.Reader(c.Request.Body)
+	switch secrets := c.Query("secrets"); secrets {
+	case "refuse":
+		body = site.RefuseLeaks(body, f)
+	case "":
+	default:
+		return troy.Errorf(troy.Invalid, "it is %q; expected refuse, or nothing", troy.Clip(secrets)).At("secrets")
+	}
+	err = s.deps.Store.Put(c.Request.Context(), site.Tree{Pipeline: u.pipeline, Deployment: id}, f, body)
 	if err != nil {
 		// A sender that is still writing would see a reset instead of the
 		// answer.

@@ -125,6 +125,7 @@ func New(cfg Config, deps Deps) (http.Handler, error) {
 	cfg.Limits.Files = cmp.Or(cfg.Limits.Files, defaults.Files)
 	cfg.Limits.FileBytes = cmp.Or(cfg.Limits.FileBytes, defaults.FileBytes)
 	cfg.Limits.TotalBytes = cmp.Or(cfg.Limits.TotalBytes, defaults.TotalBytes)
+	cfg.Limits.ZipRatio = cmp.Or(cfg.Limits.ZipRatio, defaults.ZipRatio)
 
 	s := &server{
 		cfg: cfg, deps: deps, q: queries.New(deps.DB), tokens: credentials.Tokens{DB: deps.DB, Log: deps.Log}, uploads: newUploads(4 * cfg.Limits.Files),
@@ -251,7 +252,7 @@ func (s *server) routes(monitor http.Handler) *gin.Engine {
 
 // dashboard makes the pages, whose requests are logged like those of the API.
 func (s *server) dashboard(host string) (*dashboard.Dashboard, error) {
-	return dashboard.New(dashboard.Config{Host: host, SiteURL: s.siteURL}, dashboard.Deps{
+	return dashboard.New(dashboard.Config{Host: host, URL: s.cfg.URL, SiteURL: s.siteURL, Limits: s.cfg.Limits}, dashboard.Deps{
 		DB: s.deps.DB, Intake: s.deps.Intake, Tokens: s.tokens, Sessions: s.sessions, Files: s.trees.files, Stopping: s.deps.Stopping, Log: s.deps.Log,
 		Note: func(ctx context.Context, n dashboard.Note) {
 			e := note(ctx)

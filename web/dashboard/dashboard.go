@@ -43,7 +43,9 @@ type Note struct {
 // Config is what the pages show and depend on.
 type Config struct {
 	Host    string                   // Troy's own
+	URL     string                   // Troy's own address
 	SiteURL func(host string) string // where a site is reached
+	Limits  site.Limits              // of a site
 }
 
 // Deps is what the pages work with.
@@ -92,6 +94,8 @@ func (d *Dashboard) Register(mux *http.ServeMux) {
 	mux.HandleFunc("POST /logout", d.open(d.logout))
 	mux.HandleFunc("GET /{$}", d.page(d.overview))
 	mux.HandleFunc("GET /live", d.live(d.overviewList))
+	mux.HandleFunc("GET /new", d.page(d.newSite))
+	mux.HandleFunc("GET /new/slug", d.page(d.slugSuggest))
 	mux.HandleFunc("GET /system", d.page(d.system))
 	mux.HandleFunc("POST /system/sessions/{session}/revoke", d.page(d.sessionRevoke))
 	mux.HandleFunc("GET /pipelines/{pipeline}", d.page(d.pipeline))

@@ -14,7 +14,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/troy-iaas/troy"
-	"github.com/troy-iaas/troy/credentials"
 	"github.com/troy-iaas/troy/queries"
 )
 
@@ -225,7 +224,7 @@ func (f filter) next(last queries.Pipeline) string {
 
 // rows makes the list of a filter.
 func (d *Dashboard) rows(v *visit, f filter) (listView, error) {
-	view := listView{MayCreate: v.who.All() && v.who.Role.May(credentials.Admin), Host: d.cfg.Host}
+	view := listView{MayCreate: mayCreate(v.who), Host: d.cfg.Host}
 	list, shown, err := d.list(v, f)
 	if err != nil {
 		return view, fmt.Errorf("list pipelines: %w", err)

@@ -30,6 +30,7 @@ type pipelineView struct {
 	frame
 	Stream string
 	Now    nowView
+	Drop   *dropView // nil for those who may not deploy
 }
 
 // nowView is what of the page moves.
@@ -121,6 +122,13 @@ func (d *Dashboard) pipeline(v *visit) error {
 		return err
 	}
 	view := pipelineView{frame: d.frame(v, p.Name), Now: now, Stream: "/pipelines/" + p.Slug + "/live?seen=" + digest(made)}
+	if now.Actions.Deployer && now.Actions.MayLock && now.LockedAt == nil {
+		drop, err := d.drop(p.Slug)
+		if err != nil {
+			return err
+		}
+		view.Drop = &drop
+	}
 	if before := v.r.URL.Query().Get("before"); before != "" {
 		view.Stream += "&before=" + strconv.Itoa(int(now.before()))
 	}
