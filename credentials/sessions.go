@@ -207,7 +207,7 @@ func Streams(r *http.Request) bool {
 // List returns the sessions that a holder may see and revoke: of an admin of
 // all pipelines all, of others those with the same token.
 func (s Sessions) List(ctx context.Context, who Holder) ([]Session, error) {
-	rows, err := queries.New(s.DB).SessionList(ctx, SessionIdle.Seconds(), who.only())
+	rows, err := s.rows(ctx, who.only())
 	if err != nil {
 		return nil, fmt.Errorf("list sessions: %w", err)
 	}
@@ -219,6 +219,19 @@ func (s Sessions) List(ctx context.Context, who Holder) ([]Session, error) {
 		})
 	}
 	return list, nil
+}
+
+// rows reads the sessions of all tokens, or of one.
+func (s Sessions) rows(ctx context.Context, only *uuid.UUID) ([]queries.SessionListRow, error) {
+	if only == nil {
+		return queries.New(s.DB).SessionList(ctx, SessionIdle.Seconds())
+	}
+	own, err := queries.New(s.DB).SessionListOf(ctx, *only, SessionIdle.Seconds())
+	rows := make([]queries.SessionListRow, len(own))
+	for i, r := range own {
+		rows[i] = queries.SessionListRow(r)
+	}
+	return rows, err
 }
 
 // only is the token that a holder sees the sessions of; nil for all.

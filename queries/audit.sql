@@ -29,19 +29,26 @@ FROM page LEFT JOIN deployments d ON d.id = page.deployment_id
 ORDER BY page.time DESC, page.id DESC, page.number DESC;
 
 -- name: ActivityOf :many
--- Is ActivityList for some pipelines.
+-- Is ActivityList for some pipelines. Each is read separately, in the order of
+-- its indexes.
 WITH event AS (
     SELECT e.time, e.pipeline_id AS id, e.version AS number, e.actor, 'pipeline.status'::text AS action, ''::text AS subject, e.cause AS detail,
            e.pipeline_id, e.slug, e.deployment_id, e.from_status, e.to_status, ''::text AS remote
-    FROM events e
-    WHERE e.pipeline_id = ANY(@pipeline_ids::uuid[])
-      AND (e.time, e.pipeline_id, e.version) < (@before_time::timestamptz, @before_id::uuid, @before_number::bigint)
+    FROM unnest(@pipeline_ids::uuid[]) AS o (id) CROSS JOIN LATERAL (
+        SELECT x.* FROM events x
+        WHERE x.pipeline_id = o.id AND x.time <= @before_time::timestamptz
+          AND (x.time, x.pipeline_id, x.version) < (@before_time::timestamptz, @before_id::uuid, @before_number::bigint)
+        ORDER BY x.time DESC, x.version DESC LIMIT @page_limit
+    ) e
     ORDER BY e.time DESC, e.pipeline_id DESC, e.version DESC LIMIT @page_limit
 ), change AS (
     SELECT a.time, a.id, 0::bigint AS number, a.actor, a.action, a.subject, a.detail,
            a.pipeline_id, a.slug, a.deployment_id, NULL::text AS from_status, NULL::text AS to_status, a.remote
-    FROM audit a
-    WHERE a.pipeline_id = ANY(@pipeline_ids::uuid[]) AND (a.action NOT LIKE 'variable.%' OR @variables::bool) AND (a.time, a.id) < (@before_time::timestamptz, @before_id::uuid)
+    FROM unnest(@pipeline_ids::uuid[]) AS o (id) CROSS JOIN LATERAL (
+        SELECT x.* FROM audit x
+        WHERE x.pipeline_id = o.id AND (x.action NOT LIKE 'variable.%' OR @variables::bool) AND (x.time, x.id) < (@before_time::timestamptz, @before_id::uuid)
+        ORDER BY x.time DESC, x.id DESC LIMIT @page_limit
+    ) a
     ORDER BY a.time DESC, a.id DESC LIMIT @page_limit
 ), page AS (
     SELECT * FROM event UNION ALL SELECT * FROM change ORDER BY time DESC, id DESC, number DESC LIMIT @page_limit

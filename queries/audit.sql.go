@@ -108,15 +108,21 @@ const activityOf = `-- name: ActivityOf :many
 WITH event AS (
     SELECT e.time, e.pipeline_id AS id, e.version AS number, e.actor, 'pipeline.status'::text AS action, ''::text AS subject, e.cause AS detail,
            e.pipeline_id, e.slug, e.deployment_id, e.from_status, e.to_status, ''::text AS remote
-    FROM events e
-    WHERE e.pipeline_id = ANY($1::uuid[])
-      AND (e.time, e.pipeline_id, e.version) < ($2::timestamptz, $3::uuid, $4::bigint)
+    FROM unnest($1::uuid[]) AS o (id) CROSS JOIN LATERAL (
+        SELECT x.pipeline_id, x.version, x.slug, x.from_status, x.to_status, x.cause, x.actor, x.deployment_id, x.time FROM events x
+        WHERE x.pipeline_id = o.id AND x.time <= $2::timestamptz
+          AND (x.time, x.pipeline_id, x.version) < ($2::timestamptz, $3::uuid, $4::bigint)
+        ORDER BY x.time DESC, x.version DESC LIMIT $5
+    ) e
     ORDER BY e.time DESC, e.pipeline_id DESC, e.version DESC LIMIT $5
 ), change AS (
     SELECT a.time, a.id, 0::bigint AS number, a.actor, a.action, a.subject, a.detail,
            a.pipeline_id, a.slug, a.deployment_id, NULL::text AS from_status, NULL::text AS to_status, a.remote
-    FROM audit a
-    WHERE a.pipeline_id = ANY($1::uuid[]) AND (a.action NOT LIKE 'variable.%' OR $6::bool) AND (a.time, a.id) < ($2::timestamptz, $3::uuid)
+    FROM unnest($1::uuid[]) AS o (id) CROSS JOIN LATERAL (
+        SELECT x.id, x.time, x.actor, x.action, x.subject, x.detail, x.pipeline_id, x.slug, x.deployment_id, x.remote FROM audit x
+        WHERE x.pipeline_id = o.id AND (x.action NOT LIKE 'variable.%' OR $6::bool) AND (x.time, x.id) < ($2::timestamptz, $3::uuid)
+        ORDER BY x.time DESC, x.id DESC LIMIT $5
+    ) a
     ORDER BY a.time DESC, a.id DESC LIMIT $5
 ), page AS (
     SELECT time, id, number, actor, action, subject, detail, pipeline_id, slug, deployment_id, from_status, to_status, remote FROM event UNION ALL SELECT time, id, number, actor, action, subject, detail, pipeline_id, slug, deployment_id, from_status, to_status, remote FROM change ORDER BY time DESC, id DESC, number DESC LIMIT $5
@@ -154,7 +160,8 @@ type ActivityOfRow struct {
 	DeploymentNumber *int64
 }
 
-// Is ActivityList for some pipelines.
+// Is ActivityList for some pipelines. Each is read separately, in the order of
+// its indexes.
 func (q *Queries) ActivityOf(ctx context.Context, arg ActivityOfParams) ([]ActivityOfRow, error) {
 	rows, err := q.db.Query(ctx, activityOf,
 		arg.PipelineIds,

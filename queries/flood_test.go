@@ -141,3 +141,34 @@ func TestRingInAFlood(t *testing.T) {
 		}
 	})
 }
+
+// TestPositionsInAFlood checks that places in a queue cost the same however
+// many rows wait, and that the first ones are right.
+func TestPositionsInAFlood(t *testing.T) {
+	t.Parallel()
+	db := flooded(t)
+	kinds := []string{"pipeline:deploy", "pipeline:provision", "deployment:build"}
+	names := []string{"quick", "quick", "builds"}
+	rolledBack(t, db, func(tx pgx.Tx) {
+		ids := make([]uuid.UUID, 3)
+		for i, due := range []string{"now() - interval '3 hours'", "now() - interval '2 hours'", "now()"} {
+			ids[i] = uuid.New()
+			exec(t, tx, "INSERT INTO work (kind, subject_id, due_at) VALUES ($1, $2, "+due+")", kinds[i%2], ids[i])
+		}
+		before := rowsRead(t, tx)
+		places, err := queries.New(tx).WorkPositions(t.Context(), queries.WorkPositionsParams{PipelineIds: ids, Kinds: kinds, Queues: names})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, most := rowsRead(t, tx)-before, int64(2*1000*len(kinds)+mostRead); n > most {
+			t.Errorf("it read %d rows, want %d at most", n, most)
+		}
+		got := map[uuid.UUID]int64{}
+		for _, p := range places {
+			got[p.PipelineID] = p.Position
+		}
+		if len(got) != 2 || got[ids[0]] != 1 || got[ids[1]] != 2 {
+			t.Errorf("the positions are %v; expected 1 and 2, and none for the last of thousands", got)
+		}
+	})
+}

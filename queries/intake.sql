@@ -35,7 +35,8 @@ UPDATE apps SET deleted_time = greatest(deleted_time, @time::timestamptz) WHERE 
 
 -- name: DeliveriesExpire :execrows
 -- Deletes the oldest expired deliveries, a few at a time.
-DELETE FROM deliveries WHERE (source, id) IN (
-    SELECT d.source, d.id FROM deliveries d
+DELETE FROM deliveries WHERE ctid = ANY(ARRAY(
+    SELECT d.ctid FROM deliveries d
     WHERE d.received_at < now() - make_interval(secs => @kept_seconds::float8)
-    ORDER BY d.received_at LIMIT 500);
+    ORDER BY d.received_at LIMIT 500
+    FOR UPDATE SKIP LOCKED));

@@ -68,10 +68,11 @@ func (q *Queries) BuildHeardOf(ctx context.Context) (time.Time, error) {
 }
 
 const deliveriesExpire = `-- name: DeliveriesExpire :execrows
-DELETE FROM deliveries WHERE (source, id) IN (
-    SELECT d.source, d.id FROM deliveries d
+DELETE FROM deliveries WHERE ctid = ANY(ARRAY(
+    SELECT d.ctid FROM deliveries d
     WHERE d.received_at < now() - make_interval(secs => $1::float8)
-    ORDER BY d.received_at LIMIT 500)
+    ORDER BY d.received_at LIMIT 500
+    FOR UPDATE SKIP LOCKED))
 `
 
 // Deletes the oldest expired deliveries, a few at a time.

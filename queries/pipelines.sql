@@ -15,10 +15,15 @@ WHERE app_id = @app_id::text AND status NOT IN ('scheduled_for_deletion', 'delet
 -- name: PipelineList :many
 -- Returns the newest first. The page ends before the pipeline with the id
 -- in before.
+SELECT * FROM pipelines WHERE id < @before::uuid ORDER BY id DESC LIMIT @page_limit;
+
+-- name: PipelineListOfStatus :many
+SELECT * FROM pipelines WHERE status || '' = @status::text AND id < @before::uuid ORDER BY id DESC LIMIT @page_limit;
+
+-- name: PipelineListOf :many
+-- Returns those with the ids, of one status or of all.
 SELECT * FROM pipelines
-WHERE (sqlc.narg('status')::text IS NULL OR status = sqlc.narg('status'))
-  AND (sqlc.narg('before')::uuid IS NULL OR id < sqlc.narg('before'))
-  AND (sqlc.narg('only')::uuid[] IS NULL OR id = ANY(sqlc.narg('only')::uuid[]))
+WHERE id = ANY(@ids::uuid[]) AND id < @before::uuid AND (sqlc.narg('status')::text IS NULL OR status = sqlc.narg('status'))
 ORDER BY id DESC LIMIT @page_limit;
 
 -- name: PipelineHost :one

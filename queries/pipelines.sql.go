@@ -367,29 +367,144 @@ func (q *Queries) PipelineHosts(ctx context.Context, pipelineIds []uuid.UUID) ([
 }
 
 const pipelineList = `-- name: PipelineList :many
-SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace FROM pipelines
-WHERE ($1::text IS NULL OR status = $1)
-  AND ($2::uuid IS NULL OR id < $2)
-  AND ($3::uuid[] IS NULL OR id = ANY($3::uuid[]))
-ORDER BY id DESC LIMIT $4
+SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace FROM pipelines WHERE id < $1::uuid ORDER BY id DESC LIMIT $2
 `
-
-type PipelineListParams struct {
-	Status    *string
-	Before    *uuid.UUID
-	Only      []uuid.UUID
-	PageLimit int32
-}
 
 // Returns the newest first. The page ends before the pipeline with the id
 // in before.
-func (q *Queries) PipelineList(ctx context.Context, arg PipelineListParams) ([]Pipeline, error) {
-	rows, err := q.db.Query(ctx, pipelineList,
-		arg.Status,
+func (q *Queries) PipelineList(ctx context.Context, before uuid.UUID, pageLimit int32) ([]Pipeline, error) {
+	rows, err := q.db.Query(ctx, pipelineList, before, pageLimit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Pipeline{}
+	for rows.Next() {
+		var i Pipeline
+		if err := rows.Scan(
+			&i.ID,
+			&i.AppID,
+			&i.Name,
+			&i.Slug,
+			&i.Status,
+			&i.Cause,
+			&i.Version,
+			&i.RepositoryProvider,
+			&i.RepositoryFullName,
+			&i.RepositoryBranch,
+			&i.RepositoryRoot,
+			&i.RepositoryID,
+			&i.WatchPaths,
+			&i.SourceProblem,
+			&i.HeadCommit,
+			&i.CancelRunning,
+			&i.BuildSettings,
+			&i.DistributionID,
+			&i.DistributionDomain,
+			&i.RecordHost,
+			&i.LiveDeploymentID,
+			&i.LastSequence,
+			&i.LastNumber,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+			&i.LockedAt,
+			&i.LockedBy,
+			&i.LockReason,
+			&i.HeldPush,
+			&i.Workspace,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const pipelineListOf = `-- name: PipelineListOf :many
+SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace FROM pipelines
+WHERE id = ANY($1::uuid[]) AND id < $2::uuid AND ($3::text IS NULL OR status = $3)
+ORDER BY id DESC LIMIT $4
+`
+
+type PipelineListOfParams struct {
+	Ids       []uuid.UUID
+	Before    uuid.UUID
+	Status    *string
+	PageLimit int32
+}
+
+// Returns those with the ids, of one status or of all.
+func (q *Queries) PipelineListOf(ctx context.Context, arg PipelineListOfParams) ([]Pipeline, error) {
+	rows, err := q.db.Query(ctx, pipelineListOf,
+		arg.Ids,
 		arg.Before,
-		arg.Only,
+		arg.Status,
 		arg.PageLimit,
 	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Pipeline{}
+	for rows.Next() {
+		var i Pipeline
+		if err := rows.Scan(
+			&i.ID,
+			&i.AppID,
+			&i.Name,
+			&i.Slug,
+			&i.Status,
+			&i.Cause,
+			&i.Version,
+			&i.RepositoryProvider,
+			&i.RepositoryFullName,
+			&i.RepositoryBranch,
+			&i.RepositoryRoot,
+			&i.RepositoryID,
+			&i.WatchPaths,
+			&i.SourceProblem,
+			&i.HeadCommit,
+			&i.CancelRunning,
+			&i.BuildSettings,
+			&i.DistributionID,
+			&i.DistributionDomain,
+			&i.RecordHost,
+			&i.LiveDeploymentID,
+			&i.LastSequence,
+			&i.LastNumber,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+			&i.LockedAt,
+			&i.LockedBy,
+			&i.LockReason,
+			&i.HeldPush,
+			&i.Workspace,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const pipelineListOfStatus = `-- name: PipelineListOfStatus :many
+SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace FROM pipelines WHERE status || '' = $1::text AND id < $2::uuid ORDER BY id DESC LIMIT $3
+`
+
+type PipelineListOfStatusParams struct {
+	Status    string
+	Before    uuid.UUID
+	PageLimit int32
+}
+
+func (q *Queries) PipelineListOfStatus(ctx context.Context, arg PipelineListOfStatusParams) ([]Pipeline, error) {
+	rows, err := q.db.Query(ctx, pipelineListOfStatus, arg.Status, arg.Before, arg.PageLimit)
 	if err != nil {
 		return nil, err
 	}

@@ -89,7 +89,7 @@ ORDER BY wanted.pipeline_id LIMIT 500;
 -- checked a few at a time.
 SELECT p.id, (p.repository_full_name IS NOT NULL
               AND p.status NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete')
-              AND NOT EXISTS (SELECT 1 FROM work w WHERE w.subject_id = p.id AND w.kind = 'forge:catch-up'))::bool AS missing
+              AND (SELECT count(*) FROM work w WHERE w.subject_id = p.id AND w.kind = 'forge:catch-up') = 0)::bool AS missing
 FROM pipelines p
 WHERE p.id > @after ORDER BY p.id LIMIT 200;
 

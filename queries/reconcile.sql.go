@@ -31,7 +31,7 @@ func (q *Queries) BellReconcile(ctx context.Context, intervalSeconds float64) (i
 const catchUpMissing = `-- name: CatchUpMissing :many
 SELECT p.id, (p.repository_full_name IS NOT NULL
               AND p.status NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete')
-              AND NOT EXISTS (SELECT 1 FROM work w WHERE w.subject_id = p.id AND w.kind = 'forge:catch-up'))::bool AS missing
+              AND (SELECT count(*) FROM work w WHERE w.subject_id = p.id AND w.kind = 'forge:catch-up') = 0)::bool AS missing
 FROM pipelines p
 WHERE p.id > $1 ORDER BY p.id LIMIT 200
 `

@@ -17,8 +17,8 @@ UPDATE requests SET subject_id = @subject_id WHERE token_id = @token_id AND key 
 
 -- name: RequestsExpire :execrows
 -- Deletes the oldest expired keys, a few at a time.
-DELETE FROM requests WHERE (token_id, key) IN (
-    SELECT r.token_id, r.key FROM requests r
+DELETE FROM requests WHERE ctid = ANY(ARRAY(
+    SELECT r.ctid FROM requests r
     WHERE r.created_at < now() - interval '1 day'
     ORDER BY r.created_at LIMIT 500
-    FOR UPDATE SKIP LOCKED);
+    FOR UPDATE SKIP LOCKED));

@@ -69,11 +69,11 @@ func (q *Queries) RequestGet(ctx context.Context, tokenID uuid.UUID, key string)
 }
 
 const requestsExpire = `-- name: RequestsExpire :execrows
-DELETE FROM requests WHERE (token_id, key) IN (
-    SELECT r.token_id, r.key FROM requests r
+DELETE FROM requests WHERE ctid = ANY(ARRAY(
+    SELECT r.ctid FROM requests r
     WHERE r.created_at < now() - interval '1 day'
     ORDER BY r.created_at LIMIT 500
-    FOR UPDATE SKIP LOCKED)
+    FOR UPDATE SKIP LOCKED))
 `
 
 // Deletes the oldest expired keys, a few at a time.

@@ -1,25 +1,39 @@
 -- name: SealedList :many
 -- Returns a page of the sealed values, each with its subject, after the
 -- given one.
-SELECT * FROM (
-    SELECT 'variable'::text AS kind, pipeline_id::text AS id, name, value AS sealed FROM variables
-    UNION ALL
-    SELECT 'installation', provider || '/' || id, 'credentials', credentials FROM installations WHERE credentials IS NOT NULL
-    UNION ALL
-    SELECT 'forge_app', provider, 'credentials', credentials FROM forge_apps
-) s
-WHERE (s.kind, s.id, s.name) > (@after_kind::text, @after_id::text, @after_name::text)
-ORDER BY s.kind, s.id, s.name LIMIT 200;
+--
+-- Each table is read in the order of its primary key, from the given value on.
+WITH app AS (
+    SELECT 'forge_app'::text AS kind, f.provider AS id, 'credentials'::text AS name, f.credentials AS sealed
+    FROM forge_apps f
+    WHERE @after_kind::text = '' OR @after_kind = 'forge_app' AND f.provider > @after_id::text
+    ORDER BY f.provider LIMIT 200
+), installation AS (
+    SELECT 'installation'::text AS kind, i.provider || '/' || i.id AS id, 'credentials'::text AS name, i.credentials AS sealed
+    FROM installations i
+    WHERE i.credentials IS NOT NULL AND @after_kind <= 'installation'
+      AND (i.provider, i.id) > (CASE WHEN @after_kind = 'installation' THEN split_part(@after_id, '/', 1) ELSE '' END,
+                                CASE WHEN @after_kind = 'installation' THEN substr(@after_id, strpos(@after_id, '/') + 1) ELSE '' END)
+    ORDER BY i.provider, i.id LIMIT 200
+), variable AS (
+    SELECT 'variable'::text AS kind, v.pipeline_id::text AS id, v.name, v.value AS sealed
+    FROM variables v
+    WHERE (v.pipeline_id, v.name) > (CASE WHEN @after_kind = 'variable' THEN @after_id::uuid ELSE '00000000-0000-0000-0000-000000000000' END,
+                                     CASE WHEN @after_kind = 'variable' THEN @after_name::text ELSE '' END)
+    ORDER BY v.pipeline_id, v.name LIMIT 200
+)
+SELECT * FROM app UNION ALL SELECT * FROM installation UNION ALL SELECT * FROM variable LIMIT 200;
 
 -- name: SealedReplace :one
 -- Replaces a value by the same value sealed with another key. Does not
 -- change a value that was changed meanwhile.
 WITH variable AS (
     UPDATE variables SET value = @fresh
-    WHERE @kind::text = 'variable' AND pipeline_id::text = @id::text AND name = @name::text AND value = @sealed::bytea RETURNING 1
+    WHERE pipeline_id = CASE WHEN @kind::text = 'variable' THEN CAST(@id::text AS uuid) END AND name = @name::text AND value = @sealed::bytea RETURNING 1
 ), installation AS (
     UPDATE installations SET credentials = @fresh
-    WHERE @kind = 'installation' AND provider || '/' || id = @id AND credentials = @sealed RETURNING 1
+    WHERE @kind = 'installation' AND provider = split_part(@id, '/', 1) AND id = substr(@id, strpos(@id, '/') + 1)
+      AND credentials = @sealed RETURNING 1
 ), app AS (
     UPDATE forge_apps SET credentials = @fresh
     WHERE @kind = 'forge_app' AND provider = @id AND credentials = @sealed RETURNING 1

@@ -10,15 +10,26 @@ import (
 )
 
 const sealedList = `-- name: SealedList :many
-SELECT kind, id, name, sealed FROM (
-    SELECT 'variable'::text AS kind, pipeline_id::text AS id, name, value AS sealed FROM variables
-    UNION ALL
-    SELECT 'installation', provider || '/' || id, 'credentials', credentials FROM installations WHERE credentials IS NOT NULL
-    UNION ALL
-    SELECT 'forge_app', provider, 'credentials', credentials FROM forge_apps
-) s
-WHERE (s.kind, s.id, s.name) > ($1::text, $2::text, $3::text)
-ORDER BY s.kind, s.id, s.name LIMIT 200
+WITH app AS (
+    SELECT 'forge_app'::text AS kind, f.provider AS id, 'credentials'::text AS name, f.credentials AS sealed
+    FROM forge_apps f
+    WHERE $1::text = '' OR $1 = 'forge_app' AND f.provider > $2::text
+    ORDER BY f.provider LIMIT 200
+), installation AS (
+    SELECT 'installation'::text AS kind, i.provider || '/' || i.id AS id, 'credentials'::text AS name, i.credentials AS sealed
+    FROM installations i
+    WHERE i.credentials IS NOT NULL AND $1 <= 'installation'
+      AND (i.provider, i.id) > (CASE WHEN $1 = 'installation' THEN split_part($2, '/', 1) ELSE '' END,
+                                CASE WHEN $1 = 'installation' THEN substr($2, strpos($2, '/') + 1) ELSE '' END)
+    ORDER BY i.provider, i.id LIMIT 200
+), variable AS (
+    SELECT 'variable'::text AS kind, v.pipeline_id::text AS id, v.name, v.value AS sealed
+    FROM variables v
+    WHERE (v.pipeline_id, v.name) > (CASE WHEN $1 = 'variable' THEN $2::uuid ELSE '00000000-0000-0000-0000-000000000000' END,
+                                     CASE WHEN $1 = 'variable' THEN $3::text ELSE '' END)
+    ORDER BY v.pipeline_id, v.name LIMIT 200
+)
+SELECT kind, id, name, sealed FROM app UNION ALL SELECT kind, id, name, sealed FROM installation UNION ALL SELECT kind, id, name, sealed FROM variable LIMIT 200
 `
 
 type SealedListParams struct {
@@ -36,6 +47,8 @@ type SealedListRow struct {
 
 // Returns a page of the sealed values, each with its subject, after the
 // given one.
+//
+// Each table is read in the order of its primary key, from the given value on.
 func (q *Queries) SealedList(ctx context.Context, arg SealedListParams) ([]SealedListRow, error) {
 	rows, err := q.db.Query(ctx, sealedList, arg.AfterKind, arg.AfterID, arg.AfterName)
 	if err != nil {
@@ -64,10 +77,11 @@ func (q *Queries) SealedList(ctx context.Context, arg SealedListParams) ([]Seale
 const sealedReplace = `-- name: SealedReplace :one
 WITH variable AS (
     UPDATE variables SET value = $1
-    WHERE $2::text = 'variable' AND pipeline_id::text = $3::text AND name = $4::text AND value = $5::bytea RETURNING 1
+    WHERE pipeline_id = CASE WHEN $2::text = 'variable' THEN CAST($3::text AS uuid) END AND name = $4::text AND value = $5::bytea RETURNING 1
 ), installation AS (
     UPDATE installations SET credentials = $1
-    WHERE $2 = 'installation' AND provider || '/' || id = $3 AND credentials = $5 RETURNING 1
+    WHERE $2 = 'installation' AND provider = split_part($3, '/', 1) AND id = substr($3, strpos($3, '/') + 1)
+      AND credentials = $5 RETURNING 1
 ), app AS (
     UPDATE forge_apps SET credentials = $1
     WHERE $2 = 'forge_app' AND provider = $3 AND credentials = $5 RETURNING 1

@@ -21,13 +21,20 @@ WITH used AS (DELETE FROM sessions d WHERE d.hash = @hash AND d.once AND d.expir
 SELECT t.id, t.name, t.role, t.pipelines FROM used JOIN tokens t ON t.id = used.token_id WHERE t.expires_at IS NULL OR t.expires_at > now();
 
 -- name: SessionList :many
--- Lists sessions that stand, of all tokens or of one, the newest first.
+-- Lists sessions that stand, the newest first.
 SELECT s.hash, t.id, t.name, t.role, t.pipelines, (u.token_id IS NOT NULL)::bool AS person, s.created_at, s.last_seen_at, s.expires_at, s.user_agent
 FROM sessions s JOIN tokens t ON t.id = s.token_id LEFT JOIN users u ON u.token_id = t.id
 WHERE NOT s.once AND s.expires_at > now() AND s.last_seen_at > now() - make_interval(secs => @idle_seconds::float8)
   AND (t.expires_at IS NULL OR t.expires_at > now())
-  AND (sqlc.narg('token_id')::uuid IS NULL OR s.token_id = sqlc.narg('token_id'))
-ORDER BY s.created_at DESC, s.hash LIMIT 200;
+ORDER BY s.created_at DESC, s.hash DESC LIMIT 200;
+
+-- name: SessionListOf :many
+-- Is SessionList for one token.
+SELECT s.hash, t.id, t.name, t.role, t.pipelines, (u.token_id IS NOT NULL)::bool AS person, s.created_at, s.last_seen_at, s.expires_at, s.user_agent
+FROM sessions s JOIN tokens t ON t.id = s.token_id LEFT JOIN users u ON u.token_id = t.id
+WHERE s.token_id = @token_id AND NOT s.once AND s.expires_at > now() AND s.last_seen_at > now() - make_interval(secs => @idle_seconds::float8)
+  AND (t.expires_at IS NULL OR t.expires_at > now())
+ORDER BY s.created_at DESC, s.hash DESC LIMIT 200;
 
 -- name: SessionEnd :one
 -- Ends a session, of any token or of one.
@@ -40,5 +47,8 @@ FROM ended JOIN tokens t ON t.id = ended.token_id LEFT JOIN users u ON u.token_i
 
 -- name: SessionsTidy :exec
 -- Removes sessions that have expired, and of a token's all but the newest 50.
-DELETE FROM sessions WHERE expires_at <= now()
-   OR hash IN (SELECT s.hash FROM sessions s WHERE s.token_id = @token_id ORDER BY s.created_at DESC, s.hash OFFSET 50);
+WITH expired AS (
+    DELETE FROM sessions old WHERE old.expires_at <= now()
+)
+DELETE FROM sessions WHERE hash = ANY(ARRAY(
+    SELECT s.hash FROM sessions s WHERE s.token_id = @token_id ORDER BY s.created_at DESC, s.hash OFFSET 50));

@@ -109,8 +109,7 @@ SELECT s.hash, t.id, t.name, t.role, t.pipelines, (u.token_id IS NOT NULL)::bool
 FROM sessions s JOIN tokens t ON t.id = s.token_id LEFT JOIN users u ON u.token_id = t.id
 WHERE NOT s.once AND s.expires_at > now() AND s.last_seen_at > now() - make_interval(secs => $1::float8)
   AND (t.expires_at IS NULL OR t.expires_at > now())
-  AND ($2::uuid IS NULL OR s.token_id = $2)
-ORDER BY s.created_at DESC, s.hash LIMIT 200
+ORDER BY s.created_at DESC, s.hash DESC LIMIT 200
 `
 
 type SessionListRow struct {
@@ -126,9 +125,9 @@ type SessionListRow struct {
 	UserAgent  string
 }
 
-// Lists sessions that stand, of all tokens or of one, the newest first.
-func (q *Queries) SessionList(ctx context.Context, idleSeconds float64, tokenID *uuid.UUID) ([]SessionListRow, error) {
-	rows, err := q.db.Query(ctx, sessionList, idleSeconds, tokenID)
+// Lists sessions that stand, the newest first.
+func (q *Queries) SessionList(ctx context.Context, idleSeconds float64) ([]SessionListRow, error) {
+	rows, err := q.db.Query(ctx, sessionList, idleSeconds)
 	if err != nil {
 		return nil, err
 	}
@@ -136,6 +135,59 @@ func (q *Queries) SessionList(ctx context.Context, idleSeconds float64, tokenID 
 	items := []SessionListRow{}
 	for rows.Next() {
 		var i SessionListRow
+		if err := rows.Scan(
+			&i.Hash,
+			&i.ID,
+			&i.Name,
+			&i.Role,
+			&i.Pipelines,
+			&i.Person,
+			&i.CreatedAt,
+			&i.LastSeenAt,
+			&i.ExpiresAt,
+			&i.UserAgent,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const sessionListOf = `-- name: SessionListOf :many
+SELECT s.hash, t.id, t.name, t.role, t.pipelines, (u.token_id IS NOT NULL)::bool AS person, s.created_at, s.last_seen_at, s.expires_at, s.user_agent
+FROM sessions s JOIN tokens t ON t.id = s.token_id LEFT JOIN users u ON u.token_id = t.id
+WHERE s.token_id = $1 AND NOT s.once AND s.expires_at > now() AND s.last_seen_at > now() - make_interval(secs => $2::float8)
+  AND (t.expires_at IS NULL OR t.expires_at > now())
+ORDER BY s.created_at DESC, s.hash DESC LIMIT 200
+`
+
+type SessionListOfRow struct {
+	Hash       []byte
+	ID         uuid.UUID
+	Name       string
+	Role       string
+	Pipelines  []uuid.UUID
+	Person     bool
+	CreatedAt  time.Time
+	LastSeenAt time.Time
+	ExpiresAt  time.Time
+	UserAgent  string
+}
+
+// Is SessionList for one token.
+func (q *Queries) SessionListOf(ctx context.Context, tokenID uuid.UUID, idleSeconds float64) ([]SessionListOfRow, error) {
+	rows, err := q.db.Query(ctx, sessionListOf, tokenID, idleSeconds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []SessionListOfRow{}
+	for rows.Next() {
+		var i SessionListOfRow
 		if err := rows.Scan(
 			&i.Hash,
 			&i.ID,
@@ -194,8 +246,11 @@ func (q *Queries) SessionSeen(ctx context.Context, hash []byte) error {
 }
 
 const sessionsTidy = `-- name: SessionsTidy :exec
-DELETE FROM sessions WHERE expires_at <= now()
-   OR hash IN (SELECT s.hash FROM sessions s WHERE s.token_id = $1 ORDER BY s.created_at DESC, s.hash OFFSET 50)
+WITH expired AS (
+    DELETE FROM sessions old WHERE old.expires_at <= now()
+)
+DELETE FROM sessions WHERE hash = ANY(ARRAY(
+    SELECT s.hash FROM sessions s WHERE s.token_id = $1 ORDER BY s.created_at DESC, s.hash OFFSET 50))
 `
 
 // Removes sessions that have expired, and of a token's all but the newest 50.

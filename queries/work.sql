@@ -171,12 +171,26 @@ WHERE ring_id IS NOT NULL AND ring_gen <> coalesce((SELECT generation FROM bell)
 -- name: WorkPositions :many
 -- Returns the positions in their queues, from 1, of the due work of
 -- pipelines and of their waiting deployments. Work that is held or due
--- later has no position. The two lists give the queue of each kind.
+-- later has no position, and neither has work with more than 1,000 of its kind
+-- before it. The two lists give the queue of each kind. Each kind is read
+-- separately, in the order of its indexes, so that the cost is bounded.
 WITH waiting AS (
     SELECT d.id, d.pipeline_id FROM deployments d WHERE d.state = 'waiting' AND d.pipeline_id = ANY(@pipeline_ids::uuid[])
+), due AS (
+    SELECT w.kind, w.subject_id, w.due_at FROM unnest(@kinds::text[]) AS k (kind) CROSS JOIN LATERAL (
+        SELECT l.* FROM (
+            (SELECT a.kind, a.subject_id, a.due_at FROM work a
+             WHERE a.kind = k.kind AND a.ring_id IS NULL AND a.lease_until IS NULL AND a.due_at <= now()
+             ORDER BY a.due_at LIMIT 1000)
+            UNION ALL
+            (SELECT b.kind, b.subject_id, b.due_at FROM work b
+             WHERE b.kind = k.kind AND b.ring_id IS NOT NULL AND b.due_at <= now()
+             ORDER BY b.due_at LIMIT 1000)
+        ) l ORDER BY l.due_at LIMIT 1000
+    ) w
 ), line AS (
-    SELECT w.kind, w.subject_id, row_number() OVER (PARTITION BY (@queues::text[])[array_position(@kinds::text[], w.kind)] ORDER BY w.due_at, w.subject_id)::bigint AS position
-    FROM work w WHERE w.lease_until IS NULL AND w.due_at <= now()
+    SELECT due.kind, due.subject_id, row_number() OVER (PARTITION BY (@queues::text[])[array_position(@kinds::text[], due.kind)] ORDER BY due.due_at, due.subject_id)::bigint AS position
+    FROM due
 )
 SELECT line.kind, coalesce(waiting.pipeline_id, line.subject_id)::uuid AS pipeline_id, line.position
 FROM line

@@ -438,9 +438,21 @@ func (q *Queries) WorkOverdue(ctx context.Context, kinds []string) ([]WorkOverdu
 const workPositions = `-- name: WorkPositions :many
 WITH waiting AS (
     SELECT d.id, d.pipeline_id FROM deployments d WHERE d.state = 'waiting' AND d.pipeline_id = ANY($1::uuid[])
+), due AS (
+    SELECT w.kind, w.subject_id, w.due_at FROM unnest($2::text[]) AS k (kind) CROSS JOIN LATERAL (
+        SELECT l.kind, l.subject_id, l.due_at FROM (
+            (SELECT a.kind, a.subject_id, a.due_at FROM work a
+             WHERE a.kind = k.kind AND a.ring_id IS NULL AND a.lease_until IS NULL AND a.due_at <= now()
+             ORDER BY a.due_at LIMIT 1000)
+            UNION ALL
+            (SELECT b.kind, b.subject_id, b.due_at FROM work b
+             WHERE b.kind = k.kind AND b.ring_id IS NOT NULL AND b.due_at <= now()
+             ORDER BY b.due_at LIMIT 1000)
+        ) l ORDER BY l.due_at LIMIT 1000
+    ) w
 ), line AS (
-    SELECT w.kind, w.subject_id, row_number() OVER (PARTITION BY ($2::text[])[array_position($3::text[], w.kind)] ORDER BY w.due_at, w.subject_id)::bigint AS position
-    FROM work w WHERE w.lease_until IS NULL AND w.due_at <= now()
+    SELECT due.kind, due.subject_id, row_number() OVER (PARTITION BY ($3::text[])[array_position($2::text[], due.kind)] ORDER BY due.due_at, due.subject_id)::bigint AS position
+    FROM due
 )
 SELECT line.kind, coalesce(waiting.pipeline_id, line.subject_id)::uuid AS pipeline_id, line.position
 FROM line
@@ -450,8 +462,8 @@ WHERE line.subject_id = ANY($1::uuid[]) OR waiting.id IS NOT NULL
 
 type WorkPositionsParams struct {
 	PipelineIds []uuid.UUID
-	Queues      []string
 	Kinds       []string
+	Queues      []string
 }
 
 type WorkPositionsRow struct {
@@ -462,9 +474,11 @@ type WorkPositionsRow struct {
 
 // Returns the positions in their queues, from 1, of the due work of
 // pipelines and of their waiting deployments. Work that is held or due
-// later has no position. The two lists give the queue of each kind.
+// later has no position, and neither has work with more than 1,000 of its kind
+// before it. The two lists give the queue of each kind. Each kind is read
+// separately, in the order of its indexes, so that the cost is bounded.
 func (q *Queries) WorkPositions(ctx context.Context, arg WorkPositionsParams) ([]WorkPositionsRow, error) {
-	rows, err := q.db.Query(ctx, workPositions, arg.PipelineIds, arg.Queues, arg.Kinds)
+	rows, err := q.db.Query(ctx, workPositions, arg.PipelineIds, arg.Kinds, arg.Queues)
 	if err != nil {
 		return nil, err
 	}

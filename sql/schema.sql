@@ -64,6 +64,7 @@ CREATE INDEX pipelines_updated ON pipelines (updated_at, id);
 -- is tempted by these while statistics are old.
 CREATE INDEX pipelines_status_updated ON pipelines ((status || ''), updated_at, id);
 CREATE INDEX pipelines_status_slug ON pipelines ((status || ''), slug);
+CREATE INDEX pipelines_status_id ON pipelines ((status || ''), id);
 -- The words that people search pipelines by.
 CREATE INDEX pipelines_words ON pipelines USING gin (to_tsvector('simple'::regconfig,
     translate(name || ' ' || slug || ' ' || coalesce(repository_full_name, ''), '-_/.', '    ')));
@@ -206,6 +207,7 @@ CREATE TABLE events (
 
 CREATE INDEX events_slug ON events (slug, time);
 CREATE INDEX events_time ON events (time, pipeline_id, version);
+CREATE INDEX events_pipeline_time ON events (pipeline_id, time, version);
 
 -- Outstanding work. A row is waiting (neither rung nor held), rung (ring_id: a
 -- task for it is in Redis) or held (lease_until: a worker processes it). The row
@@ -338,6 +340,7 @@ CREATE INDEX sign_ins_expires ON sign_ins (expires_at);
 
 CREATE INDEX sessions_token ON sessions (token_id, created_at);
 CREATE INDEX sessions_expires ON sessions (expires_at);
+CREATE INDEX sessions_created ON sessions (created_at, hash);
 
 -- API requests with an Idempotency-Key, and what they created or changed. The
 -- row is written in the same transaction as the effect, so its presence means
@@ -366,6 +369,8 @@ CREATE TABLE installations (
     PRIMARY KEY (provider, id)
 );
 
+CREATE INDEX installations_account ON installations (provider, account, id) WHERE state <> 'deleted';
+
 -- Troy's app at a forge, created with the set-up page.
 CREATE TABLE forge_apps (
     provider    text PRIMARY KEY,
@@ -391,6 +396,8 @@ CREATE TABLE setup_states (
     used_at    timestamptz,
     CONSTRAINT setup_states_bound_check CHECK (client_key IS NULL OR used_at IS NOT NULL)
 );
+
+CREATE INDEX setup_states_expires ON setup_states (expires_at) WHERE client_key IS NULL;
 
 -- The repositories that installations reported.
 CREATE TABLE repositories (

@@ -36,6 +36,12 @@ const (
 	// mostFollowers is the maximum number of logs that a process streams at a
 	// time.
 	mostFollowers = 200
+	// mostReaders is the maximum number of logs that a process sends at a time to
+	// readers that do not follow them. Each can need the memory for decompressing
+	// one.
+	mostReaders = 64
+	// readTime bounds the answer to such a reader, who can ask for the rest.
+	readTime = 5 * time.Minute
 	// logChunk is the maximum number of log bytes in one event.
 	logChunk = 32 << 10
 	// writeTime is the maximum time for sending a part of a stream.
@@ -117,7 +123,16 @@ func stream(c *gin.Context, contentType string) (write func([]byte) error) {
 	}
 }
 
+// plainLog sends a log once.
 func (s *server) plainLog(c *gin.Context, log *buildLog) error {
+	select {
+	case s.reads <- struct{}{}:
+		defer func() { <-s.reads }()
+	default:
+		return troy.Errorf(troy.Unavailable, "too many logs are being read; try again")
+	}
+	ctx, cancel := context.WithTimeout(c.Request.Context(), readTime)
+	defer cancel()
 	var write func([]byte) error
 	begin := func() func([]byte) error {
 		if write == nil {
@@ -125,7 +140,7 @@ func (s *server) plainLog(c *gin.Context, log *buildLog) error {
 		}
 		return write
 	}
-	_, err := log.copy(c.Request.Context(), func(p []byte) error { return begin()(p) })
+	_, err := log.copy(ctx, func(p []byte) error { return begin()(p) })
 	if err != nil && write == nil {
 		return err
 	}

@@ -115,21 +115,17 @@ func (s *server) pipelineList(c *gin.Context, who caller) error {
 	if err != nil {
 		return err
 	}
-	args := queries.PipelineListParams{PageLimit: pg.limit + 1, Only: who.Pipelines}
-	if text := c.Query("status"); text != "" {
-		if _, err := troy.ParseStatus(text); err != nil {
-			return troy.Errorf(troy.Invalid, "the status %q is unknown", troy.Clip(text)).At("status")
+	status := c.Query("status")
+	if status != "" {
+		if _, err := troy.ParseStatus(status); err != nil {
+			return troy.Errorf(troy.Invalid, "the status %q is unknown", troy.Clip(status)).At("status")
 		}
-		args.Status = &text
 	}
-	if pg.after != "" {
-		id, ok := parseID(pg.after)
-		if !ok {
-			return badAfter()
-		}
-		args.Before = &id
+	before, err := pg.before()
+	if err != nil {
+		return err
 	}
-	rows, err := s.q.PipelineList(c.Request.Context(), args)
+	rows, err := s.pipelineRows(c.Request.Context(), who, status, before, pg.limit+1)
 	if err != nil {
 		return fmt.Errorf("list pipelines: %w", err)
 	}
@@ -147,6 +143,22 @@ func (s *server) pipelineList(c *gin.Context, who caller) error {
 	}
 	reply.JSON(c.Writer, http.StatusOK, answer)
 	return nil
+}
+
+// pipelineRows reads a page of the pipelines that a caller sees, of one status or,
+// if it is empty, of all.
+func (s *server) pipelineRows(ctx context.Context, who caller, status string, before uuid.UUID, limit int32) ([]queries.Pipeline, error) {
+	switch {
+	case who.Pipelines != nil:
+		args := queries.PipelineListOfParams{Ids: who.Pipelines, Before: before, PageLimit: limit}
+		if status != "" {
+			args.Status = &status
+		}
+		return s.q.PipelineListOf(ctx, args)
+	case status != "":
+		return s.q.PipelineListOfStatus(ctx, queries.PipelineListOfStatusParams{Status: status, Before: before, PageLimit: limit})
+	}
+	return s.q.PipelineList(ctx, before, limit)
 }
 
 func (s *server) pipelineCreate(c *gin.Context, who caller) error {

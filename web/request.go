@@ -77,6 +77,18 @@ func (p page) number() (*int64, error) {
 	return &n, nil
 }
 
+// before reads an after that is an id, in a list with the newest first.
+func (p page) before() (uuid.UUID, error) {
+	if p.after == "" {
+		return uuid.Max, nil
+	}
+	id, ok := parseID(p.after)
+	if !ok {
+		return id, badAfter()
+	}
+	return id, nil
+}
+
 func badAfter() error {
 	return troy.Errorf(troy.Invalid, "expected the value of next from an earlier page").At("after")
 }

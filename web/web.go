@@ -96,6 +96,7 @@ type server struct {
 	unverified *unverified   // memory for messages from outside
 	taken      chan struct{} // one slot for each message being processed
 	follows    chan struct{} // one slot for each followed log
+	reads      chan struct{} // one slot for each log that is sent once
 
 	pages        *pages
 	certificates certificates
@@ -130,7 +131,8 @@ func New(cfg Config, deps Deps) (http.Handler, error) {
 	s := &server{
 		cfg: cfg, deps: deps, q: queries.New(deps.DB), tokens: credentials.Tokens{DB: deps.DB, Log: deps.Log}, uploads: newUploads(4 * cfg.Limits.Files),
 		trees: newTrees(deps.Store, 2*cfg.Limits.Files), hosts: knownHosts(u),
-		unverified: newUnverified(unverifiedBytes, unverifiedOfOne), taken: make(chan struct{}, mostTaken), follows: make(chan struct{}, mostFollowers),
+		unverified: newUnverified(unverifiedBytes, unverifiedOfOne), taken: make(chan struct{}, mostTaken),
+		follows: make(chan struct{}, mostFollowers), reads: make(chan struct{}, mostReaders),
 		certificates: certificates{fetch: fetchCertificate, fetches: rate.NewLimiter(2, 10)}, now: time.Now,
 	}
 	if deps.SNSCertificate != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/troy-iaas/troy"
@@ -58,7 +59,7 @@ func TestSeed(t *testing.T) {
 		}
 	}
 	// They are as those that Troy makes, and the reconciliation has nothing to do.
-	list, err := queries.New(db).PipelineList(t.Context(), queries.PipelineListParams{PageLimit: 1000})
+	list, err := queries.New(db).PipelineList(t.Context(), uuid.Max, 1000)
 	if err != nil {
 		t.Fatal(err)
 	}

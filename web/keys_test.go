@@ -1,0 +1,135 @@
+package web_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy/site"
+	"github.com/troy-iaas/troy/web"
+)
+
+// keyless are the POSTs without an Idempotency-Key, with the reason.
+var keyless = map[string]string{
+	"signUploads":           "it changes nothing",
+	"sendAppEvent":          "a repeated id of an event changes nothing",
+	"sendSNSMessage":        "a repeated id of a message changes nothing",
+	"sendGitHubDelivery":    "a repeated id of a delivery changes nothing",
+	"sendBitbucketDelivery": "a repeated id of a delivery changes nothing",
+}
+
+// posts returns the POSTs of the API's document, and whether they declare the
+// header.
+func posts(t *testing.T) map[string]bool {
+	t.Helper()
+	text, err := web.OpenAPI()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var d struct {
+		Paths map[string]struct {
+			Post *struct {
+				ID         string `json:"operationId"`
+				Parameters []struct {
+					Ref string `json:"$ref"`
+				} `json:"parameters"`
+			} `json:"post"`
+		} `json:"paths"`
+	}
+	if err := json.Unmarshal(text, &d); err != nil {
+		t.Fatal(err)
+	}
+	declared := map[string]bool{}
+	for _, path := range d.Paths {
+		if path.Post == nil {
+			continue
+		}
+		declared[path.Post.ID] = false
+		for _, p := range path.Post.Parameters {
+			if p.Ref == "#/components/parameters/idempotencyKey" {
+				declared[path.Post.ID] = true
+			}
+		}
+	}
+	return declared
+}
+
+// TestEveryPostTakesAKey sends each POST of the API's document twice with the
+// same Idempotency-Key, and with another body.
+func TestEveryPostTakesAKey(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	blog := w.create("Blog")
+	first, second := w.released(blog, "one"), w.released(blog, "two")
+	w.goLive(blog, first.ID)
+	w.goLive(blog, second.ID)
+	at := func(p pipeline) string { return "/v1/pipelines/" + p.ID.String() }
+	built := w.bind("Built", "github", "team/built", "main")
+	toCancel := w.released(w.create("Waiting"), "x")
+	uploaded := w.begin(w.create("Uploaded"), nil, file("index.html", "one"))
+	w.send("PUT", fmt.Sprintf("/v1/pipelines/%s/releases/%s/files/%s", uploaded.PipelineID, uploaded.ID, uploaded.Missing[0].SHA256), "one").into(t, 204, nil)
+	none := `{ }`
+	body := func(m any) string {
+		text, err := json.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	tried := map[string]struct{ path, body, other string }{
+		"createPipeline":    {"/v1/pipelines", `{"name":"Once"}`, `{"name":"Twice"}`},
+		"provisionPipeline": {at(w.create("Raw")) + "/provision", "", none},
+		"purgePipeline":     {at(blog) + "/purge", `{"path":"assets/"}`, `{"path":"fonts/"}`},
+		"lockPipeline":      {at(w.create("Locked")) + "/lock", `{"reason":"an incident"}`, `{"reason":"another"}`},
+		"deploy":            {at(built) + "/deployments", `{}`, `{"commit":"` + strings.Repeat("a", 40) + `"}`},
+		"retryDeployment":   {at(blog) + "/deployments/" + first.ID.String() + "/retry", "", none},
+		"cancelDeployment":  {"/v1/pipelines/waiting/deployments/" + toCancel.ID.String() + "/cancel", "", none},
+		"rollback":          {at(blog) + "/rollback", "", none},
+		"promote":           {at(blog) + "/promote", `{"deployment":"` + first.ID.String() + `"}`, `{"deployment":"` + second.ID.String() + `"}`},
+		"beginRelease":      {releases(blog), body(manifest{Files: []site.File{file("a", "a")}}), body(manifest{Files: []site.File{file("b", "b")}})},
+		"finalizeRelease":   {fmt.Sprintf("/v1/pipelines/%s/releases/%s/finalize", uploaded.PipelineID, uploaded.ID), `{}`, `{"publish":true}`},
+		"createToken":       {"/v1/tokens", `{"name":"ci","role":"viewer"}`, `{"name":"other","role":"viewer"}`},
+		"ringTask":          {"/v1/tasks", `{"kind":"retention","id":"` + blog.ID.String() + `"}`, `{"kind":"retention","id":"` + built.ID.String() + `"}`},
+	}
+	declared := posts(t)
+	for _, operation := range slices.Sorted(maps.Keys(declared)) {
+		p, ok := tried[operation]
+		if reason, exempt := keyless[operation]; exempt {
+			if ok || declared[operation] {
+				t.Errorf("%s takes a key: remove its exception (%s)", operation, reason)
+			}
+			continue
+		}
+		if !ok || !declared[operation] {
+			t.Errorf("%s declares an Idempotency-Key: %t; expected that it does, and that this test tries it", operation, declared[operation])
+			continue
+		}
+		w.send("POST", p.path, p.body, key(strings.Repeat("k", 129))).refused(t, 400, "invalid", "Idempotency-Key", "")
+		var one, two struct{ ID uuid.UUID }
+		k := key("key of " + operation)
+		a := w.send("POST", p.path, p.body, k)
+		if a.status > 299 {
+			t.Errorf("%s: %d %s", operation, a.status, a.body)
+			continue
+		}
+		decodeLoose(t, a.body, &one)
+		// A token is shown once.
+		if again := w.send("POST", p.path, p.body, k); operation == "createToken" {
+			again.refused(t, http.StatusConflict, "conflict", "Idempotency-Key", "can't be shown again")
+		} else if decodeLoose(t, again.body, &two); again.status > 299 || one.ID == uuid.Nil || one.ID != two.ID {
+			t.Errorf("%s: answered %s and then %d %s", operation, a.body, again.status, again.body)
+		}
+		w.send("POST", p.path, p.other, k).refused(t, http.StatusConflict, "conflict", "Idempotency-Key", "")
+	}
+	for operation := range tried {
+		if _, there := declared[operation]; !there {
+			t.Errorf("the document has no POST %s", operation)
+		}
+	}
+}
