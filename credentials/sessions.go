@@ -112,7 +112,7 @@ func (s Sessions) SignIn(w http.ResponseWriter, r *http.Request, token string) (
 		return Holder{}, fmt.Errorf("look up the token: %w", err)
 	}
 	who := holder(row.ID, row.Name, row.Role, row.Pipelines, false)
-	return who, s.begin(w, r, row.ID)
+	return who, s.begin(w, r, row.ID, SessionValid)
 }
 
 // SignInOnce is SignIn by the code of a link, which is used up.
@@ -125,20 +125,20 @@ func (s Sessions) SignInOnce(w http.ResponseWriter, r *http.Request, code string
 		return Holder{}, fmt.Errorf("use the sign-in link: %w", err)
 	}
 	who := holder(row.ID, row.Name, row.Role, row.Pipelines, false)
-	return who, s.begin(w, r, row.ID)
+	return who, s.begin(w, r, row.ID, SessionValid)
 }
 
 func minutes(d time.Duration) string { return fmt.Sprintf("%.0f minutes", d.Minutes()) }
 
 // begin rotates the session: what the browser had before is worth nothing.
-func (s Sessions) begin(w http.ResponseWriter, r *http.Request, token uuid.UUID) error {
+func (s Sessions) begin(w http.ResponseWriter, r *http.Request, token uuid.UUID, valid time.Duration) error {
 	if err := s.end(r); err != nil {
 		return err
 	}
 	agent := strings.ToValidUTF8(strings.ReplaceAll(r.UserAgent(), "\x00", ""), "")
-	text, err := s.insert(r.Context(), token, false, SessionValid, clipTo(agent, maxUserAgent))
+	text, err := s.insert(r.Context(), token, false, valid, clipTo(agent, maxUserAgent))
 	if err == nil {
-		http.SetCookie(w, s.cookie("troy", text, SessionValid))
+		http.SetCookie(w, s.cookie("troy", text, valid))
 	}
 	return err
 }

@@ -68,6 +68,8 @@ type Deps struct {
 	Secrets *secret.Sealer
 	// Forges are the forges whose webhooks, messages and pages are served.
 	Forges []forge.Adapter
+	// Issuer lets people sign in with OpenID Connect; nil means by token alone.
+	Issuer *credentials.Issuer
 	// ConfirmTopic confirms the subscription to an SNS topic. Nil means that
 	// none can be confirmed.
 	ConfirmTopic func(ctx context.Context, topic, token string) error
@@ -255,7 +257,7 @@ func (s *server) routes(monitor http.Handler) *gin.Engine {
 // dashboard makes the pages, whose requests are logged like those of the API.
 func (s *server) dashboard(host string) (*dashboard.Dashboard, error) {
 	return dashboard.New(dashboard.Config{Host: host, URL: s.cfg.URL, SiteURL: s.siteURL, Limits: s.cfg.Limits}, dashboard.Deps{
-		DB: s.deps.DB, Intake: s.deps.Intake, Tokens: s.tokens, Sessions: s.sessions, Files: s.trees.files, Stopping: s.deps.Stopping, Log: s.deps.Log,
+		DB: s.deps.DB, Intake: s.deps.Intake, Tokens: s.tokens, Sessions: s.sessions, Issuer: s.deps.Issuer, Files: s.trees.files, Stopping: s.deps.Stopping, Log: s.deps.Log,
 		Note: func(ctx context.Context, n dashboard.Note) {
 			e := note(ctx)
 			e.route, e.actor = cmp.Or(n.Route, e.route), cmp.Or(n.Actor, e.actor)

@@ -49,6 +49,12 @@ type config struct {
 	CatchUp        time.Duration `env:"TROY_CATCH_UP" envDefault:"5m"`
 	SecretKey      string        `env:"TROY_SECRET_KEY"`
 
+	OIDCIssuer       string   `env:"TROY_OIDC_ISSUER"`
+	OIDCClientID     string   `env:"TROY_OIDC_CLIENT_ID"`
+	OIDCClientSecret string   `env:"TROY_OIDC_CLIENT_SECRET"`
+	OIDCGroupsClaim  string   `env:"TROY_OIDC_GROUPS_CLAIM" envDefault:"groups"`
+	OIDCRoles        []string `env:"TROY_OIDC_ROLES"`
+
 	Forges forgeSettings
 
 	Cloud           string `env:"TROY_CLOUD" envDefault:"local"`

@@ -25,6 +25,11 @@ var computed = map[string]string{
 	"TROY_PROPAGATION_DELAY": "`2s`, on AWS `20s`",
 }
 
+// withOIDC lets people sign in with an issuer.
+func withOIDC(c *config) {
+	c.OIDCIssuer, c.OIDCClientID, c.OIDCClientSecret, c.OIDCRoles = "https://id.example.com", "troy", "hunter2", []string{"platform=admin"}
+}
+
 // TestConfigPages compares the tables of docs/config.md and of the forges'
 // pages with the settings: each once, with its default.
 func TestConfigPages(t *testing.T) {
@@ -137,6 +142,14 @@ func TestCheckNamesWhatIsWrong(t *testing.T) {
 		{"TROY_PROPAGATION_DELAY", func(c *config) { c.PropagationDelay = -1 }, "from 0s"},
 		{"TROY_CARRY_ASSETS", func(c *config) { c.CarryAssets = -time.Hour }, "from 0s to 8760h"},
 		{"TROY_UPLOADS_VALID", func(c *config) { c.UploadsValid = time.Second }, "1s is not from 1m to 720h"},
+		{"TROY_OIDC_ROLES", func(c *config) { withOIDC(c); c.OIDCRoles = []string{"platform=root"} }, `"root"; expected one of [viewer deployer admin]`},
+		{"TROY_OIDC_ROLES", func(c *config) { withOIDC(c); c.OIDCRoles = nil }, "expected groups and their roles"},
+		{"TROY_OIDC_CLIENT_SECRET", func(c *config) { withOIDC(c); c.OIDCClientSecret = "" }, "not set, but TROY_OIDC_ISSUER is"},
+		{"TROY_OIDC_CLIENT_ID", func(c *config) { withOIDC(c); c.OIDCClientID = "" }, "not set, but TROY_OIDC_ISSUER is"},
+		{"TROY_OIDC_GROUPS_CLAIM", func(c *config) { withOIDC(c); c.OIDCGroupsClaim = "" }, "expected the name of a claim"},
+		{"TROY_OIDC_ISSUER", func(c *config) { withOIDC(c); c.OIDCIssuer = "http://id.example.com" }, "expected one like https://id.example.com"},
+		{"TROY_OIDC_ISSUER", func(c *config) { withOIDC(c); c.OIDCIssuer = "https://troy:hunter2@id.example.com" }, "expected one like https://id.example.com"},
+		{"TROY_OIDC_CLIENT_SECRET", func(c *config) { c.OIDCClientSecret = "hunter2" }, "TROY_OIDC_ISSUER is not; expected both or neither"},
 	} {
 		cfg := defaults(t)
 		c.set(&cfg)
@@ -169,6 +182,8 @@ func TestCheckNamesWhatIsWrong(t *testing.T) {
 		"a secret that is long":     func(c *config) { c.AppsSecret = strings.Repeat("x", 16) },
 		"sites behind a proxy":      func(c *config) { c.SitesURL = "https://{host}" },
 		"health on another address": func(c *config) { c.HealthAddr = ":8082" },
+		"an issuer":                 withOIDC,
+		"an issuer on loopback":     func(c *config) { withOIDC(c); c.OIDCIssuer = "http://127.0.0.1:5556/dex" },
 	} {
 		cfg := defaults(t)
 		set(&cfg)

@@ -84,13 +84,17 @@ func newWeb(cfg config, b *backend, log *slog.Logger) (*http.Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	issuer, err := cfg.issuer()
+	if err != nil {
+		return nil, err
+	}
 	stopping := make(chan struct{})
 	handler, err := web.New(web.Config{
 		URL: cfg.URL, SitesScheme: sites.Scheme, SitesPort: port, AppsSecret: cfg.AppsSecret,
 		Limits: cfg.limits(), ReleaseValidity: cfg.UploadsValid, SNSTopics: cfg.SNSTopics,
 	}, web.Deps{
 		DB: b.db, Redis: b.redis, Intake: b.intake(cfg), Store: b.cloud.Store, Ready: b.ready(false), Secrets: secrets, Stopping: stopping, Log: log,
-		Forges: known, Metrics: b.meters, ConfirmTopic: confirm, SNSCertificate: certificate,
+		Issuer: issuer, Forges: known, Metrics: b.meters, ConfirmTopic: confirm, SNSCertificate: certificate,
 	})
 	if err != nil {
 		return nil, err

@@ -54,6 +54,8 @@ type Deps struct {
 	Intake   *intake.Intake
 	Tokens   credentials.Tokens
 	Sessions credentials.Sessions
+	// Issuer lets people sign in with OpenID Connect; nil means by token alone.
+	Issuer *credentials.Issuer
 	// Files returns the files that a deployment publishes, sorted by path. The
 	// error is NotFound if there are none yet or any more.
 	Files func(context.Context, queries.Deployment) ([]site.File, error)
@@ -91,6 +93,8 @@ func (d *Dashboard) Register(mux *http.ServeMux) {
 	mux.HandleFunc("GET /static/{name}", serveStatic)
 	mux.HandleFunc("GET "+credentials.LoginPath, d.open(d.loginShow))
 	mux.HandleFunc("POST "+credentials.LoginPath, d.open(d.login))
+	mux.HandleFunc("GET "+credentials.LoginPath+"/oidc", d.open(d.oidcBegin))
+	mux.HandleFunc("GET "+credentials.CallbackPath, d.open(d.oidcFinish))
 	mux.HandleFunc("POST /logout", d.open(d.logout))
 	mux.HandleFunc("GET /{$}", d.page(d.overview))
 	mux.HandleFunc("GET /live", d.live(d.overviewList))

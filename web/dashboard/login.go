@@ -71,13 +71,13 @@ func newRefusals() *refusals {
 }
 
 // record writes that a sign-in failed, unless there are too many.
-func (d *Dashboard) recordRefusal(v *visit, who string, err error) {
+func (d *Dashboard) recordRefusal(v *visit, c intake.Change, err error) {
 	if !d.refusals.limiter.Allow() {
 		d.refusals.omitted.Add(1)
 		return
 	}
 	n := d.refusals.omitted.Swap(0)
-	c := intake.Change{Action: intake.SessionRefuse, Subject: who, Detail: troy.Clip(public(err).Message), Actor: "unknown"}
+	c.Action, c.Detail = intake.SessionRefuse, troy.Clip(public(err).Message)
 	if n > 0 {
 		c.Detail += fmt.Sprintf(" (%d earlier failures are not listed)", n)
 	}
@@ -135,7 +135,10 @@ type loginView struct {
 	frame
 	Next    string
 	Problem string
-	Unsent  bool // the browser sent something that was not done
+	Unsent  bool   // the browser sent something that was not done
+	Issuer  string // its name, empty without one
+	Begin   string // where to sign in with it
+	Down    bool   // it does not answer
 }
 
 // localPath returns where to go after signing in: a path of Troy's own, or /.
@@ -263,12 +266,20 @@ func (d *Dashboard) refuse(v *visit, next, by string, err error) error {
 	}
 	d.failures.add(address)
 	d.deps.Note(v.ctx(), Note{Err: err})
-	d.recordRefusal(v, by, err)
+	d.recordRefusal(v, intake.Change{Subject: by, Actor: "unknown"}, err)
 	return d.showLogin(v, reply.Status(troy.KindOf(err)), loginView{Next: next, Problem: sentence(public(err).Message)})
 }
 
 func (d *Dashboard) showLogin(v *visit, status int, view loginView) error {
 	view.frame = d.frame(v, "Sign in")
+	if issuer := d.deps.Issuer; issuer != nil {
+		view.Issuer = issuer.Name()
+		view.Begin = credentials.LoginPath + "/oidc?" + url.Values{"next": {view.Next}}.Encode()
+		if err := issuer.Look(v.ctx()); err != nil {
+			d.deps.Log.WarnContext(v.ctx(), "people can sign in by token alone", "error", err)
+			view.Down = true
+		}
+	}
 	return d.show(v, status, "login.html", view)
 }
 

@@ -1,0 +1,435 @@
+package web_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"github.com/troy-iaas/troy/credentials"
+)
+
+const clientSecret = "the client's secret"
+
+// issuer is an OpenID provider: discovery, keys, code exchange with PKCE, and
+// UserInfo. Its people consent at once.
+type issuer struct {
+	t      *testing.T
+	server *httptest.Server
+	key    *ecdsa.PrivateKey
+	mu     sync.Mutex
+	grants map[string]url.Values // by code: the request to authorize
+	claims map[string]any        // of the next ID token, beside the usual ones
+	info   map[string]any        // of the UserInfo answer
+	sign   func(text []byte) string
+	down   bool
+	asked  int // for the description
+}
+
+func newIssuer(t *testing.T) *issuer {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := &issuer{t: t, key: key, grants: map[string]url.Values{}, claims: map[string]any{}}
+	i.sign = func(text []byte) string { return i.signWith(i.key, text) }
+	mux := http.NewServeMux()
+	i.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		if i.down {
+			http.Error(w, "down", http.StatusBadGateway)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	}))
+	t.Cleanup(i.server.Close)
+	mux.HandleFunc("/.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
+		i.asked++
+		i.write(w, 200, map[string]any{
+			"issuer": i.server.URL, "authorization_endpoint": i.server.URL + "/authorize", "token_endpoint": i.server.URL + "/token", "jwks_uri": i.server.URL + "/keys",
+			"userinfo_endpoint": i.server.URL + "/userinfo", "id_token_signing_alg_values_supported": []string{"ES256", "none"}, "scopes_supported": []string{"openid", "groups"},
+		})
+	})
+	mux.HandleFunc("/keys", func(w http.ResponseWriter, _ *http.Request) {
+		i.write(w, 200, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: &key.PublicKey, KeyID: "k", Algorithm: "ES256", Use: "sig"}}})
+	})
+	mux.HandleFunc("/token", i.token)
+	mux.HandleFunc("/userinfo", func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer access" || i.info == nil {
+			i.write(w, 401, map[string]any{})
+			return
+		}
+		i.write(w, 200, i.info)
+	})
+	return i
+}
+
+func (i *issuer) write(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	if err := json.NewEncoder(w).Encode(v); err != nil {
+		i.t.Error(err)
+	}
+}
+
+func (i *issuer) signWith(key *ecdsa.PrivateKey, text []byte) string {
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: key, KeyID: "k"}}, nil)
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	signed, err := signer.Sign(text)
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	out, err := signed.CompactSerialize()
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	return out
+}
+
+// token exchanges a code once, for the client that began, with its verifier.
+func (i *issuer) token(w http.ResponseWriter, r *http.Request) {
+	id, secret, _ := r.BasicAuth()
+	if text, err := url.QueryUnescape(secret); err != nil || id != "troy" || text != clientSecret {
+		i.write(w, 401, map[string]string{"error": "invalid_client"})
+		return
+	}
+	grant, known := i.grants[r.FormValue("code")]
+	delete(i.grants, r.FormValue("code"))
+	sum := sha256.Sum256([]byte(r.FormValue("code_verifier")))
+	if !known || base64.RawURLEncoding.EncodeToString(sum[:]) != grant.Get("code_challenge") || r.FormValue("redirect_uri") != grant.Get("redirect_uri") {
+		i.write(w, 400, map[string]string{"error": "invalid_grant"})
+		return
+	}
+	claims := map[string]any{
+		"iss": i.server.URL, "aud": "troy", "sub": "ada-1", "nonce": grant.Get("nonce"), "exp": time.Now().Add(time.Minute).Unix(), "iat": time.Now().Unix(),
+		"name": "Ada", "email": "ada@example.com", "email_verified": true, "groups": []string{"everyone", "platform"},
+	}
+	for name, v := range i.claims {
+		if claims[name] = v; v == nil {
+			delete(claims, name)
+		}
+	}
+	text, err := json.Marshal(claims)
+	if err != nil {
+		i.t.Error(err)
+	}
+	i.write(w, 200, map[string]any{"access_token": "access", "token_type": "Bearer", "id_token": i.sign(text)})
+}
+
+// change changes the issuer between two requests.
+func (i *issuer) change(f func()) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	f()
+}
+
+// consent gives a code for a request to authorize and returns the path to which
+// the browser comes back.
+func (i *issuer) consent(t *testing.T, w *world, to string) string {
+	t.Helper()
+	u, err := url.Parse(to)
+	if err != nil || !strings.HasPrefix(to, i.server.URL+"/authorize?") {
+		t.Fatalf("people are sent to %q", to)
+	}
+	q := u.Query()
+	if q.Get("response_type") != "code" || q.Get("client_id") != "troy" || q.Get("redirect_uri") != w.cfg.URL+"/login/oidc/callback" || q.Get("scope") != "openid profile email groups" ||
+		q.Get("code_challenge_method") != "S256" || len(q.Get("state")) < 26 || len(q.Get("nonce")) < 26 || q.Get("nonce") == q.Get("state") {
+		t.Fatalf("the request is %v", q)
+	}
+	code := rand.Text()
+	i.change(func() { i.grants[code] = q })
+	return "/login/oidc/callback?" + url.Values{"code": {code}, "state": {q.Get("state")}}.Encode()
+}
+
+// jar is what a browser keeps of an answer's cookies, as it sends them.
+func jar(a answer) string {
+	var all []string
+	for _, c := range (&http.Response{Header: a.header}).Cookies() {
+		if c.MaxAge >= 0 {
+			all = append(all, c.Name+"="+c.Value)
+		}
+	}
+	return strings.Join(all, "; ")
+}
+
+func oidcWorld(t *testing.T, groups ...string) (*world, *issuer) {
+	t.Helper()
+	i := newIssuer(t)
+	known, err := credentials.ParseGroups(groups)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newWorld(t, func(w *world) {
+		w.deps.Issuer = credentials.NewIssuer(credentials.IssuerConfig{
+			URL: i.server.URL, ClientID: "troy", ClientSecret: clientSecret, GroupsClaim: "groups", Groups: known, Address: w.cfg.URL,
+		})
+	}), i
+}
+
+// beginAt begins a sign-in and returns the path to come back to and the cookie.
+func (w *world) beginAt(i *issuer, next string) (back, cookie string) {
+	w.t.Helper()
+	a := w.visit("GET", "/login/oidc?"+url.Values{"next": {next}}.Encode(), nil, "")
+	if a.status != 303 {
+		w.t.Fatalf("beginning to sign in answers %d %s", a.status, a.body)
+	}
+	return i.consent(w.t, w, a.header.Get("Location")), jar(a)
+}
+
+// signInAt signs in with the issuer.
+func (w *world) signInAt(i *issuer, next string) answer {
+	w.t.Helper()
+	back, cookie := w.beginAt(i, next)
+	return w.visit("GET", back, nil, cookie, header("Sec-Fetch-Site", "cross-site"), header("Sec-Fetch-Mode", "navigate"), header("Sec-Fetch-Dest", "document"))
+}
+
+func TestSignInWithAnIssuer(t *testing.T) {
+	t.Parallel()
+	w, i := oidcWorld(t, "platform=deployer:blog+none", "everyone=viewer")
+	w.create("Blog")
+	w.create("Docs")
+	if a := w.visit("GET", "/login?next=/pipelines/blog", nil, ""); !strings.Contains(string(a.body), `href="/login/oidc?next=%2Fpipelines%2Fblog"`) || !strings.Contains(string(a.body), `name="token"`) {
+		t.Errorf("the page does not show both ways:\n%s", a.body)
+	}
+	began := w.visit("GET", "/login/oidc?next=/system", nil, "")
+	set := began.header.Get("Set-Cookie")
+	if !strings.HasPrefix(set, "__Host-troy-signin=") || !strings.Contains(set, "Path=/; Max-Age=600; HttpOnly; Secure; SameSite=Lax") {
+		t.Errorf("the cookie of the sign-in is %s", set)
+	}
+	a := w.signInAt(i, "/pipelines/blog?before=3")
+	if a.status != 303 || a.header.Get("Location") != "/pipelines/blog?before=3" || !strings.Contains(strings.Join(a.header.Values("Set-Cookie"), "\n"), "__Host-troy-signin=; Path=/; Max-Age=0") {
+		t.Fatalf("signing in answers %d %v\n%s", a.status, a.header, a.body)
+	}
+	cookie := jar(a)
+	if strings.Count(cookie, "=") != 1 || !strings.HasPrefix(cookie, "__Host-troy=") {
+		t.Errorf("afterwards the browser has %s", cookie)
+	}
+	for path, want := range map[string]int{"/": 200, "/pipelines/blog": 200, "/pipelines/docs": 404} {
+		if a := w.visit("GET", path, nil, cookie); a.status != want {
+			t.Errorf("%s answers %d, want %d", path, a.status, want)
+		}
+	}
+	if a := w.visit("POST", "/pipelines/blog/actions/lock", url.Values{"reason": {"freeze"}}, cookie); a.status != 303 {
+		t.Errorf("a deployer's action answers %d %s", a.status, a.body)
+	}
+	a = w.visit("POST", "/pipelines/blog/actions/delete", url.Values{"confirm": {"blog"}}, cookie)
+	if a.status != 403 || !strings.Contains(string(a.body), "This needs the role admin; you are signed in as the user &#34;ada@example.com&#34;, a deployer.") {
+		t.Errorf("an admin's action answers %d %s", a.status, a.body)
+	}
+	for what, query := range map[string]string{
+		"the sign-in": "SELECT count(*) FROM audit WHERE action = 'session.create' AND actor = 'user ada@example.com' AND detail = 'by ' || $1",
+		"the lock":    "SELECT count(*) FROM audit WHERE action = 'pipeline.lock' AND actor = 'user ada@example.com' AND $1 <> ''",
+		"the session": "SELECT count(*) FROM sessions WHERE expires_at BETWEEN now() + interval '23 hours' AND now() + interval '24 hours' AND $1 <> ''",
+	} {
+		if n := w.count(query, strings.TrimPrefix(i.server.URL, "http://")); n != 1 {
+			t.Errorf("%s is recorded %d times, want 1", what, n)
+		}
+	}
+	// The list of tokens has no people.
+	if len(w.tokens()) != 1 {
+		t.Errorf("the tokens are %v", w.tokens())
+	}
+
+	// The next sign-in decides anew, for all sessions, and one without a group
+	// ends them.
+	i.change(func() { i.claims["groups"] = "everyone" })
+	second := jar(w.signInAt(i, "/"))
+	if a := w.visit("POST", "/pipelines/blog/actions/unlock", url.Values{}, cookie); a.status != 403 {
+		t.Errorf("a deployer before can still act: %d", a.status)
+	}
+	if a := w.visit("GET", "/pipelines/docs", nil, second); a.status != 200 {
+		t.Errorf("a viewer's page answers %d", a.status)
+	}
+	i.change(func() { i.claims["groups"] = []string{"others"} })
+	if a := w.signInAt(i, "/"); a.status != 403 || !strings.Contains(string(a.body), "Ada@example.com is in no group that may use Troy; groups that may: platform, everyone.") || strings.Contains(jar(a), "__Host-troy=") {
+		t.Errorf("without a group signing in answers %d %s", a.status, a.body)
+	}
+	for _, c := range []string{cookie, second} {
+		if a := w.visit("GET", "/", nil, c); a.status != 303 {
+			t.Errorf("who is in no group any more sees a page: %d", a.status)
+		}
+	}
+	if n := w.count("SELECT count(*) FROM audit WHERE action = 'session.refuse' AND actor = 'user ada@example.com'"); n != 1 {
+		t.Errorf("the refusal is recorded %d times", n)
+	}
+	// A person's session ends a day after the sign-in.
+	i.change(func() { delete(i.claims, "groups") })
+	cookie = jar(w.signInAt(i, "/"))
+	w.exec("UPDATE tokens SET expires_at = now() WHERE id IN (SELECT token_id FROM users)")
+	if a := w.visit("GET", "/", nil, cookie); a.status != 303 {
+		t.Errorf("after a day a page answers %d", a.status)
+	}
+}
+
+// Each thing that a sign-in must have is missing or wrong once.
+func TestIssuersAnswersAreVerified(t *testing.T) {
+	t.Parallel()
+	w, i := oidcWorld(t, "platform=admin")
+	other := newIssuer(t)
+	unsigned := func(text []byte) string {
+		return base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none"}`)) + "." + base64.RawURLEncoding.EncodeToString(text) + "."
+	}
+	n := 0
+	for name, c := range map[string]struct {
+		claims map[string]any
+		sign   func([]byte) string
+		info   map[string]any
+		status int
+		says   string
+	}{
+		"another nonce":               {claims: map[string]any{"nonce": "x"}, status: 401, says: "belongs to another sign-in"},
+		"no nonce":                    {claims: map[string]any{"nonce": nil}, status: 401, says: "belongs to another sign-in"},
+		"another audience":            {claims: map[string]any{"aud": "other"}, status: 401, says: "ID token"},
+		"two audiences":               {claims: map[string]any{"aud": []string{"troy", "other"}}, status: 401, says: "another client"},
+		"another authorized party":    {claims: map[string]any{"azp": "other"}, status: 401, says: "another client"},
+		"another issuer":              {claims: map[string]any{"iss": "https://evil.test"}, status: 401, says: "ID token"},
+		"an expired token":            {claims: map[string]any{"exp": time.Now().Add(-time.Minute).Unix()}, status: 401, says: "ID token"},
+		"no expiry":                   {claims: map[string]any{"exp": nil}, status: 401, says: "ID token"},
+		"no subject":                  {claims: map[string]any{"sub": nil}, status: 401, says: "names no one"},
+		"an unsigned token":           {sign: unsigned, status: 401, says: "ID token"},
+		"another key":                 {sign: func(text []byte) string { return i.signWith(other.key, text) }, status: 401, says: "ID token"},
+		"no token":                    {sign: func([]byte) string { return "" }, status: 401, says: "ID token"},
+		"groups that are none":        {claims: map[string]any{"groups": 7}, status: 401, says: "not a list of groups"},
+		"other groups":                {claims: map[string]any{"groups": []string{"Platform", ""}}, status: 403, says: "groups that may: platform"},
+		"no groups":                   {claims: map[string]any{"groups": nil}, info: map[string]any{"sub": "ada-1"}, status: 403, says: "tells no groups of ada@example.com (the claim &#34;groups&#34;); groups that may: platform"},
+		"no groups and no UserInfo":   {claims: map[string]any{"groups": nil}, status: 503, says: "does not tell your groups"},
+		"UserInfo about someone else": {claims: map[string]any{"groups": nil}, info: map[string]any{"sub": "bob", "groups": []string{"platform"}}, status: 401, says: "someone else"},
+		"UserInfo with groups":        {claims: map[string]any{"groups": nil}, info: map[string]any{"sub": "ada-1", "groups": []string{"platform"}}, status: 303},
+		"an email of no one":          {claims: map[string]any{"email_verified": false}, status: 303},
+		"verified as a text":          {claims: map[string]any{"email_verified": "true", "azp": "troy"}, status: 303},
+	} {
+		i.change(func() {
+			i.claims, i.info = c.claims, c.info
+			if i.sign = c.sign; c.sign == nil {
+				i.sign = func(text []byte) string { return i.signWith(i.key, text) }
+			}
+		})
+		n++ // each from an address of its own, because ten failures make one wait
+		back, cookie := w.beginAt(i, "/system")
+		a := w.visit("GET", back, nil, cookie, header("X-Forwarded-For", fmt.Sprintf("192.0.2.%d", n)))
+		signedIn := strings.Contains(jar(a), "__Host-troy=")
+		if a.status != c.status || !strings.Contains(string(a.body), c.says) || signedIn != (c.status == 303) {
+			t.Errorf("%s: %d, signed in: %t, want %d and %q\n%s", name, a.status, signedIn, c.status, c.says, a.body)
+		}
+		if name == "an email of no one" {
+			if found := w.count("SELECT count(*) FROM tokens t JOIN users u ON u.token_id = t.id WHERE t.name = 'Ada (ada-1)' AND u.email = ''"); found != 1 {
+				t.Error("an email counts that the issuer did not verify")
+			}
+		}
+	}
+	if log := w.log.String(); strings.Contains(log, clientSecret) {
+		t.Error("the log has the client's secret")
+	}
+}
+
+func TestSignInsAreUsedOnceByTheirBrowser(t *testing.T) {
+	t.Parallel()
+	w, i := oidcWorld(t, "platform=admin")
+	back, cookie := w.beginAt(i, "/")
+	if a := w.visit("GET", back, nil, ""); a.status != 401 || !strings.Contains(string(a.body), "This browser did not begin the sign-in") {
+		t.Errorf("another browser: %d %s", a.status, a.body)
+	}
+	_, another := w.beginAt(i, "/")
+	if a := w.visit("GET", back, nil, another); a.status != 401 || !strings.Contains(string(a.body), "This browser did not begin the sign-in") {
+		t.Errorf("a browser with another sign-in: %d %s", a.status, a.body)
+	}
+	if a := w.visit("GET", back+"&iss=https%3A%2F%2Fevil.test", nil, cookie); a.status != 401 || !strings.Contains(string(a.body), "Another issuer") {
+		t.Errorf("another issuer: %d %s", a.status, a.body)
+	}
+	if a := w.visit("GET", back, nil, cookie); a.status != 303 {
+		t.Fatalf("the browser itself: %d %s", a.status, a.body)
+	}
+	if a := w.visit("GET", back, nil, cookie); a.status != 401 || !strings.Contains(string(a.body), "used before or took too long") {
+		t.Errorf("a code that is used twice: %d %s", a.status, a.body)
+	}
+	// The state can't be used again either, even with a fresh code.
+	u, err := url.Parse(back)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kept map[string]string
+	text, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(cookie, "__Host-troy-signin="))
+	if err != nil || json.Unmarshal(text, &kept) != nil {
+		t.Fatalf("the cookie is %s", cookie)
+	}
+	sum := sha256.Sum256([]byte(kept["v"]))
+	i.change(func() {
+		i.grants["fresh"] = url.Values{"code_challenge": {base64.RawURLEncoding.EncodeToString(sum[:])}, "redirect_uri": {w.cfg.URL + "/login/oidc/callback"}, "nonce": {kept["n"]}}
+	})
+	if a := w.visit("GET", "/login/oidc/callback?code=fresh&state="+u.Query().Get("state"), nil, cookie); a.status != 401 || !strings.Contains(string(a.body), "The sign-in was used before") || strings.Contains(jar(a), "__Host-troy=") {
+		t.Errorf("a state that is used twice: %d %s", a.status, a.body)
+	}
+	// What the issuer refuses is told in words, and as text.
+	for code, says := range map[string]string{"access_denied": "the sign-in was cancelled", "odd<b>": "answered: odd&lt;b&gt; (why &lt;i&gt;)."} {
+		back, cookie := w.beginAt(i, "/")
+		u, err := url.Parse(back)
+		if err != nil {
+			t.Fatal(err)
+		}
+		q := url.Values{"error": {code}, "error_description": {"why\n<i>"}, "state": {u.Query().Get("state")}}
+		if a := w.visit("GET", "/login/oidc/callback?"+q.Encode(), nil, cookie); a.status != 401 || !strings.Contains(string(a.body), says) {
+			t.Errorf("%s: %d %s", code, a.status, a.body)
+		}
+		q.Set("state", "x")
+		if a := w.visit("GET", "/login/oidc/callback?"+q.Encode(), nil, cookie); strings.Contains(string(a.body), "why") {
+			t.Errorf("what another page says is shown: %s", a.body)
+		}
+	}
+	for next, want := range map[string]string{"//evil.test": "/", "https://evil.test/": "/", "/" + strings.Repeat("x", 4000): "/"} {
+		if a := w.signInAt(i, next); a.status != 303 || a.header.Get("Location") != want {
+			t.Errorf("with next %.20q people come to %q", next, a.header.Get("Location"))
+		}
+	}
+}
+
+func TestWithoutTheIssuerATokenSignsIn(t *testing.T) {
+	t.Parallel()
+	w, i := oidcWorld(t, "platform=admin")
+	i.change(func() { i.down = true })
+	host := strings.TrimPrefix(i.server.URL, "http://")
+	a := w.visit("GET", "/login", nil, "")
+	if a.status != 200 || !strings.Contains(string(a.body), host+" does not answer at the moment") || strings.Contains(string(a.body), "/login/oidc") {
+		t.Errorf("the page answers %d %s", a.status, a.body)
+	}
+	a = w.visit("GET", "/login/oidc?next=/system", nil, "")
+	if a.status != 503 || !strings.Contains(string(a.body), "does not answer; sign in with a token") || !strings.Contains(string(a.body), `name="next" value="/system"`) || strings.Contains(string(a.body), "502") {
+		t.Errorf("beginning answers %d %s", a.status, a.body)
+	}
+	w.session(w.admin)
+	// An issuer that went away during the sign-in.
+	w, i = oidcWorld(t, "platform=admin")
+	back, cookie := w.beginAt(i, "/")
+	i.change(func() { i.down = true })
+	if a := w.visit("GET", back, nil, cookie); a.status != 401 && a.status != 503 || strings.Contains(jar(a), "__Host-troy=") {
+		t.Errorf("without the issuer's answer: %d %s", a.status, a.body)
+	}
+	i.change(func() { i.down = false })
+	for range 5 {
+		w.beginAt(i, "/")
+	}
+	if i.asked != 1 {
+		t.Errorf("the issuer was asked %d times who it is, want 1", i.asked)
+	}
+	plain := newWorld(t)
+	for _, path := range []string{"/login/oidc", "/login/oidc/callback?code=x&state=y"} {
+		if a := plain.visit("GET", path, nil, ""); a.status != 404 {
+			t.Errorf("without an issuer %s answers %d", path, a.status)
+		}
+	}
+}
