@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 	"github.com/google/uuid"
 
 	"github.com/troy-iaas/troy"
@@ -118,6 +119,55 @@ func TestDeploymentPageInABrowser(t *testing.T) {
 	}
 	b.do(chromedp.Navigate("about:blank"), chromedp.Navigate(w.server.URL+pagePath(p, long)+"#L12"))
 	b.shows("#L12.picked", "a line of the log")
+	b.quiet()
+}
+
+// The phases of a log fold: those that ended well are folded, the one that
+// failed is open.
+func TestLogFoldsInABrowser(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := browse(t)
+	p := w.bind("blog", "github", "team/blog", "")
+	id := w.built(p)
+	w.print(id, "==> Download Source\nfetched\n==> Install: npm ci\n"+strings.Repeat("added a package\n", 700)+"==> Download Sources are elsewhere\n==> Build: npm run "+hostile+
+		"\n==> Install: npm ci\nrollup\nsrc/a.js: error: it fails\n")
+	w.print(id, "Failed: the command of the phase Build ended with exit code 1.\n")
+	w.finish(id, troy.Failed)
+	b.signIn(w, w.token(credentials.Viewer), pagePath(p, id))
+	b.shows("#log details:last-of-type", "Failed: the command")
+	open := func() string {
+		text, err := chromedp.Run(b.ctx, chromedp.Evaluate[string](`[...document.querySelectorAll("#log details")].map((d) => d.querySelector("summary").textContent.trim() + ", " + (d.querySelector("summary").dataset.lines ?? "?") + ", " + (d.open ? "open" : "folded")).join("\n")`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	const source, install, build = "==> Download Source, 2 lines, ", "==> Install: npm ci, 702 lines, ", "==> Build: npm run " + hostile + ", 4 lines, "
+	is := func(want string) {
+		t.Helper()
+		b.eventually("the phases are\n"+want, func() bool { return open() == want })
+	}
+	is(source + "folded\n" + install + "folded\n" + build + "open")
+	// A heading is a button: it works by the keyboard.
+	b.do(chromedp.Evaluate[chromedp.Void](`document.querySelector("#log summary").focus()`), chromedp.KeyEvent(kb.Enter))
+	is(source + "open\n" + install + "folded\n" + build + "open")
+	// What is searched for, and the line of a link, is shown.
+	b.do(chromedp.SendKeys("#find", "added a"), chromedp.KeyEvent(kb.Enter))
+	is(source + "open\n" + install + "open\n" + build + "open")
+	b.do(chromedp.Click("#fold"))
+	is(source + "folded\n" + install + "folded\n" + build + "folded")
+	b.do(chromedp.Click("#first-error"))
+	is(source + "folded\n" + install + "folded\n" + build + "open")
+	if got := b.read("#log .picked"); !strings.Contains(got, "it fails") {
+		t.Errorf("the first error is %q", got)
+	}
+	b.do(chromedp.Navigate("about:blank"), chromedp.Navigate(w.server.URL+pagePath(p, id)+"#L100"))
+	b.shows("#L100.picked", "added a package")
+	is(source + "folded\n" + install + "open\n" + build + "open")
+	if n := b.number(`document.images.length`); n != 0 {
+		t.Errorf("the page has %d pictures", n)
+	}
 	b.quiet()
 }
 

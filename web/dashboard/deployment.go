@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -223,6 +224,17 @@ func (d *Dashboard) deploymentIs(v *visit, r queries.Deployment, p queries.Pipel
 	return n, b.LogBytes, nil
 }
 
+// phaseName is a phase as its log calls it: "Download Source".
+func phaseName(phase string) string {
+	words := strings.Split(phase, "_")
+	for i, w := range words {
+		if w != "" {
+			words[i] = strings.ToUpper(w[:1]) + w[1:]
+		}
+	}
+	return strings.Join(words, " ")
+}
+
 // phases puts the phases of a build on a time line from the first one's start
 // to the last one's end.
 func phases(stored json.RawMessage, now time.Time) ([]phaseView, error) {
@@ -257,7 +269,7 @@ func phases(stored json.RawMessage, now time.Time) ([]phaseView, error) {
 		if p.Ended != nil && !p.Ended.IsZero() {
 			end = *p.Ended
 		}
-		v := phaseView{Name: p.Phase, Command: p.Command, Took: took(end.Sub(p.Started)), From: percent(p.Started.Sub(first)), Share: percent(max(end.Sub(p.Started), whole/200))}
+		v := phaseView{Name: phaseName(p.Phase), Command: p.Command, Took: took(end.Sub(p.Started)), From: percent(p.Started.Sub(first)), Share: percent(max(end.Sub(p.Started), whole/200))}
 		switch {
 		case p.ExitCode == nil:
 			v.Outcome, v.Tone = "running", "busy"

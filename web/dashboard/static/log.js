@@ -51,11 +51,53 @@
     if (style.flags.length > 64) style.flags = "";
   };
 
+  // Troy's headings of phases begin blocks that fold. A phase that ended well
+  // is folded, unless a reader opened it; the one that runs or failed is open.
+  const heading = /^==> (Download Source|Install|Build|Test|Archive)(?:: .*)?\n$/;
+  const phases = ["Download Source", "Install", "Build", "Test", "Archive"];
+  const fold = document.getElementById("fold");
+  let block = null, rank = -1, inside = 0;
+  const settle = (open) => {
+    if (!block) return;
+    if (!block.dataset.touched) block.open = open;
+    block.firstChild.dataset.lines = inside + (inside === 1 ? " line" : " lines");
+  };
+  const enter = (row, n) => {
+    settle(false);
+    rank = n;
+    inside = 0;
+    const number = document.createElement("i"); // no link within what folds
+    number.className = "n";
+    if (whole) number.dataset.n = lines;
+    row.firstChild.replaceWith(number);
+    if (row === part.firstChild) part.remove();
+    block = document.createElement("details");
+    block.className = "phase";
+    block.open = true;
+    const head = document.createElement("summary");
+    head.append(row);
+    block.append(head);
+    log.append(block);
+    part = null;
+    fold.hidden = false;
+  };
+  log.addEventListener("click", (event) => {
+    const head = event.target.closest("summary");
+    if (head) head.parentNode.dataset.touched = "true";
+  });
+  fold.addEventListener("click", () => {
+    const all = [...log.querySelectorAll("details")], open = all.some((d) => !d.open);
+    for (const d of all) {
+      d.open = open;
+      d.dataset.touched = "true";
+    }
+  });
+
   const begin = () => {
-    if (lines % partLines === 0) {
+    if (!part || part.childElementCount === partLines) {
+      part?.classList.add("part"); // full: it may be left out of the layout
       part = document.createElement("div");
-      part.className = "part";
-      log.append(part);
+      (block ?? log).append(part);
     }
     lines++;
     const row = document.createElement("div");
@@ -84,7 +126,10 @@
   const finish = () => {
     line.append("\n");
     ended = true;
-    look(line.parentNode);
+    const row = line.parentNode, phase = heading.exec(row.textContent), n = phases.indexOf(phase?.[1]);
+    inside++;
+    if (phase && (n > rank || n === 0)) enter(row, n);
+    look(row);
   };
   const look = (row) => {
     const text = row.textContent;
@@ -124,7 +169,11 @@
     tell();
   };
   const tell = () => (found.textContent = !find.value ? "" : hits.length === 0 ? "none" : (at < 0 ? "" : at + 1 + " of ") + hits.length);
-  const show = (row) => row.scrollIntoView({ block: "center" });
+  const show = (row) => {
+    const folded = row.closest("details");
+    if (folded) folded.open = true;
+    row.scrollIntoView({ block: "center" });
+  };
   const step = (by) => {
     if (hits.length === 0) return;
     hits[at]?.classList.remove("here");
@@ -172,7 +221,11 @@
     row.classList.add("picked");
     show(row);
   };
-  addEventListener("hashchange", () => document.querySelector(".picked")?.classList.remove("picked"));
+  addEventListener("hashchange", () => {
+    document.querySelector(".picked")?.classList.remove("picked");
+    const row = /^#L\d+$/.test(location.hash) && document.getElementById(location.hash.slice(1));
+    if (row) show(row);
+  });
 
   let position = log.dataset.from;
   let cut = !whole; // what comes first may be the middle of a line
@@ -194,9 +247,10 @@
       seek();
       if (follows) scrollTo(0, document.documentElement.scrollHeight);
     };
-    source.addEventListener("end", () => {
+    source.addEventListener("end", (event) => {
       over = true;
       source.close();
+      settle(["failed", "cancelled", "superseded"].includes(event.data));
       if (held) {
         held = "";
         if (ended) return;
