@@ -33,8 +33,9 @@ const (
 	// FailedToDeploy: the newest deployment failed; the previous one stays
 	// live.
 	FailedToDeploy Status = "failed_to_deploy"
-	// ScheduledForDeletion: deletion was requested; the distribution is being
-	// disabled, which takes minutes on a real CDN.
+	// ScheduledForDeletion: deletion was requested. During the grace period it
+	// can be undone. Then the distribution is being disabled, which takes
+	// minutes on a real CDN.
 	ScheduledForDeletion Status = "scheduled_for_deletion"
 	// Deleting: the distribution, the record, the objects and the row are
 	// being removed.
@@ -72,7 +73,7 @@ var next = map[Status][]Status{
 	Deploying:            {Deployed, FailedToDeploy, Queued, ReadyForDeployment},
 	Deployed:             {Queued},
 	FailedToDeploy:       {Queued},
-	ScheduledForDeletion: {Deleting, FailedToDelete},
+	ScheduledForDeletion: {Deleting, FailedToDelete, PreProvisioned, ProvisionRequest, FailedToProvision, ReadyForDeployment, Deployed, FailedToDeploy},
 	Deleting:             {Deleted, FailedToDelete},
 	FailedToDelete:       {ScheduledForDeletion},
 	Deleted:              {},

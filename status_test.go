@@ -63,7 +63,7 @@ func TestTransitions(t *testing.T) {
 		troy.Deploying:            "deployed, failed_to_deploy, queued, ready_for_deployment" + deletable,
 		troy.Deployed:             "queued" + deletable,
 		troy.FailedToDeploy:       "queued" + deletable,
-		troy.ScheduledForDeletion: "deleting, failed_to_delete",
+		troy.ScheduledForDeletion: "deleting, failed_to_delete, pre_provisioned, provision_request, failed_to_provision, ready_for_deployment, deployed, failed_to_deploy",
 		troy.Deleting:             "deleted, failed_to_delete",
 		troy.FailedToDelete:       "scheduled_for_deletion",
 		troy.Deleted:              "",

@@ -31,6 +31,8 @@ type Pipeline struct {
 	QueuePosition *int64 `json:"queue_position,omitempty"`
 	// Lock is nil while the pipeline is not locked.
 	Lock *Lock `json:"lock,omitempty"`
+	// Deletion is nil while nobody has requested it.
+	Deletion *Deletion `json:"deletion,omitempty"`
 	// Repository is nil while the pipeline has none.
 	Repository *Repository `json:"repository,omitempty"`
 	// WatchPaths select the files whose changes are built (watch.Concerns).
@@ -66,6 +68,15 @@ type Lock struct {
 	By     string    `json:"by"`
 	Reason string    `json:"reason"`
 	At     time.Time `json:"at"`
+}
+
+// Deletion is the request to delete a pipeline.
+type Deletion struct {
+	By string    `json:"by"`
+	At time.Time `json:"at"`
+	// DueAt is when it begins. Until then it can be undone; nil means that it
+	// has begun.
+	DueAt *time.Time `json:"due_at,omitempty"`
 }
 
 // Repository is the location of a pipeline's source.

@@ -69,15 +69,30 @@ func (c *Client) ProvisionPipeline(ctx context.Context, pipeline string) (Pipeli
 	return p, c.post(ctx, path+"/provision", nil, &p)
 }
 
-// DeletePipeline schedules a pipeline's deletion. From Failed to Delete it
-// retries.
-func (c *Client) DeletePipeline(ctx context.Context, pipeline string) (Pipeline, error) {
+// DeletePipeline schedules a pipeline's deletion, which begins after the
+// server's grace period; now ends that period. From Failed to Delete it retries
+// at once.
+func (c *Client) DeletePipeline(ctx context.Context, pipeline string, now bool) (Pipeline, error) {
 	var p Pipeline
 	path, err := pipelinePath(pipeline)
 	if err != nil {
 		return p, err
 	}
-	return p, c.do(ctx, call{method: http.MethodDelete, path: path, repeatable: true}, &p)
+	call := call{method: http.MethodDelete, path: path, repeatable: true}
+	if now {
+		call.query = url.Values{"now": {"true"}}
+	}
+	return p, c.do(ctx, call, &p)
+}
+
+// RestorePipeline undoes the deletion of a pipeline before it begins.
+func (c *Client) RestorePipeline(ctx context.Context, pipeline string) (Pipeline, error) {
+	var p Pipeline
+	path, err := pipelinePath(pipeline)
+	if err != nil {
+		return p, err
+	}
+	return p, c.post(ctx, path+"/restore", nil, &p)
 }
 
 // LockPipeline locks a pipeline: until it is unlocked, only rollbacks and

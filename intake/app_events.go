@@ -140,7 +140,14 @@ func (in *Intake) appDeleted(ctx context.Context, q *queries.Queries, app querie
 	if app.DeletedTime != nil && !e.Time.After(*app.DeletedTime) {
 		return ignored(nil, "a later deletion of the app, at %s, was accepted before", stamp(*app.DeletedTime)), nil
 	}
+	hurried, err := endGraces(ctx, q, app.ID, actorOf(e))
+	if err != nil {
+		return Outcome{}, err
+	}
 	p, err := q.PipelineGetByApp(ctx, app.ID)
+	if errors.Is(err, pgx.ErrNoRows) && hurried != nil {
+		return Outcome{Result: DeletionScheduled, Detail: fmt.Sprintf("the deletion of the pipeline %s, requested by %s, begins at once", hurried.Slug, hurried.DeleteAskedBy), PipelineID: &hurried.ID}, nil
+	}
 	if errors.Is(err, pgx.ErrNoRows) {
 		return ignored(nil, "the app has no pipeline, or its deletion is under way"), nil
 	}
@@ -160,6 +167,28 @@ func (in *Intake) appDeleted(ctx context.Context, q *queries.Queries, app querie
 		return Outcome{}, err
 	}
 	return Outcome{Result: DeletionScheduled, Detail: fmt.Sprintf("the deletion of the pipeline %s is scheduled", p.Slug), PipelineID: &p.ID}, nil
+}
+
+// endGraces lets the deletions of an app's pipelines begin that wait for their
+// grace period. It returns the last of them, or nil.
+func endGraces(ctx context.Context, q *queries.Queries, app, actor string) (last *queries.Pipeline, err error) {
+	waiting, err := q.PipelinesDeleteDue(ctx, app)
+	if err != nil {
+		return nil, fmt.Errorf("list the app's pipelines whose deletion is due later: %w", err)
+	}
+	for _, p := range waiting {
+		if p, err = q.PipelineLock(ctx, p.ID); errors.Is(err, pgx.ErrNoRows) || err == nil && p.DeleteDueAt == nil {
+			continue // restored, or its deletion began meanwhile
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err := endGrace(ctx, q, p, "the app was deleted", actor); err != nil {
+			return nil, err
+		}
+		last = &p
+	}
+	return last, nil
 }
 
 func ignored(pipeline *uuid.UUID, format string, args ...any) Outcome {

@@ -21,6 +21,7 @@ const (
 	Locked           = "pipeline.lock"
 	Unlocked         = "pipeline.unlock"
 	Purged           = "pipeline.purge"
+	DeletedNow       = "pipeline.delete-now" // ended the grace period of a deletion
 	DeploymentCancel = "deployment.cancel"
 	AppImport        = "app.import"
 	SessionCreate    = "session.create"

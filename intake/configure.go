@@ -166,12 +166,7 @@ func (c RepositoryChange) apply(params *queries.PipelineConfigureParams) error {
 			Provider: text(c.Provider, params.RepositoryProvider), FullName: text(c.FullName, params.RepositoryFullName),
 			Branch: text(c.Branch, params.RepositoryBranch), Root: text(c.Root, params.RepositoryRoot),
 		}
-		root, err := troy.CleanFolder("repository.root", after.Root)
-		if err != nil {
-			return err
-		}
-		after.Root = root
-		if err := after.check("repository."); err != nil {
+		if err := c.check(&after, params.RepositoryFullName == nil); err != nil {
 			return err
 		}
 	}
@@ -188,16 +183,47 @@ func (c RepositoryChange) apply(params *queries.PipelineConfigureParams) error {
 	return nil
 }
 
+// check checks the parts that change, and puts the root folder into normal
+// form. A stored part that breaks a later rule does not block other changes.
+func (c RepositoryChange) check(after *Repository, first bool) (err error) {
+	const prefix = "repository."
+	if c.Provider != nil || c.FullName != nil || first {
+		if err := after.checkName(prefix); err != nil {
+			return err
+		}
+	}
+	if c.Branch != nil {
+		if err := after.checkBranch(prefix); err != nil {
+			return err
+		}
+	}
+	if c.Root == nil {
+		return nil
+	}
+	if after.Root, err = troy.CleanFolder(prefix+"root", after.Root); err != nil {
+		return err
+	}
+	return after.checkRoot(prefix)
+}
+
 // changeBuild merges change, a JSON object, into the stored build settings (RFC
-// 7396).
+// 7396). It checks only what changes: a stored value that breaks a later rule
+// does not block other changes.
 func changeBuild(stored, change []byte) ([]byte, error) {
 	var s troy.BuildSettings
 	if err := json.Unmarshal(stored, &s); err != nil {
 		return nil, fmt.Errorf("read the build settings: %w", err)
 	}
-	err := DecodeJSON(bytes.NewReader(change), &s)
+	var changed troy.BuildSettings
+	err := DecodeJSON(bytes.NewReader(change), &changed)
 	if err == nil {
-		s, err = s.Clean()
+		changed, err = changed.Clean()
+	}
+	if err == nil {
+		err = DecodeJSON(bytes.NewReader(change), &s)
+	}
+	if changed.Output != "" {
+		s.Output = changed.Output // in normal form
 	}
 	if e, ok := errors.AsType[*troy.Error](err); ok {
 		return nil, e.At(strings.TrimSuffix("build."+e.Field, "."))

@@ -179,6 +179,11 @@ func notLive(ctx context.Context, q *queries.Queries, p queries.Pipeline, d quer
 
 // repeat makes a deployment with the tree of d.
 func repeat(ctx context.Context, q *queries.Queries, d queries.Deployment, kind troy.DeploymentKind, cause, actor string) (queries.Deployment, error) {
+	return repeatIf(ctx, q, d, kind, nil, cause, actor)
+}
+
+// repeatIf is repeat for a deployment that may require what is live.
+func repeatIf(ctx context.Context, q *queries.Queries, d queries.Deployment, kind troy.DeploymentKind, expectLive *string, cause, actor string) (queries.Deployment, error) {
 	id, err := uuid.NewV7()
 	if err != nil {
 		return queries.Deployment{}, err
@@ -187,7 +192,7 @@ func repeat(ctx context.Context, q *queries.Queries, d queries.Deployment, kind 
 	_, err = q.DeploymentCreate(ctx, queries.DeploymentCreateParams{
 		ID: id, PipelineID: d.PipelineID, Kind: kind, TreeID: d.TreeID, SourceDeploymentID: &d.ID,
 		CommitSha: d.CommitSha, Branch: d.Branch, Author: d.Author, Message: d.Message, Actor: actor,
-		ManifestDigest: d.ManifestDigest, Files: d.Files, Bytes: d.Bytes, Cause: cause,
+		ManifestDigest: d.ManifestDigest, Files: d.Files, Bytes: d.Bytes, ExpectLive: expectLive, Cause: cause,
 	})
 	if err := guarded(ctx, q, d.PipelineID, GoBack, err); err != nil {
 		return queries.Deployment{}, err

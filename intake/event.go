@@ -89,6 +89,16 @@ func (r *Repository) check(prefix string) error {
 	if r == nil {
 		return nil
 	}
+	if err := r.checkName(prefix); err != nil {
+		return err
+	}
+	if err := r.checkBranch(prefix); err != nil {
+		return err
+	}
+	return r.checkRoot(prefix)
+}
+
+func (r *Repository) checkName(prefix string) error {
 	if err := troy.CheckText(prefix+"provider", r.Provider, maxID); err != nil {
 		return err
 	}
@@ -108,14 +118,23 @@ func (r *Repository) check(prefix string) error {
 	if !fullName.MatchString(r.FullName) || slices.Contains(dots, owner) || slices.Contains(dots, name) {
 		return troy.Errorf(troy.Invalid, "the name is %q; expected a name like team/blog", troy.Clip(r.FullName)).At(prefix + "full_name")
 	}
-	if r.Branch != "" {
-		if err := troy.CheckText(prefix+"branch", r.Branch, maxRef); err != nil {
-			return err
-		}
-		if troy.CheckBranch(r.Branch) != nil {
-			return troy.Errorf(troy.Invalid, "%q is not a valid branch name (git-check-ref-format)", troy.Clip(r.Branch)).At(prefix + "branch")
-		}
+	return nil
+}
+
+func (r *Repository) checkBranch(prefix string) error {
+	if r.Branch == "" {
+		return nil
 	}
+	if err := troy.CheckText(prefix+"branch", r.Branch, maxRef); err != nil {
+		return err
+	}
+	if troy.CheckBranch(r.Branch) != nil {
+		return troy.Errorf(troy.Invalid, "%q is not a valid branch name (git-check-ref-format)", troy.Clip(r.Branch)).At(prefix + "branch")
+	}
+	return nil
+}
+
+func (r *Repository) checkRoot(prefix string) error {
 	if r.Root == "" {
 		return nil
 	}

@@ -32,6 +32,9 @@ type Config struct {
 	// CarryAssets is how long the hashed assets of earlier deployments stay
 	// reachable, and so how long a purge applies.
 	CarryAssets time.Duration
+	// DeleteGrace is how long the deletion of a pipeline by a person can be
+	// undone. 0 means that it begins at once.
+	DeleteGrace time.Duration
 }
 
 // Intake records requests. Its methods return *troy.Error for errors that a
@@ -103,7 +106,7 @@ const (
 // Allowed lists the actions that a status allows.
 func Allowed(s troy.Status) []Action {
 	var allowed []Action
-	if s.CanBecome(troy.ProvisionRequest) {
+	if s.CanBecome(troy.ProvisionRequest) && !s.InDeletion() {
 		allowed = append(allowed, Provision)
 	}
 	if !s.InDeletion() {
@@ -118,9 +121,12 @@ func Allowed(s troy.Status) []Action {
 // Refuse returns the Conflict for an action that the pipeline's status does not
 // allow.
 func Refuse(p queries.Pipeline, a Action) error {
+	if p.DeleteDueAt != nil {
+		return refuseDeleting(p, a)
+	}
 	allowed := Allowed(p.Status)
 	if len(allowed) == 0 {
-		return troy.Errorf(troy.Conflict, "the pipeline %s is %s, which does not allow %s; wait for the end of its deletion", p.Name, p.Status, a)
+		return troy.Errorf(troy.Conflict, "the pipeline %s is %s%s, which does not allow %s; wait for the end of its deletion", p.Name, p.Status, askedBy(p), a)
 	}
 	names := make([]string, len(allowed))
 	for i, name := range allowed {

@@ -29,7 +29,7 @@ type world struct {
 	bell *bell.Bell
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T, change ...func(*intake.Config)) *world {
 	t.Helper()
 	db, err := pgxpool.New(t.Context(), stacktest.Database(t))
 	if err != nil {
@@ -43,7 +43,11 @@ func newWorld(t *testing.T) *world {
 	rdb := redis.NewClient(opts)
 	t.Cleanup(func() { rdb.Close() })
 	b := bell.New(db, tasks.NewClient(rdb), slog.New(slog.DiscardHandler), map[string]int{tasks.QueueQuick: 10, tasks.QueueForge: 4})
-	return &world{t: t, db: db, q: queries.New(db), in: intake.New(db, b, intake.Config{SitesSuffix: "sites.test", AutoProvision: true}), bell: b}
+	cfg := intake.Config{SitesSuffix: "sites.test", AutoProvision: true}
+	for _, f := range change {
+		f(&cfg)
+	}
+	return &world{t: t, db: db, q: queries.New(db), in: intake.New(db, b, cfg), bell: b}
 }
 
 func (w *world) ctx() context.Context { return w.t.Context() }

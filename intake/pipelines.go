@@ -190,15 +190,6 @@ func (in *Intake) RequestProvision(ctx context.Context, id uuid.UUID, actor stri
 	})
 }
 
-// ScheduleDeletion requests a pipeline's deletion, also of one that is Failed
-// to Delete.
-func (in *Intake) ScheduleDeletion(ctx context.Context, id uuid.UUID, actor string) (queries.Pipeline, error) {
-	return in.change(ctx, id, func(q *queries.Queries, _ queries.Pipeline) error {
-		_, err := q.PipelineScheduleDeletion(ctx, queries.PipelineScheduleDeletionParams{ID: id, Actor: actor})
-		return guarded(ctx, q, id, Delete, err)
-	})
-}
-
 // guarded converts the error of a guarded statement.
 func guarded(ctx context.Context, q *queries.Queries, id uuid.UUID, a Action, err error) error {
 	if errors.Is(err, pgx.ErrNoRows) {

@@ -328,10 +328,10 @@ func decide(p *queries.Pipeline, defaultBranch string, push troy.Push, actor str
 	}
 	if reason != "" {
 		n.add("%s: %s", p.Slug, reason)
-		if ours && p.SourceProblem == "" && (p.HeadCommit == nil || *p.HeadCommit != push.After) {
+		if ours && p.SourceProblem == "" && !p.Status.InDeletion() && (p.HeadCommit == nil || *p.HeadCommit != push.After) {
 			// Skipped commits are recorded too, so that catching up does not
-			// take one for a missed commit. A source problem ends, and then the
-			// commit counts as missed.
+			// take one for a missed commit. A source problem may end and a
+			// deletion may be undone; then the commit counts as missed.
 			h.head, p.HeadCommit = &push.After, &push.After
 		}
 		return h

@@ -106,6 +106,9 @@ func ring(ctx context.Context, q *queries.Queries, kind string, p queries.Pipeli
 			return fmt.Sprintf("the work of the pipeline %s, which is Queued, is rung", p.Name), err
 		}
 	case tasks.TypeTeardownStart, tasks.TypePollDistroDisabled, tasks.TypeTeardown:
+		if p.DeleteDueAt != nil {
+			return fmt.Sprintf("the deletion of the pipeline %s begins at %s; nothing was rung (to delete it at once: troy pipeline delete %s --now)", p.Name, minute(*p.DeleteDueAt), p.Slug), nil
+		}
 		if p.Status == troy.FailedToDelete {
 			_, err := q.PipelineScheduleDeletion(ctx, queries.PipelineScheduleDeletionParams{ID: p.ID, Cause: cause, Actor: actor})
 			return fmt.Sprintf("the deletion of the pipeline %s is scheduled again and resumes where it stopped", p.Name), guarded(ctx, q, p.ID, Delete, err)

@@ -166,6 +166,11 @@ type Pipeline struct {
 	LockReason         string
 	HeldPush           []byte
 	Workspace          string
+	DeleteDueAt        *time.Time
+	DeleteAskedAt      *time.Time
+	DeleteAskedBy      string
+	RestoreStatus      string
+	RestoreCause       string
 }
 
 type Purge struct {
@@ -246,6 +251,14 @@ type Storage struct {
 	Deployments int64
 	Files       int64
 	Bytes       int64
+}
+
+type Thumbnail struct {
+	PipelineID   uuid.UUID
+	DeploymentID uuid.UUID
+	Image        []byte
+	Version      string
+	TakenAt      time.Time
 }
 
 type Token struct {

@@ -188,15 +188,25 @@ SELECT id FROM moved;
 
 -- name: PipelineScheduleDeletion :one
 -- Moves a pipeline from any status before deletion, or from Failed to
--- Delete, to Scheduled for Deletion. Deletes the pipeline's work rows that
--- no worker holds. A worker that holds one keeps its lease and finds that
--- the status has changed. Cancels unfinished deployments.
+-- Delete, to Scheduled for Deletion. The deletion begins after the grace
+-- period, at once from Failed to Delete. Deletes the pipeline's work rows
+-- that no worker holds. A worker that holds one keeps its lease and finds
+-- that the status has changed. Cancels unfinished deployments.
 WITH before AS (
-    SELECT p.id, p.status FROM pipelines p
+    SELECT p.id, p.status, p.cause,
+           CASE WHEN @grace_seconds::float8 > 0 AND p.status <> 'failed_to_delete' THEN now() + make_interval(secs => @grace_seconds::float8) END AS due_at
+    FROM pipelines p
     WHERE p.id = @id AND p.status NOT IN ('scheduled_for_deletion', 'deleting') FOR UPDATE
 ), moved AS (
     UPDATE pipelines p
-    SET status = 'scheduled_for_deletion', cause = '', version = p.version + 1, updated_at = now()
+    SET status = 'scheduled_for_deletion', cause = '', version = p.version + 1, updated_at = now(),
+        delete_due_at = before.due_at, delete_asked_at = now(), delete_asked_by = @actor,
+        restore_cause = CASE WHEN before.status IN ('provisioning', 'queued', 'deploying') THEN '' ELSE before.cause END,
+        restore_status = CASE
+            WHEN before.status = 'provisioning' THEN 'provision_request'
+            WHEN before.status IN ('queued', 'deploying') AND p.live_deployment_id IS NULL THEN 'ready_for_deployment'
+            WHEN before.status IN ('queued', 'deploying') THEN 'deployed'
+            ELSE before.status END
     FROM before WHERE p.id = before.id
     RETURNING p.*, before.status AS was
 ), event AS (
@@ -205,10 +215,17 @@ WITH before AS (
 ), cancelled AS (
     UPDATE deployments d
     SET state = 'cancelled', finished_at = now(), cause = 'the pipeline is being deleted'
-    FROM moved WHERE d.pipeline_id = moved.id AND d.state IN ('waiting', 'building', 'publishing')
-    RETURNING d.id, d.kind
+    FROM moved, deployments was
+    WHERE d.pipeline_id = moved.id AND was.id = d.id AND d.state IN ('waiting', 'building', 'publishing')
+    RETURNING d.id, d.kind, was.state AS was, moved.delete_due_at IS NOT NULL AS undoable
 ), unasked AS (
-    DELETE FROM work w USING cancelled WHERE w.subject_id = cancelled.id AND w.kind LIKE 'deployment:%'
+    DELETE FROM work w USING cancelled
+    WHERE w.subject_id = cancelled.id AND w.kind LIKE 'deployment:%' AND (w.kind = 'deployment:build' OR NOT cancelled.undoable)
+), stopped AS (
+    -- Stops its build, wherever it runs, and removes the build's files. Without
+    -- a grace period, teardown does that.
+    INSERT INTO work (kind, subject_id) SELECT 'deployment:poll-build', cancelled.id FROM cancelled WHERE cancelled.was = 'building' AND cancelled.undoable
+    ON CONFLICT (kind, subject_id) DO UPDATE SET due_at = now(), requested = work.requested + 1, ring_id = NULL
 ), report AS (
     INSERT INTO work (kind, subject_id) SELECT 'forge:report', cancelled.id FROM cancelled WHERE cancelled.kind = 'automated'
     ON CONFLICT (kind, subject_id) DO UPDATE SET due_at = now(), requested = work.requested + 1, ring_id = NULL
@@ -217,11 +234,78 @@ WITH before AS (
     WHERE w.subject_id = moved.id AND w.kind <> 'pipeline:teardown-start'
       AND (w.lease_until IS NULL OR w.lease_until <= now())
 ), asked AS (
-    INSERT INTO work (kind, subject_id) SELECT 'pipeline:teardown-start', moved.id FROM moved
+    INSERT INTO work (kind, subject_id, due_at, since)
+    SELECT 'pipeline:teardown-start', moved.id, coalesce(moved.delete_due_at, now()), coalesce(moved.delete_due_at, now()) FROM moved
+    ON CONFLICT (kind, subject_id) DO UPDATE
+    SET due_at = excluded.due_at, since = excluded.since, requested = work.requested + 1, attempt = 0, ring_id = NULL
+)
+SELECT id FROM moved;
+
+-- name: PipelineDeleteNow :one
+-- Ends the grace period of a pipeline that is Scheduled for Deletion. The
+-- deletion can't be undone any more. The caller has locked the row.
+WITH ended AS (
+    UPDATE pipelines p SET delete_due_at = NULL, updated_at = now()
+    WHERE p.id = @id AND p.status = 'scheduled_for_deletion' AND p.delete_due_at IS NOT NULL
+    RETURNING p.id
+), asked AS (
+    INSERT INTO work (kind, subject_id) SELECT 'pipeline:teardown-start', ended.id FROM ended
+    ON CONFLICT (kind, subject_id) DO UPDATE
+    SET due_at = now(), since = now(), requested = work.requested + 1, attempt = 0, ring_id = NULL
+)
+SELECT id FROM ended;
+
+-- name: PipelinesDeleteDue :many
+-- Returns an app's pipelines whose deletion can still be undone.
+SELECT * FROM pipelines WHERE app_id = @app_id::text AND delete_due_at IS NOT NULL ORDER BY id LIMIT 100;
+
+-- name: PipelineBeginDeletion :one
+-- Returns the seconds until the deletion of a pipeline is due. If it is due,
+-- returns 0 and ends the grace period, so that the deletion can't be undone
+-- any more. The claim is on pipeline:teardown-start.
+WITH before AS (
+    SELECT p.id, p.delete_due_at FROM pipelines p WHERE p.id = @id AND p.status = 'scheduled_for_deletion' FOR UPDATE
+), held AS (
+    SELECT w.subject_id, greatest(date_part('epoch', before.delete_due_at - clock_timestamp()), 0)::float8 AS seconds FROM work w, before
+    WHERE w.kind = 'pipeline:teardown-start' AND w.subject_id = before.id AND w.epoch = @epoch FOR UPDATE OF w
+), begun AS (
+    UPDATE pipelines p SET delete_due_at = NULL FROM held WHERE p.id = held.subject_id AND held.seconds = 0
+)
+SELECT seconds FROM held;
+
+-- name: PipelineRestore :one
+-- Moves a pipeline from Scheduled for Deletion back, before its deletion
+-- begins: to the status that it had, to Provision Request from
+-- Provisioning, and from Queued and Deploying to the status at rest. The
+-- caller has locked the row and requests the cancelled deployments again.
+WITH moved AS (
+    UPDATE pipelines p
+    SET status = p.restore_status, cause = p.restore_cause, version = p.version + 1, updated_at = now(),
+        delete_due_at = NULL, delete_asked_at = NULL, delete_asked_by = '', restore_status = '', restore_cause = ''
+    WHERE p.id = @id AND p.status = 'scheduled_for_deletion' AND p.delete_due_at > clock_timestamp()
+    RETURNING p.*
+), event AS (
+    INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
+    SELECT moved.id, moved.version, moved.slug, 'scheduled_for_deletion', moved.status, @cause, @actor FROM moved
+), dropped AS (
+    DELETE FROM work w USING moved WHERE w.subject_id = moved.id AND w.kind = 'pipeline:teardown-start'
+), asked AS (
+    INSERT INTO work (kind, subject_id)
+    SELECT 'pipeline:provision', moved.id FROM moved WHERE moved.status = 'provision_request'
+    UNION ALL SELECT 'retention', moved.id FROM moved
+    UNION ALL SELECT 'forge:catch-up', moved.id FROM moved WHERE moved.repository_full_name IS NOT NULL
+    UNION ALL SELECT 'purge', moved.id FROM moved WHERE EXISTS (SELECT 1 FROM purges g WHERE g.pipeline_id = moved.id AND g.done_at IS NULL)
     ON CONFLICT (kind, subject_id) DO UPDATE
     SET due_at = now(), since = now(), requested = work.requested + 1, attempt = 0, ring_id = NULL
 )
 SELECT id FROM moved;
+
+-- name: DeploymentsCancelledAt :many
+-- Returns the deployments of a pipeline that its deletion cancelled, oldest
+-- first.
+SELECT * FROM deployments
+WHERE pipeline_id = @pipeline_id AND state = 'cancelled' AND finished_at = @finished_at::timestamptz
+ORDER BY number LIMIT 1000;
 
 -- name: PipelineMarkDeleting :one
 -- Moves a pipeline from Scheduled for Deletion to Deleting, under the claim

@@ -7,9 +7,86 @@ package queries
 
 import (
 	"context"
+	"time"
 
 	"github.com/google/uuid"
 )
+
+const deploymentsCancelledAt = `-- name: DeploymentsCancelledAt :many
+SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state FROM deployments
+WHERE pipeline_id = $1 AND state = 'cancelled' AND finished_at = $2::timestamptz
+ORDER BY number LIMIT 1000
+`
+
+// Returns the deployments of a pipeline that its deletion cancelled, oldest
+// first.
+func (q *Queries) DeploymentsCancelledAt(ctx context.Context, pipelineID uuid.UUID, finishedAt time.Time) ([]Deployment, error) {
+	rows, err := q.db.Query(ctx, deploymentsCancelledAt, pipelineID, finishedAt)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Deployment{}
+	for rows.Next() {
+		var i Deployment
+		if err := rows.Scan(
+			&i.ID,
+			&i.PipelineID,
+			&i.Number,
+			&i.Kind,
+			&i.State,
+			&i.TreeID,
+			&i.SourceDeploymentID,
+			&i.CommitSha,
+			&i.Branch,
+			&i.Author,
+			&i.Message,
+			&i.Actor,
+			&i.ManifestDigest,
+			&i.Files,
+			&i.Bytes,
+			&i.ExpectLive,
+			&i.Sequence,
+			&i.Cause,
+			&i.CreatedAt,
+			&i.StartedAt,
+			&i.SealedAt,
+			&i.LiveAt,
+			&i.FinishedAt,
+			&i.PrunedAt,
+			&i.ReportedState,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const pipelineBeginDeletion = `-- name: PipelineBeginDeletion :one
+WITH before AS (
+    SELECT p.id, p.delete_due_at FROM pipelines p WHERE p.id = $1 AND p.status = 'scheduled_for_deletion' FOR UPDATE
+), held AS (
+    SELECT w.subject_id, greatest(date_part('epoch', before.delete_due_at - clock_timestamp()), 0)::float8 AS seconds FROM work w, before
+    WHERE w.kind = 'pipeline:teardown-start' AND w.subject_id = before.id AND w.epoch = $2 FOR UPDATE OF w
+), begun AS (
+    UPDATE pipelines p SET delete_due_at = NULL FROM held WHERE p.id = held.subject_id AND held.seconds = 0
+)
+SELECT seconds FROM held
+`
+
+// Returns the seconds until the deletion of a pipeline is due. If it is due,
+// returns 0 and ends the grace period, so that the deletion can't be undone
+// any more. The claim is on pipeline:teardown-start.
+func (q *Queries) PipelineBeginDeletion(ctx context.Context, iD uuid.UUID, epoch int64) (float64, error) {
+	row := q.db.QueryRow(ctx, pipelineBeginDeletion, iD, epoch)
+	var seconds float64
+	err := row.Scan(&seconds)
+	return seconds, err
+}
 
 const pipelineConfigure = `-- name: PipelineConfigure :exec
 UPDATE pipelines
@@ -59,7 +136,7 @@ WITH created AS (
     INSERT INTO pipelines (id, app_id, name, slug, repository_provider, repository_full_name, repository_branch, repository_root)
     VALUES ($1, $2, $3, $4, $5, $6,
             $7, $8)
-    RETURNING id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace
+    RETURNING id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace, delete_due_at, delete_asked_at, delete_asked_by, restore_status, restore_cause
 ), domain AS (
     INSERT INTO domains (host, pipeline_id, kind) SELECT $9, created.id, 'site' FROM created
 ), event AS (
@@ -103,6 +180,28 @@ func (q *Queries) PipelineCreate(ctx context.Context, arg PipelineCreateParams) 
 	return id, err
 }
 
+const pipelineDeleteNow = `-- name: PipelineDeleteNow :one
+WITH ended AS (
+    UPDATE pipelines p SET delete_due_at = NULL, updated_at = now()
+    WHERE p.id = $1 AND p.status = 'scheduled_for_deletion' AND p.delete_due_at IS NOT NULL
+    RETURNING p.id
+), asked AS (
+    INSERT INTO work (kind, subject_id) SELECT 'pipeline:teardown-start', ended.id FROM ended
+    ON CONFLICT (kind, subject_id) DO UPDATE
+    SET due_at = now(), since = now(), requested = work.requested + 1, attempt = 0, ring_id = NULL
+)
+SELECT id FROM ended
+`
+
+// Ends the grace period of a pipeline that is Scheduled for Deletion. The
+// deletion can't be undone any more. The caller has locked the row.
+func (q *Queries) PipelineDeleteNow(ctx context.Context, id uuid.UUID) (uuid.UUID, error) {
+	row := q.db.QueryRow(ctx, pipelineDeleteNow, id)
+	var id_2 uuid.UUID
+	err := row.Scan(&id_2)
+	return id_2, err
+}
+
 const pipelineFailDelete = `-- name: PipelineFailDelete :one
 WITH before AS (
     SELECT p.id, p.status FROM pipelines p
@@ -114,7 +213,7 @@ WITH before AS (
     UPDATE pipelines p
     SET status = 'failed_to_delete', cause = $4, version = p.version + 1, updated_at = now()
     FROM held WHERE p.id = held.subject_id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, held.status AS was
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause, held.status AS was
 ), event AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version, moved.slug, was, 'failed_to_delete', $4, $5 FROM moved
@@ -158,7 +257,7 @@ WITH before AS (
     UPDATE pipelines p
     SET status = 'failed_to_provision', cause = $3, version = p.version + 1, updated_at = now()
     FROM held WHERE p.id = held.subject_id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, held.status AS was
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause, held.status AS was
 ), event AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version, moved.slug, was, 'failed_to_provision', $3, $4 FROM moved
@@ -190,7 +289,7 @@ func (q *Queries) PipelineFailProvision(ctx context.Context, arg PipelineFailPro
 }
 
 const pipelineGet = `-- name: PipelineGet :one
-SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace FROM pipelines WHERE id = $1
+SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace, delete_due_at, delete_asked_at, delete_asked_by, restore_status, restore_cause FROM pipelines WHERE id = $1
 `
 
 func (q *Queries) PipelineGet(ctx context.Context, id uuid.UUID) (Pipeline, error) {
@@ -227,12 +326,17 @@ func (q *Queries) PipelineGet(ctx context.Context, id uuid.UUID) (Pipeline, erro
 		&i.LockReason,
 		&i.HeldPush,
 		&i.Workspace,
+		&i.DeleteDueAt,
+		&i.DeleteAskedAt,
+		&i.DeleteAskedBy,
+		&i.RestoreStatus,
+		&i.RestoreCause,
 	)
 	return i, err
 }
 
 const pipelineGetByApp = `-- name: PipelineGetByApp :one
-SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace FROM pipelines
+SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace, delete_due_at, delete_asked_at, delete_asked_by, restore_status, restore_cause FROM pipelines
 WHERE app_id = $1::text AND status NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete')
 `
 
@@ -270,12 +374,17 @@ func (q *Queries) PipelineGetByApp(ctx context.Context, appID string) (Pipeline,
 		&i.LockReason,
 		&i.HeldPush,
 		&i.Workspace,
+		&i.DeleteDueAt,
+		&i.DeleteAskedAt,
+		&i.DeleteAskedBy,
+		&i.RestoreStatus,
+		&i.RestoreCause,
 	)
 	return i, err
 }
 
 const pipelineGetBySlug = `-- name: PipelineGetBySlug :one
-SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace FROM pipelines WHERE slug = $1
+SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace, delete_due_at, delete_asked_at, delete_asked_by, restore_status, restore_cause FROM pipelines WHERE slug = $1
 `
 
 func (q *Queries) PipelineGetBySlug(ctx context.Context, slug string) (Pipeline, error) {
@@ -312,6 +421,11 @@ func (q *Queries) PipelineGetBySlug(ctx context.Context, slug string) (Pipeline,
 		&i.LockReason,
 		&i.HeldPush,
 		&i.Workspace,
+		&i.DeleteDueAt,
+		&i.DeleteAskedAt,
+		&i.DeleteAskedBy,
+		&i.RestoreStatus,
+		&i.RestoreCause,
 	)
 	return i, err
 }
@@ -367,7 +481,7 @@ func (q *Queries) PipelineHosts(ctx context.Context, pipelineIds []uuid.UUID) ([
 }
 
 const pipelineList = `-- name: PipelineList :many
-SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace FROM pipelines WHERE id < $1::uuid ORDER BY id DESC LIMIT $2
+SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace, delete_due_at, delete_asked_at, delete_asked_by, restore_status, restore_cause FROM pipelines WHERE id < $1::uuid ORDER BY id DESC LIMIT $2
 `
 
 // Returns the newest first. The page ends before the pipeline with the id
@@ -412,6 +526,11 @@ func (q *Queries) PipelineList(ctx context.Context, before uuid.UUID, pageLimit 
 			&i.LockReason,
 			&i.HeldPush,
 			&i.Workspace,
+			&i.DeleteDueAt,
+			&i.DeleteAskedAt,
+			&i.DeleteAskedBy,
+			&i.RestoreStatus,
+			&i.RestoreCause,
 		); err != nil {
 			return nil, err
 		}
@@ -424,7 +543,7 @@ func (q *Queries) PipelineList(ctx context.Context, before uuid.UUID, pageLimit 
 }
 
 const pipelineListOf = `-- name: PipelineListOf :many
-SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace FROM pipelines
+SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace, delete_due_at, delete_asked_at, delete_asked_by, restore_status, restore_cause FROM pipelines
 WHERE id = ANY($1::uuid[]) AND id < $2::uuid AND ($3::text IS NULL OR status = $3)
 ORDER BY id DESC LIMIT $4
 `
@@ -482,6 +601,11 @@ func (q *Queries) PipelineListOf(ctx context.Context, arg PipelineListOfParams) 
 			&i.LockReason,
 			&i.HeldPush,
 			&i.Workspace,
+			&i.DeleteDueAt,
+			&i.DeleteAskedAt,
+			&i.DeleteAskedBy,
+			&i.RestoreStatus,
+			&i.RestoreCause,
 		); err != nil {
 			return nil, err
 		}
@@ -494,7 +618,7 @@ func (q *Queries) PipelineListOf(ctx context.Context, arg PipelineListOfParams) 
 }
 
 const pipelineListOfStatus = `-- name: PipelineListOfStatus :many
-SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace FROM pipelines WHERE status || '' = $1::text AND id < $2::uuid ORDER BY id DESC LIMIT $3
+SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace, delete_due_at, delete_asked_at, delete_asked_by, restore_status, restore_cause FROM pipelines WHERE status || '' = $1::text AND id < $2::uuid ORDER BY id DESC LIMIT $3
 `
 
 type PipelineListOfStatusParams struct {
@@ -543,6 +667,11 @@ func (q *Queries) PipelineListOfStatus(ctx context.Context, arg PipelineListOfSt
 			&i.LockReason,
 			&i.HeldPush,
 			&i.Workspace,
+			&i.DeleteDueAt,
+			&i.DeleteAskedAt,
+			&i.DeleteAskedBy,
+			&i.RestoreStatus,
+			&i.RestoreCause,
 		); err != nil {
 			return nil, err
 		}
@@ -611,7 +740,7 @@ WITH before AS (
     UPDATE pipelines p
     SET status = 'deleting', version = p.version + 1, updated_at = now()
     FROM held WHERE p.id = held.subject_id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause
 ), event AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version, moved.slug, 'scheduled_for_deletion', 'deleting', $4, $5 FROM moved
@@ -658,7 +787,7 @@ WITH before AS (
     UPDATE pipelines p
     SET status = 'provisioning', version = p.version + 1, updated_at = now()
     FROM held WHERE p.id = held.subject_id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause
 ), event AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version, moved.slug, 'provision_request', 'provisioning', $3, $4 FROM moved
@@ -699,7 +828,7 @@ WITH before AS (
     SET status = CASE WHEN held.waits THEN 'queued' ELSE 'ready_for_deployment' END,
         cause = '', version = p.version + CASE WHEN held.waits THEN 2 ELSE 1 END, updated_at = now()
     FROM held WHERE p.id = held.subject_id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, held.waits
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause, held.waits
 ), ready AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version - CASE WHEN waits THEN 1 ELSE 0 END, moved.slug, 'provisioning', 'ready_for_deployment', $3, $4 FROM moved
@@ -818,7 +947,7 @@ WITH before AS (
     UPDATE pipelines p
     SET status = 'provision_request', cause = '', version = p.version + 1, updated_at = now()
     FROM before WHERE p.id = before.id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, before.status AS was
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause, before.status AS was
 ), event AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version, moved.slug, was, 'provision_request', $2, $3 FROM moved
@@ -845,25 +974,82 @@ func (q *Queries) PipelineRequestProvision(ctx context.Context, arg PipelineRequ
 	return id, err
 }
 
-const pipelineScheduleDeletion = `-- name: PipelineScheduleDeletion :one
-WITH before AS (
-    SELECT p.id, p.status FROM pipelines p
-    WHERE p.id = $1 AND p.status NOT IN ('scheduled_for_deletion', 'deleting') FOR UPDATE
-), moved AS (
+const pipelineRestore = `-- name: PipelineRestore :one
+WITH moved AS (
     UPDATE pipelines p
-    SET status = 'scheduled_for_deletion', cause = '', version = p.version + 1, updated_at = now()
-    FROM before WHERE p.id = before.id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, before.status AS was
+    SET status = p.restore_status, cause = p.restore_cause, version = p.version + 1, updated_at = now(),
+        delete_due_at = NULL, delete_asked_at = NULL, delete_asked_by = '', restore_status = '', restore_cause = ''
+    WHERE p.id = $1 AND p.status = 'scheduled_for_deletion' AND p.delete_due_at > clock_timestamp()
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause
 ), event AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
-    SELECT moved.id, moved.version, moved.slug, was, 'scheduled_for_deletion', $2, $3 FROM moved
+    SELECT moved.id, moved.version, moved.slug, 'scheduled_for_deletion', moved.status, $2, $3 FROM moved
+), dropped AS (
+    DELETE FROM work w USING moved WHERE w.subject_id = moved.id AND w.kind = 'pipeline:teardown-start'
+), asked AS (
+    INSERT INTO work (kind, subject_id)
+    SELECT 'pipeline:provision', moved.id FROM moved WHERE moved.status = 'provision_request'
+    UNION ALL SELECT 'retention', moved.id FROM moved
+    UNION ALL SELECT 'forge:catch-up', moved.id FROM moved WHERE moved.repository_full_name IS NOT NULL
+    UNION ALL SELECT 'purge', moved.id FROM moved WHERE EXISTS (SELECT 1 FROM purges g WHERE g.pipeline_id = moved.id AND g.done_at IS NULL)
+    ON CONFLICT (kind, subject_id) DO UPDATE
+    SET due_at = now(), since = now(), requested = work.requested + 1, attempt = 0, ring_id = NULL
+)
+SELECT id FROM moved
+`
+
+type PipelineRestoreParams struct {
+	ID    uuid.UUID
+	Cause string
+	Actor string
+}
+
+// Moves a pipeline from Scheduled for Deletion back, before its deletion
+// begins: to the status that it had, to Provision Request from
+// Provisioning, and from Queued and Deploying to the status at rest. The
+// caller has locked the row and requests the cancelled deployments again.
+func (q *Queries) PipelineRestore(ctx context.Context, arg PipelineRestoreParams) (uuid.UUID, error) {
+	row := q.db.QueryRow(ctx, pipelineRestore, arg.ID, arg.Cause, arg.Actor)
+	var id uuid.UUID
+	err := row.Scan(&id)
+	return id, err
+}
+
+const pipelineScheduleDeletion = `-- name: PipelineScheduleDeletion :one
+WITH before AS (
+    SELECT p.id, p.status, p.cause,
+           CASE WHEN $1::float8 > 0 AND p.status <> 'failed_to_delete' THEN now() + make_interval(secs => $1::float8) END AS due_at
+    FROM pipelines p
+    WHERE p.id = $2 AND p.status NOT IN ('scheduled_for_deletion', 'deleting') FOR UPDATE
+), moved AS (
+    UPDATE pipelines p
+    SET status = 'scheduled_for_deletion', cause = '', version = p.version + 1, updated_at = now(),
+        delete_due_at = before.due_at, delete_asked_at = now(), delete_asked_by = $3,
+        restore_cause = CASE WHEN before.status IN ('provisioning', 'queued', 'deploying') THEN '' ELSE before.cause END,
+        restore_status = CASE
+            WHEN before.status = 'provisioning' THEN 'provision_request'
+            WHEN before.status IN ('queued', 'deploying') AND p.live_deployment_id IS NULL THEN 'ready_for_deployment'
+            WHEN before.status IN ('queued', 'deploying') THEN 'deployed'
+            ELSE before.status END
+    FROM before WHERE p.id = before.id
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause, before.status AS was
+), event AS (
+    INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
+    SELECT moved.id, moved.version, moved.slug, was, 'scheduled_for_deletion', $4, $3 FROM moved
 ), cancelled AS (
     UPDATE deployments d
     SET state = 'cancelled', finished_at = now(), cause = 'the pipeline is being deleted'
-    FROM moved WHERE d.pipeline_id = moved.id AND d.state IN ('waiting', 'building', 'publishing')
-    RETURNING d.id, d.kind
+    FROM moved, deployments was
+    WHERE d.pipeline_id = moved.id AND was.id = d.id AND d.state IN ('waiting', 'building', 'publishing')
+    RETURNING d.id, d.kind, was.state AS was, moved.delete_due_at IS NOT NULL AS undoable
 ), unasked AS (
-    DELETE FROM work w USING cancelled WHERE w.subject_id = cancelled.id AND w.kind LIKE 'deployment:%'
+    DELETE FROM work w USING cancelled
+    WHERE w.subject_id = cancelled.id AND w.kind LIKE 'deployment:%' AND (w.kind = 'deployment:build' OR NOT cancelled.undoable)
+), stopped AS (
+    -- Stops its build, wherever it runs, and removes the build's files. Without
+    -- a grace period, teardown does that.
+    INSERT INTO work (kind, subject_id) SELECT 'deployment:poll-build', cancelled.id FROM cancelled WHERE cancelled.was = 'building' AND cancelled.undoable
+    ON CONFLICT (kind, subject_id) DO UPDATE SET due_at = now(), requested = work.requested + 1, ring_id = NULL
 ), report AS (
     INSERT INTO work (kind, subject_id) SELECT 'forge:report', cancelled.id FROM cancelled WHERE cancelled.kind = 'automated'
     ON CONFLICT (kind, subject_id) DO UPDATE SET due_at = now(), requested = work.requested + 1, ring_id = NULL
@@ -872,25 +1058,33 @@ WITH before AS (
     WHERE w.subject_id = moved.id AND w.kind <> 'pipeline:teardown-start'
       AND (w.lease_until IS NULL OR w.lease_until <= now())
 ), asked AS (
-    INSERT INTO work (kind, subject_id) SELECT 'pipeline:teardown-start', moved.id FROM moved
+    INSERT INTO work (kind, subject_id, due_at, since)
+    SELECT 'pipeline:teardown-start', moved.id, coalesce(moved.delete_due_at, now()), coalesce(moved.delete_due_at, now()) FROM moved
     ON CONFLICT (kind, subject_id) DO UPDATE
-    SET due_at = now(), since = now(), requested = work.requested + 1, attempt = 0, ring_id = NULL
+    SET due_at = excluded.due_at, since = excluded.since, requested = work.requested + 1, attempt = 0, ring_id = NULL
 )
 SELECT id FROM moved
 `
 
 type PipelineScheduleDeletionParams struct {
-	ID    uuid.UUID
-	Cause string
-	Actor string
+	GraceSeconds float64
+	ID           uuid.UUID
+	Actor        string
+	Cause        string
 }
 
 // Moves a pipeline from any status before deletion, or from Failed to
-// Delete, to Scheduled for Deletion. Deletes the pipeline's work rows that
-// no worker holds. A worker that holds one keeps its lease and finds that
-// the status has changed. Cancels unfinished deployments.
+// Delete, to Scheduled for Deletion. The deletion begins after the grace
+// period, at once from Failed to Delete. Deletes the pipeline's work rows
+// that no worker holds. A worker that holds one keeps its lease and finds
+// that the status has changed. Cancels unfinished deployments.
 func (q *Queries) PipelineScheduleDeletion(ctx context.Context, arg PipelineScheduleDeletionParams) (uuid.UUID, error) {
-	row := q.db.QueryRow(ctx, pipelineScheduleDeletion, arg.ID, arg.Cause, arg.Actor)
+	row := q.db.QueryRow(ctx, pipelineScheduleDeletion,
+		arg.GraceSeconds,
+		arg.ID,
+		arg.Actor,
+		arg.Cause,
+	)
 	var id uuid.UUID
 	err := row.Scan(&id)
 	return id, err
@@ -910,6 +1104,67 @@ type PipelineSetLockParams struct {
 func (q *Queries) PipelineSetLock(ctx context.Context, arg PipelineSetLockParams) error {
 	_, err := q.db.Exec(ctx, pipelineSetLock, arg.LockedBy, arg.LockReason, arg.ID)
 	return err
+}
+
+const pipelinesDeleteDue = `-- name: PipelinesDeleteDue :many
+SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace, delete_due_at, delete_asked_at, delete_asked_by, restore_status, restore_cause FROM pipelines WHERE app_id = $1::text AND delete_due_at IS NOT NULL ORDER BY id LIMIT 100
+`
+
+// Returns an app's pipelines whose deletion can still be undone.
+func (q *Queries) PipelinesDeleteDue(ctx context.Context, appID string) ([]Pipeline, error) {
+	rows, err := q.db.Query(ctx, pipelinesDeleteDue, appID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Pipeline{}
+	for rows.Next() {
+		var i Pipeline
+		if err := rows.Scan(
+			&i.ID,
+			&i.AppID,
+			&i.Name,
+			&i.Slug,
+			&i.Status,
+			&i.Cause,
+			&i.Version,
+			&i.RepositoryProvider,
+			&i.RepositoryFullName,
+			&i.RepositoryBranch,
+			&i.RepositoryRoot,
+			&i.RepositoryID,
+			&i.WatchPaths,
+			&i.SourceProblem,
+			&i.HeadCommit,
+			&i.CancelRunning,
+			&i.BuildSettings,
+			&i.DistributionID,
+			&i.DistributionDomain,
+			&i.RecordHost,
+			&i.LiveDeploymentID,
+			&i.LastSequence,
+			&i.LastNumber,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+			&i.LockedAt,
+			&i.LockedBy,
+			&i.LockReason,
+			&i.HeldPush,
+			&i.Workspace,
+			&i.DeleteDueAt,
+			&i.DeleteAskedAt,
+			&i.DeleteAskedBy,
+			&i.RestoreStatus,
+			&i.RestoreCause,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const pipelinesKnown = `-- name: PipelinesKnown :many

@@ -150,6 +150,16 @@ var transitions = []struct {
 	{"PipelineScheduleDeletion", "", func(ctx context.Context, q *queries.Queries, s scene) (uuid.UUID, error) {
 		return q.PipelineScheduleDeletion(ctx, queries.PipelineScheduleDeletionParams{ID: s.pipeline, Actor: "test"})
 	}},
+	{"PipelineRestore", "", func(ctx context.Context, q *queries.Queries, s scene) (uuid.UUID, error) {
+		id, err := q.PipelineScheduleDeletion(ctx, queries.PipelineScheduleDeletionParams{ID: s.pipeline, GraceSeconds: 3600, Actor: "test"})
+		if err != nil {
+			return id, err
+		}
+		if _, err := q.PipelineRestore(ctx, queries.PipelineRestoreParams{ID: s.pipeline, Actor: "test"}); !errors.Is(err, pgx.ErrNoRows) {
+			return id, err
+		}
+		return id, nil // a deletion without a grace period
+	}},
 	{"PipelineMarkDeleting", "pipeline:poll-distro-disabled", func(ctx context.Context, q *queries.Queries, s scene) (uuid.UUID, error) {
 		return q.PipelineMarkDeleting(ctx, queries.PipelineMarkDeletingParams{ID: s.pipeline, Kind: "pipeline:poll-distro-disabled", Epoch: epoch, Actor: "test"})
 	}},

@@ -49,11 +49,19 @@ CREATE TABLE pipelines (
     locked_by            text        NOT NULL DEFAULT '',
     lock_reason          text        NOT NULL DEFAULT '',
     held_push            jsonb,      -- the newest push that the lock held back
-    workspace            text        NOT NULL DEFAULT '' -- the folder of the workspace in which the newest build found the root folder
+    workspace            text        NOT NULL DEFAULT '', -- the folder of the workspace in which the newest build found the root folder
+    -- While delete_due_at is set, the deletion has not begun and can be undone.
+    delete_due_at        timestamptz,
+    delete_asked_at      timestamptz, -- when the deletion was requested
+    delete_asked_by      text        NOT NULL DEFAULT '',
+    restore_status       text        NOT NULL DEFAULT '', -- the status after an undo
+    restore_cause        text        NOT NULL DEFAULT ''  -- and its cause
 );
 
 CREATE UNIQUE INDEX pipelines_one_per_app ON pipelines (app_id)
     WHERE status NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete');
+
+CREATE INDEX pipelines_delete_due ON pipelines (app_id) WHERE delete_due_at IS NOT NULL;
 
 CREATE INDEX pipelines_repository ON pipelines (repository_provider, repository_id);
 CREATE INDEX pipelines_unfinished ON pipelines (id)
@@ -460,6 +468,15 @@ CREATE TABLE purges (
 );
 
 CREATE INDEX purges_open ON purges (pipeline_id) WHERE done_at IS NULL;
+
+-- The picture of what a pipeline's site shows.
+CREATE TABLE thumbnails (
+    pipeline_id   uuid PRIMARY KEY REFERENCES pipelines (id) ON DELETE CASCADE,
+    deployment_id uuid        NOT NULL, -- the deployment that it shows
+    image         bytea       NOT NULL, -- a JPEG of at most 40 KiB
+    version       text        NOT NULL, -- the image's digest, which is in its address
+    taken_at      timestamptz NOT NULL DEFAULT now()
+);
 
 -- Pushed commits that are not built, until the reason is reported to the forge.
 CREATE TABLE skips (

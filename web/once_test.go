@@ -126,6 +126,9 @@ func TestCommitWithoutAnswer(t *testing.T) {
 	uploaded := w.begin(w.create("Uploaded"), nil, file("index.html", "one"))
 	w.send("PUT", fmt.Sprintf("/v1/pipelines/%s/releases/%s/files/%s", uploaded.PipelineID, uploaded.ID, uploaded.Missing[0].SHA256), "one").into(t, 204, nil)
 
+	doomed := w.create("Doomed")
+	w.exec("UPDATE pipelines SET status = 'scheduled_for_deletion', delete_due_at = now() + interval '1 hour', restore_status = 'deployed' WHERE id = $1", doomed.ID)
+
 	for _, test := range []struct {
 		path, body, other string
 		status            int
@@ -133,6 +136,7 @@ func TestCommitWithoutAnswer(t *testing.T) {
 	}{
 		{"/v1/pipelines", `{"name":"Once"}`, `{"name":"Twice"}`, 201, "SELECT count(*) FROM pipelines WHERE name IN ('Once', 'Twice')"},
 		{"/v1/pipelines/" + raw.ID.String() + "/provision", "", "{ }", 202, "SELECT count(*) FROM events WHERE to_status = 'provision_request' AND slug = 'raw'"},
+		{"/v1/pipelines/" + doomed.ID.String() + "/restore", "", "{ }", 202, "SELECT count(*) FROM events WHERE from_status = 'scheduled_for_deletion'"},
 		{at + "/rollback", "", "{}", 202, "SELECT count(*) FROM deployments WHERE kind = 'rollback'"},
 		{at + "/promote", `{"deployment":"` + first.ID.String() + `"}`, `{"deployment":"` + second.ID.String() + `"}`, 202, "SELECT count(*) FROM deployments WHERE kind = 'promotion'"},
 		{at + "/purge", `{"path":"assets/"}`, `{"path":"fonts/"}`, 202, "SELECT count(*) FROM purges"},

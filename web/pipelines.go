@@ -18,20 +18,21 @@ import (
 )
 
 type pipelineJSON struct {
-	ID               uuid.UUID   `json:"id"`
-	AppID            string      `json:"app_id"`
-	Name             string      `json:"name"`
-	Slug             string      `json:"slug"`
-	Status           troy.Status `json:"status"`
-	StatusName       string      `json:"status_name"`
-	Cause            string      `json:"cause,omitempty"`
-	URL              string      `json:"url"`
-	Host             string      `json:"host"`
-	LiveDeploymentID *uuid.UUID  `json:"live_deployment_id,omitempty"`
-	QueuePosition    *int64      `json:"queue_position,omitempty"`
-	Lock             *lockJSON   `json:"lock,omitempty"`
-	Live             *briefJSON  `json:"live,omitempty"`
-	Next             *briefJSON  `json:"next,omitempty"`
+	ID               uuid.UUID     `json:"id"`
+	AppID            string        `json:"app_id"`
+	Name             string        `json:"name"`
+	Slug             string        `json:"slug"`
+	Status           troy.Status   `json:"status"`
+	StatusName       string        `json:"status_name"`
+	Cause            string        `json:"cause,omitempty"`
+	URL              string        `json:"url"`
+	Host             string        `json:"host"`
+	LiveDeploymentID *uuid.UUID    `json:"live_deployment_id,omitempty"`
+	QueuePosition    *int64        `json:"queue_position,omitempty"`
+	Lock             *lockJSON     `json:"lock,omitempty"`
+	Deletion         *deletionJSON `json:"deletion,omitempty"`
+	Live             *briefJSON    `json:"live,omitempty"`
+	Next             *briefJSON    `json:"next,omitempty"`
 	source
 	CreatedAt time.Time `json:"created_at"`
 	UpdatedAt time.Time `json:"updated_at"`
@@ -42,6 +43,26 @@ type lockJSON struct {
 	By     string    `json:"by"`
 	Reason string    `json:"reason"`
 	At     time.Time `json:"at"`
+}
+
+// deletionJSON is the request to delete a pipeline. It can be undone until
+// DueAt, and no more if that is nil.
+type deletionJSON struct {
+	By    string     `json:"by"`
+	At    time.Time  `json:"at"`
+	DueAt *time.Time `json:"due_at,omitempty"`
+}
+
+func deletionOf(p queries.Pipeline) *deletionJSON {
+	if p.DeleteAskedAt == nil || !p.Status.InDeletion() {
+		return nil
+	}
+	d := &deletionJSON{By: p.DeleteAskedBy, At: p.DeleteAskedAt.UTC()}
+	if p.DeleteDueAt != nil {
+		due := p.DeleteDueAt.UTC()
+		d.DueAt = &due
+	}
+	return d
 }
 
 // describe converts rows into the API's pipelines: with their hosts and, for
@@ -78,7 +99,7 @@ func (s *server) describe(ctx context.Context, rows ...queries.Pipeline) ([]pipe
 		j := pipelineJSON{
 			ID: p.ID, Name: p.Name, Slug: p.Slug, Status: p.Status, StatusName: p.Status.String(), Cause: p.Cause,
 			Host: hosts[p.ID], URL: s.siteURL(hosts[p.ID]), LiveDeploymentID: p.LiveDeploymentID,
-			CreatedAt: p.CreatedAt.UTC(), UpdatedAt: p.UpdatedAt.UTC(),
+			CreatedAt: p.CreatedAt.UTC(), UpdatedAt: p.UpdatedAt.UTC(), Deletion: deletionOf(p),
 		}
 		j.Live, j.Next = briefs[p.ID].live, briefs[p.ID].next
 		if p.AppID != nil {
@@ -197,7 +218,18 @@ func (s *server) pipelineProvision(c *gin.Context, who caller) error {
 }
 
 func (s *server) pipelineDelete(c *gin.Context, who caller) error {
-	return s.ask(c, who, s.deps.Intake.ScheduleDeletion)
+	switch now := c.Query("now"); now {
+	case "", "false":
+		return s.ask(c, who, s.deps.Intake.ScheduleDeletion)
+	case "true":
+		return s.ask(c, who, s.deps.Intake.DeleteNow)
+	default:
+		return troy.Errorf(troy.Invalid, "it is %q; expected true or false", troy.Clip(now)).At("now")
+	}
+}
+
+func (s *server) pipelineRestore(c *gin.Context, who caller) error {
+	return s.ask(c, who, s.deps.Intake.Restore)
 }
 
 func (s *server) pipelineLock(c *gin.Context, who caller) error {

@@ -76,3 +76,24 @@ func TestIfMatchLetsOneOfManyPass(t *testing.T) {
 		t.Errorf("the statuses are %v", statuses)
 	}
 }
+
+// TestOldSettingsBlockNothing stores values that today's rules refuse: other
+// settings can change, and the values themselves are still checked.
+func TestOldSettingsBlockNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.bind("blog", "github", "team/blog", "")
+	w.exec(`UPDATE pipelines SET build_settings = '{"output": "../dist", "install": "a\u0007b", "trailing_slash": "sometimes"}', repository_root = '../site', repository_branch = 'a..b' WHERE id = $1`, p.ID)
+	path := "/v1/pipelines/" + p.Slug
+	for _, change := range []string{
+		`{"build": {"test": "make test"}}`, `{"repository": {"branch": "main"}}`, `{"cancel_running": true}`, `{"build": {"output": "public/"}}`,
+	} {
+		w.send("PATCH", path, change).into(t, 200, nil)
+	}
+	w.send("PATCH", path, `{"build": {"output": "../dist"}}`).refused(t, 400, "invalid", "build.output", "inside the repository")
+	w.send("PATCH", path, `{"build": {"trailing_slash": "sometimes"}}`).refused(t, 400, "invalid", "build.trailing_slash", "expected auto")
+	w.send("PATCH", path, `{"repository": {"root": "../site"}}`).refused(t, 400, "invalid", "repository.root", "inside the repository")
+	if n := w.count(`SELECT count(*) FROM pipelines WHERE id = $1 AND build_settings = '{"output": "public", "install": "a\u0007b", "test": "make test", "trailing_slash": "sometimes"}' AND repository_branch = 'main'`, p.ID); n != 1 {
+		t.Error("the settings are not those that were sent and the old ones")
+	}
+}

@@ -226,6 +226,7 @@ func (s *server) routes(monitor http.Handler) *gin.Engine {
 	p.PATCH("", s.as(credentials.Admin, quick, s.pipelineConfigure))
 	p.DELETE("", s.as(credentials.Admin, quick, s.pipelineDelete))
 	p.POST("/provision", s.as(credentials.Admin, quick, s.once(s.pipelineAgain(http.StatusAccepted), s.pipelineProvision)))
+	p.POST("/restore", s.as(credentials.Admin, quick, s.once(s.pipelineAgain(http.StatusAccepted), s.pipelineRestore)))
 	p.GET("/events", s.as(credentials.Viewer, quick, s.eventList))
 	p.GET("/deployments", s.as(credentials.Viewer, quick, s.deploymentList))
 	p.POST("/deployments", s.as(credentials.Deployer, quick, s.once(s.deploymentAgain, s.deploymentCreate)))

@@ -245,6 +245,7 @@ func (w *world) send(method, path string, body any, options ...option) answer {
 }
 
 type pipeline struct {
+	Deletion         *deletion       `json:"deletion"`
 	Live             json.RawMessage `json:"live"`
 	Next             json.RawMessage `json:"next"`
 	ID               uuid.UUID       `json:"id"`

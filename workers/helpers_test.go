@@ -41,6 +41,7 @@ type rig struct {
 	buildPoll, reconcile time.Duration
 	buildSlots           int
 	metrics              *metrics.Metrics
+	grace                time.Duration  // of deletions
 	in                   *intake.Intake // of the workers that started last
 }
 
@@ -70,7 +71,7 @@ func (r *rig) workers() *Workers {
 	log := slog.New(slog.NewTextHandler(testWriter{r.t}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	client := tasks.NewClient(r.redis)
 	b := bell.New(r.db, client, log, map[string]int{tasks.QueueQuick: r.slots, tasks.QueueBuilds: r.buildSlots, tasks.QueueForge: ForgeSlots})
-	r.in = intake.New(r.db, b, intake.Config{SitesSuffix: "localhost"})
+	r.in = intake.New(r.db, b, intake.Config{SitesSuffix: "localhost", DeleteGrace: r.grace})
 	deps := Deps{DB: r.db, Redis: r.redis, Client: client, Cloud: r.cloud, Intake: r.in, Bell: b, Metrics: r.metrics, Log: log}
 	if r.forge != nil {
 		deps.Forges = map[troy.Provider]forge.Forge{troy.GitHub: r.forge}

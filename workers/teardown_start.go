@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud"
@@ -27,6 +28,17 @@ func (w *Workers) teardownStart(ctx context.Context, c *claim) error {
 	}
 	if p.Status != troy.ScheduledForDeletion {
 		return errMoved
+	}
+	left, err := w.q.PipelineBeginDeletion(ctx, p.ID, c.epoch)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return errMoved
+	}
+	if err != nil {
+		return fmt.Errorf("begin the deletion: %w", err)
+	}
+	if left > 0 {
+		// Something rang early. The grace period is not an attempt.
+		return &waitError{delay: time.Duration(left * float64(time.Second)), why: "the deletion is due later and can be undone until then", fresh: true}
 	}
 	holders, err := w.q.WorkHeldByOthers(ctx, p.ID, c.task.Kind)
 	if err != nil {

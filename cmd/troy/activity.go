@@ -81,7 +81,8 @@ func what(e client.Activity) cell {
 	}
 	words := map[string]string{
 		"pipeline.configure": "settings changed:", "pipeline.lock": "locked", "pipeline.unlock": "unlocked", "pipeline.purge": "assets purged",
-		"variable.set": "variable set:", "variable.remove": "variable removed:", "deployment.cancel": "deployment cancelled:",
+		"pipeline.delete-now": "deletion begins at once",
+		"variable.set":        "variable set:", "variable.remove": "variable removed:", "deployment.cancel": "deployment cancelled:",
 		"token.create": "token created:", "token.revoke": "token revoked:", "app.setup": "app set up:", "app.import": "app imported:",
 		"session.create": "signed in:", "session.refuse": "sign-in failed:", "session.revoke": "session revoked:",
 	}

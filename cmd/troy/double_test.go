@@ -45,6 +45,7 @@ type double struct {
 }
 
 type doublePipeline struct {
+	was troy.Status // before its deletion
 	client.Pipeline
 	deployments []*client.Deployment // oldest first
 	variables   []client.Variable
@@ -79,6 +80,7 @@ func newDouble() *double {
 		"GET /v1/pipelines/{p}":                             d.on(d.show),
 		"POST /v1/pipelines/{p}/provision":                  d.on(d.provision),
 		"DELETE /v1/pipelines/{p}":                          d.on(d.delete),
+		"POST /v1/pipelines/{p}/restore":                    d.on(d.restore),
 		"PATCH /v1/pipelines/{p}":                           d.on(d.configure),
 		"POST /v1/pipelines/{p}/deployments":                d.on(d.deployCommit),
 		"POST /v1/pipelines/{p}/deployments/{d}/retry":      d.on(d.retry),
@@ -270,11 +272,30 @@ func (d *double) provision(_ *http.Request, p *doublePipeline) (answer, error) {
 	return answer{202, p.Pipeline}, nil
 }
 
-func (d *double) delete(_ *http.Request, p *doublePipeline) (answer, error) {
+func (d *double) delete(r *http.Request, p *doublePipeline) (answer, error) {
+	now := r.URL.Query().Get("now") == "true"
+	if now && p.Deletion != nil {
+		p.Deletion.DueAt = nil
+		return answer{202, p.Pipeline}, nil
+	}
 	if !p.Status.CanBecome(troy.ScheduledForDeletion) {
 		return fail(troy.Conflict, "the pipeline is %s", p.Status)
 	}
+	p.Deletion = &client.Deletion{By: "token mona", At: time.Now()}
+	if p.Status != troy.FailedToDelete && !now {
+		p.Deletion.DueAt = new(time.Now().Add(10*time.Minute + time.Second))
+	}
+	p.was = p.Status
 	p.become(troy.ScheduledForDeletion, "", uuid.Nil)
+	return answer{202, p.Pipeline}, nil
+}
+
+func (d *double) restore(_ *http.Request, p *doublePipeline) (answer, error) {
+	if p.Deletion == nil || p.Deletion.DueAt == nil {
+		return fail(troy.Conflict, "the pipeline is %s", p.Status)
+	}
+	p.Deletion = nil
+	p.become(p.was, "", uuid.Nil)
 	return answer{202, p.Pipeline}, nil
 }
 

@@ -79,6 +79,7 @@ func (a *app) printPipeline(ctx context.Context, c *client.Client, p client.Pipe
 		{"Cause", p.Cause},
 		{"Next", next},
 		{"Locked", locked},
+		{"Deletion", a.deletes(p, now)},
 		{"In queue", position},
 		{"URL", p.URL},
 		{"Live", numberOf(ctx, c, p.ID.String(), p.LiveDeploymentID)},

@@ -34,6 +34,7 @@ type config struct {
 	KeepDeployments  int           `env:"TROY_KEEP_DEPLOYMENTS" envDefault:"10"`
 	CarryAssets      time.Duration `env:"TROY_CARRY_ASSETS" envDefault:"168h"`
 	UploadsValid     time.Duration `env:"TROY_UPLOADS_VALID" envDefault:"24h"`
+	DeleteGrace      time.Duration `env:"TROY_DELETE_GRACE" envDefault:"10m"`
 
 	EdgeIndexMiB int64    `env:"TROY_EDGE_INDEX_MIB" envDefault:"256"`
 	EdgeProxies  []string `env:"TROY_EDGE_PROXIES" envDefault:"127.0.0.0/8,::1"`

@@ -48,6 +48,7 @@ func (c config) faults() []fault {
 		"TROY_PROPAGATION_DELAY": {c.PropagationDelay, 0, time.Hour},
 		"TROY_CARRY_ASSETS":      {c.CarryAssets, 0, 365 * 24 * time.Hour},
 		"TROY_UPLOADS_VALID":     {c.UploadsValid, time.Minute, 30 * 24 * time.Hour},
+		"TROY_DELETE_GRACE":      {c.DeleteGrace, 0, 30 * 24 * time.Hour},
 		"TROY_BUILD_TIME":        {c.BuildTime, time.Minute, 24 * time.Hour},
 		"TROY_CATCH_UP":          {c.CatchUp, time.Second, 24 * time.Hour},
 	} {

@@ -197,7 +197,7 @@ func TestDevWithoutRedisBringsTheSampleLive(t *testing.T) {
 			t.Errorf("run %d: the sample was released again: %s", run, list)
 		}
 		if run == 1 {
-			wantStatus(t, http.MethodDelete, address+"/v1/pipelines/sample", token, "", http.StatusAccepted)
+			wantStatus(t, http.MethodDelete, address+"/v1/pipelines/sample?now=true", token, "", http.StatusAccepted)
 			for status := 0; status != http.StatusNotFound; { // bounded by the test's deadline
 				status, _ = api(t, http.MethodGet, address+"/v1/pipelines/sample", token, "")
 			}

@@ -54,7 +54,7 @@ func newWebCommand() *cobra.Command {
 }
 
 func (b *backend) intake(cfg config) *intake.Intake {
-	return intake.New(b.db, b.bell, intake.Config{SitesSuffix: cfg.SitesSuffix, AutoProvision: cfg.AutoProvision, CarryAssets: cfg.CarryAssets})
+	return intake.New(b.db, b.bell, intake.Config{SitesSuffix: cfg.SitesSuffix, AutoProvision: cfg.AutoProvision, CarryAssets: cfg.CarryAssets, DeleteGrace: cfg.DeleteGrace})
 }
 
 func newWeb(cfg config, b *backend, log *slog.Logger) (*http.Server, error) {

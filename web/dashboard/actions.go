@@ -38,6 +38,7 @@ func actions() map[string]action {
 		"unlock":    {credentials.Deployer, false, (*Dashboard).unlock},
 		"provision": {credentials.Admin, false, (*Dashboard).provision},
 		"delete":    {credentials.Admin, false, (*Dashboard).remove},
+		"restore":   {credentials.Admin, false, (*Dashboard).restore},
 	}
 }
 
@@ -183,6 +184,15 @@ func (d *Dashboard) remove(v *visit, p queries.Pipeline, form url.Values) (strin
 	if form.Get("confirm") != p.Slug {
 		return "", troy.Errorf(troy.Invalid, "type %s to confirm that the pipeline and its site are to be deleted; nothing was done", p.Slug).At("confirm")
 	}
-	_, err := d.deps.Intake.ScheduleDeletion(v.ctx(), p.ID, v.who.Actor())
+	request := d.deps.Intake.ScheduleDeletion
+	if form.Get("now") != "" {
+		request = d.deps.Intake.DeleteNow
+	}
+	_, err := request(v.ctx(), p.ID, v.who.Actor())
+	return "/pipelines/" + p.Slug, err
+}
+
+func (d *Dashboard) restore(v *visit, p queries.Pipeline, _ url.Values) (string, error) {
+	_, err := d.deps.Intake.Restore(v.ctx(), p.ID, v.who.Actor())
 	return "/pipelines/" + p.Slug, err
 }

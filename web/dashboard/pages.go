@@ -80,7 +80,7 @@ func serveStatic(w http.ResponseWriter, r *http.Request) {
 
 func parse() (*template.Template, error) {
 	t, err := template.New("").Funcs(template.FuncMap{
-		"static": static, "age": func(t time.Time) string { return age(time.Since(t)) }, "stamp": stamp, "machine": machine, "size": size, "short": short,
+		"static": static, "age": func(t time.Time) string { return age(time.Since(t)) }, "until": func(t time.Time) string { return until(time.Until(t)) }, "stamp": stamp, "machine": machine, "size": size, "short": short,
 		"browser": browser, "value": func(s troy.Status) string { return string(s) },
 	}).ParseFS(files, "templates/*.html")
 	if err != nil {

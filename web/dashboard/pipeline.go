@@ -71,6 +71,8 @@ type actionsView struct {
 	Deploy     bool
 	Provision  bool
 	Delete     bool
+	Restore    bool   // whether its deletion can be undone
+	Grace      string // how long a deletion could be undone, empty if not at all
 	GoBack     bool
 	Locked     bool
 	MayLock    bool
@@ -200,6 +202,7 @@ func eventViews(rows []queries.Event, after int64) (views []eventView) {
 // now reads what of the page moves.
 func (d *Dashboard) now(v *visit, p queries.Pipeline) (nowView, error) {
 	n := nowView{Pipeline: p, Dot: tone(p.Status), Actions: actionsOf(v.who, p)}
+	n.Actions.Grace = d.grace(p)
 	host, err := d.q.PipelineHost(v.ctx(), p.ID)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return n, fmt.Errorf("read the host of pipeline %s: %w", p.ID, err)
@@ -265,6 +268,14 @@ func (d *Dashboard) deploymentPage(v *visit, n *nowView) error {
 	return nil
 }
 
+// grace says how long a deletion of a pipeline could be undone.
+func (d *Dashboard) grace(p queries.Pipeline) string {
+	if g := d.deps.Intake.DeleteGrace(); g > 0 && p.Status != troy.FailedToDelete {
+		return period(g)
+	}
+	return ""
+}
+
 // actionsOf says what a visitor may do.
 func actionsOf(who credentials.Holder, p queries.Pipeline) actionsView {
 	allowed := intake.Allowed(p.Status)
@@ -274,6 +285,7 @@ func actionsOf(who credentials.Holder, p queries.Pipeline) actionsView {
 		Deploy: slices.Contains(allowed, intake.Deploy) && p.LockedAt == nil, Provision: slices.Contains(allowed, intake.Provision),
 		Delete: slices.Contains(allowed, intake.Delete), GoBack: slices.Contains(allowed, intake.GoBack),
 		Locked: p.LockedAt != nil, MayLock: !p.Status.InDeletion(), Repository: p.RepositoryFullName != nil,
+		Restore: p.DeleteDueAt != nil,
 	}
 	if p.LiveDeploymentID != nil {
 		a.LiveID = p.LiveDeploymentID.String()

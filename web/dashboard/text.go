@@ -27,6 +27,37 @@ func age(d time.Duration) string {
 	return fmt.Sprintf("%d years ago", int(d.Hours()/24/365.25))
 }
 
+// until formats the time until something happens.
+func until(d time.Duration) string {
+	switch {
+	case d < time.Second:
+		return "any moment now"
+	case d < time.Minute:
+		return "in less than a minute"
+	case d < time.Hour:
+		return fmt.Sprintf("in %d min", int(d.Round(time.Minute).Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("in %d h", int(d.Round(time.Hour).Hours()))
+	}
+	return fmt.Sprintf("in %d days", int(d.Hours()/24))
+}
+
+// period formats a duration of the configuration.
+func period(d time.Duration) string {
+	for _, unit := range []struct {
+		of   time.Duration
+		name string
+	}{{24 * time.Hour, "day"}, {time.Hour, "hour"}, {time.Minute, "minute"}} {
+		if d >= unit.of && d%unit.of == 0 {
+			if d == unit.of {
+				return "1 " + unit.name
+			}
+			return fmt.Sprintf("%d %ss", d/unit.of, unit.name)
+		}
+	}
+	return d.String()
+}
+
 // stamp is a time for people, and machine is the same for browsers.
 func stamp(t time.Time) string   { return t.UTC().Format("2 January 2006, 15:04:05 UTC") }
 func machine(t time.Time) string { return t.UTC().Format(time.RFC3339) }
