@@ -20,6 +20,8 @@ import (
 //
 //	troy manifest 1
 //	trailing_slash always
+//	rules 17
+//	<17 bytes of JSON>
 //	files 2
 //	<sha256> <size> <path>
 //	<sha256> <size> <path>
@@ -27,10 +29,13 @@ import (
 //	<sha256> <size> <until> <path>
 //
 // Paths contain no control characters and come last, so nothing is escaped.
-// SlashAuto has no trailing_slash line.
+// SlashAuto has no trailing_slash line, and a site without rules no rules line.
 const (
 	manifestHeader = "troy manifest 1"
 	slashLine      = "trailing_slash "
+	rulesLine      = "rules "
+	// maxRules is the maximum size of the rules in bytes.
+	maxRules = 32 << 20
 )
 
 // maxLine is the maximum length of a line: a digest, two numbers, a path and
@@ -55,6 +60,12 @@ func EncodeManifest(m Manifest) ([]byte, error) {
 	fmt.Fprintf(lines, "%s\n", manifestHeader)
 	if policy != SlashAuto {
 		fmt.Fprintf(lines, "%s%s\n", slashLine, policy)
+	}
+	if len(m.Rules) > maxRules {
+		return nil, fmt.Errorf("encode manifest: %w", troy.Errorf(troy.Invalid, "the site's rules have %d bytes; at most %d are allowed", len(m.Rules), maxRules))
+	}
+	if len(m.Rules) > 0 {
+		fmt.Fprintf(lines, "%s%d\n%s\n", rulesLine, len(m.Rules), m.Rules)
 	}
 	fmt.Fprintf(lines, "files %d\n", len(m.Files))
 	var line []byte
@@ -85,7 +96,7 @@ func EncodeManifest(m Manifest) ([]byte, error) {
 }
 
 // Digest returns the SHA-256 of the lines of m.Files in EncodeManifest's form.
-// Carried files and the trailing slash policy don't affect it.
+// Carried files, rules and the trailing slash policy don't affect it.
 func (m Manifest) Digest() Digest {
 	h := sha256.New()
 	var line []byte
@@ -171,6 +182,9 @@ func (d *lineReader) manifest(most int) (Manifest, error) {
 	if m.TrailingSlash, err = d.policy(); err != nil {
 		return m, err
 	}
+	if m.Rules, err = d.rules(); err != nil {
+		return m, err
+	}
 	n, err := d.count("files", most)
 	if err != nil {
 		return m, err
@@ -232,6 +246,27 @@ func (d *lineReader) policy() (TrailingSlash, error) {
 		return "", err
 	}
 	return ParseTrailingSlash(string(line[len(slashLine):]))
+}
+
+// rules reads the optional rules.
+func (d *lineReader) rules() ([]byte, error) {
+	if next, _ := d.r.Peek(len(rulesLine)); string(next) != rulesLine {
+		return nil, nil
+	}
+	n, err := d.count("rules", maxRules)
+	if err != nil || n == 0 {
+		return nil, err
+	}
+	d.line++
+	data := bytes.NewBuffer(make([]byte, 0, min(n+1, 1<<16)))
+	if _, err := io.CopyN(data, d.r, int64(n)+1); err != nil {
+		return nil, io.ErrUnexpectedEOF
+	}
+	all := data.Bytes()
+	if all[n] != '\n' {
+		return nil, fmt.Errorf("the rules have more than %d bytes", n)
+	}
+	return all[:n:n], nil
 }
 
 func (d *lineReader) count(word string, most int) (int, error) {

@@ -62,6 +62,29 @@ type Manifest struct {
 	// TrailingSlash is the policy for page addresses. It belongs to the tree,
 	// so a rollback restores it too.
 	TrailingSlash TrailingSlash `json:"trailing_slash,omitempty"`
+	// Rules are the compiled rules of the site (package site/rules), as JSON.
+	// They too belong to the tree. Nil means that it has none.
+	Rules []byte `json:"rules,omitempty"`
+}
+
+// Rules are what sealing a tree adds to its manifest.
+type Rules struct {
+	Compiled []byte // nil if there are none
+	// TrailingSlash is the policy that the site sets itself. It replaces the
+	// tree's unless it is "".
+	TrailingSlash TrailingSlash
+}
+
+// With returns m with the rules. Nil keeps the rules that m has.
+func (m Manifest) With(r *Rules) Manifest {
+	if r == nil {
+		return m
+	}
+	m.Rules = r.Compiled
+	if r.TrailingSlash != "" {
+		m.TrailingSlash = r.TrailingSlash
+	}
+	return m
 }
 
 // Carried is a hashed asset of an earlier deployment.

@@ -1,0 +1,101 @@
+package rules
+
+import (
+	"strings"
+
+	"github.com/troy-iaas/troy/site"
+)
+
+// Input is what Compile reads.
+type Input struct {
+	// Redirects and Headers are the contents of the tree's _redirects and
+	// _headers.
+	Redirects, Headers string
+	// Config are the configuration files of the repository.
+	Config []ConfigFile
+	// Paths are the tree's files, to which the linter compares the rules. Nil
+	// skips the linter.
+	Paths site.Paths
+	// TrailingSlash is the pipeline's policy; troy.toml may override it.
+	TrailingSlash site.TrailingSlash
+	// Strict makes the report strict.
+	Strict bool
+}
+
+// Output is what Compile returns.
+type Output struct {
+	Rules  Rules
+	Report Report
+	// TrailingSlash is the policy of troy.toml, or "".
+	TrailingSlash site.TrailingSlash
+}
+
+// maxDynamic is the maximum number of patterns, for redirects and for headers.
+const maxDynamic = 1_000
+
+// limits are the numbers of redirects that a dialect allows.
+type limits struct{ statics, dynamics int }
+
+type compiler struct {
+	files   []string
+	rules   Rules
+	report  Report
+	found   []found
+	dialect string // of troy.toml
+	slash   site.TrailingSlash
+	limits  limits
+
+	statics, dynamics, headers, dynamicHeaders, denials int
+	seen                                                map[string]bool // paths of Cloudflare's rules
+	notFoundAt                                          position
+}
+
+// Compile compiles the rules. It never fails: a part that can't be used is a
+// problem in the report. Redirects of _redirects come first, then those of
+// troy.toml and of netlify.toml. Headers of [site] come first, then those of
+// _headers, of netlify.toml and of troy.toml; for Netlify's rules, the last one
+// decides.
+func Compile(in Input) Output {
+	c := &compiler{files: []string{"_redirects", "_headers"}, limits: limits{100_000, maxDynamic}}
+	c.report.Strict = in.Strict
+	documents := map[string]document{}
+	indexes := map[string]int{}
+	wrangler := false
+	for _, f := range in.Config {
+		c.files = append(c.files, f.Name)
+		file := len(c.files) - 1
+		wrangler = wrangler || strings.HasPrefix(f.Name, "wrangler.")
+		d, err := parseTOML(f)
+		if err != nil {
+			c.error(position{file, 0}, CodeSyntax, "%s", err)
+			continue
+		}
+		documents[f.Name], indexes[f.Name] = d, file
+		if f.Name == "troy.toml" {
+			c.settings(file, d)
+		}
+	}
+	c.report.Dialect = Netlify
+	if c.dialect == Cloudflare || c.dialect == "" && wrangler {
+		c.report.Dialect, c.limits = Cloudflare, limits{2_000, 100}
+	}
+	c.redirectsFile(0, in.Redirects)
+	c.limits = limits{100_000, maxDynamic}
+	for _, name := range []string{"troy.toml", "netlify.toml"} {
+		c.tables(indexes[name], documents[name], "redirects", c.tomlRedirect)
+	}
+	c.headersFile(1, in.Headers)
+	for _, name := range []string{"netlify.toml", "troy.toml"} {
+		c.tables(indexes[name], documents[name], "headers", c.tomlHeaders)
+	}
+	c.report.Redirects, c.report.Headers = len(c.rules.Redirects), len(c.rules.Headers)
+	slash := c.slash
+	if slash == "" {
+		slash = in.TrailingSlash
+	}
+	if in.Paths != nil {
+		c.lint(in.Paths, slash)
+	}
+	c.order()
+	return Output{Rules: c.rules, Report: c.report, TrailingSlash: c.slash}
+}

@@ -1,0 +1,213 @@
+package rules_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/site"
+	"github.com/troy-iaas/troy/site/rules"
+)
+
+// TestManyRules compiles more rules than are allowed, and looks the first, the
+// last and the refused ones up.
+func TestManyRules(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	for i := range 1_003 {
+		fmt.Fprintf(&b, "/d/%d/:x/* /to/%d/:x/:splat 302\n", i, i)
+	}
+	for i := range 100_002 {
+		fmt.Fprintf(&b, "/s/%d /to/%d\n", i, i)
+	}
+	out := rules.Compile(rules.Input{Redirects: b.String()})
+	if out.Report.Redirects != 101_000 || out.Report.Errors != 5 || out.Report.Problems[0].Code != rules.CodeLimit || out.Report.Problems[0].Line != 1_001 {
+		t.Fatalf("the report is %+v", out.Report)
+	}
+	m := matcher(t, out)
+	for path, want := range map[string]string{
+		"/s/0": "/to/0", "/s/99999/": "/to/99999", "/s/100000": "", "/d/0/a/b": "/to/0/a/b", "/d/999/a/b/c": "/to/999/a/b/c", "/d/1000/a": "",
+	} {
+		if match, _ := m.Redirect(rules.Request{Path: path}); match.Location != want {
+			t.Errorf("%s leads to %q, expected %q", path, match.Location, want)
+		}
+	}
+}
+
+// TestProblemsAreBounded counts all problems and lists some of each severity.
+func TestProblemsAreBounded(t *testing.T) {
+	t.Parallel()
+	out := rules.Compile(rules.Input{Redirects: strings.Repeat("/a\n", 50_000) + strings.Repeat("/b /c\n", 300), Paths: paths(nil)})
+	r := out.Report
+	if r.Errors != 50_000 || r.Warnings != 300 || len(r.Problems) != 200 || r.Omitted() != 50_100 {
+		t.Errorf("%d errors, %d warnings, %d listed, %d omitted", r.Errors, r.Warnings, len(r.Problems), r.Omitted())
+	}
+}
+
+// TestHostilePatterns asks for long paths that almost match many patterns.
+func TestHostilePatterns(t *testing.T) {
+	t.Parallel()
+	var redirects, headers strings.Builder
+	for i := range 90 {
+		fmt.Fprintf(&redirects, "/:a-:b-:c-:d/*/x%d /y/:splat\n/a*a%d /z\n", i, i)
+		fmt.Fprintf(&headers, "/*a*a*a*a*a*b%d\n  x: y\n", i)
+	}
+	cloudflare := []rules.ConfigFile{{Name: "wrangler.toml"}}
+	m := matcher(t, rules.Compile(rules.Input{Redirects: redirects.String(), Config: cloudflare}))
+	h := matcher(t, rules.Compile(rules.Input{Headers: headers.String()}))
+	for _, path := range []string{
+		"/" + strings.Repeat("a-", 16<<10), "/" + strings.Repeat("/", 32<<10), "/" + strings.Repeat("a", 32<<10), "/a-b-c-d" + strings.Repeat("/x", 16<<10),
+	} {
+		started := time.Now()
+		if match, ok := m.Redirect(rules.Request{Path: path}); ok {
+			t.Errorf("%.20s… matches %+v", path, match)
+		}
+		if changes := h.Headers("", path); changes != nil {
+			t.Errorf("%.20s… changes %+v", path, changes)
+		}
+		if took := time.Since(started); took > patience {
+			t.Errorf("%.20s… took %s", path, took)
+		}
+	}
+}
+
+// TestPasswordsStayOut looks for a password in everything that is stored or
+// shown.
+func TestPasswordsStayOut(t *testing.T) {
+	t.Parallel()
+	out := rules.Compile(rules.Input{
+		Headers: "/a\n  Basic-Auth: dev:open-sesame\n/b/:x/:x\n  Basic-Auth: dev:open-sesame\n  " + strings.Repeat("Basic-Auth: open-sesame ", 1000) + "\n",
+		Config:  []rules.ConfigFile{{Name: "netlify.toml", Text: "[[headers]]\nfor = \"/c\"\n[headers.values]\nBasic-Auth = \"dev:open-sesame\"\nX = 1\n"}},
+		Paths:   paths([]string{"a.html"}), Strict: true,
+	})
+	encoded, err := out.Rules.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(encoded, []byte("basic-auth")) {
+		t.Errorf("no rule refuses: %s", encoded)
+	}
+	if all := fmt.Sprintf("%s %+v %v", encoded, out.Report, out.Report.Refusal()); strings.Contains(all, "sesame") {
+		t.Errorf("the password is in %s", all)
+	}
+	m := matcher(t, out)
+	for _, path := range []string{"/a", "/a/", "/b/x", "/c"} {
+		if !m.Denied("", path) {
+			t.Errorf("%s is public", path)
+		}
+	}
+}
+
+// TestTooManyPasswords refuses the whole site beyond the limit.
+func TestTooManyPasswords(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	for i := range 1_001 {
+		fmt.Fprintf(&b, "/p/%d/*\n  Basic-Auth: a:b\n", i)
+	}
+	m := matcher(t, rules.Compile(rules.Input{Headers: b.String()}))
+	if !m.Denied("", "/p/1000/x") || !m.Denied("", "/other") {
+		t.Error("a path beyond the limit is public")
+	}
+}
+
+// TestNewConfig keeps the lines of rules and empties those of other tables.
+func TestNewConfig(t *testing.T) {
+	t.Parallel()
+	text := "[build]\ncommand = \"make\"\n[build.environment]\nTOKEN = \"hunter2\"\nTEXT = '''\n[site]\nhunter2\n'''\n[[redirects]]\nfrom = \"/a\"\nto = \"/b\"\n[context.production]\ncommand = \"x\"\n[site]\nspa = true\n"
+	c, ok, err := rules.NewConfig("netlify.toml", []byte(text))
+	if err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	if want := "\n\n\n\n\n\n\n\n[[redirects]]\nfrom = \"/a\"\nto = \"/b\"\n\n\n[site]\nspa = true\n"; c.Text != want {
+		t.Errorf("kept %q, expected %q", c.Text, want)
+	}
+	if _, ok, err := rules.NewConfig("troy.toml", []byte("[build]\ncommand = \"x\"\n")); ok || err != nil {
+		t.Errorf("a file without rules: %v, %v", ok, err)
+	}
+	if _, _, err := rules.NewConfig("troy.toml", []byte("[site\n")); troy.KindOf(err) != troy.Invalid {
+		t.Errorf("a file that is not TOML: %v", err)
+	}
+}
+
+func TestCheckConfig(t *testing.T) {
+	t.Parallel()
+	for field, files := range map[string][]rules.ConfigFile{
+		"config[0].name": {{Name: "../troy.toml"}},
+		"config[1].name": {{Name: "troy.toml"}, {Name: "troy.toml"}},
+		"config[0].text": {{Name: "troy.toml", Text: "[["}},
+		"config[1].text": {{Name: "wrangler.toml"}, {Name: "netlify.toml", Text: strings.Repeat("#", rules.MaxConfig+1)}},
+	} {
+		e, ok := errors.AsType[*troy.Error](rules.CheckConfig(files))
+		if !ok || e.Field != field {
+			t.Errorf("%v: the error is %v, expected one at %s", files[0].Name, e, field)
+		}
+	}
+}
+
+// TestFromTree reads the files of a tree, and refuses headers that it can't
+// read whole.
+func TestFromTree(t *testing.T) {
+	t.Parallel()
+	files := map[string]string{"_redirects": "/a /b\n", "_headers": "/*\n  x: y\n", "b.html": "b"}
+	var m site.Manifest
+	for name, content := range files {
+		m.Files = append(m.Files, site.File{Path: name, Size: int64(len(content))})
+	}
+	open := func(f site.File) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(files[f.Path])), nil }
+	out, err := rules.FromTree(m, open, rules.Input{})
+	if err != nil || out.Report.Redirects != 1 || out.Report.Headers != 1 || !out.Report.Clean() {
+		t.Errorf("the report is %+v, the error %v", out.Report, err)
+	}
+	failing := func(site.File) (io.ReadCloser, error) { return nil, io.ErrUnexpectedEOF }
+	if _, err := rules.FromTree(m, failing, rules.Input{}); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("the error is %v", err)
+	}
+	m.Files = []site.File{{Path: "_headers", Size: rules.MaxFile + 1}}
+	if _, err := rules.FromTree(m, open, rules.Input{}); troy.KindOf(err) != troy.Invalid {
+		t.Errorf("the error is %v", err)
+	}
+	large := rules.Compile(rules.Input{Redirects: strings.Repeat("#", rules.MaxFile+1)})
+	if large.Report.Errors != 1 || large.Report.Problems[0].Line != 0 {
+		t.Errorf("the report is %+v", large.Report)
+	}
+}
+
+func TestDecode(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"", "{}", `{"version":2}`, `{"version":"1"}`} {
+		if _, err := rules.Decode([]byte(text)); err == nil {
+			t.Errorf("%q was accepted", text)
+		}
+	}
+	for _, parts := range [][]rules.Part{{}, {{}}, {{Text: "a"}}, {{Rest: "r"}, {Text: "/"}}, {{Text: "/"}, {One: "a"}, {One: "b"}}, {{Any: "a"}, {Any: "b"}}} {
+		r := rules.Rules{Redirects: []rules.Redirect{{Where: rules.Where{Pattern: parts}}}}
+		if _, err := rules.New(r); err == nil && len(parts) > 0 {
+			t.Errorf("the pattern %+v was accepted", parts)
+		}
+	}
+}
+
+// TestStrict refuses a report with problems only if it is strict.
+func TestStrict(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		in   rules.Input
+		fail bool
+	}{
+		{rules.Input{Redirects: "/a"}, false},
+		{rules.Input{Redirects: "/a", Strict: true}, true},
+		{rules.Input{Redirects: "/a /b", Strict: true}, false},
+		{rules.Input{Redirects: "/a", Config: []rules.ConfigFile{{Name: "troy.toml", Text: "[site]\nstrict = true"}}}, true},
+	} {
+		err := rules.Compile(c.in).Report.Refusal()
+		if (err != nil) != c.fail || c.fail && troy.KindOf(err) != troy.Invalid {
+			t.Errorf("%+v: the error is %v", c.in, err)
+		}
+	}
+}
