@@ -308,6 +308,7 @@ func TestCookies(t *testing.T) {
 	t.Parallel()
 	b := newBox(t)
 	now := time.Now().Truncate(time.Second) // as in a cookie
+	b.handlerOnly = true // the test moves the clock
 	b.edge.keeper.now = func() time.Time { return now }
 	h, other := secretSite(b, "cookies.localhost"), secretSite(b, "other.localhost")
 	one, two := passwordOf(typed), passwordOf("battery staple")
@@ -364,6 +365,7 @@ func forged(host string, w site.Password, until time.Time) string {
 func TestBasic(t *testing.T) {
 	t.Parallel()
 	b := newBox(t)
+	b.handlerOnly = true // the test moves the clock and counts
 	now := time.Now()
 	b.edge.keeper.now = func() time.Time { return now }
 	h := secretSite(b, "basic.localhost")
@@ -406,6 +408,7 @@ func TestBasic(t *testing.T) {
 func TestParallelBasic(t *testing.T) {
 	t.Parallel()
 	h := secretSite(newBox(t), "parallel.localhost")
+	h.handlerOnly = true // the test counts
 	h.protect(site.Protection{Passwords: []site.Password{passwordOf(typed)}})
 	var group sync.WaitGroup
 	for range 5 * attemptsBurst {
@@ -420,6 +423,7 @@ func TestParallelBasic(t *testing.T) {
 func TestAttemptsAreBounded(t *testing.T) {
 	t.Parallel()
 	b := newBox(t)
+	b.handlerOnly = true // the test moves the clock and counts
 	now := time.Now()
 	b.edge.keeper.now = func() time.Time { return now }
 	h, other := secretSite(b, "bounded.localhost"), secretSite(b, "another.localhost")

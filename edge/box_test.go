@@ -11,10 +11,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/uuid"
 
+	"github.com/troy-iaas/troy/internal/generation"
 	"github.com/troy-iaas/troy/site"
 )
 
@@ -23,12 +25,38 @@ type box struct {
 	t      testing.TB
 	layout site.Layout
 	edge   *Server
-	log    *bytes.Buffer // the edge's log; read it only between requests
+	log    *logBuffer
+	// network is a connection to Serve, or nil before the first request.
+	// Requests use only the handler if handlerOnly is set.
+	network     *network
+	mu          sync.Mutex // of network
+	handlerOnly bool
+	uncounted   bool // changes are not counted, as if their writers crashed
 }
+
+// logBuffer is the edge's log.
+type logBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+func (b *logBuffer) Len() int { return len(b.String()) }
 
 func newBox(t testing.TB, change ...func(*Config)) *box {
 	t.Helper()
-	b := &box{t: t, layout: site.Layout{Root: t.TempDir()}, log: &bytes.Buffer{}}
+	b := &box{t: t, layout: site.Layout{Root: t.TempDir()}, log: &logBuffer{}}
 	cfg := Config{Root: b.layout.Root, Logger: slog.New(slog.NewTextHandler(b.log, nil))}
 	for _, f := range change {
 		f(&cfg)
@@ -123,9 +151,22 @@ func (b *box) replace(path string, data []byte) {
 	if err := os.Rename(incoming, path); err != nil {
 		b.t.Fatal(err)
 	}
+	b.changed()
 }
 
-// get sends a request to the edge without a network. headers are alternating
+// changed counts a change, as writers do.
+func (b *box) changed() {
+	b.t.Helper()
+	if b.uncounted {
+		return
+	}
+	if err := generation.Bump(b.layout.Generation()); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// get sends a request to the edge's handler, and twice over a network, where
+// all answers have to be the same: the second may be a kept one. headers are alternating
 // names and values; a first pair named "method" sets the method.
 func (b *box) get(host, target string, headers ...string) *http.Response {
 	b.t.Helper()
@@ -140,6 +181,11 @@ func (b *box) get(host, target string, headers ...string) *http.Response {
 	}
 	w := httptest.NewRecorder()
 	b.edge.ServeHTTP(w, r)
+	if !b.handlerOnly && isHost([]byte(host)) && host != "" {
+		for range 2 {
+			b.compare(w.Result(), w.Body.String(), r)
+		}
+	}
 	return w.Result()
 }
 

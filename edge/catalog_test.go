@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,7 +16,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/troy-iaas/troy/internal/generation"
 	"github.com/troy-iaas/troy/site"
 )
 
@@ -207,6 +205,7 @@ func TestAFlipHoldsForTheNextRequest(t *testing.T) {
 	if err := os.Remove(h.layout.Record(h.host)); err != nil {
 		t.Fatal(err)
 	}
+	h.changed()
 	wantStatus(t, h.fetch("/"), 404)
 }
 
@@ -227,8 +226,7 @@ func TestEveryAnswerIsOfOneDeployment(t *testing.T) {
 	// With little memory, blobs are opened all the time.
 	b := newBox(t, func(c *Config) { c.MemoryBytes = 1 })
 	h := b.provision("flip.localhost")
-	srv := httptest.NewServer(b.edge)
-	t.Cleanup(srv.Close)
+	url := "http://" + b.serve()
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 50, DisableCompression: true}}
 	t.Cleanup(client.CloseIdleConnections)
 
@@ -257,7 +255,7 @@ func TestEveryAnswerIsOfOneDeployment(t *testing.T) {
 		readers.Go(func() {
 			for ctx.Err() == nil {
 				for target, file := range map[string]string{"/": "index.html", "/app.js": "app.js", "/page": "page.html", "/nowhere": "404.html", "/common": "common.html"} {
-					if err := readOne(t, client, srv.URL+target, h.host, file, &versions); err != nil {
+					if err := readOne(t, client, url+target, h.host, file, &versions); err != nil {
 						wrong.Add(1)
 						t.Errorf("GET %s: %v", target, err)
 						return
@@ -277,7 +275,7 @@ func TestEveryAnswerIsOfOneDeployment(t *testing.T) {
 		remove(t, h, live, &versions)
 		live = next
 		for goal := reads.Load() + 200; reads.Load() < goal && wrong.Load() == 0; {
-			_ = readOne(t, client, srv.URL+"/", h.host, "index.html", &versions)
+			_ = readOne(t, client, url+"/", h.host, "index.html", &versions)
 		}
 	}
 	stop()
@@ -339,6 +337,7 @@ func remove(t *testing.T, h *hosted, deployment uuid.UUID, versions *sync.Map) {
 func TestMoreSitesThanFitInMemory(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, func(c *Config) { c.IndexBytes, c.MemoryBytes = 4*siteWeight, 1000 })
+	b.handlerOnly = true
 	var sites []*hosted
 	for i := range 20 {
 		h := b.provision(fmt.Sprintf("site-%d.localhost", i))
@@ -462,10 +461,11 @@ func TestChangesAreCounted(t *testing.T) {
 	b := newBox(t)
 	h := b.provision("counted.localhost")
 	bump := func() {
-		if err := generation.Bump(b.layout.Generation()); err != nil {
-			t.Fatal(err)
-		}
+		b.uncounted = false
+		b.changed()
+		b.uncounted = true
 	}
+	b.handlerOnly = true
 	bump()
 	b.edge.clock.tick()
 	b.edge.clock.running.Store(true)

@@ -66,3 +66,6 @@ func (c *clock) tick() {
 	date := time.Now().UTC().Format("Mon, 02 Jan 2006 15:04:05 GMT")
 	c.date.Store(&date)
 }
+
+// now returns the Date header's value.
+func (c *clock) now() string { return *c.date.Load() }

@@ -47,6 +47,11 @@ type Config struct {
 	// HTTPS means that browsers reach the sites over HTTPS, also if a proxy in
 	// front of the edge ends it.
 	HTTPS bool
+	// Connections is the maximum number of open connections of clients; 0 means
+	// 10,000. ClientConnections is the maximum of one client, an IPv4 address or
+	// an IPv6 network of 64 bits; 0 means no maximum. Loopback and private
+	// addresses have no maximum of their own.
+	Connections, ClientConnections int
 	// Logger logs each request at debug level and faults at error level. Nil
 	// disables logging.
 	Logger *slog.Logger
@@ -56,6 +61,8 @@ type Config struct {
 // for concurrent use.
 type Server struct {
 	clock   *clock
+	limits  *connections
+	hot     *hot
 	catalog *catalog
 	blobs   *blobs
 	pages   *pages
@@ -74,6 +81,10 @@ func New(cfg Config) (*Server, error) {
 		return nil, errors.New("edge: IndexBytes is negative; expected 0 or more")
 	case cfg.MemoryBytes < 0:
 		return nil, errors.New("edge: MemoryBytes is negative; expected 0 or more")
+	case cfg.Connections < 0:
+		return nil, errors.New("edge: Connections is negative; expected 0 or more")
+	case cfg.ClientConnections < 0:
+		return nil, errors.New("edge: ClientConnections is negative; expected 0 or more")
 	}
 	root, err := filepath.Abs(cfg.Root)
 	if err != nil {
@@ -89,6 +100,9 @@ func New(cfg Config) (*Server, error) {
 	if cfg.MemoryBytes == 0 {
 		cfg.MemoryBytes = 128 << 20
 	}
+	if cfg.Connections == 0 {
+		cfg.Connections = 10_000
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -99,7 +113,10 @@ func New(cfg Config) (*Server, error) {
 		trusted = loopback()
 	}
 	return &Server{
-		clock: clock,
+		clock:  clock,
+		limits: newConnections(cfg.Connections, cfg.ClientConnections),
+		// A kept response and blobs share its body.
+		hot: &hot{lru.New[hotKey, *hotAnswer](cfg.MemoryBytes)},
 		catalog: &catalog{
 			clock: clock, layout: layout, limits: cfg.Limits, hosts: lru.New[string, *live](cfg.IndexBytes),
 			onDisk: lru.New[site.Tree, *onDisk](spillFactor * cfg.IndexBytes), spillDir: cfg.SpillDir, log: cfg.Logger,

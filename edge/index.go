@@ -171,6 +171,12 @@ func (x *index) file(path string) file {
 	return x.files.file(i)
 }
 
+// owns reports whether a path is one of the deployment's own files, not a
+// carried asset, whose time ends.
+func (x *index) owns(path string) bool {
+	return x.carried.len() == 0 || x.files.find(path, "") >= 0
+}
+
 // Find implements site.Paths. It excludes carried assets, which are not pages,
 // and files that configure the host, which are not served.
 func (x *index) Find(stem, suffix string) (string, bool) {

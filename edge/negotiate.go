@@ -97,3 +97,16 @@ func rangeable(value string) bool {
 	const maxParts = 16
 	return strings.HasPrefix(value, "bytes=") && strings.Count(value, ",") < maxParts
 }
+
+// codings is the part of an Accept-Encoding that matters.
+type codings uint8
+
+const takesGzip codings = 1
+
+// accepted returns the codings that an Accept-Encoding accepts.
+func accepted(value []byte) codings {
+	if acceptsGzip([]string{string(value)}) {
+		return takesGzip
+	}
+	return 0
+}

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -236,10 +235,7 @@ func TestHostilePaths(t *testing.T) {
 	b.provision("victim.localhost").publish(map[string]string{"secret.html": "the victim's"})
 	h := b.provision("site.localhost")
 	h.publish(map[string]string{"index.html": "home", "docs/x.html": "x"})
-	srv := httptest.NewUnstartedServer(nil)
-	srv.Config = b.edge.HTTPServer()
-	srv.Start()
-	t.Cleanup(srv.Close)
+	address := b.serve()
 
 	for _, c := range []struct {
 		target string
@@ -273,26 +269,29 @@ func TestHostilePaths(t *testing.T) {
 		{"http://site.localhost", 200},
 		{"/", 200},
 	} {
-		conn, err := net.Dial("tcp", srv.Listener.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
-		_, _ = fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: site.localhost\r\nConnection: close\r\n\r\n", c.target)
-		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
-		if err != nil {
-			t.Errorf("GET %.60s: %v", c.target, err)
+		// net/http reads the requests that end the connection.
+		for _, connection := range []string{"", "Connection: close\r\n"} {
+			conn, err := net.Dial("tcp", address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+			_, _ = fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: site.localhost\r\n%s\r\n", c.target, connection)
+			res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Errorf("GET %.60s: %v", c.target, err)
+				_ = conn.Close()
+				continue
+			}
+			got := content(t, res)
+			if res.StatusCode != c.status {
+				t.Errorf("GET %.60s: status %d, want %d", c.target, res.StatusCode, c.status)
+			}
+			if strings.Contains(got, "the victim's") || strings.Contains(got, "root:") || c.status != 200 && strings.Contains(got, "home") {
+				t.Errorf("GET %.60s: answered %q", c.target, got)
+			}
 			_ = conn.Close()
-			continue
 		}
-		got := content(t, res)
-		if res.StatusCode != c.status {
-			t.Errorf("GET %.60s: status %d, want %d", c.target, res.StatusCode, c.status)
-		}
-		if strings.Contains(got, "the victim's") || strings.Contains(got, "root:") || c.status != 200 && strings.Contains(got, "home") {
-			t.Errorf("GET %.60s: answered %q", c.target, got)
-		}
-		_ = conn.Close()
 	}
 }
 

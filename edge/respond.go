@@ -181,6 +181,9 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, l *live, name stri
 		return nil
 	}
 	fields.set("Content-Length", strconv.FormatInt(size, 10))
+	if k, ok := w.(hotWriter); ok && status == http.StatusOK && b.file == nil && l.access == nil && l.index.owns(name) {
+		k.keep(kept{l.sources, fields.to.Get("Etag"), b.data})
+	}
 	w.WriteHeader(status)
 	if r.Method == http.MethodHead {
 		return nil

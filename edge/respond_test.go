@@ -4,7 +4,6 @@ import (
 	"compress/gzip"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"strconv"
 	"strings"
@@ -107,10 +106,9 @@ func TestHeadSaysWhatGetDoes(t *testing.T) {
 		"index.html": "home", "empty.txt": "", "404.html": strings.Repeat("gone ", 1000),
 		"large.bin": strings.Repeat("0123456789", 20_000), "large.txt": strings.Repeat("0123456789", 20_000),
 	})
-	srv := httptest.NewServer(b.edge)
-	t.Cleanup(srv.Close)
+	url := "http://" + b.serve()
 	ask := func(method, target, encoding string) (*http.Response, string) {
-		r, err := http.NewRequestWithContext(t.Context(), method, srv.URL+target, nil)
+		r, err := http.NewRequestWithContext(t.Context(), method, url+target, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

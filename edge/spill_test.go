@@ -19,6 +19,7 @@ import (
 func largeSites(t *testing.T, change ...func(*Config)) (*box, []*hosted) {
 	t.Helper()
 	b := newBox(t, append([]func(*Config){func(c *Config) { c.IndexBytes = 100 << 10; c.SpillDir = t.TempDir() }}, change...)...)
+	b.handlerOnly = true // tests change what it caches
 	var sites []*hosted
 	for i := range 4 {
 		h := b.provision(fmt.Sprintf("large-%d.localhost", i))

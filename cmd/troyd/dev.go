@@ -123,7 +123,7 @@ func runDev(ctx context.Context, cfg config, sample string) (err error) {
 	g.Go(func() error { b.watch(ctx); return nil })
 	g.Go(func() error { return runWorkers(ctx, cfg, b, log) })
 	g.Go(func() error { return serve(ctx, api, server) })
-	g.Go(func() error { return serve(ctx, sites, edge.HTTPServer()) })
+	g.Go(func() error { return edge.Serve(ctx, sites, stopTimeout) })
 	g.Go(func() error {
 		live := ""
 		if sample != "" {

@@ -31,7 +31,7 @@ func newEdgeCommand() *cobra.Command {
 				return err
 			}
 			log.Info("serving sites", "address", l.Addr().String())
-			return serve(cmd.Context(), l, server.HTTPServer())
+			return server.Serve(cmd.Context(), l, stopTimeout)
 		},
 	}
 }

@@ -1,0 +1,161 @@
+package edge
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// frontSite is a box with a site that has a small, a large and a very large
+// file. Serve answers requests to it.
+func frontSite(t *testing.T, change ...func(*Config)) (h *hosted, address string, files map[string]string) {
+	t.Helper()
+	b := newBox(t, change...)
+	h = b.provision("front.localhost")
+	files = map[string]string{
+		"index.html": "home", "page.html": strings.Repeat("page ", 5000),
+		"large.bin": noise(maxHot + 100), "huge.bin": strings.Repeat("0123456789abcdef", 1<<20),
+	}
+	h.publish(files)
+	return h, b.serve(), files
+}
+
+func plainRequest(target string, fields ...string) string {
+	return "GET " + target + " HTTP/1.1\r\nHost: front.localhost\r\n" + strings.Join(append(fields, ""), "\r\n") + "\r\n"
+}
+
+// TestRequestsInPieces sends requests in every way that TCP can deliver them.
+func TestRequestsInPieces(t *testing.T) {
+	t.Parallel()
+	_, address, files := frontSite(t)
+	want := func(n *network, target string) {
+		t.Helper()
+		res, body, err := n.receive(http.MethodGet)
+		if err != nil || res.StatusCode != 200 || body != files[target[1:]] {
+			t.Fatalf("GET %s: %v, %d bytes, error %v", target, res, len(body), err)
+		}
+	}
+	for _, target := range []string{"/page.html", "/large.bin", "/huge.bin"} {
+		request := plainRequest(target, "User-Agent: test")
+		n := dial(t, address)
+		for i := range len(request) { // one byte at a time
+			if _, err := io.WriteString(n.conn, request[i:i+1]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want(n, target)
+		// Many at once, ending in the middle of one.
+		all := strings.Repeat(request, 10)
+		go func() { _, _ = io.WriteString(n.conn, all+request[:len(request)/2]) }()
+		for range 10 {
+			want(n, target)
+		}
+		if _, err := io.WriteString(n.conn, request[len(request)/2:]); err != nil {
+			t.Fatal(err)
+		}
+		want(n, target)
+		// Then one that net/http has to read, and a plain one after it.
+		other := "GET " + target + " HTTP/1.1\r\nHost: front.localhost\r\nContent-Length: 3\r\n\r\nabc"
+		if _, err := io.WriteString(n.conn, request+other+request); err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			want(n, target)
+		}
+	}
+	// More pipelined requests than a loop reads at once.
+	n := dial(t, address)
+	go func() { _, _ = io.WriteString(n.conn, strings.Repeat(plainRequest("/page.html"), 2000)) }()
+	for range 2000 {
+		want(n, "/page.html")
+	}
+}
+
+// TestAmbiguousRequests checks that requests that two servers could understand
+// differently are refused, or are answered once and end the connection, and that
+// none of their bytes become another request.
+func TestAmbiguousRequests(t *testing.T) {
+	t.Parallel()
+	_, address, _ := frontSite(t)
+	const smuggled = "GET /page.html HTTP/1.1\r\nHost: front.localhost\r\n\r\n"
+	for name, c := range map[string]struct {
+		request  string
+		statuses []int
+	}{
+		// The transfer coding overrides the length (RFC 9112 §6.3).
+		"length and chunks":         {"GET / HTTP/1.1\r\nHost: front.localhost\r\nContent-Length: " + fmt.Sprint(len(smuggled)+5) + "\r\nTransfer-Encoding: chunked\r\n\r\n" + fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(smuggled), smuggled), []int{200, 400}},
+		"two lengths":               {"GET / HTTP/1.1\r\nHost: front.localhost\r\nContent-Length: 0\r\nContent-Length: " + fmt.Sprint(len(smuggled)) + "\r\n\r\n" + smuggled, []int{400}},
+		"a body in a length":        {"GET / HTTP/1.1\r\nHost: front.localhost\r\nContent-Length: " + fmt.Sprint(len(smuggled)) + "\r\n\r\n" + smuggled, []int{200}},
+		"a body in chunks":          {"GET / HTTP/1.1\r\nHost: front.localhost\r\nTransfer-Encoding: chunked\r\n\r\n" + fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(smuggled), smuggled), []int{200}},
+		"an odd transfer coding":    {"GET / HTTP/1.1\r\nHost: front.localhost\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", []int{501}},
+		"a space before the colon":  {"GET / HTTP/1.1\r\nHost: front.localhost\r\nContent-Length : 5\r\n\r\nhello", []int{400}},
+		"a folded line":             {"GET / HTTP/1.1\r\nHost: front.localhost\r\nX: a\r\n b\r\n\r\n", []int{200, 400}},
+		"two hosts":                 {"GET / HTTP/1.1\r\nHost: front.localhost\r\nHost: other.localhost\r\n\r\n", []int{400}},
+		"no host":                   {"GET / HTTP/1.1\r\n\r\n", []int{400}},
+		"a host with a space":       {"GET / HTTP/1.1\r\nHost: front localhost\r\n\r\n", []int{400}},
+		"a NUL in a field":          {"GET / HTTP/1.1\r\nHost: front.localhost\r\nX: a\x00b\r\n\r\n", []int{400}},
+		"a CR in a field":           {"GET / HTTP/1.1\r\nHost: front.localhost\r\nX: a\rContent-Length: 5\r\n\r\n", []int{400}},
+		"a field without a name":    {"GET / HTTP/1.1\r\nHost: front.localhost\r\n: x\r\n\r\n", []int{400}},
+		"a space in the target":     {"GET / / HTTP/1.1\r\nHost: front.localhost\r\n\r\n", []int{400}},
+		"an unknown version":        {"GET / HTTP/1.2\r\nHost: front.localhost\r\n\r\n", []int{200, 400, 505}},
+		"no version":                {"GET /\r\n\r\n", []int{400}},
+		"lines that end in LF":      {"GET / HTTP/1.1\nHost: front.localhost\n\n", []int{200}},
+		"HTTP/2 without an upgrade": {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", []int{405, 400, 505}},
+		"a TLS handshake":           {"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + strings.Repeat("\x00", 600), []int{400}},
+		"an end of the connection":  {"GET / HTTP/1.1\r\nHost: front.localhost\r\nConnection: close\r\n\r\n", []int{200}},
+		"HTTP/1.0":                  {"GET / HTTP/1.0\r\nHost: front.localhost\r\n\r\n", []int{200}},
+		"100-continue":              {"GET / HTTP/1.1\r\nHost: front.localhost\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\nhello", []int{100, 200}},
+		"an absolute target":        {"GET http://front.localhost/ HTTP/1.1\r\nHost: other.localhost\r\n\r\n", []int{200}},
+		"too many fields":           {"GET / HTTP/1.1\r\nHost: front.localhost\r\n" + strings.Repeat("X: y\r\n", 100) + "\r\n", []int{200}},
+		"a long header":             {"GET / HTTP/1.1\r\nHost: front.localhost\r\nX: " + strings.Repeat("y", 20_000) + "\r\n\r\n", []int{200}},
+		"too long a header":         {"GET / HTTP/1.1\r\nHost: front.localhost\r\nX: " + strings.Repeat("y", 60_000) + "\r\n\r\n", []int{431}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := dial(t, address)
+			// The second request must be answered as itself or not at all.
+			for _, before := range []string{"", plainRequest("/")} {
+				_, _ = io.WriteString(n.conn, before+c.request)
+				if tcp, ok := n.conn.(*net.TCPConn); ok && name != "100-continue" {
+					_ = tcp.CloseWrite()
+				}
+				if before != "" {
+					if res, _, err := n.receive(http.MethodGet); err != nil || res.StatusCode != 200 {
+						t.Fatalf("the plain request: %v, %v", res, err)
+					}
+				}
+				_ = n.conn.SetDeadline(time.Now().Add(30 * time.Second))
+				answers := 0
+				for {
+					res, body, err := n.receive(http.MethodGet)
+					if err != nil {
+						break
+					}
+					if res.StatusCode == http.StatusContinue {
+						continue
+					}
+					answers++
+					known := false
+					for _, s := range c.statuses {
+						known = known || s == res.StatusCode
+					}
+					if !known || strings.Contains(body, "page ") {
+						t.Errorf("status %d with %.40q, want one of %v", res.StatusCode, body, c.statuses)
+					}
+					if name == "100-continue" {
+						break
+					}
+				}
+				if answers != 1 {
+					t.Errorf("%d answers, want 1", answers)
+				}
+				_ = n.conn.Close()
+				n = dial(t, address)
+			}
+		})
+	}
+}

@@ -1,0 +1,167 @@
+package edge
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+)
+
+// connections counts the open connections of clients, in all and by address.
+type connections struct {
+	max, perClient int
+
+	mu       sync.Mutex
+	total    int
+	byClient map[netip.Addr]int
+	refused  int64
+}
+
+// newConnections returns a count with bounds; perClient 0 means no bound.
+func newConnections(most, perClient int) *connections {
+	return &connections{max: most, perClient: perClient, byClient: make(map[netip.Addr]int)}
+}
+
+// client returns what counts as one client: an IPv4 address, or an IPv6 network
+// of 64 bits, which one customer has. counted is false for addresses of the
+// machine and of private networks, where a proxy connects for all its clients.
+func client(from netip.Addr) (c netip.Addr, counted bool) {
+	from = from.Unmap().WithZone("")
+	if from.Is6() {
+		p, err := from.Prefix(64)
+		if err == nil {
+			return p.Addr(), !from.IsLoopback() && !from.IsPrivate() && !from.IsLinkLocalUnicast()
+		}
+	}
+	return from, !from.IsLoopback() && !from.IsPrivate() && !from.IsLinkLocalUnicast()
+}
+
+// admit counts a new connection. It returns false if the connection must be
+// closed.
+func (c *connections) admit(from netip.Addr) bool {
+	who, counted := client(from)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.total >= c.max || counted && c.perClient > 0 && c.byClient[who] >= c.perClient {
+		c.refused++
+		return false
+	}
+	c.total++
+	if counted {
+		c.byClient[who]++
+	}
+	return true
+}
+
+// release counts the end of an admitted connection.
+func (c *connections) release(from netip.Addr) {
+	who, counted := client(from)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.total--
+	if !counted {
+		return
+	}
+	if c.byClient[who]--; c.byClient[who] <= 0 {
+		delete(c.byClient, who)
+	}
+}
+
+// crowded reports whether so many connections are open that idle ones have to
+// go.
+func (c *connections) crowded() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.total > c.max/4*3
+}
+
+// takeRefused returns how many connections were refused since the last call.
+func (c *connections) takeRefused() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := c.refused
+	c.refused = 0
+	return n
+}
+
+// handoff is a listener of connections that were accepted elsewhere.
+type handoff struct {
+	addr   net.Addr
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newHandoff(addr net.Addr) *handoff {
+	return &handoff{addr: addr, conns: make(chan net.Conn), closed: make(chan struct{})}
+}
+
+var errStopped = errors.New("the server is stopping")
+
+func (h *handoff) Accept() (net.Conn, error) {
+	select {
+	case c := <-h.conns:
+		return c, nil
+	case <-h.closed:
+		return nil, errStopped
+	}
+}
+
+// give passes a connection to Accept, or closes it if the server is stopping.
+func (h *handoff) give(c net.Conn) {
+	select {
+	case h.conns <- c:
+	case <-h.closed:
+		_ = c.Close()
+	}
+}
+
+func (h *handoff) Close() error {
+	h.once.Do(func() { close(h.closed) })
+	return nil
+}
+
+func (h *handoff) Addr() net.Addr { return h.addr }
+
+// begun is a connection whose first bytes were read already.
+type begun struct {
+	net.Conn
+	first []byte
+	ended func() // called by the first Close
+	once  sync.Once
+}
+
+func (b *begun) Read(p []byte) (int, error) {
+	if len(b.first) > 0 {
+		n := copy(p, b.first)
+		b.first = b.first[n:]
+		return n, nil
+	}
+	return b.Conn.Read(p)
+}
+
+// ReadFrom keeps sendfile possible.
+func (b *begun) ReadFrom(r io.Reader) (int64, error) { return io.Copy(b.Conn, r) }
+
+// CloseWrite lets net/http end a connection without losing its last response.
+func (b *begun) CloseWrite() error {
+	if c, ok := b.Conn.(interface{ CloseWrite() error }); ok {
+		return c.CloseWrite()
+	}
+	return nil
+}
+
+func (b *begun) Close() error {
+	err := b.Conn.Close()
+	b.once.Do(b.ended)
+	return err
+}
+
+// remote returns the IP address of a peer, or the zero Addr.
+func remote(a net.Addr) netip.Addr {
+	if tcp, ok := a.(*net.TCPAddr); ok {
+		return tcp.AddrPort().Addr()
+	}
+	return netip.Addr{}
+}

@@ -1,0 +1,355 @@
+package edge
+
+import (
+	"net/netip"
+	"os"
+	"runtime"
+	"sync"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// headerTimeout is the time limit for a request's header.
+	headerTimeout = 10 * time.Second
+	// idleTimeout is how long a connection may wait for its next request, and
+	// crowdedTimeout the same while most of the allowed connections are open.
+	idleTimeout    = 2 * time.Minute
+	crowdedTimeout = 5 * time.Second
+	// scratchSize is the size of the buffer into which a loop reads.
+	scratchSize = 16 << 10
+)
+
+// loop waits for the events of many connections.
+type loop struct {
+	front     *front
+	epoll     int
+	listener  int
+	event     int // an eventfd that interrupts the wait
+	accepting bool
+	scratch   []byte
+
+	// What the last request accepted, because most clients accept the same.
+	encoding string
+	accepts  codings
+
+	mu    sync.Mutex
+	conns map[int]*conn // by fd
+}
+
+func newLoop(f *front, listener int) (*loop, error) {
+	l := &loop{front: f, epoll: -1, listener: -1, event: -1, scratch: make([]byte, scratchSize), conns: make(map[int]*conn)}
+	var err error
+	if l.listener, err = unix.FcntlInt(uintptr(listener), unix.F_DUPFD_CLOEXEC, 0); err == nil {
+		err = unix.SetNonblock(l.listener, true)
+	}
+	if err == nil {
+		l.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	}
+	if err == nil {
+		l.event, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	}
+	if err == nil {
+		err = l.watch(l.event, unix.EPOLLIN)
+	}
+	if err == nil {
+		err = l.accept(true)
+	}
+	if err != nil {
+		l.free()
+		return nil, os.NewSyscallError("epoll", err)
+	}
+	return l, nil
+}
+
+func (l *loop) watch(fd int, events uint32) error {
+	return unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: events, Fd: int32(fd)})
+}
+
+// accept starts or stops to accept connections.
+func (l *loop) accept(on bool) error {
+	if on == l.accepting {
+		return nil
+	}
+	l.accepting = on
+	if on {
+		return l.watch(l.listener, unix.EPOLLIN|unix.EPOLLEXCLUSIVE)
+	}
+	return unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, l.listener, nil)
+}
+
+func (l *loop) free() {
+	for _, fd := range []int{l.epoll, l.listener, l.event} {
+		if fd >= 0 {
+			_ = unix.Close(fd)
+		}
+	}
+}
+
+// interrupt ends the wait of the loop.
+func (l *loop) interrupt() { _, _ = unix.Write(l.event, []byte{1, 0, 0, 0, 0, 0, 0, 0}) }
+
+func (l *loop) run() {
+	// The thread then stays on the processor that has the sockets' data.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	events := make([]unix.EpollEvent, 256)
+	var swept uint64
+	for !l.front.stopping.Load() {
+		// The first call is cheap, because it never blocks.
+		n := l.poll(events)
+		if n <= 0 {
+			var err error
+			if n, err = unix.EpollWait(l.epoll, events, 1000); err != nil && err != unix.EINTR {
+				l.front.server.log.Error("can't wait for connections", "error", err)
+				time.Sleep(100 * time.Millisecond)
+			}
+		}
+		for i := range max(0, n) {
+			switch fd := int(events[i].Fd); fd {
+			case l.listener:
+				l.acceptAll()
+			case l.event:
+			default:
+				l.touch(fd)
+			}
+		}
+		if now := l.front.server.clock.ticks.Load(); now != swept {
+			swept = now
+			l.sweep(now)
+		}
+	}
+	_ = l.accept(false)
+	for _, c := range l.list() {
+		if c.state.CompareAndSwap(idle, busy) {
+			c.close()
+		}
+	}
+}
+
+// poll returns the events that are there already. It makes the system call
+// without the scheduler's bookkeeping.
+func (l *loop) poll(events []unix.EpollEvent) int {
+	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(l.epoll), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)
+	if errno != 0 {
+		return 0
+	}
+	return int(n)
+}
+
+func (l *loop) acceptAll() {
+	for range 64 {
+		fd, peer, err := unix.Accept4(l.listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		switch err {
+		case nil:
+		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
+			_ = l.accept(false) // until the next sweep
+			return
+		case unix.ECONNABORTED, unix.EINTR, unix.EPERM, unix.EPROTO:
+			continue
+		default:
+			return
+		}
+		l.add(fd, address(peer))
+	}
+}
+
+// add takes a new connection, or refuses it by closing it.
+func (l *loop) add(fd int, from netip.AddrPort) {
+	if !l.front.limits.admit(from.Addr()) {
+		_ = unix.Close(fd)
+		return
+	}
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+	c := &conn{loop: l, fd: fd, from: from, wake: make(chan struct{}, 1), since: l.front.server.clock.ticks.Load(), awaited: true}
+	l.mu.Lock()
+	l.conns[fd] = c
+	l.mu.Unlock()
+	if err := l.watch(fd, unix.EPOLLIN|unix.EPOLLOUT|unix.EPOLLRDHUP|unix.EPOLLET); err != nil {
+		c.close()
+	}
+}
+
+// forget removes a connection from the loop, so that its fd may be reused.
+func (l *loop) forget(c *conn) {
+	_ = unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, c.fd, nil)
+	l.mu.Lock()
+	delete(l.conns, c.fd)
+	l.mu.Unlock()
+}
+
+func (l *loop) list() []*conn {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := make([]*conn, 0, len(l.conns))
+	for _, c := range l.conns {
+		all = append(all, c)
+	}
+	return all
+}
+
+// touch handles an event of a connection.
+func (l *loop) touch(fd int) {
+	l.mu.Lock()
+	c := l.conns[fd]
+	l.mu.Unlock()
+	if c == nil {
+		return
+	}
+	for {
+		switch c.state.Load() {
+		case idle:
+			if c.state.CompareAndSwap(idle, busy) {
+				l.serve(c)
+				return
+			}
+		case busy:
+			if !c.state.CompareAndSwap(busy, touched) {
+				continue
+			}
+			fallthrough
+		default:
+			select {
+			case c.wake <- struct{}{}:
+			default:
+			}
+			return
+		}
+	}
+}
+
+// serve reads what a connection has sent. If that is one plain request that has
+// a kept response, and the socket takes all of it, the connection is idle again.
+// In every other case a goroutine goes on.
+func (l *loop) serve(c *conn) {
+	if len(c.begun) > 0 {
+		// Rare; the goroutine reads the rest.
+		c.state.Store(touched)
+		data := c.begun
+		c.begun = nil
+		c.work(data)
+		return
+	}
+	n, errno := l.read(c.fd)
+	switch {
+	case errno == unix.EAGAIN || errno == unix.EINTR:
+		c.state.Store(idle)
+		return
+	case errno != 0 || n == 0:
+		c.close()
+		return
+	}
+	data := l.scratch[:n]
+	if n == len(l.scratch) {
+		c.state.Store(touched) // there may be more, without another event
+	}
+	var q request
+	verdict := q.read(data)
+	if verdict == plain && q.size == n && n < len(l.scratch) && l.front.hot {
+		if l.encoding != string(q.encoding) || q.encoding == nil {
+			l.encoding, l.accepts = string(q.encoding), accepted(q.encoding)
+		}
+		clock := l.front.server.clock
+		if a := l.front.server.hot.find(&q, l.accepts, clock.stamp()); a != nil {
+			c.awaited = false
+			l.send(c, a, &q, clock)
+			return
+		}
+	}
+	if verdict == incomplete && c.state.Load() == busy {
+		c.begun = append([]byte(nil), data...)
+		c.release()
+		return
+	}
+	c.work(append([]byte(nil), data...))
+}
+
+// send writes a kept response.
+func (l *loop) send(c *conn, a *hotAnswer, q *request, clock *clock) {
+	first, fields, body := a.parts(q, clock.now())
+	parts := [3]unix.Iovec{iovec(first), iovec(fields), iovec(body)}
+	count := 3
+	if len(body) == 0 {
+		count = 2
+	}
+	n, _, errno := unix.RawSyscall(unix.SYS_WRITEV, uintptr(c.fd), uintptr(unsafe.Pointer(&parts[0])), uintptr(count))
+	total := len(first) + len(fields) + len(body)
+	written := int(n)
+	switch {
+	case errno == unix.EAGAIN || errno == unix.EINTR:
+		written = 0
+	case errno != 0:
+		c.close()
+		return
+	}
+	if written < total {
+		c.work(nil, cut(written, first, fields, body)...)
+		return
+	}
+	c.since = clock.ticks.Load()
+	c.state.Store(idle)
+}
+
+// cut returns copies of what is left of parts after n bytes. The first part is
+// short, and the others never change.
+func cut(n int, parts ...[]byte) [][]byte {
+	var rest [][]byte
+	for _, p := range parts {
+		k := min(n, len(p))
+		n -= k
+		if len(p) > k {
+			rest = append(rest, p[k:])
+		}
+	}
+	return rest
+}
+
+func iovec(p []byte) unix.Iovec {
+	v := unix.Iovec{Base: unsafe.SliceData(p)}
+	v.SetLen(len(p))
+	return v
+}
+
+func (l *loop) read(fd int) (int, unix.Errno) {
+	n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&l.scratch[0])), uintptr(len(l.scratch)))
+	return int(n), errno
+}
+
+// sweep closes idle connections whose time is over.
+func (l *loop) sweep(now uint64) {
+	_ = l.accept(true)
+	idleFor := ticks(idleTimeout)
+	if l.front.limits.crowded() {
+		idleFor = ticks(crowdedTimeout)
+	}
+	for _, c := range l.list() {
+		if !c.state.CompareAndSwap(idle, busy) {
+			continue
+		}
+		limit := idleFor
+		if c.awaited {
+			limit = ticks(headerTimeout)
+		}
+		if now-c.since >= limit {
+			c.close()
+		} else {
+			c.state.Store(idle)
+		}
+	}
+}
+
+func ticks(d time.Duration) uint64 { return uint64(d / time.Second) }
+
+// address returns the address of a peer.
+func address(peer unix.Sockaddr) netip.AddrPort {
+	switch a := peer.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr).Unmap(), uint16(a.Port))
+	}
+	return netip.AddrPort{}
+}

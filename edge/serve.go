@@ -1,0 +1,53 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"time"
+)
+
+// serveOthers serves a listener with net/http until ctx is done, and then
+// completes the requests that have begun, within grace.
+func (s *Server) serveOthers(ctx context.Context, l net.Listener, grace time.Duration) error {
+	server := s.HTTPServer()
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(l) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	if err := server.Shutdown(stopCtx); err != nil {
+		return server.Close()
+	}
+	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// listener returns a listener whose connections count.
+func (c *connections) listener(l net.Listener) net.Listener { return counted{l, c} }
+
+type counted struct {
+	net.Listener
+	limits *connections
+}
+
+func (l counted) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		from := remote(c.RemoteAddr())
+		if l.limits.admit(from) {
+			return &begun{Conn: c, ended: func() { l.limits.release(from) }}, nil
+		}
+		_ = c.Close()
+	}
+}
