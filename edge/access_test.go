@@ -308,7 +308,7 @@ func TestCookies(t *testing.T) {
 	t.Parallel()
 	b := newBox(t)
 	now := time.Now().Truncate(time.Second) // as in a cookie
-	b.handlerOnly = true // the test moves the clock
+	b.handlerOnly = true                    // the test moves the clock
 	b.edge.keeper.now = func() time.Time { return now }
 	h, other := secretSite(b, "cookies.localhost"), secretSite(b, "other.localhost")
 	one, two := passwordOf(typed), passwordOf("battery staple")
