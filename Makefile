@@ -54,6 +54,7 @@ lint: deps-run ## Check format, vet, lint, import rules and generated code
 .PHONY: generate
 generate: ## Regenerate the generated code
 	$(SQLC) generate
+	go run ./web/typescript web/openapi.yaml web/troy.d.ts
 	go generate ./...
 
 .PHONY: migration

@@ -153,10 +153,14 @@ func (c *Client) Events(ctx context.Context, pipeline string) iter.Seq2[Event, e
 }
 
 // RingTask rings a task by hand: kind is its type ("pipeline:provision"), id
-// its subject's. From a Failed status this is the retry.
+// its subject's; a sweep has none. From a Failed status this is the retry.
 func (c *Client) RingTask(ctx context.Context, kind, id string) (Ring, error) {
 	var r Ring
-	return r, c.post(ctx, "/v1/tasks", map[string]string{"kind": kind, "id": id}, &r)
+	body := map[string]string{"kind": kind}
+	if id != "" {
+		body["id"] = id
+	}
+	return r, c.post(ctx, "/v1/tasks", body, &r)
 }
 
 func pipelinePath(pipeline string) (string, error) {

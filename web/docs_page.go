@@ -124,6 +124,7 @@ func (s *server) apiRoutes(e *gin.Engine) error {
 	}
 	for route, h := range map[string]gin.HandlerFunc{
 		"/openapi.json": s.fixed("application/json; charset=utf-8", "", document),
+		"/troy.d.ts":    s.fixed("text/plain; charset=utf-8", "", typeScript),
 		"/docs":         s.fixed("text/html; charset=utf-8", policy, page),
 	} {
 		e.Match([]string{http.MethodGet, http.MethodHead}, route, h)

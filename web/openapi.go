@@ -21,6 +21,11 @@ import (
 //go:embed openapi.yaml
 var openAPI []byte
 
+// typeScript has the types of the document. web/typescript writes it.
+//
+//go:embed troy.d.ts
+var typeScript []byte
+
 // openAPIJSON returns the document of the API as JSON, with its members in
 // their order.
 func openAPIJSON() ([]byte, error) {

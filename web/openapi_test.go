@@ -207,7 +207,9 @@ func TestDocumentHasTheRoutes(t *testing.T) {
 func TestDocumentIsServed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	for path, contentType := range map[string]string{"/openapi.json": "application/json; charset=utf-8", "/docs": "text/html; charset=utf-8"} {
+	for path, contentType := range map[string]string{
+		"/openapi.json": "application/json; charset=utf-8", "/docs": "text/html; charset=utf-8", "/troy.d.ts": "text/plain; charset=utf-8",
+	} {
 		a := w.send("GET", path, nil, header("Authorization", ""))
 		a.into(t, 200, nil)
 		if got := a.header.Get("Content-Type"); got != contentType {

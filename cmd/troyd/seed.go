@@ -89,7 +89,7 @@ func (s seeding) fill(ctx context.Context, db *pgxpool.Pool) error {
 	if err != nil {
 		return fmt.Errorf("seed the database: %w", err)
 	}
-	if _, err := db.Exec(ctx, "ANALYZE pipelines, domains, deployments, events"); err != nil {
+	if _, err := db.Exec(ctx, "ANALYZE pipelines, domains, deployments, events, builds, audit"); err != nil {
 		return fmt.Errorf("analyze the database: %w", err)
 	}
 	return nil
@@ -109,6 +109,10 @@ const seedStep = 3 * time.Minute
 
 func (s seeding) copy(ctx context.Context, tx pgx.Tx, last int) error {
 	rows := seeds{seeding: s, last: last, now: time.Now().UTC().Truncate(time.Microsecond), run: rand.Uint32()} //nolint:gosec // it need not be secret
+	log, err := seedLog()
+	if err != nil {
+		return err
+	}
 	for _, t := range []struct {
 		table   string
 		columns []string
@@ -126,6 +130,8 @@ func (s seeding) copy(ctx context.Context, tx pgx.Tx, last int) error {
 			"sequence", "cause", "created_at", "started_at", "sealed_at", "live_at", "finished_at", "reported_state",
 		}, each(s.deployments, rows.deployment)},
 		{"events", []string{"pipeline_id", "version", "slug", "from_status", "to_status", "cause", "actor", "deployment_id", "time"}, rows.events()},
+		{"builds", []string{"deployment_id", "attempt", "phases", "rule", "log_bytes", "log", "started_at", "finished_at", "tail", "emptied"}, rows.builds(log)},
+		{"audit", []string{"id", "time", "actor", "action", "subject", "pipeline_id", "slug"}, each(s.pipelines, rows.audit)},
 	} {
 		if _, err := tx.CopyFrom(ctx, pgx.Identifier{t.table}, t.columns, pgx.CopyFromFunc(t.next)); err != nil {
 			return fmt.Errorf("copy into %s: %w", t.table, err)
@@ -161,6 +167,9 @@ func (s seeds) created(i int) time.Time {
 // each is the most deployments of a pipeline.
 func (s seeds) each() int { return (s.deployments + s.pipelines - 1) / s.pipelines }
 
+// automated reports whether a deployment has a build.
+func (s seeds) automated(n int) bool { return n%3 > 0 }
+
 // count is the number of deployments of a pipeline.
 func (s seeds) count(i int) int {
 	n := s.deployments / s.pipelines
@@ -190,7 +199,7 @@ func (s seeds) pipeline(i int) []any {
 	adjectives := []string{"Blue", "Quiet", "Northern", "Open", "Early", "Bright", "Small", "Green"}
 	nouns := []string{"Harbour", "Garden", "Library", "Market", "Atlas", "Journal", "Studio", "Kitchen", "Museum"}
 	count := s.count(i)
-	status, cause, version := troy.ReadyForDeployment, "", 4+3*min(count, 1)
+	status, cause, version := troy.ReadyForDeployment, "", 4+3*count
 	var live *uuid.UUID
 	switch {
 	case count > 0 && s.fails(i):
@@ -225,7 +234,7 @@ func (s seeds) deployment(n int) []any {
 	}
 	kind, actor := troy.Release, "token seed"
 	var commit, branch, author *string
-	if n%3 > 0 {
+	if s.automated(n) {
 		kind, actor = troy.Automated, "push"
 		commit, branch, author = new(fmt.Sprintf("%040x", n+1)), new("main"), new(authors[n%len(authors)])
 	}
@@ -234,40 +243,4 @@ func (s seeds) deployment(n int) []any {
 		int64(20 + n%400), int64(100_000 + n%9_000_000), int64(number), cause, at, at.Add(5 * time.Second), liveAt, liveAt, at.Add(41 * time.Second),
 		(*string)(nil), // they are not reported
 	}
-}
-
-// events returns the events of all pipelines: their provisioning, and their
-// newest deployment.
-func (s seeds) events() func() ([]any, error) {
-	i, version := 0, 0
-	return func() ([]any, error) {
-		count := s.count(min(i, s.pipelines-1))
-		if version == 4 && count == 0 || version == 7 {
-			i, version = i+1, 0
-		}
-		if i >= s.pipelines {
-			return nil, nil
-		}
-		version++
-		return s.event(i, version), nil
-	}
-}
-
-func (s seeds) event(i, version int) []any {
-	path := []troy.Status{"", troy.PreProvisioned, troy.ProvisionRequest, troy.Provisioning, troy.ReadyForDeployment, troy.Queued, troy.Deploying, troy.Deployed}
-	at, cause := s.created(i).Add(time.Duration(version)*time.Second), ""
-	var deployment *uuid.UUID
-	if version > 4 {
-		count := s.count(i)
-		deployment, at = new(s.deploymentID(i, count)), s.deployed(i, count).Add(time.Duration(version)*time.Second)
-	}
-	to := path[version]
-	if to == troy.Deployed && s.fails(i) {
-		to, cause = troy.FailedToDeploy, "the build command ended with exit code 1"
-	}
-	var from *string
-	if version > 1 {
-		from = new(string(path[version-1]))
-	}
-	return []any{s.pipelineID(i), int64(version), s.slug(i), from, string(to), cause, "token seed", deployment, at}
 }

@@ -1,0 +1,256 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"io"
+	"iter"
+	"net/http"
+	"os"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/goccy/go-yaml"
+	"github.com/google/uuid"
+	"github.com/pb33f/libopenapi"
+
+	validator "github.com/pb33f/libopenapi-validator"
+	"github.com/pb33f/libopenapi-validator/config"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/site"
+)
+
+// unused are the operations of the API's document that the client does not
+// call, with the reason.
+var unused = map[string]string{
+	"getVariable":           "Variables has all of them",
+	"sendAppEvent":          "platforms send it, with a signature",
+	"sendSNSMessage":        "Amazon SNS sends it",
+	"sendGitHubDelivery":    "GitHub sends it",
+	"sendBitbucketDelivery": "Bitbucket sends it",
+	"healthz":               "load balancers send it",
+	"readyz":                "load balancers send it",
+	"metrics":               "Prometheus sends it",
+}
+
+// document checks the requests of a client.
+type document struct {
+	t          *testing.T
+	validator  validator.Validator
+	operations map[string]string // method and path to id
+
+	mu   sync.Mutex
+	used map[string]bool
+}
+
+func openDocument(t *testing.T) *document {
+	t.Helper()
+	text, err := os.ReadFile("../web/openapi.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed, err := libopenapi.NewDocument(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, errs := validator.NewValidator(parsed, config.WithStrictMode(), config.WithFormatAssertions(), config.WithoutSecurityValidation(),
+		config.WithStrictIgnorePaths("$.headers.**"))
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	var paths struct {
+		Paths map[string]map[string]any `yaml:"paths"`
+	}
+	if err := yaml.Unmarshal(text, &paths); err != nil {
+		t.Fatal(err)
+	}
+	d := &document{t: t, validator: v, operations: map[string]string{}, used: map[string]bool{}}
+	for path, item := range paths.Paths {
+		for method, operation := range item {
+			if o, ok := operation.(map[string]any); ok {
+				d.operations[strings.ToUpper(method)+" "+path], _ = o["operationId"].(string)
+			}
+		}
+	}
+	return d
+}
+
+// operation returns the id of a request's operation, or an empty text.
+func (d *document) operation(r *http.Request) string {
+	sent := strings.Split(r.Method+" "+r.URL.EscapedPath(), "/")
+	for route, id := range d.operations {
+		parts := strings.Split(route, "/")
+		same := len(parts) == len(sent)
+		for i := 0; same && i < len(parts); i++ {
+			same = parts[i] == sent[i] || strings.HasPrefix(parts[i], "{")
+		}
+		if same {
+			return id
+		}
+	}
+	return ""
+}
+
+// ServeHTTP checks a request and answers it.
+func (d *document) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		d.t.Error(err)
+	}
+	id := d.operation(r)
+	d.mu.Lock()
+	d.used[id] = true
+	d.mu.Unlock()
+	if id == "" {
+		d.t.Errorf("%s %s is not in the document", r.Method, r.URL)
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	if id != "uploadFile" { // its body has no schema
+		if ok, errs := d.validator.ValidateHttpRequest(r); !ok {
+			for _, e := range errs {
+				d.t.Errorf("%s %s %s: %v", r.Method, r.URL, body, e)
+			}
+		}
+	}
+	switch {
+	case id == "getLog" && strings.Contains(r.Header.Get("Accept"), "event-stream"):
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = io.WriteString(w, "event: end\nid: 0\ndata: succeeded\n\n")
+	case id == "getLog":
+		w.Header().Set("Content-Type", "text/plain")
+	case id == "removeVariable", id == "revokeToken", id == "uploadFile":
+		w.WriteHeader(http.StatusNoContent)
+	default:
+		_, _ = io.WriteString(w, `{"state":"succeeded"}`)
+	}
+}
+
+// drain reads a list to its end.
+func drain[T any](list iter.Seq2[T, error]) error {
+	for _, err := range list {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func second[T any](_ T, err error) error { return err }
+
+// calls has a call of each of the client's methods, with each option that
+// changes the request.
+func calls(c *Client, id uuid.UUID) map[string]func(context.Context) error {
+	content := func(string) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("x")), nil }
+	files := []site.File{{Path: "index.html", SHA256: sha256.Sum256([]byte("x")), Size: 1}}
+	text, yes, provider, folder := "main", true, troy.GitHub, "assets/"
+	all := func(calls ...error) error {
+		for _, err := range calls {
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return map[string]func(context.Context) error{
+		"Activity": func(ctx context.Context) error { return all(drain(c.Activity(ctx, "")), drain(c.Activity(ctx, "blog"))) },
+		"Queue":    func(ctx context.Context) error { return all(drain(c.Queue(ctx, "")), drain(c.Queue(ctx, "blog"))) },
+		"ConfigurePipeline": func(ctx context.Context) error {
+			return all(second(c.ConfigurePipeline(ctx, "blog", PipelineChange{NoRepository: true})), second(c.ConfigurePipeline(ctx, "blog", PipelineChange{
+				Repository: &RepositoryChange{Provider: &provider, FullName: &text, Branch: &text, Root: &text}, WatchPaths: &[]string{"docs"},
+				CancelRunning: &yes, Build: map[string]any{"install": nil, "build": "make", "drop_assets": true}, IfMatch: `"x"`,
+			})))
+		},
+		"Deploy": func(ctx context.Context) error {
+			return all(second(c.Deploy(ctx, "blog", "")), second(c.Deploy(ctx, "blog", strings.Repeat("a", 40))))
+		},
+		"RetryDeployment":    func(ctx context.Context) error { return second(c.RetryDeployment(ctx, "blog", id)) },
+		"Variables":          func(ctx context.Context) error { return second(c.Variables(ctx, "blog")) },
+		"SetVariable":        func(ctx context.Context) error { return second(c.SetVariable(ctx, "blog", "NAME", "value", true)) },
+		"RemoveVariable":     func(ctx context.Context) error { return c.RemoveVariable(ctx, "blog", "NAME") },
+		"Deployments":        func(ctx context.Context) error { return drain(c.Deployments(ctx, "blog")) },
+		"Deployment":         func(ctx context.Context) error { return second(c.Deployment(ctx, "blog", id)) },
+		"DeploymentByNumber": func(ctx context.Context) error { return second(c.DeploymentByNumber(ctx, "blog", 7)) },
+		"CancelDeployment":   func(ctx context.Context) error { return second(c.CancelDeployment(ctx, "blog", id)) },
+		"Rollback": func(ctx context.Context) error {
+			return all(second(c.Rollback(ctx, "blog", id)), second(c.Rollback(ctx, "blog", uuid.Nil)))
+		},
+		"Promote": func(ctx context.Context) error { return second(c.Promote(ctx, "blog", id)) },
+		"Wait":    func(ctx context.Context) error { return second(c.Wait(ctx, "blog", id, nil)) },
+		"Files": func(ctx context.Context) error {
+			return all(drain(c.Files(ctx, "blog", id, nil)), drain(c.Files(ctx, "blog", id, &folder)))
+		},
+		"Compare":   func(ctx context.Context) error { return second(c.Compare(ctx, "blog", id, "6", 10)) },
+		"Log":       func(ctx context.Context) error { return c.Log(ctx, "blog", id, 5, io.Discard) },
+		"FollowLog": func(ctx context.Context) error { return second(c.FollowLog(ctx, "blog", id, io.Discard)) },
+		"Pipelines": func(ctx context.Context) error {
+			return all(drain(c.Pipelines(ctx, "")), drain(c.Pipelines(ctx, troy.Deployed)))
+		},
+		"Pipeline": func(ctx context.Context) error { return second(c.Pipeline(ctx, "blog")) },
+		"CreatePipeline": func(ctx context.Context) error {
+			return second(c.CreatePipeline(ctx, NewPipeline{Name: "Blog", Slug: "blog", AppID: "a", Provision: &yes}))
+		},
+		"ProvisionPipeline": func(ctx context.Context) error { return second(c.ProvisionPipeline(ctx, "blog")) },
+		"DeletePipeline":    func(ctx context.Context) error { return second(c.DeletePipeline(ctx, "blog")) },
+		"LockPipeline":      func(ctx context.Context) error { return second(c.LockPipeline(ctx, "blog", "an incident")) },
+		"UnlockPipeline":    func(ctx context.Context) error { return second(c.UnlockPipeline(ctx, "blog")) },
+		"Purge":             func(ctx context.Context) error { return second(c.Purge(ctx, "blog", "assets/")) },
+		"Events":            func(ctx context.Context) error { return drain(c.Events(ctx, "blog")) },
+		"RingTask": func(ctx context.Context) error {
+			return all(second(c.RingTask(ctx, "sweep", "")), second(c.RingTask(ctx, "retention", id.String())))
+		},
+		"BeginRelease": func(ctx context.Context) error {
+			return second(c.BeginRelease(ctx, "blog", "key", NewRelease{Files: files, Message: "New prices"}))
+		},
+		"Release": func(ctx context.Context) error { return second(c.Release(ctx, "blog", id)) },
+		"FinalizeRelease": func(ctx context.Context) error {
+			return second(c.FinalizeRelease(ctx, "blog", id, Finalize{NoPublish: true, ExpectLive: "none"}))
+		},
+		"Tokens": func(ctx context.Context) error { return drain(c.Tokens(ctx)) },
+		"CreateToken": func(ctx context.Context) error {
+			return second(c.CreateToken(ctx, NewToken{Name: "ci", Role: "viewer", Pipelines: []string{"blog"}, Expires: "30d"}))
+		},
+		"RevokeToken": func(ctx context.Context) error { return c.RevokeToken(ctx, id) },
+		"Upload": func(ctx context.Context) error {
+			return c.Upload(ctx, "blog", Release{ID: id, Missing: files, Direct: true}, Upload{Open: content})
+		},
+		"Whoami": func(ctx context.Context) error { return second(c.Whoami(ctx)) },
+	}
+}
+
+// TestRequestsAreDocumented calls each method of the client, and holds the
+// requests to the API's document.
+func TestRequestsAreDocumented(t *testing.T) {
+	t.Parallel()
+	d := openDocument(t)
+	c := serve(t, d.ServeHTTP)
+	all := calls(c, uuid.New())
+	withContext := reflect.TypeFor[context.Context]()
+	methods := reflect.TypeFor[*Client]()
+	for i := range methods.NumMethod() {
+		m := methods.Method(i)
+		if m.Type.NumIn() < 2 || m.Type.In(1) != withContext {
+			continue
+		}
+		call, ok := all[m.Name]
+		if !ok {
+			t.Errorf("calls does not have %s", m.Name)
+			continue
+		}
+		if err := call(t.Context()); err != nil {
+			t.Errorf("%s: %v", m.Name, err)
+		}
+	}
+	for route, id := range d.operations {
+		reason, listed := unused[id]
+		if d.used[id] && listed {
+			t.Errorf("the client calls %s: remove its exception (%s)", id, reason)
+		}
+		if !d.used[id] && !listed {
+			t.Errorf("no method of the client calls %s (%s): add one, or name it in unused", id, route)
+		}
+	}
+}
