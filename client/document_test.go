@@ -156,8 +156,10 @@ func calls(c *Client, id uuid.UUID) map[string]func(context.Context) error {
 		return nil
 	}
 	return map[string]func(context.Context) error{
-		"Activity": func(ctx context.Context) error { return all(drain(c.Activity(ctx, "")), drain(c.Activity(ctx, "blog"))) },
-		"Queue":    func(ctx context.Context) error { return all(drain(c.Queue(ctx, "")), drain(c.Queue(ctx, "blog"))) },
+		"Activity": func(ctx context.Context) error {
+			return all(drain(c.Activity(ctx, "")), drain(c.Activity(ctx, "blog")))
+		},
+		"Queue": func(ctx context.Context) error { return all(drain(c.Queue(ctx, "")), drain(c.Queue(ctx, "blog"))) },
 		"ConfigurePipeline": func(ctx context.Context) error {
 			return all(second(c.ConfigurePipeline(ctx, "blog", PipelineChange{NoRepository: true})), second(c.ConfigurePipeline(ctx, "blog", PipelineChange{
 				Repository: &RepositoryChange{Provider: &provider, FullName: &text, Branch: &text, Root: &text}, WatchPaths: &[]string{"docs"},
@@ -194,11 +196,14 @@ func calls(c *Client, id uuid.UUID) map[string]func(context.Context) error {
 			return second(c.CreatePipeline(ctx, NewPipeline{Name: "Blog", Slug: "blog", AppID: "a", Provision: &yes}))
 		},
 		"ProvisionPipeline": func(ctx context.Context) error { return second(c.ProvisionPipeline(ctx, "blog")) },
-		"DeletePipeline":    func(ctx context.Context) error { return second(c.DeletePipeline(ctx, "blog")) },
-		"LockPipeline":      func(ctx context.Context) error { return second(c.LockPipeline(ctx, "blog", "an incident")) },
-		"UnlockPipeline":    func(ctx context.Context) error { return second(c.UnlockPipeline(ctx, "blog")) },
-		"Purge":             func(ctx context.Context) error { return second(c.Purge(ctx, "blog", "assets/")) },
-		"Events":            func(ctx context.Context) error { return drain(c.Events(ctx, "blog")) },
+		"DeletePipeline": func(ctx context.Context) error {
+			return all(second(c.DeletePipeline(ctx, "blog", false)), second(c.DeletePipeline(ctx, "blog", true)))
+		},
+		"RestorePipeline": func(ctx context.Context) error { return second(c.RestorePipeline(ctx, "blog")) },
+		"LockPipeline":    func(ctx context.Context) error { return second(c.LockPipeline(ctx, "blog", "an incident")) },
+		"UnlockPipeline":  func(ctx context.Context) error { return second(c.UnlockPipeline(ctx, "blog")) },
+		"Purge":           func(ctx context.Context) error { return second(c.Purge(ctx, "blog", "assets/")) },
+		"Events":          func(ctx context.Context) error { return drain(c.Events(ctx, "blog")) },
 		"RingTask": func(ctx context.Context) error {
 			return all(second(c.RingTask(ctx, "sweep", "")), second(c.RingTask(ctx, "retention", id.String())))
 		},

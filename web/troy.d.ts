@@ -19,6 +19,7 @@ export interface Pipeline {
   live?: Brief;
   next?: Brief;
   lock?: Lock;
+  deletion?: Deletion;
   repository?: Repository;
   watch_paths: string[];
   cancel_running: boolean;
@@ -27,6 +28,15 @@ export interface Pipeline {
   source_problem?: string;
   created_at: string;
   updated_at: string;
+}
+
+/** The request to delete a pipeline. */
+export interface Deletion {
+  /** Who requested it. */
+  by: string;
+  at: string;
+  /** When it begins. Until then it can be undone; absent once it has begun. */
+  due_at?: string;
 }
 
 export type Status = "pre_provisioned" | "provision_request" | "provisioning" | "failed_to_provision" | "ready_for_deployment" | "queued" | "deploying" | "deployed" | "failed_to_deploy" | "scheduled_for_deletion" | "deleting" | "failed_to_delete" | "deleted";
@@ -419,12 +429,31 @@ export interface Operations {
       /** The id or the slug of the pipeline. */
       pipeline: string;
     };
+    query?: {
+      /** Whether the deletion begins at once. It also ends the grace period of an earlier request. */
+      now?: boolean;
+    };
     answer: Pipeline;
   };
   /** Request provisioning. The token needs the role admin. */
   provisionPipeline: {
     method: "POST";
     route: "/v1/pipelines/{pipeline}/provision";
+    path: {
+      /** The id or the slug of the pipeline. */
+      pipeline: string;
+    };
+    header?: {
+      /** Troy carries out requests with the same token, key and body once within a day. The same key with another body is 409. */
+      "Idempotency-Key"?: string;
+    };
+    body?: Record<string, never>;
+    answer: Pipeline;
+  };
+  /** Undo the deletion of a pipeline. The token needs the role admin. */
+  restorePipeline: {
+    method: "POST";
+    route: "/v1/pipelines/{pipeline}/restore";
     path: {
       /** The id or the slug of the pipeline. */
       pipeline: string;
