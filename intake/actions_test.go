@@ -353,6 +353,7 @@ func TestRingByHand(t *testing.T) {
 		{"tear down what is live", tasks.TypeTeardown, troy.Deployed, nil, "nothing to tear down", troy.Deployed},
 		{"retention", tasks.TypeRetention, troy.Deployed, nil, "is requested", troy.Deployed},
 		{"purge", tasks.TypePurge, troy.Deployed, nil, "is requested", troy.Deployed},
+		{"access", tasks.TypeAccess, troy.Deployed, nil, "is applied again", troy.Deployed},
 		{"hurry", tasks.TypeDeploy, troy.Queued, func(p queries.Pipeline) {
 			w.exec("INSERT INTO work (kind, subject_id, due_at) VALUES ('pipeline:deploy', $1, now() + interval '1 hour')", p.ID)
 		}, "is rung", troy.Queued},

@@ -13,20 +13,25 @@ import (
 
 // The actions of the audit trail. Changes of a pipeline's status are its events.
 const (
-	TokenCreate      = "token.create"
-	TokenRevoke      = "token.revoke"
-	VariableSet      = "variable.set"
-	VariableRemove   = "variable.remove"
-	Configured       = "pipeline.configure"
-	Locked           = "pipeline.lock"
-	Unlocked         = "pipeline.unlock"
-	Purged           = "pipeline.purge"
-	DeletedNow       = "pipeline.delete-now" // ended the grace period of a deletion
-	DeploymentCancel = "deployment.cancel"
-	AppImport        = "app.import"
-	SessionCreate    = "session.create"
-	SessionRefuse    = "session.refuse"
-	SessionRevoke    = "session.revoke"
+	TokenCreate          = "token.create"
+	TokenRevoke          = "token.revoke"
+	VariableSet          = "variable.set"
+	VariableRemove       = "variable.remove"
+	Configured           = "pipeline.configure"
+	Locked               = "pipeline.lock"
+	Unlocked             = "pipeline.unlock"
+	Purged               = "pipeline.purge"
+	DeletedNow           = "pipeline.delete-now" // ended the grace period of a deletion
+	DeploymentCancel     = "deployment.cancel"
+	AccessPasswordSet    = "access.password-set"
+	AccessPasswordRemove = "access.password-remove"
+	AccessAllow          = "access.allow"
+	AccessDisallow       = "access.disallow"
+	AccessOff            = "access.off"
+	AppImport            = "app.import"
+	SessionCreate        = "session.create"
+	SessionRefuse        = "session.refuse"
+	SessionRevoke        = "session.revoke"
 )
 
 type byKey struct{}

@@ -35,6 +35,9 @@ type Config struct {
 	// DeleteGrace is how long the deletion of a pipeline by a person can be
 	// undone. 0 means that it begins at once.
 	DeleteGrace time.Duration
+	// NoProtection says why sites can't be protected where this installation
+	// serves them; "" means that they can.
+	NoProtection string
 }
 
 // Intake records requests. Its methods return *troy.Error for errors that a

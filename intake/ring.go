@@ -122,6 +122,9 @@ func ring(ctx context.Context, q *queries.Queries, kind string, p queries.Pipeli
 	case tasks.TypePurge:
 		err := q.WorkRequest(ctx, queries.WorkRequestParams{Kind: kind, SubjectID: p.ID})
 		return fmt.Sprintf("the purge of the pipeline %s is requested", p.Name), err
+	case tasks.TypeAccess:
+		err := q.WorkRequest(ctx, queries.WorkRequestParams{Kind: kind, SubjectID: p.ID})
+		return fmt.Sprintf("who may see the site of the pipeline %s is applied again", p.Name), err
 	case tasks.TypeRetention:
 		err := q.WorkRequest(ctx, queries.WorkRequestParams{Kind: kind, SubjectID: p.ID})
 		return fmt.Sprintf("retention of the pipeline %s is requested", p.Name), err

@@ -11,6 +11,25 @@ import (
 	"github.com/troy-iaas/troy"
 )
 
+type Access struct {
+	PipelineID uuid.UUID
+	Scope      string
+	Networks   []string
+	Salt       []byte
+	Generation int64
+	Applied    int64
+	ChangedAt  time.Time
+	AppliedAt  *time.Time
+}
+
+type AccessPassword struct {
+	PipelineID uuid.UUID
+	Name       string
+	ID         uuid.UUID
+	Secret     []byte
+	ChangedAt  time.Time
+}
+
 type App struct {
 	ID          string
 	CreatedTime *time.Time

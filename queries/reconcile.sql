@@ -75,6 +75,14 @@ WITH unfinished AS (
     WHERE (SELECT p.status FROM pipelines p WHERE p.id = g.pipeline_id) NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete')
       AND g.done_at IS NULL AND g.requested_at <= now() - make_interval(secs => @grace_seconds)
       AND (sqlc.narg('pipeline_id')::uuid IS NULL OR g.pipeline_id = sqlc.narg('pipeline_id'))
+    UNION ALL
+    -- Provisioning applies the protection of a new site before it is Ready.
+    SELECT 'access', a.pipeline_id, a.pipeline_id, 'access that does not hold yet', '{pipeline:provision}'::text[]
+    FROM access a
+    WHERE (SELECT p.status FROM pipelines p WHERE p.id = a.pipeline_id AND p.distribution_id IS NOT NULL)
+          NOT IN ('failed_to_provision', 'scheduled_for_deletion', 'deleting', 'failed_to_delete')
+      AND a.applied < a.generation AND a.changed_at <= now() - make_interval(secs => @grace_seconds)
+      AND (sqlc.narg('pipeline_id')::uuid IS NULL OR a.pipeline_id = sqlc.narg('pipeline_id'))
 )
 SELECT wanted.kind, wanted.subject_id, wanted.pipeline_id, wanted.state
 FROM wanted

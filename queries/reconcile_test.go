@@ -24,6 +24,7 @@ func TestReconciliationReadsWhatIsUnfinished(t *testing.T) {
 		`INSERT INTO releases (id, pipeline_id, manifest_digest, files, bytes, actor, expires_at, finalized_at)
 			SELECT gen_random_uuid(), id, '', 1, 1, 'test', now(), now() FROM pipelines`,
 		"INSERT INTO work (kind, subject_id, due_at) SELECT 'forge:catch-up', id, now() + interval '1 minute' FROM pipelines",
+		"INSERT INTO access (pipeline_id, salt, applied) SELECT id, '', 1 FROM pipelines WHERE slug NOT IN ('p8', 'p9')",
 		"VACUUM ANALYZE",
 	} {
 		if _, err := db.Exec(t.Context(), sql); err != nil {
@@ -41,6 +42,8 @@ func TestReconciliationReadsWhatIsUnfinished(t *testing.T) {
 		exec(t, tx, "UPDATE releases SET finalized_at = NULL WHERE pipeline_id = (SELECT id FROM pipelines WHERE slug = 'p5')")
 		exec(t, tx, "INSERT INTO skips (id, pipeline_id, commit_sha, reason) SELECT gen_random_uuid(), id, 'c', 'test' FROM pipelines WHERE slug = 'p7'")
 		exec(t, tx, "INSERT INTO purges (pipeline_id, path, actor) SELECT id, 'a.js', 'test' FROM pipelines WHERE slug = 'p6'")
+		exec(t, tx, "UPDATE pipelines SET distribution_id = 'd' WHERE slug = 'p8'")
+		exec(t, tx, "INSERT INTO access (pipeline_id, salt) SELECT id, '' FROM pipelines WHERE slug IN ('p8', 'p9')") // p9 is not provisioned
 		q := queries.New(tx)
 		for _, look := range []struct {
 			name string
@@ -51,7 +54,7 @@ func TestReconciliationReadsWhatIsUnfinished(t *testing.T) {
 			{"WorkMissing", func() (int, error) {
 				rows, err := q.WorkMissing(t.Context(), queries.WorkMissingParams{})
 				return len(rows), err
-			}, 7, mostRead},
+			}, 8, mostRead},
 			{"PipelinesAstray", func() (int, error) { rows, err := q.PipelinesAstray(t.Context()); return len(rows), err }, 0, mostRead},
 			{"CatchUpMissing", func() (int, error) { rows, err := q.CatchUpMissing(t.Context(), uuid.Nil); return len(rows), err }, 200, 5 * 200},
 		} {

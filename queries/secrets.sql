@@ -3,10 +3,17 @@
 -- given one.
 --
 -- Each table is read in the order of its primary key, from the given value on.
-WITH app AS (
+WITH password AS (
+    SELECT 'access'::text AS kind, p.pipeline_id::text AS id, p.name, p.secret AS sealed
+    FROM access_passwords p
+    WHERE @after_kind::text IN ('', 'access')
+      AND (p.pipeline_id, p.name) > (CASE WHEN @after_kind = 'access' THEN @after_id::uuid ELSE '00000000-0000-0000-0000-000000000000' END,
+                                     CASE WHEN @after_kind = 'access' THEN @after_name::text ELSE '' END)
+    ORDER BY p.pipeline_id, p.name LIMIT 200
+), app AS (
     SELECT 'forge_app'::text AS kind, f.provider AS id, 'credentials'::text AS name, f.credentials AS sealed
     FROM forge_apps f
-    WHERE @after_kind::text = '' OR @after_kind = 'forge_app' AND f.provider > @after_id::text
+    WHERE @after_kind IN ('', 'access') OR @after_kind = 'forge_app' AND f.provider > @after_id::text
     ORDER BY f.provider LIMIT 200
 ), installation AS (
     SELECT 'installation'::text AS kind, i.provider || '/' || i.id AS id, 'credentials'::text AS name, i.credentials AS sealed
@@ -22,7 +29,7 @@ WITH app AS (
                                      CASE WHEN @after_kind = 'variable' THEN @after_name::text ELSE '' END)
     ORDER BY v.pipeline_id, v.name LIMIT 200
 )
-SELECT * FROM app UNION ALL SELECT * FROM installation UNION ALL SELECT * FROM variable LIMIT 200;
+SELECT * FROM password UNION ALL SELECT * FROM app UNION ALL SELECT * FROM installation UNION ALL SELECT * FROM variable LIMIT 200;
 
 -- name: SealedReplace :one
 -- Replaces a value by the same value sealed with another key. Does not
@@ -37,5 +44,8 @@ WITH variable AS (
 ), app AS (
     UPDATE forge_apps SET credentials = @fresh
     WHERE @kind = 'forge_app' AND provider = @id AND credentials = @sealed RETURNING 1
+), password AS (
+    UPDATE access_passwords SET secret = @fresh
+    WHERE pipeline_id = CASE WHEN @kind = 'access' THEN CAST(@id AS uuid) END AND name = @name AND secret = @sealed RETURNING 1
 )
-SELECT ((SELECT count(*) FROM variable) + (SELECT count(*) FROM installation) + (SELECT count(*) FROM app))::bigint AS replaced;
+SELECT ((SELECT count(*) FROM variable) + (SELECT count(*) FROM installation) + (SELECT count(*) FROM app) + (SELECT count(*) FROM password))::bigint AS replaced;

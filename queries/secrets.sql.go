@@ -7,13 +7,22 @@ package queries
 
 import (
 	"context"
+
+	"github.com/google/uuid"
 )
 
 const sealedList = `-- name: SealedList :many
-WITH app AS (
+WITH password AS (
+    SELECT 'access'::text AS kind, p.pipeline_id::text AS id, p.name, p.secret AS sealed
+    FROM access_passwords p
+    WHERE $1::text IN ('', 'access')
+      AND (p.pipeline_id, p.name) > (CASE WHEN $1 = 'access' THEN $2::uuid ELSE '00000000-0000-0000-0000-000000000000' END,
+                                     CASE WHEN $1 = 'access' THEN $3::text ELSE '' END)
+    ORDER BY p.pipeline_id, p.name LIMIT 200
+), app AS (
     SELECT 'forge_app'::text AS kind, f.provider AS id, 'credentials'::text AS name, f.credentials AS sealed
     FROM forge_apps f
-    WHERE $1::text = '' OR $1 = 'forge_app' AND f.provider > $2::text
+    WHERE $1 IN ('', 'access') OR $1 = 'forge_app' AND f.provider > $2::text
     ORDER BY f.provider LIMIT 200
 ), installation AS (
     SELECT 'installation'::text AS kind, i.provider || '/' || i.id AS id, 'credentials'::text AS name, i.credentials AS sealed
@@ -29,12 +38,12 @@ WITH app AS (
                                      CASE WHEN $1 = 'variable' THEN $3::text ELSE '' END)
     ORDER BY v.pipeline_id, v.name LIMIT 200
 )
-SELECT kind, id, name, sealed FROM app UNION ALL SELECT kind, id, name, sealed FROM installation UNION ALL SELECT kind, id, name, sealed FROM variable LIMIT 200
+SELECT kind, id, name, sealed FROM password UNION ALL SELECT kind, id, name, sealed FROM app UNION ALL SELECT kind, id, name, sealed FROM installation UNION ALL SELECT kind, id, name, sealed FROM variable LIMIT 200
 `
 
 type SealedListParams struct {
 	AfterKind string
-	AfterID   string
+	AfterID   uuid.UUID
 	AfterName string
 }
 
@@ -85,8 +94,11 @@ WITH variable AS (
 ), app AS (
     UPDATE forge_apps SET credentials = $1
     WHERE $2 = 'forge_app' AND provider = $3 AND credentials = $5 RETURNING 1
+), password AS (
+    UPDATE access_passwords SET secret = $1
+    WHERE pipeline_id = CASE WHEN $2 = 'access' THEN CAST($3 AS uuid) END AND name = $4 AND secret = $5 RETURNING 1
 )
-SELECT ((SELECT count(*) FROM variable) + (SELECT count(*) FROM installation) + (SELECT count(*) FROM app))::bigint AS replaced
+SELECT ((SELECT count(*) FROM variable) + (SELECT count(*) FROM installation) + (SELECT count(*) FROM app) + (SELECT count(*) FROM password))::bigint AS replaced
 `
 
 type SealedReplaceParams struct {

@@ -1,8 +1,15 @@
 package secret
 
+import "fmt"
+
 // App returns the subject of the credentials of Troy's app at a forge.
 func App(provider string) Subject {
 	return Subject{Kind: "forge_app", ID: provider, Name: "credentials"}
+}
+
+// Access returns the subject of a password of a protected site.
+func Access(pipeline fmt.Stringer, name string) Subject {
+	return Subject{Kind: "access", ID: pipeline.String(), Name: name}
 }
 
 // Installation returns the subject of an installation's credentials. id is the

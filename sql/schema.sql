@@ -478,6 +478,31 @@ CREATE TABLE thumbnails (
     taken_at      timestamptz NOT NULL DEFAULT now()
 );
 
+-- Who may see a pipeline's site. A pipeline without a row was never protected.
+CREATE TABLE access (
+    pipeline_id uuid PRIMARY KEY REFERENCES pipelines (id) ON DELETE CASCADE,
+    scope       text        NOT NULL DEFAULT 'site' -- what is protected: the site with its previews, or only those
+        CONSTRAINT access_scope_check CHECK (scope IN ('site', 'previews')),
+    networks    text[]      NOT NULL DEFAULT '{}',  -- from which the site can be seen; empty means from all
+    salt        bytea       NOT NULL,               -- of all of its passwords' hashes
+    generation  bigint      NOT NULL DEFAULT 1,     -- increases with each change
+    applied     bigint      NOT NULL DEFAULT 0,     -- the generation that holds where the site is served
+    changed_at  timestamptz NOT NULL DEFAULT now(),
+    applied_at  timestamptz
+);
+
+CREATE INDEX access_unapplied ON access (pipeline_id) WHERE applied < generation;
+
+-- The passwords of protected sites.
+CREATE TABLE access_passwords (
+    pipeline_id uuid        NOT NULL REFERENCES access (pipeline_id) ON DELETE CASCADE,
+    name        text        NOT NULL,
+    id          uuid        NOT NULL, -- new with each change; sessions name it
+    secret      bytea       NOT NULL, -- sealed: the argon2id hash, and the key that signs sessions
+    changed_at  timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (pipeline_id, name)
+);
+
 -- Pushed commits that are not built, until the reason is reported to the forge.
 CREATE TABLE skips (
     id          uuid PRIMARY KEY, -- the subject of the report

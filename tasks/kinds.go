@@ -33,6 +33,8 @@ const (
 	// TypePurge removes assets that a pipeline's site keeps from earlier
 	// deployments.
 	TypePurge = "purge"
+	// TypeAccess applies who may see a pipeline's site.
+	TypeAccess = "access"
 	// TypeRetention removes trees and uploads that a pipeline no longer needs,
 	// and the remains of a deleted pipeline.
 	TypeRetention = "retention"

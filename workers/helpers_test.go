@@ -21,6 +21,7 @@ import (
 	"github.com/troy-iaas/troy/internal/poll"
 	"github.com/troy-iaas/troy/metrics"
 	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/secret"
 	"github.com/troy-iaas/troy/site"
 	"github.com/troy-iaas/troy/tasks"
 )
@@ -43,6 +44,7 @@ type rig struct {
 	metrics              *metrics.Metrics
 	grace                time.Duration  // of deletions
 	in                   *intake.Intake // of the workers that started last
+	secrets              *secret.Sealer // nil means none
 }
 
 func newRig(t *testing.T) *rig { return newRigOn(t, stacktest.Redis(t)) }
@@ -73,6 +75,8 @@ func (r *rig) workers() *Workers {
 	b := bell.New(r.db, client, log, map[string]int{tasks.QueueQuick: r.slots, tasks.QueueBuilds: r.buildSlots, tasks.QueueForge: ForgeSlots})
 	r.in = intake.New(r.db, b, intake.Config{SitesSuffix: "localhost", DeleteGrace: r.grace})
 	deps := Deps{DB: r.db, Redis: r.redis, Client: client, Cloud: r.cloud, Intake: r.in, Bell: b, Metrics: r.metrics, Log: log}
+	r.in = intake.New(r.db, b, intake.Config{SitesSuffix: "localhost"})
+	deps := Deps{DB: r.db, Redis: r.redis, Client: client, Cloud: r.cloud, Intake: r.in, Bell: b, Metrics: r.metrics, Secrets: r.secrets, Log: log}
 	if r.forge != nil {
 		deps.Forges = map[troy.Provider]forge.Forge{troy.GitHub: r.forge}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http/httptest"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -114,7 +115,7 @@ func (r *rig) life(slug string) error {
 	ctx, cancel := context.WithTimeout(r.t.Context(), 3*time.Minute)
 	defer cancel()
 	l := &aLife{rig: r, ctx: ctx, slug: slug, ends: map[uuid.UUID]troy.DeploymentState{}}
-	for _, step := range []func() error{l.provision, l.release, l.purge, l.push, l.fail, l.cancel, l.goBack, l.tidy, l.remove} {
+	for _, step := range []func() error{l.provision, l.release, l.protect, l.purge, l.push, l.fail, l.cancel, l.goBack, l.tidy, l.remove} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -185,6 +186,17 @@ func (l *aLife) release() error {
 		}
 	}
 	return l.live("the release", func(d queries.Deployment) bool { return d.Kind == troy.Release })
+}
+
+// protect protects the site and waits until that holds.
+func (l *aLife) protect() error {
+	if err := l.in.AllowNetwork(l.ctx, l.id, netip.MustParsePrefix("203.0.113.0/24"), "test"); err != nil {
+		return err
+	}
+	return l.until("the protection", func() bool {
+		row, err := l.q.AccessGet(l.ctx, l.id)
+		return err == nil && row.Access.Applied == row.Access.Generation
+	})
 }
 
 // purge purges an asset and waits for the end of the purge.

@@ -65,6 +65,10 @@ func (w *Workers) provision(ctx context.Context, c *claim) error {
 			return errMoved
 		}
 	}
+	// Before the site can have content.
+	if err := w.applyAccess(ctx, c, p.ID, *p.DistributionID); err != nil {
+		return err
+	}
 	c.log.Info("provisioned", "pipeline", p.ID, "distribution", *p.DistributionID, "host", host)
 	return move(ctx, w, p.ID, (*queries.Queries).PipelineMarkReady, queries.PipelineMarkReadyParams{ID: p.ID, Epoch: c.epoch, Actor: actor})
 }

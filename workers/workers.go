@@ -136,6 +136,7 @@ func New(cfg Config, deps Deps) *Workers {
 		tasks.TypeReport:             {w.report, w.giveUpReport},
 		tasks.TypeCatchUp:            {w.catchUp, w.giveUpCatchUp},
 		tasks.TypePurge:              {w.purge, w.giveUpPurge},
+		tasks.TypeAccess:             {w.access, w.giveUpAccess},
 		tasks.TypeRetention:          {w.retention, w.giveUpRetention},
 	}
 	return w

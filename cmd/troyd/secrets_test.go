@@ -57,6 +57,8 @@ func TestReseal(t *testing.T) {
 		seal(older, secret.Installation("bitbucket", "key"), "shared"))
 	exec("INSERT INTO forge_apps (provider, app_id, name, url, credentials, actor) VALUES ('github', '1', 'n', 'u', $1, 'a')",
 		seal(older, secret.App("github"), "key"))
+	exec("INSERT INTO access (pipeline_id, salt) VALUES ($1, '')", pipeline)
+	exec("INSERT INTO access_passwords (pipeline_id, name, id, secret) VALUES ($1, 'client', gen_random_uuid(), $2)", pipeline, seal(older, secret.Access(pipeline, "client"), "a hash"))
 
 	settings := []string{"TROY_DATABASE_URL=" + url, "TROY_REDIS_URL=redis://127.0.0.1:1/0", "TROY_SECRET_KEY=" + newer + "," + older}
 	status, stdout, stderr := finish(t, troyd(t, settings, "secrets", "reseal", "--dry-run"))
@@ -96,6 +98,14 @@ func TestReseal(t *testing.T) {
 	}
 	if plain, err := alone.Open(app.Credentials, secret.App("github")); err != nil || string(plain) != "key" {
 		t.Errorf("the app's credentials are %q, %v", plain, err)
+	}
+
+	var password []byte
+	if err := db.QueryRow(ctx, "SELECT secret FROM access_passwords").Scan(&password); err != nil {
+		t.Fatal(err)
+	}
+	if plain, err := alone.Open(password, secret.Access(pipeline, "client")); err != nil || string(plain) != "a hash" {
+		t.Errorf("the site's password is %q, %v", plain, err)
 	}
 
 	// A value that no key opens is named, counted and not changed.
