@@ -317,6 +317,8 @@ func installation(t *testing.T, db *pgxpool.Pool) {
 		`INSERT INTO repositories (provider, id, full_name, installation_id) SELECT 'github', i::text, 'team/repo' || i, (i / 5)::text FROM generate_series(1, 10000) i`,
 		`INSERT INTO variables (pipeline_id, name, value) SELECT id, 'NAME_' || n, 'sealed' FROM pipelines, generate_series(1, 2) n`,
 		`INSERT INTO purges (pipeline_id, path, actor, done_at) SELECT id, 'a/' || n, 'test', now() FROM pipelines, generate_series(1, 2) n`,
+		`INSERT INTO access (pipeline_id, salt, applied) SELECT id, 'salt', CASE WHEN random() < 0.99 THEN 1 ELSE 0 END FROM pipelines`,
+		`INSERT INTO access_passwords (pipeline_id, name, id, secret) SELECT pipeline_id, 'name-' || n, gen_random_uuid(), 'sealed' FROM access, generate_series(1, 2) n`,
 		`INSERT INTO skips (id, pipeline_id, commit_sha, reason, created_at) SELECT gen_random_uuid(), id, 'c', 'r', updated_at FROM pipelines`,
 		"VACUUM ANALYZE",
 	} {

@@ -7,7 +7,7 @@ WITH password AS (
     SELECT 'access'::text AS kind, p.pipeline_id::text AS id, p.name, p.secret AS sealed
     FROM access_passwords p
     WHERE @after_kind::text IN ('', 'access')
-      AND (p.pipeline_id, p.name) > (CASE WHEN @after_kind = 'access' THEN @after_id::uuid ELSE '00000000-0000-0000-0000-000000000000' END,
+      AND (p.pipeline_id, p.name) > (CASE WHEN @after_kind = 'access' THEN CAST(@after_id::text AS uuid) ELSE '00000000-0000-0000-0000-000000000000' END,
                                      CASE WHEN @after_kind = 'access' THEN @after_name::text ELSE '' END)
     ORDER BY p.pipeline_id, p.name LIMIT 200
 ), app AS (
@@ -46,6 +46,6 @@ WITH variable AS (
     WHERE @kind = 'forge_app' AND provider = @id AND credentials = @sealed RETURNING 1
 ), password AS (
     UPDATE access_passwords SET secret = @fresh
-    WHERE pipeline_id = CASE WHEN @kind = 'access' THEN CAST(@id AS uuid) END AND name = @name AND secret = @sealed RETURNING 1
+    WHERE pipeline_id = CASE WHEN @kind = 'access' THEN CAST(@id::text AS uuid) END AND name = @name AND secret = @sealed RETURNING 1
 )
 SELECT ((SELECT count(*) FROM variable) + (SELECT count(*) FROM installation) + (SELECT count(*) FROM app) + (SELECT count(*) FROM password))::bigint AS replaced;

@@ -7,8 +7,6 @@ package queries
 
 import (
 	"context"
-
-	"github.com/google/uuid"
 )
 
 const sealedList = `-- name: SealedList :many
@@ -16,7 +14,7 @@ WITH password AS (
     SELECT 'access'::text AS kind, p.pipeline_id::text AS id, p.name, p.secret AS sealed
     FROM access_passwords p
     WHERE $1::text IN ('', 'access')
-      AND (p.pipeline_id, p.name) > (CASE WHEN $1 = 'access' THEN $2::uuid ELSE '00000000-0000-0000-0000-000000000000' END,
+      AND (p.pipeline_id, p.name) > (CASE WHEN $1 = 'access' THEN CAST($2::text AS uuid) ELSE '00000000-0000-0000-0000-000000000000' END,
                                      CASE WHEN $1 = 'access' THEN $3::text ELSE '' END)
     ORDER BY p.pipeline_id, p.name LIMIT 200
 ), app AS (
@@ -43,7 +41,7 @@ SELECT kind, id, name, sealed FROM password UNION ALL SELECT kind, id, name, sea
 
 type SealedListParams struct {
 	AfterKind string
-	AfterID   uuid.UUID
+	AfterID   string
 	AfterName string
 }
 
@@ -96,7 +94,7 @@ WITH variable AS (
     WHERE $2 = 'forge_app' AND provider = $3 AND credentials = $5 RETURNING 1
 ), password AS (
     UPDATE access_passwords SET secret = $1
-    WHERE pipeline_id = CASE WHEN $2 = 'access' THEN CAST($3 AS uuid) END AND name = $4 AND secret = $5 RETURNING 1
+    WHERE pipeline_id = CASE WHEN $2 = 'access' THEN CAST($3::text AS uuid) END AND name = $4 AND secret = $5 RETURNING 1
 )
 SELECT ((SELECT count(*) FROM variable) + (SELECT count(*) FROM installation) + (SELECT count(*) FROM app) + (SELECT count(*) FROM password))::bigint AS replaced
 `
