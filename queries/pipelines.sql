@@ -190,7 +190,8 @@ SELECT id FROM moved;
 -- Moves a pipeline from any status before deletion, or from Failed to
 -- Delete, to Scheduled for Deletion. The deletion begins after the grace
 -- period, at once from Failed to Delete. Deletes the pipeline's work rows
--- that no worker holds. A worker that holds one keeps its lease and finds
+-- that no worker holds, except those that protect its site, which is served
+-- for a while longer. A worker that holds one keeps its lease and finds
 -- that the status has changed. Cancels unfinished deployments.
 WITH before AS (
     SELECT p.id, p.status, p.cause,
@@ -231,7 +232,7 @@ WITH before AS (
     ON CONFLICT (kind, subject_id) DO UPDATE SET due_at = now(), requested = work.requested + 1, ring_id = NULL
 ), dropped AS (
     DELETE FROM work w USING moved
-    WHERE w.subject_id = moved.id AND w.kind <> 'pipeline:teardown-start'
+    WHERE w.subject_id = moved.id AND w.kind NOT IN ('pipeline:teardown-start', 'access')
       AND (w.lease_until IS NULL OR w.lease_until <= now())
 ), asked AS (
     INSERT INTO work (kind, subject_id, due_at, since)

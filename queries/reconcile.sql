@@ -80,7 +80,7 @@ WITH unfinished AS (
     SELECT 'access', a.pipeline_id, a.pipeline_id, 'access that does not hold yet', '{pipeline:provision}'::text[]
     FROM access a
     WHERE (SELECT p.status FROM pipelines p WHERE p.id = a.pipeline_id AND p.distribution_id IS NOT NULL)
-          NOT IN ('failed_to_provision', 'scheduled_for_deletion', 'deleting', 'failed_to_delete')
+          NOT IN ('failed_to_provision', 'deleting', 'failed_to_delete')
       AND a.applied < a.generation AND a.changed_at <= now() - make_interval(secs => @grace_seconds)
       AND (sqlc.narg('pipeline_id')::uuid IS NULL OR a.pipeline_id = sqlc.narg('pipeline_id'))
 )

@@ -193,6 +193,30 @@ func TestAccessBeforeTheSite(t *testing.T) {
 	}
 }
 
+// TestAccessBeforeDeletion checks that a protection holds in the grace period of
+// a deletion, in which the site is still served, even if its work is lost.
+func TestAccessBeforeDeletion(t *testing.T) {
+	t.Parallel()
+	for _, lost := range []bool{false, true} {
+		r, _ := protecting(t)
+		r.grace, r.reconcile = time.Hour, 200*time.Millisecond
+		_, stop := r.start()
+		id := r.provisioned("blog")
+		stop()
+		r.allow(id, "203.0.113.0/24")
+		if _, err := r.in.ScheduleDeletion(t.Context(), id, "test"); err != nil {
+			t.Fatal(err)
+		}
+		if lost {
+			if _, err := r.db.Exec(t.Context(), "DELETE FROM work WHERE kind = 'access'"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.start()
+		r.applied(id)
+	}
+}
+
 // TestStalledAccess lets a worker that has read an old protection continue after
 // another has applied a later one.
 func TestStalledAccess(t *testing.T) {
@@ -280,19 +304,18 @@ func TestLostAccessWork(t *testing.T) {
 	t.Parallel()
 	r, _ := protecting(t)
 	r.reconcile = 200 * time.Millisecond
-	w, stop := r.start()
+	_, stop := r.start()
 	id := r.provisioned("blog")
 	stop()
 	r.allow(id, "203.0.113.0/24")
 	if _, err := r.db.Exec(t.Context(), "DELETE FROM work WHERE kind = 'access'"); err != nil {
 		t.Fatal(err)
 	}
-	w, _ = r.start()
+	r.start()
 	r.applied(id)
 	if found := r.reconciled(); !strings.Contains(found, `what="access"`) {
 		t.Errorf("the metric says %q", found)
 	}
-	_ = w
 }
 
 func TestSealedPasswordsNeedTheKey(t *testing.T) {

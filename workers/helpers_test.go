@@ -74,8 +74,6 @@ func (r *rig) workers() *Workers {
 	client := tasks.NewClient(r.redis)
 	b := bell.New(r.db, client, log, map[string]int{tasks.QueueQuick: r.slots, tasks.QueueBuilds: r.buildSlots, tasks.QueueForge: ForgeSlots})
 	r.in = intake.New(r.db, b, intake.Config{SitesSuffix: "localhost", DeleteGrace: r.grace})
-	deps := Deps{DB: r.db, Redis: r.redis, Client: client, Cloud: r.cloud, Intake: r.in, Bell: b, Metrics: r.metrics, Log: log}
-	r.in = intake.New(r.db, b, intake.Config{SitesSuffix: "localhost"})
 	deps := Deps{DB: r.db, Redis: r.redis, Client: client, Cloud: r.cloud, Intake: r.in, Bell: b, Metrics: r.metrics, Secrets: r.secrets, Log: log}
 	if r.forge != nil {
 		deps.Forges = map[troy.Provider]forge.Forge{troy.GitHub: r.forge}
