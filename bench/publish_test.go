@@ -101,7 +101,7 @@ func publish(b *testing.B, c cloud.Cloud, tree site.Tree, artifact string) {
 	if _, err := workers.StoreFiles(b.Context(), c.Store, tree, source, site.SlashAuto); err != nil {
 		b.Fatal(err)
 	}
-	if err := c.Store.Seal(b.Context(), tree, nil); err != nil {
+	if err := c.Store.Seal(b.Context(), tree, nil, nil); err != nil {
 		b.Fatal(err)
 	}
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/site"
 )
 
@@ -89,12 +90,11 @@ type Store interface {
 	// pipeline, and returns *MissingError if a file is in none. carried
 	// replaces the tree's list of assets carried from earlier deployments,
 	// except for those that no tree has and those whose path the tree has
-	// itself. A sealed tree may be sealed again.
-	Seal(ctx context.Context, t site.Tree, carried []site.Carried) error
+	// itself. rules are the site's compiled rules; nil keeps those that the
+	// tree has. A sealed tree may be sealed again.
+	Seal(ctx context.Context, t site.Tree, carried []site.Carried, rules []byte) error
 
-	// Manifest returns a tree's manifest, or ErrNotFound if it was not
-	// declared.
-	Manifest(ctx context.Context, t site.Tree) (site.Manifest, error)
+	Reader
 
 	// Remove deletes trees of a pipeline, and the bytes that none of its other
 	// trees needs. It ignores trees that do not exist.
@@ -103,6 +103,30 @@ type Store interface {
 	// RemoveAll deletes everything of a pipeline and returns the number of
 	// files (objects, on AWS) that it removed; 0 means that nothing was left.
 	RemoveAll(ctx context.Context, pipeline uuid.UUID) (int, error)
+}
+
+// Reader reads declared trees.
+type Reader interface {
+	// Manifest returns a tree's manifest, or ErrNotFound if it was not
+	// declared.
+	Manifest(ctx context.Context, t site.Tree) (site.Manifest, error)
+
+	// Read returns the bytes of one of a declared tree's files, which has at
+	// most MaxRead bytes. It also finds those that only another tree of the
+	// pipeline has before this one is sealed. It returns ErrNotFound if they
+	// were not uploaded, and a TooLarge error for a larger file.
+	Read(ctx context.Context, t site.Tree, f site.File) ([]byte, error)
+}
+
+// MaxRead is the maximum size of a file that Reader.Read reads, in bytes.
+const MaxRead = 8 << 20
+
+// CheckRead returns a TooLarge error if a file is too large for Reader.Read.
+func CheckRead(f site.File) error {
+	if f.Size > MaxRead {
+		return troy.Errorf(troy.TooLarge, "the file %q has %d bytes; at most %d can be read", f.Path, f.Size, MaxRead)
+	}
+	return nil
 }
 
 // Signer is a Store that clients can upload to directly.

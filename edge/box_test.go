@@ -18,6 +18,7 @@ import (
 
 	"github.com/troy-iaas/troy/internal/generation"
 	"github.com/troy-iaas/troy/site"
+	"github.com/troy-iaas/troy/site/rules"
 )
 
 // box is a data folder in localcloud's form and the edge that serves it.
@@ -76,6 +77,7 @@ type hosted struct {
 	sequence           int64
 	protected          int64              // the sequence of its protection
 	policy             site.TrailingSlash // of the trees that are sealed next
+	config             []rules.ConfigFile // of the trees that are sealed next
 }
 
 // provision creates the record and the distribution of a host.
@@ -108,6 +110,14 @@ func (h *hosted) seal(deployment uuid.UUID, files map[string]string, carried ...
 	m := site.Manifest{Carried: carried, TrailingSlash: h.policy}
 	for path, content := range files {
 		m.Files = append(m.Files, h.store(path, content))
+	}
+	out := rules.Compile(rules.Input{Redirects: files["_redirects"], Headers: files["_headers"], Config: h.config})
+	if out.TrailingSlash != "" {
+		m.TrailingSlash = out.TrailingSlash
+	}
+	var err error
+	if m.Rules, err = out.Rules.Encode(); err != nil {
+		h.t.Fatal(err)
 	}
 	data, err := site.EncodeManifest(m)
 	if err != nil {

@@ -27,6 +27,7 @@ var errNoSite = errors.New("no site at this host")
 // new one.
 type live struct {
 	*sources
+	host       string
 	access     *access // nil if everyone may see the site
 	tree       site.Tree
 	deployment string // "" if nothing is live
@@ -152,6 +153,10 @@ func (c *catalog) spill(l *live) {
 	if l.index == nil || l.index.spill != nil || !l.settled || l.index.bytes() < minSpill {
 		return
 	}
+	// Rules stay in memory, so those of the sites on disk must be small.
+	if l.index.rules != nil && l.index.rules.Bytes() > minSpill {
+		return
+	}
 	x, size, err := l.index.spillTo(c.spillDir)
 	if err != nil {
 		c.noDisk.Do(func() {
@@ -165,7 +170,7 @@ func (c *catalog) spill(l *live) {
 }
 
 func (c *catalog) load(host string, before *live) (*live, error) {
-	l := &live{sources: &sources{}}
+	l := &live{sources: &sources{}, host: host}
 	var record site.Record
 	var err error
 	if l.record, err = read(c.layout.Record(host), &record); err != nil {
@@ -232,8 +237,8 @@ func (c *catalog) loadIndex(l, before *live) error {
 	if err != nil {
 		return err
 	}
-	l.index = newIndex(m)
-	return nil
+	l.index, err = newIndex(m)
+	return err
 }
 
 // read watches a file and decodes its JSON. It returns errNoSite if the file

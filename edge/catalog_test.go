@@ -405,7 +405,10 @@ func TestLargeSitesStayInMemory(t *testing.T) {
 func TestTableAgainstMap(t *testing.T) {
 	t.Parallel()
 	m := site.Manifest{Files: []site.File{{Path: "a"}, {Path: "a.html"}, {Path: "a/b"}, {Path: "ab"}, {Path: "b/index.html"}, {Path: "ü"}}}
-	x := newIndex(m)
+	x, err := newIndex(m)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, f := range m.Files {
 		for cut := range len(f.Path) + 1 {
 			if got, ok := x.Find(f.Path[:cut], f.Path[cut:]); !ok || got != f.Path {

@@ -176,7 +176,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
 	case http.MethodPost: // admit refuses it unless it signs in
 	case http.MethodOptions:
 		if r.URL.Path == "*" {
-			options(w, false)
+			options(w, "")
 			return
 		}
 	default:

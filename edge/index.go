@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/troy-iaas/troy/site"
+	"github.com/troy-iaas/troy/site/rules"
 )
 
 // index is a manifest in a form for lookups. It is immutable, so concurrent
@@ -15,6 +16,8 @@ type index struct {
 	notFound map[string]string
 	// deepest is the length of the longest folder in notFound.
 	deepest int
+	// rules are the site's rules, or nil.
+	rules *rules.Matcher
 	// spill is the file that has the tables, or nil if they are in memory.
 	spill *spill
 }
@@ -131,8 +134,8 @@ func compareJoined(path, stem, suffix string) int {
 }
 
 // newIndex returns an index of a manifest that is sorted, as DecodeManifest
-// returns it.
-func newIndex(m site.Manifest) *index {
+// returns it. It returns an error if the manifest's rules are not valid.
+func newIndex(m site.Manifest) (*index, error) {
 	x := &index{slash: m.TrailingSlash, notFound: make(map[string]string)}
 	for _, f := range m.Files {
 		if folder, name := split(f.Path); name == "404.html" {
@@ -150,7 +153,14 @@ func newIndex(m site.Manifest) *index {
 	for i, c := range m.Carried {
 		x.carried.until[i] = c.Until
 	}
-	return x
+	if m.Rules == nil {
+		return x, nil
+	}
+	compiled, err := rules.Decode(m.Rules)
+	if err == nil {
+		x.rules, err = rules.New(compiled)
+	}
+	return x, err
 }
 
 // bytes returns the approximate memory of the index in bytes.
@@ -158,6 +168,9 @@ func (x *index) bytes() int64 {
 	total := x.files.bytes() + x.carried.bytes()
 	for folder, page := range x.notFound {
 		total += int64(len(folder)+len(page)) + 64
+	}
+	if x.rules != nil {
+		total += x.rules.Bytes()
 	}
 	return total
 }
@@ -186,6 +199,17 @@ func (x *index) Find(stem, suffix string) (string, bool) {
 	}
 	path := x.files.path(i)
 	return path, !site.Private(path)
+}
+
+// served returns the entry of a file that resolve or missing returned.
+func (x *index) served(path string) file {
+	if i := x.files.find(path, ""); i >= 0 {
+		return x.files.file(i)
+	}
+	if i := x.carried.find(path, ""); i >= 0 {
+		return x.carried.file(i)
+	}
+	return file{}
 }
 
 // resolve returns the answer to a URL path, which is decoded and begins with a

@@ -28,7 +28,7 @@ type page struct {
 // pages are the responses of the edge itself. They never contain any part of a
 // request.
 type pages struct {
-	badAddress, badHost, noSite, nothingLive, notFound, badMethod, changed, fault page
+	badAddress, badHost, noSite, nothingLive, notFound, gone, refused, badMethod, changed, fault page
 	// Of protected sites, without and with the form.
 	otherNetwork, otherOrigin, badForm, unreadable page
 	askPassword, wrongPassword, manyAttempts, busy page
@@ -52,6 +52,10 @@ func newPages() (*pages, error) {
 			Text: "This site is ready for its first deployment. It will appear here as soon as it is published."},
 		notFound: page{Status: http.StatusNotFound, Title: "This page does not exist",
 			Text: "The page may have moved, or the link may contain a typo."},
+		gone: page{Status: http.StatusGone, Title: "This page was removed",
+			Text: "The page is gone for good. Remove links to it."},
+		refused: page{Status: http.StatusForbidden, Title: "This page is protected",
+			Text: "The site's rules protect this page in a way that this server does not support yet, so it is not shown."},
 		badMethod: page{Status: http.StatusMethodNotAllowed, Title: "This method is not allowed",
 			Text: "Sites accept only GET, HEAD and OPTIONS requests."},
 		changed: page{Status: http.StatusPreconditionFailed, Title: "This file has changed",
@@ -60,7 +64,7 @@ func newPages() (*pages, error) {
 			Text: "The server could not read the site. Try again in a moment. The server's log has the details under this response's X-Request-Id."},
 	}
 	p.setAccess()
-	if err := render(t, &p.badAddress, &p.badHost, &p.noSite, &p.nothingLive, &p.notFound, &p.badMethod, &p.changed, &p.fault,
+	if err := render(t, &p.badAddress, &p.badHost, &p.noSite, &p.nothingLive, &p.notFound, &p.gone, &p.refused, &p.badMethod, &p.changed, &p.fault,
 		&p.otherNetwork, &p.otherOrigin, &p.badForm, &p.unreadable); err != nil {
 		return nil, err
 	}

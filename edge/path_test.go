@@ -175,7 +175,7 @@ func TestTrailingSlashPolicies(t *testing.T) {
 func TestFilesForTheHostAreNotServed(t *testing.T) {
 	t.Parallel()
 	h := newBox(t).provision("private.localhost")
-	h.publish(map[string]string{"index.html": "home", "_redirects": "/* /index.html 200", "_headers": "Basic-Auth: a:b", "docs/_headers": "a document"})
+	h.publish(map[string]string{"index.html": "home", "_redirects": "/x /index.html 200", "_headers": "Basic-Auth: a:b", "docs/_headers": "a document"})
 	for _, target := range []string{"/_redirects", "/_headers", "/%5Fheaders", "/_headers/", "/_redirects.html", "/_headers?x"} {
 		res := h.fetch(target)
 		wantStatus(t, res, 404)
@@ -192,7 +192,10 @@ func TestLookUpsAllocateNothing(t *testing.T) {
 	for _, p := range slices.Sorted(maps.Keys(pathsSite())) {
 		m.Files = append(m.Files, site.File{Path: p})
 	}
-	x := newIndex(m)
+	x, err := newIndex(m)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, target := range []string{"/", "/about", "/about.html", "/about/", "/docs", "/assets/app-4f3a9b1c.js", "/missing/deep/page"} {
 		if n := testing.AllocsPerRun(100, func() { x.resolve(target, 50) }); n != 0 {
 			t.Errorf("%s costs %v allocations", target, n)
@@ -303,7 +306,10 @@ func FuzzResolve(f *testing.F) {
 	}
 	const gone = "old/app-4f3a9b1c.js"
 	m.Carried = []site.Carried{{File: site.File{Path: gone}, Until: 100}}
-	x := newIndex(m)
+	x, err := newIndex(m)
+	if err != nil {
+		f.Fatal(err)
+	}
 	for p := range files {
 		f.Add(p, int64(50))
 	}

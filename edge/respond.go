@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/troy-iaas/troy/site"
+	"github.com/troy-iaas/troy/site/rules"
 )
 
 const (
@@ -30,12 +31,15 @@ func (s *Server) respond(w http.ResponseWriter, r *http.Request, l *live, path s
 		s.pages.nothingLive.send(w)
 		return nil
 	}
+	if l.index.rules != nil {
+		return s.respondByRules(w, r, l, path)
+	}
 	answer, f := l.index.resolve(path, time.Now().Unix())
 	if l.index.broken() {
 		return errSpill
 	}
 	if r.Method == http.MethodOptions {
-		options(w, r.Header.Get("Origin") != "" && answer.Path != "" && !answer.Redirect && site.Shared(answer.Path))
+		options(w, sharedWith(r.Header.Get("Origin"), answer, nil))
 		return nil
 	}
 	switch {
@@ -49,27 +53,31 @@ func (s *Server) respond(w http.ResponseWriter, r *http.Request, l *live, path s
 			s.pages.notFound.send(w)
 			return nil
 		}
-		return s.send(w, r, l, name, f, http.StatusNotFound)
+		return s.send(w, r, l, sent{name: name, file: f, status: http.StatusNotFound})
 	case answer.Redirect:
-		redirect(w, r, l, answer.Address())
+		redirect(w, l, http.StatusMovedPermanently, withQuery(answer.Address(), r))
 		return nil
 	case answer.Alias:
 		w.Header()["Link"] = []string{"<" + answer.Address() + `>; rel="canonical"`}
 	}
-	return s.send(w, r, l, answer.Path, f, http.StatusOK)
+	return s.send(w, r, l, sent{name: answer.Path, file: f, status: http.StatusOK})
 }
 
 // allowed lists the methods of every resource.
 const allowed = "GET, HEAD, OPTIONS"
 
-// options answers an OPTIONS request. For a file that other origins may read it
-// answers a preflight (fetch.spec.whatwg.org/#http-responses).
-func options(w http.ResponseWriter, shared bool) {
+// options answers an OPTIONS request. For a file that the origin may read it
+// answers a preflight (fetch.spec.whatwg.org/#http-responses). origin is "*", an
+// origin, or "".
+func options(w http.ResponseWriter, origin string) {
 	h := w.Header()
 	h.Set("Allow", allowed)
 	h.Set("X-Content-Type-Options", "nosniff")
-	if shared {
-		h.Set("Access-Control-Allow-Origin", "*")
+	if origin != "" {
+		h.Set("Access-Control-Allow-Origin", origin)
+		if origin != "*" {
+			h.Set("Vary", "Origin")
+		}
 		h.Set("Access-Control-Allow-Methods", allowed)
 		h.Set("Access-Control-Allow-Headers", "*")
 		h.Set("Access-Control-Max-Age", "86400")
@@ -79,17 +87,22 @@ func options(w http.ResponseWriter, shared bool) {
 
 // redirect redirects to a page's address. Clients revalidate the redirect each
 // time, because the next deployment may have a page at this address.
-func redirect(w http.ResponseWriter, r *http.Request, l *live, address string) {
-	if r.URL.RawQuery != "" {
-		address += "?" + escapeQuery(r.URL.RawQuery)
-	}
+func redirect(w http.ResponseWriter, l *live, status int, address string) {
 	fields := headers{to: w.Header(), values: make([]string, 0, 5)}
 	fields.set("X-Content-Type-Options", "nosniff")
 	fields.set(deploymentHeader, l.deployment)
 	fields.set("Cache-Control", site.CacheControl("index.html"))
 	fields.set("Location", address)
 	fields.set("Content-Length", "0")
-	w.WriteHeader(http.StatusMovedPermanently)
+	w.WriteHeader(status)
+}
+
+// withQuery appends the request's query to a path.
+func withQuery(address string, r *http.Request) string {
+	if r.URL.RawQuery != "" {
+		address += "?" + escapeQuery(r.URL.RawQuery)
+	}
+	return address
 }
 
 // escapeQuery escapes every byte that a query must not contain (RFC 3986 §3.4),
@@ -109,9 +122,19 @@ func escapeQuery(query string) string {
 	return b.String()
 }
 
+// sent is a file to send.
+type sent struct {
+	name   string
+	file   file
+	status int
+	// changes are those of the site's rules, or nil.
+	changes *rules.Changes
+}
+
 // send serves a file. Conditions and ranges of the request count only for
 // status 200 (RFC 9110 §13.2.1).
-func (s *Server) send(w http.ResponseWriter, r *http.Request, l *live, name string, f file, status int) error {
+func (s *Server) send(w http.ResponseWriter, r *http.Request, l *live, what sent) error {
+	name, f, status := what.name, what.file, what.status
 	contentType := site.ContentType(name)
 	encoding := site.ContentEncoding(name)
 	mayCompress := encoding == "" && f.size >= minGzip && f.size <= maxGzip && compressible(contentType)
@@ -157,6 +180,7 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, l *live, name stri
 		fields.set("Etag", tag)
 		fields.set("Cache-Control", site.CacheControl(name))
 		if match := r.Header["If-None-Match"]; match != nil && lists(match, tag, true) {
+			change(w.Header(), r, what)
 			w.WriteHeader(http.StatusNotModified)
 			return nil
 		}
@@ -171,6 +195,7 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, l *live, name stri
 	if encoding != "" {
 		fields.set("Content-Encoding", encoding)
 	}
+	change(w.Header(), r, what)
 	if size > int64(largeAnswer) {
 		granted := writeTimeout + time.Duration(size/slowest)*time.Second
 		// A writer without deadlines, as in tests, has no time-out to move.

@@ -92,7 +92,7 @@ func (x *index) spillTo(dir string) (*index, int64, error) {
 	if err := os.Remove(f.Name()); err != nil {
 		return nil, 0, errors.Join(err, f.Close())
 	}
-	out := &index{slash: x.slash, notFound: x.notFound, deepest: x.deepest, spill: in}
+	out := &index{slash: x.slash, notFound: x.notFound, deepest: x.deepest, rules: x.rules, spill: in}
 	w := bufio.NewWriterSize(f, 1<<20)
 	var size int64
 	out.files.spilled, size = x.files.spillTo(w, in, 0)

@@ -68,14 +68,19 @@ func (s *store) Put(ctx context.Context, t site.Tree, f site.File, r io.Reader) 
 	return s.next.Put(ctx, t, f, r)
 }
 
-func (s *store) Seal(ctx context.Context, t site.Tree, carried []site.Carried) (err error) {
+func (s *store) Seal(ctx context.Context, t site.Tree, carried []site.Carried, rules []byte) (err error) {
 	defer s.m.count("store.seal", time.Now(), &err)
-	return s.next.Seal(ctx, t, carried)
+	return s.next.Seal(ctx, t, carried, rules)
 }
 
 func (s *store) Manifest(ctx context.Context, t site.Tree) (f site.Manifest, err error) {
 	defer s.m.count("store.manifest", time.Now(), &err)
 	return s.next.Manifest(ctx, t)
+}
+
+func (s *store) Read(ctx context.Context, t site.Tree, f site.File) (data []byte, err error) {
+	defer s.m.count("store.read", time.Now(), &err)
+	return s.next.Read(ctx, t, f)
 }
 
 func (s *store) Remove(ctx context.Context, pipeline uuid.UUID, deployments ...uuid.UUID) (err error) {

@@ -67,26 +67,6 @@ type Manifest struct {
 	Rules []byte `json:"rules,omitempty"`
 }
 
-// Rules are what sealing a tree adds to its manifest.
-type Rules struct {
-	Compiled []byte // nil if there are none
-	// TrailingSlash is the policy that the site sets itself. It replaces the
-	// tree's unless it is "".
-	TrailingSlash TrailingSlash
-}
-
-// With returns m with the rules. Nil keeps the rules that m has.
-func (m Manifest) With(r *Rules) Manifest {
-	if r == nil {
-		return m
-	}
-	m.Rules = r.Compiled
-	if r.TrailingSlash != "" {
-		m.TrailingSlash = r.TrailingSlash
-	}
-	return m
-}
-
 // Carried is a hashed asset of an earlier deployment.
 type Carried struct {
 	File

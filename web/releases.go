@@ -405,7 +405,7 @@ func (s *server) complete(ctx context.Context, r queries.ReleaseGetRow, publish 
 	if publish {
 		return nil
 	}
-	err = s.deps.Store.Seal(ctx, site.Tree{Pipeline: r.PipelineID, Deployment: r.ID}, nil)
+	err = s.deps.Store.Seal(ctx, site.Tree{Pipeline: r.PipelineID, Deployment: r.ID}, nil, nil)
 	if errors.Is(err, cloud.ErrNotFound) {
 		return notDeclared()
 	}

@@ -47,7 +47,7 @@ func (w *Workers) deploy(ctx context.Context, c *claim) error {
 		if err != nil {
 			return err
 		}
-		if err := w.deps.Cloud.Store.Seal(ctx, tree, carried); err != nil {
+		if err := w.deps.Cloud.Store.Seal(ctx, tree, carried, nil); err != nil {
 			return fmt.Errorf("complete the files: %w", err)
 		}
 		n, err := w.q.DeploymentRecordSealed(ctx, d.ID, c.epoch)

@@ -53,7 +53,7 @@ func (w *Workers) purgeLive(ctx context.Context, c *claim, p queries.Pipeline, p
 	if err != nil {
 		return fmt.Errorf("read the live manifest: %w", err)
 	}
-	if err := w.deps.Cloud.Store.Seal(ctx, tree, withoutPurged(m.Carried, purges)); err != nil {
+	if err := w.deps.Cloud.Store.Seal(ctx, tree, withoutPurged(m.Carried, purges), nil); err != nil {
 		return fmt.Errorf("seal the live tree without the purged assets: %w", err)
 	}
 	sequence, err := w.purgeSequence(ctx, c, live)

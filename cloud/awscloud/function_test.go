@@ -109,7 +109,7 @@ func TestDifferences(t *testing.T) {
 		}
 	}
 	if err == nil {
-		err = a.cloud.Store.Seal(t.Context(), tree, nil)
+		err = a.cloud.Store.Seal(t.Context(), tree, nil, nil)
 	}
 	if err == nil {
 		err = a.cloud.CDN.Flip(t.Context(), d.ID, site.Pointer{Sequence: 1, Pipeline: tree.Pipeline, Deployment: tree.Deployment})

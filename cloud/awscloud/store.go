@@ -293,10 +293,13 @@ type copies struct {
 
 // Seal implements cloud.Store. It copies missing objects inside S3, the files
 // first and then their canonical keys, and writes the sealed manifest last.
-func (s *Store) Seal(ctx context.Context, t site.Tree, carried []site.Carried) error {
+func (s *Store) Seal(ctx context.Context, t site.Tree, carried []site.Carried, rules []byte) error {
 	m, err := s.manifest(ctx, t)
 	if err != nil {
 		return err
+	}
+	if rules != nil {
+		m.Rules = rules
 	}
 	have, err := s.present(ctx, t)
 	if err != nil {

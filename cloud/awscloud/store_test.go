@@ -89,7 +89,7 @@ func TestSealedKeys(t *testing.T) {
 			}
 		}
 		for range 2 { // the second time there is nothing left to do
-			if err := store.Seal(t.Context(), tree, nil); err != nil {
+			if err := store.Seal(t.Context(), tree, nil, nil); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -47,7 +47,7 @@ func (a account) release(t *testing.T, d cloud.Distribution, tree site.Tree, con
 	if err := a.cloud.Store.Put(t.Context(), tree, f, strings.NewReader(content)); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.cloud.Store.Seal(t.Context(), tree, nil); err != nil {
+	if err := a.cloud.Store.Seal(t.Context(), tree, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := a.cloud.CDN.Flip(t.Context(), d.ID, site.Pointer{Sequence: 1, Pipeline: tree.Pipeline, Deployment: tree.Deployment}); err != nil {

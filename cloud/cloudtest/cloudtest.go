@@ -123,7 +123,7 @@ func put(t *testing.T, e Env, tree site.Tree, f site.File, content string) {
 
 func seal(t *testing.T, e Env, tree site.Tree, carried ...site.Carried) {
 	t.Helper()
-	if err := e.Cloud.Store.Seal(t.Context(), tree, carried); err != nil {
+	if err := e.Cloud.Store.Seal(t.Context(), tree, carried, nil); err != nil {
 		t.Fatalf("Seal: %v", err)
 	}
 }

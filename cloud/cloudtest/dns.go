@@ -97,7 +97,7 @@ func contextTests() map[string]func(*testing.T, Env) {
 			calls := map[string]func() error{
 				"Begin":     func() error { _, err := c.Store.Begin(ctx, tree, manifest(f)); return err },
 				"Put":       func() error { return c.Store.Put(ctx, tree, f, strings.NewReader("a")) },
-				"Seal":      func() error { return c.Store.Seal(ctx, tree, nil) },
+				"Seal":      func() error { return c.Store.Seal(ctx, tree, nil, nil) },
 				"Manifest":  func() error { _, err := c.Store.Manifest(ctx, tree); return err },
 				"Remove":    func() error { return c.Store.Remove(ctx, tree.Pipeline, tree.Deployment) },
 				"RemoveAll": func() error { _, err := c.Store.RemoveAll(ctx, tree.Pipeline); return err },

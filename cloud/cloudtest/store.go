@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/site"
 )
@@ -109,7 +110,7 @@ func storeTests() map[string]func(*testing.T, Env) {
 			wantNotFound(t, "Put into another tree", err)
 		},
 		"store/seal without a tree is ErrNotFound": func(t *testing.T, e Env) {
-			wantNotFound(t, "Seal", e.Cloud.Store.Seal(t.Context(), newTree(), nil))
+			wantNotFound(t, "Seal", e.Cloud.Store.Seal(t.Context(), newTree(), nil, nil))
 		},
 		"store/seal names missing files": func(t *testing.T, e Env) {
 			tree, a, b := newTree(), file("a.txt", "a"), file("b.txt", "b")
@@ -160,6 +161,45 @@ func storeTests() map[string]func(*testing.T, Env) {
 			}
 		},
 		"store/carried assets": testCarried,
+		"store/rules stay with a tree": func(t *testing.T, e Env) {
+			tree := newTree()
+			f := store(t, e, tree, "a.txt", "a")
+			want := manifest(f)
+			want.Rules = []byte(`{"version":1}`)
+			for _, rules := range [][]byte{want.Rules, nil} {
+				if err := e.Cloud.Store.Seal(t.Context(), tree, nil, rules); err != nil {
+					t.Fatal(err)
+				}
+				wantManifest(t, e, tree, want)
+			}
+		},
+		"store/read": testRead,
+	}
+}
+
+func testRead(t *testing.T, e Env) {
+	first := newTree()
+	store(t, e, first, "old.txt", "shared")
+	tree, shared, own := another(first), file("new.txt", "shared"), file("own.txt", "own")
+	begin(t, e, tree, shared, own)
+	_, err := e.Cloud.Store.Read(t.Context(), tree, own)
+	wantNotFound(t, "Read of a file that was not sent", err)
+	put(t, e, tree, own, "own")
+	for f, want := range map[site.File]string{shared: "shared", own: "own"} {
+		for range 2 { // before and after the tree is sealed
+			got, err := e.Cloud.Store.Read(t.Context(), tree, f)
+			if err != nil || string(got) != want {
+				t.Fatalf("Read of %s: %q, %v; want %q", f.Path, got, err, want)
+			}
+			seal(t, e, tree)
+		}
+	}
+	_, err = e.Cloud.Store.Read(t.Context(), newTree(), own)
+	wantNotFound(t, "Read of another pipeline", err)
+	large := file("large.txt", "")
+	large.Size = cloud.MaxRead + 1
+	if _, err := e.Cloud.Store.Read(t.Context(), tree, large); troy.KindOf(err) != troy.TooLarge {
+		t.Fatalf("Read of a large file: %v, want a TooLarge error", err)
 	}
 }
 
@@ -278,7 +318,7 @@ func wantNotFound(t *testing.T, what string, err error) {
 
 func wantMissing(t *testing.T, e Env, tree site.Tree, want ...string) {
 	t.Helper()
-	err := e.Cloud.Store.Seal(t.Context(), tree, nil)
+	err := e.Cloud.Store.Seal(t.Context(), tree, nil, nil)
 	missing, ok := errors.AsType[*cloud.MissingError](err)
 	if !ok {
 		t.Fatalf("Seal: %v, want a MissingError", err)

@@ -27,7 +27,7 @@ const exitCode = 137
 // reads the file; New, and then every call, returns an error for a malformed
 // line. The argument that match= searches and that the log shows is:
 //
-//	store.put                           the file's path
+//	store.put, .read                    the file's path
 //	store.remove, store.removeall       pipeline
 //	store.begin, .seal, .manifest       pipeline/deployment
 //	cdn.create                          reference host
@@ -159,12 +159,16 @@ func (w *store) Put(ctx context.Context, t site.Tree, f site.File, r io.Reader) 
 	return do0(ctx, w.s, "store.put", f.Path, func() error { return w.next.Put(ctx, t, f, r) })
 }
 
-func (w *store) Seal(ctx context.Context, t site.Tree, carried []site.Carried) error {
-	return do0(ctx, w.s, "store.seal", tree(t), func() error { return w.next.Seal(ctx, t, carried) })
+func (w *store) Seal(ctx context.Context, t site.Tree, carried []site.Carried, rules []byte) error {
+	return do0(ctx, w.s, "store.seal", tree(t), func() error { return w.next.Seal(ctx, t, carried, rules) })
 }
 
 func (w *store) Manifest(ctx context.Context, t site.Tree) (site.Manifest, error) {
 	return call(ctx, w.s, "store.manifest", tree(t), func() (site.Manifest, error) { return w.next.Manifest(ctx, t) })
+}
+
+func (w *store) Read(ctx context.Context, t site.Tree, f site.File) ([]byte, error) {
+	return call(ctx, w.s, "store.read", f.Path, func() ([]byte, error) { return w.next.Read(ctx, t, f) })
 }
 
 func (w *store) Remove(ctx context.Context, pipeline uuid.UUID, deployments ...uuid.UUID) error {

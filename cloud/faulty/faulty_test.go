@@ -187,7 +187,7 @@ func TestMalformedScript(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "script")
 			c := open(t, filepath.Dir(file), file)
 			write(t, file, "\ndns.upsert before\n"+line+"\n")
-			err := c.Store.Seal(t.Context(), site.Tree{Pipeline: uuid.New()}, nil)
+			err := c.Store.Seal(t.Context(), site.Tree{Pipeline: uuid.New()}, nil, nil)
 			if err == nil || !strings.Contains(err.Error(), "line 3") {
 				t.Fatalf("a call: %v, want an error that names line 3", err)
 			}

@@ -85,7 +85,7 @@ func TestOperationsEnd(t *testing.T) {
 			if _, err := s.Begin(t.Context(), tree, many(20_000)); err != nil {
 				t.Fatal(err)
 			}
-			return s.Seal(i, tree, nil)
+			return s.Seal(i, tree, nil, nil)
 		}},
 		{"remove a site", 30, func(t *testing.T, i *poll.Interruption) error {
 			root := t.TempDir()

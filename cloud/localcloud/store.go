@@ -297,14 +297,14 @@ func (c *contextReader) Read(p []byte) (int, error) {
 	return c.r.Read(p)
 }
 
-func (s *store) Seal(ctx context.Context, t site.Tree, carried []site.Carried) error {
-	if err := s.seal(ctx, t, carried); err != nil {
+func (s *store) Seal(ctx context.Context, t site.Tree, carried []site.Carried, rules []byte) error {
+	if err := s.seal(ctx, t, carried, rules); err != nil {
 		return fmt.Errorf("seal tree %s of %s: %w", t.Deployment, t.Pipeline, err)
 	}
 	return nil
 }
 
-func (s *store) seal(ctx context.Context, t site.Tree, carried []site.Carried) error {
+func (s *store) seal(ctx context.Context, t site.Tree, carried []site.Carried, rules []byte) error {
 	release, err := s.lock(ctx, t.Pipeline, false)
 	if err != nil {
 		return err
@@ -329,6 +329,9 @@ func (s *store) seal(ctx context.Context, t site.Tree, carried []site.Carried) e
 	}
 	if len(missing) > 0 {
 		return &cloud.MissingError{Files: missing}
+	}
+	if rules != nil {
+		m.Rules = rules
 	}
 	if m.Carried, err = s.carry(t.Pipeline, m.Files, carried); err != nil {
 		return err

@@ -42,7 +42,7 @@ func seal(t *testing.T, s cloud.Store, tree site.Tree, texts map[string]string) 
 			t.Fatal(err)
 		}
 	}
-	if err := s.Seal(t.Context(), tree, nil); err != nil {
+	if err := s.Seal(t.Context(), tree, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -82,7 +82,7 @@ func TestLayout(t *testing.T) {
 	if err := c.Store.Put(t.Context(), tree, f, strings.NewReader("<h1>")); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Store.Seal(t.Context(), tree, nil); err != nil {
+	if err := c.Store.Seal(t.Context(), tree, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	if data, err := os.ReadFile(layout.Blob(tree.Pipeline, f.SHA256)); err != nil || string(data) != "<h1>" {
@@ -369,7 +369,7 @@ func TestManyAtOnce(t *testing.T) {
 					}
 				}
 				if err == nil {
-					err = s.Seal(t.Context(), tree, nil)
+					err = s.Seal(t.Context(), tree, nil, nil)
 				}
 				if err == nil && round < 7 {
 					err = s.Remove(t.Context(), pipeline, tree.Deployment)
@@ -418,7 +418,7 @@ func BenchmarkPutSmallFiles(b *testing.B) {
 				b.Fatal(err)
 			}
 		}
-		if err := s.Seal(b.Context(), tree, nil); err != nil {
+		if err := s.Seal(b.Context(), tree, nil, nil); err != nil {
 			b.Fatal(err)
 		}
 		b.StopTimer()

@@ -9,6 +9,8 @@ package rules
 import (
 	"encoding/json"
 	"fmt"
+
+	"github.com/troy-iaas/troy"
 )
 
 // Version is the version of the compiled form. New refuses a later one.
@@ -136,7 +138,8 @@ func (r Rules) Empty() bool {
 	return len(r.Redirects) == 0 && len(r.Headers) == 0 && r.Site == Site{}
 }
 
-// Encode returns the compiled form, or nil if the rules have no effect.
+// Encode returns the compiled form, or nil if the rules have no effect. It
+// returns an Invalid error if the form is too large.
 func (r Rules) Encode() ([]byte, error) {
 	if r.Empty() {
 		return nil, nil
@@ -147,7 +150,7 @@ func (r Rules) Encode() ([]byte, error) {
 		return nil, fmt.Errorf("encode the site's rules: %w", err)
 	}
 	if len(data) > MaxCompiled {
-		return nil, fmt.Errorf("encode the site's rules: they have %d bytes; at most %d are allowed", len(data), MaxCompiled)
+		return nil, troy.Errorf(troy.Invalid, "the site's rules have %d bytes in their compiled form; at most %d are allowed", len(data), MaxCompiled)
 	}
 	return data, nil
 }

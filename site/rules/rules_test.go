@@ -159,12 +159,12 @@ func TestFromTree(t *testing.T) {
 	for name, content := range files {
 		m.Files = append(m.Files, site.File{Path: name, Size: int64(len(content))})
 	}
-	open := func(f site.File) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(files[f.Path])), nil }
+	open := func(f site.File) ([]byte, error) { return []byte(files[f.Path]), nil }
 	out, err := rules.FromTree(m, open, rules.Input{})
 	if err != nil || out.Report.Redirects != 1 || out.Report.Headers != 1 || !out.Report.Clean() {
 		t.Errorf("the report is %+v, the error %v", out.Report, err)
 	}
-	failing := func(site.File) (io.ReadCloser, error) { return nil, io.ErrUnexpectedEOF }
+	failing := func(site.File) ([]byte, error) { return nil, io.ErrUnexpectedEOF }
 	if _, err := rules.FromTree(m, failing, rules.Input{}); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("the error is %v", err)
 	}

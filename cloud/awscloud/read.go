@@ -1,0 +1,48 @@
+package awscloud
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/site"
+)
+
+// Read implements cloud.Store. S3 verified the bytes when they were uploaded.
+func (s *Store) Read(ctx context.Context, t site.Tree, f site.File) ([]byte, error) {
+	if err := cloud.CheckRead(f); err != nil {
+		return nil, err
+	}
+	if _, err := s.addresses(ctx, t); err != nil {
+		return nil, fmt.Errorf("read %q of tree %s: %w", f.Path, t.Deployment, err)
+	}
+	data, err := s.sites.Get(ctx, treePrefix(t)+fileKey(f.Path), cloud.MaxRead)
+	if !errors.Is(err, cloud.ErrNotFound) {
+		return data, err
+	}
+	// The file may be in this tree under another path, or in another tree.
+	c := copies{store: s, tree: t, have: map[string]int64{}}
+	if c.have, err = s.present(ctx, t); err != nil {
+		return nil, err
+	}
+	m, err := s.manifest(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	for _, other := range m.Files {
+		if other.SHA256 == f.SHA256 && c.has(fileKey(other.Path)) {
+			return s.sites.Get(ctx, treePrefix(t)+fileKey(other.Path), cloud.MaxRead)
+		}
+	}
+	found, err := s.holders(ctx, t, []site.File{f})
+	if err != nil {
+		return nil, err
+	}
+	for _, key := range found[f.SHA256] {
+		if data, err = s.sites.Get(ctx, key, cloud.MaxRead); !errors.Is(err, cloud.ErrNotFound) {
+			return data, err
+		}
+	}
+	return nil, fmt.Errorf("read %q of tree %s: %w", f.Path, t.Deployment, cloud.ErrNotFound)
+}
