@@ -319,6 +319,7 @@ func installation(t *testing.T, db *pgxpool.Pool) {
 		`INSERT INTO purges (pipeline_id, path, actor, done_at) SELECT id, 'a/' || n, 'test', now() FROM pipelines, generate_series(1, 2) n`,
 		`INSERT INTO access (pipeline_id, salt, applied) SELECT id, 'salt', CASE WHEN random() < 0.99 THEN 1 ELSE 0 END FROM pipelines`,
 		`INSERT INTO access_passwords (pipeline_id, name, id, secret) SELECT pipeline_id, 'name-' || n, gen_random_uuid(), 'sealed' FROM access, generate_series(1, 2) n`,
+		`INSERT INTO thumbnails (pipeline_id, deployment_id, image, version) SELECT id, live_deployment_id, 'image', slug FROM pipelines WHERE live_deployment_id IS NOT NULL`,
 		`INSERT INTO skips (id, pipeline_id, commit_sha, reason, created_at) SELECT gen_random_uuid(), id, 'c', 'r', updated_at FROM pipelines`,
 		"VACUUM ANALYZE",
 	} {

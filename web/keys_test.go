@@ -64,7 +64,7 @@ func posts(t *testing.T) map[string]bool {
 // same Idempotency-Key, and with another body.
 func TestEveryPostTakesAKey(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, withGrace)
 	blog := w.create("Blog")
 	first, second := w.released(blog, "one"), w.released(blog, "two")
 	w.goLive(blog, first.ID)
@@ -74,6 +74,8 @@ func TestEveryPostTakesAKey(t *testing.T) {
 	toCancel := w.released(w.create("Waiting"), "x")
 	uploaded := w.begin(w.create("Uploaded"), nil, file("index.html", "one"))
 	w.send("PUT", fmt.Sprintf("/v1/pipelines/%s/releases/%s/files/%s", uploaded.PipelineID, uploaded.ID, uploaded.Missing[0].SHA256), "one").into(t, 204, nil)
+	doomed := w.create("Doomed")
+	w.send("DELETE", at(doomed), nil).into(t, 202, nil)
 	none := `{ }`
 	body := func(m any) string {
 		text, err := json.Marshal(m)
@@ -85,6 +87,7 @@ func TestEveryPostTakesAKey(t *testing.T) {
 	tried := map[string]struct{ path, body, other string }{
 		"createPipeline":    {"/v1/pipelines", `{"name":"Once"}`, `{"name":"Twice"}`},
 		"provisionPipeline": {at(w.create("Raw")) + "/provision", "", none},
+		"restorePipeline":   {at(doomed) + "/restore", "", none},
 		"purgePipeline":     {at(blog) + "/purge", `{"path":"assets/"}`, `{"path":"fonts/"}`},
 		"lockPipeline":      {at(w.create("Locked")) + "/lock", `{"reason":"an incident"}`, `{"reason":"another"}`},
 		"deploy":            {at(built) + "/deployments", `{}`, `{"commit":"` + strings.Repeat("a", 40) + `"}`},
