@@ -44,7 +44,7 @@ type blobs struct {
 type blobKey struct {
 	pipeline uuid.UUID
 	digest   site.Digest
-	gzip     bool
+	coding   coding
 }
 
 // body is the content of a response: file if it is not nil, otherwise data. The
@@ -89,7 +89,7 @@ func (b *blobs) open(pipeline uuid.UUID, f file) (body, error) {
 // nil if compression does not make it smaller. It compresses each file once,
 // and again only after the file was evicted from memory.
 func (b *blobs) gzipped(pipeline uuid.UUID, f file) ([]byte, error) {
-	key := blobKey{pipeline, f.digest, true}
+	key := blobKey{pipeline, f.digest, quickGzip}
 	if data, ok := b.memory.Get(key); ok {
 		return data, nil
 	}

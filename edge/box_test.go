@@ -228,6 +228,6 @@ func wantHeader(t testing.TB, res *http.Response, name, value string) {
 }
 
 // tag returns the entity tag of a file with this content.
-func tag(content string) string { return etag(sha256.Sum256([]byte(content)), false) }
+func tag(content string) string { return etag(sha256.Sum256([]byte(content)), identity) }
 
-func gzipTag(content string) string { return etag(sha256.Sum256([]byte(content)), true) }
+func gzipTag(content string) string { return etag(sha256.Sum256([]byte(content)), codingGzip) }

@@ -425,10 +425,11 @@ func TestTableAgainstMap(t *testing.T) {
 
 func TestAccessLog(t *testing.T) {
 	t.Parallel()
-	var log bytes.Buffer
+	var log logBuffer
 	h := newBox(t, func(c *Config) {
 		c.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}).provision("log.localhost")
+	h.handlerOnly = true
 	d := h.publish(map[string]string{"index.html": "home"})
 	res := h.fetch("/nowhere?token=hidden")
 	line := log.String()

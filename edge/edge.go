@@ -65,6 +65,7 @@ type Server struct {
 	hot     *hot
 	catalog *catalog
 	blobs   *blobs
+	encoder *encoder
 	pages   *pages
 	keeper  *keeper
 	proxies proxies
@@ -112,6 +113,11 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Proxies == nil {
 		trusted = loopback()
 	}
+	blobs := &blobs{
+		layout:      layout,
+		memory:      lru.New[blobKey, []byte](cfg.MemoryBytes),
+		compressors: make(chan struct{}, runtime.GOMAXPROCS(0)),
+	}
 	return &Server{
 		clock:  clock,
 		limits: newConnections(cfg.Connections, cfg.ClientConnections),
@@ -121,11 +127,8 @@ func New(cfg Config) (*Server, error) {
 			clock: clock, layout: layout, limits: cfg.Limits, hosts: lru.New[string, *live](cfg.IndexBytes),
 			onDisk: lru.New[site.Tree, *onDisk](spillFactor * cfg.IndexBytes), spillDir: cfg.SpillDir, log: cfg.Logger,
 		},
-		blobs: &blobs{
-			layout:      layout,
-			memory:      lru.New[blobKey, []byte](cfg.MemoryBytes),
-			compressors: make(chan struct{}, runtime.GOMAXPROCS(0)),
-		},
+		blobs:   blobs,
+		encoder: newEncoder(blobs, cfg.Logger),
 		pages:   pages,
 		keeper:  newKeeper(time.Now),
 		proxies: trusted,

@@ -40,6 +40,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, grace time.Duration)
 	defer stop()
 	s.clock.tick()
 	go s.clock.run(ctx)
+	go s.encoder.run(ctx)
 	tcp, ok := l.(*net.TCPListener)
 	if !ok {
 		return s.serveOthers(ctx, s.limits.listener(l), grace)
@@ -249,7 +250,7 @@ func (c *conn) answer(q *request) bool {
 	f := c.loop.front
 	c.awaited = false
 	stamp := f.server.clock.stamp()
-	accepts := accepted(q.encoding)
+	accepts := accepted(string(q.encoding))
 	if f.hot {
 		if a := f.server.hot.find(q, accepts, stamp); a != nil {
 			first, fields, body := a.parts(q, f.server.clock.now())

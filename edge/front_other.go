@@ -15,5 +15,6 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, grace time.Duration)
 	defer stop()
 	s.clock.tick()
 	go s.clock.run(ctx)
+	go s.encoder.run(ctx)
 	return s.serveOthers(ctx, s.limits.listener(l), grace)
 }

@@ -250,7 +250,8 @@ func (l *loop) serve(c *conn) {
 	verdict := q.read(data)
 	if verdict == plain && q.size == n && n < len(l.scratch) && l.front.hot {
 		if l.encoding != string(q.encoding) || q.encoding == nil {
-			l.encoding, l.accepts = string(q.encoding), accepted(q.encoding)
+			l.encoding = string(q.encoding)
+			l.accepts = accepted(l.encoding)
 		}
 		clock := l.front.server.clock
 		if a := l.front.server.hot.find(&q, l.accepts, clock.stamp()); a != nil {

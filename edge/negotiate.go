@@ -5,28 +5,72 @@ import (
 	"strings"
 )
 
-// acceptsGzip reports whether a client prefers gzip to the identity coding (RFC
-// 9110 §12.5.3). values are its Accept-Encoding lines. A coding with a
-// malformed weight counts as refused.
-func acceptsGzip(values []string) bool {
-	gzip, other, identity := -1.0, -1.0, -1.0
-	for _, line := range values {
+// coding is a content coding that the edge can produce.
+type coding uint8
+
+// The codings, from the one that the edge prefers least among those that a
+// client likes equally. The first form of a file to exist is gzip.
+const (
+	identity coding = iota
+	codingGzip
+	codingZstd
+	codingBrotli
+	// quickGzip marks a gzip form in memory that was made during a request.
+	quickGzip
+)
+
+// name returns the coding's name in HTTP.
+func (c coding) name() string { return [...]string{"identity", "gzip", "zstd", "br"}[c] }
+
+// suffix returns the end of the name of a file's encoded form.
+func (c coding) suffix() string { return [...]string{"", ".gz", ".zst", ".br"}[c] }
+
+// codings are the codings that a client prefers to identity, two bits for each:
+// the best one is in the lowest bits.
+type codings uint8
+
+func (c codings) first() coding { return coding(c & 3) }
+func (c codings) rest() codings { return c >> 2 }
+
+// accepted returns the codings that a client accepts (RFC 9110 §12.5.3). lines are
+// its Accept-Encoding lines. A coding with a malformed weight counts as refused.
+func accepted(lines ...string) codings {
+	weights := [...]float64{-1, -1, -1, -1}
+	other := -1.0
+	for _, line := range lines {
 		for part := range strings.SplitSeq(line, ",") {
-			coding, params, _ := strings.Cut(part, ";")
-			switch coding = strings.TrimSpace(coding); {
-			case strings.EqualFold(coding, "gzip"), strings.EqualFold(coding, "x-gzip"):
-				gzip = max(gzip, weight(params))
-			case strings.EqualFold(coding, "identity"):
-				identity = weight(params)
-			case coding == "*":
+			name, params, _ := strings.Cut(part, ";")
+			switch name = strings.TrimSpace(name); {
+			case strings.EqualFold(name, "gzip"), strings.EqualFold(name, "x-gzip"):
+				weights[codingGzip] = max(weights[codingGzip], weight(params))
+			case strings.EqualFold(name, "br"):
+				weights[codingBrotli] = max(weights[codingBrotli], weight(params))
+			case strings.EqualFold(name, "zstd"):
+				weights[codingZstd] = max(weights[codingZstd], weight(params))
+			case strings.EqualFold(name, "identity"):
+				weights[identity] = weight(params)
+			case name == "*":
 				other = weight(params)
 			}
 		}
 	}
-	if gzip < 0 {
-		gzip = other
+	var best codings
+	// The worst goes in first.
+	order := [...]coding{codingGzip, codingZstd, codingBrotli}
+	for i, c := range order {
+		if weights[c] < 0 {
+			weights[c] = other
+		}
+		for j := i; j > 0 && weights[order[j]] < weights[order[j-1]]; j-- {
+			order[j], order[j-1] = order[j-1], order[j]
+		}
 	}
-	return gzip > 0 && gzip >= identity
+	for _, c := range order {
+		if weights[c] > 0 && weights[c] >= weights[identity] {
+			best = best<<2 | codings(c)
+		}
+	}
+	return best
 }
 
 // weight parses "q=0.5" (RFC 9110 §12.4.2). It returns 1 if there is no weight.
@@ -96,17 +140,4 @@ func lists(values []string, etag string, weak bool) bool {
 func rangeable(value string) bool {
 	const maxParts = 16
 	return strings.HasPrefix(value, "bytes=") && strings.Count(value, ",") < maxParts
-}
-
-// codings is the part of an Accept-Encoding that matters.
-type codings uint8
-
-const takesGzip codings = 1
-
-// accepted returns the codings that an Accept-Encoding accepts.
-func accepted(value []byte) codings {
-	if acceptsGzip([]string{string(value)}) {
-		return takesGzip
-	}
-	return 0
 }

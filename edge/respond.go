@@ -143,15 +143,14 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, l *live, what sent
 	ranged := status == http.StatusOK && r.Method == http.MethodGet && rangeable(r.Header.Get("Range"))
 
 	var b body
-	var zipped bool
 	var err error
-	if mayCompress && !ranged && acceptsGzip(r.Header["Accept-Encoding"]) {
-		if b.data, err = s.blobs.gzipped(l.tree.Pipeline, f); err != nil {
+	coded, final := identity, true
+	if mayCompress && !ranged {
+		if b.data, coded, final, err = s.encoder.best(l, name, f, accepted(r.Header["Accept-Encoding"]...)); err != nil {
 			return err
 		}
-		zipped = b.data != nil
 	}
-	if !zipped {
+	if coded == identity {
 		if b, err = s.blobs.open(l.tree.Pipeline, f); err != nil {
 			return err
 		}
@@ -159,7 +158,7 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, l *live, what sent
 	}
 
 	size := f.size
-	if zipped {
+	if coded != identity {
 		size = int64(len(b.data))
 	}
 	fields := headers{to: w.Header(), values: make([]string, 0, 11)}
@@ -172,7 +171,7 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, l *live, what sent
 		fields.set("Access-Control-Allow-Origin", "*")
 	}
 	if status == http.StatusOK {
-		tag := etag(f.digest, zipped)
+		tag := etag(f.digest, coded)
 		if match := r.Header["If-Match"]; match != nil && !lists(match, tag, false) {
 			s.pages.changed.send(w)
 			return nil
@@ -189,8 +188,8 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, l *live, what sent
 		fields.set("Cache-Control", "no-store")
 	}
 	fields.set("Content-Type", contentType)
-	if zipped {
-		encoding = "gzip"
+	if coded != identity {
+		encoding = coded.name()
 	}
 	if encoding != "" {
 		fields.set("Content-Encoding", encoding)
@@ -206,7 +205,7 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, l *live, what sent
 		return nil
 	}
 	fields.set("Content-Length", strconv.FormatInt(size, 10))
-	if k, ok := w.(hotWriter); ok && status == http.StatusOK && b.file == nil && l.access == nil && l.index.owns(name) {
+	if k, ok := w.(hotWriter); ok && status == http.StatusOK && b.file == nil && final && l.access == nil && l.index.owns(name) {
 		k.keep(kept{l.sources, fields.to.Get("Etag"), b.data})
 	}
 	w.WriteHeader(status)
@@ -224,15 +223,14 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, l *live, what sent
 	return nil
 }
 
-// etag returns the strong entity tag of a file's bytes or of their gzip form
-// (RFC 9110 §8.8.3.3: two encodings have two tags).
-func etag(d site.Digest, zipped bool) string {
-	const suffix = `-gzip"`
-	b := make([]byte, 0, 1+2*len(d)+len(suffix))
+// etag returns the strong entity tag of a file's bytes or of an encoded form of
+// them (RFC 9110 §8.8.3.3: two encodings have two tags).
+func etag(d site.Digest, c coding) string {
+	b := make([]byte, 0, 80)
 	b = append(b, '"')
 	b = hex.AppendEncode(b, d[:])
-	if zipped {
-		return string(append(b, suffix...))
+	if c != identity {
+		b = append(append(b, '-'), c.name()...)
 	}
 	return string(append(b, '"'))
 }

@@ -18,7 +18,8 @@ import (
 //	sites/<pipeline>/trees/<deployment>  the sealed tree's manifest (EncodeManifest)
 //	sites/<pipeline>/open/<deployment>   a declared tree's manifest before it is sealed
 //	sites/<pipeline>/blobs/<2 hex>/<sha> a file's bytes
-//	sites/<pipeline>/incoming/           uploads that are not verified yet
+//	sites/<pipeline>/blobs/<2 hex>/<sha>.<coding> an encoded form of it, by the edge
+//	sites/<pipeline>/incoming/           files that are being written
 //	sites/<pipeline>/lock                flock: Begin, Seal, Remove exclude each other
 //
 // localcloud also keeps hosts/ (each host's distribution), locks/, tmp/ (files
@@ -88,4 +89,17 @@ func (l Layout) OpenTree(t Tree) string {
 func (l Layout) Blob(pipeline uuid.UUID, d Digest) string {
 	s := d.String()
 	return filepath.Join(l.Site(pipeline), "blobs", s[:2], s)
+}
+
+// Encoded returns the file of an encoded form of the bytes with this digest.
+// coding is a content coding of HTTP. The edge writes and checks these files;
+// they are removed with the blob.
+func (l Layout) Encoded(pipeline uuid.UUID, d Digest, coding string) string {
+	return l.Blob(pipeline, d) + "." + coding
+}
+
+// Incoming returns the folder in which a pipeline's files are written before
+// they are renamed into place.
+func (l Layout) Incoming(pipeline uuid.UUID) string {
+	return filepath.Join(l.Site(pipeline), "incoming")
 }

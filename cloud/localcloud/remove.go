@@ -67,7 +67,9 @@ func (s *store) collect(ctx context.Context, pipeline uuid.UUID) error {
 			return err
 		}
 		for _, blob := range blobs {
-			digest, err := site.ParseDigest(blob.Name())
+			// The edge keeps a blob's encoded forms beside it.
+			name, _, _ := strings.Cut(blob.Name(), ".")
+			digest, err := site.ParseDigest(name)
 			if _, keep := needed[digest]; err == nil && keep {
 				continue
 			}

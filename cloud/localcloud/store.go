@@ -37,7 +37,7 @@ func (s *store) lockFile(pipeline uuid.UUID) string {
 }
 
 func (s *store) incoming(pipeline uuid.UUID) string {
-	return filepath.Join(s.layout.Site(pipeline), "incoming")
+	return s.layout.Incoming(pipeline)
 }
 
 // lock takes the lock of an existing site; it returns ErrNotFound if there is

@@ -286,6 +286,13 @@ func TestRemoveCollects(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// Encoded forms go with their blobs.
+	layout := site.Layout{Root: root}
+	for _, f := range []site.File{content("a", "a"), content("b", "b")} {
+		if err := os.WriteFile(layout.Encoded(tree.Pipeline, f.SHA256, "br"), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
 	old := time.Now().Add(-2 * time.Hour)
 	if err := os.Chtimes(stale, old, old); err != nil {
 		t.Fatal(err)
@@ -293,8 +300,11 @@ func TestRemoveCollects(t *testing.T) {
 	if err := s.Remove(t.Context(), tree.Pipeline, tree.Deployment); err != nil {
 		t.Fatal(err)
 	}
-	if n := count(t, filepath.Join(folder, "blobs")); n != 2 {
-		t.Errorf("%d blobs are left, want 2", n)
+	if n := count(t, filepath.Join(folder, "blobs")); n != 3 {
+		t.Errorf("%d files are left of the blobs, want 2 blobs and 1 encoded form", n)
+	}
+	if _, err := os.Stat(layout.Encoded(tree.Pipeline, content("a", "a").SHA256, "br")); err != nil {
+		t.Errorf("the encoded form of a blob in use: %v", err)
 	}
 	if _, err := os.Stat(stale); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the stale upload: %v", err)
