@@ -27,7 +27,7 @@ func TestPagesNeedNothingInline(t *testing.T) {
 	id := w.built(p)
 	cookie := w.session(w.admin)
 	inline := regexp.MustCompile(`(?i)<style|\sstyle=|\son[a-z]+=|<script[^>]*>[^<]|javascript:|hx-on|hx-vals|https?://[^"]*\.js`)
-	for _, path := range []string{"/", "/system", "/login", "/pipelines/blog", "/pipelines/none", pagePath(p, id)} {
+	for _, path := range []string{"/", "/system", "/login", "/pipelines/blog", "/pipelines/blog/settings", "/pipelines/none", pagePath(p, id)} {
 		a := w.visit("GET", path, nil, map[bool]string{true: cookie}[path != "/login"])
 		if got := a.header.Get("Content-Security-Policy"); got != "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'" {
 			t.Errorf("%s: the policy is %s", path, got)
@@ -257,7 +257,7 @@ func TestActions(t *testing.T) {
 	if a := act("delete", url.Values{"confirm": {"bl0g"}}, cookie); a.status != 400 || w.count("SELECT count(*) FROM pipelines WHERE slug = 'blog' AND status LIKE '%delet%'") != 0 {
 		t.Errorf("a deletion that is not confirmed answers %d", a.status)
 	}
-	gone := fields(t, show(), "delete")
+	gone := fields(t, w.visit("GET", page+"/settings", nil, cookie), "delete")
 	gone.Set("confirm", "blog")
 	if a := act("delete", gone, cookie); a.status != 303 || !strings.Contains(string(show().body), "being deleted") {
 		t.Errorf("deleting answers %d: %s", a.status, a.body)
@@ -277,9 +277,9 @@ func TestActionsNeedRoles(t *testing.T) {
 	w.built(p)
 	for role, denied := range map[credentials.Role]map[string]string{
 		credentials.Viewer: {
-			"deploy": "deployer", "rollback": "deployer", "cancel": "deployer", "retry": "deployer", "lock": "deployer", "unlock": "deployer", "provision": "admin", "delete": "admin",
+			"deploy": "deployer", "rollback": "deployer", "cancel": "deployer", "retry": "deployer", "lock": "deployer", "unlock": "deployer", "provision": "admin", "delete": "admin", "restore": "admin",
 		},
-		credentials.Deployer: {"provision": "admin", "delete": "admin"},
+		credentials.Deployer: {"provision": "admin", "delete": "admin", "restore": "admin"},
 	} {
 		cookie := w.session(w.token(role))
 		a := w.visit("GET", "/pipelines/blog", nil, cookie)

@@ -1,10 +1,6 @@
 package web
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
-	"fmt"
 	"net/http"
 	"regexp"
 	"slices"
@@ -13,29 +9,14 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/web/reply"
 )
 
-// settingsTag returns the entity tag of a pipeline's settings, without what
-// Troy itself changes.
-func settingsTag(p queries.Pipeline) (string, error) {
-	settings, err := sourceOf(p)
-	if err != nil {
-		return "", err
-	}
-	settings.SourceProblem = ""
-	text, err := json.Marshal(settings)
-	if err != nil {
-		return "", fmt.Errorf("encode the settings of pipeline %s: %w", p.ID, err)
-	}
-	sum := sha256.Sum256(text)
-	return `"` + hex.EncodeToString(sum[:16]) + `"`, nil
-}
-
 // replySettings answers with a pipeline and the entity tag of its settings.
 func (s *server) replySettings(c *gin.Context, p queries.Pipeline) error {
-	tag, err := settingsTag(p)
+	tag, err := intake.SettingsTag(p)
 	if err != nil {
 		return err
 	}
@@ -74,7 +55,7 @@ func unchanged(matches func(tag string) bool, found *queries.Pipeline) func(quer
 		return nil
 	}
 	return func(p queries.Pipeline) error {
-		tag, err := settingsTag(p)
+		tag, err := intake.SettingsTag(p)
 		if err != nil || matches(tag) {
 			return err
 		}
@@ -87,7 +68,7 @@ func unchanged(matches func(tag string) bool, found *queries.Pipeline) func(quer
 // as it is.
 func (s *server) replyMoved(c *gin.Context, moved error, p queries.Pipeline) error {
 	ctx := c.Request.Context()
-	tag, err := settingsTag(p)
+	tag, err := intake.SettingsTag(p)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/troy-iaas/troy"
@@ -68,12 +70,21 @@ func (s *server) variableList(c *gin.Context, who caller) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.sealer(); err != nil {
+	list, err := s.variablesOf(c.Request.Context(), p.ID)
+	if err != nil {
 		return err
 	}
-	rows, err := s.q.VariableList(c.Request.Context(), p.ID)
+	reply.JSON(c.Writer, http.StatusOK, map[string]any{"variables": list})
+	return nil
+}
+
+func (s *server) variablesOf(ctx context.Context, pipeline uuid.UUID) ([]variableJSON, error) {
+	if _, err := s.sealer(); err != nil {
+		return nil, err
+	}
+	rows, err := s.q.VariableList(ctx, pipeline)
 	if err != nil {
-		return fmt.Errorf("list the variables of pipeline %s: %w", p.ID, err)
+		return nil, fmt.Errorf("list the variables of pipeline %s: %w", pipeline, err)
 	}
 	list := make([]variableJSON, 0, len(rows))
 	for _, row := range rows {
@@ -81,12 +92,11 @@ func (s *server) variableList(c *gin.Context, who caller) error {
 		if e, ok := errors.AsType[*troy.Error](err); ok {
 			v.Problem = e.Message // the others are still shown
 		} else if err != nil {
-			return err
+			return nil, err
 		}
 		list = append(list, v)
 	}
-	reply.JSON(c.Writer, http.StatusOK, map[string]any{"variables": list})
-	return nil
+	return list, nil
 }
 
 func (s *server) variableGet(c *gin.Context, who caller) error {
@@ -133,22 +143,29 @@ func (s *server) variableSet(c *gin.Context, who caller) error {
 	if err := decode(c, maxVariableBody, &body); err != nil {
 		return err
 	}
-	hidden := body.Secret == nil || *body.Secret
-	if err := checkValue(body.Value, hidden); err != nil {
+	if err := s.setVariable(c.Request.Context(), p.ID, name, body.Value, body.Secret == nil || *body.Secret); err != nil {
+		return err
+	}
+	return s.replyVariable(c, p)
+}
+
+// setVariable seals a value and stores it.
+func (s *server) setVariable(ctx context.Context, pipeline uuid.UUID, name string, value *string, hidden bool) error {
+	if err := intake.CheckVariableName(name); err != nil {
+		return err
+	}
+	if err := checkValue(value, hidden); err != nil {
 		return err.At("value")
 	}
 	sealer, err := s.sealer()
 	if err != nil {
 		return err
 	}
-	sealed, err := sealer.Seal([]byte(*body.Value), secret.Variable(p.ID, name))
+	sealed, err := sealer.Seal([]byte(*value), secret.Variable(pipeline, name))
 	if err != nil {
 		return err
 	}
-	if err := s.deps.Intake.SetVariable(c.Request.Context(), p.ID, name, sealed, hidden); err != nil {
-		return err
-	}
-	return s.replyVariable(c, p)
+	return s.deps.Intake.SetVariable(ctx, pipeline, name, sealed, hidden)
 }
 
 // checkValue checks a value; its error does not contain the value.

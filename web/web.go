@@ -30,7 +30,6 @@ import (
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/secret"
 	"github.com/troy-iaas/troy/site"
-	"github.com/troy-iaas/troy/web/dashboard"
 	"github.com/troy-iaas/troy/web/reply"
 )
 
@@ -253,21 +252,6 @@ func (s *server) routes(monitor http.Handler) *gin.Engine {
 	p.PUT("/releases/:release/files/:sha256", s.as(credentials.Deployer, 0, s.releaseUpload))
 	p.POST("/releases/:release/finalize", s.as(credentials.Deployer, slow, s.once(s.deploymentAgain, s.releaseFinalize)))
 	return e
-}
-
-// dashboard makes the pages, whose requests are logged like those of the API.
-func (s *server) dashboard(host string) (*dashboard.Dashboard, error) {
-	return dashboard.New(dashboard.Config{Host: host, URL: s.cfg.URL, SiteURL: s.siteURL, Limits: s.cfg.Limits}, dashboard.Deps{
-		DB: s.deps.DB, Intake: s.deps.Intake, Tokens: s.tokens, Sessions: s.sessions, Issuer: s.deps.Issuer, Files: s.trees.files, Stopping: s.deps.Stopping, Log: s.deps.Log,
-		Note: func(ctx context.Context, n dashboard.Note) {
-			e := note(ctx)
-			e.route, e.actor = cmp.Or(n.Route, e.route), cmp.Or(n.Actor, e.actor)
-			e.pipeline, e.deployment = cmp.Or(n.Pipeline, e.pipeline), cmp.Or(n.Deployment, e.deployment)
-			if n.Err != nil {
-				e.err = n.Err
-			}
-		},
-	})
 }
 
 // siteURL is where a site is reached.

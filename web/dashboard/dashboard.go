@@ -59,6 +59,10 @@ type Deps struct {
 	// Files returns the files that a deployment publishes, sorted by path. The
 	// error is NotFound if there are none yet or any more.
 	Files func(context.Context, queries.Deployment) ([]site.File, error)
+	// Variables lists a pipeline's variables, and SetVariable sets one. They
+	// return an Unavailable error if this installation can't store any.
+	Variables   func(ctx context.Context, pipeline uuid.UUID) ([]Variable, error)
+	SetVariable func(ctx context.Context, pipeline uuid.UUID, name, value string, hidden bool) error
 	// Note tells the log of requests of one; calls for the same request add up.
 	Note func(context.Context, Note)
 	// Stopping is closed when the process is about to stop, so that streams end.
@@ -103,6 +107,8 @@ func (d *Dashboard) Register(mux *http.ServeMux) {
 	mux.HandleFunc("GET /system", d.page(d.system))
 	mux.HandleFunc("POST /system/sessions/{session}/revoke", d.page(d.sessionRevoke))
 	mux.HandleFunc("GET /pipelines/{pipeline}", d.page(d.pipeline))
+	mux.HandleFunc("GET /pipelines/{pipeline}/settings", d.page(d.settings))
+	mux.HandleFunc("POST /pipelines/{pipeline}/settings/{section}", d.page(d.settingsChange))
 	mux.HandleFunc("GET /pipelines/{pipeline}/live", d.live(d.pipelineNow))
 	mux.HandleFunc("POST /pipelines/{pipeline}/actions/{action}", d.page(d.act))
 	mux.HandleFunc("GET /pipelines/{pipeline}/deployments/{deployment}", d.page(d.deployment))

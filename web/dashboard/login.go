@@ -193,6 +193,9 @@ func pageOfRequest(r *http.Request) string {
 		return localPath(r.URL.RequestURI())
 	}
 	back, _, _ := strings.Cut(r.URL.EscapedPath(), "/actions/")
+	if page, _, found := strings.Cut(back, "/settings/"); found {
+		back = page + "/settings"
+	}
 	if back == r.URL.EscapedPath() {
 		return "/"
 	}

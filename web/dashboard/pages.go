@@ -18,6 +18,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/credentials"
+	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/web/reply"
 )
 
@@ -81,7 +82,8 @@ func serveStatic(w http.ResponseWriter, r *http.Request) {
 func parse() (*template.Template, error) {
 	t, err := template.New("").Funcs(template.FuncMap{
 		"static": static, "age": func(t time.Time) string { return age(time.Since(t)) }, "until": func(t time.Time) string { return until(time.Until(t)) }, "stamp": stamp, "machine": machine, "size": size, "short": short,
-		"browser": browser, "value": func(s troy.Status) string { return string(s) },
+		"browser": browser, "value": func(s troy.Status) string { return string(s) }, "list": func(all ...any) []any { return all },
+		"deletion": func(p queries.Pipeline, a actionsView) nowView { return nowView{Pipeline: p, Actions: a} },
 	}).ParseFS(files, "templates/*.html")
 	if err != nil {
 		return nil, fmt.Errorf("parse the pages: %w", err)

@@ -227,7 +227,7 @@ func (d *Dashboard) now(v *visit, p queries.Pipeline) (nowView, error) {
 		return n, fmt.Errorf("read events of %s: %w", p.ID, err)
 	}
 	n.Flow, n.Events = flow(p.Status, events), eventViews(events[:min(len(events), eventsShown)], 0)
-	n.Settings, err = settings(p)
+	n.Settings, err = settingLines(p)
 	if p.RepositoryFullName != nil && p.RepositoryProvider != nil {
 		n.RepositoryURL = map[string]string{"github": "https://github.com/", "bitbucket": "https://bitbucket.org/"}[*p.RepositoryProvider] + *p.RepositoryFullName
 	}
@@ -293,8 +293,8 @@ func actionsOf(who credentials.Holder, p queries.Pipeline) actionsView {
 	return a
 }
 
-// settings lists what a pipeline is built from, and how.
-func settings(p queries.Pipeline) ([]setting, error) {
+// settingLines lists what a pipeline is built from, and how.
+func settingLines(p queries.Pipeline) ([]setting, error) {
 	var build troy.BuildSettings
 	if err := json.Unmarshal(p.BuildSettings, &build); err != nil {
 		return nil, fmt.Errorf("read the build settings of pipeline %s: %w", p.ID, err)

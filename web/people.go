@@ -1,0 +1,42 @@
+package web
+
+import (
+	"cmp"
+	"context"
+
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy/web/dashboard"
+)
+
+// dashboard makes the pages, whose requests are logged like those of the API.
+func (s *server) dashboard(host string) (*dashboard.Dashboard, error) {
+	return dashboard.New(dashboard.Config{Host: host, URL: s.cfg.URL, SiteURL: s.siteURL, Limits: s.cfg.Limits}, dashboard.Deps{
+		DB: s.deps.DB, Intake: s.deps.Intake, Tokens: s.tokens, Sessions: s.sessions, Issuer: s.deps.Issuer, Files: s.trees.files, Stopping: s.deps.Stopping, Log: s.deps.Log,
+		Variables: s.variablesShown,
+		SetVariable: func(ctx context.Context, pipeline uuid.UUID, name, value string, hidden bool) error {
+			return s.setVariable(ctx, pipeline, name, &value, hidden)
+		},
+		Note: func(ctx context.Context, n dashboard.Note) {
+			e := note(ctx)
+			e.route, e.actor = cmp.Or(n.Route, e.route), cmp.Or(n.Actor, e.actor)
+			e.pipeline, e.deployment = cmp.Or(n.Pipeline, e.pipeline), cmp.Or(n.Deployment, e.deployment)
+			if n.Err != nil {
+				e.err = n.Err
+			}
+		},
+	})
+}
+
+// variablesShown lists the variables of a pipeline for a page.
+func (s *server) variablesShown(ctx context.Context, pipeline uuid.UUID) ([]dashboard.Variable, error) {
+	list, err := s.variablesOf(ctx, pipeline)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]dashboard.Variable, 0, len(list))
+	for _, v := range list {
+		out = append(out, dashboard.Variable{Name: v.Name, Secret: v.Secret, Value: deref(v.Value), ChangedAt: v.ChangedAt, Problem: v.Problem})
+	}
+	return out, nil
+}
