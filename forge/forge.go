@@ -186,6 +186,18 @@ type Comparer interface {
 	Compare(ctx context.Context, r Repository, base, head string) (paths []string, complete bool, err error)
 }
 
+// MaxListed is the maximum number of repositories of a Lister.
+const MaxListed = 2000
+
+// Lister is implemented by forges that can list the repositories to which Troy
+// has access.
+type Lister interface {
+	// Repositories lists them, sorted by name, each once and at most MaxListed.
+	// complete is false if there are others. With an error it returns those
+	// found so far.
+	Repositories(ctx context.Context) (list []Found, complete bool, err error)
+}
+
 // Installations is implemented by forges where Troy acts only as an app's
 // installation, which must be looked up before a repository can be read:
 // GitHub.

@@ -1,8 +1,10 @@
 package forge
 
 import (
+	"cmp"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/troy-iaas/troy"
@@ -51,4 +53,17 @@ func EscapeBranch(branch string) (string, error) {
 		parts[i] = url.PathEscape(part)
 	}
 	return strings.Join(parts, "/"), nil
+}
+
+// SortFound sorts the repositories of a Lister by name and removes repetitions
+// and those whose names are not valid.
+func SortFound(list []Found) []Found {
+	list = slices.DeleteFunc(list, func(f Found) bool {
+		_, _, err := SplitName(f.FullName)
+		return err != nil
+	})
+	slices.SortFunc(list, func(a, b Found) int {
+		return cmp.Or(strings.Compare(strings.ToLower(a.FullName), strings.ToLower(b.FullName)), strings.Compare(a.FullName, b.FullName))
+	})
+	return slices.CompactFunc(list, func(a, b Found) bool { return a.FullName == b.FullName })
 }

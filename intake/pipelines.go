@@ -22,7 +22,8 @@ type NewPipeline struct {
 	Slug       string // derived from the name when empty
 	AppID      string // empty: no app
 	Repository *Repository
-	Provision  bool // requests provisioning at once
+	Build      []byte // the build settings that are not the defaults, as in Configuration; nil for none
+	Provision  bool   // requests provisioning at once
 }
 
 // CreatePipeline makes a pipeline. It returns Conflict for a requested slug
@@ -91,6 +92,11 @@ func (in *Intake) create(ctx context.Context, tx pgx.Tx, n NewPipeline, actor st
 		return queries.Pipeline{}, err
 	}
 	q := queries.New(tx)
+	if n.Build != nil {
+		if err := configureNew(ctx, q, id, Configuration{Build: n.Build}); err != nil {
+			return queries.Pipeline{}, err
+		}
+	}
 	if n.Repository != nil {
 		if err := catchUp(ctx, q, id); err != nil {
 			return queries.Pipeline{}, err
@@ -102,6 +108,19 @@ func (in *Intake) create(ctx context.Context, tx pgx.Tx, n NewPipeline, actor st
 		}
 	}
 	return q.PipelineGet(ctx, id)
+}
+
+// configureNew sets the build settings of a pipeline before its first build.
+func configureNew(ctx context.Context, q *queries.Queries, id uuid.UUID, c Configuration) error {
+	p, err := q.PipelineGet(ctx, id)
+	if err != nil {
+		return err
+	}
+	params, err := c.apply(p)
+	if err != nil {
+		return err
+	}
+	return q.PipelineConfigure(ctx, params)
 }
 
 // catchUp requests a check of the pipeline's branch now and then regularly: the

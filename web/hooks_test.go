@@ -48,7 +48,11 @@ func (w *world) forges() []forge.Adapter {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return []forge.Adapter{gh.Adapter(), bb.Adapter()}
+	adapters := []forge.Adapter{gh.Adapter(), bb.Adapter()}
+	if w.api != nil {
+		adapters[0].API = w.api
+	}
+	return adapters
 }
 
 // payloads has one payload for each event, written for the forge's tests.

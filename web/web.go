@@ -86,18 +86,20 @@ type Deps struct {
 }
 
 type server struct {
-	cfg        Config
-	deps       Deps
-	q          *queries.Queries
-	tokens     credentials.Tokens
-	sessions   credentials.Sessions
-	uploads    *uploads
-	trees      *trees
-	hosts      map[string]bool
-	unverified *unverified   // memory for messages from outside
-	taken      chan struct{} // one slot for each message being processed
-	follows    chan struct{} // one slot for each followed log
-	reads      chan struct{} // one slot for each log that is sent once
+	cfg      Config
+	deps     Deps
+	q        *queries.Queries
+	tokens   credentials.Tokens
+	sessions credentials.Sessions
+	uploads  *uploads
+	trees    *trees
+
+	repositories *repositories
+	hosts        map[string]bool
+	unverified   *unverified   // memory for messages from outside
+	taken        chan struct{} // one slot for each message being processed
+	follows      chan struct{} // one slot for each followed log
+	reads        chan struct{} // one slot for each log that is sent once
 
 	pages        *pages
 	certificates certificates
@@ -131,7 +133,7 @@ func New(cfg Config, deps Deps) (http.Handler, error) {
 
 	s := &server{
 		cfg: cfg, deps: deps, q: queries.New(deps.DB), tokens: credentials.Tokens{DB: deps.DB, Log: deps.Log}, uploads: newUploads(4 * cfg.Limits.Files),
-		trees: newTrees(deps.Store, 2*cfg.Limits.Files), hosts: knownHosts(u),
+		trees: newTrees(deps.Store, 2*cfg.Limits.Files), repositories: newRepositories(deps.Forges), hosts: knownHosts(u),
 		unverified: newUnverified(unverifiedBytes, unverifiedOfOne), taken: make(chan struct{}, mostTaken),
 		follows: make(chan struct{}, mostFollowers), reads: make(chan struct{}, mostReaders),
 		certificates: certificates{fetch: fetchCertificate, fetches: rate.NewLimiter(2, 10)}, now: time.Now,
@@ -215,6 +217,8 @@ func (s *server) routes(monitor http.Handler) *gin.Engine {
 	v1.GET("/queue", s.as(credentials.Viewer, quick, s.queueList))
 	v1.GET("/pipelines", s.as(credentials.Viewer, quick, s.pipelineList))
 	v1.POST("/pipelines", s.as(credentials.Admin, quick, s.once(s.pipelineAgain(http.StatusCreated), s.pipelineCreate)))
+	v1.GET("/repositories", s.as(credentials.Admin, slow, s.repositoryList))
+	v1.GET("/repositories/:provider/:owner/:name", s.as(credentials.Admin, mostInspection, s.repositoryGet))
 	v1.POST("/tasks", s.as(credentials.Admin, quick, s.once(s.rungAgain, s.taskRing)))
 	v1.GET("/tokens", s.as(credentials.Admin, quick, s.tokenList))
 	v1.POST("/tokens", s.as(credentials.Admin, quick, s.once(s.tokenMade, s.tokenCreate)))

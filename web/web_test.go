@@ -52,6 +52,7 @@ type world struct {
 
 	githubApp       *forge.App
 	bitbucketSecret string
+	api             forge.Forge // replaces GitHub's
 }
 
 type lockedBuffer struct {

@@ -19,6 +19,9 @@ import (
 // more are the routes that concern more than one pipeline.
 func (d *double) more() map[string]func(*http.Request) (answer, error) {
 	return map[string]func(*http.Request) (answer, error){
+		"GET /v1/repositories/{provider}/{owner}/{name}": d.inspect,
+
+		"GET /v1/repositories":   d.repositories,
 		"GET /v1/whoami":         d.whoami,
 		"GET /v1/activity":       d.activity,
 		"GET /v1/queue":          d.queueList,

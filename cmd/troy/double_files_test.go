@@ -98,3 +98,30 @@ func (d *double) compare(r *http.Request, p *doublePipeline) (answer, error) {
 	}
 	return answer{200, c}, nil
 }
+
+func (d *double) repositories(r *http.Request) (answer, error) {
+	all := []client.AppRepository{{Provider: troy.GitHub, FullName: "team/blog", DefaultBranch: "main"}, {Provider: troy.Bitbucket, FullName: "team/shop", DefaultBranch: "trunk\x1b[31m", Private: true}}
+	found := client.AppRepositories{Repositories: []client.AppRepository{}, Complete: true, Problems: []string{"github: slow \x1b]0;evil\x07"}, Apps: 2}
+	for _, a := range all {
+		if strings.Contains(a.FullName, r.URL.Query().Get("search")) {
+			found.Repositories = append(found.Repositories, a)
+		}
+	}
+	return answer{200, found}, nil
+}
+
+func (d *double) inspect(r *http.Request) (answer, error) {
+	i := client.Inspection{AppRepository: client.AppRepository{Provider: troy.Provider(r.PathValue("provider")), FullName: r.PathValue("owner") + "/" + r.PathValue("name")}, Branch: "main", Commit: strings.Repeat("a", 40)}
+	if b := r.URL.Query().Get("branch"); b != "" {
+		i.Branch = b
+	}
+	switch i.FullName {
+	case "team/blog":
+		i.Detected = &client.Detected{Generator: "Astro", Root: ".", Install: "npm ci", Build: "npm run build", Outputs: []string{"dist", "public"}}
+	case "team/empty":
+		i.Problem = "found nothing to build"
+	default:
+		return fail(troy.NotFound, "the repository does not exist, or Troy has lost access to it")
+	}
+	return answer{200, i}, nil
+}

@@ -100,6 +100,7 @@ Exit codes:
 			newPipelineList(a), newPipelineShow(a), newPipelineCreate(a), newPipelineSet(a), newPipelineProvision(a), newPipelineDelete(a)),
 		group("deployment", "Manage a pipeline's deployments",
 			newDeploymentList(a), newDeploymentShow(a), newDeploymentCancel(a)),
+		group("repository", "Show the repositories of the installed apps", newRepositoryList(a), newRepositoryShow(a)),
 		group("variable", "Manage the variables of a pipeline's builds",
 			newVariableList(a), newVariableSet(a), newVariableUnset(a)),
 		group("event", "Show a pipeline's events", newEventList(a)),

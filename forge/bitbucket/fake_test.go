@@ -38,6 +38,7 @@ type fake struct {
 	statuses map[string]map[string]any
 	writes   int
 	hooks    []map[string]any
+	list     []map[string]any // the repositories of the credentials
 	fail     func(w http.ResponseWriter, r *http.Request) bool
 }
 
@@ -46,6 +47,22 @@ func newFake(t *testing.T) *fake {
 	f := &fake{t: t, now: time.Now(), name: "acme/site", statuses: map[string]map[string]any{}}
 	mux := http.NewServeMux()
 	repo := "/2.0/repositories/{owner}/{repo}"
+	mux.HandleFunc("GET /2.0/repositories", func(w http.ResponseWriter, r *http.Request) {
+		q := r.URL.Query()
+		if !f.known(r) || q.Get("role") != "member" {
+			refuse(w, 401, "Token is invalid or not supported for this endpoint.")
+			return
+		}
+		size, _ := strconv.Atoi(q.Get("pagelen"))
+		n, _ := strconv.Atoi(q.Get("page"))
+		from := min((n-1)*size, len(f.list))
+		to := min(from+size, len(f.list))
+		page := map[string]any{"values": f.list[from:to]}
+		if to < len(f.list) {
+			page["next"] = "https://elsewhere.example/next"
+		}
+		answer(w, 200, page)
+	})
 	mux.HandleFunc("GET "+repo, f.repo(func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, 200, map[string]any{
 			"uuid": strings.ToUpper(uuid), "full_name": f.name, "is_private": true, "mainbranch": map[string]any{"name": "main"},

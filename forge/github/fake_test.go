@@ -54,6 +54,7 @@ type fake struct {
 	deployments []map[string]any
 	statuses    map[string][]map[string]any // newest first
 	deliveries  []map[string]any            // newest first
+	list        []map[string]any            // the repositories of the installation
 	redelivered []string
 	fail        func(w http.ResponseWriter, r *http.Request) bool
 	calls       []string
@@ -79,7 +80,7 @@ func newFake(t *testing.T) *fake {
 	t.Helper()
 	f := &fake{
 		t: t, key: sharedKey(), now: time.Now().Truncate(time.Second), name: "acme/site", tokens: map[string]grant{},
-		permissions: map[string]string{"contents": "read", "checks": "write", "deployments": "write"},
+		permissions: map[string]string{"metadata": "read", "contents": "read", "checks": "write", "deployments": "write"},
 		branches:    map[string]string{"main": sha1, "feature/a b": sha2},
 		archive:     []byte("\x1f\x8b an archive"), statuses: map[string][]map[string]any{},
 	}
@@ -92,6 +93,20 @@ func newFake(t *testing.T) *fake {
 		}
 		answer(w, 200, map[string]any{"id": 7})
 	}))
+	mux.HandleFunc("GET /app/installations", f.app(func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, 200, []map[string]any{{"id": 6, "suspended_at": "2026-01-02T15:04:05Z"}, {"id": 7, "suspended_at": nil}})
+	}))
+	mux.HandleFunc("GET /installation/repositories", func(w http.ResponseWriter, r *http.Request) {
+		raw, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		if f.tokens[raw].permissions["metadata"] != "read" {
+			refuse(w, 401, "Bad credentials")
+			return
+		}
+		size, _ := strconv.Atoi(r.URL.Query().Get("per_page"))
+		page, _ := strconv.Atoi(r.URL.Query().Get("page"))
+		from := min((page-1)*size, len(f.list))
+		answer(w, 200, map[string]any{"total_count": len(f.list), "repositories": f.list[from:min(from+size, len(f.list))]})
+	})
 	mux.HandleFunc("GET /app/hook/deliveries", f.app(f.listDeliveries))
 	mux.HandleFunc("POST /app/hook/deliveries/{id}/attempts", f.app(func(w http.ResponseWriter, r *http.Request) {
 		f.redelivered = append(f.redelivered, r.PathValue("id"))
@@ -245,7 +260,8 @@ func (f *fake) mint(w http.ResponseWriter, r *http.Request) {
 	}
 	ids, names := fmt.Sprint(ask["repository_ids"]), fmt.Sprint(ask["repositories"])
 	_, short, _ := strings.Cut(f.name, "/")
-	if f.gone || ids != "[42]" && names != "["+short+"]" {
+	whole := ask["repository_ids"] == nil && ask["repositories"] == nil && fmt.Sprint(ask["permissions"]) == "map[metadata:read]"
+	if !whole && (f.gone || ids != "[42]" && names != "["+short+"]") {
 		refuse(w, 422, "There is at least one repository that does not exist or is not accessible to the parent installation.")
 		return
 	}

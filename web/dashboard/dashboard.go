@@ -63,6 +63,10 @@ type Deps struct {
 	// return an Unavailable error if this installation can't store any.
 	Variables   func(ctx context.Context, pipeline uuid.UUID) ([]Variable, error)
 	SetVariable func(ctx context.Context, pipeline uuid.UUID, name, value string, hidden bool) error
+	// Repositories finds those whose names contain a text; Inspect looks into
+	// one of them.
+	Repositories func(ctx context.Context, search string) (Repositories, error)
+	Inspect      func(ctx context.Context, provider troy.Provider, name, branch, root string) (Inspection, error)
 	// Note tells the log of requests of one; calls for the same request add up.
 	Note func(context.Context, Note)
 	// Stopping is closed when the process is about to stop, so that streams end.
@@ -103,6 +107,9 @@ func (d *Dashboard) Register(mux *http.ServeMux) {
 	mux.HandleFunc("GET /{$}", d.page(d.overview))
 	mux.HandleFunc("GET /live", d.live(d.overviewList))
 	mux.HandleFunc("GET /new", d.page(d.newSite))
+	mux.HandleFunc("GET /new/repositories", d.page(d.repositoriesShow))
+	mux.HandleFunc("GET /new/repository", d.page(d.repositoryShow))
+	mux.HandleFunc("POST /new/repository", d.page(d.repositoryConnect))
 	mux.HandleFunc("GET /new/slug", d.page(d.slugSuggest))
 	mux.HandleFunc("GET /system", d.page(d.system))
 	mux.HandleFunc("POST /system/sessions/{session}/revoke", d.page(d.sessionRevoke))

@@ -20,6 +20,7 @@ type newView struct {
 	MayCreate bool
 	URL       string
 	Drop      dropView
+	repositoriesView
 }
 
 // dropView is where a folder or a zip is dropped: for a pipeline, or for a new
