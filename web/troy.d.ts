@@ -177,6 +177,31 @@ export interface Release {
   direct: boolean;
 }
 
+export interface AppRepository {
+  provider: "github" | "bitbucket";
+  full_name: string;
+  /** Empty for a repository without commits. */
+  default_branch: string;
+  private: boolean;
+}
+
+export interface Detected {
+  /** The program that generates the site, such as Astro. */
+  generator?: string;
+  root: string;
+  /** Empty if nothing is installed. */
+  install: string;
+  /** Empty if nothing is built. */
+  build: string;
+  test: string;
+  /** The folders in which the site may be after the build, the likeliest first. */
+  outputs: string[];
+  /** A sentence that lists the commands and what decided each. */
+  why: string;
+  /** Settings in the repository that Troy does not support. */
+  notes?: string[];
+}
+
 export interface Entry {
   /** The path of the file. That of a folder ends with a slash. */
   path: string;
@@ -945,6 +970,52 @@ export interface Operations {
     answer: {
       queue: Work[];
       next?: Next;
+    };
+  };
+  /** Search the repositories of the installed apps. The token needs the role admin. */
+  listRepositories: {
+    method: "GET";
+    route: "/v1/repositories";
+    query?: {
+      /** Lists only repositories whose names, such as `team/blog`, contain this text. */
+      search?: string;
+    };
+    answer: {
+      repositories: AppRepository[];
+      /** Whether there are no others. */
+      complete: boolean;
+      /** Which forges could not list theirs, and why. */
+      problems: string[];
+      /** How many forges are set up. */
+      apps: number;
+    };
+  };
+  /** Detect how a repository would be built. The token needs the role admin. */
+  inspectRepository: {
+    method: "GET";
+    route: "/v1/repositories/{provider}/{owner}/{name}";
+    path: {
+      provider: "github" | "bitbucket";
+      owner: string;
+      name: string;
+    };
+    query?: {
+      /** By default the repository's default branch. */
+      branch?: string;
+      /** The folder with the site's source. By default the whole repository. */
+      root?: string;
+    };
+    answer: {
+      provider: "github" | "bitbucket";
+      full_name: string;
+      default_branch: string;
+      private: boolean;
+      branch: string;
+      /** The commit that was looked into. */
+      commit: string;
+      detected: Detected | null;
+      /** Why nothing was detected. */
+      problem?: string;
     };
   };
   /** Ring a task by hand. The token needs the role admin. */
