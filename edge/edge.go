@@ -49,8 +49,8 @@ type Config struct {
 	HTTPS bool
 	// Connections is the maximum number of open connections of clients; 0 means
 	// 10,000. ClientConnections is the maximum of one client, an IPv4 address or
-	// an IPv6 network of 64 bits; 0 means no maximum. Loopback and private
-	// addresses have no maximum of their own.
+	// an IPv6 network of 64 bits; 0 means no maximum. Proxies and addresses of
+	// private networks have none of their own.
 	Connections, ClientConnections int
 	// Logger logs each request at debug level and faults at error level. Nil
 	// disables logging.
@@ -62,6 +62,7 @@ type Config struct {
 type Server struct {
 	clock   *clock
 	limits  *connections
+	times   times
 	hot     *hot
 	catalog *catalog
 	blobs   *blobs
@@ -120,7 +121,8 @@ func New(cfg Config) (*Server, error) {
 	}
 	return &Server{
 		clock:  clock,
-		limits: newConnections(cfg.Connections, cfg.ClientConnections),
+		limits: newConnections(cfg.Connections, cfg.ClientConnections, trusted),
+		times:  defaultTimes(),
 		// A kept response and blobs share its body.
 		hot: &hot{lru.New[hotKey, *hotAnswer](cfg.MemoryBytes)},
 		catalog: &catalog{
@@ -142,10 +144,10 @@ func New(cfg Config) (*Server, error) {
 func (s *Server) HTTPServer() *http.Server {
 	return &http.Server{
 		Handler:           s,
-		ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout:       30 * time.Second,
-		WriteTimeout:      writeTimeout,
-		IdleTimeout:       2 * time.Minute,
+		ReadHeaderTimeout: s.times.header,
+		ReadTimeout:       s.times.body,
+		WriteTimeout:      s.times.write,
+		IdleTimeout:       s.times.idle,
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		// Treat OPTIONS * like every other request.

@@ -196,7 +196,7 @@ func (c *conn) work(data []byte, rest ...[]byte) {
 				c.close()
 			}
 		}()
-		if len(rest) > 0 && c.write(time.Now().Add(writeTimeout), 0, rest...) != nil {
+		if len(rest) > 0 && c.write(time.Now().Add(c.loop.front.server.times.write), 0, rest...) != nil {
 			return
 		}
 		open = c.answerAll(data)
@@ -254,14 +254,14 @@ func (c *conn) answer(q *request) bool {
 	if f.hot {
 		if a := f.server.hot.find(q, accepts, stamp); a != nil {
 			first, fields, body := a.parts(q, f.server.clock.now())
-			return c.write(time.Now().Add(writeTimeout), 0, first, fields, body) == nil
+			return c.write(time.Now().Add(c.loop.front.server.times.write), 0, first, fields, body) == nil
 		}
 	}
 	r := q.http(c.from)
 	if r == nil {
 		return false
 	}
-	w := &reply{conn: c, header: make(http.Header, 12), head: q.head, deadline: time.Now().Add(writeTimeout)}
+	w := &reply{conn: c, header: make(http.Header, 12), head: q.head, deadline: time.Now().Add(c.loop.front.server.times.write)}
 	f.server.ServeHTTP(w, r)
 	open := w.finish()
 	if open && w.kept != nil && f.hot && q.neutral && q.anonymous && !q.head && w.status == http.StatusOK {

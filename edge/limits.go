@@ -11,40 +11,32 @@ import (
 // connections counts the open connections of clients, in all and by address.
 type connections struct {
 	max, perClient int
+	trusted        proxies
 
 	mu       sync.Mutex
 	total    int
-	byClient map[netip.Addr]int
-	refused  int64
+	byClient map[netip.Prefix]int
 }
 
 // newConnections returns a count with bounds; perClient 0 means no bound.
-func newConnections(most, perClient int) *connections {
-	return &connections{max: most, perClient: perClient, byClient: make(map[netip.Addr]int)}
+func newConnections(most, perClient int, trusted proxies) *connections {
+	return &connections{max: most, perClient: perClient, trusted: trusted, byClient: make(map[netip.Prefix]int)}
 }
 
-// client returns what counts as one client: an IPv4 address, or an IPv6 network
-// of 64 bits, which one customer has. counted is false for addresses of the
-// machine and of private networks, where a proxy connects for all its clients.
-func client(from netip.Addr) (c netip.Addr, counted bool) {
+// client returns the network that counts as one client. counted is false for
+// proxies, which connect for all their clients, and for private networks.
+func (c *connections) client(from netip.Addr) (who netip.Prefix, counted bool) {
 	from = from.Unmap().WithZone("")
-	if from.Is6() {
-		p, err := from.Prefix(64)
-		if err == nil {
-			return p.Addr(), !from.IsLoopback() && !from.IsPrivate() && !from.IsLinkLocalUnicast()
-		}
-	}
-	return from, !from.IsLoopback() && !from.IsPrivate() && !from.IsLinkLocalUnicast()
+	return subscriber(from), !from.IsPrivate() && !from.IsLinkLocalUnicast() && !c.trusted.contain(from)
 }
 
 // admit counts a new connection. It returns false if the connection must be
 // closed.
 func (c *connections) admit(from netip.Addr) bool {
-	who, counted := client(from)
+	who, counted := c.client(from)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.total >= c.max || counted && c.perClient > 0 && c.byClient[who] >= c.perClient {
-		c.refused++
 		return false
 	}
 	c.total++
@@ -56,7 +48,7 @@ func (c *connections) admit(from netip.Addr) bool {
 
 // release counts the end of an admitted connection.
 func (c *connections) release(from netip.Addr) {
-	who, counted := client(from)
+	who, counted := c.client(from)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.total--
@@ -74,15 +66,6 @@ func (c *connections) crowded() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.total > c.max/4*3
-}
-
-// takeRefused returns how many connections were refused since the last call.
-func (c *connections) takeRefused() int64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	n := c.refused
-	c.refused = 0
-	return n
 }
 
 // handoff is a listener of connections that were accepted elsewhere.

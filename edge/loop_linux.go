@@ -11,16 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const (
-	// headerTimeout is the time limit for a request's header.
-	headerTimeout = 10 * time.Second
-	// idleTimeout is how long a connection may wait for its next request, and
-	// crowdedTimeout the same while most of the allowed connections are open.
-	idleTimeout    = 2 * time.Minute
-	crowdedTimeout = 5 * time.Second
-	// scratchSize is the size of the buffer into which a loop reads.
-	scratchSize = 16 << 10
-)
+// scratchSize is the size of the buffer into which a loop reads.
+const scratchSize = 16 << 10
 
 // loop waits for the events of many connections.
 type loop struct {
@@ -226,6 +218,11 @@ func (l *loop) touch(fd int) {
 // In every other case a goroutine goes on.
 func (l *loop) serve(c *conn) {
 	if len(c.begun) > 0 {
+		// Whoever sends often enough is never idle when sweep looks.
+		if c.late() {
+			c.close()
+			return
+		}
 		// Rare; the goroutine reads the rest.
 		c.state.Store(touched)
 		data := c.begun
@@ -322,24 +319,27 @@ func (l *loop) read(fd int) (int, unix.Errno) {
 // sweep closes idle connections whose time is over.
 func (l *loop) sweep(now uint64) {
 	_ = l.accept(true)
-	idleFor := ticks(idleTimeout)
+	times := l.front.server.times
+	idleFor := ticks(times.idle)
 	if l.front.limits.crowded() {
-		idleFor = ticks(crowdedTimeout)
+		idleFor = ticks(times.crowded)
 	}
 	for _, c := range l.list() {
 		if !c.state.CompareAndSwap(idle, busy) {
 			continue
 		}
-		limit := idleFor
-		if c.awaited {
-			limit = ticks(headerTimeout)
-		}
-		if now-c.since >= limit {
+		if c.late() || !c.awaited && now-c.since >= idleFor {
 			c.close()
 		} else {
 			c.state.Store(idle)
 		}
 	}
+}
+
+// late reports whether a whole header should have come by now.
+func (c *conn) late() bool {
+	server := c.loop.front.server
+	return c.awaited && server.clock.ticks.Load()-c.since >= ticks(server.times.header)
 }
 
 func ticks(d time.Duration) uint64 { return uint64(d / time.Second) }

@@ -103,7 +103,7 @@ func TestCompose(t *testing.T) {
 			t.Errorf("Redis runs without %s: %s", flag, redis)
 		}
 	}
-	for name, folder := range map[string]string{"postgres": "postgres:/var/lib/postgresql/data", "redis": "redis:/data", "web": "data:/data", "work": "data:/data", "edge": "data:/data:ro"} {
+	for name, folder := range map[string]string{"postgres": "postgres:/var/lib/postgresql/data", "redis": "redis:/data", "web": "data:/data", "work": "data:/data", "edge": "data:/data"} {
 		if !slices.Contains(c.Services[name].Volumes, folder) {
 			t.Errorf("%s has the volumes %v, want %s", name, c.Services[name].Volumes, folder)
 		}

@@ -37,6 +37,8 @@ type config struct {
 	DeleteGrace      time.Duration `env:"TROY_DELETE_GRACE" envDefault:"10m"`
 
 	EdgeIndexMiB int64    `env:"TROY_EDGE_INDEX_MIB" envDefault:"256"`
+	EdgeConns    int      `env:"TROY_EDGE_CONNECTIONS" envDefault:"10000"`
+	EdgePerIP    int      `env:"TROY_EDGE_CONNECTIONS_PER_IP" envDefault:"512"`
 	EdgeProxies  []string `env:"TROY_EDGE_PROXIES" envDefault:"127.0.0.0/8,::1"`
 
 	BuildSlots     int           `env:"TROY_BUILD_SLOTS" envDefault:"2"`

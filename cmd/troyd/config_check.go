@@ -31,13 +31,15 @@ func (c config) faults() []fault {
 	c.Forges.check(wrong)
 	c.checkOIDC(wrong)
 	for setting, v := range map[string][3]int64{
-		"TROY_WORKERS":          {int64(c.Workers), 1, 1000},
-		"TROY_BUILD_SLOTS":      {int64(c.BuildSlots), 1, 100},
-		"TROY_KEEP_DEPLOYMENTS": {int64(c.KeepDeployments), 10, 10000},
-		"TROY_EDGE_INDEX_MIB":   {c.EdgeIndexMiB, 1, 1 << 20},
-		"TROY_MAX_FILES":        {int64(c.MaxFiles), 1, maxFiles},
-		"TROY_MAX_FILE_BYTES":   {c.MaxFileBytes, 1, maxBytes},
-		"TROY_MAX_TOTAL_BYTES":  {c.MaxTotalBytes, 1, maxBytes},
+		"TROY_WORKERS":                 {int64(c.Workers), 1, 1000},
+		"TROY_BUILD_SLOTS":             {int64(c.BuildSlots), 1, 100},
+		"TROY_KEEP_DEPLOYMENTS":        {int64(c.KeepDeployments), 10, 10000},
+		"TROY_EDGE_INDEX_MIB":          {c.EdgeIndexMiB, 1, 1 << 20},
+		"TROY_EDGE_CONNECTIONS":        {int64(c.EdgeConns), 16, 1_000_000},
+		"TROY_EDGE_CONNECTIONS_PER_IP": {int64(c.EdgePerIP), 0, 1_000_000},
+		"TROY_MAX_FILES":               {int64(c.MaxFiles), 1, maxFiles},
+		"TROY_MAX_FILE_BYTES":          {c.MaxFileBytes, 1, maxBytes},
+		"TROY_MAX_TOTAL_BYTES":         {c.MaxTotalBytes, 1, maxBytes},
 	} {
 		if v[0] < v[1] || v[0] > v[2] {
 			wrong(setting, "%d is not from %d to %d", v[0], v[1], v[2])

@@ -43,6 +43,7 @@ func newEdge(cfg config, log *slog.Logger) (*edge.Server, error) {
 	}
 	return edge.New(edge.Config{
 		Root: cfg.cloudRoot(), Limits: cfg.readLimits(), IndexBytes: cfg.EdgeIndexMiB << 20,
+		Connections: cfg.EdgeConns, ClientConnections: cfg.EdgePerIP,
 		Proxies: trusted, HTTPS: strings.HasPrefix(cfg.SitesURL, "https:"), Logger: log,
 	})
 }
