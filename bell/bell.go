@@ -55,6 +55,19 @@ func (b *Bell) Ask(queues ...string) {
 	}
 }
 
+// Resume makes Redis give out the tasks of a queue again, and rings it. It waits
+// for Redis no longer than a moment.
+func (b *Bell) Resume(ctx context.Context, queue string) {
+	ctx, cancel := context.WithTimeout(ctx, resumeTimeout)
+	defer cancel()
+	if err := b.client.Resume(ctx, queue); err != nil {
+		b.log.Warn("if the queue is paused in Redis too, resume it again", "queue", queue, "error", err)
+	}
+	b.Ask(queue)
+}
+
+const resumeTimeout = 2 * time.Second
+
 // Sweep requests a sweep. Requests within the same interval are merged.
 func (b *Bell) Sweep(ctx context.Context) error { return b.client.Sweep(ctx, time.Now()) }
 
@@ -114,7 +127,7 @@ func (b *Bell) Ring(ctx context.Context, queue string) (int, error) {
 			return err
 		}
 		var err error
-		rung, err = q.WorkRingNext(ctx, b.bounds[queue], tasks.KindsOf(queue))
+		rung, err = q.WorkRingNext(ctx, queries.WorkRingNextParams{Queue: queue, Bound: b.bounds[queue], Kinds: tasks.KindsOf(queue)})
 		return err
 	})
 	if err != nil {

@@ -26,6 +26,7 @@ func Checks(db *pgxpool.Pool, client redis.UniversalClient, work bool) []Check {
 		{Name: "schema", Check: func(ctx context.Context) error { return schema.Check(ctx, db) }},
 		{Name: "Redis's policy", Check: func(ctx context.Context) error { return redisKeeps(ctx, client) }, TellOnly: !work},
 		{Name: "queues", Check: func(ctx context.Context) error { return QueuesRun(ctx, client) }, TellOnly: !work},
+		{Name: "paused queues", Check: func(ctx context.Context) error { return QueuesPaused(ctx, db) }, TellOnly: true},
 	}
 }
 
@@ -92,7 +93,8 @@ func redisKeeps(ctx context.Context, client redis.UniversalClient) error {
 	return nil
 }
 
-// QueuesRun returns an error that lists the paused queues, if any.
+// QueuesRun returns an error that lists the queues that are paused in Redis, if
+// any.
 func QueuesRun(ctx context.Context, client redis.UniversalClient) error {
 	paused, err := tasks.Paused(ctx, client)
 	if err != nil {
@@ -102,6 +104,17 @@ func QueuesRun(ctx context.Context, client redis.UniversalClient) error {
 		return troy.Errorf(troy.Unavailable, "paused: %s; their tasks wait until the queues are resumed in /monitor", strings.Join(paused, ", "))
 	}
 	return nil
+}
+
+// QueuesPaused returns an error that lists the queues that are paused in Troy,
+// if any, with who paused each and why.
+func QueuesPaused(ctx context.Context, db rowQuerier) error {
+	var paused string
+	err := db.QueryRow(ctx, "SELECT coalesce(string_agg(queue || ' (by ' || actor || ': ' || reason || ')', ', ' ORDER BY queue), '') FROM pauses").Scan(&paused)
+	if err != nil || paused == "" {
+		return nil //nolint:nilerr // another check covers Postgres's availability
+	}
+	return troy.Errorf(troy.Unavailable, "paused: %s; to resume a queue: troy queue resume QUEUE", paused)
 }
 
 // watchEvery is the interval of the checks.

@@ -32,6 +32,10 @@ const (
 	SessionCreate        = "session.create"
 	SessionRefuse        = "session.refuse"
 	SessionRevoke        = "session.revoke"
+	QueuePause           = "queue.pause"
+	QueueResume          = "queue.resume"
+	WorkRing             = "work.ring"
+	WorkRetry            = "work.retry"
 )
 
 type byKey struct{}

@@ -32,6 +32,16 @@ func TestActivityReadsAPage(t *testing.T) {
 		`INSERT INTO work (kind, subject_id, due_at, lease_until)
 			SELECT 'deployment:build', id, now() - random() * interval '1 hour', CASE WHEN number = 14 AND random() < 0.005 THEN now() + interval '1 hour' END
 			FROM deployments WHERE number >= 14`,
+		// One pipeline has most deployments and events, and much work.
+		`INSERT INTO deployments (id, pipeline_id, number, kind, state, tree_id, actor, started_at, finished_at)
+			SELECT gen_random_uuid(), (SELECT pipeline_id FROM deployments LIMIT 1), n, 'release', 'succeeded', gen_random_uuid(), 'test', now(), now() FROM generate_series(100, 30000) n`,
+		"UPDATE pipelines SET last_number = 30000 WHERE id = (SELECT pipeline_id FROM deployments WHERE number = 100)",
+		`INSERT INTO work (kind, subject_id, due_at) SELECT 'forge:report', id, now() - number * interval '1 ms' FROM deployments WHERE number BETWEEN 1000 AND 6000`,
+		`INSERT INTO events (pipeline_id, version, slug, to_status, actor, time)
+			SELECT (SELECT pipeline_id FROM deployments WHERE number = 100), n, 'busy', 'deployed', 'test', now() - n * interval '1 hour' FROM generate_series(100, 30000) n`,
+		`INSERT INTO audit (actor, action, subject) VALUES ('rare', 'token.create', 'ci')`,
+		`UPDATE work SET attempt = 3, cause = 'Rate exceeded' WHERE kind = 'retention' AND random() < 0.02`,
+		`UPDATE deployments SET finished_at = now() - interval '36 hours' WHERE number = 7 AND pipeline_id IN (SELECT pipeline_id FROM deployments WHERE number = 7 LIMIT 3)`,
 		"VACUUM ANALYZE",
 	} {
 		if _, err := db.Exec(t.Context(), sql); err != nil {
@@ -39,6 +49,11 @@ func TestActivityReadsAPage(t *testing.T) {
 		}
 	}
 	const limit = 51
+	never := time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
+	var busy []uuid.UUID
+	if err := db.QueryRow(t.Context(), "SELECT array_agg(pipeline_id) FROM deployments WHERE number = 100").Scan(&busy); err != nil {
+		t.Fatal(err)
+	}
 	var ids []uuid.UUID
 	if err := db.QueryRow(t.Context(), "SELECT array_agg(pipeline_id) FROM (SELECT DISTINCT pipeline_id FROM deployments LIMIT 20) p").Scan(&ids); err != nil {
 		t.Fatal(err)
@@ -55,30 +70,66 @@ func TestActivityReadsAPage(t *testing.T) {
 				most int64
 			}{
 				{"ActivityList", func() (int, error) {
-					l, err := q.ActivityList(t.Context(), queries.ActivityListParams{BeforeTime: ago, BeforeID: uuid.Max, BeforeNumber: 0, PageLimit: limit, Everything: true})
+					l, err := q.ActivityList(t.Context(), queries.ActivityListParams{BeforeTime: ago, BeforeID: uuid.Max, BeforeNumber: 0, FromTime: time.Unix(0, 0), Events: true, Changes: true, PageLimit: limit, Everything: true})
 					return len(l), err
 				}, 6 * limit},
 				{"ActivityList without tokens", func() (int, error) {
-					l, err := q.ActivityList(t.Context(), queries.ActivityListParams{BeforeTime: ago, BeforeID: uuid.Max, BeforeNumber: 0, PageLimit: limit})
+					l, err := q.ActivityList(t.Context(), queries.ActivityListParams{BeforeTime: ago, BeforeID: uuid.Max, BeforeNumber: 0, FromTime: ago.Add(-24 * time.Hour), Events: true, Changes: true, PageLimit: limit})
 					return len(l), err
-				}, 10 * limit},
-				{"ActivityOf", func() (int, error) {
-					l, err := q.ActivityOf(t.Context(), queries.ActivityOfParams{BeforeTime: time.Now(), BeforeID: uuid.Max, BeforeNumber: 0, PageLimit: limit, PipelineIds: ids})
+				}, 20 * limit},
+				{"ActivityList of pipelines", func() (int, error) {
+					l, err := q.ActivityList(t.Context(), queries.ActivityListParams{BeforeTime: time.Now(), BeforeID: uuid.Max, FromTime: time.Unix(0, 0), Events: true, Changes: true, PageLimit: limit, MostKeys: limit, Only: ids})
 					return len(l), err
 				}, 20*10 + 6*limit},
-				{"QueueRunning", func() (int, error) { l, err := q.QueueRunning(t.Context(), nil, 200); return len(l), err }, 200 * 8},
+				{"ActivityList of a busy pipeline", func() (int, error) {
+					l, err := q.ActivityList(t.Context(), queries.ActivityListParams{BeforeTime: ago, BeforeID: uuid.Max, FromTime: time.Unix(0, 0), Events: true, Changes: true, PageLimit: limit, MostKeys: limit, Only: busy})
+					return len(l), err
+				}, 6 * limit},
+				{"ActivityList of an actor", func() (int, error) {
+					l, err := q.ActivityList(t.Context(), queries.ActivityListParams{BeforeTime: time.Now(), BeforeID: uuid.Max, FromTime: time.Unix(0, 0), Events: true, Changes: true, PageLimit: limit, Actor: "rare", Everything: true})
+					return len(l), err
+				}, 6 * limit},
+				{"ActivityEdge", func() (int, error) {
+					l, err := q.ActivityEdge(t.Context(), queries.ActivityEdgeParams{BeforeTime: time.Now(), BeforeID: uuid.Max, Events: true, Changes: true, Scan: 500})
+					return len(l), err
+				}, 1100},
+				{"QueueRunning", func() (int, error) {
+					l, err := q.QueueRunning(t.Context(), queries.QueueRunningParams{Kinds: kinds, PageLimit: 200})
+					return len(l), err
+				}, 200 * 8},
 				{"QueueWaiting", func() (int, error) {
-					l, err := q.QueueWaiting(t.Context(), queries.QueueWaitingParams{Kinds: kinds, AfterTime: time.Unix(0, 0), PageLimit: limit})
+					l, err := q.QueueWaiting(t.Context(), queries.QueueWaitingParams{Kinds: kinds, AfterTime: time.Unix(0, 0), Until: never, PageLimit: limit})
 					return len(l), err
 				}, 12*limit + 4*int64(len(kinds))},
 				{"QueueWaiting, a later page", func() (int, error) {
-					l, err := q.QueueWaiting(t.Context(), queries.QueueWaitingParams{Kinds: kinds, AfterTime: time.Now().Add(time.Hour), PageLimit: limit})
+					l, err := q.QueueWaiting(t.Context(), queries.QueueWaitingParams{Kinds: kinds, AfterTime: time.Now().Add(time.Hour), Until: never, PageLimit: limit})
 					return len(l), err
 				}, 12*limit + 4*int64(len(kinds))},
-				{"QueueOf", func() (int, error) {
-					l, err := q.QueueOf(t.Context(), queries.QueueOfParams{PipelineIds: ids, AfterTime: time.Unix(0, 0), PageLimit: limit})
+				{"QueueWaiting of pipelines", func() (int, error) {
+					l, err := q.QueueWaiting(t.Context(), queries.QueueWaitingParams{Kinds: kinds, Only: ids, AfterTime: time.Unix(0, 0), Until: never, PageLimit: limit})
 					return len(l), err
-				}, 20 * 15 * 6},
+				}, 12 * limit},
+				{"QueueWaiting of a busy pipeline", func() (int, error) {
+					l, err := q.QueueWaiting(t.Context(), queries.QueueWaitingParams{Kinds: kinds, Only: busy, AfterTime: time.Unix(0, 0), Until: never, PageLimit: limit})
+					return len(l), err
+				}, 5000 + 12*limit}, // its outstanding work, which Postgres may sort; not its deployments
+				{"QueueWaiting, failing", func() (int, error) {
+					l, err := q.QueueWaiting(t.Context(), queries.QueueWaitingParams{Kinds: kinds, State: "failing", AfterTime: time.Unix(0, 0), Until: never, PageLimit: limit})
+					return len(l), err
+				}, 12 * limit},
+				{"QueueWaiting, due", func() (int, error) {
+					l, err := q.QueueWaiting(t.Context(), queries.QueueWaitingParams{Kinds: kinds, State: "healthy", AfterTime: time.Unix(0, 0), Until: time.Now(), PageLimit: limit})
+					return len(l), err
+				}, 12*limit + 4*int64(len(kinds))},
+				{"QueueCounts", func() (int, error) { l, err := q.QueueCounts(t.Context(), 100, kinds); return len(l), err }, 500 * int64(len(kinds))},
+				{"DaysOf a busy pipeline", func() (int, error) {
+					l, err := q.DaysOf(t.Context(), queries.DaysOfParams{PipelineIds: busy, Each: 100, FromDay: time.Now().AddDate(0, 0, -30)})
+					return len(l), err
+				}, 250},
+				{"DayCount", func() (int, error) {
+					c, err := q.DayCount(t.Context(), time.Now().AddDate(0, 0, -2), time.Now().AddDate(0, 0, -1))
+					return int(c.Succeeded), err
+				}, 10},
 				{"DeploymentsBrief", func() (int, error) { l, err := q.DeploymentsBrief(t.Context(), ids); return len(l), err }, 20 * 10},
 			} {
 				start := rowsRead(t, tx)

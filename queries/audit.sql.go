@@ -12,21 +12,166 @@ import (
 	"github.com/google/uuid"
 )
 
+const activityEdge = `-- name: ActivityEdge :many
+SELECT edge.time::timestamptz AS time, edge.id::uuid AS id, edge.number::bigint AS number FROM (
+    (SELECT e.time, e.pipeline_id AS id, e.version AS number FROM events e
+     WHERE $1::uuid[] IS NULL AND $2::text = '' AND $3::bool
+       AND e.time <= $4::timestamptz AND (e.time, e.pipeline_id, e.version) < ($4::timestamptz, $5::uuid, $6::bigint)
+     ORDER BY e.time DESC, e.pipeline_id DESC, e.version DESC OFFSET $7::bigint LIMIT 1)
+    UNION ALL
+    (SELECT e.time, e.pipeline_id AS id, e.version AS number FROM events e
+     WHERE $1::uuid[] IS NULL AND $2::text <> '' AND e.actor = $2::text AND $3::bool
+       AND e.time <= $4::timestamptz AND (e.time, e.pipeline_id, e.version) < ($4::timestamptz, $5::uuid, $6::bigint)
+     ORDER BY e.time DESC, e.pipeline_id DESC, e.version DESC OFFSET $7::bigint LIMIT 1)
+    UNION ALL
+    SELECT m.time, m.id, m.number FROM unnest($1::uuid[]) AS p (id) CROSS JOIN LATERAL (
+     SELECT e.time, e.pipeline_id AS id, e.version AS number FROM events e
+     WHERE e.pipeline_id = p.id AND $3::bool
+       AND e.time <= $4::timestamptz AND (e.time, e.pipeline_id, e.version) < ($4::timestamptz, $5::uuid, $6::bigint)
+     ORDER BY e.time DESC, e.version DESC OFFSET $7::bigint LIMIT 1) m
+    UNION ALL
+    (SELECT a.time, a.id, 0::bigint AS number FROM audit a
+     WHERE $1::uuid[] IS NULL AND $2::text = '' AND $8::bool
+       AND a.time <= $4::timestamptz AND (a.time, a.id) < ($4::timestamptz, $5::uuid)
+     ORDER BY a.time DESC, a.id DESC OFFSET $7::bigint LIMIT 1)
+    UNION ALL
+    (SELECT a.time, a.id, 0::bigint AS number FROM audit a
+     WHERE $1::uuid[] IS NULL AND $2::text <> '' AND a.actor = $2::text AND $8::bool
+       AND a.time <= $4::timestamptz AND (a.time, a.id) < ($4::timestamptz, $5::uuid)
+     ORDER BY a.time DESC, a.id DESC OFFSET $7::bigint LIMIT 1)
+    UNION ALL
+    SELECT m.time, m.id, m.number FROM unnest($1::uuid[]) AS p (id) CROSS JOIN LATERAL (
+     SELECT a.time, a.id, 0::bigint AS number FROM audit a
+     WHERE a.pipeline_id = p.id AND $8::bool
+       AND a.time <= $4::timestamptz AND (a.time, a.id) < ($4::timestamptz, $5::uuid)
+     ORDER BY a.time DESC, a.id DESC OFFSET $7::bigint LIMIT 1) m
+) edge
+ORDER BY edge.time DESC, edge.id DESC, edge.number DESC LIMIT 1
+`
+
+type ActivityEdgeParams struct {
+	Only         []uuid.UUID
+	Actor        string
+	Events       bool
+	BeforeTime   time.Time
+	BeforeID     uuid.UUID
+	BeforeNumber int64
+	Scan         int64
+	Changes      bool
+}
+
+type ActivityEdgeRow struct {
+	Time   time.Time
+	ID     uuid.UUID
+	Number int64
+}
+
+// Returns the place up to which ActivityList reads no more than about scan
+// entries of each branch and pipeline before the first place, if there are
+// more. What ActivityList then filters is bounded.
+func (q *Queries) ActivityEdge(ctx context.Context, arg ActivityEdgeParams) ([]ActivityEdgeRow, error) {
+	rows, err := q.db.Query(ctx, activityEdge,
+		arg.Only,
+		arg.Actor,
+		arg.Events,
+		arg.BeforeTime,
+		arg.BeforeID,
+		arg.BeforeNumber,
+		arg.Scan,
+		arg.Changes,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ActivityEdgeRow{}
+	for rows.Next() {
+		var i ActivityEdgeRow
+		if err := rows.Scan(&i.Time, &i.ID, &i.Number); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const activityList = `-- name: ActivityList :many
 WITH event AS (
-    SELECT e.time, e.pipeline_id AS id, e.version AS number, e.actor, 'pipeline.status'::text AS action, ''::text AS subject, e.cause AS detail,
-           e.pipeline_id, e.slug, e.deployment_id, e.from_status, e.to_status, ''::text AS remote
-    FROM events e
-    WHERE (e.time, e.pipeline_id, e.version) < ($1::timestamptz, $2::uuid, $3::bigint)
-    ORDER BY e.time DESC, e.pipeline_id DESC, e.version DESC LIMIT $4
+    (SELECT e.time, e.pipeline_id AS id, e.version AS number, e.actor, 'pipeline.status'::text AS action, ''::text AS subject, e.cause AS detail,
+            e.pipeline_id, e.slug, e.deployment_id, e.from_status, e.to_status, ''::text AS remote
+     FROM events e
+     WHERE $1::uuid[] IS NULL AND $2::text = ''
+       AND $3::bool AND ($4::text = '' OR e.to_status = $4::text)
+       AND ($5::text = '' OR strpos(lower(concat_ws(' ', e.actor, e.slug, replace(e.to_status, '_', ' '), e.cause)), $5::text) > 0)
+       AND e.time <= $6::timestamptz AND (e.time, e.pipeline_id, e.version) < ($6::timestamptz, $7::uuid, $8::bigint)
+       AND e.time >= $9::timestamptz AND (e.time, e.pipeline_id, e.version) >= ($9::timestamptz, $10::uuid, $11::bigint)
+     ORDER BY e.time DESC, e.pipeline_id DESC, e.version DESC LIMIT $12)
+    UNION ALL
+    (SELECT e.time, e.pipeline_id AS id, e.version AS number, e.actor, 'pipeline.status'::text AS action, ''::text AS subject, e.cause AS detail,
+            e.pipeline_id, e.slug, e.deployment_id, e.from_status, e.to_status, ''::text AS remote
+     FROM events e
+     WHERE $1::uuid[] IS NULL AND $2::text <> '' AND e.actor = $2::text
+       AND $3::bool AND ($4::text = '' OR e.to_status = $4::text)
+       AND ($5::text = '' OR strpos(lower(concat_ws(' ', e.actor, e.slug, replace(e.to_status, '_', ' '), e.cause)), $5::text) > 0)
+       AND e.time <= $6::timestamptz AND (e.time, e.pipeline_id, e.version) < ($6::timestamptz, $7::uuid, $8::bigint)
+       AND e.time >= $9::timestamptz AND (e.time, e.pipeline_id, e.version) >= ($9::timestamptz, $10::uuid, $11::bigint)
+     ORDER BY e.time DESC, e.pipeline_id DESC, e.version DESC LIMIT $12)
+    UNION ALL
+    SELECT m.time, m.id, m.number, m.actor, m.action, m.subject, m.detail, m.pipeline_id, m.slug, m.deployment_id, m.from_status, m.to_status, m.remote FROM unnest($1::uuid[]) AS p (id) CROSS JOIN LATERAL (
+     -- The keys come from the index alone, in its order: Postgres would sort the
+     -- events of a pipeline if it took them from the table.
+     SELECT e.time, e.pipeline_id AS id, e.version AS number, e.actor, 'pipeline.status'::text AS action, ''::text AS subject, e.cause AS detail,
+            e.pipeline_id, e.slug, e.deployment_id, e.from_status, e.to_status, ''::text AS remote
+     FROM (
+         SELECT k.version FROM events k
+         WHERE k.pipeline_id = p.id AND k.time <= $6::timestamptz AND k.time >= $9::timestamptz
+           AND (k.time, k.version) < ($6::timestamptz, CASE WHEN k.pipeline_id < $7::uuid THEN 9223372036854775807 WHEN k.pipeline_id = $7::uuid THEN $8::bigint ELSE 0 END)
+           AND (k.time, k.version) >= ($9::timestamptz, CASE WHEN k.pipeline_id < $10::uuid THEN 9223372036854775807 WHEN k.pipeline_id = $10::uuid THEN $11::bigint ELSE 0 END)
+           AND $3::bool
+         ORDER BY k.time DESC, k.version DESC LIMIT $13
+     ) key JOIN events e ON e.pipeline_id = p.id AND e.version = key.version
+     WHERE ($2::text = '' OR e.actor = $2::text) AND ($4::text = '' OR e.to_status = $4::text)
+       AND ($5::text = '' OR strpos(lower(concat_ws(' ', e.actor, e.slug, replace(e.to_status, '_', ' '), e.cause)), $5::text) > 0)
+     ORDER BY e.time DESC, e.version DESC LIMIT $12) m
 ), change AS (
-    SELECT a.time, a.id, 0::bigint AS number, a.actor, a.action, a.subject, a.detail,
-           a.pipeline_id, a.slug, a.deployment_id, NULL::text AS from_status, NULL::text AS to_status, a.remote
-    FROM audit a
-    WHERE (a.time, a.id) < ($1::timestamptz, $2::uuid) AND (a.pipeline_id IS NOT NULL AND a.action NOT LIKE 'variable.%' OR $5::bool)
-    ORDER BY a.time DESC, a.id DESC LIMIT $4
+    (SELECT a.time, a.id, 0::bigint AS number, a.actor, a.action, a.subject, a.detail,
+            a.pipeline_id, a.slug, a.deployment_id, NULL::text AS from_status, NULL::text AS to_status, a.remote
+     FROM audit a
+     WHERE $1::uuid[] IS NULL AND $2::text = ''
+       AND $14::bool AND ($15::text = '' OR a.action = $15::text OR starts_with(a.action, $15::text || '.'))
+       AND ($16::bool OR a.pipeline_id IS NOT NULL AND NOT starts_with(a.action, 'variable.'))
+       AND ($5::text = '' OR strpos(lower(concat_ws(' ', a.actor, a.slug, a.action, a.subject, a.detail)), $5::text) > 0)
+       AND a.time <= $6::timestamptz AND (a.time, a.id) < ($6::timestamptz, $7::uuid)
+       AND a.time >= $9::timestamptz AND (a.time, a.id) >= ($9::timestamptz, $10::uuid)
+     ORDER BY a.time DESC, a.id DESC LIMIT $12)
+    UNION ALL
+    (SELECT a.time, a.id, 0::bigint AS number, a.actor, a.action, a.subject, a.detail,
+            a.pipeline_id, a.slug, a.deployment_id, NULL::text AS from_status, NULL::text AS to_status, a.remote
+     FROM audit a
+     WHERE $1::uuid[] IS NULL AND $2::text <> '' AND a.actor = $2::text
+       AND $14::bool AND ($15::text = '' OR a.action = $15::text OR starts_with(a.action, $15::text || '.'))
+       AND ($16::bool OR a.pipeline_id IS NOT NULL AND NOT starts_with(a.action, 'variable.'))
+       AND ($5::text = '' OR strpos(lower(concat_ws(' ', a.actor, a.slug, a.action, a.subject, a.detail)), $5::text) > 0)
+       AND a.time <= $6::timestamptz AND (a.time, a.id) < ($6::timestamptz, $7::uuid)
+       AND a.time >= $9::timestamptz AND (a.time, a.id) >= ($9::timestamptz, $10::uuid)
+     ORDER BY a.time DESC, a.id DESC LIMIT $12)
+    UNION ALL
+    SELECT m.time, m.id, m.number, m.actor, m.action, m.subject, m.detail, m.pipeline_id, m.slug, m.deployment_id, m.from_status, m.to_status, m.remote FROM unnest($1::uuid[]) AS p (id) CROSS JOIN LATERAL (
+     SELECT a.time, a.id, 0::bigint AS number, a.actor, a.action, a.subject, a.detail,
+            a.pipeline_id, a.slug, a.deployment_id, NULL::text AS from_status, NULL::text AS to_status, a.remote
+     FROM audit a
+     WHERE a.pipeline_id = p.id AND ($2::text = '' OR a.actor = $2::text)
+       AND $14::bool AND ($15::text = '' OR a.action = $15::text OR starts_with(a.action, $15::text || '.'))
+       AND ($16::bool OR a.pipeline_id IS NOT NULL AND NOT starts_with(a.action, 'variable.'))
+       AND ($5::text = '' OR strpos(lower(concat_ws(' ', a.actor, a.slug, a.action, a.subject, a.detail)), $5::text) > 0)
+       AND a.time <= $6::timestamptz AND (a.time, a.id) < ($6::timestamptz, $7::uuid)
+       AND a.time >= $9::timestamptz AND (a.time, a.id) >= ($9::timestamptz, $10::uuid)
+     ORDER BY a.time DESC, a.id DESC LIMIT $12) m
 ), page AS (
-    SELECT time, id, number, actor, action, subject, detail, pipeline_id, slug, deployment_id, from_status, to_status, remote FROM event UNION ALL SELECT time, id, number, actor, action, subject, detail, pipeline_id, slug, deployment_id, from_status, to_status, remote FROM change ORDER BY time DESC, id DESC, number DESC LIMIT $4
+    SELECT time, id, number, actor, action, subject, detail, pipeline_id, slug, deployment_id, from_status, to_status, remote FROM event UNION ALL SELECT time, id, number, actor, action, subject, detail, pipeline_id, slug, deployment_id, from_status, to_status, remote FROM change ORDER BY time DESC, id DESC, number DESC LIMIT $12
 )
 SELECT page.time::timestamptz AS time, page.id::uuid AS id, page.number::bigint AS number, page.actor::text AS actor, page.action::text AS action,
        page.subject::text AS subject, page.detail::text AS detail, coalesce(page.pipeline_id, '00000000-0000-0000-0000-000000000000')::uuid AS pipeline_id, page.slug::text AS slug, page.deployment_id,
@@ -36,10 +181,21 @@ ORDER BY page.time DESC, page.id DESC, page.number DESC
 `
 
 type ActivityListParams struct {
+	Only         []uuid.UUID
+	Actor        string
+	Events       bool
+	ToStatus     string
+	Search       string
 	BeforeTime   time.Time
 	BeforeID     uuid.UUID
 	BeforeNumber int64
+	FromTime     time.Time
+	FromID       uuid.UUID
+	FromNumber   int64
 	PageLimit    int32
+	MostKeys     int32
+	Changes      bool
+	Action       string
 	Everything   bool
 }
 
@@ -60,15 +216,28 @@ type ActivityListRow struct {
 	DeploymentNumber *int64
 }
 
-// Lists the events of all pipelines and the audited changes, newest first. The
-// page ends before the entry with this time, id and number. The number of
-// an audited change is 0.
+// Lists the events of pipelines and the audited changes, newest first, of some
+// pipelines, of an actor or of all. The page ends before one place, which is a
+// time, an id and a number, and does not go back beyond another. The number of an
+// audited change is 0. Each way to look has a branch, which is read by an index
+// of its own; the others are not read at all.
 func (q *Queries) ActivityList(ctx context.Context, arg ActivityListParams) ([]ActivityListRow, error) {
 	rows, err := q.db.Query(ctx, activityList,
+		arg.Only,
+		arg.Actor,
+		arg.Events,
+		arg.ToStatus,
+		arg.Search,
 		arg.BeforeTime,
 		arg.BeforeID,
 		arg.BeforeNumber,
+		arg.FromTime,
+		arg.FromID,
+		arg.FromNumber,
 		arg.PageLimit,
+		arg.MostKeys,
+		arg.Changes,
+		arg.Action,
 		arg.Everything,
 	)
 	if err != nil {
@@ -78,106 +247,6 @@ func (q *Queries) ActivityList(ctx context.Context, arg ActivityListParams) ([]A
 	items := []ActivityListRow{}
 	for rows.Next() {
 		var i ActivityListRow
-		if err := rows.Scan(
-			&i.Time,
-			&i.ID,
-			&i.Number,
-			&i.Actor,
-			&i.Action,
-			&i.Subject,
-			&i.Detail,
-			&i.PipelineID,
-			&i.Slug,
-			&i.DeploymentID,
-			&i.FromStatus,
-			&i.ToStatus,
-			&i.Remote,
-			&i.DeploymentNumber,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const activityOf = `-- name: ActivityOf :many
-WITH event AS (
-    SELECT e.time, e.pipeline_id AS id, e.version AS number, e.actor, 'pipeline.status'::text AS action, ''::text AS subject, e.cause AS detail,
-           e.pipeline_id, e.slug, e.deployment_id, e.from_status, e.to_status, ''::text AS remote
-    FROM unnest($1::uuid[]) AS o (id) CROSS JOIN LATERAL (
-        SELECT x.pipeline_id, x.version, x.slug, x.from_status, x.to_status, x.cause, x.actor, x.deployment_id, x.time FROM events x
-        WHERE x.pipeline_id = o.id AND x.time <= $2::timestamptz
-          AND (x.time, x.pipeline_id, x.version) < ($2::timestamptz, $3::uuid, $4::bigint)
-        ORDER BY x.time DESC, x.version DESC LIMIT $5
-    ) e
-    ORDER BY e.time DESC, e.pipeline_id DESC, e.version DESC LIMIT $5
-), change AS (
-    SELECT a.time, a.id, 0::bigint AS number, a.actor, a.action, a.subject, a.detail,
-           a.pipeline_id, a.slug, a.deployment_id, NULL::text AS from_status, NULL::text AS to_status, a.remote
-    FROM unnest($1::uuid[]) AS o (id) CROSS JOIN LATERAL (
-        SELECT x.id, x.time, x.actor, x.action, x.subject, x.detail, x.pipeline_id, x.slug, x.deployment_id, x.remote FROM audit x
-        WHERE x.pipeline_id = o.id AND (x.action NOT LIKE 'variable.%' OR $6::bool) AND (x.time, x.id) < ($2::timestamptz, $3::uuid)
-        ORDER BY x.time DESC, x.id DESC LIMIT $5
-    ) a
-    ORDER BY a.time DESC, a.id DESC LIMIT $5
-), page AS (
-    SELECT time, id, number, actor, action, subject, detail, pipeline_id, slug, deployment_id, from_status, to_status, remote FROM event UNION ALL SELECT time, id, number, actor, action, subject, detail, pipeline_id, slug, deployment_id, from_status, to_status, remote FROM change ORDER BY time DESC, id DESC, number DESC LIMIT $5
-)
-SELECT page.time::timestamptz AS time, page.id::uuid AS id, page.number::bigint AS number, page.actor::text AS actor, page.action::text AS action,
-       page.subject::text AS subject, page.detail::text AS detail, coalesce(page.pipeline_id, '00000000-0000-0000-0000-000000000000')::uuid AS pipeline_id, page.slug::text AS slug, page.deployment_id,
-       coalesce(page.from_status, '')::text AS from_status, coalesce(page.to_status, '')::text AS to_status, page.remote::text AS remote, d.number AS deployment_number
-FROM page LEFT JOIN deployments d ON d.id = page.deployment_id
-ORDER BY page.time DESC, page.id DESC, page.number DESC
-`
-
-type ActivityOfParams struct {
-	PipelineIds  []uuid.UUID
-	BeforeTime   time.Time
-	BeforeID     uuid.UUID
-	BeforeNumber int64
-	PageLimit    int32
-	Variables    bool
-}
-
-type ActivityOfRow struct {
-	Time             time.Time
-	ID               uuid.UUID
-	Number           int64
-	Actor            string
-	Action           string
-	Subject          string
-	Detail           string
-	PipelineID       uuid.UUID
-	Slug             string
-	DeploymentID     *uuid.UUID
-	FromStatus       string
-	ToStatus         string
-	Remote           string
-	DeploymentNumber *int64
-}
-
-// Is ActivityList for some pipelines. Each is read separately, in the order of
-// its indexes.
-func (q *Queries) ActivityOf(ctx context.Context, arg ActivityOfParams) ([]ActivityOfRow, error) {
-	rows, err := q.db.Query(ctx, activityOf,
-		arg.PipelineIds,
-		arg.BeforeTime,
-		arg.BeforeID,
-		arg.BeforeNumber,
-		arg.PageLimit,
-		arg.Variables,
-	)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []ActivityOfRow{}
-	for rows.Next() {
-		var i ActivityOfRow
 		if err := rows.Scan(
 			&i.Time,
 			&i.ID,

@@ -44,9 +44,9 @@ func flooded(t *testing.T) *pgxpool.Pool {
 func rowsRead(t *testing.T, tx pgx.Tx) (n int64) {
 	t.Helper()
 	if err := tx.QueryRow(t.Context(), `SELECT sum(pg_stat_get_xact_tuples_returned(c.oid))::bigint FROM pg_class c
-		WHERE c.relname IN ('work', 'pipelines', 'deployments', 'builds', 'releases') OR c.oid IN (
+		WHERE c.relname IN ('work', 'pipelines', 'deployments', 'builds', 'releases', 'events', 'audit') OR c.oid IN (
 			SELECT i.indexrelid FROM pg_index i JOIN pg_class o ON o.oid = i.indrelid
-			WHERE o.relname IN ('work', 'pipelines', 'deployments', 'builds', 'releases'))`).Scan(&n); err != nil {
+			WHERE o.relname IN ('work', 'pipelines', 'deployments', 'builds', 'releases', 'events', 'audit'))`).Scan(&n); err != nil {
 		t.Fatal(err)
 	}
 	return n
@@ -132,7 +132,7 @@ func TestRingInAFlood(t *testing.T) {
 	kinds := []string{"pipeline:deploy", "pipeline:provision", "retention", "forge:report"}
 	rolledBack(t, db, func(tx pgx.Tx) {
 		before := rowsRead(t, tx)
-		rung, err := queries.New(tx).WorkRingNext(t.Context(), bound, kinds)
+		rung, err := queries.New(tx).WorkRingNext(t.Context(), queries.WorkRingNextParams{Queue: "quick", Bound: bound, Kinds: kinds})
 		if err != nil || len(rung) != bound {
 			t.Errorf("%d rows were rung, %v; want %d", len(rung), err, bound)
 		}

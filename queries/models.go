@@ -77,6 +77,16 @@ type BuildLog struct {
 	Bytes        []byte
 }
 
+type Day struct {
+	Day        time.Time
+	Succeeded  int64
+	Failed     int64
+	Cancelled  int64
+	Superseded int64
+	BuildP50   *float64
+	BuildP95   *float64
+}
+
 type Delivery struct {
 	Source     string
 	ID         string
@@ -152,6 +162,13 @@ type Installation struct {
 	State       string
 	Credentials []byte
 	ChangedAt   time.Time
+}
+
+type Pause struct {
+	Queue  string
+	Actor  string
+	Reason string
+	At     time.Time
 }
 
 type Pipeline struct {
@@ -325,6 +342,9 @@ type Work struct {
 	RingGen    int64
 	RingAt     time.Time
 	Rings      int32
+	PipelineID *uuid.UUID
+	Worker     string
+	ClaimedAt  *time.Time
 }
 
 type Worker struct {

@@ -25,6 +25,7 @@ var excepted = map[string]string{
 	"WorkMissing: it reads all of skips":                              "a row is deleted once it is reported",
 	"BuildHeardOf: it may read much of the index deliveries_received": "only troyd doctor asks, and deliveries expire",
 	"ActivityList: it may read much of the index audit_time":          "few entries are hidden from those who are not admins",
+	"ActivityList: it may read much of the index events_time":         "ActivityEdge bounds what a filter looks at",
 	"SessionList: it may read much of the index sessions_created":     "a token has 50 sessions at most, and expired ones are removed",
 }
 
@@ -33,6 +34,8 @@ var few = map[string]string{
 	"bell":             "one row",
 	"workers":          "one row for each process",
 	"forge_apps":       "one row for each forge",
+	"pauses":           "one row for each paused queue",
+	"days":             "one row for each day",
 	"goose_db_version": "one row for each migration",
 }
 

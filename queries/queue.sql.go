@@ -12,71 +12,114 @@ import (
 	"github.com/google/uuid"
 )
 
-const queueOf = `-- name: QueueOf :many
-WITH subject AS (
-    SELECT p.id, p.id AS pipeline_id FROM pipelines p WHERE p.id = ANY($5::uuid[])
-    UNION ALL SELECT d.id, d.pipeline_id FROM deployments d WHERE d.pipeline_id = ANY($5::uuid[])
-    UNION ALL SELECT s.id, s.pipeline_id FROM skips s WHERE s.pipeline_id = ANY($5::uuid[])
-)
-SELECT w.kind, w.subject_id, w.due_at, w.since, w.attempt, w.cause, (w.ring_id IS NOT NULL)::bool AS rung,
-       coalesce(p.id, '00000000-0000-0000-0000-000000000000')::uuid AS pipeline_id, coalesce(p.slug, '')::text AS slug, coalesce(d.number, 0)::bigint AS deployment_number
-FROM subject
-JOIN work w ON w.subject_id = subject.id
-JOIN pipelines p ON p.id = subject.pipeline_id
-LEFT JOIN deployments d ON d.id = w.subject_id
-WHERE (w.lease_until IS NULL OR w.lease_until <= now())
-  AND (w.due_at, w.subject_id, w.kind) > ($1::timestamptz, $2::uuid, $3::text)
-ORDER BY w.due_at, w.subject_id, w.kind LIMIT $4
+const pauseAdd = `-- name: PauseAdd :execrows
+INSERT INTO pauses (queue, actor, reason) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
 `
 
-type QueueOfParams struct {
-	AfterTime   time.Time
-	AfterID     uuid.UUID
-	AfterKind   string
-	PageLimit   int32
-	PipelineIds []uuid.UUID
+type PauseAddParams struct {
+	Queue  string
+	Actor  string
+	Reason string
 }
 
-type QueueOfRow struct {
-	Kind             string
-	SubjectID        uuid.UUID
-	DueAt            time.Time
-	Since            time.Time
-	Attempt          int32
-	Cause            string
-	Rung             bool
-	PipelineID       uuid.UUID
-	Slug             string
-	DeploymentNumber int64
+func (q *Queries) PauseAdd(ctx context.Context, arg PauseAddParams) (int64, error) {
+	result, err := q.db.Exec(ctx, pauseAdd, arg.Queue, arg.Actor, arg.Reason)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
-// Is QueueWaiting for some pipelines.
-func (q *Queries) QueueOf(ctx context.Context, arg QueueOfParams) ([]QueueOfRow, error) {
-	rows, err := q.db.Query(ctx, queueOf,
-		arg.AfterTime,
-		arg.AfterID,
-		arg.AfterKind,
-		arg.PageLimit,
-		arg.PipelineIds,
+const pauseGet = `-- name: PauseGet :one
+SELECT queue, actor, reason, at FROM pauses WHERE queue = $1
+`
+
+func (q *Queries) PauseGet(ctx context.Context, queue string) (Pause, error) {
+	row := q.db.QueryRow(ctx, pauseGet, queue)
+	var i Pause
+	err := row.Scan(
+		&i.Queue,
+		&i.Actor,
+		&i.Reason,
+		&i.At,
 	)
+	return i, err
+}
+
+const pauseList = `-- name: PauseList :many
+SELECT queue, actor, reason, at FROM pauses ORDER BY queue
+`
+
+func (q *Queries) PauseList(ctx context.Context) ([]Pause, error) {
+	rows, err := q.db.Query(ctx, pauseList)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []QueueOfRow{}
+	items := []Pause{}
 	for rows.Next() {
-		var i QueueOfRow
+		var i Pause
+		if err := rows.Scan(
+			&i.Queue,
+			&i.Actor,
+			&i.Reason,
+			&i.At,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const pauseRemove = `-- name: PauseRemove :one
+DELETE FROM pauses WHERE queue = $1 RETURNING at
+`
+
+func (q *Queries) PauseRemove(ctx context.Context, queue string) (time.Time, error) {
+	row := q.db.QueryRow(ctx, pauseRemove, queue)
+	var at time.Time
+	err := row.Scan(&at)
+	return at, err
+}
+
+const queueCounts = `-- name: QueueCounts :many
+SELECT k.kind::text AS kind,
+       (SELECT count(*) FROM work h WHERE h.lease_until > now() AND h.kind = k.kind)::bigint AS running,
+       (SELECT count(*) FROM (
+            (SELECT 1 FROM work a WHERE a.kind = k.kind AND a.ring_id IS NULL AND a.lease_until IS NULL AND a.due_at <= now() ORDER BY a.due_at LIMIT $1)
+            UNION ALL
+            (SELECT 1 FROM work b WHERE b.kind = k.kind AND b.ring_id IS NOT NULL AND b.due_at <= now() ORDER BY b.due_at LIMIT $1)) due)::bigint AS due,
+       (SELECT count(*) FROM (SELECT 1 FROM work f WHERE f.attempt > 0 AND f.cause <> '' AND f.lease_until IS NULL AND f.kind = k.kind ORDER BY f.due_at, f.subject_id, f.kind LIMIT $1) failing)::bigint AS failing
+FROM unnest($2::text[]) AS k (kind)
+`
+
+type QueueCountsRow struct {
+	Kind    string
+	Running int64
+	Due     int64
+	Failing int64
+}
+
+// Counts the work of each kind that workers hold, that is due, and that is
+// failing; each count ends at most.
+func (q *Queries) QueueCounts(ctx context.Context, most int32, kinds []string) ([]QueueCountsRow, error) {
+	rows, err := q.db.Query(ctx, queueCounts, most, kinds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []QueueCountsRow{}
+	for rows.Next() {
+		var i QueueCountsRow
 		if err := rows.Scan(
 			&i.Kind,
-			&i.SubjectID,
-			&i.DueAt,
-			&i.Since,
-			&i.Attempt,
-			&i.Cause,
-			&i.Rung,
-			&i.PipelineID,
-			&i.Slug,
-			&i.DeploymentNumber,
+			&i.Running,
+			&i.Due,
+			&i.Failing,
 		); err != nil {
 			return nil, err
 		}
@@ -90,15 +133,20 @@ func (q *Queries) QueueOf(ctx context.Context, arg QueueOfParams) ([]QueueOfRow,
 
 const queueRunning = `-- name: QueueRunning :many
 
-SELECT w.kind, w.subject_id, w.due_at, w.since, w.attempt, w.cause, w.lease_until, (w.ring_id IS NOT NULL)::bool AS rung,
+SELECT w.kind, w.subject_id, w.due_at, w.since, w.attempt, w.cause, w.lease_until, w.worker, w.claimed_at,
        coalesce(p.id, '00000000-0000-0000-0000-000000000000')::uuid AS pipeline_id, coalesce(p.slug, '')::text AS slug, coalesce(d.number, 0)::bigint AS deployment_number
 FROM work w
 LEFT JOIN deployments d ON d.id = w.subject_id
-LEFT JOIN skips s ON s.id = w.subject_id
-LEFT JOIN pipelines p ON p.id = coalesce(d.pipeline_id, s.pipeline_id, w.subject_id)
-WHERE w.lease_until > now() AND ($1::uuid[] IS NULL OR p.id = ANY($1::uuid[]))
-ORDER BY w.since, w.subject_id, w.kind LIMIT $2
+LEFT JOIN pipelines p ON p.id = w.pipeline_id
+WHERE w.lease_until > now() AND w.kind = ANY($1::text[]) AND ($2::uuid[] IS NULL OR w.pipeline_id = ANY($2::uuid[]))
+ORDER BY w.since, w.subject_id, w.kind LIMIT $3
 `
+
+type QueueRunningParams struct {
+	Kinds     []string
+	Only      []uuid.UUID
+	PageLimit int32
+}
 
 type QueueRunningRow struct {
 	Kind             string
@@ -108,7 +156,8 @@ type QueueRunningRow struct {
 	Attempt          int32
 	Cause            string
 	LeaseUntil       *time.Time
-	Rung             bool
+	Worker           string
+	ClaimedAt        *time.Time
 	PipelineID       uuid.UUID
 	Slug             string
 	DeploymentNumber int64
@@ -118,8 +167,8 @@ type QueueRunningRow struct {
 // exist is zero.
 // Lists the work that workers hold, longest first, of some pipelines or of
 // all.
-func (q *Queries) QueueRunning(ctx context.Context, only []uuid.UUID, pageLimit int32) ([]QueueRunningRow, error) {
-	rows, err := q.db.Query(ctx, queueRunning, only, pageLimit)
+func (q *Queries) QueueRunning(ctx context.Context, arg QueueRunningParams) ([]QueueRunningRow, error) {
+	rows, err := q.db.Query(ctx, queueRunning, arg.Kinds, arg.Only, arg.PageLimit)
 	if err != nil {
 		return nil, err
 	}
@@ -135,7 +184,8 @@ func (q *Queries) QueueRunning(ctx context.Context, only []uuid.UUID, pageLimit 
 			&i.Attempt,
 			&i.Cause,
 			&i.LeaseUntil,
-			&i.Rung,
+			&i.Worker,
+			&i.ClaimedAt,
 			&i.PipelineID,
 			&i.Slug,
 			&i.DeploymentNumber,
@@ -152,31 +202,53 @@ func (q *Queries) QueueRunning(ctx context.Context, only []uuid.UUID, pageLimit 
 
 const queueWaiting = `-- name: QueueWaiting :many
 WITH line AS (
-    SELECT l.kind, l.subject_id, l.due_at, l.since, l.attempt, l.cause, l.ring_id FROM unnest($1::text[]) AS k (kind) CROSS JOIN LATERAL (
-        (SELECT a.kind, a.subject_id, a.due_at, a.since, a.attempt, a.cause, a.ring_id FROM work a
-         WHERE a.kind = k.kind AND a.ring_id IS NULL AND a.lease_until IS NULL AND a.due_at >= $2::timestamptz
-           AND (a.due_at, a.subject_id, a.kind) > ($2::timestamptz, $3::uuid, $4::text)
-         ORDER BY a.due_at, a.subject_id LIMIT $5)
+    SELECT l.kind, l.subject_id, l.due_at, l.since, l.attempt, l.cause, l.ring_id, l.pipeline_id FROM unnest(CASE WHEN $1::uuid[] IS NULL AND $2::text <> 'failing' THEN $3::text[] END) AS k (kind) CROSS JOIN LATERAL (
+        (SELECT a.kind, a.subject_id, a.due_at, a.since, a.attempt, a.cause, a.ring_id, a.pipeline_id FROM work a
+         WHERE a.kind = k.kind AND a.ring_id IS NULL AND a.lease_until IS NULL AND a.due_at >= $4::timestamptz AND a.due_at <= $5::timestamptz
+           AND (a.due_at, a.subject_id, a.kind) > ($4::timestamptz, $6::uuid, $7::text)
+           AND ($2::text = '' OR a.attempt = 0 OR a.cause = '')
+         ORDER BY a.due_at, a.subject_id LIMIT $8)
         UNION ALL
-        (SELECT b.kind, b.subject_id, b.due_at, b.since, b.attempt, b.cause, b.ring_id FROM work b
-         WHERE b.kind = k.kind AND b.ring_id IS NOT NULL AND b.due_at >= $2::timestamptz
-           AND (b.due_at, b.subject_id, b.kind) > ($2::timestamptz, $3::uuid, $4::text)
-         ORDER BY b.due_at, b.subject_id LIMIT $5)
+        (SELECT b.kind, b.subject_id, b.due_at, b.since, b.attempt, b.cause, b.ring_id, b.pipeline_id FROM work b
+         WHERE b.kind = k.kind AND b.ring_id IS NOT NULL AND b.due_at >= $4::timestamptz AND b.due_at <= $5::timestamptz
+           AND (b.due_at, b.subject_id, b.kind) > ($4::timestamptz, $6::uuid, $7::text)
+           AND ($2::text = '' OR b.attempt = 0 OR b.cause = '')
+         ORDER BY b.due_at, b.subject_id LIMIT $8)
     ) l
-    ORDER BY l.due_at, l.subject_id, l.kind LIMIT $5
+    UNION ALL
+    SELECT m.kind, m.subject_id, m.due_at, m.since, m.attempt, m.cause, m.ring_id, m.pipeline_id FROM unnest($1::uuid[]) AS p (id) CROSS JOIN LATERAL (
+        -- The keys come from the index alone, in its order.
+        SELECT c.kind, c.subject_id, c.due_at, c.since, c.attempt, c.cause, c.ring_id, c.pipeline_id FROM (
+            SELECT k.kind, k.subject_id FROM work k
+            WHERE k.pipeline_id = p.id AND (k.lease_until IS NULL OR k.lease_until <= now()) AND k.kind = ANY($3::text[])
+              AND (k.due_at, k.subject_id, k.kind) > ($4::timestamptz, $6::uuid, $7::text) AND k.due_at <= $5::timestamptz
+              AND ($2::text = '' OR ($2::text = 'failing') = (k.attempt > 0 AND k.cause <> ''))
+            ORDER BY k.due_at, k.subject_id, k.kind LIMIT $8
+        ) key JOIN work c ON c.subject_id = key.subject_id AND c.kind = key.kind
+    ) m
+    UNION ALL
+    (SELECT f.kind, f.subject_id, f.due_at, f.since, f.attempt, f.cause, f.ring_id, f.pipeline_id FROM work f
+     WHERE f.attempt > 0 AND f.cause <> '' AND f.lease_until IS NULL AND f.kind = ANY($3::text[])
+       AND (f.due_at, f.subject_id, f.kind) > ($4::timestamptz, $6::uuid, $7::text) AND f.due_at <= $5::timestamptz
+       AND $1::uuid[] IS NULL AND $2::text = 'failing'
+     ORDER BY f.due_at, f.subject_id, f.kind LIMIT $8)
+), page AS (
+    SELECT kind, subject_id, due_at, since, attempt, cause, ring_id, pipeline_id FROM line ORDER BY line.due_at, line.subject_id, line.kind LIMIT $8
 )
-SELECT line.kind, line.subject_id, line.due_at, line.since, line.attempt, line.cause, (line.ring_id IS NOT NULL)::bool AS rung,
+SELECT page.kind, page.subject_id, page.due_at, page.since, page.attempt, page.cause, (page.ring_id IS NOT NULL)::bool AS rung,
        coalesce(p.id, '00000000-0000-0000-0000-000000000000')::uuid AS pipeline_id, coalesce(p.slug, '')::text AS slug, coalesce(d.number, 0)::bigint AS deployment_number
-FROM line
-LEFT JOIN LATERAL (SELECT x.pipeline_id, x.number FROM deployments x WHERE x.id = line.subject_id LIMIT 1) d ON true
-LEFT JOIN LATERAL (SELECT x.pipeline_id FROM skips x WHERE x.id = line.subject_id LIMIT 1) s ON true
-LEFT JOIN LATERAL (SELECT x.id, x.slug FROM pipelines x WHERE x.id = coalesce(d.pipeline_id, s.pipeline_id, line.subject_id) LIMIT 1) p ON true
-ORDER BY line.due_at, line.subject_id, line.kind
+FROM page
+LEFT JOIN LATERAL (SELECT x.number FROM deployments x WHERE x.id = page.subject_id LIMIT 1) d ON true
+LEFT JOIN LATERAL (SELECT x.id, x.slug FROM pipelines x WHERE x.id = page.pipeline_id LIMIT 1) p ON true
+ORDER BY page.due_at, page.subject_id, page.kind
 `
 
 type QueueWaitingParams struct {
+	Only      []uuid.UUID
+	State     string
 	Kinds     []string
 	AfterTime time.Time
+	Until     time.Time
 	AfterID   uuid.UUID
 	AfterKind string
 	PageLimit int32
@@ -195,14 +267,19 @@ type QueueWaitingRow struct {
 	DeploymentNumber int64
 }
 
-// Lists the work of the kinds that no worker holds, by the time when it is
-// due. The page begins after the row with this time, subject and kind. Each kind
-// is read separately, in the order of its indexes. The joins have limits so that
-// Postgres does not read whole tables for them.
+// Lists the work of the kinds that no worker holds, by the time when it is due,
+// of some pipelines or of all. The page begins after the row with this time,
+// subject and kind, and ends with the time until. The state is failing, healthy
+// or empty for both. Each kind, each pipeline and the failing work are read
+// separately, in the order of an index of their own. The joins have limits so
+// that Postgres does not read whole tables for them.
 func (q *Queries) QueueWaiting(ctx context.Context, arg QueueWaitingParams) ([]QueueWaitingRow, error) {
 	rows, err := q.db.Query(ctx, queueWaiting,
+		arg.Only,
+		arg.State,
 		arg.Kinds,
 		arg.AfterTime,
+		arg.Until,
 		arg.AfterID,
 		arg.AfterKind,
 		arg.PageLimit,

@@ -9,11 +9,13 @@ ON CONFLICT (kind, subject_id) DO UPDATE
 SET due_at = least(work.due_at, excluded.due_at), since = now(), requested = work.requested + 1, attempt = 0, ring_id = NULL;
 
 -- name: WorkClaim :one
+-- Claims nothing of a paused queue, also if its task is still in Redis.
 UPDATE work
 SET epoch = nextval('work_epochs'), attempt = attempt + 1, ring_id = NULL, rings = 0,
-    lease_until = now() + make_interval(secs => @lease_seconds::float8)
+    lease_until = now() + make_interval(secs => @lease_seconds::float8), worker = @worker, claimed_at = now()
 WHERE kind = @kind AND subject_id = @subject_id AND due_at <= now()
   AND (lease_until IS NULL OR lease_until <= now())
+  AND NOT EXISTS (SELECT 1 FROM pauses WHERE pauses.queue = @queue)
 RETURNING work.epoch, work.attempt, work.requested, work.cause, CAST(date_part('epoch', now() - work.since) AS float8) AS age_seconds;
 
 -- name: WorkHeartbeat :execrows
@@ -84,6 +86,19 @@ UPDATE work
 SET due_at = least(due_at, now()), ring_id = NULL
 WHERE kind = @kind AND subject_id = @subject_id AND (lease_until IS NULL OR lease_until <= now());
 
+-- name: WorkAfresh :execrows
+-- Makes work that is not held due at once, with all of its attempts and a new
+-- deadline.
+UPDATE work
+SET due_at = least(due_at, now()), since = now(), attempt = 0, cause = '', ring_id = NULL
+WHERE kind = @kind AND subject_id = @subject_id AND (lease_until IS NULL OR lease_until <= now());
+
+-- name: WorkPostpone :exec
+-- Adds the time for which a queue was paused to the deadlines of the work that
+-- the pause held up.
+UPDATE work SET since = work.since + (now() - greatest(work.since, sqlc.arg('paused_at')::timestamptz))
+WHERE kind = ANY(@kinds::text[]) AND due_at <= now() AND ring_id IS NULL AND lease_until IS NULL;
+
 -- name: WorkSooner :execrows
 -- Makes work due at once. A worker that holds it sees the higher count and
 -- checks again.
@@ -101,13 +116,15 @@ SELECT pg_advisory_xact_lock(hashtextextended('troy ring ' || @queue::text, 0));
 -- are rung and due. The rows that have been due the longest come first.
 -- Rows that are due within a minute are rung with their time and do not
 -- count against the bound; rows that are due later stay here. Each kind is
--- read separately, in the order of the index.
+-- read separately, in the order of the index. Nothing of a paused queue is
+-- rung.
 -- The transaction began before it waited for its turn, so rows that were
 -- requested meanwhile would seem to be due later than its now().
 WITH gen AS (
     SELECT coalesce((SELECT b.generation FROM bell b), 1)::bigint AS generation
 ), room AS (
-    SELECT greatest(sqlc.arg('bound')::bigint - count(rung.subject_id), 0)::bigint AS places
+    SELECT CASE WHEN EXISTS (SELECT 1 FROM pauses WHERE pauses.queue = @queue) THEN 0
+           ELSE greatest(sqlc.arg('bound')::bigint - count(rung.subject_id), 0) END::bigint AS places
     FROM (
         SELECT w.subject_id FROM work w, gen
         WHERE w.kind = ANY(@kinds::text[]) AND w.ring_id IS NOT NULL AND w.ring_gen = gen.generation AND w.due_at <= statement_timestamp()
@@ -126,6 +143,7 @@ WITH gen AS (
         SELECT a.kind, a.subject_id FROM work a
         WHERE a.kind = k.kind AND a.ring_id IS NULL AND a.lease_until IS NULL
           AND a.due_at > statement_timestamp() AND a.due_at <= statement_timestamp() + interval '1 minute'
+          AND NOT EXISTS (SELECT 1 FROM pauses WHERE pauses.queue = @queue)
         ORDER BY a.due_at LIMIT 500
         FOR UPDATE SKIP LOCKED
     ) w

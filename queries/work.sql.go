@@ -7,6 +7,7 @@ package queries
 
 import (
 	"context"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -73,6 +74,22 @@ func (q *Queries) LockName(ctx context.Context, name string) error {
 	return err
 }
 
+const workAfresh = `-- name: WorkAfresh :execrows
+UPDATE work
+SET due_at = least(due_at, now()), since = now(), attempt = 0, cause = '', ring_id = NULL
+WHERE kind = $1 AND subject_id = $2 AND (lease_until IS NULL OR lease_until <= now())
+`
+
+// Makes work that is not held due at once, with all of its attempts and a new
+// deadline.
+func (q *Queries) WorkAfresh(ctx context.Context, kind string, subjectID uuid.UUID) (int64, error) {
+	result, err := q.db.Exec(ctx, workAfresh, kind, subjectID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const workAgain = `-- name: WorkAgain :execrows
 UPDATE work
 SET lease_until = NULL, cause = $1,
@@ -122,16 +139,19 @@ func (q *Queries) WorkAgain(ctx context.Context, arg WorkAgainParams) (int64, er
 const workClaim = `-- name: WorkClaim :one
 UPDATE work
 SET epoch = nextval('work_epochs'), attempt = attempt + 1, ring_id = NULL, rings = 0,
-    lease_until = now() + make_interval(secs => $1::float8)
-WHERE kind = $2 AND subject_id = $3 AND due_at <= now()
+    lease_until = now() + make_interval(secs => $1::float8), worker = $2, claimed_at = now()
+WHERE kind = $3 AND subject_id = $4 AND due_at <= now()
   AND (lease_until IS NULL OR lease_until <= now())
+  AND NOT EXISTS (SELECT 1 FROM pauses WHERE pauses.queue = $5)
 RETURNING work.epoch, work.attempt, work.requested, work.cause, CAST(date_part('epoch', now() - work.since) AS float8) AS age_seconds
 `
 
 type WorkClaimParams struct {
 	LeaseSeconds float64
+	Worker       string
 	Kind         string
 	SubjectID    uuid.UUID
+	Queue        string
 }
 
 type WorkClaimRow struct {
@@ -142,8 +162,15 @@ type WorkClaimRow struct {
 	AgeSeconds float64
 }
 
+// Claims nothing of a paused queue, also if its task is still in Redis.
 func (q *Queries) WorkClaim(ctx context.Context, arg WorkClaimParams) (WorkClaimRow, error) {
-	row := q.db.QueryRow(ctx, workClaim, arg.LeaseSeconds, arg.Kind, arg.SubjectID)
+	row := q.db.QueryRow(ctx, workClaim,
+		arg.LeaseSeconds,
+		arg.Worker,
+		arg.Kind,
+		arg.SubjectID,
+		arg.Queue,
+	)
 	var i WorkClaimRow
 	err := row.Scan(
 		&i.Epoch,
@@ -219,7 +246,7 @@ func (q *Queries) WorkForgetRings(ctx context.Context) (int64, error) {
 }
 
 const workGet = `-- name: WorkGet :one
-SELECT kind, subject_id, queue, due_at, since, requested, attempt, cause, epoch, lease_until, ring_id, ring_gen, ring_at, rings FROM work WHERE kind = $1 AND subject_id = $2
+SELECT kind, subject_id, queue, due_at, since, requested, attempt, cause, epoch, lease_until, ring_id, ring_gen, ring_at, rings, pipeline_id, worker, claimed_at FROM work WHERE kind = $1 AND subject_id = $2
 `
 
 func (q *Queries) WorkGet(ctx context.Context, kind string, subjectID uuid.UUID) (Work, error) {
@@ -240,6 +267,9 @@ func (q *Queries) WorkGet(ctx context.Context, kind string, subjectID uuid.UUID)
 		&i.RingGen,
 		&i.RingAt,
 		&i.Rings,
+		&i.PipelineID,
+		&i.Worker,
+		&i.ClaimedAt,
 	)
 	return i, err
 }
@@ -364,7 +394,7 @@ func (q *Queries) WorkLookLater(ctx context.Context, ringIds []uuid.UUID) (int64
 }
 
 const workOf = `-- name: WorkOf :many
-SELECT kind, subject_id, queue, due_at, since, requested, attempt, cause, epoch, lease_until, ring_id, ring_gen, ring_at, rings FROM work WHERE subject_id = $1 ORDER BY kind
+SELECT kind, subject_id, queue, due_at, since, requested, attempt, cause, epoch, lease_until, ring_id, ring_gen, ring_at, rings, pipeline_id, worker, claimed_at FROM work WHERE subject_id = $1 ORDER BY kind
 `
 
 func (q *Queries) WorkOf(ctx context.Context, subjectID uuid.UUID) ([]Work, error) {
@@ -391,6 +421,9 @@ func (q *Queries) WorkOf(ctx context.Context, subjectID uuid.UUID) ([]Work, erro
 			&i.RingGen,
 			&i.RingAt,
 			&i.Rings,
+			&i.PipelineID,
+			&i.Worker,
+			&i.ClaimedAt,
 		); err != nil {
 			return nil, err
 		}
@@ -497,6 +530,18 @@ func (q *Queries) WorkPositions(ctx context.Context, arg WorkPositionsParams) ([
 	return items, nil
 }
 
+const workPostpone = `-- name: WorkPostpone :exec
+UPDATE work SET since = work.since + (now() - greatest(work.since, $1::timestamptz))
+WHERE kind = ANY($2::text[]) AND due_at <= now() AND ring_id IS NULL AND lease_until IS NULL
+`
+
+// Adds the time for which a queue was paused to the deadlines of the work that
+// the pause held up.
+func (q *Queries) WorkPostpone(ctx context.Context, pausedAt time.Time, kinds []string) error {
+	_, err := q.db.Exec(ctx, workPostpone, pausedAt, kinds)
+	return err
+}
+
 const workRelease = `-- name: WorkRelease :execrows
 UPDATE work
 SET lease_until = NULL, due_at = now(), attempt = greatest(attempt - 1, 0), epoch = nextval('work_epochs')
@@ -544,14 +589,15 @@ const workRingNext = `-- name: WorkRingNext :many
 WITH gen AS (
     SELECT coalesce((SELECT b.generation FROM bell b), 1)::bigint AS generation
 ), room AS (
-    SELECT greatest($1::bigint - count(rung.subject_id), 0)::bigint AS places
+    SELECT CASE WHEN EXISTS (SELECT 1 FROM pauses WHERE pauses.queue = $1) THEN 0
+           ELSE greatest($2::bigint - count(rung.subject_id), 0) END::bigint AS places
     FROM (
         SELECT w.subject_id FROM work w, gen
-        WHERE w.kind = ANY($2::text[]) AND w.ring_id IS NOT NULL AND w.ring_gen = gen.generation AND w.due_at <= statement_timestamp()
-        LIMIT $1::bigint
+        WHERE w.kind = ANY($3::text[]) AND w.ring_id IS NOT NULL AND w.ring_gen = gen.generation AND w.due_at <= statement_timestamp()
+        LIMIT $2::bigint
     ) rung
 ), due AS (
-    SELECT w.kind, w.subject_id FROM unnest($2::text[]) AS k (kind) CROSS JOIN LATERAL (
+    SELECT w.kind, w.subject_id FROM unnest($3::text[]) AS k (kind) CROSS JOIN LATERAL (
         SELECT a.kind, a.subject_id, a.due_at FROM work a
         WHERE a.kind = k.kind AND a.ring_id IS NULL AND a.lease_until IS NULL AND a.due_at <= statement_timestamp()
         ORDER BY a.due_at LIMIT (SELECT room.places FROM room)
@@ -559,10 +605,11 @@ WITH gen AS (
     ) w
     ORDER BY w.due_at LIMIT (SELECT room.places FROM room)
 ), later AS (
-    SELECT w.kind, w.subject_id FROM unnest($2::text[]) AS k (kind) CROSS JOIN LATERAL (
+    SELECT w.kind, w.subject_id FROM unnest($3::text[]) AS k (kind) CROSS JOIN LATERAL (
         SELECT a.kind, a.subject_id FROM work a
         WHERE a.kind = k.kind AND a.ring_id IS NULL AND a.lease_until IS NULL
           AND a.due_at > statement_timestamp() AND a.due_at <= statement_timestamp() + interval '1 minute'
+          AND NOT EXISTS (SELECT 1 FROM pauses WHERE pauses.queue = $1)
         ORDER BY a.due_at LIMIT 500
         FOR UPDATE SKIP LOCKED
     ) w
@@ -577,6 +624,12 @@ WHERE w.subject_id = ANY(ARRAY(SELECT chosen.subject_id FROM chosen)) -- uses th
 RETURNING w.kind, w.subject_id, w.ring_id::uuid AS ring_id, greatest(date_part('epoch', w.due_at - statement_timestamp()), 0)::float8 AS delay_seconds
 `
 
+type WorkRingNextParams struct {
+	Queue string
+	Bound int64
+	Kinds []string
+}
+
 type WorkRingNextRow struct {
 	Kind         string
 	SubjectID    uuid.UUID
@@ -588,11 +641,12 @@ type WorkRingNextRow struct {
 // are rung and due. The rows that have been due the longest come first.
 // Rows that are due within a minute are rung with their time and do not
 // count against the bound; rows that are due later stay here. Each kind is
-// read separately, in the order of the index.
+// read separately, in the order of the index. Nothing of a paused queue is
+// rung.
 // The transaction began before it waited for its turn, so rows that were
 // requested meanwhile would seem to be due later than its now().
-func (q *Queries) WorkRingNext(ctx context.Context, bound int64, kinds []string) ([]WorkRingNextRow, error) {
-	rows, err := q.db.Query(ctx, workRingNext, bound, kinds)
+func (q *Queries) WorkRingNext(ctx context.Context, arg WorkRingNextParams) ([]WorkRingNextRow, error) {
+	rows, err := q.db.Query(ctx, workRingNext, arg.Queue, arg.Bound, arg.Kinds)
 	if err != nil {
 		return nil, err
 	}

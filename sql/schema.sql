@@ -172,6 +172,9 @@ CREATE TRIGGER storage_update AFTER UPDATE ON deployments FOR EACH ROW
     WHEN (NEW.tree_id = NEW.id AND (OLD.sealed_at, OLD.pruned_at, OLD.files, OLD.bytes) IS DISTINCT FROM (NEW.sealed_at, NEW.pruned_at, NEW.files, NEW.bytes))
     EXECUTE FUNCTION storage_update();
 
+-- For the statistics.
+CREATE INDEX deployments_finished ON deployments (finished_at) INCLUDE (state, kind, started_at) WHERE finished_at IS NOT NULL;
+
 -- Uploads. A finalized upload becomes a deployment with the same id.
 CREATE TABLE releases (
     id              uuid PRIMARY KEY,
@@ -216,6 +219,7 @@ CREATE TABLE events (
 CREATE INDEX events_slug ON events (slug, time);
 CREATE INDEX events_time ON events (time, pipeline_id, version);
 CREATE INDEX events_pipeline_time ON events (pipeline_id, time, version);
+CREATE INDEX events_actor ON events (actor, time, pipeline_id, version);
 
 -- Outstanding work. A row is waiting (neither rung nor held), rung (ring_id: a
 -- task for it is in Redis) or held (lease_until: a worker processes it). The row
@@ -235,6 +239,9 @@ CREATE TABLE work (
     ring_gen    bigint      NOT NULL DEFAULT 0,     -- the generation of Redis in which it was rung
     ring_at     timestamptz NOT NULL DEFAULT now(), -- when the sweep checks a rung row again
     rings       integer     NOT NULL DEFAULT 0,     -- how often the sweep has checked
+    pipeline_id uuid,                               -- the subject's; a trigger fills it in
+    worker      text        NOT NULL DEFAULT '',    -- the process that claimed it last
+    claimed_at  timestamptz,                        -- when that was
     -- The subject comes first. With the kind first, Postgres would read all
     -- waiting rows if its statistics are from a time when few rows waited.
     PRIMARY KEY (subject_id, kind),
@@ -249,6 +256,8 @@ CREATE INDEX work_waiting ON work (queue, due_at) WHERE ring_id IS NULL AND leas
 CREATE INDEX work_rung ON work (queue, due_at) WHERE ring_id IS NOT NULL;
 CREATE INDEX work_overdue ON work (ring_at) WHERE ring_id IS NOT NULL;
 CREATE INDEX work_held ON work (lease_until) WHERE lease_until IS NOT NULL;
+CREATE INDEX work_pipeline ON work (pipeline_id, due_at, subject_id, kind) INCLUDE (lease_until, attempt, cause);
+CREATE INDEX work_failing ON work (due_at, subject_id, kind) WHERE attempt > 0 AND cause <> '';
 
 CREATE FUNCTION work_builds() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -257,6 +266,32 @@ BEGIN
 END
 $$;
 CREATE TRIGGER work_builds BEFORE INSERT ON work FOR EACH ROW WHEN (NEW.kind = 'deployment:build') EXECUTE FUNCTION work_builds();
+
+-- The subject of these kinds is a deployment or a skipped commit; of all others
+-- it is the pipeline. With the pipeline in its row, the work of one pipeline is
+-- read without its deployments.
+CREATE FUNCTION work_pipeline() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.kind IN ('deployment:build', 'deployment:poll-build', 'forge:report') THEN
+        SELECT d.pipeline_id INTO NEW.pipeline_id FROM deployments d WHERE d.id = NEW.subject_id;
+        IF NEW.pipeline_id IS NULL THEN
+            SELECT s.pipeline_id INTO NEW.pipeline_id FROM skips s WHERE s.id = NEW.subject_id;
+        END IF;
+    ELSE
+        NEW.pipeline_id := NEW.subject_id;
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER work_pipeline BEFORE INSERT ON work FOR EACH ROW EXECUTE FUNCTION work_pipeline();
+
+-- Queues of which no work is claimed, until someone resumes them.
+CREATE TABLE pauses (
+    queue  text PRIMARY KEY,
+    actor  text        NOT NULL,
+    reason text        NOT NULL,
+    at     timestamptz NOT NULL DEFAULT now()
+);
 
 -- One row: the generation of Redis that holds the rings, when the last sweep
 -- finished, and when the last reconciliation began.
@@ -532,3 +567,16 @@ CREATE TABLE audit (
 
 CREATE INDEX audit_time ON audit (time, id);
 CREATE INDEX audit_pipeline ON audit (pipeline_id, time);
+CREATE INDEX audit_actor ON audit (actor, time, id);
+
+-- The deployments that ended on each day in UTC. A day is counted when someone
+-- first looks at it, an hour after its end, and does not change after that.
+CREATE TABLE days (
+    day        timestamptz PRIMARY KEY, -- its beginning
+    succeeded  bigint      NOT NULL,
+    failed     bigint      NOT NULL,
+    cancelled  bigint      NOT NULL,
+    superseded bigint      NOT NULL,
+    build_p50  double precision, -- seconds from the start to the end of a build
+    build_p95  double precision
+);

@@ -7,6 +7,18 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
+// pausedKey is asynq's own key; asynq.Inspector would count every task as well.
+func pausedKey(queue string) string { return "asynq:{" + queue + "}:paused" }
+
+// Resume ends the pause of a queue that was paused in Asynqmon or with asynq's
+// command line.
+func (c *Client) Resume(ctx context.Context, queue string) error {
+	if err := c.redis.Del(ctx, pausedKey(queue)).Err(); err != nil {
+		return fmt.Errorf("resume the queue %s in Redis: %w", queue, err)
+	}
+	return nil
+}
+
 // Paused returns the queues that were paused in Asynqmon or with asynq's
 // command line. Workers take no tasks from a paused queue.
 func Paused(ctx context.Context, rdb redis.UniversalClient) ([]string, error) {
@@ -14,9 +26,7 @@ func Paused(ctx context.Context, rdb redis.UniversalClient) ([]string, error) {
 	keys := make([]*redis.IntCmd, len(queues))
 	_, err := rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, queue := range queues {
-			// This is asynq's own key; asynq.Inspector would count every task
-			// as well.
-			keys[i] = p.Exists(ctx, "asynq:{"+queue+"}:paused")
+			keys[i] = p.Exists(ctx, pausedKey(queue))
 		}
 		return nil
 	})

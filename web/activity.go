@@ -1,10 +1,8 @@
 package web
 
 import (
-	"fmt"
+	"encoding/json"
 	"net/http"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -12,7 +10,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/credentials"
-	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/web/lists"
 	"github.com/troy-iaas/troy/web/reply"
 )
 
@@ -35,90 +33,111 @@ type activityJSON struct {
 	Remote       string     `json:"remote,omitempty"`
 }
 
-// place is a place in a list that is ordered by time, id and one more value.
-type place struct {
-	at   time.Time
-	id   uuid.UUID
-	last string
-}
-
-func (p place) String() string {
-	return fmt.Sprintf("%d.%s.%s", p.at.UnixMicro(), p.id, p.last)
-}
-
-// place reads an after that is a place, with the default for none.
-func (p page) place(start place) (place, error) {
-	if p.after == "" {
-		return start, nil
+// activityFilter reads the query.
+func (s *server) activityFilter(c *gin.Context, who caller) (lists.ActivityFilter, error) {
+	filter, err := lists.ParseActivityFilter(c.Request.URL.Query(), s.now())
+	if err != nil {
+		return filter, err
 	}
-	parts := strings.SplitN(p.after, ".", 3)
-	if len(parts) != 3 {
-		return start, badAfter()
-	}
-	micros, err := strconv.ParseInt(parts[0], 10, 64)
-	id, ok := parseID(parts[1])
-	at := time.UnixMicro(micros)
-	if err != nil || !ok || at.Year() < 1 || at.Year() > 9999 || len(parts[2]) > 64 || strings.ContainsRune(parts[2], 0) {
-		return start, badAfter()
-	}
-	return place{at, id, parts[2]}, nil
+	filter.Only, err = s.onlyPipelines(c, who)
+	return filter, err
 }
-
-// later is after everything that happened.
-func later() place { return place{credentials.Later(), uuid.Nil, "0"} }
 
 func (s *server) activityList(c *gin.Context, who caller) error {
-	ctx := c.Request.Context()
 	pg, err := pageOf(c)
 	if err != nil {
 		return err
 	}
-	before, err := pg.place(later())
+	filter, err := s.activityFilter(c, who)
 	if err != nil {
 		return err
 	}
-	number, err := strconv.ParseInt(before.last, 10, 64)
-	if err != nil {
-		return badAfter()
-	}
-	only, err := s.onlyPipelines(c, who)
+	page, err := s.lists.Activity(c.Request.Context(), filter, who, pg.after, pg.limit)
 	if err != nil {
 		return err
 	}
-	var rows []queries.ActivityListRow
-	if only == nil {
-		rows, err = s.q.ActivityList(ctx, queries.ActivityListParams{
-			BeforeTime: before.at, BeforeID: before.id, BeforeNumber: number, PageLimit: pg.limit + 1, Everything: who.Role.May(credentials.Admin),
-		})
-	} else {
-		var some []queries.ActivityOfRow
-		some, err = s.q.ActivityOf(ctx, queries.ActivityOfParams{
-			BeforeTime: before.at, BeforeID: before.id, BeforeNumber: number, PageLimit: pg.limit + 1, PipelineIds: only, Variables: who.Role.May(credentials.Admin),
-		})
-		for _, r := range some {
-			rows = append(rows, queries.ActivityListRow(r))
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("list the activity: %w", err)
-	}
-	rows, more := cut(rows, pg)
 	answer := struct {
 		Activity []activityJSON `json:"activity"`
 		Next     string         `json:"next,omitempty"`
-	}{Activity: make([]activityJSON, 0, len(rows))}
-	for _, r := range rows {
-		answer.Activity = append(answer.Activity, describeActivity(r, who))
+		Until    *time.Time     `json:"until,omitempty"`
+	}{Activity: make([]activityJSON, 0, len(page.Activity)), Next: page.Next}
+	for _, a := range page.Activity {
+		answer.Activity = append(answer.Activity, describeActivity(a, who))
 	}
-	if more {
-		last := rows[len(rows)-1]
-		answer.Next = place{last.Time, last.ID, strconv.FormatInt(last.Number, 10)}.String()
+	if !page.Until.IsZero() {
+		answer.Until = utc(&page.Until)
 	}
 	reply.JSON(c.Writer, http.StatusOK, answer)
 	return nil
 }
 
-func describeActivity(r queries.ActivityListRow, who caller) activityJSON {
+// activityExport sends all of the activity, one JSON object on each line. It
+// reads page by page, so it holds one page in memory, and no transaction.
+func (s *server) activityExport(c *gin.Context, who caller) error {
+	select {
+	case s.exports <- struct{}{}:
+		defer func() { <-s.exports }()
+	default:
+		return troy.Errorf(troy.Unavailable, "too many exports are running; try again in a moment")
+	}
+	filter, err := s.activityFilter(c, who)
+	if err != nil {
+		return err
+	}
+	var write func([]byte) error
+	looked := time.Now()
+	err = s.lists.Export(c.Request.Context(), filter, who, func() error {
+		if write != nil {
+			c.Writer.Flush()
+		}
+		if time.Since(looked) < tokenLook {
+			return nil
+		}
+		looked = time.Now()
+		stands, err := s.stands(c.Request, who)
+		if err == nil && !stands {
+			err = troy.Errorf(troy.Unauthenticated, "the token was revoked")
+		}
+		return err
+	}, func(a lists.Activity) error {
+		line, err := json.Marshal(describeActivity(a, who))
+		if err != nil {
+			return err
+		}
+		if write == nil {
+			write = s.beginExport(c)
+		}
+		return write(append(line, '\n'))
+	})
+	switch {
+	case err != nil && write == nil:
+		return err
+	case err != nil:
+		s.deps.Log.WarnContext(c.Request.Context(), "an export was sent in part", "request", note(c.Request.Context()).request, "error", err)
+		// The answer has begun; aborting it shows the reader that it is
+		// incomplete.
+		panic(http.ErrAbortHandler)
+	case write == nil:
+		s.beginExport(c)
+	}
+	return nil
+}
+
+func (s *server) beginExport(c *gin.Context) func([]byte) error {
+	c.Header("Content-Disposition", `attachment; filename="activity.jsonl"`)
+	return stream(c, "application/x-ndjson")
+}
+
+// activityShowExport is the export for browsers with a session.
+func (s *server) activityShowExport(c *gin.Context) error {
+	who, err := s.visitor(c.Request, credentials.Viewer)
+	if err != nil {
+		return err
+	}
+	return s.activityExport(c, who)
+}
+
+func describeActivity(r lists.Activity, who caller) activityJSON {
 	j := activityJSON{
 		Time: r.Time.UTC(), Actor: r.Actor, Action: r.Action, Subject: r.Subject, Detail: r.Detail, Pipeline: r.Slug,
 		From: troy.Status(r.FromStatus), To: troy.Status(r.ToStatus), Version: r.Number, DeploymentID: r.DeploymentID, Number: r.DeploymentNumber,

@@ -27,7 +27,7 @@ func TestPagesNeedNothingInline(t *testing.T) {
 	id := w.built(p)
 	cookie := w.session(w.admin)
 	inline := regexp.MustCompile(`(?i)<style|\sstyle=|\son[a-z]+=|<script[^>]*>[^<]|javascript:|hx-on|hx-vals|https?://[^"]*\.js`)
-	for _, path := range []string{"/", "/system", "/login", "/pipelines/blog", "/pipelines/blog/settings", "/pipelines/none", pagePath(p, id)} {
+	for _, path := range []string{"/", "/queue", "/activity", "/system", "/login", "/pipelines/blog", "/pipelines/blog/settings", "/pipelines/none", pagePath(p, id)} {
 		a := w.visit("GET", path, nil, map[bool]string{true: cookie}[path != "/login"])
 		if got := a.header.Get("Content-Security-Policy"); got != "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'" {
 			t.Errorf("%s: the policy is %s", path, got)

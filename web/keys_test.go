@@ -71,6 +71,7 @@ func TestEveryPostTakesAKey(t *testing.T) {
 	w.goLive(blog, second.ID)
 	at := func(p pipeline) string { return "/v1/pipelines/" + p.ID.String() }
 	built := w.bind("Built", "github", "team/built", "main")
+	w.exec("INSERT INTO work (kind, subject_id) VALUES ('forge:catch-up', $1), ('retention', $1) ON CONFLICT DO NOTHING", built.ID)
 	toCancel := w.released(w.create("Waiting"), "x")
 	uploaded := w.begin(w.create("Uploaded"), nil, file("index.html", "one"))
 	w.send("PUT", fmt.Sprintf("/v1/pipelines/%s/releases/%s/files/%s", uploaded.PipelineID, uploaded.ID, uploaded.Missing[0].SHA256), "one").into(t, 204, nil)
@@ -98,6 +99,8 @@ func TestEveryPostTakesAKey(t *testing.T) {
 		"beginRelease":      {releases(blog), body(manifest{Files: []site.File{file("a", "a")}}), body(manifest{Files: []site.File{file("b", "b")}})},
 		"finalizeRelease":   {fmt.Sprintf("/v1/pipelines/%s/releases/%s/finalize", uploaded.PipelineID, uploaded.ID), `{}`, `{"publish":true}`},
 		"createToken":       {"/v1/tokens", `{"name":"ci","role":"viewer"}`, `{"name":"other","role":"viewer"}`},
+		"ringWork":          {"/v1/queue/ring", `{"kind":"forge:catch-up","subject_id":"` + built.ID.String() + `"}`, `{"kind":"retention","subject_id":"` + built.ID.String() + `"}`},
+		"retryWork":         {"/v1/queue/retry", `{"kind":"forge:catch-up","subject_id":"` + built.ID.String() + `"}`, `{"kind":"retention","subject_id":"` + built.ID.String() + `"}`},
 		"ringTask":          {"/v1/tasks", `{"kind":"retention","id":"` + blog.ID.String() + `"}`, `{"kind":"retention","id":"` + built.ID.String() + `"}`},
 	}
 	declared := posts(t)

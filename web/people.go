@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/troy-iaas/troy/tasks"
 	"github.com/troy-iaas/troy/web/dashboard"
 )
 
@@ -17,6 +18,7 @@ func (s *server) dashboard(host string) (*dashboard.Dashboard, error) {
 		SetVariable: func(ctx context.Context, pipeline uuid.UUID, name, value string, hidden bool) error {
 			return s.setVariable(ctx, pipeline, name, &value, hidden)
 		},
+		PausedInRedis: func(ctx context.Context) ([]string, error) { return tasks.Paused(ctx, s.deps.Redis) },
 		Note: func(ctx context.Context, n dashboard.Note) {
 			e := note(ctx)
 			e.route, e.actor = cmp.Or(n.Route, e.route), cmp.Or(n.Actor, e.actor)

@@ -1,30 +1,20 @@
 package web
 
 import (
-	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
-	"github.com/troy-iaas/troy/credentials"
+	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/tasks"
+	"github.com/troy-iaas/troy/web/lists"
 	"github.com/troy-iaas/troy/web/reply"
-)
-
-// maxRunning is the maximum number of running tasks to list. It is far above the
-// number of workers.
-const maxRunning = 1000
-
-// The states of outstanding work.
-const (
-	workRunning = "running" // a worker holds it
-	workWaiting = "waiting" // it is due
-	workFailing = "failing" // the last attempt failed, and the next is to come
-	workLater   = "later"   // it is due later
 )
 
 // workJSON is a task that is not done yet.
@@ -43,134 +33,168 @@ type workJSON struct {
 	Since      time.Time  `json:"since"`
 	DueAt      time.Time  `json:"due_at"`
 	LeaseUntil *time.Time `json:"lease_until,omitempty"`
+	Worker     string     `json:"worker,omitempty"`
+	ClaimedAt  *time.Time `json:"claimed_at,omitempty"`
 }
 
 func (s *server) queueList(c *gin.Context, who caller) error {
-	ctx := c.Request.Context()
 	pg, err := pageOf(c)
 	if err != nil {
 		return err
 	}
-	after, err := pg.place(place{at: time.Unix(0, 0)})
-	if err != nil {
+	filter := lists.WorkFilter{Queue: c.Query("queue"), Kind: c.Query("kind"), State: c.Query("state")}
+	if filter.Only, err = s.onlyPipelines(c, who); err != nil {
 		return err
 	}
-	only, err := s.onlyPipelines(c, who)
+	page, err := s.lists.Work(c.Request.Context(), filter, who, pg.after, pg.limit)
 	if err != nil {
 		return err
 	}
 	answer := struct {
 		Queue []workJSON `json:"queue"`
 		Next  string     `json:"next,omitempty"`
-	}{Queue: []workJSON{}}
-	if pg.after == "" {
-		rows, err := s.q.QueueRunning(ctx, only, maxRunning)
-		if err != nil {
-			return fmt.Errorf("list the running work: %w", err)
-		}
-		for _, r := range rows {
-			j := s.describeWork(queries.QueueWaitingRow{
-				Kind: r.Kind, SubjectID: r.SubjectID, DueAt: r.DueAt, Since: r.Since, Attempt: r.Attempt, Cause: r.Cause, Rung: r.Rung,
-				PipelineID: r.PipelineID, Slug: r.Slug, DeploymentNumber: r.DeploymentNumber,
-			}, who)
-			j.State, j.Why, j.LeaseUntil = workRunning, "a worker is at it", utc(r.LeaseUntil)
-			answer.Queue = append(answer.Queue, j)
-		}
-	}
-	rows, err := s.waitingWork(ctx, only, after, pg.limit+1)
-	if err != nil {
-		return fmt.Errorf("list the waiting work: %w", err)
-	}
-	rows, more := cut(rows, pg)
-	waiting := make([]workJSON, 0, len(rows))
-	for _, r := range rows {
-		waiting = append(waiting, s.describeWork(r, who))
-	}
-	if err := s.placeWork(ctx, waiting); err != nil {
-		return err
-	}
-	answer.Queue = append(answer.Queue, waiting...)
-	if more {
-		last := rows[len(rows)-1]
-		answer.Next = place{last.DueAt, last.SubjectID, last.Kind}.String()
+	}{Queue: make([]workJSON, len(page.Work)), Next: page.Next}
+	for i, w := range page.Work {
+		answer.Queue[i] = workJSON(w)
 	}
 	reply.JSON(c.Writer, http.StatusOK, answer)
 	return nil
 }
 
-func (s *server) waitingWork(ctx context.Context, only []uuid.UUID, after place, limit int32) ([]queries.QueueWaitingRow, error) {
-	if only == nil {
-		return s.q.QueueWaiting(ctx, queries.QueueWaitingParams{Kinds: tasks.Kinds(), AfterTime: after.at, AfterID: after.id, AfterKind: after.last, PageLimit: limit})
-	}
-	rows, err := s.q.QueueOf(ctx, queries.QueueOfParams{PipelineIds: only, AfterTime: after.at, AfterID: after.id, AfterKind: after.last, PageLimit: limit})
-	out := make([]queries.QueueWaitingRow, len(rows))
-	for i, r := range rows {
-		out[i] = queries.QueueWaitingRow(r)
-	}
-	return out, err
+// queueJSON is a queue.
+type queueJSON struct {
+	Name  string     `json:"name"`
+	Kinds []string   `json:"kinds"`
+	Pause *pauseJSON `json:"pause,omitempty"`
+	// PausedInRedis says that Asynqmon paused it.
+	PausedInRedis bool   `json:"paused_in_redis"`
+	Running       *int64 `json:"running,omitempty"`
+	Due           *int64 `json:"due,omitempty"`
+	Failing       *int64 `json:"failing,omitempty"`
+	More          bool   `json:"more,omitempty"`
 }
 
-// describeWork describes a row. Causes name parts of the installation, and so
-// are shown to admins alone.
-func (s *server) describeWork(r queries.QueueWaitingRow, who caller) workJSON {
-	j := workJSON{
-		Kind: r.Kind, Queue: tasks.QueueOf(r.Kind), SubjectID: r.SubjectID, Pipeline: r.Slug,
-		Attempts: r.Attempt, Since: r.Since.UTC(), DueAt: r.DueAt.UTC(),
-	}
-	if who.Role.May(credentials.Admin) {
-		j.Cause = r.Cause
-	}
-	if r.PipelineID != uuid.Nil {
-		j.PipelineID = &r.PipelineID
-	}
-	if r.DeploymentNumber > 0 {
-		j.Number = &r.DeploymentNumber
-	}
-	due := !r.DueAt.After(s.now())
-	switch {
-	case r.Attempt > 0 && r.Cause != "":
-		j.State, j.Why = workFailing, "the last attempt failed"
-	case due && r.Rung:
-		j.State, j.Why = workWaiting, "a worker was called"
-	case due:
-		j.State, j.Why = workWaiting, "all workers of the queue are busy"
-	default:
-		j.State, j.Why = workLater, "it is due later"
-	}
-	return j
+type pauseJSON struct {
+	By     string    `json:"by"`
+	Reason string    `json:"reason"`
+	At     time.Time `json:"at"`
 }
 
-// placeWork adds the positions of waiting work.
-func (s *server) placeWork(ctx context.Context, list []workJSON) error {
-	ids := []uuid.UUID{}
-	for _, w := range list {
-		if w.State == workWaiting && w.PipelineID != nil {
-			ids = append(ids, *w.PipelineID)
-		}
-	}
-	if len(ids) == 0 {
-		return nil
-	}
-	kinds, queues := tasks.Queues()
-	places, err := s.q.WorkPositions(ctx, queries.WorkPositionsParams{PipelineIds: ids, Kinds: kinds, Queues: queues})
+func (s *server) queuesList(c *gin.Context, who caller) error {
+	list, err := s.queues(c, who)
 	if err != nil {
-		return fmt.Errorf("read places in the queue: %w", err)
+		return err
 	}
-	type key struct {
-		pipeline uuid.UUID
-		kind     string
+	reply.JSON(c.Writer, http.StatusOK, map[string][]queueJSON{"queues": list})
+	return nil
+}
+
+// queues describes the queues. Counts are of all pipelines, and so are for those
+// who see all.
+func (s *server) queues(c *gin.Context, who caller) ([]queueJSON, error) {
+	list, err := s.lists.Queues(c.Request.Context())
+	if err != nil {
+		return nil, err
 	}
-	positions := map[key]int64{}
-	for _, p := range places {
-		positions[key{p.PipelineID, p.Kind}] = p.Position
+	inRedis := map[string]bool{}
+	// While Redis is away, it gives out no tasks at all.
+	paused, _ := tasks.Paused(c.Request.Context(), s.deps.Redis)
+	for _, name := range paused {
+		inRedis[name] = true
 	}
-	for i, w := range list {
-		if w.State != workWaiting || w.PipelineID == nil {
-			continue
+	out := make([]queueJSON, 0, len(list))
+	for _, q := range list {
+		j := queueJSON{Name: q.Name, Kinds: q.Kinds, PausedInRedis: inRedis[q.Name]}
+		if q.Pause != nil {
+			j.Pause = &pauseJSON{q.Pause.Actor, q.Pause.Reason, q.Pause.At.UTC()}
 		}
-		if n, ok := positions[key{*w.PipelineID, w.Kind}]; ok {
-			list[i].Position = &n
+		if who.All() {
+			j.Running, j.Due, j.Failing, j.More = &q.Running, &q.Due, &q.Failing, q.More
 		}
+		out = append(out, j)
+	}
+	return out, nil
+}
+
+func (s *server) queuePause(c *gin.Context, who caller) error {
+	var body struct {
+		Reason string `json:"reason"`
+	}
+	if err := who.MustAll("a queue has the work of all"); err != nil {
+		return err
+	}
+	if err := decode(c, maxJSON, &body); err != nil {
+		return err
+	}
+	if err := s.deps.Intake.PauseQueue(c.Request.Context(), c.Param("queue"), body.Reason, who.Actor()); err != nil {
+		return err
+	}
+	return s.replyQueue(c, who)
+}
+
+func (s *server) queueResume(c *gin.Context, who caller) error {
+	if err := who.MustAll("a queue has the work of all"); err != nil {
+		return err
+	}
+	if err := s.deps.Intake.ResumeQueue(c.Request.Context(), c.Param("queue"), who.Actor()); err != nil {
+		return err
+	}
+	return s.replyQueue(c, who)
+}
+
+func (s *server) replyQueue(c *gin.Context, who caller) error {
+	list, err := s.queues(c, who)
+	if err != nil {
+		return err
+	}
+	for _, q := range list {
+		if q.Name == c.Param("queue") {
+			reply.JSON(c.Writer, http.StatusOK, q)
+			return nil
+		}
+	}
+	return troy.Errorf(troy.NotFound, "there is no queue %q", troy.Clip(c.Param("queue")))
+}
+
+// workRing makes work due at once; workRetry also gives it all of its attempts.
+func (s *server) workRing(c *gin.Context, who caller) error  { return s.hurryWork(c, who, false) }
+func (s *server) workRetry(c *gin.Context, who caller) error { return s.hurryWork(c, who, true) }
+
+func (s *server) hurryWork(c *gin.Context, who caller, afresh bool) error {
+	var body struct {
+		Kind    string    `json:"kind"`
+		Subject uuid.UUID `json:"subject_id"`
+	}
+	if err := decode(c, maxJSON, &body); err != nil {
+		return err
+	}
+	if _, known := tasks.PolicyOf(body.Kind); !known {
+		return troy.Errorf(troy.Invalid, "the kind %q is unknown; expected one from GET /v1/queue", troy.Clip(body.Kind)).At("kind")
+	}
+	if err := s.maySeeWork(c, who, body.Kind, body.Subject); err != nil {
+		return err
+	}
+	result, err := s.deps.Intake.HurryWork(c.Request.Context(), body.Kind, body.Subject, afresh, who.Actor())
+	if err != nil {
+		return err
+	}
+	reply.JSON(c.Writer, http.StatusAccepted, map[string]string{"id": body.Subject.String(), "kind": body.Kind, "result": result})
+	return nil
+}
+
+// maySeeWork returns NotFound for work that does not exist or is not the
+// caller's.
+func (s *server) maySeeWork(c *gin.Context, who caller, kind string, subject uuid.UUID) error {
+	w, err := s.q.WorkGet(c.Request.Context(), kind, subject)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return fmt.Errorf("read %s of %s: %w", kind, subject, err)
+	}
+	if err != nil || !seesWork(who, w) {
+		return troy.Errorf(troy.NotFound, "there is no such work: it is done, or it was never requested")
 	}
 	return nil
+}
+
+func seesWork(who caller, w queries.Work) bool {
+	return who.All() || w.PipelineID != nil && who.Sees(*w.PipelineID)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/web/lists"
 )
 
 const (
@@ -87,6 +88,14 @@ func (p page) before() (uuid.UUID, error) {
 		return id, badAfter()
 	}
 	return id, nil
+}
+
+// place reads an after that is a place, with the default for none.
+func (p page) place(start lists.Place) (lists.Place, error) {
+	if p.after == "" {
+		return start, nil
+	}
+	return lists.ParsePlace(p.after)
 }
 
 func badAfter() error {

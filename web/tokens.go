@@ -13,6 +13,7 @@ import (
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/credentials"
 	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/web/lists"
 	"github.com/troy-iaas/troy/web/reply"
 )
 
@@ -46,11 +47,11 @@ func (s *server) tokenList(c *gin.Context, who caller) error {
 	if err != nil {
 		return err
 	}
-	before, err := pg.place(later())
+	before, err := pg.place(lists.Place{At: credentials.Later()})
 	if err != nil {
 		return err
 	}
-	rows, err := s.q.TokenList(c.Request.Context(), queries.TokenListParams{BeforeTime: before.at, BeforeID: before.id, PageLimit: pg.limit + 1})
+	rows, err := s.q.TokenList(c.Request.Context(), queries.TokenListParams{BeforeTime: before.At, BeforeID: before.ID, PageLimit: pg.limit + 1})
 	if err != nil {
 		return fmt.Errorf("list tokens: %w", err)
 	}
@@ -67,7 +68,7 @@ func (s *server) tokenList(c *gin.Context, who caller) error {
 	}
 	if more {
 		last := rows[len(rows)-1]
-		answer.Next = place{at: last.CreatedAt, id: last.ID}.String()
+		answer.Next = lists.Place{At: last.CreatedAt, ID: last.ID}.String()
 	}
 	reply.JSON(c.Writer, http.StatusOK, answer)
 	return nil

@@ -316,7 +316,7 @@ export interface Work {
   pipeline?: string;
   /** The deployment's number, if the work is about one. */
   number?: number;
-  state: "running" | "waiting" | "failing" | "later";
+  state: WorkState;
   /** The state in words. */
   why: string;
   /** The place in the queue while it waits; absent behind the first 1,000. */
@@ -329,6 +329,40 @@ export interface Work {
   due_at: string;
   /** If the worker does not report before, another one takes over. */
   lease_until?: string;
+  /** The process that runs it. Only admins see it. */
+  worker?: string;
+  /** When the worker began. */
+  claimed_at?: string;
+}
+
+export type WorkState = "running" | "waiting" | "failing" | "later";
+
+export type QueueName = "builds" | "forge" | "quick";
+
+export interface Queue {
+  name: QueueName;
+  kinds: string[];
+  pause?: Lock;
+  /** Whether Asynqmon paused it. This lasts until Redis loses it, or the queue is resumed. */
+  paused_in_redis: boolean;
+  /** Like the next two, only for tokens for all pipelines. */
+  running?: number;
+  due?: number;
+  failing?: number;
+  /** Whether there is more than was counted, 1,000 of each kind. */
+  more?: boolean;
+}
+
+export interface Day {
+  day: string;
+  succeeded: number;
+  failed: number;
+  cancelled: number;
+  superseded: number;
+  /** Half of the builds took at most so many seconds. Absent if no build ended. */
+  build_p50?: number;
+  /** 95 % of them did. */
+  build_p95?: number;
 }
 
 /** The `after` of the next page. The last page has none. */
@@ -945,6 +979,16 @@ export interface Operations {
     query?: {
       /** Lists only what concerns the pipeline with this id or slug. */
       pipeline?: string;
+      /** Lists only what this actor did, such as `token ci`. */
+      actor?: string;
+      /** Lists only this action, such as `token.create`, the actions that begin with it, such as `token`, or the events with this status, such as `failed_to_deploy`. */
+      what?: string;
+      /** Lists only what has this text, in any case. */
+      search?: string;
+      /** Lists only what happened from then on: a day in UTC, a time, or a duration before now, such as `30d` or `12h`. */
+      since?: string;
+      /** Lists only what happened before. */
+      until?: string;
       /** The maximum number of items. */
       limit?: number;
       /** The `next` of the previous page. */
@@ -953,6 +997,42 @@ export interface Operations {
     answer: {
       activity: Activity[];
       next?: Next;
+      /** How far back a search has looked, if that is not the end. */
+      until?: string;
+    };
+  };
+  /** Send all that happened as JSON lines, newest first. The token needs the role viewer. */
+  exportActivity: {
+    method: "GET";
+    route: "/v1/activity/export";
+    query?: {
+      /** Lists only what concerns the pipeline with this id or slug. */
+      pipeline?: string;
+      /** Lists only what this actor did, such as `token ci`. */
+      actor?: string;
+      /** Lists only this action, such as `token.create`, the actions that begin with it, such as `token`, or the events with this status, such as `failed_to_deploy`. */
+      what?: string;
+      /** Lists only what has this text, in any case. */
+      search?: string;
+      /** Lists only what happened from then on: a day in UTC, a time, or a duration before now, such as `30d` or `12h`. */
+      since?: string;
+      /** Lists only what happened before. */
+      until?: string;
+    };
+    answer: string;
+  };
+  /** Count the deployments of each of the last 30 days. The token needs the role viewer. */
+  getStats: {
+    method: "GET";
+    route: "/v1/stats";
+    query?: {
+      /** Lists only what concerns the pipeline with this id or slug. */
+      pipeline?: string;
+    };
+    answer: {
+      days: Day[];
+      /** Whether a pipeline has more deployments than were counted: the newest 2,000, or fewer of many pipelines. */
+      cut?: boolean;
     };
   };
   /** List the work that is not done yet. The token needs the role viewer. */
@@ -962,6 +1042,12 @@ export interface Operations {
     query?: {
       /** Lists only what concerns the pipeline with this id or slug. */
       pipeline?: string;
+      /** Lists only the work of this queue. */
+      queue?: QueueName;
+      /** Lists only the work of this kind. */
+      kind?: string;
+      /** Lists only the work in this state. */
+      state?: WorkState;
       /** The maximum number of items. */
       limit?: number;
       /** The `next` of the previous page. */
@@ -1017,6 +1103,73 @@ export interface Operations {
       /** Why nothing was detected. */
       problem?: string;
     };
+  };
+  /** Make waiting work due at once. The token needs the role deployer. */
+  ringWork: {
+    method: "POST";
+    route: "/v1/queue/ring";
+    header?: {
+      /** Troy carries out requests with the same token, key and body once within a day. The same key with another body is 409. */
+      "Idempotency-Key"?: string;
+    };
+    body: {
+      /** For example `deployment:build`. */
+      kind: string;
+      subject_id: string;
+    };
+    answer: {
+      id: string;
+      kind?: string;
+      result: string;
+    };
+  };
+  /** Make work due at once with all of its attempts. The token needs the role deployer. */
+  retryWork: {
+    method: "POST";
+    route: "/v1/queue/retry";
+    header?: {
+      /** Troy carries out requests with the same token, key and body once within a day. The same key with another body is 409. */
+      "Idempotency-Key"?: string;
+    };
+    body: {
+      /** For example `deployment:build`. */
+      kind: string;
+      subject_id: string;
+    };
+    answer: {
+      id: string;
+      kind?: string;
+      result: string;
+    };
+  };
+  /** List the queues. The token needs the role viewer. */
+  listQueues: {
+    method: "GET";
+    route: "/v1/queues";
+    answer: {
+      queues: Queue[];
+    };
+  };
+  /** Pause a queue. The token needs the role admin. */
+  pauseQueue: {
+    method: "PUT";
+    route: "/v1/queues/{queue}/pause";
+    path: {
+      queue: string;
+    };
+    body: {
+      reason: string;
+    };
+    answer: Queue;
+  };
+  /** Resume a queue. The token needs the role admin. */
+  resumeQueue: {
+    method: "DELETE";
+    route: "/v1/queues/{queue}/pause";
+    path: {
+      queue: string;
+    };
+    answer: Queue;
   };
   /** Ring a task by hand. The token needs the role admin. */
   ringTask: {

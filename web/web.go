@@ -30,6 +30,7 @@ import (
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/secret"
 	"github.com/troy-iaas/troy/site"
+	"github.com/troy-iaas/troy/web/lists"
 	"github.com/troy-iaas/troy/web/reply"
 )
 
@@ -100,6 +101,8 @@ type server struct {
 	taken        chan struct{} // one slot for each message being processed
 	follows      chan struct{} // one slot for each followed log
 	reads        chan struct{} // one slot for each log that is sent once
+	exports      chan struct{} // one slot for each export
+	lists        lists.Lists
 
 	pages        *pages
 	certificates certificates
@@ -111,6 +114,9 @@ const (
 	quick = 15 * time.Second
 	slow  = 5 * time.Minute
 )
+
+// mostExports is the maximum number of exports that a process sends at a time.
+const mostExports = 8
 
 // New returns the handler of all paths. It sets its own deadlines while it
 // reads bodies and writes answers, so the server needs ReadHeaderTimeout and
@@ -136,6 +142,7 @@ func New(cfg Config, deps Deps) (http.Handler, error) {
 		trees: newTrees(deps.Store, 2*cfg.Limits.Files), repositories: newRepositories(deps.Forges), hosts: knownHosts(u),
 		unverified: newUnverified(unverifiedBytes, unverifiedOfOne), taken: make(chan struct{}, mostTaken),
 		follows: make(chan struct{}, mostFollowers), reads: make(chan struct{}, mostReaders),
+		exports: make(chan struct{}, mostExports), lists: lists.Lists{Q: queries.New(deps.DB)},
 		certificates: certificates{fetch: fetchCertificate, fetches: rate.NewLimiter(2, 10)}, now: time.Now,
 	}
 	if deps.SNSCertificate != nil {
@@ -208,13 +215,22 @@ func (s *server) routes(monitor http.Handler) *gin.Engine {
 		}
 	}
 	e.GET("/pipelines/:pipeline/deployments/:deployment/log", s.anonymous(s.deploymentShowLog))
+	e.GET("/activity/export", s.anonymous(s.activityShowExport))
 	e.Any("/monitor", gin.WrapH(monitor))
 	e.Any("/monitor/*path", gin.WrapH(monitor))
 
 	v1 := e.Group("/v1")
 	v1.GET("/whoami", s.as(credentials.Viewer, quick, s.whoami))
 	v1.GET("/activity", s.as(credentials.Viewer, quick, s.activityList))
+	// An export takes as long as its reader reads.
+	v1.GET("/activity/export", s.as(credentials.Viewer, 0, s.activityExport))
+	v1.GET("/stats", s.as(credentials.Viewer, quick, s.statsGet))
 	v1.GET("/queue", s.as(credentials.Viewer, quick, s.queueList))
+	v1.POST("/queue/ring", s.as(credentials.Deployer, quick, s.once(s.rungAgain, s.workRing)))
+	v1.POST("/queue/retry", s.as(credentials.Deployer, quick, s.once(s.rungAgain, s.workRetry)))
+	v1.GET("/queues", s.as(credentials.Viewer, quick, s.queuesList))
+	v1.PUT("/queues/:queue/pause", s.as(credentials.Admin, quick, s.queuePause))
+	v1.DELETE("/queues/:queue/pause", s.as(credentials.Admin, quick, s.queueResume))
 	v1.GET("/pipelines", s.as(credentials.Viewer, quick, s.pipelineList))
 	v1.POST("/pipelines", s.as(credentials.Admin, quick, s.once(s.pipelineAgain(http.StatusCreated), s.pipelineCreate)))
 	v1.GET("/repositories", s.as(credentials.Admin, slow, s.repositoryList))

@@ -31,8 +31,9 @@ type claim struct {
 // to do.
 func (w *Workers) work(ctx context.Context, h handler, t tasks.Task) error {
 	log := w.log.With("task", t.Kind, "subject", t.Subject)
+	policy, _ := tasks.PolicyOf(t.Kind)
 	row, err := w.q.WorkClaim(ctx, queries.WorkClaimParams{
-		LeaseSeconds: w.cfg.Lease.Seconds(), Kind: t.Kind, SubjectID: t.Subject,
+		LeaseSeconds: w.cfg.Lease.Seconds(), Kind: t.Kind, SubjectID: t.Subject, Queue: policy.Queue, Worker: w.name,
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
 		log.Debug("nothing to claim")
@@ -46,7 +47,6 @@ func (w *Workers) work(ctx context.Context, h handler, t tasks.Task) error {
 		age: time.Duration(row.AgeSeconds * float64(time.Second)),
 		log: log.With("epoch", row.Epoch, "attempt", row.Attempt),
 	}
-	policy, _ := tasks.PolicyOf(t.Kind)
 	// The claimed row gave its ring to another.
 	w.deps.Bell.Ask(policy.Queue)
 	c.log.Debug("claimed")

@@ -10,6 +10,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -102,6 +103,7 @@ type Workers struct {
 	deps     Deps
 	q        *queries.Queries
 	log      *slog.Logger
+	name     string // of this process, in the rows that it claims
 	handlers map[string]handler
 	stopping atomic.Bool
 	// catchUpsSeen is the last pipeline whose branch checks were verified.
@@ -124,7 +126,7 @@ type handler struct {
 
 // New returns workers that are not running yet.
 func New(cfg Config, deps Deps) *Workers {
-	w := &Workers{cfg: cfg, deps: deps, q: queries.New(marked{deps.DB}), log: deps.Log}
+	w := &Workers{cfg: cfg, deps: deps, q: queries.New(marked{deps.DB}), log: deps.Log, name: processName()}
 	w.handlers = map[string]handler{
 		tasks.TypeProvision:          {w.provision, w.failProvision},
 		tasks.TypeDeploy:             {w.deploy, w.failDeploy},
@@ -140,6 +142,16 @@ func New(cfg Config, deps Deps) *Workers {
 		tasks.TypeRetention:          {w.retention, w.giveUpRetention},
 	}
 	return w
+}
+
+// processName returns the name of this process for people: the machine and the
+// process id.
+func processName() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown host"
+	}
+	return fmt.Sprintf("%.100s, process %d", host, os.Getpid())
 }
 
 // shutdownTimeout is how long a stop waits for handlers to hand back their

@@ -145,6 +145,9 @@ func (d *doctor) postgres(ctx context.Context, cfg config) {
 		d.tell(checkup.Finding{Part: "Postgres", Said: oneLine(err), Remedy: "set TROY_DATABASE_URL to the primary, or make it accept writes"})
 		return
 	}
+	if err := health.QueuesPaused(ctx, conn); err != nil {
+		d.tell(checkup.Finding{Part: "queues", Said: oneLine(err), Remedy: "resume them with `troy queue resume`, unless they are paused on purpose"})
+	}
 	d.tell(checkup.Finding{Part: "Postgres", Said: "answers, and its schema is this version's"})
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/site"
+	"github.com/troy-iaas/troy/web/lists"
 	"github.com/troy-iaas/troy/web/reply"
 )
 
@@ -67,6 +68,8 @@ type Deps struct {
 	// one of them.
 	Repositories func(ctx context.Context, search string) (Repositories, error)
 	Inspect      func(ctx context.Context, provider troy.Provider, name, branch, root string) (Inspection, error)
+	// PausedInRedis returns the queues that are paused in Redis alone.
+	PausedInRedis func(context.Context) ([]string, error)
 	// Note tells the log of requests of one; calls for the same request add up.
 	Note func(context.Context, Note)
 	// Stopping is closed when the process is about to stop, so that streams end.
@@ -79,6 +82,7 @@ type Dashboard struct {
 	cfg       Config
 	deps      Deps
 	q         *queries.Queries
+	lists     lists.Lists
 	templates *template.Template
 	failures  *failures
 	refusals  *refusals
@@ -92,12 +96,17 @@ func New(cfg Config, deps Deps) (*Dashboard, error) {
 		return nil, err
 	}
 	return &Dashboard{
-		cfg: cfg, deps: deps, q: queries.New(deps.DB), templates: templates, failures: newFailures(), refusals: newRefusals(), streams: &streams{of: map[uuid.UUID]int{}},
+		cfg: cfg, deps: deps, q: queries.New(deps.DB), lists: lists.Lists{Q: queries.New(deps.DB)}, templates: templates, failures: newFailures(), refusals: newRefusals(), streams: &streams{of: map[uuid.UUID]int{}},
 	}, nil
 }
 
+// Mux takes handlers of patterns, as http.ServeMux does.
+type Mux interface {
+	HandleFunc(pattern string, handler func(http.ResponseWriter, *http.Request))
+}
+
 // Register adds the pages' paths to a mux. It takes no other path.
-func (d *Dashboard) Register(mux *http.ServeMux) {
+func (d *Dashboard) Register(mux Mux) {
 	mux.HandleFunc("GET /static/{name}", serveStatic)
 	mux.HandleFunc("GET "+credentials.LoginPath, d.open(d.loginShow))
 	mux.HandleFunc("POST "+credentials.LoginPath, d.open(d.login))
@@ -111,6 +120,13 @@ func (d *Dashboard) Register(mux *http.ServeMux) {
 	mux.HandleFunc("GET /new/repository", d.page(d.repositoryShow))
 	mux.HandleFunc("POST /new/repository", d.page(d.repositoryConnect))
 	mux.HandleFunc("GET /new/slug", d.page(d.slugSuggest))
+	mux.HandleFunc("GET /queue", d.page(d.queue))
+	mux.HandleFunc("GET /queue/live", d.live(d.queueNow))
+	mux.HandleFunc("POST /queue/actions/{action}", d.page(d.queueAct))
+	mux.HandleFunc("GET /activity", d.page(d.activity))
+	mux.HandleFunc("GET /activity/live", d.live(d.activityNow))
+	mux.HandleFunc("GET /palette", d.page(d.palette))
+	mux.HandleFunc("GET /palette/{pipeline}", d.page(d.palettePipeline))
 	mux.HandleFunc("GET /system", d.page(d.system))
 	mux.HandleFunc("POST /system/sessions/{session}/revoke", d.page(d.sessionRevoke))
 	mux.HandleFunc("GET /pipelines/{pipeline}", d.page(d.pipeline))

@@ -29,6 +29,7 @@ const (
 type pipelineView struct {
 	frame
 	Stream string
+	Charts chartsView
 	Now    nowView
 	Drop   *dropView // nil for those who may not deploy
 }
@@ -131,6 +132,11 @@ func (d *Dashboard) pipeline(v *visit) error {
 		}
 		view.Drop = &drop
 	}
+	stats, err := d.lists.Stats(v.ctx(), []uuid.UUID{p.ID}, time.Now())
+	if err != nil {
+		return err
+	}
+	view.Charts = charts(stats)
 	if before := v.r.URL.Query().Get("before"); before != "" {
 		view.Stream += "&before=" + strconv.Itoa(int(now.before()))
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/troy-iaas/troy/credentials"
 	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/web/lists"
 	"github.com/troy-iaas/troy/web/reply"
 )
 
@@ -268,15 +269,13 @@ func (d *Dashboard) changesSince(v *visit, p queries.Pipeline, at string) ([]cha
 	if err != nil {
 		return nil, nil //nolint:nilerr // the form does not say when the page was made
 	}
-	rows, err := d.q.ActivityOf(v.ctx(), queries.ActivityOfParams{
-		PipelineIds: []uuid.UUID{p.ID}, BeforeTime: time.Now().Add(time.Hour), BeforeID: uuid.Max, PageLimit: 50,
-	})
+	page, err := d.lists.Activity(v.ctx(), lists.ActivityFilter{What: intake.Configured, Since: since, Only: []uuid.UUID{p.ID}}, v.who, "", 50)
 	if err != nil {
 		return nil, fmt.Errorf("read the changes of pipeline %s: %w", p.ID, err)
 	}
 	var list []changeView
-	for _, r := range rows {
-		if r.Action == intake.Configured && r.Time.After(since) {
+	for _, r := range page.Activity {
+		if r.Time.After(since) {
 			list = append(list, changeView{Actor: r.Actor, What: r.Subject, Time: r.Time})
 		}
 	}
