@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 
@@ -204,4 +206,47 @@ func TestFilesPages(t *testing.T) {
 			t.Errorf("%s answers %d, want %d", path, a.status, want)
 		}
 	}
+}
+
+// In a browser the tree opens folder by folder, the changes are compared with
+// another deployment by choice, and names are text.
+func TestFilesInABrowser(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.create("Blog")
+	w.publish(p, map[string]string{"index.html": "x", "only-first.txt": "1"})
+	contents := map[string]string{"index.html": "home", hostile + ".html": "x", "assets/" + hostile + "\u202e.js": "x", "assets/css/a.css": "1"}
+	for i := range 250 {
+		contents[fmt.Sprintf("assets/%03d.js", i)] = "x"
+	}
+	w.publish(p, map[string]string{"index.html": "home"})
+	w.publish(p, contents)
+	b := browse(t)
+	b.signIn(w, w.token(credentials.Viewer), "/pipelines/blog/deployments/3")
+	b.shows("#files", hostile+".html")
+	b.shows("#files summary", "assets/")
+	if rows := b.number(`document.querySelectorAll("#files li").length`); rows != 3 {
+		t.Errorf("%d rows are shown before a folder is opened", rows)
+	}
+	b.do(chromedp.Evaluate[chromedp.Void](`document.querySelector("#files summary").focus()`), chromedp.KeyEvent(kb.Enter))
+	b.shows("#files .below", "098.js")
+	b.shows("#files .below .rest", "Show more")
+	for range 2 {
+		before := b.number(`document.querySelectorAll("#files .below > ul > li").length`)
+		b.do(chromedp.Click("#files .below .rest a"))
+		b.eventually("more files are shown", func() bool { return b.number(`document.querySelectorAll("#files .below > ul > li").length`) > before })
+	}
+	if rows := b.number(`document.querySelectorAll("#files .below > ul > li").length`); rows != 252 || b.number(`document.querySelectorAll("#files .below .rest").length`) != 0 {
+		t.Errorf("%d entries of the folder are shown, want 252", rows)
+	}
+	b.shows("#files .below", hostile)
+	b.shows("#changes", "253 added")
+	b.do(chromedp.Evaluate[chromedp.Void](`(() => { const s = document.getElementById("with"); s.value = "1"; s.dispatchEvent(new Event("change", { bubbles: true })); })()`))
+	b.shows("#changes", "1 removed")
+	b.shows("#changes", "1 changed")
+	b.shows("#changes .changes", hostile)
+	if n := b.number(`document.images.length`); n != 0 {
+		t.Errorf("the page has %d pictures", n)
+	}
+	b.quiet()
 }
