@@ -250,6 +250,8 @@
   };
 
   // --- publishing ---
+  const perFile = 16 << 10;
+  const lasts = (seconds) => (seconds < 90 ? Math.ceil(seconds) + " s" : Math.ceil(seconds / 60) + " min");
   const progress = (label, count, bytes) => {
     const begun = performance.now();
     let files = 0, moved = 0, drawn = 0;
@@ -259,10 +261,12 @@
       const now = performance.now();
       if (now - drawn < 100 && files < count) return;
       drawn = now;
-      const speed = moved / Math.max(0.2, (now - begun) / 1000);
-      bar.value = bytes > 0 ? moved / bytes : files / Math.max(1, count);
+      const seconds = Math.max(0.2, (now - begun) / 1000), speed = moved / seconds;
+      // A small file takes as long as some bytes of a large one.
+      const work = moved + files * perFile, whole = bytes + count * perFile;
+      bar.value = work / Math.max(1, whole);
       step.textContent = `${label} ${files.toLocaleString("en")} of ${counted(count, "file")}`;
-      rate.textContent = `${size(moved)} of ${size(bytes)}, ${size(Math.round(speed))}/s` + (moved < bytes && speed > 0 ? `, ${Math.ceil((bytes - moved) / speed)} s left` : "");
+      rate.textContent = `${size(moved)} of ${size(bytes)}, ${size(Math.round(speed))}/s` + (work > 0 && work < whole ? `, ${lasts(((whole - work) * seconds) / work)} left` : "");
     };
   };
   const hash = async () => {
