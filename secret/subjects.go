@@ -1,10 +1,20 @@
 package secret
 
-import "fmt"
+import (
+	"crypto/rand"
+	"fmt"
+)
 
 // App returns the subject of the credentials of Troy's app at a forge.
 func App(provider string) Subject {
 	return Subject{Kind: "forge_app", ID: provider, Name: "credentials"}
+}
+
+// NewSigningKey returns a random key for signatures.
+func NewSigningKey() []byte {
+	key := make([]byte, KeyBytes)
+	rand.Read(key) // never fails (crypto/rand)
+	return key
 }
 
 // Access returns the subject of a password of a protected site.

@@ -103,6 +103,7 @@ type server struct {
 	reads        chan struct{} // one slot for each log that is sent once
 	exports      chan struct{} // one slot for each export
 	lists        lists.Lists
+	hashing      chan struct{} // one slot for each password that is hashed
 
 	pages        *pages
 	certificates certificates
@@ -142,7 +143,7 @@ func New(cfg Config, deps Deps) (http.Handler, error) {
 		trees: newTrees(deps.Store, 2*cfg.Limits.Files), repositories: newRepositories(deps.Forges), hosts: knownHosts(u),
 		unverified: newUnverified(unverifiedBytes, unverifiedOfOne), taken: make(chan struct{}, mostTaken),
 		follows: make(chan struct{}, mostFollowers), reads: make(chan struct{}, mostReaders),
-		exports: make(chan struct{}, mostExports), lists: lists.Lists{Q: queries.New(deps.DB)},
+		hashing: make(chan struct{}, 2), exports: make(chan struct{}, mostExports), lists: lists.Lists{Q: queries.New(deps.DB)},
 		certificates: certificates{fetch: fetchCertificate, fetches: rate.NewLimiter(2, 10)}, now: time.Now,
 	}
 	if deps.SNSCertificate != nil {
@@ -260,6 +261,12 @@ func (s *server) routes(monitor http.Handler) *gin.Engine {
 	p.GET("/variables/:name", s.as(credentials.Admin, quick, s.variableGet))
 	p.PUT("/variables/:name", s.as(credentials.Admin, quick, s.variableSet))
 	p.DELETE("/variables/:name", s.as(credentials.Admin, quick, s.variableRemove))
+	p.GET("/access", s.as(credentials.Viewer, quick, s.accessGet))
+	p.DELETE("/access", s.as(credentials.Admin, quick, s.changeAccess(s.accessOff)))
+	p.PUT("/access/passwords/:name", s.as(credentials.Admin, quick, s.changeAccess(s.accessPasswordSet)))
+	p.DELETE("/access/passwords/:name", s.as(credentials.Admin, quick, s.changeAccess(s.accessPasswordRemove)))
+	p.POST("/access/networks", s.as(credentials.Admin, quick, s.once(s.accessAgain, s.changeAccess(s.accessAllow))))
+	p.DELETE("/access/networks", s.as(credentials.Admin, quick, s.changeAccess(s.accessDisallow)))
 	p.POST("/purge", s.as(credentials.Deployer, quick, s.once(s.pipelineAgain(http.StatusAccepted), s.pipelinePurge)))
 	p.POST("/lock", s.as(credentials.Deployer, quick, s.once(s.pipelineAgain(http.StatusOK), s.pipelineLock)))
 	p.DELETE("/lock", s.as(credentials.Deployer, quick, s.pipelineUnlock))

@@ -83,6 +83,7 @@ func what(e client.Activity) cell {
 		"pipeline.configure": "settings changed:", "pipeline.lock": "locked", "pipeline.unlock": "unlocked", "pipeline.purge": "assets purged",
 		"pipeline.delete-now": "deletion begins at once",
 		"variable.set":        "variable set:", "variable.remove": "variable removed:", "deployment.cancel": "deployment cancelled:",
+		"access.password-set": "site password set:", "access.password-remove": "site password removed:", "access.allow": "network allowed:", "access.disallow": "network removed:", "access.off": "site made public",
 		"token.create": "token created:", "token.revoke": "token revoked:", "app.setup": "app set up:", "app.import": "app imported:",
 		"session.create": "signed in:", "session.refuse": "sign-in failed:", "session.revoke": "session revoked:",
 	}

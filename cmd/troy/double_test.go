@@ -38,6 +38,8 @@ type double struct {
 	// queued is the number of reads of a waiting deployment before it begins,
 	// and its place in the queue until then.
 	queued int64
+	// typed is the last password that was set.
+	typed string
 	// silent makes builds print nothing.
 	silent bool
 	// stuck receives a value when a deployment that never ends is read.
@@ -49,6 +51,8 @@ type doublePipeline struct {
 	client.Pipeline
 	deployments []*client.Deployment // oldest first
 	variables   []client.Variable
+	access      client.Access
+	applies     int // looks at access until its change holds
 	publish     map[uuid.UUID]bool
 	wasLive     []uuid.UUID
 	events      []client.Event
@@ -87,6 +91,12 @@ func newDouble() *double {
 		"GET /v1/pipelines/{p}/variables":                   d.on(d.listVariables),
 		"PUT /v1/pipelines/{p}/variables/{name}":            d.on(d.setVariable),
 		"DELETE /v1/pipelines/{p}/variables/{name}":         d.on(d.removeVariable),
+		"GET /v1/pipelines/{p}/access":                      d.on(d.showAccess),
+		"DELETE /v1/pipelines/{p}/access":                   d.on(d.unprotect),
+		"PUT /v1/pipelines/{p}/access/passwords/{name}":     d.on(d.setAccessPassword),
+		"DELETE /v1/pipelines/{p}/access/passwords/{name}":  d.on(d.removeAccessPassword),
+		"POST /v1/pipelines/{p}/access/networks":            d.on(d.allow),
+		"DELETE /v1/pipelines/{p}/access/networks":          d.on(d.disallow),
 		"GET /v1/pipelines/{p}/events":                      d.on(d.listEvents),
 		"GET /v1/pipelines/{p}/deployments":                 d.on(d.listDeployments),
 		"GET /v1/pipelines/{p}/deployments/{d}":             d.on(d.showDeployment),

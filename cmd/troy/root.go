@@ -92,7 +92,7 @@ Exit codes:
 	root.PersistentFlags().StringVar(&a.format, "format", "", "format the JSON's fields with a Go `template`")
 	root.PersistentFlags().BoolVar(&a.wide, "wide", false, "show more columns, full texts and full times")
 	root.AddCommand(
-		newRelease(a), newDeploy(a), newRetry(a), newCancel(a), newLogs(a), newRollback(a), newPromote(a), newLock(a), newUnlock(a), newRestore(a), newPurge(a), newStatus(a), newVersion(a),
+		newRelease(a), newDeploy(a), newRetry(a), newCancel(a), newLogs(a), newRollback(a), newPromote(a), newLock(a), newUnlock(a), newRestore(a), newPurge(a), newAccess(a), newStatus(a), newVersion(a),
 		newLogin(a), newLogout(a), newWhoami(a), newContext(a), newLink(a), newUnlink(a), newInit(a),
 		newFiles(a), newDiff(a), newOpen(a), newWatch(a), newActivity(a), newQueue(a), newMan(),
 		group("token", "Manage the server's tokens", newTokenList(a), newTokenCreate(a), newTokenRevoke(a)),

@@ -61,6 +61,7 @@ func TestScripts(t *testing.T) {
 			"pipeline": addPipelines,
 			"dev":      makeDev,
 			"mode":     wantMode,
+			"typed":    wantTyped,
 		},
 	})
 }
@@ -128,6 +129,16 @@ func breaks(ts *testscript.TestScript, _ bool, args []string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.breaks = n
+}
+
+// wantTyped checks the last password that was set for a site: typed 'correct horse'.
+func wantTyped(ts *testscript.TestScript, _ bool, args []string) {
+	d := ts.Value("double").(*double)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.typed != args[0] {
+		ts.Fatalf("the password is %q, want %q", d.typed, args[0])
+	}
 }
 
 // wantPuts checks the number of files uploaded since the last call.

@@ -54,7 +54,14 @@ func newWebCommand() *cobra.Command {
 }
 
 func (b *backend) intake(cfg config) *intake.Intake {
-	return intake.New(b.db, b.bell, intake.Config{SitesSuffix: cfg.SitesSuffix, AutoProvision: cfg.AutoProvision, CarryAssets: cfg.CarryAssets, DeleteGrace: cfg.DeleteGrace})
+	unprotected := ""
+	if cfg.onAWS() {
+		unprotected = "sites on AWS can't be protected yet: CloudFront would serve them to everyone (docs/aws.md)"
+	}
+	return intake.New(b.db, b.bell, intake.Config{
+		SitesSuffix: cfg.SitesSuffix, AutoProvision: cfg.AutoProvision, CarryAssets: cfg.CarryAssets, DeleteGrace: cfg.DeleteGrace,
+		NoProtection: unprotected,
+	})
 }
 
 func newWeb(cfg config, b *backend, log *slog.Logger) (*http.Server, error) {

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/client"
+	"github.com/troy-iaas/troy/site"
+)
+
+func (d *double) showAccess(_ *http.Request, p *doublePipeline) (answer, error) {
+	if p.applies > 0 {
+		p.applies--
+	}
+	return d.accessOf(p, 200)
+}
+
+func (d *double) accessOf(p *doublePipeline, status int) (answer, error) {
+	now := p.access
+	now.Scope, now.InForce = "site", p.applies == 0
+	now.Protected = len(now.Passwords) > 0 || len(now.Networks) > 0
+	now.Passwords, now.Networks = append([]client.AccessPassword{}, now.Passwords...), append([]string{}, now.Networks...)
+	return answer{status, now}, nil
+}
+
+// accessChanged holds at the second look, or with a slug "stuck" never.
+func (d *double) accessChanged(p *doublePipeline) (answer, error) {
+	p.applies = 2
+	if p.Slug == "stuck" {
+		p.applies, p.access.Problem = 1<<30, "the disk is read-only"
+	}
+	return d.accessOf(p, 202)
+}
+
+func (d *double) setAccessPassword(r *http.Request, p *doublePipeline) (answer, error) {
+	var body struct {
+		Password string `json:"password"`
+	}
+	if err := decode(r, &body); err != nil {
+		return answer{}, err
+	}
+	if len(body.Password) < 8 {
+		return answer{}, troy.Errorf(troy.Invalid, "the password has %d characters; expected at least 8", len(body.Password)).At("password")
+	}
+	d.typed = body.Password
+	name := r.PathValue("name")
+	p.access.Passwords = append(slices.DeleteFunc(p.access.Passwords, func(w client.AccessPassword) bool { return w.Name == name }), client.AccessPassword{Name: name, ChangedAt: time.Now()})
+	return d.accessChanged(p)
+}
+
+func (d *double) removeAccessPassword(r *http.Request, p *doublePipeline) (answer, error) {
+	at := slices.IndexFunc(p.access.Passwords, func(w client.AccessPassword) bool { return w.Name == r.PathValue("name") })
+	switch {
+	case at < 0:
+		return fail(troy.NotFound, "the site has no password %q", r.PathValue("name"))
+	case len(p.access.Passwords)+len(p.access.Networks) == 1:
+		return fail(troy.Conflict, "nothing else protects the site, so everyone could see it")
+	}
+	p.access.Passwords = slices.Delete(p.access.Passwords, at, at+1)
+	return d.accessChanged(p)
+}
+
+func (d *double) allow(r *http.Request, p *doublePipeline) (answer, error) {
+	var body struct {
+		Network string `json:"network"`
+	}
+	if err := decode(r, &body); err != nil {
+		return answer{}, err
+	}
+	network, err := site.ParseNetwork(body.Network)
+	if err != nil {
+		return answer{}, troy.Errorf(troy.Invalid, "%w", err).At("network")
+	}
+	p.access.Networks = append(p.access.Networks, network.String())
+	return d.accessChanged(p)
+}
+
+func (d *double) disallow(r *http.Request, p *doublePipeline) (answer, error) {
+	at := slices.Index(p.access.Networks, r.URL.Query().Get("network"))
+	if at < 0 {
+		return fail(troy.NotFound, "the site does not list the network")
+	}
+	p.access.Networks = slices.Delete(p.access.Networks, at, at+1)
+	return d.accessChanged(p)
+}
+
+func (d *double) unprotect(_ *http.Request, p *doublePipeline) (answer, error) {
+	p.access.Passwords, p.access.Networks = nil, nil
+	return d.accessChanged(p)
+}
