@@ -235,6 +235,25 @@ export interface File {
 
 export type Digest = string;
 
+/** Who may see a site. With networks, a visitor must come from one of them; with passwords, the visitor must know one of them. */
+export interface Access {
+  /** Whether there is a password or a network. */
+  protected: boolean;
+  /** What is protected. It is `site`. */
+  scope: "site" | "previews";
+  /** Whether the site is served this way. After a change it is false until a worker has applied it, and the site is served as before. */
+  in_force: boolean;
+  passwords: Array<{
+    name: string;
+    changed_at: string;
+  }>;
+  networks: string[];
+  /** Absent if the site was never protected. */
+  changed_at?: string;
+  /** Why it is not in force, if an attempt to apply it failed. */
+  problem?: string;
+}
+
 export interface Variable {
   name: string;
   secret: boolean;
@@ -874,6 +893,86 @@ export interface Operations {
       expect_live?: string;
     };
     answer: Deployment;
+  };
+  /** Show who may see a pipeline's site. The token needs the role viewer. */
+  getAccess: {
+    method: "GET";
+    route: "/v1/pipelines/{pipeline}/access";
+    path: {
+      /** The id or the slug of the pipeline. */
+      pipeline: string;
+    };
+    answer: Access;
+  };
+  /** Let everyone see a pipeline's site. The token needs the role admin. */
+  unprotectSite: {
+    method: "DELETE";
+    route: "/v1/pipelines/{pipeline}/access";
+    path: {
+      /** The id or the slug of the pipeline. */
+      pipeline: string;
+    };
+    answer: Access;
+  };
+  /** Add or change a password of a pipeline's site. The token needs the role admin. */
+  setAccessPassword: {
+    method: "PUT";
+    route: "/v1/pipelines/{pipeline}/access/passwords/{name}";
+    path: {
+      /** The id or the slug of the pipeline. */
+      pipeline: string;
+      /** 1 to 40 lower-case letters, digits and hyphens. */
+      name: string;
+    };
+    body: {
+      /** At least 8 characters and at most 256 bytes, without control characters. */
+      password: string;
+    };
+    answer: Access;
+  };
+  /** Remove a password of a pipeline's site. The token needs the role admin. */
+  removeAccessPassword: {
+    method: "DELETE";
+    route: "/v1/pipelines/{pipeline}/access/passwords/{name}";
+    path: {
+      /** The id or the slug of the pipeline. */
+      pipeline: string;
+      /** 1 to 40 lower-case letters, digits and hyphens. */
+      name: string;
+    };
+    answer: Access;
+  };
+  /** Let visitors from a network see a pipeline's site. The token needs the role admin. */
+  allowNetwork: {
+    method: "POST";
+    route: "/v1/pipelines/{pipeline}/access/networks";
+    path: {
+      /** The id or the slug of the pipeline. */
+      pipeline: string;
+    };
+    header?: {
+      /** Troy carries out requests with the same token, key and body once within a day. The same key with another body is 409. */
+      "Idempotency-Key"?: string;
+    };
+    body: {
+      /** `203.0.113.0/24`, `2001:db8::/32` or a single address. */
+      network: string;
+    };
+    answer: Access;
+  };
+  /** Remove a network from the list of a pipeline's site. The token needs the role admin. */
+  disallowNetwork: {
+    method: "DELETE";
+    route: "/v1/pipelines/{pipeline}/access/networks";
+    path: {
+      /** The id or the slug of the pipeline. */
+      pipeline: string;
+    };
+    query: {
+      /** The network. */
+      network: string;
+    };
+    answer: Access;
   };
   /** List the variables of a pipeline by name. The token needs the role admin. */
   listVariables: {
