@@ -27,11 +27,14 @@ func (p proxies) contain(a netip.Addr) bool {
 // appends the one that it saw. The result is invalid if a trusted proxy sent
 // something else than an address.
 func (p proxies) client(r *http.Request) netip.Addr {
-	addr := parseAddr(r.RemoteAddr)
+	return p.origin(parseAddr(r.RemoteAddr), r.Header["X-Forwarded-For"])
+}
+
+// origin is client for a peer and its X-Forwarded-For lines.
+func (p proxies) origin(addr netip.Addr, lines []string) netip.Addr {
 	if !p.contain(addr) {
 		return addr
 	}
-	lines := r.Header["X-Forwarded-For"]
 	for i := len(lines) - 1; i >= 0; i-- {
 		rest := lines[i]
 		for more := true; more; {

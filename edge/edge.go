@@ -52,6 +52,14 @@ type Config struct {
 	// an IPv6 network of 64 bits; 0 means no maximum. Proxies and addresses of
 	// private networks have none of their own.
 	Connections, ClientConnections int
+	// Traffic counts the requests to each site in the data folder.
+	Traffic bool
+	// AccessLog gets a line for each response; nil means none. AccessFormat is
+	// AccessJSON if it is empty. FullAddresses means that the addresses of
+	// clients are logged whole.
+	AccessLog     io.Writer
+	AccessFormat  AccessFormat
+	FullAddresses bool
 	// Logger logs each request at debug level and faults at error level. Nil
 	// disables logging.
 	Logger *slog.Logger
@@ -67,11 +75,13 @@ type Server struct {
 	catalog *catalog
 	blobs   *blobs
 	encoder *encoder
-	pages   *pages
-	keeper  *keeper
-	proxies proxies
-	https   bool
-	log     *slog.Logger
+	// observer is nil if nothing is to be observed.
+	observer *observer
+	pages    *pages
+	keeper   *keeper
+	proxies  proxies
+	https    bool
+	log      *slog.Logger
 }
 
 // New validates cfg and returns a Server. Errors name the field.
@@ -129,13 +139,14 @@ func New(cfg Config) (*Server, error) {
 			clock: clock, layout: layout, limits: cfg.Limits, hosts: lru.New[string, *live](cfg.IndexBytes),
 			onDisk: lru.New[site.Tree, *onDisk](spillFactor * cfg.IndexBytes), spillDir: cfg.SpillDir, log: cfg.Logger,
 		},
-		blobs:   blobs,
-		encoder: newEncoder(blobs, cfg.Logger),
-		pages:   pages,
-		keeper:  newKeeper(time.Now),
-		proxies: trusted,
-		https:   cfg.HTTPS,
-		log:     cfg.Logger,
+		blobs:    blobs,
+		encoder:  newEncoder(blobs, cfg.Logger),
+		observer: newObserver(cfg, layout),
+		pages:    pages,
+		keeper:   newKeeper(time.Now),
+		proxies:  trusted,
+		https:    cfg.HTTPS,
+		log:      cfg.Logger,
 	}, nil
 }
 
@@ -157,14 +168,23 @@ func (s *Server) HTTPServer() *http.Server {
 
 // ServeHTTP serves one request from the live deployment of its host.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !s.log.Enabled(r.Context(), slog.LevelDebug) {
+	switch debug := s.log.Enabled(r.Context(), slog.LevelDebug); {
+	case debug:
+	case s.observer != nil:
+		s.observed(w, r)
+		return
+	default:
 		s.answer(w, r)
 		return
 	}
 	start := time.Now()
 	rec := &recorder{ResponseWriter: w, status: http.StatusOK}
 	id := requestID(w)
-	s.answer(rec, r)
+	if s.observer != nil {
+		s.observed(rec, r)
+	} else {
+		s.answer(rec, r)
+	}
 	// The query is not logged because it may contain secrets.
 	s.log.DebugContext(r.Context(), "request",
 		"request_id", id, "method", r.Method, "host", r.Host, "path", r.URL.Path,
@@ -213,6 +233,9 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
 			l, err = s.catalog.find(host)
 		}
 		if err == nil {
+			if rec, ok := w.(*recorder); ok {
+				rec.live = l
+			}
 			out, ok := s.admit(w, r, l.access)
 			if !ok {
 				return
@@ -278,6 +301,14 @@ type recorder struct {
 	http.ResponseWriter
 	status int
 	bytes  int64
+	live   *live // nil if the host has no site
+}
+
+// keep implements hotWriter.
+func (r *recorder) keep(k kept) {
+	if w, ok := r.ResponseWriter.(hotWriter); ok {
+		w.keep(k)
+	}
 }
 
 func (r *recorder) WriteHeader(status int) {

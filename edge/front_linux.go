@@ -38,9 +38,7 @@ type front struct {
 func (s *Server) Serve(ctx context.Context, l net.Listener, grace time.Duration) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	s.clock.tick()
-	go s.clock.run(ctx)
-	go s.encoder.run(ctx)
+	defer s.background(ctx)()
 	tcp, ok := l.(*net.TCPListener)
 	if !ok {
 		return s.serveOthers(ctx, s.limits.listener(l), grace)
@@ -254,6 +252,7 @@ func (c *conn) answer(q *request) bool {
 	if f.hot {
 		if a := f.server.hot.find(q, accepts, stamp); a != nil {
 			first, fields, body := a.parts(q, f.server.clock.now())
+			f.server.observeKept(q, a, c.from.Addr())
 			return c.write(time.Now().Add(c.loop.front.server.times.write), 0, first, fields, body) == nil
 		}
 	}

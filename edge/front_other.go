@@ -13,8 +13,6 @@ import (
 func (s *Server) Serve(ctx context.Context, l net.Listener, grace time.Duration) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	s.clock.tick()
-	go s.clock.run(ctx)
-	go s.encoder.run(ctx)
+	defer s.background(ctx)()
 	return s.serveOthers(ctx, s.limits.listener(l), grace)
 }

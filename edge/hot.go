@@ -3,8 +3,9 @@ package edge
 import (
 	"bytes"
 	"net/http"
-	"strings"
 	"unsafe"
+
+	"github.com/google/uuid"
 
 	"github.com/troy-iaas/troy/internal/lru"
 )
@@ -19,11 +20,14 @@ type hotKey struct {
 // hotAnswer is a response as bytes. Its status line and its Date are not part
 // of it, because the date changes.
 type hotAnswer struct {
-	sources *sources
-	etag    string
-	fields  []byte // until the body
-	same    []byte // the fields of 304
-	body    []byte
+	sources  *sources
+	pipeline uuid.UUID
+	host     string
+	path     string
+	etag     string
+	fields   []byte // until the body
+	same     []byte // the fields of 304
+	body     []byte
 }
 
 // hotOverhead is the approximate cost of a kept response in memory besides its
@@ -99,16 +103,19 @@ func (h *hot) put(q *request, accepts codings, k *kept, header http.Header) {
 	_ = header.WriteSubset(&same, map[string]bool{"Accept-Ranges": true, "Content-Type": true, "Content-Length": true, "Content-Encoding": true})
 	same.WriteString("\r\n")
 	key := hotKey{string(host), string(q.target), accepts}
-	a := &hotAnswer{sources: k.sources, etag: strings.Clone(k.etag), fields: fields.Bytes(), same: same.Bytes(), body: k.body}
+	a := &hotAnswer{
+		sources: k.live.sources, pipeline: k.live.tree.Pipeline, host: k.live.host, path: key.target, etag: k.etag,
+		fields: fields.Bytes(), same: same.Bytes(), body: k.body,
+	}
 	h.answers.Put(key, a, int64(len(a.fields)+len(a.same)+len(a.body)+hotOverhead))
 }
 
 // kept is what the handler says about a response that may be kept: it depends
 // only on the request's host, path and accepted codings, and on the sources.
 type kept struct {
-	sources *sources
-	etag    string
-	body    []byte
+	live *live
+	etag string
+	body []byte
 }
 
 // hotWriter is a ResponseWriter that can keep responses.

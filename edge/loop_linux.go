@@ -218,7 +218,7 @@ func (l *loop) touch(fd int) {
 // In every other case a goroutine goes on.
 func (l *loop) serve(c *conn) {
 	if len(c.begun) > 0 {
-		// Whoever sends often enough is never idle when sweep looks.
+		// A client that sends often enough is never idle when sweep looks.
 		if c.late() {
 			c.close()
 			return
@@ -268,6 +268,7 @@ func (l *loop) serve(c *conn) {
 // send writes a kept response.
 func (l *loop) send(c *conn, a *hotAnswer, q *request, clock *clock) {
 	first, fields, body := a.parts(q, clock.now())
+	l.front.server.observeKept(q, a, c.from.Addr())
 	parts := [3]unix.Iovec{iovec(first), iovec(fields), iovec(body)}
 	count := 3
 	if len(body) == 0 {

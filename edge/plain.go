@@ -41,6 +41,7 @@ type request struct {
 	// If-None-Match, at most one of each in a neutral request.
 	encoding, noneMatch []byte
 	agent, referer      []byte
+	forwarded           []byte // X-Forwarded-For
 	fields              []byte // the lines of all fields
 	// neutral means that no field other than encoding and noneMatch affects a
 	// response that the handler allows to keep, and anonymous that no field can
@@ -206,7 +207,10 @@ func (q *request) field(name, value []byte) bool {
 	case "accept", "accept-language", "cache-control", "pragma", "upgrade-insecure-requests", "dnt", "priority", "purpose",
 		"sec-fetch-site", "sec-fetch-mode", "sec-fetch-user", "sec-fetch-dest", "sec-gpc", "sec-purpose",
 		"sec-ch-ua", "sec-ch-ua-mobile", "sec-ch-ua-platform", "if-modified-since", "via", "forwarded",
-		"x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-port", "x-real-ip":
+		"x-forwarded-host", "x-forwarded-proto", "x-forwarded-port", "x-real-ip":
+	case "x-forwarded-for":
+		q.neutral = q.neutral && q.forwarded == nil
+		q.forwarded = value
 	case "cookie":
 		q.anonymous = false
 	default:

@@ -129,6 +129,9 @@ type sent struct {
 	status int
 	// changes are those of the site's rules, or nil.
 	changes *rules.Changes
+	// varies means that the answer depends on more of the request than the host,
+	// the path, the query and the accepted codings.
+	varies bool
 }
 
 // send serves a file. Conditions and ranges of the request count only for
@@ -205,8 +208,8 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, l *live, what sent
 		return nil
 	}
 	fields.set("Content-Length", strconv.FormatInt(size, 10))
-	if k, ok := w.(hotWriter); ok && status == http.StatusOK && b.file == nil && final && l.access == nil && l.index.owns(name) {
-		k.keep(kept{l.sources, fields.to.Get("Etag"), b.data})
+	if k, ok := w.(hotWriter); ok && status == http.StatusOK && b.file == nil && final && l.access == nil && !what.varies && l.index.owns(name) {
+		k.keep(kept{l, etag(f.digest, coded), b.data})
 	}
 	w.WriteHeader(status)
 	if r.Method == http.MethodHead {

@@ -30,9 +30,15 @@ func (x ruled) Missing(path string) (string, bool) {
 // respondByRules is respond for a site that has rules.
 func (s *Server) respondByRules(w http.ResponseWriter, r *http.Request, l *live, path string) error {
 	m := l.index.rules
-	d := m.Decide(ruled{l.index, time.Now().Unix()}, rules.Request{
+	tree, request := ruled{l.index, time.Now().Unix()}, rules.Request{
 		Host: l.host, Path: path, Query: r.URL.RawQuery, HTML: rules.AcceptsHTML(r.Header["Accept"]),
-	})
+	}
+	d := m.Decide(tree, request)
+	varies := true
+	if _, ok := w.(hotWriter); ok {
+		request.HTML = !request.HTML
+		varies = m.Decide(tree, request) != d
+	}
 	if l.index.broken() {
 		return errSpill
 	}
@@ -67,7 +73,7 @@ func (s *Server) respondByRules(w http.ResponseWriter, r *http.Request, l *live,
 	if l.index.broken() {
 		return errSpill
 	}
-	return s.send(w, r, l, sent{name: d.Answer.Path, file: f, status: d.Status, changes: changes})
+	return s.send(w, r, l, sent{name: d.Answer.Path, file: f, status: d.Status, changes: changes, varies: varies})
 }
 
 // sharedWith returns the origin that may read an answer: "*", the request's

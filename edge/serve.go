@@ -5,8 +5,24 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 )
+
+// background starts what runs beside the requests until ctx is done. stop waits
+// for it, and writes what was observed.
+func (s *Server) background(ctx context.Context) (stop func()) {
+	s.clock.tick()
+	go s.clock.run(ctx)
+	go s.encoder.run(ctx)
+	if s.observer == nil {
+		return func() {}
+	}
+	observing, end := context.WithCancel(context.WithoutCancel(ctx))
+	var group sync.WaitGroup
+	group.Go(func() { s.observer.run(observing) })
+	return func() { end(); group.Wait() }
+}
 
 // serveOthers serves a listener with net/http until ctx is done, and then
 // completes the requests that have begun, within grace.

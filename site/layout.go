@@ -19,6 +19,7 @@ import (
 //	sites/<pipeline>/open/<deployment>   a declared tree's manifest before it is sealed
 //	sites/<pipeline>/blobs/<2 hex>/<sha> a file's bytes
 //	sites/<pipeline>/blobs/<2 hex>/<sha>.<coding> an encoded form of it, by the edge
+//	sites/<pipeline>/traffic/            counts of requests, by the edge (package traffic)
 //	sites/<pipeline>/incoming/           files that are being written
 //	sites/<pipeline>/lock                flock: Begin, Seal, Remove exclude each other
 //
@@ -102,4 +103,9 @@ func (l Layout) Encoded(pipeline uuid.UUID, d Digest, coding string) string {
 // they are renamed into place.
 func (l Layout) Incoming(pipeline uuid.UUID) string {
 	return filepath.Join(l.Site(pipeline), "incoming")
+}
+
+// Traffic returns the folder with the counts of requests to a pipeline's site.
+func (l Layout) Traffic(pipeline uuid.UUID) string {
+	return filepath.Join(l.Site(pipeline), "traffic")
 }

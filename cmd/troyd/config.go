@@ -36,10 +36,15 @@ type config struct {
 	UploadsValid     time.Duration `env:"TROY_UPLOADS_VALID" envDefault:"24h"`
 	DeleteGrace      time.Duration `env:"TROY_DELETE_GRACE" envDefault:"10m"`
 
-	EdgeIndexMiB int64    `env:"TROY_EDGE_INDEX_MIB" envDefault:"256"`
-	EdgeConns    int      `env:"TROY_EDGE_CONNECTIONS" envDefault:"10000"`
-	EdgePerIP    int      `env:"TROY_EDGE_CONNECTIONS_PER_IP" envDefault:"512"`
-	EdgeProxies  []string `env:"TROY_EDGE_PROXIES" envDefault:"127.0.0.0/8,::1"`
+	EdgeIndexMiB int64 `env:"TROY_EDGE_INDEX_MIB" envDefault:"256"`
+	EdgeConns    int   `env:"TROY_EDGE_CONNECTIONS" envDefault:"10000"`
+	EdgePerIP    int   `env:"TROY_EDGE_CONNECTIONS_PER_IP" envDefault:"512"`
+	EdgeTraffic  bool  `env:"TROY_EDGE_TRAFFIC" envDefault:"true"`
+
+	AccessLog          string   `env:"TROY_EDGE_ACCESS_LOG"`
+	AccessLogFormat    string   `env:"TROY_EDGE_ACCESS_LOG_FORMAT" envDefault:"json"`
+	AccessLogAddresses string   `env:"TROY_EDGE_ACCESS_LOG_ADDRESSES" envDefault:"anonymous"`
+	EdgeProxies        []string `env:"TROY_EDGE_PROXIES" envDefault:"127.0.0.0/8,::1"`
 
 	BuildSlots     int           `env:"TROY_BUILD_SLOTS" envDefault:"2"`
 	BuildTime      time.Duration `env:"TROY_BUILD_TIME" envDefault:"30m"`

@@ -30,6 +30,7 @@ func (c config) faults() []fault {
 	forge.CheckSecret("TROY_APPS_SECRET", c.AppsSecret, wrong)
 	c.Forges.check(wrong)
 	c.checkOIDC(wrong)
+	c.checkAccessLog(wrong)
 	for setting, v := range map[string][3]int64{
 		"TROY_WORKERS":                 {int64(c.Workers), 1, 1000},
 		"TROY_BUILD_SLOTS":             {int64(c.BuildSlots), 1, 100},

@@ -43,7 +43,8 @@ func newEdge(cfg config, log *slog.Logger) (*edge.Server, error) {
 	}
 	return edge.New(edge.Config{
 		Root: cfg.cloudRoot(), Limits: cfg.readLimits(), IndexBytes: cfg.EdgeIndexMiB << 20,
-		Connections: cfg.EdgeConns, ClientConnections: cfg.EdgePerIP,
+		Traffic: cfg.EdgeTraffic, AccessLog: cfg.accessLog(), AccessFormat: edge.AccessFormat(cfg.AccessLogFormat),
+		FullAddresses: cfg.AccessLogAddresses == "full", Connections: cfg.EdgeConns, ClientConnections: cfg.EdgePerIP,
 		Proxies: trusted, HTTPS: strings.HasPrefix(cfg.SitesURL, "https:"), Logger: log,
 	})
 }
