@@ -27,6 +27,7 @@ import (
 // unused are the operations of the API's document that the client does not
 // call, with the reason.
 var unused = map[string]string{
+	"exportActivity":        "Activity reads page by page, and repeats a page that breaks off",
 	"getVariable":           "Variables has all of them",
 	"sendAppEvent":          "platforms send it, with a signature",
 	"sendSNSMessage":        "Amazon SNS sends it",
@@ -157,9 +158,18 @@ func calls(c *Client, id uuid.UUID) map[string]func(context.Context) error {
 	}
 	return map[string]func(context.Context) error{
 		"Activity": func(ctx context.Context) error {
-			return all(drain(c.Activity(ctx, "")), drain(c.Activity(ctx, "blog")))
+			return all(drain(c.Activity(ctx, ActivityFilter{})), drain(c.Activity(ctx, ActivityFilter{"blog", "token ci", "token", "x", "30d", "2026-01-31"})))
 		},
-		"Queue": func(ctx context.Context) error { return all(drain(c.Queue(ctx, "")), drain(c.Queue(ctx, "blog"))) },
+		"Queue": func(ctx context.Context) error {
+			return all(drain(c.Queue(ctx, WorkFilter{})), drain(c.Queue(ctx, WorkFilter{"blog", "builds", "deployment:build", "failing"})))
+		},
+		"RingWork": func(ctx context.Context) error {
+			return all(second(c.RingWork(ctx, Work{Kind: "retention", SubjectID: id}, false)), second(c.RingWork(ctx, Work{Kind: "retention", SubjectID: id}, true)))
+		},
+		"Queues":      func(ctx context.Context) error { return second(c.Queues(ctx)) },
+		"PauseQueue":  func(ctx context.Context) error { return second(c.PauseQueue(ctx, "builds", "an incident")) },
+		"ResumeQueue": func(ctx context.Context) error { return second(c.ResumeQueue(ctx, "builds")) },
+		"Stats":       func(ctx context.Context) error { return all(second(c.Stats(ctx, "")), second(c.Stats(ctx, "blog"))) },
 		"ConfigurePipeline": func(ctx context.Context) error {
 			return all(second(c.ConfigurePipeline(ctx, "blog", PipelineChange{NoRepository: true})), second(c.ConfigurePipeline(ctx, "blog", PipelineChange{
 				Repository: &RepositoryChange{Provider: &provider, FullName: &text, Branch: &text, Root: &text}, WatchPaths: &[]string{"docs"},

@@ -196,7 +196,7 @@ func pages[T any](page func(after string) (items []T, next string, err error)) i
 				}
 			}
 			// A page that links to itself would never end.
-			if next == "" || next == after || len(items) == 0 {
+			if next == "" || next == after {
 				return
 			}
 			after = next

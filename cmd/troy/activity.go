@@ -17,17 +17,28 @@ import (
 
 func newActivity(a *app) *cobra.Command {
 	limit := number{n: 50}
+	var f client.ActivityFilter
 	cmd := &cobra.Command{
 		Use:   "activity [P]",
 		Short: "Show who did what, newest first",
 		Long: `Show who did what, newest first: the events of all pipelines, or of P, and the
-changes of settings, variables, locks and tokens.`,
+changes of settings, variables, locks, queues and tokens. With --json, each entry
+is on a line of its own and printed as it is read; --limit 0 exports all of them.`,
+		Example: `  troy activity --by "token ci" --since 7d
+  troy activity --what failed_to_deploy
+  troy activity --json --limit 0 >activity.jsonl`,
 		Args: arguments(0, "a pipeline"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return activity(cmd.Context(), a, first(args), limit.n)
+			f.Pipeline = first(args)
+			return activity(cmd.Context(), a, f, limit.n)
 		},
 	}
 	addLimit(cmd, &limit)
+	cmd.Flags().StringVar(&f.Actor, "by", "", "show only what an `actor` did, such as \"token ci\"")
+	cmd.Flags().StringVar(&f.What, "what", "", "show only an `action`, such as token.create or token, or a status")
+	cmd.Flags().StringVar(&f.Search, "search", "", "show only what has this `text`")
+	cmd.Flags().StringVar(&f.Since, "since", "", "show only what happened from then on: a `time`, a day, or 30d or 12h ago")
+	cmd.Flags().StringVar(&f.Until, "until", "", "show only what happened before this `time`")
 	return cmd
 }
 
@@ -38,12 +49,15 @@ func first(args []string) string {
 	return args[0]
 }
 
-func activity(ctx context.Context, a *app, pipeline string, limit int) error {
+func activity(ctx context.Context, a *app, f client.ActivityFilter, limit int) error {
 	c, err := a.connect()
 	if err != nil {
 		return err
 	}
-	list, err := take(c.Activity(ctx, pipeline), limit)
+	if a.json && a.template == nil {
+		return exportActivity(ctx, a, c, f, limit)
+	}
+	list, err := take(c.Activity(ctx, f), limit)
 	if err != nil {
 		return err
 	}
@@ -55,6 +69,25 @@ func activity(ctx context.Context, a *app, pipeline string, limit int) error {
 		return nil
 	}
 	a.activityTable(list)
+	return nil
+}
+
+// exportActivity prints entries as they are read, each on a line of its own.
+func exportActivity(ctx context.Context, a *app, c *client.Client, f client.ActivityFilter, limit int) error {
+	out := json.NewEncoder(a.out)
+	out.SetEscapeHTML(false)
+	n := 0
+	for e, err := range c.Activity(ctx, f) {
+		if err != nil {
+			return err
+		}
+		if err := out.Encode(e); err != nil {
+			return fmt.Errorf("write the output: %w", err)
+		}
+		if n++; n == limit {
+			break
+		}
+	}
 	return nil
 }
 
@@ -84,7 +117,7 @@ func what(e client.Activity) cell {
 		"pipeline.delete-now": "deletion begins at once",
 		"variable.set":        "variable set:", "variable.remove": "variable removed:", "deployment.cancel": "deployment cancelled:",
 		"access.password-set": "site password set:", "access.password-remove": "site password removed:", "access.allow": "network allowed:", "access.disallow": "network removed:", "access.off": "site made public",
-		"token.create": "token created:", "token.revoke": "token revoked:", "app.setup": "app set up:", "app.import": "app imported:",
+		"token.create": "token created:", "token.revoke": "token revoked:", "queue.pause": "queue paused:", "queue.resume": "queue resumed:", "work.ring": "work rung:", "work.retry": "work retried:", "app.setup": "app set up:", "app.import": "app imported:",
 		"session.create": "signed in:", "session.refuse": "sign-in failed:", "session.revoke": "session revoked:",
 	}
 	text, known := words[e.Action]
@@ -128,7 +161,7 @@ func watchActivity(ctx context.Context, a *app, pipeline string) error {
 	seen := map[string]bool{}
 	away := false
 	for {
-		list, err := take(c.Activity(ctx, pipeline), watchPage)
+		list, err := take(c.Activity(ctx, client.ActivityFilter{Pipeline: pipeline}), watchPage)
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)

@@ -21,13 +21,19 @@ func (d *double) more() map[string]func(*http.Request) (answer, error) {
 	return map[string]func(*http.Request) (answer, error){
 		"GET /v1/repositories/{provider}/{owner}/{name}": d.inspect,
 
-		"GET /v1/repositories":   d.repositories,
-		"GET /v1/whoami":         d.whoami,
-		"GET /v1/activity":       d.activity,
-		"GET /v1/queue":          d.queueList,
-		"GET /v1/tokens":         d.tokenList,
-		"POST /v1/tokens":        d.tokenCreate,
-		"DELETE /v1/tokens/{id}": d.tokenRevoke,
+		"GET /v1/repositories":            d.repositories,
+		"GET /v1/whoami":                  d.whoami,
+		"GET /v1/activity":                d.activity,
+		"GET /v1/queue":                   d.queueList,
+		"POST /v1/queue/ring":             d.workRing,
+		"POST /v1/queue/retry":            d.workRing,
+		"GET /v1/queues":                  d.queuesList,
+		"PUT /v1/queues/{queue}/pause":    d.queuePause,
+		"DELETE /v1/queues/{queue}/pause": d.queueResume,
+		"GET /v1/stats":                   d.stats,
+		"GET /v1/tokens":                  d.tokenList,
+		"POST /v1/tokens":                 d.tokenCreate,
+		"DELETE /v1/tokens/{id}":          d.tokenRevoke,
 	}
 }
 
@@ -63,10 +69,56 @@ func (d *double) queueList(r *http.Request) (answer, error) {
 		{Kind: "pipeline:teardown-start", Queue: "quick", Pipeline: "old", State: "failing", Why: "the last attempt failed", Attempts: 4, Cause: "Rate exceeded \x1b]0;evil\x07", Since: now, DueAt: now.Add(90 * time.Second)},
 		{Kind: "retention", Queue: "quick", State: "later", Why: "it is due later", Since: now, DueAt: now.Add(time.Hour)},
 	}
-	if ref := r.URL.Query().Get("pipeline"); ref != "" {
-		list = slices.DeleteFunc(list, func(w client.Work) bool { return w.Pipeline != ref })
+	for name, of := range map[string]func(client.Work) string{
+		"pipeline": func(w client.Work) string { return w.Pipeline }, "queue": func(w client.Work) string { return w.Queue },
+		"kind": func(w client.Work) string { return w.Kind }, "state": func(w client.Work) string { return w.State },
+	} {
+		if value := r.URL.Query().Get(name); value != "" {
+			list = slices.DeleteFunc(list, func(w client.Work) bool { return of(w) != value })
+		}
 	}
 	return page("queue", list, r)
+}
+
+func (d *double) workRing(r *http.Request) (answer, error) {
+	var body struct {
+		Kind    string    `json:"kind"`
+		Subject uuid.UUID `json:"subject_id"`
+	}
+	err := decode(r, &body)
+	return answer{202, map[string]any{"id": body.Subject, "kind": body.Kind, "result": "the work is rung\x1b[31m"}}, err
+}
+
+func (d *double) queuesList(*http.Request) (answer, error) {
+	q := client.Queue{Name: "builds", Kinds: []string{"deployment:build"}, Pause: d.pause}
+	return answer{200, map[string]any{"queues": []client.Queue{q, {Name: "forge", PausedInRedis: d.pause != nil}}}}, nil
+}
+
+func (d *double) queuePause(r *http.Request) (answer, error) {
+	var body struct {
+		Reason string `json:"reason"`
+	}
+	if err := decode(r, &body); err != nil {
+		return answer{}, err
+	}
+	if r.PathValue("queue") != "builds" {
+		return fail(troy.NotFound, "there is no queue %q; expected one of builds, forge, quick", r.PathValue("queue"))
+	}
+	d.pause = &client.Lock{By: "token laptop", Reason: body.Reason, At: time.Now()}
+	return answer{200, client.Queue{Name: "builds", Pause: d.pause}}, nil
+}
+
+func (d *double) queueResume(r *http.Request) (answer, error) {
+	d.pause = nil
+	return answer{200, client.Queue{Name: r.PathValue("queue")}}, nil
+}
+
+func (d *double) stats(r *http.Request) (answer, error) {
+	s := client.Stats{Days: []client.Day{{Day: "2026-01-30"}, {Day: "2026-01-31", Succeeded: 3, Failed: 1, Cancelled: 2, BuildP50: new(12.34), BuildP95: new(90.0)}}}
+	if r.URL.Query().Get("pipeline") == "old" {
+		s.Days = s.Days[:1]
+	}
+	return answer{200, s}, nil
 }
 
 func (d *double) tokenList(*http.Request) (answer, error) {

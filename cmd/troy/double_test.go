@@ -26,6 +26,7 @@ type double struct {
 	mu        sync.Mutex
 	pipelines []*doublePipeline
 	tokens    []client.Token
+	pause     *client.Lock // of the queue builds
 	// busy is the number of requests that still get a 503.
 	busy int
 	puts int

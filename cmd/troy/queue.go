@@ -16,30 +16,39 @@ const maxQueue = 2000
 
 func newQueue(a *app) *cobra.Command {
 	var all bool
+	var f client.WorkFilter
 	cmd := &cobra.Command{
 		Use:   "queue [P]",
 		Short: "Show the work that is running, waiting and failing",
 		Long: `Show the work that is running, waiting and failing, of all pipelines or of P. Of
 what waits, PLACE is the place in its queue; of what fails, WHY has the cause and
 the time of the next attempt. Work that is due later, such as clean-ups, is shown
-with --all.`,
+with --all.
+
+The commands below act on that work. If a pipeline has the name of one of them,
+give its id.`,
 		Args: arguments(0, "a pipeline"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return queueList(cmd.Context(), a, first(args), all)
+			f.Pipeline = first(args)
+			return queueList(cmd.Context(), a, f, all)
 		},
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "show also what is due later")
+	cmd.Flags().StringVar(&f.Queue, "queue", "", "show only the work of a `queue`: builds, forge or quick")
+	cmd.Flags().StringVar(&f.Kind, "kind", "", "show only work of a `kind`, such as deployment:build")
+	cmd.Flags().StringVar(&f.State, "state", "", "show only work in a `state`: running, waiting, failing or later")
+	cmd.AddCommand(newQueueRing(a), newQueueRetry(a), newQueueCancel(a), newQueuePause(a), newQueueResume(a))
 	return cmd
 }
 
-func queueList(ctx context.Context, a *app, pipeline string, all bool) error {
+func queueList(ctx context.Context, a *app, f client.WorkFilter, all bool) error {
 	c, err := a.connect()
 	if err != nil {
 		return err
 	}
 	list := []client.Work{}
 	read, more := 0, false
-	for w, err := range c.Queue(ctx, pipeline) {
+	for w, err := range c.Queue(ctx, f) {
 		if err != nil {
 			return err
 		}
@@ -47,7 +56,7 @@ func queueList(ctx context.Context, a *app, pipeline string, all bool) error {
 			more = true
 			break
 		}
-		if all || w.State != "later" {
+		if all || f.State != "" || w.State != "later" {
 			list = append(list, w)
 		}
 	}
@@ -56,6 +65,9 @@ func queueList(ctx context.Context, a *app, pipeline string, all bool) error {
 	}
 	if a.json {
 		return a.printJSON(list)
+	}
+	if err := a.tellPauses(ctx, c); err != nil {
+		return err
 	}
 	if len(list) == 0 {
 		_, _ = fmt.Fprintln(a.err, "Nothing is running, waiting or failing.")
@@ -100,11 +112,17 @@ func (a *app) whyWork(w client.Work, now time.Time) string {
 		if w.LeaseUntil != nil {
 			text += "; lease until " + a.out.until(*w.LeaseUntil, now)
 		}
+		if w.Worker != "" {
+			text += "; " + w.Worker
+		}
 		if w.Attempts > 1 {
 			text += fmt.Sprintf("; attempt %d", w.Attempts)
 		}
 		return text
 	case "failing":
+		if strings.Contains(w.Why, "paused") {
+			return w.Why
+		}
 		return fmt.Sprintf("next try %s; attempt %d: %s", a.out.until(w.DueAt, now), w.Attempts, w.Cause)
 	case "later":
 		return "due " + a.out.until(w.DueAt, now)
