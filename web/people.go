@@ -13,7 +13,7 @@ import (
 // dashboard makes the pages, whose requests are logged like those of the API.
 func (s *server) dashboard(host string) (*dashboard.Dashboard, error) {
 	return dashboard.New(dashboard.Config{Host: host, URL: s.cfg.URL, SiteURL: s.siteURL, Limits: s.cfg.Limits}, dashboard.Deps{
-		DB: s.deps.DB, Intake: s.deps.Intake, Tokens: s.tokens, Sessions: s.sessions, Issuer: s.deps.Issuer, Files: s.trees.files, Repositories: s.repositories.find, Inspect: s.repositories.inspect, Stopping: s.deps.Stopping, Log: s.deps.Log,
+		DB: s.deps.DB, Intake: s.deps.Intake, Tokens: s.tokens, Sessions: s.sessions, Issuer: s.deps.Issuer, System: s.deps.System, Now: s.now, Files: s.trees.files, Repositories: s.repositories.find, Inspect: s.repositories.inspect, Stopping: s.deps.Stopping, Log: s.deps.Log,
 		Variables: s.variablesShown,
 		SetVariable: func(ctx context.Context, pipeline uuid.UUID, name, value string, hidden bool) error {
 			return s.setVariable(ctx, pipeline, name, &value, hidden)

@@ -156,7 +156,7 @@ func TestSignInsAreRecorded(t *testing.T) {
 	viewer, from := w.token(credentials.Viewer), header("X-Forwarded-For", "192.0.2.1")
 	cookie := w.session(viewer, from, header("User-Agent", "Firefox/1 Linux"))
 	admin := w.session(w.admin)
-	id := regexp.MustCompile(`/system/sessions/[0-9a-f]{64}/revoke`).FindString(string(w.visit("GET", "/system", nil, cookie).body))
+	id := regexp.MustCompile(`/system/sessions/[0-9a-f]{64}/revoke`).FindString(string(w.visit("GET", "/system/access", nil, cookie).body))
 	if a := w.visit("POST", id, url.Values{}, admin); a.status != 303 {
 		t.Fatalf("revoking answers %d", a.status)
 	}
@@ -288,7 +288,7 @@ func TestSessionsAreListedAndRevoked(t *testing.T) {
 	admin := w.session(w.admin, header("User-Agent", hostile))
 	revokes := regexp.MustCompile(`/system/sessions/[0-9a-f]{64}/revoke`)
 	for cookie, want := range map[string]int{viewer: 1, limited: 1, admin: 3} {
-		a := w.visit("GET", "/system", nil, cookie)
+		a := w.visit("GET", "/system/access", nil, cookie)
 		if got := len(revokes.FindAllString(string(a.body), -1)); a.status != 200 || got != want {
 			t.Errorf("%d sessions are listed, want %d: %d", got, want, a.status)
 		}
@@ -296,7 +296,7 @@ func TestSessionsAreListedAndRevoked(t *testing.T) {
 			t.Errorf("the list is\n%s", a.body)
 		}
 	}
-	own := revokes.FindString(string(w.visit("GET", "/system", nil, viewer).body))
+	own := revokes.FindString(string(w.visit("GET", "/system/access", nil, viewer).body))
 	if a := w.visit("POST", own, url.Values{}, limited); a.status != 404 {
 		t.Errorf("another token's holder revokes a session: %d", a.status)
 	}

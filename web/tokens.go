@@ -88,24 +88,9 @@ func (s *server) tokenCreate(c *gin.Context, who caller) error {
 	if err := decode(c, maxJSON, &body); err != nil {
 		return err
 	}
-	n := credentials.Token{Name: body.Name, Role: body.Role, CreatedBy: who.Actor()}
-	var err error
-	if n.Expires, err = credentials.ParseExpiry(body.Expires, s.now()); err != nil {
-		e, _ := errors.AsType[*troy.Error](err)
-		return e.At("expires")
-	}
-	if body.Pipelines != nil {
-		n.Pipelines = []uuid.UUID{}
-	}
-	for _, ref := range body.Pipelines {
-		p, err := s.findPipeline(ctx, ref)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return troy.Errorf(troy.Invalid, "pipeline not found: %q", troy.Clip(ref)).At("pipelines")
-		}
-		if err != nil {
-			return fmt.Errorf("find pipeline %q: %w", ref, err)
-		}
-		n.Pipelines = append(n.Pipelines, p.ID)
+	n, err := credentials.NewToken{Name: body.Name, Role: body.Role, Pipelines: body.Pipelines, Expires: body.Expires}.Resolve(ctx, s.deps.DB, s.now(), who.Actor())
+	if err != nil {
+		return err
 	}
 	token, row, err := n.Make()
 	if err != nil {

@@ -282,6 +282,120 @@ export interface Token {
   token?: string;
 }
 
+export interface System {
+  /** When this was true. */
+  at: string;
+  version: string;
+  commit?: string;
+  /** The version of Go. */
+  go: string;
+  /** The newest migration that was applied. */
+  schema: number;
+  /** When the last sweep finished. */
+  swept_at: string;
+  /** Whether Redis works. */
+  redis: boolean;
+  findings: Array<{
+    part: string;
+    said: string;
+    /** What to do. Without it all is well. */
+    remedy?: string;
+  }>;
+  workers: Array<{
+    id: string;
+    host: string;
+    pid: number;
+    version: string;
+    /** How many quick tasks it runs at a time. */
+    slots: number;
+    build_slots: number;
+    started_at: string;
+    /** Accurate to five seconds. */
+    seen_at: string;
+    /** Whether it was not seen for 30 seconds. It was killed or can't reach Postgres. */
+    silent: boolean;
+    running: Array<{
+      kind: string;
+      subject_id: string;
+      /** The slug. */
+      pipeline?: string;
+      /** The deployment's number. */
+      number?: number;
+    }>;
+  }>;
+  /** Troy's access to forges. */
+  forges: Array<{
+    provider: string;
+    account: string;
+    id: string;
+    state: "active" | "suspended";
+    changed_at: string;
+  }>;
+  /** The OpenID Connect issuer. Without it, people sign in with tokens. */
+  sign_in?: {
+    issuer: string;
+    answers: boolean;
+    groups: Array<{
+      name: string;
+      role: Role;
+      /** Slugs; null means all. */
+      pipelines: string[] | null;
+    }>;
+  };
+  retention: {
+    /** How many deployments of a pipeline are kept besides the live one. */
+    deployments: number;
+    carry_assets_seconds: number;
+    uploads_valid_seconds: number;
+    /** How long the ids of webhooks' deliveries are kept. */
+    deliveries_days: number;
+  };
+}
+
+export interface User {
+  id: string;
+  /** The name in events. */
+  name: string;
+  full_name?: string;
+  /** Only if the issuer has verified it. */
+  email?: string;
+  role: Role;
+  /** Slugs; null means all. */
+  pipelines: string[] | null;
+  /** The groups that gave the role. */
+  groups: string[];
+  signed_in_at: string;
+  /** Whether the last sign-in is more than a day ago. */
+  expired: boolean;
+}
+
+export interface Session {
+  id: string;
+  kind: "token" | "user";
+  /** The id of the token or the user. */
+  holder_id: string;
+  /** The token's or the user's. */
+  name: string;
+  role: Role;
+  created_at: string;
+  /** Accurate to the minute. */
+  seen_at: string;
+  expires_at: string;
+  /** The User-Agent. */
+  browser: string;
+}
+
+export interface Storage {
+  pipeline_id: string;
+  /** The slug. */
+  pipeline: string;
+  name: string;
+  /** How many deployments have files of their own. */
+  deployments: number;
+  files: number;
+  bytes: number;
+}
+
 export interface Whoami {
   token: {
     id: string;
@@ -1027,6 +1141,60 @@ export interface Operations {
       name: string;
     };
     answer: void;
+  };
+  /** Describe the installation. The token needs the role admin. */
+  getSystem: {
+    method: "GET";
+    route: "/v1/system";
+    answer: System;
+  };
+  /** List the people who signed in with OpenID Connect, the last sign-in first. The token needs the role admin. */
+  listUsers: {
+    method: "GET";
+    route: "/v1/users";
+    query?: {
+      /** The maximum number of items. */
+      limit?: number;
+      /** The `next` of the previous page. */
+      after?: string;
+    };
+    answer: {
+      users: User[];
+      next?: Next;
+    };
+  };
+  /** List the browsers that are signed in, newest first. The token needs the role viewer. */
+  listSessions: {
+    method: "GET";
+    route: "/v1/sessions";
+    answer: {
+      sessions: Session[];
+    };
+  };
+  /** Sign a browser out. The token needs the role viewer. */
+  revokeSession: {
+    method: "DELETE";
+    route: "/v1/sessions/{session}";
+    path: {
+      /** The id of the session. */
+      session: string;
+    };
+    answer: void;
+  };
+  /** List what pipelines store, the largest first. The token needs the role viewer. */
+  listStorage: {
+    method: "GET";
+    route: "/v1/storage";
+    query?: {
+      /** The maximum number of items. */
+      limit?: number;
+      /** The `next` of the previous page. */
+      after?: string;
+    };
+    answer: {
+      storage: Storage[];
+      next?: Next;
+    };
   };
   /** List tokens, newest first. The token needs the role admin. */
   listTokens: {

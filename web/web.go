@@ -68,6 +68,8 @@ type Deps struct {
 	Secrets *secret.Sealer
 	// Forges are the forges whose webhooks, messages and pages are served.
 	Forges []forge.Adapter
+	// System describes the installation; nil does not.
+	System *health.Overseer
 	// Issuer lets people sign in with OpenID Connect; nil means by token alone.
 	Issuer *credentials.Issuer
 	// ConfirmTopic confirms the subscription to an SNS topic. Nil means that
@@ -237,6 +239,11 @@ func (s *server) routes(monitor http.Handler) *gin.Engine {
 	v1.GET("/repositories", s.as(credentials.Admin, slow, s.repositoryList))
 	v1.GET("/repositories/:provider/:owner/:name", s.as(credentials.Admin, mostInspection, s.repositoryGet))
 	v1.POST("/tasks", s.as(credentials.Admin, quick, s.once(s.rungAgain, s.taskRing)))
+	v1.GET("/system", s.as(credentials.Admin, quick, s.systemShow))
+	v1.GET("/users", s.as(credentials.Admin, quick, s.userList))
+	v1.GET("/sessions", s.as(credentials.Viewer, quick, s.sessionList))
+	v1.DELETE("/sessions/:session", s.as(credentials.Viewer, quick, s.sessionRevoke))
+	v1.GET("/storage", s.as(credentials.Viewer, quick, s.storageList))
 	v1.GET("/tokens", s.as(credentials.Admin, quick, s.tokenList))
 	v1.POST("/tokens", s.as(credentials.Admin, quick, s.once(s.tokenMade, s.tokenCreate)))
 	v1.DELETE("/tokens/:token", s.as(credentials.Admin, quick, s.tokenRevoke))

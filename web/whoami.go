@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"runtime/debug"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -12,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/troy-iaas/troy/credentials"
+	"github.com/troy-iaas/troy/health"
 	"github.com/troy-iaas/troy/web/reply"
 )
 
@@ -59,18 +59,6 @@ func (s *server) whoami(c *gin.Context, who caller) error {
 
 // thisServer returns the address and the version of the running program.
 func thisServer(url string) serverJSON {
-	s := serverJSON{URL: url, Version: "devel"}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return s
-	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		s.Version = v
-	}
-	for _, setting := range info.Settings {
-		if setting.Key == "vcs.revision" {
-			s.Commit = setting.Value[:min(12, len(setting.Value))]
-		}
-	}
-	return s
+	version, commit := health.Build()
+	return serverJSON{URL: url, Version: version, Commit: commit}
 }

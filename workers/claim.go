@@ -50,6 +50,7 @@ func (w *Workers) work(ctx context.Context, h handler, t tasks.Task) error {
 	// The claimed row gave its ring to another.
 	w.deps.Bell.Ask(policy.Queue)
 	c.log.Debug("claimed")
+	defer w.active.begin(t)()
 
 	claimed := time.Now()
 	held, stop := w.hold(ctx, c)

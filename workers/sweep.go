@@ -16,8 +16,8 @@ const (
 	// sweepMissing is the time without a sweep after which the tick calls it
 	// directly: Redis or asynq does not deliver it.
 	sweepMissing = 10 * time.Second
-	// deliveriesKept is how long a delivery's id is kept.
-	deliveriesKept = 30 * 24 * time.Hour
+	// DeliveriesKept is how long a delivery's id is kept.
+	DeliveriesKept = 30 * 24 * time.Hour
 )
 
 // tick requests a sweep every interval until the context ends.
@@ -76,7 +76,7 @@ func (w *Workers) sweep(ctx context.Context) error {
 			return err
 		}
 	}
-	if _, err := w.q.DeliveriesExpire(ctx, deliveriesKept.Seconds()); err != nil {
+	if _, err := w.q.DeliveriesExpire(ctx, DeliveriesKept.Seconds()); err != nil {
 		return fmt.Errorf("forget old deliveries: %w", err)
 	}
 	if _, err := w.q.RequestsExpire(ctx); err != nil {

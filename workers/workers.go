@@ -68,6 +68,8 @@ type Config struct {
 	// UploadsValid is the maximum duration of an upload. A pipeline's storage
 	// is checked once more this long after its deletion.
 	UploadsValid time.Duration
+	// Version is the program's, for people.
+	Version string
 	// Reconcile is the interval between turns of the reconciliation, and the
 	// time for which a row must have been unchanged before it repairs it; 0
 	// means ten seconds.
@@ -113,6 +115,7 @@ type Workers struct {
 	// running counts the handlers. asynq releases a slot when its context ends,
 	// while the handler may still be settling its row.
 	running sync.WaitGroup
+	active  active
 }
 
 // handler does one kind of work.
@@ -185,6 +188,8 @@ func (w *Workers) Run(ctx context.Context) error {
 	if err := w.q.WorkRequest(ctx, queries.WorkRequestParams{Kind: tasks.TypeCatchUp, SubjectID: uuid.Nil}); err != nil {
 		w.log.Warn("failed deliveries are not checked until the next start", "error", err)
 	}
+	noted := make(chan struct{})
+	go func() { defer close(noted); w.present(ctx) }()
 	w.tick(ctx)
 
 	w.stopping.Store(true)
@@ -196,7 +201,7 @@ func (w *Workers) Run(ctx context.Context) error {
 		server.Shutdown()
 	}
 	settled := make(chan struct{})
-	go func() { w.running.Wait(); close(settled) }()
+	go func() { w.running.Wait(); <-noted; close(settled) }()
 	select {
 	case <-settled:
 	case <-time.After(shutdownTimeout):

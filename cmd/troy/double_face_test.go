@@ -34,6 +34,11 @@ func (d *double) more() map[string]func(*http.Request) (answer, error) {
 		"GET /v1/tokens":                  d.tokenList,
 		"POST /v1/tokens":                 d.tokenCreate,
 		"DELETE /v1/tokens/{id}":          d.tokenRevoke,
+		"GET /v1/system":                  d.system,
+		"GET /v1/users":                   d.users,
+		"GET /v1/storage":                 d.storage,
+		"GET /v1/sessions":                d.sessionList,
+		"DELETE /v1/sessions/{id}":        d.sessionRevoke,
 	}
 }
 
@@ -121,9 +126,7 @@ func (d *double) stats(r *http.Request) (answer, error) {
 	return answer{200, s}, nil
 }
 
-func (d *double) tokenList(*http.Request) (answer, error) {
-	return answer{200, map[string]any{"tokens": d.tokens}}, nil
-}
+func (d *double) tokenList(r *http.Request) (answer, error) { return page("tokens", d.tokens, r) }
 
 func (d *double) tokenCreate(r *http.Request) (answer, error) {
 	var n client.NewToken

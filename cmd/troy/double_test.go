@@ -27,6 +27,7 @@ type double struct {
 	pipelines []*doublePipeline
 	tokens    []client.Token
 	pause     *client.Lock // of the queue builds
+	signedOut bool         // the only session was revoked
 	// busy is the number of requests that still get a 503.
 	busy int
 	puts int

@@ -19,11 +19,13 @@ import (
 	"github.com/troy-iaas/troy/builder/codebuild"
 	"github.com/troy-iaas/troy/builder/sandbox"
 	"github.com/troy-iaas/troy/cloud/awscloud"
+	"github.com/troy-iaas/troy/credentials"
 	"github.com/troy-iaas/troy/health"
 	"github.com/troy-iaas/troy/internal/awsapi"
 	"github.com/troy-iaas/troy/internal/checkup"
 	"github.com/troy-iaas/troy/queries"
 	schema "github.com/troy-iaas/troy/sql"
+	"github.com/troy-iaas/troy/workers"
 )
 
 // doctorTimeout bounds one check outside AWS.
@@ -79,12 +81,35 @@ func (silence) Printf(context.Context, string, ...any) {}
 
 type doctor struct {
 	out    io.Writer
+	hears  checkup.Tell // gets the findings instead of out, unless nil
 	todo   int
 	failed error // of writing
 }
 
+// overseer describes the installation, with those of the doctor's checks that
+// are cheap.
+func (b *backend) overseer(cfg config, issuer *credentials.Issuer) *health.Overseer {
+	check := func(f func(*doctor, context.Context, config)) func(context.Context, checkup.Tell) {
+		return func(ctx context.Context, tell checkup.Tell) { f(&doctor{hears: tell}, ctx, cfg) }
+	}
+	return &health.Overseer{
+		DB: b.db, Issuer: issuer,
+		Retention: health.Retention{
+			Deployments: cfg.KeepDeployments, CarryAssetsSeconds: int64(cfg.CarryAssets.Seconds()), UploadsValidSeconds: int64(cfg.UploadsValid.Seconds()),
+			DeliveriesDays: int(workers.DeliveriesKept.Hours() / 24),
+		},
+		Examine: []func(context.Context, checkup.Tell){
+			check((*doctor).postgres), check((*doctor).redis), check(func(d *doctor, _ context.Context, cfg config) { d.folder(cfg) }),
+		},
+	}
+}
+
 // tell prints a finding, and its remedy below it.
 func (d *doctor) tell(f checkup.Finding) {
+	if d.hears != nil {
+		d.hears(f)
+		return
+	}
 	mark := "ok  "
 	if f.Remedy != "" {
 		mark = "FAIL"

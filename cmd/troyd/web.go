@@ -101,7 +101,7 @@ func newWeb(cfg config, b *backend, log *slog.Logger) (*http.Server, error) {
 		Limits: cfg.limits(), ReleaseValidity: cfg.UploadsValid, SNSTopics: cfg.SNSTopics,
 	}, web.Deps{
 		DB: b.db, Redis: b.redis, Intake: b.intake(cfg), Store: b.cloud.Store, Ready: b.ready(false), Secrets: secrets, Stopping: stopping, Log: log,
-		Issuer: issuer, Forges: known, Metrics: b.meters, ConfirmTopic: confirm, SNSCertificate: certificate,
+		Issuer: issuer, System: b.overseer(cfg, issuer), Forges: known, Metrics: b.meters, ConfirmTopic: confirm, SNSCertificate: certificate,
 	})
 	if err != nil {
 		return nil, err

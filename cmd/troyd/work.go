@@ -94,8 +94,10 @@ func runWorkers(ctx context.Context, cfg config, b *backend, log *slog.Logger) (
 		go func() { ended <- keepUp(ctx, awscloud.NewCDN(loaded, cfg.aws(b.db)), log) }()
 		defer func() { stop(); err = errors.Join(err, <-ended) }()
 	}
+	version, _ := health.Build()
 	return workers.New(workers.Config{
-		Slots: cfg.Workers, BuildSlots: cfg.BuildSlots, Lease: cfg.Lease, KeepDeployments: cfg.KeepDeployments,
+		Version: version,
+		Slots:   cfg.Workers, BuildSlots: cfg.BuildSlots, Lease: cfg.Lease, KeepDeployments: cfg.KeepDeployments,
 		CarryAssets: cfg.CarryAssets, UploadsValid: cfg.UploadsValid, Limits: cfg.limits(), BuildTime: cfg.BuildTime, BuildPoll: poll,
 		Submodules: cfg.Submodules,
 		CatchUp:    cfg.CatchUp, URL: cfg.URL, SiteURL: func(host string) string { return strings.ReplaceAll(cfg.SitesURL, "{host}", host) },

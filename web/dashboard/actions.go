@@ -71,7 +71,7 @@ func (d *Dashboard) act(v *visit) error {
 
 func (d *Dashboard) carryOut(v *visit, a action, name string, p queries.Pipeline, form url.Values) (string, error) {
 	if !v.who.Role.May(a.least) {
-		return "", troy.Errorf(troy.Forbidden, "this needs the role %s; you are signed in as the %s %q, a %s", a.least, v.who.Kind(), v.who.Name, v.who.Role)
+		return "", lacks(v.who, a.least)
 	}
 	if a.live && form.Get("live") != "" && form.Get("live") != actionsOf(v.who, p).LiveID {
 		return "", troy.Errorf(troy.Moved, "another deployment is live than when you opened the page; nothing was done")

@@ -17,6 +17,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/credentials"
+	"github.com/troy-iaas/troy/health"
 	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/site"
@@ -70,6 +71,9 @@ type Deps struct {
 	Inspect      func(ctx context.Context, provider troy.Provider, name, branch, root string) (Inspection, error)
 	// PausedInRedis returns the queues that are paused in Redis alone.
 	PausedInRedis func(context.Context) ([]string, error)
+	// System describes the installation; nil does not. Now is the clock.
+	System *health.Overseer
+	Now    func() time.Time
 	// Note tells the log of requests of one; calls for the same request add up.
 	Note func(context.Context, Note)
 	// Stopping is closed when the process is about to stop, so that streams end.
@@ -128,6 +132,10 @@ func (d *Dashboard) Register(mux Mux) {
 	mux.HandleFunc("GET /palette", d.page(d.palette))
 	mux.HandleFunc("GET /palette/{pipeline}", d.page(d.palettePipeline))
 	mux.HandleFunc("GET /system", d.page(d.system))
+	mux.HandleFunc("GET /system/access", d.page(d.access))
+	mux.HandleFunc("GET /system/storage", d.page(d.storage))
+	mux.HandleFunc("POST /system/tokens", d.page(d.tokenCreate))
+	mux.HandleFunc("POST /system/tokens/{token}/revoke", d.page(d.tokenRevoke))
 	mux.HandleFunc("POST /system/sessions/{session}/revoke", d.page(d.sessionRevoke))
 	mux.HandleFunc("GET /pipelines/{pipeline}", d.page(d.pipeline))
 	mux.HandleFunc("GET /pipelines/{pipeline}/settings", d.page(d.settings))

@@ -123,3 +123,11 @@ func browser(agent string) string {
 	}
 	return name + " on " + system
 }
+
+// workName is a task's kind for people: "teardown start".
+func workName(kind string) string {
+	if _, name, found := strings.Cut(kind, ":"); found {
+		kind = name
+	}
+	return strings.ReplaceAll(kind, "-", " ")
+}

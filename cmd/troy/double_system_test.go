@@ -1,0 +1,65 @@
+package main
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/client"
+)
+
+func (d *double) system(*http.Request) (answer, error) {
+	now := time.Now()
+	return answer{200, client.System{
+		At: now, Version: "v1.2.3", Commit: "0123456789ab", Go: "go1.26", Schema: 22, SweptAt: now, Redis: false,
+		Findings: []client.Finding{
+			{Part: "Postgres", Said: "answers, and its schema is this version's"},
+			{Part: "Redis", Said: "connection refused \x1b]0;evil\x07", Remedy: "start it, or set TROY_REDIS_URL to its address"},
+		},
+		Workers: []client.Worker{
+			{ID: uuid.New(), Host: "box", PID: 7, Version: "v1.2.3", Slots: 10, BuildSlots: 2, StartedAt: now.Add(-time.Hour), SeenAt: now, Running: []client.Running{
+				{Kind: "deployment:build", Pipeline: "blog", Number: 7}, {Kind: "pipeline:teardown-start", Pipeline: "old"},
+			}},
+			{ID: uuid.New(), Host: "gone", PID: 8, Version: "v1.2.2", StartedAt: now.Add(-2 * time.Hour), SeenAt: now.Add(-time.Hour), Silent: true},
+		},
+		Forges:    []client.ForgeAccess{{Provider: "github", Account: "team", ID: "42", State: "suspended", ChangedAt: now.Add(-time.Hour)}},
+		SignIn:    &client.SignIn{Issuer: "id.example.com", Answers: true, Groups: []client.Group{{Name: "platform", Role: "admin"}}},
+		Retention: client.Retention{Deployments: 10, CarryAssetsSeconds: 7 * 86400, UploadsValidSeconds: 86400, DeliveriesDays: 30},
+	}}, nil
+}
+
+func (d *double) users(r *http.Request) (answer, error) {
+	return page("users", []client.User{
+		{ID: uuid.New(), Name: "ada@example.com", FullName: "Ada", Email: "ada@example.com", Role: "admin", Groups: []string{"platform"}, SignedInAt: time.Now()},
+		{ID: uuid.New(), Name: "Bob (bob-1)", Role: "deployer", Pipelines: []string{"blog"}, Groups: []string{"web"}, SignedInAt: time.Now().Add(-2 * time.Hour)},
+	}, r)
+}
+
+func (d *double) storage(r *http.Request) (answer, error) {
+	return page("storage", []client.Storage{
+		{Pipeline: "blog", Name: "Blog", Deployments: 3, Files: 1200, Bytes: 5 << 20}, {Pipeline: "old", Name: "Old", Deployments: 1, Files: 2, Bytes: 700},
+	}, r)
+}
+
+// The double has one session until it is revoked.
+var onlySession = strings.Repeat("0123456789abcdef", 4)
+
+func (d *double) sessionList(*http.Request) (answer, error) {
+	list := []client.Session{}
+	if !d.signedOut {
+		now := time.Now()
+		list = append(list, client.Session{ID: onlySession, Kind: "user", Name: "ada@example.com", Role: "admin", CreatedAt: now, SeenAt: now, ExpiresAt: now.Add(23*time.Hour + 30*time.Minute), Browser: "Mozilla/5.0"})
+	}
+	return answer{200, map[string]any{"sessions": list}}, nil
+}
+
+func (d *double) sessionRevoke(r *http.Request) (answer, error) {
+	if d.signedOut || r.PathValue("id") != onlySession {
+		return fail(troy.NotFound, "the session has ended already")
+	}
+	d.signedOut = true
+	return answer{204, nil}, nil
+}
