@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/chromedp/chromedp"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/troy-iaas/troy"
@@ -230,4 +231,31 @@ func TestImportARepository(t *testing.T) {
 	if a := bare.visit("GET", "/new/repositories", nil, bare.session(bare.admin)); !strings.Contains(string(a.body), "No app is installed") {
 		t.Errorf("without an app the page is\n%s", a.body)
 	}
+}
+
+func TestImportInABrowser(t *testing.T) {
+	t.Parallel()
+	forges := newShelf()
+	forges.files["team/"+strings.Repeat("x", 90)] = nil
+	w := newWorld(t, func(w *world) { w.api = forges })
+	b := browse(t)
+	b.signIn(w, w.admin, "/new")
+	b.shows("#repositories", "team/blog")
+	b.do(chromedp.SendKeys("#q", "shop"))
+	b.eventually("the others are gone", func() bool {
+		list := b.read("#repositories")
+		return strings.Contains(list, "other/shop") && !strings.Contains(list, "team/blog")
+	})
+	b.do(chromedp.Click("#repositories a.title"))
+	b.shows("h1", "other/shop")
+	b.do(chromedp.Evaluate[chromedp.Void](`document.getElementById("root").value = "docs"`), chromedp.Submit("#root"))
+	b.eventually("the folder's settings are shown", func() bool { return b.number(`Number(document.getElementById("build")?.value === "")`) == 1 })
+	b.do(chromedp.SendKeys("#build", "make site"), chromedp.Submit("#build"))
+	b.shows("main", "make site")
+	var p pipeline
+	w.send("GET", "/v1/pipelines/shop", nil).into(t, 200, &p)
+	if diff := cmp.Diff(&repository{"github", "other/shop", "main", "docs"}, p.Repository); diff != "" || p.Build.Build != "make site" {
+		t.Errorf("%+v\n%s", p, diff)
+	}
+	b.quiet()
 }
