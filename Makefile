@@ -67,6 +67,10 @@ bench: deps-bench ## Run the benchmarks, one after another
 	go test -run '^$$' -bench . -benchtime 1s ./edge/
 	go test -run '^$$' -bench . -benchtime 1x -timeout 30m -v ./bench/
 
+.PHONY: bench-pages
+bench-pages: deps ## Measure the pages of the Troy at TROY_PAGES_URL, with TROY_PAGES_TOKEN
+	go test -count=1 -run '^$$' -bench '^BenchmarkPages$$' -benchtime 1x -timeout 30m -v ./bench/
+
 .PHONY: chaos
 chaos: deps ## Test the promises under faults, with PIPELINES and SEED
 	@set -o pipefail; go test -count=1 -tags 'faults chaos' -run '^TestChaos$$' -timeout 120m -v ./e2e/ | { grep -v '^=== ' || true; }

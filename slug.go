@@ -33,7 +33,7 @@ func CheckSlug(s string) error {
 	case s == "":
 		return Errorf(Invalid, "the slug is empty").At("slug")
 	case len(s) > MaxSlug:
-		return Errorf(Invalid, "the slug has %d characters; at most %d are allowed", len(s), MaxSlug).At("slug")
+		return Errorf(Invalid, "the slug has %d characters; expected at most %d", len(s), MaxSlug).At("slug")
 	case !slugForm.MatchString(s):
 		return Errorf(Invalid, "the slug %q may contain only lower-case letters, digits and inner hyphens", s).At("slug")
 	case strings.Contains(s, "--"):

@@ -17,6 +17,22 @@ func Clip(s string) string {
 	return strings.ToValidUTF8(s[:most], "") + "…"
 }
 
+// Cut shortens a text to most characters of valid UTF-8. A text that was
+// shortened ends with "…".
+func Cut(s string, most int) string {
+	s = strings.ToValidUTF8(s, "")
+	n, end := 0, 0
+	for i := range s {
+		switch n++; {
+		case n == most:
+			end = i
+		case n > most:
+			return s[:end] + "…"
+		}
+	}
+	return s
+}
+
 // CheckText returns an Invalid error at field if s is not one line of 1 to most
 // characters. It refuses control characters and characters that change the
 // direction of text.
@@ -25,7 +41,7 @@ func CheckText(field, s string, most int) error {
 	case strings.TrimSpace(s) == "":
 		return Errorf(Invalid, "it is missing or empty").At(field)
 	case n > most:
-		return Errorf(Invalid, "it has %d characters; at most %d are allowed", n, most).At(field)
+		return Errorf(Invalid, "it has %d characters; expected at most %d", n, most).At(field)
 	case !utf8.ValidString(s):
 		return Errorf(Invalid, "it is not valid UTF-8").At(field)
 	case strings.ContainsFunc(s, unicode.IsControl):

@@ -224,7 +224,7 @@ func CheckVariables(vars map[string]string) error {
 
 func checkVariables(vars map[string]string) *troy.Error {
 	if len(vars) > maxVariables {
-		return troy.Errorf(troy.Invalid, "there are %d variables; at most %d are allowed", len(vars), maxVariables)
+		return troy.Errorf(troy.Invalid, "there are %d variables; expected at most %d", len(vars), maxVariables)
 	}
 	total := 0
 	for name, value := range vars {
@@ -233,13 +233,13 @@ func checkVariables(vars map[string]string) *troy.Error {
 		case len(name) > 256 || !variableName.MatchString(name):
 			return troy.Errorf(troy.Invalid, "%.256q is not a valid variable name; expected letters, digits and _, and no digit at the start", name)
 		case len(value) > maxVariableBytes:
-			return troy.Errorf(troy.Invalid, "the variable %s has %d bytes; at most %d are allowed", name, len(value), maxVariableBytes)
+			return troy.Errorf(troy.Invalid, "the variable %s has %d bytes; expected at most %d", name, len(value), maxVariableBytes)
 		case strings.ContainsRune(value, 0):
 			return troy.Errorf(troy.Invalid, "the variable %s contains a NUL byte", name)
 		}
 	}
 	if total > maxEnvironmentBytes {
-		return troy.Errorf(troy.Invalid, "the variables have %d bytes together; at most %d are allowed", total, maxEnvironmentBytes)
+		return troy.Errorf(troy.Invalid, "the variables have %d bytes together; expected at most %d", total, maxEnvironmentBytes)
 	}
 	return nil
 }

@@ -247,7 +247,7 @@ func (h Holder) only() *uuid.UUID {
 func (s Sessions) Revoke(ctx context.Context, who Holder, id string) (Session, error) {
 	sum, err := hex.DecodeString(id)
 	if err != nil {
-		return Session{}, troy.Errorf(troy.NotFound, "there is no session %q", troy.Clip(id))
+		return Session{}, troy.Errorf(troy.NotFound, "session not found: %q", troy.Clip(id))
 	}
 	row, err := queries.New(s.DB).SessionEnd(ctx, sum, who.only())
 	if errors.Is(err, pgx.ErrNoRows) {

@@ -20,7 +20,7 @@ var (
 func SplitName(full string) (owner, name string, err error) {
 	owner, name, _ = strings.Cut(full, "/")
 	if !fullNameForm.MatchString(full) || owner == "." || owner == ".." || name == "." || name == ".." {
-		return "", "", troy.Errorf(troy.Invalid, "%q is not a repository name; expected owner/name", Cut(full, 200)).At("repository")
+		return "", "", troy.Errorf(troy.Invalid, "%q is not a repository name; expected owner/name", troy.Cut(full, 200)).At("repository")
 	}
 	return owner, name, nil
 }
@@ -29,7 +29,7 @@ func SplitName(full string) (owner, name string, err error) {
 // with SHA-1 or SHA-256.
 func CheckCommit(id string) error {
 	if !commitForm.MatchString(id) {
-		return troy.Errorf(troy.Invalid, "%q is not a full commit id", Cut(id, 100)).At("commit")
+		return troy.Errorf(troy.Invalid, "%q is not a full commit id", troy.Cut(id, 100)).At("commit")
 	}
 	return nil
 }
@@ -37,7 +37,7 @@ func CheckCommit(id string) error {
 // CheckShortCommit is CheckCommit for at least seven digits of an id.
 func CheckShortCommit(id string) error {
 	if !shortForm.MatchString(id) {
-		return troy.Errorf(troy.Invalid, "%q is not a commit id; expected at least seven hexadecimal digits", Cut(id, 100)).At("commit")
+		return troy.Errorf(troy.Invalid, "%q is not a commit id; expected at least seven hexadecimal digits", troy.Cut(id, 100)).At("commit")
 	}
 	return nil
 }

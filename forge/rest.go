@@ -13,12 +13,14 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/troy-iaas/troy"
 )
 
 const (
 	// maxAnswer bounds the body of an answer, in bytes.
 	maxAnswer = 8 << 20
-	// maxReason bounds a forge's own error message, in bytes.
+	// maxReason bounds a forge's own error message, in characters.
 	maxReason = 300
 	// callTimeout bounds one call with its answer.
 	callTimeout = 30 * time.Second
@@ -277,7 +279,8 @@ func reason(body []byte) string {
 	return Line(text, maxReason)
 }
 
-// Line makes one printable line of an untrusted text, of at most n bytes.
+// Line makes one printable line of an untrusted text, of at most n
+// characters.
 func Line(s string, n int) string {
 	s = strings.Map(func(c rune) rune {
 		switch {
@@ -288,13 +291,5 @@ func Line(s string, n int) string {
 		}
 		return c
 	}, s)
-	return Cut(strings.TrimSpace(s), n)
-}
-
-// Cut shortens a text to n bytes of UTF-8.
-func Cut(s string, n int) string {
-	if len(s) <= n {
-		return strings.ToValidUTF8(s, "")
-	}
-	return strings.ToValidUTF8(s[:n], "")
+	return troy.Cut(strings.TrimSpace(s), n)
 }

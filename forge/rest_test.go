@@ -164,7 +164,4 @@ func TestLine(t *testing.T) {
 	if got := forge.Line(" a\x1b[1m\nb\u0085\xff ü", 9); got != "a[1m b" && got != "a[1m b ü" {
 		t.Errorf("%q", got)
 	}
-	if got := forge.Cut("üüü", 3); got != "ü" {
-		t.Errorf("%q", got)
-	}
 }

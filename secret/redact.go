@@ -34,7 +34,7 @@ func CheckValue(value string) error {
 	case n < MinValue:
 		return troy.Errorf(troy.Invalid, "the secret has %d characters; expected at least %d, because shorter secrets can't be removed from logs", n, MinValue)
 	case len(value) > MaxValue:
-		return troy.Errorf(troy.Invalid, "the secret has %d bytes; at most %d are allowed", len(value), MaxValue)
+		return troy.Errorf(troy.Invalid, "the secret has %d bytes; expected at most %d", len(value), MaxValue)
 	case strings.ContainsRune(value, 0):
 		return troy.Errorf(troy.Invalid, "the secret contains a NUL character, which environment variables can't hold")
 	}

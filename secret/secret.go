@@ -151,7 +151,7 @@ func newKey(raw []byte) (key, error) {
 // different encryptions.
 func (s *Sealer) Seal(value []byte, of Subject) ([]byte, error) {
 	if len(value) > MaxSealed {
-		return nil, fmt.Errorf("seal %s %s %s: %d bytes; at most %d are allowed", of.Kind, of.ID, of.Name, len(value), MaxSealed)
+		return nil, fmt.Errorf("seal %s %s %s: %d bytes; expected at most %d", of.Kind, of.ID, of.Name, len(value), MaxSealed)
 	}
 	k := s.keys[0]
 	out := make([]byte, header, header+len(value)+k.aead.Overhead())

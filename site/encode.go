@@ -62,7 +62,7 @@ func EncodeManifest(m Manifest) ([]byte, error) {
 		fmt.Fprintf(lines, "%s%s\n", slashLine, policy)
 	}
 	if len(m.Rules) > maxRules {
-		return nil, fmt.Errorf("encode manifest: %w", troy.Errorf(troy.Invalid, "the site's rules have %d bytes; at most %d are allowed", len(m.Rules), maxRules))
+		return nil, fmt.Errorf("encode manifest: %w", troy.Errorf(troy.Invalid, "the site's rules have %d bytes; expected at most %d", len(m.Rules), maxRules))
 	}
 	if len(m.Rules) > 0 {
 		fmt.Fprintf(lines, "%s%d\n%s\n", rulesLine, len(m.Rules), m.Rules)
@@ -280,7 +280,7 @@ func (d *lineReader) count(word string, most int) (int, error) {
 		return 0, fmt.Errorf("is %q, expected %q and a number", troy.Clip(string(line)), word)
 	}
 	if int(n) > most {
-		return 0, fmt.Errorf("has %d %s; at most %d are allowed", n, word, most)
+		return 0, fmt.Errorf("has %d %s; expected at most %d", n, word, most)
 	}
 	return int(n), nil
 }

@@ -24,7 +24,7 @@ func NormalizeHost(host string) (string, error) {
 		return "", troy.Errorf(troy.Invalid, "the host %q is empty", troy.Clip(host))
 	}
 	if len(name) > 253 {
-		return "", troy.Errorf(troy.Invalid, "the host %q has %d characters; at most 253 are allowed", troy.Clip(host), len(name))
+		return "", troy.Errorf(troy.Invalid, "the host %q has %d characters; expected at most 253", troy.Clip(host), len(name))
 	}
 	for label := range strings.SplitSeq(name, ".") {
 		if label == "" || len(label) > 63 {

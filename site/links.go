@@ -26,7 +26,7 @@ type links struct {
 
 func (l *links) add(name, target string) error {
 	if len(target) > MaxPath {
-		return troy.Errorf(troy.Invalid, "%q is a link to a path of %d bytes; at most %d are allowed", name, len(target), MaxPath)
+		return troy.Errorf(troy.Invalid, "%q is a link to a path of %d bytes; expected at most %d", name, len(target), MaxPath)
 	}
 	if l.targets == nil {
 		l.targets = map[string]string{}

@@ -71,7 +71,7 @@ func pathError(p string) *troy.Error {
 	case p == "":
 		return troy.Errorf(troy.Invalid, "the path is empty")
 	case len(p) > MaxPath:
-		return troy.Errorf(troy.Invalid, "the path %q… has %d bytes; at most %d are allowed", p[:64], len(p), MaxPath)
+		return troy.Errorf(troy.Invalid, "the path %q… has %d bytes; expected at most %d", p[:64], len(p), MaxPath)
 	case !utf8.ValidString(p):
 		return troy.Errorf(troy.Invalid, "the path %q is not valid UTF-8", p)
 	case p[0] == '/':
@@ -130,7 +130,7 @@ func checkFiles(files []File, limits Limits) (int, *troy.Error) {
 		return -1, troy.Errorf(troy.Invalid, "the site has no files").At("files")
 	}
 	if len(files) > limits.Files {
-		return -1, troy.Errorf(troy.TooLarge, "the site has %d files; at most %d are allowed", len(files), limits.Files).At("files")
+		return -1, troy.Errorf(troy.TooLarge, "the site has %d files; expected at most %d", len(files), limits.Files).At("files")
 	}
 	var total int64
 	sizes := make(map[Digest]int64, len(files))
@@ -142,7 +142,7 @@ func checkFiles(files []File, limits Limits) (int, *troy.Error) {
 		case f.Size < 0:
 			return i, troy.Errorf(troy.Invalid, "the size of %q is %d; expected 0 or more", f.Path, f.Size).At(field(i, "size"))
 		case f.Size > limits.FileBytes:
-			return i, troy.Errorf(troy.TooLarge, "the file %q has %d bytes; at most %d are allowed", f.Path, f.Size, limits.FileBytes).At(field(i, "size"))
+			return i, troy.Errorf(troy.TooLarge, "the file %q has %d bytes; expected at most %d", f.Path, f.Size, limits.FileBytes).At(field(i, "size"))
 		case f.Size > limits.TotalBytes-total:
 			return i, troy.Errorf(troy.TooLarge, "the site exceeds the limit of %d bytes with the file %q", limits.TotalBytes, f.Path).At(field(i, "size"))
 		case again && known != f.Size:

@@ -149,7 +149,7 @@ func (t *tarTree) forget(name string) {
 
 func (t *tarTree) copy(name string, size int64, content io.Reader, end int64, limits Limits) (int64, error) {
 	if size > limits.FileBytes {
-		return 0, troy.Errorf(troy.TooLarge, "the file %q has %d bytes; at most %d are allowed", name, size, limits.FileBytes)
+		return 0, troy.Errorf(troy.TooLarge, "the file %q has %d bytes; expected at most %d", name, size, limits.FileBytes)
 	}
 	if size > limits.TotalBytes-end {
 		return 0, troy.Errorf(troy.TooLarge, "the tar's files exceed the limit of %d bytes", limits.TotalBytes)

@@ -44,7 +44,7 @@ func readZip(ctx context.Context, r io.ReaderAt, size int64, limits Limits) (*zi
 	case err != nil && !errors.Is(err, zip.ErrInsecurePath):
 		return nil, troy.Errorf(troy.Invalid, "the zip can't be read: %w", err)
 	case len(archive.File) > limits.Entries:
-		return nil, troy.Errorf(troy.TooLarge, "the zip has %d entries; at most %d are allowed", len(archive.File), limits.Entries)
+		return nil, troy.Errorf(troy.TooLarge, "the zip has %d entries; expected at most %d", len(archive.File), limits.Entries)
 	}
 	directory.unlimited = true
 
@@ -64,7 +64,7 @@ func readZip(ctx context.Context, r io.ReaderAt, size int64, limits Limits) (*zi
 			continue
 		}
 		if entry.UncompressedSize64 > uint64(limits.FileBytes) {
-			return nil, troy.Errorf(troy.TooLarge, "the file %q has %d bytes; at most %d are allowed", entry.Name, entry.UncompressedSize64, limits.FileBytes)
+			return nil, troy.Errorf(troy.TooLarge, "the file %q has %d bytes; expected at most %d", entry.Name, entry.UncompressedSize64, limits.FileBytes)
 		}
 		if total += entry.UncompressedSize64; total > uint64(limits.TotalBytes) {
 			return nil, troy.Errorf(troy.TooLarge, "the zip's files exceed the limit of %d bytes", limits.TotalBytes)
@@ -86,7 +86,7 @@ func readZip(ctx context.Context, r io.ReaderAt, size int64, limits Limits) (*zi
 		return nil, err
 	}
 	if total > ratioGrace && total/uint64(limits.ZipRatio) > uint64(size) {
-		return nil, troy.Errorf(troy.TooLarge, "the zip unpacks to %d times its size; at most %d times are allowed", total/uint64(size), limits.ZipRatio)
+		return nil, troy.Errorf(troy.TooLarge, "the zip unpacks to %d times its size; expected at most %d times", total/uint64(size), limits.ZipRatio)
 	}
 	return z, nil
 }

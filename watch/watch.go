@@ -23,13 +23,13 @@ const (
 // Check returns an Invalid error if patterns are not valid watch paths.
 func Check(patterns []string) error {
 	if len(patterns) > MaxPaths {
-		return troy.Errorf(troy.Invalid, "there are %d watch paths; at most %d are allowed", len(patterns), MaxPaths).At("watch_paths")
+		return troy.Errorf(troy.Invalid, "there are %d watch paths; expected at most %d", len(patterns), MaxPaths).At("watch_paths")
 	}
 	for _, p := range patterns {
 		_, clean := split(p)
 		switch {
 		case len(p) > MaxPath:
-			return troy.Errorf(troy.Invalid, "a watch path has %d bytes; at most %d are allowed", len(p), MaxPath).At("watch_paths")
+			return troy.Errorf(troy.Invalid, "a watch path has %d bytes; expected at most %d", len(p), MaxPath).At("watch_paths")
 		case !utf8.ValidString(p) || strings.ContainsFunc(p, unicode.IsControl):
 			return troy.Errorf(troy.Invalid, "the watch path %q contains a control character or is not valid UTF-8", p).At("watch_paths")
 		case strings.Contains(p, ","):

@@ -179,7 +179,11 @@ func New(cfg Config, deps Deps) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	mux.Handle("/", s.knownHost(guarded))
+	compressed, err := compress(guarded)
+	if err != nil {
+		return nil, err
+	}
+	mux.Handle("/", s.knownHost(compressed))
 	return s.outermost(mux, u.Scheme == "https"), nil
 }
 

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"context"
 	"os"
 	"os/exec"
 )
@@ -24,7 +25,7 @@ func newBare(b *Builder, f buildFiles, cache *depCache) *bare {
 
 func (s *bare) places() places { return s.at }
 
-func (s *bare) command(script string) (*exec.Cmd, error) {
+func (s *bare) command(_ context.Context, script string) (*exec.Cmd, error) {
 	if err := writeScript(s.script, script); err != nil {
 		return nil, err
 	}

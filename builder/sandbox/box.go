@@ -13,7 +13,7 @@ type sandbox interface {
 	places() places
 	// command returns a process that will run the script; it is not started
 	// yet.
-	command(script string) (*exec.Cmd, error)
+	command(ctx context.Context, script string) (*exec.Cmd, error)
 	// abort kills a started command and all its descendants. No further command
 	// starts in the sandbox after that.
 	abort(cmd *exec.Cmd)

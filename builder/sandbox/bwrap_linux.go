@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
@@ -66,7 +67,7 @@ func (s *isolated) places() places {
 // command returns a bubblewrap in the network namespace (man bwrap). Root makes
 // the mounts and then becomes the build's user permanently, without
 // capabilities; without root, a user namespace does the same.
-func (s *isolated) command(script string) (*exec.Cmd, error) {
+func (s *isolated) command(ctx context.Context, script string) (*exec.Cmd, error) {
 	file := s.files.path("work", "etc", "phase.sh")
 	if err := writeScript(file, script); err != nil {
 		return nil, err
@@ -101,7 +102,7 @@ func (s *isolated) command(script string) (*exec.Cmd, error) {
 	}
 	args = append(args, "/bin/sh", "/run/phase.sh")
 	cmd := s.enter("unshare", args...)
-	group := s.group()
+	group := s.group(ctx)
 	if group != nil {
 		group.place(cmd)
 	}

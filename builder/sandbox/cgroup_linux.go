@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -61,14 +62,14 @@ func delegated(configured string) string {
 }
 
 // openCgroup makes a group below parent, for one phase.
-func openCgroup(parent, name string, memory int64, processes int) (*cgroup, error) {
+func openCgroup(ctx context.Context, parent, name string, memory int64, processes int) (*cgroup, error) {
 	c := &cgroup{dir: filepath.Join(parent, "troy-build-"+name)}
 	// A controller that is missing, or not delegated, is not used.
 	c.memory = os.WriteFile(filepath.Join(parent, "cgroup.subtree_control"), []byte("+memory"), 0) == nil
 	c.pids = os.WriteFile(filepath.Join(parent, "cgroup.subtree_control"), []byte("+pids"), 0) == nil
 	// A worker that was killed left this group. It is recreated: Linux 6.18
 	// kills every process that starts in a group that was killed before.
-	if err := c.remove(); err != nil {
+	if err := c.remove(ctx); err != nil {
 		return nil, err
 	}
 	err := os.Mkdir(c.dir, 0o755)
@@ -89,7 +90,7 @@ func openCgroup(parent, name string, memory int64, processes int) (*cgroup, erro
 		c.file, err = os.Open(c.dir)
 	}
 	if err != nil {
-		return nil, errors.Join(err, c.remove())
+		return nil, errors.Join(err, c.remove(ctx))
 	}
 	return c, nil
 }
@@ -143,19 +144,29 @@ func (c *cgroup) refused(u *usage) error {
 // removeTimeout bounds the wait for the end of killed processes.
 const removeTimeout = 5 * time.Second
 
-// remove kills the group's processes and removes it.
-func (c *cgroup) remove() error {
+// remove kills the group's processes and removes it. The kernel refuses that
+// until they have ended; remove waits for it until ctx ends.
+func (c *cgroup) remove(ctx context.Context) error {
 	if c.file != nil {
 		_ = c.file.Close()
 	}
 	err := c.kill()
-	for deadline := time.Now().Add(removeTimeout); ; time.Sleep(time.Millisecond) {
+	ctx, cancel := context.WithTimeout(ctx, removeTimeout)
+	defer cancel()
+	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
 		removeErr := os.Remove(c.dir)
 		if removeErr == nil || errors.Is(removeErr, fs.ErrNotExist) {
 			return nil
 		}
-		if !errors.Is(removeErr, syscall.EBUSY) || time.Now().After(deadline) {
+		if !errors.Is(removeErr, syscall.EBUSY) {
 			return errors.Join(err, removeErr)
+		}
+		again := time.NewTimer(wait)
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			again.Stop()
+			return errors.Join(err, removeErr, ctx.Err())
 		}
 	}
 }

@@ -235,16 +235,16 @@ func (s *isolated) writeEtc() error {
 }
 
 // group makes the phase's control group, if Troy may make one on this machine.
-func (s *isolated) group() *cgroup {
+func (s *isolated) group(ctx context.Context) *cgroup {
 	parent := s.b.delegated()
 	if parent == "" {
 		return nil
 	}
 	var errs []error
 	if last := s.cgroup.Swap(nil); last != nil {
-		errs = append(errs, last.remove())
+		errs = append(errs, last.remove(ctx))
 	}
-	group, err := openCgroup(parent, s.files.tree.Deployment.String(), s.limits.MemoryBytes, s.limits.Processes)
+	group, err := openCgroup(ctx, parent, s.files.tree.Deployment.String(), s.limits.MemoryBytes, s.limits.Processes)
 	if err := errors.Join(append(errs, err)...); err != nil {
 		// The watch then enforces the limits, less precisely.
 		s.b.cfg.Log.Warn("a build has no control group", "parent", parent, "error", err)
@@ -434,7 +434,7 @@ func (s *isolated) close() error {
 		}
 	}
 	if group := s.cgroup.Swap(nil); group != nil {
-		errs = append(errs, group.remove())
+		errs = append(errs, group.remove(context.Background()))
 	}
 	return errors.Join(errs...)
 }

@@ -354,7 +354,7 @@ func (r *run) command(box sandbox, phase builder.Phase, command, folder string, 
 		env = build.ForInstall(env)
 	}
 	script := phaseScript(env, path.Join(at.repo, folder), makeVenv(plan, at), command)
-	cmd, err := box.command(script)
+	cmd, err := box.command(r.ctx, script)
 	if err != nil {
 		return fmt.Errorf("prepare the phase %s: %w", phase, err)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -33,6 +34,9 @@ func (d *double) configure(r *http.Request, p *doublePipeline) (answer, error) {
 	if err := decode(r, &body); err != nil {
 		return answer{}, err
 	}
+	if wanted := r.Header.Get("If-Match"); wanted != "" && wanted != tagOf(p.Pipeline) {
+		return fail(troy.Moved, "the settings are others by now")
+	}
 	if string(body.Repository) == "null" {
 		p.Repository = nil
 	} else if body.Repository != nil {
@@ -60,6 +64,15 @@ func (d *double) configure(r *http.Request, p *doublePipeline) (answer, error) {
 		}
 	}
 	return answer{200, p.Pipeline}, nil
+}
+
+// tagOf is the ETag of a pipeline's settings.
+func tagOf(p client.Pipeline) string {
+	text, err := json.Marshal([]any{p.Repository, p.WatchPaths, p.CancelRunning, p.Build})
+	if err != nil {
+		panic(err)
+	}
+	return fmt.Sprintf(`"%x"`, sha256.Sum256(text))
 }
 
 func set[T any](to, from *T) {

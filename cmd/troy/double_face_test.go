@@ -149,7 +149,7 @@ func (d *double) tokenRevoke(r *http.Request) (answer, error) {
 	before := len(d.tokens)
 	d.tokens = slices.DeleteFunc(d.tokens, func(t client.Token) bool { return t.ID.String() == r.PathValue("id") })
 	if len(d.tokens) == before {
-		return fail(troy.NotFound, "there is no token %s", r.PathValue("id"))
+		return fail(troy.NotFound, "token not found: %s", r.PathValue("id"))
 	}
 	return answer{204, nil}, nil
 }

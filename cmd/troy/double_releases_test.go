@@ -37,11 +37,11 @@ func (d *double) begin(r *http.Request, p *doublePipeline) (answer, error) {
 	}, key: key, message: n.Message, files: n.Files}
 	for i, f := range n.Files {
 		if f.Size > x.Limits.FileBytes {
-			return answer{}, troy.Errorf(troy.TooLarge, "the file %q has %d bytes; at most %d are allowed", f.Path, f.Size, x.Limits.FileBytes).At(fmt.Sprintf("files[%d].size", i))
+			return answer{}, troy.Errorf(troy.TooLarge, "the file %q has %d bytes; expected at most %d", f.Path, f.Size, x.Limits.FileBytes).At(fmt.Sprintf("files[%d].size", i))
 		}
 	}
 	if len(n.Files) > 100 {
-		return fail(troy.TooLarge, "the release has %d files; at most 100 are allowed", len(n.Files))
+		return fail(troy.TooLarge, "the release has %d files; expected at most 100", len(n.Files))
 	}
 	x.Missing = p.missing(n.Files)
 	p.releases[x.ID] = x

@@ -174,6 +174,9 @@ func respond(w http.ResponseWriter, a answer, err error) {
 		a.body = map[string]any{"error": inner}
 	}
 	w.Header().Set("Content-Type", "application/json")
+	if p, ok := a.body.(client.Pipeline); ok {
+		w.Header().Set("ETag", tagOf(p))
+	}
 	w.WriteHeader(a.status)
 	if a.body != nil {
 		_ = json.NewEncoder(w).Encode(a.body)

@@ -103,14 +103,7 @@ func (a *app) choose() (endpoint, error) {
 		return endpoint{}, err
 	}
 	if link != nil && link.Server != "" {
-		if e, ok := find(link.Server, link.file); ok {
-			// The folder may be someone else's repository.
-			if current, ok := all.Contexts[all.Current]; ok && !sameServer(current.URL, e.url) && e != dev {
-				_, _ = fmt.Fprintf(a.err, "Using the server that %s names, %s.\n", clean(link.file), clean(e.url))
-			}
-			return a.announce(e, dev), nil
-		}
-		return endpoint{}, troy.Errorf(troy.Unauthenticated, "%s links this folder to %s, and there is no token for it", link.file, link.Server)
+		return a.linkedServer(all, link, dev, find)
 	}
 	if hasDev {
 		return a.announce(dev, dev), nil
@@ -119,6 +112,23 @@ func (a *app) choose() (endpoint, error) {
 		return endpoint{url: current.URL, token: current.Token, field: "context " + all.Current, from: "context " + all.Current}, nil
 	}
 	return endpoint{}, troy.Errorf(troy.Unauthenticated, "TROY_TOKEN is not set")
+}
+
+// linkedServer returns the server that a link names, which find looks for among
+// those that the user has a token for.
+func (a *app) linkedServer(all contexts, l *link, dev endpoint, find func(url, field string) (endpoint, bool)) (endpoint, error) {
+	e, ok := find(l.Server, l.file)
+	switch {
+	case !ok:
+		return e, troy.Errorf(troy.Unauthenticated, "%s links this folder to %s, and there is no token for it", l.file, l.Server)
+	case sameServer(dev.url, l.Server):
+	case !all.trusts(l):
+		return e, troy.Errorf(troy.Forbidden, "%s links this folder to %s, which is not your current server, and you did not make this link; to allow it, run: troy link %s --url %s",
+			l.file, l.Server, l.Pipeline, address(l.Server))
+	case !sameServer(all.Contexts[all.Current].URL, e.url):
+		_, _ = fmt.Fprintf(a.err, "Using the server that %s names, %s.\n", clean(l.file), clean(e.url))
+	}
+	return a.announce(e, dev), nil
 }
 
 // announce prints on stderr the server that only this folder determined.

@@ -60,6 +60,20 @@ func linkFile() string {
 	}
 }
 
+// place is the absolute path of the link's file without symbolic links.
+func (l link) place() string { return place(l.file) }
+
+func place(file string) string {
+	dir, err := filepath.Abs(filepath.Dir(file))
+	if err != nil {
+		return file
+	}
+	if real, err := filepath.EvalSymlinks(dir); err == nil {
+		dir = real
+	}
+	return filepath.Join(dir, filepath.Base(file))
+}
+
 func (l link) check() (*link, error) {
 	if _, err := uuid.Parse(l.Pipeline); err != nil && troy.CheckSlug(l.Pipeline) != nil {
 		return nil, troy.Errorf(troy.Invalid, "%q is neither an id nor a slug (in %s)", troy.Clip(l.Pipeline), l.file).At("pipeline")
@@ -122,7 +136,9 @@ func (a *app) useLinks(cmd *cobra.Command) {
 		if err != nil {
 			return err
 		}
-		a.ref = filled[0]
+		if len(filled) > 0 {
+			a.ref = filled[0]
+		}
 		return run(cmd, filled)
 	}
 }
@@ -166,8 +182,9 @@ func newLink(a *app) *cobra.Command {
 		Long: `Link this folder to a pipeline. Commands that take P use that pipeline if you
 leave P out. The file ` + linkName + ` names the pipeline and the server but
 contains no secret, so you can commit it; releases leave it out. In a git
-repository, the link also applies to the folders below. Without P, the command
-shows the link.`,
+repository, the link also applies to the folders below. A link that you did not
+make in this place can't choose another server than the current context's.
+Without P, the command shows the link.`,
 		Example: `  troy link blog
   troy release ./public`,
 		Args: arguments(0, "a pipeline"),
@@ -208,11 +225,32 @@ func makeLink(ctx context.Context, a *app, pipeline string) error {
 	if err := writeSmallJSON(linkName, 0o644, l); err != nil {
 		return err
 	}
+	if err := a.rememberLink(linkName, l.Server); err != nil {
+		return err
+	}
 	if a.json {
 		return a.printJSON(l)
 	}
 	_, err = fmt.Fprintf(a.err, "This folder is linked to %s at %s (%s).\n", p.Slug, clean(c.BaseURL), linkName)
 	return err
+}
+
+// rememberLink records that the user made a link, or removed it if server is
+// empty. A server without a stored token is never chosen by a link.
+func (a *app) rememberLink(file, server string) error {
+	all, err := a.contexts()
+	if err != nil || server != "" && all.of(server) == "" || server == "" && all.Links[place(file)] == "" {
+		return err
+	}
+	if all.Links == nil {
+		all.Links = map[string]string{}
+	}
+	if server == "" {
+		delete(all.Links, place(file))
+	} else {
+		all.Links[place(file)] = server
+	}
+	return a.save(all)
 }
 
 func newUnlink(a *app) *cobra.Command {
@@ -227,6 +265,9 @@ func newUnlink(a *app) *cobra.Command {
 			}
 			if err := os.Remove(file); err != nil {
 				return fmt.Errorf("unlink: %w", err)
+			}
+			if err := a.rememberLink(file, ""); err != nil {
+				return err
 			}
 			_, err := fmt.Fprintf(a.err, "Removed %s.\n", clean(file))
 			return err

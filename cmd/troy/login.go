@@ -68,6 +68,9 @@ func login(ctx context.Context, a *app, name string, stdin bool) error {
 		if name = all.of(c.BaseURL); name == "" {
 			name = hostOf(c.BaseURL)
 		}
+		if taken, ok := all.Contexts[name]; ok && !sameServer(taken.URL, c.BaseURL) {
+			name = c.BaseURL // the host has another server, over http or https
+		}
 	}
 	if name != clean(name) || strings.TrimSpace(name) == "" || len(name) > 100 {
 		return troy.Errorf(troy.Invalid, "the name must have 1 to 100 printable characters").At("--context")

@@ -13,16 +13,35 @@ import (
 )
 
 func newOpen(a *app) *cobra.Command {
-	return &cobra.Command{
+	docs := false
+	cmd := &cobra.Command{
 		Use:   "open P",
 		Short: "Open a pipeline's site in the browser",
-		Long: `Open a pipeline's site in the browser. If stdout is not a terminal, only the
-address is printed.`,
-		Args: arguments(1, "a pipeline"),
+		Long: `Open a pipeline's site in the browser, or with --docs the API's documentation on
+the server. If stdout is not a terminal, only the address is printed.`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if docs {
+				return nil
+			}
+			return arguments(1, "a pipeline")(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if docs {
+				return openDocs(cmd.Context(), a)
+			}
 			return open(cmd.Context(), a, args[0])
 		},
 	}
+	cmd.Flags().BoolVar(&docs, "docs", false, "open the API's documentation")
+	return cmd
+}
+
+func openDocs(ctx context.Context, a *app) error {
+	c, err := a.connect()
+	if err != nil {
+		return err
+	}
+	return a.open(ctx, c.BaseURL+"/docs")
 }
 
 func open(ctx context.Context, a *app, pipeline string) error {
@@ -44,11 +63,16 @@ func open(ctx context.Context, a *app, pipeline string) error {
 	if p.LiveDeploymentID == nil {
 		_, _ = fmt.Fprintf(a.err, "Note: nothing of %s is live yet.\n", p.Slug)
 	}
-	_, _ = fmt.Fprintln(a.out, clean(u.String()))
+	return a.open(ctx, u.String())
+}
+
+// open prints an address and, on a terminal, opens it in the browser.
+func (a *app) open(ctx context.Context, address string) error {
+	_, _ = fmt.Fprintln(a.out, clean(address))
 	if !a.out.terminal {
 		return nil
 	}
-	if err := browse(ctx, a, u.String()); err != nil {
+	if err := browse(ctx, a, address); err != nil {
 		_, _ = fmt.Fprintf(a.err, "No browser could be started: %s\n", clean(err.Error()))
 	}
 	return nil

@@ -18,6 +18,7 @@ type pipelineSettings struct {
 	repository, branch, root string
 	watch                    []string
 	cancelRunning            bool
+	ifMatch                  string
 	// build returns the given settings of troy.BuildSettings.
 	build func() map[string]any
 }
@@ -28,11 +29,15 @@ func newPipelineSet(a *app) *cobra.Command {
 		Use:   "set P",
 		Short: "Change a pipeline's repository and build settings",
 		Long: `Change a pipeline's repository and build settings, from its next deployment on.
-Settings that you don't give stay unchanged; an empty text ("") removes one.`,
+Settings that you don't give stay unchanged; an empty text ("") removes one.
+With --if-match, nothing changes (exit status 5) if the settings are not those
+that had the etag of troy pipeline show --json.`,
 		Example: `  troy pipeline set blog --repository github:team/blog --branch main
   troy pipeline set blog --root web --watch 'web/**' --watch '!**/*.md'
   troy pipeline set blog --build-command 'npm run build' --output dist
-  troy pipeline set blog --trailing-slash always`,
+  troy pipeline set blog --trailing-slash always
+  tag=$(troy pipeline show blog --format '{{.etag}}')
+  troy pipeline set blog --if-match "$tag" --output dist`,
 		Args: arguments(1, "a pipeline"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return pipelineSet(cmd.Context(), a, args[0], s, cmd.Flags())
@@ -44,6 +49,7 @@ Settings that you don't give stay unchanged; an empty text ("") removes one.`,
 	f.StringVar(&s.root, "root", "", "the `folder` of the site's source")
 	f.StringArrayVar(&s.watch, "watch", nil, "build on changes to `pattern`; repeatable")
 	f.BoolVar(&s.cancelRunning, "cancel-running", false, "stop the running build for a newer commit")
+	f.StringVar(&s.ifMatch, "if-match", "", "change only the settings with this `ETAG`")
 	s.build = addBuildSettings(f)
 	return cmd
 }
@@ -52,6 +58,9 @@ func pipelineSet(ctx context.Context, a *app, pipeline string, s pipelineSetting
 	change, err := s.change(flags.Changed)
 	if err != nil {
 		return err
+	}
+	if change.IfMatch = s.ifMatch; change.IfMatch == "" && flags.Changed("if-match") {
+		return troy.Errorf(troy.Invalid, "expected the etag of troy pipeline show --json").At("--if-match")
 	}
 	c, err := a.connect()
 	if err != nil {

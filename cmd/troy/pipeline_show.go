@@ -50,7 +50,10 @@ func numberOf(ctx context.Context, c *client.Client, pipeline string, id *uuid.U
 
 func (a *app) printPipeline(ctx context.Context, c *client.Client, p client.Pipeline) error {
 	if a.json {
-		return a.printJSON(p)
+		return a.printJSON(struct {
+			client.Pipeline
+			ETag string `json:"etag,omitempty"` // for pipeline set --if-match
+		}{p, p.ETag})
 	}
 	now := time.Now()
 	position := ""

@@ -38,6 +38,8 @@ func TestScripts(t *testing.T) {
 			env.Defer(server.Close)
 			env.Values["double"] = d
 			env.Setenv("TROY_URL", server.URL)
+			env.Setenv("SAME_SERVER", strings.Replace(server.URL, "127.0.0.1", "localhost", 1)) // by another address
+			env.Setenv("SERVER_HOST", strings.TrimPrefix(server.URL, "http://"))
 			env.Setenv("TROY_TOKEN", "admin")
 			env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
 			// Under the race detector every command would sleep for a second at
@@ -46,7 +48,10 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"status":   wantStatus,
+			"status": wantStatus,
+			"keep": func(ts *testscript.TestScript, _ bool, args []string) { // the output, in a variable
+				ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
+			},
 			"busy":     busy,
 			"breaks":   breaks,
 			"puts":     wantPuts,

@@ -23,6 +23,9 @@ const maxSettings = 1 << 20
 type contexts struct {
 	Current  string            `json:"current"`
 	Contexts map[string]server `json:"contexts"`
+	// Links are the servers to which the user has linked folders with troy link,
+	// by the absolute paths of the links' files.
+	Links map[string]string `json:"links,omitempty"`
 }
 
 // server is a server and the token that the user has for it.
@@ -89,6 +92,13 @@ func (all contexts) names() []string {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// trusts reports whether a link may choose its server: the user made it in this
+// place, or it names the current context's server. The folder can be someone
+// else's repository.
+func (all contexts) trusts(l *link) bool {
+	return sameServer(all.Contexts[all.Current].URL, l.Server) || sameServer(all.Links[l.place()], l.Server)
 }
 
 // of returns the name of the context of a server, or "". The current context

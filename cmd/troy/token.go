@@ -158,7 +158,7 @@ func oneToken(tokens []client.Token, ref string) (client.Token, error) {
 	}
 	switch len(found) {
 	case 0:
-		return client.Token{}, troy.Errorf(troy.NotFound, "there is no token %q; troy token list shows them", troy.Clip(ref))
+		return client.Token{}, troy.Errorf(troy.NotFound, "token not found: %q; troy token list shows them", troy.Clip(ref))
 	case 1:
 		return found[0], nil
 	}

@@ -209,8 +209,11 @@ func readSecret(in io.Reader) (string, error) {
 		return "", fmt.Errorf("read the secret from standard input: %w", err)
 	}
 	line = strings.TrimSpace(line)
-	if len(line) < minShared || len(line) > maxShared || !printable(line) {
+	if len(line) < minShared || len(line) > maxShared {
 		return "", fmt.Errorf("the secret on standard input has %d characters; expected one line of %d to %d", len(line), minShared, maxShared)
+	}
+	if !printable(line) {
+		return "", errors.New("the secret on standard input has a space or another character that is not printable ASCII; expected the shared secret alone")
 	}
 	return line, nil
 }

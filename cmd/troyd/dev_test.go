@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/troy-iaas/troy/internal/devstack/gittest"
 )
 
 // devSettings returns settings for a troyd dev in a folder, on free ports.
@@ -208,4 +210,26 @@ func TestDevWithoutRedisBringsTheSampleLive(t *testing.T) {
 	address, token := s.answer("API:"), s.answer("Admin token:")
 	wantStatus(t, http.MethodGet, address+"/v1/pipelines/sample", token, "", http.StatusNotFound)
 	s.stop(syscall.SIGINT)
+}
+
+// TestTheDataFolderIsNotCommitted checks that a project that Troy runs in keeps
+// the secrets in its data folder out of git.
+func TestTheDataFolderIsNotCommitted(t *testing.T) {
+	t.Parallel()
+	repository := t.TempDir()
+	git := func(args ...string) string {
+		t.Helper()
+		out, err := gittest.Command(t.Context(), repository, args...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("git %v: %v\n%s", args, err, out)
+		}
+		return string(out)
+	}
+	git("init", "-q")
+	if _, err := keptSecret(filepath.Join(repository, ".troy"), "admin-token", func() (string, error) { return "secret", nil }); err != nil {
+		t.Fatal(err)
+	}
+	if left := git("status", "--porcelain", "--untracked-files=all"); left != "" {
+		t.Errorf("git would commit %s", left)
+	}
 }

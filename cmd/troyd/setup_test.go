@@ -357,9 +357,12 @@ func TestAppKeyAndSharedSecret(t *testing.T) {
 			t.Errorf("%s made %q, want %q", address, got, want)
 		}
 	}
-	for text, good := range map[string]bool{"": false, "short\n": false, "sixteen letters!": false, "sixteen-letters!\n": true, strings.Repeat("x", 256): false} {
-		if _, err := readSecret(strings.NewReader(text)); (err == nil) != good {
-			t.Errorf("%q: %v", text, err)
+	for text, says := range map[string]string{
+		"": "has 0 characters", "short\n": "has 5 characters", "sixteen letters!": "has a space", "sixteen-letters\u00fc": "not printable ASCII",
+		"sixteen-letters!\n": "", strings.Repeat("x", 256): "has 256 characters",
+	} {
+		if _, err := readSecret(strings.NewReader(text)); (err == nil) != (says == "") || err != nil && (!strings.Contains(err.Error(), says) || text != "" && strings.Contains(err.Error(), strings.TrimSpace(text))) {
+			t.Errorf("%q: %v; expected an error that says %q and not the secret", text, err, says)
 		}
 	}
 }

@@ -168,7 +168,7 @@ func newTokenRevokeCommand() *cobra.Command {
 				}
 				name, err := b.intake(cfg).RevokeToken(cmd.Context(), id, "operator "+username())
 				if errors.Is(err, pgx.ErrNoRows) {
-					return usageError{fmt.Errorf("token not found any more: %s", args[0])}
+					return usageError{fmt.Errorf("token not found: %s", args[0])}
 				}
 				if err != nil {
 					return fmt.Errorf("revoke token %s: %w", args[0], err)

@@ -199,7 +199,7 @@ func path(r forge.Repository) (string, error) {
 	}
 	if r.ID != "" {
 		if !idForm.MatchString(r.ID) {
-			return "", troy.Errorf(troy.Invalid, "bitbucket: %q is not the UUID of a repository", forge.Cut(r.ID, 50))
+			return "", troy.Errorf(troy.Invalid, "bitbucket: %q is not the UUID of a repository", troy.Cut(r.ID, 50))
 		}
 		repo = r.ID
 	}
@@ -335,7 +335,7 @@ func (c *Client) Commit(ctx context.Context, r forge.Repository, id string) (for
 	}
 	author, _, _ := strings.Cut(answer.Author.Raw, " <")
 	return forge.Commit{
-		ID: answer.Hash, Message: forge.Cut(answer.Message, troy.MaxMessage), Author: forge.Line(author, 200), Time: answer.Date,
+		ID: answer.Hash, Message: troy.Cut(answer.Message, troy.MaxMessage), Author: forge.Line(author, 200), Time: answer.Date,
 	}, nil
 }
 

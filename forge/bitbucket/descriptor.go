@@ -33,7 +33,7 @@ var keyForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$`)
 // includes setting build statuses.
 func (d Descriptor) JSON() ([]byte, error) {
 	if !keyForm.MatchString(d.Key) {
-		return nil, troy.Errorf(troy.Invalid, "%q is not a valid app key", forge.Cut(d.Key, 100)).At("key")
+		return nil, troy.Errorf(troy.Invalid, "%q is not a valid app key", troy.Cut(d.Key, 100)).At("key")
 	}
 	if _, err := forge.ParseBase(d.BaseURL); err != nil {
 		return nil, troy.Errorf(troy.Invalid, "the base URL: %w", err).At("base_url")

@@ -29,10 +29,10 @@ func (c *Client) Report(ctx context.Context, r forge.Repository, report forge.Re
 		return err
 	}
 	if report.Pipeline == "" || len(report.Pipeline) > maxKey {
-		return troy.Errorf(troy.Invalid, "bitbucket: the pipeline's id %q is not a valid key of a build status", forge.Cut(report.Pipeline, 2*maxKey))
+		return troy.Errorf(troy.Invalid, "bitbucket: the pipeline's id %q is not a valid key of a build status", troy.Cut(report.Pipeline, 2*maxKey))
 	}
 	if u, err := url.Parse(report.DetailsURL); err != nil || u.Host == "" {
-		return troy.Errorf(troy.Invalid, "bitbucket: a build status needs the address of a page, not %q", forge.Cut(report.DetailsURL, 200))
+		return troy.Errorf(troy.Invalid, "bitbucket: a build status needs the address of a page, not %q", troy.Cut(report.DetailsURL, 200))
 	}
 	description := report.Title
 	if report.State == troy.Succeeded && report.SiteURL != "" {

@@ -211,7 +211,7 @@ func (c *Client) mint(ctx context.Context, r forge.Repository, a access) (grant,
 	if r.ID != "" {
 		id, err := strconv.ParseInt(r.ID, 10, 64)
 		if err != nil || id <= 0 {
-			return grant{}, troy.Errorf(troy.Invalid, "github: %q is not the id of a repository", forge.Cut(r.ID, 50))
+			return grant{}, troy.Errorf(troy.Invalid, "github: %q is not the id of a repository", troy.Cut(r.ID, 50))
 		}
 		ask.IDs = []int64{id}
 	} else {
@@ -248,7 +248,7 @@ func (c *Client) mint(ctx context.Context, r forge.Repository, a access) (grant,
 // token gets a token of the repository's installation.
 func (c *Client) token(ctx context.Context, signed string, r forge.Repository, a access, ask any) (grant, error) {
 	if n, err := strconv.ParseInt(r.Installation, 10, 64); err != nil || n <= 0 {
-		return grant{}, troy.Errorf(troy.Invalid, "github: %q is not the id of an installation", forge.Cut(r.Installation, 50))
+		return grant{}, troy.Errorf(troy.Invalid, "github: %q is not the id of an installation", troy.Cut(r.Installation, 50))
 	}
 	var answer struct {
 		Token        string       `json:"token"`

@@ -75,7 +75,7 @@ func checkOf(report forge.Report) checkRun {
 	run := checkRun{
 		Name: forge.Line(report.Name, 100), HeadSHA: report.Commit, DetailsURL: webURL(report.DetailsURL),
 		ExternalID: report.Deployment, StartedAt: known(report.Started),
-		Output: checkOutput{Title: forge.Line(report.Title, 255), Summary: forge.Cut(report.Summary, 60_000)},
+		Output: checkOutput{Title: forge.Line(report.Title, 255), Summary: troy.Cut(report.Summary, 60_000)},
 	}
 	if run.Output.Title == "" {
 		run.Output.Title = report.State.String()

@@ -32,13 +32,13 @@ func (c *Client) Manifest(req forge.AppRequest) (action string, manifest []byte,
 	case n == 0 || n > maxAppName:
 		return "", nil, troy.Errorf(troy.Invalid, "expected an app name of 1 to %d characters, got %d", maxAppName, n).At("name")
 	case req.Organization != "" && !orgForm.MatchString(req.Organization):
-		return "", nil, troy.Errorf(troy.Invalid, "%q is not a valid organization name", forge.Cut(req.Organization, 50)).At("organization")
+		return "", nil, troy.Errorf(troy.Invalid, "%q is not a valid organization name", troy.Cut(req.Organization, 50)).At("organization")
 	case req.State == "":
 		return "", nil, troy.Errorf(troy.Invalid, "the state is empty, so anyone could submit an app").At("state")
 	}
 	for field, address := range map[string]string{"url": req.URL, "hook_url": req.HookURL, "redirect_url": req.RedirectURL} {
 		if webURL(address) == "" {
-			return "", nil, troy.Errorf(troy.Invalid, "%q is not an http or https address", forge.Cut(address, 200)).At(field)
+			return "", nil, troy.Errorf(troy.Invalid, "%q is not an http or https address", troy.Cut(address, 200)).At(field)
 		}
 	}
 	type hook struct {

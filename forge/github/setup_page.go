@@ -78,7 +78,7 @@ func (f *Forge) setup(ctx context.Context, r forge.Request) (forge.Answer, error
 		return forge.Answer{}, fmt.Errorf("read Troy's own address: %w", err)
 	}
 	if !query.Has("name") {
-		v.Name = forge.Cut("Troy "+cmp.Or(own.Host, f.url), maxAppName)
+		v.Name = troy.Cut("Troy "+cmp.Or(own.Host, f.url), maxAppName)
 		return v.show(http.StatusOK), nil
 	}
 	v.Name, v.Organization = query.Get("name"), query.Get("organization")

@@ -79,7 +79,7 @@ func (c *Client) Commit(ctx context.Context, r forge.Repository, id string) (for
 		return forge.Commit{}, troy.Errorf(troy.NotFound, "%s: %w", what, forge.ErrNoCommit)
 	}
 	return forge.Commit{
-		ID: answer.SHA, Message: forge.Cut(answer.Commit.Message, troy.MaxMessage),
+		ID: answer.SHA, Message: troy.Cut(answer.Commit.Message, troy.MaxMessage),
 		Author: forge.Line(answer.Commit.Author.Name, 200), Time: answer.Commit.Author.Date,
 	}, nil
 }

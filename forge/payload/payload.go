@@ -167,7 +167,7 @@ func Result(e troy.ForgeEvent, c *Checker) (troy.ForgeEvent, error) {
 // Clean makes a text fit to be stored and shown: one line, of at most n
 // characters.
 func Clean(s string, most int) string {
-	return cut(strings.TrimSpace(strings.Map(func(r rune) rune {
+	return troy.Cut(strings.TrimSpace(strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
 			return ' '
 		}
@@ -178,23 +178,10 @@ func Clean(s string, most int) string {
 // Message makes a commit's message fit to be stored.
 func Message(s string) string {
 	s = strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\r\n", "\n")
-	return cut(strings.TrimSpace(strings.Map(func(r rune) rune {
+	return troy.Cut(strings.TrimSpace(strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) && r != '\n' && r != '\t' {
 			return ' '
 		}
 		return r
 	}, s)), troy.MaxMessage)
-}
-
-func cut(s string, most int) string {
-	if utf8.RuneCountInString(s) <= most {
-		return s
-	}
-	n := 0
-	for i := range s {
-		if n++; n == most {
-			return s[:i] + "…"
-		}
-	}
-	return s
 }

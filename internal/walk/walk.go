@@ -153,10 +153,10 @@ func (w *walker) read(l *level) error {
 func (w *walker) entry(l *level, entry fs.DirEntry) error {
 	name := path.Join(l.path, entry.Name())
 	if w.entries++; w.entries > w.limits.Entries {
-		return fmt.Errorf("%w at %.256q: at most %d are allowed", ErrEntries, name, w.limits.Entries)
+		return fmt.Errorf("%w at %.256q: expected at most %d", ErrEntries, name, w.limits.Entries)
 	}
 	if len(name) > w.limits.Path {
-		return fmt.Errorf("%w, the one that begins with %.64q: at most %d bytes are allowed", ErrPath, name, w.limits.Path)
+		return fmt.Errorf("%w, the one that begins with %.64q: expected at most %d bytes", ErrPath, name, w.limits.Path)
 	}
 	err := w.visit(Entry{DirEntry: entry, Path: name, Folder: l.root})
 	switch {

@@ -156,7 +156,7 @@ func badValue(value string) string {
 	case value == "":
 		return "is missing"
 	case len(value) > maxValue:
-		return "is too long; at most 8192 bytes are allowed"
+		return "is too long; expected at most 8192 bytes"
 	case strings.ContainsAny(value, "\r\n"):
 		return "contains a line end"
 	case strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }):

@@ -38,7 +38,7 @@ func (c *compiler) lines(file int, content string, most int, f func(line)) {
 		switch {
 		case s == "" || s[0] == '#':
 		case len(s) > most:
-			c.error(at, CodeLimit, "the line has %d bytes; at most %d are allowed", len(s), most)
+			c.error(at, CodeLimit, "the line has %d bytes; expected at most %d", len(s), most)
 			if isBasicAuth(s[:most]) {
 				f(line{at, "Basic-Auth: ?"})
 			}

@@ -150,7 +150,7 @@ func (r Rules) Encode() ([]byte, error) {
 		return nil, fmt.Errorf("encode the site's rules: %w", err)
 	}
 	if len(data) > MaxCompiled {
-		return nil, troy.Errorf(troy.Invalid, "the site's rules have %d bytes in their compiled form; at most %d are allowed", len(data), MaxCompiled)
+		return nil, troy.Errorf(troy.Invalid, "the site's rules have %d bytes in their compiled form; expected at most %d", len(data), MaxCompiled)
 	}
 	return data, nil
 }

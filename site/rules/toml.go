@@ -41,7 +41,7 @@ func CheckConfig(files []ConfigFile) error {
 		case seen[f.Name]:
 			return troy.Errorf(troy.Invalid, "%s appears twice", f.Name).At(at + ".name")
 		case len(f.Text) > MaxConfig:
-			return troy.Errorf(troy.TooLarge, "it has %d bytes; at most %d are allowed", len(f.Text), MaxConfig).At(at + ".text")
+			return troy.Errorf(troy.TooLarge, "it has %d bytes; expected at most %d", len(f.Text), MaxConfig).At(at + ".text")
 		}
 		seen[f.Name] = true
 		if _, err := parseTOML(f); err != nil {
@@ -60,7 +60,7 @@ func NewConfig(name string, data []byte) (f ConfigFile, ok bool, err error) {
 		return f, true, nil
 	}
 	if len(data) > 4*MaxConfig {
-		return f, false, troy.Errorf(troy.TooLarge, "%s has %d bytes; at most %d are allowed", name, len(data), 4*MaxConfig)
+		return f, false, troy.Errorf(troy.TooLarge, "%s has %d bytes; expected at most %d", name, len(data), 4*MaxConfig)
 	}
 	if _, err := parseTOML(ConfigFile{Name: name, Text: string(data)}); err != nil {
 		return f, false, troy.Errorf(troy.Invalid, "%s: %s", name, err)
@@ -83,7 +83,7 @@ func NewConfig(name string, data []byte) (f ConfigFile, ok bool, err error) {
 	}
 	f.Text = strings.TrimRight(strings.Join(lines, "\n"), "\n") + "\n"
 	if len(f.Text) > MaxConfig {
-		return f, false, troy.Errorf(troy.TooLarge, "the rules in %s have %d bytes; at most %d are allowed", name, len(f.Text), MaxConfig)
+		return f, false, troy.Errorf(troy.TooLarge, "the rules in %s have %d bytes; expected at most %d", name, len(f.Text), MaxConfig)
 	}
 	return f, ok, nil
 }

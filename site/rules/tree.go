@@ -17,7 +17,7 @@ func FromTree(m site.Manifest, read func(site.File) ([]byte, error), in Input) (
 			continue
 		}
 		if f.Size > MaxFile {
-			return Output{}, troy.Errorf(troy.Invalid, "%s has %d bytes; at most %d are allowed", f.Path, f.Size, MaxFile)
+			return Output{}, troy.Errorf(troy.Invalid, "%s has %d bytes; expected at most %d", f.Path, f.Size, MaxFile)
 		}
 		content, err := read(f)
 		if err != nil {

@@ -4,7 +4,8 @@ import (
 	"encoding/json"
 	"strings"
 	"unicode"
-	"unicode/utf8"
+
+	"github.com/troy-iaas/troy"
 )
 
 // Variable is the environment variable with a build's deployment.
@@ -66,14 +67,10 @@ func ParseEvent(message string) Event {
 
 // clean makes a text one line of valid UTF-8 with at most n characters.
 func clean(s string, most int) string {
-	s = strings.TrimSpace(strings.Map(func(r rune) rune {
+	return troy.Cut(strings.TrimSpace(strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
 			return ' '
 		}
 		return r
-	}, strings.ToValidUTF8(s, "\uFFFD")))
-	if utf8.RuneCountInString(s) > most {
-		s = string([]rune(s)[:most-1]) + "…"
-	}
-	return s
+	}, strings.ToValidUTF8(s, "\uFFFD"))), most)
 }
