@@ -14,7 +14,7 @@ func TestCheckSlug(t *testing.T) {
 		strings.Repeat("a", troy.MaxSlug): "",
 
 		"":                                  "empty",
-		strings.Repeat("a", troy.MaxSlug+1): "41 characters; at most 40",
+		strings.Repeat("a", troy.MaxSlug+1): "41 characters; expected at most 40",
 		"Blog":                              "lower-case",
 		"-blog":                             "lower-case",
 		"blog-":                             "lower-case",

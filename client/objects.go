@@ -31,7 +31,7 @@ type Pipeline struct {
 	QueuePosition *int64 `json:"queue_position,omitempty"`
 	// Lock is nil while the pipeline is not locked.
 	Lock *Lock `json:"lock,omitempty"`
-	// Deletion is nil while nobody has requested it.
+	// Deletion is nil unless it was requested.
 	Deletion *Deletion `json:"deletion,omitempty"`
 	// Repository is nil while the pipeline has none.
 	Repository *Repository `json:"repository,omitempty"`
