@@ -232,6 +232,20 @@ func calls(c *Client, id uuid.UUID) map[string]func(context.Context) error {
 		"Upload": func(ctx context.Context) error {
 			return c.Upload(ctx, "blog", Release{ID: id, Missing: files, Direct: true}, Upload{Open: content})
 		},
+		"Access": func(ctx context.Context) error { return second(c.Access(ctx, "blog")) },
+		"SetAccessPassword": func(ctx context.Context) error {
+			return second(c.SetAccessPassword(ctx, "blog", "press", "a long password"))
+		},
+		"RemoveAccessPassword": func(ctx context.Context) error { return second(c.RemoveAccessPassword(ctx, "blog", "press")) },
+		"AllowNetwork":         func(ctx context.Context) error { return second(c.AllowNetwork(ctx, "blog", "192.0.2.0/24")) },
+		"DisallowNetwork":      func(ctx context.Context) error { return second(c.DisallowNetwork(ctx, "blog", "192.0.2.0/24")) },
+		"Unprotect":            func(ctx context.Context) error { return second(c.Unprotect(ctx, "blog")) },
+		"Repositories": func(ctx context.Context) error {
+			return all(second(c.Repositories(ctx, "")), second(c.Repositories(ctx, "blog")))
+		},
+		"InspectRepository": func(ctx context.Context) error {
+			return all(second(c.InspectRepository(ctx, provider, "team/blog", "", "")), second(c.InspectRepository(ctx, provider, "team/blog", text, "web")))
+		},
 		"Whoami": func(ctx context.Context) error { return second(c.Whoami(ctx)) },
 	}
 }
