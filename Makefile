@@ -86,6 +86,7 @@ fuzz: ## Run every fuzz test for twenty seconds
 .PHONY: deps
 deps: ## Install missing programs that the tests need
 	@tools/deps go postgres redis chromium cc git node bwrap slirp4netns nft
+	@tools/axe
 
 .PHONY: deps-bench
 deps-bench: deps ## Install missing programs that the benchmarks need

@@ -24,3 +24,22 @@ func Routes(cfg Config, deps Deps) gin.RoutesInfo {
 	s := &server{cfg: cfg, deps: deps}
 	return s.routes(http.NotFoundHandler()).Routes()
 }
+
+// patterns remembers the patterns that are registered.
+type patterns []string
+
+func (r *patterns) HandleFunc(pattern string, _ func(http.ResponseWriter, *http.Request)) {
+	*r = append(*r, pattern)
+}
+
+// Pages returns the patterns of the dashboard's pages.
+func Pages(cfg Config, deps Deps) ([]string, error) {
+	s := &server{cfg: cfg, deps: deps}
+	d, err := s.dashboard("troy.test")
+	if err != nil {
+		return nil, err
+	}
+	var r patterns
+	d.Register(&r)
+	return r, nil
+}
