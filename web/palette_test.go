@@ -122,7 +122,7 @@ func TestActivityInABrowser(t *testing.T) {
 	if n := b.number(`document.querySelectorAll("#activity .entry").length`); n != 2 {
 		t.Errorf("%d entries fit, want 2", n)
 	}
-	b.do(chromedp.Navigate(w.server.URL + "/activity?actor=nobody"))
+	b.do(chromedp.Navigate(w.server.URL + "/activity?actor=unknown"))
 	b.shows("#activity .empty", "Nothing fits")
 	b.quiet()
 	export := w.visit("GET", "/activity/export?what=pipeline.lock", nil, w.session(w.admin))
