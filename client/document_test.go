@@ -180,6 +180,7 @@ func calls(c *Client, id uuid.UUID) map[string]func(context.Context) error {
 			return all(second(c.Deploy(ctx, "blog", "")), second(c.Deploy(ctx, "blog", strings.Repeat("a", 40))))
 		},
 		"RetryDeployment":    func(ctx context.Context) error { return second(c.RetryDeployment(ctx, "blog", id)) },
+		"Traffic":            func(ctx context.Context) error { return second(c.Traffic(ctx, "blog", 30)) },
 		"Variables":          func(ctx context.Context) error { return second(c.Variables(ctx, "blog")) },
 		"SetVariable":        func(ctx context.Context) error { return second(c.SetVariable(ctx, "blog", "NAME", "value", true)) },
 		"RemoveVariable":     func(ctx context.Context) error { return c.RemoveVariable(ctx, "blog", "NAME") },

@@ -498,6 +498,50 @@ export interface Day {
   build_p95?: number;
 }
 
+export interface Traffic {
+  requests: number;
+  /** Of the responses, without headers. */
+  bytes: number;
+  /** Responses with status 404 or 410. */
+  not_found: number;
+  /** Responses with status 500 or higher. */
+  errors: number;
+  /** Each day, the oldest first. */
+  days: TrafficDay[];
+  /** The 100 most requested paths that exist. */
+  paths: TrafficPath[];
+  /** The 50 most requested paths that do not exist. */
+  missing: TrafficMissing[];
+}
+
+export interface TrafficDay {
+  day: string;
+  requests: number;
+  /** Of the responses, without headers. */
+  bytes: number;
+  /** Responses with status 404 or 410. */
+  not_found: number;
+  /** Responses with status 500 or higher. */
+  errors: number;
+}
+
+export interface TrafficPath {
+  /** The escaped path without the query, cut off after 256 bytes. */
+  path: string;
+  requests: number;
+  bytes: number;
+  /** How many of the requests may belong to other paths. */
+  error?: number;
+}
+
+export interface TrafficMissing {
+  path: string;
+  /** The host and the path of the page that links to it, or nothing. */
+  referrer: string;
+  requests: number;
+  error?: number;
+}
+
 /** The `after` of the next page. The last page has none. */
 export type Next = string;
 
@@ -656,6 +700,20 @@ export interface Operations {
     };
     body?: Record<string, never>;
     answer: Pipeline;
+  };
+  /** Count the requests to a site on the last days. The token needs the role viewer. */
+  getTraffic: {
+    method: "GET";
+    route: "/v1/pipelines/{pipeline}/traffic";
+    path: {
+      /** The id or the slug of the pipeline. */
+      pipeline: string;
+    };
+    query?: {
+      /** How many days. */
+      days?: number;
+    };
+    answer: Traffic;
   };
   /** List the events of a pipeline, oldest first. The token needs the role viewer. */
   listEvents: {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/time/rate"
@@ -82,6 +83,9 @@ type Deps struct {
 	// Metrics counts requests and is shown at /metrics; nil shows nothing.
 	Metrics *metrics.Metrics
 	Ready   []health.Check // for /readyz
+	// Traffic returns the folder with the counts of requests to a pipeline's
+	// site; nil means that there are none.
+	Traffic func(pipeline uuid.UUID) string
 	// Stopping is closed when the process is about to stop, so that streams end
 	// and their readers reconnect to another process. It may be nil.
 	Stopping <-chan struct{}
@@ -258,6 +262,7 @@ func (s *server) routes(monitor http.Handler) *gin.Engine {
 	p.DELETE("", s.as(credentials.Admin, quick, s.pipelineDelete))
 	p.POST("/provision", s.as(credentials.Admin, quick, s.once(s.pipelineAgain(http.StatusAccepted), s.pipelineProvision)))
 	p.POST("/restore", s.as(credentials.Admin, quick, s.once(s.pipelineAgain(http.StatusAccepted), s.pipelineRestore)))
+	p.GET("/traffic", s.as(credentials.Viewer, quick, s.trafficGet))
 	p.GET("/events", s.as(credentials.Viewer, quick, s.eventList))
 	p.GET("/deployments", s.as(credentials.Viewer, quick, s.deploymentList))
 	p.POST("/deployments", s.as(credentials.Deployer, quick, s.once(s.deploymentAgain, s.deploymentCreate)))

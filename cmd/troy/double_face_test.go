@@ -39,6 +39,8 @@ func (d *double) more() map[string]func(*http.Request) (answer, error) {
 		"GET /v1/storage":                 d.storage,
 		"GET /v1/sessions":                d.sessionList,
 		"DELETE /v1/sessions/{id}":        d.sessionRevoke,
+
+		"GET /v1/pipelines/{p}/traffic": d.on(d.traffic),
 	}
 }
 
@@ -184,4 +186,22 @@ func wantMode(ts *testscript.TestScript, _ bool, args []string) {
 	if got := fmt.Sprintf("%04o", info.Mode().Perm()); got != args[0] {
 		ts.Fatalf("the mode of %s is %s; expected %s", args[1], got, args[0])
 	}
+}
+
+// traffic is that of a site with one busy day; shop has none, and docs is not
+// counted.
+func (d *double) traffic(_ *http.Request, p *doublePipeline) (answer, error) {
+	switch p.Slug {
+	case "old":
+		return answer{200, client.Traffic{}}, nil
+	case "shop":
+		return fail(troy.Conflict, "this installation does not count requests: CloudFront serves its sites; use CloudFront's access logs (TROY_AWS_LOG_BUCKET)")
+	}
+	busy := client.Requests{Requests: 12345, Bytes: 5 << 20, NotFound: 3, Errors: 1}
+	return answer{200, client.Traffic{
+		Requests: busy,
+		Days:     []client.DayRequests{{Day: "2026-11-28"}, {Day: "2026-11-29", Requests: busy}},
+		Paths:    []client.PathRequests{{Path: "/", Requests: 12000, Bytes: 4 << 20}, {Path: "/a/very/long/path/that/does/not/fit/in/a/terminal/of/eighty/columns/index.html", Requests: 341, Bytes: 1 << 20}},
+		Missing:  []client.MissingRequests{{Path: "/lost\x1b[31m", Referrer: "other.example/page", Requests: 2}, {Path: "/favicon.ico", Requests: 1}},
+	}}, nil
 }

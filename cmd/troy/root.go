@@ -94,7 +94,7 @@ Exit codes:
 	root.AddCommand(
 		newRelease(a), newDeploy(a), newRetry(a), newCancel(a), newLogs(a), newRollback(a), newPromote(a), newLock(a), newUnlock(a), newRestore(a), newPurge(a), newAccess(a), newStatus(a), newVersion(a),
 		newLogin(a), newLogout(a), newWhoami(a), newContext(a), newLink(a), newUnlink(a), newInit(a),
-		newFiles(a), newDiff(a), newOpen(a), newWatch(a), newActivity(a), newQueue(a), newStats(a), newSystem(a), newMan(),
+		newFiles(a), newDiff(a), newOpen(a), newWatch(a), newActivity(a), newTraffic(a), newQueue(a), newStats(a), newSystem(a), newMan(),
 		group("token", "Manage the server's tokens", newTokenList(a), newTokenCreate(a), newTokenRevoke(a)),
 		group("session", "Manage the browsers that are signed in", newSessionList(a), newSessionRevoke(a)),
 		group("pipeline", "Manage pipelines; each publishes one site",

@@ -10,10 +10,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/troy-iaas/troy/intake"
+	"github.com/troy-iaas/troy/site"
 	"github.com/troy-iaas/troy/web"
 )
 
@@ -96,12 +98,16 @@ func newWeb(cfg config, b *backend, log *slog.Logger) (*http.Server, error) {
 		return nil, err
 	}
 	stopping := make(chan struct{})
+	var counts func(uuid.UUID) string
+	if cfg.Cloud == "local" {
+		counts = site.Layout{Root: cfg.cloudRoot()}.Traffic
+	}
 	handler, err := web.New(web.Config{
 		URL: cfg.URL, SitesScheme: sites.Scheme, SitesPort: port, AppsSecret: cfg.AppsSecret,
 		Limits: cfg.limits(), ReleaseValidity: cfg.UploadsValid, SNSTopics: cfg.SNSTopics,
 	}, web.Deps{
 		DB: b.db, Redis: b.redis, Intake: b.intake(cfg), Store: b.cloud.Store, Ready: b.ready(false), Secrets: secrets, Stopping: stopping, Log: log,
-		Issuer: issuer, System: b.overseer(cfg, issuer), Forges: known, Metrics: b.meters, ConfirmTopic: confirm, SNSCertificate: certificate,
+		Issuer: issuer, Traffic: counts, System: b.overseer(cfg, issuer), Forges: known, Metrics: b.meters, ConfirmTopic: confirm, SNSCertificate: certificate,
 	})
 	if err != nil {
 		return nil, err

@@ -21,6 +21,7 @@ import (
 	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/site"
+	"github.com/troy-iaas/troy/traffic"
 	"github.com/troy-iaas/troy/web/lists"
 	"github.com/troy-iaas/troy/web/reply"
 )
@@ -65,6 +66,9 @@ type Deps struct {
 	// return an Unavailable error if this installation can't store any.
 	Variables   func(ctx context.Context, pipeline uuid.UUID) ([]Variable, error)
 	SetVariable func(ctx context.Context, pipeline uuid.UUID, name, value string, hidden bool) error
+	// Traffic returns the requests to a pipeline's site on the last days. The
+	// error is Conflict if this installation does not count any.
+	Traffic func(ctx context.Context, pipeline uuid.UUID, now time.Time, days int) (traffic.Summary, error)
 	// Repositories finds those whose names contain a text; Inspect looks into
 	// one of them.
 	Repositories func(ctx context.Context, search string) (Repositories, error)
@@ -139,6 +143,7 @@ func (d *Dashboard) Register(mux Mux) {
 	mux.HandleFunc("POST /system/sessions/{session}/revoke", d.page(d.sessionRevoke))
 	mux.HandleFunc("GET /pipelines/{pipeline}", d.page(d.pipeline))
 	mux.HandleFunc("GET /pipelines/{pipeline}/settings", d.page(d.settings))
+	mux.HandleFunc("GET /pipelines/{pipeline}/traffic", d.page(d.traffic))
 	mux.HandleFunc("POST /pipelines/{pipeline}/settings/{section}", d.page(d.settingsChange))
 	mux.HandleFunc("GET /pipelines/{pipeline}/live", d.live(d.pipelineNow))
 	mux.HandleFunc("POST /pipelines/{pipeline}/actions/{action}", d.page(d.act))
