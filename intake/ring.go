@@ -65,7 +65,7 @@ func (in *Intake) RingByHand(ctx context.Context, kind string, id uuid.UUID, act
 	if err != nil {
 		return "", fmt.Errorf("ring %s of %s: %w", kind, id, err)
 	}
-	in.bell.Ask(tasks.QueueBuilds)
+	in.bell.Ask(tasks.QueueBuilds, tasks.QueueThumbnails)
 	return result, nil
 }
 
@@ -125,6 +125,9 @@ func ring(ctx context.Context, q *queries.Queries, kind string, p queries.Pipeli
 	case tasks.TypeAccess:
 		err := q.WorkRequest(ctx, queries.WorkRequestParams{Kind: kind, SubjectID: p.ID})
 		return fmt.Sprintf("who may see the site of the pipeline %s is applied again", p.Name), err
+	case tasks.TypeThumbnail:
+		err := q.WorkRequest(ctx, queries.WorkRequestParams{Kind: kind, SubjectID: p.ID})
+		return fmt.Sprintf("a picture of the site of the pipeline %s is requested", p.Name), err
 	case tasks.TypeRetention:
 		err := q.WorkRequest(ctx, queries.WorkRequestParams{Kind: kind, SubjectID: p.ID})
 		return fmt.Sprintf("retention of the pipeline %s is requested", p.Name), err

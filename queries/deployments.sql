@@ -167,6 +167,7 @@ WITH before AS (
 ), tidy AS (
     INSERT INTO work (kind, subject_id, due_at)
     SELECT 'retention', moved.id, now() + make_interval(secs => @retention_seconds::float8) FROM moved
+    UNION ALL SELECT 'pipeline:thumbnail', moved.id, now() FROM moved
     ON CONFLICT (kind, subject_id) DO UPDATE
     SET due_at = least(work.due_at, excluded.due_at), requested = work.requested + 1, ring_id = NULL
 ), report AS (

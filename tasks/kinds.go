@@ -35,6 +35,8 @@ const (
 	TypePurge = "purge"
 	// TypeAccess applies who may see a pipeline's site.
 	TypeAccess = "access"
+	// TypeThumbnail takes a picture of a pipeline's site.
+	TypeThumbnail = "pipeline:thumbnail"
 	// TypeRetention removes trees and uploads that a pipeline no longer needs,
 	// and the remains of a deleted pipeline.
 	TypeRetention = "retention"

@@ -45,6 +45,7 @@ var policies = map[string]Policy{
 	TypeCatchUp:            {Queue: QueueForge, Attempts: 12, Deadline: 24 * time.Hour, Delay: 10 * time.Second, MaxDelay: 15 * time.Minute},
 	TypePurge:              {Queue: QueueQuick, Attempts: 20, Deadline: 24 * time.Hour, Delay: time.Second, MaxDelay: 5 * time.Minute},
 	TypeAccess:             {Queue: QueueQuick, Attempts: 20, Deadline: 24 * time.Hour, Delay: time.Second, MaxDelay: time.Minute},
+	TypeThumbnail:          {Queue: QueueThumbnails, Attempts: 3, Deadline: time.Hour, Delay: 10 * time.Second, MaxDelay: 5 * time.Minute},
 	TypeRetention:          {Queue: QueueQuick, Attempts: 20, Deadline: 7 * 24 * time.Hour, Delay: time.Minute, MaxDelay: 6 * time.Hour},
 }
 

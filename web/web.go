@@ -263,6 +263,7 @@ func (s *server) routes(monitor http.Handler) *gin.Engine {
 	p.POST("/provision", s.as(credentials.Admin, quick, s.once(s.pipelineAgain(http.StatusAccepted), s.pipelineProvision)))
 	p.POST("/restore", s.as(credentials.Admin, quick, s.once(s.pipelineAgain(http.StatusAccepted), s.pipelineRestore)))
 	p.GET("/traffic", s.as(credentials.Viewer, quick, s.trafficGet))
+	p.GET("/thumbnail", s.as(credentials.Viewer, quick, s.pipelineThumbnail))
 	p.GET("/events", s.as(credentials.Viewer, quick, s.eventList))
 	p.GET("/deployments", s.as(credentials.Viewer, quick, s.deploymentList))
 	p.POST("/deployments", s.as(credentials.Deployer, quick, s.once(s.deploymentAgain, s.deploymentCreate)))

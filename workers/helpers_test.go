@@ -24,6 +24,7 @@ import (
 	"github.com/troy-iaas/troy/secret"
 	"github.com/troy-iaas/troy/site"
 	"github.com/troy-iaas/troy/tasks"
+	"github.com/troy-iaas/troy/thumbnail"
 )
 
 // rig is a database, a Redis and a local cloud, with workers that tests start.
@@ -42,7 +43,8 @@ type rig struct {
 	buildPoll, reconcile time.Duration
 	buildSlots           int
 	metrics              *metrics.Metrics
-	grace                time.Duration  // of deletions
+	grace                time.Duration // of deletions
+	thumbnail            func(context.Context, string, thumbnail.Answers) ([]byte, error)
 	in                   *intake.Intake // of the workers that started last
 	secrets              *secret.Sealer // nil means none
 }
@@ -72,9 +74,9 @@ func newRigOn(t *testing.T, redisURL string) *rig {
 func (r *rig) workers() *Workers {
 	log := slog.New(slog.NewTextHandler(testWriter{r.t}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	client := tasks.NewClient(r.redis)
-	b := bell.New(r.db, client, log, map[string]int{tasks.QueueQuick: r.slots, tasks.QueueBuilds: r.buildSlots, tasks.QueueForge: ForgeSlots})
+	b := bell.New(r.db, client, log, map[string]int{tasks.QueueQuick: r.slots, tasks.QueueBuilds: r.buildSlots, tasks.QueueForge: ForgeSlots, tasks.QueueThumbnails: ThumbnailSlots})
 	r.in = intake.New(r.db, b, intake.Config{SitesSuffix: "localhost", DeleteGrace: r.grace})
-	deps := Deps{DB: r.db, Redis: r.redis, Client: client, Cloud: r.cloud, Intake: r.in, Bell: b, Metrics: r.metrics, Secrets: r.secrets, Log: log}
+	deps := Deps{DB: r.db, Redis: r.redis, Client: client, Cloud: r.cloud, Intake: r.in, Thumbnail: r.thumbnail, Bell: b, Metrics: r.metrics, Secrets: r.secrets, Log: log}
 	if r.forge != nil {
 		deps.Forges = map[troy.Provider]forge.Forge{troy.GitHub: r.forge}
 	}

@@ -31,6 +31,7 @@ import (
 	"github.com/troy-iaas/troy/secret"
 	"github.com/troy-iaas/troy/site"
 	"github.com/troy-iaas/troy/tasks"
+	"github.com/troy-iaas/troy/thumbnail"
 )
 
 // Config is the operator's settings.
@@ -90,6 +91,9 @@ type Deps struct {
 	Builder builder.Builder
 	// Forges has the configured forges.
 	Forges map[troy.Provider]forge.Forge
+	// Thumbnail takes a picture of a host, whose requests answers answers; nil
+	// means that there are no thumbnails.
+	Thumbnail func(ctx context.Context, host string, answers thumbnail.Answers) ([]byte, error)
 	// Intake accepts the commits that were found.
 	Intake *intake.Intake
 	// Metrics counts work; nil disables it.
@@ -142,6 +146,7 @@ func New(cfg Config, deps Deps) *Workers {
 		tasks.TypeCatchUp:            {w.catchUp, w.giveUpCatchUp},
 		tasks.TypePurge:              {w.purge, w.giveUpPurge},
 		tasks.TypeAccess:             {w.access, w.giveUpAccess},
+		tasks.TypeThumbnail:          {w.thumbnail, w.giveUpThumbnail},
 		tasks.TypeRetention:          {w.retention, w.giveUpRetention},
 	}
 	return w
@@ -171,6 +176,7 @@ func (w *Workers) Run(ctx context.Context) error {
 		w.server(base, tasks.QueueQuick, w.cfg.Slots),
 		w.server(base, tasks.QueueBuilds, w.cfg.BuildSlots),
 		w.server(base, tasks.QueueForge, ForgeSlots),
+		w.server(base, tasks.QueueThumbnails, ThumbnailSlots),
 		w.server(base, tasks.QueueSweep, 1),
 	}
 	for i, server := range servers {

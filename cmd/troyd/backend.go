@@ -89,6 +89,7 @@ func connect(ctx context.Context, cfg config, log *slog.Logger) (*backend, error
 	b := &backend{db: db, redis: rdb, client: tasks.NewClient(rdb), meters: meters, log: log}
 	b.bell = bell.New(db, b.client, log, map[string]int{
 		tasks.QueueQuick: cfg.Workers, tasks.QueueBuilds: cfg.BuildSlots, tasks.QueueForge: workers.ForgeSlots,
+		tasks.QueueThumbnails: workers.ThumbnailSlots,
 	})
 
 	checkCtx, cancel := context.WithTimeout(ctx, connectTimeout)

@@ -35,6 +35,7 @@ type config struct {
 	CarryAssets      time.Duration `env:"TROY_CARRY_ASSETS" envDefault:"168h"`
 	UploadsValid     time.Duration `env:"TROY_UPLOADS_VALID" envDefault:"24h"`
 	DeleteGrace      time.Duration `env:"TROY_DELETE_GRACE" envDefault:"10m"`
+	Chromium         string        `env:"TROY_CHROMIUM" envDefault:"chromium"`
 
 	EdgeIndexMiB int64 `env:"TROY_EDGE_INDEX_MIB" envDefault:"256"`
 	EdgeConns    int   `env:"TROY_EDGE_CONNECTIONS" envDefault:"10000"`

@@ -15,6 +15,7 @@ import (
 	"github.com/troy-iaas/troy/credentials"
 	"github.com/troy-iaas/troy/health"
 	"github.com/troy-iaas/troy/internal/awsapi"
+	"github.com/troy-iaas/troy/thumbnail"
 	"github.com/troy-iaas/troy/workers"
 )
 
@@ -56,6 +57,19 @@ func newWorkCommand() *cobra.Command {
 			return g.Wait()
 		},
 	}
+}
+
+// thumbnails returns what takes pictures of sites, or nil if this machine can't.
+func thumbnails(cfg config, log *slog.Logger) func(context.Context, string, thumbnail.Answers) ([]byte, error) {
+	if cfg.Chromium == "off" {
+		return nil
+	}
+	browser, err := thumbnail.New(cfg.Chromium)
+	if err != nil {
+		log.Info("no thumbnails of sites are taken (TROY_CHROMIUM)", "reason", err)
+		return nil
+	}
+	return browser.Take
 }
 
 // consume takes messages from the queues until the context ends.
@@ -103,6 +117,7 @@ func runWorkers(ctx context.Context, cfg config, b *backend, log *slog.Logger) (
 		CatchUp:    cfg.CatchUp, URL: cfg.URL, SiteURL: func(host string) string { return strings.ReplaceAll(cfg.SitesURL, "{host}", host) },
 	}, workers.Deps{
 		DB: b.db, Redis: b.redis, Client: b.client, Bell: b.bell, Cloud: b.cloud, Builder: b.meters.Builder(builder), Forges: forgeAPIs(known),
-		Intake: b.intake(cfg), Secrets: secrets, Metrics: b.meters, Log: log,
+		Thumbnail: thumbnails(cfg, log),
+		Intake:    b.intake(cfg), Secrets: secrets, Metrics: b.meters, Log: log,
 	}).Run(ctx)
 }

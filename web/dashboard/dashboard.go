@@ -145,6 +145,7 @@ func (d *Dashboard) Register(mux Mux) {
 	mux.HandleFunc("GET /pipelines/{pipeline}/settings", d.page(d.settings))
 	mux.HandleFunc("GET /pipelines/{pipeline}/traffic", d.page(d.traffic))
 	mux.HandleFunc("POST /pipelines/{pipeline}/settings/{section}", d.page(d.settingsChange))
+	mux.HandleFunc("GET /pipelines/{pipeline}/thumbnail", d.page(d.thumbnail))
 	mux.HandleFunc("GET /pipelines/{pipeline}/live", d.live(d.pipelineNow))
 	mux.HandleFunc("POST /pipelines/{pipeline}/actions/{action}", d.page(d.act))
 	mux.HandleFunc("GET /pipelines/{pipeline}/deployments/{deployment}", d.page(d.deployment))

@@ -117,6 +117,7 @@ type rowView struct {
 	queries.Pipeline
 	Dot, Address string // of the site
 	Site         string
+	Thumbnail    string // its address
 	Live, Last   *deploymentView
 	Spark        sparkView
 }
@@ -263,10 +264,17 @@ func (d *Dashboard) rows(v *visit, f filter) (listView, error) {
 	if err != nil {
 		return view, fmt.Errorf("read the live deployments: %w", err)
 	}
-	at := map[uuid.UUID]int{}
+	at, slugs := map[uuid.UUID]int{}, map[uuid.UUID]string{}
 	for i, p := range list {
-		at[p.ID] = i
+		at[p.ID], slugs[p.ID] = i, p.Slug
 		view.Rows = append(view.Rows, rowView{Pipeline: p, Dot: tone(p.Status)})
+	}
+	pictures, err := d.thumbnails(v, slugs)
+	if err != nil {
+		return view, err
+	}
+	for i := range view.Rows {
+		view.Rows[i].Thumbnail = pictures[view.Rows[i].ID]
 	}
 	for _, h := range hosts {
 		r := &view.Rows[at[h.PipelineID]]

@@ -38,6 +38,7 @@ type pipelineView struct {
 type nowView struct {
 	queries.Pipeline
 	Dot, Address, Site string
+	Thumbnail          string // its address
 	Live               *deploymentView
 	Flow               flowView
 	Deployments        []deploymentView
@@ -225,6 +226,11 @@ func (d *Dashboard) now(v *visit, p queries.Pipeline) (nowView, error) {
 			n.Live = d.view(l, p)
 		}
 	}
+	pictures, err := d.thumbnails(v, map[uuid.UUID]string{p.ID: p.Slug})
+	if err != nil {
+		return n, err
+	}
+	n.Thumbnail = pictures[p.ID]
 	if err := d.deploymentPage(v, &n); err != nil {
 		return n, err
 	}
