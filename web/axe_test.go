@@ -68,8 +68,8 @@ func axe(t *testing.T) string {
 // serious and no critical finding.
 func TestPagesAreAccessible(t *testing.T) {
 	t.Parallel()
-	b, examine := browse(t), axe(t)
 	w := newWorld(t, withKey(secret.NewKey()))
+	b, examine := browse(t), axe(t)
 	p := w.bind("blog", "github", "team/blog", "")
 	built := w.built(p)
 	w.print(built, "==> Build\n\x1b[31mred\x1b[0m and \x1b[32mgreen\x1b[0m\nerror: it fails\n")
