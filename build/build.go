@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/site/rules"
 )
 
 // Settings are a pipeline's settings for its builds. The repository decides
@@ -71,6 +72,9 @@ type Plan struct {
 	// Notes are sentences for the log about settings in the repository that
 	// Troy does not support.
 	Notes []string
+	// Config are the parts of configuration files that contain the site's
+	// rules.
+	Config []rules.ConfigFile
 }
 
 // readCap is the maximum size in bytes of each file that Decide reads.
@@ -139,6 +143,9 @@ func Decide(fsys fs.FS, s Settings) (Plan, error) {
 		Root: root, InstallRoot: found.installRoot, Test: test.value, Environment: file.environment,
 		Node: found.node, Manager: found.manager, ManagerVersion: found.managerVersion, Lockfile: found.lockfile,
 		Workspace: found.workspace, Generator: found.generator, Notes: file.notes, AllowSecrets: file.allowSecrets,
+	}
+	if p.Config, err = rulesIn(fsys, root); err != nil {
+		return Plan{}, err
 	}
 	if v := file.environment["NODE_VERSION"]; v != "" {
 		p.Node = v

@@ -12,6 +12,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/build"
+	"github.com/troy-iaas/troy/site/rules"
 )
 
 // repository returns a file system of names and contents.
@@ -68,8 +69,20 @@ func TestDecide(t *testing.T) {
 			},
 			settings: build.Settings{Build: "vite build --outDir out"},
 			want: build.Plan{Root: "site", InstallRoot: "site", Install: "yarn install --frozen-lockfile", Build: "vite build --outDir out", Outputs: []string{"out"}, OutputSaid: true,
-				Environment: map[string]string{}, Manager: "yarn", Lockfile: "site/yarn.lock", Notes: []string{"netlify.toml: [[redirects]] has no effect."},
+				Environment: map[string]string{}, Manager: "yarn", Lockfile: "site/yarn.lock", Config: []rules.ConfigFile{{Name: "netlify.toml", Text: "\n\n\n[[redirects]]\nfrom = \"/a\"\n[[redirects]]\nfrom = \"/b\"\n"}},
 				Generator: "Vite", Why: `Build plan: in "site" install with "yarn install --frozen-lockfile" (site/yarn.lock), build with "vite build --outDir out" (the pipeline's settings), publish "out" (netlify.toml).`},
+		},
+		"netlify.toml beside a troy.toml with rules": {
+			files: map[string]string{
+				"index.html": "", "troy.toml": "rules = \"cloudflare\"\n[site]\nspa = true\n", "wrangler.toml": "secret = 1",
+				"netlify.toml": "[build]\ncommand = \"make site\"\npublish = \"out\"\n[build.environment]\nA = \"b\"\n[[redirects]]\nfrom = \"/a\"\nto = \"/b\"\n",
+			},
+			want: build.Plan{Root: ".", InstallRoot: ".", Build: "make site", Outputs: []string{"out"}, OutputSaid: true, Environment: map[string]string{"A": "b"},
+				Why: `Build plan: build with "make site" (netlify.toml), publish "out" (netlify.toml).`, Config: []rules.ConfigFile{
+					{Name: "troy.toml", Text: "rules = \"cloudflare\"\n[site]\nspa = true\n"},
+					{Name: "netlify.toml", Text: "\n\n\n\n\n[[redirects]]\nfrom = \"/a\"\nto = \"/b\"\n"},
+					{Name: "wrangler.toml"},
+				}},
 		},
 		"netlify.toml beside a troy.toml that only allows secrets": {
 			files: map[string]string{
@@ -112,11 +125,11 @@ func TestDecide(t *testing.T) {
 			`},
 			want: build.Plan{Root: ".", InstallRoot: ".", Build: "make site", Outputs: []string{"out"}, OutputSaid: true,
 				Environment: map[string]string{"A": "1", "B": "3", "NODE_VERSION": "22"}, Node: "22",
+				Config: []rules.ConfigFile{{Name: "netlify.toml", Text: strings.Repeat("\n", 19) + "\t\t\t\t[[headers]]\n\t\t\t\tfor = \"/*\"\n"}},
 				Notes: []string{
 					"netlify.toml: [dev] has no effect.",
 					"netlify.toml: [[edge_functions]] has no effect.",
 					"netlify.toml: [functions] has no effect.",
-					"netlify.toml: [[headers]] has no effect.",
 					"netlify.toml: [[plugins]] has no effect.",
 					"netlify.toml: build.functions has no effect.",
 					"netlify.toml: build.ignore has no effect.",

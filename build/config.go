@@ -23,6 +23,8 @@ type config struct {
 	allowSecrets           []string
 	// notes are sentences about settings that have no effect.
 	notes []string
+	// rules reports that the file also has rules of the site.
+	rules bool
 }
 
 // troyFile is the content of troy.toml. A command that is set to "" is skipped.
@@ -38,6 +40,16 @@ type troyFile struct {
 		Allow       any            `toml:"allow_secrets"`
 		Environment map[string]any `toml:"environment"`
 	} `toml:"build"`
+	// Package site/rules reads these.
+	Site      any `toml:"site"`
+	Rules     any `toml:"rules"`
+	Redirects any `toml:"redirects"`
+	Headers   any `toml:"headers"`
+}
+
+// hasRules reports whether the file contains rules of the site.
+func (f *troyFile) hasRules() bool {
+	return f.Site != nil || f.Rules != nil || f.Redirects != nil || f.Headers != nil
 }
 
 // readConfig reads the first of troy.toml and netlify.toml in the root folder
@@ -66,7 +78,7 @@ func readConfig(fsys fs.FS, root string) (config, error) {
 				e.Message = fmt.Sprintf("%s (in %s)", e.Message, name)
 				return config{}, e
 			}
-			if read.name == "troy.toml" && c.onlyAllows() {
+			if read.name == "troy.toml" && c.leavesBuild() {
 				allowed = append(allowed, c.allowSecrets...)
 				continue
 			}
@@ -77,10 +89,10 @@ func readConfig(fsys fs.FS, root string) (config, error) {
 	return config{allowSecrets: allowed}, nil
 }
 
-// onlyAllows reports whether a file contains nothing but allow_secrets.
-// The next file decides on the rest.
-func (c config) onlyAllows() bool {
-	return len(c.allowSecrets) > 0 && c.root == choice{} && c.output == choice{} && c.install == choice{} && c.command == choice{} &&
+// leavesBuild reports whether a file contains nothing but allow_secrets and
+// rules of the site. The next file decides on the rest.
+func (c config) leavesBuild() bool {
+	return (len(c.allowSecrets) > 0 || c.rules) && c.root == choice{} && c.output == choice{} && c.install == choice{} && c.command == choice{} &&
 		c.test == choice{} && len(c.environment) == 0
 }
 
@@ -117,7 +129,7 @@ func parseTroy(data []byte, name, dir string) (config, *troy.Error) {
 		return config{}, e
 	}
 	return config{
-		root: root, output: out, environment: env, allowSecrets: allow,
+		root: root, output: out, environment: env, allowSecrets: allow, rules: f.hasRules(),
 		install: said(install, name), command: said(command, name), test: said(test, name),
 	}, nil
 }
@@ -236,7 +248,7 @@ func decode(data []byte, into any, strict bool) *troy.Error {
 	if missing, ok := errors.AsType[*toml.StrictMissingError](err); ok && len(missing.Errors) > 0 {
 		first := missing.Errors[0]
 		row, _ := first.Position()
-		return troy.Errorf(troy.Invalid, "line %d: unknown key; [build] has command, output, root, install, test, allow_secrets and environment", row).
+		return troy.Errorf(troy.Invalid, "line %d: unknown key; [build] has command, output, root, install, test, allow_secrets and environment; the rules of the site are in [site], [[redirects]] and [[headers]]", row).
 			At(strings.Join(first.Key(), "."))
 	}
 	if bad, ok := errors.AsType[*toml.DecodeError](err); ok {

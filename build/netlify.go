@@ -112,7 +112,7 @@ func netlifyNotes(data []byte, name string) ([]string, *troy.Error) {
 		}
 	}
 	obeyed := []string{"command", "publish", "base", "environment"}
-	add("", all, "build", "context")
+	add("", all, "build", "context", "redirects", "headers")
 	add("build.", all["build"], obeyed...)
 	add("context.", all["context"], "production")
 	if contexts, ok := all["context"].(map[string]any); ok {

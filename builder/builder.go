@@ -18,6 +18,7 @@ import (
 
 	"github.com/troy-iaas/troy/build"
 	"github.com/troy-iaas/troy/site"
+	"github.com/troy-iaas/troy/site/rules"
 )
 
 // ErrNotFound means that a build was never started or has been removed. It may
@@ -212,6 +213,9 @@ type Build struct {
 	Workspace string `json:"workspace,omitempty"`
 	// Warnings are sentences about published files that will not work.
 	Warnings []string `json:"warnings,omitempty"`
+	// Config are the parts of the repository's configuration files that contain
+	// rules of the site (build.Plan.Config).
+	Config []rules.ConfigFile `json:"config,omitempty"`
 	// Phases are the started phases. Phases that the plan skips are not among
 	// them.
 	Phases  []PhaseRun `json:"phases"`

@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/site/rules"
 )
 
 const (
@@ -44,6 +45,25 @@ func (c *Client) Deployment(ctx context.Context, pipeline string, id uuid.UUID) 
 		return d, err
 	}
 	return d, c.get(ctx, path+"/deployments/"+id.String(), nil, &d)
+}
+
+// RulesReport is the report on the rules of a deployment.
+type RulesReport struct {
+	rules.Report
+	// Compiled is false until the deployment is being published.
+	Compiled bool `json:"compiled"`
+	// Unlisted is the number of problems that are counted but not listed.
+	Unlisted int `json:"omitted"`
+}
+
+// DeploymentRules returns the report on the rules of a deployment.
+func (c *Client) DeploymentRules(ctx context.Context, pipeline string, id uuid.UUID) (RulesReport, error) {
+	var r RulesReport
+	path, err := pipelinePath(pipeline)
+	if err != nil {
+		return r, err
+	}
+	return r, c.get(ctx, path+"/deployments/"+id.String()+"/rules", nil, &r)
 }
 
 // DeploymentByNumber returns the deployment of a pipeline with this number.

@@ -7,12 +7,17 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/troy-iaas/troy/site"
+	"github.com/troy-iaas/troy/site/rules"
 )
 
 // NewRelease describes the release to begin.
 type NewRelease struct {
 	Files   []site.File `json:"files"`
 	Message string      `json:"message,omitempty"`
+	// Config are the rules in the site's configuration files (rules.NewConfig).
+	Config []rules.ConfigFile `json:"config,omitempty"`
+	// Strict keeps the deployment from going live if its rules have problems.
+	Strict bool `json:"strict,omitempty"`
 }
 
 // Finalize are the options of FinalizeRelease.

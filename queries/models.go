@@ -274,6 +274,15 @@ type SignIn struct {
 	ExpiresAt time.Time
 }
 
+type SiteRule struct {
+	TreeID     uuid.UUID
+	PipelineID uuid.UUID
+	Config     []byte
+	Strict     bool
+	Report     []byte
+	CreatedAt  time.Time
+}
+
 type Skip struct {
 	ID         uuid.UUID
 	PipelineID uuid.UUID

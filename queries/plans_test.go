@@ -324,6 +324,7 @@ func installation(t *testing.T, db *pgxpool.Pool) {
 		`INSERT INTO access_passwords (pipeline_id, name, id, secret) SELECT pipeline_id, 'name-' || n, gen_random_uuid(), 'sealed' FROM access, generate_series(1, 2) n`,
 		`INSERT INTO thumbnails (pipeline_id, deployment_id, image, version) SELECT id, live_deployment_id, 'image', slug FROM pipelines WHERE live_deployment_id IS NOT NULL`,
 		`INSERT INTO skips (id, pipeline_id, commit_sha, reason, created_at) SELECT gen_random_uuid(), id, 'c', 'r', updated_at FROM pipelines`,
+		`INSERT INTO site_rules (tree_id, pipeline_id) SELECT id, pipeline_id FROM deployments WHERE tree_id = id`,
 		"VACUUM ANALYZE",
 	} {
 		if _, err := db.Exec(t.Context(), sql); err != nil {

@@ -43,7 +43,11 @@ RETURNING *;
 SELECT id FROM releases WHERE pipeline_id = @pipeline_id AND finalized_at IS NULL AND expires_at <= now();
 
 -- name: ReleasesForget :exec
-DELETE FROM releases WHERE id = ANY(@ids::uuid[]) AND finalized_at IS NULL;
+WITH gone AS (
+    DELETE FROM releases WHERE id = ANY(@ids::uuid[]) AND finalized_at IS NULL
+    RETURNING id
+)
+DELETE FROM site_rules USING gone WHERE site_rules.tree_id = gone.id;
 
 -- name: ReleasesNextExpiry :one
 -- Returns in how many seconds the next unfinished upload expires, or -1 if

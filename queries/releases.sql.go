@@ -175,7 +175,11 @@ func (q *Queries) ReleasesExpired(ctx context.Context, pipelineID uuid.UUID) ([]
 }
 
 const releasesForget = `-- name: ReleasesForget :exec
-DELETE FROM releases WHERE id = ANY($1::uuid[]) AND finalized_at IS NULL
+WITH gone AS (
+    DELETE FROM releases WHERE id = ANY($1::uuid[]) AND finalized_at IS NULL
+    RETURNING id
+)
+DELETE FROM site_rules USING gone WHERE site_rules.tree_id = gone.id
 `
 
 func (q *Queries) ReleasesForget(ctx context.Context, ids []uuid.UUID) error {

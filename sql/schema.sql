@@ -580,3 +580,15 @@ CREATE TABLE days (
     build_p50  double precision, -- seconds from the start to the end of a build
     build_p95  double precision
 );
+
+-- The rules of a tree: redirects, headers and settings of the site.
+CREATE TABLE site_rules (
+    tree_id     uuid PRIMARY KEY, -- the release's or the deployment's id
+    pipeline_id uuid        NOT NULL REFERENCES pipelines (id) ON DELETE CASCADE,
+    config      jsonb       NOT NULL DEFAULT '[]', -- the rules in the repository's configuration files
+    strict      boolean     NOT NULL DEFAULT false, -- whether a problem keeps the deployment from going live
+    report      jsonb, -- what the compiler found; null before it ran
+    created_at  timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE INDEX site_rules_pipeline ON site_rules (pipeline_id);

@@ -17,6 +17,7 @@ import (
 	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/site"
+	"github.com/troy-iaas/troy/site/rules"
 	"github.com/troy-iaas/troy/web/reply"
 )
 
@@ -75,10 +76,12 @@ func (s *server) releaseBegin(c *gin.Context, who caller) error {
 		return intake.Refuse(p, intake.Deploy)
 	}
 	var body struct {
-		Files   []site.File `json:"files"`
-		Message string      `json:"message"`
+		Files   []site.File        `json:"files"`
+		Message string             `json:"message"`
+		Config  []rules.ConfigFile `json:"config"`
+		Strict  bool               `json:"strict"`
 	}
-	if err := decode(c, manifestBytes(s.cfg.Limits.Files), &body); err != nil {
+	if err := decode(c, manifestBytes(s.cfg.Limits.Files)+configBytes, &body); err != nil {
 		return err
 	}
 	if err := intake.CheckMessage(body.Message); err != nil {
@@ -87,12 +90,19 @@ func (s *server) releaseBegin(c *gin.Context, who caller) error {
 	if err := site.CheckFiles(body.Files, s.cfg.Limits); err != nil {
 		return err
 	}
+	if err := rules.CheckConfig(body.Config); err != nil {
+		return err
+	}
 	settings, err := sourceOf(p)
 	if err != nil {
 		return err
 	}
 	m := site.Manifest{Files: body.Files, TrailingSlash: site.TrailingSlash(settings.Build.TrailingSlash)}
-	r, again, err := s.writeRelease(ctx, p, m, body.Message, key, who)
+	if policy := rules.Policy(body.Config); policy != "" {
+		m.TrailingSlash = policy
+	}
+	declared := declaredRules{body.Config, body.Strict}
+	r, again, err := s.writeRelease(ctx, p, m, body.Message, key, who, declared)
 	if err != nil {
 		return err
 	}
@@ -151,7 +161,7 @@ func totalBytes(m site.Manifest) (total int64) {
 }
 
 // writeRelease makes the release's row, or finds the one with the same key.
-func (s *server) writeRelease(ctx context.Context, p queries.Pipeline, m site.Manifest, message string, key *string, who caller) (r queries.ReleaseGetRow, again bool, err error) {
+func (s *server) writeRelease(ctx context.Context, p queries.Pipeline, m site.Manifest, message string, key *string, who caller, declared declaredRules) (r queries.ReleaseGetRow, again bool, err error) {
 	id, err := uuid.NewV7()
 	if err != nil {
 		return r, false, err
@@ -167,11 +177,13 @@ func (s *server) writeRelease(ctx context.Context, p queries.Pipeline, m site.Ma
 		if err := s.roomForRelease(ctx, q, p, m, key); err != nil {
 			return err
 		}
-		_, err := q.ReleaseCreate(ctx, queries.ReleaseCreateParams{
+		if _, err := q.ReleaseCreate(ctx, queries.ReleaseCreateParams{
 			ID: id, PipelineID: p.ID, IdempotencyKey: key, ManifestDigest: digest, Files: int64(len(m.Files)), Bytes: totalBytes(m),
 			Message: message, Actor: who.Actor(), ValidSeconds: s.cfg.ReleaseValidity.Seconds(),
-		})
-		return err
+		}); err != nil {
+			return err
+		}
+		return declared.store(ctx, q, p.ID, id)
 	})
 	if err == nil {
 		r, err = s.q.ReleaseGet(ctx, id, p.ID)
@@ -405,7 +417,11 @@ func (s *server) complete(ctx context.Context, r queries.ReleaseGetRow, publish 
 	if publish {
 		return nil
 	}
-	err = s.deps.Store.Seal(ctx, site.Tree{Pipeline: r.PipelineID, Deployment: r.ID}, nil, nil)
+	tree := site.Tree{Pipeline: r.PipelineID, Deployment: r.ID}
+	compiled, err := intake.CompileRules(ctx, s.q, s.deps.Store, tree, s.deps.IgnoresRules)
+	if err == nil {
+		err = s.deps.Store.Seal(ctx, tree, nil, compiled)
+	}
 	if errors.Is(err, cloud.ErrNotFound) {
 		return notDeclared()
 	}

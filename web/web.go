@@ -64,6 +64,8 @@ type Deps struct {
 	Redis  redis.UniversalClient // for Asynqmon
 	Intake *intake.Intake
 	Store  cloud.Store
+	// IgnoresRules means that the cloud serves sites without their rules.
+	IgnoresRules bool
 	// Secrets seals pipelines' variables and the credentials of forges. Without
 	// it neither can be stored.
 	Secrets *secret.Sealer
@@ -269,6 +271,7 @@ func (s *server) routes(monitor http.Handler) *gin.Engine {
 	p.POST("/deployments", s.as(credentials.Deployer, quick, s.once(s.deploymentAgain, s.deploymentCreate)))
 	p.GET("/deployments/:deployment", s.as(credentials.Viewer, quick, s.deploymentGet))
 	p.GET("/deployments/:deployment/files", s.as(credentials.Viewer, quick, s.fileList))
+	p.GET("/deployments/:deployment/rules", s.as(credentials.Viewer, quick, s.deploymentRules))
 	p.GET("/deployments/:deployment/compare", s.as(credentials.Viewer, quick, s.deploymentCompare))
 	// A log is followed for as long as the build takes.
 	p.GET("/deployments/:deployment/log", s.as(credentials.Viewer, 0, s.deploymentLog))

@@ -19,6 +19,7 @@ import (
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/site"
+	"github.com/troy-iaas/troy/site/rules"
 )
 
 const (
@@ -84,7 +85,10 @@ func (w *Workers) build(ctx context.Context, c *claim) error {
 	if err := w.headStands(ctx, c, d); err != nil {
 		return err
 	}
-	return w.storeArtifact(ctx, c, d, tree, made)
+	if err := w.declareRules(ctx, tree, done.Config); err != nil {
+		return err
+	}
+	return w.storeArtifact(ctx, c, d, tree, made, rules.Policy(done.Config))
 }
 
 // runBuild starts the build, or finds that it was started, and waits for its
@@ -347,9 +351,25 @@ func (s *sliceWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// declareRules stores the rules in the repository's configuration files, which
+// deploy compiles with the built site's own.
+func (w *Workers) declareRules(ctx context.Context, tree site.Tree, config []rules.ConfigFile) error {
+	if len(config) == 0 {
+		config = []rules.ConfigFile{}
+	}
+	encoded, err := json.Marshal(config)
+	if err != nil {
+		return fmt.Errorf("encode the configuration of the rules: %w", err)
+	}
+	if err := w.q.SiteRulesDeclare(ctx, queries.SiteRulesDeclareParams{TreeID: tree.Deployment, PipelineID: tree.Pipeline, Config: encoded}); err != nil {
+		return fmt.Errorf("store the configuration of the rules: %w", err)
+	}
+	return nil
+}
+
 // storeArtifact stores the files that a build made and requests that they be
-// published.
-func (w *Workers) storeArtifact(ctx context.Context, c *claim, d queries.Deployment, tree site.Tree, source *site.Source) error {
+// published. slash is the policy that the repository sets, or "".
+func (w *Workers) storeArtifact(ctx context.Context, c *claim, d queries.Deployment, tree site.Tree, source *site.Source, slash site.TrailingSlash) error {
 	if err := site.CheckFiles(source.Files, w.cfg.Limits); err != nil {
 		return err
 	}
@@ -361,7 +381,10 @@ func (w *Workers) storeArtifact(ctx context.Context, c *claim, d queries.Deploym
 	if err != nil {
 		return err
 	}
-	m, err := StoreFiles(ctx, w.deps.Cloud.Store, tree, source, site.TrailingSlash(settings.TrailingSlash))
+	if slash == "" {
+		slash = site.TrailingSlash(settings.TrailingSlash)
+	}
+	m, err := StoreFiles(ctx, w.deps.Cloud.Store, tree, source, slash)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/site"
 	"github.com/troy-iaas/troy/tasks"
@@ -47,7 +48,13 @@ func (w *Workers) deploy(ctx context.Context, c *claim) error {
 		if err != nil {
 			return err
 		}
-		if err := w.deps.Cloud.Store.Seal(ctx, tree, carried, nil); err != nil {
+		var rules []byte // nil keeps those of an earlier deployment's tree
+		if d.TreeID == d.ID {
+			if rules, err = intake.CompileRules(ctx, w.q, w.deps.Cloud.Store, tree, w.deps.Cloud.IgnoresRules); err != nil {
+				return err
+			}
+		}
+		if err := w.deps.Cloud.Store.Seal(ctx, tree, carried, rules); err != nil {
 			return fmt.Errorf("complete the files: %w", err)
 		}
 		n, err := w.q.DeploymentRecordSealed(ctx, d.ID, c.epoch)

@@ -17,6 +17,7 @@ import (
 	"github.com/troy-iaas/troy/builder"
 	"github.com/troy-iaas/troy/forge"
 	"github.com/troy-iaas/troy/site"
+	"github.com/troy-iaas/troy/site/rules"
 )
 
 // commitID is the id of a test's named commit.
@@ -103,6 +104,7 @@ type fakeBuilder struct {
 	broken  error              // the error of State and Stop
 	asked   []string           // the calls that changed builds
 	started chan uuid.UUID     // the first build that was started
+	config  []rules.ConfigFile // what its builds found in their repository
 }
 
 func newFakeBuilder(t *testing.T) *fakeBuilder {
@@ -205,7 +207,7 @@ func (b *fakeBuilder) Get(_ context.Context, t site.Tree) (builder.Build, error)
 	if !known {
 		return builder.Build{}, builder.ErrNotFound
 	}
-	return builder.Build{State: state, Cause: "its command failed", Phases: []builder.PhaseRun{}}, nil
+	return builder.Build{State: state, Cause: "its command failed", Phases: []builder.PhaseRun{}, Config: b.config}, nil
 }
 
 func (b *fakeBuilder) Log(_ context.Context, t site.Tree, cursor string) (builder.LogPage, error) {

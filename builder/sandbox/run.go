@@ -174,7 +174,7 @@ func (r *run) build() error {
 		return err
 	}
 	r.endPhase(nil)
-	r.record.Rule, r.record.Workspace = plan.Why, plan.Workspace
+	r.record.Rule, r.record.Workspace, r.record.Config = plan.Why, plan.Workspace, plan.Config
 	for _, sentence := range append([]string{plan.Why}, plan.Notes...) {
 		r.log.say("%s", sentence)
 	}

@@ -27,6 +27,7 @@ the build fails, the last lines of its log are shown.`,
 		},
 	}
 	cmd.Flags().StringVar(&commit, "commit", "", "the commit's full `id`")
+	w.rules = true
 	w.addFollow(cmd)
 	w.addFlags(cmd)
 	return cmd

@@ -12,6 +12,7 @@ import (
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/client"
 	"github.com/troy-iaas/troy/site"
+	"github.com/troy-iaas/troy/site/rules"
 )
 
 // releaseOptions are the flags of release.
@@ -23,6 +24,7 @@ type releaseOptions struct {
 	parallel   number
 	guard      guard
 	waiting    waiting
+	strict     bool
 }
 
 func newRelease(a *app) *cobra.Command {
@@ -43,6 +45,11 @@ node_modules are left out, and so are the paths in .troyignore, which has the
 syntax of .gitignore; a line "!.name" includes a path again. If the name or the
 content of a file shows that it contains a secret, nothing is sent.
 
+Redirects, headers and settings come from _redirects and _headers in the folder
+and from troy.toml and netlify.toml in it, above it up to the current folder,
+or beside it. Their problems are listed when the deployment has ended; with
+--strict, they keep it from going live. See also troy check.
+
 To continue an interrupted release, run the same command again. It skips the
 files that were sent.`,
 		Example: `  troy release ./public --pipeline blog --message "New prices"
@@ -58,6 +65,7 @@ files that were sent.`,
 	cmd.Flags().BoolVar(&o.noPublish, "no-publish", false, "upload only; publish later with troy promote")
 	cmd.Flags().StringVar(&o.expectLive, "expect-live", "", "publish only if `D` is live, or \"none\" if nothing is")
 	cmd.Flags().Var(&o.parallel, "parallel", "upload `N` files at a time")
+	cmd.Flags().BoolVar(&o.strict, "strict", false, "refuse a site whose rules have problems")
 	o.guard.addFlags(cmd)
 	o.waiting.addFlags(cmd)
 	return cmd
@@ -97,7 +105,7 @@ func release(ctx context.Context, a *app, path string, o releaseOptions) error {
 	if err != nil {
 		return &hintError{err, "nothing was published. Run the same command again to continue; it skips the files that were sent"}
 	}
-	o.waiting.unpublished = o.noPublish
+	o.waiting.unpublished, o.waiting.rules = o.noPublish, true
 	return a.await(ctx, c, o.pipeline.text, d, o.waiting)
 }
 
@@ -130,10 +138,14 @@ func (a *app) send(ctx context.Context, c *client.Client, path string, o release
 		return client.Deployment{}, err
 	}
 
+	config, err := a.checkRules(path, source, o.strict)
+	if err != nil {
+		return client.Deployment{}, err
+	}
 	// The key only makes this run's calls repeatable. Releasing the same files
 	// again later, such as after a rollback, is a new deployment.
 	key := uuid.NewString()
-	r, err := c.BeginRelease(ctx, o.pipeline.text, key, client.NewRelease{Files: source.Files, Message: o.message})
+	r, err := c.BeginRelease(ctx, o.pipeline.text, key, client.NewRelease{Files: source.Files, Message: o.message, Config: config, Strict: o.strict})
 	if e, ok := errors.AsType[*troy.Error](err); ok {
 		// People don't see the list that was sent, so its position is useless
 		// to them; the message names the file.
@@ -171,6 +183,23 @@ func (a *app) send(ctx context.Context, c *client.Client, path string, o release
 		}
 	}
 	return c.FinalizeRelease(ctx, o.pipeline.text, r.ID, client.Finalize{NoPublish: o.noPublish, ExpectLive: expectLive})
+}
+
+// checkRules returns the rules in the site's configuration files. If the rules
+// are strict and have problems, it returns an error before anything is sent.
+func (a *app) checkRules(path string, source *site.Source, strict bool) ([]rules.ConfigFile, error) {
+	config, used, err := configFor(path)
+	if err != nil {
+		return nil, err
+	}
+	if len(used) > 0 {
+		_, _ = fmt.Fprintf(a.err, "Read with the site: %s\n", clean(strings.Join(relativePaths(used), ", ")))
+	}
+	report, err := compileRules(source, config, strict)
+	if err != nil {
+		return nil, err
+	}
+	return config, report.Refusal()
 }
 
 // andMore returns the number of other pairs for a sentence, or "".

@@ -92,7 +92,7 @@ Exit codes:
 	root.PersistentFlags().StringVar(&a.format, "format", "", "format the JSON's fields with a Go `template`")
 	root.PersistentFlags().BoolVar(&a.wide, "wide", false, "show more columns, full texts and full times")
 	root.AddCommand(
-		newRelease(a), newDeploy(a), newRetry(a), newCancel(a), newLogs(a), newRollback(a), newPromote(a), newLock(a), newUnlock(a), newRestore(a), newPurge(a), newAccess(a), newStatus(a), newVersion(a),
+		newRelease(a), newCheck(a), newDeploy(a), newRetry(a), newCancel(a), newLogs(a), newRollback(a), newPromote(a), newLock(a), newUnlock(a), newRestore(a), newPurge(a), newAccess(a), newStatus(a), newVersion(a),
 		newLogin(a), newLogout(a), newWhoami(a), newContext(a), newLink(a), newUnlink(a), newInit(a),
 		newFiles(a), newDiff(a), newOpen(a), newWatch(a), newActivity(a), newTraffic(a), newQueue(a), newStats(a), newSystem(a), newMan(),
 		group("token", "Manage the server's tokens", newTokenList(a), newTokenCreate(a), newTokenRevoke(a)),
@@ -100,7 +100,7 @@ Exit codes:
 		group("pipeline", "Manage pipelines; each publishes one site",
 			newPipelineList(a), newPipelineShow(a), newPipelineCreate(a), newPipelineSet(a), newPipelineProvision(a), newPipelineDelete(a)),
 		group("deployment", "Manage a pipeline's deployments",
-			newDeploymentList(a), newDeploymentShow(a), newDeploymentCancel(a)),
+			newDeploymentList(a), newDeploymentShow(a), newDeploymentRules(a), newDeploymentCancel(a)),
 		group("repository", "Show the repositories of the installed apps", newRepositoryList(a), newRepositoryShow(a)),
 		group("variable", "Manage the variables of a pipeline's builds",
 			newVariableList(a), newVariableSet(a), newVariableUnset(a)),

@@ -21,6 +21,8 @@ type waiting struct {
 	unpublished bool
 	// follow shows the build's log.
 	follow bool
+	// rules shows the problems of the site's rules.
+	rules bool
 }
 
 func (w *waiting) addFlags(cmd *cobra.Command) {
@@ -83,6 +85,9 @@ func (a *app) await(ctx context.Context, c *client.Client, pipeline string, d cl
 	d, err = a.poll(ctx, c, pipeline, d, w)
 	if err != nil {
 		return err
+	}
+	if w.rules && !a.json {
+		a.showRules(ctx, c, pipeline, d)
 	}
 	if a.json {
 		if err := a.printJSON(d); err != nil {

@@ -38,6 +38,7 @@ const (
 	CodeShadowed      = "shadowed"       // an earlier rule matches first
 	CodeShadowedFile  = "shadowed-file"  // a file answers first
 	CodeTargetMissing = "target-missing" // the target is a 404
+	CodeNotObeyed     = "not-obeyed"     // this installation does not obey rules
 )
 
 // Problem is one problem of a line.
@@ -51,6 +52,9 @@ type Problem struct {
 }
 
 func (p Problem) String() string {
+	if p.File == "" {
+		return fmt.Sprintf("%s: %s (%s)", p.Severity, p.Message, p.Code)
+	}
 	if p.Line == 0 {
 		return fmt.Sprintf("%s: %s: %s (%s)", p.File, p.Severity, p.Message, p.Code)
 	}
@@ -79,6 +83,16 @@ const maxProblems = 100
 // Empty reports whether there is nothing to report: no rules and no problems.
 func (r Report) Empty() bool {
 	return r.Redirects == 0 && r.Headers == 0 && r.Errors == 0 && r.Warnings == 0
+}
+
+// Add adds a problem about the whole site.
+func (r *Report) Add(p Problem) {
+	if p.Severity == Error {
+		r.Errors++
+	} else {
+		r.Warnings++
+	}
+	r.Problems = append([]Problem{p}, r.Problems...)
 }
 
 // Omitted returns the number of problems that are only counted.

@@ -9,6 +9,7 @@ package rules
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/troy-iaas/troy"
 )
@@ -136,6 +137,11 @@ type Site struct {
 // Empty reports whether the rules have no effect.
 func (r Rules) Empty() bool {
 	return len(r.Redirects) == 0 && len(r.Headers) == 0 && r.Site == Site{}
+}
+
+// Protects reports whether a path must not be public.
+func (r Rules) Protects() bool {
+	return slices.ContainsFunc(r.Headers, func(h HeaderRule) bool { return h.Deny != "" })
 }
 
 // Encode returns the compiled form, or nil if the rules have no effect. It
