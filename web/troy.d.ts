@@ -202,6 +202,42 @@ export interface Detected {
   notes?: string[];
 }
 
+export interface ConfigFile {
+  name: "troy.toml" | "netlify.toml" | "wrangler.toml" | "wrangler.json" | "wrangler.jsonc";
+  /** The tables `[site]`, `[[redirects]]` and `[[headers]]`. Of a wrangler file only the name counts: it selects the rules of Cloudflare. */
+  text?: string;
+}
+
+export interface RulesReport {
+  dialect: "netlify" | "cloudflare";
+  /** The number of redirects and rewrites in force. */
+  redirects: number;
+  /** The number of paths with headers in force. */
+  headers: number;
+  /** The number of lines that are ignored or can't work, and of paths that are refused. */
+  errors: number;
+  /** The number of lines that probably do not do what was meant. */
+  warnings: number;
+  /** The first hundred errors and the first hundred warnings. */
+  problems: RulesProblem[];
+  /** Whether a problem keeps the deployment from going live. */
+  strict?: boolean;
+  /** Whether the rules were compiled. False until the deployment is being published. */
+  compiled: boolean;
+  /** The number of problems that are counted but not listed. */
+  omitted: number;
+}
+
+export interface RulesProblem {
+  /** The file, such as `_redirects`. Empty for the whole site. */
+  file: string;
+  /** The line from 1. 0 means the whole file. */
+  line: number;
+  severity: "error" | "warning";
+  code: string;
+  message: string;
+}
+
 export interface Entry {
   /** The path of the file. That of a folder ends with a slash. */
   path: string;
@@ -884,6 +920,18 @@ export interface Operations {
       next?: Next;
     };
   };
+  /** Report the problems of a deployment's rules. The token needs the role viewer. */
+  getRules: {
+    method: "GET";
+    route: "/v1/pipelines/{pipeline}/deployments/{deployment}/rules";
+    path: {
+      /** The id or the slug of the pipeline. */
+      pipeline: string;
+      /** The id or the number of the deployment. */
+      deployment: string;
+    };
+    answer: RulesReport;
+  };
   /** Read or follow the log of a build. The token needs the role viewer. */
   getLog: {
     method: "GET";
@@ -988,6 +1036,10 @@ export interface Operations {
     body: {
       files: File[];
       message?: string;
+      /** The rules in configuration files of the repository. `_redirects` and `_headers` are files of the site and not listed here. */
+      config?: ConfigFile[];
+      /** Whether a problem of the rules keeps the deployment from going live. */
+      strict?: boolean;
     };
     answer: Release;
   };

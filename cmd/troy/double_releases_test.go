@@ -12,6 +12,7 @@ import (
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/client"
 	"github.com/troy-iaas/troy/site"
+	"github.com/troy-iaas/troy/site/rules"
 )
 
 func (d *double) begin(r *http.Request, p *doublePipeline) (answer, error) {
@@ -34,7 +35,7 @@ func (d *double) begin(r *http.Request, p *doublePipeline) (answer, error) {
 	x := &doubleRelease{Release: client.Release{
 		ID: uuid.New(), PipelineID: p.ID, ExpiresAt: time.Now().Add(time.Hour),
 		Limits: client.Limits{Files: 100, FileBytes: 1 << 20, TotalBytes: 1 << 24},
-	}, key: key, message: n.Message, files: n.Files}
+	}, key: key, message: n.Message, files: n.Files, config: n.Config, strict: n.Strict}
 	for i, f := range n.Files {
 		if f.Size > x.Limits.FileBytes {
 			return answer{}, troy.Errorf(troy.TooLarge, "the file %q has %d bytes; expected at most %d", f.Path, f.Size, x.Limits.FileBytes).At(fmt.Sprintf("files[%d].size", i))
@@ -91,7 +92,22 @@ func (d *double) put(r *http.Request, p *doublePipeline) (answer, error) {
 	}
 	d.puts++
 	p.blobs[digest] = true
+	p.contents[digest] = b
 	return answer{status: 204}, nil
+}
+
+// showRules compiles the rules of the release with the deployment's id.
+func (d *double) showRules(r *http.Request, p *doublePipeline) (answer, error) {
+	made, err := p.deployment(r.PathValue("d"))
+	if err != nil {
+		return answer{}, err
+	}
+	x, ok := p.releases[made.ID]
+	if !ok {
+		return answer{200, client.RulesReport{Report: rules.Report{Dialect: rules.Netlify, Problems: []rules.Problem{}}}}, nil
+	}
+	out, err := rules.FromTree(site.Manifest{Files: x.files}, func(f site.File) ([]byte, error) { return p.contents[f.SHA256], nil }, rules.Input{Config: x.config, Strict: x.strict})
+	return answer{200, client.RulesReport{Report: out.Report, Compiled: true, Unlisted: out.Report.Omitted()}}, err
 }
 
 func (d *double) finalize(r *http.Request, p *doublePipeline) (answer, error) {

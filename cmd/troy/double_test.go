@@ -16,6 +16,7 @@ import (
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/client"
 	"github.com/troy-iaas/troy/site"
+	"github.com/troy-iaas/troy/site/rules"
 )
 
 // double is a server that follows docs/api.md, in memory. A deployment advances
@@ -60,6 +61,7 @@ type doublePipeline struct {
 	events      []client.Event
 	releases    map[uuid.UUID]*doubleRelease
 	blobs       map[site.Digest]bool
+	contents    map[site.Digest][]byte
 }
 
 type doubleRelease struct {
@@ -67,6 +69,8 @@ type doubleRelease struct {
 	key     string
 	message string
 	files   []site.File
+	config  []rules.ConfigFile
+	strict  bool
 }
 
 type answer struct {
@@ -104,6 +108,7 @@ func newDouble() *double {
 		"GET /v1/pipelines/{p}/deployments/{d}":             d.on(d.showDeployment),
 		"GET /v1/pipelines/{p}/deployments/{d}/files":       d.on(d.listFiles),
 		"GET /v1/pipelines/{p}/deployments/{d}/compare":     d.on(d.compare),
+		"GET /v1/pipelines/{p}/deployments/{d}/rules":       d.on(d.showRules),
 		"POST /v1/pipelines/{p}/deployments/{d}/cancel":     d.on(d.cancel),
 		"POST /v1/pipelines/{p}/rollback":                   d.on(d.rollback),
 		"POST /v1/pipelines/{p}/promote":                    d.on(d.promote),
@@ -259,7 +264,7 @@ func (d *double) add(name, slug, app string, s troy.Status) *doublePipeline {
 			ID: uuid.New(), AppID: app, Name: name, Slug: slug, Status: s, StatusName: s.String(),
 			URL: "http://" + host + ":8081", Host: host, CreatedAt: at, UpdatedAt: at,
 		},
-		publish: map[uuid.UUID]bool{}, releases: map[uuid.UUID]*doubleRelease{}, blobs: map[site.Digest]bool{},
+		publish: map[uuid.UUID]bool{}, releases: map[uuid.UUID]*doubleRelease{}, blobs: map[site.Digest]bool{}, contents: map[site.Digest][]byte{},
 	}
 	d.pipelines = append(d.pipelines, p)
 	p.events = append(p.events, client.Event{PipelineID: p.ID, Version: 1, To: s, ToName: s.String(), Actor: "token ci", Time: at})

@@ -13,7 +13,10 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/site"
+	"github.com/troy-iaas/troy/site/rules"
 )
 
 // maxShown is how many bytes of a log's end its page shows at first.
@@ -97,6 +100,7 @@ type deploymentNowView struct {
 	Attempt int32
 	Warning []string
 	Phases  []phaseView
+	Rules   *rules.Report // nil if there is nothing to report
 	Actions actionsView
 }
 
@@ -206,6 +210,13 @@ func (d *Dashboard) deploymentIs(v *visit, r queries.Deployment, p queries.Pipel
 		for _, f := range from {
 			n.Source = d.view(f, p)
 		}
+	}
+	report, compiled, err := intake.RulesReport(v.ctx(), d.q, site.Tree{Pipeline: p.ID, Deployment: r.TreeID})
+	if err != nil {
+		return n, 0, err
+	}
+	if compiled && !report.Empty() {
+		n.Rules = &report
 	}
 	if r.Kind != troy.Automated {
 		return n, 0, nil
