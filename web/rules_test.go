@@ -67,11 +67,20 @@ func TestRulesOfARelease(t *testing.T) {
 	if err != nil || m.TrailingSlash != site.SlashAlways || m.Rules == nil {
 		t.Errorf("the manifest has the policy %q and the rules %s: %v", m.TrailingSlash, m.Rules, err)
 	}
+	page := w.send("GET", "/pipelines/blog/deployments/"+id, nil)
+	for _, want := range []string{">Rules</h2>", "2 redirects", "as Cloudflare reads them", "1 warning</span>", "_redirects:1</code>", "the site has no page at &#34;/b&#34;"} {
+		if !strings.Contains(string(page.body), want) {
+			t.Errorf("the page lacks %s", want)
+		}
+	}
 	// Without rules there is nothing to report.
 	d := w.released(p, "plain")
 	w.send("GET", fmt.Sprintf("/v1/pipelines/blog/deployments/%d/rules", d.Number), nil).into(t, 200, &report)
 	if report.Compiled || report.Redirects != 0 {
 		t.Errorf("the report is %+v", report)
+	}
+	if page := w.send("GET", fmt.Sprintf("/pipelines/blog/deployments/%d", d.Number), nil); strings.Contains(string(page.body), ">Rules</h2>") {
+		t.Error("the page of a site without rules reports on them")
 	}
 	w.send("GET", "/v1/pipelines/blog/deployments/99/rules", nil).refused(t, 404, "not_found", "", "")
 }
