@@ -722,6 +722,16 @@ export interface Operations {
     body?: Record<string, never>;
     answer: Pipeline;
   };
+  /** Read the picture of the site. The token needs the role viewer. */
+  getThumbnail: {
+    method: "GET";
+    route: "/v1/pipelines/{pipeline}/thumbnail";
+    path: {
+      /** The id or the slug of the pipeline. */
+      pipeline: string;
+    };
+    answer: unknown;
+  };
   /** Undo the deletion of a pipeline. The token needs the role admin. */
   restorePipeline: {
     method: "POST";
