@@ -35,7 +35,7 @@ func TestPaletteInABrowser(t *testing.T) {
 	b.signIn(w, w.token(credentials.Deployer), "/activity")
 	open := func() {
 		t.Helper()
-		b.do(script(`document.dispatchEvent(new KeyboardEvent("keydown", {key: "k", ctrlKey: true, bubbles: true, cancelable: true})), true`))
+		b.do(script(`document.body.dispatchEvent(new KeyboardEvent("keydown", {key: "k", ctrlKey: true, bubbles: true, cancelable: true})), true`))
 		b.eventually("the palette is open", func() bool { return b.number(`document.getElementById("palette").open ? 1 : 0`) == 1 })
 	}
 	open()
@@ -58,11 +58,11 @@ func TestPaletteInABrowser(t *testing.T) {
 		t.Error("the rollback is not confirmed, and made")
 	}
 	b.do(chromedp.KeyEvent(kb.Enter))
-	b.shows("main", "Rollback")
+	b.shows("main", "rollback of #1")
 	b.eventually("the rollback is made", func() bool {
 		return w.count("SELECT count(*) FROM deployments WHERE pipeline_id = $1 AND kind = 'rollback' AND tree_id = $2", p.ID, old.ID) == 1
 	})
-	b.do(script(`document.dispatchEvent(new KeyboardEvent("keydown", {key: "?", bubbles: true, cancelable: true})), true`))
+	b.do(script(`document.body.dispatchEvent(new KeyboardEvent("keydown", {key: "?", bubbles: true, cancelable: true})), true`))
 	b.shows("#shortcuts[open]", "go to a page or a pipeline")
 	if n := b.number(`document.images.length`); n != 0 {
 		t.Errorf("the page has %d pictures", n)
