@@ -197,7 +197,7 @@ func TestSettingsNeedRoles(t *testing.T) {
 	p := w.bind("blog", "github", "team/blog", "")
 	other := w.bind("other", "github", "team/other", "")
 	w.exec("INSERT INTO variables (pipeline_id, name, value, secret) VALUES ($1, 'HIDDEN_NAME', '', true)", p.ID)
-	sections := []string{"source", "disconnect", "build", "variable", "variable-remove", "token-revoke"}
+	sections := []string{"source", "disconnect", "build", "variable", "variable-remove", "password", "password-remove", "network", "network-remove", "unprotect", "token-revoke"}
 	for _, role := range []credentials.Role{credentials.Viewer, credentials.Deployer} {
 		cookie := w.session(w.token(role))
 		a := w.visit("GET", settingsPath, nil, cookie)

@@ -127,6 +127,8 @@ func (d *Dashboard) entries(v *visit, f activityFilter) (activityNowView, error)
 // action is in alone.
 var did = map[string]string{
 	"pipeline.configure": "changed", "pipeline.lock": "locked the pipeline", "pipeline.unlock": "unlocked the pipeline", "pipeline.purge": "purged old assets",
+	"access.password-set": "set the site’s password", "access.password-remove": "removed the site’s password", "access.allow": "let in visitors from",
+	"access.disallow": "removed the network", "access.off": "let everyone see the site",
 	"variable.set": "set the variable", "variable.remove": "removed the variable", "deployment.cancel": "cancelled the deployment",
 	"token.create": "created the token", "token.revoke": "revoked the token", "app.setup": "set up the app", "app.import": "imported the app",
 	"queue.pause": "paused the queue", "queue.resume": "resumed the queue", "work.ring": "rang", "work.retry": "retried",

@@ -62,6 +62,8 @@ type Deps struct {
 	// Files returns the files that a deployment publishes, sorted by path. The
 	// error is NotFound if there are none yet or any more.
 	Files func(context.Context, queries.Deployment) ([]site.File, error)
+	// SetPassword sets a password of a pipeline's site.
+	SetPassword func(ctx context.Context, p queries.Pipeline, name, password, actor string) error
 	// Variables lists a pipeline's variables, and SetVariable sets one. They
 	// return an Unavailable error if this installation can't store any.
 	Variables   func(ctx context.Context, pipeline uuid.UUID) ([]Variable, error)

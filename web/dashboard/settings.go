@@ -50,6 +50,7 @@ type settingsView struct {
 	Variables   []Variable
 	Variable    fieldView // the name in the form of a new variable
 	Value       fieldView
+	Protection  protectionView
 	AllTokens   bool // whether the visitor may see tokens
 	Tokens      []queries.TokenListRow
 	MoreTokens  bool
@@ -164,6 +165,9 @@ func (d *Dashboard) settingsOf(v *visit, p queries.Pipeline) (settingsView, erro
 			return view, err
 		}
 	}
+	if view.Protection, err = d.protectionOf(v, p); err != nil {
+		return view, err
+	}
 	if view.AllTokens {
 		view.Tokens, view.MoreTokens, err = d.tokensOf(v, p.ID)
 	}
@@ -229,6 +233,15 @@ func (d *Dashboard) settingsRefused(v *visit, p queries.Pipeline, section string
 		if form.Get("secret") != "" {
 			view.Value.Value = "" // a secret is never shown
 		}
+	case "password":
+		fields := []fieldView{view.Protection.Name, view.Protection.Password}
+		view.fill(fields, form, e)
+		fields[1].Value = "" // a password is never shown
+		view.Protection.Name, view.Protection.Password = fields[0], fields[1]
+	case "network":
+		fields := []fieldView{view.Protection.Network}
+		view.fill(fields, form, e)
+		view.Protection.Network = fields[0]
 	}
 	if e.Kind == troy.Moved {
 		if view.Changed, bad = d.changesSince(v, p, form.Get("at")); bad != nil {

@@ -34,6 +34,11 @@ func sections() map[string]sectionChange {
 		"build":           {"build", (*Dashboard).saveBuild},
 		"variable":        {"variables", (*Dashboard).saveVariable},
 		"variable-remove": {"variables", (*Dashboard).removeVariable},
+		"password":        {"protection", (*Dashboard).savePassword},
+		"password-remove": {"protection", (*Dashboard).removePassword},
+		"network":         {"protection", (*Dashboard).allowNetwork},
+		"network-remove":  {"protection", (*Dashboard).disallowNetwork},
+		"unprotect":       {"protection", (*Dashboard).unprotect},
 		"token-revoke":    {"access", (*Dashboard).revokeToken},
 	}
 }
