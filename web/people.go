@@ -15,7 +15,7 @@ func (s *server) dashboard(host string) (*dashboard.Dashboard, error) {
 	return dashboard.New(dashboard.Config{Host: host, URL: s.cfg.URL, SiteURL: s.siteURL, Limits: s.cfg.Limits}, dashboard.Deps{
 		DB: s.deps.DB, Intake: s.deps.Intake, Tokens: s.tokens, Sessions: s.sessions, Issuer: s.deps.Issuer, System: s.deps.System, Now: s.now, Files: s.trees.files, Repositories: s.repositories.find, Inspect: s.repositories.inspect, Stopping: s.deps.Stopping, Log: s.deps.Log,
 		SetPassword: s.setAccessPassword, Variables: s.variablesShown,
-		Traffic:   s.traffic,
+		Traffic: s.traffic,
 		SetVariable: func(ctx context.Context, pipeline uuid.UUID, name, value string, hidden bool) error {
 			return s.setVariable(ctx, pipeline, name, &value, hidden)
 		},
