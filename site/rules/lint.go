@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/troy-iaas/troy/site"
@@ -140,12 +141,19 @@ func (c *compiler) lintTarget(m *Matcher, tree pathTree, r *Redirect, to string)
 		return
 	}
 	path, query := targetPath(to)
+	chain := "" // reported unless the chain is a loop
+	defer func() {
+		if chain != "" {
+			c.warn(r.at, CodeChain, "%s", chain)
+		}
+	}()
 	seen := map[string]bool{}
 	if r.Pattern == nil {
 		seen[r.Path] = true
 	}
 	for hop := 1; ; hop++ {
 		if seen[path] || hop > maxHops {
+			chain = ""
 			c.error(r.at, CodeLoop, "the redirect never ends: %q leads back to it", clip(to))
 			return
 		}
@@ -154,12 +162,12 @@ func (c *compiler) lintTarget(m *Matcher, tree pathTree, r *Redirect, to string)
 		switch {
 		case d.Answer.Redirect:
 			if hop == 1 {
-				c.warn(r.at, CodeChain, "%q redirects again; write %s", clip(to), clip(d.Answer.Address()))
+				chain = fmt.Sprintf("%q redirects again; write %s", clip(to), clip(d.Answer.Address()))
 			}
 			path = unescape(d.Answer.Address())
 		case redirects(d.Status):
 			if hop == 1 {
-				c.warn(r.at, CodeChain, "%q redirects again, to %q", clip(to), clip(d.Location))
+				chain = fmt.Sprintf("%q redirects again, to %q", clip(to), clip(d.Location))
 			}
 			if isAbsolute(d.Location) {
 				return
