@@ -173,7 +173,7 @@ func (p *peer) cpu(b *testing.B) time.Duration {
 var (
 	wrkRequests = regexp.MustCompile(`(\d+) requests in`)
 	wrkP99      = regexp.MustCompile(`(?m)^\s+99%\s+(\S+)`)
-	wrkFailed   = regexp.MustCompile(`Non-2xx[^\n]*|Socket errors[^\n]*`)
+	wrkFailed   = regexp.MustCompile(`Non-2xx[^\n]*`)
 )
 
 // measure returns the requests per CPU-second and the 99th percentile of the

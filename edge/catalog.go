@@ -255,6 +255,9 @@ func read(path string, v any) (*watched, error) {
 	if err := json.Unmarshal(w.data, v); err != nil {
 		return nil, err
 	}
+	if w.settled.Load() {
+		w.data = nil // only a younger file is compared by its content
+	}
 	return w, nil
 }
 
