@@ -320,8 +320,8 @@ func TestRemoveCollects(t *testing.T) {
 	if err := s.Remove(t.Context(), tree.Pipeline, keep.Deployment); err == nil {
 		t.Error("Remove ignored a damaged manifest")
 	}
-	if n := count(t, filepath.Join(folder, "blobs")); n != 2 {
-		t.Errorf("%d blobs are left, want 2", n)
+	if n := count(t, filepath.Join(folder, "blobs")); n != 3 {
+		t.Errorf("%d files are left of the blobs, want 2 blobs and 1 encoded form", n)
 	}
 }
 

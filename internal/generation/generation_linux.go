@@ -36,7 +36,7 @@ func open(path string) *mapping {
 	}
 	defer func() { _ = f.Close() }()
 	var where unix.Statfs_t
-	if err := unix.Fstatfs(int(f.Fd()), &where); err != nil || !slices.Contains(local, int64(where.Type)) {
+	if err := unix.Fstatfs(int(f.Fd()), &where); err != nil || !slices.Contains(local, int64(where.Type)) { //nolint:unconvert // 32 bits on some machines
 		return nil
 	}
 	info, err := f.Stat()
