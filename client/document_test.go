@@ -28,6 +28,7 @@ import (
 // call, with the reason.
 var unused = map[string]string{
 	"exportActivity":        "Activity reads page by page, and repeats a page that breaks off",
+	"getThumbnail":          "it is for pages",
 	"getVariable":           "Variables has all of them",
 	"sendAppEvent":          "platforms send it, with a signature",
 	"sendSNSMessage":        "Amazon SNS sends it",
@@ -123,7 +124,7 @@ func (d *document) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, "event: end\nid: 0\ndata: succeeded\n\n")
 	case id == "getLog":
 		w.Header().Set("Content-Type", "text/plain")
-	case id == "removeVariable", id == "revokeToken", id == "uploadFile":
+	case id == "removeVariable", id == "revokeToken", id == "revokeSession", id == "uploadFile":
 		w.WriteHeader(http.StatusNoContent)
 	default:
 		_, _ = io.WriteString(w, `{"state":"succeeded"}`)
@@ -247,7 +248,13 @@ func calls(c *Client, id uuid.UUID) map[string]func(context.Context) error {
 		"InspectRepository": func(ctx context.Context) error {
 			return all(second(c.InspectRepository(ctx, provider, "team/blog", "", "")), second(c.InspectRepository(ctx, provider, "team/blog", text, "web")))
 		},
-		"Whoami": func(ctx context.Context) error { return second(c.Whoami(ctx)) },
+		"System":          func(ctx context.Context) error { return second(c.System(ctx)) },
+		"Users":           func(ctx context.Context) error { return drain(c.Users(ctx)) },
+		"Sessions":        func(ctx context.Context) error { return second(c.Sessions(ctx)) },
+		"RevokeSession":   func(ctx context.Context) error { return c.RevokeSession(ctx, id.String()) },
+		"Storage":         func(ctx context.Context) error { return drain(c.Storage(ctx)) },
+		"DeploymentRules": func(ctx context.Context) error { return second(c.DeploymentRules(ctx, "blog", id)) },
+		"Whoami":          func(ctx context.Context) error { return second(c.Whoami(ctx)) },
 	}
 }
 

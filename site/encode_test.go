@@ -97,21 +97,21 @@ func badManifests() map[string]string {
 	sha := strings.Repeat("a", 64)
 	head := manifestHeader + "\nfiles "
 	return map[string]string{
-		"unexpected EOF":      head + "1\n",
-		"begins with":         "troy manifest 2\nfiles 0\ncarried 0\n",
-		"expected \"files\"":  manifestHeader + "\nfile 0\n",
-		"at most 10":          head + "11\n",
-		"and a number":        head + "-1\n",
-		"64 hexadecimal":      head + "1\nabc 1 a\n",
-		"is not a size":       head + "1\n" + sha + " x a\n",
-		"out of order":        head + "2\n" + sha + " 1 b\n" + sha + " 1 a\n",
-		"the segment":         head + "1\n" + sha + " 1 ../a\n",
-		"unexpected data":     head + "0\ncarried 0\n!",
-		"is not a time":       head + "0\ncarried 1\n" + sha + " 1 x a\n",
-		"at most 1132":        head + "1\n" + sha + " 1 " + strings.Repeat("a", 2000) + "\n",
-		"buffer full":         head + "1\n" + strings.Repeat("a", 200_000),
-		"the path is empty":   head + "1\n" + sha + " 1 \n",
-		"carried; at most 10": head + "0\ncarried 99\n",
+		"unexpected EOF":               head + "1\n",
+		"begins with":                  "troy manifest 2\nfiles 0\ncarried 0\n",
+		"expected \"files\"":           manifestHeader + "\nfile 0\n",
+		"at most 10":                   head + "11\n",
+		"and a number":                 head + "-1\n",
+		"64 hexadecimal":               head + "1\nabc 1 a\n",
+		"is not a size":                head + "1\n" + sha + " x a\n",
+		"out of order":                 head + "2\n" + sha + " 1 b\n" + sha + " 1 a\n",
+		"the segment":                  head + "1\n" + sha + " 1 ../a\n",
+		"unexpected data":              head + "0\ncarried 0\n!",
+		"is not a time":                head + "0\ncarried 1\n" + sha + " 1 x a\n",
+		"at most 1132":                 head + "1\n" + sha + " 1 " + strings.Repeat("a", 2000) + "\n",
+		"buffer full":                  head + "1\n" + strings.Repeat("a", 200_000),
+		"the path is empty":            head + "1\n" + sha + " 1 \n",
+		"carried; expected at most 10": head + "0\ncarried 99\n",
 	}
 }
 

@@ -123,10 +123,10 @@ func TestCheck(t *testing.T) {
 	}{
 		{"none", nil, ""},
 		{"the most", many[1:], ""},
-		{"too many", many, "51 watch paths; at most 50"},
+		{"too many", many, "51 watch paths; expected at most 50"},
 		{"usual ones", []string{"docs/", "/src", "!**/*.md", "app/[id]", "a/../b"}, ""},
 		{"the longest", []string{strings.Repeat("a", watch.MaxPath)}, ""},
-		{"too long", []string{strings.Repeat("a", watch.MaxPath+1)}, "256 bytes; at most 255"},
+		{"too long", []string{strings.Repeat("a", watch.MaxPath+1)}, "256 bytes; expected at most 255"},
 		{"empty", []string{"a", ""}, "is empty"},
 		{"nothing to take away", []string{"!/"}, "is empty"},
 		{"this folder", []string{"."}, "is empty"},

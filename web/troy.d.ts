@@ -506,7 +506,7 @@ export interface Work {
 
 export type WorkState = "running" | "waiting" | "failing" | "later";
 
-export type QueueName = "builds" | "forge" | "quick";
+export type QueueName = "builds" | "forge" | "quick" | "thumbnails";
 
 export interface Queue {
   name: QueueName;

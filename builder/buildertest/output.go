@@ -29,7 +29,7 @@ func plainRepository() Repository {
 		"index.html": "page", "404.html": "none", ".well-known/security.txt": "s", "data/package.json": "{}", "manifest.json": "{}", ".troyignore": "!/Makefile\n",
 		"Makefile": "all:\n",
 		".env":     "TOKEN=x", ".github/workflows/ci.yml": "{}", ".nvmrc": "22", "package.json": "{}", "go.mod": "module x", "Dockerfile": "FROM x",
-		"netlify.toml": "[[redirects]]\nfrom = \"/a\"\nto = \"/b\"\n", "node_modules/a/b.js": "x",
+		"netlify.toml": "[[plugins]]\npackage = \"a\"\n", "node_modules/a/b.js": "x",
 	}
 }
 
@@ -96,7 +96,7 @@ func buildOutputTests() map[string]func(*testing.T, Env) {
 			e.Succeeds(t, spec)
 			onlyPages(t, e, spec)
 			for _, words := range []string{`Left out because the repository itself is the site: 9 (".env", ".github/", ".nvmrc", `, " and 4 more)",
-				"\nnetlify.toml: [[redirects]] has no effect.\n"} {
+				"\nnetlify.toml: [[plugins]] has no effect.\n"} {
 				if log := e.LogOf(t, spec.Tree); !strings.Contains(log, words) {
 					t.Fatalf("the log lacks %q:\n%s", words, log)
 				}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/troy-iaas/troy"
@@ -71,11 +72,21 @@ type checkAction struct {
 	Identifier  string `json:"identifier"`
 }
 
+// within shortens a text to most bytes of valid UTF-8. GitHub documents its
+// limits in characters; in bytes a text is within both.
+func within(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	const end = "…"
+	return strings.ToValidUTF8(s[:most-len(end)], "") + end
+}
+
 func checkOf(report forge.Report) checkRun {
 	run := checkRun{
 		Name: forge.Line(report.Name, 100), HeadSHA: report.Commit, DetailsURL: webURL(report.DetailsURL),
 		ExternalID: report.Deployment, StartedAt: known(report.Started),
-		Output: checkOutput{Title: forge.Line(report.Title, 255), Summary: troy.Cut(report.Summary, 60_000)},
+		Output: checkOutput{Title: within(forge.Line(report.Title, 255), 255), Summary: within(report.Summary, 60_000)},
 	}
 	if run.Output.Title == "" {
 		run.Output.Title = report.State.String()
