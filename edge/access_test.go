@@ -431,6 +431,8 @@ func TestAttemptsAreBounded(t *testing.T) {
 	other.protect(site.Protection{Passwords: []site.Password{passwordOf(typed)}})
 	const attacker, neighbour, visitor = "[2001:db8:1:2::1]:1", "[2001:db8:1:2:ffff::9]:2", "[2001:db8:1:3::1]:3"
 	cookie := h.cookie(typed)
+	// The password is remembered for the attacker's network.
+	wantStatus(t, h.submit("/", typed, "from", neighbour), 303)
 	for range attemptsBurst {
 		wantStatus(t, h.submit("/", "wrong password", "from", attacker), 401)
 	}
