@@ -108,6 +108,9 @@ type Retention struct {
 	DeliveriesDays      int   `json:"deliveries_days"`
 }
 
+// Tell receives a finding of a check.
+type Tell = checkup.Tell
+
 // Overseer describes an installation for people.
 type Overseer struct {
 	DB        queries.DBTX
@@ -115,7 +118,7 @@ type Overseer struct {
 	Retention Retention
 	// Examine are the checks that are cheap enough for a page. Each runs at the
 	// same time as the others.
-	Examine []func(context.Context, checkup.Tell)
+	Examine []func(context.Context, Tell)
 
 	mu   sync.Mutex
 	last System

@@ -24,7 +24,7 @@ const (
 	// QueueForge holds calls of forges, so that a forge that does not answer
 	// can't delay other work.
 	QueueForge = "forge"
-	// QueueThumbnails holds pictures of sites, which nobody waits for.
+	// QueueThumbnails holds pictures of sites, which no one waits for.
 	QueueThumbnails = "thumbnails"
 	// QueueSweep holds the sweep alone, so that nothing can delay it.
 	QueueSweep = "sweep"

@@ -69,7 +69,7 @@ func (c *conn) read(in io.Reader) {
 		}
 	}
 	c.mu.Lock()
-	c.endError = errors.New("Chromium ended")
+	c.endError = errors.New("the browser ended")
 	if err := s.Err(); err != nil {
 		c.endError = fmt.Errorf("read Chromium's messages: %w", err)
 	}

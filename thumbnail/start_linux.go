@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// user is the id of a user without rights (nobody), which Chromium becomes
+	// user is the id of a user without rights, which Chromium becomes
 	// if Troy is root.
 	user = 65534
 	// sharedBytes and tempBytes are the sizes of Chromium's two file systems,

@@ -23,8 +23,10 @@ import (
 )
 
 const (
-	// Width and Height are the size of a picture, in pixels.
-	Width, Height = 640, 400
+	// Width is the width of a picture in pixels.
+	Width = 640
+	// Height is the height of a picture in pixels.
+	Height = 400
 	// scale is how much larger the window is than the picture.
 	scale = 2
 	// MaxBytes is the maximum size of a picture.

@@ -14,7 +14,6 @@ import (
 
 	"github.com/troy-iaas/troy/credentials"
 	"github.com/troy-iaas/troy/health"
-	"github.com/troy-iaas/troy/internal/checkup"
 )
 
 // systemWorld describes itself, by one check that fails and one that does not.
@@ -24,9 +23,9 @@ func systemWorld(t *testing.T) (w *world, looks *atomic.Int64) {
 	return newWorld(t, func(w *world) {
 		w.deps.System = &health.Overseer{
 			DB: w.deps.DB, Retention: health.Retention{Deployments: 12, CarryAssetsSeconds: 7 * 86400, UploadsValidSeconds: 5400, DeliveriesDays: 30},
-			Examine: []func(context.Context, checkup.Tell){
-				func(_ context.Context, tell checkup.Tell) { looks.Add(1); tell.Well("Postgres", "answers") },
-				func(_ context.Context, tell checkup.Tell) {
+			Examine: []func(context.Context, health.Tell){
+				func(_ context.Context, tell health.Tell) { looks.Add(1); tell.Well("Postgres", "answers") },
+				func(_ context.Context, tell health.Tell) {
 					tell.Wrong("Redis", "connection refused <b>", "start it, or set TROY_REDIS_URL")
 				},
 			},

@@ -27,11 +27,10 @@ type Matcher struct {
 
 // node is a node of the tree of patterns by segments.
 type node struct {
-	first    int32 // the lowest rule below
-	literal  map[string]*node
-	other    []edge // segments with placeholders
-	leaves   []int32
-	branches bool // leaves contains a rule with a splat
+	first   int32 // the lowest rule below
+	literal map[string]*node
+	other   []edge // segments with placeholders
+	leaves  []int32
 }
 
 type edge struct {

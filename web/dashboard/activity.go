@@ -125,7 +125,7 @@ func (d *Dashboard) entries(v *visit, f activityFilter) (activityNowView, error)
 
 // did are the words for actions. The name of what was changed follows, unless the
 // action is in alone.
-var did = map[string]string{
+var did = map[string]string{ //nolint:gosec // no credentials
 	"pipeline.configure": "changed", "pipeline.lock": "locked the pipeline", "pipeline.unlock": "unlocked the pipeline", "pipeline.purge": "purged old assets",
 	"access.password-set": "set the site’s password", "access.password-remove": "removed the site’s password", "access.allow": "let in visitors from",
 	"access.disallow": "removed the network", "access.off": "let everyone see the site",
