@@ -12,7 +12,9 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/forge"
+	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/site"
 )
 
 // report reports the state of an automated deployment to the forge. One row
@@ -69,6 +71,11 @@ func (w *Workers) tell(ctx context.Context, d queries.Deployment) error {
 		}
 	}
 	if d.State.Ended() {
+		problems, err := w.problemsOfRules(ctx, d)
+		if err != nil {
+			return err
+		}
+		r.Summary += problems
 		newer, err := w.q.DeploymentNewerCommit(ctx, p.ID, d.ID)
 		switch {
 		case err == nil:
@@ -78,6 +85,24 @@ func (w *Workers) tell(ctx context.Context, d queries.Deployment) error {
 		}
 	}
 	return to.tell(ctx, r)
+}
+
+// problemsOfRules returns a paragraph about the problems of a deployment's
+// rules, or "".
+func (w *Workers) problemsOfRules(ctx context.Context, d queries.Deployment) (string, error) {
+	report, compiled, err := intake.RulesReport(ctx, w.q, site.Tree{Pipeline: d.PipelineID, Deployment: d.TreeID})
+	if err != nil || !compiled || report.Clean() || len(report.Problems) == 0 {
+		return "", err
+	}
+	const shown = 5
+	text := fmt.Sprintf("\n\nThe site's rules have %d errors and %d warnings:\n", report.Errors, report.Warnings)
+	for _, p := range report.Problems[:min(shown, len(report.Problems))] {
+		text += "\n    " + p.String()
+	}
+	if more := report.Errors + report.Warnings - shown; more > 0 {
+		text += fmt.Sprintf("\n    and %d more", more)
+	}
+	return text, nil
 }
 
 // listener is the forge that gets the reports on a pipeline's commits.

@@ -155,4 +155,13 @@ func TestRulesOfABuild(t *testing.T) {
 	if got := r.report(p.ID, *live.LiveDeploymentID); got.Redirects != 1 || got.Problems[0].File != "netlify.toml" {
 		t.Errorf("the report is %+v", got)
 	}
+	last := ""
+	eventually(t, func() bool {
+		r.forge.set(func() {
+			for _, report := range r.forge.reports {
+				last = report.Summary
+			}
+		})
+		return strings.Contains(last, "netlify.toml:1: warning: the site has no page")
+	}, func() string { return "the last report to the forge is: " + last })
 }
