@@ -52,6 +52,9 @@ type Config struct {
 	// an IPv6 network of 64 bits; 0 means no maximum. Proxies and addresses of
 	// private networks have none of their own.
 	Connections, ClientConnections int
+	// NoLoop means that net/http serves all connections, and the edge's own
+	// event loop none.
+	NoLoop bool
 	// Traffic counts the requests to each site in the data folder.
 	Traffic bool
 	// AccessLog gets a line for each response; nil means none. AccessFormat is
@@ -81,6 +84,7 @@ type Server struct {
 	keeper   *keeper
 	proxies  proxies
 	https    bool
+	noLoop   bool
 	log      *slog.Logger
 }
 
@@ -146,6 +150,7 @@ func New(cfg Config) (*Server, error) {
 		keeper:   newKeeper(time.Now),
 		proxies:  trusted,
 		https:    cfg.HTTPS,
+		noLoop:   cfg.NoLoop,
 		log:      cfg.Logger,
 	}, nil
 }

@@ -40,7 +40,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, grace time.Duration)
 	defer stop()
 	defer s.background(ctx)()
 	tcp, ok := l.(*net.TCPListener)
-	if !ok {
+	if !ok || s.noLoop {
 		return s.serveOthers(ctx, s.limits.listener(l), grace)
 	}
 	f := &front{

@@ -102,6 +102,8 @@ func TestAmbiguousRequests(t *testing.T) {
 		"a field without a name":    {"GET / HTTP/1.1\r\nHost: front.localhost\r\n: x\r\n\r\n", []int{400}},
 		"a space in the target":     {"GET / / HTTP/1.1\r\nHost: front.localhost\r\n\r\n", []int{400}},
 		"an unknown version":        {"GET / HTTP/1.2\r\nHost: front.localhost\r\n\r\n", []int{200, 400, 505}},
+		"a CR at the end":           {"GET / HTTP/1.1\r\r\n\r\n", []int{400}},
+		"a CR alone":                {"\r\r\n\r\n", []int{400}},
 		"no version":                {"GET /\r\n\r\n", []int{400}},
 		"lines that end in LF":      {"GET / HTTP/1.1\nHost: front.localhost\n\n", []int{200}},
 		"HTTP/2 without an upgrade": {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", []int{405, 400, 505}},
@@ -158,4 +160,49 @@ func TestAmbiguousRequests(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestWithoutLoop checks that the edge answers without its loop, which would
+// close the listener and accept connections from a copy.
+func TestWithoutLoop(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, func(c *Config) { c.NoLoop = true })
+	b.provision("front.localhost").publish(map[string]string{"index.html": "home"})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.serveOn(l)
+	res, body, err := dial(t, l.Addr().String()).exchange(http.MethodGet, plainRequest("/"))
+	if err != nil || res.StatusCode != http.StatusOK || body != "home" {
+		t.Fatalf("GET /: %v, %q, error %v", res, body, err)
+	}
+	if err := l.(*net.TCPListener).SetDeadline(time.Time{}); err != nil {
+		t.Errorf("net/http does not accept the connections: %v", err)
+	}
+}
+
+// TestPanicInLoop checks that a panic of the loop ends only the connection that
+// caused it.
+func TestPanicInLoop(t *testing.T) {
+	t.Parallel()
+	h, address, _ := frontSite(t)
+	other := dial(t, address)
+	if _, _, err := other.exchange(http.MethodGet, plainRequest("/page.html")); err != nil {
+		t.Fatal(err)
+	}
+	// A kept response without sources.
+	h.edge.hot.answers.Put(hotKey{"front.localhost", "/broken.html", accepted("")}, &hotAnswer{}, 1)
+	for range 3 {
+		if res, _, err := dial(t, address).exchange(http.MethodGet, plainRequest("/broken.html")); err == nil {
+			t.Errorf("GET /broken.html: status %d, expected the end of the connection", res.StatusCode)
+		}
+	}
+	if _, _, err := other.exchange(http.MethodGet, plainRequest("/page.html")); err != nil {
+		t.Errorf("another connection: %v", err)
+	}
+	if !strings.Contains(h.log.String(), "a request failed") {
+		t.Error("the panic is not logged")
+	}
+	until(t, 30*time.Second, "the broken connections don't count", func() bool { return h.edge.limits.open() == 1 })
 }

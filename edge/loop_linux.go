@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"time"
 	"unsafe"
@@ -90,24 +91,7 @@ func (l *loop) run() {
 	events := make([]unix.EpollEvent, 256)
 	var swept uint64
 	for !l.front.stopping.Load() {
-		// The first call is cheap, because it never blocks.
-		n := l.poll(events)
-		if n <= 0 {
-			var err error
-			if n, err = unix.EpollWait(l.epoll, events, 1000); err != nil && err != unix.EINTR {
-				l.front.server.log.Error("can't wait for connections", "error", err)
-				time.Sleep(100 * time.Millisecond)
-			}
-		}
-		for i := range max(0, n) {
-			switch fd := int(events[i].Fd); fd {
-			case l.listener:
-				l.acceptAll()
-			case l.event:
-			default:
-				l.touch(fd)
-			}
-		}
+		l.handle(l.next(events))
 		if now := l.front.server.clock.ticks.Load(); now != swept {
 			swept = now
 			l.sweep(now)
@@ -118,6 +102,41 @@ func (l *loop) run() {
 		if c.state.CompareAndSwap(idle, busy) {
 			c.close()
 		}
+	}
+}
+
+// next waits for events, a second at most.
+func (l *loop) next(events []unix.EpollEvent) []unix.EpollEvent {
+	// The first call is cheap, because it never blocks.
+	n := l.poll(events)
+	if n <= 0 {
+		var err error
+		if n, err = unix.EpollWait(l.epoll, events, 1000); err != nil && err != unix.EINTR {
+			l.front.server.log.Error("can't wait for connections", "error", err)
+			time.Sleep(100 * time.Millisecond)
+		}
+	}
+	return events[:max(0, n)]
+}
+
+func (l *loop) handle(events []unix.EpollEvent) {
+	for i := range events {
+		switch fd := int(events[i].Fd); fd {
+		case l.listener:
+			l.acceptAll()
+		case l.event:
+		default:
+			l.touch(fd)
+		}
+	}
+}
+
+// rescue keeps a panic from ending the process, because a loop has the
+// connections of all sites. It closes the connection that caused the panic.
+func (l *loop) rescue(c *conn) {
+	if p := recover(); p != nil {
+		l.front.server.log.Error("a request failed", "panic", p, "stack", string(debug.Stack()))
+		c.close()
 	}
 }
 
@@ -217,6 +236,7 @@ func (l *loop) touch(fd int) {
 // a kept response, and the socket takes all of it, the connection is idle again.
 // In every other case a goroutine goes on.
 func (l *loop) serve(c *conn) {
+	defer l.rescue(c)
 	if len(c.begun) > 0 {
 		// A client that sends often enough is never idle when sweep looks.
 		if c.late() {

@@ -27,6 +27,13 @@ func (b *box) serve() string {
 	if err != nil {
 		b.t.Fatal(err)
 	}
+	b.serveOn(l)
+	return l.Addr().String()
+}
+
+// serveOn runs the edge on a listener until the test ends.
+func (b *box) serveOn(l net.Listener) {
+	b.t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- b.edge.Serve(ctx, l, 10*time.Second) }()
@@ -36,7 +43,6 @@ func (b *box) serve() string {
 			b.t.Errorf("the edge stopped: %v", err)
 		}
 	})
-	return l.Addr().String()
 }
 
 // compare sends a request as bytes and compares the response with want, which

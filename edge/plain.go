@@ -65,7 +65,7 @@ func (q *request) read(data []byte) verdict {
 	}
 	line, fields := data[:end], []byte(nil)
 	if i := bytes.IndexByte(line, '\r'); i >= 0 {
-		if line[i+1] != '\n' {
+		if i+1 == len(line) || line[i+1] != '\n' {
 			return other
 		}
 		line, fields = line[:i], data[i+2:end+2]

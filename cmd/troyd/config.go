@@ -40,6 +40,7 @@ type config struct {
 	EdgeIndexMiB int64 `env:"TROY_EDGE_INDEX_MIB" envDefault:"256"`
 	EdgeConns    int   `env:"TROY_EDGE_CONNECTIONS" envDefault:"10000"`
 	EdgePerIP    int   `env:"TROY_EDGE_CONNECTIONS_PER_IP" envDefault:"512"`
+	EdgeLoop     bool  `env:"TROY_EDGE_LOOP" envDefault:"true"`
 	EdgeTraffic  bool  `env:"TROY_EDGE_TRAFFIC" envDefault:"true"`
 
 	AccessLog          string   `env:"TROY_EDGE_ACCESS_LOG"`

@@ -43,7 +43,7 @@ func newEdge(cfg config, log *slog.Logger) (*edge.Server, error) {
 	}
 	return edge.New(edge.Config{
 		Root: cfg.cloudRoot(), Limits: cfg.readLimits(), IndexBytes: cfg.EdgeIndexMiB << 20,
-		Traffic: cfg.EdgeTraffic, AccessLog: cfg.accessLog(), AccessFormat: edge.AccessFormat(cfg.AccessLogFormat),
+		NoLoop: !cfg.EdgeLoop, Traffic: cfg.EdgeTraffic, AccessLog: cfg.accessLog(), AccessFormat: edge.AccessFormat(cfg.AccessLogFormat),
 		FullAddresses: cfg.AccessLogAddresses == "full", Connections: cfg.EdgeConns, ClientConnections: cfg.EdgePerIP,
 		Proxies: trusted, HTTPS: strings.HasPrefix(cfg.SitesURL, "https:"), Logger: log,
 	})
