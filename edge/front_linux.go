@@ -23,14 +23,16 @@ import (
 // has none gets a goroutine, which calls the handler. A connection with any
 // other request goes to net/http for the rest of its life.
 type front struct {
-	server   *Server
-	limits   *connections
-	handoff  *handoff
-	loops    []*loop
-	hot      bool // whether kept responses may be used
-	stopping atomic.Bool
-	working  sync.WaitGroup // goroutines of requests
-	killed   chan struct{}  // closed when those must end
+	server  *Server
+	limits  *connections
+	handoff *handoff
+	loops   []*loop
+	hot     bool // whether kept responses may be used
+	// stopping means that no more connections are accepted and no request
+	// begins, and ended that no connection is left.
+	stopping, ended atomic.Bool
+	working         sync.WaitGroup // goroutines of requests, and loops that may start one
+	killed          chan struct{}  // closed when the goroutines must end
 }
 
 // Serve answers requests from a listener's connections until ctx is done. Then
@@ -47,10 +49,12 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, grace time.Duration)
 		server: s, limits: s.limits, handoff: newHandoff(l.Addr()), killed: make(chan struct{}),
 		hot: !s.log.Enabled(ctx, slog.LevelDebug),
 	}
+	s.checkFiles()
 	if err := f.open(tcp); err != nil {
 		return fmt.Errorf("serve %s: %w", l.Addr(), err)
 	}
 	var loops sync.WaitGroup
+	f.working.Add(len(f.loops))
 	for _, loop := range f.loops {
 		loops.Go(loop.run)
 	}
@@ -59,6 +63,17 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, grace time.Duration)
 	<-ctx.Done()
 	f.stop(&loops, grace)
 	return <-others
+}
+
+// checkFiles warns if the process can't have as many connections as it is
+// allowed.
+func (s *Server) checkFiles() {
+	const others = 100 // files that are not connections
+	var files unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err == nil && files.Cur < uint64(s.limits.max+others) {
+		s.log.Warn("the process may not open enough files for its connections; raise its limit (ulimit -n) or allow fewer connections",
+			"files", files.Cur, "connections", s.limits.max, "expected_files", s.limits.max+others)
+	}
 }
 
 // open creates the loops, which share the listening socket.
@@ -85,18 +100,26 @@ func (f *front) open(tcp *net.TCPListener) error {
 	return nil
 }
 
-// stop ends the loops, and the goroutines of requests after grace.
+// stop waits for the requests that have begun, until grace is over, and ends
+// the loops. They run until then, because they tell the requests when their
+// clients can take more.
 func (f *front) stop(loops *sync.WaitGroup, grace time.Duration) {
-	f.stopping.Store(true)
-	for _, l := range f.loops {
-		l.interrupt()
-	}
-	loops.Wait()
+	f.tell(&f.stopping)
 	timer := time.AfterFunc(grace, func() { close(f.killed) })
 	f.working.Wait()
 	timer.Stop()
+	f.tell(&f.ended)
+	loops.Wait()
 	for _, l := range f.loops {
 		l.free()
+	}
+}
+
+// tell sets a flag and has the loops look at it.
+func (f *front) tell(flag *atomic.Bool) {
+	flag.Store(true)
+	for _, l := range f.loops {
+		l.interrupt()
 	}
 }
 
@@ -124,12 +147,20 @@ const (
 )
 
 // release gives the connection back to its loop, unless there is more to read.
+// If the server is stopping, it closes the connection instead.
 func (c *conn) release() bool {
 	if len(c.begun) == 0 || !c.awaited {
 		c.since = c.loop.front.server.clock.ticks.Load()
 	}
 	c.awaited = c.awaited || len(c.begun) > 0
-	return c.state.CompareAndSwap(busy, idle)
+	if !c.state.CompareAndSwap(busy, idle) {
+		return false
+	}
+	// The loop may have closed its idle connections before this was one.
+	if c.loop.front.stopping.Load() && c.state.CompareAndSwap(idle, busy) {
+		c.close()
+	}
+	return true
 }
 
 // close ends the connection. Its owner calls it.
@@ -181,6 +212,15 @@ func (c *conn) write(deadline time.Time, flags int, parts ...[]byte) error {
 	return nil
 }
 
+// deadline returns when a response must be written.
+func (c *conn) deadline(parts ...[]byte) time.Time {
+	var size int64
+	for _, p := range parts {
+		size += int64(len(p))
+	}
+	return time.Now().Add(c.loop.front.server.times.writing(size))
+}
+
 // work answers the requests in data in a goroutine, first the rest of a response
 // that the loop began.
 func (c *conn) work(data []byte, rest ...[]byte) {
@@ -194,7 +234,7 @@ func (c *conn) work(data []byte, rest ...[]byte) {
 				c.close()
 			}
 		}()
-		if len(rest) > 0 && c.write(time.Now().Add(c.loop.front.server.times.write), 0, rest...) != nil {
+		if len(rest) > 0 && c.write(c.deadline(rest...), 0, rest...) != nil {
 			return
 		}
 		open = c.answerAll(data)
@@ -211,7 +251,7 @@ func (c *conn) answerAll(data []byte) bool {
 		case other:
 			return c.handOver(data)
 		case plain:
-			if c.loop.front.stopping.Load() || !c.answer(&q) {
+			if !c.answer(&q) {
 				return false
 			}
 			data = data[q.size:]
@@ -249,18 +289,18 @@ func (c *conn) answer(q *request) bool {
 	c.awaited = false
 	stamp := f.server.clock.stamp()
 	accepts := accepted(string(q.encoding))
-	if f.hot {
+	if f.hot && !f.stopping.Load() { // a kept response can't tell that the connection ends
 		if a := f.server.hot.find(q, accepts, stamp); a != nil {
 			first, fields, body := a.parts(q, f.server.clock.now())
 			f.server.observeKept(q, a, c.from.Addr())
-			return c.write(time.Now().Add(c.loop.front.server.times.write), 0, first, fields, body) == nil
+			return c.write(c.deadline(body), 0, first, fields, body) == nil
 		}
 	}
 	r := q.http(c.from)
 	if r == nil {
 		return false
 	}
-	w := &reply{conn: c, header: make(http.Header, 12), head: q.head, deadline: time.Now().Add(c.loop.front.server.times.write)}
+	w := &reply{conn: c, header: make(http.Header, 12), head: q.head, deadline: c.deadline()}
 	f.server.ServeHTTP(w, r)
 	open := w.finish()
 	if open && w.kept != nil && f.hot && q.neutral && q.anonymous && !q.head && w.status == http.StatusOK {
@@ -270,7 +310,8 @@ func (c *conn) answer(q *request) bool {
 }
 
 // handOver gives the connection to net/http, which reads data first. It returns
-// true, because the connection is no longer c's to close.
+// true, because the connection is no longer c's to close. net/http gives the
+// client the whole time for a header again.
 func (c *conn) handOver(data []byte) bool {
 	c.loop.forget(c)
 	file := os.NewFile(uintptr(c.fd), "")

@@ -1,13 +1,19 @@
 package edge
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // frontSite is a box with a site that has a small, a large and a very large
@@ -205,4 +211,115 @@ func TestPanicInLoop(t *testing.T) {
 		t.Error("the panic is not logged")
 	}
 	until(t, 30*time.Second, "the broken connections don't count", func() bool { return h.edge.limits.open() == 1 })
+}
+
+// TestStopDuringAResponse stops the edge while a client reads a large response.
+// The client gets all of it, and everything else ends at once.
+func TestStopDuringAResponse(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	body := strings.Repeat("0123456789abcdef", 1<<20)
+	b.provision("front.localhost").publish(map[string]string{"index.html": "home", "huge.bin": body})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	done := make(chan error, 1)
+	go func() { done <- b.edge.Serve(ctx, l, time.Minute) }()
+	waiting, reading := dial(t, address), dial(t, address)
+	if _, _, err := waiting.exchange(http.MethodGet, plainRequest("/")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(reading.conn, plainRequest("/huge.bin")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := reading.reader.Peek(1); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	_ = waiting.conn.SetDeadline(time.Now().Add(30 * time.Second))
+	if _, err := waiting.reader.ReadByte(); !errors.Is(err, io.EOF) {
+		t.Errorf("a connection without a request: %v, expected its end", err)
+	}
+	until(t, 30*time.Second, "new connections are refused", func() bool {
+		c, err := net.Dial("tcp", address)
+		if err == nil {
+			_ = c.Close()
+		}
+		return errors.Is(err, syscall.ECONNREFUSED)
+	})
+	_ = reading.conn.SetDeadline(time.Now().Add(50 * time.Second))
+	if _, got, err := reading.receive(http.MethodGet); err != nil || got != body {
+		t.Errorf("%d of %d bytes of the response, error %v", len(got), len(body), err)
+	}
+	if _, err := reading.reader.ReadByte(); !errors.Is(err, io.EOF) {
+		t.Errorf("the connection after its response: %v, expected its end", err)
+	}
+	if err := <-done; err != nil {
+		t.Errorf("the edge stopped: %v", err)
+	}
+	if n := b.edge.limits.open(); n != 0 {
+		t.Errorf("%d connections are open after the end", n)
+	}
+}
+
+// TestHalfClosed has clients that send a request and close their side.
+func TestHalfClosed(t *testing.T) {
+	t.Parallel()
+	h, address, _ := frontSite(t)
+	for i := range 40 {
+		n := dial(t, address)
+		if _, err := io.WriteString(n.conn, plainRequest("/page.html")); err != nil {
+			t.Fatal(err)
+		}
+		_ = n.conn.(*net.TCPConn).CloseWrite()
+		_ = n.conn.SetDeadline(time.Now().Add(30 * time.Second))
+		if res, _, err := n.receive(http.MethodGet); err != nil || res.StatusCode != http.StatusOK {
+			t.Fatalf("request %d: %v, %v", i, res, err)
+		}
+		if _, err := n.reader.ReadByte(); !errors.Is(err, io.EOF) {
+			t.Fatalf("request %d: %v, expected the end of the connection", i, err)
+		}
+	}
+	until(t, 30*time.Second, "all connections are closed", func() bool { return h.edge.limits.open() == 0 })
+}
+
+// TestFileWithoutSendfile writes a file that sendfile refuses to read, like
+// those of some file systems.
+func TestFileWithoutSendfile(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	b.edge.clock.tick()
+	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := os.NewFile(uintptr(ends[1]), "client")
+	defer func() { _ = client.Close() }()
+	from, to, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = from.Close() }()
+	if _, err := to.WriteString("home and more"); err != nil {
+		t.Fatal(err)
+	}
+	_ = to.Close()
+	c := &conn{loop: &loop{front: &front{server: b.edge}}, fd: ends[0]}
+	w := &reply{conn: c, header: http.Header{"Content-Length": {"4"}}, deadline: time.Now().Add(time.Minute)}
+	w.WriteHeader(http.StatusOK)
+	if n, err := io.CopyN(w, from, 4); n != 4 || err != nil {
+		t.Errorf("%d bytes, error %v", n, err)
+	}
+	if !w.finish() {
+		t.Error("the response is not complete")
+	}
+	_ = unix.Close(ends[0])
+	got, err := io.ReadAll(client)
+	if err != nil || !strings.HasSuffix(string(got), "\r\n\r\nhome") {
+		t.Errorf("the client read %q, error %v", got, err)
+	}
 }

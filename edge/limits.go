@@ -3,9 +3,11 @@ package edge
 import (
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
+	"time"
 )
 
 // connections counts the open connections of clients, in all and by address.
@@ -16,6 +18,41 @@ type connections struct {
 	mu       sync.Mutex
 	total    int
 	byClient map[netip.Prefix]int
+	refused  [refusals]int // since the last report
+	reported time.Time
+}
+
+// refusal is why a connection was closed at once.
+type refusal int
+
+const (
+	allOpen  refusal = iota // as many as allowed are open
+	ofClient                // the client has as many as it may have
+	noFiles                 // the system has no more files or memory
+	refusals = iota
+)
+
+// refuse counts a connection that was closed at once.
+func (c *connections) refuse(why refusal) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.refused[why]++
+}
+
+// reportInterval is the minimum time between two reports.
+const reportInterval = time.Minute
+
+// report logs how many connections were refused since the last report.
+func (c *connections) report(now time.Time, log *slog.Logger) {
+	c.mu.Lock()
+	refused := c.refused
+	if refused == [refusals]int{} || now.Sub(c.reported) < reportInterval {
+		c.mu.Unlock()
+		return
+	}
+	c.refused, c.reported = [refusals]int{}, now
+	c.mu.Unlock()
+	log.Warn("connections were closed at once", "all_open", refused[allOpen], "client_has_too_many", refused[ofClient], "no_files_or_memory", refused[noFiles])
 }
 
 // newConnections returns a count with bounds; perClient 0 means no bound.
@@ -36,7 +73,12 @@ func (c *connections) admit(from netip.Addr) bool {
 	who, counted := c.client(from)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.total >= c.max || counted && c.perClient > 0 && c.byClient[who] >= c.perClient {
+	switch {
+	case c.total >= c.max:
+		c.refused[allOpen]++
+		return false
+	case counted && c.perClient > 0 && c.byClient[who] >= c.perClient:
+		c.refused[ofClient]++
 		return false
 	}
 	c.total++

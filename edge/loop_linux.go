@@ -45,7 +45,7 @@ func newLoop(f *front, listener int) (*loop, error) {
 		l.event, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	}
 	if err == nil {
-		err = l.watch(l.event, unix.EPOLLIN)
+		err = l.watch(l.event, unix.EPOLLIN|unix.EPOLLET)
 	}
 	if err == nil {
 		err = l.accept(true)
@@ -66,11 +66,16 @@ func (l *loop) accept(on bool) error {
 	if on == l.accepting {
 		return nil
 	}
-	l.accepting = on
+	var err error
 	if on {
-		return l.watch(l.listener, unix.EPOLLIN|unix.EPOLLEXCLUSIVE)
+		err = l.watch(l.listener, unix.EPOLLIN|unix.EPOLLEXCLUSIVE)
+	} else {
+		err = unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, l.listener, nil)
 	}
-	return unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, l.listener, nil)
+	if err == nil {
+		l.accepting = on
+	}
+	return err
 }
 
 func (l *loop) free() {
@@ -97,12 +102,24 @@ func (l *loop) run() {
 			l.sweep(now)
 		}
 	}
+	l.retire()
+	for !l.front.ended.Load() {
+		l.handle(l.next(events))
+	}
+}
+
+// retire accepts no more connections and closes the idle ones. No request
+// begins after it.
+func (l *loop) retire() {
 	_ = l.accept(false)
+	_ = unix.Close(l.listener)
+	l.listener = -1
 	for _, c := range l.list() {
 		if c.state.CompareAndSwap(idle, busy) {
 			c.close()
 		}
 	}
+	l.front.working.Done()
 }
 
 // next waits for events, a second at most.
@@ -126,7 +143,7 @@ func (l *loop) handle(events []unix.EpollEvent) {
 			l.acceptAll()
 		case l.event:
 		default:
-			l.touch(fd)
+			l.touch(fd, events[i].Events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0)
 		}
 	}
 }
@@ -156,6 +173,7 @@ func (l *loop) acceptAll() {
 		switch err {
 		case nil:
 		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
+			l.front.limits.refuse(noFiles)
 			_ = l.accept(false) // until the next sweep
 			return
 		case unix.ECONNABORTED, unix.EINTR, unix.EPERM, unix.EPROTO:
@@ -180,6 +198,7 @@ func (l *loop) add(fd int, from netip.AddrPort) {
 	l.conns[fd] = c
 	l.mu.Unlock()
 	if err := l.watch(fd, unix.EPOLLIN|unix.EPOLLOUT|unix.EPOLLRDHUP|unix.EPOLLET); err != nil {
+		l.front.limits.refuse(noFiles)
 		c.close()
 	}
 }
@@ -202,8 +221,9 @@ func (l *loop) list() []*conn {
 	return all
 }
 
-// touch handles an event of a connection.
-func (l *loop) touch(fd int) {
+// touch handles an event of a connection. ended means that the client sends no
+// more, or that the connection failed.
+func (l *loop) touch(fd int, ended bool) {
 	l.mu.Lock()
 	c := l.conns[fd]
 	l.mu.Unlock()
@@ -214,7 +234,11 @@ func (l *loop) touch(fd int) {
 		switch c.state.Load() {
 		case idle:
 			if c.state.CompareAndSwap(idle, busy) {
-				l.serve(c)
+				if l.front.stopping.Load() {
+					c.close()
+				} else {
+					l.serve(c, ended)
+				}
 				return
 			}
 		case busy:
@@ -234,8 +258,9 @@ func (l *loop) touch(fd int) {
 
 // serve reads what a connection has sent. If that is one plain request that has
 // a kept response, and the socket takes all of it, the connection is idle again.
-// In every other case a goroutine goes on.
-func (l *loop) serve(c *conn) {
+// In every other case a goroutine goes on, also if the client has ended: then
+// there is no further event, and the goroutine reads until the end.
+func (l *loop) serve(c *conn, ended bool) {
 	defer l.rescue(c)
 	if len(c.begun) > 0 {
 		// A client that sends often enough is never idle when sweep looks.
@@ -260,12 +285,13 @@ func (l *loop) serve(c *conn) {
 		return
 	}
 	data := l.scratch[:n]
-	if n == len(l.scratch) {
+	ended = ended || n == len(l.scratch)
+	if ended {
 		c.state.Store(touched) // there may be more, without another event
 	}
 	var q request
 	verdict := q.read(data)
-	if verdict == plain && q.size == n && n < len(l.scratch) && l.front.hot {
+	if verdict == plain && q.size == n && !ended && l.front.hot {
 		if l.encoding != string(q.encoding) || q.encoding == nil {
 			l.encoding = string(q.encoding)
 			l.accepts = accepted(l.encoding)
@@ -277,7 +303,7 @@ func (l *loop) serve(c *conn) {
 			return
 		}
 	}
-	if verdict == incomplete && c.state.Load() == busy {
+	if verdict == incomplete && !ended {
 		c.begun = append([]byte(nil), data...)
 		c.release()
 		return
@@ -339,7 +365,9 @@ func (l *loop) read(fd int) (int, unix.Errno) {
 
 // sweep closes idle connections whose time is over.
 func (l *loop) sweep(now uint64) {
-	_ = l.accept(true)
+	if err := l.accept(true); err != nil {
+		l.front.limits.refuse(noFiles)
+	}
 	times := l.front.server.times
 	idleFor := ticks(times.idle)
 	if l.front.limits.crowded() {

@@ -3,6 +3,7 @@ package edge
 import (
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/netip"
 	"runtime"
@@ -138,6 +139,26 @@ func TestConnectionsOfAClientAreBounded(t *testing.T) {
 	c.release(netip.MustParseAddr("192.0.2.1"))
 	if !c.admit(netip.MustParseAddr("192.0.2.1")) {
 		t.Error("a place that became free is not given again")
+	}
+	log := &logBuffer{}
+	now := time.Now()
+	for _, after := range []time.Duration{0, time.Second, 2 * reportInterval} {
+		c.report(now.Add(after), slog.New(slog.NewTextHandler(log, nil)))
+		c.refuse(noFiles)
+	}
+	if text := log.String(); strings.Count(text, "\n") != 2 || !strings.Contains(text, "all_open=0 client_has_too_many=3 no_files_or_memory=0") || !strings.Contains(text, "client_has_too_many=0 no_files_or_memory=2") {
+		t.Errorf("the log is %q", text)
+	}
+}
+
+func TestTimesOfResponses(t *testing.T) {
+	t.Parallel()
+	for size, want := range map[int64]time.Duration{
+		0: time.Minute, int64(largeAnswer): time.Minute, 8 << 20: time.Minute + 512*time.Second,
+	} {
+		if got := defaultTimes().writing(size); got != want {
+			t.Errorf("a response of %d bytes may take %s, expected %s", size, got, want)
+		}
 	}
 }
 

@@ -77,7 +77,7 @@ func statusLine(b *bytes.Buffer, status int) {
 // fields returns the status line and the header. The header does not change
 // after it.
 func (r *reply) fields() []byte {
-	if r.length < 0 && !r.head {
+	if r.length < 0 && !r.head || r.conn.loop.front.stopping.Load() {
 		r.closing = true
 	}
 	if r.header.Get("Connection") == "close" {
@@ -185,6 +185,9 @@ func (r *reply) sendFile(file *os.File, limited *io.LimitedReader) (int64, error
 		case err == unix.EAGAIN:
 			r.fail(r.conn.wait(r.deadline))
 		case err == unix.EINTR:
+		case total == 0 && (err == unix.EINVAL || err == unix.ENOSYS || err == unix.EOPNOTSUPP || err == unix.EPERM):
+			// The file system or a filter of system calls does not allow it.
+			return io.Copy(struct{ io.Writer }{r}, limited)
 		case err != nil:
 			r.fail(os.NewSyscallError("sendfile", err))
 		case n == 0:

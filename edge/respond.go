@@ -199,9 +199,8 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, l *live, what sent
 	}
 	change(w.Header(), r, what)
 	if size > int64(largeAnswer) {
-		granted := writeTimeout + time.Duration(size/slowest)*time.Second
 		// A writer without deadlines, as in tests, has no time-out to move.
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(granted))
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(s.times.writing(size)))
 	}
 	if ranged {
 		http.ServeContent(w, r, name, time.Time{}, b.reader())

@@ -3,6 +3,7 @@ package edge
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"net/http"
 	"sync"
@@ -13,15 +14,30 @@ import (
 // for it, and writes what was observed.
 func (s *Server) background(ctx context.Context) (stop func()) {
 	s.clock.tick()
-	go s.clock.run(ctx)
 	go s.encoder.run(ctx)
-	if s.observer == nil {
-		return func() {}
-	}
-	observing, end := context.WithCancel(context.WithoutCancel(ctx))
+	// The last requests need the others.
+	serving, end := context.WithCancel(context.WithoutCancel(ctx))
 	var group sync.WaitGroup
-	group.Go(func() { s.observer.run(observing) })
+	group.Go(func() { s.clock.run(serving) })
+	group.Go(func() { s.limits.run(serving, s.log) })
+	if s.observer != nil {
+		group.Go(func() { s.observer.run(serving) })
+	}
 	return func() { end(); group.Wait() }
+}
+
+// run reports refused connections until ctx is done.
+func (c *connections) run(ctx context.Context, log *slog.Logger) {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticker.C:
+			c.report(now, log)
+		}
+	}
 }
 
 // serveOthers serves a listener with net/http until ctx is done, and then
