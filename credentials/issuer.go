@@ -3,7 +3,10 @@ package credentials
 import (
 	"cmp"
 	"context"
+	"crypto/hkdf"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/json"
 	"errors"
@@ -201,7 +204,41 @@ type Attempt struct {
 	State    string `json:"s"`
 	Nonce    string `json:"n"`
 	Verifier string `json:"v"`
-	Next     string `json:"p"` // the path to go to afterwards
+	Until    int64  `json:"u,string"` // when it ends, in Unix seconds
+	Seal     []byte `json:"h"`        // proves that Troy began it
+	Next     string `json:"p"`        // the path to go to afterwards
+}
+
+// sealOf returns the seal of an attempt: without it any client could make Troy
+// ask the issuer. All processes have the same client secret.
+func (i *Issuer) sealOf(a Attempt) ([]byte, error) {
+	key, err := hkdf.Key(sha256.New, []byte(i.cfg.ClientSecret), nil, "troy: a sign-in that began", sha256.Size)
+	if err != nil {
+		return nil, fmt.Errorf("derive the key of sign-ins: %w", err)
+	}
+	text, err := json.Marshal([]any{a.State, a.Nonce, a.Verifier, a.Until})
+	if err != nil {
+		return nil, fmt.Errorf("write a sign-in: %w", err)
+	}
+	sum := hmac.New(sha256.New, key)
+	sum.Write(text)
+	return sum.Sum(nil), nil
+}
+
+// checkSeal returns an Unauthenticated error if Troy did not begin an attempt
+// or if it is too old.
+func (i *Issuer) checkSeal(a Attempt) error {
+	seal, err := i.sealOf(a)
+	if err != nil {
+		return err
+	}
+	if !hmac.Equal(seal, a.Seal) {
+		return unauthenticated("Troy did not begin the sign-in that came back; sign in again")
+	}
+	if time.Now().Unix() > a.Until {
+		return unauthenticated("the sign-in took longer than %s; sign in again", minutes(AttemptValid))
+	}
+	return nil
 }
 
 // Begin returns where to send a browser to sign in. The error is Unavailable if
@@ -211,7 +248,10 @@ func (i *Issuer) Begin(ctx context.Context, next string) (address string, a Atte
 	if err != nil {
 		return "", a, err
 	}
-	a = Attempt{State: rand.Text(), Nonce: rand.Text(), Verifier: oauth2.GenerateVerifier(), Next: next}
+	a = Attempt{State: rand.Text(), Nonce: rand.Text(), Verifier: oauth2.GenerateVerifier(), Until: time.Now().Add(AttemptValid).Unix(), Next: next}
+	if a.Seal, err = i.sealOf(a); err != nil {
+		return "", a, err
+	}
 	return i.oauth(p).AuthCodeURL(a.State, oidc.Nonce(a.Nonce), oauth2.S256ChallengeOption(a.Verifier)), a, nil
 }
 
@@ -222,6 +262,9 @@ func (i *Issuer) Finish(ctx context.Context, a Attempt, query url.Values) (Perso
 	// Only then does the rest come from the issuer.
 	if a.State == "" || subtle.ConstantTimeCompare([]byte(query.Get("state")), []byte(a.State)) != 1 {
 		return Person{}, unauthenticated("this browser did not begin the sign-in that came back; sign in again")
+	}
+	if err := i.checkSeal(a); err != nil {
+		return Person{}, err
 	}
 	if iss := query.Get("iss"); iss != "" && iss != i.cfg.URL { // RFC 9207 §2.4
 		return Person{}, unauthenticated("another issuer than %s answered", i.Name())

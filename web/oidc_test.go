@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -36,6 +37,7 @@ type issuer struct {
 	sign   func(text []byte) string
 	down   bool
 	asked  int // for the description
+	tokens int // requests to exchange a code
 }
 
 func newIssuer(t *testing.T) *issuer {
@@ -104,6 +106,7 @@ func (i *issuer) signWith(key *ecdsa.PrivateKey, text []byte) string {
 
 // token exchanges a code once, for the client that began, with its verifier.
 func (i *issuer) token(w http.ResponseWriter, r *http.Request) {
+	i.tokens++
 	id, secret, _ := r.BasicAuth()
 	if text, err := url.QueryUnescape(secret); err != nil || id != "troy" || text != clientSecret {
 		i.write(w, 401, map[string]string{"error": "invalid_client"})
@@ -395,6 +398,67 @@ func TestSignInsAreUsedOnceByTheirBrowser(t *testing.T) {
 		if a := w.signInAt(i, next); a.status != 303 || a.header.Get("Location") != want {
 			t.Errorf("with next %.20q people come to %q", next, a.header.Get("Location"))
 		}
+	}
+}
+
+// No one makes Troy ask the issuer without end.
+func TestForgedSignInsDoNotReachTheIssuer(t *testing.T) {
+	t.Parallel()
+	w, i := oidcWorld(t, "platform=admin")
+	from := func(address string) option { return header("X-Forwarded-For", address) }
+	cookie := func(text string) string {
+		return "__Host-troy-signin=" + base64.RawURLEncoding.EncodeToString([]byte(text))
+	}
+	_, begun := w.beginAt(i, "/")
+	text, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(begun, "__Host-troy-signin="))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kept map[string]string
+	if err := json.Unmarshal(text, &kept); err != nil {
+		t.Fatal(err)
+	}
+	changed := func(name, value string) string {
+		c := maps.Clone(kept)
+		c[name] = value
+		text, err := json.Marshal(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	for what, forged := range map[string]string{
+		"no seal": `{"s":"mine","n":"n","v":"v"}`, "another state": changed("s", "mine"), "another verifier": changed("v", "mine"), "a later end": changed("u", "9999999999"),
+	} {
+		state := kept["s"]
+		if strings.Contains(forged, "mine") && !strings.Contains(forged, state) {
+			state = "mine"
+		}
+		a := w.visit("GET", "/login/oidc/callback?code=x&state="+state, nil, cookie(forged), from("192.0.2.1"))
+		if a.status != 401 || !strings.Contains(string(a.body), "Troy did not begin the sign-in") {
+			t.Errorf("with %s in the cookie: %d %s", what, a.status, a.body)
+		}
+	}
+	if i.tokens != 0 {
+		t.Errorf("forged sign-ins reached the issuer %d times", i.tokens)
+	}
+	refused := 0
+	for range 30 {
+		a := w.visit("GET", "/login/oidc/callback?code=x&state="+kept["s"], nil, begun, from("192.0.2.2"))
+		if a.status == 429 && a.header.Get("Retry-After") != "" {
+			refused++
+		} else if a.status != 401 {
+			t.Fatalf("a wrong code answers %d %s", a.status, a.body)
+		}
+	}
+	if refused < 10 || i.tokens+refused != 30 {
+		t.Errorf("of 30 wrong codes %d were refused for their number and %d reached the issuer", refused, i.tokens)
+	}
+	// The address can still sign in with a token, and others with the issuer.
+	w.session(w.admin, from("192.0.2.2"))
+	back, begun := w.beginAt(i, "/")
+	if a := w.visit("GET", back, nil, begun, from("192.0.2.3")); a.status != 303 {
+		t.Errorf("from another address signing in answers %d %s", a.status, a.body)
 	}
 }
 

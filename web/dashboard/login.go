@@ -1,12 +1,14 @@
 package dashboard
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,33 +27,55 @@ const (
 	// failuresEvery how often another one may.
 	failuresBurst = 10
 	failuresEvery = 6 * time.Second
+	// mostExchanges is how many sign-ins of an address ask the issuer at once.
+	mostExchanges = 2
 	// mostAddresses is how many addresses' failures are remembered.
 	mostAddresses = 10_000
 )
 
-// failures bounds the sign-ins that fail, by address, so that one address
-// can't keep another one out.
+// failures bounds the sign-ins that fail and those that ask an issuer, by
+// address, so that one address can't keep another one out.
 type failures struct {
-	of *lru.Cache[netip.Prefix, *rate.Limiter]
+	mu sync.Mutex
+	of *lru.Cache[netip.Prefix, *signIns]
+}
+
+// signIns are the sign-ins from an address.
+type signIns struct {
+	limiter   *rate.Limiter // of those that fail
+	exchanges chan struct{} // one slot for each that asks the issuer
 }
 
 func newFailures() *failures {
-	return &failures{of: lru.New[netip.Prefix, *rate.Limiter](mostAddresses)}
+	return &failures{of: lru.New[netip.Prefix, *signIns](mostAddresses)}
+}
+
+func (f *failures) at(address netip.Prefix) *signIns {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s, ok := f.of.Get(address)
+	if !ok {
+		s = &signIns{rate.NewLimiter(rate.Every(failuresEvery), failuresBurst), make(chan struct{}, mostExchanges)}
+		f.of.Put(address, s, 1)
+	}
+	return s
 }
 
 // tooMany reports whether an address has to wait.
-func (f *failures) tooMany(address netip.Prefix) bool {
-	l, ok := f.of.Get(address)
-	return ok && l.Tokens() < 1
-}
+func (f *failures) tooMany(address netip.Prefix) bool { return f.at(address).limiter.Tokens() < 1 }
 
-func (f *failures) add(address netip.Prefix) {
-	l, ok := f.of.Get(address)
-	if !ok {
-		l = rate.NewLimiter(rate.Every(failuresEvery), failuresBurst)
-		f.of.Put(address, l, 1)
+func (f *failures) add(address netip.Prefix) { f.at(address).limiter.Allow() }
+
+// exchange waits until an address may ask the issuer, and returns the function
+// that ends that.
+func (f *failures) exchange(ctx context.Context, address netip.Prefix) (done func(), err error) {
+	slots := f.at(address).exchanges
+	select {
+	case slots <- struct{}{}:
+		return func() { <-slots }, nil
+	case <-ctx.Done():
+		return nil, troy.Errorf(troy.Unavailable, "too many people sign in from your address at the moment; try again")
 	}
-	l.Allow()
 }
 
 // refusals bounds what the audit trail says of sign-ins that fail, which anyone
@@ -258,19 +282,23 @@ func (d *Dashboard) signIn(v *visit, next, by string, in func(credentials.Sessio
 	return nil
 }
 
-// refuse shows the page to sign in again, with the reason. A valid sign-in is
-// never refused for the number of those that failed: others at the address
+// refuse shows the page to sign in again, with the reason. A valid token is
+// never refused for the number of sign-ins that failed: others at the address
 // can't keep anyone out.
 func (d *Dashboard) refuse(v *visit, next, by string, err error) error {
 	address := addressOf(v.r)
 	if d.failures.tooMany(address) {
-		v.w.Header().Set("Retry-After", "6")
-		return d.showLogin(v, http.StatusTooManyRequests, loginView{Next: next, Problem: "Too many sign-ins from your address failed. Wait a few seconds and try again."})
+		return d.showTooMany(v, next)
 	}
 	d.failures.add(address)
 	d.deps.Note(v.ctx(), Note{Err: err})
 	d.recordRefusal(v, intake.Change{Subject: by, Actor: "unknown"}, err)
 	return d.showLogin(v, reply.Status(troy.KindOf(err)), loginView{Next: next, Problem: sentence(public(err).Message)})
+}
+
+func (d *Dashboard) showTooMany(v *visit, next string) error {
+	v.w.Header().Set("Retry-After", "6")
+	return d.showLogin(v, http.StatusTooManyRequests, loginView{Next: next, Problem: "Too many sign-ins from your address failed. Wait a few seconds and try again, or sign in with a token."})
 }
 
 func (d *Dashboard) showLogin(v *visit, status int, view loginView) error {

@@ -39,6 +39,16 @@ func (d *Dashboard) oidcFinish(v *visit) error {
 	v.r = v.r.WithContext(intake.By(v.ctx(), "", remote(v.r)))
 	attempt := d.deps.Sessions.TakeAttempt(v.w, v.r)
 	next := localPath(attempt.Next)
+	address := addressOf(v.r)
+	done, err := d.failures.exchange(v.ctx(), address)
+	if err != nil {
+		return d.showProblem(v, next, err)
+	}
+	defer done()
+	if d.failures.tooMany(address) {
+		// Whoever fails this often must not make Troy ask the issuer.
+		return d.showTooMany(v, next)
+	}
 	person, err := d.deps.Issuer.Finish(v.ctx(), attempt, v.r.URL.Query())
 	switch kind := troy.KindOf(err); {
 	case err == nil:
