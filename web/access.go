@@ -12,11 +12,13 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/credentials"
 	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/internal/password"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/secret"
 	"github.com/troy-iaas/troy/site"
+	"github.com/troy-iaas/troy/web/lists"
 	"github.com/troy-iaas/troy/web/reply"
 )
 
@@ -30,7 +32,7 @@ type accessJSON struct {
 	Passwords []accessPasswordJSON `json:"passwords"`
 	Networks  []string             `json:"networks"`
 	ChangedAt *time.Time           `json:"changed_at,omitempty"`
-	// Problem says why it is not in force yet.
+	// Problem says why it is not in force yet, to admins alone.
 	Problem string `json:"problem,omitempty"`
 }
 
@@ -39,7 +41,7 @@ type accessPasswordJSON struct {
 	ChangedAt time.Time `json:"changed_at"`
 }
 
-func accessView(ctx context.Context, q *queries.Queries, p queries.Pipeline) (accessJSON, error) {
+func accessView(ctx context.Context, q *queries.Queries, p queries.Pipeline, role credentials.Role) (accessJSON, error) {
 	out := accessJSON{Scope: "site", InForce: true, Passwords: []accessPasswordJSON{}, Networks: []string{}}
 	row, passwords, ok, err := intake.Protection(ctx, q, p.ID)
 	if err != nil || !ok {
@@ -54,17 +56,17 @@ func accessView(ctx context.Context, q *queries.Queries, p queries.Pipeline) (ac
 	// A site without a distribution is not served; provisioning applies it.
 	out.InForce = row.Access.Applied == row.Access.Generation || p.DistributionID == nil
 	if !out.InForce {
-		out.Problem = row.Cause
+		out.Problem = lists.ProblemFor(role, row.Cause)
 	}
 	return out, nil
 }
 
-func (s *server) replyAccess(c *gin.Context, status int, pipeline uuid.UUID) error {
+func (s *server) replyAccess(c *gin.Context, status int, pipeline uuid.UUID, role credentials.Role) error {
 	p, err := s.q.PipelineGet(c.Request.Context(), pipeline)
 	if err != nil {
 		return fmt.Errorf("read pipeline %s: %w", pipeline, err)
 	}
-	view, err := accessView(c.Request.Context(), s.q, p)
+	view, err := accessView(c.Request.Context(), s.q, p, role)
 	if err != nil {
 		return err
 	}
@@ -72,9 +74,9 @@ func (s *server) replyAccess(c *gin.Context, status int, pipeline uuid.UUID) err
 	return nil
 }
 
-// accessAgain answers with who may see a pipeline's site now.
+// accessAgain answers an admin with who may see a pipeline's site now.
 func (s *server) accessAgain(c *gin.Context, id uuid.UUID) error {
-	return s.replyAccess(c, http.StatusAccepted, id)
+	return s.replyAccess(c, http.StatusAccepted, id, credentials.Admin)
 }
 
 func (s *server) accessGet(c *gin.Context, who caller) error {
@@ -82,7 +84,7 @@ func (s *server) accessGet(c *gin.Context, who caller) error {
 	if err != nil {
 		return err
 	}
-	return s.replyAccess(c, http.StatusOK, p.ID)
+	return s.replyAccess(c, http.StatusOK, p.ID, who.Role)
 }
 
 // changeAccess answers a change of who may see a site. It is accepted: a worker
@@ -96,7 +98,7 @@ func (s *server) changeAccess(f func(*gin.Context, queries.Pipeline, caller) err
 		if err := f(c, p, who); err != nil {
 			return err
 		}
-		return s.replyAccess(c, http.StatusAccepted, p.ID)
+		return s.replyAccess(c, http.StatusAccepted, p.ID, who.Role)
 	}
 }
 

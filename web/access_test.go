@@ -98,6 +98,12 @@ func TestAccess(t *testing.T) {
 	if a.InForce || a.Problem != "the disk is read-only" {
 		t.Errorf("after a failure it is %+v", a)
 	}
+	viewer := w.token(credentials.Viewer)
+	w.send("GET", at, nil, header("Authorization", "Bearer "+viewer)).into(t, 200, &a)
+	page := w.visit("GET", "/pipelines/blog/settings", nil, w.session(viewer))
+	if a.InForce || !strings.Contains(a.Problem, "An admin sees the reason") || page.status != 200 || strings.Contains(string(page.body), "read-only") || !strings.Contains(string(page.body), "An admin sees the reason") {
+		t.Errorf("after a failure a viewer reads %+v and\n%s", a, page.body)
+	}
 	w.send("DELETE", at+"/passwords/client", nil).into(t, 202, &a)
 	w.send("DELETE", at, nil).into(t, 202, &a)
 	if a.Protected || len(a.Passwords) != 0 || len(a.Networks) != 0 {

@@ -10,6 +10,7 @@ import (
 	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/site"
+	"github.com/troy-iaas/troy/web/lists"
 )
 
 // protectionView is the card about who may see a pipeline's site.
@@ -50,7 +51,7 @@ func (d *Dashboard) protectionOf(v *visit, p queries.Pipeline) (protectionView, 
 	view.Protected = len(passwords) > 0 || len(view.Networks) > 0
 	// Without a distribution nothing is served; provisioning applies it.
 	view.InForce = row.Access.Applied == row.Access.Generation || p.DistributionID == nil
-	view.Problem = row.Cause
+	view.Problem = lists.ProblemFor(v.who.Role, row.Cause)
 	return view, nil
 }
 

@@ -226,6 +226,15 @@ func (r workReader) describe(row queries.QueueWaitingRow) Work {
 	return w
 }
 
+// ProblemFor returns the cause of failed work for a role. Causes name parts of
+// the installation, so others than admins learn only that it failed.
+func ProblemFor(role credentials.Role, cause string) string {
+	if cause == "" || role.May(credentials.Admin) {
+		return cause
+	}
+	return "The last attempt failed, and Troy tries again. An admin sees the reason."
+}
+
 // positions adds the positions of waiting work.
 func (l Lists) positions(ctx context.Context, list []Work) error {
 	ids := []uuid.UUID{}
