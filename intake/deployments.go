@@ -129,6 +129,48 @@ func (in *Intake) Promote(ctx context.Context, pipeline, target uuid.UUID, actor
 	})
 }
 
+// Seen is what a page showed of a pipeline.
+type Seen struct {
+	Live   string // the live deployment's id, or NothingLive
+	Newest int64  // the number of the newest deployment
+}
+
+// GoBack is Rollback to a deployment, or Promote if it was never live. The
+// error is Moved if another deployment went live, or is on its way, that the
+// page did not show.
+func (in *Intake) GoBack(ctx context.Context, d queries.Deployment, seen Seen, actor string) (queries.Deployment, error) {
+	what := troy.Promotion
+	if d.LiveAt != nil {
+		what = troy.Rollback
+	}
+	return in.republish(ctx, d.PipelineID, what, actor, func(q *queries.Queries, p queries.Pipeline) (queries.Deployment, error) {
+		if err := notMoved(ctx, q, p, seen); err != nil {
+			return d, err
+		}
+		d, err := deployment(ctx, q, p.ID, d.ID, "deployment")
+		if err == nil && d.State != troy.Succeeded {
+			err = troy.Errorf(troy.Conflict, "deployment %d is %s; only a %s one can be published again", d.Number, d.State, troy.Succeeded).At("deployment")
+		}
+		return d, err
+	})
+}
+
+// notMoved returns a Moved error if a pipeline, which is locked, is not as seen
+// any more.
+func notMoved(ctx context.Context, q *queries.Queries, p queries.Pipeline, seen Seen) error {
+	if liveName(p) != seen.Live {
+		return troy.Errorf(troy.Moved, "another deployment is live than when you opened the page; nothing was done")
+	}
+	d, err := q.DeploymentOnItsWay(ctx, p.ID, seen.Newest)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("find newer deployments: %w", err)
+	}
+	return troy.Errorf(troy.Moved, "since you opened the page, %s began deployment %d, which is %s; nothing was done", d.Actor, d.Number, d.State)
+}
+
 type choose func(q *queries.Queries, p queries.Pipeline) (queries.Deployment, error)
 
 // republish makes a deployment with the tree of an earlier one.

@@ -20,6 +20,12 @@ WHERE pipeline_id = @pipeline_id AND kind = 'automated' AND state IN ('waiting',
 -- name: DeploymentNextWaiting :one
 SELECT * FROM deployments WHERE pipeline_id = @pipeline_id AND state = 'waiting' ORDER BY number LIMIT 1;
 
+-- name: DeploymentOnItsWay :one
+-- Returns the newest deployment above a number that waits or runs.
+SELECT * FROM deployments
+WHERE pipeline_id = @pipeline_id AND number > @above AND state IN ('waiting', 'building', 'publishing')
+ORDER BY number DESC LIMIT 1;
+
 -- name: DeploymentBeforeLive :one
 -- Returns the deployment that was live before the live one: the newest that
 -- went live earlier, has other files, and still has them.

@@ -449,6 +449,46 @@ func (q *Queries) DeploymentNextWaiting(ctx context.Context, pipelineID uuid.UUI
 	return i, err
 }
 
+const deploymentOnItsWay = `-- name: DeploymentOnItsWay :one
+SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state FROM deployments
+WHERE pipeline_id = $1 AND number > $2 AND state IN ('waiting', 'building', 'publishing')
+ORDER BY number DESC LIMIT 1
+`
+
+// Returns the newest deployment above a number that waits or runs.
+func (q *Queries) DeploymentOnItsWay(ctx context.Context, pipelineID uuid.UUID, above int64) (Deployment, error) {
+	row := q.db.QueryRow(ctx, deploymentOnItsWay, pipelineID, above)
+	var i Deployment
+	err := row.Scan(
+		&i.ID,
+		&i.PipelineID,
+		&i.Number,
+		&i.Kind,
+		&i.State,
+		&i.TreeID,
+		&i.SourceDeploymentID,
+		&i.CommitSha,
+		&i.Branch,
+		&i.Author,
+		&i.Message,
+		&i.Actor,
+		&i.ManifestDigest,
+		&i.Files,
+		&i.Bytes,
+		&i.ExpectLive,
+		&i.Sequence,
+		&i.Cause,
+		&i.CreatedAt,
+		&i.StartedAt,
+		&i.SealedAt,
+		&i.LiveAt,
+		&i.FinishedAt,
+		&i.PrunedAt,
+		&i.ReportedState,
+	)
+	return i, err
+}
+
 const deploymentRecordSealed = `-- name: DeploymentRecordSealed :execrows
 UPDATE deployments d
 SET sealed_at = coalesce(d.sealed_at, now())

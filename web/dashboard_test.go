@@ -214,8 +214,15 @@ func TestActions(t *testing.T) {
 		t.Errorf("a rollback from another live deployment answers %d:\n%s", a.status, a.body)
 	}
 	w.goLive(p, live.ID)
-	if a := act("rollback", fields(t, show(), "rollback"), cookie); a.status != 303 {
-		t.Errorf("rolling back answers %d: %s", a.status, a.body)
+	back := fields(t, show(), "rollback")
+	for range 2 { // the second time it is the same
+		if a := act("rollback", back, cookie); a.status != 303 {
+			t.Errorf("rolling back answers %d: %s", a.status, a.body)
+		}
+	}
+	// Of two people who roll back at once, the second one is told.
+	if a := act("rollback", back, other); a.status != 412 || !strings.Contains(string(a.body), "token test-admin began deployment") {
+		t.Errorf("a rollback beside another one answers %d:\n%s", a.status, a.body)
 	}
 	if n := w.count("SELECT count(*) FROM deployments WHERE pipeline_id = $1 AND kind = 'rollback' AND tree_id = $2", p.ID, old.ID); n != 1 {
 		t.Errorf("%d rollbacks were made, want 1", n)

@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
@@ -21,24 +22,21 @@ import (
 // returns where to go afterwards.
 type action struct {
 	least credentials.Role
-	// live says that it depends on what is live: it is refused if that moved
-	// since the page was made.
-	live bool
-	do   func(d *Dashboard, v *visit, p queries.Pipeline, form url.Values) (string, error)
+	do    func(d *Dashboard, v *visit, p queries.Pipeline, form url.Values) (string, error)
 }
 
 // actions are all of them, by the names in their addresses.
 func actions() map[string]action {
 	return map[string]action{
-		"deploy":    {credentials.Deployer, false, (*Dashboard).deploy},
-		"rollback":  {credentials.Deployer, true, (*Dashboard).goBack},
-		"cancel":    {credentials.Deployer, false, (*Dashboard).cancel},
-		"retry":     {credentials.Deployer, false, (*Dashboard).retry},
-		"lock":      {credentials.Deployer, false, (*Dashboard).lock},
-		"unlock":    {credentials.Deployer, false, (*Dashboard).unlock},
-		"provision": {credentials.Admin, false, (*Dashboard).provision},
-		"delete":    {credentials.Admin, false, (*Dashboard).remove},
-		"restore":   {credentials.Admin, false, (*Dashboard).restore},
+		"deploy":    {credentials.Deployer, (*Dashboard).deploy},
+		"rollback":  {credentials.Deployer, (*Dashboard).goBack},
+		"cancel":    {credentials.Deployer, (*Dashboard).cancel},
+		"retry":     {credentials.Deployer, (*Dashboard).retry},
+		"lock":      {credentials.Deployer, (*Dashboard).lock},
+		"unlock":    {credentials.Deployer, (*Dashboard).unlock},
+		"provision": {credentials.Admin, (*Dashboard).provision},
+		"delete":    {credentials.Admin, (*Dashboard).remove},
+		"restore":   {credentials.Admin, (*Dashboard).restore},
 	}
 }
 
@@ -72,9 +70,6 @@ func (d *Dashboard) act(v *visit) error {
 func (d *Dashboard) carryOut(v *visit, a action, name string, p queries.Pipeline, form url.Values) (string, error) {
 	if !v.who.Role.May(a.least) {
 		return "", lacks(v.who, a.least)
-	}
-	if a.live && form.Get("live") != "" && form.Get("live") != actionsOf(v.who, p).LiveID {
-		return "", troy.Errorf(troy.Moved, "another deployment is live than when you opened the page; nothing was done")
 	}
 	if key := form.Get("key"); key != "" && len(key) <= 64 {
 		// A form that is sent twice is carried out once.
@@ -139,11 +134,12 @@ func (d *Dashboard) goBack(v *visit, p queries.Pipeline, form url.Values) (strin
 	if err != nil {
 		return "", err
 	}
-	move := d.deps.Intake.Promote
-	if target.LiveAt != nil {
-		move = d.deps.Intake.Rollback
+	now := actionsOf(v.who, p)
+	seen := intake.Seen{Live: cmp.Or(form.Get("live"), now.LiveID), Newest: now.Newest}
+	if number, err := strconv.ParseInt(form.Get("newest"), 10, 64); err == nil {
+		seen.Newest = number
 	}
-	r, err := move(v.ctx(), p.ID, id, v.who.Actor())
+	r, err := d.deps.Intake.GoBack(v.ctx(), target, seen, v.who.Actor())
 	return pageOf(p, r), err
 }
 

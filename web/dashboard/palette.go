@@ -93,7 +93,7 @@ func (d *Dashboard) paletteActions(v *visit, p queries.Pipeline, latest []querie
 		return nil
 	}
 	fields := func(deployment string) map[string]string {
-		return map[string]string{"seen": fmt.Sprint(a.Seen), "live": a.LiveID, "key": a.Key, "deployment": deployment}
+		return map[string]string{"seen": fmt.Sprint(a.Seen), "live": a.LiveID, "newest": fmt.Sprint(a.Newest), "key": a.Key, "deployment": deployment}
 	}
 	if a.Repository && a.Deploy {
 		items = append(items, paletteItem{

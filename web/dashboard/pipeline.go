@@ -66,6 +66,7 @@ type actionsView struct {
 	Path       string // what the actions' addresses begin with
 	Seen       int64  // the version of the pipeline that is shown
 	LiveID     string
+	Newest     int64  // the number of the newest deployment that is shown
 	Key        string // of the forms: sent twice, an action is carried out once
 	Role       credentials.Role
 	Deployer   bool
@@ -292,7 +293,7 @@ func (d *Dashboard) grace(p queries.Pipeline) string {
 func actionsOf(who credentials.Holder, p queries.Pipeline) actionsView {
 	allowed := intake.Allowed(p.Status)
 	a := actionsView{
-		Path: "/pipelines/" + p.Slug + "/actions/", Seen: p.Version, Key: formKey(p), Role: who.Role, LiveID: "none",
+		Path: "/pipelines/" + p.Slug + "/actions/", Seen: p.Version, Newest: p.LastNumber, Key: formKey(p), Role: who.Role, LiveID: "none",
 		Deployer: who.Role.May(credentials.Deployer), Admin: who.Role.May(credentials.Admin),
 		Deploy: slices.Contains(allowed, intake.Deploy) && p.LockedAt == nil, Provision: slices.Contains(allowed, intake.Provision),
 		Delete: slices.Contains(allowed, intake.Delete), GoBack: slices.Contains(allowed, intake.GoBack),
