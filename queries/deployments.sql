@@ -391,8 +391,8 @@ WHERE d.pipeline_id = @pipeline_id AND d.pruned_at > now() - interval '1 day'
   AND d.tree_id NOT IN (SELECT kept.tree_id FROM kept);
 
 -- name: DeploymentsBrief :many
--- Returns for each pipeline the live deployment and those that have not ended,
--- oldest first.
+-- Returns for each pipeline the live deployment, the one that is running and the
+-- one that has waited the longest.
 SELECT d.id, d.pipeline_id, d.number, d.kind, d.state, d.commit_sha, d.branch, d.author, d.message, d.actor, d.created_at, d.started_at, d.live_at, true AS live
 FROM pipelines p JOIN deployments d ON d.id = p.live_deployment_id
 WHERE p.id = ANY(@pipeline_ids::uuid[])
@@ -402,6 +402,7 @@ FROM deployments d
 WHERE d.pipeline_id = ANY(@pipeline_ids::uuid[]) AND d.state IN ('building', 'publishing')
 UNION ALL
 SELECT d.id, d.pipeline_id, d.number, d.kind, d.state, d.commit_sha, d.branch, d.author, d.message, d.actor, d.created_at, d.started_at, d.live_at, false AS live
-FROM deployments d
-WHERE d.pipeline_id = ANY(@pipeline_ids::uuid[]) AND d.state = 'waiting'
+FROM unnest(@pipeline_ids::uuid[]) AS o (id) CROSS JOIN LATERAL (
+    SELECT w.* FROM deployments w WHERE w.pipeline_id = o.id AND w.state = 'waiting' ORDER BY w.number LIMIT 1
+) d
 ORDER BY pipeline_id, number;

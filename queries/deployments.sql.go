@@ -779,8 +779,9 @@ FROM deployments d
 WHERE d.pipeline_id = ANY($1::uuid[]) AND d.state IN ('building', 'publishing')
 UNION ALL
 SELECT d.id, d.pipeline_id, d.number, d.kind, d.state, d.commit_sha, d.branch, d.author, d.message, d.actor, d.created_at, d.started_at, d.live_at, false AS live
-FROM deployments d
-WHERE d.pipeline_id = ANY($1::uuid[]) AND d.state = 'waiting'
+FROM unnest($1::uuid[]) AS o (id) CROSS JOIN LATERAL (
+    SELECT w.id, w.pipeline_id, w.number, w.kind, w.state, w.tree_id, w.source_deployment_id, w.commit_sha, w.branch, w.author, w.message, w.actor, w.manifest_digest, w.files, w.bytes, w.expect_live, w.sequence, w.cause, w.created_at, w.started_at, w.sealed_at, w.live_at, w.finished_at, w.pruned_at, w.reported_state FROM deployments w WHERE w.pipeline_id = o.id AND w.state = 'waiting' ORDER BY w.number LIMIT 1
+) d
 ORDER BY pipeline_id, number
 `
 
@@ -801,8 +802,8 @@ type DeploymentsBriefRow struct {
 	Live       bool
 }
 
-// Returns for each pipeline the live deployment and those that have not ended,
-// oldest first.
+// Returns for each pipeline the live deployment, the one that is running and the
+// one that has waited the longest.
 func (q *Queries) DeploymentsBrief(ctx context.Context, pipelineIds []uuid.UUID) ([]DeploymentsBriefRow, error) {
 	rows, err := q.db.Query(ctx, deploymentsBrief, pipelineIds)
 	if err != nil {
