@@ -97,14 +97,24 @@ func (d *Dashboard) addUsers(v *visit, view *accessView) error {
 
 // mayTokens returns an error if the visitor may not manage tokens.
 func mayTokens(who credentials.Holder) error {
-	if !who.Role.May(credentials.Admin) {
-		return lacks(who, credentials.Admin)
-	}
-	return who.MustAll("only an unlimited admin may make and revoke tokens")
+	return mustOperate(who, "only an admin of all pipelines can create and revoke tokens")
 }
 
-// lacks says which role a visitor lacks.
-func lacks(who credentials.Holder, least credentials.Role) error {
+// mustOperate returns an error if the visitor is not an admin of all pipelines.
+// It ends with why, if the pipelines are what is lacking.
+func mustOperate(who credentials.Holder, why string) error {
+	if err := must(who, credentials.Admin); err != nil {
+		return err
+	}
+	return who.MustAll(why)
+}
+
+// must returns an error that names the role least, if the visitor has a lesser
+// one.
+func must(who credentials.Holder, least credentials.Role) error {
+	if who.Role.May(least) {
+		return nil
+	}
 	return troy.Errorf(troy.Forbidden, "this needs the role %s; you are signed in as the %s %q, a %s", least, who.Kind(), who.Name, who.Role)
 }
 

@@ -68,8 +68,8 @@ func (d *Dashboard) act(v *visit) error {
 }
 
 func (d *Dashboard) carryOut(v *visit, a action, name string, p queries.Pipeline, form url.Values) (string, error) {
-	if !v.who.Role.May(a.least) {
-		return "", lacks(v.who, a.least)
+	if err := must(v.who, a.least); err != nil {
+		return "", err
 	}
 	if key := form.Get("key"); key != "" && len(key) <= 64 {
 		// A form that is sent twice is carried out once.

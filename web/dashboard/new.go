@@ -40,15 +40,17 @@ func (d *Dashboard) drop(slug string) (dropView, error) {
 	return dropView{Slug: slug, Limits: d.cfg.Limits, Secrets: string(secrets)}, nil
 }
 
-// mayCreate reports whether someone may make pipelines.
-func mayCreate(who credentials.Holder) bool { return who.All() && who.Role.May(credentials.Admin) }
+// mustCreate returns an error if a visitor may not create pipelines.
+func mustCreate(who credentials.Holder) error {
+	return mustOperate(who, "only an admin of all pipelines can create a site")
+}
 
 func (d *Dashboard) newSite(v *visit) error {
 	drop, err := d.drop("")
 	if err != nil {
 		return err
 	}
-	return d.show(v, http.StatusOK, "new.html", newView{frame: d.frame(v, "New site"), MayCreate: mayCreate(v.who), URL: d.cfg.URL, Drop: drop})
+	return d.show(v, http.StatusOK, "new.html", newView{frame: d.frame(v, "New site"), MayCreate: operator(v.who), URL: d.cfg.URL, Drop: drop})
 }
 
 // slugsTried is how many slugs are tried for a name before it is left to the
@@ -58,8 +60,8 @@ const slugsTried = 20
 // slugSuggest answers with a free slug for a name, or with what is wrong with a
 // slug. It is advice: a slug is taken when the pipeline is made.
 func (d *Dashboard) slugSuggest(v *visit) error {
-	if !mayCreate(v.who) {
-		return troy.Errorf(troy.Forbidden, "only an admin of all pipelines can make one")
+	if err := mustCreate(v.who); err != nil {
+		return err
 	}
 	var answer struct {
 		Slug    string `json:"slug"`

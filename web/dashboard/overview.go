@@ -225,7 +225,7 @@ func (f filter) next(last queries.Pipeline) string {
 
 // rows makes the list of a filter.
 func (d *Dashboard) rows(v *visit, f filter) (listView, error) {
-	view := listView{MayCreate: mayCreate(v.who), Host: d.cfg.Host}
+	view := listView{MayCreate: operator(v.who), Host: d.cfg.Host}
 	list, shown, err := d.list(v, f)
 	if err != nil {
 		return view, fmt.Errorf("list pipelines: %w", err)

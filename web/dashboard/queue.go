@@ -260,10 +260,7 @@ func localQuery(text string) string {
 func (d *Dashboard) doQueue(v *visit, name string, form url.Values) error {
 	switch name {
 	case "pause", "resume":
-		if err := d.mayQueue(v, credentials.Admin); err != nil {
-			return err
-		}
-		if err := v.who.MustAll("a queue has the work of all"); err != nil {
+		if err := mustOperate(v.who, "a queue has the work of all pipelines"); err != nil {
 			return err
 		}
 		if name == "pause" {
@@ -271,19 +268,12 @@ func (d *Dashboard) doQueue(v *visit, name string, form url.Values) error {
 		}
 		return d.deps.Intake.ResumeQueue(v.ctx(), form.Get("queue"), v.who.Actor())
 	case "ring", "retry", "cancel":
-		if err := d.mayQueue(v, credentials.Deployer); err != nil {
+		if err := must(v.who, credentials.Deployer); err != nil {
 			return err
 		}
 		return d.doWork(v, name, form)
 	}
 	return troy.Errorf(troy.NotFound, "there is no action %q", troy.Clip(name))
-}
-
-func (d *Dashboard) mayQueue(v *visit, least credentials.Role) error {
-	if v.who.Role.May(least) {
-		return nil
-	}
-	return troy.Errorf(troy.Forbidden, "this needs the role %s; the token %q that you are signed in with is a %s", least, v.who.Name, v.who.Role)
 }
 
 func (d *Dashboard) doWork(v *visit, name string, form url.Values) error {

@@ -66,8 +66,8 @@ type repositoriesView struct {
 }
 
 func (d *Dashboard) repositoriesShow(v *visit) error {
-	if !mayCreate(v.who) {
-		return troy.Errorf(troy.Forbidden, "only an admin of all pipelines can make one")
+	if err := mustCreate(v.who); err != nil {
+		return err
 	}
 	view := repositoriesView{Found: true, Search: clipName(v.r.URL.Query().Get("q"))}
 	var err error
@@ -96,8 +96,8 @@ type connectView struct {
 
 // inspect looks into the repository that a query or a form names.
 func (d *Dashboard) inspect(v *visit, form url.Values) (connectView, error) {
-	if !mayCreate(v.who) {
-		return connectView{}, troy.Errorf(troy.Forbidden, "only an admin of all pipelines can make one")
+	if err := mustCreate(v.who); err != nil {
+		return connectView{}, err
 	}
 	found, err := d.deps.Inspect(v.ctx(), troy.Provider(form.Get("provider")), form.Get("repository"), form.Get("branch"), form.Get("root"))
 	if err != nil {
@@ -145,8 +145,8 @@ func (d *Dashboard) repositoryConnect(v *visit) error {
 		return badForm(err)
 	}
 	form := v.r.PostForm
-	if !mayCreate(v.who) {
-		return troy.Errorf(troy.Forbidden, "only an admin of all pipelines can make one")
+	if err := mustCreate(v.who); err != nil {
+		return err
 	}
 	settings, err := changed(form)
 	if err != nil {

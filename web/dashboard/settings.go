@@ -145,7 +145,7 @@ func (d *Dashboard) settings(v *visit) error {
 func (d *Dashboard) settingsOf(v *visit, p queries.Pipeline) (settingsView, error) {
 	view := settingsView{
 		frame: d.frame(v, "Settings of "+p.Name), Pipeline: p, Action: "/pipelines/" + p.Slug + "/settings/", At: time.Now().UnixMicro(),
-		Admin: v.who.Role.May(credentials.Admin), Deleting: p.Status.InDeletion(), Actions: actionsOf(v.who, p), AllTokens: mayCreate(v.who),
+		Admin: v.who.Role.May(credentials.Admin), Deleting: p.Status.InDeletion(), Actions: actionsOf(v.who, p), AllTokens: operator(v.who),
 		Source:   sourceFields(p),
 		Variable: fieldView{Name: "name", Label: "Name", Kind: "text"}, Value: fieldView{Name: "value", Label: "Value", Kind: "area"},
 	}

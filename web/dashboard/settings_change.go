@@ -61,19 +61,14 @@ func (d *Dashboard) settingsChange(v *visit) error {
 	if err := v.r.ParseForm(); err != nil {
 		return badForm(err)
 	}
-	if !v.who.Role.May(credentials.Admin) {
-		return d.settingsRefused(v, p, section, v.r.PostForm, needsRole(v.who, credentials.Admin))
+	if err := must(v.who, credentials.Admin); err != nil {
+		return d.settingsRefused(v, p, section, v.r.PostForm, err)
 	}
 	if err := change.do(d, v, p, v.r.PostForm); err != nil {
 		return d.settingsRefused(v, p, section, v.r.PostForm, err)
 	}
 	http.Redirect(v.w, v.r, fmt.Sprintf("/pipelines/%s/settings?saved=%s#%s", p.Slug, change.shownIn, change.shownIn), http.StatusSeeOther)
 	return nil
-}
-
-// needsRole is the error for a role that does not allow something.
-func needsRole(who credentials.Holder, least credentials.Role) error {
-	return troy.Errorf(troy.Forbidden, "this needs the role %s; the token %q that you are signed in with is a %s", least, who.Name, who.Role)
 }
 
 // sameSettings is a check that the settings are those of the form's page.
@@ -175,8 +170,8 @@ func (d *Dashboard) removeVariable(v *visit, p queries.Pipeline, form url.Values
 }
 
 func (d *Dashboard) revokeToken(v *visit, _ queries.Pipeline, form url.Values) error {
-	if !v.who.All() {
-		return troy.Errorf(troy.Forbidden, "the token %q that you are signed in with is limited to pipelines; only an admin of all pipelines can revoke tokens", v.who.Name)
+	if err := mayTokens(v.who); err != nil {
+		return err
 	}
 	id, err := uuid.Parse(form.Get("token"))
 	if err != nil {

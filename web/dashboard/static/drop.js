@@ -312,7 +312,7 @@
     show(done);
   };
   const publish = async () => {
-    step.textContent = "Making the pipeline";
+    step.textContent = "Creating the pipeline";
     rate.textContent = "";
     if (!pipeline) {
       const made = await api("POST", "", { name: el("site-name").value, slug: el("slug").value });
@@ -342,7 +342,7 @@
       show(review);
       const aborted = stop.signal.aborted;
       stop.abort();
-      if (aborted) fail("Cancelled. Nothing was published; what was sent is not sent again.");
+      if (aborted) fail("Cancelled. Nothing was published. Files that were sent are not sent again.");
       else if (error.field === "slug") problem(error.message);
       else fail(error);
     } finally {

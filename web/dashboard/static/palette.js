@@ -47,7 +47,7 @@
     );
     picked = -1;
     pick(items.length ? 0 : -1);
-    told.textContent = message ?? (items.length ? "" : "Nothing fits.");
+    told.textContent = message ?? (items.length ? "" : "Nothing matches.");
   }
 
   async function ask(address) {
