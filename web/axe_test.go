@@ -64,8 +64,9 @@ func axe(t *testing.T) string {
 	return string(text)
 }
 
-// TestPagesAreAccessible runs axe-core on each page in both themes. It accepts no
-// serious and no critical finding.
+// TestPagesAreAccessible runs axe-core on each page in both themes, and opens
+// each on a phone. It accepts no serious and no critical finding, and no page
+// that is wider than the phone.
 func TestPagesAreAccessible(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, withKey(secret.NewKey()))
@@ -112,7 +113,25 @@ func (b *tab) check(w *world, examine, path string) {
 			return chromedp.Void{}, err
 		}, chromedp.Navigate(w.server.URL+path))
 		b.findings(examine, path+" in the "+theme+" theme")
+		b.fits(path + " in the " + theme + " theme")
 	}
+}
+
+// phone is the width of a phone, in CSS pixels.
+const phone = 390
+
+// fits fails the test if the page is wider than a phone, and names what sticks
+// out.
+func (b *tab) fits(name string) {
+	b.t.Helper()
+	const wide = `document.documentElement.scrollWidth <= innerWidth && innerWidth === %[1]d ? "" :
+		[innerWidth, document.documentElement.scrollWidth, ...[...document.querySelectorAll("body *")].filter((e) => e.getBoundingClientRect().right > %[1]d).slice(0, 5).map((e) => e.outerHTML.slice(0, 150))].join("\n")`
+	b.do(chromedp.EmulateViewport(phone, 844, chromedp.EmulateMobile))
+	said, err := chromedp.Run(b.ctx, chromedp.Evaluate[string](fmt.Sprintf(wide, phone)))
+	if err != nil || said != "" {
+		b.t.Errorf("%s does not fit a phone, %v:\n%s", name, err, said)
+	}
+	b.do(chromedp.ResetViewport())
 }
 
 // findings fails the test for what axe-core finds on the page.

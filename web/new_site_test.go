@@ -12,6 +12,7 @@ import (
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/input"
+	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 
 	"github.com/troy-iaas/troy"
@@ -189,6 +190,42 @@ func TestDropAFolderInABrowser(t *testing.T) {
 		}
 		return true
 	})
+}
+
+// slow lets the tab send so many bytes a second; -1 means no limit.
+func (b *tab) slow(rate float64) {
+	b.t.Helper()
+	b.do(func(ctx context.Context, t *chromedp.Target) (chromedp.Void, error) {
+		_, err := cdp.Call(ctx, t, network.EmulateNetworkConditionsByRule, network.EmulateNetworkConditionsByRuleParams{
+			MatchedNetworkConditions: []*network.Conditions{{DownloadThroughput: -1, UploadThroughput: rate}},
+		})
+		return chromedp.Void{}, err
+	})
+}
+
+// TestCancelAnUploadInABrowser cancels while files are sent. Nothing is published
+// until they are sent again.
+func TestCancelAnUploadInABrowser(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := browse(t)
+	b.signIn(w, w.admin, "/new")
+	b.drop(folder(t, "film", map[string]string{"index.html": "home", "film.bin": strings.Repeat("film", 4<<20)}))
+	b.shows("#summary", "film: 2 files")
+	b.slow(64 << 10) // the film takes minutes
+	b.do(chromedp.Click("#publish"))
+	b.shows("#step", "Uploading")
+	b.do(chromedp.Click("#cancel"))
+	b.shows("#drop-error", "Cancelled. Nothing was published")
+	if n := w.count("SELECT count(*) FROM deployments"); n != 0 {
+		t.Errorf("there are %d deployments, want 0", n)
+	}
+	b.slow(-1)
+	b.do(chromedp.Click("#publish"))
+	if _, d := w.newest(b, "film", 1); d.Files != 2 {
+		t.Errorf("the deployment has %d files, want 2", d.Files)
+	}
+	b.quiet()
 }
 
 func TestChooseAZipInABrowser(t *testing.T) {

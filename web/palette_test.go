@@ -123,7 +123,7 @@ func TestActivityInABrowser(t *testing.T) {
 		t.Errorf("%d entries fit, want 2", n)
 	}
 	b.do(chromedp.Navigate(w.server.URL + "/activity?actor=unknown"))
-	b.shows("#activity .empty", "Nothing fits")
+	b.shows("#activity .empty", "Nothing matches")
 	b.quiet()
 	export := w.visit("GET", "/activity/export?what=pipeline.lock", nil, w.session(w.admin))
 	lines := strings.Split(strings.TrimSpace(string(export.body)), "\n")

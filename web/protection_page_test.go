@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"encoding/json"
 	"net/http/httptest"
 	"net/url"
 	"strings"
@@ -65,7 +66,8 @@ func TestProtectionCard(t *testing.T) {
 	shows("does not hold yet", "the disk is read-only")
 }
 
-// TestPasswordPage signs in to a protected site with a browser.
+// TestPasswordPage protects a site in the dashboard, and signs in to the site,
+// with a browser.
 func TestPasswordPage(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
@@ -79,6 +81,8 @@ func TestPasswordPage(t *testing.T) {
 	}
 	server := httptest.NewServer(sites)
 	t.Cleanup(server.Close)
+	w := newWorld(t, withKey(secret.NewKey()))
+	p := w.bind("blog", "github", "team/blog", "")
 	const host = "blog.localhost"
 	d, err := box.CDN.Create(t.Context(), "blog", host)
 	if err != nil {
@@ -100,7 +104,6 @@ func TestPasswordPage(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	protect(1, "one", "correct horse")
 	if err := box.CDN.Flip(t.Context(), d.ID, site.Pointer{Sequence: 1, Pipeline: tree.Pipeline, Deployment: tree.Deployment}); err != nil {
 		t.Fatal(err)
 	}
@@ -109,6 +112,12 @@ func TestPasswordPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := browse(t)
+	b.signIn(w, w.admin, settingsPath)
+	b.do(chromedp.SendKeys("[name=password_name]", "client"), chromedp.SendKeys("[name=password]", "correct horse"), chromedp.Submit("[name=password]"))
+	b.shows("#protection", "Only people who know a password can see the site.")
+	if err := protector.Protect(t.Context(), d.ID, w.protection(p)); err != nil {
+		t.Fatal(err)
+	}
 	address := "http://" + host + ":" + u.Port() + "/docs/?from=mail"
 	b.do(chromedp.Navigate(address))
 	b.shows("h1", "This site is protected")
@@ -136,9 +145,33 @@ func TestPasswordPage(t *testing.T) {
 	b.do(chromedp.Reload())
 	b.shows("h1", "The plan")
 	// Once the password is changed, the browser shows nothing it has kept.
-	protect(2, "two", "battery staple")
+	protect(9, "two", "battery staple")
 	b.do(chromedp.Navigate(address))
 	b.shows("h1", "This site is protected")
+}
+
+// protection is how a pipeline's row says that its site is protected, as the
+// workers read it.
+func (w *world) protection(p pipeline) site.Protection {
+	w.t.Helper()
+	wanted, err := w.q.AccessWanted(w.t.Context(), p.ID)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	out := site.Protection{Sequence: wanted.Generation}
+	for i, name := range wanted.Names {
+		plain, err := w.deps.Secrets.Open(wanted.Secrets[i], secret.Access(p.ID, name))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		var s site.Password
+		if err := json.Unmarshal(plain, &s); err != nil {
+			w.t.Fatal(err)
+		}
+		s.ID = wanted.Ids[i].String()
+		out.Passwords = append(out.Passwords, s)
+	}
+	return out
 }
 
 // publish stores and seals a tree.

@@ -140,7 +140,7 @@ func TestAfterSignInPeopleComeBack(t *testing.T) {
 			t.Errorf("%s: %d, %s %q, want %d, %q", name, a.status, c.header, a.header.Get(c.header), c.status, c.want)
 		}
 	}
-	if a := w.visit("GET", "/login?unsent=1", nil, ""); !strings.Contains(string(a.body), "what you sent was not done") {
+	if a := w.visit("GET", "/login?unsent=1", nil, ""); !strings.Contains(string(a.body), "Troy did not do what you sent") {
 		t.Error("the page does not say that nothing was done")
 	}
 	// A stream asks the page to reload.

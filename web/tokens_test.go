@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/chromedp"
 	"github.com/google/uuid"
 
 	"github.com/troy-iaas/troy/credentials"
@@ -148,4 +149,34 @@ func TestTokensAreMadeListedAndRevoked(t *testing.T) {
 	var none apiToken
 	w.send("POST", "/v1/tokens", `{"name":"none","role":"viewer","pipelines":[]}`).into(t, 201, &none)
 	w.send("GET", "/v1/pipelines/blog", nil, as(none.Token)).refused(t, 404, "not_found", "", "")
+}
+
+// TestRevokeATokenInABrowser revokes a token on its page, which ends the streams
+// of the token's browsers.
+func TestRevokeATokenInABrowser(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.create("Blog")
+	var ci apiToken
+	w.send("POST", "/v1/tokens", `{"name":"ci","role":"viewer"}`).into(t, 201, &ci)
+	next, stop := w.stream("/pipelines/blog/live", w.session(ci.Token), "")
+	defer stop()
+	if name, _ := next(); name != "live" {
+		t.Fatalf("the stream begins with %q", name)
+	}
+	b := browse(t)
+	b.signIn(w, w.admin, "/system/access")
+	row := `li.token:has(form[action*="` + ci.ID.String() + `"]) `
+	b.do(chromedp.Click(row+"summary"), chromedp.SendKeys(row+"input[name=confirm]", "ci"), chromedp.Submit(row+"input[name=confirm]"))
+	if name, _ := next(); name != "reload" {
+		t.Errorf("after the token was revoked its stream sends %q, want reload", name)
+	}
+	if name, _ := next(); name != "" {
+		t.Errorf("then the stream sends %q, want its end", name)
+	}
+	w.send("GET", "/v1/pipelines/blog", nil, as(ci.Token)).refused(t, 401, "unauthenticated", "", "revoked")
+	b.eventually("the page lists the token no longer", func() bool {
+		return b.number("document.querySelectorAll('li.token').length") == 1
+	})
+	b.quiet()
 }
