@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/troy-iaas/troy/site"
 )
@@ -41,6 +43,7 @@ type encoder struct {
 	blobs *blobs
 	log   *slog.Logger
 	jobs  chan job
+	loads singleflight.Group
 
 	mu       sync.Mutex
 	pending  map[blobKey]struct{}
@@ -75,9 +78,10 @@ func (e *encoder) best(l *live, name string, f file, accepts codings) (data []by
 			if len(data) > 0 {
 				return data, c, final, nil
 			}
-			if final = final && known; c != codingGzip {
-				continue
-			}
+			// With a form of its own, the site's gzip form is not the quick one,
+			// which would have the same entity tag.
+			final = final && known
+			continue
 		}
 		data, err := e.blobs.gzipped(l.tree.Pipeline, f)
 		if err != nil || data != nil {
@@ -94,14 +98,28 @@ func (e *encoder) kept(j job) (data []byte, known bool) {
 	if data, ok := e.blobs.memory.Get(j.key); ok {
 		return data, true
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if _, waits := e.pending[j.key]; waits {
+	if e.waits(j.key) {
 		return nil, false
 	}
-	if data, err := e.blobs.loadEncoded(j.key); err == nil {
-		e.blobs.memory.Put(j.key, data, int64(len(data))+blobOverhead)
+	// Requests for other files don't wait for the disk.
+	name := string(j.key.pipeline[:]) + string(j.key.digest[:]) + j.key.coding.name()
+	loaded, err, _ := e.loads.Do(name, func() (any, error) {
+		data, err := e.blobs.loadEncoded(j.key)
+		if err == nil {
+			e.blobs.memory.Put(j.key, data, int64(len(data))+blobOverhead)
+		}
+		return data, err
+	})
+	if data, ok := loaded.([]byte); ok && err == nil {
 		return data, true
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if data, ok := e.blobs.memory.Get(j.key); ok { // it was made meanwhile
+		return data, true
+	}
+	if _, waits := e.pending[j.key]; waits {
+		return nil, false
 	}
 	select {
 	case e.jobs <- j:
@@ -109,6 +127,14 @@ func (e *encoder) kept(j job) (data []byte, known bool) {
 	default:
 	}
 	return nil, false
+}
+
+// waits reports whether a form waits to be made.
+func (e *encoder) waits(key blobKey) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	_, waits := e.pending[key]
+	return waits
 }
 
 // run encodes until ctx is done. Its thread has the lowest priority, and ends
@@ -142,7 +168,14 @@ func (e *encoder) done(j job, err error) {
 	time.AfterFunc(retryEncode, forget)
 }
 
-func (e *encoder) encode(j job) error {
+// encode makes one form. A panic of a library is an error, because it would end
+// all sites, and again after each restart.
+func (e *encoder) encode(j job) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
 	plain, err := e.blobs.whole(j.key.pipeline, j.file)
 	if err != nil {
 		return err

@@ -252,3 +252,27 @@ func TestDamagedBlobIsNotEncoded(t *testing.T) {
 	}
 	wantHeader(t, h.fetch("/", "Accept-Encoding", "br"), "Content-Encoding", "")
 }
+
+// TestPanicInEncoder has the encoder fail, which must not end the process.
+func TestPanicInEncoder(t *testing.T) {
+	t.Parallel()
+	e := newEncoder(nil, nil)
+	if err := e.encode(job{}); err == nil || !strings.Contains(err.Error(), "panic") {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+// TestOneTagPerForm asks for the gzip form of a file that has a sibling, before
+// and after the encoder has checked it.
+func TestOneTagPerForm(t *testing.T) {
+	t.Parallel()
+	page := strings.Repeat("<p>hello</p>", 1000)
+	sibling, err := compress([]byte(page), codingGzip)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := encodedBox(t, map[string]string{"index.html": page, "index.html.gz": string(sibling)})
+	h.wantForm("/", "gzip", "", page)
+	h.encodeAll()
+	h.wantForm("/", "gzip", "gzip", page)
+}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"sync"
 	"time"
@@ -14,6 +15,7 @@ import (
 type connections struct {
 	max, perClient int
 	trusted        proxies
+	others         others
 
 	mu       sync.Mutex
 	total    int
@@ -108,6 +110,42 @@ func (c *connections) crowded() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.total > c.max/4*3
+}
+
+// others are the idle connections that net/http serves. The zero value has none.
+type others struct {
+	mu   sync.Mutex
+	idle map[net.Conn]time.Time // since when
+}
+
+// change is the ConnState function of an http.Server.
+func (o *others) change(c net.Conn, state http.ConnState) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if state != http.StateIdle {
+		delete(o.idle, c)
+		return
+	}
+	if o.idle == nil {
+		o.idle = make(map[net.Conn]time.Time)
+	}
+	o.idle[c] = time.Now()
+}
+
+// closeIdle closes the connections that have been idle since before a time.
+func (o *others) closeIdle(before time.Time) {
+	var old []net.Conn
+	o.mu.Lock()
+	for c, since := range o.idle {
+		if since.Before(before) {
+			old = append(old, c)
+			delete(o.idle, c)
+		}
+	}
+	o.mu.Unlock()
+	for _, c := range old {
+		_ = c.Close()
+	}
 }
 
 // handoff is a listener of connections that were accepted elsewhere.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -166,7 +167,7 @@ func object(b []byte, seen *observation, client netip.Addr, now time.Time) []byt
 	b = append(b, `,"ms":`...)
 	b = strconv.AppendFloat(b, float64(seen.took.Microseconds())/1000, 'f', -1, 64)
 	if seen.referrer != "" {
-		text(`,"referrer":`, withoutQuery(seen.referrer))
+		text(`,"referrer":`, publicPart(seen.referrer))
 	}
 	if seen.agent != "" {
 		text(`,"agent":`, seen.agent)
@@ -195,7 +196,7 @@ func combined(b []byte, seen *observation, client netip.Addr, now time.Time) []b
 	b = append(b, ' ')
 	b = strconv.AppendInt(b, seen.bytes, 10)
 	b = append(b, ' ')
-	quoted(withoutQuery(seen.referrer))
+	quoted(publicPart(seen.referrer))
 	b = append(b, ' ')
 	quoted(seen.agent)
 	return append(b, '\n')
@@ -215,14 +216,17 @@ func word(s string) string {
 	return s
 }
 
-// withoutQuery removes what may be secret from a referrer.
-func withoutQuery(s string) string {
-	for i := range len(s) {
-		if s[i] == '?' || s[i] == '#' {
-			return s[:i]
-		}
+// publicPart returns a referrer without what may be secret: its scheme, host and
+// path, or "".
+func publicPart(referrer string) string {
+	if referrer == "" || len(referrer) > 4096 {
+		return ""
 	}
-	return s
+	u, err := url.Parse(referrer)
+	if err != nil || u.Scheme == "" || u.Host == "" {
+		return ""
+	}
+	return u.Scheme + "://" + u.Host + u.EscapedPath()
 }
 
 func (a *accessLog) run(ctx context.Context) {

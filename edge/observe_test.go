@@ -40,7 +40,7 @@ func (h *hosted) flush() {
 func TestAccessLogLines(t *testing.T) {
 	t.Parallel()
 	h, log := observedSite(t, func(*Config) {})
-	const fields = "User-Agent: \"a\" \r\nReferer: https://other.example/page?token=secret\r\nX-Forwarded-For: 198.51.100.77\r\n"
+	const fields = "User-Agent: \"a\" \r\nReferer: https://user:secret@other.example/page?token=secret\r\nX-Forwarded-For: 198.51.100.77\r\n"
 	n := dial(t, h.serve())
 	for _, request := range []string{
 		"GET / HTTP/1.1\r\nHost: observed.localhost\r\n" + fields + "\r\n", // from the handler
@@ -107,7 +107,7 @@ func TestCombinedAccessLog(t *testing.T) {
 	t.Parallel()
 	h, log := observedSite(t, func(c *Config) { c.AccessFormat, c.FullAddresses = AccessCombined, true })
 	h.handlerOnly = true
-	h.fetch("/?password=secret", "User-Agent", "x\n\"forged\"", "Referer", "https://other.example/?q=secret", "X-Forwarded-For", "2001:db8:1:2::3")
+	h.fetch("/?password=secret", "User-Agent", "x\n\"forged\"", "Referer", "https://secret@other.example/?q=secret", "X-Forwarded-For", "2001:db8:1:2::3")
 	h.get("forged host\n", "/")
 	h.flush()
 	lines := strings.Split(log.String(), "\n")

@@ -121,6 +121,29 @@ func TestConnectionsAreBounded(t *testing.T) {
 	}
 }
 
+// TestCrowded fills most places with idle connections, of the loop or of
+// net/http, which then have to go.
+func TestCrowded(t *testing.T) {
+	t.Parallel()
+	for name, request := range map[string]string{
+		"loop": plainRequest("/"), "net/http": "GET / HTTP/1.1\r\nHost: front.localhost\r\nContent-Length: 0\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBox(t, func(c *Config) { c.Connections = 16 })
+			b.edge.times.crowded = time.Second
+			b.provision("front.localhost").publish(map[string]string{"index.html": "home"})
+			address := b.serve()
+			for range 14 {
+				if _, _, err := dial(t, address).exchange(http.MethodGet, request); err != nil {
+					t.Fatal(err)
+				}
+			}
+			until(t, time.Minute, "places are free", func() bool { return b.edge.limits.open() <= 12 })
+		})
+	}
+}
+
 func TestConnectionsOfAClientAreBounded(t *testing.T) {
 	t.Parallel()
 	c := newConnections(100, 2, proxies{netip.MustParsePrefix("198.51.100.7/32")})

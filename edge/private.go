@@ -51,10 +51,14 @@ func hide(h http.Header) {
 	h["Vary"] = append(h["Vary"], "Cookie, Authorization")
 	h["X-Robots-Tag"] = []string{"noindex"}
 	for name := range h {
-		// CDN-Cache-Control (RFC 9213) and its relatives override Cache-Control.
-		if strings.HasPrefix(name, "Access-Control-") || strings.HasSuffix(name, "-Cache-Control") ||
-			name == "Surrogate-Control" || name == "Expires" || name == "Pragma" {
+		if strings.HasPrefix(name, "Access-Control-") || overridesCaching(name) {
 			delete(h, name)
 		}
 	}
+}
+
+// overridesCaching reports whether a header decides about caching besides
+// Cache-Control, such as CDN-Cache-Control (RFC 9213) and its relatives.
+func overridesCaching(name string) bool {
+	return strings.HasSuffix(name, "-Cache-Control") || name == "Surrogate-Control" || name == "Expires" || name == "Pragma"
 }

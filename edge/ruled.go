@@ -118,12 +118,14 @@ func change(h http.Header, r *http.Request, what sent) {
 	}
 	for name, values := range c.Set {
 		switch {
-		case what.status != http.StatusOK && (name == "Cache-Control" || name == "Expires"):
+		case what.status != http.StatusOK && (name == "Cache-Control" || overridesCaching(name)):
+		case name == "Vary" || name == "Link":
+			// Troy's own values are true whatever the rules add or remove.
+			if len(values) > 0 {
+				h[name] = append(slices.Clip(h[name]), values...)
+			}
 		case len(values) == 0:
 			delete(h, name)
-		case name == "Vary" || name == "Link":
-			// Troy's own values are true whatever the rules add.
-			h[name] = append(slices.Clip(h[name]), values...)
 		default:
 			h[name] = values
 		}

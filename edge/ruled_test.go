@@ -28,8 +28,8 @@ func ruledSite(t *testing.T) *hosted {
 		"big.txt": strings.Repeat("0123456789", 1000),
 		"_redirects": "/old /about\n/old/* /new/:splat 308\n/moved/:id id=:q /m/:id/:q 302\n/hidden /about 200\n/about /docs/ 302!\n" +
 			"/removed /gone.html 410\n/lost /gone.html 404\n/empty /nothing 410\n/leave https://new.example/x 301\n/leak /secret/page 200\n/cfg /_headers 200\n",
-		"_headers": "/*\n  X-Frame-Options: DENY\n  Cache-Control: public, max-age=60\n/hidden\n  X-Hidden: yes\n  Vary: Cookie\n" +
-			"/big.txt\n  Content-Type: text/x-log\n  ! X-Content-Type-Options\n/secret/*\n  Basic-Auth: a:b\n",
+		"_headers": "/*\n  X-Frame-Options: DENY\n  Cache-Control: public, max-age=60\n  CDN-Cache-Control: max-age=60\n  Surrogate-Control: max-age=60\n/hidden\n  X-Hidden: yes\n  Vary: Cookie\n" +
+			"/big.txt\n  Content-Type: text/x-log\n  ! X-Content-Type-Options\n  ! Vary\n/secret/*\n  Basic-Auth: a:b\n",
 	})
 	return h
 }
@@ -60,11 +60,11 @@ func TestRules(t *testing.T) {
 		{"/hidden", []string{"If-None-Match", tag("about")}, 304, "", []string{"X-Hidden", "yes", "Cache-Control", "public, max-age=60"}},
 		{"/hidden", []string{"If-Match", `"other"`}, 412, h.edge.pageText(412), []string{"X-Hidden", ""}},
 		{"/hidden", []string{"Range", "bytes=1-2"}, 206, "bo", []string{"X-Hidden", "yes", "Content-Range", "bytes 1-2/5"}},
-		{"/hidden", []string{"method", "HEAD"}, 200, "", []string{"X-Hidden", "yes", "Content-Length", "5"}},
+		{"/hidden", []string{"method", "HEAD"}, 200, "", []string{"X-Hidden", "yes", "Content-Length", "5", "Cdn-Cache-Control", "max-age=60"}},
 		{"/big.txt", []string{"Accept-Encoding", "gzip", "method", "HEAD"}, 200, "*", []string{"Content-Type", "text/x-log", "Content-Encoding", "gzip", "X-Content-Type-Options", "", "Vary", "Accept-Encoding"}},
 		{"/docs", nil, 301, "", []string{"Location", "/docs/"}},
 		{"/docs/", nil, 200, "docs", nil},
-		{"/removed", nil, 410, "gone", []string{"Cache-Control", "no-store", "X-Frame-Options", "DENY", "Etag", ""}},
+		{"/removed", nil, 410, "gone", []string{"Cache-Control", "no-store", "Cdn-Cache-Control", "", "Surrogate-Control", "", "X-Frame-Options", "DENY", "Etag", ""}},
 		{"/lost", []string{"If-None-Match", tag("gone")}, 404, "gone", []string{"Cache-Control", "no-store"}},
 		{"/empty", nil, 410, "none", nil},
 		{"/deep/link", []string{"Accept", html}, 200, "home", []string{"Cache-Control", "public, max-age=60"}},

@@ -19,15 +19,16 @@ func (s *Server) background(ctx context.Context) (stop func()) {
 	serving, end := context.WithCancel(context.WithoutCancel(ctx))
 	var group sync.WaitGroup
 	group.Go(func() { s.clock.run(serving) })
-	group.Go(func() { s.limits.run(serving, s.log) })
+	group.Go(func() { s.limits.run(serving, s.times.crowded, s.log) })
 	if s.observer != nil {
 		group.Go(func() { s.observer.run(serving) })
 	}
 	return func() { end(); group.Wait() }
 }
 
-// run reports refused connections until ctx is done.
-func (c *connections) run(ctx context.Context, log *slog.Logger) {
+// run reports refused connections, and closes net/http's idle ones that have to
+// go, until ctx is done.
+func (c *connections) run(ctx context.Context, idleFor time.Duration, log *slog.Logger) {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	for {
@@ -36,6 +37,9 @@ func (c *connections) run(ctx context.Context, log *slog.Logger) {
 			return
 		case now := <-ticker.C:
 			c.report(now, log)
+			if c.crowded() {
+				c.others.closeIdle(now.Add(-idleFor))
+			}
 		}
 	}
 }
@@ -44,6 +48,7 @@ func (c *connections) run(ctx context.Context, log *slog.Logger) {
 // completes the requests that have begun, within grace.
 func (s *Server) serveOthers(ctx context.Context, l net.Listener, grace time.Duration) error {
 	server := s.HTTPServer()
+	server.ConnState = s.limits.others.change
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(l) }()
 	select {

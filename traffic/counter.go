@@ -49,6 +49,12 @@ type Site struct {
 	total   Total
 	paths   *top[string]
 	missing *top[[2]string]
+	// closed means that the counts were written or moved.
+	closed bool
+}
+
+func newSite() *Site {
+	return &Site{paths: newTop[string](4 * maxPaths), missing: newTop[[2]string](4 * maxMissing)}
 }
 
 // Seen is a response. Path and Referrer need not be clean.
@@ -60,24 +66,38 @@ type Seen struct {
 
 // Add counts a response of a site.
 func (c *Counter) Add(pipeline uuid.UUID, seen Seen) {
+	for {
+		s := c.site(pipeline)
+		if s == nil || s.add(seen) {
+			return
+		}
+	}
+}
+
+// site returns a site's counts, or nil if too many sites have some.
+func (c *Counter) site(pipeline uuid.UUID) *Site {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	s := c.sites[pipeline]
 	if s == nil {
 		if len(c.sites) >= maxSites {
 			c.skipped++
-			c.mu.Unlock()
-			return
+			return nil
 		}
-		s = &Site{paths: newTop[string](4 * maxPaths), missing: newTop[[2]string](4 * maxMissing)}
+		s = newSite()
 		c.sites[pipeline] = s
 	}
-	c.mu.Unlock()
-	s.add(seen)
+	return s
 }
 
-func (s *Site) add(seen Seen) {
+// add counts a response. It returns false if Flush took the counts meanwhile;
+// then the counter has new ones.
+func (s *Site) add(seen Seen) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
 	s.total.Requests++
 	s.total.Bytes += seen.Bytes
 	switch {
@@ -86,9 +106,10 @@ func (s *Site) add(seen Seen) {
 	case seen.Status == 404 || seen.Status == 410:
 		s.total.NotFound++
 		s.missing.add([2]string{clip(seen.Path), referrer(seen.Referrer)}, Count{Requests: 1}, 0)
-		return
+		return true
 	}
 	s.paths.add(clip(seen.Path), Count{1, seen.Bytes}, 0)
+	return true
 }
 
 // referrer returns the host and the path of a referrer, without what may be
@@ -121,7 +142,8 @@ func (c *Counter) Run(ctx context.Context) {
 	}
 }
 
-// Flush writes what was counted since the last call.
+// Flush writes what was counted since the last call. What can't be written is
+// written by the next call.
 func (c *Counter) Flush(ctx context.Context) {
 	c.mu.Lock()
 	sites, skipped := c.sites, c.skipped
@@ -133,11 +155,46 @@ func (c *Counter) Flush(ctx context.Context) {
 	if len(sites) == 0 {
 		return
 	}
+	for _, s := range sites {
+		s.close()
+	}
 	if err := c.write(ctx, sites); err != nil {
 		c.log.WarnContext(ctx, "can't write the counts of requests", "sites", len(sites), "error", err)
+		for pipeline, s := range sites {
+			for {
+				if to := c.site(pipeline); to == nil || to.merge(s) {
+					break
+				}
+			}
+		}
 	}
 }
 
+// close ends the counting, so that the counts can be read without a lock.
+func (s *Site) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+}
+
+// merge adds the counts of a closed site. It returns false as add does.
+func (s *Site) merge(o *Site) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.total.add(o.total)
+	for _, e := range o.paths.heap {
+		s.paths.add(e.key, e.count, e.over)
+	}
+	for _, e := range o.missing.heap {
+		s.missing.add(e.key, e.count, e.over)
+	}
+	return true
+}
+
+// write writes counts, and removes those that it has written from sites.
 func (c *Counter) write(ctx context.Context, sites map[uuid.UUID]*Site) error {
 	release, err := files.Lock(ctx, c.lock, false)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -153,30 +210,35 @@ func (c *Counter) write(ctx context.Context, sites map[uuid.UUID]*Site) error {
 		if err := ctx.Err(); err != nil {
 			return errors.Join(append(problems, err)...)
 		}
+		written, err := s.write(c.folder(pipeline), now)
 		// A site that was removed meanwhile has no folder.
-		if err := s.write(c.folder(pipeline), now); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		removed := errors.Is(err, fs.ErrNotExist)
+		if err != nil && !removed {
 			problems = append(problems, err)
+		}
+		if written || removed {
+			delete(sites, pipeline)
 		}
 	}
 	return errors.Join(problems...)
 }
 
-func (s *Site) write(folder string, now time.Time) error {
+// write adds the counts to the file of the day. It may return an error though
+// they were written.
+func (s *Site) write(folder string, now time.Time) (written bool, err error) {
 	if err := os.Mkdir(folder, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
+		return false, err
 	}
 	file := filepath.Join(folder, now.UTC().Format(Day)+".json")
 	r, err := readDay(file)
 	// A damaged file is replaced: its counts are lost anyway.
 	damaged := err != nil && !errors.Is(err, fs.ErrNotExist)
-	s.mu.Lock()
 	r.add(Report{Total: s.total, Paths: pathsOf(s.paths), Missing: missingOf(s.missing)})
-	s.mu.Unlock()
 	if writeErr := writeDay(file, r); writeErr != nil {
-		return writeErr
+		return false, writeErr
 	}
 	if damaged {
-		return err
+		return true, err
 	}
-	return removeOld(folder, now)
+	return true, removeOld(folder, now)
 }

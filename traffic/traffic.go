@@ -207,7 +207,8 @@ func removeOld(folder string, now time.Time) error {
 	return nil
 }
 
-// clip shortens a text, as valid UTF-8.
+// clip shortens a text, as valid UTF-8. The result is a copy: a part of a
+// request would keep all of it in memory.
 func clip(s string) string {
 	if len(s) > maxText {
 		s = s[:maxText] + "…"
@@ -215,5 +216,5 @@ func clip(s string) string {
 	if !utf8.ValidString(s) {
 		s = strings.ToValidUTF8(s, "�")
 	}
-	return s
+	return strings.Clone(s)
 }

@@ -1,6 +1,7 @@
 package traffic
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -10,6 +11,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
@@ -156,5 +158,57 @@ func TestHostileRequests(t *testing.T) {
 	}
 	if s, err := Read(c.folder(p), time.Now(), 2); err != nil || s.Requests != 16_000 || len(s.Paths) > maxPaths || len(s.Missing) > maxMissing {
 		t.Errorf("%d requests, %d paths, %d missing, %v", s.Requests, len(s.Paths), len(s.Missing), err)
+	}
+}
+
+// TestFailedFlush can't write counts at first, and counts more meanwhile.
+func TestFailedFlush(t *testing.T) {
+	t.Parallel()
+	c, root, log := newTestCounter(t)
+	p := uuid.New()
+	parent := filepath.Join(root, p.String())
+	add := func() {
+		c.Add(p, Seen{Path: "/", Status: 200, Bytes: 10})
+		c.Add(p, Seen{Path: "/lost", Status: 404})
+	}
+	if err := os.WriteFile(parent, nil, 0o644); err != nil { // not a folder
+		t.Fatal(err)
+	}
+	add()
+	old := c.site(p)
+	c.Flush(t.Context())
+	if !strings.Contains(log.String(), "can't write") {
+		t.Fatalf("the log is %q", log)
+	}
+	if old.add(Seen{Path: "/", Status: 200}) {
+		t.Error("a request is counted where nobody writes it")
+	}
+	add()
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	c.Flush(ended)
+	add()
+	if err := os.Remove(parent); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(parent, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	c.Flush(t.Context())
+	c.Flush(t.Context())
+	s, err := Read(c.folder(p), time.Now(), 2)
+	if err != nil || s.Requests != 6 || s.NotFound != 3 || len(s.Paths) != 1 || s.Paths[0].Requests != 3 || s.Paths[0].Bytes != 30 || len(s.Missing) != 1 || s.Missing[0].Requests != 3 {
+		t.Errorf("%+v, %v", s.Report, err)
+	}
+}
+
+// TestTextsAreCopies checks that a count does not keep a request in memory.
+func TestTextsAreCopies(t *testing.T) {
+	t.Parallel()
+	request := "/page?" + strings.Repeat("secret", 1000)
+	for _, s := range []string{request[:5], request[:0], request[:maxText+1]} {
+		if got := clip(s); len(got) > 0 && unsafe.StringData(got) == unsafe.StringData(s) {
+			t.Errorf("%.10q is a part of the request", got)
+		}
 	}
 }

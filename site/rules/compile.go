@@ -33,6 +33,10 @@ type Output struct {
 // maxDynamic is the maximum number of patterns, for redirects and for headers.
 const maxDynamic = 1_000
 
+// maxOfPath is the maximum number of redirects of one path, which differ in their
+// hosts and queries. A look-up tries them in turn.
+const maxOfPath = 1_000
+
 // limits are the numbers of redirects that a dialect allows.
 type limits struct{ statics, dynamics int }
 
@@ -47,6 +51,7 @@ type compiler struct {
 
 	statics, dynamics, headers, dynamicHeaders, denials int
 	seen                                                map[string]bool // paths of Cloudflare's rules
+	ofPath                                              map[string]int  // redirects by path
 	notFoundAt                                          position
 }
 

@@ -35,6 +35,13 @@ func (c *compiler) headersFile(file int, content string) {
 	var current *HeaderRule
 	skip, from := false, "" // the path was refused, and so are its headers
 	c.lines(file, content, most, func(l line) {
+		if l.broken && !isBasicAuth(l.text) {
+			if isTarget(l.text) {
+				c.addHeaders(current, cloudflare)
+				current, skip, from = nil, true, l.text
+			}
+			return
+		}
 		if isTarget(l.text) {
 			c.addHeaders(current, cloudflare)
 			where, err := grammar.where(l.text)
@@ -52,6 +59,9 @@ func (c *compiler) headersFile(file int, content string) {
 				c.error(l.at, CodePassword, "Basic-Auth is not supported yet, so requests for paths that begin with %q are refused with status 403", clip(literalStart(from)))
 			}
 			return
+		}
+		if l.broken {
+			l.text = "Basic-Auth: ?"
 		}
 		name, value, colon := strings.Cut(l.text, ":")
 		unset := strings.HasPrefix(l.text, "! ")
@@ -123,13 +133,14 @@ func isBasicAuth(s string) bool {
 	return strings.EqualFold(strings.TrimSpace(name), "Basic-Auth")
 }
 
-// literalStart returns the part of a path before its first special character,
-// or "/".
+// literalStart returns the part of a path before its first special or invalid
+// character, or "/".
 func literalStart(from string) string {
-	if i := strings.IndexAny(from, ":*#%"); i >= 0 {
+	special := func(r rune) bool { return r == utf8.RuneError || isControl(r) || strings.ContainsRune(":*#%", r) }
+	if i := strings.IndexFunc(from, special); i >= 0 {
 		from = from[:i]
 	}
-	if !strings.HasPrefix(from, "/") || !utf8.ValidString(from) {
+	if !strings.HasPrefix(from, "/") {
 		return "/"
 	}
 	return from

@@ -73,7 +73,7 @@ func New(r Rules) (*Matcher, error) {
 			return nil, fmt.Errorf("redirect %d: %w", i+1, err)
 		}
 		m.patterns[i] = p
-		m.tree.add(p, int32(i))
+		m.tree.add(p, int32(i), &m.bytes)
 	}
 	return m, m.headers.fill(r.Headers, &m.bytes)
 }
@@ -91,17 +91,26 @@ func (m *Matcher) Bytes() int64 { return m.bytes }
 // Site returns the settings.
 func (m *Matcher) Site() Site { return m.site }
 
-// add adds rule i, whose patterns follow those of earlier rules.
-func (n *node) add(p *pattern, i int32) {
+const (
+	// nodeBytes is the approximate memory of a node, with its place in a map.
+	nodeBytes = 400
+	// segmentBytes is that of a segment of a pattern.
+	segmentBytes = 64
+)
+
+// add adds rule i, whose patterns follow those of earlier rules, and counts the
+// memory.
+func (n *node) add(p *pattern, i int32, bytes *int64) {
+	*bytes += segmentBytes * int64(len(p.head))
 	for k := range p.head {
 		n.first = min(n.first, i)
-		n = n.child(&p.head[k])
+		n = n.child(&p.head[k], bytes)
 	}
 	n.first = min(n.first, i)
 	n.leaves = append(n.leaves, i)
 }
 
-func (n *node) child(s *segment) *node {
+func (n *node) child(s *segment, bytes *int64) *node {
 	if s.names == nil {
 		if n.literal == nil {
 			n.literal = map[string]*node{}
@@ -109,6 +118,7 @@ func (n *node) child(s *segment) *node {
 		to, ok := n.literal[s.text]
 		if !ok {
 			to = &node{first: none}
+			*bytes += nodeBytes
 			n.literal[s.text] = to
 		}
 		return to
@@ -119,6 +129,7 @@ func (n *node) child(s *segment) *node {
 		}
 	}
 	to := &node{first: none}
+	*bytes += nodeBytes
 	n.other = append(n.other, edge{*s, to})
 	return to
 }

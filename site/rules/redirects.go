@@ -10,6 +10,8 @@ import (
 type line struct {
 	at   position
 	text string
+	// broken means that the line can't be read. text is then its start.
+	broken bool
 }
 
 const (
@@ -19,11 +21,15 @@ const (
 	// maxLineCloudflare.
 	maxLine           = 16 << 10
 	maxLineCloudflare = 2000
+	// brokenStart is how many bytes of an unreadable line are kept.
+	brokenStart = 256
 	// maxTokens is the maximum number of words of a line.
 	maxTokens = 64
 )
 
-// lines calls f with each line that is neither empty nor a comment.
+// lines calls f with each line that is neither empty nor a comment. It reports
+// those that are too long or not valid UTF-8, and calls f with them too, because
+// they may protect something.
 func (c *compiler) lines(file int, content string, most int, f func(line)) {
 	if len(content) > MaxFile {
 		c.error(position{file, 0}, CodeLimit, "the file has more than %d bytes, so all of it is ignored", MaxFile)
@@ -39,16 +45,12 @@ func (c *compiler) lines(file int, content string, most int, f func(line)) {
 		case s == "" || s[0] == '#':
 		case len(s) > most:
 			c.error(at, CodeLimit, "the line has %d bytes; expected at most %d", len(s), most)
-			if isBasicAuth(s[:most]) {
-				f(line{at, "Basic-Auth: ?"})
-			}
+			f(line{at, s[:brokenStart], true})
 		case !utf8.ValidString(s):
 			c.error(at, CodeSyntax, "the line is not valid UTF-8")
-			if isBasicAuth(s) {
-				f(line{at, "Basic-Auth: ?"})
-			}
+			f(line{at, s[:min(len(s), brokenStart)], true})
 		default:
-			f(line{at, s})
+			f(line{at, s, false})
 		}
 	}
 }
@@ -72,6 +74,9 @@ func (c *compiler) redirectsFile(file int, content string) {
 		return
 	}
 	c.lines(file, content, maxLine, func(l line) {
+		if l.broken {
+			return
+		}
 		s, err := netlifyLine(l.text)
 		if err != nil {
 			c.error(l.at, CodeSyntax, "%s", err)
@@ -216,6 +221,9 @@ func statusOf(s string) int {
 // cloudflareRedirect parses: from to [status]. Its rules count even if a file
 // has the path.
 func (c *compiler) cloudflareRedirect(l line) {
+	if l.broken {
+		return
+	}
 	all := words(l.text)
 	if len(all) != 2 && len(all) != 3 {
 		c.error(l.at, CodeSyntax, "the line has %d words; expected 2 or 3: from to [status]", len(all))
@@ -295,7 +303,15 @@ func (c *compiler) addRedirect(r Redirect, to string, query [][2]string) bool {
 		c.warn(r.at, CodePlaceholder, "the target uses :%s, which the path does not have, so it stays as it is", clip(name))
 	}
 	count, most, kind := &c.statics, c.limits.statics, "static rules"
-	if r.Pattern != nil {
+	if r.Pattern == nil {
+		if c.ofPath == nil {
+			c.ofPath = map[string]int{}
+		}
+		if c.ofPath[r.Path]++; c.ofPath[r.Path] > maxOfPath {
+			c.error(r.at, CodeLimit, "the path %q has more than %d rules, so this one is ignored", clip(r.from), maxOfPath)
+			return false
+		}
+	} else {
 		count, most, kind = &c.dynamics, c.limits.dynamics, "rules with * or :placeholders"
 	}
 	if *count++; *count > most {

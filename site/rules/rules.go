@@ -7,7 +7,9 @@
 package rules
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -161,10 +163,17 @@ func (r Rules) Encode() ([]byte, error) {
 	return data, nil
 }
 
-// Decode parses the compiled form.
+// Decode parses the compiled form. It refuses unknown members, because they may
+// protect paths.
 func Decode(data []byte) (Rules, error) {
 	var r Rules
-	if err := json.Unmarshal(data, &r); err != nil {
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.DisallowUnknownFields()
+	err := decoder.Decode(&r)
+	if err == nil && decoder.More() {
+		err = errors.New("there is more after the end")
+	}
+	if err != nil {
 		return r, fmt.Errorf("decode the site's rules: %w", err)
 	}
 	if r.Version < 1 || r.Version > Version {

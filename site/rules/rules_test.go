@@ -168,6 +168,14 @@ func TestFromTree(t *testing.T) {
 	if _, err := rules.FromTree(m, failing, rules.Input{}); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("the error is %v", err)
 	}
+	for _, text := range []string{"\xff\xfe/\x00*\x00\n\x00", "/\x00*\x00\n\x00", "/a\n  x: y\n/f\xfcr/*\n  Basic-Auth: a:b\n"} {
+		for _, name := range []string{"_headers", "_redirects"} {
+			file := site.Manifest{Files: []site.File{{Path: name, Size: int64(len(text))}}}
+			if _, err := rules.FromTree(file, func(site.File) ([]byte, error) { return []byte(text), nil }, rules.Input{}); troy.KindOf(err) != troy.Invalid {
+				t.Errorf("%s with %q: the error is %v", name, text, err)
+			}
+		}
+	}
 	m.Files = []site.File{{Path: "_headers", Size: rules.MaxFile + 1}}
 	if _, err := rules.FromTree(m, open, rules.Input{}); troy.KindOf(err) != troy.Invalid {
 		t.Errorf("the error is %v", err)
@@ -178,9 +186,52 @@ func TestFromTree(t *testing.T) {
 	}
 }
 
+// TestBrokenPaths protects paths that can't be read.
+func TestBrokenPaths(t *testing.T) {
+	t.Parallel()
+	long := "/long/" + strings.Repeat("x", 20_000)
+	for _, cloudflare := range []bool{false, true} {
+		in := rules.Input{Headers: "/open\n  x: y\n/f\xfcr/*\n  Basic-Auth: a:b\n/b\n  x: y\n" + long + "\n  Basic-Auth: a:b\n/c\n  x: y\n  Basic-Auth: a\xfc:b\n"}
+		if cloudflare {
+			in.Config = []rules.ConfigFile{{Name: "wrangler.toml"}}
+		}
+		m := matcher(t, rules.Compile(in))
+		for path, want := range map[string]bool{"/open": false, "/für/x": true, "/b": false, long: true, "/c": true, "/": false} {
+			if got := m.Denied("", path); got != want {
+				t.Errorf("%.20s: denied is %v, expected %v", path, got, want)
+			}
+		}
+	}
+}
+
+// TestRulesOfOnePath bounds the rules that a look-up tries in turn.
+func TestRulesOfOnePath(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	for i := range 1_002 {
+		fmt.Fprintf(&b, "/a n=%d /to/%d\n", i, i)
+	}
+	out := rules.Compile(rules.Input{Redirects: b.String() + "/b /c\n"})
+	if out.Report.Redirects != 1_001 || out.Report.Errors != 2 || out.Report.Problems[0].Code != rules.CodeLimit || out.Report.Problems[0].Line != 1_001 {
+		t.Errorf("the report is %+v", out.Report)
+	}
+}
+
+// TestMemoryOfRules counts the tree of patterns.
+func TestMemoryOfRules(t *testing.T) {
+	t.Parallel()
+	bytesOf := func(path string) int64 {
+		return matcher(t, rules.Compile(rules.Input{Redirects: path + " /to\n"})).Bytes()
+	}
+	few, many := bytesOf("/a"+strings.Repeat("b", 40)+"/*"), bytesOf(strings.Repeat("/a", 21)+"/*")
+	if many-few < 20*400 {
+		t.Errorf("20 more segments take %d bytes", many-few)
+	}
+}
+
 func TestDecode(t *testing.T) {
 	t.Parallel()
-	for _, text := range []string{"", "{}", `{"version":2}`, `{"version":"1"}`} {
+	for _, text := range []string{"", "{}", `{"version":2}`, `{"version":"1"}`, `{"version":1,"later":true}`, `{"version":1,"headers":[{"path":"/","later":"x"}]}`, `{"version":1} {}`} {
 		if _, err := rules.Decode([]byte(text)); err == nil {
 			t.Errorf("%q was accepted", text)
 		}

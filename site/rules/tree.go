@@ -1,7 +1,9 @@
 package rules
 
 import (
+	"bytes"
 	"fmt"
+	"unicode/utf8"
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/site"
@@ -9,8 +11,8 @@ import (
 
 // FromTree compiles the rules of a tree. read reads one of its files. in gives
 // the configuration; FromTree fills in the rest. It returns an Invalid error if
-// _redirects or _headers is too large, because paths that they protect would be
-// public.
+// _redirects or _headers is too large or not UTF-8 text, because paths that they
+// protect would be public.
 func FromTree(m site.Manifest, read func(site.File) ([]byte, error), in Input) (Output, error) {
 	for _, f := range m.Files {
 		if !site.Private(f.Path) {
@@ -23,6 +25,9 @@ func FromTree(m site.Manifest, read func(site.File) ([]byte, error), in Input) (
 		if err != nil {
 			return Output{}, fmt.Errorf("read %s: %w", f.Path, err)
 		}
+		if at := notText(content); at > 0 {
+			return Output{}, troy.Errorf(troy.Invalid, "%s:%d is not UTF-8 text; expected a file in UTF-8: save it again in this encoding", f.Path, at)
+		}
 		if f.Path == "_redirects" {
 			in.Redirects = string(content)
 		} else {
@@ -34,6 +39,17 @@ func FromTree(m site.Manifest, read func(site.File) ([]byte, error), in Input) (
 	}
 	in.Paths = site.NewPathSet(m.Files)
 	return Compile(in), nil
+}
+
+// notText returns the number of the first line that is not UTF-8 text, or 0.
+func notText(content []byte) int {
+	n := 0
+	for line := range bytes.Lines(content) {
+		if n++; !utf8.Valid(line) || bytes.IndexByte(line, 0) >= 0 {
+			return n
+		}
+	}
+	return 0
 }
 
 // Policy returns the trailing slash policy that troy.toml sets, or "".
