@@ -213,8 +213,9 @@ func TestPanicInLoop(t *testing.T) {
 	until(t, 30*time.Second, "the broken connections don't count", func() bool { return h.edge.limits.open() == 1 })
 }
 
-// TestStopDuringAResponse stops the edge while a client reads a large response.
-// The client gets all of it, and everything else ends at once.
+// TestStopDuringAResponse stops the edge while clients read large responses.
+// They get all of them, also one that asked for another file meanwhile, and
+// everything else ends at once.
 func TestStopDuringAResponse(t *testing.T) {
 	t.Parallel()
 	b := newBox(t)
@@ -229,15 +230,17 @@ func TestStopDuringAResponse(t *testing.T) {
 	defer stop()
 	done := make(chan error, 1)
 	go func() { done <- b.edge.Serve(ctx, l, time.Minute) }()
-	waiting, reading := dial(t, address), dial(t, address)
+	waiting, reading, more := dial(t, address), dial(t, address), dial(t, address)
 	if _, _, err := waiting.exchange(http.MethodGet, plainRequest("/")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := io.WriteString(reading.conn, plainRequest("/huge.bin")); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := reading.reader.Peek(1); err != nil {
-		t.Fatal(err)
+	for n, request := range map[*network]string{reading: plainRequest("/huge.bin"), more: plainRequest("/huge.bin") + plainRequest("/")} {
+		if _, err := io.WriteString(n.conn, request); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := n.reader.Peek(1); err != nil {
+			t.Fatal(err)
+		}
 	}
 	stop()
 	_ = waiting.conn.SetDeadline(time.Now().Add(30 * time.Second))
@@ -251,12 +254,19 @@ func TestStopDuringAResponse(t *testing.T) {
 		}
 		return errors.Is(err, syscall.ECONNREFUSED)
 	})
-	_ = reading.conn.SetDeadline(time.Now().Add(50 * time.Second))
-	if _, got, err := reading.receive(http.MethodGet); err != nil || got != body {
-		t.Errorf("%d of %d bytes of the response, error %v", len(got), len(body), err)
+	for _, n := range []*network{reading, more} {
+		_ = n.conn.SetDeadline(time.Now().Add(50 * time.Second))
+		if _, got, err := n.receive(http.MethodGet); err != nil || got != body {
+			t.Errorf("%d of %d bytes of the response, error %v", len(got), len(body), err)
+		}
 	}
-	if _, err := reading.reader.ReadByte(); !errors.Is(err, io.EOF) {
-		t.Errorf("the connection after its response: %v, expected its end", err)
+	if res, got, err := more.receive(http.MethodGet); err != nil || got != "home" || !res.Close {
+		t.Errorf("the second response: %v, %q, error %v", res, got, err)
+	}
+	for _, n := range []*network{reading, more} {
+		if _, err := n.reader.ReadByte(); !errors.Is(err, io.EOF) {
+			t.Errorf("the connection after its responses: %v, expected its end", err)
+		}
 	}
 	if err := <-done; err != nil {
 		t.Errorf("the edge stopped: %v", err)

@@ -174,6 +174,17 @@ func TestConnectionsOfAClientAreBounded(t *testing.T) {
 	}
 }
 
+func TestTooFewFiles(t *testing.T) {
+	t.Parallel()
+	for connections, want := range map[int]bool{16: false, 1 << 30: true} {
+		b := newBox(t, func(c *Config) { c.Connections = connections })
+		b.edge.checkFiles()
+		if got := strings.Contains(b.log.String(), "ulimit"); got != want {
+			t.Errorf("%d connections: the log is %q", connections, b.log.String())
+		}
+	}
+}
+
 func TestTimesOfResponses(t *testing.T) {
 	t.Parallel()
 	for size, want := range map[int64]time.Duration{
