@@ -12,7 +12,7 @@ import (
 func Clip(s string) string {
 	const most = 80
 	if len(s) <= most {
-		return s
+		return strings.ToValidUTF8(s, "")
 	}
 	return strings.ToValidUTF8(s[:most], "") + "…"
 }

@@ -72,6 +72,10 @@ type Plan struct {
 	// Notes are sentences for the log about settings in the repository that
 	// Troy does not support.
 	Notes []string
+	// Files has the name of the configuration file that decides a field, for
+	// each of "install", "build", "test" and "output" that one decides. Settings
+	// have no effect on these.
+	Files map[string]string
 	// Config are the parts of configuration files that contain the site's
 	// rules.
 	Config []rules.ConfigFile
@@ -142,6 +146,7 @@ func Decide(fsys fs.FS, s Settings) (Plan, error) {
 	p := Plan{
 		Root: root, InstallRoot: found.installRoot, Test: test.value, Environment: file.environment,
 		Node: found.node, Manager: found.manager, ManagerVersion: found.managerVersion, Lockfile: found.lockfile,
+		Files:     file.decides(),
 		Workspace: found.workspace, Generator: found.generator, Notes: file.notes, AllowSecrets: file.allowSecrets,
 	}
 	if p.Config, err = rulesIn(fsys, root); err != nil {

@@ -96,6 +96,17 @@ func (c config) leavesBuild() bool {
 		c.test == choice{} && len(c.environment) == 0
 }
 
+// decides returns the file's name for each field of Settings that it decides.
+func (c config) decides() map[string]string {
+	files := map[string]string{}
+	for field, choice := range map[string]choice{"install": c.install, "build": c.command, "test": c.test, "output": c.output} {
+		if choice.said {
+			files[field] = choice.by
+		}
+	}
+	return files
+}
+
 func parseTroy(data []byte, name, dir string) (config, *troy.Error) {
 	var f troyFile
 	if e := decode(data, &f, true); e != nil {

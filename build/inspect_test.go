@@ -5,8 +5,10 @@ import (
 	"bytes"
 	"context"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/build"
@@ -34,6 +36,15 @@ func tarOf(t *testing.T, contents map[string]string) []byte {
 func TestInspect(t *testing.T) {
 	temp := t.TempDir()
 	t.Setenv("TMPDIR", temp)
+	stale, fresh := filepath.Join(temp, "troy-inspect-1"), filepath.Join(temp, "troy-inspect-2")
+	for _, dir := range []string{stale, fresh} {
+		if err := os.MkdirAll(filepath.Join(dir, "src"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chtimes(stale, time.Time{}, time.Now().Add(-2*time.Hour)); err != nil {
+		t.Fatal(err)
+	}
 	source := tarOf(t, map[string]string{
 		"package.json": `{"devDependencies":{"astro":"5"},"scripts":{"build":"astro build"}}`, "package-lock.json": "{}", "docs/index.html": "<h1>Docs</h1>",
 	})
@@ -63,7 +74,7 @@ func TestInspect(t *testing.T) {
 	if _, err := build.Inspect(gone, bytes.NewReader(source), build.Settings{}); err == nil {
 		t.Error("a cancelled inspection succeeds")
 	}
-	if left, err := os.ReadDir(temp); err != nil || len(left) > 0 {
-		t.Errorf("%v is left, %v", left, err)
+	if left, err := os.ReadDir(temp); err != nil || len(left) != 1 || left[0].Name() != filepath.Base(fresh) {
+		t.Errorf("%v is left, %v; expected only what another process may use", left, err)
 	}
 }

@@ -1,6 +1,7 @@
 package intake
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -45,12 +46,16 @@ type AccessPassword struct {
 }
 
 // SetAccessPassword adds a password to a pipeline's site, or changes it, which
-// ends the sessions that began with it.
+// ends the sessions that began with it. It returns Moved if the site's
+// passwords have another salt than w.
 func (in *Intake) SetAccessPassword(ctx context.Context, pipeline uuid.UUID, w AccessPassword, actor string) error {
 	if err := CheckAccessName(w.Name); err != nil {
 		return err
 	}
 	return in.protect(ctx, pipeline, Change{Action: AccessPasswordSet, Subject: w.Name, Actor: actor}, w.Salt, func(q *queries.Queries, a *protected) error {
+		if !bytes.Equal(a.salt, w.Salt) {
+			return troy.Errorf(troy.Moved, "another password was set at the same moment; try again")
+		}
 		if !slices.Contains(a.passwords, w.Name) && len(a.passwords) >= maxAccessPasswords {
 			return troy.Errorf(troy.Conflict, "the site has %d passwords; no more are allowed", len(a.passwords))
 		}
@@ -67,14 +72,21 @@ func (in *Intake) SetAccessPassword(ctx context.Context, pipeline uuid.UUID, w A
 // sessions that began with it. It returns NotFound if the password does not
 // exist.
 func (in *Intake) RemoveAccessPassword(ctx context.Context, pipeline uuid.UUID, name, actor string) error {
-	return in.protect(ctx, pipeline, Change{Action: AccessPasswordRemove, Subject: troy.Clip(name), Actor: actor}, nil, func(q *queries.Queries, a *protected) error {
+	if CheckAccessName(name) != nil {
+		return noAccessPassword(name)
+	}
+	return in.protect(ctx, pipeline, Change{Action: AccessPasswordRemove, Subject: name, Actor: actor}, nil, func(q *queries.Queries, a *protected) error {
 		n, err := q.AccessPasswordRemove(ctx, pipeline, name)
 		if err == nil && n == 0 {
-			err = troy.Errorf(troy.NotFound, "the site has no password %q", troy.Clip(name))
+			err = noAccessPassword(name)
 		}
 		a.passwords = slices.DeleteFunc(a.passwords, func(p string) bool { return p == name })
 		return err
 	})
+}
+
+func noAccessPassword(name string) error {
+	return troy.Errorf(troy.NotFound, "the site has no password %q", troy.Clip(name))
 }
 
 // AllowNetwork lets visitors from a network see a pipeline's site, and keeps
@@ -124,7 +136,8 @@ func (in *Intake) Unprotect(ctx context.Context, pipeline uuid.UUID, actor strin
 // protected is the protection of a site during a change.
 type protected struct {
 	networks, passwords []string
-	off                 bool // everyone may see the site, as the caller wished
+	salt                []byte // of all passwords
+	off                 bool   // everyone may see the site, as the caller wished
 }
 
 // errUnchanged ends a change that is in effect already, without a trace.
@@ -132,7 +145,7 @@ var errUnchanged = errors.New("nothing changed")
 
 // protect changes the protection of a pipeline's site in one transaction with
 // its entry in the audit trail and the work that applies it. salt is only for a
-// site that was never protected.
+// site that never had a password.
 func (in *Intake) protect(ctx context.Context, pipeline uuid.UUID, change Change, salt []byte, f func(*queries.Queries, *protected) error) error {
 	_, err := in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
 		if err := notInDeletion(p); err != nil {
@@ -152,7 +165,7 @@ func (in *Intake) protect(ctx context.Context, pipeline uuid.UUID, change Change
 		if err != nil {
 			return err
 		}
-		a := protected{networks: row.Networks}
+		a := protected{networks: row.Networks, salt: row.Salt}
 		for _, w := range list {
 			a.passwords = append(a.passwords, w.Name)
 		}

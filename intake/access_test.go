@@ -68,6 +68,8 @@ func TestProtect(t *testing.T) {
 		t.Errorf("the audit trail is %q", got)
 	}
 
+	wantKind(t, w.in.SetAccessPassword(w.ctx(), p.ID, intake.AccessPassword{Name: "salted", Salt: []byte("another"), Sealed: []byte("x")}, "ada"), troy.Moved, "try again")
+
 	// The bounds.
 	for i := range 20 {
 		if err := set(fmt.Sprintf("p%d", i)); err != nil {

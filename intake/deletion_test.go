@@ -67,6 +67,9 @@ func TestRestore(t *testing.T) {
 					t.Errorf("restored to %s without %s: %v", want, kind, err)
 				}
 			}
+			if _, err := w.q.WorkGet(w.ctx(), tasks.TypeThumbnail, p.ID); (err == nil) != live {
+				t.Errorf("restored to %s, live %t, the work of its picture: %v", want, live, err)
+			}
 			if _, err := w.q.WorkGet(w.ctx(), tasks.TypeTeardownStart, p.ID); err == nil {
 				t.Errorf("restored to %s with the deletion's work", want)
 			}
@@ -158,6 +161,13 @@ func TestDuringTheGracePeriod(t *testing.T) {
 	said, err := w.in.RingByHand(w.ctx(), tasks.TypeTeardownStart, p.ID, "token bea")
 	if err != nil || !contains(said, "nothing was rung") {
 		t.Errorf("a ring says %q, %v", said, err)
+	}
+	for _, afresh := range []bool{false, true} {
+		_, err = w.in.HurryWork(w.ctx(), tasks.TypeTeardownStart, p.ID, afresh, "token bea")
+		wantKind(t, err, troy.Conflict, "begins at "+p.DeleteDueAt.UTC().Format(time.RFC3339)+"; to delete it at once: troy pipeline delete blog --now")
+	}
+	if n := w.count("SELECT count(*) FROM audit WHERE action LIKE 'work.%'"); n != 0 {
+		t.Errorf("%d refused rings are recorded", n)
 	}
 	if n := w.count("SELECT count(*) FROM work WHERE subject_id = $1 AND due_at > now() + interval '9 minutes'", p.ID); n != 1 {
 		t.Error("a request during the grace period changed the deletion's work")

@@ -87,7 +87,8 @@ func (in *Intake) ResumeQueue(ctx context.Context, queue, actor string) error {
 
 // HurryWork makes work that waits due at once and describes the result. With
 // afresh, the work also gets all of its attempts and a new deadline. It returns
-// NotFound if there is no such work and Conflict if a worker runs it.
+// NotFound if there is no such work, and Conflict if a worker runs it or it is
+// a deletion that can still be undone.
 func (in *Intake) HurryWork(ctx context.Context, kind string, subject uuid.UUID, afresh bool, actor string) (result string, err error) {
 	action, hurry := WorkRing, (*queries.Queries).WorkHurry
 	if afresh {
@@ -100,6 +101,9 @@ func (in *Intake) HurryWork(ctx context.Context, kind string, subject uuid.UUID,
 			return troy.Errorf(troy.NotFound, "there is no such work: it is done, or it was never requested")
 		}
 		if err != nil {
+			return err
+		}
+		if err := refuseGrace(ctx, q, w); err != nil {
 			return err
 		}
 		n, err := hurry(q, ctx, kind, subject)
@@ -120,6 +124,22 @@ func (in *Intake) HurryWork(ctx context.Context, kind string, subject uuid.UUID,
 	}
 	in.bell.Ask(tasks.QueueOf(kind))
 	return result, nil
+}
+
+// refuseGrace returns Conflict if the work is a deletion in its grace period,
+// which does not begin earlier.
+func refuseGrace(ctx context.Context, q *queries.Queries, w queries.Work) error {
+	if w.Kind != tasks.TypeTeardownStart {
+		return nil
+	}
+	p, err := q.PipelineGet(ctx, w.SubjectID)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return err
+	}
+	if p.DeleteDueAt == nil {
+		return nil
+	}
+	return troy.Errorf(troy.Conflict, "the deletion of the pipeline %s begins at %s; to delete it at once: troy pipeline delete %s --now", p.Name, minute(*p.DeleteDueAt), p.Slug)
 }
 
 func rungResult(ctx context.Context, q *queries.Queries, w queries.Work) (string, error) {

@@ -74,7 +74,11 @@ func (in *Intake) SetVariable(ctx context.Context, pipeline uuid.UUID, name stri
 // not exist.
 func (in *Intake) RemoveVariable(ctx context.Context, pipeline uuid.UUID, name string) error {
 	_, err := in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
-		n, err := q.VariableRemove(ctx, pipeline, name)
+		var n int64
+		var err error
+		if CheckVariableName(name) == nil {
+			n, err = q.VariableRemove(ctx, pipeline, name)
+		}
 		if err == nil && n == 0 {
 			err = troy.Errorf(troy.NotFound, "the pipeline %s has no variable %q", p.Slug, troy.Clip(name))
 		}

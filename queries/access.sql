@@ -10,9 +10,11 @@ SELECT name, changed_at FROM access_passwords WHERE pipeline_id = @pipeline_id O
 
 -- name: AccessChange :one
 -- Begins a change. The caller has locked the pipeline, and changes networks
--- or passwords in the same transaction.
+-- or passwords in the same transaction. The first salt stays, so that all
+-- passwords share it.
 INSERT INTO access (pipeline_id, salt) VALUES (@pipeline_id, @salt)
-ON CONFLICT (pipeline_id) DO UPDATE SET generation = access.generation + 1, changed_at = now()
+ON CONFLICT (pipeline_id) DO UPDATE SET generation = access.generation + 1, changed_at = now(),
+    salt = CASE WHEN access.salt = '' THEN excluded.salt ELSE access.salt END
 RETURNING *;
 
 -- name: AccessSetNetworks :exec

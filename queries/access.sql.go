@@ -14,12 +14,14 @@ import (
 
 const accessChange = `-- name: AccessChange :one
 INSERT INTO access (pipeline_id, salt) VALUES ($1, $2)
-ON CONFLICT (pipeline_id) DO UPDATE SET generation = access.generation + 1, changed_at = now()
+ON CONFLICT (pipeline_id) DO UPDATE SET generation = access.generation + 1, changed_at = now(),
+    salt = CASE WHEN access.salt = '' THEN excluded.salt ELSE access.salt END
 RETURNING pipeline_id, scope, networks, salt, generation, applied, changed_at, applied_at
 `
 
 // Begins a change. The caller has locked the pipeline, and changes networks
-// or passwords in the same transaction.
+// or passwords in the same transaction. The first salt stays, so that all
+// passwords share it.
 func (q *Queries) AccessChange(ctx context.Context, pipelineID uuid.UUID, salt []byte) (Access, error) {
 	row := q.db.QueryRow(ctx, accessChange, pipelineID, salt)
 	var i Access

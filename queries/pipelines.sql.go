@@ -990,6 +990,7 @@ WITH moved AS (
     INSERT INTO work (kind, subject_id)
     SELECT 'pipeline:provision', moved.id FROM moved WHERE moved.status = 'provision_request'
     UNION ALL SELECT 'retention', moved.id FROM moved
+    UNION ALL SELECT 'pipeline:thumbnail', moved.id FROM moved WHERE moved.live_deployment_id IS NOT NULL
     UNION ALL SELECT 'forge:catch-up', moved.id FROM moved WHERE moved.repository_full_name IS NOT NULL
     UNION ALL SELECT 'purge', moved.id FROM moved WHERE EXISTS (SELECT 1 FROM purges g WHERE g.pipeline_id = moved.id AND g.done_at IS NULL)
     ON CONFLICT (kind, subject_id) DO UPDATE

@@ -94,7 +94,8 @@ const workAgain = `-- name: WorkAgain :execrows
 UPDATE work
 SET lease_until = NULL, cause = $1,
     attempt = CASE WHEN $2::bool THEN attempt ELSE 0 END,
-    since = CASE WHEN $3::bool THEN now() ELSE since END,
+    since = CASE WHEN NOT $3::bool THEN since
+        WHEN requested = $4 THEN now() + make_interval(secs => $5::float8) ELSE now() END,
     due_at = CASE WHEN requested = $4 THEN now() + make_interval(secs => $5::float8) ELSE now() END,
     ring_id = CASE WHEN requested = $4 THEN $6::uuid END,
     ring_gen = coalesce((SELECT generation FROM bell), 1),
@@ -115,8 +116,8 @@ type WorkAgainParams struct {
 }
 
 // Ends a claim and makes the row due later, or at once if the work was
-// requested again meanwhile. A failed attempt counts. A fresh start resets
-// the time of the request. Keeps a ring that is still to come because asynq
+// requested again meanwhile. A failed attempt counts. A fresh start counts as
+// requested when it is due, so that the wait does not use up the deadline. Keeps a ring that is still to come because asynq
 // retries the same task.
 func (q *Queries) WorkAgain(ctx context.Context, arg WorkAgainParams) (int64, error) {
 	result, err := q.db.Exec(ctx, workAgain,

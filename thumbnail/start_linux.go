@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/troy-iaas/troy"
 )
 
 const (
@@ -24,8 +26,13 @@ const (
 	endTime = 5 * time.Second
 )
 
-// start runs Chromium until stop is called or the context ends.
-func (b *Browser) start(ctx context.Context) (c *conn, stop func(), err error) {
+// preferred makes a program, given by the following arguments, the first that
+// the kernel ends when the machine runs out of memory (proc_pid_oom_score_adj(5)).
+const preferred = `echo 1000 >/proc/self/oom_score_adj; exec "$@"`
+
+// start runs Chromium until stop is called, the context ends, or it uses more
+// than maxMemory; then stop returns TooLarge.
+func (b *Browser) start(ctx context.Context) (c *conn, stop func() error, err error) {
 	commands, write, err := os.Pipe()
 	if err != nil {
 		return nil, nil, err
@@ -34,7 +41,7 @@ func (b *Browser) start(ctx context.Context) (c *conn, stop func(), err error) {
 	if err != nil {
 		return nil, nil, errors.Join(err, commands.Close(), write.Close())
 	}
-	cmd := exec.CommandContext(ctx, b.bwrap, b.args()...) //nolint:gosec // the operator's program
+	cmd := exec.CommandContext(ctx, "/bin/sh", append([]string{"-c", preferred, "sh", b.bwrap}, b.args()...)...) //nolint:gosec // the operator's program
 	cmd.Env, cmd.Dir = []string{"PATH=/usr/bin:/bin"}, "/"
 	cmd.ExtraFiles = []*os.File{commands, results} // 3 and 4, as the pipe of DevTools expects
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
@@ -63,11 +70,27 @@ func (b *Browser) start(ctx context.Context) (c *conn, stop func(), err error) {
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("run %s: %w", b.bwrap, err), write.Close(), read.Close())
 	}
-	return newConn(read, write), func() {
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	kill := func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	watched, unwatch := context.WithCancel(ctx)
+	exceeded, watching := false, make(chan struct{})
+	go func() {
+		defer close(watching)
+		watchMemory(watched, cmd.Process.Pid, func() {
+			exceeded = true
+			kill()
+		})
+	}()
+	return newConn(read, write), func() error {
+		unwatch()
+		<-watching
+		kill()
 		<-ended
 		_ = write.Close()
 		_ = read.Close()
+		if exceeded {
+			return troy.Errorf(troy.TooLarge, "the page used more than %d MiB of memory", maxMemory>>20)
+		}
+		return nil
 	}, nil
 }
 

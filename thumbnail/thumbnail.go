@@ -76,7 +76,8 @@ func New(path string) (*Browser, error) {
 }
 
 // Take returns a JPEG of the first page of a host, of at most MaxBytes. Chromium
-// and all that it started have ended when Take returns.
+// and all that it started have ended when Take returns. It returns
+// TooLarge if the page uses too much memory.
 func (b *Browser) Take(ctx context.Context, host string, answers Answers) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, takeTime)
 	defer cancel()
@@ -84,9 +85,11 @@ func (b *Browser) Take(ctx context.Context, host string, answers Answers) ([]byt
 	if err != nil {
 		return nil, fmt.Errorf("start Chromium: %w", err)
 	}
-	defer stop()
 	p := &page{conn: c, host: host, answers: answers, places: make(chan struct{}, fetches), loaded: make(chan struct{})}
 	shot, err := p.take(ctx)
+	if exceeded := stop(); exceeded != nil {
+		err = exceeded
+	}
 	if err != nil {
 		return nil, fmt.Errorf("take a picture of %s: %w", host, err)
 	}

@@ -129,6 +129,15 @@ func (s *server) setAccessPassword(ctx context.Context, p queries.Pipeline, name
 	if s.deps.Secrets == nil {
 		return troy.Errorf(troy.Unavailable, "passwords can't be stored: TROY_SECRET_KEY is not set")
 	}
+	err := s.sealAccessPassword(ctx, p, name, text, actor)
+	if troy.KindOf(err) == troy.Moved {
+		// Another password came first, so the site has its salt, which stays.
+		err = s.sealAccessPassword(ctx, p, name, text, actor)
+	}
+	return err
+}
+
+func (s *server) sealAccessPassword(ctx context.Context, p queries.Pipeline, name, text, actor string) error {
 	row, _, ok, err := intake.Protection(ctx, s.q, p.ID)
 	if err != nil {
 		return err

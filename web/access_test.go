@@ -54,6 +54,24 @@ func TestAccess(t *testing.T) {
 			t.Errorf("after the password it is %+v", a)
 		}
 	}
+	// A network came first on this site.
+	open := w.create("Open")
+	w.send("POST", "/v1/pipelines/"+open.Slug+"/access/networks", `{"network":"10.0.0.0/8"}`).into(t, 202, nil)
+	var salts []string
+	for range 2 {
+		w.send("PUT", "/v1/pipelines/"+open.Slug+"/access/passwords/client", map[string]string{"password": typed}).into(t, 202, nil)
+		var salt string
+		if err := w.db.QueryRow(t.Context(), "SELECT encode(salt, 'hex') FROM access WHERE pipeline_id = $1", open.ID).Scan(&salt); err != nil {
+			t.Fatal(err)
+		}
+		salts = append(salts, salt)
+	}
+	if salts[0] == "" || salts[0] != salts[1] {
+		t.Errorf("the salts are %q, expected one that stays", salts)
+	}
+	w.exec("DELETE FROM pipelines WHERE id = $1", open.ID)
+	w.exec("DELETE FROM audit WHERE pipeline_id = $1", open.ID)
+
 	// What is stored is sealed, and has the password's hash and a key.
 	var stored []byte
 	if err := w.db.QueryRow(t.Context(), "SELECT secret FROM access_passwords").Scan(&stored); err != nil {
@@ -155,6 +173,7 @@ func TestAccessRefuses(t *testing.T) {
 		{"PUT", "/passwords/-x", good, 400, "invalid", "name", "lower-case letters"},
 		{"PUT", "/passwords/" + strings.Repeat("x", 41), good, 400, "invalid", "name", "at most 40"},
 		{"DELETE", "/passwords/client", nil, 404, "not_found", "", "no password"},
+		{"DELETE", "/passwords/%00", nil, 404, "not_found", "", "no password"},
 		{"POST", "/networks", `{"network":"203.0.113.1/24"}`, 400, "invalid", "network", "expected 203.0.113.0/24"},
 		{"POST", "/networks", `{"network":"0.0.0.0/0"}`, 400, "invalid", "network", "every address"},
 		{"POST", "/networks", `{}`, 400, "invalid", "network", "expected one such as"},

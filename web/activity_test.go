@@ -76,6 +76,7 @@ func TestActivity(t *testing.T) {
 	// What is refused is not recorded.
 	w.send("POST", "/v1/tokens", `{"name":"ci","role":"king"}`).refused(t, 400, "invalid", "role", "")
 	w.send("DELETE", "/v1/pipelines/blog/variables/API_KEY", nil).refused(t, 404, "not_found", "", "")
+	w.send("DELETE", "/v1/pipelines/blog/variables/%00", nil).refused(t, 404, "not_found", "", "no variable")
 
 	all := w.activity("", 200, w.admin)
 	want := []string{

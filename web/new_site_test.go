@@ -180,6 +180,8 @@ func TestDropAFolderInABrowser(t *testing.T) {
 	if got := w.paths(d); got != "index.html 4\nnew.html 1" {
 		t.Errorf("the site has\n%s", got)
 	}
+	w.goLive(pipeline{ID: p.ID}, d.ID)
+	b.shows("#done", "Live at")
 	b.eventually("the console has the refusals alone", func() bool {
 		said := b.said.String()
 		b.said.clear()
@@ -190,6 +192,16 @@ func TestDropAFolderInABrowser(t *testing.T) {
 		}
 		return true
 	})
+
+	// The session ends after the release was accepted.
+	b.do(chromedp.Navigate(w.server.URL + "/new"))
+	b.drop(folder(t, "third", map[string]string{"index.html": "home"}))
+	b.eventually("a slug is suggested", func() bool { return b.number(`Number(document.getElementById("slug").value === "third")`) == 1 })
+	b.do(chromedp.Click("#publish"))
+	w.newest(b, "third", 1)
+	b.shows("#step", "Waiting")
+	w.exec("DELETE FROM sessions")
+	b.shows("#done", "Deployment #1 was accepted")
 }
 
 // slow lets the tab send so many bytes a second; -1 means no limit.

@@ -116,6 +116,9 @@ func TestActivityInABrowser(t *testing.T) {
 	b.shows("#activity", hostile)
 	b.do(chromedp.SendKeys("#a-search", "ONERROR"))
 	b.eventually("one entry is found", func() bool { return b.number(`document.querySelectorAll("#activity .entry").length`) == 1 })
+	b.eventually("the export has the search", func() bool {
+		return b.number(`Number(document.getElementById("activity-export").search.includes("search=ONERROR"))`) == 1
+	})
 	w.send("DELETE", "/v1/pipelines/blog/lock", nil).into(t, 200, nil)
 	w.send("POST", "/v1/pipelines/blog/lock", map[string]string{"reason": hostile + " again"}).into(t, 200, nil)
 	b.shows("#activity", "again")

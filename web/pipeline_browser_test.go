@@ -21,6 +21,8 @@ func TestPipelineInABrowser(t *testing.T) {
 	second := w.released(p, "two")
 	w.goLive(p, second.ID)
 	b.signIn(w, w.admin, "/pipelines/blog")
+	b.do(script(`Object.defineProperty(navigator, "clipboard", {value: undefined}), true`), chromedp.Click(".quiet.copy")) // as over plain HTTP
+	b.shows(".quiet.copy", "Copied")
 
 	b.do(chromedp.Click("details.menu summary.button:not(.primary):not(.quiet)"), chromedp.SendKeys("#reason", "freeze"), chromedp.Submit("#reason"))
 	b.shows("main", "Locked by token test-admin")

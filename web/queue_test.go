@@ -138,6 +138,9 @@ func TestRingAndRetryWork(t *testing.T) {
 	if w.count(due, 0, true) != 1 {
 		t.Error("the retried work is not due, or has not all of its attempts")
 	}
+	if a := w.visit("POST", "/queue/actions/ring", url.Values{"kind": {"\x00"}, "subject": {p.ID.String()}}, w.session(w.admin)); a.status != 404 {
+		t.Errorf("ringing an unknown kind answers %d: %s", a.status, a.body)
+	}
 	w.exec("UPDATE work SET ring_id = NULL, lease_until = now() + interval '1 minute'")
 	other := w.token(credentials.Deployer, w.create("Other").ID)
 	for _, action := range []string{"ring", "retry"} {

@@ -153,7 +153,7 @@ func (r *repositories) inspect(ctx context.Context, provider troy.Provider, name
 		return found, forgeFailed(err)
 	default:
 		found.Detected = &dashboard.Detected{
-			Generator: plan.Generator, Root: plan.Root, Install: plan.Install, Build: plan.Build, Test: plan.Test, Outputs: plan.Outputs, Why: plan.Why, Notes: plan.Notes,
+			Generator: plan.Generator, Root: plan.Root, Install: plan.Install, Build: plan.Build, Test: plan.Test, Outputs: plan.Outputs, Why: plan.Why, Notes: plan.Notes, Files: plan.Files,
 		}
 	}
 	return found, nil

@@ -65,7 +65,7 @@ func (s *shelf) Archive(_ context.Context, r forge.Repository, _ string) (io.Rea
 
 func newShelf() *shelf {
 	astro := map[string]string{"package.json": `{"devDependencies":{"astro":"5"},"scripts":{"build":"astro build"}}`, "package-lock.json": "{}", "docs/index.html": "x"}
-	return &shelf{files: map[string]map[string]string{"team/blog": astro, "team/empty": {"README.md": "x"}, "team/secret": {"index.html": "x"}, "other/shop": astro}}
+	return &shelf{files: map[string]map[string]string{"team/blog": astro, "team/empty": {"README.md": "x"}, "team/secret": {"index.html": "x", "troy.toml": "[build]\ncommand = \"make\"\n"}, "other/shop": astro}}
 }
 
 type repositoriesAnswer struct {
@@ -186,6 +186,9 @@ func TestImportARepository(t *testing.T) {
 	if page := get("/new/repository?provider=github&repository=team/empty"); !strings.Contains(page, "found nothing to build") {
 		t.Errorf("the page is\n%s", page)
 	}
+	if page := get("/new/repository?provider=github&repository=team/secret"); !strings.Contains(page, "set by troy.toml") || !strings.Contains(page, `<input id="build" readonly name="build" value="make"`) || strings.Count(page, " readonly") != 1 {
+		t.Errorf("what troy.toml decides can be changed:\n%s", page)
+	}
 	form := url.Values{
 		"key": {"k1"}, "provider": {"github"}, "repository": {"team/blog"}, "branch": {"main"}, "root": {""}, "name": {"My <b>"}, "slug": {"blog"},
 		"install": {"npm ci"}, "found-install": {"npm ci"}, "build": {"npm run site"}, "found-build": {"npm run build"}, "test": {""}, "found-test": {""}, "output": {"dist"}, "found-output": {"dist"},
@@ -201,6 +204,16 @@ func TestImportARepository(t *testing.T) {
 	}
 	if n := w.count("SELECT count(*) FROM pipelines"); n != 1 {
 		t.Errorf("there are %d pipelines after failures", n)
+	}
+	for name, says := range map[string]string{"install": "set install = &#34;&#34;", "build": "set command = &#34;&#34;", "output": "enter a dot"} {
+		kept := form.Get(name)
+		form.Set(name, "")
+		form.Set("found-"+name, "detected")
+		if a := w.visit("POST", "/new/repository", form, cookie); a.status != 400 || !strings.Contains(string(a.body), says) {
+			t.Errorf("without %s the answer is %d:\n%s", name, a.status, a.body)
+		}
+		form.Set(name, kept)
+		form.Set("found-"+name, map[string]string{"install": "npm ci", "build": "npm run build", "output": "dist"}[name])
 	}
 	form.Set("output", "dist")
 	for range 2 { // sent twice, it is carried out once

@@ -161,6 +161,7 @@ func TestSignInsAreRecorded(t *testing.T) {
 		t.Fatalf("revoking answers %d", a.status)
 	}
 	w.visit("POST", "/login", url.Values{"token": {"wrong"}}, "", from)
+	w.session(w.admin, header("User-Agent", "b\xe9"))
 	for what, query := range map[string]string{
 		"the sign-in":    "action = 'session.create' AND actor = 'token test-viewer' AND subject = 'Firefox on Linux' AND detail = 'by token' AND remote = '192.0.2.1'",
 		"the revocation": "action = 'session.revoke' AND actor = 'token test-admin' AND subject = 'token test-viewer' AND detail = 'Firefox on Linux'",

@@ -171,6 +171,8 @@ func TestSettingsPage(t *testing.T) {
 		t.Errorf("a token that may not touch the pipeline is listed:\n%s", a.body)
 	}
 	form = filled(t, a, "token-revoke") // the newest
+	refused(send("token-revoke", form), 400, "Type test-deployer to confirm")
+	form.Set("confirm", "test-deployer")
 	saved(send("token-revoke", form), "access")
 	holds("the revocation", "SELECT count(*) FROM audit WHERE action = 'token.revoke' AND subject = 'test-deployer' AND actor = 'token test-admin'")
 	refused(send("token-revoke", form), 404, "revoked already")

@@ -48,7 +48,7 @@ func TestDeletionWaitsForItsGrace(t *testing.T) {
 		w.deps.Bell.Ask(tasks.QueueQuick)
 		eventually(t, func() bool {
 			row, err := r.teardownWork(id)
-			return err == nil && row.Epoch != before.Epoch && row.LeaseUntil == nil && time.Until(row.DueAt) > 50*time.Minute && row.Attempt == 0
+			return err == nil && row.Epoch != before.Epoch && row.LeaseUntil == nil && time.Until(row.DueAt) > 50*time.Minute && row.Attempt == 0 && time.Until(row.Since) > 50*time.Minute
 		}, func() string { return what + " did not come back later" })
 		p, err := r.q.PipelineGet(t.Context(), id)
 		if err != nil || p.Status != troy.ScheduledForDeletion || p.DeleteDueAt == nil {

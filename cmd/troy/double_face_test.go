@@ -71,7 +71,7 @@ func (d *double) queueList(r *http.Request) (answer, error) {
 	now := time.Now()
 	blog := d.pipelines[1]
 	list := []client.Work{
-		{Kind: "deployment:build", Queue: "builds", Pipeline: "blog", PipelineID: &blog.ID, Number: new(int64(7)), State: "running", Why: "a worker is at it", Attempts: 1, Since: now.Add(-time.Minute), DueAt: now, LeaseUntil: new(now.Add(5 * time.Second))},
+		{Kind: "deployment:build", Queue: "builds", Pipeline: "blog", PipelineID: &blog.ID, Number: new(int64(7)), State: "running", Why: "a worker runs it", Attempts: 1, Since: now.Add(-time.Minute), DueAt: now, LeaseUntil: new(now.Add(5 * time.Second))},
 		{Kind: "pipeline:deploy", Queue: "quick", Pipeline: "shop", State: "waiting", Why: "all workers of the queue are busy", Position: new(int64(3)), Since: now, DueAt: now},
 		{Kind: "pipeline:teardown-start", Queue: "quick", Pipeline: "old", State: "failing", Why: "the last attempt failed", Attempts: 4, Cause: "Rate exceeded \x1b]0;evil\x07", Since: now, DueAt: now.Add(90 * time.Second)},
 		{Kind: "retention", Queue: "quick", State: "later", Why: "it is due later", Since: now, DueAt: now.Add(time.Hour)},

@@ -127,6 +127,7 @@ func (d *Dashboard) entries(v *visit, f activityFilter) (activityNowView, error)
 // action is in alone.
 var did = map[string]string{ //nolint:gosec // no credentials
 	"pipeline.configure": "changed", "pipeline.lock": "locked the pipeline", "pipeline.unlock": "unlocked the pipeline", "pipeline.purge": "purged old assets",
+	"pipeline.delete-now": "ended the grace period of the deletion",
 	"access.password-set": "set the site’s password", "access.password-remove": "removed the site’s password", "access.allow": "let in visitors from",
 	"access.disallow": "removed the network", "access.off": "let everyone see the site",
 	"variable.set": "set the variable", "variable.remove": "removed the variable", "deployment.cancel": "cancelled the deployment",
@@ -136,7 +137,7 @@ var did = map[string]string{ //nolint:gosec // no credentials
 }
 
 // alone are the actions whose words need no name after them.
-var alone = map[string]bool{"pipeline.lock": true, "pipeline.unlock": true, "pipeline.purge": true, "session.create": true}
+var alone = map[string]bool{"pipeline.lock": true, "pipeline.unlock": true, "pipeline.purge": true, "pipeline.delete-now": true, "session.create": true}
 
 func viewEntry(a lists.Activity) happenedView {
 	v := happenedView{Activity: a, Tone: "idle", What: did[a.Action]}

@@ -1,14 +1,21 @@
 package dashboard
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/web/lists"
 )
 
 func TestAfterSignInOnlyLocalPathsAreGoneTo(t *testing.T) {
@@ -20,6 +27,35 @@ func TestAfterSignInOnlyLocalPathsAreGoneTo(t *testing.T) {
 		if got := localPath(next); got != want {
 			t.Errorf("from %q people go to %q, want %q", next, got, want)
 		}
+	}
+}
+
+// TestActionsHaveWords reads the actions of the audit trail from their source.
+func TestActionsHaveWords(t *testing.T) {
+	t.Parallel()
+	file, err := parser.ParseFile(token.NewFileSet(), "../../intake/audit.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, decl := range file.Decls {
+		constants, ok := decl.(*ast.GenDecl)
+		if !ok || constants.Tok != token.CONST {
+			continue
+		}
+		for _, spec := range constants.Specs {
+			for _, value := range spec.(*ast.ValueSpec).Values {
+				action, err := strconv.Unquote(value.(*ast.BasicLit).Value)
+				group, _, _ := strings.Cut(action, ".")
+				if err != nil || did[action] == "" || !slices.Contains(lists.Actions(), group) {
+					t.Errorf("%s has the words %q, and its group is among the filters: %t (%v)", action, did[action], slices.Contains(lists.Actions(), group), err)
+				}
+				found++
+			}
+		}
+	}
+	if found == 0 {
+		t.Error("no actions were found")
 	}
 }
 

@@ -198,7 +198,7 @@ func place(after string) (time.Time, uuid.UUID, error) {
 	if after == "" {
 		return time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC), uuid.Max, nil
 	}
-	bad := troy.Errorf(troy.Invalid, "it is not the next of a page before").At("after")
+	bad := troy.Errorf(troy.Invalid, "expected the address of a page of this list").At("after")
 	text, err := base64.RawURLEncoding.DecodeString(after)
 	if err != nil {
 		return time.Time{}, uuid.Nil, bad

@@ -253,7 +253,7 @@ func (d *Dashboard) deploymentPage(v *visit, n *nowView) error {
 	if text := v.r.URL.Query().Get("before"); text != "" {
 		before, err := strconv.ParseInt(text, 10, 64)
 		if err != nil || before < 0 {
-			return troy.Errorf(troy.Invalid, "it is not the next of a page before").At("before")
+			return troy.Errorf(troy.Invalid, "expected the address of a page of this list").At("before")
 		}
 		args.Before, n.First = &before, "/pipelines/"+n.Slug
 	}

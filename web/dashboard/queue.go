@@ -14,6 +14,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/credentials"
+	"github.com/troy-iaas/troy/tasks"
 	"github.com/troy-iaas/troy/web/lists"
 )
 
@@ -276,14 +277,21 @@ func (d *Dashboard) doQueue(v *visit, name string, form url.Values) error {
 	return troy.Errorf(troy.NotFound, "there is no action %q", troy.Clip(name))
 }
 
+func noWork() error {
+	return troy.Errorf(troy.NotFound, "there is no such work: it is done, or it was never requested")
+}
+
 func (d *Dashboard) doWork(v *visit, name string, form url.Values) error {
 	subject, err := uuid.Parse(form.Get("subject"))
 	if err != nil {
 		return troy.Errorf(troy.Invalid, "the form names no work; open the page again").At("subject")
 	}
+	if _, ok := tasks.PolicyOf(form.Get("kind")); !ok {
+		return noWork()
+	}
 	w, err := d.q.WorkGet(v.ctx(), form.Get("kind"), subject)
 	if errors.Is(err, pgx.ErrNoRows) || err == nil && !v.who.All() && (w.PipelineID == nil || !v.who.Sees(*w.PipelineID)) {
-		return troy.Errorf(troy.NotFound, "there is no such work: it is done, or it was never requested")
+		return noWork()
 	}
 	if err != nil {
 		return fmt.Errorf("read %s of %s: %w", troy.Clip(form.Get("kind")), subject, err)

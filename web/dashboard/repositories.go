@@ -55,6 +55,8 @@ type Detected struct {
 	Outputs   []string `json:"outputs"`
 	Why       string   `json:"why"`
 	Notes     []string `json:"notes,omitempty"`
+	// Files has the file that decides a field, for each that one decides.
+	Files map[string]string `json:"-"` // Why says it, too
 }
 
 // repositoriesView is a search for a repository, as a page or a part of one.
@@ -92,6 +94,7 @@ type connectView struct {
 	FoundInstall, FoundBuild string
 	FoundTest, FoundOutput   string
 	Generator, Why           string
+	Files                    map[string]string // the file that decides a field
 }
 
 // inspect looks into the repository that a query or a form names.
@@ -111,7 +114,7 @@ func (d *Dashboard) inspect(v *visit, form url.Values) (connectView, error) {
 		if len(p.Outputs) == 1 {
 			view.FoundOutput = p.Outputs[0]
 		}
-		view.Generator, view.Why = p.Generator, p.Why
+		view.Generator, view.Why, view.Files = p.Generator, p.Why, p.Files
 	}
 	view.Install, view.Build, view.Test, view.Output = view.FoundInstall, view.FoundBuild, view.FoundTest, view.FoundOutput
 	return view, nil
@@ -150,7 +153,7 @@ func (d *Dashboard) repositoryConnect(v *visit) error {
 	}
 	settings, err := changed(form)
 	if err != nil {
-		return err
+		return d.connectFailed(v, form, err)
 	}
 	p, err := d.deps.Intake.CreatePipeline(onceOf(v, form), intake.NewPipeline{
 		Name: form.Get("name"), Slug: form.Get("slug"), Provision: true, Build: settings, Repository: &intake.Repository{
@@ -168,13 +171,22 @@ func (d *Dashboard) repositoryConnect(v *visit) error {
 }
 
 // changed returns the settings of a form that differ from what was detected.
-// Troy detects the others again for each commit.
+// Troy detects the others again for each commit. The error is Invalid if a
+// detected field is empty, because an empty setting means to detect it.
 func changed(form url.Values) ([]byte, error) {
 	settings := map[string]string{}
 	for _, name := range []string{"install", "build", "test", "output"} {
-		if value := strings.TrimSpace(form.Get(name)); value != form.Get("found-"+name) {
-			settings[name] = value
+		value := strings.TrimSpace(form.Get(name))
+		switch {
+		case value == form.Get("found-"+name):
+			continue
+		case value == "" && name == "output":
+			return nil, troy.Errorf(troy.Invalid, "the output folder is empty, so it would be detected again; to publish the root folder, enter a dot").At(name)
+		case value == "":
+			key := strings.Replace(name, "build", "command", 1)
+			return nil, troy.Errorf(troy.Invalid, "the %s command is empty, so it would be detected again; to skip it, set %s = \"\" under [build] in troy.toml", name, key).At(name)
 		}
+		settings[name] = value
 	}
 	text, err := json.Marshal(settings)
 	if err != nil {

@@ -177,7 +177,13 @@ func (d *Dashboard) revokeToken(v *visit, _ queries.Pipeline, form url.Values) e
 	if err != nil {
 		return troy.Errorf(troy.Invalid, "the form names no token; open the page again")
 	}
-	_, err = d.deps.Intake.RevokeToken(v.ctx(), id, v.who.Actor())
+	t, err := d.q.TokenGet(v.ctx(), id)
+	if err == nil && form.Get("confirm") != t.Name {
+		return troy.Errorf(troy.Invalid, "type %s to confirm that the token is to be revoked; nothing was done", t.Name).At("confirm")
+	}
+	if err == nil {
+		_, err = d.deps.Intake.RevokeToken(v.ctx(), id, v.who.Actor())
+	}
 	if errors.Is(err, pgx.ErrNoRows) {
 		return troy.Errorf(troy.NotFound, "the token was revoked already")
 	}

@@ -208,5 +208,5 @@ func (l Lists) Export(ctx context.Context, f ActivityFilter, who credentials.Hol
 
 // Actions are the groups of actions and the actions that filters offer.
 func Actions() []string {
-	return []string{StatusAction, "pipeline", "deployment", "variable", "queue", "work", "token", "app"}
+	return []string{StatusAction, "pipeline", "deployment", "variable", "access", "queue", "work", "token", "session", "app"}
 }

@@ -166,7 +166,7 @@ func (r workReader) running(ctx context.Context) ([]Work, error) {
 			Kind: row.Kind, SubjectID: row.SubjectID, DueAt: row.DueAt, Since: row.Since, Attempt: row.Attempt, Cause: row.Cause,
 			PipelineID: row.PipelineID, Slug: row.Slug, DeploymentNumber: row.DeploymentNumber,
 		})
-		w.State, w.Why, w.LeaseUntil, w.ClaimedAt = Running, "a worker is at it", utc(row.LeaseUntil), utc(row.ClaimedAt)
+		w.State, w.Why, w.LeaseUntil, w.ClaimedAt = Running, "a worker runs it", utc(row.LeaseUntil), utc(row.ClaimedAt)
 		if r.who.Role.May(credentials.Admin) {
 			w.Worker = row.Worker
 		}

@@ -28,11 +28,25 @@ document.addEventListener("htmx:sseMessage", () => {
 });
 addEventListener("pagehide", () => clearTimeout(losing));
 
+// Over plain HTTP browsers have no navigator.clipboard.
+const copied = async (text) => {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const area = Object.assign(document.createElement("textarea"), { value: text, className: "sr", readOnly: true });
+    document.body.append(area);
+    area.select();
+    try {
+      return document.execCommand("copy");
+    } finally {
+      area.remove();
+    }
+  }
+};
 document.addEventListener("click", async (event) => {
   const copy = event.target.closest("[data-copy]");
-  if (copy) {
-    await navigator.clipboard?.writeText(copy.dataset.copy).then(() => (copy.textContent = "Copied"), () => {});
-  }
+  if (copy) copy.textContent = (await copied(copy.dataset.copy)) ? "Copied" : "Can’t copy";
   for (const menu of document.querySelectorAll("details.menu[open]")) {
     if (!menu.contains(event.target)) menu.open = false;
   }

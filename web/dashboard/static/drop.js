@@ -289,6 +289,17 @@
       tell(1, 0);
     });
   };
+  const link = (to, text, name) => Object.assign(document.createElement("a"), { href: to, textContent: text, className: name });
+  const ended = (d, ...head) => {
+    const page = `/pipelines/${pipeline}/deployments/${d.number}`;
+    const big = Object.assign(document.createElement("p"), { className: "big" });
+    const more = Object.assign(document.createElement("p"), { className: "actions" });
+    big.append(...head);
+    if (d.state === "succeeded" && d.url) more.append(link(d.url, "Open the site", "button primary"));
+    more.append(link(page, `Deployment #${d.number}`, "button"), link("/pipelines/" + pipeline, "Pipeline", "button"));
+    done.replaceChildren(big, more);
+    show(done);
+  };
   const follow = async (d) => {
     bar.removeAttribute("value");
     const page = `/pipelines/${pipeline}/deployments/${d.number}`;
@@ -298,18 +309,8 @@
       await wait(pause);
       d = await api("GET", `/${pipeline}/deployments/${d.id}`);
     }
-    const link = (to, text, name) => Object.assign(document.createElement("a"), { href: to, textContent: text, className: name });
-    const head = Object.assign(document.createElement("p"), { className: "big" });
-    const more = Object.assign(document.createElement("p"), { className: "actions" });
-    if (d.state !== "succeeded") {
-      head.textContent = `Deployment #${d.number} is ${d.state}` + (d.cause ? ": " + d.cause : "") + ".";
-    } else {
-      head.append("Live at ", link(d.url || page, d.url || page, "live"));
-      if (d.url) more.append(link(d.url, "Open the site", "button primary"));
-    }
-    more.append(link(page, `Deployment #${d.number}`, "button"), link("/pipelines/" + pipeline, "Pipeline", "button"));
-    done.replaceChildren(head, more);
-    show(done);
+    if (d.state === "succeeded") return ended(d, "Live at ", link(d.url || page, d.url || page, "live"));
+    ended(d, `Deployment #${d.number} is ${d.state}` + (d.cause ? ": " + d.cause : "") + ".");
   };
   const publish = async () => {
     step.textContent = "Creating the pipeline";
@@ -325,7 +326,13 @@
     const release = await api("POST", `/${pipeline}/releases`, { files: site.files.map(({ path, size, sha256 }) => ({ path, size, sha256 })), message: el("message").value });
     await upload(release);
     el("cancel").hidden = true; // from now on it may go live
-    await follow(await api("POST", `/${pipeline}/releases/${release.id}/finalize`, {}));
+    const d = await api("POST", `/${pipeline}/releases/${release.id}/finalize`, {});
+    try {
+      await follow(d);
+    } catch {
+      // It is accepted all the same: published again, it would be made twice.
+      ended(d, `Deployment #${d.number} was accepted. This page can’t follow it any more; look at the deployment.`);
+    }
   };
   const leaving = (event) => event.preventDefault();
   review.addEventListener("submit", async (event) => {
