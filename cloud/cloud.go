@@ -224,9 +224,9 @@ type Cloud struct {
 	Store Store
 	CDN   CDN
 	DNS   DNS
-	// IgnoresRules means that sites are served without their rules (package
-	// site/rules).
-	IgnoresRules bool
+	// Functions means that CloudFront's functions obey the sites' rules
+	// (package site/rules). They don't obey all of them.
+	Functions bool
 	// PropagationDelay is the time between two polls of a distribution that is
 	// changing.
 	PropagationDelay time.Duration

@@ -24,9 +24,9 @@ type TreeReader interface {
 // stores the report. It returns the compiled form for the tree's manifest, or
 // nil if the site has no rules. The error is Invalid if the rules keep the
 // deployment from going live: they are strict and have problems, or they
-// protect a path and the cloud, which ignores rules, would make it public.
-func CompileRules(ctx context.Context, q *queries.Queries, store TreeReader, tree site.Tree, ignored bool) ([]byte, error) {
-	in := rules.Input{}
+// protect a path and the cloud's functions would make it public.
+func CompileRules(ctx context.Context, q *queries.Queries, store TreeReader, tree site.Tree, functions bool) ([]byte, error) {
+	in := rules.Input{Functions: functions}
 	row, err := q.SiteRulesGet(ctx, tree.Deployment, tree.Pipeline)
 	declared := err == nil
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
@@ -50,16 +50,13 @@ func CompileRules(ctx context.Context, q *queries.Queries, store TreeReader, tre
 	if err != nil {
 		return nil, err
 	}
-	if ignored && compiled != nil {
-		out.Report.Add(rules.Problem{Severity: rules.Warning, Code: rules.CodeNotObeyed, Message: "rules are not obeyed on AWS yet"})
-	}
 	if declared || !out.Report.Empty() {
 		if err := storeReport(ctx, q, tree, out.Report); err != nil {
 			return nil, err
 		}
 	}
-	if ignored && out.Rules.Protects() {
-		return nil, troy.Errorf(troy.Invalid, "the site's rules protect a path by Basic-Auth or a role; rules are not obeyed on AWS yet, so it would be public")
+	if functions && out.Rules.Protects() {
+		return nil, troy.Errorf(troy.Invalid, "the site's rules protect a path by Basic-Auth or a role; on AWS it would be public")
 	}
 	return compiled, out.Report.Refusal()
 }

@@ -418,7 +418,7 @@ func (s *server) complete(ctx context.Context, r queries.ReleaseGetRow, publish 
 		return nil
 	}
 	tree := site.Tree{Pipeline: r.PipelineID, Deployment: r.ID}
-	compiled, err := intake.CompileRules(ctx, s.q, s.deps.Store, tree, s.deps.IgnoresRules)
+	compiled, err := intake.CompileRules(ctx, s.q, s.deps.Store, tree, s.deps.Functions)
 	if err == nil {
 		err = s.deps.Store.Seal(ctx, tree, nil, compiled)
 	}

@@ -64,8 +64,8 @@ type Deps struct {
 	Redis  redis.UniversalClient // for Asynqmon
 	Intake *intake.Intake
 	Store  cloud.Store
-	// IgnoresRules means that the cloud serves sites without their rules.
-	IgnoresRules bool
+	// Functions is cloud.Cloud's.
+	Functions bool
 	// Secrets seals pipelines' variables and the credentials of forges. Without
 	// it neither can be stored.
 	Secrets *secret.Sealer

@@ -50,7 +50,7 @@ func (w *Workers) deploy(ctx context.Context, c *claim) error {
 		}
 		var rules []byte // nil keeps those of an earlier deployment's tree
 		if d.TreeID == d.ID {
-			if rules, err = intake.CompileRules(ctx, w.q, w.deps.Cloud.Store, tree, w.deps.Cloud.IgnoresRules); err != nil {
+			if rules, err = intake.CompileRules(ctx, w.q, w.deps.Cloud.Store, tree, w.deps.Cloud.Functions); err != nil {
 				return err
 			}
 		}

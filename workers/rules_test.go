@@ -112,19 +112,27 @@ func TestRulesArePublished(t *testing.T) {
 	}
 }
 
-// TestRulesThatTheCloudIgnores warns, and refuses to publish protected paths.
-func TestRulesThatTheCloudIgnores(t *testing.T) {
+// TestRulesOnFunctions warns about what CloudFront's functions don't obey, and
+// refuses to publish protected paths.
+func TestRulesOnFunctions(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	r.cloud.IgnoresRules = true
+	r.cloud.Functions = true
 	id := r.pipeline("blog")
 	r.requestProvision(id)
 	r.start()
-	warned := r.release(id, map[string]string{"index.html": "one", "_redirects": "/a /"})
+	obeyed := r.release(id, map[string]string{"index.html": "one", "_redirects": "/a /\n/b/* / 302\n"})
+	if d := r.ended(obeyed); d.State != troy.Succeeded {
+		t.Errorf("the deployment is %s: %s", d.State, d.Cause)
+	}
+	if got := r.report(id, obeyed); !got.Clean() || got.Redirects != 2 {
+		t.Errorf("the report is %+v", got)
+	}
+	warned := r.release(id, map[string]string{"index.html": "one", "_headers": "/a\n  X-A: b\n\n/b\n  Set-Cookie: a=b\n"})
 	if d := r.ended(warned); d.State != troy.Succeeded {
 		t.Errorf("the deployment is %s: %s", d.State, d.Cause)
 	}
-	if got := r.report(id, warned); got.Warnings != 1 || got.Problems[0].Code != rules.CodeNotObeyed {
+	if got := r.report(id, warned); got.Warnings != 1 || got.Problems[0].Code != rules.CodeNotObeyed || got.Problems[0].File != "_headers" || got.Problems[0].Line < 4 {
 		t.Errorf("the report is %+v", got)
 	}
 	public := r.release(id, map[string]string{"index.html": "two", "_headers": "/x\n  Basic-Auth: a:b\n"})

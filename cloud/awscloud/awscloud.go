@@ -60,6 +60,6 @@ func New(ctx context.Context, cfg Config, limits site.Limits, propagationDelay t
 	}
 	return cloud.Cloud{
 		Store: NewStore(loaded, cfg, limits), CDN: NewCDN(loaded, cfg), DNS: NewDNS(loaded, cfg), PropagationDelay: propagationDelay,
-		IgnoresRules: true,
+		Functions: true,
 	}, nil
 }

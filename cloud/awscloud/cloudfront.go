@@ -43,7 +43,7 @@ var distributionID = regexp.MustCompile(`^[A-Z0-9]{1,40}$`)
 type CDN struct {
 	cfg           Config
 	client        *cloudfront.Client
-	sites         bucket
+	sites, work   bucket
 	pointers      *pointers
 	invalidations *rate.Limiter
 	logged        sync.Map // ids of distributions that write access logs
@@ -58,8 +58,10 @@ func NewCDN(loaded aws.Config, cfg Config) *CDN {
 			o.EndpointResolverV2 = fixedEndpoint{cfg.Endpoint}
 		}
 	})
+	objects := awsapi.NewS3(loaded, cfg.Config)
 	return &CDN{
-		cfg: cfg, client: cloudfront.NewFromConfig(loaded), sites: bucket{awsapi.Bucket{Client: awsapi.NewS3(loaded, cfg.Config), Name: cfg.SitesBucket}},
+		cfg: cfg, client: cloudfront.NewFromConfig(loaded),
+		sites: bucket{awsapi.Bucket{Client: objects, Name: cfg.SitesBucket}}, work: bucket{awsapi.Bucket{Client: objects, Name: cfg.WorkBucket}},
 		pointers: newPointers(kvs, cfg),
 		// CloudFront accepts one invalidation per second and account.
 		invalidations: rate.NewLimiter(rate.Every(time.Second), 1),
@@ -265,7 +267,8 @@ func (c *CDN) Delete(ctx context.Context, id, etag string) error {
 	return err
 }
 
-// Flip implements cloud.CDN: it moves the pointer, then refreshes the 404 page.
+// Flip implements cloud.CDN: it moves the pointer together with the tree's
+// rules, then refreshes the 404 page.
 // Repeating it changes nothing.
 func (c *CDN) Flip(ctx context.Context, id string, p site.Pointer) error {
 	out, err := c.get(ctx, id)
@@ -276,7 +279,11 @@ func (c *CDN) Flip(ctx context.Context, id string, p site.Pointer) error {
 	if err != nil && !errors.Is(err, cloud.ErrNotFound) {
 		return err
 	}
-	if err := c.pointers.flip(ctx, id, p); err != nil {
+	rules, err := servedOf(ctx, c.work, p)
+	if err != nil {
+		return err
+	}
+	if err := c.pointers.flip(ctx, id, p, rules); err != nil {
 		return err
 	}
 	if before.Deployment == p.Deployment && before.Sequence < p.Sequence {

@@ -23,7 +23,7 @@ import (
 // codeVersion is the version of the functions' code. While two versions of Troy
 // run, the older one does not replace the newer one's code. A test compares it
 // with the code.
-const codeVersion = 4
+const codeVersion = 5
 
 // program is the code of one kind of function.
 type program struct {
@@ -43,9 +43,21 @@ var viewerResponse []byte
 // programs lists the functions of a shard.
 func programs() []program {
 	return []program{
-		{"request", types.EventTypeViewerRequest, viewerRequest, true, "sends a request to the deployment that is live"},
-		{"response", types.EventTypeViewerResponse, viewerResponse, false, "finishes an answer"},
+		{"request", types.EventTypeViewerRequest, plainCode(viewerRequest), true, "sends a request to the deployment that is live"},
+		{"response", types.EventTypeViewerResponse, plainCode(viewerResponse), false, "finishes an answer"},
 	}
+}
+
+// plainCode returns code without lines of comment and without indentation:
+// CloudFront accepts 10 KB.
+func plainCode(code []byte) []byte {
+	var out []byte
+	for line := range bytes.Lines(code) {
+		if line = bytes.TrimLeft(line, " "); !bytes.HasPrefix(line, []byte("//")) {
+			out = append(out, line...)
+		}
+	}
+	return out
 }
 
 // installation distinguishes this installation's functions and origin access

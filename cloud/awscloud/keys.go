@@ -17,6 +17,7 @@ import (
 //	               errors/<reference>/404.html                a distribution's 404 page
 //	work bucket    manifests/<pipeline>/open/<deployment>     a declared tree's manifest until it is sealed
 //	               manifests/<pipeline>/sealed/<deployment>   a sealed tree's manifest
+//	               manifests/<pipeline>/served/<deployment>   what the functions read of its rules
 //
 // Builds on CodeBuild have records/ and builds/ in the work bucket.
 
@@ -36,6 +37,9 @@ func sealedPrefix(pipeline uuid.UUID) string   { return manifestPrefix(pipeline)
 func sealedKey(t site.Tree) string             { return sealedPrefix(t.Pipeline) + t.Deployment.String() }
 func openKey(t site.Tree) string {
 	return manifestPrefix(t.Pipeline) + "open/" + t.Deployment.String()
+}
+func servedKey(t site.Tree) string {
+	return manifestPrefix(t.Pipeline) + "served/" + t.Deployment.String()
 }
 
 // fileKey returns a file's key below its tree. The viewer-request function

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
+	"slices"
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -20,7 +22,8 @@ import (
 )
 
 const (
-	// maxFlips is the maximum number of keys of one UpdateKeys
+	// maxFlips is the maximum number of keys of one UpdateKeys, and of flips
+	// that are written together
 	// (docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/cloudfront-limits.html).
 	maxFlips = 50
 	// maxRaces is how often an update is retried when a writer outside the lock
@@ -36,6 +39,9 @@ type pointerValue struct {
 	Sequence   int64  `json:"s"`
 	Pipeline   string `json:"p"`
 	Deployment string `json:"d,omitempty"`
+	// Program and Keys are the numbers of parts of the tree's rules.
+	Program int `json:"r,omitempty"`
+	Keys    int `json:"n,omitempty"`
 }
 
 // pointers keeps the pointers in a KeyValueStore, under the distributions' ids.
@@ -52,6 +58,7 @@ type pointers struct {
 type flip struct {
 	id     string
 	wanted site.Pointer
+	rules  served
 	remove bool
 	err    error
 	done   bool
@@ -62,8 +69,8 @@ func newPointers(client *cloudfrontkeyvaluestore.Client, cfg Config) *pointers {
 }
 
 // flip moves a pointer unless a later one is in force.
-func (p *pointers) flip(ctx context.Context, id string, wanted site.Pointer) error {
-	return p.do(ctx, &flip{id: id, wanted: wanted})
+func (p *pointers) flip(ctx context.Context, id string, wanted site.Pointer, rules served) error {
+	return p.do(ctx, &flip{id: id, wanted: wanted, rules: rules})
 }
 
 // remove deletes a pointer. It returns nil if there is none.
@@ -132,20 +139,22 @@ func (p *pointers) tryUpdate(ctx context.Context, batch []*flip) error {
 	if err != nil {
 		return awsapi.Failed("read the pointers' store", err)
 	}
-	in := &cloudfrontkeyvaluestore.UpdateKeysInput{KvsARN: &p.store, IfMatch: described.ETag}
 	latest := map[string]*flip{} // the written pointers by distribution
-	inForce := map[string]site.Pointer{}
+	stored, inForce := map[string]pointerValue{}, map[string]site.Pointer{}
 	for _, f := range batch {
 		if f.err != nil {
 			continue
 		}
 		before, known := inForce[f.id]
 		if !known {
-			var err error
-			if before, err = p.get(ctx, f.id); err != nil && !errors.Is(err, cloud.ErrNotFound) {
+			value, err := p.read(ctx, f.id)
+			if err != nil && !errors.Is(err, cloud.ErrNotFound) {
 				return err
 			}
-			inForce[f.id] = before
+			if before, err = value.pointer(); err != nil {
+				return fmt.Errorf("read the pointer of %s: %w", f.id, err)
+			}
+			inForce[f.id], stored[f.id] = before, value
 		}
 		if f.remove {
 			if before != (site.Pointer{}) {
@@ -161,24 +170,71 @@ func (p *pointers) tryUpdate(ctx context.Context, batch []*flip) error {
 			latest[f.id], inForce[f.id] = f, f.wanted
 		}
 	}
+	changes := make([]*change, 0, len(latest))
 	for id, f := range latest {
-		if f.remove {
-			in.Deletes = append(in.Deletes, types.DeleteKeyRequestListItem{Key: aws.String(id)})
-			continue
-		}
-		text, err := encodePointer(f.wanted)
+		c, err := newChange(id, f, stored[id])
 		if err != nil {
 			return err
 		}
-		in.Puts = append(in.Puts, types.PutKeyRequestListItem{Key: aws.String(id), Value: aws.String(text)})
+		changes = append(changes, c)
 	}
-	if len(latest) == 0 {
-		return nil
+	return p.write(ctx, described.ETag, changes)
+}
+
+// change is the part of an UpdateKeys for one distribution.
+type change struct {
+	puts    []types.PutKeyRequestListItem
+	deletes []types.DeleteKeyRequestListItem
+}
+
+// newChange returns the change of a flip. before is the stored pointer.
+func newChange(id string, f *flip, before pointerValue) (*change, error) {
+	c := &change{}
+	var after pointerValue
+	if f.remove {
+		c.deletes = append(c.deletes, types.DeleteKeyRequestListItem{Key: aws.String(id)})
+	} else {
+		after = valueOf(f.wanted, f.rules)
+		text, err := json.Marshal(after)
+		if err != nil {
+			return nil, err
+		}
+		c.puts = append(c.puts, types.PutKeyRequestListItem{Key: aws.String(id), Value: aws.String(string(text))})
+		values := f.rules.values(id, f.wanted)
+		for _, key := range slices.Sorted(maps.Keys(values)) {
+			c.puts = append(c.puts, types.PutKeyRequestListItem{Key: &key, Value: aws.String(values[key])})
+		}
 	}
-	_, err = awsapi.Call(ctx, func(ctx context.Context) (*cloudfrontkeyvaluestore.UpdateKeysOutput, error) {
-		return p.client.UpdateKeys(ctx, in)
-	})
-	return awsapi.Failed("write the pointers", err)
+	for i := after.Program; i < before.Program; i++ {
+		c.deletes = append(c.deletes, types.DeleteKeyRequestListItem{Key: aws.String(programPart(id, i))})
+	}
+	for i := after.Keys; i < before.Keys; i++ {
+		c.deletes = append(c.deletes, types.DeleteKeyRequestListItem{Key: aws.String(keyPart(id, i))})
+	}
+	return c, nil
+}
+
+// write applies the changes, each of them in one call.
+func (p *pointers) write(ctx context.Context, etag *string, changes []*change) error {
+	for len(changes) > 0 {
+		in := &cloudfrontkeyvaluestore.UpdateKeysInput{KvsARN: &p.store, IfMatch: etag}
+		for len(changes) > 0 {
+			c := changes[0]
+			n := len(in.Puts) + len(in.Deletes)
+			if n > 0 && n+len(c.puts)+len(c.deletes) > maxFlips {
+				break
+			}
+			in.Puts, in.Deletes, changes = append(in.Puts, c.puts...), append(in.Deletes, c.deletes...), changes[1:]
+		}
+		out, err := awsapi.Call(ctx, func(ctx context.Context) (*cloudfrontkeyvaluestore.UpdateKeysOutput, error) {
+			return p.client.UpdateKeys(ctx, in)
+		})
+		if err != nil {
+			return awsapi.Failed("write the pointers", err)
+		}
+		etag = out.ETag
+	}
+	return nil
 }
 
 // probe reads the store and a key that does not exist, and tries a write that
@@ -206,37 +262,47 @@ func (p *pointers) probe(ctx context.Context) error {
 
 // get reads a pointer; it returns cloud.ErrNotFound if there is none.
 func (p *pointers) get(ctx context.Context, id string) (site.Pointer, error) {
-	out, err := awsapi.Call(ctx, func(ctx context.Context) (*cloudfrontkeyvaluestore.GetKeyOutput, error) {
-		return p.client.GetKey(ctx, &cloudfrontkeyvaluestore.GetKeyInput{KvsARN: &p.store, Key: &id})
-	})
+	value, err := p.read(ctx, id)
 	if err != nil {
-		return site.Pointer{}, awsapi.Failed("read the pointer of "+id, err)
+		return site.Pointer{}, err
 	}
-	pointer, err := decodePointer(aws.ToString(out.Value))
+	pointer, err := value.pointer()
 	if err != nil {
 		return pointer, fmt.Errorf("read the pointer of %s: %w", id, err)
 	}
 	return pointer, nil
 }
 
-func encodePointer(p site.Pointer) (string, error) {
-	value := pointerValue{Sequence: p.Sequence, Pipeline: p.Pipeline.String()}
+func (p *pointers) read(ctx context.Context, id string) (value pointerValue, err error) {
+	out, err := awsapi.Call(ctx, func(ctx context.Context) (*cloudfrontkeyvaluestore.GetKeyOutput, error) {
+		return p.client.GetKey(ctx, &cloudfrontkeyvaluestore.GetKeyInput{KvsARN: &p.store, Key: &id})
+	})
+	if err != nil {
+		return value, awsapi.Failed("read the pointer of "+id, err)
+	}
+	if err := json.Unmarshal([]byte(aws.ToString(out.Value)), &value); err != nil {
+		return value, fmt.Errorf("read the pointer of %s: %w", id, err)
+	}
+	return value, nil
+}
+
+func valueOf(p site.Pointer, rules served) pointerValue {
+	value := pointerValue{Sequence: p.Sequence, Pipeline: p.Pipeline.String(), Program: len(rules.Program), Keys: len(rules.Keys)}
 	if p.Deployment != uuid.Nil {
 		value.Deployment = p.Deployment.String()
 	}
-	text, err := json.Marshal(value)
-	return string(text), err
+	return value
 }
 
-func decodePointer(text string) (site.Pointer, error) {
-	var value pointerValue
-	if err := json.Unmarshal([]byte(text), &value); err != nil {
-		return site.Pointer{}, err
+// pointer returns the pointer of a value; the zero value has the zero pointer.
+func (v pointerValue) pointer() (site.Pointer, error) {
+	p := site.Pointer{Sequence: v.Sequence}
+	if v == (pointerValue{}) {
+		return p, nil
 	}
-	p := site.Pointer{Sequence: value.Sequence}
 	var err error
-	if p.Pipeline, err = uuid.Parse(value.Pipeline); err == nil && value.Deployment != "" {
-		p.Deployment, err = uuid.Parse(value.Deployment)
+	if p.Pipeline, err = uuid.Parse(v.Pipeline); err == nil && v.Deployment != "" {
+		p.Deployment, err = uuid.Parse(v.Deployment)
 	}
 	return p, err
 }

@@ -258,7 +258,7 @@ func (s *Store) Remove(ctx context.Context, pipeline uuid.UUID, deployments ...u
 	for _, deployment := range deployments {
 		t := site.Tree{Pipeline: pipeline, Deployment: deployment}
 		s.declared.forget(pipeline, deployment)
-		if err := s.work.Remove(ctx, sealedKey(t), openKey(t)); err != nil {
+		if err := s.work.Remove(ctx, sealedKey(t), openKey(t), servedKey(t)); err != nil {
 			return err
 		}
 		if _, err := s.sites.RemoveAll(ctx, treePrefix(t)); err != nil {
@@ -286,6 +286,8 @@ type copies struct {
 	own     *addresses
 	have    map[string]int64
 	holders map[site.Digest][]string
+	// fileNames means that pages have no second key.
+	fileNames bool
 
 	mu      sync.Mutex
 	missing []site.File
@@ -314,7 +316,11 @@ func (s *Store) Seal(ctx context.Context, t site.Tree, carried []site.Carried, r
 	for i, a := range carried {
 		extra[i] = a.File
 	}
-	c := copies{store: s, tree: t, own: addressesOf(m), have: have}
+	plan, err := functionPlan(m)
+	if err != nil {
+		return err
+	}
+	c := copies{store: s, tree: t, own: addressesOf(m), have: have, fileNames: plan.FileNames}
 	if err := c.findHolders(ctx, append(slices.Clip(m.Files), extra...)); err != nil {
 		return err
 	}
@@ -325,7 +331,7 @@ func (s *Store) Seal(ctx context.Context, t site.Tree, carried []site.Carried, r
 		return err
 	}
 	if err := c.run(ctx, m.Files, func(p string) string {
-		key := canonicalKey(p)
+		key := c.canonical(p)
 		if own[key] || own[strings.TrimSuffix(key, "/index.html")] {
 			return "" // the site has its own file there
 		}
@@ -344,7 +350,11 @@ func (s *Store) Seal(ctx context.Context, t site.Tree, carried []site.Carried, r
 		nowhere[f.Path] = true
 	}
 	m.Carried = slices.DeleteFunc(carried, func(a site.Carried) bool { return nowhere[a.Path] })
-	if err := c.removeOthers(ctx, m); err != nil {
+	keys := c.keys(m.Files)
+	if err := s.publishRules(ctx, t, plan, keys, m.Carried); err != nil {
+		return err
+	}
+	if err := c.removeOthers(ctx, keys, m.Carried); err != nil {
 		return err
 	}
 	encoded, err := site.EncodeManifest(m)
@@ -390,7 +400,7 @@ func (c *copies) findHolders(ctx context.Context, files []site.File) error {
 
 // whole reports whether a file is under all keys that it may have.
 func (c *copies) whole(f site.File) bool {
-	canonical := canonicalKey(f.Path)
+	canonical := c.canonical(f.Path)
 	return c.has(fileKey(f.Path)) && (canonical == "" || c.has(canonical))
 }
 
@@ -435,14 +445,33 @@ func (c *copies) lack() error {
 	return &cloud.MissingError{Files: c.missing}
 }
 
-// removeOthers deletes carried assets of an earlier seal that this one does not
-// carry. It is the last check of the tree's objects.
-func (c *copies) removeOthers(ctx context.Context, m site.Manifest) error {
-	for _, f := range m.Files {
-		delete(c.have, fileKey(f.Path))
-		delete(c.have, canonicalKey(f.Path))
+// canonical returns a page's second key, or the empty string.
+func (c *copies) canonical(p string) string {
+	if c.fileNames {
+		return ""
 	}
-	for _, a := range m.Carried {
+	return canonicalKey(p)
+}
+
+// keys returns the keys of the tree's own files.
+func (c *copies) keys(files []site.File) map[string]bool {
+	keys := make(map[string]bool, 2*len(files))
+	for _, f := range files {
+		keys[fileKey(f.Path)] = true
+		if key := c.canonical(f.Path); key != "" {
+			keys[key] = true
+		}
+	}
+	return keys
+}
+
+// removeOthers deletes what an earlier seal left and this one does not have:
+// carried assets and redirects. It is the last check of the tree's objects.
+func (c *copies) removeOthers(ctx context.Context, keys map[string]bool, carried []site.Carried) error {
+	for key := range keys {
+		delete(c.have, key)
+	}
+	for _, a := range carried {
 		delete(c.have, fileKey(a.Path))
 	}
 	var others []string

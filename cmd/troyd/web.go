@@ -106,7 +106,7 @@ func newWeb(cfg config, b *backend, log *slog.Logger) (*http.Server, error) {
 		URL: cfg.URL, SitesScheme: sites.Scheme, SitesPort: port, AppsSecret: cfg.AppsSecret,
 		Limits: cfg.limits(), ReleaseValidity: cfg.UploadsValid, SNSTopics: cfg.SNSTopics,
 	}, web.Deps{
-		DB: b.db, Redis: b.redis, Intake: b.intake(cfg), Store: b.cloud.Store, IgnoresRules: b.cloud.IgnoresRules, Ready: b.ready(false), Secrets: secrets, Stopping: stopping, Log: log,
+		DB: b.db, Redis: b.redis, Intake: b.intake(cfg), Store: b.cloud.Store, Functions: b.cloud.Functions, Ready: b.ready(false), Secrets: secrets, Stopping: stopping, Log: log,
 		Issuer: issuer, Traffic: counts, System: b.overseer(cfg, issuer), Forges: known, Metrics: b.meters, ConfirmTopic: confirm, SNSCertificate: certificate,
 	})
 	if err != nil {

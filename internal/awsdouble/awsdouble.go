@@ -54,7 +54,9 @@ type Config struct {
 	// Fault, if not nil, returns the fault of each call. The SDK's retries of a
 	// call get the same fault as its first attempt.
 	Fault func(Call) Fault
-	Log   *slog.Logger
+	// Ran, if not nil, is called with each run of a function.
+	Ran func(Run)
+	Log *slog.Logger
 }
 
 // Call is a request.

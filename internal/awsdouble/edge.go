@@ -73,7 +73,7 @@ func (e *edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "this distribution is not configured to allow the HTTP request method", http.StatusForbidden)
 		return
 	}
-	seen := view{method: r.Method, uri: r.URL.EscapedPath(), query: r.URL.RawQuery, header: r.Header}
+	seen := view{method: r.Method, uri: r.URL.EscapedPath(), query: r.URL.RawQuery, host: r.Host, header: r.Header}
 	asked := request{URI: seen.uri}
 	for _, f := range config.Functions {
 		if f.Event != "viewer-request" {

@@ -223,8 +223,8 @@ type eventResponse struct {
 
 // view returns a client's request in the functions' form.
 type view struct {
-	method, uri, query string
-	header             http.Header
+	method, uri, query, host string
+	header                   http.Header
 }
 
 func newEvent(distribution string, v view) event {
@@ -233,6 +233,9 @@ func newEvent(distribution string, v view) event {
 	e.Request.Method, e.Request.URI, e.Request.Headers, e.Request.Querystring = v.method, v.uri, map[string]field{}, map[string]field{}
 	for name := range v.header {
 		e.Request.Headers[strings.ToLower(name)] = field{Value: v.header.Get(name)}
+	}
+	if v.host != "" {
+		e.Request.Headers["host"] = field{Value: v.host}
 	}
 	for pair := range strings.SplitSeq(v.query, "&") {
 		name, value, _ := strings.Cut(pair, "=")
@@ -287,6 +290,14 @@ func (e eventResponse) response() response {
 	return r
 }
 
+// Run is a run of a function.
+type Run struct {
+	Code   string            `json:"code"`   // without the import of cf
+	Values map[string]string `json:"values"` // that it read from its KeyValueStore
+	Event  json.RawMessage   `json:"event"`
+	Result json.RawMessage   `json:"result"`
+}
+
 // call runs the live code of a function with its KeyValueStore.
 func (d *Double) call(arn string, e event, out any) error {
 	_, name, _ := strings.Cut(arn, ":function/")
@@ -302,11 +313,15 @@ func (d *Double) call(arn string, e event, out any) error {
 		Store string `xml:"KeyValueStoreAssociations>Items>KeyValueStoreAssociation>KeyValueStoreARN"`
 	}
 	_ = parseConfig(live.config, &config)
+	run := Run{Code: strings.Replace(live.code, "import cf from 'cloudfront';", "", 1), Values: map[string]string{}}
 	vm := goja.New()
 	if err := vm.Set("cf", map[string]any{"kvs": func() any {
 		read := func(key string, answer func(value string, ok bool, resolve, reject func(any) error)) *goja.Promise {
 			promise, resolve, reject := vm.NewPromise()
 			value, ok := d.keyvalue.value(config.Store, key)
+			if ok {
+				run.Values[key] = value
+			}
 			if config.Store == "" || d.keyvalue.broken.Load() {
 				_ = reject(errors.New("the store can't be read"))
 			} else {
@@ -331,12 +346,11 @@ func (d *Double) call(arn string, e event, out any) error {
 	}}); err != nil {
 		return err
 	}
-	text, err := json.Marshal(e)
-	if err != nil {
+	var err error
+	if run.Event, err = json.Marshal(e); err != nil {
 		return err
 	}
-	code := strings.Replace(live.code, "import cf from 'cloudfront';", "", 1)
-	value, err := vm.RunString(code + "\n;(async () => JSON.stringify(await handler(" + string(text) + ")))()")
+	value, err := vm.RunString(run.Code + "\n;(async () => JSON.stringify(await handler(" + string(run.Event) + ")))()")
 	if err != nil {
 		return err
 	}
@@ -344,5 +358,9 @@ func (d *Double) call(arn string, e event, out any) error {
 	if !ok || promise.State() != goja.PromiseStateFulfilled {
 		return fmt.Errorf("the handler did not return: %v", promise.Result())
 	}
-	return json.Unmarshal([]byte(promise.Result().String()), out)
+	run.Result = []byte(promise.Result().String())
+	if d.cfg.Ran != nil {
+		d.cfg.Ran(run)
+	}
+	return json.Unmarshal(run.Result, out)
 }

@@ -46,6 +46,13 @@ func (d *Double) Pointers() map[string]string {
 // them.
 func (d *Double) BreakStores(broken bool) { d.keyvalue.broken.Store(broken) }
 
+// SetValue sets a value of a KeyValueStore, as seen by functions.
+func (d *Double) SetValue(arn, key, value string) {
+	d.keyvalue.mu.Lock()
+	defer d.keyvalue.mu.Unlock()
+	d.keyvalue.of(arn).values[key] = value
+}
+
 // value returns the value that a function reads from its store.
 func (k *keyValueStore) value(arn, key string) (string, bool) {
 	k.mu.Lock()

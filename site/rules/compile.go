@@ -20,6 +20,10 @@ type Input struct {
 	TrailingSlash site.TrailingSlash
 	// Strict makes the report strict.
 	Strict bool
+	// Functions means that CloudFront's functions obey the rules. The linter
+	// then reports those that they don't obey for a tree with Keys objects.
+	Functions bool
+	Keys      int
 }
 
 // Output is what Compile returns.
@@ -52,7 +56,7 @@ type compiler struct {
 	statics, dynamics, headers, dynamicHeaders, denials int
 	seen                                                map[string]bool // paths of Cloudflare's rules
 	ofPath                                              map[string]int  // redirects by path
-	notFoundAt                                          position
+	notFoundAt, spaAt                                   position
 }
 
 // Compile compiles the rules. It never fails: a part that can't be used is a
@@ -97,6 +101,10 @@ func Compile(in Input) Output {
 	slash := c.slash
 	if slash == "" {
 		slash = in.TrailingSlash
+	}
+	// First, because only some problems of a report are listed.
+	if in.Functions && in.Paths != nil {
+		c.lintFunctions(in.Paths, in.Keys)
 	}
 	if in.Paths != nil {
 		c.lint(in.Paths, slash)

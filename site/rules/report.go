@@ -38,7 +38,7 @@ const (
 	CodeShadowed      = "shadowed"       // an earlier rule matches first
 	CodeShadowedFile  = "shadowed-file"  // a file answers first
 	CodeTargetMissing = "target-missing" // the target is a 404
-	CodeNotObeyed     = "not-obeyed"     // this installation does not obey rules
+	CodeNotObeyed     = "not-obeyed"     // AWS does not obey this rule
 )
 
 // Problem is one problem of a line.
@@ -83,16 +83,6 @@ const maxProblems = 100
 // Empty reports whether there is nothing to report: no rules and no problems.
 func (r Report) Empty() bool {
 	return r.Redirects == 0 && r.Headers == 0 && r.Errors == 0 && r.Warnings == 0
-}
-
-// Add adds a problem about the whole site.
-func (r *Report) Add(p Problem) {
-	if p.Severity == Error {
-		r.Errors++
-	} else {
-		r.Warnings++
-	}
-	r.Problems = append([]Problem{p}, r.Problems...)
 }
 
 // Omitted returns the number of problems that are only counted.

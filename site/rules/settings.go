@@ -46,7 +46,7 @@ func (c *compiler) setting(at position, key string, value any) {
 		}
 		c.slash = policy
 	case "spa":
-		s.SPA = c.flag(at, key, value)
+		s.SPA, c.spaAt = c.flag(at, key, value), at
 	case "clean_urls":
 		if v, ok := value.(bool); ok {
 			s.CleanURLs = &v

@@ -3,6 +3,7 @@ package rules
 import (
 	"bytes"
 	"fmt"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/troy-iaas/troy"
@@ -38,6 +39,7 @@ func FromTree(m site.Manifest, read func(site.File) ([]byte, error), in Input) (
 		in.TrailingSlash = m.TrailingSlash
 	}
 	in.Paths = site.NewPathSet(m.Files)
+	in.Keys = TreeKeys(m.Files)
 	return Compile(in), nil
 }
 
@@ -50,6 +52,18 @@ func notText(content []byte) int {
 		}
 	}
 	return 0
+}
+
+// TreeKeys returns the number of objects of a tree on AWS, where pages have
+// two.
+func TreeKeys(files []site.File) int {
+	n := len(files)
+	for _, f := range files {
+		if strings.HasSuffix(f.Path, ".html") {
+			n++
+		}
+	}
+	return n
 }
 
 // Policy returns the trailing slash policy that troy.toml sets, or "".
