@@ -148,7 +148,7 @@ var errUnchanged = errors.New("nothing changed")
 // site that never had a password.
 func (in *Intake) protect(ctx context.Context, pipeline uuid.UUID, change Change, salt []byte, f func(*queries.Queries, *protected) error) error {
 	_, err := in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
-		if err := notInDeletion(p); err != nil {
+		if err := notInDeletion(p, Protecting); err != nil {
 			return err
 		}
 		if in.cfg.NoProtection != "" && change.Action != AccessOff {

@@ -61,7 +61,7 @@ func deployCommit(ctx context.Context, q *queries.Queries, p queries.Pipeline, c
 	if _, err := q.DeploymentCreate(ctx, queries.DeploymentCreateParams{
 		ID: id, TreeID: id, PipelineID: p.ID, Kind: troy.Automated, Branch: p.RepositoryBranch, CommitSha: optional(commit), Cause: cause, Actor: actor,
 	}); err != nil {
-		return queries.Deployment{}, guarded(ctx, q, p.ID, Deploy, err)
+		return queries.Deployment{}, guarded(ctx, q, p.ID, Build, err)
 	}
 	return q.DeploymentGet(ctx, id)
 }
@@ -71,6 +71,9 @@ func deployCommit(ctx context.Context, q *queries.Queries, p queries.Pipeline, c
 func (in *Intake) Retry(ctx context.Context, pipeline, id uuid.UUID, actor string) (queries.Deployment, error) {
 	var made queries.Deployment
 	_, err := in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
+		if err := notInDeletion(p, Retrying); err != nil {
+			return err
+		}
 		if err := refuseLocked(p); err != nil {
 			return err
 		}
@@ -88,7 +91,7 @@ func (in *Intake) Retry(ctx context.Context, pipeline, id uuid.UUID, actor strin
 		case d.Kind == troy.Automated:
 			again, err := buildAgain(ctx, q, d, cause, actor)
 			if err != nil {
-				return guarded(ctx, q, p.ID, Deploy, err)
+				return guarded(ctx, q, p.ID, Retrying, err)
 			}
 			remember(ctx, again)
 			made, err = q.DeploymentGet(ctx, again)

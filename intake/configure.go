@@ -46,7 +46,7 @@ type RepositoryChange struct {
 // Conflict if the pipeline is being deleted.
 func (in *Intake) Configure(ctx context.Context, pipeline uuid.UUID, c Configuration) (queries.Pipeline, error) {
 	after, err := in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
-		if err := notInDeletion(p); err != nil {
+		if err := notInDeletion(p, Configuring); err != nil {
 			return err
 		}
 		if c.Check != nil {
@@ -112,9 +112,10 @@ func (c Configuration) repository(after queries.PipelineConfigureParams) string 
 	return said
 }
 
-func notInDeletion(p queries.Pipeline) error {
+// notInDeletion refuses an action on a pipeline that is being deleted.
+func notInDeletion(p queries.Pipeline, a Action) error {
 	if p.Status.InDeletion() {
-		return troy.Errorf(troy.Conflict, "the pipeline %s is %s, so its configuration can't change", p.Name, p.Status)
+		return Refuse(p, a)
 	}
 	return nil
 }

@@ -152,10 +152,20 @@ func TestDuringTheGracePeriod(t *testing.T) {
 	wantKind(t, err, troy.Conflict, "(requested by token ana); the deletion begins at "+p.DeleteDueAt.UTC().Format(time.RFC3339)+"; to undo it: troy restore blog; to delete at once: troy pipeline delete blog --now")
 	_, err = w.in.Finalize(w.ctx(), w.release(p))
 	wantKind(t, err, troy.Conflict, "does not allow releases; the deletion begins at")
-	_, err = w.in.Lock(w.ctx(), p.ID, "why", "token bea")
-	wantKind(t, err, troy.Conflict, "Scheduled for Deletion")
-	_, err = w.in.RequestProvision(w.ctx(), p.ID, "token bea")
-	wantKind(t, err, troy.Conflict, "does not allow provisioning")
+	for what, do := range map[string]func() error{
+		"provisioning":                 func() error { _, err := w.in.RequestProvision(w.ctx(), p.ID, "token bea"); return err },
+		"retries":                      func() error { _, err := w.in.Retry(w.ctx(), p.ID, uuid.New(), "token bea"); return err },
+		"rollbacks":                    func() error { _, err := w.in.Rollback(w.ctx(), p.ID, uuid.Nil, "token bea"); return err },
+		"promotions":                   func() error { _, err := w.in.Promote(w.ctx(), p.ID, uuid.New(), "token bea"); return err },
+		"locks":                        func() error { _, err := w.in.Lock(w.ctx(), p.ID, "why", "token bea"); return err },
+		"purges":                       func() error { _, err := w.in.Purge(w.ctx(), p.ID, "", "token bea"); return err },
+		"changes to its configuration": func() error { _, err := w.in.Configure(w.ctx(), p.ID, intake.Configuration{}); return err },
+		"changes to its variables":     func() error { return w.in.SetVariable(w.ctx(), p.ID, "NAME", []byte("v"), false) },
+	} {
+		err := do()
+		wantKind(t, err, troy.Conflict, "which does not allow "+what+"; the deletion begins at")
+		wantKind(t, err, troy.Conflict, "; to undo it: troy restore blog")
+	}
 	_, err = w.in.CreatePipeline(w.ctx(), intake.NewPipeline{Name: "Blog", Slug: "blog"}, "token bea")
 	wantKind(t, err, troy.Conflict, "taken")
 	said, err := w.in.RingByHand(w.ctx(), tasks.TypeTeardownStart, p.ID, "token bea")

@@ -63,8 +63,8 @@ func (in *Intake) Finalize(ctx context.Context, f Finalization) (queries.Deploym
 }
 
 func finalize(ctx context.Context, q *queries.Queries, p queries.Pipeline, r queries.ReleaseGetRow, f Finalization) error {
-	if p.Status.InDeletion() {
-		return Refuse(p, Deploy)
+	if err := notInDeletion(p, Deploy); err != nil {
+		return err
 	}
 	if f.Publish {
 		if err := refuseLocked(p); err != nil {
@@ -177,8 +177,12 @@ type choose func(q *queries.Queries, p queries.Pipeline) (queries.Deployment, er
 func (in *Intake) republish(ctx context.Context, pipeline uuid.UUID, what troy.DeploymentKind, actor string, target choose) (queries.Deployment, error) {
 	var made queries.Deployment
 	_, err := in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
-		if p.Status.InDeletion() {
-			return Refuse(p, GoBack)
+		asked := GoBack
+		if what == troy.Promotion {
+			asked = Promoting
+		}
+		if err := notInDeletion(p, asked); err != nil {
+			return err
 		}
 		d, err := target(q, p)
 		if err != nil {
@@ -268,8 +272,8 @@ func deployment(ctx context.Context, q *queries.Queries, pipeline, id uuid.UUID,
 func (in *Intake) CancelDeployment(ctx context.Context, pipeline, id uuid.UUID, actor string) (queries.Deployment, error) {
 	var d queries.Deployment
 	_, err := in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
-		if p.Status.InDeletion() {
-			return Refuse(p, Cancel)
+		if err := notInDeletion(p, Cancel); err != nil {
+			return err
 		}
 		remember(ctx, id)
 		before, err := deployment(ctx, q, pipeline, id, "")

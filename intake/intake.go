@@ -99,11 +99,19 @@ type Action string
 
 // The actions, as messages name them.
 const (
-	Provision Action = "provisioning"
-	Deploy    Action = "releases"
-	GoBack    Action = "rollbacks"
-	Cancel    Action = "cancelling a deployment"
-	Delete    Action = "deletion"
+	Provision        Action = "provisioning"
+	Deploy           Action = "releases"
+	Build            Action = "builds"
+	Retrying         Action = "retries"
+	GoBack           Action = "rollbacks"
+	Promoting        Action = "promotions"
+	Cancel           Action = "cancelling a deployment"
+	Delete           Action = "deletion"
+	Locking          Action = "locks"
+	Configuring      Action = "changes to its configuration"
+	SettingVariables Action = "changes to its variables"
+	Protecting       Action = "changes to who may see its site"
+	Purging          Action = "purges"
 )
 
 // Allowed lists the actions that a status allows.

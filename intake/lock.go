@@ -36,7 +36,7 @@ func (in *Intake) Lock(ctx context.Context, pipeline uuid.UUID, reason, actor st
 		return queries.Pipeline{}, err
 	}
 	p, err := in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
-		if err := notInDeletion(p); err != nil {
+		if err := notInDeletion(p, Locking); err != nil {
 			return err
 		}
 		if err := refuseLocked(p); err != nil {

@@ -20,7 +20,7 @@ const maxPurges = 1000
 // remove the live deployment's own files.
 func (in *Intake) Purge(ctx context.Context, pipeline uuid.UUID, path, actor string) (queries.Pipeline, error) {
 	return in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
-		if err := notInDeletion(p); err != nil {
+		if err := notInDeletion(p, Purging); err != nil {
 			return err
 		}
 		if err := q.PurgesCover(ctx, p.ID, path); err != nil {

@@ -42,7 +42,7 @@ func (in *Intake) SetVariable(ctx context.Context, pipeline uuid.UUID, name stri
 		return troy.Errorf(troy.Invalid, "%s is set by Troy itself in every build; choose another name", name).At("name")
 	}
 	_, err := in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
-		if err := notInDeletion(p); err != nil {
+		if err := notInDeletion(p, SettingVariables); err != nil {
 			return err
 		}
 		others, err := q.VariableUsage(ctx, pipeline, name)

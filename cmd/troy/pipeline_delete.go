@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/client"
 )
 
@@ -55,9 +56,26 @@ func pipelineDelete(ctx context.Context, a *app, pipeline string, yes, now bool)
 	return a.printPipeline(ctx, c, p)
 }
 
-// deletes says when the deletion of a pipeline begins, who requested it, and
-// how to undo it.
-func (a *app) deletes(p client.Pipeline, now time.Time) string {
+// restorable reports whether the deletion of a pipeline can be undone.
+func restorable(p client.Pipeline) bool {
+	return p.Deletion != nil && p.Deletion.DueAt != nil
+}
+
+// refuseDeleting returns a Conflict error if a pipeline is being deleted. The
+// server refuses too, but checking first saves reading the folder.
+func refuseDeleting(p client.Pipeline) error {
+	if !p.Status.InDeletion() {
+		return nil
+	}
+	undo := ""
+	if restorable(p) {
+		undo = "; to undo the deletion: troy restore " + p.Slug
+	}
+	return troy.Errorf(troy.Conflict, "the pipeline %s is %s, which does not allow releases%s", p.Slug, p.Status, undo)
+}
+
+// deletion says when the deletion of a pipeline begins and who requested it.
+func (a *app) deletion(p client.Pipeline, now time.Time) string {
 	d := p.Deletion
 	switch {
 	case d == nil:
@@ -65,5 +83,5 @@ func (a *app) deletes(p client.Pipeline, now time.Time) string {
 	case d.DueAt == nil:
 		return "requested by " + d.By
 	}
-	return fmt.Sprintf("%s, requested by %s; to undo it: troy restore %s", a.out.until(*d.DueAt, now), d.By, p.Slug)
+	return fmt.Sprintf("%s, requested by %s", a.out.until(*d.DueAt, now), d.By)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -32,7 +33,7 @@ func newPipelineList(a *app) *cobra.Command {
 func pipelineList(ctx context.Context, a *app, status string, limit int) error {
 	if status != "" {
 		if _, err := troy.ParseStatus(status); err != nil {
-			return troy.Errorf(troy.Invalid, "%w", err).At("--status")
+			return unknownStatus(status, err)
 		}
 	}
 	c, err := a.connect()
@@ -52,6 +53,19 @@ func pipelineList(ctx context.Context, a *app, status string, limit int) error {
 	}
 	a.pipelineTable(pipelines)
 	return nil
+}
+
+// unknownStatus returns the error for a status that does not exist, with the one
+// that was probably meant, or with all.
+func unknownStatus(status string, err error) error {
+	var names []string
+	for _, s := range troy.RowStatuses() {
+		names = append(names, string(s))
+	}
+	if near := nearest(strings.ReplaceAll(status, " ", "_"), names); near != "" {
+		return troy.Errorf(troy.Invalid, "%w; did you mean %s?", err, near).At("--status")
+	}
+	return troy.Errorf(troy.Invalid, "%w; expected one of: %s", err, strings.Join(names, ", ")).At("--status")
 }
 
 func (a *app) pipelineTable(pipelines []client.Pipeline) {

@@ -69,8 +69,11 @@ func (a *app) printPipeline(ctx context.Context, c *client.Client, p client.Pipe
 		locked = fmt.Sprintf("by %s: %s", l.By, l.Reason)
 	}
 	next := ""
-	if needsProvisioning(p) != "" {
+	switch {
+	case needsProvisioning(p) != "":
 		next = "troy pipeline provision " + p.Slug
+	case restorable(p):
+		next = "troy restore " + p.Slug
 	}
 	if p.QueuePosition != nil {
 		position = fmt.Sprint(*p.QueuePosition)
@@ -82,7 +85,7 @@ func (a *app) printPipeline(ctx context.Context, c *client.Client, p client.Pipe
 		{"Cause", p.Cause},
 		{"Next", next},
 		{"Locked", locked},
-		{"Deletion", a.deletes(p, now)},
+		{"Deletion", a.deletion(p, now)},
 		{"In queue", position},
 		{"URL", p.URL},
 		{"Live", numberOf(ctx, c, p.ID.String(), p.LiveDeploymentID)},

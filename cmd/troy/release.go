@@ -88,6 +88,9 @@ func release(ctx context.Context, a *app, path string, o releaseOptions) error {
 	if err != nil {
 		return err
 	}
+	if err := refuseDeleting(p); err != nil {
+		return err
+	}
 	if err := refuseLocked(p); err != nil && !o.noPublish {
 		return err
 	}

@@ -159,8 +159,8 @@ func whatIsWrong(p client.Pipeline) string {
 // onItsWay says what a pipeline that is not at rest is doing.
 func (a *app) onItsWay(p client.Pipeline, now time.Time) string {
 	text := "since " + a.out.when(p.UpdatedAt, now)
-	if d := p.Deletion; d != nil && d.DueAt != nil {
-		return "to be deleted " + a.deletes(p, now)
+	if restorable(p) {
+		return fmt.Sprintf("to be deleted %s; to undo it: troy restore %s", a.deletion(p, now), p.Slug)
 	}
 	if n := p.Next; n != nil {
 		text = fmt.Sprintf("deployment %d is %s since %s: %s", n.Number, strings.ToLower(n.State.String()), a.out.when(n.Since, now), describeBrief(*n))

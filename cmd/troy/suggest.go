@@ -49,16 +49,34 @@ func sameLetters(a, b string) bool {
 
 // unknownCommand returns the error for a command that does not exist.
 func unknownCommand(parent *cobra.Command, name string) error {
-	var names []string
+	var names, inGroups []string
 	for _, c := range parent.Commands() {
-		if c.IsAvailableCommand() {
-			names = append(names, c.Name())
+		if !c.IsAvailableCommand() {
+			continue
+		}
+		names = append(names, c.Name())
+		for _, verb := range c.Commands() {
+			if verb.Name() == name {
+				inGroups = append(inGroups, verb.CommandPath())
+			}
 		}
 	}
 	if near := nearest(name, names); near != "" {
 		return fmt.Errorf("%s has no command %q; did you mean %s?", parent.CommandPath(), name, near)
 	}
+	if len(inGroups) > 0 {
+		return fmt.Errorf("%s has no command %q; did you mean %s?", parent.CommandPath(), name, alternatives(inGroups))
+	}
 	return fmt.Errorf("%s has no command %q (see %s --help)", parent.CommandPath(), name, parent.CommandPath())
+}
+
+// alternatives joins names with commas and "or".
+func alternatives(names []string) string {
+	last := len(names) - 1
+	if last < 1 {
+		return strings.Join(names, "")
+	}
+	return strings.Join(names[:last], ", ") + " or " + names[last]
 }
 
 // noSuch returns the error for an unknown subcommand.

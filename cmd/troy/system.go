@@ -19,7 +19,7 @@ func newSystem(a *app) *cobra.Command {
 		Long: `Show the server itself: versions, the findings of cheap checks with what to do,
 the workers and what they run, the installations at forges, who may sign in, and
 what is kept. It needs an admin's token for all pipelines.`,
-		Args: arguments(0),
+		Args: noSuch,
 		RunE: func(cmd *cobra.Command, _ []string) error { return system(cmd.Context(), a) },
 	}
 	cmd.AddCommand(newSystemUsers(a), newSystemStorage(a))

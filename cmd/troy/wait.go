@@ -46,7 +46,7 @@ func (w *waiting) check() error {
 // needsProvisioning returns what has to be done before anything of the pipeline
 // can go live, or "".
 func needsProvisioning(p client.Pipeline) string {
-	if !p.Status.CanBecome(troy.ProvisionRequest) {
+	if p.Status.InDeletion() || !p.Status.CanBecome(troy.ProvisionRequest) {
 		return ""
 	}
 	return fmt.Sprintf("the pipeline %s is %s, so nothing goes live until it is provisioned; run: troy pipeline provision %s", p.Slug, p.Status, p.Slug)
