@@ -181,7 +181,7 @@ func TestFailedFlush(t *testing.T) {
 		t.Fatalf("the log is %q", log)
 	}
 	if old.add(Seen{Path: "/", Status: 200}) {
-		t.Error("a request is counted where nobody writes it")
+		t.Error("a request is counted although nothing writes the counts")
 	}
 	add()
 	ended, cancel := context.WithCancel(t.Context())

@@ -46,7 +46,7 @@ func (d *Dashboard) oidcFinish(v *visit) error {
 	}
 	defer done()
 	if d.failures.tooMany(address) {
-		// Whoever fails this often must not make Troy ask the issuer.
+		// An address with this many failures must not make Troy ask the issuer.
 		return d.showTooMany(v, next)
 	}
 	person, err := d.deps.Issuer.Finish(v.ctx(), attempt, v.r.URL.Query())
