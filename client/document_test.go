@@ -250,6 +250,7 @@ func calls(c *Client, id uuid.UUID) map[string]func(context.Context) error {
 		},
 		"System":          func(ctx context.Context) error { return second(c.System(ctx)) },
 		"Users":           func(ctx context.Context) error { return drain(c.Users(ctx)) },
+		"SignOutUser":     func(ctx context.Context) error { return c.SignOutUser(ctx, id) },
 		"Sessions":        func(ctx context.Context) error { return second(c.Sessions(ctx)) },
 		"RevokeSession":   func(ctx context.Context) error { return c.RevokeSession(ctx, id.String()) },
 		"Storage":         func(ctx context.Context) error { return drain(c.Storage(ctx)) },

@@ -109,6 +109,12 @@ type User struct {
 	Expired bool `json:"expired"`
 }
 
+// SignOutUser ends all sessions of a user. It needs an admin's token for all
+// pipelines.
+func (c *Client) SignOutUser(ctx context.Context, id uuid.UUID) error {
+	return c.do(ctx, call{method: http.MethodDelete, path: "/v1/users/" + id.String()}, nil)
+}
+
 // Users yields the users, the last sign-in first. It ends after the first error.
 func (c *Client) Users(ctx context.Context) iter.Seq2[User, error] {
 	type page struct {

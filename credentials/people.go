@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -11,7 +12,9 @@ import (
 	"unicode"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
+	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/queries"
 )
 
@@ -24,7 +27,9 @@ const (
 	// maxSubject is the longest id of a person (OpenID Connect Core 1.0 §2).
 	maxSubject = 255
 	maxTidy    = 200
-	maxAttempt = 3500 // bytes of the cookie; browsers keep 4096
+	// maxFullName is how much of a full name a person's name has.
+	maxFullName = 80
+	maxAttempt  = 3500 // bytes of the cookie; browsers keep 4096
 )
 
 // Person is someone whom an issuer knows.
@@ -44,7 +49,8 @@ func (p Person) Name() string {
 	case p.Email != "":
 		return p.Email
 	case p.FullName != "":
-		return tidy(p.FullName + " (" + p.Subject + ")")
+		// Cut first, or a long name would push the subject out.
+		return tidy(clipTo(tidy(p.FullName), maxFullName) + " (" + p.Subject + ")")
 	}
 	return tidy(p.Subject)
 }
@@ -55,7 +61,7 @@ var people = uuid.MustParse("6f1f6c1e-8f0e-4f57-9d55-2f0c3f6f6b1a")
 // ID is the person's id, which is the same at each sign-in.
 func (p Person) ID() uuid.UUID { return uuid.NewSHA1(people, []byte(p.Issuer+"\x00"+p.Subject)) }
 
-// tidy makes a short line of a text from outside.
+// tidy makes a short line of a text from outside, with single spaces.
 func tidy(text string) string {
 	text = strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) { // also characters that change the text's direction
@@ -63,7 +69,7 @@ func tidy(text string) string {
 		}
 		return r
 	}, strings.ToValidUTF8(text, ""))
-	return clipTo(strings.TrimSpace(text), maxTidy)
+	return clipTo(strings.Join(strings.Fields(text), " "), maxTidy)
 }
 
 // SignInPerson begins a session of a person and records what the person may do
@@ -101,12 +107,17 @@ func (s Sessions) SignInPerson(w http.ResponseWriter, r *http.Request, p Person,
 	return holder(id, p.Name(), string(p.Role), pipelines, true), s.begin(w, r, id, PersonValid)
 }
 
-// Forget ends the sessions of a person who may no longer sign in.
-func (s Sessions) Forget(ctx context.Context, p Person) error {
-	if _, err := queries.New(s.DB).UserForget(ctx, p.ID()); err != nil {
-		return fmt.Errorf("end the sessions of %s: %w", p.Name(), err)
+// Forget ends all sessions of a person and returns who it was. The error is
+// NotFound if no one with the id has signed in.
+func (s Sessions) Forget(ctx context.Context, id uuid.UUID) (Holder, error) {
+	row, err := queries.New(s.DB).UserForget(ctx, id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Holder{}, troy.Errorf(troy.NotFound, "user not found: %s", id)
 	}
-	return nil
+	if err != nil {
+		return Holder{}, fmt.Errorf("end the sessions of %s: %w", id, err)
+	}
+	return holder(id, row.Name, row.Role, row.Pipelines, true), nil
 }
 
 const attemptCookie = "troy-signin"

@@ -132,7 +132,7 @@ func minutes(d time.Duration) string { return fmt.Sprintf("%.0f minutes", d.Minu
 
 // begin rotates the session: what the browser had before is worth nothing.
 func (s Sessions) begin(w http.ResponseWriter, r *http.Request, token uuid.UUID, valid time.Duration) error {
-	if err := s.end(r); err != nil {
+	if _, err := s.SignOut(r); err != nil && troy.KindOf(err) != troy.NotFound {
 		return err
 	}
 	agent := strings.ToValidUTF8(strings.ReplaceAll(r.UserAgent(), "\x00", ""), "")
@@ -150,22 +150,32 @@ func clipTo(s string, most int) string {
 	return s
 }
 
-func (s Sessions) end(r *http.Request) error {
-	if text, ok := s.textOf(r); ok {
-		if _, err := queries.New(s.DB).SessionEnd(r.Context(), hash(text), nil); err != nil && !errors.Is(err, pgx.ErrNoRows) {
-			return fmt.Errorf("end the session: %w", err)
-		}
+// SignOut ends the browser's session and returns it. The error is NotFound if
+// there is none.
+func (s Sessions) SignOut(r *http.Request) (Session, error) {
+	text, ok := s.textOf(r)
+	if !ok {
+		return Session{}, troy.Errorf(troy.NotFound, "you are not signed in")
 	}
-	return nil
+	return s.endOf(r.Context(), hash(text), nil)
 }
 
-// SignOut ends the browser's session and takes its cookie away.
-func (s Sessions) SignOut(w http.ResponseWriter, r *http.Request) error {
-	err := s.end(r)
-	if err == nil {
-		http.SetCookie(w, s.cookie("troy", "", -time.Second))
+// TakeCookie takes the cookie of its session away from a browser.
+func (s Sessions) TakeCookie(w http.ResponseWriter) {
+	http.SetCookie(w, s.cookie("troy", "", -time.Second))
+}
+
+// endOf ends a session, of any token or of one. The error is NotFound if there
+// is none.
+func (s Sessions) endOf(ctx context.Context, sum []byte, only *uuid.UUID) (Session, error) {
+	row, err := queries.New(s.DB).SessionEnd(ctx, sum, only)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Session{}, troy.Errorf(troy.NotFound, "the session has ended already")
 	}
-	return err
+	if err != nil {
+		return Session{}, fmt.Errorf("end a session: %w", err)
+	}
+	return Session{ID: hex.EncodeToString(sum), Holder: holder(row.ID, row.Name, row.Role, row.Pipelines, row.Person), CreatedAt: row.CreatedAt, UserAgent: row.UserAgent}, nil
 }
 
 // Find returns the holder of the token that the browser is signed in with. The
@@ -249,14 +259,7 @@ func (s Sessions) Revoke(ctx context.Context, who Holder, id string) (Session, e
 	if err != nil {
 		return Session{}, troy.Errorf(troy.NotFound, "session not found: %q", troy.Clip(id))
 	}
-	row, err := queries.New(s.DB).SessionEnd(ctx, sum, who.only())
-	if errors.Is(err, pgx.ErrNoRows) {
-		return Session{}, troy.Errorf(troy.NotFound, "the session has ended already")
-	}
-	if err != nil {
-		return Session{}, fmt.Errorf("revoke a session: %w", err)
-	}
-	return Session{ID: id, Holder: holder(row.ID, row.Name, row.Role, row.Pipelines, row.Person), CreatedAt: row.CreatedAt, UserAgent: row.UserAgent}, nil
+	return s.endOf(ctx, sum, who.only())
 }
 
 // Current is the ID of the browser's own session, empty without one.

@@ -60,7 +60,7 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, a *access) (http.
 		return w, s.readOnly(w, r)
 	}
 	w = &private{ResponseWriter: w}
-	client := s.proxies.client(r)
+	client := s.proxies.Client(r)
 	if len(a.networks) > 0 && !slices.ContainsFunc(a.networks, func(n netip.Prefix) bool { return n.Contains(client) }) {
 		s.pages.otherNetwork.send(w)
 		return nil, false

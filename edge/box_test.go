@@ -29,7 +29,7 @@ type box struct {
 	log    *logBuffer
 	// network is a connection to Serve, or nil before the first request.
 	// Requests use only the handler if handlerOnly is set.
-	network     *network
+	network     *connection
 	mu          sync.Mutex // of network
 	handlerOnly bool
 	uncounted   bool // changes are not counted, as if their writers crashed

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/troy-iaas/troy/internal/lru"
+	"github.com/troy-iaas/troy/internal/network"
 	"github.com/troy-iaas/troy/site"
 )
 
@@ -82,7 +83,7 @@ type Server struct {
 	observer *observer
 	pages    *pages
 	keeper   *keeper
-	proxies  proxies
+	proxies  network.Proxies
 	https    bool
 	noLoop   bool
 	log      *slog.Logger
@@ -124,9 +125,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	layout := site.Layout{Root: root}
 	clock := newClock(layout)
-	trusted := proxies(cfg.Proxies)
+	trusted := network.Proxies(cfg.Proxies)
 	if cfg.Proxies == nil {
-		trusted = loopback()
+		trusted = network.Loopback()
 	}
 	blobs := &blobs{
 		layout:      layout,

@@ -38,7 +38,7 @@ func plainRequest(target string, fields ...string) string {
 func TestRequestsInPieces(t *testing.T) {
 	t.Parallel()
 	_, address, files := frontSite(t)
-	want := func(n *network, target string) {
+	want := func(n *connection, target string) {
 		t.Helper()
 		res, body, err := n.receive(http.MethodGet)
 		if err != nil || res.StatusCode != 200 || body != files[target[1:]] {
@@ -234,7 +234,7 @@ func TestStopDuringAResponse(t *testing.T) {
 	if _, _, err := waiting.exchange(http.MethodGet, plainRequest("/")); err != nil {
 		t.Fatal(err)
 	}
-	for n, request := range map[*network]string{reading: plainRequest("/huge.bin"), more: plainRequest("/huge.bin") + plainRequest("/")} {
+	for n, request := range map[*connection]string{reading: plainRequest("/huge.bin"), more: plainRequest("/huge.bin") + plainRequest("/")} {
 		if _, err := io.WriteString(n.conn, request); err != nil {
 			t.Fatal(err)
 		}
@@ -254,7 +254,7 @@ func TestStopDuringAResponse(t *testing.T) {
 		}
 		return errors.Is(err, syscall.ECONNREFUSED)
 	})
-	for _, n := range []*network{reading, more} {
+	for _, n := range []*connection{reading, more} {
 		_ = n.conn.SetDeadline(time.Now().Add(50 * time.Second))
 		if _, got, err := n.receive(http.MethodGet); err != nil || got != body {
 			t.Errorf("%d of %d bytes of the response, error %v", len(got), len(body), err)
@@ -263,7 +263,7 @@ func TestStopDuringAResponse(t *testing.T) {
 	if res, got, err := more.receive(http.MethodGet); err != nil || got != "home" || !res.Close {
 		t.Errorf("the second response: %v, %q, error %v", res, got, err)
 	}
-	for _, n := range []*network{reading, more} {
+	for _, n := range []*connection{reading, more} {
 		if _, err := n.reader.ReadByte(); !errors.Is(err, io.EOF) {
 			t.Errorf("the connection after its responses: %v, expected its end", err)
 		}

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/troy-iaas/troy/internal/lru"
+	"github.com/troy-iaas/troy/internal/network"
 	"github.com/troy-iaas/troy/internal/password"
 )
 
@@ -93,7 +94,7 @@ func newKeeper(now func() time.Time) *keeper {
 // verify returns the id of the site's password that a client typed. Its errors
 // are errWrongPassword, errManyAttempts, password.ErrBusy and that of ctx.
 func (k *keeper) verify(ctx context.Context, a *access, client netip.Addr, typed string) (id string, err error) {
-	who := clientOf{a.distribution, subscriber(client)}
+	who := clientOf{a.distribution, network.Subscriber(client)}
 	limiter, now := k.limiter(who), k.now()
 	// This comes before the look-up, which would tell a client without attempts
 	// left whether a password is correct.

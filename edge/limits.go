@@ -9,12 +9,14 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/troy-iaas/troy/internal/network"
 )
 
 // connections counts the open connections of clients, in all and by address.
 type connections struct {
 	max, perClient int
-	trusted        proxies
+	trusted        network.Proxies
 	others         others
 
 	mu       sync.Mutex
@@ -58,7 +60,7 @@ func (c *connections) report(now time.Time, log *slog.Logger) {
 }
 
 // newConnections returns a count with bounds; perClient 0 means no bound.
-func newConnections(most, perClient int, trusted proxies) *connections {
+func newConnections(most, perClient int, trusted network.Proxies) *connections {
 	return &connections{max: most, perClient: perClient, trusted: trusted, byClient: make(map[netip.Prefix]int)}
 }
 
@@ -66,7 +68,7 @@ func newConnections(most, perClient int, trusted proxies) *connections {
 // proxies, which connect for all their clients, and for private networks.
 func (c *connections) client(from netip.Addr) (who netip.Prefix, counted bool) {
 	from = from.Unmap().WithZone("")
-	return subscriber(from), !from.IsPrivate() && !from.IsLinkLocalUnicast() && !c.trusted.contain(from)
+	return network.Subscriber(from), !from.IsPrivate() && !from.IsLinkLocalUnicast() && !c.trusted.Contain(from)
 }
 
 // admit counts a new connection. It returns false if the connection must be

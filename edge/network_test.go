@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// network is a client's connection to an edge that serves.
-type network struct {
+// connection is a client's connection to an edge that serves.
+type connection struct {
 	conn   net.Conn
 	reader *bufio.Reader
 }
@@ -90,18 +90,18 @@ func (b *box) compare(want *http.Response, sent string, r *http.Request) {
 	}
 }
 
-func dial(t testing.TB, address string) *network {
+func dial(t testing.TB, address string) *connection {
 	t.Helper()
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	return &network{conn, bufio.NewReader(conn)}
+	return &connection{conn, bufio.NewReader(conn)}
 }
 
 // exchange sends bytes and reads one response to a request with this method.
-func (n *network) exchange(method, request string) (*http.Response, string, error) {
+func (n *connection) exchange(method, request string) (*http.Response, string, error) {
 	if err := n.conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
 		return nil, "", err
 	}
@@ -111,7 +111,7 @@ func (n *network) exchange(method, request string) (*http.Response, string, erro
 	return n.receive(method)
 }
 
-func (n *network) receive(method string) (*http.Response, string, error) {
+func (n *connection) receive(method string) (*http.Response, string, error) {
 	res, err := http.ReadResponse(n.reader, &http.Request{Method: method})
 	if err != nil {
 		return nil, "", err

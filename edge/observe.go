@@ -266,7 +266,7 @@ func (s *Server) observed(w http.ResponseWriter, r *http.Request) {
 	rec := &recorder{ResponseWriter: w, status: http.StatusOK}
 	s.answer(rec, r)
 	seen := observation{
-		host: hostname(r.Host), client: s.proxies.client(r), method: r.Method, proto: r.Proto, path: r.URL.EscapedPath(),
+		host: hostname(r.Host), client: s.proxies.Client(r), method: r.Method, proto: r.Proto, path: r.URL.EscapedPath(),
 		referrer: r.Referer(), agent: r.UserAgent(), status: rec.status, bytes: rec.bytes, took: time.Since(start),
 	}
 	if rec.live != nil {
@@ -285,7 +285,7 @@ func (s *Server) observeKept(q *request, a *hotAnswer, from netip.Addr) {
 		seen.status, seen.bytes = http.StatusNotModified, 0
 	}
 	if s.observer.log != nil {
-		seen.referrer, seen.agent, seen.client = string(q.referer), string(q.agent), s.proxies.origin(from, lines(q.forwarded))
+		seen.referrer, seen.agent, seen.client = string(q.referer), string(q.agent), s.proxies.Origin(from, lines(q.forwarded))
 	}
 	s.observer.observe(&seen)
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/troy-iaas/troy/internal/network"
 	"github.com/troy-iaas/troy/internal/poll"
 )
 
@@ -73,7 +74,7 @@ func TestSlowClients(t *testing.T) {
 			address := b.serve()
 			stop := make(chan struct{})
 			defer close(stop)
-			slow := make([]*network, 5)
+			slow := make([]*connection, 5)
 			for i := range slow {
 				slow[i] = dial(t, address)
 				if tcp, ok := slow[i].conn.(interface{ SetReadBuffer(int) error }); ok {
@@ -93,11 +94,11 @@ func TestSlowClients(t *testing.T) {
 func TestConnectionsAreBounded(t *testing.T) {
 	t.Parallel()
 	_, address, _ := frontSite(t, func(c *Config) { c.Connections = 16 })
-	get := func(n *network) error {
+	get := func(n *connection) error {
 		_, _, err := n.exchange(http.MethodGet, plainRequest("/"))
 		return err
 	}
-	var held []*network
+	var held []*connection
 	for range 16 {
 		n := dial(t, address)
 		if err := get(n); err != nil {
@@ -146,7 +147,7 @@ func TestCrowded(t *testing.T) {
 
 func TestConnectionsOfAClientAreBounded(t *testing.T) {
 	t.Parallel()
-	c := newConnections(100, 2, proxies{netip.MustParsePrefix("198.51.100.7/32")})
+	c := newConnections(100, 2, network.Proxies{netip.MustParsePrefix("198.51.100.7/32")})
 	for _, step := range []struct {
 		from string
 		want bool
@@ -208,7 +209,7 @@ func TestManyIdleConnections(t *testing.T) {
 		t.Skip("opens many connections")
 	}
 	_, address, _ := frontSite(t, func(c *Config) { c.Connections = 2 * many })
-	conns := make([]*network, many)
+	conns := make([]*connection, many)
 	for i := range conns {
 		conns[i] = dial(t, address)
 		conns[i].reader = nil // each would have its own buffer
@@ -234,7 +235,7 @@ func TestManyIdleConnections(t *testing.T) {
 }
 
 // askBare requests the small page without a buffered reader.
-func askBare(n *network) error {
+func askBare(n *connection) error {
 	_ = n.conn.SetDeadline(time.Now().Add(time.Minute))
 	if _, err := io.WriteString(n.conn, plainRequest("/")); err != nil {
 		return err

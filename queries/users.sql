@@ -23,9 +23,9 @@ ON CONFLICT (token_id) DO UPDATE
     SET full_name = excluded.full_name, email = excluded.email, groups = excluded.groups, signed_in_at = now()
 RETURNING u.token_id;
 
--- name: UserForget :execrows
+-- name: UserForget :one
 -- Ends what a person may do, and all sessions of the person.
-DELETE FROM tokens t USING users u WHERE u.token_id = t.id AND t.id = @id;
+DELETE FROM tokens t USING users u WHERE u.token_id = t.id AND t.id = @id RETURNING t.name, t.role, t.pipelines;
 
 -- name: UserList :many
 -- Lists people, the last sign-in first. The page ends before the person with

@@ -61,17 +61,22 @@ func (q *Queries) SignInsExpire(ctx context.Context) error {
 	return err
 }
 
-const userForget = `-- name: UserForget :execrows
-DELETE FROM tokens t USING users u WHERE u.token_id = t.id AND t.id = $1
+const userForget = `-- name: UserForget :one
+DELETE FROM tokens t USING users u WHERE u.token_id = t.id AND t.id = $1 RETURNING t.name, t.role, t.pipelines
 `
 
+type UserForgetRow struct {
+	Name      string
+	Role      string
+	Pipelines []uuid.UUID
+}
+
 // Ends what a person may do, and all sessions of the person.
-func (q *Queries) UserForget(ctx context.Context, id uuid.UUID) (int64, error) {
-	result, err := q.db.Exec(ctx, userForget, id)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+func (q *Queries) UserForget(ctx context.Context, id uuid.UUID) (UserForgetRow, error) {
+	row := q.db.QueryRow(ctx, userForget, id)
+	var i UserForgetRow
+	err := row.Scan(&i.Name, &i.Role, &i.Pipelines)
+	return i, err
 }
 
 const userList = `-- name: UserList :many

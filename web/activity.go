@@ -10,6 +10,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/credentials"
+	"github.com/troy-iaas/troy/web/dashboard"
 	"github.com/troy-iaas/troy/web/lists"
 	"github.com/troy-iaas/troy/web/reply"
 )
@@ -131,6 +132,10 @@ func (s *server) beginExport(c *gin.Context) func([]byte) error {
 // activityShowExport is the export for browsers with a session.
 func (s *server) activityShowExport(c *gin.Context) error {
 	who, err := s.visitor(c.Request, credentials.Viewer)
+	if troy.KindOf(err) == troy.Unauthenticated && c.GetHeader("Authorization") == "" {
+		dashboard.Login(c.Writer, c.Request)
+		return nil
+	}
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/credentials"
 	"github.com/troy-iaas/troy/intake"
+	"github.com/troy-iaas/troy/internal/network"
 	"github.com/troy-iaas/troy/web/dashboard"
 	"github.com/troy-iaas/troy/web/reply"
 )
@@ -83,7 +84,7 @@ func (s *server) as(least credentials.Role, most time.Duration, h func(*gin.Cont
 			defer cancel()
 			c.Request = c.Request.WithContext(ctx)
 		}
-		c.Request = c.Request.WithContext(intake.By(c.Request.Context(), who.Actor(), c.Request.RemoteAddr))
+		c.Request = c.Request.WithContext(intake.By(c.Request.Context(), who.Actor(), network.Proxies(s.cfg.Proxies).Name(c.Request)))
 		return h(c, who)
 	})
 }

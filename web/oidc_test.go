@@ -268,11 +268,43 @@ func TestSignInWithAnIssuer(t *testing.T) {
 			t.Errorf("who is in no group any more sees a page: %d", a.status)
 		}
 	}
+	if n := w.count("SELECT count(*) FROM audit WHERE action = 'session.revoke' AND subject = 'user ada@example.com' AND detail LIKE 'everywhere: in no group%'"); n != 1 {
+		t.Errorf("the end of the sessions is recorded %d times", n)
+	}
 	if n := w.count("SELECT count(*) FROM audit WHERE action = 'session.refuse' AND actor = 'user ada@example.com'"); n != 1 {
 		t.Errorf("the refusal is recorded %d times", n)
 	}
-	// A person's session ends a day after the sign-in.
+	// An admin signs a person out everywhere, by the API and on the page.
 	i.change(func() { delete(i.claims, "groups") })
+	var people struct {
+		Users []map[string]any `json:"users"`
+	}
+	for _, by := range []string{"the API", "the page"} {
+		cookie = jar(w.signInAt(i, "/"))
+		w.send("GET", "/v1/users", nil).into(t, 200, &people)
+		path := "/users/" + fmt.Sprint(people.Users[0]["id"])
+		w.send("DELETE", "/v1"+path, nil, header("Authorization", "Bearer "+w.token(credentials.Viewer))).refused(t, 403, "forbidden", "", "")
+		admin := w.session(w.admin)
+		if a := w.visit("POST", "/system"+path+"/revoke", url.Values{"confirm": {"ada"}}, admin); a.status != 400 {
+			t.Errorf("a sign-out that is not confirmed answers %d", a.status)
+		}
+		if a := w.visit("GET", "/", nil, cookie); a.status != 200 {
+			t.Errorf("what was refused had an effect: %d", a.status)
+		}
+		if by == "the API" {
+			w.send("DELETE", "/v1"+path, nil).into(t, 204, nil)
+			w.send("DELETE", "/v1"+path, nil).refused(t, 404, "not_found", "", "")
+		} else if a := w.visit("POST", "/system"+path+"/revoke", url.Values{"confirm": {"ada@example.com"}}, admin); a.status != 303 {
+			t.Errorf("signing out on the page answers %d %s", a.status, a.body)
+		}
+		if a := w.visit("GET", "/", nil, cookie); a.status != 303 {
+			t.Errorf("after %s signed the person out a page answers %d", by, a.status)
+		}
+	}
+	if n := w.count("SELECT count(*) FROM audit WHERE action = 'session.revoke' AND subject = 'user ada@example.com' AND detail = 'everywhere' AND actor = 'token test-admin'"); n != 2 {
+		t.Errorf("the sign-outs are recorded %d times, want 2", n)
+	}
+	// A person's session ends a day after the sign-in.
 	cookie = jar(w.signInAt(i, "/"))
 	w.exec("UPDATE tokens SET expires_at = now() WHERE id IN (SELECT token_id FROM users)")
 	if a := w.visit("GET", "/", nil, cookie); a.status != 303 {
@@ -314,6 +346,7 @@ func TestIssuersAnswersAreVerified(t *testing.T) {
 		"no groups and no UserInfo":   {claims: map[string]any{"groups": nil}, status: 503, says: "does not tell your groups"},
 		"UserInfo about someone else": {claims: map[string]any{"groups": nil}, info: map[string]any{"sub": "bob", "groups": []string{"platform"}}, status: 401, says: "someone else"},
 		"UserInfo with groups":        {claims: map[string]any{"groups": nil}, info: map[string]any{"sub": "ada-1", "groups": []string{"platform"}}, status: 303},
+		"a name that hides it":        {claims: map[string]any{"email_verified": false, "name": "boss@corp.com" + strings.Repeat(" ", 186) + strings.Repeat("x", 99)}, status: 303},
 		"an email of no one":          {claims: map[string]any{"email_verified": false}, status: 303},
 		"verified as a text":          {claims: map[string]any{"email_verified": "true", "azp": "troy"}, status: 303},
 	} {
@@ -329,6 +362,11 @@ func TestIssuersAnswersAreVerified(t *testing.T) {
 		signedIn := strings.Contains(jar(a), "__Host-troy=")
 		if a.status != c.status || !strings.Contains(string(a.body), c.says) || signedIn != (c.status == 303) {
 			t.Errorf("%s: %d, signed in: %t, want %d and %q\n%s", name, a.status, signedIn, c.status, c.says, a.body)
+		}
+		if name == "a name that hides it" {
+			if found := w.count("SELECT count(*) FROM tokens WHERE name = 'boss@corp.com ' || repeat('x', 66) || ' (ada-1)'"); found != 1 {
+				t.Error("a long name hides the subject")
+			}
 		}
 		if name == "an email of no one" {
 			if found := w.count("SELECT count(*) FROM tokens t JOIN users u ON u.token_id = t.id WHERE t.name = 'Ada (ada-1)' AND u.email = ''"); found != 1 {

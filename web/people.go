@@ -12,7 +12,7 @@ import (
 
 // dashboard makes the pages, whose requests are logged like those of the API.
 func (s *server) dashboard(host string) (*dashboard.Dashboard, error) {
-	return dashboard.New(dashboard.Config{Host: host, URL: s.cfg.URL, SiteURL: s.siteURL, Limits: s.cfg.Limits}, dashboard.Deps{
+	return dashboard.New(dashboard.Config{Host: host, URL: s.cfg.URL, SiteURL: s.siteURL, Limits: s.cfg.Limits, Proxies: s.cfg.Proxies}, dashboard.Deps{
 		DB: s.deps.DB, Intake: s.deps.Intake, Tokens: s.tokens, Sessions: s.sessions, Issuer: s.deps.Issuer, System: s.deps.System, Now: s.now, Files: s.trees.files, Repositories: s.repositories.find, Inspect: s.repositories.inspect, Stopping: s.deps.Stopping, Log: s.deps.Log,
 		SetPassword: s.setAccessPassword, Variables: s.variablesShown,
 		Traffic: s.traffic,

@@ -257,6 +257,10 @@ func TestQueueActionsNeedRoles(t *testing.T) {
 			t.Errorf("%s answers %d %s, want %d", c.action, a.status, a.header.Get("Location"), c.status)
 		}
 	}
+	form.Set("kind", "\x00")
+	if a := act("ring", w.admin); a.status != 404 {
+		t.Errorf("ringing an unknown kind answers %d", a.status)
+	}
 	if n := w.count("SELECT count(*) FROM deployments WHERE state = 'cancelled'"); n != 1 {
 		t.Errorf("%d deployments are cancelled, want 1", n)
 	}

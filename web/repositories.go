@@ -193,9 +193,6 @@ func forgeFailed(err error) error {
 	return err
 }
 
-// mostInspection is how long looking into a repository may take.
-const mostInspection = time.Minute
-
 func (s *server) repositoryList(c *gin.Context, who caller) error {
 	if err := who.MustAll("repositories are chosen for new pipelines"); err != nil {
 		return err

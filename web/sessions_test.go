@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"fmt"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"strings"
@@ -81,6 +82,18 @@ func TestCookiesOfTwoPortsDiffer(t *testing.T) {
 	}
 }
 
+// Only a proxy that is listed says for whom it asks.
+func TestAddressesAreNotForged(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(w *world) { w.cfg.Proxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")} })
+	w.create("Blog")
+	w.send("POST", "/v1/pipelines/blog/lock", `{"reason":"freeze"}`, header("X-Forwarded-For", "192.0.2.1")).into(t, 200, nil)
+	w.session(w.admin, header("X-Forwarded-For", "192.0.2.1"))
+	if n := w.count("SELECT count(*) FROM audit WHERE remote = '127.0.0.1' AND action IN ('pipeline.lock', 'session.create')"); n != 2 {
+		t.Errorf("of 2 changes from 127.0.0.1 %d are recorded as such", n)
+	}
+}
+
 // A page of a neighbouring host or of another site reads nothing with the
 // browser's session. Links to Troy's pages work.
 func TestOtherSitesReadNothing(t *testing.T) {
@@ -129,6 +142,7 @@ func TestAfterSignInPeopleComeBack(t *testing.T) {
 		"a form from elsewhere":      {"POST", "/system/sessions/x/revoke", []option{header("Referer", "https://evil.test/x")}, 303, "Location", "/login?unsent=1"},
 		"a part of a page":           {"GET", "/?q=b", []option{header("HX-Request", "true"), header("HX-Current-URL", page)}, 204, "HX-Redirect", "/login?next=%2Fpipelines%2Fblog%3Fbefore%3D3"},
 		"a form that htmx sends":     {"POST", "/pipelines/blog/actions/lock", []option{header("HX-Request", "true"), header("HX-Current-URL", page)}, 204, "HX-Redirect", "/login?next=%2Fpipelines%2Fblog%3Fbefore%3D3&unsent=1"},
+		"an export":                  {"GET", "/activity/export?q=a", nil, 303, "Location", "/login?next=%2Factivity%2Fexport%3Fq%3Da"},
 		"a part of a page elsewhere": {"GET", "/", []option{header("HX-Request", "true"), header("HX-Current-URL", "https://evil.test/x")}, 204, "HX-Redirect", "/login"},
 	} {
 		form := url.Values{}
@@ -162,9 +176,15 @@ func TestSignInsAreRecorded(t *testing.T) {
 	}
 	w.visit("POST", "/login", url.Values{"token": {"wrong"}}, "", from)
 	w.session(w.admin, header("User-Agent", "b\xe9"))
+	odd := w.session(viewer, header("User-Agent", "\xff\xfe"))
+	w.visit("POST", "/logout", url.Values{}, odd, header("X-Forwarded-For", "192.0.2.2"))
+	w.create("Blog")
+	w.send("POST", "/v1/pipelines/blog/lock", `{"reason":"freeze"}`, header("X-Forwarded-For", "198.51.100.9, 192.0.2.3")).into(t, 200, nil)
 	for what, query := range map[string]string{
 		"the sign-in":    "action = 'session.create' AND actor = 'token test-viewer' AND subject = 'Firefox on Linux' AND detail = 'by token' AND remote = '192.0.2.1'",
 		"the revocation": "action = 'session.revoke' AND actor = 'token test-admin' AND subject = 'token test-viewer' AND detail = 'Firefox on Linux'",
+		"signing out":    "action = 'session.revoke' AND actor = 'token test-viewer' AND subject = 'token test-viewer' AND remote = '192.0.2.2'",
+		"the lock":       "action = 'pipeline.lock' AND actor = 'token test-admin' AND remote = '192.0.2.3'",
 		"the failure":    "action = 'session.refuse' AND actor = 'unknown' AND subject = 'token' AND detail LIKE 'the token is unknown%' AND remote = '192.0.2.1'",
 	} {
 		if n := w.count("SELECT count(*) FROM audit WHERE " + query); n != 1 {

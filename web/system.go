@@ -88,6 +88,30 @@ func (s *server) userList(c *gin.Context, who caller) error {
 	return nil
 }
 
+// userForget signs a user out everywhere.
+func (s *server) userForget(c *gin.Context, who caller) error {
+	if err := who.MustAll("only an unlimited admin may sign users out"); err != nil {
+		return err
+	}
+	id, err := pathID(c, "user")
+	if err != nil {
+		return err
+	}
+	ctx := c.Request.Context()
+	err = s.deps.Intake.Recorded(ctx, func(db queries.DBTX) (intake.Change, error) {
+		in := s.sessions
+		in.DB = db
+		user, err := in.Forget(ctx, id)
+		return intake.Change{Action: intake.SessionRevoke, Subject: user.Actor(), Detail: "everywhere"}, err
+	})
+	if err != nil {
+		return err
+	}
+	c.Writer.WriteHeader(http.StatusNoContent)
+	c.Writer.WriteHeaderNow()
+	return nil
+}
+
 // sessionJSON is a browser that is signed in.
 type sessionJSON struct {
 	ID        string           `json:"id"`

@@ -1283,6 +1283,16 @@ export interface Operations {
       next?: Next;
     };
   };
+  /** Sign a user out everywhere. The token needs the role admin. */
+  signOutUser: {
+    method: "DELETE";
+    route: "/v1/users/{user}";
+    path: {
+      /** The id of the user. */
+      user: string;
+    };
+    answer: void;
+  };
   /** List the browsers that are signed in, newest first. The token needs the role viewer. */
   listSessions: {
     method: "GET";

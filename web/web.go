@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"time"
@@ -27,10 +28,12 @@ import (
 	"github.com/troy-iaas/troy/forge"
 	"github.com/troy-iaas/troy/health"
 	"github.com/troy-iaas/troy/intake"
+	"github.com/troy-iaas/troy/internal/network"
 	"github.com/troy-iaas/troy/metrics"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/secret"
 	"github.com/troy-iaas/troy/site"
+	"github.com/troy-iaas/troy/web/dashboard"
 	"github.com/troy-iaas/troy/web/lists"
 	"github.com/troy-iaas/troy/web/reply"
 )
@@ -54,6 +57,9 @@ type Config struct {
 	// ReleaseValidity is how long a release can be uploaded and finalized; zero
 	// means 24 hours.
 	ReleaseValidity time.Duration
+	// Proxies are the networks of the proxies whose X-Forwarded-For is believed;
+	// nil means loopback.
+	Proxies []netip.Prefix
 	// BodyIdle is the maximum pause in a request's body; zero means 30 seconds.
 	BodyIdle time.Duration
 }
@@ -140,6 +146,9 @@ func New(cfg Config, deps Deps) (http.Handler, error) {
 	}
 	cfg.ReleaseValidity = cmp.Or(cfg.ReleaseValidity, 24*time.Hour)
 	cfg.BodyIdle = cmp.Or(cfg.BodyIdle, 30*time.Second)
+	if cfg.Proxies == nil {
+		cfg.Proxies = network.Loopback()
+	}
 	defaults := site.DefaultLimits()
 	cfg.Limits.Files = cmp.Or(cfg.Limits.Files, defaults.Files)
 	cfg.Limits.FileBytes = cmp.Or(cfg.Limits.FileBytes, defaults.FileBytes)
@@ -247,10 +256,11 @@ func (s *server) routes(monitor http.Handler) *gin.Engine {
 	v1.GET("/pipelines", s.as(credentials.Viewer, quick, s.pipelineList))
 	v1.POST("/pipelines", s.as(credentials.Admin, quick, s.once(s.pipelineAgain(http.StatusCreated), s.pipelineCreate)))
 	v1.GET("/repositories", s.as(credentials.Admin, slow, s.repositoryList))
-	v1.GET("/repositories/:provider/:owner/:name", s.as(credentials.Admin, mostInspection, s.repositoryGet))
+	v1.GET("/repositories/:provider/:owner/:name", s.as(credentials.Admin, dashboard.MostInspection, s.repositoryGet))
 	v1.POST("/tasks", s.as(credentials.Admin, quick, s.once(s.rungAgain, s.taskRing)))
 	v1.GET("/system", s.as(credentials.Admin, quick, s.systemShow))
 	v1.GET("/users", s.as(credentials.Admin, quick, s.userList))
+	v1.DELETE("/users/:user", s.as(credentials.Admin, quick, s.userForget))
 	v1.GET("/sessions", s.as(credentials.Viewer, quick, s.sessionList))
 	v1.DELETE("/sessions/:session", s.as(credentials.Viewer, quick, s.sessionRevoke))
 	v1.GET("/storage", s.as(credentials.Viewer, quick, s.storageList))

@@ -97,6 +97,10 @@ func newWeb(cfg config, b *backend, log *slog.Logger) (*http.Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	proxies, err := cfg.edgeProxies()
+	if err != nil {
+		return nil, usageError{fmt.Errorf("TROY_EDGE_PROXIES: %w", err)}
+	}
 	stopping := make(chan struct{})
 	var counts func(uuid.UUID) string
 	if cfg.Cloud == "local" {
@@ -104,7 +108,7 @@ func newWeb(cfg config, b *backend, log *slog.Logger) (*http.Server, error) {
 	}
 	handler, err := web.New(web.Config{
 		URL: cfg.URL, SitesScheme: sites.Scheme, SitesPort: port, AppsSecret: cfg.AppsSecret,
-		Limits: cfg.limits(), ReleaseValidity: cfg.UploadsValid, SNSTopics: cfg.SNSTopics,
+		Limits: cfg.limits(), ReleaseValidity: cfg.UploadsValid, SNSTopics: cfg.SNSTopics, Proxies: proxies,
 	}, web.Deps{
 		DB: b.db, Redis: b.redis, Intake: b.intake(cfg), Store: b.cloud.Store, Functions: b.cloud.Functions, Ready: b.ready(false), Secrets: secrets, Stopping: stopping, Log: log,
 		Issuer: issuer, Traffic: counts, System: b.overseer(cfg, issuer), Forges: known, Metrics: b.meters, ConfirmTopic: confirm, SNSCertificate: certificate,

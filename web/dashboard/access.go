@@ -182,6 +182,33 @@ func (d *Dashboard) tokenRevoke(v *visit) error {
 	return nil
 }
 
+// userForget signs a person out everywhere.
+func (d *Dashboard) userForget(v *visit) error {
+	form, err := d.operatorForm(v)
+	if err != nil {
+		return d.failBack(v, err)
+	}
+	id, err := uuid.Parse(v.r.PathValue("user"))
+	if err != nil {
+		return d.failBack(v, troy.Errorf(troy.NotFound, "there is no user %q", troy.Clip(v.r.PathValue("user"))))
+	}
+	u, err := d.q.TokenGet(v.ctx(), id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return d.failBack(v, troy.Errorf(troy.NotFound, "the user was signed out before"))
+	}
+	if err != nil {
+		return err
+	}
+	if form.Get("confirm") != u.Name {
+		return d.failBack(v, troy.Errorf(troy.Invalid, "type %s to confirm that all browsers of the user are to be signed out; nothing was done", u.Name).At("confirm"))
+	}
+	if err := d.forget(v, id, "", v.who.Actor()); err != nil {
+		return d.failBack(v, err)
+	}
+	http.Redirect(v.w, v.r, "/system/access", http.StatusSeeOther)
+	return nil
+}
+
 // operatorForm reads the form of someone who may manage tokens.
 func (d *Dashboard) operatorForm(v *visit) (url.Values, error) {
 	if err := mayTokens(v.who); err != nil {

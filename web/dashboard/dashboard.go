@@ -19,6 +19,7 @@ import (
 	"github.com/troy-iaas/troy/credentials"
 	"github.com/troy-iaas/troy/health"
 	"github.com/troy-iaas/troy/intake"
+	"github.com/troy-iaas/troy/internal/network"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/site"
 	"github.com/troy-iaas/troy/traffic"
@@ -33,6 +34,8 @@ const (
 		"frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 	// most is how long a page may take to be made.
 	most = 15 * time.Second
+	// MostInspection is how long looking into a repository may take.
+	MostInspection = time.Minute
 	// maxForm is how many bytes a form may have.
 	maxForm = 64 << 10
 )
@@ -49,6 +52,7 @@ type Config struct {
 	URL     string                   // Troy's own address
 	SiteURL func(host string) string // where a site is reached
 	Limits  site.Limits              // of a site
+	Proxies network.Proxies          // whose X-Forwarded-For is believed
 }
 
 // Deps is what the pages work with.
@@ -127,8 +131,8 @@ func (d *Dashboard) Register(mux Mux) {
 	mux.HandleFunc("GET /live", d.live(d.overviewList))
 	mux.HandleFunc("GET /new", d.page(d.newSite))
 	mux.HandleFunc("GET /new/repositories", d.page(d.repositoriesShow))
-	mux.HandleFunc("GET /new/repository", d.page(d.repositoryShow))
-	mux.HandleFunc("POST /new/repository", d.page(d.repositoryConnect))
+	mux.HandleFunc("GET /new/repository", d.pageWithin(MostInspection, d.repositoryShow))
+	mux.HandleFunc("POST /new/repository", d.pageWithin(MostInspection, d.repositoryConnect))
 	mux.HandleFunc("GET /new/slug", d.page(d.slugSuggest))
 	mux.HandleFunc("GET /queue", d.page(d.queue))
 	mux.HandleFunc("GET /queue/live", d.live(d.queueNow))
@@ -142,6 +146,7 @@ func (d *Dashboard) Register(mux Mux) {
 	mux.HandleFunc("GET /system/storage", d.page(d.storage))
 	mux.HandleFunc("POST /system/tokens", d.page(d.tokenCreate))
 	mux.HandleFunc("POST /system/tokens/{token}/revoke", d.page(d.tokenRevoke))
+	mux.HandleFunc("POST /system/users/{user}/revoke", d.page(d.userForget))
 	mux.HandleFunc("POST /system/sessions/{session}/revoke", d.page(d.sessionRevoke))
 	mux.HandleFunc("GET /pipelines/{pipeline}", d.page(d.pipeline))
 	mux.HandleFunc("GET /pipelines/{pipeline}/settings", d.page(d.settings))
@@ -166,7 +171,9 @@ type visit struct {
 func (v *visit) ctx() context.Context { return v.r.Context() }
 
 // open makes a handler of a page that needs no sign-in.
-func (d *Dashboard) open(h func(*visit) error) http.HandlerFunc {
+func (d *Dashboard) open(h func(*visit) error) http.HandlerFunc { return d.openWithin(most, h) }
+
+func (d *Dashboard) openWithin(most time.Duration, h func(*visit) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		d.deps.Note(r.Context(), Note{Route: route(r)})
 		ctx, cancel := context.WithTimeout(r.Context(), most)
@@ -180,8 +187,10 @@ func (d *Dashboard) open(h func(*visit) error) http.HandlerFunc {
 
 // page makes a handler of a page for those who are signed in. Others are sent
 // to sign in and come back to the same place.
-func (d *Dashboard) page(h func(*visit) error) http.HandlerFunc {
-	return d.open(func(v *visit) error {
+func (d *Dashboard) page(h func(*visit) error) http.HandlerFunc { return d.pageWithin(most, h) }
+
+func (d *Dashboard) pageWithin(most time.Duration, h func(*visit) error) http.HandlerFunc {
+	return d.openWithin(most, func(v *visit) error {
 		if err := d.welcome(v); err != nil {
 			if signedOut(v.r, err) {
 				Login(v.w, v.r)
@@ -198,7 +207,7 @@ func (d *Dashboard) welcome(v *visit) (err error) {
 	v.who, err = d.deps.Sessions.Visitor(v.r, d.deps.Tokens, credentials.Viewer)
 	if v.who.ID != uuid.Nil {
 		d.deps.Note(v.ctx(), Note{Actor: v.who.Actor()})
-		v.r = v.r.WithContext(intake.By(v.ctx(), v.who.Actor(), remote(v.r)))
+		v.r = v.r.WithContext(intake.By(v.ctx(), v.who.Actor(), d.cfg.Proxies.Name(v.r)))
 	}
 	return err
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/internal/network"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/web/lists"
 )
@@ -73,16 +74,18 @@ func TestWordsOfASearch(t *testing.T) {
 
 func TestAddressOf(t *testing.T) {
 	t.Parallel()
+	d := &Dashboard{cfg: Config{Proxies: network.Loopback()}}
 	for _, c := range []struct{ remote, forwarded, want string }{
 		{"192.0.2.7:1", "", "192.0.2.7/32"}, {"192.0.2.7:1", "198.51.100.1", "192.0.2.7/32"}, // only a proxy nearby is believed
-		{"127.0.0.1:1", "203.0.113.9, 198.51.100.1", "198.51.100.1/32"}, {"10.0.0.3:1", "nonsense", "10.0.0.3/32"},
+		{"127.0.0.1:1", "203.0.113.9, 198.51.100.1", "198.51.100.1/32"}, {"10.0.0.3:1", "198.51.100.1", "10.0.0.3/32"},
+		{"127.0.0.1:1", "nonsense", "invalid Prefix"},
 		{"[2001:db8:1:2:3:4:5:6]:1", "", "2001:db8:1:2::/64"}, {"nothing", "", "invalid Prefix"},
 	} {
 		r := &http.Request{RemoteAddr: c.remote, Header: http.Header{}}
 		if c.forwarded != "" {
 			r.Header.Set("X-Forwarded-For", c.forwarded)
 		}
-		if got := addressOf(r).String(); got != c.want {
+		if got := d.addressOf(r).String(); got != c.want {
 			t.Errorf("%s for %q is %s, want %s", c.remote, c.forwarded, got, c.want)
 		}
 	}

@@ -3,7 +3,6 @@ package dashboard
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -18,6 +17,7 @@ import (
 	"github.com/troy-iaas/troy/credentials"
 	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/internal/lru"
+	"github.com/troy-iaas/troy/internal/network"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/web/reply"
 )
@@ -111,47 +111,9 @@ func (d *Dashboard) recordRefusal(v *visit, c intake.Change, err error) {
 	}
 }
 
-// remote is the address that a request comes from. Behind a proxy of the same
-// machine or network it is the address that the proxy wrote last.
-func remote(r *http.Request) string {
-	if addr := remoteAddr(r); addr.IsValid() {
-		return addr.String()
-	}
-	return r.RemoteAddr
-}
-
-func remoteAddr(r *http.Request) netip.Addr {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return netip.Addr{}
-	}
-	addr, err := netip.ParseAddr(host)
-	if err != nil {
-		return netip.Addr{}
-	}
-	addr = addr.Unmap().WithZone("")
-	if addr.IsLoopback() || addr.IsPrivate() {
-		all := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-		if last, err := netip.ParseAddr(strings.TrimSpace(all[len(all)-1])); err == nil {
-			addr = last.Unmap().WithZone("")
-		}
-	}
-	return addr
-}
-
-// addressOf is whose failures are counted together: an IPv4 address, or an IPv6
-// network of 64 bits, which is what one subscriber has (RFC 6177).
-func addressOf(r *http.Request) netip.Prefix {
-	addr := remoteAddr(r)
-	bits := addr.BitLen()
-	if addr.Is6() {
-		bits = 64
-	}
-	prefix, err := addr.Prefix(bits)
-	if err != nil {
-		return netip.Prefix{}
-	}
-	return prefix
+// addressOf is whose failures are counted together.
+func (d *Dashboard) addressOf(r *http.Request) netip.Prefix {
+	return network.Subscriber(d.cfg.Proxies.Client(r))
 }
 
 // loginView is the page on which people sign in.
@@ -262,7 +224,7 @@ func (d *Dashboard) login(v *visit) error {
 // signIn begins a session and records it, or shows why not. by says what people
 // sign in with.
 func (d *Dashboard) signIn(v *visit, next, by string, in func(credentials.Sessions) (credentials.Holder, error)) error {
-	v.r = v.r.WithContext(intake.By(v.ctx(), "", remote(v.r)))
+	v.r = v.r.WithContext(intake.By(v.ctx(), "", d.cfg.Proxies.Name(v.r)))
 	err := d.deps.Intake.Recorded(v.ctx(), func(db queries.DBTX) (intake.Change, error) {
 		s := d.deps.Sessions
 		s.DB = db
@@ -286,7 +248,7 @@ func (d *Dashboard) signIn(v *visit, next, by string, in func(credentials.Sessio
 // never refused for the number of sign-ins that failed: others at the address
 // can't keep anyone out.
 func (d *Dashboard) refuse(v *visit, next, by string, err error) error {
-	address := addressOf(v.r)
+	address := d.addressOf(v.r)
 	if d.failures.tooMany(address) {
 		return d.showTooMany(v, next)
 	}
@@ -315,9 +277,18 @@ func (d *Dashboard) showLogin(v *visit, status int, view loginView) error {
 }
 
 func (d *Dashboard) logout(v *visit) error {
-	if err := d.deps.Sessions.SignOut(v.w, v.r); err != nil {
+	v.r = v.r.WithContext(intake.By(v.ctx(), "", d.cfg.Proxies.Name(v.r)))
+	err := d.deps.Intake.Recorded(v.ctx(), func(db queries.DBTX) (intake.Change, error) {
+		s := d.deps.Sessions
+		s.DB = db
+		ended, err := s.SignOut(v.r)
+		who := ended.Holder.Actor()
+		return intake.Change{Action: intake.SessionRevoke, Subject: who, Detail: browser(ended.UserAgent), Actor: who}, err
+	})
+	if err != nil && troy.KindOf(err) != troy.NotFound { // it has ended already
 		return err
 	}
+	d.deps.Sessions.TakeCookie(v.w)
 	http.Redirect(v.w, v.r, credentials.LoginPath, http.StatusSeeOther)
 	return nil
 }

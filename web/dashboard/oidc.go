@@ -4,9 +4,12 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/google/uuid"
+
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/credentials"
 	"github.com/troy-iaas/troy/intake"
+	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/web/reply"
 )
 
@@ -36,10 +39,10 @@ func (d *Dashboard) oidcFinish(v *visit) error {
 	if d.deps.Issuer == nil {
 		return noIssuer()
 	}
-	v.r = v.r.WithContext(intake.By(v.ctx(), "", remote(v.r)))
+	v.r = v.r.WithContext(intake.By(v.ctx(), "", d.cfg.Proxies.Name(v.r)))
 	attempt := d.deps.Sessions.TakeAttempt(v.w, v.r)
 	next := localPath(attempt.Next)
-	address := addressOf(v.r)
+	address := d.addressOf(v.r)
 	done, err := d.failures.exchange(v.ctx(), address)
 	if err != nil {
 		return d.showProblem(v, next, err)
@@ -57,7 +60,7 @@ func (d *Dashboard) oidcFinish(v *visit) error {
 		})
 	case kind == troy.Forbidden:
 		// Who is in no group any more is signed out everywhere.
-		if failed := d.deps.Sessions.Forget(v.ctx(), person); failed != nil {
+		if failed := d.forget(v, person.ID(), "in no group that may use Troy", "user "+person.Name()); failed != nil && troy.KindOf(failed) != troy.NotFound {
 			return failed
 		}
 		d.recordRefusal(v, intake.Change{Subject: d.deps.Issuer.Name(), Actor: "user " + person.Name()}, err)
@@ -65,6 +68,21 @@ func (d *Dashboard) oidcFinish(v *visit) error {
 		return d.refuse(v, next, d.deps.Issuer.Name(), err)
 	}
 	return d.showProblem(v, next, err)
+}
+
+// forget ends all sessions of a person and records it, with why if it is known. The error is NotFound if
+// there is no such person.
+func (d *Dashboard) forget(v *visit, person uuid.UUID, why, actor string) error {
+	detail := "everywhere"
+	if why != "" {
+		detail += ": " + why
+	}
+	return d.deps.Intake.Recorded(v.ctx(), func(db queries.DBTX) (intake.Change, error) {
+		s := d.deps.Sessions
+		s.DB = db
+		who, err := s.Forget(v.ctx(), person)
+		return intake.Change{Action: intake.SessionRevoke, Subject: who.Actor(), Detail: detail, Actor: actor}, err
+	})
 }
 
 // showProblem shows the page to sign in with what went wrong.

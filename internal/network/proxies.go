@@ -1,4 +1,4 @@
-package edge
+package network
 
 import (
 	"net"
@@ -8,31 +8,44 @@ import (
 	"strings"
 )
 
-// proxies are the networks of the proxies whose X-Forwarded-For is believed.
-type proxies []netip.Prefix
+// Proxies are the networks of the proxies whose X-Forwarded-For is believed.
+type Proxies []netip.Prefix
 
-// loopback is the default: only a process of the same machine reaches the edge
-// from there.
-func loopback() proxies {
-	return proxies{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+// Loopback returns the default: only a process of the same machine connects from
+// there.
+func Loopback() Proxies {
+	return Proxies{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 }
 
-func (p proxies) contain(a netip.Addr) bool {
+// Contain reports whether an address is a proxy's.
+func (p Proxies) Contain(a netip.Addr) bool {
 	return slices.ContainsFunc(p, func(n netip.Prefix) bool { return n.Contains(a) })
 }
 
-// client returns the address of the client that made a request: the peer, or
+// Client returns the address of the client that made a request: the peer, or
 // behind trusted proxies the last address in X-Forwarded-For that is not a
 // trusted proxy. Clients can prepend any address to that header, but each proxy
 // appends the one that it saw. The result is invalid if a trusted proxy sent
 // something else than an address.
-func (p proxies) client(r *http.Request) netip.Addr {
-	return p.origin(parseAddr(r.RemoteAddr), r.Header["X-Forwarded-For"])
+func (p Proxies) Client(r *http.Request) netip.Addr {
+	return p.Origin(parseAddr(r.RemoteAddr), r.Header["X-Forwarded-For"])
 }
 
-// origin is client for a peer and its X-Forwarded-For lines.
-func (p proxies) origin(addr netip.Addr, lines []string) netip.Addr {
-	if !p.contain(addr) {
+// Name returns Client as text, or the peer if Client is invalid.
+func (p Proxies) Name(r *http.Request) string {
+	addr := p.Client(r)
+	if !addr.IsValid() {
+		addr = parseAddr(r.RemoteAddr)
+	}
+	if !addr.IsValid() {
+		return r.RemoteAddr
+	}
+	return addr.String()
+}
+
+// Origin is Client for a peer and its X-Forwarded-For lines.
+func (p Proxies) Origin(addr netip.Addr, lines []string) netip.Addr {
+	if !p.Contain(addr) {
 		return addr
 	}
 	for i := len(lines) - 1; i >= 0; i-- {
@@ -44,7 +57,7 @@ func (p proxies) origin(addr netip.Addr, lines []string) netip.Addr {
 			} else {
 				last, more = rest, false
 			}
-			if addr = parseAddr(strings.TrimSpace(last)); !addr.IsValid() || !p.contain(addr) {
+			if addr = parseAddr(strings.TrimSpace(last)); !addr.IsValid() || !p.Contain(addr) {
 				return addr
 			}
 		}
@@ -67,9 +80,9 @@ func parseAddr(text string) netip.Addr {
 	return addr.Unmap().WithZone("")
 }
 
-// subscriber returns the network that one client can have all addresses of: an
+// Subscriber returns the network that one client can have all addresses of: an
 // IPv4 address, or an IPv6 network of 64 bits (RFC 6177).
-func subscriber(a netip.Addr) netip.Prefix {
+func Subscriber(a netip.Addr) netip.Prefix {
 	bits := a.BitLen()
 	if a.Is6() {
 		bits = 64
