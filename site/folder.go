@@ -49,7 +49,7 @@ func (l *lister) folder(ctx context.Context, name string) error {
 	if name != "." {
 		var err error
 		if root, err = l.root.OpenRoot(name); err != nil {
-			return fmt.Errorf("open the folder %q: %w", name, err)
+			return &walk.FolderError{Op: "open", Path: name, Err: err}
 		}
 		defer root.Close()
 		prefix = name + "/"
@@ -64,6 +64,9 @@ func (l *lister) folder(ctx context.Context, name string) error {
 		return troy.Errorf(troy.TooLarge, "it exceeds the limit of %d files and folders, including linked ones", l.limits.Entries)
 	case errors.Is(err, walk.ErrEntries) || errors.Is(err, walk.ErrPath):
 		return troy.Errorf(troy.TooLarge, "%w", err)
+	}
+	if denied, ok := errors.AsType[*walk.FolderError](err); ok {
+		denied.Path = prefix + denied.Path
 	}
 	return err
 }
@@ -111,8 +114,10 @@ func (l *lister) stat(e walk.Entry, name string) (fs.FileInfo, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, troy.Errorf(troy.Invalid, "%q is a link to %q, which does not exist", name, target)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("follow the link %q: %w", name, err)
 	case err != nil:
-		return nil, troy.Errorf(troy.Invalid, "%q is a link to %q, which is outside the folder; expected a relative link that stays inside it", name, target)
+		return nil, leadsOut(name, target, "folder")
 	case info.IsDir():
 		circle, err := l.contains(info, name)
 		if err != nil {
@@ -125,6 +130,21 @@ func (l *lister) stat(e walk.Entry, name string) (fs.FileInfo, error) {
 		return nil, troy.Errorf(troy.Invalid, "%q is a link to %q, which is neither a file nor a folder", name, target)
 	}
 	return info, nil
+}
+
+// Denied reports whether OpenSource failed because it was not permitted to read
+// a path, and returns that path: the source's name, or a path inside it.
+func Denied(err error) (string, bool) {
+	if !errors.Is(err, fs.ErrPermission) {
+		return "", false
+	}
+	if e, ok := errors.AsType[*walk.FolderError](err); ok {
+		return e.Path, true
+	}
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return e.Path, true
+	}
+	return "", false
 }
 
 // contains reports whether dir is a parent folder of name.

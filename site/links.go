@@ -2,6 +2,7 @@ package site
 
 import (
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -44,12 +45,22 @@ func (l *links) each(f func(name, leadsTo string) bool) error {
 		case l.steps > maxLinkSteps:
 			return troy.Errorf(troy.TooLarge, "the %s has too many links to links", l.kind)
 		case !inside:
-			return troy.Errorf(troy.Invalid, "%q is a link to %q, which is outside the %s; expected a relative link that stays inside it", name, l.targets[name], l.kind)
+			return leadsOut(name, l.targets[name], l.kind)
 		case !f(name, leadsTo):
 			return troy.Errorf(troy.Invalid, "%q is a link to %q, which is not a file of the %s; expected a link to a file", name, l.targets[name], l.kind)
 		}
 	}
 	return nil
+}
+
+// leadsOut returns the error for a link that can't be followed inside a source
+// of that kind. An absolute link may lead to a file inside, but not where the
+// site is read next.
+func leadsOut(name, target, kind string) error {
+	if strings.HasPrefix(target, "/") || filepath.IsAbs(target) {
+		return troy.Errorf(troy.Invalid, "%q is an absolute link, to %q; expected a relative link that stays inside the %s", name, target, kind)
+	}
+	return troy.Errorf(troy.Invalid, "%q is a link to %q, which is outside the %s; expected a relative link that stays inside it", name, target, kind)
 }
 
 // follow returns the target of a path and whether it is inside.

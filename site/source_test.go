@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/internal/walk"
 )
 
 func writeFiles(t *testing.T, dir string, content map[string]string) {
@@ -164,7 +165,10 @@ func TestFolderRefuses(t *testing.T) {
 		kind   troy.ErrorKind
 		says   []string
 	}{
-		"a link out, absolute": {link(outside), Limits{}, troy.Invalid, []string{`"the-link"`, "is outside"}},
+		"a link out, absolute": {link(outside), Limits{}, troy.Invalid, []string{`"the-link" is an absolute link, to `, "expected a relative link"}},
+		"a link inside, absolute": {func(dir string) error {
+			return os.Symlink(filepath.Join(dir, "index.html"), filepath.Join(dir, "the-link"))
+		}, Limits{}, troy.Invalid, []string{`"the-link" is an absolute link, to `, "expected a relative link"}},
 		"a link out, relative": {link("../../../../../../etc/passwd"), Limits{}, troy.Invalid, []string{`"the-link"`, "is outside"}},
 		"a link to nowhere":    {link("nowhere"), Limits{}, troy.Invalid, []string{`"the-link"`, "does not exist"}},
 		"a link to its folder": {link("."), Limits{}, troy.Invalid, []string{`"the-link"`, "form a cycle"}},
@@ -172,7 +176,7 @@ func TestFolderRefuses(t *testing.T) {
 			return errors.Join(syscall.Mkfifo(filepath.Join(dir, "folder", ".git"), 0o644), os.Symlink("folder/.git", filepath.Join(dir, "the-link")))
 		}, Limits{}, troy.Invalid, []string{`"the-link"`, "neither a file nor a folder"}},
 		"a folder out":       {link("../"), Limits{}, troy.Invalid, []string{`"the-link"`, "is outside"}},
-		"a folder, absolute": {link("/usr"), Limits{}, troy.Invalid, []string{`"the-link"`, "is outside"}},
+		"a folder, absolute": {link("/usr"), Limits{}, troy.Invalid, []string{`"the-link" is an absolute link`}},
 		"two folders in a cycle": {func(dir string) error {
 			return errors.Join(os.Mkdir(filepath.Join(dir, "other"), 0o755), os.Symlink("../other", filepath.Join(dir, "folder", "l")), os.Symlink("../folder", filepath.Join(dir, "other", "l")))
 		}, Limits{}, troy.Invalid, []string{"form a cycle"}},
@@ -209,6 +213,25 @@ func TestFolderRefuses(t *testing.T) {
 			}
 			wantRefused(t, dir, test.limits, test.kind, test.says...)
 		})
+	}
+}
+
+func TestDenied(t *testing.T) {
+	t.Parallel()
+	in := &fs.PathError{Op: "openat", Path: "b", Err: fs.ErrPermission}
+	for name, test := range map[string]struct {
+		err  error
+		want string
+		ok   bool
+	}{
+		"a file":        {fmt.Errorf("open dist: %w", in), "b", true},
+		"a folder":      {fmt.Errorf("open dist: %w", &walk.FolderError{Op: "open", Path: "a/b", Err: in}), "a/b", true},
+		"another error": {&fs.PathError{Op: "open", Path: "b", Err: fs.ErrNotExist}, "", false},
+		"none":          {nil, "", false},
+	} {
+		if got, ok := Denied(test.err); got != test.want || ok != test.ok {
+			t.Errorf("%s: Denied: %q, %v; want %q, %v", name, got, ok, test.want, test.ok)
+		}
 	}
 }
 
@@ -365,7 +388,7 @@ func TestZipRefuses(t *testing.T) {
 		"./ and up":          {[]entry{plainEntry("./../b", "x")}, Limits{}, troy.Invalid, []string{`".."`}},
 		"./ and absolute":    {[]entry{plainEntry(".//../b", "x")}, Limits{}, troy.Invalid, []string{`".."`}},
 		"a name in CP437":    {[]entry{fine, {header: zip.FileHeader{Name: "gr\x81n.txt", NonUTF8: true}}}, Limits{}, troy.Invalid, []string{"not valid UTF-8", "7-Zip"}},
-		"a link":             {[]entry{fine, symlink}, Limits{}, troy.Invalid, []string{`"the-link"`, "is outside"}},
+		"a link":             {[]entry{fine, symlink}, Limits{}, troy.Invalid, []string{`"the-link" is an absolute link`}},
 		"a link up":          {[]entry{fine, zipLink("the-link", "../x")}, Limits{}, troy.Invalid, []string{`"the-link"`, "is outside"}},
 		"a link to a folder": {[]entry{fine, plainEntry("a/b", "x"), zipLink("the-link", "a")}, Limits{}, troy.Invalid, []string{`"the-link"`, "expected a link to a file"}},
 		"a link in the way":  {[]entry{fine, plainEntry("a", "x"), zipLink("a", "index.html")}, Limits{}, troy.Invalid, []string{`"a"`, "twice"}},

@@ -98,7 +98,7 @@ func parseAccess(a *app, o *accessOptions, args []string) (accessChange, error) 
 	case is("allow"):
 		return func(ctx context.Context, c *client.Client, p client.Pipeline) (client.Access, string, error) {
 			after, err := c.AllowNetwork(ctx, p.Slug, args[1])
-			return after, fmt.Sprintf("Only visitors from listed networks may see %s; %s is one.", p.Slug, clean(args[1])), err
+			return after, fmt.Sprintf("%s lists %s.", p.Slug, clean(args[1])), err
 		}, nil
 	case is("disallow"):
 		return func(ctx context.Context, c *client.Client, p client.Pipeline) (client.Access, string, error) {
@@ -139,6 +139,9 @@ func access(ctx context.Context, a *app, pipeline string, change accessChange, o
 	}
 	if !after.InForce {
 		said = "Accepted, but it does not hold yet. To check, run: troy access " + p.Slug
+	}
+	if after.InForce && after.Protected {
+		said += fmt.Sprintf("\nWho may see %s: %s.", p.Slug, whoMaySee(after))
 	}
 	_, err = fmt.Fprintln(a.err, said)
 	return err
@@ -207,6 +210,9 @@ func (a *app) addPassword(o *accessOptions, name string) accessChange {
 			_, _ = fmt.Fprintln(a.err, "The password is shown only now:")
 			_, _ = fmt.Fprintln(a.out, text)
 		}
+		if known {
+			return after, fmt.Sprintf("The password %s of %s is changed; everyone who used it is signed out.", clean(name), p.Slug), nil
+		}
 		return after, fmt.Sprintf("%s asks for a password; %s is one.", p.Slug, clean(name)), nil
 	}
 }
@@ -260,18 +266,22 @@ func generated() string {
 	return generated() // once in about 10^30 calls
 }
 
+// whoMaySee says who may see a site.
+func whoMaySee(now client.Access) string {
+	switch {
+	case len(now.Passwords) > 0 && len(now.Networks) > 0:
+		return "those who know a password and come from a listed network"
+	case len(now.Passwords) > 0:
+		return "those who know a password"
+	case len(now.Networks) > 0:
+		return "those who come from a listed network"
+	}
+	return "everyone"
+}
+
 func (a *app) printAccess(p client.Pipeline, now client.Access) error {
 	if a.json {
 		return a.printJSON(now)
-	}
-	who := "everyone"
-	switch {
-	case len(now.Passwords) > 0 && len(now.Networks) > 0:
-		who = "those who know a password and come from a listed network"
-	case len(now.Passwords) > 0:
-		who = "those who know a password"
-	case len(now.Networks) > 0:
-		who = "those who come from a listed network"
 	}
 	inForce := "yes"
 	if !now.InForce {
@@ -280,7 +290,7 @@ func (a *app) printAccess(p client.Pipeline, now client.Access) error {
 			inForce += ": " + now.Problem
 		}
 	}
-	a.out.view(field{"Pipeline", p.Slug}, field{"Who may see", who}, field{"In force", inForce}, field{"Networks", strings.Join(now.Networks, ", ")})
+	a.out.view(field{"Pipeline", p.Slug}, field{"Who may see", whoMaySee(now)}, field{"In force", inForce}, field{"Networks", strings.Join(now.Networks, ", ")})
 	if len(now.Passwords) == 0 {
 		return nil
 	}

@@ -42,18 +42,37 @@ func deploymentList(ctx context.Context, a *app, pipeline string, limit int) err
 		_, _ = fmt.Fprintln(a.err, "No deployments.")
 		return nil
 	}
-	a.deploymentTable(deployments)
+	a.deploymentTable(deployments, sources(ctx, c, pipeline, deployments))
 	return nil
 }
 
-func (a *app) deploymentTable(deployments []client.Deployment) {
-	now := time.Now()
-	rows := make([][]cell, len(deployments))
-	failed := false
+// sources returns the numbers of the deployments whose files were published
+// again. It reads those that are not in the list.
+func sources(ctx context.Context, c *client.Client, pipeline string, deployments []client.Deployment) map[uuid.UUID]int64 {
 	numbers := map[uuid.UUID]int64{}
 	for _, d := range deployments {
 		numbers[d.ID] = d.Number
 	}
+	for _, d := range deployments {
+		if !republished(d) || numbers[*d.SourceDeploymentID] != 0 {
+			continue
+		}
+		if source, err := c.Deployment(ctx, pipeline, *d.SourceDeploymentID); err == nil {
+			numbers[source.ID] = source.Number
+		}
+	}
+	return numbers
+}
+
+// republished reports whether a deployment is a rollback or a promotion.
+func republished(d client.Deployment) bool {
+	return d.SourceDeploymentID != nil && (d.Kind == troy.Rollback || d.Kind == troy.Promotion)
+}
+
+func (a *app) deploymentTable(deployments []client.Deployment, numbers map[uuid.UUID]int64) {
+	now := time.Now()
+	rows := make([][]cell, len(deployments))
+	failed := false
 	for i, d := range deployments {
 		number := fmt.Sprint(d.Number)
 		if d.Live {
@@ -75,7 +94,7 @@ func (a *app) deploymentTable(deployments []client.Deployment) {
 // messageOf returns the deployment's message or, for a rollback or a promotion,
 // the deployment that its files come from.
 func messageOf(d client.Deployment, numbers map[uuid.UUID]int64) string {
-	if d.SourceDeploymentID == nil || d.Kind != troy.Rollback && d.Kind != troy.Promotion {
+	if !republished(d) {
 		return d.Message
 	}
 	number, ok := numbers[*d.SourceDeploymentID]

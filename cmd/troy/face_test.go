@@ -2,6 +2,9 @@ package main
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
 	"strings"
 	"testing"
 	"time"
@@ -62,5 +65,25 @@ func TestPace(t *testing.T) {
 		if got := pace(c.done, c.all, c.took); got != c.want {
 			t.Errorf("pace(%d, %d, %s) is %q; expected %q", c.done, c.all, c.took, got, c.want)
 		}
+	}
+}
+
+func TestUnreadable(t *testing.T) {
+	t.Parallel()
+	denied := func(path string) error { return &fs.PathError{Op: "openat", Path: path, Err: fs.ErrPermission} }
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{denied("dist"), "cannot read dist: permission denied; make it readable"},
+		{denied("a/b.html"), `cannot read "a/b.html" in dist: permission denied; make it readable or list it in .troyignore`},
+	} {
+		err := unreadable("dist", fmt.Errorf("open dist: %w", c.err))
+		if err == nil || err.Error() != c.want || troy.KindOf(err) != troy.Invalid {
+			t.Errorf("%v is %v (%s), want %s", c.err, err, troy.KindOf(err), c.want)
+		}
+	}
+	if err := unreadable("dist", fs.ErrNotExist); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("another error became %v", err)
 	}
 }

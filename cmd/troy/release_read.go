@@ -71,7 +71,19 @@ func (a *app) read(ctx context.Context, p *progress, path string, g guard) (*sit
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	return source, err
+	return source, unreadable(path, err)
+}
+
+// unreadable rewords the error of a source that may not be read.
+func unreadable(source string, err error) error {
+	denied, ok := site.Denied(err)
+	switch {
+	case !ok:
+		return err
+	case denied == source:
+		return troy.Errorf(troy.Invalid, "cannot read %s: permission denied; make it readable", source)
+	}
+	return troy.Errorf(troy.Invalid, "cannot read %q in %s: permission denied; make it readable or list it in %s", denied, source, site.IgnoreFile)
 }
 
 // readLimits returns ten times the default limits, which protect this machine.

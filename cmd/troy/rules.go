@@ -196,15 +196,15 @@ or, with --strict, any problem.`,
 }
 
 func check(ctx context.Context, a *app, path string, strict bool) error {
+	source, err := site.OpenSource(ctx, path, readLimits(), site.LeavingOut())
+	if err != nil {
+		return unreadable(path, err)
+	}
+	defer func() { _ = source.Close() }()
 	config, used, err := configFor(path)
 	if err != nil {
 		return err
 	}
-	source, err := site.OpenSource(ctx, path, readLimits(), site.LeavingOut())
-	if err != nil {
-		return err
-	}
-	defer func() { _ = source.Close() }()
 	report, err := compileRules(source, config, strict)
 	if err != nil {
 		return err

@@ -204,6 +204,6 @@ func statusOne(ctx context.Context, a *app, pipeline string) error {
 		return err
 	}
 	_, _ = fmt.Fprintln(a.out)
-	a.deploymentTable(deployments)
+	a.deploymentTable(deployments, sources(ctx, c, pipeline, deployments))
 	return nil
 }

@@ -114,10 +114,14 @@ func (a *app) await(ctx context.Context, c *client.Client, pipeline string, d cl
 		}
 		url = p.URL
 	}
+	of := ""
+	if republished(d) {
+		of = fmt.Sprintf(" (%s of %s)", d.Kind, numberOf(ctx, c, pipeline, d.SourceDeploymentID))
+	}
 	if d.Live {
-		_, _ = fmt.Fprintf(a.err, "Deployment %d is live.\n", d.Number)
+		_, _ = fmt.Fprintf(a.err, "Deployment %d%s is live.\n", d.Number, of)
 	} else {
-		_, _ = fmt.Fprintf(a.err, "Deployment %d succeeded; another one is live now.\n", d.Number)
+		_, _ = fmt.Fprintf(a.err, "Deployment %d%s succeeded; another one is live now.\n", d.Number, of)
 	}
 	_, _ = fmt.Fprintln(a.out, clean(url))
 	return nil

@@ -28,6 +28,19 @@ var (
 	ErrPath    = errors.New("a path in it is too long")
 )
 
+// FolderError is the error of a folder that can't be opened or read.
+type FolderError struct {
+	Op   string // open or read
+	Path string // slash-separated, relative to the walk's root
+	Err  error
+}
+
+func (e *FolderError) Error() string {
+	return fmt.Sprintf("%s the folder %.256q: %v", e.Op, e.Path, e.Err)
+}
+
+func (e *FolderError) Unwrap() error { return e.Err }
+
 // Entry is a file, folder or link that a walk found.
 type Entry struct {
 	fs.DirEntry
@@ -120,7 +133,7 @@ func (w *walker) next() (*level, error) {
 		w.shut(innermost)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open the folder %.256q: %w", next.path, err)
+		return nil, &FolderError{"open", next.path, err}
 	}
 	return next, nil
 }
@@ -128,7 +141,7 @@ func (w *walker) next() (*level, error) {
 func (w *walker) read(l *level) error {
 	f, err := l.root.Open(".")
 	if err != nil {
-		return fmt.Errorf("open the folder %.256q: %w", l.path, err)
+		return &FolderError{"open", l.path, err}
 	}
 	defer f.Close()
 	for {
@@ -145,7 +158,7 @@ func (w *walker) read(l *level) error {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("read the folder %.256q: %w", l.path, err)
+			return &FolderError{"read", l.path, err}
 		}
 	}
 }

@@ -168,6 +168,25 @@ func gone(t *testing.T, dir string) {
 	}
 }
 
+// A folder that can't be opened is named by its whole path.
+func TestFolderErrorHasTheWholePath(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "a", "b"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	err := walk.Folder(t.Context(), openRoot(t, dir), walk.Limits{Entries: 10, Path: 100}, func(e walk.Entry) error {
+		if e.Path == "a/b" {
+			return os.Remove(filepath.Join(dir, "a", "b"))
+		}
+		return nil
+	})
+	e, ok := errors.AsType[*walk.FolderError](err)
+	if !ok || e.Path != "a/b" || !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), `open the folder "a/b"`) {
+		t.Errorf("Folder: %v", err)
+	}
+}
+
 func TestRemove(t *testing.T) {
 	t.Parallel()
 	outside := filepath.Join(t.TempDir(), "outside")
