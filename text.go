@@ -79,3 +79,28 @@ func CleanFolder(field, folder string) (string, error) {
 	}
 	return clean, nil
 }
+
+// BrowserName names a browser and its system from its user agent, such as
+// "Chrome on Linux". An unknown agent is shown as it is, clipped.
+func BrowserName(agent string) string {
+	name, system := "", ""
+	for _, known := range [][2]string{{"Edg/", "Edge"}, {"OPR/", "Opera"}, {"Firefox/", "Firefox"}, {"Chrome/", "Chrome"}, {"Safari/", "Safari"}, {"curl/", "curl"}} {
+		if strings.Contains(agent, known[0]) {
+			name = known[1]
+			break
+		}
+	}
+	for _, known := range [][2]string{{"Android", "Android"}, {"iPhone", "iPhone"}, {"iPad", "iPad"}, {"Windows", "Windows"}, {"Mac OS X", "macOS"}, {"Linux", "Linux"}} {
+		if strings.Contains(agent, known[0]) {
+			system = known[1]
+			break
+		}
+	}
+	switch {
+	case name == "":
+		return Clip(agent)
+	case system == "":
+		return name
+	}
+	return name + " on " + system
+}

@@ -137,10 +137,15 @@ func (s Sessions) begin(w http.ResponseWriter, r *http.Request, token uuid.UUID,
 	}
 	agent := strings.ToValidUTF8(strings.ReplaceAll(r.UserAgent(), "\x00", ""), "")
 	text, err := s.insert(r.Context(), token, false, valid, clipTo(agent, maxUserAgent))
-	if err == nil {
-		http.SetCookie(w, s.cookie("troy", text, valid))
+	if err != nil {
+		return err
 	}
-	return err
+	http.SetCookie(w, s.cookie("troy", text, valid))
+	// Whether or not that can be noted now, the browser is signed in.
+	if err := queries.New(s.DB).TokenUsed(r.Context(), token); err != nil {
+		s.Log.DebugContext(r.Context(), "the use of a token could not be noted", "error", err)
+	}
+	return nil
 }
 
 func clipTo(s string, most int) string {

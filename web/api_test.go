@@ -13,6 +13,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/credentials"
+	"github.com/troy-iaas/troy/site"
 )
 
 func TestPipelines(t *testing.T) {
@@ -230,6 +231,29 @@ func TestPurge(t *testing.T) {
 	w.exec("INSERT INTO purges (pipeline_id, path, actor) SELECT pipelines.id, n::text, 'x' FROM pipelines, generate_series(1, 1000) n")
 	w.send("POST", at, `{"path":"another"}`).refused(t, 409, "conflict", "path", "purge a folder")
 	w.send("POST", at, `{"path":"7"}`).into(t, 202, nil)
+}
+
+// TestPurgeOfNothing purges paths that the live site does not keep.
+func TestPurgeOfNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.create("Blog")
+	d := w.publish(p, map[string]string{"index.html": "home", "assets/new.0123abce.css": "new"})
+	old := []site.Carried{{File: file("assets/old.0123abcd.css", "new"), Until: time.Now().Add(time.Hour).Unix()}}
+	if err := w.deps.Store.Seal(t.Context(), site.Tree{Pipeline: p.ID, Deployment: d.ID}, old, nil); err != nil {
+		t.Fatal(err)
+	}
+	const at = "/v1/pipelines/blog/purge"
+	for _, path := range []string{"assets/old.0123abcd.cs", "asset/", "fonts/"} {
+		w.send("POST", at, `{"path":"`+path+`"}`).refused(t, 404, "not_found", "path", path)
+	}
+	w.send("POST", at, `{"path":"assets/new.0123abce.css"}`).refused(t, 409, "conflict", "path", "in the live deployment")
+	if n := w.count("SELECT count(*) FROM purges") + w.count("SELECT count(*) FROM audit WHERE action = 'pipeline.purge'"); n != 0 {
+		t.Errorf("refused purges left %d rows, want 0", n)
+	}
+	for _, path := range []string{"assets/old.0123abcd.css", "assets/", ""} {
+		w.send("POST", at, `{"path":"`+path+`"}`).into(t, 202, nil)
+	}
 }
 
 func TestLock(t *testing.T) {

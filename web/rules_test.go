@@ -73,6 +73,10 @@ func TestRulesOfARelease(t *testing.T) {
 			t.Errorf("the page lacks %s", want)
 		}
 	}
+	w.goLive(p, uuid.MustParse(id))
+	if page := w.send("GET", "/pipelines/blog", nil); !strings.Contains(string(page.body), "1 problem in the site’s rules</a>") {
+		t.Error("the pipeline's page does not name the problem")
+	}
 	// Without rules there is nothing to report.
 	d := w.released(p, "plain")
 	w.send("GET", fmt.Sprintf("/v1/pipelines/blog/deployments/%d/rules", d.Number), nil).into(t, 200, &report)

@@ -21,6 +21,9 @@ func TestSignIn(t *testing.T) {
 		t.Errorf("without a session a page answers %d, %s", a.status, a.header.Get("Location"))
 	}
 	a := w.visit("GET", "/login?next=%2Fpipelines%2Fblog%3Fbefore%3D3", nil, "")
+	if !strings.Contains(string(a.body), "troyd token create --role deployer --name NAME<") {
+		t.Error("the page does not say how a token is created")
+	}
 	if a.status != 200 || !strings.Contains(string(a.body), `name="next" value="/pipelines/blog?before=3"`) {
 		t.Errorf("the page to sign in answers %d:\n%s", a.status, a.body)
 	}
@@ -226,7 +229,14 @@ func TestSessionsEnd(t *testing.T) {
 	// most 50 stay.
 	token := w.token(credentials.Viewer)
 	w.exec("INSERT INTO sessions (hash, token_id, expires_at, created_at) SELECT sha256(i::text::bytea), id, now() + interval '1 day', now() - interval '1 hour' FROM generate_series(1, 60) i, (SELECT id FROM tokens ORDER BY created_at DESC LIMIT 1) newest")
+	const used = "SELECT count(*) FROM tokens WHERE last_used_at > now() - interval '1 minute' AND id = (SELECT id FROM tokens ORDER BY created_at DESC LIMIT 1)"
+	if n := w.count(used); n != 0 {
+		t.Fatal("the token was used before the sign-in")
+	}
 	cookie := w.session(token)
+	if n := w.count(used); n != 1 {
+		t.Error("the sign-in does not count as a use of the token")
+	}
 	if n := w.count("SELECT count(*) FROM sessions WHERE token_id = (SELECT id FROM tokens ORDER BY created_at DESC LIMIT 1)"); n != 50 {
 		t.Errorf("%d sessions are kept, want 50", n)
 	}

@@ -51,7 +51,7 @@ func (d *double) sessionList(*http.Request) (answer, error) {
 	list := []client.Session{}
 	if !d.signedOut {
 		now := time.Now()
-		list = append(list, client.Session{ID: onlySession, Kind: "user", Name: "ada@example.com", Role: "admin", CreatedAt: now, SeenAt: now, ExpiresAt: now.Add(23*time.Hour + 30*time.Minute), Browser: "Mozilla/5.0"})
+		list = append(list, client.Session{ID: onlySession, Kind: "user", Name: "ada@example.com", Role: "admin", CreatedAt: now, SeenAt: now, ExpiresAt: now.Add(23*time.Hour + 30*time.Minute), Browser: "Mozilla/5.0 (X11; Linux x86_64) Chrome/142.0.0.0 Safari/537.36"})
 	}
 	return answer{200, map[string]any{"sessions": list}}, nil
 }

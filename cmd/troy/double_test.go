@@ -429,7 +429,7 @@ func (d *double) purge(r *http.Request, p *doublePipeline) (answer, error) {
 		return answer{}, err
 	}
 	if body.Path != "" && body.Path != "assets/" {
-		return fail(troy.Invalid, "the double knows assets/ only, not %q", body.Path)
+		return fail(troy.NotFound, "the double knows assets/ only, not %q", body.Path)
 	}
 	return answer{202, p.Pipeline}, nil
 }

@@ -14,7 +14,8 @@ func newPurge(a *app) *cobra.Command {
 		Long: `Remove assets of earlier deployments, which stay reachable for a week after a
 deployment left them out: the file at PATH, the files of a folder if PATH ends
 in a slash, or by default all of them. Files of the live deployment stay. The
-CDN drops its copies of the site.`,
+CDN drops its copies of the site. If no earlier file is at PATH, nothing is
+removed, and the exit code is 4.`,
 		Example: `  troy purge blog assets/report-BX3kz0aQ.pdf
   troy purge blog assets/
   troy purge blog`,

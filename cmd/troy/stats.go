@@ -47,7 +47,7 @@ func showStats(ctx context.Context, a *app, pipeline string) error {
 		return nil
 	}
 	a.out.table([]column{
-		{title: "DAY"}, {title: "SUCCEEDED"}, {title: "FAILED"}, {title: "RATE"}, {title: "CANCELLED"}, {title: "SUPERSEDED"}, {title: "P50"}, {title: "P95"},
+		{title: "DAY"}, {title: "SUCCEEDED"}, {title: "FAILED"}, {title: "FAILED %"}, {title: "CANCELLED"}, {title: "SUPERSEDED"}, {title: "P50"}, {title: "P95"},
 	}, rows)
 	if s.Cut {
 		_, _ = fmt.Fprintln(a.err, "Older deployments are not counted.")
@@ -58,7 +58,7 @@ func showStats(ctx context.Context, a *app, pipeline string) error {
 func statsRow(d client.Day) []cell {
 	rate := ""
 	if ended := d.Succeeded + d.Failed; ended > 0 {
-		rate = fmt.Sprintf("%.1f %%", 100*float64(d.Failed)/float64(ended))
+		rate = fmt.Sprintf("%.1f", 100*float64(d.Failed)/float64(ended))
 	}
 	failed := cell{text: fmt.Sprint(d.Failed)}
 	if d.Failed > 0 {

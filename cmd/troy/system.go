@@ -235,11 +235,11 @@ func sessionList(ctx context.Context, a *app) error {
 	rows := make([][]cell, len(list))
 	for i, s := range list {
 		rows[i] = []cell{
-			{text: s.ID[:min(12, len(s.ID))]}, {text: s.Kind + " " + s.Name}, {text: s.Role}, {text: a.out.when(s.SeenAt, now)}, {text: a.out.until(s.ExpiresAt, now)}, {text: s.Browser}, {text: s.ID},
+			{text: s.ID[:min(12, len(s.ID))]}, {text: s.Kind + " " + s.Name}, {text: s.Role}, {text: a.out.when(s.SeenAt, now)}, {text: a.out.until(s.ExpiresAt, now)}, {text: troy.BrowserName(s.Browser)}, {text: s.ID},
 		}
 	}
 	a.out.table([]column{
-		{title: "SESSION"}, {title: "OF", least: 10}, {title: "ROLE"}, {title: "SEEN"}, {title: "EXPIRES"}, {title: "BROWSER", least: 10, wide: true}, {title: "ID", wide: true},
+		{title: "SESSION"}, {title: "OF", least: 10}, {title: "ROLE"}, {title: "SEEN"}, {title: "EXPIRES"}, {title: "BROWSER", least: 10, optional: true}, {title: "ID", wide: true},
 	}, rows)
 	return nil
 }

@@ -42,7 +42,7 @@ func showTraffic(ctx context.Context, a *app, pipeline string, days int) error {
 		return a.printJSON(t)
 	}
 	if t.Requests.Requests == 0 {
-		_, _ = fmt.Fprintf(a.err, "No requests on the last %d days.\n", days)
+		_, _ = fmt.Fprintf(a.err, "No requests in the last %d days.\n", days)
 		return nil
 	}
 	a.trafficTables(t)

@@ -233,7 +233,7 @@ func (d *Dashboard) sessionRevoke(v *visit) error {
 		s := d.deps.Sessions
 		s.DB = db
 		ended, err := s.Revoke(v.ctx(), v.who, v.r.PathValue("session"))
-		return intake.Change{Action: intake.SessionRevoke, Subject: ended.Holder.Actor(), Detail: browser(ended.UserAgent)}, err
+		return intake.Change{Action: intake.SessionRevoke, Subject: ended.Holder.Actor(), Detail: troy.BrowserName(ended.UserAgent)}, err
 	})
 	if err != nil {
 		return d.failBack(v, err)

@@ -232,7 +232,7 @@ func (d *Dashboard) signIn(v *visit, next, by string, in func(credentials.Sessio
 		if err == nil {
 			d.deps.Note(v.ctx(), Note{Actor: who.Actor()})
 		}
-		return intake.Change{Action: intake.SessionCreate, Subject: browser(v.r.UserAgent()), Detail: "by " + by, Actor: who.Actor()}, err
+		return intake.Change{Action: intake.SessionCreate, Subject: troy.BrowserName(v.r.UserAgent()), Detail: "by " + by, Actor: who.Actor()}, err
 	})
 	if kind := troy.KindOf(err); err != nil && (kind == troy.Unauthenticated || kind == troy.Forbidden) {
 		return d.refuse(v, next, by, err)

@@ -16,6 +16,7 @@ import (
 	"github.com/troy-iaas/troy/credentials"
 	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/site"
 )
 
 const (
@@ -40,6 +41,8 @@ type nowView struct {
 	Dot, Address, Site string
 	Thumbnail          string // its address
 	Live               *deploymentView
+	RuleProblems       int // of the live site's rules
+	RuleErrors         int // how many of them are errors
 	Flow               flowView
 	Deployments        []deploymentView
 	Next, First        string
@@ -225,6 +228,11 @@ func (d *Dashboard) now(v *visit, p queries.Pipeline) (nowView, error) {
 		}
 		for _, l := range live {
 			n.Live = d.view(l, p)
+			report, _, err := intake.RulesReport(v.ctx(), d.q, site.Tree{Pipeline: p.ID, Deployment: l.TreeID})
+			if err != nil {
+				return n, err
+			}
+			n.RuleErrors, n.RuleProblems = report.Errors, report.Errors+report.Warnings
 		}
 	}
 	pictures, err := d.thumbnails(v, map[uuid.UUID]string{p.ID: p.Slug})

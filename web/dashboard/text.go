@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"time"
-
-	"github.com/troy-iaas/troy"
 )
 
 // age is how long ago something was, in words.
@@ -98,30 +96,6 @@ func deref(s *string) string {
 		return ""
 	}
 	return *s
-}
-
-// browser names a browser and its system by its User-Agent, as well as can be.
-func browser(agent string) string {
-	name, system := "", ""
-	for _, known := range [][2]string{{"Edg/", "Edge"}, {"OPR/", "Opera"}, {"Firefox/", "Firefox"}, {"Chrome/", "Chrome"}, {"Safari/", "Safari"}, {"curl/", "curl"}} {
-		if strings.Contains(agent, known[0]) {
-			name = known[1]
-			break
-		}
-	}
-	for _, known := range [][2]string{{"Android", "Android"}, {"iPhone", "iPhone"}, {"iPad", "iPad"}, {"Windows", "Windows"}, {"Mac OS X", "macOS"}, {"Linux", "Linux"}} {
-		if strings.Contains(agent, known[0]) {
-			system = known[1]
-			break
-		}
-	}
-	switch {
-	case name == "":
-		return troy.Clip(agent)
-	case system == "":
-		return name
-	}
-	return name + " on " + system
 }
 
 // workName is a task's kind for people: "teardown start".

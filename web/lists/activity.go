@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -45,8 +46,8 @@ func ParseActivityFilter(query url.Values, now time.Time) (ActivityFilter, error
 			return ActivityFilter{}, troy.Errorf(troy.Invalid, "expected a text of at most %d bytes", maxSearch).At(field)
 		}
 	}
-	if strings.Trim(f.What, "abcdefghijklmnopqrstuvwxyz._-") != "" {
-		return ActivityFilter{}, troy.Errorf(troy.Invalid, "it is %q; expected an action, such as token.create, or a status, such as failed_to_deploy", troy.Clip(f.What)).At("what")
+	if err := checkWhat(f.What); err != nil {
+		return ActivityFilter{}, err
 	}
 	for field, into := range map[string]*time.Time{"since": &f.Since, "until": &f.Until} {
 		text := query.Get(field)
@@ -204,6 +205,27 @@ func (l Lists) Export(ctx context.Context, f ActivityFilter, who credentials.Hol
 		}
 		after = page.Next
 	}
+}
+
+// recorded are the actions of the activity.
+func recorded() []string {
+	return []string{
+		"access.allow", "access.disallow", "access.off", "access.password-remove", "access.password-set", "app.import", "app.setup",
+		"deployment.cancel", "pipeline.configure", "pipeline.delete-now", "pipeline.lock", "pipeline.purge", StatusAction, "pipeline.unlock",
+		"queue.pause", "queue.resume", "session.create", "session.refuse", "session.revoke", "token.create", "token.revoke",
+		"variable.remove", "variable.set", "work.retry", "work.ring",
+	}
+}
+
+// checkWhat returns an Invalid error unless what is empty, an action, the part
+// of one before its dot, or a status.
+func checkWhat(what string) error {
+	_, err := troy.ParseStatus(what)
+	if what == "" || err == nil || slices.ContainsFunc(recorded(), func(a string) bool { return a == what || strings.HasPrefix(a, what+".") }) {
+		return nil
+	}
+	return troy.Errorf(troy.Invalid, "it is %q; expected a status, such as failed_to_deploy, the part of an action before its dot, such as token, or an action: %s",
+		troy.Clip(what), strings.Join(recorded(), ", ")).At("what")
 }
 
 // Actions are the groups of actions and the actions that filters offer.

@@ -309,7 +309,14 @@
       await wait(pause);
       d = await api("GET", `/${pipeline}/deployments/${d.id}`);
     }
-    if (d.state === "succeeded") return ended(d, "Live at ", link(d.url || page, d.url || page, "live"));
+    if (d.state === "succeeded") {
+      const rules = await api("GET", `/${pipeline}/deployments/${d.id}/rules`).catch(() => null);
+      ended(d, "Live at ", link(d.url || page, d.url || page, "live"));
+      if (!rules?.errors && !rules?.warnings) return;
+      const note = Object.assign(document.createElement("p"), { className: "note warn" });
+      note.append(link(page + "#h-rules", counted(rules.errors + rules.warnings, "problem") + " in the site’s rules"));
+      return done.firstChild.after(note);
+    }
     ended(d, `Deployment #${d.number} is ${d.state}` + (d.cause ? ": " + d.cause : "") + ".");
   };
   const publish = async () => {
