@@ -283,7 +283,7 @@ func (d *Dashboard) logout(v *visit) error {
 		s.DB = db
 		ended, err := s.SignOut(v.r)
 		who := ended.Holder.Actor()
-		return intake.Change{Action: intake.SessionRevoke, Subject: who, Detail: browser(ended.UserAgent), Actor: who}, err
+		return intake.Change{Action: intake.SessionRevoke, Subject: who, Detail: troy.BrowserName(ended.UserAgent), Actor: who}, err
 	})
 	if err != nil && troy.KindOf(err) != troy.NotFound { // it has ended already
 		return err
