@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -75,7 +76,7 @@ func newTowerOn(t *testing.T, redisURL string) *tower {
 	log := &lines{}
 	return &tower{
 		t: t, db: db, q: queries.New(db), inspector: asynq.NewInspectorFromRedisClient(rdb), log: log, rings: count,
-		bell: bell.New(db, tasks.NewClient(rdb), slog.New(slog.NewTextHandler(log, nil)), map[string]int{tasks.QueueQuick: slots, tasks.QueueBuilds: slots, tasks.QueueForge: slots}),
+		bell: bell.New(db, tasks.NewClient(rdb), slog.New(slog.NewTextHandler(log, nil)), map[string]int{tasks.QueueQuick: slots, tasks.QueueBuilds: slots, tasks.QueueForge: slots, tasks.QueueThumbnails: slots}),
 	}
 }
 
@@ -232,12 +233,13 @@ func TestRingBoundIsPerQueueAndLaterRowsApart(t *testing.T) {
 func TestEveryKindIsRung(t *testing.T) {
 	t.Parallel()
 	w := newTower(t)
+	_, queues := tasks.Queues()
 	for _, kind := range tasks.Kinds() {
 		id := uuid.New()
 		if err := w.q.WorkRequest(t.Context(), queries.WorkRequestParams{Kind: kind, SubjectID: id}); err != nil {
 			t.Fatal(err)
 		}
-		for _, queue := range []string{tasks.QueueQuick, tasks.QueueBuilds, tasks.QueueForge} {
+		for _, queue := range slices.Compact(slices.Sorted(slices.Values(queues))) {
 			want := 0
 			if queue == tasks.QueueOf(kind) {
 				want = 1
