@@ -86,6 +86,13 @@ func transaction(ctx context.Context, db *pgxpool.Pool, f func(pgx.Tx, *queries.
 	return commit(ctx, tx)
 }
 
+// Refused returns err, for a request that was refused before its transaction
+// began. If the request was carried out before, it returns *Repeated instead:
+// what the first one did may be the reason why this one is refused.
+func (in *Intake) Refused(ctx context.Context, err error) error {
+	return transaction(ctx, in.db, func(pgx.Tx, *queries.Queries) error { return err })
+}
+
 // commit ends a transaction. An error other than *Unsure means that nothing
 // changed.
 func commit(ctx context.Context, tx pgx.Tx) error {

@@ -89,7 +89,7 @@ func TestEveryPostTakesAKey(t *testing.T) {
 		"createPipeline":    {"/v1/pipelines", `{"name":"Once"}`, `{"name":"Twice"}`},
 		"provisionPipeline": {at(w.create("Raw")) + "/provision", "", none},
 		"restorePipeline":   {at(doomed) + "/restore", "", none},
-		"purgePipeline":     {at(blog) + "/purge", `{"path":"assets/"}`, `{"path":"fonts/"}`},
+		"purgePipeline":     {at(blog) + "/purge", `{"path":""}`, `{"path":"fonts/"}`},
 		"lockPipeline":      {at(w.create("Locked")) + "/lock", `{"reason":"an incident"}`, `{"reason":"another"}`},
 		"deploy":            {at(built) + "/deployments", `{}`, `{"commit":"` + strings.Repeat("a", 40) + `"}`},
 		"retryDeployment":   {at(blog) + "/deployments/" + first.ID.String() + "/retry", "", none},

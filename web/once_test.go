@@ -139,7 +139,7 @@ func TestCommitWithoutAnswer(t *testing.T) {
 		{"/v1/pipelines/" + doomed.ID.String() + "/restore", "", "{ }", 202, "SELECT count(*) FROM events WHERE from_status = 'scheduled_for_deletion'"},
 		{at + "/rollback", "", "{}", 202, "SELECT count(*) FROM deployments WHERE kind = 'rollback'"},
 		{at + "/promote", `{"deployment":"` + first.ID.String() + `"}`, `{"deployment":"` + second.ID.String() + `"}`, 202, "SELECT count(*) FROM deployments WHERE kind = 'promotion'"},
-		{at + "/purge", `{"path":"assets/"}`, `{"path":"fonts/"}`, 202, "SELECT count(*) FROM purges"},
+		{at + "/purge", `{"path":""}`, `{"path":"fonts/"}`, 202, "SELECT count(*) FROM purges"},
 		{at + "/deployments/" + first.ID.String() + "/retry", "", "{}", 202, "SELECT count(*) - 2 FROM deployments WHERE kind = 'release' AND pipeline_id = '" + blog.ID.String() + "'"},
 		{"/v1/pipelines/" + built.ID.String() + "/deployments", `{}`, `{"commit":"` + strings.Repeat("a", 40) + `"}`, 202, "SELECT count(*) FROM deployments WHERE kind = 'automated'"},
 		{"/v1/pipelines/" + waiting.ID.String() + "/deployments/" + toCancel.ID.String() + "/cancel", "", "{}", 202, "SELECT count(*) FROM deployments WHERE state = 'cancelled'"},

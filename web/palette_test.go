@@ -37,8 +37,14 @@ func TestPaletteInABrowser(t *testing.T) {
 	b.signIn(w, w.token(credentials.Deployer), "/activity")
 	open := func() {
 		t.Helper()
-		b.do(script(`document.body.dispatchEvent(new KeyboardEvent("keydown", {key: "k", ctrlKey: true, bubbles: true, cancelable: true})), true`))
-		b.eventually("the palette is open", func() bool { return b.number(`document.getElementById("palette").open ? 1 : 0`) == 1 })
+		// The page's script may not have run yet.
+		b.eventually("the palette is open", func() bool {
+			return b.number(`(() => {
+				const palette = document.getElementById("palette");
+				if (palette && !palette.open) document.body.dispatchEvent(new KeyboardEvent("keydown", {key: "k", ctrlKey: true, bubbles: true, cancelable: true}));
+				return palette?.open ? 1 : 0;
+			})()`) == 1
+		})
 	}
 	open()
 	b.shows("#palette-list", hostile)

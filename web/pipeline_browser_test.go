@@ -34,7 +34,12 @@ func TestPipelineInABrowser(t *testing.T) {
 	if n := w.count("SELECT count(*) FROM deployments WHERE kind = 'rollback' AND source_deployment_id = $1", first.ID); n != 1 {
 		t.Errorf("%d rollbacks to the first deployment, want 1", n)
 	}
-	b.do(chromedp.Navigate(w.server.URL+"/pipelines/blog"), chromedp.Click(`#d-3 form[action$="/actions/cancel"] button`))
+	// The stream can show the rollback before the form's own answer is there.
+	b.eventually("the pipeline's page opens again", func() bool {
+		_, err := chromedp.Run(b.ctx, chromedp.Navigate(w.server.URL+"/pipelines/blog"))
+		return err == nil
+	})
+	b.do(chromedp.Click(`#d-3 form[action$="/actions/cancel"] button`))
 	b.eventually("the rollback is cancelled", func() bool { return w.count("SELECT count(*) FROM deployments WHERE state = 'cancelled'") == 1 })
 
 	// The deletion is confirmed by the name. The page says when it begins and

@@ -36,7 +36,7 @@ func (s *server) pipelinePurge(c *gin.Context, who caller) error {
 		}
 	}
 	if err := s.checkPurge(c.Request.Context(), p, path); err != nil {
-		return err
+		return s.deps.Intake.Refused(c.Request.Context(), err)
 	}
 	if p, err = s.deps.Intake.Purge(c.Request.Context(), p.ID, path, who.Actor()); err != nil {
 		return err

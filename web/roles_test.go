@@ -24,7 +24,7 @@ var needs = map[string]string{
 	"POST /queue/actions/ring": "deployer", "POST /queue/actions/retry": "deployer", "POST /queue/actions/cancel": "deployer",
 	"GET /activity": anyone, "GET /activity/live": anyone, "GET /palette": anyone, "GET /palette/{pipeline}": anyone,
 	"GET /system": anyone, "GET /system/access": anyone, "GET /system/storage": anyone, "GET /monitor/": "all admin",
-	"POST /system/tokens": "all admin", "POST /system/tokens/{token}/revoke": "all admin", "POST /system/sessions/{session}/revoke": anyone,
+	"POST /system/tokens": "all admin", "POST /system/tokens/{token}/revoke": "all admin", "POST /system/users/{user}/revoke": "all admin", "POST /system/sessions/{session}/revoke": anyone,
 	"GET /pipelines/{pipeline}": anyone, "GET /pipelines/{pipeline}/settings": anyone, "GET /pipelines/{pipeline}/traffic": anyone,
 	"GET /pipelines/{pipeline}/thumbnail": anyone, "GET /pipelines/{pipeline}/live": anyone,
 	"GET /pipelines/{pipeline}/deployments/{deployment}": anyone, "GET /pipelines/{pipeline}/deployments/{deployment}/live": anyone, "GET /pipelines/{pipeline}/deployments/{deployment}/log": anyone,

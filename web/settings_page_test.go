@@ -184,7 +184,7 @@ func TestSettingsPage(t *testing.T) {
 	w.put(p, troy.ScheduledForDeletion)
 	form = filled(t, show(), "build")
 	form.Set("build.output", "x")
-	refused(send("build", form), 409, "can&#39;t change")
+	refused(send("build", form), 409, "does not allow")
 	w.exec("DELETE FROM pipelines WHERE id = $1", p.ID)
 	if a := w.visit("GET", settingsPath, nil, cookie); a.status != 404 {
 		t.Errorf("the settings of a deleted pipeline answer %d", a.status)
