@@ -143,8 +143,8 @@ type Queue struct {
 	Pause *Lock    `json:"pause,omitempty"` // nil while it runs
 	// PausedInRedis says that Asynqmon paused it.
 	PausedInRedis bool `json:"paused_in_redis"`
-	// The counts are nil for tokens that are limited to some pipelines. More says
-	// that there is more than was counted.
+	// The counts are nil for tokens that are limited to some pipelines. If More
+	// is set, the counts are minimums.
 	Running *int64 `json:"running,omitempty"`
 	Due     *int64 `json:"due,omitempty"`
 	Failing *int64 `json:"failing,omitempty"`

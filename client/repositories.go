@@ -19,7 +19,7 @@ type AppRepository struct {
 // AppRepositories are the repositories that a search found.
 type AppRepositories struct {
 	Repositories []AppRepository `json:"repositories"`
-	Complete     bool            `json:"complete"` // there are no others
+	Complete     bool            `json:"complete"` // whether the list has every match
 	Problems     []string        `json:"problems"` // which forges could not list theirs, and why
 	Apps         int             `json:"apps"`     // the forges that are set up
 }

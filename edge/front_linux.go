@@ -241,8 +241,8 @@ func (c *conn) work(data []byte, rest ...[]byte) {
 	})
 }
 
-// answerAll answers requests until there are no more bytes. It returns true if
-// it gave the connection back or away.
+// answerAll answers requests until the connection has no more data. It reports
+// whether the loop or net/http owns the connection afterwards.
 func (c *conn) answerAll(data []byte) bool {
 	var buffer []byte
 	for {
@@ -310,8 +310,8 @@ func (c *conn) answer(q *request) bool {
 }
 
 // handOver gives the connection to net/http, which reads data first. It returns
-// true, because the connection is no longer c's to close. net/http gives the
-// client the whole time for a header again.
+// true, because net/http now owns the connection. net/http's time limit for a
+// header starts anew.
 func (c *conn) handOver(data []byte) bool {
 	c.loop.forget(c)
 	file := os.NewFile(uintptr(c.fd), "")

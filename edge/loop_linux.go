@@ -130,7 +130,8 @@ func (l *loop) next(events []unix.EpollEvent) []unix.EpollEvent {
 		var err error
 		if n, err = unix.EpollWait(l.epoll, events, 1000); err != nil && err != unix.EINTR {
 			l.front.server.log.Error("can't wait for connections", "error", err)
-			time.Sleep(100 * time.Millisecond)
+			// Log at most ten times a second. A stop ends the pause.
+			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(l.event), Events: unix.POLLIN}}, 100)
 		}
 	}
 	return events[:max(0, n)]
@@ -258,8 +259,9 @@ func (l *loop) touch(fd int, ended bool) {
 
 // serve reads what a connection has sent. If that is one plain request that has
 // a kept response, and the socket takes all of it, the connection is idle again.
-// In every other case a goroutine goes on, also if the client has ended: then
-// there is no further event, and the goroutine reads until the end.
+// In every other case a goroutine takes over. That includes a client that has
+// stopped sending: epoll reports no further event, so the goroutine must read to
+// the end.
 func (l *loop) serve(c *conn, ended bool) {
 	defer l.rescue(c)
 	if len(c.begun) > 0 {

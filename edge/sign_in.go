@@ -21,8 +21,8 @@ import (
 // take three.
 const maxForm = 4*password.MaxBytes + 1<<10
 
-// isForm reports whether a request sends the form of the page that asks for the
-// password. The form is sent to the address at which the page was shown.
+// isForm reports whether a request submits the password form, which posts to the
+// address of the page that shows it.
 func isForm(r *http.Request) bool {
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	return r.Method == http.MethodPost && err == nil && kind == "application/x-www-form-urlencoded"

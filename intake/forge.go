@@ -122,8 +122,8 @@ type Head struct {
 	Branch, Commit, Message, Author string
 	// Base is the head that Troy knew when it read the branch, or empty. If
 	// Troy knows another by now, the read may be stale: the branch is read
-	// again. Paths are the files that differ between the two, and PathsComplete
-	// reports that there are no others.
+	// again. Paths are the files that differ between the two. PathsComplete
+	// reports whether Paths has all of them.
 	Base          string
 	Paths         []string
 	PathsComplete bool

@@ -20,7 +20,7 @@ func checkQueue(queue string) error {
 	_, queues := tasks.Queues()
 	if !slices.Contains(queues, queue) {
 		slices.Sort(queues)
-		return troy.Errorf(troy.Invalid, "there is no queue %q; expected one of %s", troy.Clip(queue), strings.Join(slices.Compact(queues), ", ")).At("queue")
+		return troy.Errorf(troy.Invalid, "queue not found: %q; expected one of %s", troy.Clip(queue), strings.Join(slices.Compact(queues), ", ")).At("queue")
 	}
 	return nil
 }

@@ -153,7 +153,7 @@ func (s *server) replyQueue(c *gin.Context, who caller) error {
 			return nil
 		}
 	}
-	return troy.Errorf(troy.NotFound, "there is no queue %q", troy.Clip(c.Param("queue")))
+	return troy.Errorf(troy.NotFound, "queue not found: %q", troy.Clip(c.Param("queue")))
 }
 
 // workRing makes work due at once; workRetry also gives it all of its attempts.

@@ -1465,7 +1465,7 @@ export interface Operations {
     };
     answer: {
       repositories: AppRepository[];
-      /** Whether there are no others. */
+      /** Whether the list has every match. */
       complete: boolean;
       /** Which forges could not list theirs, and why. */
       problems: string[];

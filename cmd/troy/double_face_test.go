@@ -109,7 +109,7 @@ func (d *double) queuePause(r *http.Request) (answer, error) {
 		return answer{}, err
 	}
 	if r.PathValue("queue") != "builds" {
-		return fail(troy.Invalid, "there is no queue %q; expected one of builds, forge, quick, thumbnails", r.PathValue("queue"))
+		return fail(troy.Invalid, "queue not found: %q; expected one of builds, forge, quick, thumbnails", r.PathValue("queue"))
 	}
 	d.pause = &client.Lock{By: "token laptop", Reason: body.Reason, At: time.Now()}
 	return answer{200, client.Queue{Name: "builds", Pause: d.pause}}, nil

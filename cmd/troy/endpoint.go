@@ -120,7 +120,7 @@ func (a *app) linkedServer(all contexts, l *link, dev endpoint, find func(url, f
 	e, ok := find(l.Server, l.file)
 	switch {
 	case !ok:
-		return e, troy.Errorf(troy.Unauthenticated, "%s links this folder to %s, and there is no token for it", l.file, l.Server)
+		return e, troy.Errorf(troy.Unauthenticated, "%s links this folder to %s, but you are not signed in there; run: troy login %s", l.file, l.Server, l.Server)
 	case sameServer(dev.url, l.Server):
 	case !all.trusts(l):
 		return e, troy.Errorf(troy.Forbidden, "%s links this folder to %s, which is not your current server, and you did not make this link; to allow it, run: troy link %s --url %s",

@@ -271,7 +271,7 @@ func sessionRevoke(ctx context.Context, a *app, ref string) error {
 	}
 	switch len(found) {
 	case 0:
-		return troy.Errorf(troy.NotFound, "there is no session %q; troy session list shows them", troy.Clip(ref))
+		return troy.Errorf(troy.NotFound, "session not found: %q; to list the sessions, run: troy session list", troy.Clip(ref))
 	case 1:
 	default:
 		return troy.Errorf(troy.Invalid, "%q begins %d ids; give the whole id", troy.Clip(ref), len(found))
