@@ -5,7 +5,7 @@ WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
-RUN CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o /out/ ./cmd/troyd ./cmd/troy
+RUN CGO_ENABLED=0 go build -tags nomsgpack -trimpath -ldflags='-s -w' -o /out/ ./cmd/troyd ./cmd/troy
 
 # Alpine rather than scratch: health checks need wget and nc, and outside calls
 # need the root certificates.

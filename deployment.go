@@ -16,8 +16,8 @@ const (
 	// Publishing: the store is receiving its files, after which the pointer
 	// moves to them.
 	Publishing DeploymentState = "publishing"
-	// Succeeded: it went live (another may be live by now), or it was uploaded
-	// without being published.
+	// Succeeded: it went live, or its preview showed it (another may be live by
+	// now), or it was uploaded without being published.
 	Succeeded DeploymentState = "succeeded"
 	// Failed: it ended with an error. The previous deployment stayed live.
 	Failed DeploymentState = "failed"
@@ -62,9 +62,12 @@ const (
 	Rollback DeploymentKind = "rollback"
 	// Promotion deployments publish the tree of any deployment that succeeded.
 	Promotion DeploymentKind = "promotion"
+	// Preview deployments are built or uploaded for a preview. They never
+	// change what the site shows.
+	Preview DeploymentKind = "preview"
 )
 
 // DeploymentKinds returns all kinds.
 func DeploymentKinds() []DeploymentKind {
-	return []DeploymentKind{Automated, Release, Rollback, Promotion}
+	return []DeploymentKind{Automated, Release, Rollback, Promotion, Preview}
 }

@@ -15,9 +15,9 @@ func Providers() []Provider { return []Provider{GitHub, Bitbucket} }
 
 // ForgeEvent is the content of one verified webhook delivery, in terms common
 // to all forges: a PushEvent, InstallationChange, RepositoryChange, Rerequest,
-// PullRequest, Ping or Ignored. Its texts are valid UTF-8, bounded in length
-// and free of control characters, except for line ends and tabs in messages, so
-// they are safe to store and show.
+// PullRequest, PullRequestCommand, Ping or Ignored. Its texts are valid UTF-8,
+// bounded in length and free of control characters, except for line ends and
+// tabs in messages, so they are safe to store and show.
 type ForgeEvent interface{ forgeEvent() }
 
 // ForgeRepository is a repository as its forge describes it.
@@ -171,30 +171,6 @@ type Rerequest struct {
 	Sender string
 }
 
-// PullRequest is a change to a pull request. Repository is the target
-// repository.
-type PullRequest struct {
-	Repository   ForgeRepository
-	Installation string // as in PushEvent
-	// Action is the forge's own term, such as "synchronize" or "fulfilled".
-	Action string
-	Number int64
-	Title  string
-	// Head is the source branch. HeadCommit is the id of its newest commit,
-	// which Bitbucket shortens to twelve digits.
-	Head, HeadCommit string
-	// Base is the target branch.
-	Base string
-	// Fork: the source branch is in another repository, or in a deleted one, so
-	// the author may be a stranger.
-	Fork bool
-	// Open is false if the pull request was merged or declined.
-	Open bool
-	// Sender is the forge's name of the user who made the change. It may be
-	// empty.
-	Sender string
-}
-
 // Ping is the event that GitHub sends after a webhook was created.
 type Ping struct {
 	Hook  string // the webhook's number in decimal
@@ -213,5 +189,6 @@ func (InstallationChange) forgeEvent() {}
 func (RepositoryChange) forgeEvent()   {}
 func (Rerequest) forgeEvent()          {}
 func (PullRequest) forgeEvent()        {}
+func (PullRequestCommand) forgeEvent() {}
 func (Ping) forgeEvent()               {}
 func (Ignored) forgeEvent()            {}

@@ -23,7 +23,21 @@ type BuildSettings struct {
 	TrailingSlash string `json:"trailing_slash,omitempty" flag:"trailing-slash" help:"page addresses: auto, always or never" arg:"auto" label:"Trailing slash"`
 	// DropAssets removes hashed assets as soon as a deployment leaves them out.
 	DropAssets bool `json:"drop_assets,omitempty" flag:"drop-assets" help:"remove hashed assets of old deployments" label:"Drop assets"`
+	// PullRequests says which pull requests have previews: AllPullRequests, the
+	// default, ReadyPullRequests or NoPullRequests.
+	PullRequests string `json:"pull_requests,omitempty" flag:"pull-requests" help:"pull requests with previews: all, ready or none" arg:"all" label:"Pull requests"`
+	// SkipBots gives pull requests of bots no previews.
+	SkipBots bool `json:"skip_bots,omitempty" flag:"skip-bots" help:"no previews of pull requests by bots" label:"Skip bots"`
+	// CommentPreviews keeps a comment with the previews on each pull request.
+	CommentPreviews bool `json:"comment_previews,omitempty" flag:"comment-previews" help:"comment on pull requests with their previews" label:"Comment"`
 }
+
+// The values of BuildSettings.PullRequests. ReadyPullRequests leaves out drafts.
+const (
+	AllPullRequests   = "all"
+	ReadyPullRequests = "ready"
+	NoPullRequests    = "none"
+)
 
 // maxCommand is the maximum length of a build command, in characters.
 const maxCommand = 4096
@@ -46,6 +60,9 @@ func (s BuildSettings) Clean() (BuildSettings, error) {
 	s.Output = output
 	if !slices.Contains([]string{"", "auto", "always", "never"}, s.TrailingSlash) {
 		return s, Errorf(Invalid, "it is %q; expected auto, always or never", Clip(s.TrailingSlash)).At("trailing_slash")
+	}
+	if !slices.Contains([]string{"", AllPullRequests, ReadyPullRequests, NoPullRequests}, s.PullRequests) {
+		return s, Errorf(Invalid, "it is %q; expected all, ready or none", Clip(s.PullRequests)).At("pull_requests")
 	}
 	return s, nil
 }

@@ -1,6 +1,7 @@
 package troy
 
 import (
+	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -31,6 +32,30 @@ func Cut(s string, most int) string {
 		}
 	}
 	return s
+}
+
+// Count returns "1 file" or "2 files".
+func Count[N int | int32 | int64](n N, one, more string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, more)
+}
+
+// Size formats a number of bytes for people, such as "4.2 MiB".
+func Size(n int64) string {
+	const step = 1024
+	if n < step {
+		return fmt.Sprintf("%d B", n)
+	}
+	f := float64(n)
+	for _, unit := range []string{"KiB", "MiB", "GiB"} {
+		// 1023.95 would be shown as 1024.0.
+		if f /= step; f < step-0.05 {
+			return fmt.Sprintf("%.1f %s", f, unit)
+		}
+	}
+	return fmt.Sprintf("%.1f TiB", f/step)
 }
 
 // CheckText returns an Invalid error at field if s is not one line of 1 to most

@@ -8,12 +8,12 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/time/rate"
 
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/tasks"
@@ -41,8 +41,21 @@ func New(db *pgxpool.Pool, client *tasks.Client, log *slog.Logger, slots map[str
 	return b
 }
 
-// Queues returns the names of the bell's queues.
-func (b *Bell) Queues() []string { return slices.Sorted(maps.Keys(b.bounds)) }
+// ToRing returns the bell's queues that have rows to ring.
+func (b *Bell) ToRing(ctx context.Context) ([]string, error) {
+	kinds, err := queries.New(b.db).WorkToRing(ctx, tasks.Kinds())
+	if err != nil {
+		return nil, fmt.Errorf("look for rows to ring: %w", err)
+	}
+	var found []string
+	for _, kind := range kinds {
+		if queue := tasks.QueueOf(kind); b.bounds[queue] > 0 {
+			found = append(found, queue)
+		}
+	}
+	slices.Sort(found)
+	return slices.Compact(found), nil
+}
 
 // Ask makes Run ring the queue soon. It returns at once. Calls during a ring
 // lead to one further ring.
@@ -71,9 +84,13 @@ const resumeTimeout = 2 * time.Second
 // Sweep requests a sweep. Requests within the same interval are merged.
 func (b *Bell) Sweep(ctx context.Context) error { return b.client.Sweep(ctx, time.Now()) }
 
-// ringPause is the pause after a ring. Requests during the pause share one
-// ring: without it, a flood of webhooks would keep Postgres busy with rings.
-const ringPause = 10 * time.Millisecond
+// A queue is rung ringBurst times without a pause, and then every ringPause.
+// Requests during the pause share one ring: without it, a flood of webhooks
+// would keep Postgres busy with rings.
+const (
+	ringPause = 10 * time.Millisecond
+	ringBurst = 10
+)
 
 // Run rings the requested queues until the context is done.
 func (b *Bell) Run(ctx context.Context) {
@@ -81,14 +98,8 @@ func (b *Bell) Run(ctx context.Context) {
 	for queue, asked := range b.asked {
 		go func() {
 			defer func() { done <- struct{}{} }()
-			rest := time.NewTimer(0)
-			defer rest.Stop()
-			for {
-				select {
-				case <-ctx.Done():
-					return
-				case <-rest.C:
-				}
+			pace := rate.NewLimiter(rate.Every(ringPause), ringBurst)
+			for pace.Wait(ctx) == nil {
 				select {
 				case <-ctx.Done():
 					return
@@ -97,7 +108,6 @@ func (b *Bell) Run(ctx context.Context) {
 				if _, err := b.Ring(ctx, queue); err != nil && ctx.Err() == nil {
 					b.log.Warn("a ring failed; the sweep will ring instead", "queue", queue, "error", err)
 				}
-				rest.Reset(ringPause)
 			}
 		}()
 	}

@@ -13,7 +13,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -54,6 +53,7 @@ type world struct {
 	intake      *intake.Intake
 	web         *httptest.Server
 	http        *http.Client
+	previewed   uuid.UUID // the pipeline with previews, if any
 }
 
 func newWorld(b *testing.B) *world {
@@ -90,7 +90,7 @@ func newWorld(b *testing.B) *world {
 	w.redis = options.MakeRedisClient().(redis.UniversalClient)
 	b.Cleanup(func() { _ = w.redis.Close() })
 	w.client = tasks.NewClient(w.redis)
-	w.bell = bell.New(w.db, w.client, quiet, map[string]int{tasks.QueueQuick: 10, tasks.QueueBuilds: 2, tasks.QueueForge: workers.ForgeSlots})
+	w.bell = bell.New(w.db, w.client, quiet, map[string]int{tasks.QueueQuick: 10, tasks.QueueBuilds: 2, tasks.QueuePreviews: 2, tasks.QueueForge: workers.ForgeSlots})
 	bellCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	rung := make(chan struct{})
 	go func() { w.bell.Run(bellCtx); close(rung) }()
@@ -185,11 +185,4 @@ func (w *world) deliver(body string) error {
 		err = fmt.Errorf("the delivery got the answer %s: %s", res.Status, answer)
 	}
 	return err
-}
-
-// quantile returns the quantile q of the durations in milliseconds; it sorts
-// them.
-func quantile(times []time.Duration, q float64) float64 {
-	slices.Sort(times)
-	return float64(times[min(int(q*float64(len(times))), len(times)-1)].Microseconds()) / 1000
 }

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -24,21 +23,20 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/klauspost/compress/gzip"
 
 	"github.com/troy-iaas/troy/edge"
-	"github.com/troy-iaas/troy/internal/generation"
 	"github.com/troy-iaas/troy/internal/poll"
 	"github.com/troy-iaas/troy/site"
+	"github.com/troy-iaas/troy/site/rules"
 )
 
 const (
 	// edgeRootVariable makes the test binary an edge of this folder, so that its
 	// CPU time can be told from that of the benchmark.
 	edgeRootVariable, edgeAddressVariable = "TROY_BENCH_EDGE_ROOT", "TROY_BENCH_EDGE_ADDRESS"
-	edgeHost                              = "bench.localhost"
-	coldFiles                             = 50_000
-	idleSites                             = 10_000
+	// edgeHeapVariable is the address at which it says how large its heap is.
+	edgeHeapVariable = "TROY_BENCH_EDGE_HEAP"
+	edgeHost         = "bench.localhost"
 	// edgePasses is how often each measurement is made; the median counts.
 	edgePasses = 3
 )
@@ -51,20 +49,36 @@ func TestServeEdge(t *testing.T) {
 	}
 	ctx, stop := signal.NotifyContext(t.Context(), syscall.SIGTERM)
 	defer stop()
-	s, err := edge.New(edge.Config{Root: root, Traffic: os.Getenv("TROY_BENCH_EDGE_TRAFFIC") != ""})
+	cfg := edge.Config{Root: root, Traffic: os.Getenv("TROY_BENCH_EDGE_TRAFFIC") != ""}
+	encrypted := os.Getenv(edgeTLSVariable)
+	if encrypted != "" {
+		cfg.TLS = &edge.TLS{Directory: benchAuthority}
+	}
+	s, err := edge.New(cfg)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if address := os.Getenv(edgeHeapVariable); address != "" {
+		serveHeap(t, address)
 	}
 	l, err := net.Listen("tcp", os.Getenv(edgeAddressVariable))
 	if err != nil {
 		t.Fatal(err)
+	}
+	if encrypted != "" {
+		secure, err := net.Listen("tcp", encrypted)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() { _ = s.ServeTLS(ctx, secure, l.Addr(), time.Second) }()
 	}
 	if err := s.Serve(ctx, l, time.Second); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// writeSite writes a site to a data folder, without syncing it.
+// writeSite writes a site to a data folder, without syncing it. A file
+// _redirects has its rules.
 func writeSite(b *testing.B, layout site.Layout, host string, files map[string][]byte) {
 	b.Helper()
 	write := func(path string, data []byte) {
@@ -89,6 +103,11 @@ func writeSite(b *testing.B, layout site.Layout, host string, files map[string][
 		write(layout.Blob(tree.Pipeline, f.SHA256), data)
 		m.Files = append(m.Files, f)
 	}
+	compiled, err := rules.Compile(rules.Input{Redirects: string(files["_redirects"])}).Rules.Encode()
+	if err != nil {
+		b.Fatal(err)
+	}
+	m.Rules = compiled
 	data, err := site.EncodeManifest(m)
 	if err != nil {
 		b.Fatal(err)
@@ -104,7 +123,10 @@ func writeSite(b *testing.B, layout site.Layout, host string, files map[string][
 type peer struct {
 	name, address string
 	host          string // the Host header, if it matters
+	environment   []string
+	command       []string
 	cmd           *exec.Cmd
+	brotli        bool // whether it serves files with a form for brotli
 }
 
 func freeAddress(b *testing.B) string {
@@ -117,20 +139,19 @@ func freeAddress(b *testing.B) string {
 	return l.Addr().String()
 }
 
-// start runs a server until the benchmark ends, and waits until it accepts.
-func (p *peer) start(b *testing.B, environment []string, name string, args ...string) {
+// start runs the server until stop or the end of the benchmark, and waits until
+// it accepts.
+func (p *peer) start(b *testing.B) {
 	b.Helper()
-	p.cmd = exec.CommandContext(context.Background(), name, args...)
-	p.cmd.Env = append(os.Environ(), environment...)
+	cmd := exec.CommandContext(context.Background(), p.command[0], p.command[1:]...)
+	cmd.Env = append(os.Environ(), p.environment...)
 	var out bytes.Buffer
-	p.cmd.Stdout, p.cmd.Stderr = &out, &out
-	if err := p.cmd.Start(); err != nil {
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() {
-		_ = p.cmd.Process.Signal(syscall.SIGTERM)
-		_ = p.cmd.Wait()
-	})
+	p.cmd = cmd
+	b.Cleanup(p.stop)
 	if !poll.Until(b.Context(), 30*time.Second, 20*time.Millisecond, func() bool {
 		c, err := net.Dial("tcp", p.address)
 		if err == nil {
@@ -138,20 +159,35 @@ func (p *peer) start(b *testing.B, environment []string, name string, args ...st
 		}
 		return err == nil
 	}) {
+		p.stop()
 		b.Fatalf("%s does not accept connections\n%s", p.name, &out)
 	}
 }
 
-// cpu returns the CPU time of the server and its children.
-func (p *peer) cpu(b *testing.B) time.Duration {
-	b.Helper()
+func (p *peer) stop() {
+	if p.cmd == nil {
+		return
+	}
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	_ = p.cmd.Wait()
+	p.cmd = nil
+}
+
+// pids returns the processes of the server.
+func (p *peer) pids() []string {
 	pids := []string{strconv.Itoa(p.cmd.Process.Pid)}
 	children, err := os.ReadFile(fmt.Sprintf("/proc/%s/task/%s/children", pids[0], pids[0]))
 	if err == nil {
 		pids = append(pids, strings.Fields(string(children))...)
 	}
+	return pids
+}
+
+// cpu returns the CPU time of the server and its children.
+func (p *peer) cpu(b *testing.B) time.Duration {
+	b.Helper()
 	var ticks int64
-	for _, pid := range pids {
+	for _, pid := range p.pids() {
 		data, err := os.ReadFile("/proc/" + pid + "/stat")
 		if err != nil {
 			b.Fatal(err)
@@ -175,106 +211,161 @@ var (
 	wrkFailed   = regexp.MustCompile(`Non-2xx[^\n]*`)
 )
 
-// measure returns the requests per CPU-second and the 99th percentile of the
-// time to a response.
-func (p *peer) measure(b *testing.B, target, script string, headers ...string) (rate float64, p99 time.Duration) {
+// work is what the servers have to do.
+type work struct {
+	name, target string
+	header       string // of the requests, or ""
+	script       string // the file of a script of wrk, or ""
+	connections  int    // 0 means 64
+	seconds      int    // 0 means 3
+}
+
+// rate is what was measured of one server.
+type rate struct {
+	requests float64 // per CPU-second of the server
+	p99      time.Duration
+}
+
+// measure measures a server at some work.
+func (p *peer) measure(b *testing.B, w work) rate {
 	b.Helper()
-	args := []string{"-t1", "-c64", "-d3s", "--latency"}
+	args := []string{
+		"-t1", fmt.Sprintf("-c%d", cmp.Or(w.connections, 64)), fmt.Sprintf("-d%ds", cmp.Or(w.seconds, 3)),
+		"--timeout", "60s", "--latency",
+	}
 	if p.host != "" {
-		headers = append(headers, "Host: "+p.host)
+		args = append(args, "-H", "Host: "+p.host)
 	}
-	for _, h := range headers {
-		args = append(args, "-H", h)
+	if w.header != "" {
+		args = append(args, "-H", w.header)
 	}
-	if script != "" {
-		args = append(args, "-s", script)
+	if w.script != "" {
+		args = append(args, "-s", w.script)
 	}
 	before := p.cpu(b)
-	out, err := exec.CommandContext(b.Context(), "wrk", append(args, "http://"+p.address+target)...).Output()
+	out, err := exec.CommandContext(b.Context(), "wrk", append(args, "http://"+p.address+w.target)...).Output()
 	if err != nil {
 		b.Fatalf("wrk: %v", err)
 	}
 	spent := p.cpu(b) - before
-	if failed := wrkFailed.Find(out); failed != nil && (len(headers) == 0 || !strings.HasPrefix(headers[0], "If-None-Match")) {
-		b.Errorf("%s, GET %s: %s", p.name, target, failed)
+	if failed := wrkFailed.Find(out); failed != nil {
+		b.Errorf("%s, GET %s: %s", p.name, w.target, failed)
 	}
 	n, err := strconv.ParseFloat(string(wrkRequests.FindSubmatch(out)[1]), 64)
 	if err != nil || n == 0 || spent == 0 {
 		b.Errorf("%s answered nothing: %v, %s of CPU time\n%s", p.name, err, spent, out)
-		return 0, 0
+		return rate{}
 	}
-	p99, err = time.ParseDuration(string(wrkP99.FindSubmatch(out)[1]))
+	p99, err := time.ParseDuration(string(wrkP99.FindSubmatch(out)[1]))
 	if err != nil {
 		b.Fatal(err)
 	}
-	return n / spent.Seconds(), p99
+	return rate{n / spent.Seconds(), p99}
 }
 
-// BenchmarkEdge compares the edge with nginx and Caddy: requests per CPU-second
-// of the server, over 64 persistent connections from wrk.
-func BenchmarkEdge(b *testing.B) {
-	for _, program := range []string{"wrk", "nginx"} {
+// report reports the medians of each server's rates, and the ratios of the first
+// server's to the others.
+func report(b *testing.B, peers []*peer, rates [][]rate) {
+	b.Helper()
+	var first float64
+	for i, p := range peers {
+		var requests, slowest []float64
+		for _, r := range rates[i] {
+			requests, slowest = append(requests, r.requests), append(slowest, r.p99.Seconds()*1000)
+		}
+		b.ReportMetric(median(requests), p.name+"-req/cpu-s")
+		b.ReportMetric(median(slowest), p.name+"-p99-ms")
+		if i == 0 {
+			first = median(requests)
+		} else if median(requests) > 0 {
+			b.ReportMetric(first/median(requests), "x-"+p.name)
+		}
+	}
+	b.ReportMetric(load(b), "load")
+	b.ReportMetric(0, "ns/op")
+}
+
+// load returns how many processes were running or ready to run in the last
+// minute.
+func load(b *testing.B) float64 {
+	b.Helper()
+	data, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		b.Fatal(err)
+	}
+	value, err := strconv.ParseFloat(strings.Fields(string(data))[0], 64)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return value
+}
+
+// needPrograms skips the benchmark if a program is not installed.
+func needPrograms(b *testing.B, programs ...string) {
+	b.Helper()
+	for _, program := range programs {
 		if _, err := exec.LookPath(program); err != nil {
 			b.Skipf("%s is not installed", program)
 		}
 	}
-	dir := b.TempDir()
-	files := edgeFiles()
-	folder := filepath.Join(dir, "html")
-	for path, data := range files {
-		name := filepath.Join(folder, path)
-		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-			b.Fatal(err)
-		}
-		if err := os.WriteFile(name, data, 0o644); err != nil { //nolint:gosec // nginx may run as another user
-			b.Fatal(err)
-		}
+}
+
+// BenchmarkEdge compares the edge with nginx and Caddy: requests per CPU-second
+// of the server, over persistent connections from wrk. The servers take turns.
+func BenchmarkEdge(b *testing.B) {
+	needPrograms(b, "wrk", "nginx")
+	peers := newPeers(b, edgeFiles())
+	for _, p := range peers {
+		p.start(b)
 	}
-	layout := site.Layout{Root: filepath.Join(dir, "cloud")}
-	writeSite(b, layout, edgeHost, files)
-	if err := generation.Bump(layout.Generation()); err != nil {
-		b.Fatal(err)
-	}
-	peers := startPeers(b, dir, folder, layout)
-	script := filepath.Join(dir, "cold.lua")
-	if err := os.WriteFile(script, fmt.Appendf(nil, "request = function() return wrk.format('GET', '/cold/' .. math.random(%d) .. '.html') end\n", coldFiles), 0o600); err != nil {
-		b.Fatal(err)
-	}
-	for _, work := range []struct{ name, target, script, header string }{
-		{"1 KB", "/small.html", "", ""},
-		{"26 KB", "/page.html", "", ""},
-		{"26 KB gzip", "/page.html", "", "Accept-Encoding: gzip"},
-		{"26 KB 304", "/page.html", "", "If-None-Match"},
-		{"1 MB", "/large.bin", "", ""},
-		{"100 MB", "/huge.bin", "", ""},
-		{"50,000 files", "/", script, ""},
+	for _, w := range []work{
+		{name: "1 KB", target: "/small.html"},
+		{name: "26 KB", target: "/page.html"},
+		{name: "26 KB gzip", target: "/page.html", header: "Accept-Encoding: gzip"},
+		{name: "26 KB brotli", target: "/page.html", header: "Accept-Encoding: br"},
+		{name: "26 KB 304", target: "/page.html", header: "If-None-Match"},
+		{name: "1 MB", target: "/large.bin"},
+		// More would not get one file each while the machine is busy.
+		{name: "100 MB", target: "/huge.bin", connections: 8, seconds: 10},
 	} {
-		b.Run(work.name, func(b *testing.B) {
-			rates, slowest := make([][]float64, len(peers)), make([][]float64, len(peers))
+		b.Run(w.name, func(b *testing.B) {
+			measured := peers
+			if w.name == "26 KB brotli" {
+				measured = withBrotli(b, peers, w.target)
+			}
+			rates := make([][]rate, len(measured))
 			for range edgePasses {
-				for i, p := range peers {
-					header := work.header
-					if header == "If-None-Match" {
-						header += ": " + p.etag(b, work.target)
+				for i, p := range measured {
+					w := w
+					if w.header == "If-None-Match" {
+						w.header += ": " + p.get(b, w.target).Header.Get("Etag")
 					}
-					var headers []string
-					if header != "" {
-						headers = []string{header}
-					}
-					rate, p99 := p.measure(b, work.target, work.script, headers...)
-					rates[i], slowest[i] = append(rates[i], rate), append(slowest[i], p99.Seconds()*1000)
+					rates[i] = append(rates[i], p.measure(b, w))
 				}
 			}
-			for i, p := range peers {
-				b.ReportMetric(median(rates[i]), p.name+"-req/cpu-s")
-				b.ReportMetric(median(slowest[i]), p.name+"-p99-ms")
-				if i > 0 && median(rates[i]) > 0 {
-					b.ReportMetric(median(rates[0])/median(rates[i]), "x-"+p.name)
-				}
-			}
-			b.ReportMetric(0, "ns/op")
+			report(b, measured, rates)
 		})
 	}
+}
+
+// withBrotli returns the servers that answer in brotli. The edge makes its form
+// after the first request.
+func withBrotli(b *testing.B, peers []*peer, target string) []*peer {
+	b.Helper()
+	var out []*peer
+	for _, p := range peers {
+		if !p.brotli {
+			b.Logf("%s has no module for files in brotli", p.name)
+			continue
+		}
+		if !poll.Until(b.Context(), time.Minute, 20*time.Millisecond, func() bool {
+			return p.get(b, target, "Accept-Encoding", "br").Header.Get("Content-Encoding") == "br"
+		}) {
+			b.Fatalf("%s does not answer in brotli", p.name)
+		}
+		out = append(out, p)
+	}
+	return out
 }
 
 func median(values []float64) float64 {
@@ -282,92 +373,19 @@ func median(values []float64) float64 {
 	return values[len(values)/2]
 }
 
-// edgeFiles is the site. Its page compresses to about a quarter.
-func edgeFiles() map[string][]byte {
-	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // test data
-	text := func(size int) []byte {
-		var out bytes.Buffer
-		for out.Len() < size {
-			fmt.Fprintf(&out, "<p>paragraph %d of a page with %x</p>\n", out.Len(), random.Uint32())
-		}
-		return out.Bytes()[:size]
-	}
-	noise := func(size int) []byte {
-		data := make([]byte, size)
-		for i := 0; i+8 <= size; i += 8 {
-			v := random.Uint64()
-			for j := range 8 {
-				data[i+j] = byte(v >> (8 * j))
-			}
-		}
-		return data
-	}
-	files := map[string][]byte{"small.html": text(1000), "page.html": text(26_000), "large.bin": noise(1 << 20), "huge.bin": noise(100 << 20)}
-	for i := range coldFiles {
-		files[fmt.Sprintf("cold/%d.html", i+1)] = text(4000)
-	}
-	return files
-}
-
-func startPeers(b *testing.B, dir, folder string, layout site.Layout) []*peer {
-	b.Helper()
-	troy := &peer{name: "troy", address: freeAddress(b), host: edgeHost}
-	troy.start(b, []string{edgeRootVariable + "=" + layout.Root, edgeAddressVariable + "=" + troy.address}, os.Args[0], "-test.run=^TestServeEdge$")
-	peers := []*peer{troy}
-
-	nginx := &peer{name: "nginx", address: freeAddress(b)}
-	page, err := os.ReadFile(filepath.Join(folder, "page.html"))
-	if err != nil {
-		b.Fatal(err)
-	}
-	var zipped bytes.Buffer
-	z := gzip.NewWriter(&zipped)
-	_, err = z.Write(page)
-	if err = cmp.Or(err, z.Close(), os.WriteFile(filepath.Join(folder, "page.html.gz"), zipped.Bytes(), 0o644)); err != nil { //nolint:gosec // as above
-		b.Fatal(err)
-	}
-	conf := filepath.Join(dir, "nginx.conf")
-	text := fmt.Sprintf(`user root root; worker_processes 1; worker_rlimit_nofile 16000; daemon off; pid %[1]s/nginx.pid; error_log stderr;
-events { worker_connections 4096; }
-http { access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000000; include /etc/nginx/mime.types; gzip_static on;
-open_file_cache max=10000 inactive=60s; open_file_cache_valid 60s;
-client_body_temp_path %[1]s/a; proxy_temp_path %[1]s/b; fastcgi_temp_path %[1]s/c; uwsgi_temp_path %[1]s/d; scgi_temp_path %[1]s/e;
-server { listen %[2]s; root %[3]s; } }
-`, dir, nginx.address, folder)
-	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
-		b.Fatal(err)
-	}
-	nginx.start(b, nil, "nginx", "-c", conf)
-	peers = append(peers, nginx)
-
-	if _, err := exec.LookPath("caddy"); err == nil {
-		caddy := &peer{name: "caddy", address: freeAddress(b)}
-		caddyfile := filepath.Join(dir, "Caddyfile")
-		text := fmt.Sprintf("{\n admin off\n auto_https off\n}\nhttp://%s {\n root * %s\n file_server {\n  precompressed gzip\n }\n}\n", caddy.address, folder)
-		if err := os.WriteFile(caddyfile, []byte(text), 0o600); err != nil {
-			b.Fatal(err)
-		}
-		caddy.start(b, []string{"HOME=" + dir, "XDG_DATA_HOME=" + dir, "XDG_CONFIG_HOME=" + dir}, "caddy", "run", "--config", caddyfile)
-		peers = append(peers, caddy)
-	}
-	return peers
-}
-
-// etag returns the entity tag of a file.
-func (p *peer) etag(b *testing.B, target string) string {
-	b.Helper()
-	return p.get(b, p.host, target).Header.Get("Etag")
-}
-
-func (p *peer) get(b *testing.B, host, target string) *http.Response {
+// get requests a file. fields are alternating names and values of header fields.
+func (p *peer) get(b *testing.B, target string, fields ...string) *http.Response {
 	b.Helper()
 	r, err := http.NewRequestWithContext(b.Context(), http.MethodGet, "http://"+p.address+target, nil)
 	if err != nil {
 		b.Fatal(err)
 	}
-	r.Host = host
+	r.Host = p.host
 	r.Header.Set("Accept-Encoding", "identity")
-	res, err := http.DefaultClient.Do(r)
+	for i := 0; i < len(fields); i += 2 {
+		r.Header.Set(fields[i], fields[i+1])
+	}
+	res, err := http.DefaultTransport.RoundTrip(r)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -375,50 +393,8 @@ func (p *peer) get(b *testing.B, host, target string) *http.Response {
 	if _, err := io.Copy(io.Discard, res.Body); err != nil {
 		b.Fatal(err)
 	}
-	if res.StatusCode != http.StatusOK {
-		b.Fatalf("%s: GET %s: %s", host, target, res.Status)
+	if res.StatusCode >= http.StatusBadRequest {
+		b.Fatalf("%s: GET %s: %s", p.host, target, res.Status)
 	}
 	return res
-}
-
-// BenchmarkManySites requests a page of each of many sites for the first time.
-func BenchmarkManySites(b *testing.B) {
-	layout := site.Layout{Root: filepath.Join(b.TempDir(), "cloud")}
-	host := func(i int) string { return fmt.Sprintf("site-%d.localhost", i) }
-	for i := range idleSites {
-		writeSite(b, layout, host(i), map[string][]byte{"index.html": fmt.Appendf(nil, "home %d", i), "about.html": []byte("about")})
-	}
-	if err := generation.Bump(layout.Generation()); err != nil {
-		b.Fatal(err)
-	}
-	p := &peer{name: "troy", address: freeAddress(b)}
-	p.start(b, []string{edgeRootVariable + "=" + layout.Root, edgeAddressVariable + "=" + p.address}, os.Args[0], "-test.run=^TestServeEdge$")
-	writeSite(b, layout, "warm.localhost", map[string][]byte{"index.html": nil})
-	p.get(b, "warm.localhost", "/")
-	before := p.memory(b)
-	var times []time.Duration
-	for i := range idleSites {
-		start := time.Now()
-		p.get(b, host(i), "/about")
-		times = append(times, time.Since(start))
-	}
-	slices.Sort(times)
-	b.ReportMetric(quantile(times, 0.5), "first-p50-ms")
-	b.ReportMetric(quantile(times, 0.99), "first-p99-ms")
-	b.ReportMetric(float64(p.memory(b)-before)/idleSites, "bytes/site")
-	b.ReportMetric(0, "ns/op")
-}
-
-// memory returns the resident memory of the server in bytes.
-func (p *peer) memory(b *testing.B) int64 {
-	b.Helper()
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", p.cmd.Process.Pid))
-	if err != nil {
-		b.Fatal(err)
-	}
-	pages, err := strconv.ParseInt(strings.Fields(string(data))[1], 10, 64)
-	if err != nil {
-		b.Fatal(err)
-	}
-	return pages * int64(os.Getpagesize())
 }

@@ -84,6 +84,9 @@ type Spec struct {
 	// Variables are the pipeline's own, including secrets. They override the
 	// repository's.
 	Variables map[string]string
+	// Untrusted: the commit is a stranger's, so the build neither reads nor
+	// writes what other builds of the pipeline keep.
+	Untrusted bool
 	// Redact, if not nil, wraps the log's writer, so that no secret reaches it.
 	// Close flushes buffered text and does not close w. A builder that runs
 	// elsewhere does not call it; the reader of its log redacts.

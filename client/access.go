@@ -13,11 +13,16 @@ import (
 // must be in one of them; with passwords, the visitor must know one of them.
 type Access struct {
 	Protected bool `json:"protected"`
-	// Scope is what is protected: "site".
+	// Scope is what is protected: "site", which includes the previews, or
+	// "previews".
 	Scope string `json:"scope"`
 	// InForce is false until the latest change has reached every place that
 	// serves the site.
-	InForce   bool             `json:"in_force"`
+	InForce bool `json:"in_force"`
+	// Previews is who may see the previews: "public", everyone; "password",
+	// those whom the passwords and networks admit; "signed-in", those who are
+	// signed in to Troy's dashboard and may see the pipeline.
+	Previews  string           `json:"previews"`
 	Passwords []AccessPassword `json:"passwords"`
 	Networks  []string         `json:"networks"`
 	ChangedAt *time.Time       `json:"changed_at,omitempty"`
@@ -44,14 +49,19 @@ func (c *Client) Access(ctx context.Context, pipeline string) (Access, error) {
 }
 
 // SetAccessPassword adds a password to a pipeline's site, or changes it, which
-// ends the sessions that began with it. Like the other changes, it holds when
-// Access.InForce is true.
-func (c *Client) SetAccessPassword(ctx context.Context, pipeline, name, password string) (Access, error) {
+// ends the sessions that began with it. generated says that the password is
+// random, with at least 20 characters; on AWS, programs can send only such a
+// password. Like the other changes, it holds when Access.InForce is true.
+func (c *Client) SetAccessPassword(ctx context.Context, pipeline, name, password string, generated bool) (Access, error) {
 	path, err := accessPasswordPath(pipeline, name)
 	if err != nil {
 		return Access{}, err
 	}
-	return c.changeAccess(ctx, http.MethodPut, path, map[string]string{"password": password}, true)
+	body := struct {
+		Password  string `json:"password"`
+		Generated bool   `json:"generated,omitempty"`
+	}{password, generated}
+	return c.changeAccess(ctx, http.MethodPut, path, body, true)
 }
 
 // RemoveAccessPassword removes a password from a pipeline's site. It does not
@@ -82,6 +92,26 @@ func (c *Client) DisallowNetwork(ctx context.Context, pipeline, network string) 
 		return Access{}, err
 	}
 	return c.changeAccess(ctx, http.MethodDelete, path+"/access/networks?network="+url.QueryEscape(network), nil, false)
+}
+
+// SetAccessScope sets what the passwords and networks protect: "site" or
+// "previews". It returns a Conflict error if the site has neither a password nor a network.
+func (c *Client) SetAccessScope(ctx context.Context, pipeline, scope string) (Access, error) {
+	path, err := pipelinePath(pipeline)
+	if err != nil {
+		return Access{}, err
+	}
+	return c.changeAccess(ctx, http.MethodPut, path+"/access/scope", map[string]string{"scope": scope}, true)
+}
+
+// SetPreviewAccess sets who may see the previews: "public", "password" or
+// "signed-in". "signed-in" again signs everyone out of them.
+func (c *Client) SetPreviewAccess(ctx context.Context, pipeline, previews string) (Access, error) {
+	path, err := pipelinePath(pipeline)
+	if err != nil {
+		return Access{}, err
+	}
+	return c.changeAccess(ctx, http.MethodPut, path+"/access/previews", map[string]string{"previews": previews}, true)
 }
 
 // Unprotect removes all passwords and networks, so that everyone may see the

@@ -82,7 +82,8 @@ func (c *Client) RetryDeployment(ctx context.Context, pipeline string, id uuid.U
 	return c.newDeployment(ctx, pipeline, "/deployments/"+id.String()+"/retry", nil)
 }
 
-// Variables returns a pipeline's variables, sorted by name.
+// Variables returns the values of a pipeline's variables, sorted by name and
+// context.
 func (c *Client) Variables(ctx context.Context, pipeline string) ([]Variable, error) {
 	var list struct {
 		Variables []Variable `json:"variables"`
@@ -95,15 +96,25 @@ func (c *Client) Variables(ctx context.Context, pipeline string) ([]Variable, er
 	return list.Variables, err
 }
 
+// VariableValue is a value of a variable for the builds of a context: "all",
+// "production", "preview" or "preview:" and a branch. Without a context, a secret
+// is for production and any other value for all; it replaces the variable's only
+// value for one of these two.
+type VariableValue struct {
+	Value   string `json:"value"`
+	Secret  bool   `json:"secret"`
+	Context string `json:"context,omitempty"`
+}
+
 // SetVariable sets a variable for a pipeline's builds. The server never shows a
 // secret again and keeps it out of logs.
-func (c *Client) SetVariable(ctx context.Context, pipeline, name, value string, secret bool) (Variable, error) {
+func (c *Client) SetVariable(ctx context.Context, pipeline, name string, value VariableValue) (Variable, error) {
 	var v Variable
 	path, err := variablePath(pipeline, name)
 	if err != nil {
 		return v, err
 	}
-	k, err := jsonCall(http.MethodPut, path, map[string]any{"value": value, "secret": secret})
+	k, err := jsonCall(http.MethodPut, path, value)
 	if err != nil {
 		return v, err
 	}
@@ -111,14 +122,19 @@ func (c *Client) SetVariable(ctx context.Context, pipeline, name, value string, 
 	return v, c.do(ctx, k, &v)
 }
 
-// RemoveVariable removes a variable. It does not retry after a lost response,
+// RemoveVariable removes the value of a variable for a context, which may be
+// empty if the variable has only one. It does not retry after a lost response,
 // because the second response would be NotFound.
-func (c *Client) RemoveVariable(ctx context.Context, pipeline, name string) error {
+func (c *Client) RemoveVariable(ctx context.Context, pipeline, name, context string) error {
 	path, err := variablePath(pipeline, name)
 	if err != nil {
 		return err
 	}
-	return c.do(ctx, call{method: http.MethodDelete, path: path}, nil)
+	k := call{method: http.MethodDelete, path: path}
+	if context != "" {
+		k.query = url.Values{"context": {context}}
+	}
+	return c.do(ctx, k, nil)
 }
 
 func variablePath(pipeline, name string) (string, error) {

@@ -30,6 +30,7 @@ var unused = map[string]string{
 	"exportActivity":        "Activity reads page by page, and repeats a page that breaks off",
 	"getThumbnail":          "it is for pages",
 	"getVariable":           "Variables has all of them",
+	"releaseArchive":        "BeginRelease sends only the files that the pipeline lacks",
 	"sendAppEvent":          "platforms send it, with a signature",
 	"sendSNSMessage":        "Amazon SNS sends it",
 	"sendGitHubDelivery":    "GitHub sends it",
@@ -180,11 +181,13 @@ func calls(c *Client, id uuid.UUID) map[string]func(context.Context) error {
 		"Deploy": func(ctx context.Context) error {
 			return all(second(c.Deploy(ctx, "blog", "")), second(c.Deploy(ctx, "blog", strings.Repeat("a", 40))))
 		},
-		"RetryDeployment":    func(ctx context.Context) error { return second(c.RetryDeployment(ctx, "blog", id)) },
-		"Traffic":            func(ctx context.Context) error { return second(c.Traffic(ctx, "blog", 30)) },
-		"Variables":          func(ctx context.Context) error { return second(c.Variables(ctx, "blog")) },
-		"SetVariable":        func(ctx context.Context) error { return second(c.SetVariable(ctx, "blog", "NAME", "value", true)) },
-		"RemoveVariable":     func(ctx context.Context) error { return c.RemoveVariable(ctx, "blog", "NAME") },
+		"RetryDeployment": func(ctx context.Context) error { return second(c.RetryDeployment(ctx, "blog", id)) },
+		"Traffic":         func(ctx context.Context) error { return second(c.Traffic(ctx, "blog", 30)) },
+		"Variables":       func(ctx context.Context) error { return second(c.Variables(ctx, "blog")) },
+		"SetVariable": func(ctx context.Context) error {
+			return second(c.SetVariable(ctx, "blog", "NAME", VariableValue{Value: "value", Secret: true, Context: "preview"}))
+		},
+		"RemoveVariable":     func(ctx context.Context) error { return c.RemoveVariable(ctx, "blog", "NAME", "preview") },
 		"Deployments":        func(ctx context.Context) error { return drain(c.Deployments(ctx, "blog")) },
 		"Deployment":         func(ctx context.Context) error { return second(c.Deployment(ctx, "blog", id)) },
 		"DeploymentByNumber": func(ctx context.Context) error { return second(c.DeploymentByNumber(ctx, "blog", 7)) },
@@ -224,9 +227,17 @@ func calls(c *Client, id uuid.UUID) map[string]func(context.Context) error {
 		},
 		"Release": func(ctx context.Context) error { return second(c.Release(ctx, "blog", id)) },
 		"FinalizeRelease": func(ctx context.Context) error {
-			return second(c.FinalizeRelease(ctx, "blog", id, Finalize{NoPublish: true, ExpectLive: "none"}))
+			return all(second(c.FinalizeRelease(ctx, "blog", id, Finalize{NoPublish: true, ExpectLive: "none"})), second(c.FinalizeRelease(ctx, "blog", id, Finalize{Preview: "draft"})))
 		},
 		"Tokens": func(ctx context.Context) error { return drain(c.Tokens(ctx)) },
+		"Trusts": func(ctx context.Context) error { return second(c.Trusts(ctx, "blog")) },
+		"AddTrust": func(ctx context.Context) error {
+			return second(c.AddTrust(ctx, "blog", NewTrust{Provider: "github", Issuer: "https://ghe.example.com", RepositoryID: "1", OwnerID: "2", Ref: "main", Environment: "production", Workflow: "deploy.yml", PreviewsOnly: true}))
+		},
+		"RemoveTrust": func(ctx context.Context) error { return c.RemoveTrust(ctx, "blog", uuid.New()) },
+		"ExchangeToken": func(ctx context.Context) error {
+			return second(c.ExchangeToken(ctx, "blog", "header.claims.signature"))
+		},
 		"CreateToken": func(ctx context.Context) error {
 			return second(c.CreateToken(ctx, NewToken{Name: "ci", Role: "viewer", Pipelines: []string{"blog"}, Expires: "30d"}))
 		},
@@ -236,11 +247,27 @@ func calls(c *Client, id uuid.UUID) map[string]func(context.Context) error {
 		},
 		"Access": func(ctx context.Context) error { return second(c.Access(ctx, "blog")) },
 		"SetAccessPassword": func(ctx context.Context) error {
-			return second(c.SetAccessPassword(ctx, "blog", "press", "a long password"))
+			return second(c.SetAccessPassword(ctx, "blog", "press", "a long random password", true))
 		},
 		"RemoveAccessPassword": func(ctx context.Context) error { return second(c.RemoveAccessPassword(ctx, "blog", "press")) },
+		"SetPreviewAccess":     func(ctx context.Context) error { return second(c.SetPreviewAccess(ctx, "blog", "signed-in")) },
+		"SetAccessScope":       func(ctx context.Context) error { return second(c.SetAccessScope(ctx, "blog", "previews")) },
 		"AllowNetwork":         func(ctx context.Context) error { return second(c.AllowNetwork(ctx, "blog", "192.0.2.0/24")) },
 		"DisallowNetwork":      func(ctx context.Context) error { return second(c.DisallowNetwork(ctx, "blog", "192.0.2.0/24")) },
+		"Domains":              func(ctx context.Context) error { return second(c.Domains(ctx, "blog")) },
+		"Domain":               func(ctx context.Context) error { return second(c.Domain(ctx, "blog", "www.example.com")) },
+		"AddDomain":            func(ctx context.Context) error { return second(c.AddDomain(ctx, "blog", "example.com", true)) },
+		"RemoveDomain":         func(ctx context.Context) error { return second(c.RemoveDomain(ctx, "blog", "example.com", false)) },
+		"VerifyDomain":         func(ctx context.Context) error { return second(c.VerifyDomain(ctx, "blog", "example.com")) },
+		"MakeDomainPrimary":    func(ctx context.Context) error { return second(c.MakeDomainPrimary(ctx, "blog", "example.com")) },
+		"Previews":             func(ctx context.Context) error { return drain(c.Previews(ctx, "blog")) },
+		"Preview":              func(ctx context.Context) error { return second(c.Preview(ctx, "blog", "pr-1")) },
+		"PreviewBranch":        func(ctx context.Context) error { return second(c.PreviewBranch(ctx, "blog", "topic")) },
+		"DeletePreview":        func(ctx context.Context) error { return second(c.DeletePreview(ctx, "blog", "pr-1")) },
+		"PinPreview":           func(ctx context.Context) error { return second(c.PinPreview(ctx, "blog", "pr-1")) },
+		"UnpinPreview":         func(ctx context.Context) error { return second(c.UnpinPreview(ctx, "blog", "pr-1")) },
+		"ApprovePreview":       func(ctx context.Context) error { return second(c.ApprovePreview(ctx, "blog", "pr-1", "abc")) },
+		"PromotePreview":       func(ctx context.Context) error { return second(c.PromotePreview(ctx, "blog", "pr-1", 7)) },
 		"Unprotect":            func(ctx context.Context) error { return second(c.Unprotect(ctx, "blog")) },
 		"Repositories": func(ctx context.Context) error {
 			return all(second(c.Repositories(ctx, "")), second(c.Repositories(ctx, "blog")))
@@ -251,7 +278,7 @@ func calls(c *Client, id uuid.UUID) map[string]func(context.Context) error {
 		"System":          func(ctx context.Context) error { return second(c.System(ctx)) },
 		"Users":           func(ctx context.Context) error { return drain(c.Users(ctx)) },
 		"SignOutUser":     func(ctx context.Context) error { return c.SignOutUser(ctx, id) },
-		"Sessions":        func(ctx context.Context) error { return second(c.Sessions(ctx)) },
+		"Sessions":        func(ctx context.Context) error { return drain(c.Sessions(ctx)) },
 		"RevokeSession":   func(ctx context.Context) error { return c.RevokeSession(ctx, id.String()) },
 		"Storage":         func(ctx context.Context) error { return drain(c.Storage(ctx)) },
 		"DeploymentRules": func(ctx context.Context) error { return second(c.DeploymentRules(ctx, "blog", id)) },

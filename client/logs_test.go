@@ -147,7 +147,7 @@ func TestConfigureAndVariables(t *testing.T) {
 	var got string
 	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		got = fmt.Sprintf("%s %s %s", r.Method, r.URL.EscapedPath(), body)
+		got = fmt.Sprintf("%s %s %s", r.Method, r.URL.RequestURI(), body)
 		_, _ = io.WriteString(w, `{"name":"A","variables":[{"name":"A","secret":true}],"build":{"output":"dist"}}`)
 	})
 	check := func(err error, want string) {
@@ -164,9 +164,12 @@ func TestConfigureAndVariables(t *testing.T) {
 	}
 	_, err = c.ConfigurePipeline(t.Context(), "blog", PipelineChange{NoRepository: true, CancelRunning: &no})
 	check(err, `PATCH /v1/pipelines/blog {"repository":null,"cancel_running":false}`)
-	_, err = c.SetVariable(t.Context(), "blog", "A", "x", false)
-	check(err, `PUT /v1/pipelines/blog/variables/A {"secret":false,"value":"x"}`)
-	check(c.RemoveVariable(t.Context(), "blog", "a/b"), `DELETE /v1/pipelines/blog/variables/a%2Fb `)
+	_, err = c.SetVariable(t.Context(), "blog", "A", VariableValue{Value: "x"})
+	check(err, `PUT /v1/pipelines/blog/variables/A {"value":"x","secret":false}`)
+	_, err = c.SetVariable(t.Context(), "blog", "A", VariableValue{Value: "hush hush", Secret: true, Context: "preview:a/b"})
+	check(err, `PUT /v1/pipelines/blog/variables/A {"value":"hush hush","secret":true,"context":"preview:a/b"}`)
+	check(c.RemoveVariable(t.Context(), "blog", "a/b", ""), `DELETE /v1/pipelines/blog/variables/a%2Fb `)
+	check(c.RemoveVariable(t.Context(), "blog", "A", "preview:a&b"), `DELETE /v1/pipelines/blog/variables/A?context=preview%3Aa%26b `)
 	list, err := c.Variables(t.Context(), "blog")
 	if check(err, `GET /v1/pipelines/blog/variables `); len(list) != 1 || !list[0].Secret || list[0].Value != nil {
 		t.Errorf("%+v", list)
@@ -177,7 +180,7 @@ func TestConfigureAndVariables(t *testing.T) {
 	_, err = c.Deploy(t.Context(), "blog", "abc")
 	check(err, `POST /v1/pipelines/blog/deployments {"commit":"abc"}`)
 	for _, name := range []string{"", "..", strings.Repeat("x", 201)} {
-		if err := c.RemoveVariable(t.Context(), "blog", name); troy.KindOf(err) != troy.Invalid {
+		if err := c.RemoveVariable(t.Context(), "blog", name, ""); troy.KindOf(err) != troy.Invalid {
 			t.Errorf("%q: %v", name, err)
 		}
 	}

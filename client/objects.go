@@ -115,6 +115,8 @@ type Deployment struct {
 	StartedAt  *time.Time `json:"started_at,omitempty"`
 	FinishedAt *time.Time `json:"finished_at,omitempty"`
 	URL        string     `json:"url,omitempty"`
+	// Address is where its own files stay as long as they are kept.
+	Address string `json:"address,omitempty"`
 	// Build is nil for a deployment without a build, or before the build
 	// begins.
 	Build *Build `json:"build,omitempty"`
@@ -144,8 +146,10 @@ type Phase struct {
 
 // Variable is an environment variable of a pipeline's builds.
 type Variable struct {
-	Name   string `json:"name"`
-	Secret bool   `json:"secret"`
+	Name string `json:"name"`
+	// Context has the builds that get it, as in VariableValue.
+	Context string `json:"context"`
+	Secret  bool   `json:"secret"`
 	// Value is nil for a secret: the server does not show it.
 	Value     *string   `json:"value,omitempty"`
 	ChangedAt time.Time `json:"changed_at"`

@@ -27,6 +27,9 @@ type Finalize struct {
 	// ExpectLive, if not empty, is the id of the deployment that must be live,
 	// or "none". If another one is live, the error is of kind Moved.
 	ExpectLive string
+	// Preview, if not empty, is the label of the preview that is to show the
+	// deployment. The site does not change then.
+	Preview string
 }
 
 // BeginRelease declares a release and returns its missing files. key, of at
@@ -72,6 +75,9 @@ func (c *Client) FinalizeRelease(ctx context.Context, pipeline string, id uuid.U
 		return d, err
 	}
 	body := map[string]any{"publish": !f.NoPublish}
+	if f.Preview != "" {
+		body = map[string]any{"preview": f.Preview}
+	}
 	if f.ExpectLive != "" {
 		body["expect_live"] = f.ExpectLive
 	}

@@ -141,14 +141,18 @@ type Session struct {
 	Browser   string    `json:"browser"` // its User-Agent
 }
 
-// Sessions returns the newest sessions: for an admin of all pipelines all, else
-// those of the own token.
-func (c *Client) Sessions(ctx context.Context) ([]Session, error) {
-	var body struct {
+// Sessions yields the sessions, the newest first: for an admin of all pipelines
+// all, else those of the own token. It ends after the first error.
+func (c *Client) Sessions(ctx context.Context) iter.Seq2[Session, error] {
+	type page struct {
 		Sessions []Session `json:"sessions"`
+		Next     string    `json:"next"`
 	}
-	err := c.get(ctx, "/v1/sessions", nil, &body)
-	return body.Sessions, err
+	return pages(func(after string) ([]Session, string, error) {
+		var p page
+		err := c.get(ctx, "/v1/sessions", pageQuery(nil, after), &p)
+		return p.Sessions, p.Next, err
+	})
 }
 
 // RevokeSession signs a browser out.

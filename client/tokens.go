@@ -16,12 +16,16 @@ type Token struct {
 	Role string    `json:"role"` // viewer, deployer or admin
 	// Pipelines is nil if the token is good for all pipelines.
 	Pipelines []uuid.UUID `json:"pipelines"`
-	CreatedBy string      `json:"created_by"`
-	CreatedAt time.Time   `json:"created_at"`
+	// Slugs are those of Pipelines that exist. Only Tokens has them.
+	Slugs     []string  `json:"slugs,omitempty"`
+	CreatedBy string    `json:"created_by"`
+	CreatedAt time.Time `json:"created_at"`
 	// LastUsedAt is accurate to the hour.
 	LastUsedAt *time.Time `json:"last_used_at,omitempty"`
 	ExpiresAt  *time.Time `json:"expires_at,omitempty"` // nil means never
 	Expired    bool       `json:"expired"`
+	// PreviewsOnly is set if the token may publish nothing but previews.
+	PreviewsOnly bool `json:"previews_only,omitempty"`
 	// Token is the token itself. Only the result of CreateToken has it.
 	Token string `json:"token,omitempty"`
 }

@@ -140,7 +140,7 @@ func readSmall(f site.File, u Upload) ([]byte, error) {
 }
 
 func changed(f site.File) error {
-	return troy.Errorf(troy.Invalid, "the file changed during the upload; expected %d bytes", f.Size)
+	return troy.Errorf(troy.Invalid, "the file changed during the upload; expected %d bytes; try again when no other program writes to it", f.Size)
 }
 
 // sentBody counts the bytes sent of a large file, and checks its declared size.

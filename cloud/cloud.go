@@ -34,6 +34,10 @@ var ErrExists = errors.New("already exists")
 // read it again and retry.
 var ErrPrecondition = errors.New("changed meanwhile")
 
+// ErrNotDeployed is returned by Previews.Point while what serves the previews is
+// being made: retry later.
+var ErrNotDeployed = errors.New("not deployed yet")
+
 // ErrNotDisabled is returned by CDN.Delete while the distribution is enabled or
 // its disabling is still in progress.
 var ErrNotDisabled = errors.New("not disabled yet")
@@ -67,6 +71,9 @@ func (e *DigestError) Error() string {
 type MissingError struct{ Files []site.File }
 
 func (e *MissingError) Error() string {
+	if len(e.Files) == 1 {
+		return "a file has not been uploaded: " + e.Files[0].Path
+	}
 	return fmt.Sprintf("%d files have not been uploaded, the first is %s", len(e.Files), e.Files[0].Path)
 }
 
@@ -201,7 +208,8 @@ type Protector interface {
 	// protection in force has a higher sequence, or the same and other content,
 	// Protect returns *StaleProtectionError. It returns ErrNotFound if the
 	// distribution does not exist. When it returns nil, p applies to every
-	// request that begins later. Deleting the distribution removes p.
+	// request that begins later (on a CDN within seconds). Deleting the
+	// distribution removes p.
 	Protect(ctx context.Context, id string, p site.Protection) error
 }
 
@@ -219,11 +227,17 @@ type DNS interface {
 	Delete(ctx context.Context, host, target string) error
 }
 
-// Cloud is one adapter's three ports.
+// Cloud is one adapter's ports.
 type Cloud struct {
 	Store Store
 	CDN   CDN
 	DNS   DNS
+	// Domains is nil if the cloud can't serve custom hosts.
+	Domains Domains
+	// Previews is nil if the cloud can't serve previews.
+	Previews Previews
+	// AccessLogs is nil if the CDN writes no access logs for Troy to count.
+	AccessLogs AccessLogs
 	// Functions means that CloudFront's functions obey the sites' rules
 	// (package site/rules). They don't obey all of them.
 	Functions bool

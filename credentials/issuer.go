@@ -83,11 +83,15 @@ type Issuer struct {
 // NewIssuer returns an issuer that is not asked yet.
 func NewIssuer(cfg IssuerConfig) *Issuer {
 	return &Issuer{
-		cfg: cfg, exchanges: make(chan struct{}, mostExchanges),
-		client: &http.Client{
-			Timeout: issuerTime, Transport: bounded{http.DefaultTransport},
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
+		cfg: cfg, exchanges: make(chan struct{}, mostExchanges), client: issuerClient(),
+	}
+}
+
+// issuerClient returns a client for requests to issuers.
+func issuerClient() *http.Client {
+	return &http.Client{
+		Timeout: issuerTime, Transport: bounded{http.DefaultTransport},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
 
@@ -294,7 +298,7 @@ func (i *Issuer) Finish(ctx context.Context, a Attempt, query url.Values) (Perso
 	return i.person(ctx, p, token, a.Nonce)
 }
 
-func unauthenticated(format string, args ...any) error {
+func unauthenticated(format string, args ...any) *troy.Error {
 	return troy.Errorf(troy.Unauthenticated, format, args...)
 }
 

@@ -95,6 +95,10 @@ func (s Sessions) insert(ctx context.Context, token uuid.UUID, once bool, valid 
 	return text, nil
 }
 
+// errCIPages keeps a token that a job of CI got from outliving it in a session,
+// and from doing on pages what it may not do by the API.
+var errCIPages = troy.Errorf(troy.Forbidden, "a job of CI has the token, which is for the API alone")
+
 // SignIn begins a session with a token, and gives the browser its cookie. The
 // session that the browser had ends. The error is Unauthenticated if the token
 // is not known.
@@ -110,6 +114,9 @@ func (s Sessions) SignIn(w http.ResponseWriter, r *http.Request, token string) (
 	}
 	if err != nil {
 		return Holder{}, fmt.Errorf("look up the token: %w", err)
+	}
+	if row.TrustID != nil {
+		return Holder{}, errCIPages
 	}
 	who := holder(row.ID, row.Name, row.Role, row.Pipelines, false)
 	return who, s.begin(w, r, row.ID, SessionValid)
@@ -219,10 +226,28 @@ func Streams(r *http.Request) bool {
 	return strings.Contains(r.Header.Get("Accept"), "text/event-stream")
 }
 
-// List returns the sessions that a holder may see and revoke: of an admin of
-// all pipelines all, of others those with the same token.
-func (s Sessions) List(ctx context.Context, who Holder) ([]Session, error) {
-	rows, err := s.rows(ctx, who.only())
+// SessionPlace is a place in the list of sessions: after the session with this
+// time and id.
+type SessionPlace struct {
+	At time.Time
+	ID string
+}
+
+// List returns up to limit sessions that a holder may see and revoke, the newest
+// first: of an admin of all pipelines all, of others those with the same token.
+// The zero place is the first page. List returns an Invalid error if the place
+// is not one of a session.
+func (s Sessions) List(ctx context.Context, who Holder, after SessionPlace, limit int32) ([]Session, error) {
+	sum, err := hex.DecodeString(after.ID)
+	if err != nil {
+		return nil, troy.Errorf(troy.Invalid, "expected the place of a session").At("after")
+	}
+	if after == (SessionPlace{}) {
+		after.At = Later()
+	}
+	rows, err := s.rows(ctx, who.only(), queries.SessionListParams{
+		IdleSeconds: SessionIdle.Seconds(), BeforeTime: after.At, BeforeHash: sum, PageLimit: limit,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list sessions: %w", err)
 	}
@@ -237,11 +262,13 @@ func (s Sessions) List(ctx context.Context, who Holder) ([]Session, error) {
 }
 
 // rows reads the sessions of all tokens, or of one.
-func (s Sessions) rows(ctx context.Context, only *uuid.UUID) ([]queries.SessionListRow, error) {
+func (s Sessions) rows(ctx context.Context, only *uuid.UUID, page queries.SessionListParams) ([]queries.SessionListRow, error) {
 	if only == nil {
-		return queries.New(s.DB).SessionList(ctx, SessionIdle.Seconds())
+		return queries.New(s.DB).SessionList(ctx, page)
 	}
-	own, err := queries.New(s.DB).SessionListOf(ctx, *only, SessionIdle.Seconds())
+	own, err := queries.New(s.DB).SessionListOf(ctx, queries.SessionListOfParams{
+		TokenID: *only, IdleSeconds: page.IdleSeconds, BeforeTime: page.BeforeTime, BeforeHash: page.BeforeHash, PageLimit: page.PageLimit,
+	})
 	rows := make([]queries.SessionListRow, len(own))
 	for i, r := range own {
 		rows[i] = queries.SessionListRow(r)
@@ -313,7 +340,11 @@ func (s Sessions) cookie(name, text string, age time.Duration) *http.Cookie {
 // those of Tokens.Authorize.
 func (s Sessions) Visitor(r *http.Request, tokens Tokens, least Role) (Holder, error) {
 	if r.Header.Get("Authorization") != "" {
-		return tokens.Authorize(r, least)
+		who, err := tokens.Authorize(r, least)
+		if err == nil && who.CI {
+			err = errCIPages
+		}
+		return who, err
 	}
 	who, err := s.Find(r)
 	if err == nil && !who.Role.May(least) {

@@ -64,6 +64,9 @@ type Token struct {
 	Pipelines []uuid.UUID // nil means all
 	Expires   *time.Time  // nil means never
 	CreatedBy string      // an actor's name
+	// Trust is the rule by which a job of CI gets it, nil for other tokens.
+	Trust        *uuid.UUID
+	PreviewsOnly bool // it may publish nothing but previews
 }
 
 // Make generates the token and returns it with the row to insert. The row holds
@@ -86,6 +89,7 @@ func (t Token) Make() (text string, row queries.TokenCreateParams, err error) {
 	text = "troy_" + base64.RawURLEncoding.EncodeToString(random[:])
 	return text, queries.TokenCreateParams{
 		ID: id, Name: t.Name, Role: string(t.Role), Hash: hash(text), Pipelines: t.Pipelines, ExpiresAt: t.Expires, CreatedBy: t.CreatedBy,
+		TrustID: t.Trust, PreviewsOnly: t.PreviewsOnly,
 	}, nil
 }
 
@@ -155,6 +159,9 @@ type Holder struct {
 	Role      Role
 	Pipelines []uuid.UUID // nil means all
 	Person    bool
+	// CI is set for a job of CI, which got its token by a trust rule.
+	CI           bool
+	PreviewsOnly bool // it may publish nothing but previews
 }
 
 // Actor returns the holder's name in events.
@@ -255,7 +262,7 @@ func (t Tokens) authenticate(r *http.Request) (Holder, error) {
 			t.Log.DebugContext(ctx, "the use of a token could not be recorded", "error", err)
 		}
 	}
-	return Holder{ID: row.ID, Name: row.Name, Role: Role(row.Role), Pipelines: row.Pipelines}, nil
+	return Holder{ID: row.ID, Name: row.Name, Role: Role(row.Role), Pipelines: row.Pipelines, CI: row.TrustID != nil, PreviewsOnly: row.PreviewsOnly}, nil
 }
 
 // tokenOf returns the bearer token of a request (RFC 6750 §2.1) or, for

@@ -2,14 +2,17 @@ package e2e
 
 import (
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/internal/awsdouble"
@@ -82,18 +85,65 @@ func (a *amazon) get(t *testing.T, host, path string) (int, string) {
 	return res.StatusCode, string(body)
 }
 
-// left lists what exists of pipelines.
+// left lists what exists of pipelines, without what their previews share.
 func (a *amazon) left(t *testing.T) []string {
 	t.Helper()
 	left := append(a.s3.Keys(t, sitesBucket), a.s3.Keys(t, workBucket)...)
-	for _, d := range a.Distributions() {
+	for _, d := range a.sites() {
 		left = append(left, "distribution "+d.ID)
 	}
 	left = append(left, a.Records()...)
 	for id := range a.Pointers() {
 		left = append(left, "pointer "+id)
 	}
-	return left
+	return slices.DeleteFunc(left, func(one string) bool {
+		return strings.HasPrefix(one, "A *.sites.test ") || strings.HasPrefix(one, "AAAA *.sites.test ") || strings.HasPrefix(one, "errors/") && strings.HasSuffix(one, "-previews/404.html")
+	})
+}
+
+// sites returns the distributions of pipelines.
+func (a *amazon) sites() []awsdouble.Distribution {
+	return slices.DeleteFunc(a.Distributions(), func(d awsdouble.Distribution) bool { return d.Host == "*.sites.test" })
+}
+
+// previews shows a preview of the blog, promotes it and deletes it. Another one
+// stays.
+func (a *amazon) previews(t *testing.T, w *world) {
+	t.Helper()
+	const host = "spring--blog.sites.test"
+	if out := w.must("troy", "release", w.folder(page("spring")), "--pipeline", "blog", "--preview=spring"); strings.TrimSpace(out) != "https://"+host {
+		t.Errorf("troy release --preview printed %q", out)
+	}
+	for path, want := range map[string]string{"/": "<title>spring</title>", "/about": "about spring"} {
+		if status, body := a.get(t, host, path); status != 200 || !strings.Contains(body, want) {
+			t.Errorf("the preview's %s: %d %.60q", path, status, body)
+		}
+	}
+	if status, body := a.get(t, "blog.sites.test", "/"); status != 200 || !strings.Contains(body, "<title>one</title>") {
+		t.Errorf("beside a preview the site answers %d %.60q", status, body)
+	}
+	w.must("troy", "release", w.folder(page("autumn")), "--pipeline", "blog", "--preview=autumn")
+	w.must("troy", "access", "blog", "allow", "203.0.113.0/24")
+	w.must("troy", "access", "blog", "protect", "previews", "--yes")
+	w.eventually("the previews alone are protected", func() bool {
+		preview, _ := a.get(t, host, "/")
+		live, _ := a.get(t, "blog.sites.test", "/")
+		return preview == 403 && live == 200
+	})
+	w.must("troy", "access", "blog", "off", "--yes")
+	w.eventually("everyone may see the previews", func() bool {
+		status, _ := a.get(t, host, "/")
+		return status == 200
+	})
+	w.must("troy", "preview", "promote", "blog", "spring")
+	w.must("troy", "preview", "delete", "blog", "spring", "--yes")
+	w.eventually("the preview is gone", func() bool {
+		status, _ := a.get(t, host, "/")
+		return status == 404
+	})
+	if status, body := a.get(t, "autumn--blog.sites.test", "/"); status != 200 || !strings.Contains(body, "<title>autumn</title>") {
+		t.Errorf("the other preview answers %d %.60q", status, body)
+	}
 }
 
 // TestLifecycleOnAWS goes from an app event in the SQS queue to the end of the
@@ -135,8 +185,8 @@ func TestLifecycleOnAWS(t *testing.T) {
 	for _, call := range []string{"queue.receive", "queue.done", "cdn.create"} {
 		w.eventually(call+" is counted", func() bool { return counted(call) })
 	}
-	if n := len(a.Distributions()); n != 1 || len(a.Records()) != 2 {
-		t.Errorf("%d distributions, records %q", n, a.Records())
+	if n := len(a.sites()); n != 1 || len(a.left(t)) != 3 {
+		t.Errorf("%d distributions; there are %q", n, a.left(t))
 	}
 	if status, _ := a.get(t, host, "/"); status != 404 {
 		t.Errorf("with nothing live a reader gets %d", status)
@@ -172,10 +222,31 @@ func TestLifecycleOnAWS(t *testing.T) {
 	if _, body := a.get(t, host, "/"); !strings.Contains(body, "<title>one</title>") {
 		t.Errorf("after the rollback: %.60q", body)
 	}
+	a.previews(t, w)
+	if _, body := a.get(t, host, "/"); !strings.Contains(body, "<title>spring</title>") {
+		t.Errorf("after the promotion: %.60q", body)
+	}
 	a.Send("apps", `{"id":"evt-2","type":"Deleted","time":"2026-01-02T16:04:05Z","app":{"id":"app-1","name":"Blog"}}`)
 	w.waitFor(id, troy.Deleted)
-	if diff := cmp.Diff([]string(nil), a.left(t)); diff != "" {
+	if status, _ := a.get(t, "autumn--blog.sites.test", "/"); status != 404 {
+		t.Errorf("a preview of the deleted pipeline answers %d", status)
+	}
+	if n, records := len(a.Distributions()), a.Records(); n != 1 || len(records) != 2 {
+		t.Errorf("%d distributions and the records %q are left, expected what previews share", n, records)
+	}
+	if diff := cmp.Diff([]string{}, a.left(t), cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("left (-want +got):\n%s", diff)
+	}
+	orphans, diag, code := w.run("troyd", "aws", "orphans")
+	if code != 1 || !strings.Contains(orphans, "Nothing uses the distribution "+a.Distributions()[0].ID+" of *.sites.test for previews\n") {
+		t.Errorf("troyd aws orphans: exit status %d\n%s%s", code, orphans, diag)
+	}
+	w.eventually("what previews share is removed", func() bool {
+		out, _, status := w.run("troyd", "aws", "orphans", "--delete")
+		return status == 0 && strings.Contains(out, "Everything in the account belongs to a pipeline")
+	})
+	if n, records, functions := len(a.Distributions()), a.Records(), a.Functions(); n+len(records)+len(functions) > 0 {
+		t.Errorf("left are %d distributions, the records %q and the functions %q", n, records, slices.Collect(maps.Keys(functions)))
 	}
 	w.eventually("both queues have the expected messages", func() bool { return len(a.Queued("apps")) == 1 && len(a.Queued("apps-dead")) == 0 })
 	twice := map[string]int{}

@@ -32,7 +32,8 @@ type bitbucket struct {
 	api *httptest.Server
 
 	mu     sync.Mutex
-	builds map[string]map[string]any // by commit and key
+	builds map[string]map[string]any // by commit
+	bitbucketPulls
 }
 
 func newBitbucket(t *testing.T) *bitbucket {
@@ -54,8 +55,13 @@ func (b *bitbucket) serveAPI(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	bare := filepath.Join(b.root, repository+".git")
-	if commit, ok := strings.CutPrefix(r.URL.Path, "/"+repository+"/get/"); ok {
-		archived(w, realRepository{b.github}, strings.TrimSuffix(commit, ".tar.gz"))
+	if name, commit, ok := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/get/"); ok {
+		commit = strings.TrimSuffix(commit, ".tar.gz")
+		if b.holds(name, commit) == "" {
+			answer(http.StatusNotFound, map[string]any{"type": "error"})
+			return
+		}
+		archived(w, realRepository{b.github}, commit)
 		return
 	}
 	path := r.URL.Path
@@ -64,6 +70,9 @@ func (b *bitbucket) serveAPI(w http.ResponseWriter, r *http.Request) {
 			path = rest
 			break
 		}
+	}
+	if b.servePulls(answer, r, path) {
+		return
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -76,6 +85,10 @@ func (b *bitbucket) serveAPI(w http.ResponseWriter, r *http.Request) {
 		answer(http.StatusOK, map[string]any{"name": "main", "target": map[string]any{"hash": b.git(bare, "rev-parse", "refs/heads/main")}})
 	case strings.Contains(path, "/statuses/build"):
 		key := strings.Split(path, "/")[2]
+		if b.holds(repository, key) == "" {
+			answer(http.StatusNotFound, map[string]any{"type": "error"})
+			return
+		}
 		if r.Method == http.MethodPost {
 			var body map[string]any
 			_ = json.NewDecoder(r.Body).Decode(&body)
@@ -89,7 +102,11 @@ func (b *bitbucket) serveAPI(w http.ResponseWriter, r *http.Request) {
 		}
 		answer(http.StatusOK, b.builds[key])
 	case r.Method == http.MethodGet && strings.HasPrefix(path, "/commit/"):
-		commit := strings.TrimPrefix(path, "/commit/")
+		commit := b.holds(repository, strings.TrimPrefix(path, "/commit/"))
+		if commit == "" {
+			answer(http.StatusNotFound, map[string]any{"type": "error"})
+			return
+		}
 		answer(http.StatusOK, map[string]any{
 			"hash": commit, "message": b.git(bare, "log", "-1", "--format=%B", commit), "date": time.Now().UTC().Format(time.RFC3339),
 			"author": map[string]any{"raw": "Ada <ada@example.com>"},
@@ -114,6 +131,12 @@ func (b *bitbucket) push(w *world, commit string) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
+	b.deliver(w, "repo:push", body)
+}
+
+// deliver sends a webhook to Troy.
+func (b *bitbucket) deliver(w *world, event string, body []byte) {
+	b.t.Helper()
 	mac := hmac.New(sha256.New, []byte(bitbucketSecret))
 	mac.Write(body)
 	req, err := http.NewRequestWithContext(b.t.Context(), http.MethodPost, "http://"+w.web+"/hooks/bitbucket", bytes.NewReader(body))
@@ -121,7 +144,7 @@ func (b *bitbucket) push(w *world, commit string) {
 		b.t.Fatal(err)
 	}
 	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("X-Event-Key", "repo:push")
+	req.Header.Set("X-Event-Key", event)
 	req.Header.Set("X-Request-UUID", uuid.NewString())
 	req.Header.Set("X-Hub-Signature", "sha256="+hex.EncodeToString(mac.Sum(nil)))
 	resp, err := http.DefaultClient.Do(req)
@@ -130,7 +153,7 @@ func (b *bitbucket) push(w *world, commit string) {
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if answer, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusAccepted {
-		b.t.Fatalf("the push got the answer %s: %s", resp.Status, answer)
+		b.t.Fatalf("%s got the answer %s: %s", event, resp.Status, answer)
 	}
 }
 

@@ -44,7 +44,7 @@ func (c *chaos) check(pipelines int) {
 	if n > 0 {
 		c.violation("leases", "%d rows are held by leases that ran out", n)
 	}
-	for _, table := range []string{"pipelines", "deployments", "domains"} {
+	for _, table := range []string{"pipelines", "deployments", "domains", "previews", "pull_requests", "pull_request_commands"} {
 		if err := c.db.QueryRow(ctx, "SELECT count(*) FROM "+table).Scan(&n); err != nil {
 			c.t.Fatal(err)
 		}
@@ -67,6 +67,9 @@ func (c *chaos) check(pipelines int) {
 		for _, path := range left {
 			c.violation("outside", "left: %s", strings.TrimPrefix(path, c.w.dir))
 		}
+	}
+	for _, line := range c.deploymentsLeft() {
+		c.violation("outside", "left at GitHub: %s", line)
 	}
 	// A deployment's pages have the released content.
 	for id, want := range c.expected {

@@ -39,10 +39,12 @@ type team struct {
 	heads        map[string]string // by branch
 	commits      map[string]commit
 	held         func() // the webhook that the next one overtakes
+	pulls        pulls  // g.mu guards it
 }
 
 // commit is what a commit's build makes.
 type commit struct {
+	branch string
 	page   string
 	pause  time.Duration // duration of its build
 	broken bool          // its build fails
@@ -51,7 +53,10 @@ type commit struct {
 // newTeam makes a team with a repository, one commit and an installation of the
 // app.
 func (c *chaos) newTeam(n int, r *rand.Rand) *team {
-	t := &team{c: c, name: fmt.Sprintf("team-%d", n), id: 1000 + n, r: r, heads: map[string]string{}, commits: map[string]commit{}}
+	t := &team{
+		c: c, name: fmt.Sprintf("team-%d", n), id: 1000 + n, r: r, heads: map[string]string{}, commits: map[string]commit{},
+		pulls: pulls{open: map[int]map[string]any{}, writers: map[string]int{"ada": 3}},
+	}
 	t.commit(production)
 	c.g.mu.Lock()
 	c.g.hosts[t.full()] = t
@@ -101,7 +106,7 @@ func (t *team) commit(branch string) string {
 	text := fmt.Sprintf("%s's commit %d", t.name, len(t.commits)+1)
 	sum := sha1.Sum([]byte(text)) //nolint:gosec // a commit id
 	id := hex.EncodeToString(sum[:])
-	t.commits[id] = commit{page: text, pause: time.Duration(t.r.IntN(500)) * time.Millisecond, broken: len(t.commits) > 0 && t.r.IntN(12) == 0}
+	t.commits[id] = commit{branch: branch, page: text, pause: time.Duration(t.r.IntN(500)) * time.Millisecond, broken: len(t.commits) > 0 && t.r.IntN(12) == 0}
 	t.heads[branch] = id
 	return id
 }
@@ -190,7 +195,7 @@ func (t *team) send(event string, body map[string]any, silent bool) {
 	}
 	body["sender"] = map[string]any{"login": "ada"}
 	body["installation"] = map[string]any{"id": installed}
-	if event == "push" {
+	if event != "installation" {
 		body["repository"] = t.about()
 	} else {
 		body["installation"] = map[string]any{"id": installed, "app_id": 4711, "account": map[string]any{"login": t.name}, "repository_selection": "selected"}

@@ -38,7 +38,11 @@ func (c *chaos) insist(what string, f func() error) bool {
 // within repeats a call, for at most ten seconds each time, until it succeeds.
 // If it does not succeed within the step's time, the check fails.
 func (c *chaos) within(check, what string, f func(ctx context.Context) error) bool {
-	deadline := time.Now().Add(c.stepTime)
+	return c.withinTime(c.stepTime, check, what, f)
+}
+
+func (c *chaos) withinTime(most time.Duration, check, what string, f func(ctx context.Context) error) bool {
+	deadline := time.Now().Add(most)
 	attempt := func() error {
 		ctx, cancel := context.WithTimeout(c.ctx, 10*time.Second)
 		defer cancel()
@@ -55,7 +59,7 @@ func (c *chaos) within(check, what string, f func(ctx context.Context) error) bo
 		}
 	}
 	if c.ctx.Err() == nil {
-		c.violation(check, "%s: after %s: %v%s", what, c.stepTime, err, c.rowsOf(what))
+		c.violation(check, "%s: after %s: %v%s", what, most, err, c.rowsOf(what))
 	}
 	return false
 }

@@ -51,13 +51,16 @@ func (l *life) work(first uuid.UUID) bool {
 	for range environmentInt("HABITS", 1) {
 		h := all[l.t.r.IntN(len(all))]
 		l.c.tell(h.name)
+		l.changesRequests()
 		excused, ok := h.do(l, first)
 		if !ok || !l.settles(h.name, excused) {
 			return false
 		}
 	}
+	l.changesRequests()
 	l.pushed()
-	return l.settles("the last push", false)
+	l.endsRequests()
+	return l.settles("the last push", false) && l.requestsSettle()
 }
 
 // pushed commits and pushes.
@@ -202,11 +205,14 @@ func (l *life) settles(what string, excused bool) bool {
 }
 
 // deployments returns the live deployment and the newest one of a commit. All
-// must have ended.
+// but those of previews must have ended.
 func (l *life) deployments(ctx context.Context, p client.Pipeline, head string) (live, newest *client.Deployment, err error) {
 	for d, err := range l.c.api().Deployments(ctx, l.slug) {
 		if err != nil {
 			return nil, nil, err
+		}
+		if d.Kind == troy.Preview {
+			continue
 		}
 		if !d.State.Ended() {
 			return nil, nil, fmt.Errorf("deployment %d is %s while the pipeline is %s", d.Number, d.State, p.Status)

@@ -103,7 +103,7 @@ BEGIN
             INSERT INTO chaos_stolen (kind, subject_id, by_app, what) VALUES (OLD.kind, OLD.subject_id, me, 'claimed what is held');
         END IF;
         INSERT INTO chaos_holder VALUES (NEW.kind, NEW.subject_id, me) ON CONFLICT (kind, subject_id) DO UPDATE SET app = me;
-    ELSIF OLD.lease_until > clock_timestamp() AND me LIKE 'work-%' AND OLD.kind NOT LIKE 'deployment:%'
+    ELSIF OLD.lease_until > clock_timestamp() AND me LIKE 'work-%' AND OLD.kind NOT LIKE 'deployment:%' AND OLD.kind NOT IN ('preview:build', 'preview:publish')
           AND (TG_OP = 'DELETE' OR NEW.lease_until IS NULL) THEN
         SELECT app INTO held FROM chaos_holder h WHERE h.kind = OLD.kind AND h.subject_id = OLD.subject_id;
         IF held IS DISTINCT FROM me THEN
@@ -192,7 +192,7 @@ func newChaos(t *testing.T, seed uint64) *chaos {
 		"PATH="+os.Getenv("PATH"), "TROY_DATA_DIR="+filepath.Join(w.dir, "data"), "TROY_FAULTS="+w.faults,
 		"TROY_DATABASE_URL="+w.database, "TROY_REDIS_URL="+w.redis.URL,
 		"TROY_EDGE_ADDR="+w.edge, "TROY_APPS_SECRET="+appsSecret, "TROY_PROPAGATION_DELAY=200ms", "TROY_LOG_LEVEL=info",
-		"TROY_LEASE="+c.lease.String(), "TROY_DELETE_GRACE=0s", "TROY_BUILD_ISOLATION=none", "TROY_BUILD_SLOTS=8", "TROY_CATCH_UP=3s",
+		"TROY_LEASE="+c.lease.String(), "TROY_DELETE_GRACE=0s", "TROY_BUILD_ISOLATION=none", "TROY_BUILD_SLOTS=8", "TROY_PREVIEW_SLOTS=8", "TROY_CATCH_UP=8s",
 		"TROY_GITHUB_URL="+c.g.server.URL+"/api/v3", "TROY_GITHUB_CLIENT_ID="+githubClientID, "TROY_GITHUB_APP_ID="+githubAppID,
 		"TROY_GITHUB_KEY_FILE="+c.g.keyFile, "TROY_GITHUB_SECRET="+githubSecret, "TROY_SECRET_KEY="+hex.EncodeToString(key),
 		"AWS_ACCESS_KEY_ID=x", "AWS_SECRET_ACCESS_KEY=x", "AWS_EC2_METADATA_DISABLED=true", "TROY_AWS_REGION=us-east-1",

@@ -53,9 +53,22 @@ func TestDoctor(t *testing.T) {
 			change: func(*amazon) []string { return []string{"TROY_AWS_ZONE=Z9"} },
 			part:   "hosted zone", said: "NoSuchHostedZone", fix: "TROY_AWS_ZONE",
 		},
+		"a record in the way of previews": {
+			change: func(a *amazon) []string { a.AddRecord("CNAME", "*.sites.test", "elsewhere.example"); return nil },
+			part:   "previews", said: "*.sites.test has a record that Troy did not make (CNAME elsewhere.example)", fix: "set TROY_PREVIEW_SUFFIX to another domain",
+		},
+		"a certificate without previews": {
+			double: awsdouble.Config{Covers: ".sites.test"},
+			change: func(*amazon) []string { return []string{"TROY_PREVIEW_SUFFIX=previews.sites.test"} },
+			part:   "previews' certificate", said: "covers *.sites.test and not *.previews.sites.test", fix: "set TROY_AWS_PREVIEW_CERTIFICATE to it",
+		},
 		"a permission": {
 			double: awsdouble.Config{Fault: deny("cloudfront.CreateInvalidation", "route53.none")},
 			part:   "distributions", said: "AWS denies cloudfront:CreateInvalidation", fix: "allow the denied actions for the role",
+		},
+		"custom domains": {
+			double: awsdouble.Config{Fault: deny("cloudfront.CreateDistributionTenant", "acm.DeleteCertificate")},
+			part:   "custom domains", said: "AWS denies acm:DeleteCertificate, cloudfront:CreateDistributionTenant", fix: "allow the denied actions for the role",
 		},
 		"making distributions": {
 			double: awsdouble.Config{Fault: deny("cloudfront.CreateDistributionWithTags")},
@@ -78,6 +91,22 @@ func TestDoctor(t *testing.T) {
 				return []string{"TROY_AWS_APPS_QUEUE=" + a.MakeQueue(awsdouble.QueueConfig{Name: "bare"})}
 			},
 			part: "TROY_AWS_APPS_QUEUE", said: "no dead-letter queue", fix: "redrive policy",
+		},
+		"a log bucket that does not exist": {
+			change: func(*amazon) []string { return []string{"TROY_AWS_LOG_BUCKET=nowhere"} },
+			part:   "log bucket nowhere", said: "the bucket does not exist", fix: "TROY_AWS_LOG_BUCKET",
+		},
+		"a log bucket without a policy": {
+			double: awsdouble.Config{LogBuckets: []string{"other"}},
+			part:   "log bucket e2e-logs", said: "does not let CloudFront write", fix: "AccessLogs=true",
+		},
+		"the log bucket's files": {
+			double: awsdouble.Config{Fault: deny("s3.GetBucketPolicy")},
+			part:   "log bucket e2e-logs", said: "AWS denies s3:GetBucketPolicy", fix: "allow the denied actions for the role",
+		},
+		"the deliveries of access logs": {
+			double: awsdouble.Config{Fault: deny("logs.CreateDelivery", "logs.DescribeDeliveries")},
+			part:   "access logs", said: "AWS denies logs:CreateDelivery, logs:DescribeDeliveries", fix: "allow the denied actions for the role",
 		},
 		"no such project": {
 			change: func(*amazon) []string { return []string{"TROY_AWS_PROJECT=other"} },
@@ -102,7 +131,8 @@ func TestDoctor(t *testing.T) {
 			a.MakeProject("troy-builds")
 			a.MakeQueue(awsdouble.QueueConfig{Name: "apps-dead"})
 			queue := a.MakeQueue(awsdouble.QueueConfig{Name: "apps", DeadLetters: "apps-dead", MaxReceives: 3})
-			settings := append(a.settings(), "TROY_AWS_PROJECT=troy-builds", "TROY_AWS_APPS_QUEUE="+queue)
+			a.s3.Bucket(t, "e2e-logs")
+			settings := append(a.settings(), "TROY_AWS_PROJECT=troy-builds", "TROY_AWS_APPS_QUEUE="+queue, "TROY_AWS_LOG_BUCKET=e2e-logs")
 			w := newWorld(t, settings...)
 			if test.change != nil {
 				w.env = append(w.env, test.change(a)...)
@@ -178,7 +208,7 @@ func TestOrphans(t *testing.T) {
 			t.Errorf("left: %s", what)
 		}
 	}
-	if n := len(a.Distributions()); n != 1 {
+	if n := len(a.sites()); n != 1 {
 		t.Errorf("%d distributions", n)
 	}
 	kept, err := w.api.Pipeline(t.Context(), "kept")

@@ -56,6 +56,7 @@ type github struct {
 	checked     map[string][]string       // ids by commit
 	deployments int
 	attempts    []attempt
+	pulls       pulls
 	// redeliver is called with the attempt that Troy requests again.
 	redeliver func(attempt)
 }
@@ -127,6 +128,16 @@ func (g *github) git(dir string, args ...string) string {
 // the branch. It returns the commit's id.
 func (g *github) commit(message string, files map[string]string) string {
 	g.t.Helper()
+	g.write(files)
+	g.git(g.work, "add", "--all")
+	g.git(g.work, "commit", "--quiet", "--allow-empty", "-m", message)
+	g.git(g.work, "push", "--quiet", "--force", "origin", "HEAD:main")
+	return g.git(g.work, "rev-parse", "HEAD")
+}
+
+// write writes files into the clone, and removes those with empty text.
+func (g *github) write(files map[string]string) {
+	g.t.Helper()
 	for path, text := range files {
 		file := filepath.Join(g.work, filepath.FromSlash(path))
 		if text == "" {
@@ -142,10 +153,6 @@ func (g *github) commit(message string, files map[string]string) string {
 			g.t.Fatal(err)
 		}
 	}
-	g.git(g.work, "add", "--all")
-	g.git(g.work, "commit", "--quiet", "--allow-empty", "-m", message)
-	g.git(g.work, "push", "--quiet", "--force", "origin", "HEAD:main")
-	return g.git(g.work, "rev-parse", "HEAD")
 }
 
 // theme makes the theme's repository with one file, and adds its commit to the
@@ -381,6 +388,9 @@ func (g *github) rest(w http.ResponseWriter, answer func(int, any), refuse func(
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.pullsOf(repo).rest(answer, refuse, r, body, path) {
+		return
+	}
 	switch {
 	case get && path == "":
 		answer(http.StatusOK, repo.about())

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/client"
 )
 
 // A build with forbidden output fails and does not change the live site, and
@@ -14,7 +15,7 @@ func TestWhatABuildMayPublish(t *testing.T) {
 	w, g, id := buildWorld(t)
 	const token = "s3cret-value-1234"
 	for name, value := range map[string]string{"API_TOKEN": token, "NODE_ENV": "production"} {
-		if _, err := w.api.SetVariable(t.Context(), "blog", name, value, true); err != nil {
+		if _, err := w.api.SetVariable(t.Context(), "blog", name, client.VariableValue{Value: value, Secret: true}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -2,7 +2,6 @@ package edge
 
 import (
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -23,33 +22,52 @@ import (
 // be served.
 var errProtection = errors.New("can't read the site's protection")
 
+// errNoPassword means that a request has neither a password nor a session.
+var errNoPassword = errors.New("no password")
+
 // access is the protection of a host at one moment. It is immutable.
 type access struct {
 	host, distribution string
 	networks           []netip.Prefix
 	passwords          []site.Password
-	hashes             []password.Hashed // of passwords, in their order
+	secrets            *password.Secrets // of passwords, in their order
+	// previewKey, if it is not nil, means that people need a session of the
+	// dashboard.
+	previewKey []byte
 }
 
 // newAccess returns the protection in a distribution's file, or nil if everyone
-// may see the site. Its errors are errProtection.
-func newAccess(host, distribution string, raw *json.RawMessage) (*access, error) {
+// may see the site, or the preview of it. Its errors are errProtection.
+func newAccess(host, distribution string, raw *json.RawMessage, preview bool) (*access, error) {
 	p, err := site.DecodeProtection(raw)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errProtection, err)
 	}
-	if p.Public() {
+	if !preview {
+		p.PreviewKey = nil
+	}
+	if p.Public() || p.PreviewsOnly && !preview {
 		return nil, nil
 	}
-	a := &access{host: host, distribution: distribution, networks: p.Networks, passwords: p.Passwords}
+	a := &access{
+		host: host, distribution: distribution, networks: p.Networks, passwords: p.Passwords, secrets: password.NewSecrets(distribution),
+		previewKey: p.PreviewKey,
+	}
 	for i, w := range p.Passwords {
-		h, err := password.Parse(w.Hash)
-		if err != nil {
+		if err := a.secrets.Add(w.ID, w.Hash); err != nil {
 			return nil, fmt.Errorf("%w: password %d: %w", errProtection, i+1, err)
 		}
-		a.hashes = append(a.hashes, h)
 	}
 	return a, nil
+}
+
+// bytes returns the approximate memory of a protection in bytes.
+func (a *access) bytes() int64 {
+	if a == nil {
+		return 0
+	}
+	const fixed, network, typed = 128, 32, 512
+	return fixed + network*int64(len(a.networks)) + typed*int64(len(a.passwords))
 }
 
 // admit decides whether a request may learn anything about the site's content.
@@ -65,26 +83,34 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, a *access) (http.
 		s.pages.otherNetwork.send(w)
 		return nil, false
 	}
-	if len(a.passwords) == 0 {
+	ask := func() { s.refuse(w, r, errNoPassword) }
+	switch {
+	case a.previewKey != nil && r.URL.Path == site.PreviewSignIn:
+		s.takeCode(w, r, a)
+		return nil, false
+	case a.previewKey != nil:
+		if !ofNeighbour(r) && s.sessionOfPreview(r, a) {
+			return w, s.readOnly(w, r)
+		}
+		ask = func() { s.askForSession(w, r, a) }
+	case len(a.passwords) == 0:
 		return w, s.readOnly(w, r)
-	}
-	if isForm(r) {
+	case isForm(r):
 		s.signIn(w, r, a, client)
 		return nil, false
-	}
-	if s.signedIn(r, a) {
+	case s.signedIn(r, a):
 		return w, s.readOnly(w, r)
 	}
-	if _, typed, ok := r.BasicAuth(); ok {
-		switch _, err := s.keeper.verify(r.Context(), a, client, typed); {
+	if _, typed, ok := r.BasicAuth(); ok && len(a.passwords) > 0 {
+		switch _, err := s.keeper.Verify(r.Context(), a.secrets, client, typed); {
 		case err == nil:
 			return w, s.readOnly(w, r)
-		case !errors.Is(err, errWrongPassword):
+		case !errors.Is(err, password.ErrWrong):
 			s.refuse(w, r, err)
 			return nil, false
 		}
 	}
-	s.refuse(w, r, errNoPassword)
+	ask()
 	return nil, false
 }
 
@@ -109,20 +135,25 @@ const clockSkew = 5 * time.Minute
 // the same domain can set some that are not ours.
 const maxCookies = 8
 
-// cookieName returns the name of the session's cookie. With the prefix __Host- a
+// cookieName returns the name of the session's cookie.
+func (s *Server) cookieName(r *http.Request) (name string, secure bool) {
+	return s.hostCookie(r, "troy_access")
+}
+
+// hostCookie returns the name of a cookie of a host. With the prefix __Host- a
 // browser accepts the cookie only over HTTPS and from the host itself
 // (draft-ietf-httpbis-rfc6265bis §4.1.3.2); over plain HTTP it would accept none.
-func (s *Server) cookieName(r *http.Request) (name string, secure bool) {
+func (s *Server) hostCookie(r *http.Request, name string) (full string, secure bool) {
 	if s.https || r.TLS != nil {
-		return "__Host-troy_access", true
+		return "__Host-" + name, true
 	}
-	return "troy_access", false
+	return name, false
 }
 
 // session returns the cookie for those who know the password w.
 func (s *Server) session(r *http.Request, a *access, w site.Password) *http.Cookie {
 	name, secure := s.cookieName(r)
-	until := s.keeper.now().Add(SessionLifetime)
+	until := s.now().Add(SessionLifetime)
 	expiry := strconv.FormatInt(until.Unix(), 10)
 	return &http.Cookie{ //nolint:gosec // over plain HTTP a browser takes no secure cookie
 		Name: name, Value: strings.Join([]string{w.ID, expiry, base64.RawURLEncoding.EncodeToString(sign(a.host, w, expiry))}, "."),
@@ -164,13 +195,6 @@ func (s *Server) holds(a *access, cookie string) bool {
 		return false
 	}
 	unix, err := strconv.ParseInt(expiry, 10, 64)
-	until, now := time.Unix(unix, 0), s.keeper.now()
+	until, now := time.Unix(unix, 0), s.now()
 	return err == nil && now.Before(until) && until.Before(now.Add(SessionLifetime+clockSkew))
-}
-
-// newKey returns a random key that lives as long as the process.
-func newKey() []byte {
-	key := make([]byte, sha256.Size)
-	rand.Read(key) // never fails (crypto/rand)
-	return key
 }

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -26,7 +27,13 @@ const (
 
 // passwordOf returns a password of a site, hashed with little cost.
 func passwordOf(text string) site.Password {
-	return site.Password{ID: uuid.NewString(), Hash: password.Hash(text, []byte("a salt that tests share")), Key: newKey()}
+	return site.Password{ID: uuid.NewString(), Hash: password.Hash(text, []byte("a salt that tests share")), Key: secretKey()}
+}
+
+func secretKey() []byte {
+	key := make([]byte, site.MinKey)
+	rand.Read(key)
+	return key
 }
 
 // protect replaces the site's protection.
@@ -185,8 +192,8 @@ func TestHide(t *testing.T) {
 		"Cache-Control": {"public, max-age=60"}, "Cdn-Cache-Control": {"max-age=60"}, "Netlify-Cdn-Cache-Control": {"max-age=60"}, "Surrogate-Control": {"max-age=60"},
 		"Expires": {"Thu, 01 Dec 2033 16:00:00 GMT"}, "Vary": {"Accept-Encoding"}, "Access-Control-Allow-Origin": {"*"}, "X-Robots-Tag": {"all"}, "X-Own": {"kept"},
 	}
-	hide(h)
-	want := http.Header{"Cache-Control": {"private, no-cache"}, "Vary": {"Accept-Encoding", "Cookie, Authorization"}, "X-Robots-Tag": {"noindex"}, "X-Own": {"kept"}}
+	hide(h, false)
+	want := http.Header{"Cache-Control": {"private, no-cache"}, "Vary": {"Accept-Encoding", "Cookie, Authorization"}, "X-Robots-Tag": {"noindex"}, "X-Own": {"kept"}, "Cross-Origin-Resource-Policy": {"same-origin"}}
 	if fmt.Sprint(h) != fmt.Sprint(want) {
 		t.Errorf("%v, want %v", h, want)
 	}
@@ -307,7 +314,7 @@ func TestCookies(t *testing.T) {
 	b := newBox(t)
 	now := time.Now().Truncate(time.Second) // as in a cookie
 	b.handlerOnly = true                    // the test moves the clock
-	b.edge.keeper.now = func() time.Time { return now }
+	b.edge.now = func() time.Time { return now }
 	h, other := secretSite(b, "cookies.localhost"), secretSite(b, "other.localhost")
 	one, two := passwordOf(typed), passwordOf("battery staple")
 	p := site.Protection{Passwords: []site.Password{one, two}}
@@ -356,7 +363,7 @@ func TestCookies(t *testing.T) {
 }
 
 func forged(host string, w site.Password, until time.Time) string {
-	s := &Server{keeper: newKeeper(func() time.Time { return until.Add(-SessionLifetime) })}
+	s := &Server{now: func() time.Time { return until.Add(-SessionLifetime) }}
 	return s.session(httptest.NewRequest("GET", "/", nil), &access{host: host}, w).Value
 }
 
@@ -365,7 +372,7 @@ func TestBasic(t *testing.T) {
 	b := newBox(t)
 	b.handlerOnly = true // the test moves the clock and counts
 	now := time.Now()
-	b.edge.keeper.now = func() time.Time { return now }
+	b.edge.now = func() time.Time { return now }
 	h := secretSite(b, "basic.localhost")
 	one := passwordOf(typed)
 	h.protect(site.Protection{Passwords: []site.Password{one, passwordOf("with: a colon")}})
@@ -384,7 +391,7 @@ func TestBasic(t *testing.T) {
 	wantStatus(t, h.fetch("/", "Authorization", basic("", typed), "method", "POST"), 405)
 
 	// A correct password is hashed once for a client and some minutes.
-	hashes := b.edge.keeper.checker.Hashes
+	hashes := b.edge.keeper.Hashes
 	before := hashes()
 	for range 50 {
 		wantStatus(t, h.fetch("/", "Authorization", basic("", typed)), 200)
@@ -392,7 +399,7 @@ func TestBasic(t *testing.T) {
 	if n := hashes() - before; n != 0 {
 		t.Errorf("%d hashes for known credentials", n)
 	}
-	now = now.Add(verifiedFor)
+	now = now.Add(password.VerifiedFor)
 	wantStatus(t, h.fetch("/", "Authorization", basic("", typed)), 200)
 	if n := hashes() - before; n != 1 {
 		t.Errorf("%d hashes after the end of the memory, want 1", n)
@@ -409,11 +416,11 @@ func TestParallelBasic(t *testing.T) {
 	h.handlerOnly = true // the test counts
 	h.protect(site.Protection{Passwords: []site.Password{passwordOf(typed)}})
 	var group sync.WaitGroup
-	for range 5 * attemptsBurst {
+	for range 5 * password.AttemptsBurst {
 		group.Go(func() { wantStatus(t, h.fetch("/", "Authorization", basic("", typed)), 200) })
 	}
 	group.Wait()
-	if n := h.edge.keeper.checker.Hashes(); n > attemptsBurst {
+	if n := h.edge.keeper.Hashes(); n > password.AttemptsBurst {
 		t.Errorf("%d hashes", n)
 	}
 }
@@ -423,7 +430,7 @@ func TestAttemptsAreBounded(t *testing.T) {
 	b := newBox(t)
 	b.handlerOnly = true // the test moves the clock and counts
 	now := time.Now()
-	b.edge.keeper.now = func() time.Time { return now }
+	b.edge.now = func() time.Time { return now }
 	h, other := secretSite(b, "bounded.localhost"), secretSite(b, "another.localhost")
 	h.protect(site.Protection{Passwords: []site.Password{passwordOf(typed)}})
 	other.protect(site.Protection{Passwords: []site.Password{passwordOf(typed)}})
@@ -431,10 +438,10 @@ func TestAttemptsAreBounded(t *testing.T) {
 	cookie := h.cookie(typed)
 	// The password is remembered for the attacker's network.
 	wantStatus(t, h.submit("/", typed, "from", neighbour), 303)
-	for range attemptsBurst {
+	for range password.AttemptsBurst {
 		wantStatus(t, h.submit("/", "wrong password", "from", attacker), 401)
 	}
-	before := b.edge.keeper.checker.Hashes()
+	before := b.edge.keeper.Hashes()
 	res := h.submit("/", "wrong password", "from", attacker, "Accept", "text/html")
 	wantStatus(t, res, 429)
 	wantHeader(t, res, "Retry-After", "10")
@@ -444,43 +451,27 @@ func TestAttemptsAreBounded(t *testing.T) {
 	// Whether a password is correct is not told any more, by no way.
 	wantStatus(t, h.submit("/", typed, "from", attacker), 429)
 	wantStatus(t, h.submit("/", typed, "from", neighbour), 429)
-	if n := b.edge.keeper.checker.Hashes() - before; n != 0 {
+	if n := b.edge.keeper.Hashes() - before; n != 0 {
 		t.Errorf("%d hashes for refused attempts", n)
 	}
 	// Others are not locked out, nor is the client of another site.
 	wantStatus(t, h.submit("/", typed, "from", visitor), 303)
 	wantStatus(t, other.submit("/", typed, "from", attacker), 303)
 	wantStatus(t, h.post("/", "{}", "Cookie", cookie, "from", attacker), 405) // signed in
-	now = now.Add(attemptsEvery)
+	now = now.Add(password.AttemptsEvery)
 	wantStatus(t, h.submit("/", typed, "from", attacker), 303)
 	// Correct ones don't count.
-	for range 2 * attemptsBurst {
-		now = now.Add(verifiedFor)
+	for range 2 * password.AttemptsBurst {
+		now = now.Add(password.VerifiedFor)
 		wantStatus(t, h.submit("/", typed, "from", visitor), 303)
 	}
 }
 
-// TestOneSiteLeavesRoom fills a site's share of the hashes.
-func TestOneSiteLeavesRoom(t *testing.T) {
+// TestBusy answers an attempt for which there is no room.
+func TestBusy(t *testing.T) {
 	t.Parallel()
-	b := newBox(t)
-	h, other := secretSite(b, "flooded.localhost"), secretSite(b, "quiet.localhost")
-	h.protect(site.Protection{Passwords: []site.Password{passwordOf(typed)}})
-	other.protect(site.Protection{Passwords: []site.Password{passwordOf(typed)}})
-	var leave []func()
-	for range maxOfSite {
-		_, release := b.edge.keeper.enter(h.distribution)
-		leave = append(leave, release)
-	}
-	res := h.submit("/", typed)
-	wantStatus(t, res, 503)
-	wantHeader(t, res, "Retry-After", "5")
-	wantStatus(t, other.submit("/", typed), 303)
-	for _, release := range leave {
-		release()
-	}
-	if len(b.edge.keeper.sites) != 0 {
-		t.Errorf("%d sites are kept", len(b.edge.keeper.sites))
-	}
-	wantStatus(t, h.submit("/", typed), 303) // it cost no attempt
+	w := httptest.NewRecorder()
+	newBox(t).edge.refuse(w, httptest.NewRequest("GET", "/", nil), password.ErrBusy)
+	wantStatus(t, w.Result(), 503)
+	wantHeader(t, w.Result(), "Retry-After", "5")
 }

@@ -52,6 +52,7 @@ type blobKey struct {
 type body struct {
 	data []byte
 	file *os.File
+	read bool // from disk, for this response
 }
 
 func (b body) close() {
@@ -74,7 +75,7 @@ func (b *blobs) open(pipeline uuid.UUID, f file) (body, error) {
 		return body{}, err
 	}
 	if f.size > maxHot {
-		return body{file: opened}, nil
+		return body{file: opened, read: true}, nil
 	}
 	defer func() { _ = opened.Close() }()
 	data := make([]byte, f.size)
@@ -82,7 +83,7 @@ func (b *blobs) open(pipeline uuid.UUID, f file) (body, error) {
 		return body{}, fmt.Errorf("open blob %s of pipeline %s: %w", f.digest, pipeline, err)
 	}
 	b.memory.Put(key, data, f.size+blobOverhead)
-	return body{data: data}, nil
+	return body{data: data, read: true}, nil
 }
 
 // gzipped returns the compressed content of a file of at most maxGzip bytes, or

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/troy-iaas/troy/internal/lru"
+	"github.com/troy-iaas/troy/internal/password"
 	"github.com/troy-iaas/troy/site"
 )
 
@@ -27,20 +28,46 @@ var errNoSite = errors.New("no site at this host")
 // new one.
 type live struct {
 	*sources
-	host       string
-	access     *access // nil if everyone may see the site
-	tree       site.Tree
-	deployment string // "" if nothing is live
-	index      *index // nil if nothing is live
-	// manifest is the info of the file that index was made from, and settled
-	// has the same meaning as for watched files.
-	manifest fs.FileInfo
+	host     string
+	redirect string    // the host to which this one redirects, or ""
+	wildcard bool      // whether a wildcard's record serves the host
+	access   *access   // nil if everyone may see the site
+	tree     site.Tree // the deployment is zero if nothing is live
+	index    *index    // nil if nothing is live
+	// credentials are those in the site's rules, or nil.
+	credentials *password.Secrets
+	// manifest is the identity of the file that index was made from, and
+	// settled has the same meaning as for watched files.
+	manifest fileID
 	settled  bool
+}
+
+// deployment returns the id of the live deployment.
+func (l *live) deployment() string { return l.tree.Deployment.String() }
+
+// siteWeight is the memory of a site besides its files, its rules and its
+// protection, in bytes: live, sources, index, their strings, and their place in
+// the catalog. A test compares it with the heap.
+const siteWeight = 688
+
+// weight returns the approximate memory of the site in bytes.
+func (l *live) weight() int64 {
+	weight := siteWeight + l.access.bytes()
+	if l.index != nil {
+		weight += l.index.bytes()
+	}
+	return weight
 }
 
 // sources are the files that decide what is live at a host.
 type sources struct {
-	record, distribution, pointer *watched
+	name         string // that the record is for
+	distribution string // its id
+	label        string // of a preview, or ""
+	// The files of the record, its distribution and that one's pointer.
+	record, settings, pointer watched
+	// noPointer means that the pointer does not matter.
+	noPointer bool
 	// seen is the stamp at which they were last known to be unchanged.
 	seen atomic.Uint64
 }
@@ -51,15 +78,24 @@ func (s *sources) fresh(stamp uint64) bool { return stamp != 0 && s.seen.Load() 
 
 // current reports whether a new lookup of the host would give the same result.
 // The stamp must have been taken before the call.
-func (s *sources) current(stamp uint64) bool {
+func (s *sources) current(layout site.Layout, stamp uint64) bool {
 	if s.fresh(stamp) {
 		return true
 	}
-	if !s.record.current() || !s.distribution.current() || !s.pointer.current() {
+	if !s.record.current(layout.Record(s.name)) || !s.settings.current(layout.Distribution(s.distribution)) ||
+		!s.noPointer && !s.pointer.current(s.pointerFile(layout)) {
 		return false
 	}
 	s.seen.Store(stamp)
 	return true
+}
+
+// pointerFile returns the file of the pointer.
+func (s *sources) pointerFile(layout site.Layout) string {
+	if s.label != "" {
+		return layout.PreviewPointer(s.distribution, s.label)
+	}
+	return layout.Pointer(s.distribution)
 }
 
 // catalog knows the state of each host. It keeps the most recently requested
@@ -68,7 +104,9 @@ type catalog struct {
 	clock  *clock
 	layout site.Layout
 	limits site.Limits
-	hosts  *lru.Cache[string, *live]
+	// previews says which hosts are those of previews.
+	previews site.PreviewHosts
+	hosts    *lru.Cache[string, *live]
 	// onDisk has the file lists of sites that were evicted from hosts.
 	onDisk   *lru.Cache[site.Tree, *onDisk]
 	spillDir string
@@ -82,7 +120,7 @@ type catalog struct {
 // many bytes it takes in memory.
 type onDisk struct {
 	index    *index
-	manifest fs.FileInfo
+	manifest fileID
 	bytes    int64
 }
 
@@ -90,20 +128,41 @@ type onDisk struct {
 // Reading the manifest of a smaller one costs less than a file.
 const minSpill = 64 << 10
 
-// siteWeight is the approximate memory of a site besides its files, in bytes.
-const siteWeight = 4 << 10
-
 // cached returns the state of a host if it is still current. The host need not
 // be normalized, because all keys are.
 func (c *catalog) cached(host string) (*live, bool) {
 	stamp := c.clock.stamp()
 	l, ok := c.hosts.Get(host)
-	return l, ok && !l.index.broken() && l.current(stamp)
+	return l, ok && !l.index.broken() && l.current(c.layout, stamp)
 }
 
-// find looks up a normalized host. It returns errNoSite if nothing serves the
-// host. The result was valid at some moment after the call began.
+// find looks up a normalized host, or else the wildcard above it. It returns
+// errNoSite if nothing serves the host. The result was valid at some moment
+// after the call began.
 func (c *catalog) find(host string) (*live, error) {
+	l, err := c.findRecord(host)
+	if !errors.Is(err, errNoSite) {
+		return l, err
+	}
+	_, parent, ok := strings.Cut(host, ".")
+	if !ok {
+		return nil, err
+	}
+	// All hosts of a wildcard share what is in memory.
+	wildcard := "*." + parent
+	l, known := c.cached(wildcard)
+	if !known {
+		if l, err = c.findRecord(wildcard); err != nil {
+			return nil, err
+		}
+	}
+	named := *l
+	named.host, named.wildcard = host, true
+	return &named, nil
+}
+
+// findRecord looks up the record of a normalized host or of a wildcard.
+func (c *catalog) findRecord(host string) (*live, error) {
 	for attempt := 0; ; attempt++ {
 		led := false
 		v, err, _ := c.flight.Do(host, func() (any, error) {
@@ -137,11 +196,7 @@ func (c *catalog) refresh(host string) (*live, error) {
 		return nil, err
 	}
 	l.seen.Store(stamp)
-	weight := int64(siteWeight)
-	if l.index != nil {
-		weight += l.index.bytes()
-	}
-	for _, gone := range c.hosts.Put(host, l, weight) {
+	for _, gone := range c.hosts.Put(l.host, l, l.weight()) {
 		c.spill(gone)
 	}
 	return l, nil
@@ -170,42 +225,57 @@ func (c *catalog) spill(l *live) {
 }
 
 func (c *catalog) load(host string, before *live) (*live, error) {
-	l := &live{sources: &sources{}, host: host}
+	host = strings.Clone(host) // it may be a part of a whole request
+	l := &live{sources: &sources{name: host}, host: host}
 	var record site.Record
-	var err error
-	if l.record, err = read(c.layout.Record(host), &record); err != nil {
+	err := l.record.decode(c.layout.Record(host), &record)
+	if errors.Is(err, errNoSite) {
+		if label, siteHost, ok := c.previews.Split(host); ok {
+			l.name, l.label = siteHost, label
+			err = l.record.decode(c.layout.Record(siteHost), &record)
+		}
+	}
+	if err != nil {
 		return nil, fmt.Errorf("read the record of %s: %w", host, err)
 	}
 	id, _, _ := strings.Cut(record.Target, ".")
-	if record.Host != host || !safeName(id) || record.Target != site.DistributionDomain(id) {
+	if record.Host != l.name || !safeName(id) || record.Target != site.DistributionDomain(id) {
 		return nil, fmt.Errorf("the record of %s names host %q and target %q", host, record.Host, record.Target)
 	}
+	l.distribution = strings.Clone(id)
 	var distribution site.DistributionFile
-	if l.distribution, err = read(c.layout.Distribution(id), &distribution); err != nil {
+	if err := l.settings.decode(c.layout.Distribution(id), &distribution); err != nil {
 		return nil, fmt.Errorf("read distribution %s of %s: %w", id, host, err)
 	}
-	if !distribution.Enabled || distribution.Host != host {
+	if !distribution.Enabled || distribution.Host != l.name && (l.label != "" || !record.Custom) {
 		return nil, errNoSite
 	}
-	if l.access, err = newAccess(host, id, distribution.Protection); err != nil {
+	if record.Redirect != "" && l.label == "" {
+		l.redirect, l.noPointer = record.Redirect, true
+		return l, nil
+	}
+	if l.access, err = newAccess(host, l.distribution, distribution.Protection, l.label != ""); err != nil {
 		return nil, fmt.Errorf("read distribution %s of %s: %w", id, host, err)
 	}
 	var pointer site.Pointer
-	if l.pointer, err = read(c.layout.Pointer(id), &pointer); errors.Is(err, errNoSite) {
-		// Provisioned, never deployed. An empty watched file is never current,
-		// so the next request looks again.
-		l.pointer = &watched{path: c.layout.Pointer(id)}
+	if err := l.pointer.decode(l.pointerFile(c.layout), &pointer); errors.Is(err, errNoSite) && l.label == "" {
+		// Provisioned, never deployed. The file that was not read is never
+		// current, so the next request looks again.
 		return l, nil
 	} else if err != nil {
 		return nil, fmt.Errorf("read the pointer of %s: %w", host, err)
 	}
-	if pointer.Deployment == uuid.Nil {
+	if pointer.Deployment == uuid.Nil && l.label == "" {
 		return l, nil
 	}
 	l.tree = site.Tree{Pipeline: pointer.Pipeline, Deployment: pointer.Deployment}
-	l.deployment = pointer.Deployment.String()
-	if err := c.loadIndex(l, before); err != nil {
-		return nil, fmt.Errorf("read the manifest of deployment %s of %s: %w", l.deployment, host, err)
+	if err := c.loadIndex(l, before); errors.Is(err, fs.ErrNotExist) && l.label != "" {
+		return nil, errNoSite // its tree was given up
+	} else if err != nil {
+		return nil, fmt.Errorf("read the manifest of deployment %s of %s: %w", l.deployment(), host, err)
+	}
+	if l.credentials, err = newCredentials(id, l.index); err != nil {
+		return nil, fmt.Errorf("read the passwords of deployment %s of %s: %w", l.deployment(), host, err)
 	}
 	return l, nil
 }
@@ -222,13 +292,13 @@ func (c *catalog) loadIndex(l, before *live) error {
 	if err != nil {
 		return err
 	}
-	l.manifest, l.settled = info, time.Since(info.ModTime()) > settling
-	if before != nil && before.settled && before.tree == l.tree && sameFile(before.manifest, info) && !before.index.broken() {
+	l.manifest, l.settled = identify(info), time.Since(info.ModTime()) > settling
+	if before != nil && before.settled && before.tree == l.tree && before.manifest == l.manifest && !before.index.broken() {
 		l.index = before.index
 		return nil
 	}
 	d, ok := c.onDisk.Get(l.tree)
-	if full := ok && c.hosts.Weight()+d.bytes > c.hosts.Max(); full && sameFile(d.manifest, info) && !d.index.broken() {
+	if full := ok && c.hosts.Weight()+d.bytes > c.hosts.Max(); full && d.manifest == l.manifest && !d.index.broken() {
 		l.index = d.index
 		return nil
 	}
@@ -241,24 +311,18 @@ func (c *catalog) loadIndex(l, before *live) error {
 	return err
 }
 
-// read watches a file and decodes its JSON. It returns errNoSite if the file
+// decode watches a file and decodes its JSON. It returns errNoSite if the file
 // does not exist.
-func read(path string, v any) (*watched, error) {
-	w, err := watch(path)
+func (w *watched) decode(path string, v any) error {
+	content, err := w.watch(path)
 	// A host may be longer than a file name; then there is no file.
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENAMETOOLONG) {
-		return nil, errNoSite
+		return errNoSite
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := json.Unmarshal(w.data, v); err != nil {
-		return nil, err
-	}
-	if w.settled.Load() {
-		w.data = nil // only a younger file is compared by its content
-	}
-	return w, nil
+	return json.Unmarshal(content, v)
 }
 
 // safeName reports whether s is a plain file name.

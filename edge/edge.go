@@ -7,6 +7,7 @@ package edge
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/troy-iaas/troy/internal/lru"
 	"github.com/troy-iaas/troy/internal/network"
+	"github.com/troy-iaas/troy/internal/password"
 	"github.com/troy-iaas/troy/site"
 )
 
@@ -29,6 +31,9 @@ type Config struct {
 	// Root is the folder "cloud" of TROY_DATA_DIR (see site.Layout). It need
 	// not exist yet.
 	Root string
+	// Previews says which hosts are those of previews; without a suffix there
+	// are none.
+	Previews site.PreviewHosts
 	// Limits bounds the manifests.
 	Limits site.Limits
 	// IndexBytes is the maximum memory for manifests in bytes; each file needs
@@ -45,6 +50,9 @@ type Config struct {
 	// Proxies are the networks of the proxies whose X-Forwarded-For is believed;
 	// nil means the loopback addresses.
 	Proxies []netip.Prefix
+	// TroyURL is Troy's own address, at which visitors of some previews sign in.
+	// "" means that such previews are shown to no one.
+	TroyURL string
 	// HTTPS means that browsers reach the sites over HTTPS, also if a proxy in
 	// front of the edge ends it.
 	HTTPS bool
@@ -56,6 +64,12 @@ type Config struct {
 	// NoLoop means that net/http serves all connections, and the edge's own
 	// event loop none.
 	NoLoop bool
+	// EarlyHints is HintsHTTP2 if it is empty.
+	EarlyHints EarlyHints
+	// ServerTiming adds Server-Timing to responses with a file.
+	ServerTiming bool
+	// TLS is for HTTPS (ServeTLS); nil means none.
+	TLS *TLS
 	// Traffic counts the requests to each site in the data folder.
 	Traffic bool
 	// AccessLog gets a line for each response; nil means none. AccessFormat is
@@ -82,10 +96,16 @@ type Server struct {
 	// observer is nil if nothing is to be observed.
 	observer *observer
 	pages    *pages
-	keeper   *keeper
+	keeper   *password.Keeper
+	now      func() time.Time // of sessions and attempts
 	proxies  network.Proxies
+	secure   *secure // nil without TLS
 	https    bool
+	troyURL  string
+	used     *usedCodes
 	noLoop   bool
+	early    EarlyHints
+	timing   bool
 	log      *slog.Logger
 }
 
@@ -102,6 +122,13 @@ func New(cfg Config) (*Server, error) {
 		return nil, errors.New("edge: Connections is negative; expected 0 or more")
 	case cfg.ClientConnections < 0:
 		return nil, errors.New("edge: ClientConnections is negative; expected 0 or more")
+	}
+	switch cfg.EarlyHints {
+	case "":
+		cfg.EarlyHints = HintsHTTP2
+	case HintsHTTP2, HintsAll, HintsOff:
+	default:
+		return nil, fmt.Errorf("edge: EarlyHints is %q; expected http2, all or off", cfg.EarlyHints)
 	}
 	root, err := filepath.Abs(cfg.Root)
 	if err != nil {
@@ -134,26 +161,36 @@ func New(cfg Config) (*Server, error) {
 		memory:      lru.New[blobKey, []byte](cfg.MemoryBytes),
 		compressors: make(chan struct{}, runtime.GOMAXPROCS(0)),
 	}
-	return &Server{
+	s := &Server{
 		clock:  clock,
 		limits: newConnections(cfg.Connections, cfg.ClientConnections, trusted),
 		times:  defaultTimes(),
 		// A kept response and blobs share its body.
-		hot: &hot{lru.New[hotKey, *hotAnswer](cfg.MemoryBytes)},
+		hot: &hot{answers: lru.New[hotKey, *hotAnswer](cfg.MemoryBytes)},
 		catalog: &catalog{
-			clock: clock, layout: layout, limits: cfg.Limits, hosts: lru.New[string, *live](cfg.IndexBytes),
+			clock: clock, layout: layout, limits: cfg.Limits, previews: cfg.Previews, hosts: lru.New[string, *live](cfg.IndexBytes),
 			onDisk: lru.New[site.Tree, *onDisk](spillFactor * cfg.IndexBytes), spillDir: cfg.SpillDir, log: cfg.Logger,
 		},
 		blobs:    blobs,
 		encoder:  newEncoder(blobs, cfg.Logger),
 		observer: newObserver(cfg, layout),
 		pages:    pages,
-		keeper:   newKeeper(time.Now),
+		now:      time.Now,
 		proxies:  trusted,
 		https:    cfg.HTTPS,
+		troyURL:  cfg.TroyURL,
+		used:     newUsedCodes(),
 		noLoop:   cfg.NoLoop,
+		early:    cfg.EarlyHints,
+		timing:   cfg.ServerTiming,
 		log:      cfg.Logger,
-	}, nil
+	}
+	s.keeper = password.NewKeeper(func() time.Time { return s.now() })
+	if s.secure, err = newSecure(cfg, s.catalog, trusted); err != nil {
+		return nil, err
+	}
+	s.hot.secure = s.secure
+	return s, nil
 }
 
 // HTTPServer returns a server for s with time-outs and limits for public
@@ -202,6 +239,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 const deploymentHeader = "X-Troy-Deployment"
 
 func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
+	r = s.arrived(r)
+	if s.secure != nil && s.secure.answered(w, r) {
+		return
+	}
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
 	case http.MethodPost: // admit refuses it unless it signs in
@@ -239,8 +280,15 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
 			l, err = s.catalog.find(host)
 		}
 		if err == nil {
-			if rec, ok := w.(*recorder); ok {
+			if rec, ok := w.(*recorder); ok && l.label == "" {
 				rec.live = l
+			}
+			if l.redirect != "" {
+				redirectHost(w, r, l.redirect)
+				return
+			}
+			if l.label != "" && l.access == nil {
+				w = &private{ResponseWriter: w, public: true}
 			}
 			out, ok := s.admit(w, r, l.access)
 			if !ok {
@@ -318,7 +366,9 @@ func (r *recorder) keep(k kept) {
 }
 
 func (r *recorder) WriteHeader(status int) {
-	r.status = status
+	if status >= 200 { // the others are not final
+		r.status = status
+	}
 	r.ResponseWriter.WriteHeader(status)
 }
 

@@ -28,6 +28,7 @@ type front struct {
 	handoff *handoff
 	loops   []*loop
 	hot     bool // whether kept responses may be used
+	files   *bodyFiles
 	// stopping means that no more connections are accepted and no request
 	// begins, and ended that no connection is left.
 	stopping, ended atomic.Bool
@@ -47,7 +48,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, grace time.Duration)
 	}
 	f := &front{
 		server: s, limits: s.limits, handoff: newHandoff(l.Addr()), killed: make(chan struct{}),
-		hot: !s.log.Enabled(ctx, slog.LevelDebug),
+		hot: !s.log.Enabled(ctx, slog.LevelDebug), files: newBodyFiles(s.limits.max),
 	}
 	s.checkFiles()
 	if err := f.open(tcp); err != nil {
@@ -68,11 +69,10 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, grace time.Duration)
 // checkFiles warns if the process can't have as many connections as it is
 // allowed.
 func (s *Server) checkFiles() {
-	const others = 100 // files that are not connections
 	var files unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err == nil && files.Cur < uint64(s.limits.max+others) {
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err == nil && files.Cur < uint64(s.limits.max+otherFiles) {
 		s.log.Warn("the process may not open enough files for its connections; raise its limit (ulimit -n) or allow fewer connections",
-			"files", files.Cur, "connections", s.limits.max, "expected_files", s.limits.max+others)
+			"files", files.Cur, "connections", s.limits.max, "expected_files", s.limits.max+otherFiles)
 	}
 }
 
@@ -291,7 +291,7 @@ func (c *conn) answer(q *request) bool {
 	accepts := accepted(string(q.encoding))
 	if f.hot && !f.stopping.Load() { // a kept response can't tell that the connection ends
 		if a := f.server.hot.find(q, accepts, stamp); a != nil {
-			first, fields, body := a.parts(q, f.server.clock.now())
+			first, fields, body := a.parts(make([]byte, 0, firstSize), q, f.server.clock.now())
 			f.server.observeKept(q, a, c.from.Addr())
 			return c.write(c.deadline(body), 0, first, fields, body) == nil
 		}
@@ -304,7 +304,7 @@ func (c *conn) answer(q *request) bool {
 	f.server.ServeHTTP(w, r)
 	open := w.finish()
 	if open && w.kept != nil && f.hot && q.neutral && q.anonymous && !q.head && w.status == http.StatusOK {
-		f.server.hot.put(q, accepts, w.kept, w.header)
+		f.server.hot.put(q, accepts, w.kept, w.header, f.files.file(w.kept.body))
 	}
 	return open
 }

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -78,6 +80,47 @@ func TestRequestsInPieces(t *testing.T) {
 	go func() { _, _ = io.WriteString(n.conn, strings.Repeat(plainRequest("/page.html"), 2000)) }()
 	for range 2000 {
 		want(n, "/page.html")
+	}
+}
+
+// TestKeptResponsesAllocateNothing counts the allocations of the process while it
+// answers with a kept response. It is not parallel, because other tests allocate.
+func TestKeptResponsesAllocateNothing(t *testing.T) {
+	h, address, files := frontSite(t)
+	n := dial(t, address)
+	request, answer := []byte(plainRequest("/page.html")), make([]byte, 64<<10)
+	exchange := func() {
+		if _, err := n.conn.Write(request); err != nil {
+			t.Fatal(err)
+		}
+		for got := 0; got < len(files["page.html"]); {
+			k, err := n.conn.Read(answer[got:])
+			if err != nil {
+				t.Fatal(err)
+			}
+			got += k
+			if end := bytes.Index(answer[:got], []byte("\r\n\r\n")); end >= 0 && got == end+4+len(files["page.html"]) {
+				return
+			}
+		}
+	}
+	for range 100 {
+		exchange()
+	}
+	a, ok := h.edge.hot.answers.Get(hotKey{"front.localhost", "/page.html", accepted("")})
+	if !ok || a.file == nil {
+		t.Fatal("the response is not kept in a file")
+	}
+	const requests = 5000
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range requests {
+		exchange()
+	}
+	runtime.ReadMemStats(&after)
+	// The clock and the timers of the server allocate a little.
+	if n := after.Mallocs - before.Mallocs; n > requests/10 {
+		t.Errorf("%d allocations for %d requests", n, requests)
 	}
 }
 

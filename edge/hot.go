@@ -3,6 +3,7 @@ package edge
 import (
 	"bytes"
 	"net/http"
+	"os"
 	"unsafe"
 
 	"github.com/google/uuid"
@@ -24,20 +25,33 @@ type hotAnswer struct {
 	pipeline uuid.UUID
 	host     string
 	path     string
-	etag     string
-	fields   []byte // until the body
-	same     []byte // the fields of 304
-	body     []byte
+	// fields are those until the body. They begin with the entity tag, whose
+	// value ends at tagged, and the first same bytes are also those of 304.
+	fields       []byte
+	tagged, same int
+	body         []byte
+	file         *os.File // has the body too, or is nil
 }
+
+// etagField begins the fields of a hotAnswer.
+const etagField = "Etag: "
+
+// etag returns the entity tag.
+func (a *hotAnswer) etag() []byte { return a.fields[len(etagField):a.tagged] }
+
+// ofBody are the fields that 304 does not have. They describe the body.
+var ofBody = []string{"Accept-Ranges", "Content-Type", "Content-Length", "Content-Encoding"}
 
 // hotOverhead is the approximate cost of a kept response in memory besides its
 // bytes.
-const hotOverhead = 512
+const hotOverhead = 320
 
 // hot keeps responses that the handler allowed to keep. It is safe for
 // concurrent use.
 type hot struct {
 	answers *lru.Cache[hotKey, *hotAnswer]
+	// secure redirects the requests to some hosts; nil without TLS.
+	secure *secure
 }
 
 // find returns the response to a neutral request, or nil. The stamp must have
@@ -47,23 +61,28 @@ func (h *hot) find(q *request, accepts codings, stamp uint64) *hotAnswer {
 		return nil
 	}
 	host := bareHost(q.host)
-	if len(host) == 0 {
+	if len(host) == 0 || h.secure != nil && h.secure.redirects(string(host)) {
 		return nil
 	}
 	// The key lives only until Get returns.
 	a, ok := h.answers.Get(hotKey{view(host), view(q.target), accepts})
-	if !ok || !a.sources.fresh(stamp) || q.noneMatch != nil && !bytes.Equal(q.noneMatch, []byte(a.etag)) {
+	if !ok || !a.sources.fresh(stamp) || q.noneMatch != nil && !bytes.Equal(q.noneMatch, a.etag()) {
 		return nil
 	}
 	return a
 }
 
+// endOfFields ends a response without a body.
+var endOfFields = []byte("\r\n")
+
 // parts returns the response to a request for which find returned a: the status
-// line with the date, the fields, and the body.
-func (a *hotAnswer) parts(q *request, date string) (first, fields, body []byte) {
-	first = make([]byte, 0, 64)
+// line with the date, the fields, and what follows them. It writes the first of
+// them to buffer.
+func (a *hotAnswer) parts(buffer []byte, q *request, date string) (first, fields, body []byte) {
+	first = buffer[:0]
 	if q.noneMatch != nil {
-		first, fields = append(first, "HTTP/1.1 304 Not Modified\r\nDate: "...), a.same
+		first, fields = append(first, "HTTP/1.1 304 Not Modified\r\nDate: "...), a.fields[:a.same]
+		body = endOfFields
 	} else {
 		first, fields, body = append(first, "HTTP/1.1 200 OK\r\nDate: "...), a.fields, a.body
 	}
@@ -91,23 +110,43 @@ func bareHost(host []byte) []byte {
 	return host
 }
 
-// put keeps the response to a request. header is as the handler left it.
-func (h *hot) put(q *request, accepts codings, k *kept, header http.Header) {
-	host := bareHost(q.host)
-	if len(host) == 0 {
+// put keeps the response to a request. header is as the handler left it. file has
+// the body too, or is nil.
+func (h *hot) put(q *request, accepts codings, k *kept, header http.Header, file *os.File) {
+	host := string(bareHost(q.host))
+	if host == "" || header.Get("Etag") != k.etag {
 		return
 	}
-	var fields, same bytes.Buffer
-	_ = header.Write(&fields)
-	fields.WriteString("\r\n")
-	_ = header.WriteSubset(&same, map[string]bool{"Accept-Ranges": true, "Content-Type": true, "Content-Length": true, "Content-Encoding": true})
-	same.WriteString("\r\n")
-	key := hotKey{string(host), string(q.target), accepts}
-	a := &hotAnswer{
-		sources: k.live.sources, pipeline: k.live.tree.Pipeline, host: k.live.host, path: key.target, etag: k.etag,
-		fields: fields.Bytes(), same: same.Bytes(), body: k.body,
+	if header["Server-Timing"] != nil {
+		header = header.Clone()
+		header["Server-Timing"] = []string{keptTiming}
 	}
-	h.answers.Put(key, a, int64(len(a.fields)+len(a.same)+len(a.body)+hotOverhead))
+	if host == k.live.host {
+		host = k.live.host // which is in memory already
+	}
+	var fields bytes.Buffer
+	fields.WriteString(etagField + k.etag + "\r\n")
+	a := &hotAnswer{
+		sources: k.live.sources, pipeline: k.live.tree.Pipeline, host: k.live.host, path: string(q.target),
+		tagged: len(etagField) + len(k.etag), body: k.body, file: file,
+	}
+	without, only := map[string]bool{"Etag": true}, http.Header{}
+	for _, name := range ofBody {
+		without[name] = true
+		if values, ok := header[name]; ok {
+			only[name] = values
+		}
+	}
+	_ = header.WriteSubset(&fields, without)
+	a.same = fields.Len()
+	_ = only.Write(&fields)
+	fields.WriteString("\r\n")
+	a.fields = bytes.Clone(fields.Bytes())
+	weight := len(a.fields) + len(a.body) + hotOverhead
+	if file != nil {
+		weight += len(a.body)
+	}
+	h.answers.Put(hotKey{host, a.path, accepts}, a, int64(weight))
 }
 
 // kept is what the handler says about a response that may be kept: it depends

@@ -10,9 +10,11 @@ import (
 // index is a manifest in a form for lookups. It is immutable, so concurrent
 // requests may share it.
 type index struct {
-	slash          site.TrailingSlash
-	files, carried table
-	// notFound maps a folder ("" is the root) to its 404.html.
+	slash   site.TrailingSlash
+	files   table
+	carried *table // nil if there are none
+	// notFound maps a folder ("" is the root) to its 404.html. It is nil if there
+	// are none.
 	notFound map[string]string
 	// deepest is the length of the longest folder in notFound.
 	deepest int
@@ -27,19 +29,21 @@ type index struct {
 func (x *index) broken() bool { return x != nil && x.spill != nil && x.spill.failed.Load() }
 
 // table is a sorted list of files in a few large allocations, so that a file
-// costs little more than its path and its digest.
+// costs little more than its path and its digest. A nil table is empty.
 type table struct {
-	paths   string // concatenated
-	ends    []uint32
-	digests []site.Digest
-	sizes   []int64
-	until   []int64 // of carried assets: the end of their time, in Unix seconds
+	paths string // concatenated
+	ends  []uint32
+	files []file
+	until []int64 // of carried assets: the end of their time, in Unix seconds
 	// spilled is set if the table is in a file; the other fields are empty
 	// then.
 	spilled *spilled
 }
 
 func (t *table) len() int {
+	if t == nil {
+		return 0
+	}
 	if t.spilled != nil {
 		return t.spilled.length
 	}
@@ -51,7 +55,7 @@ func (t *table) file(i int) file {
 		_, _, f, _ := t.spilled.entry(i)
 		return f
 	}
-	return file{t.digests[i], t.sizes[i]}
+	return t.files[i]
 }
 
 func (t *table) over(i int) int64 {
@@ -76,17 +80,31 @@ func makeTable(files []site.File) table {
 	}
 	var paths strings.Builder
 	paths.Grow(length)
-	t := table{ends: make([]uint32, len(files)), digests: make([]site.Digest, len(files)), sizes: make([]int64, len(files))}
+	t := table{ends: make([]uint32, len(files)), files: make([]file, len(files))}
 	for i, f := range files {
 		paths.WriteString(f.Path)
-		t.ends[i], t.digests[i], t.sizes[i] = uint32(paths.Len()), f.SHA256, f.Size
+		t.ends[i], t.files[i] = uint32(paths.Len()), file{f.SHA256, f.Size}
 	}
 	t.paths = paths.String()
 	return t
 }
 
+// makeCarried returns a table of carried assets.
+func makeCarried(assets []site.Carried) *table {
+	files, until := make([]site.File, len(assets)), make([]int64, len(assets))
+	for i, c := range assets {
+		files[i], until[i] = c.File, c.Until
+	}
+	t := makeTable(files)
+	t.until = until
+	return &t
+}
+
 // bytes returns the memory of the table in bytes.
 func (t *table) bytes() int64 {
+	if t == nil {
+		return 0
+	}
 	const each = 4 + 32 + 8
 	return int64(len(t.paths) + each*len(t.ends) + 8*len(t.until))
 }
@@ -136,22 +154,19 @@ func compareJoined(path, stem, suffix string) int {
 // newIndex returns an index of a manifest that is sorted, as DecodeManifest
 // returns it. It returns an error if the manifest's rules are not valid.
 func newIndex(m site.Manifest) (*index, error) {
-	x := &index{slash: m.TrailingSlash, notFound: make(map[string]string)}
+	x := &index{slash: m.TrailingSlash}
 	for _, f := range m.Files {
 		if folder, name := split(f.Path); name == "404.html" {
+			if x.notFound == nil {
+				x.notFound = make(map[string]string)
+			}
 			x.notFound[strings.Clone(folder)] = strings.Clone(f.Path)
 			x.deepest = max(x.deepest, len(folder))
 		}
 	}
 	x.files = makeTable(m.Files)
-	carried := make([]site.File, len(m.Carried))
-	for i, c := range m.Carried {
-		carried[i] = c.File
-	}
-	x.carried = makeTable(carried)
-	x.carried.until = make([]int64, len(m.Carried))
-	for i, c := range m.Carried {
-		x.carried.until[i] = c.Until
+	if len(m.Carried) > 0 {
+		x.carried = makeCarried(m.Carried)
 	}
 	if m.Rules == nil {
 		return x, nil

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"bytes"
 	"net/netip"
 	"os"
 	"runtime"
@@ -15,6 +16,9 @@ import (
 // scratchSize is the size of the buffer into which a loop reads.
 const scratchSize = 16 << 10
 
+// firstSize is enough for a status line and a date.
+const firstSize = 64
+
 // loop waits for the events of many connections.
 type loop struct {
 	front     *front
@@ -23,6 +27,7 @@ type loop struct {
 	event     int // an eventfd that interrupts the wait
 	accepting bool
 	scratch   []byte
+	first     []byte // the start of a response
 
 	// What the last request accepted, because most clients accept the same.
 	encoding string
@@ -33,7 +38,7 @@ type loop struct {
 }
 
 func newLoop(f *front, listener int) (*loop, error) {
-	l := &loop{front: f, epoll: -1, listener: -1, event: -1, scratch: make([]byte, scratchSize), conns: make(map[int]*conn)}
+	l := &loop{front: f, epoll: -1, listener: -1, event: -1, scratch: make([]byte, scratchSize), first: make([]byte, 0, firstSize), conns: make(map[int]*conn)}
 	var err error
 	if l.listener, err = unix.FcntlInt(uintptr(listener), unix.F_DUPFD_CLOEXEC, 0); err == nil {
 		err = unix.SetNonblock(l.listener, true)
@@ -313,26 +318,29 @@ func (l *loop) serve(c *conn, ended bool) {
 	c.work(append([]byte(nil), data...))
 }
 
-// send writes a kept response.
+// send writes a kept response. It allocates nothing: the collector would run many
+// times a second, and each run would delay requests.
 func (l *loop) send(c *conn, a *hotAnswer, q *request, clock *clock) {
-	first, fields, body := a.parts(q, clock.now())
+	first, fields, body := a.parts(l.first, q, clock.now())
 	l.front.server.observeKept(q, a, c.from.Addr())
-	parts := [3]unix.Iovec{iovec(first), iovec(fields), iovec(body)}
-	count := 3
-	if len(body) == 0 {
-		count = 2
+	parts := [...]unix.Iovec{iovec(first), iovec(fields), iovec(body)}
+	var written int
+	var errno unix.Errno
+	if a.file != nil && q.noneMatch == nil {
+		written, errno = write(c.fd, parts[:2], unix.MSG_MORE)
+		if written == len(first)+len(fields) {
+			var n int
+			n, errno = sendFile(c.fd, a.file, len(body))
+			written += n
+		}
+	} else {
+		written, errno = write(c.fd, parts[:], 0)
 	}
-	n, _, errno := unix.RawSyscall(unix.SYS_WRITEV, uintptr(c.fd), uintptr(unsafe.Pointer(&parts[0])), uintptr(count))
-	total := len(first) + len(fields) + len(body)
-	written := int(n)
-	switch {
-	case errno == unix.EAGAIN || errno == unix.EINTR:
-		written = 0
-	case errno != 0:
+	if errno != 0 && errno != unix.EAGAIN && errno != unix.EINTR {
 		c.close()
 		return
 	}
-	if written < total {
+	if written < len(first)+len(fields)+len(body) {
 		c.work(nil, cut(written, first, fields, body)...)
 		return
 	}
@@ -340,14 +348,29 @@ func (l *loop) send(c *conn, a *hotAnswer, q *request, clock *clock) {
 	c.state.Store(idle)
 }
 
-// cut returns copies of what is left of parts after n bytes. The first part is
-// short, and the others never change.
+// write writes parts to a socket, and returns how many bytes it took.
+func write(socket int, parts []unix.Iovec, flags int) (int, unix.Errno) {
+	message := unix.Msghdr{Iov: unsafe.SliceData(parts)}
+	message.SetIovlen(len(parts))
+	n, _, errno := unix.RawSyscall(unix.SYS_SENDMSG, uintptr(socket), uintptr(unsafe.Pointer(&message)), uintptr(flags|unix.MSG_NOSIGNAL))
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), 0
+}
+
+// cut returns what is left of parts after n bytes. It copies the first part, which
+// the next response overwrites. The others never change.
 func cut(n int, parts ...[]byte) [][]byte {
 	var rest [][]byte
-	for _, p := range parts {
+	for i, p := range parts {
 		k := min(n, len(p))
 		n -= k
-		if len(p) > k {
+		switch {
+		case len(p) == k:
+		case i == 0:
+			rest = append(rest, bytes.Clone(p[k:]))
+		default:
 			rest = append(rest, p[k:])
 		}
 	}

@@ -7,13 +7,12 @@ import (
 	"html/template"
 	"net/http"
 	"strconv"
+
+	"github.com/troy-iaas/troy/internal/password"
 )
 
 //go:embed page.html
 var pageTemplate string
-
-//go:embed access.html
-var accessTemplate string
 
 // page is a response of the edge itself.
 type page struct {
@@ -32,6 +31,10 @@ type pages struct {
 	// Of protected sites, without and with the form.
 	otherNetwork, otherOrigin, badForm, unreadable page
 	askPassword, wrongPassword, manyAttempts, busy page
+	// Of paths that rules protect.
+	askUser, manyUsers, busyUsers page
+	// Of previews for people who have a session of the dashboard.
+	askForSession, notSignedIn, noTroy page
 }
 
 func newPages() (*pages, error) {
@@ -65,10 +68,10 @@ func newPages() (*pages, error) {
 	}
 	p.setAccess()
 	if err := render(t, &p.badAddress, &p.badHost, &p.noSite, &p.nothingLive, &p.notFound, &p.gone, &p.refused, &p.badMethod, &p.changed, &p.fault,
-		&p.otherNetwork, &p.otherOrigin, &p.badForm, &p.unreadable); err != nil {
+		&p.otherNetwork, &p.otherOrigin, &p.badForm, &p.unreadable, &p.askUser, &p.manyUsers, &p.busyUsers, &p.askForSession, &p.notSignedIn, &p.noTroy); err != nil {
 		return nil, err
 	}
-	if t, err = template.New("access").Parse(accessTemplate); err != nil {
+	if t, err = template.New("access").Parse(password.PageTemplate); err != nil {
 		return nil, fmt.Errorf("parse the page that asks for a password: %w", err)
 	}
 	return p, render(t, &p.askPassword, &p.wrongPassword, &p.manyAttempts, &p.busy)
@@ -90,6 +93,18 @@ func (p *pages) setAccess() {
 		Text: "There were too many wrong passwords. Wait a moment, then try again.", Failed: true}
 	p.busy = page{Status: http.StatusServiceUnavailable, Title: "This site is protected",
 		Text: "The server is checking too many passwords right now. Try again in a few seconds.", Failed: true}
+	p.askForSession = page{Status: http.StatusUnauthorized, Title: "This preview is private",
+		Text: "Only people who are signed in to Troy and may see its pipeline can see it. Open its address in a browser."}
+	p.notSignedIn = page{Status: http.StatusForbidden, Title: "You are not signed in to this preview",
+		Text: "The sign-in was used before, took too long, or began in another browser, or your browser does not accept cookies here. Allow cookies, then open the preview again."}
+	p.noTroy = page{Status: http.StatusServiceUnavailable, Title: "This preview can't be shown right now",
+		Text: "Only people who are signed in to Troy can see it, but this server does not know Troy's address. Its operator has to set TROY_URL."}
+	p.askUser = page{Status: http.StatusUnauthorized, Title: "This page is protected",
+		Text: "It needs a user name and a password. Reload the page to enter them."}
+	p.manyUsers = page{Status: http.StatusTooManyRequests, Title: "This page is protected",
+		Text: "There were too many wrong passwords. Wait a moment, then reload the page."}
+	p.busyUsers = page{Status: http.StatusServiceUnavailable, Title: "This page is protected",
+		Text: "The server is checking too many passwords right now. Reload the page in a few seconds."}
 }
 
 func render(t *template.Template, pages ...*page) error {

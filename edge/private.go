@@ -6,18 +6,19 @@ import (
 	"strings"
 )
 
-// private wraps the writer of every answer of a protected site: no cache that
-// several people share may store it, search engines must not list it, and pages
-// of other origins must not read it.
+// private wraps the writer of every answer of a protected site and of a preview:
+// no cache that several people share may store it, and search engines must not
+// list it. Pages of other origins must not read it, unless it is public.
 type private struct {
 	http.ResponseWriter
-	sent bool
+	public bool // a preview that everyone may see
+	sent   bool
 }
 
 func (p *private) WriteHeader(status int) {
 	if status >= 200 && !p.sent { // the others are not final
 		p.sent = true
-		hide(p.Header())
+		hide(p.Header(), p.public)
 	}
 	p.ResponseWriter.WriteHeader(status)
 }
@@ -42,18 +43,23 @@ func (p *private) Unwrap() http.ResponseWriter { return p.ResponseWriter }
 
 // hide adapts an answer's header. A browser may keep files, but asks each time
 // before it uses them, so that it shows nothing once a session has ended.
-func hide(h http.Header) {
+func hide(h http.Header, public bool) {
 	control := "private, no-cache"
 	if before := h.Get("Cache-Control"); before == "" || strings.Contains(before, "no-store") {
 		control = "private, no-store"
 	}
 	h["Cache-Control"] = []string{control}
-	h["Vary"] = append(h["Vary"], "Cookie, Authorization")
+	if !public {
+		h["Vary"] = append(h["Vary"], "Cookie, Authorization")
+	}
 	h["X-Robots-Tag"] = []string{"noindex"}
 	for name := range h {
-		if strings.HasPrefix(name, "Access-Control-") || overridesCaching(name) {
+		if !public && strings.HasPrefix(name, "Access-Control-") || overridesCaching(name) {
 			delete(h, name)
 		}
+	}
+	if !public {
+		h["Cross-Origin-Resource-Policy"] = []string{"same-origin"}
 	}
 }
 

@@ -49,7 +49,7 @@ func (s *Server) respond(w http.ResponseWriter, r *http.Request, l *live, path s
 			return errSpill
 		}
 		if !found {
-			w.Header().Set(deploymentHeader, l.deployment)
+			w.Header().Set(deploymentHeader, l.deployment())
 			s.pages.notFound.send(w)
 			return nil
 		}
@@ -90,11 +90,30 @@ func options(w http.ResponseWriter, origin string) {
 func redirect(w http.ResponseWriter, l *live, status int, address string) {
 	fields := headers{to: w.Header(), values: make([]string, 0, 5)}
 	fields.set("X-Content-Type-Options", "nosniff")
-	fields.set(deploymentHeader, l.deployment)
+	fields.set(deploymentHeader, l.deployment())
 	fields.set("Cache-Control", site.CacheControl("index.html"))
 	fields.set("Location", address)
 	fields.set("Content-Length", "0")
 	w.WriteHeader(status)
+}
+
+// redirectHost redirects to the same address at another host. The address has
+// no scheme, so the client keeps its own (RFC 3986 §4.2): what ends TLS may be
+// in front of the edge.
+func redirectHost(w http.ResponseWriter, r *http.Request, host string) {
+	if port := r.Host[len(hostname(r.Host)):]; port != "" {
+		host += port
+	}
+	path := r.URL.EscapedPath()
+	if path == "" {
+		path = "/"
+	}
+	h := w.Header()
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", site.CacheControl("index.html"))
+	h.Set("Location", "//"+host+withQuery(path, r))
+	h.Set("Content-Length", "0")
+	w.WriteHeader(http.StatusPermanentRedirect)
 }
 
 // withQuery appends the request's query to a path.
@@ -145,6 +164,10 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, l *live, what sent
 	// uncompressed bytes.
 	ranged := status == http.StatusOK && r.Method == http.MethodGet && rangeable(r.Header.Get("Range"))
 
+	var found time.Time
+	if s.timing {
+		found = time.Now()
+	}
 	var b body
 	var err error
 	coded, final := identity, true
@@ -158,20 +181,32 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, l *live, what sent
 			return err
 		}
 		defer b.close()
+		// A file that is requested once is kept only once.
+		final = final && b.file == nil && !b.read
 	}
 
 	size := f.size
 	if coded != identity {
 		size = int64(len(b.data))
 	}
-	fields := headers{to: w.Header(), values: make([]string, 0, 11)}
+	fields := headers{to: w.Header(), values: make([]string, 0, 12)}
 	fields.set("X-Content-Type-Options", "nosniff")
-	fields.set(deploymentHeader, l.deployment)
+	fields.set(deploymentHeader, l.deployment())
 	if mayCompress {
 		fields.set("Vary", "Accept-Encoding")
 	}
 	if site.Shared(name) {
 		fields.set("Access-Control-Allow-Origin", "*")
+	}
+	if s.timing {
+		from := "memory"
+		switch {
+		case coded != identity:
+			from = "compressed"
+		case b.read:
+			from = "disk"
+		}
+		fields.set("Server-Timing", serverTiming(r, found, from))
 	}
 	if status == http.StatusOK {
 		tag := etag(f.digest, coded)
@@ -207,7 +242,7 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, l *live, what sent
 		return nil
 	}
 	fields.set("Content-Length", strconv.FormatInt(size, 10))
-	if k, ok := w.(hotWriter); ok && status == http.StatusOK && b.file == nil && final && l.access == nil && !what.varies && l.index.owns(name) {
+	if k, ok := w.(hotWriter); ok && status == http.StatusOK && final && l.access == nil && !l.wildcard && !what.varies && l.index.owns(name) {
 		k.keep(kept{l, etag(f.digest, coded), b.data})
 	}
 	w.WriteHeader(status)

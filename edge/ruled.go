@@ -13,39 +13,53 @@ import (
 type ruled struct {
 	*index
 	now int64 // in Unix seconds
+	// found is the entry of the file that was found last.
+	name  string
+	found file
 }
 
 // Resolve implements rules.Tree.
-func (x ruled) Resolve(path string) site.Answer {
-	a, _ := x.resolve(path, x.now)
+func (x *ruled) Resolve(path string) site.Answer {
+	a, f := x.resolve(path, x.now)
+	x.name, x.found = a.Path, f
 	return a
 }
 
 // Missing implements rules.Tree.
-func (x ruled) Missing(path string) (string, bool) {
-	name, _, ok := x.missing(path)
+func (x *ruled) Missing(path string) (string, bool) {
+	name, f, ok := x.missing(path)
+	x.name, x.found = name, f
 	return name, ok
+}
+
+// entry returns the entry of a file that Resolve or Missing returned.
+func (x *ruled) entry(name string) file {
+	if name == x.name {
+		return x.found
+	}
+	return x.served(name)
 }
 
 // respondByRules is respond for a site that has rules.
 func (s *Server) respondByRules(w http.ResponseWriter, r *http.Request, l *live, path string) error {
 	m := l.index.rules
-	tree, request := ruled{l.index, time.Now().Unix()}, rules.Request{
+	tree, request := &ruled{index: l.index, now: time.Now().Unix()}, rules.Request{
 		Host: l.host, Path: path, Query: r.URL.RawQuery, HTML: rules.AcceptsHTML(r.Header["Accept"]),
 	}
 	d := m.Decide(tree, request)
-	varies := true
-	if _, ok := w.(hotWriter); ok {
-		request.HTML = !request.HTML
-		varies = m.Decide(tree, request) != d
-	}
 	if l.index.broken() {
 		return errSpill
 	}
 	if d.Status == http.StatusForbidden {
-		w.Header().Set(deploymentHeader, l.deployment)
+		w.Header().Set(deploymentHeader, l.deployment())
 		s.pages.refused.send(w)
 		return nil
+	}
+	if d.Guard > 0 {
+		var ok bool
+		if w, ok = s.admitUser(w, r, l, d.Guard); !ok {
+			return nil
+		}
 	}
 	changes := m.Headers(l.host, path)
 	switch {
@@ -59,7 +73,7 @@ func (s *Server) respondByRules(w http.ResponseWriter, r *http.Request, l *live,
 		redirect(w, l, http.StatusMovedPermanently, withQuery(d.Answer.Address(), r))
 		return nil
 	case d.Answer.Path == "":
-		w.Header().Set(deploymentHeader, l.deployment)
+		w.Header().Set(deploymentHeader, l.deployment())
 		p := &s.pages.notFound
 		if d.Status == http.StatusGone {
 			p = &s.pages.gone
@@ -69,9 +83,18 @@ func (s *Server) respondByRules(w http.ResponseWriter, r *http.Request, l *live,
 	case d.Answer.Alias:
 		w.Header()["Link"] = []string{"<" + d.Answer.Address() + `>; rel="canonical"`}
 	}
-	f := l.index.served(d.Answer.Path)
+	f, varies := tree.entry(d.Answer.Path), true
+	if _, ok := w.(hotWriter); ok {
+		// Only a response that does not depend on the Accept header may be kept.
+		request.HTML = !request.HTML
+		varies = m.Decide(tree, request) != d
+	}
 	if l.index.broken() {
 		return errSpill
+	}
+	if links := s.hints(d.Answer.Path, d.Status, changes); links != nil {
+		s.hint(w, r, links)
+		varies = varies || s.early == HintsAll // a kept response has no hints
 	}
 	return s.send(w, r, l, sent{name: d.Answer.Path, file: f, status: d.Status, changes: changes, varies: varies})
 }

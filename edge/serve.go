@@ -49,8 +49,19 @@ func (c *connections) run(ctx context.Context, idleFor time.Duration, log *slog.
 func (s *Server) serveOthers(ctx context.Context, l net.Listener, grace time.Duration) error {
 	server := s.HTTPServer()
 	server.ConnState = s.limits.others.change
+	return s.serveWith(ctx, server, l, grace)
+}
+
+// serveWith serves a listener with a server until ctx is done.
+func (s *Server) serveWith(ctx context.Context, server *http.Server, l net.Listener, grace time.Duration) error {
 	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(l) }()
+	go func() {
+		if server.TLSConfig != nil {
+			failed <- server.ServeTLS(l, "", "")
+			return
+		}
+		failed <- server.Serve(l)
+	}()
 	select {
 	case err := <-failed:
 		return err

@@ -8,13 +8,11 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/troy-iaas/troy/internal/password"
-	"github.com/troy-iaas/troy/site"
 )
 
 // maxForm is the maximum size of the form in bytes. A byte of the password may
@@ -49,12 +47,11 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request, a *access, clien
 		s.pages.badForm.send(w)
 		return
 	}
-	id, err := s.keeper.verify(r.Context(), a, client, form.Get("password"))
+	at, err := s.keeper.Verify(r.Context(), a.secrets, client, form.Get("password"))
 	if err != nil {
 		s.refuse(w, r, err)
 		return
 	}
-	at := slices.IndexFunc(a.passwords, func(w site.Password) bool { return w.ID == id })
 	http.SetCookie(w, s.session(r, a, a.passwords[at]))
 	w.Header().Set("Location", back(r.URL))
 	w.Header().Set("Cache-Control", "no-store")
@@ -72,44 +69,55 @@ func back(u *url.URL) string {
 	return address
 }
 
+// basicChallenge asks programs for a password (RFC 7617).
+const basicChallenge = `Basic realm="protected site", charset="UTF-8"`
+
 // refuse answers a request without a correct password. People get the page with
 // the form, and programs a challenge for Basic (RFC 7617). A browser's requests
 // for a page's parts get no challenge, because it would open a window for them.
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, why error) {
 	status, page := http.StatusUnauthorized, &s.pages.askPassword
 	switch {
-	case errors.Is(why, errWrongPassword):
+	case errors.Is(why, password.ErrWrong):
 		page = &s.pages.wrongPassword
-	case errors.Is(why, errManyAttempts):
+	case errors.Is(why, password.ErrManyAttempts):
 		status, page = http.StatusTooManyRequests, &s.pages.manyAttempts
-		w.Header().Set("Retry-After", strconv.Itoa(int(attemptsEvery/time.Second)))
+		w.Header().Set("Retry-After", strconv.Itoa(int(password.AttemptsEvery/time.Second)))
 	case errors.Is(why, password.ErrBusy), errors.Is(why, context.Canceled), errors.Is(why, context.DeadlineExceeded):
 		status, page = http.StatusServiceUnavailable, &s.pages.busy
 		w.Header().Set("Retry-After", "5")
 	}
-	if strings.Contains(r.Header.Get("Accept"), "text/html") {
-		if status == http.StatusUnauthorized {
+	if status == http.StatusUnauthorized {
+		challenge := basicChallenge
+		if wantsPage(r) || r.Header.Get("Sec-Fetch-Mode") != "" {
 			// RFC 9110 §15.5.2 requires a challenge. Browsers ignore an unknown
 			// one and show the page.
-			w.Header().Set("WWW-Authenticate", "Form")
-		}
-		page.send(w)
-		return
-	}
-	if status == http.StatusUnauthorized {
-		challenge := `Basic realm="protected site", charset="UTF-8"`
-		if r.Header.Get("Sec-Fetch-Mode") != "" {
 			challenge = "Form"
 		}
 		w.Header().Set("WWW-Authenticate", challenge)
+	}
+	page.sendTo(w, r)
+}
+
+// wantsPage reports whether a request comes from a browser that shows the
+// answer.
+func wantsPage(r *http.Request) bool {
+	return strings.Contains(r.Header.Get("Accept"), "text/html")
+}
+
+// sendTo writes the page to people, and its text to programs.
+func (p *page) sendTo(w http.ResponseWriter, r *http.Request) {
+	if wantsPage(r) {
+		p.send(w)
+		return
 	}
 	h := w.Header()
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
-	text := page.Title + ". " + page.Text + "\n"
+	text := p.Title + ". " + p.Text + "\n"
 	h.Set("Content-Length", strconv.Itoa(len(text)))
-	w.WriteHeader(status)
+	w.WriteHeader(p.Status)
 	if r.Method != http.MethodHead {
 		_, _ = io.WriteString(w, text)
 	}

@@ -96,7 +96,10 @@ func (x *index) spillTo(dir string) (*index, int64, error) {
 	w := bufio.NewWriterSize(f, 1<<20)
 	var size int64
 	out.files.spilled, size = x.files.spillTo(w, in, 0)
-	out.carried.spilled, size = x.carried.spillTo(w, in, size)
+	if x.carried != nil {
+		out.carried = &table{}
+		out.carried.spilled, size = x.carried.spillTo(w, in, size)
+	}
 	// w keeps its first error.
 	if err := w.Flush(); err != nil {
 		return nil, 0, errors.Join(err, f.Close())
@@ -112,8 +115,8 @@ func (t *table) spillTo(w *bufio.Writer, in *spill, at int64) (*spilled, int64) 
 		}
 		var record [recordBytes]byte
 		binary.LittleEndian.PutUint32(record[:], t.ends[i])
-		copy(record[4:], t.digests[i][:])
-		binary.LittleEndian.PutUint64(record[36:], uint64(t.sizes[i]))
+		copy(record[4:], t.files[i].digest[:])
+		binary.LittleEndian.PutUint64(record[36:], uint64(t.files[i].size))
 		binary.LittleEndian.PutUint64(record[44:], uint64(until))
 		_, _ = w.Write(record[:])
 	}

@@ -18,7 +18,7 @@ import (
 // each once, so that only the last list is in memory.
 func largeSites(t *testing.T, change ...func(*Config)) (*box, []*hosted) {
 	t.Helper()
-	b := newBox(t, append([]func(*Config){func(c *Config) { c.IndexBytes = 100 << 10; c.SpillDir = t.TempDir() }}, change...)...)
+	b := newBox(t, append([]func(*Config){func(c *Config) { c.IndexBytes = 96 << 10; c.SpillDir = t.TempDir() }}, change...)...)
 	b.handlerOnly = true // tests change what it caches
 	var sites []*hosted
 	for i := range 4 {

@@ -1,26 +1,42 @@
 package edge
 
 import (
-	"bytes"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"io/fs"
 	"os"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
-// watched is the content of a small file that is replaced by rename. One stat
-// detects a replacement.
+// watched is the state of a small file that is replaced by rename. One stat
+// detects a replacement. The zero value is never current.
 type watched struct {
-	path string
-	info fs.FileInfo
-	data []byte
+	fileID
+	// sum is a hash of the content.
+	sum uint64
 	// settled means that the file was older than settling when it was read. A
 	// later replacement can't have the same inode, size and modification time.
 	// For a younger file, current compares the content. (Git calls such entries
 	// "racily clean".)
 	settled atomic.Bool
+}
+
+// fileID tells a file from another one that replaces it.
+type fileID struct {
+	device, inode  uint64
+	size, modified int64 // in bytes, and in Unix nanoseconds
+}
+
+// identify returns the identity of a file.
+func identify(info fs.FileInfo) fileID {
+	id := fileID{size: info.Size(), modified: info.ModTime().UnixNano()}
+	if s, ok := info.Sys().(*syscall.Stat_t); ok {
+		id.device, id.inode = uint64(s.Dev), s.Ino //nolint:unconvert // 32 bits on some systems
+	}
+	return id
 }
 
 // settling exceeds the coarsest timestamp granularity of common file systems.
@@ -30,8 +46,12 @@ const settling = 2 * time.Second
 // hundreds.
 const maxWatched = 64 << 10
 
-// watch reads a file.
-func watch(path string) (*watched, error) {
+// sumSeed is the seed of watched.sum, so that no file can be made to have the
+// sum of another one.
+var sumSeed = maphash.MakeSeed()
+
+// watch reads a file and keeps its state.
+func (w *watched) watch(path string) (content []byte, err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -41,34 +61,30 @@ func watch(path string) (*watched, error) {
 	if err != nil {
 		return nil, err
 	}
-	data, err := io.ReadAll(io.LimitReader(f, maxWatched+1))
+	content, err = io.ReadAll(io.LimitReader(f, maxWatched+1))
 	if err != nil {
 		return nil, err
 	}
-	if len(data) > maxWatched {
+	if len(content) > maxWatched {
 		return nil, fmt.Errorf("%s has more than %d bytes", path, maxWatched)
 	}
-	w := &watched{path: path, info: info, data: data}
+	w.fileID, w.sum = identify(info), maphash.Bytes(sumSeed, content)
 	w.settled.Store(time.Since(info.ModTime()) > settling)
-	return w, nil
+	return content, nil
 }
 
-// current reports whether the file is unchanged.
-func (w *watched) current() bool {
+// current reports whether the file, which was read from path, is unchanged.
+func (w *watched) current(path string) bool {
 	if w.settled.Load() {
-		info, err := os.Stat(w.path)
-		return err == nil && sameFile(info, w.info)
+		info, err := os.Stat(path)
+		return err == nil && identify(info) == w.fileID
 	}
-	now, err := watch(w.path)
-	if err != nil || !sameFile(now.info, w.info) || !bytes.Equal(now.data, w.data) {
+	var now watched
+	if _, err := now.watch(path); err != nil || now.fileID != w.fileID || now.sum != w.sum {
 		return false
 	}
 	if now.settled.Load() {
 		w.settled.Store(true)
 	}
 	return true
-}
-
-func sameFile(a, b fs.FileInfo) bool {
-	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
 }

@@ -22,12 +22,12 @@ func TestWatched(t *testing.T) {
 	}
 	read := func(settled bool) *watched {
 		t.Helper()
-		w, err := watch(path)
-		if err != nil {
+		w := &watched{}
+		if _, err := w.watch(path); err != nil {
 			t.Fatal(err)
 		}
-		if w.settled.Load() != settled || !w.current() {
-			t.Fatalf("settled %v, want %v; current %v", w.settled.Load(), settled, w.current())
+		if w.settled.Load() != settled || !w.current(path) {
+			t.Fatalf("settled %v, want %v; current %v", w.settled.Load(), settled, w.current(path))
 		}
 		return w
 	}
@@ -38,25 +38,25 @@ func TestWatched(t *testing.T) {
 	put("one", -time.Hour)
 	w := read(false)
 	put("two", -time.Hour)
-	if w.current() {
+	if w.current(path) {
 		t.Error("other content in a young file was not noticed")
 	}
 
 	put("old", time.Hour)
 	w = read(true)
 	put("new", time.Minute)
-	if w.current() {
+	if w.current(path) {
 		t.Error("another time was not noticed")
 	}
 	w = read(true)
 	put("longer", time.Minute)
-	if w.current() {
+	if w.current(path) {
 		t.Error("another size was not noticed")
 	}
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	if w.current() {
+	if w.current(path) {
 		t.Error("a removed file was not noticed")
 	}
 }

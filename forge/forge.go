@@ -29,6 +29,8 @@ var (
 	// ErrNoCommit means that the branch or the commit does not exist (any
 	// more): deleted, or removed by a force-push. Kind NotFound.
 	ErrNoCommit = errors.New("no such branch or commit")
+	// ErrNoPullRequest means that the pull request does not exist. Kind NotFound.
+	ErrNoPullRequest = errors.New("no such pull request")
 	// ErrInstallation means that the app's installation is suspended or
 	// removed. Kind Forbidden.
 	ErrInstallation = errors.New("the installation is suspended or removed")
@@ -129,6 +131,10 @@ func (Credential) MarshalText() ([]byte, error) { return []byte("[hidden]"), nil
 // has it.
 const Skipped troy.DeploymentState = "skipped"
 
+// NeedsApproval is the state of a report on a pull request's commit that is
+// built once a collaborator approves it. No deployment has it.
+const NeedsApproval troy.DeploymentState = "needs_approval"
+
 // Report is the state of a deployment for people who view its commit. For a
 // commit that is not built it has the reason.
 type Report struct {
@@ -150,8 +156,59 @@ type Report struct {
 	DetailsURL, SiteURL string
 	// Environment is GitHub's name for the target: "production". If it is
 	// empty, the report makes no GitHub deployment.
-	Environment    string
+	Environment string
+	// Transient: the environment ends with its pull request.
+	Transient      bool
 	Started, Ended time.Time // zero when not yet
+}
+
+// MaxPullRequests is the maximum number of pull requests of a list.
+const MaxPullRequests = 1000
+
+// PullRequestList is what a forge answers about its open pull requests.
+type PullRequestList struct {
+	Open []troy.PullRequest
+	// Unreadable are the numbers of those that have an invalid member, such as
+	// a commit that is null.
+	Unreadable []int64
+	// Complete is false if there may be others.
+	Complete bool
+}
+
+// Len counts all that were listed.
+func (l PullRequestList) Len() int { return len(l.Open) + len(l.Unreadable) }
+
+// Add appends a pull request, or only its number if err says that it is
+// unreadable.
+func (l *PullRequestList) Add(pr troy.PullRequest, number int64, err error) {
+	switch {
+	case err == nil:
+		l.Open = append(l.Open, pr)
+	case number > 0:
+		l.Unreadable = append(l.Unreadable, number)
+	default:
+		l.Complete = false
+	}
+}
+
+// PullRequests is implemented by forges with pull requests.
+type PullRequests interface {
+	// OpenPullRequests lists the open pull requests of a repository, whatever
+	// their target branch, at most MaxPullRequests.
+	OpenPullRequests(ctx context.Context, r Repository) (PullRequestList, error)
+	// PullRequest looks up one, open or not. It returns ErrNoPullRequest if
+	// there is none with this number.
+	PullRequest(ctx context.Context, r Repository, number int64) (troy.PullRequest, error)
+	// MayWrite reports whether a user may push to a repository. It returns false
+	// for a user that the forge does not know.
+	MayWrite(ctx context.Context, r Repository, user troy.ForgeUser) (bool, error)
+	// Comment writes the one comment with a mark on a pull request, updates it,
+	// or, if text is empty, deletes it. It changes no comment of others. text is
+	// Markdown; mark is an identifier in it that people do not see.
+	Comment(ctx context.Context, r Repository, number int64, mark, text string) error
+	// Retract removes what a report left outside of its commit when the site is
+	// gone: GitHub's deployment.
+	Retract(ctx context.Context, r Repository, report Report) error
 }
 
 // Deliveries is implemented by forges that keep failed deliveries and send them

@@ -36,6 +36,31 @@ func CheckAccessName(name string) error {
 	return nil
 }
 
+// The scopes of a protection.
+const (
+	ScopeSite     = "site"     // the site and its previews
+	ScopePreviews = "previews" // the previews; everyone may see the site
+)
+
+// Who may see the previews of a pipeline.
+const (
+	PreviewsPublic   = "public"    // everyone
+	PreviewsPassword = "password"  // those whom the passwords and networks admit
+	PreviewsSignedIn = "signed-in" // those who have a session of the dashboard and may see the pipeline
+)
+
+// PreviewsOf returns who may see the previews of a pipeline with this
+// protection.
+func PreviewsOf(a queries.Access, passwords int) string {
+	switch {
+	case a.PreviewKey != nil:
+		return PreviewsSignedIn
+	case passwords > 0 || len(a.Networks) > 0:
+		return PreviewsPassword
+	}
+	return PreviewsPublic
+}
+
 // AccessPassword is a password of a site.
 type AccessPassword struct {
 	Name string
@@ -118,15 +143,105 @@ func (in *Intake) DisallowNetwork(ctx context.Context, pipeline uuid.UUID, netwo
 	})
 }
 
+// SetAccessScope sets what the passwords and networks of a pipeline's site
+// protect: ScopeSite or ScopePreviews. It returns a Conflict error if there is no
+// password and no network.
+func (in *Intake) SetAccessScope(ctx context.Context, pipeline uuid.UUID, scope, actor string) error {
+	if scope != ScopeSite && scope != ScopePreviews {
+		return troy.Errorf(troy.Invalid, "%q is not a scope; expected site or previews", troy.Clip(scope)).At("scope")
+	}
+	return in.protect(ctx, pipeline, Change{Action: AccessScope, Subject: scope, Actor: actor}, nil, func(q *queries.Queries, a *protected) error {
+		switch {
+		case scope == ScopePreviews && in.cfg.NoPreviews != "":
+			return troy.Errorf(troy.Conflict, "%s", in.cfg.NoPreviews)
+		case len(a.networks) == 0 && len(a.passwords) == 0:
+			return troy.Errorf(troy.Conflict, "the site has no password and no network; add a password or a network first")
+		case a.scope == scope:
+			return errUnchanged
+		}
+		return q.AccessSetScope(ctx, scope, pipeline)
+	})
+}
+
+// SetPreviewAccess sets who may see the previews of a pipeline. To set
+// PreviewsSignedIn again signs everyone out of them. It returns a Conflict error
+// for PreviewsPublic while passwords or networks protect the previews too, and
+// for PreviewsPassword without any.
+func (in *Intake) SetPreviewAccess(ctx context.Context, pipeline uuid.UUID, previews, actor string) error {
+	if previews != PreviewsPublic && previews != PreviewsPassword && previews != PreviewsSignedIn {
+		return troy.Errorf(troy.Invalid, "%q does not say who may see previews; expected public, password or signed-in", troy.Clip(previews)).At("previews")
+	}
+	return in.protect(ctx, pipeline, Change{Action: AccessPreviews, Subject: previews, Actor: actor}, nil, func(q *queries.Queries, a *protected) error {
+		scope, sealed := a.scope, []byte(nil)
+		bare := len(a.networks) == 0 && len(a.passwords) == 0
+		switch {
+		case in.cfg.NoPreviews != "":
+			return troy.Errorf(troy.Conflict, "%s", in.cfg.NoPreviews)
+		case previews == PreviewsSignedIn:
+			if bare {
+				scope = ScopePreviews // the next password is for previews
+			}
+			var err error
+			if sealed, err = in.previewKey(pipeline); err != nil {
+				return err
+			}
+		case previews == PreviewsPassword && bare:
+			return troy.Errorf(troy.Conflict, "the site has no password and no network; add a password or a network first").At("previews")
+		case previews == PreviewsPublic && !bare:
+			return troy.Errorf(troy.Conflict, "passwords or networks protect the previews too; to make the site and its previews public, turn the protection off").At("previews")
+		case !a.signedIn:
+			return errUnchanged
+		case bare:
+			scope, a.off = ScopeSite, true
+		}
+		a.signedIn, a.scope = sealed != nil, scope
+		return q.AccessSetPreviewKey(ctx, queries.AccessSetPreviewKeyParams{PreviewKey: sealed, Scope: scope, PipelineID: pipeline})
+	})
+}
+
+// previewKey returns a new sealed key of previews for people who have a session
+// of the dashboard.
+func (in *Intake) previewKey(pipeline uuid.UUID) ([]byte, error) {
+	switch {
+	case in.cfg.NoSignedIn != "":
+		return nil, troy.Errorf(troy.Conflict, "%s", in.cfg.NoSignedIn).At("previews")
+	case in.cfg.PreviewKey == nil:
+		return nil, troy.Errorf(troy.Unavailable, "the key of previews can't be stored: TROY_SECRET_KEY is not set")
+	}
+	return in.cfg.PreviewKey(pipeline)
+}
+
+// protectNew protects the previews of a new pipeline, if the operator wishes.
+func (in *Intake) protectNew(ctx context.Context, q *queries.Queries, pipeline uuid.UUID) error {
+	if !in.cfg.PreviewsSignedIn {
+		return nil
+	}
+	sealed, err := in.previewKey(pipeline)
+	if err == nil {
+		_, err = q.AccessChange(ctx, pipeline, []byte{})
+	}
+	if err == nil {
+		err = q.AccessSetPreviewKey(ctx, queries.AccessSetPreviewKeyParams{PreviewKey: sealed, Scope: ScopePreviews, PipelineID: pipeline})
+	}
+	if err != nil {
+		return fmt.Errorf("protect the previews of pipeline %s: %w", pipeline, err)
+	}
+	return nil
+}
+
 // Unprotect removes all passwords and networks of a pipeline's site, so that
-// everyone may see it.
+// everyone may see it and its previews. The next password or network protects
+// both.
 func (in *Intake) Unprotect(ctx context.Context, pipeline uuid.UUID, actor string) error {
 	return in.protect(ctx, pipeline, Change{Action: AccessOff, Actor: actor}, nil, func(q *queries.Queries, a *protected) error {
-		if len(a.passwords) == 0 && len(a.networks) == 0 {
+		if len(a.passwords) == 0 && len(a.networks) == 0 && !a.signedIn {
 			return errUnchanged
 		}
 		a.off = true
 		if err := q.AccessPasswordsClear(ctx, pipeline); err != nil {
+			return err
+		}
+		if err := q.AccessSetPreviewKey(ctx, queries.AccessSetPreviewKeyParams{Scope: ScopeSite, PipelineID: pipeline}); err != nil {
 			return err
 		}
 		return q.AccessSetNetworks(ctx, []string{}, pipeline)
@@ -136,7 +251,9 @@ func (in *Intake) Unprotect(ctx context.Context, pipeline uuid.UUID, actor strin
 // protected is the protection of a site during a change.
 type protected struct {
 	networks, passwords []string
+	scope               string
 	salt                []byte // of all passwords
+	signedIn            bool   // the previews need a session of the dashboard
 	off                 bool   // everyone may see the site, as the caller wished
 }
 
@@ -151,8 +268,8 @@ func (in *Intake) protect(ctx context.Context, pipeline uuid.UUID, change Change
 		if err := notInDeletion(p, Protecting); err != nil {
 			return err
 		}
-		if in.cfg.NoProtection != "" && change.Action != AccessOff {
-			return troy.Errorf(troy.Conflict, "%s", in.cfg.NoProtection)
+		if in.cfg.NoPasswords != "" && change.Action == AccessPasswordSet {
+			return troy.Errorf(troy.Conflict, "%s", in.cfg.NoPasswords)
 		}
 		if salt == nil {
 			salt = []byte{}
@@ -165,14 +282,15 @@ func (in *Intake) protect(ctx context.Context, pipeline uuid.UUID, change Change
 		if err != nil {
 			return err
 		}
-		a := protected{networks: row.Networks, salt: row.Salt}
+		a := protected{networks: row.Networks, salt: row.Salt, scope: row.Scope, signedIn: row.PreviewKey != nil}
 		for _, w := range list {
 			a.passwords = append(a.passwords, w.Name)
 		}
 		if err := f(q, &a); err != nil {
 			return err
 		}
-		if !a.off && len(a.networks) == 0 && len(a.passwords) == 0 {
+		signedIn := a.signedIn && a.scope == ScopePreviews
+		if !a.off && !signedIn && len(a.networks) == 0 && len(a.passwords) == 0 {
 			// Someone who replaces a password would open the site for a moment.
 			return troy.Errorf(troy.Conflict, "nothing else protects the site, so everyone could see it; add another password or network first, or turn the protection off: troy access %s off", p.Slug)
 		}

@@ -375,6 +375,14 @@ func TestRingByHand(t *testing.T) {
 			if now.Status != c.after {
 				t.Errorf("the pipeline is %s, want %s", now.Status, c.after)
 			}
+			// What no status shows, the audit trail does.
+			rung := 0
+			if c.after == c.status && (strings.Contains(says, "is rung") || strings.Contains(says, "is requested") || strings.Contains(says, "applied again")) {
+				rung = 1
+			}
+			if n := w.count("SELECT count(*) FROM audit WHERE pipeline_id = $1 AND action = 'work.ring' AND subject = $2 AND actor = 'operator ada'", p.ID, c.kind); n != rung {
+				t.Errorf("%d entries of the audit trail, want %d", n, rung)
+			}
 			if c.after != c.status {
 				if n := w.count("SELECT count(*) FROM events WHERE pipeline_id = $1 AND actor = 'operator ada'", p.ID); n != 1 {
 					t.Errorf("%d events with the operator's name, want 1", n)
@@ -395,6 +403,9 @@ func TestRingByHand(t *testing.T) {
 	w.exec("INSERT INTO work (kind, subject_id, due_at) VALUES ('retention', $1, now() + interval '1 day')", gone)
 	if says, err := w.in.RingByHand(w.ctx(), tasks.TypeRetention, gone, "ada"); err != nil || !contains(says, "is rung") {
 		t.Errorf("retention of a deleted pipeline: %q, %v", says, err)
+	}
+	if n := w.count("SELECT count(*) FROM audit WHERE pipeline_id IS NULL AND action = 'work.ring' AND subject = 'retention' AND actor = 'ada'"); n != 1 {
+		t.Errorf("%d entries of the audit trail for a deleted pipeline, want 1", n)
 	}
 	if says, err := w.in.RingByHand(w.ctx(), tasks.TypeSweep, uuid.Nil, "ada"); err != nil || !contains(says, "sweep") {
 		t.Errorf("sweep: %q, %v", says, err)

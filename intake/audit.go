@@ -15,6 +15,9 @@ import (
 const (
 	TokenCreate          = "token.create"
 	TokenRevoke          = "token.revoke"
+	TokenExchange        = "token.exchange" // by a job of CI
+	TrustAdd             = "trust.add"
+	TrustRemove          = "trust.remove"
 	VariableSet          = "variable.set"
 	VariableRemove       = "variable.remove"
 	Configured           = "pipeline.configure"
@@ -23,12 +26,23 @@ const (
 	Purged               = "pipeline.purge"
 	DeletedNow           = "pipeline.delete-now" // ended the grace period of a deletion
 	DeploymentCancel     = "deployment.cancel"
+	PreviewApprove       = "preview.approve"
+	PreviewDelete        = "preview.delete"
+	PreviewPin           = "preview.pin"
+	PreviewUnpin         = "preview.unpin"
 	AccessPasswordSet    = "access.password-set"
 	AccessPasswordRemove = "access.password-remove"
 	AccessAllow          = "access.allow"
 	AccessDisallow       = "access.disallow"
 	AccessOff            = "access.off"
+	AccessScope          = "access.scope"
+	AccessPreviews       = "access.previews"
 	AppImport            = "app.import"
+	DomainAdd            = "domain.add"
+	DomainMove           = "domain.move" // from one pipeline to another
+	DomainRemove         = "domain.remove"
+	DomainPrimary        = "domain.primary"
+	DomainState          = "domain.state" // by the worker that checks it
 	SessionCreate        = "session.create"
 	SessionRefuse        = "session.refuse"
 	SessionRevoke        = "session.revoke"

@@ -35,6 +35,11 @@ func (in *Intake) DeployCommit(ctx context.Context, pipeline uuid.UUID, commit, 
 	return made, nil
 }
 
+// HasBuild reports whether a deployment is built from a commit.
+func HasBuild(d queries.Deployment) bool {
+	return d.Kind == troy.Automated || d.Kind == troy.Preview && (d.CommitSha != nil || d.Branch != nil)
+}
+
 func checkCommit(commit string) error {
 	if commit != "" && !commitForm.MatchString(commit) {
 		return troy.Errorf(troy.Invalid, "%q is not a full commit id (40 or 64 hexadecimal digits)", troy.Clip(commit)).At("commit")
@@ -74,12 +79,12 @@ func (in *Intake) Retry(ctx context.Context, pipeline, id uuid.UUID, actor strin
 		if err := notInDeletion(p, Retrying); err != nil {
 			return err
 		}
-		if err := refuseLocked(p); err != nil {
-			return err
-		}
 		d, err := q.DeploymentGet(ctx, id)
 		if errors.Is(err, pgx.ErrNoRows) || err == nil && d.PipelineID != pipeline {
 			return troy.Errorf(troy.NotFound, "the pipeline %s has no deployment %s", p.Slug, id)
+		}
+		if err == nil && d.Kind != troy.Preview { // a lock keeps only the site
+			err = refuseLocked(p)
 		}
 		if err != nil {
 			return err
@@ -88,6 +93,9 @@ func (in *Intake) Retry(ctx context.Context, pipeline, id uuid.UUID, actor strin
 		switch {
 		case !d.State.Ended():
 			return troy.Errorf(troy.Conflict, "deployment %d is %s; it has not ended yet", d.Number, d.State)
+		case d.Kind == troy.Preview:
+			made, err = in.retryPreview(ctx, q, p, d, actor)
+			return err
 		case d.Kind == troy.Automated:
 			again, err := buildAgain(ctx, q, d, cause, actor)
 			if err != nil {

@@ -67,12 +67,29 @@ func (in *Intake) Configure(ctx context.Context, pipeline uuid.UUID, c Configura
 		if params.RepositoryFullName == nil {
 			return nil
 		}
+		if comments, err := commentsChange(p.BuildSettings, params.BuildSettings); err != nil {
+			return err
+		} else if comments {
+			if err := q.PreviewsRequestReports(ctx, p.ID); err != nil {
+				return fmt.Errorf("request the comments on pull requests: %w", err)
+			}
+		}
 		return catchUp(ctx, q, p.ID)
 	})
 	if err != nil {
 		return after, fmt.Errorf("configure pipeline %s: %w", pipeline, err)
 	}
 	return after, nil
+}
+
+// commentsChange reports whether a change of the build settings begins or ends
+// the comments on pull requests.
+func commentsChange(before, after []byte) (bool, error) {
+	var was, is troy.BuildSettings
+	if err := errors.Join(json.Unmarshal(before, &was), json.Unmarshal(after, &is)); err != nil {
+		return false, fmt.Errorf("read the build settings: %w", err)
+	}
+	return was.CommentPreviews != is.CommentPreviews, nil
 }
 
 // names lists the settings that change.

@@ -64,7 +64,7 @@ func (in *Intake) Restore(ctx context.Context, id uuid.UUID, actor string) (quer
 		case err != nil:
 			return err
 		}
-		return redo(ctx, q, p)
+		return in.redo(ctx, q, p)
 	})
 	if err != nil {
 		return after, fmt.Errorf("restore pipeline %s: %w", id, err)
@@ -100,7 +100,7 @@ func anotherOfApp(err error) bool {
 // redo requests again what the deletion of a pipeline cancelled, for those who
 // had requested it. Some of it may have gone live while it was being cancelled,
 // so this also makes the site and the rows agree.
-func redo(ctx context.Context, q *queries.Queries, p queries.Pipeline) error {
+func (in *Intake) redo(ctx context.Context, q *queries.Queries, p queries.Pipeline) error {
 	if p.DeleteAskedAt == nil {
 		return nil
 	}
@@ -110,7 +110,9 @@ func redo(ctx context.Context, q *queries.Queries, p queries.Pipeline) error {
 	}
 	for _, d := range cancelled {
 		cause := fmt.Sprintf("deployment %d was cancelled by a deletion that was undone", d.Number)
-		if d.Kind == troy.Automated && d.ManifestDigest == nil {
+		if d.Kind == troy.Preview {
+			err = in.redoPreview(ctx, q, p, d)
+		} else if d.Kind == troy.Automated && d.ManifestDigest == nil {
 			_, err = buildAgain(ctx, q, d, cause, d.Actor)
 		} else {
 			_, err = repeatIf(ctx, q, d, d.Kind, d.ExpectLive, cause, d.Actor)

@@ -160,7 +160,10 @@ func TestDuringTheGracePeriod(t *testing.T) {
 		"locks":                        func() error { _, err := w.in.Lock(w.ctx(), p.ID, "why", "token bea"); return err },
 		"purges":                       func() error { _, err := w.in.Purge(w.ctx(), p.ID, "", "token bea"); return err },
 		"changes to its configuration": func() error { _, err := w.in.Configure(w.ctx(), p.ID, intake.Configuration{}); return err },
-		"changes to its variables":     func() error { return w.in.SetVariable(w.ctx(), p.ID, "NAME", []byte("v"), false) },
+		"changes to its variables": func() error {
+			_, err := w.in.SetVariable(w.ctx(), p.ID, intake.Variable{Name: "NAME", Seal: func(string) ([]byte, error) { return []byte("v"), nil }})
+			return err
+		},
 	} {
 		err := do()
 		wantKind(t, err, troy.Conflict, "which does not allow "+what+"; the deletion begins at")

@@ -10,6 +10,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/tasks"
 )
 
 // NothingLive replaces a deployment's id where none is live yet.
@@ -24,7 +25,10 @@ type Finalization struct {
 	// ExpectLive, if not empty, is the id of the deployment that must be live,
 	// or NothingLive.
 	ExpectLive string
-	Actor      string
+	// Preview, if not empty, is the label of the preview that is to show the
+	// deployment. Publish is not set then.
+	Preview string
+	Actor   string
 }
 
 // Finalize makes a deployment of a complete release. Repeating it returns the
@@ -49,7 +53,7 @@ func (in *Intake) Finalize(ctx context.Context, f Finalization) (queries.Deploym
 			return err
 		}
 		if r.FinalizedAt == nil {
-			if err := finalize(ctx, q, p, r, f); err != nil {
+			if err := in.finalize(ctx, q, p, r, f); err != nil {
 				return err
 			}
 		}
@@ -62,12 +66,17 @@ func (in *Intake) Finalize(ctx context.Context, f Finalization) (queries.Deploym
 	return d, nil
 }
 
-func finalize(ctx context.Context, q *queries.Queries, p queries.Pipeline, r queries.ReleaseGetRow, f Finalization) error {
+func (in *Intake) finalize(ctx context.Context, q *queries.Queries, p queries.Pipeline, r queries.ReleaseGetRow, f Finalization) error {
 	if err := notInDeletion(p, Deploy); err != nil {
 		return err
 	}
 	if f.Publish {
 		if err := refuseLocked(p); err != nil {
+			return err
+		}
+	}
+	if f.Preview != "" {
+		if err := troy.CheckPreviewLabel(f.Preview, p.Slug); err != nil {
 			return err
 		}
 	}
@@ -81,12 +90,26 @@ func finalize(ctx context.Context, q *queries.Queries, p queries.Pipeline, r que
 	if err != nil {
 		return err
 	}
+	if f.Preview != "" {
+		v, err := in.OpenPreview(ctx, q, p, PreviewSource{Kind: troy.ReleasePreview, Label: f.Preview, Author: f.Actor, Title: r.Message, Trusted: true}, f.Actor)
+		if err != nil {
+			return err
+		}
+		_, err = in.deployPreview(ctx, q, p, v, queries.PreviewDeploymentCreateParams{
+			ID: r.ID, Message: r.Message, Actor: f.Actor, ManifestDigest: &r.ManifestDigest, Files: r.Files, Bytes: r.Bytes,
+		})
+		return err
+	}
 	if !f.Publish {
 		_, err = q.DeploymentCreateUnpublished(ctx, queries.DeploymentCreateUnpublishedParams{
 			ID: r.ID, PipelineID: p.ID, Message: r.Message, Actor: f.Actor,
 			ManifestDigest: &r.ManifestDigest, Files: r.Files, Bytes: r.Bytes,
 		})
-		return guarded(ctx, q, p.ID, Deploy, err)
+		if err := guarded(ctx, q, p.ID, Deploy, err); err != nil {
+			return err
+		}
+		// Retention gives the deployment its address.
+		return q.WorkRequest(ctx, queries.WorkRequestParams{Kind: tasks.TypeRetention, SubjectID: p.ID})
 	}
 	_, err = q.DeploymentCreate(ctx, queries.DeploymentCreateParams{
 		ID: r.ID, PipelineID: p.ID, Kind: troy.Release, TreeID: r.ID, Message: r.Message, Actor: f.Actor,
@@ -280,9 +303,13 @@ func (in *Intake) CancelDeployment(ctx context.Context, pipeline, id uuid.UUID, 
 		if err != nil {
 			return err
 		}
-		_, err = q.DeploymentCancel(ctx, queries.DeploymentCancelParams{
-			ID: id, PipelineID: pipeline, Cause: "cancelled by " + actor, Actor: actor,
-		})
+		if before.Kind == troy.Preview {
+			_, err = q.PreviewDeploymentCancel(ctx, "cancelled by "+actor, id)
+		} else {
+			_, err = q.DeploymentCancel(ctx, queries.DeploymentCancelParams{
+				ID: id, PipelineID: pipeline, Cause: "cancelled by " + actor, Actor: actor,
+			})
+		}
 		switch {
 		case errors.Is(err, pgx.ErrNoRows) && before.State == troy.Publishing:
 			return troy.Errorf(troy.Conflict, "deployment %d is %s and can't be cancelled any more; roll back when it is live", before.Number, before.State)

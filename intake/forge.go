@@ -58,7 +58,7 @@ func (in *Intake) takeEvent(ctx context.Context, d Delivery, e troy.ForgeEvent) 
 		if err != nil {
 			return err
 		}
-		if out, err = forgeEvent(ctx, q, e); err != nil {
+		if out, err = in.forgeEvent(ctx, q, e); err != nil {
 			return err
 		}
 		return q.DeliverySettle(ctx, settled(d, out))
@@ -76,16 +76,28 @@ func settled(d Delivery, out Outcome) queries.DeliverySettleParams {
 	}
 }
 
-func forgeEvent(ctx context.Context, q *queries.Queries, e troy.ForgeEvent) (Outcome, error) {
+func (in *Intake) forgeEvent(ctx context.Context, q *queries.Queries, e troy.ForgeEvent) (Outcome, error) {
 	switch e := e.(type) {
 	case troy.InstallationChange:
 		return installationChanged(ctx, q, e)
 	case troy.RepositoryChange:
 		return repositoryChanged(ctx, q, e)
 	case troy.Rerequest:
+		c, ofPreview, err := pressed(ctx, q, e)
+		switch {
+		case err != nil:
+			return Outcome{}, err
+		case ofPreview:
+			return in.command(ctx, q, c)
+		}
+		if out, ofPreview, err := in.rerunPreview(ctx, q, e); ofPreview || err != nil {
+			return out, err
+		}
 		return rerequested(ctx, q, e)
 	case troy.PullRequest:
-		return ignored(nil, "pull request %d of %s: recorded", e.Number, e.Repository.FullName), nil
+		return in.pullRequest(ctx, q, e)
+	case troy.PullRequestCommand:
+		return in.command(ctx, q, e)
 	case troy.Ping:
 		return ignored(nil, "the webhook works"), nil
 	case troy.Ignored:
@@ -214,10 +226,19 @@ func skipReason(p queries.Pipeline, push troy.Push) string {
 	switch {
 	case push.Skip != "":
 		return push.Skip
-	case !watch.Concerns(p.WatchPaths, watchedFolder(p), push.Paths, push.PathsComplete):
+	case !Watches(p, push.Paths, push.PathsComplete):
 		return "no file that the pipeline watches changed"
 	}
 	return ""
+}
+
+// WatchesAll reports whether any changed file concerns a pipeline.
+func WatchesAll(p queries.Pipeline) bool { return len(p.WatchPaths) == 0 && watchedFolder(p) == "" }
+
+// Watches reports whether one of the changed files concerns a pipeline. If the
+// list is not complete, it returns true.
+func Watches(p queries.Pipeline, paths []string, complete bool) bool {
+	return watch.Concerns(p.WatchPaths, watchedFolder(p), paths, complete)
 }
 
 // watchedFolder is what a pipeline without patterns watches: its root folder
@@ -280,7 +301,7 @@ func installationChanged(ctx context.Context, q *queries.Queries, e troy.Install
 		}
 		n += gone
 	}
-	return Outcome{Result: Accepted, Detail: fmt.Sprintf("installation %s: %s, %d repositories added, %d removed, %d pipelines notified", e.ID, e.Action, len(e.Added), len(e.Removed), n)}, nil
+	return Outcome{Result: Accepted, Detail: fmt.Sprintf("installation %s: %s, %s added, %d removed, %s notified", e.ID, e.Action, troy.Count(len(e.Added), "repository", "repositories"), len(e.Removed), troy.Count(n, "pipeline", "pipelines"))}, nil
 }
 
 func repositoryChanged(ctx context.Context, q *queries.Queries, e troy.RepositoryChange) (Outcome, error) {
@@ -301,7 +322,7 @@ func repositoryChanged(ctx context.Context, q *queries.Queries, e troy.Repositor
 	if len(bound) == 0 {
 		return ignored(nil, "no pipeline builds %s", e.Repository.FullName), nil
 	}
-	return Outcome{Result: Accepted, Detail: fmt.Sprintf("%s: %s, %d pipelines notified", e.Repository.FullName, e.Action, len(bound)), PipelineID: &bound[0].ID}, nil
+	return Outcome{Result: Accepted, Detail: fmt.Sprintf("%s: %s, %s notified", e.Repository.FullName, e.Action, troy.Count(len(bound), "pipeline", "pipelines")), PipelineID: &bound[0].ID}, nil
 }
 
 // rerequested deploys a commit again after a user pressed the re-run button.

@@ -35,9 +35,33 @@ type Config struct {
 	// DeleteGrace is how long the deletion of a pipeline by a person can be
 	// undone. 0 means that it begins at once.
 	DeleteGrace time.Duration
-	// NoProtection says why sites can't be protected where this installation
+	// NoPasswords says why sites can't have passwords where this installation
 	// serves them; "" means that they can.
-	NoProtection string
+	NoPasswords string
+	// OwnHosts are the hosts of Troy itself, which can't be custom domains.
+	OwnHosts []string
+	// NoDomains says why sites can't have custom domains where this
+	// installation serves them; "" means that they can.
+	NoDomains string
+	// PreviewSuffix is the suffix of the hosts of previews; "" means SitesSuffix.
+	PreviewSuffix string
+	// NoPreviews says why sites can't have previews where this installation
+	// serves them; "" means that they can.
+	NoPreviews string
+	// PreviewKey makes a sealed key of a pipeline's previews for people who have
+	// a session of the dashboard; nil means that nothing can be sealed.
+	PreviewKey func(pipeline uuid.UUID) ([]byte, error)
+	// NoSignedIn says why previews can't ask for such a session where this
+	// installation serves them; "" means that they can.
+	NoSignedIn string
+	// PreviewsSignedIn means that the previews of new pipelines ask for one.
+	PreviewsSignedIn bool
+	// PreviewsExpire is how long a preview stays after its newest push; 0 means
+	// the constant PreviewsExpire.
+	PreviewsExpire time.Duration
+	// MaxPreviews is the maximum number of a pipeline's open previews; 0 means
+	// the constant MaxPreviews.
+	MaxPreviews int
 }
 
 // Intake records requests. Its methods return *troy.Error for errors that a
@@ -52,7 +76,9 @@ type Intake struct {
 // New returns an Intake. It asks the bell to ring after each commit; the bell
 // rings while its Run runs, and a short-lived process calls its Ring.
 func New(db *pgxpool.Pool, b *bell.Bell, cfg Config) *Intake {
-	return &Intake{db: db, bell: b, cfg: cfg, pushes: newPushes(db)}
+	in := &Intake{db: db, bell: b, cfg: cfg, pushes: newPushes(db)}
+	in.pushes.in = in
+	return in
 }
 
 // commit runs f in one transaction and rings after its commit.
@@ -60,7 +86,7 @@ func (in *Intake) commit(ctx context.Context, f func(tx pgx.Tx, q *queries.Queri
 	if err := transaction(ctx, in.db, f); err != nil {
 		return err
 	}
-	in.bell.Ask(tasks.QueueQuick, tasks.QueueForge)
+	in.bell.Ask(tasks.QueueQuick, tasks.QueueForge, tasks.QueueDomains)
 	return nil
 }
 
@@ -105,6 +131,7 @@ const (
 	Retrying         Action = "retries"
 	GoBack           Action = "rollbacks"
 	Promoting        Action = "promotions"
+	Previewing       Action = "previews"
 	Cancel           Action = "cancelling a deployment"
 	Delete           Action = "deletion"
 	Locking          Action = "locks"
@@ -112,6 +139,8 @@ const (
 	SettingVariables Action = "changes to its variables"
 	Protecting       Action = "changes to who may see its site"
 	Purging          Action = "purges"
+	ChangingDomains  Action = "changes to its domains"
+	ChangingTrusts   Action = "changes to its trust rules"
 )
 
 // Allowed lists the actions that a status allows.

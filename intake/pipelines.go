@@ -92,6 +92,9 @@ func (in *Intake) create(ctx context.Context, tx pgx.Tx, n NewPipeline, actor st
 		return queries.Pipeline{}, err
 	}
 	q := queries.New(tx)
+	if err := in.protectNew(ctx, q, id); err != nil {
+		return queries.Pipeline{}, err
+	}
 	if n.Build != nil {
 		if err := configureNew(ctx, q, id, Configuration{Build: n.Build}); err != nil {
 			return queries.Pipeline{}, err

@@ -36,6 +36,7 @@ const (
 // wait for it. On an idle system a batch is one push.
 type pushes struct {
 	db      *pgxpool.Pool
+	in      *Intake // previews branches
 	leaders chan struct{}
 
 	mu      sync.Mutex
@@ -165,6 +166,9 @@ func (s *pushes) commit(ctx context.Context, batch []*push) error {
 			return err
 		}
 		if err := perform(ctx, q, all); err != nil {
+			return err
+		}
+		if err := s.previewBranches(ctx, q, batch, bound, pipelines); err != nil {
 			return err
 		}
 		return settleAll(ctx, q, batch, bound)

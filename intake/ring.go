@@ -40,17 +40,23 @@ func (in *Intake) RingByHand(ctx context.Context, kind string, id uuid.UUID, act
 	err = in.commit(ctx, func(_ pgx.Tx, q *queries.Queries) error {
 		remember(ctx, id)
 		switch {
-		case kind == tasks.TypeBuild || kind == tasks.TypePollBuild || kind == tasks.TypeReport:
-			result, err = ringDeployment(ctx, q, kind, id)
+		case kind == tasks.TypePreviewRemove, kind == tasks.TypePreviewReport:
+			result, err = ringPreview(ctx, q, kind, id, actor)
+			return err
+		case kind == tasks.TypePullRequest:
+			result, err = ringPullRequest(ctx, q, id, actor)
+			return err
+		case slices.Contains([]string{tasks.TypeBuild, tasks.TypePollBuild, tasks.TypeReport, tasks.TypePreviewBuild, tasks.TypePreviewPublish}, kind):
+			result, err = ringDeployment(ctx, q, kind, id, actor)
 			return err
 		case kind == tasks.TypeCatchUp && id == uuid.Nil:
 			result = "failed deliveries are requested again"
-			return q.WorkRequest(ctx, queries.WorkRequestParams{Kind: kind, SubjectID: id})
+			return requestByHand(ctx, q, kind, id, actor)
 		}
 		p, err := lock(ctx, q, id)
 		if kind == tasks.TypeRetention && troy.KindOf(err) == troy.NotFound {
 			// Retention checks again for objects of a deleted pipeline.
-			result, err = hurry(ctx, q, kind, id, "")
+			result, err = hurry(ctx, q, kind, id, actor, "")
 			if err == nil && result == "" {
 				err = troy.Errorf(troy.NotFound, "pipeline not found: %s; no check for its objects is left", id)
 			}
@@ -65,12 +71,39 @@ func (in *Intake) RingByHand(ctx context.Context, kind string, id uuid.UUID, act
 	if err != nil {
 		return "", fmt.Errorf("ring %s of %s: %w", kind, id, err)
 	}
-	in.bell.Ask(tasks.QueueBuilds, tasks.QueueThumbnails)
+	in.bell.Ask(tasks.QueueBuilds, tasks.QueuePreviews, tasks.QueueThumbnails)
 	return result, nil
 }
 
+// ringPreview rings the report on a preview, or the removal of a closed one.
+func ringPreview(ctx context.Context, q *queries.Queries, kind string, id uuid.UUID, actor string) (string, error) {
+	v, err := q.PreviewGet(ctx, id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return "", troy.Errorf(troy.NotFound, "preview not found: %s; the subject of this task is a preview", id)
+	}
+	if err != nil {
+		return "", err
+	}
+	if kind == tasks.TypePreviewReport {
+		return fmt.Sprintf("the report on the preview %s is requested", v.Label), requestByHand(ctx, q, kind, id, actor)
+	}
+	return hurry(ctx, q, kind, id, actor, fmt.Sprintf("the preview %s is open or removed: there is nothing to remove", v.Label))
+}
+
+// ringPullRequest rings the decision about a pull request.
+func ringPullRequest(ctx context.Context, q *queries.Queries, id uuid.UUID, actor string) (string, error) {
+	row, err := q.PullRequestGet(ctx, id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return "", troy.Errorf(troy.NotFound, "pull request not found: %s; the subject of this task is a pull request", id)
+	}
+	if err != nil {
+		return "", err
+	}
+	return hurry(ctx, q, tasks.TypePullRequest, id, actor, fmt.Sprintf("pull request %d waits for no decision: %s", row.Number, row.Decision))
+}
+
 // ringDeployment rings a task whose subject is a deployment.
-func ringDeployment(ctx context.Context, q *queries.Queries, kind string, id uuid.UUID) (string, error) {
+func ringDeployment(ctx context.Context, q *queries.Queries, kind string, id uuid.UUID, actor string) (string, error) {
 	d, err := q.DeploymentGet(ctx, id)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return "", troy.Errorf(troy.NotFound, "deployment not found: %s; the subject of this task is a deployment", id)
@@ -78,14 +111,14 @@ func ringDeployment(ctx context.Context, q *queries.Queries, kind string, id uui
 	if err != nil {
 		return "", err
 	}
-	if d.Kind != troy.Automated {
+	if d.Kind != troy.Automated && (d.Kind != troy.Preview || kind == tasks.TypeReport || kind == tasks.TypeBuild) {
 		return fmt.Sprintf("deployment %d is a %s: it has no build and no report", d.Number, d.Kind), nil
 	}
 	if kind == tasks.TypeReport {
-		err := q.WorkRequest(ctx, queries.WorkRequestParams{Kind: kind, SubjectID: id})
+		err := requestByHand(ctx, q, kind, id, actor)
 		return fmt.Sprintf("the report on deployment %d is requested", d.Number), err
 	}
-	return hurry(ctx, q, kind, id, fmt.Sprintf("deployment %d is %s and has no such work; use retry to make a new deployment", d.Number, d.State))
+	return hurry(ctx, q, kind, id, actor, fmt.Sprintf("deployment %d is %s and has no such work; use retry to make a new deployment", d.Number, d.State))
 }
 
 func ring(ctx context.Context, q *queries.Queries, kind string, p queries.Pipeline, actor string) (string, error) {
@@ -102,7 +135,7 @@ func ring(ctx context.Context, q *queries.Queries, kind string, p queries.Pipeli
 		}
 		if p.Status == troy.Queued {
 			// Requesting existing work again does no harm.
-			err := q.WorkRequest(ctx, queries.WorkRequestParams{Kind: kind, SubjectID: p.ID})
+			err := requestByHand(ctx, q, kind, p.ID, actor)
 			return fmt.Sprintf("the work of the pipeline %s, which is Queued, is rung", p.Name), err
 		}
 	case tasks.TypeTeardownStart, tasks.TypePollDistroDisabled, tasks.TypeTeardown:
@@ -117,27 +150,49 @@ func ring(ctx context.Context, q *queries.Queries, kind string, p queries.Pipeli
 		if p.RepositoryFullName == nil {
 			return fmt.Sprintf("the pipeline %s has no repository: there is no branch to check", p.Name), nil
 		}
-		err := q.WorkRequest(ctx, queries.WorkRequestParams{Kind: kind, SubjectID: p.ID})
+		err := requestByHand(ctx, q, kind, p.ID, actor)
 		return fmt.Sprintf("the branch of the pipeline %s will be checked", p.Name), err
 	case tasks.TypePurge:
-		err := q.WorkRequest(ctx, queries.WorkRequestParams{Kind: kind, SubjectID: p.ID})
+		err := requestByHand(ctx, q, kind, p.ID, actor)
 		return fmt.Sprintf("the purge of the pipeline %s is requested", p.Name), err
 	case tasks.TypeAccess:
-		err := q.WorkRequest(ctx, queries.WorkRequestParams{Kind: kind, SubjectID: p.ID})
+		err := requestByHand(ctx, q, kind, p.ID, actor)
 		return fmt.Sprintf("who may see the site of the pipeline %s is applied again", p.Name), err
+	case tasks.TypeDomainCheck:
+		n, err := q.CustomDomainVerify(ctx, p.ID, "")
+		if err != nil {
+			return "", err
+		}
+		if n == 0 {
+			return fmt.Sprintf("the pipeline %s has no custom domains", p.Name), nil
+		}
+		err = q.WorkRequest(ctx, queries.WorkRequestParams{Kind: kind, SubjectID: p.ID})
+		return fmt.Sprintf("the domains of the pipeline %s will be checked", p.Name), err
 	case tasks.TypeThumbnail:
-		err := q.WorkRequest(ctx, queries.WorkRequestParams{Kind: kind, SubjectID: p.ID})
+		err := requestByHand(ctx, q, kind, p.ID, actor)
 		return fmt.Sprintf("a picture of the site of the pipeline %s is requested", p.Name), err
 	case tasks.TypeRetention:
-		err := q.WorkRequest(ctx, queries.WorkRequestParams{Kind: kind, SubjectID: p.ID})
+		err := requestByHand(ctx, q, kind, p.ID, actor)
 		return fmt.Sprintf("retention of the pipeline %s is requested", p.Name), err
 	}
-	return hurry(ctx, q, kind, p.ID, fmt.Sprintf("the pipeline %s is %s: there is nothing to %s", p.Name, p.Status, verbOf(kind)))
+	return hurry(ctx, q, kind, p.ID, actor, fmt.Sprintf("the pipeline %s is %s: there is nothing to %s", p.Name, p.Status, verbOf(kind)))
 }
 
-// hurry makes existing work due at once; it returns the empty string if there
-// is none.
-func hurry(ctx context.Context, q *queries.Queries, kind string, id uuid.UUID, nothing string) (string, error) {
+// requestByHand requests work and records who did it.
+func requestByHand(ctx context.Context, q *queries.Queries, kind string, id uuid.UUID, actor string) error {
+	if err := q.WorkRequest(ctx, queries.WorkRequestParams{Kind: kind, SubjectID: id}); err != nil {
+		return err
+	}
+	w, err := q.WorkGet(ctx, kind, id)
+	if err != nil {
+		return err
+	}
+	return auditWork(ctx, q, w, WorkRing, actor)
+}
+
+// hurry makes existing work due at once and records who did it. If there is
+// none, it returns nothing.
+func hurry(ctx context.Context, q *queries.Queries, kind string, id uuid.UUID, actor, nothing string) (string, error) {
 	w, err := q.WorkGet(ctx, kind, id)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nothing, nil
@@ -150,6 +205,9 @@ func hurry(ctx context.Context, q *queries.Queries, kind string, id uuid.UUID, n
 		return "", err
 	}
 	if n > 0 {
+		if err := auditWork(ctx, q, w, WorkRing, actor); err != nil {
+			return "", err
+		}
 		return fmt.Sprintf("the work was waiting since %s and is rung", w.Since.UTC().Format(time.RFC3339)), nil
 	}
 	w, err = q.WorkGet(ctx, kind, id)
@@ -196,7 +254,7 @@ func newestFailed(ctx context.Context, q *queries.Queries, pipeline uuid.UUID) (
 		return nil, err
 	}
 	for _, d := range newest {
-		if d.State == troy.Failed {
+		if d.State == troy.Failed && d.PreviewID == nil {
 			return &d, nil
 		}
 	}

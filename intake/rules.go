@@ -46,10 +46,6 @@ func CompileRules(ctx context.Context, q *queries.Queries, store TreeReader, tre
 	if err != nil {
 		return nil, fmt.Errorf("compile the site's rules: %w", err)
 	}
-	compiled, err := out.Rules.Encode()
-	if err != nil {
-		return nil, err
-	}
 	if declared || !out.Report.Empty() {
 		if err := storeReport(ctx, q, tree, out.Report); err != nil {
 			return nil, err
@@ -58,7 +54,10 @@ func CompileRules(ctx context.Context, q *queries.Queries, store TreeReader, tre
 	if functions && out.Rules.Protects() {
 		return nil, troy.Errorf(troy.Invalid, "the site's rules protect a path by Basic-Auth or a role; on AWS it would be public")
 	}
-	return compiled, out.Report.Refusal()
+	if err := out.Report.Refusal(); err != nil {
+		return nil, err
+	}
+	return out.Rules.Encode()
 }
 
 func storeReport(ctx context.Context, q *queries.Queries, tree site.Tree, r rules.Report) error {

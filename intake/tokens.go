@@ -2,12 +2,12 @@ package intake
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/queries"
 )
 
@@ -40,7 +40,7 @@ func (in *Intake) RevokeToken(ctx context.Context, id uuid.UUID, actor string) (
 func describeToken(t queries.Token) string {
 	text := t.Role
 	if t.Pipelines != nil {
-		text += fmt.Sprintf(" of %d pipelines", len(t.Pipelines))
+		text += " of " + troy.Count(len(t.Pipelines), "pipeline", "pipelines")
 	}
 	if t.ExpiresAt == nil {
 		return text + ", never expires"

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/google/uuid"
@@ -29,6 +30,12 @@ func (m *Metrics) Cloud(c cloud.Cloud) cloud.Cloud {
 		c.CDN = &cdn{c.CDN, m}
 	}
 	c.DNS = &dns{c.DNS, m}
+	if c.Domains != nil {
+		c.Domains = &domains{c.Domains, m}
+	}
+	if c.Previews != nil {
+		c.Previews = &previews{c.Previews, m}
+	}
 	return c
 }
 
@@ -263,4 +270,44 @@ func (m *Metrics) ConfirmTopic(next func(ctx context.Context, topic, token strin
 		defer m.count("topic.confirm", time.Now(), &err)
 		return next(ctx, topic, token)
 	}
+}
+
+type domains struct {
+	next cloud.Domains
+	m    *Metrics
+}
+
+func (d *domains) Target(ctx context.Context, id string) (host string, addresses []netip.Addr, err error) {
+	defer d.m.count("domains.target", time.Now(), &err)
+	return d.next.Target(ctx, id)
+}
+
+func (d *domains) Attach(ctx context.Context, id string, h cloud.CustomHost) (err error) {
+	defer d.m.count("domains.attach", time.Now(), &err)
+	return d.next.Attach(ctx, id, h)
+}
+
+func (d *domains) Host(ctx context.Context, id, host string) (state cloud.HostState, err error) {
+	defer d.m.count("domains.host", time.Now(), &err)
+	return d.next.Host(ctx, id, host)
+}
+
+func (d *domains) Detach(ctx context.Context, id, host string) (err error) {
+	defer d.m.count("domains.detach", time.Now(), &err)
+	return d.next.Detach(ctx, id, host)
+}
+
+type previews struct {
+	next cloud.Previews
+	m    *Metrics
+}
+
+func (v *previews) Point(ctx context.Context, id, label string, p site.Pointer) (err error) {
+	defer v.m.count("previews.point", time.Now(), &err)
+	return v.next.Point(ctx, id, label, p)
+}
+
+func (v *previews) Unpoint(ctx context.Context, id, label string, sequence int64) (err error) {
+	defer v.m.count("previews.unpoint", time.Now(), &err)
+	return v.next.Unpoint(ctx, id, label, sequence)
 }

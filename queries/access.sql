@@ -20,6 +20,12 @@ RETURNING *;
 -- name: AccessSetNetworks :exec
 UPDATE access SET networks = @networks WHERE pipeline_id = @pipeline_id;
 
+-- name: AccessSetScope :exec
+UPDATE access SET scope = @scope WHERE pipeline_id = @pipeline_id;
+
+-- name: AccessSetPreviewKey :exec
+UPDATE access SET preview_key = sqlc.narg('preview_key'), scope = @scope WHERE pipeline_id = @pipeline_id;
+
 -- name: AccessPasswordSet :exec
 INSERT INTO access_passwords (pipeline_id, name, id, secret) VALUES (@pipeline_id, @name, @id, @secret)
 ON CONFLICT (pipeline_id, name) DO UPDATE SET id = excluded.id, secret = excluded.secret, changed_at = now();
@@ -33,11 +39,15 @@ DELETE FROM access_passwords WHERE pipeline_id = @pipeline_id;
 -- name: AccessWanted :one
 -- Returns the whole protection as of one moment. The arrays of the passwords
 -- have the same order.
-SELECT a.generation, a.applied, a.networks,
+SELECT a.generation, a.applied, a.scope, a.networks, a.preview_key,
        ARRAY(SELECT p.name FROM access_passwords p WHERE p.pipeline_id = a.pipeline_id ORDER BY p.name)::text[] AS names,
        ARRAY(SELECT p.id FROM access_passwords p WHERE p.pipeline_id = a.pipeline_id ORDER BY p.name)::uuid[] AS ids,
        ARRAY(SELECT p.secret FROM access_passwords p WHERE p.pipeline_id = a.pipeline_id ORDER BY p.name)::bytea[] AS secrets
 FROM access a WHERE a.pipeline_id = @pipeline_id;
+
+-- name: AccessOfHost :one
+-- Returns the pipeline whose site a host is.
+SELECT d.pipeline_id FROM domains d WHERE d.host = @host AND d.kind = 'site';
 
 -- name: AccessRecordApplied :exec
 -- Records that a generation, or a later one, holds.

@@ -16,7 +16,7 @@ const accessChange = `-- name: AccessChange :one
 INSERT INTO access (pipeline_id, salt) VALUES ($1, $2)
 ON CONFLICT (pipeline_id) DO UPDATE SET generation = access.generation + 1, changed_at = now(),
     salt = CASE WHEN access.salt = '' THEN excluded.salt ELSE access.salt END
-RETURNING pipeline_id, scope, networks, salt, generation, applied, changed_at, applied_at
+RETURNING pipeline_id, scope, networks, salt, generation, applied, changed_at, applied_at, preview_key
 `
 
 // Begins a change. The caller has locked the pipeline, and changes networks
@@ -34,12 +34,13 @@ func (q *Queries) AccessChange(ctx context.Context, pipelineID uuid.UUID, salt [
 		&i.Applied,
 		&i.ChangedAt,
 		&i.AppliedAt,
+		&i.PreviewKey,
 	)
 	return i, err
 }
 
 const accessGet = `-- name: AccessGet :one
-SELECT a.pipeline_id, a.scope, a.networks, a.salt, a.generation, a.applied, a.changed_at, a.applied_at, coalesce((SELECT w.cause FROM work w WHERE w.subject_id = a.pipeline_id AND w.kind = 'access'), '')::text AS cause
+SELECT a.pipeline_id, a.scope, a.networks, a.salt, a.generation, a.applied, a.changed_at, a.applied_at, a.preview_key, coalesce((SELECT w.cause FROM work w WHERE w.subject_id = a.pipeline_id AND w.kind = 'access'), '')::text AS cause
 FROM access a WHERE a.pipeline_id = $1
 `
 
@@ -62,9 +63,22 @@ func (q *Queries) AccessGet(ctx context.Context, pipelineID uuid.UUID) (AccessGe
 		&i.Access.Applied,
 		&i.Access.ChangedAt,
 		&i.Access.AppliedAt,
+		&i.Access.PreviewKey,
 		&i.Cause,
 	)
 	return i, err
+}
+
+const accessOfHost = `-- name: AccessOfHost :one
+SELECT d.pipeline_id FROM domains d WHERE d.host = $1 AND d.kind = 'site'
+`
+
+// Returns the pipeline whose site a host is.
+func (q *Queries) AccessOfHost(ctx context.Context, host string) (uuid.UUID, error) {
+	row := q.db.QueryRow(ctx, accessOfHost, host)
+	var pipeline_id uuid.UUID
+	err := row.Scan(&pipeline_id)
+	return pipeline_id, err
 }
 
 const accessPasswordList = `-- name: AccessPasswordList :many
@@ -181,8 +195,32 @@ func (q *Queries) AccessSetNetworks(ctx context.Context, networks []string, pipe
 	return err
 }
 
+const accessSetPreviewKey = `-- name: AccessSetPreviewKey :exec
+UPDATE access SET preview_key = $1, scope = $2 WHERE pipeline_id = $3
+`
+
+type AccessSetPreviewKeyParams struct {
+	PreviewKey []byte
+	Scope      string
+	PipelineID uuid.UUID
+}
+
+func (q *Queries) AccessSetPreviewKey(ctx context.Context, arg AccessSetPreviewKeyParams) error {
+	_, err := q.db.Exec(ctx, accessSetPreviewKey, arg.PreviewKey, arg.Scope, arg.PipelineID)
+	return err
+}
+
+const accessSetScope = `-- name: AccessSetScope :exec
+UPDATE access SET scope = $1 WHERE pipeline_id = $2
+`
+
+func (q *Queries) AccessSetScope(ctx context.Context, scope string, pipelineID uuid.UUID) error {
+	_, err := q.db.Exec(ctx, accessSetScope, scope, pipelineID)
+	return err
+}
+
 const accessWanted = `-- name: AccessWanted :one
-SELECT a.generation, a.applied, a.networks,
+SELECT a.generation, a.applied, a.scope, a.networks, a.preview_key,
        ARRAY(SELECT p.name FROM access_passwords p WHERE p.pipeline_id = a.pipeline_id ORDER BY p.name)::text[] AS names,
        ARRAY(SELECT p.id FROM access_passwords p WHERE p.pipeline_id = a.pipeline_id ORDER BY p.name)::uuid[] AS ids,
        ARRAY(SELECT p.secret FROM access_passwords p WHERE p.pipeline_id = a.pipeline_id ORDER BY p.name)::bytea[] AS secrets
@@ -192,7 +230,9 @@ FROM access a WHERE a.pipeline_id = $1
 type AccessWantedRow struct {
 	Generation int64
 	Applied    int64
+	Scope      string
 	Networks   []string
+	PreviewKey []byte
 	Names      []string
 	Ids        []uuid.UUID
 	Secrets    [][]byte
@@ -206,7 +246,9 @@ func (q *Queries) AccessWanted(ctx context.Context, pipelineID uuid.UUID) (Acces
 	err := row.Scan(
 		&i.Generation,
 		&i.Applied,
+		&i.Scope,
 		&i.Networks,
+		&i.PreviewKey,
 		&i.Names,
 		&i.Ids,
 		&i.Secrets,

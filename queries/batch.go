@@ -93,7 +93,7 @@ WITH before AS (
     SELECT $3, moved.id, moved.last_number, $4, 'waiting', $5, $6, $7,
            $8, $9, $10, $11, $12, $13, $14, $15
     FROM moved
-    RETURNING id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state
+    RETURNING id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state, preview_id, trusted
 ), superseded AS (
     UPDATE deployments d
     SET state = 'superseded', finished_at = now(), cause = 'a newer commit took its place'

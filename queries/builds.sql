@@ -95,9 +95,9 @@ UPDATE builds SET phases = @phases, rule = @rule WHERE deployment_id = @deployme
 
 -- name: PipelineSawWorkspace :exec
 -- Records the folder of the workspace in which a build found the pipeline's
--- root folder.
+-- root folder. A preview's build says nothing about the site's branch.
 UPDATE pipelines p SET workspace = @workspace
-FROM deployments d WHERE d.id = @deployment_id AND p.id = d.pipeline_id AND p.workspace <> @workspace;
+FROM deployments d WHERE d.id = @deployment_id AND d.preview_id IS NULL AND p.id = d.pipeline_id AND p.workspace <> @workspace;
 
 -- name: BuildLogAppend :one
 -- Appends to the log, records how much of the builder's log is stored now,
@@ -138,16 +138,6 @@ DELETE FROM build_log l USING finished WHERE l.deployment_id = finished.deployme
 -- Records the commit of a deployment that was requested for the head of a
 -- branch.
 UPDATE deployments SET commit_sha = @commit_sha::text, message = @message, author = @author::text WHERE id = @id AND commit_sha IS NULL;
-
--- name: VariableList :many
-SELECT * FROM variables WHERE pipeline_id = @pipeline_id ORDER BY name;
-
--- name: VariableSet :exec
-INSERT INTO variables (pipeline_id, name, value, secret) VALUES (@pipeline_id, @name, @value, @secret)
-ON CONFLICT (pipeline_id, name) DO UPDATE SET value = excluded.value, secret = excluded.secret, changed_at = now();
-
--- name: VariableRemove :execrows
-DELETE FROM variables WHERE pipeline_id = @pipeline_id AND name = @name;
 
 -- name: DeploymentNewerCommit :one
 -- Returns the newest later deployment that has another commit and is live,

@@ -294,7 +294,7 @@ WITH before AS (
     UPDATE deployments d
     SET state = 'building', started_at = now()
     FROM held WHERE d.pipeline_id = $1 AND d.id = $2 AND d.state = 'waiting' AND d.kind = 'automated'
-    RETURNING d.id, d.pipeline_id, d.number, d.kind, d.state, d.tree_id, d.source_deployment_id, d.commit_sha, d.branch, d.author, d.message, d.actor, d.manifest_digest, d.files, d.bytes, d.expect_live, d.sequence, d.cause, d.created_at, d.started_at, d.sealed_at, d.live_at, d.finished_at, d.pruned_at, d.reported_state
+    RETURNING d.id, d.pipeline_id, d.number, d.kind, d.state, d.tree_id, d.source_deployment_id, d.commit_sha, d.branch, d.author, d.message, d.actor, d.manifest_digest, d.files, d.bytes, d.expect_live, d.sequence, d.cause, d.created_at, d.started_at, d.sealed_at, d.live_at, d.finished_at, d.pruned_at, d.reported_state, d.preview_id, d.trusted
 ), moved AS (
     UPDATE pipelines p
     SET status = 'deploying', version = p.version + 1, updated_at = now()
@@ -354,7 +354,7 @@ func (q *Queries) DeploymentNewerCommit(ctx context.Context, pipelineID uuid.UUI
 }
 
 const deploymentOfCommit = `-- name: DeploymentOfCommit :one
-SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state FROM deployments WHERE pipeline_id = $1 AND commit_sha = $2::text AND kind = 'automated'
+SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state, preview_id, trusted FROM deployments WHERE pipeline_id = $1 AND commit_sha = $2::text AND kind = 'automated'
 ORDER BY number DESC LIMIT 1
 `
 
@@ -388,6 +388,8 @@ func (q *Queries) DeploymentOfCommit(ctx context.Context, pipelineID uuid.UUID, 
 		&i.FinishedAt,
 		&i.PrunedAt,
 		&i.ReportedState,
+		&i.PreviewID,
+		&i.Trusted,
 	)
 	return i, err
 }
@@ -417,76 +419,12 @@ func (q *Queries) DeploymentSetCommit(ctx context.Context, arg DeploymentSetComm
 
 const pipelineSawWorkspace = `-- name: PipelineSawWorkspace :exec
 UPDATE pipelines p SET workspace = $1
-FROM deployments d WHERE d.id = $2 AND p.id = d.pipeline_id AND p.workspace <> $1
+FROM deployments d WHERE d.id = $2 AND d.preview_id IS NULL AND p.id = d.pipeline_id AND p.workspace <> $1
 `
 
 // Records the folder of the workspace in which a build found the pipeline's
-// root folder.
+// root folder. A preview's build says nothing about the site's branch.
 func (q *Queries) PipelineSawWorkspace(ctx context.Context, workspace string, deploymentID uuid.UUID) error {
 	_, err := q.db.Exec(ctx, pipelineSawWorkspace, workspace, deploymentID)
-	return err
-}
-
-const variableList = `-- name: VariableList :many
-SELECT pipeline_id, name, value, secret, changed_at FROM variables WHERE pipeline_id = $1 ORDER BY name
-`
-
-func (q *Queries) VariableList(ctx context.Context, pipelineID uuid.UUID) ([]Variable, error) {
-	rows, err := q.db.Query(ctx, variableList, pipelineID)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []Variable{}
-	for rows.Next() {
-		var i Variable
-		if err := rows.Scan(
-			&i.PipelineID,
-			&i.Name,
-			&i.Value,
-			&i.Secret,
-			&i.ChangedAt,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const variableRemove = `-- name: VariableRemove :execrows
-DELETE FROM variables WHERE pipeline_id = $1 AND name = $2
-`
-
-func (q *Queries) VariableRemove(ctx context.Context, pipelineID uuid.UUID, name string) (int64, error) {
-	result, err := q.db.Exec(ctx, variableRemove, pipelineID, name)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
-}
-
-const variableSet = `-- name: VariableSet :exec
-INSERT INTO variables (pipeline_id, name, value, secret) VALUES ($1, $2, $3, $4)
-ON CONFLICT (pipeline_id, name) DO UPDATE SET value = excluded.value, secret = excluded.secret, changed_at = now()
-`
-
-type VariableSetParams struct {
-	PipelineID uuid.UUID
-	Name       string
-	Value      []byte
-	Secret     bool
-}
-
-func (q *Queries) VariableSet(ctx context.Context, arg VariableSetParams) error {
-	_, err := q.db.Exec(ctx, variableSet,
-		arg.PipelineID,
-		arg.Name,
-		arg.Value,
-		arg.Secret,
-	)
 	return err
 }

@@ -13,7 +13,7 @@ import (
 )
 
 const deploymentGetByNumber = `-- name: DeploymentGetByNumber :one
-SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state FROM deployments WHERE pipeline_id = $1 AND number = $2
+SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state, preview_id, trusted FROM deployments WHERE pipeline_id = $1 AND number = $2
 `
 
 func (q *Queries) DeploymentGetByNumber(ctx context.Context, pipelineID uuid.UUID, number int64) (Deployment, error) {
@@ -45,12 +45,14 @@ func (q *Queries) DeploymentGetByNumber(ctx context.Context, pipelineID uuid.UUI
 		&i.FinishedAt,
 		&i.PrunedAt,
 		&i.ReportedState,
+		&i.PreviewID,
+		&i.Trusted,
 	)
 	return i, err
 }
 
 const deploymentsLatest = `-- name: DeploymentsLatest :many
-SELECT d.id, d.pipeline_id, d.number, d.kind, d.state, d.tree_id, d.source_deployment_id, d.commit_sha, d.branch, d.author, d.message, d.actor, d.manifest_digest, d.files, d.bytes, d.expect_live, d.sequence, d.cause, d.created_at, d.started_at, d.sealed_at, d.live_at, d.finished_at, d.pruned_at, d.reported_state FROM pipelines p JOIN deployments d ON d.pipeline_id = p.id AND d.number > p.last_number - $1::bigint
+SELECT d.id, d.pipeline_id, d.number, d.kind, d.state, d.tree_id, d.source_deployment_id, d.commit_sha, d.branch, d.author, d.message, d.actor, d.manifest_digest, d.files, d.bytes, d.expect_live, d.sequence, d.cause, d.created_at, d.started_at, d.sealed_at, d.live_at, d.finished_at, d.pruned_at, d.reported_state, d.preview_id, d.trusted FROM pipelines p JOIN deployments d ON d.pipeline_id = p.id AND d.number > p.last_number - $1::bigint
 WHERE p.id = ANY($2::uuid[]) ORDER BY d.number DESC
 `
 
@@ -90,6 +92,8 @@ func (q *Queries) DeploymentsLatest(ctx context.Context, each int64, pipelineIds
 			&i.FinishedAt,
 			&i.PrunedAt,
 			&i.ReportedState,
+			&i.PreviewID,
+			&i.Trusted,
 		); err != nil {
 			return nil, err
 		}
@@ -102,7 +106,7 @@ func (q *Queries) DeploymentsLatest(ctx context.Context, each int64, pipelineIds
 }
 
 const deploymentsOf = `-- name: DeploymentsOf :many
-SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state FROM deployments WHERE id = ANY($1::uuid[])
+SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state, preview_id, trusted FROM deployments WHERE id = ANY($1::uuid[])
 `
 
 func (q *Queries) DeploymentsOf(ctx context.Context, ids []uuid.UUID) ([]Deployment, error) {
@@ -140,6 +144,8 @@ func (q *Queries) DeploymentsOf(ctx context.Context, ids []uuid.UUID) ([]Deploym
 			&i.FinishedAt,
 			&i.PrunedAt,
 			&i.ReportedState,
+			&i.PreviewID,
+			&i.Trusted,
 		); err != nil {
 			return nil, err
 		}

@@ -77,7 +77,7 @@ func TestOverviewReadsAPage(t *testing.T) {
 				{"OverviewOf", func() (int, error) {
 					return count(q.OverviewOf(t.Context(), queries.OverviewOfParams{Ids: ids, Words: "site:*", PageLimit: 501}))
 				}, 4 * limit},
-				{"PipelineHosts", func() (int, error) { l, err := q.PipelineHosts(t.Context(), ids); return len(l), err }, 4 * limit},
+				{"PipelineAddresses", func() (int, error) { l, err := q.PipelineAddresses(t.Context(), ids); return len(l), err }, 4 * limit},
 				{"DeploymentsOf", func() (int, error) { l, err := q.DeploymentsOf(t.Context(), lives); return len(l) + 1, err }, 4 * limit},
 				{"DeploymentsLatest", func() (int, error) { l, err := q.DeploymentsLatest(t.Context(), 12, ids); return len(l) + 1, err }, 4 * 13 * limit},
 				{"DeploymentGetByNumber", func() (int, error) {

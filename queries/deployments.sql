@@ -9,7 +9,8 @@ WHERE pipeline_id = @pipeline_id AND (sqlc.narg('before')::bigint IS NULL OR num
 ORDER BY number DESC LIMIT @page_limit;
 
 -- name: DeploymentRunning :one
-SELECT * FROM deployments WHERE pipeline_id = @pipeline_id AND state IN ('building', 'publishing');
+-- Returns the one that is to go live. The others of the pipeline are previews.
+SELECT * FROM deployments WHERE pipeline_id = @pipeline_id AND state IN ('building', 'publishing') AND preview_id IS NULL;
 
 -- name: DeploymentsUnpublished :many
 -- Returns the automated deployments that are waiting or building, newest
@@ -18,12 +19,12 @@ SELECT * FROM deployments
 WHERE pipeline_id = @pipeline_id AND kind = 'automated' AND state IN ('waiting', 'building') ORDER BY number DESC;
 
 -- name: DeploymentNextWaiting :one
-SELECT * FROM deployments WHERE pipeline_id = @pipeline_id AND state = 'waiting' ORDER BY number LIMIT 1;
+SELECT * FROM deployments WHERE pipeline_id = @pipeline_id AND state = 'waiting' AND preview_id IS NULL ORDER BY number LIMIT 1;
 
 -- name: DeploymentOnItsWay :one
 -- Returns the newest deployment above a number that waits or runs.
 SELECT * FROM deployments
-WHERE pipeline_id = @pipeline_id AND number > @above AND state IN ('waiting', 'building', 'publishing')
+WHERE pipeline_id = @pipeline_id AND number > @above AND state IN ('waiting', 'building', 'publishing') AND preview_id IS NULL
 ORDER BY number DESC LIMIT 1;
 
 -- name: DeploymentBeforeLive :one
@@ -140,7 +141,7 @@ SELECT id FROM started;
 -- Moves a pipeline from Deploying to Deployed with the deployment live, and
 -- on to Queued if another one waits.
 WITH before AS (
-    SELECT p.id, EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = p.id AND d.state = 'waiting') AS waits
+    SELECT p.id, EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = p.id AND d.state = 'waiting' AND d.preview_id IS NULL) AS waits
     FROM pipelines p WHERE p.id = @pipeline_id AND p.status = 'deploying' FOR UPDATE OF p
 ), held AS (
     SELECT w.subject_id, before.waits FROM work w, before
@@ -189,7 +190,7 @@ SELECT id FROM moved;
 -- live stays live.
 WITH before AS (
     SELECT p.id, p.status,
-           EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = p.id AND d.state = 'waiting' AND d.id <> @id) AS waits
+           EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = p.id AND d.state = 'waiting' AND d.preview_id IS NULL AND d.id <> @id) AS waits
     FROM pipelines p WHERE p.id = @pipeline_id AND p.status IN ('queued', 'deploying') FOR UPDATE OF p
 ), held AS (
     SELECT before.id, before.status, before.waits FROM work w, before
@@ -245,7 +246,7 @@ SELECT id FROM moved;
 -- waits. A deployment that is publishing can't be cancelled.
 WITH before AS (
     SELECT p.id, p.status,
-           EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = p.id AND d.state = 'waiting' AND d.id <> @id) AS waits,
+           EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = p.id AND d.state = 'waiting' AND d.preview_id IS NULL AND d.id <> @id) AS waits,
            CASE WHEN p.live_deployment_id IS NULL THEN 'ready_for_deployment' ELSE 'deployed' END AS rest
     FROM pipelines p
     WHERE p.id = @pipeline_id AND p.status NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete') FOR UPDATE OF p
@@ -253,7 +254,7 @@ WITH before AS (
     UPDATE deployments d
     SET state = 'cancelled', cause = @cause, finished_at = now()
     FROM before, deployments was
-    WHERE d.id = @id AND was.id = d.id AND d.pipeline_id = before.id AND d.state IN ('waiting', 'building')
+    WHERE d.id = @id AND was.id = d.id AND d.pipeline_id = before.id AND d.state IN ('waiting', 'building') AND d.preview_id IS NULL
     RETURNING d.id, d.pipeline_id, d.kind, was.state AS was, before.status, before.waits, before.rest
 ), ends AS (
     -- The pipeline's status changes if its running deployment was stopped, or
@@ -365,16 +366,25 @@ RETURNING d.sequence::bigint;
 
 -- name: DeploymentsPrune :many
 -- Gives up the trees that retention does not keep. Retention keeps the live
--- one, those of running deployments, and the newest ones. The rows stay.
--- Returns the trees that were given up within a day, so that a failed
--- removal can be repeated.
+-- one, those of running deployments, those that open previews show, and the
+-- newest ones, of previews those of open ones. The rows stay. Returns what was
+-- given up within a day, so that a failed removal can be repeated.
 WITH kept AS (
     SELECT d.tree_id FROM deployments d
     JOIN pipelines p ON p.id = d.pipeline_id
     WHERE d.pipeline_id = @pipeline_id
       AND (d.id = p.live_deployment_id OR d.state IN ('waiting', 'building', 'publishing'))
     UNION
+    SELECT d.tree_id FROM previews v JOIN deployments d ON d.id = v.live_deployment_id
+    WHERE v.pipeline_id = @pipeline_id AND v.closed_at IS NULL
+    UNION
+    -- A promoted preview's tree is one of the site's own.
     (SELECT d.tree_id FROM deployments d
+     WHERE d.pipeline_id = @pipeline_id AND d.state = 'succeeded' AND d.pruned_at IS NULL AND d.preview_id IS NULL
+       AND (d.tree_id = d.id OR EXISTS (SELECT 1 FROM deployments o WHERE o.id = d.tree_id AND o.preview_id IS NOT NULL))
+     ORDER BY d.number DESC LIMIT @keep_newest)
+    UNION
+    (SELECT d.tree_id FROM deployments d JOIN previews v ON v.id = d.preview_id AND v.closed_at IS NULL
      WHERE d.pipeline_id = @pipeline_id AND d.state = 'succeeded' AND d.pruned_at IS NULL AND d.tree_id = d.id
      ORDER BY d.number DESC LIMIT @keep_newest)
 ), given_up AS (
@@ -382,11 +392,11 @@ WITH kept AS (
     SET pruned_at = now()
     WHERE d.pipeline_id = @pipeline_id AND d.pruned_at IS NULL AND d.state NOT IN ('waiting', 'building', 'publishing')
       AND d.tree_id NOT IN (SELECT kept.tree_id FROM kept)
-    RETURNING d.tree_id
+    RETURNING d.tree_id, d.number
 )
-SELECT given_up.tree_id FROM given_up
+SELECT given_up.tree_id, given_up.number FROM given_up
 UNION
-SELECT d.tree_id FROM deployments d
+SELECT d.tree_id, d.number FROM deployments d
 WHERE d.pipeline_id = @pipeline_id AND d.pruned_at > now() - interval '1 day'
   AND d.tree_id NOT IN (SELECT kept.tree_id FROM kept);
 
@@ -399,10 +409,10 @@ WHERE p.id = ANY(@pipeline_ids::uuid[])
 UNION ALL
 SELECT d.id, d.pipeline_id, d.number, d.kind, d.state, d.commit_sha, d.branch, d.author, d.message, d.actor, d.created_at, d.started_at, d.live_at, false AS live
 FROM deployments d
-WHERE d.pipeline_id = ANY(@pipeline_ids::uuid[]) AND d.state IN ('building', 'publishing')
+WHERE d.pipeline_id = ANY(@pipeline_ids::uuid[]) AND d.state IN ('building', 'publishing') AND d.preview_id IS NULL
 UNION ALL
 SELECT d.id, d.pipeline_id, d.number, d.kind, d.state, d.commit_sha, d.branch, d.author, d.message, d.actor, d.created_at, d.started_at, d.live_at, false AS live
 FROM unnest(@pipeline_ids::uuid[]) AS o (id) CROSS JOIN LATERAL (
-    SELECT w.* FROM deployments w WHERE w.pipeline_id = o.id AND w.state = 'waiting' ORDER BY w.number LIMIT 1
+    SELECT w.* FROM deployments w WHERE w.pipeline_id = o.id AND w.state = 'waiting' AND w.preview_id IS NULL ORDER BY w.number LIMIT 1
 ) d
 ORDER BY pipeline_id, number;

@@ -14,7 +14,7 @@ import (
 )
 
 const deploymentBefore = `-- name: DeploymentBefore :one
-SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state FROM deployments
+SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state, preview_id, trusted FROM deployments
 WHERE pipeline_id = $1 AND number < $2 AND live_at IS NOT NULL AND pruned_at IS NULL
 ORDER BY number DESC LIMIT 1
 `
@@ -50,12 +50,14 @@ func (q *Queries) DeploymentBefore(ctx context.Context, pipelineID uuid.UUID, nu
 		&i.FinishedAt,
 		&i.PrunedAt,
 		&i.ReportedState,
+		&i.PreviewID,
+		&i.Trusted,
 	)
 	return i, err
 }
 
 const deploymentBeforeLive = `-- name: DeploymentBeforeLive :one
-SELECT d.id, d.pipeline_id, d.number, d.kind, d.state, d.tree_id, d.source_deployment_id, d.commit_sha, d.branch, d.author, d.message, d.actor, d.manifest_digest, d.files, d.bytes, d.expect_live, d.sequence, d.cause, d.created_at, d.started_at, d.sealed_at, d.live_at, d.finished_at, d.pruned_at, d.reported_state FROM deployments d
+SELECT d.id, d.pipeline_id, d.number, d.kind, d.state, d.tree_id, d.source_deployment_id, d.commit_sha, d.branch, d.author, d.message, d.actor, d.manifest_digest, d.files, d.bytes, d.expect_live, d.sequence, d.cause, d.created_at, d.started_at, d.sealed_at, d.live_at, d.finished_at, d.pruned_at, d.reported_state, d.preview_id, d.trusted FROM deployments d
 JOIN pipelines p ON p.id = d.pipeline_id
 JOIN deployments live ON live.id = p.live_deployment_id
 WHERE d.pipeline_id = $1 AND d.live_at < live.live_at AND d.tree_id <> live.tree_id AND d.pruned_at IS NULL
@@ -93,6 +95,8 @@ func (q *Queries) DeploymentBeforeLive(ctx context.Context, pipelineID uuid.UUID
 		&i.FinishedAt,
 		&i.PrunedAt,
 		&i.ReportedState,
+		&i.PreviewID,
+		&i.Trusted,
 	)
 	return i, err
 }
@@ -100,7 +104,7 @@ func (q *Queries) DeploymentBeforeLive(ctx context.Context, pipelineID uuid.UUID
 const deploymentCancel = `-- name: DeploymentCancel :one
 WITH before AS (
     SELECT p.id, p.status,
-           EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = p.id AND d.state = 'waiting' AND d.id <> $1) AS waits,
+           EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = p.id AND d.state = 'waiting' AND d.preview_id IS NULL AND d.id <> $1) AS waits,
            CASE WHEN p.live_deployment_id IS NULL THEN 'ready_for_deployment' ELSE 'deployed' END AS rest
     FROM pipelines p
     WHERE p.id = $2 AND p.status NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete') FOR UPDATE OF p
@@ -108,7 +112,7 @@ WITH before AS (
     UPDATE deployments d
     SET state = 'cancelled', cause = $3, finished_at = now()
     FROM before, deployments was
-    WHERE d.id = $1 AND was.id = d.id AND d.pipeline_id = before.id AND d.state IN ('waiting', 'building')
+    WHERE d.id = $1 AND was.id = d.id AND d.pipeline_id = before.id AND d.state IN ('waiting', 'building') AND d.preview_id IS NULL
     RETURNING d.id, d.pipeline_id, d.kind, was.state AS was, before.status, before.waits, before.rest
 ), ends AS (
     -- The pipeline's status changes if its running deployment was stopped, or
@@ -177,7 +181,7 @@ WITH moved AS (
 )
 INSERT INTO deployments (id, pipeline_id, number, kind, state, tree_id, message, actor, manifest_digest, files, bytes, finished_at)
 SELECT $1, moved.id, moved.last_number, 'release', 'succeeded', $1, $2, $3, $4, $5, $6, now() FROM moved
-RETURNING id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state
+RETURNING id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state, preview_id, trusted
 `
 
 type DeploymentCreateUnpublishedParams struct {
@@ -229,6 +233,8 @@ func (q *Queries) DeploymentCreateUnpublished(ctx context.Context, arg Deploymen
 		&i.FinishedAt,
 		&i.PrunedAt,
 		&i.ReportedState,
+		&i.PreviewID,
+		&i.Trusted,
 	)
 	return i, err
 }
@@ -236,7 +242,7 @@ func (q *Queries) DeploymentCreateUnpublished(ctx context.Context, arg Deploymen
 const deploymentFail = `-- name: DeploymentFail :one
 WITH before AS (
     SELECT p.id, p.status,
-           EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = p.id AND d.state = 'waiting' AND d.id <> $1) AS waits
+           EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = p.id AND d.state = 'waiting' AND d.preview_id IS NULL AND d.id <> $1) AS waits
     FROM pipelines p WHERE p.id = $2 AND p.status IN ('queued', 'deploying') FOR UPDATE OF p
 ), held AS (
     SELECT before.id, before.status, before.waits FROM work w, before
@@ -316,7 +322,7 @@ func (q *Queries) DeploymentFail(ctx context.Context, arg DeploymentFailParams) 
 }
 
 const deploymentGet = `-- name: DeploymentGet :one
-SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state FROM deployments WHERE id = $1
+SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state, preview_id, trusted FROM deployments WHERE id = $1
 `
 
 func (q *Queries) DeploymentGet(ctx context.Context, id uuid.UUID) (Deployment, error) {
@@ -348,12 +354,14 @@ func (q *Queries) DeploymentGet(ctx context.Context, id uuid.UUID) (Deployment, 
 		&i.FinishedAt,
 		&i.PrunedAt,
 		&i.ReportedState,
+		&i.PreviewID,
+		&i.Trusted,
 	)
 	return i, err
 }
 
 const deploymentList = `-- name: DeploymentList :many
-SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state FROM deployments
+SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state, preview_id, trusted FROM deployments
 WHERE pipeline_id = $1 AND ($2::bigint IS NULL OR number < $2)
 ORDER BY number DESC LIMIT $3
 `
@@ -401,6 +409,8 @@ func (q *Queries) DeploymentList(ctx context.Context, arg DeploymentListParams) 
 			&i.FinishedAt,
 			&i.PrunedAt,
 			&i.ReportedState,
+			&i.PreviewID,
+			&i.Trusted,
 		); err != nil {
 			return nil, err
 		}
@@ -413,7 +423,7 @@ func (q *Queries) DeploymentList(ctx context.Context, arg DeploymentListParams) 
 }
 
 const deploymentNextWaiting = `-- name: DeploymentNextWaiting :one
-SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state FROM deployments WHERE pipeline_id = $1 AND state = 'waiting' ORDER BY number LIMIT 1
+SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state, preview_id, trusted FROM deployments WHERE pipeline_id = $1 AND state = 'waiting' AND preview_id IS NULL ORDER BY number LIMIT 1
 `
 
 func (q *Queries) DeploymentNextWaiting(ctx context.Context, pipelineID uuid.UUID) (Deployment, error) {
@@ -445,13 +455,15 @@ func (q *Queries) DeploymentNextWaiting(ctx context.Context, pipelineID uuid.UUI
 		&i.FinishedAt,
 		&i.PrunedAt,
 		&i.ReportedState,
+		&i.PreviewID,
+		&i.Trusted,
 	)
 	return i, err
 }
 
 const deploymentOnItsWay = `-- name: DeploymentOnItsWay :one
-SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state FROM deployments
-WHERE pipeline_id = $1 AND number > $2 AND state IN ('waiting', 'building', 'publishing')
+SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state, preview_id, trusted FROM deployments
+WHERE pipeline_id = $1 AND number > $2 AND state IN ('waiting', 'building', 'publishing') AND preview_id IS NULL
 ORDER BY number DESC LIMIT 1
 `
 
@@ -485,6 +497,8 @@ func (q *Queries) DeploymentOnItsWay(ctx context.Context, pipelineID uuid.UUID, 
 		&i.FinishedAt,
 		&i.PrunedAt,
 		&i.ReportedState,
+		&i.PreviewID,
+		&i.Trusted,
 	)
 	return i, err
 }
@@ -560,9 +574,10 @@ func (q *Queries) DeploymentResequence(ctx context.Context, arg DeploymentResequ
 }
 
 const deploymentRunning = `-- name: DeploymentRunning :one
-SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state FROM deployments WHERE pipeline_id = $1 AND state IN ('building', 'publishing')
+SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state, preview_id, trusted FROM deployments WHERE pipeline_id = $1 AND state IN ('building', 'publishing') AND preview_id IS NULL
 `
 
+// Returns the one that is to go live. The others of the pipeline are previews.
 func (q *Queries) DeploymentRunning(ctx context.Context, pipelineID uuid.UUID) (Deployment, error) {
 	row := q.db.QueryRow(ctx, deploymentRunning, pipelineID)
 	var i Deployment
@@ -592,6 +607,8 @@ func (q *Queries) DeploymentRunning(ctx context.Context, pipelineID uuid.UUID) (
 		&i.FinishedAt,
 		&i.PrunedAt,
 		&i.ReportedState,
+		&i.PreviewID,
+		&i.Trusted,
 	)
 	return i, err
 }
@@ -606,7 +623,7 @@ WITH before AS (
     UPDATE deployments d
     SET state = 'publishing', started_at = now(), sequence = (SELECT p.last_sequence + 1 FROM pipelines p WHERE p.id = d.pipeline_id)
     FROM held WHERE d.pipeline_id = $1 AND d.id = $3 AND d.state = 'waiting'
-    RETURNING d.id, d.pipeline_id, d.number, d.kind, d.state, d.tree_id, d.source_deployment_id, d.commit_sha, d.branch, d.author, d.message, d.actor, d.manifest_digest, d.files, d.bytes, d.expect_live, d.sequence, d.cause, d.created_at, d.started_at, d.sealed_at, d.live_at, d.finished_at, d.pruned_at, d.reported_state
+    RETURNING d.id, d.pipeline_id, d.number, d.kind, d.state, d.tree_id, d.source_deployment_id, d.commit_sha, d.branch, d.author, d.message, d.actor, d.manifest_digest, d.files, d.bytes, d.expect_live, d.sequence, d.cause, d.created_at, d.started_at, d.sealed_at, d.live_at, d.finished_at, d.pruned_at, d.reported_state, d.preview_id, d.trusted
 ), moved AS (
     UPDATE pipelines p
     SET status = 'deploying', version = p.version + 1, last_sequence = p.last_sequence + 1, updated_at = now()
@@ -645,7 +662,7 @@ func (q *Queries) DeploymentStart(ctx context.Context, arg DeploymentStartParams
 
 const deploymentSucceed = `-- name: DeploymentSucceed :one
 WITH before AS (
-    SELECT p.id, EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = p.id AND d.state = 'waiting') AS waits
+    SELECT p.id, EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = p.id AND d.state = 'waiting' AND d.preview_id IS NULL) AS waits
     FROM pipelines p WHERE p.id = $1 AND p.status = 'deploying' FOR UPDATE OF p
 ), held AS (
     SELECT w.subject_id, before.waits FROM work w, before
@@ -776,11 +793,11 @@ WHERE p.id = ANY($1::uuid[])
 UNION ALL
 SELECT d.id, d.pipeline_id, d.number, d.kind, d.state, d.commit_sha, d.branch, d.author, d.message, d.actor, d.created_at, d.started_at, d.live_at, false AS live
 FROM deployments d
-WHERE d.pipeline_id = ANY($1::uuid[]) AND d.state IN ('building', 'publishing')
+WHERE d.pipeline_id = ANY($1::uuid[]) AND d.state IN ('building', 'publishing') AND d.preview_id IS NULL
 UNION ALL
 SELECT d.id, d.pipeline_id, d.number, d.kind, d.state, d.commit_sha, d.branch, d.author, d.message, d.actor, d.created_at, d.started_at, d.live_at, false AS live
 FROM unnest($1::uuid[]) AS o (id) CROSS JOIN LATERAL (
-    SELECT w.id, w.pipeline_id, w.number, w.kind, w.state, w.tree_id, w.source_deployment_id, w.commit_sha, w.branch, w.author, w.message, w.actor, w.manifest_digest, w.files, w.bytes, w.expect_live, w.sequence, w.cause, w.created_at, w.started_at, w.sealed_at, w.live_at, w.finished_at, w.pruned_at, w.reported_state FROM deployments w WHERE w.pipeline_id = o.id AND w.state = 'waiting' ORDER BY w.number LIMIT 1
+    SELECT w.id, w.pipeline_id, w.number, w.kind, w.state, w.tree_id, w.source_deployment_id, w.commit_sha, w.branch, w.author, w.message, w.actor, w.manifest_digest, w.files, w.bytes, w.expect_live, w.sequence, w.cause, w.created_at, w.started_at, w.sealed_at, w.live_at, w.finished_at, w.pruned_at, w.reported_state, w.preview_id, w.trusted FROM deployments w WHERE w.pipeline_id = o.id AND w.state = 'waiting' AND w.preview_id IS NULL ORDER BY w.number LIMIT 1
 ) d
 ORDER BY pipeline_id, number
 `
@@ -846,7 +863,16 @@ WITH kept AS (
     WHERE d.pipeline_id = $1
       AND (d.id = p.live_deployment_id OR d.state IN ('waiting', 'building', 'publishing'))
     UNION
+    SELECT d.tree_id FROM previews v JOIN deployments d ON d.id = v.live_deployment_id
+    WHERE v.pipeline_id = $1 AND v.closed_at IS NULL
+    UNION
+    -- A promoted preview's tree is one of the site's own.
     (SELECT d.tree_id FROM deployments d
+     WHERE d.pipeline_id = $1 AND d.state = 'succeeded' AND d.pruned_at IS NULL AND d.preview_id IS NULL
+       AND (d.tree_id = d.id OR EXISTS (SELECT 1 FROM deployments o WHERE o.id = d.tree_id AND o.preview_id IS NOT NULL))
+     ORDER BY d.number DESC LIMIT $2)
+    UNION
+    (SELECT d.tree_id FROM deployments d JOIN previews v ON v.id = d.preview_id AND v.closed_at IS NULL
      WHERE d.pipeline_id = $1 AND d.state = 'succeeded' AND d.pruned_at IS NULL AND d.tree_id = d.id
      ORDER BY d.number DESC LIMIT $2)
 ), given_up AS (
@@ -854,32 +880,37 @@ WITH kept AS (
     SET pruned_at = now()
     WHERE d.pipeline_id = $1 AND d.pruned_at IS NULL AND d.state NOT IN ('waiting', 'building', 'publishing')
       AND d.tree_id NOT IN (SELECT kept.tree_id FROM kept)
-    RETURNING d.tree_id
+    RETURNING d.tree_id, d.number
 )
-SELECT given_up.tree_id FROM given_up
+SELECT given_up.tree_id, given_up.number FROM given_up
 UNION
-SELECT d.tree_id FROM deployments d
+SELECT d.tree_id, d.number FROM deployments d
 WHERE d.pipeline_id = $1 AND d.pruned_at > now() - interval '1 day'
   AND d.tree_id NOT IN (SELECT kept.tree_id FROM kept)
 `
 
+type DeploymentsPruneRow struct {
+	TreeID uuid.UUID
+	Number int64
+}
+
 // Gives up the trees that retention does not keep. Retention keeps the live
-// one, those of running deployments, and the newest ones. The rows stay.
-// Returns the trees that were given up within a day, so that a failed
-// removal can be repeated.
-func (q *Queries) DeploymentsPrune(ctx context.Context, pipelineID uuid.UUID, keepNewest int32) ([]uuid.UUID, error) {
+// one, those of running deployments, those that open previews show, and the
+// newest ones, of previews those of open ones. The rows stay. Returns what was
+// given up within a day, so that a failed removal can be repeated.
+func (q *Queries) DeploymentsPrune(ctx context.Context, pipelineID uuid.UUID, keepNewest int32) ([]DeploymentsPruneRow, error) {
 	rows, err := q.db.Query(ctx, deploymentsPrune, pipelineID, keepNewest)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []uuid.UUID{}
+	items := []DeploymentsPruneRow{}
 	for rows.Next() {
-		var tree_id uuid.UUID
-		if err := rows.Scan(&tree_id); err != nil {
+		var i DeploymentsPruneRow
+		if err := rows.Scan(&i.TreeID, &i.Number); err != nil {
 			return nil, err
 		}
-		items = append(items, tree_id)
+		items = append(items, i)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
@@ -888,7 +919,7 @@ func (q *Queries) DeploymentsPrune(ctx context.Context, pipelineID uuid.UUID, ke
 }
 
 const deploymentsUnpublished = `-- name: DeploymentsUnpublished :many
-SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state FROM deployments
+SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state, preview_id, trusted FROM deployments
 WHERE pipeline_id = $1 AND kind = 'automated' AND state IN ('waiting', 'building') ORDER BY number DESC
 `
 
@@ -929,6 +960,8 @@ func (q *Queries) DeploymentsUnpublished(ctx context.Context, pipelineID uuid.UU
 			&i.FinishedAt,
 			&i.PrunedAt,
 			&i.ReportedState,
+			&i.PreviewID,
+			&i.Trusted,
 		); err != nil {
 			return nil, err
 		}

@@ -20,6 +20,7 @@ type Access struct {
 	Applied    int64
 	ChangedAt  time.Time
 	AppliedAt  *time.Time
+	PreviewKey []byte
 }
 
 type AccessPassword struct {
@@ -77,6 +78,29 @@ type BuildLog struct {
 	Bytes        []byte
 }
 
+type CustomDomain struct {
+	Host        string
+	PipelineID  uuid.UUID
+	State       troy.DomainState
+	Reason      string
+	Redirect    string
+	Main        bool
+	Report      []byte
+	Certificate string
+	NotAfter    *time.Time
+	NextTry     *time.Time
+	DetachFrom  []string
+	Checks      int32
+	CreatedAt   time.Time
+	CreatedBy   string
+	Since       time.Time
+	RequestedAt time.Time
+	CheckedAt   *time.Time
+	NextCheckAt time.Time
+	ActiveAt    *time.Time
+	RemovedAt   *time.Time
+}
+
 type Day struct {
 	Day        time.Time
 	Succeeded  int64
@@ -124,6 +148,8 @@ type Deployment struct {
 	FinishedAt         *time.Time
 	PrunedAt           *time.Time
 	ReportedState      *string
+	PreviewID          *uuid.UUID
+	Trusted            bool
 }
 
 type Domain struct {
@@ -162,6 +188,12 @@ type Installation struct {
 	State       string
 	Credentials []byte
 	ChangedAt   time.Time
+}
+
+type LogFile struct {
+	Key       string
+	Problem   string
+	ExpiresAt time.Time
 }
 
 type Pause struct {
@@ -207,6 +239,73 @@ type Pipeline struct {
 	DeleteAskedBy      string
 	RestoreStatus      string
 	RestoreCause       string
+}
+
+type Preview struct {
+	ID               uuid.UUID
+	PipelineID       uuid.UUID
+	Kind             troy.PreviewKind
+	Source           string
+	Label            string
+	RepositoryID     *string
+	Number           *int64
+	Branch           string
+	Title            string
+	Author           string
+	Url              string
+	HeadCommit       *string
+	Trusted          bool
+	ApprovedCommit   *string
+	ApprovedBy       string
+	LiveDeploymentID *uuid.UUID
+	Pinned           bool
+	CreatedBy        string
+	CreatedAt        time.Time
+	UpdatedAt        time.Time
+	PushedAt         time.Time
+	ExpiresAt        time.Time
+	ClosedAt         *time.Time
+	ClosedBy         string
+	ClosedCause      string
+	RemovedAt        *time.Time
+	RetractedAt      *time.Time
+	Commented        bool
+}
+
+type PullRequest struct {
+	ID             uuid.UUID
+	PipelineID     uuid.UUID
+	RepositoryID   string
+	Number         int64
+	Title          string
+	Url            string
+	Head           string
+	HeadCommit     string
+	HeadRepository string
+	HeadFullName   string
+	Base           string
+	Draft          bool
+	Open           bool
+	AuthorID       string
+	Author         string
+	ChangedAt      time.Time
+	HeadAt         time.Time
+	Version        int64
+	Build          bool
+	Wanted         bool
+	Decision       string
+	CreatedAt      time.Time
+	UpdatedAt      time.Time
+}
+
+type PullRequestCommand struct {
+	ID            uuid.UUID
+	PullRequestID uuid.UUID
+	AuthorID      string
+	Author        string
+	CommitSha     string
+	WrittenAt     time.Time
+	CreatedAt     time.Time
 }
 
 type Purge struct {
@@ -307,15 +406,38 @@ type Thumbnail struct {
 }
 
 type Token struct {
-	ID         uuid.UUID
-	Name       string
-	Role       string
-	Hash       []byte
-	Pipelines  []uuid.UUID
-	CreatedAt  time.Time
-	ExpiresAt  *time.Time
-	CreatedBy  string
-	LastUsedAt *time.Time
+	ID           uuid.UUID
+	Name         string
+	Role         string
+	Hash         []byte
+	Pipelines    []uuid.UUID
+	CreatedAt    time.Time
+	ExpiresAt    *time.Time
+	CreatedBy    string
+	LastUsedAt   *time.Time
+	TrustID      *uuid.UUID
+	PreviewsOnly bool
+}
+
+type Traffic struct {
+	PipelineID uuid.UUID
+	Day        time.Time
+	Report     []byte
+}
+
+type Trust struct {
+	ID           uuid.UUID
+	PipelineID   uuid.UUID
+	Provider     string
+	Issuer       string
+	RepositoryID string
+	OwnerID      string
+	Ref          string
+	Environment  string
+	Workflow     string
+	PreviewsOnly bool
+	CreatedAt    time.Time
+	CreatedBy    string
 }
 
 type User struct {
@@ -331,6 +453,15 @@ type User struct {
 type Variable struct {
 	PipelineID uuid.UUID
 	Name       string
+	Value      []byte
+	Secret     bool
+	ChangedAt  time.Time
+}
+
+type VariablesByContext struct {
+	PipelineID uuid.UUID
+	Name       string
+	Context    string
 	Value      []byte
 	Secret     bool
 	ChangedAt  time.Time

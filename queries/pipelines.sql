@@ -29,9 +29,6 @@ ORDER BY id DESC LIMIT @page_limit;
 -- name: PipelineHost :one
 SELECT host FROM domains WHERE pipeline_id = @pipeline_id AND kind = 'site';
 
--- name: PipelineHosts :many
-SELECT pipeline_id, host FROM domains WHERE pipeline_id = ANY(@pipeline_ids::uuid[]) AND kind = 'site';
-
 -- name: PipelineLocks :batchone
 -- Locks a pipeline for the rest of the transaction. Later statements see
 -- everything that was committed before the lock was acquired.
@@ -138,7 +135,7 @@ WHERE p.id = @id
 -- Moves a pipeline from Provisioning to Ready for Deployment, and on to
 -- Queued if a deployment waits.
 WITH before AS (
-    SELECT p.id, EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = p.id AND d.state = 'waiting') AS waits
+    SELECT p.id, EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = p.id AND d.state = 'waiting' AND d.preview_id IS NULL) AS waits
     FROM pipelines p WHERE p.id = @id AND p.status = 'provisioning' FOR UPDATE OF p
 ), held AS (
     SELECT w.subject_id, before.waits FROM work w, before
@@ -221,7 +218,7 @@ WITH before AS (
     RETURNING d.id, d.kind, was.state AS was, moved.delete_due_at IS NOT NULL AS undoable
 ), unasked AS (
     DELETE FROM work w USING cancelled
-    WHERE w.subject_id = cancelled.id AND w.kind LIKE 'deployment:%' AND (w.kind = 'deployment:build' OR NOT cancelled.undoable)
+    WHERE w.subject_id = cancelled.id AND (w.kind LIKE 'deployment:%' AND (w.kind = 'deployment:build' OR NOT cancelled.undoable) OR w.kind LIKE 'preview:%')
 ), stopped AS (
     -- Stops its build, wherever it runs, and removes the build's files. Without
     -- a grace period, teardown does that.
@@ -359,7 +356,8 @@ SELECT id FROM moved;
 -- name: PipelineMarkDeleted :one
 -- Moves a pipeline from Deleting to Deleted: the row is deleted, the events
 -- stay. Uploads that were running can still end later, so retention checks
--- once more after they have expired.
+-- once more after they have expired. Work that another worker holds stays: its
+-- worker finds no pipeline and ends it.
 WITH before AS (
     SELECT p.id, p.slug, p.version FROM pipelines p WHERE p.id = @id AND p.status = 'deleting' FOR UPDATE
 ), held AS (
@@ -369,7 +367,8 @@ WITH before AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT held.id, held.version + 1, held.slug, 'deleting', 'deleted', @cause, @actor FROM held
 ), done AS (
-    DELETE FROM work w USING held WHERE w.subject_id = held.id AND w.kind <> 'retention'
+    DELETE FROM work w USING held
+    WHERE w.subject_id = held.id AND w.kind <> 'retention' AND (w.kind = 'pipeline:teardown' OR w.lease_until IS NULL OR w.lease_until <= now())
 ), later AS (
     INSERT INTO work (kind, subject_id, due_at)
     SELECT 'retention', held.id, now() + make_interval(secs => @look_again_seconds::float8) FROM held

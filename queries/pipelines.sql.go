@@ -13,7 +13,7 @@ import (
 )
 
 const deploymentsCancelledAt = `-- name: DeploymentsCancelledAt :many
-SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state FROM deployments
+SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state, preview_id, trusted FROM deployments
 WHERE pipeline_id = $1 AND state = 'cancelled' AND finished_at = $2::timestamptz
 ORDER BY number LIMIT 1000
 `
@@ -55,6 +55,8 @@ func (q *Queries) DeploymentsCancelledAt(ctx context.Context, pipelineID uuid.UU
 			&i.FinishedAt,
 			&i.PrunedAt,
 			&i.ReportedState,
+			&i.PreviewID,
+			&i.Trusted,
 		); err != nil {
 			return nil, err
 		}
@@ -451,35 +453,6 @@ func (q *Queries) PipelineHost(ctx context.Context, pipelineID uuid.UUID) (strin
 	return host, err
 }
 
-const pipelineHosts = `-- name: PipelineHosts :many
-SELECT pipeline_id, host FROM domains WHERE pipeline_id = ANY($1::uuid[]) AND kind = 'site'
-`
-
-type PipelineHostsRow struct {
-	PipelineID uuid.UUID
-	Host       string
-}
-
-func (q *Queries) PipelineHosts(ctx context.Context, pipelineIds []uuid.UUID) ([]PipelineHostsRow, error) {
-	rows, err := q.db.Query(ctx, pipelineHosts, pipelineIds)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []PipelineHostsRow{}
-	for rows.Next() {
-		var i PipelineHostsRow
-		if err := rows.Scan(&i.PipelineID, &i.Host); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const pipelineList = `-- name: PipelineList :many
 SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace, delete_due_at, delete_asked_at, delete_asked_by, restore_status, restore_cause FROM pipelines WHERE id < $1::uuid ORDER BY id DESC LIMIT $2
 `
@@ -693,7 +666,8 @@ WITH before AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT held.id, held.version + 1, held.slug, 'deleting', 'deleted', $3, $4 FROM held
 ), done AS (
-    DELETE FROM work w USING held WHERE w.subject_id = held.id AND w.kind <> 'retention'
+    DELETE FROM work w USING held
+    WHERE w.subject_id = held.id AND w.kind <> 'retention' AND (w.kind = 'pipeline:teardown' OR w.lease_until IS NULL OR w.lease_until <= now())
 ), later AS (
     INSERT INTO work (kind, subject_id, due_at)
     SELECT 'retention', held.id, now() + make_interval(secs => $5::float8) FROM held
@@ -716,7 +690,8 @@ type PipelineMarkDeletedParams struct {
 
 // Moves a pipeline from Deleting to Deleted: the row is deleted, the events
 // stay. Uploads that were running can still end later, so retention checks
-// once more after they have expired.
+// once more after they have expired. Work that another worker holds stays: its
+// worker finds no pipeline and ends it.
 func (q *Queries) PipelineMarkDeleted(ctx context.Context, arg PipelineMarkDeletedParams) (uuid.UUID, error) {
 	row := q.db.QueryRow(ctx, pipelineMarkDeleted,
 		arg.ID,
@@ -818,7 +793,7 @@ func (q *Queries) PipelineMarkProvisioning(ctx context.Context, arg PipelineMark
 
 const pipelineMarkReady = `-- name: PipelineMarkReady :one
 WITH before AS (
-    SELECT p.id, EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = p.id AND d.state = 'waiting') AS waits
+    SELECT p.id, EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = p.id AND d.state = 'waiting' AND d.preview_id IS NULL) AS waits
     FROM pipelines p WHERE p.id = $1 AND p.status = 'provisioning' FOR UPDATE OF p
 ), held AS (
     SELECT w.subject_id, before.waits FROM work w, before
@@ -1045,7 +1020,7 @@ WITH before AS (
     RETURNING d.id, d.kind, was.state AS was, moved.delete_due_at IS NOT NULL AS undoable
 ), unasked AS (
     DELETE FROM work w USING cancelled
-    WHERE w.subject_id = cancelled.id AND w.kind LIKE 'deployment:%' AND (w.kind = 'deployment:build' OR NOT cancelled.undoable)
+    WHERE w.subject_id = cancelled.id AND (w.kind LIKE 'deployment:%' AND (w.kind = 'deployment:build' OR NOT cancelled.undoable) OR w.kind LIKE 'preview:%')
 ), stopped AS (
     -- Stops its build, wherever it runs, and removes the build's files. Without
     -- a grace period, teardown does that.

@@ -310,6 +310,8 @@ func installation(t *testing.T, db *pgxpool.Pool) {
 		`INSERT INTO deliveries (source, id, type, received_at, body_sha256) SELECT 'github', i::text, 'push', now() - i * interval '1 minute', decode(md5(i::text), 'hex') FROM generate_series(1, 20000) i`,
 		`INSERT INTO deliveries (source, id, type, received_at) SELECT 'sns', i::text, 'Notification', now() - i * interval '1 minute' FROM generate_series(1, 10000) i`,
 		`INSERT INTO tokens (id, name, role, hash, created_at) SELECT gen_random_uuid(), 'token ' || i, 'deployer', decode(md5(i::text), 'hex'), now() - i * interval '1 minute' FROM generate_series(1, 10000) i`,
+		`INSERT INTO trusts (id, pipeline_id, provider, issuer, repository_id, owner_id, created_by) SELECT gen_random_uuid(), id, 'github', 'https://issuer.example.com', slug, '1', 'test' FROM pipelines`,
+		`INSERT INTO tokens (id, name, role, hash, expires_at, trust_id) SELECT gen_random_uuid(), 'run', 'deployer', decode(md5(id::text), 'hex'), now() + random() * interval '15 minutes', id FROM trusts`,
 		`INSERT INTO sessions (hash, token_id, created_at, expires_at) SELECT decode(md5(id::text || n), 'hex'), id, created_at, created_at + interval '30 days' FROM tokens, generate_series(1, 3) n`,
 		`INSERT INTO users (token_id, issuer, subject) SELECT id, 'https://issuer.example.com', id::text FROM tokens WHERE random() < 0.6`,
 		`INSERT INTO sign_ins (hash, expires_at) SELECT decode(md5(id::text), 'hex'), now() + interval '10 minutes' FROM tokens`,
@@ -319,12 +321,28 @@ func installation(t *testing.T, db *pgxpool.Pool) {
 			SELECT decode(md5(i::text), 'hex'), 'bitbucket', 'test', now() - i * interval '1 minute', i::text, now() FROM generate_series(1, 10000) i`,
 		`INSERT INTO repositories (provider, id, full_name, installation_id) SELECT 'github', i::text, 'team/repo' || i, (i / 5)::text FROM generate_series(1, 10000) i`,
 		`INSERT INTO variables (pipeline_id, name, value) SELECT id, 'NAME_' || n, 'sealed' FROM pipelines, generate_series(1, 2) n`,
+		`INSERT INTO variables_by_context (pipeline_id, name, context, value, secret) SELECT id, 'NAME_' || n, 'preview', 'sealed', true FROM pipelines, generate_series(1, 2) n`,
 		`INSERT INTO purges (pipeline_id, path, actor, done_at) SELECT id, 'a/' || n, 'test', now() FROM pipelines, generate_series(1, 2) n`,
 		`INSERT INTO access (pipeline_id, salt, applied) SELECT id, 'salt', CASE WHEN random() < 0.99 THEN 1 ELSE 0 END FROM pipelines`,
 		`INSERT INTO access_passwords (pipeline_id, name, id, secret) SELECT pipeline_id, 'name-' || n, gen_random_uuid(), 'sealed' FROM access, generate_series(1, 2) n`,
+		`INSERT INTO custom_domains (host, pipeline_id, main, created_by, next_check_at) SELECT 'www' || n || '.' || slug || '.example.org', id, n = 1, 'test', now() + interval '1 hour' FROM pipelines, generate_series(1, 2) n`,
 		`INSERT INTO thumbnails (pipeline_id, deployment_id, image, version) SELECT id, live_deployment_id, 'image', slug FROM pipelines WHERE live_deployment_id IS NOT NULL`,
 		`INSERT INTO skips (id, pipeline_id, commit_sha, reason, created_at) SELECT gen_random_uuid(), id, 'c', 'r', updated_at FROM pipelines`,
 		`INSERT INTO site_rules (tree_id, pipeline_id) SELECT id, pipeline_id FROM deployments WHERE tree_id = id`,
+		`UPDATE pipelines SET distribution_id = 'E' || md5(id::text)`,
+		`INSERT INTO traffic (pipeline_id, day) SELECT id, current_date - n FROM pipelines, generate_series(1, 3) n`,
+		`INSERT INTO log_files (key, expires_at) SELECT 'troy/E1/' || i, now() + i * interval '1 minute' FROM generate_series(1, 20000) i`,
+		`INSERT INTO previews (id, pipeline_id, kind, source, label, repository_id, number, created_by, pushed_at, expires_at, closed_at, removed_at, retracted_at)
+			SELECT gen_random_uuid(), id, 'pull_request', repository_id || '#' || n, 'pr-' || n, repository_id, n, 'test', updated_at, now() + n * interval '1 day',
+				CASE WHEN n = 2 THEN now() END, CASE WHEN n = 2 THEN now() END, CASE WHEN n = 2 THEN now() END FROM pipelines, generate_series(1, 2) n`,
+		`INSERT INTO deployments (id, pipeline_id, number, kind, state, tree_id, actor, created_at, sealed_at, finished_at, preview_id)
+			SELECT d, pipeline_id, 5 + number, 'preview', state, d, 'test', pushed_at, pushed_at, CASE WHEN state = 'succeeded' THEN pushed_at END, id
+			FROM (SELECT gen_random_uuid() AS d, CASE WHEN number = 1 AND label || source LIKE '%7#1' THEN 'waiting' ELSE 'succeeded' END AS state, v.* FROM previews v) made`,
+		`INSERT INTO pull_requests (id, pipeline_id, repository_id, number, title, url, head, head_commit, head_repository, head_full_name, base, draft, open,
+				author_id, author, changed_at, head_at, build, wanted, decision, updated_at)
+			SELECT gen_random_uuid(), pipeline_id, repository_id, number, '', '', 'topic', 'c', '1', 'team/blog', 'main', false, number = 1,
+				'1', 'ada', pushed_at, pushed_at, source LIKE '%77#1', true, '', pushed_at FROM previews`,
+		`INSERT INTO pull_request_commands (id, pull_request_id, author_id, author, commit_sha, written_at) SELECT gen_random_uuid(), id, '1', 'ada', '', now() FROM pull_requests`,
 		"VACUUM ANALYZE",
 	} {
 		if _, err := db.Exec(t.Context(), sql); err != nil {

@@ -45,6 +45,6 @@ WHERE purges.pipeline_id = @pipeline_id AND purges.done_at IS NULL AND purges.re
 UPDATE pipelines p
 SET last_sequence = p.last_sequence + 1
 WHERE p.id = @id AND p.live_deployment_id = @live
-  AND NOT EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = p.id AND d.state = 'publishing')
+  AND NOT EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = p.id AND d.state = 'publishing' AND d.preview_id IS NULL)
   AND EXISTS (SELECT 1 FROM work w WHERE w.kind = 'purge' AND w.subject_id = p.id AND w.epoch = @epoch)
 RETURNING p.last_sequence;

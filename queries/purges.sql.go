@@ -72,7 +72,7 @@ const purgeNextSequence = `-- name: PurgeNextSequence :one
 UPDATE pipelines p
 SET last_sequence = p.last_sequence + 1
 WHERE p.id = $1 AND p.live_deployment_id = $2
-  AND NOT EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = p.id AND d.state = 'publishing')
+  AND NOT EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = p.id AND d.state = 'publishing' AND d.preview_id IS NULL)
   AND EXISTS (SELECT 1 FROM work w WHERE w.kind = 'purge' AND w.subject_id = p.id AND w.epoch = $3)
 RETURNING p.last_sequence
 `

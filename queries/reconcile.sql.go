@@ -71,11 +71,11 @@ WITH ended AS (
         finished_at = now(), cause = 'its pipeline went on without it'
     FROM pipelines p
     WHERE p.id = $1 AND d.pipeline_id = p.id
-      AND (d.state IN ('building', 'publishing') AND p.status <> 'deploying'
+      AND (d.state IN ('building', 'publishing') AND d.preview_id IS NULL AND p.status <> 'deploying'
            OR d.state = 'waiting' AND p.status IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete'))
     RETURNING d.id, d.kind
 ), unasked AS (
-    DELETE FROM work w USING ended WHERE w.subject_id = ended.id AND w.kind = 'deployment:build'
+    DELETE FROM work w USING ended WHERE w.subject_id = ended.id AND w.kind IN ('deployment:build', 'preview:build', 'preview:publish')
 ), told AS (
     INSERT INTO work (kind, subject_id) SELECT 'forge:report', ended.id FROM ended WHERE ended.kind = 'automated'
     ON CONFLICT (kind, subject_id) DO UPDATE
@@ -110,8 +110,8 @@ func (q *Queries) DeploymentsAbandon(ctx context.Context, pipelineID uuid.UUID) 
 const pipelineMend = `-- name: PipelineMend :one
 WITH before AS (
     SELECT p.id, p.status,
-           EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = p.id AND d.state = 'waiting') AS waits,
-           EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = p.id AND d.state IN ('building', 'publishing')) AS runs,
+           EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = p.id AND d.state = 'waiting' AND d.preview_id IS NULL) AS waits,
+           EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = p.id AND d.state IN ('building', 'publishing') AND d.preview_id IS NULL) AS runs,
            CASE WHEN p.live_deployment_id IS NULL THEN 'ready_for_deployment' ELSE 'deployed' END AS rest
     FROM pipelines p
     WHERE p.id = $1 AND p.status IN ('ready_for_deployment', 'queued', 'deploying', 'deployed', 'failed_to_deploy') FOR UPDATE OF p
@@ -152,21 +152,23 @@ func (q *Queries) PipelineMend(ctx context.Context, arg PipelineMendParams) (uui
 
 const pipelinesAstray = `-- name: PipelinesAstray :many
 SELECT p.id FROM deployments d JOIN pipelines p ON p.id = d.pipeline_id
-WHERE d.state IN ('building', 'publishing') AND p.status <> 'deploying'
+WHERE d.state IN ('building', 'publishing') AND d.preview_id IS NULL AND p.status <> 'deploying'
 UNION
-SELECT p.id FROM deployments d JOIN pipelines p ON p.id = d.pipeline_id
-WHERE d.state = 'waiting' AND p.status NOT IN ('pre_provisioned', 'provision_request', 'provisioning', 'failed_to_provision', 'queued', 'deploying')
+SELECT d.pipeline_id FROM deployments d
+WHERE d.state = 'waiting' AND d.preview_id IS NULL
+  AND (SELECT p.status FROM pipelines p WHERE p.id = d.pipeline_id) NOT IN ('pre_provisioned', 'provision_request', 'provisioning', 'failed_to_provision', 'queued', 'deploying')
 UNION
 SELECT p.id FROM pipelines p
 WHERE p.status IN ('queued', 'deploying')
-  AND NOT EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = p.id AND d.state = 'waiting' AND p.status = 'queued')
-  AND NOT EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = p.id AND d.state IN ('building', 'publishing') AND p.status = 'deploying')
+  AND NOT EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = p.id AND d.state = 'waiting' AND d.preview_id IS NULL AND p.status = 'queued')
+  AND NOT EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = p.id AND d.state IN ('building', 'publishing') AND d.preview_id IS NULL AND p.status = 'deploying')
 LIMIT 500
 `
 
 // Returns the pipelines whose status contradicts their deployments: one
 // that has ended or is at rest while a deployment runs or waits for it, and
 // one that is Queued or Deploying without a deployment.
+// Not joined: for many that wait, Postgres would read all pipelines.
 func (q *Queries) PipelinesAstray(ctx context.Context) ([]uuid.UUID, error) {
 	rows, err := q.db.Query(ctx, pipelinesAstray)
 	if err != nil {
@@ -200,17 +202,17 @@ WITH unfinished AS (
     UNION ALL
     SELECT 'pipeline:deploy', u.id, u.id, u.status, '{}'
     FROM unfinished u
-    WHERE u.status = 'queued' AND EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = u.id AND d.state = 'waiting')
+    WHERE u.status = 'queued' AND EXISTS (SELECT 1 FROM deployments d WHERE d.pipeline_id = u.id AND d.state = 'waiting' AND d.preview_id IS NULL)
       AND NOT EXISTS (
         SELECT 1 FROM deployments d JOIN work w ON w.subject_id = d.id AND w.kind = 'deployment:build'
         WHERE d.pipeline_id = u.id AND d.state = 'waiting')
     UNION ALL
     SELECT 'pipeline:deploy', u.id, u.id, d.state, '{}'
-    FROM unfinished u JOIN deployments d ON d.pipeline_id = u.id AND d.state = 'publishing'
+    FROM unfinished u JOIN deployments d ON d.pipeline_id = u.id AND d.state = 'publishing' AND d.preview_id IS NULL
     WHERE u.status = 'deploying'
     UNION ALL
     SELECT 'deployment:build', d.id, u.id, d.state, '{deployment:poll-build}'
-    FROM unfinished u JOIN deployments d ON d.pipeline_id = u.id AND d.state = 'building'
+    FROM unfinished u JOIN deployments d ON d.pipeline_id = u.id AND d.state = 'building' AND d.preview_id IS NULL
     WHERE u.status = 'deploying'
     UNION ALL
     SELECT 'pipeline:teardown-start', u.id, u.id, u.status, '{pipeline:poll-distro-disabled}'
@@ -218,6 +220,42 @@ WITH unfinished AS (
     UNION ALL
     SELECT 'pipeline:teardown', u.id, u.id, u.status, '{}'
     FROM unfinished u WHERE u.status = 'deleting'
+    UNION ALL
+    SELECT CASE WHEN d.state = 'building' OR d.state = 'waiting' AND d.manifest_digest IS NULL THEN 'preview:build' ELSE 'preview:publish' END,
+           d.id, d.pipeline_id, d.state, CASE WHEN d.state = 'building' THEN '{deployment:poll-build}' ELSE '{}' END::text[]
+    FROM (
+        -- By the kind, so that Postgres does not read the index of all previews.
+        SELECT w.id, w.pipeline_id, w.number, w.kind, w.state, w.tree_id, w.source_deployment_id, w.commit_sha, w.branch, w.author, w.message, w.actor, w.manifest_digest, w.files, w.bytes, w.expect_live, w.sequence, w.cause, w.created_at, w.started_at, w.sealed_at, w.live_at, w.finished_at, w.pruned_at, w.reported_state, w.preview_id, w.trusted FROM deployments w WHERE w.state = 'waiting' AND w.kind = 'preview'
+        UNION ALL
+        SELECT r.id, r.pipeline_id, r.number, r.kind, r.state, r.tree_id, r.source_deployment_id, r.commit_sha, r.branch, r.author, r.message, r.actor, r.manifest_digest, r.files, r.bytes, r.expect_live, r.sequence, r.cause, r.created_at, r.started_at, r.sealed_at, r.live_at, r.finished_at, r.pruned_at, r.reported_state, r.preview_id, r.trusted FROM deployments r WHERE r.state IN ('building', 'publishing') AND r.preview_id IS NOT NULL
+    ) d
+    WHERE coalesce(d.started_at, d.created_at) <= now() - make_interval(secs => $1)
+      AND ($2::uuid IS NULL OR d.pipeline_id = $2)
+      AND (SELECT p.status FROM pipelines p WHERE p.id = d.pipeline_id AND p.distribution_id IS NOT NULL) NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete')
+    UNION ALL
+    SELECT 'preview:remove', v.id, v.pipeline_id, 'closed', '{}'
+    FROM previews v
+    WHERE v.closed_at IS NOT NULL AND v.removed_at IS NULL AND v.closed_at <= now() - make_interval(secs => $1)
+      AND (SELECT p.status FROM pipelines p WHERE p.id = v.pipeline_id) NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete')
+      AND ($2::uuid IS NULL OR v.pipeline_id = $2)
+    UNION ALL
+    SELECT DISTINCT 'preview:report', d.preview_id, d.pipeline_id, 'unreported deployment', '{}'::text[]
+    FROM deployments d
+    WHERE d.preview_id IS NOT NULL AND d.state <> 'publishing' AND d.commit_sha IS NOT NULL AND d.reported_state IS NOT NULL
+      AND nullif(d.state, d.reported_state) = d.state
+      AND coalesce(d.finished_at, d.started_at, d.created_at) <= now() - make_interval(secs => $3::float8)
+      AND ($2::uuid IS NULL OR d.pipeline_id = $2)
+    UNION ALL
+    SELECT 'preview:report', v.id, v.pipeline_id, 'closed preview with reports', '{}'
+    FROM previews v
+    WHERE v.closed_at IS NOT NULL AND v.retracted_at IS NULL
+      AND v.closed_at <= now() - make_interval(secs => $3::float8)
+      AND ($2::uuid IS NULL OR v.pipeline_id = $2)
+    UNION ALL
+    SELECT 'forge:pull-request', r.id, r.pipeline_id, 'pull request without a decision', '{}'
+    FROM pull_requests r
+    WHERE r.build AND r.decision = '' AND r.updated_at <= now() - make_interval(secs => $3::float8)
+      AND ($2::uuid IS NULL OR r.pipeline_id = $2)
     UNION ALL
     -- The files of an ended build still have to be removed. Teardown removes
     -- those of all builds of a pipeline.
@@ -258,6 +296,17 @@ WITH unfinished AS (
           NOT IN ('failed_to_provision', 'deleting', 'failed_to_delete')
       AND a.applied < a.generation AND a.changed_at <= now() - make_interval(secs => $1)
       AND ($2::uuid IS NULL OR a.pipeline_id = $2)
+    UNION ALL
+    SELECT DISTINCT 'domain:check', m.pipeline_id, m.pipeline_id, 'custom domain to check', '{}'::text[]
+    FROM (
+        (SELECT c.pipeline_id FROM custom_domains c
+         WHERE $2::uuid IS NULL AND c.next_check_at <= now() - make_interval(secs => $1)
+         ORDER BY c.next_check_at LIMIT 500)
+        UNION ALL
+        SELECT c.pipeline_id FROM custom_domains c
+        WHERE c.pipeline_id = $2 AND c.next_check_at <= now() - make_interval(secs => $1)
+    ) m
+    WHERE (SELECT p.status FROM pipelines p WHERE p.id = m.pipeline_id) NOT IN ('deleting', 'failed_to_delete')
 )
 SELECT wanted.kind, wanted.subject_id, wanted.pipeline_id, wanted.state
 FROM wanted

@@ -29,14 +29,27 @@ WITH password AS (
       AND (i.provider, i.id) > (CASE WHEN $1 = 'installation' THEN split_part($2, '/', 1) ELSE '' END,
                                 CASE WHEN $1 = 'installation' THEN substr($2, strpos($2, '/') + 1) ELSE '' END)
     ORDER BY i.provider, i.id LIMIT 200
+), preview AS (
+    SELECT 'preview_key'::text AS kind, a.pipeline_id::text AS id, 'key'::text AS name, a.preview_key AS sealed
+    FROM access a
+    WHERE a.preview_key IS NOT NULL AND $1 <= 'preview_key'
+      AND a.pipeline_id > CASE WHEN $1 = 'preview_key' THEN CAST($2::text AS uuid) ELSE '00000000-0000-0000-0000-000000000000' END
+    ORDER BY a.pipeline_id LIMIT 200
 ), variable AS (
     SELECT 'variable'::text AS kind, v.pipeline_id::text AS id, v.name, v.value AS sealed
     FROM variables v
-    WHERE (v.pipeline_id, v.name) > (CASE WHEN $1 = 'variable' THEN $2::uuid ELSE '00000000-0000-0000-0000-000000000000' END,
+    WHERE $1 <> 'variable_in_context' AND (v.pipeline_id, v.name) > (CASE WHEN $1 = 'variable' THEN $2::uuid ELSE '00000000-0000-0000-0000-000000000000' END,
                                      CASE WHEN $1 = 'variable' THEN $3::text ELSE '' END)
     ORDER BY v.pipeline_id, v.name LIMIT 200
+), contextual AS (
+    SELECT 'variable_in_context'::text AS kind, c.pipeline_id::text AS id, c.name || '@' || c.context AS name, c.value AS sealed
+    FROM variables_by_context c
+    WHERE (c.pipeline_id, c.name, c.context) > (CASE WHEN $1 = 'variable_in_context' THEN $2::uuid ELSE '00000000-0000-0000-0000-000000000000' END,
+                                                CASE WHEN $1 = 'variable_in_context' THEN split_part($3, '@', 1) ELSE '' END,
+                                                CASE WHEN $1 = 'variable_in_context' THEN substr($3, strpos($3, '@') + 1) ELSE '' END)
+    ORDER BY c.pipeline_id, c.name, c.context LIMIT 200
 )
-SELECT kind, id, name, sealed FROM password UNION ALL SELECT kind, id, name, sealed FROM app UNION ALL SELECT kind, id, name, sealed FROM installation UNION ALL SELECT kind, id, name, sealed FROM variable LIMIT 200
+SELECT kind, id, name, sealed FROM password UNION ALL SELECT kind, id, name, sealed FROM app UNION ALL SELECT kind, id, name, sealed FROM installation UNION ALL SELECT kind, id, name, sealed FROM preview UNION ALL SELECT kind, id, name, sealed FROM variable UNION ALL SELECT kind, id, name, sealed FROM contextual LIMIT 200
 `
 
 type SealedListParams struct {
@@ -85,6 +98,10 @@ const sealedReplace = `-- name: SealedReplace :one
 WITH variable AS (
     UPDATE variables SET value = $1
     WHERE pipeline_id = CASE WHEN $2::text = 'variable' THEN CAST($3::text AS uuid) END AND name = $4::text AND value = $5::bytea RETURNING 1
+), contextual AS (
+    UPDATE variables_by_context SET value = $1
+    WHERE pipeline_id = CASE WHEN $2 = 'variable_in_context' THEN CAST($3 AS uuid) END
+      AND name = split_part($4, '@', 1) AND context = substr($4, strpos($4, '@') + 1) AND value = $5 RETURNING 1
 ), installation AS (
     UPDATE installations SET credentials = $1
     WHERE $2 = 'installation' AND provider = split_part($3, '/', 1) AND id = substr($3, strpos($3, '/') + 1)
@@ -95,8 +112,11 @@ WITH variable AS (
 ), password AS (
     UPDATE access_passwords SET secret = $1
     WHERE pipeline_id = CASE WHEN $2 = 'access' THEN CAST($3::text AS uuid) END AND name = $4 AND secret = $5 RETURNING 1
+), preview AS (
+    UPDATE access SET preview_key = $1
+    WHERE pipeline_id = CASE WHEN $2 = 'preview_key' THEN CAST($3::text AS uuid) END AND preview_key = $5 RETURNING 1
 )
-SELECT ((SELECT count(*) FROM variable) + (SELECT count(*) FROM installation) + (SELECT count(*) FROM app) + (SELECT count(*) FROM password))::bigint AS replaced
+SELECT ((SELECT count(*) FROM variable) + (SELECT count(*) FROM contextual) + (SELECT count(*) FROM installation) + (SELECT count(*) FROM app) + (SELECT count(*) FROM password) + (SELECT count(*) FROM preview))::bigint AS replaced
 `
 
 type SealedReplaceParams struct {

@@ -21,12 +21,14 @@ WITH used AS (DELETE FROM sessions d WHERE d.hash = @hash AND d.once AND d.expir
 SELECT t.id, t.name, t.role, t.pipelines FROM used JOIN tokens t ON t.id = used.token_id WHERE t.expires_at IS NULL OR t.expires_at > now();
 
 -- name: SessionList :many
--- Lists sessions that stand, the newest first.
+-- Lists sessions that stand, the newest first. The page ends before the session
+-- with this time and hash.
 SELECT s.hash, t.id, t.name, t.role, t.pipelines, (u.token_id IS NOT NULL)::bool AS person, s.created_at, s.last_seen_at, s.expires_at, s.user_agent
 FROM sessions s JOIN tokens t ON t.id = s.token_id LEFT JOIN users u ON u.token_id = t.id
 WHERE NOT s.once AND s.expires_at > now() AND s.last_seen_at > now() - make_interval(secs => @idle_seconds::float8)
   AND (t.expires_at IS NULL OR t.expires_at > now())
-ORDER BY s.created_at DESC, s.hash DESC LIMIT 200;
+  AND (s.created_at, s.hash) < (@before_time::timestamptz, @before_hash::bytea)
+ORDER BY s.created_at DESC, s.hash DESC LIMIT @page_limit;
 
 -- name: SessionListOf :many
 -- Is SessionList for one token.
@@ -34,7 +36,8 @@ SELECT s.hash, t.id, t.name, t.role, t.pipelines, (u.token_id IS NOT NULL)::bool
 FROM sessions s JOIN tokens t ON t.id = s.token_id LEFT JOIN users u ON u.token_id = t.id
 WHERE s.token_id = @token_id AND NOT s.once AND s.expires_at > now() AND s.last_seen_at > now() - make_interval(secs => @idle_seconds::float8)
   AND (t.expires_at IS NULL OR t.expires_at > now())
-ORDER BY s.created_at DESC, s.hash DESC LIMIT 200;
+  AND (s.created_at, s.hash) < (@before_time::timestamptz, @before_hash::bytea)
+ORDER BY s.created_at DESC, s.hash DESC LIMIT @page_limit;
 
 -- name: SessionEnd :one
 -- Ends a session, of any token or of one.

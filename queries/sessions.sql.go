@@ -109,8 +109,16 @@ SELECT s.hash, t.id, t.name, t.role, t.pipelines, (u.token_id IS NOT NULL)::bool
 FROM sessions s JOIN tokens t ON t.id = s.token_id LEFT JOIN users u ON u.token_id = t.id
 WHERE NOT s.once AND s.expires_at > now() AND s.last_seen_at > now() - make_interval(secs => $1::float8)
   AND (t.expires_at IS NULL OR t.expires_at > now())
-ORDER BY s.created_at DESC, s.hash DESC LIMIT 200
+  AND (s.created_at, s.hash) < ($2::timestamptz, $3::bytea)
+ORDER BY s.created_at DESC, s.hash DESC LIMIT $4
 `
+
+type SessionListParams struct {
+	IdleSeconds float64
+	BeforeTime  time.Time
+	BeforeHash  []byte
+	PageLimit   int32
+}
 
 type SessionListRow struct {
 	Hash       []byte
@@ -125,9 +133,15 @@ type SessionListRow struct {
 	UserAgent  string
 }
 
-// Lists sessions that stand, the newest first.
-func (q *Queries) SessionList(ctx context.Context, idleSeconds float64) ([]SessionListRow, error) {
-	rows, err := q.db.Query(ctx, sessionList, idleSeconds)
+// Lists sessions that stand, the newest first. The page ends before the session
+// with this time and hash.
+func (q *Queries) SessionList(ctx context.Context, arg SessionListParams) ([]SessionListRow, error) {
+	rows, err := q.db.Query(ctx, sessionList,
+		arg.IdleSeconds,
+		arg.BeforeTime,
+		arg.BeforeHash,
+		arg.PageLimit,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -162,8 +176,17 @@ SELECT s.hash, t.id, t.name, t.role, t.pipelines, (u.token_id IS NOT NULL)::bool
 FROM sessions s JOIN tokens t ON t.id = s.token_id LEFT JOIN users u ON u.token_id = t.id
 WHERE s.token_id = $1 AND NOT s.once AND s.expires_at > now() AND s.last_seen_at > now() - make_interval(secs => $2::float8)
   AND (t.expires_at IS NULL OR t.expires_at > now())
-ORDER BY s.created_at DESC, s.hash DESC LIMIT 200
+  AND (s.created_at, s.hash) < ($3::timestamptz, $4::bytea)
+ORDER BY s.created_at DESC, s.hash DESC LIMIT $5
 `
+
+type SessionListOfParams struct {
+	TokenID     uuid.UUID
+	IdleSeconds float64
+	BeforeTime  time.Time
+	BeforeHash  []byte
+	PageLimit   int32
+}
 
 type SessionListOfRow struct {
 	Hash       []byte
@@ -179,8 +202,14 @@ type SessionListOfRow struct {
 }
 
 // Is SessionList for one token.
-func (q *Queries) SessionListOf(ctx context.Context, tokenID uuid.UUID, idleSeconds float64) ([]SessionListOfRow, error) {
-	rows, err := q.db.Query(ctx, sessionListOf, tokenID, idleSeconds)
+func (q *Queries) SessionListOf(ctx context.Context, arg SessionListOfParams) ([]SessionListOfRow, error) {
+	rows, err := q.db.Query(ctx, sessionListOf,
+		arg.TokenID,
+		arg.IdleSeconds,
+		arg.BeforeTime,
+		arg.BeforeHash,
+		arg.PageLimit,
+	)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,6 @@
 -- name: TokenCreate :one
-INSERT INTO tokens (id, name, role, hash, pipelines, expires_at, created_by)
-VALUES (@id, @name, @role, @hash, sqlc.narg('pipelines')::uuid[], sqlc.narg('expires_at'), @created_by)
+INSERT INTO tokens (id, name, role, hash, pipelines, expires_at, created_by, trust_id, previews_only)
+VALUES (@id, @name, @role, @hash, sqlc.narg('pipelines')::uuid[], sqlc.narg('expires_at'), @created_by, sqlc.narg('trust_id'), @previews_only)
 RETURNING *;
 
 -- name: TokenGetByHash :one
@@ -26,7 +26,7 @@ WHERE id = @id AND (last_used_at IS NULL OR last_used_at < now() - interval '1 h
 -- Lists tokens, newest first, including expired ones. The page ends before the
 -- token with this time and id. What people may do who sign in without a token is
 -- not listed.
-SELECT t.id, t.name, t.role, t.pipelines, t.created_at, t.expires_at, t.created_by, t.last_used_at,
+SELECT t.id, t.name, t.role, t.pipelines, t.created_at, t.expires_at, t.created_by, t.last_used_at, t.previews_only,
        (t.expires_at IS NOT NULL AND t.expires_at <= now())::bool AS expired,
        (SELECT coalesce(array_agg(p.slug ORDER BY p.slug), '{}') FROM pipelines p WHERE p.id = ANY(t.pipelines))::text[] AS slugs
 FROM tokens t

@@ -13,19 +13,21 @@ import (
 )
 
 const tokenCreate = `-- name: TokenCreate :one
-INSERT INTO tokens (id, name, role, hash, pipelines, expires_at, created_by)
-VALUES ($1, $2, $3, $4, $5::uuid[], $6, $7)
-RETURNING id, name, role, hash, pipelines, created_at, expires_at, created_by, last_used_at
+INSERT INTO tokens (id, name, role, hash, pipelines, expires_at, created_by, trust_id, previews_only)
+VALUES ($1, $2, $3, $4, $5::uuid[], $6, $7, $8, $9)
+RETURNING id, name, role, hash, pipelines, created_at, expires_at, created_by, last_used_at, trust_id, previews_only
 `
 
 type TokenCreateParams struct {
-	ID        uuid.UUID
-	Name      string
-	Role      string
-	Hash      []byte
-	Pipelines []uuid.UUID
-	ExpiresAt *time.Time
-	CreatedBy string
+	ID           uuid.UUID
+	Name         string
+	Role         string
+	Hash         []byte
+	Pipelines    []uuid.UUID
+	ExpiresAt    *time.Time
+	CreatedBy    string
+	TrustID      *uuid.UUID
+	PreviewsOnly bool
 }
 
 func (q *Queries) TokenCreate(ctx context.Context, arg TokenCreateParams) (Token, error) {
@@ -37,6 +39,8 @@ func (q *Queries) TokenCreate(ctx context.Context, arg TokenCreateParams) (Token
 		arg.Pipelines,
 		arg.ExpiresAt,
 		arg.CreatedBy,
+		arg.TrustID,
+		arg.PreviewsOnly,
 	)
 	var i Token
 	err := row.Scan(
@@ -49,6 +53,8 @@ func (q *Queries) TokenCreate(ctx context.Context, arg TokenCreateParams) (Token
 		&i.ExpiresAt,
 		&i.CreatedBy,
 		&i.LastUsedAt,
+		&i.TrustID,
+		&i.PreviewsOnly,
 	)
 	return i, err
 }
@@ -87,21 +93,23 @@ func (q *Queries) TokenGet(ctx context.Context, id uuid.UUID) (TokenGetRow, erro
 }
 
 const tokenGetByHash = `-- name: TokenGetByHash :one
-SELECT id, name, role, hash, pipelines, created_at, expires_at, created_by, last_used_at, (last_used_at IS NULL OR last_used_at < now() - interval '1 hour')::bool AS stale
+SELECT id, name, role, hash, pipelines, created_at, expires_at, created_by, last_used_at, trust_id, previews_only, (last_used_at IS NULL OR last_used_at < now() - interval '1 hour')::bool AS stale
 FROM tokens WHERE hash = $1 AND (expires_at IS NULL OR expires_at > now())
 `
 
 type TokenGetByHashRow struct {
-	ID         uuid.UUID
-	Name       string
-	Role       string
-	Hash       []byte
-	Pipelines  []uuid.UUID
-	CreatedAt  time.Time
-	ExpiresAt  *time.Time
-	CreatedBy  string
-	LastUsedAt *time.Time
-	Stale      bool
+	ID           uuid.UUID
+	Name         string
+	Role         string
+	Hash         []byte
+	Pipelines    []uuid.UUID
+	CreatedAt    time.Time
+	ExpiresAt    *time.Time
+	CreatedBy    string
+	LastUsedAt   *time.Time
+	TrustID      *uuid.UUID
+	PreviewsOnly bool
+	Stale        bool
 }
 
 func (q *Queries) TokenGetByHash(ctx context.Context, hash []byte) (TokenGetByHashRow, error) {
@@ -117,13 +125,15 @@ func (q *Queries) TokenGetByHash(ctx context.Context, hash []byte) (TokenGetByHa
 		&i.ExpiresAt,
 		&i.CreatedBy,
 		&i.LastUsedAt,
+		&i.TrustID,
+		&i.PreviewsOnly,
 		&i.Stale,
 	)
 	return i, err
 }
 
 const tokenList = `-- name: TokenList :many
-SELECT t.id, t.name, t.role, t.pipelines, t.created_at, t.expires_at, t.created_by, t.last_used_at,
+SELECT t.id, t.name, t.role, t.pipelines, t.created_at, t.expires_at, t.created_by, t.last_used_at, t.previews_only,
        (t.expires_at IS NOT NULL AND t.expires_at <= now())::bool AS expired,
        (SELECT coalesce(array_agg(p.slug ORDER BY p.slug), '{}') FROM pipelines p WHERE p.id = ANY(t.pipelines))::text[] AS slugs
 FROM tokens t
@@ -138,16 +148,17 @@ type TokenListParams struct {
 }
 
 type TokenListRow struct {
-	ID         uuid.UUID
-	Name       string
-	Role       string
-	Pipelines  []uuid.UUID
-	CreatedAt  time.Time
-	ExpiresAt  *time.Time
-	CreatedBy  string
-	LastUsedAt *time.Time
-	Expired    bool
-	Slugs      []string
+	ID           uuid.UUID
+	Name         string
+	Role         string
+	Pipelines    []uuid.UUID
+	CreatedAt    time.Time
+	ExpiresAt    *time.Time
+	CreatedBy    string
+	LastUsedAt   *time.Time
+	PreviewsOnly bool
+	Expired      bool
+	Slugs        []string
 }
 
 // Lists tokens, newest first, including expired ones. The page ends before the
@@ -171,6 +182,7 @@ func (q *Queries) TokenList(ctx context.Context, arg TokenListParams) ([]TokenLi
 			&i.ExpiresAt,
 			&i.CreatedBy,
 			&i.LastUsedAt,
+			&i.PreviewsOnly,
 			&i.Expired,
 			&i.Slugs,
 		); err != nil {

@@ -4,6 +4,10 @@
 -- Uses up the state of a sign-in. No row means that it was used before.
 INSERT INTO sign_ins (hash, expires_at) VALUES (@hash, now() + make_interval(secs => @valid_seconds::float8)) ON CONFLICT DO NOTHING;
 
+-- name: SignInUseUntil :execrows
+-- Uses up a token of CI. No row means that it was exchanged before.
+INSERT INTO sign_ins (hash, expires_at) VALUES (@hash, @expires_at) ON CONFLICT DO NOTHING;
+
 -- name: SignInsExpire :exec
 DELETE FROM sign_ins WHERE expires_at < now();
 

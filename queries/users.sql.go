@@ -52,6 +52,19 @@ func (q *Queries) SignInUse(ctx context.Context, hash []byte, validSeconds float
 	return result.RowsAffected(), nil
 }
 
+const signInUseUntil = `-- name: SignInUseUntil :execrows
+INSERT INTO sign_ins (hash, expires_at) VALUES ($1, $2) ON CONFLICT DO NOTHING
+`
+
+// Uses up a token of CI. No row means that it was exchanged before.
+func (q *Queries) SignInUseUntil(ctx context.Context, hash []byte, expiresAt time.Time) (int64, error) {
+	result, err := q.db.Exec(ctx, signInUseUntil, hash, expiresAt)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const signInsExpire = `-- name: SignInsExpire :exec
 DELETE FROM sign_ins WHERE expires_at < now()
 `

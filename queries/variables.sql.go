@@ -7,30 +7,148 @@ package queries
 
 import (
 	"context"
+	"time"
 
 	"github.com/google/uuid"
 )
 
-const variableGet = `-- name: VariableGet :one
-SELECT pipeline_id, name, value, secret, changed_at FROM variables WHERE pipeline_id = $1 AND name = $2
+const variableList = `-- name: VariableList :many
+
+SELECT v.name, CASE WHEN v.secret THEN 'production' ELSE 'all' END::text AS context, ''::text AS sealed_for, v.value, v.secret, v.changed_at
+FROM variables v
+WHERE v.pipeline_id = $1 AND ($2::text = '' OR v.name = $2)
+UNION ALL
+SELECT c.name, c.context, c.context, c.value, c.secret, c.changed_at
+FROM variables_by_context c
+WHERE c.pipeline_id = $1 AND ($2 = '' OR c.name = $2)
+ORDER BY 1, 2
 `
 
-func (q *Queries) VariableGet(ctx context.Context, pipelineID uuid.UUID, name string) (Variable, error) {
-	row := q.db.QueryRow(ctx, variableGet, pipelineID, name)
-	var i Variable
-	err := row.Scan(
-		&i.PipelineID,
-		&i.Name,
-		&i.Value,
-		&i.Secret,
-		&i.ChangedAt,
+type VariableListRow struct {
+	Name      string
+	Context   string
+	SealedFor string
+	Value     []byte
+	Secret    bool
+	ChangedAt time.Time
+}
+
+// The variables of builds. The values are in two tables: variables has one value
+// for each name, a secret's for production and any other for all contexts.
+// variables_by_context has all further values.
+// Lists the values of a pipeline's variables, or of one of them. sealed_for is
+// the context for which a value is sealed, or empty.
+func (q *Queries) VariableList(ctx context.Context, pipelineID uuid.UUID, onlyName string) ([]VariableListRow, error) {
+	rows, err := q.db.Query(ctx, variableList, pipelineID, onlyName)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []VariableListRow{}
+	for rows.Next() {
+		var i VariableListRow
+		if err := rows.Scan(
+			&i.Name,
+			&i.Context,
+			&i.SealedFor,
+			&i.Value,
+			&i.Secret,
+			&i.ChangedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const variableRemove = `-- name: VariableRemove :one
+WITH one AS (
+    DELETE FROM variables v
+    WHERE v.pipeline_id = $1 AND v.name = $2 AND CASE WHEN v.secret THEN 'production' ELSE 'all' END = $3::text
+    RETURNING 1
+), other AS (
+    DELETE FROM variables_by_context c WHERE c.pipeline_id = $1 AND c.name = $2 AND c.context = $3
+    RETURNING 1
+)
+SELECT ((SELECT count(*) FROM one) + (SELECT count(*) FROM other))::bigint AS removed
+`
+
+type VariableRemoveParams struct {
+	PipelineID uuid.UUID
+	Name       string
+	Context    string
+}
+
+// Removes the value of a variable for a context, and counts it.
+func (q *Queries) VariableRemove(ctx context.Context, arg VariableRemoveParams) (int64, error) {
+	row := q.db.QueryRow(ctx, variableRemove, arg.PipelineID, arg.Name, arg.Context)
+	var removed int64
+	err := row.Scan(&removed)
+	return removed, err
+}
+
+const variableSet = `-- name: VariableSet :execrows
+INSERT INTO variables (pipeline_id, name, value, secret) VALUES ($1, $2, $3, $4)
+ON CONFLICT (pipeline_id, name) DO NOTHING
+`
+
+type VariableSetParams struct {
+	PipelineID uuid.UUID
+	Name       string
+	Value      []byte
+	Secret     bool
+}
+
+// Sets a value for the context that the table implies, unless the variable has
+// another value there.
+func (q *Queries) VariableSet(ctx context.Context, arg VariableSetParams) (int64, error) {
+	result, err := q.db.Exec(ctx, variableSet,
+		arg.PipelineID,
+		arg.Name,
+		arg.Value,
+		arg.Secret,
 	)
-	return i, err
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const variableSetInContext = `-- name: VariableSetInContext :exec
+INSERT INTO variables_by_context (pipeline_id, name, context, value, secret) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (pipeline_id, name, context) DO UPDATE SET value = excluded.value, secret = excluded.secret, changed_at = now()
+`
+
+type VariableSetInContextParams struct {
+	PipelineID uuid.UUID
+	Name       string
+	Context    string
+	Value      []byte
+	Secret     bool
+}
+
+func (q *Queries) VariableSetInContext(ctx context.Context, arg VariableSetInContextParams) error {
+	_, err := q.db.Exec(ctx, variableSetInContext,
+		arg.PipelineID,
+		arg.Name,
+		arg.Context,
+		arg.Value,
+		arg.Secret,
+	)
+	return err
 }
 
 const variableUsage = `-- name: VariableUsage :one
-SELECT count(*) AS variables, coalesce(sum(length(value)) FILTER (WHERE secret), 0)::bigint AS secret_bytes
-FROM variables WHERE pipeline_id = $1 AND name <> $2
+SELECT count(*) AS variables, coalesce(sum(length(v.value)) FILTER (WHERE v.secret), 0)::bigint AS secret_bytes
+FROM (
+    SELECT a.value, a.secret FROM variables a WHERE a.pipeline_id = $1
+    UNION ALL
+    SELECT b.value, b.secret FROM variables_by_context b WHERE b.pipeline_id = $1
+) v
 `
 
 type VariableUsageRow struct {
@@ -38,10 +156,10 @@ type VariableUsageRow struct {
 	SecretBytes int64
 }
 
-// Returns how much of its limits the pipeline's other variables use: their
-// number, and the sealed size of the secrets among them.
-func (q *Queries) VariableUsage(ctx context.Context, pipelineID uuid.UUID, name string) (VariableUsageRow, error) {
-	row := q.db.QueryRow(ctx, variableUsage, pipelineID, name)
+// Returns how much of its limits a pipeline's variables use: the number of
+// values, and the sealed size of the secrets among them.
+func (q *Queries) VariableUsage(ctx context.Context, pipelineID uuid.UUID) (VariableUsageRow, error) {
+	row := q.db.QueryRow(ctx, variableUsage, pipelineID)
 	var i VariableUsageRow
 	err := row.Scan(&i.Variables, &i.SecretBytes)
 	return i, err

@@ -112,6 +112,15 @@ WHERE kind = @kind AND subject_id = @subject_id;
 -- bound holds.
 SELECT pg_advisory_xact_lock(hashtextextended('troy ring ' || @queue::text, 0));
 
+-- name: WorkToRing :many
+-- Returns the kinds that have rows to ring: those that wait and are due within a
+-- minute.
+SELECT k.kind::text AS kind FROM unnest(@kinds::text[]) AS k (kind)
+WHERE EXISTS (
+    SELECT 1 FROM work w
+    WHERE w.kind = k.kind AND w.ring_id IS NULL AND w.lease_until IS NULL AND w.due_at <= statement_timestamp() + interval '1 minute'
+);
+
 -- name: WorkRingNext :many
 -- Marks waiting rows of a queue's kinds as rung, while fewer than the bound
 -- are rung and due. The rows that have been due the longest come first.
@@ -194,7 +203,7 @@ WHERE ring_id IS NOT NULL AND ring_gen <> coalesce((SELECT generation FROM bell)
 -- before it. The two lists give the queue of each kind. Each kind is read
 -- separately, in the order of its indexes, so that the cost is bounded.
 WITH waiting AS (
-    SELECT d.id, d.pipeline_id FROM deployments d WHERE d.state = 'waiting' AND d.pipeline_id = ANY(@pipeline_ids::uuid[])
+    SELECT d.id, d.pipeline_id FROM deployments d WHERE d.state = 'waiting' AND d.preview_id IS NULL AND d.pipeline_id = ANY(@pipeline_ids::uuid[])
 ), due AS (
     SELECT w.kind, w.subject_id, w.due_at FROM unnest(@kinds::text[]) AS k (kind) CROSS JOIN LATERAL (
         SELECT l.* FROM (
@@ -235,6 +244,10 @@ INSERT INTO bell DEFAULT VALUES
 ON CONFLICT (one) DO UPDATE SET swept_at = now();
 
 -- name: LockName :exec
--- Serializes something outside of Postgres until the end of the
+-- Serializes what no row's lock can serialize, until the end of the
 -- transaction.
 SELECT pg_advisory_xact_lock(hashtextextended('troy ' || @name::text, 0));
+
+-- name: LockNameTry :one
+-- Is LockName without waiting: it returns whether the name was free.
+SELECT pg_try_advisory_xact_lock(hashtextextended('troy ' || @name::text, 0))::boolean;

@@ -67,11 +67,23 @@ const lockName = `-- name: LockName :exec
 SELECT pg_advisory_xact_lock(hashtextextended('troy ' || $1::text, 0))
 `
 
-// Serializes something outside of Postgres until the end of the
+// Serializes what no row's lock can serialize, until the end of the
 // transaction.
 func (q *Queries) LockName(ctx context.Context, name string) error {
 	_, err := q.db.Exec(ctx, lockName, name)
 	return err
+}
+
+const lockNameTry = `-- name: LockNameTry :one
+SELECT pg_try_advisory_xact_lock(hashtextextended('troy ' || $1::text, 0))::boolean
+`
+
+// Is LockName without waiting: it returns whether the name was free.
+func (q *Queries) LockNameTry(ctx context.Context, name string) (bool, error) {
+	row := q.db.QueryRow(ctx, lockNameTry, name)
+	var column_1 bool
+	err := row.Scan(&column_1)
+	return column_1, err
 }
 
 const workAfresh = `-- name: WorkAfresh :execrows
@@ -471,7 +483,7 @@ func (q *Queries) WorkOverdue(ctx context.Context, kinds []string) ([]WorkOverdu
 
 const workPositions = `-- name: WorkPositions :many
 WITH waiting AS (
-    SELECT d.id, d.pipeline_id FROM deployments d WHERE d.state = 'waiting' AND d.pipeline_id = ANY($1::uuid[])
+    SELECT d.id, d.pipeline_id FROM deployments d WHERE d.state = 'waiting' AND d.preview_id IS NULL AND d.pipeline_id = ANY($1::uuid[])
 ), due AS (
     SELECT w.kind, w.subject_id, w.due_at FROM unnest($2::text[]) AS k (kind) CROSS JOIN LATERAL (
         SELECT l.kind, l.subject_id, l.due_at FROM (
@@ -685,6 +697,36 @@ func (q *Queries) WorkSooner(ctx context.Context, kind string, subjectID uuid.UU
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const workToRing = `-- name: WorkToRing :many
+SELECT k.kind::text AS kind FROM unnest($1::text[]) AS k (kind)
+WHERE EXISTS (
+    SELECT 1 FROM work w
+    WHERE w.kind = k.kind AND w.ring_id IS NULL AND w.lease_until IS NULL AND w.due_at <= statement_timestamp() + interval '1 minute'
+)
+`
+
+// Returns the kinds that have rows to ring: those that wait and are due within a
+// minute.
+func (q *Queries) WorkToRing(ctx context.Context, kinds []string) ([]string, error) {
+	rows, err := q.db.Query(ctx, workToRing, kinds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var kind string
+		if err := rows.Scan(&kind); err != nil {
+			return nil, err
+		}
+		items = append(items, kind)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const workUnring = `-- name: WorkUnring :execrows

@@ -186,7 +186,11 @@ func (s *Sealer) Stale(sealed []byte) bool {
 	return len(sealed) < header || string(s.keys[0].id[:]) != string(sealed[1:header])
 }
 
-// Variable returns the subject of a pipeline's variable.
-func Variable(pipeline fmt.Stringer, name string) Subject {
-	return Subject{Kind: "variable", ID: pipeline.String(), Name: name}
+// Variable returns the subject of a value of a pipeline's variable. context is
+// empty for the value that is sealed for no context.
+func Variable(pipeline fmt.Stringer, name, context string) Subject {
+	if context == "" {
+		return Subject{Kind: "variable", ID: pipeline.String(), Name: name}
+	}
+	return Subject{Kind: "variable_in_context", ID: pipeline.String(), Name: name + "@" + context}
 }

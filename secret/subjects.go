@@ -22,6 +22,12 @@ func Access(pipeline fmt.Stringer, name string) Subject {
 	return Subject{Kind: "access", ID: pipeline.String(), Name: name}
 }
 
+// PreviewKey returns the subject of the key with which people who have a session
+// of the dashboard are signed in to a pipeline's previews.
+func PreviewKey(pipeline fmt.Stringer) Subject {
+	return Subject{Kind: "preview_key", ID: pipeline.String(), Name: "key"}
+}
+
 // Installation returns the subject of an installation's credentials. id is the
 // forge's id of the installation.
 func Installation(provider, id string) Subject {

@@ -31,19 +31,24 @@ func unreadable() map[string]string {
 
 const archiveAdvice = "release a folder, a .zip, a .tar, a .tar.gz or a .tar.zst"
 
-// openArchive detects the format by the file's first bytes.
-func openArchive(ctx context.Context, name string, size int64, limits Limits) (*Source, error) {
-	file, err := os.Open(name)
-	if err != nil {
-		return nil, err
+// openArchive detects the format by the file's first bytes. If it returns an
+// error, the file is closed.
+func openArchive(ctx context.Context, file *os.File, limits Limits) (*Source, error) {
+	info, err := file.Stat()
+	if err == nil {
+		_, err = file.Seek(0, io.SeekStart)
 	}
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	size := info.Size()
 	head := make([]byte, 512)
 	n, err := file.ReadAt(head, 0)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, errors.Join(err, file.Close())
 	}
 	head = head[:n]
-	lower := strings.ToLower(name)
+	lower := strings.ToLower(file.Name())
 	var s *Source
 	switch {
 	case bytes.HasPrefix(head, []byte("PK")) || strings.HasSuffix(lower, ".zip"):

@@ -8,16 +8,21 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/internal/walk"
 )
 
 // folder is a tree in a folder on disk.
-type folder struct{ root *os.Root }
+type folder struct {
+	root     *os.Root
+	digests  *digests // may be nil
+	anywhere bool     // links may lead out of it
+}
 
 func (f folder) list(ctx context.Context, limits Limits, part *sieve) ([]File, error) {
-	l := lister{root: f.root, limits: limits, part: part}
+	l := lister{tree: f, limits: limits, part: part}
 	for l.pending = []string{"."}; len(l.pending) > 0; {
 		next := l.pending[0]
 		l.pending = l.pending[1:]
@@ -28,7 +33,30 @@ func (f folder) list(ctx context.Context, limits Limits, part *sieve) ([]File, e
 	return l.files, nil
 }
 
-func (f folder) open(name string) (io.ReadCloser, error) { return f.root.Open(name) }
+func (f folder) open(name string) (io.ReadCloser, error) {
+	if f.anywhere {
+		return os.Open(f.path(name))
+	}
+	return f.root.Open(name)
+}
+
+func (f folder) stat(name string) (fs.FileInfo, error) {
+	if f.anywhere {
+		return os.Stat(f.path(name))
+	}
+	return f.root.Stat(name)
+}
+
+func (f folder) openRoot(name string) (*os.Root, error) {
+	if f.anywhere {
+		return os.OpenRoot(f.path(name))
+	}
+	return f.root.OpenRoot(name)
+}
+
+func (f folder) path(name string) string {
+	return filepath.Join(f.root.Name(), filepath.FromSlash(name))
+}
 
 func (f folder) Close() error { return f.root.Close() }
 
@@ -36,7 +64,7 @@ func (f folder) Close() error { return f.root.Close() }
 // that contains the link, under the link's name. The limits apply to all walks
 // together, so links to folders with links can't multiply the work.
 type lister struct {
-	root    *os.Root
+	tree    folder
 	limits  Limits
 	part    *sieve
 	files   []File
@@ -45,10 +73,10 @@ type lister struct {
 }
 
 func (l *lister) folder(ctx context.Context, name string) error {
-	root, prefix := l.root, ""
+	root, prefix := l.tree.root, ""
 	if name != "." {
 		var err error
-		if root, err = l.root.OpenRoot(name); err != nil {
+		if root, err = l.tree.openRoot(name); err != nil {
 			return &walk.FolderError{Op: "open", Path: name, Err: err}
 		}
 		defer root.Close()
@@ -67,6 +95,9 @@ func (l *lister) folder(ctx context.Context, name string) error {
 	}
 	if denied, ok := errors.AsType[*walk.FolderError](err); ok {
 		denied.Path = prefix + denied.Path
+		if errors.Is(err, fs.ErrNotExist) {
+			return vanished(denied.Path)
+		}
 	}
 	return err
 }
@@ -93,7 +124,8 @@ func (l *lister) entry(e walk.Entry, name string) error {
 	case len(l.files) == l.limits.Files:
 		return troy.Errorf(troy.TooLarge, "it exceeds the limit of %d files", l.limits.Files)
 	}
-	l.files = append(l.files, File{Path: name, Size: info.Size()})
+	digest, _ := l.tree.digests.find(name, info)
+	l.files = append(l.files, File{Path: name, Size: info.Size(), SHA256: digest})
 	return nil
 }
 
@@ -102,7 +134,7 @@ func (l *lister) entry(e walk.Entry, name string) error {
 func (l *lister) stat(e walk.Entry, name string) (fs.FileInfo, error) {
 	if e.Type()&fs.ModeSymlink == 0 {
 		if !e.Type().IsRegular() {
-			return nil, troy.Errorf(troy.Invalid, "%q is not a file: devices, pipes and sockets can't be published", name)
+			return nil, l.noFile(name, e.Type())
 		}
 		return e.Info()
 	}
@@ -110,12 +142,17 @@ func (l *lister) stat(e walk.Entry, name string) (fs.FileInfo, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read link %q: %w", name, err)
 	}
-	info, err := l.root.Stat(name)
+	if reason := NamedLeak(filepath.ToSlash(target)); reason != "" && l.tree.anywhere && l.part.findLeaks && !l.part.allowed[name] {
+		l.part.leaks = append(l.part.leaks, Leak{name, reason})
+	}
+	info, err := l.tree.stat(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, troy.Errorf(troy.Invalid, "%q is a link to %q, which does not exist", name, target)
 	case errors.Is(err, fs.ErrPermission):
 		return nil, fmt.Errorf("follow the link %q: %w", name, err)
+	case err != nil && l.tree.anywhere:
+		return nil, troy.Errorf(troy.Invalid, "%q is a link to %q, which can't be followed: %w", name, target, err)
 	case err != nil:
 		return nil, leadsOut(name, target, "folder")
 	case info.IsDir():
@@ -130,6 +167,27 @@ func (l *lister) stat(e walk.Entry, name string) (fs.FileInfo, error) {
 		return nil, troy.Errorf(troy.Invalid, "%q is a link to %q, which is neither a file nor a folder", name, target)
 	}
 	return info, nil
+}
+
+// vanished returns the error for a path that was listed and then removed.
+func vanished(name string) error {
+	return troy.Errorf(troy.Invalid, "%q was removed while the folder was read; try again when no other program writes to it", name)
+}
+
+// noFile returns the error for an entry that is neither a file nor a folder.
+func (l *lister) noFile(name string, mode fs.FileMode) error {
+	kind := "a device"
+	switch {
+	case mode&fs.ModeNamedPipe != 0:
+		kind = "a pipe"
+	case mode&fs.ModeSocket != 0:
+		kind = "a socket"
+	}
+	advice := "remove it"
+	if l.part.leaveOut {
+		advice += " or list it in " + IgnoreFile
+	}
+	return troy.Errorf(troy.Invalid, "%q is %s, which can't be published; %s", name, kind, advice)
 }
 
 // Denied reports whether OpenSource failed because it was not permitted to read
@@ -150,7 +208,7 @@ func Denied(err error) (string, bool) {
 // contains reports whether dir is a parent folder of name.
 func (l *lister) contains(dir fs.FileInfo, name string) (bool, error) {
 	for above := path.Dir(name); ; above = path.Dir(above) {
-		info, err := l.root.Stat(above)
+		info, err := l.tree.stat(above)
 		if err != nil {
 			return false, fmt.Errorf("stat the folder %q: %w", above, err)
 		}
@@ -158,7 +216,22 @@ func (l *lister) contains(dir fs.FileInfo, name string) (bool, error) {
 			return true, nil
 		}
 		if above == "." {
-			return false, nil
+			return l.tree.anywhere && l.above(dir), nil
 		}
 	}
+}
+
+// above reports whether dir is a parent of the whole folder.
+func (l *lister) above(dir fs.FileInfo) bool {
+	place, err := filepath.Abs(l.tree.root.Name())
+	if err == nil {
+		place, err = filepath.EvalSymlinks(place)
+	}
+	for err == nil && filepath.Dir(place) != place {
+		place = filepath.Dir(place)
+		if info, err := os.Stat(place); err == nil && os.SameFile(dir, info) {
+			return true
+		}
+	}
+	return false
 }

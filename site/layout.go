@@ -2,7 +2,11 @@ package site
 
 import (
 	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/google/uuid"
 )
@@ -11,10 +15,12 @@ import (
 // folder "cloud" of TROY_DATA_DIR). localcloud writes them; the edge reads them
 // and nothing else, so sites stay up without a database.
 //
-//	generation                           counts changes of the next three (internal/generation)
-//	records/<host>.json                  Record: the host's alias record
+//	generation                           counts changes of records, distributions and pointers (internal/generation)
+//	records/<host>.json                  Record: the host's alias record, or a custom host
+//	records/_wildcard.<host>.json        Record: the custom host *.<host>
 //	distributions/<id>.json              localcloud's Distribution; the edge reads DistributionFile
 //	pointers/<distribution id>.json      Pointer
+//	previews/<distribution id>/<label>.json  Pointer: what a preview shows
 //	sites/<pipeline>/trees/<deployment>  the sealed tree's manifest (EncodeManifest)
 //	sites/<pipeline>/open/<deployment>   a declared tree's manifest before it is sealed
 //	sites/<pipeline>/blobs/<2 hex>/<sha> a file's bytes
@@ -22,6 +28,9 @@ import (
 //	sites/<pipeline>/traffic/            counts of requests, by the edge (package traffic)
 //	sites/<pipeline>/incoming/           files that are being written
 //	sites/<pipeline>/lock                flock: Begin, Seal, Remove exclude each other
+//	certificates/                        certificates and their keys, by the edge (certmagic's FileStorage)
+//	certificates/state/<host>.json       CertificateState; a wildcard's file is _wildcard.<host>.json
+//	certificates/gone/<host>             the host is not served any more, so its certificate can go
 //
 // localcloud also keeps hosts/ (each host's distribution), locks/, tmp/ (files
 // that are being written) and removed/ (sites that are being deleted), which
@@ -34,6 +43,11 @@ type Layout struct{ Root string }
 type Record struct {
 	Host   string `json:"host"`
 	Target string `json:"target"` // a distribution's domain
+	// Custom means that the distribution serves the host besides its own. The
+	// host may be a wildcard.
+	Custom bool `json:"custom,omitempty"`
+	// Redirect is the host to which a custom host redirects, or "".
+	Redirect string `json:"redirect,omitempty"`
 }
 
 // DistributionFile is the part of a distribution that the edge reads.
@@ -56,9 +70,21 @@ func DistributionDomain(id string) string { return id + ".distribution.internal"
 func (l Layout) Generation() string { return filepath.Join(l.Root, "generation") }
 
 // Record returns the file of a host's alias record. The host must be
-// normalized.
+// normalized; it may be a wildcard. No normalized host has an underscore.
 func (l Layout) Record(host string) string {
+	if parent, ok := strings.CutPrefix(host, "*."); ok {
+		host = "_wildcard." + parent
+	}
 	return filepath.Join(l.Root, "records", host+".json")
+}
+
+// HasRecord reports whether a host has an alias record.
+func (l Layout) HasRecord(host string) (bool, error) {
+	_, err := os.Stat(l.Record(host))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // Distribution returns the file of a distribution.

@@ -2,6 +2,7 @@ package site
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"math"
@@ -106,6 +107,20 @@ func secretForms() []secretForm {
 	}
 	return forms
 }
+
+// leakCode is the version of the scanner's code. Raise it with each change that
+// could find another secret.
+const leakCode = 1
+
+// leakVersion identifies the scanner: its code and its forms.
+var leakVersion = sync.OnceValue(func() []byte {
+	h := sha256.New()
+	_, _ = fmt.Fprintln(h, leakCode, leakWindow) // never fails
+	for _, f := range secretForms() {
+		_, _ = fmt.Fprintf(h, "%q %q %q %v %v %v\n", f.kind, f.prefixes, f.form, f.sparse, f.inside, f.refuse != nil)
+	}
+	return h.Sum(nil)
+})
 
 // emulatorKeys returns the fixed keys of Azure's emulators, which are the same
 // on every machine and protect nothing: Azurite's

@@ -4,10 +4,11 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 )
 
-// NamedLeaks maps descriptions to patterns (path.Match) of the lower-case names
-// of files in which programs keep secrets. Names that other files have too
+// NamedLeaks maps descriptions to the lower-case names of files in which
+// programs keep secrets; a * stands for any text. Names that other files have too
 // (Keynote's talk.key, a certificate's site.pem) are missing on purpose; the
 // scan of the content finds those.
 func NamedLeaks() map[string][]string {
@@ -31,6 +32,24 @@ func harmlessEnv() []string {
 	return []string{".example", ".sample", ".template", ".tmpl", ".dist", ".defaults", ".schema"}
 }
 
+// leakNames are NamedLeaks, for quick comparisons: the reasons by name, and by
+// pattern with one *.
+type leakNames struct{ names, patterns map[string]string }
+
+var namedLeaks = sync.OnceValue(func() leakNames {
+	l := leakNames{map[string]string{}, map[string]string{}}
+	for reason, patterns := range NamedLeaks() {
+		for _, pattern := range patterns {
+			if strings.Contains(pattern, "*") {
+				l.patterns[pattern] = reason
+			} else {
+				l.names[pattern] = reason
+			}
+		}
+	}
+	return l
+})
+
 // NamedLeak describes the secret that a file with this path holds, judging by
 // its name, or returns "".
 func NamedLeak(p string) string {
@@ -38,11 +57,14 @@ func NamedLeak(p string) string {
 	if slices.Contains(harmlessEnv(), path.Ext(name)) {
 		return ""
 	}
-	for reason, patterns := range NamedLeaks() {
-		for _, pattern := range patterns {
-			if matched, _ := path.Match(pattern, name); matched {
-				return reason
-			}
+	known := namedLeaks()
+	if reason := known.names[name]; reason != "" {
+		return reason
+	}
+	for pattern, reason := range known.patterns {
+		before, after, _ := strings.Cut(pattern, "*")
+		if len(name) >= len(pattern)-1 && strings.HasPrefix(name, before) && strings.HasSuffix(name, after) {
+			return reason
 		}
 	}
 	return ""

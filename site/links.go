@@ -1,6 +1,7 @@
 package site
 
 import (
+	"errors"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -53,14 +54,17 @@ func (l *links) each(f func(name, leadsTo string) bool) error {
 	return nil
 }
 
+// ErrLeadsOut is wrapped by the error for a link that leads out of a source.
+var ErrLeadsOut = errors.New("expected a relative link that stays inside")
+
 // leadsOut returns the error for a link that can't be followed inside a source
 // of that kind. An absolute link may lead to a file inside, but not where the
 // site is read next.
 func leadsOut(name, target, kind string) error {
 	if strings.HasPrefix(target, "/") || filepath.IsAbs(target) {
-		return troy.Errorf(troy.Invalid, "%q is an absolute link, to %q; expected a relative link that stays inside the %s", name, target, kind)
+		return troy.Errorf(troy.Invalid, "%q is an absolute link, to %q; %w the %s", name, target, ErrLeadsOut, kind)
 	}
-	return troy.Errorf(troy.Invalid, "%q is a link to %q, which is outside the %s; expected a relative link that stays inside it", name, target, kind)
+	return troy.Errorf(troy.Invalid, "%q is a link to %q, which is outside the %s; %w it", name, target, kind, ErrLeadsOut)
 }
 
 // follow returns the target of a path and whether it is inside.

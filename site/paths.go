@@ -73,13 +73,13 @@ func pathError(p string) *troy.Error {
 	case len(p) > MaxPath:
 		return troy.Errorf(troy.Invalid, "the path %q… has %d bytes; expected at most %d", p[:64], len(p), MaxPath)
 	case !utf8.ValidString(p):
-		return troy.Errorf(troy.Invalid, "the path %q is not valid UTF-8", p)
+		return troy.Errorf(troy.Invalid, "the path %q is not valid UTF-8; rename it, such as to %q", p, inUTF8(p))
 	case p[0] == '/':
 		return troy.Errorf(troy.Invalid, "the path %q is absolute; expected a path relative to the site's root", p)
 	case strings.ContainsRune(p, '\\'):
 		return troy.Errorf(troy.Invalid, "the path %q contains a backslash; expected / between folders", p)
 	case strings.ContainsFunc(p, unicode.IsControl):
-		return troy.Errorf(troy.Invalid, "the path %q contains a control character", p)
+		return troy.Errorf(troy.Invalid, "the path %q contains a control character; rename it", p)
 	}
 	for segment := range strings.SplitSeq(p, "/") {
 		switch segment {
@@ -90,6 +90,20 @@ func pathError(p string) *troy.Error {
 		}
 	}
 	return nil
+}
+
+// inUTF8 returns a path with each invalid byte read as Latin-1.
+func inUTF8(p string) string {
+	var b strings.Builder
+	for i, r := range p {
+		if _, size := utf8.DecodeRuneInString(p[i:]); r == utf8.RuneError && size == 1 {
+			if r = rune(p[i]); unicode.IsControl(r) {
+				r = '_'
+			}
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
 }
 
 // plain reports whether p consists of printable ASCII and no segment is empty

@@ -20,6 +20,10 @@ const (
 // know never makes a site public.
 const protectionVersion = 1
 
+// signedInVersion is the version of a form with a PreviewKey, so that an edge
+// that does not know the key shows neither the previews nor the site.
+const signedInVersion = 2
+
 // Protection says who may see a site. With networks, a visitor's address must be
 // in one of them; with passwords, the visitor must know one of them. With
 // neither, everyone may see the site.
@@ -29,6 +33,13 @@ type Protection struct {
 	Sequence  int64
 	Passwords []Password
 	Networks  []netip.Prefix
+	// PreviewsOnly means that everyone may see the site itself, and only its
+	// previews are protected.
+	PreviewsOnly bool
+	// PreviewKey, if it is not nil, means that only people who have a session
+	// of the dashboard, and programs that know a password, may see the
+	// previews. It signs their codes and sessions (PreviewVisit).
+	PreviewKey []byte
 }
 
 // Password is a password of a protected site.
@@ -39,6 +50,20 @@ type Password struct {
 	Hash string `json:"hash"`
 	// Key signs the cookies of those who signed in with the password.
 	Key []byte `json:"key"`
+	// Digest is the GeneratedDigest of a generated password, only where
+	// CloudFront's functions check it.
+	Digest []byte `json:"digest,omitempty"`
+}
+
+// DecodePassword returns a password with this id from its JSON. The error does
+// not quote the secret.
+func DecodePassword(id string, data []byte) (Password, error) {
+	var p Password
+	if json.Unmarshal(data, &p) != nil {
+		return p, troy.Errorf(troy.Invalid, "the sealed value is not valid JSON")
+	}
+	p.ID = id
+	return p, nil
 }
 
 // protectionFile is the form of a Protection in a distribution's file.
@@ -47,30 +72,37 @@ type protectionFile struct {
 	Sequence  int64          `json:"sequence"`
 	Passwords []Password     `json:"passwords,omitempty"`
 	Networks  []netip.Prefix `json:"networks,omitempty"`
+	// An edge that does not know this member protects the site too.
+	PreviewsOnly bool   `json:"previews_only,omitempty"`
+	PreviewKey   []byte `json:"preview_key,omitempty"`
 }
 
-// MinKey is the minimum length of a Password's Key in bytes.
+// MinKey is the minimum length of a Password's Key and of a PreviewKey in bytes.
 const MinKey = 32
 
-// Public reports whether everyone may see the site.
-func (p Protection) Public() bool { return len(p.Passwords) == 0 && len(p.Networks) == 0 }
+// Public reports whether everyone may see the site and its previews.
+func (p Protection) Public() bool {
+	return len(p.Passwords) == 0 && len(p.Networks) == 0 && p.PreviewKey == nil
+}
 
 // Equal reports whether p and q are the same, including their sequences.
 func (p Protection) Equal(q Protection) bool {
-	return p.Sequence == q.Sequence && slices.Equal(p.Networks, q.Networks) &&
+	return p.Sequence == q.Sequence && p.PreviewsOnly == q.PreviewsOnly && slices.Equal(p.PreviewKey, q.PreviewKey) && slices.Equal(p.Networks, q.Networks) &&
 		slices.EqualFunc(p.Passwords, q.Passwords, func(a, b Password) bool {
-			return a.ID == b.ID && a.Hash == b.Hash && slices.Equal(a.Key, b.Key)
+			return a.ID == b.ID && a.Hash == b.Hash && slices.Equal(a.Key, b.Key) && slices.Equal(a.Digest, b.Digest)
 		})
 }
 
-// check returns an Invalid error if p exceeds its bounds or can't be enforced.
+// Check returns an Invalid error if p exceeds its bounds or can't be enforced.
 // The error contains no secret.
-func (p Protection) check() error {
+func (p Protection) Check() error {
 	switch {
 	case len(p.Passwords) > MaxPasswords:
 		return troy.Errorf(troy.Invalid, "it has %d passwords; expected at most %d", len(p.Passwords), MaxPasswords)
 	case len(p.Networks) > MaxNetworks:
 		return troy.Errorf(troy.Invalid, "it has %d networks; expected at most %d", len(p.Networks), MaxNetworks)
+	case p.PreviewKey != nil && len(p.PreviewKey) < MinKey:
+		return troy.Errorf(troy.Invalid, "the key of its previews is too short")
 	}
 	ids := map[string]bool{}
 	for i, w := range p.Passwords {
@@ -90,10 +122,14 @@ func (p Protection) check() error {
 // EncodeProtection returns p in the form of a DistributionFile. It returns an
 // Invalid error if p exceeds its bounds.
 func EncodeProtection(p Protection) (*json.RawMessage, error) {
-	if err := p.check(); err != nil {
+	if err := p.Check(); err != nil {
 		return nil, fmt.Errorf("encode a protection: %w", err)
 	}
-	data, err := json.Marshal(protectionFile{protectionVersion, p.Sequence, p.Passwords, p.Networks})
+	version := protectionVersion
+	if p.PreviewKey != nil {
+		version = signedInVersion
+	}
+	data, err := json.Marshal(protectionFile{version, p.Sequence, p.Passwords, p.Networks, p.PreviewsOnly, p.PreviewKey})
 	if err != nil {
 		return nil, fmt.Errorf("encode a protection: %w", err)
 	}
@@ -112,11 +148,14 @@ func DecodeProtection(raw *json.RawMessage) (Protection, error) {
 	if json.Unmarshal(*raw, &f) != nil { // the error's text could quote a secret
 		return Protection{}, troy.Errorf(troy.Invalid, "the protection is malformed")
 	}
-	if f.Version != protectionVersion {
-		return Protection{}, troy.Errorf(troy.Invalid, "the protection has version %d; expected %d", f.Version, protectionVersion)
+	if f.Version != protectionVersion && f.Version != signedInVersion {
+		return Protection{}, troy.Errorf(troy.Invalid, "the protection has version %d; expected %d or %d", f.Version, protectionVersion, signedInVersion)
 	}
-	p := Protection{Sequence: f.Sequence, Passwords: f.Passwords, Networks: f.Networks}
-	if err := p.check(); err != nil {
+	if (f.Version == signedInVersion) != (f.PreviewKey != nil) {
+		return Protection{}, troy.Errorf(troy.Invalid, "the protection has no key for its previews, or must not have one")
+	}
+	p := Protection{Sequence: f.Sequence, Passwords: f.Passwords, Networks: f.Networks, PreviewsOnly: f.PreviewsOnly, PreviewKey: f.PreviewKey}
+	if err := p.Check(); err != nil {
 		return Protection{}, err
 	}
 	return p, nil

@@ -19,7 +19,11 @@ func protection(sequence int64) Protection {
 
 func TestProtectionRoundTrip(t *testing.T) {
 	t.Parallel()
-	for _, p := range []Protection{{}, {Sequence: 7}, protection(3)} {
+	previews := protection(4)
+	previews.PreviewsOnly = true
+	signedIn := protection(5)
+	signedIn.PreviewKey = []byte(strings.Repeat("k", MinKey))
+	for _, p := range []Protection{{}, {Sequence: 7}, protection(3), previews, signedIn, {PreviewKey: signedIn.PreviewKey}} {
 		raw, err := EncodeProtection(p)
 		if err != nil {
 			t.Fatal(err)
@@ -57,6 +61,17 @@ func TestUnreadableProtection(t *testing.T) {
 			t.Errorf("%s: decoded as %+v", name, p)
 		} else if strings.Contains(err.Error(), "argon2") || strings.Contains(err.Error(), "AAAA") {
 			t.Errorf("%s: the error contains a secret: %v", name, err)
+		}
+	}
+	// An earlier version would show the previews, so its form is another one.
+	signedIn, err := EncodeProtection(Protection{PreviewKey: make([]byte, MinKey)})
+	if err != nil || !strings.Contains(string(*signedIn), `"version":2`) || !strings.Contains(good, `"version":1`) {
+		t.Errorf("with a key the form is %s, %v; without one %s", *signedIn, err, good)
+	}
+	for _, change := range [][2]string{{`"version":2`, `"version":1`}, {`"preview_key"`, `"x"`}, {`"preview_key":"`, `"preview_key":"AA==","x":"`}, {`"version":2`, `"version":3`}} {
+		r := json.RawMessage(strings.Replace(string(*signedIn), change[0], change[1], 1))
+		if p, err := DecodeProtection(&r); err == nil || strings.Contains(err.Error(), "AAAA") {
+			t.Errorf("%s was decoded as %+v, %v", r, p, err)
 		}
 	}
 	large := protection(1)

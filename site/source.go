@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -37,7 +38,8 @@ type Source struct {
 	Leaks []Leak
 
 	tree      tree
-	temporary string // removed by Close
+	digests   *digests // nil without RememberingDigests
+	temporary string   // removed by Close
 }
 
 // tree is the origin of a source's files. Its paths are the site's.
@@ -57,6 +59,9 @@ type sourceOptions struct {
 	sieve     sieve
 	published bool            // FindingPublishedLeaks
 	allowed   map[string]bool // its paths
+	anywhere  bool            // FollowingLinksOut
+	digests   string          // the folder of RememberingDigests
+	now       func() time.Time
 }
 
 // LeavingOut leaves out files that no site needs: files and folders whose names
@@ -102,6 +107,19 @@ func Temporary(dir string) SourceOption {
 	return func(o *sourceOptions) { o.temporary = dir }
 }
 
+// FollowingLinksOut follows a folder's links wherever they lead, except to a
+// folder that contains them. The limits apply to what they lead to as well.
+func FollowingLinksOut() SourceOption {
+	return func(o *sourceOptions) { o.anywhere = true }
+}
+
+// RememberingDigests keeps the digests of a folder's files in dir. A file that
+// has not changed since an earlier run, and in which FindingLeaks found no
+// secret then, is not read again.
+func RememberingDigests(dir string) SourceOption {
+	return func(o *sourceOptions) { o.digests = dir }
+}
+
 // WithProgress calls f after each hashed file with the number of files so far
 // and their bytes. Calls don't overlap.
 func WithProgress(f func(files int, bytes int64)) SourceOption {
@@ -116,12 +134,23 @@ func WithProgress(f func(files int, bytes int64)) SourceOption {
 // error is a *troy.Error of kind Invalid or TooLarge that quotes the path. If
 // ctx is done, OpenSource returns its cause.
 func OpenSource(ctx context.Context, name string, limits Limits, options ...SourceOption) (s *Source, err error) {
+	return openWith(ctx, name, limits, options, func(limits Limits) (*Source, error) { return openTree(ctx, name, limits) })
+}
+
+// OpenArchive is OpenSource for an archive that is open, read from its
+// beginning. It closes the file, or Close of the source does. The file's name
+// may have been removed.
+func OpenArchive(ctx context.Context, file *os.File, limits Limits, options ...SourceOption) (*Source, error) {
+	return openWith(ctx, "the archive", limits, options, func(limits Limits) (*Source, error) { return openArchive(ctx, file, limits) })
+}
+
+func openWith(ctx context.Context, name string, limits Limits, options []SourceOption, open func(Limits) (*Source, error)) (s *Source, err error) {
 	limits = limits.orDefault()
-	var o sourceOptions
+	o := sourceOptions{now: time.Now}
 	for _, option := range options {
 		option(&o)
 	}
-	s, err = openTree(ctx, name, limits)
+	s, err = open(limits)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", name, err)
 	}
@@ -130,6 +159,16 @@ func OpenSource(ctx context.Context, name string, limits Limits, options ...Sour
 			s.temporary = o.temporary
 		}
 	}()
+	f, ok := s.tree.(folder)
+	if ok && o.anywhere {
+		f.anywhere = true
+		s.tree = f
+	}
+	if ok && o.digests != "" {
+		s.digests = openDigests(o.digests, name, o.now)
+		f.digests = s.digests
+		s.tree = f
+	}
 	if err = s.read(ctx, limits, &o); err == nil {
 		err = s.hash(ctx, limits, &o)
 	}
@@ -156,7 +195,7 @@ func OpenListed(dir, name string, files []File, options ...SourceOption) (*Sourc
 	if err != nil {
 		return nil, fmt.Errorf("open %s in %s: %w", name, dir, err)
 	}
-	return &Source{Files: files, tree: folder{root}, temporary: o.temporary}, nil
+	return &Source{Files: files, tree: folder{root: root}, temporary: o.temporary}, nil
 }
 
 // read lists the files.
@@ -184,11 +223,15 @@ func openTree(ctx context.Context, name string, limits Limits) (*Source, error) 
 		if err != nil {
 			return nil, err
 		}
-		return &Source{tree: folder{root}}, nil
+		return &Source{tree: folder{root: root}}, nil
 	case !info.Mode().IsRegular():
 		return nil, troy.Errorf(troy.Invalid, "it is neither a folder nor an archive")
 	}
-	return openArchive(ctx, name, info.Size(), limits)
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	return openArchive(ctx, file, limits)
 }
 
 // Open opens a file of the source. Its content may have changed since it was
@@ -235,16 +278,31 @@ func (s *Source) hash(ctx context.Context, limits Limits, o *sourceOptions) erro
 		files int
 		bytes int64
 	)
+	count := func(f *File) {
+		files, bytes = files+1, bytes+f.Size
+		if o.progress != nil {
+			o.progress(files, bytes)
+		}
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i := range s.Files {
 		if ctx.Err() != nil {
 			break
 		}
+		f := &s.Files[i]
+		if s.digests != nil && f.SHA256 != (Digest{}) { // remembered
+			done.Lock()
+			count(f)
+			done.Unlock()
+			continue
+		}
 		group.Go(func() error {
-			f := &s.Files[i]
 			published := o.published && !o.allowed[f.Path]
 			leak, err := s.hashFile(ctx, f, limits, published || o.sieve.findLeaks && !o.sieve.allowed[f.Path])
+			if _, ok := s.tree.(folder); ok && errors.Is(err, fs.ErrNotExist) {
+				return vanished(f.Path)
+			}
 			if err != nil {
 				return fmt.Errorf("hash %q: %w", f.Path, err)
 			}
@@ -256,15 +314,15 @@ func (s *Source) hash(ctx context.Context, limits Limits, o *sourceOptions) erro
 			if leak != "" {
 				s.Leaks = append(s.Leaks, Leak{f.Path, leak})
 			}
-			files, bytes = files+1, bytes+f.Size
-			if o.progress != nil {
-				o.progress(files, bytes)
-			}
+			count(f)
 			return nil
 		})
 	}
 	if err := group.Wait(); err != nil {
 		return err
+	}
+	if s.digests != nil {
+		s.digests.save()
 	}
 	slices.SortFunc(s.Leaks, func(a, b Leak) int { return strings.Compare(a.Path, b.Path) })
 	return s.check(limits, true)
@@ -278,6 +336,7 @@ func (s *Source) hashFile(ctx context.Context, f *File, limits Limits, findLeaks
 		return "", err
 	}
 	defer r.Close()
+	read, before, remember := s.digests.begin(r)
 	h := sha256.New()
 	var to io.Writer = h
 	var scanner *leakScanner
@@ -292,7 +351,10 @@ func (s *Source) hashFile(ctx context.Context, f *File, limits Limits, findLeaks
 	if scanner == nil {
 		return "", nil
 	}
-	return scanner.end(), nil
+	if leak = scanner.end(); leak == "" && remember && before.size == f.Size {
+		s.digests.add(f.Path, before, read, f.SHA256)
+	}
+	return leak, nil
 }
 
 // check is checkFiles without a Field, because the user passed a folder, not a

@@ -27,6 +27,7 @@ const (
 // file (the spool), because a tar can only be read sequentially.
 type tarTree struct {
 	spool    *os.File
+	named    bool // the spool has a name, which Close removes
 	files    map[string]span
 	links    links
 	stripped string
@@ -45,7 +46,10 @@ func openTar(ctx context.Context, file *os.File, size int64, compression string,
 	if err != nil {
 		return nil, err
 	}
-	t := &tarTree{spool: spool, files: map[string]span{}, links: links{kind: "tar"}}
+	// A file without a name leaves nothing after a crash. Not every system
+	// removes the name of an open file.
+	named := os.Remove(spool.Name()) != nil
+	t := &tarTree{spool: spool, named: named, files: map[string]span{}, links: links{kind: "tar"}}
 	capped := &cappedReader{r: canceled{ctx, unpacked}, size: size, limits: limits, compression: compression}
 	err = t.readAll(capped, limits)
 	if ctx.Err() != nil {
@@ -229,7 +233,11 @@ func (t *tarTree) open(name string) (io.ReadCloser, error) {
 }
 
 func (t *tarTree) Close() error {
-	return errors.Join(t.spool.Close(), os.Remove(t.spool.Name()))
+	err := t.spool.Close()
+	if t.named {
+		err = errors.Join(err, os.Remove(t.spool.Name()))
+	}
+	return err
 }
 
 // cappedReader bounds the unpacked bytes, including skipped entries and the

@@ -67,6 +67,7 @@ CREATE INDEX pipelines_repository ON pipelines (repository_provider, repository_
 CREATE INDEX pipelines_unfinished ON pipelines (id)
     WHERE status IN ('provision_request', 'provisioning', 'queued', 'deploying', 'scheduled_for_deletion', 'deleting');
 
+CREATE INDEX pipelines_distribution ON pipelines (distribution_id) WHERE distribution_id IS NOT NULL;
 CREATE INDEX pipelines_updated ON pipelines (updated_at, id);
 -- By an expression, so that no transition, which names the status and the id,
 -- is tempted by these while statistics are old.
@@ -92,7 +93,7 @@ CREATE TABLE deployments (
     pipeline_id          uuid        NOT NULL REFERENCES pipelines (id) ON DELETE CASCADE,
     number               bigint      NOT NULL, -- per pipeline, from 1
     kind                 text        NOT NULL
-        CONSTRAINT deployments_kind_check CHECK (kind IN ('automated', 'release', 'rollback', 'promotion')),
+        CONSTRAINT deployments_kind_check CHECK (kind IN ('automated', 'release', 'rollback', 'promotion', 'preview')),
     state                text        NOT NULL
         CONSTRAINT deployments_state_check CHECK (state IN (
             'waiting', 'building', 'publishing', 'succeeded', 'failed', 'cancelled', 'superseded')),
@@ -116,15 +117,26 @@ CREATE TABLE deployments (
     finished_at          timestamptz,
     pruned_at            timestamptz, -- when retention gave up its tree
     reported_state       text DEFAULT '', -- the last state reported to the forge; null on rows older than the column
+    preview_id           uuid, -- the preview that it belongs to
+    trusted              boolean NOT NULL DEFAULT true, -- whether its author may see what builds see
     CONSTRAINT deployments_number_key UNIQUE (pipeline_id, number),
     CONSTRAINT deployments_finished_check CHECK (
         (state IN ('succeeded', 'failed', 'cancelled', 'superseded')) = (finished_at IS NOT NULL)),
     CONSTRAINT deployments_started_check CHECK (
-        state NOT IN ('building', 'publishing') OR started_at IS NOT NULL)
+        state NOT IN ('building', 'publishing') OR started_at IS NOT NULL),
+    CONSTRAINT deployments_preview_check CHECK ((kind = 'preview') = (preview_id IS NOT NULL)),
+    -- The version before publishes every deployment that waits. It fails on this
+    -- before it changes what is live.
+    CONSTRAINT deployments_preview_live_check CHECK (preview_id IS NULL OR (sequence IS NULL AND live_at IS NULL))
 );
 
-CREATE UNIQUE INDEX deployments_one_running ON deployments (pipeline_id)
-    WHERE state IN ('building', 'publishing');
+CREATE UNIQUE INDEX deployments_one_live ON deployments (pipeline_id)
+    WHERE state IN ('building', 'publishing') AND preview_id IS NULL;
+CREATE UNIQUE INDEX deployments_one_preview ON deployments (preview_id)
+    WHERE state IN ('building', 'publishing') AND preview_id IS NOT NULL;
+CREATE INDEX deployments_preview ON deployments (preview_id, number) WHERE preview_id IS NOT NULL;
+CREATE INDEX deployments_preview_unreported ON deployments (preview_id)
+    WHERE preview_id IS NOT NULL AND state <> 'publishing' AND commit_sha IS NOT NULL AND reported_state IS NOT NULL AND nullif(state, reported_state) = state;
 
 CREATE INDEX deployments_waiting ON deployments (pipeline_id, number) WHERE state = 'waiting';
 -- The comparison with reported_state is an equality, because Postgres estimates
@@ -132,6 +144,118 @@ CREATE INDEX deployments_waiting ON deployments (pipeline_id, number) WHERE stat
 -- whole table. Queries that use the index must repeat its condition exactly.
 CREATE INDEX deployments_unreported ON deployments (pipeline_id)
     WHERE kind = 'automated' AND state <> 'publishing' AND reported_state IS NOT NULL AND nullif(state, reported_state) = state;
+
+-- The previews of pipelines' sites. Each has an address of its own. The row
+-- stays when a preview is removed, and the same source opens it again.
+CREATE TABLE previews (
+    id                 uuid PRIMARY KEY,
+    pipeline_id        uuid        NOT NULL REFERENCES pipelines (id) ON DELETE CASCADE,
+    kind               text        NOT NULL CONSTRAINT previews_kind_check CHECK (kind IN ('pull_request', 'branch', 'release')),
+    source             text        NOT NULL, -- 'repository#number', a branch or a label; unique within the pipeline and kind
+    label              text        NOT NULL, -- the beginning of its host
+    repository_id      text,                 -- of a pull request: the forge's id of the repository that it changes
+    number             bigint,               -- of a pull request
+    branch             text        NOT NULL DEFAULT '',
+    title              text        NOT NULL DEFAULT '',
+    author             text        NOT NULL DEFAULT '',
+    url                text        NOT NULL DEFAULT '', -- of the page at the forge
+    head_commit        text,                            -- the newest known commit
+    trusted            boolean     NOT NULL DEFAULT true, -- whether the author may write to the repository
+    approved_commit    text,                            -- the commit of an untrusted author that may be built
+    approved_by        text        NOT NULL DEFAULT '',
+    live_deployment_id uuid,                            -- the deployment that its address shows
+    pinned             boolean     NOT NULL DEFAULT false, -- whether it neither expires nor makes room for others
+    created_by         text        NOT NULL,
+    created_at         timestamptz NOT NULL DEFAULT now(),
+    updated_at         timestamptz NOT NULL DEFAULT now(),
+    pushed_at          timestamptz NOT NULL DEFAULT now(), -- when its newest commit or files came
+    expires_at         timestamptz NOT NULL,
+    closed_at          timestamptz, -- when its removal was requested
+    closed_by          text        NOT NULL DEFAULT '',
+    closed_cause       text        NOT NULL DEFAULT '',
+    removed_at         timestamptz, -- when its addresses were gone
+    retracted_at       timestamptz, -- when the forge had nothing of it any more
+    commented          boolean     NOT NULL DEFAULT true, -- whether it may have written the comment on its pull request; rows older than the column may have
+    CONSTRAINT previews_label_key UNIQUE (pipeline_id, label),
+    CONSTRAINT previews_source_key UNIQUE (pipeline_id, kind, source),
+    CONSTRAINT previews_pull_request_check CHECK ((kind = 'pull_request') = (repository_id IS NOT NULL AND number IS NOT NULL)),
+    CONSTRAINT previews_removed_check CHECK (removed_at IS NULL OR closed_at IS NOT NULL)
+);
+
+CREATE INDEX previews_open ON previews (pipeline_id, pushed_at, id) WHERE closed_at IS NULL;
+CREATE INDEX previews_expire ON previews (expires_at) WHERE closed_at IS NULL AND NOT pinned;
+CREATE INDEX previews_unremoved ON previews (pipeline_id, closed_at) WHERE closed_at IS NOT NULL AND removed_at IS NULL;
+CREATE INDEX previews_number ON previews (repository_id, number) WHERE kind = 'pull_request';
+CREATE INDEX previews_unretracted ON previews (closed_at) WHERE closed_at IS NOT NULL AND retracted_at IS NULL;
+
+-- The pull requests of pipelines' repositories, as the forge described them last.
+CREATE TABLE pull_requests (
+    id              uuid PRIMARY KEY,
+    pipeline_id     uuid        NOT NULL REFERENCES pipelines (id) ON DELETE CASCADE,
+    repository_id   text        NOT NULL, -- the forge's id of the repository that it changes
+    number          bigint      NOT NULL,
+    title           text        NOT NULL,
+    url             text        NOT NULL, -- of its page at the forge
+    head            text        NOT NULL, -- the source branch
+    head_commit     text        NOT NULL, -- its newest commit; Bitbucket's are shortened
+    head_repository text        NOT NULL, -- the id of the source branch's repository; empty: deleted
+    head_full_name  text        NOT NULL,
+    base            text        NOT NULL, -- the target branch
+    draft           boolean     NOT NULL,
+    open            boolean     NOT NULL,
+    author_id       text        NOT NULL,
+    author          text        NOT NULL,
+    changed_at      timestamptz NOT NULL, -- when it changed last, by the forge's clock
+    head_at         timestamptz NOT NULL, -- when its newest commit was seen, by the forge's clock
+    version         bigint      NOT NULL DEFAULT 1, -- counts what was learned
+    build           boolean     NOT NULL, -- whether a worker is to decide about its newest commit
+    wanted          boolean     NOT NULL, -- whether the settings give it a preview
+    decision        text        NOT NULL, -- why it has a preview or none
+    created_at      timestamptz NOT NULL DEFAULT now(),
+    updated_at      timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT pull_requests_number_key UNIQUE (pipeline_id, repository_id, number)
+);
+
+CREATE INDEX pull_requests_open ON pull_requests (pipeline_id, number) WHERE open;
+CREATE INDEX pull_requests_undecided ON pull_requests (updated_at) WHERE build;
+
+-- Comments that ask for a build, until the forge says whether their authors may
+-- ask.
+CREATE TABLE pull_request_commands (
+    id              uuid PRIMARY KEY,
+    pull_request_id uuid        NOT NULL REFERENCES pull_requests (id) ON DELETE CASCADE,
+    author_id       text        NOT NULL,
+    author          text        NOT NULL,
+    commit_sha      text        NOT NULL, -- empty: the newest commit that the author could see
+    written_at      timestamptz NOT NULL, -- by the forge's clock
+    created_at      timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE INDEX pull_request_commands_subject ON pull_request_commands (pull_request_id, id);
+
+CREATE FUNCTION preview_report() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO work (kind, subject_id) VALUES ('preview:report', NEW.preview_id)
+    ON CONFLICT (kind, subject_id) DO UPDATE SET due_at = now(), since = now(), requested = work.requested + 1, attempt = 0, ring_id = NULL;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER preview_report AFTER INSERT OR UPDATE OF state ON deployments FOR EACH ROW
+    WHEN (NEW.preview_id IS NOT NULL AND NEW.commit_sha IS NOT NULL) EXECUTE FUNCTION preview_report();
+
+CREATE FUNCTION preview_retract() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.closed_at IS NULL THEN
+        NEW.retracted_at := NULL;
+    ELSE
+        INSERT INTO work (kind, subject_id) VALUES ('preview:report', NEW.id)
+        ON CONFLICT (kind, subject_id) DO UPDATE SET due_at = now(), since = now(), requested = work.requested + 1, attempt = 0, ring_id = NULL;
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER preview_retract BEFORE UPDATE OF closed_at ON previews FOR EACH ROW
+    WHEN ((OLD.closed_at IS NULL) <> (NEW.closed_at IS NULL)) EXECUTE FUNCTION preview_retract();
 
 -- The files that each pipeline's kept deployments publish. Triggers maintain it,
 -- because the sum over all deployments would read the whole table.
@@ -267,16 +391,21 @@ END
 $$;
 CREATE TRIGGER work_builds BEFORE INSERT ON work FOR EACH ROW WHEN (NEW.kind = 'deployment:build') EXECUTE FUNCTION work_builds();
 
--- The subject of these kinds is a deployment or a skipped commit; of all others
--- it is the pipeline. With the pipeline in its row, the work of one pipeline is
--- read without its deployments.
+-- The subject of these kinds is a deployment, a skipped commit, a preview or a
+-- pull request; of all others it is the pipeline. With the pipeline in its row, the work of one
+-- pipeline is read without its deployments.
 CREATE FUNCTION work_pipeline() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF NEW.kind IN ('deployment:build', 'deployment:poll-build', 'forge:report') THEN
+    IF NEW.kind IN ('deployment:build', 'deployment:poll-build', 'forge:report') OR NEW.kind LIKE 'preview:%' THEN
         SELECT d.pipeline_id INTO NEW.pipeline_id FROM deployments d WHERE d.id = NEW.subject_id;
         IF NEW.pipeline_id IS NULL THEN
             SELECT s.pipeline_id INTO NEW.pipeline_id FROM skips s WHERE s.id = NEW.subject_id;
         END IF;
+        IF NEW.pipeline_id IS NULL THEN
+            SELECT v.pipeline_id INTO NEW.pipeline_id FROM previews v WHERE v.id = NEW.subject_id;
+        END IF;
+    ELSIF NEW.kind = 'forge:pull-request' THEN
+        SELECT r.pipeline_id INTO NEW.pipeline_id FROM pull_requests r WHERE r.id = NEW.subject_id;
     ELSE
         NEW.pipeline_id := NEW.subject_id;
     END IF;
@@ -332,6 +461,24 @@ CREATE TABLE deliveries (
 CREATE UNIQUE INDEX deliveries_body ON deliveries (source, body_sha256);
 CREATE INDEX deliveries_received ON deliveries (received_at);
 
+-- Rules by which jobs of continuous integration get tokens of a pipeline. A job
+-- proves with a token of its issuer which repository it belongs to.
+CREATE TABLE trusts (
+    id            uuid PRIMARY KEY,
+    pipeline_id   uuid        NOT NULL REFERENCES pipelines (id) ON DELETE CASCADE,
+    provider      text        NOT NULL CONSTRAINT trusts_provider_check CHECK (provider IN ('github', 'gitlab', 'bitbucket')),
+    issuer        text        NOT NULL,
+    repository_id text        NOT NULL,            -- the provider's own ids, which survive renames
+    owner_id      text        NOT NULL,
+    ref           text        NOT NULL DEFAULT '', -- 'refs/heads/main'; empty means any, as below
+    environment   text        NOT NULL DEFAULT '',
+    workflow      text        NOT NULL DEFAULT '',
+    previews_only boolean     NOT NULL DEFAULT false, -- its tokens may publish nothing but previews
+    created_at    timestamptz NOT NULL DEFAULT now(),
+    created_by    text        NOT NULL,
+    CONSTRAINT trusts_rule_key UNIQUE (pipeline_id, issuer, repository_id, owner_id, ref, environment, workflow)
+);
+
 CREATE TABLE tokens (
     id         uuid PRIMARY KEY,
     name       text        NOT NULL,
@@ -341,10 +488,14 @@ CREATE TABLE tokens (
     created_at timestamptz NOT NULL DEFAULT now(),
     expires_at timestamptz,
     created_by   text NOT NULL DEFAULT '', -- the actor that created it
-    last_used_at timestamptz               -- accurate to the hour
+    last_used_at timestamptz,              -- accurate to the hour
+    trust_id      uuid REFERENCES trusts (id) ON DELETE CASCADE, -- the rule by which a job of CI got it
+    previews_only boolean NOT NULL DEFAULT false                 -- it may publish nothing but previews
 );
 
 CREATE INDEX tokens_created ON tokens (created_at, id);
+CREATE INDEX tokens_trust ON tokens (trust_id);
+CREATE INDEX tokens_exchanged ON tokens (expires_at) WHERE trust_id IS NOT NULL;
 
 -- Browsers that are signed in with a token, and links that sign one in once.
 CREATE TABLE sessions (
@@ -372,10 +523,10 @@ CREATE TABLE users (
 
 CREATE INDEX users_signed_in ON users (signed_in_at, token_id);
 
--- The states of sign-ins with OpenID Connect that have ended, so that none is
--- used twice.
+-- The states of sign-ins with OpenID Connect that have ended, and the tokens of CI
+-- that were exchanged, so that none is used twice.
 CREATE TABLE sign_ins (
-    hash       bytea PRIMARY KEY, -- SHA-256 of the state
+    hash       bytea PRIMARY KEY, -- SHA-256 of the state, or of issuer and id
     expires_at timestamptz NOT NULL
 );
 
@@ -429,7 +580,7 @@ CREATE TABLE forge_apps (
 -- Connect installation. A state can be used once and expires. A state that is
 -- bound to an installation is part of its address and stays.
 CREATE TABLE setup_states (
-    hash       bytea PRIMARY KEY, -- SHA-256 of the state
+    hash       bytea PRIMARY KEY, -- SHA-256 of the state, or of issuer and id
     provider   text        NOT NULL,
     actor      text        NOT NULL,
     app_key    text,              -- of the Connect app that the address describes
@@ -464,6 +615,32 @@ CREATE TABLE variables (
     changed_at  timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (pipeline_id, name)
 );
+
+-- The values of variables for a context of builds, where the table variables
+-- has no place for them. That one has a single value for each name: a secret's
+-- is for production, any other is for all contexts. It keeps its key, because
+-- the version before names it in ON CONFLICT, and gives builds all that it
+-- finds there.
+CREATE TABLE variables_by_context (
+    pipeline_id uuid        NOT NULL REFERENCES pipelines (id) ON DELETE CASCADE,
+    name        text        NOT NULL,
+    context     text        NOT NULL, -- 'all', 'production', 'preview' or 'preview:' and a branch
+    value       bytea       NOT NULL, -- sealed
+    secret      boolean     NOT NULL,
+    changed_at  timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (pipeline_id, name, context)
+);
+
+-- So that a variable has one value for each context, also when the version
+-- before sets it.
+CREATE FUNCTION variable_context() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM variables_by_context c
+    WHERE c.pipeline_id = NEW.pipeline_id AND c.name = NEW.name AND c.context = CASE WHEN NEW.secret THEN 'production' ELSE 'all' END;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER variable_context AFTER INSERT OR UPDATE OF secret ON variables FOR EACH ROW EXECUTE FUNCTION variable_context();
 
 -- The build of an automated deployment.
 CREATE TABLE builds (
@@ -523,7 +700,8 @@ CREATE TABLE access (
     generation  bigint      NOT NULL DEFAULT 1,     -- increases with each change
     applied     bigint      NOT NULL DEFAULT 0,     -- the generation that holds where the site is served
     changed_at  timestamptz NOT NULL DEFAULT now(),
-    applied_at  timestamptz
+    applied_at  timestamptz,
+    preview_key bytea -- sealed: signs visitors of previews in who have a session of the dashboard; NULL: previews ask for none
 );
 
 CREATE INDEX access_unapplied ON access (pipeline_id) WHERE applied < generation;
@@ -592,3 +770,56 @@ CREATE TABLE site_rules (
 );
 
 CREATE INDEX site_rules_pipeline ON site_rules (pipeline_id);
+
+-- The requests to each site on each day in UTC, as counted from CloudFront's
+-- access logs. On one machine the edge counts, in files.
+CREATE TABLE traffic (
+    pipeline_id uuid  NOT NULL REFERENCES pipelines (id) ON DELETE CASCADE,
+    day         date  NOT NULL,
+    report      jsonb NOT NULL DEFAULT '{}', -- a Report of package traffic
+    PRIMARY KEY (pipeline_id, day)
+);
+
+CREATE INDEX traffic_day ON traffic (day);
+
+-- The log files that were counted. Such a row is written together with the
+-- counts, so that no file counts twice.
+CREATE TABLE log_files (
+    key        text PRIMARY KEY,
+    problem    text        NOT NULL DEFAULT '', -- why it could not be read to its end; such a file is not removed
+    expires_at timestamptz NOT NULL DEFAULT now() + interval '100 days' -- its days are no longer counted then
+);
+
+CREATE INDEX log_files_expires ON log_files (expires_at);
+
+-- The custom domains of pipelines' sites. They are not in the table domains,
+-- whose rows are made with the pipeline and never change: these have a life of
+-- their own, and the version before reads every row of that table as a site's
+-- own host.
+CREATE TABLE custom_domains (
+    host          text PRIMARY KEY, -- normalised; *.example.com is a wildcard
+    pipeline_id   uuid        NOT NULL REFERENCES pipelines (id) ON DELETE CASCADE,
+    state         text        NOT NULL DEFAULT 'waiting_for_dns'
+        CONSTRAINT custom_domains_state_check CHECK (state IN ('waiting_for_dns', 'verifying', 'issuing', 'active', 'failing')),
+    reason        text        NOT NULL DEFAULT '', -- what is seen, expected and to change, in one sentence
+    redirect      text        NOT NULL DEFAULT '', -- the host to which it redirects
+    main          boolean     NOT NULL DEFAULT false, -- whether it is the site's address
+    report        jsonb,      -- what DNS said at the last check
+    certificate   text        NOT NULL DEFAULT '', -- the state of its certificate
+    not_after     timestamptz, -- when the certificate expires
+    next_try      timestamptz, -- when the cloud requests a certificate again
+    detach_from   text[]      NOT NULL DEFAULT '{}', -- distributions of other pipelines that may still serve it
+    checks        integer     NOT NULL DEFAULT 0, -- since the last change of the state or the last request
+    created_at    timestamptz NOT NULL DEFAULT now(),
+    created_by    text        NOT NULL,
+    since         timestamptz NOT NULL DEFAULT now(), -- when it got its state
+    requested_at  timestamptz NOT NULL DEFAULT now(), -- when a check was last requested
+    checked_at    timestamptz,
+    next_check_at timestamptz NOT NULL DEFAULT now(),
+    active_at     timestamptz, -- when it was Active first
+    removed_at    timestamptz  -- set until the cloud no longer serves it
+);
+
+CREATE INDEX custom_domains_pipeline ON custom_domains (pipeline_id, host);
+CREATE INDEX custom_domains_due ON custom_domains (next_check_at);
+CREATE UNIQUE INDEX custom_domains_main ON custom_domains (pipeline_id) WHERE main;

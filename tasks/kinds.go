@@ -1,8 +1,8 @@
 package tasks
 
 // The kinds of work. Each is a task type, has a policy (see policies) and a
-// file in package workers. The subject is a pipeline, a deployment or a skipped
-// commit.
+// file in package workers. The subject is a pipeline, a deployment, a skipped
+// commit, a preview or a pull request.
 const (
 	// TypeProvision creates a pipeline's distribution and DNS record.
 	TypeProvision = "pipeline:provision"
@@ -35,9 +35,23 @@ const (
 	TypePurge = "purge"
 	// TypeAccess applies who may see a pipeline's site.
 	TypeAccess = "access"
+	// TypeDomainCheck checks the custom domains of a pipeline's site that are
+	// due: their DNS records and what the cloud knows of them.
+	TypeDomainCheck = "domain:check"
 	// TypeThumbnail takes a picture of a pipeline's site.
 	TypeThumbnail = "pipeline:thumbnail"
 	// TypeRetention removes trees and uploads that a pipeline no longer needs,
 	// and the remains of a deleted pipeline.
 	TypeRetention = "retention"
+	// TypePreviewBuild builds the commit of a preview's deployment.
+	TypePreviewBuild = "preview:build"
+	// TypePreviewPublish makes a preview show a deployment.
+	TypePreviewPublish = "preview:publish"
+	// TypePullRequest decides about the preview of a pull request, and answers
+	// commands in its comments.
+	TypePullRequest = "forge:pull-request"
+	// TypePreviewReport makes the forge show the state of a preview.
+	TypePreviewReport = "preview:report"
+	// TypePreviewRemove removes the addresses of a closed preview.
+	TypePreviewRemove = "preview:remove"
 )

@@ -16,13 +16,14 @@ func (c *Client) Resume(ctx context.Context, queue string) error {
 	if err := c.redis.Del(ctx, pausedKey(queue)).Err(); err != nil {
 		return fmt.Errorf("resume the queue %s in Redis: %w", queue, err)
 	}
+	c.wake(ctx, queue)
 	return nil
 }
 
 // Paused returns the queues that were paused in Asynqmon or with asynq's
 // command line. Workers take no tasks from a paused queue.
 func Paused(ctx context.Context, rdb redis.UniversalClient) ([]string, error) {
-	queues := []string{QueueSweep, QueueQuick, QueueBuilds, QueueForge, QueueThumbnails}
+	queues := []string{QueueSweep, QueueQuick, QueueBuilds, QueueForge, QueueThumbnails, QueueDomains, QueuePreviews}
 	keys := make([]*redis.IntCmd, len(queues))
 	_, err := rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, queue := range queues {

@@ -45,7 +45,13 @@ var policies = map[string]Policy{
 	TypeCatchUp:            {Queue: QueueForge, Attempts: 12, Deadline: 24 * time.Hour, Delay: 10 * time.Second, MaxDelay: 15 * time.Minute},
 	TypePurge:              {Queue: QueueQuick, Attempts: 20, Deadline: 24 * time.Hour, Delay: time.Second, MaxDelay: 5 * time.Minute},
 	TypeAccess:             {Queue: QueueQuick, Attempts: 20, Deadline: 24 * time.Hour, Delay: time.Second, MaxDelay: time.Minute},
+	TypeDomainCheck:        {Queue: QueueDomains, Attempts: 20, Deadline: 24 * time.Hour, Delay: time.Second, MaxDelay: 5 * time.Minute},
 	TypeThumbnail:          {Queue: QueueThumbnails, Attempts: 3, Deadline: time.Hour, Delay: 10 * time.Second, MaxDelay: 5 * time.Minute},
+	TypePreviewBuild:       {Queue: QueuePreviews, Attempts: 5, Deadline: 24 * time.Hour, Delay: time.Second, MaxDelay: time.Minute},
+	TypePreviewPublish:     {Queue: QueueQuick, Attempts: 8, Deadline: time.Hour, Delay: time.Second, MaxDelay: time.Minute},
+	TypePreviewRemove:      {Queue: QueueQuick, Attempts: 20, Deadline: 24 * time.Hour, Delay: time.Second, MaxDelay: 5 * time.Minute},
+	TypePullRequest:        {Queue: QueueForge, Attempts: 12, Deadline: 24 * time.Hour, Delay: 2 * time.Second, MaxDelay: 15 * time.Minute},
+	TypePreviewReport:      {Queue: QueueForge, Attempts: 150, Deadline: 24 * time.Hour, Delay: 2 * time.Second, MaxDelay: 15 * time.Minute},
 	TypeRetention:          {Queue: QueueQuick, Attempts: 20, Deadline: 7 * 24 * time.Hour, Delay: time.Minute, MaxDelay: 6 * time.Hour},
 }
 

@@ -26,6 +26,9 @@ func (c *Client) Sweep(ctx context.Context, now time.Time) error {
 	if err != nil && !errors.Is(err, asynq.ErrTaskIDConflict) && !errors.Is(err, asynq.ErrDuplicateTask) {
 		return fmt.Errorf("request a sweep: %w", err)
 	}
+	if err == nil {
+		c.wake(ctx, QueueSweep)
+	}
 	return nil
 }
 

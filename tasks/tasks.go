@@ -26,6 +26,12 @@ const (
 	QueueForge = "forge"
 	// QueueThumbnails holds pictures of sites, which no one waits for.
 	QueueThumbnails = "thumbnails"
+	// QueueDomains holds checks of custom domains, so that name servers that do
+	// not answer can't delay other work.
+	QueueDomains = "domains"
+	// QueuePreviews holds builds of previews, so that any number of them can't
+	// delay the builds of sites.
+	QueuePreviews = "previews"
 	// QueueSweep holds the sweep alone, so that nothing can delay it.
 	QueueSweep = "sweep"
 )
@@ -85,6 +91,9 @@ func (c *Client) Ring(ctx context.Context, t Task, id uuid.UUID, delay time.Dura
 	}
 	if _, err := c.asynq.EnqueueContext(ctx, asynq.NewTask(t.Kind, body), opts...); err != nil {
 		return fmt.Errorf("ring %s %s: %w", t.Kind, t.Subject, err)
+	}
+	if delay <= 0 {
+		c.wake(ctx, policy.Queue)
 	}
 	return nil
 }

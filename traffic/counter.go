@@ -112,6 +112,10 @@ func (s *Site) add(seen Seen) bool {
 	return true
 }
 
+func (s *Site) report() Report {
+	return Report{Total: s.total, Paths: pathsOf(s.paths), Missing: missingOf(s.missing)}
+}
+
 // referrer returns the host and the path of a referrer, without what may be
 // secret.
 func referrer(text string) string {
@@ -233,7 +237,7 @@ func (s *Site) write(folder string, now time.Time) (written bool, err error) {
 	r, err := readDay(file)
 	// A damaged file is replaced: its counts are lost anyway.
 	damaged := err != nil && !errors.Is(err, fs.ErrNotExist)
-	r.add(Report{Total: s.total, Paths: pathsOf(s.paths), Missing: missingOf(s.missing)})
+	r.Add(s.report())
 	if writeErr := writeDay(file, r); writeErr != nil {
 		return false, writeErr
 	}

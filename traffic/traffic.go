@@ -1,6 +1,7 @@
 // Package traffic counts the requests to sites: how many there were on each day,
 // which paths were requested most, and which were missing. The edge counts and
-// writes a file for each site and day; web reads them. A count has no data of
+// writes a file for each site and day; web reads them. On AWS, workers count
+// from CloudFront's access logs, and write to the database. A count has no data of
 // visitors: no addresses, no queries, and no more of a referrer than its host
 // and path.
 package traffic
@@ -79,9 +80,9 @@ type Report struct {
 	Missing []Missing `json:"missing"`
 }
 
-// add adds another report, and keeps the most common entries.
-func (r *Report) add(o Report) {
-	r.Total.add(o.Total)
+// Add adds another report, and keeps the most common entries.
+func (r *Report) Add(o Report) {
+	r.add(o.Total)
 	paths := newTop[string](4 * maxPaths)
 	for _, p := range slices.Concat(r.Paths, o.Paths) {
 		paths.add(p.Path, p.Count, p.Error)
@@ -128,19 +129,33 @@ type DayTotal struct {
 // A folder that does not exist has no requests. It skips files that it can't
 // read, and returns their errors besides the summary.
 func Read(folder string, now time.Time, days int) (Summary, error) {
-	s := Summary{Days: make([]DayTotal, 0, days)}
-	s.Paths, s.Missing = []Path{}, []Missing{}
 	var problems []error
-	for i := days - 1; i >= 0; i-- {
-		day := now.UTC().AddDate(0, 0, -i).Format(Day)
+	s := Summarize(now, days, func(day string) Report {
 		r, err := readDay(filepath.Join(folder, day+".json"))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			problems = append(problems, err)
 		}
-		s.add(r)
+		return r
+	})
+	return s, errors.Join(problems...)
+}
+
+// Summarize adds the reports of the last days until now.
+func Summarize(now time.Time, days int, report func(day string) Report) Summary {
+	s := Summary{Days: make([]DayTotal, 0, days)}
+	s.Paths, s.Missing = []Path{}, []Missing{}
+	for i := days - 1; i >= 0; i-- {
+		day := now.UTC().AddDate(0, 0, -i).Format(Day)
+		r := report(day)
+		s.Add(r)
 		s.Days = append(s.Days, DayTotal{day, r.Total})
 	}
-	return s, errors.Join(problems...)
+	return s
+}
+
+// FirstKept returns the first day that is kept, at its beginning.
+func FirstKept(now time.Time) time.Time {
+	return now.UTC().Truncate(24*time.Hour).AddDate(0, 0, 1-Kept)
 }
 
 func readDay(path string) (r Report, err error) {
@@ -194,7 +209,7 @@ func removeOld(folder string, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	first := now.UTC().AddDate(0, 0, 1-Kept).Format(Day) + ".json"
+	first := FirstKept(now).Format(Day) + ".json"
 	for _, e := range entries {
 		info, err := e.Info()
 		stale := err == nil && strings.HasPrefix(e.Name(), ".new-") && now.Sub(info.ModTime()) > time.Hour

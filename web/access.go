@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
@@ -29,6 +30,7 @@ type accessJSON struct {
 	Scope     string `json:"scope"`
 	// InForce means that the site is served as the other members say.
 	InForce   bool                 `json:"in_force"`
+	Previews  string               `json:"previews"`
 	Passwords []accessPasswordJSON `json:"passwords"`
 	Networks  []string             `json:"networks"`
 	ChangedAt *time.Time           `json:"changed_at,omitempty"`
@@ -42,7 +44,7 @@ type accessPasswordJSON struct {
 }
 
 func accessView(ctx context.Context, q *queries.Queries, p queries.Pipeline, role credentials.Role) (accessJSON, error) {
-	out := accessJSON{Scope: "site", InForce: true, Passwords: []accessPasswordJSON{}, Networks: []string{}}
+	out := accessJSON{Scope: "site", Previews: intake.PreviewsPublic, InForce: true, Passwords: []accessPasswordJSON{}, Networks: []string{}}
 	row, passwords, ok, err := intake.Protection(ctx, q, p.ID)
 	if err != nil || !ok {
 		return out, err
@@ -52,7 +54,8 @@ func accessView(ctx context.Context, q *queries.Queries, p queries.Pipeline, rol
 	}
 	changed := row.Access.ChangedAt.UTC()
 	out.Scope, out.Networks, out.ChangedAt = row.Access.Scope, append(out.Networks, row.Access.Networks...), &changed
-	out.Protected = len(out.Passwords) > 0 || len(out.Networks) > 0
+	out.Previews = intake.PreviewsOf(row.Access, len(passwords))
+	out.Protected = out.Previews != intake.PreviewsPublic
 	// A site without a distribution is not served; provisioning applies it.
 	out.InForce = row.Access.Applied == row.Access.Generation || p.DistributionID == nil
 	if !out.InForce {
@@ -104,7 +107,8 @@ func (s *server) changeAccess(f func(*gin.Context, queries.Pipeline, caller) err
 
 func (s *server) accessPasswordSet(c *gin.Context, p queries.Pipeline, who caller) error {
 	var body struct {
-		Password *string `json:"password"`
+		Password  *string `json:"password"`
+		Generated bool    `json:"generated"`
 	}
 	if err := decode(c, maxJSON, &body); err != nil {
 		return err
@@ -112,15 +116,30 @@ func (s *server) accessPasswordSet(c *gin.Context, p queries.Pipeline, who calle
 	if body.Password == nil {
 		return troy.Errorf(troy.Invalid, "the password is missing").At("password")
 	}
-	return s.setAccessPassword(c.Request.Context(), p, c.Param("name"), *body.Password, who.Actor())
+	return s.setAccessPassword(c.Request.Context(), p, c.Param("name"), typedPassword{*body.Password, body.Generated}, who.Actor())
+}
+
+// typedPassword is a password as it is set.
+type typedPassword struct {
+	text string
+	// generated means that it is random, so that a fast hash protects it.
+	// CloudFront's functions can check no other ones.
+	generated bool
+}
+
+func (w typedPassword) check() error {
+	if n := utf8.RuneCountInString(w.text); w.generated && n < site.MinGenerated {
+		return troy.Errorf(troy.Invalid, "the password has %d characters; expected at least %d of a generated one", n, site.MinGenerated)
+	}
+	return password.Check(w.text)
 }
 
 // setAccessPassword hashes and seals a password for a site, and sets it.
-func (s *server) setAccessPassword(ctx context.Context, p queries.Pipeline, name, text, actor string) error {
+func (s *server) setAccessPassword(ctx context.Context, p queries.Pipeline, name string, w typedPassword, actor string) error {
 	if err := intake.CheckAccessName(name); err != nil {
 		return err
 	}
-	if err := password.Check(text); err != nil {
+	if err := w.check(); err != nil {
 		if e, ok := errors.AsType[*troy.Error](err); ok {
 			return e.At("password")
 		}
@@ -129,15 +148,15 @@ func (s *server) setAccessPassword(ctx context.Context, p queries.Pipeline, name
 	if s.deps.Secrets == nil {
 		return troy.Errorf(troy.Unavailable, "passwords can't be stored: TROY_SECRET_KEY is not set")
 	}
-	err := s.sealAccessPassword(ctx, p, name, text, actor)
+	err := s.sealAccessPassword(ctx, p, name, w, actor)
 	if troy.KindOf(err) == troy.Moved {
 		// Another password came first, so the site has its salt, which stays.
-		err = s.sealAccessPassword(ctx, p, name, text, actor)
+		err = s.sealAccessPassword(ctx, p, name, w, actor)
 	}
 	return err
 }
 
-func (s *server) sealAccessPassword(ctx context.Context, p queries.Pipeline, name, text, actor string) error {
+func (s *server) sealAccessPassword(ctx context.Context, p queries.Pipeline, name string, w typedPassword, actor string) error {
 	row, _, ok, err := intake.Protection(ctx, s.q, p.ID)
 	if err != nil {
 		return err
@@ -151,9 +170,12 @@ func (s *server) sealAccessPassword(ctx context.Context, p queries.Pipeline, nam
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	hash := password.Hash(text, salt)
+	made := site.Password{Hash: password.Hash(w.text, salt), Key: secret.NewSigningKey()}
 	<-s.hashing
-	plain, err := json.Marshal(site.Password{Hash: hash, Key: secret.NewSigningKey()})
+	if w.generated && s.deps.Functions {
+		made.Digest = made.GeneratedDigest(w.text)
+	}
+	plain, err := json.Marshal(made)
 	if err != nil {
 		return fmt.Errorf("write the password %s: %w", name, err)
 	}
@@ -196,6 +218,26 @@ func (s *server) accessDisallow(c *gin.Context, p queries.Pipeline, who caller) 
 
 func atNetwork(err error) error {
 	return troy.Errorf(troy.Invalid, "%w", err).At("network")
+}
+
+func (s *server) accessScope(c *gin.Context, p queries.Pipeline, who caller) error {
+	var body struct {
+		Scope string `json:"scope"`
+	}
+	if err := decode(c, maxJSON, &body); err != nil {
+		return err
+	}
+	return s.deps.Intake.SetAccessScope(c.Request.Context(), p.ID, body.Scope, who.Actor())
+}
+
+func (s *server) accessPreviews(c *gin.Context, p queries.Pipeline, who caller) error {
+	var body struct {
+		Previews string `json:"previews"`
+	}
+	if err := decode(c, maxJSON, &body); err != nil {
+		return err
+	}
+	return s.deps.Intake.SetPreviewAccess(c.Request.Context(), p.ID, body.Previews, who.Actor())
 }
 
 func (s *server) accessOff(c *gin.Context, p queries.Pipeline, who caller) error {

@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -17,6 +18,7 @@ import (
 type accessAnswer struct {
 	Protected bool   `json:"protected"`
 	Scope     string `json:"scope"`
+	Previews  string `json:"previews"`
 	InForce   bool   `json:"in_force"`
 	Passwords []struct {
 		Name      string    `json:"name"`
@@ -122,9 +124,16 @@ func TestAccess(t *testing.T) {
 	if a.InForce || !strings.Contains(a.Problem, "An admin sees the reason") || page.status != 200 || strings.Contains(string(page.body), "read-only") || !strings.Contains(string(page.body), "An admin sees the reason") {
 		t.Errorf("after a failure a viewer reads %+v and\n%s", a, page.body)
 	}
+	w.send("PUT", at+"/scope", `{"scope":"previews"}`).into(t, 202, &a)
+	if a.Scope != "previews" || a.InForce {
+		t.Errorf("with the scope it is %+v", a)
+	}
+	if page := w.visit("GET", "/pipelines/blog/settings", nil, w.session(w.admin)); !strings.Contains(string(page.body), "Everyone can see the site") || !strings.Contains(string(page.body), "Protect the site too") {
+		t.Errorf("with the scope the page is\n%s", page.body)
+	}
 	w.send("DELETE", at+"/passwords/client", nil).into(t, 202, &a)
 	w.send("DELETE", at, nil).into(t, 202, &a)
-	if a.Protected || len(a.Passwords) != 0 || len(a.Networks) != 0 {
+	if a.Protected || len(a.Passwords) != 0 || len(a.Networks) != 0 || a.Scope != "site" {
 		t.Errorf("after off it is %+v", a)
 	}
 
@@ -144,8 +153,8 @@ func TestAccess(t *testing.T) {
 	if n := w.count("SELECT count(*) FROM access_passwords WHERE position('argon2id'::bytea in secret) > 0"); n != 0 {
 		t.Errorf("%d hashes are not sealed", n)
 	}
-	if n := w.count("SELECT count(*) FROM audit WHERE action LIKE 'access.%' AND actor = 'token test-admin' AND slug IN ('blog', 'other')"); n != 9 {
-		t.Errorf("%d audited changes, want 9", n)
+	if n := w.count("SELECT count(*) FROM audit WHERE action LIKE 'access.%' AND actor = 'token test-admin' AND slug IN ('blog', 'other')"); n != 10 {
+		t.Errorf("%d audited changes, want 10", n)
 	}
 }
 
@@ -172,6 +181,8 @@ func TestAccessRefuses(t *testing.T) {
 		{"PUT", "/passwords/Client", good, 400, "invalid", "name", "lower-case letters"},
 		{"PUT", "/passwords/-x", good, 400, "invalid", "name", "lower-case letters"},
 		{"PUT", "/passwords/" + strings.Repeat("x", 41), good, 400, "invalid", "name", "at most 40"},
+		{"PUT", "/scope", `{"scope":"drafts"}`, 400, "invalid", "scope", "expected site or previews"},
+		{"PUT", "/scope", `{"scope":"previews"}`, 409, "conflict", "", "add a password or a network first"},
 		{"DELETE", "/passwords/client", nil, 404, "not_found", "", "no password"},
 		{"DELETE", "/passwords/%00", nil, 404, "not_found", "", "no password"},
 		{"POST", "/networks", `{"network":"203.0.113.1/24"}`, 400, "invalid", "network", "expected 203.0.113.0/24"},
@@ -197,21 +208,46 @@ func TestAccessRefuses(t *testing.T) {
 	w.send("PUT", at+"/passwords/client", good).refused(t, 409, "conflict", "", "")
 }
 
-// TestAccessWhereSitesCantBeProtected covers AWS, and a server without a key.
-func TestAccessWhereSitesCantBeProtected(t *testing.T) {
+// TestAccessWhereSitesCantHavePasswords covers AWS without an https address of
+// Troy, and a server without a key.
+func TestAccessWhereSitesCantHavePasswords(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, sealed(t), func(w *world) {
-		w.deps.Intake = intake.New(w.db, w.bell, intake.Config{SitesSuffix: "sites.test", NoProtection: "sites on AWS can't be protected yet"})
+		w.deps.Intake = intake.New(w.db, w.bell, intake.Config{SitesSuffix: "sites.test", NoPasswords: "TROY_URL is not https"})
 	})
 	w.create("Blog")
 	const at = "/v1/pipelines/blog/access"
 	good := map[string]string{"password": "correct horse"}
-	w.send("PUT", at+"/passwords/client", good).refused(t, 409, "conflict", "", "sites on AWS can't be protected yet")
-	w.send("POST", at+"/networks", `{"network":"10.0.0.0/8"}`).refused(t, 409, "conflict", "", "sites on AWS can't be protected yet")
+	w.send("PUT", at+"/passwords/client", good).refused(t, 409, "conflict", "", "TROY_URL is not https")
+	w.send("POST", at+"/networks", `{"network":"10.0.0.0/8"}`).into(t, 202, nil)
 	w.send("DELETE", at, nil).into(t, 202, nil)
 
 	w = newWorld(t)
 	w.create("Blog")
 	w.send("PUT", at+"/passwords/client", good).refused(t, 503, "unavailable", "", "TROY_SECRET_KEY is not set")
 	w.send("POST", at+"/networks", `{"network":"10.0.0.0/8"}`).into(t, 202, nil) // needs no key
+}
+
+// TestGeneratedPasswords checks that only CloudFront's functions get a digest,
+// and only of passwords that can't be guessed.
+func TestGeneratedPasswords(t *testing.T) {
+	t.Parallel()
+	const at, long = "/v1/pipelines/blog/access/passwords/ci", "abcde-fghjk-23456-mnpqr"
+	for _, onAWS := range []bool{false, true} {
+		w := newWorld(t, sealed(t), func(w *world) { w.deps.Functions = onAWS })
+		p := w.create("Blog")
+		w.send("PUT", at, `{"password":"correct horse","generated":true}`).refused(t, 400, "invalid", "password", "expected at least 20 of a generated one")
+		w.send("PUT", at, `{"password":"`+long+`","generated":"yes"}`).refused(t, 400, "invalid", "generated", "")
+		for _, generated := range []bool{true, false} {
+			w.send("PUT", at, map[string]any{"password": long, "generated": generated}).into(t, 202, nil)
+			got := w.protection(p).Passwords[0]
+			want := []byte(nil)
+			if onAWS && generated {
+				want = got.GeneratedDigest(long)
+			}
+			if !bytes.Equal(got.Digest, want) {
+				t.Errorf("on AWS: %v, generated: %v: the digest is %x, expected %x", onAWS, generated, got.Digest, want)
+			}
+		}
+	}
 }

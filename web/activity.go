@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"time"
@@ -72,15 +73,25 @@ func (s *server) activityList(c *gin.Context, who caller) error {
 	return nil
 }
 
+const (
+	// mostExportsOfOne is how many exports one holder may have at a time.
+	mostExportsOfOne = 2
+	// mostExport is how long an export may take.
+	mostExport = 30 * time.Minute
+)
+
 // activityExport sends all of the activity, one JSON object on each line. It
 // reads page by page, so it holds one page in memory, and no transaction.
 func (s *server) activityExport(c *gin.Context, who caller) error {
-	select {
-	case s.exports <- struct{}{}:
-		defer func() { <-s.exports }()
-	default:
-		return troy.Errorf(troy.Unavailable, "too many exports are running; try again in a moment")
+	end, ok := s.exports.Take(who.ID)
+	if !ok {
+		return troy.Errorf(troy.Unavailable, "too many exports are running, of yours or in all; try again when one has ended")
 	}
+	defer end()
+	// Without a time limit, a slow reader would keep its place.
+	ctx, cancel := context.WithTimeout(c.Request.Context(), mostExport)
+	defer cancel()
+	c.Request = c.Request.WithContext(ctx)
 	filter, err := s.activityFilter(c, who)
 	if err != nil {
 		return err

@@ -1,9 +1,14 @@
 package web_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -97,7 +102,7 @@ func TestActivity(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("the activity is\n%q, expected\n%q", got, want)
 	}
-	for action, detail := range map[string]string{"token.create": "deployer, never expires", "variable.set": "secret", "pipeline.lock": "broken", "pipeline.purge": "assets/"} {
+	for action, detail := range map[string]string{"token.create": "deployer, never expires", "variable.set": "secret, production", "pipeline.lock": "broken", "pipeline.purge": "assets/"} {
 		i := slices.IndexFunc(all, func(a activity) bool { return a.Action == action })
 		if i < 0 || all[i].Detail != detail {
 			t.Errorf("%s: %+v", action, all[max(i, 0)])
@@ -264,5 +269,43 @@ func TestPipelinesSayWhatIsLive(t *testing.T) {
 	w.send("GET", "/v1/pipelines/empty/deployments/1", nil).refused(t, 404, "not_found", "", "no deployment")
 	if got.Next == nil || got.Next.ID != second.ID || got.Next.Number != 2 || got.Next.State != "waiting" {
 		t.Errorf("next is %+v", got.Next)
+	}
+}
+
+// TestBrokenExports has a reader leave in the middle of an export, and the
+// database fail: the answer is aborted, so it does not look complete, and the
+// next exports have their places.
+func TestBrokenExports(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.exec("INSERT INTO audit (actor, action, subject, detail, time) SELECT 'token ann', 'token.create', 'line ' || n, repeat('x', 200), now() - make_interval(secs => n) FROM generate_series(1, 3000) n")
+	const path = "/v1/activity/export"
+	whole := len(w.send("GET", path, nil).body)
+	export := func(name string, breaks func(leave context.CancelFunc)) {
+		t.Helper()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		request := httptest.NewRequest("GET", path, nil).WithContext(ctx)
+		request.Host = "troy.test"
+		request.Header.Set("Authorization", "Bearer "+w.admin)
+		var once sync.Once
+		reader := &leaver{ResponseRecorder: httptest.NewRecorder(), leave: func() { once.Do(func() { breaks(cancel) }) }}
+		var aborted any
+		func() {
+			defer func() { aborted = recover() }()
+			w.server.Config.Handler.ServeHTTP(reader, request)
+		}()
+		if err, _ := aborted.(error); !errors.Is(err, http.ErrAbortHandler) || reader.got == 0 || reader.got >= whole {
+			t.Errorf("%s: the answer ended with %v after %d of %d bytes; expected it to be aborted", name, aborted, reader.got, whole)
+		}
+	}
+	// One holder has two at a time.
+	for range 3 {
+		export("a reader that leaves", func(leave context.CancelFunc) { leave() })
+	}
+	export("a database that fails", func(context.CancelFunc) { w.exec("ALTER TABLE audit RENAME TO away") })
+	w.exec("ALTER TABLE away RENAME TO audit")
+	if a := w.send("GET", path, nil); a.status != 200 || len(a.body) != whole {
+		t.Errorf("the next export answers %d with %d bytes, want %d", a.status, len(a.body), whole)
 	}
 }

@@ -308,6 +308,7 @@ func TestRoles(t *testing.T) {
 		{"POST", at + "/releases", credentials.Deployer},
 		{"PUT", at + "/releases/" + d.ID.String() + "/files/" + strings.Repeat("a", 64), credentials.Deployer},
 		{"POST", at + "/releases/" + d.ID.String() + "/finalize", credentials.Deployer},
+		{"PUT", at + "/archive", credentials.Deployer},
 		{"POST", "/v1/pipelines", credentials.Admin},
 		{"POST", at + "/provision", credentials.Admin},
 		{"POST", "/v1/tasks", credentials.Admin},

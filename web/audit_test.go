@@ -52,7 +52,7 @@ func TestVariableThatCantBeOpened(t *testing.T) {
 	for _, name := range []string{"FIRST", "LOST", "NEXT"} {
 		w.send("PUT", at+"/"+name, `{"value":"shown","secret":false}`).into(t, 200, nil)
 	}
-	sealed, err := old.Seal([]byte("shown"), secret.Variable(p.ID, "LOST"))
+	sealed, err := old.Seal([]byte("shown"), secret.Variable(p.ID, "LOST", ""))
 	if err != nil {
 		t.Fatal(err)
 	}

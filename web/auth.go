@@ -74,6 +74,22 @@ func (s *server) mayAll(w http.ResponseWriter, r *http.Request, least credential
 // as makes a route of a handler for callers whose role is at least least. The
 // request's context ends after the time, unless it is zero.
 func (s *server) as(least credentials.Role, most time.Duration, h func(*gin.Context, caller) error) gin.HandlerFunc {
+	return s.asPreviewer(least, most, func(c *gin.Context, who caller) error {
+		if who.PreviewsOnly && least != credentials.Viewer {
+			return previewsOnly()
+		}
+		return h(c, who)
+	})
+}
+
+// previewsOnly refuses what a token for previews alone may not do.
+func previewsOnly() error {
+	return troy.Errorf(troy.Forbidden, "the token may only publish previews, because a pull request or a trust rule for previews only gave it; release with --preview")
+}
+
+// asPreviewer is like as, for the few changes that a token for previews alone
+// may make. The handler refuses those that concern the site.
+func (s *server) asPreviewer(least credentials.Role, most time.Duration, h func(*gin.Context, caller) error) gin.HandlerFunc {
 	return s.anonymous(func(c *gin.Context) error {
 		who, err := s.authorize(c.Request, least)
 		if err != nil {

@@ -77,6 +77,7 @@ func TestPagesAreAccessible(t *testing.T) {
 	w.finish(built, troy.Failed)
 	w.goLive(p, w.released(p, "1").ID)
 	w.exec("INSERT INTO work (kind, subject_id, attempt, cause) VALUES ($1, $2, 3, 'Rate exceeded')", tasks.TypePurge, p.ID)
+	w.send("POST", "/v1/pipelines/blog/trusts", `{"provider":"github","repository_id":"41","owner_id":"7","ref":"main"}`).into(t, 201, nil)
 	w.exec("INSERT INTO pauses (queue, actor, reason) VALUES ('builds', 'token ci', 'an incident')")
 	cookie := w.session(w.admin)
 	b.check(w, examine, "/login")

@@ -51,6 +51,16 @@ func (b *tab) do(steps ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
+// open opens an address. The response to a form that is still on its way may
+// cancel a navigation, so open tries again.
+func (b *tab) open(address string) {
+	b.t.Helper()
+	b.eventually(address+" opens", func() bool {
+		_, err := chromedp.Run(b.ctx, chromedp.Navigate(address))
+		return err == nil
+	})
+}
+
 // read is an element's text, empty without one. In the middle of a reload
 // there is none.
 func (b *tab) read(selector string) string {
@@ -85,7 +95,7 @@ func (b *tab) signIn(w *world, token, path string) {
 	b.t.Helper()
 	b.do(chromedp.Navigate(w.server.URL+path), chromedp.SendKeys("#token", token), chromedp.Submit("#token"))
 	b.eventually("the browser is back at "+path, func() bool {
-		at, _ := chromedp.Run(b.ctx, chromedp.Evaluate[string](`location.pathname + location.search`))
+		at, _ := chromedp.Run(b.ctx, chromedp.Evaluate[string](`document.readyState === "complete" ? location.pathname + location.search : ""`))
 		return at == path
 	})
 }

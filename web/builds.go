@@ -28,7 +28,7 @@ type buildJSON struct {
 
 // buildOf reads a deployment's build; it returns nil if there is none.
 func (s *server) buildOf(c *gin.Context, d queries.Deployment) (*buildJSON, error) {
-	if d.Kind != troy.Automated {
+	if !intake.HasBuild(d) {
 		return nil, nil
 	}
 	b, err := s.q.BuildGet(c.Request.Context(), d.ID)

@@ -3,6 +3,7 @@ package web_test
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -180,6 +181,7 @@ func withKey(key string) func(*world) {
 
 type variable struct {
 	Name      string  `json:"name"`
+	Context   string  `json:"context"`
 	Secret    bool    `json:"secret"`
 	Value     *string `json:"value"`
 	ChangedAt string  `json:"changed_at"`
@@ -251,22 +253,83 @@ func TestVariables(t *testing.T) {
 	w.send("GET", path+"/x", nil).refused(t, 404, "not_found", "", "x")
 }
 
+// TestVariablesInContexts sets a variable for several contexts.
+func TestVariablesInContexts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, withKey(secret.NewKey()))
+	w.create("Blog")
+	const path = "/v1/pipelines/blog/variables"
+	for _, body := range []string{
+		`{"value":"hush production"}`, `{"value":"hush previews","context":"preview"}`, `{"value":"hush branch","context":"preview:feature/x"}`,
+		`{"value":"shown to all","secret":false,"context":"all"}`,
+	} {
+		w.send("PUT", path+"/KEY", body).into(t, 200, nil)
+	}
+	list := func() (out []string) {
+		t.Helper()
+		var got struct {
+			Variables []variable `json:"variables"`
+		}
+		a := w.send("GET", path, nil)
+		a.into(t, 200, &got)
+		if strings.Contains(string(a.body), "hush") {
+			t.Errorf("a secret is shown: %s", a.body)
+		}
+		for _, v := range got.Variables {
+			value := ""
+			if v.Value != nil {
+				value = *v.Value
+			}
+			out = append(out, v.Name+" "+v.Context+" "+value)
+		}
+		return out
+	}
+	want := []string{"KEY all shown to all", "KEY preview ", "KEY preview:feature/x ", "KEY production "}
+	if got := list(); !slices.Equal(got, want) {
+		t.Errorf("the variables are %q, want %q", got, want)
+	}
+	var v variable
+	if w.send("GET", path+"/KEY?context=preview%3Afeature%2Fx", nil).into(t, 200, &v); v.Context != "preview:feature/x" || !v.Secret {
+		t.Errorf("%+v", v)
+	}
+	if w.send("GET", path+"/KEY?context=all", nil).into(t, 200, &v); v.Value == nil || *v.Value != "shown to all" {
+		t.Errorf("%+v", v)
+	}
+	for _, of := range []string{`"staging"`, `""`, `"preview:"`, `"preview:a..b"`, `"preview:` + strings.Repeat("x", 251) + `"`, `7`} {
+		w.send("PUT", path+"/KEY", `{"value":"hush hush hush","context":`+of+`}`).refused(t, 400, "invalid", "context", "")
+	}
+	w.send("GET", path+"/KEY?context=staging", nil).refused(t, 400, "invalid", "context", "preview:BRANCH")
+	w.send("DELETE", path+"/KEY?context=staging", nil).refused(t, 400, "invalid", "context", "preview:BRANCH")
+	w.send("GET", path+"/KEY", nil).refused(t, 400, "invalid", "context", "all, preview, preview:feature/x, production")
+	w.send("DELETE", path+"/KEY", nil).refused(t, 400, "invalid", "context", "several values")
+	w.send("DELETE", path+"/KEY?context=preview:y", nil).refused(t, 404, "not_found", "context", "has no value for the context preview:y")
+	if got := list(); !slices.Equal(got, want) {
+		t.Errorf("after refusals the variables are %q, want %q", got, want)
+	}
+	w.send("DELETE", path+"/KEY?context=preview%3Afeature%2Fx", nil).into(t, 204, nil)
+	if got := list(); len(got) != 3 {
+		t.Errorf("one was removed, and the variables are %q", got)
+	}
+}
+
 func TestBoundsOfVariables(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, withKey(secret.NewKey()))
 	w.create("Blog")
 	const path = "/v1/pipelines/blog/variables/"
-	large := fmt.Sprintf(`{"value":"%s"}`, strings.Repeat("x", 32<<10))
+	large := fmt.Sprintf(`{"value":"%s"}`, strings.Repeat("x", 20<<10))
 	for i := range 3 {
 		w.send("PUT", fmt.Sprintf("%sS%d", path, i), large).into(t, 200, nil)
 	}
 	// A variable that is set again does not count twice.
 	w.send("PUT", path+"S0", large).into(t, 200, nil)
 	w.send("PUT", path+"S3", large).refused(t, 413, "too_large", "value", "would total")
+	w.send("PUT", path+"S0", strings.Replace(large, "{", `{"context":"preview",`, 1)).refused(t, 413, "too_large", "value", "would total")
 	for i := range 97 {
 		w.send("PUT", fmt.Sprintf("%sP%d", path, i), `{"value":"x","secret":false}`).into(t, 200, nil)
 	}
 	w.send("PUT", path+"ONE_MORE", `{"value":"x","secret":false}`).refused(t, 409, "conflict", "", "100 variables")
+	w.send("PUT", path+"P0", `{"value":"y","secret":false,"context":"preview"}`).refused(t, 409, "conflict", "", "100 variables")
 	w.send("PUT", path+"P0", `{"value":"y","secret":false}`).into(t, 200, nil)
 }
 

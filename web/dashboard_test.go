@@ -432,7 +432,7 @@ func TestDashboardInABrowser(t *testing.T) {
 	b.shows("#list .status", "Queued")
 	w.put(p, troy.Deployed)
 
-	b.do(chromedp.Navigate(w.server.URL + "/pipelines/blog"))
+	b.open(w.server.URL + "/pipelines/blog")
 	b.shows("h1", "Blog")
 	b.shows(".node.now", "Deployed")
 	b.quiet()

@@ -111,7 +111,7 @@ func TestDeploymentPageInABrowser(t *testing.T) {
 	long := w.built(p)
 	w.print(long, strings.Repeat("a line of the log\n", 80_000)+"the last line\n")
 	w.finish(long, troy.Failed)
-	b.do(chromedp.Navigate(w.server.URL + pagePath(p, long)))
+	b.open(w.server.URL + pagePath(p, long))
 	b.shows("#log", "the last line\n")
 	b.shows("main", "its end is shown")
 	if text := b.read("#log"); !strings.HasPrefix(text, "a line of the log\n") || len(text) > 1<<20 {
@@ -149,6 +149,10 @@ func TestLogFoldsInABrowser(t *testing.T) {
 		b.eventually("the phases are\n"+want, func() bool { return open() == want })
 	}
 	is(source + "folded\n" + install + "folded\n" + build + "open")
+	// Lines are in parts of at most 500, so that a browser leaves out full ones.
+	if most, full := b.number(`Math.max(...[...document.querySelectorAll("#log div:not(.l)")].map((d) => d.childElementCount))`), b.number(`document.querySelectorAll("#log div.part").length`); most != 500 || full != 1 {
+		t.Errorf("the largest part has %d lines, and %d parts are full; want 500 and 1", most, full)
+	}
 	// A heading is a button: it works by the keyboard.
 	b.do(chromedp.Evaluate[chromedp.Void](`document.querySelector("#log summary").focus()`), chromedp.KeyEvent(kb.Enter))
 	is(source + "open\n" + install + "folded\n" + build + "open")

@@ -37,7 +37,9 @@ type deploymentJSON struct {
 	StartedAt          *time.Time           `json:"started_at,omitempty"`
 	FinishedAt         *time.Time           `json:"finished_at,omitempty"`
 	URL                string               `json:"url,omitempty"`
-	Build              *buildJSON           `json:"build,omitempty"`
+	// Address is where its own files stay as long as they are kept.
+	Address string     `json:"address,omitempty"`
+	Build   *buildJSON `json:"build,omitempty"`
 }
 
 // view converts a row into the API's deployment. p is the pipeline, read after
@@ -56,6 +58,11 @@ func (s *server) view(d queries.Deployment, p queries.Pipeline, host string) dep
 	}
 	if p.LiveDeploymentID != nil && *p.LiveDeploymentID == d.ID {
 		j.Live, j.URL = true, s.siteURL(host)
+	}
+	if d.State == troy.Succeeded && d.PrunedAt == nil {
+		if own := s.deps.Intake.PreviewHost(troy.DeploymentLabel(d.Number), p.Slug); own != "" {
+			j.Address = s.siteURL(own)
+		}
 	}
 	return j
 }
@@ -87,7 +94,7 @@ func (s *server) viewWhole(c *gin.Context, d queries.Deployment) (deploymentJSON
 	if err != nil {
 		return deploymentJSON{}, p, fmt.Errorf("read pipeline %s: %w", d.PipelineID, err)
 	}
-	host, err := s.q.PipelineHost(ctx, p.ID)
+	host, err := s.q.PipelineAddress(ctx, p.ID)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return deploymentJSON{}, p, fmt.Errorf("read the host of pipeline %s: %w", p.ID, err)
 	}
@@ -120,7 +127,7 @@ func (s *server) deploymentList(c *gin.Context, who caller) error {
 	if err != nil {
 		return err
 	}
-	host, err := s.q.PipelineHost(ctx, p.ID)
+	host, err := s.q.PipelineAddress(ctx, p.ID)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return fmt.Errorf("read the host of pipeline %s: %w", p.ID, err)
 	}

@@ -19,6 +19,16 @@ func ReadWhenFull(w http.ResponseWriter, r *http.Request) error {
 	return s.plainLog(c, &buildLog{})
 }
 
+// FollowWhenFull returns the error of following a log while as many are followed
+// as may be.
+func FollowWhenFull(w http.ResponseWriter, r *http.Request) error {
+	s := &server{follows: make(chan struct{}, 1)}
+	s.follows <- struct{}{}
+	c, _ := gin.CreateTestContext(w)
+	c.Request = r
+	return s.followLog(c, caller{}, &buildLog{})
+}
+
 // Routes returns the routes of the API, without the pages.
 func Routes(cfg Config, deps Deps) gin.RoutesInfo {
 	s := &server{cfg: cfg, deps: deps}

@@ -33,8 +33,8 @@ func (s *server) hidden(path string) string {
 func (s *server) forgeRoute(a forge.Adapter, r forge.Route) gin.HandlerFunc {
 	if r.Back != "" {
 		return s.page(credentials.Admin, r.Back, func(ctx context.Context, c *gin.Context, who caller) error {
-			if !who.All() {
-				return troy.Errorf(troy.Forbidden, "the token is limited to named pipelines; the app is for all")
+			if err := who.MustAll("the app is for all"); err != nil {
+				return err
 			}
 			return s.serveForge(ctx, c, a, r, who.Actor())
 		})

@@ -18,6 +18,7 @@ import (
 // keyless are the POSTs without an Idempotency-Key, with the reason.
 var keyless = map[string]string{
 	"signUploads":           "it changes nothing",
+	"exchangeToken":         "an issuer's token is exchanged once",
 	"sendAppEvent":          "a repeated id of an event changes nothing",
 	"sendSNSMessage":        "a repeated id of a message changes nothing",
 	"sendGitHubDelivery":    "a repeated id of a delivery changes nothing",
@@ -77,6 +78,14 @@ func TestEveryPostTakesAKey(t *testing.T) {
 	w.send("PUT", fmt.Sprintf("/v1/pipelines/%s/releases/%s/files/%s", uploaded.PipelineID, uploaded.ID, uploaded.Missing[0].SHA256), "one").into(t, 204, nil)
 	doomed := w.create("Doomed")
 	w.send("DELETE", at(doomed), nil).into(t, 202, nil)
+	named := w.create("Named")
+	w.send("POST", at(named)+"/domains", `{"host":"example.net"}`).into(t, 201, nil)
+	w.send("POST", at(built)+"/previews", `{"branch":"kept"}`).into(t, 202, nil)
+	w.exec(`WITH shown AS (UPDATE deployments SET state = 'succeeded', finished_at = now(), manifest_digest = 'digest' WHERE preview_id IS NOT NULL RETURNING id)
+		UPDATE previews SET live_deployment_id = shown.id FROM shown`)
+	stranger := strings.Repeat("7", 40)
+	w.exec(`INSERT INTO previews (id, pipeline_id, kind, source, label, repository_id, number, created_by, expires_at, trusted, head_commit)
+		VALUES (gen_random_uuid(), $1, 'pull_request', '1#7', 'pr-7', '1', 7, 'eve', now() + interval '1 day', false, $2)`, built.ID, stranger)
 	none := `{ }`
 	body := func(m any) string {
 		text, err := json.Marshal(m)
@@ -99,6 +108,15 @@ func TestEveryPostTakesAKey(t *testing.T) {
 		"beginRelease":      {releases(blog), body(manifest{Files: []site.File{file("a", "a")}}), body(manifest{Files: []site.File{file("b", "b")}})},
 		"finalizeRelease":   {fmt.Sprintf("/v1/pipelines/%s/releases/%s/finalize", uploaded.PipelineID, uploaded.ID), `{}`, `{"publish":true}`},
 		"allowNetwork":      {at(blog) + "/access/networks", `{"network":"192.0.2.0/24"}`, `{"network":"198.51.100.0/24"}`},
+		"addDomain":         {at(blog) + "/domains", `{"host":"example.com"}`, `{"host":"example.org"}`},
+		"verifyDomain":      {at(named) + "/domains/www.example.net/verify", "", none},
+		"makeDomainPrimary": {at(named) + "/domains/www.example.net/primary", "", none},
+		"previewBranch":     {at(built) + "/previews", `{"branch":"topic"}`, `{"branch":"other"}`},
+		"pinPreview":        {at(built) + "/previews/kept/pin", "", none},
+		"unpinPreview":      {at(built) + "/previews/kept/unpin", "", none},
+		"approvePreview":    {at(built) + "/previews/pr-7/approve", `{"commit":"` + stranger + `"}`, `{"commit":"` + strings.Repeat("6", 40) + `"}`},
+		"promotePreview":    {at(built) + "/previews/kept/promote", `{}`, `{"deployment":7}`},
+		"addTrust":          {at(blog) + "/trusts", `{"provider":"github","repository_id":"1","owner_id":"2"}`, `{"provider":"github","repository_id":"1","owner_id":"3"}`},
 		"createToken":       {"/v1/tokens", `{"name":"ci","role":"viewer"}`, `{"name":"other","role":"viewer"}`},
 		"ringWork":          {"/v1/queue/ring", `{"kind":"forge:catch-up","subject_id":"` + built.ID.String() + `"}`, `{"kind":"retention","subject_id":"` + built.ID.String() + `"}`},
 		"retryWork":         {"/v1/queue/retry", `{"kind":"forge:catch-up","subject_id":"` + built.ID.String() + `"}`, `{"kind":"retention","subject_id":"` + built.ID.String() + `"}`},
@@ -129,7 +147,7 @@ func TestEveryPostTakesAKey(t *testing.T) {
 		// A token is shown once.
 		if again := w.send("POST", p.path, p.body, k); operation == "createToken" {
 			again.refused(t, http.StatusConflict, "conflict", "Idempotency-Key", "can't be shown again")
-		} else if decodeLoose(t, again.body, &two); again.status > 299 || one.ID != two.ID || one.ID == uuid.Nil && operation != "allowNetwork" { // access has no id
+		} else if decodeLoose(t, again.body, &two); again.status > 299 || one.ID != two.ID || one.ID == uuid.Nil && !slices.Contains([]string{"allowNetwork", "addDomain", "verifyDomain", "makeDomainPrimary", "previewBranch", "pinPreview", "unpinPreview", "approvePreview"}, operation) { // access, domains and previews have no id
 			t.Errorf("%s: answered %s and then %d %s", operation, a.body, again.status, again.body)
 		}
 		w.send("POST", p.path, p.other, k).refused(t, http.StatusConflict, "conflict", "Idempotency-Key", "")

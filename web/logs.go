@@ -14,6 +14,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/credentials"
+	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/queries"
 )
 
@@ -55,7 +56,7 @@ func (s *server) deploymentLog(c *gin.Context, who caller) error {
 	if err != nil {
 		return err
 	}
-	if d.Kind != troy.Automated {
+	if !intake.HasBuild(d) {
 		return troy.Errorf(troy.NotFound, "deployment %d is a %s, which has no build and no log", d.Number, d.Kind)
 	}
 	from, err := logPosition(c.Request)

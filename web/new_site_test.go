@@ -156,7 +156,7 @@ func TestDropAFolderInABrowser(t *testing.T) {
 
 	// More files, on the pipeline's own page. One with a secret inside is
 	// refused, and nothing is published.
-	b.do(chromedp.Navigate(w.server.URL + "/pipelines/other"))
+	b.open(w.server.URL + "/pipelines/other")
 	b.drop(folder(t, "dist", map[string]string{"index.html": "home", "app.js": "const token = '" + leaking + "';\n"}))
 	b.do(chromedp.Click("#publish"))
 	b.shows("#drop-error", `"app.js" contains a GitHub token on line 1; nothing was published`)
@@ -194,7 +194,7 @@ func TestDropAFolderInABrowser(t *testing.T) {
 	})
 
 	// The session ends after the release was accepted.
-	b.do(chromedp.Navigate(w.server.URL + "/new"))
+	b.open(w.server.URL + "/new")
 	b.drop(folder(t, "third", map[string]string{"index.html": "home"}))
 	b.eventually("a slug is suggested", func() bool { return b.number(`Number(document.getElementById("slug").value === "third")`) == 1 })
 	b.do(chromedp.Click("#publish"))
@@ -259,7 +259,7 @@ func TestChooseAZipInABrowser(t *testing.T) {
 	b.shows("#done", "Live at http://blog.sites.test:8081")
 	b.quiet()
 
-	b.do(chromedp.Navigate(w.server.URL + "/pipelines/blog"))
+	b.open(w.server.URL + "/pipelines/blog")
 	for says, path := range map[string]string{
 		"can’t be read as a zip": folder(t, "none.zip", map[string]string{"x.zip": "not a zip"}) + "/x.zip",
 		"has no files":           zipOf(t, "empty.zip", map[string]string{"a/": ""}),
@@ -278,17 +278,17 @@ func TestChooseAZipInABrowser(t *testing.T) {
 // One file too many is refused before anything is read or sent.
 func TestTooManyFilesInABrowser(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, func(w *world) { w.cfg.Limits.Files = 1000 })
 	b := browse(t)
 	b.signIn(w, w.admin, "/new")
 	b.do(chromedp.Evaluate[chromedp.Void](`(() => {
 		const all = new DataTransfer();
-		for (let i = 0; i < 100001; i++) all.items.add(new File([], i + ".html"));
+		for (let i = 0; i < 1001; i++) all.items.add(new File([], i + ".html"));
 		const input = document.getElementById("folder");
 		input.files = all.files;
 		input.dispatchEvent(new Event("change"));
 	})()`))
-	b.shows("#drop-error", "There are more than 100,000 files; a site can have at most 100,000. Nothing was sent.")
+	b.shows("#drop-error", "There are more than 1,000 files; a site can have at most 1,000. Nothing was sent.")
 	if n := w.count("SELECT (SELECT count(*) FROM pipelines) + (SELECT count(*) FROM releases)"); n != 0 {
 		t.Errorf("%d pipelines or releases were made", n)
 	}

@@ -71,7 +71,7 @@ func (w *world) documented(sent *http.Request, body any, a answer) {
 	if _, errs := validation(w.t).ValidateHttpResponse(req, resp); len(errs) > 0 {
 		w.t.Errorf("%s %s: the answer %d %s is not as in the document: %s", sent.Method, sent.URL.Path, a.status, clipped(a.body), said(errs))
 	}
-	if a.status > 299 || !strings.HasPrefix(operation, "/v1/") || sent.Method == http.MethodGet || strings.Contains(operation, "{sha256}") {
+	if a.status > 299 || !strings.HasPrefix(operation, "/v1/") || sent.Method == http.MethodGet || strings.Contains(operation, "{sha256}") || strings.HasSuffix(operation, "/archive") {
 		return
 	}
 	text, ok := replay(w.t, body)

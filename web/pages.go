@@ -9,6 +9,9 @@ import (
 	"fmt"
 	"html/template"
 	"net/url"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
 
@@ -24,6 +27,7 @@ var pageFiles embed.FS
 
 const (
 	failurePage = "failure.html"
+	openingPage = "preview.html"
 )
 
 // pages are Troy's pages for browsers.
@@ -100,17 +104,34 @@ func (s *server) page(least credentials.Role, back string, h func(context.Contex
 		defer cancel()
 		c.Request = c.Request.WithContext(ctx)
 		if err := h(ctx, c, who); err != nil {
-			note(ctx).err = err
-			e := visible(err)
-			if e.Kind == troy.Internal {
-				e.Message = "Internal error; Troy's log has the details under request " + note(ctx).request
-			}
-			view := struct {
-				frame
-				Failure, Back string
-			}{s.pages.frame, e.Message, back}
-			return s.pages.show(c, reply.Status(e.Kind), failurePage, view, "")
+			return s.showFailure(c, err, back)
 		}
 		return nil
 	})
+}
+
+// sentence returns a message as people read it on a page.
+func sentence(message string) string {
+	r, size := utf8.DecodeRuneInString(message)
+	text := string(unicode.ToUpper(r)) + message[size:]
+	if !strings.HasSuffix(text, ".") {
+		text += "."
+	}
+	return text
+}
+
+// showFailure answers with a page that says what is wrong, and leads back if
+// back is not empty.
+func (s *server) showFailure(c *gin.Context, err error, back string) error {
+	n := note(c.Request.Context())
+	n.err = err
+	e := visible(err)
+	if e.Kind == troy.Internal {
+		e.Message = "Internal error; Troy's log has the details under request " + n.request
+	}
+	view := struct {
+		frame
+		Failure, Back string
+	}{s.pages.frame, sentence(e.Message), back}
+	return s.pages.show(c, reply.Status(e.Kind), failurePage, view, "")
 }

@@ -6,18 +6,22 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/tasks"
 	"github.com/troy-iaas/troy/web/dashboard"
 )
 
 // dashboard makes the pages, whose requests are logged like those of the API.
 func (s *server) dashboard(host string) (*dashboard.Dashboard, error) {
-	return dashboard.New(dashboard.Config{Host: host, URL: s.cfg.URL, SiteURL: s.siteURL, Limits: s.cfg.Limits, Proxies: s.cfg.Proxies}, dashboard.Deps{
+	return dashboard.New(dashboard.Config{Host: host, URL: s.cfg.URL, SiteURL: s.siteURL, Limits: s.cfg.Limits, Proxies: s.cfg.Proxies, AccessLogs: s.cfg.AccessLogs, Functions: s.deps.Functions, EdgeAddresses: s.cfg.EdgeAddresses}, dashboard.Deps{
 		DB: s.deps.DB, Intake: s.deps.Intake, Tokens: s.tokens, Sessions: s.sessions, Issuer: s.deps.Issuer, System: s.deps.System, Now: s.now, Files: s.trees.files, Repositories: s.repositories.find, Inspect: s.repositories.inspect, Stopping: s.deps.Stopping, Log: s.deps.Log,
-		SetPassword: s.setAccessPassword, Variables: s.variablesShown,
-		Traffic: s.traffic,
-		SetVariable: func(ctx context.Context, pipeline uuid.UUID, name, value string, hidden bool) error {
-			return s.setVariable(ctx, pipeline, name, &value, hidden)
+		SetPassword: func(ctx context.Context, p queries.Pipeline, name, text, actor string) error {
+			return s.setAccessPassword(ctx, p, name, typedPassword{text: text}, actor)
+		}, Variables: s.variablesShown,
+		Traffic: s.traffic, DomainProof: s.deps.DomainProof,
+		SetVariable: func(ctx context.Context, pipeline uuid.UUID, name, of, value string, hidden bool) error {
+			_, err := s.setVariable(ctx, pipeline, name, of, &value, hidden)
+			return err
 		},
 		PausedInRedis: func(ctx context.Context) ([]string, error) { return tasks.Paused(ctx, s.deps.Redis) },
 		Note: func(ctx context.Context, n dashboard.Note) {
@@ -39,7 +43,7 @@ func (s *server) variablesShown(ctx context.Context, pipeline uuid.UUID) ([]dash
 	}
 	out := make([]dashboard.Variable, 0, len(list))
 	for _, v := range list {
-		out = append(out, dashboard.Variable{Name: v.Name, Secret: v.Secret, Value: deref(v.Value), ChangedAt: v.ChangedAt, Problem: v.Problem})
+		out = append(out, dashboard.Variable{Name: v.Name, Context: v.Context, Secret: v.Secret, Value: deref(v.Value), ChangedAt: v.ChangedAt, Problem: v.Problem})
 	}
 	return out, nil
 }

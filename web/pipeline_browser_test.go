@@ -35,16 +35,14 @@ func TestPipelineInABrowser(t *testing.T) {
 		t.Errorf("%d rollbacks to the first deployment, want 1", n)
 	}
 	// The stream can show the rollback before the form's own answer is there.
-	b.eventually("the pipeline's page opens again", func() bool {
-		_, err := chromedp.Run(b.ctx, chromedp.Navigate(w.server.URL+"/pipelines/blog"))
-		return err == nil
-	})
+	b.open(w.server.URL + "/pipelines/blog")
 	b.do(chromedp.Click(`#d-3 form[action$="/actions/cancel"] button`))
 	b.eventually("the rollback is cancelled", func() bool { return w.count("SELECT count(*) FROM deployments WHERE state = 'cancelled'") == 1 })
 
 	// The deletion is confirmed by the name. The page says when it begins and
 	// who requested it.
-	b.do(chromedp.Navigate(w.server.URL+"/pipelines/blog/settings"), chromedp.Click("#danger summary"),
+	b.open(w.server.URL + "/pipelines/blog/settings")
+	b.do(chromedp.Click("#danger summary"),
 		chromedp.SendKeys("#confirm", "blog"), chromedp.Submit("#confirm"))
 	b.shows(".undo", "token test-admin requested the deletion")
 	b.shows(".undo", "goes offline in 10 min")

@@ -75,13 +75,13 @@ func (s *server) describe(ctx context.Context, rows ...queries.Pipeline) ([]pipe
 			waiting = append(waiting, p.ID)
 		}
 	}
-	hosts := map[uuid.UUID]string{}
-	found, err := s.q.PipelineHosts(ctx, ids)
+	hosts, addresses := map[uuid.UUID]string{}, map[uuid.UUID]string{}
+	found, err := s.q.PipelineAddresses(ctx, ids)
 	if err != nil {
 		return nil, fmt.Errorf("read the hosts of pipelines: %w", err)
 	}
 	for _, h := range found {
-		hosts[h.PipelineID] = h.Host
+		hosts[h.PipelineID], addresses[h.PipelineID] = h.Own, h.Host
 	}
 	places := []queries.WorkPositionsRow{}
 	if len(waiting) > 0 {
@@ -98,7 +98,7 @@ func (s *server) describe(ctx context.Context, rows ...queries.Pipeline) ([]pipe
 	for _, p := range rows {
 		j := pipelineJSON{
 			ID: p.ID, Name: p.Name, Slug: p.Slug, Status: p.Status, StatusName: p.Status.String(), Cause: p.Cause,
-			Host: hosts[p.ID], URL: s.siteURL(hosts[p.ID]), LiveDeploymentID: p.LiveDeploymentID,
+			Host: hosts[p.ID], URL: s.siteURL(addresses[p.ID]), LiveDeploymentID: p.LiveDeploymentID,
 			CreatedAt: p.CreatedAt.UTC(), UpdatedAt: p.UpdatedAt.UTC(), Deletion: deletionOf(p),
 		}
 		j.Live, j.Next = briefs[p.ID].live, briefs[p.ID].next
@@ -183,8 +183,8 @@ func (s *server) pipelineRows(ctx context.Context, who caller, status string, be
 }
 
 func (s *server) pipelineCreate(c *gin.Context, who caller) error {
-	if !who.All() {
-		return troy.Errorf(troy.Forbidden, "the token is limited to named pipelines and can't make others")
+	if err := who.MustAll("only someone with access to all can make others"); err != nil {
+		return err
 	}
 	var body struct {
 		Name      string `json:"name"`

@@ -13,6 +13,7 @@ import (
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/cloud/localcloud"
 	"github.com/troy-iaas/troy/edge"
+	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/internal/password"
 	"github.com/troy-iaas/troy/secret"
 	"github.com/troy-iaas/troy/site"
@@ -119,7 +120,7 @@ func TestPasswordPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	address := "http://" + host + ":" + u.Port() + "/docs/?from=mail"
-	b.do(chromedp.Navigate(address))
+	b.open(address)
 	b.shows("h1", "This site is protected")
 	enter := func(text string) {
 		t.Helper()
@@ -146,7 +147,7 @@ func TestPasswordPage(t *testing.T) {
 	b.shows("h1", "The plan")
 	// Once the password is changed, the browser shows nothing it has kept.
 	protect(9, "two", "battery staple")
-	b.do(chromedp.Navigate(address))
+	b.open(address)
 	b.shows("h1", "This site is protected")
 }
 
@@ -158,7 +159,12 @@ func (w *world) protection(p pipeline) site.Protection {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	out := site.Protection{Sequence: wanted.Generation}
+	out := site.Protection{Sequence: wanted.Generation, PreviewsOnly: wanted.Scope == intake.ScopePreviews}
+	if wanted.PreviewKey != nil {
+		if out.PreviewKey, err = w.deps.Secrets.Open(wanted.PreviewKey, secret.PreviewKey(p.ID)); err != nil {
+			w.t.Fatal(err)
+		}
+	}
 	for i, name := range wanted.Names {
 		plain, err := w.deps.Secrets.Open(wanted.Secrets[i], secret.Access(p.ID, name))
 		if err != nil {

@@ -84,38 +84,14 @@ func (s *server) releaseBegin(c *gin.Context, who caller) error {
 	if err := decode(c, manifestBytes(s.cfg.Limits.Files)+configBytes, &body); err != nil {
 		return err
 	}
-	if err := intake.CheckMessage(body.Message); err != nil {
-		return err
-	}
-	if err := site.CheckFiles(body.Files, s.cfg.Limits); err != nil {
-		return err
-	}
-	if err := rules.CheckConfig(body.Config); err != nil {
-		return err
-	}
-	settings, err := sourceOf(p)
+	r, again, missing, err := s.begin(ctx, p, body.Files, body.Message, declaredRules{body.Config, body.Strict}, key, who)
 	if err != nil {
 		return err
 	}
-	m := site.Manifest{Files: body.Files, TrailingSlash: site.TrailingSlash(settings.Build.TrailingSlash)}
-	if policy := rules.Policy(body.Config); policy != "" {
-		m.TrailingSlash = policy
-	}
-	declared := declaredRules{body.Config, body.Strict}
-	r, again, err := s.writeRelease(ctx, p, m, body.Message, key, who, declared)
-	if err != nil {
-		return err
-	}
-	note(ctx).deployment = r.ID.String()
 	if r.FinalizedAt != nil {
 		s.replyRelease(c, http.StatusOK, r, nil)
 		return nil
 	}
-	missing, err := s.deps.Store.Begin(ctx, site.Tree{Pipeline: p.ID, Deployment: r.ID}, m)
-	if err != nil {
-		return fmt.Errorf("begin release %s: %w", r.ID, err)
-	}
-	s.uploads.keep(r.ID, newUpload(p, r, m))
 	status := http.StatusCreated
 	if again {
 		status = http.StatusOK
@@ -123,6 +99,43 @@ func (s *server) releaseBegin(c *gin.Context, who caller) error {
 	c.Header("Location", fmt.Sprintf("/v1/pipelines/%s/releases/%s", p.ID, r.ID))
 	s.replyRelease(c, status, r, missing)
 	return nil
+}
+
+// begin checks and records a release, or finds the one with the same key, and
+// declares its tree. It returns the files that the store lacks, unless the
+// release was finalized before.
+func (s *server) begin(ctx context.Context, p queries.Pipeline, files []site.File, message string, declared declaredRules, key *string, who caller) (r queries.ReleaseGetRow, again bool, missing []site.File, err error) {
+	if err := intake.CheckMessage(message); err != nil {
+		return r, false, nil, err
+	}
+	if err := site.CheckFiles(files, s.cfg.Limits); err != nil {
+		return r, false, nil, err
+	}
+	if err := rules.CheckConfig(declared.config); err != nil {
+		return r, false, nil, err
+	}
+	settings, err := sourceOf(p)
+	if err != nil {
+		return r, false, nil, err
+	}
+	m := site.Manifest{Files: files, TrailingSlash: site.TrailingSlash(settings.Build.TrailingSlash)}
+	if policy := rules.Policy(declared.config); policy != "" {
+		m.TrailingSlash = policy
+	}
+	r, again, err = s.writeRelease(ctx, p, m, message, key, who, declared)
+	if err != nil {
+		return r, again, nil, err
+	}
+	note(ctx).deployment = r.ID.String()
+	if r.FinalizedAt != nil {
+		return r, again, nil, nil
+	}
+	missing, err = s.deps.Store.Begin(ctx, site.Tree{Pipeline: p.ID, Deployment: r.ID}, m)
+	if err != nil {
+		return r, again, nil, fmt.Errorf("begin release %s: %w", r.ID, err)
+	}
+	s.uploads.keep(r.ID, newUpload(p, r, m))
+	return r, again, missing, nil
 }
 
 // openReleases is how many unfinished releases a pipeline may have, and
@@ -371,10 +384,7 @@ func (s *server) releaseUpload(c *gin.Context, who caller) error {
 
 func (s *server) releaseFinalize(c *gin.Context, who caller) error {
 	ctx := c.Request.Context()
-	var body struct {
-		Publish    *bool  `json:"publish"`
-		ExpectLive string `json:"expect_live"`
-	}
+	var body finalization
 	p, r, err := s.release(ctx, c, who)
 	if err != nil {
 		return err
@@ -382,26 +392,56 @@ func (s *server) releaseFinalize(c *gin.Context, who caller) error {
 	if err := decodeOptional(c, &body); err != nil {
 		return err
 	}
+	d, err := s.finalize(ctx, p, r, body, who)
+	if err != nil {
+		return err
+	}
+	return s.replyDeployment(c, http.StatusAccepted, d)
+}
+
+// finalization says what to do with the files of a complete release.
+type finalization struct {
+	Publish    *bool  `json:"publish"`
+	ExpectLive string `json:"expect_live"`
+	Preview    string `json:"preview"`
+}
+
+func (f finalization) check(who caller) error {
+	if who.PreviewsOnly && f.Preview == "" {
+		return previewsOnly()
+	}
+	if f.Preview != "" && (f.Publish != nil || f.ExpectLive != "") {
+		return troy.Errorf(troy.Invalid, "it can't be combined with publish and expect_live, which are for the site").At("preview")
+	}
+	return nil
+}
+
+// finalize makes a deployment of a complete release, or finds the one that was
+// made before.
+func (s *server) finalize(ctx context.Context, p queries.Pipeline, r queries.ReleaseGetRow, asked finalization, who caller) (queries.Deployment, error) {
+	if err := asked.check(who); err != nil {
+		return queries.Deployment{}, err
+	}
 	f := intake.Finalization{
-		Pipeline: p.ID, Release: r.ID, Publish: body.Publish == nil || *body.Publish, ExpectLive: body.ExpectLive, Actor: who.Actor(),
+		Pipeline: p.ID, Release: r.ID, Publish: (asked.Publish == nil || *asked.Publish) && asked.Preview == "",
+		ExpectLive: asked.ExpectLive, Preview: asked.Preview, Actor: who.Actor(),
 	}
 	if r.FinalizedAt == nil {
 		if err := open(p, r); err != nil {
-			return err
+			return queries.Deployment{}, err
 		}
-		if err := s.complete(ctx, r, f.Publish); err != nil {
-			return err
+		if err := s.complete(ctx, r, f.Publish || f.Preview != ""); err != nil {
+			return queries.Deployment{}, err
 		}
 	}
 	d, err := s.deps.Intake.Finalize(ctx, f)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return troy.Errorf(troy.NotFound, "the deployment of the release %s was removed", r.ID)
+		return d, troy.Errorf(troy.NotFound, "the deployment of the release %s was removed", r.ID)
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		s.uploads.forget(r.ID)
 	}
-	s.uploads.forget(r.ID)
-	return s.replyDeployment(c, http.StatusAccepted, d)
+	return d, err
 }
 
 // complete refuses a release with missing files. It seals a release that is not
@@ -440,7 +480,7 @@ func paths(files []site.File) []string {
 }
 
 func missingFiles(paths []string) *troy.Error {
-	e := troy.Errorf(troy.Conflict, "%d files are missing; upload them and finalize again", len(paths))
+	e := troy.Errorf(troy.Conflict, "%s; upload what is missing and finalize again", troy.Count(len(paths), "file is missing", "files are missing"))
 	e.Details = paths
 	return e
 }

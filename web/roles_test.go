@@ -26,6 +26,11 @@ var needs = map[string]string{
 	"GET /system": anyone, "GET /system/access": anyone, "GET /system/storage": anyone, "GET /monitor/": "all admin",
 	"POST /system/tokens": "all admin", "POST /system/tokens/{token}/revoke": "all admin", "POST /system/users/{user}/revoke": "all admin", "POST /system/sessions/{session}/revoke": anyone,
 	"GET /pipelines/{pipeline}": anyone, "GET /pipelines/{pipeline}/settings": anyone, "GET /pipelines/{pipeline}/traffic": anyone,
+	"GET /pipelines/{pipeline}/domains": anyone, "GET /pipelines/{pipeline}/domains/live": anyone,
+	"POST /pipelines/{pipeline}/actions/domain-add": "admin", "POST /pipelines/{pipeline}/actions/domain-primary": "admin", "POST /pipelines/{pipeline}/actions/domain-remove": "admin", "POST /pipelines/{pipeline}/actions/domain-verify": "deployer",
+	"GET /pipelines/{pipeline}/previews": anyone, "GET /pipelines/{pipeline}/previews/live": anyone,
+	"POST /pipelines/{pipeline}/actions/preview-approve": "deployer", "POST /pipelines/{pipeline}/actions/preview-create": "deployer", "POST /pipelines/{pipeline}/actions/preview-delete": "deployer",
+	"POST /pipelines/{pipeline}/actions/preview-pin": "deployer", "POST /pipelines/{pipeline}/actions/preview-promote": "deployer", "POST /pipelines/{pipeline}/actions/preview-unpin": "deployer",
 	"GET /pipelines/{pipeline}/thumbnail": anyone, "GET /pipelines/{pipeline}/live": anyone,
 	"GET /pipelines/{pipeline}/deployments/{deployment}": anyone, "GET /pipelines/{pipeline}/deployments/{deployment}/live": anyone, "GET /pipelines/{pipeline}/deployments/{deployment}/log": anyone,
 	"GET /pipelines/{pipeline}/deployments/{deployment}/files": anyone, "GET /pipelines/{pipeline}/deployments/{deployment}/changes": anyone,
@@ -36,6 +41,7 @@ var needs = map[string]string{
 	"POST /pipelines/{pipeline}/settings/variable": "admin", "POST /pipelines/{pipeline}/settings/variable-remove": "admin",
 	"POST /pipelines/{pipeline}/settings/password": "admin", "POST /pipelines/{pipeline}/settings/password-remove": "admin",
 	"POST /pipelines/{pipeline}/settings/network": "admin", "POST /pipelines/{pipeline}/settings/network-remove": "admin", "POST /pipelines/{pipeline}/settings/unprotect": "admin",
+	"POST /pipelines/{pipeline}/settings/protect": "admin", "POST /pipelines/{pipeline}/settings/previews": "admin",
 	"POST /pipelines/{pipeline}/settings/token-revoke": "all admin",
 }
 

@@ -13,10 +13,10 @@ import (
 
 // rulesReport is the report on a deployment's rules.
 type rulesReport struct {
-	Dialect                                       string
-	Redirects, Headers, Errors, Warnings, Omitted int
-	Compiled, Strict                              bool
-	Problems                                      []struct {
+	Dialect                                                string
+	Redirects, Headers, Errors, Warnings, Notices, Omitted int
+	Compiled, Strict                                       bool
+	Problems                                               []struct {
 		File, Severity, Code, Message string
 		Line                          int
 	}

@@ -346,3 +346,58 @@ func TestSessionsAreListedAndRevoked(t *testing.T) {
 		}
 	}
 }
+
+// TestSessionsHavePages reads many sessions page by page, some of which began at
+// the same time.
+func TestSessionsHavePages(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	cookie := w.session(w.admin)
+	w.exec("INSERT INTO sessions (hash, token_id, once, expires_at, user_agent, created_at) SELECT sha256(n::text::bytea), (SELECT token_id FROM sessions LIMIT 1), false, now() + interval '1 day', 'x', now() - make_interval(mins => n / 3) FROM generate_series(1, 120) n")
+	const all = 121
+	seen, after := map[string]bool{}, ""
+	for {
+		var page struct {
+			Sessions []map[string]any `json:"sessions"`
+			Next     string           `json:"next"`
+		}
+		w.send("GET", "/v1/sessions?limit=50&after="+after, nil).into(t, 200, &page)
+		for _, s := range page.Sessions {
+			seen[fmt.Sprint(s["id"])] = true
+		}
+		if after = page.Next; after == "" {
+			break
+		}
+		if len(page.Sessions) != 50 {
+			t.Fatalf("a page has %d sessions, want 50", len(page.Sessions))
+		}
+	}
+	if len(seen) != all {
+		t.Errorf("the pages of the API have %d sessions, want %d", len(seen), all)
+	}
+	seen = map[string]bool{}
+	rows, next := regexp.MustCompile(`action="/system/sessions/([0-9a-f]{64})/revoke"`), regexp.MustCompile(`href="(/system/access\?sessions=[^"]+)"`)
+	for address := "/system/access"; address != ""; {
+		body := string(w.visit("GET", address, nil, cookie).body)
+		found := rows.FindAllStringSubmatch(body, -1)
+		for _, row := range found {
+			seen[row[1]] = true
+		}
+		address = ""
+		if link := next.FindStringSubmatch(body); link != nil {
+			address = link[1]
+			if len(found) != 50 {
+				t.Fatalf("a page lists %d sessions, want 50", len(found))
+			}
+		}
+	}
+	if len(seen) != all {
+		t.Errorf("the pages of the dashboard list %d sessions, want %d", len(seen), all)
+	}
+	for _, bad := range []string{"x", "1", "1.x", "1." + uuid.NewString() + ".x"} {
+		w.send("GET", "/v1/sessions?after="+bad, nil).refused(t, 400, "invalid", "after", "")
+		if a := w.visit("GET", "/system/access?sessions="+bad, nil, cookie); a.status != 400 {
+			t.Errorf("the page after %q answers %d, want 400", bad, a.status)
+		}
+	}
+}

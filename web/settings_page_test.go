@@ -158,7 +158,11 @@ func TestSettingsPage(t *testing.T) {
 			t.Errorf("the page shows a secret:\n%s", a.body)
 		}
 	}
-	saved(send("variable-remove", url.Values{"name": {"MODE"}}), "variables")
+	saved(send("variable", url.Values{"name": {"MODE"}, "context": {" preview:feature/x "}, "value": {"blue"}}), "variables")
+	refused(show(), 200, `<code>MODE</code> <span class="tag">preview:feature/x</span>`, `aria-label="Actions for MODE, preview:feature/x"`)
+	refused(send("variable", url.Values{"name": {"MODE"}, "context": {"staging"}, "value": {"blue"}}), 400, `id="f-context-error"`, `value="staging"`)
+	saved(send("variable-remove", url.Values{"name": {"MODE"}, "context": {"preview:feature/x"}}), "variables")
+	saved(send("variable-remove", url.Values{"name": {"MODE"}, "context": {"all"}}), "variables")
 	refused(send("variable-remove", url.Values{"name": {"MODE"}}), 404, "has no variable")
 
 	// Tokens that may touch it.

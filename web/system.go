@@ -126,18 +126,34 @@ type sessionJSON struct {
 }
 
 func (s *server) sessionList(c *gin.Context, who caller) error {
-	list, err := s.sessions.List(c.Request.Context(), who)
+	pg, err := pageOf(c)
 	if err != nil {
 		return err
 	}
-	answer := make([]sessionJSON, 0, len(list))
+	place, err := pg.place(lists.Place{})
+	if err != nil {
+		return err
+	}
+	list, err := s.sessions.List(c.Request.Context(), who, credentials.SessionPlace{At: place.At, ID: place.Last}, pg.limit+1)
+	if err != nil {
+		return err
+	}
+	list, more := cut(list, pg)
+	answer := struct {
+		Sessions []sessionJSON `json:"sessions"`
+		Next     string        `json:"next,omitempty"`
+	}{Sessions: make([]sessionJSON, 0, len(list))}
 	for _, b := range list {
-		answer = append(answer, sessionJSON{
+		answer.Sessions = append(answer.Sessions, sessionJSON{
 			ID: b.ID, Kind: b.Holder.Kind(), HolderID: b.Holder.ID, Name: b.Holder.Name, Role: b.Holder.Role,
 			CreatedAt: b.CreatedAt.UTC(), SeenAt: b.LastSeen.UTC(), ExpiresAt: b.ExpiresAt.UTC(), Browser: b.UserAgent,
 		})
 	}
-	reply.JSON(c.Writer, http.StatusOK, map[string]any{"sessions": answer})
+	if more {
+		last := list[len(list)-1]
+		answer.Next = lists.Place{At: last.CreatedAt, Last: last.ID}.String()
+	}
+	reply.JSON(c.Writer, http.StatusOK, answer)
 	return nil
 }
 

@@ -23,7 +23,7 @@ func (s *server) taskRing(c *gin.Context, who caller) error {
 	case body.Kind == "":
 		return troy.Errorf(troy.Invalid, "the value is missing; expected the kind of the task").At("kind")
 	case body.Kind == tasks.TypeSweep && !who.All():
-		return troy.Errorf(troy.Forbidden, "the token is limited to named pipelines; a sweep is for all")
+		return who.MustAll("a sweep is for all")
 	case body.Kind != tasks.TypeSweep && body.ID == uuid.Nil:
 		return troy.Errorf(troy.Invalid, "the value is missing; expected the id of the pipeline").At("id")
 	case body.Kind != tasks.TypeSweep && !who.Sees(body.ID):

@@ -22,12 +22,16 @@ type tokenJSON struct {
 	Name string           `json:"name"`
 	Role credentials.Role `json:"role"`
 	// Pipelines is null for a token with access to all.
-	Pipelines  []uuid.UUID `json:"pipelines"`
-	CreatedBy  string      `json:"created_by"`
-	CreatedAt  time.Time   `json:"created_at"`
-	LastUsedAt *time.Time  `json:"last_used_at,omitempty"`
-	ExpiresAt  *time.Time  `json:"expires_at,omitempty"`
-	Expired    bool        `json:"expired"`
+	Pipelines []uuid.UUID `json:"pipelines"`
+	// Slugs are those of Pipelines that exist; only lists have them.
+	Slugs      []string   `json:"slugs,omitempty"`
+	CreatedBy  string     `json:"created_by"`
+	CreatedAt  time.Time  `json:"created_at"`
+	LastUsedAt *time.Time `json:"last_used_at,omitempty"`
+	ExpiresAt  *time.Time `json:"expires_at,omitempty"`
+	Expired    bool       `json:"expired"`
+	// PreviewsOnly is set for a token that may publish nothing but previews.
+	PreviewsOnly bool `json:"previews_only,omitempty"`
 	// Token is the token itself; only the answer to its creation has it.
 	Token string `json:"token,omitempty"`
 }
@@ -59,8 +63,8 @@ func (s *server) tokenList(c *gin.Context, who caller) error {
 	}{Tokens: make([]tokenJSON, 0, len(rows))}
 	for _, t := range rows {
 		answer.Tokens = append(answer.Tokens, tokenJSON{
-			ID: t.ID, Name: t.Name, Role: credentials.Role(t.Role), Pipelines: t.Pipelines, CreatedBy: t.CreatedBy,
-			CreatedAt: t.CreatedAt.UTC(), LastUsedAt: utc(t.LastUsedAt), ExpiresAt: utc(t.ExpiresAt), Expired: t.Expired,
+			ID: t.ID, Name: t.Name, Role: credentials.Role(t.Role), Pipelines: t.Pipelines, Slugs: t.Slugs, CreatedBy: t.CreatedBy,
+			CreatedAt: t.CreatedAt.UTC(), LastUsedAt: utc(t.LastUsedAt), ExpiresAt: utc(t.ExpiresAt), Expired: t.Expired, PreviewsOnly: t.PreviewsOnly,
 		})
 	}
 	if more {

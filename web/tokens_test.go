@@ -16,6 +16,7 @@ type apiToken struct {
 	Name       string      `json:"name"`
 	Role       string      `json:"role"`
 	Pipelines  []uuid.UUID `json:"pipelines"`
+	Slugs      []string    `json:"slugs"`
 	CreatedBy  string      `json:"created_by"`
 	CreatedAt  time.Time   `json:"created_at"`
 	LastUsedAt *time.Time  `json:"last_used_at"`

@@ -80,6 +80,12 @@ export interface BuildSettings {
   output?: string;
   /** How page addresses end: `auto`, `always` or `never`. */
   trailing_slash?: string;
+  /** Which pull requests have previews. `ready` leaves out drafts. The default is `all`. */
+  pull_requests?: "all" | "ready" | "none";
+  /** Whether pull requests of bots have no previews. */
+  skip_bots?: boolean;
+  /** Whether Troy keeps a comment with the previews on each pull request. */
+  comment_previews?: boolean;
   /** Whether hashed assets of earlier deployments stop being reachable when the next deployment goes live. */
   drop_assets?: boolean;
 }
@@ -90,6 +96,9 @@ export interface BuildChange {
   test?: string | null;
   output?: string | null;
   trailing_slash?: string | null;
+  pull_requests?: string | null;
+  skip_bots?: boolean | null;
+  comment_previews?: boolean | null;
   drop_assets?: boolean | null;
 }
 
@@ -120,12 +129,55 @@ export interface Deployment {
   finished_at?: string;
   /** The site's address, while the deployment is live. */
   url?: string;
+  /** The deployment's own address, at which its files stay as long as they are kept. */
+  address?: string;
   build?: Build;
 }
 
-export type Kind = "automated" | "release" | "rollback" | "promotion";
+export type Kind = "automated" | "release" | "rollback" | "promotion" | "preview";
 
 export type State = "waiting" | "building" | "publishing" | "succeeded" | "failed" | "cancelled" | "superseded";
+
+/** A preview of a pipeline's site. */
+export interface Preview {
+  /** The beginning of its host, such as `pr-12`. Unique for the pipeline. */
+  label: string;
+  kind: "pull_request" | "branch" | "release";
+  state: "empty" | "needs_approval" | "waiting" | "building" | "publishing" | "ready" | "failed" | "removing" | "removed";
+  /** The state for people. */
+  state_name: string;
+  /** Why it failed, needs an approval or was deleted. */
+  cause?: string;
+  host?: string;
+  /** Its address. */
+  url?: string;
+  /** The number of the pull request. */
+  pull_request?: number;
+  /** The page of the pull request. */
+  source_url?: string;
+  branch?: string;
+  title?: string;
+  author?: string;
+  /** The newest known commit. */
+  commit?: string;
+  /** Whether the author may write to the repository. */
+  trusted: boolean;
+  /** The number of its newest deployment. */
+  deployment?: number;
+  /** The number of the deployment that its address shows. */
+  shown?: number;
+  /** Since when. */
+  shown_at?: string;
+  /** Whether it neither expires nor makes room for others. */
+  pinned: boolean;
+  created_at: string;
+  /** When its newest commit or files came. */
+  pushed_at: string;
+  /** When it is deleted unless something is pushed. */
+  expires_at?: string;
+  /** When its deletion was requested. */
+  closed_at?: string;
+}
 
 /** Present in answers about one deployment once its build has begun. */
 export interface Build {
@@ -218,13 +270,15 @@ export interface RulesReport {
   errors: number;
   /** The number of lines that probably do not do what was meant. */
   warnings: number;
-  /** The first hundred errors and the first hundred warnings. */
+  /** The number of lines that are obeyed and that people should know of, such as passwords. They are not problems. */
+  notices: number;
+  /** The first hundred errors, warnings and notices each. */
   problems: RulesProblem[];
   /** Whether a problem keeps the deployment from going live. */
   strict?: boolean;
   /** Whether the rules were compiled. False until the deployment is being published. */
   compiled: boolean;
-  /** The number of problems that are counted but not listed. */
+  /** The number of problems and notices that are counted but not listed. */
   omitted: number;
 }
 
@@ -233,7 +287,7 @@ export interface RulesProblem {
   file: string;
   /** The line from 1. 0 means the whole file. */
   line: number;
-  severity: "error" | "warning";
+  severity: "error" | "warning" | "notice";
   code: string;
   message: string;
 }
@@ -271,11 +325,127 @@ export interface File {
 
 export type Digest = string;
 
+export interface Domain {
+  /** In lower case and punycode; `*.example.com` is a wildcard. */
+  host: string;
+  /** The host as people read it, if that differs. */
+  unicode?: string;
+  state: "waiting_for_dns" | "verifying" | "issuing" | "active" | "failing";
+  /** The state for people, such as `Waiting for DNS`. */
+  state_name: string;
+  /** What is seen, what was expected and what to change, in one sentence. */
+  reason?: string;
+  /** Whether it is the site's address while it is active. */
+  primary: boolean;
+  /** The host to which it redirects. */
+  redirect?: string;
+  /** Absent if Troy does not end TLS for it. */
+  certificate?: {
+    state: "waiting" | "issuing" | "active" | "failed";
+    /** When it expires. */
+    not_after?: string;
+    /** When Troy next requests one. */
+    next_try?: string;
+  };
+  /** The DNS records to set. */
+  records: DomainRecord[];
+  created_at: string;
+  created_by: string;
+  /** When it got its state. */
+  since: string;
+  /** When the last check ended. */
+  checked_at?: string;
+  next_check_at: string;
+  /** When it was active first. */
+  active_at?: string;
+  report?: DomainReport;
+}
+
+/** What DNS said at the last check. Only answers about one domain have it. */
+export interface DomainReport {
+  host?: string;
+  /** The zone that has the host's records. */
+  zone?: string;
+  /** Whether the host is the zone's own name. */
+  apex?: boolean;
+  /** Who runs the zone's name servers. */
+  provider?: {
+    name?: string;
+    apex_type?: string;
+    hint?: string;
+  };
+  dnssec?: "unknown" | "unsigned" | "secure" | "bogus";
+  /** The sentence of the most important finding. */
+  headline?: string;
+  /** Sorted by importance. */
+  findings?: Array<{
+    code?: string;
+    severity?: "error" | "warning" | "info";
+    sentence?: string;
+  }>;
+  /** The records that the host needs. */
+  set?: DomainRecord[];
+  /** The records that are in the way. */
+  remove?: DomainRecord[];
+  /** Whether the zone leads visitors to the site. */
+  points?: boolean;
+  /** Whether the zone has the challenge's TXT record. */
+  proven?: boolean;
+  /** When resolvers drop the old records that they have cached. */
+  cached_until?: string;
+  /** The answers of the zone's name servers. */
+  authoritative?: DomainAnswer[];
+  /** The answers of resolvers. */
+  public?: DomainAnswer[];
+  checked_at?: string;
+  /** How many questions were asked. */
+  queries?: number;
+}
+
+export interface DomainAnswer {
+  /** The name of the name server, or the address of a resolver. */
+  server?: string;
+  address?: string;
+  /** Such as `answered`, `no_data`, `nxdomain` or `timed_out`. */
+  outcome?: string;
+  /** Whether the answer leads to the target. */
+  right?: boolean;
+  records?: Array<{
+    type?: string;
+    name?: string;
+    value?: string;
+    /** The remaining time in seconds. */
+    ttl?: number;
+  }>;
+  expires?: string;
+}
+
+export interface DomainRecord {
+  /** `A`, `AAAA`, `CNAME`, `TXT`, or at an apex `ALIAS` or `ANAME`. */
+  type: string;
+  /** As providers' forms want it: relative to the zone, `@` for the apex. */
+  name: string;
+  full_name: string;
+  value: string;
+  /** In seconds. */
+  ttl: number;
+  purpose: "target" | "proof" | "certificate" | "in_the_way";
+  /** Whether DNS has it. */
+  found: boolean;
+}
+
+/**
+ * Who may see the previews: everyone (`public`), those whom the passwords and networks admit (`password`), or people who are signed in to the
+ * dashboard and may see the pipeline (`signed-in`).
+ */
+export type PreviewAccess = "public" | "password" | "signed-in";
+
 /** Who may see a site. With networks, a visitor must come from one of them; with passwords, the visitor must know one of them. */
 export interface Access {
-  /** Whether there is a password or a network. */
+  /** Whether there is a password or a network, or `previews` is `signed-in`. */
   protected: boolean;
-  /** What is protected. It is `site`. */
+  previews: PreviewAccess;
+  /** What is protected: the site and its previews (`site`), or its previews alone. */
   scope: "site" | "previews";
   /** Whether the site is served this way. After a change it is false until a worker has applied it, and the site is served as before. */
   in_force: boolean;
@@ -292,6 +462,8 @@ export interface Access {
 
 export interface Variable {
   name: string;
+  /** The builds that get it: `all`, `production`, `preview`, or `preview:` and a branch. */
+  context: string;
   secret: boolean;
   /** Absent for a secret. */
   value?: string;
@@ -308,14 +480,33 @@ export interface Token {
   role: Role;
   /** It is null if the token is good for all pipelines. */
   pipelines: string[] | null;
+  /** The slugs of those pipelines that exist. Only lists have them. */
+  slugs?: string[];
   created_by: string;
   created_at: string;
   /** Accurate to the hour. */
   last_used_at?: string;
   expires_at?: string;
   expired: boolean;
+  /** Whether it may publish nothing but previews. */
+  previews_only?: boolean;
   /** Present only in the answer to its creation. */
   token?: string;
+}
+
+export interface Trust {
+  id: string;
+  provider: "github" | "gitlab" | "bitbucket";
+  issuer: string;
+  repository_id: string;
+  owner_id: string;
+  /** A full ref. Without it the rule accepts any, as below. */
+  ref?: string;
+  environment?: string;
+  workflow?: string;
+  previews_only: boolean;
+  created_at: string;
+  created_by: string;
 }
 
 export interface System {
@@ -506,7 +697,7 @@ export interface Work {
 
 export type WorkState = "running" | "waiting" | "failing" | "later";
 
-export type QueueName = "builds" | "forge" | "quick" | "thumbnails";
+export type QueueName = "builds" | "domains" | "forge" | "previews" | "quick" | "thumbnails";
 
 export interface Queue {
   name: QueueName;
@@ -536,7 +727,7 @@ export interface Day {
 
 export interface Traffic {
   requests: number;
-  /** Of the responses, without headers. */
+  /** Of the responses, without headers; on AWS with headers. */
   bytes: number;
   /** Responses with status 404 or 410. */
   not_found: number;
@@ -553,7 +744,7 @@ export interface Traffic {
 export interface TrafficDay {
   day: string;
   requests: number;
-  /** Of the responses, without headers. */
+  /** Of the responses, without headers; on AWS with headers. */
   bytes: number;
   /** Responses with status 404 or 410. */
   not_found: number;
@@ -1106,6 +1297,35 @@ export interface Operations {
     body: Blob | ArrayBuffer;
     answer: void;
   };
+  /** Release an archive in one request. The token needs the role deployer. */
+  releaseArchive: {
+    method: "PUT";
+    route: "/v1/pipelines/{pipeline}/archive";
+    path: {
+      /** The id or the slug of the pipeline. */
+      pipeline: string;
+    };
+    query?: {
+      /** A text to show with the deployment. */
+      message?: string;
+      /** Whether to publish it. */
+      publish?: boolean;
+      /** The id of the deployment that must be live, or `none`. */
+      expect_live?: string;
+      /** The label of a preview that is to show it. The site does not change then. */
+      preview?: string;
+      /** Refuse a site whose rules have problems. */
+      strict?: boolean;
+      /** The path of a secret to publish. It can be repeated. */
+      allow_secret?: string[];
+    };
+    header?: {
+      /** Troy carries out requests with the same token, key and body once within a day. The same key with another body is 409. */
+      "Idempotency-Key"?: string;
+    };
+    body: Blob | ArrayBuffer;
+    answer: Deployment;
+  };
   /** Turn a release into a deployment with the same id. The token needs the role deployer. */
   finalizeRelease: {
     method: "POST";
@@ -1125,6 +1345,8 @@ export interface Operations {
       publish?: boolean | null;
       /** The id of the deployment that must be live, or `none`. */
       expect_live?: string;
+      /** The label of a preview that is to show it, such as `draft`. The site does not change then. It can't be combined with the others. */
+      preview?: string;
     };
     answer: Deployment;
   };
@@ -1161,6 +1383,8 @@ export interface Operations {
     body: {
       /** At least 8 characters and at most 256 bytes, without control characters. */
       password: string;
+      /** Says that the password is random and can't be guessed. Then it has at least 20 characters. On AWS, programs can send only generated passwords (Basic). */
+      generated?: boolean;
     };
     answer: Access;
   };
@@ -1208,7 +1432,320 @@ export interface Operations {
     };
     answer: Access;
   };
-  /** List the variables of a pipeline by name. The token needs the role admin. */
+  /** Set what the passwords and networks of a pipeline's site protect. The token needs the role admin. */
+  setAccessScope: {
+    method: "PUT";
+    route: "/v1/pipelines/{pipeline}/access/scope";
+    path: {
+      /** The id or the slug of the pipeline. */
+      pipeline: string;
+    };
+    body: {
+      /** `site` protects the site and its previews, `previews` only the previews. */
+      scope: "site" | "previews";
+    };
+    answer: Access;
+  };
+  /** Set who may see a pipeline's previews. The token needs the role admin. */
+  setPreviewAccess: {
+    method: "PUT";
+    route: "/v1/pipelines/{pipeline}/access/previews";
+    path: {
+      /** The id or the slug of the pipeline. */
+      pipeline: string;
+    };
+    body: {
+      previews: PreviewAccess;
+    };
+    answer: Access;
+  };
+  /** List the custom domains of a pipeline's site. The token needs the role viewer. */
+  listDomains: {
+    method: "GET";
+    route: "/v1/pipelines/{pipeline}/domains";
+    path: {
+      /** The id or the slug of the pipeline. */
+      pipeline: string;
+    };
+    answer: {
+      domains: Domain[];
+    };
+  };
+  /** Add a custom domain to a pipeline's site. The token needs the role admin. */
+  addDomain: {
+    method: "POST";
+    route: "/v1/pipelines/{pipeline}/domains";
+    path: {
+      /** The id or the slug of the pipeline. */
+      pipeline: string;
+    };
+    header?: {
+      /** Troy carries out requests with the same token, key and body once within a day. The same key with another body is 409. */
+      "Idempotency-Key"?: string;
+    };
+    body: {
+      /** The domain, such as `www.example.com`, `bücher.example` or the wildcard `*.example.com`. */
+      host: string;
+      /** Whether the other one of an apex and its www host is added too. */
+      pair?: boolean;
+    };
+    answer: {
+      domains: Domain[];
+    };
+  };
+  /** Show a custom domain, with what DNS said at the last check. The token needs the role viewer. */
+  getDomain: {
+    method: "GET";
+    route: "/v1/pipelines/{pipeline}/domains/{host}";
+    path: {
+      /** The id or the slug of the pipeline. */
+      pipeline: string;
+      /** The domain, such as `www.example.com`. */
+      host: string;
+    };
+    answer: Domain;
+  };
+  /** Remove a custom domain from a pipeline's site. The token needs the role admin. */
+  removeDomain: {
+    method: "DELETE";
+    route: "/v1/pipelines/{pipeline}/domains/{host}";
+    path: {
+      /** The id or the slug of the pipeline. */
+      pipeline: string;
+      /** The domain, such as `www.example.com`. */
+      host: string;
+    };
+    query?: {
+      /** With `false`, the other one stays and serves the site itself. */
+      pair?: boolean;
+    };
+    answer: {
+      removed: string[];
+    };
+  };
+  /** Check a custom domain now. The token needs the role deployer. */
+  verifyDomain: {
+    method: "POST";
+    route: "/v1/pipelines/{pipeline}/domains/{host}/verify";
+    path: {
+      /** The id or the slug of the pipeline. */
+      pipeline: string;
+      /** The domain, such as `www.example.com`. */
+      host: string;
+    };
+    header?: {
+      /** Troy carries out requests with the same token, key and body once within a day. The same key with another body is 409. */
+      "Idempotency-Key"?: string;
+    };
+    answer: Domain;
+  };
+  /** Make a custom domain the address of a pipeline's site. The token needs the role admin. */
+  makeDomainPrimary: {
+    method: "POST";
+    route: "/v1/pipelines/{pipeline}/domains/{host}/primary";
+    path: {
+      /** The id or the slug of the pipeline. */
+      pipeline: string;
+      /** The domain, such as `www.example.com`. */
+      host: string;
+    };
+    header?: {
+      /** Troy carries out requests with the same token, key and body once within a day. The same key with another body is 409. */
+      "Idempotency-Key"?: string;
+    };
+    answer: {
+      domains: Domain[];
+    };
+  };
+  /** List the trust rules of a pipeline, oldest first. The token needs the role viewer. */
+  listTrusts: {
+    method: "GET";
+    route: "/v1/pipelines/{pipeline}/trusts";
+    path: {
+      /** The id or the slug of the pipeline. */
+      pipeline: string;
+    };
+    answer: {
+      trusts: Trust[];
+    };
+  };
+  /** Let the CI jobs of a repository get tokens of a pipeline. The token needs the role admin. */
+  addTrust: {
+    method: "POST";
+    route: "/v1/pipelines/{pipeline}/trusts";
+    path: {
+      /** The id or the slug of the pipeline. */
+      pipeline: string;
+    };
+    header?: {
+      /** Troy carries out requests with the same token, key and body once within a day. The same key with another body is 409. */
+      "Idempotency-Key"?: string;
+    };
+    body: {
+      provider: "github" | "gitlab" | "bitbucket";
+      /** The issuer of the jobs' tokens; by default the one of GitHub or GitLab. Bitbucket has one for each workspace. */
+      issuer?: string;
+      /** The repository's id: the claim `repository_id`, `project_id` (GitLab) or `repositoryUuid` (Bitbucket). */
+      repository_id: string;
+      /** The owner's id: the claim `repository_owner_id`, `namespace_id` (GitLab) or `workspaceUuid` (Bitbucket). */
+      owner_id: string;
+      /** A branch, or a full ref such as `refs/tags/v1`. Empty means any, as below. */
+      ref?: string;
+      /** The environment's name, or at Bitbucket its UUID. */
+      environment?: string;
+      /** GitHub only: the workflow's file (`deploy.yml`), or the whole `job_workflow_ref` of a reusable workflow. */
+      workflow?: string;
+      /** Whether the jobs may publish nothing but previews. */
+      previews_only?: boolean;
+    };
+    answer: Trust;
+  };
+  /** Remove a trust rule. The token needs the role admin. */
+  removeTrust: {
+    method: "DELETE";
+    route: "/v1/pipelines/{pipeline}/trusts/{trust}";
+    path: {
+      /** The id or the slug of the pipeline. */
+      pipeline: string;
+      /** The id of the rule. */
+      trust: string;
+    };
+    answer: void;
+  };
+  /** List the open previews of a pipeline's site. The token needs the role viewer. */
+  listPreviews: {
+    method: "GET";
+    route: "/v1/pipelines/{pipeline}/previews";
+    path: {
+      /** The id or the slug of the pipeline. */
+      pipeline: string;
+    };
+    query?: {
+      /** The maximum number of items. */
+      limit?: number;
+      /** The `next` of the previous page. */
+      after?: string;
+    };
+    answer: {
+      previews: Preview[];
+      next?: Next;
+    };
+  };
+  /** Build a branch and show it at an address of its own. The token needs the role deployer. */
+  previewBranch: {
+    method: "POST";
+    route: "/v1/pipelines/{pipeline}/previews";
+    path: {
+      /** The id or the slug of the pipeline. */
+      pipeline: string;
+    };
+    header?: {
+      /** Troy carries out requests with the same token, key and body once within a day. The same key with another body is 409. */
+      "Idempotency-Key"?: string;
+    };
+    body: {
+      /** A branch of the pipeline's repository. */
+      branch: string;
+    };
+    answer: Preview;
+  };
+  /** Show a preview. The token needs the role viewer. */
+  getPreview: {
+    method: "GET";
+    route: "/v1/pipelines/{pipeline}/previews/{label}";
+    path: {
+      /** The id or the slug of the pipeline. */
+      pipeline: string;
+      /** The preview, such as `pr-12`. */
+      label: string;
+    };
+    answer: Preview;
+  };
+  /** Delete a preview. The token needs the role deployer. */
+  deletePreview: {
+    method: "DELETE";
+    route: "/v1/pipelines/{pipeline}/previews/{label}";
+    path: {
+      /** The id or the slug of the pipeline. */
+      pipeline: string;
+      /** The preview, such as `pr-12`. */
+      label: string;
+    };
+    answer: Preview;
+  };
+  /** Keep a preview from expiring and from making room for others. The token needs the role deployer. */
+  pinPreview: {
+    method: "POST";
+    route: "/v1/pipelines/{pipeline}/previews/{label}/pin";
+    path: {
+      /** The id or the slug of the pipeline. */
+      pipeline: string;
+      /** The preview, such as `pr-12`. */
+      label: string;
+    };
+    header?: {
+      /** Troy carries out requests with the same token, key and body once within a day. The same key with another body is 409. */
+      "Idempotency-Key"?: string;
+    };
+    answer: Preview;
+  };
+  /** Let a pinned preview expire. The token needs the role deployer. */
+  unpinPreview: {
+    method: "POST";
+    route: "/v1/pipelines/{pipeline}/previews/{label}/unpin";
+    path: {
+      /** The id or the slug of the pipeline. */
+      pipeline: string;
+      /** The preview, such as `pr-12`. */
+      label: string;
+    };
+    header?: {
+      /** Troy carries out requests with the same token, key and body once within a day. The same key with another body is 409. */
+      "Idempotency-Key"?: string;
+    };
+    answer: Preview;
+  };
+  /** Build the newest commit of a stranger. The token needs the role deployer. */
+  approvePreview: {
+    method: "POST";
+    route: "/v1/pipelines/{pipeline}/previews/{label}/approve";
+    path: {
+      /** The id or the slug of the pipeline. */
+      pipeline: string;
+      /** The preview, such as `pr-12`. */
+      label: string;
+    };
+    header?: {
+      /** Troy carries out requests with the same token, key and body once within a day. The same key with another body is 409. */
+      "Idempotency-Key"?: string;
+    };
+    body: {
+      /** The full id of the commit. */
+      commit: string;
+    };
+    answer: Preview;
+  };
+  /** Publish the files that a preview shows as the site, without a build. The token needs the role deployer. */
+  promotePreview: {
+    method: "POST";
+    route: "/v1/pipelines/{pipeline}/previews/{label}/promote";
+    path: {
+      /** The id or the slug of the pipeline. */
+      pipeline: string;
+      /** The preview, such as `pr-12`. */
+      label: string;
+    };
+    header?: {
+      /** Troy carries out requests with the same token, key and body once within a day. The same key with another body is 409. */
+      "Idempotency-Key"?: string;
+    };
+    body?: {
+      /** The number of the deployment that the preview must show; otherwise nothing is published (412). */
+      deployment?: number;
+    };
+    answer: Deployment;
+  };
+  /** List the variables of a pipeline by name and context. The token needs the role admin. */
   listVariables: {
     method: "GET";
     route: "/v1/pipelines/{pipeline}/variables";
@@ -1230,6 +1767,10 @@ export interface Operations {
       /** 1 to 128 capital letters, digits and `_`. */
       name: string;
     };
+    query?: {
+      /** The context of the value. It is required if the variable has several values. */
+      context?: string;
+    };
     answer: Variable;
   };
   /** Set a variable from the next build on. The token needs the role admin. */
@@ -1247,6 +1788,8 @@ export interface Operations {
       value: string;
       /** Whether the value is hidden in logs and answers. */
       secret?: boolean | null;
+      /** The builds that get it: `all`, `production`, `preview`, or `preview:` and a branch. */
+      context?: string | null;
     };
     answer: Variable;
   };
@@ -1259,6 +1802,10 @@ export interface Operations {
       pipeline: string;
       /** 1 to 128 capital letters, digits and `_`. */
       name: string;
+    };
+    query?: {
+      /** The context of the value. It is required if the variable has several values. */
+      context?: string;
     };
     answer: void;
   };
@@ -1297,8 +1844,15 @@ export interface Operations {
   listSessions: {
     method: "GET";
     route: "/v1/sessions";
+    query?: {
+      /** The maximum number of items. */
+      limit?: number;
+      /** The `next` of the previous page. */
+      after?: string;
+    };
     answer: {
       sessions: Session[];
+      next?: Next;
     };
   };
   /** Sign a browser out. The token needs the role viewer. */
@@ -1368,6 +1922,25 @@ export interface Operations {
       token: string;
     };
     answer: void;
+  };
+  /** Exchange the token of a CI's issuer for a token of a pipeline. */
+  exchangeToken: {
+    method: "POST";
+    route: "/v1/token";
+    body: {
+      /** The pipeline's slug or id. */
+      pipeline: string;
+      /** The ID token, a JWT of at most 16 KiB. */
+      token: string;
+    };
+    answer: {
+      token: string;
+      expires_at: string;
+      /** The pipeline's slug. */
+      pipeline: string;
+      /** Whether the token may publish nothing but previews, because of a pull request or of the rule. */
+      previews_only: boolean;
+    };
   };
   /** List what happened, newest first. The token needs the role viewer. */
   listActivity: {

@@ -10,7 +10,6 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/intake"
@@ -27,8 +26,9 @@ const (
 )
 
 type variableJSON struct {
-	Name   string `json:"name"`
-	Secret bool   `json:"secret"`
+	Name    string `json:"name"`
+	Context string `json:"context"`
+	Secret  bool   `json:"secret"`
 	// Value is nil for a secret: it is never shown.
 	Value     *string   `json:"value,omitempty"`
 	ChangedAt time.Time `json:"changed_at"`
@@ -44,8 +44,8 @@ func (s *server) sealer() (*secret.Sealer, error) {
 	return s.deps.Secrets, nil
 }
 
-func (s *server) variableView(v queries.Variable) (variableJSON, error) {
-	out := variableJSON{Name: v.Name, Secret: v.Secret, ChangedAt: v.ChangedAt.UTC()}
+func (s *server) variableView(pipeline uuid.UUID, v queries.VariableListRow) (variableJSON, error) {
+	out := variableJSON{Name: v.Name, Context: v.Context, Secret: v.Secret, ChangedAt: v.ChangedAt.UTC()}
 	if v.Secret {
 		return out, nil
 	}
@@ -53,7 +53,7 @@ func (s *server) variableView(v queries.Variable) (variableJSON, error) {
 	if err != nil {
 		return out, err
 	}
-	plain, err := sealer.Open(v.Value, secret.Variable(v.PipelineID, v.Name))
+	plain, err := sealer.Open(v.Value, secret.Variable(pipeline, v.Name, v.SealedFor))
 	if errors.Is(err, secret.ErrUnknownKey) {
 		return out, troy.Errorf(troy.Unavailable, "the variable %s was sealed with a key that TROY_SECRET_KEY does not have; add the key again, or set the variable again", v.Name)
 	}
@@ -82,13 +82,13 @@ func (s *server) variablesOf(ctx context.Context, pipeline uuid.UUID) ([]variabl
 	if _, err := s.sealer(); err != nil {
 		return nil, err
 	}
-	rows, err := s.q.VariableList(ctx, pipeline)
+	rows, err := s.q.VariableList(ctx, pipeline, "")
 	if err != nil {
 		return nil, fmt.Errorf("list the variables of pipeline %s: %w", pipeline, err)
 	}
 	list := make([]variableJSON, 0, len(rows))
 	for _, row := range rows {
-		v, err := s.variableView(row)
+		v, err := s.variableView(pipeline, row)
 		if e, ok := errors.AsType[*troy.Error](err); ok {
 			v.Problem = e.Message // the others are still shown
 		} else if err != nil {
@@ -104,22 +104,15 @@ func (s *server) variableGet(c *gin.Context, who caller) error {
 	if err != nil {
 		return err
 	}
-	return s.replyVariable(c, p)
+	return s.replyVariable(c, p, c.Query("context"))
 }
 
-func (s *server) replyVariable(c *gin.Context, p queries.Pipeline) error {
-	name := c.Param("name")
-	if err := intake.CheckVariableName(name); err != nil {
-		return troy.Errorf(troy.NotFound, "the pipeline %s has no variable %q", p.Slug, troy.Clip(name))
-	}
-	row, err := s.q.VariableGet(c.Request.Context(), p.ID, name)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return troy.Errorf(troy.NotFound, "the pipeline %s has no variable %q", p.Slug, name)
-	}
+func (s *server) replyVariable(c *gin.Context, p queries.Pipeline, of string) error {
+	row, err := intake.FindVariable(c.Request.Context(), s.q, p, c.Param("name"), of)
 	if err != nil {
-		return fmt.Errorf("read variable %s of pipeline %s: %w", name, p.ID, err)
+		return err
 	}
-	v, err := s.variableView(row)
+	v, err := s.variableView(p.ID, row)
 	if err != nil {
 		return err
 	}
@@ -137,35 +130,38 @@ func (s *server) variableSet(c *gin.Context, who caller) error {
 		return err
 	}
 	var body struct {
-		Value  *string `json:"value"`
-		Secret *bool   `json:"secret"`
+		Value   *string `json:"value"`
+		Secret  *bool   `json:"secret"`
+		Context *string `json:"context"`
 	}
 	if err := decode(c, maxVariableBody, &body); err != nil {
 		return err
 	}
-	if err := s.setVariable(c.Request.Context(), p.ID, name, body.Value, body.Secret == nil || *body.Secret); err != nil {
+	if body.Context != nil && *body.Context == "" {
+		return troy.CheckContext("")
+	}
+	of, err := s.setVariable(c.Request.Context(), p.ID, name, deref(body.Context), body.Value, body.Secret == nil || *body.Secret)
+	if err != nil {
 		return err
 	}
-	return s.replyVariable(c, p)
+	return s.replyVariable(c, p, of)
 }
 
-// setVariable seals a value and stores it.
-func (s *server) setVariable(ctx context.Context, pipeline uuid.UUID, name string, value *string, hidden bool) error {
+// setVariable seals a value and stores it. It returns the value's context.
+func (s *server) setVariable(ctx context.Context, pipeline uuid.UUID, name, of string, value *string, hidden bool) (string, error) {
 	if err := intake.CheckVariableName(name); err != nil {
-		return err
+		return "", err
 	}
 	if err := checkValue(value, hidden); err != nil {
-		return err.At("value")
+		return "", err.At("value")
 	}
 	sealer, err := s.sealer()
 	if err != nil {
-		return err
+		return "", err
 	}
-	sealed, err := sealer.Seal([]byte(*value), secret.Variable(pipeline, name))
-	if err != nil {
-		return err
-	}
-	return s.deps.Intake.SetVariable(ctx, pipeline, name, sealed, hidden)
+	return s.deps.Intake.SetVariable(ctx, pipeline, intake.Variable{Name: name, Context: of, Secret: hidden, Seal: func(sealedFor string) ([]byte, error) {
+		return sealer.Seal([]byte(*value), secret.Variable(pipeline, name, sealedFor))
+	}})
 }
 
 // checkValue checks a value; its error does not contain the value.
@@ -194,7 +190,7 @@ func (s *server) variableRemove(c *gin.Context, who caller) error {
 	if err != nil {
 		return err
 	}
-	if err := s.deps.Intake.RemoveVariable(c.Request.Context(), p.ID, c.Param("name")); err != nil {
+	if err := s.deps.Intake.RemoveVariable(c.Request.Context(), p.ID, c.Param("name"), c.Query("context")); err != nil {
 		return err
 	}
 	c.Writer.WriteHeader(http.StatusNoContent)

@@ -29,6 +29,7 @@ import (
 	"github.com/troy-iaas/troy/health"
 	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/internal/network"
+	"github.com/troy-iaas/troy/internal/password"
 	"github.com/troy-iaas/troy/metrics"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/secret"
@@ -60,6 +61,12 @@ type Config struct {
 	// Proxies are the networks of the proxies whose X-Forwarded-For is believed;
 	// nil means loopback.
 	Proxies []netip.Prefix
+	// AccessLogs means that workers count the requests to sites in the CDN's
+	// access logs.
+	AccessLogs bool
+	// EdgeAddresses are those to which A and AAAA records of custom domains
+	// point.
+	EdgeAddresses []netip.Addr
 	// BodyIdle is the maximum pause in a request's body; zero means 30 seconds.
 	BodyIdle time.Duration
 }
@@ -81,6 +88,9 @@ type Deps struct {
 	System *health.Overseer
 	// Issuer lets people sign in with OpenID Connect; nil means by token alone.
 	Issuer *credentials.Issuer
+	// CIIssuers are issuers of tokens of CI, with their providers, that trust
+	// rules may name beside the usual ones.
+	CIIssuers map[string]string
 	// ConfirmTopic confirms the subscription to an SNS topic. Nil means that
 	// none can be confirmed.
 	ConfirmTopic func(ctx context.Context, topic, token string) error
@@ -92,8 +102,11 @@ type Deps struct {
 	Metrics *metrics.Metrics
 	Ready   []health.Check // for /readyz
 	// Traffic returns the folder with the counts of requests to a pipeline's
-	// site; nil means that there are none.
+	// site; nil means that no edge counts.
 	Traffic func(pipeline uuid.UUID) string
+	// DomainProof reports whether DNS has the challenge of a custom domain that
+	// another pipeline has; nil means that none moves.
+	DomainProof func(ctx context.Context, host, challenge string) (bool, error)
 	// Stopping is closed when the process is about to stop, so that streams end
 	// and their readers reconnect to another process. It may be nil.
 	Stopping <-chan struct{}
@@ -115,9 +128,14 @@ type server struct {
 	taken        chan struct{} // one slot for each message being processed
 	follows      chan struct{} // one slot for each followed log
 	reads        chan struct{} // one slot for each log that is sent once
-	exports      chan struct{} // one slot for each export
+	archives     chan struct{} // one slot for each archive that is received
+	exports      *reply.Places
 	lists        lists.Lists
 	hashing      chan struct{} // one slot for each password that is hashed
+	keeper       *password.Keeper
+	signIn       *signInPages
+	ci           *credentials.CI
+	exchanges    *dashboard.Failures // of tokens of CI, by address
 
 	pages        *pages
 	certificates certificates
@@ -159,8 +177,8 @@ func New(cfg Config, deps Deps) (http.Handler, error) {
 		cfg: cfg, deps: deps, q: queries.New(deps.DB), tokens: credentials.Tokens{DB: deps.DB, Log: deps.Log}, uploads: newUploads(4 * cfg.Limits.Files),
 		trees: newTrees(deps.Store, 2*cfg.Limits.Files), repositories: newRepositories(deps.Forges), hosts: knownHosts(u),
 		unverified: newUnverified(unverifiedBytes, unverifiedOfOne), taken: make(chan struct{}, mostTaken),
-		follows: make(chan struct{}, mostFollowers), reads: make(chan struct{}, mostReaders),
-		hashing: make(chan struct{}, 2), exports: make(chan struct{}, mostExports), lists: lists.Lists{Q: queries.New(deps.DB)},
+		archives: make(chan struct{}, mostArchives), follows: make(chan struct{}, mostFollowers), reads: make(chan struct{}, mostReaders),
+		hashing: make(chan struct{}, 2), exports: reply.NewPlaces(mostExports, mostExportsOfOne), lists: lists.Lists{Q: queries.New(deps.DB)},
 		certificates: certificates{fetch: fetchCertificate, fetches: rate.NewLimiter(2, 10)}, now: time.Now,
 	}
 	if deps.SNSCertificate != nil {
@@ -168,6 +186,11 @@ func New(cfg Config, deps Deps) (http.Handler, error) {
 	}
 	if deps.Now != nil {
 		s.now = deps.Now
+	}
+	s.ci, s.exchanges = credentials.NewCI(cfg.URL, deps.CIIssuers, s.now), dashboard.NewFailures()
+	s.keeper = password.NewKeeper(func() time.Time { return s.now() })
+	if s.signIn, err = newSignInPages(); err != nil {
+		return nil, err
 	}
 	s.sessions = credentials.Sessions{DB: deps.DB, Log: deps.Log, HTTPS: u.Scheme == "https", Port: u.Port()}
 	if s.pages, err = newPages(cfg.URL, deps.Forges); err != nil {
@@ -228,6 +251,9 @@ func (s *server) routes(monitor http.Handler) *gin.Engine {
 		reply.ErrorAs(c.Writer, http.StatusMethodNotAllowed, troy.Errorf(troy.Invalid, "%s is not allowed here; expected %s", c.Request.Method, c.Writer.Header().Get("Allow")))
 	})
 
+	e.GET("/access/:host", s.anonymous(s.siteSignIn))
+	e.POST("/access/:host", s.anonymous(s.siteSignIn))
+	e.GET(site.PreviewAsk, s.page(credentials.Viewer, "", s.previewSignIn))
 	e.POST("/events/apps", s.anonymous(s.appEvent))
 	e.POST("/events/sns", s.anonymous(s.snsEvent))
 	for _, a := range s.deps.Forges {
@@ -267,6 +293,7 @@ func (s *server) routes(monitor http.Handler) *gin.Engine {
 	v1.GET("/tokens", s.as(credentials.Admin, quick, s.tokenList))
 	v1.POST("/tokens", s.as(credentials.Admin, quick, s.once(s.tokenMade, s.tokenCreate)))
 	v1.DELETE("/tokens/:token", s.as(credentials.Admin, quick, s.tokenRevoke))
+	v1.POST("/token", s.anonymous(s.tokenExchange))
 
 	p := v1.Group("/pipelines/:pipeline")
 	p.GET("", s.as(credentials.Viewer, quick, s.pipelineGet))
@@ -296,18 +323,38 @@ func (s *server) routes(monitor http.Handler) *gin.Engine {
 	p.PUT("/access/passwords/:name", s.as(credentials.Admin, quick, s.changeAccess(s.accessPasswordSet)))
 	p.DELETE("/access/passwords/:name", s.as(credentials.Admin, quick, s.changeAccess(s.accessPasswordRemove)))
 	p.POST("/access/networks", s.as(credentials.Admin, quick, s.once(s.accessAgain, s.changeAccess(s.accessAllow))))
+	p.PUT("/access/scope", s.as(credentials.Admin, quick, s.changeAccess(s.accessScope)))
+	p.PUT("/access/previews", s.as(credentials.Admin, quick, s.changeAccess(s.accessPreviews)))
 	p.DELETE("/access/networks", s.as(credentials.Admin, quick, s.changeAccess(s.accessDisallow)))
+	p.GET("/domains", s.as(credentials.Viewer, quick, s.domainList))
+	p.POST("/domains", s.as(credentials.Admin, slow, s.once(s.domainsAgain(http.StatusCreated), s.domainAdd)))
+	p.GET("/domains/:host", s.as(credentials.Viewer, quick, s.domainGet))
+	p.DELETE("/domains/:host", s.as(credentials.Admin, quick, s.domainRemove))
+	p.POST("/domains/:host/verify", s.as(credentials.Deployer, quick, s.once(s.domainAgain, s.domainVerify)))
+	p.POST("/domains/:host/primary", s.as(credentials.Admin, quick, s.once(s.domainsAgain(http.StatusOK), s.domainPrimary)))
+	p.GET("/trusts", s.as(credentials.Viewer, quick, s.trustList))
+	p.POST("/trusts", s.as(credentials.Admin, quick, s.once(s.trustAgain, s.trustAdd)))
+	p.DELETE("/trusts/:trust", s.as(credentials.Admin, quick, s.trustRemove))
+	p.GET("/previews", s.as(credentials.Viewer, quick, s.previewList))
+	p.POST("/previews", s.as(credentials.Deployer, quick, s.once(s.previewAgain(http.StatusAccepted), s.previewCreate)))
+	p.GET("/previews/:label", s.as(credentials.Viewer, quick, s.previewGet))
+	p.DELETE("/previews/:label", s.as(credentials.Deployer, quick, s.changePreview(http.StatusAccepted, s.deps.Intake.DeletePreview)))
+	p.POST("/previews/:label/pin", s.as(credentials.Deployer, quick, s.once(s.previewAgain(http.StatusOK), s.changePreview(http.StatusOK, s.pinPreview(true)))))
+	p.POST("/previews/:label/unpin", s.as(credentials.Deployer, quick, s.once(s.previewAgain(http.StatusOK), s.changePreview(http.StatusOK, s.pinPreview(false)))))
+	p.POST("/previews/:label/approve", s.as(credentials.Deployer, quick, s.once(s.previewAgain(http.StatusAccepted), s.previewApprove)))
+	p.POST("/previews/:label/promote", s.as(credentials.Deployer, quick, s.once(s.deploymentAgain, s.previewPromote)))
 	p.POST("/purge", s.as(credentials.Deployer, quick, s.once(s.pipelineAgain(http.StatusAccepted), s.pipelinePurge)))
 	p.POST("/lock", s.as(credentials.Deployer, quick, s.once(s.pipelineAgain(http.StatusOK), s.pipelineLock)))
 	p.DELETE("/lock", s.as(credentials.Deployer, quick, s.pipelineUnlock))
 	p.POST("/rollback", s.as(credentials.Deployer, quick, s.once(s.deploymentAgain, s.deploymentRollback)))
 	p.POST("/promote", s.as(credentials.Deployer, quick, s.once(s.deploymentAgain, s.deploymentPromote)))
-	p.POST("/releases", s.as(credentials.Deployer, slow, s.releaseBegin))
+	p.POST("/releases", s.asPreviewer(credentials.Deployer, slow, s.releaseBegin))
+	p.PUT("/archive", s.asPreviewer(credentials.Deployer, 0, s.archiveRelease))
 	p.GET("/releases/:release", s.as(credentials.Viewer, slow, s.releaseGet))
 	// An upload takes as long as its bytes keep coming.
-	p.POST("/releases/:release/uploads", s.as(credentials.Deployer, quick, s.releaseSign))
-	p.PUT("/releases/:release/files/:sha256", s.as(credentials.Deployer, 0, s.releaseUpload))
-	p.POST("/releases/:release/finalize", s.as(credentials.Deployer, slow, s.once(s.deploymentAgain, s.releaseFinalize)))
+	p.POST("/releases/:release/uploads", s.asPreviewer(credentials.Deployer, quick, s.releaseSign))
+	p.PUT("/releases/:release/files/:sha256", s.asPreviewer(credentials.Deployer, 0, s.releaseUpload))
+	p.POST("/releases/:release/finalize", s.asPreviewer(credentials.Deployer, slow, s.once(s.deploymentAgain, s.releaseFinalize)))
 	return e
 }
 

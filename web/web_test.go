@@ -30,6 +30,7 @@ import (
 	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/internal/devstack/stacktest"
 	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/secret"
 	"github.com/troy-iaas/troy/site"
 	"github.com/troy-iaas/troy/tasks"
 	"github.com/troy-iaas/troy/web"
@@ -102,7 +103,7 @@ func newWorld(t *testing.T, change ...func(*world)) *world {
 	w.cfg = web.Config{URL: "https://troy.test", SitesScheme: "http", SitesPort: 8081, AppsSecret: appsSecret}
 	w.deps = web.Deps{
 		DB: db, Redis: rdb, Store: box.Store, Log: log,
-		Intake: intake.New(db, b, intake.Config{SitesSuffix: "sites.test", AutoProvision: true}),
+		Intake: intake.New(db, b, intake.Config{SitesSuffix: "sites.test", AutoProvision: true, PreviewKey: w.previewKey}),
 	}
 	for _, f := range change {
 		f(w)
@@ -116,6 +117,14 @@ func newWorld(t *testing.T, change ...func(*world)) *world {
 	t.Cleanup(w.server.Close)
 	w.admin = w.token(credentials.Admin)
 	return w
+}
+
+// previewKey makes a sealed key of previews.
+func (w *world) previewKey(pipeline uuid.UUID) ([]byte, error) {
+	if w.deps.Secrets == nil {
+		return nil, troy.Errorf(troy.Unavailable, "TROY_SECRET_KEY is not set")
+	}
+	return w.deps.Secrets.Seal(secret.NewSigningKey(), secret.PreviewKey(pipeline))
 }
 
 // second is another server on the same database and store.
@@ -220,7 +229,9 @@ func (w *world) send(method, path string, body any, options ...option) answer {
 		}
 		r = bytes.NewReader(text)
 	}
-	req, err := http.NewRequestWithContext(w.t.Context(), method, w.server.URL+path, r)
+	ctx, cancel := context.WithTimeout(w.t.Context(), 2*time.Minute)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, w.server.URL+path, r)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -238,7 +249,7 @@ func (w *world) send(method, path string, body any, options ...option) answer {
 	defer resp.Body.Close()
 	content, err := io.ReadAll(resp.Body)
 	if err != nil {
-		w.t.Fatal(err)
+		w.t.Fatalf("%s %s: %v", method, path, err)
 	}
 	a := answer{resp.StatusCode, resp.Header, content}
 	w.documented(req, body, a)
@@ -295,6 +306,7 @@ type deployment struct {
 	StartedAt          *time.Time `json:"started_at"`
 	FinishedAt         *time.Time `json:"finished_at"`
 	URL                string     `json:"url"`
+	Address            string     `json:"address"`
 	Commit             string     `json:"commit"`
 	Branch             string     `json:"branch"`
 	Build              *struct {

@@ -2,7 +2,6 @@ package workers
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/secret"
 	"github.com/troy-iaas/troy/site"
@@ -66,7 +66,22 @@ func (w *Workers) applyAccess(ctx context.Context, c *claim, pipeline uuid.UUID,
 	if err := w.q.AccessRecordApplied(ctx, p.Sequence, pipeline); err != nil {
 		return fmt.Errorf("record that the protection holds: %w", err)
 	}
-	c.log.Info("protection applied", "pipeline", pipeline, "generation", p.Sequence, "passwords", len(p.Passwords), "networks", len(p.Networks))
+	c.log.Info("protection applied", "pipeline", pipeline, "generation", p.Sequence, "passwords", len(p.Passwords), "networks", len(p.Networks), "previews_signed_in", p.PreviewKey != nil)
+	return nil
+}
+
+// awaitProtection comes back later if a site is to be protected and never was.
+func (w *Workers) awaitProtection(ctx context.Context, pipeline uuid.UUID) error {
+	wanted, err := w.q.AccessWanted(ctx, pipeline)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read who may see the site: %w", err)
+	}
+	if wanted.Applied == 0 && (len(wanted.Names)+len(wanted.Networks) > 0 || wanted.PreviewKey != nil) {
+		return comeBack(previewUnready, "the site's protection is not applied yet")
+	}
 	return nil
 }
 
@@ -88,7 +103,7 @@ func (w *Workers) resequenceAccess(ctx context.Context, c *claim, pipeline uuid.
 
 // protection opens the sealed secrets of a protection.
 func (w *Workers) protection(pipeline uuid.UUID, wanted queries.AccessWantedRow) (site.Protection, error) {
-	p := site.Protection{Sequence: wanted.Generation}
+	p := site.Protection{Sequence: wanted.Generation, PreviewsOnly: wanted.Scope == intake.ScopePreviews}
 	for _, text := range wanted.Networks {
 		network, err := netip.ParsePrefix(text)
 		if err != nil {
@@ -96,20 +111,26 @@ func (w *Workers) protection(pipeline uuid.UUID, wanted queries.AccessWantedRow)
 		}
 		p.Networks = append(p.Networks, network)
 	}
-	for i, name := range wanted.Names {
-		if w.deps.Secrets == nil {
-			return p, errors.New("the site's passwords are sealed, but TROY_SECRET_KEY is not set")
+	if w.deps.Secrets == nil && (len(wanted.Names) > 0 || wanted.PreviewKey != nil) {
+		return p, errors.New("the site's passwords and keys are sealed, but TROY_SECRET_KEY is not set")
+	}
+	if wanted.PreviewKey != nil {
+		key, err := w.deps.Secrets.Open(wanted.PreviewKey, secret.PreviewKey(pipeline))
+		if err != nil {
+			return p, err
 		}
+		p.PreviewKey = key
+	}
+	for i, name := range wanted.Names {
 		plain, err := w.deps.Secrets.Open(wanted.Secrets[i], secret.Access(pipeline, name))
 		if err != nil {
 			return p, err
 		}
-		var s site.Password
-		if json.Unmarshal(plain, &s) != nil { // the error's text could quote a secret
-			return p, fmt.Errorf("read the password %s: the sealed value is not valid JSON", name)
+		w, err := site.DecodePassword(wanted.Ids[i].String(), plain)
+		if err != nil {
+			return p, fmt.Errorf("read the password %s: %w", name, err)
 		}
-		s.ID = wanted.Ids[i].String()
-		p.Passwords = append(p.Passwords, s)
+		p.Passwords = append(p.Passwords, w)
 	}
 	return p, nil
 }

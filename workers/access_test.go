@@ -341,3 +341,37 @@ func TestSealedPasswordsNeedTheKey(t *testing.T) {
 		t.Errorf("without the key: %v", err)
 	}
 }
+
+// TestPreviewKey applies the key of previews for people who have a session of
+// the dashboard: from the start, and after each change.
+func TestPreviewKey(t *testing.T) {
+	t.Parallel()
+	r, cdn := protecting(t)
+	_, stop := r.start()
+	id := r.pipeline("blog")
+	if err := r.in.SetPreviewAccess(t.Context(), id, intake.PreviewsSignedIn, "test"); err != nil {
+		t.Fatal(err)
+	}
+	r.requestProvision(id)
+	r.waitFor(id, troy.ReadyForDeployment)
+	r.applied(id)
+	first := cdn.last()
+	if len(first.PreviewKey) < site.MinKey || !first.PreviewsOnly || len(first.Passwords) != 0 {
+		t.Fatalf("the first protection is %+v", first)
+	}
+	set := func(previews string) site.Protection {
+		t.Helper()
+		if err := r.in.SetPreviewAccess(t.Context(), id, previews, "test"); err != nil {
+			t.Fatal(err)
+		}
+		r.applied(id)
+		return cdn.last()
+	}
+	if again := set(intake.PreviewsSignedIn); len(again.PreviewKey) < site.MinKey || string(again.PreviewKey) == string(first.PreviewKey) {
+		t.Error("the key is the same after it was set again")
+	}
+	if off := set(intake.PreviewsPublic); !off.Public() {
+		t.Errorf("public is %+v", off)
+	}
+	stop()
+}

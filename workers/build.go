@@ -146,7 +146,14 @@ func (w *Workers) startBuild(ctx context.Context, c *claim) (d queries.Deploymen
 	if err := read(); err != nil {
 		return d, p, err
 	}
-	if d.State == troy.Waiting && p.Status == troy.Queued {
+	if d.State == troy.Waiting && d.PreviewID != nil {
+		if err := startPreview(ctx, w, d, (*queries.Queries).PreviewBuildStart, queries.PreviewBuildStartParams{ID: d.ID, PipelineID: p.ID, Epoch: c.epoch}); err != nil {
+			return d, p, err
+		}
+		if err := read(); err != nil {
+			return d, p, err
+		}
+	} else if d.State == troy.Waiting && p.Status == troy.Queued {
 		if err := move(ctx, w, p.ID, (*queries.Queries).BuildStart, queries.BuildStartParams{PipelineID: p.ID, ID: d.ID, Epoch: c.epoch, Actor: actor}); err != nil {
 			return d, p, err
 		}
@@ -393,6 +400,11 @@ func (w *Workers) storeArtifact(ctx context.Context, c *claim, d queries.Deploym
 		bytes += f.Size
 	}
 	digest := m.Digest().String()
+	if d.PreviewID != nil {
+		return move(ctx, w, d.PipelineID, (*queries.Queries).PreviewBuildPublish, queries.PreviewBuildPublishParams{
+			Kind: c.task.Kind, ID: d.ID, Epoch: c.epoch, ManifestDigest: &digest, Files: int64(len(m.Files)), Bytes: bytes,
+		})
+	}
 	return move(ctx, w, d.PipelineID, (*queries.Queries).BuildPublish, queries.BuildPublishParams{
 		PipelineID: d.PipelineID, Kind: c.task.Kind, ID: d.ID, Epoch: c.epoch,
 		ManifestDigest: &digest, Files: int64(len(m.Files)), Bytes: bytes,
@@ -444,6 +456,9 @@ func (w *Workers) failBuild(ctx context.Context, c *claim, cause string) error {
 	}
 	if err := w.finishLog(ctx, d.ID, builder.Build{State: builder.Failed}); err != nil {
 		c.log.Warn("the log of a failed build was not compressed", "error", err)
+	}
+	if d.PreviewID != nil {
+		return w.failPreview(ctx, c, d, cause)
 	}
 	return move(ctx, w, d.PipelineID, (*queries.Queries).DeploymentFail, queries.DeploymentFailParams{
 		PipelineID: d.PipelineID, ID: d.ID, Kind: c.task.Kind, SubjectID: d.ID, Epoch: c.epoch, Cause: cause, Actor: actor,

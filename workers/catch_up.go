@@ -53,6 +53,9 @@ func (w *Workers) catchUp(ctx context.Context, c *claim) error {
 	if err == nil {
 		moved, err = w.lookAtBranch(ctx, p)
 	}
+	if err == nil {
+		err = w.lookAtPullRequests(ctx, c, p)
+	}
 	if errors.Is(err, forge.ErrNoRepository) || errors.Is(err, forge.ErrNoCommit) || errors.Is(err, forge.ErrInstallation) || errors.Is(err, forge.ErrForbidden) {
 		// An admin may fix it at the forge.
 		c.log.Info("the branch cannot be read", "pipeline", p.ID, "error", err)

@@ -130,6 +130,21 @@ func (w *Workers) hold(ctx context.Context, c *claim) (held context.Context, sto
 	return held, func() { cancel(); <-ended }
 }
 
+// renew renews the lease. If the claim was lost it returns errHandedOver, which
+// leaves the row to the next claim, as it is.
+func (w *Workers) renew(ctx context.Context, c *claim) error {
+	n, err := w.q.WorkHeartbeat(ctx, queries.WorkHeartbeatParams{
+		LeaseSeconds: w.cfg.Lease.Seconds(), Kind: c.task.Kind, SubjectID: c.task.Subject, Epoch: c.epoch,
+	})
+	if err != nil {
+		return fmt.Errorf("renew the lease: %w", err)
+	}
+	if n == 0 {
+		return errHandedOver
+	}
+	return nil
+}
+
 // settleTimeout bounds the statements that follow a handler's return.
 const settleTimeout = 5 * time.Second
 
@@ -139,7 +154,7 @@ func (w *Workers) settle(ctx context.Context, h handler, c *claim, policy tasks.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
 	// Rows that the handler wrote, or that are due again, may need a ring.
-	defer w.deps.Bell.Ask(tasks.QueueQuick, tasks.QueueForge, tasks.QueueThumbnails)
+	defer w.deps.Bell.Ask(tasks.QueueQuick, tasks.QueueForge, tasks.QueueThumbnails, tasks.QueueDomains, tasks.QueuePreviews)
 	defer w.deps.Bell.Ask(policy.Queue)
 
 	switch {

@@ -276,7 +276,7 @@ func TestJudge(t *testing.T) {
 		{"the last attempt is final", broken, 3, 0, true, true, "failed 3 times: broken"},
 		{"past the deadline", broken, 1, 2 * time.Hour, true, true, "not done after 1h0m0s: broken"},
 		{"an error that retries do not fix", troy.Errorf(troy.Conflict, "taken"), 1, 0, true, true, "taken"},
-		{"files that were never uploaded", &cloud.MissingError{Files: []site.File{{Path: "a"}}}, 1, 0, true, true, "1 files have not been uploaded, the first is a"},
+		{"files that were never uploaded", &cloud.MissingError{Files: []site.File{{Path: "a"}}}, 1, 0, true, true, "a file has not been uploaded: a"},
 		{"coming back is not a failure", comeBack(time.Minute, "in progress"), 9, 0, false, false, "in progress"},
 		{"coming back past the deadline is", comeBack(time.Minute, "in progress"), 1, 2 * time.Hour, true, true, "not done after 1h0m0s: in progress"},
 		{"Postgres does not answer", fmt.Errorf("read the build: %w", ofDatabase(io.ErrUnexpectedEOF)), 9, 0, false, false, "read the build: unexpected EOF"},
@@ -308,7 +308,7 @@ func TestUnansweredStatements(t *testing.T) {
 	}
 	r.db.Close()
 	_, one := q.PipelineGet(t.Context(), uuid.New())
-	_, many := q.VariableList(t.Context(), uuid.New())
+	_, many := q.VariableList(t.Context(), uuid.New(), "")
 	exec := q.BuildEmptied(t.Context(), uuid.New())
 	for what, err := range map[string]error{"one row": one, "rows": many, "none": exec} {
 		if v := judge(err, tasks.Policy{Attempts: 1, Deadline: time.Hour}, 5, 0); err == nil || v.giveUp || v.failed {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud"
@@ -222,4 +223,42 @@ func TestUndoWhileWorkIsInFlight(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestDeletionEndsNoClaim deletes a pipeline while another worker has begun to
+// look at its branch, after the deletion stopped waiting for such claims.
+func TestDeletionEndsNoClaim(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.start()
+	id := r.pipeline("blog")
+	r.requestProvision(id)
+	r.release(id, map[string]string{"index.html": "one"})
+	r.waitFor(id, troy.Deployed)
+	if _, err := r.db.Exec(t.Context(), "UPDATE pipelines SET status = 'deleting', version = version + 1 WHERE id = $1", id); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.db.Exec(t.Context(), `INSERT INTO work (kind, subject_id, epoch, lease_until) VALUES
+		('forge:catch-up', $1, 1, now() + interval '1 hour'), ('report', $1, 0, NULL), ('pipeline:teardown', $1, 2, now() + interval '1 hour')`, id); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.q.PipelineMarkDeleted(t.Context(), queries.PipelineMarkDeletedParams{ID: id, Epoch: 2, Actor: "workers", Cause: "nothing is left"}); err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	if err := r.db.QueryRow(t.Context(), "SELECT array_agg(kind ORDER BY kind) FROM work WHERE subject_id = $1 AND kind <> 'retention'", id).Scan(&left); err != nil {
+		t.Fatal(err)
+	}
+	if len(left) != 1 || left[0] != "forge:catch-up" {
+		t.Errorf("the pipeline's deletion leaves the work %q, want only the claim of another", left)
+	}
+
+	// The lease ends, and the work with it.
+	if _, err := r.db.Exec(t.Context(), "UPDATE work SET lease_until = now() - interval '1 second' WHERE subject_id = $1 AND kind = 'forge:catch-up'", id); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() bool {
+		_, err := r.q.WorkGet(t.Context(), tasks.TypeCatchUp, id)
+		return errors.Is(err, pgx.ErrNoRows)
+	}, func() string { return "the work of a deleted pipeline is left" })
 }

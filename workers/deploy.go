@@ -48,14 +48,8 @@ func (w *Workers) deploy(ctx context.Context, c *claim) error {
 		if err != nil {
 			return err
 		}
-		var rules []byte // nil keeps those of an earlier deployment's tree
-		if d.TreeID == d.ID {
-			if rules, err = intake.CompileRules(ctx, w.q, w.deps.Cloud.Store, tree, w.deps.Cloud.Functions); err != nil {
-				return err
-			}
-		}
-		if err := w.deps.Cloud.Store.Seal(ctx, tree, carried, rules); err != nil {
-			return fmt.Errorf("complete the files: %w", err)
+		if err := w.seal(ctx, d, tree, carried); err != nil {
+			return err
 		}
 		n, err := w.q.DeploymentRecordSealed(ctx, d.ID, c.epoch)
 		if err != nil {
@@ -65,13 +59,30 @@ func (w *Workers) deploy(ctx context.Context, c *claim) error {
 			return errMoved
 		}
 	}
-	if err := w.flip(ctx, c, p.ID, d, *p.DistributionID, pointer); err != nil {
+	address := w.addressing(ctx, c, *p.DistributionID, d)
+	err = w.flip(ctx, c, p.ID, d, *p.DistributionID, pointer)
+	address.Wait()
+	if err != nil {
 		return fmt.Errorf("flip the pointer: %w", err)
 	}
 	log.Info("live", "sequence", *d.Sequence, "kind", d.Kind)
 	return move(ctx, w, p.ID, (*queries.Queries).DeploymentSucceed, queries.DeploymentSucceedParams{
 		PipelineID: p.ID, ID: d.ID, Epoch: c.epoch, Actor: actor, RetentionSeconds: retentionDelay.Seconds(),
 	})
+}
+
+// seal completes the tree of a deployment.
+func (w *Workers) seal(ctx context.Context, d queries.Deployment, tree site.Tree, carried []site.Carried) (err error) {
+	var rules []byte // nil keeps those of an earlier deployment's tree
+	if d.TreeID == d.ID {
+		if rules, err = intake.CompileRules(ctx, w.q, w.deps.Cloud.Store, tree, w.deps.Cloud.Functions); err != nil {
+			return err
+		}
+	}
+	if err := w.deps.Cloud.Store.Seal(ctx, tree, carried, rules); err != nil {
+		return fmt.Errorf("complete the files: %w", err)
+	}
+	return nil
 }
 
 // flip moves the pointer. If the pointer has a sequence that this database

@@ -35,6 +35,8 @@ type fakeForge struct {
 	fail    map[string]error  // by the call's name
 	reports []forge.Report
 	changes map[string][]string // the files that differ, by "base...head"
+	delay   func(forge.Report)  // called before a report is made, if not nil
+	pullsDouble
 }
 
 func newFakeForge() *fakeForge {
@@ -85,6 +87,12 @@ func (f *fakeForge) Compare(_ context.Context, _ forge.Repository, base, head st
 
 func (f *fakeForge) Report(_ context.Context, _ forge.Repository, r forge.Report) error {
 	f.mu.Lock()
+	delay := f.delay
+	f.mu.Unlock()
+	if delay != nil {
+		delay(r)
+	}
+	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err := f.fail["Report"]; err != nil {
 		return err
@@ -105,12 +113,14 @@ type fakeBuilder struct {
 	asked   []string           // the calls that changed builds
 	started chan uuid.UUID     // the first build that was started
 	config  []rules.ConfigFile // what its builds found in their repository
+	specs   map[uuid.UUID]builder.Spec
+	output  map[string]string // what its builds make, if not nil, beside index.html
 }
 
 func newFakeBuilder(t *testing.T) *fakeBuilder {
 	return &fakeBuilder{
 		t: t, builds: map[site.Tree]builder.State{}, held: map[uuid.UUID]bool{}, failing: map[uuid.UUID]bool{},
-		started: make(chan uuid.UUID, 1000),
+		specs: map[uuid.UUID]builder.Spec{}, started: make(chan uuid.UUID, 1000),
 	}
 }
 
@@ -157,6 +167,13 @@ func (b *fakeBuilder) adopt(pipeline, deployment uuid.UUID) {
 	b.builds[site.Tree{Pipeline: pipeline, Deployment: deployment}] = builder.Failed
 }
 
+// specOf is what a deployment's build was started with.
+func (b *fakeBuilder) specOf(deployment uuid.UUID) builder.Spec {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.specs[deployment]
+}
+
 // did lists the calls that changed builds, in order.
 func (b *fakeBuilder) did() string {
 	b.mu.Lock()
@@ -182,6 +199,7 @@ func (b *fakeBuilder) Start(_ context.Context, spec builder.Spec) error {
 	if _, known := b.builds[spec.Tree]; known {
 		return nil
 	}
+	b.specs[spec.Tree.Deployment] = spec
 	switch {
 	case b.failing[spec.Tree.Pipeline]:
 		b.builds[spec.Tree] = builder.Failed
@@ -244,6 +262,13 @@ func (b *fakeBuilder) Artifact(ctx context.Context, t site.Tree) (*site.Source, 
 	}
 	if err := os.WriteFile(filepath.Join(dir, "index.html"), []byte(t.Deployment.String()), 0o600); err != nil {
 		return nil, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for name, text := range b.output {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			return nil, err
+		}
 	}
 	return site.OpenSource(ctx, dir, site.DefaultLimits())
 }

@@ -42,11 +42,13 @@ type rig struct {
 	// Settings of the workers: buildPoll, reconcile and buildSlots.
 	buildPoll, reconcile time.Duration
 	buildSlots           int
+	patience             time.Duration // of builds of previews
 	metrics              *metrics.Metrics
 	grace                time.Duration // of deletions
 	thumbnail            func(context.Context, string, thumbnail.Answers) ([]byte, error)
 	in                   *intake.Intake // of the workers that started last
 	secrets              *secret.Sealer // nil means none
+	dns                  DomainChecker  // nil means none
 }
 
 func newRig(t *testing.T) *rig { return newRigOn(t, stacktest.Redis(t)) }
@@ -74,9 +76,11 @@ func newRigOn(t *testing.T, redisURL string) *rig {
 func (r *rig) workers() *Workers {
 	log := slog.New(slog.NewTextHandler(testWriter{r.t}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	client := tasks.NewClient(r.redis)
-	b := bell.New(r.db, client, log, map[string]int{tasks.QueueQuick: r.slots, tasks.QueueBuilds: r.buildSlots, tasks.QueueForge: ForgeSlots, tasks.QueueThumbnails: ThumbnailSlots})
-	r.in = intake.New(r.db, b, intake.Config{SitesSuffix: "localhost", DeleteGrace: r.grace})
-	deps := Deps{DB: r.db, Redis: r.redis, Client: client, Cloud: r.cloud, Intake: r.in, Thumbnail: r.thumbnail, Bell: b, Metrics: r.metrics, Secrets: r.secrets, Log: log}
+	b := bell.New(r.db, client, log, map[string]int{tasks.QueueQuick: r.slots, tasks.QueueBuilds: r.buildSlots, tasks.QueuePreviews: r.buildSlots, tasks.QueueForge: ForgeSlots, tasks.QueueThumbnails: ThumbnailSlots, tasks.QueueDomains: DomainSlots})
+	r.in = intake.New(r.db, b, intake.Config{SitesSuffix: "localhost", DeleteGrace: r.grace, PreviewKey: func(id uuid.UUID) ([]byte, error) {
+		return r.secrets.Seal(secret.NewSigningKey(), secret.PreviewKey(id))
+	}})
+	deps := Deps{DB: r.db, Redis: r.redis, Client: client, Cloud: r.cloud, Intake: r.in, Thumbnail: r.thumbnail, Bell: b, Metrics: r.metrics, Secrets: r.secrets, DNS: r.dns, Log: log}
 	if r.forge != nil {
 		deps.Forges = map[troy.Provider]forge.Forge{troy.GitHub: r.forge}
 	}
@@ -84,8 +88,8 @@ func (r *rig) workers() *Workers {
 		deps.Builder = r.builder
 	}
 	return New(Config{
-		Slots: r.slots, BuildSlots: r.buildSlots, BuildPoll: r.buildPoll, Reconcile: r.reconcile, CatchUp: time.Minute, Limits: site.DefaultLimits(), Lease: r.lease, KeepDeployments: 10, CarryAssets: time.Hour, UploadsValid: time.Hour,
-		SiteURL: func(host string) string { return "http://" + host },
+		Slots: r.slots, BuildSlots: r.buildSlots, PreviewSlots: r.buildSlots, PreviewPatience: r.patience, BuildPoll: r.buildPoll, Reconcile: r.reconcile, CatchUp: time.Minute, Limits: site.DefaultLimits(), Lease: r.lease, KeepDeployments: 10, CarryAssets: time.Hour, UploadsValid: time.Hour,
+		SiteURL: func(host string) string { return "http://" + host }, PreviewSuffix: "localhost",
 	}, deps)
 }
 

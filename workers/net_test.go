@@ -43,6 +43,12 @@ BEGIN
         SELECT p.slug, p.status INTO of, stands FROM pipelines p WHERE p.id = NEW.subject_id;
     END IF;
     IF of IS NULL THEN
+        SELECT p.slug, 'a preview' INTO of, stands FROM previews v JOIN pipelines p ON p.id = v.pipeline_id WHERE v.id = NEW.subject_id;
+    END IF;
+    IF of IS NULL THEN
+        SELECT p.slug, 'a pull request' INTO of, stands FROM pull_requests r JOIN pipelines p ON p.id = r.pipeline_id WHERE r.id = NEW.subject_id;
+    END IF;
+    IF of IS NULL THEN
         RETURN NULL;
     END IF;
     INSERT INTO seen VALUES (of, NEW.kind, stands, at);
@@ -66,7 +72,8 @@ func TestNoWorkIsMissedForLong(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t).withBuilds()
-			r.slots, r.buildSlots, r.buildPoll, r.reconcile = 16, 8, poll, 500*time.Millisecond
+			r.dns, r.forge.writers = &fakeDNS{}, []string{ada.ID}
+			r.slots, r.buildSlots, r.buildPoll, r.reconcile, r.patience = 16, 8, poll, 500*time.Millisecond, time.Millisecond
 			if _, err := r.db.Exec(t.Context(), dropWork); err != nil {
 				t.Fatal(err)
 			}
@@ -115,7 +122,7 @@ func (r *rig) life(slug string) error {
 	ctx, cancel := context.WithTimeout(r.t.Context(), 3*time.Minute)
 	defer cancel()
 	l := &aLife{rig: r, ctx: ctx, slug: slug, ends: map[uuid.UUID]troy.DeploymentState{}}
-	for _, step := range []func() error{l.provision, l.release, l.protect, l.purge, l.push, l.fail, l.cancel, l.goBack, l.tidy, l.remove} {
+	for _, step := range []func() error{l.provision, l.release, l.protect, l.domain, l.purge, l.push, l.fail, l.cancel, l.goBack, l.preview, l.pull, l.tidy, l.remove} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -199,6 +206,18 @@ func (l *aLife) protect() error {
 	})
 }
 
+// domain adds a custom domain and waits until DNS was asked about it.
+func (l *aLife) domain() error {
+	host := l.slug + ".example.test"
+	if err := l.in.AddDomain(l.ctx, l.id, intake.NewDomain{Host: host, Alone: true}, "test"); err != nil {
+		return err
+	}
+	return l.until("the check of the domain", func() bool {
+		d, err := l.q.CustomDomainGet(l.ctx, host)
+		return err == nil && d.CheckedAt != nil
+	})
+}
+
 // purge purges an asset and waits for the end of the purge.
 func (l *aLife) purge() error {
 	if _, err := l.in.Purge(l.ctx, l.id, "assets/app-BX3kz0aQ.js", "test"); err != nil {
@@ -278,6 +297,59 @@ func (l *aLife) goBack() error {
 	return l.live("the previous live deployment", func(live queries.Deployment) bool { return live.ID == made.ID })
 }
 
+// preview shows a release and a branch at addresses of their own, and removes
+// both.
+func (l *aLife) preview() error {
+	id := uuid.Must(uuid.NewV7())
+	if _, err := l.q.ReleaseCreate(l.ctx, queries.ReleaseCreateParams{ID: id, PipelineID: l.id, ManifestDigest: "none", Actor: "test", ValidSeconds: time.Hour.Seconds()}); err != nil {
+		return err
+	}
+	upload(l.t, l.cloud.Store, site.Tree{Pipeline: l.id, Deployment: id}, map[string]string{"index.html": "a draft"})
+	if _, err := l.in.Finalize(l.ctx, intake.Finalization{Pipeline: l.id, Release: id, Preview: "draft", Actor: "test"}); err != nil {
+		return err
+	}
+	_, built, err := l.in.PreviewBranch(l.ctx, l.id, "feature/one", "test")
+	if err != nil {
+		return err
+	}
+	for label, deployment := range map[string]uuid.UUID{"draft": id, "feature-one": built.ID} {
+		if err := l.until("the preview "+label, func() bool {
+			v, err := l.q.PreviewOfLabel(l.ctx, l.id, label)
+			return err == nil && v.LiveDeploymentID != nil && *v.LiveDeploymentID == deployment
+		}); err != nil {
+			return err
+		}
+		if err := l.in.DeletePreview(l.ctx, l.id, label, "test"); err != nil {
+			return err
+		}
+		if err := l.until("the removal of the preview "+label, func() bool {
+			v, err := l.q.PreviewOfLabel(l.ctx, l.id, label)
+			return err == nil && v.RemovedAt != nil
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pull opens a pull request and merges it.
+func (l *aLife) pull() error {
+	pr := pull(l.slug, 7, l.slug+" pull", ada)
+	l.hears(pr)
+	if err := l.until("the preview of the pull request", func() bool {
+		v, err := l.q.PreviewOfLabel(l.ctx, l.id, "pr-7")
+		return err == nil && v.LiveDeploymentID != nil
+	}); err != nil {
+		return err
+	}
+	pr.Open = false
+	l.hears(pr)
+	return l.until("the removal of the pull request's preview", func() bool {
+		v, err := l.q.PreviewOfLabel(l.ctx, l.id, "pr-7")
+		return err == nil && v.RemovedAt != nil
+	})
+}
+
 // tidy waits until nothing is left over and everything is reported.
 func (l *aLife) tidy() error {
 	// Retention waits some minutes after a deployment.
@@ -289,6 +361,7 @@ func (l *aLife) tidy() error {
 		err := l.db.QueryRow(l.ctx, `SELECT (SELECT count(*) FROM releases WHERE pipeline_id = $1 AND finalized_at IS NULL)
 			+ (SELECT count(*) FROM builds b JOIN deployments d ON d.id = b.deployment_id WHERE d.pipeline_id = $1 AND (b.finished_at IS NULL OR NOT b.emptied))
 			+ (SELECT count(*) FROM deployments WHERE pipeline_id = $1 AND kind = 'automated' AND reported_state <> state)
+			+ (SELECT count(*) FROM previews WHERE pipeline_id = $1 AND closed_at IS NOT NULL AND retracted_at IS NULL)
 			+ (SELECT 1 - count(*) FROM work WHERE subject_id = $1 AND kind = 'forge:catch-up')`, l.id).Scan(&left)
 		return err == nil && left == 0 && l.builder.kept(l.id) == 0 && l.told()
 	})

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -13,7 +11,6 @@ import (
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/builder"
 	"github.com/troy-iaas/troy/queries"
-	"github.com/troy-iaas/troy/secret"
 	"github.com/troy-iaas/troy/site"
 	"github.com/troy-iaas/troy/tasks"
 )
@@ -41,11 +38,11 @@ func (w *Workers) pollBuild(ctx context.Context, c *claim) error {
 	if d.State != troy.Building {
 		return w.dropBuild(ctx, c, d)
 	}
-	_, secrets, err := w.variables(ctx, d.PipelineID)
+	_, secrets, err := w.variables(ctx, d)
 	if err != nil {
 		return err
 	}
-	r, err := secret.NewRedactor(slices.Collect(maps.Values(secrets))...)
+	r, err := redactorOf(secrets)
 	if err != nil {
 		return err
 	}
@@ -60,7 +57,11 @@ func (w *Workers) pollBuild(ctx context.Context, c *claim) error {
 	case !logged && b.State != builder.Lost:
 		return comeBack(w.cfg.BuildPoll, "the build has ended, and its log is not complete yet")
 	}
-	return w.handOver(ctx, c, tasks.Task{Kind: tasks.TypeBuild, Subject: d.ID}, 0)
+	kind := tasks.TypeBuild
+	if d.PreviewID != nil {
+		kind = tasks.TypePreviewBuild
+	}
+	return w.handOver(ctx, c, tasks.Task{Kind: kind, Subject: d.ID}, 0)
 }
 
 // leasesToStart is the number of leases after a deployment's cancellation

@@ -44,7 +44,25 @@ func (w *Workers) reconcile(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, reconcileTime)
 	defer cancel()
-	return errors.Join(w.mendPipelines(ctx), w.restoreWork(ctx, interval), w.restoreCatchUps(ctx))
+	return errors.Join(w.mendPipelines(ctx), w.restoreWork(ctx, interval), w.restoreCatchUps(ctx), w.expirePreviews(ctx), w.forget(ctx))
+}
+
+// forget deletes what has expired: the ids of deliveries and requests, and the
+// tokens of CI jobs and the marks of used sign-ins.
+func (w *Workers) forget(ctx context.Context) error {
+	if _, err := w.q.DeliveriesExpire(ctx, DeliveriesKept.Seconds()); err != nil {
+		return fmt.Errorf("forget old deliveries: %w", err)
+	}
+	if _, err := w.q.RequestsExpire(ctx); err != nil {
+		return fmt.Errorf("forget old Idempotency-Keys: %w", err)
+	}
+	if _, err := w.q.TokensExpire(ctx); err != nil {
+		return fmt.Errorf("forget the expired tokens of CI: %w", err)
+	}
+	if err := w.q.SignInsExpire(ctx); err != nil {
+		return fmt.Errorf("forget which tokens of CI were used: %w", err)
+	}
+	return nil
 }
 
 // slowGrace is the multiple of the grace period before a turn restores work

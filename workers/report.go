@@ -91,15 +91,18 @@ func (w *Workers) tell(ctx context.Context, d queries.Deployment) error {
 // rules, or "".
 func (w *Workers) problemsOfRules(ctx context.Context, d queries.Deployment) (string, error) {
 	report, compiled, err := intake.RulesReport(ctx, w.q, site.Tree{Pipeline: d.PipelineID, Deployment: d.TreeID})
-	if err != nil || !compiled || report.Clean() || len(report.Problems) == 0 {
+	if err != nil || !compiled || len(report.Problems) == 0 {
 		return "", err
 	}
 	const shown = 5
 	text := fmt.Sprintf("\n\nThe site's rules have %d errors and %d warnings:\n", report.Errors, report.Warnings)
+	if report.Clean() {
+		text = "\n\nThe site's rules have no problems. Note:\n"
+	}
 	for _, p := range report.Problems[:min(shown, len(report.Problems))] {
 		text += "\n    " + p.String()
 	}
-	if more := report.Errors + report.Warnings - shown; more > 0 {
+	if more := report.Errors + report.Warnings + report.Notices - shown; more > 0 {
 		text += fmt.Sprintf("\n    and %d more", more)
 	}
 	return text, nil
@@ -128,7 +131,7 @@ func (w *Workers) listener(ctx context.Context, pipeline uuid.UUID) (*listener, 
 	if err != nil {
 		return nil, err
 	}
-	host, err := w.q.PipelineHost(ctx, p.ID)
+	host, err := w.q.PipelineAddress(ctx, p.ID)
 	if err != nil {
 		return nil, fmt.Errorf("read the host: %w", err)
 	}

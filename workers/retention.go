@@ -17,7 +17,7 @@ import (
 // pipeline's deletion it removes objects that arrived after the teardown.
 func (w *Workers) retention(ctx context.Context, c *claim) error {
 	pipeline := c.task.Subject
-	_, err := w.q.PipelineGet(ctx, pipeline)
+	p, err := w.q.PipelineGet(ctx, pipeline)
 	if errors.Is(err, pgx.ErrNoRows) {
 		left, err := w.deps.Cloud.Store.RemoveAll(ctx, pipeline)
 		if err != nil {
@@ -29,12 +29,19 @@ func (w *Workers) retention(ctx context.Context, c *claim) error {
 	if err != nil {
 		return fmt.Errorf("read the pipeline: %w", err)
 	}
-	trees, err := w.giveUpTrees(ctx, pipeline)
+	pruned, err := w.giveUpTrees(ctx, pipeline)
 	if err != nil {
+		return err
+	}
+	if err := w.addresses(ctx, c, p, pruned); err != nil {
 		return err
 	}
 	// The rows of expired uploads are deleted after their trees, so that a
 	// failure between the two is retried.
+	var trees []uuid.UUID
+	for _, d := range pruned {
+		trees = append(trees, d.TreeID)
+	}
 	expired, err := w.q.ReleasesExpired(ctx, pipeline)
 	if err != nil {
 		return fmt.Errorf("read the expired uploads: %w", err)
@@ -60,13 +67,13 @@ func (w *Workers) retention(ctx context.Context, c *claim) error {
 
 // giveUpTrees selects the trees to remove, behind the pipeline's lock: a
 // rollback to one of them either came first and keeps it, or finds it removed.
-func (w *Workers) giveUpTrees(ctx context.Context, pipeline uuid.UUID) (trees []uuid.UUID, err error) {
+func (w *Workers) giveUpTrees(ctx context.Context, pipeline uuid.UUID) (pruned []queries.DeploymentsPruneRow, err error) {
 	err = pgx.BeginFunc(ctx, w.deps.DB, func(tx pgx.Tx) error {
 		q := queries.New(tx)
 		if _, err := q.PipelineLock(ctx, pipeline); err != nil {
 			return err
 		}
-		trees, err = q.DeploymentsPrune(ctx, pipeline, int32(max(w.cfg.KeepDeployments, 10)))
+		pruned, err = q.DeploymentsPrune(ctx, pipeline, int32(max(w.cfg.KeepDeployments, 10)))
 		return err
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -75,7 +82,7 @@ func (w *Workers) giveUpTrees(ctx context.Context, pipeline uuid.UUID) (trees []
 	if err != nil {
 		return nil, fmt.Errorf("select the trees to remove: %w", err)
 	}
-	return trees, nil
+	return pruned, nil
 }
 
 // giveUpRetention leaves the objects in place: the next deployment requests

@@ -3,6 +3,7 @@ package workers
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -142,11 +143,11 @@ func TestRulesOnFunctions(t *testing.T) {
 }
 
 // TestRulesOfABuild publishes what a build made with the rules of its
-// repository.
+// repository, and reports a password in them without showing it.
 func TestRulesOfABuild(t *testing.T) {
 	t.Parallel()
 	r := newRig(t).withBuilds()
-	r.builder.config = []rules.ConfigFile{{Name: "netlify.toml", Text: "[[redirects]]\nfrom = \"/a\"\nto = \"/nowhere\"\n"}, {Name: "troy.toml", Text: "[site]\ntrailing_slash = \"never\"\n"}}
+	r.builder.config = []rules.ConfigFile{{Name: "netlify.toml", Text: "[[redirects]]\nfrom = \"/a\"\nto = \"/nowhere\"\n"}, {Name: "troy.toml", Text: "[site]\ntrailing_slash = \"never\"\n[[headers]]\nfor = \"/team/*\"\nvalues = { Basic-Auth = \"ann:open-sesame\" }\n"}}
 	r.start()
 	p := r.building("blog")
 	r.head("blog", commitID("first"))
@@ -160,7 +161,10 @@ func TestRulesOfABuild(t *testing.T) {
 	if err != nil || m.TrailingSlash != site.SlashNever || !bytes.Contains(m.Rules, []byte(`"path":"/a"`)) {
 		t.Errorf("the tree has the policy %q and the rules %s: %v", m.TrailingSlash, m.Rules, err)
 	}
-	if got := r.report(p.ID, *live.LiveDeploymentID); got.Redirects != 1 || got.Problems[0].File != "netlify.toml" {
+	if bytes.Contains(m.Rules, []byte("sesame")) || !bytes.Contains(m.Rules, []byte("$argon2id$")) {
+		t.Errorf("the tree has the rules %s", m.Rules)
+	}
+	if got := r.report(p.ID, *live.LiveDeploymentID); got.Redirects != 1 || got.Problems[0].File != "netlify.toml" || got.Notices != 1 || got.Problems[1].File != "troy.toml" || strings.Contains(fmt.Sprint(got), "sesame") {
 		t.Errorf("the report is %+v", got)
 	}
 	last := ""
@@ -170,6 +174,6 @@ func TestRulesOfABuild(t *testing.T) {
 				last = report.Summary
 			}
 		})
-		return strings.Contains(last, "netlify.toml:1: warning: the site has no page")
+		return strings.Contains(last, "netlify.toml:1: warning: the site has no page") && strings.Contains(last, "troy.toml:3: notice: the password in this file protects") && !strings.Contains(last, "sesame")
 	}, func() string { return "the last report to the forge is: " + last })
 }

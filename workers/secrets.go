@@ -8,8 +8,6 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/google/uuid"
-
 	"github.com/troy-iaas/troy/builder"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/secret"
@@ -19,7 +17,7 @@ import (
 // refuseSecrets fails a successful build if one of its files contains the value
 // of a secret variable, and writes the cause to its log.
 func (w *Workers) refuseSecrets(ctx context.Context, d queries.Deployment, made *site.Source, done *builder.Build) error {
-	file, variable, err := w.findSecret(ctx, d.PipelineID, made)
+	file, variable, err := w.findSecret(ctx, d, made)
 	if err != nil || file == "" {
 		return err
 	}
@@ -46,8 +44,8 @@ func (w *Workers) refuseSecrets(ctx context.Context, d queries.Deployment, made 
 
 // findSecret returns the first file that contains the value of one of the
 // pipeline's secret variables, and that variable's name.
-func (w *Workers) findSecret(ctx context.Context, pipeline uuid.UUID, made *site.Source) (file, variable string, err error) {
-	_, secrets, err := w.variables(ctx, pipeline)
+func (w *Workers) findSecret(ctx context.Context, d queries.Deployment, made *site.Source) (file, variable string, err error) {
+	_, secrets, err := w.variables(ctx, d)
 	if err != nil {
 		return "", "", err
 	}

@@ -6,10 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/troy-iaas/troy"
@@ -18,7 +15,6 @@ import (
 	"github.com/troy-iaas/troy/forge"
 	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/queries"
-	"github.com/troy-iaas/troy/secret"
 	"github.com/troy-iaas/troy/site"
 )
 
@@ -85,9 +81,13 @@ func (w *Workers) buildSpec(ctx context.Context, d *queries.Deployment, p querie
 		return builder.Spec{}, err
 	}
 	if d.CommitSha == nil {
-		head, err := s.forge.Head(ctx, s.repository, s.branch)
+		branch := s.branch
+		if d.PreviewID != nil {
+			branch = orElse(deref(d.Branch), s.branch)
+		}
+		head, err := s.forge.Head(ctx, s.repository, branch)
 		if err != nil {
-			return builder.Spec{}, fmt.Errorf("read the head of %s: %w", s.branch, err)
+			return builder.Spec{}, fmt.Errorf("read the head of %s: %w", branch, err)
 		}
 		commit, err := s.forge.Commit(ctx, s.repository, head)
 		if err != nil {
@@ -104,25 +104,32 @@ func (w *Workers) buildSpec(ctx context.Context, d *queries.Deployment, p querie
 	if err != nil {
 		return builder.Spec{}, err
 	}
-	variables, secrets, err := w.variables(ctx, p.ID)
+	variables, secrets, err := w.variables(ctx, *d)
 	if err != nil {
 		return builder.Spec{}, err
 	}
-	redactor, err := secret.NewRedactor(slices.Collect(maps.Values(secrets))...)
+	if err := w.describeBuild(ctx, *d, variables); err != nil {
+		return builder.Spec{}, err
+	}
+	redactor, err := redactorOf(secrets)
 	if err != nil {
 		return builder.Spec{}, err
 	}
-	host, err := w.q.PipelineHost(ctx, p.ID)
+	from, err := w.commitSource(ctx, s, p, *d)
 	if err != nil {
-		return builder.Spec{}, fmt.Errorf("read the host: %w", err)
+		return builder.Spec{}, err
+	}
+	host, err := w.hostOf(ctx, *d, p)
+	if err != nil {
+		return builder.Spec{}, err
 	}
 	commit := *d.CommitSha
 	return builder.Spec{
 		Tree: tree,
 		Source: func(ctx context.Context, dir string) (io.ReadCloser, error) {
-			archive, err := forge.Source(ctx, s.forge, s.repository, commit, forge.SourceConfig{Dir: dir, Submodules: w.cfg.Submodules})
+			archive, err := forge.Source(ctx, s.forge, from, commit, forge.SourceConfig{Dir: dir, Submodules: w.submodules(*d)})
 			if err != nil {
-				return nil, fmt.Errorf("fetch commit %s of %s: %w", commit, s.repository.FullName, err)
+				return nil, fmt.Errorf("fetch commit %s of %s: %w", commit, from.FullName, err)
 			}
 			return archive, nil
 		},
@@ -132,8 +139,9 @@ func (w *Workers) buildSpec(ctx context.Context, d *queries.Deployment, p querie
 			Root: deref(p.RepositoryRoot), Output: settings.Output, Install: settings.Install, Build: settings.Build, Test: settings.Test,
 		},
 		Variables: variables,
+		Untrusted: !d.Trusted,
 		Redact:    redactor.Writer,
-		Limits:    builder.Limits{Time: w.cfg.BuildTime, OutputBytes: w.cfg.Limits.TotalBytes},
+		Limits:    w.buildLimits(*d),
 	}, nil
 }
 
@@ -146,30 +154,6 @@ func settingsOf(p queries.Pipeline) (troy.BuildSettings, error) {
 	return settings, nil
 }
 
-// variables decrypts a pipeline's variables; secrets has the values of the
-// secret ones.
-func (w *Workers) variables(ctx context.Context, pipeline uuid.UUID) (all, secrets map[string]string, err error) {
-	rows, err := w.q.VariableList(ctx, pipeline)
-	if err != nil {
-		return nil, nil, fmt.Errorf("read the variables: %w", err)
-	}
-	all, secrets = map[string]string{}, map[string]string{}
-	for _, v := range rows {
-		if w.deps.Secrets == nil {
-			return nil, nil, troy.Errorf(troy.Conflict, "the variable %s cannot be decrypted: TROY_SECRET_KEY is not set", v.Name)
-		}
-		value, err := w.deps.Secrets.Open(v.Value, secret.Variable(pipeline, v.Name))
-		if err != nil {
-			return nil, nil, troy.Errorf(troy.Conflict, "the variable %s cannot be decrypted: %w", v.Name, err)
-		}
-		all[v.Name] = string(value)
-		if v.Secret {
-			secrets[v.Name] = string(value)
-		}
-	}
-	return all, secrets, nil
-}
-
 // headStands reads the branch's head again before it publishes a commit that
 // was the newest. If the branch has moved without Troy's knowledge, the commit
 // at the head replaces this one.
@@ -178,7 +162,7 @@ func (w *Workers) headStands(ctx context.Context, c *claim, d queries.Deployment
 	if err != nil {
 		return fmt.Errorf("read the pipeline: %w", err)
 	}
-	if d.SourceDeploymentID != nil || p.HeadCommit == nil || *p.HeadCommit != deref(d.CommitSha) {
+	if d.PreviewID != nil || d.SourceDeploymentID != nil || p.HeadCommit == nil || *p.HeadCommit != deref(d.CommitSha) {
 		return nil
 	}
 	moved, err := w.lookAtHead(ctx, p)

@@ -71,16 +71,14 @@ func (w *Workers) sweep(ctx context.Context) error {
 	if err := w.lookAtOverdue(ctx); err != nil {
 		return err
 	}
-	for _, queue := range w.deps.Bell.Queues() {
+	waiting, err := w.deps.Bell.ToRing(ctx)
+	if err != nil {
+		return err
+	}
+	for _, queue := range waiting {
 		if _, err := w.deps.Bell.Ring(ctx, queue); err != nil {
 			return err
 		}
-	}
-	if _, err := w.q.DeliveriesExpire(ctx, DeliveriesKept.Seconds()); err != nil {
-		return fmt.Errorf("forget old deliveries: %w", err)
-	}
-	if _, err := w.q.RequestsExpire(ctx); err != nil {
-		return fmt.Errorf("forget old Idempotency-Keys: %w", err)
 	}
 	if err := w.q.BellSwept(ctx); err != nil {
 		return fmt.Errorf("record the sweep: %w", err)
@@ -132,6 +130,9 @@ func (w *Workers) lookAtOverdue(ctx context.Context) error {
 	rows, err := w.q.WorkOverdue(ctx, tasks.Kinds())
 	if err != nil {
 		return fmt.Errorf("read the overdue rings: %w", err)
+	}
+	if len(rows) == 0 {
+		return nil
 	}
 	var inLine, lost []uuid.UUID
 	for _, r := range rows {

@@ -32,9 +32,22 @@ func (w *Workers) teardown(ctx context.Context, c *claim) error {
 		return fmt.Errorf("read the host: %w", err)
 	}
 
+	if err := w.retractPreviews(ctx, c, p); err != nil {
+		return err
+	}
+	if err := w.detachDomains(ctx, p); err != nil {
+		return err
+	}
 	d, err := w.findDistribution(ctx, c, p)
 	switch {
 	case errors.Is(err, cloud.ErrNotFound):
+		if p.DistributionID == nil {
+			break
+		}
+		// Someone else deleted it. Its previews may still be served.
+		if err := w.deps.Cloud.CDN.Delete(ctx, *p.DistributionID, ""); err != nil {
+			return fmt.Errorf("remove what is left of the distribution %s: %w", *p.DistributionID, err)
+		}
 	case err != nil:
 		return err
 	default:
@@ -69,7 +82,7 @@ func (w *Workers) teardown(ctx context.Context, c *claim) error {
 	c.log.Info("torn down", "pipeline", p.ID, "slug", p.Slug, "objects", removed)
 	return move(ctx, w, p.ID, (*queries.Queries).PipelineMarkDeleted, queries.PipelineMarkDeletedParams{
 		ID: p.ID, Epoch: c.epoch, Actor: actor, LookAgainSeconds: w.cfg.UploadsValid.Seconds(),
-		Cause: fmt.Sprintf("distribution, DNS record and %d objects removed; nothing is left", removed),
+		Cause: fmt.Sprintf("distribution, DNS record and %s removed; nothing is left", troy.Count(removed, "object", "objects")),
 	})
 }
 
@@ -93,6 +106,37 @@ func (w *Workers) nothingLeft(ctx context.Context, p queries.Pipeline, host stri
 	}
 	if left > 0 {
 		return fmt.Errorf("%d objects were still there", left)
+	}
+	return nil
+}
+
+// detachDomains makes the cloud stop serving all custom domains of a pipeline.
+// Their rows go with the pipeline's.
+func (w *Workers) detachDomains(ctx context.Context, p queries.Pipeline) error {
+	domains, err := w.q.CustomDomainsOf(ctx, p.ID)
+	if err != nil {
+		return fmt.Errorf("read the domains: %w", err)
+	}
+	ending := 0
+	for _, d := range domains {
+		from := d.DetachFrom
+		if p.DistributionID != nil {
+			from = append(from, *p.DistributionID)
+		}
+		if w.deps.Cloud.Domains == nil {
+			return nil
+		}
+		err := w.detach(ctx, d.Host, from)
+		if errors.Is(err, cloud.ErrNotDisabled) {
+			ending++ // all of them end at the same time
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("detach the domain %s: %w", d.Host, err)
+		}
+	}
+	if ending > 0 {
+		return comeBack(w.deps.Cloud.PropagationDelay, "the cloud is still ending the service of "+troy.Count(ending, "domain", "domains"))
 	}
 	return nil
 }

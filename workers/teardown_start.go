@@ -15,8 +15,8 @@ import (
 	"github.com/troy-iaas/troy/tasks"
 )
 
-// holderDelay is how long teardown-start waits for a worker that holds other
-// work of the pipeline.
+// holderDelay is how long a deletion waits for a worker that holds other work of
+// the pipeline or of its previews.
 const holderDelay = time.Second
 
 // teardownStart disables the distribution of a pipeline that is Scheduled for

@@ -6,7 +6,6 @@
 package workers
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -40,6 +39,14 @@ type Config struct {
 	Slots int
 	// BuildSlots is the number of builds that this process runs at a time.
 	BuildSlots int
+	// PreviewSlots is the number of builds of previews that this process runs
+	// at a time, besides the others; at least 1.
+	PreviewSlots int
+	// PreviewPatience is how long builds of previews let the builds of sites go
+	// first; 0 means five minutes.
+	PreviewPatience time.Duration
+	// PreviewSuffix is the suffix of the hosts of previews.
+	PreviewSuffix string
 	// Limits bounds what a build may publish.
 	Limits site.Limits
 	// BuildTime is the maximum duration of a build.
@@ -69,14 +76,20 @@ type Config struct {
 	// UploadsValid is the maximum duration of an upload. A pipeline's storage
 	// is checked once more this long after its deletion.
 	UploadsValid time.Duration
+	// Issuers are the names in CAA records (RFC 8659) of the authorities that
+	// issue the certificates of custom domains.
+	Issuers []string
+	// IssuesCertificates means that the cloud issues certificates for custom
+	// domains.
+	IssuesCertificates bool
 	// Version is the program's, for people.
 	Version string
 	// Reconcile is the interval between turns of the reconciliation, and the
 	// time for which a row must have been unchanged before it repairs it; 0
 	// means ten seconds.
 	Reconcile time.Duration
-	// TaskCheckInterval is how often asynq polls for tasks; 0 means every 10
-	// ms. asynq's default of 1 s is noticeable.
+	// TaskCheckInterval is how often asynq polls for tasks; 0 means that its
+	// servers are woken (tasks.Waiter).
 	TaskCheckInterval time.Duration
 }
 
@@ -94,6 +107,8 @@ type Deps struct {
 	// Thumbnail takes a picture of a host, whose requests answers answers; nil
 	// means that there are no thumbnails.
 	Thumbnail func(ctx context.Context, host string, answers thumbnail.Answers) ([]byte, error)
+	// DNS looks at custom domains; nil means that they can't be checked.
+	DNS DomainChecker
 	// Intake accepts the commits that were found.
 	Intake *intake.Intake
 	// Metrics counts work; nil disables it.
@@ -120,6 +135,8 @@ type Workers struct {
 	// while the handler may still be settling its row.
 	running sync.WaitGroup
 	active  active
+	// strangers counts the builds of strangers' commits in this process.
+	strangers atomic.Int64
 }
 
 // handler does one kind of work.
@@ -146,8 +163,14 @@ func New(cfg Config, deps Deps) *Workers {
 		tasks.TypeCatchUp:            {w.catchUp, w.giveUpCatchUp},
 		tasks.TypePurge:              {w.purge, w.giveUpPurge},
 		tasks.TypeAccess:             {w.access, w.giveUpAccess},
+		tasks.TypeDomainCheck:        {w.domainCheck, w.giveUpDomainCheck},
 		tasks.TypeThumbnail:          {w.thumbnail, w.giveUpThumbnail},
 		tasks.TypeRetention:          {w.retention, w.giveUpRetention},
+		tasks.TypePreviewBuild:       {w.previewBuild, w.failBuild},
+		tasks.TypePreviewPublish:     {w.previewPublish, w.failPreviewPublish},
+		tasks.TypePullRequest:        {w.pullRequest, w.giveUpPullRequest},
+		tasks.TypePreviewReport:      {w.previewReport, w.giveUpPreviewReport},
+		tasks.TypePreviewRemove:      {w.previewRemove, w.giveUpPreviewRemove},
 	}
 	return w
 }
@@ -172,12 +195,18 @@ func (w *Workers) Run(ctx context.Context) error {
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 
+	waiter := tasks.NewWaiter(w.deps.Redis)
+	server := func(queue string, slots int) *asynq.Server {
+		return w.server(base, waiter.Client(ctx, queue), queue, slots)
+	}
 	servers := []*asynq.Server{
-		w.server(base, tasks.QueueQuick, w.cfg.Slots),
-		w.server(base, tasks.QueueBuilds, w.cfg.BuildSlots),
-		w.server(base, tasks.QueueForge, ForgeSlots),
-		w.server(base, tasks.QueueThumbnails, ThumbnailSlots),
-		w.server(base, tasks.QueueSweep, 1),
+		server(tasks.QueueQuick, w.cfg.Slots),
+		server(tasks.QueueBuilds, w.cfg.BuildSlots),
+		server(tasks.QueuePreviews, max(w.cfg.PreviewSlots, 1)),
+		server(tasks.QueueForge, ForgeSlots),
+		server(tasks.QueueThumbnails, ThumbnailSlots),
+		server(tasks.QueueDomains, DomainSlots),
+		server(tasks.QueueSweep, 1),
 	}
 	for i, server := range servers {
 		handle := w.handle
@@ -194,8 +223,10 @@ func (w *Workers) Run(ctx context.Context) error {
 	if err := w.q.WorkRequest(ctx, queries.WorkRequestParams{Kind: tasks.TypeCatchUp, SubjectID: uuid.Nil}); err != nil {
 		w.log.Warn("failed deliveries are not checked until the next start", "error", err)
 	}
-	noted := make(chan struct{})
-	go func() { defer close(noted); w.present(ctx) }()
+	var background sync.WaitGroup
+	background.Go(func() { waiter.Run(ctx) })
+	background.Go(func() { w.present(ctx) })
+	background.Go(func() { w.countTraffic(ctx) })
 	w.tick(ctx)
 
 	w.stopping.Store(true)
@@ -207,7 +238,7 @@ func (w *Workers) Run(ctx context.Context) error {
 		server.Shutdown()
 	}
 	settled := make(chan struct{})
-	go func() { w.running.Wait(); <-noted; close(settled) }()
+	go func() { w.running.Wait(); background.Wait(); close(settled) }()
 	select {
 	case <-settled:
 	case <-time.After(shutdownTimeout):
@@ -219,13 +250,23 @@ func (w *Workers) Run(ctx context.Context) error {
 // ForgeSlots is the number of concurrent calls to forges in one process.
 const ForgeSlots = 4
 
-func (w *Workers) server(base context.Context, queue string, slots int) *asynq.Server {
-	return asynq.NewServerFromRedisClient(w.deps.Redis, asynq.Config{
+func (w *Workers) server(base context.Context, woken redis.UniversalClient, queue string, slots int) *asynq.Server {
+	interval := w.cfg.TaskCheckInterval
+	if interval > 0 {
+		woken = w.deps.Redis
+	} else {
+		interval = time.Millisecond
+	}
+	delayed := time.Second
+	if queue == tasks.QueueSweep {
+		delayed = time.Minute // no sweep is delayed
+	}
+	return asynq.NewServerFromRedisClient(woken, asynq.Config{
 		Concurrency:              slots,
 		Queues:                   map[string]int{queue: 1},
 		BaseContext:              func() context.Context { return base },
-		TaskCheckInterval:        cmp.Or(w.cfg.TaskCheckInterval, 10*time.Millisecond),
-		DelayedTaskCheckInterval: time.Second,
+		TaskCheckInterval:        interval,
+		DelayedTaskCheckInterval: delayed,
 		RetryDelayFunc:           retryDelay,
 		ShutdownTimeout:          shutdownTimeout,
 		Logger:                   asynqLog{w.log.With("queue", queue)},

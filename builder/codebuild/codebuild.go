@@ -156,6 +156,11 @@ func (b *Builder) start(ctx context.Context, spec builder.Spec) error {
 	if err := build.CheckVariables(spec.Variables); err != nil {
 		return err
 	}
+	if spec.Untrusted {
+		// Its processes can take the credentials of the role that all builds
+		// share.
+		return troy.Errorf(troy.Conflict, "the author of the commit may not push to the repository, and builds on CodeBuild are not isolated from each other; push the commit to a branch of the repository to build it")
+	}
 	spec.Limits = spec.Limits.OrDefault()
 	r, err := b.read(ctx, spec.Tree)
 	switch {

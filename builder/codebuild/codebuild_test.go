@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/google/uuid"
 
+	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/builder"
 	"github.com/troy-iaas/troy/builder/buildertest"
 	"github.com/troy-iaas/troy/builder/codebuild"
@@ -101,6 +102,20 @@ func TestBuildStartsOnce(t *testing.T) {
 				t.Errorf("the builds are %q, want one", builds)
 			}
 		})
+	}
+}
+
+// A stranger's build could take the credentials of the role that all builds share.
+func TestUntrustedBuild(t *testing.T) {
+	t.Parallel()
+	e, double := newBuilder(t, s3test.Start(t), awsdouble.Config{})
+	spec := buildertest.Shell("mkdir out; echo '<h1>' > out/index.html").Spec(t)
+	spec.Untrusted = true
+	if err := e.Builder.Start(t.Context(), spec); troy.KindOf(err) != troy.Conflict {
+		t.Errorf("Start: %v, expected a Conflict", err)
+	}
+	if builds := double.Builds(); len(builds) > 0 {
+		t.Errorf("the builds are %q", builds)
 	}
 }
 

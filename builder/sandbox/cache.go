@@ -35,8 +35,12 @@ type depCache struct {
 // openCache finds the cache for the plan's lockfile. If the lockfile has
 // changed, it reuses the previous cache: managers find entries by digest, so
 // old ones do no harm.
-func (b *Builder) openCache(ctx context.Context, pipeline uuid.UUID, work string, plan build.Plan) (*depCache, error) {
+func (b *Builder) openCache(ctx context.Context, spec builder.Spec, work string, plan build.Plan) (*depCache, error) {
 	passing := &depCache{dir: filepath.Join(work, "cache"), release: func() {}}
+	if spec.Untrusted {
+		passing.note = "No dependency cache: the author of the commit may not push to the repository."
+		return passing, os.MkdirAll(passing.dir, 0o755)
+	}
 	if plan.Lockfile == "" {
 		passing.note = "No dependency cache: there is no lockfile."
 		return passing, os.MkdirAll(passing.dir, 0o755)
@@ -45,7 +49,7 @@ func (b *Builder) openCache(ctx context.Context, pipeline uuid.UUID, work string
 	if err != nil {
 		return nil, err
 	}
-	base := b.root.Path("builds", pipeline.String(), "cache", plan.Manager)
+	base := b.root.Path("builds", spec.Tree.Pipeline.String(), "cache", plan.Manager)
 	if err := os.MkdirAll(base, 0o700); err != nil {
 		return nil, files.Error(err)
 	}

@@ -4,6 +4,8 @@ package sandbox_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -12,6 +14,8 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/builder"
 	"github.com/troy-iaas/troy/builder/buildertest"
 	"github.com/troy-iaas/troy/builder/sandbox"
 )
@@ -49,6 +53,42 @@ func TestDependencyCache(t *testing.T) {
 			t.Fatalf("with %q and %q the build saw %q, want %q; its log, which should have %q:\n%s",
 				step.lockfile, step.command, seen, step.wantSeen, step.wantInLog, log)
 		}
+	}
+}
+
+// TestUntrustedBuildHasNoCache builds a stranger's commit between two others.
+func TestUntrustedBuildHasNoCache(t *testing.T) {
+	t.Parallel()
+	e, _ := isolatedBuilder(t, sandbox.Config{CacheBytes: 1 << 20})
+	pipeline := uuid.New()
+	for _, step := range []struct {
+		untrusted bool
+		want      string // what the build finds
+	}{{false, ""}, {true, ""}, {false, "false"}} {
+		repo := buildertest.Shell(fmt.Sprintf("%s; cat $npm_config_cache/seen > out/seen 2>/dev/null || true; mkdir -p $npm_config_cache; printf %v > $npm_config_cache/seen", makeSite, step.untrusted))
+		repo["troy.toml"] += "install = \"\"\n"
+		repo["package.json"], repo["package-lock.json"] = "{}", "one"
+		spec := repo.Spec(t)
+		spec.Tree.Pipeline, spec.Untrusted = pipeline, step.untrusted
+		e.Succeeds(t, spec)
+		if seen := e.Output(t, spec.Tree)["seen"]; seen != step.want {
+			t.Errorf("a build that is untrusted: %v found %q in the cache, want %q", step.untrusted, seen, step.want)
+		}
+	}
+}
+
+// TestUntrustedBuildNeedsIsolation starts a stranger's build where it could read
+// what the worker can.
+func TestUntrustedBuildNeedsIsolation(t *testing.T) {
+	t.Parallel()
+	_, b := newBuilder(t, sandbox.Config{Isolation: sandbox.NoIsolation})
+	spec := buildertest.Repository{"index.html": "built"}.Spec(t)
+	spec.Untrusted = true
+	if err := b.Start(t.Context(), spec); troy.KindOf(err) != troy.Conflict {
+		t.Errorf("Start: %v, want a Conflict", err)
+	}
+	if _, err := b.Get(t.Context(), spec.Tree); !errors.Is(err, builder.ErrNotFound) {
+		t.Errorf("Get: %v, want ErrNotFound", err)
 	}
 }
 

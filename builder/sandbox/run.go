@@ -283,7 +283,7 @@ func (e *sourceFailed) Unwrap() error { return e.err }
 
 // commands runs install, build and test in a sandbox.
 func (r *run) commands(plan build.Plan) error {
-	cache, err := r.b.openCache(r.ctx, r.spec.Tree.Pipeline, r.files.path("work"), plan)
+	cache, err := r.b.openCache(r.ctx, r.spec, r.files.path("work"), plan)
 	if err != nil {
 		return fmt.Errorf("open the dependency cache: %w", err)
 	}

@@ -184,6 +184,9 @@ func (b *Builder) start(ctx context.Context, spec builder.Spec) error {
 	if err := build.CheckVariables(spec.Variables); err != nil {
 		return err
 	}
+	if spec.Untrusted && b.cfg.Isolation == NoIsolation {
+		return troy.Errorf(troy.Conflict, "the author of the commit may not push to the repository, and this installation does not isolate builds (TROY_BUILD_ISOLATION=none); push the commit to a branch of the repository to build it")
+	}
 	spec.Limits = spec.Limits.OrDefault()
 	release, err := b.root.Lock(ctx, "build", spec.Tree.Deployment.String())
 	if err != nil {

@@ -35,8 +35,21 @@ type Config struct {
 	// PriceClass_200 or PriceClass_All, the default.
 	PriceClass string
 
+	// Domains says how CloudFront serves custom domains: DomainTenants, the
+	// default, or DomainAliases.
+	Domains string
+
+	// PreviewSuffix is the domain of the previews; without it there are none.
+	// PreviewZone is its hosted zone, and PreviewCertificateARN the certificate
+	// for its hosts; empty means those of the sites.
+	PreviewSuffix, PreviewZone, PreviewCertificateARN string
+
+	// SignIn is Troy's own address, at which visitors of protected sites type
+	// the password. Without it no site can have passwords.
+	SignIn string
+
 	// LogBucket, which may be empty, is the bucket for CloudFront's access
-	// logs, with each distribution's reference as prefix.
+	// logs, with the installation's name as prefix.
 	LogBucket string
 	// Temp is the folder for large uploads until they are complete. It is
 	// created when needed; empty means the system's temporary folder.
@@ -58,8 +71,13 @@ func New(ctx context.Context, cfg Config, limits site.Limits, propagationDelay t
 	if err != nil {
 		return cloud.Cloud{}, err
 	}
-	return cloud.Cloud{
-		Store: NewStore(loaded, cfg, limits), CDN: NewCDN(loaded, cfg), DNS: NewDNS(loaded, cfg), PropagationDelay: propagationDelay,
-		Functions: true,
-	}, nil
+	cdn := NewCDN(loaded, cfg)
+	made := cloud.Cloud{
+		Store: NewStore(loaded, cfg, limits), CDN: cdn, Domains: cdn, DNS: NewDNS(loaded, cfg), PropagationDelay: propagationDelay,
+		AccessLogs: NewAccessLogs(loaded, cfg), Functions: true,
+	}
+	if cfg.PreviewSuffix != "" {
+		made.Previews = cdn
+	}
+	return made, nil
 }

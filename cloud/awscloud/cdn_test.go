@@ -38,6 +38,9 @@ func locks() func(context.Context, string, func(context.Context) error) error {
 	}
 }
 
+// troyAddress is where visitors of protected sites type the password.
+const troyAddress = "https://troy.example.com"
+
 // account is the double and the cloud on it.
 type account struct {
 	double *awsdouble.Double
@@ -66,7 +69,7 @@ func join(t *testing.T, server *s3test.Server, double *awsdouble.Double) account
 		Config:      awsapi.Config{Region: "us-east-1", Endpoint: double.URL(), S3Endpoint: double.URL()},
 		SitesBucket: server.Bucket(t, "sites-"+id), WorkBucket: server.Bucket(t, "work-"+id), Zone: "Z0123456789",
 		CertificateARN:   "arn:aws:acm:us-east-1:123456789012:certificate/1",
-		KeyValueStoreARN: "arn:aws:cloudfront::123456789012:key-value-store/" + id, Lock: locks(),
+		KeyValueStoreARN: "arn:aws:cloudfront::123456789012:key-value-store/" + id, SignIn: troyAddress, Lock: locks(),
 	}}
 	loaded, err := awsapi.Load(t.Context(), a.cfg.Config)
 	if err != nil {
@@ -74,8 +77,9 @@ func join(t *testing.T, server *s3test.Server, double *awsdouble.Double) account
 	}
 	loaded.Credentials = credentials.NewStaticCredentialsProvider(s3test.Key, s3test.Secret, "")
 	a.loaded = loaded
+	cdn := awscloud.NewCDN(loaded, a.cfg)
 	a.cloud = cloud.Cloud{
-		Store: awscloud.NewStore(loaded, a.cfg, site.Limits{}), CDN: awscloud.NewCDN(loaded, a.cfg), DNS: awscloud.NewDNS(loaded, a.cfg),
+		Store: awscloud.NewStore(loaded, a.cfg, site.Limits{}), CDN: cdn, Domains: cdn, DNS: awscloud.NewDNS(loaded, a.cfg),
 		PropagationDelay: 20 * time.Millisecond,
 	}
 	return a
@@ -86,8 +90,35 @@ func TestConformance(t *testing.T) {
 	server := s3test.Start(t)
 	t.Run("suite", func(t *testing.T) {
 		cloudtest.Run(t, func(t *testing.T) cloudtest.Env {
-			a := newAccount(t, server, awsdouble.Config{Settle: 400 * time.Millisecond})
-			return cloudtest.Env{Cloud: a.cloud, Domain: "sites.test", Deadline: 20 * time.Second, Readers: a.double.Edge(), MaxPath: awscloud.MaxPath, Lacks: []cloudtest.Lack{cloudtest.LacksProtection}}
+			a := newAccount(t, server, awsdouble.Config{Settle: 400 * time.Millisecond}).withPreviews("sites.test")
+			return cloudtest.Env{Cloud: a.cloud, Domain: "sites.test", Deadline: 20 * time.Second, Readers: a.double.Edge(), MaxPath: awscloud.MaxPath}
+		})
+	})
+}
+
+// withPreviews gives the installation previews.
+func (a account) withPreviews(suffix string) account {
+	a.cfg.PreviewSuffix = suffix
+	cdn := awscloud.NewCDN(a.loaded, a.cfg)
+	a.cloud.CDN, a.cloud.Domains, a.cloud.Previews = cdn, cdn, cdn
+	return a
+}
+
+// withAliases makes custom domains aliases.
+func (a account) withAliases() account {
+	a.cfg.Domains = awscloud.DomainAliases
+	cdn := awscloud.NewCDN(a.loaded, a.cfg)
+	a.cloud.CDN, a.cloud.Domains = cdn, cdn
+	return a
+}
+
+func TestAliasesConformance(t *testing.T) {
+	t.Parallel()
+	server := s3test.Start(t)
+	t.Run("suite", func(t *testing.T) {
+		cloudtest.RunDomains(t, func(t *testing.T) cloudtest.Env {
+			a := newAccount(t, server, awsdouble.Config{Settle: 100 * time.Millisecond}).withAliases()
+			return cloudtest.Env{Cloud: a.cloud, Domain: "sites.test", Deadline: 30 * time.Second, Readers: a.double.Edge(), MaxPath: awscloud.MaxPath}
 		})
 	})
 }
@@ -95,11 +126,12 @@ func TestConformance(t *testing.T) {
 // CloudFront invalidates a tree that was sealed again, once for each pointer.
 func TestFlipToTheSameTree(t *testing.T) {
 	t.Parallel()
-	a := newAccount(t, s3test.Start(t), awsdouble.Config{})
-	d, err := a.cloud.CDN.Create(t.Context(), "troy", "blog.sites.test")
+	a := newAccount(t, s3test.Start(t), awsdouble.Config{}).withPreviews("sites.test")
+	d, err := a.cloud.CDN.Create(t.Context(), "troy-"+uuid.NewString(), "blog.sites.test")
 	if err != nil {
 		t.Fatal(err)
 	}
+	a.upkeep(t)
 	pipeline, tree, other := uuid.New(), uuid.New(), uuid.New()
 	for _, c := range []struct {
 		sequence   int64
@@ -110,13 +142,18 @@ func TestFlipToTheSameTree(t *testing.T) {
 			t.Fatal(err)
 		}
 		n := 0
+		previews := 0
 		for _, i := range a.double.Invalidations() {
-			if strings.Join(i.Paths, " ") == "/*" {
+			switch {
+			case strings.Join(i.Paths, " ") != "/*":
+			case i.Distribution == d.ID:
 				n++
+			default:
+				previews++
 			}
 		}
-		if n != c.forgotten {
-			t.Fatalf("after sequence %d: %d invalidations of everything, want %d", c.sequence, n, c.forgotten)
+		if n != c.forgotten || previews != n {
+			t.Fatalf("after sequence %d: %d invalidations of everything, and %d of previews; want %d of each", c.sequence, n, previews, c.forgotten)
 		}
 	}
 }

@@ -10,12 +10,15 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/acm"
 	"github.com/aws/aws-sdk-go-v2/service/cloudfront"
 	"github.com/aws/aws-sdk-go-v2/service/cloudfront/types"
 	"github.com/aws/aws-sdk-go-v2/service/cloudfrontkeyvaluestore"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"golang.org/x/time/rate"
 
 	"github.com/troy-iaas/troy"
@@ -46,10 +49,18 @@ type CDN struct {
 	sites, work   bucket
 	pointers      *pointers
 	invalidations *rate.Limiter
-	logged        sync.Map // ids of distributions that write access logs
+	deliveries    *cloudwatchlogs.Client
+	read          sync.Map // ids of distributions that have no legacy access logs
+	acm           *acm.Client
+	shared        atomic.Pointer[tenancy] // nil until it was used
+	previewDNS    *DNS
+	prepared      atomic.Pointer[prepared] // nil until a preview was shown
 }
 
-var _ cloud.CDN = (*CDN)(nil)
+var (
+	_ cloud.CDN       = (*CDN)(nil)
+	_ cloud.Protector = (*CDN)(nil)
+)
 
 // NewCDN returns the CDN of an account.
 func NewCDN(loaded aws.Config, cfg Config) *CDN {
@@ -62,7 +73,8 @@ func NewCDN(loaded aws.Config, cfg Config) *CDN {
 	return &CDN{
 		cfg: cfg, client: cloudfront.NewFromConfig(loaded),
 		sites: bucket{awsapi.Bucket{Client: objects, Name: cfg.SitesBucket}}, work: bucket{awsapi.Bucket{Client: objects, Name: cfg.WorkBucket}},
-		pointers: newPointers(kvs, cfg),
+		pointers:   newPointers(kvs, cfg),
+		deliveries: newDeliveries(loaded), acm: newACM(loaded), previewDNS: NewDNS(loaded, cfg.ofPreviews()),
 		// CloudFront accepts one invalidation per second and account.
 		invalidations: rate.NewLimiter(rate.Every(time.Second), 1),
 	}
@@ -82,24 +94,24 @@ func (c *CDN) Create(ctx context.Context, reference, host string) (made cloud.Di
 		if err != nil {
 			return err
 		}
-		config := c.config(reference, host, shard)
-		// The upkeep reports why there are no logs.
-		_, err = withLogging(config, func() error {
-			out, err := awsapi.Call(ctx, func(ctx context.Context) (*cloudfront.CreateDistributionWithTagsOutput, error) {
-				return c.client.CreateDistributionWithTags(ctx, &cloudfront.CreateDistributionWithTagsInput{
-					DistributionConfigWithTags: &types.DistributionConfigWithTags{
-						DistributionConfig: config,
-						Tags:               &types.Tags{Items: []types.Tag{{Key: aws.String(referenceTag), Value: &reference}}},
-					},
-				})
+		out, err := awsapi.Call(ctx, func(ctx context.Context) (*cloudfront.CreateDistributionWithTagsOutput, error) {
+			return c.client.CreateDistributionWithTags(ctx, &cloudfront.CreateDistributionWithTagsInput{
+				DistributionConfigWithTags: &types.DistributionConfigWithTags{
+					DistributionConfig: c.config(reference, host, shard),
+					Tags:               &types.Tags{Items: []types.Tag{{Key: aws.String(referenceTag), Value: &reference}}},
+				},
 			})
-			if err != nil {
-				return awsapi.Failed("create a distribution", err)
-			}
-			made = distribution(out.Distribution, out.ETag)
-			return nil
 		})
-		return err
+		if err != nil {
+			return awsapi.Failed("create a distribution", err)
+		}
+		made = distribution(out.Distribution, out.ETag)
+		if c.cfg.LogBucket != "" {
+			// A site must not fail because of its logs. The upkeep tries again,
+			// and reports the reason.
+			_ = c.deliver(ctx, c.logSource(reference), aws.ToString(out.Distribution.ARN))
+		}
+		return nil
 	})
 	return made, err
 }
@@ -132,7 +144,6 @@ func (c *CDN) config(reference, host string, s shard) *types.DistributionConfig 
 		return types.CustomErrorResponse{ErrorCode: &code, ResponseCode: aws.String("404"), ResponsePagePath: &page, ErrorCachingMinTTL: aws.Int64(errorTTL)}
 	}
 	return &types.DistributionConfig{
-		Logging:         c.logging(reference),
 		CallerReference: &reference, Comment: &reference, Enabled: aws.Bool(true),
 		Aliases: &types.Aliases{Quantity: aws.Int32(1), Items: []string{host}},
 		Origins: &types.Origins{Quantity: aws.Int32(1), Items: []types.Origin{{
@@ -225,9 +236,13 @@ func distribution(d *types.Distribution, etag *string) cloud.Distribution {
 	}
 }
 
-// Disable implements cloud.CDN. It sends the whole configuration back.
+// Disable implements cloud.CDN. It sends the whole configuration back. The site's
+// previews, which another distribution serves, end first.
 func (c *CDN) Disable(ctx context.Context, id, etag string) error {
 	out, err := c.get(ctx, id)
+	if err == nil {
+		err = c.pointers.unpointAll(ctx, id)
+	}
 	if err != nil {
 		return err
 	}
@@ -239,12 +254,12 @@ func (c *CDN) Disable(ctx context.Context, id, etag string) error {
 	return awsapi.Failed("disable the distribution "+id, err)
 }
 
-// Delete implements cloud.CDN. The distribution goes last: until then, a
-// repeated call finds what belongs to it.
+// Delete implements cloud.CDN. It removes the pointer with the protection. The
+// distribution goes last: until then, a repeated call finds what belongs to it.
 func (c *CDN) Delete(ctx context.Context, id, etag string) error {
 	out, err := c.get(ctx, id)
 	if errors.Is(err, cloud.ErrNotFound) {
-		return c.pointers.remove(ctx, id)
+		return c.removePointers(ctx, id)
 	}
 	if err != nil {
 		return err
@@ -252,11 +267,23 @@ func (c *CDN) Delete(ctx context.Context, id, etag string) error {
 	if d := distribution(out.Distribution, out.ETag); d.Enabled || !d.Deployed {
 		return fmt.Errorf("delete the distribution %s: %w", id, cloud.ErrNotDisabled)
 	}
-	if err := c.pointers.remove(ctx, id); err != nil {
+	if err := c.detachAll(ctx, id, out.Distribution.DistributionConfig); err != nil {
 		return err
 	}
-	if err := c.sites.Remove(ctx, errorKey(aws.ToString(out.Distribution.DistributionConfig.CallerReference))); err != nil {
+	if err := c.removePointers(ctx, id); err != nil {
 		return err
+	}
+	if c.cfg.LogBucket != "" {
+		err := c.withdraw(ctx, c.logSource(aws.ToString(out.Distribution.DistributionConfig.CallerReference)), aws.ToString(out.Distribution.ARN))
+		if err != nil {
+			return err
+		}
+	}
+	reference := aws.ToString(out.Distribution.DistributionConfig.CallerReference)
+	for _, key := range []string{errorKey(reference), tenantErrorKey(reference)} {
+		if err := c.sites.Remove(ctx, key); err != nil {
+			return err
+		}
 	}
 	_, err = awsapi.Call(ctx, func(ctx context.Context) (*cloudfront.DeleteDistributionOutput, error) {
 		return c.client.DeleteDistribution(ctx, &cloudfront.DeleteDistributionInput{Id: &id, IfMatch: &etag})
@@ -265,6 +292,15 @@ func (c *CDN) Delete(ctx context.Context, id, etag string) error {
 		return nil
 	}
 	return err
+}
+
+// removePointers removes the pointers of a distribution's previews, then its own
+// with the protection, so that no preview outlives what protects it.
+func (c *CDN) removePointers(ctx context.Context, id string) error {
+	if err := c.pointers.unpointAll(ctx, id); err != nil {
+		return err
+	}
+	return c.pointers.remove(ctx, id)
 }
 
 // Flip implements cloud.CDN: it moves the pointer together with the tree's
@@ -290,6 +326,13 @@ func (c *CDN) Flip(ctx context.Context, id string, p site.Pointer) error {
 		if err := c.invalidate(ctx, id, p, "tree", "/*"); err != nil {
 			return err
 		}
+		// Its previews may show the tree too.
+		if err := c.forgetPreviews(ctx, p); err != nil {
+			return err
+		}
+		if err := c.forgetTenants(ctx, id, fmt.Sprintf("%s-%d-tree", p.Deployment, p.Sequence)); err != nil {
+			return err
+		}
 	}
 	return c.refresh(ctx, id, aws.ToString(out.Distribution.DistributionConfig.CallerReference), p)
 }
@@ -306,6 +349,28 @@ func plainTag() string {
 // refresh updates the 404 page to the deployment's and invalidates the previous
 // one.
 func (c *CDN) refresh(ctx context.Context, id, reference string, p site.Pointer) error {
+	if err := c.refreshOwn(ctx, id, reference, p); err != nil || c.usesAliases() {
+		return err
+	}
+	there, err := c.sites.tag(ctx, tenantErrorKey(reference))
+	if err != nil || there == "" {
+		return err // the site had no custom domain yet
+	}
+	return c.copyMissing(ctx, reference, there)
+}
+
+// copyMissing makes the 404 page at custom domains that of the site's own host.
+// there is the tag of the one that is there. Caches ask for it again each time.
+func (c *CDN) copyMissing(ctx context.Context, reference, there string) error {
+	wanted, err := c.sites.tag(ctx, errorKey(reference))
+	if err != nil || wanted == there {
+		return err
+	}
+	page := site.File{Path: "404.html"}
+	return c.sites.copy(ctx, errorKey(reference), tenantErrorKey(reference), page, nil, site.CacheControl(page.Path))
+}
+
+func (c *CDN) refreshOwn(ctx context.Context, id, reference string, p site.Pointer) error {
 	page := site.File{Path: "404.html"}
 	from := treePrefix(site.Tree{Pipeline: p.Pipeline, Deployment: p.Deployment}) + page.Path
 	to := errorKey(reference)

@@ -34,10 +34,17 @@ func Examine(x awsapi.Examiner, cfg Config, suffix string) {
 	e := examiner{x, cfg, suffix}
 	e.bucket("TROY_AWS_SITES_BUCKET", cfg.SitesBucket)
 	e.bucket("TROY_AWS_WORK_BUCKET", cfg.WorkBucket)
-	e.certificate()
-	e.zone()
+	e.certificate("certificate", "TROY_AWS_CERTIFICATE", cfg.CertificateARN, suffix)
+	zone := e.zone("hosted zone", "TROY_SITES_SUFFIX", "TROY_AWS_ZONE", cfg.Zone, suffix)
 	e.distributions()
 	e.pointers()
+	e.domains()
+	if cfg.PreviewSuffix != "" {
+		e.previews(zone)
+	}
+	if cfg.LogBucket != "" {
+		e.accessLogs()
+	}
 }
 
 // ExamineQueues checks the queues whose URLs these settings have.
@@ -71,25 +78,24 @@ func (e examiner) bucket(setting, name string) {
 // renewBy is the time before a certificate's end from which Examine reports it.
 const renewBy = 14 * 24 * time.Hour
 
-func (e examiner) certificate() {
-	const part = "certificate"
+func (e examiner) certificate(part, setting, arn, suffix string) {
 	client := acm.NewFromConfig(e.Loaded, func(o *acm.Options) { o.Region = "us-east-1" })
 	out, err := awsapi.Call(e.Context, func(ctx context.Context) (*acm.DescribeCertificateOutput, error) {
-		return client.DescribeCertificate(ctx, &acm.DescribeCertificateInput{CertificateArn: &e.cfg.CertificateARN})
+		return client.DescribeCertificate(ctx, &acm.DescribeCertificateInput{CertificateArn: &arn})
 	})
 	if err != nil {
-		e.Wrong(part, awsapi.Words(err), "TROY_AWS_CERTIFICATE must be an ACM certificate in us-east-1 and in this account, which the role may describe")
+		e.Wrong(part, awsapi.Words(err), "%s must be an ACM certificate in us-east-1 and in this account, which the role may describe", setting)
 		return
 	}
 	c := out.Certificate
-	want := "*." + e.suffix
+	want := "*." + suffix
 	covered := false
 	for _, name := range c.SubjectAlternativeNames {
 		covered = covered || strings.EqualFold(name, want)
 	}
 	switch {
 	case !covered:
-		e.Wrong(part, "it covers "+strings.Join(c.SubjectAlternativeNames, ", ")+" and not "+want, "request one in us-east-1 for %s and set TROY_AWS_CERTIFICATE to it", want)
+		e.Wrong(part, "it covers "+strings.Join(c.SubjectAlternativeNames, ", ")+" and not "+want, "request one in us-east-1 for %s and set %s to it", want, setting)
 	case c.Status != acmtypes.CertificateStatusIssued:
 		e.Wrong(part, "it is "+string(c.Status), "finish its validation in ACM: the CNAME that ACM names must be in the zone")
 	case c.NotAfter != nil && time.Until(*c.NotAfter) < renewBy:
@@ -99,43 +105,43 @@ func (e examiner) certificate() {
 	}
 }
 
-func (e examiner) zone() {
-	const part = "hosted zone"
+func (e examiner) zone(part, domain, setting, id, suffix string) bool {
 	client := route53.NewFromConfig(e.Loaded)
 	out, err := awsapi.Call(e.Context, func(ctx context.Context) (*route53.GetHostedZoneOutput, error) {
-		return client.GetHostedZone(ctx, &route53.GetHostedZoneInput{Id: &e.cfg.Zone})
+		return client.GetHostedZone(ctx, &route53.GetHostedZoneInput{Id: &id})
 	})
 	if err != nil {
-		e.Wrong(part, awsapi.Words(err), "TROY_AWS_ZONE must be the id of a hosted zone of this account, which the role may read")
-		return
+		e.Wrong(part, awsapi.Words(err), "%s must be the id of a hosted zone of this account, which the role may read", setting)
+		return false
 	}
 	name := strings.TrimSuffix(aws.ToString(out.HostedZone.Name), ".")
 	switch {
-	case e.suffix != name && !strings.HasSuffix(e.suffix, "."+name):
-		e.Wrong(part, "it is of "+name, "TROY_SITES_SUFFIX, %s, must be %s or a subdomain of it; otherwise set TROY_AWS_ZONE to the zone that contains it", e.suffix, name)
-		return
+	case suffix != name && !strings.HasSuffix(suffix, "."+name):
+		e.Wrong(part, "it is of "+name, "%s, %s, must be %s or a subdomain of it; otherwise set %s to the zone that contains it", domain, suffix, name, setting)
+		return false
 	case out.HostedZone.Config != nil && out.HostedZone.Config.PrivateZone:
-		e.Wrong(part, "it is private", "set TROY_AWS_ZONE to the public zone of %s", name)
-		return
+		e.Wrong(part, "it is private", "set %s to the public zone of %s", setting, name)
+		return false
 	}
 	// Route 53 checks the permission before it refuses to remove a record that
 	// does not exist.
 	absent := &r53types.ResourceRecordSet{
-		Name: aws.String("troy-doctor-" + uuid.NewString()[:8] + "." + e.suffix), Type: r53types.RRTypeTxt, TTL: aws.Int64(60),
+		Name: aws.String("troy-doctor-" + uuid.NewString()[:8] + "." + suffix), Type: r53types.RRTypeTxt, TTL: aws.Int64(60),
 		ResourceRecords: []r53types.ResourceRecord{{Value: aws.String(`"troy"`)}},
 	}
 	e.Permissions(part, "of "+name, e.May(map[string]func(context.Context) error{
 		"route53:ListResourceRecordSets": func(ctx context.Context) error {
-			_, err := client.ListResourceRecordSets(ctx, &route53.ListResourceRecordSetsInput{HostedZoneId: &e.cfg.Zone, MaxItems: aws.Int32(1)})
+			_, err := client.ListResourceRecordSets(ctx, &route53.ListResourceRecordSetsInput{HostedZoneId: &id, MaxItems: aws.Int32(1)})
 			return err
 		},
 		"route53:ChangeResourceRecordSets": func(ctx context.Context) error {
-			_, err := client.ChangeResourceRecordSets(ctx, &route53.ChangeResourceRecordSetsInput{HostedZoneId: &e.cfg.Zone, ChangeBatch: &r53types.ChangeBatch{
+			_, err := client.ChangeResourceRecordSets(ctx, &route53.ChangeResourceRecordSetsInput{HostedZoneId: &id, ChangeBatch: &r53types.ChangeBatch{
 				Changes: []r53types.Change{{Action: r53types.ChangeActionDelete, ResourceRecordSet: absent}},
 			}})
 			return err
 		},
 	}))
+	return true
 }
 
 // The quota "Web distributions per AWS account"

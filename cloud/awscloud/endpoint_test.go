@@ -151,7 +151,7 @@ func (e endpoint) run(t *testing.T) {
 			Cloud: cloud.Cloud{
 				Store: awscloud.NewStore(loaded, c, site.Limits{}), CDN: awscloud.NewCDN(loaded, c), DNS: awscloud.NewDNS(loaded, c), PropagationDelay: e.poll,
 			},
-			Domain: e.domain, Deadline: e.deadline, MaxPath: awscloud.MaxPath, Lacks: append(slices.Clone(e.lacks), cloudtest.LacksProtection),
+			Domain: e.domain, Deadline: e.deadline, MaxPath: awscloud.MaxPath, Lacks: append(slices.Clone(e.lacks), cloudtest.LacksDomains, cloudtest.LacksPreviews),
 		}
 	}
 	sites := func(ctx context.Context) error {

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -23,7 +24,7 @@ import (
 // codeVersion is the version of the functions' code. While two versions of Troy
 // run, the older one does not replace the newer one's code. A test compares it
 // with the code.
-const codeVersion = 5
+const codeVersion = 8
 
 // program is the code of one kind of function.
 type program struct {
@@ -34,37 +35,53 @@ type program struct {
 	comment string
 }
 
-//go:embed viewer_request.js
+//go:generate go -C ../../tools/functions run . ../../cloud/awscloud
+
+//go:embed viewer_request.min.js
 var viewerRequest []byte
 
-//go:embed viewer_response.js
+//go:embed viewer_preview.min.js
+var viewerPreview []byte
+
+//go:embed viewer_response.min.js
 var viewerResponse []byte
 
 // programs lists the functions of a shard.
 func programs() []program {
 	return []program{
-		{"request", types.EventTypeViewerRequest, plainCode(viewerRequest), true, "sends a request to the deployment that is live"},
-		{"response", types.EventTypeViewerResponse, plainCode(viewerResponse), false, "finishes an answer"},
+		{"request", types.EventTypeViewerRequest, viewerRequest, true, "sends a request to the deployment that is live"},
+		{"response", types.EventTypeViewerResponse, viewerResponse, false, "finishes an answer"},
 	}
 }
 
-// plainCode returns code without lines of comment and without indentation:
-// CloudFront accepts 10 KB.
-func plainCode(code []byte) []byte {
-	var out []byte
-	for line := range bytes.Lines(code) {
-		if line = bytes.TrimLeft(line, " "); !bytes.HasPrefix(line, []byte("//")) {
-			out = append(out, line...)
-		}
-	}
-	return out
+// previewProgram is the viewer-request function of the distribution for previews.
+func previewProgram() program {
+	return program{"preview", types.EventTypeViewerRequest, viewerPreview, true, "sends a request to what a preview shows"}
 }
+
+// code returns a function's code with Troy's address, to which the function of
+// a protected site sends its visitors.
+func (c *CDN) code(p program) []byte {
+	if c.cfg.SignIn == "" {
+		return p.code
+	}
+	address, err := json.Marshal(strings.TrimRight(c.cfg.SignIn, "/"))
+	if err != nil {
+		panic(err) // a string is always encoded
+	}
+	return bytes.Replace(p.code, []byte(signInPlace), address, 1)
+}
+
+// signInPlace is where Troy's address belongs in the functions' code.
+const signInPlace = `"https://troy.invalid"`
 
 // installation distinguishes this installation's functions and origin access
 // controls from others in the account: functions are found by name, and each
 // reads one KeyValueStore.
-func (c *CDN) installation() string {
-	sum := sha256.Sum256([]byte(c.cfg.KeyValueStoreARN))
+func (c *CDN) installation() string { return c.cfg.installation() }
+
+func (cfg Config) installation() string {
+	sum := sha256.Sum256([]byte(cfg.KeyValueStoreARN))
 	return referencePrefix + hex.EncodeToString(sum[:5])
 }
 
@@ -149,7 +166,7 @@ func (c *CDN) stale(ctx context.Context, p program, live *cloudfront.DescribeFun
 	if err != nil {
 		return "", awsapi.Failed("read the function "+name, err)
 	}
-	if !bytes.Equal(out.FunctionCode, p.code) {
+	if !bytes.Equal(out.FunctionCode, c.code(p)) {
 		return fmt.Sprintf("runs other code than version %d has", version), nil
 	}
 	return "", nil
@@ -202,7 +219,7 @@ func (c *CDN) develop(ctx context.Context, p program, name string) (*string, err
 	}
 	if before == nil {
 		made, err := awsapi.Call(ctx, func(ctx context.Context) (*cloudfront.CreateFunctionOutput, error) {
-			return c.client.CreateFunction(ctx, &cloudfront.CreateFunctionInput{Name: &name, FunctionCode: p.code, FunctionConfig: config})
+			return c.client.CreateFunction(ctx, &cloudfront.CreateFunctionInput{Name: &name, FunctionCode: c.code(p), FunctionConfig: config})
 		})
 		if err != nil {
 			return nil, awsapi.Failed("create the function "+name, err)
@@ -210,7 +227,7 @@ func (c *CDN) develop(ctx context.Context, p program, name string) (*string, err
 		return made.ETag, nil
 	}
 	_, err = awsapi.Call(ctx, func(ctx context.Context) (*cloudfront.UpdateFunctionOutput, error) {
-		return c.client.UpdateFunction(ctx, &cloudfront.UpdateFunctionInput{Name: &name, IfMatch: before.ETag, FunctionCode: p.code, FunctionConfig: config})
+		return c.client.UpdateFunction(ctx, &cloudfront.UpdateFunctionInput{Name: &name, IfMatch: before.ETag, FunctionCode: c.code(p), FunctionConfig: config})
 	})
 	if err != nil {
 		return nil, awsapi.Failed("update the function "+name, err)

@@ -15,6 +15,7 @@ import (
 //
 //	sites bucket   sites/<pipeline>/<deployment>/<key>        a tree's files, as they are served; see fileKeys
 //	               errors/<reference>/404.html                a distribution's 404 page
+//	               errors/<reference>/.troy/missing/404.html  the same at custom domains
 //	work bucket    manifests/<pipeline>/open/<deployment>     a declared tree's manifest until it is sealed
 //	               manifests/<pipeline>/sealed/<deployment>   a sealed tree's manifest
 //	               manifests/<pipeline>/served/<deployment>   what the functions read of its rules
@@ -31,6 +32,13 @@ func treePrefix(t site.Tree) string { return sitePrefix(t.Pipeline) + t.Deployme
 // errorKey is the key of the 404 page of the distribution with this reference.
 // Deployments don't change it, since CloudFront keeps one path for it.
 func errorKey(reference string) string { return "errors/" + reference + "/404.html" }
+
+// tenantErrorPath is the path of the 404 page at custom domains. Their
+// distribution looks for it in the folder of the tenant's site.
+const tenantErrorPath = "/.troy/missing/404.html"
+
+// tenantErrorKey is the key of that page.
+func tenantErrorKey(reference string) string { return "errors/" + reference + tenantErrorPath }
 
 func manifestPrefix(pipeline uuid.UUID) string { return "manifests/" + pipeline.String() + "/" }
 func sealedPrefix(pipeline uuid.UUID) string   { return manifestPrefix(pipeline) + "sealed/" }

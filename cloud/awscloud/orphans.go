@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	acmtypes "github.com/aws/aws-sdk-go-v2/service/acm/types"
 	"github.com/aws/aws-sdk-go-v2/service/cloudfront/types"
 	"github.com/google/uuid"
 
@@ -51,6 +52,13 @@ func (a *Account) Pipelines(ctx context.Context) (map[uuid.UUID][]string, error)
 	if err != nil {
 		return nil, err
 	}
+	sources, err := a.cdn.logSources(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range sources {
+		note(strings.TrimPrefix(name, a.cdn.logSource("")), "the log delivery source "+name)
+	}
 	for _, place := range []struct {
 		bucket awsapi.Bucket
 		prefix string
@@ -67,22 +75,30 @@ func (a *Account) Pipelines(ctx context.Context) (map[uuid.UUID][]string, error)
 	return found, nil
 }
 
+// Unused is something of this installation that nothing uses.
+type Unused struct {
+	What string
+	Gone bool // it was removed
+}
+
 // Unused lists the functions and origin access controls of this installation
-// that no distribution uses. With remove it deletes them.
-func (a *Account) Unused(ctx context.Context, remove bool) (all []string, err error) {
+// that no distribution uses, and the distribution for previews if no site is left.
+// With remove it removes them; a distribution takes several calls.
+func (a *Account) Unused(ctx context.Context, remove bool) (all []Unused, err error) {
 	left, err := a.cdn.leftOver(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for _, one := range left {
+		gone := false
 		if remove {
-			if err := one.remove(ctx); err != nil {
+			if gone, err = one.remove(ctx); err != nil {
 				return nil, err
 			}
 		}
-		all = append(all, one.what)
+		all = append(all, Unused{one.what, gone})
 	}
-	slices.Sort(all)
+	slices.SortFunc(all, func(a, b Unused) int { return strings.Compare(a.What, b.What) })
 	return all, nil
 }
 
@@ -108,6 +124,9 @@ func (a *Account) Remove(ctx context.Context, pipeline uuid.UUID) (bool, error) 
 			return false, err
 		}
 	}
+	if err := a.cdn.withdrawOrphan(ctx, a.cdn.logSource(reference)); err != nil {
+		return false, err
+	}
 	if _, err := a.cdn.sites.RemoveAll(ctx, "errors/"+reference+"/"); err != nil {
 		return false, err
 	}
@@ -128,15 +147,85 @@ func (a *Account) removeDistribution(ctx context.Context, d cloud.Distribution) 
 	if err != nil {
 		return false, err
 	}
-	if hosts := full.Distribution.DistributionConfig.Aliases; hosts != nil {
-		for _, host := range hosts.Items {
-			if err := a.dns.Delete(ctx, host, d.Domain); err != nil {
-				return false, fmt.Errorf("delete the DNS record of %s: %w", host, err)
-			}
+	_, own, err := a.cdn.customAliases(ctx, full.Distribution.DistributionConfig)
+	if err != nil {
+		return false, err
+	}
+	if own != "" {
+		if err := a.dns.Delete(ctx, own, d.Domain); err != nil {
+			return false, fmt.Errorf("delete the DNS record of %s: %w", own, err)
 		}
 	}
 	err = a.cdn.Delete(ctx, d.ID, d.ETag)
 	if errors.Is(err, cloud.ErrNotDisabled) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Hosted is something that was made for a custom host.
+type Hosted struct {
+	Host, What   string
+	distribution string
+	certificate  string // the ARN if it is a certificate
+}
+
+// Hosts lists what was made for custom hosts: distribution tenants, aliases and
+// certificates. It does not list what CloudFront made itself, because that does
+// not show which installation it is for.
+func (a *Account) Hosts(ctx context.Context) (all []Hosted, err error) {
+	err = a.cdn.eachTenant(ctx, func(name string, hosts []string) {
+		for _, host := range hosts {
+			if id := a.cdn.ownerOf(name); id != "" {
+				all = append(all, Hosted{Host: host, What: "the distribution tenant " + name, distribution: id})
+			}
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	distributions := map[string]bool{}
+	err = a.cdn.each(ctx, func(d types.DistributionSummary) (bool, error) {
+		id := aws.ToString(d.Id)
+		distributions[id] = true
+		if !a.cdn.ours(d) || len(aliases(d)) < 2 {
+			return true, nil
+		}
+		own, err := a.cdn.ownHost(ctx, aliases(d))
+		for _, host := range aliases(d) {
+			if host != own && err == nil {
+				all = append(all, Hosted{Host: host, What: "an alias of the distribution " + id, distribution: id})
+			}
+		}
+		return true, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = a.cdn.eachCertificate(ctx, func(s acmtypes.CertificateSummary) error {
+		arn := aws.ToString(s.CertificateArn)
+		if s.ManagedBy != "" || s.Type != acmtypes.CertificateTypeAmazonIssued {
+			return nil
+		}
+		reference, err := a.cdn.referenceOf(ctx, arn)
+		id, ours := strings.CutPrefix(reference, a.cdn.installation()+"-")
+		if err != nil || !ours || distributions[id] && len(s.SubjectAlternativeNameSummaries) > 1 {
+			return err // the certificate for all aliases of a distribution goes with it
+		}
+		all = append(all, Hosted{Host: aws.ToString(s.DomainName), What: "the certificate " + arn, distribution: id, certificate: arn})
+		return nil
+	})
+	return all, err
+}
+
+// RemoveHost removes what was made for a custom host. It returns false while
+// CloudFront is still ending the service; call it again later.
+func (a *Account) RemoveHost(ctx context.Context, h Hosted) (bool, error) {
+	err := a.cdn.Detach(ctx, h.distribution, h.Host)
+	if err == nil && h.certificate != "" {
+		err = a.cdn.dropCertificate(ctx, h.certificate)
+	}
+	if errors.Is(err, cloud.ErrNotDisabled) || errors.Is(err, awsapi.ErrInUse) {
 		return false, nil
 	}
 	return err == nil, err

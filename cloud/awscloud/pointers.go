@@ -42,6 +42,13 @@ type pointerValue struct {
 	// Program and Keys are the numbers of parts of the tree's rules.
 	Program int `json:"r,omitempty"`
 	Keys    int `json:"n,omitempty"`
+	// Guard is the number of values of the site's protection. If it is set and
+	// they can't be read, the function does not show the site.
+	Guard int `json:"a,omitempty"`
+	// Redirects is 1 if aliases of the distribution redirect.
+	Redirects int `json:"h,omitempty"`
+	// Of is the distribution of a preview's site.
+	Of string `json:"i,omitempty"`
 }
 
 // pointers keeps the pointers in a KeyValueStore, under the distributions' ids.
@@ -60,6 +67,7 @@ type flip struct {
 	wanted site.Pointer
 	rules  served
 	remove bool
+	guards int // of a removal: the number of values of the protection
 	err    error
 	done   bool
 }
@@ -124,20 +132,39 @@ func (p *pointers) do(ctx context.Context, f *flip) error {
 // update writes a batch with one call. A stale flip gets its own error;
 // update's error concerns all others.
 func (p *pointers) update(ctx context.Context, batch []*flip) error {
+	return retryRaces(func() error { return p.tryUpdate(ctx, batch) })
+}
+
+// retryRaces repeats an update while another writer is faster.
+func retryRaces(update func() error) error {
 	for race := 0; ; race++ {
-		err := p.tryUpdate(ctx, batch)
+		err := update()
 		if !errors.Is(err, cloud.ErrPrecondition) || race == maxRaces {
 			return err
 		}
 	}
 }
 
-func (p *pointers) tryUpdate(ctx context.Context, batch []*flip) error {
-	described, err := awsapi.Call(ctx, func(ctx context.Context) (*cloudfrontkeyvaluestore.DescribeKeyValueStoreOutput, error) {
+// etag returns the store's version, which guards a write.
+func (p *pointers) etag(ctx context.Context) (*string, error) {
+	out, err := p.describe(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return out.ETag, nil
+}
+
+func (p *pointers) describe(ctx context.Context) (*cloudfrontkeyvaluestore.DescribeKeyValueStoreOutput, error) {
+	out, err := awsapi.Call(ctx, func(ctx context.Context) (*cloudfrontkeyvaluestore.DescribeKeyValueStoreOutput, error) {
 		return p.client.DescribeKeyValueStore(ctx, &cloudfrontkeyvaluestore.DescribeKeyValueStoreInput{KvsARN: &p.store})
 	})
+	return out, awsapi.Failed("read the pointers' store", err)
+}
+
+func (p *pointers) tryUpdate(ctx context.Context, batch []*flip) error {
+	etag, err := p.etag(ctx)
 	if err != nil {
-		return awsapi.Failed("read the pointers' store", err)
+		return err
 	}
 	latest := map[string]*flip{} // the written pointers by distribution
 	stored, inForce := map[string]pointerValue{}, map[string]site.Pointer{}
@@ -157,7 +184,10 @@ func (p *pointers) tryUpdate(ctx context.Context, batch []*flip) error {
 			inForce[f.id], stored[f.id] = before, value
 		}
 		if f.remove {
-			if before != (site.Pointer{}) {
+			if f.guards, err = p.guarded(ctx, f.id); err != nil {
+				return err
+			}
+			if before != (site.Pointer{}) || stored[f.id] != (pointerValue{}) || f.guards > 0 {
 				latest[f.id], inForce[f.id] = f, site.Pointer{}
 			}
 			continue
@@ -178,7 +208,7 @@ func (p *pointers) tryUpdate(ctx context.Context, batch []*flip) error {
 		}
 		changes = append(changes, c)
 	}
-	return p.write(ctx, described.ETag, changes)
+	return p.write(ctx, etag, changes)
 }
 
 // change is the part of an UpdateKeys for one distribution.
@@ -190,28 +220,46 @@ type change struct {
 // newChange returns the change of a flip. before is the stored pointer.
 func newChange(id string, f *flip, before pointerValue) (*change, error) {
 	c := &change{}
-	var after pointerValue
 	if f.remove {
-		c.deletes = append(c.deletes, types.DeleteKeyRequestListItem{Key: aws.String(id)})
-	} else {
-		after = valueOf(f.wanted, f.rules)
+		for i := range f.guards {
+			c.delete(guardKey(id, i))
+		}
+		return c, c.replace(id, before, pointerValue{}, nil)
+	}
+	after := valueOf(f.wanted, f.rules)
+	after.Guard, after.Redirects = before.Guard, before.Redirects
+	return c, c.replace(id, before, after, f.rules.values(id, f.wanted))
+}
+
+func (c *change) put(key, value string) {
+	c.puts = append(c.puts, types.PutKeyRequestListItem{Key: &key, Value: &value})
+}
+
+func (c *change) delete(key string) {
+	c.deletes = append(c.deletes, types.DeleteKeyRequestListItem{Key: &key})
+}
+
+// replace replaces a pointer with its parts. A zero value means none.
+func (c *change) replace(key string, before, after pointerValue, parts map[string]string) error {
+	if after != (pointerValue{}) {
 		text, err := json.Marshal(after)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		c.puts = append(c.puts, types.PutKeyRequestListItem{Key: aws.String(id), Value: aws.String(string(text))})
-		values := f.rules.values(id, f.wanted)
-		for _, key := range slices.Sorted(maps.Keys(values)) {
-			c.puts = append(c.puts, types.PutKeyRequestListItem{Key: &key, Value: aws.String(values[key])})
-		}
+		c.put(key, string(text))
+	} else if before != (pointerValue{}) {
+		c.delete(key)
+	}
+	for _, part := range slices.Sorted(maps.Keys(parts)) {
+		c.put(part, parts[part])
 	}
 	for i := after.Program; i < before.Program; i++ {
-		c.deletes = append(c.deletes, types.DeleteKeyRequestListItem{Key: aws.String(programPart(id, i))})
+		c.delete(programPart(key, i))
 	}
 	for i := after.Keys; i < before.Keys; i++ {
-		c.deletes = append(c.deletes, types.DeleteKeyRequestListItem{Key: aws.String(keyPart(id, i))})
+		c.delete(keyPart(key, i))
 	}
-	return c, nil
+	return nil
 }
 
 // write applies the changes, each of them in one call.
@@ -240,16 +288,13 @@ func (p *pointers) write(ctx context.Context, etag *string, changes []*change) e
 // probe reads the store and a key that does not exist, and tries a write that
 // its ETag makes fail.
 func (p *pointers) probe(ctx context.Context) error {
-	_, err := awsapi.Call(ctx, func(ctx context.Context) (*cloudfrontkeyvaluestore.DescribeKeyValueStoreOutput, error) {
-		return p.client.DescribeKeyValueStore(ctx, &cloudfrontkeyvaluestore.DescribeKeyValueStoreInput{KvsARN: &p.store})
-	})
-	if err != nil {
-		return awsapi.Failed("read the pointers' store", err)
+	if _, err := p.etag(ctx); err != nil {
+		return err
 	}
 	if _, err := p.get(ctx, "troy-doctor"); err != nil && !errors.Is(err, cloud.ErrNotFound) {
 		return err
 	}
-	_, err = awsapi.Call(ctx, func(ctx context.Context) (*cloudfrontkeyvaluestore.UpdateKeysOutput, error) {
+	_, err := awsapi.Call(ctx, func(ctx context.Context) (*cloudfrontkeyvaluestore.UpdateKeysOutput, error) {
 		return p.client.UpdateKeys(ctx, &cloudfrontkeyvaluestore.UpdateKeysInput{
 			KvsARN: &p.store, IfMatch: aws.String("troy-doctor"), Deletes: []types.DeleteKeyRequestListItem{{Key: aws.String("troy-doctor")}},
 		})
@@ -294,10 +339,11 @@ func valueOf(p site.Pointer, rules served) pointerValue {
 	return value
 }
 
-// pointer returns the pointer of a value; the zero value has the zero pointer.
+// pointer returns the pointer of a value. The zero value, and that of a site
+// that was protected, or had aliases, before its first flip, have the zero pointer.
 func (v pointerValue) pointer() (site.Pointer, error) {
 	p := site.Pointer{Sequence: v.Sequence}
-	if v == (pointerValue{}) {
+	if v == (pointerValue{Guard: v.Guard, Redirects: v.Redirects}) {
 		return p, nil
 	}
 	var err error

@@ -35,6 +35,10 @@ func NewDNS(loaded aws.Config, cfg Config) *DNS {
 
 // Lookup implements cloud.DNS.
 func (d *DNS) Lookup(ctx context.Context, host string) (string, error) {
+	host, err := site.NormalizeHost(host)
+	if err != nil {
+		return "", troy.Errorf(troy.Invalid, "%w", err)
+	}
 	records, err := d.records(ctx, host)
 	if err != nil {
 		return "", err
@@ -50,12 +54,8 @@ func (d *DNS) Lookup(ctx context.Context, host string) (string, error) {
 // maxRecords is the maximum number of records of one name that are read.
 const maxRecords = 100
 
-// records lists the records of a host, of all types.
+// records lists the records of a name, of all types.
 func (d *DNS) records(ctx context.Context, host string) ([]types.ResourceRecordSet, error) {
-	host, err := site.NormalizeHost(host)
-	if err != nil {
-		return nil, troy.Errorf(troy.Invalid, "%w", err)
-	}
 	out, err := awsapi.Call(ctx, func(ctx context.Context) (*route53.ListResourceRecordSetsOutput, error) {
 		return d.client.ListResourceRecordSets(ctx, &route53.ListResourceRecordSetsInput{
 			HostedZoneId: &d.cfg.Zone, StartRecordName: &host, MaxItems: aws.Int32(maxRecords),
@@ -98,8 +98,12 @@ func told(r types.ResourceRecordSet) string {
 
 func target(r types.ResourceRecordSet) string { return plain(aws.ToString(r.AliasTarget.DNSName)) }
 
-// plain returns a name in Troy's notation.
-func plain(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }
+// plain returns a name in Troy's notation. Route 53 lists a wildcard with an
+// escaped asterisk
+// (docs.aws.amazon.com/Route53/latest/DeveloperGuide/DomainNameFormat.html).
+func plain(name string) string {
+	return strings.Replace(strings.ToLower(strings.TrimSuffix(name, ".")), `\052`, "*", 1)
+}
 
 // Upsert implements cloud.DNS. Route 53 refuses to create an existing record,
 // so a record that appears between the check and the change is not replaced
@@ -109,6 +113,11 @@ func (d *DNS) Upsert(ctx context.Context, host, to string) error {
 	if err != nil {
 		return troy.Errorf(troy.Invalid, "%w", err)
 	}
+	return d.upsert(ctx, host, to)
+}
+
+// upsert is Upsert for a name that may be a wildcard.
+func (d *DNS) upsert(ctx context.Context, host, to string) error {
 	records, err := d.records(ctx, host)
 	if err != nil {
 		return err
@@ -116,7 +125,7 @@ func (d *DNS) Upsert(ctx context.Context, host, to string) error {
 	there := map[types.RRType]bool{}
 	for _, r := range records {
 		if leads(r) && !made(r, to) {
-			return troy.Errorf(troy.Conflict, "%s has a record that Troy did not make (%s); Troy did not change it. Remove it, or choose another name for the site", host, told(r))
+			return troy.Errorf(troy.Conflict, "%s has a record that Troy did not make (%s); Troy did not change it. Remove it, or choose another name", host, told(r))
 		}
 		there[r.Type] = true
 	}
@@ -138,6 +147,15 @@ func (d *DNS) Upsert(ctx context.Context, host, to string) error {
 // Delete implements cloud.DNS. A deletion has to match the record in all its
 // values, so Delete reads it first.
 func (d *DNS) Delete(ctx context.Context, host, from string) error {
+	host, err := site.NormalizeHost(host)
+	if err != nil {
+		return troy.Errorf(troy.Invalid, "%w", err)
+	}
+	return d.delete(ctx, host, from)
+}
+
+// delete is Delete for a name that may be a wildcard.
+func (d *DNS) delete(ctx context.Context, host, from string) error {
 	records, err := d.records(ctx, host)
 	if err != nil {
 		return err

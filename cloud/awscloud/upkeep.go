@@ -28,12 +28,14 @@ const (
 )
 
 // Upkept counts an upkeep's changes.
-type Upkept struct{ Functions, Distributions int }
+type Upkept struct{ Functions, Distributions, Deliveries int }
 
 // Upkeep updates the functions to this version's code, and moves the
 // installation's distributions to its functions, its origin access controls and
 // its price class: distributions that an earlier version made, and those whose
-// function reads another installation's pointers. If there is nothing to change
+// function reads another installation's pointers. If there is a log bucket, it
+// makes the distributions' access logs go there. If there are sites, it makes what
+// their previews share, so that the first preview need not wait. If there is nothing to change
 // it costs a list of the distributions and a few reads for each hundred of
 // them. A failure with one does not stop the others' upkeep. The next upkeep
 // completes an interrupted one.
@@ -59,16 +61,18 @@ func (c *CDN) Upkeep(ctx context.Context) (done Upkept, err error) {
 		for n := range used {
 			u.keepShard(ctx, n)
 		}
+		u.keepForPreviews(ctx, all)
 		for _, d := range all {
 			if ctx.Err() != nil {
 				break
 			}
-			logs, err := c.logs(ctx, d)
+			legacy, err := c.legacy(ctx, d)
 			u.fail(err)
-			if err == nil && (!logs || !c.settled(d, u.shards)) {
+			if err == nil && (legacy || !c.settled(d, u.shards, u.preview)) {
 				u.fail(u.move(ctx, d))
 			}
 		}
+		u.fail(u.deliverAll(ctx, all))
 		return u.failed
 	})
 	return done, err
@@ -79,9 +83,12 @@ type upkeep struct {
 	*CDN
 	used   usage
 	shards map[int]shard // shards that distributions can use
-	tried  map[int]bool  // shards that keepShard was called with
-	done   *Upkept
-	failed error
+	// preview is the ARN of the function of the distribution for previews, or ""
+	// without one.
+	preview string
+	tried   map[int]bool // shards that keepShard was called with
+	done    *Upkept
+	failed  error
 }
 
 func (u *upkeep) fail(err error) { u.failed = errors.Join(u.failed, err) }
@@ -104,16 +111,40 @@ func (u *upkeep) keepShard(ctx context.Context, n int) {
 	}))
 }
 
-// settled reports whether a distribution is as Create would make it.
-func (c *CDN) settled(d types.DistributionSummary, shards map[int]shard) bool {
-	if d.PriceClass != c.priceClass() || !allowsOptions(d) {
+// keepForPreviews makes what previews share, and updates their function.
+func (u *upkeep) keepForPreviews(ctx context.Context, all []types.DistributionSummary) {
+	if u.cfg.PreviewSuffix != "" && slices.ContainsFunc(all, u.ofPipeline) {
+		_, err := u.keepPreviews(ctx)
+		u.fail(err)
+	}
+	if !slices.ContainsFunc(all, u.showsPreviews) {
+		return
+	}
+	u.fail(u.cfg.Lock(ctx, distributionsLock, func(ctx context.Context) error {
+		arn, changed, err := u.function(ctx, previewProgram(), 0)
+		if changed {
+			u.done.Functions++
+		}
+		u.preview = arn
+		return err
+	}))
+}
+
+// settled reports whether a distribution is as Create would make it. preview is
+// the ARN of the function for previews.
+func (c *CDN) settled(d types.DistributionSummary, shards map[int]shard, preview string) bool {
+	if d.PriceClass != c.priceClass() && !isShared(d) || !allowsOptions(d) {
 		return false
 	}
 	has := associations(d)
 	for _, s := range shards {
-		same := len(has) == len(s.arns)
-		for i, p := range programs() {
-			same = same && has[p.event] == s.arns[i]
+		want := s.functions()
+		if c.showsPreviews(d) {
+			want = s.previewFunctions(preview)
+		}
+		same := len(has) == len(want.Items)
+		for _, f := range want.Items {
+			same = same && has[f.EventType] == aws.ToString(f.FunctionARN)
 		}
 		for _, o := range d.Origins.Items {
 			same = same && aws.ToString(o.OriginAccessControlId) == s.access
@@ -153,8 +184,12 @@ func (u *upkeep) move(ctx context.Context, d types.DistributionSummary) error {
 	}
 	u.keepShard(ctx, n)
 	s, ok := u.shards[n]
-	if !ok {
-		return nil // keepShard reported why
+	if !ok || u.showsPreviews(d) && u.preview == "" {
+		return nil // the failure was reported
+	}
+	functions := s.functions()
+	if u.showsPreviews(d) {
+		functions = s.previewFunctions(u.preview)
 	}
 	err = u.cfg.Lock(ctx, distributionsLock, func(ctx context.Context) error {
 		out, err := u.get(ctx, id)
@@ -162,25 +197,26 @@ func (u *upkeep) move(ctx context.Context, d types.DistributionSummary) error {
 			return err
 		}
 		config := out.Distribution.DistributionConfig
-		config.PriceClass = u.priceClass()
-		if logging := u.logging(aws.ToString(d.Comment)); logging != nil {
-			config.Logging = logging
+		if !isShared(d) {
+			config.PriceClass = u.priceClass()
 		}
-		config.DefaultCacheBehavior.FunctionAssociations = s.functions()
+		if u.isLegacy(config.Logging, aws.ToString(d.Comment)) {
+			config.Logging = &types.LoggingConfig{Enabled: aws.Bool(false), IncludeCookies: aws.Bool(false), Bucket: aws.String(""), Prefix: aws.String("")}
+		}
+		config.DefaultCacheBehavior.FunctionAssociations = functions
 		config.DefaultCacheBehavior.AllowedMethods = allowedMethods()
+		if config.CacheBehaviors != nil {
+			for i := range config.CacheBehaviors.Items {
+				config.CacheBehaviors.Items[i].FunctionAssociations = s.functions()
+			}
+		}
 		for i := range config.Origins.Items {
 			config.Origins.Items[i].OriginAccessControlId = aws.String(s.access)
 		}
-		refused, err := withLogging(config, func() error {
-			_, err := awsapi.Call(ctx, func(ctx context.Context) (*cloudfront.UpdateDistributionOutput, error) {
-				return u.client.UpdateDistribution(ctx, &cloudfront.UpdateDistributionInput{Id: &id, IfMatch: out.ETag, DistributionConfig: config})
-			})
-			return awsapi.Failed("move the distribution "+id+" to its functions", err)
+		_, err = awsapi.Call(ctx, func(ctx context.Context) (*cloudfront.UpdateDistributionOutput, error) {
+			return u.client.UpdateDistribution(ctx, &cloudfront.UpdateDistributionInput{Id: &id, IfMatch: out.ETag, DistributionConfig: config})
 		})
-		if refused != nil {
-			u.fail(fmt.Errorf("write the access logs of %s to %s (does the bucket exist, with access control lists enabled?): %w", id, u.cfg.LogBucket, refused))
-		}
-		return err
+		return awsapi.Failed("move the distribution "+id+" to its functions", err)
 	})
 	if errors.Is(err, cloud.ErrNotFound) || errors.Is(err, cloud.ErrPrecondition) {
 		return nil // it changed meanwhile; the next upkeep checks again
@@ -196,15 +232,32 @@ func (u *upkeep) move(ctx context.Context, d types.DistributionSummary) error {
 
 // unused is a function or an origin access control that no distribution uses.
 type unused struct {
-	what   string
-	remove func(context.Context) error
+	what string
+	// remove takes the next step, and returns whether nothing is left.
+	remove func(context.Context) (bool, error)
+}
+
+// removal is the removal of something in one step.
+func removal(step func(context.Context) error) func(context.Context) (bool, error) {
+	return func(ctx context.Context) (bool, error) {
+		err := step(ctx)
+		return err == nil, err
+	}
 }
 
 // leftOver lists the unused functions and origin access controls of this
-// installation, including earlier versions'.
+// installation, including earlier versions', and without any site the
+// distribution for previews.
 func (c *CDN) leftOver(ctx context.Context) ([]unused, error) {
 	inUse := map[string]bool{}
+	sites, previews := 0, ""
 	if err := c.each(ctx, func(d types.DistributionSummary) (bool, error) {
+		if c.ofPipeline(d) {
+			sites++
+		}
+		if c.showsPreviews(d) {
+			previews = "the distribution " + aws.ToString(d.Id) + " of " + strings.Join(aliases(d), ", ") + " for previews"
+		}
 		for _, arn := range associations(d) {
 			inUse[functionNamed(arn)] = true
 		}
@@ -218,18 +271,21 @@ func (c *CDN) leftOver(ctx context.Context) ([]unused, error) {
 		return nil, err
 	}
 	var left []unused
+	if sites == 0 && previews != "" {
+		left = append(left, unused{previews, c.removePreviews})
+	}
 	if err := c.eachFunction(ctx, func(f types.FunctionSummary) {
 		name := aws.ToString(f.Name)
 		ours := strings.HasPrefix(name, c.installation()+"-") || strings.HasPrefix(name, referencePrefix) && storeOf(f.FunctionConfig) == c.cfg.KeyValueStoreARN
 		if ours && !inUse[name] {
-			left = append(left, unused{"the function " + name, func(ctx context.Context) error { return c.removeFunction(ctx, name) }})
+			left = append(left, unused{"the function " + name, removal(func(ctx context.Context) error { return c.removeFunction(ctx, name) })})
 		}
 	}); err != nil {
 		return nil, err
 	}
 	err := c.eachAccess(ctx, func(a types.OriginAccessControlSummary) {
 		if id := aws.ToString(a.Id); strings.HasPrefix(aws.ToString(a.Name), c.installation()+"-") && !inUse[id] {
-			left = append(left, unused{"the origin access control " + aws.ToString(a.Name), func(ctx context.Context) error { return c.removeAccess(ctx, id) }})
+			left = append(left, unused{"the origin access control " + aws.ToString(a.Name), removal(func(ctx context.Context) error { return c.removeAccess(ctx, id) })})
 		}
 	})
 	return left, err
@@ -279,7 +335,7 @@ func (c *CDN) astray(ctx context.Context) (said []string, err error) {
 		return nil, err
 	}
 	for n := range maxShards {
-		for _, p := range programs() {
+		for _, p := range append(programs(), previewProgram()) {
 			name := c.functionName(p, n)
 			if names[name] == 0 {
 				continue

@@ -1,10 +1,18 @@
 // Finishes an answer. The metadata of a page's object has the page's own
 // address: its path names it in a canonical link, other spellings redirect. An
 // object may also be a redirect of the site's rules. The request's function
-// leaves in x-troy-rules what the other rules change.
+// leaves in x-troy-rules what the other rules change, and what to hide: 1 is for a
+// protected site, 2 for a preview that everyone may see.
 function handler(event) {
-    const request = event.request;
-    const response = event.response;
+    const notes = event.request.headers['x-troy-rules'] ? JSON.parse(event.request.headers['x-troy-rules'].value) : {};
+    const response = finish(event.request, event.response, notes);
+    if (notes.p) {
+        hide(response.headers, notes.p === 2);
+    }
+    return response;
+}
+
+function finish(request, response, notes) {
     const headers = response.headers;
     headers['x-content-type-options'] = { value: 'nosniff' };
     // What CloudFront may keep is not for caches behind it.
@@ -15,7 +23,6 @@ function handler(event) {
     const address = headers['x-amz-meta-troy-address'];
     const rule = headers['x-amz-meta-troy-redirect'];
     const asked = request.headers['x-troy-uri'] && request.headers['x-troy-uri'].value;
-    const notes = request.headers['x-troy-rules'] ? JSON.parse(request.headers['x-troy-rules'].value) : {};
     delete headers['x-amz-meta-troy-address'];
     delete headers['x-amz-meta-troy-redirect'];
     if (rule) {
@@ -102,6 +109,22 @@ function change(response, notes) {
             headers[name] = { value: headers[name].value + ', ' + value };
         } else if (value !== null) {
             headers[name] = { value: value };
+        }
+    }
+}
+
+// Keeps an answer from shared caches, and one of a protected site from other
+// origins. Browsers ask before they show what they kept.
+function hide(headers, open) {
+    const control = headers['cache-control'];
+    headers['cache-control'] = { value: 'private, ' + (!control || /no-store/.test(control.value) ? 'no-store' : 'no-cache') };
+    if (!open) {
+        headers.vary = { value: (headers.vary ? headers.vary.value + ', ' : '') + 'Cookie, Authorization' };
+    }
+    headers['x-robots-tag'] = { value: 'noindex' };
+    for (const name in headers) {
+        if (!open && /^access-control-/.test(name) || /-cache-control$|^(surrogate-control|expires|pragma)$/.test(name)) {
+            delete headers[name];
         }
     }
 }

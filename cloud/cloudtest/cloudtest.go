@@ -29,8 +29,8 @@ const (
 	LacksPropagation Lack = "propagation"
 	// LacksHostConflict: two distributions may claim one host.
 	LacksHostConflict Lack = "host conflict"
-	// LacksProtection: its CDN is not a cloud.Protector.
-	LacksProtection Lack = "protection"
+	// LacksDomains: it has no cloud.Domains.
+	LacksDomains Lack = "domains"
 )
 
 // Env is one adapter under test. Subtests share only it, and make their own
@@ -66,14 +66,22 @@ func Run(t *testing.T, open func(t *testing.T) Env) {
 
 // RunServing runs the part of the suite that reads sites, and needs
 // Env.Readers.
-func RunServing(t *testing.T, open func(t *testing.T) Env) { run(t, open, servingTests()) }
+func RunServing(t *testing.T, open func(t *testing.T) Env) {
+	run(t, open, servingTests(), domainServingTests(), previewServingTests())
+}
+
+// RunDomains runs the part of the suite about custom hosts, and needs
+// Env.Readers.
+func RunDomains(t *testing.T, open func(t *testing.T) Env) {
+	run(t, open, domainTests(), domainServingTests())
+}
 
 // RunStore runs the part of the suite that needs only a Store.
 func RunStore(t *testing.T, open func(t *testing.T) Env) { run(t, open, storeTests(), removeTests()) }
 
 // RunCDN runs the part of the suite that makes distributions and records.
 func RunCDN(t *testing.T, open func(t *testing.T) Env) {
-	run(t, open, cdnTests(), pointerTests(), protectionTests(), dnsTests(), contextTests())
+	run(t, open, cdnTests(), pointerTests(), protectionTests(), dnsTests(), domainTests(), previewTests(), contextTests())
 }
 
 func run(t *testing.T, open func(t *testing.T) Env, suites ...map[string]func(*testing.T, Env)) {

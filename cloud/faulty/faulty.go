@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"time"
 
@@ -36,6 +37,9 @@ const exitCode = 137
 //	cdn.protect                         distribution
 //	cdn.flip                            distribution pipeline/deployment
 //	dns.lookup, .upsert, .delete        host
+//	domains.target                      distribution
+//	domains.attach, .host, .detach      distribution host
+//	previews.point, .unpoint            distribution label
 func New(c cloud.Cloud, file string) (cloud.Cloud, error) {
 	s := script{file: file}
 	if _, _, err := s.read(); err != nil {
@@ -60,6 +64,12 @@ func Wrap(c cloud.Cloud, file string) cloud.Cloud {
 		c.CDN = &cdn{c.CDN, s}
 	}
 	c.DNS = &dns{c.DNS, s}
+	if c.Domains != nil {
+		c.Domains = &domains{c.Domains, s}
+	}
+	if c.Previews != nil {
+		c.Previews = &previews{c.Previews, s}
+	}
 	return c
 }
 
@@ -234,4 +244,46 @@ func (w *dns) Upsert(ctx context.Context, host, target string) error {
 
 func (w *dns) Delete(ctx context.Context, host, target string) error {
 	return do0(ctx, w.s, "dns.delete", host, func() error { return w.next.Delete(ctx, host, target) })
+}
+
+type domains struct {
+	next cloud.Domains
+	s    script
+}
+
+func (w *domains) Target(ctx context.Context, id string) (string, []netip.Addr, error) {
+	type target struct {
+		host      string
+		addresses []netip.Addr
+	}
+	t, err := call(ctx, w.s, "domains.target", id, func() (target, error) {
+		host, addresses, err := w.next.Target(ctx, id)
+		return target{host, addresses}, err
+	})
+	return t.host, t.addresses, err
+}
+
+func (w *domains) Attach(ctx context.Context, id string, h cloud.CustomHost) error {
+	return do0(ctx, w.s, "domains.attach", id+" "+h.Host, func() error { return w.next.Attach(ctx, id, h) })
+}
+
+func (w *domains) Host(ctx context.Context, id, host string) (cloud.HostState, error) {
+	return call(ctx, w.s, "domains.host", id+" "+host, func() (cloud.HostState, error) { return w.next.Host(ctx, id, host) })
+}
+
+func (w *domains) Detach(ctx context.Context, id, host string) error {
+	return do0(ctx, w.s, "domains.detach", id+" "+host, func() error { return w.next.Detach(ctx, id, host) })
+}
+
+type previews struct {
+	next cloud.Previews
+	s    script
+}
+
+func (w *previews) Point(ctx context.Context, id, label string, p site.Pointer) error {
+	return do0(ctx, w.s, "previews.point", id+" "+label, func() error { return w.next.Point(ctx, id, label, p) })
+}
+
+func (w *previews) Unpoint(ctx context.Context, id, label string, sequence int64) error {
+	return do0(ctx, w.s, "previews.unpoint", id+" "+label, func() error { return w.next.Unpoint(ctx, id, label, sequence) })
 }

@@ -59,7 +59,7 @@ func TestConformanceWithoutFaults(t *testing.T) {
 	t.Parallel()
 	cloudtest.Run(t, func(t *testing.T) cloudtest.Env {
 		dir := t.TempDir()
-		readers, err := edge.New(edge.Config{Root: dir})
+		readers, err := edge.New(edge.Config{Root: dir, Previews: site.PreviewHosts{Suffix: "sites.example", Sites: "sites.example"}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -23,6 +23,7 @@ var calls = []string{
 	"store.begin", "store.put", "store.sign", "store.seal", "store.manifest", "store.remove", "store.removeall",
 	"cdn.create", "cdn.find", "cdn.get", "cdn.disable", "cdn.delete", "cdn.flip",
 	"dns.lookup", "dns.upsert", "dns.delete",
+	"domains.target", "domains.attach", "domains.host", "domains.detach",
 }
 
 // action is the effect of a fault on a call.

@@ -28,6 +28,9 @@ type distribution struct {
 	// DeployedAt is when the last change is effective everywhere. The file has
 	// it, so that the change completes while no process runs.
 	DeployedAt time.Time `json:"deployed_at"`
+	// Custom lists the custom hosts whose records may exist. It is written
+	// before their records, so that Delete finds them all.
+	Custom []string `json:"custom,omitempty"`
 }
 
 // claim names the distribution that serves a host. A claim whose distribution
@@ -119,22 +122,34 @@ func (c *cdn) create(ctx context.Context, reference, host string) (distribution,
 }
 
 func (c *cdn) checkHost(host string) error {
-	held, err := site.ReadState[claim](c.claim(host))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	held, err := c.holder(host)
+	if err == nil && held != "" {
+		err = troy.Errorf(troy.Conflict, "another distribution serves %s", host)
 	}
 	if err != nil {
 		return err
 	}
+	return c.checkCustom(host, "")
+}
+
+// holder returns the id of the distribution whose own host this is, or "".
+func (c *cdn) holder(host string) (id string, err error) {
+	held, err := site.ReadState[claim](c.claim(host))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
 	switch other, err := c.read(held.Distribution); {
 	case errors.Is(err, cloud.ErrNotFound):
-		return nil
+		return "", nil
 	case err != nil:
-		return err
+		return "", err
 	case other.Host == host:
-		return troy.Errorf(troy.Conflict, "another distribution serves %s", host)
+		return other.ID, nil
 	}
-	return nil
+	return "", nil
 }
 
 func (c *cdn) claim(host string) string { return c.Path("hosts", host+".json") }
@@ -235,9 +250,17 @@ func (c *cdn) delete(ctx context.Context, id, etag string) error {
 	case d.Enabled || !d.public().Deployed:
 		return cloud.ErrNotDisabled
 	}
+	for _, host := range d.Custom {
+		if err := c.removeCustom(ctx, d, host); err != nil {
+			return err
+		}
+	}
 	// The distribution goes last: until then, a second Delete finds what a
 	// crash left.
 	if err := c.remove(c.layout.Pointer(id)); err != nil {
+		return err
+	}
+	if err := c.removePreviews(id); err != nil {
 		return err
 	}
 	if held, err := site.ReadState[claim](c.claim(d.Host)); err == nil && held.Distribution == id {

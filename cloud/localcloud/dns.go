@@ -49,6 +49,8 @@ func (d *dns) Upsert(ctx context.Context, host, target string) error {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
 		return fmt.Errorf("upsert record of %s: %w", host, err)
+	case before.Custom:
+		return troy.Errorf(troy.Conflict, "a site has %s as its custom host; Troy did not change it. Choose another name for the site", host)
 	case before.Target != target:
 		return troy.Errorf(troy.Conflict, "%s has a record that Troy did not make (to %s); Troy did not change it. Remove it, or choose another name for the site", host, before.Target)
 	}
@@ -74,7 +76,7 @@ func (d *dns) Delete(ctx context.Context, host, target string) error {
 		return nil
 	case err != nil:
 		return fmt.Errorf("delete record of %s: %w", host, err)
-	case record.Target != target:
+	case record.Target != target || record.Custom:
 		return nil
 	}
 	if err := d.remove(d.layout.Record(host)); err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -12,6 +13,9 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/cloud/localcloud"
+	"github.com/troy-iaas/troy/internal/disk"
 	"github.com/troy-iaas/troy/site"
 )
 
@@ -91,5 +95,45 @@ func TestUploadsLeaveAReserve(t *testing.T) {
 				t.Errorf("removed %d: %v", n, err)
 			}
 		})
+	}
+}
+
+// TestFullDiskOfCertificates fills the disk after a custom host was attached: its
+// state says so, although the edge can't write the reason.
+func TestFullDiskOfCertificates(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	if err := syscall.Mount("tmpfs", root, "tmpfs", 0, "size=512k"); err != nil {
+		t.Skipf("mounting a small disk needs privileges: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(root, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	box, err := localcloud.New(localcloud.Config{Root: root, Certificates: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := box.CDN.Create(t.Context(), "one", "blog.sites.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := box.Domains.Attach(t.Context(), d.ID, cloud.CustomHost{Host: "www.example.com"}); err != nil {
+		t.Fatal(err)
+	}
+	filler := filepath.Join(root, "filler")
+	for _, full := range []bool{false, true, false} {
+		if full {
+			if err := os.WriteFile(filler, make([]byte, 1<<20), 0o600); !disk.IsFull(err) {
+				t.Fatalf("fill the disk: %v", err)
+			}
+		} else if err := os.RemoveAll(filler); err != nil {
+			t.Fatal(err)
+		}
+		state, err := box.Domains.Host(t.Context(), d.ID, "www.example.com")
+		if err != nil || state.Certificate != cloud.CertificateWaiting || strings.Contains(state.Problem, "The disk of the data folder is full, so a certificate for www.example.com can't be stored") != full {
+			t.Errorf("with a full disk (%t) the state is %+v, %v", full, state, err)
+		}
 	}
 }

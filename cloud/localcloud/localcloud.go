@@ -8,6 +8,7 @@ package localcloud
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
@@ -30,6 +31,10 @@ type Config struct {
 	PollDelay time.Duration
 	// Limits bounds the manifests that are read.
 	Limits site.Limits
+	// Addresses are those of the edge for custom hosts, if it has fixed ones.
+	Addresses []netip.Addr
+	// Certificates means that the edge issues certificates for custom hosts.
+	Certificates bool
 }
 
 // staleAfter is the age at which a temporary file counts as abandoned.
@@ -45,7 +50,7 @@ func New(cfg Config) (cloud.Cloud, error) {
 		return cloud.Cloud{}, fmt.Errorf("local cloud: %w", err)
 	}
 	s := state{files.Root(root), site.Layout{Root: root}}
-	for _, dir := range []string{s.Temp(), s.Path("locks"), s.Path("hosts"), s.Path("records"), s.Path("distributions"), s.Path("pointers"), s.Path("sites"), s.Path(removedFolder)} {
+	for _, dir := range []string{s.Temp(), s.Path("locks"), s.Path("hosts"), s.Path("records"), s.Path("distributions"), s.Path("pointers"), s.Path("previews"), s.Path("sites"), s.Path(removedFolder)} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return cloud.Cloud{}, fmt.Errorf("local cloud: %w", files.Error(err))
 		}
@@ -57,10 +62,13 @@ func New(cfg Config) (cloud.Cloud, error) {
 	if cfg.PollDelay == 0 {
 		cfg.PollDelay = max(cfg.PropagationDelay, time.Second)
 	}
+	c := &cdn{state: s, delay: cfg.PropagationDelay}
 	return cloud.Cloud{
 		Store:            &store{layout: s.layout, limits: cfg.Limits},
-		CDN:              &cdn{state: s, delay: cfg.PropagationDelay},
+		CDN:              c,
 		DNS:              &dns{state: s},
+		Previews:         &previews{c},
+		Domains:          &domains{cdn: c, addresses: cfg.Addresses, certificates: cfg.Certificates},
 		PropagationDelay: cfg.PollDelay,
 	}, nil
 }

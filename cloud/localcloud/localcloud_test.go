@@ -8,6 +8,7 @@ import (
 	"github.com/troy-iaas/troy/cloud/cloudtest"
 	"github.com/troy-iaas/troy/cloud/localcloud"
 	"github.com/troy-iaas/troy/edge"
+	"github.com/troy-iaas/troy/site"
 )
 
 func open(t testing.TB, root string, delay time.Duration) cloud.Cloud {
@@ -23,7 +24,7 @@ func TestConformance(t *testing.T) {
 	t.Parallel()
 	cloudtest.Run(t, func(t *testing.T) cloudtest.Env {
 		root := t.TempDir()
-		readers, err := edge.New(edge.Config{Root: root})
+		readers, err := edge.New(edge.Config{Root: root, Previews: site.PreviewHosts{Suffix: "sites.example", Sites: "sites.example"}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -38,13 +38,24 @@ one of the passwords. CHANGE is one of:
   allow NETWORK         let visitors from a network in, such as 203.0.113.0/24,
                         2001:db8::/32 or a single address, and no others
   disallow NETWORK      remove a network from the list
-  off                   remove all passwords and networks
+  protect previews      let everyone see the site, but protect its previews
+  protect site          protect the site and its previews, as at first
+  previews signed-in    show previews only to people who are signed in to Troy
+                        and may see the pipeline. Programs may send a
+                        password. A repetition signs everyone out
+  previews password     show previews to those who know a password or come
+                        from a listed network, as without signed-in
+  previews public       show previews to everyone, if nothing else protects
+                        them
+  off                   remove all passwords and networks, and let everyone
+                        see the site and its previews
 
 A change returns when it holds, so that no visitor sees the site otherwise.
 Changes always need P, also in a linked folder.`,
 		Example: `  troy access blog
   troy access blog password add client --generate
   troy access blog allow 203.0.113.0/24
+  troy access blog previews signed-in
   troy access blog off`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if err := arguments(1, "a pipeline", "a change", "", "")(cmd, args); err != nil {
@@ -61,7 +72,7 @@ Changes always need P, also in a linked folder.`,
 			return access(cmd.Context(), a, args[0], change, o)
 		},
 	}
-	cmd.Flags().BoolVar(&o.generate, "generate", false, "with password add: make a password and print it once")
+	cmd.Flags().BoolVar(&o.generate, "generate", false, "make the password that is added, and print it once")
 	cmd.Flags().BoolVarP(&o.yes, "yes", "y", false, "do not ask for confirmation")
 	cmd.Flags().BoolVar(&o.noWait, "no-wait", false, "return at once, before the change holds")
 	cmd.Flags().Var(&o.timeout, "timeout", "wait at most this `long`; 0: no limit")
@@ -100,13 +111,17 @@ func parseAccess(a *app, o *accessOptions, args []string) (accessChange, error) 
 			after, err := c.AllowNetwork(ctx, p.Slug, args[1])
 			return after, fmt.Sprintf("%s lists %s.", p.Slug, clean(args[1])), err
 		}, nil
+	case is("protect"):
+		return a.protect(o, args[1]), nil
+	case is("previews"):
+		return a.setPreviews(o, args[1]), nil
 	case is("disallow"):
 		return func(ctx context.Context, c *client.Client, p client.Pipeline) (client.Access, string, error) {
 			after, err := c.DisallowNetwork(ctx, p.Slug, args[1])
 			return after, fmt.Sprintf("%s no longer lists %s.", p.Slug, clean(args[1])), err
 		}, nil
 	}
-	return nil, troy.Errorf(troy.Invalid, "troy access: %q is not a change; expected password add NAME, password remove NAME, allow NETWORK, disallow NETWORK or off", clean(given))
+	return nil, troy.Errorf(troy.Invalid, "troy access: %q is not a change; expected password add NAME, password remove NAME, allow NETWORK, disallow NETWORK, protect previews, protect site, previews signed-in, previews password, previews public or off", clean(given))
 }
 
 func access(ctx context.Context, a *app, pipeline string, change accessChange, o accessOptions) error {
@@ -141,7 +156,15 @@ func access(ctx context.Context, a *app, pipeline string, change accessChange, o
 		said = "Accepted, but it does not hold yet. To check, run: troy access " + p.Slug
 	}
 	if after.InForce && after.Protected {
-		said += fmt.Sprintf("\nWho may see %s: %s.", p.Slug, whoMaySee(after))
+		if len(after.Passwords) > 0 || len(after.Networks) > 0 {
+			said += fmt.Sprintf("\nWho may see %s: %s.", seen(p, after), whoMaySee(after))
+		}
+		if after.Previews == "signed-in" {
+			said += "\nWho may see its previews: " + whoMaySeePreviews(after) + "."
+			if len(after.Passwords) > 0 {
+				said += "\nPrograms may send a password."
+			}
+		}
 	}
 	_, err = fmt.Fprintln(a.err, said)
 	return err
@@ -202,7 +225,7 @@ func (a *app) addPassword(o *accessOptions, name string) accessChange {
 				return before, "", err
 			}
 		}
-		after, err := c.SetAccessPassword(ctx, p.Slug, name, text)
+		after, err := c.SetAccessPassword(ctx, p.Slug, name, text, o.generate)
 		if err != nil {
 			return after, "", err
 		}
@@ -227,6 +250,39 @@ func (a *app) removePassword(o *accessOptions, name string) accessChange {
 		}
 		after, err := c.RemoveAccessPassword(ctx, p.Slug, name)
 		return after, fmt.Sprintf("%s does not accept the password %s any more.", p.Slug, clean(name)), err
+	}
+}
+
+func (a *app) protect(o *accessOptions, scope string) accessChange {
+	return func(ctx context.Context, c *client.Client, p client.Pipeline) (client.Access, string, error) {
+		if scope == "previews" && !o.yes {
+			if err := a.sure(ctx, fmt.Sprintf("This lets everyone see %s. Its previews stay protected.", p.Slug), p.Slug); err != nil {
+				return client.Access{}, "", err
+			}
+		}
+		after, err := c.SetAccessScope(ctx, p.Slug, scope)
+		if scope == "previews" {
+			return after, fmt.Sprintf("Everyone can see %s. Its previews are protected.", p.Slug), err
+		}
+		return after, fmt.Sprintf("%s and its previews are protected.", p.Slug), err
+	}
+}
+
+func (a *app) setPreviews(o *accessOptions, previews string) accessChange {
+	return func(ctx context.Context, c *client.Client, p client.Pipeline) (client.Access, string, error) {
+		if previews == "public" && !o.yes {
+			if err := a.sure(ctx, fmt.Sprintf("This lets everyone see the previews of %s.", p.Slug), p.Slug); err != nil {
+				return client.Access{}, "", err
+			}
+		}
+		after, err := c.SetPreviewAccess(ctx, p.Slug, previews)
+		switch previews {
+		case "signed-in":
+			return after, fmt.Sprintf("People see previews of %s once they sign in to Troy.", p.Slug), err
+		case "password":
+			return after, fmt.Sprintf("The passwords and networks of %s decide who may see its previews.", p.Slug), err
+		}
+		return after, fmt.Sprintf("Everyone can see %s and its previews.", p.Slug), err
 	}
 }
 
@@ -266,7 +322,15 @@ func generated() string {
 	return generated() // once in about 10^30 calls
 }
 
-// whoMaySee says who may see a site.
+// seen names what whoMaySee is about.
+func seen(p client.Pipeline, now client.Access) string {
+	if now.Scope == "previews" {
+		return "them"
+	}
+	return p.Slug
+}
+
+// whoMaySee says who may see what is protected.
 func whoMaySee(now client.Access) string {
 	switch {
 	case len(now.Passwords) > 0 && len(now.Networks) > 0:
@@ -277,6 +341,17 @@ func whoMaySee(now client.Access) string {
 		return "those who come from a listed network"
 	}
 	return "everyone"
+}
+
+// whoMaySeePreviews says who may see the previews.
+func whoMaySeePreviews(now client.Access) string {
+	if now.Previews != "signed-in" {
+		return whoMaySee(now)
+	}
+	if len(now.Networks) > 0 {
+		return "people signed in to Troy, from a listed network"
+	}
+	return "people signed in to Troy"
 }
 
 func (a *app) printAccess(p client.Pipeline, now client.Access) error {
@@ -290,7 +365,21 @@ func (a *app) printAccess(p client.Pipeline, now client.Access) error {
 			inForce += ": " + now.Problem
 		}
 	}
-	a.out.view(field{"Pipeline", p.Slug}, field{"Who may see", whoMaySee(now)}, field{"In force", inForce}, field{"Networks", strings.Join(now.Networks, ", ")})
+	protected := "the site and its previews"
+	if now.Scope == "previews" {
+		protected = "the previews; everyone may see the site"
+	}
+	if !now.Protected {
+		protected = "nothing"
+	}
+	who := []field{{"Pipeline", p.Slug}, {"Protected", protected}, {"Who may see", whoMaySee(now)}}
+	if now.Previews == "signed-in" {
+		who = []field{{"Pipeline", p.Slug}, {"Protected", protected}, {"Who may see previews", whoMaySeePreviews(now)}}
+		if now.Scope == "site" {
+			who = append(who, field{"Who may see the site", whoMaySee(now)})
+		}
+	}
+	a.out.view(append(who, field{"In force", inForce}, field{"Networks", strings.Join(now.Networks, ", ")})...)
 	if len(now.Passwords) == 0 {
 		return nil
 	}

@@ -81,7 +81,7 @@ func (a *app) deploymentTable(deployments []client.Deployment, numbers map[uuid.
 		failed = failed || d.Cause != ""
 		rows[i] = []cell{
 			{text: number}, stateCell(d.State), {text: string(d.Kind)}, {text: a.out.when(d.CreatedAt, now)}, {text: d.Actor},
-			{text: messageOf(d, numbers)}, {text: d.Cause}, {text: d.Commit}, {text: d.Branch}, {text: fmt.Sprint(d.Files)}, {text: size(d.Bytes)}, {text: d.ID.String()},
+			{text: messageOf(d, numbers)}, {text: d.Cause}, {text: d.Commit}, {text: d.Branch}, {text: fmt.Sprint(d.Files)}, {text: troy.Size(d.Bytes)}, {text: d.ID.String()},
 		}
 	}
 	a.out.table([]column{

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/client"
 )
 
@@ -53,7 +54,7 @@ func (a *app) printDeployment(ctx context.Context, c *client.Client, pipeline st
 	}
 	files := ""
 	if d.Files > 0 {
-		files = fmt.Sprintf("%d, %s", d.Files, size(d.Bytes))
+		files = fmt.Sprintf("%d, %s", d.Files, troy.Size(d.Bytes))
 	}
 	a.out.view(
 		field{"Number", fmt.Sprint(d.Number)},

@@ -202,8 +202,9 @@ func (d *double) listVariables(_ *http.Request, p *doublePipeline) (answer, erro
 
 func (d *double) setVariable(r *http.Request, p *doublePipeline) (answer, error) {
 	var body struct {
-		Value  string `json:"value"`
-		Secret bool   `json:"secret"`
+		Value   string `json:"value"`
+		Secret  bool   `json:"secret"`
+		Context string `json:"context"`
 	}
 	if err := decode(r, &body); err != nil {
 		return answer{}, err
@@ -213,17 +214,23 @@ func (d *double) setVariable(r *http.Request, p *doublePipeline) (answer, error)
 		e.Details = []string{`use "secret": false for a value that is not secret`}
 		return answer{}, e
 	}
-	v := client.Variable{Name: r.PathValue("name"), Secret: body.Secret, ChangedAt: time.Now()}
+	if body.Context == "" {
+		body.Context = troy.DefaultContext(body.Secret)
+	}
+	v := client.Variable{Name: r.PathValue("name"), Context: body.Context, Secret: body.Secret, ChangedAt: time.Now()}
 	if !body.Secret {
 		v.Value = &body.Value
 	}
-	p.variables = append(slices.DeleteFunc(p.variables, func(o client.Variable) bool { return o.Name == v.Name }), v)
+	p.variables = append(slices.DeleteFunc(p.variables, func(o client.Variable) bool { return o.Name == v.Name && o.Context == v.Context }), v)
 	return answer{200, v}, nil
 }
 
 func (d *double) removeVariable(r *http.Request, p *doublePipeline) (answer, error) {
 	before := len(p.variables)
-	p.variables = slices.DeleteFunc(p.variables, func(o client.Variable) bool { return o.Name == r.PathValue("name") })
+	p.variables = slices.DeleteFunc(p.variables, func(o client.Variable) bool {
+		of := r.URL.Query().Get("context")
+		return o.Name == r.PathValue("name") && (of == "" || of == o.Context)
+	})
 	if len(p.variables) == before {
 		return fail(troy.NotFound, "there is no variable %q", r.PathValue("name"))
 	}

@@ -36,6 +36,7 @@ func (d *double) more() map[string]func(*http.Request) (answer, error) {
 		"DELETE /v1/tokens/{id}":          d.tokenRevoke,
 		"GET /v1/system":                  d.system,
 		"GET /v1/users":                   d.users,
+		"DELETE /v1/users/{id}":           d.userForget,
 		"GET /v1/storage":                 d.storage,
 		"GET /v1/sessions":                d.sessionList,
 		"DELETE /v1/sessions/{id}":        d.sessionRevoke,
@@ -109,7 +110,7 @@ func (d *double) queuePause(r *http.Request) (answer, error) {
 		return answer{}, err
 	}
 	if r.PathValue("queue") != "builds" {
-		return fail(troy.Invalid, "queue not found: %q; expected one of builds, forge, quick, thumbnails", r.PathValue("queue"))
+		return fail(troy.Invalid, "queue not found: %q; expected one of builds, domains, forge, previews, quick, thumbnails", r.PathValue("queue"))
 	}
 	d.pause = &client.Lock{By: "token laptop", Reason: body.Reason, At: time.Now()}
 	return answer{200, client.Queue{Name: "builds", Pause: d.pause}}, nil
@@ -139,8 +140,8 @@ func (d *double) tokenCreate(r *http.Request) (answer, error) {
 		return answer{}, troy.Errorf(troy.Invalid, "the role is %q; expected one of [viewer deployer admin]", n.Role).At("role")
 	}
 	t := client.Token{ID: uuid.New(), Name: n.Name, Role: n.Role, CreatedBy: "token laptop", CreatedAt: time.Now(), ExpiresAt: new(time.Now().Add(90*24*time.Hour + time.Minute))}
-	for range n.Pipelines {
-		t.Pipelines = append(t.Pipelines, uuid.New())
+	for _, slug := range n.Pipelines {
+		t.Pipelines, t.Slugs = append(t.Pipelines, uuid.New()), append(t.Slugs, slug)
 	}
 	d.tokens = append(d.tokens, t)
 	t.Token = "troy_" + n.Name

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -118,6 +119,7 @@ func (d *double) finalize(r *http.Request, p *doublePipeline) (answer, error) {
 	var body struct {
 		Publish    *bool
 		ExpectLive string `json:"expect_live"`
+		Preview    string
 	}
 	if err := decode(r, &body); err != nil {
 		return answer{}, err
@@ -137,7 +139,15 @@ func (d *double) finalize(r *http.Request, p *doublePipeline) (answer, error) {
 		return fail(troy.Moved, "live is %s, not %s", live, body.ExpectLive)
 	}
 	x.Finalized = true
-	made := p.deploy(x.ID, troy.Release, x.message, body.Publish == nil || *body.Publish)
+	kind := troy.Release
+	if body.Preview != "" {
+		kind, body.Publish = troy.Preview, new(bool)
+	}
+	made := p.deploy(x.ID, kind, x.message, body.Publish == nil || *body.Publish)
+	if body.Preview != "" {
+		made.Address = "https://d-" + strconv.FormatInt(made.Number, 10) + "--" + p.Slug + ".sites.test"
+		p.preview(body.Preview, troy.ReleasePreview, made)
+	}
 	for _, f := range x.files {
 		made.Files++
 		made.Bytes += f.Size

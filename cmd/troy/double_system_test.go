@@ -1,7 +1,9 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,10 +34,15 @@ func (d *double) system(*http.Request) (answer, error) {
 }
 
 func (d *double) users(r *http.Request) (answer, error) {
-	return page("users", []client.User{
-		{ID: uuid.New(), Name: "ada@example.com", FullName: "Ada", Email: "ada@example.com", Role: "admin", Groups: []string{"platform"}, SignedInAt: time.Now()},
-		{ID: uuid.New(), Name: "Bob (bob-1)", Role: "deployer", Pipelines: []string{"blog"}, Groups: []string{"web"}, SignedInAt: time.Now().Add(-2 * time.Hour)},
-	}, r)
+	return page("users", slices.DeleteFunc([]client.User{
+		{ID: uuid.MustParse("0190a000-0000-7000-8000-0000000000ad"), Name: "ada@example.com", FullName: "Ada", Email: "ada@example.com", Role: "admin", Groups: []string{"platform"}, SignedInAt: time.Now()},
+		{ID: uuid.MustParse("0190a000-0000-7000-8000-0000000000b0"), Name: "Bob (bob-1)", Role: "deployer", Pipelines: []string{"blog", "docs"}, Groups: []string{"web"}, SignedInAt: time.Now().Add(-2 * time.Hour)},
+	}, func(u client.User) bool { return u.ID == d.forgotten }), r)
+}
+
+func (d *double) userForget(r *http.Request) (answer, error) {
+	d.forgotten = uuid.MustParse(r.PathValue("id"))
+	return answer{204, nil}, nil
 }
 
 func (d *double) storage(r *http.Request) (answer, error) {
@@ -44,16 +51,19 @@ func (d *double) storage(r *http.Request) (answer, error) {
 	}, r)
 }
 
-// The double has one session until it is revoked.
+// The double has sessions until this one is revoked.
 var onlySession = strings.Repeat("0123456789abcdef", 4)
 
-func (d *double) sessionList(*http.Request) (answer, error) {
+func (d *double) sessionList(r *http.Request) (answer, error) {
 	list := []client.Session{}
 	if !d.signedOut {
 		now := time.Now()
 		list = append(list, client.Session{ID: onlySession, Kind: "user", Name: "ada@example.com", Role: "admin", CreatedAt: now, SeenAt: now, ExpiresAt: now.Add(23*time.Hour + 30*time.Minute), Browser: "Mozilla/5.0 (X11; Linux x86_64) Chrome/142.0.0.0 Safari/537.36"})
+		for i := range 5 {
+			list = append(list, client.Session{ID: strings.Repeat(fmt.Sprint("e", i), 32), Kind: "token", Name: fmt.Sprint("ci-", i), Role: "viewer"})
+		}
 	}
-	return answer{200, map[string]any{"sessions": list}}, nil
+	return page("sessions", list, r)
 }
 
 func (d *double) sessionRevoke(r *http.Request) (answer, error) {

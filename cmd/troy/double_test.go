@@ -28,7 +28,8 @@ type double struct {
 	pipelines []*doublePipeline
 	tokens    []client.Token
 	pause     *client.Lock // of the queue builds
-	signedOut bool         // the only session was revoked
+	signedOut bool         // the session was revoked
+	forgotten uuid.UUID    // the user who was signed out
 	// busy is the number of requests that still get a 503.
 	busy int
 	puts int
@@ -41,8 +42,9 @@ type double struct {
 	// queued is the number of reads of a waiting deployment before it begins,
 	// and its place in the queue until then.
 	queued int64
-	// typed is the last password that was set.
-	typed string
+	// typed is the last password that was set, generated what was said of it.
+	typed     string
+	generated bool
 	// silent makes builds print nothing.
 	silent bool
 	// stuck receives a value when a deployment that never ends is read.
@@ -54,6 +56,10 @@ type doublePipeline struct {
 	client.Pipeline
 	deployments []*client.Deployment // oldest first
 	variables   []client.Variable
+	domains     []client.Domain
+	previews    []client.Preview
+	trusts      []client.Trust
+	checks      int // looks at a domain until its check ends
 	access      client.Access
 	applies     int // looks at access until its change holds
 	publish     map[uuid.UUID]bool
@@ -98,11 +104,30 @@ func newDouble() *double {
 		"PUT /v1/pipelines/{p}/variables/{name}":            d.on(d.setVariable),
 		"DELETE /v1/pipelines/{p}/variables/{name}":         d.on(d.removeVariable),
 		"GET /v1/pipelines/{p}/access":                      d.on(d.showAccess),
+		"GET /v1/pipelines/{p}/domains":                     d.on(d.listDomains),
+		"GET /v1/pipelines/{p}/previews":                    d.on(d.listPreviews),
+		"POST /v1/pipelines/{p}/previews":                   d.on(d.createPreview),
+		"GET /v1/pipelines/{p}/previews/{label}":            d.on(d.onPreview(200, unchanged)),
+		"DELETE /v1/pipelines/{p}/previews/{label}":         d.on(d.onPreview(202, deleted)),
+		"POST /v1/pipelines/{p}/previews/{label}/pin":       d.on(d.onPreview(200, pinned(true))),
+		"POST /v1/pipelines/{p}/previews/{label}/unpin":     d.on(d.onPreview(200, pinned(false))),
+		"POST /v1/pipelines/{p}/previews/{label}/approve":   d.on(d.approvePreview),
+		"POST /v1/pipelines/{p}/previews/{label}/promote":   d.on(d.promotePreview),
+		"POST /v1/pipelines/{p}/domains":                    d.on(d.addDomain),
+		"GET /v1/pipelines/{p}/domains/{host}":              d.on(d.showDomain),
+		"DELETE /v1/pipelines/{p}/domains/{host}":           d.on(d.removeDomain),
+		"POST /v1/pipelines/{p}/domains/{host}/verify":      d.on(d.verifyDomain),
+		"POST /v1/pipelines/{p}/domains/{host}/primary":     d.on(d.primaryDomain),
 		"DELETE /v1/pipelines/{p}/access":                   d.on(d.unprotect),
 		"PUT /v1/pipelines/{p}/access/passwords/{name}":     d.on(d.setAccessPassword),
 		"DELETE /v1/pipelines/{p}/access/passwords/{name}":  d.on(d.removeAccessPassword),
 		"POST /v1/pipelines/{p}/access/networks":            d.on(d.allow),
 		"DELETE /v1/pipelines/{p}/access/networks":          d.on(d.disallow),
+		"PUT /v1/pipelines/{p}/access/scope":                d.on(d.protect),
+		"PUT /v1/pipelines/{p}/access/previews":             d.on(d.setPreviews),
+		"GET /v1/pipelines/{p}/trusts":                      d.on(d.listTrusts),
+		"POST /v1/pipelines/{p}/trusts":                     d.on(d.addTrust),
+		"DELETE /v1/pipelines/{p}/trusts/{trust}":           d.on(d.removeTrust),
 		"GET /v1/pipelines/{p}/events":                      d.on(d.listEvents),
 		"GET /v1/pipelines/{p}/deployments":                 d.on(d.listDeployments),
 		"GET /v1/pipelines/{p}/deployments/{d}":             d.on(d.showDeployment),
@@ -130,6 +155,11 @@ func newDouble() *double {
 		})
 	}
 	d.HandleFunc("GET /v1/pipelines/{p}/deployments/{d}/log", d.log)
+	d.HandleFunc("GET /idtoken", d.idToken)
+	d.HandleFunc("POST /v1/token", func(w http.ResponseWriter, r *http.Request) {
+		a, err := d.exchange(r)
+		respond(w, a, err)
+	})
 	return d
 }
 

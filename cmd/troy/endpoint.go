@@ -36,10 +36,16 @@ func (a *app) connect() (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if l := a.linked; l != nil && l.Server != "" && !sameServer(l.Server, e.url) {
+	return a.use(c, e.url, e.from)
+}
+
+// use makes c the command's client. It returns an error if the folder's link
+// leads to another server.
+func (a *app) use(c *client.Client, url, from string) (*client.Client, error) {
+	if l := a.linked; l != nil && l.Server != "" && !sameServer(l.Server, url) {
 		return nil, troy.Errorf(troy.Invalid, "%s links this folder to %s at %s, and the command goes to %s; name the pipeline", l.file, l.Pipeline, l.Server, c.BaseURL)
 	}
-	a.client, a.tokenFrom = c, e.from
+	a.client, a.tokenFrom = c, from
 	return c, nil
 }
 

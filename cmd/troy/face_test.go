@@ -58,7 +58,7 @@ func TestPace(t *testing.T) {
 		want      string
 	}{
 		{0, 100, time.Second, ""},
-		{1_000_000, 10_000_000, 2 * time.Second, ", 500 kB/s, 18 s left"},
+		{1 << 20, 10 << 20, 2 * time.Second, ", 512.0 KiB/s, 18 s left"},
 		{10, 10, time.Second, ", 10 B/s, 0 s left"},
 		{1, 1_000_000, time.Second, ", 1 B/s, 11 days left"},
 	} {

@@ -63,7 +63,7 @@ func files(ctx context.Context, a *app, pipeline, ref string, folder *string, li
 		} else {
 			below = fmt.Sprint(f.Files)
 		}
-		rows[i] = []cell{{text: f.Path}, {text: below}, {text: size(f.Size)}, {text: digest}}
+		rows[i] = []cell{{text: f.Path}, {text: below}, {text: troy.Size(f.Size)}, {text: digest}}
 	}
 	a.out.table([]column{{title: "PATH", least: 20}, {title: "FILES", wide: folder == nil}, {title: "SIZE"}, {title: "SHA-256", wide: true}}, rows)
 	return nil
@@ -122,28 +122,38 @@ func diff(ctx context.Context, a *app, pipeline, ref, with string, limit int) er
 	if a.json {
 		return a.printJSON(d)
 	}
-	if len(d.Changes) > 0 {
-		rows := make([][]cell, len(d.Changes))
-		for i, change := range d.Changes {
-			rows[i] = changeCells(change)
-		}
-		a.out.table([]column{{title: ""}, {title: "PATH", least: 20}, {title: "SIZE"}, {title: "BEFORE"}}, rows)
-	}
+	a.printChanges(d.Changes)
 	than := "nothing was live before"
 	if d.With != nil {
 		than = fmt.Sprintf("compared with deployment %d", *d.With)
 	}
-	_, err = fmt.Fprintf(a.err, "Deployment %d: %d added (%s), %d changed (%s), %d removed (%s), %d unchanged; %s.\n", d.Deployment,
-		d.Added.Files, size(d.Added.Bytes), d.Changed.Files, size(d.Changed.Bytes), d.Removed.Files, size(d.Removed.Bytes), d.Unchanged.Files, than)
+	_, err = fmt.Fprintf(a.err, "Deployment %d: %s; %s.\n", d.Deployment, sums(d.Difference), than)
 	return err
+}
+
+// sums returns the numbers of a difference as text.
+func sums(d site.Difference) string {
+	return fmt.Sprintf("%d added (%s), %d changed (%s), %d removed (%s), %d unchanged", d.Added.Files, troy.Size(d.Added.Bytes),
+		d.Changed.Files, troy.Size(d.Changed.Bytes), d.Removed.Files, troy.Size(d.Removed.Bytes), d.Unchanged.Files)
+}
+
+func (a *app) printChanges(changes []site.Change) {
+	if len(changes) == 0 {
+		return
+	}
+	rows := make([][]cell, len(changes))
+	for i, change := range changes {
+		rows[i] = changeCells(change)
+	}
+	a.out.table([]column{{title: ""}, {title: "PATH", least: 20}, {title: "SIZE"}, {title: "BEFORE"}}, rows)
 }
 
 func changeCells(c site.Change) []cell {
 	switch c.Change {
 	case "added":
-		return []cell{{text: "+", colour: green}, {text: c.Path}, {text: size(c.Size)}, {}}
+		return []cell{{text: "+", colour: green}, {text: c.Path}, {text: troy.Size(c.Size)}, {}}
 	case "removed":
-		return []cell{{text: "-", colour: red}, {text: c.Path}, {}, {text: size(c.Before)}}
+		return []cell{{text: "-", colour: red}, {text: c.Path}, {}, {text: troy.Size(c.Before)}}
 	}
-	return []cell{{text: "~", colour: yellow}, {text: c.Path}, {text: size(c.Size)}, {text: size(c.Before)}}
+	return []cell{{text: "~", colour: yellow}, {text: c.Path}, {text: troy.Size(c.Size)}, {text: troy.Size(c.Before)}}
 }

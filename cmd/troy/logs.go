@@ -83,7 +83,7 @@ func logs(ctx context.Context, a *app, pipeline, ref string, follow, raw bool) e
 // queue.
 func (a *app) waitForBuild(ctx context.Context, c *client.Client, pipeline string, id uuid.UUID) error {
 	d, err := c.Deployment(ctx, pipeline, id)
-	if err != nil || d.Kind != troy.Automated || d.State != troy.Waiting {
+	if err != nil || d.Kind != troy.Automated && d.Kind != troy.Preview || d.State != troy.Waiting {
 		return err
 	}
 	t := a.newTeller(c, pipeline)

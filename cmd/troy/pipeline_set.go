@@ -59,9 +59,6 @@ func pipelineSet(ctx context.Context, a *app, pipeline string, s pipelineSetting
 	if err != nil {
 		return err
 	}
-	if change.IfMatch = s.ifMatch; change.IfMatch == "" && flags.Changed("if-match") {
-		return troy.Errorf(troy.Invalid, "expected the etag of troy pipeline show --json").At("--if-match")
-	}
 	c, err := a.connect()
 	if err != nil {
 		return err
@@ -73,16 +70,17 @@ func pipelineSet(ctx context.Context, a *app, pipeline string, s pipelineSetting
 	return a.printPipeline(ctx, c, p)
 }
 
-// change returns the given settings.
+// change returns the given settings, or an error about all that are not valid.
 func (s *pipelineSettings) change(given func(flag string) bool) (client.PipelineChange, error) {
 	var c client.PipelineChange
+	var wrong []error
 	if s.repository == "none" {
 		if given("branch") || given("root") {
-			return c, troy.Errorf(troy.Invalid, "none can't be combined with --branch or --root").At("--repository")
+			wrong = append(wrong, troy.Errorf(troy.Invalid, "none can't be combined with --branch or --root").At("--repository"))
 		}
 		c.NoRepository = true
 	} else if err := s.repositoryChange(&c, given); err != nil {
-		return c, err
+		wrong = append(wrong, err)
 	}
 	if given("watch") {
 		patterns := s.watch
@@ -90,18 +88,37 @@ func (s *pipelineSettings) change(given func(flag string) bool) (client.Pipeline
 			patterns = []string{}
 		}
 		if err := watch.Check(patterns); err != nil {
-			return c, err
+			wrong = append(wrong, err)
 		}
 		c.WatchPaths = &patterns
 	}
 	if given("cancel-running") {
 		c.CancelRunning = &s.cancelRunning
 	}
+	if s.ifMatch == "" && given("if-match") {
+		wrong = append(wrong, troy.Errorf(troy.Invalid, "expected the etag of troy pipeline show --json").At("--if-match"))
+	}
+	c.IfMatch = s.ifMatch
 	c.Build = s.build()
+	if len(wrong) > 0 {
+		return c, together(wrong)
+	}
 	if c.Repository == nil && c.WatchPaths == nil && c.CancelRunning == nil && c.Build == nil && !c.NoRepository {
 		return c, troy.Errorf(troy.Invalid, "expected at least one flag (see troy pipeline set --help)")
 	}
 	return c, nil
+}
+
+// together returns one error about all that is wrong.
+func together(wrong []error) error {
+	if len(wrong) == 1 {
+		return wrong[0]
+	}
+	e := troy.Errorf(troy.Invalid, "%s, so nothing was changed", troy.Count(len(wrong), "setting is not valid", "settings are not valid"))
+	for _, err := range wrong {
+		e.Details = append(e.Details, err.Error())
+	}
+	return e
 }
 
 func (s *pipelineSettings) repositoryChange(c *client.PipelineChange, given func(flag string) bool) error {

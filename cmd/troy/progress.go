@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/schollz/progressbar/v3"
+
+	"github.com/troy-iaas/troy"
 )
 
 const (
@@ -13,9 +15,9 @@ const (
 	// this often.
 	redraw  = 100 * time.Millisecond
 	newLine = 5 * time.Second
-	// aroundBar is the width of " 100% |" and "| (999.9 MB/10.0 GB, 99.9 MB/s)
+	// aroundBar is the width of " 100% |" and "| (999.9 MiB/10.0 GiB, 99.9 MiB/s)
 	// [10m10s] ".
-	aroundBar = 49
+	aroundBar = 52
 )
 
 // progress shows the progress on stderr: on one changing line of a terminal,
@@ -90,7 +92,7 @@ func (p *progress) upload(files int, bytes int64) func(files int, bytes int64) {
 	if p.screen.terminal {
 		p.bar = progressbar.NewOptions64(max(1, bytes), p.options(text(),
 			progressbar.OptionSetWidth(max(6, min(30, p.screen.width-len(text())-len(fmt.Sprint(files))-aroundBar))),
-			progressbar.OptionShowBytes(true), progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(true))...)
+			progressbar.OptionShowBytes(true), progressbar.OptionUseIECUnits(true), progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(true))...)
 		_ = p.bar.RenderBlank()
 	}
 	return func(moreFiles int, moreBytes int64) {
@@ -103,7 +105,7 @@ func (p *progress) upload(files int, bytes int64) func(files int, bytes int64) {
 			p.bar.Describe(text())
 			_ = p.bar.Set64(min(doneBytes, max(1, bytes)))
 		case p.bar == nil && now.Sub(p.last) >= newLine && doneFiles < files:
-			_, _ = fmt.Fprintf(p.screen, "%s, %s of %s%s\n", text(), size(doneBytes), size(bytes), pace(doneBytes, bytes, now.Sub(begun)))
+			_, _ = fmt.Fprintf(p.screen, "%s, %s of %s%s\n", text(), troy.Size(doneBytes), troy.Size(bytes), pace(doneBytes, bytes, now.Sub(begun)))
 		default:
 			return
 		}
@@ -118,7 +120,7 @@ func pace(done, all int64, took time.Duration) string {
 	}
 	rate := float64(done) / took.Seconds()
 	left := time.Duration(float64(all-done) / rate * float64(time.Second))
-	return fmt.Sprintf(", %s/s, %s left", size(int64(rate)), inDays(max(0, left)))
+	return fmt.Sprintf(", %s/s, %s left", troy.Size(int64(rate)), inDays(max(0, left)))
 }
 
 // stop erases the changing line.

@@ -43,7 +43,7 @@ func purge(ctx context.Context, a *app, pipeline, what string) error {
 		return a.printJSON(p)
 	}
 	if what == "" {
-		what = "all old assets"
+		what = "All old assets"
 	}
 	_, err = fmt.Fprintf(a.err, "%s will be removed from %s within seconds.\n", clean(what), p.Slug)
 	return err

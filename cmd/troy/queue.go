@@ -34,7 +34,7 @@ give its id.`,
 		},
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "show also what is due later")
-	cmd.Flags().StringVar(&f.Queue, "queue", "", "show only the work of a `queue`: builds, forge, quick or thumbnails")
+	cmd.Flags().StringVar(&f.Queue, "queue", "", "show only the work of a `queue`: builds, domains, forge, previews, quick or thumbnails")
 	cmd.Flags().StringVar(&f.Kind, "kind", "", "show only work of a `kind`, such as deployment:build")
 	cmd.Flags().StringVar(&f.State, "state", "", "show only work in a `state`: running, waiting, failing or later")
 	cmd.AddCommand(newQueueRing(a), newQueueRetry(a), newQueueCancel(a), newQueuePause(a), newQueueResume(a))

@@ -81,10 +81,10 @@ func newQueuePause(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "pause QUEUE --reason TEXT",
 		Short: "Stop workers from beginning work of a queue",
-		Long: `Stop workers from beginning work of a queue: builds, forge (calls of forges),
-thumbnails (pictures of sites) or quick (all else). What runs continues, and
-nothing is lost. The pause outlives Redis. To end it, run:
-troy queue resume QUEUE.`,
+		Long: `Stop workers from beginning work of a queue: builds, domains (checks of custom
+domains), forge (calls of forges), previews (builds of previews), thumbnails
+(pictures of sites) or quick (all else). What runs continues, and nothing is
+lost. The pause outlives Redis. To end it, run: troy queue resume QUEUE.`,
 		Args: arguments(1, "a queue"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return queuePause(cmd.Context(), a, args[0], reason.text)

@@ -20,12 +20,38 @@ type releaseOptions struct {
 	pipeline   required
 	message    string
 	noPublish  bool
+	preview    string
 	expectLive string
 	parallel   number
 	guard      guard
 	waiting    waiting
 	strict     bool
+	dryRun     bool
+	fromGit    bool
 }
+
+const (
+	// draftLabel is the label of a preview whose label is not given.
+	draftLabel = "draft"
+	// withoutLabel is the value of --preview without one. The help of a flag
+	// with this value and type does not show it.
+	withoutLabel = "true"
+)
+
+// previewFlag is the label of a preview, as a flag whose value is optional.
+type previewFlag string
+
+func (f *previewFlag) String() string { return string(*f) }
+
+func (f *previewFlag) Set(text string) error {
+	if *f = previewFlag(text); text == withoutLabel {
+		*f = draftLabel
+	}
+	return nil
+}
+
+// Type implements pflag.Value.
+func (f *previewFlag) Type() string { return "bool" }
 
 func newRelease(a *app) *cobra.Command {
 	o := releaseOptions{
@@ -33,7 +59,7 @@ func newRelease(a *app) *cobra.Command {
 		parallel: number{n: client.DefaultParallel, least: 1, most: 256},
 	}
 	cmd := &cobra.Command{
-		Use:   "release PATH --pipeline P",
+		Use:   "release PATH|- --pipeline P",
 		Short: "Upload a folder or an archive and publish it",
 		Long: `Upload a folder or an archive (zip, tar, tar.gz, tar.zst) and publish it. Only
 files that the pipeline does not have yet are sent. The site changes all at
@@ -50,11 +76,22 @@ and from troy.toml and netlify.toml in it, above it up to the current folder,
 or beside it. Their problems are listed when the deployment has ended; with
 --strict, they keep it from going live. See also troy check.
 
+With --preview the site does not change: the files are shown at an address of
+their own, which begins with the label; without a label it is draft.
+
+With - in place of PATH the archive is read from stdin.
+
 To continue an interrupted release, run the same command again. It skips the
-files that were sent.`,
+files that were sent.
+
+In GitHub Actions, GitLab CI and Bitbucket Pipelines no token is needed, if the
+pipeline trusts the job (troy trust), and the message describes the commit.`,
 		Example: `  troy release ./public --pipeline blog --message "New prices"
   troy release site.zip --pipeline blog --no-publish
-  troy release ./public --pipeline blog --expect-live 41`,
+  troy release ./public --pipeline blog --preview=spring
+  troy release ./public --pipeline blog --expect-live 41
+  troy release ./public --pipeline blog --dry-run
+  tar -C public -c . | troy release - --pipeline blog`,
 		Args: arguments(1, "a folder or an archive"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return release(cmd.Context(), a, args[0], o)
@@ -62,8 +99,12 @@ files that were sent.`,
 	}
 	cmd.Flags().VarP(&o.pipeline, "pipeline", "p", "the `pipeline`, by slug or id (required)")
 	cmd.Flags().StringVarP(&o.message, "message", "m", "", "a `text` to show with the deployment")
+	cmd.Flags().BoolVar(&o.fromGit, "from-git", false, "add the commit, branch and author to the message")
 	cmd.Flags().BoolVar(&o.noPublish, "no-publish", false, "upload only; publish later with troy promote")
+	cmd.Flags().Var((*previewFlag)(&o.preview), "preview", "show it as the preview `LABEL` (--preview=LABEL)")
+	cmd.Flags().Lookup("preview").NoOptDefVal = withoutLabel
 	cmd.Flags().StringVar(&o.expectLive, "expect-live", "", "publish only if `D` is live, or \"none\" if nothing is")
+	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "show what would change; send nothing")
 	cmd.Flags().Var(&o.parallel, "parallel", "upload `N` files at a time")
 	cmd.Flags().BoolVar(&o.strict, "strict", false, "refuse a site whose rules have problems")
 	o.guard.addFlags(cmd)
@@ -75,10 +116,19 @@ func release(ctx context.Context, a *app, path string, o releaseOptions) error {
 	if err := o.waiting.check(); err != nil {
 		return err
 	}
-	if err := notTooWide(path); err != nil {
+	if o.preview != "" && (o.noPublish || o.expectLive != "") {
+		return troy.Errorf(troy.Invalid, "it can't be combined with --no-publish and --expect-live").At("--preview")
+	}
+	if path != standardInput {
+		if err := notTooWide(path); err != nil {
+			return err
+		}
+	}
+	var err error
+	if o.message, err = a.describe(ctx, path, o.message, o.fromGit); err != nil {
 		return err
 	}
-	c, err := a.connect()
+	c, err := a.connectFor(ctx, o.pipeline.text)
 	if err != nil {
 		return err
 	}
@@ -91,11 +141,19 @@ func release(ctx context.Context, a *app, path string, o releaseOptions) error {
 	if err := refuseDeleting(p); err != nil {
 		return err
 	}
-	if err := refuseLocked(p); err != nil && !o.noPublish {
+	if o.preview != "" {
+		if err := troy.CheckPreviewLabel(o.preview, p.Slug); err != nil {
+			return err
+		}
+	}
+	if err := refuseLocked(p); err != nil && !o.noPublish && o.preview == "" {
 		return err
 	}
 	if needs := needsProvisioning(p); needs != "" && !o.noPublish {
 		_, _ = fmt.Fprintf(a.err, "Note: %s\n", clean(needs))
+	}
+	if o.dryRun {
+		return a.wouldChange(ctx, c, p, path, o)
 	}
 	expect, err := expectation(ctx, c, o.pipeline.text, o.expectLive)
 	if err != nil {
@@ -108,7 +166,7 @@ func release(ctx context.Context, a *app, path string, o releaseOptions) error {
 	if err != nil {
 		return &hintError{err, "nothing was published. Run the same command again to continue; it skips the files that were sent"}
 	}
-	o.waiting.unpublished, o.waiting.rules = o.noPublish, true
+	o.waiting.unpublished, o.waiting.preview, o.waiting.rules = o.noPublish, o.preview, true
 	return a.await(ctx, c, o.pipeline.text, d, o.waiting)
 }
 
@@ -176,7 +234,7 @@ func (a *app) send(ctx context.Context, c *client.Client, path string, o release
 			clean(twins[0][0]), clean(twins[0][1]), andMore(len(twins)-1))
 	}
 	_, _ = fmt.Fprintf(a.err, "%s, %s; to upload: %s, %s\n",
-		counted(len(source.Files), "file", "files"), size(source.Bytes()), counted(len(r.Missing), "file", "files"), size(bytes))
+		troy.Count(len(source.Files), "file", "files"), troy.Size(source.Bytes()), troy.Count(len(r.Missing), "file", "files"), troy.Size(bytes))
 	if len(r.Missing) > 0 {
 		err := c.Upload(ctx, o.pipeline.text, r, client.Upload{
 			Open: source.Open, Parallel: o.parallel.n, Progress: p.upload(len(r.Missing), bytes),
@@ -185,7 +243,7 @@ func (a *app) send(ctx context.Context, c *client.Client, path string, o release
 			return client.Deployment{}, err
 		}
 	}
-	return c.FinalizeRelease(ctx, o.pipeline.text, r.ID, client.Finalize{NoPublish: o.noPublish, ExpectLive: expectLive})
+	return c.FinalizeRelease(ctx, o.pipeline.text, r.ID, client.Finalize{NoPublish: o.noPublish, ExpectLive: expectLive, Preview: o.preview})
 }
 
 // checkRules returns the rules in the site's configuration files. If the rules
@@ -202,7 +260,16 @@ func (a *app) checkRules(path string, source *site.Source, strict bool) ([]rules
 	if err != nil {
 		return nil, err
 	}
-	return config, report.Refusal()
+	if report.Strict && !report.Clean() {
+		e := troy.Errorf(troy.Invalid, "the site's rules have %s, and strict is set", troy.Count(report.Errors+report.Warnings, "problem", "problems"))
+		for _, p := range report.Problems {
+			if p.Severity != rules.Notice {
+				e.Details = append(e.Details, p.String())
+			}
+		}
+		return nil, e
+	}
+	return config, nil
 }
 
 // andMore returns the number of other pairs for a sentence, or "".
@@ -210,7 +277,7 @@ func andMore(n int) string {
 	if n == 0 {
 		return ""
 	}
-	return ", as do " + counted(n, "other pair", "other pairs")
+	return ", as do " + troy.Count(n, "other pair", "other pairs")
 }
 
 // declared returns an error if the server requests a file that was not

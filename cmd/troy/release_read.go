@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path"
 	"path/filepath"
@@ -18,11 +20,15 @@ import (
 type guard struct {
 	allowed []string // paths of secrets to publish
 	yes     bool
+	noCache bool
+	follow  bool
 }
 
 func (g *guard) addFlags(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&g.allowed, "allow-secret", nil, "publish the secret at this `path`; repeatable")
 	cmd.Flags().BoolVarP(&g.yes, "yes", "y", false, "do not ask about a missing index.html")
+	cmd.Flags().BoolVar(&g.follow, "dereference", false, "follow links that lead out of the folder")
+	cmd.Flags().BoolVar(&g.noCache, "no-cache", false, "read every file, also if it did not change")
 }
 
 // notTooWide refuses folders that can't be a site.
@@ -61,17 +67,73 @@ func realPath(name string) (string, error) {
 
 // read opens and hashes the folder or the archive.
 func (a *app) read(ctx context.Context, p *progress, path string, g guard) (*site.Source, error) {
-	p.say("Reading " + clean(path))
+	shown := clean(path)
+	if path == standardInput {
+		shown = "stdin"
+	}
+	p.say("Reading " + shown)
 	tell := func(files int, bytes int64) {
 		p.change(func() string {
-			return fmt.Sprintf("Reading %s: %s, %s", clean(path), counted(files, "file", "files"), size(bytes))
+			return fmt.Sprintf("Reading %s: %s, %s", shown, troy.Count(files, "file", "files"), troy.Size(bytes))
 		})
 	}
-	source, err := site.OpenSource(ctx, path, readLimits(), site.LeavingOut(), site.FindingLeaks(g.allowed...), site.WithProgress(tell))
+	options := []site.SourceOption{site.LeavingOut(), site.FindingLeaks(g.allowed...), site.WithProgress(tell)}
+	if path == standardInput {
+		file, err := spool(ctx, a.in)
+		if err != nil {
+			return nil, err
+		}
+		return site.OpenArchive(ctx, file, readLimits(), options...)
+	}
+	if dir, err := os.UserCacheDir(); err == nil && !g.noCache {
+		options = append(options, site.RememberingDigests(filepath.Join(dir, "troy")))
+	}
+	if g.follow {
+		options = append(options, site.FollowingLinksOut())
+	}
+	source, err := site.OpenSource(ctx, path, readLimits(), options...)
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
+	if errors.Is(err, site.ErrLeadsOut) && !g.follow {
+		return nil, &adviceError{err, "To publish a copy of what a folder's link leads to, use --dereference"}
+	}
 	return source, unreadable(path, err)
+}
+
+// standardInput is the path that stands for an archive on stdin.
+const standardInput = "-"
+
+// spool writes an archive to a temporary file, and removes the file's name where
+// the system allows that.
+func spool(ctx context.Context, in io.Reader) (*os.File, error) {
+	file, err := os.CreateTemp("", "troy-release-*")
+	if err != nil {
+		return nil, err
+	}
+	_ = os.Remove(file.Name()) // Windows keeps it until it is rebooted
+	copied := make(chan error, 1)
+	go func() {
+		most := readLimits().TotalBytes
+		n, err := io.Copy(file, io.LimitReader(in, most+1))
+		switch {
+		case err != nil:
+		case n > most:
+			err = troy.Errorf(troy.TooLarge, "stdin has more than %s", troy.Size(most))
+		case n == 0:
+			err = troy.Errorf(troy.Invalid, "stdin is empty; expected a zip or a tar, as from tar -c . | troy release -")
+		}
+		copied <- err
+	}()
+	select {
+	case err = <-copied:
+	case <-ctx.Done(): // a read of stdin can't be cancelled
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
 }
 
 // unreadable rewords the error of a source that may not be read.
@@ -126,7 +188,7 @@ func (a *app) inspect(ctx context.Context, name string, source *site.Source, g g
 
 // leaked returns an error that lists all secrets.
 func leaked(leaks []site.Leak) error {
-	e := troy.Errorf(troy.Invalid, "%s would be published; nothing was sent", counted(len(leaks), "secret", "secrets"))
+	e := troy.Errorf(troy.Invalid, "%s would be published; nothing was sent", troy.Count(len(leaks), "secret", "secrets"))
 	for _, leak := range leaks {
 		e.Details = append(e.Details, leak.Path+": "+leak.Reason)
 	}

@@ -50,7 +50,8 @@ deployment's number or id.
 
 Environment:
   TROY_URL     the server, default ` + defaultURL + `
-  TROY_TOKEN   the token; without it, the one that troy login stored
+  TROY_TOKEN   the token; without it, the one that troy login stored, or for
+               troy release the one that a CI job gets (troy trust)
   NO_COLOR     disables colours if set
 
 Exit codes:
@@ -96,6 +97,7 @@ Exit codes:
 		newLogin(a), newLogout(a), newWhoami(a), newContext(a), newLink(a), newUnlink(a), newInit(a),
 		newFiles(a), newDiff(a), newOpen(a), newWatch(a), newActivity(a), newTraffic(a), newQueue(a), newStats(a), newSystem(a), newMan(),
 		group("token", "Manage the server's tokens", newTokenList(a), newTokenCreate(a), newTokenRevoke(a)),
+		group("trust", "Manage which CI jobs may publish without a stored token", newTrustAdd(a), newTrustList(a), newTrustRemove(a)),
 		group("session", "Manage the browsers that are signed in", newSessionList(a), newSessionRevoke(a)),
 		group("pipeline", "Manage pipelines; each publishes one site",
 			newPipelineList(a), newPipelineShow(a), newPipelineCreate(a), newPipelineSet(a), newPipelineProvision(a), newPipelineDelete(a)),
@@ -104,6 +106,11 @@ Exit codes:
 		group("repository", "Show the repositories of the installed apps", newRepositoryList(a), newRepositoryShow(a)),
 		group("variable", "Manage the variables of a pipeline's builds",
 			newVariableList(a), newVariableSet(a), newVariableUnset(a)),
+		group("domain", "Manage the custom domains of a pipeline's site",
+			newDomainAdd(a), newDomainList(a), newDomainShow(a), newDomainVerify(a), newDomainRemove(a), newDomainPrimary(a)),
+		group("preview", "Manage the previews of a pipeline's site",
+			newPreviewList(a), newPreviewShow(a), newPreviewOpen(a), newPreviewCreate(a), newPreviewApprove(a), newPreviewPromote(a), newPreviewDelete(a),
+			newPreviewPin(a, true), newPreviewPin(a, false)),
 		group("event", "Show a pipeline's events", newEventList(a)),
 	)
 	root.DisableSuggestions = true // unknownCommand has its own

@@ -36,7 +36,7 @@ func configFor(name string) (config []rules.ConfigFile, paths []string, err erro
 			}
 			f, ok, err := rules.NewConfig(file, data)
 			if err != nil {
-				return nil, nil, troy.Errorf(troy.Invalid, "%s: %w", path, err)
+				return nil, nil, troy.Errorf(troy.KindOf(err), "%s: %s", path, strings.TrimPrefix(err.Error(), file+": "))
 			}
 			if ok {
 				config, paths = append(config, f), append(paths, path)
@@ -97,11 +97,11 @@ func compileRules(source *site.Source, config []rules.ConfigFile, strict bool) (
 
 // describe says how many rules and problems a report has.
 func describe(r rules.Report) string {
-	text := fmt.Sprintf("%s, %s", counted(r.Redirects, "redirect", "redirects"), counted(r.Headers, "path with headers", "paths with headers"))
+	text := fmt.Sprintf("%s, %s", troy.Count(r.Redirects, "redirect", "redirects"), troy.Count(r.Headers, "path with headers", "paths with headers"))
 	if r.Clean() {
 		return text + ", no problems"
 	}
-	return fmt.Sprintf("%s, %s, %s", text, counted(r.Errors, "error", "errors"), counted(r.Warnings, "warning", "warnings"))
+	return fmt.Sprintf("%s, %s, %s", text, troy.Count(r.Errors, "error", "errors"), troy.Count(r.Warnings, "warning", "warnings"))
 }
 
 // mostProblems is the maximum number of problems that a release prints.
@@ -122,7 +122,7 @@ func printProblems(to io.Writer, r rules.Report, most int) {
 		}
 		_, _ = fmt.Fprintf(to, "%s: %s: %s (%s)\n", clean(where), p.Severity, clean(p.Message), p.Code)
 	}
-	if more := r.Errors + r.Warnings - min(most, len(r.Problems)); more > 0 {
+	if more := r.Errors + r.Warnings + r.Notices - min(most, len(r.Problems)); more > 0 {
 		_, _ = fmt.Fprintf(to, "and %d more\n", more)
 	}
 }
@@ -182,7 +182,8 @@ server: _redirects and _headers in it, and [site], [[redirects]] and
   FILE:LINE: SEVERITY: MESSAGE (CODE)
 
 An error is a line that is ignored or can't work; a warning is one that
-probably does not do what was meant. The exit code is 2 if there is an error
+probably does not do what was meant; a notice is worth
+knowing, such as a password in a file. The exit code is 2 if there is an error
 or, with --strict, any problem.`,
 		Example: `  troy check ./public
   troy check ./public --strict`,
@@ -222,9 +223,9 @@ func check(ctx context.Context, a *app, path string, strict bool) error {
 	}
 	switch {
 	case report.Errors > 0:
-		return troy.Errorf(troy.Invalid, "the rules have %s", counted(report.Errors, "error", "errors"))
+		return troy.Errorf(troy.Invalid, "the rules have %s", troy.Count(report.Errors, "error", "errors"))
 	case report.Strict && report.Warnings > 0:
-		return troy.Errorf(troy.Invalid, "the rules have %s, and strict is set", counted(report.Warnings, "warning", "warnings"))
+		return troy.Errorf(troy.Invalid, "the rules have %s, and strict is set", troy.Count(report.Warnings, "warning", "warnings"))
 	}
 	return nil
 }

@@ -342,29 +342,6 @@ func ago(t, now time.Time) string {
 	return t.Local().Format(time.DateOnly)
 }
 
-// size formats a number of bytes.
-func size(n int64) string {
-	if n < 1000 {
-		return fmt.Sprintf("%d B", n)
-	}
-	f, unit := float64(n), 0
-	for f >= 999.5 && unit < 4 {
-		f, unit = f/1000, unit+1
-	}
-	format := "%.0f %s"
-	if f < 9.95 {
-		format = "%.1f %s"
-	}
-	return fmt.Sprintf(format, f, []string{"B", "kB", "MB", "GB", "TB"}[unit])
-}
-
-func counted(n int, one, more string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", n, more)
-}
-
 const (
 	red    = "31"
 	green  = "32"

@@ -42,6 +42,12 @@ func TestScripts(t *testing.T) {
 			env.Setenv("SERVER_HOST", strings.TrimPrefix(server.URL, "http://"))
 			env.Setenv("TROY_TOKEN", "admin")
 			env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
+			example, err := filepath.Abs(filepath.Join("..", "..", "examples", "site"))
+			if err != nil {
+				return err
+			}
+			env.Setenv("EXAMPLE", example)
+			env.Setenv("XDG_CACHE_HOME", filepath.Join(env.WorkDir, "cache"))
 			// Under the race detector every command would sleep for a second at
 			// its end (https://go.dev/doc/articles/race_detector#Options).
 			env.Setenv("GORACE", "atexit_sleep_ms=0")
@@ -52,21 +58,22 @@ func TestScripts(t *testing.T) {
 			"keep": func(ts *testscript.TestScript, _ bool, args []string) { // the output, in a variable
 				ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
 			},
-			"busy":     busy,
-			"breaks":   breaks,
-			"puts":     wantPuts,
-			"outage":   outage,
-			"queue":    queue,
-			"silent":   silent,
-			"zip":      makeZip,
-			"tar":      makeTar,
-			"token":    writeToken,
-			"columns":  wantColumns,
-			"stuck":    waitForPublishing,
-			"pipeline": addPipelines,
-			"dev":      makeDev,
-			"mode":     wantMode,
-			"typed":    wantTyped,
+			"busy":      busy,
+			"breaks":    breaks,
+			"puts":      wantPuts,
+			"outage":    outage,
+			"queue":     queue,
+			"silent":    silent,
+			"zip":       makeZip,
+			"tar":       makeTar,
+			"token":     writeToken,
+			"columns":   wantColumns,
+			"stuck":     waitForPublishing,
+			"pipeline":  addPipelines,
+			"dev":       makeDev,
+			"mode":      wantMode,
+			"typed":     wantTyped,
+			"generated": wantGenerated,
 		},
 	})
 }
@@ -134,6 +141,16 @@ func breaks(ts *testscript.TestScript, _ bool, args []string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.breaks = n
+}
+
+// wantGenerated checks that the last password was said to be generated.
+func wantGenerated(ts *testscript.TestScript, _ bool, _ []string) {
+	d := ts.Value("double").(*double)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.generated {
+		ts.Fatalf("the password is not said to be generated")
+	}
 }
 
 // wantTyped checks the last password that was set for a site: typed 'correct horse'.

@@ -16,7 +16,9 @@ func newStats(a *app) *cobra.Command {
 		Short: "Count the deployments of each of the last 30 days",
 		Long: `Count the deployments that ended on each of the last 30 days in UTC, of all
 pipelines or of P, and show how long builds took: P50 is the time that half of
-them took at most, P95 that of 95 %. Days without deployments are left out.`,
+them took at most, P95 that of 95 %. Days without deployments are left out.
+
+"troy traffic P" counts the requests to a site.`,
 		Args: arguments(0, "a pipeline"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return showStats(cmd.Context(), a, first(args))

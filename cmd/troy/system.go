@@ -22,7 +22,7 @@ what is kept. It needs an admin's token for all pipelines.`,
 		Args: noSuch,
 		RunE: func(cmd *cobra.Command, _ []string) error { return system(cmd.Context(), a) },
 	}
-	cmd.AddCommand(newSystemUsers(a), newSystemStorage(a))
+	cmd.AddCommand(newSystemUsers(a), newSystemSignOut(a), newSystemStorage(a))
 	return cmd
 }
 
@@ -43,7 +43,7 @@ func system(ctx context.Context, a *app) error {
 	if s.Commit != "" {
 		version += " (" + s.Commit + ")"
 	}
-	kept := fmt.Sprintf("%s besides the live one; assets for %s", counted(s.Retention.Deployments, "deployment", "deployments"), inDays(time.Duration(s.Retention.CarryAssetsSeconds)*time.Second))
+	kept := fmt.Sprintf("%s besides the live one; assets for %s", troy.Count(s.Retention.Deployments, "deployment", "deployments"), inDays(time.Duration(s.Retention.CarryAssetsSeconds)*time.Second))
 	a.out.view(
 		field{"Version", version}, field{"Go", s.Go}, field{"Schema", fmt.Sprint(s.Schema)}, field{"Last sweep", a.out.when(s.SweptAt, now)},
 		field{"Sign-in", signInOf(s.SignIn)}, field{"Kept", kept},
@@ -158,7 +158,7 @@ func systemUsers(ctx context.Context, a *app, limit int) error {
 	for i, u := range list {
 		role := u.Role
 		if u.Pipelines != nil {
-			role += " of " + counted(len(u.Pipelines), "pipeline", "pipelines")
+			role += " of " + pipelinesOf(u.Pipelines)
 		}
 		rows[i] = []cell{{text: u.Name}, {text: role}, {text: a.out.when(u.SignedInAt, now)}, {text: strings.Join(u.Groups, ", ")}, {text: u.FullName}, {text: u.ID.String()}}
 	}
@@ -166,6 +166,57 @@ func systemUsers(ctx context.Context, a *app, limit int) error {
 		{title: "USER", least: 12}, {title: "ROLE"}, {title: "SIGNED IN"}, {title: "GROUPS", least: 10, optional: true}, {title: "NAME", wide: true}, {title: "ID", wide: true},
 	}, rows)
 	return nil
+}
+
+func newSystemSignOut(a *app) *cobra.Command {
+	var yes bool
+	cmd := &cobra.Command{
+		Use:   "sign-out USER",
+		Short: "Sign out all browsers of a user",
+		Long: `Sign out all browsers of a user, who signed in with OpenID Connect. USER is a
+name or an id of troy system users. Remove the person from the group at the
+issuer first: who stays in it can sign in again. On a terminal, the name has to
+be typed first; elsewhere, --yes has to be given.`,
+		Args: arguments(1, "a user"),
+		RunE: func(cmd *cobra.Command, args []string) error { return systemSignOut(cmd.Context(), a, args[0], yes) },
+	}
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	return cmd
+}
+
+func systemSignOut(ctx context.Context, a *app, ref string, yes bool) error {
+	c, err := a.connect()
+	if err != nil {
+		return err
+	}
+	list, err := take(c.Users(ctx), 0)
+	if err != nil {
+		return err
+	}
+	var found []client.User
+	for _, u := range list {
+		if u.ID.String() == ref || u.Name == ref {
+			found = append(found, u)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return troy.Errorf(troy.NotFound, "user not found: %q; to list the users, run: troy system users", troy.Clip(ref))
+	case 1:
+	default:
+		return troy.Errorf(troy.Invalid, "%d users have the name %q; give the id that troy system users --wide shows", len(found), troy.Clip(ref))
+	}
+	u := found[0]
+	if !yes {
+		if err := a.sure(ctx, fmt.Sprintf("This signs out all browsers of the user %s.", clean(u.Name)), u.Name); err != nil {
+			return err
+		}
+	}
+	if err := c.SignOutUser(ctx, u.ID); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(a.err, "All browsers of the user %s are signed out.\n", clean(u.Name))
+	return err
 }
 
 func newSystemStorage(a *app) *cobra.Command {
@@ -200,27 +251,30 @@ func systemStorage(ctx context.Context, a *app, limit int) error {
 	}
 	rows := make([][]cell, len(list))
 	for i, s := range list {
-		rows[i] = []cell{{text: s.Pipeline}, {text: size(s.Bytes)}, {text: fmt.Sprint(s.Files)}, {text: fmt.Sprint(s.Deployments)}, {text: s.Name}}
+		rows[i] = []cell{{text: s.Pipeline}, {text: troy.Size(s.Bytes)}, {text: fmt.Sprint(s.Files)}, {text: fmt.Sprint(s.Deployments)}, {text: s.Name}}
 	}
 	a.out.table([]column{{title: "PIPELINE", least: 10}, {title: "SIZE"}, {title: "FILES"}, {title: "DEPLOYMENTS"}, {title: "NAME", wide: true}}, rows)
 	return nil
 }
 
 func newSessionList(a *app) *cobra.Command {
-	return &cobra.Command{
+	limit := number{n: 50}
+	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the browsers that are signed in, newest first",
 		Args:  arguments(0),
-		RunE:  func(cmd *cobra.Command, _ []string) error { return sessionList(cmd.Context(), a) },
+		RunE:  func(cmd *cobra.Command, _ []string) error { return sessionList(cmd.Context(), a, limit.n) },
 	}
+	addLimit(cmd, &limit)
+	return cmd
 }
 
-func sessionList(ctx context.Context, a *app) error {
+func sessionList(ctx context.Context, a *app, limit int) error {
 	c, err := a.connect()
 	if err != nil {
 		return err
 	}
-	list, err := c.Sessions(ctx)
+	list, err := take(c.Sessions(ctx), limit)
 	if err != nil {
 		return err
 	}
@@ -259,7 +313,7 @@ func sessionRevoke(ctx context.Context, a *app, ref string) error {
 	if err != nil {
 		return err
 	}
-	list, err := c.Sessions(ctx)
+	list, err := take(c.Sessions(ctx), 0)
 	if err != nil {
 		return err
 	}

@@ -39,7 +39,10 @@ func tokenList(ctx context.Context, a *app) error {
 	for i, t := range tokens {
 		role, expires, used := t.Role, cell{text: "never"}, "never"
 		if t.Pipelines != nil {
-			role += " of " + counted(len(t.Pipelines), "pipeline", "pipelines")
+			role += " of " + pipelinesOf(t.Slugs)
+		}
+		if t.PreviewsOnly {
+			role += ", previews only"
 		}
 		if t.ExpiresAt != nil {
 			expires.text = a.out.until(*t.ExpiresAt, now)
@@ -57,6 +60,14 @@ func tokenList(ctx context.Context, a *app) error {
 		{title: "CREATED BY", least: 10, optional: true}, {title: "ID", wide: true},
 	}, rows)
 	return nil
+}
+
+// pipelinesOf names the pipelines that a token or a user is limited to.
+func pipelinesOf(slugs []string) string {
+	if len(slugs) == 0 {
+		return "no pipeline that exists"
+	}
+	return strings.Join(slugs, ", ")
 }
 
 // shortToken is the random end of a token's id, which revoke accepts.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/client"
 )
 
@@ -42,7 +43,7 @@ func showTraffic(ctx context.Context, a *app, pipeline string, days int) error {
 		return a.printJSON(t)
 	}
 	if t.Requests.Requests == 0 {
-		_, _ = fmt.Fprintf(a.err, "No requests in the last %d days.\n", days)
+		_, _ = fmt.Fprintf(a.err, "No requests in the last %s.\n", troy.Count(days, "day", "days"))
 		return nil
 	}
 	a.trafficTables(t)
@@ -62,7 +63,7 @@ func (a *app) trafficTables(t client.Traffic) {
 	rows = nil
 	for i, p := range t.Paths {
 		if i < trafficRows || a.wide {
-			rows = append(rows, []cell{{text: fmt.Sprint(p.Requests)}, {text: size(p.Bytes)}, {text: p.Path}})
+			rows = append(rows, []cell{{text: fmt.Sprint(p.Requests)}, {text: troy.Size(p.Bytes)}, {text: p.Path}})
 		}
 	}
 	if len(rows) > 0 {
@@ -86,5 +87,5 @@ func trafficRow(day string, r client.Requests) []cell {
 	if r.Errors > 0 {
 		errors.colour = red
 	}
-	return []cell{{text: day}, {text: fmt.Sprint(r.Requests)}, {text: size(r.Bytes)}, missing, errors}
+	return []cell{{text: day}, {text: fmt.Sprint(r.Requests)}, {text: troy.Size(r.Bytes)}, missing, errors}
 }

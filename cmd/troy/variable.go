@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/client"
 )
 
 // mostValue is the maximum size of a value to read, in bytes. The server's
@@ -53,14 +54,15 @@ func variableList(ctx context.Context, a *app, pipeline string) error {
 		} else if v.Problem != "" {
 			value = cell{text: "(" + v.Problem + ")", colour: red}
 		}
-		rows[i] = []cell{{text: v.Name}, {text: a.out.when(v.ChangedAt, now)}, value}
+		rows[i] = []cell{{text: v.Name}, {text: v.Context}, {text: a.out.when(v.ChangedAt, now)}, value}
 	}
-	a.out.table([]column{{title: "NAME", least: 20}, {title: "CHANGED"}, {title: "VALUE", least: 12}}, rows)
+	a.out.table([]column{{title: "NAME", least: 20}, {title: "CONTEXT", least: 10}, {title: "CHANGED"}, {title: "VALUE", least: 12}}, rows)
 	return nil
 }
 
 func newVariableSet(a *app) *cobra.Command {
 	var plain bool
+	var of string
 	cmd := &cobra.Command{
 		Use:   "set P NAME",
 		Short: "Set a variable for a pipeline's builds",
@@ -70,19 +72,32 @@ value is never an argument, because other users of a machine can read those.
 
 A variable is a secret unless it is set with --plain. A secret has at least
 eight characters, is never shown again and is kept out of logs, and a build that
-would publish it fails.`,
+would publish it fails.
+
+The context has the builds that get the value: all, production, preview, or the
+previews of one branch. A build gets the value of the most specific context. By
+default a secret is for production alone, and a value with --plain for all
+builds; it then replaces the variable's only value for one of these two.`,
 		Example: `  troy variable set blog NPM_TOKEN < token.txt
-  echo production | troy variable set blog NODE_ENV --plain`,
+  echo production | troy variable set blog NODE_ENV --plain
+  troy variable set blog API_KEY --context preview < test-key.txt
+  echo blue | troy variable set blog THEME --plain --context preview:feature/x`,
 		Args: arguments(2, "a pipeline", "a name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return variableSet(cmd.Context(), a, args[0], args[1], plain)
+			return variableSet(cmd.Context(), a, args[0], args[1], of, plain)
 		},
 	}
 	cmd.Flags().BoolVar(&plain, "plain", false, "not a secret; it may be shown, logged and published")
+	cmd.Flags().StringVar(&of, "context", "", "which `builds` get it: production, preview, preview:x")
 	return cmd
 }
 
-func variableSet(ctx context.Context, a *app, pipeline, name string, plain bool) error {
+func variableSet(ctx context.Context, a *app, pipeline, name, of string, plain bool) error {
+	if of != "" {
+		if err := troy.CheckContext(of); err != nil {
+			return err
+		}
+	}
 	c, err := a.connect()
 	if err != nil {
 		return err
@@ -91,7 +106,7 @@ func variableSet(ctx context.Context, a *app, pipeline, name string, plain bool)
 	if err != nil {
 		return err
 	}
-	v, err := c.SetVariable(ctx, pipeline, name, value, !plain)
+	v, err := c.SetVariable(ctx, pipeline, name, client.VariableValue{Value: value, Secret: !plain, Context: of})
 	if e, ok := errors.AsType[*troy.Error](err); ok && e.Field == "value" && !plain {
 		e.Details = nil // they refer to the API
 		return &adviceError{e, "If it is not a secret, use --plain."}
@@ -102,7 +117,7 @@ func variableSet(ctx context.Context, a *app, pipeline, name string, plain bool)
 	if a.json {
 		return a.printJSON(v)
 	}
-	_, _ = fmt.Fprintf(a.err, "%s is set for the next build of %s.\n", clean(v.Name), clean(pipeline))
+	_, _ = fmt.Fprintf(a.err, "%s is set for the next build of %s (context %s).\n", clean(v.Name), clean(pipeline), clean(v.Context))
 	return nil
 }
 
@@ -125,34 +140,42 @@ func (a *app) readValue(ctx context.Context, name string, plain bool) (string, e
 
 func newVariableUnset(a *app) *cobra.Command {
 	var yes bool
+	var of string
 	cmd := &cobra.Command{
 		Use:   "unset P NAME",
 		Short: "Remove a variable from a pipeline's builds",
 		Long: `Remove a variable from a pipeline's builds. Its value can't be restored. On
-a terminal you confirm by typing the name; elsewhere --yes is required.`,
-		Args: arguments(2, "a pipeline", "a name"),
+a terminal you confirm by typing the name; elsewhere --yes is required. If the
+variable has values for several contexts, choose one with --context.`,
+		Example: "  troy variable unset blog API_KEY --context preview",
+		Args:    arguments(2, "a pipeline", "a name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return variableUnset(cmd.Context(), a, args[0], args[1], yes)
+			return variableUnset(cmd.Context(), a, args[0], args[1], of, yes)
 		},
 	}
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask for confirmation")
+	cmd.Flags().StringVar(&of, "context", "", "remove only the value for this `context`")
 	return cmd
 }
 
-func variableUnset(ctx context.Context, a *app, pipeline, name string, yes bool) error {
+func variableUnset(ctx context.Context, a *app, pipeline, name, of string, yes bool) error {
 	c, err := a.connect()
 	if err != nil {
 		return err
 	}
+	shown := clean(name)
+	if of != "" {
+		shown += " (context " + clean(of) + ")"
+	}
 	if !yes {
-		warning := fmt.Sprintf("This removes %s from %s. Its value can't be restored.", clean(name), clean(pipeline))
+		warning := fmt.Sprintf("This removes %s from %s. Its value can't be restored.", shown, clean(pipeline))
 		if err := a.sure(ctx, warning, name); err != nil {
 			return err
 		}
 	}
-	if err := c.RemoveVariable(ctx, pipeline, name); err != nil {
+	if err := c.RemoveVariable(ctx, pipeline, name, of); err != nil {
 		return err
 	}
-	_, _ = fmt.Fprintf(a.err, "The next build of %s will not have %s.\n", clean(pipeline), clean(name))
+	_, _ = fmt.Fprintf(a.err, "The next build of %s will not have %s.\n", clean(pipeline), shown)
 	return nil
 }

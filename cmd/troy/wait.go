@@ -19,6 +19,8 @@ type waiting struct {
 	timeout duration
 	// unpublished: the deployment succeeds without going live.
 	unpublished bool
+	// preview is the label of the preview that shows the deployment.
+	preview string
 	// follow shows the build's log.
 	follow bool
 	// rules shows the problems of the site's rules.
@@ -105,6 +107,9 @@ func (a *app) await(ctx context.Context, c *client.Client, pipeline string, d cl
 		_, _ = fmt.Fprintf(a.err, "Deployment %d is uploaded but not published. To publish it, run: troy promote %s %d\n", d.Number, clean(pipeline), d.Number)
 		_, _ = fmt.Fprintln(a.out, d.ID)
 		return nil
+	}
+	if w.preview != "" {
+		return a.showPreview(ctx, c, pipeline, d, w.preview)
 	}
 	url := d.URL
 	if url == "" {

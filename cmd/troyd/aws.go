@@ -1,3 +1,5 @@
+//go:build !noaws
+
 package main
 
 import (
@@ -6,9 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"slices"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
@@ -27,8 +27,10 @@ func newAWSCommand() *cobra.Command {
 		Use:   "orphans",
 		Short: "List what Troy made in the account that no pipeline owns",
 		Long: "List the distributions and objects in the account that were made for pipelines\n" +
-			"that are not in the database, for example after a restored backup, and the\n" +
-			"functions and origin access controls that no distribution uses. --delete removes them,\n" +
+			"that are not in the database, for example after a restored backup, with the sources\n" +
+			"of their access logs, what was made for custom domains that no pipeline has, and the\n" +
+			"functions and origin access controls that no distribution uses. Without any site it also\n" +
+			"lists the distribution that serves the previews. --delete removes them,\n" +
 			"with their DNS records and pointers. A distribution takes minutes to be disabled: run it\n" +
 			"again until nothing is left. It does not touch other installations in the account:\n" +
 			"their distributions read other buckets. Exit status 1: something is left.",
@@ -126,22 +128,30 @@ func tidy(ctx context.Context, made account, q *queries.Queries, remove bool, ou
 			}
 		}
 	}
+	hosts, leftHosts, err := tidyHosts(ctx, made.sites, q, remove, out)
+	if err != nil {
+		return err
+	}
+	left += leftHosts
 	unused, err := made.sites.Unused(ctx, remove)
 	if err != nil {
 		return err
 	}
-	for _, what := range unused {
+	for _, one := range unused {
 		note := " (removed)"
-		if !remove {
+		if !one.Gone {
 			note = ""
 			left++
 		}
-		if err := printLine(out, "No distribution uses "+what+note); err != nil {
+		if remove && !one.Gone {
+			note = " (it is being disabled; run this again in some minutes)"
+		}
+		if err := printLine(out, "Nothing uses "+one.What+note); err != nil {
 			return err
 		}
 	}
 	switch {
-	case len(ids)+len(unused) == 0:
+	case len(ids)+hosts+len(unused) == 0:
 		return printLine(out, fmt.Sprintf("Everything in the account belongs to a pipeline (%d checked).", len(found)))
 	case left == 1:
 		return errors.New("one thing is left")
@@ -151,25 +161,43 @@ func tidy(ctx context.Context, made account, q *queries.Queries, remove bool, ou
 	return nil
 }
 
-// keepUp runs the upkeep of the account, at once and then every interval, until
-// the context ends. It logs a failure, and the next upkeep retries.
-func keepUp(ctx context.Context, cdn *awscloud.CDN, log *slog.Logger) error {
-	ticker := time.NewTicker(awscloud.UpkeepInterval)
-	defer ticker.Stop()
-	for {
-		done, err := cdn.Upkeep(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err != nil:
-			log.Warn("the upkeep of CloudFront failed; the next one retries", "in", awscloud.UpkeepInterval, "error", err)
-		case done != awscloud.Upkept{}:
-			log.Info("brought CloudFront up to date", "shards_of_functions", done.Functions, "distributions", done.Distributions)
+// tidyHosts lists, or removes, what was made for custom domains that no pipeline
+// has. It returns the number of what it found, and of what is left.
+func tidyHosts(ctx context.Context, sites *awscloud.Account, q *queries.Queries, remove bool, out io.Writer) (found, left int, err error) {
+	made, err := sites.Hosts(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	names := make([]string, 0, len(made))
+	for _, h := range made {
+		names = append(names, h.Host)
+	}
+	rows, err := q.CustomDomainHolders(ctx, names)
+	if err != nil {
+		return 0, 0, fmt.Errorf("read the domains: %w", err)
+	}
+	for _, h := range made {
+		if slices.ContainsFunc(rows, func(r queries.CustomDomainHoldersRow) bool { return r.Host == h.Host }) {
+			continue
 		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
+		found++
+		note := ""
+		if remove {
+			gone, err := sites.RemoveHost(ctx, h)
+			if err != nil {
+				return found, left, fmt.Errorf("remove what was made for %s: %w", h.Host, err)
+			}
+			note = " (removed)"
+			if !gone {
+				note = " (it is being disabled; run this again in some minutes)"
+				left++
+			}
+		} else {
+			left++
+		}
+		if err := printLine(out, fmt.Sprintf("No pipeline has the domain %s: %s%s", h.Host, h.What, note)); err != nil {
+			return found, left, err
 		}
 	}
+	return found, left, nil
 }

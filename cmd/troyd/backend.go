@@ -77,7 +77,7 @@ func connect(ctx context.Context, cfg config, log *slog.Logger) (*backend, error
 	if err != nil {
 		return nil, usageError{fmt.Errorf("TROY_DATABASE_URL: %w", withoutURL(err, cfg.DatabaseURL))}
 	}
-	poolConfig.MaxConns = max(poolConfig.MaxConns, int32(cfg.Workers+cfg.BuildSlots+workers.ForgeSlots+10))
+	poolConfig.MaxConns = max(poolConfig.MaxConns, int32(cfg.Workers+cfg.BuildSlots+cfg.PreviewSlots+workers.ForgeSlots+workers.DomainSlots+10))
 	poolConfig.ConnConfig.ConnectTimeout = connectTimeout
 	meters := metrics.New()
 	poolConfig.ConnConfig.Tracer = meters.Tracer()
@@ -88,8 +88,8 @@ func connect(ctx context.Context, cfg config, log *slog.Logger) (*backend, error
 	meters.Work(db)
 	b := &backend{db: db, redis: rdb, client: tasks.NewClient(rdb), meters: meters, log: log}
 	b.bell = bell.New(db, b.client, log, map[string]int{
-		tasks.QueueQuick: cfg.Workers, tasks.QueueBuilds: cfg.BuildSlots, tasks.QueueForge: workers.ForgeSlots,
-		tasks.QueueThumbnails: workers.ThumbnailSlots,
+		tasks.QueueQuick: cfg.Workers, tasks.QueueBuilds: cfg.BuildSlots, tasks.QueuePreviews: cfg.PreviewSlots, tasks.QueueForge: workers.ForgeSlots,
+		tasks.QueueThumbnails: workers.ThumbnailSlots, tasks.QueueDomains: workers.DomainSlots,
 	})
 
 	checkCtx, cancel := context.WithTimeout(ctx, connectTimeout)
@@ -155,7 +155,13 @@ const stopTimeout = 10 * time.Second
 // serve serves until the context ends, and then lets open requests end.
 func serve(ctx context.Context, l net.Listener, server *http.Server) error {
 	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(l) }()
+	go func() {
+		if server.TLSConfig != nil {
+			failed <- server.ServeTLS(l, "", "")
+			return
+		}
+		failed <- server.Serve(l)
+	}()
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serve %s: %w", l.Addr(), err)

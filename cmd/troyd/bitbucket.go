@@ -80,7 +80,7 @@ func ensureHook(ctx context.Context, out io.Writer, hooks forge.Hooks, r forge.R
 	manual := fmt.Sprintf("Make the webhook by hand: Repository settings, Webhooks, Add webhook.\n"+
 		"  URL:      %s\n"+
 		"  Secret:   the value of TROY_BITBUCKET_SECRET\n"+
-		"  Triggers: Repository push and updated; Pull request created, updated, merged and declined", hook.URL)
+		"  Triggers: Repository push and updated; Pull request created, updated, merged, declined and comment created", hook.URL)
 	return errors.Join(fmt.Errorf("the webhook of %s was not made: %w", r.FullName, err), printLine(out, manual))
 }
 

@@ -2,28 +2,17 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
-	"path/filepath"
-	"slices"
 	"strings"
-	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/troy-iaas/troy/builder"
-	"github.com/troy-iaas/troy/builder/codebuild"
 	"github.com/troy-iaas/troy/cloud"
-	"github.com/troy-iaas/troy/cloud/awscloud"
 	"github.com/troy-iaas/troy/cloud/localcloud"
-	"github.com/troy-iaas/troy/intake"
-	"github.com/troy-iaas/troy/internal/awsapi"
-	"github.com/troy-iaas/troy/queries"
-	"github.com/troy-iaas/troy/workers"
 )
 
 // onAWS reports whether the sites are on AWS.
@@ -32,6 +21,10 @@ func (c config) onAWS() bool { return c.Cloud == "aws" }
 // checkAWS reports what is wrong with the AWS settings. They apply only with
 // TROY_CLOUD=aws.
 func (c config) checkAWS(wrong wrongly) {
+	if missing := c.needsAWS(); missing != "" && !hasAWS {
+		wrong(missing, "is set, but this program was built without AWS; expected one that make build or the image has")
+		return
+	}
 	if c.Cloud != "local" && c.Cloud != "aws" {
 		wrong("TROY_CLOUD", "%q is neither local nor aws", c.Cloud)
 	}
@@ -73,14 +66,16 @@ func (c config) checkAWS(wrong wrongly) {
 	for _, s := range []struct{ setting, value, prefix string }{
 		{"TROY_AWS_CERTIFICATE", c.AWSCertificate, "arn:aws:acm:us-east-1:"},
 		{"TROY_AWS_POINTER_STORE", c.AWSPointerStore, "arn:aws:cloudfront::"},
+		{"TROY_AWS_PREVIEW_CERTIFICATE", c.AWSPreviewCert, "arn:aws:acm:us-east-1:"},
 	} {
+		if s.setting == "TROY_AWS_PREVIEW_CERTIFICATE" && s.value == "" {
+			continue // that of the sites
+		}
 		if !strings.HasPrefix(s.value, s.prefix) {
 			wrong(s.setting, "%q does not begin with %s", s.value, s.prefix)
 		}
 	}
-	if !slices.Contains(awscloud.PriceClasses(), c.AWSPriceClass) {
-		wrong("TROY_AWS_PRICE_CLASS", "%q is not one of %s", c.AWSPriceClass, strings.Join(awscloud.PriceClasses(), ", "))
-	}
+	c.checkAWSChoices(wrong)
 	if c.AWSLogBucket != "" && (c.AWSLogBucket == c.AWSSitesBucket || c.AWSLogBucket == c.AWSWorkBucket) {
 		wrong("TROY_AWS_LOG_BUCKET", "is a bucket of sites or of work too; access logs need a separate bucket")
 	}
@@ -92,78 +87,54 @@ func (c config) checkAWS(wrong wrongly) {
 	}
 }
 
-// awsAPI returns how to reach the account.
-func (c config) awsAPI() awsapi.Config {
-	return awsapi.Config{Region: c.AWSRegion, Profile: c.AWSProfile, RoleARN: c.AWSRole, Endpoint: c.AWSEndpoint, S3Endpoint: c.AWSS3Endpoint}
-}
-
-// aws returns awscloud's configuration.
-func (c config) aws(db *pgxpool.Pool) awscloud.Config {
-	return awscloud.Config{
-		Config:      c.awsAPI(),
-		SitesBucket: c.AWSSitesBucket, WorkBucket: c.AWSWorkBucket, Zone: c.AWSZone, CertificateARN: c.AWSCertificate,
-		KeyValueStoreARN: c.AWSPointerStore, PriceClass: c.AWSPriceClass, LogBucket: c.AWSLogBucket, Temp: filepath.Join(c.DataDir, "tmp"), Lock: advisoryLock(db),
+// needsAWS returns the setting that needs the parts for AWS, or "".
+func (c config) needsAWS() string {
+	switch {
+	case c.onAWS():
+		return "TROY_CLOUD"
+	case c.AWSProject != "":
+		return "TROY_AWS_PROJECT"
+	case c.AWSAppsQueue != "":
+		return "TROY_AWS_APPS_QUEUE"
+	case c.AWSBuildsQueue != "":
+		return "TROY_AWS_BUILDS_QUEUE"
+	case len(c.SNSTopics) > 0:
+		return "TROY_SNS_TOPICS"
+	case c.TLS.ACMEDNS == "route53":
+		return "TROY_ACME_DNS"
 	}
+	return ""
 }
 
-// codeBuild returns codebuild's configuration.
-func (c config) codeBuild() codebuild.Config {
-	return codebuild.Config{Config: c.awsAPI(), Project: c.AWSProject, WorkBucket: c.AWSWorkBucket, Temp: filepath.Join(c.DataDir, "tmp"), Path: c.BuildPath}
+// maxSignIn is the maximum length of TROY_URL in CloudFront's functions.
+const maxSignIn = 400
+
+// noPasswords says why sites can't have passwords; "" means that they can. On
+// AWS, visitors type them at TROY_URL.
+func (c config) noPasswords() string {
+	switch {
+	case !c.onAWS():
+	case !strings.HasPrefix(c.URL, "https://"):
+		return "visitors of sites on AWS type the password at TROY_URL, which is not https; set it to an https address that they can reach"
+	case len(c.URL) > maxSignIn:
+		return fmt.Sprintf("visitors of sites on AWS type the password at TROY_URL, which has %d bytes; expected at most %d", len(c.URL), maxSignIn)
+	}
+	return ""
 }
 
 // openCloud opens the cloud that serves the sites.
 func openCloud(ctx context.Context, cfg config, db *pgxpool.Pool) (cloud.Cloud, error) {
 	if cfg.onAWS() {
-		return awscloud.New(ctx, cfg.aws(db), cfg.readLimits(), cfg.PropagationDelay)
+		return openAWS(ctx, cfg, db)
+	}
+	addresses, err := cfg.edgeAddresses()
+	if err != nil {
+		return cloud.Cloud{}, usageError{fmt.Errorf("TROY_EDGE_ADDRESSES: %w", err)}
 	}
 	return localcloud.New(localcloud.Config{
-		Root: cfg.cloudRoot(), PropagationDelay: cfg.PropagationDelay, Limits: cfg.readLimits(),
+		Root: cfg.cloudRoot(), PropagationDelay: cfg.PropagationDelay, Limits: cfg.readLimits(), Addresses: addresses, Certificates: cfg.TLS.EdgeAddr != "",
 	})
 }
-
-// consumers returns the SQS queues from which work takes messages, by the names
-// of their settings.
-func consumers(ctx context.Context, cfg config, b *backend, log *slog.Logger) (map[string]workers.Consumer, error) {
-	in := b.intake(cfg)
-	all := map[string]workers.Consumer{}
-	for _, q := range []struct {
-		setting, url string
-		take         func(context.Context, []byte) (intake.Outcome, error)
-	}{
-		{"TROY_AWS_APPS_QUEUE", cfg.AWSAppsQueue, workers.TakeAppEvent(in)},
-		{"TROY_AWS_BUILDS_QUEUE", cfg.AWSBuildsQueue, workers.TakeBuildRequest(in)},
-	} {
-		if q.url == "" {
-			continue
-		}
-		loaded, err := awsapi.Load(ctx, cfg.awsAPI())
-		if err != nil {
-			return nil, err
-		}
-		all[q.setting] = workers.Consumer{
-			Queue: b.meters.Queue(awscloud.NewQueue(loaded, q.url)), Take: q.take, Refused: func() { b.meters.Refused(q.setting) }, Log: log.With("queue", q.url),
-		}
-	}
-	return all, nil
-}
-
-// confirmTopic returns the function that confirms subscriptions, if there is a
-// topic.
-func confirmTopic(cfg config, b *backend) (func(ctx context.Context, topic, token string) error, error) {
-	if len(cfg.SNSTopics) == 0 {
-		return nil, nil
-	}
-	// The web command's lifetime has no separate context.
-	loaded, err := awsapi.Load(context.Background(), cfg.awsAPI())
-	if err != nil {
-		return nil, err
-	}
-	return b.meters.ConfirmTopic(codebuild.ConfirmTopic(loaded)), nil
-}
-
-// codeBuildPoll is the poll interval of a build on CodeBuild when none of its
-// events arrive.
-const codeBuildPoll = 3 * time.Second
 
 // openBuilder opens the builder and returns its poll interval; 0 means never.
 func openBuilder(ctx context.Context, cfg config, log *slog.Logger) (b builder.Builder, poll time.Duration, shut func() error, err error) {
@@ -174,45 +145,6 @@ func openBuilder(ctx context.Context, cfg config, log *slog.Logger) (b builder.B
 		}
 		return local, 0, local.Close, nil
 	}
-	loaded, err := awsapi.Load(ctx, cfg.awsAPI())
-	if err != nil {
-		return nil, 0, nil, err
-	}
-	acts := cfg.codeBuild()
-	if acts.Environment, err = cfg.buildEnvironment(); err != nil {
-		return nil, 0, nil, usageError{err}
-	}
-	return codebuild.New(loaded, acts), codeBuildPoll, func() error { return nil }, nil
-}
-
-// advisoryLock returns awscloud's Lock: it locks names in Postgres for as long
-// as f runs. Only one waiter of this process waits there for a name, so that
-// waiters don't use up the connections.
-func advisoryLock(db *pgxpool.Pool) func(context.Context, string, func(context.Context) error) error {
-	var mu sync.Mutex
-	turns := map[string]chan struct{}{}
-	return func(ctx context.Context, name string, f func(context.Context) error) error {
-		mu.Lock()
-		turn, ok := turns[name]
-		if !ok {
-			turn = make(chan struct{}, 1)
-			turns[name] = turn
-		}
-		mu.Unlock()
-		select {
-		case turn <- struct{}{}:
-			defer func() { <-turn }()
-		case <-ctx.Done():
-			return fmt.Errorf("wait for %s: %w", name, ctx.Err())
-		}
-		var done error
-		err := pgx.BeginFunc(ctx, db, func(tx pgx.Tx) error {
-			if err := queries.New(tx).LockName(ctx, name); err != nil {
-				return fmt.Errorf("lock %s: %w", name, err)
-			}
-			done = f(ctx)
-			return nil
-		})
-		return errors.Join(err, done)
-	}
+	b, poll, err = openCodeBuild(ctx, cfg)
+	return b, poll, func() error { return nil }, err
 }

@@ -39,6 +39,7 @@ func TestCheckNamesWhatIsWrongWithAWS(t *testing.T) {
 		{"TROY_AWS_WORK_BUCKET", func(c *config) { c.AWSWorkBucket = c.AWSSitesBucket }, "would serve private objects"},
 		{"TROY_AWS_ZONE", func(c *config) { c.AWSZone = "" }, "not set"},
 		{"TROY_AWS_CERTIFICATE", func(c *config) { c.AWSCertificate = "arn:aws:acm:eu-central-1:1:certificate/1" }, "us-east-1"},
+		{"TROY_AWS_PREVIEW_CERTIFICATE", func(c *config) { c.AWSPreviewCert = "arn:aws:acm:eu-central-1:1:certificate/1" }, "us-east-1"},
 		{"TROY_AWS_POINTER_STORE", func(c *config) { c.AWSPointerStore = "pointers" }, "does not begin with arn:aws:cloudfront::"},
 		{"TROY_AWS_ROLE", func(c *config) { c.AWSRole = "troy" }, "not the ARN of a role"},
 		{"TROY_AWS_ENDPOINT", func(c *config) { c.AWSEndpoint = "localhost:4566" }, "not an http or https address"},
@@ -125,4 +126,18 @@ func TestAdvisoryLock(t *testing.T) {
 	}
 	close(release)
 	group.Wait()
+}
+
+// TestNoPasswords checks that visitors of sites on AWS can type a password only
+// at an https address, which CloudFront's functions have room for.
+func TestNoPasswords(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ cloud, url, says string }{
+		{"local", "http://troy.example.com", ""}, {"aws", "https://troy.example.com", ""}, {"aws", "http://troy.example.com", "not https"},
+		{"aws", "https://" + strings.Repeat("x", maxSignIn), "expected at most 400"},
+	} {
+		if got := (config{Cloud: c.cloud, URL: c.url}).noPasswords(); (got == "") != (c.says == "") || !strings.Contains(got, c.says) {
+			t.Errorf("with %s and %.40s: %q, expected %q", c.cloud, c.url, got, c.says)
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"log/slog"
 	"net"
 	"os"
@@ -25,6 +26,12 @@ type config struct {
 	SitesSuffix string `env:"TROY_SITES_SUFFIX" envDefault:"localhost"`
 	SitesURL    string `env:"TROY_SITES_URL"`
 
+	PreviewSuffix string        `env:"TROY_PREVIEW_SUFFIX"`
+	PreviewAccess string        `env:"TROY_PREVIEW_ACCESS" envDefault:"public"`
+	PreviewSlots  int           `env:"TROY_PREVIEW_SLOTS" envDefault:"1"`
+	PreviewExpiry time.Duration `env:"TROY_PREVIEW_EXPIRY" envDefault:"336h"`
+	PreviewMax    int           `env:"TROY_PREVIEW_MAX" envDefault:"50"`
+
 	AppsSecret    string `env:"TROY_APPS_SECRET"`
 	AutoProvision bool   `env:"TROY_AUTO_PROVISION" envDefault:"true"`
 
@@ -43,10 +50,16 @@ type config struct {
 	EdgeLoop     bool  `env:"TROY_EDGE_LOOP" envDefault:"true"`
 	EdgeTraffic  bool  `env:"TROY_EDGE_TRAFFIC" envDefault:"true"`
 
+	EdgeHints  string `env:"TROY_EDGE_EARLY_HINTS" envDefault:"http2"`
+	EdgeTiming bool   `env:"TROY_EDGE_SERVER_TIMING" envDefault:"false"`
+
 	AccessLog          string   `env:"TROY_EDGE_ACCESS_LOG"`
 	AccessLogFormat    string   `env:"TROY_EDGE_ACCESS_LOG_FORMAT" envDefault:"json"`
 	AccessLogAddresses string   `env:"TROY_EDGE_ACCESS_LOG_ADDRESSES" envDefault:"anonymous"`
 	EdgeProxies        []string `env:"TROY_EDGE_PROXIES" envDefault:"127.0.0.0/8,::1"`
+	EdgeAddresses      []string `env:"TROY_EDGE_ADDRESSES"`
+	DNSResolvers       []string `env:"TROY_DNS_RESOLVERS" envDefault:"1.1.1.1,8.8.8.8"`
+	DNSReach           []string `env:"TROY_DNS_REACH"`
 
 	BuildSlots     int           `env:"TROY_BUILD_SLOTS" envDefault:"2"`
 	BuildTime      time.Duration `env:"TROY_BUILD_TIME" envDefault:"30m"`
@@ -64,7 +77,9 @@ type config struct {
 	OIDCClientSecret string   `env:"TROY_OIDC_CLIENT_SECRET"`
 	OIDCGroupsClaim  string   `env:"TROY_OIDC_GROUPS_CLAIM" envDefault:"groups"`
 	OIDCRoles        []string `env:"TROY_OIDC_ROLES"`
+	CIIssuers        []string `env:"TROY_CI_ISSUERS"`
 
+	TLS    tlsSettings
 	Forges forgeSettings
 
 	Cloud           string `env:"TROY_CLOUD" envDefault:"local"`
@@ -77,9 +92,12 @@ type config struct {
 	AWSWorkBucket   string `env:"TROY_AWS_WORK_BUCKET"`
 	AWSZone         string `env:"TROY_AWS_ZONE"`
 	AWSCertificate  string `env:"TROY_AWS_CERTIFICATE"`
+	AWSPreviewZone  string `env:"TROY_AWS_PREVIEW_ZONE"`
+	AWSPreviewCert  string `env:"TROY_AWS_PREVIEW_CERTIFICATE"`
 	AWSPointerStore string `env:"TROY_AWS_POINTER_STORE"`
 	AWSPriceClass   string `env:"TROY_AWS_PRICE_CLASS" envDefault:"PriceClass_All"`
 	AWSLogBucket    string `env:"TROY_AWS_LOG_BUCKET"`
+	AWSDomains      string `env:"TROY_AWS_DOMAINS" envDefault:"tenants"`
 	AWSAppsQueue    string `env:"TROY_AWS_APPS_QUEUE"`
 	AWSBuildsQueue  string `env:"TROY_AWS_BUILDS_QUEUE"`
 	AWSProject      string `env:"TROY_AWS_PROJECT"`
@@ -110,6 +128,9 @@ func (c config) limits() site.Limits {
 	return l
 }
 
+// previewSuffix returns the suffix of the hosts of previews.
+func (c config) previewSuffix() string { return cmp.Or(c.PreviewSuffix, c.SitesSuffix) }
+
 func (c config) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: c.LogLevel}))
 }
@@ -120,6 +141,17 @@ func (c config) readLimits() site.Limits {
 	l := c.limits()
 	l.Files, l.FileBytes, l.TotalBytes = maxFiles, maxBytes, maxBytes
 	return l
+}
+
+// sitesURL returns the address of the sites on this machine, with {host}.
+func (c config) sitesURL() string {
+	if _, port, err := net.SplitHostPort(c.TLS.EdgeAddr); err == nil {
+		if port == "443" {
+			return "https://{host}"
+		}
+		return "https://{host}:" + port
+	}
+	return "http://{host}" + portOf(c.EdgeAddr)
 }
 
 // portOf returns the port of an address, like ":8081", or the empty string for

@@ -3,16 +3,16 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"net/url"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
+	"github.com/troy-iaas/troy/edge"
 	"github.com/troy-iaas/troy/forge"
+	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/site"
 )
 
@@ -31,9 +31,18 @@ func (c config) faults() []fault {
 	c.Forges.check(wrong)
 	c.checkOIDC(wrong)
 	c.checkAccessLog(wrong)
+	switch {
+	case c.PreviewAccess != intake.PreviewsPublic && c.PreviewAccess != intake.PreviewsSignedIn:
+		wrong("TROY_PREVIEW_ACCESS", "%q is neither public nor signed-in", c.PreviewAccess)
+	case c.PreviewAccess == intake.PreviewsSignedIn && c.onAWS():
+		wrong("TROY_PREVIEW_ACCESS", "is signed-in, but previews on AWS can't ask visitors to sign in to Troy; set it to public")
+	}
+	c.TLS.check(c, wrong)
 	for setting, v := range map[string][3]int64{
 		"TROY_WORKERS":                 {int64(c.Workers), 1, 1000},
 		"TROY_BUILD_SLOTS":             {int64(c.BuildSlots), 1, 100},
+		"TROY_PREVIEW_SLOTS":           {int64(c.PreviewSlots), 1, 100},
+		"TROY_PREVIEW_MAX":             {int64(c.PreviewMax), 1, 1000},
 		"TROY_KEEP_DEPLOYMENTS":        {int64(c.KeepDeployments), 10, 10000},
 		"TROY_EDGE_INDEX_MIB":          {c.EdgeIndexMiB, 1, 1 << 20},
 		"TROY_EDGE_CONNECTIONS":        {int64(c.EdgeConns), 16, 1_000_000},
@@ -54,6 +63,7 @@ func (c config) faults() []fault {
 		"TROY_DELETE_GRACE":      {c.DeleteGrace, 0, 30 * 24 * time.Hour},
 		"TROY_BUILD_TIME":        {c.BuildTime, time.Minute, 24 * time.Hour},
 		"TROY_CATCH_UP":          {c.CatchUp, time.Second, 24 * time.Hour},
+		"TROY_PREVIEW_EXPIRY":    {c.PreviewExpiry, time.Minute, 365 * 24 * time.Hour},
 	} {
 		if v[0] < v[1] || v[0] > v[2] {
 			wrong(setting, "%s is not from %s to %s", duration(v[0]), duration(v[1]), duration(v[2]))
@@ -83,18 +93,26 @@ func (c config) checkAddresses(wrong wrongly) {
 		if addr == "" && setting == "TROY_HEALTH_ADDR" {
 			continue
 		}
-		if _, port, err := net.SplitHostPort(addr); err != nil {
-			wrong(setting, "%q is not host:port", addr)
-		} else if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
-			wrong(setting, "%q has no port from 0 to 65535", addr)
-		}
+		checkAddress(setting, addr, wrong)
 	}
 	if _, err := c.edgeProxies(); err != nil {
 		wrong("TROY_EDGE_PROXIES", "%s", err)
 	}
+	if h := edge.EarlyHints(c.EdgeHints); h != edge.HintsHTTP2 && h != edge.HintsAll && h != edge.HintsOff {
+		wrong("TROY_EDGE_EARLY_HINTS", "%q is neither http2 nor all nor off", h)
+	}
+	if _, err := c.edgeAddresses(); err != nil {
+		wrong("TROY_EDGE_ADDRESSES", "%s", err)
+	}
+	if _, err := c.dns(); err != nil {
+		wrong("TROY_DNS_RESOLVERS", "%s", err)
+	}
 	suffix, err := site.NormalizeHost(c.SitesSuffix)
 	if err != nil || suffix != c.SitesSuffix {
 		wrong("TROY_SITES_SUFFIX", "%q is not a lower-case host name", c.SitesSuffix)
+	}
+	if suffix, err := site.NormalizeHost(c.PreviewSuffix); c.PreviewSuffix != "" && (err != nil || suffix != c.PreviewSuffix) {
+		wrong("TROY_PREVIEW_SUFFIX", "%q is not a lower-case host name", c.PreviewSuffix)
 	}
 	u, err := url.Parse(c.URL)
 	switch {
@@ -102,6 +120,8 @@ func (c config) checkAddresses(wrong wrongly) {
 		wrong("TROY_URL", "%q is not an http or https address", c.URL)
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Path != "":
 		wrong("TROY_URL", "%q has more than a scheme, a host and a port", u.Redacted())
+	case c.PreviewSuffix != "" && c.PreviewSuffix != c.SitesSuffix && below(u.Hostname(), c.PreviewSuffix):
+		wrong("TROY_URL", "its host %q is below TROY_PREVIEW_SUFFIX %q: a preview could take it over; use another domain", u.Hostname(), c.PreviewSuffix)
 	case c.SitesSuffix != "localhost" && below(u.Hostname(), c.SitesSuffix):
 		wrong("TROY_URL", "its host %q is below TROY_SITES_SUFFIX %q: a site could take it over; use another domain", u.Hostname(), c.SitesSuffix)
 	}

@@ -79,7 +79,7 @@ func hintDev(dir string, found error) error {
 func (c config) announce() (withdraw func() error, err error) {
 	return devstack.Running{PID: os.Getpid(), Settings: map[string]string{
 		"TROY_DATABASE_URL": c.DatabaseURL, "TROY_REDIS_URL": c.RedisURL, "TROY_ADDR": c.Addr, "TROY_EDGE_ADDR": c.EdgeAddr,
-		"TROY_URL": c.URL, "TROY_SITES_SUFFIX": c.SitesSuffix, "TROY_SITES_URL": c.SitesURL,
+		"TROY_URL": c.URL, "TROY_SITES_SUFFIX": c.SitesSuffix, "TROY_SITES_URL": c.SitesURL, "TROY_PREVIEW_SUFFIX": c.previewSuffix(),
 		"TROY_APPS_SECRET": c.AppsSecret, "TROY_SECRET_KEY": c.SecretKey,
 	}}.Announce(c.DataDir)
 }
@@ -92,7 +92,7 @@ func readConfig(settings map[string]string) (config, error) {
 	}
 	c.URL = strings.TrimRight(c.URL, "/")
 	if c.SitesURL == "" {
-		c.SitesURL = "http://{host}" + portOf(c.EdgeAddr)
+		c.SitesURL = c.sitesURL()
 		if c.onAWS() {
 			c.SitesURL = "https://{host}"
 		}

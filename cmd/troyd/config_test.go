@@ -13,6 +13,7 @@ import (
 
 	"github.com/caarlos0/env/v11"
 	"github.com/google/go-cmp/cmp"
+
 	"github.com/troy-iaas/troy"
 )
 
@@ -116,13 +117,34 @@ func TestCheckNamesWhatIsWrong(t *testing.T) {
 		{"TROY_EDGE_PROXIES", func(c *config) { c.EdgeProxies = []string{"proxy.test"} }, `"proxy.test" is not an address or a network`},
 		{"TROY_EDGE_CONNECTIONS", func(c *config) { c.EdgeConns = 1 }, "1 is not from 16 to 1000000"},
 		{"TROY_EDGE_CONNECTIONS_PER_IP", func(c *config) { c.EdgePerIP = -1 }, "-1 is not from 0"},
+		{"TROY_EDGE_EARLY_HINTS", func(c *config) { c.EdgeHints = "http3" }, "neither http2 nor all nor off"},
 		{"TROY_EDGE_ACCESS_LOG", func(c *config) { c.AccessLog = "access.log" }, "neither stdout nor an absolute path"},
 		{"TROY_EDGE_ACCESS_LOG_FORMAT", func(c *config) { c.AccessLogFormat = "clf" }, "neither json nor combined"},
 		{"TROY_EDGE_ACCESS_LOG_ADDRESSES", func(c *config) { c.AccessLogAddresses = "no" }, "neither anonymous nor full"},
 		{"TROY_HEALTH_ADDR", func(c *config) { c.HealthAddr = "localhost" }, "is not host:port"},
+		{"TROY_EDGE_TLS_ADDR", func(c *config) { c.TLS.EdgeAddr = "443" }, "is not host:port"},
+		{"TROY_TLS_ADDR", func(c *config) { c.TLS.WebAddr, c.URL = "[::]:https", "https://troy.test" }, "has no port"},
+		{"TROY_TLS_ADDR", func(c *config) { c.TLS.WebAddr, c.URL = ":443", "https://192.0.2.1" }, "has no name"},
+		{"TROY_EDGE_HSTS", func(c *config) { c.TLS.EdgeHSTS = -time.Second }, "from 0 to 17520h"},
+		{"TROY_EDGE_HSTS", func(c *config) { c.TLS.EdgeHSTS = time.Millisecond }, "whole seconds"},
+		{"TROY_ACME_DIRECTORY", func(c *config) { c.TLS.ACMEDirectory = "http://ca.test/dir" }, "is not an https address"},
+		{"TROY_ACME_EMAIL", func(c *config) { c.TLS.ACMEEmail = "ops" }, "is not an e-mail address"},
+		{"TROY_ACME_CA_FILE", func(c *config) { c.TLS.ACMECAFile = "config_test.go" }, "no certificate in PEM form"},
+		{"TROY_ACME_CA_FILE", func(c *config) { c.TLS.ACMECAFile = "missing.pem" }, "no such file"},
+		{"TROY_ACME_DNS", func(c *config) { c.TLS.ACMEDNS = "bind" }, "neither route53 nor rfc2136"},
+		{"TROY_ACME_DNS", func(c *config) { c.TLS.ACMEDNS = "rfc2136" }, "is not host:port"},
+		{"TROY_ACME_DNS", func(c *config) {
+			c.TLS.ACMEDNS, c.TLS.ACMEDNSServer, c.TLS.ACMEDNSKey = "rfc2136", "ns.test:53", "hunter2"
+		}, "[algorithm:]name:secret"},
+		{"TROY_ACME_DNS", func(c *config) { c.TLS.ACMEDNSServer = "ns.test:53" }, "expected route53 or rfc2136"},
 		{"TROY_SITES_SUFFIX", func(c *config) { c.SitesSuffix = "Sites.test" }, "lower-case host name"},
 		{"TROY_SITES_SUFFIX", func(c *config) { c.SitesSuffix = "" }, "lower-case host name"},
 		{"TROY_SITES_SUFFIX", func(c *config) { c.SitesSuffix = "a b" }, "lower-case host name"},
+		{"TROY_PREVIEW_SUFFIX", func(c *config) { c.PreviewSuffix = "Previews.test" }, "lower-case host name"},
+		{"TROY_URL", func(c *config) { c.PreviewSuffix, c.URL = "previews.test", "https://troy.previews.test" }, "a preview could take it over"},
+		{"TROY_PREVIEW_ACCESS", func(c *config) { c.PreviewAccess = "password" }, "neither public nor signed-in"},
+		{"TROY_PREVIEW_MAX", func(c *config) { c.PreviewMax = 0 }, "from 1 to 1000"},
+		{"TROY_PREVIEW_EXPIRY", func(c *config) { c.PreviewExpiry = time.Second }, "from 1m"},
 		{"TROY_URL", func(c *config) { c.URL = "troy.test" }, "is not an http or https address"},
 		{"TROY_URL", func(c *config) { c.URL = "ftp://troy.test" }, "is not an http or https address"},
 		{"TROY_URL", func(c *config) { c.URL = "http://%zz" }, "is not an http or https address"},
@@ -154,6 +176,8 @@ func TestCheckNamesWhatIsWrong(t *testing.T) {
 		{"TROY_OIDC_GROUPS_CLAIM", func(c *config) { withOIDC(c); c.OIDCGroupsClaim = "" }, "expected the name of a claim"},
 		{"TROY_OIDC_ISSUER", func(c *config) { withOIDC(c); c.OIDCIssuer = "http://id.example.com" }, "expected one like https://id.example.com"},
 		{"TROY_OIDC_ISSUER", func(c *config) { withOIDC(c); c.OIDCIssuer = "https://troy:hunter2@id.example.com" }, "expected one like https://id.example.com"},
+		{"TROY_CI_ISSUERS", func(c *config) { c.CIIssuers = []string{"https://gitlab.example.com"} }, "does not begin with github=, gitlab= or bitbucket="},
+		{"TROY_CI_ISSUERS", func(c *config) { c.CIIssuers = []string{"gitlab=http://gitlab.example.com"} }, "expected one like https://id.example.com"},
 		{"TROY_OIDC_CLIENT_SECRET", func(c *config) { c.OIDCClientSecret = "hunter2" }, "TROY_OIDC_ISSUER is not; expected both or neither"},
 	} {
 		cfg := defaults(t)
@@ -188,6 +212,7 @@ func TestCheckNamesWhatIsWrong(t *testing.T) {
 		"sites behind a proxy":      func(c *config) { c.SitesURL = "https://{host}" },
 		"health on another address": func(c *config) { c.HealthAddr = ":8082" },
 		"an issuer":                 withOIDC,
+		"an issuer of CI":           func(c *config) { c.CIIssuers = []string{"gitlab=https://gitlab.example.com"} },
 		"an issuer on loopback":     func(c *config) { withOIDC(c); c.OIDCIssuer = "http://127.0.0.1:5556/dex" },
 	} {
 		cfg := defaults(t)

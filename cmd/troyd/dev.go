@@ -49,18 +49,21 @@ func runDev(ctx context.Context, cfg config, sample string) (err error) {
 		return err
 	}
 	defer func() { _ = api.Close() }()
-	sites, err := listen(ctx, "TROY_EDGE_ADDR", cfg.EdgeAddr)
+	sites, err := listenSites(ctx, cfg)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = sites.Close() }()
+	defer sites.close()
 	// A port of 0 is known now.
-	cfg.Addr, cfg.EdgeAddr = api.Addr().String(), sites.Addr().String()
+	cfg.Addr, cfg.EdgeAddr = api.Addr().String(), sites.clear.Addr().String()
+	if sites.secure != nil {
+		cfg.TLS.EdgeAddr = sites.secure.Addr().String()
+	}
 	if os.Getenv("TROY_URL") == "" {
 		cfg.URL = urlOf(api)
 	}
 	if os.Getenv("TROY_SITES_URL") == "" {
-		cfg.SitesURL = "http://{host}" + portOf(cfg.EdgeAddr)
+		cfg.SitesURL = cfg.sitesURL()
 	}
 
 	stack, err := devstack.Start(ctx, devstack.Config{
@@ -123,7 +126,7 @@ func runDev(ctx context.Context, cfg config, sample string) (err error) {
 	g.Go(func() error { b.watch(ctx); return nil })
 	g.Go(func() error { return runWorkers(ctx, cfg, b, log) })
 	g.Go(func() error { return serve(ctx, api, server) })
-	g.Go(func() error { return edge.Serve(ctx, sites, stopTimeout) })
+	g.Go(func() error { return serveEdge(ctx, edge, sites) })
 	g.Go(func() error {
 		live := ""
 		if sample != "" {

@@ -16,14 +16,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/troy-iaas/troy"
-	"github.com/troy-iaas/troy/builder/codebuild"
 	"github.com/troy-iaas/troy/builder/sandbox"
-	"github.com/troy-iaas/troy/cloud/awscloud"
+	"github.com/troy-iaas/troy/certificates"
 	"github.com/troy-iaas/troy/credentials"
 	"github.com/troy-iaas/troy/health"
-	"github.com/troy-iaas/troy/internal/awsapi"
 	"github.com/troy-iaas/troy/internal/checkup"
 	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/site"
 	schema "github.com/troy-iaas/troy/sql"
 	"github.com/troy-iaas/troy/workers"
 )
@@ -61,6 +60,7 @@ func newDoctorCommand() *cobra.Command {
 			d.postgres(cmd.Context(), cfg)
 			d.redis(cmd.Context(), cfg)
 			d.folder(cfg)
+			d.certificates(cmd.Context(), cfg)
 			if cfg.AWSProject == "" {
 				sandbox.Examine(sandbox.Config{}, d.tell)
 			}
@@ -100,6 +100,7 @@ func (b *backend) overseer(cfg config, issuer *credentials.Issuer) *health.Overs
 		},
 		Examine: []func(context.Context, checkup.Tell){
 			check((*doctor).postgres), check((*doctor).redis), check(func(d *doctor, _ context.Context, cfg config) { d.folder(cfg) }),
+			check((*doctor).certificates),
 		},
 	}
 }
@@ -227,31 +228,26 @@ func (d *doctor) folder(cfg config) {
 	d.tell(checkup.Finding{Part: "data folder", Said: cfg.DataDir + ": " + said})
 }
 
-func (d *doctor) aws(ctx context.Context, cfg config) error {
-	loaded, err := awsapi.Load(ctx, cfg.awsAPI())
+// certificates tells how many hosts have a certificate, and what is left of the
+// authority's limits.
+func (d *doctor) certificates(ctx context.Context, cfg config) {
+	if cfg.TLS.EdgeAddr == "" && cfg.TLS.WebAddr == "" {
+		return
+	}
+	s, err := certificates.Summarize(ctx, site.Layout{Root: cfg.cloudRoot()}, cfg.TLS.ACMEDirectory, nil)
 	if err != nil {
-		d.tell(checkup.Finding{Part: "credentials", Said: oneLine(err), Remedy: "check TROY_AWS_PROFILE and the shared configuration files"})
-		return nil
+		d.tell(checkup.Finding{Part: "certificates", Said: oneLine(err), Remedy: "let the user of web and work read TROY_DATA_DIR/cloud/certificates/state"})
+		return
 	}
-	e := awsapi.Examiner{Context: ctx, Loaded: loaded, Tell: d.tell}
-	if !e.Credentials() {
-		return nil // further checks would only repeat this
+	said := fmt.Sprintf("%d of %s", s.Valid, troy.Count(s.Hosts, "host has a valid certificate", "hosts have valid certificates"))
+	if len(s.Left) > 0 {
+		said += "; " + s.Authority + " still allows " + strings.Join(s.Left, ", ")
 	}
-	if cfg.onAWS() {
-		awscloud.Examine(e, cfg.aws(nil), cfg.SitesSuffix)
+	f := checkup.Finding{Part: "certificates", Said: said}
+	if s.Problem != "" {
+		f.Said, f.Remedy = strings.TrimSuffix(s.Problem, ".")+". "+said, "certificates that exist are served, and Troy tries again by itself; docs/domains.md says what to do"
 	}
-	queues := map[string]string{}
-	for setting, url := range map[string]string{"TROY_AWS_APPS_QUEUE": cfg.AWSAppsQueue, "TROY_AWS_BUILDS_QUEUE": cfg.AWSBuildsQueue} {
-		if url != "" {
-			queues[setting] = url
-		}
-	}
-	awscloud.ExamineQueues(e, queues)
-	codebuild.Examine(e, cfg.codeBuild(), codebuild.Examination{
-		Topics: cfg.SNSTopics, Updates: strings.TrimSuffix(cfg.URL, "/") + "/events/sns",
-		Heard: func(ctx context.Context) (time.Time, error) { return buildHeardOf(ctx, cfg) },
-	})
-	return nil
+	d.tell(f)
 }
 
 // buildHeardOf returns when SNS last reported a build.

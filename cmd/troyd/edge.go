@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/troy-iaas/troy/edge"
+	"github.com/troy-iaas/troy/site"
 )
 
 func newEdgeCommand() *cobra.Command {
@@ -26,12 +27,16 @@ func newEdgeCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			l, err := listen(cmd.Context(), "TROY_EDGE_ADDR", cfg.EdgeAddr)
+			l, err := listenSites(cmd.Context(), cfg)
 			if err != nil {
 				return err
 			}
-			log.Info("serving sites", "address", l.Addr().String())
-			return server.Serve(cmd.Context(), l, stopTimeout)
+			defer l.close()
+			log.Info("serving sites", "address", l.clear.Addr().String())
+			if l.secure != nil {
+				log.Info("serving sites over HTTPS", "address", l.secure.Addr().String(), "authority", cfg.TLS.ACMEDirectory, "http3", l.packets != nil)
+			}
+			return serveEdge(cmd.Context(), server, l)
 		},
 	}
 }
@@ -41,8 +46,16 @@ func newEdge(cfg config, log *slog.Logger) (*edge.Server, error) {
 	if err != nil {
 		return nil, usageError{fmt.Errorf("TROY_EDGE_PROXIES: %w", err)}
 	}
+	encrypted, err := cfg.edgeTLS()
+	if err != nil {
+		return nil, err
+	}
 	return edge.New(edge.Config{
-		Root: cfg.cloudRoot(), Limits: cfg.readLimits(), IndexBytes: cfg.EdgeIndexMiB << 20,
+		TLS:      encrypted,
+		TroyURL:  cfg.URL,
+		Previews: site.PreviewHosts{Suffix: cfg.previewSuffix(), Sites: cfg.SitesSuffix},
+		Root:     cfg.cloudRoot(), Limits: cfg.readLimits(), IndexBytes: cfg.EdgeIndexMiB << 20,
+		EarlyHints: edge.EarlyHints(cfg.EdgeHints), ServerTiming: cfg.EdgeTiming,
 		NoLoop: !cfg.EdgeLoop, Traffic: cfg.EdgeTraffic, AccessLog: cfg.accessLog(), AccessFormat: edge.AccessFormat(cfg.AccessLogFormat),
 		FullAddresses: cfg.AccessLogAddresses == "full", Connections: cfg.EdgeConns, ClientConnections: cfg.EdgePerIP,
 		Proxies: trusted, HTTPS: strings.HasPrefix(cfg.SitesURL, "https:"), Logger: log,

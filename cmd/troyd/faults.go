@@ -4,7 +4,10 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"net/netip"
 	"os"
+	"strings"
 
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/cloud/faulty"
@@ -25,4 +28,21 @@ func snsCertificate(cfg config) (func(context.Context, string) ([]byte, error), 
 		return nil, nil
 	}
 	return func(context.Context, string) ([]byte, error) { return os.ReadFile(cfg.SNSCertFile) }, nil
+}
+
+// dnsReach reads TROY_DNS_REACH: where the name servers of a test's Internet
+// listen.
+func dnsReach(pairs []string) (map[netip.Addr]netip.AddrPort, error) {
+	reach := map[netip.Addr]netip.AddrPort{}
+	for _, pair := range pairs {
+		public, at, _ := strings.Cut(pair, "=")
+		server, err := netip.ParseAddr(public)
+		if err != nil {
+			return nil, fmt.Errorf("TROY_DNS_REACH: %w", err)
+		}
+		if reach[server], err = netip.ParseAddrPort(at); err != nil {
+			return nil, fmt.Errorf("TROY_DNS_REACH: %w", err)
+		}
+	}
+	return reach, nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -9,6 +10,7 @@ import (
 	"github.com/troy-iaas/troy/forge"
 	"github.com/troy-iaas/troy/forge/bitbucket"
 	"github.com/troy-iaas/troy/forge/github"
+	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/secret"
 )
 
@@ -66,7 +68,10 @@ func forgeAPIs(all []forge.Adapter) map[troy.Provider]forge.Forge {
 
 // sealer returns nil without TROY_SECRET_KEY.
 func sealer(cfg config) (*secret.Sealer, error) {
-	if cfg.SecretKey == "" {
+	switch {
+	case cfg.SecretKey == "" && cfg.PreviewAccess == intake.PreviewsSignedIn:
+		return nil, usageError{errors.New("TROY_PREVIEW_ACCESS: is signed-in, which needs TROY_SECRET_KEY")}
+	case cfg.SecretKey == "":
 		return nil, nil
 	}
 	s, err := secret.New(cfg.SecretKey)

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"errors"
+	"net/netip"
 
 	"github.com/troy-iaas/troy/cloud"
 )
@@ -23,6 +24,15 @@ func withFaults(c cloud.Cloud, script string) (cloud.Cloud, error) {
 func snsCertificate(cfg config) (func(context.Context, string) ([]byte, error), error) {
 	if cfg.SNSCertFile != "" {
 		return nil, errors.New("TROY_SNS_CERT_FILE: this troyd was built without -tags faults")
+	}
+	return nil, nil
+}
+
+// dnsReach refuses other addresses of name servers: only a troyd built for tests
+// uses them.
+func dnsReach(pairs []string) (map[netip.Addr]netip.AddrPort, error) {
+	if len(pairs) > 0 {
+		return nil, errors.New("TROY_DNS_REACH: this troyd was built without -tags faults")
 	}
 	return nil, nil
 }

@@ -4,8 +4,12 @@ import (
 	"github.com/troy-iaas/troy/credentials"
 )
 
-// checkOIDC checks the settings with which people sign in.
+// checkOIDC checks the settings with which people sign in and jobs of CI get
+// tokens.
 func (c config) checkOIDC(wrong wrongly) {
+	if _, err := credentials.ParseCIIssuers(c.CIIssuers); err != nil {
+		wrong("TROY_CI_ISSUERS", "%s", err)
+	}
 	others := map[string]bool{
 		"TROY_OIDC_CLIENT_ID": c.OIDCClientID != "", "TROY_OIDC_CLIENT_SECRET": c.OIDCClientSecret != "", "TROY_OIDC_ROLES": len(c.OIDCRoles) > 0,
 	}

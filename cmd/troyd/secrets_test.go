@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"net/http"
 	"strings"
 	"syscall"
@@ -51,13 +52,19 @@ func TestReseal(t *testing.T) {
 	for i := range 450 {
 		name := "V" + uuid.NewString()
 		exec("INSERT INTO variables (pipeline_id, name, value) VALUES ($1, $2, $3)", pipeline, name,
-			seal([]string{older, newer}[i%2], secret.Variable(pipeline, name), name))
+			seal([]string{older, newer}[i%2], secret.Variable(pipeline, name, ""), name))
+	}
+	// One for each context of a name, over a page's end.
+	for i := range 250 {
+		of := fmt.Sprintf("preview:%d@%d", i%25, i/25)
+		exec("INSERT INTO variables_by_context (pipeline_id, name, context, value, secret) VALUES ($1, $2, $3, $4, true)", pipeline, fmt.Sprintf("C%d", i%10), of,
+			seal(older, secret.Variable(pipeline, fmt.Sprintf("C%d", i%10), of), of))
 	}
 	exec("INSERT INTO installations (provider, id, credentials) VALUES ('bitbucket', 'key', $1), ('github', '1', NULL)",
 		seal(older, secret.Installation("bitbucket", "key"), "shared"))
 	exec("INSERT INTO forge_apps (provider, app_id, name, url, credentials, actor) VALUES ('github', '1', 'n', 'u', $1, 'a')",
 		seal(older, secret.App("github"), "key"))
-	exec("INSERT INTO access (pipeline_id, salt) VALUES ($1, '')", pipeline)
+	exec("INSERT INTO access (pipeline_id, salt, preview_key) VALUES ($1, '', $2)", pipeline, seal(older, secret.PreviewKey(pipeline), "a key"))
 	exec("INSERT INTO access_passwords (pipeline_id, name, id, secret) VALUES ($1, 'client', gen_random_uuid(), $2)", pipeline, seal(older, secret.Access(pipeline, "client"), "a hash"))
 
 	settings := []string{"TROY_DATABASE_URL=" + url, "TROY_REDIS_URL=redis://127.0.0.1:1/0", "TROY_SECRET_KEY=" + newer + "," + older}
@@ -88,8 +95,23 @@ func TestReseal(t *testing.T) {
 		if err := rows.Scan(&name, &value); err != nil {
 			t.Fatal(err)
 		}
-		if plain, err := alone.Open(value, secret.Variable(pipeline, name)); err != nil || string(plain) != name {
+		if plain, err := alone.Open(value, secret.Variable(pipeline, name, "")); err != nil || string(plain) != name {
 			t.Fatalf("the variable %s is %q, %v", name, plain, err)
+		}
+	}
+	inContexts, err := db.Query(ctx, "SELECT name, context, value FROM variables_by_context")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer inContexts.Close()
+	for inContexts.Next() {
+		var name, of string
+		var value []byte
+		if err := inContexts.Scan(&name, &of, &value); err != nil {
+			t.Fatal(err)
+		}
+		if plain, err := alone.Open(value, secret.Variable(pipeline, name, of)); err != nil || string(plain) != of {
+			t.Fatalf("the variable %s for %s is %q, %v", name, of, plain, err)
 		}
 	}
 	app, err := q.ForgeAppGet(ctx, "github")
@@ -107,9 +129,16 @@ func TestReseal(t *testing.T) {
 	if plain, err := alone.Open(password, secret.Access(pipeline, "client")); err != nil || string(plain) != "a hash" {
 		t.Errorf("the site's password is %q, %v", plain, err)
 	}
+	var key []byte
+	if err := db.QueryRow(ctx, "SELECT preview_key FROM access").Scan(&key); err != nil {
+		t.Fatal(err)
+	}
+	if plain, err := alone.Open(key, secret.PreviewKey(pipeline)); err != nil || string(plain) != "a key" {
+		t.Errorf("the key of previews is %q, %v", plain, err)
+	}
 
 	// A value that no key opens is named, counted and not changed.
-	value := seal(lost, secret.Variable(pipeline, "LOST"), "lost value")
+	value := seal(lost, secret.Variable(pipeline, "LOST", ""), "lost value")
 	exec("INSERT INTO variables (pipeline_id, name, value) VALUES ($1, 'LOST', $2)", pipeline, value)
 	status, stdout, stderr = finish(t, troyd(t, settings, "secrets", "reseal"))
 	if status != 1 || !strings.Contains(stderr, "LOST") || !strings.Contains(stderr, "1 could not be opened") || strings.Contains(stdout, "newest alone") {

@@ -46,7 +46,7 @@ func newSeedCommand() *cobra.Command {
 				if err := s.fill(cmd.Context(), b.db); err != nil {
 					return err
 				}
-				cmd.PrintErrf("Added %d pipelines and %d deployments in %s.\n", s.pipelines, s.deployments, time.Since(begun).Round(time.Millisecond))
+				cmd.PrintErrf("Added %s and %s in %s.\n", troy.Count(s.pipelines, "pipeline", "pipelines"), troy.Count(s.deployments, "deployment", "deployments"), time.Since(begun).Round(time.Millisecond))
 				return nil
 			})
 		},

@@ -14,7 +14,9 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/troy-iaas/troy/credentials"
 	"github.com/troy-iaas/troy/intake"
+	"github.com/troy-iaas/troy/secret"
 	"github.com/troy-iaas/troy/site"
 	"github.com/troy-iaas/troy/web"
 )
@@ -48,6 +50,18 @@ func newWebCommand() *cobra.Command {
 			}
 			log.Info("serving the API", "address", l.Addr().String())
 			g, ctx := errgroup.WithContext(cmd.Context())
+			secure, err := listenTLS(ctx, "TROY_TLS_ADDR", cfg.TLS.WebAddr)
+			if err != nil {
+				return err
+			}
+			if secure != nil {
+				run, err := secureWeb(cfg, server, l, secure, log)
+				if err != nil {
+					return err
+				}
+				log.Info("serving the API over HTTPS", "address", secure.Addr().String(), "host", cfg.webHost())
+				g.Go(func() error { return run(ctx) })
+			}
 			g.Go(func() error { b.bell.Run(ctx); return nil })
 			g.Go(func() error { return serve(ctx, l, server) })
 			return g.Wait()
@@ -56,13 +70,29 @@ func newWebCommand() *cobra.Command {
 }
 
 func (b *backend) intake(cfg config) *intake.Intake {
-	unprotected := ""
+	noDomains := ""
+	if b.cloud.Domains == nil {
+		noDomains = "custom domains can't be served where this installation serves sites yet (docs/domains.md)"
+	}
+	noPreviews := ""
+	if b.cloud.Previews == nil {
+		noPreviews = "previews can't be served where this installation serves sites yet (docs/previews.md)"
+	}
+	noSignedIn := ""
 	if cfg.onAWS() {
-		unprotected = "sites on AWS can't be protected yet: CloudFront would serve them to everyone (docs/aws.md)"
+		noSignedIn = "previews on AWS can't ask visitors to sign in to Troy; protect them with passwords or networks"
+	}
+	var previewKey func(uuid.UUID) ([]byte, error)
+	if secrets, err := sealer(cfg); err == nil && secrets != nil { // others report the error
+		previewKey = func(pipeline uuid.UUID) ([]byte, error) {
+			return secrets.Seal(secret.NewSigningKey(), secret.PreviewKey(pipeline))
+		}
 	}
 	return intake.New(b.db, b.bell, intake.Config{
+		PreviewKey: previewKey, NoSignedIn: noSignedIn, PreviewsSignedIn: cfg.PreviewAccess == intake.PreviewsSignedIn,
+		PreviewSuffix: cfg.previewSuffix(), NoPreviews: noPreviews, PreviewsExpire: cfg.PreviewExpiry, MaxPreviews: cfg.PreviewMax,
 		SitesSuffix: cfg.SitesSuffix, AutoProvision: cfg.AutoProvision, CarryAssets: cfg.CarryAssets, DeleteGrace: cfg.DeleteGrace,
-		NoProtection: unprotected,
+		NoPasswords: cfg.noPasswords(), NoDomains: noDomains, OwnHosts: cfg.ownHosts(),
 	})
 }
 
@@ -101,6 +131,18 @@ func newWeb(cfg config, b *backend, log *slog.Logger) (*http.Server, error) {
 	if err != nil {
 		return nil, usageError{fmt.Errorf("TROY_EDGE_PROXIES: %w", err)}
 	}
+	addresses, err := cfg.edgeAddresses()
+	if err != nil {
+		return nil, usageError{fmt.Errorf("TROY_EDGE_ADDRESSES: %w", err)}
+	}
+	checker, err := cfg.dns()
+	if err != nil {
+		return nil, usageError{fmt.Errorf("TROY_DNS_RESOLVERS: %w", err)}
+	}
+	ciIssuers, err := credentials.ParseCIIssuers(cfg.CIIssuers)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("TROY_CI_ISSUERS: %w", err)}
+	}
 	stopping := make(chan struct{})
 	var counts func(uuid.UUID) string
 	if cfg.Cloud == "local" {
@@ -108,10 +150,11 @@ func newWeb(cfg config, b *backend, log *slog.Logger) (*http.Server, error) {
 	}
 	handler, err := web.New(web.Config{
 		URL: cfg.URL, SitesScheme: sites.Scheme, SitesPort: port, AppsSecret: cfg.AppsSecret,
-		Limits: cfg.limits(), ReleaseValidity: cfg.UploadsValid, SNSTopics: cfg.SNSTopics, Proxies: proxies,
+		Limits: cfg.limits(), ReleaseValidity: cfg.UploadsValid, SNSTopics: cfg.SNSTopics, Proxies: proxies, EdgeAddresses: addresses,
+		AccessLogs: cfg.onAWS() && cfg.AWSLogBucket != "",
 	}, web.Deps{
 		DB: b.db, Redis: b.redis, Intake: b.intake(cfg), Store: b.cloud.Store, Functions: b.cloud.Functions, Ready: b.ready(false), Secrets: secrets, Stopping: stopping, Log: log,
-		Issuer: issuer, Traffic: counts, System: b.overseer(cfg, issuer), Forges: known, Metrics: b.meters, ConfirmTopic: confirm, SNSCertificate: certificate,
+		Issuer: issuer, CIIssuers: ciIssuers, Traffic: counts, DomainProof: domainProof(checker), System: b.overseer(cfg, issuer), Forges: known, Metrics: b.meters, ConfirmTopic: confirm, SNSCertificate: certificate,
 	})
 	if err != nil {
 		return nil, err

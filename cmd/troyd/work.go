@@ -11,10 +11,8 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/troy-iaas/troy/cloud/awscloud"
 	"github.com/troy-iaas/troy/credentials"
 	"github.com/troy-iaas/troy/health"
-	"github.com/troy-iaas/troy/internal/awsapi"
 	"github.com/troy-iaas/troy/thumbnail"
 	"github.com/troy-iaas/troy/workers"
 )
@@ -99,25 +97,26 @@ func runWorkers(ctx context.Context, cfg config, b *backend, log *slog.Logger) (
 	}
 	defer func() { err = errors.Join(err, shut()) }()
 	if cfg.onAWS() {
-		loaded, err := awsapi.Load(ctx, cfg.awsAPI())
+		stop, err := startUpkeep(ctx, cfg, b, log)
 		if err != nil {
 			return err
 		}
-		ctx, stop := context.WithCancel(ctx)
-		ended := make(chan error, 1)
-		go func() { ended <- keepUp(ctx, awscloud.NewCDN(loaded, cfg.aws(b.db)), log) }()
-		defer func() { stop(); err = errors.Join(err, <-ended) }()
+		defer func() { err = errors.Join(err, stop()) }()
+	}
+	checker, err := cfg.dns()
+	if err != nil {
+		return usageError{fmt.Errorf("TROY_DNS_RESOLVERS: %w", err)}
 	}
 	version, _ := health.Build()
 	return workers.New(workers.Config{
 		Version: version,
-		Slots:   cfg.Workers, BuildSlots: cfg.BuildSlots, Lease: cfg.Lease, KeepDeployments: cfg.KeepDeployments,
+		Slots:   cfg.Workers, BuildSlots: cfg.BuildSlots, PreviewSlots: cfg.PreviewSlots, PreviewSuffix: cfg.previewSuffix(), Lease: cfg.Lease, KeepDeployments: cfg.KeepDeployments,
 		CarryAssets: cfg.CarryAssets, UploadsValid: cfg.UploadsValid, Limits: cfg.limits(), BuildTime: cfg.BuildTime, BuildPoll: poll,
-		Submodules: cfg.Submodules,
-		CatchUp:    cfg.CatchUp, URL: cfg.URL, SiteURL: func(host string) string { return strings.ReplaceAll(cfg.SitesURL, "{host}", host) },
+		Submodules: cfg.Submodules, IssuesCertificates: cfg.TLS.EdgeAddr != "" || cfg.onAWS(), Issuers: cfg.issuers(),
+		CatchUp: cfg.CatchUp, URL: cfg.URL, SiteURL: func(host string) string { return strings.ReplaceAll(cfg.SitesURL, "{host}", host) },
 	}, workers.Deps{
 		DB: b.db, Redis: b.redis, Client: b.client, Bell: b.bell, Cloud: b.cloud, Builder: b.meters.Builder(builder), Forges: forgeAPIs(known),
-		Thumbnail: thumbnails(cfg, log),
-		Intake:    b.intake(cfg), Secrets: secrets, Metrics: b.meters, Log: log,
+		Thumbnail: thumbnails(cfg, log), DNS: checker,
+		Intake: b.intake(cfg), Secrets: secrets, Metrics: b.meters, Log: log,
 	}).Run(ctx)
 }

@@ -3,7 +3,6 @@ package bitbucket
 import (
 	"cmp"
 	"net/http"
-	"regexp"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -74,6 +73,8 @@ func Parse(event string, body []byte) (troy.ForgeEvent, error) {
 		return changed(body, troy.RepositoryDeleted)
 	case event == "repo:transfer":
 		return changed(body, troy.RepositoryTransferred)
+	case event == "pullrequest:comment_created":
+		return commented(body)
 	case kind == "pullrequest":
 		return pullRequest(body, action)
 	}
@@ -229,53 +230,6 @@ func changed(body []byte, action troy.RepositoryAction) (troy.ForgeEvent, error)
 	return payload.Result(troy.RepositoryChange{
 		Repository: repositoryOf(&c, "repository", e.Repository),
 		Action:     action,
-	}, &c)
-}
-
-// shortCommit matches an abbreviated commit id, as Bitbucket sends some.
-var shortCommit = regexp.MustCompile(`^[0-9a-f]{12,64}$`)
-
-func pullRequest(body []byte, action string) (troy.ForgeEvent, error) {
-	type side struct {
-		Branch struct {
-			Name string `json:"name"`
-		} `json:"branch"`
-		Commit struct {
-			Hash string `json:"hash"`
-		} `json:"commit"`
-		Repository eventRepository `json:"repository"`
-	}
-	var e struct {
-		common
-		PullRequest struct {
-			ID          int64  `json:"id"`
-			Title       string `json:"title"`
-			State       string `json:"state"`
-			Source      side   `json:"source"`
-			Destination side   `json:"destination"`
-		} `json:"pullrequest"`
-	}
-	if err := payload.Decode(body, &e); err != nil {
-		return nil, err
-	}
-	var c payload.Checker
-	pr := e.PullRequest
-	c.Number("pullrequest.id", pr.ID)
-	// The commit and the repository are null after their deletion.
-	if hash := pr.Source.Commit.Hash; hash != "" && !shortCommit.MatchString(hash) {
-		c.Fail("pullrequest.source.commit.hash", "the value is not a commit id: 12 to 64 lower-case hexadecimal digits")
-	}
-	return payload.Result(troy.PullRequest{
-		Repository: repositoryOf(&c, "repository", e.Repository),
-		Action:     c.Line("X-Event-Key", action, payload.MaxHeader),
-		Number:     pr.ID,
-		Title:      payload.Clean(pr.Title, payload.MaxTitle),
-		Head:       c.Ref("pullrequest.source.branch.name", pr.Source.Branch.Name),
-		HeadCommit: pr.Source.Commit.Hash,
-		Base:       c.Ref("pullrequest.destination.branch.name", pr.Destination.Branch.Name),
-		Fork:       !strings.EqualFold(pr.Source.Repository.UUID, e.Repository.UUID),
-		Open:       pr.State == "OPEN",
-		Sender:     e.Actor.name(),
 	}, &c)
 }
 

@@ -80,6 +80,7 @@ func TestEvents(t *testing.T) {
 		{"repo:updated", `{` + bitbucketRepo + `,"changes":{"website":{"old":1,"new":[]}}}`, `repository ` + bitbucketID + ` ada/blog edited, was "", branch was ""`},
 		{"repo:updated", `{` + bitbucketRepo + `,"changes":{"full_name":{"old":"ada/log","new":"ada/blog"}}}`, `repository ` + bitbucketID + ` ada/blog renamed, was "ada/log", branch was ""`},
 		{"pullrequest:updated", bitbucketPull, `pull request 3 updated, 11111111 on a to main, fork false, open true`},
+		{"pullrequest:comment_created", strings.Replace(bitbucketComment, "/troy preview", "Thanks!", 1), `ignored pullrequest:comment_created `},
 		{"repo:fork", `{"data":7}`, `ignored repo:fork `},
 		{"diagnostics:ping", `{"test":true}`, `ignored diagnostics:ping `},
 		{"repo:fork", `{"event":"repo:fork","data":"no object"}`, `ignored repo:fork `},
@@ -94,6 +95,10 @@ func TestEvents(t *testing.T) {
 		t.Errorf("a head whose repository is gone gave %v, %v", got, err)
 	}
 }
+
+// bitbucketComment is a comment with a command.
+const bitbucketComment = `{` + bitbucketRepo + `,"pullrequest":{"id":3},"comment":{"content":{"raw":"/troy preview"},` +
+	`"user":{"type":"user","uuid":"{0b2f6c11-90aa-4e0c-8d4d-5f7712c3a901}","nickname":"ada"},"created_on":"2026-11-28T06:45:00+00:00"}}`
 
 func TestRefused(t *testing.T) {
 	t.Parallel()
@@ -113,6 +118,10 @@ func TestRefused(t *testing.T) {
 		{"pullrequest:created", bitbucketPull, "pullrequest.id", `0`, "pullrequest.id"},
 		{"pullrequest:created", bitbucketPull, "pullrequest.source.branch", ``, "pullrequest.source.branch.name"},
 		{"pullrequest:created", bitbucketPull, "pullrequest.source.commit.hash", `"--help"`, "pullrequest.source.commit.hash"},
+		{"pullrequest:created", bitbucketPull, "pullrequest.source.repository", `{"uuid":"x"}`, "pullrequest.source.repository.uuid"},
+		{"pullrequest:comment_created", bitbucketComment, "pullrequest.id", `-1`, "pullrequest.id"},
+		{"pullrequest:comment_created", bitbucketComment, "comment.user", `null`, "comment.user.uuid"},
+		{"pullrequest:comment_created", bitbucketComment, "comment.created_on", ``, "comment.created_on"},
 		{"pullrequest:", bitbucketPull, "pullrequest.id", `1`, "X-Event-Key"},
 		{"", bitbucketPush, "x", `1`, "X-Event-Key"},
 		{"repo:push\n", bitbucketPush, "x", `1`, "X-Event-Key"},

@@ -38,7 +38,10 @@ type fake struct {
 	statuses map[string]map[string]any
 	writes   int
 	hooks    []map[string]any
-	list     []map[string]any // the repositories of the credentials
+	list     []map[string]any  // the repositories of the credentials
+	pulls    []map[string]any  // open pull requests
+	rights   map[string]string // the permissions of users, by UUID
+	comments []map[string]any
 	fail     func(w http.ResponseWriter, r *http.Request) bool
 }
 
@@ -154,6 +157,7 @@ func newFake(t *testing.T) *fake {
 		}
 	})
 	mux.HandleFunc("GET /account/signin/", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>sign in</html>") })
+	f.servePulls(mux, repo)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f.mu.Lock()
 		defer f.mu.Unlock()

@@ -16,6 +16,7 @@ func FuzzParse(f *testing.F) {
 	f.Add("repo:updated", []byte(`{`+bitbucketRepo+`,"changes":{"full_name":{"old":"ada/log","new":"ada/blog"}}}`))
 	f.Add("repo:transfer", []byte(`{`+bitbucketRepo+`}`))
 	f.Add("pullrequest:created", []byte(bitbucketPull))
+	f.Add("pullrequest:comment_created", []byte(bitbucketComment))
 	f.Add("repo:commit_status_created", []byte(`{}`))
 	f.Fuzz(func(t *testing.T, event string, body []byte) {
 		e, err := bitbucket.Parse(event, body)

@@ -103,6 +103,7 @@ type webhook struct {
 func hookEvents() []string {
 	return []string{
 		"repo:push", "repo:updated", "pullrequest:created", "pullrequest:updated", "pullrequest:fulfilled", "pullrequest:rejected",
+		"pullrequest:comment_created",
 	}
 }
 

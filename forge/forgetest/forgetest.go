@@ -54,6 +54,8 @@ func Summary(e troy.ForgeEvent) string {
 		return fmt.Sprintf("rerequest of %s on %s in %s, run %s, button %q", short(e.Commit), e.Branch, e.Repository.ID, e.CheckRun, e.Action)
 	case troy.PullRequest:
 		return fmt.Sprintf("pull request %d %s, %s on %s to %s, fork %v, open %v", e.Number, e.Action, short(e.HeadCommit), e.Head, e.Base, e.Fork, e.Open)
+	case troy.PullRequestCommand:
+		return fmt.Sprintf("command on pull request %d of %s by %s %s, commit %q", e.Number, e.Repository.ID, e.Author.ID, e.Author.Name, e.Commit)
 	case troy.Ping:
 		return fmt.Sprintf("ping of %s, app %s", e.Hook, e.AppID)
 	case troy.Ignored:
@@ -204,8 +206,21 @@ func Sound(t *testing.T, provider troy.Provider, e troy.ForgeEvent, err error) {
 		}
 	case troy.PullRequest:
 		repository(e.Repository)
-		for _, s := range []string{e.Action, e.Title, e.Head, e.HeadCommit, e.Base, e.Sender} {
+		for _, s := range []string{
+			e.Action, e.Title, e.Head, e.HeadCommit, e.HeadRepository, e.HeadFullName, e.Base, e.Author.ID, e.Author.Name, e.Sender,
+		} {
 			Line(t, s, 255)
+		}
+		if e.Number <= 0 || e.Fork != (e.HeadRepository != e.Repository.ID) {
+			t.Errorf("got the pull request %+v", e)
+		}
+	case troy.PullRequestCommand:
+		repository(e.Repository)
+		for _, s := range []string{e.Author.ID, e.Author.Name, e.Commit} {
+			Line(t, s, 255)
+		}
+		if e.Number <= 0 || e.Author.ID == "" || e.Time.IsZero() {
+			t.Errorf("got the command %+v", e)
 		}
 	case troy.Ping:
 	case troy.Ignored:

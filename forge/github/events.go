@@ -41,8 +41,10 @@ type eventRepository struct {
 }
 
 type account struct {
+	ID    int64  `json:"id"`
 	Login string `json:"login"`
 	Slug  string `json:"slug"` // instead of a login, for an enterprise
+	Type  string `json:"type"`
 }
 
 type eventApp struct {
@@ -80,6 +82,8 @@ func Parse(event string, body []byte) (troy.ForgeEvent, error) {
 		return rerequested(event, body)
 	case "pull_request":
 		return pullRequest(body)
+	case "issue_comment":
+		return commented(body)
 	case "ping":
 		return pinged(body)
 	}
@@ -353,44 +357,6 @@ func rerequested(event string, body []byte) (troy.ForgeEvent, error) {
 		r.Action = c.Line("requested_action.identifier", e.Requested.Identifier, payload.MaxName)
 	}
 	return payload.Result(r, &c)
-}
-
-func pullRequest(body []byte) (troy.ForgeEvent, error) {
-	type side struct {
-		Ref        string          `json:"ref"`
-		SHA        string          `json:"sha"`
-		Repository eventRepository `json:"repo"`
-	}
-	var e struct {
-		common
-		PullRequest struct {
-			Number int64  `json:"number"`
-			State  string `json:"state"`
-			Title  string `json:"title"`
-			Head   side   `json:"head"`
-			Base   side   `json:"base"`
-		} `json:"pull_request"`
-	}
-	if err := payload.Decode(body, &e); err != nil {
-		return nil, err
-	}
-	var c payload.Checker
-	pr := e.PullRequest
-	c.Number("pull_request.number", pr.Number)
-	return payload.Result(troy.PullRequest{
-		Repository:   repositoryOf(&c, "repository", e.Repository),
-		Installation: optional(&c, "installation.id", e.Installation.ID),
-		Action:       c.Line("action", e.Action, payload.MaxName),
-		Number:       pr.Number,
-		Title:        payload.Clean(pr.Title, payload.MaxTitle),
-		Head:         c.Ref("pull_request.head.ref", pr.Head.Ref),
-		HeadCommit:   c.Commit("pull_request.head.sha", pr.Head.SHA),
-		Base:         c.Ref("pull_request.base.ref", pr.Base.Ref),
-		// The head's repository is null after its deletion.
-		Fork:   pr.Head.Repository.ID != e.Repository.ID,
-		Open:   pr.State == "open",
-		Sender: payload.Clean(e.Sender.Login, payload.MaxName),
-	}, &c)
 }
 
 func pinged(body []byte) (troy.ForgeEvent, error) {

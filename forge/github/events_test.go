@@ -118,6 +118,10 @@ func TestManyPaths(t *testing.T) {
 }
 
 // TestRefused removes or corrupts required members, one at a time.
+// comment is a comment with a command.
+const comment = `{"action":"created","repository":{"id":7,"full_name":"ada/blog"},"issue":{"number":1,"pull_request":{}},` +
+	`"comment":{"body":"/troy preview","user":{"id":3,"login":"ada"},"created_at":"2026-11-28T06:45:00Z"}}`
+
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	const (
@@ -187,6 +191,12 @@ func TestRefused(t *testing.T) {
 		{"ping", ping, "hook_id", ``, "hook_id"},
 		{"issues\n", ping, "hook_id", `1`, "X-GitHub-Event"},
 		{"", ping, "hook_id", `1`, "X-GitHub-Event"},
+		{"issue_comment", comment, "issue.number", `-1`, "issue.number"},
+		{"issue_comment", comment, "comment.user", `null`, "comment.user.id"},
+		{"issue_comment", comment, "comment.user.login", `"a\u0000"`, "comment.user.login"},
+		{"issue_comment", comment, "comment.created_at", ``, "comment.created_at"},
+		{"issue_comment", comment, "repository", ``, "repository.id"},
+		{"issue_comment", comment, "action", ``, "action"},
 	} {
 		t.Run(c.event+" "+c.path+" "+c.value[:min(30, len(c.value))], func(t *testing.T) {
 			t.Parallel()
@@ -214,7 +224,7 @@ func TestOtherRefs(t *testing.T) {
 
 func TestNoJSON(t *testing.T) {
 	t.Parallel()
-	for _, event := range []string{"push", "installation", "installation_repositories", "repository", "check_run", "check_suite", "pull_request", "ping", "star"} {
+	for _, event := range []string{"push", "installation", "installation_repositories", "repository", "check_run", "check_suite", "pull_request", "issue_comment", "ping", "star"} {
 		for _, body := range []string{"", " ", "payload=%7B%7D", "[]", `"x"`, "7", "{", githubPush[:200], githubPush + "x", "\xff", strings.Repeat("[", 100_000), strings.Repeat(`{"repository":`, 100_000)} {
 			got, err := github.Parse(event, []byte(body))
 			if err == nil || troy.KindOf(err) != troy.Invalid {
@@ -236,6 +246,9 @@ func TestIgnored(t *testing.T) {
 		{"repository", `{"action":"starred",` + repository + `}`, "ignored repository starred"},
 		{"installation", `{"action":"deleted_by_aliens"}`, "ignored installation deleted_by_aliens"},
 		{"installation", `{"action":"added"}`, "ignored installation added"},
+		{"issue_comment", strings.Replace(comment, "created", "edited", 1), "ignored issue_comment edited"},
+		{"issue_comment", strings.Replace(comment, "/troy preview", "Thanks!", 1), "ignored issue_comment created"},
+		{"issue_comment", strings.Replace(comment, `,"pull_request":{}`, "", 1), "ignored issue_comment created"},
 	} {
 		got, err := github.Parse(c.event, []byte(c.body))
 		if err != nil || forgetest.Summary(got) != c.want {

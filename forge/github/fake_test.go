@@ -54,7 +54,10 @@ type fake struct {
 	deployments []map[string]any
 	statuses    map[string][]map[string]any // newest first
 	deliveries  []map[string]any            // newest first
-	list        []map[string]any            // the repositories of the installation
+	pulls       []map[string]any            // open pull requests
+	writers     map[string]int              // the ids of users who may push, by login
+	comments    []map[string]any
+	list        []map[string]any // the repositories of the installation
 	redelivered []string
 	fail        func(w http.ResponseWriter, r *http.Request) bool
 	calls       []string
@@ -80,7 +83,7 @@ func newFake(t *testing.T) *fake {
 	t.Helper()
 	f := &fake{
 		t: t, key: sharedKey(), now: time.Now().Truncate(time.Second), name: "acme/site", tokens: map[string]grant{},
-		permissions: map[string]string{"metadata": "read", "contents": "read", "checks": "write", "deployments": "write"},
+		permissions: map[string]string{"metadata": "read", "contents": "read", "checks": "write", "deployments": "write", "pull_requests": "write"},
 		branches:    map[string]string{"main": sha1, "feature/a b": sha2},
 		archive:     []byte("\x1f\x8b an archive"), statuses: map[string][]map[string]any{},
 	}
@@ -160,6 +163,7 @@ func newFake(t *testing.T) *fake {
 		f.statuses[r.PathValue("id")] = append([]map[string]any{f.body(r)}, f.statuses[r.PathValue("id")]...)
 		answer(w, 201, map[string]any{})
 	}))
+	f.servePulls(mux, repo)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
@@ -267,7 +271,7 @@ func (f *fake) mint(w http.ResponseWriter, r *http.Request) {
 	}
 	permissions := map[string]string{}
 	for k, v := range ask["permissions"].(map[string]any) {
-		if f.permissions[k] != v {
+		if f.permissions[k] != v && (f.permissions[k] != "write" || v != "read") {
 			refuse(w, 422, "The permissions requested are not granted to this installation.")
 			return
 		}

@@ -16,6 +16,7 @@ func FuzzParse(f *testing.F) {
 	f.Add("check_run", []byte(`{"action":"requested_action","repository":{"id":7,"full_name":"ada/blog"},"check_run":{"id":1,"head_sha":"`+commitA+`","app":{"id":5},"check_suite":{"id":2}},"requested_action":{"identifier":"x"}}`))
 	f.Add("check_suite", []byte(`{"action":"rerequested","repository":{"id":7,"full_name":"ada/blog"},"check_suite":{"id":2,"head_sha":"`+commitA+`","app":{"id":5}}}`))
 	f.Add("pull_request", []byte(`{"action":"opened","repository":{"id":7,"full_name":"ada/blog"},"pull_request":{"number":1,"state":"open","head":{"ref":"a","sha":"`+commitA+`","repo":null},"base":{"ref":"main"}}}`))
+	f.Add("issue_comment", []byte(comment))
 	f.Add("ping", []byte(`{"hook_id":3}`))
 	f.Add("star", []byte(`{"action":"\ud800\u0000"}`))
 	f.Fuzz(func(t *testing.T, event string, body []byte) {

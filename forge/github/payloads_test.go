@@ -53,6 +53,7 @@ var own = map[string]string{
 	"installation.unsuspend.json":                `installation 55231907 of app 318842 for larkspur-labs unsuspended, all true, +[] -[]`,
 	"installation_repositories.added.json":       `installation 55231907 of app 318842 for larkspur-labs repositories_changed, all false, +[larkspur-labs/almanac] -[]`,
 	"installation_repositories.removed.json":     `installation 55231907 of app 318842 for larkspur-labs repositories_changed, all false, +[] -[larkspur-labs/field-notes]`,
+	"issue_comment.created.json":                 `command on pull request 31 of 731204418 by 88120777 edda-moss, commit "34fb330"`,
 	"meta.deleted.json":                          `ignored meta deleted`,
 	"ping.app.json":                              `ping of 508221907, app 318842`,
 	"ping.json":                                  `ping of 508221907, app `,

@@ -18,6 +18,10 @@ import (
 // cancelled, in addition to GitHub's own re-run button.
 const RerunAction = "troy_build_again"
 
+// ApproveAction is the identifier of the button on a commit that waits for an
+// approval.
+const ApproveAction = "troy_approve"
+
 const (
 	pageSize = 100
 	// maxPages bounds the search for earlier reports.
@@ -108,6 +112,9 @@ func checkOf(report forge.Report) checkRun {
 		run.Conclusion, run.Actions = "cancelled", again
 	case forge.Skipped: // which satisfies a required check
 		run.Conclusion = "skipped"
+	case forge.NeedsApproval:
+		run.Conclusion = "action_required"
+		run.Actions = []checkAction{{Label: "Approve", Description: "Build this commit's preview", Identifier: ApproveAction}}
 	default: // superseded: whether the commit has a fault is unknown
 		run.Conclusion = "neutral"
 	}
@@ -211,6 +218,9 @@ func (c *Client) reportDeployment(ctx context.Context, g grant, report forge.Rep
 			"ref": report.Commit, "task": "deploy", "auto_merge": false, "required_contexts": []string{},
 			"environment": report.Environment, "description": forge.Line(report.Name, 140),
 			"payload": deploymentPayload{report.Deployment},
+			// GitHub shows transient environments apart, and does not set the
+			// deployments of others inactive.
+			"transient_environment": report.Transient, "production_environment": !report.Transient,
 		}
 		var made struct {
 			ID int64 `json:"id"`

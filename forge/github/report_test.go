@@ -244,7 +244,8 @@ func TestAppSetup(t *testing.T) {
 		t.Fatal(err)
 	}
 	if m.Hook.URL != req.HookURL || m.RedirectURL != req.RedirectURL || m.Public == nil || *m.Public ||
-		m.Permissions["contents"] != "read" || m.Permissions["checks"] != "write" || !strings.Contains(fmt.Sprint(m.Events), "push") {
+		m.Permissions["contents"] != "read" || m.Permissions["checks"] != "write" || m.Permissions["pull_requests"] != "write" ||
+		m.Permissions["issues"] != "read" || !strings.Contains(fmt.Sprint(m.Events), "push") || !strings.Contains(fmt.Sprint(m.Events), "issue_comment") {
 		t.Errorf("the manifest is %s", manifest)
 	}
 	req.Organization = "acme"

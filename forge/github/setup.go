@@ -24,9 +24,9 @@ var (
 const maxAppName = 34
 
 // Manifest implements forge.AppSetup (docs.github.com, "Registering a GitHub
-// App from a manifest"). The app requests to read contents and pull requests,
-// and to write checks and deployments. Installation events come without a
-// subscription.
+// App from a manifest"). The app requests to read contents, and to write checks,
+// deployments and comments on pull requests. GitHub sends comments only to apps
+// that may read issues. Installation events come without a subscription.
 func (c *Client) Manifest(req forge.AppRequest) (action string, manifest []byte, err error) {
 	switch n := utf8.RuneCountInString(req.Name); {
 	case n == 0 || n > maxAppName:
@@ -59,9 +59,10 @@ func (c *Client) Manifest(req forge.AppRequest) (action string, manifest []byte,
 		Name: req.Name, URL: req.URL, Hook: hook{req.HookURL, true}, RedirectURL: req.RedirectURL,
 		SetupURL: webURL(req.SetupURL), SetupOnUpdate: webURL(req.SetupURL) != "",
 		Permissions: map[string]string{
-			"metadata": "read", "contents": "read", "pull_requests": "read", "checks": "write", "deployments": "write",
+			"metadata": "read", "contents": "read", "issues": "read",
+			"pull_requests": "write", "checks": "write", "deployments": "write",
 		},
-		Events: []string{"push", "repository", "pull_request", "check_run", "check_suite"},
+		Events: []string{"push", "repository", "pull_request", "issue_comment", "check_run", "check_suite"},
 	})
 	if err != nil {
 		return "", nil, fmt.Errorf("github: the app's manifest: %w", err)

@@ -5,6 +5,7 @@ package payload
 
 import (
 	"errors"
+	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
@@ -23,6 +24,8 @@ const (
 	MaxHeader = 128
 	MaxName   = 255
 	MaxTitle  = 255
+
+	maxURL = 1000 // in bytes
 )
 
 // Decode reads a forge's JSON. It ignores unused members, since the forge's
@@ -162,6 +165,15 @@ func Result(e troy.ForgeEvent, c *Checker) (troy.ForgeEvent, error) {
 		return nil, c.Err
 	}
 	return e, nil
+}
+
+// URL returns an http or https address, or "" if s is not a short one.
+func URL(s string) string {
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && u.Scheme != "http" || len(s) > maxURL {
+		return ""
+	}
+	return u.String()
 }
 
 // Clean makes a text fit to be stored and shown: one line, of at most n

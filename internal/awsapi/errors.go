@@ -26,7 +26,7 @@ type meaning struct {
 var (
 	ErrNotFound     = cloud.ErrNotFound
 	ErrPrecondition = cloud.ErrPrecondition
-	// ErrInUse means that a distribution uses the function.
+	// ErrInUse means that a distribution uses the function or the certificate.
 	ErrInUse = errors.New("it is in use")
 )
 
@@ -45,6 +45,10 @@ var meanings = map[string]meaning{
 	"PreconditionFailed":               {is: cloud.ErrPrecondition},
 	"InvalidIfMatchVersion":            {is: cloud.ErrPrecondition},
 	"ConditionalRequestConflict":       {is: cloud.ErrPrecondition},
+	"EntityNotFound":                   {is: cloud.ErrNotFound},
+	"EntityAlreadyExists":              {is: cloud.ErrExists},
+	"ResourceNotDisabled":              {is: cloud.ErrNotDisabled},
+	"ResourceInUseException":           {is: ErrInUse},
 	"ConflictException":                {is: cloud.ErrPrecondition},
 	"FunctionAlreadyExists":            {is: cloud.ErrExists},
 	"OriginAccessControlAlreadyExists": {is: cloud.ErrExists},
@@ -72,6 +76,8 @@ var meanings = map[string]meaning{
 	"TooManyDistributionsAssociatedToOriginAccessControl": {wait: 20 * time.Second, what: "the maximum number of distributions use the origin access control; the next try chooses another one"},
 	"TooManyInvalidationsInProgress":                      {wait: 20 * time.Second, what: "CloudFront has the maximum number of invalidations in progress"},
 	"KeyTooLongError":                                     {kind: troy.Invalid, what: "the path is too long for S3"},
+	"EntityLimitExceeded":                                 {kind: troy.Conflict, what: "the account has as many distribution tenants, or connection groups, as its quota allows; ask AWS to raise it"},
+	"LimitExceededException":                              {kind: troy.Conflict, what: "the account has, or requested, as many certificates as its quota allows (Service Quotas, AWS Certificate Manager)"},
 	"TooManyDistributionCNAMEs":                           {kind: troy.Conflict, what: "the distribution has as many aliases as the quota allows"},
 	"TooManyFunctions":                                    {kind: troy.Conflict, what: "the account has as many CloudFront functions as its quota allows; ask AWS to raise it (Service Quotas, Amazon CloudFront, Functions per AWS account)"},
 	"TooManyOriginAccessControls":                         {kind: troy.Conflict, what: "the account has as many origin access controls as its quota allows; ask AWS to raise it"},

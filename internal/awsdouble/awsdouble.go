@@ -35,11 +35,20 @@ type Config struct {
 	Skew time.Duration
 	// MaxDistributions is the account's quota; 0 means none.
 	MaxDistributions int
+	// MaxTenants is the account's quota of distribution tenants; 0 means none.
+	MaxTenants int
+	// Points, if not nil, reports whether the DNS records of a name outside the
+	// zone lead to a target: a domain of CloudFront, or the value of a record
+	// of ACM. If it is nil, all do.
+	Points func(name, target string) bool
+	// Forbids, if not nil, reports whether a CAA record forbids a certificate
+	// for a name.
+	Forbids func(name string) bool
 	// Covers is the suffix of the hosts that the certificate covers; empty
 	// means all hosts.
 	Covers string
-	// LogBuckets are the buckets that accept CloudFront's access logs; nil
-	// means any.
+	// LogBuckets are the buckets whose policy lets CloudFront write access
+	// logs; nil means all.
 	LogBuckets []string
 	// S3 is the server that receives S3 calls; nil refuses them.
 	S3 *url.URL
@@ -111,6 +120,7 @@ type Double struct {
 	keyvalue   *keyValueStore
 	route53    *route53
 	codebuild  *codebuild
+	deliveries *deliveries
 
 	mu      sync.Mutex
 	topics  []*Topic
@@ -138,6 +148,7 @@ func Start(cfg Config) *Double {
 	d := &Double{cfg: cfg, numbers: map[string]int{}}
 	d.queues, d.cloudfront, d.codebuild = newQueues(d), newCloudFront(d), newCodeBuild(d)
 	d.keyvalue, d.route53, d.edge = &keyValueStore{stores: map[string]*pairs{}}, &route53{d: d, records: map[string]record{}}, newEdge(d)
+	d.deliveries = newLogDeliveries(d)
 	d.services = map[string]service{
 		"sqs": d.queues, "cloudfront": d.cloudfront, "cloudfront-keyvaluestore": d.keyvalue, "route53": d.route53,
 		"codebuild": d.codebuild, "logs": logs{d.codebuild}, "sns": topics{d},

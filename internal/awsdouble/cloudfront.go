@@ -22,6 +22,7 @@ type Distribution struct {
 	changed                                            time.Time
 	etag                                               int
 	config                                             string // its configuration in XML
+	aliases                                            []string
 }
 
 // Invalidation is a requested invalidation.
@@ -37,15 +38,23 @@ type cloudfront struct {
 
 	mu            sync.Mutex
 	distributions map[string]*Distribution
+	references    map[string]bool // used so far, also by distributions that were removed
 	functions     map[string]*function
 	access        []accessControl
 	accessMade    int
 	invalidations []Invalidation
 	made          int
+	tenants       map[string]*Tenant
+	groups        []connectionGroup
+	certificates  map[string]*certificate
+	requested     int // certificates so far
 }
 
 func newCloudFront(d *Double) *cloudfront {
-	return &cloudfront{d: d, distributions: map[string]*Distribution{}, functions: map[string]*function{}}
+	return &cloudfront{
+		d: d, distributions: map[string]*Distribution{}, references: map[string]bool{}, functions: map[string]*function{},
+		tenants: map[string]*Tenant{}, certificates: map[string]*certificate{},
+	}
 }
 
 // Distributions returns the distributions, keyed by id.
@@ -60,6 +69,13 @@ func (d *Double) Distributions() []Distribution {
 	return all
 }
 
+// RemoveDistribution removes a distribution, as its owner can do outside Troy.
+func (d *Double) RemoveDistribution(id string) {
+	d.cloudfront.mu.Lock()
+	defer d.cloudfront.mu.Unlock()
+	delete(d.cloudfront.distributions, id)
+}
+
 // Invalidations returns the requested invalidations in order.
 func (d *Double) Invalidations() []Invalidation {
 	d.cloudfront.mu.Lock()
@@ -69,6 +85,9 @@ func (d *Double) Invalidations() []Invalidation {
 
 func (c *cloudfront) action(r *http.Request, _ []byte) string {
 	parts := strings.Split(strings.TrimPrefix(r.URL.Path, cloudfrontVersion), "/")
+	if action := tenantAction(r, parts); action != "" {
+		return action
+	}
 	last := parts[len(parts)-1]
 	name := map[string]string{"distribution": "Distribution", "function": "Function", "origin-access-control": "OriginAccessControl"}[parts[0]]
 	switch {
@@ -144,13 +163,17 @@ func (c *cloudfront) serve(w http.ResponseWriter, r *http.Request, body []byte) 
 		}
 	case "CreateInvalidation":
 		if d := c.find(w, id); d != nil {
-			c.invalidate(w, d, body)
+			c.invalidate(w, d.ID, body)
 		}
 	case "CreateFunction", "DescribeFunction", "PublishFunction", "UpdateFunction", "GetFunction", "DeleteFunction", "ListFunctions":
 		c.serveFunction(w, r, id, body)
 	case "ListOriginAccessControls", "CreateOriginAccessControl", "GetOriginAccessControl", "DeleteOriginAccessControl":
 		c.serveAccess(w, r, id, body)
 	default:
+		if tenantAction(r, parts) != "" {
+			c.serveTenants(w, r, id, body)
+			return
+		}
 		c.fail(w, http.StatusNotFound, "NoSuchOperation", r.Method+" "+r.URL.Path)
 	}
 }
@@ -163,13 +186,19 @@ type configXML struct {
 	Access                   string   `xml:"Origins>Items>Origin>OriginAccessControlId"`
 	Origin                   string   `xml:"Origins>Items>Origin>DomainName"`
 	Origins                  []string `xml:"Origins>Items>Origin>Id"`
-	Target                   string   `xml:"DefaultCacheBehavior>TargetOriginId"`
-	Policy                   string   `xml:"DefaultCacheBehavior>CachePolicyId"`
-	Methods                  []string `xml:"DefaultCacheBehavior>AllowedMethods>Items>Method"`
-	PriceClass               string
-	LogBucket                string `xml:"Logging>Bucket"`
-	Logs                     bool   `xml:"Logging>Enabled"`
-	Functions                []struct {
+	OriginPaths              []string `xml:"Origins>Items>Origin>OriginPath"` // of the origins that have one
+	Behaviors                []struct {
+		Pattern string `xml:"PathPattern"`
+		Target  string `xml:"TargetOriginId"`
+	} `xml:"CacheBehaviors>Items>CacheBehavior"`
+	Target         string   `xml:"DefaultCacheBehavior>TargetOriginId"`
+	Policy         string   `xml:"DefaultCacheBehavior>CachePolicyId"`
+	Methods        []string `xml:"DefaultCacheBehavior>AllowedMethods>Items>Method"`
+	PriceClass     string
+	ConnectionMode string
+	IPv6           *bool    `xml:"IsIPV6Enabled"`
+	Parameters     []string `xml:"TenantConfig>ParameterDefinitions>member>Name"`
+	Functions      []struct {
 		ARN   string `xml:"FunctionARN"`
 		Event string `xml:"EventType"`
 	} `xml:"DefaultCacheBehavior>FunctionAssociations>Items>FunctionAssociation"`
@@ -213,13 +242,10 @@ func (c *cloudfront) create(w http.ResponseWriter, body []byte) {
 		return
 	}
 	cfg := in.Config
-	for _, d := range c.distributions {
-		if d.Reference == cfg.CallerReference {
-			// Even for the same configuration, it does not return the first
-			// one.
-			c.fail(w, http.StatusConflict, "DistributionAlreadyExists", "The caller reference that you are using to create a distribution is associated with another distribution.")
-			return
-		}
+	if c.references[cfg.CallerReference] {
+		// Even for the same configuration, it does not return the first one.
+		c.fail(w, http.StatusConflict, "DistributionAlreadyExists", "The caller reference that you are using to create a distribution is associated with another distribution.")
+		return
 	}
 	if code, message := c.refusal(cfg, nil); code != "" {
 		status := http.StatusBadRequest
@@ -234,6 +260,7 @@ func (c *cloudfront) create(w http.ResponseWriter, body []byte) {
 		return
 	}
 	c.made++
+	c.references[cfg.CallerReference] = true
 	d := &Distribution{ID: fmt.Sprintf("E%013d", c.made), Reference: cfg.CallerReference}
 	d.set(cfg)
 	c.distributions[d.ID] = d
@@ -243,7 +270,7 @@ func (c *cloudfront) create(w http.ResponseWriter, body []byte) {
 // set makes cfg the distribution's configuration.
 func (d *Distribution) set(cfg configXML) {
 	d.Enabled, d.Function, d.Access, d.Certificate = cfg.Enabled, cfg.function("viewer-request"), cfg.Access, cfg.Certificate
-	d.Host = ""
+	d.Host, d.aliases = "", cfg.Aliases
 	if len(cfg.Aliases) > 0 {
 		d.Host = cfg.Aliases[0]
 	}
@@ -264,9 +291,6 @@ func (c *cloudfront) refusal(cfg configXML, before *Distribution) (code, message
 		if d == before {
 			continue
 		}
-		if len(cfg.Aliases) > 0 && d.Host == cfg.Aliases[0] {
-			return "CNAMEAlreadyExists", "One or more of the CNAMEs you provided are already associated with a different resource."
-		}
 		var other configXML
 		_ = parseConfig(d.config, &other)
 		for _, f := range other.Functions {
@@ -274,6 +298,11 @@ func (c *cloudfront) refusal(cfg configXML, before *Distribution) (code, message
 		}
 		if d.Access == cfg.Access {
 			access++
+		}
+	}
+	for _, host := range cfg.Aliases {
+		if holder := c.holder(host); holder != "" && (before == nil || holder != before.ID) {
+			return "CNAMEAlreadyExists", "One or more of the CNAMEs you provided are already associated with a different resource."
 		}
 	}
 	events := map[string]bool{}
@@ -303,16 +332,27 @@ func (c *cloudfront) refusal(cfg configXML, before *Distribution) (code, message
 	case len(cfg.Methods) > 0 && !slices.Equal(cfg.Methods, []string{"GET", "HEAD"}) && !slices.Equal(cfg.Methods, []string{"GET", "HEAD", "OPTIONS"}):
 		// All seven may be allowed too, but Troy never requests that.
 		return "InvalidArgument", "The parameter AllowedMethods is not one of the sets that are supported."
-	case !strings.HasPrefix(cfg.PriceClass, "PriceClass_"):
+	case cfg.ConnectionMode == "tenant-only" && (len(cfg.Aliases) > 0 || cfg.PriceClass != "" || cfg.IPv6 != nil):
+		return "InvalidArgument", "A multi-tenant distribution can't have aliases, a price class or IPv6."
+	case cfg.ConnectionMode != "tenant-only" && !strings.HasPrefix(cfg.PriceClass, "PriceClass_"):
 		return "InvalidArgument", "The price class is not valid."
-	case cfg.Logs && c.d.cfg.LogBuckets != nil && !slices.Contains(c.d.cfg.LogBuckets, strings.TrimSuffix(cfg.LogBucket, ".s3.amazonaws.com")):
-		return "InvalidArgument", "The S3 bucket that you specified for CloudFront logs does not enable ACL access: " + cfg.LogBucket
 	case len(cfg.Aliases) > 0 && !strings.HasPrefix(cfg.Certificate, "arn:aws:acm:us-east-1:"):
 		return "InvalidViewerCertificate", "The specified SSL certificate doesn't exist, isn't in us-east-1 region, isn't valid, or doesn't include a valid certificate chain."
-	case c.d.cfg.Covers != "" && len(cfg.Aliases) > 0 && !strings.HasSuffix(cfg.Aliases[0], c.d.cfg.Covers):
+	case !c.certified(cfg):
 		return "InvalidViewerCertificate", "The certificate that is attached to your distribution doesn't cover the alternate domain name (CNAME)."
 	}
 	return "", ""
+}
+
+// certified reports whether a distribution's certificate covers its aliases.
+func (c *cloudfront) certified(cfg configXML) bool {
+	for _, host := range cfg.Aliases {
+		own := strings.HasSuffix(cfg.Certificate, ":certificate/1")
+		if own && c.d.cfg.Covers != "" && !strings.HasSuffix(host, c.d.cfg.Covers) || !own && !c.covers(cfg.Certificate, host) {
+			return false
+		}
+	}
+	return true
 }
 
 // status returns InProgress for a while after each change.
@@ -346,8 +386,8 @@ func (c *cloudfront) list(w http.ResponseWriter, r *http.Request) {
 	var items strings.Builder
 	for _, id := range ids {
 		d := c.distributions[id]
-		_, _ = fmt.Fprintf(&items, "<DistributionSummary><Id>%s</Id><Status>%s</Status><DomainName>%s</DomainName>%s</DistributionSummary>",
-			id, c.status(d), d.domain(), d.config)
+		_, _ = fmt.Fprintf(&items, "<DistributionSummary><Id>%s</Id><ARN>arn:aws:cloudfront::%s:distribution/%s</ARN><Status>%s</Status><DomainName>%s</DomainName>%s</DistributionSummary>",
+			id, c.d.cfg.Account, id, c.status(d), d.domain(), d.config)
 	}
 	next := ""
 	if more {
@@ -383,7 +423,11 @@ func (c *cloudfront) update(w http.ResponseWriter, d *Distribution, body []byte)
 		return
 	}
 	if code, message := c.refusal(cfg, d); code != "" {
-		c.fail(w, http.StatusBadRequest, code, message)
+		status := http.StatusBadRequest
+		if code == "CNAMEAlreadyExists" {
+			status = http.StatusConflict
+		}
+		c.fail(w, status, code, message)
 		return
 	}
 	d.set(cfg)
@@ -392,6 +436,12 @@ func (c *cloudfront) update(w http.ResponseWriter, d *Distribution, body []byte)
 
 func (c *cloudfront) remove(w http.ResponseWriter, d *Distribution) {
 	// This error persists for a short while after Deployed.
+	for _, t := range c.tenants {
+		if t.Distribution == d.ID {
+			c.fail(w, http.StatusConflict, "ResourceInUse", "The distribution has distribution tenants.")
+			return
+		}
+	}
 	if d.Enabled || time.Since(d.changed) < c.d.cfg.Settle*3/2 {
 		c.fail(w, http.StatusConflict, "DistributionNotDisabled", "The distribution you are trying to delete has not been disabled.")
 		return
@@ -400,19 +450,20 @@ func (c *cloudfront) remove(w http.ResponseWriter, d *Distribution) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-func (c *cloudfront) invalidate(w http.ResponseWriter, d *Distribution, body []byte) {
+// invalidate invalidates paths of a distribution or a tenant.
+func (c *cloudfront) invalidate(w http.ResponseWriter, id string, body []byte) {
 	var in struct {
 		CallerReference string
 		Paths           []string `xml:"Paths>Items>Path"`
 	}
 	_ = xml.Unmarshal(body, &in)
 	i := slices.IndexFunc(c.invalidations, func(other Invalidation) bool {
-		return other.Distribution == d.ID && other.Reference == in.CallerReference
+		return other.Distribution == id && other.Reference == in.CallerReference
 	})
 	if i < 0 {
 		i = len(c.invalidations)
-		c.invalidations = append(c.invalidations, Invalidation{ID: fmt.Sprintf("I%d", i+1), Distribution: d.ID, Reference: in.CallerReference, Paths: in.Paths})
+		c.invalidations = append(c.invalidations, Invalidation{ID: fmt.Sprintf("I%d", i+1), Distribution: id, Reference: in.CallerReference, Paths: in.Paths})
 	}
-	c.d.edge.forget(d.ID, in.Paths)
+	c.d.edge.forget(id, in.Paths)
 	answerXML(w, http.StatusCreated, 0, fmt.Sprintf("<Invalidation><Id>%s</Id><Status>InProgress</Status></Invalidation>", c.invalidations[i].ID))
 }

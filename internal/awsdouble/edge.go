@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -23,7 +24,7 @@ type edge struct {
 	d *Double
 
 	mu      sync.Mutex
-	cache   map[string]answer // keyed by distribution and the path that functions returned
+	cache   map[string]answer // keyed by distribution or tenant, and the path that functions returned
 	ahead   time.Duration     // how far the edge's clock is ahead
 	origins int
 }
@@ -51,7 +52,8 @@ func (d *Double) OriginRequests() int {
 	return d.edge.origins
 }
 
-// Advance moves the edge's clock forward, which ages its cache.
+// Advance moves the edge's clock forward, which ages its cache. It is also the
+// functions' clock.
 func (d *Double) Advance(by time.Duration) {
 	d.edge.mu.Lock()
 	defer d.edge.mu.Unlock()
@@ -67,25 +69,33 @@ func (e *edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "no distribution", http.StatusForbidden)
 		return
 	}
+	seen := &logged{ResponseWriter: w}
+	defer func() { e.d.deliveries.note(one.ID, time.Now(), r, seen.status, seen.size) }()
+	e.answer(seen, r, one)
+}
+
+// answer answers a client of a distribution.
+func (e *edge) answer(w http.ResponseWriter, r *http.Request, one place) {
 	var config configXML
 	_ = parseConfig(one.config, &config)
 	if !config.allows(r.Method) {
 		http.Error(w, "this distribution is not configured to allow the HTTP request method", http.StatusForbidden)
 		return
 	}
-	seen := view{method: r.Method, uri: r.URL.EscapedPath(), query: r.URL.RawQuery, host: r.Host, header: r.Header}
+	ip, _, _ := net.SplitHostPort(r.RemoteAddr)
+	seen := view{method: r.Method, uri: r.URL.EscapedPath(), query: r.URL.RawQuery, host: r.Host, ip: ip, header: r.Header}
 	asked := request{URI: seen.uri}
 	for _, f := range config.Functions {
 		if f.Event != "viewer-request" {
 			continue
 		}
-		out, err := e.d.runRequest(f.ARN, one.ID, seen)
+		out, err := e.d.runRequest(f.ARN, one, seen)
 		if err != nil {
 			http.Error(w, "the viewer-request function failed: "+err.Error(), http.StatusServiceUnavailable)
 			return
 		}
 		if out.Status != 0 {
-			out.send(w, r, nil)
+			out.send(w, r, []byte(out.Body))
 			return
 		}
 		asked = out
@@ -100,7 +110,7 @@ func (e *edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if f.Event != "viewer-response" || a.status >= http.StatusBadRequest {
 			continue // the function does not see an origin's error
 		}
-		if out, err = e.d.runResponse(f.ARN, one.ID, asked, seen, out); err != nil {
+		if out, err = e.d.runResponse(f.ARN, one, asked, seen, out); err != nil {
 			http.Error(w, "the viewer-response function failed: "+err.Error(), http.StatusServiceUnavailable)
 			return
 		}
@@ -115,7 +125,7 @@ func (d *Double) Rewrite(host, uri string) (string, int, error) {
 	if !ok {
 		return "", http.StatusForbidden, nil
 	}
-	out, err := d.runRequest(one.Function, one.ID, view{method: http.MethodGet, uri: uri})
+	out, err := d.runRequest(one.Function, one, view{method: http.MethodGet, uri: uri, ip: "192.0.2.1"})
 	return out.URI, out.Status, err
 }
 
@@ -133,19 +143,61 @@ func (p response) send(w http.ResponseWriter, r *http.Request, body []byte) {
 	}
 }
 
-// serving returns the distribution that a host's record points to.
-func (d *Double) serving(host string) (Distribution, bool) {
-	for _, one := range d.Distributions() {
-		if one.Host == host && one.Enabled && slices.Contains(d.Records(), "A "+host+" "+one.domain()) {
+// place is what serves a host: a distribution and, at a tenant's domain, the
+// tenant.
+type place struct {
+	Distribution
+	tenant *Tenant
+}
+
+// key identifies the place in the cache.
+func (p place) key() string {
+	if p.tenant != nil {
+		return p.tenant.ID
+	}
+	return p.ID
+}
+
+// serving returns what serves a host, to which its record points: of the domains
+// that cover it, that with the most specific one
+// (docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/CNAMEs.html#alternate-domain-names-restrictions).
+func (d *Double) serving(host string) (place, bool) {
+	// A wildcard covers names of any depth, but its certificate does not.
+	for _, name := range []string{host, wildcardOf(host)} {
+		if one, ok := d.servingAs(name, host); ok {
 			return one, true
 		}
 	}
-	return Distribution{}, false
+	return place{}, false
+}
+
+// servingAs returns what serves a host that one of its domains covers.
+func (d *Double) servingAs(name, host string) (place, bool) {
+	for _, one := range d.Distributions() {
+		if !slices.Contains(one.aliases, name) || !one.Enabled {
+			continue
+		}
+		if name != one.Host && d.points(host, one.domain()) || d.resolves(host, one.domain()) {
+			return place{one, nil}, true
+		}
+	}
+	d.cloudfront.mu.Lock()
+	defer d.cloudfront.mu.Unlock()
+	t := d.cloudfront.tenant("", name)
+	if t == nil || !t.Enabled || !d.cloudfront.active(t, name) || !d.points(host, d.cloudfront.endpoint(t.Group)) {
+		return place{}, false
+	}
+	of := d.cloudfront.distributions[t.Distribution]
+	if of == nil || !of.Enabled {
+		return place{}, false
+	}
+	tenant := *t
+	return place{*of, &tenant}, true
 }
 
 // object returns the distribution's object at a path: from the cache, from the
 // origin, or the page for an error.
-func (e *edge) object(r *http.Request, one Distribution, config configXML, uri string) (answer, error) {
+func (e *edge) object(r *http.Request, one place, config configXML, uri string) (answer, error) {
 	a, err := e.fetch(r, one, config, uri)
 	if err != nil || a.status < http.StatusBadRequest {
 		return a, err
@@ -160,8 +212,25 @@ func (e *edge) object(r *http.Request, one Distribution, config configXML, uri s
 	return a, nil
 }
 
-func (e *edge) fetch(r *http.Request, one Distribution, config configXML, uri string) (answer, error) {
-	key := one.ID + uri
+// originPath returns the path of the origin from which a path is fetched, with the
+// tenant's parameters.
+func (p place) originPath(config configXML, uri string) string {
+	path := ""
+	for _, b := range config.Behaviors {
+		if b.Pattern == uri && len(config.OriginPaths) > 0 {
+			path = config.OriginPaths[0]
+		}
+	}
+	if p.tenant != nil {
+		for name, value := range p.tenant.Parameters {
+			path = strings.ReplaceAll(path, "{{"+name+"}}", value)
+		}
+	}
+	return path
+}
+
+func (e *edge) fetch(r *http.Request, one place, config configXML, uri string) (answer, error) {
+	key := one.key() + uri
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	before, kept := e.cache[key]
@@ -169,7 +238,7 @@ func (e *edge) fetch(r *http.Request, one Distribution, config configXML, uri st
 		return before, nil
 	}
 	e.origins++
-	a, err := e.origin(r, config, uri)
+	a, err := e.origin(r, config, one.originPath(config, uri)+uri)
 	if err != nil {
 		return a, err
 	}

@@ -1,13 +1,16 @@
 package awsdouble
 
 import (
+	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
+	"time"
 
 	"github.com/dop251/goja"
 )
@@ -25,6 +28,7 @@ type stage struct{ code, config string }
 type response struct {
 	Status  int
 	Headers http.Header
+	Body    string
 }
 
 // request is the result of a viewer-request function: a changed request or a
@@ -197,8 +201,9 @@ func (d *Double) SetFunction(name, comment, code string) {
 
 // field is CloudFront's form of a header, a cookie or a query parameter.
 type field struct {
-	Value string  `json:"value"`
-	Multi []field `json:"multiValue,omitempty"`
+	Value      string  `json:"value"`
+	Attributes string  `json:"attributes,omitempty"`
+	Multi      []field `json:"multiValue,omitempty"`
 }
 
 // event is the argument of a function
@@ -206,12 +211,17 @@ type field struct {
 type event struct {
 	Context struct {
 		DistributionID string `json:"distributionId"`
+		RequestID      string `json:"requestId"`
 	} `json:"context"`
+	Viewer struct {
+		IP string `json:"ip"`
+	} `json:"viewer"`
 	Request struct {
 		Method      string           `json:"method"`
 		URI         string           `json:"uri"`
 		Querystring map[string]field `json:"querystring"`
 		Headers     map[string]field `json:"headers"`
+		Cookies     map[string]field `json:"cookies"`
 	} `json:"request"`
 	Response *eventResponse `json:"response,omitempty"`
 }
@@ -219,57 +229,75 @@ type event struct {
 type eventResponse struct {
 	StatusCode int              `json:"statusCode"`
 	Headers    map[string]field `json:"headers"`
+	Cookies    map[string]field `json:"cookies,omitempty"`
+	Body       *eventBody       `json:"body,omitempty"`
+}
+
+type eventBody struct {
+	Encoding string `json:"encoding"`
+	Data     string `json:"data"`
 }
 
 // view returns a client's request in the functions' form.
 type view struct {
-	method, uri, query, host string
-	header                   http.Header
+	method, uri, query, host, ip string
+	header                       http.Header
 }
 
 func newEvent(distribution string, v view) event {
 	var e event
 	e.Context.DistributionID = distribution
 	e.Request.Method, e.Request.URI, e.Request.Headers, e.Request.Querystring = v.method, v.uri, map[string]field{}, map[string]field{}
+	e.Context.RequestID, e.Viewer.IP, e.Request.Cookies = rand.Text(), v.ip, map[string]field{}
 	for name := range v.header {
-		e.Request.Headers[strings.ToLower(name)] = field{Value: v.header.Get(name)}
+		if name != "Cookie" {
+			e.Request.Headers[strings.ToLower(name)] = field{Value: v.header.Get(name)}
+		}
+	}
+	for _, c := range (&http.Request{Header: v.header}).Cookies() {
+		add(e.Request.Cookies, c.Name, c.Value)
 	}
 	if v.host != "" {
 		e.Request.Headers["host"] = field{Value: v.host}
 	}
 	for pair := range strings.SplitSeq(v.query, "&") {
 		name, value, _ := strings.Cut(pair, "=")
-		before, again := e.Request.Querystring[name]
-		switch {
-		case name == "":
-		case !again:
-			e.Request.Querystring[name] = field{Value: value}
-		default:
-			if before.Multi == nil {
-				before.Multi = []field{{Value: before.Value}}
-			}
-			before.Value, before.Multi = value, append(before.Multi, field{Value: value})
-			e.Request.Querystring[name] = before
+		if name != "" {
+			add(e.Request.Querystring, name, value)
 		}
 	}
 	return e
 }
 
+// add adds a value of a cookie or a parameter.
+func add(to map[string]field, name, value string) {
+	before, again := to[name]
+	if !again {
+		to[name] = field{Value: value}
+		return
+	}
+	if before.Multi == nil {
+		before.Multi = []field{{Value: before.Value}}
+	}
+	before.Value, before.Multi = value, append(before.Multi, field{Value: value})
+	to[name] = before
+}
+
 // runRequest runs a viewer-request function.
-func (d *Double) runRequest(arn, distribution string, v view) (request, error) {
+func (d *Double) runRequest(arn string, at place, v view) (request, error) {
 	var out struct {
 		eventResponse
 		URI string `json:"uri"`
 	}
-	err := d.call(arn, newEvent(distribution, v), &out)
+	err := d.call(arn, at.tenant, newEvent(at.ID, v), &out)
 	return request{out.response(), out.URI, out.Headers}, err
 }
 
 // runResponse runs a viewer-response function. It sees the request as changed
 // by the viewer-request function.
-func (d *Double) runResponse(arn, distribution string, asked request, v view, in response) (response, error) {
+func (d *Double) runResponse(arn string, at place, asked request, v view, in response) (response, error) {
 	v.uri = asked.URI
-	e := newEvent(distribution, v)
+	e := newEvent(at.ID, v)
 	if asked.fields != nil {
 		e.Request.Headers = asked.fields
 	}
@@ -278,7 +306,7 @@ func (d *Double) runResponse(arn, distribution string, asked request, v view, in
 		e.Response.Headers[strings.ToLower(name)] = field{Value: in.Headers.Get(name)}
 	}
 	var out eventResponse
-	err := d.call(arn, e, &out)
+	err := d.call(arn, at.tenant, e, &out)
 	return out.response(), err
 }
 
@@ -287,19 +315,30 @@ func (e eventResponse) response() response {
 	for name, f := range e.Headers {
 		r.Headers.Set(name, f.Value)
 	}
+	for name, f := range e.Cookies {
+		r.Headers.Add("Set-Cookie", name+"="+f.Value+"; "+f.Attributes)
+	}
+	if e.Body != nil {
+		r.Body = e.Body.Data
+	}
 	return r
 }
 
 // Run is a run of a function.
 type Run struct {
-	Code   string            `json:"code"`   // without the import of cf
+	Code   string            `json:"code"`   // without the import of CloudFront's module
 	Values map[string]string `json:"values"` // that it read from its KeyValueStore
 	Event  json.RawMessage   `json:"event"`
+	Tenant map[string]string `json:"tenant,omitempty"` // the tenant's parameters
+	Now    int64             `json:"now"`              // its time in milliseconds since 1970
 	Result json.RawMessage   `json:"result"`
 }
 
+// imported is the import of CloudFront's module, which goja does not know.
+var imported = regexp.MustCompile(`import ([\w$]+) from ?["']cloudfront["'];`)
+
 // call runs the live code of a function with its KeyValueStore.
-func (d *Double) call(arn string, e event, out any) error {
+func (d *Double) call(arn string, tenant *Tenant, e event, out any) error {
 	_, name, _ := strings.Cut(arn, ":function/")
 	d.cloudfront.mu.Lock()
 	f := d.cloudfront.functions[name]
@@ -313,9 +352,22 @@ func (d *Double) call(arn string, e event, out any) error {
 		Store string `xml:"KeyValueStoreAssociations>Items>KeyValueStoreAssociation>KeyValueStoreARN"`
 	}
 	_ = parseConfig(live.config, &config)
-	run := Run{Code: strings.Replace(live.code, "import cf from 'cloudfront';", "", 1), Values: map[string]string{}}
+	run := Run{Code: imported.ReplaceAllString(live.code, "const $1 = cloudfront;"), Values: map[string]string{}}
+	d.edge.mu.Lock()
+	now := d.edge.now()
+	d.edge.mu.Unlock()
+	run.Now = now.UnixMilli()
 	vm := goja.New()
-	if err := vm.Set("cf", map[string]any{"kvs": func() any {
+	vm.SetTimeSource(func() time.Time { return now })
+	if err := provide(vm); err != nil {
+		return err
+	}
+	module := map[string]any{}
+	if tenant != nil {
+		run.Tenant = tenant.Parameters
+		module["distributionTenant"] = map[string]any{"id": tenant.ID, "parameters": map[string]any{"get": func(name string) string { return tenant.Parameters[name] }}}
+	}
+	module["kvs"] = func() any {
 		read := func(key string, answer func(value string, ok bool, resolve, reject func(any) error)) *goja.Promise {
 			promise, resolve, reject := vm.NewPromise()
 			value, ok := d.keyvalue.value(config.Store, key)
@@ -343,7 +395,8 @@ func (d *Double) call(arn string, e event, out any) error {
 				return read(key, func(_ string, ok bool, resolve, _ func(any) error) { _ = resolve(ok) })
 			},
 		}
-	}}); err != nil {
+	}
+	if err := vm.Set("cloudfront", module); err != nil {
 		return err
 	}
 	var err error

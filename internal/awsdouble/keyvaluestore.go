@@ -14,6 +14,7 @@ import (
 const (
 	maxUpdateKeys  = 50
 	maxUpdateBytes = 3 << 20
+	maxStore       = 5 << 20
 )
 
 // keyValueStore is CloudFront's KeyValueStores, keyed by ARN. A store exists
@@ -29,6 +30,15 @@ type keyValueStore struct {
 type pairs struct {
 	values map[string]string
 	etag   int
+}
+
+// size returns the total size of the keys and values in bytes.
+func (p *pairs) size() int {
+	total := 0
+	for key, value := range p.values {
+		total += len(key) + len(value)
+	}
+	return total
 }
 
 // Pointers returns the content of the KeyValueStores.
@@ -51,6 +61,13 @@ func (d *Double) SetValue(arn, key, value string) {
 	d.keyvalue.mu.Lock()
 	defer d.keyvalue.mu.Unlock()
 	d.keyvalue.of(arn).values[key] = value
+}
+
+// RemoveValue removes a value of a KeyValueStore.
+func (d *Double) RemoveValue(arn, key string) {
+	d.keyvalue.mu.Lock()
+	defer d.keyvalue.mu.Unlock()
+	delete(d.keyvalue.of(arn).values, key)
 }
 
 // value returns the value that a function reads from its store.
@@ -98,7 +115,7 @@ func (k *keyValueStore) serve(w http.ResponseWriter, r *http.Request, body []byt
 	w.Header().Set("Etag", fmt.Sprintf("K%d", p.etag))
 	switch k.action(r, body) {
 	case "DescribeKeyValueStore":
-		answerJSON(w, http.StatusOK, map[string]any{"ItemCount": len(p.values), "TotalSizeInBytes": 0, "KvsARN": arn, "Created": 0})
+		answerJSON(w, http.StatusOK, map[string]any{"ItemCount": len(p.values), "TotalSizeInBytes": p.size(), "KvsARN": arn, "Created": 0})
 	case "GetKey":
 		_, escaped, _ := strings.Cut(r.URL.EscapedPath(), "/keys/")
 		key, _ := url.PathUnescape(escaped)
@@ -107,7 +124,7 @@ func (k *keyValueStore) serve(w http.ResponseWriter, r *http.Request, body []byt
 			k.fail(w, http.StatusNotFound, "ResourceNotFoundException", "Key was not found.")
 			return
 		}
-		answerJSON(w, http.StatusOK, map[string]any{"Key": key, "Value": value, "ItemCount": len(p.values), "TotalSizeInBytes": 0})
+		answerJSON(w, http.StatusOK, map[string]any{"Key": key, "Value": value, "ItemCount": len(p.values), "TotalSizeInBytes": p.size()})
 	case "ListKeys":
 		items := []map[string]string{}
 		for key, value := range p.values {
@@ -143,6 +160,15 @@ func (k *keyValueStore) update(w http.ResponseWriter, r *http.Request, body []by
 			return
 		}
 	}
+	size := p.size()
+	for _, one := range in.Puts {
+		size += len(one.Key) + len(one.Value)
+	}
+	if size > maxStore {
+		// AWS does not document the error code.
+		k.fail(w, http.StatusBadRequest, "ValidationException", "the key value store is full")
+		return
+	}
 	for _, one := range in.Puts {
 		p.values[one.Key] = one.Value
 	}
@@ -151,5 +177,5 @@ func (k *keyValueStore) update(w http.ResponseWriter, r *http.Request, body []by
 	}
 	p.etag++
 	w.Header().Set("Etag", fmt.Sprintf("K%d", p.etag))
-	answerJSON(w, http.StatusOK, map[string]any{"ItemCount": len(p.values), "TotalSizeInBytes": 0})
+	answerJSON(w, http.StatusOK, map[string]any{"ItemCount": len(p.values), "TotalSizeInBytes": p.size()})
 }

@@ -8,7 +8,8 @@ import (
 	"strings"
 )
 
-// logs is CloudWatch Logs with the logs of builds
+// logs is CloudWatch Logs with the logs of builds and the deliveries of access
+// logs
 // (docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference).
 type logs struct{ c *codebuild }
 
@@ -21,10 +22,28 @@ func (l logs) fail(w http.ResponseWriter, status int, code, message string) {
 	l.c.fail(w, status, code, message)
 }
 
+// region returns the region in a signature's scope.
+func region(r *http.Request) string {
+	_, after, _ := strings.Cut(r.Header.Get("Authorization"), "Credential=")
+	parts := strings.Split(after, "/")
+	if len(parts) < 4 {
+		return ""
+	}
+	return parts[2]
+}
+
 // maxPage is the maximum size of a page of events in bytes.
 const maxPage = 1 << 20
 
 func (l logs) serve(w http.ResponseWriter, r *http.Request, body []byte) {
+	if action := l.action(r, body); strings.Contains(action, "Deliver") {
+		if region(r) != "us-east-1" {
+			l.fail(w, http.StatusBadRequest, "ValidationException", "The access logs of CloudFront are in us-east-1.")
+			return
+		}
+		l.c.d.deliveries.serve(w, action, body)
+		return
+	}
 	var in struct {
 		Group string `json:"logGroupName"`
 		Name  string `json:"logStreamName"`

@@ -45,6 +45,19 @@ func (d *Double) Records() []string {
 	return all
 }
 
+// resolves reports whether a host's A record, or else the wildcard of its parent,
+// leads to a target. A wildcard does not count for names that have any record.
+func (d *Double) resolves(host, target string) bool {
+	d.route53.mu.Lock()
+	defer d.route53.mu.Unlock()
+	for _, one := range d.route53.records {
+		if one.name == host {
+			return d.route53.records["A "+host].target == target
+		}
+	}
+	return d.route53.records["A "+wildcardOf(host)].target == target
+}
+
 func (z *route53) action(r *http.Request, _ []byte) string {
 	switch {
 	case r.Method == http.MethodPost:
@@ -99,7 +112,9 @@ func (z *route53) list(w http.ResponseWriter, r *http.Request) {
 		if one.zone == "" {
 			what = "<TTL>300</TTL><ResourceRecords><ResourceRecord><Value>" + escape(one.target) + "</Value></ResourceRecord></ResourceRecords>"
 		}
-		_, _ = fmt.Fprintf(&items, "<ResourceRecordSet><Name>%s.</Name><Type>%s</Type>%s</ResourceRecordSet>", one.name, one.kind, what)
+		// docs.aws.amazon.com/Route53/latest/DeveloperGuide/DomainNameFormat.html
+		name := strings.Replace(one.name, "*", `\052`, 1)
+		_, _ = fmt.Fprintf(&items, "<ResourceRecordSet><Name>%s.</Name><Type>%s</Type>%s</ResourceRecordSet>", name, one.kind, what)
 	}
 	answerXML(w, http.StatusOK, 0, fmt.Sprintf("<ListResourceRecordSetsResponse><ResourceRecordSets>%s</ResourceRecordSets><IsTruncated>%t</IsTruncated><MaxItems>%d</MaxItems></ListResourceRecordSetsResponse>",
 		items.String(), len(all) > limit, limit))
@@ -177,4 +192,8 @@ func conflicts(records map[string]record, one record) bool {
 	return cname && one.kind != "CNAME"
 }
 
-func trimmed(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }
+// trimmed returns a name without the last dot, and with an asterisk that is not
+// escaped.
+func trimmed(name string) string {
+	return strings.Replace(strings.ToLower(strings.TrimSuffix(name, ".")), `\052`, "*", 1)
+}

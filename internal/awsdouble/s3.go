@@ -41,6 +41,8 @@ func (s storage) action(r *http.Request, _ []byte) string {
 		return "HeadObject"
 	case r.Method == http.MethodHead:
 		return "HeadBucket"
+	case key == "" && query.Has("policy"):
+		return "GetBucketPolicy"
 	case query.Has("versions"):
 		return "ListObjectVersions"
 	case key == "":
@@ -58,6 +60,10 @@ func (s storage) serve(w http.ResponseWriter, r *http.Request, _ []byte) {
 		s.fail(w, http.StatusBadRequest, "KeyTooLongError", "Your key is too long")
 		return
 	}
+	if s.action(r, nil) == "GetBucketPolicy" {
+		s.policy(w, strings.Trim(r.URL.Path, "/"))
+		return
+	}
 	if err := s.readCopySource(r); err != nil {
 		s.fail(w, http.StatusBadRequest, "InvalidArgument", err.Error())
 		return
@@ -67,6 +73,18 @@ func (s storage) serve(w http.ResponseWriter, r *http.Request, _ []byte) {
 		p.Out.Host = p.In.Host
 	}}
 	proxy.ServeHTTP(w, r)
+}
+
+// policy answers with a bucket's policy: the server behind the double accepts no
+// services as principals.
+func (s storage) policy(w http.ResponseWriter, bucket string) {
+	if !s.d.takesLogs(bucket) {
+		s.fail(w, http.StatusNotFound, "NoSuchBucketPolicy", "The bucket policy does not exist")
+		return
+	}
+	answerJSON(w, http.StatusOK, map[string]any{"Version": "2012-10-17", "Statement": []any{map[string]any{
+		"Effect": "Allow", "Principal": map[string]string{"Service": "delivery.logs.amazonaws.com"}, "Action": "s3:PutObject", "Resource": "arn:aws:s3:::" + bucket + "/*",
+	}}})
 }
 
 // maxKey is the maximum length of a key in bytes

@@ -3,7 +3,6 @@
 package lru
 
 import (
-	"container/list"
 	"iter"
 	"sync"
 )
@@ -16,45 +15,56 @@ type Cache[K comparable, V any] struct {
 
 	mu     sync.Mutex
 	weight int64
-	order  *list.List // of *item[K, V], most recently used first
-	items  map[K]*list.Element
+	// ring joins the first and the last item, and has no value. The most
+	// recently used item comes first.
+	ring  item[K, V]
+	items map[K]*item[K, V]
 }
 
+// item is a value and its place in the order.
 type item[K comparable, V any] struct {
-	key    K
-	value  V
-	weight int64
+	key        K
+	value      V
+	weight     int64
+	prev, next *item[K, V]
 }
 
 // New returns a cache with a maximum total weight.
 func New[K comparable, V any](maxWeight int64) *Cache[K, V] {
-	return &Cache[K, V]{max: maxWeight, order: list.New(), items: make(map[K]*list.Element)}
+	c := &Cache[K, V]{max: maxWeight, items: make(map[K]*item[K, V])}
+	c.ring.prev, c.ring.next = &c.ring, &c.ring
+	return c
 }
 
 // Get returns the value of a key. ok is false if the cache does not have it.
 func (c *Cache[K, V]) Get(key K) (value V, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e, ok := c.items[key]
+	it, ok := c.items[key]
 	if !ok {
 		return value, false
 	}
-	c.order.MoveToFront(e)
-	return e.Value.(*item[K, V]).value, true
+	if c.ring.next != it {
+		it.leave()
+		c.lead(it)
+	}
+	return it.value, true
 }
 
 // Put adds a value with a weight. It returns the evicted values.
 func (c *Cache[K, V]) Put(key K, value V, weight int64) (gone []V) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if e, ok := c.items[key]; ok {
-		c.drop(e)
+	if it, ok := c.items[key]; ok {
+		c.drop(it)
 	}
-	c.items[key] = c.order.PushFront(&item[K, V]{key, value, weight})
+	it := &item[K, V]{key: key, value: value, weight: weight}
+	c.items[key] = it
+	c.lead(it)
 	c.weight += weight
-	for c.weight > c.max && c.order.Len() > 1 {
-		last := c.order.Back()
-		gone = append(gone, last.Value.(*item[K, V]).value)
+	for c.weight > c.max && c.ring.prev != it {
+		last := c.ring.prev
+		gone = append(gone, last.value)
 		c.drop(last)
 	}
 	return gone
@@ -64,13 +74,22 @@ func (c *Cache[K, V]) Put(key K, value V, weight int64) (gone []V) {
 func (c *Cache[K, V]) Remove(key K) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if e, ok := c.items[key]; ok {
-		c.drop(e)
+	if it, ok := c.items[key]; ok {
+		c.drop(it)
 	}
 }
 
-func (c *Cache[K, V]) drop(e *list.Element) {
-	it := c.order.Remove(e).(*item[K, V])
+// lead puts an item first.
+func (c *Cache[K, V]) lead(it *item[K, V]) {
+	it.prev, it.next = &c.ring, c.ring.next
+	it.prev.next, it.next.prev = it, it
+}
+
+// leave takes an item out of the order.
+func (it *item[K, V]) leave() { it.prev.next, it.next.prev = it.next, it.prev }
+
+func (c *Cache[K, V]) drop(it *item[K, V]) {
+	it.leave()
 	delete(c.items, it.key)
 	c.weight -= it.weight
 }
@@ -96,8 +115,8 @@ func (c *Cache[K, V]) Max() int64 { return c.max }
 // cache.
 func (c *Cache[K, V]) All() iter.Seq[V] {
 	return func(yield func(V) bool) {
-		for e := c.order.Front(); e != nil; e = e.Next() {
-			if !yield(e.Value.(*item[K, V]).value) {
+		for it := c.ring.next; it != &c.ring; it = it.next {
+			if !yield(it.value) {
 				return
 			}
 		}

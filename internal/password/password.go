@@ -1,12 +1,13 @@
 // Package password hashes the passwords of protected sites with argon2id, and
-// checks passwords against the hashes with bounded memory. Web hashes, the edge
-// checks.
+// checks what visitors type with bounded memory and attempts. Web hashes. The
+// edge checks; for sites on CloudFront, web does.
 package password
 
 import (
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
+	_ "embed"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -21,6 +22,13 @@ import (
 
 	"github.com/troy-iaas/troy"
 )
+
+// PageTemplate is the html/template of the page on which visitors type the
+// password: Title, Text, and Failed if the text says what was wrong. The form
+// posts to the page's own address.
+//
+//go:embed page.html
+var PageTemplate string
 
 // Bounds of a password.
 const (

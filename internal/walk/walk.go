@@ -41,15 +41,13 @@ func (e *FolderError) Error() string {
 
 func (e *FolderError) Unwrap() error { return e.Err }
 
-// Entry is a file, folder or link that a walk found.
+// Entry is a file, folder or link that a walk found. Its Info is from when its
+// folder was read, and does not follow links.
 type Entry struct {
 	fs.DirEntry
 	Path   string   // slash-separated, relative to the walk's root
 	Folder *os.Root // contains the entry; valid during the call
 }
-
-// Info returns the entry's info. It does not follow links.
-func (e Entry) Info() (fs.FileInfo, error) { return e.Folder.Lstat(e.Name()) }
 
 // openFolders is the maximum number of folders above the current one that a
 // walk keeps open. It reopens others when it returns to them.

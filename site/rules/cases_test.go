@@ -130,7 +130,9 @@ func (c testCase) run(t *testing.T) {
 			Host: c.Host, Path: decoded, Query: query, HTML: rules.AcceptsHTML([]string{c.Accept}),
 		})
 		got := testCase{Status: d.Status, Location: d.Location, File: d.Answer.Path}
-		if d.Answer.Redirect {
+		if d.Guard > 0 {
+			got = testCase{Status: 401}
+		} else if d.Answer.Redirect {
 			got = testCase{Status: 301, Location: d.Answer.Address()}
 		}
 		if diff := cmp.Diff(testCase{Status: c.Status, Location: c.Location, File: c.File}, got); diff != "" {

@@ -53,10 +53,13 @@ type compiler struct {
 	slash   site.TrailingSlash
 	limits  limits
 
-	statics, dynamics, headers, dynamicHeaders, denials int
-	seen                                                map[string]bool // paths of Cloudflare's rules
-	ofPath                                              map[string]int  // redirects by path
-	notFoundAt, spaAt                                   position
+	functions                                             bool // the rules are for CloudFront's functions
+	statics, dynamics, headers, dynamicHeaders, protected int
+	seen                                                  map[string]bool // paths of Cloudflare's rules
+	ofPath                                                map[string]int  // redirects by path
+	credentials                                           map[string]int  // indexes of pairs user:password
+	hidden                                                map[string]bool // configuration files that have passwords
+	notFoundAt, spaAt                                     position
 }
 
 // Compile compiles the rules. It never fails: a part that can't be used is a
@@ -65,7 +68,10 @@ type compiler struct {
 // _headers, of netlify.toml and of troy.toml; for Netlify's rules, the last one
 // decides.
 func Compile(in Input) Output {
-	c := &compiler{files: []string{"_redirects", "_headers"}, limits: limits{100_000, maxDynamic}}
+	c := &compiler{
+		files: []string{"_redirects", "_headers"}, limits: limits{100_000, maxDynamic}, functions: in.Functions,
+		credentials: map[string]int{}, hidden: map[string]bool{},
+	}
 	c.report.Strict = in.Strict
 	documents := map[string]document{}
 	indexes := map[string]int{}
@@ -98,6 +104,7 @@ func Compile(in Input) Output {
 		c.tables(indexes[name], documents[name], "headers", c.tomlHeaders)
 	}
 	c.report.Redirects, c.report.Headers = len(c.rules.Redirects), len(c.rules.Headers)
+	c.hide()
 	slash := c.slash
 	if slash == "" {
 		slash = in.TrailingSlash

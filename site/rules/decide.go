@@ -25,6 +25,9 @@ type Decision struct {
 	// If Redirect is set and Location is empty, the answer is a redirect to its
 	// address, with the request's query.
 	Answer site.Answer
+	// Guard is the rule that decides who may see the answer, for Admits. It is
+	// 0 if everyone may.
+	Guard int
 }
 
 // Decide returns the answer to a request: a rule with Force, or else a file, or
@@ -32,25 +35,14 @@ type Decision struct {
 // against the rules again, so a chain has one step.
 func (m *Matcher) Decide(t Tree, r Request) Decision {
 	d := m.decide(t, r)
-	if m.Denied(r.Host, r.Path) || d.Answer.Path != "" && !d.Answer.Redirect && m.deniesFile(r.Host, d.Answer) {
+	if !m.headers.guards {
+		return d
+	}
+	var denied bool
+	if d.Guard, denied = m.guard(r.Host, r.Path, d.Answer); denied {
 		return Decision{Status: 403}
 	}
 	return d
-}
-
-// deniesFile reports whether a file must not be public, by any of its
-// addresses.
-func (m *Matcher) deniesFile(host string, a site.Answer) bool {
-	if !m.headers.denies {
-		return false
-	}
-	path := "/" + a.Path
-	for _, p := range []string{path, strings.TrimSuffix(path, ".html"), strings.TrimSuffix(path, "index.html"), strings.TrimSuffix(path, "/index.html")} {
-		if p != "" && m.Denied(host, p) {
-			return true
-		}
-	}
-	return false
 }
 
 func (m *Matcher) decide(t Tree, r Request) Decision {

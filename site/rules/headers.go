@@ -55,8 +55,8 @@ func (c *compiler) headersFile(file int, content string) {
 		if skip {
 			if isBasicAuth(l.text) {
 				// The path is unclear, so everything that it could mean is refused.
-				c.deny(HeaderRule{Where: Where{Pattern: []Part{{Text: literalStart(from)}, {Any: "splat"}}}, Deny: "basic-auth", at: l.at, from: from})
-				c.error(l.at, CodePassword, "Basic-Auth is not supported yet, so requests for paths that begin with %q are refused with status 403", clip(literalStart(from)))
+				c.deny(HeaderRule{Where: Where{Pattern: []Part{{Text: literalStart(from)}, {Any: "splat"}}}, Deny: denyBasicAuth, at: l.at, from: from})
+				c.error(l.at, CodePassword, "Basic-Auth protects a path that is not valid, so requests for paths that begin with %q are refused with status 403", clip(literalStart(from)))
 			}
 			return
 		}
@@ -71,10 +71,13 @@ func (c *compiler) headersFile(file int, content string) {
 		case unset && !colon:
 			c.addOp(current, l.at, opUnset, strings.TrimSpace(l.text[2:]), "", cloudflare)
 		case !colon:
+			current.refused = true
 			c.error(l.at, CodeSyntax, "expected a header (name: value), or a path that begins with /")
 		case strings.TrimSpace(name) == "":
+			current.refused = true
 			c.error(l.at, CodeSyntax, "the header's name is missing")
 		case strings.TrimSpace(value) == "":
+			current.refused = true
 			c.error(l.at, CodeSyntax, "the header's value is missing")
 		default:
 			c.addOp(current, l.at, "", strings.TrimSpace(name), strings.TrimSpace(value), cloudflare)
@@ -87,16 +90,17 @@ func (c *compiler) headersFile(file int, content string) {
 // set, or added if the rule has the header already.
 func (c *compiler) addOp(r *HeaderRule, at position, op, name, value string, cloudflare bool) {
 	if isBasicAuth(name) {
-		c.error(at, CodePassword, "Basic-Auth is not supported yet, so requests for %q are refused with status 403", clip(r.from))
-		r.Deny = "basic-auth"
+		c.basicAuth(r, at, value)
 		return
 	}
 	canonical := textproto.CanonicalMIMEHeaderKey(name)
 	switch {
 	case !isToken(name):
+		r.refused = true
 		c.error(at, CodeHeader, "the name %q is not a header's name", clip(name))
 		return
 	case slices.Contains(refusedHeaders, canonical):
+		r.refused = true
 		c.error(at, CodeHeader, "the header %s can't be set: Troy or the connection decides it", canonical)
 		return
 	case len(r.Headers) >= maxHeaderOps:
@@ -111,6 +115,7 @@ func (c *compiler) addOp(r *HeaderRule, at position, op, name, value string, clo
 		value = commas(value)
 	}
 	if what := badValue(value); what != "" {
+		r.refused = true
 		c.error(at, CodeHeader, "the value of %s %s", canonical, what)
 		return
 	}
@@ -125,12 +130,6 @@ func (c *compiler) addOp(r *HeaderRule, at position, op, name, value string, clo
 		parts, _ = targetParts(value, captured(r.Pattern))
 	}
 	r.Headers = append(r.Headers, HeaderOp{Op: op, Name: canonical, Value: parts})
-}
-
-// isBasicAuth reports whether a line or a name is Netlify's password rule.
-func isBasicAuth(s string) bool {
-	name, _, _ := strings.Cut(s, ":")
-	return strings.EqualFold(strings.TrimSpace(name), "Basic-Auth")
 }
 
 // literalStart returns the part of a path before its first special or invalid
@@ -193,8 +192,10 @@ func (c *compiler) addHeaders(r *HeaderRule, cloudflare bool) {
 	switch {
 	case r == nil:
 		return
-	case r.Deny != "":
-		c.deny(*r)
+	case r.auth.line > 0:
+		c.protect(r)
+		return
+	case len(r.Headers) == 0 && r.refused:
 		return
 	case len(r.Headers) == 0 && len(r.Origins) == 0:
 		c.warn(r.at, CodeSyntax, "the path %q has no headers", clip(r.from))
@@ -220,13 +221,18 @@ func (c *compiler) addHeaders(r *HeaderRule, cloudflare bool) {
 // deny adds a rule that keeps a path from being public. No limit can drop it:
 // beyond the limit the whole site is refused.
 func (c *compiler) deny(r HeaderRule) {
-	r.Headers, r.Origins = nil, nil
-	if c.denials++; c.denials > maxDynamic {
-		if c.denials == maxDynamic+1 {
-			c.error(r.at, CodeLimit, "the site has more than %d protected paths, so the whole site is refused with status 403", maxDynamic)
-			c.rules.Headers = append(c.rules.Headers, HeaderRule{Where: Where{Pattern: []Part{{Rest: "splat"}}}, Deny: r.Deny})
-		}
-		return
+	r.Headers, r.Origins, r.Users = nil, nil, nil
+	if c.mayProtect(r.at) {
+		c.rules.Headers = append(c.rules.Headers, r)
 	}
-	c.rules.Headers = append(c.rules.Headers, r)
+}
+
+// mayProtect counts a protected path. Beyond the limit it refuses the whole
+// site, and returns false.
+func (c *compiler) mayProtect(at position) bool {
+	if c.protected++; c.protected == maxDynamic+1 {
+		c.error(at, CodeLimit, "the site has more than %d protected paths, so the whole site is refused with status 403", maxDynamic)
+		c.rules.Headers = append(c.rules.Headers, HeaderRule{Where: Where{Pattern: []Part{{Rest: "splat"}}}, Deny: "limit"})
+	}
+	return c.protected <= maxDynamic
 }

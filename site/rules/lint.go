@@ -72,8 +72,10 @@ func (c *compiler) lintRedirect(m *Matcher, tree pathTree, i int) {
 			return
 		}
 	}
-	if to, ok := static(r.To); ok {
+	if to, ok := static(r.To); ok && !r.star {
 		c.lintTarget(m, tree, r, to)
+	} else if !ok {
+		c.lintGrowth(m, tree, r)
 	}
 }
 
@@ -85,7 +87,7 @@ func (m *Matcher) shadow(i int) int {
 	}
 	by := -1
 	for _, sample := range samples(r) {
-		s := search{m: m, r: &Request{Path: sample}}
+		s := search{m: m, r: Request{Path: sample}}
 		first := s.first()
 		if int(first) >= i {
 			return -1
@@ -101,7 +103,7 @@ func samples(r *Redirect) []string {
 	if r.Pattern == nil {
 		return []string{r.Path}
 	}
-	const unlikely = "\x01"
+	const unlikely = "\u2063" // an invisible separator
 	all := []string{""}
 	for _, p := range r.Pattern {
 		endings := []string{p.Text}
@@ -180,6 +182,24 @@ func (c *compiler) lintTarget(m *Matcher, tree pathTree, r *Redirect, to string)
 			return
 		}
 	}
+}
+
+// lintGrowth reports a redirect whose target it matches again, as /* does with
+// /en/:splat. Only a file ends it.
+func (c *compiler) lintGrowth(m *Matcher, tree pathTree, r *Redirect) {
+	if r.Pattern == nil || !redirects(r.Status) || len(r.Query) > 0 || r.Host != "" {
+		return
+	}
+	all := samples(r)
+	path, query := all[len(all)-1], ""
+	for range maxHops {
+		d := m.Decide(tree, Request{Path: path, Query: query, HTML: true})
+		if !redirects(d.Status) || d.Location == "" || isAbsolute(d.Location) {
+			return
+		}
+		path, query = targetPath(d.Location)
+	}
+	c.warn(r.at, CodeLoop, "the redirect never ends for paths without a file, because it matches its own target")
 }
 
 func targetPath(to string) (path, query string) {

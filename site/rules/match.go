@@ -75,7 +75,10 @@ func New(r Rules) (*Matcher, error) {
 		m.patterns[i] = p
 		m.tree.add(p, int32(i), &m.bytes)
 	}
-	return m, m.headers.fill(r.Headers, &m.bytes)
+	if err := m.headers.fill(r.Headers, &m.bytes); err != nil {
+		return nil, err
+	}
+	return m, m.checkCredentials()
 }
 
 func partsBytes(parts []Part) (n int64) {
@@ -160,7 +163,7 @@ type Request struct {
 // search looks for the first rule that matches.
 type search struct {
 	m     *Matcher
-	r     *Request
+	r     Request
 	query url.Values // parsed if a rule needs it
 	best  int32
 	slots [8]capture
@@ -273,7 +276,7 @@ func (m *Matcher) Redirect(r Request) (Match, bool) {
 	if len(m.rules.Redirects) == 0 {
 		return Match{}, false
 	}
-	s := search{m: m, r: &r}
+	s := search{m: m, r: r}
 	i := s.first()
 	if i == none {
 		return Match{}, false

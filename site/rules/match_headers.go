@@ -14,7 +14,7 @@ type headerIndex struct {
 	// byStart has the patterns whose first segment is text.
 	byStart map[string][]int32
 	others  []int32
-	denies  bool // a rule has Deny
+	guards  bool // a rule has Deny or Users
 }
 
 func (x *headerIndex) fill(rules []HeaderRule, bytes *int64) error {
@@ -22,8 +22,8 @@ func (x *headerIndex) fill(rules []HeaderRule, bytes *int64) error {
 	x.paths, x.byStart = map[string][]int32{}, map[string][]int32{}
 	for i := range rules {
 		r := &rules[i]
-		x.denies = x.denies || r.Deny != ""
-		*bytes += 256 + partsBytes(r.Pattern)
+		x.guards = x.guards || r.Deny != "" || r.Users != nil
+		*bytes += 256 + 8*int64(len(r.Users)) + partsBytes(r.Pattern)
 		for _, op := range r.Headers {
 			*bytes += 64 + partsBytes(op.Value)
 		}
@@ -77,20 +77,6 @@ func (x *headerIndex) matching(host, path string, into []int32) []int32 {
 	}
 	slices.Sort(into)
 	return into
-}
-
-// Denied reports whether a path must not be public.
-func (m *Matcher) Denied(host, path string) bool {
-	if !m.headers.denies {
-		return false
-	}
-	var room [16]int32
-	for _, i := range m.headers.matching(host, path, room[:0]) {
-		if m.headers.rules[i].Deny != "" {
-			return true
-		}
-	}
-	return false
 }
 
 // Changes are the changes of an answer's headers.

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"unicode/utf8"
 )
@@ -104,6 +105,8 @@ func netlifyLine(s string) (source, error) {
 	switch {
 	case len(all) > maxTokens:
 		return source{}, errors.New("the line has too many words")
+	case !isTarget(all[0]):
+		return source{}, fmt.Errorf("the line begins with %q; expected a path that begins with /, or a URL", clip(all[0]))
 	case len(all) < 2:
 		return source{}, errors.New("the target is missing; expected: from to [status]")
 	}
@@ -301,6 +304,10 @@ func (c *compiler) addRedirect(r Redirect, to string, query [][2]string) bool {
 	}
 	for _, name := range unknown {
 		c.warn(r.at, CodePlaceholder, "the target uses :%s, which the path does not have, so it stays as it is", clip(name))
+	}
+	r.star = strings.Contains(to, "*") && contains(names, "splat")
+	if r.star {
+		c.warn(r.at, CodePlaceholder, "the target has *, which stays as it is; write :splat for what * matched")
 	}
 	count, most, kind := &c.statics, c.limits.statics, "static rules"
 	if r.Pattern == nil {

@@ -18,6 +18,9 @@ const (
 	Error Severity = "error"
 	// Warning: the line is obeyed but probably does not do what was meant.
 	Warning Severity = "warning"
+	// Notice: the line is obeyed, and people should know that it is there. It
+	// is not a problem.
+	Notice Severity = "notice"
 )
 
 // The codes of problems.
@@ -30,7 +33,7 @@ const (
 	CodePattern       = "pattern"        // not a valid path
 	CodePlaceholder   = "placeholder"    // the target uses an unknown placeholder
 	CodeHeader        = "header"         // a header that can't be set
-	CodePassword      = "password"       // the path is protected, so it is refused
+	CodePassword      = "password"       // the path is protected by a password or refused
 	CodeSetting       = "setting"        // a wrong setting
 	CodeLoop          = "loop"           // the redirect leads to itself
 	CodeChain         = "chain"          // the target redirects again
@@ -68,10 +71,12 @@ type Report struct {
 	// Redirects and Headers count the rules in force.
 	Redirects int `json:"redirects"`
 	Headers   int `json:"headers"`
-	// Errors and Warnings count all problems; Problems has at most maxProblems
-	// of each severity, in the files' order.
+	// Errors and Warnings count all problems, and Notices what is reported
+	// besides; Problems has at most maxProblems of each severity, in the files'
+	// order.
 	Errors   int       `json:"errors"`
 	Warnings int       `json:"warnings"`
+	Notices  int       `json:"notices"`
 	Problems []Problem `json:"problems"`
 	// Strict means that a problem keeps the deployment from going live.
 	Strict bool `json:"strict,omitempty"`
@@ -86,7 +91,7 @@ func (r Report) Empty() bool {
 }
 
 // Omitted returns the number of problems that are only counted.
-func (r Report) Omitted() int { return r.Errors + r.Warnings - len(r.Problems) }
+func (r Report) Omitted() int { return r.Errors + r.Warnings + r.Notices - len(r.Problems) }
 
 // Clean reports whether there is no problem.
 func (r Report) Clean() bool { return r.Errors == 0 && r.Warnings == 0 }
@@ -97,19 +102,16 @@ func (r Report) Refusal() error {
 	if !r.Strict || r.Clean() {
 		return nil
 	}
-	n := r.Errors + r.Warnings
-	e := troy.Errorf(troy.Invalid, "the site's rules have %d %s, and strict is set; the first is %s", n, plural(n, "problem", "problems"), r.Problems[0])
+	var details []string
 	for _, p := range r.Problems {
-		e.Details = append(e.Details, p.String())
+		if p.Severity != Notice {
+			details = append(details, p.String())
+		}
 	}
+	n := r.Errors + r.Warnings
+	e := troy.Errorf(troy.Invalid, "the site's rules have %s, and strict is set; the first is %s", troy.Count(n, "problem", "problems"), details[0])
+	e.Details = details
 	return e
-}
-
-func plural(n int, one, many string) string {
-	if n == 1 {
-		return one
-	}
-	return many
 }
 
 // position is a line of one of the compiler's files.
@@ -134,10 +136,7 @@ type found struct {
 }
 
 func (c *compiler) problem(at position, severity Severity, code, format string, args ...any) {
-	count := &c.report.Warnings
-	if severity == Error {
-		count = &c.report.Errors
-	}
+	count := map[Severity]*int{Error: &c.report.Errors, Warning: &c.report.Warnings, Notice: &c.report.Notices}[severity]
 	if *count++; *count > maxProblems {
 		return
 	}
@@ -146,6 +145,10 @@ func (c *compiler) problem(at position, severity Severity, code, format string, 
 
 func (c *compiler) error(at position, code, format string, args ...any) {
 	c.problem(at, Error, code, format, args...)
+}
+
+func (c *compiler) notice(at position, code, format string, args ...any) {
+	c.problem(at, Notice, code, format, args...)
 }
 
 func (c *compiler) warn(at position, code, format string, args ...any) {

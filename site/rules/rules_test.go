@@ -1,7 +1,6 @@
 package rules_test
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +9,7 @@ import (
 	"time"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/internal/password"
 	"github.com/troy-iaas/troy/site"
 	"github.com/troy-iaas/troy/site/rules"
 )
@@ -76,34 +76,97 @@ func TestHostilePatterns(t *testing.T) {
 	}
 }
 
+// guarded returns which pair user:password opens a path: "" for all, "-" for
+// none.
+func guarded(t *testing.T, m *rules.Matcher, path string, pairs ...string) string {
+	t.Helper()
+	d := m.Decide(tree{}, rules.Request{Path: path})
+	switch {
+	case d.Status == 403:
+		return "-"
+	case d.Guard == 0:
+		return ""
+	}
+	c := password.NewChecker(1, 1, time.Minute)
+	var open []string
+	var hashes []password.Hashed
+	for _, hash := range m.Credentials() {
+		h, err := password.Parse(hash)
+		if err != nil {
+			t.Fatal(err)
+		}
+		hashes = append(hashes, h)
+	}
+	for _, pair := range pairs {
+		i, err := c.Match(t.Context(), pair, hashes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i >= 0 && m.Admits(d.Guard, i) {
+			open = append(open, pair)
+		}
+	}
+	return strings.Join(open, " ")
+}
+
 // TestPasswordsStayOut looks for a password in everything that is stored or
 // shown.
 func TestPasswordsStayOut(t *testing.T) {
 	t.Parallel()
-	out := rules.Compile(rules.Input{
-		Headers: "/a\n  Basic-Auth: dev:open-sesame\n/b/:x/:x\n  Basic-Auth: dev:open-sesame\n  " + strings.Repeat("Basic-Auth: open-sesame ", 1000) + "\n",
+	in := rules.Input{
+		Headers: "/a\n  Basic-Auth: dev:open-sesame\n/b/:x/:x\n  Basic-Auth: dev:open-sesame\n  " + strings.Repeat("Basic-Auth: open-sesame ", 1000) + "\n/d\n  Basic-Auth: open-sesame\n",
 		Config:  []rules.ConfigFile{{Name: "netlify.toml", Text: "[[headers]]\nfor = \"/c\"\n[headers.values]\nBasic-Auth = \"dev:open-sesame\"\nX = 1\n"}},
 		Paths:   paths([]string{"a.html"}), Strict: true,
-	})
-	encoded, err := out.Rules.Encode()
-	if err != nil {
-		t.Fatal(err)
 	}
-	if !bytes.Contains(encoded, []byte("basic-auth")) {
-		t.Errorf("no rule refuses: %s", encoded)
-	}
-	if all := fmt.Sprintf("%s %+v %v", encoded, out.Report, out.Report.Refusal()); strings.Contains(all, "sesame") {
-		t.Errorf("the password is in %s", all)
-	}
-	m := matcher(t, out)
-	for _, path := range []string{"/a", "/a/", "/b/x", "/c"} {
-		if !m.Denied("", path) {
-			t.Errorf("%s is public", path)
+	for _, functions := range []bool{false, true} {
+		in.Functions = functions
+		out := rules.Compile(in)
+		encoded, err := out.Rules.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if all := fmt.Sprintf("%s %+v %v", encoded, out.Report, out.Report.Refusal()); strings.Contains(all, "sesame") || strings.Contains(all, "dev:") {
+			t.Errorf("the password is in %s", all)
+		}
+		if !out.Rules.Protects() {
+			t.Error("the rules protect nothing")
+		}
+		m := matcher(t, out)
+		for path, want := range map[string]string{"/a": "dev:open-sesame", "/a/": "dev:open-sesame", "/b/x": "-", "/c": "dev:open-sesame", "/d": "-", "/e": ""} {
+			if functions && want != "" {
+				want = "-"
+			}
+			if got := guarded(t, m, path, "dev:open-sesame", "dev:open", "open-sesame"); got != want {
+				t.Errorf("functions %t: %q opens %s, expected %q", functions, got, path, want)
+			}
 		}
 	}
 }
 
-// TestTooManyPasswords refuses the whole site beyond the limit.
+// TestLastPasswordCounts has several rules for one path: as for other headers,
+// the last one decides.
+func TestLastPasswordCounts(t *testing.T) {
+	t.Parallel()
+	out := rules.Compile(rules.Input{
+		Headers: "/*\n  Basic-Auth: team:one\n/admin/*\n  Basic-Auth: root:two boss:three\n  Basic-Auth: boss:four\n",
+		Config:  []rules.ConfigFile{{Name: "troy.toml", Text: "[[headers]]\nfor = \"/admin/log\"\nvalues = { basic-auth = [\"log:five\", \"boss:three\"] }\n"}},
+	})
+	if out.Report.Errors+out.Report.Warnings > 0 || out.Report.Notices != 3 || !out.Report.Clean() || out.Report.Headers != 3 {
+		t.Errorf("the report is %+v", out.Report)
+	}
+	m := matcher(t, out)
+	all := []string{"team:one", "root:two", "boss:three", "boss:four", "log:five", "root:one", "root", ""}
+	for path, want := range map[string]string{
+		"/": "team:one", "/x": "team:one", "/admin": "root:two boss:three boss:four", "/admin/x": "root:two boss:three boss:four", "/admin/log": "boss:three log:five", "/troy.toml": "-",
+	} {
+		if got := guarded(t, m, path, all...); got != want {
+			t.Errorf("%q opens %s, expected %q", got, path, want)
+		}
+	}
+}
+
+// TestTooManyPasswords refuses the whole site beyond the limit of paths, and
+// users beyond theirs.
 func TestTooManyPasswords(t *testing.T) {
 	t.Parallel()
 	var b strings.Builder
@@ -111,8 +174,39 @@ func TestTooManyPasswords(t *testing.T) {
 		fmt.Fprintf(&b, "/p/%d/*\n  Basic-Auth: a:b\n", i)
 	}
 	m := matcher(t, rules.Compile(rules.Input{Headers: b.String()}))
-	if !m.Denied("", "/p/1000/x") || !m.Denied("", "/other") {
+	if guarded(t, m, "/p/1000/x") != "-" || guarded(t, m, "/other") != "-" {
 		t.Error("a path beyond the limit is public")
+	}
+	b.Reset()
+	b.WriteString("/p\n")
+	for i := range 101 {
+		fmt.Fprintf(&b, "  Basic-Auth: user%d:word\n", i)
+	}
+	b.WriteString("/q\n  Basic-Auth: late:word\n")
+	out := rules.Compile(rules.Input{Headers: b.String()})
+	if out.Report.Errors != 3 || out.Report.Problems[1].Code != rules.CodeLimit {
+		t.Errorf("the report is %+v", out.Report)
+	}
+	if m, err := rules.New(out.Rules); err != nil || m.Decide(tree{}, rules.Request{Path: "/p"}).Guard == 0 || guarded(t, m, "/q") != "-" {
+		t.Error("a path with too many users is public", err)
+	}
+}
+
+// TestDamagedCredentials refuses compiled forms that name no valid hash.
+func TestDamagedCredentials(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{
+		`{"version":1,"headers":[{"path":"/a","users":[0]}]}`,
+		`{"version":1,"headers":[{"path":"/a","users":[-1]}],"credentials":[]}`,
+		`{"version":1,"headers":[{"path":"/a"}],"credentials":["dev:word"]}`,
+	} {
+		r, err := rules.Decode([]byte(text))
+		if err == nil {
+			_, err = rules.New(r)
+		}
+		if err == nil || strings.Contains(err.Error(), "word") {
+			t.Errorf("%s: %v", text, err)
+		}
 	}
 }
 
@@ -197,7 +291,7 @@ func TestBrokenPaths(t *testing.T) {
 		}
 		m := matcher(t, rules.Compile(in))
 		for path, want := range map[string]bool{"/open": false, "/für/x": true, "/b": false, long: true, "/c": true, "/": false} {
-			if got := m.Denied("", path); got != want {
+			if got := guarded(t, m, path) == "-"; got != want {
 				t.Errorf("%.20s: denied is %v, expected %v", path, got, want)
 			}
 		}

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -156,10 +157,20 @@ func parseTOML(f ConfigFile) (document, error) {
 	}
 	data := []byte(strings.TrimPrefix(f.Text, "\ufeff"))
 	if err := toml.Unmarshal(data, &d.content); err != nil {
-		return d, fmt.Errorf("it is not valid TOML: %s", strings.TrimPrefix(err.Error(), "toml: "))
+		return d, badTOML(err)
 	}
 	d.sections = sections(data)
 	return d, nil
+}
+
+// badTOML says in which line a file is not valid.
+func badTOML(err error) error {
+	text := strings.TrimPrefix(err.Error(), "toml: ")
+	if at, ok := errors.AsType[*toml.DecodeError](err); ok {
+		row, _ := at.Position()
+		return fmt.Errorf("line %d is not valid TOML: %s", row, text)
+	}
+	return fmt.Errorf("it is not valid TOML: %s", text)
 }
 
 // line returns the line of the nth [[name]] table, or of the key, from 1.
@@ -268,6 +279,9 @@ func (c *compiler) tomlRedirect(at position, t map[string]any) {
 	}
 	if force, ok := t["force"].(bool); ok {
 		s.force = s.force || force
+	} else if t["force"] != nil {
+		c.error(at, CodeSyntax, "force must be true or false")
+		return
 	}
 	switch query := one(t, "query", "params", "parameters").(type) {
 	case nil:
@@ -281,6 +295,9 @@ func (c *compiler) tomlRedirect(at position, t map[string]any) {
 	}
 	if conditions, ok := t["conditions"].(map[string]any); ok {
 		s.conditions = slices.Sorted(maps.Keys(conditions))
+	} else if t["conditions"] != nil {
+		c.error(at, CodeSyntax, "conditions must be a table")
+		return
 	}
 	if one(t, "signed", "signing", "sign") != nil {
 		s.conditions = append(s.conditions, "signed")
@@ -295,7 +312,23 @@ func (c *compiler) tomlRedirect(at position, t map[string]any) {
 	if t["rate_limit"] != nil {
 		c.warn(at, CodeUnsupported, "rate_limit has no effect")
 	}
+	c.unknownKeys(at, t, redirectKeys)
 	c.netlifyRedirect(s)
+}
+
+// redirectKeys and headerKeys are the keys of [[redirects]] and [[headers]].
+var (
+	redirectKeys = strings.Fields("from origin to destination status force query params parameters conditions signed signing sign headers rate_limit")
+	headerKeys   = []string{"for", "values"}
+)
+
+// unknownKeys reports keys without a meaning: most are typing errors.
+func (c *compiler) unknownKeys(at position, t map[string]any, known []string) {
+	for _, key := range slices.Sorted(maps.Keys(t)) {
+		if !slices.Contains(known, key) {
+			c.warn(at, CodeSyntax, "the key %q has no effect", clip(key))
+		}
+	}
 }
 
 // tomlHeaders adds a table of [[headers]].
@@ -315,6 +348,7 @@ func (c *compiler) tomlHeaders(at position, t map[string]any) {
 		}
 		return
 	}
+	c.unknownKeys(at, t, headerKeys)
 	where, err := netlifyHeaders.where(from)
 	r := &HeaderRule{Where: where, at: at, from: from}
 	if err != nil {
@@ -339,14 +373,27 @@ func (c *compiler) tomlHeaders(at position, t map[string]any) {
 		trimmed := strings.TrimSpace(name)
 		if all == nil && !isBasicAuth(trimmed) {
 			c.error(at, CodeHeader, "the value of %q must be text or an array of texts", clip(trimmed))
+			r.refused = true
 			continue
 		}
 		if err != nil && !isBasicAuth(trimmed) {
 			continue
 		}
-		c.addOp(r, at, "", trimmed, strings.TrimSpace(strings.Join(trimAll(all), ", ")), false)
+		if isBasicAuth(trimmed) {
+			c.basicAuth(r, at, strings.Join(all, " "))
+			continue
+		}
+		c.addOp(r, at, "", trimmed, strings.TrimSpace(strings.Join(unfoldAll(all), ", ")), false)
 	}
-	if err == nil || r.Deny != "" {
+	if r.auth.line > 0 {
+		if err != nil {
+			// The path is unclear, so everything that it could mean is refused.
+			r.Deny = denyBasicAuth
+			c.error(at, CodePassword, "Basic-Auth protects a path that is not valid, so requests for paths that begin with %q are refused with status 403", clip(literalStart(from)))
+		}
+		c.hidden[c.files[at.file]] = true
+	}
+	if err == nil || r.auth.line > 0 {
 		c.addHeaders(r, false)
 	}
 }
@@ -356,9 +403,15 @@ func isAbsolute(s string) bool {
 	return absolute
 }
 
-func trimAll(all []string) []string {
-	for i := range all {
-		all[i] = strings.TrimSpace(all[i])
+// unfoldAll joins the lines of each value with spaces, as Netlify does: long
+// values are often written as several lines.
+func unfoldAll(all []string) []string {
+	for i, value := range all {
+		lines := strings.FieldsFunc(value, func(r rune) bool { return r == '\n' || r == '\r' })
+		for k := range lines {
+			lines[k] = strings.TrimSpace(lines[k])
+		}
+		all[i] = strings.TrimSpace(strings.Join(lines, " "))
 	}
 	return all
 }

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -18,23 +20,24 @@ import (
 	"github.com/troy-iaas/troy/queries"
 )
 
-// accessPage is how many tokens and people the page lists.
+// accessPage is how many tokens, people and browsers the page lists.
 const accessPage = 50
 
 // accessView is the page of who may use Troy: tokens, people and browsers.
 type accessView struct {
 	frame
-	Admin      bool // the visitor is an admin of all pipelines
-	Tokens     []queries.TokenListRow
-	NextTokens string // the address of the next page
-	Users      []queries.UserListRow
-	NextUsers  string
-	Issuer     string // its name, empty without one
-	Groups     []credentials.Group
-	Sessions   []credentials.Session
-	Current    string
-	Key        string // of the form that makes a token
-	Made       *madeToken
+	Admin        bool // the visitor is an admin of all pipelines
+	Tokens       []queries.TokenListRow
+	NextTokens   string // the address of the next page
+	Users        []queries.UserListRow
+	NextUsers    string
+	Issuer       string // its name, empty without one
+	Groups       []credentials.Group
+	Sessions     []credentials.Session
+	NextSessions string
+	Current      string
+	Key          string // of the form that makes a token
+	Made         *madeToken
 }
 
 // madeToken is a token that was just made. It is shown this once.
@@ -44,8 +47,7 @@ func (d *Dashboard) access(v *visit) error { return d.showAccess(v, nil) }
 
 func (d *Dashboard) showAccess(v *visit, made *madeToken) error {
 	view := accessView{frame: d.frame(v, "Access"), Admin: operator(v.who), Current: d.deps.Sessions.Current(v.r), Key: uuid.NewString(), Made: made}
-	var err error
-	if view.Sessions, err = d.deps.Sessions.List(v.ctx(), v.who); err != nil {
+	if err := d.addSessions(v, &view); err != nil {
 		return err
 	}
 	if view.Admin {
@@ -92,6 +94,31 @@ func (d *Dashboard) addUsers(v *visit, view *accessView) error {
 		view.NextUsers = fmt.Sprintf("/system/access?users=%d.%s", last.SignedInAt.UnixMicro(), last.ID)
 	}
 	view.Users = rows
+	return nil
+}
+
+func (d *Dashboard) addSessions(v *visit, view *accessView) error {
+	var after credentials.SessionPlace
+	if text := v.r.URL.Query().Get("sessions"); text != "" {
+		micros, id, _ := strings.Cut(text, ".")
+		n, err := strconv.ParseInt(micros, 10, 64)
+		if after = (credentials.SessionPlace{At: time.UnixMicro(n), ID: id}); err != nil || id == "" || after.At.Year() < 1 || after.At.Year() > 9999 {
+			return badPage()
+		}
+	}
+	rows, err := d.deps.Sessions.List(v.ctx(), v.who, after, accessPage+1)
+	if troy.KindOf(err) == troy.Invalid {
+		return badPage()
+	}
+	if err != nil {
+		return err
+	}
+	if len(rows) > accessPage {
+		rows = rows[:accessPage]
+		last := rows[accessPage-1]
+		view.NextSessions = fmt.Sprintf("/system/access?sessions=%d.%s", last.CreatedAt.UnixMicro(), last.ID)
+	}
+	view.Sessions = rows
 	return nil
 }
 

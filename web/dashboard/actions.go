@@ -37,6 +37,18 @@ func actions() map[string]action {
 		"provision": {credentials.Admin, (*Dashboard).provision},
 		"delete":    {credentials.Admin, (*Dashboard).remove},
 		"restore":   {credentials.Admin, (*Dashboard).restore},
+
+		"domain-add":     {credentials.Admin, (*Dashboard).addDomain},
+		"domain-primary": {credentials.Admin, (*Dashboard).primaryDomain},
+		"domain-remove":  {credentials.Admin, (*Dashboard).removeDomain},
+		"domain-verify":  {credentials.Deployer, (*Dashboard).verifyDomain},
+
+		"preview-approve": {credentials.Deployer, (*Dashboard).approvePreview},
+		"preview-create":  {credentials.Deployer, (*Dashboard).createPreview},
+		"preview-delete":  {credentials.Deployer, (*Dashboard).deletePreview},
+		"preview-pin":     {credentials.Deployer, (*Dashboard).pinPreview},
+		"preview-promote": {credentials.Deployer, (*Dashboard).promotePreview},
+		"preview-unpin":   {credentials.Deployer, (*Dashboard).unpinPreview},
 	}
 }
 

@@ -85,14 +85,24 @@ func (d *Dashboard) activity(v *visit) error {
 		frame: d.frame(v, "Activity"), activityFilter: f, Actions: lists.Actions(), Statuses: troy.Statuses(), Now: now,
 		Export: address("/activity/export", f.query()), Charts: charts(stats),
 	}
-	view.Stream = address("/activity/live", f.query(), after(f.after), "seen="+digest(made))
+	if !f.searches() {
+		view.Stream = address("/activity/live", f.query(), after(f.after), "seen="+digest(made))
+	}
 	return d.show(v, http.StatusOK, "activity.html", view)
 }
+
+// searches reports whether the filter has no index, so that a page reads many
+// entries to find a few. Such a page is not kept up to date, because each look
+// would read them again.
+func (f activityFilter) searches() bool { return f.Search != "" || f.What != "" }
 
 func (d *Dashboard) activityNow(v *visit) ([]byte, error) {
 	f, err := d.activityFilterOf(v)
 	if err != nil {
 		return nil, err
+	}
+	if f.searches() {
+		return nil, troy.Errorf(troy.Invalid, "a list that is filtered by action or text is not kept up to date; load the page again")
 	}
 	now, err := d.entries(v, f)
 	if err != nil {
@@ -129,9 +139,11 @@ var did = map[string]string{ //nolint:gosec // no credentials
 	"pipeline.configure": "changed", "pipeline.lock": "locked the pipeline", "pipeline.unlock": "unlocked the pipeline", "pipeline.purge": "purged old assets",
 	"pipeline.delete-now": "ended the grace period of the deletion",
 	"access.password-set": "set the site’s password", "access.password-remove": "removed the site’s password", "access.allow": "let in visitors from",
-	"access.disallow": "removed the network", "access.off": "let everyone see the site",
+	"access.disallow": "removed the network", "access.off": "let everyone see the site", "access.scope": "changed what is protected to", "access.previews": "changed who can see previews to",
+	"domain.add": "added the domain", "domain.move": "moved the domain", "domain.primary": "made the site’s address", "domain.remove": "removed the domain", "domain.state": "checked the domain",
+	"preview.approve": "approved the preview", "preview.delete": "deleted the preview", "preview.pin": "pinned the preview", "preview.unpin": "unpinned the preview",
 	"variable.set": "set the variable", "variable.remove": "removed the variable", "deployment.cancel": "cancelled the deployment",
-	"token.create": "created the token", "token.revoke": "revoked the token", "app.setup": "set up the app", "app.import": "imported the app",
+	"token.create": "created the token", "token.revoke": "revoked the token", "token.exchange": "got a token:", "trust.add": "added the trust rule", "trust.remove": "removed the trust rule", "app.setup": "set up the app", "app.import": "imported the app",
 	"queue.pause": "paused the queue", "queue.resume": "resumed the queue", "work.ring": "rang", "work.retry": "retried",
 	"session.create": "signed in", "session.refuse": "was refused", "session.revoke": "revoked a session",
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/web/lists"
 )
 
@@ -89,7 +90,7 @@ func chartOfDeployments(days []lists.Day) chartView {
 		most, all = max(most, d.Ended()), all+d.Ended()
 	}
 	c.Figure = fmt.Sprint(all)
-	c.Label = fmt.Sprintf("%d deployments ended in %d days, at most %d on one day", all, len(days), most)
+	c.Label = fmt.Sprintf("%s ended in %s, at most %d on one day", troy.Count(all, "deployment", "deployments"), troy.Count(len(days), "day", "days"), most)
 	for i, d := range days {
 		y := chartHeight
 		for _, part := range []struct {
@@ -125,7 +126,7 @@ func chartOfFailures(days []lists.Day) chartView {
 		})
 	}
 	c.Figure = percent(failed, all)
-	c.Label = fmt.Sprintf("%d of %d deployments failed in %d days", failed, all, len(days))
+	c.Label = fmt.Sprintf("%d of %s failed in %s", failed, troy.Count(all, "deployment", "deployments"), troy.Count(len(days), "day", "days"))
 	return c
 }
 

@@ -10,6 +10,7 @@ import (
 	"html/template"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -53,6 +54,13 @@ type Config struct {
 	SiteURL func(host string) string // where a site is reached
 	Limits  site.Limits              // of a site
 	Proxies network.Proxies          // whose X-Forwarded-For is believed
+	// AccessLogs means that requests are counted from the CDN's access logs,
+	// which come late.
+	AccessLogs bool
+	// Functions means that CloudFront's functions protect the sites.
+	Functions bool
+	// EdgeAddresses are those to which custom domains point.
+	EdgeAddresses []netip.Addr
 }
 
 // Deps is what the pages work with.
@@ -71,7 +79,7 @@ type Deps struct {
 	// Variables lists a pipeline's variables, and SetVariable sets one. They
 	// return an Unavailable error if this installation can't store any.
 	Variables   func(ctx context.Context, pipeline uuid.UUID) ([]Variable, error)
-	SetVariable func(ctx context.Context, pipeline uuid.UUID, name, value string, hidden bool) error
+	SetVariable func(ctx context.Context, pipeline uuid.UUID, name, of, value string, hidden bool) error
 	// Traffic returns the requests to a pipeline's site on the last days. The
 	// error is Conflict if this installation does not count any.
 	Traffic func(ctx context.Context, pipeline uuid.UUID, now time.Time, days int) (traffic.Summary, error)
@@ -79,6 +87,9 @@ type Deps struct {
 	// one of them.
 	Repositories func(ctx context.Context, search string) (Repositories, error)
 	Inspect      func(ctx context.Context, provider troy.Provider, name, branch, root string) (Inspection, error)
+	// DomainProof reports whether DNS has the challenge of a custom domain; nil
+	// means that no domain moves to another pipeline.
+	DomainProof func(ctx context.Context, host, challenge string) (bool, error)
 	// PausedInRedis returns the queues that are paused in Redis alone.
 	PausedInRedis func(context.Context) ([]string, error)
 	// System describes the installation; nil does not. Now is the clock.
@@ -98,9 +109,9 @@ type Dashboard struct {
 	q         *queries.Queries
 	lists     lists.Lists
 	templates *template.Template
-	failures  *failures
+	failures  *Failures
 	refusals  *refusals
-	streams   *streams
+	streams   *reply.Places
 }
 
 // New returns the dashboard.
@@ -110,7 +121,7 @@ func New(cfg Config, deps Deps) (*Dashboard, error) {
 		return nil, err
 	}
 	return &Dashboard{
-		cfg: cfg, deps: deps, q: queries.New(deps.DB), lists: lists.Lists{Q: queries.New(deps.DB)}, templates: templates, failures: newFailures(), refusals: newRefusals(), streams: &streams{of: map[uuid.UUID]int{}},
+		cfg: cfg, deps: deps, q: queries.New(deps.DB), lists: lists.Lists{Q: queries.New(deps.DB)}, templates: templates, failures: NewFailures(), refusals: newRefusals(), streams: reply.NewPlaces(mostStreams, mostStreamsOfOne),
 	}, nil
 }
 
@@ -151,6 +162,10 @@ func (d *Dashboard) Register(mux Mux) {
 	mux.HandleFunc("GET /pipelines/{pipeline}", d.page(d.pipeline))
 	mux.HandleFunc("GET /pipelines/{pipeline}/settings", d.page(d.settings))
 	mux.HandleFunc("GET /pipelines/{pipeline}/traffic", d.page(d.traffic))
+	mux.HandleFunc("GET /pipelines/{pipeline}/domains", d.page(d.domains))
+	mux.HandleFunc("GET /pipelines/{pipeline}/domains/live", d.live(d.domainsNow))
+	mux.HandleFunc("GET /pipelines/{pipeline}/previews", d.page(d.previews))
+	mux.HandleFunc("GET /pipelines/{pipeline}/previews/live", d.live(d.previewsNow))
 	mux.HandleFunc("POST /pipelines/{pipeline}/settings/{section}", d.page(d.settingsChange))
 	mux.HandleFunc("GET /pipelines/{pipeline}/thumbnail", d.page(d.thumbnail))
 	mux.HandleFunc("GET /pipelines/{pipeline}/live", d.live(d.pipelineNow))

@@ -17,6 +17,7 @@ import (
 	"github.com/troy-iaas/troy/internal/network"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/web/lists"
+	"github.com/troy-iaas/troy/web/reply"
 )
 
 func TestAfterSignInOnlyLocalPathsAreGoneTo(t *testing.T) {
@@ -162,22 +163,22 @@ func TestPhasesOnATimeLine(t *testing.T) {
 // leaves the others'.
 func TestStreamsOfOneToken(t *testing.T) {
 	t.Parallel()
-	s := &streams{of: map[uuid.UUID]int{}}
+	s := reply.NewPlaces(mostStreams, mostStreamsOfOne)
 	greedy := uuid.New()
 	var ends []func()
 	for range mostStreamsOfOne {
-		end, ok := s.begin(greedy)
+		end, ok := s.Take(greedy)
 		if !ok {
 			t.Fatalf("after %d streams the token gets no other", len(ends))
 		}
 		ends = append(ends, end)
 	}
-	if _, ok := s.begin(greedy); ok {
+	if _, ok := s.Take(greedy); ok {
 		t.Error("one token gets more streams than it may have")
 	}
 	all := len(ends)
 	for ; ; all++ {
-		if _, ok := s.begin(uuid.New()); !ok {
+		if _, ok := s.Take(uuid.New()); !ok {
 			break
 		}
 	}
@@ -185,7 +186,7 @@ func TestStreamsOfOneToken(t *testing.T) {
 		t.Errorf("there are %d streams, want %d", all, mostStreams)
 	}
 	ends[0]()
-	if _, ok := s.begin(greedy); !ok {
+	if _, ok := s.Take(greedy); !ok {
 		t.Error("an ended stream leaves no room")
 	}
 }

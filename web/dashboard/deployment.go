@@ -49,7 +49,7 @@ func (d *Dashboard) view(r queries.Deployment, p queries.Pipeline) *deploymentVi
 	}
 	if v.Title == "" {
 		v.Title = map[troy.DeploymentKind]string{
-			troy.Automated: "Build", troy.Release: "Release", troy.Rollback: "Rollback", troy.Promotion: "Promotion",
+			troy.Automated: "Build", troy.Release: "Release", troy.Rollback: "Rollback", troy.Promotion: "Promotion", troy.Preview: "Preview",
 		}[r.Kind]
 	}
 	if t, ok := ran(r); ok {
@@ -57,7 +57,7 @@ func (d *Dashboard) view(r queries.Deployment, p queries.Pipeline) *deploymentVi
 	}
 	deletion := p.Status.InDeletion()
 	v.Cancel = (r.State == troy.Waiting || r.State == troy.Building) && !deletion
-	v.Retry = r.State.Ended() && !deletion && p.LockedAt == nil && (r.Kind == troy.Automated || r.PrunedAt == nil)
+	v.Retry = r.State.Ended() && !deletion && (p.LockedAt == nil || r.Kind == troy.Preview) && (r.Kind == troy.Automated || r.PrunedAt == nil)
 	v.GoBack = r.State == troy.Succeeded && !v.IsLive && r.PrunedAt == nil && !deletion
 	if v.Verb = "Promote"; r.LiveAt != nil {
 		v.Verb = "Roll back"
@@ -164,9 +164,9 @@ func (d *Dashboard) deployment(v *visit) error {
 		frame: d.frame(v, fmt.Sprintf("#%d of %s", r.Number, p.Name)), Pipeline: p.Name, Slug: p.Slug, Now: now,
 		Stream: fmt.Sprintf("/pipelines/%s/deployments/%d/live?seen=%s", p.Slug, r.Number, digest(made)),
 	}
-	if r.Kind == troy.Automated {
+	if intake.HasBuild(r) {
 		view.LogURL = fmt.Sprintf("/pipelines/%s/deployments/%s/log", p.Slug, r.ID)
-		view.LogSize = size(logged)
+		view.LogSize = troy.Size(logged)
 		if view.LogFrom = max(logged-maxShown, 0); v.r.URL.Query().Get("log") == "all" {
 			view.LogFrom = 0
 		}
@@ -191,13 +191,16 @@ func (d *Dashboard) deploymentNow(v *visit) ([]byte, error) {
 func (d *Dashboard) deploymentIs(v *visit, r queries.Deployment, p queries.Pipeline) (n deploymentNowView, logged int64, err error) {
 	n = deploymentNowView{deploymentView: *d.view(r, p), Slug: p.Slug, Actions: actionsOf(v.who, p)}
 	if n.IsLive {
-		host, err := d.q.PipelineHost(v.ctx(), p.ID)
+		host, err := d.q.PipelineAddress(v.ctx(), p.ID)
 		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 			return n, 0, fmt.Errorf("read the host of pipeline %s: %w", p.ID, err)
 		}
 		if host != "" {
 			n.Address = d.cfg.SiteURL(host)
 		}
+	}
+	if own := d.deps.Intake.PreviewHost(troy.DeploymentLabel(r.Number), p.Slug); own != "" && !n.IsLive && r.State == troy.Succeeded && r.PrunedAt == nil {
+		n.Address = d.cfg.SiteURL(own)
 	}
 	if r.State == troy.Waiting && p.Status.CanBecome(troy.ProvisionRequest) {
 		n.Hint = fmt.Sprintf("The pipeline is %s; the deployment goes on once it is provisioned.", p.Status)
@@ -218,7 +221,7 @@ func (d *Dashboard) deploymentIs(v *visit, r queries.Deployment, p queries.Pipel
 	if compiled && !report.Empty() {
 		n.Rules = &report
 	}
-	if r.Kind != troy.Automated {
+	if !intake.HasBuild(r) {
 		return n, 0, nil
 	}
 	b, err := d.q.BuildGet(v.ctx(), r.ID)

@@ -7,10 +7,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/http"
-	"sync"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/credentials"
 	"github.com/troy-iaas/troy/web/reply"
@@ -42,32 +40,6 @@ func digest(made []byte) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// streams bounds the pages that are kept up to date: in all, and of each token,
-// so that one token can't take the places of the others.
-type streams struct {
-	mu  sync.Mutex
-	all int
-	of  map[uuid.UUID]int
-}
-
-func (s *streams) begin(token uuid.UUID) (end func(), ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.all >= mostStreams || s.of[token] >= mostStreamsOfOne {
-		return nil, false
-	}
-	s.all++
-	s.of[token]++
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.all--
-		if s.of[token]--; s.of[token] == 0 {
-			delete(s.of, token)
-		}
-	}, true
-}
-
 // live makes a handler that sends a part of a page as server-sent events
 // (html.spec.whatwg.org/multipage/server-sent-events.html) whenever it differs
 // from what the reader has. "reload" asks for the page anew: the reader is no
@@ -92,7 +64,7 @@ func (d *Dashboard) live(p part) http.HandlerFunc {
 			d.fail(v, err)
 			return
 		}
-		end, ok := d.streams.begin(v.who.ID)
+		end, ok := d.streams.Take(v.who.ID)
 		if !ok {
 			reply.Error(w, troy.Errorf(troy.Unavailable, "too many pages are kept up to date at the moment"))
 			return

@@ -33,9 +33,9 @@ const (
 	mostAddresses = 10_000
 )
 
-// failures bounds the sign-ins that fail and those that ask an issuer, by
+// Failures bounds the sign-ins that fail and those that ask an issuer, by
 // address, so that one address can't keep another one out.
-type failures struct {
+type Failures struct {
 	mu sync.Mutex
 	of *lru.Cache[netip.Prefix, *signIns]
 }
@@ -46,11 +46,12 @@ type signIns struct {
 	exchanges chan struct{} // one slot for each that asks the issuer
 }
 
-func newFailures() *failures {
-	return &failures{of: lru.New[netip.Prefix, *signIns](mostAddresses)}
+// NewFailures returns Failures without any.
+func NewFailures() *Failures {
+	return &Failures{of: lru.New[netip.Prefix, *signIns](mostAddresses)}
 }
 
-func (f *failures) at(address netip.Prefix) *signIns {
+func (f *Failures) at(address netip.Prefix) *signIns {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s, ok := f.of.Get(address)
@@ -61,14 +62,15 @@ func (f *failures) at(address netip.Prefix) *signIns {
 	return s
 }
 
-// tooMany reports whether an address has to wait.
-func (f *failures) tooMany(address netip.Prefix) bool { return f.at(address).limiter.Tokens() < 1 }
+// TooMany reports whether an address has to wait.
+func (f *Failures) TooMany(address netip.Prefix) bool { return f.at(address).limiter.Tokens() < 1 }
 
-func (f *failures) add(address netip.Prefix) { f.at(address).limiter.Allow() }
+// Add counts a failure of an address.
+func (f *Failures) Add(address netip.Prefix) { f.at(address).limiter.Allow() }
 
 // exchange waits until an address may ask the issuer, and returns the function
 // that ends that.
-func (f *failures) exchange(ctx context.Context, address netip.Prefix) (done func(), err error) {
+func (f *Failures) exchange(ctx context.Context, address netip.Prefix) (done func(), err error) {
 	slots := f.at(address).exchanges
 	select {
 	case slots <- struct{}{}:
@@ -249,10 +251,10 @@ func (d *Dashboard) signIn(v *visit, next, by string, in func(credentials.Sessio
 // can't keep anyone out.
 func (d *Dashboard) refuse(v *visit, next, by string, err error) error {
 	address := d.addressOf(v.r)
-	if d.failures.tooMany(address) {
+	if d.failures.TooMany(address) {
 		return d.showTooMany(v, next)
 	}
-	d.failures.add(address)
+	d.failures.Add(address)
 	d.deps.Note(v.ctx(), Note{Err: err})
 	d.recordRefusal(v, intake.Change{Subject: by, Actor: "unknown"}, err)
 	return d.showLogin(v, reply.Status(troy.KindOf(err)), loginView{Next: next, Problem: sentence(public(err).Message)})

@@ -48,7 +48,7 @@ func (d *Dashboard) oidcFinish(v *visit) error {
 		return d.showProblem(v, next, err)
 	}
 	defer done()
-	if d.failures.tooMany(address) {
+	if d.failures.TooMany(address) {
 		// An address with this many failures must not make Troy ask the issuer.
 		return d.showTooMany(v, next)
 	}

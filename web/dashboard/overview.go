@@ -252,7 +252,7 @@ func (d *Dashboard) rows(v *visit, f filter) (listView, error) {
 			lives = append(lives, *p.LiveDeploymentID)
 		}
 	}
-	hosts, err := d.q.PipelineHosts(v.ctx(), ids)
+	hosts, err := d.q.PipelineAddresses(v.ctx(), ids)
 	if err != nil {
 		return view, fmt.Errorf("read the hosts of pipelines: %w", err)
 	}

@@ -68,7 +68,7 @@ func (d *Dashboard) palettePipeline(v *visit) error {
 	if err != nil {
 		return fmt.Errorf("read the latest deployments of %s: %w", p.ID, err)
 	}
-	host, err := d.q.PipelineHost(v.ctx(), p.ID)
+	host, err := d.q.PipelineAddress(v.ctx(), p.ID)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return fmt.Errorf("read the host of pipeline %s: %w", p.ID, err)
 	}

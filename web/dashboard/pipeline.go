@@ -214,7 +214,7 @@ func eventViews(rows []queries.Event, after int64) (views []eventView) {
 func (d *Dashboard) now(v *visit, p queries.Pipeline) (nowView, error) {
 	n := nowView{Pipeline: p, Dot: tone(p.Status), Actions: actionsOf(v.who, p)}
 	n.Actions.Grace = d.grace(p)
-	host, err := d.q.PipelineHost(v.ctx(), p.ID)
+	host, err := d.q.PipelineAddress(v.ctx(), p.ID)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return n, fmt.Errorf("read the host of pipeline %s: %w", p.ID, err)
 	}

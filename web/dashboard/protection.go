@@ -2,6 +2,7 @@ package dashboard
 
 import (
 	"errors"
+	"fmt"
 	"net/url"
 	"strings"
 	"time"
@@ -19,36 +20,68 @@ type protectionView struct {
 	Problem            string // why it is not in force
 	Passwords          []queries.AccessPasswordListRow
 	Networks           []string
+	Previews           bool // only the previews are protected
+	SignedIn           bool // the previews need a session of the dashboard
+	CanSignIn          bool // previews can need such a session here
 	// The fields of the forms.
 	Name, Password, Network fieldView
 }
 
+// Passworded means that there are passwords or networks.
+func (p protectionView) Passworded() bool { return len(p.Passwords) > 0 || len(p.Networks) > 0 }
+
 // Who says in words who may see the site.
 func (p protectionView) Who() string {
+	if p.SignedIn {
+		return p.signedInWho()
+	}
+	what := "the site"
+	if p.Previews {
+		what = "previews. Everyone can see the site"
+	}
 	switch {
 	case len(p.Passwords) > 0 && len(p.Networks) > 0:
-		return "Only people who know a password and come from a listed network can see the site."
+		return "Only people who know a password and come from a listed network can see " + what + "."
 	case len(p.Passwords) > 0:
-		return "Only people who know a password can see the site."
+		return "Only people who know a password can see " + what + "."
 	case len(p.Networks) > 0:
-		return "Only people who come from a listed network can see the site."
+		return "Only people who come from a listed network can see " + what + "."
 	}
 	return "Everyone can see the site. Add a password or a network to protect it."
 }
 
+func (p protectionView) signedInWho() string {
+	who := "Only people who are signed in to Troy and may see this pipeline can see previews"
+	if len(p.Networks) > 0 {
+		who += ", from a listed network"
+	}
+	if len(p.Passwords) > 0 {
+		who += ". Programs can send a password"
+	}
+	if p.Previews {
+		return who + ". Everyone can see the site."
+	}
+	p.SignedIn = false
+	return who + ". " + p.Who()
+}
+
 func (d *Dashboard) protectionOf(v *visit, p queries.Pipeline) (protectionView, error) {
 	view := protectionView{
-		InForce:  true,
+		InForce: true, CanSignIn: !d.cfg.Functions,
 		Name:     fieldView{Name: "password_name", Label: "Name", Kind: "text", Help: "for whom the password is, like client; an existing name gets the new password"},
 		Password: fieldView{Name: "password", Label: "Password", Kind: "password", Help: "at least 8 characters; it is never shown again"},
 		Network:  fieldView{Name: "network", Label: "Network", Kind: "text", Help: "like 203.0.113.0/24, 2001:db8::/32 or a single address"},
+	}
+	if d.cfg.Functions {
+		view.Password.Help += fmt.Sprintf("; programs need one that is made by troy access %s password add NAME --generate", p.Slug)
 	}
 	row, passwords, ok, err := intake.Protection(v.ctx(), d.q, p.ID)
 	if err != nil || !ok {
 		return view, err
 	}
-	view.Passwords, view.Networks = passwords, row.Access.Networks
-	view.Protected = len(passwords) > 0 || len(view.Networks) > 0
+	view.Passwords, view.Networks, view.Previews = passwords, row.Access.Networks, row.Access.Scope == intake.ScopePreviews
+	view.SignedIn = row.Access.PreviewKey != nil
+	view.Protected = view.Passworded() || view.SignedIn
 	// Without a distribution nothing is served; provisioning applies it.
 	view.InForce = row.Access.Applied == row.Access.Generation || p.DistributionID == nil
 	view.Problem = lists.ProblemFor(v.who.Role, row.Cause)
@@ -110,6 +143,14 @@ func (d *Dashboard) disallowNetwork(v *visit, p queries.Pipeline, form url.Value
 		return err
 	}
 	return d.held(v, p, d.deps.Intake.DisallowNetwork(v.ctx(), p.ID, network, v.who.Actor()))
+}
+
+func (d *Dashboard) protectScope(v *visit, p queries.Pipeline, form url.Values) error {
+	return d.held(v, p, d.deps.Intake.SetAccessScope(v.ctx(), p.ID, form.Get("scope"), v.who.Actor()))
+}
+
+func (d *Dashboard) protectPreviews(v *visit, p queries.Pipeline, form url.Values) error {
+	return d.held(v, p, d.deps.Intake.SetPreviewAccess(v.ctx(), p.ID, form.Get("previews"), v.who.Actor()))
 }
 
 func (d *Dashboard) unprotect(v *visit, p queries.Pipeline, form url.Values) error {

@@ -23,10 +23,11 @@ import (
 
 // Variable is a variable of a pipeline's builds. Value is empty for a secret.
 type Variable struct {
-	Name, Value string
-	Secret      bool
-	ChangedAt   time.Time
-	Problem     string // why the value can't be shown
+	Name, Context, Value string
+
+	Secret    bool
+	ChangedAt time.Time
+	Problem   string // why the value can't be shown
 }
 
 // settingsView is the page of a pipeline's settings.
@@ -49,11 +50,13 @@ type settingsView struct {
 	NoVariables string
 	Variables   []Variable
 	Variable    fieldView // the name in the form of a new variable
+	Context     fieldView
 	Value       fieldView
 	Protection  protectionView
 	AllTokens   bool // whether the visitor may see tokens
 	Tokens      []queries.TokenListRow
 	MoreTokens  bool
+	Trusts      []queries.Trust
 }
 
 // changeView is a change of the settings for people.
@@ -80,6 +83,7 @@ func (f fieldView) ID() string { return "f-" + strings.NewReplacer(".", "-", "_"
 // choices are the values of settings that have a few.
 var choices = map[string][]string{
 	"build.trailing_slash": {"", "auto", "always", "never"},
+	"build.pull_requests":  {"", "all", "ready", "none"},
 	"repository.provider":  {"github", "bitbucket"},
 }
 
@@ -148,6 +152,10 @@ func (d *Dashboard) settingsOf(v *visit, p queries.Pipeline) (settingsView, erro
 		Admin: v.who.Role.May(credentials.Admin), Deleting: p.Status.InDeletion(), Actions: actionsOf(v.who, p), AllTokens: operator(v.who),
 		Source:   sourceFields(p),
 		Variable: fieldView{Name: "name", Label: "Name", Kind: "text"}, Value: fieldView{Name: "value", Label: "Value", Kind: "area"},
+		Context: fieldView{
+			Name: "context", Label: "Context", Kind: "text", Options: []string{troy.AllContexts, troy.ProductionContext, troy.PreviewContext, troy.BranchContext("")},
+			Help: "the builds that get it: all, production, preview, or preview:BRANCH for the previews of one branch. Empty means production for a secret, and all for any other value",
+		},
 	}
 	view.Actions.Grace = d.grace(p)
 	var err error
@@ -167,6 +175,9 @@ func (d *Dashboard) settingsOf(v *visit, p queries.Pipeline) (settingsView, erro
 	}
 	if view.Protection, err = d.protectionOf(v, p); err != nil {
 		return view, err
+	}
+	if view.Trusts, err = d.q.TrustList(v.ctx(), p.ID); err != nil {
+		return view, fmt.Errorf("list the trust rules of pipeline %s: %w", p.ID, err)
 	}
 	if view.AllTokens {
 		view.Tokens, view.MoreTokens, err = d.tokensOf(v, p.ID)
@@ -227,9 +238,9 @@ func (d *Dashboard) settingsRefused(v *visit, p queries.Pipeline, section string
 	case "build":
 		view.fill(view.Build, form, e)
 	case "variable":
-		fields := []fieldView{view.Variable, view.Value}
+		fields := []fieldView{view.Variable, view.Context, view.Value}
 		view.fill(fields, form, e)
-		view.Variable, view.Value = fields[0], fields[1]
+		view.Variable, view.Context, view.Value = fields[0], fields[1], fields[2]
 		if form.Get("secret") != "" {
 			view.Value.Value = "" // a secret is never shown
 		}

@@ -38,6 +38,8 @@ func sections() map[string]sectionChange {
 		"password-remove": {"protection", (*Dashboard).removePassword},
 		"network":         {"protection", (*Dashboard).allowNetwork},
 		"network-remove":  {"protection", (*Dashboard).disallowNetwork},
+		"protect":         {"protection", (*Dashboard).protectScope},
+		"previews":        {"protection", (*Dashboard).protectPreviews},
 		"unprotect":       {"protection", (*Dashboard).unprotect},
 		"token-revoke":    {"access", (*Dashboard).revokeToken},
 	}
@@ -162,11 +164,11 @@ func (d *Dashboard) saveBuild(v *visit, p queries.Pipeline, form url.Values) err
 func (d *Dashboard) saveVariable(v *visit, p queries.Pipeline, form url.Values) error {
 	// A browser sends line breaks as CRLF.
 	value := strings.ReplaceAll(form.Get("value"), "\r\n", "\n")
-	return d.deps.SetVariable(v.ctx(), p.ID, strings.TrimSpace(form.Get("name")), value, form.Get("secret") != "")
+	return d.deps.SetVariable(v.ctx(), p.ID, strings.TrimSpace(form.Get("name")), strings.TrimSpace(form.Get("context")), value, form.Get("secret") != "")
 }
 
 func (d *Dashboard) removeVariable(v *visit, p queries.Pipeline, form url.Values) error {
-	return d.deps.Intake.RemoveVariable(v.ctx(), p.ID, form.Get("name"))
+	return d.deps.Intake.RemoveVariable(v.ctx(), p.ID, form.Get("name"), form.Get("context"))
 }
 
 func (d *Dashboard) revokeToken(v *visit, _ queries.Pipeline, form url.Values) error {

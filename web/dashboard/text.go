@@ -73,19 +73,13 @@ func took(d time.Duration) string {
 	return fmt.Sprintf("%d h %02d min", int(d.Hours()), int(d.Minutes())%60)
 }
 
-// size is a number of bytes for people.
-func size(n int64) string {
-	const step = 1024
-	if n < step {
-		return fmt.Sprintf("%d B", n)
+// count is troy.Count for templates: n is any whole number.
+func count(n any, one, more string) string {
+	text := fmt.Sprint(n)
+	if text == "1" {
+		return text + " " + one
 	}
-	f := float64(n)
-	for _, unit := range []string{"KiB", "MiB", "GiB"} {
-		if f /= step; f < step {
-			return fmt.Sprintf("%.1f %s", f, unit)
-		}
-	}
-	return fmt.Sprintf("%.1f TiB", f/step)
+	return text + " " + more
 }
 
 // short is the beginning of a commit's id.

@@ -22,6 +22,7 @@ type trafficView struct {
 	Slug, Name, Address string
 	// None says why nothing is counted.
 	None    string
+	Delay   string // from a request to its count
 	Charts  []chartView
 	Days    []traffic.DayTotal
 	Paths   []traffic.Path
@@ -37,8 +38,11 @@ func (d *Dashboard) traffic(v *visit) error {
 	if err != nil {
 		return err
 	}
-	view := trafficView{frame: d.frame(v, p.Name+" traffic"), Slug: p.Slug, Name: p.Name}
-	host, err := d.q.PipelineHost(v.ctx(), p.ID)
+	view := trafficView{frame: d.frame(v, p.Name+" traffic"), Slug: p.Slug, Name: p.Name, Delay: "a minute or two"}
+	if d.cfg.AccessLogs {
+		view.Delay = "some hours"
+	}
+	host, err := d.q.PipelineAddress(v.ctx(), p.ID)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return fmt.Errorf("read the host of pipeline %s: %w", p.ID, err)
 	}
@@ -71,7 +75,7 @@ func trafficCharts(days []traffic.DayTotal) []chartView {
 	values := func(t traffic.Total) [3]int64 { return [3]int64{t.Requests, t.Bytes, t.NotFound} }
 	text := func(chart int, n int64) string {
 		if chart == 1 {
-			return size(n)
+			return troy.Size(n)
 		}
 		return fmt.Sprint(n)
 	}
@@ -84,7 +88,7 @@ func trafficCharts(days []traffic.DayTotal) []chartView {
 	for i := range charts {
 		c := &charts[i]
 		c.Figure = text(i, sum[i])
-		c.Label = fmt.Sprintf("%s in %d days, at most %s on one day", c.Figure, len(days), text(i, most[i]))
+		c.Label = fmt.Sprintf("%s in %s, at most %s on one day", c.Figure, troy.Count(len(days), "day", "days"), text(i, most[i]))
 		for at, d := range days {
 			n := values(d.Total)[i]
 			if h := scaled(float64(n), float64(most[i])); h > 0 {

@@ -210,9 +210,9 @@ func (l Lists) Export(ctx context.Context, f ActivityFilter, who credentials.Hol
 // recorded are the actions of the activity.
 func recorded() []string {
 	return []string{
-		"access.allow", "access.disallow", "access.off", "access.password-remove", "access.password-set", "app.import", "app.setup",
-		"deployment.cancel", "pipeline.configure", "pipeline.delete-now", "pipeline.lock", "pipeline.purge", StatusAction, "pipeline.unlock",
-		"queue.pause", "queue.resume", "session.create", "session.refuse", "session.revoke", "token.create", "token.revoke",
+		"access.allow", "access.disallow", "access.off", "access.password-remove", "access.password-set", "access.previews", "access.scope", "app.import", "app.setup",
+		"deployment.cancel", "domain.add", "domain.move", "domain.primary", "domain.remove", "domain.state", "pipeline.configure", "pipeline.delete-now", "pipeline.lock", "pipeline.purge", StatusAction, "pipeline.unlock",
+		"preview.approve", "preview.delete", "preview.pin", "preview.unpin", "queue.pause", "queue.resume", "session.create", "session.refuse", "session.revoke", "token.create", "token.exchange", "token.revoke", "trust.add", "trust.remove",
 		"variable.remove", "variable.set", "work.retry", "work.ring",
 	}
 }
@@ -230,5 +230,5 @@ func checkWhat(what string) error {
 
 // Actions are the groups of actions and the actions that filters offer.
 func Actions() []string {
-	return []string{StatusAction, "pipeline", "deployment", "variable", "access", "queue", "work", "token", "session", "app"}
+	return []string{StatusAction, "pipeline", "deployment", "preview", "variable", "access", "domain", "queue", "work", "token", "trust", "session", "app"}
 }

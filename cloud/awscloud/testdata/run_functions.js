@@ -16,7 +16,12 @@ async function main() {
             },
             exists: async function (key) { return key in run.values; },
         };
-        const handler = new Function('cf', run.code + '\nreturn handler;')({ kvs: function () { return store; } });
+        const cloudfront = { kvs: function () { return store; } };
+        if (run.tenant) {
+            cloudfront.distributionTenant = { parameters: { get: function (name) { return run.tenant[name]; } } };
+        }
+        const handler = new Function('cloudfront', 'require', run.code + '\nreturn handler;')(cloudfront, require);
+        Date.now = function () { return run.now; };
         results.push(await handler(run.event));
     }
     process.stdout.write(JSON.stringify(results));

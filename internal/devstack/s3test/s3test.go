@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -86,11 +85,11 @@ func (s *Server) Bucket(t testing.TB, name string) string {
 // build returns the server's program, which the go command caches.
 func build(t testing.TB) string {
 	t.Helper()
-	_, file, _, _ := runtime.Caller(0)
-	root, err := filepath.Abs(filepath.Join(filepath.Dir(file), "../../.."))
+	mod, err := exec.Command("go", "env", "GOMOD").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
+	root := filepath.Dir(strings.TrimSpace(string(mod)))
 	cmd := exec.Command("go", "tool", "-modfile="+filepath.Join(root, "tools/s3/go.mod"), "-n", "versitygw")
 	cmd.Dir = root
 	out, err := cmd.Output()

@@ -1,0 +1,261 @@
+//go:build linux || darwin
+
+package site
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// remembering opens folders with remembered digests, on a clock that is ahead
+// of the file system's, so that new files are old enough.
+type remembering struct {
+	dir   string
+	ahead time.Duration
+}
+
+func (r *remembering) open(t *testing.T, folder string, options ...SourceOption) *Source {
+	t.Helper()
+	r.ahead += time.Second
+	return openSource(t, folder, Limits{}, append([]SourceOption{LeavingOut(), FindingLeaks(), RememberingDigests(r.dir), func(o *sourceOptions) {
+		o.now = func() time.Time { return time.Now().Add(r.ahead) }
+	}}, options...)...)
+}
+
+func (r *remembering) files(t *testing.T) []string {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(r.dir, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+// lie replaces all remembered digests, so that a source shows which of its
+// files were not read.
+func (r *remembering) lie(t *testing.T) {
+	t.Helper()
+	for _, name := range r.files(t) {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		now := time.Now().Add(r.ahead)
+		known := decodeDigests(b, now)
+		for path, k := range known {
+			k.digest = lie(k.size)
+			known[path] = k
+		}
+		if err := os.WriteFile(name, encodeDigests(known, now), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func lie(size int64) Digest { return Digest{1, byte(size)} }
+
+func wantRead(t *testing.T, s *Source, path, content string) {
+	t.Helper()
+	for _, f := range s.Files {
+		if f.Path == path && f.SHA256 != sha256.Sum256([]byte(content)) {
+			t.Errorf("%s has the remembered digest, want that of its content", path)
+		}
+	}
+}
+
+func TestUnchangedFilesAreNotReadAgain(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	content := map[string]string{"index.html": "index", "a/b.html": "b"}
+	writeFiles(t, folder, content)
+	if err := os.Symlink("a", filepath.Join(folder, "link")); err != nil {
+		t.Fatal(err)
+	}
+	r := remembering{dir: filepath.Join(t.TempDir(), "new"), ahead: time.Hour}
+	content["link/b.html"] = "b"
+	wantFiles(t, r.open(t, folder), content)
+	wantFiles(t, r.open(t, folder), content)
+	r.lie(t)
+	s := r.open(t, folder)
+	for _, f := range s.Files {
+		if f.SHA256 != lie(f.Size) {
+			t.Errorf("%s was read again", f.Path)
+		}
+	}
+	if len(s.Files) != 3 {
+		t.Fatalf("the files are %v", s.Files)
+	}
+}
+
+func TestChangedFilesAreReadAgain(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(r *remembering, folder, file string) error{
+		"same size and time": func(_ *remembering, _, file string) error {
+			info, err := os.Stat(file)
+			if err == nil {
+				err = os.WriteFile(file, []byte("other"), 0o644)
+			}
+			if err == nil {
+				err = os.Chtimes(file, info.ModTime(), info.ModTime())
+			}
+			return err
+		},
+		"another file": func(_ *remembering, folder, file string) error {
+			err := os.WriteFile(filepath.Join(folder, "new"), []byte("other"), 0o644)
+			if err == nil {
+				err = os.Rename(filepath.Join(folder, "new"), file)
+			}
+			return err
+		},
+		"size": func(_ *remembering, _, file string) error { return os.WriteFile(file, []byte("longer"), 0o644) },
+		"from the future": func(r *remembering, _, _ string) error {
+			r.ahead -= 10 * time.Second
+			return nil
+		},
+		"damaged": func(r *remembering, folder, _ string) error {
+			return edit(r.dir, func(b []byte) []byte { b[len(b)/2] ^= 1; return b })
+		},
+		"torn": func(r *remembering, _, _ string) error {
+			return edit(r.dir, func(b []byte) []byte { return b[:len(b)-40] })
+		},
+		"empty": func(r *remembering, _, _ string) error {
+			return edit(r.dir, func([]byte) []byte { return nil })
+		},
+		"a lying length": func(r *remembering, _, _ string) error {
+			return edit(r.dir, func(b []byte) []byte {
+				at := len(digestsHead()) + 8
+				b = append(b[:at:at], 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f)
+				sum := sha256.Sum256(b)
+				return append(b, sum[:]...)
+			})
+		},
+		"another scanner": func(r *remembering, _, _ string) error {
+			return edit(r.dir, func(b []byte) []byte {
+				at := len(digestsForm)
+				b[at]++
+				b = b[:len(b)-sha256.Size]
+				sum := sha256.Sum256(b)
+				return append(b, sum[:]...)
+			})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			folder := t.TempDir()
+			file := filepath.Join(folder, "index.html")
+			writeFiles(t, folder, map[string]string{"index.html": "index"})
+			r := &remembering{dir: t.TempDir(), ahead: time.Hour}
+			r.open(t, folder)
+			r.lie(t)
+			if err := change(r, folder, file); err != nil {
+				t.Fatal(err)
+			}
+			now, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantRead(t, r.open(t, folder), "index.html", string(now))
+			r.lie(t)
+			r.ahead += time.Minute
+			if s := r.open(t, folder); s.Files[0].SHA256 != lie(s.Files[0].Size) {
+				t.Error("the file was not remembered then")
+			}
+		})
+	}
+}
+
+// edit changes the files of digests.
+func edit(dir string, f func([]byte) []byte) error {
+	names, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil || len(names) != 1 {
+		return fmt.Errorf("%d files: %w", len(names), err)
+	}
+	b, err := os.ReadFile(names[0])
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(names[0], f(bytes.Clone(b)), 0o600)
+}
+
+func TestFilesThatAreNotRemembered(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	writeFiles(t, folder, map[string]string{"index.html": "index"})
+	info, err := os.Stat(filepath.Join(folder, "index.html"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stamp, _ := stampOf(info)
+	for name, test := range map[string]struct {
+		age                  time.Duration // when it is read
+		remembered           bool
+		unsearched, approved bool
+	}{
+		"old enough":                {age: coarsest + 1, remembered: true},
+		"modified a moment ago":     {age: coarsest},
+		"modified in the future":    {age: -time.Hour},
+		"not searched for secrets":  {age: time.Hour, unsearched: true},
+		"published though a secret": {age: time.Hour, approved: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := remembering{dir: t.TempDir()}
+			r.open(t, folder, func(o *sourceOptions) {
+				o.now = func() time.Time { return time.Unix(0, max(stamp.modified, stamp.changed)).Add(test.age) }
+				o.sieve.findLeaks = !test.unsearched
+				o.sieve.allowed["index.html"] = test.approved
+			})
+			if names := r.files(t); len(names) > 0 != test.remembered {
+				t.Fatalf("remembered in %v, want %v", names, test.remembered)
+			}
+		})
+	}
+}
+
+func TestFilesWithSecretsAreFoundAgain(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	writeFiles(t, folder, map[string]string{"index.html": "index", "app.js": "t='ghp_" + "w1x2Y3z4A5b6C7d8E9f0" + "G1h2I3j4K5l6M7n8'"})
+	r := remembering{dir: t.TempDir(), ahead: time.Hour}
+	for range 3 {
+		if s := r.open(t, folder); len(s.Leaks) != 1 || s.Leaks[0].Path != "app.js" {
+			t.Fatalf("the leaks are %v", s.Leaks)
+		}
+		if s := r.open(t, folder, FindingLeaks("app.js")); len(s.Leaks) != 0 {
+			t.Fatalf("the leaks are %v, want none: the file is allowed", s.Leaks)
+		}
+	}
+}
+
+func TestDigestsAreBounded(t *testing.T) {
+	t.Parallel()
+	r := remembering{dir: t.TempDir(), ahead: time.Hour}
+	folder := ""
+	for i := range maxDigestFiles + 3 {
+		folder = filepath.Join(t.TempDir(), fmt.Sprint(i))
+		writeFiles(t, folder, map[string]string{"index.html": "index"})
+		r.open(t, folder)
+	}
+	if n := len(r.files(t)); n != maxDigestFiles {
+		t.Fatalf("there are %d files, want %d", n, maxDigestFiles)
+	}
+	r.lie(t)
+	if s := r.open(t, folder); s.Files[0].SHA256 != lie(s.Files[0].Size) {
+		t.Error("the newest was removed")
+	}
+	if err := os.WriteFile(r.files(t)[0], make([]byte, maxDigests+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	known := map[string]knownDigest{}
+	for i := range maxDigests / 1000 {
+		known[fmt.Sprintf("%01000d", i)] = knownDigest{}
+	}
+	if n := len(encodeDigests(known, time.Now())); n > maxDigests {
+		t.Errorf("a file has %d bytes, want at most %d", n, maxDigests)
+	}
+}
