@@ -206,10 +206,16 @@ func (in *Intake) seePullRequest(ctx context.Context, q *queries.Queries, p quer
 		return fmt.Errorf("record pull request %d: %w", e.Number, err)
 	}
 	n.add("%s: pull request %d was %s, which asks Troy to %s its preview", p.Slug, e.Number, event, action)
+	if row.Build {
+		// A worker that decides at this moment decides about the previous
+		// version, which changes nothing.
+		if err := q.WorkRequest(ctx, queries.WorkRequestParams{Kind: tasks.TypePullRequest, SubjectID: row.ID}); err != nil {
+			return err
+		}
+	}
 	switch action {
 	case PullRequestBuild:
 		n.changed, n.pipeline = true, &p.ID
-		return q.WorkRequest(ctx, queries.WorkRequestParams{Kind: tasks.TypePullRequest, SubjectID: row.ID})
 	case PullRequestUpdate:
 		return q.PreviewDescribe(ctx, queries.PreviewDescribeParams{ID: v.ID, Title: cut(e.Title), Author: cut(e.Author.Name), Branch: cut(e.Head), Url: e.URL})
 	case PullRequestClose:

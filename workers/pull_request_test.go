@@ -29,6 +29,7 @@ type pullsDouble struct {
 	retracted []string // the deployments of reports
 	garbled   []int64  // the numbers of pull requests that can't be read in lists
 	unlisted  []int64  // the numbers of open pull requests that lists lack
+	asked     func()   // called before MayWrite answers, if not nil
 }
 
 func (f *fakeForge) OpenPullRequests(_ context.Context, r forge.Repository) (list forge.PullRequestList, err error) {
@@ -62,6 +63,9 @@ func (f *fakeForge) PullRequest(_ context.Context, r forge.Repository, number in
 }
 
 func (f *fakeForge) MayWrite(_ context.Context, _ forge.Repository, user troy.ForgeUser) (bool, error) {
+	if f.asked != nil {
+		f.asked()
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.denied {

@@ -2,6 +2,7 @@ package workers
 
 import (
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/troy-iaas/troy"
@@ -39,6 +40,24 @@ func TestPullRequestTrust(t *testing.T) {
 	if trusted, _, err := trust(t.Context(), f, s, troy.PullRequest{Author: ada}); trusted || err == nil {
 		t.Errorf("with an error: %v, %v", trusted, err)
 	}
+}
+
+// TestEditedDuringTheDecision delivers a new title while a worker decides about
+// the pull request.
+func TestEditedDuringTheDecision(t *testing.T) {
+	t.Parallel()
+	r := newRig(t).withBuilds()
+	r.withPreviews()
+	r.forge.writers = []string{ada.ID}
+	pr := pull("blog", 7, "one", ada)
+	edited := pr
+	edited.Title = "Another title"
+	var once sync.Once
+	r.forge.asked = func() { once.Do(func() { r.hears(edited) }) }
+	r.start()
+	p := r.building("blog")
+	r.hears(pr)
+	r.showsCommit(p.ID, "pr-7", "one")
 }
 
 // TestPullRequestSource has the repositories from which commits are fetched.
