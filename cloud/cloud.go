@@ -92,6 +92,15 @@ type Store interface {
 	// was not declared it returns ErrNotFound.
 	Put(ctx context.Context, t site.Tree, f site.File, r io.Reader) error
 
+	// PutAll stores declared files whose bytes follow each other in r, in the
+	// order of files. It returns how many it stored, also beside an error: those
+	// before files[stored], the one that failed. Each stored file is as after
+	// its Put, so a broken transfer continues there. If the bytes of a file are
+	// not its own, PutAll returns *DigestError; for a tree that was not declared
+	// it returns ErrNotFound. It reads nothing beyond the last file, and the
+	// bytes of files that the store has as well.
+	PutAll(ctx context.Context, t site.Tree, files []site.File, r io.Reader) (stored int, err error)
+
 	// Seal completes a declared tree and makes it durable and ready to be
 	// served: it copies files that were not sent from other trees of the
 	// pipeline, and returns *MissingError if a file is in none. carried

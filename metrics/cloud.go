@@ -75,6 +75,11 @@ func (s *store) Put(ctx context.Context, t site.Tree, f site.File, r io.Reader) 
 	return s.next.Put(ctx, t, f, r)
 }
 
+func (s *store) PutAll(ctx context.Context, t site.Tree, files []site.File, r io.Reader) (stored int, err error) {
+	defer s.m.count("store.putall", time.Now(), &err)
+	return s.next.PutAll(ctx, t, files, r)
+}
+
 func (s *store) Seal(ctx context.Context, t site.Tree, carried []site.Carried, rules []byte) (err error) {
 	defer s.m.count("store.seal", time.Now(), &err)
 	return s.next.Seal(ctx, t, carried, rules)

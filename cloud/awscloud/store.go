@@ -197,8 +197,13 @@ func (s *Store) Put(ctx context.Context, t site.Tree, f site.File, r io.Reader) 
 	if err != nil {
 		return err
 	}
+	return s.send(ctx, t, f, own, content)
+}
+
+// send writes and closes a file that was read completely.
+func (s *Store) send(ctx context.Context, t site.Tree, f site.File, own *addresses, content received) error {
 	defer content.Close()
-	err = s.sites.putFile(ctx, treePrefix(t)+fileKey(f.Path), f, own.metadata(f.Path), content)
+	err := s.sites.putFile(ctx, treePrefix(t)+fileKey(f.Path), f, own.metadata(f.Path), content)
 	if err == nil && content.buffer != nil {
 		// After a failure the request may still be reading it.
 		buffers.Put(content.buffer)

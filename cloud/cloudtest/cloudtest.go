@@ -77,7 +77,9 @@ func RunDomains(t *testing.T, open func(t *testing.T) Env) {
 }
 
 // RunStore runs the part of the suite that needs only a Store.
-func RunStore(t *testing.T, open func(t *testing.T) Env) { run(t, open, storeTests(), removeTests()) }
+func RunStore(t *testing.T, open func(t *testing.T) Env) {
+	run(t, open, storeTests(), putAllTests(), removeTests())
+}
 
 // RunCDN runs the part of the suite that makes distributions and records.
 func RunCDN(t *testing.T, open func(t *testing.T) Env) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/site"
 )
 
 func dnsTests() map[string]func(*testing.T, Env) {
@@ -95,8 +96,12 @@ func contextTests() map[string]func(*testing.T, Env) {
 			begin(t, e, tree, f)
 			d, _, host := create(t, e)
 			calls := map[string]func() error{
-				"Begin":     func() error { _, err := c.Store.Begin(ctx, tree, manifest(f)); return err },
-				"Put":       func() error { return c.Store.Put(ctx, tree, f, strings.NewReader("a")) },
+				"Begin": func() error { _, err := c.Store.Begin(ctx, tree, manifest(f)); return err },
+				"Put":   func() error { return c.Store.Put(ctx, tree, f, strings.NewReader("a")) },
+				"PutAll": func() error {
+					_, err := c.Store.PutAll(ctx, tree, []site.File{f}, strings.NewReader("a"))
+					return err
+				},
 				"Seal":      func() error { return c.Store.Seal(ctx, tree, nil, nil) },
 				"Manifest":  func() error { _, err := c.Store.Manifest(ctx, tree); return err },
 				"Remove":    func() error { return c.Store.Remove(ctx, tree.Pipeline, tree.Deployment) },

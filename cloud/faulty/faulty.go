@@ -30,7 +30,8 @@ const exitCode = 137
 //
 //	store.put, .read                    the file's path
 //	store.remove, store.removeall       pipeline
-//	store.begin, .seal, .manifest       pipeline/deployment
+//	store.begin, .putall, .seal         pipeline/deployment
+//	store.manifest                      pipeline/deployment
 //	cdn.create                          reference host
 //	cdn.find                            reference
 //	cdn.get, .disable, .delete          distribution
@@ -167,6 +168,10 @@ func (w *store) Begin(ctx context.Context, t site.Tree, m site.Manifest) ([]site
 
 func (w *store) Put(ctx context.Context, t site.Tree, f site.File, r io.Reader) error {
 	return do0(ctx, w.s, "store.put", f.Path, func() error { return w.next.Put(ctx, t, f, r) })
+}
+
+func (w *store) PutAll(ctx context.Context, t site.Tree, files []site.File, r io.Reader) (int, error) {
+	return call(ctx, w.s, "store.putall", tree(t), func() (int, error) { return w.next.PutAll(ctx, t, files, r) })
 }
 
 func (w *store) Seal(ctx context.Context, t site.Tree, carried []site.Carried, rules []byte) error {

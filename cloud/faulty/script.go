@@ -20,7 +20,7 @@ import (
 
 // calls are the names that a script may use.
 var calls = []string{
-	"store.begin", "store.put", "store.sign", "store.seal", "store.manifest", "store.remove", "store.removeall",
+	"store.begin", "store.put", "store.putall", "store.sign", "store.seal", "store.manifest", "store.remove", "store.removeall",
 	"cdn.create", "cdn.find", "cdn.get", "cdn.disable", "cdn.delete", "cdn.flip",
 	"dns.lookup", "dns.upsert", "dns.delete",
 	"domains.target", "domains.attach", "domains.host", "domains.detach",
