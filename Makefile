@@ -73,10 +73,16 @@ migration: deps-run ## Write the migration NAME that leads to sql/schema.sql
 	@test -n "$(NAME)" || { echo "Set NAME to what the migration does: make migration NAME=add_domains"; exit 2; }
 	@go run ./sql/migration $(FLAGS) $(NAME)
 
+# BENCH is a pattern of benchmarks, SITE a folder to release in place of the
+# generated trees, ROUNDS how often releases are measured, and IDLE for how long
+# BenchmarkIdle measures.
+BENCH ?= .
+
 .PHONY: bench
-bench: deps-bench ## Run the benchmarks, one after another
-	go test -run '^$$' -bench . -benchtime 1s ./edge/
-	go test -run '^$$' -bench . -benchtime 1x -timeout 30m -v ./bench/
+bench: deps-bench ## Run the benchmarks, and write their table (BENCH, SITE, ROUNDS, IDLE)
+	go test -run '^$$' -bench '$(BENCH)' -benchtime 1s ./edge/
+	TROY_BENCH_TABLE=$(CURDIR)/docs/benchmarks.md TROY_BENCH_SITE='$(abspath $(SITE))' TROY_BENCH_ROUNDS='$(ROUNDS)' TROY_BENCH_IDLE='$(IDLE)' \
+		go test -run '^$$' -bench '$(BENCH)' -benchtime 1x -timeout 120m -v ./bench/
 
 .PHONY: bench-pages
 bench-pages: deps ## Measure the pages of the Troy at TROY_PAGES_URL, with TROY_PAGES_TOKEN

@@ -129,16 +129,6 @@ type peer struct {
 	brotli        bool // whether it serves files with a form for brotli
 }
 
-func freeAddress(b *testing.B) string {
-	b.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
-}
-
 // start runs the server until stop or the end of the benchmark, and waits until
 // it accepts.
 func (p *peer) start(b *testing.B) {

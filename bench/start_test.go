@@ -34,6 +34,7 @@ func BenchmarkPushToStart(b *testing.B) {
 	w.pipelines(1, 2*starts)
 	ours := w.starts(1, starts, 0)
 	theirs := w.starts(starts+1, starts, time.Second)
+	result{"a push's webhook to the start of its build's first phase", quantiles(ours), "asynq's default: " + quantiles(theirs), ratioOf(ours, theirs), "p50 ≤ 5 ms, p99 ≤ 25 ms"}.add(b)
 	b.ReportMetric(quantile(ours, 0.5), "p50-ms")
 	b.ReportMetric(quantile(ours, 0.99), "p99-ms")
 	b.ReportMetric(quantile(theirs, 0.5), "default-p50-ms")

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -81,6 +82,11 @@ func BenchmarkWebhooks(b *testing.B) {
 			b.Logf("accepted in a second: Troy %.0f, pgbench %.0f", ours, theirs)
 			slices.Sort(ours)
 			slices.Sort(theirs)
+			goal := ""
+			if name == "deployed" {
+				goal = "≥ 1.0"
+			}
+			result{"webhooks accepted per second, " + name, fmt.Sprintf("%.0f", ours[hookRounds/2]), fmt.Sprintf("`pgbench`, the same rows: %.0f", theirs[hookRounds/2]), fmt.Sprintf("%.2f", ours[hookRounds/2]/theirs[hookRounds/2]), goal}.add(b)
 			b.ReportMetric(ours[hookRounds/2], "hooks/s")
 			b.ReportMetric(theirs[hookRounds/2], "pgbench/s")
 			b.ReportMetric(ours[hookRounds/2]/theirs[hookRounds/2], "ratio")
