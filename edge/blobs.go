@@ -2,8 +2,12 @@ package edge
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"log/slog"
 	"os"
 
 	"github.com/google/uuid"
@@ -12,15 +16,19 @@ import (
 
 	"github.com/troy-iaas/troy/internal/lru"
 	"github.com/troy-iaas/troy/site"
+	"github.com/troy-iaas/troy/site/pack"
 )
 
 const (
 	// maxHot is the maximum size of a file that is kept in memory and written
 	// in one call. Larger files go from the page cache to the socket
 	// (sendfile).
-	maxHot = 64 << 10
+	maxHot = pack.MaxFile
 	// minGzip is the minimum size at which compression saves a packet.
 	minGzip = 1 << 10
+	// packIndexes is the maximum memory for the indexes of packs in bytes; each
+	// file needs about 56. Only files that are not in memory are looked up.
+	packIndexes = 8 << 20
 	// maxGzip is the maximum size of a file to compress. Both forms are in
 	// memory meanwhile. Larger compressible files are mostly data, which
 	// clients request in ranges.
@@ -35,6 +43,8 @@ const (
 // stored files.
 type blobs struct {
 	layout site.Layout
+	packs  *pack.Cache
+	log    *slog.Logger
 	memory *lru.Cache[blobKey, []byte]
 	flight singleflight.Group
 	// compressors limits the number of concurrent compressions.
@@ -70,17 +80,13 @@ func (b *blobs) open(pipeline uuid.UUID, f file) (body, error) {
 			return body{data: data}, nil
 		}
 	}
-	opened, err := b.openFile(pipeline, f)
+	if f.size > maxHot {
+		opened, err := b.openFile(pipeline, f)
+		return body{file: opened, read: true}, err
+	}
+	data, err := b.whole(pipeline, f)
 	if err != nil {
 		return body{}, err
-	}
-	if f.size > maxHot {
-		return body{file: opened, read: true}, nil
-	}
-	defer func() { _ = opened.Close() }()
-	data := make([]byte, f.size)
-	if _, err := io.ReadFull(opened, data); err != nil {
-		return body{}, fmt.Errorf("open blob %s of pipeline %s: %w", f.digest, pipeline, err)
 	}
 	b.memory.Put(key, data, f.size+blobOverhead)
 	return body{data: data, read: true}, nil
@@ -109,17 +115,13 @@ func (b *blobs) gzipped(pipeline uuid.UUID, f file) ([]byte, error) {
 }
 
 func (b *blobs) compress(pipeline uuid.UUID, f file) ([]byte, error) {
-	opened, err := b.openFile(pipeline, f)
+	plain, err := b.whole(pipeline, f)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = opened.Close() }()
 	var out bytes.Buffer
 	z := gzip.NewWriter(&out)
-	n, err := io.Copy(z, io.LimitReader(opened, f.size))
-	if err == nil && n != f.size {
-		err = io.ErrUnexpectedEOF
-	}
+	_, err = z.Write(plain)
 	if err == nil {
 		err = z.Close()
 	}
@@ -130,6 +132,38 @@ func (b *blobs) compress(pipeline uuid.UUID, f file) ([]byte, error) {
 		return nil, nil
 	}
 	return bytes.Clone(out.Bytes()), nil
+}
+
+func (b *blobs) damagedPack(name string, err error) {
+	b.log.Error("can't read a pack; repair it with \"troyd store repair\"", "pack", name, "error", err)
+}
+
+// whole reads a file of at most maxGzip bytes, and verifies its digest. Small
+// files are in packs or, as all were once, in files of their own.
+func (b *blobs) whole(pipeline uuid.UUID, f file) ([]byte, error) {
+	small, packs := f.size <= pack.MaxFile, b.layout.Packs(pipeline)
+	if small {
+		data, err := b.packs.Known(packs, f.digest, f.size)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return data, err
+		}
+	}
+	opened, err := b.openFile(pipeline, f)
+	if small && errors.Is(err, fs.ErrNotExist) {
+		return b.packs.Read(packs, f.digest, f.size)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = opened.Close() }()
+	data := make([]byte, f.size)
+	if _, err := io.ReadFull(opened, data); err != nil {
+		return nil, fmt.Errorf("read blob %s of pipeline %s: %w", f.digest, pipeline, err)
+	}
+	if sha256.Sum256(data) != f.digest {
+		return nil, fmt.Errorf("blob %s of pipeline %s is damaged: its bytes do not match its digest", f.digest, pipeline)
+	}
+	return data, nil
 }
 
 func (b *blobs) openFile(pipeline uuid.UUID, f file) (*os.File, error) {

@@ -24,6 +24,7 @@ import (
 	"github.com/troy-iaas/troy/internal/network"
 	"github.com/troy-iaas/troy/internal/password"
 	"github.com/troy-iaas/troy/site"
+	"github.com/troy-iaas/troy/site/pack"
 )
 
 // Config configures a Server.
@@ -158,9 +159,11 @@ func New(cfg Config) (*Server, error) {
 	}
 	blobs := &blobs{
 		layout:      layout,
+		log:         cfg.Logger,
 		memory:      lru.New[blobKey, []byte](cfg.MemoryBytes),
 		compressors: make(chan struct{}, runtime.GOMAXPROCS(0)),
 	}
+	blobs.packs = pack.NewCache(packIndexes, blobs.damagedPack)
 	s := &Server{
 		clock:  clock,
 		limits: newConnections(cfg.Connections, cfg.ClientConnections, trusted),

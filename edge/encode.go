@@ -11,13 +11,13 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"sync"
 	"time"
 
 	"github.com/andybalholm/brotli"
-	"github.com/google/uuid"
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sync/singleflight"
@@ -180,10 +180,6 @@ func (e *encoder) encode(j job) (err error) {
 	if err != nil {
 		return err
 	}
-	// A damaged file must not be kept in another form, under a digest of its own.
-	if sha256.Sum256(plain) != j.file.digest {
-		return errors.New("the file's bytes do not match its digest")
-	}
 	data := e.fromSibling(j)
 	if data == nil {
 		if data, err = compress(plain, j.key.coding); err != nil {
@@ -279,18 +275,6 @@ func compress(plain []byte, c coding) ([]byte, error) {
 	return bytes.Clone(out.Bytes()), nil
 }
 
-// whole reads a file of at most maxGzip bytes.
-func (b *blobs) whole(pipeline uuid.UUID, f file) ([]byte, error) {
-	opened, err := b.openFile(pipeline, f)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = opened.Close() }()
-	data := make([]byte, f.size)
-	_, err = io.ReadFull(opened, data)
-	return data, err
-}
-
 // An encoded file begins with encodedMagic, its coding, the digest of the plain
 // bytes, the digest of the encoded bytes and their number. If the coding did not
 // make the file smaller, there are none.
@@ -338,7 +322,12 @@ func (b *blobs) saveEncoded(key blobKey, data []byte) error {
 	}
 	err = errors.Join(err, f.Close())
 	if err == nil {
-		err = os.Rename(f.Name(), b.layout.Encoded(key.pipeline, key.digest, key.coding.name()))
+		name := b.layout.Encoded(key.pipeline, key.digest, key.coding.name())
+		if err = os.Rename(f.Name(), name); errors.Is(err, fs.ErrNotExist) { // the file is in a pack
+			if err = os.Mkdir(filepath.Dir(name), 0o755); err == nil || errors.Is(err, fs.ErrExist) {
+				err = os.Rename(f.Name(), name)
+			}
+		}
 	}
 	if err != nil {
 		_ = os.Remove(f.Name())

@@ -23,8 +23,12 @@ import (
 //	previews/<distribution id>/<label>.json  Pointer: what a preview shows
 //	sites/<pipeline>/trees/<deployment>  the sealed tree's manifest (EncodeManifest)
 //	sites/<pipeline>/open/<deployment>   a declared tree's manifest before it is sealed
-//	sites/<pipeline>/blobs/<2 hex>/<sha> a file's bytes
+//	sites/<pipeline>/blobs/<2 hex>/<sha> a file's bytes, if it is not in a pack
 //	sites/<pipeline>/blobs/<2 hex>/<sha>.<coding> an encoded form of it, by the edge
+//	sites/<pipeline>/packs/<uuid>.pack   a pack of small files (package pack)
+//	sites/<pipeline>/unsynced/<boot>.<sha>        a blob, before a Seal synced it
+//	sites/<pipeline>/unsynced/<boot>.<uuid>.pack  a pack, before a Seal synced it
+//	sites/<pipeline>/damaged/            what "troyd store repair" set aside
 //	sites/<pipeline>/traffic/            counts of requests, by the edge (package traffic)
 //	sites/<pipeline>/incoming/           files that are being written
 //	sites/<pipeline>/lock                flock: Begin, Seal, Remove exclude each other
@@ -116,6 +120,18 @@ func (l Layout) OpenTree(t Tree) string {
 func (l Layout) Blob(pipeline uuid.UUID, d Digest) string {
 	s := d.String()
 	return filepath.Join(l.Site(pipeline), "blobs", s[:2], s)
+}
+
+// Packs returns the folder of a pipeline's packs.
+func (l Layout) Packs(pipeline uuid.UUID) string {
+	return filepath.Join(l.Site(pipeline), "packs")
+}
+
+// Unsynced returns the folder of the blobs and packs that a power cut may
+// damage. Their names begin with the id of the machine's start (boot) in which
+// they were written.
+func (l Layout) Unsynced(pipeline uuid.UUID) string {
+	return filepath.Join(l.Site(pipeline), "unsynced")
 }
 
 // Encoded returns the file of an encoded form of the bytes with this digest.

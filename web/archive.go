@@ -11,23 +11,18 @@ import (
 	"strconv"
 
 	"github.com/gin-gonic/gin"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/site"
 	"github.com/troy-iaas/troy/site/rules"
 )
 
-const (
-	// mostArchives is the maximum number of archives that a process receives or
-	// unpacks at a time. Each may need twice the maximum size of a site on the
-	// disk.
-	mostArchives = 4
-	// storedAtOnce is how many files of an archive are stored at a time.
-	storedAtOnce = 8
-)
+// mostArchives is the maximum number of archives that a process receives or
+// unpacks at a time. Each may need twice the maximum size of a site on the disk.
+const mostArchives = 4
 
 // archiveRelease releases an archive in one request, such as
 // curl -T site.zip sends.
@@ -154,19 +149,7 @@ func (s *server) releaseSource(ctx context.Context, p queries.Pipeline, source *
 		return queries.Deployment{}, err
 	}
 	tree := site.Tree{Pipeline: p.ID, Deployment: r.ID}
-	group, storing := errgroup.WithContext(ctx)
-	group.SetLimit(storedAtOnce)
-	for _, f := range missing {
-		group.Go(func() error {
-			content, err := source.Open(f.Path)
-			if err != nil {
-				return err
-			}
-			defer func() { _ = content.Close() }()
-			return s.deps.Store.Put(storing, tree, f, content)
-		})
-	}
-	if err := group.Wait(); err != nil {
+	if err := cloud.PutFiles(ctx, s.deps.Store, tree, missing, source.Open); err != nil {
 		return queries.Deployment{}, fmt.Errorf("store the files of release %s: %w", r.ID, err)
 	}
 	return s.finalize(ctx, p, r, asked.finalization, who)

@@ -29,9 +29,6 @@ const (
 	stopPoll = 2 * time.Second
 	// stopBuildTimeout bounds the stopping of a build whose claim has ended.
 	stopBuildTimeout = 20 * time.Second
-	// storeParallel is the number of files of a built site that are stored
-	// concurrently.
-	storeParallel = 64
 )
 
 // build builds the commit of an automated deployment: it fetches the source,
@@ -425,24 +422,10 @@ func StoreFiles(ctx context.Context, store cloud.Store, tree site.Tree, source *
 	if err != nil {
 		return m, fmt.Errorf("declare the files: %w", err)
 	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(storeParallel)
-	for _, f := range missing {
-		group.Go(func() error { return storeFile(ctx, store, tree, source, f) })
+	if err := cloud.PutFiles(ctx, store, tree, missing, source.Open); err != nil {
+		return m, fmt.Errorf("store the files: %w", err)
 	}
-	return m, group.Wait()
-}
-
-func storeFile(ctx context.Context, store cloud.Store, tree site.Tree, source *site.Source, f site.File) (err error) {
-	r, err := source.Open(f.Path)
-	if err != nil {
-		return fmt.Errorf("open %s of the built site: %w", f.Path, err)
-	}
-	defer func() { err = errors.Join(err, r.Close()) }()
-	if err := store.Put(ctx, tree, f, r); err != nil {
-		return fmt.Errorf("store %s: %w", f.Path, err)
-	}
-	return nil
+	return m, nil
 }
 
 // failBuild marks the deployment as failed. The live site does not change.

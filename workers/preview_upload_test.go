@@ -28,6 +28,16 @@ func (s *countingStore) Put(ctx context.Context, t site.Tree, f site.File, r io.
 	return s.Store.Put(ctx, t, f, r)
 }
 
+func (s *countingStore) PutAll(ctx context.Context, t site.Tree, files []site.File, r io.Reader) (int, error) {
+	s.mu.Lock()
+	for _, f := range files {
+		s.blobs++
+		s.bytes += f.Size
+	}
+	s.mu.Unlock()
+	return s.Store.PutAll(ctx, t, files, r)
+}
+
 // since returns what was sent since the last call.
 func (s *countingStore) since() (blobs, bytes int64) {
 	s.mu.Lock()

@@ -64,7 +64,7 @@ func New(cfg Config) (cloud.Cloud, error) {
 	}
 	c := &cdn{state: s, delay: cfg.PropagationDelay}
 	return cloud.Cloud{
-		Store:            &store{layout: s.layout, limits: cfg.Limits},
+		Store:            newStore(s.layout, cfg.Limits),
 		CDN:              c,
 		DNS:              &dns{state: s},
 		Previews:         &previews{c},

@@ -16,6 +16,7 @@ import (
 	"github.com/troy-iaas/troy/internal/files"
 	"github.com/troy-iaas/troy/internal/walk"
 	"github.com/troy-iaas/troy/site"
+	"github.com/troy-iaas/troy/site/pack"
 )
 
 func (s *store) Remove(ctx context.Context, pipeline uuid.UUID, deployments ...uuid.UUID) error {
@@ -33,49 +34,71 @@ func (s *store) remove(ctx context.Context, pipeline uuid.UUID, deployments []uu
 	if err != nil {
 		return err
 	}
-	defer release()
-	for _, deployment := range deployments {
-		t := site.Tree{Pipeline: pipeline, Deployment: deployment}
-		if err := errors.Join(files.Remove(s.layout.Tree(t)), files.Remove(s.layout.OpenTree(t))); err != nil {
-			return err
+	sparse, err := func() ([]string, error) {
+		defer release()
+		for _, deployment := range deployments {
+			t := site.Tree{Pipeline: pipeline, Deployment: deployment}
+			if err := errors.Join(files.Remove(s.layout.Tree(t)), files.Remove(s.layout.OpenTree(t))); err != nil {
+				return nil, err
+			}
 		}
-	}
-	if err := files.RemoveStale(s.incoming(pipeline), time.Now().Add(-staleAfter)); err != nil {
+		if err := files.RemoveStale(s.incoming(pipeline), time.Now().Add(-staleAfter)); err != nil {
+			return nil, err
+		}
+		return s.collect(ctx, pipeline)
+	}()
+	if err != nil || len(sparse) == 0 {
 		return err
 	}
-	return s.collect(ctx, pipeline)
+	return s.compact(ctx, pipeline, sparse)
 }
 
-// collect removes the blobs that no tree needs. Each Remove calls it, which
-// completes an interrupted one.
-func (s *store) collect(ctx context.Context, pipeline uuid.UUID) error {
+// collect removes the blobs and packs that no tree needs, and returns the packs
+// to compact. Each Remove calls it, which completes an interrupted one.
+func (s *store) collect(ctx context.Context, pipeline uuid.UUID) (sparse []string, err error) {
 	needed, err := s.needed(ctx, pipeline)
 	if err != nil {
+		return nil, err
+	}
+	root := filepath.Join(s.layout.Site(pipeline), "blobs")
+	folders, err := readDir(root)
+	if err != nil {
+		return nil, err
+	}
+	for _, folder := range folders {
+		if err := s.collectBlobs(ctx, filepath.Join(root, folder.Name()), "", needed); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.collectBlobs(ctx, s.layout.Unsynced(pipeline), s.boot+".", needed); err != nil {
+		return nil, err
+	}
+	return s.collectPacks(ctx, pipeline, needed)
+}
+
+// collectBlobs removes the blobs of a folder that are not needed. Their names
+// begin with prefix.
+func (s *store) collectBlobs(ctx context.Context, dir, prefix string, needed map[site.Digest]struct{}) error {
+	if err := ctx.Err(); err != nil {
 		return err
 	}
-	folders, err := readDir(filepath.Join(s.layout.Site(pipeline), "blobs"))
+	blobs, err := readDir(dir)
 	if err != nil {
 		return err
 	}
-	for _, folder := range folders {
-		if err := ctx.Err(); err != nil {
-			return err
+	for _, blob := range blobs {
+		name, own := strings.CutPrefix(blob.Name(), prefix)
+		if !own || strings.HasSuffix(name, pack.Suffix) {
+			continue
 		}
-		dir := filepath.Join(s.layout.Site(pipeline), "blobs", folder.Name())
-		blobs, err := readDir(dir)
-		if err != nil {
-			return err
+		// The edge keeps a file's encoded forms beside the blob.
+		name, _, _ = strings.Cut(name, ".")
+		digest, err := site.ParseDigest(name)
+		if _, keep := needed[digest]; err == nil && keep {
+			continue
 		}
-		for _, blob := range blobs {
-			// The edge keeps a blob's encoded forms beside it.
-			name, _, _ := strings.Cut(blob.Name(), ".")
-			digest, err := site.ParseDigest(name)
-			if _, keep := needed[digest]; err == nil && keep {
-				continue
-			}
-			if err := os.Remove(filepath.Join(dir, blob.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
-			}
+		if err := os.Remove(filepath.Join(dir, blob.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
 		}
 	}
 	return nil

@@ -20,16 +20,23 @@ import (
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/internal/files"
 	"github.com/troy-iaas/troy/site"
+	"github.com/troy-iaas/troy/site/pack"
 )
 
-// store keeps a pipeline's files by digest, and a manifest for each tree.
-// Begin, Seal, Remove and RemoveAll hold the site's lock exclusively; Put holds
-// it shared, and only while it renames a verified file into place, so that a
-// slow upload blocks no other call.
+// store keeps a pipeline's files by digest, small ones in packs, and a manifest
+// for each tree. Begin, Seal, Remove and RemoveAll hold the site's lock
+// exclusively; Put and PutAll hold it shared, and only while they rename verified
+// bytes into place, so that a slow upload blocks no other call.
+//
+// An upload waits in the folder "unsynced" for the next Seal, which makes all of
+// them durable at once. After a power cut, what is there is verified again.
 type store struct {
 	layout  site.Layout
 	limits  site.Limits
-	buffers sync.Pool // of *[]byte
+	packs   *pack.Cache
+	boot    string                 // the id of the machine's start
+	sync    func(dir string) error // syncFileSystem, except in tests
+	buffers sync.Pool              // of *[]byte
 }
 
 func (s *store) lockFile(pipeline uuid.UUID) string {
@@ -64,7 +71,7 @@ func (s *store) lockNew(ctx context.Context, pipeline uuid.UUID) (release func()
 		if err != nil {
 			return nil, err
 		}
-		for _, name := range []string{"trees", "open", "blobs", "incoming"} {
+		for _, name := range []string{"trees", "open", "blobs", "incoming", "unsynced"} {
 			if err := os.MkdirAll(filepath.Join(folder, name), 0o755); err != nil {
 				release()
 				return nil, files.Error(err)
@@ -117,10 +124,10 @@ func (s *store) readManifest(file string) (site.Manifest, error) {
 	return m, nil
 }
 
-// holds reports whether the pipeline has the bytes of f. It trusts a file of
-// the right size: the file was verified before it got its name.
-func (s *store) holds(pipeline uuid.UUID, f site.File) (bool, error) {
-	info, err := os.Lstat(s.layout.Blob(pipeline, f.SHA256))
+// holds reports whether a file has the bytes of f. It trusts a file of the right
+// size: the file was verified before it got its name.
+func holds(name string, f site.File) (bool, error) {
+	info, err := os.Lstat(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -167,6 +174,10 @@ func (s *store) begin(ctx context.Context, t site.Tree, m site.Manifest) ([]site
 		return nil, fmt.Errorf("with another manifest: %w", cloud.ErrExists)
 	}
 
+	have, err := s.inventory(ctx, t.Pipeline)
+	if err != nil {
+		return nil, err
+	}
 	var missing []site.File
 	seen := make(map[site.Digest]struct{}, len(m.Files))
 	for i, f := range m.Files {
@@ -177,7 +188,7 @@ func (s *store) begin(ctx context.Context, t site.Tree, m site.Manifest) ([]site
 			continue
 		}
 		seen[f.SHA256] = struct{}{}
-		held, err := s.holds(t.Pipeline, f)
+		held, err := have.holds(f)
 		if err != nil {
 			return nil, err
 		}
@@ -208,8 +219,10 @@ func (s *store) put(ctx context.Context, t site.Tree, f site.File, r io.Reader) 
 	if declared, err := s.declared(t); err != nil || !declared {
 		return cmp.Or(err, cloud.ErrNotFound)
 	}
-	if held, err := s.holds(t.Pipeline, f); err != nil || held {
-		return err
+	for _, name := range []string{s.layout.Blob(t.Pipeline, f.SHA256), s.unsynced(t.Pipeline, f.SHA256.String())} {
+		if held, err := holds(name, f); err != nil || held {
+			return err
+		}
 	}
 	if err := roomFor(s.layout.Site(t.Pipeline), f.Size); err != nil {
 		return err
@@ -218,7 +231,7 @@ func (s *store) put(ctx context.Context, t site.Tree, f site.File, r io.Reader) 
 	if err != nil {
 		return err
 	}
-	if err := s.place(ctx, t, f, temp); err != nil {
+	if err := s.place(ctx, t, temp, f.SHA256.String()); err != nil {
 		if removeErr := os.Remove(temp); removeErr != nil && !errors.Is(removeErr, fs.ErrNotExist) {
 			err = errors.Join(err, removeErr)
 		}
@@ -263,8 +276,15 @@ func (s *store) receive(ctx context.Context, pipeline uuid.UUID, f site.File, r 
 	return temp, nil
 }
 
-// place gives a verified file its name, if its tree still exists.
-func (s *store) place(ctx context.Context, t site.Tree, f site.File, temp string) error {
+// unsynced returns the file of a blob or a pack that this start of the machine
+// wrote and that no Seal has synced.
+func (s *store) unsynced(pipeline uuid.UUID, name string) string {
+	return filepath.Join(s.layout.Unsynced(pipeline), s.boot+"."+name)
+}
+
+// place gives a verified file its name before the next Seal, if its tree still
+// exists.
+func (s *store) place(ctx context.Context, t site.Tree, temp, name string) error {
 	release, err := s.lock(ctx, t.Pipeline, true)
 	if err != nil {
 		return err
@@ -273,15 +293,7 @@ func (s *store) place(ctx context.Context, t site.Tree, f site.File, temp string
 	if declared, err := s.declared(t); err != nil || !declared {
 		return cmp.Or(err, cloud.ErrNotFound)
 	}
-	blob := s.layout.Blob(t.Pipeline, f.SHA256)
-	err = os.Rename(temp, blob)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err := os.MkdirAll(filepath.Dir(blob), 0o755); err != nil {
-			return files.Error(err)
-		}
-		err = os.Rename(temp, blob)
-	}
-	return files.Error(err)
+	return files.Error(renameInto(temp, s.unsynced(t.Pipeline, name)))
 }
 
 // contextReader ends a copy between two reads when its context ends.
@@ -314,12 +326,16 @@ func (s *store) seal(ctx context.Context, t site.Tree, carried []site.Carried, r
 	if err != nil {
 		return err
 	}
+	have, err := s.inventory(ctx, t.Pipeline)
+	if err != nil {
+		return err
+	}
 	var missing []site.File
 	for i, f := range m.Files {
 		if i%1024 == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
-		held, err := s.holds(t.Pipeline, f)
+		held, err := have.holds(f)
 		if err != nil {
 			return err
 		}
@@ -333,7 +349,7 @@ func (s *store) seal(ctx context.Context, t site.Tree, carried []site.Carried, r
 	if rules != nil {
 		m.Rules = rules
 	}
-	if m.Carried, err = s.carry(t.Pipeline, m.Files, carried); err != nil {
+	if m.Carried, err = s.carry(have, m.Files, carried); err != nil {
 		return err
 	}
 	encoded, err := site.EncodeManifest(m)
@@ -341,7 +357,7 @@ func (s *store) seal(ctx context.Context, t site.Tree, carried []site.Carried, r
 		return err
 	}
 	// Everything in the manifest is on disk before the manifest is.
-	if err := syncFileSystem(s.layout.Site(t.Pipeline)); err != nil {
+	if err := s.publish(t.Pipeline); err != nil {
 		return files.Error(err)
 	}
 	if err := ctx.Err(); err != nil {
@@ -356,7 +372,7 @@ func (s *store) seal(ctx context.Context, t site.Tree, carried []site.Carried, r
 // carry selects the carried files that the pipeline has and whose paths are
 // free. Of two for one path it keeps the one that stays longer, and it keeps at
 // most as many as a site may have files, since no more are read back.
-func (s *store) carry(pipeline uuid.UUID, files []site.File, carried []site.Carried) ([]site.Carried, error) {
+func (s *store) carry(have *inventory, files []site.File, carried []site.Carried) ([]site.Carried, error) {
 	own := make(map[string]struct{}, len(files)+len(carried))
 	for _, f := range files {
 		own[f.Path] = struct{}{}
@@ -372,7 +388,7 @@ func (s *store) carry(pipeline uuid.UUID, files []site.File, carried []site.Carr
 		if err := site.CheckPath(c.Path); err != nil {
 			return nil, err
 		}
-		held, err := s.holds(pipeline, c.File)
+		held, err := have.holds(c.File)
 		if err != nil {
 			return nil, err
 		}
@@ -396,16 +412,4 @@ func compareUntil(a, b site.Carried) int {
 		return 1
 	}
 	return strings.Compare(a.Path, b.Path)
-}
-
-func (s *store) Manifest(ctx context.Context, t site.Tree) (site.Manifest, error) {
-	err := ctx.Err()
-	var m site.Manifest
-	if err == nil {
-		m, err = s.manifest(t)
-	}
-	if err != nil {
-		return site.Manifest{}, fmt.Errorf("manifest of tree %s of %s: %w", t.Deployment, t.Pipeline, err)
-	}
-	return m, nil
 }

@@ -1,0 +1,210 @@
+package pack_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/troy-iaas/troy/site"
+	"github.com/troy-iaas/troy/site/pack"
+)
+
+func digest(data []byte) site.Digest { return sha256.Sum256(data) }
+
+// write makes a pack of these files.
+func write(t testing.TB, files ...[]byte) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := pack.NewWriter(&b)
+	for _, data := range files {
+		if err := w.Add(digest(data), data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Finish(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func some() [][]byte {
+	return [][]byte{[]byte("one"), {}, bytes.Repeat([]byte("x"), pack.MaxFile), []byte("two"), []byte("one")}
+}
+
+func TestPack(t *testing.T) {
+	t.Parallel()
+	for name, files := range map[string][][]byte{"files": some(), "none": nil} {
+		data := write(t, files...)
+		entries, err := pack.Index(bytes.NewReader(data), int64(len(data)))
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		scanned, err := pack.Scan(bytes.NewReader(data), int64(len(data)))
+		if err != nil || !slices.Equal(scanned, entries) {
+			t.Errorf("%s: a scan finds %v, %v; the index has %v", name, scanned, err, entries)
+		}
+		table := pack.NewTable([]string{"p"}, [][]pack.Entry{entries})
+		for _, f := range files {
+			_, e, ok := table.Find(digest(f))
+			if !ok {
+				t.Fatalf("%s: a file of %d bytes is not found", name, len(f))
+			}
+			if got, err := e.Read(bytes.NewReader(data)); err != nil || !bytes.Equal(got, f) {
+				t.Errorf("%s: read %d bytes, %v; want %d", name, len(got), err, len(f))
+			}
+		}
+	}
+	w := pack.NewWriter(&bytes.Buffer{})
+	if err := w.Add(site.Digest{}, make([]byte, pack.MaxFile+1)); err == nil {
+		t.Error("a file that is too large was added")
+	}
+}
+
+// TestDamagedPack flips each bit's byte and cuts the pack everywhere: what is
+// read is right, or an error.
+func TestDamagedPack(t *testing.T) {
+	t.Parallel()
+	files := [][]byte{[]byte("one"), {}, []byte("three")}
+	whole := write(t, files...)
+	want := map[site.Digest]bool{}
+	for _, f := range files {
+		want[digest(f)] = true
+	}
+	damaged := 0
+	read := func(what string, data []byte) {
+		r := bytes.NewReader(data)
+		entries, err := pack.Index(r, int64(len(data)))
+		if err != nil {
+			if !errors.Is(err, pack.ErrDamaged) {
+				t.Errorf("%s: Index: %v, want ErrDamaged", what, err)
+			}
+			damaged++
+		}
+		scanned, err := pack.Scan(r, int64(len(data)))
+		if err != nil {
+			t.Errorf("%s: Scan: %v", what, err)
+		}
+		for _, e := range append(entries, scanned...) {
+			got, err := e.Read(r)
+			if errors.Is(err, pack.ErrDamaged) {
+				damaged++
+				continue
+			}
+			if err != nil || !want[digest(got)] || digest(got) != e.Digest {
+				t.Errorf("%s: read %q, %v", what, got, err)
+			}
+		}
+	}
+	for i := range whole {
+		read(fmt.Sprintf("cut at %d", i), whole[:i])
+		flipped := bytes.Clone(whole)
+		flipped[i] ^= 1 << (i % 8)
+		before := damaged
+		read(fmt.Sprintf("flipped at %d", i), flipped)
+		if entries, err := pack.Index(bytes.NewReader(flipped), int64(len(flipped))); err == nil {
+			for _, e := range entries {
+				if good, err := e.Verify(bytes.NewReader(flipped)); err != nil {
+					t.Error(err)
+				} else if !good {
+					damaged++
+				}
+			}
+		}
+		if i >= len("troypak1") && damaged == before {
+			t.Errorf("the flipped bit at %d was not found", i)
+		}
+	}
+}
+
+func TestTableOfMany(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for i := range 3 {
+		data := write(t, []byte("shared"), fmt.Appendf(nil, "file %d", i))
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%d.pack", i)), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	broken := filepath.Join(dir, "broken.pack")
+	if err := os.WriteFile(broken, []byte("nothing"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pack.Load(dir, nil); !errors.Is(err, pack.ErrDamaged) {
+		t.Errorf("Load of a damaged pack: %v, want ErrDamaged", err)
+	}
+	var damaged []string
+	cache := pack.NewCache(1<<20, func(name string, _ error) { damaged = append(damaged, name) })
+	read := func(text string) error {
+		got, err := cache.Read(dir, digest([]byte(text)), int64(len(text)))
+		if err == nil && string(got) != text {
+			t.Errorf("read %q, want %q", got, text)
+		}
+		return err
+	}
+	for _, text := range []string{"shared", "file 0", "file 1", "file 2"} {
+		if err := read(text); err != nil {
+			t.Errorf("read %q: %v", text, err)
+		}
+	}
+	if !slices.Equal(damaged, []string{broken}) {
+		t.Errorf("damaged packs are %v, want %s once", damaged, broken)
+	}
+	if err := read("nothing"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("read of an unknown file: %v", err)
+	}
+	// A compaction replaces packs.
+	if err := os.WriteFile(filepath.Join(dir, "all.pack"), write(t, []byte("shared"), []byte("file 1")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		if err := os.Remove(filepath.Join(dir, fmt.Sprintf("%d.pack", i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for text, want := range map[string]error{"shared": nil, "file 1": nil, "file 2": fs.ErrNotExist} {
+		if err := read(text); !errors.Is(err, want) {
+			t.Errorf("read %q after the compaction: %v, want %v", text, err, want)
+		}
+	}
+	if _, err := cache.Read(filepath.Join(dir, "absent"), site.Digest{}, 1); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("read from an absent folder: %v", err)
+	}
+}
+
+// FuzzPack reads any bytes as a pack: whatever is read has its digest.
+func FuzzPack(f *testing.F) {
+	whole := write(f, some()[:2]...)
+	f.Add(whole)
+	f.Add(whole[:len(whole)-1])
+	f.Add(write(f))
+	f.Add([]byte("troypak1"))
+	f.Add(append(bytes.Clone(whole), whole...))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r := bytes.NewReader(data)
+		entries, err := pack.Index(r, int64(len(data)))
+		if err != nil && !errors.Is(err, pack.ErrDamaged) {
+			t.Fatalf("Index: %v", err)
+		}
+		scanned, err := pack.Scan(r, int64(len(data)))
+		if err != nil {
+			t.Fatalf("Scan: %v", err)
+		}
+		for _, e := range append(entries, scanned...) {
+			got, err := e.Read(r)
+			if err != nil && !errors.Is(err, pack.ErrDamaged) || err == nil && digest(got) != e.Digest {
+				t.Fatalf("Read: %v", err)
+			}
+		}
+		for _, e := range scanned {
+			if _, err := e.Read(r); err != nil {
+				t.Fatalf("a scanned file: %v", err)
+			}
+		}
+	})
+}
