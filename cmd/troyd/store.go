@@ -121,7 +121,7 @@ func faultsError(r localcloud.Report) error {
 
 // progress shows on a terminal how far a check has come.
 type progress struct {
-	out  io.Writer // nil if it is no terminal
+	out  io.Writer // nil if it is not a terminal
 	last time.Time
 }
 
