@@ -112,8 +112,12 @@ type Store interface {
 
 	Reader
 
+	Lister
+
 	// Remove deletes trees of a pipeline, and the bytes that none of its other
-	// trees needs. It ignores trees that do not exist.
+	// trees needs. Declared trees need the files that Begin did not return, so
+	// an upload can finish while other trees are removed. It ignores trees that
+	// do not exist.
 	Remove(ctx context.Context, pipeline uuid.UUID, deployments ...uuid.UUID) error
 
 	// RemoveAll deletes everything of a pipeline and returns the number of

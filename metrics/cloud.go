@@ -105,6 +105,11 @@ func (s *store) RemoveAll(ctx context.Context, pipeline uuid.UUID) (n int, err e
 	return s.next.RemoveAll(ctx, pipeline)
 }
 
+func (s *store) Trees(ctx context.Context, pipeline uuid.UUID) (trees []uuid.UUID, err error) {
+	defer s.m.count("store.trees", time.Now(), &err)
+	return s.next.Trees(ctx, pipeline)
+}
+
 type signingStore struct {
 	*store
 	signer cloud.Signer

@@ -19,6 +19,7 @@ import (
 //	work bucket    manifests/<pipeline>/open/<deployment>     a declared tree's manifest until it is sealed
 //	               manifests/<pipeline>/sealed/<deployment>   a sealed tree's manifest
 //	               manifests/<pipeline>/served/<deployment>   what the functions read of its rules
+//	               manifests/<pipeline>/removed/<deployment>  a sealed tree's manifest while the tree is being removed
 //
 // Builds on CodeBuild have records/ and builds/ in the work bucket.
 
@@ -44,8 +45,11 @@ func manifestPrefix(pipeline uuid.UUID) string { return "manifests/" + pipeline.
 func sealedPrefix(pipeline uuid.UUID) string   { return manifestPrefix(pipeline) + "sealed/" }
 func sealedKey(t site.Tree) string             { return sealedPrefix(t.Pipeline) + t.Deployment.String() }
 func openKey(t site.Tree) string {
-	return manifestPrefix(t.Pipeline) + "open/" + t.Deployment.String()
+	return openPrefix(t.Pipeline) + t.Deployment.String()
 }
+func openPrefix(pipeline uuid.UUID) string    { return manifestPrefix(pipeline) + "open/" }
+func removedPrefix(pipeline uuid.UUID) string { return manifestPrefix(pipeline) + "removed/" }
+func removedKey(t site.Tree) string           { return removedPrefix(t.Pipeline) + t.Deployment.String() }
 func servedKey(t site.Tree) string {
 	return manifestPrefix(t.Pipeline) + "served/" + t.Deployment.String()
 }

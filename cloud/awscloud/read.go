@@ -35,7 +35,7 @@ func (s *Store) Read(ctx context.Context, t site.Tree, f site.File) ([]byte, err
 			return s.sites.Get(ctx, treePrefix(t)+fileKey(other.Path), cloud.MaxRead)
 		}
 	}
-	found, err := s.holders(ctx, t, []site.File{f})
+	found, err := s.holders(ctx, t, []site.File{f}, sealedPrefix(t.Pipeline), removedPrefix(t.Pipeline))
 	if err != nil {
 		return nil, err
 	}

@@ -7,14 +7,12 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"path"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/troy-iaas/troy/cloud"
@@ -94,7 +92,9 @@ func (s *Store) Begin(ctx context.Context, t site.Tree, m site.Manifest) ([]site
 	if len(missing) == 0 {
 		return nil, nil
 	}
-	holders, err := s.holders(ctx, t, missing)
+	// Only in sealed trees: Remove leaves this tree the files that it finds
+	// there, since the tree has been declared by now.
+	holders, err := s.holders(ctx, t, missing, sealedPrefix(t.Pipeline))
 	if err != nil {
 		return nil, err
 	}
@@ -128,62 +128,6 @@ func absent(m site.Manifest, have map[string]int64) []site.File {
 		}
 	}
 	return missing
-}
-
-// holders finds objects with the files' bytes in the pipeline's sealed trees,
-// newest first.
-func (s *Store) holders(ctx context.Context, t site.Tree, files []site.File) (map[site.Digest][]string, error) {
-	var sealed []string
-	if err := s.work.List(ctx, sealedPrefix(t.Pipeline), func(o awsapi.Object) error {
-		if o.Key != sealedKey(t) {
-			sealed = append(sealed, o.Key)
-		}
-		return nil
-	}); err != nil {
-		return nil, err
-	}
-	if len(sealed) == 0 {
-		return nil, nil
-	}
-	slices.Sort(sealed) // by time, as the ids are
-	found := make(map[site.Digest][]string, len(files))
-	for _, f := range files {
-		found[f.SHA256] = nil
-	}
-	open := len(found)
-	for _, key := range slices.Backward(sealed) {
-		if open == 0 {
-			break
-		}
-		deployment, err := uuid.Parse(path.Base(key))
-		if err != nil {
-			continue // not Troy's
-		}
-		other := site.Tree{Pipeline: t.Pipeline, Deployment: deployment}
-		m, err := s.read(ctx, sealedKey(other))
-		if errors.Is(err, cloud.ErrNotFound) {
-			continue // removed meanwhile
-		}
-		if err != nil {
-			return nil, err
-		}
-		take := func(f site.File) {
-			holders, wanted := found[f.SHA256]
-			if wanted && len(holders) < 2 { // one, and a spare in case it is deleted
-				if len(holders) == 0 {
-					open--
-				}
-				found[f.SHA256] = append(holders, treePrefix(other)+fileKey(f.Path))
-			}
-		}
-		for _, f := range m.Files {
-			take(f)
-		}
-		for _, c := range m.Carried {
-			take(c.File)
-		}
-	}
-	return found, nil
 }
 
 // Put implements cloud.Store. It reads the whole file before it writes, so that
@@ -257,33 +201,6 @@ func (s *Store) read(ctx context.Context, key string) (site.Manifest, error) {
 	return m, nil
 }
 
-// Remove implements cloud.Store. The manifest goes first, so that no reader
-// takes a tree for complete whose objects are being removed.
-func (s *Store) Remove(ctx context.Context, pipeline uuid.UUID, deployments ...uuid.UUID) error {
-	for _, deployment := range deployments {
-		t := site.Tree{Pipeline: pipeline, Deployment: deployment}
-		s.declared.forget(pipeline, deployment)
-		if err := s.work.Remove(ctx, sealedKey(t), openKey(t), servedKey(t)); err != nil {
-			return err
-		}
-		if _, err := s.sites.RemoveAll(ctx, treePrefix(t)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// RemoveAll implements cloud.Store.
-func (s *Store) RemoveAll(ctx context.Context, pipeline uuid.UUID) (int, error) {
-	s.declared.forget(pipeline)
-	manifests, err := s.work.RemoveAll(ctx, manifestPrefix(pipeline))
-	if err != nil {
-		return manifests, err
-	}
-	files, err := s.sites.RemoveAll(ctx, sitePrefix(pipeline))
-	return manifests + files, err
-}
-
 // copies is what Seal has to copy: objects by their keys in the tree.
 type copies struct {
 	store   *Store
@@ -298,9 +215,20 @@ type copies struct {
 	missing []site.File
 }
 
-// Seal implements cloud.Store. It copies missing objects inside S3, the files
-// first and then their canonical keys, and writes the sealed manifest last.
+// Seal implements cloud.Store.
 func (s *Store) Seal(ctx context.Context, t site.Tree, carried []site.Carried, rules []byte) error {
+	err := s.seal(ctx, t, carried, rules)
+	if _, ok := errors.AsType[*cloud.MissingError](err); ok {
+		// A Remove may have moved files from another tree to this one between
+		// the two places where seal looked for them.
+		err = s.seal(ctx, t, carried, rules)
+	}
+	return err
+}
+
+// seal copies missing objects inside S3, the files first and then their
+// canonical keys, and writes the sealed manifest last.
+func (s *Store) seal(ctx context.Context, t site.Tree, carried []site.Carried, rules []byte) error {
 	m, err := s.manifest(ctx, t)
 	if err != nil {
 		return err
@@ -395,7 +323,7 @@ func (c *copies) findHolders(ctx context.Context, files []site.File) error {
 	if len(elsewhere) == 0 {
 		return nil
 	}
-	found, err := c.store.holders(ctx, c.tree, elsewhere)
+	found, err := c.store.holders(ctx, c.tree, elsewhere, sealedPrefix(c.tree.Pipeline), removedPrefix(c.tree.Pipeline))
 	if err != nil {
 		return err
 	}

@@ -20,18 +20,28 @@ import (
 )
 
 // newStore opens a store on two new buckets of a server.
-func newStore(t *testing.T, server *s3test.Server, endpoint string) *awscloud.Store {
+func newStore(t *testing.T, server *s3test.Server) *awscloud.Store {
+	t.Helper()
+	return newStores(t, server, server.URL)[0]
+}
+
+// newStores opens stores on the same two new buckets at several addresses.
+func newStores(t *testing.T, server *s3test.Server, endpoints ...string) (stores []*awscloud.Store) {
 	t.Helper()
 	id := strings.ReplaceAll(uuid.NewString(), "-", "")[:20]
 	cfg := awscloud.Config{
-		Config: awsapi.Config{Region: "us-east-1", S3Endpoint: endpoint}, SitesBucket: server.Bucket(t, "sites-"+id), WorkBucket: server.Bucket(t, "work-"+id),
+		Config: awsapi.Config{Region: "us-east-1"}, SitesBucket: server.Bucket(t, "sites-"+id), WorkBucket: server.Bucket(t, "work-"+id),
 	}
-	loaded, err := awsapi.Load(t.Context(), cfg.Config)
-	if err != nil {
-		t.Fatal(err)
+	for _, endpoint := range endpoints {
+		cfg.S3Endpoint = endpoint
+		loaded, err := awsapi.Load(t.Context(), cfg.Config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		loaded.Credentials = credentials.NewStaticCredentialsProvider(s3test.Key, s3test.Secret, "")
+		stores = append(stores, awscloud.NewStore(loaded, cfg, site.Limits{}))
 	}
-	loaded.Credentials = credentials.NewStaticCredentialsProvider(s3test.Key, s3test.Secret, "")
-	return awscloud.NewStore(loaded, cfg, site.Limits{})
+	return stores
 }
 
 func TestStoreConformance(t *testing.T) {
@@ -39,7 +49,7 @@ func TestStoreConformance(t *testing.T) {
 	server := s3test.Start(t)
 	t.Run("suite", func(t *testing.T) {
 		cloudtest.RunStore(t, func(t *testing.T) cloudtest.Env {
-			return cloudtest.Env{Cloud: cloud.Cloud{Store: newStore(t, server, server.URL)}}
+			return cloudtest.Env{Cloud: cloud.Cloud{Store: newStore(t, server)}}
 		})
 	})
 }
@@ -117,7 +127,7 @@ func TestSealedKeys(t *testing.T) {
 func TestSignedUploads(t *testing.T) {
 	t.Parallel()
 	server := s3test.Start(t)
-	store := newStore(t, server, server.URL)
+	store := newStore(t, server)
 	tree := site.Tree{Pipeline: uuid.New(), Deployment: uuid.New()}
 	file := func(path, content string) site.File {
 		return site.File{Path: path, Size: int64(len(content)), SHA256: sha256.Sum256([]byte(content))}

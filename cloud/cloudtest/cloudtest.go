@@ -78,7 +78,7 @@ func RunDomains(t *testing.T, open func(t *testing.T) Env) {
 
 // RunStore runs the part of the suite that needs only a Store.
 func RunStore(t *testing.T, open func(t *testing.T) Env) {
-	run(t, open, storeTests(), putAllTests(), removeTests())
+	run(t, open, storeTests(), putAllTests(), removeTests(), treeTests())
 }
 
 // RunCDN runs the part of the suite that makes distributions and records.

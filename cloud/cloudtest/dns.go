@@ -106,6 +106,7 @@ func contextTests() map[string]func(*testing.T, Env) {
 				"Manifest":  func() error { _, err := c.Store.Manifest(ctx, tree); return err },
 				"Remove":    func() error { return c.Store.Remove(ctx, tree.Pipeline, tree.Deployment) },
 				"RemoveAll": func() error { _, err := c.Store.RemoveAll(ctx, tree.Pipeline); return err },
+				"Trees":     func() error { _, err := c.Store.Trees(ctx, tree.Pipeline); return err },
 				"Create":    func() error { _, err := c.CDN.Create(ctx, "reference", e.host()); return err },
 				"Find":      func() error { _, err := c.CDN.Find(ctx, "reference"); return err },
 				"Get":       func() error { _, err := c.CDN.Get(ctx, d.ID); return err },

@@ -29,7 +29,7 @@ const exitCode = 137
 // line. The argument that match= searches and that the log shows is:
 //
 //	store.put, .read                    the file's path
-//	store.remove, store.removeall       pipeline
+//	store.remove, .removeall, .trees    pipeline
 //	store.begin, .putall, .seal         pipeline/deployment
 //	store.manifest                      pipeline/deployment
 //	cdn.create                          reference host
@@ -192,6 +192,10 @@ func (w *store) Remove(ctx context.Context, pipeline uuid.UUID, deployments ...u
 
 func (w *store) RemoveAll(ctx context.Context, pipeline uuid.UUID) (int, error) {
 	return call(ctx, w.s, "store.removeall", pipeline.String(), func() (int, error) { return w.next.RemoveAll(ctx, pipeline) })
+}
+
+func (w *store) Trees(ctx context.Context, pipeline uuid.UUID) ([]uuid.UUID, error) {
+	return call(ctx, w.s, "store.trees", pipeline.String(), func() ([]uuid.UUID, error) { return w.next.Trees(ctx, pipeline) })
 }
 
 type cdn struct {
