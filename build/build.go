@@ -51,9 +51,9 @@ type Plan struct {
 	// Environment holds the variables that the repository sets. A pipeline's
 	// own variables override them.
 	Environment map[string]string
-	// Node is the version of Node.js that the repository requests, in its own
-	// form ("20", "v22.1.0", "lts/*"), or empty.
-	Node string
+	// Tools are the programs that the commands use and whose version Troy knows
+	// how to choose.
+	Tools []Tool
 	// Manager is the package manager: npm, pnpm, yarn, bun, or empty.
 	// ManagerVersion is the version pinned in package.json, or empty.
 	Manager, ManagerVersion string
@@ -145,15 +145,12 @@ func Decide(fsys fs.FS, s Settings) (Plan, error) {
 	}
 	p := Plan{
 		Root: root, InstallRoot: found.installRoot, Test: test.value, Environment: file.environment,
-		Node: found.node, Manager: found.manager, ManagerVersion: found.managerVersion, Lockfile: found.lockfile,
+		Manager: found.manager, ManagerVersion: found.managerVersion, Lockfile: found.lockfile,
 		Files:     file.decides(),
 		Workspace: found.workspace, Generator: found.generator, Notes: file.notes, AllowSecrets: file.allowSecrets,
 	}
 	if p.Config, err = rulesIn(fsys, root); err != nil {
 		return Plan{}, err
-	}
-	if v := file.environment["NODE_VERSION"]; v != "" {
-		p.Node = v
 	}
 	build = build.or(found.build)
 	switch {
@@ -164,6 +161,9 @@ func Decide(fsys fs.FS, s Settings) (Plan, error) {
 	}
 	p.Install, p.Build = install.value, build.value
 	p.findPython(fsys)
+	if err := p.findTools(fsys); err != nil {
+		return Plan{}, err
+	}
 	p.Outputs, p.OutputSaid = found.outputs, out.said
 	outputBy := found.outputBy
 	if found.plain && p.Build != "" {

@@ -23,7 +23,6 @@ type detected struct {
 	manager, managerVersion string
 	lockfile                string
 	workspace               string // the folder above root of the workspace that contains it
-	node                    string
 	generator               string
 	// site reports that it was recognised as a site; plain, that it is plain
 	// HTML.
@@ -40,9 +39,6 @@ type manifest struct {
 	DevEngines      struct {
 		PackageManager any `json:"packageManager"`
 	} `json:"devEngines"`
-	Engines struct {
-		Node string `json:"node"`
-	} `json:"engines"`
 }
 
 func (m manifest) depends(on string) bool {
@@ -53,9 +49,6 @@ func detect(fsys fs.FS, root string) (detected, error) {
 	d := detected{installRoot: root, outputs: usualOutputs(), outputBy: "the usual folders"}
 	m, isPackage, err := readManifest(fsys, root)
 	if err != nil {
-		return d, err
-	}
-	if d.node, err = nodeVersion(fsys, root, m); err != nil {
 		return d, err
 	}
 	if isPackage {
@@ -212,36 +205,6 @@ func readManifest(fsys fs.FS, dir string) (m manifest, found bool, err error) {
 		}
 	}
 	return m, true, nil
-}
-
-// nodeVersion returns the requested version of Node.js, as nvm, fnm and others
-// find it.
-func nodeVersion(fsys fs.FS, root string, m manifest) (string, error) {
-	dirs := []string{root}
-	if root != "." {
-		dirs = append(dirs, ".")
-	}
-	for _, dir := range dirs {
-		for _, name := range []string{".nvmrc", ".node-version"} {
-			data, err := readFile(fsys, path.Join(dir, name))
-			if errors.Is(err, fs.ErrNotExist) {
-				continue
-			}
-			if err != nil {
-				return "", err
-			}
-			for line := range strings.Lines(string(data)) {
-				line, _, _ = strings.Cut(line, "#")
-				if line = strings.TrimSpace(line); line != "" && len(line) <= 64 && !strings.ContainsFunc(line, isControl) {
-					return line, nil
-				}
-			}
-		}
-	}
-	if len(m.Engines.Node) > 64 {
-		return "", nil
-	}
-	return m.Engines.Node, nil
 }
 
 func isFile(fsys fs.FS, name string) bool {

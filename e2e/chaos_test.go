@@ -192,7 +192,7 @@ func newChaos(t *testing.T, seed uint64) *chaos {
 		"PATH="+os.Getenv("PATH"), "TROY_DATA_DIR="+filepath.Join(w.dir, "data"), "TROY_FAULTS="+w.faults,
 		"TROY_DATABASE_URL="+w.database, "TROY_REDIS_URL="+w.redis.URL,
 		"TROY_EDGE_ADDR="+w.edge, "TROY_APPS_SECRET="+appsSecret, "TROY_PROPAGATION_DELAY=200ms", "TROY_LOG_LEVEL=info",
-		"TROY_LEASE="+c.lease.String(), "TROY_DELETE_GRACE=0s", "TROY_BUILD_ISOLATION=none", "TROY_BUILD_SLOTS=8", "TROY_PREVIEW_SLOTS=8", "TROY_CATCH_UP=8s",
+		"TROY_LEASE="+c.lease.String(), "TROY_DELETE_GRACE=0s", "TROY_BUILD_ISOLATION=none", "TROY_BUILD_TOOLS=machine", "TROY_BUILD_SLOTS=8", "TROY_PREVIEW_SLOTS=8", "TROY_CATCH_UP=8s",
 		"TROY_GITHUB_URL="+c.g.server.URL+"/api/v3", "TROY_GITHUB_CLIENT_ID="+githubClientID, "TROY_GITHUB_APP_ID="+githubAppID,
 		"TROY_GITHUB_KEY_FILE="+c.g.keyFile, "TROY_GITHUB_SECRET="+githubSecret, "TROY_SECRET_KEY="+hex.EncodeToString(key),
 		"AWS_ACCESS_KEY_ID=x", "AWS_SECRET_ACCESS_KEY=x", "AWS_EC2_METADATA_DISABLED=true", "TROY_AWS_REGION=us-east-1",

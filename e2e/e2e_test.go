@@ -94,7 +94,7 @@ func newWorld(t *testing.T, settings ...string) *world {
 	w.env = append(append(hostile,
 		"PATH="+os.Getenv("PATH"),
 		"TROY_DATABASE_URL="+w.database, "TROY_REDIS_URL="+w.redis.URL,
-		"TROY_DATA_DIR="+filepath.Join(w.dir, "data"), "TROY_FAULTS="+w.faults,
+		"TROY_BUILD_TOOLS=machine", "TROY_DATA_DIR="+filepath.Join(w.dir, "data"), "TROY_FAULTS="+w.faults,
 		"TROY_ADDR="+w.web, "TROY_EDGE_ADDR="+w.edge, "TROY_APPS_SECRET="+appsSecret,
 		"TROY_PROPAGATION_DELAY=300ms", "TROY_DELETE_GRACE=0s", "TROY_LOG_LEVEL=debug",
 	), settings...)

@@ -88,6 +88,7 @@ type record struct {
 	// objects.
 	Folder   string         `json:"folder"`
 	Plan     build.Plan     `json:"plan"`
+	Node     string         `json:"node,omitempty"` // the image's major version
 	Limits   builder.Limits `json:"limits"`
 	Started  time.Time      `json:"started"`
 	Attempts int            `json:"attempts"`
@@ -212,8 +213,8 @@ func (b *Builder) begin(ctx context.Context, spec builder.Spec) (r record, err e
 		p, err = prepare(ctx, dir, spec, b.every)
 		return err
 	})
-	r.Plan = p.plan
-	r.Head = fmt.Sprintf("==> %s\n%s%s%s", builder.PhaseSource, line(p.sourced), line(strings.Join(append([]string{p.plan.Why}, p.plan.Notes...), "\n")), line(p.plan.Ignored(spec.Variables)))
+	r.Plan, r.Node = p.plan, p.node
+	r.Head = fmt.Sprintf("==> %s\n%s%s%s%s", builder.PhaseSource, line(p.sourced), line(strings.Join(append([]string{p.plan.Why}, p.plan.Notes...), "\n")), line(p.plan.Ignored(spec.Variables)), line(p.nodeSaid))
 	switch failed := (*sourceFailed)(nil); {
 	case err != nil && ctx.Err() != nil:
 		return r, err
@@ -289,7 +290,7 @@ func (r *record) end(state builder.State, cause string, phases ...builder.PhaseR
 // startBuild starts the build with the same parameters each time: CodeBuild
 // recognizes a repeated call by its token for five minutes.
 func (b *Builder) startBuild(ctx context.Context, t site.Tree, r record) (string, error) {
-	spec, err := buildspec(r.Plan)
+	spec, err := buildspec(r.Node)
 	if err != nil {
 		return "", err
 	}

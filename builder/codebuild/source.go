@@ -12,7 +12,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -29,6 +28,9 @@ type prepared struct {
 	dir     string // the caller removes it
 	plan    build.Plan
 	sourced string // names the fetched commit
+	// node is the major version of Node.js in the image, or empty; nodeSaid is
+	// the log's line about it.
+	node, nodeSaid string
 }
 
 // archive is the source for CodeBuild: a zip with the forge's archive
@@ -80,6 +82,9 @@ func (p *prepared) fill(ctx context.Context, w *zip.Writer, spec builder.Spec, e
 	}
 	defer root.Close()
 	if p.plan, err = build.Decide(root.FS(), spec.Settings); err != nil {
+		return err
+	}
+	if p.node, p.nodeSaid, err = findNode(p.plan, spec, every); err != nil {
 		return err
 	}
 	files := map[string]string{"troy.sh": buildScript, "plan.sh": planScript(p.plan, spec.Limits.LogBytes), "env.sh": environmentScript(p.plan, spec, every)}
@@ -184,16 +189,12 @@ func environmentScript(p build.Plan, spec builder.Spec, every settings) string {
 	return s.String()
 }
 
-// nodeMajor matches a version of Node.js that CodeBuild's standard images have
-// (docs.aws.amazon.com/codebuild/latest/userguide/available-runtimes.html).
-var nodeMajor = regexp.MustCompile(`^v?(18|20|22|24)(\.|$)`)
-
 // buildspec returns the buildspec in JSON, which is YAML. Its phases are
 // Troy's: INSTALL unpacks the source, PRE_BUILD installs, BUILD builds,
 // POST_BUILD tests and packs, UPLOAD_ARTIFACTS stores the output. No phase runs
-// after a failed one.
+// after a failed one. node is the major version of Node.js, or empty.
 // https://docs.aws.amazon.com/codebuild/latest/userguide/build-spec-ref.html
-func buildspec(p build.Plan) (string, error) {
+func buildspec(node string) (string, error) {
 	phase := func(names ...string) map[string]any {
 		commands := make([]string, len(names))
 		for i, name := range names {
@@ -202,8 +203,8 @@ func buildspec(p build.Plan) (string, error) {
 		return map[string]any{"on-failure": "ABORT", "commands": commands}
 	}
 	unpack := phase("source")
-	if m := nodeMajor.FindStringSubmatch(p.Node); m != nil {
-		unpack["runtime-versions"] = map[string]string{"nodejs": m[1]}
+	if node != "" {
+		unpack["runtime-versions"] = map[string]string{"nodejs": node}
 	}
 	text, err := json.Marshal(map[string]any{
 		"version":   0.2,

@@ -4,6 +4,8 @@ import (
 	"context"
 	"os"
 	"os/exec"
+
+	"github.com/troy-iaas/troy/builder/toolchain"
 )
 
 // bare runs commands like the worker itself, except for their environment.
@@ -13,12 +15,12 @@ type bare struct {
 	script string
 }
 
-func newBare(b *Builder, f buildFiles, cache *depCache) *bare {
+func newBare(b *Builder, f buildFiles, cache *depCache, tools []toolchain.Ready) *bare {
 	return &bare{
 		files: f, script: f.path("work", "etc", "phase.sh"),
 		at: places{
 			repo: f.path("work", "repo"), home: f.path("work", "home"), temp: f.path("work", "tmp"), cache: cache.dir,
-			path: append(b.programFolders(), f.path("work", "bin")),
+			path: append(toolPath(tools, func(t toolchain.Ready) string { return t.Dir }, b.programFolders()), f.path("work", "bin")),
 		},
 	}
 }

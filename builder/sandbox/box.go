@@ -5,6 +5,7 @@ import (
 	"os/exec"
 
 	"github.com/troy-iaas/troy/builder"
+	"github.com/troy-iaas/troy/builder/toolchain"
 )
 
 // sandbox runs one build's commands, isolated or bare. Only the run's thread
@@ -24,9 +25,9 @@ type sandbox interface {
 	close() error
 }
 
-func (b *Builder) openSandbox(ctx context.Context, f buildFiles, spec builder.Spec, cache *depCache) (sandbox, error) {
+func (b *Builder) openSandbox(ctx context.Context, f buildFiles, spec builder.Spec, cache *depCache, tools []toolchain.Ready) (sandbox, error) {
 	if b.cfg.Isolation == NoIsolation {
-		return newBare(b, f, cache), nil
+		return newBare(b, f, cache, tools), nil
 	}
-	return b.isolate(ctx, f, spec, cache)
+	return b.isolate(ctx, f, spec, cache, tools)
 }

@@ -7,12 +7,14 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/troy-iaas/troy/builder/toolchain"
 	"github.com/troy-iaas/troy/internal/network"
 )
 
@@ -60,8 +62,9 @@ func family(prefix netip.Prefix) string {
 }
 
 func (s *isolated) places() places {
-	path := append(append([]string(nil), s.b.cfg.Path...), systemFolders()...)
-	return places{repo: "/build/repo", home: "/build/home", temp: "/tmp", cache: "/build/cache", path: append(path, "/build/bin")}
+	at := func(t toolchain.Ready) string { return path.Join(toolsFolder, t.Name) }
+	folders := toolPath(s.tools, at, s.b.programFolders())
+	return places{repo: "/build/repo", home: "/build/home", temp: "/tmp", cache: "/build/cache", path: append(folders, "/build/bin")}
 }
 
 // command returns a bubblewrap in the network namespace (man bwrap). Root makes
@@ -162,6 +165,12 @@ func (s *isolated) mounts(script string) []string {
 			args = append(args, "--perms", "0755", "--dir", dir)
 		}
 		args = append(args, "--ro-bind-try", name, name)
+	}
+	args = append(args, "--perms", "0755", "--dir", toolsFolder)
+	for _, tool := range s.tools {
+		if tool.Dir != "" {
+			args = append(args, "--ro-bind", tool.Dir, path.Join(toolsFolder, tool.Name))
+		}
 	}
 	return append(args,
 		"--proc", "/proc", "--dev", "/dev",

@@ -22,6 +22,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/builder"
+	"github.com/troy-iaas/troy/builder/toolchain"
 	"github.com/troy-iaas/troy/internal/files"
 	"github.com/troy-iaas/troy/internal/walk"
 )
@@ -77,6 +78,7 @@ type isolated struct {
 	files   buildFiles
 	limits  builder.Limits
 	cache   string
+	tools   []toolchain.Ready
 	uid     int // the user of builds; 0 if Troy is not root and so can't choose
 	freeUID func()
 
@@ -91,8 +93,8 @@ type isolated struct {
 // setUpTimeout bounds each step of making a sandbox.
 const setUpTimeout = 20 * time.Second
 
-func (b *Builder) isolate(ctx context.Context, f buildFiles, spec builder.Spec, cache *depCache) (sandbox, error) {
-	s := &isolated{b: b, files: f, limits: spec.Limits, cache: cache.dir, freeUID: func() {}}
+func (b *Builder) isolate(ctx context.Context, f buildFiles, spec builder.Spec, cache *depCache, tools []toolchain.Ready) (sandbox, error) {
+	s := &isolated{b: b, files: f, limits: spec.Limits, cache: cache.dir, tools: tools, freeUID: func() {}}
 	if err := s.open(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("isolate the build: %w", err), s.close())
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/builder"
+	"github.com/troy-iaas/troy/builder/toolchain"
 )
 
 // missingPackages returns an error: isolation needs Linux.
@@ -17,7 +18,7 @@ func (b *Builder) missingPackages() ([]string, error) {
 
 func (b *Builder) connectable() error { return nil }
 
-func (b *Builder) isolate(context.Context, buildFiles, builder.Spec, *depCache) (sandbox, error) {
+func (b *Builder) isolate(context.Context, buildFiles, builder.Spec, *depCache, []toolchain.Ready) (sandbox, error) {
 	_, err := b.missingPackages()
 	return nil, err
 }

@@ -297,7 +297,12 @@ func (r *run) commands(plan build.Plan) error {
 	if err := writeShims(r.files.path("work", "bin"), plan, r.b.programFolders()); err != nil {
 		return err
 	}
-	box, err := r.b.openSandbox(r.ctx, r.files, r.spec, cache)
+	tools, err := r.tools(plan)
+	if err != nil {
+		return err
+	}
+	defer tools.Close()
+	box, err := r.b.openSandbox(r.ctx, r.files, r.spec, cache, tools.Tools)
 	if err != nil {
 		return err
 	}
@@ -316,9 +321,6 @@ func (r *run) commands(plan build.Plan) error {
 	stopWatch := r.watchUsage(box)
 	defer stopWatch()
 	r.log.say("%s", cache.note)
-	if plan.Node != "" {
-		r.log.say("The repository asks for Node.js %s; this machine's version is used.", plan.Node)
-	}
 	for _, step := range []struct {
 		phase           builder.Phase
 		command, folder string

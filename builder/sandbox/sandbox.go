@@ -24,6 +24,7 @@ import (
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/build"
 	"github.com/troy-iaas/troy/builder"
+	"github.com/troy-iaas/troy/builder/toolchain"
 	"github.com/troy-iaas/troy/internal/disk"
 	"github.com/troy-iaas/troy/internal/files"
 	"github.com/troy-iaas/troy/site"
@@ -70,7 +71,10 @@ type Config struct {
 	Cgroup string
 	// CacheBytes bounds each pipeline's dependency cache; zero means 2 GiB.
 	CacheBytes int64
-	Log        *slog.Logger
+	// Tools has the programs in the versions that repositories ask for. Without
+	// it, builds use those of the machine.
+	Tools *toolchain.Store
+	Log   *slog.Logger
 }
 
 // Builder runs builds on this machine; see builder.Builder. Any process that

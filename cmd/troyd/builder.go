@@ -19,6 +19,9 @@ func newBuilder(cfg config, log *slog.Logger) (*sandbox.Builder, error) {
 	if err != nil {
 		return nil, usageError{err}
 	}
+	if settings.Tools, err = cfg.openTools(settings.Environment, cfg.BuildTools == "install", log); err != nil {
+		return nil, usageError{err}
+	}
 	b, err := sandbox.New(settings)
 	if err != nil {
 		return nil, errors.Join(errors.New("TROY_BUILD_ISOLATION"), err)

@@ -68,6 +68,9 @@ type config struct {
 	BuildPath      []string      `env:"TROY_BUILD_PATH"`
 	BuildVisible   []string      `env:"TROY_BUILD_VISIBLE"`
 	BuildAllow     []string      `env:"TROY_BUILD_ALLOW"`
+	BuildTools     string        `env:"TROY_BUILD_TOOLS" envDefault:"install"`
+	ToolsRegistry  string        `env:"TROY_BUILD_TOOLS_REGISTRY"`
+	ToolsMiB       int64         `env:"TROY_BUILD_TOOLS_MIB" envDefault:"5120"`
 	Submodules     []string      `env:"TROY_SUBMODULES"`
 	CatchUp        time.Duration `env:"TROY_CATCH_UP" envDefault:"5m"`
 	SecretKey      string        `env:"TROY_SECRET_KEY"`

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/troy-iaas/troy/builder/toolchain"
 	"github.com/troy-iaas/troy/edge"
 	"github.com/troy-iaas/troy/forge"
 	"github.com/troy-iaas/troy/intake"
@@ -47,6 +48,7 @@ func (c config) faults() []fault {
 		"TROY_EDGE_INDEX_MIB":          {c.EdgeIndexMiB, 1, 1 << 20},
 		"TROY_EDGE_CONNECTIONS":        {int64(c.EdgeConns), 16, 1_000_000},
 		"TROY_EDGE_CONNECTIONS_PER_IP": {int64(c.EdgePerIP), 0, 1_000_000},
+		"TROY_BUILD_TOOLS_MIB":         {c.ToolsMiB, 256, 1 << 20},
 		"TROY_MAX_FILES":               {int64(c.MaxFiles), 1, maxFiles},
 		"TROY_MAX_FILE_BYTES":          {c.MaxFileBytes, 1, maxBytes},
 		"TROY_MAX_TOTAL_BYTES":         {c.MaxTotalBytes, 1, maxBytes},
@@ -154,6 +156,14 @@ func below(host, domain string) bool {
 func (c config) checkBuilds(wrong wrongly) {
 	if c.BuildIsolation != "bubblewrap" && c.BuildIsolation != "none" {
 		wrong("TROY_BUILD_ISOLATION", "%q is neither bubblewrap nor none", c.BuildIsolation)
+	}
+	if c.BuildTools != "install" && c.BuildTools != "machine" {
+		wrong("TROY_BUILD_TOOLS", "%q is neither install nor machine", c.BuildTools)
+	}
+	if c.ToolsRegistry != "" {
+		if err := toolchain.CheckRegistry(c.ToolsRegistry); err != nil {
+			wrong("TROY_BUILD_TOOLS_REGISTRY", "%s", err)
+		}
 	}
 	if err := forge.CheckSubmodules(c.Submodules); err != nil {
 		wrong("TROY_SUBMODULES", "%s", err)

@@ -137,6 +137,9 @@ func TestCheckNamesWhatIsWrong(t *testing.T) {
 			c.TLS.ACMEDNS, c.TLS.ACMEDNSServer, c.TLS.ACMEDNSKey = "rfc2136", "ns.test:53", "hunter2"
 		}, "[algorithm:]name:secret"},
 		{"TROY_ACME_DNS", func(c *config) { c.TLS.ACMEDNSServer = "ns.test:53" }, "expected route53 or rfc2136"},
+		{"TROY_BUILD_TOOLS", func(c *config) { c.BuildTools = "no" }, `"no" is neither install nor machine`},
+		{"TROY_BUILD_TOOLS_REGISTRY", func(c *config) { c.ToolsRegistry = "registry.lan" }, "not an http or https address"},
+		{"TROY_BUILD_TOOLS_MIB", func(c *config) { c.ToolsMiB = 1 }, "1 is not from 256 to 1048576"},
 		{"TROY_SITES_SUFFIX", func(c *config) { c.SitesSuffix = "Sites.test" }, "lower-case host name"},
 		{"TROY_SITES_SUFFIX", func(c *config) { c.SitesSuffix = "" }, "lower-case host name"},
 		{"TROY_SITES_SUFFIX", func(c *config) { c.SitesSuffix = "a b" }, "lower-case host name"},

@@ -36,7 +36,7 @@ func main() {
 	}
 	root.AddCommand(newDevCommand(), newWebCommand(), newWorkCommand(), newEdgeCommand(),
 		newMigrateCommand(), newTokenCommand(), newEnqueueCommand(), newSecretsCommand(),
-		newDoctorCommand(), newOrphansCommand(), newStoreCommand(), newAWSCommand())
+		newDoctorCommand(), newOrphansCommand(), newStoreCommand(), newToolsCommand(), newAWSCommand())
 	root.AddCommand(forgeCommands()...)
 	if err := root.ExecuteContext(ctx); err != nil {
 		if !understood {

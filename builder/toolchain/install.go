@@ -1,0 +1,201 @@
+package toolchain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/build"
+	"github.com/troy-iaas/troy/internal/disk"
+	"github.com/troy-iaas/troy/internal/files"
+	"github.com/troy-iaas/troy/internal/walk"
+)
+
+// unpacked bounds a package's files.
+var unpacked = build.SourceLimits{ArchiveBytes: maxArchive, TotalBytes: 2 << 30, Entries: 100_000}
+
+// install puts a release into the store, unless another process does so first.
+// digest is that of packageManager, or empty. The returned function releases
+// the tool.
+func (s *Store) install(ctx context.Context, tool string, c candidate, digest string) (installed bool, err error) {
+	version := c.version.String()
+	release, err := files.Lock(ctx, s.lockFile(tool, version), false)
+	if err != nil {
+		return false, err
+	}
+	defer release()
+	r, err := s.check(tool, version)
+	switch {
+	case err == nil && (digest == "" || digest == r.Digest):
+		return false, nil // another build was faster
+	case err != nil && !errors.Is(err, errDamaged) && !errors.Is(err, fs.ErrNotExist):
+		return false, err
+	}
+	free, err := disk.Free(s.dir)
+	if err != nil {
+		return false, err
+	}
+	if free < s.minFree+maxArchive {
+		return false, troy.Errorf(troy.Unavailable, "the server's disk is nearly full, so %s %s can't be installed", build.ToolLabel(tool), version)
+	}
+	// The lock's name, so that sweep can tell whose folder it is.
+	dir := filepath.Join(s.dir, "tmp", tool+"-"+version)
+	if err := remove(ctx, dir); err != nil {
+		return false, err
+	}
+	err = s.prepare(ctx, tool, c, digest, dir)
+	if err == nil {
+		err = s.place(ctx, dir, s.path(tool, version))
+	}
+	if err != nil {
+		return false, errors.Join(err, remove(context.WithoutCancel(ctx), dir))
+	}
+	return true, nil
+}
+
+// place makes the prepared folder visible.
+func (s *Store) place(ctx context.Context, dir, final string) error {
+	if err := os.MkdirAll(filepath.Dir(final), 0o755); err != nil {
+		return files.Error(err)
+	}
+	if err := syncTree(dir); err != nil {
+		return err
+	}
+	if err := remove(ctx, final); err != nil { // a damaged one
+		return err
+	}
+	if err := os.Rename(dir, final); err != nil {
+		return files.Error(err)
+	}
+	return files.SyncFolder(filepath.Dir(final))
+}
+
+// prepare downloads, verifies and unpacks a release into dir.
+func (s *Store) prepare(ctx context.Context, tool string, c candidate, digest, dir string) error {
+	content := filepath.Join(dir, "package")
+	bin := filepath.Join(dir, "bin")
+	for _, d := range []string{content, bin} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			return files.Error(err)
+		}
+	}
+	archive := filepath.Join(dir, "archive.tgz")
+	var h hash.Hash
+	var want []byte
+	if digest != "" {
+		var err error
+		if h, want, err = digestOf(digest); err != nil {
+			return err
+		}
+	}
+	if err := s.registry.download(ctx, c.rel, archive, h); err != nil {
+		return err
+	}
+	f, err := os.Open(archive)
+	if err != nil {
+		return err
+	}
+	err = build.Unpack(ctx, f, content, unpacked)
+	if err := errors.Join(err, f.Close(), os.Remove(archive)); err != nil {
+		return fmt.Errorf("unpack %s@%s: %w", c.rel.Package, c.rel.Version, files.Error(err))
+	}
+	r := record{Integrity: c.rel.Integrity, Digest: digest, Tool: Tool{Name: tool, Version: c.version.String(), Package: c.rel.Package, Added: s.now().UTC()}}
+	programs := c.from.programs
+	if programs == nil {
+		programs = c.rel.Programs
+	}
+	for _, name := range slices.Sorted(maps.Keys(programs)) {
+		p, err := link(dir, name, programs[name])
+		if err != nil {
+			return troy.Errorf(troy.Invalid, "the package %s@%s has no usable program %.80q: %w", c.rel.Package, c.rel.Version, name, err)
+		}
+		r.Programs = append(r.Programs, p)
+	}
+	if !slices.Contains(slices.Collect(maps.Keys(programs)), Program(tool)) {
+		return troy.Errorf(troy.Invalid, "the package %s@%s has no program %s", c.rel.Package, c.rel.Version, Program(tool))
+	}
+	if h != nil && !slices.Equal(h.Sum(nil), want) {
+		if err := matchProgram(dir, r.Programs, digest); err != nil {
+			return troy.Errorf(troy.Invalid, "the package %s@%s has the wrong checksum and was discarded: packageManager in package.json says %.40s…, the package has %.16x…; correct packageManager, or remove the part after +", c.rel.Package, c.rel.Version, digest, h.Sum(nil))
+		}
+	}
+	if r.Bytes, err = size(ctx, dir); err != nil {
+		return err
+	}
+	return files.WriteJSON(dir, filepath.Join(dir, "tool.json"), r)
+}
+
+// matchProgram compares the digest of packageManager with a program. Corepack
+// hashes Yarn's program instead of its package.
+func matchProgram(dir string, programs []checked, digest string) error {
+	for _, p := range programs {
+		h, want, err := digestOf(digest)
+		if err != nil {
+			return err
+		}
+		f, err := os.Open(filepath.Join(dir, p.Path))
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(h, f)
+		if err = errors.Join(err, f.Close()); err != nil {
+			return err
+		}
+		if slices.Equal(h.Sum(nil), want) {
+			return nil
+		}
+	}
+	return errDamaged
+}
+
+// link makes a program available in bin.
+func link(dir, name, path string) (checked, error) {
+	path = filepath.Clean(path)
+	if name != filepath.Base(name) || name == "." || name == ".." || !filepath.IsLocal(path) {
+		return checked{}, errors.New("its path leads out of the package")
+	}
+	inside := filepath.Join("package", path)
+	p, err := inspect(dir, inside, true)
+	if err != nil {
+		return p, err
+	}
+	if err := os.Chmod(filepath.Join(dir, inside), 0o755); err != nil {
+		return p, err
+	}
+	return p, os.Symlink(filepath.Join("..", inside), filepath.Join(dir, "bin", name))
+}
+
+// size returns the size of a folder's files in bytes.
+func size(ctx context.Context, dir string) (int64, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return 0, err
+	}
+	defer root.Close()
+	var total int64
+	err = walk.Folder(ctx, root, walk.Limits{Entries: unpacked.Entries + 100, Path: 4096}, func(e walk.Entry) error {
+		if e.IsDir() {
+			return nil
+		}
+		info, err := e.Info()
+		if err == nil {
+			total += info.Size()
+		}
+		return err
+	})
+	return total, err
+}
+
+// remove removes a folder with its content, if it exists.
+func remove(ctx context.Context, dir string) error {
+	_, err := walk.Remove(ctx, dir)
+	return ignoreMissing(err)
+}

@@ -1,0 +1,151 @@
+package toolchain
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"crypto/sha512"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// fakeRegistry is an npm registry with small packages.
+type fakeRegistry struct {
+	*httptest.Server
+	mu       sync.Mutex
+	packages map[string]map[string]fakePackage
+	// gets counts the requests by path.
+	gets map[string]int
+	// down answers every request with 503; token is the one it expects.
+	down  bool
+	token string
+	// hold, if not nil, is closed before an archive is sent.
+	hold chan struct{}
+}
+
+type fakePackage struct {
+	archive   []byte
+	integrity string
+	tarball   string // instead of the registry's own address
+	bin       map[string]string
+	node      string
+}
+
+func newFakeRegistry(t *testing.T) *fakeRegistry {
+	t.Helper()
+	r := &fakeRegistry{packages: map[string]map[string]fakePackage{}, gets: map[string]int{}}
+	r.Server = httptest.NewServer(r)
+	t.Cleanup(r.Close)
+	return r
+}
+
+// add publishes a package whose programs print its name and version.
+func (r *fakeRegistry) add(t *testing.T, name, version string, bin map[string]string) fakePackage {
+	t.Helper()
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	w := tar.NewWriter(z)
+	write := func(path, text string) {
+		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "package/" + path, Mode: 0o644, Size: int64(len(text))}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write([]byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("package.json", fmt.Sprintf(`{"name":%q,"version":%q}`, name, version))
+	for program, path := range bin {
+		write(path, "#!/bin/sh\necho "+program+" "+version+"\n")
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	p := fakePackage{archive: packed.Bytes(), integrity: integrity(packed.Bytes()), bin: bin}
+	r.put(name, version, p)
+	return p
+}
+
+func (r *fakeRegistry) put(name, version string, p fakePackage) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.packages[name] == nil {
+		r.packages[name] = map[string]fakePackage{}
+	}
+	r.packages[name][version] = p
+}
+
+func (r *fakeRegistry) count(suffix string) (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for path, times := range r.gets {
+		if strings.HasSuffix(path, suffix) {
+			n += times
+		}
+	}
+	return n
+}
+
+func (r *fakeRegistry) set(change func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	change()
+}
+
+func integrity(data []byte) string {
+	sum := sha512.Sum512(data)
+	return "sha512-" + base64.StdEncoding.EncodeToString(sum[:])
+}
+
+func (r *fakeRegistry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	r.mu.Lock()
+	down, token, hold := r.down, r.token, r.hold
+	r.gets[req.URL.Path]++
+	r.mu.Unlock()
+	switch {
+	case down:
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
+	case token != "" && req.Header.Get("Authorization") != "Bearer "+token:
+		w.WriteHeader(http.StatusUnauthorized)
+		return
+	}
+	name, file, isArchive := strings.Cut(strings.TrimPrefix(req.URL.Path, "/"), "/-/")
+	r.mu.Lock()
+	versions := r.packages[name]
+	document := map[string]any{}
+	for version, p := range versions {
+		tarball := p.tarball
+		if tarball == "" {
+			tarball = r.URL + "/" + name + "/-/" + version + ".tgz"
+		}
+		document[version] = map[string]any{
+			"name": name, "version": version, "bin": p.bin, "engines": map[string]string{"node": p.node},
+			"dist": map[string]string{"integrity": p.integrity, "tarball": tarball},
+		}
+	}
+	p, found := versions[strings.TrimSuffix(file, ".tgz")]
+	r.mu.Unlock()
+	switch {
+	case isArchive && found:
+		if hold != nil {
+			select {
+			case <-hold:
+			case <-req.Context().Done():
+			}
+		}
+		_, _ = w.Write(p.archive)
+	case isArchive || versions == nil:
+		w.WriteHeader(http.StatusNotFound)
+	default:
+		_ = json.NewEncoder(w).Encode(map[string]any{"name": name, "versions": document})
+	}
+}

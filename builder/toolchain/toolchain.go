@@ -1,0 +1,157 @@
+// Package toolchain gives builds the programs that their repositories ask for:
+// Node.js, package managers and others, in a version. It uses what the machine
+// has, or installs packages of the npm registry into a store, which builds only
+// read. Package sandbox and troyd tools call it.
+package toolchain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/Masterminds/semver/v3"
+
+	"github.com/troy-iaas/troy/internal/files"
+)
+
+// Config says where the store is and how it is filled.
+type Config struct {
+	// Dir is the store's folder. It is created if it does not exist.
+	Dir string
+	// Install permits to install tools; otherwise only those are used that the
+	// machine and the store have.
+	Install bool
+	// Registry is the npm registry. Empty means that of npm's configuration in
+	// Environment, on the machine and of the user, or else npm's default.
+	Registry string
+	// Environment is that of all builds. Its npm_config_… take precedence over
+	// npm's files.
+	Environment map[string]string
+	// MaxBytes bounds the store; zero means 5 GiB.
+	MaxBytes int64
+	Log      *slog.Logger
+
+	now     func() time.Time
+	npmrcs  []string // nil means npmrcFiles
+	minFree int64
+}
+
+// Store is a folder with tools, which the processes of a machine share.
+//
+// Each tool is the folder NAME/VERSION. It appears complete, by a rename, and
+// never changes. Who uses it holds its lock shared; who installs or removes it,
+// exclusively.
+type Store struct {
+	dir      string
+	fetch    bool
+	maxBytes int64
+	minFree  int64
+	registry *registry
+	log      *slog.Logger
+	now      func() time.Time
+
+	mu      sync.Mutex
+	machine map[string]found // by the path of the program
+}
+
+// Open opens the store.
+func Open(cfg Config) (*Store, error) {
+	dir, err := filepath.Abs(cfg.Dir)
+	if err != nil || cfg.Dir == "" {
+		return nil, errors.Join(errors.New("the folder for tools is not set"), err)
+	}
+	if cfg.MaxBytes == 0 {
+		cfg.MaxBytes = 5 << 30
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.now == nil {
+		cfg.now = time.Now
+	}
+	if cfg.npmrcs == nil {
+		cfg.npmrcs = npmrcFiles()
+	}
+	npm, err := readNpmConfig(cfg.Registry, cfg.Environment, cfg.npmrcs)
+	if err != nil {
+		return nil, err
+	}
+	client, err := newRegistry(npm)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range []string{"tmp", "locks", "index"} {
+		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
+			return nil, fmt.Errorf("open the folder for tools: %w", files.Error(err))
+		}
+	}
+	return &Store{
+		dir: dir, fetch: cfg.Install, maxBytes: cfg.MaxBytes, minFree: cfg.minFree, registry: client, log: cfg.Log, now: cfg.now,
+		machine: map[string]found{},
+	}, nil
+}
+
+// Tool is a tool in the store.
+type Tool struct {
+	Name     string    `json:"name"`
+	Version  string    `json:"version"`
+	Package  string    `json:"package"`
+	Bytes    int64     `json:"bytes"`
+	Added    time.Time `json:"added"`
+	LastUsed time.Time `json:"-"`
+	InUse    bool      `json:"-"`
+}
+
+// candidate is a version of a tool that a build could get.
+type candidate struct {
+	version *semver.Version
+	// folder is the folder with the program, if it is on the machine. stored
+	// reports that it is in the store.
+	folder string
+	stored bool
+	rel    release
+	from   source
+}
+
+// Ready is a tool that a build can use.
+type Ready struct {
+	Name, Version string
+	// Dir is the tool's folder in the store, whose programs are in bin. It is
+	// empty for a tool of the machine.
+	Dir string
+	// Folder is the folder of the machine with the program, if Dir is empty.
+	Folder string
+}
+
+// Set is the tools of a build.
+type Set struct {
+	Tools   []Ready
+	release []func()
+}
+
+// Close lets the tools be removed from the store.
+func (s *Set) Close() {
+	for _, release := range s.release {
+		release()
+	}
+	s.release = nil
+}
+
+func (s *Set) add(ctx context.Context, store *Store, tool string, c candidate) error {
+	ready := Ready{Name: tool, Version: c.version.String(), Folder: c.folder}
+	if c.folder == "" {
+		ready.Dir = store.path(tool, ready.Version)
+		release, err := store.use(ctx, tool, ready.Version)
+		if err != nil {
+			return err
+		}
+		s.release = append(s.release, release)
+	}
+	s.Tools = append(s.Tools, ready)
+	return nil
+}
