@@ -98,7 +98,7 @@ func TestToolsOfBadFiles(t *testing.T) {
 		"a path":         {map[string]string{".node-version": "../../22"}, []string{".node-version asks for"}},
 		"engines":        {map[string]string{"package.json": `{"scripts":{"build":"x"},"engines":{"node":"new"}}`}, []string{"engines.node in package.json", `"new"`}},
 		"packageManager": {map[string]string{"package.json": `{"scripts":{"build":"x"},"packageManager":"pnpm@nine"}`}, []string{"packageManager in package.json", "pnpm", `"nine"`, "1.2.3 or ^1.2"}},
-		"variable":       {map[string]string{"netlify.toml": "[build.environment]\nNODE_VERSION = \"x\"\n"}, []string{"the variable NODE_VERSION asks for"}},
+		"variable":       {map[string]string{"netlify.toml": "[build.environment]\nNODE_VERSION = \"none\"\n"}, []string{"the variable NODE_VERSION asks for"}},
 		"mise.toml":      {map[string]string{"mise.toml": "[tools\n"}, []string{"mise.toml is not valid TOML"}},
 		".tool-versions": {map[string]string{".tool-versions": "nodejs system22\n"}, []string{"nodejs in .tool-versions"}},
 	} {

@@ -29,8 +29,8 @@ const maxRange = 256
 
 // ParseRange parses a version or a range in npm's grammar
 // (docs.npmjs.com/cli/using-npm/semver#ranges) and, for "node", the names that
-// nvm knows (github.com/nvm-sh/nvm#usage): node, lts/*, lts/jod, lts/-1. "" is
-// any version.
+// nvm knows (github.com/nvm-sh/nvm#usage): node, lts/*, lts/jod, lts/-1. "" and
+// "system" are any version.
 func ParseRange(tool, text string) (r Range, ok bool) {
 	text = strings.TrimSpace(text)
 	if len(text) > maxRange || strings.ContainsFunc(text, isControl) {
@@ -41,9 +41,11 @@ func ParseRange(tool, text string) (r Range, ok bool) {
 			return r, true
 		}
 	}
-	if text == "" || text == "latest" {
-		r.newest = text != ""
+	switch text {
+	case "", "system": // of asdf and nvm: the machine's
 		return r, true
+	case "latest":
+		return Range{newest: true}, true
 	}
 	if v, err := semver.StrictNewVersion(strings.TrimLeft(text, "v=")); err == nil {
 		return Range{exact: v}, true
@@ -87,7 +89,7 @@ func parseNodeName(text string) (Range, bool) {
 		return Range{lts: n + 1}, err == nil && n > 0 && n < 100
 	}
 	for _, line := range nodeLines() {
-		if line.name == name {
+		if name != "" && line.name == name {
 			allowed, err := semver.NewConstraint(strconv.FormatUint(line.major, 10))
 			return Range{allowed: allowed}, err == nil
 		}

@@ -66,7 +66,7 @@ func (s *Store) place(ctx context.Context, dir, final string) error {
 	if err := os.MkdirAll(filepath.Dir(final), 0o755); err != nil {
 		return files.Error(err)
 	}
-	if err := syncTree(dir); err != nil {
+	if err := syncTree(ctx, dir); err != nil {
 		return err
 	}
 	if err := remove(ctx, final); err != nil { // a damaged one

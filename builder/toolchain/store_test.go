@@ -96,7 +96,7 @@ func TestStoreIsBounded(t *testing.T) {
 	inUse.Close()
 	for _, c := range []struct {
 		tool, version string
-		kind          troy.Kind
+		kind          troy.ErrorKind
 	}{{"yarn", "1.22.22", ""}, {"yarn", "1.22.22", troy.NotFound}, {"yarn", "../../x", troy.Invalid}, {"../x", "1.0.0", troy.Invalid}} {
 		err := w.store.Remove(t.Context(), c.tool, c.version)
 		if (c.kind == "") != (err == nil) || err != nil && troy.KindOf(err) != c.kind {

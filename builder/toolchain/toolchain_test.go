@@ -168,7 +168,7 @@ func TestNothingFits(t *testing.T) {
 		tool build.Tool
 		down bool
 		mode string
-		kind troy.Kind
+		kind troy.ErrorKind
 		says []string
 	}{
 		"no such version":  {tool(t, "node", "22.99.0", ".nvmrc"), false, "", troy.Invalid, []string{".nvmrc asks for Node.js 22.99.0, but there is no such version", "there are 22.21.1, 22.20.0; write another"}},
