@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 
@@ -41,15 +42,16 @@ func (b *Builder) openCache(ctx context.Context, spec builder.Spec, work string,
 		passing.note = "No dependency cache: the author of the commit may not push to the repository."
 		return passing, os.MkdirAll(passing.dir, 0o755)
 	}
-	if plan.Lockfile == "" {
-		passing.note = "No dependency cache: there is no lockfile."
+	manager, file := cacheKey(filepath.Join(work, "repo"), plan)
+	if file == "" {
+		passing.note = "No dependency cache: there is no lockfile and no list of packages."
 		return passing, os.MkdirAll(passing.dir, 0o755)
 	}
-	digest, err := digestFile(filepath.Join(work, "repo"), plan.Lockfile)
+	digest, err := digestFile(filepath.Join(work, "repo"), file)
 	if err != nil {
 		return nil, err
 	}
-	base := b.root.Path("builds", spec.Tree.Pipeline.String(), "cache", plan.Manager)
+	base := b.root.Path("builds", spec.Tree.Pipeline.String(), "cache", manager)
 	if err := os.MkdirAll(base, 0o700); err != nil {
 		return nil, files.Error(err)
 	}
@@ -63,11 +65,36 @@ func (b *Builder) openCache(ctx context.Context, spec builder.Spec, work string,
 		return passing, errors.Join(os.MkdirAll(passing.dir, 0o755), lock.Close())
 	}
 	c := &depCache{dir: filepath.Join(base, digest), kept: true, cap: b.cfg.CacheBytes, release: func() { _ = lock.Close() }}
-	if c.note, err = c.find(ctx, base, plan.Lockfile); err != nil {
+	if c.note, err = c.find(ctx, base, file); err != nil {
 		c.release()
 		return nil, files.Error(err)
 	}
 	return c, nil
+}
+
+// cacheKey returns the package manager and the file of the repository that name
+// the cache: the lockfile, or else the list of packages.
+func cacheKey(repo string, plan build.Plan) (manager, file string) {
+	if plan.Lockfile != "" {
+		return plan.Manager, plan.Lockfile
+	}
+	root, err := os.OpenRoot(repo)
+	if err != nil {
+		return "", ""
+	}
+	defer root.Close()
+	for _, list := range []struct{ manager, file string }{
+		{plan.Manager, "package.json"}, {"go", "go.sum"}, {"go", "go.mod"}, {"hugo", "hugo.toml"}, {"hugo", "hugo.yaml"}, {"hugo", "config.toml"},
+	} {
+		if list.manager == "" || list.manager == "hugo" && plan.Generator != "Hugo" {
+			continue
+		}
+		name := path.Join(plan.Root, list.file)
+		if info, err := root.Stat(name); err == nil && info.Mode().IsRegular() {
+			return list.manager, name
+		}
+	}
+	return "", ""
 }
 
 func (c *depCache) find(ctx context.Context, base, lockfile string) (string, error) {

@@ -31,6 +31,10 @@ func environment(cfg Config, spec builder.Spec, plan build.Plan, at places) map[
 		"BUNDLE_PATH":           filepath.Join(at.cache, "bundle"),
 		"PIP_CACHE_DIR":         filepath.Join(at.cache, "pip"),
 		"UV_CACHE_DIR":          filepath.Join(at.cache, "uv"),
+		"GOMODCACHE":            filepath.Join(at.cache, "go", "modules"),
+		"GOCACHE":               filepath.Join(at.cache, "go", "objects"),
+		"HUGO_CACHEDIR":         filepath.Join(at.cache, "hugo"),
+		"DENO_DIR":              filepath.Join(at.cache, "deno"),
 	}
 	if plan.Manager == "pnpm" {
 		// npm warns about settings that it does not know.

@@ -30,6 +30,9 @@ type run struct {
 	slog   *slog.Logger
 	pid    atomic.Int64 // of the running phase, or 0
 	begun  time.Time    // when its first command began; zero before
+	// ownFolders are the generator's folders that do not come from the cache;
+	// nil before the build's command.
+	ownFolders map[string]bool
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -332,12 +335,16 @@ func (r *run) commands(plan build.Plan) error {
 		if step.command == "" {
 			continue
 		}
+		if step.phase == builder.PhaseBuild {
+			r.restoreFolders(cache, plan)
+		}
 		r.beginPhase(step.phase, step.command)
 		if err := r.command(box, step.phase, step.command, step.folder, plan); err != nil {
 			return err
 		}
 		r.endPhase(nil)
 	}
+	r.keepFolders(cache, plan)
 	return nil
 }
 

@@ -1,0 +1,165 @@
+package sandbox
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/troy-iaas/troy/build"
+)
+
+// generatorFolders are the folders in which generators and bundlers keep what
+// makes the next build faster, relative to the root folder.
+func generatorFolders() []string {
+	return []string{
+		".next/cache", ".astro", "node_modules/.astro", ".cache", ".parcel-cache", "node_modules/.vite", "node_modules/.cache",
+		".angular/cache", ".docusaurus", "resources/_gen", ".jekyll-cache",
+	}
+}
+
+// keptFolders is the folder of a dependency cache with the generator's folders.
+const keptFolders = "folders"
+
+// restoreFolders moves the generator's folders of the previous build into the
+// repository, except for those that the repository has itself. They leave the
+// cache: only a successful build returns them.
+func (r *run) restoreFolders(cache *depCache, plan build.Plan) {
+	r.ownFolders = map[string]bool{}
+	r.moveFolders(cache, plan, "restored", func(kept, repo *os.Root, name, inside string) error {
+		if _, err := repo.Lstat(inside); !errors.Is(err, fs.ErrNotExist) {
+			r.ownFolders[inside] = true
+			return fs.ErrNotExist
+		}
+		if published(plan, inside) {
+			r.ownFolders[inside] = true
+			return fs.ErrNotExist
+		}
+		return move(kept, name, repo, inside)
+	})
+}
+
+// published reports whether a folder may be part of the site.
+func published(plan build.Plan, inside string) bool {
+	for _, output := range plan.Outputs {
+		output = path.Join(plan.Root, output)
+		if output == "." || inside == output || strings.HasPrefix(inside, output+"/") {
+			return !strings.HasPrefix(inside, ".")
+		}
+	}
+	return false
+}
+
+// keepFolders moves the generator's folders of a successful build into the
+// cache.
+func (r *run) keepFolders(cache *depCache, plan build.Plan) {
+	r.moveFolders(cache, plan, "kept", func(kept, repo *os.Root, name, inside string) error {
+		if r.ownFolders == nil || r.ownFolders[inside] {
+			return fs.ErrNotExist
+		}
+		return move(repo, inside, kept, name)
+	})
+}
+
+// moveFolders calls one for each of the generator's folders: name is its name in
+// the cache, inside its path in the repository. A failure costs time alone, so
+// it is logged.
+func (r *run) moveFolders(cache *depCache, plan build.Plan, what string, one func(kept, repo *os.Root, name, inside string) error) {
+	if !cache.kept {
+		return
+	}
+	err := func() error {
+		dir := filepath.Join(cache.dir, keptFolders)
+		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		kept, err := os.OpenRoot(dir)
+		if err != nil {
+			return err
+		}
+		defer kept.Close()
+		repo, err := os.OpenRoot(r.files.path("work", "repo"))
+		if err != nil {
+			return err
+		}
+		defer repo.Close()
+		var moved []string
+		for _, folder := range generatorFolders() {
+			inside := path.Join(plan.Root, folder)
+			// One name, which no other folder has.
+			name := strings.NewReplacer("%", "%25", "/", "%2f").Replace(inside)
+			if err = one(kept, repo, name, inside); err == nil {
+				moved = append(moved, folder)
+			} else if !errors.Is(err, fs.ErrNotExist) {
+				r.slog.Debug("a generator's folder was not moved", "folder", inside, "error", err)
+			}
+		}
+		if len(moved) > 0 {
+			r.log.say("Cache of the generator %s: %s.", what, strings.Join(moved, ", "))
+		}
+		return nil
+	}()
+	if err != nil {
+		r.slog.Warn("the generator's folders could not be moved", "error", err)
+	}
+}
+
+// move renames a folder between two trees. Neither path leaves its tree, and
+// links are not moved. It makes the folders above the new name.
+func move(from *os.Root, name string, to *os.Root, newName string) error {
+	info, err := from.Lstat(name)
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() {
+		return fs.ErrNotExist
+	}
+	if err := to.RemoveAll(newName); err != nil {
+		return err
+	}
+	if err := makeFolders(to, path.Dir(newName)); err != nil {
+		return err
+	}
+	source, err := from.Open(path.Dir(name))
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	target, err := to.Open(path.Dir(newName))
+	if err != nil {
+		return err
+	}
+	defer target.Close()
+	return unix.Renameat(int(source.Fd()), path.Base(name), int(target.Fd()), path.Base(newName))
+}
+
+// makeFolders makes a folder and those above it, which belong to the owner of
+// the tree: the build's user has to write to them.
+func makeFolders(tree *os.Root, name string) error {
+	info, err := tree.Stat(".")
+	if err != nil {
+		return err
+	}
+	owner := info.Sys().(*syscall.Stat_t)
+	if name == "." {
+		return nil
+	}
+	done := "."
+	for part := range strings.SplitSeq(name, "/") {
+		done = path.Join(done, part)
+		if err := tree.Mkdir(done, 0o755); errors.Is(err, fs.ErrExist) {
+			continue
+		} else if err != nil {
+			return err
+		}
+		if err := tree.Lchown(done, int(owner.Uid), int(owner.Gid)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
