@@ -91,7 +91,7 @@ func TestToolsOfBadFiles(t *testing.T) {
 		says  []string
 	}{
 		".nvmrc":         {map[string]string{".nvmrc": "twenty-two\n"}, []string{`.nvmrc asks for Node.js "twenty-two", which is not a version`, "22, ^20.9.0, lts/* or lts/jod"}},
-		"no such line":   {map[string]string{".nvmrc": "lts/nobody"}, []string{`"lts/nobody"`}},
+		"no such line":   {map[string]string{".nvmrc": "lts/unknown"}, []string{`"lts/unknown"`}},
 		"control":        {map[string]string{".nvmrc": "22\x1b[2J"}, []string{".nvmrc asks for"}},
 		"long":           {map[string]string{".nvmrc": strings.Repeat("2", 300)}, []string{".nvmrc asks for"}},
 		"a command":      {map[string]string{".nvmrc": "22; touch /tmp/x"}, []string{".nvmrc asks for"}},

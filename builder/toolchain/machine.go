@@ -87,7 +87,7 @@ func versionIn(text string) *semver.Version {
 	if m[3] == "" {
 		m[3] = "0"
 	}
-	// Hugo prints a digest of its commit there, which is no pre-release.
+	// Hugo prints a digest of its commit there instead of a pre-release.
 	v, err := semver.NewVersion(m[1] + "." + m[2] + "." + m[3])
 	if err != nil {
 		return nil

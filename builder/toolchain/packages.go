@@ -10,7 +10,7 @@ import (
 // source is a package of the npm registry that contains a tool.
 type source struct {
 	name string
-	// from and below bound its versions; nil is no bound.
+	// from and below bound its versions, if they are not nil.
 	from, below *semver.Version
 	// programs are the paths of the tool's programs in the package. If it is
 	// nil, the package's own list counts.
