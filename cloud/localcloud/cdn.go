@@ -347,6 +347,5 @@ func (c *cdn) flip(ctx context.Context, id string, p site.Pointer) error {
 	if err != nil {
 		return err
 	}
-	defer c.bump()
-	return files.Write(c.Temp(), c.layout.Pointer(id), data)
+	return c.replace(c.layout.Pointer(id), data)
 }

@@ -7,6 +7,7 @@
 package localcloud
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"os"
@@ -86,8 +87,23 @@ func (s state) bump() { _ = generation.Bump(s.layout.Generation()) }
 
 // write replaces one of the files that edges read.
 func (s state) write(file string, v any) error {
-	defer s.bump()
-	return files.WriteJSON(s.Temp(), file, v)
+	data, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", file, err)
+	}
+	return s.replace(file, data)
+}
+
+// replace replaces one of the files that edges read. Edges read it before its
+// name is on the disk, which takes as long as everything before. If the machine
+// crashes in between, the previous file may come back; the caller's work is not
+// done then, and is repeated.
+func (s state) replace(file string, data []byte) error {
+	if err := files.Replace(s.Temp(), file, data); err != nil {
+		return err
+	}
+	s.bump()
+	return files.SyncFolder(filepath.Dir(file))
 }
 
 // remove removes one of the files that edges read.

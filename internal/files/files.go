@@ -41,6 +41,15 @@ func Error(err error) error {
 // of the machine does not lose the data. The temporary file is created in temp,
 // which must be on the same file system.
 func Write(temp, file string, data []byte) error {
+	if err := Replace(temp, file, data); err != nil {
+		return err
+	}
+	return SyncFolder(filepath.Dir(file))
+}
+
+// Replace is like Write, but leaves the name to the caller: until SyncFolder has
+// returned, a crash of the machine may bring the previous file back.
+func Replace(temp, file string, data []byte) error {
 	f, err := os.CreateTemp(temp, "write-")
 	if err != nil {
 		return Error(err)
@@ -59,7 +68,7 @@ func Write(temp, file string, data []byte) error {
 	if err != nil {
 		return Error(errors.Join(err, os.Remove(f.Name())))
 	}
-	return SyncFolder(filepath.Dir(file))
+	return nil
 }
 
 // WriteJSON is like Write, for a value as JSON.
