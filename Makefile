@@ -96,6 +96,10 @@ chaos: deps ## Test the promises under faults, with PIPELINES and SEED
 chaos-mutants: deps ## Check that the chaos run notices nine mistakes
 	@tools/chaos-mutants
 
+.PHONY: test-frameworks
+test-frameworks: ## Build new projects of FRAMEWORKS from the npm registry, and check their links
+	go test -count=1 -tags frameworks -run '^TestScaffolds$$' -timeout 120m -v ./builder/
+
 .PHONY: fuzz
 fuzz: ## Run every fuzz test for twenty seconds
 	@tools/fuzz 20s

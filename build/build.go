@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/troy-iaas/troy"
@@ -26,6 +27,9 @@ type Settings struct {
 	Output string
 	// Install, Build and Test are shell commands. Test has no default.
 	Install, Build, Test string
+	// Contexts are the contexts of netlify.toml that count, the strongest last.
+	// The default is production.
+	Contexts []string
 }
 
 // Plan is the plan for building one commit.
@@ -104,8 +108,8 @@ func chosen(value, by string) choice {
 
 // Decide returns the plan for the repository in fsys. The keys of troy.toml
 // come first; without a troy.toml, those of netlify.toml's [build]; then the
-// pipeline's settings; then lockfiles, package.json and the generators'
-// defaults. fsys must keep links inside itself, as os.Root.FS does. The error
+// pipeline's settings; then the files of other platforms; then lockfiles,
+// package.json and the frameworks' defaults. fsys must keep links inside itself, as os.Root.FS does. The error
 // is Invalid; its Field is the wrong key, if there is one.
 func Decide(fsys fs.FS, s Settings) (Plan, error) {
 	root, e := cleanFolder(s.Root)
@@ -116,7 +120,7 @@ func Decide(fsys fs.FS, s Settings) (Plan, error) {
 	if e != nil {
 		return Plan{}, e.At("output")
 	}
-	file, err := readConfig(fsys, root)
+	file, err := readConfig(fsys, root, s.Contexts)
 	if err != nil {
 		return Plan{}, err
 	}
@@ -135,19 +139,43 @@ func Decide(fsys fs.FS, s Settings) (Plan, error) {
 	if !out.said && s.Output != "" {
 		out = chosen(output, settings)
 	}
+	others, err := readBrought(fsys, root)
+	if err != nil {
+		return Plan{}, err
+	}
+	install, build = install.or(others.install), build.or(others.build)
 
 	found, err := detect(fsys, root)
 	if err != nil {
 		return Plan{}, err
 	}
-	if !build.said && !out.said && !found.site {
+	if !build.said && !out.said && !others.output.said {
+		if s.Root == "" && !file.root.said {
+			dir, err := siteIn(fsys, root, found)
+			if err != nil {
+				return Plan{}, err
+			}
+			if dir != "" {
+				s.Root = dir
+				return Decide(fsys, s)
+			}
+		}
+		if err := found.nx(fsys, root); err != nil {
+			return Plan{}, err
+		}
+	}
+	if !build.said && !out.said && !others.output.said && !found.site {
 		return Plan{}, troy.Errorf(troy.Invalid, "found nothing to build in %q: there is no package.json with a build script, no known generator and no index.html; set the build command and the output folder in troy.toml or in the pipeline's settings", root)
+	}
+	if found.server != "" && !build.said && !out.said {
+		f, _ := framework(found.generator)
+		return Plan{}, troy.Errorf(troy.Invalid, "%s would build a server (%s), which Troy does not run; %s", f.Name, found.server, f.advice())
 	}
 	p := Plan{
 		Root: root, InstallRoot: found.installRoot, Test: test.value, Environment: file.environment,
 		Manager: found.manager, ManagerVersion: found.managerVersion, Lockfile: found.lockfile,
 		Files:     file.decides(),
-		Workspace: found.workspace, Generator: found.generator, Notes: file.notes, AllowSecrets: file.allowSecrets,
+		Workspace: found.workspace, Generator: found.generator, Notes: slices.Concat(file.notes, others.notes, found.notes), AllowSecrets: file.allowSecrets,
 	}
 	if p.Config, err = rulesIn(fsys, root); err != nil {
 		return Plan{}, err
@@ -170,8 +198,11 @@ func Decide(fsys fs.FS, s Settings) (Plan, error) {
 		// The command creates the site, or changes an existing one.
 		p.Outputs, outputBy = append(usualOutputs(), "."), "the usual folders"
 	}
-	if out.said {
+	switch {
+	case out.said:
 		p.Outputs, outputBy = []string{out.value}, out.by
+	case others.output.said:
+		p.Outputs, outputBy = others.outputs(p.Outputs, outputBy, p.Generator)
 	}
 	p.Why = p.sentence(install.by, build.by, test.by, outputBy)
 	return p, nil

@@ -54,7 +54,7 @@ func (f *troyFile) hasRules() bool {
 
 // readConfig reads the first of troy.toml and netlify.toml in the root folder
 // or else in the repository's root.
-func readConfig(fsys fs.FS, root string) (config, error) {
+func readConfig(fsys fs.FS, root string, contexts []string) (config, error) {
 	dirs := []string{root}
 	if root != "." {
 		dirs = append(dirs, ".")
@@ -63,7 +63,9 @@ func readConfig(fsys fs.FS, root string) (config, error) {
 	for _, read := range []struct {
 		name  string
 		parse func(data []byte, name, dir string) (config, *troy.Error)
-	}{{"troy.toml", parseTroy}, {"netlify.toml", parseNetlify}} {
+	}{{"troy.toml", parseTroy}, {"netlify.toml", func(data []byte, name, dir string) (config, *troy.Error) {
+		return parseNetlify(data, name, dir, contexts)
+	}}} {
 		for _, dir := range dirs {
 			name := path.Join(dir, read.name)
 			data, err := readFile(fsys, name)

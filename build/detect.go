@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
-
-	"github.com/pelletier/go-toml/v2"
 
 	"github.com/troy-iaas/troy"
 )
@@ -24,7 +24,14 @@ type detected struct {
 	lockfile                string
 	workspace               string // the folder above root of the workspace that contains it
 	generator               string
-	// site reports that it was recognised as a site; plain, that it is plain
+	script                  string // the script in package.json that builds it
+	// catalogue reports that the site is beside the package's own purpose.
+	catalogue bool
+	// server is the sign that the framework builds a server, or empty.
+	server string
+	// notes are sentences for the log.
+	notes []string
+	// site reports that it was recognized as a site; plain, that it is plain
 	// HTML.
 	site, plain bool
 }
@@ -35,14 +42,22 @@ type manifest struct {
 	Dependencies    map[string]string `json:"dependencies"`
 	DevDependencies map[string]string `json:"devDependencies"`
 	PackageManager  string            `json:"packageManager"`
+	Source          any               `json:"source"` // Parcel's pages
 	Workspaces      any               `json:"workspaces"`
 	DevEngines      struct {
 		PackageManager any `json:"packageManager"`
 	} `json:"devEngines"`
 }
 
-func (m manifest) depends(on string) bool {
-	return m.Dependencies[on] != "" || m.DevDependencies[on] != ""
+func (m manifest) depends(onOneOf ...string) bool {
+	return slices.ContainsFunc(onOneOf, func(name string) bool { return m.Dependencies[name] != "" || m.DevDependencies[name] != "" })
+}
+
+// dependencies returns the names of all dependencies, sorted.
+func (m manifest) dependencies() []string {
+	names := slices.AppendSeq(slices.Collect(maps.Keys(m.Dependencies)), maps.Keys(m.DevDependencies))
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 func detect(fsys fs.FS, root string) (detected, error) {
@@ -55,45 +70,120 @@ func detect(fsys fs.FS, root string) (detected, error) {
 		if err := d.packages(fsys, root, m); err != nil {
 			return d, err
 		}
-		if d.findGenerator(m); d.site {
-			return d, nil
+		if err := d.ofPackage(fsys, root, m); err != nil || d.site {
+			return d, err
 		}
 	}
-	return d, d.others(fsys, root)
+	if err := d.others(fsys, root); err != nil || d.site {
+		return d, err
+	}
+	for _, dir := range []string{".", "public"} {
+		if isPage(fsys, path.Join(root, dir, indexName)) {
+			d.outputs, d.outputBy, d.site, d.plain = []string{dir}, "plain HTML", true, true
+			break
+		}
+	}
+	return d, nil
 }
 
-// findGenerator recognises the site generator of a package.
-func (d *detected) findGenerator(m manifest) {
-	run := d.manager + " run "
-	for _, g := range generators() {
-		if !m.depends(g.module) {
+// ofPackage recognizes the framework of a package, or else its script build.
+func (d *detected) ofPackage(fsys fs.FS, root string, m manifest) error {
+	for _, f := range slices.Concat(applications(), generators(), bundlers()) {
+		if m.depends(f.Modules...) {
+			return d.use(fsys, root, f, m)
+		}
+	}
+	for _, f := range catalogues() {
+		if !m.depends(f.Modules...) {
 			continue
 		}
-		if d.generator == "" {
-			d.generator, d.outputBy, d.outputs = g.name, g.name+"'s folder", g.outputs
-		}
-		scripts := g.scripts
-		if scripts == nil {
-			scripts = []string{"build"}
-		}
-		for _, script := range scripts {
-			if m.Scripts[script] != "" {
-				d.found(g.name, run+script, fmt.Sprintf("%s, scripts.%s in package.json", g.name, script), g.outputs)
-				return
+		if len(f.Files) > 0 {
+			if m.Scripts["build"] != "" {
+				continue // it runs the tasks
+			}
+			if at, err := f.foundAt(fsys, root); at == "" || err != nil {
+				if err != nil {
+					return err
+				}
+				continue
 			}
 		}
-		if g.without != "" {
-			d.found(g.name, runner(d.manager)+g.without, g.name, g.outputs)
+		if strings.Contains(m.Scripts["build"], f.Command) {
+			f.Scripts = []string{"build"}
+		} else if m.Scripts["build"] != "" {
+			continue
+		}
+		d.catalogue = true
+		return d.use(fsys, root, f, m)
+	}
+	if m.Scripts["build"] != "" {
+		d.script = m.Scripts["build"]
+		d.build, d.site = chosen(d.manager+" run build", "scripts.build in package.json"), true
+	}
+	return nil
+}
+
+// use applies the framework of a package.
+func (d *detected) use(fsys fs.FS, root string, f Framework, m manifest) error {
+	scripts := f.Scripts
+	if scripts == nil {
+		scripts = []string{"build"}
+	}
+	var script string
+	for _, name := range scripts {
+		if script = m.Scripts[name]; script == "" {
+			continue
+		}
+		command, err := withDependencies(fsys, root, name, d, m)
+		if err != nil {
+			return err
+		}
+		if command == "" {
+			command = d.manager + " run " + name
+		}
+		d.script, d.build = script, chosen(command, fmt.Sprintf("%s, scripts.%s in package.json", f.Name, name))
+		break
+	}
+	words := f.words(fsys, root, m, script)
+	if script == "" {
+		run := runner(d.manager)
+		command := strings.TrimSpace(words.Replace(f.Command))
+		d.build = chosen(run+strings.ReplaceAll(command, "&& ", "&& "+run), f.Name)
+	}
+	d.adapter(f, m)
+	return d.recognized(fsys, root, f, words, script)
+}
+
+// adapter records that a package builds a server, because it has another
+// adapter of its framework than the static one.
+func (d *detected) adapter(f Framework, m manifest) {
+	if f.Adapter == "" || m.depends(f.Adapter) {
+		return
+	}
+	family := f.Adapter[:strings.LastIndex(f.Adapter, "-")+1]
+	for _, name := range m.dependencies() {
+		if strings.HasPrefix(name, family) {
+			d.server = name + " in package.json"
 			return
 		}
 	}
-	if m.Scripts["build"] != "" {
-		d.build, d.site = chosen(run+"build", "scripts.build in package.json"), true
-	}
 }
 
-func (d *detected) found(generator, command, by string, outputs []string) {
-	d.generator, d.build, d.outputs, d.outputBy, d.site = generator, chosen(command, by), outputs, generator+"'s folder", true
+// recognized applies what a framework's own settings say about the output.
+func (d *detected) recognized(fsys fs.FS, root string, f Framework, words *strings.Replacer, script string) error {
+	d.generator, d.outputs, d.outputBy, d.site = f.Name, f.Outputs, f.Name+"'s folder", true
+	c, err := f.configured(fsys, root, words, script)
+	if err != nil {
+		return err
+	}
+	if c.outputs != nil {
+		d.outputs, d.outputBy = c.outputs, c.by
+	}
+	if c.server != "" {
+		d.server = c.server
+	}
+	d.notes = append(d.notes, c.notes...)
+	return nil
 }
 
 // runner returns the command with which a manager runs a dependency's program.
@@ -109,68 +199,55 @@ func runner(manager string) string {
 	return "npx --no-install "
 }
 
-// others recognises sites that are not packages.
+// others recognizes sites that are not npm packages.
 func (d *detected) others(fsys fs.FS, root string) error {
 	at := func(name string) string { return path.Join(root, name) }
-	for _, name := range []string{"hugo.toml", "hugo.yaml", "hugo.yml", "hugo.json", "config/_default"} {
-		if _, err := fs.Stat(fsys, at(name)); err == nil {
-			d.found("Hugo", "hugo", "Hugo, "+at(name), []string{"public"})
-			return nil
-		}
-	}
-	if zola, err := isZola(fsys, root); err != nil || zola {
-		d.found("Zola", "zola build", "Zola, "+at("config.toml"), []string{"public"})
-		return err
-	}
-	for _, name := range []string{"config.toml", "config.yaml"} {
-		if isFile(fsys, at(name)) && isFolder(fsys, at("content")) {
-			d.found("Hugo", "hugo", "Hugo, "+at(name)+" beside content/", []string{"public"})
-			return nil
-		}
-	}
-	if isFile(fsys, at("_config.yml")) {
-		gems, err := readFile(fsys, at("Gemfile"))
-		switch {
-		case err == nil && (strings.Contains(string(gems), "jekyll") || strings.Contains(string(gems), "github-pages")):
-			d.found("Jekyll", "bundle exec jekyll build", "Jekyll, "+at("_config.yml"), []string{"_site"})
-			d.install, d.installRoot, d.manager = chosen("bundle install", at("Gemfile")), root, "bundler"
-			if isFile(fsys, at("Gemfile.lock")) {
-				d.lockfile = at("Gemfile.lock")
-			}
-			return nil
-		case errors.Is(err, fs.ErrNotExist):
-			d.found("Jekyll", "jekyll build", "Jekyll, "+at("_config.yml"), []string{"_site"})
-			return nil
-		case err != nil:
+	for _, f := range otherLanguages() {
+		file, err := f.foundAt(fsys, root)
+		if err != nil {
 			return err
 		}
-	}
-	for _, dir := range []string{".", "public"} {
-		if isPage(fsys, path.Join(root, dir, "index.html")) {
-			d.outputs, d.outputBy, d.site, d.plain = []string{dir}, "plain HTML", true, true
-			return nil
+		if file == "" {
+			continue
 		}
+		command := f.Command
+		switch f.manager() {
+		case "bundler":
+			gems, err := readFile(fsys, at("Gemfile"))
+			switch {
+			case errors.Is(err, fs.ErrNotExist):
+				command = strings.TrimPrefix(command, bundle)
+			case err != nil:
+				return err
+			case f.Name == "Jekyll" && !strings.Contains(string(gems), "jekyll") && !strings.Contains(string(gems), "github-pages"):
+				continue
+			default:
+				d.useManager(fsys, root, "bundler", f.Install, "Gemfile", "Gemfile.lock")
+			}
+		case "composer":
+			d.useManager(fsys, root, "composer", f.Install, "composer.json", "composer.lock")
+		case "pip":
+			d.install = chosen(f.Install, f.Name)
+			for _, list := range []string{"requirements.txt", "docs/requirements.txt", "requirements/docs.txt", "requirements-docs.txt"} {
+				if isFile(fsys, at(list)) {
+					d.install = chosen("pip install -r "+list, at(list))
+					break
+				}
+			}
+		}
+		words := f.words(fsys, root, manifest{}, "")
+		d.build = chosen(words.Replace(command), f.Name+", "+file)
+		return d.recognized(fsys, root, f, words, "")
 	}
 	return nil
 }
 
-// isZola distinguishes Zola's settings from Hugo's, which may be in a file of
-// the same name: Zola requires base_url, and Hugo calls it baseURL
-// (getzola.org/documentation/getting-started/configuration).
-func isZola(fsys fs.FS, root string) (bool, error) {
-	data, err := readFile(fsys, path.Join(root, "config.toml"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+// useManager sets the package manager of another language.
+func (d *detected) useManager(fsys fs.FS, root, manager, install, list, lock string) {
+	d.install, d.installRoot, d.manager = chosen(install, path.Join(root, list)), root, manager
+	if lock = path.Join(root, lock); isFile(fsys, lock) {
+		d.lockfile = lock
 	}
-	if err != nil {
-		return false, err
-	}
-	var settings map[string]any
-	if err := toml.Unmarshal(data, &settings); err != nil {
-		return false, nil //nolint:nilerr // Hugo reports the error
-	}
-	_, zola := settings["base_url"]
-	return zola, nil
 }
 
 // sourceOfPage matches pages that a bundler or generator has yet to process:

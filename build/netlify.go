@@ -1,6 +1,7 @@
 package build
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"regexp"
@@ -15,12 +16,10 @@ import (
 
 // netlifyFile is the part of netlify.toml that Troy supports
 // (docs.netlify.com/configure-builds/file-based-configuration). As on Netlify,
-// the production context overrides [build].
+// the build's contexts override [build].
 type netlifyFile struct {
-	Build   netlifyTable `toml:"build"`
-	Context struct {
-		Production netlifyTable `toml:"production"`
-	} `toml:"context"`
+	Build    netlifyTable            `toml:"build"`
+	Contexts map[string]netlifyTable `toml:"context"`
 }
 
 type netlifyTable struct {
@@ -30,7 +29,7 @@ type netlifyTable struct {
 	Environment map[string]any `toml:"environment"`
 }
 
-func parseNetlify(data []byte, name, dir string) (config, *troy.Error) {
+func parseNetlify(data []byte, name, dir string, contexts []string) (config, *troy.Error) {
 	var f netlifyFile
 	if e := decode(data, &f, false); e != nil {
 		return config{}, e
@@ -39,15 +38,25 @@ func parseNetlify(data []byte, name, dir string) (config, *troy.Error) {
 	if e != nil {
 		return config{}, e
 	}
-	production, e := f.Context.Production.read("context.production", name+", [context.production]", dir)
-	if e != nil {
-		return config{}, e
+	if len(contexts) == 0 {
+		contexts = []string{"production"}
 	}
-	c.root, c.output, c.command = production.root.or(c.root), production.output.or(c.output), production.command.or(c.command)
-	maps.Copy(c.environment, production.environment)
-	// Each environment alone may have as much as both together.
-	if e := checkVariables(c.environment); e != nil {
-		return config{}, e.At("context.production.environment")
+	for _, context := range contexts {
+		table, found := f.Contexts[context]
+		if !found {
+			continue
+		}
+		key := "context." + keyName(context)
+		over, e := table.read(key, name+", ["+key+"]", dir)
+		if e != nil {
+			return config{}, e
+		}
+		c.root, c.output, c.command = over.root.or(c.root), over.output.or(c.output), over.command.or(c.command)
+		maps.Copy(c.environment, over.environment)
+		// Each environment alone may have as much as all together.
+		if e := checkVariables(c.environment); e != nil {
+			return config{}, e.At(key + ".environment")
+		}
 	}
 	c.notes, e = netlifyNotes(data, name)
 	return c, e
@@ -102,21 +111,23 @@ func netlifyNotes(data []byte, name string) ([]string, *troy.Error) {
 	if err := toml.Unmarshal(data, &all); err != nil {
 		return nil, troy.Errorf(troy.Invalid, "it is not valid TOML: %s", strings.TrimPrefix(err.Error(), "toml: "))
 	}
-	var unknown []string
+	type key struct{ text, line string }
+	var unknown []key
 	add := func(above string, table any, known ...string) {
 		keys, _ := table.(map[string]any)
-		for _, key := range slices.Sorted(maps.Keys(keys)) {
-			if !slices.Contains(known, key) {
-				unknown = append(unknown, inTOML(above+keyName(key), keys[key]))
+		for _, name := range slices.Sorted(maps.Keys(keys)) {
+			if !slices.Contains(known, name) {
+				text := inTOML(above+keyName(name), keys[name])
+				unknown = append(unknown, key{text, lineOfTOML(data, text, keyName(name))})
 			}
 		}
 	}
 	obeyed := []string{"command", "publish", "base", "environment"}
 	add("", all, "build", "context", "redirects", "headers")
 	add("build.", all["build"], obeyed...)
-	add("context.", all["context"], "production")
-	if contexts, ok := all["context"].(map[string]any); ok {
-		add("context.production.", contexts["production"], obeyed...)
+	contexts, _ := all["context"].(map[string]any)
+	for _, context := range slices.Sorted(maps.Keys(contexts)) {
+		add("context."+keyName(context)+".", contexts[context], obeyed...)
 	}
 	var notes []string
 	for i, key := range unknown {
@@ -124,7 +135,7 @@ func netlifyNotes(data []byte, name string) ([]string, *troy.Error) {
 			notes = append(notes, fmt.Sprintf("%s: %d more keys have no effect.", name, len(unknown)-i))
 			break
 		}
-		notes = append(notes, fmt.Sprintf("%s: %s has no effect.", name, key))
+		notes = append(notes, fmt.Sprintf("%s%s: %s has no effect.", name, key.line, key.text))
 	}
 	return notes, nil
 }
@@ -142,6 +153,15 @@ func inTOML(key string, value any) string {
 		}
 	}
 	return key
+}
+
+// lineOfTOML returns ", line 3" for the header of a table, or else for the key.
+func lineOfTOML(data []byte, header, key string) string {
+	at := regexp.MustCompile(`(?m)^[ \t]*` + regexp.QuoteMeta(header) + `[ \t]*(?:#.*)?\r?$`).FindIndex(data)
+	if at == nil {
+		return lineOf(data, key)
+	}
+	return fmt.Sprintf(", line %d", 1+bytes.Count(data[:at[0]], []byte{'\n'}))
 }
 
 var bareKey = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)

@@ -226,10 +226,8 @@ func (p Plan) noOutput(ctx context.Context, fsys fs.FS, all []candidate, written
 // advice returns the remedy for a build without a site. folder is the folder to
 // publish if it is configured, or empty.
 func (p Plan) advice(folder string) string {
-	for _, g := range generators() {
-		if g.name == p.Generator && g.static != "" {
-			return fmt.Sprintf("to make %s produce static files, %s", g.name, g.static)
-		}
+	if f, ok := framework(p.Generator); ok && f.Static != "" {
+		return f.advice()
 	}
 	if folder == "" {
 		return nameIt

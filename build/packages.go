@@ -223,20 +223,26 @@ func isMember(fsys fs.FS, dir, root string, m manifest) (bool, error) {
 	if found && matches(pnpm, name) || matches(globs(m.Workspaces), name) {
 		return true, nil
 	}
+	lerna, err := lernaPatterns(fsys, dir)
+	return matches(lerna, name), err
+}
+
+// lernaPatterns returns the packages of lerna.json.
+func lernaPatterns(fsys fs.FS, dir string) ([]string, error) {
 	data, err := readFile(fsys, path.Join(dir, "lerna.json"))
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+		return nil, nil
 	}
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	var lerna struct {
 		Packages any `json:"packages"`
 	}
 	if err := json.Unmarshal(data, &lerna); err != nil {
-		return false, nil //nolint:nilerr // Lerna reports the error
+		return nil, nil //nolint:nilerr // Lerna reports the error
 	}
-	return matches(globs(lerna.Packages), name), nil
+	return globs(lerna.Packages), nil
 }
 
 // globs returns the patterns of a list, or of the list in the key packages.

@@ -90,7 +90,7 @@ func TestSourcesAreNoPages(t *testing.T) {
 	t.Parallel()
 	for name, page := range map[string]string{
 		"Vite": `<script type="module" src="/src/main.tsx"></script>`, "Create React App": `<link href="%PUBLIC_URL%/a.ico">`,
-		"EJS": `<title><%= title %></title>`, "Trunk": `<link data-trunk rel="rust">`, "front matter": "---\nlayout: home\n---\n<p>",
+		"EJS": `<title><%= title %></title>`, "front matter": "---\nlayout: home\n---\n<p>",
 	} {
 		for _, file := range []string{"index.html", "public/index.html"} {
 			if p, err := build.Decide(repository(map[string]string{file: page}), build.Settings{}); err == nil {
@@ -105,5 +105,74 @@ func TestSourcesAreNoPages(t *testing.T) {
 	hugo := map[string]string{"config.toml": "baseURL = \"https://x\"\n", "content/_index.md": ""}
 	if p, err := build.Decide(repository(hugo), build.Settings{}); err != nil || p.Build != "hugo" {
 		t.Errorf("Hugo: %+v, %v", p, err)
+	}
+}
+
+// A workspace's only site is built; with several, the error lists them.
+func TestSitesOfWorkspaces(t *testing.T) {
+	t.Parallel()
+	const (
+		astro  = `{"scripts":{"build":"astro build"},"dependencies":{"astro":"5"}}`
+		vite   = `{"scripts":{"build":"vite build"},"dependencies":{"vite":"7","ui":"workspace:*"}}`
+		lib    = `{"name":"ui","scripts":{"build":"tsc"},"devDependencies":{"storybook":"9"}}`
+		nxApp  = `{"name":"shop","projectType":"application","targets":{"build":{"options":{"outputPath":"dist/apps/shop"}}}}`
+		nxRoot = `{"dependencies":{"@angular/core":"20"},"devDependencies":{"nx":"21"}}`
+	)
+	for name, test := range map[string]struct {
+		files         map[string]string
+		settings      build.Settings
+		root, command string
+		words         string
+	}{
+		"npm": {
+			files: map[string]string{"package.json": `{"workspaces":["apps/*","packages/*"]}`, "package-lock.json": "{}", "apps/web/package.json": astro, "packages/ui/package.json": lib},
+			root:  "apps/web", command: "npm run build",
+		},
+		"Turborepo": {
+			files: map[string]string{"package.json": `{"workspaces":["apps/*"],"scripts":{"build":"turbo run build"},"devDependencies":{"turbo":"2","vite":"7"}}`, "package-lock.json": "{}", "turbo.json": `{"tasks":{"build":{"dependsOn":["^build"]}}}`, "apps/web/package.json": vite},
+			root:  "apps/web", command: "cd ../.. && npx --no-install turbo run build --filter='./apps/web' --env-mode=loose",
+		},
+		"pnpm": {
+			files: map[string]string{"package.json": `{"scripts":{"build":"pnpm -r build"}}`, "pnpm-lock.yaml": "", "pnpm-workspace.yaml": "packages: [web, 'packages/*']\n", "web/package.json": vite, "packages/ui/package.json": lib},
+			root:  "web", command: "pnpm --filter '{.}...' run build",
+		},
+		"several": {
+			files: map[string]string{"package.json": `{"workspaces":["apps/*"]}`, "apps/web/package.json": vite, "apps/docs/package.json": astro, "apps/old/node_modules/x/package.json": astro},
+			words: `the workspace has 2 sites: "apps/docs" (Astro), "apps/web" (Vite); choose one with root = "apps/docs" under [build] in troy.toml`,
+		},
+		"several, one chosen": {
+			files:    map[string]string{"package.json": `{"workspaces":["apps/*"]}`, "apps/web/package.json": astro, "apps/docs/package.json": astro},
+			settings: build.Settings{Root: "apps/web"}, root: "apps/web", command: "npm run build",
+		},
+		"a site at the root": {
+			files: map[string]string{"package.json": `{"workspaces":["packages/*"],"scripts":{"build":"astro build"},"dependencies":{"astro":"5"}}`, "packages/docs/package.json": astro},
+			root:  ".", command: "npm run build",
+		},
+		"commands for the root": {
+			files:    map[string]string{"package.json": `{"workspaces":["apps/*"]}`, "apps/web/package.json": astro, "apps/docs/package.json": astro},
+			settings: build.Settings{Build: "make"}, root: ".", command: "make",
+		},
+		"Nx": {
+			files: map[string]string{"package.json": nxRoot, "nx.json": "{}", "apps/shop/project.json": nxApp, "apps/shop-e2e/project.json": `{"name":"shop-e2e"}`},
+			root:  ".", command: "npx --no-install nx build 'shop'",
+		},
+		"Nx, several": {
+			files: map[string]string{"package.json": nxRoot, "nx.json": "{}", "apps/shop/project.json": nxApp, "apps/admin/project.json": `{"name":"admin","targets":{}}`},
+			words: `the Nx workspace has 2 applications ("admin", "shop"); choose one with command = "npx nx build admin" and output = "dist/apps/admin" under [build] in troy.toml`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p, err := build.Decide(repository(test.files), test.settings)
+			if test.words != "" {
+				if err == nil || !strings.Contains(err.Error(), test.words) {
+					t.Fatalf("Decide: %v; want %q", err, test.words)
+				}
+				return
+			}
+			if err != nil || p.Root != test.root || p.Build != test.command {
+				t.Fatalf("Decide: %q in %q, %v; want %q in %q", p.Build, p.Root, err, test.command, test.root)
+			}
+		})
 	}
 }

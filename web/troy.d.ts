@@ -255,7 +255,7 @@ export interface Detected {
 }
 
 export interface ConfigFile {
-  name: "troy.toml" | "netlify.toml" | "wrangler.toml" | "wrangler.json" | "wrangler.jsonc";
+  name: "troy.toml" | "netlify.toml" | "vercel.json" | "firebase.json" | "wrangler.toml" | "wrangler.json" | "wrangler.jsonc";
   /** The tables `[site]`, `[[redirects]]` and `[[headers]]`. Of a wrangler file only the name counts: it selects the rules of Cloudflare. */
   text?: string;
 }

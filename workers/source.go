@@ -137,12 +137,26 @@ func (w *Workers) buildSpec(ctx context.Context, d *queries.Deployment, p querie
 		URL:    w.cfg.SiteURL(host),
 		Settings: build.Settings{
 			Root: deref(p.RepositoryRoot), Output: settings.Output, Install: settings.Install, Build: settings.Build, Test: settings.Test,
+			Contexts: netlifyContexts(variables, orElse(deref(d.Branch), s.branch)),
 		},
 		Variables: variables,
 		Untrusted: !d.Trusted,
 		Redact:    redactor.Writer,
 		Limits:    w.buildLimits(*d),
 	}, nil
+}
+
+// netlifyContexts returns the contexts of netlify.toml that count for a build,
+// the strongest last.
+func netlifyContexts(variables map[string]string, branch string) []string {
+	context := "branch-deploy"
+	switch {
+	case variables["TROY_CONTEXT"] == troy.ProductionContext:
+		context = "production"
+	case variables["TROY_PULL_REQUEST"] != "":
+		context = "deploy-preview"
+	}
+	return []string{context, branch}
 }
 
 // settingsOf reads a pipeline's settings.

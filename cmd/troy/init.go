@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
@@ -26,9 +27,10 @@ func newInit(a *app) *cobra.Command {
 		Use:   "init [FOLDER]",
 		Short: "Detect how a site is built and write troy.toml",
 		Long: `Detect how the site in FOLDER, or in this folder, is built, by the rules that
-builds follow, and write it to ` + buildFile + ` there. The file is shown first. On a
-terminal, init asks before it writes; elsewhere, --yes has to be given. A file
-that exists is not replaced.`,
+builds follow, and write it to ` + buildFile + ` there. Settings in netlify.toml,
+vercel.json, wrangler.toml and firebase.json are taken over, and those without an
+effect are named. The file is shown first. On a terminal, init asks before it
+writes; elsewhere, --yes has to be given. A file that exists is not replaced.`,
 		Args: arguments(0, "a folder"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir := first(args)
@@ -46,9 +48,11 @@ that exists is not replaced.`,
 type planJSON struct {
 	Generator string   `json:"generator,omitempty"`
 	Why       string   `json:"why"`
+	Root      string   `json:"root,omitempty"`
 	Install   string   `json:"install,omitempty"`
 	Build     string   `json:"build,omitempty"`
 	Outputs   []string `json:"outputs"`
+	Notes     []string `json:"notes,omitempty"`
 	File      string   `json:"file"`
 }
 
@@ -74,6 +78,12 @@ func initFolder(ctx context.Context, a *app, dir string, yes bool) error {
 		return err
 	}
 	_, _ = fmt.Fprintf(a.err, "%s\n\n", clean(plan.Why))
+	for _, note := range plan.Notes {
+		_, _ = fmt.Fprintln(a.err, clean(note))
+	}
+	if len(plan.Notes) > 0 {
+		_, _ = fmt.Fprintln(a.err)
+	}
 	for line := range strings.Lines(string(text)) {
 		_, _ = fmt.Fprintf(a.err, "  %s\n", clean(strings.TrimRight(line, "\n")))
 	}
@@ -95,7 +105,11 @@ func initFolder(ctx context.Context, a *app, dir string, yes bool) error {
 	}
 	_, _ = fmt.Fprintf(a.err, "Wrote %s. Commit it, or change it first.\n", clean(file))
 	if a.json {
-		return a.printJSON(planJSON{Generator: plan.Generator, Why: plan.Why, Install: plan.Install, Build: plan.Build, Outputs: plan.Outputs, File: file})
+		found := planJSON{Generator: plan.Generator, Why: plan.Why, Install: plan.Install, Build: plan.Build, Outputs: plan.Outputs, Notes: plan.Notes, File: file}
+		if plan.Root != "." {
+			found.Root = plan.Root
+		}
+		return a.printJSON(found)
 	}
 	return nil
 }
@@ -103,16 +117,21 @@ func initFolder(ctx context.Context, a *app, dir string, yes bool) error {
 // tomlOf returns the plan as a troy.toml. The output is in it if it is certain.
 func tomlOf(fsys fs.FS, plan detect.Plan) ([]byte, error) {
 	type table struct {
-		Install *string `toml:"install,omitempty"`
-		Command *string `toml:"command,omitempty"`
-		Output  *string `toml:"output,omitempty"`
+		Root        *string           `toml:"root,omitempty"`
+		Install     *string           `toml:"install,omitempty"`
+		Command     *string           `toml:"command,omitempty"`
+		Output      *string           `toml:"output,omitempty"`
+		Environment map[string]string `toml:"environment,omitempty"`
 	}
-	var t table
-	if plan.Install != "" {
+	t := table{Environment: plan.Environment}
+	if plan.Root != "." {
+		t.Root = &plan.Root
+	}
+	if plan.Install != "" && plan.InstallRoot == plan.Root { // a command of troy.toml runs in the root folder
 		t.Install = &plan.Install
 	}
 	t.Command = &plan.Build // an empty one says that nothing is to be run
-	if len(plan.Outputs) == 1 && !strings.ContainsAny(plan.Outputs[0], `*?[\`) {
+	if len(plan.Outputs) == 1 && !strings.ContainsAny(plan.Outputs[0], `*?[\`) && fs.ValidPath(plan.Outputs[0]) {
 		t.Output = &plan.Outputs[0]
 	}
 	var text bytes.Buffer
@@ -123,9 +142,17 @@ func tomlOf(fsys fs.FS, plan detect.Plan) ([]byte, error) {
 	if t.Output == nil {
 		fmt.Fprintf(&text, "# output is one of: %s\n", strings.Join(plan.Outputs, ", "))
 	}
-	_, err := fs.Stat(fsys, path.Join(".", "netlify.toml"))
-	if err == nil {
-		text.WriteString("# This file is used instead of netlify.toml.\n")
+	if slices.ContainsFunc(detect.Frameworks(), func(f detect.Framework) bool { return f.Name == plan.Generator && f.SPA }) {
+		text.WriteString("\n[site]\n# The site is one page that answers all addresses.\nspa = true\n")
+	}
+	var others []string
+	for _, name := range []string{"netlify.toml", "vercel.json", "wrangler.toml", "wrangler.json", "wrangler.jsonc", "firebase.json"} {
+		if _, err := fs.Stat(fsys, path.Join(plan.Root, name)); err == nil {
+			others = append(others, name)
+		}
+	}
+	if len(others) > 0 {
+		fmt.Fprintf(&text, "\n# This file is used instead of the build settings in %s.\n# Redirects and headers there still count.\n", strings.Join(others, ", "))
 	}
 	return text.Bytes(), nil
 }

@@ -64,9 +64,9 @@ type compiler struct {
 
 // Compile compiles the rules. It never fails: a part that can't be used is a
 // problem in the report. Redirects of _redirects come first, then those of
-// troy.toml and of netlify.toml. Headers of [site] come first, then those of
-// _headers, of netlify.toml and of troy.toml; for Netlify's rules, the last one
-// decides.
+// troy.toml, netlify.toml, vercel.json and firebase.json. Headers of [site] come
+// first, then those of _headers, and then those of the files in the opposite
+// order; for Netlify's rules, the last one decides.
 func Compile(in Input) Output {
 	c := &compiler{
 		files: []string{"_redirects", "_headers"}, limits: limits{100_000, maxDynamic}, functions: in.Functions,
@@ -80,15 +80,18 @@ func Compile(in Input) Output {
 		c.files = append(c.files, f.Name)
 		file := len(c.files) - 1
 		wrangler = wrangler || strings.HasPrefix(f.Name, "wrangler.")
-		d, err := parseTOML(f)
+		d, err := parseConfig(f)
 		if err != nil {
 			c.error(position{file, 0}, CodeSyntax, "%s", err)
 			continue
 		}
 		documents[f.Name], indexes[f.Name] = d, file
-		if f.Name == "troy.toml" {
-			c.settings(file, d)
+		for _, p := range d.problems {
+			c.error(position{file, p.line}, CodeUnsupported, "%s", p.text)
 		}
+	}
+	for _, name := range []string{"firebase.json", "vercel.json", "troy.toml"} { // the last one decides
+		c.settings(indexes[name], documents[name])
 	}
 	c.report.Dialect = Netlify
 	if c.dialect == Cloudflare || c.dialect == "" && wrangler {
@@ -96,11 +99,11 @@ func Compile(in Input) Output {
 	}
 	c.redirectsFile(0, in.Redirects)
 	c.limits = limits{100_000, maxDynamic}
-	for _, name := range []string{"troy.toml", "netlify.toml"} {
+	for _, name := range []string{"troy.toml", "netlify.toml", "vercel.json", "firebase.json"} {
 		c.tables(indexes[name], documents[name], "redirects", c.tomlRedirect)
 	}
 	c.headersFile(1, in.Headers)
-	for _, name := range []string{"netlify.toml", "troy.toml"} {
+	for _, name := range []string{"firebase.json", "vercel.json", "netlify.toml", "troy.toml"} {
 		c.tables(indexes[name], documents[name], "headers", c.tomlHeaders)
 	}
 	c.report.Redirects, c.report.Headers = len(c.rules.Redirects), len(c.rules.Headers)

@@ -15,7 +15,8 @@ import (
 )
 
 // ConfigFile is a configuration file of the repository: troy.toml,
-// netlify.toml, or a wrangler file, of which only the name matters.
+// netlify.toml, vercel.json, firebase.json, or a wrangler file, of which only
+// the name matters.
 type ConfigFile struct {
 	Name string `json:"name"`
 	Text string `json:"text,omitempty"`
@@ -27,7 +28,7 @@ const MaxConfig = 256 << 10
 // ConfigNames are the names of configuration files, in the order in which their
 // rules count.
 func ConfigNames() []string {
-	return []string{"troy.toml", "netlify.toml", "wrangler.toml", "wrangler.json", "wrangler.jsonc"}
+	return slices.Concat([]string{"troy.toml", "netlify.toml"}, jsonNames, []string{"wrangler.toml", "wrangler.json", "wrangler.jsonc"})
 }
 
 // CheckConfig returns an Invalid error at a field if the files are not valid
@@ -45,7 +46,7 @@ func CheckConfig(files []ConfigFile) error {
 			return troy.Errorf(troy.TooLarge, "it has %d bytes; expected at most %d", len(f.Text), MaxConfig).At(at + ".text")
 		}
 		seen[f.Name] = true
-		if _, err := parseTOML(f); err != nil {
+		if _, err := parseConfig(f); err != nil {
 			return troy.Errorf(troy.Invalid, "%s", err).At(at + ".text")
 		}
 	}
@@ -63,7 +64,16 @@ func NewConfig(name string, data []byte) (f ConfigFile, ok bool, err error) {
 	if len(data) > 4*MaxConfig {
 		return f, false, troy.Errorf(troy.TooLarge, "%s has %d bytes; expected at most %d", name, len(data), 4*MaxConfig)
 	}
-	if _, err := parseTOML(ConfigFile{Name: name, Text: string(data)}); err != nil {
+	if slices.Contains(jsonNames, name) {
+		if f.Text, ok, err = onlyJSONRules(name, data); err != nil {
+			return f, false, troy.Errorf(troy.Invalid, "%s: %s", name, err)
+		}
+		if len(f.Text) > MaxConfig {
+			return f, false, troy.Errorf(troy.TooLarge, "the rules in %s have %d bytes; expected at most %d", name, len(f.Text), MaxConfig)
+		}
+		return f, ok, nil
+	}
+	if _, err := parseConfig(ConfigFile{Name: name, Text: string(data)}); err != nil {
 		return f, false, troy.Errorf(troy.Invalid, "%s: %s", name, err)
 	}
 	lines := strings.Split(string(data), "\n")
@@ -148,12 +158,16 @@ func sections(data []byte) []section {
 type document struct {
 	content  map[string]any
 	sections []section
+	problems []problem // of a file in JSON
 }
 
-func parseTOML(f ConfigFile) (document, error) {
+func parseConfig(f ConfigFile) (document, error) {
 	var d document
 	if strings.HasPrefix(f.Name, "wrangler.") || f.Text == "" {
 		return d, nil
+	}
+	if slices.Contains(jsonNames, f.Name) {
+		return parseJSON(f.Name, f.Text)
 	}
 	data := []byte(strings.TrimPrefix(f.Text, "\ufeff"))
 	if err := toml.Unmarshal(data, &d.content); err != nil {
