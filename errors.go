@@ -24,6 +24,9 @@ const (
 	Moved ErrorKind = "precondition_failed"
 	// TooLarge: the input is over a limit; send less.
 	TooLarge ErrorKind = "too_large"
+	// OverQuota: what is stored would exceed the pipeline's quota; remove
+	// something, or ask for a higher one.
+	OverQuota ErrorKind = "over_quota"
 	// Unavailable: nothing was done; try again later.
 	Unavailable ErrorKind = "unavailable"
 	// Unsure: it is unknown whether the request took effect. Check, or repeat

@@ -98,7 +98,7 @@ func publish(b *testing.B, c cloud.Cloud, tree site.Tree, artifact string) {
 		b.Fatal(err)
 	}
 	defer source.Close()
-	if _, err := workers.StoreFiles(b.Context(), c.Store, tree, source, site.SlashAuto); err != nil {
+	if _, err := workers.StoreFiles(b.Context(), c.Store, tree, source, site.SlashAuto, func(site.Manifest, []site.File) error { return nil }); err != nil {
 		b.Fatal(err)
 	}
 	if err := c.Store.Seal(b.Context(), tree, nil, nil); err != nil {

@@ -71,7 +71,7 @@ func status(resp *http.Response) string {
 func kinds() []troy.ErrorKind {
 	return []troy.ErrorKind{
 		troy.Invalid, troy.Unauthenticated, troy.Forbidden, troy.NotFound, troy.Conflict,
-		troy.Moved, troy.TooLarge, troy.Unavailable, troy.Unsure, troy.Internal,
+		troy.Moved, troy.TooLarge, troy.OverQuota, troy.Unavailable, troy.Unsure, troy.Internal,
 	}
 }
 
@@ -90,6 +90,8 @@ func kindOfStatus(status int) troy.ErrorKind {
 		return troy.Moved
 	case http.StatusRequestEntityTooLarge:
 		return troy.TooLarge
+	case http.StatusInsufficientStorage:
+		return troy.OverQuota
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return troy.Unavailable
 	case http.StatusBadRequest, http.StatusMisdirectedRequest:

@@ -169,6 +169,9 @@ type Storage struct {
 	Deployments int64     `json:"deployments"` // with files of their own
 	Files       int64     `json:"files"`
 	Bytes       int64     `json:"bytes"`
+	// UsedFiles and UsedBytes count shared files once, and unfinished uploads.
+	UsedFiles int64 `json:"used_files"`
+	UsedBytes int64 `json:"used_bytes"`
 }
 
 // Storage yields what the pipelines store that the token may see, the largest

@@ -24,6 +24,8 @@ const (
 	Locked               = "pipeline.lock"
 	Unlocked             = "pipeline.unlock"
 	Purged               = "pipeline.purge"
+	QuotaSet             = "pipeline.quota"
+	DeploymentsPruned    = "pipeline.prune"
 	DeletedNow           = "pipeline.delete-now" // ended the grace period of a deletion
 	DeploymentCancel     = "deployment.cancel"
 	PreviewApprove       = "preview.approve"

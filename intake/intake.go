@@ -59,6 +59,8 @@ type Config struct {
 	// PreviewsExpire is how long a preview stays after its newest push; 0 means
 	// the constant PreviewsExpire.
 	PreviewsExpire time.Duration
+	// Quota is what pipelines may store that have no limits of their own.
+	Quota Quota
 	// MaxPreviews is the maximum number of a pipeline's open previews; 0 means
 	// the constant MaxPreviews.
 	MaxPreviews int
@@ -136,6 +138,7 @@ const (
 	Delete           Action = "deletion"
 	Locking          Action = "locks"
 	Configuring      Action = "changes to its configuration"
+	Pruned           Action = "prunes"
 	SettingVariables Action = "changes to its variables"
 	Protecting       Action = "changes to who may see its site"
 	Purging          Action = "purges"

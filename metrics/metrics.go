@@ -119,19 +119,21 @@ func (m *Metrics) Work(db *pgxpool.Pool) {
 		oldest: prometheus.NewDesc("troy_work_oldest_due_seconds", "How long the oldest of them has been due, in seconds.", []string{"queue", "kind"}, nil),
 		held:   prometheus.NewDesc("troy_work_held", "Rows of work that a worker holds, by queue and kind.", []string{"queue", "kind"}, nil),
 		status: prometheus.NewDesc("troy_pipelines", "Pipelines by status.", []string{"status"}, nil),
+		bytes:  prometheus.NewDesc("troy_storage_bytes", "Bytes that all pipelines store, each file once per pipeline.", nil, nil),
+		files:  prometheus.NewDesc("troy_storage_files", "Files that all pipelines store, each once per pipeline.", nil, nil),
 		up:     prometheus.NewDesc("troy_database_up", "Whether Postgres answered this scrape: 1 or 0.", nil, nil),
 		swept:  prometheus.NewDesc("troy_swept_seconds_ago", "Time since the last sweep of any process, in seconds.", nil, nil),
 	})
 }
 
 type work struct {
-	q                                    *queries.Queries
-	due, oldest, held, status, up, swept *prometheus.Desc
+	q                                                  *queries.Queries
+	due, oldest, held, status, bytes, files, up, swept *prometheus.Desc
 }
 
 // Describe implements prometheus.Collector.
 func (w *work) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{w.due, w.oldest, w.held, w.status, w.up, w.swept} {
+	for _, d := range []*prometheus.Desc{w.due, w.oldest, w.held, w.status, w.bytes, w.files, w.up, w.swept} {
 		ch <- d
 	}
 }
@@ -162,7 +164,14 @@ func (w *work) Collect(ch chan<- prometheus.Metric) {
 		gauge(w.up, 0)
 		return
 	}
+	stored, err := w.q.StorageTotals(ctx)
+	if err != nil {
+		gauge(w.up, 0)
+		return
+	}
 	gauge(w.up, 1)
+	gauge(w.bytes, float64(stored.Bytes))
+	gauge(w.files, float64(stored.Files))
 	gauge(w.swept, bell.SweptSecondsAgo)
 	for _, r := range rows {
 		queue := tasks.QueueOf(r.Kind)

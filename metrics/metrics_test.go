@@ -136,7 +136,7 @@ func TestMetrics(t *testing.T) {
 	text := scrape(t, m)
 	for _, line := range []string{
 		`troy_transitions_total{transition="PipelineCreate"} 1`, `troy_transitions_total{transition="PipelineRequestProvision"} 1`,
-		`troy_work_due{kind="pipeline:provision",queue="quick"} 1`, `troy_pipelines{status="provision_request"} 1`, `troy_database_up 1`,
+		`troy_work_due{kind="pipeline:provision",queue="quick"} 1`, `troy_pipelines{status="provision_request"} 1`, `troy_database_up 1`, `troy_storage_bytes 0`,
 		`troy_outside_calls_total{call="cdn.create",outcome="ok"} `, `troy_outside_calls_total{call="dns.lookup",outcome="expected"} 1`,
 		`troy_outside_calls_total{call="builder.get",outcome="expected"} 1`, `troy_outside_calls_total{call="forge.github",outcome="ok"} 1`,
 		`troy_outside_calls_total{call="forge.github",outcome="expected"} 1`, `troy_outside_calls_total{call="forge.github",outcome="failed"} 3`,

@@ -400,6 +400,38 @@ SELECT d.tree_id, d.number FROM deployments d
 WHERE d.pipeline_id = @pipeline_id AND d.pruned_at > now() - interval '1 day'
   AND d.tree_id NOT IN (SELECT kept.tree_id FROM kept);
 
+-- name: DeploymentsPrunable :many
+-- Returns the deployments whose trees DeploymentsPrune would give up.
+WITH kept AS (
+    SELECT d.tree_id FROM deployments d
+    JOIN pipelines p ON p.id = d.pipeline_id
+    WHERE d.pipeline_id = @pipeline_id
+      AND (d.id = p.live_deployment_id OR d.state IN ('waiting', 'building', 'publishing'))
+    UNION
+    SELECT d.tree_id FROM previews v JOIN deployments d ON d.id = v.live_deployment_id
+    WHERE v.pipeline_id = @pipeline_id AND v.closed_at IS NULL
+    UNION
+    -- A promoted preview's tree is one of the site's own.
+    (SELECT d.tree_id FROM deployments d
+     WHERE d.pipeline_id = @pipeline_id AND d.state = 'succeeded' AND d.pruned_at IS NULL AND d.preview_id IS NULL
+       AND (d.tree_id = d.id OR EXISTS (SELECT 1 FROM deployments o WHERE o.id = d.tree_id AND o.preview_id IS NOT NULL))
+     ORDER BY d.number DESC LIMIT @keep_newest)
+    UNION
+    (SELECT d.tree_id FROM deployments d JOIN previews v ON v.id = d.preview_id AND v.closed_at IS NULL
+     WHERE d.pipeline_id = @pipeline_id AND d.state = 'succeeded' AND d.pruned_at IS NULL AND d.tree_id = d.id
+     ORDER BY d.number DESC LIMIT @keep_newest)
+)
+SELECT d.id, d.tree_id, d.number, d.kind, d.state, d.files, d.bytes, d.message, d.created_at, (d.manifest_digest IS NOT NULL)::bool AS has_files
+FROM deployments d
+WHERE d.pipeline_id = @pipeline_id AND d.pruned_at IS NULL AND d.state NOT IN ('waiting', 'building', 'publishing')
+  AND d.tree_id NOT IN (SELECT kept.tree_id FROM kept)
+ORDER BY d.number DESC;
+
+-- name: DeploymentsGiveUp :exec
+-- Gives up the trees of these deployments, as DeploymentsPrune does.
+UPDATE deployments SET pruned_at = now()
+WHERE pipeline_id = @pipeline_id AND id = ANY(@ids::uuid[]) AND pruned_at IS NULL AND state NOT IN ('waiting', 'building', 'publishing');
+
 -- name: DeploymentsBrief :many
 -- Returns for each pipeline the live deployment, the one that is running and the
 -- one that has waited the longest.

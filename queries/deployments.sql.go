@@ -856,6 +856,89 @@ func (q *Queries) DeploymentsBrief(ctx context.Context, pipelineIds []uuid.UUID)
 	return items, nil
 }
 
+const deploymentsGiveUp = `-- name: DeploymentsGiveUp :exec
+UPDATE deployments SET pruned_at = now()
+WHERE pipeline_id = $1 AND id = ANY($2::uuid[]) AND pruned_at IS NULL AND state NOT IN ('waiting', 'building', 'publishing')
+`
+
+// Gives up the trees of these deployments, as DeploymentsPrune does.
+func (q *Queries) DeploymentsGiveUp(ctx context.Context, pipelineID uuid.UUID, ids []uuid.UUID) error {
+	_, err := q.db.Exec(ctx, deploymentsGiveUp, pipelineID, ids)
+	return err
+}
+
+const deploymentsPrunable = `-- name: DeploymentsPrunable :many
+WITH kept AS (
+    SELECT d.tree_id FROM deployments d
+    JOIN pipelines p ON p.id = d.pipeline_id
+    WHERE d.pipeline_id = $1
+      AND (d.id = p.live_deployment_id OR d.state IN ('waiting', 'building', 'publishing'))
+    UNION
+    SELECT d.tree_id FROM previews v JOIN deployments d ON d.id = v.live_deployment_id
+    WHERE v.pipeline_id = $1 AND v.closed_at IS NULL
+    UNION
+    -- A promoted preview's tree is one of the site's own.
+    (SELECT d.tree_id FROM deployments d
+     WHERE d.pipeline_id = $1 AND d.state = 'succeeded' AND d.pruned_at IS NULL AND d.preview_id IS NULL
+       AND (d.tree_id = d.id OR EXISTS (SELECT 1 FROM deployments o WHERE o.id = d.tree_id AND o.preview_id IS NOT NULL))
+     ORDER BY d.number DESC LIMIT $2)
+    UNION
+    (SELECT d.tree_id FROM deployments d JOIN previews v ON v.id = d.preview_id AND v.closed_at IS NULL
+     WHERE d.pipeline_id = $1 AND d.state = 'succeeded' AND d.pruned_at IS NULL AND d.tree_id = d.id
+     ORDER BY d.number DESC LIMIT $2)
+)
+SELECT d.id, d.tree_id, d.number, d.kind, d.state, d.files, d.bytes, d.message, d.created_at, (d.manifest_digest IS NOT NULL)::bool AS has_files
+FROM deployments d
+WHERE d.pipeline_id = $1 AND d.pruned_at IS NULL AND d.state NOT IN ('waiting', 'building', 'publishing')
+  AND d.tree_id NOT IN (SELECT kept.tree_id FROM kept)
+ORDER BY d.number DESC
+`
+
+type DeploymentsPrunableRow struct {
+	ID        uuid.UUID
+	TreeID    uuid.UUID
+	Number    int64
+	Kind      troy.DeploymentKind
+	State     troy.DeploymentState
+	Files     int64
+	Bytes     int64
+	Message   string
+	CreatedAt time.Time
+	HasFiles  bool
+}
+
+// Returns the deployments whose trees DeploymentsPrune would give up.
+func (q *Queries) DeploymentsPrunable(ctx context.Context, pipelineID uuid.UUID, keepNewest int32) ([]DeploymentsPrunableRow, error) {
+	rows, err := q.db.Query(ctx, deploymentsPrunable, pipelineID, keepNewest)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []DeploymentsPrunableRow{}
+	for rows.Next() {
+		var i DeploymentsPrunableRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.TreeID,
+			&i.Number,
+			&i.Kind,
+			&i.State,
+			&i.Files,
+			&i.Bytes,
+			&i.Message,
+			&i.CreatedAt,
+			&i.HasFiles,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const deploymentsPrune = `-- name: DeploymentsPrune :many
 WITH kept AS (
     SELECT d.tree_id FROM deployments d

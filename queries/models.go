@@ -78,6 +78,11 @@ type BuildLog struct {
 	Bytes        []byte
 }
 
+type CountedTree struct {
+	TreeID     uuid.UUID
+	PipelineID uuid.UUID
+}
+
 type CustomDomain struct {
 	Host        string
 	PipelineID  uuid.UUID
@@ -316,6 +321,15 @@ type Purge struct {
 	DoneAt      *time.Time
 }
 
+type Quota struct {
+	PipelineID   uuid.UUID
+	Bytes        *int64
+	Files        *int64
+	OpenReleases *int64
+	SetBy        string
+	SetAt        time.Time
+}
+
 type Release struct {
 	ID             uuid.UUID
 	PipelineID     uuid.UUID
@@ -328,6 +342,7 @@ type Release struct {
 	CreatedAt      time.Time
 	ExpiresAt      time.Time
 	FinalizedAt    *time.Time
+	GivenUpAt      *time.Time
 }
 
 type Repository struct {
@@ -395,6 +410,10 @@ type Storage struct {
 	Deployments int64
 	Files       int64
 	Bytes       int64
+	UsedFiles   int64
+	UsedBytes   int64
+	UsedChanges int64
+	CountedAt   time.Time
 }
 
 type Thumbnail struct {

@@ -22,7 +22,7 @@ SELECT created.id FROM created;
 SELECT count(*)::bigint AS releases, coalesce(sum(files), 0)::bigint AS files, coalesce(sum(bytes), 0)::bigint AS bytes,
        coalesce(min(date_part('epoch', expires_at - now())), 0)::float8 AS next_seconds
 FROM releases
-WHERE pipeline_id = @pipeline_id AND finalized_at IS NULL AND expires_at > now()
+WHERE pipeline_id = @pipeline_id AND finalized_at IS NULL AND given_up_at IS NULL AND expires_at > now()
   AND (sqlc.narg('idempotency_key')::text IS NULL OR idempotency_key IS DISTINCT FROM sqlc.narg('idempotency_key')::text);
 
 -- name: ReleaseGet :one
@@ -35,12 +35,28 @@ SELECT * FROM releases WHERE pipeline_id = @pipeline_id AND idempotency_key = @i
 -- Marks an upload as turned into a deployment. Returns no row if that was
 -- done before, or if the upload has expired.
 UPDATE releases SET finalized_at = now()
-WHERE id = @id AND pipeline_id = @pipeline_id AND finalized_at IS NULL AND expires_at > now()
+WHERE id = @id AND pipeline_id = @pipeline_id AND finalized_at IS NULL AND given_up_at IS NULL AND expires_at > now()
 RETURNING *;
 
--- name: ReleasesExpired :many
--- Returns the uploads of a pipeline that expired without being finalized.
-SELECT id FROM releases WHERE pipeline_id = @pipeline_id AND finalized_at IS NULL AND expires_at <= now();
+-- name: ReleasesGiveUp :many
+-- Gives up the uploads of a pipeline that expired without being finalized, so
+-- that none of them can be finalized while its files are removed. Returns all
+-- that were given up.
+UPDATE releases SET given_up_at = coalesce(given_up_at, now())
+WHERE pipeline_id = @pipeline_id AND finalized_at IS NULL AND (expires_at <= now() OR given_up_at IS NOT NULL)
+RETURNING id;
+
+-- name: ReleaseGiveUp :exec
+-- Gives up an upload that has no room, frees its key, and requests that its
+-- tree be removed.
+WITH ended AS (
+    UPDATE releases SET given_up_at = now(), expires_at = now(), idempotency_key = NULL
+    WHERE id = @id AND finalized_at IS NULL
+    RETURNING pipeline_id
+)
+INSERT INTO work (kind, subject_id) SELECT 'retention', ended.pipeline_id FROM ended
+ON CONFLICT (kind, subject_id) DO UPDATE
+SET due_at = now(), since = now(), requested = work.requested + 1, attempt = 0, ring_id = NULL;
 
 -- name: ReleasesForget :exec
 WITH gone AS (

@@ -20,7 +20,7 @@ WITH created AS (
     FROM pipelines p
     WHERE p.id = $9 AND p.status NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete')
     ON CONFLICT (pipeline_id, idempotency_key) DO NOTHING
-    RETURNING id, pipeline_id, idempotency_key, manifest_digest, files, bytes, message, actor, created_at, expires_at, finalized_at
+    RETURNING id, pipeline_id, idempotency_key, manifest_digest, files, bytes, message, actor, created_at, expires_at, finalized_at, given_up_at
 ), tidy AS (
     INSERT INTO work (kind, subject_id, due_at) SELECT 'retention', created.pipeline_id, created.expires_at FROM created
     ON CONFLICT (kind, subject_id) DO UPDATE
@@ -62,8 +62,8 @@ func (q *Queries) ReleaseCreate(ctx context.Context, arg ReleaseCreateParams) (u
 
 const releaseFinalize = `-- name: ReleaseFinalize :one
 UPDATE releases SET finalized_at = now()
-WHERE id = $1 AND pipeline_id = $2 AND finalized_at IS NULL AND expires_at > now()
-RETURNING id, pipeline_id, idempotency_key, manifest_digest, files, bytes, message, actor, created_at, expires_at, finalized_at
+WHERE id = $1 AND pipeline_id = $2 AND finalized_at IS NULL AND given_up_at IS NULL AND expires_at > now()
+RETURNING id, pipeline_id, idempotency_key, manifest_digest, files, bytes, message, actor, created_at, expires_at, finalized_at, given_up_at
 `
 
 // Marks an upload as turned into a deployment. Returns no row if that was
@@ -83,12 +83,13 @@ func (q *Queries) ReleaseFinalize(ctx context.Context, iD uuid.UUID, pipelineID 
 		&i.CreatedAt,
 		&i.ExpiresAt,
 		&i.FinalizedAt,
+		&i.GivenUpAt,
 	)
 	return i, err
 }
 
 const releaseGet = `-- name: ReleaseGet :one
-SELECT id, pipeline_id, idempotency_key, manifest_digest, files, bytes, message, actor, created_at, expires_at, finalized_at, (expires_at <= now())::bool AS expired FROM releases WHERE id = $1 AND pipeline_id = $2
+SELECT id, pipeline_id, idempotency_key, manifest_digest, files, bytes, message, actor, created_at, expires_at, finalized_at, given_up_at, (expires_at <= now())::bool AS expired FROM releases WHERE id = $1 AND pipeline_id = $2
 `
 
 type ReleaseGetRow struct {
@@ -103,6 +104,7 @@ type ReleaseGetRow struct {
 	CreatedAt      time.Time
 	ExpiresAt      time.Time
 	FinalizedAt    *time.Time
+	GivenUpAt      *time.Time
 	Expired        bool
 }
 
@@ -121,13 +123,14 @@ func (q *Queries) ReleaseGet(ctx context.Context, iD uuid.UUID, pipelineID uuid.
 		&i.CreatedAt,
 		&i.ExpiresAt,
 		&i.FinalizedAt,
+		&i.GivenUpAt,
 		&i.Expired,
 	)
 	return i, err
 }
 
 const releaseGetByKey = `-- name: ReleaseGetByKey :one
-SELECT id, pipeline_id, idempotency_key, manifest_digest, files, bytes, message, actor, created_at, expires_at, finalized_at FROM releases WHERE pipeline_id = $1 AND idempotency_key = $2::text
+SELECT id, pipeline_id, idempotency_key, manifest_digest, files, bytes, message, actor, created_at, expires_at, finalized_at, given_up_at FROM releases WHERE pipeline_id = $1 AND idempotency_key = $2::text
 `
 
 func (q *Queries) ReleaseGetByKey(ctx context.Context, pipelineID uuid.UUID, idempotencyKey string) (Release, error) {
@@ -145,17 +148,53 @@ func (q *Queries) ReleaseGetByKey(ctx context.Context, pipelineID uuid.UUID, ide
 		&i.CreatedAt,
 		&i.ExpiresAt,
 		&i.FinalizedAt,
+		&i.GivenUpAt,
 	)
 	return i, err
 }
 
-const releasesExpired = `-- name: ReleasesExpired :many
-SELECT id FROM releases WHERE pipeline_id = $1 AND finalized_at IS NULL AND expires_at <= now()
+const releaseGiveUp = `-- name: ReleaseGiveUp :exec
+WITH ended AS (
+    UPDATE releases SET given_up_at = now(), expires_at = now(), idempotency_key = NULL
+    WHERE id = $1 AND finalized_at IS NULL
+    RETURNING pipeline_id
+)
+INSERT INTO work (kind, subject_id) SELECT 'retention', ended.pipeline_id FROM ended
+ON CONFLICT (kind, subject_id) DO UPDATE
+SET due_at = now(), since = now(), requested = work.requested + 1, attempt = 0, ring_id = NULL
 `
 
-// Returns the uploads of a pipeline that expired without being finalized.
-func (q *Queries) ReleasesExpired(ctx context.Context, pipelineID uuid.UUID) ([]uuid.UUID, error) {
-	rows, err := q.db.Query(ctx, releasesExpired, pipelineID)
+// Gives up an upload that has no room, frees its key, and requests that its
+// tree be removed.
+func (q *Queries) ReleaseGiveUp(ctx context.Context, id uuid.UUID) error {
+	_, err := q.db.Exec(ctx, releaseGiveUp, id)
+	return err
+}
+
+const releasesForget = `-- name: ReleasesForget :exec
+WITH gone AS (
+    DELETE FROM releases WHERE id = ANY($1::uuid[]) AND finalized_at IS NULL
+    RETURNING id
+)
+DELETE FROM site_rules USING gone WHERE site_rules.tree_id = gone.id
+`
+
+func (q *Queries) ReleasesForget(ctx context.Context, ids []uuid.UUID) error {
+	_, err := q.db.Exec(ctx, releasesForget, ids)
+	return err
+}
+
+const releasesGiveUp = `-- name: ReleasesGiveUp :many
+UPDATE releases SET given_up_at = coalesce(given_up_at, now())
+WHERE pipeline_id = $1 AND finalized_at IS NULL AND (expires_at <= now() OR given_up_at IS NOT NULL)
+RETURNING id
+`
+
+// Gives up the uploads of a pipeline that expired without being finalized, so
+// that none of them can be finalized while its files are removed. Returns all
+// that were given up.
+func (q *Queries) ReleasesGiveUp(ctx context.Context, pipelineID uuid.UUID) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, releasesGiveUp, pipelineID)
 	if err != nil {
 		return nil, err
 	}
@@ -172,19 +211,6 @@ func (q *Queries) ReleasesExpired(ctx context.Context, pipelineID uuid.UUID) ([]
 		return nil, err
 	}
 	return items, nil
-}
-
-const releasesForget = `-- name: ReleasesForget :exec
-WITH gone AS (
-    DELETE FROM releases WHERE id = ANY($1::uuid[]) AND finalized_at IS NULL
-    RETURNING id
-)
-DELETE FROM site_rules USING gone WHERE site_rules.tree_id = gone.id
-`
-
-func (q *Queries) ReleasesForget(ctx context.Context, ids []uuid.UUID) error {
-	_, err := q.db.Exec(ctx, releasesForget, ids)
-	return err
 }
 
 const releasesNextExpiry = `-- name: ReleasesNextExpiry :one
@@ -205,7 +231,7 @@ const releasesOpen = `-- name: ReleasesOpen :one
 SELECT count(*)::bigint AS releases, coalesce(sum(files), 0)::bigint AS files, coalesce(sum(bytes), 0)::bigint AS bytes,
        coalesce(min(date_part('epoch', expires_at - now())), 0)::float8 AS next_seconds
 FROM releases
-WHERE pipeline_id = $1 AND finalized_at IS NULL AND expires_at > now()
+WHERE pipeline_id = $1 AND finalized_at IS NULL AND given_up_at IS NULL AND expires_at > now()
   AND ($2::text IS NULL OR idempotency_key IS DISTINCT FROM $2::text)
 `
 

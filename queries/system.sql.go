@@ -53,8 +53,8 @@ func (q *Queries) ForgeAccessList(ctx context.Context, pageLimit int32) ([]Forge
 }
 
 const storageList = `-- name: StorageList :many
-SELECT s.pipeline_id, p.slug, p.name, s.deployments, s.files, s.bytes
-FROM storage s JOIN pipelines p ON p.id = s.pipeline_id
+SELECT s.pipeline_id, p.slug, p.name, s.deployments, s.files, s.bytes, s.used_files, s.used_bytes, q.bytes AS quota_bytes
+FROM storage s JOIN pipelines p ON p.id = s.pipeline_id LEFT JOIN quotas q ON q.pipeline_id = p.id
 WHERE (s.bytes, s.pipeline_id) < ($1::bigint, $2::uuid)
 ORDER BY s.bytes DESC, s.pipeline_id DESC LIMIT $3
 `
@@ -72,6 +72,9 @@ type StorageListRow struct {
 	Deployments int64
 	Files       int64
 	Bytes       int64
+	UsedFiles   int64
+	UsedBytes   int64
+	QuotaBytes  *int64
 }
 
 // Lists what pipelines store, the largest first. The page ends before the
@@ -92,6 +95,9 @@ func (q *Queries) StorageList(ctx context.Context, arg StorageListParams) ([]Sto
 			&i.Deployments,
 			&i.Files,
 			&i.Bytes,
+			&i.UsedFiles,
+			&i.UsedBytes,
+			&i.QuotaBytes,
 		); err != nil {
 			return nil, err
 		}
@@ -104,8 +110,8 @@ func (q *Queries) StorageList(ctx context.Context, arg StorageListParams) ([]Sto
 }
 
 const storageOf = `-- name: StorageOf :many
-SELECT s.pipeline_id, p.slug, p.name, s.deployments, s.files, s.bytes
-FROM storage s JOIN pipelines p ON p.id = s.pipeline_id
+SELECT s.pipeline_id, p.slug, p.name, s.deployments, s.files, s.bytes, s.used_files, s.used_bytes, q.bytes AS quota_bytes
+FROM storage s JOIN pipelines p ON p.id = s.pipeline_id LEFT JOIN quotas q ON q.pipeline_id = p.id
 WHERE s.pipeline_id = ANY($1::uuid[]) AND (s.bytes, s.pipeline_id) < ($2::bigint, $3::uuid)
 ORDER BY s.bytes DESC, s.pipeline_id DESC LIMIT $4
 `
@@ -124,6 +130,9 @@ type StorageOfRow struct {
 	Deployments int64
 	Files       int64
 	Bytes       int64
+	UsedFiles   int64
+	UsedBytes   int64
+	QuotaBytes  *int64
 }
 
 // Is StorageList for some pipelines.
@@ -148,6 +157,9 @@ func (q *Queries) StorageOf(ctx context.Context, arg StorageOfParams) ([]Storage
 			&i.Deployments,
 			&i.Files,
 			&i.Bytes,
+			&i.UsedFiles,
+			&i.UsedBytes,
+			&i.QuotaBytes,
 		); err != nil {
 			return nil, err
 		}

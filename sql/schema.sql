@@ -263,10 +263,38 @@ CREATE TABLE storage (
     pipeline_id uuid PRIMARY KEY REFERENCES pipelines (id) ON DELETE CASCADE,
     deployments bigint NOT NULL, -- with files of their own
     files       bigint NOT NULL,
-    bytes       bigint NOT NULL
+    bytes       bigint NOT NULL,
+    -- What the pipeline uses of its quota: the different files of all its trees,
+    -- also of unfinished uploads. New trees add to it; retention counts again.
+    used_files   bigint NOT NULL DEFAULT 0,
+    used_bytes   bigint NOT NULL DEFAULT 0,
+    used_changes bigint NOT NULL DEFAULT 0, -- how many trees were added
+    counted_at   timestamptz NOT NULL DEFAULT now() -- when retention counted
 );
 
 CREATE INDEX storage_bytes ON storage (bytes, pipeline_id);
+CREATE INDEX storage_used ON storage (used_bytes, pipeline_id);
+CREATE INDEX storage_counted ON storage (counted_at);
+
+-- The trees whose files are in used_files and used_bytes. Trees of finished
+-- deployments count without a row.
+CREATE TABLE counted_trees (
+    tree_id     uuid PRIMARY KEY,
+    pipeline_id uuid NOT NULL REFERENCES pipelines (id) ON DELETE CASCADE
+);
+
+CREATE INDEX counted_trees_pipeline ON counted_trees (pipeline_id);
+
+-- The quotas of pipelines that differ from the installation's. Null means the
+-- installation's, 0 no limit.
+CREATE TABLE quotas (
+    pipeline_id   uuid PRIMARY KEY REFERENCES pipelines (id) ON DELETE CASCADE,
+    bytes         bigint CONSTRAINT quotas_bytes_check CHECK (bytes >= 0),
+    files         bigint CONSTRAINT quotas_files_check CHECK (files >= 0),
+    open_releases bigint CONSTRAINT quotas_open_releases_check CHECK (open_releases >= 0),
+    set_by        text        NOT NULL,
+    set_at        timestamptz NOT NULL DEFAULT now()
+);
 
 CREATE FUNCTION storage_insert() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -311,7 +339,8 @@ CREATE TABLE releases (
     actor           text        NOT NULL,
     created_at      timestamptz NOT NULL DEFAULT now(),
     expires_at      timestamptz NOT NULL,
-    finalized_at    timestamptz
+    finalized_at    timestamptz,
+    given_up_at     timestamptz -- when its files were given up; it can't be finalized any more
 );
 
 CREATE UNIQUE INDEX releases_idempotency ON releases (pipeline_id, idempotency_key);

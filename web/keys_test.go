@@ -99,6 +99,7 @@ func TestEveryPostTakesAKey(t *testing.T) {
 		"provisionPipeline": {at(w.create("Raw")) + "/provision", "", none},
 		"restorePipeline":   {at(doomed) + "/restore", "", none},
 		"purgePipeline":     {at(blog) + "/purge", `{"path":""}`, `{"path":"fonts/"}`},
+		"prunePipeline":     {at(blog) + "/prune", `{"keep":10}`, `{"keep":11}`},
 		"lockPipeline":      {at(w.create("Locked")) + "/lock", `{"reason":"an incident"}`, `{"reason":"another"}`},
 		"deploy":            {at(built) + "/deployments", `{}`, `{"commit":"` + strings.Repeat("a", 40) + `"}`},
 		"retryDeployment":   {at(blog) + "/deployments/" + first.ID.String() + "/retry", "", none},
@@ -147,7 +148,7 @@ func TestEveryPostTakesAKey(t *testing.T) {
 		// A token is shown once.
 		if again := w.send("POST", p.path, p.body, k); operation == "createToken" {
 			again.refused(t, http.StatusConflict, "conflict", "Idempotency-Key", "can't be shown again")
-		} else if decodeLoose(t, again.body, &two); again.status > 299 || one.ID != two.ID || one.ID == uuid.Nil && !slices.Contains([]string{"allowNetwork", "addDomain", "verifyDomain", "makeDomainPrimary", "previewBranch", "pinPreview", "unpinPreview", "approvePreview"}, operation) { // access, domains and previews have no id
+		} else if decodeLoose(t, again.body, &two); again.status > 299 || one.ID != two.ID || one.ID == uuid.Nil && !slices.Contains([]string{"prunePipeline", "allowNetwork", "addDomain", "verifyDomain", "makeDomainPrimary", "previewBranch", "pinPreview", "unpinPreview", "approvePreview"}, operation) { // access, domains, previews and what is pruned have no id
 			t.Errorf("%s: answered %s and then %d %s", operation, a.body, again.status, again.body)
 		}
 		w.send("POST", p.path, p.other, k).refused(t, http.StatusConflict, "conflict", "Idempotency-Key", "")

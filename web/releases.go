@@ -134,21 +134,21 @@ func (s *server) begin(ctx context.Context, p queries.Pipeline, files []site.Fil
 	if err != nil {
 		return r, again, nil, fmt.Errorf("begin release %s: %w", r.ID, err)
 	}
+	if err := s.count(ctx, r, m, missing); err != nil {
+		return r, again, nil, err
+	}
 	s.uploads.keep(r.ID, newUpload(p, r, m))
 	return r, again, missing, nil
 }
 
-// openReleases is how many unfinished releases a pipeline may have, and
-// openSites how many sites of maximum size they may declare in total, in files
-// and in bytes. Each of them uses disk space until it expires.
-const (
-	openReleases = 50
-	openSites    = 3
-)
+// openSites is how many sites of maximum size a pipeline's unfinished releases
+// may declare in total, in files and in bytes. Each of them uses disk space
+// until it expires.
+const openSites = 3
 
-// roomForRelease returns a Conflict if a pipeline has so many unfinished
-// releases that another one could leave too little of the store for other
-// pipelines.
+// roomForRelease returns an OverQuota error if a pipeline has so many
+// unfinished releases that another one could leave too little of the store for
+// other pipelines.
 func (s *server) roomForRelease(ctx context.Context, q *queries.Queries, p queries.Pipeline, m site.Manifest, key *string) error {
 	open, err := q.ReleasesOpen(ctx, p.ID, key)
 	if err != nil {
@@ -156,11 +156,15 @@ func (s *server) roomForRelease(ctx context.Context, q *queries.Queries, p queri
 	}
 	next := (time.Duration(open.NextSeconds) * time.Second).Round(time.Minute)
 	files, bytes := int64(len(m.Files)), totalBytes(m)
-	switch {
-	case open.Releases >= openReleases:
-		return troy.Errorf(troy.Conflict, "the pipeline has %d unfinished releases; finalize one, or wait until the first expires in %s", open.Releases, next)
-	case open.Files+files > openSites*int64(s.cfg.Limits.Files), open.Bytes+bytes > openSites*s.cfg.Limits.TotalBytes:
-		return troy.Errorf(troy.Conflict, "the pipeline's %d unfinished releases declare %d files with %d bytes, which leaves no room for this one; finalize one, or wait until the first expires in %s",
+	stored, err := s.deps.Intake.StorageOf(ctx, q, p.ID)
+	if err != nil {
+		return err
+	}
+	if err := stored.RoomForRelease(open.Releases, next); err != nil {
+		return err
+	}
+	if open.Files+files > openSites*int64(s.cfg.Limits.Files) || open.Bytes+bytes > openSites*s.cfg.Limits.TotalBytes {
+		return troy.Errorf(troy.OverQuota, "the pipeline's %d unfinished releases declare %d files with %d bytes, which leaves no room for this one; finalize one, or wait until the first expires in %s",
 			open.Releases, open.Files, open.Bytes, next)
 	}
 	return nil

@@ -171,7 +171,7 @@ func TestUnfinishedReleasesAreBounded(t *testing.T) {
 			switch a := w.send("POST", releases(many), small, key(n)); a.status {
 			case 201:
 				begun.Add(1)
-			case 409:
+			case 507:
 			default:
 				t.Errorf("%d %s", a.status, a.body)
 			}
@@ -182,7 +182,7 @@ func TestUnfinishedReleasesAreBounded(t *testing.T) {
 		t.Errorf("%d releases were started, want 50", begun.Load())
 	}
 	taken := w.text("SELECT idempotency_key FROM releases WHERE pipeline_id = $1 LIMIT 1", many.ID)
-	w.send("POST", releases(many), small).refused(t, 409, "conflict", "", "50 unfinished releases")
+	w.send("POST", releases(many), small).refused(t, 507, "over_quota", "", "50 unfinished releases")
 	w.send("POST", releases(many), small, header("Idempotency-Key", taken)).into(t, 200, nil)
 
 	big := manifest{Files: []site.File{file("a", strings.Repeat("a", 100)), file("b", strings.Repeat("b", 100))}}
@@ -194,8 +194,8 @@ func TestUnfinishedReleasesAreBounded(t *testing.T) {
 		w.send("POST", releases(large), big).into(t, 201, nil)
 		w.send("POST", releases(wide), full).into(t, 201, nil)
 	}
-	w.send("POST", releases(large), small).refused(t, 409, "conflict", "", "600 bytes")
-	w.send("POST", releases(wide), small).refused(t, 409, "conflict", "", "180 files")
+	w.send("POST", releases(large), small).refused(t, 507, "over_quota", "", "600 bytes")
+	w.send("POST", releases(wide), small).refused(t, 507, "over_quota", "", "180 files")
 	w.send("POST", releases(other), full).into(t, 201, nil)
 
 	w.exec("UPDATE releases SET expires_at = now() - interval '1 second'")

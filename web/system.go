@@ -181,6 +181,8 @@ type storageJSON struct {
 	Deployments int64     `json:"deployments"`
 	Files       int64     `json:"files"`
 	Bytes       int64     `json:"bytes"`
+	UsedFiles   int64     `json:"used_files"`
+	UsedBytes   int64     `json:"used_bytes"`
 }
 
 // storageList lists what the pipelines store that the caller may see, the
@@ -206,7 +208,7 @@ func (s *server) storageList(c *gin.Context, who caller) error {
 		Next    string        `json:"next,omitempty"`
 	}{Storage: make([]storageJSON, 0, len(rows))}
 	for _, r := range rows {
-		answer.Storage = append(answer.Storage, storageJSON{r.PipelineID, r.Slug, r.Name, r.Deployments, r.Files, r.Bytes})
+		answer.Storage = append(answer.Storage, storageJSON{r.PipelineID, r.Slug, r.Name, r.Deployments, r.Files, r.Bytes, max(r.UsedFiles, 0), max(r.UsedBytes, 0)})
 	}
 	if more {
 		last := rows[len(rows)-1]

@@ -621,6 +621,52 @@ export interface Storage {
   deployments: number;
   files: number;
   bytes: number;
+  /** As files, but files that deployments share count once, and unfinished releases count. */
+  used_files: number;
+  /** The bytes of these files. */
+  used_bytes: number;
+}
+
+export interface Usage {
+  pipeline_id: string;
+  /** The bytes of all its files, also of unfinished releases. A file that several deployments share counts once. */
+  bytes: number;
+  /** The number of these files. */
+  files: number;
+  /** The number of unfinished releases. */
+  open_releases: number;
+  /** When Troy counted the files. Since then it added what was declared. */
+  counted_at?: string;
+  /** The limits that apply; 0 means no limit. */
+  quota: {
+    bytes: number;
+    files: number;
+    open_releases: number;
+  };
+  /** The pipeline's own limits; null is the installation's. */
+  own_quota: {
+    bytes: number | null;
+    files: number | null;
+    open_releases: number | null;
+  };
+}
+
+export interface Pruning {
+  dry_run: boolean;
+  deployments: Array<{
+    id: string;
+    number: number;
+    kind: string;
+    state: string;
+    message: string;
+    files: number;
+    bytes: number;
+    created_at: string;
+  }>;
+  /** How many files become free: those that nothing else of the pipeline needs. */
+  files: number;
+  /** Their bytes. */
+  bytes: number;
 }
 
 export interface Whoami {
@@ -781,7 +827,7 @@ export interface Problem {
   status: number;
   /** What is wrong and what to do. */
   detail: string;
-  code: "invalid" | "unauthenticated" | "forbidden" | "not_found" | "conflict" | "precondition_failed" | "too_large" | "unavailable" | "unsure" | "internal";
+  code: "invalid" | "unauthenticated" | "forbidden" | "not_found" | "conflict" | "precondition_failed" | "too_large" | "over_quota" | "unavailable" | "unsure" | "internal";
   /** The part of the request that is wrong. */
   field?: string;
   /** More lines, such as the first 1,000 missing files. */
@@ -988,6 +1034,51 @@ export interface Operations {
       path?: string;
     };
     answer: Pipeline;
+  };
+  /** Get what a pipeline stores and may store. The token needs the role viewer. */
+  getStorage: {
+    method: "GET";
+    route: "/v1/pipelines/{pipeline}/storage";
+    path: {
+      /** The id or the slug of the pipeline. */
+      pipeline: string;
+    };
+    answer: Usage;
+  };
+  /** Set a pipeline's own limits. The token needs the role admin. */
+  setQuota: {
+    method: "PUT";
+    route: "/v1/pipelines/{pipeline}/quota";
+    path: {
+      /** The id or the slug of the pipeline. */
+      pipeline: string;
+    };
+    body: {
+      bytes?: number | null;
+      files?: number | null;
+      open_releases?: number | null;
+    };
+    answer: Usage;
+  };
+  /** Remove the files of old deployments. The token needs the role deployer. */
+  prunePipeline: {
+    method: "POST";
+    route: "/v1/pipelines/{pipeline}/prune";
+    path: {
+      /** The id or the slug of the pipeline. */
+      pipeline: string;
+    };
+    header?: {
+      /** Troy carries out requests with the same token, key and body once within a day. The same key with another body is 409. */
+      "Idempotency-Key"?: string;
+    };
+    body?: {
+      /** How many of the newest deployments stay. */
+      keep?: number;
+      /** Whether only to say what would be removed. */
+      dry_run?: boolean;
+    };
+    answer: Pruning;
   };
   /** Lock a pipeline. The token needs the role deployer. */
   lockPipeline: {

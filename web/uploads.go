@@ -101,12 +101,16 @@ func (s *server) load(ctx context.Context, p queries.Pipeline, r queries.Release
 	}
 	ctx = context.WithoutCancel(ctx) // the others wait for it, too
 	v, err, _ := s.uploads.flight.Do(r.ID.String(), func() (any, error) {
-		m, err := s.deps.Store.Manifest(ctx, site.Tree{Pipeline: p.ID, Deployment: r.ID})
+		tree := site.Tree{Pipeline: p.ID, Deployment: r.ID}
+		m, err := s.deps.Store.Manifest(ctx, tree)
 		if errors.Is(err, cloud.ErrNotFound) {
 			return nil, notDeclared()
 		}
 		if err != nil {
 			return nil, fmt.Errorf("read the manifest of release %s: %w", r.ID, err)
+		}
+		if err := s.counted(ctx, r, m); err != nil {
+			return nil, err
 		}
 		u := newUpload(p, r, m)
 		s.uploads.keep(r.ID, u)

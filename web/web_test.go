@@ -103,7 +103,7 @@ func newWorld(t *testing.T, change ...func(*world)) *world {
 	w.cfg = web.Config{URL: "https://troy.test", SitesScheme: "http", SitesPort: 8081, AppsSecret: appsSecret}
 	w.deps = web.Deps{
 		DB: db, Redis: rdb, Store: box.Store, Log: log,
-		Intake: intake.New(db, b, intake.Config{SitesSuffix: "sites.test", AutoProvision: true, PreviewKey: w.previewKey}),
+		Intake: intake.New(db, b, intake.Config{SitesSuffix: "sites.test", AutoProvision: true, PreviewKey: w.previewKey, Quota: intake.Quota{OpenReleases: 50}}),
 	}
 	for _, f := range change {
 		f(w)

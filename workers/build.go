@@ -388,7 +388,14 @@ func (w *Workers) storeArtifact(ctx context.Context, c *claim, d queries.Deploym
 	if slash == "" {
 		slash = site.TrailingSlash(settings.TrailingSlash)
 	}
-	m, err := StoreFiles(ctx, w.deps.Cloud.Store, tree, source, slash)
+	m, err := StoreFiles(ctx, w.deps.Cloud.Store, tree, source, slash, func(m site.Manifest, missing []site.File) error {
+		return w.deps.Intake.CountTree(ctx, w.deps.Cloud.Store, tree, m, missing)
+	})
+	if troy.KindOf(err) == troy.OverQuota {
+		if removeErr := w.deps.Cloud.Store.Remove(ctx, tree.Pipeline, tree.Deployment); removeErr != nil {
+			c.log.Warn("the tree of a build over its quota was not removed; retention removes it", "error", removeErr)
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -409,8 +416,9 @@ func (w *Workers) storeArtifact(ctx context.Context, c *claim, d queries.Deploym
 }
 
 // StoreFiles stores the files of a source as a tree. It removes files that an
-// earlier start of the build stored if this one made other files.
-func StoreFiles(ctx context.Context, store cloud.Store, tree site.Tree, source *site.Source, slash site.TrailingSlash) (site.Manifest, error) {
+// earlier start of the build stored if this one made other files. Before it
+// stores the missing files, it calls room, which may refuse them.
+func StoreFiles(ctx context.Context, store cloud.Store, tree site.Tree, source *site.Source, slash site.TrailingSlash, room func(site.Manifest, []site.File) error) (site.Manifest, error) {
 	m := site.Manifest{Files: source.Files, TrailingSlash: slash}
 	missing, err := store.Begin(ctx, tree, m)
 	if errors.Is(err, cloud.ErrExists) {
@@ -421,6 +429,9 @@ func StoreFiles(ctx context.Context, store cloud.Store, tree site.Tree, source *
 	}
 	if err != nil {
 		return m, fmt.Errorf("declare the files: %w", err)
+	}
+	if err := room(m, missing); err != nil {
+		return m, err
 	}
 	if err := cloud.PutFiles(ctx, store, tree, missing, source.Open); err != nil {
 		return m, fmt.Errorf("store the files: %w", err)

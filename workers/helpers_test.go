@@ -46,6 +46,7 @@ type rig struct {
 	metrics              *metrics.Metrics
 	grace                time.Duration // of deletions
 	thumbnail            func(context.Context, string, thumbnail.Answers) ([]byte, error)
+	quota                intake.Quota
 	in                   *intake.Intake // of the workers that started last
 	secrets              *secret.Sealer // nil means none
 	dns                  DomainChecker  // nil means none
@@ -77,7 +78,7 @@ func (r *rig) workers() *Workers {
 	log := slog.New(slog.NewTextHandler(testWriter{r.t}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	client := tasks.NewClient(r.redis)
 	b := bell.New(r.db, client, log, map[string]int{tasks.QueueQuick: r.slots, tasks.QueueBuilds: r.buildSlots, tasks.QueuePreviews: r.buildSlots, tasks.QueueForge: ForgeSlots, tasks.QueueThumbnails: ThumbnailSlots, tasks.QueueDomains: DomainSlots})
-	r.in = intake.New(r.db, b, intake.Config{SitesSuffix: "localhost", DeleteGrace: r.grace, PreviewKey: func(id uuid.UUID) ([]byte, error) {
+	r.in = intake.New(r.db, b, intake.Config{SitesSuffix: "localhost", DeleteGrace: r.grace, Quota: r.quota, PreviewKey: func(id uuid.UUID) ([]byte, error) {
 		return r.secrets.Seal(secret.NewSigningKey(), secret.PreviewKey(id))
 	}})
 	deps := Deps{DB: r.db, Redis: r.redis, Client: client, Cloud: r.cloud, Intake: r.in, Thumbnail: r.thumbnail, Bell: b, Metrics: r.metrics, Secrets: r.secrets, DNS: r.dns, Log: log}

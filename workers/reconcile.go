@@ -44,7 +44,20 @@ func (w *Workers) reconcile(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, reconcileTime)
 	defer cancel()
-	return errors.Join(w.mendPipelines(ctx), w.restoreWork(ctx, interval), w.restoreCatchUps(ctx), w.expirePreviews(ctx), w.forget(ctx))
+	return errors.Join(w.mendPipelines(ctx), w.restoreWork(ctx, interval), w.restoreCatchUps(ctx), w.expirePreviews(ctx), w.forget(ctx), w.requestRetention(ctx))
+}
+
+// requestRetention requests the retention of pipelines that no deployment
+// requested for a day. It removes what interrupted work left in the store.
+func (w *Workers) requestRetention(ctx context.Context) error {
+	n, err := w.q.RetentionRequest(ctx)
+	if err != nil {
+		return fmt.Errorf("request the daily retention: %w", err)
+	}
+	if n > 0 {
+		w.deps.Bell.Ask(tasks.QueueQuick)
+	}
+	return nil
 }
 
 // forget deletes what has expired: the ids of deliveries and requests, and the

@@ -4,16 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/queries"
 )
 
-// retention removes a pipeline's unneeded objects: expired uploads, and the
-// trees of deployments that are neither live nor among the newest. After a
+// retention removes a pipeline's unneeded objects by mark and sweep. It marks
+// the rows of expired uploads, and of deployments that are neither live nor
+// among the newest; no upload or rollback can use those any more. Then it
+// removes what the store has and no row needs, and counts the rest. After a
 // pipeline's deletion it removes objects that arrived after the teardown.
 func (w *Workers) retention(ctx context.Context, c *claim) error {
 	pipeline := c.task.Subject
@@ -29,31 +33,15 @@ func (w *Workers) retention(ctx context.Context, c *claim) error {
 	if err != nil {
 		return fmt.Errorf("read the pipeline: %w", err)
 	}
-	pruned, err := w.giveUpTrees(ctx, pipeline)
+	pruned, expired, err := w.giveUpTrees(ctx, pipeline)
 	if err != nil {
 		return err
 	}
 	if err := w.addresses(ctx, c, p, pruned); err != nil {
 		return err
 	}
-	// The rows of expired uploads are deleted after their trees, so that a
-	// failure between the two is retried.
-	var trees []uuid.UUID
-	for _, d := range pruned {
-		trees = append(trees, d.TreeID)
-	}
-	expired, err := w.q.ReleasesExpired(ctx, pipeline)
-	if err != nil {
-		return fmt.Errorf("read the expired uploads: %w", err)
-	}
-	if gone := append(trees, expired...); len(gone) > 0 {
-		if err := w.deps.Cloud.Store.Remove(ctx, pipeline, gone...); err != nil {
-			return fmt.Errorf("remove trees: %w", err)
-		}
-		c.log.Info("removed trees", "pipeline", pipeline, "deployments", len(trees), "uploads", len(expired))
-	}
-	if err := w.q.ReleasesForget(ctx, expired); err != nil {
-		return fmt.Errorf("forget the expired uploads: %w", err)
+	if err := w.sweepTrees(ctx, c, p, expired); err != nil {
+		return err
 	}
 	next, err := w.q.ReleasesNextExpiry(ctx, pipeline)
 	if err != nil {
@@ -65,24 +53,70 @@ func (w *Workers) retention(ctx context.Context, c *claim) error {
 	return nil
 }
 
-// giveUpTrees selects the trees to remove, behind the pipeline's lock: a
-// rollback to one of them either came first and keeps it, or finds it removed.
-func (w *Workers) giveUpTrees(ctx context.Context, pipeline uuid.UUID) (pruned []queries.DeploymentsPruneRow, err error) {
+// sweepTrees removes the trees that the store has and no row needs. It lists
+// the store before it reads the rows. An upload's row is written before its
+// tree, so a tree in the list that gets a row has it by then. The rows of
+// expired uploads are deleted after their trees, so that a failure between the
+// two is retried.
+func (w *Workers) sweepTrees(ctx context.Context, c *claim, p queries.Pipeline, expired []uuid.UUID) error {
+	store := w.deps.Cloud.Store
+	listed, err := store.Trees(ctx, p.ID)
+	if err != nil {
+		return fmt.Errorf("list the trees in the store: %w", err)
+	}
+	sorted, err := w.q.TreesSort(ctx, p.ID, listed)
+	if err != nil {
+		return fmt.Errorf("read which trees are needed: %w", err)
+	}
+	var gone []uuid.UUID
+	for _, tree := range sorted {
+		if tree.Unneeded {
+			gone = append(gone, tree.TreeID)
+		}
+	}
+	stored, err := w.q.StorageGet(ctx, p.ID)
+	if err != nil {
+		return fmt.Errorf("read when the storage was counted: %w", err)
+	}
+	// Remove also removes bytes that no tree has, so it is called once a day
+	// without any.
+	if len(gone) > 0 || stored.CountedAt != nil && time.Since(*stored.CountedAt) > 24*time.Hour {
+		if err := store.Remove(ctx, p.ID, gone...); err != nil {
+			return fmt.Errorf("remove trees: %w", err)
+		}
+		c.log.Info("removed trees", "pipeline", p.ID, "trees", len(gone), "uploads", len(expired))
+	}
+	if err := w.q.ReleasesForget(ctx, expired); err != nil {
+		return fmt.Errorf("forget the expired uploads: %w", err)
+	}
+	if err := w.q.TreesForget(ctx, p.ID, slices.Concat(gone, expired)); err != nil {
+		return fmt.Errorf("forget the trees that counted: %w", err)
+	}
+	return w.deps.Intake.Recount(ctx, store, p.ID)
+}
+
+// giveUpTrees marks what is not needed, behind the pipeline's lock: a rollback
+// to one of the deployments either came first and keeps it, or finds it given
+// up. The same holds for the end of an upload.
+func (w *Workers) giveUpTrees(ctx context.Context, pipeline uuid.UUID) (pruned []queries.DeploymentsPruneRow, expired []uuid.UUID, err error) {
 	err = pgx.BeginFunc(ctx, w.deps.DB, func(tx pgx.Tx) error {
 		q := queries.New(tx)
 		if _, err := q.PipelineLock(ctx, pipeline); err != nil {
 			return err
 		}
-		pruned, err = q.DeploymentsPrune(ctx, pipeline, int32(max(w.cfg.KeepDeployments, 10)))
+		if pruned, err = q.DeploymentsPrune(ctx, pipeline, int32(max(w.cfg.KeepDeployments, intake.KeepAtLeast))); err != nil {
+			return err
+		}
+		expired, err = q.ReleasesGiveUp(ctx, pipeline)
 		return err
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, errMoved
+		return nil, nil, errMoved
 	}
 	if err != nil {
-		return nil, fmt.Errorf("select the trees to remove: %w", err)
+		return nil, nil, fmt.Errorf("select the trees to remove: %w", err)
 	}
-	return pruned, nil
+	return pruned, expired, nil
 }
 
 // giveUpRetention leaves the objects in place: the next deployment requests

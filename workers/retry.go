@@ -91,7 +91,7 @@ func permanent(err error) bool {
 		return true
 	}
 	switch troy.KindOf(err) {
-	case troy.Invalid, troy.Conflict, troy.NotFound, troy.Moved, troy.TooLarge, troy.Forbidden:
+	case troy.Invalid, troy.Conflict, troy.NotFound, troy.Moved, troy.TooLarge, troy.Forbidden, troy.OverQuota:
 		return true
 	}
 	return false

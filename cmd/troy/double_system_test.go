@@ -47,7 +47,7 @@ func (d *double) userForget(r *http.Request) (answer, error) {
 
 func (d *double) storage(r *http.Request) (answer, error) {
 	return page("storage", []client.Storage{
-		{Pipeline: "blog", Name: "Blog", Deployments: 3, Files: 1200, Bytes: 5 << 20}, {Pipeline: "old", Name: "Old", Deployments: 1, Files: 2, Bytes: 700},
+		{Pipeline: "blog", Name: "Blog", Deployments: 3, Files: 1200, Bytes: 5 << 20, UsedFiles: 900, UsedBytes: 2 << 20}, {Pipeline: "old", Name: "Old", Deployments: 1, Files: 2, Bytes: 700},
 	}, r)
 }
 
@@ -72,4 +72,47 @@ func (d *double) sessionRevoke(r *http.Request) (answer, error) {
 	}
 	d.signedOut = true
 	return answer{204, nil}, nil
+}
+
+// doubleStored is what each pipeline of the double stores, in bytes.
+const doubleStored = 5 << 20
+
+func (d *double) usage(_ *http.Request, p *doublePipeline) (answer, error) {
+	counted := time.Now().Add(-time.Hour)
+	u := client.Usage{PipelineID: p.ID, Bytes: doubleStored, Files: 1200, OpenReleases: 1, CountedAt: &counted, Quota: client.Quota{Bytes: 1 << 30, OpenReleases: 50}, OwnQuota: p.quota}
+	for _, limit := range []struct{ own, of *int64 }{{p.quota.Bytes, &u.Quota.Bytes}, {p.quota.Files, &u.Quota.Files}, {p.quota.OpenReleases, &u.Quota.OpenReleases}} {
+		if limit.own != nil {
+			*limit.of = *limit.own
+		}
+	}
+	return answer{200, u}, nil
+}
+
+func (d *double) setQuota(r *http.Request, p *doublePipeline) (answer, error) {
+	if err := decode(r, &p.quota); err != nil {
+		return answer{}, err
+	}
+	return d.usage(r, p)
+}
+
+func (d *double) prune(r *http.Request, p *doublePipeline) (answer, error) {
+	var body struct {
+		Keep   int  `json:"keep"`
+		DryRun bool `json:"dry_run"`
+	}
+	if err := decode(r, &body); err != nil {
+		return answer{}, err
+	}
+	if body.Keep != 0 && body.Keep < 10 {
+		return answer{}, troy.Errorf(troy.Invalid, "it is %d; expected from 10 to 10000", body.Keep).At("keep")
+	}
+	out := client.Pruning{DryRun: body.DryRun, Deployments: []client.Pruned{}}
+	if !p.pruned {
+		out.Files, out.Bytes = 12, 3<<20
+		for n := int64(2); n > 0; n-- {
+			out.Deployments = append(out.Deployments, client.Pruned{Number: n, Kind: troy.Release, State: troy.Succeeded, Message: "first\x1b[31m tries", Files: 8, Bytes: 2 << 20, CreatedAt: time.Now().Add(-48 * time.Hour)})
+		}
+	}
+	p.pruned = p.pruned || !body.DryRun
+	return answer{map[bool]int{true: 200, false: 202}[body.DryRun], out}, nil
 }

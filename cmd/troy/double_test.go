@@ -61,6 +61,8 @@ type doublePipeline struct {
 	trusts      []client.Trust
 	checks      int // looks at a domain until its check ends
 	access      client.Access
+	quota       client.OwnQuota
+	pruned      bool
 	applies     int // looks at access until its change holds
 	publish     map[uuid.UUID]bool
 	wasLive     []uuid.UUID

@@ -18,6 +18,7 @@ const (
 	exitConflict    = 5
 	exitFailed      = 6
 	exitUnavailable = 7
+	exitOverQuota   = 8
 	exitInterrupted = 130
 )
 
@@ -55,6 +56,8 @@ func (a *app) exitCode(ctx context.Context, err error) int {
 		return exitNotFound
 	case troy.Conflict, troy.Moved:
 		return exitConflict
+	case troy.OverQuota:
+		return exitOverQuota
 	case troy.Unavailable, troy.Unsure:
 		return exitUnavailable
 	}

@@ -78,6 +78,10 @@ func (a *app) printPipeline(ctx context.Context, c *client.Client, p client.Pipe
 	if p.QueuePosition != nil {
 		position = fmt.Sprint(*p.QueuePosition)
 	}
+	stored := ""
+	if usage, err := c.Usage(ctx, p.ID.String()); err == nil && usage.Files > 0 { // an older server has none
+		stored = storedField(usage)
+	}
 	fields := []field{
 		{"Pipeline", p.Slug},
 		{"Name", p.Name},
@@ -89,6 +93,7 @@ func (a *app) printPipeline(ctx context.Context, c *client.Client, p client.Pipe
 		{"In queue", position},
 		{"URL", p.URL},
 		{"Live", numberOf(ctx, c, p.ID.String(), p.LiveDeploymentID)},
+		{"Stored", stored},
 		{"App", p.AppID},
 		{"Repository", repository},
 		{"Branch", branch},

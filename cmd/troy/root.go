@@ -63,6 +63,7 @@ Exit codes:
   5    the current status does not allow it, or a precondition failed
   6    the deployment failed, was cancelled or was superseded
   7    the server is away, or --timeout expired
+  8    the pipeline's quota is used up
   130  interrupted`,
 		Example: `  troy release ./public --pipeline blog
   troy deploy blog
@@ -100,9 +101,9 @@ Exit codes:
 		group("trust", "Manage which CI jobs may publish without a stored token", newTrustAdd(a), newTrustList(a), newTrustRemove(a)),
 		group("session", "Manage the browsers that are signed in", newSessionList(a), newSessionRevoke(a)),
 		group("pipeline", "Manage pipelines; each publishes one site",
-			newPipelineList(a), newPipelineShow(a), newPipelineCreate(a), newPipelineSet(a), newPipelineProvision(a), newPipelineDelete(a)),
+			newPipelineList(a), newPipelineShow(a), newPipelineCreate(a), newPipelineSet(a), newPipelineProvision(a), newPipelineQuota(a), newPipelineDelete(a)),
 		group("deployment", "Manage a pipeline's deployments",
-			newDeploymentList(a), newDeploymentShow(a), newDeploymentRules(a), newDeploymentCancel(a)),
+			newDeploymentList(a), newDeploymentShow(a), newDeploymentRules(a), newDeploymentCancel(a), newDeploymentPrune(a)),
 		group("repository", "Show the repositories of the installed apps", newRepositoryList(a), newRepositoryShow(a)),
 		group("variable", "Manage the variables of a pipeline's builds",
 			newVariableList(a), newVariableSet(a), newVariableUnset(a)),

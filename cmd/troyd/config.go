@@ -112,6 +112,10 @@ type config struct {
 	MaxFileBytes  int64 `env:"TROY_MAX_FILE_BYTES" envDefault:"1073741824"`
 	MaxTotalBytes int64 `env:"TROY_MAX_TOTAL_BYTES" envDefault:"10737418240"`
 
+	QuotaBytes    int64 `env:"TROY_QUOTA_BYTES" envDefault:"0"`
+	QuotaFiles    int64 `env:"TROY_QUOTA_FILES" envDefault:"0"`
+	QuotaReleases int64 `env:"TROY_QUOTA_OPEN_RELEASES" envDefault:"50"`
+
 	LogLevel slog.Level `env:"TROY_LOG_LEVEL" envDefault:"info"`
 	Faults   string     `env:"TROY_FAULTS"`
 }

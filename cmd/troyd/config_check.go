@@ -52,6 +52,9 @@ func (c config) faults() []fault {
 		"TROY_MAX_FILES":               {int64(c.MaxFiles), 1, maxFiles},
 		"TROY_MAX_FILE_BYTES":          {c.MaxFileBytes, 1, maxBytes},
 		"TROY_MAX_TOTAL_BYTES":         {c.MaxTotalBytes, 1, maxBytes},
+		"TROY_QUOTA_BYTES":             {c.QuotaBytes, 0, 1 << 50},
+		"TROY_QUOTA_FILES":             {c.QuotaFiles, 0, 1 << 50},
+		"TROY_QUOTA_OPEN_RELEASES":     {c.QuotaReleases, 0, 10_000},
 	} {
 		if v[0] < v[1] || v[0] > v[2] {
 			wrong(setting, "%d is not from %d to %d", v[0], v[1], v[2])

@@ -91,6 +91,7 @@ func (b *backend) intake(cfg config) *intake.Intake {
 	return intake.New(b.db, b.bell, intake.Config{
 		PreviewKey: previewKey, NoSignedIn: noSignedIn, PreviewsSignedIn: cfg.PreviewAccess == intake.PreviewsSignedIn,
 		PreviewSuffix: cfg.previewSuffix(), NoPreviews: noPreviews, PreviewsExpire: cfg.PreviewExpiry, MaxPreviews: cfg.PreviewMax,
+		Quota:       intake.Quota{Bytes: cfg.QuotaBytes, Files: cfg.QuotaFiles, OpenReleases: cfg.QuotaReleases},
 		SitesSuffix: cfg.SitesSuffix, AutoProvision: cfg.AutoProvision, CarryAssets: cfg.CarryAssets, DeleteGrace: cfg.DeleteGrace,
 		NoPasswords: cfg.noPasswords(), NoDomains: noDomains, OwnHosts: cfg.ownHosts(),
 	})

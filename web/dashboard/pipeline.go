@@ -248,7 +248,11 @@ func (d *Dashboard) now(v *visit, p queries.Pipeline) (nowView, error) {
 		return n, fmt.Errorf("read events of %s: %w", p.ID, err)
 	}
 	n.Flow, n.Events = flow(p.Status, events), eventViews(events[:min(len(events), eventsShown)], 0)
-	n.Settings, err = settingLines(p)
+	stored, err := d.deps.Intake.StorageOf(v.ctx(), d.q, p.ID)
+	if err != nil {
+		return n, err
+	}
+	n.Settings, err = settingLines(p, stored)
 	if p.RepositoryFullName != nil && p.RepositoryProvider != nil {
 		n.RepositoryURL = map[string]string{"github": "https://github.com/", "bitbucket": "https://bitbucket.org/"}[*p.RepositoryProvider] + *p.RepositoryFullName
 	}
@@ -315,7 +319,7 @@ func actionsOf(who credentials.Holder, p queries.Pipeline) actionsView {
 }
 
 // settingLines lists what a pipeline is built from, and how.
-func settingLines(p queries.Pipeline) ([]setting, error) {
+func settingLines(p queries.Pipeline, stored intake.Storage) ([]setting, error) {
 	var build troy.BuildSettings
 	if err := json.Unmarshal(p.BuildSettings, &build); err != nil {
 		return nil, fmt.Errorf("read the build settings of pipeline %s: %w", p.ID, err)
@@ -343,7 +347,20 @@ func settingLines(p queries.Pipeline) ([]setting, error) {
 	if build.DropAssets {
 		add("Earlier assets", "dropped with the next deployment", false)
 	}
+	add("Stored", storedLine(stored), false)
 	add("App", deref(p.AppID), true)
 	add("ID", p.ID.String(), true)
 	return list, nil
+}
+
+// storedLine is what a pipeline stores and may store, or "" for nothing.
+func storedLine(s intake.Storage) string {
+	if s.Files == 0 {
+		return ""
+	}
+	text := fmt.Sprintf("%s in %s", troy.Size(s.Bytes), troy.Count(int(s.Files), "file", "files"))
+	if s.Quota.Bytes > 0 {
+		text = fmt.Sprintf("%s of %s in %s", troy.Size(s.Bytes), troy.Size(s.Quota.Bytes), troy.Count(int(s.Files), "file", "files"))
+	}
+	return text
 }

@@ -76,7 +76,8 @@ type storageView struct {
 
 type storageRow struct {
 	queries.StorageListRow
-	Share int // in percent of the largest
+	Share int   // in percent of the largest
+	Quota int64 // in bytes; 0 means no limit
 }
 
 func (d *Dashboard) storage(v *visit) error {
@@ -108,7 +109,11 @@ func (d *Dashboard) storage(v *visit) error {
 	}
 	for _, r := range rows {
 		largest = max(largest, r.Bytes)
-		view.Rows = append(view.Rows, storageRow{r, int(100 * float64(r.Bytes) / float64(max(largest, 1)))})
+		quota := d.deps.Intake.Quota().Bytes
+		if r.QuotaBytes != nil {
+			quota = *r.QuotaBytes
+		}
+		view.Rows = append(view.Rows, storageRow{r, int(100 * float64(r.Bytes) / float64(max(largest, 1))), quota})
 	}
 	if more {
 		last := rows[len(rows)-1]

@@ -28,6 +28,7 @@ func Classes() []Class {
 		{troy.Conflict, http.StatusConflict, "The current status does not allow the request", "The detail names the status and what it allows. If files are missing, `details` lists the first 1,000 paths."},
 		{troy.Moved, http.StatusPreconditionFailed, "A precondition does not hold", "The live deployment is not the one in `expect_live`, or the settings are not those of `If-Match`. Read the object again, then decide."},
 		{troy.TooLarge, http.StatusRequestEntityTooLarge, "The request is over a limit", "Send less."},
+		{troy.OverQuota, http.StatusInsufficientStorage, "The pipeline's quota is used up", "Nothing was stored. Remove earlier deployments (`POST …/prune`), finalize or abandon open releases, or ask the operator for a higher quota."},
 		{troy.Unavailable, http.StatusServiceUnavailable, "Troy can't do this at the moment", "Nothing was done. Try again after `Retry-After` seconds."},
 		{troy.Unsure, http.StatusServiceUnavailable, "The change may have been made", "Check, or send the request again with the same `Idempotency-Key`."},
 		{troy.Internal, http.StatusInternalServerError, "Internal error", "The log has the details under the `request` of the answer."},

@@ -1,0 +1,268 @@
+package web_test
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy/credentials"
+	"github.com/troy-iaas/troy/intake"
+	"github.com/troy-iaas/troy/site"
+)
+
+// withQuota makes a world whose pipelines have a quota.
+func withQuota(q intake.Quota) func(*world) {
+	return func(w *world) {
+		w.deps.Intake = intake.New(w.db, w.bell, intake.Config{SitesSuffix: "sites.test", Quota: q})
+	}
+}
+
+type usage struct {
+	Bytes, Files int64
+	OpenReleases int64 `json:"open_releases"`
+	Quota        struct {
+		Bytes, Files int64
+		OpenReleases int64 `json:"open_releases"`
+	}
+	Own struct {
+		Bytes, Files *int64
+	} `json:"own_quota"`
+}
+
+func (w *world) stored(p pipeline) (u usage) {
+	w.t.Helper()
+	w.send("GET", "/v1/pipelines/"+p.Slug+"/storage", nil).into(w.t, 200, &u)
+	return u
+}
+
+// trees are those that the store has of a pipeline.
+func (w *world) trees(p pipeline) []uuid.UUID {
+	w.t.Helper()
+	trees, err := w.deps.Store.Trees(w.t.Context(), p.ID)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return trees
+}
+
+func TestQuotaAtDeclaration(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, withQuota(intake.Quota{Bytes: 10, Files: 3, OpenReleases: 2}))
+	p := w.create("Blog")
+	first := w.begin(p, nil, file("a", "123456"), file("same", "123456"))
+	if u := w.stored(p); u.Bytes != 6 || u.Files != 1 || u.OpenReleases != 1 || u.Quota.Bytes != 10 || u.Quota.OpenReleases != 2 {
+		t.Fatalf("after a release of six bytes: %+v", u)
+	}
+	more := manifest{Files: []site.File{file("b", "abcdef")}}
+	key := header("Idempotency-Key", "more")
+	for range 2 { // the key of a refused release is free again
+		w.send("POST", releases(p), more, key).refused(t, 507, "over_quota", "", "6 B to the 6 B")
+	}
+	if u := w.stored(p); u.Bytes != 6 || u.OpenReleases != 1 {
+		t.Errorf("after a refusal: %+v", u)
+	}
+	if n := w.count("SELECT count(*) FROM work WHERE kind = 'retention' AND due_at <= now()"); n != 1 {
+		t.Error("the refused release's tree is not removed")
+	}
+	w.send("POST", releases(p), manifest{Files: []site.File{file("b", "b"), file("c", "c"), file("d", "d")}}).refused(t, 507, "over_quota", "", "3 files")
+	w.upload(p, first, "123456").into(t, 204, nil)
+	w.send("POST", releases(p)+"/"+first.ID.String()+"/finalize", `{"publish":false}`).into(t, 202, nil)
+	// The same files add nothing.
+	w.begin(p, nil, file("a", "123456"))
+	w.begin(p, nil, file("a", "123456"), file("b", "ab"))
+	w.send("POST", releases(p), manifest{Files: []site.File{file("a", "123456")}}).refused(t, 507, "over_quota", "", "2 unfinished releases; its quota is 2")
+	if u := w.stored(p); u.Bytes != 8 || u.Files != 2 || u.OpenReleases != 2 {
+		t.Errorf("at the end: %+v", u)
+	}
+	other := w.create("Other")
+	w.begin(other, nil, file("a", "1234567890"))
+}
+
+func TestQuotaOfTwoAtOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, withQuota(intake.Quota{Bytes: 10}))
+	p := w.create("Blog")
+	var begun, refused atomic.Int64
+	var senders sync.WaitGroup
+	for n := range 8 {
+		senders.Go(func() {
+			switch a := w.send("POST", releases(p), manifest{Files: []site.File{file("a", fmt.Sprintf("bytes%d", n))}}); a.status {
+			case 201:
+				begun.Add(1)
+			case 507:
+				refused.Add(1)
+			default:
+				t.Errorf("%d %s", a.status, a.body)
+			}
+		})
+	}
+	senders.Wait()
+	if begun.Load() != 1 || refused.Load() != 7 || w.stored(p).Bytes != 6 {
+		t.Errorf("%d of 8 releases of 6 bytes were begun, %d refused, %+v stored; the quota is 10", begun.Load(), refused.Load(), w.stored(p))
+	}
+}
+
+func TestQuotaAtUpload(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, withQuota(intake.Quota{Bytes: 10}))
+	p := w.create("Blog")
+	// An archive is declared while it is received.
+	w.send("PUT", archiveOf(p), zipText(t, "index.html", "more than ten"), octets).refused(t, 507, "over_quota", "", "13 B")
+	if n := w.count("SELECT count(*) FROM deployments"); n != 0 {
+		t.Errorf("%d deployments", n)
+	}
+	// A release whose declaration ended before it was counted is counted with
+	// its first upload.
+	r := w.begin(p, nil, file("a", "123456"))
+	w.exec("DELETE FROM counted_trees")
+	w.exec("UPDATE storage SET used_bytes = 0, used_files = 0")
+	second := w.second()
+	second.upload(p, r, "123456").into(t, 204, nil)
+	if u := w.stored(p); u.Bytes != 6 {
+		t.Errorf("%+v", u)
+	}
+	late := w.begin(p, nil, file("b", "abcd"))
+	w.exec("DELETE FROM counted_trees WHERE tree_id = $1", late.ID)
+	w.exec("UPDATE storage SET used_bytes = 6, used_files = 1")
+	w.send("PUT", "/v1/pipelines/blog/quota", `{"bytes":7}`).into(t, 200, nil)
+	w.second().upload(p, late, "abcd").refused(t, 507, "over_quota", "", "quota is 7 B")
+	w.send("POST", releases(p)+"/"+late.ID.String()+"/finalize", nil).refused(t, 409, "conflict", "", "expired")
+}
+
+func TestQuotaOfOnePipeline(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, withQuota(intake.Quota{Bytes: 10}))
+	p := w.create("Blog")
+	path := "/v1/pipelines/blog/quota"
+	w.begin(p, nil, file("a", "123456"))
+	// Below what is used: nothing goes, new bytes are refused, others are not.
+	var u usage
+	w.send("PUT", path, `{"bytes":3,"files":null}`).into(t, 200, &u)
+	if u.Quota.Bytes != 3 || u.Own.Bytes == nil || *u.Own.Bytes != 3 || u.Own.Files != nil || u.Bytes != 6 {
+		t.Errorf("%+v", u)
+	}
+	w.send("POST", releases(p), manifest{Files: []site.File{file("b", "b")}}).refused(t, 507, "over_quota", "", "1 B to the 6 B")
+	w.begin(p, nil, file("a", "123456"))
+	w.send("PUT", path, `{"bytes":0}`).into(t, 200, nil)
+	w.begin(p, nil, file("b", strings.Repeat("b", 100)))
+	w.send("PUT", path, `{}`).into(t, 200, &u)
+	if u.Quota.Bytes != 10 || u.Own.Bytes != nil {
+		t.Errorf("%+v", u)
+	}
+	w.send("PUT", path, `{"bytes":-1}`).refused(t, 400, "invalid", "bytes", "from 0")
+	w.send("PUT", path, `{"bites":1}`).refused(t, 400, "invalid", "", "bites")
+	w.send("PUT", path, `{"bytes":1}`, as(w.token(credentials.Admin, p.ID))).refused(t, 403, "forbidden", "", "unlimited admin")
+	w.send("PUT", path, `{"bytes":1}`, as(w.token(credentials.Deployer))).refused(t, 403, "forbidden", "", "")
+	if n := w.count("SELECT count(*) FROM audit WHERE action = 'pipeline.quota'"); n != 3 {
+		t.Errorf("%d changes are recorded, want 3", n)
+	}
+}
+
+type pruning struct {
+	DryRun      bool `json:"dry_run"`
+	Deployments []struct{ Number, Bytes int64 }
+	Files       int64
+	Bytes       int64
+}
+
+func (p pruning) numbers() (all []int64) {
+	for _, d := range p.Deployments {
+		all = append(all, d.Number)
+	}
+	return all
+}
+
+// deployedTimes makes n deployments of a pipeline, each with a file of its own
+// and one that all share; the last is live.
+func (w *world) deployedTimes(p pipeline, n int) (all []deployment) {
+	w.t.Helper()
+	for i := range n {
+		r := w.begin(p, nil, file("shared", "shared"), file("own", fmt.Sprintf("own %04d", i)))
+		w.upload(p, r, "shared")
+		w.upload(p, r, fmt.Sprintf("own %04d", i)).into(w.t, 204, nil)
+		var d deployment
+		w.send("POST", releases(p)+"/"+r.ID.String()+"/finalize", `{"publish":false}`).into(w.t, 202, &d)
+		all = append(all, d)
+	}
+	w.exec("UPDATE pipelines SET status = 'deployed', distribution_id = 'one', live_deployment_id = $1 WHERE id = $2", all[n-1].ID, p.ID)
+	return all
+}
+
+func TestPrune(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.create("Blog")
+	all := w.deployedTimes(p, 15)
+	path := "/v1/pipelines/blog/prune"
+	var dry, again, done pruning
+	// The live deployment is the oldest one, the second one waits to be live
+	// again, and a preview shows the third.
+	w.exec("UPDATE pipelines SET live_deployment_id = $1 WHERE id = $2", all[0].ID, p.ID)
+	w.send("POST", "/v1/pipelines/blog/promote", map[string]any{"deployment": all[1].ID}).into(t, 202, nil)
+	w.exec(`INSERT INTO previews (id, pipeline_id, kind, source, label, created_by, expires_at, pinned, live_deployment_id)
+		VALUES (gen_random_uuid(), $1, 'release', 'draft', 'draft', 'test', now(), true, $2)`, p.ID, all[2].ID)
+	w.send("POST", "/v1/pipelines/blog/lock", `{"reason":"freeze"}`).into(t, 200, nil)
+	before := w.text("SELECT md5(string_agg(d::text, '' ORDER BY number)) FROM deployments d")
+	for _, out := range []*pruning{&dry, &again} {
+		w.send("POST", path, `{"dry_run":true}`).into(t, 200, out)
+	}
+	if got := dry.numbers(); !dry.DryRun || fmt.Sprint(got) != "[5 4]" || dry.Bytes != 16 || dry.Files != 2 || fmt.Sprint(again) != fmt.Sprint(dry) {
+		t.Errorf("a dry run says %+v, then %+v", dry, again)
+	}
+	if after := w.text("SELECT md5(string_agg(d::text, '' ORDER BY number)) FROM deployments d"); after != before || w.count("SELECT count(*) FROM audit WHERE action = 'pipeline.prune'") != 0 {
+		t.Error("a dry run changed something")
+	}
+	w.send("POST", path, `{"keep":12}`).into(t, 202, &done)
+	if len(done.Deployments) != 0 {
+		t.Errorf("with 12 to keep, %v went", done.numbers())
+	}
+	key := header("Idempotency-Key", "prune")
+	done = pruning{}
+	w.send("POST", path, nil, key).into(t, 202, &done)
+	if fmt.Sprint(done.numbers()) != "[5 4]" || done.Bytes != 16 || done.DryRun {
+		t.Errorf("pruned %+v", done)
+	}
+	for _, o := range [][]option{{key}, nil} {
+		again = pruning{}
+		w.send("POST", path, nil, o...).into(t, 202, &again)
+		if len(again.Deployments) != 0 || again.Bytes != 0 {
+			t.Errorf("a repeated prune says %+v", again)
+		}
+	}
+	if n := w.count("SELECT count(*) FROM deployments WHERE pruned_at IS NOT NULL"); n != 2 {
+		t.Errorf("%d deployments are pruned", n)
+	}
+	if n := w.count("SELECT count(*) FROM work WHERE kind = 'retention' AND due_at <= now()"); n != 1 {
+		t.Error("retention is not requested")
+	}
+	w.send("POST", "/v1/pipelines/blog/promote", map[string]any{"deployment": all[4].ID}).refused(t, 409, "conflict", "deployment", "were removed")
+	w.send("POST", path, `{"keep":9}`).refused(t, 400, "invalid", "keep", "from 10")
+	w.send("POST", path, nil, as(w.token(credentials.Viewer))).refused(t, 403, "forbidden", "", "")
+	w.send("POST", path, nil, as(w.token(credentials.Deployer, uuid.New()))).refused(t, 404, "not_found", "", "")
+}
+
+// A rollback to a deployment and a prune of it at once: either the rollback
+// keeps its files, or it is refused.
+func TestPruneBesideRollback(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for i := range 8 {
+		p := w.create(fmt.Sprintf("Blog %d", i))
+		all := w.deployedTimes(p, 11)
+		var status int
+		var both sync.WaitGroup
+		both.Go(func() {
+			status = w.send("POST", "/v1/pipelines/"+p.Slug+"/promote", map[string]any{"deployment": all[0].ID}).status
+		})
+		both.Go(func() { w.send("POST", "/v1/pipelines/"+p.Slug+"/prune", nil).into(t, 202, nil) })
+		both.Wait()
+		pruned := w.count("SELECT count(*) FROM deployments WHERE id = $1 AND pruned_at IS NOT NULL", all[0].ID) == 1
+		if pruned != (status == 409) || !pruned && status != 202 {
+			t.Errorf("the rollback answers %d, and its files are given up: %t", status, pruned)
+		}
+	}
+}
