@@ -92,6 +92,10 @@ bench-pages: deps ## Measure the pages of the Troy at TROY_PAGES_URL, with TROY_
 chaos: deps ## Test the promises under faults, with PIPELINES and SEED
 	@set -o pipefail; go test -count=1 -tags 'faults chaos' -run '^TestChaos$$' -timeout 120m -v ./e2e/ | { grep -v '^=== ' || true; }
 
+.PHONY: kills
+kills: deps ## Kill the command and the server during KILLS releases (200)
+	TROY_TEST_KILLS=$${KILLS:-200} go test -count=1 -tags faults -run '^TestReleasesSurviveKills$$' -timeout 120m -v ./e2e/
+
 .PHONY: chaos-mutants
 chaos-mutants: deps ## Check that the chaos run notices nine mistakes
 	@tools/chaos-mutants

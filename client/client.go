@@ -69,6 +69,7 @@ type Client struct {
 	base         time.Duration // of the backoff
 	stallTimeout time.Duration // of an upload without progress
 	maxAnswer    int64         // bytes
+	compress     bool          // the batches of an upload
 }
 
 // New returns a client. baseURL is an http or https URL; its path is the prefix
@@ -112,7 +113,15 @@ func New(baseURL, token string) (*Client, error) {
 		base:         backoffBase,
 		stallTimeout: stallTimeout,
 		maxAnswer:    mostAnswer,
+		// To the same machine, compression takes longer than it saves.
+		compress: !loopback(u.Hostname()),
 	}, nil
+}
+
+// loopback reports whether a host is this machine by its name or address.
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || strings.HasSuffix(host, ".localhost") || ip != nil && ip.IsLoopback()
 }
 
 // call is one call of the API.
@@ -131,6 +140,12 @@ type call struct {
 	upload bool
 	// patient: the call is retried while the server is away for a while.
 	patient bool
+	// failed, if not nil, is called with the beginning of an attempt that did
+	// not succeed.
+	failed func(began time.Time)
+	// again, if not nil, is called before another attempt, and returns the size
+	// of its body. If it is 0, nothing is left to do.
+	again func(ctx context.Context, f *failure) (size int64, err error)
 }
 
 func (c *Client) get(ctx context.Context, path string, query url.Values, out any) error {
@@ -175,6 +190,7 @@ func (c *Client) do(ctx context.Context, k call, out any) error {
 	}
 	var since time.Time // of the first failure in a row
 	for n := 1; ; n++ {
+		began := time.Now()
 		f := c.attempt(ctx, k, out)
 		if f == nil {
 			c.presence.answered(c)
@@ -185,6 +201,9 @@ func (c *Client) do(ctx context.Context, k call, out any) error {
 		}
 		if !f.harmless && (!k.repeatable || !f.passing) {
 			return f.err
+		}
+		if k.failed != nil {
+			k.failed(began)
 		}
 		if since.IsZero() {
 			since = time.Now()
@@ -202,6 +221,13 @@ func (c *Client) do(ctx context.Context, k call, out any) error {
 			wait.Stop()
 			return fmt.Errorf("%s %s: %w", k.method, k.path, context.Cause(ctx))
 		case <-wait.C:
+		}
+		if k.again == nil {
+			continue
+		}
+		var err error
+		if k.size, err = k.again(ctx, f); err != nil || k.size == 0 {
+			return err
 		}
 	}
 }
@@ -228,6 +254,8 @@ type failure struct {
 	// so even a call that is not repeatable may be retried.
 	passing, harmless bool
 	after             time.Duration // the wait that the server requested
+	stored            *int          // of a batch's files, if the server said it
+	unsent            bool          // no connection was made
 }
 
 func (c *Client) attempt(ctx context.Context, k call, out any) *failure {
@@ -246,7 +274,7 @@ func (c *Client) attempt(ctx context.Context, k call, out any) *failure {
 	if err != nil {
 		return &failure{err: err}
 	}
-	if k.upload && req.Body != nil && k.size > smallFile {
+	if k.upload && req.Body != nil && (k.size > smallFile || k.size < 0) {
 		req.Body = &movingBody{ReadCloser: req.Body, watch: watch, limit: limit}
 	}
 	resp, err := c.HTTP.Do(req)
@@ -268,7 +296,7 @@ func (c *Client) attempt(ctx context.Context, k call, out any) *failure {
 		return nil
 	}
 	answer := &io.LimitedReader{R: resp.Body, N: c.maxAnswer + 1}
-	if err := json.NewDecoder(answer).Decode(out); err != nil {
+	if err := decodeAnswer(answer, out); err != nil {
 		if answer.N <= 0 {
 			err = fmt.Errorf("more than %d bytes", c.maxAnswer)
 		}
@@ -284,9 +312,18 @@ func (c *Client) attempt(ctx context.Context, k call, out any) *failure {
 	return nil
 }
 
+func decodeAnswer(r io.Reader, out any) error {
+	d := json.NewDecoder(r)
+	if release, ok := out.(*Release); ok {
+		*release = Release{}
+		return release.decode(d)
+	}
+	return d.Decode(out)
+}
+
 func (c *Client) request(ctx context.Context, k call) (*http.Request, error) {
 	var body io.Reader
-	if k.body != nil && k.size > 0 {
+	if k.body != nil && k.size != 0 {
 		var err error
 		if body, err = k.body(); err != nil {
 			return nil, err
@@ -332,7 +369,7 @@ func (c *Client) networkFailure(ctx context.Context, err error) *failure {
 		f.passing = false
 	}
 	if e, ok := errors.AsType[*net.OpError](err); ok && e.Op == "dial" {
-		f.harmless = true // nothing was sent
+		f.harmless, f.unsent = true, true
 	}
 	f.err = troy.Errorf(troy.Unavailable, "cannot reach %s: %s", c.BaseURL, reason(err))
 	return f
@@ -347,7 +384,11 @@ type movingBody struct {
 
 func (b *movingBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if n > 0 {
+	switch {
+	case err != nil:
+		// The system still has to send what it keeps of the body.
+		b.watch.Reset(2 * b.limit)
+	case n > 0:
 		b.watch.Reset(b.limit)
 	}
 	return n, err

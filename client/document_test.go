@@ -112,7 +112,7 @@ func (d *document) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		d.t.Errorf("%s %s is not in the document", r.Method, r.URL)
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	if id != "uploadFile" { // its body has no schema
+	if id != "uploadFile" && id != "uploadBatch" { // their bodies have no schema
 		if ok, errs := d.validator.ValidateHttpRequest(r); !ok {
 			for _, e := range errs {
 				d.t.Errorf("%s %s %s: %v", r.Method, r.URL, body, e)
@@ -127,6 +127,8 @@ func (d *document) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/plain")
 	case id == "removeVariable", id == "revokeToken", id == "revokeSession", id == "uploadFile":
 		w.WriteHeader(http.StatusNoContent)
+	case id == "uploadBatch":
+		w.WriteHeader(http.StatusBadGateway) // the client asks what is missing
 	default:
 		_, _ = io.WriteString(w, `{"state":"succeeded"}`)
 	}
@@ -243,7 +245,9 @@ func calls(c *Client, id uuid.UUID) map[string]func(context.Context) error {
 		},
 		"RevokeToken": func(ctx context.Context) error { return c.RevokeToken(ctx, id) },
 		"Upload": func(ctx context.Context) error {
-			return c.Upload(ctx, "blog", Release{ID: id, Missing: files, Direct: true}, Upload{Open: content})
+			limits := site.DefaultBatchLimits()
+			return all(c.Upload(ctx, "blog", Release{ID: id, Missing: files, Direct: true}, Upload{Open: content}),
+				c.Upload(ctx, "blog", Release{ID: id, Missing: files, Batch: &limits}, Upload{Open: content}))
 		},
 		"Access": func(ctx context.Context) error { return second(c.Access(ctx, "blog")) },
 		"SetAccessPassword": func(ctx context.Context) error {

@@ -27,6 +27,7 @@ func answerFailure(resp *http.Response) *failure {
 		Detail  string         `json:"detail"`
 		Field   string         `json:"field"`
 		Details []string       `json:"details"`
+		Stored  *int           `json:"stored"`
 		Error   *struct {
 			Code    troy.ErrorKind `json:"code"`
 			Message string         `json:"message"`
@@ -48,6 +49,7 @@ func answerFailure(resp *http.Response) *failure {
 		f.err = &troy.Error{Kind: kind, Message: message + "; the response is not from Troy; is the address right?"}
 		return f
 	}
+	f.stored = body.Stored
 	e := &troy.Error{Kind: kind, Message: body.Detail, Field: body.Field, Details: body.Details}
 	if slices.Contains(kinds(), body.Code) {
 		e.Kind = body.Code

@@ -168,6 +168,9 @@ type Release struct {
 	Finalized bool        `json:"finalized"`
 	// Direct reports that files can be sent directly to the store.
 	Direct bool `json:"direct"`
+	// Batch bounds requests with many files. It is nil if the server accepts
+	// none.
+	Batch *site.BatchLimits `json:"batch,omitempty"`
 }
 
 // Limits are the limits of a release.

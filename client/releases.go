@@ -41,10 +41,7 @@ func (c *Client) BeginRelease(ctx context.Context, pipeline, key string, n NewRe
 	if err != nil {
 		return r, err
 	}
-	if n.Files == nil {
-		n.Files = []site.File{}
-	}
-	k, err := jsonCall(http.MethodPost, path+"/releases", n)
+	k, err := manifestCall(path+"/releases", n)
 	if err != nil {
 		return r, err
 	}

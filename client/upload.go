@@ -17,8 +17,10 @@ import (
 )
 
 const (
-	// DefaultParallel is the default number of concurrent uploads.
-	DefaultParallel = 32
+	// DefaultParallel is the default maximum number of concurrent requests.
+	DefaultParallel = 64
+	// firstParallel is the number of concurrent requests at first.
+	firstParallel, firstBatches = 16, 4
 	// smallFile is the maximum size of a file that is read into memory and sent
 	// with its headers in one write. Larger files are streamed.
 	smallFile = 64 << 10
@@ -31,11 +33,13 @@ type Upload struct {
 	// Open opens a file of the release by its path. It is called from several
 	// goroutines, and again for each attempt.
 	Open func(path string) (io.ReadCloser, error)
-	// Parallel is the number of concurrent uploads; 0 means DefaultParallel.
+	// Parallel is the maximum number of concurrent requests; 0 means
+	// DefaultParallel. Upload begins with fewer, and sends more at a time while
+	// that is faster. To a server that accepts batches it sends at most eight.
 	Parallel int
 	// Progress, if not nil, is called with the numbers of files and bytes sent
-	// since the last call. bytes is negative if a file starts again. It is
-	// called from several goroutines.
+	// since the last call. They are negative if files start again. It is called
+	// from several goroutines.
 	Progress func(files int, bytes int64)
 }
 
@@ -51,26 +55,40 @@ func (c *Client) Upload(ctx context.Context, pipeline string, r Release, u Uploa
 	if u.Progress == nil {
 		u.Progress = func(int, int64) {}
 	}
-	parallel := u.Parallel
+	parallel, first := u.Parallel, firstParallel
 	if parallel <= 0 {
 		parallel = DefaultParallel
 	}
-	straight := direct{c: c, release: path, missing: r.Missing}
+	s := &sending{c: c, release: path, u: u}
+	n := len(r.Missing)
+	if r.Batch != nil && r.Batch.Files > 0 && !r.Direct {
+		s.parcels = parcels(r.Missing, *r.Batch, c.compress)
+		n, first, parallel = len(s.parcels), firstBatches, min(parallel, mostBatches)
+	} else if r.Direct {
+		s.straight = &direct{c: c, release: path, missing: r.Missing}
+	}
+	s.gate = newGate(first, parallel)
 	group, ctx := errgroup.WithContext(ctx)
 	var next atomic.Int64
-	for range min(parallel, len(r.Missing)) {
+	for range min(parallel, n) {
 		group.Go(func() error {
 			for {
-				i := next.Add(1) - 1
-				if i >= int64(len(r.Missing)) || ctx.Err() != nil {
-					return ctx.Err()
+				if err := s.gate.enter(ctx); err != nil {
+					return err
 				}
-				f := r.Missing[i]
-				if r.Direct && straight.put(ctx, int(i), u) {
-					continue
+				i := int(next.Add(1) - 1)
+				if i >= n {
+					s.gate.leave(0, 0)
+					return nil
 				}
-				if err := c.put(ctx, path, f, u); err != nil {
-					return fmt.Errorf("upload %s: %w", f.Path, err)
+				p := parcel{files: r.Missing[min(i, len(r.Missing)-1):][:1]}
+				if s.parcels != nil {
+					p = s.parcels[i]
+				}
+				err := s.send(ctx, i, p)
+				s.gate.leave(len(p.files), bytesOf(p.files))
+				if err != nil {
+					return err
 				}
 			}
 		})
@@ -78,9 +96,41 @@ func (c *Client) Upload(ctx context.Context, pipeline string, r Release, u Uploa
 	return group.Wait()
 }
 
-// put sends one file.
-func (c *Client) put(ctx context.Context, release string, f site.File, u Upload) error {
-	k := putCall(release, f)
+// sending is one call of Upload.
+type sending struct {
+	c        *Client
+	release  string // the release's path
+	u        Upload
+	gate     *gate
+	parcels  []parcel // nil: each file on its own
+	straight *direct  // nil: through the server
+	encoders sync.Pool
+}
+
+// send sends the i-th parcel.
+func (s *sending) send(ctx context.Context, i int, p parcel) error {
+	if p.batch {
+		return s.sendBatch(ctx, p)
+	}
+	f := p.files[0]
+	if s.straight != nil {
+		began := time.Now()
+		if s.straight.put(ctx, i, s.u) {
+			return nil
+		}
+		s.gate.failed(began)
+	}
+	if err := s.put(ctx, f); err != nil {
+		return fmt.Errorf("upload %s: %w", f.Path, err)
+	}
+	return nil
+}
+
+// put sends one file through the server.
+func (s *sending) put(ctx context.Context, f site.File) error {
+	c, u := s.c, s.u
+	k := putCall(s.release, f)
+	k.failed = s.gate.failed
 	if f.Size <= smallFile {
 		content, err := readSmall(f, u)
 		if err != nil {

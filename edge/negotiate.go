@@ -90,23 +90,6 @@ func weight(params string) float64 {
 	return q
 }
 
-// compressible reports whether files of this content type usually become
-// smaller by compression.
-func compressible(contentType string) bool {
-	t, _, _ := strings.Cut(contentType, ";")
-	t = strings.TrimSpace(t)
-	if strings.HasPrefix(t, "text/") || strings.HasSuffix(t, "+json") || strings.HasSuffix(t, "+xml") {
-		return true
-	}
-	switch t {
-	case "application/javascript", "application/json", "application/xml", "application/wasm",
-		"application/rtf", "application/toml", "application/yaml", "application/sql", "application/x-subrip", "application/vnd.apple.mpegurl", "application/vnd.ms-fontobject", "application/x-ndjson",
-		"font/ttf", "font/otf", "image/bmp", "image/x-icon", "image/vnd.microsoft.icon":
-		return true
-	}
-	return false
-}
-
 // lists reports whether a list of entity tags contains this strong tag or is
 // "*" (RFC 9110 §13.1.1 and §13.1.2). With weak, W/"x" matches "x" too. A
 // malformed tag ends the list.

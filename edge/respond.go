@@ -159,7 +159,7 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, l *live, what sent
 	name, f, status := what.name, what.file, what.status
 	contentType := site.ContentType(name)
 	encoding := site.ContentEncoding(name)
-	mayCompress := encoding == "" && f.size >= minGzip && f.size <= maxGzip && compressible(contentType)
+	mayCompress := encoding == "" && f.size >= minGzip && f.size <= maxGzip && site.Compressible(contentType)
 	// A range is defined only for GET (RFC 9110 §14.2), and refers to the
 	// uncompressed bytes.
 	ranged := status == http.StatusOK && r.Method == http.MethodGet && rangeable(r.Header.Get("Range"))

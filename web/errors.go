@@ -19,6 +19,10 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if e.Kind == troy.Internal {
 		e = troy.Errorf(troy.Internal, "Internal error; Troy's log has the details under request %s", n.request)
 	}
+	if p, ok := errors.AsType[*partly](err); ok {
+		reply.ErrorAfter(w, e, p.stored)
+		return
+	}
 	reply.Error(w, e)
 }
 

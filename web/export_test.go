@@ -1,9 +1,12 @@
 package web
 
 import (
+	"io"
 	"net/http"
 
 	"github.com/gin-gonic/gin"
+
+	"github.com/troy-iaas/troy/site"
 )
 
 // OpenAPI is the document of the API as it is served.
@@ -52,4 +55,25 @@ func Pages(cfg Config, deps Deps) ([]string, error) {
 	var r patterns
 	d.Register(&r)
 	return r, nil
+}
+
+// ReadBatch reads a compressed batch, and returns its files and the number of
+// their bytes.
+func ReadBatch(body io.Reader, limits site.BatchLimits) ([]site.File, int64, error) {
+	var bs batches
+	d, err := bs.decoder(body)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer bs.release(d)
+	files, err := site.ReadBatchTable(d, limits)
+	if err != nil {
+		return nil, 0, err
+	}
+	var total, n int64
+	for _, f := range files {
+		total += f.Size
+	}
+	n, err = io.CopyN(io.Discard, d, total)
+	return files, n, err
 }

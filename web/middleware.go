@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/troy-iaas/troy"
@@ -98,7 +99,7 @@ func (s *server) logRequest(r *http.Request, e *entry, rec *recorder, took time.
 	switch {
 	case rec.status >= 500 && r.Context().Err() == nil: // the caller is still connected
 		level = slog.LevelError
-	case rec.status < 400 && (r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/files/") || r.URL.Path == "/healthz" || r.URL.Path == "/readyz" ||
+	case rec.status < 400 && (r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/files/") || r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/files") || r.URL.Path == "/healthz" || r.URL.Path == "/readyz" ||
 		r.Method == http.MethodGet && strings.HasPrefix(r.URL.Path, "/monitor")): // changes there are logged
 		level = slog.LevelDebug
 	}
@@ -166,6 +167,10 @@ type body struct {
 	until      time.Time
 	within     time.Duration // from start to until
 	read       int64
+
+	mu    sync.Mutex
+	over  bool // all was read
+	ended bool
 }
 
 func newBody(r io.ReadCloser, control *http.ResponseController, idle time.Duration) *body {
@@ -185,7 +190,27 @@ func (b *body) extend(now time.Time) {
 		deadline = b.until
 	}
 	b.set = now
-	_ = b.control.SetReadDeadline(deadline)
+	b.setDeadline(deadline)
+}
+
+func (b *body) setDeadline(deadline time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.over = deadline.IsZero()
+	if !b.ended {
+		_ = b.control.SetReadDeadline(deadline)
+	}
+}
+
+// end makes reading the body fail, also a read that is in progress. It does
+// nothing after the last byte was read.
+func (b *body) end() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.over {
+		b.ended = true
+		_ = b.control.SetReadDeadline(b.start)
+	}
 }
 
 // arriveWithin sets the connection's deadline for the whole body to this time
@@ -198,6 +223,12 @@ func (b *body) arriveWithin(most time.Duration) {
 
 // late explains why a body reached its deadline.
 func (b *body) late() error {
+	b.mu.Lock()
+	ended := b.ended
+	b.mu.Unlock()
+	if ended {
+		return troy.Errorf(troy.Unavailable, "another request takes over what this one did not send yet")
+	}
 	if !b.until.IsZero() && !time.Now().Before(b.until) {
 		return troy.Errorf(troy.Unavailable, "the request's body took longer than %s to arrive", b.within)
 	}
@@ -214,7 +245,7 @@ func (b *body) Read(p []byte) (int, error) {
 	case errors.Is(err, io.EOF):
 		// Later data on the connection does not belong to this body; its
 		// deadline must not end the handler's context.
-		_ = b.control.SetReadDeadline(time.Time{})
+		b.setDeadline(time.Time{})
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		err = b.late()
 	case errors.Is(err, io.ErrUnexpectedEOF):

@@ -30,6 +30,8 @@ type releaseJSON struct {
 	Finalized  bool        `json:"finalized"`
 	// Direct reports that files can be sent directly to the store.
 	Direct bool `json:"direct"`
+	// Batch is set if many files can be sent in one request.
+	Batch *site.BatchLimits `json:"batch,omitempty"`
 }
 
 type limitsJSON struct {
@@ -129,6 +131,9 @@ func (s *server) begin(ctx context.Context, p queries.Pipeline, files []site.Fil
 	note(ctx).deployment = r.ID.String()
 	if r.FinalizedAt != nil {
 		return r, again, nil, nil
+	}
+	if err := s.batches.settle(ctx, p.ID); err != nil {
+		return r, again, nil, err
 	}
 	missing, err = s.deps.Store.Begin(ctx, site.Tree{Pipeline: p.ID, Deployment: r.ID}, m)
 	if err != nil {
@@ -248,9 +253,13 @@ func (s *server) replyRelease(c *gin.Context, status int, r queries.ReleaseGetRo
 		missing = []site.File{}
 	}
 	_, direct := s.deps.Store.(cloud.Signer)
-	reply.JSON(c.Writer, status, releaseJSON{
-		Direct: direct,
-		ID:     r.ID, PipelineID: r.PipelineID, Missing: missing, ExpiresAt: r.ExpiresAt.UTC(), Finalized: r.FinalizedAt != nil,
+	var batch *site.BatchLimits
+	if limits := s.cfg.Batch; !direct {
+		batch = &limits
+	}
+	reply.LargeJSON(c.Writer, status, releaseJSON{
+		Direct: direct, Batch: batch,
+		ID: r.ID, PipelineID: r.PipelineID, Missing: missing, ExpiresAt: r.ExpiresAt.UTC(), Finalized: r.FinalizedAt != nil,
 		Limits: limitsJSON{s.cfg.Limits.Files, s.cfg.Limits.FileBytes, s.cfg.Limits.TotalBytes},
 	})
 }
@@ -292,19 +301,25 @@ func open(p queries.Pipeline, r queries.ReleaseGetRow) error {
 	return nil
 }
 
+func treeOf(r queries.ReleaseGetRow) site.Tree {
+	return site.Tree{Pipeline: r.PipelineID, Deployment: r.ID}
+}
+
 // missing asks the store which files of a release have to be sent.
-func (s *server) missing(ctx context.Context, r queries.ReleaseGetRow) ([]site.File, error) {
-	tree := site.Tree{Pipeline: r.PipelineID, Deployment: r.ID}
+func (s *server) missing(ctx context.Context, tree site.Tree) ([]site.File, error) {
+	if err := s.batches.settle(ctx, tree.Pipeline); err != nil {
+		return nil, err
+	}
 	m, err := s.deps.Store.Manifest(ctx, tree)
 	if errors.Is(err, cloud.ErrNotFound) {
 		return nil, notDeclared()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the manifest of release %s: %w", r.ID, err)
+		return nil, fmt.Errorf("read the manifest of release %s: %w", tree.Deployment, err)
 	}
 	files, err := s.deps.Store.Begin(ctx, tree, m)
 	if err != nil {
-		return nil, fmt.Errorf("find the missing files of release %s: %w", r.ID, err)
+		return nil, fmt.Errorf("find the missing files of release %s: %w", tree.Deployment, err)
 	}
 	return files, nil
 }
@@ -327,7 +342,7 @@ func (s *server) releaseGet(c *gin.Context, who caller) error {
 	if err := open(p, r); err != nil {
 		return err
 	}
-	missing, err := s.missing(c.Request.Context(), r)
+	missing, err := s.missing(c.Request.Context(), treeOf(r))
 	if err != nil {
 		return err
 	}
@@ -361,12 +376,12 @@ func (s *server) releaseUpload(c *gin.Context, who caller) error {
 		return troy.Errorf(troy.Invalid, "the body has %d bytes; expected %d as declared", size, f.Size).At("Content-Length")
 	}
 	body := io.Reader(c.Request.Body)
-	switch secrets := c.Query("secrets"); secrets {
-	case "refuse":
+	refuse, err := refusesSecrets(c)
+	if err != nil {
+		return err
+	}
+	if refuse {
 		body = site.RefuseLeaks(body, f)
-	case "":
-	default:
-		return troy.Errorf(troy.Invalid, "it is %q; expected refuse, or nothing", troy.Clip(secrets)).At("secrets")
 	}
 	err = s.deps.Store.Put(c.Request.Context(), site.Tree{Pipeline: u.pipeline, Deployment: id}, f, body)
 	if err != nil {
@@ -451,7 +466,7 @@ func (s *server) finalize(ctx context.Context, p queries.Pipeline, r queries.Rel
 // complete refuses a release with missing files. It seals a release that is not
 // published, since no worker does.
 func (s *server) complete(ctx context.Context, r queries.ReleaseGetRow, publish bool) error {
-	missing, err := s.missing(ctx, r)
+	missing, err := s.missing(ctx, treeOf(r))
 	if err != nil {
 		return err
 	}
@@ -461,7 +476,7 @@ func (s *server) complete(ctx context.Context, r queries.ReleaseGetRow, publish 
 	if publish {
 		return nil
 	}
-	tree := site.Tree{Pipeline: r.PipelineID, Deployment: r.ID}
+	tree := treeOf(r)
 	compiled, err := intake.CompileRules(ctx, s.q, s.deps.Store, tree, s.deps.Functions)
 	if err == nil {
 		err = s.deps.Store.Seal(ctx, tree, nil, compiled)

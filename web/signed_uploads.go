@@ -42,17 +42,9 @@ func (s *server) releaseSign(c *gin.Context, who caller) error {
 	if err != nil {
 		return err
 	}
-	files := make([]site.File, len(body.Files))
-	for i, text := range body.Files {
-		digest, err := site.ParseDigest(text)
-		if err != nil {
-			return troy.Errorf(troy.Invalid, "%w", err).At(fmt.Sprintf("files[%d]", i))
-		}
-		f, declared := u.files[digest]
-		if !declared {
-			return troy.Errorf(troy.NotFound, "the release declares no file with the SHA-256 %s", digest).At(fmt.Sprintf("files[%d]", i))
-		}
-		files[i] = f
+	files, err := u.declared(body.Files)
+	if err != nil {
+		return err
 	}
 	signed, expires, err := signer.Sign(c.Request.Context(), site.Tree{Pipeline: u.pipeline, Deployment: id}, files)
 	if err != nil {

@@ -227,6 +227,12 @@ export interface Release {
   finalized: boolean;
   /** Whether you can upload files straight to the store. */
   direct: boolean;
+  /** The limits of a request with many files. It is absent if Troy accepts none. */
+  batch?: {
+    files: number;
+    /** The bytes of all its files, not compressed. */
+    bytes: number;
+  };
 }
 
 export interface AppRepository {
@@ -835,6 +841,8 @@ export interface Problem {
   /** The answer's `X-Request-Id`, under which the log has the details. */
   request?: string;
   pipeline?: Pipeline;
+  /** How many files of a batch were stored. */
+  stored?: number;
   /** The same for clients that do not know RFC 9457. */
   error: {
     code: string;
@@ -1367,6 +1375,47 @@ export interface Operations {
         header: Record<string, string>;
       }>;
       expires_at: string;
+    };
+  };
+  /** Upload many files. The token needs the role deployer. */
+  uploadBatch: {
+    method: "POST";
+    route: "/v1/pipelines/{pipeline}/releases/{release}/files";
+    path: {
+      /** The id or the slug of the pipeline. */
+      pipeline: string;
+      /** The id of the release. */
+      release: string;
+    };
+    query?: {
+      /** With `refuse`, Troy stores neither a file whose content shows that it contains a secret (400) nor those after it. */
+      secrets?: "refuse";
+    };
+    header?: {
+      /** How the body is compressed. */
+      "Content-Encoding"?: "zstd";
+    };
+    body: Blob | ArrayBuffer;
+    answer: {
+      /** How many files the body had. */
+      stored: number;
+    };
+  };
+  /** Find the files that are missing. The token needs the role deployer. */
+  findMissingFiles: {
+    method: "POST";
+    route: "/v1/pipelines/{pipeline}/releases/{release}/missing";
+    path: {
+      /** The id or the slug of the pipeline. */
+      pipeline: string;
+      /** The id of the release. */
+      release: string;
+    };
+    body: {
+      files: Digest[];
+    };
+    answer: {
+      missing: Digest[];
     };
   };
   /** Upload a file. The token needs the role deployer. */

@@ -69,6 +69,8 @@ type Config struct {
 	EdgeAddresses []netip.Addr
 	// BodyIdle is the maximum pause in a request's body; zero means 30 seconds.
 	BodyIdle time.Duration
+	// Batch bounds requests with many files; zero means the defaults.
+	Batch site.BatchLimits
 }
 
 // Deps holds the handler's dependencies. The caller closes them.
@@ -120,6 +122,7 @@ type server struct {
 	tokens   credentials.Tokens
 	sessions credentials.Sessions
 	uploads  *uploads
+	batches  batches
 	trees    *trees
 
 	repositories *repositories
@@ -164,6 +167,9 @@ func New(cfg Config, deps Deps) (http.Handler, error) {
 	}
 	cfg.ReleaseValidity = cmp.Or(cfg.ReleaseValidity, 24*time.Hour)
 	cfg.BodyIdle = cmp.Or(cfg.BodyIdle, 30*time.Second)
+	if cfg.Batch == (site.BatchLimits{}) {
+		cfg.Batch = site.DefaultBatchLimits()
+	}
 	if cfg.Proxies == nil {
 		cfg.Proxies = network.Loopback()
 	}
@@ -356,6 +362,8 @@ func (s *server) routes(monitor http.Handler) *gin.Engine {
 	p.GET("/releases/:release", s.as(credentials.Viewer, slow, s.releaseGet))
 	// An upload takes as long as its bytes keep coming.
 	p.POST("/releases/:release/uploads", s.asPreviewer(credentials.Deployer, quick, s.releaseSign))
+	p.POST("/releases/:release/files", s.asPreviewer(credentials.Deployer, 0, s.releaseBatch))
+	p.POST("/releases/:release/missing", s.asPreviewer(credentials.Deployer, slow, s.releaseMissing))
 	p.PUT("/releases/:release/files/:sha256", s.asPreviewer(credentials.Deployer, 0, s.releaseUpload))
 	p.POST("/releases/:release/finalize", s.asPreviewer(credentials.Deployer, slow, s.once(s.deploymentAgain, s.releaseFinalize)))
 	return e

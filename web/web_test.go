@@ -186,6 +186,7 @@ func (a answer) refused(t *testing.T, status int, code, field, says string) refu
 		Detail   string          `json:"detail"`
 		Request  string          `json:"request"`
 		Pipeline json.RawMessage `json:"pipeline"`
+		Stored   *int            `json:"stored"`
 		Error    refusal         `json:"error"`
 		refusal
 	}
@@ -329,6 +330,8 @@ type release struct {
 	ExpiresAt time.Time `json:"expires_at"`
 	Finalized bool      `json:"finalized"`
 	Direct    bool      `json:"direct"`
+
+	Batch *site.BatchLimits `json:"batch"`
 }
 
 func (w *world) create(name string) pipeline {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -105,7 +106,7 @@ pipeline trusts the job (troy trust), and the message describes the commit.`,
 	cmd.Flags().Lookup("preview").NoOptDefVal = withoutLabel
 	cmd.Flags().StringVar(&o.expectLive, "expect-live", "", "publish only if `D` is live, or \"none\" if nothing is")
 	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "show what would change; send nothing")
-	cmd.Flags().Var(&o.parallel, "parallel", "upload `N` files at a time")
+	cmd.Flags().Var(&o.parallel, "parallel", "send at most `N` requests at a time")
 	cmd.Flags().BoolVar(&o.strict, "strict", false, "refuse a site whose rules have problems")
 	o.guard.addFlags(cmd)
 	o.waiting.addFlags(cmd)
@@ -281,14 +282,13 @@ func andMore(n int) string {
 }
 
 // declared returns an error if the server requests a file that was not
-// declared.
+// declared. files are sorted by path.
 func declared(files, missing []site.File) error {
-	known := make(map[site.File]bool, len(files))
-	for _, f := range files {
-		known[f] = true
-	}
-	for _, f := range missing {
-		if !known[f] {
+	for i, f := range missing {
+		at, found := slices.BinarySearchFunc(files, f.Path, func(f site.File, path string) int { return strings.Compare(f.Path, path) })
+		if found && files[at] == f {
+			missing[i] = files[at] // frees the memory of the path's copy
+		} else {
 			return troy.Errorf(troy.Internal, "the server requests %q, which is not part of this release; nothing was sent", f.Path)
 		}
 	}

@@ -267,6 +267,8 @@ func secureWeb(cfg config, server *http.Server, clear, secure net.Listener, log 
 	encrypted := &http.Server{
 		Handler: handler, ReadHeaderTimeout: server.ReadHeaderTimeout, IdleTimeout: server.IdleTimeout, MaxHeaderBytes: server.MaxHeaderBytes,
 		ErrorLog: server.ErrorLog, TLSConfig: m.TLSConfig("h2", "http/1.1"),
+		// The maximum. All uploads of a client share one connection.
+		HTTP2: &http.HTTP2Config{MaxReceiveBufferPerConnection: 4<<20 - 1},
 	}
 	return func(ctx context.Context) error {
 		g, ctx := errgroup.WithContext(ctx)

@@ -60,6 +60,7 @@ type problem struct {
 	Details  []string       `json:"details,omitempty"`
 	Request  string         `json:"request,omitempty"`
 	Pipeline any            `json:"pipeline,omitempty"`
+	Stored   *int           `json:"stored,omitempty"`
 	Error    errorBody      `json:"error"`
 }
 
@@ -74,7 +75,12 @@ type errorBody struct {
 func Error(w http.ResponseWriter, e *troy.Error) { ErrorAbout(w, e, nil) }
 
 // ErrorAbout is like Error and adds the pipeline as it is, if it is not nil.
-func ErrorAbout(w http.ResponseWriter, e *troy.Error, pipeline any) {
+func ErrorAbout(w http.ResponseWriter, e *troy.Error, pipeline any) { writeError(w, e, pipeline, nil) }
+
+// ErrorAfter is like Error and adds how many of a batch's files were stored.
+func ErrorAfter(w http.ResponseWriter, e *troy.Error, stored int) { writeError(w, e, nil, &stored) }
+
+func writeError(w http.ResponseWriter, e *troy.Error, pipeline any, stored *int) {
 	status := Status(e.Kind)
 	if status == http.StatusServiceUnavailable && w.Header().Get("Retry-After") == "" {
 		w.Header().Set("Retry-After", strconv.Itoa(retrySeconds))
@@ -82,18 +88,20 @@ func ErrorAbout(w http.ResponseWriter, e *troy.Error, pipeline any) {
 	if e.Kind == troy.Unauthenticated && w.Header().Get("WWW-Authenticate") == "" {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="Troy"`) // RFC 6750 §3
 	}
-	writeProblem(w, status, e, pipeline)
+	writeProblem(w, status, e, pipeline, stored)
 }
 
 // ErrorAs is like Error, for a status that Status does not return.
-func ErrorAs(w http.ResponseWriter, status int, e *troy.Error) { writeProblem(w, status, e, nil) }
+func ErrorAs(w http.ResponseWriter, status int, e *troy.Error) {
+	writeProblem(w, status, e, nil, nil)
+}
 
-func writeProblem(w http.ResponseWriter, status int, e *troy.Error, pipeline any) {
+func writeProblem(w http.ResponseWriter, status int, e *troy.Error, pipeline any, stored *int) {
 	class := classOf(e.Kind)
 	details := e.Details[:min(len(e.Details), mostDetails)]
 	write(w, status, "application/problem+json", problem{
 		Type: "/docs#error-" + string(class.Kind), Title: class.Title, Status: status, Detail: e.Message, Code: e.Kind,
-		Field: e.Field, Details: details, Request: w.Header().Get(RequestHeader), Pipeline: pipeline,
+		Field: e.Field, Details: details, Request: w.Header().Get(RequestHeader), Pipeline: pipeline, Stored: stored,
 		Error: errorBody{e.Kind, e.Message, e.Field, details},
 	})
 }

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/puddle/v2"
 
@@ -89,6 +90,15 @@ func write(w http.ResponseWriter, status int, contentType string, v any) {
 	encoder.SetEscapeHTML(false)
 	// The only possible error is that the client is gone.
 	_ = encoder.Encode(v)
+}
+
+// LargeJSON is JSON for large values: it writes the text while it makes it.
+func LargeJSON(w http.ResponseWriter, status int, v any) {
+	Limit(w)
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(status)
+	// The only possible error is that the client is gone.
+	_ = jsonv2.MarshalWrite(w, v)
 }
 
 // Text writes plain text.
