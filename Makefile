@@ -104,6 +104,10 @@ chaos-mutants: deps ## Check that the chaos run notices nine mistakes
 test-frameworks: ## Build new projects of FRAMEWORKS from the npm registry, and check their links
 	go test -count=1 -tags frameworks -run '^TestScaffolds$$' -timeout 120m -v ./builder/
 
+.PHONY: kills
+kills: ## Kill a process that uses the local store KILLS times (200), checking the store after each
+	@TROY_TEST_KILLS=$${KILLS:-200} go test -count=1 -run '^TestKilledStore$$' -timeout 60m -v ./cloud/localcloud/
+
 .PHONY: fuzz
 fuzz: ## Run every fuzz test for twenty seconds
 	@tools/fuzz 20s

@@ -36,12 +36,21 @@ func TestFullDisk(t *testing.T) {
 	if _, err := s.Begin(t.Context(), tree, site.Manifest{Files: []site.File{f}}); err != nil {
 		t.Fatal(err)
 	}
-	err := s.Put(t.Context(), tree, f, bytes.NewReader(big))
+	var small []site.File
+	for i := range 100 {
+		text := big[:4000+i]
+		small = append(small, site.File{Path: fmt.Sprint(i), SHA256: sha256.Sum256(text), Size: int64(len(text))})
+	}
+	stored, err := s.PutAll(t.Context(), tree, small, bytes.NewReader(big))
+	if stored != 0 || troy.KindOf(err) != troy.Unavailable || !strings.Contains(err.Error(), "the store's disk is full") {
+		t.Fatalf("PutAll: %d, %v, want Unavailable", stored, err)
+	}
+	err = s.Put(t.Context(), tree, f, bytes.NewReader(big))
 	if troy.KindOf(err) != troy.Unavailable || !strings.Contains(err.Error(), "the store's disk is full") {
 		t.Fatalf("Put: %v, want Unavailable", err)
 	}
 	folder := site.Layout{Root: root}.Site(tree.Pipeline)
-	if n := count(t, filepath.Join(folder, "incoming")) + count(t, filepath.Join(folder, "blobs")); n != 0 {
+	if n := count(t, filepath.Join(folder, "incoming")) + count(t, filepath.Join(folder, "unsynced")); n != 0 {
 		t.Fatalf("%d files are left", n)
 	}
 }
