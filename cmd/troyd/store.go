@@ -24,13 +24,14 @@ func newStoreCommand() *cobra.Command {
 		RunE:  help,
 	}
 	cmd.AddCommand(newStoreCheckCommand("check", "Verify every file of the store, and that each deployment has its files",
-		"Read every byte of the sites in TROY_DATA_DIR: verify the digest of each file, the\n"+
-			"index of each pack and each manifest, and that each deployment has all its files.\n"+
-			"It changes nothing, and the servers may run meanwhile.\n", false),
+		"Read every byte of the sites in TROY_DATA_DIR: verify the digest of each file,\n"+
+			"the index of each pack and each manifest, and that each deployment has its\n"+
+			"files. It changes nothing, and the servers may run meanwhile.\n", false),
 		newStoreCheckCommand("repair", "Set damaged files aside and save what is good",
-			"Do what check does, move each damaged file to the folder \"damaged\" of its site, and\n"+
-				"save the good files of damaged packs. Then say which deployments lack files; the next\n"+
-				"release or build that contains them sends them again. The servers may run meanwhile.\n", true))
+			"Do what check does, move each damaged file to the folder \"damaged\" of its site,\n"+
+				"and save the good files of damaged packs. Then say which deployments lack\n"+
+				"files; the next release or build that contains them sends them again. The\n"+
+				"servers may run meanwhile.\n", true))
 	return cmd
 }
 
@@ -38,8 +39,9 @@ func newStoreCheckCommand(use, short, long string, repair bool) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: use, Short: short, Args: cobra.NoArgs,
-		Long: long + "\nExit status: 0 all is well, 1 the store can't be read, 2 wrong usage or settings,\n" +
-			"3 something is damaged but no deployment lacks a file, 4 deployments lack files.",
+		Long: long + "\nExit status: 0 all is well, 1 the store can't be read, 2 wrong usage or\n" +
+			"settings, 3 something is damaged but no deployment lacks a file, 4 deployments\n" +
+			"lack files.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			settings, _, _ := withDev(env.ToMap(os.Environ())) // a troyd dev is only one way to set the folder
 			cfg, err := readConfig(settings)
