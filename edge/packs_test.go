@@ -115,6 +115,9 @@ func TestDamagedFilesAreNotServed(t *testing.T) {
 	h.store("good.html", "good")
 	h.forget()
 	h.edge.blobs.packs = pack.NewCache(1<<20, h.edge.blobs.damagedPack)
+	if res := h.fetch("/packed"); res.StatusCode == 200 {
+		t.Error("a file of a pack without an index was served")
+	}
 	wantStatus(t, h.fetch("/good"), 200)
 	if !strings.Contains(h.log.String(), "troyd store repair") {
 		t.Errorf("the log says %s", h.log)
