@@ -369,26 +369,27 @@ func TestABatchOnAFullDisk(t *testing.T) {
 
 func TestSlowAndStalledBatches(t *testing.T) {
 	t.Parallel()
-	const idle = 3 * time.Second
+	const idle = 2 * time.Second
 	w := newWorld(t, func(w *world) { w.cfg.BodyIdle = idle })
+	contents := []string{strings.Repeat("1", 3000), strings.Repeat("2", 3000), strings.Repeat("3", 3000)}
+	text := strings.Join(contents, "")
+	body := batchOf(contents...)
 	p := w.create("Blog")
-	r := w.begin(p, nil, filesOf("first", "second", "third")...)
-	body := batchOf("first", "second", "third")
-	table := len(body) - len("firstsecondthird")
-	conn := w.startBatch(p, r, body, table)
-	if _, err := io.Copy(conn, &paced{text: "firstsecondthird", pause: idle / 8, piece: 1}); err != nil {
+	r := w.begin(p, nil, filesOf(contents...)...)
+	conn := w.startBatch(p, r, body, len(body)-len(text))
+	if _, err := io.Copy(conn, &paced{text: text, pause: idle / 4, piece: 1000}); err != nil {
 		t.Fatal(err)
 	}
-	if status, text := answerOn(t, conn); status != 200 {
-		t.Errorf("a slow batch gets %d %s", status, text)
+	if status, answer := answerOn(t, conn); status != 200 {
+		t.Errorf("a slow batch gets %d %s", status, answer)
 	}
-	q := w.create("Other")
-	r = w.begin(q, nil, filesOf("first", "second", "third")...)
-	conn = w.startBatch(q, r, body, table+7)
-	if status, text := answerOn(t, conn); status != 503 || !strings.Contains(text, "paused for") || !strings.Contains(text, `"stored":1`) {
-		t.Errorf("a stalled batch gets %d %s", status, text)
+	p = w.create("Other")
+	r = w.begin(p, nil, filesOf(contents...)...)
+	conn = w.startBatch(p, r, body, len(body)-len(text)+4000)
+	if status, answer := answerOn(t, conn); status != 503 || !strings.Contains(answer, "paused for") || !strings.Contains(answer, `"stored":1`) {
+		t.Errorf("a stalled batch gets %d %s", status, answer)
 	}
-	if missing := w.lacks(q, r, "first", "second", "third"); len(missing) != 2 {
+	if missing := w.lacks(p, r, contents...); len(missing) != 2 {
 		t.Errorf("%d files are missing, want 2", len(missing))
 	}
 }
