@@ -54,9 +54,15 @@ func (s *Store) prepareAll(ctx context.Context, set *Set, tools []build.Tool, fo
 			if node.version == nil || node.folder != "" {
 				continue // the npm beside the machine's Node.js
 			}
+			// The machine's npm belongs to the machine's Node.js.
 			r.Range, _ = build.ParseRange("npm", npmOf(node.version))
+			r.folders = nil
 		}
 		c, how, err := s.get(ctx, r, set)
+		if err != nil && tool.Name == "npm" && !r.asked() && len(s.onMachine(ctx, "npm", folders)) > 0 {
+			r.Range, r.folders = build.Range{}, folders
+			c, how, err = s.get(ctx, r, set)
+		}
 		if err != nil {
 			return err
 		}
@@ -259,7 +265,7 @@ func (r request) sentence(c candidate, how got) string {
 		text += ", from " + r.By
 	case r.asked():
 		text += ", from " + r.By + " (" + r.Text + ")"
-	case r.Name == "npm":
+	case r.Name == "npm" && c.folder == "":
 		text += ", which comes with Node.js " + fmt.Sprint(r.node.Major())
 	case r.Name == "node" && build.DefaultNode().Allows(c.version, time.Now()):
 		text += ", the current LTS: nothing names a version"
