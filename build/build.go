@@ -67,8 +67,13 @@ type Plan struct {
 	// empty.
 	Lockfile string
 	// Workspace is the folder above Root of the workspace that contains Root,
-	// or empty. A change anywhere in it may change the site.
+	// or empty. A change anywhere in it may change the site, except in
+	// Unwatched: the folders of packages that the site does not use (see
+	// unwatched).
 	Workspace string
+	Unwatched []string
+	// SettingsRoot is the root folder of the settings, as it was given.
+	SettingsRoot string
 	// Generator is the name of the program that generates the site, or empty.
 	Generator string
 	// Why is a sentence that lists the commands and the rule that chose each.
@@ -205,6 +210,7 @@ func Decide(fsys fs.FS, s Settings) (Plan, error) {
 		p.Outputs, outputBy = others.outputs(p.Outputs, outputBy, p.Generator)
 	}
 	p.Why = p.sentence(install.by, build.by, test.by, outputBy)
+	p.Unwatched, p.SettingsRoot = unwatched(fsys, p), s.Root
 	return p, nil
 }
 

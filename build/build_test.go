@@ -198,6 +198,7 @@ func TestDecide(t *testing.T) {
 				got.Files = nil
 			}
 			got.Tools = nil // TestTools is about them
+			test.want.SettingsRoot = test.settings.Root
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Fatalf("the plan (-want +got):\n%s", diff)
 			}

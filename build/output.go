@@ -48,7 +48,7 @@ type candidate struct {
 // found and what to do. FindOutput does not check whether the folder is empty.
 func (p Plan) FindOutput(ctx context.Context, fsys fs.FS, written Written) (Output, error) {
 	if p.OutputSaid {
-		return p.namedOutput(ctx, fsys)
+		return p.namedOutput(ctx, fsys, written)
 	}
 	all, linked, err := p.candidates(ctx, fsys, written)
 	if err != nil {
@@ -102,14 +102,31 @@ func NotOfSite() []string {
 	return names
 }
 
-func (p Plan) namedOutput(ctx context.Context, fsys fs.FS) (Output, error) {
+// OutputMissing reports whether a folder is configured that does not exist after
+// the build. FindOutput then says which folders the build wrote to.
+func (p Plan) OutputMissing(fsys fs.FS) bool {
+	return p.OutputSaid && !isFolder(fsys, path.Join(p.Root, p.Outputs[0]))
+}
+
+// wroteTo returns where the build wrote, as a clause.
+func (p Plan) wroteTo(written Written) string {
+	if top := written.top(p.Root); len(top) > 0 {
+		return "it wrote to " + listed(top)
+	}
+	return "it did not write to any folder"
+}
+
+func (p Plan) namedOutput(ctx context.Context, fsys fs.FS, written Written) (Output, error) {
 	name := path.Join(p.Root, p.Outputs[0])
 	folders, linked := onlyFolders(fsys, []string{name})
 	if linked != nil {
 		return Output{}, linked
 	}
 	if len(folders) == 0 {
-		return Output{}, troy.Errorf(troy.Invalid, "the output folder %q is missing after the build", name)
+		if written.folders == nil { // nothing ran
+			return Output{}, troy.Errorf(troy.Invalid, "the output folder %q is missing after the build", name)
+		}
+		return Output{}, troy.Errorf(troy.Invalid, "the output folder %q is missing after the build; %s; correct the command or the name of the folder", name, p.wroteTo(written))
 	}
 	out := p.output(name)
 	if !isFile(fsys, path.Join(name, indexName)) {
@@ -209,10 +226,7 @@ func (p Plan) noOutput(ctx context.Context, fsys fs.FS, all []candidate, written
 	for i, o := range p.Outputs {
 		wanted[i] = path.Join(p.Root, o)
 	}
-	wrote := "it did not write to any folder"
-	if top := written.top(p.Root); len(top) > 0 {
-		wrote = "it wrote to " + listed(top)
-	}
+	wrote := p.wroteTo(written)
 	if len(all) > 0 {
 		return troy.Errorf(troy.Invalid, "the build did not write to %s, which comes from the repository; %s; %s", listed(folderNames(all)), wrote, p.advice(""))
 	}

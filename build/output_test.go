@@ -133,7 +133,7 @@ func TestFindNamedOutput(t *testing.T) {
 		"not built":  {files: built{"web/dist/index.html": ""}, want: "web/dist"},
 		"no index":   {files: built{"+web/dist/feed.xml": ""}, want: "web/dist", warnings: []string{noIndex}},
 		"a server":   {files: built{"+web/dist/server/index.js": "", "+web/dist/index.html": ""}, want: "web/dist", warnings: []string{`The output folder "web/dist" contains server code (server/index.js). Troy does not run it, and it is public.`}},
-		"is missing": {files: built{"+web/public/index.html": ""}, words: `the output folder "web/dist" is missing after the build`},
+		"is missing": {files: built{"+web/public/index.html": ""}, words: `the output folder "web/dist" is missing after the build; it wrote to "web/public"; correct the command or the name of the folder`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

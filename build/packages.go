@@ -285,34 +285,11 @@ func matches(patterns []string, name string) bool {
 	for _, pattern := range patterns {
 		pattern, not := strings.CutPrefix(strings.TrimSpace(pattern), "!")
 		pattern = path.Clean(strings.TrimPrefix(pattern, "/"))
-		if matchParts(strings.Split(pattern, "/"), strings.Split(name, "/")) {
+		if fitsParts(strings.Split(pattern, "/"), strings.Split(name, "/")) {
 			found = !not
 		}
 	}
 	return found
-}
-
-func matchParts(pattern, name []string) bool {
-	if len(pattern) > 0 && pattern[0] != "**" {
-		if len(name) == 0 {
-			return false
-		}
-		for _, one := range braces(pattern[0]) {
-			if ok, err := path.Match(one, name[0]); err == nil && ok {
-				return matchParts(pattern[1:], name[1:])
-			}
-		}
-		return false
-	}
-	if len(pattern) == 0 {
-		return len(name) == 0
-	}
-	for i := range len(name) + 1 {
-		if matchParts(pattern[1:], name[i:]) {
-			return true
-		}
-	}
-	return false
 }
 
 // braces returns the alternatives of a part such as {apps,packages}.

@@ -214,6 +214,10 @@ type Build struct {
 	// Workspace is the folder above the root folder whose workspace the root
 	// folder is a member of, or empty (build.Plan.Workspace).
 	Workspace string `json:"workspace,omitempty"`
+	// Unwatched is what of the workspace does not concern the site
+	// (build.Plan.Unwatched), if the root folder of the settings is Root.
+	Unwatched []string `json:"unwatched,omitempty"`
+	Root      string   `json:"root,omitempty"`
 	// Warnings are sentences about published files that will not work.
 	Warnings []string `json:"warnings,omitempty"`
 	// Config are the parts of the repository's configuration files that contain

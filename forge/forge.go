@@ -151,6 +151,9 @@ type Report struct {
 	// Title is one short line, Summary a few sentences in Markdown: the state,
 	// or the cause of the failure.
 	Title, Summary string
+	// Text has details in Markdown: the phases of the build and the last lines
+	// of its log. It may be empty.
+	Text string
 	// DetailsURL is Troy's page of the deployment, SiteURL the site itself. A
 	// skipped commit has no page; its DetailsURL is the site.
 	DetailsURL, SiteURL string

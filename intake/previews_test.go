@@ -271,7 +271,7 @@ func TestPreviewsDoNotFindTheWorkspace(t *testing.T) {
 		found queries.Deployment
 		want  string
 	}{{preview, ""}, {site, "."}} {
-		if err := w.q.PipelineSawWorkspace(w.ctx(), ".", c.found.ID); err != nil {
+		if err := w.q.PipelineSawWorkspace(w.ctx(), queries.PipelineSawWorkspaceParams{Workspace: ".", Unwatched: []string{}, DeploymentID: c.found.ID}); err != nil {
 			t.Fatal(err)
 		}
 		if got := w.get(p.ID).Workspace; got != c.want {

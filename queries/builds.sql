@@ -72,11 +72,11 @@ ON CONFLICT (kind, subject_id) DO UPDATE
 SET due_at = now(), requested = work.requested + 1, ring_id = NULL;
 
 -- name: BuildGet :one
-SELECT deployment_id, attempt, log_cursor, phases, rule, log_bytes, started_at, finished_at, warnings, tail FROM builds WHERE deployment_id = @deployment_id;
+SELECT deployment_id, attempt, log_cursor, phases, rule, log_bytes, started_at, finished_at, warnings, tail, advice FROM builds WHERE deployment_id = @deployment_id;
 
 -- name: BuildBegin :one
 -- Counts a start of the builder.
-UPDATE builds SET attempt = attempt + 1, started_at = now(), finished_at = NULL, phases = '[]', warnings = '{}', emptied = false
+UPDATE builds SET attempt = attempt + 1, started_at = now(), finished_at = NULL, phases = '[]', warnings = '{}', advice = '', emptied = false
 WHERE deployment_id = @deployment_id
 RETURNING attempt;
 
@@ -95,9 +95,17 @@ UPDATE builds SET phases = @phases, rule = @rule WHERE deployment_id = @deployme
 
 -- name: PipelineSawWorkspace :exec
 -- Records the folder of the workspace in which a build found the pipeline's
--- root folder. A preview's build says nothing about the site's branch.
-UPDATE pipelines p SET workspace = @workspace
-FROM deployments d WHERE d.id = @deployment_id AND d.preview_id IS NULL AND p.id = d.pipeline_id AND p.workspace <> @workspace;
+-- root folder, and what of it does not concern the site. The latter is kept
+-- only for the newest known commit and the root folder of the settings,
+-- because another commit may use other packages. A preview's build says
+-- nothing about the site's branch.
+UPDATE pipelines p
+SET workspace = @workspace,
+    unwatched = CASE WHEN coalesce(p.repository_root, '') = @root::text AND (p.head_commit IS NULL OR p.head_commit = d.commit_sha)
+                     THEN @unwatched::text[] ELSE p.unwatched END
+FROM deployments d
+WHERE d.id = @deployment_id AND d.preview_id IS NULL AND p.id = d.pipeline_id
+  AND (p.workspace, p.unwatched) IS DISTINCT FROM (@workspace, @unwatched::text[]);
 
 -- name: BuildLogAppend :one
 -- Appends to the log, records how much of the builder's log is stored now,
@@ -129,7 +137,9 @@ WITH finished AS (
         log = CASE WHEN b.log IS NULL OR EXISTS (SELECT 1 FROM build_log l WHERE l.deployment_id = b.deployment_id)
                    THEN @log::bytea ELSE b.log END,
         tail = CASE WHEN b.log IS NULL OR EXISTS (SELECT 1 FROM build_log l WHERE l.deployment_id = b.deployment_id)
-                    THEN @tail::text ELSE b.tail END
+                    THEN @tail::text ELSE b.tail END,
+        advice = CASE WHEN b.log IS NULL OR EXISTS (SELECT 1 FROM build_log l WHERE l.deployment_id = b.deployment_id)
+                      THEN @advice::text ELSE b.advice END
     WHERE b.deployment_id = @deployment_id RETURNING b.deployment_id
 )
 DELETE FROM build_log l USING finished WHERE l.deployment_id = finished.deployment_id;

@@ -13,7 +13,7 @@ import (
 )
 
 const buildBegin = `-- name: BuildBegin :one
-UPDATE builds SET attempt = attempt + 1, started_at = now(), finished_at = NULL, phases = '[]', warnings = '{}', emptied = false
+UPDATE builds SET attempt = attempt + 1, started_at = now(), finished_at = NULL, phases = '[]', warnings = '{}', advice = '', emptied = false
 WHERE deployment_id = $1
 RETURNING attempt
 `
@@ -45,8 +45,10 @@ WITH finished AS (
         log = CASE WHEN b.log IS NULL OR EXISTS (SELECT 1 FROM build_log l WHERE l.deployment_id = b.deployment_id)
                    THEN $3::bytea ELSE b.log END,
         tail = CASE WHEN b.log IS NULL OR EXISTS (SELECT 1 FROM build_log l WHERE l.deployment_id = b.deployment_id)
-                    THEN $4::text ELSE b.tail END
-    WHERE b.deployment_id = $5 RETURNING b.deployment_id
+                    THEN $4::text ELSE b.tail END,
+        advice = CASE WHEN b.log IS NULL OR EXISTS (SELECT 1 FROM build_log l WHERE l.deployment_id = b.deployment_id)
+                      THEN $5::text ELSE b.advice END
+    WHERE b.deployment_id = $6 RETURNING b.deployment_id
 )
 DELETE FROM build_log l USING finished WHERE l.deployment_id = finished.deployment_id
 `
@@ -56,6 +58,7 @@ type BuildFinishParams struct {
 	Warnings     []string
 	Log          []byte
 	Tail         string
+	Advice       string
 	DeploymentID uuid.UUID
 }
 
@@ -67,13 +70,14 @@ func (q *Queries) BuildFinish(ctx context.Context, arg BuildFinishParams) error 
 		arg.Warnings,
 		arg.Log,
 		arg.Tail,
+		arg.Advice,
 		arg.DeploymentID,
 	)
 	return err
 }
 
 const buildGet = `-- name: BuildGet :one
-SELECT deployment_id, attempt, log_cursor, phases, rule, log_bytes, started_at, finished_at, warnings, tail FROM builds WHERE deployment_id = $1
+SELECT deployment_id, attempt, log_cursor, phases, rule, log_bytes, started_at, finished_at, warnings, tail, advice FROM builds WHERE deployment_id = $1
 `
 
 type BuildGetRow struct {
@@ -87,6 +91,7 @@ type BuildGetRow struct {
 	FinishedAt   *time.Time
 	Warnings     []string
 	Tail         string
+	Advice       string
 }
 
 func (q *Queries) BuildGet(ctx context.Context, deploymentID uuid.UUID) (BuildGetRow, error) {
@@ -103,6 +108,7 @@ func (q *Queries) BuildGet(ctx context.Context, deploymentID uuid.UUID) (BuildGe
 		&i.FinishedAt,
 		&i.Warnings,
 		&i.Tail,
+		&i.Advice,
 	)
 	return i, err
 }
@@ -299,7 +305,7 @@ WITH before AS (
     UPDATE pipelines p
     SET status = 'deploying', version = p.version + 1, updated_at = now()
     FROM started WHERE p.id = started.pipeline_id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause, p.unwatched
 ), event AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor, deployment_id)
     SELECT moved.id, moved.version, moved.slug, 'queued', 'deploying', $4, $5, $2 FROM moved
@@ -418,13 +424,33 @@ func (q *Queries) DeploymentSetCommit(ctx context.Context, arg DeploymentSetComm
 }
 
 const pipelineSawWorkspace = `-- name: PipelineSawWorkspace :exec
-UPDATE pipelines p SET workspace = $1
-FROM deployments d WHERE d.id = $2 AND d.preview_id IS NULL AND p.id = d.pipeline_id AND p.workspace <> $1
+UPDATE pipelines p
+SET workspace = $1,
+    unwatched = CASE WHEN coalesce(p.repository_root, '') = $2::text AND (p.head_commit IS NULL OR p.head_commit = d.commit_sha)
+                     THEN $3::text[] ELSE p.unwatched END
+FROM deployments d
+WHERE d.id = $4 AND d.preview_id IS NULL AND p.id = d.pipeline_id
+  AND (p.workspace, p.unwatched) IS DISTINCT FROM ($1, $3::text[])
 `
 
+type PipelineSawWorkspaceParams struct {
+	Workspace    string
+	Root         string
+	Unwatched    []string
+	DeploymentID uuid.UUID
+}
+
 // Records the folder of the workspace in which a build found the pipeline's
-// root folder. A preview's build says nothing about the site's branch.
-func (q *Queries) PipelineSawWorkspace(ctx context.Context, workspace string, deploymentID uuid.UUID) error {
-	_, err := q.db.Exec(ctx, pipelineSawWorkspace, workspace, deploymentID)
+// root folder, and what of it does not concern the site. The latter is kept
+// only for the newest known commit and the root folder of the settings,
+// because another commit may use other packages. A preview's build says
+// nothing about the site's branch.
+func (q *Queries) PipelineSawWorkspace(ctx context.Context, arg PipelineSawWorkspaceParams) error {
+	_, err := q.db.Exec(ctx, pipelineSawWorkspace,
+		arg.Workspace,
+		arg.Root,
+		arg.Unwatched,
+		arg.DeploymentID,
+	)
 	return err
 }

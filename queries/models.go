@@ -70,6 +70,7 @@ type Build struct {
 	Warnings     []string
 	Tail         string
 	Emptied      bool
+	Advice       string
 }
 
 type BuildLog struct {
@@ -244,6 +245,7 @@ type Pipeline struct {
 	DeleteAskedBy      string
 	RestoreStatus      string
 	RestoreCause       string
+	Unwatched          []string
 }
 
 type Preview struct {

@@ -50,14 +50,15 @@ WITH created AS (
 SELECT id FROM created;
 
 -- name: PipelineConfigure :exec
--- Records the source and the build settings of a pipeline. The caller has
--- locked the row.
+-- Records the source and the build settings of a pipeline, and forgets what of
+-- its workspace does not concern the site, which depends on them. The caller
+-- has locked the row.
 UPDATE pipelines
 SET repository_provider = sqlc.narg('repository_provider'), repository_full_name = sqlc.narg('repository_full_name'),
     repository_branch = sqlc.narg('repository_branch'), repository_root = sqlc.narg('repository_root'),
     repository_id = sqlc.narg('repository_id'), head_commit = sqlc.narg('head_commit'), source_problem = @source_problem,
     held_push = CASE WHEN sqlc.narg('head_commit')::text IS NULL THEN NULL ELSE held_push END,
-    watch_paths = @watch_paths, cancel_running = @cancel_running, build_settings = @build_settings, updated_at = now()
+    watch_paths = @watch_paths, cancel_running = @cancel_running, build_settings = @build_settings, unwatched = '{}', updated_at = now()
 WHERE id = @id;
 
 -- name: PipelineSetLock :exec

@@ -55,7 +55,8 @@ CREATE TABLE pipelines (
     delete_asked_at      timestamptz, -- when the deletion was requested
     delete_asked_by      text        NOT NULL DEFAULT '',
     restore_status       text        NOT NULL DEFAULT '', -- the status after an undo
-    restore_cause        text        NOT NULL DEFAULT ''  -- and its cause
+    restore_cause        text        NOT NULL DEFAULT '', -- and its cause
+    unwatched            text[]      NOT NULL DEFAULT '{}' -- what of the workspace does not concern the site, as the newest build found
 );
 
 CREATE UNIQUE INDEX pipelines_one_per_app ON pipelines (app_id)
@@ -684,7 +685,8 @@ CREATE TABLE builds (
     finished_at   timestamptz,
     warnings      text[]      NOT NULL DEFAULT '{}', -- about what was published
     tail          text        NOT NULL DEFAULT '',   -- the log's last lines, once the build has ended
-    emptied       boolean     NOT NULL DEFAULT false -- whether the builder's files of it are removed
+    emptied       boolean     NOT NULL DEFAULT false, -- whether the builder's files of it are removed
+    advice        text        NOT NULL DEFAULT ''    -- what helps against the failure, once the build has ended
 );
 
 CREATE INDEX builds_unemptied ON builds (deployment_id) WHERE NOT emptied;

@@ -130,7 +130,7 @@ func TestLogFoldsInABrowser(t *testing.T) {
 	b := browse(t)
 	p := w.bind("blog", "github", "team/blog", "")
 	id := w.built(p)
-	w.print(id, "==> Download Source\nfetched\n==> Install: npm ci\n"+strings.Repeat("added a package\n", 700)+"==> Download Sources are elsewhere\n==> Build: npm run "+hostile+
+	w.print(id, "==> Download Source\nfetched\nThe phase Download Source took 0.4 s, until 12:03:04 UTC.\n==> Install: npm ci\nThe phase Build took 9.9 s, until 12:03:04 UTC.\n"+strings.Repeat("added a package\n", 700)+"==> Download Sources are elsewhere\nThe phase Install took 1 min 20 s, until 12:04:24 UTC.\n==> Build: npm run "+hostile+
 		"\n==> Install: npm ci\nrollup\nsrc/a.js: error: it fails\n")
 	w.print(id, "Failed: the command of the phase Build ended with exit code 1.\n")
 	w.finish(id, troy.Failed)
@@ -143,7 +143,7 @@ func TestLogFoldsInABrowser(t *testing.T) {
 		}
 		return text
 	}
-	const source, install, build = "==> Download Source, 2 lines, ", "==> Install: npm ci, 702 lines, ", "==> Build: npm run " + hostile + ", 4 lines, "
+	const source, install, build = "==> Download Source, 3 lines, 0.4 s, ", "==> Install: npm ci, 704 lines, 1 min 20 s, ", "==> Build: npm run " + hostile + ", 4 lines, "
 	is := func(want string) {
 		t.Helper()
 		b.eventually("the phases are\n"+want, func() bool { return open() == want })

@@ -9,9 +9,7 @@ import (
 	"io"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/troy-iaas/troy"
@@ -75,7 +73,11 @@ func (w *Workers) build(ctx context.Context, c *claim) error {
 	switch done.State {
 	case builder.Succeeded:
 	case builder.Failed:
-		return troy.Errorf(troy.Invalid, "%s", done.Cause)
+		cause, err := w.causeOf(ctx, d.ID, done)
+		if err != nil {
+			return err
+		}
+		return troy.Errorf(troy.Invalid, "%s", cause)
 	default:
 		return errors.New("the build was lost with its worker")
 	}
@@ -217,7 +219,9 @@ func (w *Workers) lookAtBuild(ctx context.Context, tree site.Tree, told *progres
 			return b, logged, fmt.Errorf("record the phases: %w", err)
 		}
 		if b.Rule != "" {
-			if err := w.q.PipelineSawWorkspace(ctx, b.Workspace, tree.Deployment); err != nil {
+			if err := w.q.PipelineSawWorkspace(ctx, queries.PipelineSawWorkspaceParams{
+				Workspace: b.Workspace, Root: b.Root, Unwatched: list(b.Unwatched), DeploymentID: tree.Deployment,
+			}); err != nil {
 				return b, logged, fmt.Errorf("record the workspace: %w", err)
 			}
 		}
@@ -288,71 +292,6 @@ func (w *Workers) stopBuild(c *claim, tree site.Tree) {
 	if err := w.deps.Builder.Remove(ctx, tree); err != nil {
 		c.log.Warn("the resources of a build were not removed", "deployment", tree.Deployment, "error", err)
 	}
-}
-
-// finishLog replaces the pieces of the log with one compressed log.
-func (w *Workers) finishLog(ctx context.Context, deployment uuid.UUID, b builder.Build) error {
-	if b.State == builder.Lost {
-		return nil
-	}
-	reader, writer := io.Pipe()
-	var end logEnd
-	var group errgroup.Group
-	group.Go(func() error {
-		var position int64
-		for {
-			pieces, err := w.q.BuildLogFrom(ctx, deployment, position)
-			if err != nil || len(pieces) == 0 {
-				return writer.CloseWithError(err)
-			}
-			for _, piece := range pieces {
-				if _, err := writer.Write(piece.Bytes); err != nil {
-					return err
-				}
-				end.add(piece.Bytes)
-				position = piece.Position + int64(len(piece.Bytes))
-			}
-		}
-	})
-	whole, err := compress(reader)
-	_ = reader.CloseWithError(err)
-	if err := errors.Join(err, group.Wait()); err != nil {
-		return fmt.Errorf("gather the build's log: %w", err)
-	}
-	var phases []byte // nil: unchanged
-	if b.Phases != nil {
-		if phases, err = json.Marshal(b.Phases); err != nil {
-			return fmt.Errorf("encode the phases: %w", err)
-		}
-	}
-	if err := w.q.BuildFinish(ctx, queries.BuildFinishParams{
-		Log: whole, Tail: end.lines(), Phases: phases, Warnings: b.Warnings, DeploymentID: deployment,
-	}); err != nil {
-		return fmt.Errorf("finish the build's record: %w", err)
-	}
-	return nil
-}
-
-func compress(r io.Reader) ([]byte, error) {
-	var out sliceWriter
-	encoder, err := zstd.NewWriter(&out, zstd.WithEncoderConcurrency(1))
-	if err != nil {
-		return nil, err
-	}
-	if _, err := io.Copy(encoder, r); err != nil {
-		return nil, errors.Join(err, encoder.Close())
-	}
-	if err := encoder.Close(); err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-type sliceWriter []byte
-
-func (s *sliceWriter) Write(p []byte) (int, error) {
-	*s = append(*s, p...)
-	return len(p), nil
 }
 
 // declareRules stores the rules in the repository's configuration files, which

@@ -1,6 +1,7 @@
 package workers
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha1" //nolint:gosec // commit ids
 	"encoding/hex"
@@ -115,6 +116,8 @@ type fakeBuilder struct {
 	config  []rules.ConfigFile // what its builds found in their repository
 	specs   map[uuid.UUID]builder.Spec
 	output  map[string]string // what its builds make, if not nil, beside index.html
+	log     string            // what its builds print, if not empty
+	failed  builder.Build     // the cause and phases of builds that fail, if it has a cause
 }
 
 func newFakeBuilder(t *testing.T) *fakeBuilder {
@@ -225,6 +228,9 @@ func (b *fakeBuilder) Get(_ context.Context, t site.Tree) (builder.Build, error)
 	if !known {
 		return builder.Build{}, builder.ErrNotFound
 	}
+	if state == builder.Failed && b.failed.Cause != "" {
+		return builder.Build{State: state, Cause: b.failed.Cause, Phases: b.failed.Phases}, nil
+	}
 	return builder.Build{State: state, Cause: "its command failed", Phases: []builder.PhaseRun{}, Config: b.config}, nil
 }
 
@@ -233,7 +239,7 @@ func (b *fakeBuilder) Log(_ context.Context, t site.Tree, cursor string) (builde
 	defer b.mu.Unlock()
 	page := builder.LogPage{Next: "1", End: b.builds[t] != builder.Running}
 	if cursor == "" {
-		page.Data = []byte("building\n")
+		page.Data = []byte(cmp.Or(b.log, "building\n"))
 	}
 	return page, nil
 }

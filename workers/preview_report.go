@@ -75,6 +75,9 @@ func (w *Workers) tellPreview(ctx context.Context, c *claim, to *listener, v que
 	if to != nil && d.CommitSha != nil {
 		r := w.previewReportOf(to, d)
 		if deref(d.ReportedState) != string(d.State) {
+			if err := w.detailBuild(ctx, d, &r); err != nil {
+				return err
+			}
 			if err := w.tellForge(ctx, to, r, over); err != nil {
 				return err
 			}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -56,19 +58,9 @@ func (w *Workers) tell(ctx context.Context, d queries.Deployment) error {
 	r := to.report(d.ID, *d.CommitSha, d.State)
 	r.DetailsURL = fmt.Sprintf("%s/pipelines/%s/deployments/%s", w.cfg.URL, p.Slug, d.ID)
 	r.Environment, r.Started, r.Ended = p.Slug, timeOf(d.StartedAt), timeOf(d.FinishedAt)
-	b, err := w.q.BuildGet(ctx, d.ID)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return fmt.Errorf("read the build: %w", err)
-	}
 	r.Title, r.Summary = told(d, r.SiteURL)
-	switch {
-	case d.State == troy.Failed && b.Tail != "":
-		r.Summary += "\n\nThe last lines of the log:\n\n" + indented(b.Tail)
-	case d.State == troy.Succeeded && len(b.Warnings) > 0:
-		r.Title += ", with a warning"
-		for _, warning := range b.Warnings {
-			r.Summary += "\n\nWarning: " + warning
-		}
+	if err := w.detailBuild(ctx, d, &r); err != nil {
+		return err
 	}
 	if d.State.Ended() {
 		problems, err := w.problemsOfRules(ctx, d)
@@ -100,7 +92,7 @@ func (w *Workers) problemsOfRules(ctx context.Context, d queries.Deployment) (st
 		text = "\n\nThe site's rules have no problems. Note:\n"
 	}
 	for _, p := range report.Problems[:min(shown, len(report.Problems))] {
-		text += "\n    " + p.String()
+		text += "\n    " + oneLine(p.String())
 	}
 	if more := report.Errors + report.Warnings + report.Notices - shown; more > 0 {
 		text += fmt.Sprintf("\n    and %d more", more)
@@ -203,16 +195,20 @@ func told(d queries.Deployment, siteURL string) (title, summary string) {
 	case troy.Succeeded:
 		return "Live", fmt.Sprintf("Deployment %d is live at %s.", d.Number, siteURL)
 	case troy.Cancelled:
-		return "Cancelled", orElse(d.Cause, "A user cancelled it.")
+		return "Cancelled", causeIn(d, "A user cancelled it.")
 	case troy.Superseded:
-		return "Superseded", orElse(d.Cause, "A newer commit took its place.")
+		return "Superseded", causeIn(d, "A newer commit took its place.")
 	}
-	return "Failed to deploy", orElse(d.Cause, "It failed.")
+	return "Failed to deploy", causeIn(d, "It failed.")
 }
 
-// indented indents text, so that Markdown shows it verbatim.
-func indented(text string) string {
-	return "    " + strings.ReplaceAll(text, "\n", "\n    ")
+// causeIn returns a deployment's cause as a sentence in Markdown.
+func causeIn(d queries.Deployment, otherwise string) string {
+	if d.Cause == "" {
+		return otherwise
+	}
+	first, size := utf8.DecodeRuneInString(d.Cause)
+	return markdown(string(unicode.ToUpper(first))+strings.TrimSuffix(d.Cause[size:], ".")) + "."
 }
 
 func orElse(text, otherwise string) string {

@@ -238,6 +238,8 @@ func buildTests() map[string]func(*testing.T, Env) {
 			}
 			if log := e.LogOf(t, spec.Tree); !strings.Contains(log, b.Rule) {
 				t.Fatalf("the log does not say which rule decided:\n%s", log)
+			} else if !strings.Contains(log, "\nThe phase Install took ") || !strings.Contains(log, "\nThe phase Build took ") {
+				t.Fatalf("the log does not say how long the phases took:\n%s", log)
 			}
 		},
 		"plain HTML needs no command": func(t *testing.T, e Env) {

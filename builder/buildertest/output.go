@@ -62,6 +62,9 @@ func buildOutputTests() map[string]func(*testing.T, Env) {
 		// Its folders don't matter if the output was named.
 		"a named output beside endless folders": publishes(
 			madeBy(`mkdir out && echo new > out/index.html && perl -e 'for (1..60) { mkdir "d" x 200 or die; chdir "d" x 200 or die }'`, Repository{}).naming("out"), "new"),
+		"a named output that is missing": refuses(
+			madeBy("mkdir lib && echo new > lib/a.js", Repository{"src/a.js": "old"}).naming("dist"),
+			`the output folder "dist" is missing after the build; it wrote to "lib"; correct the command or the name of the folder`),
 		"an old output is not published": refuses(
 			madeBy("mkdir lib && echo new > lib/a.js", Repository{"dist/index.html": "old"}),
 			`the build did not write to "dist", which comes from the repository; it wrote to "lib"`),

@@ -10,6 +10,7 @@ src=$CODEBUILD_SRC_DIR
 # too long.
 run() {
 	echo "==> $1: $3"
+	local began=$SECONDS
 	: >>"$src/log"
 	local left=$((limit - $(stat -c %s "$src/log")))
 	mkfifo "$src/out"
@@ -37,6 +38,7 @@ run() {
 	wait "$reader"
 	rm "$src/out"
 	if [ "$(stat -c %s "$src/log")" -gt "$limit" ]; then code=113; fi
+	echo "The phase $1 took $((SECONDS - began)) s, until $(date -u +%T) UTC."
 	return "$code"
 }
 

@@ -281,7 +281,7 @@ func line(s string) string {
 
 // end records the build's final state.
 func (r *record) end(state builder.State, cause string, phases ...builder.PhaseRun) {
-	r.End = &builder.Build{State: state, Cause: cause, Rule: r.Plan.Why, Workspace: r.Plan.Workspace, Config: r.Plan.Config, Phases: phases, Started: r.Started, Ended: time.Now().UTC()}
+	r.End = &builder.Build{State: state, Cause: cause, Rule: r.Plan.Why, Workspace: r.Plan.Workspace, Unwatched: r.Plan.Unwatched, Root: r.Plan.SettingsRoot, Config: r.Plan.Config, Phases: phases, Started: r.Started, Ended: time.Now().UTC()}
 	if cause != "" {
 		r.Tail += "Failed: " + cause + ".\n"
 	}

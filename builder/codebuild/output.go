@@ -58,11 +58,9 @@ func (o *opened) take(t site.Tree) *site.Source {
 // the build's fault.
 func (b *Builder) output(ctx context.Context, t site.Tree, r record) (s *site.Source, out build.Output, err error) {
 	err = b.fetched(ctx, t, r, func(dir string) error {
-		var written build.Written // if the output was named, nothing else counts
-		if !r.Plan.OutputSaid {
-			if written, err = readWritten(dir); err != nil {
-				return err
-			}
+		written, err := writtenFor(r.Plan, dir)
+		if err != nil {
+			return err
 		}
 		s, out, err = openOutput(ctx, filepath.Join(dir, "repo"), r.Plan, written, r.Limits.OutputBytes, site.Temporary(dir))
 		return err
@@ -117,6 +115,23 @@ func (b *Builder) writeList(ctx context.Context, t site.Tree, r *record, out bui
 	}
 	r.Output = path.Clean(out.Folder)
 	return b.work.Put(ctx, listKey(t), list, "application/zstd", false)
+}
+
+// writtenFor reads what the build wrote to, unless the output folder was named:
+// then nothing else counts, and it is only read to say what there is instead of
+// a missing one.
+func writtenFor(plan build.Plan, dir string) (build.Written, error) {
+	if plan.OutputSaid {
+		repo, err := os.OpenRoot(filepath.Join(dir, "repo"))
+		if err != nil {
+			return build.Written{}, err
+		}
+		defer repo.Close()
+		if !plan.OutputMissing(repo.FS()) {
+			return build.Written{}, nil
+		}
+	}
+	return readWritten(dir)
 }
 
 // readWritten reads build.sh's list of written folders, if it ran.

@@ -34,7 +34,7 @@ func (b *Builder) get(ctx context.Context, t site.Tree) (now builder.Build, err 
 	if r.End != nil {
 		return *r.End, nil
 	}
-	now = builder.Build{State: builder.Running, Rule: r.Plan.Why, Workspace: r.Plan.Workspace, Config: r.Plan.Config, Started: r.Started, Phases: []builder.PhaseRun{}}
+	now = builder.Build{State: builder.Running, Rule: r.Plan.Why, Workspace: r.Plan.Workspace, Unwatched: r.Plan.Unwatched, Root: r.Plan.SettingsRoot, Config: r.Plan.Config, Started: r.Started, Phases: []builder.PhaseRun{}}
 	if r.ID == "" {
 		// The process that started it did not record the start. Start finds the
 		// build, or starts it.

@@ -51,7 +51,7 @@ func (r *run) archive(plan build.Plan) error {
 	}
 	defer root.Close()
 	var written build.Written
-	if !r.begun.IsZero() && !plan.OutputSaid {
+	if !r.begun.IsZero() && (!plan.OutputSaid || plan.OutputMissing(root.FS())) {
 		written, err = build.LookWritten(r.ctx, root, func(info fs.FileInfo) bool { return changed(info).After(r.begun) })
 		if err != nil {
 			return err

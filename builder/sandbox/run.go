@@ -134,10 +134,10 @@ func (r *run) end(err error) {
 	default:
 		r.record.State = builder.Succeeded
 	}
+	r.endPhase(err)
 	if r.record.Cause != "" {
 		r.log.say("Failed: %s.", r.record.Cause)
 	}
-	r.endPhase(err)
 	r.record.Ended = time.Now().UTC()
 	err = r.save()
 	if err != nil {
@@ -178,6 +178,7 @@ func (r *run) build() error {
 	}
 	r.endPhase(nil)
 	r.record.Rule, r.record.Workspace, r.record.Config = plan.Why, plan.Workspace, plan.Config
+	r.record.Unwatched, r.record.Root = plan.Unwatched, plan.SettingsRoot
 	for _, sentence := range append([]string{plan.Why}, plan.Notes...) {
 		r.log.say("%s", sentence)
 	}
@@ -225,6 +226,7 @@ func (r *run) endPhase(err error) {
 		code = 1
 	}
 	phase.ExitCode = &code
+	r.log.say("%s", phase.Took())
 }
 
 // saveProgress records the progress for Get. The build does not depend on it.

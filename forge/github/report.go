@@ -24,6 +24,9 @@ const ApproveAction = "troy_approve"
 
 const (
 	pageSize = 100
+	// maxText is the maximum length of each text of a check run in bytes;
+	// GitHub accepts 65,535 characters.
+	maxText = 60_000
 	// maxPages bounds the search for earlier reports.
 	maxPages = 3
 )
@@ -67,6 +70,7 @@ type checkRun struct {
 type checkOutput struct {
 	Title   string `json:"title"`
 	Summary string `json:"summary"`
+	Text    string `json:"text,omitempty"`
 }
 
 // checkAction is a button: at most 20, 40 and 20 characters.
@@ -90,7 +94,7 @@ func checkOf(report forge.Report) checkRun {
 	run := checkRun{
 		Name: forge.Line(report.Name, 100), HeadSHA: report.Commit, DetailsURL: webURL(report.DetailsURL),
 		ExternalID: report.Deployment, StartedAt: known(report.Started),
-		Output: checkOutput{Title: within(forge.Line(report.Title, 255), 255), Summary: within(report.Summary, 60_000)},
+		Output: checkOutput{Title: within(forge.Line(report.Title, 255), 255), Summary: within(report.Summary, maxText), Text: within(report.Text, maxText)},
 	}
 	if run.Output.Title == "" {
 		run.Output.Title = report.State.String()
@@ -110,8 +114,8 @@ func checkOf(report forge.Report) checkRun {
 		run.Conclusion, run.Actions = "failure", again
 	case troy.Cancelled:
 		run.Conclusion, run.Actions = "cancelled", again
-	case forge.Skipped: // which satisfies a required check
-		run.Conclusion = "skipped"
+	case forge.Skipped: // neutral satisfies a required check
+		run.Conclusion = "neutral"
 	case forge.NeedsApproval:
 		run.Conclusion = "action_required"
 		run.Actions = []checkAction{{Label: "Approve", Description: "Build this commit's preview", Identifier: ApproveAction}}

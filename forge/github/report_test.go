@@ -95,7 +95,7 @@ func TestReport(t *testing.T) {
 	skipped.Deployment, skipped.Environment, skipped.Ended = "0199-s1", "", skipped.Started
 	tell(skipped, 1)
 	tell(skipped, 0)
-	if got := f.runs[len(f.runs)-1]; got["status"] != "completed" || got["conclusion"] != "skipped" || got["completed_at"] == nil || got["actions"] != nil {
+	if got := f.runs[len(f.runs)-1]; got["status"] != "completed" || got["conclusion"] != "neutral" || got["completed_at"] == nil || got["actions"] != nil {
 		t.Errorf("a skipped commit is %v", got)
 	}
 	none := report(troy.Succeeded)

@@ -96,6 +96,7 @@ type deploymentNowView struct {
 	Address string // of the site, for the live one
 	Source  *deploymentView
 	Hint    string
+	Waits   string // what a waiting deployment waits for
 	Rule    string
 	Attempt int32
 	Warning []string
@@ -204,6 +205,10 @@ func (d *Dashboard) deploymentIs(v *visit, r queries.Deployment, p queries.Pipel
 	}
 	if r.State == troy.Waiting && p.Status.CanBecome(troy.ProvisionRequest) {
 		n.Hint = fmt.Sprintf("The pipeline is %s; the deployment goes on once it is provisioned.", p.Status)
+	} else if r.State == troy.Waiting && r.PreviewID == nil {
+		if n.Waits, err = d.waitsFor(v.ctx(), p); err != nil {
+			return n, 0, err
+		}
 	}
 	if r.SourceDeploymentID != nil {
 		from, err := d.q.DeploymentsOf(v.ctx(), []uuid.UUID{*r.SourceDeploymentID})

@@ -48,6 +48,7 @@ type nowView struct {
 	Next, First        string
 	Events             []eventView
 	Settings           []setting
+	Place              int64 // in the queue, or 0
 	Actions            actionsView
 	RepositoryURL      string
 }
@@ -214,6 +215,10 @@ func eventViews(rows []queries.Event, after int64) (views []eventView) {
 func (d *Dashboard) now(v *visit, p queries.Pipeline) (nowView, error) {
 	n := nowView{Pipeline: p, Dot: tone(p.Status), Actions: actionsOf(v.who, p)}
 	n.Actions.Grace = d.grace(p)
+	var err error
+	if n.Place, err = d.place(v.ctx(), p); err != nil {
+		return n, err
+	}
 	host, err := d.q.PipelineAddress(v.ctx(), p.ID)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return n, fmt.Errorf("read the host of pipeline %s: %w", p.ID, err)
@@ -333,6 +338,15 @@ func settingLines(p queries.Pipeline, stored intake.Storage) ([]setting, error) 
 	add("Branch", deref(p.RepositoryBranch), true)
 	add("Root folder", deref(p.RepositoryRoot), true)
 	add("Workspace", p.Workspace, true)
+	if len(p.WatchPaths) == 0 {
+		const shown = 10
+		for _, u := range p.Unwatched[:min(shown, len(p.Unwatched))] {
+			add("Not watched", u, true)
+		}
+		if more := len(p.Unwatched) - shown; more > 0 {
+			add("Not watched", fmt.Sprintf("and %d more", more), false)
+		}
+	}
 	for _, w := range p.WatchPaths {
 		add("Watched", w, true)
 	}

@@ -56,16 +56,18 @@
   const heading = /^==> (Download Source|Install|Build|Test|Archive)(?:: .*)?\n$/;
   const phases = ["Download Source", "Install", "Build", "Test", "Archive"];
   const fold = document.getElementById("fold");
-  let block = null, rank = -1, inside = 0;
+  const end = /^The phase ([A-Z][A-Za-z ]+) took ([\d.]{1,6} (?:s|min \d{1,2} s)), until \d\d:\d\d:\d\d UTC\.\n$/;
+  let block = null, rank = -1, inside = 0, took = "";
   const settle = (open) => {
     if (!block) return;
     if (!block.dataset.touched) block.open = open;
-    block.firstChild.dataset.lines = inside + (inside === 1 ? " line" : " lines");
+    block.firstChild.dataset.lines = inside + (inside === 1 ? " line" : " lines") + (took && ", " + took);
   };
   const enter = (row, n) => {
     settle(false);
     rank = n;
     inside = 0;
+    took = "";
     const number = document.createElement("i"); // no link within what folds
     number.className = "n";
     if (whole) number.dataset.n = lines;
@@ -128,6 +130,8 @@
     ended = true;
     const row = line.parentNode, phase = heading.exec(row.textContent), n = phases.indexOf(phase?.[1]);
     inside++;
+    const over = end.exec(row.textContent);
+    if (over && over[1] === phases[rank]) took = over[2];
     if (phase && (n > rank || n === 0)) enter(row, n);
     look(row);
   };
