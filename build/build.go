@@ -162,7 +162,9 @@ func Decide(fsys fs.FS, s Settings) (Plan, error) {
 			}
 			if dir != "" {
 				s.Root = dir
-				return Decide(fsys, s)
+				p, err := Decide(fsys, s)
+				p.SettingsRoot = "" // as it was given
+				return p, err
 			}
 		}
 		if err := found.nx(fsys, root); err != nil {

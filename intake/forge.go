@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"strings"
 
 	"github.com/google/uuid"
@@ -226,24 +227,62 @@ func skipReason(p queries.Pipeline, push troy.Push) string {
 	switch {
 	case push.Skip != "":
 		return push.Skip
-	case !Watches(p, push.Paths, push.PathsComplete):
-		return "no file that the pipeline watches changed"
 	}
-	return ""
+	return Unconcerned(p, push.Paths, push.PathsComplete)
 }
 
 // WatchesAll reports whether any changed file concerns a pipeline.
-func WatchesAll(p queries.Pipeline) bool { return len(p.WatchPaths) == 0 && watchedFolder(p) == "" }
+func WatchesAll(p queries.Pipeline) bool {
+	return len(p.WatchPaths) == 0 && watchedFolder(p) == "" && len(p.Unwatched) == 0
+}
 
 // Watches reports whether one of the changed files concerns a pipeline. If the
 // list is not complete, it returns true.
 func Watches(p queries.Pipeline, paths []string, complete bool) bool {
-	return watch.Concerns(p.WatchPaths, watchedFolder(p), paths, complete)
+	return Unconcerned(p, paths, complete) == ""
+}
+
+// Unconcerned explains why none of the changed files concerns a pipeline; it
+// returns the empty string if one does or the list is not complete.
+func Unconcerned(p queries.Pipeline, paths []string, complete bool) string {
+	if !complete {
+		return ""
+	}
+	const none = "no file that the pipeline watches changed"
+	var in []string
+	if !watch.Includes(p.WatchPaths) && len(paths) > 0 {
+		if paths, in = watch.Unwatched(unwatched(p), paths); len(paths) == 0 {
+			const shown = 3
+			names := strings.Join(in[:min(shown, len(in))], ", ")
+			if more := len(in) - shown; more > 0 {
+				names += fmt.Sprintf(" and %d more", more)
+			}
+			return "only parts of the workspace changed that the site does not use: " + names
+		}
+	}
+	switch root := watchedFolder(p); {
+	case watch.Concerns(p.WatchPaths, root, paths, complete):
+		return ""
+	case len(p.WatchPaths) == 0 && len(in) == 0:
+		return "no file in the folder " + root + " changed"
+	}
+	return none
+}
+
+// unwatched is what the newest build found in the workspace that does not
+// concern the site. It is out of date if it includes the root folder.
+func unwatched(p queries.Pipeline) []string {
+	root := path.Clean(text(nil, p.RepositoryRoot))
+	if _, in := watch.Unwatched(p.Unwatched, []string{root}); len(in) > 0 {
+		return nil
+	}
+	return p.Unwatched
 }
 
 // watchedFolder is what a pipeline without patterns watches: its root folder
-// or, if that is a member of a workspace, the whole workspace, since any of its
-// packages and its lockfile may be part of the site.
+// or, if that is a member of a workspace, the whole workspace, apart from what
+// is recorded as unwatched: its lockfile and its other packages may be part of
+// the site.
 func watchedFolder(p queries.Pipeline) string {
 	root := text(nil, p.RepositoryRoot)
 	switch {

@@ -143,3 +143,58 @@ func TestWorkspaceIsWatched(t *testing.T) {
 		})
 	}
 }
+
+// A pipeline whose newest build found the packages of its workspace skips pushes
+// to those that the site does not use, and says which.
+func TestUnwatchedPackages(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, root        string
+		changed, patterns []string
+		want              string // the reason; empty if it is built
+	}{
+		{"another site", "apps/web", []string{"apps/admin/a.ts"}, nil, "only parts of the workspace changed that the site does not use: apps/admin"},
+		{"several", "apps/web", []string{"apps/admin/a.ts", ".github/x", "packages/c/a", "packages/d/a"}, nil, "does not use: apps/admin, .github, packages/c and 1 more"},
+		{"a package that it uses too", "apps/web", []string{"apps/admin/a.ts", "packages/ui/a.ts"}, nil, ""},
+		{"the lockfile", "apps/web", []string{"apps/admin/package.json", "package-lock.json"}, nil, ""},
+		{"a file for all", "apps/web", []string{"apps/admin/.env.local"}, nil, ""},
+		{"a new package", "apps/web", []string{"packages/new/package.json"}, nil, ""},
+		{"patterns decide", "apps/web", []string{"apps/admin/a.ts"}, []string{"apps/admin"}, ""},
+		{"patterns that exclude more", "apps/web", []string{"apps/admin/a.ts", "packages/ui/README.md"}, []string{"!**/*.md"}, "no file that the pipeline watches changed"},
+		{"the root folder changed since", "apps/admin", []string{"apps/admin/a.ts"}, nil, ""},
+		{"no root folder in the settings", "", []string{"apps/admin/a.ts"}, nil, "does not use: apps/admin"},
+		{"no files", "", nil, nil, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t)
+			p := w.bound(1)
+			w.push(1, troy.Push{After: commit("a")})
+			w.exec("UPDATE pipelines SET workspace = '.', unwatched = '{.github,apps/admin,packages/c,packages/d,!**/.env.*local}', repository_root = nullif($1, ''), watch_paths = coalesce($2, '{}'::text[])", c.root, c.patterns)
+			out := w.push(1, troy.Push{Before: commit("a"), After: commit("b"), Paths: c.changed, PathsComplete: true})
+			if built := w.count("SELECT count(*) FROM deployments WHERE pipeline_id = $1", p.ID) == 2; built != (c.want == "") || !strings.Contains(out.Detail, c.want) {
+				t.Errorf("built is %v: %s", built, out.Detail)
+			}
+			if c.want != "" {
+				if n := w.count("SELECT count(*) FROM skips WHERE strpos(reason, $1) > 0", c.want); n != 1 {
+					t.Errorf("%d skips have the reason", n)
+				}
+				return
+			}
+		})
+	}
+}
+
+// TestUnwatchedIsForgotten changes the settings of a pipeline, after which
+// other packages may concern it.
+func TestUnwatchedIsForgotten(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.bound(1)
+	w.exec("UPDATE pipelines SET workspace = '.', unwatched = '{apps/admin}'")
+	if _, err := w.in.Configure(w.ctx(), p.ID, intake.Configuration{Build: []byte(`{"build":"npm run build -w admin"}`)}); err != nil {
+		t.Fatal(err)
+	}
+	if n := w.count("SELECT count(*) FROM pipelines WHERE unwatched = '{}'"); n != 1 {
+		t.Errorf("%d pipelines have forgotten it", n)
+	}
+}

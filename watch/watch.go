@@ -87,6 +87,17 @@ func Concerns(patterns []string, root string, changed []string, complete bool) b
 	return false
 }
 
+// Includes reports whether one of a pipeline's watch paths includes files, so
+// that nothing else is watched.
+func Includes(patterns []string) bool {
+	for _, p := range patterns {
+		if watches, clean := split(p); watches && clean != "" {
+			return true
+		}
+	}
+	return false
+}
+
 // maxCost bounds the product of the files' bytes and the rules' costs in
 // Concerns. The worst patterns take about 40 ns for each unit.
 const maxCost = 10_000_000

@@ -156,10 +156,7 @@ func (w *Workers) unwatched(ctx context.Context, row queries.PullRequest, p quer
 		return "", nil
 	}
 	paths, complete := w.changed(ctx, s, base, commit)
-	if intake.Watches(p, paths, complete) {
-		return "", nil
-	}
-	return "no file that the pipeline watches changed", nil
+	return intake.Unconcerned(p, paths, complete), nil
 }
 
 // answerCommands approves commits for people who may push to the repository.

@@ -40,7 +40,7 @@ func (w *Workers) detailBuild(ctx context.Context, d queries.Deployment, r *forg
 		}
 	}
 	if !d.State.Ended() {
-		return nil // the forge is told of states, not of phases
+		return nil // forges get states, not phases
 	}
 	var phases []builder.PhaseRun
 	if err := json.Unmarshal(b.Phases, &phases); err != nil {
