@@ -42,7 +42,7 @@ func (c *configuration) angular(fsys fs.FS, root string) error {
 	}
 	var content angularFile
 	if json.Unmarshal(data, &content) != nil {
-		return nil // Angular reports the error, and accepts comments
+		return nil //nolint:nilerr // Angular reports the error, and accepts comments
 	}
 	var name string
 	var target angularTarget

@@ -84,7 +84,7 @@ func (f Framework) words(fsys fs.FS, root string, m manifest, script string) *st
 		}
 		return ""
 	}
-	docs := ""
+	var docs string
 	if in := docsInScript.FindStringSubmatch(script); in != nil {
 		docs = path.Clean(in[1])
 	} else if docs = first([]string{"docs", "src", ".", "site", "website"}, "."+strings.ToLower(f.Name)); docs == "" {

@@ -67,7 +67,7 @@ func TestReleasesSurviveKills(t *testing.T) {
 		}
 		if round%2 == 0 {
 			_ = cli.Process.Signal(syscall.SIGKILL)
-			<-ended
+			_ = <-ended
 			w.must("troy", "release", dir, "--pipeline", "blog", "--no-cache")
 		} else {
 			web.kill()

@@ -266,12 +266,11 @@ func TestABrokenBatchKeepsWhatArrived(t *testing.T) {
 	t.Parallel()
 	store := &gated{called: make(chan struct{}, 100), times: map[site.Digest]int{}}
 	w := newWorld(t, func(w *world) { store.Store, w.deps.Store = w.deps.Store, store })
-	p := w.create("Blog")
 	contents := []string{"first file", "second file", strings.Repeat("third file ", 20_000), "fourth"}
 	body := batchOf(contents...)
 	table := len(body) - len(strings.Join(contents, ""))
 	for i, cut := range []int{table, table + 3, table + 10, table + 15, table + 21, table + 100_000, len(body) - 1} {
-		p = w.create(fmt.Sprint("Blog ", i))
+		p := w.create(fmt.Sprint("Blog ", i))
 		r := w.begin(p, nil, filesOf(contents...)...)
 		want, sent := 0, table
 		for _, content := range contents {

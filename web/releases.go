@@ -489,17 +489,3 @@ func (s *server) complete(ctx context.Context, r queries.ReleaseGetRow, publish 
 	}
 	return nil
 }
-
-func paths(files []site.File) []string {
-	out := make([]string, len(files))
-	for i, f := range files {
-		out[i] = f.Path
-	}
-	return out
-}
-
-func missingFiles(paths []string) *troy.Error {
-	e := troy.Errorf(troy.Conflict, "%s; upload what is missing and finalize again", troy.Count(len(paths), "file is missing", "files are missing"))
-	e.Details = paths
-	return e
-}

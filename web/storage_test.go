@@ -39,16 +39,6 @@ func (w *world) stored(p pipeline) (u usage) {
 	return u
 }
 
-// trees are those that the store has of a pipeline.
-func (w *world) trees(p pipeline) []uuid.UUID {
-	w.t.Helper()
-	trees, err := w.deps.Store.Trees(w.t.Context(), p.ID)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return trees
-}
-
 func TestQuotaAtDeclaration(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, withQuota(intake.Quota{Bytes: 10, Files: 3, OpenReleases: 2}))

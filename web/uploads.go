@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"golang.org/x/sync/singleflight"
 
+	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/internal/lru"
 	"github.com/troy-iaas/troy/queries"
@@ -120,4 +121,18 @@ func (s *server) load(ctx context.Context, p queries.Pipeline, r queries.Release
 		return nil, err
 	}
 	return v.(*upload), nil
+}
+
+func paths(files []site.File) []string {
+	out := make([]string, len(files))
+	for i, f := range files {
+		out[i] = f.Path
+	}
+	return out
+}
+
+func missingFiles(paths []string) *troy.Error {
+	e := troy.Errorf(troy.Conflict, "%s; upload what is missing and finalize again", troy.Count(len(paths), "file is missing", "files are missing"))
+	e.Details = paths
+	return e
 }

@@ -103,7 +103,7 @@ func (s *store) verifyUnsynced(ctx context.Context, pipeline uuid.UUID) error {
 			continue
 		}
 		old := filepath.Join(s.layout.Unsynced(pipeline), entry.Name())
-		good := false
+		var good bool
 		if strings.HasSuffix(name, pack.Suffix) {
 			good, err = verifyPack(ctx, old)
 		} else {

@@ -54,7 +54,8 @@ func (f limitFlag) set(limit **int64) error {
 	case "none":
 		*limit = new(int64)
 	default:
-		n, ok := int64(0), false
+		var n int64
+		var ok bool
 		if f.size {
 			n, ok = parseSize(text)
 		} else {

@@ -137,12 +137,12 @@ func progressTo(out io.Writer) *progress {
 func (p *progress) show(r localcloud.Report) {
 	if now := time.Now(); p.out != nil && now.Sub(p.last) > 100*time.Millisecond {
 		p.last = now
-		fmt.Fprintf(p.out, "\r\033[Ksite %d: %d files verified, %s", r.Sites, r.Files, megabytes(r.Bytes))
+		_, _ = fmt.Fprintf(p.out, "\r\033[Ksite %d: %d files verified, %s", r.Sites, r.Files, megabytes(r.Bytes))
 	}
 }
 
 func (p *progress) clear() {
 	if !p.last.IsZero() {
-		fmt.Fprint(p.out, "\r\033[K")
+		_, _ = fmt.Fprint(p.out, "\r\033[K")
 	}
 }
