@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -22,14 +23,20 @@ func withQuota(q intake.Quota) func(*world) {
 }
 
 type usage struct {
-	Bytes, Files int64
-	OpenReleases int64 `json:"open_releases"`
+	PipelineID   uuid.UUID  `json:"pipeline_id"`
+	Bytes        int64      `json:"bytes"`
+	Files        int64      `json:"files"`
+	OpenReleases int64      `json:"open_releases"`
+	CountedAt    *time.Time `json:"counted_at"`
 	Quota        struct {
-		Bytes, Files int64
+		Bytes        int64 `json:"bytes"`
+		Files        int64 `json:"files"`
 		OpenReleases int64 `json:"open_releases"`
-	}
+	} `json:"quota"`
 	Own struct {
-		Bytes, Files *int64
+		Bytes        *int64 `json:"bytes"`
+		Files        *int64 `json:"files"`
+		OpenReleases *int64 `json:"open_releases"`
 	} `json:"own_quota"`
 }
 
@@ -144,7 +151,7 @@ func TestQuotaOfOnePipeline(t *testing.T) {
 		t.Errorf("%+v", u)
 	}
 	w.send("PUT", path, `{"bytes":-1}`).refused(t, 400, "invalid", "bytes", "from 0")
-	w.send("PUT", path, `{"bites":1}`).refused(t, 400, "invalid", "", "bites")
+	w.send("PUT", path, `{"bites":1}`).refused(t, 400, "invalid", "bites", "unknown")
 	w.send("PUT", path, `{"bytes":1}`, as(w.token(credentials.Admin, p.ID))).refused(t, 403, "forbidden", "", "unlimited admin")
 	w.send("PUT", path, `{"bytes":1}`, as(w.token(credentials.Deployer))).refused(t, 403, "forbidden", "", "")
 	if n := w.count("SELECT count(*) FROM audit WHERE action = 'pipeline.quota'"); n != 3 {
@@ -154,9 +161,18 @@ func TestQuotaOfOnePipeline(t *testing.T) {
 
 type pruning struct {
 	DryRun      bool `json:"dry_run"`
-	Deployments []struct{ Number, Bytes int64 }
-	Files       int64
-	Bytes       int64
+	Deployments []struct {
+		ID        uuid.UUID `json:"id"`
+		Number    int64     `json:"number"`
+		Kind      string    `json:"kind"`
+		State     string    `json:"state"`
+		Message   string    `json:"message"`
+		Files     int64     `json:"files"`
+		Bytes     int64     `json:"bytes"`
+		CreatedAt time.Time `json:"created_at"`
+	} `json:"deployments"`
+	Files int64 `json:"files"`
+	Bytes int64 `json:"bytes"`
 }
 
 func (p pruning) numbers() (all []int64) {

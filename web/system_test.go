@@ -133,6 +133,8 @@ func TestStorageIsCounted(t *testing.T) {
 		Deployments int64     `json:"deployments"`
 		Files       int64     `json:"files"`
 		Bytes       int64     `json:"bytes"`
+		UsedFiles   int64     `json:"used_files"`
+		UsedBytes   int64     `json:"used_bytes"`
 	}
 	seen, last, after := map[string]bool{}, int64(1<<62), ""
 	for {
