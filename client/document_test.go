@@ -279,6 +279,11 @@ func calls(c *Client, id uuid.UUID) map[string]func(context.Context) error {
 		"InspectRepository": func(ctx context.Context) error {
 			return all(second(c.InspectRepository(ctx, provider, "team/blog", "", "")), second(c.InspectRepository(ctx, provider, "team/blog", text, "web")))
 		},
+		"Usage":    func(ctx context.Context) error { return second(c.Usage(ctx, "blog")) },
+		"SetQuota": func(ctx context.Context) error { return second(c.SetQuota(ctx, "blog", OwnQuota{})) },
+		"Prune": func(ctx context.Context) error {
+			return all(second(c.Prune(ctx, "blog", 0, true)), second(c.Prune(ctx, "blog", 20, false)))
+		},
 		"System":          func(ctx context.Context) error { return second(c.System(ctx)) },
 		"Users":           func(ctx context.Context) error { return drain(c.Users(ctx)) },
 		"SignOutUser":     func(ctx context.Context) error { return c.SignOutUser(ctx, id) },

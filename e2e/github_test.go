@@ -490,7 +490,7 @@ func (g *github) check(commit string) (text, output string) {
 				text = c
 			}
 			if o, ok := check["output"].(map[string]any); ok {
-				output = fmt.Sprintf("%s\n\n%s", o["title"], o["summary"])
+				output = fmt.Sprintf("%s\n\n%s\n\n%s", o["title"], o["summary"], o["text"])
 			}
 		}
 	}

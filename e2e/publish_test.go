@@ -52,7 +52,7 @@ fs.writeFileSync("dist/assets/app.js", "call(" + JSON.stringify({token: process.
 
 	failing := g.pushed(w, "a mistake", map[string]string{"build.js": `console.log("\u001b[31mcannot find the thing\u001b[0m"); console.log(process.env.API_TOKEN); process.exit(3)`})
 	w.deployment(id, failing)
-	checkSays(failing, "failure", "exit code 3", "The last lines of the log:", "\n    cannot find the thing\n    ***\n")
+	checkSays(failing, "failure", "exit code 3", "| Build |", "The last lines of the phase Build:", "\ncannot find the thing\n***\n")
 
 	pageless := g.pushed(w, "a feed alone", map[string]string{"build.js": `require("fs").mkdirSync("dist"); require("fs").writeFileSync("dist/feed.xml", "<feed/>")`})
 	d := w.deployment(id, pageless)

@@ -18,6 +18,8 @@ import (
 // keyless are the POSTs without an Idempotency-Key, with the reason.
 var keyless = map[string]string{
 	"signUploads":           "it changes nothing",
+	"findMissingFiles":      "it changes nothing",
+	"uploadBatch":           "files that are stored are not stored again",
 	"exchangeToken":         "an issuer's token is exchanged once",
 	"sendAppEvent":          "a repeated id of an event changes nothing",
 	"sendSNSMessage":        "a repeated id of a message changes nothing",

@@ -99,7 +99,7 @@ func buildOutputTests() map[string]func(*testing.T, Env) {
 			e.Succeeds(t, spec)
 			onlyPages(t, e, spec)
 			for _, words := range []string{`Left out because the repository itself is the site: 9 (".env", ".github/", ".nvmrc", `, " and 4 more)",
-				"\nnetlify.toml: [[plugins]] has no effect.\n"} {
+				"\nnetlify.toml, line 1: [[plugins]] has no effect.\n"} {
 				if log := e.LogOf(t, spec.Tree); !strings.Contains(log, words) {
 					t.Fatalf("the log lacks %q:\n%s", words, log)
 				}

@@ -33,8 +33,8 @@ code 8) until enough was pruned.`,
 			return pipelineQuota(cmd.Context(), a, args[0], []limitFlag{{"bytes", bytes, true}, {"files", files, false}, {"open-releases", open, false}})
 		},
 	}
-	cmd.Flags().StringVar(&bytes, "bytes", "", "the `size` of all stored files: 500MiB, 5GiB, none or default")
-	cmd.Flags().StringVar(&files, "files", "", "the `number` of stored files, none or default")
+	cmd.Flags().StringVar(&bytes, "bytes", "", "all files: a `size` like 500MiB, none or default")
+	cmd.Flags().StringVar(&files, "files", "", "the `number` of files, none or default")
 	cmd.Flags().StringVar(&open, "open-releases", "", "the `number` of unfinished releases, none or default")
 	return cmd
 }
