@@ -35,7 +35,7 @@ code 8) until enough was pruned.`,
 	}
 	cmd.Flags().StringVar(&bytes, "bytes", "", "all files: a `size` like 500MiB, none or default")
 	cmd.Flags().StringVar(&files, "files", "", "the `number` of files, none or default")
-	cmd.Flags().StringVar(&open, "open-releases", "", "the `number` of unfinished releases, none or default")
+	cmd.Flags().StringVar(&open, "open-releases", "", "a `number` of unfinished releases, none or default")
 	return cmd
 }
 
