@@ -29,7 +29,7 @@ stay.`,
 			return deploymentPrune(cmd.Context(), a, args[0], keep.n, dry)
 		},
 	}
-	cmd.Flags().Var(&keep, "keep", "how many of the newest deployments stay, at least 10 (default 10)")
+	cmd.Flags().Var(&keep, "keep", "keep the `N` newest deployments, at least 10")
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "only show what would be removed")
 	return cmd
 }

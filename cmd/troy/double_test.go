@@ -199,7 +199,7 @@ func respond(w http.ResponseWriter, a answer, err error) {
 		}
 		a.status = map[troy.ErrorKind]int{
 			troy.Invalid: 400, troy.Unauthenticated: 401, troy.Forbidden: 403, troy.NotFound: 404, troy.Conflict: 409,
-			troy.Moved: 412, troy.TooLarge: 413, troy.Internal: 500, troy.Unavailable: 503,
+			troy.Moved: 412, troy.TooLarge: 413, troy.Internal: 500, troy.Unavailable: 503, troy.OverQuota: 507,
 		}[e.Kind]
 		inner := map[string]any{"code": e.Kind, "message": e.Message}
 		if e.Field != "" {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
+	"golang.org/x/sys/unix"
 
 	"github.com/troy-iaas/troy/internal/files"
 )
@@ -40,13 +41,16 @@ func TestLockOfRemovedFolder(t *testing.T) {
 					t.Fatal("no process waits for the lock")
 				}
 			}
-			if err := os.Rename(dir, dir+".removed"); err != nil {
-				t.Fatal(err)
-			}
+			removed := dir + ".removed"
 			if again {
-				if err := errors.Join(os.Mkdir(dir, 0o755), os.WriteFile(file, nil, 0o644)); err != nil {
-					t.Fatal(err)
-				}
+				// The waiting lock must not see the moment without a folder.
+				err = errors.Join(os.Mkdir(removed, 0o755), os.WriteFile(filepath.Join(removed, "lock"), nil, 0o644),
+					unix.Renameat2(unix.AT_FDCWD, dir, unix.AT_FDCWD, removed, unix.RENAME_EXCHANGE))
+			} else {
+				err = os.Rename(dir, removed)
+			}
+			if err != nil {
+				t.Fatal(err)
 			}
 			release()
 			err = <-done
