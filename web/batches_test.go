@@ -311,7 +311,7 @@ func TestABrokenBatchKeepsWhatArrived(t *testing.T) {
 
 func TestBatchesAreBounded(t *testing.T) {
 	t.Parallel()
-	const idle = 20 * time.Second
+	const idle = 5 * time.Minute
 	w := newWorld(t, func(w *world) { w.cfg.BodyIdle = idle })
 	p := w.create("Blog")
 	r := w.begin(p, nil, filesOf("home", "page")...)
