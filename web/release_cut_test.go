@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"github.com/troy-iaas/troy"
-	"github.com/troy-iaas/troy/client"
+	"github.com/troy-iaas/troy/client" //nolint:depguard // the test releases with the real client
 	"github.com/troy-iaas/troy/credentials"
 	"github.com/troy-iaas/troy/site"
 )
