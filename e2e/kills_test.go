@@ -67,7 +67,9 @@ func TestReleasesSurviveKills(t *testing.T) {
 		}
 		if round%2 == 0 {
 			_ = cli.Process.Signal(syscall.SIGKILL)
-			_ = <-ended
+			if err := <-ended; err == nil {
+				t.Log("the release ended before it could be killed")
+			}
 			w.must("troy", "release", dir, "--pipeline", "blog", "--no-cache")
 		} else {
 			web.kill()
