@@ -93,8 +93,8 @@ chaos: deps ## Test the promises under faults, with PIPELINES and SEED
 	@set -o pipefail; go test -count=1 -tags 'faults chaos' -run '^TestChaos$$' -timeout 120m -v ./e2e/ | { grep -v '^=== ' || true; }
 
 .PHONY: kills
-kills: deps ## Kill the command and the server during KILLS releases (200)
-	TROY_TEST_KILLS=$${KILLS:-200} go test -count=1 -tags faults -run '^TestReleasesSurviveKills$$' -timeout 120m -v ./e2e/
+kills: deps ## Kill the store, the command and the server KILLS times (200), and check the store
+	TROY_TEST_KILLS=$${KILLS:-200} go test -count=1 -tags faults -run '^(TestKilledStore|TestReleasesSurviveKills)$$' -timeout 120m -v ./cloud/localcloud/ ./e2e/
 
 .PHONY: chaos-mutants
 chaos-mutants: deps ## Check that the chaos run notices nine mistakes
@@ -103,10 +103,6 @@ chaos-mutants: deps ## Check that the chaos run notices nine mistakes
 .PHONY: test-frameworks
 test-frameworks: ## Build new projects of FRAMEWORKS from the npm registry, and check their links
 	go test -count=1 -tags frameworks -run '^TestScaffolds$$' -timeout 120m -v ./builder/
-
-.PHONY: kills
-kills: ## Kill a process that uses the local store KILLS times (200), checking the store after each
-	@TROY_TEST_KILLS=$${KILLS:-200} go test -count=1 -run '^TestKilledStore$$' -timeout 60m -v ./cloud/localcloud/
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz test for twenty seconds
