@@ -155,7 +155,7 @@ func TestUnknownToolFailsTheBuild(t *testing.T) {
 	repo := asksForNode("true")
 	repo[".nvmrc"] = "91"
 	spec := repo.Spec(t)
-	e.Fails(t, spec, ".nvmrc asks for Node.js 91, but there is no such version; there are 90.1.2")
+	e.Fails(t, spec, ".nvmrc asks for Node.js 91, which does not exist; available versions: 90.1.2")
 	// A variable of the pipeline decides before files.
 	spec = repo.Spec(t)
 	spec.Variables = map[string]string{"NODE_VERSION": "90.1.2"}

@@ -306,7 +306,7 @@ func (s *Store) nothing(r request, all []candidate, missing error) error {
 	if len(near) == 0 {
 		near = all
 	}
-	return troy.Errorf(troy.Invalid, "%s asks for %s, but there is no such version; %s; write another version there", by, wanted, there(near))
+	return troy.Errorf(troy.Invalid, "%s asks for %s, which does not exist; %s; choose one of them", by, wanted, there(near))
 }
 
 // majorOf returns the major version of an exact version, or -1.
@@ -338,9 +338,9 @@ func there(all []candidate) string {
 		words = append(words, v.String())
 	}
 	if len(words) == 0 {
-		return "none is there"
+		return "no version is available"
 	}
-	return "there are " + strings.Join(words, ", ")
+	return "available versions: " + strings.Join(words, ", ")
 }
 
 // capital returns a sentence with a capital letter, unless it begins with a

@@ -172,12 +172,12 @@ func TestNothingFits(t *testing.T) {
 		kind troy.ErrorKind
 		says []string
 	}{
-		"no such version":  {tool(t, "node", "22.99.0", ".nvmrc"), false, "", troy.Invalid, []string{".nvmrc asks for Node.js 22.99.0, but there is no such version", "there are 22.21.1, 22.20.0; write another"}},
-		"no such major":    {tool(t, "node", "99", ".nvmrc"), false, "", troy.Invalid, []string{"Node.js 99", "there are 27.0.0, 26.1.0, 25.9.0"}},
+		"no such version":  {tool(t, "node", "22.99.0", ".nvmrc"), false, "", troy.Invalid, []string{".nvmrc asks for Node.js 22.99.0, which does not exist", "available versions: 22.21.1, 22.20.0; choose one"}},
+		"no such major":    {tool(t, "node", "99", ".nvmrc"), false, "", troy.Invalid, []string{"Node.js 99", "available versions: 27.0.0, 26.1.0, 25.9.0"}},
 		"an empty range":   {tool(t, "node", ">23 <25", "engines.node in package.json"), false, "", troy.Invalid, []string{"engines.node in package.json asks for Node.js >23 <25"}},
-		"offline":          {tool(t, "node", "22", ".nvmrc"), true, "", troy.Unavailable, []string{".nvmrc asks for Node.js 22, which is not on this machine and can't be installed: the registry answered 503", "there are 20.11.0;"}},
-		"no installations": {tool(t, "node", "22", ".nvmrc"), false, "machine", troy.Invalid, []string{"TROY_BUILD_TOOLS=machine", "there are 20.11.0;", "troyd tools install"}},
-		"the machine's":    {tool(t, "ruby", "3.2", ".ruby-version"), false, "", troy.Invalid, []string{".ruby-version asks for Ruby 3.2, which Troy can't install; there are 3.1.2;", "TROY_BUILD_PATH"}},
+		"offline":          {tool(t, "node", "22", ".nvmrc"), true, "", troy.Unavailable, []string{".nvmrc asks for Node.js 22, which is not on this machine and can't be installed: the registry answered 503", "available versions: 20.11.0;"}},
+		"no installations": {tool(t, "node", "22", ".nvmrc"), false, "machine", troy.Invalid, []string{"TROY_BUILD_TOOLS=machine", "available versions: 20.11.0;", "troyd tools install"}},
+		"the machine's":    {tool(t, "ruby", "3.2", ".ruby-version"), false, "", troy.Invalid, []string{".ruby-version asks for Ruby 3.2, which Troy can't install; available versions: 3.1.2;", "TROY_BUILD_PATH"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
