@@ -177,12 +177,24 @@ func onlyEdge() map[string]string {
 // ruledHosts are hosts that rows of the table share.
 type ruledHosts struct {
 	a    account
+	used sync.Map // name → *sync.Mutex, held by the row that uses the name
 	mu   sync.Mutex
 	idle map[string][]*ruledHost
 	made int
 }
 
-// take returns a host that no other row uses.
+// reserve waits until no other row uses the host with a name. The returned
+// function ends the reservation.
+func (p *ruledHosts) reserve(name string) (release func()) {
+	if name == "" {
+		return func() {}
+	}
+	used, _ := p.used.LoadOrStore(name, new(sync.Mutex))
+	used.(*sync.Mutex).Lock()
+	return used.(*sync.Mutex).Unlock
+}
+
+// take returns a host that no other row uses. The row must have reserved its name.
 func (p *ruledHosts) take(t *testing.T, name string) *ruledHost {
 	p.mu.Lock()
 	if all := p.idle[name]; len(all) > 0 {
@@ -248,6 +260,7 @@ func TestRuleCases(t *testing.T) {
 			t.Run(c.Source+"/"+c.Name, func(t *testing.T) {
 				t.Parallel()
 				c := c.under(".sites.test")
+				defer hosts.reserve(c.Host)()
 				h := hosts.take(t, c.Host)
 				defer hosts.put(c.Host, h)
 				if c.run(t, h); !t.Failed() {
