@@ -183,13 +183,13 @@ func (s *Store) candidates(ctx context.Context, r request, fresh bool) (all []ca
 	if exact := r.Range.Exact(); exact != nil && stored[exact.String()] || !s.fetch {
 		return all, nil
 	}
-	listed := false
+	found := false
 	for _, from := range sources(r.Name) {
 		releases, listErr := s.list(ctx, from.name, fresh)
 		if listErr != nil {
 			err = listErr
 		} else {
-			listed = true
+			found = true
 		}
 		for _, rel := range releases {
 			v, parseErr := semver.StrictNewVersion(rel.Version)
@@ -201,7 +201,7 @@ func (s *Store) candidates(ctx context.Context, r request, fresh bool) (all []ca
 			}
 		}
 	}
-	if listed {
+	if found {
 		err = nil // a mirror may lack one of the packages
 	}
 	return all, err

@@ -66,8 +66,10 @@ func (s *Store) place(ctx context.Context, dir, final string) error {
 	if err := os.MkdirAll(filepath.Dir(final), 0o755); err != nil {
 		return files.Error(err)
 	}
-	if err := syncTree(ctx, dir); err != nil {
-		return err
+	// Thousands of files; syncing each would take ten times as long as fetching
+	// them.
+	if err := files.SyncFileSystem(dir); err != nil {
+		return files.Error(err)
 	}
 	if err := remove(ctx, final); err != nil { // a damaged one
 		return err

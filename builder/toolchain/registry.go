@@ -250,6 +250,40 @@ type index struct {
 	Releases []release `json:"releases"`
 }
 
+// listed is the content of a stored list at a time.
+type listed struct {
+	time time.Time
+	size int64
+	index
+}
+
+// stored returns the stored list of a package; it is empty if there is none. It
+// parses a file once: the packages, and so the lists in memory, are those of
+// sources.
+func (s *Store) stored(file string) index {
+	info, err := os.Stat(file)
+	if err != nil {
+		return index{}
+	}
+	s.mu.Lock()
+	known, ok := s.lists[file]
+	s.mu.Unlock()
+	if ok && known.size == info.Size() && known.time.Equal(info.ModTime()) {
+		return known.index
+	}
+	// The file is replaced by a rename, so the content is at least as new as the
+	// time.
+	now := listed{time: info.ModTime(), size: info.Size()}
+	data, err := os.ReadFile(file)
+	if err != nil || json.Unmarshal(data, &now.index) != nil {
+		return index{}
+	}
+	s.mu.Lock()
+	s.lists[file] = now
+	s.mu.Unlock()
+	return now.index
+}
+
 // indexValid is how long a stored list is used without asking the registry.
 const indexValid = 24 * time.Hour
 
@@ -257,12 +291,7 @@ const indexValid = 24 * time.Hour
 // those of the registry, or else older stored ones with the registry's error.
 func (s *Store) list(ctx context.Context, name string, fresh bool) ([]release, error) {
 	file := filepath.Join(s.dir, "index", strings.ReplaceAll(name, "/", "+")+".json")
-	var stored index
-	if data, err := os.ReadFile(file); err == nil {
-		if json.Unmarshal(data, &stored) != nil {
-			stored = index{}
-		}
-	}
+	stored := s.stored(file)
 	age := s.now().Sub(stored.Fetched)
 	if !fresh && age >= 0 && age < indexValid {
 		return stored.Releases, nil

@@ -56,7 +56,8 @@ type Store struct {
 	now      func() time.Time
 
 	mu      sync.Mutex
-	machine map[string]found // by the path of the program
+	machine map[string]found  // by the path of the program
+	lists   map[string]listed // by the path of the stored list
 }
 
 // Open opens the store.
@@ -92,7 +93,7 @@ func Open(cfg Config) (*Store, error) {
 	}
 	return &Store{
 		dir: dir, fetch: cfg.Install, maxBytes: cfg.MaxBytes, minFree: cfg.minFree, registry: client, log: cfg.Log, now: cfg.now,
-		machine: map[string]found{},
+		machine: map[string]found{}, lists: map[string]listed{},
 	}, nil
 }
 

@@ -1,6 +1,7 @@
 package toolchain
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha512"
 	"encoding/hex"
@@ -287,6 +288,49 @@ func TestListIsFetchedDaily(t *testing.T) {
 	w.add(t, w.node, "22.23.0", map[string]string{"node": "bin/node"})
 	now = now.Add(indexValid)
 	ask("node@22.23.0")
+}
+
+// TestListIsParsedOnce changes a stored list in ways that a process can and can't
+// notice.
+func TestListIsParsedOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(cfg *Config) { cfg.now = func() time.Time { return at } })
+	newest := func() string {
+		t.Helper()
+		all, err := w.store.list(t.Context(), w.node, false)
+		if err != nil || len(all) == 0 {
+			t.Fatalf("%d releases, %v", len(all), err)
+		}
+		return all[len(all)-1].Version
+	}
+	was := newest() // fetched
+	file := filepath.Join(w.cfg.Dir, "index", w.node+".json")
+	newest() // parsed
+	info, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := strings.Repeat("9", len(was)-4) + ".9.9"
+	if err := os.WriteFile(file, bytes.ReplaceAll(data, []byte(`"`+was+`"`), []byte(`"`+other+`"`)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(file, info.ModTime(), info.ModTime()); err != nil {
+		t.Fatal(err)
+	}
+	if got := newest(); got != was {
+		t.Errorf("the newest is %s; a list of the same time was parsed again", got)
+	}
+	later := info.ModTime().Add(time.Second)
+	if err := os.Chtimes(file, later, later); err != nil {
+		t.Fatal(err)
+	}
+	if got := newest(); got != other {
+		t.Errorf("the newest is %s, want %s, which another process stored", got, other)
+	}
 }
 
 // TestWrongChecksum has the registry send other packages than it announces.

@@ -27,7 +27,7 @@ func newStore(layout site.Layout, limits site.Limits) *store {
 	// Check reports damaged packs. Until then their files count as missing, and
 	// uploads send them again.
 	ignore := func(string, error) {}
-	return &store{layout: layout, limits: limits, packs: pack.NewCache(packCache, ignore), boot: bootID(), sync: syncFileSystem}
+	return &store{layout: layout, limits: limits, packs: pack.NewCache(packCache, ignore), boot: bootID(), sync: files.SyncFileSystem}
 }
 
 // inventory is what a pipeline's store has. It is valid while the site's lock is

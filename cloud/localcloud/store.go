@@ -35,7 +35,7 @@ type store struct {
 	limits  site.Limits
 	packs   *pack.Cache
 	boot    string                 // the id of the machine's start
-	sync    func(dir string) error // syncFileSystem, except in tests
+	sync    func(dir string) error // files.SyncFileSystem, except in tests
 	buffers sync.Pool              // of *[]byte
 }
 

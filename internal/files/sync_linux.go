@@ -1,4 +1,4 @@
-package localcloud
+package files
 
 import (
 	"errors"
@@ -7,10 +7,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// syncFileSystem makes everything written below dir durable, with one call for
+// SyncFileSystem makes everything written below dir durable, with one call for
 // all files (syncfs(2)); it returns the file system's write errors since the
 // folder was opened.
-func syncFileSystem(dir string) error {
+func SyncFileSystem(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err

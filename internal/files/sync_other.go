@@ -1,6 +1,6 @@
 //go:build !linux
 
-package localcloud
+package files
 
 import (
 	"errors"
@@ -9,9 +9,9 @@ import (
 	"path/filepath"
 )
 
-// syncFileSystem makes everything written below dir durable, file by file: this
+// SyncFileSystem makes everything written below dir durable, file by file: this
 // system has no syncfs.
-func syncFileSystem(dir string) error {
+func SyncFileSystem(dir string) error {
 	return filepath.WalkDir(dir, func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || !entry.IsDir() && !entry.Type().IsRegular() {
 			return err
