@@ -31,7 +31,7 @@ type Comparison struct {
 // nil, what is in that folder: its folders, then its files. It stops after the
 // first error.
 func (c *Client) Files(ctx context.Context, pipeline string, id uuid.UUID, folder *string) iter.Seq2[File, error] {
-	query := url.Values{}
+	query := url.Values{"limit": {strconv.Itoa(filesPageSize)}}
 	if folder != nil {
 		query.Set("folder", *folder)
 	}
@@ -59,11 +59,11 @@ func (c *Client) Compare(ctx context.Context, pipeline string, id uuid.UUID, wit
 	}
 	whole := Comparison{Changes: []site.Change{}}
 	for after := ""; ; {
-		query := pageQuery(url.Values{}, after)
+		query := pageQuery(url.Values{"limit": {strconv.Itoa(filesPageSize)}}, after)
 		if with != "" {
 			query.Set("with", with)
 		}
-		if rest := limit - len(whole.Changes); limit > 0 && rest < pageSize {
+		if rest := limit - len(whole.Changes); limit > 0 && rest < filesPageSize {
 			query.Set("limit", strconv.Itoa(rest))
 		}
 		var page struct {

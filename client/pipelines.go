@@ -13,6 +13,9 @@ import (
 // pageSize is the API's maximum for one page.
 const pageSize = 200
 
+// filesPageSize is the maximum for one page of files.
+const filesPageSize = 5_000
+
 // NewPipeline describes the pipeline to create.
 type NewPipeline struct {
 	Name  string `json:"name"`

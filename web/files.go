@@ -76,6 +76,10 @@ func (t *trees) files(ctx context.Context, d queries.Deployment) ([]site.File, e
 	}
 }
 
+// maxFilesLimit is the maximum for one page of files. A site can have 100,000 files,
+// which are in memory once the first page is read.
+const maxFilesLimit = 5_000
+
 // fileJSON is a file, or a folder with everything below it.
 type fileJSON struct {
 	Path   string       `json:"path"`
@@ -89,7 +93,7 @@ func (s *server) fileList(c *gin.Context, who caller) error {
 	if err != nil {
 		return err
 	}
-	pg, err := pageOf(c)
+	pg, err := pageUpTo(c, maxFilesLimit)
 	if err != nil {
 		return err
 	}
@@ -141,7 +145,7 @@ func (s *server) deploymentCompare(c *gin.Context, who caller) error {
 	if err != nil {
 		return err
 	}
-	pg, err := pageOf(c)
+	pg, err := pageUpTo(c, maxFilesLimit)
 	if err != nil {
 		return err
 	}

@@ -78,7 +78,7 @@ func TestFiles(t *testing.T) {
 			t.Errorf("%s: %s", query, diff)
 		}
 	}
-	w.send("GET", path+"?limit=201", nil).refused(t, 400, "invalid", "limit", "200")
+	w.send("GET", path+"?limit=5001", nil).refused(t, 400, "invalid", "limit", "5000")
 	w.send("GET", "/v1/pipelines/blog/deployments/"+d.ID.String()+"/files", nil, as(w.token(credentials.Viewer, p.ID))).into(t, 200, nil)
 	for _, path := range []string{"/v1/pipelines/shop/deployments/" + d.ID.String(), "/v1/pipelines/blog/deployments/2", "/v1/pipelines/blog/deployments/x", "/v1/pipelines/blog/deployments/" + uuid.NewString()} {
 		for _, what := range []string{"/files", "/compare"} {

@@ -54,12 +54,15 @@ type page struct {
 }
 
 // pageOf reads the query's limit and after.
-func pageOf(c *gin.Context) (page, error) {
+func pageOf(c *gin.Context) (page, error) { return pageUpTo(c, maxLimit) }
+
+// pageUpTo is pageOf with another maximum.
+func pageUpTo(c *gin.Context, most int64) (page, error) {
 	p := page{limit: defaultLimit, after: c.Query("after")}
 	if text, given := c.GetQuery("limit"); given {
 		n, err := strconv.ParseInt(text, 10, 32)
-		if err != nil || n < 1 || n > maxLimit {
-			return p, troy.Errorf(troy.Invalid, "expected a limit from 1 to %d", maxLimit).At("limit")
+		if err != nil || n < 1 || n > most {
+			return p, troy.Errorf(troy.Invalid, "expected a limit from 1 to %d", most).At("limit")
 		}
 		p.limit = int32(n)
 	}
