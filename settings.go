@@ -1,6 +1,9 @@
 package troy
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // BuildSettings are a pipeline's settings for its builds and its site. They
 // have this form in rows and JSON; the CLI has a flag for each field. An empty
@@ -30,6 +33,52 @@ type BuildSettings struct {
 	SkipBots bool `json:"skip_bots,omitempty" flag:"skip-bots" help:"no previews of pull requests by bots" label:"Skip bots"`
 	// CommentPreviews keeps a comment with the previews on each pull request.
 	CommentPreviews bool `json:"comment_previews,omitempty" flag:"comment-previews" help:"comment on pull requests with their previews" label:"Comment"`
+	// Minutes, MemoryMiB, CPUs and Processes limit each build. Zero means the
+	// installation's limit, which none may exceed.
+	Minutes   int `json:"minutes,omitempty" flag:"build-minutes" help:"how many minutes a build may take" arg:"minutes" label:"Minutes"`
+	MemoryMiB int `json:"memory_mib,omitempty" flag:"build-memory" help:"how much memory a build may use, in MiB" arg:"MiB" label:"Memory (MiB)"`
+	CPUs      int `json:"cpus,omitempty" flag:"build-cpus" help:"how many CPUs a build may use" arg:"CPUs" label:"CPUs"`
+	Processes int `json:"processes,omitempty" flag:"build-processes" help:"how many processes and threads a build may run" arg:"processes" label:"Processes"`
+}
+
+// BuildLimits are the limits of an installation's builds. Zero means what
+// settings can say at most.
+type BuildLimits struct {
+	Minutes, MemoryMiB, CPUs, Processes int
+	// Elsewhere says what decides about all but Minutes, if builds do not run on
+	// the workers' machines.
+	Elsewhere string
+}
+
+// The least that a build can do with, and the most that a setting can say.
+const (
+	MinBuildMemoryMiB, MaxBuildMemoryMiB = 256, 1 << 20
+	MinBuildProcesses, MaxBuildProcesses = 64, 1 << 20
+	MaxBuildCPUs                         = 1024
+	MaxBuildMinutes                      = 24 * 60
+)
+
+// CheckLimits returns an Invalid error with the field's name if a limit of the
+// builds is not one that the installation permits.
+func (s BuildSettings) CheckLimits(most BuildLimits) error {
+	for _, l := range []struct {
+		field              string
+		value, least, most int
+	}{
+		{"minutes", s.Minutes, 1, cmp.Or(most.Minutes, MaxBuildMinutes)},
+		{"memory_mib", s.MemoryMiB, MinBuildMemoryMiB, cmp.Or(most.MemoryMiB, MaxBuildMemoryMiB)},
+		{"cpus", s.CPUs, 1, cmp.Or(most.CPUs, MaxBuildCPUs)},
+		{"processes", s.Processes, MinBuildProcesses, cmp.Or(most.Processes, MaxBuildProcesses)},
+	} {
+		switch {
+		case l.value == 0:
+		case most.Elsewhere != "" && l.field != "minutes":
+			return Errorf(Invalid, "it can't be set: %s", most.Elsewhere).At(l.field)
+		case l.value < l.least || l.value > l.most:
+			return Errorf(Invalid, "it is %d; expected %d to %d, or 0 for the installation's limit", l.value, l.least, l.most).At(l.field)
+		}
+	}
+	return nil
 }
 
 // The values of BuildSettings.PullRequests. ReadyPullRequests leaves out drafts.

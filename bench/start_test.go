@@ -113,7 +113,7 @@ func (w *world) starts(first, n int, interval time.Duration) []time.Duration {
 	ended := make(chan error, 1)
 	runner := workers.New(workers.Config{
 		Slots: 10, BuildSlots: 2, PreviewSlots: 2, PreviewSuffix: "sites.test", Lease: 6 * time.Second, KeepDeployments: 10, CarryAssets: time.Hour, UploadsValid: time.Hour,
-		Limits: site.DefaultLimits(), BuildTime: time.Minute, CatchUp: time.Hour, TaskCheckInterval: interval,
+		Limits: site.DefaultLimits(), BuildLimits: builder.Limits{Time: time.Minute}, CatchUp: time.Hour, TaskCheckInterval: interval,
 		SiteURL: func(host string) string { return "http://" + host },
 	}, workers.Deps{
 		DB: w.db, Redis: w.redis, Client: w.client, Bell: w.bell, Cloud: w.cloud, Builder: instantly, Intake: w.intake, Log: quiet,

@@ -120,6 +120,7 @@ type Limits struct {
 	Time        time.Duration // of all phases together
 	MemoryBytes int64         // of all processes together
 	Processes   int           // at once, including threads
+	CPUs        int           // of all processes together; 0 means no limit
 	LogBytes    int64
 	OutputBytes int64 // of all files that are published
 	Source      build.SourceLimits

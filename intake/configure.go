@@ -54,7 +54,7 @@ func (in *Intake) Configure(ctx context.Context, pipeline uuid.UUID, c Configura
 				return err
 			}
 		}
-		params, err := c.apply(p)
+		params, err := c.apply(p, in.cfg.BuildLimits)
 		if err != nil {
 			return err
 		}
@@ -138,7 +138,7 @@ func notInDeletion(p queries.Pipeline, a Action) error {
 }
 
 // apply returns the row's configuration after the change.
-func (c Configuration) apply(p queries.Pipeline) (queries.PipelineConfigureParams, error) {
+func (c Configuration) apply(p queries.Pipeline, most troy.BuildLimits) (queries.PipelineConfigureParams, error) {
 	params := queries.PipelineConfigureParams{
 		ID: p.ID, RepositoryProvider: p.RepositoryProvider, RepositoryFullName: p.RepositoryFullName, RepositoryBranch: p.RepositoryBranch,
 		RepositoryRoot: p.RepositoryRoot, RepositoryID: p.RepositoryID, HeadCommit: p.HeadCommit, SourceProblem: p.SourceProblem,
@@ -162,7 +162,7 @@ func (c Configuration) apply(p queries.Pipeline) (queries.PipelineConfigureParam
 		params.CancelRunning = *c.CancelRunning
 	}
 	if c.Build != nil {
-		settings, err := changeBuild(p.BuildSettings, c.Build)
+		settings, err := changeBuild(p.BuildSettings, c.Build, most)
 		if err != nil {
 			return params, err
 		}
@@ -227,7 +227,7 @@ func (c RepositoryChange) check(after *Repository, first bool) (err error) {
 // changeBuild merges change, a JSON object, into the stored build settings (RFC
 // 7396). It checks only what changes: a stored value that breaks a later rule
 // does not block other changes.
-func changeBuild(stored, change []byte) ([]byte, error) {
+func changeBuild(stored, change []byte, most troy.BuildLimits) ([]byte, error) {
 	var s troy.BuildSettings
 	if err := json.Unmarshal(stored, &s); err != nil {
 		return nil, fmt.Errorf("read the build settings: %w", err)
@@ -236,6 +236,9 @@ func changeBuild(stored, change []byte) ([]byte, error) {
 	err := DecodeJSON(bytes.NewReader(change), &changed)
 	if err == nil {
 		changed, err = changed.Clean()
+	}
+	if err == nil {
+		err = changed.CheckLimits(most)
 	}
 	if err == nil {
 		err = DecodeJSON(bytes.NewReader(change), &s)

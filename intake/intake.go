@@ -64,6 +64,8 @@ type Config struct {
 	// MaxPreviews is the maximum number of a pipeline's open previews; 0 means
 	// the constant MaxPreviews.
 	MaxPreviews int
+	// BuildLimits are the most that pipelines may set for their builds.
+	BuildLimits troy.BuildLimits
 }
 
 // Intake records requests. Its methods return *troy.Error for errors that a

@@ -96,7 +96,7 @@ func (in *Intake) create(ctx context.Context, tx pgx.Tx, n NewPipeline, actor st
 		return queries.Pipeline{}, err
 	}
 	if n.Build != nil {
-		if err := configureNew(ctx, q, id, Configuration{Build: n.Build}); err != nil {
+		if err := in.configureNew(ctx, q, id, Configuration{Build: n.Build}); err != nil {
 			return queries.Pipeline{}, err
 		}
 	}
@@ -114,12 +114,12 @@ func (in *Intake) create(ctx context.Context, tx pgx.Tx, n NewPipeline, actor st
 }
 
 // configureNew sets the build settings of a pipeline before its first build.
-func configureNew(ctx context.Context, q *queries.Queries, id uuid.UUID, c Configuration) error {
+func (in *Intake) configureNew(ctx context.Context, q *queries.Queries, id uuid.UUID, c Configuration) error {
 	p, err := q.PipelineGet(ctx, id)
 	if err != nil {
 		return err
 	}
-	params, err := c.apply(p)
+	params, err := c.apply(p, in.cfg.BuildLimits)
 	if err != nil {
 		return err
 	}

@@ -75,6 +75,16 @@ func TestConfigure(t *testing.T) {
 	}
 	w.send("PATCH", path, `{"build":{"trailing_slash":"sometimes"}}`).refused(t, 400, "invalid", "build.trailing_slash", "auto, always or never")
 	patch(`{"build":{"trailing_slash":"","drop_assets":false}}`)
+	p = patch(`{"build":{"minutes":10,"memory_mib":1024,"cpus":2,"processes":128}}`)
+	if p.Build.Minutes != 10 || p.Build.MemoryMiB != 1024 || p.Build.CPUs != 2 || p.Build.Processes != 128 {
+		t.Errorf("the limits are %+v", p.Build)
+	}
+	for change, field := range map[string]string{
+		`{"minutes":-1}`: "minutes", `{"memory_mib":255}`: "memory_mib", `{"cpus":1025}`: "cpus", `{"processes":1}`: "processes", `{"cpus":1.5}`: "cpus", `{"minutes":"5"}`: "minutes",
+	} {
+		w.send("PATCH", path, `{"build":`+change+`}`).refused(t, 400, "invalid", "build."+field, "expected")
+	}
+	patch(`{"build":{"minutes":null,"memory_mib":0,"cpus":null,"processes":null}}`)
 	state := func() string {
 		return w.text("SELECT concat_ws(' ', coalesce(repository_id, '-'), coalesce(head_commit, '-'), source_problem) FROM pipelines")
 	}

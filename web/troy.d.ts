@@ -86,6 +86,14 @@ export interface BuildSettings {
   skip_bots?: boolean;
   /** Whether Troy keeps a comment with the previews on each pull request. */
   comment_previews?: boolean;
+  /** How many minutes a build may take; 0 means the installation's limit. */
+  minutes?: number;
+  /** How much memory a build may use, in MiB; 0 means the installation's limit. */
+  memory_mib?: number;
+  /** How many CPUs a build may use; 0 means the installation's limit. */
+  cpus?: number;
+  /** How many processes and threads a build may run at once; 0 means the installation's limit. */
+  processes?: number;
   /** Whether hashed assets of earlier deployments stop being reachable when the next deployment goes live. */
   drop_assets?: boolean;
 }
@@ -99,6 +107,10 @@ export interface BuildChange {
   pull_requests?: string | null;
   skip_bots?: boolean | null;
   comment_previews?: boolean | null;
+  minutes?: number | null;
+  memory_mib?: number | null;
+  cpus?: number | null;
+  processes?: number | null;
   drop_assets?: boolean | null;
 }
 

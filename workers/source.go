@@ -142,7 +142,7 @@ func (w *Workers) buildSpec(ctx context.Context, d *queries.Deployment, p querie
 		Variables: variables,
 		Untrusted: !d.Trusted,
 		Redact:    redactor.Writer,
-		Limits:    w.buildLimits(*d),
+		Limits:    w.buildLimits(*d, settings),
 	}, nil
 }
 

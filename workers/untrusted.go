@@ -18,13 +18,27 @@ const (
 	untrustedBytes = 1 << 30
 )
 
-// buildLimits returns the limits of a deployment's build.
-func (w *Workers) buildLimits(d queries.Deployment) builder.Limits {
-	l := builder.Limits{Time: w.cfg.BuildTime, OutputBytes: w.cfg.Limits.TotalBytes}
+// buildLimits returns the limits of a deployment's build: the installation's, or
+// the pipeline's own if they are lower.
+func (w *Workers) buildLimits(d queries.Deployment, s troy.BuildSettings) builder.Limits {
+	l := w.cfg.BuildLimits
+	l.OutputBytes = w.cfg.Limits.TotalBytes
+	l = l.OrDefault()
+	if s.Minutes > 0 {
+		l.Time = min(l.Time, time.Duration(s.Minutes)*time.Minute)
+	}
+	if s.MemoryMiB > 0 {
+		l.MemoryBytes = min(l.MemoryBytes, int64(s.MemoryMiB)<<20)
+	}
+	if s.Processes > 0 {
+		l.Processes = min(l.Processes, s.Processes)
+	}
+	if s.CPUs > 0 && (l.CPUs == 0 || s.CPUs < l.CPUs) {
+		l.CPUs = s.CPUs
+	}
 	if d.Trusted {
 		return l
 	}
-	l = l.OrDefault()
 	l.Time, l.OutputBytes = min(l.Time, untrustedTime), min(l.OutputBytes, untrustedBytes)
 	return l
 }

@@ -49,8 +49,8 @@ type Config struct {
 	PreviewSuffix string
 	// Limits bounds what a build may publish.
 	Limits site.Limits
-	// BuildTime is the maximum duration of a build.
-	BuildTime time.Duration
+	// BuildLimits bounds builds; a pipeline's settings may lower it.
+	BuildLimits builder.Limits
 	// Submodules lists the private repositories that any repository may have as
 	// a submodule; see forge.SourceConfig.
 	Submodules []string

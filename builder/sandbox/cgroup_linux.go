@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/troy-iaas/troy/builder"
 )
 
 // cgroup is a control group of version 2 for one phase's processes
@@ -61,12 +63,17 @@ func delegated(configured string) string {
 	return ""
 }
 
+// cpuPeriod is the period of the limit of CPUs in microseconds, the kernel's
+// default.
+const cpuPeriod = 100_000
+
 // openCgroup makes a group below parent, for one phase.
-func openCgroup(ctx context.Context, parent, name string, memory int64, processes int) (*cgroup, error) {
+func openCgroup(ctx context.Context, parent, name string, limits builder.Limits) (*cgroup, error) {
 	c := &cgroup{dir: filepath.Join(parent, "troy-build-"+name)}
 	// A controller that is missing, or not delegated, is not used.
 	c.memory = os.WriteFile(filepath.Join(parent, "cgroup.subtree_control"), []byte("+memory"), 0) == nil
 	c.pids = os.WriteFile(filepath.Join(parent, "cgroup.subtree_control"), []byte("+pids"), 0) == nil
+	cpu := limits.CPUs > 0 && os.WriteFile(filepath.Join(parent, "cgroup.subtree_control"), []byte("+cpu"), 0) == nil
 	// A worker that was killed left this group. It is recreated: Linux 6.18
 	// kills every process that starts in a group that was killed before.
 	if err := c.remove(ctx); err != nil {
@@ -77,14 +84,17 @@ func openCgroup(ctx context.Context, parent, name string, memory int64, processe
 		return nil, err
 	}
 	if c.memory {
-		err = errors.Join(c.set("memory.max", strconv.FormatInt(memory, 10)), c.set("memory.oom.group", "1"))
+		err = errors.Join(c.set("memory.max", strconv.FormatInt(limits.MemoryBytes, 10)), c.set("memory.oom.group", "1"))
 		// Without swap there is nothing to bound.
 		if swap := c.set("memory.swap.max", "0"); !errors.Is(swap, fs.ErrNotExist) {
 			err = errors.Join(err, swap)
 		}
 	}
 	if c.pids {
-		err = errors.Join(err, c.set("pids.max", strconv.Itoa(processes)))
+		err = errors.Join(err, c.set("pids.max", strconv.Itoa(limits.Processes)))
+	}
+	if cpu {
+		err = errors.Join(err, c.set("cpu.max", fmt.Sprintf("%d %d", limits.CPUs*cpuPeriod, cpuPeriod)))
 	}
 	if err == nil {
 		c.file, err = os.Open(c.dir)

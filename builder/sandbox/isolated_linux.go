@@ -246,7 +246,7 @@ func (s *isolated) group(ctx context.Context) *cgroup {
 	if last := s.cgroup.Swap(nil); last != nil {
 		errs = append(errs, last.remove(ctx))
 	}
-	group, err := openCgroup(ctx, parent, s.files.tree.Deployment.String(), s.limits.MemoryBytes, s.limits.Processes)
+	group, err := openCgroup(ctx, parent, s.files.tree.Deployment.String(), s.limits)
 	if err := errors.Join(append(errs, err)...); err != nil {
 		// The watch then enforces the limits, less precisely.
 		s.b.cfg.Log.Warn("a build has no control group", "parent", parent, "error", err)

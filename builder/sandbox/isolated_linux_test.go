@@ -280,6 +280,7 @@ func TestCgroup(t *testing.T) {
 	})
 	e, _ := isolatedBuilder(t, sandbox.Config{Cgroup: parent, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	spec := buildertest.Shell(makeSite + "; cat /proc/self/cgroup > out/cgroup; echo begun; while [ ! -e /build/home/never ]; do sleep 1; done").Spec(t)
+	spec.Limits.CPUs = 2
 	if err := e.Builder.Start(t.Context(), spec); err != nil {
 		t.Fatal(err)
 	}
@@ -291,6 +292,9 @@ func TestCgroup(t *testing.T) {
 		procs, err := os.ReadFile(filepath.Join(group, "cgroup.procs"))
 		return err == nil && strings.Count(string(procs), "\n") >= 3
 	})
+	if cpus, err := os.ReadFile(filepath.Join(group, "cpu.max")); !errors.Is(err, os.ErrNotExist) && string(cpus) != "200000 100000\n" {
+		t.Errorf("cpu.max is %q, %v; want two CPUs", cpus, err)
+	}
 	if err := e.Builder.Stop(t.Context(), spec.Tree); err != nil {
 		t.Fatal(err)
 	}

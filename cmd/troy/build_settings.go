@@ -22,6 +22,8 @@ func addBuildSettings(flags *pflag.FlagSet) (given func() map[string]any) {
 			flags.StringVar(p, field.Tag.Get("flag"), "", quoteArgument(help, field.Tag.Get("arg")))
 		case *bool:
 			flags.BoolVar(p, field.Tag.Get("flag"), false, help)
+		case *int:
+			flags.IntVar(p, field.Tag.Get("flag"), 0, quoteArgument(help, field.Tag.Get("arg")))
 		default:
 			panic(fmt.Sprintf("a flag can't set the field %s", field.Name))
 		}

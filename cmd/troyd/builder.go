@@ -8,9 +8,11 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/build"
+	"github.com/troy-iaas/troy/builder"
 	"github.com/troy-iaas/troy/builder/sandbox"
 )
 
@@ -57,6 +59,20 @@ func (c config) builder(log *slog.Logger) (sandbox.Config, error) {
 	environment, err := c.buildEnvironment()
 	out.Environment = environment
 	return out, errors.Join(join(all), err)
+}
+
+// buildLimits returns the limits of builds.
+func (c config) buildLimits() builder.Limits {
+	return builder.Limits{Time: c.BuildTime, MemoryBytes: int64(c.BuildMemory) << 20, Processes: c.BuildProcs, CPUs: c.BuildCPUs}
+}
+
+// mostOfBuilds returns the same limits as those that no pipeline may exceed.
+func (c config) mostOfBuilds() troy.BuildLimits {
+	most := troy.BuildLimits{Minutes: int(c.BuildTime / time.Minute), MemoryMiB: c.BuildMemory, Processes: c.BuildProcs, CPUs: c.BuildCPUs}
+	if c.AWSProject != "" {
+		most.Elsewhere = "builds run on CodeBuild, where the project's compute type decides it"
+	}
+	return most
 }
 
 // buildEnvironment returns the environment of every build.

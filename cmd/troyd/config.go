@@ -63,6 +63,9 @@ type config struct {
 
 	BuildSlots     int           `env:"TROY_BUILD_SLOTS" envDefault:"2"`
 	BuildTime      time.Duration `env:"TROY_BUILD_TIME" envDefault:"30m"`
+	BuildMemory    int           `env:"TROY_BUILD_MEMORY_MIB" envDefault:"4096"`
+	BuildProcs     int           `env:"TROY_BUILD_PROCESSES" envDefault:"2048"`
+	BuildCPUs      int           `env:"TROY_BUILD_CPUS" envDefault:"0"`
 	BuildIsolation string        `env:"TROY_BUILD_ISOLATION" envDefault:"bubblewrap"`
 	BuildEnvFile   string        `env:"TROY_BUILD_ENV_FILE"`
 	BuildPath      []string      `env:"TROY_BUILD_PATH"`

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/builder/toolchain"
 	"github.com/troy-iaas/troy/edge"
 	"github.com/troy-iaas/troy/forge"
@@ -48,6 +49,9 @@ func (c config) faults() []fault {
 		"TROY_EDGE_INDEX_MIB":          {c.EdgeIndexMiB, 1, 1 << 20},
 		"TROY_EDGE_CONNECTIONS":        {int64(c.EdgeConns), 16, 1_000_000},
 		"TROY_EDGE_CONNECTIONS_PER_IP": {int64(c.EdgePerIP), 0, 1_000_000},
+		"TROY_BUILD_MEMORY_MIB":        {int64(c.BuildMemory), troy.MinBuildMemoryMiB, troy.MaxBuildMemoryMiB},
+		"TROY_BUILD_PROCESSES":         {int64(c.BuildProcs), troy.MinBuildProcesses, troy.MaxBuildProcesses},
+		"TROY_BUILD_CPUS":              {int64(c.BuildCPUs), 0, troy.MaxBuildCPUs},
 		"TROY_BUILD_TOOLS_MIB":         {c.ToolsMiB, 256, 1 << 20},
 		"TROY_MAX_FILES":               {int64(c.MaxFiles), 1, maxFiles},
 		"TROY_MAX_FILE_BYTES":          {c.MaxFileBytes, 1, maxBytes},
@@ -66,7 +70,7 @@ func (c config) faults() []fault {
 		"TROY_CARRY_ASSETS":      {c.CarryAssets, 0, 365 * 24 * time.Hour},
 		"TROY_UPLOADS_VALID":     {c.UploadsValid, time.Minute, 30 * 24 * time.Hour},
 		"TROY_DELETE_GRACE":      {c.DeleteGrace, 0, 30 * 24 * time.Hour},
-		"TROY_BUILD_TIME":        {c.BuildTime, time.Minute, 24 * time.Hour},
+		"TROY_BUILD_TIME":        {c.BuildTime, time.Minute, troy.MaxBuildMinutes * time.Minute},
 		"TROY_CATCH_UP":          {c.CatchUp, time.Second, 24 * time.Hour},
 		"TROY_PREVIEW_EXPIRY":    {c.PreviewExpiry, time.Minute, 365 * 24 * time.Hour},
 	} {

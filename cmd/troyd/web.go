@@ -93,7 +93,7 @@ func (b *backend) intake(cfg config) *intake.Intake {
 		PreviewSuffix: cfg.previewSuffix(), NoPreviews: noPreviews, PreviewsExpire: cfg.PreviewExpiry, MaxPreviews: cfg.PreviewMax,
 		Quota:       intake.Quota{Bytes: cfg.QuotaBytes, Files: cfg.QuotaFiles, OpenReleases: cfg.QuotaReleases},
 		SitesSuffix: cfg.SitesSuffix, AutoProvision: cfg.AutoProvision, CarryAssets: cfg.CarryAssets, DeleteGrace: cfg.DeleteGrace,
-		NoPasswords: cfg.noPasswords(), NoDomains: noDomains, OwnHosts: cfg.ownHosts(),
+		NoPasswords: cfg.noPasswords(), NoDomains: noDomains, OwnHosts: cfg.ownHosts(), BuildLimits: cfg.mostOfBuilds(),
 	})
 }
 

@@ -111,7 +111,7 @@ func runWorkers(ctx context.Context, cfg config, b *backend, log *slog.Logger) (
 	return workers.New(workers.Config{
 		Version: version,
 		Slots:   cfg.Workers, BuildSlots: cfg.BuildSlots, PreviewSlots: cfg.PreviewSlots, PreviewSuffix: cfg.previewSuffix(), Lease: cfg.Lease, KeepDeployments: cfg.KeepDeployments,
-		CarryAssets: cfg.CarryAssets, UploadsValid: cfg.UploadsValid, Limits: cfg.limits(), BuildTime: cfg.BuildTime, BuildPoll: poll,
+		CarryAssets: cfg.CarryAssets, UploadsValid: cfg.UploadsValid, Limits: cfg.limits(), BuildLimits: cfg.buildLimits(), BuildPoll: poll,
 		Submodules: cfg.Submodules, IssuesCertificates: cfg.TLS.EdgeAddr != "" || cfg.onAWS(), Issuers: cfg.issuers(),
 		CatchUp: cfg.CatchUp, URL: cfg.URL, SiteURL: func(host string) string { return strings.ReplaceAll(cfg.SitesURL, "{host}", host) },
 	}, workers.Deps{

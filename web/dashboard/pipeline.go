@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -361,10 +362,29 @@ func settingLines(p queries.Pipeline, stored intake.Storage) ([]setting, error) 
 	if build.DropAssets {
 		add("Earlier assets", "dropped with the next deployment", false)
 	}
+	add("Build limits", limitsLine(build), false)
 	add("Stored", storedLine(stored), false)
 	add("App", deref(p.AppID), true)
 	add("ID", p.ID.String(), true)
 	return list, nil
+}
+
+// limitsLine is what limits a pipeline's builds more than those of others, or "".
+func limitsLine(s troy.BuildSettings) string {
+	var words []string
+	if s.Minutes > 0 {
+		words = append(words, troy.Count(s.Minutes, "minute", "minutes"))
+	}
+	if s.MemoryMiB > 0 {
+		words = append(words, troy.Size(int64(s.MemoryMiB)<<20)+" of memory")
+	}
+	if s.CPUs > 0 {
+		words = append(words, troy.Count(s.CPUs, "CPU", "CPUs"))
+	}
+	if s.Processes > 0 {
+		words = append(words, troy.Count(s.Processes, "process", "processes"))
+	}
+	return strings.Join(words, ", ")
 }
 
 // storedLine is what a pipeline stores and may store, or "" for nothing.

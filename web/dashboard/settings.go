@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -118,6 +119,11 @@ func buildFields(p queries.Pipeline) ([]fieldView, error) {
 			if f.Kind, f.Value = "text", v.Field(i).String(); f.Options != nil {
 				f.Kind = "select"
 			}
+		case reflect.Int:
+			if f.Kind = "number"; !v.Field(i).IsZero() {
+				f.Value = strconv.FormatInt(v.Field(i).Int(), 10)
+			}
+			f.Help += "; empty means the installation’s limit"
 		default:
 			continue // no form for it yet
 		}

@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -147,6 +148,12 @@ func (d *Dashboard) saveBuild(v *visit, p queries.Pipeline, form url.Values) err
 		switch sent := strings.TrimSpace(form.Get(f.Name)); {
 		case f.Kind == "check" && f.Checked != (sent != ""):
 			change[name] = sent != ""
+		case f.Kind == "number" && form.Has(f.Name) && f.Value != sent:
+			n, err := strconv.Atoi(cmp.Or(sent, "0"))
+			if err != nil {
+				return troy.Errorf(troy.Invalid, "it is %q; expected a number", troy.Clip(sent)).At(f.Name)
+			}
+			change[name] = n
 		case f.Kind != "check" && form.Has(f.Name) && f.Value != sent:
 			change[name] = sent
 		}
