@@ -121,7 +121,7 @@ export const prerender = true;
 <a href="/">Home</a>
 `)},
 		{name: "docusaurus", framework: "Docusaurus", create: create + "create-docusaurus@3 app classic --javascript --skip-install </dev/null && mv app/* app/.[a-z]* ."},
-		{name: "angular", framework: "Angular", create: create + "@angular/cli@20 new app --defaults --skip-install --skip-git </dev/null && mv app/* app/.[a-z]* .", spa: true},
+		{name: "angular", framework: "Angular", create: create + "@angular/cli@20.3.40 new app --defaults --skip-install --skip-git </dev/null && mv app/* app/.[a-z]* .", spa: true},
 		{name: "pnpm-workspace", framework: "Vite", spa: true, create: project(`
 -- package.json
 {"name": "all", "private": true, "packageManager": "pnpm@9.15.9", "scripts": {"build": "pnpm -r build"}}

@@ -24,12 +24,12 @@ ORDER BY provider, account, id LIMIT @page_limit;
 -- pipeline with these bytes and id.
 SELECT s.pipeline_id, p.slug, p.name, s.deployments, s.files, s.bytes, s.used_files, s.used_bytes, q.bytes AS quota_bytes
 FROM storage s JOIN pipelines p ON p.id = s.pipeline_id LEFT JOIN quotas q ON q.pipeline_id = p.id
-WHERE (s.bytes, s.pipeline_id) < (@before_bytes::bigint, @before_id::uuid)
-ORDER BY s.bytes DESC, s.pipeline_id DESC LIMIT @page_limit;
+WHERE (s.used_bytes, s.pipeline_id) < (@before_bytes::bigint, @before_id::uuid)
+ORDER BY s.used_bytes DESC, s.pipeline_id DESC LIMIT @page_limit;
 
 -- name: StorageOf :many
 -- Is StorageList for some pipelines.
 SELECT s.pipeline_id, p.slug, p.name, s.deployments, s.files, s.bytes, s.used_files, s.used_bytes, q.bytes AS quota_bytes
 FROM storage s JOIN pipelines p ON p.id = s.pipeline_id LEFT JOIN quotas q ON q.pipeline_id = p.id
-WHERE s.pipeline_id = ANY(@pipeline_ids::uuid[]) AND (s.bytes, s.pipeline_id) < (@before_bytes::bigint, @before_id::uuid)
-ORDER BY s.bytes DESC, s.pipeline_id DESC LIMIT @page_limit;
+WHERE s.pipeline_id = ANY(@pipeline_ids::uuid[]) AND (s.used_bytes, s.pipeline_id) < (@before_bytes::bigint, @before_id::uuid)
+ORDER BY s.used_bytes DESC, s.pipeline_id DESC LIMIT @page_limit;

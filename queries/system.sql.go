@@ -55,8 +55,8 @@ func (q *Queries) ForgeAccessList(ctx context.Context, pageLimit int32) ([]Forge
 const storageList = `-- name: StorageList :many
 SELECT s.pipeline_id, p.slug, p.name, s.deployments, s.files, s.bytes, s.used_files, s.used_bytes, q.bytes AS quota_bytes
 FROM storage s JOIN pipelines p ON p.id = s.pipeline_id LEFT JOIN quotas q ON q.pipeline_id = p.id
-WHERE (s.bytes, s.pipeline_id) < ($1::bigint, $2::uuid)
-ORDER BY s.bytes DESC, s.pipeline_id DESC LIMIT $3
+WHERE (s.used_bytes, s.pipeline_id) < ($1::bigint, $2::uuid)
+ORDER BY s.used_bytes DESC, s.pipeline_id DESC LIMIT $3
 `
 
 type StorageListParams struct {
@@ -112,8 +112,8 @@ func (q *Queries) StorageList(ctx context.Context, arg StorageListParams) ([]Sto
 const storageOf = `-- name: StorageOf :many
 SELECT s.pipeline_id, p.slug, p.name, s.deployments, s.files, s.bytes, s.used_files, s.used_bytes, q.bytes AS quota_bytes
 FROM storage s JOIN pipelines p ON p.id = s.pipeline_id LEFT JOIN quotas q ON q.pipeline_id = p.id
-WHERE s.pipeline_id = ANY($1::uuid[]) AND (s.bytes, s.pipeline_id) < ($2::bigint, $3::uuid)
-ORDER BY s.bytes DESC, s.pipeline_id DESC LIMIT $4
+WHERE s.pipeline_id = ANY($1::uuid[]) AND (s.used_bytes, s.pipeline_id) < ($2::bigint, $3::uuid)
+ORDER BY s.used_bytes DESC, s.pipeline_id DESC LIMIT $4
 `
 
 type StorageOfParams struct {

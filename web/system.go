@@ -212,7 +212,7 @@ func (s *server) storageList(c *gin.Context, who caller) error {
 	}
 	if more {
 		last := rows[len(rows)-1]
-		answer.Next = fmt.Sprintf("%d.%s", last.Bytes, last.PipelineID)
+		answer.Next = fmt.Sprintf("%d.%s", last.UsedBytes, last.PipelineID)
 	}
 	reply.JSON(c.Writer, http.StatusOK, answer)
 	return nil
@@ -236,7 +236,7 @@ func storagePlace(after string) (int64, uuid.UUID, error) {
 	text, rest, _ := strings.Cut(after, ".")
 	bytes, err := strconv.ParseInt(text, 10, 64)
 	id, ok := parseID(rest)
-	if err != nil || bytes < 0 || !ok {
+	if err != nil || !ok {
 		return 0, id, badAfter()
 	}
 	return bytes, id, nil

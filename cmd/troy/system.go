@@ -224,8 +224,8 @@ func newSystemStorage(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "storage",
 		Short: "List what pipelines store, the largest first",
-		Long: `List what pipelines store, the largest first. Files that a pipeline's deployments
-share are stored once, but count for each; STORED counts them once.`,
+		Long: `List what pipelines store, the largest first. A file that several deployments of
+a pipeline share is stored and counted once. With --wide, SUM counts it for each.`,
 		Args: arguments(0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return systemStorage(cmd.Context(), a, limit.n) },
 	}
@@ -251,9 +251,9 @@ func systemStorage(ctx context.Context, a *app, limit int) error {
 	}
 	rows := make([][]cell, len(list))
 	for i, s := range list {
-		rows[i] = []cell{{text: s.Pipeline}, {text: troy.Size(s.Bytes)}, {text: troy.Size(s.UsedBytes)}, {text: fmt.Sprint(s.Files)}, {text: fmt.Sprint(s.Deployments)}, {text: s.Name}}
+		rows[i] = []cell{{text: s.Pipeline}, {text: troy.Size(s.UsedBytes)}, {text: fmt.Sprint(s.UsedFiles)}, {text: fmt.Sprint(s.Deployments)}, {text: troy.Size(s.Bytes)}, {text: s.Name}}
 	}
-	a.out.table([]column{{title: "PIPELINE", least: 10}, {title: "SIZE"}, {title: "STORED"}, {title: "FILES"}, {title: "DEPLOYMENTS"}, {title: "NAME", wide: true}}, rows)
+	a.out.table([]column{{title: "PIPELINE", least: 10}, {title: "STORED"}, {title: "FILES"}, {title: "DEPLOYMENTS"}, {title: "SUM", wide: true}, {title: "NAME", wide: true}}, rows)
 	return nil
 }
 

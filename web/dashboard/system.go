@@ -108,16 +108,17 @@ func (d *Dashboard) storage(v *visit) error {
 		rows = rows[:storagePage]
 	}
 	for _, r := range rows {
-		largest = max(largest, r.Bytes)
+		r.UsedFiles, r.UsedBytes = max(r.UsedFiles, 0), max(r.UsedBytes, 0)
+		largest = max(largest, r.UsedBytes)
 		quota := d.deps.Intake.Quota().Bytes
 		if r.QuotaBytes != nil {
 			quota = *r.QuotaBytes
 		}
-		view.Rows = append(view.Rows, storageRow{r, int(100 * float64(r.Bytes) / float64(max(largest, 1))), quota})
+		view.Rows = append(view.Rows, storageRow{r, int(100 * float64(r.UsedBytes) / float64(max(largest, 1))), quota})
 	}
 	if more {
 		last := rows[len(rows)-1]
-		view.Next = fmt.Sprintf("/system/storage?after=%d.%s.%d", last.Bytes, last.PipelineID, largest)
+		view.Next = fmt.Sprintf("/system/storage?after=%d.%s.%d", last.UsedBytes, last.PipelineID, largest)
 	}
 	return d.show(v, http.StatusOK, "storage.html", view)
 }
