@@ -27,6 +27,7 @@ import (
 // unused are the operations of the API's document that the client does not
 // call, with the reason.
 var unused = map[string]string{
+	"callDeployHook":        "those who know a hook's address send it",
 	"exportActivity":        "Activity reads page by page, and repeats a page that breaks off",
 	"getThumbnail":          "it is for pages",
 	"getVariable":           "Variables has all of them",
@@ -231,8 +232,11 @@ func calls(c *Client, id uuid.UUID) map[string]func(context.Context) error {
 		"FinalizeRelease": func(ctx context.Context) error {
 			return all(second(c.FinalizeRelease(ctx, "blog", id, Finalize{NoPublish: true, ExpectLive: "none"})), second(c.FinalizeRelease(ctx, "blog", id, Finalize{Preview: "draft"})))
 		},
-		"Tokens": func(ctx context.Context) error { return drain(c.Tokens(ctx)) },
-		"Trusts": func(ctx context.Context) error { return second(c.Trusts(ctx, "blog")) },
+		"Tokens":           func(ctx context.Context) error { return drain(c.Tokens(ctx)) },
+		"DeployHooks":      func(ctx context.Context) error { return second(c.DeployHooks(ctx, "blog")) },
+		"CreateDeployHook": func(ctx context.Context) error { return second(c.CreateDeployHook(ctx, "blog", "cms", "main")) },
+		"DeleteDeployHook": func(ctx context.Context) error { return c.DeleteDeployHook(ctx, "blog", uuid.New()) },
+		"Trusts":           func(ctx context.Context) error { return second(c.Trusts(ctx, "blog")) },
 		"AddTrust": func(ctx context.Context) error {
 			return second(c.AddTrust(ctx, "blog", NewTrust{Provider: "github", Issuer: "https://ghe.example.com", RepositoryID: "1", OwnerID: "2", Ref: "main", Environment: "production", Workflow: "deploy.yml", PreviewsOnly: true}))
 		},

@@ -146,6 +146,7 @@ const (
 	Purging          Action = "purges"
 	ChangingDomains  Action = "changes to its domains"
 	ChangingTrusts   Action = "changes to its trust rules"
+	ChangingHooks    Action = "changes to its deploy hooks"
 )
 
 // Allowed lists the actions that a status allows.

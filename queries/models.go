@@ -128,6 +128,17 @@ type Delivery struct {
 	BodySha256 []byte
 }
 
+type DeployHook struct {
+	ID         uuid.UUID
+	PipelineID uuid.UUID
+	Name       string
+	Branch     string
+	Hash       []byte
+	CreatedAt  time.Time
+	CreatedBy  string
+	LastUsedAt *time.Time
+}
+
 type Deployment struct {
 	ID                 uuid.UUID
 	PipelineID         uuid.UUID

@@ -854,3 +854,17 @@ CREATE TABLE custom_domains (
 CREATE INDEX custom_domains_pipeline ON custom_domains (pipeline_id, host);
 CREATE INDEX custom_domains_due ON custom_domains (next_check_at);
 CREATE UNIQUE INDEX custom_domains_main ON custom_domains (pipeline_id) WHERE main;
+
+-- Addresses at which anyone who knows the secret starts a deployment of a
+-- pipeline.
+CREATE TABLE deploy_hooks (
+    id           uuid PRIMARY KEY,
+    pipeline_id  uuid        NOT NULL REFERENCES pipelines (id) ON DELETE CASCADE,
+    name         text        NOT NULL,
+    branch       text        NOT NULL DEFAULT '', -- empty means the pipeline's
+    hash         bytea       NOT NULL CONSTRAINT deploy_hooks_hash_key UNIQUE, -- SHA-256 of the secret
+    created_at   timestamptz NOT NULL DEFAULT now(),
+    created_by   text        NOT NULL,
+    last_used_at timestamptz,
+    CONSTRAINT deploy_hooks_name_key UNIQUE (pipeline_id, name)
+);

@@ -18,6 +18,10 @@ import (
 // hidden returns a request's path for logs, without the credentials that forges
 // put into paths.
 func (s *server) hidden(path string) string {
+	path = credentials.HookSecrets.ReplaceAllString(path, "[secret]")
+	if strings.HasPrefix(path, deployHookPath) {
+		return deployHookPath + "[secret]"
+	}
 	for _, a := range s.deps.Forges {
 		if rest, found := strings.CutPrefix(path, a.Hidden); found && a.Hidden != "" {
 			_, below, _ := strings.Cut(rest, "/")

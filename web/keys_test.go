@@ -20,6 +20,7 @@ var keyless = map[string]string{
 	"signUploads":           "it changes nothing",
 	"findMissingFiles":      "it changes nothing",
 	"uploadBatch":           "files that are stored are not stored again",
+	"callDeployHook":        "a repeated call starts no second deployment while one waits",
 	"exchangeToken":         "an issuer's token is exchanged once",
 	"sendAppEvent":          "a repeated id of an event changes nothing",
 	"sendSNSMessage":        "a repeated id of a message changes nothing",
@@ -120,6 +121,7 @@ func TestEveryPostTakesAKey(t *testing.T) {
 		"approvePreview":    {at(built) + "/previews/pr-7/approve", `{"commit":"` + stranger + `"}`, `{"commit":"` + strings.Repeat("6", 40) + `"}`},
 		"promotePreview":    {at(built) + "/previews/kept/promote", `{}`, `{"deployment":7}`},
 		"addTrust":          {at(blog) + "/trusts", `{"provider":"github","repository_id":"1","owner_id":"2"}`, `{"provider":"github","repository_id":"1","owner_id":"3"}`},
+		"createDeployHook":  {at(blog) + "/hooks", `{"name":"cms"}`, `{"name":"other"}`},
 		"createToken":       {"/v1/tokens", `{"name":"ci","role":"viewer"}`, `{"name":"other","role":"viewer"}`},
 		"ringWork":          {"/v1/queue/ring", `{"kind":"forge:catch-up","subject_id":"` + built.ID.String() + `"}`, `{"kind":"retention","subject_id":"` + built.ID.String() + `"}`},
 		"retryWork":         {"/v1/queue/retry", `{"kind":"forge:catch-up","subject_id":"` + built.ID.String() + `"}`, `{"kind":"retention","subject_id":"` + built.ID.String() + `"}`},
@@ -147,8 +149,8 @@ func TestEveryPostTakesAKey(t *testing.T) {
 			continue
 		}
 		decodeLoose(t, a.body, &one)
-		// A token is shown once.
-		if again := w.send("POST", p.path, p.body, k); operation == "createToken" {
+		// A secret is shown once.
+		if again := w.send("POST", p.path, p.body, k); operation == "createToken" || operation == "createDeployHook" {
 			again.refused(t, http.StatusConflict, "conflict", "Idempotency-Key", "can't be shown again")
 		} else if decodeLoose(t, again.body, &two); again.status > 299 || one.ID != two.ID || one.ID == uuid.Nil && !slices.Contains([]string{"prunePipeline", "allowNetwork", "addDomain", "verifyDomain", "makeDomainPrimary", "previewBranch", "pinPreview", "unpinPreview", "approvePreview"}, operation) { // access, domains, previews and what is pruned have no id
 			t.Errorf("%s: answered %s and then %d %s", operation, a.body, again.status, again.body)

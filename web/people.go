@@ -18,6 +18,10 @@ func (s *server) dashboard(host string) (*dashboard.Dashboard, error) {
 		SetPassword: func(ctx context.Context, p queries.Pipeline, name, text, actor string) error {
 			return s.setAccessPassword(ctx, p, name, typedPassword{text: text}, actor)
 		}, Variables: s.variablesShown,
+		NewHook: func(ctx context.Context, pipeline uuid.UUID, name, branch, actor string) (string, error) {
+			_, address, err := s.newDeployHook(ctx, pipeline, name, branch, actor)
+			return address, err
+		},
 		Traffic: s.traffic, DomainProof: s.deps.DomainProof,
 		SetVariable: func(ctx context.Context, pipeline uuid.UUID, name, of, value string, hidden bool) error {
 			_, err := s.setVariable(ctx, pipeline, name, of, &value, hidden)

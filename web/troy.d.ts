@@ -512,6 +512,18 @@ export interface Token {
   token?: string;
 }
 
+export interface DeployHook {
+  id: string;
+  name: string;
+  /** Absent for the pipeline's branch. */
+  branch?: string;
+  created_at: string;
+  created_by: string;
+  last_used_at?: string;
+  /** The address to call, which has the secret. Present only in the answer to its creation. */
+  url?: string;
+}
+
 export interface Trust {
   id: string;
   provider: "github" | "gitlab" | "bitbucket";
@@ -1764,6 +1776,50 @@ export interface Operations {
     };
     answer: void;
   };
+  /** List the deploy hooks of a pipeline, oldest first. The token needs the role viewer. */
+  listDeployHooks: {
+    method: "GET";
+    route: "/v1/pipelines/{pipeline}/hooks";
+    path: {
+      /** The id or the slug of the pipeline. */
+      pipeline: string;
+    };
+    answer: {
+      hooks: DeployHook[];
+    };
+  };
+  /** Make an address at which anyone who knows it starts a deployment. The token needs the role admin. */
+  createDeployHook: {
+    method: "POST";
+    route: "/v1/pipelines/{pipeline}/hooks";
+    path: {
+      /** The id or the slug of the pipeline. */
+      pipeline: string;
+    };
+    header?: {
+      /** Troy carries out requests with the same token, key and body once within a day. The same key with another body is 409. */
+      "Idempotency-Key"?: string;
+    };
+    body: {
+      /** Who calls it. Events name it. */
+      name: string;
+      /** The branch to build. By default, and if it is the pipeline's branch, the site is deployed; another branch is shown in its preview. */
+      branch?: string;
+    };
+    answer: DeployHook;
+  };
+  /** Delete a deploy hook. The token needs the role admin. */
+  deleteDeployHook: {
+    method: "DELETE";
+    route: "/v1/pipelines/{pipeline}/hooks/{hook}";
+    path: {
+      /** The id or the slug of the pipeline. */
+      pipeline: string;
+      /** The id of the hook. */
+      hook: string;
+    };
+    answer: void;
+  };
   /** List the open previews of a pipeline's site. The token needs the role viewer. */
   listPreviews: {
     method: "GET";
@@ -2340,6 +2396,25 @@ export interface Operations {
     route: "/events/sns";
     body: string;
     answer: Outcome;
+  };
+  /** Start the deployment of a deploy hook. */
+  callDeployHook: {
+    method: "POST";
+    route: "/hooks/deploy/{secret}";
+    path: {
+      /** The secret in the hook's address. */
+      secret: string;
+    };
+    query?: {
+      /** Why the hook is called. At most 200 characters are kept. */
+      trigger_title?: string;
+    };
+    body?: unknown;
+    answer: {
+      deployment: string;
+      number: number;
+      state: string;
+    };
   };
   /** Deliver a webhook of GitHub. */
   sendGitHubDelivery: {

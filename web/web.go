@@ -139,6 +139,8 @@ type server struct {
 	signIn       *signInPages
 	ci           *credentials.CI
 	exchanges    *dashboard.Failures // of tokens of CI, by address
+	hookFailures *dashboard.Failures // of deploy hooks, by address
+	hookCalls    *hookCalls
 
 	pages        *pages
 	certificates certificates
@@ -194,6 +196,7 @@ func New(cfg Config, deps Deps) (http.Handler, error) {
 		s.now = deps.Now
 	}
 	s.ci, s.exchanges = credentials.NewCI(cfg.URL, deps.CIIssuers, s.now), dashboard.NewFailures()
+	s.hookFailures, s.hookCalls = dashboard.NewFailures(), newHookCalls()
 	s.keeper = password.NewKeeper(func() time.Time { return s.now() })
 	if s.signIn, err = newSignInPages(); err != nil {
 		return nil, err
@@ -262,6 +265,7 @@ func (s *server) routes(monitor http.Handler) *gin.Engine {
 	e.GET(site.PreviewAsk, s.page(credentials.Viewer, "", s.previewSignIn))
 	e.POST("/events/apps", s.anonymous(s.appEvent))
 	e.POST("/events/sns", s.anonymous(s.snsEvent))
+	e.POST(deployHookPath+":secret", s.anonymous(s.deployHookCall))
 	for _, a := range s.deps.Forges {
 		e.POST("/hooks/"+string(a.Provider), s.webhook(a))
 		for _, r := range a.Routes {
@@ -344,6 +348,9 @@ func (s *server) routes(monitor http.Handler) *gin.Engine {
 	p.GET("/trusts", s.as(credentials.Viewer, quick, s.trustList))
 	p.POST("/trusts", s.as(credentials.Admin, quick, s.once(s.trustAgain, s.trustAdd)))
 	p.DELETE("/trusts/:trust", s.as(credentials.Admin, quick, s.trustRemove))
+	p.GET("/hooks", s.as(credentials.Viewer, quick, s.deployHookList))
+	p.POST("/hooks", s.as(credentials.Admin, quick, s.once(s.deployHookMade, s.deployHookCreate)))
+	p.DELETE("/hooks/:hook", s.as(credentials.Admin, quick, s.deployHookDelete))
 	p.GET("/previews", s.as(credentials.Viewer, quick, s.previewList))
 	p.POST("/previews", s.as(credentials.Deployer, quick, s.once(s.previewAgain(http.StatusAccepted), s.previewCreate)))
 	p.GET("/previews/:label", s.as(credentials.Viewer, quick, s.previewGet))

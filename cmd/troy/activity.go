@@ -118,7 +118,7 @@ func what(e client.Activity) cell {
 		"domain.add":          "domain added:", "domain.move": "domain moved:", "domain.primary": "primary domain:", "domain.remove": "domain removed:", "domain.state": "domain checked:",
 		"variable.set": "variable set:", "variable.remove": "variable removed:", "deployment.cancel": "deployment cancelled:",
 		"access.password-set": "site password set:", "access.password-remove": "site password removed:", "access.allow": "network allowed:", "access.disallow": "network removed:", "access.off": "site made public", "access.scope": "protected:", "access.previews": "previews can be seen by:",
-		"token.create": "token created:", "token.revoke": "token revoked:", "token.exchange": "token of CI:", "trust.add": "trust rule added:", "trust.remove": "trust rule removed:", "queue.pause": "queue paused:", "queue.resume": "queue resumed:", "work.ring": "work rung:", "work.retry": "work retried:", "app.setup": "app set up:", "app.import": "app imported:",
+		"token.create": "token created:", "token.revoke": "token revoked:", "token.exchange": "token of CI:", "trust.add": "trust rule added:", "trust.remove": "trust rule removed:", "hook.create": "deploy hook created:", "hook.delete": "deploy hook deleted:", "queue.pause": "queue paused:", "queue.resume": "queue resumed:", "work.ring": "work rung:", "work.retry": "work retried:", "app.setup": "app set up:", "app.import": "app imported:",
 		"preview.approve": "preview approved:", "preview.delete": "preview deleted:", "preview.pin": "preview pinned:", "preview.unpin": "preview unpinned:",
 		"session.create": "signed in:", "session.refuse": "sign-in failed:", "session.revoke": "session revoked:",
 	}

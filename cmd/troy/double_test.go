@@ -59,6 +59,7 @@ type doublePipeline struct {
 	domains     []client.Domain
 	previews    []client.Preview
 	trusts      []client.Trust
+	hooks       []client.DeployHook
 	checks      int // looks at a domain until its check ends
 	access      client.Access
 	quota       client.OwnQuota
@@ -127,6 +128,9 @@ func newDouble() *double {
 		"DELETE /v1/pipelines/{p}/access/networks":          d.on(d.disallow),
 		"PUT /v1/pipelines/{p}/access/scope":                d.on(d.protect),
 		"PUT /v1/pipelines/{p}/access/previews":             d.on(d.setPreviews),
+		"GET /v1/pipelines/{p}/hooks":                       d.on(d.listHooks),
+		"POST /v1/pipelines/{p}/hooks":                      d.on(d.createHook),
+		"DELETE /v1/pipelines/{p}/hooks/{hook}":             d.on(d.deleteHook),
 		"GET /v1/pipelines/{p}/trusts":                      d.on(d.listTrusts),
 		"POST /v1/pipelines/{p}/trusts":                     d.on(d.addTrust),
 		"DELETE /v1/pipelines/{p}/trusts/{trust}":           d.on(d.removeTrust),

@@ -80,6 +80,8 @@ type Deps struct {
 	// return an Unavailable error if this installation can't store any.
 	Variables   func(ctx context.Context, pipeline uuid.UUID) ([]Variable, error)
 	SetVariable func(ctx context.Context, pipeline uuid.UUID, name, of, value string, hidden bool) error
+	// NewHook makes a deploy hook of a pipeline and returns its address.
+	NewHook func(ctx context.Context, pipeline uuid.UUID, name, branch, actor string) (address string, err error)
 	// Traffic returns the requests to a pipeline's site on the last days. The
 	// error is Conflict if this installation does not count any.
 	Traffic func(ctx context.Context, pipeline uuid.UUID, now time.Time, days int) (traffic.Summary, error)
@@ -166,6 +168,7 @@ func (d *Dashboard) Register(mux Mux) {
 	mux.HandleFunc("GET /pipelines/{pipeline}/domains/live", d.live(d.domainsNow))
 	mux.HandleFunc("GET /pipelines/{pipeline}/previews", d.page(d.previews))
 	mux.HandleFunc("GET /pipelines/{pipeline}/previews/live", d.live(d.previewsNow))
+	mux.HandleFunc("POST /pipelines/{pipeline}/settings/hook", d.page(d.hookCreate))
 	mux.HandleFunc("POST /pipelines/{pipeline}/settings/{section}", d.page(d.settingsChange))
 	mux.HandleFunc("GET /pipelines/{pipeline}/thumbnail", d.page(d.thumbnail))
 	mux.HandleFunc("GET /pipelines/{pipeline}/live", d.live(d.pipelineNow))

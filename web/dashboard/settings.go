@@ -58,6 +58,10 @@ type settingsView struct {
 	Tokens      []queries.TokenListRow
 	MoreTokens  bool
 	Trusts      []queries.Trust
+	Hooks       []queries.DeployHook
+	Hook        fieldView // the name in the form of a new deploy hook
+	HookBranch  fieldView
+	MadeHook    *madeToken // the address of one that was just made
 }
 
 // changeView is a change of the settings for people.
@@ -158,6 +162,8 @@ func (d *Dashboard) settingsOf(v *visit, p queries.Pipeline) (settingsView, erro
 		Admin: v.who.Role.May(credentials.Admin), Deleting: p.Status.InDeletion(), Actions: actionsOf(v.who, p), AllTokens: operator(v.who),
 		Source:   sourceFields(p),
 		Variable: fieldView{Name: "name", Label: "Name", Kind: "text"}, Value: fieldView{Name: "value", Label: "Value", Kind: "area"},
+		Hook:       fieldView{Name: "hook_name", Label: "Name", Kind: "text", Help: "who calls it, like cms; events show it"},
+		HookBranch: fieldView{Name: "hook_branch", Label: "Branch", Kind: "text", Help: "empty means the pipeline’s branch; another branch is shown in its preview"},
 		Context: fieldView{
 			Name: "context", Label: "Context", Kind: "text", Options: []string{troy.AllContexts, troy.ProductionContext, troy.PreviewContext, troy.BranchContext("")},
 			Help: "the builds that get it: all, production, preview, or preview:BRANCH for the previews of one branch. Empty means production for a secret, and all for any other value",
@@ -184,6 +190,9 @@ func (d *Dashboard) settingsOf(v *visit, p queries.Pipeline) (settingsView, erro
 	}
 	if view.Trusts, err = d.q.TrustList(v.ctx(), p.ID); err != nil {
 		return view, fmt.Errorf("list the trust rules of pipeline %s: %w", p.ID, err)
+	}
+	if view.Hooks, err = d.q.DeployHookList(v.ctx(), p.ID); err != nil {
+		return view, fmt.Errorf("list the deploy hooks of pipeline %s: %w", p.ID, err)
 	}
 	if view.AllTokens {
 		view.Tokens, view.MoreTokens, err = d.tokensOf(v, p.ID)
@@ -250,6 +259,10 @@ func (d *Dashboard) settingsRefused(v *visit, p queries.Pipeline, section string
 		if form.Get("secret") != "" {
 			view.Value.Value = "" // a secret is never shown
 		}
+	case "hook":
+		fields := []fieldView{view.Hook, view.HookBranch}
+		view.fill(fields, form, e)
+		view.Hook, view.HookBranch = fields[0], fields[1]
 	case "password":
 		fields := []fieldView{view.Protection.Name, view.Protection.Password}
 		view.fill(fields, form, e)

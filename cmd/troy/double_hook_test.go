@@ -1,0 +1,39 @@
+package main
+
+import (
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/client"
+)
+
+func (d *double) listHooks(_ *http.Request, p *doublePipeline) (answer, error) {
+	return answer{200, map[string]any{"hooks": append([]client.DeployHook{}, p.hooks...)}}, nil
+}
+
+func (d *double) createHook(r *http.Request, p *doublePipeline) (answer, error) {
+	var n struct{ Name, Branch string }
+	if err := decode(r, &n); err != nil {
+		return answer{}, err
+	}
+	if slices.ContainsFunc(p.hooks, func(h client.DeployHook) bool { return h.Name == n.Name }) {
+		return answer{}, troy.Errorf(troy.Conflict, "the pipeline has a deploy hook %q; delete it or choose another name", n.Name).At("name")
+	}
+	h := client.DeployHook{ID: uuid.New(), Name: n.Name, Branch: n.Branch, CreatedAt: time.Now(), CreatedBy: "token ada"}
+	p.hooks = append(p.hooks, h)
+	h.URL = "https://troy.example.com/hooks/deploy/troyhook_secret"
+	return answer{201, h}, nil
+}
+
+func (d *double) deleteHook(r *http.Request, p *doublePipeline) (answer, error) {
+	before := len(p.hooks)
+	p.hooks = slices.DeleteFunc(p.hooks, func(h client.DeployHook) bool { return h.ID.String() == r.PathValue("hook") })
+	if len(p.hooks) == before {
+		return fail(troy.NotFound, "the pipeline has no such deploy hook")
+	}
+	return answer{204, nil}, nil
+}
