@@ -20,6 +20,7 @@ import (
 	"golang.org/x/net/html"
 
 	"github.com/troy-iaas/troy/build"
+	"github.com/troy-iaas/troy/builder/buildertest"
 	"github.com/troy-iaas/troy/site"
 	"github.com/troy-iaas/troy/site/rules"
 )
@@ -34,23 +35,23 @@ func TestScaffolds(t *testing.T) {
 	wanted := strings.Fields(strings.ReplaceAll(os.Getenv("FRAMEWORKS"), ",", " "))
 	var table strings.Builder
 	fmt.Fprintf(&table, "%-18s %8s %8s %6s %6s %7s %7s  %s\n", "scaffold", "install", "build", "pages", "links", "broken", "assets", "output")
-	for _, s := range scaffolds() {
-		if len(wanted) > 0 && !slices.Contains(wanted, s.name) {
+	for _, s := range buildertest.Scaffolds() {
+		if len(wanted) > 0 && !slices.Contains(wanted, s.Name) {
 			continue
 		}
-		t.Run(s.name, func(t *testing.T) {
+		t.Run(s.Name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), limit)
 			defer cancel()
-			table.WriteString(s.test(ctx, t) + "\n")
+			table.WriteString(scaffold(ctx, t, s) + "\n")
 		})
 	}
 	t.Log("\n" + table.String())
 }
 
-func (s scaffold) test(ctx context.Context, t *testing.T) string {
+func scaffold(ctx context.Context, t *testing.T, s buildertest.Scaffold) string {
 	t.Helper()
 	dir := t.TempDir()
-	run(ctx, t, dir, s.create)
+	run(ctx, t, dir, s.Create)
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -61,8 +62,8 @@ func (s scaffold) test(ctx context.Context, t *testing.T) string {
 		t.Fatal(err)
 	}
 	t.Log(plan.Why)
-	if plan.Generator != s.framework {
-		t.Errorf("it is taken for %q, want %q", plan.Generator, s.framework)
+	if plan.Generator != s.Framework {
+		t.Errorf("it is taken for %q, want %q", plan.Generator, s.Framework)
 	}
 	bin := t.TempDir()
 	for name, script := range plan.Shims() {
@@ -85,14 +86,14 @@ func (s scaffold) test(ctx context.Context, t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := crawl(t, filepath.Join(dir, out.Folder), plan.Config, s.spa)
+	c := crawl(t, filepath.Join(dir, out.Folder), plan.Config, s.SPA)
 	for _, broken := range c.broken {
 		t.Error(broken)
 	}
-	if s.framework != "Eleventy" && c.assets == 0 {
+	if s.Framework != "Eleventy" && c.assets == 0 {
 		t.Error("no asset is kept by browsers")
 	}
-	return fmt.Sprintf("%-18s %7.1fs %7.1fs %6d %6d %7d %7d  %s", s.name, install.Seconds(), took.Seconds(), c.pages, c.links, len(c.broken), c.assets, out.Folder)
+	return fmt.Sprintf("%-18s %7.1fs %7.1fs %6d %6d %7d %7d  %s", s.Name, install.Seconds(), took.Seconds(), c.pages, c.links, len(c.broken), c.assets, out.Folder)
 }
 
 // run runs a command as a build does.

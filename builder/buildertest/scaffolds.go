@@ -1,15 +1,14 @@
-//go:build frameworks
-
-package builder_test
+package buildertest
 
 import "strings"
 
-// scaffold is a new project of a framework.
-type scaffold struct {
-	name, framework string
-	// create writes the project into an empty folder.
-	create string
-	spa    bool // its settings make it a single-page application
+// Scaffold is a new project of a framework.
+type Scaffold struct {
+	Name, Framework string
+	// Create is a script for bash that writes the project into an empty folder.
+	// It may need npm's registry.
+	Create string
+	SPA    bool // its settings make it a single-page application
 }
 
 // project returns a script that writes files: a name after "-- ", and the lines
@@ -28,15 +27,16 @@ func project(files string) string {
 
 const create = "npx --yes "
 
-func scaffolds() []scaffold {
+// Scaffolds returns new projects of a dozen frameworks.
+func Scaffolds() []Scaffold {
 	vite := func(template string) string {
 		return create + "create-vite@7 app --template " + template + " --no-interactive </dev/null && mv app/* app/.[a-z]* . 2>/dev/null; test -f package.json"
 	}
-	return []scaffold{
-		{name: "vite-react", framework: "Vite", create: vite("react-ts"), spa: true},
-		{name: "vite-vue", framework: "Vite", create: vite("vue-ts"), spa: true},
-		{name: "vite-svelte", framework: "Vite", create: vite("svelte-ts"), spa: true},
-		{name: "parcel", framework: "Parcel", create: project(`
+	return []Scaffold{
+		{Name: "vite-react", Framework: "Vite", Create: vite("react-ts"), SPA: true},
+		{Name: "vite-vue", Framework: "Vite", Create: vite("vue-ts"), SPA: true},
+		{Name: "vite-svelte", Framework: "Vite", Create: vite("svelte-ts"), SPA: true},
+		{Name: "parcel", Framework: "Parcel", Create: project(`
 -- package.json
 {"name": "site", "private": true, "source": "src/index.html", "scripts": {"build": "parcel build"}, "devDependencies": {"parcel": "^2.15.0"}}
 -- src/index.html
@@ -46,7 +46,7 @@ body { color: navy; }
 -- src/main.js
 document.body.append("hello");
 `)},
-		{name: "eleventy", framework: "Eleventy", create: project(`
+		{Name: "eleventy", Framework: "Eleventy", Create: project(`
 -- package.json
 {"name": "site", "private": true, "type": "module", "devDependencies": {"@11ty/eleventy": "^3.1.0"}}
 -- eleventy.config.js
@@ -60,7 +60,7 @@ export default function (config) { return { dir: { input: "src", output: "www" }
 -- src/posts/one.md
 [Home](../../)
 `)},
-		{name: "vitepress", framework: "VitePress", create: project(`
+		{Name: "vitepress", Framework: "VitePress", Create: project(`
 -- package.json
 {"name": "site", "private": true, "type": "module", "scripts": {"docs:build": "vitepress build docs"}, "devDependencies": {"vitepress": "^1.6.0"}}
 -- docs/index.md
@@ -72,7 +72,7 @@ export default function (config) { return { dir: { input: "src", output: "www" }
 -- docs/guide/start.md
 [Home](../index.md)
 `)},
-		{name: "astro", framework: "Astro", create: project(`
+		{Name: "astro", Framework: "Astro", Create: project(`
 -- package.json
 {"name": "site", "private": true, "type": "module", "scripts": {"build": "astro build"}, "dependencies": {"astro": "^5.14.0"}}
 -- astro.config.mjs
@@ -87,7 +87,7 @@ console.log("later");
 -- src/pages/about.astro
 <html><head><title>About</title></head><body><a href="/">Home</a></body></html>
 `)},
-		{name: "next", framework: "Next.js", create: project(`
+		{Name: "next", Framework: "Next.js", Create: project(`
 -- package.json
 {"name": "site", "private": true, "scripts": {"build": "next build"}, "dependencies": {"next": "^15.5.0", "react": "^19.0.0", "react-dom": "^19.0.0"}}
 -- next.config.mjs
@@ -103,7 +103,7 @@ export default function Page() { return <Link href="/about">About</Link>; }
 import Link from "next/link";
 export default function Page() { return <Link href="/">Home</Link>; }
 `)},
-		{name: "nuxt", framework: "Nuxt", create: project(`
+		{Name: "nuxt", Framework: "Nuxt", Create: project(`
 -- package.json
 {"name": "site", "private": true, "type": "module", "scripts": {"build": "nuxt build", "generate": "nuxt generate"}, "dependencies": {"nuxt": "^3.19.0", "vue": "^3.5.0", "vue-router": "^4.5.0"}}
 -- pages/index.vue
@@ -111,7 +111,7 @@ export default function Page() { return <Link href="/">Home</Link>; }
 -- pages/about.vue
 <template><NuxtLink to="/">Home</NuxtLink></template>
 `)},
-		{name: "sveltekit", framework: "SvelteKit", create: create + "sv@0.9 create app --template minimal --types ts --no-add-ons --no-install </dev/null && mv app/* app/.[a-z]* .\n" +
+		{Name: "sveltekit", Framework: "SvelteKit", Create: create + "sv@0.9 create app --template minimal --types ts --no-add-ons --no-install </dev/null && mv app/* app/.[a-z]* .\n" +
 			"sed -i 's/adapter-auto\": \"[^\"]*/adapter-static\": \"^3.0.0/' package.json\nsed -i 's/adapter-auto/adapter-static/' svelte.config.js\n" + project(`
 -- src/routes/+layout.ts
 export const prerender = true;
@@ -120,9 +120,9 @@ export const prerender = true;
 -- src/routes/about/+page.svelte
 <a href="/">Home</a>
 `)},
-		{name: "docusaurus", framework: "Docusaurus", create: create + "create-docusaurus@3 app classic --javascript --skip-install </dev/null && mv app/* app/.[a-z]* ."},
-		{name: "angular", framework: "Angular", create: create + "@angular/cli@20.3.40 new app --defaults --skip-install --skip-git </dev/null && mv app/* app/.[a-z]* .", spa: true},
-		{name: "pnpm-workspace", framework: "Vite", spa: true, create: project(`
+		{Name: "docusaurus", Framework: "Docusaurus", Create: create + "create-docusaurus@3 app classic --javascript --skip-install </dev/null && mv app/* app/.[a-z]* ."},
+		{Name: "angular", Framework: "Angular", Create: create + "@angular/cli@20.3.40 new app --defaults --skip-install --skip-git </dev/null && mv app/* app/.[a-z]* .", SPA: true},
+		{Name: "pnpm-workspace", Framework: "Vite", SPA: true, Create: project(`
 -- package.json
 {"name": "all", "private": true, "packageManager": "pnpm@9.15.9", "scripts": {"build": "pnpm -r build"}}
 -- pnpm-workspace.yaml
