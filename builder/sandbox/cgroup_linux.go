@@ -37,13 +37,16 @@ func (b *Builder) delegated() string { return delegated(b.cfg.Cgroup) }
 
 // MemoryIsKept reports whether the kernel enforces builds' memory limits on
 // this machine: whether Troy has a control group with the memory controller.
-func MemoryIsKept(cfg Config) bool {
+func MemoryIsKept(cfg Config) bool { return isKept(cfg, "memory") }
+
+// isKept reports whether Troy has a control group with a controller.
+func isKept(cfg Config, controller string) bool {
 	group := delegated(cfg.Cgroup)
 	if group == "" {
 		return false
 	}
 	data, err := os.ReadFile(filepath.Join(group, "cgroup.controllers"))
-	return err == nil && slices.Contains(strings.Fields(string(data)), "memory")
+	return err == nil && slices.Contains(strings.Fields(string(data)), controller)
 }
 
 func delegated(configured string) string {

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"fmt"
 	"runtime"
 
 	"github.com/troy-iaas/troy/internal/checkup"
@@ -8,8 +9,14 @@ import (
 
 // Examine reports what enforces builds' memory limits, and whether their system
 // calls are filtered. Neither finding is a failure: both are fine for trusted
-// repositories.
-func Examine(cfg Config, tell checkup.Tell) { examine(MemoryIsKept(cfg), FiltersCalls(), tell) }
+// repositories. cpus is the limit of CPUs, if any, which nothing else enforces.
+func Examine(cfg Config, cpus int, tell checkup.Tell) {
+	examine(MemoryIsKept(cfg), FiltersCalls(), tell)
+	if cpus > 0 && !isKept(cfg, "cpu") {
+		tell.Wrong("builds", fmt.Sprintf("may use all CPUs and not %d, because there is no control group for CPUs", cpus),
+			"let the service manager delegate one, as docs/builds.md describes, or remove TROY_BUILD_CPUS")
+	}
+}
 
 func examine(kept, filtered bool, tell checkup.Tell) {
 	said := "the kernel enforces their memory limit, by a control group"

@@ -11,3 +11,6 @@ func SetArchitecture(b *Builder, arch string) { b.arch = arch }
 
 // ExamineAs is Examine for a machine with these properties.
 var ExamineAs = examine
+
+// Judge tells what the lines of a rehearsal mean.
+var Judge = judge

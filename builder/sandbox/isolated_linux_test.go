@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -118,6 +119,39 @@ func TestNetworkIsolation(t *testing.T) {
 	allowing.Succeeds(t, spec)
 	if got := allowing.Output(t, spec.Tree)["reached"]; got != mine+"\n" {
 		t.Fatalf("with %s allowed the build reached %q", mine, got)
+	}
+}
+
+// TestProxyOfTheNetwork fetches a name that no resolver knows through a proxy at
+// a private address, which the operator allows.
+func TestProxyOfTheNetwork(t *testing.T) {
+	t.Parallel()
+	if _, err := os.Stat("/usr/bin/curl"); err != nil {
+		t.Skipf("curl is not installed: %v", err)
+	}
+	mine := netip.MustParseAddr(ownAddress(t))
+	var config net.ListenConfig
+	listener, err := config.Listen(t.Context(), "tcp", net.JoinHostPort(mine.String(), "0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		_, _ = w.Write([]byte("proxied " + req.URL.Host))
+	})}
+	go func() { _ = proxy.Serve(listener) }()
+	t.Cleanup(func() { _ = proxy.Close() })
+	environment := map[string]string{"http_proxy": "http://" + listener.Addr().String(), "NO_PROXY": "direct.invalid"}
+	command := makeSite + `; for name in registry.invalid direct.invalid; do curl -sS -m 10 http://$name/ >> out/seen || true; done`
+	for _, test := range []struct {
+		allow []netip.Prefix
+		want  string
+	}{{nil, ""}, {[]netip.Prefix{netip.PrefixFrom(mine, 32)}, "proxied registry.invalid"}} {
+		e, _ := isolatedBuilder(t, sandbox.Config{Environment: environment, Allow: test.allow})
+		spec := buildertest.Shell(command).Spec(t)
+		e.Succeeds(t, spec)
+		if got := e.Output(t, spec.Tree)["seen"]; got != test.want {
+			t.Errorf("with %v allowed the build got %q, want %q; its log:\n%s", test.allow, got, test.want, e.LogOf(t, spec.Tree))
+		}
 	}
 }
 

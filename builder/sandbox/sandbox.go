@@ -105,6 +105,9 @@ var (
 	errShutdown = errors.New("its worker stops")
 )
 
+// firstUID is the default of Config.FirstUID.
+const firstUID = 1_990_000_000
+
 // New opens the builder in cfg.Root. Close it before the process ends.
 func New(cfg Config) (*Builder, error) {
 	switch cfg.Isolation {
@@ -125,7 +128,7 @@ func New(cfg Config) (*Builder, error) {
 		return nil, fmt.Errorf("local builder: %w", err)
 	}
 	if cfg.FirstUID == 0 {
-		cfg.FirstUID = 1_990_000_000
+		cfg.FirstUID = firstUID
 	}
 	if cfg.CacheBytes == 0 {
 		cfg.CacheBytes = 2 << 30

@@ -3,6 +3,7 @@ package toolchain
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"net/url"
 	"os"
@@ -11,16 +12,19 @@ import (
 	"strings"
 
 	"github.com/troy-iaas/troy"
+	"golang.org/x/net/http/httpproxy"
 )
 
-// publicRegistry is npm's default (docs.npmjs.com/cli/using-npm/config#registry).
-const publicRegistry = "https://registry.npmjs.org/"
+// PublicRegistry is npm's default (docs.npmjs.com/cli/using-npm/config#registry).
+const PublicRegistry = "https://registry.npmjs.org/"
 
 // npmConfig is the part of npm's configuration that says where packages come
 // from (docs.npmjs.com/cli/configuring-npm/npmrc).
 type npmConfig struct {
 	keys   map[string]string
 	caFile string
+	// proxy are the proxies that builds use, or else those of this process.
+	proxy httpproxy.Config
 }
 
 // readNpmConfig reads the configuration of the machine and the user.
@@ -50,6 +54,14 @@ func readNpmConfig(registry string, environment map[string]string, npmrcs []stri
 			c.keys[key] = value
 		}
 	}
+	c.proxy = *httpproxy.FromEnvironment()
+	for _, p := range []struct {
+		into *string
+		name string
+	}{{&c.proxy.HTTPProxy, "http_proxy"}, {&c.proxy.HTTPSProxy, "https_proxy"}, {&c.proxy.NoProxy, "no_proxy"}} {
+		// Lower case counts, as in curl and Go.
+		*p.into = cmp.Or(environment[p.name], environment[strings.ToUpper(p.name)], *p.into)
+	}
 	c.caFile = c.keys["cafile"]
 	if file := environment["NODE_EXTRA_CA_CERTS"]; file != "" {
 		c.caFile = file
@@ -58,7 +70,7 @@ func readNpmConfig(registry string, environment map[string]string, npmrcs []stri
 		c.keys["registry"] = registry
 	}
 	if c.keys["registry"] == "" {
-		c.keys["registry"] = publicRegistry
+		c.keys["registry"] = PublicRegistry
 	}
 	if _, err := parseRegistry(c.keys["registry"]); err != nil {
 		return c, err
@@ -135,7 +147,7 @@ func (c npmConfig) archive(rel release) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	public, err := url.Parse(publicRegistry)
+	public, err := url.Parse(PublicRegistry)
 	if err != nil {
 		return "", err
 	}

@@ -52,6 +52,8 @@ type registry struct {
 
 func newRegistry(npm npmConfig) (*registry, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
+	proxy := npm.proxy.ProxyFunc()
+	transport.Proxy = func(req *http.Request) (*url.URL, error) { return proxy(req.URL) }
 	if npm.caFile != "" {
 		pem, err := os.ReadFile(npm.caFile)
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -43,6 +44,40 @@ func newFakeRegistry(t *testing.T) *fakeRegistry {
 	r.Server = httptest.NewServer(r)
 	t.Cleanup(r.Close)
 	return r
+}
+
+// TestProxy installs through the proxy that builds have, although this process
+// has none.
+func TestProxy(t *testing.T) {
+	t.Parallel()
+	for name, variables := range map[string]map[string]string{
+		"with":                    {"HTTP_PROXY": "PROXY"},
+		"with a lower name first": {"http_proxy": "PROXY", "HTTP_PROXY": "http://192.0.2.1:1"},
+		"without":                 {"http_proxy": "PROXY", "no_proxy": "registry.test"},
+	} {
+		var asked atomic.Int64
+		w := newWorld(t, nil)
+		p := w.packages["yarn"]["1.22.22"]
+		p.tarball = "http://registry.test/yarn/-/1.22.22.tgz"
+		w.put("yarn", "1.22.22", p)
+		proxy := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
+			if req.URL.Host != "registry.test" {
+				t.Errorf("%s: the proxy is asked for %s", name, req.URL)
+			}
+			asked.Add(1)
+			w.fakeRegistry.ServeHTTP(rw, req)
+		}))
+		t.Cleanup(proxy.Close)
+		w.cfg.Registry, w.cfg.Environment = "http://registry.test/", map[string]string{}
+		for key, value := range variables {
+			w.cfg.Environment[key] = strings.Replace(value, "PROXY", proxy.URL, 1)
+		}
+		w.open(t)
+		got, _, err := w.prepare(t, tool(t, "yarn", "1", "package.json"))
+		if through := name != "without"; through != (err == nil && len(got) == 1) || through != (asked.Load() > 0) {
+			t.Errorf("%s: %q, %v; the proxy was asked %d times", name, got, err, asked.Load())
+		}
+	}
 }
 
 // add publishes a package whose programs print its name and version.

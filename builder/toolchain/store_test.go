@@ -169,7 +169,7 @@ func TestNpmConfig(t *testing.T) {
 	if c, err = readNpmConfig("", env, []string{file}); err != nil || c.registryOf("npm") != "https://registry.lan/npm/" {
 		t.Errorf("the environment: %q, %v", c.registryOf("npm"), err)
 	}
-	if got, err := c.archive(release{Package: "npm", Tarball: publicRegistry + "npm/-/npm-1.tgz"}); err != nil || got != "https://registry.lan/npm/npm/-/npm-1.tgz" {
+	if got, err := c.archive(release{Package: "npm", Tarball: PublicRegistry + "npm/-/npm-1.tgz"}); err != nil || got != "https://registry.lan/npm/npm/-/npm-1.tgz" {
 		t.Errorf("the archive of the public registry: %q, %v", got, err)
 	}
 	if c, err = readNpmConfig("https://other.lan", env, []string{file}); err != nil || c.registryOf("npm") != "https://other.lan/" {
@@ -180,7 +180,7 @@ func TestNpmConfig(t *testing.T) {
 			t.Errorf("%q is accepted", bad)
 		}
 	}
-	if c, err = readNpmConfig("", nil, nil); err != nil || c.registryOf("npm") != publicRegistry {
+	if c, err = readNpmConfig("", nil, nil); err != nil || c.registryOf("npm") != PublicRegistry {
 		t.Errorf("npm's default: %q, %v", c.registryOf("npm"), err)
 	}
 }

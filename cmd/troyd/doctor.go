@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -38,7 +39,8 @@ func newDoctorCommand() *cobra.Command {
 			"folder and, with TROY_CLOUD=aws, credentials, permissions, buckets, certificate,\n" +
 			"hosted zone, quota, queues, CodeBuild, topics and their updates; and say how to fix\n" +
 			"each problem. It changes nothing, except that a key in Redis, which lives for a\n" +
-			"minute, shows whether Redis accepts writes. It checks permissions\n" +
+			"minute, shows whether Redis accepts writes. It runs a small build in a temporary\n" +
+			"folder, which tries to break out and to reach the npm registry. It checks permissions\n" +
 			"by calls that can't have an effect, except for the permission to make a distribution.\n" +
 			"Exit status 1: something must be fixed.",
 		Args: cobra.NoArgs,
@@ -61,9 +63,7 @@ func newDoctorCommand() *cobra.Command {
 			d.redis(cmd.Context(), cfg)
 			d.folder(cfg)
 			d.certificates(cmd.Context(), cfg)
-			if cfg.AWSProject == "" {
-				sandbox.Examine(sandbox.Config{}, d.tell)
-			}
+			d.builds(cmd.Context(), cfg)
 			if cfg.onAWS() || cfg.AWSAppsQueue != "" || cfg.AWSBuildsQueue != "" {
 				if err := d.aws(cmd.Context(), cfg); err != nil {
 					return err
@@ -226,6 +226,34 @@ func (d *doctor) folder(cfg config) {
 		return
 	}
 	d.tell(checkup.Finding{Part: "data folder", Said: cfg.DataDir + ": " + said})
+}
+
+// rehearsalTimeout bounds the build that looks around.
+const rehearsalTimeout = time.Minute
+
+// builds runs a build that looks around, if builds run on this machine.
+func (d *doctor) builds(ctx context.Context, cfg config) {
+	if cfg.AWSProject != "" {
+		return
+	}
+	settings, err := cfg.builder(slog.New(slog.DiscardHandler))
+	if err != nil {
+		d.tell(checkup.Finding{Part: "builds", Said: oneLine(err), Remedy: "set it as docs/config.md says"})
+		return
+	}
+	data, err := filepath.Abs(cfg.DataDir)
+	if err != nil {
+		d.tell(checkup.Finding{Part: "builds", Said: oneLine(err), Remedy: "set TROY_DATA_DIR to an absolute path"})
+		return
+	}
+	secrets := []string{data}
+	if cfg.BuildEnvFile != "" {
+		secrets = append(secrets, cfg.BuildEnvFile)
+	}
+	ctx, cancel := context.WithTimeout(ctx, rehearsalTimeout)
+	defer cancel()
+	sandbox.Rehearse(ctx, settings, secrets, cfg.BuildTools == "install", d.tell)
+	sandbox.Examine(settings, cfg.BuildCPUs, d.tell)
 }
 
 // certificates tells how many hosts have a certificate, and what is left of the
