@@ -206,6 +206,11 @@ func (in *Intake) seePullRequest(ctx context.Context, q *queries.Queries, p quer
 		return fmt.Errorf("record pull request %d: %w", e.Number, err)
 	}
 	n.add("%s: pull request %d was %s, which asks Troy to %s its preview", p.Slug, e.Number, event, action)
+	if why != "" && e.Open && (!known || !old.Open || old.Decision != why || !sameHead(old, e)) {
+		if err := unpreviewed(ctx, q, p, head, why); err != nil {
+			return err
+		}
+	}
 	if row.Build {
 		// A worker that decides at this moment decides about the previous
 		// version, which changes nothing.
@@ -338,14 +343,34 @@ func closed(p queries.Pipeline, row queries.PullRequest) troy.PullRequest {
 	}
 }
 
+// unpreviewed requests a report to the forge that says why the newest commit of a
+// pull request has no preview. A check that the forge requires would wait
+// without end. Troy reports nothing if the pipeline has no previews of pull
+// requests at all, or if the commit's id is abbreviated, as Bitbucket's deliveries have it.
+func unpreviewed(ctx context.Context, q *queries.Queries, p queries.Pipeline, commit, why string) error {
+	var settings troy.BuildSettings
+	if err := json.Unmarshal(p.BuildSettings, &settings); err != nil {
+		return fmt.Errorf("read the build settings: %w", err)
+	}
+	if settings.PullRequests == troy.NoPullRequests || len(commit) < len("da39a3ee5e6b4b0d3255bfef95601890afd80709") {
+		return nil
+	}
+	var failed error
+	q.SkipCreates(ctx, []queries.SkipCreatesParams{{ID: uuid.Must(uuid.NewV7()), PipelineID: p.ID, CommitSha: commit, Reason: why, Preview: true}}).
+		Exec(func(_ int, err error) { failed = err })
+	return failed
+}
+
 // PullRequestDecision is what a worker decided about the newest commit of a pull
 // request.
 type PullRequestDecision struct {
 	// Version is the version of the row on which the decision is based.
 	ID      uuid.UUID
 	Version int64
-	// Skip says why there is no preview; the other members are not set then.
-	Skip   string
+	// Skip says why there is no preview; the members below Head are not set then.
+	Skip string
+	// Head is the commit that is not built, or empty if it is not known.
+	Head   string
 	Source PreviewSource
 	Commit PreviewCommit
 	// Why says why the author is trusted or not.
@@ -362,8 +387,11 @@ func (in *Intake) PullRequestDecided(ctx context.Context, pipeline uuid.UUID, d 
 			decision = d.Why
 		}
 		n, err := q.PullRequestDecide(ctx, queries.PullRequestDecideParams{ID: d.ID, Version: d.Version, Decision: decision})
-		if err != nil || n == 0 || d.Skip != "" {
+		if err != nil || n == 0 {
 			return err
+		}
+		if d.Skip != "" {
+			return unpreviewed(ctx, q, p, d.Head, d.Skip)
 		}
 		actor := atForge(d.Source.Author, text(nil, p.RepositoryProvider))
 		v, err := in.OpenPreview(ctx, q, p, d.Source, actor)

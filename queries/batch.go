@@ -409,7 +409,7 @@ func (b *PushRecordsBatchResults) Close() error {
 
 const skipCreates = `-- name: SkipCreates :batchexec
 WITH noted AS (
-    INSERT INTO skips (id, pipeline_id, commit_sha, reason) VALUES ($1, $2, $3, $4)
+    INSERT INTO skips (id, pipeline_id, commit_sha, reason, preview) VALUES ($1, $2, $3, $4, $5)
     RETURNING id
 )
 INSERT INTO work (kind, subject_id) SELECT 'forge:report', noted.id FROM noted
@@ -426,6 +426,7 @@ type SkipCreatesParams struct {
 	PipelineID uuid.UUID
 	CommitSha  string
 	Reason     string
+	Preview    bool
 }
 
 // Records a commit that is not built, and requests the report about it.
@@ -437,6 +438,7 @@ func (q *Queries) SkipCreates(ctx context.Context, arg []SkipCreatesParams) *Ski
 			a.PipelineID,
 			a.CommitSha,
 			a.Reason,
+			a.Preview,
 		}
 		batch.Queue(skipCreates, vals...)
 	}

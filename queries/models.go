@@ -416,6 +416,7 @@ type Skip struct {
 	CommitSha  string
 	Reason     string
 	CreatedAt  time.Time
+	Preview    bool
 }
 
 type Storage struct {

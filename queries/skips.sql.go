@@ -11,6 +11,22 @@ import (
 	"github.com/google/uuid"
 )
 
+const skipBuilt = `-- name: SkipBuilt :one
+SELECT EXISTS (
+    SELECT FROM deployments d WHERE d.pipeline_id = s.pipeline_id AND d.commit_sha = s.commit_sha
+    AND d.kind = CASE WHEN s.preview THEN 'preview' ELSE 'automated' END
+) FROM skips s WHERE s.id = $1
+`
+
+// Reports whether a skipped commit has a deployment of its own all the same, for
+// the site or, if it is skipped as a preview's, for a preview.
+func (q *Queries) SkipBuilt(ctx context.Context, id uuid.UUID) (bool, error) {
+	row := q.db.QueryRow(ctx, skipBuilt, id)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
+}
+
 const skipForget = `-- name: SkipForget :exec
 DELETE FROM skips WHERE id = $1
 `
@@ -22,7 +38,7 @@ func (q *Queries) SkipForget(ctx context.Context, id uuid.UUID) error {
 }
 
 const skipGet = `-- name: SkipGet :one
-SELECT id, pipeline_id, commit_sha, reason, created_at FROM skips WHERE id = $1
+SELECT id, pipeline_id, commit_sha, reason, created_at, preview FROM skips WHERE id = $1
 `
 
 func (q *Queries) SkipGet(ctx context.Context, id uuid.UUID) (Skip, error) {
@@ -34,6 +50,7 @@ func (q *Queries) SkipGet(ctx context.Context, id uuid.UUID) (Skip, error) {
 		&i.CommitSha,
 		&i.Reason,
 		&i.CreatedAt,
+		&i.Preview,
 	)
 	return i, err
 }

@@ -753,7 +753,8 @@ CREATE TABLE skips (
     pipeline_id uuid        NOT NULL REFERENCES pipelines (id) ON DELETE CASCADE,
     commit_sha  text        NOT NULL,
     reason      text        NOT NULL, -- in words
-    created_at  timestamptz NOT NULL DEFAULT now()
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    preview     boolean     NOT NULL DEFAULT false -- the commit of a pull request without a preview
 );
 
 CREATE INDEX skips_pipeline ON skips (pipeline_id);

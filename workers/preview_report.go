@@ -99,9 +99,12 @@ func (w *Workers) tellPreview(ctx context.Context, c *claim, to *listener, v que
 	return nil
 }
 
+// previewCheck ends the names of checks of previews.
+const previewCheck = " (preview)"
+
 // previewReportOf makes the report on a deployment with a commit.
 func (w *Workers) previewReportOf(to *listener, d queries.Deployment) forge.Report {
-	name := to.pipeline.Slug + " (preview)"
+	name := to.pipeline.Slug + previewCheck
 	r := to.report(d.ID, *d.CommitSha, d.State)
 	r.DetailsURL = fmt.Sprintf("%s/pipelines/%s/deployments/%s", w.cfg.URL, to.pipeline.Slug, d.ID)
 	r.Name, r.Environment, r.Transient = "Troy: "+name, name, true
@@ -252,7 +255,7 @@ func (w *Workers) tellApproval(ctx context.Context, to *listener, v queries.Prev
 	}
 	p := to.pipeline
 	r := to.report(v.ID, *v.HeadCommit, forge.NeedsApproval)
-	r.Name, r.DetailsURL = "Troy: "+p.Slug+" (preview)", fmt.Sprintf("%s/pipelines/%s", w.cfg.URL, p.Slug)
+	r.Name, r.DetailsURL = "Troy: "+p.Slug+previewCheck, fmt.Sprintf("%s/pipelines/%s", w.cfg.URL, p.Slug)
 	r.Started, r.Ended = v.PushedAt, v.PushedAt
 	if over != "" {
 		// Superseded satisfies a required check, as no preview does.

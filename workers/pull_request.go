@@ -54,6 +54,7 @@ func (w *Workers) pullRequest(ctx context.Context, c *claim) error {
 
 func (w *Workers) decide(ctx context.Context, row queries.PullRequest, d intake.PullRequestDecision) error {
 	d.ID, d.Version, d.Source.Number = row.ID, row.Version, row.Number
+	d.Head = orElse(d.Head, row.HeadCommit)
 	return w.deps.Intake.PullRequestDecided(ctx, row.PipelineID, d)
 }
 
@@ -82,7 +83,7 @@ func (w *Workers) judgePullRequest(ctx context.Context, c *claim, row queries.Pu
 		if err != nil {
 			return err
 		}
-		return w.decide(ctx, row, intake.PullRequestDecision{Skip: why})
+		return w.decide(ctx, row, intake.PullRequestDecision{Skip: why, Head: commit.ID})
 	}
 	trusted, why, err := trust(ctx, pulls, s, pr)
 	if err != nil {
@@ -97,7 +98,7 @@ func (w *Workers) judgePullRequest(ctx context.Context, c *claim, row queries.Pu
 		Commit: intake.PreviewCommit{Commit: commit.ID, Branch: pr.Head, Author: commit.Author, Message: commit.Message},
 	})
 	if errors.Is(err, intake.ErrNoRoom) {
-		return w.decide(ctx, row, intake.PullRequestDecision{Skip: err.Error()})
+		return w.decide(ctx, row, intake.PullRequestDecision{Skip: err.Error(), Head: commit.ID})
 	}
 	return err
 }

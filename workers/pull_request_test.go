@@ -449,6 +449,16 @@ func TestPullRequestsWithoutPreviews(t *testing.T) {
 	draft.Draft = true
 	r.hears(draft)
 	decided(1, "it is a draft")
+	skippedFor := func(commit, why string) {
+		t.Helper()
+		eventually(t, func() bool { return len(r.toldOf(commitID(commit))) > 0 }, func() string { return "the forge got no report on the commit " + commit })
+		for _, told := range r.toldOf(commitID(commit)) {
+			if told.State != forge.Skipped || told.Name != "Troy: blog (preview)" || !strings.HasPrefix(told.Title, "Skipped: "+why) || !strings.HasPrefix(told.Summary, "This pull request has no preview: "+why) {
+				t.Errorf("the forge got %+v", told)
+			}
+		}
+	}
+	skippedFor("one", "it is a draft")
 	draft.Draft = false
 	r.hears(draft)
 	r.showsCommit(p.ID, "pr-1", "one")
@@ -458,6 +468,7 @@ func TestPullRequestsWithoutPreviews(t *testing.T) {
 
 	r.hears(pull("blog", 2, "two", troy.ForgeUser{ID: "1", Name: "renovate[bot]", Bot: true}))
 	decided(2, "its author is a bot")
+	skippedFor("two", "its author is a bot")
 
 	if _, err := r.in.Configure(t.Context(), p.ID, intake.Configuration{WatchPaths: []string{"site/**"}}); err != nil {
 		t.Fatal(err)
@@ -465,6 +476,7 @@ func TestPullRequestsWithoutPreviews(t *testing.T) {
 	r.forge.set(func() { r.forge.changes[commitID("main")+"..."+commitID("three")] = []string{"README.md"} })
 	r.hears(pull("blog", 3, "three", ada))
 	decided(3, "no file that the pipeline watches changed")
+	skippedFor("three", "no file that the pipeline watches changed")
 
 	late := pull("blog", 4, "four", ada)
 	late.Updated = time.Now()
@@ -491,5 +503,12 @@ func TestPullRequestsWithoutPreviews(t *testing.T) {
 	v := r.previewLabelled(p.ID, "pr-4", "removed", removed)
 	if !strings.Contains(v.ClosedCause, "pull_requests is none") {
 		t.Errorf("closed for %q", v.ClosedCause)
+	}
+	// A pipeline without any previews of pull requests reports nothing.
+	six := pull("blog", 6, "six", ada)
+	r.hears(six)
+	decided(6, "pull_requests is none")
+	if n := r.count("SELECT count(*) FROM skips WHERE commit_sha = '" + commitID("six") + "'"); n != 0 || len(r.toldOf(commitID("six"))) > 0 {
+		t.Errorf("%d reports on a pull request of a pipeline without previews are requested, %+v were made", n, r.toldOf(commitID("six")))
 	}
 }

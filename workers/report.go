@@ -154,12 +154,14 @@ func (w *Workers) reportSkip(ctx context.Context, id uuid.UUID) error {
 	if err != nil {
 		return fmt.Errorf("read the skipped commit: %w", err)
 	}
-	_, err = w.q.DeploymentOfCommit(ctx, skip.PipelineID, skip.CommitSha)
-	if errors.Is(err, pgx.ErrNoRows) {
-		err = w.tellSkip(ctx, skip)
-	}
+	built, err := w.q.SkipBuilt(ctx, id)
 	if err != nil {
-		return err
+		return fmt.Errorf("look for a deployment of the skipped commit: %w", err)
+	}
+	if !built {
+		if err := w.tellSkip(ctx, skip); err != nil {
+			return err
+		}
 	}
 	return w.forgetSkip(ctx, id)
 }
@@ -172,6 +174,11 @@ func (w *Workers) tellSkip(ctx context.Context, skip queries.Skip) error {
 	r := to.report(skip.ID, skip.CommitSha, forge.Skipped)
 	r.DetailsURL, r.Started, r.Ended = to.siteURL, skip.CreatedAt, skip.CreatedAt
 	r.Title = "Skipped: " + skip.Reason
+	if skip.Preview {
+		r.Name += previewCheck
+		r.Summary = fmt.Sprintf("This pull request has no preview: %s.", skip.Reason)
+		return to.tell(ctx, r)
+	}
 	r.Summary = fmt.Sprintf("This commit is not deployed: %s. To deploy it all the same: `troy deploy %s --commit %s`.", skip.Reason, to.pipeline.Slug, skip.CommitSha)
 	return to.tell(ctx, r)
 }
