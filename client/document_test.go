@@ -233,6 +233,9 @@ func calls(c *Client, id uuid.UUID) map[string]func(context.Context) error {
 			return all(second(c.FinalizeRelease(ctx, "blog", id, Finalize{NoPublish: true, ExpectLive: "none"})), second(c.FinalizeRelease(ctx, "blog", id, Finalize{Preview: "draft"})))
 		},
 		"Tokens":           func(ctx context.Context) error { return drain(c.Tokens(ctx)) },
+		"Schedule":         func(ctx context.Context) error { return second(c.Schedule(ctx, "blog")) },
+		"SetSchedule":      func(ctx context.Context) error { return second(c.SetSchedule(ctx, "blog", "@daily", "Europe/Berlin")) },
+		"RemoveSchedule":   func(ctx context.Context) error { return c.RemoveSchedule(ctx, "blog") },
 		"DeployHooks":      func(ctx context.Context) error { return second(c.DeployHooks(ctx, "blog")) },
 		"CreateDeployHook": func(ctx context.Context) error { return second(c.CreateDeployHook(ctx, "blog", "cms", "main")) },
 		"DeleteDeployHook": func(ctx context.Context) error { return c.DeleteDeployHook(ctx, "blog", uuid.New()) },

@@ -31,6 +31,8 @@ type Pipeline struct {
 	QueuePosition *int64 `json:"queue_position,omitempty"`
 	// Lock is nil while the pipeline is not locked.
 	Lock *Lock `json:"lock,omitempty"`
+	// Schedule is nil if the pipeline does not deploy by itself.
+	Schedule *Schedule `json:"schedule,omitempty"`
 	// Deletion is nil unless it was requested.
 	Deletion *Deletion `json:"deletion,omitempty"`
 	// Repository is nil while the pipeline has none.

@@ -18,6 +18,8 @@ const (
 	TokenExchange        = "token.exchange" // by a job of CI
 	TrustAdd             = "trust.add"
 	TrustRemove          = "trust.remove"
+	ScheduleSet          = "schedule.set"
+	ScheduleRemove       = "schedule.remove"
 	HookCreate           = "hook.create"
 	HookDelete           = "hook.delete"
 	VariableSet          = "variable.set"

@@ -146,6 +146,7 @@ const (
 	Purging          Action = "purges"
 	ChangingDomains  Action = "changes to its domains"
 	ChangingTrusts   Action = "changes to its trust rules"
+	Scheduling       Action = "changes to its schedule"
 	ChangingHooks    Action = "changes to its deploy hooks"
 )
 

@@ -375,6 +375,17 @@ type Request struct {
 	CreatedAt time.Time
 }
 
+type Schedule struct {
+	PipelineID uuid.UUID
+	Cron       string
+	Zone       string
+	NextAt     time.Time
+	LastAt     *time.Time
+	Problem    string
+	SetBy      string
+	SetAt      time.Time
+}
+
 type Session struct {
 	Hash       []byte
 	TokenID    uuid.UUID

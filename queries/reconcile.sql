@@ -120,6 +120,12 @@ WITH unfinished AS (
       AND a.applied < a.generation AND a.changed_at <= now() - make_interval(secs => @grace_seconds)
       AND (sqlc.narg('pipeline_id')::uuid IS NULL OR a.pipeline_id = sqlc.narg('pipeline_id'))
     UNION ALL
+    SELECT 'pipeline:schedule', s.pipeline_id, s.pipeline_id, 'schedule that is due', '{}'
+    FROM schedules s
+    WHERE (SELECT p.status FROM pipelines p WHERE p.id = s.pipeline_id) NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete')
+      AND s.next_at <= now() - make_interval(secs => @grace_seconds)
+      AND (sqlc.narg('pipeline_id')::uuid IS NULL OR s.pipeline_id = sqlc.narg('pipeline_id'))
+    UNION ALL
     SELECT DISTINCT 'domain:check', m.pipeline_id, m.pipeline_id, 'custom domain to check', '{}'::text[]
     FROM (
         (SELECT c.pipeline_id FROM custom_domains c

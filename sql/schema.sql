@@ -869,3 +869,18 @@ CREATE TABLE deploy_hooks (
     last_used_at timestamptz,
     CONSTRAINT deploy_hooks_name_key UNIQUE (pipeline_id, name)
 );
+
+-- When pipelines deploy by themselves. The work pipeline:schedule is due at
+-- next_at, or a day from now if that is earlier.
+CREATE TABLE schedules (
+    pipeline_id uuid PRIMARY KEY REFERENCES pipelines (id) ON DELETE CASCADE,
+    cron        text        NOT NULL, -- five fields, or a name such as @daily
+    zone        text        NOT NULL, -- of the IANA time zone database
+    next_at     timestamptz NOT NULL,
+    last_at     timestamptz,                      -- when it was carried out last
+    problem     text        NOT NULL DEFAULT '',  -- why that made no deployment
+    set_by      text        NOT NULL,
+    set_at      timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE INDEX schedules_next ON schedules (next_at);

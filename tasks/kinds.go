@@ -9,6 +9,8 @@ const (
 	// TypeDeploy publishes the deployment for which a pipeline is Queued or
 	// Deploying, or starts its build.
 	TypeDeploy = "pipeline:deploy"
+	// TypeSchedule deploys a pipeline whose schedule is due, and repeats.
+	TypeSchedule = "pipeline:schedule"
 	// TypeTeardownStart disables the distribution of a pipeline that is being
 	// deleted.
 	TypeTeardownStart = "pipeline:teardown-start"

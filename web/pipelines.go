@@ -30,6 +30,7 @@ type pipelineJSON struct {
 	LiveDeploymentID *uuid.UUID    `json:"live_deployment_id,omitempty"`
 	QueuePosition    *int64        `json:"queue_position,omitempty"`
 	Lock             *lockJSON     `json:"lock,omitempty"`
+	Schedule         *scheduleJSON `json:"schedule,omitempty"`
 	Deletion         *deletionJSON `json:"deletion,omitempty"`
 	Live             *briefJSON    `json:"live,omitempty"`
 	Next             *briefJSON    `json:"next,omitempty"`
@@ -94,6 +95,10 @@ func (s *server) describe(ctx context.Context, rows ...queries.Pipeline) ([]pipe
 	if err != nil {
 		return nil, err
 	}
+	schedules, err := s.schedulesOf(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
 	out := make([]pipelineJSON, 0, len(rows))
 	for _, p := range rows {
 		j := pipelineJSON{
@@ -101,6 +106,7 @@ func (s *server) describe(ctx context.Context, rows ...queries.Pipeline) ([]pipe
 			Host: hosts[p.ID], URL: s.siteURL(addresses[p.ID]), LiveDeploymentID: p.LiveDeploymentID,
 			CreatedAt: p.CreatedAt.UTC(), UpdatedAt: p.UpdatedAt.UTC(), Deletion: deletionOf(p),
 		}
+		j.Schedule = schedules[p.ID]
 		j.Live, j.Next = briefs[p.ID].live, briefs[p.ID].next
 		if p.AppID != nil {
 			j.AppID = *p.AppID

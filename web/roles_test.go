@@ -42,7 +42,7 @@ var needs = map[string]string{
 	"POST /pipelines/{pipeline}/settings/password": "admin", "POST /pipelines/{pipeline}/settings/password-remove": "admin",
 	"POST /pipelines/{pipeline}/settings/network": "admin", "POST /pipelines/{pipeline}/settings/network-remove": "admin", "POST /pipelines/{pipeline}/settings/unprotect": "admin",
 	"POST /pipelines/{pipeline}/settings/protect": "admin", "POST /pipelines/{pipeline}/settings/previews": "admin",
-	"POST /pipelines/{pipeline}/settings/hook": "admin", "POST /pipelines/{pipeline}/settings/hook-delete": "admin",
+	"POST /pipelines/{pipeline}/settings/schedule": "admin", "POST /pipelines/{pipeline}/settings/hook": "admin", "POST /pipelines/{pipeline}/settings/hook-delete": "admin",
 	"POST /pipelines/{pipeline}/settings/token-revoke": "all admin",
 }
 

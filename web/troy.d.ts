@@ -19,6 +19,7 @@ export interface Pipeline {
   live?: Brief;
   next?: Brief;
   lock?: Lock;
+  schedule?: Schedule;
   deletion?: Deletion;
   repository?: Repository;
   watch_paths: string[];
@@ -510,6 +511,19 @@ export interface Token {
   previews_only?: boolean;
   /** Present only in the answer to its creation. */
   token?: string;
+}
+
+export interface Schedule {
+  cron: string;
+  zone: string;
+  /** When it is due next. */
+  next_at: string;
+  /** When it was carried out last. */
+  last_at?: string;
+  /** Why the last time made no deployment. */
+  problem?: string;
+  set_by: string;
+  set_at: string;
 }
 
 export interface DeployHook {
@@ -1773,6 +1787,42 @@ export interface Operations {
       pipeline: string;
       /** The id of the rule. */
       trust: string;
+    };
+    answer: void;
+  };
+  /** Get when a pipeline deploys by itself. The token needs the role viewer. */
+  getSchedule: {
+    method: "GET";
+    route: "/v1/pipelines/{pipeline}/schedule";
+    path: {
+      /** The id or the slug of the pipeline. */
+      pipeline: string;
+    };
+    answer: Schedule;
+  };
+  /** Deploy the newest commit of a pipeline's branch at the times of a schedule. The token needs the role admin. */
+  setSchedule: {
+    method: "PUT";
+    route: "/v1/pipelines/{pipeline}/schedule";
+    path: {
+      /** The id or the slug of the pipeline. */
+      pipeline: string;
+    };
+    body: {
+      /** The five fields of cron (minute, hour, day of the month, month, day of the week), or a name such as `@daily`. At least 10 minutes must be between two times. */
+      cron: string;
+      /** A time zone of the IANA database, such as `Europe/Berlin`. */
+      zone?: string;
+    };
+    answer: Schedule;
+  };
+  /** Remove a pipeline's schedule. The token needs the role admin. */
+  removeSchedule: {
+    method: "DELETE";
+    route: "/v1/pipelines/{pipeline}/schedule";
+    path: {
+      /** The id or the slug of the pipeline. */
+      pipeline: string;
     };
     answer: void;
   };

@@ -154,6 +154,7 @@ func New(cfg Config, deps Deps) *Workers {
 	w.handlers = map[string]handler{
 		tasks.TypeProvision:          {w.provision, w.failProvision},
 		tasks.TypeDeploy:             {w.deploy, w.failDeploy},
+		tasks.TypeSchedule:           {w.schedule, w.giveUpSchedule},
 		tasks.TypeTeardownStart:      {w.teardownStart, w.failDelete},
 		tasks.TypePollDistroDisabled: {w.pollDistroDisabled, w.failDelete},
 		tasks.TypeTeardown:           {w.teardown, w.failDelete},

@@ -37,3 +37,30 @@ func (d *double) deleteHook(r *http.Request, p *doublePipeline) (answer, error) 
 	}
 	return answer{204, nil}, nil
 }
+
+func (d *double) getSchedule(_ *http.Request, p *doublePipeline) (answer, error) {
+	if p.Schedule == nil {
+		return fail(troy.NotFound, "the pipeline has no schedule")
+	}
+	return answer{200, p.Schedule}, nil
+}
+
+func (d *double) setSchedule(r *http.Request, p *doublePipeline) (answer, error) {
+	var n struct{ Cron, Zone string }
+	if err := decode(r, &n); err != nil {
+		return answer{}, err
+	}
+	if n.Cron == "0 0 31 2 *" {
+		return answer{}, troy.Errorf(troy.Invalid, "%q never comes: no month that it names has such a day", n.Cron).At("cron")
+	}
+	p.Schedule = &client.Schedule{Cron: n.Cron, Zone: n.Zone, NextAt: time.Now().Add(14 * time.Hour), SetBy: "token ada", SetAt: time.Now()}
+	return answer{200, p.Schedule}, nil
+}
+
+func (d *double) removeSchedule(r *http.Request, p *doublePipeline) (answer, error) {
+	if p.Schedule == nil {
+		return d.getSchedule(r, p)
+	}
+	p.Schedule = nil
+	return answer{204, nil}, nil
+}

@@ -99,6 +99,7 @@ func (a *app) printPipeline(ctx context.Context, c *client.Client, p client.Pipe
 		{"Branch", branch},
 		{"Root", root},
 		{"Problem", p.SourceProblem},
+		{"Schedule", a.scheduleField(p.Schedule, now)},
 		{"Watches", strings.Join(p.WatchPaths, ", ")},
 	}
 	fields = append(fields, buildSettingFields(p.Build)...)

@@ -99,6 +99,7 @@ Exit codes:
 		newFiles(a), newDiff(a), newOpen(a), newWatch(a), newActivity(a), newTraffic(a), newQueue(a), newStats(a), newSystem(a), newMan(),
 		group("token", "Manage the server's tokens", newTokenList(a), newTokenCreate(a), newTokenRevoke(a)),
 		group("trust", "Manage which CI jobs may publish without a stored token", newTrustAdd(a), newTrustList(a), newTrustRemove(a)),
+		group("schedule", "Manage when a pipeline deploys by itself", newScheduleShow(a), newScheduleSet(a), newScheduleRemove(a)),
 		group("hook", "Manage the addresses that start a deployment", newHookList(a), newHookCreate(a), newHookDelete(a)),
 		group("session", "Manage the browsers that are signed in", newSessionList(a), newSessionRevoke(a)),
 		group("pipeline", "Manage pipelines; each publishes one site",

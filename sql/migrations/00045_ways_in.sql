@@ -13,6 +13,20 @@ CREATE TABLE "deploy_hooks" (
     CONSTRAINT "deploy_hooks_name_key" UNIQUE ("pipeline_id", "name"),
     CONSTRAINT "deploy_hooks_pipeline_id_fkey" FOREIGN KEY ("pipeline_id") REFERENCES "pipelines" ("id") ON UPDATE NO ACTION ON DELETE CASCADE
 );
+CREATE TABLE "schedules" (
+    "pipeline_id" uuid NOT NULL,
+    "cron" text NOT NULL,
+    "zone" text NOT NULL,
+    "next_at" timestamptz NOT NULL,
+    "last_at" timestamptz NULL,
+    "problem" text NOT NULL DEFAULT '',
+    "set_by" text NOT NULL,
+    "set_at" timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY ("pipeline_id"),
+    CONSTRAINT "schedules_pipeline_id_fkey" FOREIGN KEY ("pipeline_id") REFERENCES "pipelines" ("id") ON UPDATE NO ACTION ON DELETE CASCADE
+);
+CREATE INDEX "schedules_next" ON "schedules" ("next_at");
 
 -- +goose Down
+DROP TABLE "schedules";
 DROP TABLE "deploy_hooks";

@@ -143,7 +143,7 @@ var did = map[string]string{ //nolint:gosec // no credentials
 	"domain.add": "added the domain", "domain.move": "moved the domain", "domain.primary": "made the site’s address", "domain.remove": "removed the domain", "domain.state": "checked the domain",
 	"preview.approve": "approved the preview", "preview.delete": "deleted the preview", "preview.pin": "pinned the preview", "preview.unpin": "unpinned the preview",
 	"variable.set": "set the variable", "variable.remove": "removed the variable", "deployment.cancel": "cancelled the deployment",
-	"token.create": "created the token", "token.revoke": "revoked the token", "token.exchange": "got a token:", "trust.add": "added the trust rule", "trust.remove": "removed the trust rule", "hook.create": "made the deploy hook", "hook.delete": "deleted the deploy hook", "app.setup": "set up the app", "app.import": "imported the app",
+	"token.create": "created the token", "token.revoke": "revoked the token", "token.exchange": "got a token:", "trust.add": "added the trust rule", "trust.remove": "removed the trust rule", "schedule.set": "set the schedule", "schedule.remove": "removed the schedule", "hook.create": "made the deploy hook", "hook.delete": "deleted the deploy hook", "app.setup": "set up the app", "app.import": "imported the app",
 	"queue.pause": "paused the queue", "queue.resume": "resumed the queue", "work.ring": "rang", "work.retry": "retried",
 	"session.create": "signed in", "session.refuse": "was refused", "session.revoke": "revoked a session",
 }

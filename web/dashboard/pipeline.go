@@ -258,7 +258,11 @@ func (d *Dashboard) now(v *visit, p queries.Pipeline) (nowView, error) {
 	if err != nil {
 		return n, err
 	}
-	n.Settings, err = settingLines(p, stored)
+	schedule, err := d.scheduleOf(v, p)
+	if err != nil {
+		return n, err
+	}
+	n.Settings, err = settingLines(p, stored, schedule)
 	if p.RepositoryFullName != nil && p.RepositoryProvider != nil {
 		n.RepositoryURL = map[string]string{"github": "https://github.com/", "bitbucket": "https://bitbucket.org/"}[*p.RepositoryProvider] + *p.RepositoryFullName
 	}
@@ -325,7 +329,7 @@ func actionsOf(who credentials.Holder, p queries.Pipeline) actionsView {
 }
 
 // settingLines lists what a pipeline is built from, and how.
-func settingLines(p queries.Pipeline, stored intake.Storage) ([]setting, error) {
+func settingLines(p queries.Pipeline, stored intake.Storage, schedule *queries.Schedule) ([]setting, error) {
 	var build troy.BuildSettings
 	if err := json.Unmarshal(p.BuildSettings, &build); err != nil {
 		return nil, fmt.Errorf("read the build settings of pipeline %s: %w", p.ID, err)
@@ -350,6 +354,11 @@ func settingLines(p queries.Pipeline, stored intake.Storage) ([]setting, error) 
 	}
 	for _, w := range p.WatchPaths {
 		add("Watched", w, true)
+	}
+	if s := schedule; s != nil {
+		add("Schedule", s.Cron+" "+s.Zone, true)
+		add("Deploys next", stamp(s.NextAt), false)
+		add("Skipped last", s.Problem, false)
 	}
 	if p.CancelRunning {
 		add("A newer commit", "stops the build that runs", false)

@@ -58,6 +58,9 @@ type settingsView struct {
 	Tokens      []queries.TokenListRow
 	MoreTokens  bool
 	Trusts      []queries.Trust
+	Schedule    *queries.Schedule
+	Cron        fieldView
+	Zone        fieldView
 	Hooks       []queries.DeployHook
 	Hook        fieldView // the name in the form of a new deploy hook
 	HookBranch  fieldView
@@ -162,6 +165,8 @@ func (d *Dashboard) settingsOf(v *visit, p queries.Pipeline) (settingsView, erro
 		Admin: v.who.Role.May(credentials.Admin), Deleting: p.Status.InDeletion(), Actions: actionsOf(v.who, p), AllTokens: operator(v.who),
 		Source:   sourceFields(p),
 		Variable: fieldView{Name: "name", Label: "Name", Kind: "text"}, Value: fieldView{Name: "value", Label: "Value", Kind: "area"},
+		Cron:       fieldView{Name: "schedule_cron", Label: "Times", Kind: "text", Help: "minute, hour, day of the month, month and day of the week, like 30 4 * * 1-5; or @daily. Empty means no schedule"},
+		Zone:       fieldView{Name: "schedule_zone", Label: "Time zone", Kind: "text", Help: "like Europe/Berlin; empty means UTC"},
 		Hook:       fieldView{Name: "hook_name", Label: "Name", Kind: "text", Help: "who calls it, like cms; events show it"},
 		HookBranch: fieldView{Name: "hook_branch", Label: "Branch", Kind: "text", Help: "empty means the pipeline’s branch; another branch is shown in its preview"},
 		Context: fieldView{
@@ -190,6 +195,12 @@ func (d *Dashboard) settingsOf(v *visit, p queries.Pipeline) (settingsView, erro
 	}
 	if view.Trusts, err = d.q.TrustList(v.ctx(), p.ID); err != nil {
 		return view, fmt.Errorf("list the trust rules of pipeline %s: %w", p.ID, err)
+	}
+	if view.Schedule, err = d.scheduleOf(v, p); err != nil {
+		return view, err
+	}
+	if view.Schedule != nil {
+		view.Cron.Value, view.Zone.Value = view.Schedule.Cron, view.Schedule.Zone
 	}
 	if view.Hooks, err = d.q.DeployHookList(v.ctx(), p.ID); err != nil {
 		return view, fmt.Errorf("list the deploy hooks of pipeline %s: %w", p.ID, err)
@@ -259,6 +270,10 @@ func (d *Dashboard) settingsRefused(v *visit, p queries.Pipeline, section string
 		if form.Get("secret") != "" {
 			view.Value.Value = "" // a secret is never shown
 		}
+	case "schedule":
+		fields := []fieldView{view.Cron, view.Zone}
+		view.fill(fields, form, e)
+		view.Cron, view.Zone = fields[0], fields[1]
 	case "hook":
 		fields := []fieldView{view.Hook, view.HookBranch}
 		view.fill(fields, form, e)

@@ -42,6 +42,7 @@ func sections() map[string]sectionChange {
 		"protect":         {"protection", (*Dashboard).protectScope},
 		"previews":        {"protection", (*Dashboard).protectPreviews},
 		"unprotect":       {"protection", (*Dashboard).unprotect},
+		"schedule":        {"schedule", (*Dashboard).saveSchedule},
 		"hook-delete":     {"hooks", (*Dashboard).deleteHook},
 		"token-revoke":    {"access", (*Dashboard).revokeToken},
 	}

@@ -212,7 +212,7 @@ func recorded() []string {
 	return []string{
 		"access.allow", "access.disallow", "access.off", "access.password-remove", "access.password-set", "access.previews", "access.scope", "app.import", "app.setup",
 		"deployment.cancel", "domain.add", "domain.move", "domain.primary", "domain.remove", "domain.state", "hook.create", "hook.delete", "pipeline.configure", "pipeline.delete-now", "pipeline.lock", "pipeline.prune", "pipeline.purge", "pipeline.quota", StatusAction, "pipeline.unlock",
-		"preview.approve", "preview.delete", "preview.pin", "preview.unpin", "queue.pause", "queue.resume", "session.create", "session.refuse", "session.revoke", "token.create", "token.exchange", "token.revoke", "trust.add", "trust.remove",
+		"preview.approve", "preview.delete", "preview.pin", "preview.unpin", "queue.pause", "queue.resume", "schedule.remove", "schedule.set", "session.create", "session.refuse", "session.revoke", "token.create", "token.exchange", "token.revoke", "trust.add", "trust.remove",
 		"variable.remove", "variable.set", "work.retry", "work.ring",
 	}
 }
@@ -230,5 +230,5 @@ func checkWhat(what string) error {
 
 // Actions are the groups of actions and the actions that filters offer.
 func Actions() []string {
-	return []string{StatusAction, "pipeline", "deployment", "preview", "variable", "access", "domain", "queue", "work", "token", "trust", "hook", "session", "app"}
+	return []string{StatusAction, "pipeline", "deployment", "preview", "variable", "access", "domain", "queue", "work", "token", "trust", "hook", "schedule", "session", "app"}
 }
