@@ -519,7 +519,7 @@ type WorkPositionsRow struct {
 }
 
 // Returns the positions in their queues, from 1, of the due work of
-// pipelines and of their waiting deployments. Work that is held or due
+// pipelines or deployments, and of the pipelines' waiting deployments. Work that is held or due
 // later has no position, and neither has work with more than 1,000 of its kind
 // before it. The two lists give the queue of each kind. Each kind is read
 // separately, in the order of its indexes, so that the cost is bounded.

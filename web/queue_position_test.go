@@ -35,3 +35,31 @@ func TestQueuePositionOfABuild(t *testing.T) {
 		}
 	}
 }
+
+// TestQueuePositionOfAPreview shows the place of a preview that waits for its
+// build, and none while a worker holds the build.
+func TestQueuePositionOfAPreview(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.put(w.bind("Blog", "github", "team/blog", "main"), troy.ReadyForDeployment)
+	page := func(label string) string {
+		t.Helper()
+		var v previewAnswer
+		w.send("GET", "/v1/pipelines/blog/previews/"+label, nil).into(t, 200, &v)
+		var id uuid.UUID
+		if err := w.db.QueryRow(t.Context(), "SELECT id FROM deployments WHERE number = $1", v.Deployment).Scan(&id); err != nil {
+			t.Fatal(err)
+		}
+		return string(w.send("GET", "/pipelines/blog/deployments/"+id.String(), nil).body)
+	}
+	for i, label := range []string{"one", "two"} {
+		w.send("POST", "/v1/pipelines/blog/previews", `{"branch":"`+label+`"}`).into(t, 202, &previewAnswer{})
+		if want := fmt.Sprintf("It is at place %d in the queue of previews.", i+1); !strings.Contains(page(label), want) {
+			t.Errorf("the page of the preview %s does not say: %s", label, want)
+		}
+	}
+	w.exec("UPDATE work SET lease_until = now() + interval '1 minute', epoch = 1 WHERE kind = 'preview:build'")
+	if strings.Contains(page("two"), "in the queue of previews") {
+		t.Error("a preview that a worker builds has a place in the queue")
+	}
+}

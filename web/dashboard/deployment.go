@@ -205,8 +205,8 @@ func (d *Dashboard) deploymentIs(v *visit, r queries.Deployment, p queries.Pipel
 	}
 	if r.State == troy.Waiting && p.Status.CanBecome(troy.ProvisionRequest) {
 		n.Hint = fmt.Sprintf("The pipeline is %s; the deployment goes on once it is provisioned.", p.Status)
-	} else if r.State == troy.Waiting && r.PreviewID == nil {
-		if n.Waits, err = d.waitsFor(v.ctx(), p); err != nil {
+	} else if r.State == troy.Waiting {
+		if n.Waits, err = d.waitsFor(v.ctx(), p, r); err != nil {
 			return n, 0, err
 		}
 	}
