@@ -200,7 +200,7 @@ func (c *checker) setAside(ctx context.Context, name string) error {
 	}
 	defer release()
 	if strings.HasSuffix(name, pack.Suffix) {
-		if err := c.rescue(ctx, c.pipeline, name); err != nil {
+		if err := c.rescue(ctx, name); err != nil {
 			return err
 		}
 		if err := c.publish(c.pipeline); err != nil {
@@ -208,6 +208,72 @@ func (c *checker) setAside(ctx context.Context, name string) error {
 		}
 	}
 	return files.Error(renameInto(name, filepath.Join(c.layout.Site(c.pipeline), "damaged", filepath.Base(name))))
+}
+
+// rescue writes the good files of a damaged pack to a new one, which is not
+// synced yet.
+func (c *checker) rescue(ctx context.Context, file string) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	good, err := goodOf(f)
+	if err != nil || len(good) == 0 {
+		return err
+	}
+	w, err := c.newPack(c.pipeline)
+	if err != nil {
+		return err
+	}
+	defer w.discard()
+	for _, e := range good {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		data, err := e.Read(f)
+		if err != nil {
+			return err
+		}
+		if err := w.Add(e.Digest, data); err != nil {
+			return files.Error(err)
+		}
+	}
+	if err := w.finish(); err != nil {
+		return err
+	}
+	return files.Error(os.Rename(w.temp, c.unsynced(c.pipeline, w.name)))
+}
+
+// goodOf finds a pack's good files: those of its index and, if one is damaged or
+// the index is, those that a scan finds.
+func goodOf(f *os.File) ([]pack.Entry, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	entries, err := pack.Index(f, info.Size())
+	whole := err == nil
+	if err != nil && !errors.Is(err, pack.ErrDamaged) {
+		return nil, err
+	}
+	var good []pack.Entry
+	for _, e := range entries {
+		_, err := e.Read(f)
+		switch {
+		case err == nil:
+			good = append(good, e)
+		case errors.Is(err, pack.ErrDamaged):
+			whole = false
+		default:
+			return nil, err
+		}
+	}
+	if whole {
+		return good, nil
+	}
+	scanned, err := pack.Scan(f, info.Size())
+	return append(good, scanned...), err
 }
 
 // trees checks the manifests of a folder, and that sealed trees have their files.

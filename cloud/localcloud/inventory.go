@@ -88,7 +88,8 @@ func (i *inventory) holds(f site.File) (bool, error) {
 }
 
 // verifyUnsynced looks at what an earlier start of the machine did not sync: a
-// power cut may have replaced its bytes by zeros. Good files stay.
+// power cut may have replaced its bytes by zeros. What is whole stays; a damaged
+// pack or blob is removed, and its sender sends it again.
 func (s *store) verifyUnsynced(ctx context.Context, pipeline uuid.UUID) error {
 	entries, err := readDir(s.layout.Unsynced(pipeline))
 	if err != nil {
@@ -111,11 +112,6 @@ func (s *store) verifyUnsynced(ctx context.Context, pipeline uuid.UUID) error {
 		}
 		if err != nil {
 			return err
-		}
-		if !good && strings.HasSuffix(name, pack.Suffix) {
-			if err := s.rescue(ctx, pipeline, old); err != nil {
-				return err
-			}
 		}
 		if good {
 			err = os.Rename(old, s.unsynced(pipeline, name))
@@ -164,72 +160,6 @@ func verifyPack(ctx context.Context, file string) (bool, error) {
 		}
 	}
 	return true, nil
-}
-
-// rescue writes the good files of a damaged pack to a new one, which is not
-// synced either.
-func (s *store) rescue(ctx context.Context, pipeline uuid.UUID, file string) error {
-	f, err := os.Open(file)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	good, err := goodOf(f)
-	if err != nil || len(good) == 0 {
-		return err
-	}
-	w, err := s.newPack(pipeline)
-	if err != nil {
-		return err
-	}
-	defer w.discard()
-	for _, e := range good {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		data, err := e.Read(f)
-		if err != nil {
-			return err
-		}
-		if err := w.Add(e.Digest, data); err != nil {
-			return files.Error(err)
-		}
-	}
-	if err := w.finish(); err != nil {
-		return err
-	}
-	return files.Error(os.Rename(w.temp, s.unsynced(pipeline, w.name)))
-}
-
-// goodOf finds a pack's good files: those of its index and, if one is damaged or
-// the index is, those that a scan finds.
-func goodOf(f *os.File) ([]pack.Entry, error) {
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	entries, err := pack.Index(f, info.Size())
-	whole := err == nil
-	if err != nil && !errors.Is(err, pack.ErrDamaged) {
-		return nil, err
-	}
-	var good []pack.Entry
-	for _, e := range entries {
-		_, err := e.Read(f)
-		switch {
-		case err == nil:
-			good = append(good, e)
-		case errors.Is(err, pack.ErrDamaged):
-			whole = false
-		default:
-			return nil, err
-		}
-	}
-	if whole {
-		return good, nil
-	}
-	scanned, err := pack.Scan(f, info.Size())
-	return append(good, scanned...), err
 }
 
 // publish makes all uploads of a pipeline durable and gives them their names for

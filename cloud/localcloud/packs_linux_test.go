@@ -2,9 +2,11 @@ package localcloud_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -131,6 +133,35 @@ func TestSmallFilesAreInPacks(t *testing.T) {
 	}
 	wantNoFaults(t, root)
 }
+
+// TestCancelledTransferKeepsWhatArrived ends a transfer's context between two
+// files: the first is kept.
+func TestCancelledTransferKeepsWhatArrived(t *testing.T) {
+	t.Parallel()
+	s, tree := open(t, t.TempDir(), 0).Store, newTree()
+	one, two := content("one.txt", "one"), content("two.txt", "two")
+	m := site.Manifest{Files: []site.File{one, two}}
+	if _, err := s.Begin(t.Context(), tree, m); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	gone := readerFunc(func([]byte) (int, error) {
+		cancel()
+		return 0, nil
+	})
+	stored, err := s.PutAll(ctx, tree, m.Files, io.MultiReader(strings.NewReader("one"), gone))
+	if stored != 1 || !errors.Is(err, context.Canceled) {
+		t.Errorf("PutAll: %d, %v; want 1, %v", stored, err, context.Canceled)
+	}
+	missing, err := s.Begin(t.Context(), tree, m)
+	if err != nil || len(missing) != 1 || missing[0] != two {
+		t.Errorf("Begin misses %v, %v; want two.txt", missing, err)
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 // TestRemoveCompactsPacks removes one of two trees that share packs, while
 // readers read and an upload goes on.
