@@ -11,7 +11,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/time/rate"
 
@@ -125,21 +124,7 @@ const ringTimeout = 10 * time.Second
 func (b *Bell) Ring(ctx context.Context, queue string) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, ringTimeout)
 	defer cancel()
-	var rung []queries.WorkRingNextRow
-	err := pgx.BeginFunc(ctx, b.db, func(tx pgx.Tx) error {
-		q := queries.New(tx)
-		// If Postgres crashes and loses the mark, the row is rung again;
-		// waiting for the disk would only delay the ring.
-		if _, err := tx.Exec(ctx, "SET LOCAL synchronous_commit = off"); err != nil {
-			return err
-		}
-		if err := q.WorkLockQueue(ctx, queue); err != nil {
-			return err
-		}
-		var err error
-		rung, err = q.WorkRingNext(ctx, queries.WorkRingNextParams{Queue: queue, Bound: b.bounds[queue], Kinds: tasks.KindsOf(queue)})
-		return err
-	})
+	rung, err := queries.New(b.db).WorkRing(ctx, queries.WorkRingNextParams{Queue: queue, Bound: b.bounds[queue], Kinds: tasks.KindsOf(queue)})
 	if err != nil {
 		return 0, fmt.Errorf("mark rows of queue %s as rung: %w", queue, err)
 	}

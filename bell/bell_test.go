@@ -42,10 +42,18 @@ type tower struct {
 // rings counts the rings that began, by the lock that each takes.
 type rings struct{ atomic.Int64 }
 
-func (r *rings) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
-	if strings.Contains(data.SQL, "WorkLockQueue") {
+func (r *rings) TraceBatchStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceBatchStartData) context.Context {
+	if strings.Contains(data.Batch.QueuedQueries[0].SQL, "WorkLockQueue") {
 		r.Add(1)
 	}
+	return ctx
+}
+
+func (r *rings) TraceBatchQuery(context.Context, *pgx.Conn, pgx.TraceBatchQueryData) {}
+
+func (r *rings) TraceBatchEnd(context.Context, *pgx.Conn, pgx.TraceBatchEndData) {}
+
+func (r *rings) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
 	return ctx
 }
 

@@ -89,9 +89,10 @@ WITH before AS (
     RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause, p.unwatched, before.status AS was
 ), created AS (
     INSERT INTO deployments (id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author,
-                             message, actor, manifest_digest, files, bytes, expect_live)
+                             message, actor, manifest_digest, files, bytes, expect_live, sealed_at)
     SELECT $3, moved.id, moved.last_number, $4, 'waiting', $5, $6, $7,
-           $8, $9, $10, $11, $12, $13, $14, $15
+           $8, $9, $10, $11, $12, $13, $14, $15,
+           (SELECT o.sealed_at FROM deployments o WHERE o.id = $5)
     FROM moved
     RETURNING id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state, preview_id, trusted
 ), superseded AS (
@@ -155,8 +156,9 @@ type DeploymentCreatesParams struct {
 // Accepts a deployment. If the pipeline is at rest, it becomes Queued. If
 // another deployment runs, or provisioning is still to come, the deployment
 // waits. If a head commit is given, it is recorded. An automated deployment
-// supersedes older automated ones that wait. In the deletion statuses
-// nothing happens and no row is returned.
+// supersedes older automated ones that wait. The tree of an earlier deployment
+// is complete already. In the deletion statuses nothing happens and no row is
+// returned.
 func (q *Queries) DeploymentCreates(ctx context.Context, arg []DeploymentCreatesParams) *DeploymentCreatesBatchResults {
 	batch := &pgx.Batch{}
 	for _, a := range arg {

@@ -75,10 +75,11 @@ SET due_at = now(), requested = work.requested + 1, ring_id = NULL;
 SELECT deployment_id, attempt, log_cursor, phases, rule, log_bytes, started_at, finished_at, warnings, tail, advice FROM builds WHERE deployment_id = @deployment_id;
 
 -- name: BuildBegin :one
--- Counts a start of the builder.
+-- Counts a start of the builder. It does not wait for the disk: if Postgres
+-- crashes and loses it, the row lacks the time of a start until the next one.
 UPDATE builds SET attempt = attempt + 1, started_at = now(), finished_at = NULL, phases = '[]', warnings = '{}', advice = '', emptied = false
 WHERE deployment_id = @deployment_id
-RETURNING attempt;
+RETURNING attempt, set_config('synchronous_commit', 'off', true)::text AS synchronous_commit;
 
 -- name: BuildRestart :exec
 -- Forgets how much of the builder's log is stored. The new log is appended

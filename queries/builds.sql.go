@@ -15,15 +15,21 @@ import (
 const buildBegin = `-- name: BuildBegin :one
 UPDATE builds SET attempt = attempt + 1, started_at = now(), finished_at = NULL, phases = '[]', warnings = '{}', advice = '', emptied = false
 WHERE deployment_id = $1
-RETURNING attempt
+RETURNING attempt, set_config('synchronous_commit', 'off', true)::text AS synchronous_commit
 `
 
-// Counts a start of the builder.
-func (q *Queries) BuildBegin(ctx context.Context, deploymentID uuid.UUID) (int32, error) {
+type BuildBeginRow struct {
+	Attempt           int32
+	SynchronousCommit string
+}
+
+// Counts a start of the builder. It does not wait for the disk: if Postgres
+// crashes and loses it, the row lacks the time of a start until the next one.
+func (q *Queries) BuildBegin(ctx context.Context, deploymentID uuid.UUID) (BuildBeginRow, error) {
 	row := q.db.QueryRow(ctx, buildBegin, deploymentID)
-	var attempt int32
-	err := row.Scan(&attempt)
-	return attempt, err
+	var i BuildBeginRow
+	err := row.Scan(&i.Attempt, &i.SynchronousCommit)
+	return i, err
 }
 
 const buildEmptied = `-- name: BuildEmptied :exec

@@ -47,8 +47,9 @@ ORDER BY number DESC LIMIT 1;
 -- Accepts a deployment. If the pipeline is at rest, it becomes Queued. If
 -- another deployment runs, or provisioning is still to come, the deployment
 -- waits. If a head commit is given, it is recorded. An automated deployment
--- supersedes older automated ones that wait. In the deletion statuses
--- nothing happens and no row is returned.
+-- supersedes older automated ones that wait. The tree of an earlier deployment
+-- is complete already. In the deletion statuses nothing happens and no row is
+-- returned.
 WITH before AS (
     SELECT p.id, p.status FROM pipelines p
     WHERE p.id = @pipeline_id AND p.status NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete') FOR UPDATE
@@ -63,9 +64,10 @@ WITH before AS (
     RETURNING p.*, before.status AS was
 ), created AS (
     INSERT INTO deployments (id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author,
-                             message, actor, manifest_digest, files, bytes, expect_live)
+                             message, actor, manifest_digest, files, bytes, expect_live, sealed_at)
     SELECT @id, moved.id, moved.last_number, @kind, 'waiting', @tree_id, sqlc.narg('source_deployment_id'), sqlc.narg('commit_sha'),
-           sqlc.narg('branch'), sqlc.narg('author'), @message, @actor, sqlc.narg('manifest_digest'), @files, @bytes, sqlc.narg('expect_live')
+           sqlc.narg('branch'), sqlc.narg('author'), @message, @actor, sqlc.narg('manifest_digest'), @files, @bytes, sqlc.narg('expect_live'),
+           (SELECT o.sealed_at FROM deployments o WHERE o.id = @tree_id)
     FROM moved
     RETURNING *
 ), superseded AS (

@@ -2,9 +2,63 @@ package queries
 
 import (
 	"context"
+	"errors"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 )
+
+// WorkRing runs WorkLockQueue and WorkRingNext in one transaction of their own.
+// Both are sent at once; the second still sees what was committed before its
+// turn.
+func (q *Queries) WorkRing(ctx context.Context, arg WorkRingNextParams) (rung []WorkRingNextRow, err error) {
+	both := &pgx.Batch{}
+	both.Queue(workLockQueue, arg.Queue)
+	both.Queue(workRingNext, arg.Queue, arg.Bound, arg.Kinds)
+	answers := q.db.SendBatch(ctx, both)
+	defer func() { err = errors.Join(err, answers.Close()) }()
+	if _, err := answers.Exec(); err != nil {
+		return nil, err
+	}
+	rows, err := answers.Query()
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[WorkRingNextRow])
+}
+
+// Locked runs a transition of a pipeline behind the pipeline's lock, in one
+// transaction of their own. Both are sent at once; the transition still sees what
+// was committed before the lock was acquired.
+func Locked[P any](ctx context.Context, db DBTX, pipeline uuid.UUID, transition func(*Queries, context.Context, P) (uuid.UUID, error), params P) (id uuid.UUID, err error) {
+	both := &pgx.Batch{}
+	both.Queue(pipelineLocks, pipeline)
+	if _, err := transition(New(queued{batch: both}), ctx, params); err != nil {
+		return id, err
+	}
+	answers := db.SendBatch(ctx, both)
+	defer func() { err = errors.Join(err, answers.Close()) }()
+	if _, err := answers.Exec(); err != nil {
+		return id, err
+	}
+	err = answers.QueryRow().Scan(&id)
+	return id, err
+}
+
+// queued is a database that adds a statement to a batch in place of running it.
+type queued struct {
+	DBTX
+	batch *pgx.Batch
+}
+
+func (q queued) QueryRow(_ context.Context, sql string, args ...any) pgx.Row {
+	q.batch.Queue(sql, args...)
+	return noRow{}
+}
+
+type noRow struct{}
+
+func (noRow) Scan(...any) error { return nil }
 
 // Bulk statements are batches. These functions run them for a single row.
 

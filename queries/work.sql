@@ -9,14 +9,18 @@ ON CONFLICT (kind, subject_id) DO UPDATE
 SET due_at = least(work.due_at, excluded.due_at), since = now(), requested = work.requested + 1, attempt = 0, ring_id = NULL;
 
 -- name: WorkClaim :one
--- Claims nothing of a paused queue, also if its task is still in Redis.
+-- Claims nothing of a paused queue, also if its task is still in Redis. A prompt
+-- claim does not wait for the disk: if Postgres crashes and loses it, the row is
+-- due again. Postgres then loses the values of sequences too, so the epoch is
+-- random: no later claim has that of a lost one.
 UPDATE work
-SET epoch = nextval('work_epochs'), attempt = attempt + 1, ring_id = NULL, rings = 0,
+SET epoch = (random() * 4503599627370496)::bigint, attempt = attempt + 1, ring_id = NULL, rings = 0,
     lease_until = now() + make_interval(secs => @lease_seconds::float8), worker = @worker, claimed_at = now()
 WHERE kind = @kind AND subject_id = @subject_id AND due_at <= now()
   AND (lease_until IS NULL OR lease_until <= now())
   AND NOT EXISTS (SELECT 1 FROM pauses WHERE pauses.queue = @queue)
-RETURNING work.epoch, work.attempt, work.requested, work.cause, CAST(date_part('epoch', now() - work.since) AS float8) AS age_seconds;
+RETURNING work.epoch, work.attempt, work.requested, work.cause, CAST(date_part('epoch', now() - work.since) AS float8) AS age_seconds,
+    set_config('synchronous_commit', CASE WHEN @prompt::bool THEN 'off' ELSE current_setting('synchronous_commit') END, true)::text AS synchronous_commit;
 
 -- name: WorkHeartbeat :execrows
 UPDATE work
@@ -108,9 +112,12 @@ SET due_at = least(due_at, now()), requested = requested + 1, ring_id = NULL
 WHERE kind = @kind AND subject_id = @subject_id;
 
 -- name: WorkLockQueue :exec
--- Makes the processes that ring a queue take turns, so that the queue's
--- bound holds.
-SELECT pg_advisory_xact_lock(hashtextextended('troy ring ' || @queue::text, 0));
+-- Makes the processes that ring a queue take turns, so that the queue's bound
+-- holds. If Postgres crashes and loses the mark, the row is rung again, so the
+-- transaction does not wait for the disk. Its other statement is planned once:
+-- Postgres would plan it for each ring, which takes longer than its execution.
+SELECT pg_advisory_xact_lock(hashtextextended('troy ring ' || @queue::text, 0)),
+       set_config('synchronous_commit', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true);
 
 -- name: WorkToRing :many
 -- Returns the kinds that have rows to ring: those that wait and are due within a
@@ -129,7 +136,8 @@ WHERE EXISTS (
 -- read separately, in the order of the index. Nothing of a paused queue is
 -- rung.
 -- The transaction began before it waited for its turn, so rows that were
--- requested meanwhile would seem to be due later than its now().
+-- requested meanwhile would seem to be due later than its now(). WorkRing runs
+-- it.
 WITH gen AS (
     SELECT coalesce((SELECT b.generation FROM bell b), 1)::bigint AS generation
 ), room AS (

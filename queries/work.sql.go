@@ -151,12 +151,13 @@ func (q *Queries) WorkAgain(ctx context.Context, arg WorkAgainParams) (int64, er
 
 const workClaim = `-- name: WorkClaim :one
 UPDATE work
-SET epoch = nextval('work_epochs'), attempt = attempt + 1, ring_id = NULL, rings = 0,
+SET epoch = (random() * 4503599627370496)::bigint, attempt = attempt + 1, ring_id = NULL, rings = 0,
     lease_until = now() + make_interval(secs => $1::float8), worker = $2, claimed_at = now()
 WHERE kind = $3 AND subject_id = $4 AND due_at <= now()
   AND (lease_until IS NULL OR lease_until <= now())
   AND NOT EXISTS (SELECT 1 FROM pauses WHERE pauses.queue = $5)
-RETURNING work.epoch, work.attempt, work.requested, work.cause, CAST(date_part('epoch', now() - work.since) AS float8) AS age_seconds
+RETURNING work.epoch, work.attempt, work.requested, work.cause, CAST(date_part('epoch', now() - work.since) AS float8) AS age_seconds,
+    set_config('synchronous_commit', CASE WHEN $6::bool THEN 'off' ELSE current_setting('synchronous_commit') END, true)::text AS synchronous_commit
 `
 
 type WorkClaimParams struct {
@@ -165,17 +166,22 @@ type WorkClaimParams struct {
 	Kind         string
 	SubjectID    uuid.UUID
 	Queue        string
+	Prompt       bool
 }
 
 type WorkClaimRow struct {
-	Epoch      int64
-	Attempt    int32
-	Requested  int64
-	Cause      string
-	AgeSeconds float64
+	Epoch             int64
+	Attempt           int32
+	Requested         int64
+	Cause             string
+	AgeSeconds        float64
+	SynchronousCommit string
 }
 
-// Claims nothing of a paused queue, also if its task is still in Redis.
+// Claims nothing of a paused queue, also if its task is still in Redis. A prompt
+// claim does not wait for the disk: if Postgres crashes and loses it, the row is
+// due again. Postgres then loses the values of sequences too, so the epoch is
+// random: no later claim has that of a lost one.
 func (q *Queries) WorkClaim(ctx context.Context, arg WorkClaimParams) (WorkClaimRow, error) {
 	row := q.db.QueryRow(ctx, workClaim,
 		arg.LeaseSeconds,
@@ -183,6 +189,7 @@ func (q *Queries) WorkClaim(ctx context.Context, arg WorkClaimParams) (WorkClaim
 		arg.Kind,
 		arg.SubjectID,
 		arg.Queue,
+		arg.Prompt,
 	)
 	var i WorkClaimRow
 	err := row.Scan(
@@ -191,6 +198,7 @@ func (q *Queries) WorkClaim(ctx context.Context, arg WorkClaimParams) (WorkClaim
 		&i.Requested,
 		&i.Cause,
 		&i.AgeSeconds,
+		&i.SynchronousCommit,
 	)
 	return i, err
 }
@@ -380,11 +388,14 @@ func (q *Queries) WorkHurry(ctx context.Context, kind string, subjectID uuid.UUI
 }
 
 const workLockQueue = `-- name: WorkLockQueue :exec
-SELECT pg_advisory_xact_lock(hashtextextended('troy ring ' || $1::text, 0))
+SELECT pg_advisory_xact_lock(hashtextextended('troy ring ' || $1::text, 0)),
+       set_config('synchronous_commit', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true)
 `
 
-// Makes the processes that ring a queue take turns, so that the queue's
-// bound holds.
+// Makes the processes that ring a queue take turns, so that the queue's bound
+// holds. If Postgres crashes and loses the mark, the row is rung again, so the
+// transaction does not wait for the disk. Its other statement is planned once:
+// Postgres would plan it for each ring, which takes longer than its execution.
 func (q *Queries) WorkLockQueue(ctx context.Context, queue string) error {
 	_, err := q.db.Exec(ctx, workLockQueue, queue)
 	return err
@@ -657,7 +668,8 @@ type WorkRingNextRow struct {
 // read separately, in the order of the index. Nothing of a paused queue is
 // rung.
 // The transaction began before it waited for its turn, so rows that were
-// requested meanwhile would seem to be due later than its now().
+// requested meanwhile would seem to be due later than its now(). WorkRing runs
+// it.
 func (q *Queries) WorkRingNext(ctx context.Context, arg WorkRingNextParams) ([]WorkRingNextRow, error) {
 	rows, err := q.db.Query(ctx, workRingNext, arg.Queue, arg.Bound, arg.Kinds)
 	if err != nil {

@@ -387,7 +387,7 @@ CREATE TABLE work (
     requested   bigint      NOT NULL DEFAULT 1,     -- how often it was requested
     attempt     integer     NOT NULL DEFAULT 0,     -- claims since the last progress
     cause       text        NOT NULL DEFAULT '',    -- why the last attempt failed
-    epoch       bigint      NOT NULL DEFAULT 0,     -- of the last claim, from work_epochs
+    epoch       bigint      NOT NULL DEFAULT 0,     -- of the last claim or its end; unique
     lease_until timestamptz,
     ring_id     uuid,                               -- the task's id in Redis
     ring_gen    bigint      NOT NULL DEFAULT 0,     -- the generation of Redis in which it was rung

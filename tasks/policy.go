@@ -22,6 +22,14 @@ type Policy struct {
 	// attempt up to MaxDelay. The actual wait is random, between half of it and
 	// all of it, so that work that failed together does not return together.
 	Delay, MaxDelay time.Duration
+	// Prompt claims do not wait for the disk. If Postgres crashes within a second
+	// and loses one, the row is due again, and another worker may claim it before
+	// the first one's next heartbeat. So this is for handlers that commit a
+	// transition under their claim before they act, which makes the claim durable
+	// too, and whose calls may overlap when a later attempt repeats them:
+	// DeploymentStart and BuildStart commit first; Seal has a lock, the pointer's
+	// sequence orders the flips, and Start does nothing for a build that runs.
+	Prompt bool
 }
 
 // RetryDelay returns the wait after the n-th failed attempt, counted from 1.
@@ -35,12 +43,12 @@ func (p Policy) RetryDelay(n int) time.Duration {
 
 var policies = map[string]Policy{
 	TypeProvision:          {Queue: QueueQuick, Attempts: 8, Deadline: time.Hour, Delay: time.Second, MaxDelay: time.Minute},
-	TypeDeploy:             {Queue: QueueQuick, Attempts: 8, Deadline: time.Hour, Delay: time.Second, MaxDelay: time.Minute},
+	TypeDeploy:             {Queue: QueueQuick, Attempts: 8, Deadline: time.Hour, Delay: time.Second, MaxDelay: time.Minute, Prompt: true},
 	TypeSchedule:           {Queue: QueueQuick, Attempts: 20, Deadline: 24 * time.Hour, Delay: time.Second, MaxDelay: time.Minute},
 	TypeTeardownStart:      {Queue: QueueQuick, Attempts: 8, Deadline: time.Hour, Delay: time.Second, MaxDelay: time.Minute},
 	TypePollDistroDisabled: {Queue: QueueQuick, Attempts: 8, Deadline: 2 * time.Hour, Delay: time.Second, MaxDelay: time.Minute},
 	TypeTeardown:           {Queue: QueueQuick, Attempts: 8, Deadline: 2 * time.Hour, Delay: time.Second, MaxDelay: time.Minute},
-	TypeBuild:              {Queue: QueueBuilds, Attempts: 5, Deadline: 24 * time.Hour, Delay: time.Second, MaxDelay: time.Minute},
+	TypeBuild:              {Queue: QueueBuilds, Attempts: 5, Deadline: 24 * time.Hour, Delay: time.Second, MaxDelay: time.Minute, Prompt: true},
 	TypePollBuild:          {Queue: QueueQuick, Attempts: 8, Deadline: 48 * time.Hour, Delay: time.Second, MaxDelay: time.Minute},
 	TypeReport:             {Queue: QueueForge, Attempts: 150, Deadline: 24 * time.Hour, Delay: 2 * time.Second, MaxDelay: 15 * time.Minute},
 	TypeCatchUp:            {Queue: QueueForge, Attempts: 12, Deadline: 24 * time.Hour, Delay: 10 * time.Second, MaxDelay: 15 * time.Minute},

@@ -108,11 +108,11 @@ func (w *Workers) runBuild(ctx context.Context, c *claim, d *queries.Deployment,
 	if err != nil {
 		return builder.Build{}, err
 	}
-	attempt, err := w.q.BuildBegin(ctx, d.ID)
+	begun, err := w.q.BuildBegin(ctx, d.ID)
 	if err != nil {
 		return builder.Build{}, fmt.Errorf("count the start of the build: %w", err)
 	}
-	c.log.Info("building", "pipeline", p.ID, "deployment", d.ID, "commit", deref(d.CommitSha), "start", attempt)
+	c.log.Info("building", "pipeline", p.ID, "deployment", d.ID, "commit", deref(d.CommitSha), "start", begun.Attempt)
 	if err := w.deps.Builder.Start(ctx, spec); err != nil {
 		return builder.Build{}, fmt.Errorf("start the build: %w", err)
 	}

@@ -33,7 +33,7 @@ func (w *Workers) work(ctx context.Context, h handler, t tasks.Task) error {
 	log := w.log.With("task", t.Kind, "subject", t.Subject)
 	policy, _ := tasks.PolicyOf(t.Kind)
 	row, err := w.q.WorkClaim(ctx, queries.WorkClaimParams{
-		LeaseSeconds: w.cfg.Lease.Seconds(), Kind: t.Kind, SubjectID: t.Subject, Queue: policy.Queue, Worker: w.name,
+		LeaseSeconds: w.cfg.Lease.Seconds(), Kind: t.Kind, SubjectID: t.Subject, Queue: policy.Queue, Worker: w.name, Prompt: policy.Prompt,
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
 		log.Debug("nothing to claim")

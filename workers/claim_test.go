@@ -242,8 +242,8 @@ func TestClaimsExcludeEachOther(t *testing.T) {
 	if n, err := r.q.WorkHeartbeat(t.Context(), queries.WorkHeartbeatParams{Kind: finish.Kind, SubjectID: id, Epoch: epochs[0], LeaseSeconds: 60}); n != 0 || err != nil {
 		t.Errorf("an ended claim renewed %d rows, %v", n, err)
 	}
-	if second.Epoch <= epochs[0] {
-		t.Errorf("epochs %d then %d, want them to grow", epochs[0], second.Epoch)
+	if second.Epoch == epochs[0] {
+		t.Errorf("two claims have the epoch %d", second.Epoch)
 	}
 	// Nor does it hand over work that was requested again.
 	if err := r.q.WorkRequest(t.Context(), queries.WorkRequestParams{Kind: tasks.TypeRetention, SubjectID: id}); err != nil {
@@ -342,6 +342,39 @@ func TestEveryKindHasAHandler(t *testing.T) {
 			if p, ok := tasks.PolicyOf(kind); !ok || p.Deadline <= 0 || p.Attempts <= 0 {
 				t.Errorf("%s: %s has no deadline or no attempts: %+v", s, kind, p)
 			}
+		}
+	}
+}
+
+// TestPromptClaims makes claims on one connection: only prompt ones do not wait
+// for the disk, and what follows on the connection does.
+func TestPromptClaims(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	conn, err := r.db.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Release()
+	if _, err := conn.Exec(t.Context(), "SET synchronous_commit = 'local'"); err != nil {
+		t.Fatal(err)
+	}
+	q := queries.New(conn)
+	for _, prompt := range []bool{true, false} {
+		id := uuid.Must(uuid.NewV7())
+		if err := q.WorkRequest(t.Context(), queries.WorkRequestParams{Kind: tasks.TypeRetention, SubjectID: id}); err != nil {
+			t.Fatal(err)
+		}
+		row, err := q.WorkClaim(t.Context(), queries.WorkClaimParams{Kind: tasks.TypeRetention, SubjectID: id, LeaseSeconds: 60, Prompt: prompt})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := map[bool]string{true: "off", false: "local"}[prompt]; row.SynchronousCommit != want {
+			t.Errorf("a claim with prompt %t has synchronous_commit %s, want %s", prompt, row.SynchronousCommit, want)
+		}
+		var after string
+		if err := conn.QueryRow(t.Context(), "SHOW synchronous_commit").Scan(&after); err != nil || after != "local" {
+			t.Errorf("after it synchronous_commit is %s, %v; want local", after, err)
 		}
 	}
 }

@@ -43,7 +43,9 @@ func (w *Workers) deploy(ctx context.Context, c *claim) error {
 
 	tree := site.Tree{Pipeline: p.ID, Deployment: d.TreeID}
 	pointer := site.Pointer{Sequence: *d.Sequence, Pipeline: p.ID, Deployment: d.TreeID}
-	if d.SealedAt == nil {
+	// The tree of an earlier deployment is complete. It gets the assets of what is
+	// live now.
+	if d.SealedAt == nil || d.TreeID != d.ID {
 		carried, err := w.carried(ctx, p, tree)
 		if err != nil {
 			return err
@@ -51,6 +53,8 @@ func (w *Workers) deploy(ctx context.Context, c *claim) error {
 		if err := w.seal(ctx, d, tree, carried); err != nil {
 			return err
 		}
+	}
+	if d.SealedAt == nil {
 		n, err := w.q.DeploymentRecordSealed(ctx, d.ID, c.epoch)
 		if err != nil {
 			return fmt.Errorf("record that the files are complete: %w", err)
@@ -59,12 +63,10 @@ func (w *Workers) deploy(ctx context.Context, c *claim) error {
 			return errMoved
 		}
 	}
-	address := w.addressing(ctx, c, *p.DistributionID, d)
-	err = w.flip(ctx, c, p.ID, d, *p.DistributionID, pointer)
-	address.Wait()
-	if err != nil {
+	if err := w.flip(ctx, c, p.ID, d, *p.DistributionID, pointer); err != nil {
 		return fmt.Errorf("flip the pointer: %w", err)
 	}
+	w.addressing(ctx, c, *p.DistributionID, d)
 	log.Info("live", "sequence", *d.Sequence, "kind", d.Kind)
 	return move(ctx, w, p.ID, (*queries.Queries).DeploymentSucceed, queries.DeploymentSucceedParams{
 		PipelineID: p.ID, ID: d.ID, Epoch: c.epoch, Actor: actor, RetentionSeconds: retentionDelay.Seconds(),
@@ -194,6 +196,9 @@ func (w *Workers) carried(ctx context.Context, p queries.Pipeline, next site.Tre
 		if f.Until > now.Unix() {
 			carried = append(carried, f)
 		}
+	}
+	if len(carried) == 0 {
+		return nil, nil
 	}
 	purges, err := w.purges(ctx, p.ID)
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -204,18 +203,15 @@ func (w *Workers) address(ctx context.Context, distribution string, pipeline uui
 	return nil
 }
 
-// addressing is address for a site's deployment, beside its publication. If it
-// fails, retention repeats it.
-func (w *Workers) addressing(ctx context.Context, c *claim, distribution string, d queries.Deployment) *sync.WaitGroup {
-	var group sync.WaitGroup
-	if w.deps.Cloud.Previews != nil {
-		group.Go(func() {
-			if err := w.address(ctx, distribution, d.PipelineID, d.Number, d.TreeID); err != nil && !errors.Is(err, cloud.ErrNotDeployed) {
-				c.log.Warn("a deployment has no address of its own yet", "error", err)
-			}
-		})
+// addressing is address for a site's deployment that is live. If it fails,
+// retention repeats it.
+func (w *Workers) addressing(ctx context.Context, c *claim, distribution string, d queries.Deployment) {
+	if w.deps.Cloud.Previews == nil {
+		return
 	}
-	return &group
+	if err := w.address(ctx, distribution, d.PipelineID, d.Number, d.TreeID); err != nil && !errors.Is(err, cloud.ErrNotDeployed) {
+		c.log.Warn("a deployment has no address of its own yet", "error", err)
+	}
 }
 
 // addresses removes the own addresses of deployments whose trees were given up,

@@ -1,6 +1,7 @@
 package localcloud
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -326,6 +327,10 @@ func (s *store) seal(ctx context.Context, t site.Tree, carried []site.Carried, r
 	if err != nil {
 		return err
 	}
+	before, err := s.sealed(t)
+	if err != nil {
+		return err
+	}
 	have, err := s.inventory(ctx, t.Pipeline)
 	if err != nil {
 		return err
@@ -356,6 +361,9 @@ func (s *store) seal(ctx context.Context, t site.Tree, carried []site.Carried, r
 	if err != nil {
 		return err
 	}
+	if before != nil && bytes.Equal(before, encoded) {
+		return nil // nothing changes, for example in a rollback
+	}
 	// Everything in the manifest is on disk before the manifest is.
 	if err := s.publish(t.Pipeline); err != nil {
 		return files.Error(err)
@@ -363,10 +371,30 @@ func (s *store) seal(ctx context.Context, t site.Tree, carried []site.Carried, r
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if before != nil {
+		// If this process is killed before the new name is on the disk, the next
+		// Seal finds that the tree is open and does not trust the name.
+		if err := files.Replace(s.incoming(t.Pipeline), s.layout.OpenTree(t), encoded); err != nil {
+			return err
+		}
+	}
 	if err := files.Write(s.incoming(t.Pipeline), s.layout.Tree(t), encoded); err != nil {
 		return err
 	}
 	return files.Remove(s.layout.OpenTree(t))
+}
+
+// sealed returns the encoded manifest of a tree that is sealed and whose name is
+// on the disk. It returns nil if the tree is still open: its Seal has not ended.
+func (s *store) sealed(t site.Tree) ([]byte, error) {
+	_, err := os.Lstat(s.layout.OpenTree(t))
+	if err == nil {
+		return nil, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return os.ReadFile(s.layout.Tree(t))
 }
 
 // carry selects the carried files that the pipeline has and whose paths are

@@ -1,0 +1,62 @@
+package localcloud_test
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"testing"
+
+	"github.com/troy-iaas/troy/cloud/localcloud"
+	"github.com/troy-iaas/troy/site"
+)
+
+// TestSealAgain seals a tree again: it writes only if the manifest differs, or if
+// an earlier Seal was killed after it had renamed the manifest.
+func TestSealAgain(t *testing.T) {
+	t.Parallel()
+	root, syncs := t.TempDir(), 0
+	box := open(t, root, 0)
+	localcloud.Boot(box, "one", func(string) error { syncs++; return nil })
+	first := newTree()
+	tree := site.Tree{Pipeline: first.Pipeline, Deployment: newTree().Deployment}
+	seal(t, box.Store, first, map[string]string{"old.js": "old"})
+	seal(t, box.Store, tree, map[string]string{"index.html": "new"})
+	layout := site.Layout{Root: root}
+	carried := []site.Carried{{File: content("old.js", "old"), Until: 1}}
+	stat := func() os.FileInfo {
+		info, err := os.Stat(layout.Tree(tree))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info
+	}
+	for _, step := range []struct {
+		name    string
+		carried []site.Carried
+		killed  bool
+		writes  bool
+	}{
+		{name: "with nothing new"},
+		{name: "with a carried file", carried: carried, writes: true},
+		{name: "with it again", carried: carried},
+		{name: "after a kill", carried: carried, killed: true, writes: true},
+		{name: "after that", carried: carried},
+	} {
+		if step.killed {
+			if err := os.WriteFile(layout.OpenTree(tree), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before := stat()
+		syncs = 0
+		if err := box.Store.Seal(t.Context(), tree, step.carried, nil); err != nil {
+			t.Fatalf("%s: %v", step.name, err)
+		}
+		if wrote := !os.SameFile(before, stat()); wrote != step.writes || syncs > 0 != step.writes {
+			t.Errorf("%s: wrote the manifest: %t, synced %d times; want %t", step.name, wrote, syncs, step.writes)
+		}
+		if _, err := os.Stat(layout.OpenTree(tree)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: the tree is open: %v", step.name, err)
+		}
+	}
+}
