@@ -91,8 +91,8 @@ func TestImportTable(t *testing.T) {
 			var got, rules []string
 			below := []string{folder + "/"} // allowed with their folder
 			for rule, r := range config.Linters.Settings.Depguard.Rules {
-				if !r.covers(folder) {
-					continue
+				if !r.covers(folder) || len(r.Allow) == 0 {
+					continue // a rule that only denies narrows another one
 				}
 				rules = append(rules, rule)
 				for _, allowed := range r.Allow {

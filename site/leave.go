@@ -220,3 +220,17 @@ func (r belowRule) Match(p []string, _ bool) gitignore.MatchResult {
 	}
 	return r.Pattern.Match(p[:len(p)-1], true)
 }
+
+// IgnoreRules are the rules of a file in the syntax of .gitignore.
+type IgnoreRules struct{ rules []gitignore.Pattern }
+
+// ParseIgnoreRules reads the content of such a file.
+func ParseIgnoreRules(text string) IgnoreRules { return IgnoreRules{parseRules(text)} }
+
+// Match returns what the last matching rule says of a path below the file's
+// folder. ruled is false if none matches. The parents of the path are not
+// ignored.
+func (r IgnoreRules) Match(p string, folder bool) (ignored, ruled bool) {
+	result := (&sieve{rules: r.rules}).ruled(p, folder)
+	return result == gitignore.Exclude, result != gitignore.NoMatch
+}

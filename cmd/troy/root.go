@@ -94,7 +94,7 @@ Exit codes:
 	root.PersistentFlags().StringVar(&a.format, "format", "", "format the JSON's fields with a Go `template`")
 	root.PersistentFlags().BoolVar(&a.wide, "wide", false, "show more columns, full texts and full times")
 	root.AddCommand(
-		newRelease(a), newCheck(a), newDeploy(a), newRetry(a), newCancel(a), newLogs(a), newRollback(a), newPromote(a), newLock(a), newUnlock(a), newRestore(a), newPurge(a), newAccess(a), newStatus(a), newVersion(a),
+		newRelease(a), newCheck(a), newBuild(a), newDeploy(a), newRetry(a), newCancel(a), newLogs(a), newRollback(a), newPromote(a), newLock(a), newUnlock(a), newRestore(a), newPurge(a), newAccess(a), newStatus(a), newVersion(a),
 		newLogin(a), newLogout(a), newWhoami(a), newContext(a), newLink(a), newUnlink(a), newInit(a),
 		newFiles(a), newDiff(a), newOpen(a), newWatch(a), newActivity(a), newTraffic(a), newQueue(a), newStats(a), newSystem(a), newMan(),
 		group("token", "Manage the server's tokens", newTokenList(a), newTokenCreate(a), newTokenRevoke(a)),
