@@ -142,7 +142,11 @@ func (s *server) begin(ctx context.Context, p queries.Pipeline, files []site.Fil
 	if err := s.count(ctx, r, m, missing); err != nil {
 		return r, again, nil, err
 	}
-	s.uploads.keep(r.ID, newUpload(p, r, m))
+	if len(missing) == 0 {
+		s.uploads.complete(r.ID)
+	} else {
+		s.uploads.keep(r.ID, newUpload(p, r, m))
+	}
 	return r, again, missing, nil
 }
 
@@ -464,14 +468,17 @@ func (s *server) finalize(ctx context.Context, p queries.Pipeline, r queries.Rel
 }
 
 // complete refuses a release with missing files. It seals a release that is not
-// published, since no worker does.
+// published, since no worker does. It does not ask the store again if the store
+// had all files at the start: it keeps them for the declared tree.
 func (s *server) complete(ctx context.Context, r queries.ReleaseGetRow, publish bool) error {
-	missing, err := s.missing(ctx, treeOf(r))
-	if err != nil {
-		return err
-	}
-	if len(missing) > 0 {
-		return missingFiles(paths(missing))
+	if !s.uploads.isComplete(r.ID) {
+		missing, err := s.missing(ctx, treeOf(r))
+		if err != nil {
+			return err
+		}
+		if len(missing) > 0 {
+			return missingFiles(paths(missing))
+		}
 	}
 	if publish {
 		return nil

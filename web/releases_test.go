@@ -367,3 +367,36 @@ func TestAnUploadThatFailsIsAnswered(t *testing.T) {
 		t.Errorf("%d %s %v", response.StatusCode, body, err)
 	}
 }
+
+// askedStore counts the questions for missing files.
+type askedStore struct {
+	cloud.Store
+	asked atomic.Int64
+}
+
+func (s *askedStore) Begin(ctx context.Context, t site.Tree, m site.Manifest) ([]site.File, error) {
+	s.asked.Add(1)
+	return s.Store.Begin(ctx, t, m)
+}
+
+// TestUnchangedReleaseAsksTheStoreOnce finalizes releases: only one of which
+// files were missing is looked at again.
+func TestUnchangedReleaseAsksTheStoreOnce(t *testing.T) {
+	t.Parallel()
+	store := &askedStore{}
+	w := newWorld(t, func(w *world) { store.Store, w.deps.Store = w.deps.Store, store })
+	p := w.create("Blog")
+	w.put(p, troy.ReadyForDeployment)
+	for _, want := range []int64{2, 1} {
+		store.asked.Store(0)
+		r := w.begin(p, nil, file("index.html", "home"))
+		if len(r.Missing) > 0 {
+			w.upload(p, r, "home").into(t, 204, nil)
+		}
+		w.send("POST", releases(p)+"/"+r.ID.String()+"/finalize", nil).into(t, 202, nil)
+		if n := store.asked.Load(); n != want {
+			t.Errorf("a release of which %d files were missing asked the store %d times, want %d", len(r.Missing), n, want)
+		}
+		w.goLive(p, r.ID)
+	}
+}

@@ -50,9 +50,16 @@ func (u *upload) fresh(ref string, now time.Time) bool {
 type uploads struct {
 	flight singleflight.Group
 	byID   *lru.Cache[uuid.UUID, *upload]
+	// whole has releases of which the store had all files at their start.
+	whole *lru.Cache[uuid.UUID, struct{}]
 }
 
-func newUploads(most int) *uploads { return &uploads{byID: lru.New[uuid.UUID, *upload](int64(most))} }
+// mostWhole bounds what a process remembers of releases that it did not finalize.
+const mostWhole = 10_000
+
+func newUploads(most int) *uploads {
+	return &uploads{byID: lru.New[uuid.UUID, *upload](int64(most)), whole: lru.New[uuid.UUID, struct{}](mostWhole)}
+}
 
 func (u *uploads) get(id uuid.UUID) *upload {
 	up, _ := u.byID.Get(id)
@@ -61,7 +68,17 @@ func (u *uploads) get(id uuid.UUID) *upload {
 
 func (u *uploads) keep(id uuid.UUID, up *upload) { u.byID.Put(id, up, int64(len(up.files))) }
 
-func (u *uploads) forget(id uuid.UUID) { u.byID.Remove(id) }
+func (u *uploads) complete(id uuid.UUID) { u.whole.Put(id, struct{}{}, 1) }
+
+func (u *uploads) isComplete(id uuid.UUID) bool {
+	_, ok := u.whole.Get(id)
+	return ok
+}
+
+func (u *uploads) forget(id uuid.UUID) {
+	u.byID.Remove(id)
+	u.whole.Remove(id)
+}
 
 // upload finds the declaration of the path's release. It finds only open
 // releases.

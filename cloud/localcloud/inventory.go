@@ -46,7 +46,7 @@ func (s *store) inventory(ctx context.Context, pipeline uuid.UUID) (*inventory, 
 	have := &inventory{blobs: map[site.Digest]string{}}
 	for i, dir := range []string{s.layout.Packs(pipeline), s.layout.Unsynced(pipeline)} {
 		var err error
-		if have.packs[i], err = pack.Load(dir, func(string, error) {}); err != nil {
+		if have.packs[i], err = s.packs.Table(dir); err != nil {
 			return nil, err
 		}
 	}

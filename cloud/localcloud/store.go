@@ -180,20 +180,17 @@ func (s *store) begin(ctx context.Context, t site.Tree, m site.Manifest) ([]site
 		return nil, err
 	}
 	var missing []site.File
-	seen := make(map[site.Digest]struct{}, len(m.Files))
+	listed := map[site.Digest]struct{}{}
 	for i, f := range m.Files {
 		if i%1024 == 0 && ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		if _, again := seen[f.SHA256]; again {
-			continue
-		}
-		seen[f.SHA256] = struct{}{}
 		held, err := have.holds(f)
 		if err != nil {
 			return nil, err
 		}
-		if !held {
+		if _, again := listed[f.SHA256]; !held && !again {
+			listed[f.SHA256] = struct{}{}
 			missing = append(missing, f)
 		}
 	}

@@ -118,6 +118,20 @@ func (c *Cache) Read(dir string, d site.Digest, size int64) ([]byte, error) {
 	}
 }
 
+// Table returns the table of a folder, as Load does. It does not read the packs
+// again if the folder has not changed.
+func (c *Cache) Table(dir string) (*Table, error) {
+	if t, ok := c.tables.Get(dir); ok && t.current(dir) {
+		return t.Table, nil
+	}
+	// A load that it shared might have begun before the folder's last change.
+	t, err := c.load(dir)
+	if err != nil {
+		return nil, err
+	}
+	return t.Table, nil
+}
+
 func (c *Cache) load(dir string) (*loaded, error) {
 	l := &loaded{}
 	info, err := os.Stat(dir)

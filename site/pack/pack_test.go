@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/troy-iaas/troy/site"
 	"github.com/troy-iaas/troy/site/pack"
@@ -119,6 +120,48 @@ func TestDamagedPack(t *testing.T) {
 		if i >= len("troypak1") && damaged == before {
 			t.Errorf("the flipped bit at %d was not found", i)
 		}
+	}
+}
+
+// TestTableOfAFolder asks a cache for a folder's table before and after changes
+// of the folder: the packs of an unchanged one are not read again.
+func TestTableOfAFolder(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	add := func(name, text string, age time.Duration) {
+		if err := os.WriteFile(filepath.Join(dir, name), write(t, []byte(text)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		at := time.Now().Add(-age)
+		if err := os.Chtimes(dir, at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cache := pack.NewCache(1<<20, func(string, error) {})
+	has := func(text string) bool {
+		table, err := cache.Table(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _, ok := table.Find(digest([]byte(text)))
+		return ok
+	}
+	add("1.pack", "one", time.Hour)
+	first, err := cache.Table(dir)
+	if again, err2 := cache.Table(dir); err != nil || err2 != nil || again != first {
+		t.Errorf("an unchanged folder was read again: %v, %v", err, err2)
+	}
+	add("2.pack", "two", time.Minute)
+	if !has("one") || !has("two") {
+		t.Error("a new pack was not found")
+	}
+	add("3.pack", "three", 0)
+	if !has("three") {
+		t.Error("a pack of this moment was not found")
+	}
+	add("4.pack", "four", 0)
+	if !has("four") {
+		t.Error("another pack of this moment was not found")
 	}
 }
 
