@@ -84,7 +84,7 @@ func newTowerOn(t *testing.T, redisURL string) *tower {
 	log := &lines{}
 	return &tower{
 		t: t, db: db, q: queries.New(db), inspector: asynq.NewInspectorFromRedisClient(rdb), log: log, rings: count,
-		bell: bell.New(db, tasks.NewClient(rdb), slog.New(slog.NewTextHandler(log, nil)), map[string]int{tasks.QueueQuick: slots, tasks.QueueBuilds: slots, tasks.QueueForge: slots, tasks.QueueThumbnails: slots, tasks.QueueDomains: slots, tasks.QueuePreviews: slots}),
+		bell: bell.New(db, tasks.NewClient(rdb), slog.New(slog.NewTextHandler(log, nil)), map[string]int{tasks.QueueQuick: slots, tasks.QueueBuilds: slots, tasks.QueueForge: slots, tasks.QueueThumbnails: slots, tasks.QueueDomains: slots, tasks.QueuePreviews: slots, tasks.QueueNotifications: slots}),
 	}
 }
 

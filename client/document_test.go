@@ -250,7 +250,20 @@ func calls(c *Client, id uuid.UUID) map[string]func(context.Context) error {
 		"CreateToken": func(ctx context.Context) error {
 			return second(c.CreateToken(ctx, NewToken{Name: "ci", Role: "viewer", Pipelines: []string{"blog"}, Expires: "30d"}))
 		},
-		"RevokeToken": func(ctx context.Context) error { return c.RevokeToken(ctx, id) },
+		"Notifiers": func(ctx context.Context) error {
+			return all(drain(c.Notifiers(ctx, "")), drain(c.Notifiers(ctx, "blog")))
+		},
+		"Notifier": func(ctx context.Context) error { return second(c.Notifier(ctx, id)) },
+		"AddNotifier": func(ctx context.Context) error {
+			return all(second(c.AddNotifier(ctx, NewNotifier{Pipeline: "blog", Kind: "slack", URL: "https://example.com", Events: []string{"quota.near"}})),
+				second(c.AddNotifier(ctx, NewNotifier{Kind: "email", To: []string{"ops@example.com"}})))
+		},
+		"RemoveNotifier": func(ctx context.Context) error { return c.RemoveNotifier(ctx, id) },
+		"EnableNotifier": func(ctx context.Context) error { return second(c.EnableNotifier(ctx, id)) },
+		"TestNotifier":   func(ctx context.Context) error { return second(c.TestNotifier(ctx, id)) },
+		"Deliveries":     func(ctx context.Context) error { return drain(c.Deliveries(ctx, id)) },
+		"Redeliver":      func(ctx context.Context) error { return second(c.Redeliver(ctx, id, id)) },
+		"RevokeToken":    func(ctx context.Context) error { return c.RevokeToken(ctx, id) },
 		"Upload": func(ctx context.Context) error {
 			limits := site.DefaultBatchLimits()
 			return all(c.Upload(ctx, "blog", Release{ID: id, Missing: files, Direct: true}, Upload{Open: content}),

@@ -54,6 +54,9 @@ const (
 	SessionRevoke        = "session.revoke"
 	QueuePause           = "queue.pause"
 	QueueResume          = "queue.resume"
+	NotifierAdd          = "notifier.add"
+	NotifierEnable       = "notifier.enable"
+	NotifierRemove       = "notifier.remove"
 	WorkRing             = "work.ring"
 	WorkRetry            = "work.retry"
 )

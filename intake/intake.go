@@ -90,7 +90,7 @@ func (in *Intake) commit(ctx context.Context, f func(tx pgx.Tx, q *queries.Queri
 	if err := transaction(ctx, in.db, f); err != nil {
 		return err
 	}
-	in.bell.Ask(tasks.QueueQuick, tasks.QueueForge, tasks.QueueDomains)
+	in.bell.Ask(tasks.QueueQuick, tasks.QueueForge, tasks.QueueDomains, tasks.QueueNotifications)
 	return nil
 }
 

@@ -43,6 +43,12 @@ func (in *Intake) RingByHand(ctx context.Context, kind string, id uuid.UUID, act
 		case kind == tasks.TypePreviewRemove, kind == tasks.TypePreviewReport:
 			result, err = ringPreview(ctx, q, kind, id, actor)
 			return err
+		case kind == tasks.TypeNotify:
+			result, err = hurry(ctx, q, kind, id, actor, "")
+			if err == nil && result == "" {
+				err = troy.Errorf(troy.NotFound, "waiting notification not found: %s; the subject of this task is a notification", id)
+			}
+			return err
 		case kind == tasks.TypePullRequest:
 			result, err = ringPullRequest(ctx, q, id, actor)
 			return err
@@ -71,7 +77,7 @@ func (in *Intake) RingByHand(ctx context.Context, kind string, id uuid.UUID, act
 	if err != nil {
 		return "", fmt.Errorf("ring %s of %s: %w", kind, id, err)
 	}
-	in.bell.Ask(tasks.QueueBuilds, tasks.QueuePreviews, tasks.QueueThumbnails)
+	in.bell.Ask(tasks.QueueBuilds, tasks.QueuePreviews, tasks.QueueThumbnails, tasks.QueueNotifications)
 	return result, nil
 }
 

@@ -213,6 +213,36 @@ type LogFile struct {
 	ExpiresAt time.Time
 }
 
+type Notification struct {
+	ID         uuid.UUID
+	NotifierID uuid.UUID
+	PipelineID *uuid.UUID
+	Event      string
+	Details    []byte
+	CreatedAt  time.Time
+	Attempts   int32
+	TriedAt    *time.Time
+	Status     int32
+	Answer     string
+	EndedAt    *time.Time
+	Delivered  bool
+}
+
+type Notifier struct {
+	ID             uuid.UUID
+	PipelineID     *uuid.UUID
+	Kind           string
+	Label          string
+	Target         []byte
+	Events         []string
+	CreatedAt      time.Time
+	CreatedBy      string
+	Failures       int32
+	RetryAt        *time.Time
+	DisabledAt     *time.Time
+	DisabledReason string
+}
+
 type Pause struct {
 	Queue  string
 	Actor  string
@@ -439,6 +469,7 @@ type Storage struct {
 	UsedBytes   int64
 	UsedChanges int64
 	CountedAt   time.Time
+	QuotaNear   bool
 }
 
 type Thumbnail struct {

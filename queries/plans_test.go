@@ -315,6 +315,9 @@ func installation(t *testing.T, db *pgxpool.Pool) {
 		`INSERT INTO tokens (id, name, role, hash, created_at) SELECT gen_random_uuid(), 'token ' || i, 'deployer', decode(md5(i::text), 'hex'), now() - i * interval '1 minute' FROM generate_series(1, 10000) i`,
 		`INSERT INTO deploy_hooks (id, pipeline_id, name, hash, created_by) SELECT gen_random_uuid(), id, slug, sha256(slug::bytea), 'test' FROM pipelines`,
 		`INSERT INTO schedules (pipeline_id, cron, zone, next_at, set_by) SELECT id, '@daily', 'UTC', now() + random() * interval '1 day', 'test' FROM pipelines`,
+		`INSERT INTO notifiers (id, pipeline_id, kind, label, target, events, created_by) SELECT gen_random_uuid(), id, 'slack', 'example.com', '', '{quota.near}', 'test' FROM pipelines`,
+		`INSERT INTO notifications (id, notifier_id, pipeline_id, event, details, created_at, ended_at)
+		 SELECT gen_random_uuid(), n.id, n.pipeline_id, 'quota.near', '{}', now() - i * interval '1 hour', now() FROM notifiers n, generate_series(1, 2) i`,
 		`INSERT INTO trusts (id, pipeline_id, provider, issuer, repository_id, owner_id, created_by) SELECT gen_random_uuid(), id, 'github', 'https://issuer.example.com', slug, '1', 'test' FROM pipelines`,
 		`INSERT INTO tokens (id, name, role, hash, expires_at, trust_id) SELECT gen_random_uuid(), 'run', 'deployer', decode(md5(id::text), 'hex'), now() + random() * interval '15 minutes', id FROM trusts`,
 		`INSERT INTO sessions (hash, token_id, created_at, expires_at) SELECT decode(md5(id::text || n), 'hex'), id, created_at, created_at + interval '30 days' FROM tokens, generate_series(1, 3) n`,

@@ -29,6 +29,12 @@ WITH password AS (
       AND (i.provider, i.id) > (CASE WHEN $1 = 'installation' THEN split_part($2, '/', 1) ELSE '' END,
                                 CASE WHEN $1 = 'installation' THEN substr($2, strpos($2, '/') + 1) ELSE '' END)
     ORDER BY i.provider, i.id LIMIT 200
+), notifier AS (
+    SELECT 'notifier'::text AS kind, n.id::text AS id, 'target'::text AS name, n.target AS sealed
+    FROM notifiers n
+    WHERE $1 <= 'notifier'
+      AND n.id > CASE WHEN $1 = 'notifier' THEN CAST($2::text AS uuid) ELSE '00000000-0000-0000-0000-000000000000' END
+    ORDER BY n.id LIMIT 200
 ), preview AS (
     SELECT 'preview_key'::text AS kind, a.pipeline_id::text AS id, 'key'::text AS name, a.preview_key AS sealed
     FROM access a
@@ -49,7 +55,7 @@ WITH password AS (
                                                 CASE WHEN $1 = 'variable_in_context' THEN substr($3, strpos($3, '@') + 1) ELSE '' END)
     ORDER BY c.pipeline_id, c.name, c.context LIMIT 200
 )
-SELECT kind, id, name, sealed FROM password UNION ALL SELECT kind, id, name, sealed FROM app UNION ALL SELECT kind, id, name, sealed FROM installation UNION ALL SELECT kind, id, name, sealed FROM preview UNION ALL SELECT kind, id, name, sealed FROM variable UNION ALL SELECT kind, id, name, sealed FROM contextual LIMIT 200
+SELECT kind, id, name, sealed FROM password UNION ALL SELECT kind, id, name, sealed FROM app UNION ALL SELECT kind, id, name, sealed FROM installation UNION ALL SELECT kind, id, name, sealed FROM notifier UNION ALL SELECT kind, id, name, sealed FROM preview UNION ALL SELECT kind, id, name, sealed FROM variable UNION ALL SELECT kind, id, name, sealed FROM contextual LIMIT 200
 `
 
 type SealedListParams struct {
@@ -115,8 +121,11 @@ WITH variable AS (
 ), preview AS (
     UPDATE access SET preview_key = $1
     WHERE pipeline_id = CASE WHEN $2 = 'preview_key' THEN CAST($3::text AS uuid) END AND preview_key = $5 RETURNING 1
+), notifier AS (
+    UPDATE notifiers SET target = $1
+    WHERE id = CASE WHEN $2 = 'notifier' THEN CAST($3::text AS uuid) END AND target = $5 RETURNING 1
 )
-SELECT ((SELECT count(*) FROM variable) + (SELECT count(*) FROM contextual) + (SELECT count(*) FROM installation) + (SELECT count(*) FROM app) + (SELECT count(*) FROM password) + (SELECT count(*) FROM preview))::bigint AS replaced
+SELECT ((SELECT count(*) FROM variable) + (SELECT count(*) FROM contextual) + (SELECT count(*) FROM installation) + (SELECT count(*) FROM app) + (SELECT count(*) FROM password) + (SELECT count(*) FROM preview) + (SELECT count(*) FROM notifier))::bigint AS replaced
 `
 
 type SealedReplaceParams struct {

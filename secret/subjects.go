@@ -33,3 +33,9 @@ func PreviewKey(pipeline fmt.Stringer) Subject {
 func Installation(provider, id string) Subject {
 	return Subject{Kind: "installation", ID: provider + "/" + id, Name: "credentials"}
 }
+
+// Notifier returns the subject of where a notifier's messages go and what signs
+// them.
+func Notifier(id fmt.Stringer) Subject {
+	return Subject{Kind: "notifier", ID: id.String(), Name: "target"}
+}

@@ -270,7 +270,8 @@ CREATE TABLE storage (
     used_files   bigint NOT NULL DEFAULT 0,
     used_bytes   bigint NOT NULL DEFAULT 0,
     used_changes bigint NOT NULL DEFAULT 0, -- how many trees were added
-    counted_at   timestamptz NOT NULL DEFAULT now() -- when retention counted
+    counted_at   timestamptz NOT NULL DEFAULT now(), -- when retention counted
+    quota_near   boolean NOT NULL DEFAULT false -- whether retention found little left of the quota
 );
 
 CREATE INDEX storage_bytes ON storage (bytes, pipeline_id);
@@ -421,8 +422,8 @@ END
 $$;
 CREATE TRIGGER work_builds BEFORE INSERT ON work FOR EACH ROW WHEN (NEW.kind = 'deployment:build') EXECUTE FUNCTION work_builds();
 
--- The subject of these kinds is a deployment, a skipped commit, a preview or a
--- pull request; of all others it is the pipeline. With the pipeline in its row, the work of one
+-- The subject of these kinds is a deployment, a skipped commit, a preview, a
+-- pull request or a notification; of all others it is the pipeline. With the pipeline in its row, the work of one
 -- pipeline is read without its deployments.
 CREATE FUNCTION work_pipeline() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -436,6 +437,8 @@ BEGIN
         END IF;
     ELSIF NEW.kind = 'forge:pull-request' THEN
         SELECT r.pipeline_id INTO NEW.pipeline_id FROM pull_requests r WHERE r.id = NEW.subject_id;
+    ELSIF NEW.kind = 'notify' THEN
+        SELECT n.pipeline_id INTO NEW.pipeline_id FROM notifications n WHERE n.id = NEW.subject_id;
     ELSE
         NEW.pipeline_id := NEW.subject_id;
     END IF;
@@ -884,3 +887,113 @@ CREATE TABLE schedules (
 );
 
 CREATE INDEX schedules_next ON schedules (next_at);
+
+-- Who is told about pipelines: the receiver of a webhook, a channel or people by
+-- e-mail.
+CREATE TABLE notifiers (
+    id              uuid PRIMARY KEY,
+    pipeline_id     uuid REFERENCES pipelines (id) ON DELETE CASCADE, -- null means all
+    kind            text        NOT NULL CONSTRAINT notifiers_kind_check CHECK (kind IN ('webhook', 'slack', 'discord', 'teams', 'email')),
+    label           text        NOT NULL, -- what of the target may be shown: its host, or the addresses of e-mail
+    target          bytea       NOT NULL, -- sealed: where it leads to and what signs it
+    events          text[]      NOT NULL,
+    created_at      timestamptz NOT NULL DEFAULT now(),
+    created_by      text        NOT NULL,
+    failures        integer     NOT NULL DEFAULT 0, -- attempts that failed since the last one that did not
+    retry_at        timestamptz,                    -- until when nothing is sent, because an attempt has failed
+    disabled_at     timestamptz,
+    disabled_reason text        NOT NULL DEFAULT ''
+);
+
+CREATE INDEX notifiers_pipeline ON notifiers (pipeline_id);
+
+-- What notifiers are told: one row for each event and notifier. It is written
+-- together with the change that it is about.
+CREATE TABLE notifications (
+    id          uuid PRIMARY KEY, -- also the webhook-id
+    notifier_id uuid        NOT NULL REFERENCES notifiers (id) ON DELETE CASCADE,
+    pipeline_id uuid,                  -- what it is about; null if it concerns all
+    event       text        NOT NULL,
+    details     jsonb       NOT NULL,
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    attempts    integer     NOT NULL DEFAULT 0,
+    tried_at    timestamptz,
+    status      integer     NOT NULL DEFAULT 0,  -- of the last answer; 0: there was none
+    answer      text        NOT NULL DEFAULT '', -- what the last attempt got, shortened
+    ended_at    timestamptz,                     -- when it was delivered or given up
+    delivered   boolean     NOT NULL DEFAULT false
+);
+
+CREATE INDEX notifications_notifier ON notifications (notifier_id, created_at, id);
+CREATE INDEX notifications_created ON notifications (created_at);
+CREATE INDEX notifications_open ON notifications (created_at) WHERE ended_at IS NULL;
+
+-- Tells each notifier of a pipeline the first of the events that it wants.
+CREATE FUNCTION notify_about(pipeline uuid, about text[], what jsonb) RETURNS bigint LANGUAGE sql AS $$
+WITH told AS (
+    INSERT INTO notifications (id, notifier_id, pipeline_id, event, details)
+    SELECT gen_random_uuid(), n.id, pipeline, wanted.event, what || coalesce((
+        SELECT jsonb_build_object('pipeline', jsonb_build_object('id', p.id, 'slug', p.slug, 'name', p.name)) FROM pipelines p WHERE p.id = pipeline), '{}')
+    FROM notifiers n CROSS JOIN LATERAL (
+        SELECT a.event FROM unnest(about) WITH ORDINALITY AS a (event, place) WHERE a.event = ANY(n.events) ORDER BY a.place LIMIT 1
+    ) wanted
+    WHERE n.disabled_at IS NULL AND (n.pipeline_id IS NULL OR n.pipeline_id = pipeline)
+    RETURNING id
+), asked AS (
+    INSERT INTO work (kind, subject_id) SELECT 'notify', told.id FROM told RETURNING 1
+)
+SELECT count(*) FROM asked
+$$;
+
+CREATE FUNCTION notify_deployment() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    about text[] := '{deployment.failed}';
+BEGIN
+    IF NEW.state = 'succeeded' THEN
+        about := '{deployment.live}';
+        IF (SELECT d.state FROM deployments d
+            WHERE d.pipeline_id = NEW.pipeline_id AND d.number < NEW.number AND d.preview_id IS NULL AND d.state IN ('succeeded', 'failed')
+            ORDER BY d.number DESC LIMIT 1) = 'failed' THEN
+            about := '{deployment.recovered,deployment.live}';
+        END IF;
+    END IF;
+    PERFORM notify_about(NEW.pipeline_id, about, jsonb_build_object('deployment', jsonb_build_object(
+        'id', NEW.id, 'number', NEW.number, 'kind', NEW.kind, 'commit', coalesce(NEW.commit_sha, ''), 'branch', coalesce(NEW.branch, ''),
+        'author', coalesce(NEW.author, ''), 'message', left(NEW.message, 500), 'actor', NEW.actor, 'cause', left(NEW.cause, 500))));
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER notify_deployment AFTER UPDATE OF state ON deployments FOR EACH ROW
+    WHEN (NEW.preview_id IS NULL AND NEW.state IN ('succeeded', 'failed') AND OLD.state NOT IN ('succeeded', 'failed')) EXECUTE FUNCTION notify_deployment();
+
+CREATE FUNCTION notify_preview() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM notify_about(NEW.pipeline_id, '{preview.waiting}', jsonb_build_object('preview', jsonb_build_object(
+        'label', NEW.label, 'number', NEW.number, 'commit', NEW.head_commit, 'branch', NEW.branch, 'author', NEW.author,
+        'title', left(NEW.title, 500), 'url', NEW.url)));
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER notify_preview AFTER UPDATE OF head_commit ON previews FOR EACH ROW
+    WHEN (NOT NEW.trusted AND NEW.closed_at IS NULL AND NEW.head_commit IS DISTINCT FROM OLD.head_commit AND NEW.head_commit IS DISTINCT FROM NEW.approved_commit)
+    EXECUTE FUNCTION notify_preview();
+
+CREATE FUNCTION notify_domain() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM notify_about(NEW.pipeline_id, '{domain.failing}', jsonb_build_object('domain', jsonb_build_object(
+        'host', NEW.host, 'reason', left(NEW.reason, 500))));
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER notify_domain AFTER UPDATE OF state ON custom_domains FOR EACH ROW
+    WHEN (NEW.state = 'failing' AND OLD.state <> 'failing') EXECUTE FUNCTION notify_domain();
+
+CREATE FUNCTION notify_disabled() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM notify_about(NEW.pipeline_id, '{notifier.disabled}', jsonb_build_object('notifier', jsonb_build_object(
+        'id', NEW.id, 'kind', NEW.kind, 'label', NEW.label, 'reason', NEW.disabled_reason)));
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER notify_disabled AFTER UPDATE OF disabled_at ON notifiers FOR EACH ROW
+    WHEN (OLD.disabled_at IS NULL AND NEW.disabled_at IS NOT NULL) EXECUTE FUNCTION notify_disabled();

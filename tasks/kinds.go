@@ -2,7 +2,7 @@ package tasks
 
 // The kinds of work. Each is a task type, has a policy (see policies) and a
 // file in package workers. The subject is a pipeline, a deployment, a skipped
-// commit, a preview or a pull request.
+// commit, a preview, a pull request or a notification.
 const (
 	// TypeProvision creates a pipeline's distribution and DNS record.
 	TypeProvision = "pipeline:provision"
@@ -56,4 +56,6 @@ const (
 	TypePreviewReport = "preview:report"
 	// TypePreviewRemove removes the addresses of a closed preview.
 	TypePreviewRemove = "preview:remove"
+	// TypeNotify sends a notification.
+	TypeNotify = "notify"
 )

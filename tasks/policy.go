@@ -61,7 +61,9 @@ var policies = map[string]Policy{
 	TypePreviewRemove:      {Queue: QueueQuick, Attempts: 20, Deadline: 24 * time.Hour, Delay: time.Second, MaxDelay: 5 * time.Minute},
 	TypePullRequest:        {Queue: QueueForge, Attempts: 12, Deadline: 24 * time.Hour, Delay: 2 * time.Second, MaxDelay: 15 * time.Minute},
 	TypePreviewReport:      {Queue: QueueForge, Attempts: 150, Deadline: 24 * time.Hour, Delay: 2 * time.Second, MaxDelay: 15 * time.Minute},
-	TypeRetention:          {Queue: QueueQuick, Attempts: 20, Deadline: 7 * 24 * time.Hour, Delay: time.Minute, MaxDelay: 6 * time.Hour},
+	// The waits are up to a day together.
+	TypeNotify:    {Queue: QueueNotifications, Attempts: 13, Deadline: 3 * 24 * time.Hour, Delay: 30 * time.Second, MaxDelay: 12 * time.Hour},
+	TypeRetention: {Queue: QueueQuick, Attempts: 20, Deadline: 7 * 24 * time.Hour, Delay: time.Minute, MaxDelay: 6 * time.Hour},
 }
 
 // PolicyOf returns a kind's policy. ok is false for an unknown kind.

@@ -32,6 +32,9 @@ const (
 	// QueuePreviews holds builds of previews, so that any number of them can't
 	// delay the builds of sites.
 	QueuePreviews = "previews"
+	// QueueNotifications holds notifications, so that receivers that do not
+	// answer can't delay other work.
+	QueueNotifications = "notifications"
 	// QueueSweep holds the sweep alone, so that nothing can delay it.
 	QueueSweep = "sweep"
 )

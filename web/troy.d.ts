@@ -538,6 +538,47 @@ export interface DeployHook {
   url?: string;
 }
 
+export type NotifierEvent = "deployment.failed" | "deployment.recovered" | "deployment.live" | "preview.waiting" | "domain.failing" | "quota.near" | "notifier.disabled";
+
+export interface Notifier {
+  id: string;
+  /** Null for a notifier of all pipelines. */
+  pipeline_id: string | null;
+  /** The pipeline's. */
+  slug?: string;
+  kind: "webhook" | "slack" | "discord" | "teams" | "email";
+  /** The host of its address, or the addresses of e-mail. */
+  label: string;
+  events: NotifierEvent[];
+  created_at: string;
+  created_by: string;
+  /** Attempts that failed since the last one that did not. */
+  failures: number;
+  /** When Troy disabled it; it gets no messages then. */
+  disabled_at?: string;
+  disabled_reason?: string;
+  /** The key of Standard Webhooks (`whsec_…`). Only the answer to the creation has it. */
+  signing_key?: string;
+}
+
+export interface Delivery {
+  /** Also the `webhook-id`. */
+  id: string;
+  pipeline_id: string | null;
+  /** A notifier's event, or `test`. */
+  event: string;
+  /** What happened. */
+  details: Record<string, unknown>;
+  created_at: string;
+  state: "waiting" | "delivered" | "failed";
+  attempts: number;
+  tried_at?: string;
+  /** Of the last answer; 0 means that there was none. */
+  status: number;
+  /** What the last attempt got, shortened. */
+  answer: string;
+}
+
 export interface Trust {
   id: string;
   provider: "github" | "gitlab" | "bitbucket";
@@ -2137,6 +2178,127 @@ export interface Operations {
       storage: Storage[];
       next?: Next;
     };
+  };
+  /** List notifiers, oldest first. The token needs the role admin. */
+  listNotifiers: {
+    method: "GET";
+    route: "/v1/notifiers";
+    query?: {
+      /** Lists only what concerns the pipeline with this id or slug. */
+      pipeline?: string;
+      /** The maximum number of items. */
+      limit?: number;
+      /** The `next` of the previous page. */
+      after?: string;
+    };
+    answer: {
+      notifiers: Notifier[];
+      next?: Next;
+    };
+  };
+  /** Tell a webhook, a channel or people about events. The token needs the role admin. */
+  addNotifier: {
+    method: "POST";
+    route: "/v1/notifiers";
+    header?: {
+      /** Troy carries out requests with the same token, key and body once within a day. The same key with another body is 409. */
+      "Idempotency-Key"?: string;
+    };
+    body: {
+      /** Its slug or id. Without it the notifier is told about all pipelines. */
+      pipeline?: string;
+      kind: "webhook" | "slack" | "discord" | "teams" | "email";
+      /** Where messages go, for every kind but `email`. It is stored sealed and not shown again. */
+      url?: string;
+      /** Addresses, for `email`. */
+      to?: string[];
+      /** By default all except `deployment.live`. */
+      events?: NotifierEvent[];
+    };
+    answer: Notifier;
+  };
+  /** Get a notifier. The token needs the role admin. */
+  getNotifier: {
+    method: "GET";
+    route: "/v1/notifiers/{notifier}";
+    path: {
+      /** The id of the notifier. */
+      notifier: string;
+    };
+    answer: Notifier;
+  };
+  /** Remove a notifier with its deliveries. The token needs the role admin. */
+  removeNotifier: {
+    method: "DELETE";
+    route: "/v1/notifiers/{notifier}";
+    path: {
+      /** The id of the notifier. */
+      notifier: string;
+    };
+    answer: void;
+  };
+  /** Enable a notifier that Troy has disabled. The token needs the role admin. */
+  enableNotifier: {
+    method: "POST";
+    route: "/v1/notifiers/{notifier}/enable";
+    path: {
+      /** The id of the notifier. */
+      notifier: string;
+    };
+    header?: {
+      /** Troy carries out requests with the same token, key and body once within a day. The same key with another body is 409. */
+      "Idempotency-Key"?: string;
+    };
+    answer: Notifier;
+  };
+  /** Send a test message. The token needs the role admin. */
+  testNotifier: {
+    method: "POST";
+    route: "/v1/notifiers/{notifier}/test";
+    path: {
+      /** The id of the notifier. */
+      notifier: string;
+    };
+    header?: {
+      /** Troy carries out requests with the same token, key and body once within a day. The same key with another body is 409. */
+      "Idempotency-Key"?: string;
+    };
+    answer: Delivery;
+  };
+  /** List what a notifier was sent in the last 30 days, newest first. The token needs the role admin. */
+  listDeliveries: {
+    method: "GET";
+    route: "/v1/notifiers/{notifier}/deliveries";
+    path: {
+      /** The id of the notifier. */
+      notifier: string;
+    };
+    query?: {
+      /** The maximum number of items. */
+      limit?: number;
+      /** The `next` of the previous page. */
+      after?: string;
+    };
+    answer: {
+      deliveries: Delivery[];
+      next?: Next;
+    };
+  };
+  /** Send a delivery again, with the same `webhook-id`. The token needs the role admin. */
+  redeliver: {
+    method: "POST";
+    route: "/v1/notifiers/{notifier}/deliveries/{delivery}/redeliver";
+    path: {
+      /** The id of the notifier. */
+      notifier: string;
+      /** The id of the delivery. */
+      delivery: string;
+    };
+    header?: {
+      /** Troy carries out requests with the same token, key and body once within a day. The same key with another body is 409. */
+      "Idempotency-Key"?: string;
+    };
+    answer: Delivery;
   };
   /** List tokens, newest first. The token needs the role admin. */
   listTokens: {

@@ -69,6 +69,12 @@ type Config struct {
 	EdgeAddresses []netip.Addr
 	// BodyIdle is the maximum pause in a request's body; zero means 30 seconds.
 	BodyIdle time.Duration
+	// NotifyPrivate are the networks besides the public Internet to which
+	// notifications may be sent.
+	NotifyPrivate []netip.Prefix
+	// NoEmail says why notifications can't be sent by e-mail; "" means that they
+	// can.
+	NoEmail string
 	// Batch bounds requests with many files; zero means the defaults.
 	Batch site.BatchLimits
 }
@@ -300,6 +306,14 @@ func (s *server) routes(monitor http.Handler) *gin.Engine {
 	v1.GET("/sessions", s.as(credentials.Viewer, quick, s.sessionList))
 	v1.DELETE("/sessions/:session", s.as(credentials.Viewer, quick, s.sessionRevoke))
 	v1.GET("/storage", s.as(credentials.Viewer, quick, s.storageList))
+	v1.GET("/notifiers", s.as(credentials.Admin, quick, s.notifierList))
+	v1.POST("/notifiers", s.as(credentials.Admin, quick, s.once(s.notifierMade, s.notifierAdd)))
+	v1.GET("/notifiers/:notifier", s.as(credentials.Admin, quick, s.notifierGet))
+	v1.DELETE("/notifiers/:notifier", s.as(credentials.Admin, quick, s.notifierRemove))
+	v1.POST("/notifiers/:notifier/enable", s.as(credentials.Admin, quick, s.once(s.notifierAgain, s.notifierEnable)))
+	v1.POST("/notifiers/:notifier/test", s.as(credentials.Admin, quick, s.once(s.deliveryAgain, s.notifierTest)))
+	v1.GET("/notifiers/:notifier/deliveries", s.as(credentials.Admin, quick, s.deliveryList))
+	v1.POST("/notifiers/:notifier/deliveries/:delivery/redeliver", s.as(credentials.Admin, quick, s.once(s.deliveryAgain, s.deliveryRedeliver)))
 	v1.GET("/tokens", s.as(credentials.Admin, quick, s.tokenList))
 	v1.POST("/tokens", s.as(credentials.Admin, quick, s.once(s.tokenMade, s.tokenCreate)))
 	v1.DELETE("/tokens/:token", s.as(credentials.Admin, quick, s.tokenRevoke))

@@ -154,7 +154,7 @@ func (w *Workers) settle(ctx context.Context, h handler, c *claim, policy tasks.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
 	// Rows that the handler wrote, or that are due again, may need a ring.
-	defer w.deps.Bell.Ask(tasks.QueueQuick, tasks.QueueForge, tasks.QueueThumbnails, tasks.QueueDomains, tasks.QueuePreviews)
+	defer w.deps.Bell.Ask(tasks.QueueQuick, tasks.QueueForge, tasks.QueueThumbnails, tasks.QueueDomains, tasks.QueuePreviews, tasks.QueueNotifications)
 	defer w.deps.Bell.Ask(policy.Queue)
 
 	switch {

@@ -3,6 +3,7 @@ package workers
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 	"github.com/troy-iaas/troy/internal/devstack/stacktest"
 	"github.com/troy-iaas/troy/internal/poll"
 	"github.com/troy-iaas/troy/metrics"
+	"github.com/troy-iaas/troy/notify"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/secret"
 	"github.com/troy-iaas/troy/site"
@@ -77,11 +79,12 @@ func newRigOn(t *testing.T, redisURL string) *rig {
 func (r *rig) workers() *Workers {
 	log := slog.New(slog.NewTextHandler(testWriter{r.t}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	client := tasks.NewClient(r.redis)
-	b := bell.New(r.db, client, log, map[string]int{tasks.QueueQuick: r.slots, tasks.QueueBuilds: r.buildSlots, tasks.QueuePreviews: r.buildSlots, tasks.QueueForge: ForgeSlots, tasks.QueueThumbnails: ThumbnailSlots, tasks.QueueDomains: DomainSlots})
+	b := bell.New(r.db, client, log, map[string]int{tasks.QueueQuick: r.slots, tasks.QueueBuilds: r.buildSlots, tasks.QueuePreviews: r.buildSlots, tasks.QueueForge: ForgeSlots, tasks.QueueThumbnails: ThumbnailSlots, tasks.QueueDomains: DomainSlots, tasks.QueueNotifications: NotifySlots})
 	r.in = intake.New(r.db, b, intake.Config{SitesSuffix: "localhost", DeleteGrace: r.grace, Quota: r.quota, PreviewKey: func(id uuid.UUID) ([]byte, error) {
 		return r.secrets.Seal(secret.NewSigningKey(), secret.PreviewKey(id))
 	}})
-	deps := Deps{DB: r.db, Redis: r.redis, Client: client, Cloud: r.cloud, Intake: r.in, Thumbnail: r.thumbnail, Bell: b, Metrics: r.metrics, Secrets: r.secrets, DNS: r.dns, Log: log}
+	deps := Deps{DB: r.db, Redis: r.redis, Client: client, Cloud: r.cloud, Intake: r.in, Thumbnail: r.thumbnail, Bell: b, Metrics: r.metrics, Secrets: r.secrets, DNS: r.dns, Log: log,
+		Notify: notify.NewSender([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, nil)}
 	if r.forge != nil {
 		deps.Forges = map[troy.Provider]forge.Forge{troy.GitHub: r.forge}
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/internal/poll"
+	"github.com/troy-iaas/troy/notify"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/site"
 	"github.com/troy-iaas/troy/tasks"
@@ -49,6 +50,9 @@ BEGIN
         SELECT p.slug, 'a pull request' INTO of, stands FROM pull_requests r JOIN pipelines p ON p.id = r.pipeline_id WHERE r.id = NEW.subject_id;
     END IF;
     IF of IS NULL THEN
+        SELECT p.slug, 'a notification' INTO of, stands FROM notifications n JOIN pipelines p ON p.id = n.pipeline_id WHERE n.id = NEW.subject_id;
+    END IF;
+    IF of IS NULL THEN
         RETURN NULL;
     END IF;
     INSERT INTO seen VALUES (of, NEW.kind, stands, at);
@@ -72,6 +76,7 @@ func TestNoWorkIsMissedForLong(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t).withBuilds()
+			r.secrets = newSealer(t)
 			r.dns, r.forge.writers = &fakeDNS{}, []string{ada.ID}
 			r.slots, r.buildSlots, r.buildPoll, r.reconcile, r.patience = 16, 8, poll, 500*time.Millisecond, time.Millisecond
 			if _, err := r.db.Exec(t.Context(), dropWork); err != nil {
@@ -122,7 +127,7 @@ func (r *rig) life(slug string) error {
 	ctx, cancel := context.WithTimeout(r.t.Context(), 3*time.Minute)
 	defer cancel()
 	l := &aLife{rig: r, ctx: ctx, slug: slug, ends: map[uuid.UUID]troy.DeploymentState{}}
-	for _, step := range []func() error{l.provision, l.release, l.protect, l.domain, l.purge, l.push, l.fail, l.cancel, l.goBack, l.preview, l.pull, l.tidy, l.remove} {
+	for _, step := range []func() error{l.provision, l.release, l.protect, l.domain, l.purge, l.push, l.fail, l.cancel, l.goBack, l.preview, l.pull, l.notify, l.tidy, l.remove} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -193,6 +198,18 @@ func (l *aLife) release() error {
 		}
 	}
 	return l.live("the release", func(d queries.Deployment) bool { return d.Kind == troy.Release })
+}
+
+// notify sends a notification.
+func (l *aLife) notify() error {
+	m, err := l.in.TestNotifier(l.ctx, l.notifier(&l.id, newReceiver(l.t), notify.Test), notify.Test)
+	if err != nil {
+		return err
+	}
+	return l.until("a notification", func() bool {
+		now, err := l.q.NotificationGet(l.ctx, m.ID, m.NotifierID)
+		return err == nil && now.Delivered
+	})
 }
 
 // protect protects the site and waits until that holds.

@@ -44,7 +44,21 @@ func (w *Workers) reconcile(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, reconcileTime)
 	defer cancel()
-	return errors.Join(w.mendPipelines(ctx), w.restoreWork(ctx, interval), w.restoreCatchUps(ctx), w.expirePreviews(ctx), w.forget(ctx), w.requestRetention(ctx))
+	return errors.Join(w.mendPipelines(ctx), w.restoreWork(ctx, interval), w.restoreCatchUps(ctx), w.expirePreviews(ctx), w.forget(ctx), w.requestRetention(ctx), w.restoreNotifications(ctx, interval))
+}
+
+// restoreNotifications requests the work of notifications that have none. They
+// need no pipeline's lock: a notification ends before its work does.
+func (w *Workers) restoreNotifications(ctx context.Context, grace time.Duration) error {
+	n, err := w.q.NotificationsRestore(ctx, (slowGrace * grace).Seconds())
+	if err != nil {
+		return fmt.Errorf("restore the work of notifications: %w", err)
+	}
+	if n > 0 {
+		w.reconciled(tasks.TypeNotify, "work was missing and has been requested again", "task", tasks.TypeNotify, "notifications", n)
+		w.deps.Bell.Ask(tasks.QueueNotifications)
+	}
+	return nil
 }
 
 // requestRetention requests the retention of pipelines that no deployment
@@ -60,8 +74,8 @@ func (w *Workers) requestRetention(ctx context.Context) error {
 	return nil
 }
 
-// forget deletes what has expired: the ids of deliveries and requests, and the
-// tokens of CI jobs and the marks of used sign-ins.
+// forget deletes what has expired: the ids of deliveries and requests, the tokens
+// of CI jobs, the marks of used sign-ins, and notifications.
 func (w *Workers) forget(ctx context.Context) error {
 	if _, err := w.q.DeliveriesExpire(ctx, DeliveriesKept.Seconds()); err != nil {
 		return fmt.Errorf("forget old deliveries: %w", err)
@@ -71,6 +85,9 @@ func (w *Workers) forget(ctx context.Context) error {
 	}
 	if _, err := w.q.TokensExpire(ctx); err != nil {
 		return fmt.Errorf("forget the expired tokens of CI: %w", err)
+	}
+	if _, err := w.q.NotificationsExpire(ctx); err != nil {
+		return fmt.Errorf("forget old notifications: %w", err)
 	}
 	if err := w.q.SignInsExpire(ctx); err != nil {
 		return fmt.Errorf("forget which tokens of CI were used: %w", err)

@@ -92,7 +92,10 @@ func (w *Workers) sweepTrees(ctx context.Context, c *claim, p queries.Pipeline, 
 	if err := w.q.TreesForget(ctx, p.ID, slices.Concat(gone, expired)); err != nil {
 		return fmt.Errorf("forget the trees that counted: %w", err)
 	}
-	return w.deps.Intake.Recount(ctx, store, p.ID)
+	if err := w.deps.Intake.Recount(ctx, store, p.ID); err != nil {
+		return err
+	}
+	return w.noteQuota(ctx, p.ID)
 }
 
 // giveUpTrees marks what is not needed, behind the pipeline's lock: a rollback

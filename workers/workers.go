@@ -26,6 +26,7 @@ import (
 	"github.com/troy-iaas/troy/forge"
 	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/metrics"
+	"github.com/troy-iaas/troy/notify"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/secret"
 	"github.com/troy-iaas/troy/site"
@@ -113,9 +114,12 @@ type Deps struct {
 	Intake *intake.Intake
 	// Metrics counts work; nil disables it.
 	Metrics *metrics.Metrics
-	// Secrets decrypts the variables of builds; nil means that there are none.
+	// Secrets decrypts the variables of builds and the targets of notifiers; nil
+	// means that there are none.
 	Secrets *secret.Sealer
-	Log     *slog.Logger
+	// Notify sends notifications.
+	Notify *notify.Sender
+	Log    *slog.Logger
 }
 
 // Workers runs the tasks of one process.
@@ -172,6 +176,7 @@ func New(cfg Config, deps Deps) *Workers {
 		tasks.TypePullRequest:        {w.pullRequest, w.giveUpPullRequest},
 		tasks.TypePreviewReport:      {w.previewReport, w.giveUpPreviewReport},
 		tasks.TypePreviewRemove:      {w.previewRemove, w.giveUpPreviewRemove},
+		tasks.TypeNotify:             {w.notify, w.giveUpNotify},
 	}
 	return w
 }
@@ -207,6 +212,7 @@ func (w *Workers) Run(ctx context.Context) error {
 		server(tasks.QueueForge, ForgeSlots),
 		server(tasks.QueueThumbnails, ThumbnailSlots),
 		server(tasks.QueueDomains, DomainSlots),
+		server(tasks.QueueNotifications, NotifySlots),
 		server(tasks.QueueSweep, 1),
 	}
 	for i, server := range servers {

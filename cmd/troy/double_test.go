@@ -27,6 +27,8 @@ type double struct {
 	mu        sync.Mutex
 	pipelines []*doublePipeline
 	tokens    []client.Token
+	notifiers []client.Notifier
+	sent      []client.Delivery
 	pause     *client.Lock // of the queue builds
 	signedOut bool         // the session was revoked
 	forgotten uuid.UUID    // the user who was signed out
@@ -134,6 +136,14 @@ func newDouble() *double {
 		"GET /v1/pipelines/{p}/hooks":                       d.on(d.listHooks),
 		"POST /v1/pipelines/{p}/hooks":                      d.on(d.createHook),
 		"DELETE /v1/pipelines/{p}/hooks/{hook}":             d.on(d.deleteHook),
+		"GET /v1/notifiers":                                 d.listNotifiers,
+		"POST /v1/notifiers":                                d.addNotifier,
+		"GET /v1/notifiers/{n}":                             d.onNotifier(200, func(n *client.Notifier) any { return n }),
+		"DELETE /v1/notifiers/{n}":                          d.removeNotifier,
+		"POST /v1/notifiers/{n}/enable":                     d.onNotifier(200, func(n *client.Notifier) any { n.DisabledAt = nil; return n }),
+		"POST /v1/notifiers/{n}/test":                       d.onNotifier(202, d.testNotifier),
+		"GET /v1/notifiers/{n}/deliveries":                  d.onNotifier(200, func(*client.Notifier) any { return map[string]any{"deliveries": d.sent} }),
+		"POST /v1/notifiers/{n}/deliveries/{d}/redeliver":   d.onNotifier(202, func(*client.Notifier) any { return d.sent[0] }),
 		"GET /v1/pipelines/{p}/trusts":                      d.on(d.listTrusts),
 		"POST /v1/pipelines/{p}/trusts":                     d.on(d.addTrust),
 		"DELETE /v1/pipelines/{p}/trusts/{trust}":           d.on(d.removeTrust),

@@ -101,6 +101,8 @@ Exit codes:
 		group("trust", "Manage which CI jobs may publish without a stored token", newTrustAdd(a), newTrustList(a), newTrustRemove(a)),
 		group("schedule", "Manage when a pipeline deploys by itself", newScheduleShow(a), newScheduleSet(a), newScheduleRemove(a)),
 		group("hook", "Manage the addresses that start a deployment", newHookList(a), newHookCreate(a), newHookDelete(a)),
+		group("notifier", "Manage who is told about events",
+			newNotifierAdd(a), newNotifierList(a), newNotifierTest(a), newNotifierDeliveries(a), newNotifierRedeliver(a), newNotifierEnable(a), newNotifierRemove(a)),
 		group("session", "Manage the browsers that are signed in", newSessionList(a), newSessionRevoke(a)),
 		group("pipeline", "Manage pipelines; each publishes one site",
 			newPipelineList(a), newPipelineShow(a), newPipelineCreate(a), newPipelineSet(a), newPipelineProvision(a), newPipelineQuota(a), newPipelineDelete(a)),

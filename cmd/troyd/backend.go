@@ -77,7 +77,7 @@ func connect(ctx context.Context, cfg config, log *slog.Logger) (*backend, error
 	if err != nil {
 		return nil, usageError{fmt.Errorf("TROY_DATABASE_URL: %w", withoutURL(err, cfg.DatabaseURL))}
 	}
-	poolConfig.MaxConns = max(poolConfig.MaxConns, int32(cfg.Workers+cfg.BuildSlots+cfg.PreviewSlots+workers.ForgeSlots+workers.DomainSlots+10))
+	poolConfig.MaxConns = max(poolConfig.MaxConns, int32(cfg.Workers+cfg.BuildSlots+cfg.PreviewSlots+workers.ForgeSlots+workers.DomainSlots+workers.NotifySlots+10))
 	poolConfig.ConnConfig.ConnectTimeout = connectTimeout
 	meters := metrics.New()
 	poolConfig.ConnConfig.Tracer = meters.Tracer()
@@ -89,7 +89,7 @@ func connect(ctx context.Context, cfg config, log *slog.Logger) (*backend, error
 	b := &backend{db: db, redis: rdb, client: tasks.NewClient(rdb), meters: meters, log: log}
 	b.bell = bell.New(db, b.client, log, map[string]int{
 		tasks.QueueQuick: cfg.Workers, tasks.QueueBuilds: cfg.BuildSlots, tasks.QueuePreviews: cfg.PreviewSlots, tasks.QueueForge: workers.ForgeSlots,
-		tasks.QueueThumbnails: workers.ThumbnailSlots, tasks.QueueDomains: workers.DomainSlots,
+		tasks.QueueThumbnails: workers.ThumbnailSlots, tasks.QueueDomains: workers.DomainSlots, tasks.QueueNotifications: workers.NotifySlots,
 	})
 
 	checkCtx, cancel := context.WithTimeout(ctx, connectTimeout)

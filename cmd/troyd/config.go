@@ -85,6 +85,10 @@ type config struct {
 	OIDCRoles        []string `env:"TROY_OIDC_ROLES"`
 	CIIssuers        []string `env:"TROY_CI_ISSUERS"`
 
+	SMTPURL       string   `env:"TROY_SMTP_URL"`
+	SMTPFrom      string   `env:"TROY_SMTP_FROM"`
+	NotifyPrivate []string `env:"TROY_NOTIFY_PRIVATE"`
+
 	TLS    tlsSettings
 	Forges forgeSettings
 

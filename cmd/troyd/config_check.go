@@ -32,6 +32,7 @@ func (c config) faults() []fault {
 	forge.CheckSecret("TROY_APPS_SECRET", c.AppsSecret, wrong)
 	c.Forges.check(wrong)
 	c.checkOIDC(wrong)
+	c.checkNotify(wrong)
 	c.checkAccessLog(wrong)
 	switch {
 	case c.PreviewAccess != intake.PreviewsPublic && c.PreviewAccess != intake.PreviewsSignedIn:

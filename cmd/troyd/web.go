@@ -144,6 +144,10 @@ func newWeb(cfg config, b *backend, log *slog.Logger) (*http.Server, error) {
 	if err != nil {
 		return nil, usageError{fmt.Errorf("TROY_CI_ISSUERS: %w", err)}
 	}
+	private, err := cfg.notifyPrivate()
+	if err != nil {
+		return nil, usageError{fmt.Errorf("TROY_NOTIFY_PRIVATE: %w", err)}
+	}
 	stopping := make(chan struct{})
 	var counts func(uuid.UUID) string
 	if cfg.Cloud == "local" {
@@ -152,7 +156,7 @@ func newWeb(cfg config, b *backend, log *slog.Logger) (*http.Server, error) {
 	handler, err := web.New(web.Config{
 		URL: cfg.URL, SitesScheme: sites.Scheme, SitesPort: port, AppsSecret: cfg.AppsSecret,
 		Limits: cfg.limits(), ReleaseValidity: cfg.UploadsValid, SNSTopics: cfg.SNSTopics, Proxies: proxies, EdgeAddresses: addresses,
-		AccessLogs: cfg.onAWS() && cfg.AWSLogBucket != "",
+		AccessLogs: cfg.onAWS() && cfg.AWSLogBucket != "", NotifyPrivate: private, NoEmail: cfg.noEmail(),
 	}, web.Deps{
 		DB: b.db, Redis: b.redis, Intake: b.intake(cfg), Store: b.cloud.Store, Functions: b.cloud.Functions, Ready: b.ready(false), Secrets: secrets, Stopping: stopping, Log: log,
 		Issuer: issuer, CIIssuers: ciIssuers, Traffic: counts, DomainProof: domainProof(checker), System: b.overseer(cfg, issuer), Forges: known, Metrics: b.meters, ConfirmTopic: confirm, SNSCertificate: certificate,

@@ -107,6 +107,10 @@ func runWorkers(ctx context.Context, cfg config, b *backend, log *slog.Logger) (
 	if err != nil {
 		return usageError{fmt.Errorf("TROY_DNS_RESOLVERS: %w", err)}
 	}
+	sender, err := cfg.notifier()
+	if err != nil {
+		return usageError{fmt.Errorf("TROY_SMTP_URL, TROY_NOTIFY_PRIVATE: %w", err)}
+	}
 	version, _ := health.Build()
 	return workers.New(workers.Config{
 		Version: version,
@@ -117,6 +121,6 @@ func runWorkers(ctx context.Context, cfg config, b *backend, log *slog.Logger) (
 	}, workers.Deps{
 		DB: b.db, Redis: b.redis, Client: b.client, Bell: b.bell, Cloud: b.cloud, Builder: b.meters.Builder(builder), Forges: forgeAPIs(known),
 		Thumbnail: thumbnails(cfg, log), DNS: checker,
-		Intake: b.intake(cfg), Secrets: secrets, Metrics: b.meters, Log: log,
+		Intake: b.intake(cfg), Secrets: secrets, Notify: sender, Metrics: b.meters, Log: log,
 	}).Run(ctx)
 }

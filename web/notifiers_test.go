@@ -1,0 +1,139 @@
+package web_test
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy/credentials"
+)
+
+type notifier struct {
+	ID         uuid.UUID  `json:"id"`
+	PipelineID *uuid.UUID `json:"pipeline_id"`
+	Label      string     `json:"label"`
+	Events     []string   `json:"events"`
+	Key        string     `json:"signing_key"`
+}
+
+type delivery struct {
+	ID    uuid.UUID `json:"id"`
+	Event string    `json:"event"`
+	State string    `json:"state"`
+}
+
+func (w *world) addNotifier(body map[string]any, options ...option) notifier {
+	w.t.Helper()
+	var n notifier
+	a := w.send("POST", "/v1/notifiers", body, options...)
+	if a.status != 201 {
+		w.t.Fatalf("adding a notifier answers %d %s", a.status, a.body)
+	}
+	decodeLoose(w.t, a.body, &n)
+	return n
+}
+
+func (w *world) notifiers(query string, options ...option) (ids []uuid.UUID) {
+	w.t.Helper()
+	var list struct{ Notifiers []notifier }
+	a := w.send("GET", "/v1/notifiers"+query, nil, options...)
+	if a.status != 200 {
+		w.t.Fatalf("the list answers %d %s", a.status, a.body)
+	}
+	decodeLoose(w.t, a.body, &list)
+	for _, n := range list.Notifiers {
+		ids = append(ids, n.ID)
+	}
+	return ids
+}
+
+func TestNotifiers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sealed(t), func(w *world) {
+		w.cfg.NotifyPrivate = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	})
+	p, docs := w.create("Blog"), w.create("Docs")
+	n := w.addNotifier(map[string]any{"pipeline": "blog", "kind": "webhook", "url": "https://example.com/hook?secret=abc", "events": []string{"quota.near", "deployment.failed", "quota.near"}})
+	if !strings.HasPrefix(n.Key, "whsec_") || n.Label != "example.com" || strings.Join(n.Events, " ") != "deployment.failed quota.near" || n.PipelineID == nil {
+		t.Errorf("the answer is %+v", n)
+	}
+	if w.count("SELECT count(*) FROM notifiers WHERE strpos(target::text, encode('abc', 'hex')) > 0 OR strpos(encode(target, 'escape'), 'secret') > 0") != 0 {
+		t.Error("the target is not sealed")
+	}
+	all := w.addNotifier(map[string]any{"kind": "email", "to": []string{"ops@example.com"}})
+	other := w.addNotifier(map[string]any{"pipeline": "docs", "kind": "slack", "url": "http://127.0.0.1:1/x"})
+	if got := w.send("GET", "/v1/notifiers/"+n.ID.String(), nil); got.status != 200 || strings.Contains(string(got.body), "whsec_") || strings.Contains(string(got.body), "secret=") {
+		t.Errorf("the notifier shows %s", got.body)
+	}
+	if ids := w.notifiers(""); len(ids) != 3 || ids[0] != n.ID || ids[1] != all.ID {
+		t.Errorf("the list is %v", ids)
+	}
+	if ids := w.notifiers("?limit=1&after=" + n.ID.String()); len(ids) != 1 || ids[0] != all.ID {
+		t.Errorf("the second page is %v", ids)
+	}
+	if ids := w.notifiers("?pipeline=blog"); len(ids) != 2 || ids[0] != n.ID || ids[1] != all.ID {
+		t.Errorf("the list of a pipeline is %v", ids)
+	}
+
+	// An admin of one pipeline sees and changes only its notifiers.
+	limited := as(w.token(credentials.Admin, docs.ID))
+	if ids := w.notifiers("?pipeline=docs", limited); len(ids) != 1 || ids[0] != other.ID {
+		t.Errorf("a limited admin sees %v", ids)
+	}
+	w.send("GET", "/v1/notifiers", nil, limited).refused(t, 403, "forbidden", "", "limited to named pipelines")
+	w.send("GET", "/v1/notifiers?pipeline=blog", nil, limited).refused(t, 404, "not_found", "", "pipeline not found")
+	w.send("GET", "/v1/notifiers/"+n.ID.String(), nil, limited).refused(t, 404, "not_found", "", "notifier not found")
+	w.send("DELETE", "/v1/notifiers/"+all.ID.String(), nil, limited).refused(t, 403, "forbidden", "", "unlimited admin")
+	w.send("POST", "/v1/notifiers", map[string]any{"kind": "slack", "url": "https://example.com"}, limited).refused(t, 403, "forbidden", "", "unlimited admin")
+	w.send("POST", "/v1/notifiers", map[string]any{"pipeline": "blog", "kind": "slack", "url": "https://example.com"}, limited).refused(t, 404, "not_found", "", "")
+	w.send("GET", "/v1/notifiers?pipeline=blog", nil, as(w.token(credentials.Deployer))).refused(t, 403, "forbidden", "", "admin is needed")
+
+	for field, body := range map[string]map[string]any{
+		"url":    {"kind": "webhook", "url": "https://10.0.0.1/"},
+		"kind":   {"kind": "pager", "url": "https://example.com"},
+		"events": {"kind": "slack", "url": "https://example.com", "events": []string{"test"}},
+		"to":     {"kind": "email", "to": []string{"nobody"}},
+	} {
+		w.send("POST", "/v1/notifiers", body).refused(t, 400, "invalid", field, "")
+	}
+
+	// A test is a delivery. It can't be sent again while it waits.
+	var d delivery
+	a := w.send("POST", "/v1/notifiers/"+n.ID.String()+"/test", nil, header("Idempotency-Key", "one"))
+	decodeLoose(t, a.body, &d)
+	if a.status != 202 || d.Event != "test" || d.State != "waiting" {
+		t.Errorf("a test answers %d %s", a.status, a.body)
+	}
+	if again := w.send("POST", "/v1/notifiers/"+n.ID.String()+"/test", nil, header("Idempotency-Key", "one")); string(again.body) != string(a.body) {
+		t.Errorf("the repetition answers %s, want %s", again.body, a.body)
+	}
+	deliveries := "/v1/notifiers/" + n.ID.String() + "/deliveries"
+	w.send("POST", deliveries+"/"+d.ID.String()+"/redeliver", nil).refused(t, 409, "conflict", "", "is being sent already")
+	w.send("POST", "/v1/notifiers/"+other.ID.String()+"/deliveries/"+d.ID.String()+"/redeliver", nil).refused(t, 404, "not_found", "", "no delivery")
+	w.exec("UPDATE notifications SET ended_at = now(), status = 500, answer = 'the receiver answered 500'")
+	w.exec("DELETE FROM work WHERE kind = 'notify'")
+	w.send("POST", deliveries+"/"+d.ID.String()+"/redeliver", nil).into(t, 202, nil)
+	if w.count("SELECT count(*) FROM work WHERE kind = 'notify' AND subject_id = '"+d.ID.String()+"' AND pipeline_id = '"+p.ID.String()+"'") != 1 {
+		t.Error("the delivery is not sent again")
+	}
+	if list := w.send("GET", deliveries, nil); list.status != 200 || !strings.Contains(string(list.body), "answered 500") {
+		t.Errorf("the deliveries are %s", list.body)
+	}
+
+	w.exec("UPDATE notifiers SET disabled_at = now(), disabled_reason = 'gone' WHERE id = '" + n.ID.String() + "'")
+	w.send("POST", "/v1/notifiers/"+n.ID.String()+"/test", nil).refused(t, 409, "conflict", "", "the notifier is disabled (gone); enable it first")
+	w.send("POST", "/v1/notifiers/"+n.ID.String()+"/enable", nil).into(t, 200, nil)
+	w.send("DELETE", "/v1/notifiers/"+n.ID.String(), nil).into(t, 204, nil)
+	w.send("DELETE", "/v1/notifiers/"+n.ID.String(), nil).refused(t, 404, "not_found", "", "")
+
+	// A pipeline has at most twenty.
+	for range 19 {
+		w.addNotifier(map[string]any{"pipeline": "docs", "kind": "slack", "url": "https://example.com"})
+	}
+	w.send("POST", "/v1/notifiers", map[string]any{"pipeline": "docs", "kind": "slack", "url": "https://example.com"}).refused(t, 409, "conflict", "", "no more are allowed")
+	if n := w.count("SELECT count(*) FROM audit WHERE action LIKE 'notifier.%'"); n != 24 {
+		t.Errorf("the audit trail has %d entries, want 24", n)
+	}
+}
