@@ -26,6 +26,8 @@ type BuildSettings struct {
 	TrailingSlash string `json:"trailing_slash,omitempty" flag:"trailing-slash" help:"page addresses: auto, always or never" arg:"auto" label:"Trailing slash"`
 	// DropAssets removes hashed assets as soon as a deployment leaves them out.
 	DropAssets bool `json:"drop_assets,omitempty" flag:"drop-assets" help:"remove hashed assets of old deployments" label:"Drop assets"`
+	// Badge lets everyone see the site's state, as a picture.
+	Badge bool `json:"badge,omitempty" flag:"badge" help:"let everyone see the badge with the site's state" label:"Badge"`
 	// PullRequests says which pull requests have previews: AllPullRequests, the
 	// default, ReadyPullRequests or NoPullRequests.
 	PullRequests string `json:"pull_requests,omitempty" flag:"pull-requests" help:"pull requests with previews: all, ready or none" arg:"all" label:"Pull requests"`

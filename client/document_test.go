@@ -29,6 +29,7 @@ import (
 var unused = map[string]string{
 	"callDeployHook":        "those who know a hook's address send it",
 	"exportActivity":        "Activity reads page by page, and repeats a page that breaks off",
+	"getBadge":              "pages show it",
 	"getThumbnail":          "it is for pages",
 	"getVariable":           "Variables has all of them",
 	"releaseArchive":        "BeginRelease sends only the files that the pipeline lacks",

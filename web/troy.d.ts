@@ -95,6 +95,8 @@ export interface BuildSettings {
   cpus?: number;
   /** How many processes and threads a build may run at once; 0 means the installation's limit. */
   processes?: number;
+  /** Whether everyone can see the badge with the site's state, at `/badges/SLUG.svg`. */
+  badge?: boolean;
   /** Whether hashed assets of earlier deployments stop being reachable when the next deployment goes live. */
   drop_assets?: boolean;
 }
@@ -112,6 +114,7 @@ export interface BuildChange {
   memory_mib?: number | null;
   cpus?: number | null;
   processes?: number | null;
+  badge?: boolean | null;
   drop_assets?: boolean | null;
 }
 
@@ -2651,6 +2654,16 @@ export interface Operations {
     };
     body: Record<string, unknown>;
     answer: Outcome;
+  };
+  /** Get the badge with the state of a pipeline's site. */
+  getBadge: {
+    method: "GET";
+    route: "/badges/{badge}";
+    path: {
+      /** The pipeline's slug and `.svg`. */
+      badge: string;
+    };
+    answer: string;
   };
   /** Report whether the process runs. */
   healthz: {

@@ -236,6 +236,7 @@ func New(cfg Config, deps Deps) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	mux.Handle(badgePath, s.knownHost(routes)) // also for pages of other sites
 	mux.Handle("/", s.knownHost(compressed))
 	return s.outermost(mux, u.Scheme == "https"), nil
 }
@@ -269,6 +270,7 @@ func (s *server) routes(monitor http.Handler) *gin.Engine {
 	e.GET("/access/:host", s.anonymous(s.siteSignIn))
 	e.POST("/access/:host", s.anonymous(s.siteSignIn))
 	e.GET(site.PreviewAsk, s.page(credentials.Viewer, "", s.previewSignIn))
+	e.GET(badgePath+":badge", s.anonymous(s.badge))
 	e.POST("/events/apps", s.anonymous(s.appEvent))
 	e.POST("/events/sns", s.anonymous(s.snsEvent))
 	e.POST(deployHookPath+":secret", s.anonymous(s.deployHookCall))
