@@ -87,10 +87,11 @@ func (s Storage) exceeds(added site.Usage) error {
 const overRemedy = "Remove earlier deployments with troy deployment prune, or ask the operator for a higher quota"
 
 // RoomForRelease returns an OverQuota error if a pipeline may not begin another
-// upload. The caller has locked the pipeline.
-func (s Storage) RoomForRelease(open int64, next time.Duration) error {
+// upload. The caller has locked the pipeline, and gives up uploads to which nothing
+// is sent for the duration idle.
+func (s Storage) RoomForRelease(open int64, idle time.Duration) error {
 	if s.Quota.OpenReleases > 0 && open >= s.Quota.OpenReleases {
-		return troy.Errorf(troy.OverQuota, "the pipeline has %d unfinished releases; its quota is %d. Finalize one, or wait until the first expires in %s", open, s.Quota.OpenReleases, next)
+		return troy.Errorf(troy.OverQuota, "the pipeline has %d unfinished releases; its quota is %d. Finalize one, or wait until nothing was sent to one for %d minutes", open, s.Quota.OpenReleases, int(idle.Minutes()))
 	}
 	return nil
 }

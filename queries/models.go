@@ -386,6 +386,7 @@ type Release struct {
 	ExpiresAt      time.Time
 	FinalizedAt    *time.Time
 	GivenUpAt      *time.Time
+	TouchedAt      time.Time
 }
 
 type Repository struct {

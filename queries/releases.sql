@@ -19,8 +19,7 @@ SELECT created.id FROM created;
 -- name: ReleasesOpen :one
 -- Counts the unfinished uploads of a pipeline, without the one with the
 -- given key, and sums what they declare.
-SELECT count(*)::bigint AS releases, coalesce(sum(files), 0)::bigint AS files, coalesce(sum(bytes), 0)::bigint AS bytes,
-       coalesce(min(date_part('epoch', expires_at - now())), 0)::float8 AS next_seconds
+SELECT count(*)::bigint AS releases, coalesce(sum(files), 0)::bigint AS files, coalesce(sum(bytes), 0)::bigint AS bytes
 FROM releases
 WHERE pipeline_id = @pipeline_id AND finalized_at IS NULL AND given_up_at IS NULL AND expires_at > now()
   AND (sqlc.narg('idempotency_key')::text IS NULL OR idempotency_key IS DISTINCT FROM sqlc.narg('idempotency_key')::text);
@@ -57,6 +56,27 @@ WITH ended AS (
 INSERT INTO work (kind, subject_id) SELECT 'retention', ended.pipeline_id FROM ended
 ON CONFLICT (kind, subject_id) DO UPDATE
 SET due_at = now(), since = now(), requested = work.requested + 1, attempt = 0, ring_id = NULL;
+
+-- name: ReleaseTouch :exec
+-- Records that files are sent to an upload, unless that was recorded within the
+-- last minute.
+UPDATE releases SET touched_at = now() WHERE id = @id AND touched_at < now() - interval '1 minute';
+
+-- name: ReleasesGiveUpIdle :many
+-- Gives up the unfinished uploads of a pipeline to which nothing was sent for some
+-- time, as ReleaseGiveUp does, and returns them.
+WITH ended AS (
+    UPDATE releases r SET given_up_at = now(), expires_at = now(), idempotency_key = NULL
+    WHERE r.pipeline_id = @pipeline_id AND r.finalized_at IS NULL AND r.given_up_at IS NULL AND r.expires_at > now()
+      AND r.touched_at < now() - make_interval(secs => @idle_seconds::float8)
+      AND (sqlc.narg('idempotency_key')::text IS NULL OR r.idempotency_key IS DISTINCT FROM sqlc.narg('idempotency_key')::text)
+    RETURNING r.id, r.pipeline_id
+), tidy AS (
+    INSERT INTO work (kind, subject_id) SELECT DISTINCT 'retention', ended.pipeline_id FROM ended
+    ON CONFLICT (kind, subject_id) DO UPDATE
+    SET due_at = now(), since = now(), requested = work.requested + 1, attempt = 0, ring_id = NULL
+)
+SELECT ended.id FROM ended;
 
 -- name: ReleasesForget :exec
 WITH gone AS (

@@ -20,7 +20,7 @@ WITH created AS (
     FROM pipelines p
     WHERE p.id = $9 AND p.status NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete')
     ON CONFLICT (pipeline_id, idempotency_key) DO NOTHING
-    RETURNING id, pipeline_id, idempotency_key, manifest_digest, files, bytes, message, actor, created_at, expires_at, finalized_at, given_up_at
+    RETURNING id, pipeline_id, idempotency_key, manifest_digest, files, bytes, message, actor, created_at, expires_at, finalized_at, given_up_at, touched_at
 ), tidy AS (
     INSERT INTO work (kind, subject_id, due_at) SELECT 'retention', created.pipeline_id, created.expires_at FROM created
     ON CONFLICT (kind, subject_id) DO UPDATE
@@ -63,7 +63,7 @@ func (q *Queries) ReleaseCreate(ctx context.Context, arg ReleaseCreateParams) (u
 const releaseFinalize = `-- name: ReleaseFinalize :one
 UPDATE releases SET finalized_at = now()
 WHERE id = $1 AND pipeline_id = $2 AND finalized_at IS NULL AND given_up_at IS NULL AND expires_at > now()
-RETURNING id, pipeline_id, idempotency_key, manifest_digest, files, bytes, message, actor, created_at, expires_at, finalized_at, given_up_at
+RETURNING id, pipeline_id, idempotency_key, manifest_digest, files, bytes, message, actor, created_at, expires_at, finalized_at, given_up_at, touched_at
 `
 
 // Marks an upload as turned into a deployment. Returns no row if that was
@@ -84,12 +84,13 @@ func (q *Queries) ReleaseFinalize(ctx context.Context, iD uuid.UUID, pipelineID 
 		&i.ExpiresAt,
 		&i.FinalizedAt,
 		&i.GivenUpAt,
+		&i.TouchedAt,
 	)
 	return i, err
 }
 
 const releaseGet = `-- name: ReleaseGet :one
-SELECT id, pipeline_id, idempotency_key, manifest_digest, files, bytes, message, actor, created_at, expires_at, finalized_at, given_up_at, (expires_at <= now())::bool AS expired FROM releases WHERE id = $1 AND pipeline_id = $2
+SELECT id, pipeline_id, idempotency_key, manifest_digest, files, bytes, message, actor, created_at, expires_at, finalized_at, given_up_at, touched_at, (expires_at <= now())::bool AS expired FROM releases WHERE id = $1 AND pipeline_id = $2
 `
 
 type ReleaseGetRow struct {
@@ -105,6 +106,7 @@ type ReleaseGetRow struct {
 	ExpiresAt      time.Time
 	FinalizedAt    *time.Time
 	GivenUpAt      *time.Time
+	TouchedAt      time.Time
 	Expired        bool
 }
 
@@ -124,13 +126,14 @@ func (q *Queries) ReleaseGet(ctx context.Context, iD uuid.UUID, pipelineID uuid.
 		&i.ExpiresAt,
 		&i.FinalizedAt,
 		&i.GivenUpAt,
+		&i.TouchedAt,
 		&i.Expired,
 	)
 	return i, err
 }
 
 const releaseGetByKey = `-- name: ReleaseGetByKey :one
-SELECT id, pipeline_id, idempotency_key, manifest_digest, files, bytes, message, actor, created_at, expires_at, finalized_at, given_up_at FROM releases WHERE pipeline_id = $1 AND idempotency_key = $2::text
+SELECT id, pipeline_id, idempotency_key, manifest_digest, files, bytes, message, actor, created_at, expires_at, finalized_at, given_up_at, touched_at FROM releases WHERE pipeline_id = $1 AND idempotency_key = $2::text
 `
 
 func (q *Queries) ReleaseGetByKey(ctx context.Context, pipelineID uuid.UUID, idempotencyKey string) (Release, error) {
@@ -149,6 +152,7 @@ func (q *Queries) ReleaseGetByKey(ctx context.Context, pipelineID uuid.UUID, ide
 		&i.ExpiresAt,
 		&i.FinalizedAt,
 		&i.GivenUpAt,
+		&i.TouchedAt,
 	)
 	return i, err
 }
@@ -168,6 +172,17 @@ SET due_at = now(), since = now(), requested = work.requested + 1, attempt = 0, 
 // tree be removed.
 func (q *Queries) ReleaseGiveUp(ctx context.Context, id uuid.UUID) error {
 	_, err := q.db.Exec(ctx, releaseGiveUp, id)
+	return err
+}
+
+const releaseTouch = `-- name: ReleaseTouch :exec
+UPDATE releases SET touched_at = now() WHERE id = $1 AND touched_at < now() - interval '1 minute'
+`
+
+// Records that files are sent to an upload, unless that was recorded within the
+// last minute.
+func (q *Queries) ReleaseTouch(ctx context.Context, id uuid.UUID) error {
+	_, err := q.db.Exec(ctx, releaseTouch, id)
 	return err
 }
 
@@ -213,6 +228,49 @@ func (q *Queries) ReleasesGiveUp(ctx context.Context, pipelineID uuid.UUID) ([]u
 	return items, nil
 }
 
+const releasesGiveUpIdle = `-- name: ReleasesGiveUpIdle :many
+WITH ended AS (
+    UPDATE releases r SET given_up_at = now(), expires_at = now(), idempotency_key = NULL
+    WHERE r.pipeline_id = $1 AND r.finalized_at IS NULL AND r.given_up_at IS NULL AND r.expires_at > now()
+      AND r.touched_at < now() - make_interval(secs => $2::float8)
+      AND ($3::text IS NULL OR r.idempotency_key IS DISTINCT FROM $3::text)
+    RETURNING r.id, r.pipeline_id
+), tidy AS (
+    INSERT INTO work (kind, subject_id) SELECT DISTINCT 'retention', ended.pipeline_id FROM ended
+    ON CONFLICT (kind, subject_id) DO UPDATE
+    SET due_at = now(), since = now(), requested = work.requested + 1, attempt = 0, ring_id = NULL
+)
+SELECT ended.id FROM ended
+`
+
+type ReleasesGiveUpIdleParams struct {
+	PipelineID     uuid.UUID
+	IdleSeconds    float64
+	IdempotencyKey *string
+}
+
+// Gives up the unfinished uploads of a pipeline to which nothing was sent for some
+// time, as ReleaseGiveUp does, and returns them.
+func (q *Queries) ReleasesGiveUpIdle(ctx context.Context, arg ReleasesGiveUpIdleParams) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, releasesGiveUpIdle, arg.PipelineID, arg.IdleSeconds, arg.IdempotencyKey)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []uuid.UUID{}
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const releasesNextExpiry = `-- name: ReleasesNextExpiry :one
 SELECT coalesce(min(date_part('epoch', expires_at - now())), -1)::float8 AS seconds
 FROM releases WHERE pipeline_id = $1 AND finalized_at IS NULL
@@ -228,18 +286,16 @@ func (q *Queries) ReleasesNextExpiry(ctx context.Context, pipelineID uuid.UUID) 
 }
 
 const releasesOpen = `-- name: ReleasesOpen :one
-SELECT count(*)::bigint AS releases, coalesce(sum(files), 0)::bigint AS files, coalesce(sum(bytes), 0)::bigint AS bytes,
-       coalesce(min(date_part('epoch', expires_at - now())), 0)::float8 AS next_seconds
+SELECT count(*)::bigint AS releases, coalesce(sum(files), 0)::bigint AS files, coalesce(sum(bytes), 0)::bigint AS bytes
 FROM releases
 WHERE pipeline_id = $1 AND finalized_at IS NULL AND given_up_at IS NULL AND expires_at > now()
   AND ($2::text IS NULL OR idempotency_key IS DISTINCT FROM $2::text)
 `
 
 type ReleasesOpenRow struct {
-	Releases    int64
-	Files       int64
-	Bytes       int64
-	NextSeconds float64
+	Releases int64
+	Files    int64
+	Bytes    int64
 }
 
 // Counts the unfinished uploads of a pipeline, without the one with the
@@ -247,11 +303,6 @@ type ReleasesOpenRow struct {
 func (q *Queries) ReleasesOpen(ctx context.Context, pipelineID uuid.UUID, idempotencyKey *string) (ReleasesOpenRow, error) {
 	row := q.db.QueryRow(ctx, releasesOpen, pipelineID, idempotencyKey)
 	var i ReleasesOpenRow
-	err := row.Scan(
-		&i.Releases,
-		&i.Files,
-		&i.Bytes,
-		&i.NextSeconds,
-	)
+	err := row.Scan(&i.Releases, &i.Files, &i.Bytes)
 	return i, err
 }

@@ -342,7 +342,8 @@ CREATE TABLE releases (
     created_at      timestamptz NOT NULL DEFAULT now(),
     expires_at      timestamptz NOT NULL,
     finalized_at    timestamptz,
-    given_up_at     timestamptz -- when its files were given up; it can't be finalized any more
+    given_up_at     timestamptz, -- when its files were given up; it can't be finalized any more
+    touched_at      timestamptz NOT NULL DEFAULT now() -- when files were sent to it, to the minute
 );
 
 CREATE UNIQUE INDEX releases_idempotency ON releases (pipeline_id, idempotency_key);

@@ -186,7 +186,7 @@ func (s *server) releaseBatch(c *gin.Context, who caller) error {
 }
 
 func (s *server) storeBatch(c *gin.Context, u *upload, id uuid.UUID, b *batch, refuse bool) (stored int, err error) {
-	r := io.Reader(http.MaxBytesReader(c.Writer, io.NopCloser(b), s.cfg.Batch.MostBody()))
+	r := io.Reader(http.MaxBytesReader(c.Writer, io.NopCloser(s.touching(c.Request.Context(), id, b)), s.cfg.Batch.MostBody()))
 	switch encoding := c.GetHeader("Content-Encoding"); encoding {
 	case "", "identity":
 	case "zstd":

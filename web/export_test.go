@@ -32,6 +32,9 @@ func FollowWhenFull(w http.ResponseWriter, r *http.Request) error {
 	return s.followLog(c, caller{}, &buildLog{})
 }
 
+// TouchingReader is the reader of a body that takes long.
+func TouchingReader(r io.Reader, touch func() error) io.Reader { return newTouchingReader(r, touch) }
+
 // Routes returns the routes of the API, without the pages.
 func Routes(cfg Config, deps Deps) gin.RoutesInfo {
 	s := &server{cfg: cfg, deps: deps}

@@ -177,6 +177,13 @@ func (s *server) count(ctx context.Context, r queries.ReleaseGetRow, m site.Mani
 			return fmt.Errorf("give up release %s, which has no room: %w", r.ID, giveUpErr)
 		}
 		s.uploads.forget(r.ID)
+		gone, idleErr := s.giveUpIdle(ctx, s.q, r.PipelineID, nil)
+		if idleErr != nil {
+			return idleErr
+		}
+		if gone > 0 {
+			return troy.Errorf(troy.OverQuota, "%w. %s to which nothing was sent are being removed now; try again in a minute", err, troy.Count(gone, "unfinished release", "unfinished releases"))
+		}
 		return err
 	}
 	if err != nil {

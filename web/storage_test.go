@@ -79,6 +79,35 @@ func TestQuotaAtDeclaration(t *testing.T) {
 	w.begin(other, nil, file("a", "1234567890"))
 }
 
+// TestIdleReleasesMakeRoom fills a pipeline's room with releases whose senders were
+// killed. Those to which files are sent stay.
+func TestIdleReleasesMakeRoom(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, withQuota(intake.Quota{Bytes: 10, OpenReleases: 3}))
+	p := w.create("Blog")
+	idle := func(r release) {
+		t.Helper()
+		w.exec("UPDATE releases SET touched_at = now() - interval '16 minutes' WHERE id = $1", r.ID)
+	}
+	killed, sending, kept := w.begin(p, nil, file("a", "12")), w.begin(p, nil, file("a", "12")), w.begin(p, nil, file("a", "12"))
+	one := manifest{Files: []site.File{file("a", "12")}}
+	w.send("POST", releases(p), one).refused(t, 507, "over_quota", "", "or wait until nothing was sent to one for 15 minutes")
+	idle(killed)
+	idle(sending)
+	w.second().upload(p, sending, "12").into(t, 204, nil) // the first process has read the row
+	w.send("POST", releases(p), one).into(t, 201, nil)
+	w.second().upload(p, killed, "12").refused(t, 409, "conflict", "", "the release expired")
+	w.upload(p, kept, "12").into(t, 204, nil)
+	if n := w.count("SELECT count(*) FROM work WHERE kind = 'retention' AND due_at <= now()"); n != 1 {
+		t.Error("the files of the idle release are not removed")
+	}
+
+	// Bytes are free when retention has removed the files.
+	other := w.create("Other")
+	idle(w.begin(other, nil, file("a", "123456")))
+	w.send("POST", releases(other), manifest{Files: []site.File{file("b", "abcdef")}}).refused(t, 507, "over_quota", "", "1 unfinished release to which nothing was sent are being removed now")
+}
+
 func TestQuotaOfTwoAtOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, withQuota(intake.Quota{Bytes: 10}))

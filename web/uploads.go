@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -105,7 +106,44 @@ func (s *server) upload(c *gin.Context, who caller) (*upload, uuid.UUID, error) 
 		return nil, id, err
 	}
 	u, err := s.load(ctx, p, r)
+	if err == nil {
+		err = s.touch(ctx, id)
+	}
 	return u, id, err
+}
+
+// touch records that files are sent to a release.
+func (s *server) touch(ctx context.Context, id uuid.UUID) error {
+	if err := s.q.ReleaseTouch(ctx, id); err != nil {
+		return fmt.Errorf("record that files are sent to release %s: %w", id, err)
+	}
+	return nil
+}
+
+// touching returns r, whose reading records each minute that files are sent to a
+// release.
+func (s *server) touching(ctx context.Context, id uuid.UUID, r io.Reader) io.Reader {
+	return newTouchingReader(r, func() error { return s.touch(ctx, id) })
+}
+
+func newTouchingReader(r io.Reader, touch func() error) *touchingReader {
+	return &touchingReader{r: r, next: time.Now().Add(time.Minute), touch: touch}
+}
+
+type touchingReader struct {
+	r     io.Reader
+	next  time.Time
+	touch func() error
+}
+
+func (t *touchingReader) Read(p []byte) (int, error) {
+	if now := time.Now(); now.After(t.next) {
+		t.next = now.Add(time.Minute)
+		if err := t.touch(); err != nil {
+			return 0, err
+		}
+	}
+	return t.r.Read(p)
 }
 
 // load makes the entry of an open release. Many files of one release arrive
