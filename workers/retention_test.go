@@ -182,8 +182,8 @@ func TestExpiredUploadsGiveTheirRoomBack(t *testing.T) {
 	}
 }
 
-// A build and a preview's upload whose files exceed the quota fail with that
-// cause, and what is live stays.
+// A build whose files exceed the quota fails with that cause, and what is live
+// stays.
 func TestBuildOverQuota(t *testing.T) {
 	t.Parallel()
 	r := newRig(t).withBuilds()
@@ -203,5 +203,47 @@ func TestBuildOverQuota(t *testing.T) {
 	}
 	if trees := r.trees(p.ID); len(trees) != 1 || trees[0] != live {
 		t.Errorf("the trees are %v, want only the live one", trees)
+	}
+}
+
+// A preview's files count as the site's do: a build that exceeds the quota fails
+// with that cause, and the preview and the site stay as they were.
+func TestPreviewOverQuota(t *testing.T) {
+	t.Parallel()
+	r := newRig(t).withBuilds()
+	r.quota = intake.Quota{Bytes: 200}
+	r.withPreviews()
+	r.forge.writers = []string{ada.ID}
+	r.start()
+	p := r.building("blog")
+	live := r.live(p.ID, map[string]string{"index.html": "live"})
+	makes := func(output map[string]string) {
+		r.builder.mu.Lock()
+		defer r.builder.mu.Unlock()
+		r.builder.output = output
+	}
+	makes(map[string]string{"small.txt": "small"})
+	r.hears(pull("blog", 7, "one", ada))
+	shown := r.showsCommit(p.ID, "pr-7", "one")
+	trees := r.trees(p.ID)
+
+	makes(map[string]string{"large.bin": strings.Repeat("x", 1000)})
+	r.hears(pull("blog", 7, "two", ada))
+	var state troy.DeploymentState
+	var cause string
+	eventually(t, func() bool {
+		err := r.db.QueryRow(t.Context(), "SELECT state, cause FROM deployments WHERE pipeline_id = $1 AND commit_sha = $2", p.ID, commitID("two")).Scan(&state, &cause)
+		return err == nil && state == troy.Failed
+	}, func() string { return "the second build of the preview is " + string(state) })
+	if !strings.Contains(cause, "its quota is 200 B") {
+		t.Errorf("the cause is %q", cause)
+	}
+	r.previewLabelled(p.ID, "pr-7", "as it was", shows(shown.ID))
+	after, err := r.q.PipelineGet(t.Context(), p.ID)
+	if err != nil || after.Status != troy.Deployed || after.LiveDeploymentID == nil || *after.LiveDeploymentID != live {
+		t.Errorf("the site is %s with %v live, %v", after.Status, after.LiveDeploymentID, err)
+	}
+	if now := r.trees(p.ID); len(now) != len(trees) {
+		t.Errorf("the trees are %v, want %v", now, trees)
 	}
 }
