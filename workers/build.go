@@ -128,36 +128,27 @@ func (w *Workers) runBuild(ctx context.Context, c *claim, d *queries.Deployment,
 
 // startBuild moves the deployment to building unless it already is.
 func (w *Workers) startBuild(ctx context.Context, c *claim) (d queries.Deployment, p queries.Pipeline, err error) {
-	read := func() error {
-		d, err = w.q.DeploymentGet(ctx, c.task.Subject)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return errMoved
-		}
-		if err != nil {
-			return fmt.Errorf("read the deployment: %w", err)
-		}
-		if p, err = w.q.PipelineGet(ctx, d.PipelineID); err != nil {
-			return fmt.Errorf("read the pipeline: %w", err)
-		}
-		return nil
+	d, err = w.q.DeploymentGet(ctx, c.task.Subject)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return d, p, errMoved
 	}
-	if err := read(); err != nil {
-		return d, p, err
+	if err != nil {
+		return d, p, fmt.Errorf("read the deployment: %w", err)
 	}
+	if p, err = w.q.PipelineGet(ctx, d.PipelineID); err != nil {
+		return d, p, fmt.Errorf("read the pipeline: %w", err)
+	}
+	// A start changes nothing else that the build needs.
 	if d.State == troy.Waiting && d.PreviewID != nil {
 		if err := startPreview(ctx, w, d, (*queries.Queries).PreviewBuildStart, queries.PreviewBuildStartParams{ID: d.ID, PipelineID: p.ID, Epoch: c.epoch}); err != nil {
 			return d, p, err
 		}
-		if err := read(); err != nil {
-			return d, p, err
-		}
+		d.State = troy.Building
 	} else if d.State == troy.Waiting && p.Status == troy.Queued {
 		if err := move(ctx, w, p.ID, (*queries.Queries).BuildStart, queries.BuildStartParams{PipelineID: p.ID, ID: d.ID, Epoch: c.epoch, Actor: actor}); err != nil {
 			return d, p, err
 		}
-		if err := read(); err != nil {
-			return d, p, err
-		}
+		d.State, p.Status = troy.Building, troy.Deploying
 	}
 	if d.State != troy.Building {
 		return d, p, errMoved
