@@ -54,10 +54,12 @@ type BuildLimits struct {
 
 // The least that a build can do with, and the most that a setting can say.
 const (
-	MinBuildMemoryMiB, MaxBuildMemoryMiB = 256, 1 << 20
-	MinBuildProcesses, MaxBuildProcesses = 64, 1 << 20
-	MaxBuildCPUs                         = 1024
-	MaxBuildMinutes                      = 24 * 60
+	MinBuildMemoryMiB = 256
+	MaxBuildMemoryMiB = 1 << 20
+	MinBuildProcesses = 64
+	MaxBuildProcesses = 1 << 20
+	MaxBuildCPUs      = 1024
+	MaxBuildMinutes   = 24 * 60
 )
 
 // CheckLimits returns an Invalid error with the field's name if a limit of the

@@ -65,7 +65,7 @@ func TestProxy(t *testing.T) {
 				t.Errorf("%s: the proxy is asked for %s", name, req.URL)
 			}
 			asked.Add(1)
-			w.fakeRegistry.ServeHTTP(rw, req)
+			w.ServeHTTP(rw, req)
 		}))
 		t.Cleanup(proxy.Close)
 		w.cfg.Registry, w.cfg.Environment = "http://registry.test/", map[string]string{}
