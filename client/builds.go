@@ -76,6 +76,17 @@ func (c *Client) Deploy(ctx context.Context, pipeline, commit string) (Deploymen
 	return c.newDeployment(ctx, pipeline, "/deployments", body)
 }
 
+// DeploySource builds and deploys the files of a release that has all of them
+// and is not finalized: in the order of their paths the parts, of at most
+// SourcePart bytes each, of a tar under Zstandard with one folder at the top. The
+// release is removed after the build.
+func (c *Client) DeploySource(ctx context.Context, pipeline string, release uuid.UUID) (Deployment, error) {
+	return c.newDeployment(ctx, pipeline, "/deployments", map[string]string{"source": release.String()})
+}
+
+// SourcePart is the maximum size of a part of a source, in bytes.
+const SourcePart = 8 << 20
+
 // RetryDeployment deploys the commit or the files of an ended deployment again,
 // and returns the new deployment.
 func (c *Client) RetryDeployment(ctx context.Context, pipeline string, id uuid.UUID) (Deployment, error) {

@@ -113,7 +113,9 @@ func (in *Intake) redo(ctx context.Context, q *queries.Queries, p queries.Pipeli
 		if d.Kind == troy.Preview {
 			err = in.redoPreview(ctx, q, p, d)
 		} else if d.Kind == troy.Automated && d.ManifestDigest == nil {
-			_, err = buildAgain(ctx, q, d, cause, d.Actor)
+			if _, err = buildAgain(ctx, q, d, cause, d.Actor); troy.KindOf(err) == troy.Conflict {
+				err = nil // it was built from an upload, which is not kept
+			}
 		} else {
 			_, err = repeatIf(ctx, q, d, d.Kind, d.ExpectLive, cause, d.Actor)
 		}

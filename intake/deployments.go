@@ -80,6 +80,11 @@ func (in *Intake) finalize(ctx context.Context, q *queries.Queries, p queries.Pi
 			return err
 		}
 	}
+	if other, err := q.SourceOfRelease(ctx, r.ID); err == nil {
+		return troy.Errorf(troy.Conflict, "the release is the source of deployment %s and can't be finalized", other.DeploymentID)
+	} else if !errors.Is(err, pgx.ErrNoRows) {
+		return err
+	}
 	if live := liveName(p); f.ExpectLive != "" && f.ExpectLive != live {
 		return troy.Errorf(troy.Moved, "the live deployment is %s, expected %s", live, f.ExpectLive).At("expect_live")
 	}

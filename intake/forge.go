@@ -432,11 +432,17 @@ func rerequested(ctx context.Context, q *queries.Queries, e troy.Rerequest) (Out
 	return n.outcome("no pipeline has deployed commit " + short(e.Commit)), nil
 }
 
-// buildAgain makes a new deployment of the commit of an earlier one.
+// buildAgain makes a new deployment of the commit of an earlier one. It returns
+// Conflict if that was built from an upload.
 func buildAgain(ctx context.Context, q *queries.Queries, d queries.Deployment, cause, actor string) (uuid.UUID, error) {
 	id, err := uuid.NewV7()
 	if err != nil {
 		return id, err
+	}
+	if gone, err := uploaded(ctx, q, d.ID); err != nil {
+		return id, err
+	} else if gone {
+		return id, troy.Errorf(troy.Conflict, "the source of deployment %d was uploaded and is not kept; upload it again: troy deploy P --upload PATH", d.Number)
 	}
 	return q.DeploymentCreate(ctx, queries.DeploymentCreateParams{
 		ID: id, TreeID: id, PipelineID: d.PipelineID, Kind: troy.Automated, SourceDeploymentID: &d.ID, CommitSha: d.CommitSha,

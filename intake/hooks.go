@@ -172,7 +172,13 @@ func deployHead(ctx context.Context, q *queries.Queries, p queries.Pipeline, cau
 		return queries.Deployment{}, fmt.Errorf("read what waits: %w", err)
 	}
 	if len(waiting) > 0 && waiting[0].State == troy.Waiting && waiting[0].CommitSha == nil {
-		return waiting[0], errors.Join(notInDeletion(p, Build), refuseLocked(p))
+		other, err := uploaded(ctx, q, waiting[0].ID)
+		if err != nil {
+			return queries.Deployment{}, fmt.Errorf("read what waits: %w", err)
+		}
+		if !other {
+			return waiting[0], errors.Join(notInDeletion(p, Build), refuseLocked(p))
+		}
 	}
 	return deployCommit(ctx, q, p, "", cause, actor)
 }

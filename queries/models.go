@@ -461,6 +461,11 @@ type Skip struct {
 	Preview    bool
 }
 
+type Source struct {
+	DeploymentID uuid.UUID
+	ReleaseID    uuid.UUID
+}
+
 type Storage struct {
 	PipelineID  uuid.UUID
 	Deployments int64

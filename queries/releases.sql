@@ -64,11 +64,13 @@ UPDATE releases SET touched_at = now() WHERE id = @id AND touched_at < now() - i
 
 -- name: ReleasesGiveUpIdle :many
 -- Gives up the unfinished uploads of a pipeline to which nothing was sent for some
--- time, as ReleaseGiveUp does, and returns them.
+-- time, as ReleaseGiveUp does, and returns them. It keeps those that are about to be
+-- built.
 WITH ended AS (
     UPDATE releases r SET given_up_at = now(), expires_at = now(), idempotency_key = NULL
     WHERE r.pipeline_id = @pipeline_id AND r.finalized_at IS NULL AND r.given_up_at IS NULL AND r.expires_at > now()
       AND r.touched_at < now() - make_interval(secs => @idle_seconds::float8)
+      AND NOT EXISTS (SELECT 1 FROM sources s JOIN deployments d ON d.id = s.deployment_id WHERE s.release_id = r.id AND d.state IN ('waiting', 'building'))
       AND (sqlc.narg('idempotency_key')::text IS NULL OR r.idempotency_key IS DISTINCT FROM sqlc.narg('idempotency_key')::text)
     RETURNING r.id, r.pipeline_id
 ), tidy AS (

@@ -233,6 +233,7 @@ WITH ended AS (
     UPDATE releases r SET given_up_at = now(), expires_at = now(), idempotency_key = NULL
     WHERE r.pipeline_id = $1 AND r.finalized_at IS NULL AND r.given_up_at IS NULL AND r.expires_at > now()
       AND r.touched_at < now() - make_interval(secs => $2::float8)
+      AND NOT EXISTS (SELECT 1 FROM sources s JOIN deployments d ON d.id = s.deployment_id WHERE s.release_id = r.id AND d.state IN ('waiting', 'building'))
       AND ($3::text IS NULL OR r.idempotency_key IS DISTINCT FROM $3::text)
     RETURNING r.id, r.pipeline_id
 ), tidy AS (
@@ -250,7 +251,8 @@ type ReleasesGiveUpIdleParams struct {
 }
 
 // Gives up the unfinished uploads of a pipeline to which nothing was sent for some
-// time, as ReleaseGiveUp does, and returns them.
+// time, as ReleaseGiveUp does, and returns them. It keeps those that are about to be
+// built.
 func (q *Queries) ReleasesGiveUpIdle(ctx context.Context, arg ReleasesGiveUpIdleParams) ([]uuid.UUID, error) {
 	rows, err := q.db.Query(ctx, releasesGiveUpIdle, arg.PipelineID, arg.IdleSeconds, arg.IdempotencyKey)
 	if err != nil {

@@ -998,3 +998,10 @@ END
 $$;
 CREATE TRIGGER notify_disabled AFTER UPDATE OF disabled_at ON notifiers FOR EACH ROW
     WHEN (OLD.disabled_at IS NULL AND NEW.disabled_at IS NOT NULL) EXECUTE FUNCTION notify_disabled();
+
+-- The uploads that deployments are built from instead of commits. An upload is a
+-- release that is never finalized, so retention removes it once it has expired.
+CREATE TABLE sources (
+    deployment_id uuid PRIMARY KEY REFERENCES deployments (id) ON DELETE CASCADE,
+    release_id    uuid NOT NULL CONSTRAINT sources_release_key UNIQUE
+);

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	jsonv2 "github.com/go-json-experiment/json"
@@ -47,17 +49,48 @@ func (s *server) deploymentCreate(c *gin.Context, who caller) error {
 		return err
 	}
 	var body struct {
-		Commit string `json:"commit"`
+		Commit string     `json:"commit"`
+		Source *uuid.UUID `json:"source"`
 	}
 	if err := decodeOptional(c, &body); err != nil {
 		return err
 	}
-	d, err := s.deps.Intake.DeployCommit(c.Request.Context(), p.ID, body.Commit, who.Actor())
+	var d queries.Deployment
+	switch {
+	case body.Source == nil:
+		d, err = s.deps.Intake.DeployCommit(c.Request.Context(), p.ID, body.Commit, who.Actor())
+	case body.Commit != "":
+		err = troy.Errorf(troy.Invalid, "it can't be combined with commit").At("source")
+	default:
+		d, err = s.deploySource(c.Request.Context(), p, *body.Source, who.Actor())
+	}
 	if err != nil {
 		return err
 	}
 	c.Header("Location", fmt.Sprintf("/v1/pipelines/%s/deployments/%s", p.ID, d.ID))
 	return s.replyDeployment(c, http.StatusAccepted, d)
+}
+
+// deploySource builds the files of a release, which is complete. It seals them
+// before it answers, so that they outlast a power cut.
+func (s *server) deploySource(ctx context.Context, p queries.Pipeline, release uuid.UUID, actor string) (queries.Deployment, error) {
+	r, err := s.q.ReleaseGet(ctx, release, p.ID)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return queries.Deployment{}, noRelease(release)
+	}
+	if err != nil {
+		return queries.Deployment{}, fmt.Errorf("read release %s: %w", release, err)
+	}
+	if r.FinalizedAt == nil && !r.Expired {
+		if err := s.complete(ctx, r, false); err != nil {
+			return queries.Deployment{}, err
+		}
+	}
+	d, err := s.deps.Intake.DeploySource(ctx, p.ID, release, actor)
+	if err == nil {
+		s.uploads.forget(release)
+	}
+	return d, err
 }
 
 func (s *server) deploymentRetry(c *gin.Context, who caller) error {

@@ -1216,7 +1216,7 @@ export interface Operations {
       next?: Next;
     };
   };
-  /** Build and deploy a commit. The token needs the role deployer. */
+  /** Build and deploy a commit, or an uploaded source. The token needs the role deployer. */
   deploy: {
     method: "POST";
     route: "/v1/pipelines/{pipeline}/deployments";
@@ -1231,6 +1231,8 @@ export interface Operations {
     body?: {
       /** The full id of the commit. By default the head of the pipeline's branch. */
       commit?: string;
+      /** The id of a release with all of its files, to build instead of a commit. In the order of their paths, the files are the parts of a tar under Zstandard with one folder at the top; each part has at most 8 MiB. */
+      source?: string;
     };
     answer: Deployment;
   };

@@ -334,7 +334,7 @@ func (s *server) routes(monitor http.Handler) *gin.Engine {
 	p.GET("/thumbnail", s.as(credentials.Viewer, quick, s.pipelineThumbnail))
 	p.GET("/events", s.as(credentials.Viewer, quick, s.eventList))
 	p.GET("/deployments", s.as(credentials.Viewer, quick, s.deploymentList))
-	p.POST("/deployments", s.as(credentials.Deployer, quick, s.once(s.deploymentAgain, s.deploymentCreate)))
+	p.POST("/deployments", s.as(credentials.Deployer, slow, s.once(s.deploymentAgain, s.deploymentCreate)))
 	p.GET("/deployments/:deployment", s.as(credentials.Viewer, quick, s.deploymentGet))
 	p.GET("/deployments/:deployment/files", s.as(credentials.Viewer, quick, s.fileList))
 	p.GET("/deployments/:deployment/rules", s.as(credentials.Viewer, quick, s.deploymentRules))

@@ -82,8 +82,12 @@ func (w *Workers) dropBuild(ctx context.Context, c *claim, d queries.Deployment)
 	return w.emptied(ctx, d.ID)
 }
 
-// emptied records that nothing of a build is left to remove.
+// emptied removes a build's uploaded source, and records that nothing of the
+// build is left to remove.
 func (w *Workers) emptied(ctx context.Context, deployment uuid.UUID) error {
+	if err := w.forgetUpload(ctx, deployment); err != nil {
+		return err
+	}
 	if err := w.q.BuildEmptied(ctx, deployment); err != nil {
 		return fmt.Errorf("record that the build is removed: %w", err)
 	}

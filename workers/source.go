@@ -76,11 +76,17 @@ func (w *Workers) sourceOf(ctx context.Context, p queries.Pipeline) (source, err
 // buildSpec collects the input of a build. A deployment of a branch's head gets
 // its commit here.
 func (w *Workers) buildSpec(ctx context.Context, d *queries.Deployment, p queries.Pipeline, tree site.Tree) (builder.Spec, error) {
-	s, err := w.sourceOf(ctx, p)
+	upload, err := w.uploadOf(ctx, *d)
 	if err != nil {
 		return builder.Spec{}, err
 	}
-	if d.CommitSha == nil {
+	var s source
+	if upload == nil {
+		if s, err = w.sourceOf(ctx, p); err != nil {
+			return builder.Spec{}, err
+		}
+	}
+	if d.CommitSha == nil && upload == nil {
 		branch := s.branch
 		if d.PreviewID != nil {
 			branch = orElse(deref(d.Branch), s.branch)
@@ -115,7 +121,7 @@ func (w *Workers) buildSpec(ctx context.Context, d *queries.Deployment, p querie
 	if err != nil {
 		return builder.Spec{}, err
 	}
-	from, err := w.commitSource(ctx, s, p, *d)
+	open, err := w.opener(ctx, upload, s, p, *d)
 	if err != nil {
 		return builder.Spec{}, err
 	}
@@ -123,17 +129,10 @@ func (w *Workers) buildSpec(ctx context.Context, d *queries.Deployment, p querie
 	if err != nil {
 		return builder.Spec{}, err
 	}
-	commit := *d.CommitSha
 	return builder.Spec{
-		Tree: tree,
-		Source: func(ctx context.Context, dir string) (io.ReadCloser, error) {
-			archive, err := forge.Source(ctx, s.forge, from, commit, forge.SourceConfig{Dir: dir, Submodules: w.submodules(*d)})
-			if err != nil {
-				return nil, fmt.Errorf("fetch commit %s of %s: %w", commit, from.FullName, err)
-			}
-			return archive, nil
-		},
-		Commit: build.Commit{ID: commit, Branch: orElse(deref(d.Branch), s.branch), Message: d.Message, Author: deref(d.Author), Time: d.CreatedAt},
+		Tree:   tree,
+		Source: open,
+		Commit: build.Commit{ID: deref(d.CommitSha), Branch: orElse(deref(d.Branch), s.branch), Message: d.Message, Author: deref(d.Author), Time: d.CreatedAt},
 		URL:    w.cfg.SiteURL(host),
 		Settings: build.Settings{
 			Root: deref(p.RepositoryRoot), Output: settings.Output, Install: settings.Install, Build: settings.Build, Test: settings.Test,
@@ -143,6 +142,25 @@ func (w *Workers) buildSpec(ctx context.Context, d *queries.Deployment, p querie
 		Untrusted: !d.Trusted,
 		Redact:    redactor.Writer,
 		Limits:    w.buildLimits(*d, settings),
+	}, nil
+}
+
+// opener returns how the source of a build is opened: the upload, or the commit.
+func (w *Workers) opener(ctx context.Context, upload *site.Tree, s source, p queries.Pipeline, d queries.Deployment) (func(ctx context.Context, dir string) (io.ReadCloser, error), error) {
+	if upload != nil {
+		return func(ctx context.Context, _ string) (io.ReadCloser, error) { return w.openUpload(ctx, *upload) }, nil
+	}
+	from, err := w.commitSource(ctx, s, p, d)
+	if err != nil {
+		return nil, err
+	}
+	commit := *d.CommitSha
+	return func(ctx context.Context, dir string) (io.ReadCloser, error) {
+		archive, err := forge.Source(ctx, s.forge, from, commit, forge.SourceConfig{Dir: dir, Submodules: w.submodules(d)})
+		if err != nil {
+			return nil, fmt.Errorf("fetch commit %s of %s: %w", commit, from.FullName, err)
+		}
+		return archive, nil
 	}, nil
 }
 

@@ -83,18 +83,27 @@ func set[T any](to, from *T) {
 
 func (d *double) deployCommit(r *http.Request, p *doublePipeline) (answer, error) {
 	var body struct {
-		Commit string `json:"commit"`
+		Commit string    `json:"commit"`
+		Source uuid.UUID `json:"source"`
 	}
 	if err := decode(r, &body); err != nil {
 		return answer{}, err
 	}
-	if p.Repository == nil {
+	source, uploaded := p.releases[body.Source]
+	if uploaded && len(p.missing(source.files)) > 0 {
+		return fail(troy.Conflict, "the release has missing files")
+	}
+	if p.Repository == nil && !uploaded {
 		return fail(troy.Conflict, "the pipeline %s has no repository; send a release instead", p.Slug)
 	}
 	if err := refuseLocked(p.Pipeline); err != nil {
 		return answer{}, err
 	}
-	x := p.deploy(uuid.New(), troy.Automated, "", true)
+	message := ""
+	if uploaded {
+		message = source.message
+	}
+	x := p.deploy(uuid.New(), troy.Automated, message, true)
 	if d.queued > 0 {
 		p.QueuePosition = new(d.queued)
 	}

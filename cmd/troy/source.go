@@ -156,8 +156,8 @@ func (s *localSource) add(name string, info fs.FileInfo) error {
 		s.files++
 		s.bytes += info.Size()
 	}
-	if len(s.entries) > limits.Entries || s.bytes > limits.TotalBytes {
-		return troy.Errorf(troy.TooLarge, "%s has more than %d files and folders or %s; list what the build does not need in %s", s.dir, limits.Entries, troy.Size(limits.TotalBytes), site.IgnoreFile)
+	if len(s.entries) > limits.Entries || s.bytes > limits.ArchiveBytes {
+		return troy.Errorf(troy.TooLarge, "%s has more than %d files and folders or %s; list what the build does not need in %s", s.dir, limits.Entries, troy.Size(limits.ArchiveBytes), site.IgnoreFile)
 	}
 	return nil
 }

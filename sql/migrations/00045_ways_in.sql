@@ -26,7 +26,15 @@ CREATE TABLE "schedules" (
     CONSTRAINT "schedules_pipeline_id_fkey" FOREIGN KEY ("pipeline_id") REFERENCES "pipelines" ("id") ON UPDATE NO ACTION ON DELETE CASCADE
 );
 CREATE INDEX "schedules_next" ON "schedules" ("next_at");
+CREATE TABLE "sources" (
+    "deployment_id" uuid NOT NULL,
+    "release_id" uuid NOT NULL,
+    PRIMARY KEY ("deployment_id"),
+    CONSTRAINT "sources_release_key" UNIQUE ("release_id"),
+    CONSTRAINT "sources_deployment_id_fkey" FOREIGN KEY ("deployment_id") REFERENCES "deployments" ("id") ON UPDATE NO ACTION ON DELETE CASCADE
+);
 
 -- +goose Down
+DROP TABLE "sources";
 DROP TABLE "schedules";
 DROP TABLE "deploy_hooks";
