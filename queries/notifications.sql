@@ -116,3 +116,9 @@ WITH marked AS (
 )
 SELECT coalesce(sum(notify_about(m.pipeline_id, '{quota.near}', jsonb_build_object('storage', @storage::jsonb))), 0)::bigint AS told
 FROM marked m WHERE m.quota_near;
+
+-- name: NotificationsRecent :many
+-- Returns the newest five notifications of each of some notifiers, the newest
+-- first.
+SELECT m.* FROM unnest(@notifier_ids::uuid[]) AS i (id)
+CROSS JOIN LATERAL (SELECT x.* FROM notifications x WHERE x.notifier_id = i.id ORDER BY x.created_at DESC, x.id DESC LIMIT 5) m;

@@ -243,6 +243,46 @@ func (q *Queries) NotificationsExpire(ctx context.Context) (int64, error) {
 	return result.RowsAffected(), nil
 }
 
+const notificationsRecent = `-- name: NotificationsRecent :many
+SELECT m.id, m.notifier_id, m.pipeline_id, m.event, m.details, m.created_at, m.attempts, m.tried_at, m.status, m.answer, m.ended_at, m.delivered FROM unnest($1::uuid[]) AS i (id)
+CROSS JOIN LATERAL (SELECT x.id, x.notifier_id, x.pipeline_id, x.event, x.details, x.created_at, x.attempts, x.tried_at, x.status, x.answer, x.ended_at, x.delivered FROM notifications x WHERE x.notifier_id = i.id ORDER BY x.created_at DESC, x.id DESC LIMIT 5) m
+`
+
+// Returns the newest five notifications of each of some notifiers, the newest
+// first.
+func (q *Queries) NotificationsRecent(ctx context.Context, notifierIds []uuid.UUID) ([]Notification, error) {
+	rows, err := q.db.Query(ctx, notificationsRecent, notifierIds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Notification{}
+	for rows.Next() {
+		var i Notification
+		if err := rows.Scan(
+			&i.ID,
+			&i.NotifierID,
+			&i.PipelineID,
+			&i.Event,
+			&i.Details,
+			&i.CreatedAt,
+			&i.Attempts,
+			&i.TriedAt,
+			&i.Status,
+			&i.Answer,
+			&i.EndedAt,
+			&i.Delivered,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const notificationsRestore = `-- name: NotificationsRestore :execrows
 INSERT INTO work (kind, subject_id)
 SELECT 'notify', o.id FROM (

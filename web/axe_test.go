@@ -78,6 +78,13 @@ func TestPagesAreAccessible(t *testing.T) {
 	w.goLive(p, w.released(p, "1").ID)
 	w.exec("INSERT INTO work (kind, subject_id, attempt, cause) VALUES ($1, $2, 3, 'Rate exceeded')", tasks.TypePurge, p.ID)
 	w.send("POST", "/v1/pipelines/blog/trusts", `{"provider":"github","repository_id":"41","owner_id":"7","ref":"main"}`).into(t, 201, nil)
+	for _, of := range []string{"blog", ""} {
+		w.addNotifier(map[string]any{"pipeline": of, "kind": "webhook", "url": "https://hooks.example.com/troy"})
+		w.addNotifier(map[string]any{"pipeline": of, "kind": "email", "to": []string{"operations@example.com", "people-who-want-to-know@example.com"}})
+	}
+	w.exec("UPDATE notifiers SET disabled_at = now(), disabled_reason = 'the receiver answered 410 Gone', failures = 1 WHERE kind = 'email'")
+	w.exec(`INSERT INTO notifications (id, notifier_id, event, details, attempts, ended_at, delivered, answer)
+		SELECT gen_random_uuid(), n.id, 'deployment.failed', '{}', i, now(), i = 1, CASE i WHEN 1 THEN 'ok' ELSE 'given up: failed 13 times: the receiver answered 500: <html>Internal server error of a proxy</html>' END FROM notifiers n, generate_series(1, 2) i`)
 	w.exec("INSERT INTO pauses (queue, actor, reason) VALUES ('builds', 'token ci', 'an incident')")
 	cookie := w.session(w.admin)
 	b.check(w, examine, "/login")

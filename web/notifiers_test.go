@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"net/netip"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -135,5 +136,67 @@ func TestNotifiers(t *testing.T) {
 	w.send("POST", "/v1/notifiers", map[string]any{"pipeline": "docs", "kind": "slack", "url": "https://example.com"}).refused(t, 409, "conflict", "", "no more are allowed")
 	if n := w.count("SELECT count(*) FROM audit WHERE action LIKE 'notifier.%'"); n != 24 {
 		t.Errorf("the audit trail has %d entries, want 24", n)
+	}
+}
+
+// The pages add, test and remove notifiers, and show a webhook's key once.
+func TestNotificationsPages(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sealed(t))
+	w.create("Blog")
+	w.create("Docs")
+	cookie := w.session(w.admin)
+	const path, all = "/pipelines/blog/notifications", "/system/notifications"
+	form := url.Values{"kind": {"webhook"}, "to": {"https://example.com/secret-hook"}, "event": {"deployment.failed", "quota.near"}}
+	a := w.visit("POST", path+"/add", form, cookie)
+	if a.status != 200 || !strings.Contains(string(a.body), "whsec_") || strings.Contains(string(a.body), "secret-hook") {
+		t.Fatalf("adding a webhook answers %d %s", a.status, a.body)
+	}
+	if a := w.visit("GET", path, nil, cookie); a.status != 200 || strings.Contains(string(a.body), "whsec_") || !strings.Contains(string(a.body), "deployment failed, quota near") {
+		t.Errorf("the page answers %d %s", a.status, a.body)
+	}
+	for want, wrong := range map[string]url.Values{
+		"expected https":              {"kind": {"slack"}, "to": {"http://example.com"}, "event": {"quota.near"}},
+		"choose at least one event":   {"kind": {"slack"}, "to": {"https://example.com/kept"}},
+		"is not an e-mail address":    {"kind": {"email"}, "to": {"nobody"}, "event": {"quota.near"}},
+		"is not a kind":               {"kind": {"<script>"}, "to": {"x"}, "event": {"quota.near"}},
+		"&#34;x&#34; is not an event": {"kind": {"slack"}, "to": {"https://example.com"}, "event": {"x"}},
+	} {
+		a := w.visit("POST", path+"/add", wrong, cookie)
+		if a.status != 400 || !strings.Contains(string(a.body), want) || strings.Contains(string(a.body), "<script>\"") || !strings.Contains(string(a.body), `value="`+wrong.Get("to")+`"`) {
+			t.Errorf("%v answers %d, want %q and the values", wrong, a.status, want)
+		}
+	}
+	n := w.text("SELECT id::text FROM notifiers")
+	if a := w.visit("POST", path+"/test", url.Values{"notifier": {n}}, cookie); a.status != 303 || w.count("SELECT count(*) FROM work WHERE kind = 'notify'") != 1 {
+		t.Errorf("a test answers %d", a.status)
+	}
+	w.exec("UPDATE notifications SET ended_at = now(), attempts = 13, answer = 'given up: <b>500'")
+	if a := w.visit("GET", path, nil, cookie); !strings.Contains(string(a.body), "given up: &lt;b&gt;500") || !strings.Contains(string(a.body), "Send again") {
+		t.Errorf("the page shows %s", a.body)
+	}
+	if a := w.visit("POST", path+"/redeliver", url.Values{"notifier": {n}, "delivery": {w.text("SELECT id::text FROM notifications")}}, cookie); a.status != 303 {
+		t.Errorf("a redelivery answers %d %s", a.status, a.body)
+	}
+	// A notifier is changed on its own page alone.
+	for _, elsewhere := range []string{"/pipelines/docs/notifications", all} {
+		if a := w.visit("POST", elsewhere+"/remove", url.Values{"notifier": {n}}, cookie); a.status != 404 {
+			t.Errorf("%s removes it: %d", elsewhere, a.status)
+		}
+	}
+	if a := w.visit("POST", all+"/add", url.Values{"kind": {"slack"}, "to": {"https://shared.example.com"}, "event": {"quota.near"}}, cookie); a.status != 200 {
+		t.Errorf("adding one for all answers %d", a.status)
+	}
+	if a := w.visit("GET", path, nil, cookie); !strings.Contains(string(a.body), "1 more is told about all pipelines") {
+		t.Errorf("the pipeline's page does not tell of it: %s", a.body)
+	}
+	if a := w.visit("POST", path+"/remove", url.Values{"notifier": {n}}, cookie); a.status != 303 || w.count("SELECT count(*) FROM notifiers") != 1 {
+		t.Errorf("removing it answers %d", a.status)
+	}
+	viewer := w.session(w.token(credentials.Viewer))
+	for _, page := range []string{path, all} {
+		if a := w.visit("GET", page, nil, viewer); a.status != 200 || strings.Contains(string(a.body), "example.com") {
+			t.Errorf("a viewer sees %s", a.body)
+		}
 	}
 }

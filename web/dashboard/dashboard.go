@@ -21,6 +21,7 @@ import (
 	"github.com/troy-iaas/troy/health"
 	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/internal/network"
+	"github.com/troy-iaas/troy/notify"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/site"
 	"github.com/troy-iaas/troy/traffic"
@@ -80,6 +81,9 @@ type Deps struct {
 	// return an Unavailable error if this installation can't store any.
 	Variables   func(ctx context.Context, pipeline uuid.UUID) ([]Variable, error)
 	SetVariable func(ctx context.Context, pipeline uuid.UUID, name, of, value string, hidden bool) error
+	// AddNotifier adds a notifier of a pipeline or, without one, of all. It
+	// returns the key that signs its webhooks.
+	AddNotifier func(ctx context.Context, pipeline *uuid.UUID, kind notify.Kind, address string, to, events []string, actor string) (queries.Notifier, string, error)
 	// NewHook makes a deploy hook of a pipeline and returns its address.
 	NewHook func(ctx context.Context, pipeline uuid.UUID, name, branch, actor string) (address string, err error)
 	// Traffic returns the requests to a pipeline's site on the last days. The
@@ -157,12 +161,16 @@ func (d *Dashboard) Register(mux Mux) {
 	mux.HandleFunc("GET /system", d.page(d.system))
 	mux.HandleFunc("GET /system/access", d.page(d.access))
 	mux.HandleFunc("GET /system/storage", d.page(d.storage))
+	mux.HandleFunc("GET /system/notifications", d.page(d.notifications))
+	mux.HandleFunc("POST /system/notifications/{action}", d.page(d.notificationsAct))
 	mux.HandleFunc("POST /system/tokens", d.page(d.tokenCreate))
 	mux.HandleFunc("POST /system/tokens/{token}/revoke", d.page(d.tokenRevoke))
 	mux.HandleFunc("POST /system/users/{user}/revoke", d.page(d.userForget))
 	mux.HandleFunc("POST /system/sessions/{session}/revoke", d.page(d.sessionRevoke))
 	mux.HandleFunc("GET /pipelines/{pipeline}", d.page(d.pipeline))
 	mux.HandleFunc("GET /pipelines/{pipeline}/settings", d.page(d.settings))
+	mux.HandleFunc("GET /pipelines/{pipeline}/notifications", d.page(d.notifications))
+	mux.HandleFunc("POST /pipelines/{pipeline}/notifications/{action}", d.page(d.notificationsAct))
 	mux.HandleFunc("GET /pipelines/{pipeline}/traffic", d.page(d.traffic))
 	mux.HandleFunc("GET /pipelines/{pipeline}/domains", d.page(d.domains))
 	mux.HandleFunc("GET /pipelines/{pipeline}/domains/live", d.live(d.domainsNow))
