@@ -3,6 +3,7 @@ package build
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Framework is a program that makes sites: how a repository that uses it is
@@ -46,7 +47,8 @@ type Framework struct {
 	// Asset is a file of its output whose name has a hash of the content, or
 	// empty if the framework writes none by default.
 	Asset string
-	// Caches are folders that make the next build faster if they are kept.
+	// Caches are folders that make the next build faster if they are kept (see
+	// Plan.Caches).
 	Caches []string
 	// SPA reports that its sites are single-page applications by default: one
 	// page answers all addresses.
@@ -71,7 +73,7 @@ const (
 // each framework's documentation, and of the lists in Netlify's build-info,
 // Vercel's frameworks and Cloudflare's presets.
 func Frameworks() []Framework {
-	return slices.Concat(applications(), generators(), bundlers(), otherLanguages())
+	return slices.Concat(applications(), generators(), bundlers(), catalogues(), otherLanguages())
 }
 
 // applications returns the frameworks that can also make a server.
@@ -121,13 +123,13 @@ func applications() []Framework {
 // generators returns the npm packages that generate pages.
 func generators() []Framework {
 	return []Framework{
-		{Name: "Gatsby", Modules: []string{"gatsby"}, Command: "gatsby build", Outputs: []string{"public"}, Asset: "app-3f0a9c1b2d4e5f603f0a.js", Caches: []string{".cache", "public"}},
-		{Name: "Docusaurus", Modules: []string{"@docusaurus/core"}, Command: "docusaurus build", Outputs: []string{"build"}, Asset: "assets/js/main.3f0a9c1b.js", Caches: []string{cacheOfModules}},
+		{Name: "Gatsby", Modules: []string{"gatsby"}, Command: "gatsby build", Outputs: []string{"public"}, Asset: "app-3f0a9c1b2d4e5f603f0a.js", Caches: []string{".cache"}},
+		{Name: "Docusaurus", Modules: []string{"@docusaurus/core"}, Command: "docusaurus build", Outputs: []string{"build"}, Asset: "assets/js/main.3f0a9c1b.js", Caches: []string{".docusaurus", cacheOfModules}},
 		{Name: "Docusaurus 1", Modules: []string{"docusaurus"}, Command: "docusaurus-build", Outputs: []string{"build/*"}},
 		{Name: "VitePress", Modules: []string{"vitepress"}, Scripts: []string{"build", "docs:build"}, Command: "vitepress build {docs}", Outputs: []string{".vitepress/dist", "docs/.vitepress/dist", "*/.vitepress/dist"},
-			Config: []string{"{docs}/.vitepress/config"}, Keys: []string{"outDir"}, Relative: "{docs}", Asset: "assets/app.DiwrgTda.js", Caches: []string{"docs/.vitepress/cache"}},
+			Config: []string{"{docs}/.vitepress/config"}, Keys: []string{"outDir"}, Relative: "{docs}", Asset: "assets/app.DiwrgTda.js", Caches: []string{".vitepress/cache", "docs/.vitepress/cache"}},
 		{Name: "VuePress", Modules: []string{"vuepress", "@vuepress/cli", "vuepress-vite", "vuepress-webpack"}, Scripts: []string{"build", "docs:build"}, Command: "vuepress build {docs}",
-			Outputs: []string{"docs/.vuepress/dist", ".vuepress/dist", "src/.vuepress/dist", "*/.vuepress/dist"}, Config: []string{"{docs}/.vuepress/config"}, Keys: []string{"dest"}, Asset: "assets/js/app.3f0a9c1b.js", Caches: []string{"docs/.vuepress/.cache"}},
+			Outputs: []string{"docs/.vuepress/dist", ".vuepress/dist", "src/.vuepress/dist", "*/.vuepress/dist"}, Config: []string{"{docs}/.vuepress/config"}, Keys: []string{"dest"}, Asset: "assets/js/app.3f0a9c1b.js", Caches: []string{".vuepress/.cache", "docs/.vuepress/.cache", "src/.vuepress/.cache"}},
 		{Name: "Rspress", Modules: []string{"rspress", "@rspress/core"}, Command: "rspress build", Outputs: []string{"doc_build"}, Config: []string{"rspress.config"}, Keys: []string{"outDir"}, Asset: "static/js/index.3f0a9c1b.js", Caches: []string{cacheOfModules}},
 		{Name: "dumi", Modules: []string{"dumi"}, Scripts: []string{"docs:build", "build"}, Command: "dumi build", Outputs: []string{"docs-dist", "dist"}, Config: []string{".dumirc"}, Keys: []string{"outputPath"}, Asset: "umi.3f0a9c1b.js", Caches: []string{cacheOfModules}},
 		{Name: "Observable Framework", Modules: []string{"@observablehq/framework"}, Command: "observable build", Outputs: []string{"dist"}, Config: []string{"observablehq.config"}, Keys: []string{"output"}, Asset: "_observablehq/client.3f0a9c1b.js", Caches: []string{"src/.observablehq/cache"}},
@@ -162,6 +164,27 @@ func framework(name string) (Framework, bool) {
 		return all[i], true
 	}
 	return Framework{}, false
+}
+
+// Caches are the folders, relative to Root, in which the generator and its
+// bundler keep what makes the next build faster. Packages of npm work inside
+// each other, and a project may have several; the folders of other generators
+// have common names, so they count for that generator alone.
+func (p Plan) Caches() []string {
+	var all []string
+	for _, f := range slices.Concat(applications(), generators(), bundlers(), catalogues()) {
+		all = append(all, f.Caches...)
+	}
+	for _, f := range otherLanguages() {
+		if f.Name == p.Generator {
+			all = append(all, f.Caches...)
+		}
+	}
+	slices.Sort(all)
+	all = slices.Compact(all)
+	return slices.DeleteFunc(slices.Clone(all), func(folder string) bool {
+		return slices.ContainsFunc(all, func(above string) bool { return strings.HasPrefix(folder, above+"/") })
+	})
 }
 
 // advice says how to make the framework produce files.

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -167,4 +168,35 @@ func row(f build.Framework) string {
 		return "`" + strings.Join(slices.Compact(names), "`, `") + "`"
 	}
 	return "| " + strings.Join([]string{f.Name, list(marks), list([]string{f.Command}), list(f.Outputs), list(config)}, " | ") + " |"
+}
+
+// TestCaches checks the folders that builds keep: each framework's are among
+// them, none is in another, and common names count for their generator alone.
+func TestCaches(t *testing.T) {
+	t.Parallel()
+	for _, f := range build.Frameworks() {
+		caches := build.Plan{Generator: f.Name}.Caches()
+		for _, folder := range f.Caches {
+			if !slices.ContainsFunc(caches, func(c string) bool { return c == folder || strings.HasPrefix(folder, c+"/") }) {
+				t.Errorf("%s: %s is not kept: %q", f.Name, folder, caches)
+			}
+		}
+		for _, folder := range caches {
+			if path.Clean(folder) != folder || !filepath.IsLocal(folder) || slices.Contains(f.Outputs, folder) {
+				t.Errorf("%s: %s can't be kept", f.Name, folder)
+			}
+			if slices.ContainsFunc(caches, func(c string) bool { return strings.HasPrefix(folder, c+"/") }) {
+				t.Errorf("%s: %s is in another folder that is kept", f.Name, folder)
+			}
+		}
+	}
+	for folder, generators := range map[string]map[string]bool{
+		"target": {"Trunk": true, "Vite": false, "": false}, "node_modules/.vite": {"": true, "Hugo": true, "SvelteKit": true}, "resources/_gen": {"Hugo": true, "Zola": false},
+	} {
+		for generator, want := range generators {
+			if got := slices.Contains(build.Plan{Generator: generator}.Caches(), folder); got != want {
+				t.Errorf("%q keeps %s: %v, want %v", generator, folder, got, want)
+			}
+		}
+	}
 }

@@ -14,15 +14,6 @@ import (
 	"github.com/troy-iaas/troy/build"
 )
 
-// generatorFolders are the folders in which generators and bundlers keep what
-// makes the next build faster, relative to the root folder.
-func generatorFolders() []string {
-	return []string{
-		".next/cache", ".astro", "node_modules/.astro", ".cache", ".parcel-cache", "node_modules/.vite", "node_modules/.cache",
-		".angular/cache", ".docusaurus", "resources/_gen", ".jekyll-cache",
-	}
-}
-
 // keptFolders is the folder of a dependency cache with the generator's folders.
 const keptFolders = "folders"
 
@@ -89,7 +80,7 @@ func (r *run) moveFolders(cache *depCache, plan build.Plan, what string, one fun
 		}
 		defer repo.Close()
 		var moved []string
-		for _, folder := range generatorFolders() {
+		for _, folder := range plan.Caches() {
 			inside := path.Join(plan.Root, folder)
 			// One name, which no other folder has.
 			name := strings.NewReplacer("%", "%25", "/", "%2f").Replace(inside)
