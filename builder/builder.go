@@ -16,6 +16,8 @@ import (
 	"io"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/troy-iaas/troy/build"
 	"github.com/troy-iaas/troy/site"
 	"github.com/troy-iaas/troy/site/rules"
@@ -62,8 +64,12 @@ type Builder interface {
 
 	// Remove stops a build and deletes all its data. A tree without a
 	// deployment stands for all builds of the pipeline, including its
-	// dependency cache. Remove ignores builds that do not exist.
+	// caches. Remove ignores builds that do not exist.
 	Remove(ctx context.Context, t site.Tree) error
+
+	// Caches lists the dependency caches that this builder keeps, of all
+	// pipelines.
+	Caches(ctx context.Context) (Caches, error)
 }
 
 // Spec describes a build.
@@ -87,11 +93,32 @@ type Spec struct {
 	// Untrusted: the commit is a stranger's, so the build neither reads nor
 	// writes what other builds of the pipeline keep.
 	Untrusted bool
+	// CacheScope names the cache that the build uses. "" is the site's; a
+	// preview's scope begins with a copy of it and never changes it.
+	CacheScope string
+	// CacheEpoch is how often the pipeline's caches were cleared. A cache of
+	// another epoch is not used.
+	CacheEpoch int64
 	// Redact, if not nil, wraps the log's writer, so that no secret reaches it.
 	// Close flushes buffered text and does not close w. A builder that runs
 	// elsewhere does not call it; the reader of its log redacts.
 	Redact func(w io.Writer) io.WriteCloser
 	Limits Limits
+}
+
+// Caches are the dependency caches that a builder keeps in one place.
+type Caches struct {
+	// Keeper is the id of the place. It is empty for a builder without caches.
+	Keeper string
+	All    []Cache
+}
+
+// Cache is a dependency cache.
+type Cache struct {
+	Pipeline       uuid.UUID
+	Scope, Manager string
+	Epoch, Bytes   int64
+	Used           time.Time
 }
 
 // Origin describes the build's commit to the build.

@@ -218,6 +218,10 @@ func (b *countedBuilder) Artifact(ctx context.Context, t site.Tree) (s *site.Sou
 	return b.next.Artifact(ctx, t)
 }
 
+func (b *countedBuilder) Caches(ctx context.Context) (builder.Caches, error) {
+	return b.next.Caches(ctx)
+}
+
 func (b *countedBuilder) Remove(ctx context.Context, t site.Tree) (err error) {
 	defer b.m.count("builder.remove", time.Now(), &err)
 	return b.next.Remove(ctx, t)

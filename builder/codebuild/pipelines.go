@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy/builder"
 )
 
 // Pipelines lists the builds' objects in the work bucket by pipeline: "objects
@@ -22,3 +24,6 @@ func (b *Builder) Pipelines(ctx context.Context) (map[uuid.UUID][]string, error)
 	}
 	return found, nil
 }
+
+// Caches implements builder.Builder. Builds on CodeBuild keep nothing.
+func (b *Builder) Caches(context.Context) (builder.Caches, error) { return builder.Caches{}, nil }

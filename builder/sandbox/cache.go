@@ -11,12 +11,13 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"time"
 
-	"github.com/gofrs/flock"
 	"github.com/google/uuid"
 
 	"github.com/troy-iaas/troy/build"
 	"github.com/troy-iaas/troy/builder"
+	"github.com/troy-iaas/troy/internal/disk"
 	"github.com/troy-iaas/troy/internal/files"
 	"github.com/troy-iaas/troy/internal/walk"
 )
@@ -31,12 +32,29 @@ type depCache struct {
 	kept    bool
 	cap     int64
 	release func()
+
+	place  cachePlace
+	record cacheRecord
+	temp   string // where the record is written first
 }
 
-// openCache finds the cache for the plan's lockfile. If the lockfile has
-// changed, it reuses the previous cache: managers find entries by digest, so
-// old ones do no harm.
+// openCache opens the build's cache. Without one the build is only slower, so
+// whatever is wrong with it is logged.
 func (b *Builder) openCache(ctx context.Context, spec builder.Spec, work string, plan build.Plan) (*depCache, error) {
+	c, err := b.findCache(ctx, spec, work, plan)
+	if err == nil || ctx.Err() != nil || disk.IsFull(err) {
+		return c, err
+	}
+	b.cfg.Log.Warn("a build has no dependency cache", "pipeline", spec.Tree.Pipeline, "deployment", spec.Tree.Deployment, "error", err)
+	passing := &depCache{dir: filepath.Join(work, "cache"), note: "No dependency cache: the server can't open it.", release: func() {}}
+	return passing, os.MkdirAll(passing.dir, 0o755)
+}
+
+// findCache finds the cache for the plan's lockfile. If the lockfile has
+// changed, it reuses the previous cache: managers find entries by digest, so
+// old ones do no harm. A preview without a cache of its own begins with a copy
+// of the site's; it never writes to that.
+func (b *Builder) findCache(ctx context.Context, spec builder.Spec, work string, plan build.Plan) (*depCache, error) {
 	passing := &depCache{dir: filepath.Join(work, "cache"), release: func() {}}
 	if spec.Untrusted {
 		passing.note = "No dependency cache: the author of the commit may not push to the repository."
@@ -51,25 +69,69 @@ func (b *Builder) openCache(ctx context.Context, spec builder.Spec, work string,
 	if err != nil {
 		return nil, err
 	}
-	base := b.root.Path("builds", spec.Tree.Pipeline.String(), "cache", manager)
-	if err := os.MkdirAll(base, 0o700); err != nil {
+	if err := b.forget(ctx, spec.Tree.Pipeline, spec.CacheEpoch); err != nil && ctx.Err() == nil {
+		b.cfg.Log.Warn("old caches of a pipeline were not removed", "pipeline", spec.Tree.Pipeline, "error", err)
+	}
+	place := b.place(spec.Tree.Pipeline, spec.CacheScope, manager)
+	if err := os.MkdirAll(place.dir, 0o700); err != nil {
 		return nil, files.Error(err)
 	}
-	lock := flock.New(base+".lock", flock.SetPermissions(0o600))
-	held, err := lock.TryLock()
+	release, err := place.take(ctx, spec.CacheScope == "")
 	if err != nil {
-		return nil, errors.Join(err, lock.Close())
+		return nil, err
 	}
-	if !held {
+	if release == nil {
 		passing.note = "No dependency cache: another build of the pipeline is using it."
-		return passing, errors.Join(os.MkdirAll(passing.dir, 0o755), lock.Close())
+		return passing, os.MkdirAll(passing.dir, 0o755)
 	}
-	c := &depCache{dir: filepath.Join(base, digest), kept: true, cap: b.cfg.CacheBytes, release: func() { _ = lock.Close() }}
-	if c.note, err = c.find(ctx, base, file); err != nil {
-		c.release()
+	c := &depCache{
+		dir: filepath.Join(place.dir, digest), kept: true, cap: b.cfg.CacheBytes, release: release, place: place, temp: b.root.Temp(),
+		record: cacheRecord{Scope: spec.CacheScope, Epoch: spec.CacheEpoch, Bytes: -1, Used: time.Now().UTC()},
+	}
+	if err := c.open(ctx, b, spec, manager, file); err != nil {
+		release()
 		return nil, files.Error(err)
 	}
 	return c, nil
+}
+
+// open makes the cache's folder ready. The record comes first: what a build
+// writes has the build's epoch.
+func (c *depCache) open(ctx context.Context, b *Builder, spec builder.Spec, manager, file string) error {
+	was, err := c.place.read()
+	if err != nil {
+		return err
+	}
+	if was.Epoch != spec.CacheEpoch { // forget saw another build
+		if err := c.place.empty(ctx); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(c.place.dir, 0o700); err != nil { // trimCaches removes it
+		return err
+	}
+	if err := c.place.write(c.temp, c.record); err != nil {
+		return err
+	}
+	contents, err := c.place.contents()
+	if err != nil {
+		return err
+	}
+	if spec.CacheScope == "" || len(contents) > 0 {
+		c.note, err = c.find(ctx, c.place.dir, file)
+		return err
+	}
+	copied, err := b.copySite(ctx, spec.Tree.Pipeline, manager, spec.CacheEpoch, c.dir)
+	if err != nil && ctx.Err() == nil && !disk.IsFull(err) {
+		b.cfg.Log.Warn("a preview's cache does not begin with the site's", "pipeline", spec.Tree.Pipeline, "error", err)
+		copied, err = false, nil
+	}
+	if copied {
+		c.note = "Dependency cache: a copy of the site's, because the branch has none yet."
+		return err
+	}
+	c.note = "Dependency cache: none yet for this branch."
+	return errors.Join(err, os.MkdirAll(c.dir, 0o755))
 }
 
 // cacheKey returns the package manager and the file of the repository that name
@@ -160,12 +222,19 @@ func (c *depCache) close(ctx context.Context) (note string, err error) {
 	if !c.kept {
 		return "", nil
 	}
-	return c.trim(ctx)
+	if note, err = c.trim(ctx); err != nil {
+		return note, err
+	}
+	c.record.Used = time.Now().UTC()
+	return note, c.place.write(c.temp, c.record)
 }
 
-// trim removes a cache that has grown too large, and updates its note.
+// trim measures the cache, and removes one that has grown too large.
 func (c *depCache) trim(ctx context.Context) (note string, err error) {
 	size, err := treeSize(ctx, c.dir)
+	if err == nil {
+		c.record.Bytes = size
+	}
 	switch {
 	case errors.Is(err, walk.ErrEntries) || errors.Is(err, walk.ErrPath):
 		note = "The dependency cache has too many or too deep folders"
@@ -174,6 +243,7 @@ func (c *depCache) trim(ctx context.Context) (note string, err error) {
 	default:
 		note = fmt.Sprintf("The dependency cache has grown to %s, more than %s", builder.BytesInWords(size), builder.BytesInWords(c.cap))
 	}
+	c.record.Bytes = 0
 	return note + "; a build starts with an empty one.", c.discard(ctx)
 }
 

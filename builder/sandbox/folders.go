@@ -5,7 +5,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -65,11 +64,16 @@ func (r *run) moveFolders(cache *depCache, plan build.Plan, what string, one fun
 		return
 	}
 	err := func() error {
-		dir := filepath.Join(cache.dir, keptFolders)
-		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		// A build can write there, also a link that leads elsewhere.
+		whole, err := os.OpenRoot(cache.dir)
+		if err != nil {
 			return err
 		}
-		kept, err := os.OpenRoot(dir)
+		defer whole.Close()
+		if err := whole.Mkdir(keptFolders, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		kept, err := whole.OpenRoot(keptFolders)
 		if err != nil {
 			return err
 		}

@@ -298,6 +298,9 @@ func (r *run) commands(plan build.Plan) error {
 		} else if note != "" {
 			r.log.say("%s", note)
 		}
+		if err := r.b.trimCaches(r.ctx); err != nil && r.ctx.Err() == nil {
+			r.slog.Warn("trimming the caches of builds failed", "error", err)
+		}
 	}()
 	if err := writeShims(r.files.path("work", "bin"), plan, r.b.programFolders()); err != nil {
 		return err

@@ -71,6 +71,9 @@ type Config struct {
 	Cgroup string
 	// CacheBytes bounds each pipeline's dependency cache; zero means 2 GiB.
 	CacheBytes int64
+	// AllCachesBytes bounds the caches of all pipelines together; zero means
+	// 20 GiB.
+	AllCachesBytes int64
 	// Tools has the programs in the versions that repositories ask for. Without
 	// it, builds use those of the machine.
 	Tools *toolchain.Store
@@ -132,6 +135,9 @@ func New(cfg Config) (*Builder, error) {
 	}
 	if cfg.CacheBytes == 0 {
 		cfg.CacheBytes = 2 << 30
+	}
+	if cfg.AllCachesBytes == 0 {
+		cfg.AllCachesBytes = 20 << 30
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -429,7 +435,7 @@ func (b *Builder) remove(ctx context.Context, t site.Tree) error {
 	for _, entry := range entries {
 		deployment, err := uuid.Parse(entry.Name())
 		if err != nil {
-			continue // the cache
+			continue // the caches
 		}
 		if err := b.remove(ctx, site.Tree{Pipeline: t.Pipeline, Deployment: deployment}); err != nil {
 			return err
