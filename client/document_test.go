@@ -238,6 +238,8 @@ func calls(c *Client, id uuid.UUID) map[string]func(context.Context) error {
 		"SetSchedule":      func(ctx context.Context) error { return second(c.SetSchedule(ctx, "blog", "@daily", "Europe/Berlin")) },
 		"RemoveSchedule":   func(ctx context.Context) error { return c.RemoveSchedule(ctx, "blog") },
 		"DeploySource":     func(ctx context.Context) error { return second(c.DeploySource(ctx, "blog", id)) },
+		"Caches":           func(ctx context.Context) error { return second(c.Caches(ctx, "blog")) },
+		"ClearCaches":      func(ctx context.Context) error { return c.ClearCaches(ctx, "blog") },
 		"DeployHooks":      func(ctx context.Context) error { return second(c.DeployHooks(ctx, "blog")) },
 		"CreateDeployHook": func(ctx context.Context) error { return second(c.CreateDeployHook(ctx, "blog", "cms", "main")) },
 		"DeleteDeployHook": func(ctx context.Context) error { return c.DeleteDeployHook(ctx, "blog", uuid.New()) },

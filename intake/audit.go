@@ -28,6 +28,7 @@ const (
 	Locked               = "pipeline.lock"
 	Unlocked             = "pipeline.unlock"
 	Purged               = "pipeline.purge"
+	CacheCleared         = "pipeline.clear-cache"
 	QuotaSet             = "pipeline.quota"
 	DeploymentsPruned    = "pipeline.prune"
 	DeletedNow           = "pipeline.delete-now" // ended the grace period of a deletion

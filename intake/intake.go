@@ -148,6 +148,7 @@ const (
 	ChangingTrusts   Action = "changes to its trust rules"
 	Scheduling       Action = "changes to its schedule"
 	ChangingHooks    Action = "changes to its deploy hooks"
+	ClearingCache    Action = "clearing its build cache"
 )
 
 // Allowed lists the actions that a status allows.

@@ -73,6 +73,16 @@ type Build struct {
 	Advice       string
 }
 
+type BuildCach struct {
+	PipelineID uuid.UUID
+	Keeper     string
+	Scope      string
+	Manager    string
+	Bytes      int64
+	UsedAt     time.Time
+	ReportedAt time.Time
+}
+
 type BuildLog struct {
 	DeploymentID uuid.UUID
 	Position     int64
@@ -287,6 +297,7 @@ type Pipeline struct {
 	RestoreStatus      string
 	RestoreCause       string
 	Unwatched          []string
+	CacheEpoch         int64
 }
 
 type Preview struct {

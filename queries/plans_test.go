@@ -313,6 +313,7 @@ func installation(t *testing.T, db *pgxpool.Pool) {
 		`INSERT INTO deliveries (source, id, type, received_at, body_sha256) SELECT 'github', i::text, 'push', now() - i * interval '1 minute', decode(md5(i::text), 'hex') FROM generate_series(1, 20000) i`,
 		`INSERT INTO deliveries (source, id, type, received_at) SELECT 'sns', i::text, 'Notification', now() - i * interval '1 minute' FROM generate_series(1, 10000) i`,
 		`INSERT INTO tokens (id, name, role, hash, created_at) SELECT gen_random_uuid(), 'token ' || i, 'deployer', decode(md5(i::text), 'hex'), now() - i * interval '1 minute' FROM generate_series(1, 10000) i`,
+		`INSERT INTO build_caches (pipeline_id, keeper, scope, manager, bytes, used_at) SELECT id, slug, '', 'npm', 1, now() FROM pipelines`,
 		`INSERT INTO deploy_hooks (id, pipeline_id, name, hash, created_by) SELECT gen_random_uuid(), id, slug, sha256(slug::bytea), 'test' FROM pipelines`,
 		`INSERT INTO sources (deployment_id, release_id) SELECT id, gen_random_uuid() FROM deployments WHERE kind = 'automated'`,
 		`INSERT INTO schedules (pipeline_id, cron, zone, next_at, set_by) SELECT id, '@daily', 'UTC', now() + random() * interval '1 day', 'test' FROM pipelines`,

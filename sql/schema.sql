@@ -56,7 +56,8 @@ CREATE TABLE pipelines (
     delete_asked_by      text        NOT NULL DEFAULT '',
     restore_status       text        NOT NULL DEFAULT '', -- the status after an undo
     restore_cause        text        NOT NULL DEFAULT '', -- and its cause
-    unwatched            text[]      NOT NULL DEFAULT '{}' -- what of the workspace does not concern the site, as the newest build found
+    unwatched            text[]      NOT NULL DEFAULT '{}', -- what of the workspace does not concern the site, as the newest build found
+    cache_epoch          bigint      NOT NULL DEFAULT 0 -- how often the caches of its builds were cleared
 );
 
 CREATE UNIQUE INDEX pipelines_one_per_app ON pipelines (app_id)
@@ -1005,3 +1006,19 @@ CREATE TABLE sources (
     deployment_id uuid PRIMARY KEY REFERENCES deployments (id) ON DELETE CASCADE,
     release_id    uuid NOT NULL CONSTRAINT sources_release_key UNIQUE
 );
+
+-- The dependency caches of builds. A keeper is a data folder of workers, which
+-- reports all that it keeps after each build.
+CREATE TABLE build_caches (
+    pipeline_id uuid        NOT NULL REFERENCES pipelines (id) ON DELETE CASCADE,
+    keeper      text        NOT NULL,
+    scope       text        NOT NULL, -- the previews that use it; empty for the site's
+    manager     text        NOT NULL, -- the package manager
+    bytes       bigint      NOT NULL,
+    used_at     timestamptz NOT NULL,
+    reported_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (pipeline_id, keeper, scope, manager)
+);
+
+CREATE INDEX build_caches_keeper ON build_caches (keeper);
+CREATE INDEX build_caches_reported ON build_caches (reported_at);

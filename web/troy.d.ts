@@ -70,6 +70,19 @@ export interface Repository {
   root?: string;
 }
 
+export interface Cache {
+  /** Which builds use it: `site`, `branch NAME` or `pull request NUMBER`. */
+  scope: string;
+  /** The package manager, such as `npm`. */
+  manager: string;
+  /** The size of all copies together. */
+  bytes: number;
+  /** When a build last used it. */
+  used_at: string;
+  /** How many machines keep it. */
+  copies: number;
+}
+
 export interface BuildSettings {
   /** The command that installs dependencies. */
   install?: string;
@@ -1866,6 +1879,28 @@ export interface Operations {
   removeSchedule: {
     method: "DELETE";
     route: "/v1/pipelines/{pipeline}/schedule";
+    path: {
+      /** The id or the slug of the pipeline. */
+      pipeline: string;
+    };
+    answer: void;
+  };
+  /** List the dependency caches of a pipeline's builds. The token needs the role viewer. */
+  listCaches: {
+    method: "GET";
+    route: "/v1/pipelines/{pipeline}/cache";
+    path: {
+      /** The id or the slug of the pipeline. */
+      pipeline: string;
+    };
+    answer: {
+      caches: Cache[];
+    };
+  };
+  /** Let the next builds of a pipeline and its previews start without a cache. The token needs the role deployer. */
+  clearCaches: {
+    method: "DELETE";
+    route: "/v1/pipelines/{pipeline}/cache";
     path: {
       /** The id or the slug of the pipeline. */
       pipeline: string;

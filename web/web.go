@@ -367,6 +367,8 @@ func (s *server) routes(monitor http.Handler) *gin.Engine {
 	p.GET("/schedule", s.as(credentials.Viewer, quick, s.scheduleGet))
 	p.PUT("/schedule", s.as(credentials.Admin, quick, s.scheduleSet))
 	p.DELETE("/schedule", s.as(credentials.Admin, quick, s.scheduleRemove))
+	p.GET("/cache", s.as(credentials.Viewer, quick, s.cacheList))
+	p.DELETE("/cache", s.as(credentials.Deployer, quick, s.cacheClear))
 	p.GET("/hooks", s.as(credentials.Viewer, quick, s.deployHookList))
 	p.POST("/hooks", s.as(credentials.Admin, quick, s.once(s.deployHookMade, s.deployHookCreate)))
 	p.DELETE("/hooks/:hook", s.as(credentials.Admin, quick, s.deployHookDelete))

@@ -45,6 +45,7 @@ func (w *Workers) build(ctx context.Context, c *claim) error {
 	if err != nil {
 		return err
 	}
+	w.reportCaches(ctx, c)
 	if done.State == builder.Stopped {
 		// A cancellation would have moved the deployment. A worker that lost
 		// its claim stops its build.

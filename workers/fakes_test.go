@@ -117,6 +117,7 @@ type fakeBuilder struct {
 	specs   map[uuid.UUID]builder.Spec
 	output  map[string]string // what its builds make, if not nil, beside index.html
 	log     string            // what its builds print, if not empty
+	caches  builder.Caches    // what it keeps
 	failed  builder.Build     // the cause and phases of builds that fail, if it has a cause
 }
 
@@ -277,6 +278,12 @@ func (b *fakeBuilder) Artifact(ctx context.Context, t site.Tree) (*site.Source, 
 		}
 	}
 	return site.OpenSource(ctx, dir, site.DefaultLimits())
+}
+
+func (b *fakeBuilder) Caches(context.Context) (builder.Caches, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.caches, nil
 }
 
 func (b *fakeBuilder) Remove(_ context.Context, t site.Tree) error {

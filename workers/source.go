@@ -129,6 +129,10 @@ func (w *Workers) buildSpec(ctx context.Context, d *queries.Deployment, p querie
 	if err != nil {
 		return builder.Spec{}, err
 	}
+	scope, err := w.cacheScope(ctx, *d)
+	if err != nil {
+		return builder.Spec{}, err
+	}
 	return builder.Spec{
 		Tree:   tree,
 		Source: open,
@@ -139,9 +143,9 @@ func (w *Workers) buildSpec(ctx context.Context, d *queries.Deployment, p querie
 			Contexts: netlifyContexts(variables, orElse(deref(d.Branch), s.branch)),
 		},
 		Variables: variables,
-		Untrusted: !d.Trusted,
-		Redact:    redactor.Writer,
-		Limits:    w.buildLimits(*d, settings),
+		Untrusted: !d.Trusted, CacheScope: scope, CacheEpoch: p.CacheEpoch,
+		Redact: redactor.Writer,
+		Limits: w.buildLimits(*d, settings),
 	}, nil
 }
 

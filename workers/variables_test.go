@@ -52,6 +52,9 @@ func TestVariablesByContext(t *testing.T) {
 		}},
 	} {
 		spec := r.builder.specOf(c.deployment)
+		if scope := map[string]string{"a pull request": "pull request 7", "a branch": "branch other"}[what]; spec.CacheScope != scope {
+			t.Errorf("%s has the caches of %q, want %q", what, spec.CacheScope, scope)
+		}
 		if !maps.Equal(spec.Variables, c.want) {
 			t.Errorf("%s got %v, want %v", what, spec.Variables, c.want)
 		}

@@ -113,7 +113,7 @@ func what(e client.Activity) cell {
 		return c
 	}
 	words := map[string]string{ //nolint:gosec // no credentials
-		"pipeline.configure": "settings changed:", "pipeline.lock": "locked", "pipeline.unlock": "unlocked", "pipeline.purge": "assets purged", "pipeline.quota": "quota set:", "pipeline.prune": "deployments pruned:",
+		"pipeline.configure": "settings changed:", "pipeline.lock": "locked", "pipeline.unlock": "unlocked", "pipeline.purge": "assets purged", "pipeline.clear-cache": "build cache cleared:", "pipeline.quota": "quota set:", "pipeline.prune": "deployments pruned:",
 		"pipeline.delete-now": "deletion begins at once",
 		"domain.add":          "domain added:", "domain.move": "domain moved:", "domain.primary": "primary domain:", "domain.remove": "domain removed:", "domain.state": "domain checked:",
 		"variable.set": "variable set:", "variable.remove": "variable removed:", "deployment.cancel": "deployment cancelled:",

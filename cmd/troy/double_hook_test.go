@@ -64,3 +64,17 @@ func (d *double) removeSchedule(r *http.Request, p *doublePipeline) (answer, err
 	p.Schedule = nil
 	return answer{204, nil}, nil
 }
+
+func (d *double) listCaches(_ *http.Request, p *doublePipeline) (answer, error) {
+	list := []client.Cache{}
+	if !p.cleared {
+		list = append(list, client.Cache{Scope: "site", Manager: "npm", Bytes: 120 << 20, UsedAt: time.Now(), Copies: 1},
+			client.Cache{Scope: "branch feature/a-rather-long-name-of-a-branch-for-a-table", Manager: "pnpm", Bytes: 3 << 20, UsedAt: time.Now(), Copies: 2})
+	}
+	return answer{200, map[string]any{"caches": list}}, nil
+}
+
+func (d *double) clearCaches(_ *http.Request, p *doublePipeline) (answer, error) {
+	p.cleared = true
+	return answer{204, nil}, nil
+}

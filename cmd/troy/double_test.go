@@ -62,7 +62,8 @@ type doublePipeline struct {
 	previews    []client.Preview
 	trusts      []client.Trust
 	hooks       []client.DeployHook
-	checks      int // looks at a domain until its check ends
+	cleared     bool // whether its caches were
+	checks      int  // looks at a domain until its check ends
 	access      client.Access
 	quota       client.OwnQuota
 	pruned      bool
@@ -133,6 +134,8 @@ func newDouble() *double {
 		"GET /v1/pipelines/{p}/schedule":                    d.on(d.getSchedule),
 		"PUT /v1/pipelines/{p}/schedule":                    d.on(d.setSchedule),
 		"DELETE /v1/pipelines/{p}/schedule":                 d.on(d.removeSchedule),
+		"GET /v1/pipelines/{p}/cache":                       d.on(d.listCaches),
+		"DELETE /v1/pipelines/{p}/cache":                    d.on(d.clearCaches),
 		"GET /v1/pipelines/{p}/hooks":                       d.on(d.listHooks),
 		"POST /v1/pipelines/{p}/hooks":                      d.on(d.createHook),
 		"DELETE /v1/pipelines/{p}/hooks/{hook}":             d.on(d.deleteHook),

@@ -100,6 +100,7 @@ Exit codes:
 		group("token", "Manage the server's tokens", newTokenList(a), newTokenCreate(a), newTokenRevoke(a)),
 		group("trust", "Manage which CI jobs may publish without a stored token", newTrustAdd(a), newTrustList(a), newTrustRemove(a)),
 		group("schedule", "Manage when a pipeline deploys by itself", newScheduleShow(a), newScheduleSet(a), newScheduleRemove(a)),
+		group("cache", "List and clear the caches of builds", newCacheList(a), newCacheClear(a)),
 		group("hook", "Manage the addresses that start a deployment", newHookList(a), newHookCreate(a), newHookDelete(a)),
 		group("notifier", "Manage who is told about events",
 			newNotifierAdd(a), newNotifierList(a), newNotifierTest(a), newNotifierDeliveries(a), newNotifierRedeliver(a), newNotifierEnable(a), newNotifierRemove(a)),

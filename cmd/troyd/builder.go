@@ -36,6 +36,7 @@ func newBuilder(cfg config, log *slog.Logger) (*sandbox.Builder, error) {
 func (c config) builder(log *slog.Logger) (sandbox.Config, error) {
 	out := sandbox.Config{
 		Root: c.cloudRoot(), Isolation: sandbox.Isolation(c.BuildIsolation), Path: c.BuildPath, Visible: c.BuildVisible, Log: log,
+		AllCachesBytes: c.BuildCaches << 20,
 	}
 	var all []fault
 	for _, text := range c.BuildAllow {

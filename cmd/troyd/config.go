@@ -66,6 +66,7 @@ type config struct {
 	BuildMemory    int           `env:"TROY_BUILD_MEMORY_MIB" envDefault:"4096"`
 	BuildProcs     int           `env:"TROY_BUILD_PROCESSES" envDefault:"2048"`
 	BuildCPUs      int           `env:"TROY_BUILD_CPUS" envDefault:"0"`
+	BuildCaches    int64         `env:"TROY_BUILD_CACHES_MIB" envDefault:"20480"`
 	BuildIsolation string        `env:"TROY_BUILD_ISOLATION" envDefault:"bubblewrap"`
 	BuildEnvFile   string        `env:"TROY_BUILD_ENV_FILE"`
 	BuildPath      []string      `env:"TROY_BUILD_PATH"`

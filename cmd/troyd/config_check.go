@@ -52,6 +52,7 @@ func (c config) faults() []fault {
 		"TROY_EDGE_CONNECTIONS_PER_IP": {int64(c.EdgePerIP), 0, 1_000_000},
 		"TROY_BUILD_MEMORY_MIB":        {int64(c.BuildMemory), troy.MinBuildMemoryMiB, troy.MaxBuildMemoryMiB},
 		"TROY_BUILD_PROCESSES":         {int64(c.BuildProcs), troy.MinBuildProcesses, troy.MaxBuildProcesses},
+		"TROY_BUILD_CACHES_MIB":        {c.BuildCaches, 64, 1 << 30},
 		"TROY_BUILD_CPUS":              {int64(c.BuildCPUs), 0, troy.MaxBuildCPUs},
 		"TROY_BUILD_TOOLS_MIB":         {c.ToolsMiB, 256, 1 << 20},
 		"TROY_MAX_FILES":               {int64(c.MaxFiles), 1, maxFiles},

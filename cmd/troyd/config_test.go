@@ -141,6 +141,7 @@ func TestCheckNamesWhatIsWrong(t *testing.T) {
 		{"TROY_BUILD_TOOLS_REGISTRY", func(c *config) { c.ToolsRegistry = "registry.lan" }, "not an http or https address"},
 		{"TROY_BUILD_MEMORY_MIB", func(c *config) { c.BuildMemory = 255 }, "255 is not from 256 to 1048576"},
 		{"TROY_BUILD_PROCESSES", func(c *config) { c.BuildProcs = 63 }, "63 is not from 64 to 1048576"},
+		{"TROY_BUILD_CACHES_MIB", func(c *config) { c.BuildCaches = 0 }, "0 is not from 64 to 1073741824"},
 		{"TROY_BUILD_CPUS", func(c *config) { c.BuildCPUs = -1 }, "-1 is not from 0 to 1024"},
 		{"TROY_BUILD_TOOLS_MIB", func(c *config) { c.ToolsMiB = 1 }, "1 is not from 256 to 1048576"},
 		{"TROY_SITES_SUFFIX", func(c *config) { c.SitesSuffix = "Sites.test" }, "lower-case host name"},

@@ -136,7 +136,7 @@ func (d *Dashboard) entries(v *visit, f activityFilter) (activityNowView, error)
 // did are the words for actions. The name of what was changed follows, unless the
 // action is in alone.
 var did = map[string]string{ //nolint:gosec // no credentials
-	"pipeline.configure": "changed", "pipeline.lock": "locked the pipeline", "pipeline.unlock": "unlocked the pipeline", "pipeline.purge": "purged old assets", "pipeline.quota": "set the quota:", "pipeline.prune": "pruned deployments:",
+	"pipeline.configure": "changed", "pipeline.lock": "locked the pipeline", "pipeline.unlock": "unlocked the pipeline", "pipeline.purge": "purged old assets", "pipeline.clear-cache": "cleared the build cache of", "pipeline.quota": "set the quota:", "pipeline.prune": "pruned deployments:",
 	"pipeline.delete-now": "ended the grace period of the deletion",
 	"access.password-set": "set the site’s password", "access.password-remove": "removed the site’s password", "access.allow": "let in visitors from",
 	"access.disallow": "removed the network", "access.off": "let everyone see the site", "access.scope": "changed what is protected to", "access.previews": "changed who can see previews to",
