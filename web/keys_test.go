@@ -68,7 +68,7 @@ func posts(t *testing.T) map[string]bool {
 // same Idempotency-Key, and with another body.
 func TestEveryPostTakesAKey(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, withGrace)
+	w := newWorld(t, withGrace, sealed(t))
 	blog := w.create("Blog")
 	first, second := w.released(blog, "one"), w.released(blog, "two")
 	w.goLive(blog, first.ID)
@@ -89,6 +89,11 @@ func TestEveryPostTakesAKey(t *testing.T) {
 	stranger := strings.Repeat("7", 40)
 	w.exec(`INSERT INTO previews (id, pipeline_id, kind, source, label, repository_id, number, created_by, expires_at, trusted, head_commit)
 		VALUES (gen_random_uuid(), $1, 'pull_request', '1#7', 'pr-7', '1', 7, 'eve', now() + interval '1 day', false, $2)`, built.ID, stranger)
+	notifier := w.addNotifier(map[string]any{"kind": "slack", "url": "https://example.com/slack"})
+	var delivered delivery
+	decodeLoose(t, w.send("POST", "/v1/notifiers/"+notifier.ID.String()+"/test", nil).body, &delivered)
+	w.exec("UPDATE notifications SET ended_at = now(), status = 500, answer = 'the receiver answered 500'")
+	w.exec("DELETE FROM work WHERE kind = 'notify'")
 	none := `{ }`
 	body := func(m any) string {
 		text, err := json.Marshal(m)
@@ -122,6 +127,10 @@ func TestEveryPostTakesAKey(t *testing.T) {
 		"promotePreview":    {at(built) + "/previews/kept/promote", `{}`, `{"deployment":7}`},
 		"addTrust":          {at(blog) + "/trusts", `{"provider":"github","repository_id":"1","owner_id":"2"}`, `{"provider":"github","repository_id":"1","owner_id":"3"}`},
 		"createDeployHook":  {at(blog) + "/hooks", `{"name":"cms"}`, `{"name":"other"}`},
+		"addNotifier":       {"/v1/notifiers", `{"kind":"slack","url":"https://example.com/a"}`, `{"kind":"slack","url":"https://example.com/b"}`},
+		"enableNotifier":    {"/v1/notifiers/" + notifier.ID.String() + "/enable", "", none},
+		"testNotifier":      {"/v1/notifiers/" + notifier.ID.String() + "/test", "", none},
+		"redeliver":         {"/v1/notifiers/" + notifier.ID.String() + "/deliveries/" + delivered.ID.String() + "/redeliver", "", none},
 		"createToken":       {"/v1/tokens", `{"name":"ci","role":"viewer"}`, `{"name":"other","role":"viewer"}`},
 		"ringWork":          {"/v1/queue/ring", `{"kind":"forge:catch-up","subject_id":"` + built.ID.String() + `"}`, `{"kind":"retention","subject_id":"` + built.ID.String() + `"}`},
 		"retryWork":         {"/v1/queue/retry", `{"kind":"forge:catch-up","subject_id":"` + built.ID.String() + `"}`, `{"kind":"retention","subject_id":"` + built.ID.String() + `"}`},
