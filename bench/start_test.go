@@ -186,6 +186,9 @@ func (i *instant) Artifact(context.Context, site.Tree) (*site.Source, error) {
 	return nil, cloud.ErrNotFound
 }
 func (i *instant) Remove(context.Context, site.Tree) error { return nil }
+func (i *instant) Caches(context.Context) (builder.Caches, error) {
+	return builder.Caches{}, nil
+}
 
 // still is a forge that answers no requests: a push has everything that its
 // build needs to start.
