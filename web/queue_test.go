@@ -65,7 +65,7 @@ func TestPauseQueue(t *testing.T) {
 		}
 	}
 	w.send("PUT", at, `{}`).refused(t, 400, "invalid", "reason", "")
-	w.send("PUT", "/v1/queues/sweep/pause", `{"reason":"x"}`).refused(t, 400, "invalid", "queue", "builds, domains, forge, previews, quick, thumbnails")
+	w.send("PUT", "/v1/queues/sweep/pause", `{"reason":"x"}`).refused(t, 400, "invalid", "queue", "builds, domains, forge, notifications, previews, quick, thumbnails")
 	w.exec("UPDATE work SET ring_id = NULL, due_at = now() - interval '2 hours', since = now() - interval '2 hours'")
 	var paused queueState
 	w.send("PUT", at, `{"reason":"an incident"}`).into(t, 200, &paused)

@@ -844,7 +844,7 @@ export interface Work {
 
 export type WorkState = "running" | "waiting" | "failing" | "later";
 
-export type QueueName = "builds" | "domains" | "forge" | "previews" | "quick" | "thumbnails";
+export type QueueName = "builds" | "domains" | "forge" | "notifications" | "previews" | "quick" | "thumbnails";
 
 export interface Queue {
   name: QueueName;

@@ -235,6 +235,7 @@ func TestDeletionEndsNoClaim(t *testing.T) {
 	r.requestProvision(id)
 	r.release(id, map[string]string{"index.html": "one"})
 	r.waitFor(id, troy.Deployed)
+	eventually(t, func() bool { return r.count("SELECT count(*) FROM work WHERE kind = 'pipeline:thumbnail'") == 0 }, func() string { return "no picture was taken" })
 	if _, err := r.db.Exec(t.Context(), "UPDATE pipelines SET status = 'deleting', version = version + 1 WHERE id = $1", id); err != nil {
 		t.Fatal(err)
 	}

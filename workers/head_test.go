@@ -26,6 +26,17 @@ func (r *rig) building(name string) queries.Pipeline {
 	return r.waitFor(p.ID, troy.ReadyForDeployment)
 }
 
+// caughtUp waits until the branch of a new pipeline was read. If it has a commit
+// then, the pipeline is deployed.
+func (r *rig) caughtUp(pipeline uuid.UUID) {
+	r.t.Helper()
+	eventually(r.t, func() bool {
+		var later bool
+		err := r.db.QueryRow(r.t.Context(), "SELECT due_at > now() AND lease_until IS NULL FROM work WHERE kind = 'forge:catch-up' AND subject_id = $1", pipeline).Scan(&later)
+		return err == nil && later
+	}, func() string { return "the branch was not read" })
+}
+
 // pushed delivers the webhook of a push to a pipeline's branch.
 func (r *rig) pushed(name, before, after string) intake.Outcome {
 	r.t.Helper()

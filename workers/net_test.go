@@ -124,7 +124,7 @@ func (r *rig) life(slug string) error {
 	ctx, cancel := context.WithTimeout(r.t.Context(), 3*time.Minute)
 	defer cancel()
 	l := &aLife{rig: r, ctx: ctx, slug: slug, ends: map[uuid.UUID]troy.DeploymentState{}}
-	for _, step := range []func() error{l.provision, l.release, l.protect, l.domain, l.purge, l.push, l.fail, l.cancel, l.goBack, l.preview, l.pull, l.notify, l.tidy, l.remove} {
+	for _, step := range []func() error{l.provision, l.release, l.protect, l.domain, l.purge, l.push, l.schedule, l.fail, l.cancel, l.goBack, l.preview, l.pull, l.notify, l.tidy, l.remove} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -262,6 +262,30 @@ func (l *aLife) push() error {
 	}
 	l.ends[d] = troy.Succeeded
 	return l.live("the commit", func(live queries.Deployment) bool { return live.ID == d })
+}
+
+// schedule lets a schedule be due once.
+func (l *aLife) schedule() error {
+	if _, err := l.in.SetSchedule(l.ctx, l.id, "0 0 1 1 *", "UTC", "test"); err != nil {
+		return err
+	}
+	if _, err := l.db.Exec(l.ctx, "UPDATE schedules SET next_at = now() - interval '1 hour' WHERE pipeline_id = $1", l.id); err != nil {
+		return err
+	}
+	if _, err := l.q.WorkHurry(l.ctx, tasks.TypeSchedule, l.id); err != nil {
+		return err
+	}
+	var id uuid.UUID
+	if err := l.until("a deployment at the time of the schedule", func() bool {
+		return l.db.QueryRow(l.ctx, "SELECT id FROM deployments WHERE pipeline_id = $1 AND actor = 'schedule'", l.id).Scan(&id) == nil
+	}); err != nil {
+		return err
+	}
+	l.ends[id] = troy.Succeeded
+	if err := l.live("the deployment of the schedule", func(live queries.Deployment) bool { return live.ID == id }); err != nil {
+		return err
+	}
+	return l.in.RemoveSchedule(l.ctx, l.id, "test")
 }
 
 func (l *aLife) fail() error {

@@ -201,6 +201,7 @@ func pulling(t *testing.T) (*rig, queries.Pipeline) {
 	r.secrets = sealer
 	r.start()
 	p := r.building("blog")
+	r.caughtUp(p.ID)
 	r.head("blog", commitID("main"))
 	return r, p
 }

@@ -42,8 +42,11 @@ func TestSchedule(t *testing.T) {
 	r := newRig(t).withBuilds()
 	r.reconcile = 100 * time.Millisecond
 	r.start()
-	r.head("blog", commitID("first"))
 	p := r.building("blog")
+	r.caughtUp(p.ID)
+	r.head("blog", commitID("first"))
+	r.pushed("blog", "", commitID("first"))
+	r.restsWith(p.ID, commitID("first"))
 	if _, err := r.in.SetSchedule(t.Context(), p.ID, "0 0 1 1 *", "Europe/Berlin", "test"); err != nil {
 		t.Fatal(err)
 	}

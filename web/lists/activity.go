@@ -230,5 +230,5 @@ func checkWhat(what string) error {
 
 // Actions are the groups of actions and the actions that filters offer.
 func Actions() []string {
-	return []string{StatusAction, "pipeline", "deployment", "preview", "variable", "access", "domain", "queue", "work", "token", "trust", "hook", "schedule", "session", "app"}
+	return []string{StatusAction, "pipeline", "deployment", "preview", "variable", "access", "domain", "queue", "work", "token", "trust", "hook", "schedule", "notifier", "session", "app"}
 }
