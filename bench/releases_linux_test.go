@@ -180,7 +180,7 @@ func otherTools(b *testing.B) (rclone, s5cmd string) {
 	if err != nil {
 		b.Skip("rclone is not installed; make deps-bench installs it")
 	}
-	out, err := exec.CommandContext(b.Context(), "go", "tool", "-modfile=../tools/bench/go.mod", "-n", "s5cmd").CombinedOutput()
+	out, err := exec.CommandContext(b.Context(), "go", "tool", "-modfile=../tools/bench/go.mod", "-n", "s5cmd").Output()
 	if err != nil {
 		b.Fatalf("build s5cmd: %v\n%s", err, out)
 	}
