@@ -4,6 +4,7 @@
 package codebuild
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -44,6 +45,9 @@ type Config struct {
 	// programs, before those of the build's image.
 	Environment map[string]string
 	Path        []string
+	// CacheBytes bounds one dependency cache, AllCachesBytes all together. Zero
+	// means 2 and 20 GiB.
+	CacheBytes, AllCachesBytes int64
 }
 
 // Builder runs builds on CodeBuild: it passes the source in the work bucket and
@@ -57,6 +61,8 @@ type Builder struct {
 	scratch scratch
 	every   settings
 	last    opened
+
+	cacheBytes, allCachesBytes int64
 }
 
 var _ builder.Builder = (*Builder)(nil)
@@ -66,6 +72,7 @@ func New(loaded aws.Config, cfg Config) *Builder {
 	return &Builder{
 		project: cfg.Project, client: codebuild.NewFromConfig(loaded), logs: cloudwatchlogs.NewFromConfig(loaded),
 		work: awsapi.Bucket{Client: awsapi.NewS3(loaded, cfg.Config), Name: cfg.WorkBucket}, scratch: newScratch(cfg), every: settings{cfg.Environment, cfg.Path},
+		cacheBytes: cmp.Or(cfg.CacheBytes, defaultCacheBytes), allCachesBytes: cmp.Or(cfg.AllCachesBytes, 10*defaultCacheBytes),
 	}
 }
 
@@ -86,12 +93,14 @@ type record struct {
 	// Folder is a part of the keys that CodeBuild reads and writes. All builds
 	// have one role, which may list nothing, so no build finds another's
 	// objects.
-	Folder   string         `json:"folder"`
-	Plan     build.Plan     `json:"plan"`
-	Node     string         `json:"node,omitempty"` // the image's major version
-	Limits   builder.Limits `json:"limits"`
-	Started  time.Time      `json:"started"`
-	Attempts int            `json:"attempts"`
+	Folder string         `json:"folder"`
+	Plan   build.Plan     `json:"plan"`
+	Node   string         `json:"node,omitempty"` // the image's major version
+	Limits builder.Limits `json:"limits"`
+	// Cache is the key of the build's dependency cache, or empty.
+	Cache    string    `json:"cache,omitempty"`
+	Started  time.Time `json:"started"`
+	Attempts int       `json:"attempts"`
 	// ID is CodeBuild's id, once known.
 	ID        string `json:"id,omitempty"`
 	LogGroup  string `json:"log_group,omitempty"`
@@ -113,6 +122,7 @@ func (r record) nothingToRun() bool { return r.Plan.Install+r.Plan.Build+r.Plan.
 func (r record) folder(t site.Tree) string    { return buildPrefix(t) + r.Folder }
 func (r record) sourceKey(t site.Tree) string { return r.folder(t) + "/source.zip" }
 func (r record) outputKey(t site.Tree) string { return r.folder(t) + "/" + outputName }
+func (r record) cacheKey(t site.Tree) string  { return r.folder(t) + "/" + cacheName }
 
 func (b *Builder) read(ctx context.Context, t site.Tree) (r record, err error) {
 	data, err := b.work.Get(ctx, recordKey(t), maxRecord)
@@ -210,11 +220,11 @@ func (b *Builder) begin(ctx context.Context, spec builder.Spec) (r record, err e
 	r = record{Folder: rand.Text(), Limits: spec.Limits, Started: time.Now().UTC(), Attempts: 1}
 	var p prepared
 	err = b.scratch.keeping(ctx, dir, func(ctx context.Context) error {
-		p, err = prepare(ctx, dir, spec, b.every)
+		p, err = b.prepare(ctx, dir, spec)
 		return err
 	})
-	r.Plan, r.Node = p.plan, p.node
-	r.Head = fmt.Sprintf("==> %s\n%s%s%s%s", builder.PhaseSource, line(p.sourced), line(strings.Join(append([]string{p.plan.Why}, p.plan.Notes...), "\n")), line(p.plan.Ignored(spec.Variables)), line(p.nodeSaid))
+	r.Plan, r.Node, r.Cache = p.plan, p.node, p.cache.key
+	r.Head = fmt.Sprintf("==> %s\n%s%s%s%s%s", builder.PhaseSource, line(p.sourced), line(strings.Join(append([]string{p.plan.Why}, p.plan.Notes...), "\n")), line(p.plan.Ignored(spec.Variables)), line(p.nodeSaid), line(p.cache.note))
 	switch failed := (*sourceFailed)(nil); {
 	case err != nil && ctx.Err() != nil:
 		return r, err
@@ -459,6 +469,10 @@ func (b *Builder) remove(ctx context.Context, t site.Tree) error {
 			return err
 		}
 	}
-	_, err = b.work.RemoveAll(ctx, buildsPrefix(t.Pipeline))
-	return err
+	for _, prefix := range []string{buildsPrefix(t.Pipeline), cachesPrefix(t.Pipeline)} {
+		if _, err := b.work.RemoveAll(ctx, prefix); err != nil {
+			return err
+		}
+	}
+	return nil
 }

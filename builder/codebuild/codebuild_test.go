@@ -34,12 +34,12 @@ func newBuilder(t *testing.T, server *s3test.Server, cfg awsdouble.Config) (buil
 // newBuilderIn sets the folder for temporary files.
 func newBuilderIn(t *testing.T, server *s3test.Server, cfg awsdouble.Config, temp string) (buildertest.Env, *awsdouble.Double) {
 	t.Helper()
-	e, double, _ := newBuilderWith(t, server, cfg, temp)
+	e, double, _ := newBuilderWith(t, server, cfg, codebuild.Config{Temp: temp})
 	return e, double
 }
 
 // newBuilderWith also returns the builder's configuration.
-func newBuilderWith(t *testing.T, server *s3test.Server, cfg awsdouble.Config, temp string) (buildertest.Env, *awsdouble.Double, codebuild.Config) {
+func newBuilderWith(t *testing.T, server *s3test.Server, cfg awsdouble.Config, where codebuild.Config) (buildertest.Env, *awsdouble.Double, codebuild.Config) {
 	t.Helper()
 	if out, err := exec.CommandContext(t.Context(), "unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "true").CombinedOutput(); err != nil {
 		t.Skipf("the double's machines are not available here: %v: %s", err, out)
@@ -53,10 +53,8 @@ func newBuilderWith(t *testing.T, server *s3test.Server, cfg awsdouble.Config, t
 	t.Cleanup(double.Close)
 	double.MakeProject("troy-builds")
 	id := strings.ReplaceAll(uuid.NewString(), "-", "")[:20]
-	where := codebuild.Config{
-		Config:  awsapi.Config{Region: "us-east-1", Endpoint: double.URL(), S3Endpoint: server.URL},
-		Project: "troy-builds", WorkBucket: server.Bucket(t, "work-"+id), Temp: temp,
-	}
+	where.Config = awsapi.Config{Region: "us-east-1", Endpoint: double.URL(), S3Endpoint: server.URL}
+	where.Project, where.WorkBucket = "troy-builds", server.Bucket(t, "work-"+id)
 	loaded, err := awsapi.Load(t.Context(), where.Config)
 	if err != nil {
 		t.Fatal(err)

@@ -22,7 +22,7 @@ import (
 func TestArtifactIsNotReadAgain(t *testing.T) {
 	t.Parallel()
 	server := s3test.Start(t)
-	e, _, cfg := newBuilderWith(t, server, awsdouble.Config{}, t.TempDir())
+	e, _, cfg := newBuilderWith(t, server, awsdouble.Config{}, codebuild.Config{Temp: t.TempDir()})
 	spec := buildertest.Shell("mkdir out; printf 'as built' > out/index.html").Spec(t)
 	plain := buildertest.Repository{"index.html": "as built"}.Spec(t)
 	plain.Tree.Pipeline = spec.Tree.Pipeline

@@ -4,15 +4,13 @@ import (
 	"context"
 
 	"github.com/google/uuid"
-
-	"github.com/troy-iaas/troy/builder"
 )
 
 // Pipelines lists the builds' objects in the work bucket by pipeline: "objects
 // under records/… in troy-work".
 func (b *Builder) Pipelines(ctx context.Context) (map[uuid.UUID][]string, error) {
 	found := map[uuid.UUID][]string{}
-	for _, prefix := range []string{records, builds} {
+	for _, prefix := range []string{records, builds, caches} {
 		err := b.work.Folders(ctx, prefix, func(name string) {
 			if pipeline, err := uuid.Parse(name); err == nil {
 				found[pipeline] = append(found[pipeline], "objects under "+prefix+name+"/ in "+b.work.Name)
@@ -24,6 +22,3 @@ func (b *Builder) Pipelines(ctx context.Context) (map[uuid.UUID][]string, error)
 	}
 	return found, nil
 }
-
-// Caches implements builder.Builder. Builds on CodeBuild keep nothing.
-func (b *Builder) Caches(context.Context) (builder.Caches, error) { return builder.Caches{}, nil }

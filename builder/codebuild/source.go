@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"maps"
 	"os"
 	"path"
@@ -31,6 +32,7 @@ type prepared struct {
 	// node is the major version of Node.js in the image, or empty; nodeSaid is
 	// the log's line about it.
 	node, nodeSaid string
+	cache          cache
 }
 
 // archive is the source for CodeBuild: a zip with the forge's archive
@@ -41,7 +43,7 @@ func (p prepared) repo() string    { return filepath.Join(p.dir, "repo") }
 
 // prepare fetches the source into dir and plans the build. A *troy.Error is the
 // repository's fault; any other is the operator's.
-func prepare(ctx context.Context, dir string, spec builder.Spec, every settings) (p prepared, err error) {
+func (b *Builder) prepare(ctx context.Context, dir string, spec builder.Spec) (p prepared, err error) {
 	p.dir = dir
 	if err := os.Mkdir(p.repo(), 0o700); err != nil {
 		return p, err
@@ -51,11 +53,11 @@ func prepare(ctx context.Context, dir string, spec builder.Spec, every settings)
 		return p, err
 	}
 	w := zip.NewWriter(file)
-	err = errors.Join(p.fill(ctx, w, spec, every), w.Close(), file.Close())
+	err = errors.Join(b.fill(ctx, &p, w, spec), w.Close(), file.Close())
 	return p, err
 }
 
-func (p *prepared) fill(ctx context.Context, w *zip.Writer, spec builder.Spec, every settings) error {
+func (b *Builder) fill(ctx context.Context, p *prepared, w *zip.Writer, spec builder.Spec) error {
 	entry, err := w.CreateHeader(&zip.FileHeader{Name: "source", Method: zip.Store})
 	if err != nil {
 		return err
@@ -84,10 +86,15 @@ func (p *prepared) fill(ctx context.Context, w *zip.Writer, spec builder.Spec, e
 	if p.plan, err = build.Decide(root.FS(), spec.Settings); err != nil {
 		return err
 	}
-	if p.node, p.nodeSaid, err = findNode(p.plan, spec, every); err != nil {
+	if p.node, p.nodeSaid, err = findNode(p.plan, spec, b.every); err != nil {
 		return err
 	}
-	files := map[string]string{"troy.sh": buildScript, "plan.sh": planScript(p.plan, spec.Limits.LogBytes), "env.sh": environmentScript(p.plan, spec, every)}
+	if p.cache, err = b.openCache(ctx, spec, p.plan, root.FS()); err != nil {
+		return err
+	}
+	files := map[string]string{
+		"troy.sh": buildScript, "plan.sh": planScript(p.plan, spec.Limits.LogBytes) + cacheScript(p.plan, p.cache, b.cacheBytes), "env.sh": environmentScript(p.plan, spec, b.every),
+	}
 	for name, script := range p.plan.Shims() {
 		files["bin/"+name] = script
 	}
@@ -99,14 +106,14 @@ func (p *prepared) fill(ctx context.Context, w *zip.Writer, spec builder.Spec, e
 		files["git/"+name] = string(content)
 	}
 	p.sourced = spec.Sourced(source)
-	for _, name := range slices.Sorted(maps.Keys(files)) {
+	for name, script := range sorted(files) {
 		h := &zip.FileHeader{Name: name, Method: zip.Deflate}
 		h.SetMode(0o755)
 		entry, err := w.CreateHeader(h)
 		if err != nil {
 			return err
 		}
-		if _, err := io.WriteString(entry, files[name]); err != nil {
+		if _, err := io.WriteString(entry, script); err != nil {
 			return err
 		}
 	}
@@ -180,13 +187,42 @@ type settings struct {
 func environmentScript(p build.Plan, spec builder.Spec, every settings) string {
 	env := spec.Origin().Environment(p, every.environment, spec.Variables)
 	var s strings.Builder
+	// build.sh sets $cache. The settings below take precedence.
+	for name, folder := range sorted(p.CacheVariables()) {
+		s.WriteString("export " + name + "=\"$cache\"/" + folder + "\n")
+	}
 	if len(every.path) > 0 {
 		s.WriteString("export PATH=" + build.Quote(strings.Join(every.path, ":")) + ":\"$PATH\"\n")
 	}
-	for _, name := range slices.Sorted(maps.Keys(env)) {
-		s.WriteString("export " + name + "=" + build.Quote(env[name]) + "\n")
+	for name, value := range sorted(env) {
+		s.WriteString("export " + name + "=" + build.Quote(value) + "\n")
 	}
 	return s.String()
+}
+
+// cacheScript returns what build.sh has to know about the dependency cache.
+func cacheScript(p build.Plan, c cache, limit int64) string {
+	var s strings.Builder
+	fmt.Fprintf(&s, "cache_url=%s cache_keep=%t cache_pack=%t cache_limit=%d\n", build.Quote(c.url), c.key != "", c.pack, limit)
+	s.WriteString("folders() {\n\t:\n")
+	for _, folder := range p.CachedFolders() {
+		if !folder.Published {
+			s.WriteString("\t\"$1\" " + build.Quote(folder.Name) + " " + build.Quote(folder.Inside) + "\n")
+		}
+	}
+	s.WriteString("}\n")
+	return s.String()
+}
+
+// sorted yields a map in the order of its keys.
+func sorted(m map[string]string) iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) {
+		for _, name := range slices.Sorted(maps.Keys(m)) {
+			if !yield(name, m[name]) {
+				return
+			}
+		}
+	}
 }
 
 // buildspec returns the buildspec in JSON, which is YAML. Its phases are
@@ -209,7 +245,7 @@ func buildspec(node string) (string, error) {
 	text, err := json.Marshal(map[string]any{
 		"version":   0.2,
 		"phases":    map[string]any{"install": unpack, "pre_build": phase("install"), "build": phase("build"), "post_build": phase("test", "archive")},
-		"artifacts": map[string]any{"files": []string{outputName}},
+		"artifacts": map[string]any{"files": []string{outputName, cacheName}},
 	})
 	return string(text), err
 }

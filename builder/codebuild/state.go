@@ -72,6 +72,11 @@ func (b *Builder) get(ctx context.Context, t site.Tree) (now builder.Build, err 
 		if err := b.check(ctx, t, &r, &now); err != nil {
 			return now, err
 		}
+		if now.State == builder.Succeeded {
+			if err := b.keepCache(ctx, t, &r); err != nil {
+				return now, err
+			}
+		}
 	default:
 		now.State, now.Cause = builder.Failed, r.failure(theirs.Phases)
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -60,12 +59,17 @@ func (b *Builder) findCache(ctx context.Context, spec builder.Spec, work string,
 		passing.note = "No dependency cache: the author of the commit may not push to the repository."
 		return passing, os.MkdirAll(passing.dir, 0o755)
 	}
-	manager, file := cacheKey(filepath.Join(work, "repo"), plan)
+	root, err := os.OpenRoot(filepath.Join(work, "repo"))
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	manager, file := plan.CacheKey(root.FS())
 	if file == "" {
 		passing.note = "No dependency cache: there is no lockfile and no list of packages."
 		return passing, os.MkdirAll(passing.dir, 0o755)
 	}
-	digest, err := digestFile(filepath.Join(work, "repo"), file)
+	digest, err := digestFile(root, file)
 	if err != nil {
 		return nil, err
 	}
@@ -132,31 +136,6 @@ func (c *depCache) open(ctx context.Context, b *Builder, spec builder.Spec, mana
 	}
 	c.note = "Dependency cache: none yet for this branch."
 	return errors.Join(err, os.MkdirAll(c.dir, 0o755))
-}
-
-// cacheKey returns the package manager and the file of the repository that name
-// the cache: the lockfile, or else the list of packages.
-func cacheKey(repo string, plan build.Plan) (manager, file string) {
-	if plan.Lockfile != "" {
-		return plan.Manager, plan.Lockfile
-	}
-	root, err := os.OpenRoot(repo)
-	if err != nil {
-		return "", ""
-	}
-	defer root.Close()
-	for _, list := range []struct{ manager, file string }{
-		{plan.Manager, "package.json"}, {"go", "go.sum"}, {"go", "go.mod"}, {"hugo", "hugo.toml"}, {"hugo", "hugo.yaml"}, {"hugo", "config.toml"},
-	} {
-		if list.manager == "" || list.manager == "hugo" && plan.Generator != "Hugo" {
-			continue
-		}
-		name := path.Join(plan.Root, list.file)
-		if info, err := root.Stat(name); err == nil && info.Mode().IsRegular() {
-			return list.manager, name
-		}
-	}
-	return "", ""
 }
 
 func (c *depCache) find(ctx context.Context, base, lockfile string) (string, error) {
@@ -270,12 +249,7 @@ func treeSize(ctx context.Context, dir string) (int64, error) {
 
 // digestFile hashes a file's content. The file is the repository's, so it does
 // not follow links out of it.
-func digestFile(dir, name string) (string, error) {
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return "", err
-	}
-	defer root.Close()
+func digestFile(root *os.Root, name string) (string, error) {
 	f, err := root.Open(name)
 	if err != nil {
 		return "", err

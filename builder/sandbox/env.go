@@ -23,22 +23,9 @@ type places struct {
 func environment(cfg Config, spec builder.Spec, plan build.Plan, at places) map[string]string {
 	machine := map[string]string{
 		"HOME": at.home, "PATH": strings.Join(at.path, ":"), "TMPDIR": at.temp,
-		// The download caches of the package managers.
-		"npm_config_cache":      filepath.Join(at.cache, "npm"),
-		"YARN_CACHE_FOLDER":     filepath.Join(at.cache, "yarn"),
-		"YARN_GLOBAL_FOLDER":    filepath.Join(at.cache, "berry"),
-		"BUN_INSTALL_CACHE_DIR": filepath.Join(at.cache, "bun"),
-		"BUNDLE_PATH":           filepath.Join(at.cache, "bundle"),
-		"PIP_CACHE_DIR":         filepath.Join(at.cache, "pip"),
-		"UV_CACHE_DIR":          filepath.Join(at.cache, "uv"),
-		"GOMODCACHE":            filepath.Join(at.cache, "go", "modules"),
-		"GOCACHE":               filepath.Join(at.cache, "go", "objects"),
-		"HUGO_CACHEDIR":         filepath.Join(at.cache, "hugo"),
-		"DENO_DIR":              filepath.Join(at.cache, "deno"),
 	}
-	if plan.Manager == "pnpm" {
-		// npm warns about settings that it does not know.
-		machine["npm_config_store_dir"] = filepath.Join(at.cache, "pnpm")
+	for name, folder := range plan.CacheVariables() {
+		machine[name] = filepath.Join(at.cache, folder)
 	}
 	if plan.Python {
 		// Systems refuse installations beside their own packages (PEP 668). The

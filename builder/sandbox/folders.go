@@ -21,45 +21,29 @@ const keptFolders = "folders"
 // cache: only a successful build returns them.
 func (r *run) restoreFolders(cache *depCache, plan build.Plan) {
 	r.ownFolders = map[string]bool{}
-	r.moveFolders(cache, plan, "restored", func(kept, repo *os.Root, name, inside string) error {
-		if _, err := repo.Lstat(inside); !errors.Is(err, fs.ErrNotExist) {
-			r.ownFolders[inside] = true
+	r.moveFolders(cache, plan, "restored", func(kept, repo *os.Root, f build.CachedFolder) error {
+		if _, err := repo.Lstat(f.Inside); !errors.Is(err, fs.ErrNotExist) || f.Published {
+			r.ownFolders[f.Inside] = true
 			return fs.ErrNotExist
 		}
-		if published(plan, inside) {
-			r.ownFolders[inside] = true
-			return fs.ErrNotExist
-		}
-		return move(kept, name, repo, inside)
+		return move(kept, f.Name, repo, f.Inside)
 	})
-}
-
-// published reports whether a folder may be part of the site.
-func published(plan build.Plan, inside string) bool {
-	for _, output := range plan.Outputs {
-		output = path.Join(plan.Root, output)
-		if output == "." || inside == output || strings.HasPrefix(inside, output+"/") {
-			return !strings.HasPrefix(inside, ".")
-		}
-	}
-	return false
 }
 
 // keepFolders moves the generator's folders of a successful build into the
 // cache.
 func (r *run) keepFolders(cache *depCache, plan build.Plan) {
-	r.moveFolders(cache, plan, "kept", func(kept, repo *os.Root, name, inside string) error {
-		if r.ownFolders == nil || r.ownFolders[inside] {
+	r.moveFolders(cache, plan, "kept", func(kept, repo *os.Root, f build.CachedFolder) error {
+		if r.ownFolders == nil || r.ownFolders[f.Inside] {
 			return fs.ErrNotExist
 		}
-		return move(repo, inside, kept, name)
+		return move(repo, f.Inside, kept, f.Name)
 	})
 }
 
-// moveFolders calls one for each of the generator's folders: name is its name in
-// the cache, inside its path in the repository. A failure costs time alone, so
-// it is logged.
-func (r *run) moveFolders(cache *depCache, plan build.Plan, what string, one func(kept, repo *os.Root, name, inside string) error) {
+// moveFolders calls one for each of the generator's folders. A failure costs
+// time alone, so it is logged.
+func (r *run) moveFolders(cache *depCache, plan build.Plan, what string, one func(kept, repo *os.Root, f build.CachedFolder) error) {
 	if !cache.kept {
 		return
 	}
@@ -84,14 +68,11 @@ func (r *run) moveFolders(cache *depCache, plan build.Plan, what string, one fun
 		}
 		defer repo.Close()
 		var moved []string
-		for _, folder := range plan.Caches() {
-			inside := path.Join(plan.Root, folder)
-			// One name, which no other folder has.
-			name := strings.NewReplacer("%", "%25", "/", "%2f").Replace(inside)
-			if err = one(kept, repo, name, inside); err == nil {
-				moved = append(moved, folder)
+		for _, folder := range plan.CachedFolders() {
+			if err = one(kept, repo, folder); err == nil {
+				moved = append(moved, folder.Folder)
 			} else if !errors.Is(err, fs.ErrNotExist) {
-				r.slog.Debug("a generator's folder was not moved", "folder", inside, "error", err)
+				r.slog.Debug("a generator's folder was not moved", "folder", folder.Inside, "error", err)
 			}
 		}
 		if len(moved) > 0 {

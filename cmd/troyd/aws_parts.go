@@ -60,7 +60,7 @@ func (c config) aws(db *pgxpool.Pool) awscloud.Config {
 
 // codeBuild returns codebuild's configuration.
 func (c config) codeBuild() codebuild.Config {
-	return codebuild.Config{Config: c.awsAPI(), Project: c.AWSProject, WorkBucket: c.AWSWorkBucket, Temp: filepath.Join(c.DataDir, "tmp"), Path: c.BuildPath}
+	return codebuild.Config{Config: c.awsAPI(), Project: c.AWSProject, WorkBucket: c.AWSWorkBucket, Temp: filepath.Join(c.DataDir, "tmp"), Path: c.BuildPath, AllCachesBytes: c.BuildCaches << 20}
 }
 
 // openAWS opens the cloud on AWS.

@@ -106,6 +106,13 @@ func TestTemplate(t *testing.T) {
 		t.Errorf("the policy of the updates' topic has a condition:\n%s", policy)
 	}
 
+	// A build can read and write its own files alone: those of caches are not
+	// its own.
+	role, _, _ := strings.Cut(string(text)[strings.Index(string(text), "  BuildRole:"):], "  BuildLogs:")
+	if objects := regexp.MustCompile(`\$\{WorkBucket\.Arn\}/\S*`).FindAllString(role, -1); !slices.Equal(objects, []string{`${WorkBucket.Arn}/builds/*"`}) || strings.Contains(role, `"*"`) {
+		t.Errorf("the role of builds may use the objects %q:\n%s", objects, role)
+	}
+
 	// The page explains every permission of the roles, and no others.
 	manual, err := os.ReadFile("../../docs/aws.md")
 	if err != nil {

@@ -45,8 +45,9 @@ func NewS3(loaded aws.Config, cfg Config) *s3.Client {
 
 // Object is an entry of a listing.
 type Object struct {
-	Key  string
-	Size int64
+	Key      string
+	Size     int64
+	Modified time.Time
 }
 
 // List yields the objects with a prefix, from all pages.
@@ -58,7 +59,7 @@ func (b Bucket) List(ctx context.Context, prefix string, each func(Object) error
 			return Failed("list "+prefix, err)
 		}
 		for _, o := range page.Contents {
-			if err := each(Object{Key: aws.ToString(o.Key), Size: aws.ToInt64(o.Size)}); err != nil {
+			if err := each(Object{Key: aws.ToString(o.Key), Size: aws.ToInt64(o.Size), Modified: aws.ToTime(o.LastModified)}); err != nil {
 				return err
 			}
 		}
@@ -129,6 +130,36 @@ func (b Bucket) Fetch(ctx context.Context, key string, to io.Writer) (int64, err
 		return n, fmt.Errorf("read %s: %w", key, err)
 	}
 	return n, nil
+}
+
+// Size returns the size of an object in bytes.
+func (b Bucket) Size(ctx context.Context, key string) (int64, error) {
+	out, err := Call(ctx, func(ctx context.Context) (*s3.HeadObjectOutput, error) {
+		return b.Client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &b.Name, Key: &key})
+	})
+	if err != nil {
+		return 0, Failed("look for "+key, err)
+	}
+	return aws.ToInt64(out.ContentLength), nil
+}
+
+// Copy copies an object of a size of at most 5 GiB inside the bucket.
+func (b Bucket) Copy(ctx context.Context, from, to string, size int64) error {
+	ctx, cancel := context.WithTimeout(ctx, Moving(size))
+	defer cancel()
+	source := EscapeKey(b.Name + "/" + from)
+	_, err := b.Client.CopyObject(ctx, &s3.CopyObjectInput{Bucket: &b.Name, Key: &to, CopySource: &source})
+	return Failed("copy "+from, err)
+}
+
+// SignGet returns an address at which an object can be downloaded without
+// credentials. It is valid as long as the credentials that sign it, too.
+func (b Bucket) SignGet(ctx context.Context, key string, valid time.Duration) (string, error) {
+	signed, err := s3.NewPresignClient(b.Client).PresignGetObject(ctx, &s3.GetObjectInput{Bucket: &b.Name, Key: &key}, s3.WithPresignExpires(valid))
+	if err != nil {
+		return "", Failed("sign the download of "+key, err)
+	}
+	return signed.URL, nil
 }
 
 // Unsigned leaves the payload out of the signature. A signed header has the

@@ -324,11 +324,15 @@ func nothing() error { return nil }
 // run runs a build from start to end.
 func (c *codebuild) run(b *build) {
 	dir, err := os.MkdirTemp("", "troy-codebuild-")
+	if err == nil {
+		err = os.Mkdir(dir+".machine", 0o700)
+	}
+	defer os.RemoveAll(dir + ".machine")
+	defer os.RemoveAll(dir)
 	if err != nil {
 		c.end(b, "FAULT")
 		return
 	}
-	defer os.RemoveAll(dir)
 	client := c.d.newS3()
 	var spec struct {
 		Phases map[string]struct {

@@ -11,7 +11,9 @@ import (
 // command runs one command of a phase on "CodeBuild's machine": a process
 // namespace that ends with the build, including all of its processes.
 func (c *codebuild) command(b *build, dir, command string) error {
-	cmd := exec.CommandContext(b.ctx, "unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc", "/bin/bash", "-c", command)
+	// Each machine has a /var/tmp of its own.
+	cmd := exec.CommandContext(b.ctx, "unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc",
+		"/bin/bash", "-c", `mount --bind "$0" /var/tmp && exec /bin/bash -c "$1"`, dir+".machine", command)
 	cmd.Dir = dir
 	// The whole group: if unshare is killed before it arranges for its child to
 	// be killed too, the child survives.

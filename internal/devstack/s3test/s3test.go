@@ -102,9 +102,14 @@ func build(t testing.TB) string {
 	return strings.TrimSpace(string(out))
 }
 
+// File returns the file of an object.
+func (s *Server) File(bucket, key string) string {
+	return filepath.Join(s.dir, bucket, filepath.FromSlash(key))
+}
+
 // Read reads an object from the server's folder.
 func (s *Server) Read(bucket, key string) ([]byte, bool) {
-	data, err := os.ReadFile(filepath.Join(s.dir, bucket, filepath.FromSlash(key)))
+	data, err := os.ReadFile(s.File(bucket, key))
 	return data, err == nil
 }
 
