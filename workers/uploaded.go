@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"sync"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -39,12 +41,7 @@ func (w *Workers) openUpload(ctx context.Context, tree site.Tree) (io.ReadCloser
 	if err != nil {
 		return nil, fmt.Errorf("read the manifest of the source: %w", err)
 	}
-	from := &parts{ctx: ctx, store: w.deps.Cloud.Store, tree: tree, left: m.Files}
-	d, err := zstd.NewReader(from, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(8<<20))
-	if err != nil {
-		return nil, fmt.Errorf("open the source: %w", err)
-	}
-	return &unzipped{d, from}, nil
+	return unzip(ctx, w.deps.Cloud.Store, tree, m.Files)
 }
 
 func sourceGone() error {
@@ -84,13 +81,35 @@ func (p *parts) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// unzipped says of damaged data that it is the sender's fault.
+// unzipped is what the parts have under Zstandard. It says of damaged data that
+// it is the sender's fault. A build that is stopped closes it during a Read, so
+// the decoder, which does not allow that, has a mutex.
 type unzipped struct {
-	decoder *zstd.Decoder // not embedded, because its WriteTo does not go through Read
-	from    *parts
+	cancel context.CancelFunc // ends the Read of a part
+	from   *parts
+
+	mu      sync.Mutex
+	decoder *zstd.Decoder // not embedded, because its WriteTo does not go through Read; nil once it is closed
+}
+
+// unzip reads the files of a tree in their order, as one stream.
+func unzip(ctx context.Context, store cloud.Reader, tree site.Tree, files []site.File) (*unzipped, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	from := &parts{ctx: ctx, store: store, tree: tree, left: files}
+	d, err := zstd.NewReader(from, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(8<<20))
+	if err != nil {
+		cancel()
+		return nil, fmt.Errorf("open the source: %w", err)
+	}
+	return &unzipped{cancel: cancel, from: from, decoder: d}, nil
 }
 
 func (u *unzipped) Read(b []byte) (int, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.decoder == nil {
+		return 0, fs.ErrClosed
+	}
 	n, err := u.decoder.Read(b)
 	if err != nil && !errors.Is(err, io.EOF) && u.from.failed == nil {
 		return n, troy.Errorf(troy.Invalid, "the uploaded source is damaged: %w; expected a tar under Zstandard", err)
@@ -98,8 +117,15 @@ func (u *unzipped) Read(b []byte) (int, error) {
 	return n, err
 }
 
+// Close ends a Read that is under way and waits for it. It may be called again.
 func (u *unzipped) Close() error {
-	u.decoder.Close()
+	u.cancel()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.decoder != nil {
+		u.decoder.Close()
+		u.decoder = nil
+	}
 	return nil
 }
 

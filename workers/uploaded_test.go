@@ -3,18 +3,23 @@ package workers
 import (
 	"archive/tar"
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/build"
+	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/site"
@@ -160,5 +165,56 @@ func TestUploadedSourceIsDamaged(t *testing.T) {
 	}
 	if _, err := w.openUpload(t.Context(), site.Tree{Pipeline: id, Deployment: uuid.New()}); troy.KindOf(err) != troy.Conflict {
 		t.Errorf("no upload: %v", err)
+	}
+}
+
+// heldStore returns a part after it was released, or the error of its context.
+type heldStore struct {
+	cloud.Reader
+	data              []byte
+	started, released chan struct{}
+}
+
+func (s *heldStore) Read(ctx context.Context, _ site.Tree, _ site.File) ([]byte, error) {
+	s.started <- struct{}{}
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-s.released:
+		return s.data, nil
+	}
+}
+
+// TestUploadedSourceIsClosedWhileRead closes a source during the Read of a part,
+// as a build that is stopped does, and again after its end.
+func TestUploadedSourceIsClosedWhileRead(t *testing.T) {
+	t.Parallel()
+	s := &heldStore{data: packed(t, "hello"), started: make(chan struct{}, 1), released: make(chan struct{})}
+	u, err := unzip(t.Context(), s, site.Tree{}, []site.File{{Path: "source-00000.part"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := make(chan error, 1)
+	go func() { _, err := io.Copy(io.Discard, u); read <- err }()
+	<-s.started
+	closed := make(chan error, 1)
+	go func() { closed <- u.Close() }()
+	select {
+	case err := <-closed:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("Close does not end the Read of a part")
+	}
+	close(s.released) // the part of a Read that was not ended
+	if err := <-read; !errors.Is(err, context.Canceled) || troy.KindOf(err) == troy.Invalid {
+		t.Errorf("the Read that Close ended: %v", err)
+	}
+	if err := u.Close(); err != nil {
+		t.Errorf("a second Close: %v", err)
+	}
+	if _, err := u.Read(make([]byte, 1)); !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("a Read after Close: %v", err)
 	}
 }
