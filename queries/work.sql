@@ -41,12 +41,13 @@ WHERE w.kind = @kind AND w.subject_id = @subject_id AND w.epoch = @epoch AND NOT
 
 -- name: WorkAgain :execrows
 -- Ends a claim and makes the row due later, or at once if the work was
--- requested again meanwhile. A failed attempt counts. A fresh start counts as
--- requested when it is due, so that the wait does not use up the deadline. Keeps a ring that is still to come because asynq
--- retries the same task.
+-- requested again meanwhile. A failed attempt counts. A wait does not, and ends
+-- the row of failed attempts unless it keeps them. A fresh start counts as
+-- requested when it is due, so that the wait does not use up the deadline. Keeps
+-- a ring that is still to come because asynq retries the same task.
 UPDATE work
 SET lease_until = NULL, cause = @cause,
-    attempt = CASE WHEN @failed::bool THEN attempt ELSE 0 END,
+    attempt = CASE WHEN @failed::bool THEN attempt WHEN @keep::bool THEN greatest(attempt - 1, 0) ELSE 0 END,
     since = CASE WHEN NOT @fresh::bool THEN since
         WHEN requested = @requested THEN now() + make_interval(secs => @delay_seconds::float8) ELSE now() END,
     due_at = CASE WHEN requested = @requested THEN now() + make_interval(secs => @delay_seconds::float8) ELSE now() END,

@@ -105,19 +105,20 @@ func (q *Queries) WorkAfresh(ctx context.Context, kind string, subjectID uuid.UU
 const workAgain = `-- name: WorkAgain :execrows
 UPDATE work
 SET lease_until = NULL, cause = $1,
-    attempt = CASE WHEN $2::bool THEN attempt ELSE 0 END,
-    since = CASE WHEN NOT $3::bool THEN since
-        WHEN requested = $4 THEN now() + make_interval(secs => $5::float8) ELSE now() END,
-    due_at = CASE WHEN requested = $4 THEN now() + make_interval(secs => $5::float8) ELSE now() END,
-    ring_id = CASE WHEN requested = $4 THEN $6::uuid END,
+    attempt = CASE WHEN $2::bool THEN attempt WHEN $3::bool THEN greatest(attempt - 1, 0) ELSE 0 END,
+    since = CASE WHEN NOT $4::bool THEN since
+        WHEN requested = $5 THEN now() + make_interval(secs => $6::float8) ELSE now() END,
+    due_at = CASE WHEN requested = $5 THEN now() + make_interval(secs => $6::float8) ELSE now() END,
+    ring_id = CASE WHEN requested = $5 THEN $7::uuid END,
     ring_gen = coalesce((SELECT generation FROM bell), 1),
-    ring_at = now() + make_interval(secs => $5::float8 + 2)
-WHERE kind = $7 AND subject_id = $8 AND epoch = $9
+    ring_at = now() + make_interval(secs => $6::float8 + 2)
+WHERE kind = $8 AND subject_id = $9 AND epoch = $10
 `
 
 type WorkAgainParams struct {
 	Cause        string
 	Failed       bool
+	Keep         bool
 	Fresh        bool
 	Requested    int64
 	DelaySeconds float64
@@ -128,13 +129,15 @@ type WorkAgainParams struct {
 }
 
 // Ends a claim and makes the row due later, or at once if the work was
-// requested again meanwhile. A failed attempt counts. A fresh start counts as
-// requested when it is due, so that the wait does not use up the deadline. Keeps a ring that is still to come because asynq
-// retries the same task.
+// requested again meanwhile. A failed attempt counts. A wait does not, and ends
+// the row of failed attempts unless it keeps them. A fresh start counts as
+// requested when it is due, so that the wait does not use up the deadline. Keeps
+// a ring that is still to come because asynq retries the same task.
 func (q *Queries) WorkAgain(ctx context.Context, arg WorkAgainParams) (int64, error) {
 	result, err := q.db.Exec(ctx, workAgain,
 		arg.Cause,
 		arg.Failed,
+		arg.Keep,
 		arg.Fresh,
 		arg.Requested,
 		arg.DelaySeconds,

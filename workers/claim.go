@@ -216,7 +216,7 @@ func (w *Workers) again(ctx context.Context, c *claim, v verdict) error {
 		}
 	}
 	_, err := w.q.WorkAgain(ctx, queries.WorkAgainParams{
-		Cause: v.cause, Failed: v.failed, Fresh: v.fresh, Requested: c.requested, DelaySeconds: v.delay.Seconds(),
+		Cause: v.cause, Failed: v.failed, Keep: v.keep, Fresh: v.fresh, Requested: c.requested, DelaySeconds: v.delay.Seconds(),
 		RingID: ring, Kind: c.task.Kind, SubjectID: c.task.Subject, Epoch: c.epoch,
 	})
 	if err != nil {

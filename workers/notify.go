@@ -43,7 +43,8 @@ func (w *Workers) notify(ctx context.Context, c *claim) error {
 		return w.endNotification(ctx, c, "not sent: the notifier is disabled")
 	}
 	if row.PauseSeconds > 0 {
-		return comeBack(time.Duration(row.PauseSeconds*float64(time.Second))+time.Second, "an attempt for the same receiver has just failed")
+		pause := time.Duration(row.PauseSeconds*float64(time.Second)) + time.Second
+		return &waitError{delay: pause, why: "an attempt for the same receiver has just failed", keep: true}
 	}
 	target, err := w.notifyTarget(n)
 	if err != nil {

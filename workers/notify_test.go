@@ -318,6 +318,19 @@ func TestNotifyGivesUp(t *testing.T) {
 	}
 	if _, err := r.db.Exec(t.Context(), "UPDATE notifications SET created_at = now() - interval '31 days'"); err != nil {
 		t.Fatal(err)
+	// The wait keeps the attempts that failed before, so the next one is the last.
+	for _, sql := range []string{"UPDATE work SET attempt = $1, due_at = now() WHERE subject_id = $2", "UPDATE work SET due_at = now() WHERE $1 > 0 AND subject_id = $2"} {
+		if _, err := r.db.Exec(t.Context(), sql, policy.Attempts-1, second); err != nil {
+			t.Fatal(err)
+		}
+		_ = w.work(t.Context(), w.handlers[tasks.TypeNotify], tasks.Task{Kind: tasks.TypeNotify, Subject: second})
+		if _, err := r.db.Exec(t.Context(), "UPDATE notifiers SET retry_at = NULL"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r.count("SELECT count(*) FROM notifications WHERE id = $1 AND ended_at IS NOT NULL AND attempts = 1 AND answer LIKE 'given up: failed 13 times%'", second) != 1 {
+		t.Error("a message that waited is not given up after its last attempt")
+	}
 	}
 	if err := w.forget(t.Context()); err != nil {
 		t.Fatal(err)

@@ -29,6 +29,8 @@ type waitError struct {
 	// fresh means that new work begins after the wait, with its own deadline
 	// and attempts.
 	fresh bool
+	// keep means that the attempts before this one still count.
+	keep bool
 }
 
 func (e *waitError) Error() string { return fmt.Sprintf("wait %s: %s", e.delay, e.why) }
@@ -45,6 +47,7 @@ type verdict struct {
 	delay  time.Duration
 	failed bool // whether the attempt counts
 	fresh  bool
+	keep   bool   // whether the attempts before still count if this one does not
 	cause  string // in words, for people
 }
 
@@ -63,7 +66,7 @@ func judge(err error, policy tasks.Policy, attempt int, age time.Duration) verdi
 			v.giveUp, v.cause = true, fmt.Sprintf("not done after %s: %s", policy.Deadline, wait.why)
 			return v
 		}
-		return verdict{delay: wait.delay, fresh: wait.fresh, cause: wait.why}
+		return verdict{delay: wait.delay, fresh: wait.fresh, keep: wait.keep, cause: wait.why}
 	case age > policy.Deadline:
 		v.giveUp, v.cause = true, fmt.Sprintf("not done after %s: %s", policy.Deadline, v.cause)
 		return v
