@@ -930,7 +930,8 @@ CREATE INDEX notifications_notifier ON notifications (notifier_id, created_at, i
 CREATE INDEX notifications_created ON notifications (created_at);
 CREATE INDEX notifications_open ON notifications (created_at) WHERE ended_at IS NULL;
 
--- Tells each notifier of a pipeline the first of the events that it wants.
+-- Tells each notifier of a pipeline the first of the events that it wants. One that
+-- is being removed gets nothing, so that the change waits for no other transaction.
 CREATE FUNCTION notify_about(pipeline uuid, about text[], what jsonb) RETURNS bigint LANGUAGE sql AS $$
 WITH told AS (
     INSERT INTO notifications (id, notifier_id, pipeline_id, event, details)
@@ -940,6 +941,7 @@ WITH told AS (
         SELECT a.event FROM unnest(about) WITH ORDINALITY AS a (event, place) WHERE a.event = ANY(n.events) ORDER BY a.place LIMIT 1
     ) wanted
     WHERE n.disabled_at IS NULL AND (n.pipeline_id IS NULL OR n.pipeline_id = pipeline)
+    FOR KEY SHARE OF n SKIP LOCKED
     RETURNING id
 ), asked AS (
     INSERT INTO work (kind, subject_id) SELECT 'notify', told.id FROM told RETURNING 1

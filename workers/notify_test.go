@@ -1,6 +1,7 @@
 package workers
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"github.com/troy-iaas/troy"
@@ -316,8 +318,6 @@ func TestNotifyGivesUp(t *testing.T) {
 	if r.count("SELECT attempts FROM notifications WHERE id <> '"+first.ID.String()+"'") != 0 || r.count("SELECT count(*) FROM work WHERE kind = 'notify' AND due_at > now() + interval '5 seconds'") != 2 {
 		t.Error("a receiver that has just failed is not left alone")
 	}
-	if _, err := r.db.Exec(t.Context(), "UPDATE notifications SET created_at = now() - interval '31 days'"); err != nil {
-		t.Fatal(err)
 	// The wait keeps the attempts that failed before, so the next one is the last.
 	for _, sql := range []string{"UPDATE work SET attempt = $1, due_at = now() WHERE subject_id = $2", "UPDATE work SET due_at = now() WHERE $1 > 0 AND subject_id = $2"} {
 		if _, err := r.db.Exec(t.Context(), sql, policy.Attempts-1, second); err != nil {
@@ -331,11 +331,48 @@ func TestNotifyGivesUp(t *testing.T) {
 	if r.count("SELECT count(*) FROM notifications WHERE id = $1 AND ended_at IS NOT NULL AND attempts = 1 AND answer LIKE 'given up: failed 13 times%'", second) != 1 {
 		t.Error("a message that waited is not given up after its last attempt")
 	}
+	if _, err := r.db.Exec(t.Context(), "UPDATE notifications SET created_at = now() - interval '31 days'"); err != nil {
+		t.Fatal(err)
 	}
 	if err := w.forget(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if got := r.count("SELECT count(*) FROM notifications"); got != 0 {
 		t.Errorf("%d old notifications are left", got)
+	}
+}
+
+// TestNotifierIsRemovedMeanwhile changes a pipeline while one of its notifiers is
+// being removed. The change does not wait for that, and the others are told.
+func TestNotifierIsRemovedMeanwhile(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.secrets = newSealer(t)
+	r.workers()
+	id := r.pipeline("blog")
+	removed, kept := r.notifier(&id, newReceiver(t), "deployment.failed"), r.notifier(nil, newReceiver(t), "deployment.failed")
+	removal, err := r.db.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = removal.Rollback(context.Background()) }()
+	if _, err := queries.New(removal).NotifierRemove(t.Context(), removed.ID); err != nil {
+		t.Fatal(err)
+	}
+	err = pgx.BeginFunc(t.Context(), r.db, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(t.Context(), "SET LOCAL lock_timeout = '2s'"); err != nil {
+			return err
+		}
+		_, err := tx.Exec(t.Context(), "SELECT notify_about($1, '{deployment.failed}', '{}')", id)
+		return err
+	})
+	if err != nil {
+		t.Errorf("a change during the removal: %v", err)
+	}
+	if err := removal.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if all, of := r.count("SELECT count(*) FROM notifications"), r.count("SELECT count(*) FROM notifications WHERE notifier_id = $1", kept.ID); all != 1 || of != 1 {
+		t.Errorf("%d notifications, %d of the notifier that stays; want 1", all, of)
 	}
 }
