@@ -58,9 +58,10 @@ ON CONFLICT (kind, subject_id) DO UPDATE
 SET due_at = now(), since = now(), requested = work.requested + 1, attempt = 0, ring_id = NULL;
 
 -- name: ReleaseTouch :exec
--- Records that files are sent to an upload, unless that was recorded within the
--- last minute.
-UPDATE releases SET touched_at = now() WHERE id = @id AND touched_at < now() - interval '1 minute';
+-- Records that files are sent to an upload, or may be for some seconds, unless
+-- that was recorded within the last minute.
+UPDATE releases SET touched_at = now() + make_interval(secs => @ahead_seconds::float8)
+WHERE id = @id AND touched_at < now() + make_interval(secs => @ahead_seconds::float8) - interval '1 minute';
 
 -- name: ReleasesGiveUpIdle :many
 -- Gives up the unfinished uploads of a pipeline to which nothing was sent for some

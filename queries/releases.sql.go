@@ -176,13 +176,14 @@ func (q *Queries) ReleaseGiveUp(ctx context.Context, id uuid.UUID) error {
 }
 
 const releaseTouch = `-- name: ReleaseTouch :exec
-UPDATE releases SET touched_at = now() WHERE id = $1 AND touched_at < now() - interval '1 minute'
+UPDATE releases SET touched_at = now() + make_interval(secs => $1::float8)
+WHERE id = $2 AND touched_at < now() + make_interval(secs => $1::float8) - interval '1 minute'
 `
 
-// Records that files are sent to an upload, unless that was recorded within the
-// last minute.
-func (q *Queries) ReleaseTouch(ctx context.Context, id uuid.UUID) error {
-	_, err := q.db.Exec(ctx, releaseTouch, id)
+// Records that files are sent to an upload, or may be for some seconds, unless
+// that was recorded within the last minute.
+func (q *Queries) ReleaseTouch(ctx context.Context, aheadSeconds float64, iD uuid.UUID) error {
+	_, err := q.db.Exec(ctx, releaseTouch, aheadSeconds, iD)
 	return err
 }
 

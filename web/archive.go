@@ -149,7 +149,12 @@ func (s *server) releaseSource(ctx context.Context, p queries.Pipeline, source *
 		return queries.Deployment{}, err
 	}
 	tree := site.Tree{Pipeline: p.ID, Deployment: r.ID}
-	if err := cloud.PutFiles(ctx, s.deps.Store, tree, missing, source.Open); err != nil {
+	sending := s.toucher(ctx, r.ID)
+	open := func(path string) (io.ReadCloser, error) {
+		sending.note()
+		return source.Open(path)
+	}
+	if err := cloud.PutFiles(ctx, s.deps.Store, tree, missing, open); err != nil {
 		return queries.Deployment{}, fmt.Errorf("store the files of release %s: %w", r.ID, err)
 	}
 	return s.finalize(ctx, p, r, asked.finalization, who)

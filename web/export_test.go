@@ -33,7 +33,9 @@ func FollowWhenFull(w http.ResponseWriter, r *http.Request) error {
 }
 
 // TouchingReader is the reader of a body that takes long.
-func TouchingReader(r io.Reader, touch func() error) io.Reader { return newTouchingReader(r, touch) }
+func TouchingReader(r io.Reader, touch func()) io.Reader {
+	return newTouchingReader(r, &toucher{touch: touch})
+}
 
 // Routes returns the routes of the API, without the pages.
 func Routes(cfg Config, deps Deps) gin.RoutesInfo {

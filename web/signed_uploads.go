@@ -50,6 +50,7 @@ func (s *server) releaseSign(c *gin.Context, who caller) error {
 	if err != nil {
 		return fmt.Errorf("sign uploads of release %s: %w", id, err)
 	}
+	s.touch(c.Request.Context(), id, time.Until(expires))
 	out := make([]signedJSON, len(signed))
 	for i, one := range signed {
 		out[i] = signedJSON{SHA256: files[i].SHA256, URL: one.URL, Header: map[string]string{}}

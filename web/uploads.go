@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -107,43 +108,58 @@ func (s *server) upload(c *gin.Context, who caller) (*upload, uuid.UUID, error) 
 	}
 	u, err := s.load(ctx, p, r)
 	if err == nil {
-		err = s.touch(ctx, id)
+		s.touch(ctx, id, 0)
 	}
 	return u, id, err
 }
 
-// touch records that files are sent to a release.
-func (s *server) touch(ctx context.Context, id uuid.UUID) error {
-	if err := s.q.ReleaseTouch(ctx, id); err != nil {
-		return fmt.Errorf("record that files are sent to release %s: %w", id, err)
+// touch records that files are sent to a release, or may be for some time. An
+// upload does not fail if that can't be recorded.
+func (s *server) touch(ctx context.Context, id uuid.UUID, ahead time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, quick)
+	defer cancel()
+	if err := s.q.ReleaseTouch(ctx, ahead.Seconds(), id); err != nil {
+		s.deps.Log.WarnContext(ctx, "could not record that files are sent to a release", "release", id, "error", err)
 	}
-	return nil
 }
 
-// touching returns r, whose reading records each minute that files are sent to a
-// release.
+// toucher records at most once a minute that files are sent to a release.
+type toucher struct {
+	touch func()
+	next  atomic.Int64 // in nanoseconds since 1970
+}
+
+func (s *server) toucher(ctx context.Context, id uuid.UUID) *toucher {
+	return &toucher{touch: func() { s.touch(ctx, id, 0) }}
+}
+
+func (t *toucher) note() {
+	now, next := time.Now(), t.next.Load()
+	if now.UnixNano() > next && t.next.CompareAndSwap(next, now.Add(time.Minute).UnixNano()) {
+		t.touch()
+	}
+}
+
+// touching returns r, whose reading records that files are sent to a release.
 func (s *server) touching(ctx context.Context, id uuid.UUID, r io.Reader) io.Reader {
-	return newTouchingReader(r, func() error { return s.touch(ctx, id) })
+	return newTouchingReader(r, s.toucher(ctx, id))
 }
 
-func newTouchingReader(r io.Reader, touch func() error) *touchingReader {
-	return &touchingReader{r: r, next: time.Now().Add(time.Minute), touch: touch}
+// newTouchingReader begins in a minute, because upload has recorded that files are
+// sent.
+func newTouchingReader(r io.Reader, t *toucher) *touchingReader {
+	t.next.Store(time.Now().Add(time.Minute).UnixNano())
+	return &touchingReader{r, t}
 }
 
 type touchingReader struct {
-	r     io.Reader
-	next  time.Time
-	touch func() error
+	io.Reader
+	*toucher
 }
 
 func (t *touchingReader) Read(p []byte) (int, error) {
-	if now := time.Now(); now.After(t.next) {
-		t.next = now.Add(time.Minute)
-		if err := t.touch(); err != nil {
-			return 0, err
-		}
-	}
-	return t.r.Read(p)
+	t.note()
+	return t.Reader.Read(p)
 }
 
 // load makes the entry of an open release. Many files of one release arrive
