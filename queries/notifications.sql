@@ -16,15 +16,16 @@ SELECT sqlc.embed(n), coalesce(p.slug, '')::text AS slug FROM notifiers n LEFT J
 
 -- name: NotifierList :many
 -- Lists the notifiers of a pipeline, with those of all pipelines if they are
--- shared, or every notifier, in the order of their ids, which is that of their
--- creation.
+-- shared, or every notifier, or only those of all pipelines, in the order of their
+-- ids, which is that of their creation.
 SELECT sqlc.embed(n), coalesce(p.slug, '')::text AS slug
 FROM (
     SELECT a.id FROM notifiers a WHERE a.pipeline_id = sqlc.narg('pipeline_id')::uuid AND a.id > @after
     UNION ALL
-    SELECT b.id FROM notifiers b WHERE b.pipeline_id IS NULL AND sqlc.narg('pipeline_id') IS NOT NULL AND @shared::bool AND b.id > @after
+    SELECT b.id FROM notifiers b WHERE b.pipeline_id IS NULL AND b.id > @after
+      AND CASE WHEN sqlc.narg('pipeline_id') IS NULL THEN @only_shared::bool ELSE @shared::bool END
     UNION ALL
-    (SELECT c.id FROM notifiers c WHERE sqlc.narg('pipeline_id') IS NULL AND c.id > @after ORDER BY c.id LIMIT @page_limit)
+    (SELECT c.id FROM notifiers c WHERE sqlc.narg('pipeline_id') IS NULL AND NOT @only_shared::bool AND c.id > @after ORDER BY c.id LIMIT @page_limit)
 ) l JOIN notifiers n ON n.id = l.id LEFT JOIN pipelines p ON p.id = n.pipeline_id
 ORDER BY n.id LIMIT @page_limit;
 

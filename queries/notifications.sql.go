@@ -445,16 +445,18 @@ SELECT n.id, n.pipeline_id, n.kind, n.label, n.target, n.events, n.created_at, n
 FROM (
     SELECT a.id FROM notifiers a WHERE a.pipeline_id = $1::uuid AND a.id > $2
     UNION ALL
-    SELECT b.id FROM notifiers b WHERE b.pipeline_id IS NULL AND $1 IS NOT NULL AND $3::bool AND b.id > $2
+    SELECT b.id FROM notifiers b WHERE b.pipeline_id IS NULL AND b.id > $2
+      AND CASE WHEN $1 IS NULL THEN $3::bool ELSE $4::bool END
     UNION ALL
-    (SELECT c.id FROM notifiers c WHERE $1 IS NULL AND c.id > $2 ORDER BY c.id LIMIT $4)
+    (SELECT c.id FROM notifiers c WHERE $1 IS NULL AND NOT $3::bool AND c.id > $2 ORDER BY c.id LIMIT $5)
 ) l JOIN notifiers n ON n.id = l.id LEFT JOIN pipelines p ON p.id = n.pipeline_id
-ORDER BY n.id LIMIT $4
+ORDER BY n.id LIMIT $5
 `
 
 type NotifierListParams struct {
 	PipelineID *uuid.UUID
 	After      uuid.UUID
+	OnlyShared bool
 	Shared     bool
 	PageLimit  int32
 }
@@ -465,12 +467,13 @@ type NotifierListRow struct {
 }
 
 // Lists the notifiers of a pipeline, with those of all pipelines if they are
-// shared, or every notifier, in the order of their ids, which is that of their
-// creation.
+// shared, or every notifier, or only those of all pipelines, in the order of their
+// ids, which is that of their creation.
 func (q *Queries) NotifierList(ctx context.Context, arg NotifierListParams) ([]NotifierListRow, error) {
 	rows, err := q.db.Query(ctx, notifierList,
 		arg.PipelineID,
 		arg.After,
+		arg.OnlyShared,
 		arg.Shared,
 		arg.PageLimit,
 	)

@@ -200,3 +200,10 @@ func TestNotificationsPages(t *testing.T) {
 		}
 	}
 }
+	// The page of those of all pipelines has them alone, however many come before.
+	w.exec(`INSERT INTO notifiers (id, pipeline_id, kind, label, target, events, created_by)
+		SELECT ('00000000-0000-7000-8000-' || lpad(i::text, 12, '0'))::uuid, p.id, 'slack', 'example.net', '', '{quota.near}', 'test' FROM pipelines p, generate_series(1, 250) i WHERE p.slug = 'docs'`)
+	if a := w.visit("GET", all, nil, cookie); !strings.Contains(string(a.body), "shared.example.com") || strings.Contains(string(a.body), "example.net") {
+		t.Errorf("the page of all pipelines shows %s", a.body)
+	}
+	w.exec("DELETE FROM notifiers WHERE label = 'example.net'")

@@ -95,7 +95,7 @@ func (d *Dashboard) notifications(v *visit) error {
 
 func (d *Dashboard) notifiersOf(v *visit, p *queries.Pipeline) (notifiersView, error) {
 	view := notifiersView{Admin: operator(v.who), Action: "/system/notifications/", Form: newNotifierForm(nil), frame: d.frame(v, "Notifications")}
-	args := queries.NotifierListParams{PageLimit: 200, Shared: operator(v.who)}
+	args := queries.NotifierListParams{PageLimit: 200, Shared: operator(v.who), OnlyShared: true}
 	if p != nil {
 		view.Slug, view.Action, view.Deleting, view.Title = p.Slug, "/pipelines/"+p.Slug+"/notifications/", p.Status.InDeletion(), p.Name+" notifications"
 		view.Admin, args.PipelineID = v.who.Role.May(credentials.Admin), &p.ID
