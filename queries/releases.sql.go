@@ -201,14 +201,16 @@ func (q *Queries) ReleasesForget(ctx context.Context, ids []uuid.UUID) error {
 }
 
 const releasesGiveUp = `-- name: ReleasesGiveUp :many
-UPDATE releases SET given_up_at = coalesce(given_up_at, now())
-WHERE pipeline_id = $1 AND finalized_at IS NULL AND (expires_at <= now() OR given_up_at IS NOT NULL)
-RETURNING id
+UPDATE releases r SET given_up_at = coalesce(r.given_up_at, now())
+WHERE r.pipeline_id = $1 AND r.finalized_at IS NULL
+  AND (r.expires_at <= now() OR r.given_up_at IS NOT NULL
+       OR EXISTS (SELECT 1 FROM sources s JOIN deployments d ON d.id = s.deployment_id WHERE s.release_id = r.id AND d.state NOT IN ('waiting', 'building')))
+RETURNING r.id
 `
 
-// Gives up the uploads of a pipeline that expired without being finalized, so
-// that none of them can be finalized while its files are removed. Returns all
-// that were given up.
+// Gives up the uploads of a pipeline that expired without being finalized, and
+// those that a deployment was built from, so that none of them can be used while
+// its files are removed. Returns all that were given up.
 func (q *Queries) ReleasesGiveUp(ctx context.Context, pipelineID uuid.UUID) ([]uuid.UUID, error) {
 	rows, err := q.db.Query(ctx, releasesGiveUp, pipelineID)
 	if err != nil {

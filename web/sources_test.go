@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/google/uuid"
@@ -37,12 +38,28 @@ func TestDeploySource(t *testing.T) {
 	}
 	w.send("POST", releases(p)+"/"+r.ID.String()+"/finalize", nil).refused(t, 409, "conflict", "", "is the source of deployment")
 
+	ended := func() (ids []uuid.UUID) {
+		t.Helper()
+		ids, err := w.q.ReleasesGiveUp(t.Context(), p.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ids
+	}
+	if ids := ended(); len(ids) != 0 {
+		t.Errorf("the releases %v are given up before the build", ids)
+	}
+
 	// A hook does not take it for the newest commit.
 	w.send("PATCH", "/v1/pipelines/blog", `{"repository":{"provider":"github","full_name":"team/blog","branch":"main"}}`).into(t, 200, nil)
 	_, path := w.hook("cms", "")
 	var called hookCalled
 	if w.call(path, nil).into(t, 202, &called); called.Deployment == d.ID {
 		t.Error("the hook answers with the deployment of the upload")
+	}
+	// It supersedes the deployment of the upload, so retention removes the source.
+	if ids := ended(); !slices.Equal(ids, []uuid.UUID{r.ID}) {
+		t.Errorf("the releases %v are given up after the end, want %s", ids, r.ID)
 	}
 
 	expired := w.begin(p, nil, file("source-00000.part", "one"))
