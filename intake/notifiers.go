@@ -47,6 +47,12 @@ func (in *Intake) AddNotifier(ctx context.Context, n queries.NotifierAddParams) 
 				return err
 			}
 		}
+		// The pipeline's lock makes those who add notifiers of one take turns.
+		if p == nil {
+			if err := q.LockName(ctx, "notifiers"); err != nil {
+				return err
+			}
+		}
 		count, err := q.NotifierCount(ctx, n.PipelineID)
 		if err != nil {
 			return err

@@ -99,9 +99,9 @@ INSERT INTO work (kind, subject_id)
 SELECT 'notify', o.id FROM (
     SELECT m.id FROM notifications m
     WHERE m.ended_at IS NULL AND m.created_at <= now() - make_interval(secs => @grace_seconds::float8)
+      AND (SELECT count(*) FROM work w WHERE w.subject_id = m.id AND w.kind = 'notify') = 0
     ORDER BY m.created_at LIMIT 500
 ) o
-WHERE (SELECT count(*) FROM work w WHERE w.subject_id = o.id AND w.kind = 'notify') = 0
 ON CONFLICT DO NOTHING;
 
 -- name: NotificationsExpire :execrows

@@ -1,12 +1,16 @@
 package web_test
 
 import (
+	"context"
 	"net/netip"
 	"net/url"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/troy-iaas/troy/credentials"
 )
@@ -139,6 +143,50 @@ func TestNotifiers(t *testing.T) {
 	}
 }
 
+// The maximum of notifiers of all pipelines holds for those who add them at once.
+func TestSharedNotifiersAtOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sealed(t))
+	w.exec(`INSERT INTO notifiers (id, kind, label, target, events, created_by)
+		SELECT gen_random_uuid(), 'slack', 'example.net', '', '{quota.near}', 'test' FROM generate_series(1, 19)`)
+	// Those who have counted wait to insert, so all of them count before any inserts.
+	conn, err := pgx.ConnectConfig(t.Context(), w.db.Config().ConnConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
+	if _, err := conn.Exec(t.Context(), "BEGIN; LOCK TABLE notifiers IN SHARE MODE"); err != nil {
+		t.Fatal(err)
+	}
+	const at = 3 // the pool has four connections
+	var added, refused atomic.Int64
+	var senders sync.WaitGroup
+	for range at {
+		senders.Go(func() {
+			switch a := w.send("POST", "/v1/notifiers", map[string]any{"kind": "slack", "url": "https://example.com"}); a.status {
+			case 201:
+				added.Add(1)
+			case 409:
+				refused.Add(1)
+			default:
+				t.Errorf("%d %s", a.status, a.body)
+			}
+		})
+	}
+	w.eventually("all of them wait", func() bool {
+		var waiting int
+		err := conn.QueryRow(t.Context(), "SELECT count(*) FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())").Scan(&waiting)
+		return err == nil && waiting == at
+	})
+	if _, err := conn.Exec(t.Context(), "ROLLBACK"); err != nil {
+		t.Fatal(err)
+	}
+	senders.Wait()
+	if n := w.count("SELECT count(*) FROM notifiers"); n != 20 || added.Load() != 1 || refused.Load() != at-1 {
+		t.Errorf("%d notifiers, %d added, %d refused; want 20, 1 and %d", n, added.Load(), refused.Load(), at-1)
+	}
+}
+
 // The pages add, test and remove notifiers, and show a webhook's key once.
 func TestNotificationsPages(t *testing.T) {
 	t.Parallel()
@@ -190,6 +238,13 @@ func TestNotificationsPages(t *testing.T) {
 	if a := w.visit("GET", path, nil, cookie); !strings.Contains(string(a.body), "1 more is told about all pipelines") {
 		t.Errorf("the pipeline's page does not tell of it: %s", a.body)
 	}
+	// The page of those of all pipelines has them alone, however many come before.
+	w.exec(`INSERT INTO notifiers (id, pipeline_id, kind, label, target, events, created_by)
+		SELECT ('00000000-0000-7000-8000-' || lpad(i::text, 12, '0'))::uuid, p.id, 'slack', 'example.net', '', '{quota.near}', 'test' FROM pipelines p, generate_series(1, 250) i WHERE p.slug = 'docs'`)
+	if a := w.visit("GET", all, nil, cookie); !strings.Contains(string(a.body), "shared.example.com") || strings.Contains(string(a.body), "example.net") {
+		t.Errorf("the page of all pipelines shows %s", a.body)
+	}
+	w.exec("DELETE FROM notifiers WHERE label = 'example.net'")
 	if a := w.visit("POST", path+"/remove", url.Values{"notifier": {n}}, cookie); a.status != 303 || w.count("SELECT count(*) FROM notifiers") != 1 {
 		t.Errorf("removing it answers %d", a.status)
 	}
@@ -200,10 +255,3 @@ func TestNotificationsPages(t *testing.T) {
 		}
 	}
 }
-	// The page of those of all pipelines has them alone, however many come before.
-	w.exec(`INSERT INTO notifiers (id, pipeline_id, kind, label, target, events, created_by)
-		SELECT ('00000000-0000-7000-8000-' || lpad(i::text, 12, '0'))::uuid, p.id, 'slack', 'example.net', '', '{quota.near}', 'test' FROM pipelines p, generate_series(1, 250) i WHERE p.slug = 'docs'`)
-	if a := w.visit("GET", all, nil, cookie); !strings.Contains(string(a.body), "shared.example.com") || strings.Contains(string(a.body), "example.net") {
-		t.Errorf("the page of all pipelines shows %s", a.body)
-	}
-	w.exec("DELETE FROM notifiers WHERE label = 'example.net'")

@@ -342,6 +342,30 @@ func TestNotifyGivesUp(t *testing.T) {
 	}
 }
 
+// TestNotificationsAreRestored loses the work of one notification behind more than
+// the reconciliation reads at a time.
+func TestNotificationsAreRestored(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.secrets, r.reconcile = newSealer(t), 50*time.Millisecond
+	w := r.workers()
+	id := r.pipeline("blog")
+	n := r.notifier(&id, newReceiver(t), "deployment.failed")
+	if _, err := r.db.Exec(t.Context(), `INSERT INTO notifications (id, notifier_id, pipeline_id, event, details, created_at)
+		SELECT gen_random_uuid(), $1, $2, 'deployment.failed', '{}', now() - i * interval '1 minute' FROM generate_series(100, 700) i`, n.ID, id); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.db.Exec(t.Context(), `INSERT INTO work (kind, subject_id) SELECT 'notify', id FROM notifications ORDER BY created_at LIMIT 600`); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.restoreNotifications(t.Context(), time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.count("SELECT count(*) FROM work WHERE kind = 'notify'"); got != 601 {
+		t.Errorf("%d rows of work, want 601", got)
+	}
+}
+
 // TestNotifierIsRemovedMeanwhile changes a pipeline while one of its notifiers is
 // being removed. The change does not wait for that, and the others are told.
 func TestNotifierIsRemovedMeanwhile(t *testing.T) {
