@@ -4,14 +4,16 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/troy-iaas/troy/cloud/localcloud"
 	"github.com/troy-iaas/troy/site"
 )
 
-// TestSealAgain seals a tree again: it writes only if the manifest differs, or if
-// an earlier Seal was killed after it had renamed the manifest.
+// TestSealAgain seals a tree again: it writes only if the manifest differs, if an
+// earlier Seal was killed after it had renamed the manifest, or if files wait to be
+// synced.
 func TestSealAgain(t *testing.T) {
 	t.Parallel()
 	root, syncs := t.TempDir(), 0
@@ -34,6 +36,7 @@ func TestSealAgain(t *testing.T) {
 		name    string
 		carried []site.Carried
 		killed  bool
+		sent    bool // whether a file was sent since
 		writes  bool
 	}{
 		{name: "with nothing new"},
@@ -41,9 +44,20 @@ func TestSealAgain(t *testing.T) {
 		{name: "with it again", carried: carried},
 		{name: "after a kill", carried: carried, killed: true, writes: true},
 		{name: "after that", carried: carried},
+		{name: "with an upload that waits", carried: carried, sent: true, writes: true},
+		{name: "after its end", carried: carried},
 	} {
 		if step.killed {
 			if err := os.WriteFile(layout.OpenTree(tree), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if step.sent {
+			f, other := content("other.html", "other"), site.Tree{Pipeline: tree.Pipeline, Deployment: newTree().Deployment}
+			if _, err := box.Store.Begin(t.Context(), other, site.Manifest{Files: []site.File{f}}); err != nil {
+				t.Fatal(err)
+			}
+			if err := box.Store.Put(t.Context(), other, f, strings.NewReader("other")); err != nil {
 				t.Fatal(err)
 			}
 		}

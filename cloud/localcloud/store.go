@@ -359,7 +359,12 @@ func (s *store) seal(ctx context.Context, t site.Tree, carried []site.Carried, r
 		return err
 	}
 	if before != nil && bytes.Equal(before, encoded) {
-		return nil // nothing changes, for example in a rollback
+		// Nothing changes, for example in a rollback, unless the tree has files
+		// that are not on the disk yet: they were lost and sent again.
+		waiting, err := readDir(s.layout.Unsynced(t.Pipeline))
+		if err != nil || len(waiting) == 0 {
+			return files.Error(err)
+		}
 	}
 	// Everything in the manifest is on disk before the manifest is.
 	if err := s.publish(t.Pipeline); err != nil {
