@@ -10,12 +10,15 @@ INSERT INTO work (kind, subject_id) SELECT 'forge:report', noted.id FROM noted;
 SELECT * FROM skips WHERE id = @id;
 
 -- name: SkipBuilt :one
--- Reports whether a skipped commit has a deployment of its own all the same, for
--- the site or, if it is skipped as a preview's, for a preview.
-SELECT EXISTS (
+-- Reports whether a skipped commit has reports of its own all the same: those of a
+-- deployment of the site or, if it is skipped as a preview's, of a preview, which
+-- may also wait for an approval.
+SELECT (EXISTS (
     SELECT FROM deployments d WHERE d.pipeline_id = s.pipeline_id AND d.commit_sha = s.commit_sha
     AND d.kind = CASE WHEN s.preview THEN 'preview' ELSE 'automated' END
-) FROM skips s WHERE s.id = @id;
+) OR s.preview AND EXISTS (
+    SELECT FROM previews v WHERE v.pipeline_id = s.pipeline_id AND v.head_commit = s.commit_sha AND v.closed_at IS NULL
+))::bool AS built FROM skips s WHERE s.id = @id;
 
 -- name: SkipForget :exec
 -- Deletes a skipped commit after it was reported.

@@ -12,19 +12,22 @@ import (
 )
 
 const skipBuilt = `-- name: SkipBuilt :one
-SELECT EXISTS (
+SELECT (EXISTS (
     SELECT FROM deployments d WHERE d.pipeline_id = s.pipeline_id AND d.commit_sha = s.commit_sha
     AND d.kind = CASE WHEN s.preview THEN 'preview' ELSE 'automated' END
-) FROM skips s WHERE s.id = $1
+) OR s.preview AND EXISTS (
+    SELECT FROM previews v WHERE v.pipeline_id = s.pipeline_id AND v.head_commit = s.commit_sha AND v.closed_at IS NULL
+))::bool AS built FROM skips s WHERE s.id = $1
 `
 
-// Reports whether a skipped commit has a deployment of its own all the same, for
-// the site or, if it is skipped as a preview's, for a preview.
+// Reports whether a skipped commit has reports of its own all the same: those of a
+// deployment of the site or, if it is skipped as a preview's, of a preview, which
+// may also wait for an approval.
 func (q *Queries) SkipBuilt(ctx context.Context, id uuid.UUID) (bool, error) {
 	row := q.db.QueryRow(ctx, skipBuilt, id)
-	var exists bool
-	err := row.Scan(&exists)
-	return exists, err
+	var built bool
+	err := row.Scan(&built)
+	return built, err
 }
 
 const skipForget = `-- name: SkipForget :exec

@@ -34,7 +34,10 @@ func (w *Workers) pullRequest(ctx context.Context, c *claim) error {
 		return fmt.Errorf("read the pipeline: %w", err)
 	}
 	if deref(p.RepositoryID) != row.RepositoryID {
-		return w.decide(ctx, row, intake.PullRequestDecision{Skip: "the pipeline builds another repository"})
+		// The pipeline's repository does not have the commit, so it gets no report.
+		return w.deps.Intake.PullRequestDecided(ctx, row.PipelineID, intake.PullRequestDecision{
+			ID: row.ID, Version: row.Version, Skip: "the pipeline builds another repository", Source: intake.PreviewSource{Number: row.Number},
+		})
 	}
 	pulls, ok := w.deps.Forges[troy.Provider(deref(p.RepositoryProvider))].(forge.PullRequests)
 	if !ok || w.deps.Builder == nil {

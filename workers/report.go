@@ -177,7 +177,7 @@ func (w *Workers) tellSkip(ctx context.Context, skip queries.Skip) error {
 	if skip.Preview {
 		r.Name += previewCheck
 		r.Summary = fmt.Sprintf("This pull request has no preview: %s.", skip.Reason)
-		return to.tell(ctx, r)
+		return w.tellForge(ctx, to, r, true)
 	}
 	r.Summary = fmt.Sprintf("This commit is not deployed: %s. To deploy it all the same: `troy deploy %s --commit %s`.", skip.Reason, to.pipeline.Slug, skip.CommitSha)
 	return to.tell(ctx, r)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/forge"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/tasks"
@@ -114,6 +115,60 @@ func TestSkipOfADeployedCommit(t *testing.T) {
 		if report.State == forge.Skipped {
 			t.Errorf("the forge got %+v", report)
 		}
+	}
+}
+
+// TestSkipOfAPreviewThatWaits skips a commit as a preview's that another pull
+// request's preview has: only that preview, which waits for an approval, is
+// reported.
+func TestSkipOfAPreviewThatWaits(t *testing.T) {
+	t.Parallel()
+	r, p := pulling(t)
+	commit := commitID("one")
+	r.hears(pull("blog", 1, "one", troy.ForgeUser{ID: "666", Name: "eve"}))
+	r.previewLabelled(p.ID, "pr-1", "waiting", waitsForApproval)
+	w := r.workers()
+	skipped := func(id uuid.UUID, commit string) {
+		t.Helper()
+		// It has no work, so that no other worker reports it.
+		if _, err := r.db.Exec(t.Context(), "INSERT INTO skips (id, pipeline_id, commit_sha, reason, preview) VALUES ($1, $2, $3, 'no reason', true)", id, p.ID, commit); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.reportSkip(t.Context(), id); err != nil || r.skips() != 0 {
+			t.Errorf("%v, %d skips are left", err, r.skips())
+		}
+	}
+	skipped(uuid.New(), commit)
+	for _, report := range r.toldOf(commit) {
+		if report.State == forge.Skipped {
+			t.Errorf("the forge got %+v", report)
+		}
+	}
+
+	// A commit that is gone has no place for reports.
+	r.forge.set(func() { r.forge.fail["Report"] = forge.ErrNoCommit })
+	skipped(uuid.New(), commitID("gone"))
+}
+
+// TestPullRequestOfAnotherRepository decides about a pull request after its
+// pipeline was given another repository, which does not have the commit.
+func TestPullRequestOfAnotherRepository(t *testing.T) {
+	t.Parallel()
+	r, p := pulling(t)
+	r.hears(pull("blog", 1, "one", ada))
+	r.showsCommit(p.ID, "pr-1", "one")
+	row, commit := r.pullRow(p.ID, "blog", 1), commitID("elsewhere")
+	if _, err := r.db.Exec(t.Context(), "UPDATE pull_requests SET repository_id = 'team/elsewhere', head_commit = $2, build = true WHERE id = $1", row.ID, commit); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.workers().pullRequest(t.Context(), &claim{task: tasks.Task{Kind: tasks.TypePullRequest, Subject: row.ID}, log: r.workers().log}); err != nil {
+		t.Fatal(err)
+	}
+	if row = r.pullRow(p.ID, "elsewhere", 1); row.Build || row.Decision != "the pipeline builds another repository" {
+		t.Errorf("decided is %+v", row)
+	}
+	if r.skips() != 0 || len(r.toldOf(commit)) != 0 {
+		t.Errorf("%d reports are requested, %+v were made", r.skips(), r.toldOf(commit))
 	}
 }
 
