@@ -1,9 +1,11 @@
 -- The dependency caches of builds, as those who keep them report them.
 
 -- name: BuildCachesReport :exec
--- Replaces what a keeper reported before. Caches that were made before their
--- pipeline's caches were cleared do not count any more, nor do those of a keeper
--- that has not reported for a month.
+-- Replaces what a keeper reported before, and writes a row that did not change at
+-- most once a day. Caches that were made before their pipeline's caches were
+-- cleared do not count any more, nor do those of a keeper that has not reported
+-- for a month. All workers write the rows in one order, so that none waits for
+-- another that waits for it.
 WITH reported AS (
     SELECT unnest(@pipelines::uuid[]) AS pipeline_id, unnest(@scopes::text[]) AS scope, unnest(@managers::text[]) AS manager,
            unnest(@epochs::bigint[]) AS epoch, unnest(@sizes::bigint[]) AS bytes, unnest(@used::timestamptz[]) AS used_at
@@ -20,9 +22,11 @@ WITH reported AS (
 ), lost AS (
     DELETE FROM build_caches c WHERE c.reported_at < now() - interval '30 days' AND c.keeper <> @keeper
 )
-INSERT INTO build_caches (pipeline_id, keeper, scope, manager, bytes, used_at)
+INSERT INTO build_caches AS b (pipeline_id, keeper, scope, manager, bytes, used_at)
 SELECT given.pipeline_id, @keeper, given.scope, given.manager, given.bytes, given.used_at FROM given
-ON CONFLICT (pipeline_id, keeper, scope, manager) DO UPDATE SET bytes = excluded.bytes, used_at = excluded.used_at, reported_at = now();
+ORDER BY given.pipeline_id, given.scope, given.manager
+ON CONFLICT (pipeline_id, keeper, scope, manager) DO UPDATE SET bytes = excluded.bytes, used_at = excluded.used_at, reported_at = now()
+WHERE (b.bytes, b.used_at) IS DISTINCT FROM (excluded.bytes, excluded.used_at) OR b.reported_at < now() - interval '1 day';
 
 -- name: BuildCacheList :many
 -- Lists the caches of a pipeline, those of the site first, then the newest. One

@@ -97,9 +97,11 @@ WITH reported AS (
 ), lost AS (
     DELETE FROM build_caches c WHERE c.reported_at < now() - interval '30 days' AND c.keeper <> $1
 )
-INSERT INTO build_caches (pipeline_id, keeper, scope, manager, bytes, used_at)
+INSERT INTO build_caches AS b (pipeline_id, keeper, scope, manager, bytes, used_at)
 SELECT given.pipeline_id, $1, given.scope, given.manager, given.bytes, given.used_at FROM given
+ORDER BY given.pipeline_id, given.scope, given.manager
 ON CONFLICT (pipeline_id, keeper, scope, manager) DO UPDATE SET bytes = excluded.bytes, used_at = excluded.used_at, reported_at = now()
+WHERE (b.bytes, b.used_at) IS DISTINCT FROM (excluded.bytes, excluded.used_at) OR b.reported_at < now() - interval '1 day'
 `
 
 type BuildCachesReportParams struct {
@@ -113,9 +115,11 @@ type BuildCachesReportParams struct {
 }
 
 // The dependency caches of builds, as those who keep them report them.
-// Replaces what a keeper reported before. Caches that were made before their
-// pipeline's caches were cleared do not count any more, nor do those of a keeper
-// that has not reported for a month.
+// Replaces what a keeper reported before, and writes a row that did not change at
+// most once a day. Caches that were made before their pipeline's caches were
+// cleared do not count any more, nor do those of a keeper that has not reported
+// for a month. All workers write the rows in one order, so that none waits for
+// another that waits for it.
 func (q *Queries) BuildCachesReport(ctx context.Context, arg BuildCachesReportParams) error {
 	_, err := q.db.Exec(ctx, buildCachesReport,
 		arg.Keeper,

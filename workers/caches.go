@@ -1,7 +1,6 @@
 package workers
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -26,16 +25,12 @@ func (w *Workers) reportCaches(ctx context.Context, c *claim) {
 	}
 }
 
-// reportOf returns the newest caches in the form of a statement, in an order that
-// all workers share: they lock the rows in it.
+// reportOf returns the newest caches in the form of a statement.
 func reportOf(caches builder.Caches) queries.BuildCachesReportParams {
 	out := queries.BuildCachesReportParams{Keeper: caches.Keeper}
 	all := caches.All
 	slices.SortFunc(all, func(a, b builder.Cache) int { return b.Used.Compare(a.Used) })
 	all = all[:min(len(all), maxCachesReported)]
-	slices.SortFunc(all, func(a, b builder.Cache) int {
-		return cmp.Or(cmp.Compare(a.Pipeline.String(), b.Pipeline.String()), cmp.Compare(a.Scope, b.Scope), cmp.Compare(a.Manager, b.Manager))
-	})
 	for _, c := range all {
 		out.Pipelines, out.Scopes, out.Managers = append(out.Pipelines, c.Pipeline), append(out.Scopes, c.Scope), append(out.Managers, c.Manager)
 		out.Epochs, out.Sizes, out.Used = append(out.Epochs, c.Epoch), append(out.Sizes, c.Bytes), append(out.Used, c.Used)

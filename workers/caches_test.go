@@ -58,6 +58,23 @@ func TestCachesAreReported(t *testing.T) {
 
 	// A machine that is gone.
 	if _, err := r.db.Exec(t.Context(), "UPDATE build_caches SET reported_at = now() - interval '31 days'"); err != nil {
+	// What did not change is written once a day.
+	report("b", one("branch x", 1, 9))
+	version := func() int {
+		t.Helper()
+		return r.count("SELECT xmin::text::bigint FROM build_caches WHERE keeper = 'b'")
+	}
+	before := version()
+	if report("b", one("branch x", 1, 9)); version() != before {
+		t.Error("a row that did not change is written again")
+	}
+	if _, err := r.db.Exec(t.Context(), "UPDATE build_caches SET reported_at = now() - interval '25 hours'"); err != nil {
+		t.Fatal(err)
+	}
+	if report("b", one("branch x", 1, 9)); r.count("SELECT count(*) FROM build_caches WHERE keeper = 'b' AND reported_at > now() - interval '1 hour'") != 1 {
+		t.Error("a report of the next day is not recorded")
+	}
+
 		t.Fatal(err)
 	}
 	report("b")

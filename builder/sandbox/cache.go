@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -117,6 +116,9 @@ func (c *depCache) open(ctx context.Context, b *Builder, spec builder.Spec, mana
 	if err := c.place.write(c.temp, c.record); err != nil {
 		return err
 	}
+	if err := c.place.sweep(ctx); err != nil {
+		return err
+	}
 	contents, err := c.place.contents()
 	if err != nil {
 		return err
@@ -150,7 +152,7 @@ func (c *depCache) find(ctx context.Context, base, lockfile string) (string, err
 	adopted := false
 	for _, entry := range entries {
 		old := filepath.Join(base, entry.Name())
-		if adopted || strings.HasPrefix(entry.Name(), discarded) {
+		if adopted {
 			if err := removeFolder(ctx, old); err != nil {
 				return "", err
 			}

@@ -88,6 +88,18 @@ func (p cachePlace) contents() (dirs []string, err error) {
 func (p cachePlace) try() (release func(), err error) {
 	lock := flock.New(p.lock(), flock.SetPermissions(0o600))
 	held, err := lock.TryLock()
+// sweep removes what is left of content whose removal, or whose copy, was
+// interrupted.
+func (p cachePlace) sweep(ctx context.Context) error {
+	entries, err := os.ReadDir(p.dir)
+	for _, entry := range entries {
+		if strings.HasPrefix(entry.Name(), discarded) {
+			err = errors.Join(err, removeFolder(ctx, filepath.Join(p.dir, entry.Name())))
+		}
+	}
+	return err
+}
+
 	if err != nil || !held {
 		return nil, errors.Join(err, lock.Close())
 	}

@@ -139,6 +139,40 @@ func TestCachesAreListed(t *testing.T) {
 	}
 }
 
+// TestCachesAreSwept leaves what an interrupted removal and an interrupted copy
+// leave. The next build removes it.
+func TestCachesAreSwept(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	e, _ := isolatedBuilder(t, sandbox.Config{Root: root})
+	pipeline := uuid.New()
+	for _, scope := range []string{"", "branch x"} {
+		use := func() string {
+			seen, _ := cached(t, e, "x", "true", func(s *builder.Spec) { s.Tree.Pipeline, s.CacheScope = pipeline, scope })
+			return seen
+		}
+		before := use()
+		pattern := filepath.Join(root, "builds", pipeline.String(), "cache", "npm")
+		if scope != "" {
+			pattern = filepath.Join(root, "builds", pipeline.String(), "caches", "*", "npm")
+		}
+		dirs, err := filepath.Glob(pattern)
+		if err != nil || len(dirs) != 1 {
+			t.Fatal(dirs, err)
+		}
+		left := filepath.Join(dirs[0], "discarded-"+uuid.NewString())
+		if err := os.MkdirAll(filepath.Join(left, "deep"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if seen := use(); seen != before+"x" {
+			t.Errorf("scope %q: the build saw %q", scope, seen)
+		}
+		if _, err := os.Stat(left); !os.IsNotExist(err) {
+			t.Errorf("scope %q: the folder is left: %v", scope, err)
+		}
+	}
+}
+
 // TestCachesAreBounded fills the caches of several pipelines beyond the limit of
 // all together. Those that were not used for the longest time go.
 func TestCachesAreBounded(t *testing.T) {
