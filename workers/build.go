@@ -139,7 +139,6 @@ func (w *Workers) startBuild(ctx context.Context, c *claim) (d queries.Deploymen
 	if p, err = w.q.PipelineGet(ctx, d.PipelineID); err != nil {
 		return d, p, fmt.Errorf("read the pipeline: %w", err)
 	}
-	// A start changes nothing else that the build needs.
 	if d.State == troy.Waiting && d.PreviewID != nil {
 		if err := startPreview(ctx, w, d, (*queries.Queries).PreviewBuildStart, queries.PreviewBuildStartParams{ID: d.ID, PipelineID: p.ID, Epoch: c.epoch}); err != nil {
 			return d, p, err
@@ -149,10 +148,14 @@ func (w *Workers) startBuild(ctx context.Context, c *claim) (d queries.Deploymen
 		if err := move(ctx, w, p.ID, (*queries.Queries).BuildStart, queries.BuildStartParams{PipelineID: p.ID, ID: d.ID, Epoch: c.epoch, Actor: actor}); err != nil {
 			return d, p, err
 		}
-		d.State, p.Status = troy.Building, troy.Deploying
+		d.State = troy.Building
 	}
 	if d.State != troy.Building {
 		return d, p, errMoved
+	}
+	// The start may have waited for a change of the pipeline.
+	if p, err = w.q.PipelineGet(ctx, d.PipelineID); err != nil {
+		return d, p, fmt.Errorf("read the pipeline: %w", err)
 	}
 	return d, p, nil
 }

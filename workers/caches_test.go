@@ -1,6 +1,7 @@
 package workers
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -8,6 +9,7 @@ import (
 
 	"github.com/troy-iaas/troy/builder"
 	"github.com/troy-iaas/troy/queries"
+	"github.com/troy-iaas/troy/tasks"
 )
 
 // TestCachesAreReported records what several machines keep: what one of them
@@ -56,8 +58,6 @@ func TestCachesAreReported(t *testing.T) {
 	report("a", one("", 0, 10), one("branch x", 1, 9))
 	list(queries.BuildCacheListRow{Scope: "branch x", Bytes: 9, Copies: 1})
 
-	// A machine that is gone.
-	if _, err := r.db.Exec(t.Context(), "UPDATE build_caches SET reported_at = now() - interval '31 days'"); err != nil {
 	// What did not change is written once a day.
 	report("b", one("branch x", 1, 9))
 	version := func() int {
@@ -75,6 +75,8 @@ func TestCachesAreReported(t *testing.T) {
 		t.Error("a report of the next day is not recorded")
 	}
 
+	// A machine that is gone.
+	if _, err := r.db.Exec(t.Context(), "UPDATE build_caches SET reported_at = now() - interval '31 days'"); err != nil {
 		t.Fatal(err)
 	}
 	report("b")
@@ -104,5 +106,45 @@ func TestBuildsReportCaches(t *testing.T) {
 	}
 	if got, err := r.q.BuildCacheList(t.Context(), p.ID); err != nil || len(got) != 1 || got[0].Bytes != 3 {
 		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// TestBuildReadsThePipelineAfterItsStart clears the caches while the start of a
+// build waits for the pipeline's row: the build uses none of them.
+func TestBuildReadsThePipelineAfterItsStart(t *testing.T) {
+	t.Parallel()
+	r := newRig(t).withBuilds()
+	w, _ := r.start()
+	p := r.building("blog")
+	if err := r.in.PauseQueue(t.Context(), tasks.QueueBuilds, "test", "test"); err != nil {
+		t.Fatal(err)
+	}
+	r.head("blog", commitID("one"))
+	r.pushed("blog", "", commitID("one"))
+	change, err := r.db.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = change.Rollback(context.WithoutCancel(t.Context())) }()
+	if _, err := change.Exec(t.Context(), "UPDATE pipelines SET cache_epoch = 7 WHERE id = $1", p.ID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.db.Exec(t.Context(), "DELETE FROM pauses"); err != nil {
+		t.Fatal(err)
+	}
+	w.deps.Bell.Ask(tasks.QueueBuilds)
+	eventually(t, func() bool {
+		return r.count("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'") > 0
+	}, func() string { return "the build does not start" })
+	if err := change.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.restsWith(p.ID, commitID("one"))
+	d, err := r.q.DeploymentOfCommit(t.Context(), p.ID, commitID("one"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if spec := r.builder.specOf(d.ID); spec.CacheEpoch != 7 {
+		t.Errorf("the build has the caches of epoch %d", spec.CacheEpoch)
 	}
 }
