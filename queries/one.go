@@ -2,7 +2,6 @@ package queries
 
 import (
 	"context"
-	"errors"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -16,7 +15,7 @@ func (q *Queries) WorkRing(ctx context.Context, arg WorkRingNextParams) (rung []
 	both.Queue(workLockQueue, arg.Queue)
 	both.Queue(workRingNext, arg.Queue, arg.Bound, arg.Kinds)
 	answers := q.db.SendBatch(ctx, both)
-	defer func() { err = errors.Join(err, answers.Close()) }()
+	defer closeBatch(answers, &err)
 	if _, err := answers.Exec(); err != nil {
 		return nil, err
 	}
@@ -37,12 +36,20 @@ func Locked[P any](ctx context.Context, db DBTX, pipeline uuid.UUID, transition 
 		return id, err
 	}
 	answers := db.SendBatch(ctx, both)
-	defer func() { err = errors.Join(err, answers.Close()) }()
+	defer closeBatch(answers, &err)
 	if _, err := answers.Exec(); err != nil {
 		return id, err
 	}
 	err = answers.QueryRow().Scan(&id)
 	return id, err
+}
+
+// closeBatch ends a batch. An error of a statement ends the batch too, and Close
+// returns it again, so it replaces err.
+func closeBatch(answers pgx.BatchResults, err *error) {
+	if failed := answers.Close(); failed != nil {
+		*err = failed
+	}
 }
 
 // queued is a database that adds a statement to a batch in place of running it.

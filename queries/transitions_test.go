@@ -444,3 +444,31 @@ func TestBuildHandOverIsForTheNext(t *testing.T) {
 		}
 	})
 }
+
+// TestErrorsOfBatches runs batches whose first statement fails. Its error is
+// returned once, although it ends the batch too.
+func TestErrorsOfBatches(t *testing.T) {
+	t.Parallel()
+	tx, err := open(t).Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }()
+	if _, err := tx.Exec(t.Context(), "SELECT 1 / 0"); err == nil {
+		t.Fatal("the transaction is not aborted")
+	}
+	for name, run := range map[string]func() error{
+		"WorkRing": func() error {
+			_, err := queries.New(tx).WorkRing(t.Context(), queries.WorkRingNextParams{})
+			return err
+		},
+		"Locked": func() error {
+			_, err := queries.Locked(t.Context(), tx, uuid.New(), (*queries.Queries).BuildStart, queries.BuildStartParams{})
+			return err
+		},
+	} {
+		if err := run(); err == nil || strings.Count(err.Error(), "25P02") != 1 {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
