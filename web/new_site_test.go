@@ -14,7 +14,6 @@ import (
 	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
-	"github.com/chromedp/chromedp/kb"
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/credentials"
@@ -143,7 +142,11 @@ func TestDropAFolderInABrowser(t *testing.T) {
 	b.shows("#slug-problem", "taken")
 	b.do(chromedp.Click("#publish"))
 	b.shows("#slug-problem", `the slug "my-blog" is taken`)
-	b.do(empty("#slug"), chromedp.SendKeys("#slug", "other"), chromedp.SendKeys("#message", hostile), chromedp.Click("#publish"))
+	b.do(empty("#slug"), chromedp.SendKeys("#slug", "other"), chromedp.SendKeys("#message", hostile))
+	b.eventually("the slug is free", func() bool {
+		return b.number(`Number(document.getElementById("slug-problem").textContent === "")`) == 1
+	})
+	b.do(chromedp.Click("#publish"))
 	p, d := w.newest(b, "other", 1)
 	if got, want := w.paths(d), ".well-known/security.txt 1\na/b/é & <b>.html 1\nassets/app.js 5\nindex.html 4"; got != want {
 		t.Errorf("the site has\n%s\nwant\n%s", got, want)
@@ -225,8 +228,11 @@ func TestCancelAnUploadInABrowser(t *testing.T) {
 	b.signIn(w, w.admin, "/new")
 	b.drop(folder(t, "film", map[string]string{"index.html": "home", "film.bin": strings.Repeat("film", 4<<20)}))
 	b.shows("#summary", "film: 2 files")
-	b.slow(64 << 10)                              // the film takes minutes
-	b.do(chromedp.SendKeys("#publish", kb.Enter)) // a click misses a button that moves
+	b.eventually("a slug is suggested", func() bool {
+		return b.number(`Number(document.querySelector("[data-slug]").textContent === "film")`) == 1
+	})
+	b.slow(64 << 10) // the film takes minutes
+	b.do(chromedp.Click("#publish"))
 	b.shows("#step", "Uploading")
 	b.do(chromedp.Click("#cancel"))
 	b.shows("#drop-error", "Cancelled. Nothing was published")
