@@ -79,8 +79,9 @@ func TestPullRequestsWithoutPreviews(t *testing.T) {
 	}, func() string { return "pull request 5, which does not exist, is open" })
 
 	r.setting(p, `{"pull_requests": "none"}`)
-	if n, err := r.in.PullRequestsFound(t.Context(), p.ID, []troy.PullRequest{late}, nil); n == 0 || err != nil {
-		t.Errorf("%d pull requests differ, %v", n, err)
+	// A worker may have compared before.
+	if _, err := r.in.PullRequestsFound(t.Context(), p.ID, []troy.PullRequest{late}, nil); err != nil {
+		t.Error(err)
 	}
 	v := r.previewLabelled(p.ID, "pr-4", "removed", removed)
 	if !strings.Contains(v.ClosedCause, "pull_requests is none") {
