@@ -49,8 +49,12 @@ func (b *Builder) place(pipeline uuid.UUID, scope, manager string) cachePlace {
 		return cachePlace{b.root.Path("builds", pipeline.String(), "cache", manager)}
 	}
 	sum := sha256.Sum256([]byte(scope))
-	return cachePlace{b.root.Path("builds", pipeline.String(), "caches", hex.EncodeToString(sum[:16]), manager)}
+	return cachePlace{b.root.Path("builds", pipeline.String(), scopedCaches, hex.EncodeToString(sum[:16]), manager)}
 }
+
+// scopedCaches is the folder with the caches of a pipeline's branches and pull
+// requests.
+const scopedCaches = "caches"
 
 // read returns the record. An earlier version wrote none.
 func (p cachePlace) read() (cacheRecord, error) {
@@ -84,10 +88,6 @@ func (p cachePlace) contents() (dirs []string, err error) {
 	return dirs, err
 }
 
-// try takes the lock unless another build holds it; release is nil then.
-func (p cachePlace) try() (release func(), err error) {
-	lock := flock.New(p.lock(), flock.SetPermissions(0o600))
-	held, err := lock.TryLock()
 // sweep removes what is left of content whose removal, or whose copy, was
 // interrupted.
 func (p cachePlace) sweep(ctx context.Context) error {
@@ -100,8 +100,21 @@ func (p cachePlace) sweep(ctx context.Context) error {
 	return err
 }
 
+// try takes the lock unless another build holds it; release is nil then.
+func (p cachePlace) try() (release func(), err error) {
+	lock := flock.New(p.lock(), flock.SetPermissions(0o600))
+	held, err := lock.TryLock()
 	if err != nil || !held {
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil // remove has removed the folder
+		}
 		return nil, errors.Join(err, lock.Close())
+	}
+	// A lock whose file remove has removed meanwhile guards nothing.
+	mine, mineErr := lock.Stat()
+	named, namedErr := os.Stat(p.lock())
+	if mineErr != nil || namedErr != nil || !os.SameFile(mine, named) {
+		return nil, lock.Close()
 	}
 	return func() { _ = lock.Close() }, nil
 }
@@ -137,6 +150,28 @@ func (p cachePlace) empty(ctx context.Context) error {
 		return err
 	}
 	return errors.Join(files.Remove(p.record()), removeFolder(ctx, gone))
+}
+
+// scoped reports whether the cache is that of a branch or a pull request.
+func (p cachePlace) scoped() bool {
+	return filepath.Base(filepath.Dir(filepath.Dir(p.dir))) == scopedCaches
+}
+
+// remove removes a cache whose lock is held. The number of branches has no bound,
+// so nothing of a branch's cache stays.
+func (p cachePlace) remove(ctx context.Context) error {
+	err := p.empty(ctx)
+	if err != nil || !p.scoped() {
+		return err
+	}
+	if err := files.Remove(p.lock()); err != nil {
+		return err
+	}
+	// The folder stays if the branch has a cache of another package manager.
+	if err := os.Remove(filepath.Dir(p.dir)); err != nil && !errors.Is(err, fs.ErrExist) && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // copyTime bounds the copy of the site's cache for a preview's. A build of the
@@ -178,7 +213,7 @@ func (b *Builder) copySite(ctx context.Context, pipeline uuid.UUID, manager stri
 // allCaches finds the caches of all pipelines.
 func (b *Builder) allCaches(pipeline string) ([]cachePlace, error) {
 	var all []cachePlace
-	for _, pattern := range []string{filepath.Join("cache", "*"), filepath.Join("caches", "*", "*")} {
+	for _, pattern := range []string{filepath.Join("cache", "*"), filepath.Join(scopedCaches, "*", "*")} {
 		found, err := filepath.Glob(filepath.Join(globEscape(b.root.Path("builds")), pipeline, pattern))
 		if err != nil {
 			return nil, err
@@ -282,13 +317,18 @@ func (b *Builder) sized(ctx context.Context, p cachePlace) (cacheRecord, error) 
 			return r, ctx.Err()
 		}
 		// It can't be measured, so it is not kept.
-		return r, p.empty(ctx)
+		return r, p.remove(ctx)
 	}
 	return r, p.write(b.root.Temp(), r)
 }
 
-// trimCaches removes the caches that were not used for the longest time until
-// all together are within the limit, and what is left of removed ones.
+// unusedFor is how long a cache of a branch or a pull request is kept after its
+// last build.
+const unusedFor = 30 * 24 * time.Hour
+
+// trimCaches removes the caches of branches without builds for a month, those that
+// were not used for the longest time until all together are within the limit, and
+// what is left of removed ones.
 func (b *Builder) trimCaches(ctx context.Context) error {
 	places, err := b.allCaches("*")
 	if err != nil {
@@ -314,8 +354,9 @@ func (b *Builder) trimCaches(ctx context.Context) error {
 	}
 	slices.SortFunc(all, func(x, y one) int { return cmp.Compare(x.Used.UnixNano(), y.Used.UnixNano()) })
 	for _, c := range all {
-		if total <= b.cfg.AllCachesBytes {
-			break
+		unused := c.scoped() && time.Since(c.Used) > unusedFor
+		if total <= b.cfg.AllCachesBytes && !unused {
+			continue
 		}
 		release, err := c.try()
 		if err != nil {
@@ -324,20 +365,20 @@ func (b *Builder) trimCaches(ctx context.Context) error {
 		if release == nil {
 			continue // a build uses it
 		}
-		err = c.empty(ctx)
+		err = c.remove(ctx)
 		release()
 		if err != nil {
 			return err
 		}
 		total -= max(c.Bytes, 0)
-		b.cfg.Log.Info("a cache was removed: all together exceeded their limit", "cache", c.dir, "bytes", c.Bytes)
+		b.cfg.Log.Info("a cache was removed", "cache", c.dir, "bytes", c.Bytes, "used", c.Used, "unused", unused)
 	}
 	return b.sweepCaches(ctx)
 }
 
 // sweepCaches removes caches whose removal was interrupted.
 func (b *Builder) sweepCaches(ctx context.Context) error {
-	for _, pattern := range []string{filepath.Join("cache", discarded+"*"), filepath.Join("caches", "*", discarded+"*")} {
+	for _, pattern := range []string{filepath.Join("cache", discarded+"*"), filepath.Join(scopedCaches, "*", discarded+"*")} {
 		left, err := filepath.Glob(filepath.Join(globEscape(b.root.Path("builds")), "*", pattern))
 		if err != nil {
 			return err
@@ -374,5 +415,5 @@ func (p cachePlace) forget(ctx context.Context, epoch int64) error {
 	if r, err := p.read(); err != nil || r.Epoch == epoch {
 		return err
 	}
-	return p.empty(ctx)
+	return p.remove(ctx)
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gofrs/flock"
 	"github.com/google/uuid"
@@ -170,6 +171,42 @@ func TestCachesAreSwept(t *testing.T) {
 		if _, err := os.Stat(left); !os.IsNotExist(err) {
 			t.Errorf("scope %q: the folder is left: %v", scope, err)
 		}
+	}
+}
+
+// TestUnusedCachesAreRemoved builds a month after the last build of a branch: its
+// cache is removed with its lock, but not the site's.
+func TestUnusedCachesAreRemoved(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	e, _ := isolatedBuilder(t, sandbox.Config{Root: root})
+	pipeline := uuid.New()
+	use := func(scope string) string {
+		seen, _ := cached(t, e, "x", "true", func(s *builder.Spec) { s.Tree.Pipeline, s.CacheScope = pipeline, scope })
+		return seen
+	}
+	use("")
+	use("branch x")
+	at := filepath.Join(root, "builds", pipeline.String())
+	records, err := filepath.Glob(filepath.Join(at, "cache*", "*", "npm.json"))
+	if err != nil || len(records) != 1 {
+		t.Fatal(records, err)
+	}
+	for _, record := range append(records, filepath.Join(at, "cache", "npm.json")) {
+		text := fmt.Sprintf(`{"scope":"","bytes":1,"used":%q}`, time.Now().Add(-31*24*time.Hour).UTC().Format(time.RFC3339))
+		if err := os.WriteFile(record, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cached(t, e, "x", "true", func(*builder.Spec) {}) // of another pipeline
+	if left, err := os.ReadDir(filepath.Join(at, "caches")); err != nil || len(left) != 0 {
+		t.Errorf("caches of branches are left: %v, %v", left, err)
+	}
+	if seen := use(""); seen != "x" {
+		t.Errorf("the site's build saw %q", seen)
+	}
+	if seen := use("branch x"); seen != "xx" { // a copy of the site's
+		t.Errorf("the branch's build saw %q", seen)
 	}
 }
 
