@@ -32,9 +32,9 @@ const rehearsalTime = 40 * time.Second
 // running builds, which a worker numbers by itself.
 const rehearsalUIDs = 1000
 
-// metadata is the address at which clouds answer machines' questions, such as
+// Metadata is the address at which clouds answer machines' questions, such as
 // for credentials.
-const metadata = "169.254.169.254"
+const Metadata = "169.254.169.254"
 
 // maxTried is how many addresses a rehearsal tries at most.
 const maxTried = 8
@@ -122,7 +122,7 @@ func judge(lines []string, registry bool, tell checkup.Tell) {
 			"let all users read what TROY_BUILD_VISIBLE and TROY_BUILD_PATH name, and pass the folders above it")
 	}
 	if found["read"] == nil && found["variable"] == nil && found["reached"] == nil {
-		what := "are isolated: one could not read the data folder, the machine's passwords or the worker's variables, nor reach the machine and " + metadata
+		what := "are isolated: one could not read the data folder, the machine's passwords or the worker's variables, nor reach the machine and " + Metadata
 		if found["untried"] != nil {
 			what = "are isolated: one could not read the data folder, the machine's passwords or the worker's variables; the network was not tried, because the machine has no bash"
 		}
@@ -247,7 +247,7 @@ func listenAround(ctx context.Context, allow []netip.Prefix) (reached *atomic.In
 		return nil, nil, nil, errors.Join(err, listener.Close())
 	}
 	// slirp4netns shows the machine's loopback at its gateway's address.
-	addresses = []string{metadata + ":80", "10.0.2.2:" + port}
+	addresses = []string{Metadata + ":80", "10.0.2.2:" + port}
 	for _, a := range own {
 		prefix, err := netip.ParsePrefix(a.String())
 		if err != nil || !prefix.Addr().Is4() || prefix.Addr().IsLoopback() || len(addresses) == maxTried {

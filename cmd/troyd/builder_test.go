@@ -145,6 +145,8 @@ func TestBuilderSettingsThatAreWrong(t *testing.T) {
 		{"TROY_BUILD_ALLOW", "registry.lan", `"registry.lan" is neither an address like 10.1.2.3`},
 		{"TROY_BUILD_ALLOW", "10.0.0.1:443", "neither an address"},
 		{"TROY_BUILD_ALLOW", "fe80::1%eth0", "neither an address"},
+		{"TROY_BUILD_ALLOW", "169.254.169.254", "where clouds give credentials of the machine"},
+		{"TROY_BUILD_ALLOW", "10.0.0.0/8,169.254.0.0/16", `"169.254.0.0/16" contains 169.254.169.254`},
 		{"TROY_BUILD_PATH", "tools", "is not an absolute path"},
 		{"TROY_BUILD_PATH", "/nowhere/bin", `"/nowhere/bin" can't be found`},
 		{"TROY_BUILD_VISIBLE", "/", "is not an absolute path below /"},

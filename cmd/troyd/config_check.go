@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/builder/sandbox"
 	"github.com/troy-iaas/troy/builder/toolchain"
 	"github.com/troy-iaas/troy/edge"
 	"github.com/troy-iaas/troy/forge"
@@ -196,8 +197,10 @@ func (c config) checkBuilds(wrong wrongly) {
 		}
 	}
 	for _, text := range c.BuildAllow {
-		if _, err := network(text); err != nil {
+		if allowed, err := network(text); err != nil {
 			wrong("TROY_BUILD_ALLOW", "%s", err)
+		} else if allowed.Contains(netip.MustParseAddr(sandbox.Metadata)) {
+			wrong("TROY_BUILD_ALLOW", "%q contains %s, where clouds give credentials of the machine; name addresses without it", text, sandbox.Metadata)
 		}
 	}
 }
