@@ -91,7 +91,7 @@ const overRemedy = "Remove earlier deployments with troy deployment prune, or as
 // is sent for the duration idle.
 func (s Storage) RoomForRelease(open int64, idle time.Duration) error {
 	if s.Quota.OpenReleases > 0 && open >= s.Quota.OpenReleases {
-		return troy.Errorf(troy.OverQuota, "the pipeline has %d unfinished releases; its quota is %d. Finalize one, or wait until nothing was sent to one for %d minutes", open, s.Quota.OpenReleases, int(idle.Minutes()))
+		return troy.Errorf(troy.OverQuota, "the pipeline has %d unfinished releases; its quota is %d. Finalize one, or wait until one has received nothing for %d minutes", open, s.Quota.OpenReleases, int(idle.Minutes()))
 	}
 	return nil
 }

@@ -47,7 +47,7 @@ func (s *server) giveUpIdle(ctx context.Context, q *queries.Queries, pipeline uu
 		return 0, fmt.Errorf("give up the idle releases of %s: %w", pipeline, err)
 	}
 	if len(gone) > 0 {
-		s.deps.Log.InfoContext(ctx, "gave up unfinished releases to which nothing was sent", "pipeline", pipeline, "releases", gone)
+		s.deps.Log.InfoContext(ctx, "gave up idle releases", "pipeline", pipeline, "releases", gone)
 	}
 	return len(gone), nil
 }
@@ -69,7 +69,7 @@ func (s *server) roomForRelease(ctx context.Context, q *queries.Queries, p queri
 		return err
 	}
 	if open.Files+files > openSites*int64(s.cfg.Limits.Files) || open.Bytes+bytes > openSites*s.cfg.Limits.TotalBytes {
-		return troy.Errorf(troy.OverQuota, "the pipeline's %d unfinished releases declare %d files with %d bytes, which leaves no room for this one; finalize one, or wait until nothing was sent to one for %d minutes",
+		return troy.Errorf(troy.OverQuota, "the pipeline's %d unfinished releases declare %d files with %d bytes, which leaves no room for this one; finalize one, or wait until one has received nothing for %d minutes",
 			open.Releases, open.Files, open.Bytes, int(idleRelease.Minutes()))
 	}
 	return nil

@@ -182,7 +182,7 @@ func (s *server) count(ctx context.Context, r queries.ReleaseGetRow, m site.Mani
 			return idleErr
 		}
 		if gone > 0 {
-			return troy.Errorf(troy.OverQuota, "%w. %s to which nothing was sent are being removed now; try again in a minute", err, troy.Count(gone, "unfinished release", "unfinished releases"))
+			return troy.Errorf(troy.OverQuota, "%w. Troy removes %s now; try again in a minute", err, troy.Count(gone, "idle release", "idle releases"))
 		}
 		return err
 	}

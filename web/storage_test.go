@@ -91,7 +91,7 @@ func TestIdleReleasesMakeRoom(t *testing.T) {
 	}
 	killed, sending, kept := w.begin(p, nil, file("a", "12")), w.begin(p, nil, file("a", "12")), w.begin(p, nil, file("a", "12"))
 	one := manifest{Files: []site.File{file("a", "12")}}
-	w.send("POST", releases(p), one).refused(t, 507, "over_quota", "", "or wait until nothing was sent to one for 15 minutes")
+	w.send("POST", releases(p), one).refused(t, 507, "over_quota", "", "or wait until one has received nothing for 15 minutes")
 	idle(killed)
 	idle(sending)
 	w.second().upload(p, sending, "12").into(t, 204, nil) // the first process has read the row
@@ -105,7 +105,7 @@ func TestIdleReleasesMakeRoom(t *testing.T) {
 	// Bytes are free when retention has removed the files.
 	other := w.create("Other")
 	idle(w.begin(other, nil, file("a", "123456")))
-	w.send("POST", releases(other), manifest{Files: []site.File{file("b", "abcdef")}}).refused(t, 507, "over_quota", "", "1 unfinished release to which nothing was sent are being removed now")
+	w.send("POST", releases(other), manifest{Files: []site.File{file("b", "abcdef")}}).refused(t, 507, "over_quota", "", "Troy removes 1 idle release now; try again in a minute")
 }
 
 func TestQuotaOfTwoAtOnce(t *testing.T) {

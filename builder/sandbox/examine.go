@@ -13,7 +13,7 @@ import (
 func Examine(cfg Config, cpus int, tell checkup.Tell) {
 	examine(MemoryIsKept(cfg), FiltersCalls(), tell)
 	if cpus > 0 && !isKept(cfg, "cpu") {
-		tell.Wrong("builds", fmt.Sprintf("may use all CPUs and not %d, because there is no control group for CPUs", cpus),
+		tell.Wrong("builds", fmt.Sprintf("may use all CPUs instead of %d: Troy has no control group that limits CPUs", cpus),
 			"let the service manager delegate one, as docs/builds.md describes, or remove TROY_BUILD_CPUS")
 	}
 }

@@ -90,7 +90,7 @@ func buildFolder(ctx context.Context, a *app, dir string, o buildOptions) error 
 	name := dir
 	dir, err := realPath(name)
 	if err != nil {
-		return troy.Errorf(troy.NotFound, "there is no folder %s", name)
+		return troy.Errorf(troy.NotFound, "folder not found: %s", name)
 	}
 	out, err := o.freeOutput()
 	if err != nil {
@@ -156,7 +156,7 @@ func (o buildOptions) freeOutput() (string, error) {
 	// Its parent may be reached by links.
 	parent, err := filepath.EvalSymlinks(filepath.Dir(out))
 	if err != nil {
-		return "", troy.Errorf(troy.NotFound, "there is no folder %s", filepath.Dir(out)).At("--out")
+		return "", troy.Errorf(troy.NotFound, "folder not found: %s", filepath.Dir(out)).At("--out")
 	}
 	out = filepath.Join(parent, filepath.Base(out))
 	if err := notTooWide(out); err != nil {

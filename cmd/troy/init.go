@@ -59,7 +59,7 @@ type planJSON struct {
 func initFolder(ctx context.Context, a *app, dir string, yes bool) error {
 	root, err := os.OpenRoot(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return troy.Errorf(troy.NotFound, "there is no folder %s", dir)
+		return troy.Errorf(troy.NotFound, "folder not found: %s", dir)
 	}
 	if err != nil {
 		return troy.Errorf(troy.Invalid, "%w", err)

@@ -57,7 +57,7 @@ func readSource(ctx context.Context, dir, except string) (*localSource, error) {
 	}
 	root, err := os.OpenRoot(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, troy.Errorf(troy.NotFound, "there is no folder %s", dir)
+		return nil, troy.Errorf(troy.NotFound, "folder not found: %s", dir)
 	}
 	if err != nil {
 		return nil, troy.Errorf(troy.Invalid, "%w", err)

@@ -57,7 +57,7 @@ func (d *Dashboard) act(v *visit) error {
 	name := v.r.PathValue("action")
 	a, known := actions()[name]
 	if !known {
-		return troy.Errorf(troy.NotFound, "there is no action %q", troy.Clip(name))
+		return troy.Errorf(troy.NotFound, "action not found: %q", troy.Clip(name))
 	}
 	p, err := d.find(v)
 	if troy.KindOf(err) == troy.NotFound {

@@ -232,7 +232,7 @@ func (d *Dashboard) changeNotifier(v *visit, p *queries.Pipeline, action string)
 		}
 		_, err = d.deps.Intake.Redeliver(v.ctx(), n, delivery)
 	default:
-		return troy.Errorf(troy.NotFound, "there is no action %q", troy.Clip(action))
+		return troy.Errorf(troy.NotFound, "action not found: %q", troy.Clip(action))
 	}
 	return err
 }

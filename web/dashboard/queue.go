@@ -274,7 +274,7 @@ func (d *Dashboard) doQueue(v *visit, name string, form url.Values) error {
 		}
 		return d.doWork(v, name, form)
 	}
-	return troy.Errorf(troy.NotFound, "there is no action %q", troy.Clip(name))
+	return troy.Errorf(troy.NotFound, "action not found: %q", troy.Clip(name))
 }
 
 func noWork() error {
