@@ -80,8 +80,8 @@ func (b *Bell) Resume(ctx context.Context, queue string) {
 
 const resumeTimeout = 2 * time.Second
 
-// Sweep requests a sweep. Requests within the same interval are merged.
-func (b *Bell) Sweep(ctx context.Context) error { return b.client.Sweep(ctx, time.Now()) }
+// Sweep asks the workers for a sweep.
+func (b *Bell) Sweep(ctx context.Context) error { return b.client.Sweep(ctx) }
 
 // A queue is rung ringBurst times without a pause, and then every ringPause.
 // Requests during the pause share one ring: without it, a flood of webhooks

@@ -118,7 +118,7 @@ func QueuesPaused(ctx context.Context, db rowQuerier) error {
 }
 
 // watchEvery is the interval of the checks.
-const watchEvery = 10 * time.Second
+const watchEvery = 30 * time.Second
 
 // Watch logs each check that starts to fail or succeeds again, until the
 // context is done.
@@ -140,7 +140,7 @@ func Watch(ctx context.Context, checks []Check, log *slog.Logger) {
 // before.
 func look(ctx context.Context, checks []Check, log *slog.Logger, told map[string]string) {
 	for _, c := range checks {
-		checkCtx, cancel := context.WithTimeout(ctx, watchEvery/2)
+		checkCtx, cancel := context.WithTimeout(ctx, watchEvery/6)
 		err := c.Check(checkCtx)
 		cancel()
 		if ctx.Err() != nil {

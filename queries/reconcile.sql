@@ -2,9 +2,13 @@
 -- only unfinished rows, through partial indexes.
 
 -- name: BellReconcile :execrows
--- Takes the turn to reconcile. Only one process has it in each interval.
-UPDATE bell SET reconciled_at = now()
-WHERE reconciled_at <= now() - make_interval(secs => @interval_seconds::float8);
+-- Takes the turn to reconcile. Only one process has it in each interval. It
+-- counts as a sweep: there is nothing else to do, or it was just done. If
+-- Postgres crashes and loses the times, there is one more turn.
+WITH prompt AS (SELECT set_config('synchronous_commit', 'off', true))
+INSERT INTO bell (one) SELECT true FROM prompt
+ON CONFLICT (one) DO UPDATE SET reconciled_at = now(), swept_at = now()
+WHERE bell.reconciled_at <= now() - make_interval(secs => @interval_seconds::float8);
 
 -- name: WorkMissing :many
 -- Returns the work that leads out of a transient state and that was not

@@ -13,13 +13,17 @@ import (
 
 const bellReconcile = `-- name: BellReconcile :execrows
 
-UPDATE bell SET reconciled_at = now()
-WHERE reconciled_at <= now() - make_interval(secs => $1::float8)
+WITH prompt AS (SELECT set_config('synchronous_commit', 'off', true))
+INSERT INTO bell (one) SELECT true FROM prompt
+ON CONFLICT (one) DO UPDATE SET reconciled_at = now(), swept_at = now()
+WHERE bell.reconciled_at <= now() - make_interval(secs => $1::float8)
 `
 
 // The second net: finds rows that would otherwise never move. Its queries read
 // only unfinished rows, through partial indexes.
-// Takes the turn to reconcile. Only one process has it in each interval.
+// Takes the turn to reconcile. Only one process has it in each interval. It
+// counts as a sweep: there is nothing else to do, or it was just done. If
+// Postgres crashes and loses the times, there is one more turn.
 func (q *Queries) BellReconcile(ctx context.Context, intervalSeconds float64) (int64, error) {
 	result, err := q.db.Exec(ctx, bellReconcile, intervalSeconds)
 	if err != nil {

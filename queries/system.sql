@@ -1,8 +1,11 @@
 -- What the page about Troy itself shows.
 
 -- name: WorkerSeen :exec
--- Notes that a process runs the workers, and what it runs.
-INSERT INTO workers (id, host, pid, version, slots, build_slots, running) VALUES (@id, @host, @pid, @version, @slots, @build_slots, @running)
+-- Notes that a process runs the workers, and what it runs. It does not wait for
+-- the disk.
+WITH prompt AS (SELECT set_config('synchronous_commit', 'off', true))
+INSERT INTO workers (id, host, pid, version, slots, build_slots, running)
+SELECT @id, @host, @pid, @version, @slots, @build_slots, @running FROM prompt
 ON CONFLICT (id) DO UPDATE SET running = excluded.running, seen_at = now();
 
 -- name: WorkerGone :exec

@@ -233,7 +233,9 @@ func (q *Queries) WorkerList(ctx context.Context) ([]WorkerListRow, error) {
 
 const workerSeen = `-- name: WorkerSeen :exec
 
-INSERT INTO workers (id, host, pid, version, slots, build_slots, running) VALUES ($1, $2, $3, $4, $5, $6, $7)
+WITH prompt AS (SELECT set_config('synchronous_commit', 'off', true))
+INSERT INTO workers (id, host, pid, version, slots, build_slots, running)
+SELECT $1, $2, $3, $4, $5, $6, $7 FROM prompt
 ON CONFLICT (id) DO UPDATE SET running = excluded.running, seen_at = now()
 `
 
@@ -248,7 +250,8 @@ type WorkerSeenParams struct {
 }
 
 // What the page about Troy itself shows.
-// Notes that a process runs the workers, and what it runs.
+// Notes that a process runs the workers, and what it runs. It does not wait for
+// the disk.
 func (q *Queries) WorkerSeen(ctx context.Context, arg WorkerSeenParams) error {
 	_, err := q.db.Exec(ctx, workerSeen,
 		arg.ID,

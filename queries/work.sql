@@ -248,9 +248,27 @@ INSERT INTO bell (generation) VALUES (2)
 ON CONFLICT (one) DO UPDATE SET generation = bell.generation + 1
 RETURNING generation;
 
--- name: BellSwept :exec
-INSERT INTO bell DEFAULT VALUES
-ON CONFLICT (one) DO UPDATE SET swept_at = now();
+-- name: BellLook :one
+-- Returns whether the sweep has something to do, whether work is outstanding,
+-- that is rung or held, and when the last reconciliation began.
+SELECT (
+    EXISTS (SELECT 1 FROM work w WHERE w.lease_until <= statement_timestamp())
+    OR EXISTS (SELECT 1 FROM work w WHERE w.ring_id IS NOT NULL AND w.ring_at <= statement_timestamp() AND w.kind = ANY(@kinds::text[]))
+    OR EXISTS (SELECT 1 FROM unnest(@kinds::text[]) AS k (kind) WHERE EXISTS (
+        SELECT 1 FROM work w
+        WHERE w.kind = k.kind AND w.ring_id IS NULL AND w.lease_until IS NULL AND w.due_at <= statement_timestamp() + interval '1 minute'))
+)::bool AS due, (
+    EXISTS (SELECT 1 FROM work w WHERE w.lease_until IS NOT NULL) OR EXISTS (SELECT 1 FROM work w WHERE w.ring_id IS NOT NULL)
+)::bool AS outstanding,
+    coalesce((SELECT date_part('epoch', now() - reconciled_at) FROM bell), 1e9)::float8 AS reconciled_seconds_ago;
+
+-- name: BellSweep :execrows
+-- Takes the turn to sweep. Only one process has it in each interval. If Postgres
+-- crashes and loses the time, there is one more sweep.
+WITH prompt AS (SELECT set_config('synchronous_commit', 'off', true))
+INSERT INTO bell (swept_at) SELECT now() FROM prompt
+ON CONFLICT (one) DO UPDATE SET swept_at = now()
+WHERE bell.swept_at <= now() - make_interval(secs => @interval_seconds::float8);
 
 -- name: LockName :exec
 -- Serializes what no row's lock can serialize, until the end of the

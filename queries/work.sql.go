@@ -40,6 +40,34 @@ func (q *Queries) BellLock(ctx context.Context) error {
 	return err
 }
 
+const bellLook = `-- name: BellLook :one
+SELECT (
+    EXISTS (SELECT 1 FROM work w WHERE w.lease_until <= statement_timestamp())
+    OR EXISTS (SELECT 1 FROM work w WHERE w.ring_id IS NOT NULL AND w.ring_at <= statement_timestamp() AND w.kind = ANY($1::text[]))
+    OR EXISTS (SELECT 1 FROM unnest($1::text[]) AS k (kind) WHERE EXISTS (
+        SELECT 1 FROM work w
+        WHERE w.kind = k.kind AND w.ring_id IS NULL AND w.lease_until IS NULL AND w.due_at <= statement_timestamp() + interval '1 minute'))
+)::bool AS due, (
+    EXISTS (SELECT 1 FROM work w WHERE w.lease_until IS NOT NULL) OR EXISTS (SELECT 1 FROM work w WHERE w.ring_id IS NOT NULL)
+)::bool AS outstanding,
+    coalesce((SELECT date_part('epoch', now() - reconciled_at) FROM bell), 1e9)::float8 AS reconciled_seconds_ago
+`
+
+type BellLookRow struct {
+	Due                  bool
+	Outstanding          bool
+	ReconciledSecondsAgo float64
+}
+
+// Returns whether the sweep has something to do, whether work is outstanding,
+// that is rung or held, and when the last reconciliation began.
+func (q *Queries) BellLook(ctx context.Context, kinds []string) (BellLookRow, error) {
+	row := q.db.QueryRow(ctx, bellLook, kinds)
+	var i BellLookRow
+	err := row.Scan(&i.Due, &i.Outstanding, &i.ReconciledSecondsAgo)
+	return i, err
+}
+
 const bellNextGeneration = `-- name: BellNextGeneration :one
 INSERT INTO bell (generation) VALUES (2)
 ON CONFLICT (one) DO UPDATE SET generation = bell.generation + 1
@@ -53,14 +81,21 @@ func (q *Queries) BellNextGeneration(ctx context.Context) (int64, error) {
 	return generation, err
 }
 
-const bellSwept = `-- name: BellSwept :exec
-INSERT INTO bell DEFAULT VALUES
+const bellSweep = `-- name: BellSweep :execrows
+WITH prompt AS (SELECT set_config('synchronous_commit', 'off', true))
+INSERT INTO bell (swept_at) SELECT now() FROM prompt
 ON CONFLICT (one) DO UPDATE SET swept_at = now()
+WHERE bell.swept_at <= now() - make_interval(secs => $1::float8)
 `
 
-func (q *Queries) BellSwept(ctx context.Context) error {
-	_, err := q.db.Exec(ctx, bellSwept)
-	return err
+// Takes the turn to sweep. Only one process has it in each interval. If Postgres
+// crashes and loses the time, there is one more sweep.
+func (q *Queries) BellSweep(ctx context.Context, intervalSeconds float64) (int64, error) {
+	result, err := q.db.Exec(ctx, bellSweep, intervalSeconds)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const lockName = `-- name: LockName :exec

@@ -4,5 +4,13 @@ import "time"
 
 const WakeChannel = wakeChannel
 
-// SetMaxWait sets how long a server waits for a task that it was not woken for.
-func (w *Waiter) SetMaxWait(d time.Duration) { w.max = d }
+// SetTimes sets the time between two looks of a Waiter into Redis, and the time
+// in which a handler gets a task that was taken.
+func (w *Waiter) SetTimes(every, begin time.Duration) { w.every, w.begin = every, begin }
+
+// Failed reports whether the last look failed.
+func (w *Waiter) Failed() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.failed
+}

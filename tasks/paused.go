@@ -8,7 +8,7 @@ import (
 )
 
 // pausedKey is asynq's own key; asynq.Inspector would count every task as well.
-func pausedKey(queue string) string { return "asynq:{" + queue + "}:paused" }
+func pausedKey(queue string) string { return queueKey(queue, "paused") }
 
 // Resume ends the pause of a queue that was paused in Asynqmon or with asynq's
 // command line.
@@ -23,7 +23,7 @@ func (c *Client) Resume(ctx context.Context, queue string) error {
 // Paused returns the queues that were paused in Asynqmon or with asynq's
 // command line. Workers take no tasks from a paused queue.
 func Paused(ctx context.Context, rdb redis.UniversalClient) ([]string, error) {
-	queues := []string{QueueSweep, QueueQuick, QueueBuilds, QueueForge, QueueThumbnails, QueueDomains, QueuePreviews, QueueNotifications}
+	queues := []string{QueueQuick, QueueBuilds, QueueForge, QueueThumbnails, QueueDomains, QueuePreviews, QueueNotifications}
 	keys := make([]*redis.IntCmd, len(queues))
 	_, err := rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, queue := range queues {

@@ -29,13 +29,13 @@ func TestPaused(t *testing.T) {
 		}
 	}
 	want()
-	for _, queue := range []string{tasks.QueueSweep, tasks.QueueBuilds} {
+	for _, queue := range []string{tasks.QueueQuick, tasks.QueueBuilds} {
 		if err := inspector.PauseQueue(queue); err != nil {
 			t.Fatal(err)
 		}
 	}
-	want(tasks.QueueSweep, tasks.QueueBuilds)
-	if err := inspector.UnpauseQueue(tasks.QueueSweep); err != nil {
+	want(tasks.QueueQuick, tasks.QueueBuilds)
+	if err := inspector.UnpauseQueue(tasks.QueueQuick); err != nil {
 		t.Fatal(err)
 	}
 	want(tasks.QueueBuilds)

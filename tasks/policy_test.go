@@ -75,7 +75,7 @@ func TestPoliciesAreWhole(t *testing.T) {
 	t.Parallel()
 	for _, kind := range tasks.Kinds() {
 		p := policyOf(t, kind)
-		if p.Queue == "" || p.Queue == tasks.QueueSweep || p.Attempts < 1 || p.Attempts > 999 || p.Delay <= 0 || p.MaxDelay < p.Delay || p.Deadline <= p.MaxDelay {
+		if p.Queue == "" || p.Attempts < 1 || p.Attempts > 999 || p.Delay <= 0 || p.MaxDelay < p.Delay || p.Deadline <= p.MaxDelay {
 			t.Errorf("%s: %+v", kind, p)
 		}
 	}

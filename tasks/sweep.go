@@ -4,30 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
-	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 )
 
-// TypeSweep is the type of the sweep's tasks. They have no row.
+// TypeSweep is the kind of work of the sweep for operators. It has no row, and
+// no task in Redis.
 const TypeSweep = "sweep"
 
-// SweepInterval is how often each worker process requests a sweep.
-const SweepInterval = 2 * time.Second
-
-// Sweep requests one sweep. Requests of several processes within the same
-// interval are merged.
-func (c *Client) Sweep(ctx context.Context, now time.Time) error {
-	tick := now.Unix() / int64(SweepInterval/time.Second)
-	_, err := c.asynq.EnqueueContext(ctx, asynq.NewTask(TypeSweep, []byte("{}")),
-		asynq.TaskID(fmt.Sprintf("sweep:%d", tick)), asynq.Queue(QueueSweep),
-		asynq.MaxRetry(0), asynq.Timeout(time.Minute), asynq.Deadline(now.Add(time.Minute)))
-	if err != nil && !errors.Is(err, asynq.ErrTaskIDConflict) && !errors.Is(err, asynq.ErrDuplicateTask) {
+// Sweep asks the workers for a sweep.
+func (c *Client) Sweep(ctx context.Context) error {
+	if err := c.redis.Publish(ctx, wakeChannel, messageSweep).Err(); err != nil {
 		return fmt.Errorf("request a sweep: %w", err)
-	}
-	if err == nil {
-		c.wake(ctx, QueueSweep)
 	}
 	return nil
 }

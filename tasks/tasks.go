@@ -15,7 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// The queues. Each has its own asynq server in every worker process.
+// The queues. Each has its own slots in every worker process.
 const (
 	// QueueQuick holds tasks that take seconds.
 	QueueQuick = "quick"
@@ -35,8 +35,6 @@ const (
 	// QueueNotifications holds notifications, so that receivers that do not
 	// answer can't delay other work.
 	QueueNotifications = "notifications"
-	// QueueSweep holds the sweep alone, so that nothing can delay it.
-	QueueSweep = "sweep"
 )
 
 // Task identifies a work row by kind and subject.
@@ -68,7 +66,7 @@ type Client struct {
 // NewClient returns a client that uses rdb. The caller closes rdb.
 func NewClient(rdb redis.UniversalClient) *Client {
 	return &Client{
-		asynq:     asynq.NewClientFromRedisClient(rdb),
+		asynq:     asynq.NewClientFromRedisClient(ringingClient{rdb}),
 		inspector: asynq.NewInspectorFromRedisClient(rdb),
 		redis:     rdb,
 	}
@@ -94,9 +92,6 @@ func (c *Client) Ring(ctx context.Context, t Task, id uuid.UUID, delay time.Dura
 	}
 	if _, err := c.asynq.EnqueueContext(ctx, asynq.NewTask(t.Kind, body), opts...); err != nil {
 		return fmt.Errorf("ring %s %s: %w", t.Kind, t.Subject, err)
-	}
-	if delay <= 0 {
-		c.wake(ctx, policy.Queue)
 	}
 	return nil
 }

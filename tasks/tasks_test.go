@@ -3,7 +3,6 @@ package tasks_test
 import (
 	"context"
 	"errors"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -235,51 +234,6 @@ func TestAsynqDelay(t *testing.T) {
 	}
 }
 
-func TestSweepOncePerTick(t *testing.T) {
-	t.Parallel()
-	q := newQueue(t)
-	tick := time.Now().Truncate(tasks.SweepInterval)
-	sweep := func(at time.Time) {
-		t.Helper()
-		if err := q.client.Sweep(t.Context(), at); err != nil {
-			t.Fatal(err)
-		}
-	}
-	var processes sync.WaitGroup
-	for i := range 20 {
-		at := tick.Add(time.Duration(i) * tasks.SweepInterval / 20)
-		processes.Go(func() {
-			if err := q.client.Sweep(t.Context(), at); err != nil {
-				t.Errorf("request a sweep: %v", err)
-			}
-		})
-	}
-	processes.Wait()
-	pending := func() []string {
-		t.Helper()
-		list, err := q.inspector.ListPendingTasks(tasks.QueueSweep)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var ids []string
-		for _, info := range list {
-			if info.Type != tasks.TypeSweep || info.MaxRetry != 0 || info.Timeout <= 0 || info.Deadline.IsZero() {
-				t.Errorf("the sweep is %+v", info)
-			}
-			ids = append(ids, info.ID)
-		}
-		slices.Sort(ids)
-		return ids
-	}
-	if got := pending(); len(got) != 1 {
-		t.Fatalf("twenty processes asked in one tick for the sweeps %v, want one", got)
-	}
-	sweep(tick.Add(tasks.SweepInterval))
-	if got := pending(); len(got) != 2 || got[0] == got[1] {
-		t.Errorf("with the next tick there are %v, want another one", got)
-	}
-}
-
 func TestGeneration(t *testing.T) {
 	t.Parallel()
 	private := stacktest.NewPrivateRedis(t)
@@ -313,7 +267,7 @@ func TestGeneration(t *testing.T) {
 	if err := q.client.SetGeneration(ctx, 8); err == nil {
 		t.Error("a Redis that is away took a generation")
 	}
-	if err := q.client.Sweep(ctx, time.Now()); err == nil {
+	if err := q.client.Sweep(ctx); err == nil {
 		t.Error("a Redis that is away took a sweep")
 	}
 	if err := q.client.Ring(ctx, tasks.Task{Kind: tasks.TypeProvision, Subject: uuid.New()}, uuid.New(), 0); err == nil {

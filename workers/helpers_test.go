@@ -1,6 +1,7 @@
 package workers
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/netip"
@@ -38,6 +39,7 @@ type rig struct {
 	cloud cloud.Cloud
 	slots int
 	lease time.Duration
+	idle  time.Duration // between two looks of idle workers
 	// Dependencies of builds; nil means no builder.
 	forge   *fakeForge
 	builder *fakeBuilder
@@ -91,10 +93,13 @@ func (r *rig) workers() *Workers {
 	if r.builder != nil {
 		deps.Builder = r.builder
 	}
-	return New(Config{
+	w := New(Config{
 		Slots: r.slots, BuildSlots: r.buildSlots, PreviewSlots: r.buildSlots, PreviewPatience: r.patience, BuildPoll: r.buildPoll, Reconcile: r.reconcile, CatchUp: time.Minute, Limits: site.DefaultLimits(), Lease: r.lease, KeepDeployments: 10, CarryAssets: time.Hour, UploadsValid: time.Hour,
 		SiteURL: func(host string) string { return "http://" + host }, PreviewSuffix: "localhost",
 	}, deps)
+	// Tests request work without a ring.
+	w.idle = cmp.Or(r.idle, 200*time.Millisecond)
+	return w
 }
 
 // withBuilds gives the rig a forge and a builder.

@@ -29,14 +29,6 @@ func (w *Workers) handle(ctx context.Context, t *asynq.Task) error {
 	return w.work(ctx, h, tasks.Task{Kind: t.Type(), Subject: subject})
 }
 
-func (w *Workers) handleSweep(ctx context.Context, t *asynq.Task) error {
-	if t.Type() != tasks.TypeSweep {
-		w.log.Warn("dropped a task of an unknown type", "task", t.Type())
-		return nil
-	}
-	return w.sweep(ctx)
-}
-
 // asynqLog passes asynq's log lines to slog.
 type asynqLog struct{ log *slog.Logger }
 

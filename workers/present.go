@@ -15,7 +15,7 @@ import (
 )
 
 // presentEvery is how often a process notes that it runs and what it runs.
-const presentEvery = 5 * time.Second
+const presentEvery = 10 * time.Second
 
 // active is what a process runs at the moment.
 type active struct {

@@ -22,6 +22,9 @@ import (
 const reconcileInterval = 10 * time.Second
 
 const (
+	// housekeeping is the multiple of the interval between two turns in which a
+	// process does what can wait: it removes what has expired.
+	housekeeping = 6
 	// reconcileTime bounds one turn. The next turn checks the rest.
 	reconcileTime = 5 * time.Second
 	// netLockTimeout is how long a turn waits for one pipeline's lock.
@@ -44,7 +47,12 @@ func (w *Workers) reconcile(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, reconcileTime)
 	defer cancel()
-	return errors.Join(w.mendPipelines(ctx), w.restoreWork(ctx, interval), w.restoreCatchUps(ctx), w.expirePreviews(ctx), w.forget(ctx), w.requestRetention(ctx), w.restoreNotifications(ctx, interval))
+	err = errors.Join(w.mendPipelines(ctx), w.restoreWork(ctx, interval), w.restoreCatchUps(ctx), w.restoreNotifications(ctx, interval))
+	if time.Since(w.housekept) >= housekeeping*interval {
+		w.housekept = time.Now()
+		err = errors.Join(err, w.expirePreviews(ctx), w.forget(ctx), w.requestRetention(ctx))
+	}
+	return err
 }
 
 // restoreNotifications requests the work of notifications that have none. They
@@ -204,8 +212,6 @@ func (w *Workers) mendPipeline(ctx context.Context, id uuid.UUID) error {
 // restoreCatchUps checks that the next few pipelines have work that polls their
 // branches, and that failed deliveries are checked.
 func (w *Workers) restoreCatchUps(ctx context.Context) error {
-	w.catchUps.Lock()
-	defer w.catchUps.Unlock()
 	rows, err := w.q.CatchUpMissing(ctx, w.catchUpsSeen)
 	if err != nil {
 		return fmt.Errorf("look for branches that are not checked: %w", err)

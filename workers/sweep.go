@@ -1,6 +1,7 @@
 package workers
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -13,44 +14,81 @@ import (
 )
 
 const (
-	// sweepMissing is the time without a sweep after which the tick calls it
-	// directly: Redis or asynq does not deliver it.
-	sweepMissing = 10 * time.Second
+	// sweepInterval is the time between two looks of a process for what the
+	// sweep has to do, while work is outstanding, and between two sweeps of all
+	// processes.
+	sweepInterval = 2 * time.Second
+	// idleInterval is the time between two looks while no work is outstanding.
+	idleInterval = 10 * time.Second
+	// sweepTime bounds a sweep.
+	sweepTime = time.Minute
 	// DeliveriesKept is how long a delivery's id is kept.
 	DeliveriesKept = 30 * 24 * time.Hour
 )
 
-// tick requests a sweep every interval until the context ends.
-func (w *Workers) tick(ctx context.Context) {
-	ticker := time.NewTicker(tasks.SweepInterval)
-	defer ticker.Stop()
+// look looks for what the sweep has to do until the context ends. A wake-up
+// means that work is outstanding.
+func (w *Workers) look(ctx context.Context, waiter *tasks.Waiter) {
+	var next time.Time
+	requested := false
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
-		if err := w.tickOnce(ctx); err != nil && ctx.Err() == nil {
-			w.log.Warn("sweep", "error", err)
-		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-waiter.Woken():
+			if soon := time.Now().Add(sweepInterval); soon.Before(next) {
+				next = soon
+				timer.Reset(sweepInterval)
+			}
+			continue
+		case <-waiter.Sweeps():
+			requested = true
+		case <-timer.C:
 		}
+		pause, err := w.lookOnce(ctx, requested)
+		if requested = err != nil && requested; err != nil && ctx.Err() == nil {
+			w.log.Warn("sweep", "error", err)
+		}
+		next = time.Now().Add(pause)
+		timer.Reset(pause)
 	}
 }
 
-func (w *Workers) tickOnce(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, sweepMissing)
+// lookOnce sweeps if there is something to do or a sweep was requested, and
+// reconciles if it is time to. It returns how long to wait for the next look.
+func (w *Workers) lookOnce(ctx context.Context, requested bool) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, sweepTime)
 	defer cancel()
-	asked := w.deps.Client.Sweep(ctx, time.Now())
-	bell, err := w.q.BellGet(ctx)
+	found, err := w.q.BellLook(ctx, tasks.Kinds())
 	if err != nil {
-		return fmt.Errorf("read when the last sweep was: %w", err)
+		return sweepInterval, fmt.Errorf("look for what the sweep has to do: %w", err)
 	}
-	if bell.SweptSecondsAgo < sweepMissing.Seconds() {
-		return nil
+	if found.Due && !requested {
+		// One process takes the turn.
+		turn, err := w.q.BellSweep(ctx, (sweepInterval - sweepInterval/10).Seconds())
+		if err != nil {
+			return sweepInterval, fmt.Errorf("take the turn to sweep: %w", err)
+		}
+		requested = turn > 0
 	}
-	if asked != nil {
-		w.log.Warn("sweeping without Redis", "error", asked)
+	if requested {
+		if err := w.sweep(ctx); err != nil {
+			return sweepInterval, err
+		}
 	}
-	return w.sweep(ctx)
+	interval := cmp.Or(w.cfg.Reconcile, reconcileInterval)
+	if found.ReconciledSecondsAgo >= interval.Seconds() {
+		// This comes after the sweep, so that a slow turn delays no ring.
+		if err := w.reconcile(ctx); err != nil {
+			w.log.Warn("reconcile", "error", err)
+		}
+	}
+	if found.Due || found.Outstanding || requested {
+		return min(sweepInterval, interval), nil
+	}
+	return min(w.idle, interval), nil
 }
 
 // sweep finds unclaimed rows and rings them: rows whose lease expired, rows
@@ -79,14 +117,6 @@ func (w *Workers) sweep(ctx context.Context) error {
 		if _, err := w.deps.Bell.Ring(ctx, queue); err != nil {
 			return err
 		}
-	}
-	if err := w.q.BellSwept(ctx); err != nil {
-		return fmt.Errorf("record the sweep: %w", err)
-	}
-	// This comes after the sweep is recorded, so that a slow turn delays no
-	// ring.
-	if err := w.reconcile(ctx); err != nil {
-		w.log.Warn("reconcile", "error", err)
 	}
 	return nil
 }

@@ -90,7 +90,7 @@ type Config struct {
 	// means ten seconds.
 	Reconcile time.Duration
 	// TaskCheckInterval is how often asynq polls for tasks; 0 means that its
-	// servers are woken (tasks.Waiter).
+	// server is woken (tasks.Waiter).
 	TaskCheckInterval time.Duration
 }
 
@@ -131,10 +131,11 @@ type Workers struct {
 	name     string // of this process, in the rows that it claims
 	handlers map[string]handler
 	stopping atomic.Bool
-	// catchUpsSeen is the last pipeline whose branch checks were verified.
-	// catchUps guards it: the tick may sweep at the same time as asynq.
-	catchUps     sync.Mutex
+	// catchUpsSeen is the last pipeline whose branch checks were verified, and
+	// housekept the time of the last turn that did what can wait.
 	catchUpsSeen uuid.UUID
+	housekept    time.Time
+	idle         time.Duration // between two looks while no work is outstanding
 	// running counts the handlers. asynq releases a slot when its context ends,
 	// while the handler may still be settling its row.
 	running sync.WaitGroup
@@ -154,7 +155,7 @@ type handler struct {
 
 // New returns workers that are not running yet.
 func New(cfg Config, deps Deps) *Workers {
-	w := &Workers{cfg: cfg, deps: deps, q: queries.New(marked{deps.DB}), log: deps.Log, name: processName()}
+	w := &Workers{cfg: cfg, deps: deps, q: queries.New(marked{deps.DB}), log: deps.Log, name: processName(), idle: idleInterval}
 	w.handlers = map[string]handler{
 		tasks.TypeProvision:          {w.provision, w.failProvision},
 		tasks.TypeDeploy:             {w.deploy, w.failDeploy},
@@ -201,31 +202,14 @@ func (w *Workers) Run(ctx context.Context) error {
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 
-	waiter := tasks.NewWaiter(w.deps.Redis)
-	server := func(queue string, slots int) *asynq.Server {
-		return w.server(base, waiter.Client(ctx, queue), queue, slots)
+	slots := map[string]int{
+		tasks.QueueQuick: w.cfg.Slots, tasks.QueueBuilds: w.cfg.BuildSlots, tasks.QueuePreviews: max(w.cfg.PreviewSlots, 1), tasks.QueueForge: ForgeSlots,
+		tasks.QueueThumbnails: ThumbnailSlots, tasks.QueueDomains: DomainSlots, tasks.QueueNotifications: NotifySlots,
 	}
-	servers := []*asynq.Server{
-		server(tasks.QueueQuick, w.cfg.Slots),
-		server(tasks.QueueBuilds, w.cfg.BuildSlots),
-		server(tasks.QueuePreviews, max(w.cfg.PreviewSlots, 1)),
-		server(tasks.QueueForge, ForgeSlots),
-		server(tasks.QueueThumbnails, ThumbnailSlots),
-		server(tasks.QueueDomains, DomainSlots),
-		server(tasks.QueueNotifications, NotifySlots),
-		server(tasks.QueueSweep, 1),
-	}
-	for i, server := range servers {
-		handle := w.handle
-		if i == len(servers)-1 {
-			handle = w.handleSweep
-		}
-		if err := server.Start(asynq.HandlerFunc(handle)); err != nil {
-			for _, started := range servers[:i] {
-				started.Shutdown()
-			}
-			return fmt.Errorf("start the workers: %w", err)
-		}
+	waiter := tasks.NewWaiter(w.deps.Redis, slots, w.cfg.TaskCheckInterval > 0)
+	server := w.server(ctx, base, waiter, slots)
+	if err := server.Start(waiter.Handler(w.handle)); err != nil {
+		return fmt.Errorf("start the workers: %w", err)
 	}
 	if err := w.q.WorkRequest(ctx, queries.WorkRequestParams{Kind: tasks.TypeCatchUp, SubjectID: uuid.Nil}); err != nil {
 		w.log.Warn("failed deliveries are not checked until the next start", "error", err)
@@ -234,16 +218,12 @@ func (w *Workers) Run(ctx context.Context) error {
 	background.Go(func() { waiter.Run(ctx) })
 	background.Go(func() { w.present(ctx) })
 	background.Go(func() { w.countTraffic(ctx) })
-	w.tick(ctx)
+	w.look(ctx, waiter)
 
 	w.stopping.Store(true)
-	for _, server := range servers {
-		server.Stop()
-	}
+	server.Stop()
 	cancel()
-	for _, server := range servers {
-		server.Shutdown()
-	}
+	server.Shutdown()
 	settled := make(chan struct{})
 	go func() { w.running.Wait(); background.Wait(); close(settled) }()
 	select {
@@ -257,26 +237,30 @@ func (w *Workers) Run(ctx context.Context) error {
 // ForgeSlots is the number of concurrent calls to forges in one process.
 const ForgeSlots = 4
 
-func (w *Workers) server(base context.Context, woken redis.UniversalClient, queue string, slots int) *asynq.Server {
-	interval := w.cfg.TaskCheckInterval
-	if interval > 0 {
-		woken = w.deps.Redis
-	} else {
-		interval = time.Millisecond
+// server returns the asynq server of all queues. The waiter gives each queue its
+// own slots.
+func (w *Workers) server(ctx, base context.Context, waiter *tasks.Waiter, slots map[string]int) *asynq.Server {
+	all, queues := 0, map[string]int{}
+	for queue, n := range slots {
+		all += n
+		queues[queue] = 1
 	}
-	delayed := time.Second
-	if queue == tasks.QueueSweep {
-		delayed = time.Minute // no sweep is delayed
+	// The waiter does the waiting. These intervals bound the waits between its
+	// wake-up and asynq's next call.
+	polls, delayed := 100*time.Microsecond, 100*time.Millisecond
+	if w.cfg.TaskCheckInterval > 0 {
+		polls, delayed = w.cfg.TaskCheckInterval, time.Second
 	}
-	return asynq.NewServerFromRedisClient(woken, asynq.Config{
-		Concurrency:              slots,
-		Queues:                   map[string]int{queue: 1},
+	return asynq.NewServerFromRedisClient(waiter.Client(ctx), asynq.Config{
+		Concurrency:              all,
+		Queues:                   queues,
 		BaseContext:              func() context.Context { return base },
-		TaskCheckInterval:        interval,
+		TaskCheckInterval:        polls,
 		DelayedTaskCheckInterval: delayed,
+		JanitorInterval:          time.Hour, // it removes completed tasks that are kept, and none is
 		RetryDelayFunc:           retryDelay,
 		ShutdownTimeout:          shutdownTimeout,
-		Logger:                   asynqLog{w.log.With("queue", queue)},
+		Logger:                   asynqLog{w.log},
 		LogLevel:                 asynq.WarnLevel,
 	})
 }

@@ -172,7 +172,8 @@ func redisConf(cfg RedisConfig, port int) string {
 	} else {
 		// An idle Redis wakes hz times a second for its own upkeep; with the
 		// default of 10 that is most of the CPU time it uses here.
-		lines = append(lines, "appendonly yes", "appendfsync everysec", "hz 1")
+		// Snapshots beside the log would only copy it.
+		lines = append(lines, "appendonly yes", "appendfsync everysec", `save ""`, "hz 1")
 	}
 	return strings.Join(lines, "\n") + "\n"
 }
