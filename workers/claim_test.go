@@ -378,3 +378,37 @@ func TestPromptClaims(t *testing.T) {
 		}
 	}
 }
+
+// TestWorkersClaimPromptly has a worker claim work of a prompt kind and of another
+// one, and looks at what the commits of its claims wait for.
+func TestWorkersClaimPromptly(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	w := r.workers()
+	for _, sql := range []string{
+		"DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = local', current_database()); END $$",
+		"CREATE TABLE commits (kind text, waits_for text)",
+		`CREATE FUNCTION note_commit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+			INSERT INTO commits VALUES (NEW.kind, current_setting('synchronous_commit')); RETURN NULL; END $$`,
+		`CREATE CONSTRAINT TRIGGER note_commit AFTER UPDATE ON work DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+			WHEN (OLD.lease_until IS NULL AND NEW.lease_until IS NOT NULL) EXECUTE FUNCTION note_commit()`,
+	} {
+		if _, err := r.db.Exec(t.Context(), sql); err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
+	}
+	r.db.Reset() // connections have the database's setting from their start
+	nothing := handler{run: func(context.Context, *claim) error { return nil }}
+	for kind, want := range map[string]string{tasks.TypeDeploy: "off", tasks.TypeRetention: "local"} {
+		task := tasks.Task{Kind: kind, Subject: uuid.Must(uuid.NewV7())}
+		if err := r.q.WorkRequest(t.Context(), queries.WorkRequestParams{Kind: kind, SubjectID: task.Subject}); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.work(t.Context(), nothing, task); err != nil {
+			t.Fatal(err)
+		}
+		if r.count("SELECT count(*) FROM commits WHERE kind = $1 AND waits_for = $2", kind, want) != 1 {
+			t.Errorf("the claim of %s does not have synchronous_commit %s", kind, want)
+		}
+	}
+}
