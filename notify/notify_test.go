@@ -54,6 +54,7 @@ func TestTargets(t *testing.T) {
 		"mapped loopback":            {kind: notify.Webhook, url: "https://[::ffff:127.0.0.1]/", field: "url"},
 		"metadata":                   {kind: notify.Webhook, url: "http://169.254.169.254/latest", field: "url"},
 		"allowed loopback":           {kind: notify.Webhook, url: "http://127.0.0.1:9/", private: loopback(), label: "127.0.0.1:9"},
+		"allowed mapped loopback":    {kind: notify.Webhook, url: "http://[::ffff:127.0.0.1]:9/", private: loopback(), label: "[::ffff:127.0.0.1]:9"},
 		"http to a public one":       {kind: notify.Webhook, url: "http://8.8.8.8/", private: loopback(), field: "url"},
 		"recipients of a channel":    {kind: notify.Slack, url: "https://example.com", to: []string{"a@example.com"}, field: "to"},
 		"e-mail":                     {kind: notify.Email, to: []string{"a@example.com", "b@example.com"}, label: "a@example.com, b@example.com"},

@@ -174,7 +174,7 @@ func TestNotify(t *testing.T) {
 		return r.count("SELECT count(*) FROM notifiers WHERE disabled_at IS NOT NULL") == 1
 	}, func() string { return "it is not disabled" })
 	waitEvents(t, all, "deployment.failed", "deployment.recovered", "deployment.failed", "notifier.disabled")
-	if r.count("SELECT count(*) FROM audit WHERE action = 'notifier.disable' AND detail LIKE '%410%'") != 1 {
+	if r.count("SELECT count(*) FROM audit WHERE action = 'notifier.disable' AND detail = 'the receiver answered 410 Gone'") != 1 {
 		t.Error("the audit trail does not have it")
 	}
 	before, _, _ := of.got()
