@@ -22,21 +22,22 @@ func TestManifestReader(t *testing.T) {
 		{Files: []site.File{{Path: `a "b" <c>.html`, SHA256: site.Digest{1}, Size: 5}}, Message: "ä & ü"},
 		{Files: []site.File{{Path: "a"}, {Path: "b", Size: 1 << 40}}, Strict: true, Config: []rules.ConfigFile{{Name: "troy.toml", Text: "x = 1"}}},
 	} {
-		want, err := json.Marshal(n)
+		k, err := manifestCall("/x", n)
 		if err != nil {
 			t.Fatal(err)
-		}
-		k, err := manifestCall("/x", n)
-		if err != nil || k.size != int64(len(want)) {
-			t.Errorf("%d bytes, want %d, %v", k.size, len(want), err)
 		}
 		for range 2 {
 			body, err := k.body()
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got, err := io.ReadAll(iotest.OneByteReader(body)); err != nil || string(got) != string(want) {
-				t.Errorf("got %s, %v, want %s", got, err, want)
+			text, err := io.ReadAll(iotest.OneByteReader(body))
+			if err != nil || int64(len(text)) != k.size {
+				t.Errorf("%d bytes, want %d, %v", len(text), k.size, err)
+			}
+			var got NewRelease
+			if err := json.Unmarshal(text, &got); err != nil || !cmp.Equal(got, n) {
+				t.Errorf("%s: %v, %s", text, err, cmp.Diff(got, n))
 			}
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"sync"
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/internal/walk"
@@ -19,6 +20,11 @@ type folder struct {
 	root     *os.Root
 	digests  *digests // may be nil
 	anywhere bool     // links may lead out of it
+	inside   *folders // those that were opened last
+}
+
+func newFolder(root *os.Root) folder {
+	return folder{root: root, inside: &folders{root: map[string]*os.Root{}}}
 }
 
 func (f folder) list(ctx context.Context, limits Limits, part *sieve) ([]File, error) {
@@ -36,6 +42,11 @@ func (f folder) list(ctx context.Context, limits Limits, part *sieve) ([]File, e
 func (f folder) open(name string) (io.ReadCloser, error) {
 	if f.anywhere {
 		return os.Open(f.path(name))
+	}
+	if dir, base := path.Split(name); dir != "" {
+		if file, err := f.inside.open(f.root, path.Clean(dir), base); err == nil {
+			return file, nil
+		}
 	}
 	return f.root.Open(name)
 }
@@ -58,7 +69,60 @@ func (f folder) path(name string) string {
 	return filepath.Join(f.root.Name(), filepath.FromSlash(name))
 }
 
-func (f folder) Close() error { return f.root.Close() }
+func (f folder) Close() error {
+	f.inside.close()
+	return f.root.Close()
+}
+
+// mostFolders is how many folders stay open for the files in them.
+const mostFolders = 16
+
+// folders keeps folders open. os.Root opens each folder of a path anew for each
+// file, and the files of a folder are read one after another.
+type folders struct {
+	mu   sync.Mutex
+	dirs []string // of roots, in the order in which they were opened
+	root map[string]*os.Root
+}
+
+// open opens a file of a folder. It fails for a link that leads out of that
+// folder: the caller then follows it from the outermost one.
+func (f *folders) open(outermost *os.Root, dir, base string) (*os.File, error) {
+	root, err := f.get(outermost, dir)
+	if err != nil {
+		return nil, err
+	}
+	return root.Open(base) // fails if root was closed meanwhile
+}
+
+func (f *folders) get(outermost *os.Root, dir string) (*os.Root, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if root := f.root[dir]; root != nil {
+		return root, nil
+	}
+	root, err := outermost.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	if len(f.dirs) == mostFolders {
+		_ = f.root[f.dirs[0]].Close() // it was only read
+		delete(f.root, f.dirs[0])
+		f.dirs = f.dirs[1:]
+	}
+	f.dirs = append(f.dirs, dir)
+	f.root[dir] = root
+	return root, nil
+}
+
+func (f *folders) close() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, root := range f.root {
+		_ = root.Close() // it was only read
+	}
+	f.root, f.dirs = map[string]*os.Root{}, nil
+}
 
 // lister lists the files of a folder. It walks a linked folder after the folder
 // that contains the link, under the link's name. The limits apply to all walks

@@ -270,7 +270,7 @@ func TestRulesAreThoseOfGit(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		list, err := folder{root: root}.list(t.Context(), DefaultLimits(), part)
+		list, err := newFolder(root).list(t.Context(), DefaultLimits(), part)
 		if err = errorsOf(err, root.Close()); err != nil {
 			t.Fatal(err)
 		}

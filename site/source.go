@@ -195,7 +195,7 @@ func OpenListed(dir, name string, files []File, options ...SourceOption) (*Sourc
 	if err != nil {
 		return nil, fmt.Errorf("open %s in %s: %w", name, dir, err)
 	}
-	return &Source{Files: files, tree: folder{root: root}, temporary: o.temporary}, nil
+	return &Source{Files: files, tree: newFolder(root), temporary: o.temporary}, nil
 }
 
 // read lists the files.
@@ -223,7 +223,7 @@ func openTree(ctx context.Context, name string, limits Limits) (*Source, error) 
 		if err != nil {
 			return nil, err
 		}
-		return &Source{tree: folder{root: root}}, nil
+		return &Source{tree: newFolder(root)}, nil
 	case !info.Mode().IsRegular():
 		return nil, troy.Errorf(troy.Invalid, "it is neither a folder nor an archive")
 	}
@@ -270,8 +270,11 @@ func (s *Source) Bytes() int64 {
 // so that a site over the limits is refused before it is read.
 func (s *Source) hash(ctx context.Context, limits Limits, o *sourceOptions) error {
 	slices.SortFunc(s.Files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
-	if err := s.check(limits, false); err != nil {
-		return err
+	remembered := func(f File) bool { return s.digests != nil && f.SHA256 != Digest{} }
+	if slices.ContainsFunc(s.Files, func(f File) bool { return !remembered(f) }) || len(s.Files) == 0 {
+		if err := s.check(limits, false); err != nil {
+			return err
+		}
 	}
 	var (
 		done  sync.Mutex
@@ -291,7 +294,7 @@ func (s *Source) hash(ctx context.Context, limits Limits, o *sourceOptions) erro
 			break
 		}
 		f := &s.Files[i]
-		if s.digests != nil && f.SHA256 != (Digest{}) { // remembered
+		if remembered(*f) {
 			done.Lock()
 			count(f)
 			done.Unlock()
@@ -328,6 +331,10 @@ func (s *Source) hash(ctx context.Context, limits Limits, o *sourceOptions) erro
 	return s.check(limits, true)
 }
 
+// copyBuffers are *[]byte. Without them a folder of small files costs more for
+// buffers than for its bytes.
+var copyBuffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
+
 // hashFile hashes a file and, if findLeaks is set, searches it for secrets in
 // the same pass.
 func (s *Source) hashFile(ctx context.Context, f *File, limits Limits, findLeaks bool) (leak string, err error) {
@@ -344,7 +351,9 @@ func (s *Source) hashFile(ctx context.Context, f *File, limits Limits, findLeaks
 		scanner = &leakScanner{}
 		to = io.MultiWriter(h, scanner)
 	}
-	if f.Size, err = io.Copy(to, canceled{ctx, io.LimitReader(r, limits.FileBytes+1)}); err != nil {
+	buffer := copyBuffers.Get().(*[]byte)
+	defer copyBuffers.Put(buffer)
+	if f.Size, err = io.CopyBuffer(to, canceled{ctx, io.LimitReader(r, limits.FileBytes+1)}, *buffer); err != nil {
 		return "", err
 	}
 	f.SHA256 = Digest(h.Sum(nil))
