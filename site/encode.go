@@ -46,7 +46,7 @@ const maxLine = 64 + 20 + 20 + MaxPath + 4
 // encodings, in whatever order their files are. It returns an Invalid error for
 // a path or a size that DecodeManifest would refuse.
 func EncodeManifest(m Manifest) ([]byte, error) {
-	m = m.sorted()
+	m = m.Sorted()
 	var out bytes.Buffer
 	compressor, err := zstd.NewWriter(&out, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest))
 	if err != nil {
@@ -100,14 +100,16 @@ func EncodeManifest(m Manifest) ([]byte, error) {
 func (m Manifest) Digest() Digest {
 	h := sha256.New()
 	var line []byte
-	for _, f := range m.sorted().Files {
+	for _, f := range m.Sorted().Files {
 		line = append(appendFile(line[:0], f), '\n')
 		h.Write(line)
 	}
 	return Digest(h.Sum(nil))
 }
 
-func (m Manifest) sorted() Manifest {
+// Sorted returns m with its files and carried files sorted by path. It does not
+// change those of m.
+func (m Manifest) Sorted() Manifest {
 	byPath := func(a, b File) int { return strings.Compare(a.Path, b.Path) }
 	if !slices.IsSortedFunc(m.Files, byPath) {
 		m.Files = slices.SortedStableFunc(slices.Values(m.Files), byPath)

@@ -221,6 +221,7 @@ func (s *server) storeBatch(c *gin.Context, u *upload, id uuid.UUID, b *batch, r
 	// The end of the connection ends the context, and must not keep from being
 	// stored what arrived before. The body's deadlines bound the time.
 	stored, err = s.deps.Store.PutAll(context.WithoutCancel(c.Request.Context()), site.Tree{Pipeline: u.pipeline, Deployment: id}, files, bytes)
+	s.uploads.arrived(id, u, files[:stored]...)
 	if err != nil {
 		return stored, ofFile(err, stored)
 	}

@@ -145,7 +145,9 @@ func (s *server) begin(ctx context.Context, p queries.Pipeline, files []site.Fil
 	if len(missing) == 0 {
 		s.uploads.complete(r.ID)
 	} else {
-		s.uploads.keep(r.ID, newUpload(p, r, m))
+		u := newUpload(p, r, m)
+		u.lacks = newLacking(missing)
+		s.uploads.keep(r.ID, u)
 	}
 	return r, again, missing, nil
 }
@@ -364,6 +366,7 @@ func (s *server) releaseUpload(c *gin.Context, who caller) error {
 	if err != nil {
 		return fmt.Errorf("store a file of release %s: %w", id, err)
 	}
+	s.uploads.arrived(id, u, f)
 	c.Writer.WriteHeader(http.StatusNoContent)
 	c.Writer.WriteHeaderNow()
 	return nil
@@ -433,7 +436,8 @@ func (s *server) finalize(ctx context.Context, p queries.Pipeline, r queries.Rel
 
 // complete refuses a release with missing files. It seals a release that is not
 // published, since no worker does. It does not ask the store again if the store
-// had all files at the start: it keeps them for the declared tree.
+// had all files at the start or got the others from this process: it keeps them
+// for the declared tree.
 func (s *server) complete(ctx context.Context, r queries.ReleaseGetRow, publish bool) error {
 	if !s.uploads.isComplete(r.ID) {
 		missing, err := s.missing(ctx, treeOf(r))

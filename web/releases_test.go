@@ -379,24 +379,50 @@ func (s *askedStore) Begin(ctx context.Context, t site.Tree, m site.Manifest) ([
 	return s.Store.Begin(ctx, t, m)
 }
 
-// TestUnchangedReleaseAsksTheStoreOnce finalizes releases: only one of which
-// files were missing is looked at again.
-func TestUnchangedReleaseAsksTheStoreOnce(t *testing.T) {
+// TestFinalizeAsksTheStoreForWhatIsUnknown finalizes releases whose files the
+// store has, got from this process, and got otherwise, as from another process:
+// only the last is looked at again.
+func TestFinalizeAsksTheStoreForWhatIsUnknown(t *testing.T) {
 	t.Parallel()
 	store := &askedStore{}
 	w := newWorld(t, func(w *world) { store.Store, w.deps.Store = w.deps.Store, store })
 	p := w.create("Blog")
 	w.put(p, troy.ReadyForDeployment)
-	for _, want := range []int64{2, 1} {
+	for _, release := range []struct {
+		file      string
+		elsewhere bool
+		asked     int64
+	}{{"home", false, 1}, {"home", false, 1}, {"new", true, 2}} {
 		store.asked.Store(0)
-		r := w.begin(p, nil, file("index.html", "home"))
-		if len(r.Missing) > 0 {
-			w.upload(p, r, "home").into(t, 204, nil)
+		f := file("index.html", release.file)
+		r := w.begin(p, nil, f)
+		switch {
+		case release.elsewhere:
+			if err := w.deps.Store.Put(t.Context(), site.Tree{Pipeline: p.ID, Deployment: r.ID}, f, strings.NewReader(release.file)); err != nil {
+				t.Fatal(err)
+			}
+		case len(r.Missing) > 0:
+			w.upload(p, r, release.file).into(t, 204, nil)
 		}
 		w.send("POST", releases(p)+"/"+r.ID.String()+"/finalize", nil).into(t, 202, nil)
-		if n := store.asked.Load(); n != want {
-			t.Errorf("a release of which %d files were missing asked the store %d times, want %d", len(r.Missing), n, want)
+		if n := store.asked.Load(); n != release.asked {
+			t.Errorf("a release of which %d files were missing asked the store %d times, want %d", len(r.Missing), n, release.asked)
 		}
 		w.goLive(p, r.ID)
 	}
+}
+
+// TestFinalizeOfTwoHalves sends one of two missing files: the release stays
+// incomplete until the other has arrived.
+func TestFinalizeOfTwoHalves(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.create("Blog")
+	w.put(p, troy.ReadyForDeployment)
+	r := w.begin(p, nil, file("a.html", "a"), file("b.html", "b"), file("index.html", "a"))
+	w.upload(p, r, "a").into(t, 204, nil)
+	w.upload(p, r, "a").into(t, 204, nil)
+	w.send("POST", releases(p)+"/"+r.ID.String()+"/finalize", nil).into(t, 409, nil)
+	w.upload(p, r, "b").into(t, 204, nil)
+	w.send("POST", releases(p)+"/"+r.ID.String()+"/finalize", nil).into(t, 202, nil)
 }

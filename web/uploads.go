@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,6 +27,37 @@ type upload struct {
 	files    map[site.Digest]site.File
 	expires  time.Time
 	checked  time.Time // when the rows were read
+	lacks    *lacking  // nil: unknown
+}
+
+// lacking are the files that the store lacked when the release began, without
+// those that arrived through this process. The store keeps what arrived for the
+// declared tree.
+type lacking struct {
+	mu    sync.Mutex
+	files map[site.Digest]struct{}
+}
+
+func newLacking(missing []site.File) *lacking {
+	l := &lacking{files: make(map[site.Digest]struct{}, len(missing))}
+	for _, f := range missing {
+		l.files[f.SHA256] = struct{}{}
+	}
+	return l
+}
+
+// arrived records that files were stored, and reports whether the store now has
+// all of the release.
+func (l *lacking) arrived(files ...site.File) (all bool) {
+	if l == nil {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, f := range files {
+		delete(l.files, f.SHA256)
+	}
+	return len(l.files) == 0
 }
 
 // checkedFor is how long the rows of a release are not read again: releases
@@ -52,7 +84,7 @@ func (u *upload) fresh(ref string, now time.Time) bool {
 type uploads struct {
 	flight singleflight.Group
 	byID   *lru.Cache[uuid.UUID, *upload]
-	// whole has releases of which the store had all files at their start.
+	// whole has releases of which the store has all files.
 	whole *lru.Cache[uuid.UUID, struct{}]
 }
 
@@ -75,6 +107,13 @@ func (u *uploads) complete(id uuid.UUID) { u.whole.Put(id, struct{}{}, 1) }
 func (u *uploads) isComplete(id uuid.UUID) bool {
 	_, ok := u.whole.Get(id)
 	return ok
+}
+
+// arrived records that files of a release were stored.
+func (u *uploads) arrived(id uuid.UUID, up *upload, files ...site.File) {
+	if up.lacks.arrived(files...) {
+		u.complete(id)
+	}
 }
 
 func (u *uploads) forget(id uuid.UUID) {

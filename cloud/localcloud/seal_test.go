@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -71,6 +72,28 @@ func TestSealAgain(t *testing.T) {
 		}
 		if _, err := os.Stat(layout.OpenTree(tree)); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s: the tree is open: %v", step.name, err)
+		}
+	}
+}
+
+// TestManifestOfAnotherProcess reads a manifest, lets another process seal the
+// tree anew, and reads it again.
+func TestManifestOfAnotherProcess(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	first, tree := newTree(), newTree()
+	first.Pipeline = tree.Pipeline
+	reader, writer := open(t, root, 0), open(t, root, 0)
+	seal(t, writer.Store, first, map[string]string{"old.js": "old"})
+	seal(t, writer.Store, tree, map[string]string{"index.html": "new"})
+	for _, carried := range [][]site.Carried{nil, {{File: content("old.js", "old"), Until: 1}}, {{File: content("old.js", "old"), Until: 2}}} {
+		if err := writer.Store.Seal(t.Context(), tree, carried, nil); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if m, err := reader.Store.Manifest(t.Context(), tree); err != nil || !slices.Equal(m.Carried, carried) {
+				t.Errorf("carried %v, %v, want %v", m.Carried, err, carried)
+			}
 		}
 	}
 }

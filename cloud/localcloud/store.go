@@ -20,6 +20,7 @@ import (
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/internal/files"
+	"github.com/troy-iaas/troy/internal/lru"
 	"github.com/troy-iaas/troy/site"
 	"github.com/troy-iaas/troy/site/pack"
 )
@@ -35,6 +36,7 @@ type store struct {
 	layout  site.Layout
 	limits  site.Limits
 	packs   *pack.Cache
+	trees   *lru.Cache[string, *readTree]
 	boot    string                 // the id of the machine's start
 	sync    func(dir string) error // files.SyncFileSystem, except in tests
 	buffers sync.Pool              // of *[]byte
@@ -96,35 +98,6 @@ func (s *store) declared(t site.Tree) (bool, error) {
 	return false, nil
 }
 
-// manifest reads a tree's manifest, the sealed one if it exists.
-func (s *store) manifest(t site.Tree) (site.Manifest, error) {
-	m, err := s.readManifest(s.layout.Tree(t))
-	if errors.Is(err, fs.ErrNotExist) {
-		m, err = s.readManifest(s.layout.OpenTree(t))
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		// It may have been sealed between the two reads.
-		m, err = s.readManifest(s.layout.Tree(t))
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		err = cloud.ErrNotFound
-	}
-	return m, err
-}
-
-func (s *store) readManifest(file string) (site.Manifest, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return site.Manifest{}, err
-	}
-	defer f.Close()
-	m, err := site.DecodeManifest(f, s.limits)
-	if err != nil {
-		return m, fmt.Errorf("read %s: %w", file, err)
-	}
-	return m, nil
-}
-
 // holds reports whether a file has the bytes of f. It trusts a file of the right
 // size: the file was verified before it got its name.
 func holds(name string, f site.File) (bool, error) {
@@ -169,6 +142,7 @@ func (s *store) begin(ctx context.Context, t site.Tree, m site.Manifest) ([]site
 		if err := files.Write(s.incoming(t.Pipeline), s.layout.OpenTree(t), encoded); err != nil {
 			return nil, err
 		}
+		s.keepManifest(s.layout.OpenTree(t), m)
 	case err != nil:
 		return nil, err
 	case before.Digest() != m.Digest():
@@ -383,6 +357,7 @@ func (s *store) seal(ctx context.Context, t site.Tree, carried []site.Carried, r
 	if err := files.Write(s.incoming(t.Pipeline), s.layout.Tree(t), encoded); err != nil {
 		return err
 	}
+	s.keepManifest(s.layout.Tree(t), m)
 	return files.Remove(s.layout.OpenTree(t))
 }
 

@@ -2,10 +2,17 @@ package localcloud
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/google/uuid"
+
+	"github.com/troy-iaas/troy/cloud"
+	"github.com/troy-iaas/troy/site"
 )
 
 // Trees implements cloud.Store. It takes no lock, so that it never waits for a
@@ -31,4 +38,83 @@ func (s *store) Trees(ctx context.Context, pipeline uuid.UUID) ([]uuid.UUID, err
 		}
 	}
 	return trees, nil
+}
+
+// manifest reads a tree's manifest, the sealed one if it exists.
+func (s *store) manifest(t site.Tree) (site.Manifest, error) {
+	m, err := s.recentManifest(s.layout.Tree(t))
+	if errors.Is(err, fs.ErrNotExist) {
+		m, err = s.recentManifest(s.layout.OpenTree(t))
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		// It may have been sealed between the two reads.
+		m, err = s.recentManifest(s.layout.Tree(t))
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = cloud.ErrNotFound
+	}
+	return m, err
+}
+
+// readTree is a manifest that was read, with the file that had it.
+type readTree struct {
+	manifest site.Manifest
+	file     fs.FileInfo
+}
+
+// mostManifests is how many files the manifests in memory have together, about
+// 10 MB. A release needs its own manifest several times.
+const mostManifests = 100_000
+
+// ruleBytes is how many bytes of rules count as much as a file.
+const ruleBytes = 100
+
+// recentManifest is readManifest, but does not read a file again that did not
+// change: files of manifests are replaced, never written to. Callers don't
+// change what it returns.
+func (s *store) recentManifest(file string) (site.Manifest, error) {
+	if recent, ok := s.trees.Get(file); ok {
+		info, err := os.Stat(file)
+		if err != nil {
+			return site.Manifest{}, err
+		}
+		if os.SameFile(info, recent.file) && info.Size() == recent.file.Size() && info.ModTime().Equal(recent.file.ModTime()) {
+			return recent.manifest, nil
+		}
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		return site.Manifest{}, err
+	}
+	m, err := s.readManifest(file)
+	if err == nil {
+		s.addManifest(file, m, info)
+	}
+	return m, err
+}
+
+// keepManifest remembers a manifest that this process wrote.
+func (s *store) keepManifest(file string, m site.Manifest) {
+	if info, err := os.Stat(file); err == nil {
+		s.addManifest(file, m, info)
+	}
+}
+
+func (s *store) addManifest(file string, m site.Manifest, info fs.FileInfo) {
+	m = m.Sorted()
+	m.Files, m.Carried = slices.Clip(m.Files), slices.Clip(m.Carried)
+	s.trees.Put(file, &readTree{m, info}, int64(1+len(m.Files)+len(m.Carried)+len(m.Rules)/ruleBytes))
+}
+
+func (s *store) readManifest(file string) (site.Manifest, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return site.Manifest{}, err
+	}
+	defer f.Close()
+	m, err := site.DecodeManifest(f, s.limits)
+	if err != nil {
+		return m, fmt.Errorf("read %s: %w", file, err)
+	}
+	return m, nil
 }
