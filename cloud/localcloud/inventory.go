@@ -28,7 +28,7 @@ func newStore(layout site.Layout, limits site.Limits) *store {
 	// Check reports damaged packs. Until then their files count as missing, and
 	// uploads send them again.
 	ignore := func(string, error) {}
-	return &store{layout: layout, limits: limits, packs: pack.NewCache(packCache, ignore), trees: lru.New[string, *readTree](mostManifests), boot: bootID(), sync: files.SyncFileSystem}
+	return &store{layout: layout, limits: limits, packs: pack.NewCache(packCache, ignore), trees: lru.New[site.Tree, *readTree](mostManifests), boot: bootID(), sync: files.SyncFileSystem}
 }
 
 // inventory is what a pipeline's store has. It is valid while the site's lock is

@@ -36,7 +36,7 @@ type store struct {
 	layout  site.Layout
 	limits  site.Limits
 	packs   *pack.Cache
-	trees   *lru.Cache[string, *readTree]
+	trees   *lru.Cache[site.Tree, *readTree]
 	boot    string                 // the id of the machine's start
 	sync    func(dir string) error // files.SyncFileSystem, except in tests
 	buffers sync.Pool              // of *[]byte
@@ -142,7 +142,7 @@ func (s *store) begin(ctx context.Context, t site.Tree, m site.Manifest) ([]site
 		if err := files.Write(s.incoming(t.Pipeline), s.layout.OpenTree(t), encoded); err != nil {
 			return nil, err
 		}
-		s.keepManifest(s.layout.OpenTree(t), m)
+		s.keepManifest(t, s.layout.OpenTree(t), m)
 	case err != nil:
 		return nil, err
 	case before.Digest() != m.Digest():
@@ -357,7 +357,7 @@ func (s *store) seal(ctx context.Context, t site.Tree, carried []site.Carried, r
 	if err := files.Write(s.incoming(t.Pipeline), s.layout.Tree(t), encoded); err != nil {
 		return err
 	}
-	s.keepManifest(s.layout.Tree(t), m)
+	s.keepManifest(t, s.layout.Tree(t), m)
 	return files.Remove(s.layout.OpenTree(t))
 }
 

@@ -42,13 +42,13 @@ func (s *store) Trees(ctx context.Context, pipeline uuid.UUID) ([]uuid.UUID, err
 
 // manifest reads a tree's manifest, the sealed one if it exists.
 func (s *store) manifest(t site.Tree) (site.Manifest, error) {
-	m, err := s.recentManifest(s.layout.Tree(t))
+	m, err := s.recentManifest(t, s.layout.Tree(t))
 	if errors.Is(err, fs.ErrNotExist) {
-		m, err = s.recentManifest(s.layout.OpenTree(t))
+		m, err = s.recentManifest(t, s.layout.OpenTree(t))
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		// It may have been sealed between the two reads.
-		m, err = s.recentManifest(s.layout.Tree(t))
+		m, err = s.recentManifest(t, s.layout.Tree(t))
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		err = cloud.ErrNotFound
@@ -63,8 +63,9 @@ type readTree struct {
 }
 
 // mostManifests is how many files the manifests in memory have together, about
-// 10 MB. A release needs its own manifest several times.
-const mostManifests = 100_000
+// 20 MB: a release needs its own manifest several times, and that of the live
+// deployment.
+const mostManifests = 220_000
 
 // ruleBytes is how many bytes of rules count as much as a file.
 const ruleBytes = 100
@@ -72,8 +73,8 @@ const ruleBytes = 100
 // recentManifest is readManifest, but does not read a file again that did not
 // change: files of manifests are replaced, never written to. Callers don't
 // change what it returns.
-func (s *store) recentManifest(file string) (site.Manifest, error) {
-	if recent, ok := s.trees.Get(file); ok {
+func (s *store) recentManifest(t site.Tree, file string) (site.Manifest, error) {
+	if recent, ok := s.trees.Get(t); ok {
 		info, err := os.Stat(file)
 		if err != nil {
 			return site.Manifest{}, err
@@ -88,22 +89,22 @@ func (s *store) recentManifest(file string) (site.Manifest, error) {
 	}
 	m, err := s.readManifest(file)
 	if err == nil {
-		s.addManifest(file, m, info)
+		s.addManifest(t, m, info)
 	}
 	return m, err
 }
 
 // keepManifest remembers a manifest that this process wrote.
-func (s *store) keepManifest(file string, m site.Manifest) {
+func (s *store) keepManifest(t site.Tree, file string, m site.Manifest) {
 	if info, err := os.Stat(file); err == nil {
-		s.addManifest(file, m, info)
+		s.addManifest(t, m, info)
 	}
 }
 
-func (s *store) addManifest(file string, m site.Manifest, info fs.FileInfo) {
+func (s *store) addManifest(t site.Tree, m site.Manifest, info fs.FileInfo) {
 	m = m.Sorted()
 	m.Files, m.Carried = slices.Clip(m.Files), slices.Clip(m.Carried)
-	s.trees.Put(file, &readTree{m, info}, int64(1+len(m.Files)+len(m.Carried)+len(m.Rules)/ruleBytes))
+	s.trees.Put(t, &readTree{m, info}, int64(1+len(m.Files)+len(m.Carried)+len(m.Rules)/ruleBytes))
 }
 
 func (s *store) readManifest(file string) (site.Manifest, error) {

@@ -21,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/bits"
 	"os"
 	"slices"
 
@@ -257,13 +258,28 @@ func NewTable(packs []string, indexes [][]Entry) *Table {
 	return t
 }
 
-// Find returns the pack that has a file, and the file's place in it.
+// near is how far from its expected place Find first looks for a digest.
+const near = 128
+
+// Find returns the pack that has a file, and the file's place in it. Digests are
+// spread evenly, so it looks near the place that a digest has in most tables
+// before it looks farther away.
 func (t *Table) Find(d site.Digest) (name string, e Entry, ok bool) {
-	i, ok := slices.BinarySearchFunc(t.places, d, func(p place, d site.Digest) int { return bytes.Compare(p.Digest[:], d[:]) })
+	n := len(t.places)
+	expected, _ := bits.Mul64(binary.BigEndian.Uint64(d[:8]), uint64(n))
+	from, to := max(int(expected)-near, 0), min(int(expected)+near, n)
+	for width := near; from > 0 && bytes.Compare(t.places[from].Digest[:], d[:]) > 0; width *= 2 {
+		from, to = max(from-width, 0), from
+	}
+	for width := near; to < n && bytes.Compare(t.places[to].Digest[:], d[:]) <= 0; width *= 2 {
+		from, to = to, min(to+width, n)
+	}
+	i, ok := slices.BinarySearchFunc(t.places[from:to], d, func(p place, d site.Digest) int { return bytes.Compare(p.Digest[:], d[:]) })
 	if !ok {
 		return "", e, false
 	}
-	return t.packs[t.places[i].pack], t.places[i].Entry, true
+	found := t.places[from+i]
+	return t.packs[found.pack], found.Entry, true
 }
 
 // Bytes returns the approximate memory of the table.

@@ -221,6 +221,33 @@ func TestTableOfMany(t *testing.T) {
 	}
 }
 
+// TestFindAnyDigest finds digests that are spread evenly, that are close
+// together at one end or the other, and that are not there.
+func TestFindAnyDigest(t *testing.T) {
+	t.Parallel()
+	spread := func(i int) site.Digest { return digest(fmt.Appendf(nil, "%d", i)) }
+	low := func(i int) site.Digest { return site.Digest{30: byte(i >> 8), 31: byte(i)} }
+	high := func(i int) site.Digest { d := low(i); d[0], d[1] = 255, 255; return d }
+	for name, of := range map[string]func(i int) site.Digest{"spread": spread, "low": low, "high": high} {
+		for _, n := range []int{0, 1, 2, 300, 5000} {
+			entries := make([]pack.Entry, n)
+			for i := range entries {
+				entries[i] = pack.Entry{Digest: of(2 * i), Size: int64(i)}
+			}
+			slices.SortFunc(entries, func(a, b pack.Entry) int { return bytes.Compare(a.Digest[:], b.Digest[:]) })
+			table := pack.NewTable([]string{"x"}, [][]pack.Entry{entries})
+			for i := range 2 * n {
+				if _, e, ok := table.Find(of(i)); ok != (i%2 == 0) || ok && e.Size != int64(i/2) {
+					t.Fatalf("%s: find %d of %d: %v, %t", name, i, n, e, ok)
+				}
+			}
+			if _, _, ok := table.Find(site.Digest{128}); ok {
+				t.Errorf("%s: found an absent digest", name)
+			}
+		}
+	}
+}
+
 // FuzzPack reads any bytes as a pack: whatever is read has its digest.
 func FuzzPack(f *testing.F) {
 	whole := write(f, some()[:2]...)
