@@ -328,9 +328,11 @@ func (s *store) seal(ctx context.Context, t site.Tree, carried []site.Carried, r
 	if m.Carried, err = s.carry(have, m.Files, carried); err != nil {
 		return err
 	}
-	encoded, err := site.EncodeManifest(m)
-	if err != nil {
-		return err
+	var encoded []byte // nil: as declared
+	if len(m.Rules) > 0 || len(m.Carried) > 0 || !s.neverSealed(t) {
+		if encoded, err = site.EncodeManifest(m); err != nil {
+			return err
+		}
 	}
 	if before != nil && bytes.Equal(before, encoded) {
 		// Nothing changes, for example in a rollback, unless the tree has files
@@ -354,11 +356,35 @@ func (s *store) seal(ctx context.Context, t site.Tree, carried []site.Carried, r
 			return err
 		}
 	}
+	if err := s.nameTree(t, m, encoded); err != nil {
+		return err
+	}
+	return files.Remove(s.layout.OpenTree(t))
+}
+
+// nameTree gives a tree the name of a sealed one. encoded is nil if the manifest
+// is as it was declared: its file, which is on the disk, gets a second name if
+// the file system has links.
+func (s *store) nameTree(t site.Tree, m site.Manifest, encoded []byte) (err error) {
+	if encoded == nil {
+		if os.Link(s.layout.OpenTree(t), s.layout.Tree(t)) == nil {
+			return files.SyncFolder(filepath.Dir(s.layout.Tree(t)))
+		}
+		if encoded, err = site.EncodeManifest(m); err != nil {
+			return err
+		}
+	}
 	if err := files.Write(s.incoming(t.Pipeline), s.layout.Tree(t), encoded); err != nil {
 		return err
 	}
 	s.keepManifest(t, s.layout.Tree(t), m)
-	return files.Remove(s.layout.OpenTree(t))
+	return nil
+}
+
+// neverSealed reports whether no Seal of the tree came as far as its name.
+func (s *store) neverSealed(t site.Tree) bool {
+	_, err := os.Lstat(s.layout.Tree(t))
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // sealed returns the encoded manifest of a tree that is sealed and whose name is
