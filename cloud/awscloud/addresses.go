@@ -63,11 +63,38 @@ func (a *addresses) address(p string) string {
 	return a.policy.Resolve(a.paths, "/"+p).Address()
 }
 
+// has reports whether the tree has a file of its own with this path.
+func (a *addresses) has(p string) bool {
+	_, there := a.paths.Find(p, "")
+	return there
+}
+
 // shared reports whether another file has the key of a page's address.
 func (a *addresses) shared(stem string) bool {
 	_, file := a.paths.Find(stem, "")
 	_, index := a.paths.Find(stem, "/index.html")
 	return file || index
+}
+
+// key returns the key under which a file is sent: a page's canonical one, unless
+// another file has that.
+func (a *addresses) key(p string) string {
+	if key := canonicalKey(p); key != "" && !a.shared(strings.TrimSuffix(p, ".html")) {
+		return key
+	}
+	return fileKey(p)
+}
+
+// held returns the key under which a tree that has these objects has a file, or
+// the empty string. Earlier versions of Troy sent pages under the name of their
+// file. A redirect may have a key that a page could have, but not its size.
+func (a *addresses) held(f site.File, have map[string]int64) string {
+	for _, key := range []string{a.key(f.Path), fileKey(f.Path)} {
+		if size, there := have[key]; there && size == f.Size {
+			return key
+		}
+	}
+	return ""
 }
 
 // maxTrees is the number of trees whose addresses are cached.

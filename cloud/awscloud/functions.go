@@ -24,7 +24,7 @@ import (
 // codeVersion is the version of the functions' code. While two versions of Troy
 // run, the older one does not replace the newer one's code. A test compares it
 // with the code.
-const codeVersion = 8
+const codeVersion = 9
 
 // program is the code of one kind of function.
 type program struct {

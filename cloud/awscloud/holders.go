@@ -32,19 +32,23 @@ func (s *Store) holders(ctx context.Context, t site.Tree, files []site.File, pre
 			return nil, err
 		}
 		slices.Sort(keys) // by time, as the ids are
-		for _, key := range slices.Backward(keys) {
+		for _, at := range slices.Backward(keys) {
 			if open == 0 {
 				return found, nil
 			}
-			deployment, err := uuid.Parse(path.Base(key))
+			deployment, err := uuid.Parse(path.Base(at))
 			if err != nil {
 				continue // not Troy's
 			}
 			other := site.Tree{Pipeline: t.Pipeline, Deployment: deployment}
-			m, err := s.read(ctx, key)
+			m, err := s.read(ctx, at)
 			if errors.Is(err, cloud.ErrNotFound) {
 				continue // removed meanwhile
 			}
+			if err != nil {
+				return nil, err
+			}
+			key, err := keysOf(m)
 			if err != nil {
 				return nil, err
 			}
@@ -54,7 +58,7 @@ func (s *Store) holders(ctx context.Context, t site.Tree, files []site.File, pre
 					if len(holders) == 0 {
 						open--
 					}
-					found[f.SHA256] = append(holders, treePrefix(other)+fileKey(f.Path))
+					found[f.SHA256] = append(holders, treePrefix(other)+key(f.Path))
 				}
 			}
 			for _, f := range m.Files {

@@ -70,8 +70,9 @@ func fileKey(p string) string {
 	return p
 }
 
-// canonicalKey returns a page's second key, under which its clean URL finds it:
-// about/index.html for about.html. It is empty for anything else.
+// canonicalKey returns the key under which a page's clean URL finds it:
+// about/index.html for about.html. It is empty for anything else, and for pages
+// with this name.
 func canonicalKey(p string) string {
 	base, page := strings.CutSuffix(p, ".html")
 	if !page || path.Base(base) == "index" || path.Base(base) == "" || strings.HasSuffix(base, "/") {

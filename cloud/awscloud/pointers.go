@@ -42,6 +42,8 @@ type pointerValue struct {
 	// Program and Keys are the numbers of parts of the tree's rules.
 	Program int `json:"r,omitempty"`
 	Keys    int `json:"n,omitempty"`
+	// Pages is 1 if each page of the tree has one key.
+	Pages int `json:"k,omitempty"`
 	// Guard is the number of values of the site's protection. If it is set and
 	// they can't be read, the function does not show the site.
 	Guard int `json:"a,omitempty"`
@@ -332,7 +334,7 @@ func (p *pointers) read(ctx context.Context, id string) (value pointerValue, err
 }
 
 func valueOf(p site.Pointer, rules served) pointerValue {
-	value := pointerValue{Sequence: p.Sequence, Pipeline: p.Pipeline.String(), Program: len(rules.Program), Keys: len(rules.Keys)}
+	value := pointerValue{Sequence: p.Sequence, Pipeline: p.Pipeline.String(), Program: len(rules.Program), Keys: len(rules.Keys), Pages: rules.Pages}
 	if p.Deployment != uuid.Nil {
 		value.Deployment = p.Deployment.String()
 	}

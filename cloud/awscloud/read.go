@@ -14,16 +14,20 @@ func (s *Store) Read(ctx context.Context, t site.Tree, f site.File) ([]byte, err
 	if err := cloud.CheckRead(f); err != nil {
 		return nil, err
 	}
-	if _, err := s.addresses(ctx, t); err != nil {
+	own, err := s.addresses(ctx, t)
+	if err != nil {
 		return nil, fmt.Errorf("read %q of tree %s: %w", f.Path, t.Deployment, err)
 	}
 	data, err := s.sites.Get(ctx, treePrefix(t)+fileKey(f.Path), cloud.MaxRead)
+	if key := own.key(f.Path); errors.Is(err, cloud.ErrNotFound) && key != fileKey(f.Path) {
+		data, err = s.sites.Get(ctx, treePrefix(t)+key, cloud.MaxRead)
+	}
 	if !errors.Is(err, cloud.ErrNotFound) {
 		return data, err
 	}
 	// The file may be in this tree under another path, or in another tree.
-	c := copies{store: s, tree: t, have: map[string]int64{}}
-	if c.have, err = s.present(ctx, t); err != nil {
+	have, err := s.present(ctx, t)
+	if err != nil {
 		return nil, err
 	}
 	m, err := s.manifest(ctx, t)
@@ -31,8 +35,8 @@ func (s *Store) Read(ctx context.Context, t site.Tree, f site.File) ([]byte, err
 		return nil, err
 	}
 	for _, other := range m.Files {
-		if other.SHA256 == f.SHA256 && c.has(fileKey(other.Path)) {
-			return s.sites.Get(ctx, treePrefix(t)+fileKey(other.Path), cloud.MaxRead)
+		if key := own.held(other, have); other.SHA256 == f.SHA256 && key != "" {
+			return s.sites.Get(ctx, treePrefix(t)+key, cloud.MaxRead)
 		}
 	}
 	found, err := s.holders(ctx, t, []site.File{f}, sealedPrefix(t.Pipeline), removedPrefix(t.Pipeline))

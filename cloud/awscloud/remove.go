@@ -114,7 +114,8 @@ func (s *Store) leaveFilesTo(ctx context.Context, t site.Tree) error {
 	if err != nil {
 		return err
 	}
-	needed := absent(m, have)
+	own := addressesOf(m)
+	needed := absent(m, own, have)
 	if len(needed) == 0 {
 		return nil
 	}
@@ -127,8 +128,8 @@ func (s *Store) leaveFilesTo(ctx context.Context, t site.Tree) error {
 	if err != nil {
 		return err
 	}
-	c := copies{store: s, tree: t, own: addressesOf(m), have: have, holders: holders}
-	return c.run(ctx, needed, fileKey)
+	c := copies{store: s, tree: t, own: own, have: have, holders: holders}
+	return c.run(ctx, needed, own.key)
 }
 
 // RemoveAll implements cloud.Store.

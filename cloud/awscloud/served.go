@@ -43,6 +43,8 @@ type served struct {
 	// Keys has, in part i of n, the hashes of the tree's keys whose hash leaves
 	// i when it is divided by n.
 	Keys []string `json:"keys,omitempty"`
+	// Pages is 1 if each page has one key (onePerPage).
+	Pages int `json:"pages,omitempty"`
 }
 
 // newServed returns what the function reads of a program and a tree's keys.
@@ -117,8 +119,12 @@ func programPart(id string, i int) string { return fmt.Sprintf("%s/r%d", id, i) 
 func keyPart(id string, i int) string     { return fmt.Sprintf("%s/n%d", id, i) }
 
 // servedOf returns what the functions read of a sealed tree's rules.
-func servedOf(ctx context.Context, work bucket, p site.Pointer) (out served, err error) {
-	key := servedKey(site.Tree{Pipeline: p.Pipeline, Deployment: p.Deployment})
+func servedOf(ctx context.Context, work bucket, p site.Pointer) (served, error) {
+	return readServed(ctx, work, site.Tree{Pipeline: p.Pipeline, Deployment: p.Deployment})
+}
+
+func readServed(ctx context.Context, work bucket, t site.Tree) (out served, err error) {
+	key := servedKey(t)
 	text, err := work.Get(ctx, key, maxServed)
 	if errors.Is(err, cloud.ErrNotFound) {
 		return out, nil
@@ -145,9 +151,9 @@ func functionPlan(m site.Manifest) (rules.FunctionPlan, error) {
 }
 
 // publishRules writes the redirects of a tree's rules that are objects, and
-// what the functions read of the others. It adds the objects' keys to own,
-// which has the keys of the tree's own files.
-func (s *Store) publishRules(ctx context.Context, t site.Tree, plan rules.FunctionPlan, own map[string]bool, carried []site.Carried) error {
+// what the functions read of the others and of the layout. It adds the objects'
+// keys to own, which has the keys of the tree's own files.
+func (s *Store) publishRules(ctx context.Context, t site.Tree, plan rules.FunctionPlan, l layout, own map[string]bool, carried []site.Carried) error {
 	group, parallel := errgroup.WithContext(ctx)
 	group.SetLimit(awsapi.Parallel)
 	kept := map[string]bool{}
@@ -165,7 +171,7 @@ func (s *Store) publishRules(ctx context.Context, t site.Tree, plan rules.Functi
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	if plan.Program == nil {
+	if plan.Program == nil && l != onePerPage {
 		return s.work.Remove(ctx, servedKey(t)) // of an earlier seal
 	}
 	var keys map[string]bool
@@ -183,6 +189,9 @@ func (s *Store) publishRules(ctx context.Context, t site.Tree, plan rules.Functi
 	out, err := newServed(plan.Program, keys)
 	if err != nil {
 		return err
+	}
+	if l == onePerPage {
+		out.Pages = 1
 	}
 	text, err := json.Marshal(out)
 	if err != nil {

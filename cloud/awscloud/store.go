@@ -87,8 +87,9 @@ func (s *Store) Begin(ctx context.Context, t site.Tree, m site.Manifest) ([]site
 	if fresh {
 		known = m
 	}
-	s.declared.keep(t, addressesOf(known))
-	missing := absent(m, have)
+	own := addressesOf(known)
+	s.declared.keep(t, own)
+	missing := absent(m, own, have)
 	if len(missing) == 0 {
 		return nil, nil
 	}
@@ -113,10 +114,10 @@ func (s *Store) present(ctx context.Context, t site.Tree) (map[string]int64, err
 }
 
 // absent lists one file for each digest of which the tree has no file.
-func absent(m site.Manifest, have map[string]int64) []site.File {
+func absent(m site.Manifest, own *addresses, have map[string]int64) []site.File {
 	there := map[site.Digest]bool{}
 	for _, f := range m.Files {
-		if _, ok := have[fileKey(f.Path)]; ok {
+		if own.held(f, have) != "" {
 			there[f.SHA256] = true
 		}
 	}
@@ -147,7 +148,7 @@ func (s *Store) Put(ctx context.Context, t site.Tree, f site.File, r io.Reader) 
 // send writes and closes a file that was read completely.
 func (s *Store) send(ctx context.Context, t site.Tree, f site.File, own *addresses, content received) error {
 	defer content.Close()
-	err := s.sites.putFile(ctx, treePrefix(t)+fileKey(f.Path), f, own.metadata(f.Path), content)
+	err := s.sites.putFile(ctx, treePrefix(t)+own.key(f.Path), f, own.metadata(f.Path), content)
 	if err == nil && content.buffer != nil {
 		// After a failure the request may still be reading it.
 		buffers.Put(content.buffer)
@@ -165,7 +166,7 @@ func (s *Store) Sign(ctx context.Context, t site.Tree, files []site.File) ([]clo
 	signed := make([]cloud.SignedPut, len(files))
 	for i, f := range files {
 		var err error
-		if signed[i], err = s.sites.signPut(ctx, treePrefix(t)+fileKey(f.Path), f, own.metadata(f.Path), awsapi.SignedFor); err != nil {
+		if signed[i], err = s.sites.signPut(ctx, treePrefix(t)+own.key(f.Path), f, own.metadata(f.Path), awsapi.SignedFor); err != nil {
 			return nil, expires, err
 		}
 	}
@@ -178,15 +179,22 @@ func (s *Store) Manifest(ctx context.Context, t site.Tree) (site.Manifest, error
 }
 
 func (s *Store) manifest(ctx context.Context, t site.Tree) (site.Manifest, error) {
-	m, err := s.read(ctx, sealedKey(t))
+	m, _, err := s.declaration(ctx, t)
+	return m, err
+}
+
+// declaration reads a tree's manifest, and reports whether it is sealed.
+func (s *Store) declaration(ctx context.Context, t site.Tree) (m site.Manifest, sealed bool, err error) {
+	m, err = s.read(ctx, sealedKey(t))
 	if errors.Is(err, cloud.ErrNotFound) {
 		m, err = s.read(ctx, openKey(t))
-	}
-	if errors.Is(err, cloud.ErrNotFound) {
+		if !errors.Is(err, cloud.ErrNotFound) {
+			return m, false, err
+		}
 		// It may have been sealed between the two reads.
 		m, err = s.read(ctx, sealedKey(t))
 	}
-	return m, err
+	return m, true, err
 }
 
 func (s *Store) read(ctx context.Context, key string) (site.Manifest, error) {
@@ -208,8 +216,7 @@ type copies struct {
 	own     *addresses
 	have    map[string]int64
 	holders map[site.Digest][]string
-	// fileNames means that pages have no second key.
-	fileNames bool
+	layout  layout
 
 	mu      sync.Mutex
 	missing []site.File
@@ -229,7 +236,7 @@ func (s *Store) Seal(ctx context.Context, t site.Tree, carried []site.Carried, r
 // seal copies missing objects inside S3, the files first and then their
 // canonical keys, and writes the sealed manifest last.
 func (s *Store) seal(ctx context.Context, t site.Tree, carried []site.Carried, rules []byte) error {
-	m, err := s.manifest(ctx, t)
+	m, sealed, err := s.declaration(ctx, t)
 	if err != nil {
 		return err
 	}
@@ -240,11 +247,8 @@ func (s *Store) seal(ctx context.Context, t site.Tree, carried []site.Carried, r
 	if err != nil {
 		return err
 	}
-	own := make(map[string]bool, len(m.Files))
-	for _, f := range m.Files {
-		own[f.Path] = true
-	}
-	carried = slices.DeleteFunc(slices.Clone(carried), func(c site.Carried) bool { return own[c.Path] })
+	own := addressesOf(m)
+	carried = slices.DeleteFunc(slices.Clone(carried), func(c site.Carried) bool { return own.has(c.Path) })
 	extra := make([]site.File, len(carried))
 	for i, a := range carried {
 		extra[i] = a.File
@@ -253,23 +257,27 @@ func (s *Store) seal(ctx context.Context, t site.Tree, carried []site.Carried, r
 	if err != nil {
 		return err
 	}
-	c := copies{store: s, tree: t, own: addressesOf(m), have: have, fileNames: plan.FileNames}
+	layout := layoutOf(m.Files, own, plan)
+	if layout == onePerPage && sealed {
+		// The tree may be live, so it keeps the layout that its pointer names.
+		if served, err := readServed(ctx, s.work, t); err != nil || served.Pages == 0 {
+			layout = twoPerPage
+			if err != nil {
+				return err
+			}
+		}
+	}
+	c := copies{store: s, tree: t, own: own, have: have, layout: layout}
 	if err := c.findHolders(ctx, append(slices.Clip(m.Files), extra...)); err != nil {
 		return err
 	}
-	if err := c.run(ctx, m.Files, fileKey); err != nil {
+	if err := c.run(ctx, m.Files, c.first); err != nil {
 		return err
 	}
 	if err := c.lack(); err != nil {
 		return err
 	}
-	if err := c.run(ctx, m.Files, func(p string) string {
-		key := c.canonical(p)
-		if own[key] || own[strings.TrimSuffix(key, "/index.html")] {
-			return "" // the site has its own file there
-		}
-		return key
-	}); err != nil {
+	if err := c.run(ctx, m.Files, c.second); err != nil {
 		return err
 	}
 	if err := c.lack(); err != nil {
@@ -284,7 +292,7 @@ func (s *Store) seal(ctx context.Context, t site.Tree, carried []site.Carried, r
 	}
 	m.Carried = slices.DeleteFunc(carried, func(a site.Carried) bool { return nowhere[a.Path] })
 	keys := c.keys(m.Files)
-	if err := s.publishRules(ctx, t, plan, keys, m.Carried); err != nil {
+	if err := s.publishRules(ctx, t, plan, layout, keys, m.Carried); err != nil {
 		return err
 	}
 	if err := c.removeOthers(ctx, keys, m.Carried); err != nil {
@@ -310,8 +318,10 @@ func (c *copies) findHolders(ctx context.Context, files []site.File) error {
 		}
 	}
 	for _, f := range files {
-		if keys, wanted := c.holders[f.SHA256]; wanted && len(keys) == 0 && c.has(fileKey(f.Path)) {
-			c.holders[f.SHA256] = []string{treePrefix(c.tree) + fileKey(f.Path)}
+		if keys, wanted := c.holders[f.SHA256]; wanted && len(keys) == 0 {
+			if key := c.own.held(f, c.have); key != "" {
+				c.holders[f.SHA256] = []string{treePrefix(c.tree) + key}
+			}
 		}
 	}
 	var elsewhere []site.File
@@ -331,10 +341,10 @@ func (c *copies) findHolders(ctx context.Context, files []site.File) error {
 	return nil
 }
 
-// whole reports whether a file is under all keys that it may have.
+// whole reports whether a file is under all of its keys.
 func (c *copies) whole(f site.File) bool {
-	canonical := c.canonical(f.Path)
-	return c.has(fileKey(f.Path)) && (canonical == "" || c.has(canonical))
+	second := c.second(f.Path)
+	return c.has(c.first(f.Path)) && (second == "" || c.has(second))
 }
 
 func (c *copies) has(key string) bool {
@@ -378,20 +388,28 @@ func (c *copies) lack() error {
 	return &cloud.MissingError{Files: c.missing}
 }
 
-// canonical returns a page's second key, or the empty string.
-func (c *copies) canonical(p string) string {
-	if c.fileNames {
-		return ""
+// first returns the key that every file has.
+func (c *copies) first(p string) string {
+	if c.layout == onePerPage {
+		return c.own.key(p)
 	}
-	return canonicalKey(p)
+	return fileKey(p)
+}
+
+// second returns a page's other key, or the empty string.
+func (c *copies) second(p string) string {
+	if key := c.own.key(p); c.layout == twoPerPage && key != fileKey(p) {
+		return key
+	}
+	return ""
 }
 
 // keys returns the keys of the tree's own files.
 func (c *copies) keys(files []site.File) map[string]bool {
 	keys := make(map[string]bool, 2*len(files))
 	for _, f := range files {
-		keys[fileKey(f.Path)] = true
-		if key := c.canonical(f.Path); key != "" {
+		keys[c.first(f.Path)] = true
+		if key := c.second(f.Path); key != "" {
 			keys[key] = true
 		}
 	}

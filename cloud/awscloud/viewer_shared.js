@@ -18,8 +18,7 @@ function field(value) {
 }
 
 function refuse(status) {
-    const headers = { 'cache-control': field('no-store'), 'x-content-type-options': field('nosniff') };
-    return { statusCode: status, headers: headers };
+    return { statusCode: status, headers: { 'cache-control': field('no-store'), 'x-content-type-options': field('nosniff') } };
 }
 
 function lead(status, to) {
@@ -261,10 +260,13 @@ function changes(site, asked, origin) {
     return notes;
 }
 
-// The key of a path below its tree.
-function keyOf(uri) {
-    const last = uri.slice(uri.lastIndexOf('/') + 1);
-    return last === '' ? uri + 'index.html' : last.indexOf('.') < 0 ? uri + '/index.html' : uri;
+// The key of a path below its tree. Where each page has one key, it is that of
+// its clean URL: /about/index.html for /about.html.
+function keyOf(site, uri) {
+    if (site.k) {
+        uri = uri.replace(/(\/(?!index\.html$)[^\/]+)\.html$/, '$1/');
+    }
+    return uri.replace(/\/[^.\/]+$/, '$&/').replace(/\/$/, '/index.html');
 }
 
 function send(site, request, uri, notes) {
@@ -278,7 +280,7 @@ function send(site, request, uri, notes) {
 
 // Sends another file than the path's; the visitor stays at the address.
 async function rewritten(site, request, path, status, notes) {
-    const key = keyOf(path);
+    const key = keyOf(site, path);
     if (!(await has(site, key.slice(1)))) {
         return null;
     }
@@ -304,7 +306,7 @@ async function notFound(site, request, path, status, notes) {
 
 async function decide(site, request, asked, notes) {
     const match = find(site, asked);
-    const uri = keyOf(request.uri);
+    const uri = keyOf(site, request.uri);
     if (!(match && match.force) && (await has(site, decoded(uri).slice(1)))) {
         return send(site, request, uri, notes);
     }
@@ -318,7 +320,7 @@ async function decide(site, request, asked, notes) {
         return sent || await notFound(site, request, match.path, match.status === 200 ? 404 : match.status, notes);
     }
     const accept = request.headers.accept;
-    if (site.spa && accept && /text\/html/i.test(accept.value) && asked.path.slice(asked.path.lastIndexOf('/')).indexOf('.') < 0) {
+    if (site.spa && accept && /text\/html/i.test(accept.value) && !/\.[^\/]*$/.test(asked.path)) {
         const sent = await rewritten(site, request, '/', 200, notes);
         if (sent) {
             return sent;
@@ -506,7 +508,7 @@ function hide(headers, open) {
 // from the mark what to hide.
 async function serve(request, id, pointer, mark) {
     let site = {};
-    const held = { id: id, tag: pointer.d.slice(-8), tree: '/sites/' + pointer.p + '/' + pointer.d, n: pointer.n, parts: {} };
+    const held = { id: id, tag: pointer.d.slice(-8), tree: '/sites/' + pointer.p + '/' + pointer.d, n: pointer.n, k: pointer.k, parts: {} };
     try {
         let text = '';
         for (let i = 0; i < (pointer.r || 0); i++) {
@@ -533,5 +535,5 @@ async function serve(request, id, pointer, mark) {
             return refuse(404);
         }
     }
-    return pointer.r ? await decide(site, request, asked, notes) : send(site, request, keyOf(request.uri), mark && notes);
+    return pointer.r ? await decide(site, request, asked, notes) : send(site, request, keyOf(site, request.uri), mark && notes);
 }
