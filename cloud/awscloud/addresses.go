@@ -2,6 +2,7 @@ package awscloud
 
 import (
 	"context"
+	"path"
 	"strings"
 	"sync"
 
@@ -24,10 +25,38 @@ const maxAddress = 1900
 type addresses struct {
 	policy site.TrailingSlash
 	paths  site.PathSet
+	// one means that every file can have its page key.
+	one bool
 }
 
 func addressesOf(m site.Manifest) *addresses {
-	return &addresses{m.TrailingSlash, site.NewPathSet(m.Files)}
+	a := &addresses{policy: m.TrailingSlash, paths: site.NewPathSet(m.Files), one: true}
+	for _, f := range m.Files {
+		if a.rivals(f.Path) {
+			a.one = false
+			break
+		}
+	}
+	return a
+}
+
+// rivals reports whether a file can't have its page key: another file has it, or
+// it has a meaning of its own.
+func (a *addresses) rivals(p string) bool {
+	stem, page := strings.CutSuffix(pageKey(p), ".html")
+	if !page {
+		return false
+	}
+	if path.Base(stem) == "404" && !strings.HasSuffix(p, ".html") || strings.HasSuffix("/"+p, "/404/index.html") {
+		return true // it would be the page of missing ones
+	}
+	n := 0
+	for _, end := range []string{"", ".html", "/index.html"} {
+		if _, there := a.paths.Find(stem, end); there && pageKey(stem+end) == stem+".html" {
+			n++
+		}
+	}
+	return n > 1
 }
 
 // metadata returns the metadata of a file's object, under its own key and under
@@ -76,18 +105,18 @@ func (a *addresses) shared(stem string) bool {
 	return file || index
 }
 
-// key returns the key under which a file is sent: a page's canonical one, unless
-// another file has that.
+// key returns the key under which a file is sent: its page key if each file of
+// the tree has one of its own.
 func (a *addresses) key(p string) string {
-	if key := canonicalKey(p); key != "" && !a.shared(strings.TrimSuffix(p, ".html")) {
-		return key
+	if a.one {
+		return pageKey(p)
 	}
 	return fileKey(p)
 }
 
 // held returns the key under which a tree that has these objects has a file, or
-// the empty string. Earlier versions of Troy sent pages under the name of their
-// file. A redirect may have a key that a page could have, but not its size.
+// the empty string. Earlier versions of Troy sent every file under its fileKey. A
+// redirect may have a key that a page could have, but not its size.
 func (a *addresses) held(f site.File, have map[string]int64) string {
 	for _, key := range []string{a.key(f.Path), fileKey(f.Path)} {
 		if size, there := have[key]; there && size == f.Size {

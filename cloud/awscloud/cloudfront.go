@@ -334,11 +334,8 @@ func (c *CDN) Flip(ctx context.Context, id string, p site.Pointer) error {
 			return err
 		}
 	}
-	return c.refresh(ctx, id, aws.ToString(out.Distribution.DistributionConfig.CallerReference), p, rules.key(missingPage))
+	return c.refresh(ctx, id, aws.ToString(out.Distribution.DistributionConfig.CallerReference), p)
 }
-
-// missingPage is the path of a site's own 404 page.
-const missingPage = "404.html"
 
 // plainMissing is the 404 page of sites without a 404.html.
 const plainMissing = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Not found</title><h1>Not found</h1></html>\n"
@@ -349,10 +346,10 @@ func plainTag() string {
 	return `"` + hex.EncodeToString(sum[:]) + `"`
 }
 
-// refresh updates the 404 page to the deployment's, which has this key, and
-// invalidates the previous one.
-func (c *CDN) refresh(ctx context.Context, id, reference string, p site.Pointer, key string) error {
-	if err := c.refreshOwn(ctx, id, reference, p, key); err != nil || c.usesAliases() {
+// refresh updates the 404 page to the deployment's and invalidates the previous
+// one.
+func (c *CDN) refresh(ctx context.Context, id, reference string, p site.Pointer) error {
+	if err := c.refreshOwn(ctx, id, reference, p); err != nil || c.usesAliases() {
 		return err
 	}
 	there, err := c.sites.tag(ctx, tenantErrorKey(reference))
@@ -369,13 +366,13 @@ func (c *CDN) copyMissing(ctx context.Context, reference, there string) error {
 	if err != nil || wanted == there {
 		return err
 	}
-	page := site.File{Path: missingPage}
+	page := site.File{Path: "404.html"}
 	return c.sites.copy(ctx, errorKey(reference), tenantErrorKey(reference), page, nil, site.CacheControl(page.Path))
 }
 
-func (c *CDN) refreshOwn(ctx context.Context, id, reference string, p site.Pointer, key string) error {
-	page := site.File{Path: missingPage}
-	from := treePrefix(site.Tree{Pipeline: p.Pipeline, Deployment: p.Deployment}) + key
+func (c *CDN) refreshOwn(ctx context.Context, id, reference string, p site.Pointer) error {
+	page := site.File{Path: "404.html"}
+	from := treePrefix(site.Tree{Pipeline: p.Pipeline, Deployment: p.Deployment}) + page.Path
 	to := errorKey(reference)
 	there, err := c.sites.tag(ctx, to)
 	if err != nil {

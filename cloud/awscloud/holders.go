@@ -48,24 +48,31 @@ func (s *Store) holders(ctx context.Context, t site.Tree, files []site.File, pre
 			if err != nil {
 				return nil, err
 			}
-			key, err := keysOf(m)
-			if err != nil {
-				return nil, err
-			}
-			take := func(f site.File) {
+			keys := keysOf(m)
+			take := func(f site.File) error {
 				holders, wanted := found[f.SHA256]
-				if wanted && len(holders) < 2 { // one, and a spare in case it is deleted
-					if len(holders) == 0 {
-						open--
-					}
-					found[f.SHA256] = append(holders, treePrefix(other)+key(f.Path))
+				if !wanted || len(holders) > 1 { // one, and a spare in case it is deleted
+					return nil
 				}
+				if len(holders) == 0 {
+					open--
+				}
+				all, err := keys(f.Path)
+				for _, key := range all {
+					holders = append(holders, treePrefix(other)+key)
+				}
+				found[f.SHA256] = holders
+				return err
 			}
 			for _, f := range m.Files {
-				take(f)
+				if err := take(f); err != nil {
+					return nil, err
+				}
 			}
 			for _, c := range m.Carried {
-				take(c.File)
+				if err := take(c.File); err != nil {
+					return nil, err
+				}
 			}
 		}
 	}

@@ -13,13 +13,14 @@ import (
 
 // The keys in the two buckets.
 //
-//	sites bucket   sites/<pipeline>/<deployment>/<key>        a tree's files, as they are served; see fileKeys
+//	sites bucket   sites/<pipeline>/<deployment>/<key>        a tree's files, as they are served; see layout
 //	               errors/<reference>/404.html                a distribution's 404 page
 //	               errors/<reference>/.troy/missing/404.html  the same at custom domains
 //	work bucket    manifests/<pipeline>/open/<deployment>     a declared tree's manifest until it is sealed
 //	               manifests/<pipeline>/sealed/<deployment>   a sealed tree's manifest
 //	               manifests/<pipeline>/served/<deployment>   what the functions read of its rules
 //	               manifests/<pipeline>/removed/<deployment>  a sealed tree's manifest while the tree is being removed
+//	               manifests/pages                            exists if all functions know onePerPage
 //
 // Builds on CodeBuild have records/ and builds/ in the work bucket.
 
@@ -70,15 +71,30 @@ func fileKey(p string) string {
 	return p
 }
 
-// canonicalKey returns the key under which a page's clean URL finds it:
-// about/index.html for about.html. It is empty for anything else, and for pages
-// with this name.
+// canonicalKey returns a page's second key, under which its clean URL finds it:
+// about/index.html for about.html. It is empty for anything else.
 func canonicalKey(p string) string {
 	base, page := strings.CutSuffix(p, ".html")
 	if !page || path.Base(base) == "index" || path.Base(base) == "" || strings.HasSuffix(base, "/") {
 		return ""
 	}
 	return base + "/index.html"
+}
+
+// pageKey returns a file's key in a tree whose pages have one key each, for all
+// spellings of their address: about.html for about.html, about/index.html and
+// about. Such a key needs no folder of its own on servers that have folders.
+func pageKey(p string) string {
+	folder, index := strings.CutSuffix(p, "/index.html")
+	switch {
+	case site.Private(p):
+		return p
+	case index && folder != "":
+		return folder + ".html"
+	case !strings.Contains(path.Base(p), "."):
+		return p + ".html"
+	}
+	return p
 }
 
 // maxKey is the maximum length of a key in bytes

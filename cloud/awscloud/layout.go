@@ -1,81 +1,116 @@
 package awscloud
 
 import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/site"
 	"github.com/troy-iaas/troy/site/rules"
 )
 
-// layout says which keys the pages of a sealed tree have. Files that are sent
-// have one each (addresses.key).
+// layout says which keys the files of a sealed tree have. Until it is sealed,
+// each has one (addresses.key).
 type layout int
 
 const (
-	// twoPerPage: the name of the file, and the canonical key if no other file
+	// twoPerPage: the fileKey, and for pages the canonicalKey if no other file
 	// has it. The trees of versions before onePerPage have this layout.
 	twoPerPage layout = iota
-	// onePerPage: the canonical key. The viewer-request function requests it
-	// for the name of the file too, since the pointer says so.
+	// onePerPage: the pageKey. The pointer tells the viewer-request function.
 	onePerPage
-	// fileNames: the name of the file.
+	// fileNames: the fileKey.
 	fileNames
 )
 
-// layoutOf returns the layout for a tree's files and rules. Publishing a tree
-// with onePerPage copies no page.
+// layoutOf returns the layout for a tree's files and rules. With onePerPage,
+// sealing copies no file that was sent.
 func layoutOf(files []site.File, own *addresses, plan rules.FunctionPlan) layout {
 	if plan.FileNames {
 		return fileNames
 	}
-	pages := false
-	for _, f := range files {
-		if canonicalKey(f.Path) == "" {
-			continue
-		}
-		pages = true
-		if own.key(f.Path) == fileKey(f.Path) {
-			return twoPerPage // about.html and about/index.html
-		}
-	}
 	for _, o := range plan.Objects {
-		// The key of its redirect is the file name of a page.
-		if canonicalKey(rules.FunctionKey(o.Path)) != "" {
+		// Such a redirect would have the key of another address.
+		if strings.HasSuffix(o.Path, ".html") {
 			return twoPerPage
 		}
 	}
-	if !pages {
-		return twoPerPage // which has the same keys, and needs no mark
-	}
-	return onePerPage
-}
-
-// keysOf returns a function that returns a key under which a sealed tree with
-// this manifest has a file, in whatever layout.
-func keysOf(m site.Manifest) (func(p string) string, error) {
-	if m.Rules != nil {
-		r, err := rules.Decode(m.Rules)
-		if err != nil {
-			return nil, err
-		}
-		if clean := r.Site.CleanURLs; clean != nil && !*clean {
-			return fileKey, nil
+	for _, f := range files {
+		if own.one && (canonicalKey(f.Path) != "" || pageKey(f.Path) != fileKey(f.Path)) {
+			return onePerPage
 		}
 	}
-	var own *addresses
-	return func(p string) string {
-		if canonicalKey(p) == "" {
-			return fileKey(p)
-		}
-		if own == nil {
-			own = addressesOf(m)
-		}
-		return own.key(p)
-	}, nil
+	return twoPerPage // with the same keys, it needs no mark
 }
 
-// key returns the key at which the functions look for a page.
-func (s served) key(p string) string {
-	if key := canonicalKey(p); s.Pages == 1 && key != "" {
-		return key
+// pagesKey is the key of the mark that all functions know onePerPage.
+const pagesKey = "manifests/pages"
+
+// markPages records that all functions know onePerPage.
+func (c *CDN) markPages(ctx context.Context) error {
+	err := c.work.Put(ctx, pagesKey, nil, "text/plain", true)
+	if errors.Is(err, cloud.ErrPrecondition) {
+		return nil
+	}
+	return err
+}
+
+// knowsPages reports whether all functions know onePerPage.
+func (s *Store) knowsPages(ctx context.Context) (bool, error) {
+	if s.pages.Load() {
+		return true, nil
+	}
+	tag, err := s.work.tag(ctx, pagesKey)
+	if err == nil && tag != "" {
+		s.pages.Store(true)
+	}
+	return tag != "", err
+}
+
+// mayHaveOne reports whether a tree that is being sealed may have onePerPage.
+func (s *Store) mayHaveOne(ctx context.Context, t site.Tree, sealed bool) (bool, error) {
+	if !sealed {
+		return s.knowsPages(ctx)
+	}
+	// It may be live, so it keeps the layout that its pointer names.
+	served, err := readServed(ctx, s.work, t)
+	return served.Pages == 1, err
+}
+
+// keysOf returns a function that returns the keys under which a sealed tree with
+// this manifest may have a file: one of them is right, the others don't exist.
+func keysOf(m site.Manifest) func(p string) ([]string, error) {
+	var l layout
+	known := false
+	return func(p string) ([]string, error) {
+		page, file := pageKey(p), fileKey(p)
+		if page == file {
+			return []string{file}, nil
+		}
+		if !known {
+			plan, err := functionPlan(m)
+			if err != nil {
+				return nil, err
+			}
+			l, known = layoutOf(m.Files, addressesOf(m), plan), true
+		}
+		if l == onePerPage {
+			return []string{page, file}, nil // it may be older than this layout
+		}
+		return []string{file}, nil
+	}
+}
+
+// fileKey returns the key that every file has.
+func (l layout) fileKey(p string) string {
+	if l == onePerPage {
+		return pageKey(p)
 	}
 	return fileKey(p)
+}
+
+// objectKey returns the key of a redirect that is an object.
+func (l layout) objectKey(path string) string {
+	return l.fileKey(rules.FunctionKey(path))
 }

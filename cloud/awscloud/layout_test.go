@@ -27,6 +27,7 @@ func newLayoutHost(t *testing.T) layoutHost {
 	t.Helper()
 	server := s3test.Start(t)
 	a := newAccount(t, server, awsdouble.Config{})
+	a.upkeep(t) // which finds that all functions are current
 	return layoutHost{newRuledHost(t, a, "pages.sites.test"), server, awsapi.Bucket{Client: awsapi.NewS3(a.loaded, a.cfg.Config), Name: a.cfg.SitesBucket}}
 }
 
@@ -77,12 +78,12 @@ func TestPagesHaveOneKey(t *testing.T) {
 	answers := map[string]string{
 		"/": "200 index.html", "/index.html": "200 index.html", "/about": "200 about.html", "/about.html": "200 about.html", "/about/": "301 /about",
 		"/docs/": "200 docs/index.html", "/docs/index.html": "200 docs/index.html", "/docs/guide.html?a=b": "200 docs/guide.html", "/docs/guide": "200 docs/guide.html",
-		"/v1.2.html": "200 v1.2.html", "/none": "404 404.html", "/none.html": "404 404.html", "/a+b.html": "200 a+b.html",
+		"/v1.2.html": "200 v1.2.html", "/none": "404 404.html", "/none.html": "404 404.html", "/LICENSE": "200 LICENSE", "/docs": "301 /docs/", "/a+b.html": "200 a+b.html",
 	}
-	files := []string{"index.html", "about.html", "docs/index.html", "docs/guide.html", "404.html", "v1.2.html", "app.js", "a+b.html"}
-	one := []string{"404/index.html", "a+b/index.html", "about/index.html", "app.js", "docs/guide/index.html", "docs/index.html", "index.html", "v1.2/index.html"}
-	two := append([]string{"404.html", "a+b.html", "about.html", "docs/guide.html", "v1.2.html"}, one...)
-	slices.Sort(two)
+	files := []string{"index.html", "about.html", "docs/index.html", "docs/guide.html", "404.html", "v1.2.html", "app.js", "a+b.html", "LICENSE"}
+	one := []string{"404.html", "LICENSE.html", "a+b.html", "about.html", "app.js", "docs.html", "docs/guide.html", "index.html", "v1.2.html"}
+	names := []string{"404.html", "LICENSE/index.html", "a+b.html", "about.html", "app.js", "docs/guide.html", "docs/index.html", "index.html", "v1.2.html"}
+	two := append([]string{"404/index.html", "a+b/index.html", "about/index.html", "docs/guide/index.html", "v1.2/index.html"}, names...)
 	for _, c := range []struct {
 		name    string
 		in      rules.Input
@@ -92,26 +93,23 @@ func TestPagesHaveOneKey(t *testing.T) {
 	}{
 		{"no rules", rules.Input{}, nil, one, nil},
 		{"the functions know the keys", rules.Input{Redirects: "/a/* /about 200\n/old/* /docs/guide.html 301\n"}, nil, one, map[string]string{"/a/x": "200 about.html", "/old/x": "301 /docs/guide.html"}},
+		{"a redirect", rules.Input{Redirects: "/old /about\n/older/ /about\n/old.php /about\n"}, nil, append([]string{"old.html", "older.html", "old.php"}, one...), map[string]string{"/old": "301 /about", "/older/": "301 /about", "/old.php": "301 /about"}},
+		{"a page called 404", rules.Input{}, []string{"docs/404/index.html"}, append([]string{"docs/404/index.html"}, two...), map[string]string{"/docs/404/": "200 docs/404/index.html", "/docs/none": "404 404.html"}},
 		{"a file at the canonical key", rules.Input{}, []string{"about/index.html"}, two, map[string]string{"/about/": "200 about/index.html", "/about": "301 /about/"}},
 		{"the redirect of a file name", rules.Input{Redirects: "/old.html /about\n"}, nil, append([]string{"old.html"}, two...), map[string]string{"/old.html": "301 /about", "/old": "404 404.html"}},
 		{
 			"file names only", rules.Input{Config: troyToml("[site]\nclean_urls = false\n")},
-			nil, nil, map[string]string{"/about": "404 404.html", "/docs/guide": "404 404.html", "/about/": "404 404.html"},
+			nil, names, map[string]string{"/about": "404 404.html", "/docs/guide": "404 404.html", "/about/": "404 404.html"},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h.pipeline = uuid.New()
 			tree, before := h.tree(), h.copies()
 			h.release(t, tree, c.in, append(c.more, files...)...)
-			if got := h.objects(t, tree); c.objects != nil {
-				slices.Sort(c.objects)
-				if !slices.Equal(got, c.objects) {
-					t.Errorf("the keys are\n%q, expected\n%q", got, c.objects)
-				}
-			} else if slices.Contains(got, "about/index.html") {
-				t.Errorf("the keys are\n%q, expected no canonical ones", got)
+			if got, want := h.objects(t, tree), slices.Sorted(slices.Values(c.objects)); !slices.Equal(got, want) {
+				t.Errorf("the keys are\n%q, expected\n%q", got, want)
 			}
-			if n := h.copies() - before; len(c.objects) == len(one) && n > 1 {
+			if n := h.copies() - before; c.objects[0] == one[0] && len(c.objects) == len(one) && c.in.Config == nil && n > 1 {
 				t.Errorf("the release made %d copies, expected at most that of the 404 page", n)
 			}
 			all := map[string]string{}
@@ -126,39 +124,64 @@ func TestPagesHaveOneKey(t *testing.T) {
 	}
 }
 
+// Pages have two keys until an upkeep has found no function of an earlier
+// version.
+func TestPagesWaitForTheFunctions(t *testing.T) {
+	t.Parallel()
+	h := newLayoutHost(t)
+	work := awsapi.Bucket{Client: h.bucket.Client, Name: h.cfg.WorkBucket}
+	if err := work.Remove(t.Context(), "manifests/pages"); err != nil {
+		t.Fatal(err)
+	}
+	for name := range h.double.Functions() {
+		h.double.SetFunction(name, "Troy v8: of an earlier version", "function handler(event) { return event.request; }")
+	}
+	for i, want := range [][]string{{"about.html", "about/index.html"}, {"about.html", "about/index.html"}, {"about.html"}} {
+		if i > 0 {
+			h.upkeep(t)
+		}
+		tree := h.tree()
+		h.release(t, tree, rules.Input{}, "about.html")
+		if got := h.objects(t, tree); !slices.Equal(got, want) {
+			t.Errorf("after %d upkeeps the keys are %q, expected %q", i, got, want)
+		}
+	}
+	h.want(t, map[string]string{"/about": "200 about.html", "/about.html": "200 about.html"})
+}
+
 // Trees of earlier versions have pages under the names of their files, and under
 // both keys when they are sealed.
 func TestLayoutsOfEarlierVersions(t *testing.T) {
 	t.Parallel()
 	h := newLayoutHost(t)
-	answers := map[string]string{"/about": "200 about.html", "/about.html": "200 about.html"}
+	answers := map[string]string{"/docs/": "200 docs/index.html", "/docs/index.html": "200 docs/index.html"}
 
 	// An upload that goes on after the upgrade.
 	open, begun := h.tree(), site.Manifest{}
-	for _, p := range []string{"about.html", "index.html"} {
+	for _, p := range []string{"docs/index.html", "index.html"} {
 		begun.Files = append(begun.Files, site.File{Path: p, Size: int64(len(p)), SHA256: sha256.Sum256([]byte(p))})
 	}
 	if _, err := h.cloud.Store.Begin(t.Context(), open, begun); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.bucket.Put(t.Context(), prefixOf(open)+"about.html", []byte("about.html"), "text/html; charset=utf-8", false); err != nil {
+	if err := h.bucket.Put(t.Context(), prefixOf(open)+"docs/index.html", []byte("docs/index.html"), "text/html; charset=utf-8", false); err != nil {
 		t.Fatal(err)
 	}
 	if missing, err := h.cloud.Store.Begin(t.Context(), open, begun); err != nil || len(missing) != 1 {
 		t.Fatalf("%v is missing, %v; expected index.html", missing, err)
 	}
-	if got, err := h.cloud.Store.Read(t.Context(), open, begun.Files[0]); string(got) != "about.html" {
-		t.Errorf("about.html has %q, %v", got, err)
+	if got, err := h.cloud.Store.Read(t.Context(), open, begun.Files[0]); string(got) != "docs/index.html" {
+		t.Errorf("docs/index.html has %q, %v", got, err)
 	}
-	h.release(t, open, rules.Input{}, "about.html", "index.html")
-	if got := h.objects(t, open); !slices.Equal(got, []string{"about/index.html", "index.html"}) {
+	h.release(t, open, rules.Input{}, "docs/index.html", "index.html")
+	if got := h.objects(t, open); !slices.Equal(got, []string{"docs.html", "index.html"}) {
 		t.Errorf("the keys are %q", got)
 	}
 	h.want(t, answers)
 
 	// A live tree with both keys, which is sealed again.
 	both := open
-	if err := h.bucket.Put(t.Context(), prefixOf(both)+"about.html", []byte("about.html"), "text/html; charset=utf-8", false); err != nil {
+	if err := h.bucket.Put(t.Context(), prefixOf(both)+"docs/index.html", []byte("docs/index.html"), "text/html; charset=utf-8", false); err != nil {
 		t.Fatal(err)
 	}
 	work := awsapi.Bucket{Client: h.bucket.Client, Name: h.cfg.WorkBucket}
@@ -170,7 +193,7 @@ func TestLayoutsOfEarlierVersions(t *testing.T) {
 	if err := h.cloud.Store.Seal(t.Context(), both, nil, nil); err != nil {
 		t.Fatal(err)
 	}
-	if got := h.objects(t, both); !slices.Equal(got, []string{"about.html", "about/index.html", "index.html"}) {
+	if got := h.objects(t, both); !slices.Equal(got, []string{"docs/index.html", "index.html"}) {
 		t.Errorf("after the second seal the keys are %q", got)
 	}
 	h.flip(t, both)
@@ -179,8 +202,8 @@ func TestLayoutsOfEarlierVersions(t *testing.T) {
 	// The next release takes its pages, and so does one from that.
 	for range 2 {
 		next := h.tree()
-		h.release(t, next, rules.Input{}, "about.html", "index.html")
-		if got := h.objects(t, next); !slices.Equal(got, []string{"about/index.html", "index.html"}) {
+		h.release(t, next, rules.Input{}, "docs/index.html", "index.html")
+		if got := h.objects(t, next); !slices.Equal(got, []string{"docs.html", "index.html"}) {
 			t.Errorf("the next release has the keys %q", got)
 		}
 		h.want(t, answers)
@@ -195,10 +218,17 @@ func TestRedirectIsNotAPage(t *testing.T) {
 	first := h.tree()
 	h.release(t, first, names, "index.html", "about.html")
 	h.want(t, map[string]string{"/about": "301 /elsewhere", "/about.html": "200 about.html"})
+	pages := map[string]string{"/about": "200 about.html", "/about.html": "200 about.html"}
 	h.release(t, h.tree(), rules.Input{}, "index.html", "about.html")
-	h.want(t, map[string]string{"/about": "200 about.html", "/about.html": "200 about.html"})
+	h.want(t, pages)
 	about := site.File{Path: "about.html", Size: int64(len("about.html")), SHA256: sha256.Sum256([]byte("about.html"))}
 	if got, err := h.cloud.Store.Read(t.Context(), first, about); string(got) != "about.html" {
 		t.Errorf("about.html has %q, %v", got, err)
 	}
+	if err := h.cloud.Store.Seal(t.Context(), first, nil, mustEncode(t, rules.Rules{Site: rules.Site{SPA: true}})); err != nil {
+		t.Fatal(err)
+	}
+	h.flip(t, first)
+	h.flip(t, first) // which invalidates what CloudFront has of the tree
+	h.want(t, pages)
 }

@@ -158,10 +158,10 @@ func (s *Store) publishRules(ctx context.Context, t site.Tree, plan rules.Functi
 	group.SetLimit(awsapi.Parallel)
 	kept := map[string]bool{}
 	for _, c := range carried {
-		kept[fileKey(c.Path)] = true
+		kept[l.fileKey(c.Path)] = true
 	}
 	for _, o := range plan.Objects {
-		key := rules.FunctionKey(o.Path)
+		key := l.objectKey(o.Path)
 		if own[key] || kept[key] {
 			continue // a file answers
 		}

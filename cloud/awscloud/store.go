@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -36,6 +37,7 @@ type Store struct {
 	limits      site.Limits
 	temp        string        // Config.Temp
 	declared    treeAddresses // declared trees
+	pages       atomic.Bool   // knowsPages
 }
 
 var (
@@ -258,20 +260,20 @@ func (s *Store) seal(ctx context.Context, t site.Tree, carried []site.Carried, r
 		return err
 	}
 	layout := layoutOf(m.Files, own, plan)
-	if layout == onePerPage && sealed {
-		// The tree may be live, so it keeps the layout that its pointer names.
-		if served, err := readServed(ctx, s.work, t); err != nil || served.Pages == 0 {
+	if layout == onePerPage {
+		may, err := s.mayHaveOne(ctx, t, sealed)
+		if err != nil {
+			return err
+		}
+		if !may {
 			layout = twoPerPage
-			if err != nil {
-				return err
-			}
 		}
 	}
 	c := copies{store: s, tree: t, own: own, have: have, layout: layout}
 	if err := c.findHolders(ctx, append(slices.Clip(m.Files), extra...)); err != nil {
 		return err
 	}
-	if err := c.run(ctx, m.Files, c.first); err != nil {
+	if err := c.run(ctx, m.Files, c.layout.fileKey); err != nil {
 		return err
 	}
 	if err := c.lack(); err != nil {
@@ -283,7 +285,7 @@ func (s *Store) seal(ctx context.Context, t site.Tree, carried []site.Carried, r
 	if err := c.lack(); err != nil {
 		return err
 	}
-	if err := c.run(ctx, extra, fileKey); err != nil {
+	if err := c.run(ctx, extra, c.layout.fileKey); err != nil {
 		return err
 	}
 	nowhere := map[string]bool{}
@@ -344,12 +346,14 @@ func (c *copies) findHolders(ctx context.Context, files []site.File) error {
 // whole reports whether a file is under all of its keys.
 func (c *copies) whole(f site.File) bool {
 	second := c.second(f.Path)
-	return c.has(c.first(f.Path)) && (second == "" || c.has(second))
+	return c.has(c.layout.fileKey(f.Path), f) && (second == "" || c.has(second, f))
 }
 
-func (c *copies) has(key string) bool {
-	_, there := c.have[key]
-	return there
+// has reports whether a key has a file. It may have had a redirect, which an
+// earlier seal with other rules left.
+func (c *copies) has(key string, f site.File) bool {
+	size, there := c.have[key]
+	return there && size == f.Size
 }
 
 // run copies missing files to the keys that key returns.
@@ -358,7 +362,7 @@ func (c *copies) run(ctx context.Context, files []site.File, key func(string) st
 	group.SetLimit(awsapi.Parallel)
 	for _, f := range files {
 		to := key(f.Path)
-		if to == "" || c.has(to) {
+		if to == "" || c.has(to, f) {
 			continue
 		}
 		c.have[to] = f.Size
@@ -388,27 +392,20 @@ func (c *copies) lack() error {
 	return &cloud.MissingError{Files: c.missing}
 }
 
-// first returns the key that every file has.
-func (c *copies) first(p string) string {
-	if c.layout == onePerPage {
-		return c.own.key(p)
-	}
-	return fileKey(p)
-}
-
 // second returns a page's other key, or the empty string.
 func (c *copies) second(p string) string {
-	if key := c.own.key(p); c.layout == twoPerPage && key != fileKey(p) {
-		return key
+	key := canonicalKey(p)
+	if c.layout != twoPerPage || key != "" && c.own.shared(strings.TrimSuffix(p, ".html")) {
+		return ""
 	}
-	return ""
+	return key
 }
 
 // keys returns the keys of the tree's own files.
 func (c *copies) keys(files []site.File) map[string]bool {
 	keys := make(map[string]bool, 2*len(files))
 	for _, f := range files {
-		keys[c.first(f.Path)] = true
+		keys[c.layout.fileKey(f.Path)] = true
 		if key := c.second(f.Path); key != "" {
 			keys[key] = true
 		}
@@ -423,7 +420,7 @@ func (c *copies) removeOthers(ctx context.Context, keys map[string]bool, carried
 		delete(c.have, key)
 	}
 	for _, a := range carried {
-		delete(c.have, fileKey(a.Path))
+		delete(c.have, c.layout.fileKey(a.Path))
 	}
 	var others []string
 	for key := range c.have {

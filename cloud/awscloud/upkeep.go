@@ -73,6 +73,10 @@ func (c *CDN) Upkeep(ctx context.Context) (done Upkept, err error) {
 			}
 		}
 		u.fail(u.deliverAll(ctx, all))
+		if u.failed == nil && done.Functions+done.Distributions == 0 {
+			// What the upkeep before changed is at CloudFront's edges by now.
+			u.fail(c.markPages(ctx))
+		}
 		return u.failed
 	})
 	return done, err

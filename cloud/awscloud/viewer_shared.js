@@ -260,13 +260,14 @@ function changes(site, asked, origin) {
     return notes;
 }
 
-// The key of a path below its tree. Where each page has one key, it is that of
-// its clean URL: /about/index.html for /about.html.
+// The key of a path below its tree. Where each page has one key, /about,
+// /about/ and /about/index.html have that of /about.html.
 function keyOf(site, uri) {
+    uri = uri.replace(/\/[^.\/]+$/, '$&/');
     if (site.k) {
-        uri = uri.replace(/(\/(?!index\.html$)[^\/]+)\.html$/, '$1/');
+        uri = uri.replace(/(.)(\/|(\/index)?\.html)$/, '$1.html');
     }
-    return uri.replace(/\/[^.\/]+$/, '$&/').replace(/\/$/, '/index.html');
+    return uri.replace(/\/$/, '/index.html');
 }
 
 function send(site, request, uri, notes) {
