@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/site"
 	"github.com/troy-iaas/troy/site/rules"
 )
@@ -18,6 +19,9 @@ type NewRelease struct {
 	Config []rules.ConfigFile `json:"config,omitempty"`
 	// Strict keeps the deployment from going live if its rules have problems.
 	Strict bool `json:"strict,omitempty"`
+	// Unchanged says that Files are probably those of the live deployment. Their
+	// list is sent only if they are not.
+	Unchanged bool `json:"-"`
 }
 
 // Finalize are the options of FinalizeRelease.
@@ -41,16 +45,30 @@ func (c *Client) BeginRelease(ctx context.Context, pipeline, key string, n NewRe
 	if err != nil {
 		return r, err
 	}
-	k, err := manifestCall(path+"/releases", n)
-	if err != nil {
-		return r, err
+	begin := func(k call, err error) error {
+		if err != nil {
+			return err
+		}
+		k.patient = true
+		if key != "" {
+			k.header.Set("Idempotency-Key", key)
+			k.repeatable = true
+		}
+		return c.do(ctx, k, &r)
 	}
-	k.patient = true
-	if key != "" {
-		k.header.Set("Idempotency-Key", key)
-		k.repeatable = true
+	if n.Unchanged {
+		body := map[string]any{"manifest": site.Manifest{Files: n.Files}.Digest(), "message": n.Message, "strict": n.Strict}
+		if len(n.Config) > 0 {
+			body["config"] = n.Config
+		}
+		err := begin(jsonCall(http.MethodPost, path+"/releases", body))
+		// An older server does not know the field. Whatever else is wrong, the
+		// answer to the list says it.
+		if kind := troy.KindOf(err); kind != troy.Conflict && kind != troy.Invalid {
+			return r, err
+		}
 	}
-	return r, c.do(ctx, k, &r)
+	return r, begin(manifestCall(path+"/releases", n))
 }
 
 // Release returns a release with the files that are still missing.

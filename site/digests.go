@@ -125,11 +125,16 @@ func (d *digests) add(path string, s stamp, read time.Time, digest Digest) {
 	d.fresh = true
 }
 
+// unchanged reports whether this run found what the run before stored.
+func (d *digests) unchanged() bool {
+	return !d.fresh && len(d.valid) == len(d.known)
+}
+
 // save stores the digests. Without them the next run only takes longer, so a
 // failure is not an error.
 func (d *digests) save() {
 	now := d.now()
-	if !d.fresh && len(d.valid) == len(d.known) {
+	if d.unchanged() {
 		_ = os.Chtimes(d.file, now, now)
 		return
 	}

@@ -78,8 +78,12 @@ func TestUnchangedFilesAreNotReadAgain(t *testing.T) {
 	}
 	r := remembering{dir: filepath.Join(t.TempDir(), "new"), ahead: time.Hour}
 	content["link/b.html"] = "b"
-	wantFiles(t, r.open(t, folder), content)
-	wantFiles(t, r.open(t, folder), content)
+	first, second := r.open(t, folder), r.open(t, folder)
+	wantFiles(t, first, content)
+	wantFiles(t, second, content)
+	if first.Unchanged() || !second.Unchanged() {
+		t.Errorf("unchanged: %t at first and %t again", first.Unchanged(), second.Unchanged())
+	}
 	r.lie(t)
 	s := r.open(t, folder)
 	for _, f := range s.Files {
@@ -89,6 +93,16 @@ func TestUnchangedFilesAreNotReadAgain(t *testing.T) {
 	}
 	if len(s.Files) != 3 {
 		t.Fatalf("the files are %v", s.Files)
+	}
+	writeFiles(t, folder, map[string]string{"new.html": "new"})
+	if r.open(t, folder).Unchanged() {
+		t.Error("unchanged with another file")
+	}
+	if err := os.Remove(filepath.Join(folder, "new.html")); err != nil {
+		t.Fatal(err)
+	}
+	if r.open(t, folder).Unchanged() {
+		t.Error("unchanged without a file")
 	}
 }
 

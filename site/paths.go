@@ -176,12 +176,11 @@ func checkCollisions(files []File) (int, *troy.Error) {
 	for i := 1; i < len(order); i++ {
 		index := order[i].index
 		first, second := order[i-1].path, order[i].path
-		at := field(index, "path")
 		switch {
 		case first == second:
-			return index, troy.Errorf(troy.Invalid, "the path %q appears twice", second).At(at)
+			return index, troy.Errorf(troy.Invalid, "the path %q appears twice", second).At(field(index, "path"))
 		case strings.HasPrefix(second, first) && second[len(first)] == '/':
-			return index, troy.Errorf(troy.Invalid, "the path %q is a file, and a folder in %q; rename one of the two", first, second).At(at)
+			return index, troy.Errorf(troy.Invalid, "the path %q is a file, and a folder in %q; rename one of the two", first, second).At(field(index, "path"))
 		}
 	}
 	return -1, nil

@@ -257,6 +257,12 @@ func (s *Source) Close() error {
 	return err
 }
 
+// Unchanged reports whether the files are those of the run before that
+// remembered digests of the folder.
+func (s *Source) Unchanged() bool {
+	return s.digests != nil && len(s.digests.valid) > 0 && s.digests.unchanged()
+}
+
 // Bytes returns the size of all files together.
 func (s *Source) Bytes() int64 {
 	var total int64

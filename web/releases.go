@@ -78,15 +78,20 @@ func (s *server) releaseBegin(c *gin.Context, who caller) error {
 		return intake.Refuse(p, intake.Deploy)
 	}
 	var body struct {
-		Files   []site.File        `json:"files"`
-		Message string             `json:"message"`
-		Config  []rules.ConfigFile `json:"config"`
-		Strict  bool               `json:"strict"`
+		Files    []site.File        `json:"files"`
+		Manifest string             `json:"manifest"`
+		Message  string             `json:"message"`
+		Config   []rules.ConfigFile `json:"config"`
+		Strict   bool               `json:"strict"`
 	}
 	if err := decode(c, manifestBytes(s.cfg.Limits.Files)+configBytes, &body); err != nil {
 		return err
 	}
-	r, again, missing, err := s.begin(ctx, p, body.Files, body.Message, declaredRules{body.Config, body.Strict}, key, who)
+	files, err := s.releaseFiles(ctx, p, body.Files, body.Manifest)
+	if err != nil {
+		return err
+	}
+	r, again, missing, err := s.begin(ctx, p, files, body.Message, declaredRules{body.Config, body.Strict}, key, who)
 	if err != nil {
 		return err
 	}

@@ -1431,7 +1431,14 @@ export interface Operations {
       "Idempotency-Key"?: string;
     };
     body: {
-      files: File[];
+      /** Required without `manifest`. */
+      files?: File[];
+      /**
+       * In place of `files`: they are those of the live deployment, and this is the SHA-256 of their list, which has a line
+       * `<sha256> <size> <path>` for each file, in the order of the paths' bytes, each ended by a line feed. 409 means that the
+       * live deployment has other files: list them.
+       */
+      manifest?: Digest;
       message?: string;
       /** The rules in configuration files of the repository. `_redirects` and `_headers` are files of the site and not listed here. */
       config?: ConfigFile[];
