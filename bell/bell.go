@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -25,6 +27,7 @@ type Bell struct {
 	log    *slog.Logger
 	bounds map[string]int64
 	asked  map[string]chan struct{}
+	any    chan struct{} // like asked, for whatever queue has rows to ring
 }
 
 // New returns a bell for the queues in slots, which maps each queue to the
@@ -32,7 +35,7 @@ type Bell struct {
 // many rows of a queue are rung at once, so that a flood of work does not flood
 // Redis.
 func New(db *pgxpool.Pool, client *tasks.Client, log *slog.Logger, slots map[string]int) *Bell {
-	b := &Bell{db: db, client: client, log: log, bounds: map[string]int64{}, asked: map[string]chan struct{}{}}
+	b := &Bell{db: db, client: client, log: log, bounds: map[string]int64{}, asked: map[string]chan struct{}{}, any: make(chan struct{}, 1)}
 	for queue, n := range slots {
 		b.bounds[queue] = 2 * int64(n)
 		b.asked[queue] = make(chan struct{}, 1)
@@ -40,8 +43,8 @@ func New(db *pgxpool.Pool, client *tasks.Client, log *slog.Logger, slots map[str
 	return b
 }
 
-// ToRing returns the bell's queues that have rows to ring.
-func (b *Bell) ToRing(ctx context.Context) ([]string, error) {
+// toRing returns the bell's queues that have rows to ring, sorted.
+func (b *Bell) toRing(ctx context.Context) ([]string, error) {
 	kinds, err := queries.New(b.db).WorkToRing(ctx, tasks.Kinds())
 	if err != nil {
 		return nil, fmt.Errorf("look for rows to ring: %w", err)
@@ -64,6 +67,15 @@ func (b *Bell) Ask(queues ...string) {
 		case b.asked[queue] <- struct{}{}:
 		default:
 		}
+	}
+}
+
+// AskAny makes Run look soon which queues have rows to ring, and ring these. It
+// returns at once.
+func (b *Bell) AskAny() {
+	select {
+	case b.any <- struct{}{}:
+	default:
 	}
 }
 
@@ -93,25 +105,39 @@ const (
 
 // Run rings the requested queues until the context is done.
 func (b *Bell) Run(ctx context.Context) {
-	done := make(chan struct{})
+	var group sync.WaitGroup
 	for queue, asked := range b.asked {
-		go func() {
-			defer func() { done <- struct{}{} }()
-			pace := rate.NewLimiter(rate.Every(ringPause), ringBurst)
-			for pace.Wait(ctx) == nil {
-				select {
-				case <-ctx.Done():
-					return
-				case <-asked:
-				}
-				if _, err := b.Ring(ctx, queue); err != nil && ctx.Err() == nil {
-					b.log.Warn("a ring failed; the sweep will ring instead", "queue", queue, "error", err)
-				}
-			}
-		}()
+		group.Go(func() {
+			b.answer(ctx, asked, func() error {
+				_, err := b.Ring(ctx, queue)
+				return err
+			})
+		})
 	}
-	for range b.asked {
-		<-done
+	group.Go(func() {
+		b.answer(ctx, b.any, func() error {
+			ctx, cancel := context.WithTimeout(ctx, ringTimeout)
+			defer cancel()
+			_, err := b.RingAny(ctx)
+			return err
+		})
+	})
+	group.Wait()
+}
+
+// answer calls ring for each request, but no more often than the pace allows,
+// until the context is done.
+func (b *Bell) answer(ctx context.Context, asked <-chan struct{}, ring func() error) {
+	pace := rate.NewLimiter(rate.Every(ringPause), ringBurst)
+	for pace.Wait(ctx) == nil {
+		select {
+		case <-ctx.Done():
+			return
+		case <-asked:
+		}
+		if err := ring(); err != nil && ctx.Err() == nil {
+			b.log.Warn("a ring failed; the sweep will ring instead", "error", err)
+		}
 	}
 }
 
@@ -119,14 +145,32 @@ func (b *Bell) Run(ctx context.Context) {
 // block the following rings.
 const ringTimeout = 10 * time.Second
 
+// RingAny rings the waiting rows of all queues, up to their bounds, and returns
+// the number of rows.
+func (b *Bell) RingAny(ctx context.Context) (int, error) {
+	waiting, err := b.toRing(ctx)
+	if err != nil || len(waiting) == 0 {
+		return 0, err
+	}
+	return b.ring(ctx, waiting)
+}
+
 // Ring rings the waiting rows of a queue, up to its bound, and returns their
 // number.
 func (b *Bell) Ring(ctx context.Context, queue string) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, ringTimeout)
 	defer cancel()
-	rung, err := queries.New(b.db).WorkRing(ctx, queries.WorkRingNextParams{Queue: queue, Bound: b.bounds[queue], Kinds: tasks.KindsOf(queue)})
+	return b.ring(ctx, []string{queue})
+}
+
+func (b *Bell) ring(ctx context.Context, names []string) (int, error) {
+	params := make([]queries.WorkRingNextParams, len(names))
+	for i, queue := range names {
+		params[i] = queries.WorkRingNextParams{Queue: queue, Bound: b.bounds[queue], Kinds: tasks.KindsOf(queue)}
+	}
+	rung, err := queries.New(b.db).WorkRing(ctx, params...)
 	if err != nil {
-		return 0, fmt.Errorf("mark rows of queue %s as rung: %w", queue, err)
+		return 0, fmt.Errorf("mark rows as rung, of the queues %s: %w", strings.Join(names, ", "), err)
 	}
 	for i, r := range rung {
 		delay := time.Duration(r.DelaySeconds * float64(time.Second))

@@ -369,6 +369,36 @@ func TestAskCoalesces(t *testing.T) {
 	w.wantStanding("in the end", 1, 0)
 }
 
+// TestAskAny requests work of two queues and asks for any. Both are rung, within
+// the bound of each.
+func TestAskAny(t *testing.T) {
+	t.Parallel()
+	w := newTower(t)
+	report := uuid.New()
+	if err := w.q.WorkRequest(t.Context(), queries.WorkRequestParams{Kind: tasks.TypeReport, SubjectID: report}); err != nil {
+		t.Fatal(err)
+	}
+	retention := w.request(0)
+	stands := func(queue string, ring uuid.UUID) bool {
+		info, err := w.inspector.GetTaskInfo(queue, ring.String())
+		return err == nil && info.State == asynq.TaskStatePending
+	}
+	w.run()
+	w.bell.AskAny()
+	w.eventually("the rows of both queues are rung", func() bool {
+		for kind, subject := range map[string]uuid.UUID{tasks.TypeReport: report, tasks.TypeRetention: retention} {
+			row, err := w.q.WorkGet(t.Context(), kind, subject)
+			if err != nil || row.RingID == nil || !stands(tasks.QueueOf(kind), *row.RingID) {
+				return false
+			}
+		}
+		return true
+	})
+	if n, err := w.bell.RingAny(t.Context()); err != nil || n != 0 {
+		t.Errorf("then %d more rows were rung (%v), want none", n, err)
+	}
+}
+
 // TestAskAfterStop checks that Ask does not block a handler that outlives the
 // bell.
 func TestAskAfterStop(t *testing.T) {

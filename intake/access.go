@@ -264,7 +264,7 @@ var errUnchanged = errors.New("nothing changed")
 // its entry in the audit trail and the work that applies it. salt is only for a
 // site that never had a password.
 func (in *Intake) protect(ctx context.Context, pipeline uuid.UUID, change Change, salt []byte, f func(*queries.Queries, *protected) error) error {
-	_, err := in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
+	err := in.locked(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
 		if err := notInDeletion(p, Protecting); err != nil {
 			return err
 		}

@@ -11,7 +11,6 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/queries"
-	"github.com/troy-iaas/troy/tasks"
 )
 
 // sourceBuilds is the source of build requests in deliveries.
@@ -83,6 +82,5 @@ func (in *Intake) BuildRequested(ctx context.Context, r BuildRequest) (Outcome, 
 	if err != nil {
 		return Outcome{}, fmt.Errorf("accept build request %s: %w", r.ID, err)
 	}
-	in.bell.Ask(tasks.QueueBuilds)
 	return out, nil
 }

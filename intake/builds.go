@@ -11,7 +11,6 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/queries"
-	"github.com/troy-iaas/troy/tasks"
 )
 
 var commitForm = regexp.MustCompile(`^[0-9a-f]{40}([0-9a-f]{24})?$`)
@@ -24,14 +23,13 @@ func (in *Intake) DeployCommit(ctx context.Context, pipeline uuid.UUID, commit, 
 		return queries.Deployment{}, err
 	}
 	var made queries.Deployment
-	_, err := in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) (err error) {
+	err := in.locked(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) (err error) {
 		made, err = deployCommit(ctx, q, p, commit, "requested by hand", actor)
 		return err
 	})
 	if err != nil {
 		return queries.Deployment{}, fmt.Errorf("deploy pipeline %s: %w", pipeline, err)
 	}
-	in.bell.Ask(tasks.QueueBuilds)
 	return made, nil
 }
 
@@ -75,7 +73,7 @@ func deployCommit(ctx context.Context, q *queries.Queries, p queries.Pipeline, c
 // again, and publishes the files of another.
 func (in *Intake) Retry(ctx context.Context, pipeline, id uuid.UUID, actor string) (queries.Deployment, error) {
 	var made queries.Deployment
-	_, err := in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
+	err := in.locked(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
 		if err := notInDeletion(p, Retrying); err != nil {
 			return err
 		}
@@ -113,6 +111,5 @@ func (in *Intake) Retry(ctx context.Context, pipeline, id uuid.UUID, actor strin
 	if err != nil {
 		return queries.Deployment{}, fmt.Errorf("retry deployment %s of pipeline %s: %w", id, pipeline, err)
 	}
-	in.bell.Ask(tasks.QueueBuilds)
 	return made, nil
 }

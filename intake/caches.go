@@ -14,7 +14,7 @@ import (
 // a dependency cache. A build that runs keeps its cache to the end, and no later
 // build uses that.
 func (in *Intake) ClearCaches(ctx context.Context, pipeline uuid.UUID, actor string) error {
-	_, err := in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
+	err := in.locked(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
 		if err := notInDeletion(p, ClearingCache); err != nil {
 			return err
 		}

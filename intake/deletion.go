@@ -12,7 +12,6 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/queries"
-	"github.com/troy-iaas/troy/tasks"
 )
 
 // ScheduleDeletion requests a pipeline's deletion, which begins after
@@ -69,7 +68,6 @@ func (in *Intake) Restore(ctx context.Context, id uuid.UUID, actor string) (quer
 	if err != nil {
 		return after, fmt.Errorf("restore pipeline %s: %w", id, err)
 	}
-	in.bell.Ask(tasks.QueueBuilds)
 	return after, nil
 }
 

@@ -43,7 +43,7 @@ func (in *Intake) Finalize(ctx context.Context, f Finalization) (queries.Deploym
 		f.ExpectLive = id.String()
 	}
 	var d queries.Deployment
-	_, err := in.change(ctx, f.Pipeline, func(q *queries.Queries, p queries.Pipeline) error {
+	err := in.locked(ctx, f.Pipeline, func(q *queries.Queries, p queries.Pipeline) error {
 		remember(ctx, f.Release)
 		r, err := q.ReleaseGet(ctx, f.Release, f.Pipeline)
 		if errors.Is(err, pgx.ErrNoRows) {
@@ -204,7 +204,7 @@ type choose func(q *queries.Queries, p queries.Pipeline) (queries.Deployment, er
 // republish makes a deployment with the tree of an earlier one.
 func (in *Intake) republish(ctx context.Context, pipeline uuid.UUID, what troy.DeploymentKind, actor string, target choose) (queries.Deployment, error) {
 	var made queries.Deployment
-	_, err := in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
+	err := in.locked(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
 		asked := GoBack
 		if what == troy.Promotion {
 			asked = Promoting
@@ -263,15 +263,12 @@ func repeatIf(ctx context.Context, q *queries.Queries, d queries.Deployment, kin
 		return queries.Deployment{}, err
 	}
 	remember(ctx, id)
-	_, err = q.DeploymentCreate(ctx, queries.DeploymentCreateParams{
+	made, err := q.DeploymentMake(ctx, queries.DeploymentCreateParams{
 		ID: id, PipelineID: d.PipelineID, Kind: kind, TreeID: d.TreeID, SourceDeploymentID: &d.ID,
 		CommitSha: d.CommitSha, Branch: d.Branch, Author: d.Author, Message: d.Message, Actor: actor,
 		ManifestDigest: d.ManifestDigest, Files: d.Files, Bytes: d.Bytes, ExpectLive: expectLive, Cause: cause,
 	})
-	if err := guarded(ctx, q, d.PipelineID, GoBack, err); err != nil {
-		return queries.Deployment{}, err
-	}
-	return q.DeploymentGet(ctx, id)
+	return made, guarded(ctx, q, d.PipelineID, GoBack, err)
 }
 
 func beforeLive(ctx context.Context, q *queries.Queries, p queries.Pipeline) (queries.Deployment, error) {
@@ -299,7 +296,7 @@ func deployment(ctx context.Context, q *queries.Queries, pipeline, id uuid.UUID,
 // returns Conflict if the deployment is being published or has ended.
 func (in *Intake) CancelDeployment(ctx context.Context, pipeline, id uuid.UUID, actor string) (queries.Deployment, error) {
 	var d queries.Deployment
-	_, err := in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
+	err := in.locked(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
 		if err := notInDeletion(p, Cancel); err != nil {
 			return err
 		}

@@ -111,7 +111,7 @@ func (in *Intake) AddDomain(ctx context.Context, pipeline uuid.UUID, n NewDomain
 			return err
 		}
 	}
-	_, err = in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
+	err = in.locked(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
 		if err := in.mayChangeDomains(p); err != nil {
 			return err
 		}
@@ -295,7 +295,7 @@ func withoutDomains(ctx context.Context, q *queries.Queries, p queries.Pipeline,
 // to be alone, the other one of an apex and its www host if that redirects to
 // it. It returns NotFound if the pipeline does not have the domain.
 func (in *Intake) RemoveDomain(ctx context.Context, pipeline uuid.UUID, host string, alone bool, actor string) (removed []string, err error) {
-	_, err = in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
+	err = in.locked(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
 		if err := notInDeletion(p, ChangingDomains); err != nil {
 			return err
 		}
@@ -337,7 +337,7 @@ func NoDomain(host string) error {
 // one of an apex and its www host then redirects to it. It returns NotFound if
 // the pipeline does not have the domain.
 func (in *Intake) MakePrimary(ctx context.Context, pipeline uuid.UUID, host, actor string) error {
-	_, err := in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
+	err := in.locked(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
 		if err := in.mayChangeDomains(p); err != nil {
 			return err
 		}
@@ -378,7 +378,7 @@ func (in *Intake) MakePrimary(ctx context.Context, pipeline uuid.UUID, host, act
 // VerifyDomain requests a check of a custom domain now. It returns NotFound if
 // the pipeline does not have the domain.
 func (in *Intake) VerifyDomain(ctx context.Context, pipeline uuid.UUID, host string) error {
-	_, err := in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
+	err := in.locked(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
 		if err := in.mayChangeDomains(p); err != nil {
 			return err
 		}

@@ -43,7 +43,7 @@ func (in *Intake) ForgeEvent(ctx context.Context, d Delivery, e troy.ForgeEvent)
 		return Outcome{}, fmt.Errorf("accept %s delivery %s: %w", d.Provider, d.ID, err)
 	}
 	if out.Result == Accepted || out.asked {
-		in.bell.Ask(tasks.QueueQuick, tasks.QueueBuilds, tasks.QueueForge)
+		in.bell.AskAny()
 	}
 	return out, nil
 }
@@ -146,7 +146,7 @@ type Head struct {
 // reported. It reports whether it made a deployment.
 func (in *Intake) HeadFound(ctx context.Context, pipeline uuid.UUID, h Head) (made bool, err error) {
 	var n notes
-	_, err = in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
+	err = in.locked(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
 		push := troy.Push{
 			Kind: troy.Branch, Name: h.Branch, After: h.Commit, Message: h.Message, Author: h.Author, Skip: watch.SkipReason(h.Message),
 			Before: h.Base, Paths: h.Paths, PathsComplete: h.PathsComplete && h.Base != "",
@@ -156,12 +156,11 @@ func (in *Intake) HeadFound(ctx context.Context, pipeline uuid.UUID, h Head) (ma
 			return catchUp(ctx, q, p.ID)
 		}
 		decided := decide(&p, h.Branch, push, "catch-up", &n)
-		return perform(ctx, q, []decision{decided})
+		return perform(ctx, q, []decision{decided}, nil)
 	})
 	if err != nil {
 		return false, fmt.Errorf("accept commit %s of pipeline %s: %w", h.Commit, pipeline, err)
 	}
-	in.bell.Ask(tasks.QueueBuilds)
 	return n.changed, nil
 }
 
@@ -178,7 +177,7 @@ func (in *Intake) BranchFound(ctx context.Context, pipeline uuid.UUID, branch st
 	if !found {
 		problem = branchGone(branch)
 	}
-	_, err := in.change(ctx, pipeline, func(q *queries.Queries, _ queries.Pipeline) error {
+	err := in.locked(ctx, pipeline, func(q *queries.Queries, _ queries.Pipeline) error {
 		_, err := q.PipelineBranchProblem(ctx, problem, pipeline)
 		return err
 	})

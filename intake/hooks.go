@@ -12,7 +12,6 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/queries"
-	"github.com/troy-iaas/troy/tasks"
 )
 
 const (
@@ -36,7 +35,7 @@ func (in *Intake) AddHook(ctx context.Context, h queries.DeployHookAddParams) (q
 			return added, err
 		}
 	}
-	_, err := in.change(ctx, h.PipelineID, func(q *queries.Queries, p queries.Pipeline) error {
+	err := in.locked(ctx, h.PipelineID, func(q *queries.Queries, p queries.Pipeline) error {
 		remember(ctx, h.ID)
 		if err := notInDeletion(p, ChangingHooks); err != nil {
 			return err
@@ -65,7 +64,7 @@ func (in *Intake) AddHook(ctx context.Context, h queries.DeployHookAddParams) (q
 
 // RemoveHook deletes a deploy hook, which is refused from then on.
 func (in *Intake) RemoveHook(ctx context.Context, pipeline, id uuid.UUID, actor string) error {
-	_, err := in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
+	err := in.locked(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
 		removed, err := q.DeployHookRemove(ctx, id, p.ID)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return troy.Errorf(troy.NotFound, "the pipeline has no deploy hook %s", id)
@@ -133,7 +132,6 @@ func (in *Intake) CallHook(ctx context.Context, h queries.DeployHook, title stri
 	if err != nil {
 		return d, fmt.Errorf("call the deploy hook %s: %w", h.ID, err)
 	}
-	in.bell.Ask(tasks.QueueBuilds)
 	return d, nil
 }
 

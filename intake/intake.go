@@ -18,7 +18,6 @@ import (
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/bell"
 	"github.com/troy-iaas/troy/queries"
-	"github.com/troy-iaas/troy/tasks"
 )
 
 // Config is the operator's settings.
@@ -90,20 +89,26 @@ func (in *Intake) commit(ctx context.Context, f func(tx pgx.Tx, q *queries.Queri
 	if err := transaction(ctx, in.db, f); err != nil {
 		return err
 	}
-	in.bell.Ask(tasks.QueueQuick, tasks.QueueForge, tasks.QueueDomains, tasks.QueueNotifications)
+	in.bell.AskAny()
 	return nil
 }
 
-// change locks a pipeline and changes it in one transaction. f sees everything
-// that was committed before. change returns the pipeline after the change.
-func (in *Intake) change(ctx context.Context, id uuid.UUID, f func(q *queries.Queries, p queries.Pipeline) error) (queries.Pipeline, error) {
-	var after queries.Pipeline
-	err := in.commit(ctx, func(_ pgx.Tx, q *queries.Queries) error {
+// locked locks a pipeline and runs f in one transaction. f sees everything that
+// was committed before.
+func (in *Intake) locked(ctx context.Context, id uuid.UUID, f func(q *queries.Queries, p queries.Pipeline) error) error {
+	return in.commit(ctx, func(_ pgx.Tx, q *queries.Queries) error {
 		p, err := lock(ctx, q, id)
 		if err != nil {
 			return err
 		}
 		remember(ctx, id) // unless f sets it
+		return f(q, p)
+	})
+}
+
+// change is locked, and returns the pipeline after the change.
+func (in *Intake) change(ctx context.Context, id uuid.UUID, f func(q *queries.Queries, p queries.Pipeline) error) (after queries.Pipeline, err error) {
+	err = in.locked(ctx, id, func(q *queries.Queries, p queries.Pipeline) error {
 		if err := f(q, p); err != nil {
 			return err
 		}

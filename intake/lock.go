@@ -11,7 +11,6 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/queries"
-	"github.com/troy-iaas/troy/tasks"
 )
 
 // maxReason is the maximum length of a lock's reason, in characters.
@@ -115,7 +114,6 @@ func (in *Intake) Unlock(ctx context.Context, pipeline uuid.UUID, actor string) 
 	if err != nil {
 		return p, fmt.Errorf("unlock pipeline %s: %w", pipeline, err)
 	}
-	in.bell.Ask(tasks.QueueBuilds)
 	return p, nil
 }
 

@@ -63,18 +63,24 @@ func remember(ctx context.Context, subject uuid.UUID) {
 // transaction runs f in one transaction and records in it that the context's
 // request was carried out.
 func transaction(ctx context.Context, db *pgxpool.Pool, f func(pgx.Tx, *queries.Queries) error) error {
-	tx, err := db.Begin(ctx)
-	if err != nil {
-		return err
-	}
-	defer tx.Rollback(context.WithoutCancel(ctx))
-	q := queries.New(tx)
 	r, once := ctx.Value(requestKey{}).(*Request)
+	var tx pgx.Tx
 	if once {
-		if err := r.begin(ctx, q); err != nil {
+		begin := queries.Begin(db)
+		_, err := queries.New(begin).RequestBegin(ctx, queries.RequestBeginParams{TokenID: r.Token, Key: r.Key, Digest: r.Digest})
+		tx = begin.Tx()
+		defer tx.Rollback(context.WithoutCancel(ctx))
+		if err != nil {
+			return r.refused(ctx, queries.New(tx), err)
+		}
+	} else {
+		var err error
+		if tx, err = db.Begin(ctx); err != nil {
 			return err
 		}
+		defer tx.Rollback(context.WithoutCancel(ctx))
 	}
+	q := queries.New(tx)
 	if err := f(tx, q); err != nil {
 		return err
 	}
@@ -112,11 +118,9 @@ func commit(ctx context.Context, tx pgx.Tx) error {
 	return &Unsure{err}
 }
 
-func (r *Request) begin(ctx context.Context, q *queries.Queries) error {
-	_, err := q.RequestBegin(ctx, queries.RequestBeginParams{TokenID: r.Token, Key: r.Key, Digest: r.Digest})
-	if err == nil {
-		return nil
-	}
+// refused says why the request's key can't be taken, after RequestBegin returned
+// err.
+func (r *Request) refused(ctx context.Context, q *queries.Queries, err error) error {
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == "23503" {
 		return troy.Errorf(troy.Unauthenticated, "the token was revoked")
 	}

@@ -18,18 +18,7 @@ type branchOfPipeline struct {
 
 // previewBranches builds the pushed commits of branches that have previews, and
 // closes the previews of deleted branches. The pipelines are locked.
-func (s *pushes) previewBranches(ctx context.Context, q *queries.Queries, batch []*push, bound [][]queries.PushRecordsRow, pipelines map[uuid.UUID]*queries.Pipeline) error {
-	ids := make([]uuid.UUID, 0, len(pipelines))
-	for id := range pipelines {
-		ids = append(ids, id)
-	}
-	if len(ids) == 0 {
-		return nil
-	}
-	open, err := q.PreviewsOfBranches(ctx, ids)
-	if err != nil || len(open) == 0 {
-		return err
-	}
+func (s *pushes) previewBranches(ctx context.Context, q *queries.Queries, batch []*push, bound [][]queries.PushRecordsRow, pipelines map[uuid.UUID]*queries.Pipeline, open []queries.Preview) error {
 	known := map[branchOfPipeline]queries.Preview{}
 	for _, v := range open {
 		known[branchOfPipeline{v.PipelineID, v.Branch}] = v

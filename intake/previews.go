@@ -13,7 +13,6 @@ import (
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/site"
-	"github.com/troy-iaas/troy/tasks"
 )
 
 // Defaults of Config's settings of previews.
@@ -73,8 +72,7 @@ func (s PreviewSource) label(slug string) string {
 // ChangePreviews locks a pipeline and runs f, which may open, build and close
 // its previews, in one transaction.
 func (in *Intake) ChangePreviews(ctx context.Context, pipeline uuid.UUID, f func(q *queries.Queries, p queries.Pipeline) error) error {
-	_, err := in.change(ctx, pipeline, f)
-	in.bell.Ask(tasks.QueuePreviews)
+	err := in.locked(ctx, pipeline, f)
 	return err
 }
 
@@ -270,7 +268,6 @@ func (in *Intake) deployPreview(ctx context.Context, q *queries.Queries, p queri
 	if err := guarded(ctx, q, p.ID, Previewing, err); err != nil {
 		return queries.Deployment{}, err
 	}
-	in.bell.Ask(tasks.QueuePreviews)
 	return q.DeploymentGet(ctx, d.ID)
 }
 

@@ -89,7 +89,7 @@ func (in *Intake) Prune(ctx context.Context, store Trees, pipeline uuid.UUID, ke
 			return plan, err
 		}
 		done := false
-		_, err = in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
+		err = in.locked(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
 			if err := notInDeletion(p, Pruned); err != nil {
 				return err
 			}

@@ -150,29 +150,29 @@ func (s *pushes) next() []*push {
 
 // commit accepts a batch in one transaction.
 func (s *pushes) commit(ctx context.Context, batch []*push) error {
-	return pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
-		q := queries.New(tx)
-		bound, err := record(ctx, q, batch)
-		if err != nil {
-			return err
-		}
-		pipelines, err := lockBound(ctx, q, bound)
-		if err != nil {
-			return err
-		}
-		var all []decision
-		all, err = decideAll(ctx, q, batch, bound, pipelines)
-		if err != nil {
-			return err
-		}
-		if err := perform(ctx, q, all); err != nil {
-			return err
-		}
-		if err := s.previewBranches(ctx, q, batch, bound, pipelines); err != nil {
-			return err
-		}
-		return settleAll(ctx, q, batch, bound)
-	})
+	begin := queries.Begin(s.db)
+	bound, err := record(ctx, queries.New(begin), batch)
+	tx := begin.Tx()
+	defer tx.Rollback(context.WithoutCancel(ctx))
+	if err != nil {
+		return err
+	}
+	q := queries.New(tx)
+	pipelines, previews, err := lockBound(ctx, q, bound)
+	if err != nil {
+		return err
+	}
+	all, err := decideAll(ctx, q, batch, bound, pipelines)
+	if err != nil {
+		return err
+	}
+	if err := perform(ctx, q, all, settlements(batch, bound)); err != nil {
+		return err
+	}
+	if err := s.previewBranches(ctx, q, batch, bound, pipelines, previews); err != nil {
+		return err
+	}
+	return tx.Commit(ctx)
 }
 
 // record records the deliveries and the repositories' data in them. For each it
@@ -198,8 +198,8 @@ func record(ctx context.Context, q *queries.Queries, batch []*push) ([][]queries
 
 // lockBound locks the pipelines in order and reads them after that: a push that
 // was committed meanwhile may have reported the same commit. It leaves out
-// deleted pipelines.
-func lockBound(ctx context.Context, q *queries.Queries, bound [][]queries.PushRecordsRow) (map[uuid.UUID]*queries.Pipeline, error) {
+// deleted pipelines. It also returns the open previews of the pipelines' branches.
+func lockBound(ctx context.Context, q *queries.Queries, bound [][]queries.PushRecordsRow) (map[uuid.UUID]*queries.Pipeline, []queries.Preview, error) {
 	var ids []uuid.UUID
 	for _, rows := range bound {
 		for _, row := range rows {
@@ -212,10 +212,12 @@ func lockBound(ctx context.Context, q *queries.Queries, bound [][]queries.PushRe
 	ids = slices.Compact(ids)
 	locked := make(map[uuid.UUID]*queries.Pipeline, len(ids))
 	if len(ids) == 0 {
-		return locked, nil
+		return locked, nil, nil
 	}
 	var failed error
-	q.PipelineLocks(ctx, ids).QueryRow(func(_ int, p queries.Pipeline, err error) {
+	both := q.Together()
+	locks, open := both.PipelineLocks(ctx, ids), both.PreviewsOfBranches(ctx, [][]uuid.UUID{ids})
+	locks.QueryRow(func(_ int, p queries.Pipeline, err error) {
 		switch {
 		case err == nil:
 			locked[p.ID] = &p
@@ -223,7 +225,12 @@ func lockBound(ctx context.Context, q *queries.Queries, bound [][]queries.PushRe
 			failed = cmp.Or(failed, err)
 		}
 	})
-	return locked, failed
+	var previews []queries.Preview
+	open.Query(func(_ int, found []queries.Preview, err error) {
+		failed = cmp.Or(failed, err)
+		previews = found
+	})
+	return locked, previews, failed
 }
 
 // decideAll decides what each push does to each pipeline.
@@ -260,19 +267,15 @@ func decideAll(ctx context.Context, q *queries.Queries, batch []*push, bound [][
 	return all, nil
 }
 
-func settleAll(ctx context.Context, q *queries.Queries, batch []*push, bound [][]queries.PushRecordsRow) error {
+// settlements returns what became of the deliveries that are new.
+func settlements(batch []*push, bound [][]queries.PushRecordsRow) []queries.DeliverySettleParams {
 	var params []queries.DeliverySettleParams
 	for i, p := range batch {
 		if len(bound[i]) > 0 {
 			params = append(params, settled(p.delivery, p.out))
 		}
 	}
-	if len(params) == 0 {
-		return nil
-	}
-	var failed error
-	q.DeliverySettles(ctx, params).Exec(func(_ int, err error) { failed = cmp.Or(failed, err) })
-	return failed
+	return params
 }
 
 // decision is what a push does to a pipeline: it makes a deployment, sets a
@@ -358,8 +361,9 @@ func decide(p *queries.Pipeline, defaultBranch string, push troy.Push, actor str
 	return h
 }
 
-// perform writes the decisions behind the pipelines' locks.
-func perform(ctx context.Context, q *queries.Queries, all []decision) error {
+// perform writes the decisions behind the pipelines' locks, and what became of
+// the deliveries.
+func perform(ctx context.Context, q *queries.Queries, all []decision, settled []queries.DeliverySettleParams) error {
 	var creates []queries.DeploymentCreateParams
 	var skips []queries.SkipCreatesParams
 	for _, h := range all {
@@ -390,20 +394,21 @@ func perform(ctx context.Context, q *queries.Queries, all []decision) error {
 			creates = append(creates, *h.create)
 		}
 	}
+	if len(skips)+len(creates)+len(settled) == 0 {
+		return nil
+	}
 	var failed error
-	if len(skips) > 0 {
-		q.SkipCreates(ctx, skips).Exec(func(_ int, err error) { failed = cmp.Or(failed, err) })
-	}
-	if failed != nil || len(creates) == 0 {
-		return failed
-	}
-	q.DeploymentCreates(ctx, creates).QueryRow(func(i int, _ uuid.UUID, err error) {
+	together := q.Together()
+	skipped, created, ended := together.SkipCreates(ctx, skips), together.DeploymentCreates(ctx, creates), together.DeliverySettles(ctx, settled)
+	skipped.Exec(func(_ int, err error) { failed = cmp.Or(failed, err) })
+	created.QueryRow(func(i int, _ uuid.UUID, err error) {
 		if errors.Is(err, pgx.ErrNoRows) {
 			// The decision was made behind the lock.
 			err = fmt.Errorf("pipeline %s did not accept the deployment", creates[i].PipelineID)
 		}
 		failed = cmp.Or(failed, err)
 	})
+	ended.Exec(func(_ int, err error) { failed = cmp.Or(failed, err) })
 	if failed != nil {
 		return failed
 	}

@@ -122,7 +122,6 @@ func (in *Intake) HurryWork(ctx context.Context, kind string, subject uuid.UUID,
 	if err != nil {
 		return "", fmt.Errorf("ring %s of %s: %w", kind, subject, err)
 	}
-	in.bell.Ask(tasks.QueueOf(kind))
 	return result, nil
 }
 

@@ -239,7 +239,7 @@ func countTrees(ctx context.Context, q *queries.Queries, store Trees, pipeline, 
 
 // SetQuota sets a pipeline's own limits.
 func (in *Intake) SetQuota(ctx context.Context, pipeline uuid.UUID, own OwnQuota, actor string) error {
-	_, err := in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
+	err := in.locked(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
 		if err := notInDeletion(p, Configuring); err != nil {
 			return err
 		}

@@ -77,7 +77,6 @@ func (in *Intake) RingByHand(ctx context.Context, kind string, id uuid.UUID, act
 	if err != nil {
 		return "", fmt.Errorf("ring %s of %s: %w", kind, id, err)
 	}
-	in.bell.Ask(tasks.QueueBuilds, tasks.QueuePreviews, tasks.QueueThumbnails, tasks.QueueNotifications)
 	return result, nil
 }
 

@@ -143,7 +143,7 @@ func (in *Intake) SetSchedule(ctx context.Context, pipeline uuid.UUID, text, zon
 	if err != nil {
 		return row, err
 	}
-	_, err = in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
+	err = in.locked(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
 		if err := notInDeletion(p, Scheduling); err != nil {
 			return err
 		}
@@ -173,7 +173,7 @@ func ScheduleWait(next time.Time) time.Duration {
 
 // RemoveSchedule removes a pipeline's schedule.
 func (in *Intake) RemoveSchedule(ctx context.Context, pipeline uuid.UUID, actor string) error {
-	_, err := in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
+	err := in.locked(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
 		removed, err := q.ScheduleRemove(ctx, p.ID)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return troy.Errorf(troy.NotFound, "the pipeline %s has no schedule", p.Slug)
@@ -194,7 +194,7 @@ func (in *Intake) RemoveSchedule(ctx context.Context, pipeline uuid.UUID, actor 
 // now is recorded as the schedule's problem. next is zero if the pipeline has no
 // schedule or is being deleted.
 func (in *Intake) RunSchedule(ctx context.Context, pipeline uuid.UUID) (next time.Time, err error) {
-	_, err = in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
+	err = in.locked(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
 		row, err := q.ScheduleGet(ctx, p.ID)
 		if errors.Is(err, pgx.ErrNoRows) || err == nil && p.Status.InDeletion() {
 			return nil
@@ -224,6 +224,5 @@ func (in *Intake) RunSchedule(ctx context.Context, pipeline uuid.UUID) (next tim
 	if err != nil {
 		return next, fmt.Errorf("carry out the schedule of pipeline %s: %w", pipeline, err)
 	}
-	in.bell.Ask(tasks.QueueBuilds)
 	return next, nil
 }

@@ -10,7 +10,6 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/queries"
-	"github.com/troy-iaas/troy/tasks"
 )
 
 // DeploySource builds and deploys what was uploaded as a release, which has all
@@ -18,7 +17,7 @@ import (
 // returns Conflict if the release was published or has expired.
 func (in *Intake) DeploySource(ctx context.Context, pipeline, release uuid.UUID, actor string) (queries.Deployment, error) {
 	var made queries.Deployment
-	_, err := in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
+	err := in.locked(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
 		before, err := q.SourceOfRelease(ctx, release)
 		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 			return err
@@ -62,7 +61,6 @@ func (in *Intake) DeploySource(ctx context.Context, pipeline, release uuid.UUID,
 	if err != nil {
 		return made, fmt.Errorf("deploy the source %s of pipeline %s: %w", release, pipeline, err)
 	}
-	in.bell.Ask(tasks.QueueBuilds)
 	return made, nil
 }
 

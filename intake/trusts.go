@@ -21,7 +21,7 @@ const maxTrusts = 20
 // pipeline has the rule or too many.
 func (in *Intake) AddTrust(ctx context.Context, t queries.TrustAddParams) (queries.Trust, error) {
 	var added queries.Trust
-	_, err := in.change(ctx, t.PipelineID, func(q *queries.Queries, p queries.Pipeline) error {
+	err := in.locked(ctx, t.PipelineID, func(q *queries.Queries, p queries.Pipeline) error {
 		remember(ctx, t.ID)
 		if err := notInDeletion(p, ChangingTrusts); err != nil {
 			return err
@@ -50,7 +50,7 @@ func (in *Intake) AddTrust(ctx context.Context, t queries.TrustAddParams) (queri
 
 // RemoveTrust removes a trust rule. The tokens that jobs got by it end at once.
 func (in *Intake) RemoveTrust(ctx context.Context, pipeline, id uuid.UUID, actor string) error {
-	_, err := in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
+	err := in.locked(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
 		removed, err := q.TrustRemove(ctx, id, p.ID)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return troy.Errorf(troy.NotFound, "the pipeline has no trust rule %s", id)

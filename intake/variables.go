@@ -60,7 +60,7 @@ func (in *Intake) SetVariable(ctx context.Context, pipeline uuid.UUID, v Variabl
 			return "", err
 		}
 	}
-	_, err := in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
+	err := in.locked(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
 		if err := notInDeletion(p, SettingVariables); err != nil {
 			return err
 		}
@@ -152,7 +152,7 @@ func (v Variable) store(ctx context.Context, q *queries.Queries, p queries.Pipel
 // context, it removes the only value. It returns NotFound if the variable does
 // not exist.
 func (in *Intake) RemoveVariable(ctx context.Context, pipeline uuid.UUID, name, of string) error {
-	_, err := in.change(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
+	err := in.locked(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
 		row, err := FindVariable(ctx, q, p, name, of)
 		if err != nil {
 			return err

@@ -294,6 +294,94 @@ func (b *PipelineLocksBatchResults) Close() error {
 	return b.br.Close()
 }
 
+const previewsOfBranches = `-- name: PreviewsOfBranches :batchmany
+SELECT v.id, v.pipeline_id, v.kind, v.source, v.label, v.repository_id, v.number, v.branch, v.title, v.author, v.url, v.head_commit, v.trusted, v.approved_commit, v.approved_by, v.live_deployment_id, v.pinned, v.created_by, v.created_at, v.updated_at, v.pushed_at, v.expires_at, v.closed_at, v.closed_by, v.closed_cause, v.removed_at, v.retracted_at, v.commented FROM previews v WHERE v.pipeline_id = ANY($1::uuid[]) AND v.closed_at IS NULL AND v.kind = 'branch' LIMIT 10000
+`
+
+type PreviewsOfBranchesBatchResults struct {
+	br     pgx.BatchResults
+	tot    int
+	closed bool
+}
+
+// Returns the open previews of pipelines' branches.
+func (q *Queries) PreviewsOfBranches(ctx context.Context, pipelineIds [][]uuid.UUID) *PreviewsOfBranchesBatchResults {
+	batch := &pgx.Batch{}
+	for _, a := range pipelineIds {
+		vals := []interface{}{
+			a,
+		}
+		batch.Queue(previewsOfBranches, vals...)
+	}
+	br := q.db.SendBatch(ctx, batch)
+	return &PreviewsOfBranchesBatchResults{br, len(pipelineIds), false}
+}
+
+func (b *PreviewsOfBranchesBatchResults) Query(f func(int, []Preview, error)) {
+	defer b.br.Close()
+	for t := 0; t < b.tot; t++ {
+		items := []Preview{}
+		if b.closed {
+			if f != nil {
+				f(t, items, ErrBatchAlreadyClosed)
+			}
+			continue
+		}
+		err := func() error {
+			rows, err := b.br.Query()
+			if err != nil {
+				return err
+			}
+			defer rows.Close()
+			for rows.Next() {
+				var i Preview
+				if err := rows.Scan(
+					&i.ID,
+					&i.PipelineID,
+					&i.Kind,
+					&i.Source,
+					&i.Label,
+					&i.RepositoryID,
+					&i.Number,
+					&i.Branch,
+					&i.Title,
+					&i.Author,
+					&i.Url,
+					&i.HeadCommit,
+					&i.Trusted,
+					&i.ApprovedCommit,
+					&i.ApprovedBy,
+					&i.LiveDeploymentID,
+					&i.Pinned,
+					&i.CreatedBy,
+					&i.CreatedAt,
+					&i.UpdatedAt,
+					&i.PushedAt,
+					&i.ExpiresAt,
+					&i.ClosedAt,
+					&i.ClosedBy,
+					&i.ClosedCause,
+					&i.RemovedAt,
+					&i.RetractedAt,
+					&i.Commented,
+				); err != nil {
+					return err
+				}
+				items = append(items, i)
+			}
+			return rows.Err()
+		}()
+		if f != nil {
+			f(t, items, err)
+		}
+	}
+}
+
+func (b *PreviewsOfBranchesBatchResults) Close() error {
+	b.closed = true
+	return b.br.Close()
+}
+
 const pushRecords = `-- name: PushRecords :batchmany
 WITH delivery AS (
     INSERT INTO deliveries (source, id, type, body_sha256)

@@ -1,7 +1,23 @@
+-- name: BuildRead :one
+-- Returns a deployment with its pipeline and what its build needs of other rows:
+-- the release of an uploaded source, what is known of the repository, and the
+-- site's host.
+SELECT sqlc.embed(d), sqlc.embed(p), s.release_id AS source_id, r.installation_id, coalesce(r.default_branch, '')::text AS default_branch,
+    coalesce((SELECT coalesce((SELECT c.host FROM custom_domains c WHERE c.pipeline_id = o.pipeline_id AND c.main AND c.state = 'active'), o.host)
+              FROM domains o WHERE o.pipeline_id = p.id AND o.kind = 'site'), '')::text AS host
+FROM deployments d
+JOIN pipelines p ON p.id = d.pipeline_id
+LEFT JOIN sources s ON s.deployment_id = d.id
+LEFT JOIN repositories r ON r.provider = p.repository_provider AND r.id = p.repository_id
+WHERE d.id = @id;
+
 -- name: BuildStart :one
 -- Moves a pipeline from Queued to Deploying and its deployment to building,
--- under the claim on deployment:build.
-WITH before AS (
+-- under the claim on deployment:build. It does not wait for the disk: if Postgres
+-- crashes and loses it, the claim was lost before, and the build starts again.
+WITH prompt AS (
+    SELECT set_config('synchronous_commit', 'off', true)
+), before AS (
     SELECT p.id FROM pipelines p WHERE p.id = @pipeline_id AND p.status = 'queued' FOR UPDATE
 ), held AS (
     SELECT before.id FROM work w, before
@@ -25,7 +41,7 @@ WITH before AS (
     INSERT INTO work (kind, subject_id) SELECT 'forge:report', started.id FROM started
     ON CONFLICT (kind, subject_id) DO UPDATE SET due_at = now(), requested = work.requested + 1, ring_id = NULL
 )
-SELECT id FROM started;
+SELECT started.id FROM started, prompt;
 
 -- name: BuildPublish :one
 -- Moves a deployment from building to publishing, after its build has ended

@@ -285,6 +285,105 @@ func (q *Queries) BuildPublish(ctx context.Context, arg BuildPublishParams) (uui
 	return id, err
 }
 
+const buildRead = `-- name: BuildRead :one
+SELECT d.id, d.pipeline_id, d.number, d.kind, d.state, d.tree_id, d.source_deployment_id, d.commit_sha, d.branch, d.author, d.message, d.actor, d.manifest_digest, d.files, d.bytes, d.expect_live, d.sequence, d.cause, d.created_at, d.started_at, d.sealed_at, d.live_at, d.finished_at, d.pruned_at, d.reported_state, d.preview_id, d.trusted, p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause, p.unwatched, p.cache_epoch, s.release_id AS source_id, r.installation_id, coalesce(r.default_branch, '')::text AS default_branch,
+    coalesce((SELECT coalesce((SELECT c.host FROM custom_domains c WHERE c.pipeline_id = o.pipeline_id AND c.main AND c.state = 'active'), o.host)
+              FROM domains o WHERE o.pipeline_id = p.id AND o.kind = 'site'), '')::text AS host
+FROM deployments d
+JOIN pipelines p ON p.id = d.pipeline_id
+LEFT JOIN sources s ON s.deployment_id = d.id
+LEFT JOIN repositories r ON r.provider = p.repository_provider AND r.id = p.repository_id
+WHERE d.id = $1
+`
+
+type BuildReadRow struct {
+	Deployment     Deployment
+	Pipeline       Pipeline
+	SourceID       *uuid.UUID
+	InstallationID *string
+	DefaultBranch  string
+	Host           string
+}
+
+// Returns a deployment with its pipeline and what its build needs of other rows:
+// the release of an uploaded source, what is known of the repository, and the
+// site's host.
+func (q *Queries) BuildRead(ctx context.Context, id uuid.UUID) (BuildReadRow, error) {
+	row := q.db.QueryRow(ctx, buildRead, id)
+	var i BuildReadRow
+	err := row.Scan(
+		&i.Deployment.ID,
+		&i.Deployment.PipelineID,
+		&i.Deployment.Number,
+		&i.Deployment.Kind,
+		&i.Deployment.State,
+		&i.Deployment.TreeID,
+		&i.Deployment.SourceDeploymentID,
+		&i.Deployment.CommitSha,
+		&i.Deployment.Branch,
+		&i.Deployment.Author,
+		&i.Deployment.Message,
+		&i.Deployment.Actor,
+		&i.Deployment.ManifestDigest,
+		&i.Deployment.Files,
+		&i.Deployment.Bytes,
+		&i.Deployment.ExpectLive,
+		&i.Deployment.Sequence,
+		&i.Deployment.Cause,
+		&i.Deployment.CreatedAt,
+		&i.Deployment.StartedAt,
+		&i.Deployment.SealedAt,
+		&i.Deployment.LiveAt,
+		&i.Deployment.FinishedAt,
+		&i.Deployment.PrunedAt,
+		&i.Deployment.ReportedState,
+		&i.Deployment.PreviewID,
+		&i.Deployment.Trusted,
+		&i.Pipeline.ID,
+		&i.Pipeline.AppID,
+		&i.Pipeline.Name,
+		&i.Pipeline.Slug,
+		&i.Pipeline.Status,
+		&i.Pipeline.Cause,
+		&i.Pipeline.Version,
+		&i.Pipeline.RepositoryProvider,
+		&i.Pipeline.RepositoryFullName,
+		&i.Pipeline.RepositoryBranch,
+		&i.Pipeline.RepositoryRoot,
+		&i.Pipeline.RepositoryID,
+		&i.Pipeline.WatchPaths,
+		&i.Pipeline.SourceProblem,
+		&i.Pipeline.HeadCommit,
+		&i.Pipeline.CancelRunning,
+		&i.Pipeline.BuildSettings,
+		&i.Pipeline.DistributionID,
+		&i.Pipeline.DistributionDomain,
+		&i.Pipeline.RecordHost,
+		&i.Pipeline.LiveDeploymentID,
+		&i.Pipeline.LastSequence,
+		&i.Pipeline.LastNumber,
+		&i.Pipeline.CreatedAt,
+		&i.Pipeline.UpdatedAt,
+		&i.Pipeline.LockedAt,
+		&i.Pipeline.LockedBy,
+		&i.Pipeline.LockReason,
+		&i.Pipeline.HeldPush,
+		&i.Pipeline.Workspace,
+		&i.Pipeline.DeleteDueAt,
+		&i.Pipeline.DeleteAskedAt,
+		&i.Pipeline.DeleteAskedBy,
+		&i.Pipeline.RestoreStatus,
+		&i.Pipeline.RestoreCause,
+		&i.Pipeline.Unwatched,
+		&i.Pipeline.CacheEpoch,
+		&i.SourceID,
+		&i.InstallationID,
+		&i.DefaultBranch,
+		&i.Host,
+	)
+	return i, err
+}
+
 const buildRestart = `-- name: BuildRestart :exec
 UPDATE builds SET log_cursor = '' WHERE deployment_id = $1
 `
@@ -297,7 +396,9 @@ func (q *Queries) BuildRestart(ctx context.Context, deploymentID uuid.UUID) erro
 }
 
 const buildStart = `-- name: BuildStart :one
-WITH before AS (
+WITH prompt AS (
+    SELECT set_config('synchronous_commit', 'off', true)
+), before AS (
     SELECT p.id FROM pipelines p WHERE p.id = $1 AND p.status = 'queued' FOR UPDATE
 ), held AS (
     SELECT before.id FROM work w, before
@@ -321,7 +422,7 @@ WITH before AS (
     INSERT INTO work (kind, subject_id) SELECT 'forge:report', started.id FROM started
     ON CONFLICT (kind, subject_id) DO UPDATE SET due_at = now(), requested = work.requested + 1, ring_id = NULL
 )
-SELECT id FROM started
+SELECT started.id FROM started, prompt
 `
 
 type BuildStartParams struct {
@@ -333,7 +434,8 @@ type BuildStartParams struct {
 }
 
 // Moves a pipeline from Queued to Deploying and its deployment to building,
-// under the claim on deployment:build.
+// under the claim on deployment:build. It does not wait for the disk: if Postgres
+// crashes and loses it, the claim was lost before, and the build starts again.
 func (q *Queries) BuildStart(ctx context.Context, arg BuildStartParams) (uuid.UUID, error) {
 	row := q.db.QueryRow(ctx, buildStart,
 		arg.PipelineID,

@@ -125,8 +125,11 @@ SELECT id FROM created;
 
 -- name: PreviewBuildStart :one
 -- Moves a deployment of a preview from waiting to building, under the claim on
--- preview:build, unless another one of the preview runs.
-WITH held AS (
+-- preview:build, unless another one of the preview runs. It waits for the disk no
+-- more than BuildStart does.
+WITH prompt AS (
+    SELECT set_config('synchronous_commit', 'off', true)
+), held AS (
     SELECT w.subject_id FROM work w WHERE w.kind = 'preview:build' AND w.subject_id = @id AND w.epoch = @epoch FOR UPDATE OF w
 ), started AS (
     UPDATE deployments d SET state = 'building', started_at = now()
@@ -137,7 +140,7 @@ WITH held AS (
 ), built AS (
     INSERT INTO builds (deployment_id) SELECT started.id FROM started ON CONFLICT DO NOTHING
 )
-SELECT id FROM started;
+SELECT started.id FROM started, prompt;
 
 -- name: PreviewBuildPublish :one
 -- Moves a deployment of a preview from building to publishing, after its build
@@ -317,6 +320,6 @@ WHERE d.pipeline_id = @pipeline_id AND d.state = 'succeeded' AND d.pruned_at IS 
   AND NOT EXISTS (SELECT 1 FROM previews v WHERE v.id = d.preview_id AND v.closed_at IS NOT NULL)
 ORDER BY d.number DESC LIMIT 1000;
 
--- name: PreviewsOfBranches :many
+-- name: PreviewsOfBranches :batchmany
 -- Returns the open previews of pipelines' branches.
 SELECT v.* FROM previews v WHERE v.pipeline_id = ANY(@pipeline_ids::uuid[]) AND v.closed_at IS NULL AND v.kind = 'branch' LIMIT 10000;

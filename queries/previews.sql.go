@@ -110,7 +110,9 @@ func (q *Queries) PreviewBuildPublish(ctx context.Context, arg PreviewBuildPubli
 }
 
 const previewBuildStart = `-- name: PreviewBuildStart :one
-WITH held AS (
+WITH prompt AS (
+    SELECT set_config('synchronous_commit', 'off', true)
+), held AS (
     SELECT w.subject_id FROM work w WHERE w.kind = 'preview:build' AND w.subject_id = $1 AND w.epoch = $2 FOR UPDATE OF w
 ), started AS (
     UPDATE deployments d SET state = 'building', started_at = now()
@@ -121,7 +123,7 @@ WITH held AS (
 ), built AS (
     INSERT INTO builds (deployment_id) SELECT started.id FROM started ON CONFLICT DO NOTHING
 )
-SELECT id FROM started
+SELECT started.id FROM started, prompt
 `
 
 type PreviewBuildStartParams struct {
@@ -131,7 +133,8 @@ type PreviewBuildStartParams struct {
 }
 
 // Moves a deployment of a preview from waiting to building, under the claim on
-// preview:build, unless another one of the preview runs.
+// preview:build, unless another one of the preview runs. It waits for the disk no
+// more than BuildStart does.
 func (q *Queries) PreviewBuildStart(ctx context.Context, arg PreviewBuildStartParams) (uuid.UUID, error) {
 	row := q.db.QueryRow(ctx, previewBuildStart, arg.ID, arg.Epoch, arg.PipelineID)
 	var id uuid.UUID
@@ -933,60 +936,6 @@ func (q *Queries) PreviewsMustWait(ctx context.Context) (bool, error) {
 	var wait bool
 	err := row.Scan(&wait)
 	return wait, err
-}
-
-const previewsOfBranches = `-- name: PreviewsOfBranches :many
-SELECT v.id, v.pipeline_id, v.kind, v.source, v.label, v.repository_id, v.number, v.branch, v.title, v.author, v.url, v.head_commit, v.trusted, v.approved_commit, v.approved_by, v.live_deployment_id, v.pinned, v.created_by, v.created_at, v.updated_at, v.pushed_at, v.expires_at, v.closed_at, v.closed_by, v.closed_cause, v.removed_at, v.retracted_at, v.commented FROM previews v WHERE v.pipeline_id = ANY($1::uuid[]) AND v.closed_at IS NULL AND v.kind = 'branch' LIMIT 10000
-`
-
-// Returns the open previews of pipelines' branches.
-func (q *Queries) PreviewsOfBranches(ctx context.Context, pipelineIds []uuid.UUID) ([]Preview, error) {
-	rows, err := q.db.Query(ctx, previewsOfBranches, pipelineIds)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []Preview{}
-	for rows.Next() {
-		var i Preview
-		if err := rows.Scan(
-			&i.ID,
-			&i.PipelineID,
-			&i.Kind,
-			&i.Source,
-			&i.Label,
-			&i.RepositoryID,
-			&i.Number,
-			&i.Branch,
-			&i.Title,
-			&i.Author,
-			&i.Url,
-			&i.HeadCommit,
-			&i.Trusted,
-			&i.ApprovedCommit,
-			&i.ApprovedBy,
-			&i.LiveDeploymentID,
-			&i.Pinned,
-			&i.CreatedBy,
-			&i.CreatedAt,
-			&i.UpdatedAt,
-			&i.PushedAt,
-			&i.ExpiresAt,
-			&i.ClosedAt,
-			&i.ClosedBy,
-			&i.ClosedCause,
-			&i.RemovedAt,
-			&i.RetractedAt,
-			&i.Commented,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
 }
 
 const previewsOfPullRequest = `-- name: PreviewsOfPullRequest :many

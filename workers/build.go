@@ -36,12 +36,13 @@ func (w *Workers) build(ctx context.Context, c *claim) error {
 	if w.deps.Builder == nil {
 		return troy.Errorf(troy.Conflict, "this installation has no builder")
 	}
-	d, p, err := w.startBuild(ctx, c)
+	row, err := w.startBuild(ctx, c)
 	if err != nil {
 		return err
 	}
-	tree := site.Tree{Pipeline: p.ID, Deployment: d.ID}
-	done, err := w.runBuild(ctx, c, &d, p, tree)
+	tree := site.Tree{Pipeline: row.Pipeline.ID, Deployment: row.Deployment.ID}
+	done, err := w.runBuild(ctx, c, &row, tree)
+	d := row.Deployment
 	if err != nil {
 		return err
 	}
@@ -92,7 +93,8 @@ func (w *Workers) build(ctx context.Context, c *claim) error {
 
 // runBuild starts the build, or finds that it was started, and waits for its
 // end. A build that runs without this worker is left to poll-build.
-func (w *Workers) runBuild(ctx context.Context, c *claim, d *queries.Deployment, p queries.Pipeline, tree site.Tree) (builder.Build, error) {
+func (w *Workers) runBuild(ctx context.Context, c *claim, row *queries.BuildReadRow, tree site.Tree) (builder.Build, error) {
+	d, p := &row.Deployment, row.Pipeline
 	if w.cfg.BuildPoll > 0 {
 		done, err := w.deps.Builder.Get(ctx, tree)
 		if err != nil && !errors.Is(err, builder.ErrNotFound) {
@@ -105,7 +107,7 @@ func (w *Workers) runBuild(ctx context.Context, c *claim, d *queries.Deployment,
 			return done, nil
 		}
 	}
-	spec, err := w.buildSpec(ctx, d, p, tree)
+	spec, err := w.buildSpec(ctx, row, tree)
 	if err != nil {
 		return builder.Build{}, err
 	}
@@ -128,36 +130,33 @@ func (w *Workers) runBuild(ctx context.Context, c *claim, d *queries.Deployment,
 }
 
 // startBuild moves the deployment to building unless it already is.
-func (w *Workers) startBuild(ctx context.Context, c *claim) (d queries.Deployment, p queries.Pipeline, err error) {
-	d, err = w.q.DeploymentGet(ctx, c.task.Subject)
+func (w *Workers) startBuild(ctx context.Context, c *claim) (queries.BuildReadRow, error) {
+	row, err := w.q.BuildRead(ctx, c.task.Subject)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return d, p, errMoved
+		return row, errMoved
 	}
 	if err != nil {
-		return d, p, fmt.Errorf("read the deployment: %w", err)
+		return row, fmt.Errorf("read the deployment: %w", err)
 	}
-	if p, err = w.q.PipelineGet(ctx, d.PipelineID); err != nil {
-		return d, p, fmt.Errorf("read the pipeline: %w", err)
-	}
+	d, p := row.Deployment, row.Pipeline
+	// The start may wait for a change of the pipeline.
 	if d.State == troy.Waiting && d.PreviewID != nil {
 		if err := startPreview(ctx, w, d, (*queries.Queries).PreviewBuildStart, queries.PreviewBuildStartParams{ID: d.ID, PipelineID: p.ID, Epoch: c.epoch}); err != nil {
-			return d, p, err
+			return row, err
 		}
-		d.State = troy.Building
+		if row, err = w.q.BuildRead(ctx, d.ID); err != nil {
+			return row, fmt.Errorf("read the deployment: %w", err)
+		}
 	} else if d.State == troy.Waiting && p.Status == troy.Queued {
-		if err := move(ctx, w, p.ID, (*queries.Queries).BuildStart, queries.BuildStartParams{PipelineID: p.ID, ID: d.ID, Epoch: c.epoch, Actor: actor}); err != nil {
-			return d, p, err
+		if row, err = moveAndRead(ctx, w, p.ID, (*queries.Queries).BuildStart, queries.BuildStartParams{PipelineID: p.ID, ID: d.ID, Epoch: c.epoch, Actor: actor},
+			(*queries.Queries).BuildRead, d.ID); err != nil {
+			return row, err
 		}
-		d.State = troy.Building
 	}
-	if d.State != troy.Building {
-		return d, p, errMoved
+	if row.Deployment.State != troy.Building {
+		return row, errMoved
 	}
-	// The start may have waited for a change of the pipeline.
-	if p, err = w.q.PipelineGet(ctx, d.PipelineID); err != nil {
-		return d, p, fmt.Errorf("read the pipeline: %w", err)
-	}
-	return d, p, nil
+	return row, nil
 }
 
 // followBuild copies a build's log and the state of its phases to their rows

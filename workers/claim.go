@@ -48,7 +48,7 @@ func (w *Workers) work(ctx context.Context, h handler, t tasks.Task) error {
 		log: log.With("epoch", row.Epoch, "attempt", row.Attempt),
 	}
 	// The claimed row gave its ring to another.
-	w.deps.Bell.Ask(policy.Queue)
+	w.deps.Bell.AskAny()
 	c.log.Debug("claimed")
 	defer w.active.begin(t)()
 
@@ -154,8 +154,7 @@ func (w *Workers) settle(ctx context.Context, h handler, c *claim, policy tasks.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
 	// Rows that the handler wrote, or that are due again, may need a ring.
-	defer w.deps.Bell.Ask(tasks.QueueQuick, tasks.QueueForge, tasks.QueueThumbnails, tasks.QueueDomains, tasks.QueuePreviews, tasks.QueueNotifications)
-	defer w.deps.Bell.Ask(policy.Queue)
+	defer w.deps.Bell.AskAny()
 
 	switch {
 	case err == nil, errors.Is(err, errMoved):

@@ -346,6 +346,49 @@ func TestEveryKindHasAHandler(t *testing.T) {
 	}
 }
 
+// TestPromptStatements runs statements that only note a time, or that a new claim
+// repeats: they do not wait for the disk.
+func TestPromptStatements(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	pipeline, deployment := r.pipeline("blog"), uuid.Must(uuid.NewV7())
+	if _, err := r.db.Exec(t.Context(), "UPDATE pipelines SET status = 'ready_for_deployment', distribution_id = 'd', distribution_domain = 'd' WHERE id = $1", pipeline); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.q.DeploymentCreate(t.Context(), queries.DeploymentCreateParams{ID: deployment, TreeID: deployment, PipelineID: pipeline, Kind: troy.Automated, Actor: "test"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.db.Exec(t.Context(), "UPDATE work SET epoch = 7 WHERE subject_id = $1", deployment); err != nil {
+		t.Fatal(err)
+	}
+	for name, statement := range map[string]func(q *queries.Queries) error{
+		"BellSweep":     func(q *queries.Queries) error { _, err := q.BellSweep(t.Context(), 0); return err },
+		"BellReconcile": func(q *queries.Queries) error { _, err := q.BellReconcile(t.Context(), 0); return err },
+		"WorkerSeen": func(q *queries.Queries) error {
+			return q.WorkerSeen(t.Context(), queries.WorkerSeenParams{ID: uuid.New(), Running: []byte("[]")})
+		},
+		"BuildStart": func(q *queries.Queries) error {
+			_, err := q.BuildStart(t.Context(), queries.BuildStartParams{PipelineID: pipeline, ID: deployment, Epoch: 7, Actor: "test"})
+			return err
+		},
+	} {
+		tx, err := r.db.Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := statement(queries.New(tx)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		var got string
+		if err := tx.QueryRow(t.Context(), "SHOW synchronous_commit").Scan(&got); err != nil || got != "off" {
+			t.Errorf("%s: synchronous_commit is %q (%v), want off", name, got, err)
+		}
+		if err := tx.Rollback(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestPromptClaims makes claims on one connection: only prompt ones do not wait
 // for the disk, and what follows on the connection does.
 func TestPromptClaims(t *testing.T) {

@@ -129,9 +129,8 @@ func (w *Workers) deploymentOf(ctx context.Context, c *claim, p queries.Pipeline
 		if next.Kind == troy.Automated && next.ManifestDigest == nil {
 			return next, w.handOverBuild(ctx, c, next)
 		}
-		if err := move(ctx, w, p.ID, (*queries.Queries).DeploymentStart, queries.DeploymentStartParams{PipelineID: p.ID, ID: next.ID, Epoch: c.epoch, Actor: actor}); err != nil {
-			return next, err
-		}
+		return moveAndRead(ctx, w, p.ID, (*queries.Queries).DeploymentStart, queries.DeploymentStartParams{PipelineID: p.ID, ID: next.ID, Epoch: c.epoch, Actor: actor},
+			(*queries.Queries).DeploymentGet, next.ID)
 	case troy.Deploying:
 	default:
 		return queries.Deployment{}, errMoved

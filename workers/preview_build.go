@@ -72,17 +72,13 @@ func (w *Workers) failPreview(ctx context.Context, c *claim, d queries.Deploymen
 }
 
 // hostOf returns the host at which a deployment will be seen.
-func (w *Workers) hostOf(ctx context.Context, d queries.Deployment, p queries.Pipeline) (string, error) {
-	if d.PreviewID == nil {
-		host, err := w.q.PipelineAddress(ctx, p.ID)
-		if err != nil {
-			return "", fmt.Errorf("read the host: %w", err)
-		}
-		return host, nil
+func (w *Workers) hostOf(ctx context.Context, row *queries.BuildReadRow) (string, error) {
+	if row.Deployment.PreviewID == nil {
+		return row.Host, nil
 	}
-	v, err := w.q.PreviewGet(ctx, *d.PreviewID)
+	v, err := w.q.PreviewGet(ctx, *row.Deployment.PreviewID)
 	if err != nil {
 		return "", fmt.Errorf("read the preview: %w", err)
 	}
-	return site.PreviewHost(v.Label, p.Slug, w.cfg.PreviewSuffix), nil
+	return site.PreviewHost(v.Label, row.Pipeline.Slug, w.cfg.PreviewSuffix), nil
 }

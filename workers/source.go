@@ -33,6 +33,18 @@ func needsInstallation(f forge.Forge) bool {
 // sourceOf looks up a pipeline's repository. It asks the forge for the
 // repository's id and installation if no delivery has named them yet.
 func (w *Workers) sourceOf(ctx context.Context, p queries.Pipeline) (source, error) {
+	var known queries.Repository
+	if p.RepositoryProvider != nil && p.RepositoryID != nil {
+		var err error
+		if known, err = w.q.RepositoryGet(ctx, *p.RepositoryProvider, *p.RepositoryID); err != nil && !errors.Is(err, pgx.ErrNoRows) {
+			return source{}, fmt.Errorf("read the repository: %w", err)
+		}
+	}
+	return w.sourceFrom(ctx, p, known)
+}
+
+// sourceFrom is sourceOf with the row of the repository, if there is one.
+func (w *Workers) sourceFrom(ctx context.Context, p queries.Pipeline, known queries.Repository) (source, error) {
 	if p.RepositoryProvider == nil || p.RepositoryFullName == nil {
 		return source{}, troy.Errorf(troy.Conflict, "the pipeline has no repository")
 	}
@@ -42,13 +54,9 @@ func (w *Workers) sourceOf(ctx context.Context, p queries.Pipeline) (source, err
 	}
 	s := source{forge: f, repository: forge.Repository{ID: deref(p.RepositoryID), FullName: *p.RepositoryFullName}, branch: deref(p.RepositoryBranch)}
 	if s.repository.ID != "" {
-		row, err := w.q.RepositoryGet(ctx, *p.RepositoryProvider, s.repository.ID)
-		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-			return s, fmt.Errorf("read the repository: %w", err)
-		}
-		s.repository.Installation = deref(row.InstallationID)
+		s.repository.Installation = deref(known.InstallationID)
 		if s.branch == "" {
-			s.branch = row.DefaultBranch
+			s.branch = known.DefaultBranch
 		}
 		if s.branch != "" && (s.repository.Installation != "" || !needsInstallation(f)) {
 			return s, nil
@@ -75,14 +83,15 @@ func (w *Workers) sourceOf(ctx context.Context, p queries.Pipeline) (source, err
 
 // buildSpec collects the input of a build. A deployment of a branch's head gets
 // its commit here.
-func (w *Workers) buildSpec(ctx context.Context, d *queries.Deployment, p queries.Pipeline, tree site.Tree) (builder.Spec, error) {
-	upload, err := w.uploadOf(ctx, *d)
-	if err != nil {
-		return builder.Spec{}, err
-	}
+func (w *Workers) buildSpec(ctx context.Context, row *queries.BuildReadRow, tree site.Tree) (_ builder.Spec, err error) {
+	d, p := &row.Deployment, row.Pipeline
+	var upload *site.Tree
 	var s source
-	if upload == nil {
-		if s, err = w.sourceOf(ctx, p); err != nil {
+	if row.SourceID != nil {
+		upload = &site.Tree{Pipeline: d.PipelineID, Deployment: *row.SourceID}
+	} else {
+		known := queries.Repository{InstallationID: row.InstallationID, DefaultBranch: row.DefaultBranch}
+		if s, err = w.sourceFrom(ctx, p, known); err != nil {
 			return builder.Spec{}, err
 		}
 	}
@@ -125,7 +134,7 @@ func (w *Workers) buildSpec(ctx context.Context, d *queries.Deployment, p querie
 	if err != nil {
 		return builder.Spec{}, err
 	}
-	host, err := w.hostOf(ctx, *d, p)
+	host, err := w.hostOf(ctx, row)
 	if err != nil {
 		return builder.Spec{}, err
 	}

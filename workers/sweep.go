@@ -109,16 +109,8 @@ func (w *Workers) sweep(ctx context.Context) error {
 	if err := w.lookAtOverdue(ctx); err != nil {
 		return err
 	}
-	waiting, err := w.deps.Bell.ToRing(ctx)
-	if err != nil {
-		return err
-	}
-	for _, queue := range waiting {
-		if _, err := w.deps.Bell.Ring(ctx, queue); err != nil {
-			return err
-		}
-	}
-	return nil
+	_, err = w.deps.Bell.RingAny(ctx)
+	return err
 }
 
 // noticeNewRedis compares the generation of rings in Redis with the database's.

@@ -77,4 +77,14 @@ func TestOneSweeps(t *testing.T) {
 	if n, err := r.q.BellSweep(t.Context(), 0); err != nil || n != 1 {
 		t.Errorf("after the interval %d have it (%v), want 1", n, err)
 	}
+	// However often there is a reconciliation, it takes no turn from a sweep.
+	if _, err := r.db.Exec(t.Context(), "UPDATE bell SET swept_at = now() - interval '3 seconds'"); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := r.q.BellReconcile(t.Context(), 0); err != nil || n != 1 {
+		t.Errorf("%d reconcile (%v), want 1", n, err)
+	}
+	if n, err := r.q.BellSweep(t.Context(), 2); err != nil || n != 1 {
+		t.Errorf("after a reconciliation %d have the turn to sweep (%v), want 1", n, err)
+	}
 }

@@ -14,22 +14,8 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud"
-	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/site"
 )
-
-// uploadOf returns the tree with the uploaded source of a deployment, or nil if
-// it is built from a commit.
-func (w *Workers) uploadOf(ctx context.Context, d queries.Deployment) (*site.Tree, error) {
-	s, err := w.q.SourceGet(ctx, d.ID)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read the source of the deployment: %w", err)
-	}
-	return &site.Tree{Pipeline: d.PipelineID, Deployment: s.ReleaseID}, nil
-}
 
 // openUpload opens an uploaded source: a tar under zstd, in parts of at most
 // cloud.MaxRead bytes that are in the order of their paths.

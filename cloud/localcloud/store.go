@@ -334,17 +334,23 @@ func (s *store) seal(ctx context.Context, t site.Tree, carried []site.Carried, r
 			return err
 		}
 	}
-	if before != nil && bytes.Equal(before, encoded) {
-		// Nothing changes, for example in a rollback, unless the tree has files
-		// that are not on the disk yet: they were lost and sent again.
+	// The files of sealed trees are on the disk, and so are those that it carries,
+	// for example in a rollback, unless some were lost and sent again.
+	durable := false
+	if before != nil {
 		waiting, err := readDir(s.layout.Unsynced(t.Pipeline))
-		if err != nil || len(waiting) == 0 {
+		if err != nil {
 			return files.Error(err)
+		}
+		if durable = len(waiting) == 0; durable && bytes.Equal(before, encoded) {
+			return nil
 		}
 	}
 	// Everything in the manifest is on disk before the manifest is.
-	if err := s.publish(t.Pipeline); err != nil {
-		return files.Error(err)
+	if !durable {
+		if err := s.publish(t.Pipeline); err != nil {
+			return files.Error(err)
+		}
 	}
 	if err := ctx.Err(); err != nil {
 		return err
