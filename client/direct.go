@@ -33,8 +33,16 @@ type direct struct {
 	missing  []site.File
 	failures atomic.Int32
 
-	mu   sync.Mutex
-	urls map[site.Digest]signedPut
+	mu      sync.Mutex
+	batches map[int]*signatures // by number
+}
+
+// signatures are the signed requests of signBatch missing files.
+type signatures struct {
+	done chan struct{}
+	puts map[site.Digest]signedPut
+	err  error
+	left int // files that did not ask for theirs
 }
 
 type signedPut struct {
@@ -43,20 +51,58 @@ type signedPut struct {
 	Header map[string]string `json:"header"`
 }
 
-// url returns the signed request for the i-th missing file. It signs that file
-// and the following ones if necessary.
+// url returns the signed request for the i-th missing file. It signs the
+// following batch meanwhile.
 func (d *direct) url(ctx context.Context, i int) (signedPut, error) {
+	n := i / signBatch
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	f := d.missing[i]
-	if s, ok := d.urls[f.SHA256]; ok {
-		delete(d.urls, f.SHA256)
-		return s, nil
+	b := d.signed(ctx, n)
+	if i%signBatch >= signBatch/2 && (n+1)*signBatch < len(d.missing) {
+		d.signed(ctx, n+1)
 	}
+	if b.left--; b.left == 0 {
+		delete(d.batches, n)
+	}
+	d.mu.Unlock()
+	select {
+	case <-b.done:
+	case <-ctx.Done():
+		return signedPut{}, context.Cause(ctx)
+	}
+	if b.err != nil {
+		return signedPut{}, b.err
+	}
+	f := d.missing[i]
+	s, ok := b.puts[f.SHA256]
+	if !ok {
+		return s, fmt.Errorf("the server signed a request for another file than %s", f.Path)
+	}
+	return s, nil
+}
+
+// signed returns a batch, and begins to sign it. The caller holds the lock.
+func (d *direct) signed(ctx context.Context, n int) *signatures {
+	if b := d.batches[n]; b != nil {
+		return b
+	}
+	files := d.missing[n*signBatch : min((n+1)*signBatch, len(d.missing))]
+	b := &signatures{done: make(chan struct{}), left: len(files)}
+	if d.batches == nil {
+		d.batches = map[int]*signatures{}
+	}
+	d.batches[n] = b
+	go func() {
+		defer close(b.done)
+		b.puts, b.err = d.sign(ctx, files)
+	}()
+	return b
+}
+
+func (d *direct) sign(ctx context.Context, files []site.File) (map[site.Digest]signedPut, error) {
 	var ask struct {
 		Files []site.Digest `json:"files"`
 	}
-	for _, f := range d.missing[i:min(i+signBatch, len(d.missing))] {
+	for _, f := range files {
 		ask.Files = append(ask.Files, f.SHA256)
 	}
 	var answer struct {
@@ -64,22 +110,17 @@ func (d *direct) url(ctx context.Context, i int) (signedPut, error) {
 	}
 	k, err := jsonCall(http.MethodPost, d.release+"/uploads", ask)
 	if err != nil {
-		return signedPut{}, err
+		return nil, err
 	}
 	k.repeatable, k.patient = true, true
 	if err := d.c.do(ctx, k, &answer); err != nil {
-		return signedPut{}, err
+		return nil, err
 	}
-	d.urls = map[site.Digest]signedPut{}
+	puts := make(map[site.Digest]signedPut, len(answer.Uploads))
 	for _, s := range answer.Uploads {
-		d.urls[s.SHA256] = s
+		puts[s.SHA256] = s
 	}
-	s, ok := d.urls[f.SHA256]
-	if !ok {
-		return s, fmt.Errorf("the server signed a request for another file than %s", f.Path)
-	}
-	delete(d.urls, f.SHA256)
-	return s, nil
+	return puts, nil
 }
 
 // put sends the i-th missing file, and reports whether that succeeded.

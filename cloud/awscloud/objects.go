@@ -49,22 +49,16 @@ func contentEncoding(p string) *string {
 }
 
 // signPut signs a PUT of a site's file; S3 verifies its length and digest.
-func (b bucket) signPut(ctx context.Context, key string, f site.File, metadata map[string]string, valid time.Duration) (cloud.SignedPut, error) {
-	if f.Size > maxObject {
-		return cloud.SignedPut{}, troy.Errorf(troy.Invalid, "%s has %d bytes; S3 accepts at most %d for one file", f.Path, f.Size, int64(maxObject))
-	}
+func (b bucket) signPut(ctx context.Context, u upload, valid time.Duration) (cloud.SignedPut, error) {
 	signed, err := s3.NewPresignClient(b.Client).PresignPutObject(ctx, &s3.PutObjectInput{
-		Bucket: &b.Name, Key: &key, ContentLength: &f.Size, ContentType: aws.String(site.ContentType(f.Path)),
-		ContentEncoding: contentEncoding(f.Path), CacheControl: aws.String(cacheControl(f.Path)), Metadata: metadata,
-		ChecksumSHA256: aws.String(base64.StdEncoding.EncodeToString(f.SHA256[:])), IfNoneMatch: aws.String("*"),
+		Bucket: &b.Name, Key: &u.key, ContentLength: &u.Size, ContentType: aws.String(site.ContentType(u.Path)),
+		ContentEncoding: contentEncoding(u.Path), CacheControl: aws.String(cacheControl(u.Path)), Metadata: u.metadata,
+		ChecksumSHA256: aws.String(base64.StdEncoding.EncodeToString(u.SHA256[:])), IfNoneMatch: aws.String("*"),
 	}, s3.WithPresignExpires(valid), s3.WithPresignClientFromClientOptions(keepContentType))
 	if err != nil {
-		return cloud.SignedPut{}, awsapi.Failed("sign the upload of "+key, err)
+		return cloud.SignedPut{}, err
 	}
-	// The request sets Host and length itself.
-	signed.SignedHeader.Del("Host")
-	signed.SignedHeader.Del("Content-Length")
-	return cloud.SignedPut{URL: signed.URL, Header: signed.SignedHeader}, nil
+	return signedPut(signed.URL, signed.SignedHeader), nil
 }
 
 // keepContentType signs the type of empty files too. The SDK drops it from

@@ -165,14 +165,12 @@ func (s *Store) Sign(ctx context.Context, t site.Tree, files []site.File) ([]clo
 	if err != nil {
 		return nil, expires, err
 	}
-	signed := make([]cloud.SignedPut, len(files))
+	uploads := make([]upload, len(files))
 	for i, f := range files {
-		var err error
-		if signed[i], err = s.sites.signPut(ctx, treePrefix(t)+own.key(f.Path), f, own.metadata(f.Path), awsapi.SignedFor); err != nil {
-			return nil, expires, err
-		}
+		uploads[i] = upload{File: f, key: treePrefix(t) + own.key(f.Path), metadata: own.metadata(f.Path)}
 	}
-	return signed, expires, nil
+	signed, err := s.sites.signPuts(ctx, uploads, awsapi.SignedFor)
+	return signed, expires, err
 }
 
 // Manifest implements cloud.Store.

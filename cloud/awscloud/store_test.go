@@ -2,6 +2,7 @@ package awscloud_test
 
 import (
 	"crypto/sha256"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -187,4 +188,48 @@ func TestSignedUploads(t *testing.T) {
 	if missing, err := store.Begin(t.Context(), tree, site.Manifest{Files: files}); err != nil || len(missing) != 0 {
 		t.Errorf("missing is %v, %v", missing, err)
 	}
+}
+
+// Every upload of a list is signed as the SDK signs it, which signs the first.
+func TestSignedAlike(t *testing.T) {
+	t.Parallel()
+	store := newStore(t, s3test.Start(t))
+	tree := site.Tree{Pipeline: uuid.New(), Deployment: uuid.New()}
+	var m site.Manifest
+	for i, p := range []string{"about us/+ü.html", "index.html", "a.js", "b.json.gz", "empty", "large.iso", "x(1)!'~*.css"} {
+		m.Files = append(m.Files, site.File{Path: p, Size: int64(i-1) << 21, SHA256: sha256.Sum256([]byte(p))})
+	}
+	m.Files[0].Size = 3
+	if _, err := store.Begin(t.Context(), tree, m); err != nil {
+		t.Fatal(err)
+	}
+	sign := func(files ...site.File) (all []string) {
+		t.Helper()
+		signed, _, err := store.Sign(t.Context(), tree, files)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range signed {
+			all = append(all, fmt.Sprint(s.URL, s.Header))
+		}
+		return all
+	}
+	for range 5 { // both have to be of the same second
+		one := sign(m.Files[1])
+		together := sign(m.Files...)
+		for _, f := range append(m.Files[2:], m.Files[0]) {
+			one = append(one, sign(f)...)
+		}
+		if again := sign(m.Files...); !slices.Equal(again, together) {
+			continue
+		}
+		one = append(one[len(one)-1:], one[:len(one)-1]...)
+		for i := range one {
+			if one[i] != together[i] {
+				t.Errorf("%s is signed as\n%s, by the SDK as\n%s", m.Files[i].Path, together[i], one[i])
+			}
+		}
+		return
+	}
+	t.Fatal("no five signatures in one second")
 }

@@ -44,7 +44,9 @@ func Start(t testing.TB) *Server {
 	}
 	s := &Server{URL: "http://" + address, dir: t.TempDir()}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	cmd := exec.CommandContext(ctx, program, "--port", address, "--access", Key, "--secret", Secret, "--quiet", "posix", s.dir)
+	cmd := exec.CommandContext(ctx, program, "--port", address, "--access", Key, "--secret", Secret, "--quiet",
+		"--keep-alive", // as S3 does
+		"posix", s.dir)
 	cmd.Dir = s.dir
 	output := &strings.Builder{}
 	cmd.Stdout, cmd.Stderr = output, output
