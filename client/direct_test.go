@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/site"
@@ -104,5 +105,56 @@ func TestUploadStraightToTheStore(t *testing.T) {
 				t.Errorf("%d calls signed %d files", n, len(contents))
 			}
 		})
+	}
+}
+
+// The next uploads are signed while the files of the last ones are sent.
+func TestUploadSignsAhead(t *testing.T) {
+	t.Parallel()
+	contents := map[string]string{}
+	for i := range 2*signBatch + 50 {
+		contents[fmt.Sprintf("f/%d", i)] = fmt.Sprint("content ", i)
+	}
+	release, open := files(contents)
+	release.Direct = true
+	var puts, signs atomic.Int64
+	second := make(chan struct{})
+	store := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		if puts.Add(1) > signBatch-20 {
+			select {
+			case <-second:
+			case <-time.After(10 * time.Second):
+				t.Error("the second list was not signed while the first one was sent")
+				w.WriteHeader(http.StatusForbidden)
+			}
+		}
+	}))
+	t.Cleanup(store.Close)
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		var in struct{ Files []site.Digest }
+		if r.Method == http.MethodPut {
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
+		if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
+			t.Error(err)
+		}
+		if signs.Add(1) == 2 {
+			close(second)
+		}
+		var out struct {
+			Uploads []signedPut `json:"uploads"`
+		}
+		for _, digest := range in.Files {
+			out.Uploads = append(out.Uploads, signedPut{digest, store.URL + "/" + digest.String(), nil})
+		}
+		_ = json.NewEncoder(w).Encode(out)
+	})
+	if err := c.Upload(t.Context(), "blog", release, Upload{Open: open, Parallel: 8}); err != nil {
+		t.Fatal(err)
+	}
+	if puts.Load() != int64(len(contents)) || signs.Load() != 3 {
+		t.Errorf("%d files were sent and %d lists signed, expected %d and 3", puts.Load(), signs.Load(), len(contents))
 	}
 }
