@@ -14,3 +14,6 @@ func (w *Waiter) Failed() bool {
 	defer w.mu.Unlock()
 	return w.failed
 }
+
+// Hear passes one message on, as if it came from Redis.
+func (w *Waiter) Hear(message string) { w.hear(message) }

@@ -216,16 +216,18 @@ func (w *Waiter) look(ctx context.Context) {
 }
 
 // mayTake reports whether the server should ask for a task of a queue. If no
-// queue has a free slot and may have tasks, it waits first.
+// queue has a free slot and may have tasks, it waits first, and then returns
+// false: the request has the end of the task's lease, which was calculated before
+// the wait. asynq asks again at once, and stops a task whose lease has ended.
 func (w *Waiter) mayTake(ctx context.Context, queue string) bool {
-	for {
+	for waited := false; ; waited = true {
 		w.mu.Lock()
 		l, ready := w.lines[queue], w.polls
 		for _, other := range w.lines {
 			ready = ready || other.tasks && other.free()
 		}
 		if ready {
-			may := l != nil && (l.tasks || w.polls) && l.free()
+			may := !waited && l != nil && (l.tasks || w.polls) && l.free()
 			if may {
 				l.tasks = false // unless a task is found, or a wake-up comes meanwhile
 			}
