@@ -56,6 +56,10 @@ const openFolders = 64
 // batch is the number of names to read at once.
 const batch = 256
 
+// mostAhead is the maximum number of folders whose first names are read while
+// others are visited.
+const mostAhead = 8
+
 // Folder calls visit for everything below root, a folder before its content,
 // otherwise in no particular order. It does not follow links. visit returns
 // fs.SkipDir to skip a folder; any other error ends the walk. A folder that
@@ -73,26 +77,36 @@ type walker struct {
 	visit   func(Entry) error
 	entries int
 	above   []*level // with folders yet to be walked, innermost last
+	ahead   int      // folders that are read ahead
 }
 
 // level is a folder that was read. The walk's own root is never closed.
 type level struct {
 	path   string
-	root   *os.Root // nil while it is closed
-	inside []string // folders in it that are yet to be walked
+	root   *os.Root     // nil while it is closed
+	inside []string     // folders in it that are yet to be walked
+	ahead  chan *opened // nil, or gets the last of inside
+}
+
+// opened is a folder of which the first names were read.
+type opened struct {
+	level   *level
+	file    *os.File
+	entries []fs.DirEntry
+	err     error // of reading them
 }
 
 func (w *walker) run() error {
-	current := &level{path: ".", root: w.root}
+	current := open(&level{path: ".", root: w.root})
 	for {
 		if err := w.read(current); err != nil {
-			w.shut(current)
+			w.shut(current.level)
 			return err
 		}
-		if len(current.inside) > 0 {
-			w.push(current)
+		if len(current.level.inside) > 0 {
+			w.push(current.level)
 		} else {
-			w.shut(current)
+			w.shut(current.level)
 		}
 		if len(w.above) == 0 {
 			return nil
@@ -114,50 +128,88 @@ func (w *walker) push(l *level) {
 
 // next opens the next folder of the innermost level, and drops the level with
 // its last folder, so that a chain of folders of any length keeps only one
-// open.
-func (w *walker) next() (*level, error) {
+// open. It begins to read the folder after the next one.
+func (w *walker) next() (*opened, error) {
 	innermost := w.above[len(w.above)-1]
-	name := innermost.inside[len(innermost.inside)-1]
-	innermost.inside = innermost.inside[:len(innermost.inside)-1]
-	next := &level{path: path.Join(innermost.path, name)}
-	var err error
-	if innermost.root != nil {
-		next.root, err = innermost.root.OpenRoot(name)
+	last := len(innermost.inside) - 1
+	var next *opened
+	if innermost.ahead != nil {
+		next, innermost.ahead = <-innermost.ahead, nil
+		w.ahead--
 	} else {
-		next.root, err = w.root.OpenRoot(next.path)
+		next = w.folder(innermost, innermost.inside[last])
 	}
-	if len(innermost.inside) == 0 {
+	innermost.inside = innermost.inside[:last]
+	switch {
+	case last == 0:
 		w.above = w.above[:len(w.above)-1]
 		w.shut(innermost)
+	case next.level.root != nil && w.ahead < mostAhead:
+		w.ahead++
+		ahead, name := make(chan *opened, 1), innermost.inside[last-1]
+		innermost.ahead = ahead
+		go func() { ahead <- w.folder(innermost, name) }()
 	}
-	if err != nil {
-		return nil, &FolderError{"open", next.path, err}
+	if next.level.root == nil {
+		return nil, next.err
 	}
 	return next, nil
 }
 
-func (w *walker) read(l *level) error {
-	f, err := l.root.Open(".")
-	if err != nil {
-		return &FolderError{"open", l.path, err}
+// folder opens a folder of a level and reads its first names. If it can't be
+// opened, its root is nil.
+func (w *walker) folder(in *level, name string) *opened {
+	l := &level{path: path.Join(in.path, name)}
+	var err error
+	if in.root != nil {
+		l.root, err = in.root.OpenRoot(name)
+	} else {
+		l.root, err = w.root.OpenRoot(l.path)
 	}
-	defer f.Close()
+	if err != nil {
+		return &opened{level: l, err: &FolderError{"open", l.path, err}}
+	}
+	return open(l)
+}
+
+// open reads the first names of a folder.
+func open(l *level) *opened {
+	o := &opened{level: l}
+	if o.file, o.err = l.root.Open("."); o.err != nil {
+		o.err = &FolderError{"open", l.path, o.err}
+		return o
+	}
+	o.entries, o.err = o.file.ReadDir(batch)
+	return o
+}
+
+// read visits all entries of a folder.
+func (w *walker) read(o *opened) error {
+	defer o.close()
 	for {
 		if w.ctx.Err() != nil {
 			return context.Cause(w.ctx)
 		}
-		entries, err := f.ReadDir(batch)
-		for _, entry := range entries {
-			if err := w.entry(l, entry); err != nil {
+		for _, entry := range o.entries {
+			if err := w.entry(o.level, entry); err != nil {
 				return err
 			}
 		}
-		if errors.Is(err, io.EOF) {
+		switch {
+		case errors.Is(o.err, io.EOF):
 			return nil
+		case o.file == nil:
+			return o.err
+		case o.err != nil:
+			return &FolderError{"read", o.level.path, o.err}
 		}
-		if err != nil {
-			return &FolderError{"read", l.path, err}
-		}
+		o.entries, o.err = o.file.ReadDir(batch)
+	}
+}
+
+func (o *opened) close() {
+	if o.file != nil {
+		_ = o.file.Close() // it was only read
 	}
 }
 
@@ -193,6 +245,11 @@ func (w *walker) shut(l *level) {
 
 func (w *walker) close() {
 	for _, l := range w.above {
+		if l.ahead != nil {
+			o := <-l.ahead
+			o.close()
+			w.shut(o.level)
+		}
 		w.shut(l)
 	}
 }
