@@ -25,7 +25,7 @@ import (
 
 // BenchmarkBuild builds new projects of frameworks with Troy's isolated builder,
 // from the start to the end of the archive, and by hand in a shell with the same
-// commands and the same programs, in turns. A warm build has the packages and
+// commands, the same programs and the same priority, in turns. A warm build has the packages and
 // the framework's own cache of the build before, a cold one has neither.
 func BenchmarkBuild(b *testing.B) {
 	if _, err := exec.LookPath("npm"); err != nil {
@@ -92,7 +92,7 @@ type byHand struct{ dir, cache string }
 func (h *byHand) run(b *testing.B, commands string) time.Duration {
 	b.Helper()
 	start := time.Now()
-	cmd := exec.CommandContext(b.Context(), "bash", "-e", "-c", commands)
+	cmd := exec.CommandContext(b.Context(), "nice", "-n", "5", "bash", "-e", "-c", commands)
 	cmd.Dir = h.dir
 	cmd.Env = append(os.Environ(), "npm_config_cache="+h.cache, "CI=true", "NG_CLI_ANALYTICS=false", "NEXT_TELEMETRY_DISABLED=1", "ASTRO_TELEMETRY_DISABLED=1")
 	if out, err := cmd.CombinedOutput(); err != nil {
