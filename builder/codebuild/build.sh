@@ -17,9 +17,9 @@ else
 fi
 cd "$work" || exit
 
-# run TITLE FOLDER COMMAND runs a command with the pipeline's environment and
-# nobody else's, and ends what it leaves behind. Exit code 113 is a log that is
-# too long.
+# run TITLE FOLDER COMMAND [SCRIPT] runs a command, or the script in its place,
+# with the pipeline's environment and nobody else's, and ends what it leaves
+# behind. Exit code 113 is a log that is too long.
 run() {
 	echo "==> $1: $3"
 	local began=$SECONDS
@@ -36,7 +36,7 @@ run() {
 		# With NODE_ENV=production the devDependencies would be left out.
 		if [ "$4" = Install ]; then unset NODE_ENV; fi
 		cd "$5/repo/$2" || exit 126
-		exec /bin/bash -e -c "$3"' troy "$src" "$2" "$3" "$1" "$work" >"$src/out" 2>&1 &
+		exec /bin/bash -e -c "$3"' troy "$src" "$2" "${4:-$3}" "$1" "$work" >"$src/out" 2>&1 &
 	local command=$! code=0
 	wait -n "$command" "$reader"
 	if [ "$(stat -c %s "$src/log")" -gt "$limit" ]; then

@@ -65,6 +65,8 @@ type cache struct {
 	url  string // of the one that it begins with, or empty
 	pack bool   // store it again even if it did not change: it is old
 	note string // for the log
+	// modules is the key of node_modules in the cache, or empty.
+	modules string
 }
 
 // openCache finds the cache for a build: the one of its scope, or else the
@@ -81,6 +83,9 @@ func (b *Builder) openCache(ctx context.Context, spec builder.Spec, plan build.P
 	c, err := b.findCache(ctx, spec, manager)
 	if err != nil && ctx.Err() == nil {
 		c, err = cache{note: "No dependency cache: Troy can't read it (" + awsapi.Words(err) + ")."}, nil
+	}
+	if c.key != "" {
+		c.modules = plan.ModulesKey(repo, b.every.environment, spec.Variables)
 	}
 	return c, err
 }

@@ -235,3 +235,11 @@ func TestGeneratorsFolders(t *testing.T) {
 		}
 	}
 }
+
+// TestModulesAreKept restores node_modules instead of installing the same
+// packages again.
+func TestModulesAreKept(t *testing.T) {
+	t.Parallel()
+	e, _ := newBuilder(t, s3test.Start(t), awsdouble.Config{})
+	buildertest.RunModules(t, e)
+}

@@ -93,7 +93,7 @@ func (b *Builder) fill(ctx context.Context, p *prepared, w *zip.Writer, spec bui
 		return err
 	}
 	files := map[string]string{
-		"troy.sh": buildScript, "plan.sh": planScript(p.plan, spec.Limits.LogBytes) + cacheScript(p.plan, p.cache, b.cacheBytes), "env.sh": environmentScript(p.plan, spec, b.every),
+		"troy.sh": buildScript, "plan.sh": planScript(p.plan, spec.Limits.LogBytes, p.cache.modules) + cacheScript(p.plan, p.cache, b.cacheBytes), "env.sh": environmentScript(p.plan, spec, b.every),
 	}
 	for name, script := range p.plan.Shims() {
 		files["bin/"+name] = script
@@ -135,7 +135,7 @@ func (e *sourceFailed) Error() string { return "get the source: " + e.err.Error(
 func (e *sourceFailed) Unwrap() error { return e.err }
 
 // planScript returns the plan for build.sh.
-func planScript(p build.Plan, limit int64) string {
+func planScript(p build.Plan, limit int64, modules string) string {
 	var s strings.Builder
 	fmt.Fprintf(&s, "limit=%d\n", limit)
 	for _, step := range []struct {
@@ -148,6 +148,9 @@ func planScript(p build.Plan, limit int64) string {
 		body := ":"
 		if step.command != "" {
 			body = "run " + build.Quote(step.title) + " " + build.Quote(step.folder) + " " + build.Quote(step.command)
+			if step.function == "install" && modules != "" {
+				body += ` "kept=$work/cache/modules"` + build.Quote("\n"+p.KeepModules(modules))
+			}
 		}
 		s.WriteString(step.function + "() { " + body + "; }\n")
 	}

@@ -334,3 +334,11 @@ func TestSiteWaitsForCopies(t *testing.T) {
 		t.Errorf("a preview beside a build of the site:\n%s", log)
 	}
 }
+
+// TestModulesAreKept restores node_modules instead of installing the same
+// packages again.
+func TestModulesAreKept(t *testing.T) {
+	t.Parallel()
+	e, _ := isolatedBuilder(t, sandbox.Config{})
+	buildertest.RunModules(t, e)
+}

@@ -33,6 +33,8 @@ type run struct {
 	// ownFolders are the generator's folders that do not come from the cache;
 	// nil before the build's command.
 	ownFolders map[string]bool
+	// modules is the key of node_modules in the cache, or empty.
+	modules string
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -329,6 +331,9 @@ func (r *run) commands(plan build.Plan) error {
 	stopWatch := r.watchUsage(box)
 	defer stopWatch()
 	r.log.say("%s", cache.note)
+	if cache.kept {
+		r.modules = r.modulesKey(plan)
+	}
 	for _, step := range []struct {
 		phase           builder.Phase
 		command, folder string
@@ -353,6 +358,16 @@ func (r *run) commands(plan build.Plan) error {
 	return nil
 }
 
+// modulesKey returns the key of node_modules, or "" to install anew.
+func (r *run) modulesKey(plan build.Plan) string {
+	root, err := os.OpenRoot(r.files.path("work", "repo"))
+	if err != nil {
+		return ""
+	}
+	defer root.Close()
+	return plan.ModulesKey(root.FS(), r.b.cfg.Environment, r.spec.Variables)
+}
+
 // drainTimeout is how long a dead phase's output is read on, in case a process
 // outside of it holds the pipe.
 const drainTimeout = 5 * time.Second
@@ -366,6 +381,9 @@ func (r *run) command(box sandbox, phase builder.Phase, command, folder string, 
 	env := environment(r.b.cfg, r.spec, plan, at)
 	if phase == builder.PhaseInstall {
 		env = build.ForInstall(env)
+	}
+	if phase == builder.PhaseInstall && r.modules != "" {
+		command = "kept=" + build.Quote(path.Join(at.cache, "modules")) + "\n" + plan.KeepModules(r.modules)
 	}
 	script := phaseScript(env, path.Join(at.repo, folder), makeVenv(plan, at), command)
 	cmd, err := box.command(r.ctx, script)
