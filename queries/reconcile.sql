@@ -4,12 +4,13 @@
 -- name: BellReconcile :execrows
 -- Takes the turn to reconcile. Only one process has it in each interval. It
 -- counts as a sweep if the last one was long ago, when there was nothing to do.
--- If Postgres crashes and loses the times, there is one more turn.
+-- If Postgres crashes and loses the times, there is one more turn. A time in the
+-- future does not count: the clock was set back.
 WITH prompt AS (SELECT set_config('synchronous_commit', 'off', true))
 INSERT INTO bell (one) SELECT true FROM prompt
 ON CONFLICT (one) DO UPDATE
-SET reconciled_at = now(), swept_at = CASE WHEN bell.swept_at <= now() - interval '8 seconds' THEN now() ELSE bell.swept_at END
-WHERE bell.reconciled_at <= now() - make_interval(secs => @interval_seconds::float8);
+SET reconciled_at = now(), swept_at = CASE WHEN bell.swept_at <= now() - interval '8 seconds' OR bell.swept_at > now() + interval '8 seconds' THEN now() ELSE bell.swept_at END
+WHERE bell.reconciled_at <= now() - make_interval(secs => @interval_seconds::float8) OR bell.reconciled_at > now() + make_interval(secs => @interval_seconds::float8);
 
 -- name: WorkMissing :many
 -- Returns the work that leads out of a transient state and that was not

@@ -16,15 +16,16 @@ const bellReconcile = `-- name: BellReconcile :execrows
 WITH prompt AS (SELECT set_config('synchronous_commit', 'off', true))
 INSERT INTO bell (one) SELECT true FROM prompt
 ON CONFLICT (one) DO UPDATE
-SET reconciled_at = now(), swept_at = CASE WHEN bell.swept_at <= now() - interval '8 seconds' THEN now() ELSE bell.swept_at END
-WHERE bell.reconciled_at <= now() - make_interval(secs => $1::float8)
+SET reconciled_at = now(), swept_at = CASE WHEN bell.swept_at <= now() - interval '8 seconds' OR bell.swept_at > now() + interval '8 seconds' THEN now() ELSE bell.swept_at END
+WHERE bell.reconciled_at <= now() - make_interval(secs => $1::float8) OR bell.reconciled_at > now() + make_interval(secs => $1::float8)
 `
 
 // The second net: finds rows that would otherwise never move. Its queries read
 // only unfinished rows, through partial indexes.
 // Takes the turn to reconcile. Only one process has it in each interval. It
 // counts as a sweep if the last one was long ago, when there was nothing to do.
-// If Postgres crashes and loses the times, there is one more turn.
+// If Postgres crashes and loses the times, there is one more turn. A time in the
+// future does not count: the clock was set back.
 func (q *Queries) BellReconcile(ctx context.Context, intervalSeconds float64) (int64, error) {
 	result, err := q.db.Exec(ctx, bellReconcile, intervalSeconds)
 	if err != nil {

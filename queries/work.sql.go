@@ -50,7 +50,7 @@ SELECT (
 )::bool AS due, (
     EXISTS (SELECT 1 FROM work w WHERE w.lease_until IS NOT NULL) OR EXISTS (SELECT 1 FROM work w WHERE w.ring_id IS NOT NULL)
 )::bool AS outstanding,
-    coalesce((SELECT date_part('epoch', now() - reconciled_at) FROM bell), 1e9)::float8 AS reconciled_seconds_ago
+    coalesce((SELECT abs(date_part('epoch', now() - reconciled_at)) FROM bell), 1e9)::float8 AS reconciled_seconds_ago
 `
 
 type BellLookRow struct {
@@ -85,11 +85,12 @@ const bellSweep = `-- name: BellSweep :execrows
 WITH prompt AS (SELECT set_config('synchronous_commit', 'off', true))
 INSERT INTO bell (swept_at) SELECT now() FROM prompt
 ON CONFLICT (one) DO UPDATE SET swept_at = now()
-WHERE bell.swept_at <= now() - make_interval(secs => $1::float8)
+WHERE bell.swept_at <= now() - make_interval(secs => $1::float8) OR bell.swept_at > now() + make_interval(secs => $1::float8)
 `
 
 // Takes the turn to sweep. Only one process has it in each interval. If Postgres
-// crashes and loses the time, there is one more sweep.
+// crashes and loses the time, there is one more sweep. A time in the future does
+// not count: the clock was set back.
 func (q *Queries) BellSweep(ctx context.Context, intervalSeconds float64) (int64, error) {
 	result, err := q.db.Exec(ctx, bellSweep, intervalSeconds)
 	if err != nil {

@@ -88,3 +88,23 @@ func TestOneSweeps(t *testing.T) {
 		t.Errorf("after a reconciliation %d have the turn to sweep (%v), want 1", n, err)
 	}
 }
+
+// TestClockSetBack finds times from before the clock was set back by a day. The
+// sweep and the reconciliation don't wait for it to pass.
+func TestClockSetBack(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	if _, err := r.db.Exec(t.Context(), "INSERT INTO bell (swept_at, reconciled_at) VALUES (now() + interval '1 day', now() + interval '1 day')"); err != nil {
+		t.Fatal(err)
+	}
+	found, err := r.q.BellLook(t.Context(), tasks.Kinds())
+	if err != nil || found.ReconciledSecondsAgo < time.Hour.Seconds() {
+		t.Errorf("the last reconciliation seems to be %f s old: %v", found.ReconciledSecondsAgo, err)
+	}
+	if n, err := r.q.BellSweep(t.Context(), sweepInterval.Seconds()); err != nil || n != 1 {
+		t.Errorf("%d processes have the turn to sweep (%v), want 1", n, err)
+	}
+	if n, err := r.q.BellReconcile(t.Context(), reconcileInterval.Seconds()); err != nil || n != 1 {
+		t.Errorf("%d processes have the turn to reconcile (%v), want 1", n, err)
+	}
+}
