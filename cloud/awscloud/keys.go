@@ -21,6 +21,7 @@ import (
 //	               manifests/<pipeline>/served/<deployment>   what the functions read of its rules
 //	               manifests/<pipeline>/removed/<deployment>  a sealed tree's manifest while the tree is being removed
 //	               manifests/pages                            exists if all functions know onePerPage
+//	               manifests/changed                          when an upkeep changed functions, until then
 //
 // Builds on CodeBuild have records/ and builds/ in the work bucket.
 

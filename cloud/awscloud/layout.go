@@ -3,7 +3,9 @@ package awscloud
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
+	"time"
 
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/site"
@@ -47,13 +49,43 @@ func layoutOf(files []site.File, own *addresses, plan rules.FunctionPlan) layout
 // pagesKey is the key of the mark that all functions know onePerPage.
 const pagesKey = "manifests/pages"
 
-// markPages records that all functions know onePerPage.
-func (c *CDN) markPages(ctx context.Context) error {
-	err := c.work.Put(ctx, pagesKey, nil, "text/plain", true)
-	if errors.Is(err, cloud.ErrPrecondition) {
-		return nil
+// changedKey is the key of the time at which an upkeep changed functions or
+// distributions, until the mark exists.
+const changedKey = "manifests/changed"
+
+// spread is how long a change of a function or a distribution may take to reach
+// all of CloudFront's edges.
+const spread = 10 * time.Minute
+
+// markPages records that all functions know onePerPage, if no upkeep has changed
+// any lately. Each process does an upkeep when it starts, so the upkeep before may
+// be seconds old.
+func (c *CDN) markPages(ctx context.Context, changed bool) error {
+	tag, err := c.work.tag(ctx, pagesKey)
+	if err != nil || tag != "" {
+		return err
 	}
-	return err
+	if changed {
+		return c.work.Put(ctx, changedKey, []byte(time.Now().UTC().Format(time.RFC3339)), "text/plain", false)
+	}
+	text, err := c.work.Get(ctx, changedKey, 100)
+	switch {
+	case errors.Is(err, cloud.ErrNotFound):
+	case err != nil:
+		return err
+	default:
+		at, err := time.Parse(time.RFC3339, string(text))
+		if err != nil {
+			return fmt.Errorf("read %s: %w", changedKey, err)
+		}
+		if time.Since(at) < spread {
+			return nil
+		}
+	}
+	if err := c.work.Put(ctx, pagesKey, nil, "text/plain", true); err != nil && !errors.Is(err, cloud.ErrPrecondition) {
+		return err
+	}
+	return c.work.Remove(ctx, changedKey)
 }
 
 // knowsPages reports whether all functions know onePerPage.

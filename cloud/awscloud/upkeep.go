@@ -62,6 +62,9 @@ func (c *CDN) Upkeep(ctx context.Context) (done Upkept, err error) {
 			u.keepShard(ctx, n)
 		}
 		u.keepForPreviews(ctx, all)
+		if done.Functions > 0 {
+			u.fail(c.markPages(ctx, true)) // also if this process ends before the upkeep
+		}
 		for _, d := range all {
 			if ctx.Err() != nil {
 				break
@@ -73,9 +76,8 @@ func (c *CDN) Upkeep(ctx context.Context) (done Upkept, err error) {
 			}
 		}
 		u.fail(u.deliverAll(ctx, all))
-		if u.failed == nil && done.Functions+done.Distributions == 0 {
-			// What the upkeep before changed is at CloudFront's edges by now.
-			u.fail(c.markPages(ctx))
+		if changed := done.Functions+done.Distributions > 0; changed || u.failed == nil {
+			u.fail(c.markPages(ctx, changed))
 		}
 		return u.failed
 	})
