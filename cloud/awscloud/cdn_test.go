@@ -91,6 +91,7 @@ func TestConformance(t *testing.T) {
 	t.Run("suite", func(t *testing.T) {
 		cloudtest.Run(t, func(t *testing.T) cloudtest.Env {
 			a := newAccount(t, server, awsdouble.Config{Settle: 400 * time.Millisecond}).withPreviews("sites.test")
+			a.upkeep(t) // so that pages have one key
 			return cloudtest.Env{Cloud: a.cloud, Domain: "sites.test", Deadline: 20 * time.Second, Readers: a.double.Edge(), MaxPath: awscloud.MaxPath}
 		})
 	})

@@ -97,6 +97,7 @@ func TestPagesHaveOneKey(t *testing.T) {
 		{"a redirect", rules.Input{Redirects: "/old /about\n/older/ /about\n/old.php /about\n"}, nil, append([]string{"old.html", "older.html", "old.php"}, one...), map[string]string{"/old": "301 /about", "/older/": "301 /about", "/old.php": "301 /about"}},
 		{"a page called 404", rules.Input{}, []string{"docs/404/index.html"}, append([]string{"docs/404/index.html"}, two...), map[string]string{"/docs/404/": "200 docs/404/index.html", "/docs/none": "404 404.html"}},
 		{"a file at the canonical key", rules.Input{}, []string{"about/index.html"}, two, map[string]string{"/about/": "200 about/index.html", "/about": "301 /about/"}},
+		{"a file beside a page", rules.Input{}, []string{"about"}, two, map[string]string{"/about": "200 about", "/about/": "200 about"}},
 		{"the redirect of a file name", rules.Input{Redirects: "/old.html /about\n"}, nil, append([]string{"old.html"}, two...), map[string]string{"/old.html": "301 /about", "/old": "404 404.html"}},
 		{
 			"file names only", rules.Input{Config: troyToml("[site]\nclean_urls = false\n")},
@@ -154,6 +155,23 @@ func TestPagesWaitForTheFunctions(t *testing.T) {
 		}
 	}
 	h.want(t, map[string]string{"/about": "200 about.html", "/about.html": "200 about.html"})
+}
+
+// A file that is carried does not replace a page of the site.
+func TestCarriedIsNotAPage(t *testing.T) {
+	t.Parallel()
+	h := newLayoutHost(t)
+	const folder = "static/0123456789abcdef0123456789abcdef/"
+	h.release(t, h.tree(), rules.Input{}, "index.html", folder+"a")
+	next := h.tree()
+	h.release(t, next, rules.Input{}, "index.html", folder+"a.html")
+	a := site.File{Path: folder + "a", Size: int64(len(folder + "a")), SHA256: sha256.Sum256([]byte(folder + "a"))}
+	if err := h.cloud.Store.Seal(t.Context(), next, []site.Carried{{File: a, Until: 1 << 40}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := h.server.Read(h.cfg.SitesBucket, prefixOf(next)+folder+"a.html"); string(got) != folder+"a.html" {
+		t.Errorf("the page has %q", got)
+	}
 }
 
 // Trees of earlier versions have pages under the names of their files, and under

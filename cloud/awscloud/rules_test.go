@@ -241,6 +241,7 @@ func TestRuleCases(t *testing.T) {
 		runs = append(runs, r)
 	}}
 	hosts := &ruledHosts{a: newAccount(t, s3test.Start(t), cfg), idle: map[string][]*ruledHost{}}
+	hosts.a.upkeep(t) // so that pages have one key
 	rows, foreign := 0, 0
 	var passed atomic.Int32
 	different := onlyEdge()

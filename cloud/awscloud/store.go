@@ -283,7 +283,13 @@ func (s *Store) seal(ctx context.Context, t site.Tree, carried []site.Carried, r
 	if err := c.lack(); err != nil {
 		return err
 	}
-	if err := c.run(ctx, extra, c.layout.fileKey); err != nil {
+	keys := c.keys(m.Files)
+	if err := c.run(ctx, extra, func(p string) string {
+		if key := c.layout.fileKey(p); !keys[key] {
+			return key
+		}
+		return "" // the site has its own file there
+	}); err != nil {
 		return err
 	}
 	nowhere := map[string]bool{}
@@ -291,7 +297,6 @@ func (s *Store) seal(ctx context.Context, t site.Tree, carried []site.Carried, r
 		nowhere[f.Path] = true
 	}
 	m.Carried = slices.DeleteFunc(carried, func(a site.Carried) bool { return nowhere[a.Path] })
-	keys := c.keys(m.Files)
 	if err := s.publishRules(ctx, t, plan, layout, keys, m.Carried); err != nil {
 		return err
 	}
