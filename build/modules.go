@@ -1,7 +1,6 @@
 package build
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -17,6 +16,9 @@ import (
 // onlyHooks matches scripts that set git's hooks up, which no build runs.
 var onlyHooks = regexp.MustCompile(`^(husky( install)?|lefthook install|simple-git-hooks)( \|\| (true|:|exit 0))?$`)
 
+// links matches the packages of the repository in a lockfile.
+var links = regexp.MustCompile(`"link"\s*:\s*true`)
+
 // ModulesKey returns a key of what decides the content of node_modules, other
 // than the version of Node.js and the platform, or "" if installing may have
 // other effects than writing it: then the folder of an earlier build can't take
@@ -24,6 +26,11 @@ var onlyHooks = regexp.MustCompile(`^(husky( install)?|lefthook install|simple-g
 func (p Plan) ModulesKey(repo fs.FS, environment, variables map[string]string) string {
 	if p.Install != "npm ci" || p.Lockfile != path.Join(p.InstallRoot, "package-lock.json") {
 		return ""
+	}
+	for name := range variables {
+		if strings.HasPrefix(strings.ToLower(name), "npm_config_") {
+			return "" // npm's own settings, such as which packages to leave out
+		}
 	}
 	in, err := fs.Sub(repo, path.Clean(p.InstallRoot))
 	if err != nil || isFile(in, "binding.gyp") {
@@ -34,7 +41,7 @@ func (p Plan) ModulesKey(repo fs.FS, environment, variables map[string]string) s
 		return ""
 	}
 	lock, err := fs.ReadFile(in, "package-lock.json")
-	if err != nil || bytes.Contains(lock, []byte(`"link": true`)) {
+	if err != nil || links.Match(lock) {
 		return "" // packages of the repository
 	}
 	var is struct {
@@ -44,7 +51,7 @@ func (p Plan) ModulesKey(repo fs.FS, environment, variables map[string]string) s
 	if err := json.Unmarshal(list, &is); err != nil || is.Workspaces != nil {
 		return ""
 	}
-	for _, name := range []string{"preinstall", "install", "postinstall", "prepublish", "preprepare", "prepare", "postprepare"} {
+	for _, name := range []string{"preinstall", "install", "postinstall", "prepublish", "preprepare", "prepare", "postprepare", "predependencies", "dependencies", "postdependencies"} {
 		if script, ok := is.Scripts[name]; ok && !onlyHooks.MatchString(script) {
 			return ""
 		}
