@@ -74,7 +74,7 @@ func (c ringingClient) Eval(ctx context.Context, script string, keys []string, a
 }
 
 func (c ringingClient) announced(ctx context.Context, keys []string, run func(redis.Scripter) *redis.Cmd) *redis.Cmd {
-	message := ""
+	var message string
 	switch {
 	case len(keys) == 2 && strings.HasSuffix(keys[1], ":pending"):
 		message = queueOf(keys[1])

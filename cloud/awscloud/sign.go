@@ -65,10 +65,11 @@ func (b bucket) signingLike(ctx context.Context, signed, key string) (*signing, 
 		return nil, err
 	}
 	query := u.Query()
-	at, timeErr := time.Parse("20060102T150405Z", query.Get("X-Amz-Date"))
+	at, err := time.Parse("20060102T150405Z", query.Get("X-Amz-Date"))
+	dated := err == nil
 	prefix, ours := strings.CutSuffix(u.EscapedPath(), awsapi.EscapeKey(key))
 	options := b.Client.Options()
-	if timeErr != nil || !ours || query.Get("X-Amz-Algorithm") != "AWS4-HMAC-SHA256" || options.Credentials == nil {
+	if !dated || !ours || query.Get("X-Amz-Algorithm") != "AWS4-HMAC-SHA256" || options.Credentials == nil {
 		return nil, nil
 	}
 	creds, err := options.Credentials.Retrieve(ctx)

@@ -32,7 +32,15 @@ func TestSettingsReachBuildsOnCodeBuild(t *testing.T) {
 	double.MakeProject("troy-builds")
 	t.Setenv("AWS_ACCESS_KEY_ID", s3test.Key)
 	t.Setenv("AWS_SECRET_ACCESS_KEY", s3test.Secret)
-	dir, err := os.MkdirTemp("/var/tmp", "troyd-test-")
+	// The double's machines have a /var/tmp of their own, and /tmp is refused.
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp(cache, "troyd-test-")
 	if err != nil {
 		t.Fatal(err)
 	}
