@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -239,17 +240,21 @@ func answerOn(t *testing.T, conn net.Conn) (int, string) {
 	return resp.StatusCode, string(body)
 }
 
-// gated is a store that tells when PutAll was called, and counts what it stored.
+// gated is a store that tells when PutAll has read so many bytes, and counts what
+// it stored.
 type gated struct {
 	cloud.Store
-	called chan struct{}
-	mu     sync.Mutex
-	times  map[site.Digest]int
+	after atomic.Int64
+	read  chan struct{}
+	mu    sync.Mutex
+	times map[site.Digest]int
 }
 
 func (g *gated) PutAll(ctx context.Context, t site.Tree, files []site.File, r io.Reader) (int, error) {
-	if g.called != nil {
-		g.called <- struct{}{}
+	if g.read != nil {
+		counted := &countedReader{r: r, left: g.after.Load(), reached: func() { g.read <- struct{}{} }}
+		counted.count(0)
+		r = counted
 	}
 	n, err := g.Store.PutAll(ctx, t, files, r)
 	g.mu.Lock()
@@ -260,11 +265,31 @@ func (g *gated) PutAll(ctx context.Context, t site.Tree, files []site.File, r io
 	return n, err
 }
 
+// countedReader calls reached once, when no bytes are left.
+type countedReader struct {
+	r       io.Reader
+	left    int64
+	reached func()
+}
+
+func (c *countedReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.count(n)
+	return n, err
+}
+
+func (c *countedReader) count(n int) {
+	if c.left -= int64(n); c.left <= 0 && c.reached != nil {
+		c.reached()
+		c.reached = nil
+	}
+}
+
 // A batch whose connection says nothing any more, or breaks, keeps what arrived
 // of it before the server answers what is missing.
 func TestABrokenBatchKeepsWhatArrived(t *testing.T) {
 	t.Parallel()
-	store := &gated{called: make(chan struct{}, 100), times: map[site.Digest]int{}}
+	store := &gated{read: make(chan struct{}, 100), times: map[site.Digest]int{}}
 	w := newWorld(t, func(w *world) { store.Store, w.deps.Store = w.deps.Store, store })
 	contents := []string{"first file", "second file", strings.Repeat("third file ", 20_000), "fourth"}
 	body := batchOf(contents...)
@@ -272,6 +297,7 @@ func TestABrokenBatchKeepsWhatArrived(t *testing.T) {
 	for i, cut := range []int{table, table + 3, table + 10, table + 15, table + 21, table + 100_000, len(body) - 1} {
 		p := w.create(fmt.Sprint("Blog ", i))
 		r := w.begin(p, nil, filesOf(contents...)...)
+		store.after.Store(int64(cut - table))
 		want, sent := 0, table
 		for _, content := range contents {
 			if sent += len(content); sent <= cut {
@@ -280,7 +306,7 @@ func TestABrokenBatchKeepsWhatArrived(t *testing.T) {
 		}
 		for _, silent := range []bool{true, false} {
 			conn := w.startBatch(p, r, body, cut)
-			<-store.called
+			<-store.read
 			if !silent {
 				_ = conn.Close()
 			}
@@ -297,7 +323,7 @@ func TestABrokenBatchKeepsWhatArrived(t *testing.T) {
 		}
 		// Asking for others does not end it.
 		conn := w.startBatch(p, r, body, cut)
-		<-store.called
+		<-store.read
 		again := w.begin(p, nil, filesOf("another", "one more")...)
 		w.lacks(p, again, "another")
 		if _, err := conn.Write(body[cut:]); err != nil {
