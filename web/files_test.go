@@ -228,6 +228,8 @@ func TestFilesInABrowser(t *testing.T) {
 	if rows := b.number(`document.querySelectorAll("#files li").length`); rows != 3 {
 		t.Errorf("%d rows are shown before a folder is opened", rows)
 	}
+	// htmx hears of opened folders when it has settled, after they are shown.
+	b.eventually("the list is settled", func() bool { return b.number(`document.querySelectorAll("#files .htmx-added").length`) == 0 })
 	b.do(chromedp.Evaluate[chromedp.Void](`document.querySelector("#files summary").focus()`), chromedp.KeyEvent(kb.Enter))
 	b.shows("#files .below", "098.js")
 	b.shows("#files .below .rest", "Show more")
