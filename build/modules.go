@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -56,7 +57,10 @@ func (p Plan) ModulesKey(repo fs.FS, environment, variables map[string]string) s
 			return ""
 		}
 	}
-	rc, _ := fs.ReadFile(in, ".npmrc") // most have none
+	rc, err := fs.ReadFile(in, ".npmrc")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return ""
+	}
 	h := sha256.New()
 	for _, part := range [][]byte{list, lock, rc, []byte(p.Install)} {
 		fmt.Fprintf(h, "%d\n%s", len(part), part)

@@ -50,16 +50,17 @@ func TestModulesKey(t *testing.T) {
 		}
 	}
 	for name, none := range map[string]string{
-		"a script":        key(map[string]string{"package.json": `{"scripts":{"build":"x","postinstall":"patch-package"}}`}, build.Settings{}, nil, nil),
-		"husky and more":  key(map[string]string{"package.json": `{"scripts":{"build":"x","prepare":"husky && make"}}`}, build.Settings{}, nil, nil),
-		"a workspace":     key(map[string]string{"package.json": `{"scripts":{"build":"x"},"workspaces":["a"]}`}, build.Settings{}, nil, nil),
-		"a linked folder": key(map[string]string{"package-lock.json": "{\"lockfileVersion\":3,\"packages\":{\"node_modules/a\":{\"resolved\":\"a\",\n\"link\": true}}}"}, build.Settings{}, nil, nil),
-		"a compact link":  key(map[string]string{"package-lock.json": `{"lockfileVersion":3,"packages":{"node_modules/a":{"resolved":"a","link":true}}}`}, build.Settings{}, nil, nil),
-		"npm's own hook":  key(map[string]string{"package.json": `{"scripts":{"build":"x","dependencies":"make"}}`}, build.Settings{}, nil, nil),
-		"npm's setting":   key(nil, build.Settings{}, nil, map[string]string{"NPM_CONFIG_OMIT": "dev"}),
-		"node-gyp":        key(map[string]string{"binding.gyp": "{}"}, build.Settings{}, nil, nil),
-		"a command":       key(nil, build.Settings{Install: "npm ci && make"}, nil, nil),
-		"pnpm":            key(map[string]string{"pnpm-lock.yaml": "lockfileVersion: '9.0'\n"}, build.Settings{}, nil, nil),
+		"a script":          key(map[string]string{"package.json": `{"scripts":{"build":"x","postinstall":"patch-package"}}`}, build.Settings{}, nil, nil),
+		"husky and more":    key(map[string]string{"package.json": `{"scripts":{"build":"x","prepare":"husky && make"}}`}, build.Settings{}, nil, nil),
+		"a workspace":       key(map[string]string{"package.json": `{"scripts":{"build":"x"},"workspaces":["a"]}`}, build.Settings{}, nil, nil),
+		"a linked folder":   key(map[string]string{"package-lock.json": "{\"lockfileVersion\":3,\"packages\":{\"node_modules/a\":{\"resolved\":\"a\",\n\"link\": true}}}"}, build.Settings{}, nil, nil),
+		"a compact link":    key(map[string]string{"package-lock.json": `{"lockfileVersion":3,"packages":{"node_modules/a":{"resolved":"a","link":true}}}`}, build.Settings{}, nil, nil),
+		"npm's own hook":    key(map[string]string{"package.json": `{"scripts":{"build":"x","dependencies":"make"}}`}, build.Settings{}, nil, nil),
+		"npm's setting":     key(nil, build.Settings{}, nil, map[string]string{"NPM_CONFIG_OMIT": "dev"}),
+		"no readable npmrc": key(map[string]string{".npmrc/x": ""}, build.Settings{}, nil, nil),
+		"node-gyp":          key(map[string]string{"binding.gyp": "{}"}, build.Settings{}, nil, nil),
+		"a command":         key(nil, build.Settings{Install: "npm ci && make"}, nil, nil),
+		"pnpm":              key(map[string]string{"pnpm-lock.yaml": "lockfileVersion: '9.0'\n"}, build.Settings{}, nil, nil),
 	} {
 		if none != "" {
 			t.Errorf("%s: the key is %s, want none", name, none)

@@ -78,7 +78,7 @@ func (b *Builder) openCache(ctx context.Context, spec builder.Spec, plan build.P
 	}
 	manager, file := plan.CacheKey(repo)
 	if file == "" {
-		return cache{note: "No dependency cache: there is no lockfile and no list of packages."}, nil
+		return cache{note: "No dependency cache: the project has neither a lockfile nor a package list."}, nil
 	}
 	c, err := b.findCache(ctx, spec, manager)
 	if err != nil && ctx.Err() == nil {

@@ -65,7 +65,7 @@ func (b *Builder) findCache(ctx context.Context, spec builder.Spec, work string,
 	defer root.Close()
 	manager, file := plan.CacheKey(root.FS())
 	if file == "" {
-		passing.note = "No dependency cache: there is no lockfile and no list of packages."
+		passing.note = "No dependency cache: the project has neither a lockfile nor a package list."
 		return passing, os.MkdirAll(passing.dir, 0o755)
 	}
 	digest, err := digestFile(root, file)
