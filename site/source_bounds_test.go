@@ -115,3 +115,30 @@ func TestOpenSourceEnds(t *testing.T) {
 		})
 	}
 }
+
+// TestFoldersStayOpenWithinBounds reads the files of more folders than stay open,
+// in turns, and links from one folder to another.
+func TestFoldersStayOpenWithinBounds(t *testing.T) {
+	t.Parallel()
+	dir, content := t.TempDir(), map[string]string{"index.html": "home"}
+	for i := range 3 * mostFolders {
+		content["f"+strconv.Itoa(i)+"/page.html"] = strconv.Itoa(i)
+	}
+	writeFiles(t, dir, content)
+	if err := os.Symlink("../f1/page.html", filepath.Join(dir, "f0", "link.html")); err != nil {
+		t.Fatal(err)
+	}
+	content["f0/link.html"] = "1"
+	s := openSource(t, dir, Limits{})
+	wantFiles(t, s, content)
+	wantFiles(t, s, content)
+	inside := s.tree.(folder).inside
+	if n := len(inside.root); n != mostFolders || len(inside.dirs) != n {
+		t.Errorf("%d folders are open, want %d", n, mostFolders)
+	}
+	for dir, root := range inside.root {
+		if _, err := root.Stat("page.html"); err != nil {
+			t.Errorf("%s is not open: %v", dir, err)
+		}
+	}
+}

@@ -98,3 +98,41 @@ func TestManifestOfAnotherProcess(t *testing.T) {
 		}
 	}
 }
+
+// TestSealAsDeclared seals trees: the declared manifest gets a second name if
+// nothing is added to it, and otherwise a new one has what is added.
+func TestSealAsDeclared(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	layout := site.Layout{Root: root}
+	first := newTree()
+	seal(t, open(t, root, 0).Store, first, map[string]string{"old.js": "old"})
+	for name, add := range map[string]struct {
+		carried []site.Carried
+		rules   string
+	}{
+		"nothing": {}, "rules": {rules: "{}"}, "a carried file": {carried: []site.Carried{{File: content("old.js", "old"), Until: 1}}},
+	} {
+		tree := site.Tree{Pipeline: first.Pipeline, Deployment: newTree().Deployment}
+		store := open(t, root, 0).Store
+		send(t, store, tree, map[string]string{"index.html": "new"})
+		declared, err := os.Stat(layout.OpenTree(tree))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var rules []byte
+		if add.rules != "" {
+			rules = []byte(add.rules)
+		}
+		if err := store.Seal(t.Context(), tree, add.carried, rules); err != nil {
+			t.Fatal(err)
+		}
+		sealed, err := os.Stat(layout.Tree(tree))
+		if same := os.SameFile(declared, sealed); err != nil || same != (name == "nothing") {
+			t.Errorf("%s: the sealed manifest is the declared file: %t, %v", name, same, err)
+		}
+		if m, err := open(t, root, 0).Store.Manifest(t.Context(), tree); err != nil || string(m.Rules) != add.rules || !slices.Equal(m.Carried, add.carried) || len(m.Files) != 1 {
+			t.Errorf("%s: the manifest is %+v, %v", name, m, err)
+		}
+	}
+}

@@ -29,6 +29,15 @@ func newTree() site.Tree { return site.Tree{Pipeline: uuid.New(), Deployment: uu
 // seal stores a whole tree.
 func seal(t *testing.T, s cloud.Store, tree site.Tree, texts map[string]string) {
 	t.Helper()
+	send(t, s, tree, texts)
+	if err := s.Seal(t.Context(), tree, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// send declares a tree and stores its files.
+func send(t *testing.T, s cloud.Store, tree site.Tree, texts map[string]string) {
+	t.Helper()
 	var m site.Manifest
 	for path, text := range texts {
 		m.Files = append(m.Files, content(path, text))
@@ -41,9 +50,6 @@ func seal(t *testing.T, s cloud.Store, tree site.Tree, texts map[string]string) 
 		if err := s.Put(t.Context(), tree, f, strings.NewReader(texts[f.Path])); err != nil {
 			t.Fatal(err)
 		}
-	}
-	if err := s.Seal(t.Context(), tree, nil, nil); err != nil {
-		t.Fatal(err)
 	}
 }
 

@@ -73,9 +73,9 @@ func TestFolderFindsWhatWalkDirFinds(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	wide(t, dir, 20)
-	// Two branches in each of more folders than are kept open.
+	// Three branches in each of more folders than are kept open or read ahead.
 	chain(t, dir, 100, func(folder *os.Root) {
-		if err := errors.Join(folder.Mkdir("branch", 0o755), folder.WriteFile("branch/file", nil, 0o644), folder.Symlink("d", "link")); err != nil {
+		if err := errors.Join(folder.Mkdir("branch", 0o755), folder.Mkdir("other", 0o755), folder.WriteFile("branch/file", nil, 0o644), folder.Symlink("d", "link")); err != nil {
 			t.Fatal(err)
 		}
 	})
