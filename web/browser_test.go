@@ -26,7 +26,7 @@ func browse(t *testing.T) *tab {
 		case *runtime.EventExceptionThrown:
 			_, _ = fmt.Fprintf(b.said, "exception: %s %v\n", e.ExceptionDetails.Text, e.ExceptionDetails.Exception)
 		case *runtime.EventConsoleAPICalled:
-			_, _ = fmt.Fprintf(b.said, "console: %s\n", e.Type)
+			_, _ = fmt.Fprintf(b.said, "console: %s %s\n", e.Type, consoleText(e))
 		case *log.EventEntryAdded: // failures to load, and what the policy refused
 			_, _ = fmt.Fprintf(b.said, "%s: %s %s\n", e.Entry.Source, e.Entry.Text, e.Entry.URL)
 		}
@@ -34,6 +34,22 @@ func browse(t *testing.T) *tab {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// consoleText returns what a call of the console has to say, such as the ids of
+// which a warning speaks.
+func consoleText(e *runtime.EventConsoleAPICalled) string {
+	var said []string
+	for _, arg := range e.Args {
+		text := string(arg.Value) + arg.Description
+		if arg.Preview != nil {
+			for _, property := range arg.Preview.Properties {
+				text += " " + property.Name + "=" + property.Value
+			}
+		}
+		said = append(said, text)
+	}
+	return strings.Join(said, " ")
 }
 
 // quiet holds the page to having said nothing.

@@ -138,7 +138,10 @@ func (l Lists) Work(ctx context.Context, f WorkFilter, who credentials.Holder, a
 	}
 	waiting := make([]Work, 0, len(rows))
 	for _, r := range rows {
-		waiting = append(waiting, reader.describe(r))
+		// A worker may let go of work between the two statements.
+		if !slices.ContainsFunc(page.Work, func(w Work) bool { return w.Kind == r.Kind && w.SubjectID == r.SubjectID }) {
+			waiting = append(waiting, reader.describe(r))
+		}
 	}
 	if err := l.positions(ctx, waiting); err != nil {
 		return page, err
