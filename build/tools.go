@@ -108,6 +108,8 @@ func (p *Plan) findTools(fsys fs.FS) error {
 			used = used || slices.Contains([]string{"npm", "pnpm", "yarn", "bun"}, p.Manager)
 		case "python":
 			used = used || p.Python
+		case "go":
+			used = used || files.hugoModules() && toolUsed("hugo", commands)
 		case "npm", "pnpm", "yarn", "bun":
 			used = kind.name == p.Manager || used && kind.name == "bun"
 		}
@@ -166,6 +168,11 @@ func (p Plan) ToolsWith(variables, operator map[string]string) ([]Tool, error) {
 		}
 	}
 	return tools, nil
+}
+
+// toolUsed reports whether a command runs a tool.
+func toolUsed(name, commands string) bool {
+	return toolKinds()[slices.Index(ToolNames(), name)].commands.MatchString(commands)
 }
 
 // Tool returns a tool of the plan.

@@ -165,13 +165,30 @@ func (f toolFiles) asks(kind toolKind) (all []Ask, err error) {
 			// Some packages forbid a manager with a sentence in its place.
 			add(text, keyIn("engines."+kind.name, dir, "package.json"))
 		}
-		if kind.name == "ruby" {
+		switch kind.name {
+		case "ruby":
 			data, readErr := f.file(dir, "Gemfile")
 			if readErr != nil {
 				return nil, readErr
 			}
 			if m := gemfileRuby.FindSubmatch(data); m != nil {
 				add(string(m[1]), path.Join(dir, "Gemfile"))
+			}
+		case "go":
+			data, readErr := f.file(dir, "go.mod")
+			if readErr != nil {
+				return nil, readErr
+			}
+			// The go command takes both as the oldest version, and toolchain is the
+			// newer one (go.dev/ref/mod#go-mod-file-toolchain).
+			for _, line := range []struct {
+				key     string
+				matches *regexp.Regexp
+			}{{"toolchain", goModToolchain}, {"go", goModGo}} {
+				if m := line.matches.FindSubmatch(data); m != nil {
+					add(">="+string(m[1]), keyIn(line.key, dir, "go.mod"))
+					break
+				}
 			}
 		}
 	}
@@ -180,6 +197,29 @@ func (f toolFiles) asks(kind toolKind) (all []Ask, err error) {
 
 // gemfileRuby matches a Gemfile's version of Ruby (bundler.io/man/gemfile.5.html).
 var gemfileRuby = regexp.MustCompile(`(?m)^\s*ruby\s*\(?\s*["']([^"']+)["']\s*\)?\s*(#.*)?\r?$`)
+
+// These match the lines of go.mod that name a release of Go.
+var (
+	goModToolchain = regexp.MustCompile(`(?m)^toolchain[ \t]+go(1\.[0-9]+(?:\.[0-9]+)?)[ \t]*(?://.*)?\r?$`)
+	goModGo        = regexp.MustCompile(`(?m)^go[ \t]+(1\.[0-9]+(?:\.[0-9]+)?)[ \t]*(?://.*)?\r?$`)
+	goModRequires  = regexp.MustCompile(`(?m)^require[ \t]*[(a-z]`)
+)
+
+// hugoModules reports whether Hugo, if a command runs it, needs the go command:
+// a go.mod requires modules, and no folder _vendor has them
+// (gohugo.io/hugo-modules/use-modules).
+func (f toolFiles) hugoModules() bool {
+	for _, dir := range f.dirs {
+		data, err := f.file(dir, "go.mod")
+		if err != nil || !goModRequires.Match(data) {
+			continue
+		}
+		if info, err := fs.Stat(f.fsys, path.Join(dir, "_vendor")); err != nil || !info.IsDir() {
+			return true
+		}
+	}
+	return false
+}
 
 // firstLine returns the first line of a file that is not a comment.
 func firstLine(data []byte) string {

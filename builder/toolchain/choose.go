@@ -67,6 +67,9 @@ func (s *Store) prepareAll(ctx context.Context, set *Set, tools []build.Tool, fo
 			return err
 		}
 		if c.version == nil {
+			if how.missing != nil {
+				say(fmt.Sprintf("%s is not on this machine and can't be installed: %s.", tool.Label(), how.missing))
+			}
 			continue // the build may do without
 		}
 		if tool.Name == "node" {
@@ -75,7 +78,11 @@ func (s *Store) prepareAll(ctx context.Context, set *Set, tools []build.Tool, fo
 		say(r.sentence(c, how))
 		for _, other := range tool.Others {
 			if !other.Range.Allows(c.version, s.now()) {
-				say(fmt.Sprintf("%s asks for %s %s, which %s is not; %s decides.", capital(other.By), tool.Label(), other.Text, c.version, tool.By))
+				text := fmt.Sprintf("%s asks for %s %s, which %s is not; %s decides", capital(other.By), tool.Label(), other.Text, c.version, tool.By)
+				if tool.Name == "go" && strings.Contains(other.By, "go.mod") {
+					text += ", but the go command gets the version of go.mod unless GOTOOLCHAIN is local"
+				}
+				say(text + ".")
 			}
 		}
 	}
@@ -126,7 +133,7 @@ func (s *Store) get(ctx context.Context, r request, set *Set) (c candidate, how 
 		if best < 0 && !r.asked() && len(all) == 0 && sources(r.Name) == nil {
 			return candidate{}, how, nil
 		}
-		if best < 0 && !s.fetch && !r.asked() {
+		if best < 0 && !r.asked() && (!s.fetch || how.missing != nil && sources(r.Name)[0].origin != npmRegistry) {
 			return candidate{}, how, nil
 		}
 		if best < 0 {
@@ -185,11 +192,16 @@ func (s *Store) candidates(ctx context.Context, r request, fresh bool) (all []ca
 	}
 	found := false
 	for _, from := range sources(r.Name) {
-		releases, listErr := s.list(ctx, from.name, fresh)
+		releases, listErr := s.list(ctx, from, fresh)
 		if listErr != nil {
 			err = listErr
 		} else {
 			found = true
+		}
+		if exact := r.Range.Exact(); exact != nil && from.origin == goModules && !slices.ContainsFunc(releases, func(r release) bool { return r.Version == exact.String() }) {
+			if rel, infoErr := s.modules.unlisted(ctx, exact.String()); infoErr == nil {
+				releases = append(slices.Clone(releases), rel)
+			}
 		}
 		for _, rel := range releases {
 			v, parseErr := semver.StrictNewVersion(rel.Version)
@@ -297,7 +309,7 @@ func (s *Store) nothing(r request, all []candidate, missing error) error {
 		return troy.Errorf(troy.Invalid, "%s asks for %s, and builds here use only what is installed (TROY_BUILD_TOOLS=machine); %s; ask for one of them, or run \"troyd tools install\" on the server", by, wanted, there(all))
 	}
 	if missing != nil {
-		return troy.Errorf(troy.Unavailable, "%s asks for %s, which is not on this machine and can't be installed: %w; %s; ask for one of them, or try again when the npm registry can be reached", by, wanted, missing, there(all))
+		return troy.Errorf(troy.Unavailable, "%s asks for %s, which is not on this machine and can't be installed: %w; %s; ask for one of them, or try again when %s can be reached", by, wanted, missing, there(all), sources(r.Name)[0].origin)
 	}
 	near := slices.Clone(all)
 	if major := majorOf(r.Range); major >= 0 {
@@ -357,7 +369,7 @@ func capital(text string) string {
 func (s *Store) Install(ctx context.Context, text string) (Tool, bool, error) {
 	name, version, _ := strings.Cut(text, "@")
 	if !slices.Contains(build.ToolNames(), name) || sources(name) == nil {
-		return Tool{}, false, troy.Errorf(troy.Invalid, "%.80q is not a tool that Troy can install here; expected node, npm, pnpm, yarn, bun or deno, and a version, like node@22", text)
+		return Tool{}, false, troy.Errorf(troy.Invalid, "%.80q is not a tool that Troy can install here; expected node, npm, pnpm, yarn, bun, deno or go, and a version, like node@22", text)
 	}
 	wanted, ok := build.ParseRange(name, version)
 	if !ok {

@@ -89,27 +89,24 @@ func (s *Store) prepare(ctx context.Context, tool string, c candidate, digest, d
 			return files.Error(err)
 		}
 	}
-	archive := filepath.Join(dir, "archive.tgz")
+	r := record{Integrity: c.rel.Integrity, Digest: digest, Tool: Tool{Name: tool, Version: c.version.String(), Package: c.rel.Package, Added: s.now().UTC()}}
 	var h hash.Hash
 	var want []byte
-	if digest != "" {
-		var err error
-		if h, want, err = digestOf(digest); err != nil {
-			return err
+	var err error
+	switch c.from.origin {
+	case npmRegistry:
+		if digest != "" {
+			if h, want, err = digestOf(digest); err != nil {
+				return err
+			}
 		}
+		err = s.unpackPackage(ctx, c.rel, filepath.Join(dir, "archive.tgz"), content, h)
+	case goModules:
+		r.Integrity, err = s.modules.unpack(ctx, c.rel, filepath.Join(dir, "archive.zip"), content)
 	}
-	if err := s.registry.download(ctx, c.rel, archive, h); err != nil {
-		return err
-	}
-	f, err := os.Open(archive)
 	if err != nil {
 		return err
 	}
-	err = build.Unpack(ctx, f, content, unpacked)
-	if err := errors.Join(err, f.Close(), os.Remove(archive)); err != nil {
-		return fmt.Errorf("unpack %s@%s: %w", c.rel.Package, c.rel.Version, files.Error(err))
-	}
-	r := record{Integrity: c.rel.Integrity, Digest: digest, Tool: Tool{Name: tool, Version: c.version.String(), Package: c.rel.Package, Added: s.now().UTC()}}
 	programs := c.from.programs
 	if programs == nil {
 		programs = c.rel.Programs
@@ -133,6 +130,23 @@ func (s *Store) prepare(ctx context.Context, tool string, c candidate, digest, d
 		return err
 	}
 	return files.WriteJSON(dir, filepath.Join(dir, "tool.json"), r)
+}
+
+// unpackPackage downloads and unpacks a package of npm. h gets the archive's
+// content.
+func (s *Store) unpackPackage(ctx context.Context, rel release, archive, content string, h hash.Hash) error {
+	if err := s.registry.download(ctx, rel, archive, h); err != nil {
+		return err
+	}
+	f, err := os.Open(archive)
+	if err != nil {
+		return err
+	}
+	err = build.Unpack(ctx, f, content, unpacked)
+	if err := errors.Join(err, f.Close(), os.Remove(archive)); err != nil {
+		return fmt.Errorf("unpack %s@%s: %w", rel.Package, rel.Version, files.Error(err))
+	}
+	return nil
 }
 
 // matchProgram compares the digest of packageManager with a program. Corepack

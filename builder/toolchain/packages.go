@@ -7,14 +7,27 @@ import (
 	"github.com/Masterminds/semver/v3"
 )
 
-// source is a package of the npm registry that contains a tool.
+// source is a package that contains a tool.
 type source struct {
+	origin
 	name string
 	// from and below bound its versions, if they are not nil.
 	from, below *semver.Version
 	// programs are the paths of the tool's programs in the package. If it is
 	// nil, the package's own list counts.
 	programs map[string]string
+}
+
+// origin is where packages come from.
+type origin int
+
+const (
+	npmRegistry origin = iota
+	goModules
+)
+
+func (o origin) String() string {
+	return [...]string{"the npm registry", "the Go module proxy"}[o]
 }
 
 func (p source) has(v *semver.Version) bool {
@@ -38,6 +51,9 @@ func platform() string {
 // sources returns the packages that contain a tool, or nil if Troy can't
 // install it.
 func sources(tool string) []source {
+	if tool == "go" && goPlatform() != "" {
+		return []source{{origin: goModules, name: goModule, programs: map[string]string{"go": "bin/go", "gofmt": "bin/gofmt"}}}
+	}
 	at := platform()
 	if at == "" {
 		return nil

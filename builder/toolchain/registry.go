@@ -31,7 +31,7 @@ type release struct {
 	Version   string            `json:"version"`
 	Package   string            `json:"package"`
 	Integrity string            `json:"integrity"`
-	Tarball   string            `json:"tarball"`
+	Tarball   string            `json:"tarball"` // of a module: its version
 	Programs  map[string]string `json:"programs,omitempty"`
 	Node      string            `json:"node,omitempty"` // the versions of Node.js with which it works
 }
@@ -290,20 +290,27 @@ func (s *Store) stored(file string) index {
 const indexValid = 24 * time.Hour
 
 // list returns the releases of a package: those stored within the last day, or
-// those of the registry, or else older stored ones with the registry's error.
-func (s *Store) list(ctx context.Context, name string, fresh bool) ([]release, error) {
-	file := filepath.Join(s.dir, "index", strings.ReplaceAll(name, "/", "+")+".json")
+// those of its origin, or else older stored ones with the origin's error.
+func (s *Store) list(ctx context.Context, from source, fresh bool) ([]release, error) {
+	file := filepath.Join(s.dir, "index", strings.ReplaceAll(from.name, "/", "+")+".json")
 	stored := s.stored(file)
 	age := s.now().Sub(stored.Fetched)
 	if !fresh && age >= 0 && age < indexValid {
 		return stored.Releases, nil
 	}
-	all, err := s.registry.releases(ctx, name)
+	var all []release
+	var err error
+	switch from.origin {
+	case npmRegistry:
+		all, err = s.registry.releases(ctx, from.name)
+	case goModules:
+		all, err = s.modules.releases(ctx)
+	}
 	if err != nil {
 		return stored.Releases, err
 	}
 	if err := files.WriteJSON(filepath.Join(s.dir, "tmp"), file, index{Fetched: s.now(), Releases: all}); err != nil {
-		s.log.Warn("storing a package's list of versions failed", "package", name, "error", err)
+		s.log.Warn("storing a package's list of versions failed", "package", from.name, "error", err)
 	}
 	return all, nil
 }

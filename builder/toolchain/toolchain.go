@@ -1,7 +1,7 @@
 // Package toolchain gives builds the programs that their repositories ask for:
 // Node.js, package managers and others, in a version. It uses what the machine
-// has, or installs packages of the npm registry into a store, which builds only
-// read. Package sandbox and troyd tools call it.
+// has, or installs packages of the npm registry and of Go's module proxy into a
+// store, which builds only read. Package sandbox and troyd tools call it.
 package toolchain
 
 import (
@@ -52,6 +52,7 @@ type Store struct {
 	maxBytes int64
 	minFree  int64
 	registry *registry
+	modules  *modules
 	log      *slog.Logger
 	now      func() time.Time
 
@@ -92,7 +93,7 @@ func Open(cfg Config) (*Store, error) {
 		}
 	}
 	return &Store{
-		dir: dir, fetch: cfg.Install, maxBytes: cfg.MaxBytes, minFree: cfg.minFree, registry: client, log: cfg.Log, now: cfg.now,
+		dir: dir, fetch: cfg.Install, maxBytes: cfg.MaxBytes, minFree: cfg.minFree, registry: client, modules: newModules(cfg.Environment, client.client), log: cfg.Log, now: cfg.now,
 		machine: map[string]found{}, lists: map[string]listed{},
 	}, nil
 }

@@ -54,7 +54,7 @@ func newWorld(t *testing.T, change func(*Config)) *world {
 	}
 	w.add(t, "yarn", "1.22.22", map[string]string{"yarn": "bin/yarn.js"})
 	w.add(t, "@yarnpkg/cli-dist", "4.9.1", map[string]string{"yarn": "bin/yarn.js"})
-	w.cfg = Config{Dir: filepath.Join(t.TempDir(), "tools"), Install: true, Registry: w.URL, npmrcs: []string{}, now: func() time.Time { return at }}
+	w.cfg = Config{Dir: filepath.Join(t.TempDir(), "tools"), Install: true, Registry: w.URL, Environment: map[string]string{"GOPROXY": "off"}, npmrcs: []string{}, now: func() time.Time { return at }}
 	if change != nil {
 		change(&w.cfg)
 	}
@@ -297,7 +297,7 @@ func TestListIsParsedOnce(t *testing.T) {
 	w := newWorld(t, func(cfg *Config) { cfg.now = func() time.Time { return at } })
 	newest := func() string {
 		t.Helper()
-		all, err := w.store.list(t.Context(), w.node, false)
+		all, err := w.store.list(t.Context(), sources("node")[0], false)
 		if err != nil || len(all) == 0 {
 			t.Fatalf("%d releases, %v", len(all), err)
 		}
@@ -423,7 +423,7 @@ func TestSourcesCoverPlatforms(t *testing.T) {
 	for _, name := range build.ToolNames() {
 		installable[name] = sources(name) != nil
 	}
-	want := map[string]bool{"node": true, "npm": true, "pnpm": true, "yarn": true, "bun": true, "deno": true, "python": false, "ruby": false, "go": false, "hugo": false, "zola": false}
+	want := map[string]bool{"node": true, "npm": true, "pnpm": true, "yarn": true, "bun": true, "deno": true, "python": false, "ruby": false, "go": true, "hugo": false, "zola": false}
 	if !maps.Equal(installable, want) {
 		t.Errorf("Troy installs %v", installable)
 	}

@@ -33,10 +33,11 @@ func newToolsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "tools",
 		Short: "Install, list and remove the tools of builds",
-		Long: "Install, list and remove the versions of Node.js and package managers that builds\n" +
-			"use, in the data folder. Builds install what their repositories ask for; install\n" +
-			"them in advance for a server that can't reach the npm registry later. Run these\n" +
-			"commands as the user of troyd work, with its settings.",
+		Long: "Install, list and remove the versions of Node.js, package managers and Go that\n" +
+			"builds use, in the data folder. Builds install what their repositories ask for;\n" +
+			"install them in advance for a server that can't reach the npm registry or the Go\n" +
+			"module proxy later. Run these commands as the user of troyd work, with its\n" +
+			"settings.",
 		Args: cobra.NoArgs,
 		RunE: help,
 	}
@@ -69,9 +70,10 @@ func newToolsInstallCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "install TOOL[@VERSION] ...",
 		Short: "Install tools, such as node@22 or pnpm@9",
-		Long: "Install tools from the npm registry: node, npm, pnpm, yarn, bun and deno. VERSION\n" +
-			"is a version or a range of npm's, for node also lts/* or lts/jod; without one, the\n" +
-			"newest. A tool that is installed already is left as it is.\n\n" +
+		Long: "Install tools: node, npm, pnpm, yarn, bun and deno from the npm registry, go from\n" +
+			"the Go module proxy. VERSION is a version or a range of npm's, for node also lts/*\n" +
+			"or lts/jod; without one, the newest. A tool that is installed already is left as\n" +
+			"it is.\n\n" +
 			"Exit status: 0 all are installed, 1 one could not be installed, 2 wrong usage.",
 		Example: "  troyd tools install node@22 npm@10 pnpm@9",
 		Args:    cobra.MinimumNArgs(1),
