@@ -39,8 +39,11 @@ func newTrees(store cloud.Store, most int) *trees {
 // files returns the files that a deployment publishes, sorted by path. The
 // error is NotFound if there are none yet or any more.
 func (t *trees) files(ctx context.Context, d queries.Deployment) ([]site.File, error) {
-	if d.PrunedAt != nil {
+	if d.PrunedAt != nil && d.State == troy.Succeeded {
 		return nil, troy.Errorf(troy.NotFound, "the files of deployment %d were removed, because newer deployments replaced it", d.Number)
+	}
+	if d.PrunedAt != nil {
+		return nil, noFiles(d)
 	}
 	tree := site.Tree{Pipeline: d.PipelineID, Deployment: d.TreeID}
 	if files, ok := t.kept.Get(tree); ok {
@@ -67,13 +70,17 @@ func (t *trees) files(ctx context.Context, d queries.Deployment) ([]site.File, e
 		return nil, context.Cause(ctx)
 	case r := <-read:
 		if errors.Is(r.Err, cloud.ErrNotFound) {
-			return nil, troy.Errorf(troy.NotFound, "deployment %d has no files; it is %s", d.Number, d.State)
+			return nil, noFiles(d)
 		}
 		if r.Err != nil {
 			return nil, fmt.Errorf("read the files of deployment %s: %w", d.ID, r.Err)
 		}
 		return r.Val.([]site.File), nil
 	}
+}
+
+func noFiles(d queries.Deployment) error {
+	return troy.Errorf(troy.NotFound, "deployment %d has no files; it is %s", d.Number, d.State)
 }
 
 // maxFilesLimit is the maximum for one page of files. A site can have 100,000 files,

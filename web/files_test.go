@@ -93,6 +93,8 @@ func TestFiles(t *testing.T) {
 	w.send("GET", "/v1/pipelines/built/deployments/1/files", nil).refused(t, 404, "not_found", "", "no files; it is Building")
 	w.exec("UPDATE deployments SET pruned_at = now() WHERE id = $1", d.ID)
 	w.send("GET", path, nil).refused(t, 404, "not_found", "", "were removed")
+	w.exec("UPDATE deployments SET state = 'failed' WHERE id = $1", d.ID)
+	w.send("GET", path, nil).refused(t, 404, "not_found", "", "no files; it is Failed")
 }
 
 type compared struct {
