@@ -260,7 +260,27 @@ SELECT (
 )::bool AS due, (
     EXISTS (SELECT 1 FROM work w WHERE w.lease_until IS NOT NULL) OR EXISTS (SELECT 1 FROM work w WHERE w.ring_id IS NOT NULL)
 )::bool AS outstanding,
-    coalesce((SELECT abs(date_part('epoch', now() - reconciled_at)) FROM bell), 1e9)::float8 AS reconciled_seconds_ago;
+    coalesce((SELECT abs(date_part('epoch', now() - reconciled_at)) FROM bell), 1e9)::float8 AS reconciled_seconds_ago,
+    coalesce((SELECT greatest(swept_at, reconciled_at) > now() + interval '5 seconds' FROM bell), false)::bool AS set_back;
+
+-- name: WorkSetBack :execrows
+-- Moves the times of work to where they were before Postgres' clock was set
+-- back. The times of the last sweep and reconciliation tell how far that was,
+-- less the time since. Otherwise the work would wait for the difference, and so
+-- would the lease of a worker that died. A living worker renews its lease.
+WITH ahead AS (
+    SELECT greatest(swept_at, reconciled_at) - now() AS interval FROM bell
+    WHERE greatest(swept_at, reconciled_at) > now() + interval '5 seconds' FOR UPDATE
+), met AS (
+    UPDATE bell SET swept_at = least(swept_at, now()), reconciled_at = least(reconciled_at, now()) FROM ahead
+)
+UPDATE work
+SET due_at = CASE WHEN due_at > now() THEN greatest(due_at - ahead.interval, now()) ELSE due_at END,
+    since = CASE WHEN since > now() THEN since - ahead.interval ELSE since END,
+    lease_until = CASE WHEN lease_until IS NOT NULL THEN least(lease_until, now() + make_interval(secs => @lease_seconds::float8)) END,
+    ring_at = least(ring_at, now())
+FROM ahead
+WHERE work.due_at > now() OR work.since > now() OR work.lease_until IS NOT NULL OR work.ring_id IS NOT NULL;
 
 -- name: BellSweep :execrows
 -- Takes the turn to sweep. Only one process has it in each interval. If Postgres

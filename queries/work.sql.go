@@ -50,13 +50,15 @@ SELECT (
 )::bool AS due, (
     EXISTS (SELECT 1 FROM work w WHERE w.lease_until IS NOT NULL) OR EXISTS (SELECT 1 FROM work w WHERE w.ring_id IS NOT NULL)
 )::bool AS outstanding,
-    coalesce((SELECT abs(date_part('epoch', now() - reconciled_at)) FROM bell), 1e9)::float8 AS reconciled_seconds_ago
+    coalesce((SELECT abs(date_part('epoch', now() - reconciled_at)) FROM bell), 1e9)::float8 AS reconciled_seconds_ago,
+    coalesce((SELECT greatest(swept_at, reconciled_at) > now() + interval '5 seconds' FROM bell), false)::bool AS set_back
 `
 
 type BellLookRow struct {
 	Due                  bool
 	Outstanding          bool
 	ReconciledSecondsAgo float64
+	SetBack              bool
 }
 
 // Returns whether the sweep has something to do, whether work is outstanding,
@@ -64,7 +66,12 @@ type BellLookRow struct {
 func (q *Queries) BellLook(ctx context.Context, kinds []string) (BellLookRow, error) {
 	row := q.db.QueryRow(ctx, bellLook, kinds)
 	var i BellLookRow
-	err := row.Scan(&i.Due, &i.Outstanding, &i.ReconciledSecondsAgo)
+	err := row.Scan(
+		&i.Due,
+		&i.Outstanding,
+		&i.ReconciledSecondsAgo,
+		&i.SetBack,
+	)
 	return i, err
 }
 
@@ -732,6 +739,34 @@ func (q *Queries) WorkRingNext(ctx context.Context, arg WorkRingNextParams) ([]W
 		return nil, err
 	}
 	return items, nil
+}
+
+const workSetBack = `-- name: WorkSetBack :execrows
+WITH ahead AS (
+    SELECT greatest(swept_at, reconciled_at) - now() AS interval FROM bell
+    WHERE greatest(swept_at, reconciled_at) > now() + interval '5 seconds' FOR UPDATE
+), met AS (
+    UPDATE bell SET swept_at = least(swept_at, now()), reconciled_at = least(reconciled_at, now()) FROM ahead
+)
+UPDATE work
+SET due_at = CASE WHEN due_at > now() THEN greatest(due_at - ahead.interval, now()) ELSE due_at END,
+    since = CASE WHEN since > now() THEN since - ahead.interval ELSE since END,
+    lease_until = CASE WHEN lease_until IS NOT NULL THEN least(lease_until, now() + make_interval(secs => $1::float8)) END,
+    ring_at = least(ring_at, now())
+FROM ahead
+WHERE work.due_at > now() OR work.since > now() OR work.lease_until IS NOT NULL OR work.ring_id IS NOT NULL
+`
+
+// Moves the times of work to where they were before Postgres' clock was set
+// back. The times of the last sweep and reconciliation tell how far that was,
+// less the time since. Otherwise the work would wait for the difference, and so
+// would the lease of a worker that died. A living worker renews its lease.
+func (q *Queries) WorkSetBack(ctx context.Context, leaseSeconds float64) (int64, error) {
+	result, err := q.db.Exec(ctx, workSetBack, leaseSeconds)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const workSooner = `-- name: WorkSooner :execrows

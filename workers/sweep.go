@@ -65,6 +65,14 @@ func (w *Workers) lookOnce(ctx context.Context, requested bool) (time.Duration, 
 	if err != nil {
 		return sweepInterval, fmt.Errorf("look for what the sweep has to do: %w", err)
 	}
+	if found.SetBack {
+		n, err := w.q.WorkSetBack(ctx, w.cfg.Lease.Seconds())
+		if err != nil {
+			return sweepInterval, fmt.Errorf("move work to a clock that was set back: %w", err)
+		}
+		w.log.Warn("Postgres' clock was set back", "work", n)
+		found.Due = true
+	}
 	if found.Due && !requested {
 		// One process takes the turn.
 		turn, err := w.q.BellSweep(ctx, (sweepInterval - sweepInterval/10).Seconds())

@@ -108,3 +108,48 @@ func TestClockSetBack(t *testing.T) {
 		t.Errorf("%d processes have the turn to reconcile (%v), want 1", n, err)
 	}
 }
+
+// TestWorkFollowsAClockSetBack gives work the times that a clock which was a
+// day ahead gave it: none of it may wait for that day.
+func TestWorkFollowsAClockSetBack(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	w := r.workers()
+	exec := func(sql string, args ...any) {
+		t.Helper()
+		if _, err := r.db.Exec(t.Context(), sql, args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	held, delayed, rung, later := uuid.New(), uuid.New(), uuid.New(), uuid.New()
+	exec("INSERT INTO bell (swept_at, reconciled_at) VALUES (now() + interval '1 day' - interval '1 minute', now() + interval '1 day' - interval '10 seconds')")
+	for _, id := range []uuid.UUID{held, delayed, rung} {
+		exec("INSERT INTO work (kind, subject_id, due_at, since) VALUES ($1, $2, now() + interval '1 day', now() + interval '1 day')", tasks.TypeProvision, id)
+	}
+	exec("INSERT INTO work (kind, subject_id, due_at) VALUES ($1, $2, now() + interval '25 hours')", tasks.TypeProvision, later)
+	exec("UPDATE work SET lease_until = now() + interval '1 day', epoch = 7 WHERE subject_id = $1", held)
+	exec("UPDATE work SET ring_id = gen_random_uuid(), ring_at = now() + interval '1 day' WHERE subject_id = $1", rung)
+	for range 2 { // the second changes nothing
+		if _, err := w.lookOnce(t.Context(), false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		what, where string
+		want        int
+	}{
+		{"is due within 11 seconds", "due_at <= now() + interval '11 seconds' AND since <= now() + interval '11 seconds' AND subject_id <> $1", 3},
+		{"is still held, for one lease", "lease_until > now() AND lease_until <= now() + make_interval(secs => 4) AND subject_id <> $1", 1},
+		{"is due in an hour", "due_at > now() + interval '59 minutes' AND due_at <= now() + interval '61 minutes' AND subject_id = $1", 1},
+		{"is checked by the next sweep", "(ring_id IS NULL OR ring_at <= now() + interval '5 seconds') AND subject_id <> $1 AND lease_until IS NULL", 2},
+	} {
+		var n int
+		if err := r.db.QueryRow(t.Context(), "SELECT count(*) FROM work WHERE "+c.where, later).Scan(&n); err != nil || n != c.want {
+			t.Errorf("%d rows of work %s (%v), want %d", n, c.what, err, c.want)
+		}
+	}
+	var ahead bool
+	if err := r.db.QueryRow(t.Context(), "SELECT greatest(swept_at, reconciled_at) > now() FROM bell").Scan(&ahead); err != nil || ahead {
+		t.Errorf("the last sweep lies in the future: %t, %v", ahead, err)
+	}
+}
