@@ -37,7 +37,7 @@ func toolPath(tools []toolchain.Ready, at func(toolchain.Ready) string, machine 
 	var stored, own []string
 	for _, tool := range tools {
 		if tool.Dir != "" {
-			stored = append(stored, path.Join(at(tool), "bin"))
+			stored = append(stored, path.Join(at(tool), tool.Bin))
 		} else if !slices.Contains(own, tool.Folder) && firstWith(tool, machine) != tool.Folder {
 			own = append(own, tool.Folder)
 		}

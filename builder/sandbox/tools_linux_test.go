@@ -118,6 +118,49 @@ func TestToolOfTheRepository(t *testing.T) {
 	}
 }
 
+// TestToolByMise builds with a tool whose programs are not in the folder bin.
+func TestToolByMise(t *testing.T) {
+	t.Parallel()
+	const script = `#!/bin/sh
+case $1 in
+ls-remote) echo 1.2.3;;
+lock) printf '[[tools.zola]]\nversion = "1.2.3"\n[tools.zola."platforms.%s"]\nchecksum = "sha256:0a"\n' "$3" > mise.lock;;
+install) mkdir -p "$MISE_DATA_DIR/zola"; printf '#!/bin/sh\necho my zola "$@"\n' > "$MISE_DATA_DIR/zola/zola"; chmod 755 "$MISE_DATA_DIR/zola/zola";;
+where) echo "$MISE_DATA_DIR/zola";;
+esac
+`
+	for name, isolation := range map[string]sandbox.Isolation{"isolated": sandbox.Bubblewrap, "bare": sandbox.NoIsolation} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			if err := os.WriteFile(filepath.Join(dir, "mise"), []byte(script), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			store, err := toolchain.Open(toolchain.Config{Dir: filepath.Join(dir, "tools"), Install: true, Mise: filepath.Join(dir, "mise")})
+			if err != nil {
+				t.Fatal(err)
+			}
+			cfg := sandbox.Config{Isolation: isolation, Tools: store}
+			var e buildertest.Env
+			if isolation == sandbox.Bubblewrap {
+				e, _ = isolatedBuilder(t, cfg)
+			} else {
+				e, _ = newBuilder(t, cfg)
+			}
+			repo := buildertest.Shell(makeSite + "\nzola build > out/said")
+			repo[".zola-version"] = "1.2"
+			spec := repo.Spec(t)
+			e.Succeeds(t, spec)
+			if got := e.Output(t, spec.Tree)["said"]; got != "my zola build\n" {
+				t.Errorf("the program says %q", got)
+			}
+			if log := e.LogOf(t, spec.Tree); !strings.Contains(log, "Zola 1.2.3, from .zola-version (1.2); installed in ") {
+				t.Errorf("the log:\n%s", log)
+			}
+		})
+	}
+}
+
 // TestToolsCantBeChanged has a build, trusted or not, try to change what later
 // builds run.
 func TestToolsCantBeChanged(t *testing.T) {

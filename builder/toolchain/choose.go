@@ -67,8 +67,11 @@ func (s *Store) prepareAll(ctx context.Context, set *Set, tools []build.Tool, fo
 			return err
 		}
 		if c.version == nil {
-			if how.missing != nil {
+			switch {
+			case how.missing != nil:
 				say(fmt.Sprintf("%s is not on this machine and can't be installed: %s.", tool.Label(), how.missing))
+			case miseNames()[tool.Name] != "" && s.mise.program == "":
+				say(tool.Label() + " is not on this machine, and Troy can install it only with mise.")
 			}
 			continue // the build may do without
 		}
@@ -127,13 +130,13 @@ func (s *Store) get(ctx context.Context, r request, set *Set) (c candidate, how 
 			all = slices.DeleteFunc(all, candidate.remote)
 		}
 		best := s.best(r, all, how.missing)
-		if best < 0 && try == 0 && how.missing == nil && s.fetch && sources(r.Name) != nil {
+		if best < 0 && try == 0 && how.missing == nil && s.fetch && s.sources(r.Name) != nil {
 			continue
 		}
-		if best < 0 && !r.asked() && len(all) == 0 && sources(r.Name) == nil {
+		if best < 0 && !r.asked() && len(all) == 0 && s.sources(r.Name) == nil {
 			return candidate{}, how, nil
 		}
-		if best < 0 && !r.asked() && (!s.fetch || how.missing != nil && sources(r.Name)[0].origin != npmRegistry) {
+		if best < 0 && !r.asked() && (!s.fetch || how.missing != nil && s.sources(r.Name)[0].origin != npmRegistry) {
 			return candidate{}, how, nil
 		}
 		if best < 0 {
@@ -191,7 +194,7 @@ func (s *Store) candidates(ctx context.Context, r request, fresh bool) (all []ca
 		return all, nil
 	}
 	found := false
-	for _, from := range sources(r.Name) {
+	for _, from := range s.sources(r.Name) {
 		releases, listErr := s.list(ctx, from, fresh)
 		if listErr != nil {
 			err = listErr
@@ -260,7 +263,7 @@ func (s *Store) best(r request, all []candidate, missing error) int {
 	if i := pick(func(c candidate) bool { return c.folder == "" }); i >= 0 || r.asked() {
 		return i
 	}
-	if s.fetch && missing == nil && len(sources(r.Name)) > 0 {
+	if s.fetch && missing == nil && len(s.sources(r.Name)) > 0 {
 		return -1
 	}
 	return pick(func(c candidate) bool { return c.folder != "" })
@@ -302,14 +305,18 @@ func (s *Store) nothing(r request, all []candidate, missing error) error {
 	if !r.asked() {
 		by, wanted = "The build", r.Label()
 	}
-	if len(sources(r.Name)) == 0 {
-		return troy.Errorf(troy.Invalid, "%s asks for %s, which Troy can't install; %s; ask for a version that is there, or add the folder of its program to TROY_BUILD_PATH", by, wanted, there(all))
+	if len(s.sources(r.Name)) == 0 {
+		can, cure := "can't install", ""
+		if miseNames()[r.Name] != "" && s.mise.program == "" {
+			can, cure = "can install only with mise", "install mise on this machine, "
+		}
+		return troy.Errorf(troy.Invalid, "%s asks for %s, which Troy %s; %s; ask for a version that is there, %sor add the folder of its program to TROY_BUILD_PATH", by, wanted, can, there(all), cure)
 	}
 	if !s.fetch {
 		return troy.Errorf(troy.Invalid, "%s asks for %s, and builds here use only what is installed (TROY_BUILD_TOOLS=machine); %s; ask for one of them, or run \"troyd tools install\" on the server", by, wanted, there(all))
 	}
 	if missing != nil {
-		return troy.Errorf(troy.Unavailable, "%s asks for %s, which is not on this machine and can't be installed: %w; %s; ask for one of them, or try again when %s can be reached", by, wanted, missing, there(all), sources(r.Name)[0].origin)
+		return troy.Errorf(troy.Unavailable, "%s asks for %s, which is not on this machine and can't be installed: %w; %s; ask for one of them, or try again when %s can be reached", by, wanted, missing, there(all), s.sources(r.Name)[0].origin)
 	}
 	near := slices.Clone(all)
 	if major := majorOf(r.Range); major >= 0 {
@@ -368,8 +375,11 @@ func capital(text string) string {
 // returns it. It is a *troy.Error if there is none.
 func (s *Store) Install(ctx context.Context, text string) (Tool, bool, error) {
 	name, version, _ := strings.Cut(text, "@")
-	if !slices.Contains(build.ToolNames(), name) || sources(name) == nil {
-		return Tool{}, false, troy.Errorf(troy.Invalid, "%.80q is not a tool that Troy can install here; expected node, npm, pnpm, yarn, bun, deno or go, and a version, like node@22", text)
+	if miseNames()[name] != "" && s.mise.program == "" {
+		return Tool{}, false, troy.Errorf(troy.Invalid, "%s can be installed only with mise, which is not in the PATH of this process; install it, for example by \"npm install -g @jdxcode/mise\"", build.ToolLabel(name))
+	}
+	if !slices.Contains(build.ToolNames(), name) || s.sources(name) == nil {
+		return Tool{}, false, troy.Errorf(troy.Invalid, "%.80q is not a tool that Troy can install here; expected node, npm, pnpm, yarn, bun, deno, go, python, ruby, hugo or zola, and a version, like node@22", text)
 	}
 	wanted, ok := build.ParseRange(name, version)
 	if !ok {

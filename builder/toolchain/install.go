@@ -101,25 +101,23 @@ func (s *Store) prepare(ctx context.Context, tool string, c candidate, digest, d
 			}
 		}
 		err = s.unpackPackage(ctx, c.rel, filepath.Join(dir, "archive.tgz"), content, h)
+	case viaMise:
+		r.Integrity, err = s.mise.install(ctx, c.rel, filepath.Join(dir, "mise"), content)
 	case goModules:
 		r.Integrity, err = s.modules.unpack(ctx, c.rel, filepath.Join(dir, "archive.zip"), content)
 	}
 	if err != nil {
 		return err
 	}
-	programs := c.from.programs
-	if programs == nil {
-		programs = c.rel.Programs
-	}
-	for _, name := range slices.Sorted(maps.Keys(programs)) {
-		p, err := link(dir, name, programs[name])
-		if err != nil {
-			return troy.Errorf(troy.Invalid, "the package %s@%s has no usable program %.80q: %w", c.rel.Package, c.rel.Version, name, err)
+	if c.from.origin == viaMise {
+		if r.Programs, r.Bin, err = programsIn(dir, tool); err != nil {
+			err = &unreachable{err}
 		}
-		r.Programs = append(r.Programs, p)
+	} else {
+		r.Programs, err = linkAll(dir, tool, c)
 	}
-	if !slices.Contains(slices.Collect(maps.Keys(programs)), Program(tool)) {
-		return troy.Errorf(troy.Invalid, "the package %s@%s has no program %s", c.rel.Package, c.rel.Version, Program(tool))
+	if err != nil {
+		return err
 	}
 	if h != nil && !slices.Equal(h.Sum(nil), want) {
 		if err := matchProgram(dir, r.Programs, digest); err != nil {
@@ -170,6 +168,25 @@ func matchProgram(dir string, programs []checked, digest string) error {
 		}
 	}
 	return errDamaged
+}
+
+// linkAll makes the programs of a package available in bin.
+func linkAll(dir, tool string, c candidate) (all []checked, err error) {
+	programs := c.from.programs
+	if programs == nil {
+		programs = c.rel.Programs
+	}
+	for _, name := range slices.Sorted(maps.Keys(programs)) {
+		p, err := link(dir, name, programs[name])
+		if err != nil {
+			return nil, troy.Errorf(troy.Invalid, "the package %s@%s has no usable program %.80q: %w", c.rel.Package, c.rel.Version, name, err)
+		}
+		all = append(all, p)
+	}
+	if !slices.Contains(slices.Collect(maps.Keys(programs)), Program(tool)) {
+		return nil, troy.Errorf(troy.Invalid, "the package %s@%s has no program %s", c.rel.Package, c.rel.Version, Program(tool))
+	}
+	return all, nil
 }
 
 // link makes a program available in bin.

@@ -288,7 +288,7 @@ func TestGoCancelled(t *testing.T) {
 	t.Parallel()
 	w, _ := goWorld(t, "1.22.3")
 	if err := func() error { // the list is stored
-		_, err := w.store.list(t.Context(), sources("go")[0], false)
+		_, err := w.store.list(t.Context(), w.store.sources("go")[0], false)
 		return err
 	}(); err != nil {
 		t.Fatal(err)

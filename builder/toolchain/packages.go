@@ -24,10 +24,11 @@ type origin int
 const (
 	npmRegistry origin = iota
 	goModules
+	viaMise
 )
 
 func (o origin) String() string {
-	return [...]string{"the npm registry", "the Go module proxy"}[o]
+	return [...]string{"the npm registry", "the Go module proxy", "the publisher"}[o]
 }
 
 func (p source) has(v *semver.Version) bool {
@@ -50,7 +51,10 @@ func platform() string {
 
 // sources returns the packages that contain a tool, or nil if Troy can't
 // install it.
-func sources(tool string) []source {
+func (s *Store) sources(tool string) []source {
+	if name := miseNames()[tool]; name != "" && s.mise.program != "" && platform() != "" {
+		return []source{{origin: viaMise, name: name}}
+	}
 	if tool == "go" && goPlatform() != "" {
 		return []source{{origin: goModules, name: goModule, programs: map[string]string{"go": "bin/go", "gofmt": "bin/gofmt"}}}
 	}

@@ -305,6 +305,8 @@ func (s *Store) list(ctx context.Context, from source, fresh bool) ([]release, e
 		all, err = s.registry.releases(ctx, from.name)
 	case goModules:
 		all, err = s.modules.releases(ctx)
+	case viaMise:
+		all, err = s.mise.releases(ctx, from.name)
 	}
 	if err != nil {
 		return stored.Releases, err

@@ -32,6 +32,8 @@ type record struct {
 	Integrity string    `json:"integrity"`
 	Digest    string    `json:"digest,omitempty"`
 	Programs  []checked `json:"programs"`
+	// Bin is the folder with the programs, relative to the tool's; "" is bin.
+	Bin string `json:"bin,omitempty"`
 }
 
 // checked is a program as it was installed.
@@ -114,23 +116,25 @@ func inspect(dir, path string, digest bool) (checked, error) {
 	return c, nil
 }
 
-// use keeps a tool from being removed until release is called. It returns
-// fs.ErrNotExist if the tool is not in the store.
-func (s *Store) use(ctx context.Context, tool, version string) (release func(), err error) {
+// use keeps a tool from being removed until release is called, and returns the
+// folder with its programs. It returns fs.ErrNotExist if the tool is not in the
+// store.
+func (s *Store) use(ctx context.Context, tool, version string) (bin string, release func(), err error) {
 	file := s.lockFile(tool, version)
 	release, err = files.Lock(ctx, file, true)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
-	if _, err := s.check(tool, version); err != nil {
+	r, err := s.check(tool, version)
+	if err != nil {
 		release()
-		return nil, err
+		return "", nil, err
 	}
 	now := s.now()
 	if err := os.Chtimes(file, now, now); err != nil {
 		s.log.Debug("a tool's use is not noted", "tool", tool, "version", version, "error", err)
 	}
-	return release, nil
+	return cmp.Or(r.Bin, "bin"), release, nil
 }
 
 // versions returns the versions of a tool in the store.

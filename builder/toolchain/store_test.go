@@ -121,7 +121,7 @@ func TestInstallCommand(t *testing.T) {
 		{"node", "node@26.1.0", "", true},
 		{"pnpm@^9", "pnpm@9.15.9", "", true},
 		{"pnpm@99", "", "the command asks for pnpm 99, which does not exist", false},
-		{"hugo@1", "", "not a tool that Troy can install", false},
+		{"hugo@1", "", "Hugo can be installed only with mise", false},
 		{"../x@1", "", "not a tool", false},
 		{"node@two", "", `"two" is not a version`, false},
 	} {

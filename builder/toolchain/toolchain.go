@@ -1,7 +1,7 @@
 // Package toolchain gives builds the programs that their repositories ask for:
 // Node.js, package managers and others, in a version. It uses what the machine
-// has, or installs packages of the npm registry and of Go's module proxy into a
-// store, which builds only read. Package sandbox and troyd tools call it.
+// has, or installs packages of the npm registry, of Go's module proxy and, by
+// mise, of publishers into a store, which builds only read. Package sandbox and troyd tools call it.
 package toolchain
 
 import (
@@ -29,6 +29,9 @@ type Config struct {
 	// Registry is the npm registry. Empty means that of npm's configuration in
 	// Environment, on the machine and of the user, or else npm's default.
 	Registry string
+	// Mise is the program mise, which installs Python, Ruby, Hugo and Zola; empty
+	// means that those of the machine have to do.
+	Mise string
 	// Environment is that of all builds. Its npm_config_… take precedence over
 	// npm's files.
 	Environment map[string]string
@@ -53,6 +56,7 @@ type Store struct {
 	minFree  int64
 	registry *registry
 	modules  *modules
+	mise     *mise
 	log      *slog.Logger
 	now      func() time.Time
 
@@ -93,7 +97,7 @@ func Open(cfg Config) (*Store, error) {
 		}
 	}
 	return &Store{
-		dir: dir, fetch: cfg.Install, maxBytes: cfg.MaxBytes, minFree: cfg.minFree, registry: client, modules: newModules(cfg.Environment, client.client), log: cfg.Log, now: cfg.now,
+		dir: dir, fetch: cfg.Install, maxBytes: cfg.MaxBytes, minFree: cfg.minFree, registry: client, modules: newModules(cfg.Environment, client.client), mise: newMise(cfg, npm, dir), log: cfg.Log, now: cfg.now,
 		machine: map[string]found{}, lists: map[string]listed{},
 	}, nil
 }
@@ -123,9 +127,9 @@ type candidate struct {
 // Ready is a tool that a build can use.
 type Ready struct {
 	Name, Version string
-	// Dir is the tool's folder in the store, whose programs are in bin. It is
-	// empty for a tool of the machine.
-	Dir string
+	// Dir is the tool's folder in the store, with its programs in the folder Bin.
+	// They are empty for a tool of the machine.
+	Dir, Bin string
 	// Folder is the folder of the machine with the program, if Dir is empty.
 	Folder string
 }
@@ -148,10 +152,11 @@ func (s *Set) add(ctx context.Context, store *Store, tool string, c candidate) e
 	ready := Ready{Name: tool, Version: c.version.String(), Folder: c.folder}
 	if c.folder == "" {
 		ready.Dir = store.path(tool, ready.Version)
-		release, err := store.use(ctx, tool, ready.Version)
+		bin, release, err := store.use(ctx, tool, ready.Version)
 		if err != nil {
 			return err
 		}
+		ready.Bin = bin
 		s.release = append(s.release, release)
 	}
 	s.Tools = append(s.Tools, ready)

@@ -107,7 +107,7 @@ func (w *world) prepare(t *testing.T, tools ...build.Tool) (got []string, log st
 			if ready.Folder != w.bin {
 				t.Errorf("%s is in %s", name, ready.Folder)
 			}
-		} else if out, err := exec.CommandContext(t.Context(), filepath.Join(ready.Dir, "bin", Program(ready.Name))).CombinedOutput(); err != nil || strings.TrimSpace(string(out)) != ready.Name+" "+ready.Version {
+		} else if out, err := exec.CommandContext(t.Context(), filepath.Join(ready.Dir, ready.Bin, Program(ready.Name))).CombinedOutput(); err != nil || strings.TrimSpace(string(out)) != ready.Name+" "+ready.Version {
 			t.Errorf("%s prints %q, %v", name, out, err)
 		}
 		got = append(got, name)
@@ -146,7 +146,7 @@ func TestPrepare(t *testing.T) {
 		"only the machine's":     {map[string]string{"python3": "Python 3.11.2"}, []build.Tool{tool(t, "python", "3.11", ".python-version")}, []string{"python@3.11.2*"}, "Python 3.11.2 of this machine, from .python-version (3.11)."},
 		"Hugo's own form":        {map[string]string{"hugo": "hugo v0.131.0-dirty+extended linux/amd64"}, []build.Tool{{Name: "hugo"}}, []string{"hugo@0.131.0*"}, "Hugo 0.131.0 of this machine: nothing names a version."},
 		"Go's own form":          {map[string]string{"go": "go version go1.26.0 linux/amd64"}, []build.Tool{tool(t, "go", "1.26", ".go-version")}, []string{"go@1.26.0*"}, ""},
-		"none and nothing asked": {nil, []build.Tool{{Name: "zola"}}, nil, ""},
+		"none and nothing asked": {nil, []build.Tool{{Name: "zola"}}, nil, "Zola is not on this machine, and Troy can install it only with mise."},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -178,7 +178,7 @@ func TestNothingFits(t *testing.T) {
 		"an empty range":   {tool(t, "node", ">23 <25", "engines.node in package.json"), false, "", troy.Invalid, []string{"engines.node in package.json asks for Node.js >23 <25"}},
 		"offline":          {tool(t, "node", "22", ".nvmrc"), true, "", troy.Unavailable, []string{".nvmrc asks for Node.js 22, which is not on this machine and can't be installed: the registry answered 503", "available versions: 20.11.0;"}},
 		"no installations": {tool(t, "node", "22", ".nvmrc"), false, "machine", troy.Invalid, []string{"TROY_BUILD_TOOLS=machine", "available versions: 20.11.0;", "troyd tools install"}},
-		"the machine's":    {tool(t, "ruby", "3.2", ".ruby-version"), false, "", troy.Invalid, []string{".ruby-version asks for Ruby 3.2, which Troy can't install; available versions: 3.1.2;", "TROY_BUILD_PATH"}},
+		"the machine's":    {tool(t, "ruby", "3.2", ".ruby-version"), false, "", troy.Invalid, []string{".ruby-version asks for Ruby 3.2, which Troy can install only with mise; available versions: 3.1.2; ask for a version that is there, install mise on this machine, or add", "TROY_BUILD_PATH"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -297,7 +297,7 @@ func TestListIsParsedOnce(t *testing.T) {
 	w := newWorld(t, func(cfg *Config) { cfg.now = func() time.Time { return at } })
 	newest := func() string {
 		t.Helper()
-		all, err := w.store.list(t.Context(), sources("node")[0], false)
+		all, err := w.store.list(t.Context(), w.store.sources("node")[0], false)
 		if err != nil || len(all) == 0 {
 			t.Fatalf("%d releases, %v", len(all), err)
 		}
@@ -419,9 +419,10 @@ func TestSourcesCoverPlatforms(t *testing.T) {
 	if platform() == "" {
 		t.Skip("no packages are built for this machine")
 	}
+	w := newWorld(t, nil)
 	installable := map[string]bool{}
 	for _, name := range build.ToolNames() {
-		installable[name] = sources(name) != nil
+		installable[name] = w.store.sources(name) != nil
 	}
 	want := map[string]bool{"node": true, "npm": true, "pnpm": true, "yarn": true, "bun": true, "deno": true, "python": false, "ruby": false, "go": true, "hugo": false, "zola": false}
 	if !maps.Equal(installable, want) {
@@ -451,7 +452,7 @@ func TestInterrupted(t *testing.T) {
 		t.Error("the build got its tool")
 	}
 	w.nothingLeft(t)
-	if _, err := w.store.use(t.Context(), "yarn", "1.22.22"); !errors.Is(err, fs.ErrNotExist) {
+	if _, _, err := w.store.use(t.Context(), "yarn", "1.22.22"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("use: %v", err)
 	}
 }

@@ -211,7 +211,7 @@ func (o buildOptions) open() (*sandbox.Builder, error) {
 	if err != nil {
 		return nil, troy.Errorf(troy.Invalid, "there is no folder for caches: %w", err)
 	}
-	tools, err := toolchain.Open(toolchain.Config{Dir: filepath.Join(cache, "troy", "tools"), Install: true})
+	tools, err := toolchain.Open(toolchain.Config{Dir: filepath.Join(cache, "troy", "tools"), Install: true, Mise: toolchain.FindMise()})
 	if err != nil {
 		return nil, err
 	}

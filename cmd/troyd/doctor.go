@@ -18,6 +18,7 @@ import (
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/builder/sandbox"
+	"github.com/troy-iaas/troy/builder/toolchain"
 	"github.com/troy-iaas/troy/certificates"
 	"github.com/troy-iaas/troy/credentials"
 	"github.com/troy-iaas/troy/health"
@@ -254,6 +255,23 @@ func (d *doctor) builds(ctx context.Context, cfg config) {
 	defer cancel()
 	sandbox.Rehearse(ctx, settings, secrets, cfg.BuildTools == "install", d.tell)
 	sandbox.Examine(settings, cfg.BuildCPUs, d.tell)
+	if cfg.BuildTools == "install" {
+		tellMise(ctx, toolchain.FindMise(), d.tell)
+	}
+}
+
+// tellMise tells whether builds can install Python, Ruby, Hugo and Zola.
+func tellMise(ctx context.Context, program string, tell checkup.Tell) {
+	if program == "" {
+		tell.Well("mise", "is not in the PATH, so builds use the Python, Ruby, Hugo and Zola of this machine")
+		return
+	}
+	version, err := toolchain.CheckMise(ctx, program)
+	if err != nil {
+		tell.Wrong("mise", fmt.Sprintf("%s can't install tools of builds: %s", program, oneLine(err)), "update mise, or remove it from the PATH of troyd work")
+		return
+	}
+	tell.Well("mise", "version %s installs the Python, Ruby, Hugo and Zola of builds", version)
 }
 
 // certificates tells how many hosts have a certificate, and what is left of the

@@ -20,7 +20,7 @@ import (
 // openTools opens the store of builds' tools. environment is that of all builds.
 func (c config) openTools(environment map[string]string, install bool, log *slog.Logger) (*toolchain.Store, error) {
 	store, err := toolchain.Open(toolchain.Config{
-		Dir: filepath.Join(c.DataDir, "tools"), Install: install, Registry: c.ToolsRegistry, Environment: environment,
+		Dir: filepath.Join(c.DataDir, "tools"), Install: install, Registry: c.ToolsRegistry, Mise: toolchain.FindMise(), Environment: environment,
 		MaxBytes: c.ToolsMiB << 20, Log: log,
 	})
 	if err != nil {
@@ -33,11 +33,10 @@ func newToolsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "tools",
 		Short: "Install, list and remove the tools of builds",
-		Long: "Install, list and remove the versions of Node.js, package managers and Go that\n" +
-			"builds use, in the data folder. Builds install what their repositories ask for;\n" +
-			"install them in advance for a server that can't reach the npm registry or the Go\n" +
-			"module proxy later. Run these commands as the user of troyd work, with its\n" +
-			"settings.",
+		Long: "Install, list and remove the versions of Node.js, Go and other tools that builds\n" +
+			"use, in the data folder. Builds install what their repositories ask for; install\n" +
+			"them in advance for a server that can't reach their sources later. Run these\n" +
+			"commands as the user of troyd work, with its settings.",
 		Args: cobra.NoArgs,
 		RunE: help,
 	}
@@ -71,11 +70,12 @@ func newToolsInstallCommand() *cobra.Command {
 		Use:   "install TOOL[@VERSION] ...",
 		Short: "Install tools, such as node@22 or pnpm@9",
 		Long: "Install tools: node, npm, pnpm, yarn, bun and deno from the npm registry, go from\n" +
-			"the Go module proxy. VERSION is a version or a range of npm's, for node also lts/*\n" +
-			"or lts/jod; without one, the newest. A tool that is installed already is left as\n" +
-			"it is.\n\n" +
+			"the Go module proxy, python, ruby, hugo and zola by mise (mise.jdx.dev), which has\n" +
+			"to be in the PATH. VERSION is a version or a range of npm's, for node also lts/* or\n" +
+			"lts/jod; without one, the newest. A tool that is installed already is left as it\n" +
+			"is.\n\n" +
 			"Exit status: 0 all are installed, 1 one could not be installed, 2 wrong usage.",
-		Example: "  troyd tools install node@22 npm@10 pnpm@9",
+		Example: "  troyd tools install node@22 npm@10 pnpm@9\n  troyd tools install hugo@0.140.0",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return withTools(func(store *toolchain.Store) error { return installTools(cmd.Context(), store, args, cmd.OutOrStdout()) })

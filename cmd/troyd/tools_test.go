@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/troy-iaas/troy/builder/toolchain"
+	"github.com/troy-iaas/troy/internal/checkup"
 )
 
 // TestToolsList shows an installed tool and none.
@@ -55,5 +56,28 @@ func TestToolsList(t *testing.T) {
 	}
 	if got, want := list(), "TOOL  VERSION  SIZE     LAST USED\nnode  22.21.1  120 MiB  2026-11-01 02:03:04\n"; got != want {
 		t.Errorf("the list is\n%swant\n%s", got, want)
+	}
+}
+
+// TestTellMise tells of a mise that is missing, new enough and too old.
+func TestTellMise(t *testing.T) {
+	t.Parallel()
+	for version, c := range map[string]struct{ said, remedy string }{
+		"":          {"is not in the PATH, so builds use the Python, Ruby, Hugo and Zola of this machine", ""},
+		"2026.9.15": {"version 2026.9.15 installs the Python, Ruby, Hugo and Zola of builds", ""},
+		"2025.1.0":  {"can't install tools of builds: it is version 2025.1.0; expected 2026.7.12 or newer", "update mise"},
+	} {
+		program := ""
+		if version != "" {
+			program = filepath.Join(t.TempDir(), "mise")
+			if err := os.WriteFile(program, []byte("#!/bin/sh\necho '"+version+" linux-x64 (2026-09-27)'\n"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var found []checkup.Finding
+		tellMise(t.Context(), program, func(f checkup.Finding) { found = append(found, f) })
+		if len(found) != 1 || !strings.Contains(found[0].Said, c.said) || !strings.HasPrefix(found[0].Remedy, c.remedy) || (found[0].Remedy == "") != (c.remedy == "") {
+			t.Errorf("version %q: %+v", version, found)
+		}
 	}
 }
