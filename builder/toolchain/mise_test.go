@@ -3,6 +3,7 @@ package toolchain
 import (
 	"context"
 	"errors"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -233,7 +234,7 @@ func TestMiseEndsWithTheBuild(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The pipe ends when both processes have ended.
-	fails(t, dir, "install", `exec 9>"$here/pipe"; sleep 600 & wait`)
+	fails(t, dir, "install", `exec 9>"$here/pipe"; sleep 600 & echo >&9; wait`)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	done := make(chan error, 1)
@@ -246,12 +247,18 @@ func TestMiseEndsWithTheBuild(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer reader.Close()
+	if _, err := reader.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
-	if _, err := reader.Read(make([]byte, 1)); err == nil {
-		t.Error("a process of mise is still there")
+	if err := reader.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := reader.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("a process of mise is still there: %v", err)
 	}
 	if left, err := filepath.Glob(filepath.Join(w.cfg.Dir, "tmp", "*")); err != nil || len(left) > 0 {
 		t.Errorf("left: %q, %v", left, err)
