@@ -127,6 +127,50 @@ func TestLeakAnywhere(t *testing.T) {
 	}
 }
 
+// TestLeakAtEachPosition compares a scan, which stops only at anchors, with a
+// look at each position, in texts of parts of secrets.
+func TestLeakAtEachPosition(t *testing.T) {
+	t.Parallel()
+	var prefixes []leakPrefix
+	parts := []string{"a", " ", "\n", "-", "_", ".", "A", "--", "AK", made(1, 16, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"), made(2, 36, alnum), made(3, 70, alnum)}
+	for _, f := range secretForms() {
+		for _, text := range f.prefixes {
+			if strings.IndexAny(text, leakAnchors) == 1 {
+				t.Fatalf("the anchor of %q has only one byte before it", text)
+			}
+			prefixes = append(prefixes, leakPrefix{text: text, form: &f})
+			parts = append(parts, text, text[:len(text)-1])
+		}
+	}
+	naive := func(b []byte) string {
+		for i := range b {
+			for _, p := range prefixes {
+				if p.match(b, i) {
+					return fmt.Sprintf("%s on line %d", p.form.kind, bytes.Count(b[:i], []byte("\n"))+1)
+				}
+			}
+		}
+		return ""
+	}
+	random, found := rand.New(rand.NewSource(1)), 0
+	for range 20_000 {
+		var b []byte
+		for range 1 + random.Intn(8) {
+			b = append(b, parts[random.Intn(len(parts))]...)
+		}
+		want := naive(b)
+		if got := leakIn(b); got != want {
+			t.Fatalf("%q: %q, want %q", b, got, want)
+		}
+		if want != "" {
+			found++
+		}
+	}
+	if found < 500 {
+		t.Errorf("only %d texts have a secret", found)
+	}
+}
+
 func TestLeakScannerHoldsLittle(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"-----BEGIN PRIVATE KEY-----\n", "ghp_", "AccountKey=", "a"} {
