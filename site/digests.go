@@ -95,12 +95,19 @@ func (d *digests) find(path string, info fs.FileInfo) (Digest, bool) {
 	return known.digest, true
 }
 
+func (d *digests) time() time.Time {
+	if d == nil {
+		return time.Time{}
+	}
+	return d.now()
+}
+
 // begin returns the time and the stamp of an open file, before it is read.
 func (d *digests) begin(file io.Reader) (at time.Time, s stamp, ok bool) {
 	if d == nil {
 		return at, s, false
 	}
-	at = d.now()
+	at = d.time()
 	f, ok := file.(fs.File)
 	if !ok {
 		return at, s, false

@@ -18,13 +18,15 @@ import (
 // folder is a tree in a folder on disk.
 type folder struct {
 	root     *os.Root
+	top      *os.File // the root, to open files in it, or nil
 	digests  *digests // may be nil
 	anywhere bool     // links may lead out of it
 	inside   *folders // those that were opened last
 }
 
 func newFolder(root *os.Root) folder {
-	return folder{root: root, inside: &folders{root: map[string]*os.Root{}}}
+	top, _ := root.Open(".") // nil: root itself opens the files
+	return folder{root: root, top: top, inside: &folders{root: map[string]*os.Root{}}}
 }
 
 func (f folder) list(ctx context.Context, limits Limits, part *sieve) ([]File, error) {
@@ -42,6 +44,9 @@ func (f folder) list(ctx context.Context, limits Limits, part *sieve) ([]File, e
 func (f folder) open(name string) (io.ReadCloser, error) {
 	if f.anywhere {
 		return os.Open(f.path(name))
+	}
+	if fd := beneath(f.top, name, 0); fd >= 0 {
+		return os.NewFile(uintptr(fd), name), nil
 	}
 	if dir, base := path.Split(name); dir != "" {
 		if file, err := f.inside.open(f.root, path.Clean(dir), base); err == nil {
@@ -71,6 +76,9 @@ func (f folder) path(name string) string {
 
 func (f folder) Close() error {
 	f.inside.close()
+	if f.top != nil {
+		_ = f.top.Close() // it was only read
+	}
 	return f.root.Close()
 }
 

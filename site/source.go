@@ -1,8 +1,8 @@
 package site
 
 import (
+	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -39,7 +40,8 @@ type Source struct {
 
 	tree      tree
 	digests   *digests // nil without RememberingDigests
-	temporary string   // removed by Close
+	contents  contents
+	temporary string // removed by Close
 }
 
 // tree is the origin of a source's files. Its paths are the site's.
@@ -61,6 +63,7 @@ type sourceOptions struct {
 	allowed   map[string]bool // its paths
 	anywhere  bool            // FollowingLinksOut
 	digests   string          // the folder of RememberingDigests
+	keep      int64           // KeepingContents
 	now       func() time.Time
 }
 
@@ -118,6 +121,12 @@ func FollowingLinksOut() SourceOption {
 // secret then, is not read again.
 func RememberingDigests(dir string) SourceOption {
 	return func(o *sourceOptions) { o.digests = dir }
+}
+
+// KeepingContents keeps up to this many bytes of the files that are read, so
+// that Open does not read them again.
+func KeepingContents(bytes int64) SourceOption {
+	return func(o *sourceOptions) { o.keep = bytes }
 }
 
 // WithProgress calls f after each hashed file with the number of files so far
@@ -235,10 +244,14 @@ func openTree(ctx context.Context, name string, limits Limits) (*Source, error) 
 }
 
 // Open opens a file of the source. Its content may have changed since it was
-// hashed, so a caller that sends it compares the digest.
+// hashed, so a caller that sends it compares the digest. The content that
+// KeepingContents kept has not.
 func (s *Source) Open(path string) (io.ReadCloser, error) {
 	if err := CheckPath(path); err != nil {
 		return nil, err
+	}
+	if content, kept := s.contents.find(path); kept {
+		return io.NopCloser(bytes.NewReader(content)), nil
 	}
 	r, err := s.tree.open(path)
 	if err != nil {
@@ -293,38 +306,34 @@ func (s *Source) hash(ctx context.Context, limits Limits, o *sourceOptions) erro
 			o.progress(files, bytes)
 		}
 	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(runtime.GOMAXPROCS(0))
+	var unread []int
 	for i := range s.Files {
-		if ctx.Err() != nil {
-			break
-		}
-		f := &s.Files[i]
-		if remembered(*f) {
-			done.Lock()
+		if f := &s.Files[i]; remembered(*f) {
 			count(f)
-			done.Unlock()
-			continue
+		} else {
+			unread = append(unread, i)
 		}
+	}
+	s.contents.begin(s.Files, o.keep)
+	group, ctx := errgroup.WithContext(ctx)
+	var next atomic.Int64
+	for range min(runtime.GOMAXPROCS(0), len(unread)) {
 		group.Go(func() error {
-			published := o.published && !o.allowed[f.Path]
-			leak, err := s.hashFile(ctx, f, limits, published || o.sieve.findLeaks && !o.sieve.allowed[f.Path])
-			if _, ok := s.tree.(folder); ok && errors.Is(err, fs.ErrNotExist) {
-				return vanished(f.Path)
+			h := hasher{source: s, limits: limits, options: o}
+			for i := next.Add(1) - 1; i < int64(len(unread)) && ctx.Err() == nil; i = next.Add(1) - 1 {
+				f := &s.Files[unread[i]]
+				leak, err := h.hash(ctx, unread[i])
+				if err != nil {
+					return err
+				}
+				done.Lock()
+				if leak != "" {
+					s.Leaks = append(s.Leaks, Leak{f.Path, leak})
+				}
+				count(f)
+				done.Unlock()
 			}
-			if err != nil {
-				return fmt.Errorf("hash %q: %w", f.Path, err)
-			}
-			if published && leak == "" {
-				leak = NamedLeak(f.Path)
-			}
-			done.Lock()
-			defer done.Unlock()
-			if leak != "" {
-				s.Leaks = append(s.Leaks, Leak{f.Path, leak})
-			}
-			count(f)
-			return nil
+			return context.Cause(ctx)
 		})
 	}
 	if err := group.Wait(); err != nil {
@@ -335,41 +344,6 @@ func (s *Source) hash(ctx context.Context, limits Limits, o *sourceOptions) erro
 	}
 	slices.SortFunc(s.Leaks, func(a, b Leak) int { return strings.Compare(a.Path, b.Path) })
 	return s.check(limits, true)
-}
-
-// copyBuffers are *[]byte. Without them a folder of small files costs more for
-// buffers than for its bytes.
-var copyBuffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
-
-// hashFile hashes a file and, if findLeaks is set, searches it for secrets in
-// the same pass.
-func (s *Source) hashFile(ctx context.Context, f *File, limits Limits, findLeaks bool) (leak string, err error) {
-	r, err := s.tree.open(f.Path)
-	if err != nil {
-		return "", err
-	}
-	defer r.Close()
-	read, before, remember := s.digests.begin(r)
-	h := sha256.New()
-	var to io.Writer = h
-	var scanner *leakScanner
-	if findLeaks {
-		scanner = &leakScanner{}
-		to = io.MultiWriter(h, scanner)
-	}
-	buffer := copyBuffers.Get().(*[]byte)
-	defer copyBuffers.Put(buffer)
-	if f.Size, err = io.CopyBuffer(to, canceled{ctx, io.LimitReader(r, limits.FileBytes+1)}, *buffer); err != nil {
-		return "", err
-	}
-	f.SHA256 = Digest(h.Sum(nil))
-	if scanner == nil {
-		return "", nil
-	}
-	if leak = scanner.end(); leak == "" && remember && before.size == f.Size {
-		s.digests.add(f.Path, before, read, f.SHA256)
-	}
-	return leak, nil
 }
 
 // check is checkFiles without a Field, because the user passed a folder, not a

@@ -10,5 +10,9 @@ func stampOf(info fs.FileInfo) (stamp, bool) {
 	if !ok {
 		return stamp{}, false
 	}
-	return stamp{s.Size, s.Mtim.Nano(), s.Ctim.Nano(), int64(s.Ino)}, true
+	return stampIn(s), true
+}
+
+func stampIn(s *syscall.Stat_t) stamp {
+	return stamp{s.Size, s.Mtim.Nano(), s.Ctim.Nano(), int64(s.Ino)}
 }

@@ -65,6 +65,10 @@ func realPath(name string) (string, error) {
 	return filepath.EvalSymlinks(name)
 }
 
+// keptContents is how many bytes of the site's small files are kept in memory
+// from when they are hashed until they are sent.
+const keptContents = 32 << 20
+
 // read opens and hashes the folder or the archive.
 func (a *app) read(ctx context.Context, p *progress, path string, g guard) (*site.Source, error) {
 	shown := clean(path)
@@ -77,7 +81,7 @@ func (a *app) read(ctx context.Context, p *progress, path string, g guard) (*sit
 			return fmt.Sprintf("Reading %s: %s, %s", shown, troy.Count(files, "file", "files"), troy.Size(bytes))
 		})
 	}
-	options := []site.SourceOption{site.LeavingOut(), site.FindingLeaks(g.allowed...), site.WithProgress(tell)}
+	options := []site.SourceOption{site.LeavingOut(), site.FindingLeaks(g.allowed...), site.KeepingContents(keptContents), site.WithProgress(tell)}
 	if path == standardInput {
 		file, err := spool(ctx, a.in)
 		if err != nil {
