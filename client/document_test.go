@@ -264,6 +264,7 @@ func calls(c *Client, id uuid.UUID) map[string]func(context.Context) error {
 		},
 		"RemoveNotifier": func(ctx context.Context) error { return c.RemoveNotifier(ctx, id) },
 		"EnableNotifier": func(ctx context.Context) error { return second(c.EnableNotifier(ctx, id)) },
+		"RotateNotifier": func(ctx context.Context) error { return second(c.RotateNotifier(ctx, id)) },
 		"TestNotifier":   func(ctx context.Context) error { return second(c.TestNotifier(ctx, id)) },
 		"Deliveries":     func(ctx context.Context) error { return drain(c.Deliveries(ctx, id)) },
 		"Redeliver":      func(ctx context.Context) error { return second(c.Redeliver(ctx, id, id)) },

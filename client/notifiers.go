@@ -27,8 +27,12 @@ type Notifier struct {
 	// DisabledAt is set if Troy has disabled it.
 	DisabledAt     *time.Time `json:"disabled_at,omitempty"`
 	DisabledReason string     `json:"disabled_reason,omitempty"`
-	// SigningKey signs webhooks. Only the result of AddNotifier has it.
+	// SigningKey signs webhooks. Only the results of AddNotifier and RotateNotifier
+	// have it.
 	SigningKey string `json:"signing_key,omitempty"`
+	// EarlierKeysUntil is when the last of the keys that were replaced ends. It is
+	// nil if there are none.
+	EarlierKeysUntil *time.Time `json:"earlier_keys_until,omitempty"`
 }
 
 // NewNotifier is a notifier to add.
@@ -95,6 +99,14 @@ func (c *Client) RemoveNotifier(ctx context.Context, id uuid.UUID) error {
 func (c *Client) EnableNotifier(ctx context.Context, id uuid.UUID) (Notifier, error) {
 	var n Notifier
 	return n, c.post(ctx, notifierPath(id)+"/enable", nil, &n)
+}
+
+// RotateNotifier gives a webhook a new signing key, which can't be shown again.
+// Those before it sign too for 24 hours. If the answer is lost, the error is a
+// Conflict, and the key has to be rotated again.
+func (c *Client) RotateNotifier(ctx context.Context, id uuid.UUID) (Notifier, error) {
+	var n Notifier
+	return n, c.post(ctx, notifierPath(id)+"/rotate", nil, &n)
 }
 
 // TestNotifier sends a test message.

@@ -58,6 +58,7 @@ const (
 	NotifierAdd          = "notifier.add"
 	NotifierEnable       = "notifier.enable"
 	NotifierRemove       = "notifier.remove"
+	NotifierRotate       = "notifier.rotate"
 	WorkRing             = "work.ring"
 	WorkRetry            = "work.retry"
 )

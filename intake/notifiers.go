@@ -105,6 +105,30 @@ func (in *Intake) EnableNotifier(ctx context.Context, n queries.Notifier) (queri
 	return enabled, nil
 }
 
+// RotateNotifier stores a notifier's new key with the earlier ones. It returns
+// Conflict if the notifier was changed since it was read.
+func (in *Intake) RotateNotifier(ctx context.Context, n queries.Notifier, fresh queries.NotifierRotateParams) (queries.Notifier, error) {
+	var rotated queries.Notifier
+	err := in.notifierChange(ctx, n.PipelineID, func(q *queries.Queries, p *queries.Pipeline) (err error) {
+		remember(ctx, n.ID)
+		if rotated, err = q.NotifierRotate(ctx, fresh); errors.Is(err, pgx.ErrNoRows) {
+			if _, err := q.NotifierGet(ctx, n.ID); errors.Is(err, pgx.ErrNoRows) {
+				return noNotifier(n.ID)
+			} else if err != nil {
+				return err
+			}
+			return troy.Errorf(troy.Conflict, "the notifier was changed at the same time; try again")
+		} else if err != nil {
+			return err
+		}
+		return Audit(ctx, q, Change{Action: NotifierRotate, Subject: n.Kind + " " + n.Label, Detail: n.ID.String(), Pipeline: p})
+	})
+	if err != nil {
+		return rotated, fmt.Errorf("rotate the key of notifier %s: %w", n.ID, err)
+	}
+	return rotated, nil
+}
+
 // TestNotifier sends a test message to a notifier. It returns Conflict if the
 // notifier is disabled.
 func (in *Intake) TestNotifier(ctx context.Context, n queries.Notifier, event string) (queries.Notification, error) {

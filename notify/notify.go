@@ -72,12 +72,26 @@ type Target struct {
 	URL string   `json:"url,omitempty"`
 	Key string   `json:"key,omitempty"` // signs webhooks: "whsec_…"
 	To  []string `json:"to,omitempty"`  // addresses of e-mail
+	// Earlier are the keys that were replaced, newest first. They are sealed apart,
+	// so that they can be deleted when they have ended.
+	Earlier []EarlierKey `json:"-"`
 }
+
+// EarlierKey is a key that was replaced. It signs too until it ends, so that a
+// receiver has time to learn the new one.
+type EarlierKey struct {
+	Key   string    `json:"key"`
+	Until time.Time `json:"until"`
+}
+
+// KeyOverlap is how long a key signs after it was replaced.
+const KeyOverlap = 24 * time.Hour
 
 // Limits of targets.
 const (
 	maxURL        = 2000
 	maxRecipients = 10
+	maxEarlier    = 4 // keys that sign besides the newest one
 )
 
 // NewTarget checks a target and returns it with what of it may be shown. A
@@ -99,11 +113,37 @@ func NewTarget(kind Kind, address string, to []string, private []netip.Prefix) (
 	}
 	t.URL = address
 	if kind == Webhook {
-		key := make([]byte, 24)
-		rand.Read(key) // never fails (crypto/rand)
-		t.Key = "whsec_" + base64.StdEncoding.EncodeToString(key)
+		t.Key = newKey()
 	}
 	return t, u.Host, nil
+}
+
+func newKey() string {
+	key := make([]byte, 24)
+	rand.Read(key) // never fails (crypto/rand)
+	return "whsec_" + base64.StdEncoding.EncodeToString(key)
+}
+
+// Rotate returns the target with a new key and with those before it that have
+// not ended. It returns Conflict if the target is not a webhook, or if as many
+// keys sign already as may.
+func (t Target) Rotate(now time.Time) (Target, error) {
+	if t.Key == "" {
+		return t, troy.Errorf(troy.Conflict, "only a webhook has a signing key")
+	}
+	earlier := t.earlier(now)
+	if len(earlier) >= maxEarlier {
+		return t, troy.Errorf(troy.Conflict, "%d keys sign already; rotate again after %s, when the oldest one ends",
+			len(earlier)+1, earlier[len(earlier)-1].Until.UTC().Format(time.RFC3339))
+	}
+	t.Earlier = append([]EarlierKey{{t.Key, now.Add(KeyOverlap).UTC()}}, earlier...)
+	t.Key = newKey()
+	return t, nil
+}
+
+// earlier returns the earlier keys that have not ended.
+func (t Target) earlier(now time.Time) []EarlierKey {
+	return slices.DeleteFunc(slices.Clone(t.Earlier), func(e EarlierKey) bool { return !e.Until.After(now) })
 }
 
 func checkURL(address string, private []netip.Prefix) (*url.URL, error) {

@@ -126,6 +126,79 @@ func TestWebhook(t *testing.T) {
 	}
 }
 
+// TestRotatedKeys sends while keys overlap and after they have ended.
+func TestRotatedKeys(t *testing.T) {
+	t.Parallel()
+	type delivery struct {
+		header http.Header
+		body   []byte
+	}
+	got := make(chan delivery, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		got <- delivery{r.Header, body}
+	}))
+	defer server.Close()
+	target, _, err := notify.NewTarget(notify.Webhook, server.URL, nil, loopback())
+	if err != nil {
+		t.Fatal(err)
+	}
+	verified := func(target notify.Target, keys ...string) (by []bool) {
+		t.Helper()
+		if _, err := notify.NewSender(loopback(), nil).Send(t.Context(), notify.Webhook, target, message("deployment.failed", failed)); err != nil {
+			t.Fatal(err)
+		}
+		d := <-got
+		for _, key := range keys {
+			receiver, err := standardwebhooks.NewWebhook(key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			by = append(by, receiver.Verify(d.body, d.header) == nil)
+		}
+		return by
+	}
+	now := time.Now()
+	first := target.Key
+	// It was rotated a day and a second ago, a day ago less an hour, and now.
+	for _, ago := range []time.Duration{notify.KeyOverlap + time.Second, notify.KeyOverlap - time.Hour, 0} {
+		if target, err = target.Rotate(now.Add(-ago)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(target.Earlier) != 2 {
+		t.Fatalf("%d earlier keys are left, want the two that have not ended", len(target.Earlier))
+	}
+	second, third := target.Earlier[1].Key, target.Earlier[0].Key
+	if by := verified(target, first, second, third, target.Key); by[0] || !by[1] || !by[2] || !by[3] {
+		t.Errorf("verified by the keys: %v; want all but the first", by)
+	}
+	// A key that has ended signs nothing, also if it was not deleted yet.
+	target.Earlier[1].Until, target.Earlier[0].Until = now.Add(-time.Hour), now.Add(-time.Second)
+	if by := verified(target, first, second, third, target.Key); by[0] || by[1] || by[2] || !by[3] {
+		t.Errorf("verified by the keys: %v; want the last alone", by)
+	}
+
+	for range 4 {
+		if target, err = target.Rotate(now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	was := target
+	if _, err := target.Rotate(now); troy.KindOf(err) != troy.Conflict || !strings.Contains(err.Error(), "5 keys sign already") {
+		t.Errorf("a fifth rotation: %v", err)
+	}
+	if target.Key != was.Key {
+		t.Error("the refused rotation changed the key")
+	}
+	if _, err := target.Rotate(now.Add(notify.KeyOverlap)); err != nil {
+		t.Errorf("after the overlap: %v", err)
+	}
+	if _, err := (notify.Target{URL: server.URL}).Rotate(now); troy.KindOf(err) != troy.Conflict {
+		t.Errorf("a channel's key: %v", err)
+	}
+}
+
 // TestReceivers sends to receivers that do not take the message.
 func TestReceivers(t *testing.T) {
 	t.Parallel()

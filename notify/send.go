@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -93,7 +94,7 @@ func (s *Sender) Send(ctx context.Context, kind Kind, t Target, m Message) (Answ
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "troy (notifications)")
 	if kind == Webhook {
-		if err := sign(req.Header, t.Key, m, body); err != nil {
+		if err := sign(req.Header, t, m, body); err != nil {
 			return Answer{}, err
 		}
 	}
@@ -118,19 +119,28 @@ func (s *Sender) Send(ctx context.Context, kind Kind, t Target, m Message) (Answ
 
 // sign adds the headers of Standard Webhooks. The id stays the same when a
 // message is sent again, so that a receiver can ignore the second one.
-func sign(h http.Header, key string, m Message, body []byte) error {
-	signer, err := standardwebhooks.NewWebhook(key)
-	if err != nil {
-		return errors.New("its signing key can't be read")
-	}
+// Keys that were replaced sign too until they end.
+func sign(h http.Header, t Target, m Message, body []byte) error {
 	now := time.Now()
-	signature, err := signer.Sign(m.ID.String(), now, body)
-	if err != nil {
-		return fmt.Errorf("sign notification %s: %w", m.ID, err)
+	keys := []string{t.Key}
+	for _, e := range t.earlier(now) {
+		keys = append(keys, e.Key)
+	}
+	var signatures []string
+	for _, key := range keys {
+		signer, err := standardwebhooks.NewWebhook(key)
+		if err != nil {
+			return errors.New("its signing key can't be read")
+		}
+		signature, err := signer.Sign(m.ID.String(), now, body)
+		if err != nil {
+			return fmt.Errorf("sign notification %s: %w", m.ID, err)
+		}
+		signatures = append(signatures, signature)
 	}
 	h.Set(standardwebhooks.HeaderWebhookID, m.ID.String())
 	h.Set(standardwebhooks.HeaderWebhookTimestamp, strconv.FormatInt(now.Unix(), 10))
-	h.Set(standardwebhooks.HeaderWebhookSignature, signature)
+	h.Set(standardwebhooks.HeaderWebhookSignature, strings.Join(signatures, " "))
 	return nil
 }
 

@@ -244,6 +244,8 @@ type Notifier struct {
 	Kind           string
 	Label          string
 	Target         []byte
+	EarlierKeys    []byte
+	EarlierUntil   *time.Time
 	Events         []string
 	CreatedAt      time.Time
 	CreatedBy      string

@@ -35,6 +35,17 @@ DELETE FROM notifiers WHERE id = @id RETURNING *;
 -- name: NotifierEnable :one
 UPDATE notifiers SET disabled_at = NULL, disabled_reason = '', failures = 0, retry_at = NULL WHERE id = @id RETURNING *;
 
+-- name: NotifierRotate :one
+-- Replaces the key that signs a webhook. Changes nothing if its target or its
+-- earlier keys are not those that were read.
+UPDATE notifiers SET target = @target, earlier_keys = @earlier_keys::bytea, earlier_until = @earlier_until::timestamptz
+WHERE id = @id AND target = @read_target AND earlier_keys IS NOT DISTINCT FROM sqlc.narg('read_keys')::bytea
+RETURNING *;
+
+-- name: NotifierKeysExpire :exec
+-- Deletes the earlier keys that sign no more.
+UPDATE notifiers SET earlier_keys = NULL, earlier_until = NULL WHERE earlier_until <= now();
+
 -- name: NotifierDisable :exec
 -- Disables a notifier and records it in the audit trail. A trigger tells the
 -- others.

@@ -183,7 +183,7 @@ func (q *Queries) NotificationRecord(ctx context.Context, arg NotificationRecord
 }
 
 const notificationToSend = `-- name: NotificationToSend :one
-SELECT m.id, m.notifier_id, m.pipeline_id, m.event, m.details, m.created_at, m.attempts, m.tried_at, m.status, m.answer, m.ended_at, m.delivered, n.id, n.pipeline_id, n.kind, n.label, n.target, n.events, n.created_at, n.created_by, n.failures, n.retry_at, n.disabled_at, n.disabled_reason, greatest(CAST(date_part('epoch', n.retry_at - now()) AS float8), 0)::float8 AS pause_seconds
+SELECT m.id, m.notifier_id, m.pipeline_id, m.event, m.details, m.created_at, m.attempts, m.tried_at, m.status, m.answer, m.ended_at, m.delivered, n.id, n.pipeline_id, n.kind, n.label, n.target, n.earlier_keys, n.earlier_until, n.events, n.created_at, n.created_by, n.failures, n.retry_at, n.disabled_at, n.disabled_reason, greatest(CAST(date_part('epoch', n.retry_at - now()) AS float8), 0)::float8 AS pause_seconds
 FROM notifications m JOIN notifiers n ON n.id = m.notifier_id
 WHERE m.id = $1 AND m.ended_at IS NULL
 `
@@ -217,6 +217,8 @@ func (q *Queries) NotificationToSend(ctx context.Context, id uuid.UUID) (Notific
 		&i.Notifier.Kind,
 		&i.Notifier.Label,
 		&i.Notifier.Target,
+		&i.Notifier.EarlierKeys,
+		&i.Notifier.EarlierUntil,
 		&i.Notifier.Events,
 		&i.Notifier.CreatedAt,
 		&i.Notifier.CreatedBy,
@@ -307,7 +309,7 @@ const notifierAdd = `-- name: NotifierAdd :one
 
 INSERT INTO notifiers (id, pipeline_id, kind, label, target, events, created_by)
 VALUES ($1, $2, $3, $4, $5, $6, $7)
-RETURNING id, pipeline_id, kind, label, target, events, created_at, created_by, failures, retry_at, disabled_at, disabled_reason
+RETURNING id, pipeline_id, kind, label, target, earlier_keys, earlier_until, events, created_at, created_by, failures, retry_at, disabled_at, disabled_reason
 `
 
 type NotifierAddParams struct {
@@ -339,6 +341,8 @@ func (q *Queries) NotifierAdd(ctx context.Context, arg NotifierAddParams) (Notif
 		&i.Kind,
 		&i.Label,
 		&i.Target,
+		&i.EarlierKeys,
+		&i.EarlierUntil,
 		&i.Events,
 		&i.CreatedAt,
 		&i.CreatedBy,
@@ -366,7 +370,7 @@ func (q *Queries) NotifierCount(ctx context.Context, pipelineID *uuid.UUID) (int
 const notifierDisable = `-- name: NotifierDisable :exec
 WITH disabled AS (
     UPDATE notifiers n SET disabled_at = now(), disabled_reason = $2 WHERE n.id = $3 AND n.disabled_at IS NULL
-    RETURNING n.id, n.pipeline_id, n.kind, n.label, n.target, n.events, n.created_at, n.created_by, n.failures, n.retry_at, n.disabled_at, n.disabled_reason
+    RETURNING n.id, n.pipeline_id, n.kind, n.label, n.target, n.earlier_keys, n.earlier_until, n.events, n.created_at, n.created_by, n.failures, n.retry_at, n.disabled_at, n.disabled_reason
 )
 INSERT INTO audit (actor, action, subject, detail, pipeline_id, slug)
 SELECT $1, 'notifier.disable', d.kind || ' ' || d.label, d.disabled_reason, d.pipeline_id, coalesce(p.slug, '')
@@ -387,7 +391,7 @@ func (q *Queries) NotifierDisable(ctx context.Context, arg NotifierDisableParams
 }
 
 const notifierEnable = `-- name: NotifierEnable :one
-UPDATE notifiers SET disabled_at = NULL, disabled_reason = '', failures = 0, retry_at = NULL WHERE id = $1 RETURNING id, pipeline_id, kind, label, target, events, created_at, created_by, failures, retry_at, disabled_at, disabled_reason
+UPDATE notifiers SET disabled_at = NULL, disabled_reason = '', failures = 0, retry_at = NULL WHERE id = $1 RETURNING id, pipeline_id, kind, label, target, earlier_keys, earlier_until, events, created_at, created_by, failures, retry_at, disabled_at, disabled_reason
 `
 
 func (q *Queries) NotifierEnable(ctx context.Context, id uuid.UUID) (Notifier, error) {
@@ -399,6 +403,8 @@ func (q *Queries) NotifierEnable(ctx context.Context, id uuid.UUID) (Notifier, e
 		&i.Kind,
 		&i.Label,
 		&i.Target,
+		&i.EarlierKeys,
+		&i.EarlierUntil,
 		&i.Events,
 		&i.CreatedAt,
 		&i.CreatedBy,
@@ -411,7 +417,7 @@ func (q *Queries) NotifierEnable(ctx context.Context, id uuid.UUID) (Notifier, e
 }
 
 const notifierGet = `-- name: NotifierGet :one
-SELECT n.id, n.pipeline_id, n.kind, n.label, n.target, n.events, n.created_at, n.created_by, n.failures, n.retry_at, n.disabled_at, n.disabled_reason, coalesce(p.slug, '')::text AS slug FROM notifiers n LEFT JOIN pipelines p ON p.id = n.pipeline_id WHERE n.id = $1
+SELECT n.id, n.pipeline_id, n.kind, n.label, n.target, n.earlier_keys, n.earlier_until, n.events, n.created_at, n.created_by, n.failures, n.retry_at, n.disabled_at, n.disabled_reason, coalesce(p.slug, '')::text AS slug FROM notifiers n LEFT JOIN pipelines p ON p.id = n.pipeline_id WHERE n.id = $1
 `
 
 type NotifierGetRow struct {
@@ -428,6 +434,8 @@ func (q *Queries) NotifierGet(ctx context.Context, id uuid.UUID) (NotifierGetRow
 		&i.Notifier.Kind,
 		&i.Notifier.Label,
 		&i.Notifier.Target,
+		&i.Notifier.EarlierKeys,
+		&i.Notifier.EarlierUntil,
 		&i.Notifier.Events,
 		&i.Notifier.CreatedAt,
 		&i.Notifier.CreatedBy,
@@ -440,8 +448,18 @@ func (q *Queries) NotifierGet(ctx context.Context, id uuid.UUID) (NotifierGetRow
 	return i, err
 }
 
+const notifierKeysExpire = `-- name: NotifierKeysExpire :exec
+UPDATE notifiers SET earlier_keys = NULL, earlier_until = NULL WHERE earlier_until <= now()
+`
+
+// Deletes the earlier keys that sign no more.
+func (q *Queries) NotifierKeysExpire(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, notifierKeysExpire)
+	return err
+}
+
 const notifierList = `-- name: NotifierList :many
-SELECT n.id, n.pipeline_id, n.kind, n.label, n.target, n.events, n.created_at, n.created_by, n.failures, n.retry_at, n.disabled_at, n.disabled_reason, coalesce(p.slug, '')::text AS slug
+SELECT n.id, n.pipeline_id, n.kind, n.label, n.target, n.earlier_keys, n.earlier_until, n.events, n.created_at, n.created_by, n.failures, n.retry_at, n.disabled_at, n.disabled_reason, coalesce(p.slug, '')::text AS slug
 FROM (
     SELECT a.id FROM notifiers a WHERE a.pipeline_id = $1::uuid AND a.id > $2
     UNION ALL
@@ -490,6 +508,8 @@ func (q *Queries) NotifierList(ctx context.Context, arg NotifierListParams) ([]N
 			&i.Notifier.Kind,
 			&i.Notifier.Label,
 			&i.Notifier.Target,
+			&i.Notifier.EarlierKeys,
+			&i.Notifier.EarlierUntil,
 			&i.Notifier.Events,
 			&i.Notifier.CreatedAt,
 			&i.Notifier.CreatedBy,
@@ -510,7 +530,7 @@ func (q *Queries) NotifierList(ctx context.Context, arg NotifierListParams) ([]N
 }
 
 const notifierRemove = `-- name: NotifierRemove :one
-DELETE FROM notifiers WHERE id = $1 RETURNING id, pipeline_id, kind, label, target, events, created_at, created_by, failures, retry_at, disabled_at, disabled_reason
+DELETE FROM notifiers WHERE id = $1 RETURNING id, pipeline_id, kind, label, target, earlier_keys, earlier_until, events, created_at, created_by, failures, retry_at, disabled_at, disabled_reason
 `
 
 func (q *Queries) NotifierRemove(ctx context.Context, id uuid.UUID) (Notifier, error) {
@@ -522,6 +542,54 @@ func (q *Queries) NotifierRemove(ctx context.Context, id uuid.UUID) (Notifier, e
 		&i.Kind,
 		&i.Label,
 		&i.Target,
+		&i.EarlierKeys,
+		&i.EarlierUntil,
+		&i.Events,
+		&i.CreatedAt,
+		&i.CreatedBy,
+		&i.Failures,
+		&i.RetryAt,
+		&i.DisabledAt,
+		&i.DisabledReason,
+	)
+	return i, err
+}
+
+const notifierRotate = `-- name: NotifierRotate :one
+UPDATE notifiers SET target = $1, earlier_keys = $2::bytea, earlier_until = $3::timestamptz
+WHERE id = $4 AND target = $5 AND earlier_keys IS NOT DISTINCT FROM $6::bytea
+RETURNING id, pipeline_id, kind, label, target, earlier_keys, earlier_until, events, created_at, created_by, failures, retry_at, disabled_at, disabled_reason
+`
+
+type NotifierRotateParams struct {
+	Target       []byte
+	EarlierKeys  []byte
+	EarlierUntil time.Time
+	ID           uuid.UUID
+	ReadTarget   []byte
+	ReadKeys     []byte
+}
+
+// Replaces the key that signs a webhook. Changes nothing if its target or its
+// earlier keys are not those that were read.
+func (q *Queries) NotifierRotate(ctx context.Context, arg NotifierRotateParams) (Notifier, error) {
+	row := q.db.QueryRow(ctx, notifierRotate,
+		arg.Target,
+		arg.EarlierKeys,
+		arg.EarlierUntil,
+		arg.ID,
+		arg.ReadTarget,
+		arg.ReadKeys,
+	)
+	var i Notifier
+	err := row.Scan(
+		&i.ID,
+		&i.PipelineID,
+		&i.Kind,
+		&i.Label,
+		&i.Target,
+		&i.EarlierKeys,
+		&i.EarlierUntil,
 		&i.Events,
 		&i.CreatedAt,
 		&i.CreatedBy,

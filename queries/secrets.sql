@@ -28,6 +28,12 @@ WITH password AS (
     WHERE @after_kind <= 'notifier'
       AND n.id > CASE WHEN @after_kind = 'notifier' THEN CAST(@after_id::text AS uuid) ELSE '00000000-0000-0000-0000-000000000000' END
     ORDER BY n.id LIMIT 200
+), notifier_key AS (
+    SELECT 'notifier_key'::text AS kind, n.id::text AS id, 'earlier'::text AS name, n.earlier_keys AS sealed
+    FROM notifiers n
+    WHERE n.earlier_keys IS NOT NULL AND @after_kind <= 'notifier_key'
+      AND n.id > CASE WHEN @after_kind = 'notifier_key' THEN CAST(@after_id::text AS uuid) ELSE '00000000-0000-0000-0000-000000000000' END
+    ORDER BY n.id LIMIT 200
 ), preview AS (
     SELECT 'preview_key'::text AS kind, a.pipeline_id::text AS id, 'key'::text AS name, a.preview_key AS sealed
     FROM access a
@@ -48,7 +54,7 @@ WITH password AS (
                                                 CASE WHEN @after_kind = 'variable_in_context' THEN substr(@after_name, strpos(@after_name, '@') + 1) ELSE '' END)
     ORDER BY c.pipeline_id, c.name, c.context LIMIT 200
 )
-SELECT * FROM password UNION ALL SELECT * FROM app UNION ALL SELECT * FROM installation UNION ALL SELECT * FROM notifier UNION ALL SELECT * FROM preview UNION ALL SELECT * FROM variable UNION ALL SELECT * FROM contextual LIMIT 200;
+SELECT * FROM password UNION ALL SELECT * FROM app UNION ALL SELECT * FROM installation UNION ALL SELECT * FROM notifier UNION ALL SELECT * FROM notifier_key UNION ALL SELECT * FROM preview UNION ALL SELECT * FROM variable UNION ALL SELECT * FROM contextual LIMIT 200;
 
 -- name: SealedReplace :one
 -- Replaces a value by the same value sealed with another key. Does not
@@ -76,5 +82,8 @@ WITH variable AS (
 ), notifier AS (
     UPDATE notifiers SET target = @fresh
     WHERE id = CASE WHEN @kind = 'notifier' THEN CAST(@id::text AS uuid) END AND target = @sealed RETURNING 1
+), notifier_key AS (
+    UPDATE notifiers SET earlier_keys = @fresh
+    WHERE id = CASE WHEN @kind = 'notifier_key' THEN CAST(@id::text AS uuid) END AND earlier_keys = @sealed RETURNING 1
 )
-SELECT ((SELECT count(*) FROM variable) + (SELECT count(*) FROM contextual) + (SELECT count(*) FROM installation) + (SELECT count(*) FROM app) + (SELECT count(*) FROM password) + (SELECT count(*) FROM preview) + (SELECT count(*) FROM notifier))::bigint AS replaced;
+SELECT ((SELECT count(*) FROM variable) + (SELECT count(*) FROM contextual) + (SELECT count(*) FROM installation) + (SELECT count(*) FROM app) + (SELECT count(*) FROM password) + (SELECT count(*) FROM preview) + (SELECT count(*) FROM notifier) + (SELECT count(*) FROM notifier_key))::bigint AS replaced;

@@ -35,6 +35,12 @@ WITH password AS (
     WHERE $1 <= 'notifier'
       AND n.id > CASE WHEN $1 = 'notifier' THEN CAST($2::text AS uuid) ELSE '00000000-0000-0000-0000-000000000000' END
     ORDER BY n.id LIMIT 200
+), notifier_key AS (
+    SELECT 'notifier_key'::text AS kind, n.id::text AS id, 'earlier'::text AS name, n.earlier_keys AS sealed
+    FROM notifiers n
+    WHERE n.earlier_keys IS NOT NULL AND $1 <= 'notifier_key'
+      AND n.id > CASE WHEN $1 = 'notifier_key' THEN CAST($2::text AS uuid) ELSE '00000000-0000-0000-0000-000000000000' END
+    ORDER BY n.id LIMIT 200
 ), preview AS (
     SELECT 'preview_key'::text AS kind, a.pipeline_id::text AS id, 'key'::text AS name, a.preview_key AS sealed
     FROM access a
@@ -55,7 +61,7 @@ WITH password AS (
                                                 CASE WHEN $1 = 'variable_in_context' THEN substr($3, strpos($3, '@') + 1) ELSE '' END)
     ORDER BY c.pipeline_id, c.name, c.context LIMIT 200
 )
-SELECT kind, id, name, sealed FROM password UNION ALL SELECT kind, id, name, sealed FROM app UNION ALL SELECT kind, id, name, sealed FROM installation UNION ALL SELECT kind, id, name, sealed FROM notifier UNION ALL SELECT kind, id, name, sealed FROM preview UNION ALL SELECT kind, id, name, sealed FROM variable UNION ALL SELECT kind, id, name, sealed FROM contextual LIMIT 200
+SELECT kind, id, name, sealed FROM password UNION ALL SELECT kind, id, name, sealed FROM app UNION ALL SELECT kind, id, name, sealed FROM installation UNION ALL SELECT kind, id, name, sealed FROM notifier UNION ALL SELECT kind, id, name, sealed FROM notifier_key UNION ALL SELECT kind, id, name, sealed FROM preview UNION ALL SELECT kind, id, name, sealed FROM variable UNION ALL SELECT kind, id, name, sealed FROM contextual LIMIT 200
 `
 
 type SealedListParams struct {
@@ -124,8 +130,11 @@ WITH variable AS (
 ), notifier AS (
     UPDATE notifiers SET target = $1
     WHERE id = CASE WHEN $2 = 'notifier' THEN CAST($3::text AS uuid) END AND target = $5 RETURNING 1
+), notifier_key AS (
+    UPDATE notifiers SET earlier_keys = $1
+    WHERE id = CASE WHEN $2 = 'notifier_key' THEN CAST($3::text AS uuid) END AND earlier_keys = $5 RETURNING 1
 )
-SELECT ((SELECT count(*) FROM variable) + (SELECT count(*) FROM contextual) + (SELECT count(*) FROM installation) + (SELECT count(*) FROM app) + (SELECT count(*) FROM password) + (SELECT count(*) FROM preview) + (SELECT count(*) FROM notifier))::bigint AS replaced
+SELECT ((SELECT count(*) FROM variable) + (SELECT count(*) FROM contextual) + (SELECT count(*) FROM installation) + (SELECT count(*) FROM app) + (SELECT count(*) FROM password) + (SELECT count(*) FROM preview) + (SELECT count(*) FROM notifier) + (SELECT count(*) FROM notifier_key))::bigint AS replaced
 `
 
 type SealedReplaceParams struct {

@@ -39,3 +39,9 @@ func Installation(provider, id string) Subject {
 func Notifier(id fmt.Stringer) Subject {
 	return Subject{Kind: "notifier", ID: id.String(), Name: "target"}
 }
+
+// NotifierKeys returns the subject of the keys that signed a notifier's webhooks
+// before the present one.
+func NotifierKeys(id fmt.Stringer) Subject {
+	return Subject{Kind: "notifier_key", ID: id.String(), Name: "earlier"}
+}

@@ -898,16 +898,20 @@ CREATE TABLE notifiers (
     kind            text        NOT NULL CONSTRAINT notifiers_kind_check CHECK (kind IN ('webhook', 'slack', 'discord', 'teams', 'email')),
     label           text        NOT NULL, -- what of the target may be shown: its host, or the addresses of e-mail
     target          bytea       NOT NULL, -- sealed: where it leads to and what signs it
+    earlier_keys    bytea,       -- sealed: the keys that were replaced and still sign
+    earlier_until   timestamptz, -- when the last of them ends
     events          text[]      NOT NULL,
     created_at      timestamptz NOT NULL DEFAULT now(),
     created_by      text        NOT NULL,
     failures        integer     NOT NULL DEFAULT 0, -- attempts that failed since the last one that did not
     retry_at        timestamptz,                    -- until when nothing is sent, because an attempt has failed
     disabled_at     timestamptz,
-    disabled_reason text        NOT NULL DEFAULT ''
+    disabled_reason text        NOT NULL DEFAULT '',
+    CONSTRAINT notifiers_earlier_check CHECK ((earlier_keys IS NULL) = (earlier_until IS NULL))
 );
 
 CREATE INDEX notifiers_pipeline ON notifiers (pipeline_id);
+CREATE INDEX notifiers_earlier ON notifiers (earlier_until) WHERE earlier_until IS NOT NULL;
 
 -- What notifiers are told: one row for each event and notifier. It is written
 -- together with the change that it is about.

@@ -90,6 +90,7 @@ func TestEveryPostTakesAKey(t *testing.T) {
 	w.exec(`INSERT INTO previews (id, pipeline_id, kind, source, label, repository_id, number, created_by, expires_at, trusted, head_commit)
 		VALUES (gen_random_uuid(), $1, 'pull_request', '1#7', 'pr-7', '1', 7, 'eve', now() + interval '1 day', false, $2)`, built.ID, stranger)
 	notifier := w.addNotifier(map[string]any{"kind": "slack", "url": "https://example.com/slack"})
+	hook := w.addNotifier(map[string]any{"kind": "webhook", "url": "https://example.com/hook"})
 	var delivered delivery
 	decodeLoose(t, w.send("POST", "/v1/notifiers/"+notifier.ID.String()+"/test", nil).body, &delivered)
 	w.exec("UPDATE notifications SET ended_at = now(), status = 500, answer = 'the receiver answered 500'")
@@ -129,6 +130,7 @@ func TestEveryPostTakesAKey(t *testing.T) {
 		"createDeployHook":  {at(blog) + "/hooks", `{"name":"cms"}`, `{"name":"other"}`},
 		"addNotifier":       {"/v1/notifiers", `{"kind":"slack","url":"https://example.com/a"}`, `{"kind":"slack","url":"https://example.com/b"}`},
 		"enableNotifier":    {"/v1/notifiers/" + notifier.ID.String() + "/enable", "", none},
+		"rotateNotifier":    {"/v1/notifiers/" + hook.ID.String() + "/rotate", "", none},
 		"testNotifier":      {"/v1/notifiers/" + notifier.ID.String() + "/test", "", none},
 		"redeliver":         {"/v1/notifiers/" + notifier.ID.String() + "/deliveries/" + delivered.ID.String() + "/redeliver", "", none},
 		"createToken":       {"/v1/tokens", `{"name":"ci","role":"viewer"}`, `{"name":"other","role":"viewer"}`},
@@ -159,7 +161,7 @@ func TestEveryPostTakesAKey(t *testing.T) {
 		}
 		decodeLoose(t, a.body, &one)
 		// A secret is shown once.
-		if again := w.send("POST", p.path, p.body, k); operation == "createToken" || operation == "createDeployHook" {
+		if again := w.send("POST", p.path, p.body, k); slices.Contains([]string{"createToken", "createDeployHook", "rotateNotifier"}, operation) {
 			again.refused(t, http.StatusConflict, "conflict", "Idempotency-Key", "can't be shown again")
 		} else if decodeLoose(t, again.body, &two); again.status > 299 || one.ID != two.ID || one.ID == uuid.Nil && !slices.Contains([]string{"prunePipeline", "allowNetwork", "addDomain", "verifyDomain", "makeDomainPrimary", "previewBranch", "pinPreview", "unpinPreview", "approvePreview"}, operation) { // access, domains, previews and what is pruned have no id
 			t.Errorf("%s: answered %s and then %d %s", operation, a.body, again.status, again.body)

@@ -33,14 +33,16 @@ type notifierJSON struct {
 	Failures       int32      `json:"failures"`
 	DisabledAt     *time.Time `json:"disabled_at,omitempty"`
 	DisabledReason string     `json:"disabled_reason,omitempty"`
-	// Key signs webhooks; only the answer to the creation has it.
+	// Key signs webhooks; only the answers to the creation and to a rotation have it.
 	Key string `json:"signing_key,omitempty"`
+	// EarlierUntil is when the last of the earlier keys ends.
+	EarlierUntil *time.Time `json:"earlier_keys_until,omitempty"`
 }
 
 func notifierOf(n queries.Notifier, slug string) notifierJSON {
 	return notifierJSON{
 		ID: n.ID, PipelineID: n.PipelineID, Slug: slug, Kind: n.Kind, Label: n.Label, Events: n.Events, CreatedAt: n.CreatedAt.UTC(), CreatedBy: n.CreatedBy,
-		Failures: n.Failures, DisabledAt: utc(n.DisabledAt), DisabledReason: n.DisabledReason,
+		Failures: n.Failures, DisabledAt: utc(n.DisabledAt), DisabledReason: n.DisabledReason, EarlierUntil: utc(n.EarlierUntil),
 	}
 }
 
@@ -195,11 +197,7 @@ func (s *server) addNotifier(ctx context.Context, pipeline *uuid.UUID, kind noti
 	if err != nil {
 		return none, "", err
 	}
-	plain, err := json.Marshal(target)
-	if err != nil {
-		return none, "", err
-	}
-	sealed, err := s.deps.Secrets.Seal(plain, secret.Notifier(id))
+	sealed, err := s.seal(target, secret.Notifier(id))
 	if err != nil {
 		return none, "", err
 	}
@@ -278,6 +276,84 @@ func (s *server) notifierAgain(c *gin.Context, id uuid.UUID) error {
 	}
 	reply.JSON(c.Writer, http.StatusOK, notifierOf(row.Notifier, row.Slug))
 	return nil
+}
+
+func (s *server) notifierRotate(c *gin.Context, who caller) error {
+	row, err := s.notifier(c.Request.Context(), c, who)
+	if err != nil {
+		return err
+	}
+	n, key, err := s.rotateNotifier(c.Request.Context(), row.Notifier)
+	if err != nil {
+		return err
+	}
+	answer := notifierOf(n, row.Slug)
+	answer.Key = key
+	reply.JSON(c.Writer, http.StatusOK, answer)
+	return nil
+}
+
+// rotateNotifier gives a webhook a new key and returns it. The earlier ones sign
+// too for a while.
+func (s *server) rotateNotifier(ctx context.Context, n queries.Notifier) (queries.Notifier, string, error) {
+	target, err := s.notifierTarget(n)
+	if err != nil {
+		return n, "", err
+	}
+	if target, err = target.Rotate(s.now()); err != nil {
+		return n, "", err
+	}
+	fresh := queries.NotifierRotateParams{ID: n.ID, ReadTarget: n.Target, ReadKeys: n.EarlierKeys, EarlierUntil: target.Earlier[0].Until}
+	if fresh.Target, err = s.seal(target, secret.Notifier(n.ID)); err != nil {
+		return n, "", err
+	}
+	if fresh.EarlierKeys, err = s.seal(target.Earlier, secret.NotifierKeys(n.ID)); err != nil {
+		return n, "", err
+	}
+	rotated, err := s.deps.Intake.RotateNotifier(ctx, n, fresh)
+	return rotated, target.Key, err
+}
+
+// notifierTarget opens where a notifier's messages go and what signs them.
+func (s *server) notifierTarget(n queries.Notifier) (t notify.Target, err error) {
+	if s.deps.Secrets == nil {
+		return t, troy.Errorf(troy.Unavailable, "the signing key of a notifier can't be opened: TROY_SECRET_KEY is not set")
+	}
+	plain, err := s.deps.Secrets.Open(n.Target, secret.Notifier(n.ID))
+	if err != nil {
+		return t, fmt.Errorf("open the target of notifier %s: %w", n.ID, err)
+	}
+	if err := json.Unmarshal(plain, &t); err != nil {
+		return t, fmt.Errorf("the target of notifier %s can't be read", n.ID)
+	}
+	if n.EarlierKeys == nil {
+		return t, nil
+	}
+	if plain, err = s.deps.Secrets.Open(n.EarlierKeys, secret.NotifierKeys(n.ID)); err != nil {
+		return t, fmt.Errorf("open the earlier keys of notifier %s: %w", n.ID, err)
+	}
+	if err := json.Unmarshal(plain, &t.Earlier); err != nil {
+		return t, fmt.Errorf("the earlier keys of notifier %s can't be read", n.ID)
+	}
+	return t, nil
+}
+
+// seal seals a value as JSON.
+func (s *server) seal(v any, of secret.Subject) ([]byte, error) {
+	plain, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	return s.deps.Secrets.Seal(plain, of)
+}
+
+// notifierRotated answers for a key that was rotated before with the same
+// Idempotency-Key.
+func (s *server) notifierRotated(c *gin.Context, id uuid.UUID) error {
+	if _, err := s.notifierByID(c.Request.Context(), id); err != nil {
+		return err
+	}
+	return troy.Errorf(troy.Conflict, "the first request with this key rotated the signing key of the notifier %s, which can't be shown again; if it did not arrive, rotate again with a new Idempotency-Key: the key before it still signs", id).At("Idempotency-Key")
 }
 
 func (s *server) notifierTest(c *gin.Context, who caller) error {

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -184,6 +185,78 @@ func TestSharedNotifiersAtOnce(t *testing.T) {
 	senders.Wait()
 	if n := w.count("SELECT count(*) FROM notifiers"); n != 20 || added.Load() != 1 || refused.Load() != at-1 {
 		t.Errorf("%d notifiers, %d added, %d refused; want 20, 1 and %d", n, added.Load(), refused.Load(), at-1)
+	}
+}
+
+// A rotation shows the new key once, keeps the earlier one sealed for a day, and
+// is for those who may change the notifier.
+func TestRotateNotifier(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	w := newWorld(t, sealed(t), func(w *world) { w.deps.Now = func() time.Time { return now } })
+	w.create("Blog")
+	docs := w.create("Docs")
+	n := w.addNotifier(map[string]any{"pipeline": "blog", "kind": "webhook", "url": "https://example.com/hook"})
+	all := w.addNotifier(map[string]any{"kind": "webhook", "url": "https://example.com/all"})
+	slack := w.addNotifier(map[string]any{"pipeline": "blog", "kind": "slack", "url": "https://example.com/slack"})
+	path := func(n notifier) string { return "/v1/notifiers/" + n.ID.String() + "/rotate" }
+
+	limited := as(w.token(credentials.Admin, docs.ID))
+	w.send("POST", path(n), nil, limited).refused(t, 404, "not_found", "", "notifier not found")
+	w.send("POST", path(all), nil, limited).refused(t, 403, "forbidden", "", "unlimited admin")
+	for _, role := range []credentials.Role{credentials.Viewer, credentials.Deployer} {
+		w.send("POST", path(n), nil, as(w.token(role))).refused(t, 403, "forbidden", "", "admin is needed")
+	}
+	w.send("POST", path(slack), nil).refused(t, 409, "conflict", "", "only a webhook has a signing key")
+	w.send("POST", path(notifier{}), nil).refused(t, 404, "not_found", "", "")
+	if w.count("SELECT count(*) FROM notifiers WHERE earlier_keys IS NOT NULL") != 0 || w.count("SELECT count(*) FROM audit WHERE action = 'notifier.rotate'") != 0 {
+		t.Fatal("a refused rotation changed something")
+	}
+
+	var rotated struct {
+		notifier
+		Until time.Time `json:"earlier_keys_until"`
+	}
+	a := w.send("POST", path(n), nil, header("Idempotency-Key", "one"))
+	decodeLoose(t, a.body, &rotated)
+	if a.status != 200 || !strings.HasPrefix(rotated.Key, "whsec_") || rotated.Key == n.Key || rotated.Until.Sub(now.Add(24*time.Hour)).Abs() > time.Second {
+		t.Errorf("a rotation answers %d %s", a.status, a.body)
+	}
+	w.send("POST", path(n), nil, header("Idempotency-Key", "one")).refused(t, 409, "conflict", "Idempotency-Key", "can't be shown again")
+	if got := w.send("GET", "/v1/notifiers/"+n.ID.String(), nil); strings.Contains(string(got.body), "whsec_") || !strings.Contains(string(got.body), `"earlier_keys_until"`) {
+		t.Errorf("the notifier shows %s", got.body)
+	}
+	if w.count("SELECT count(*) FROM notifiers WHERE strpos(encode(target, 'escape') || encode(coalesce(earlier_keys, ''), 'escape'), 'whsec_') > 0") != 0 {
+		t.Error("a key is not sealed")
+	}
+	if w.count("SELECT count(*) FROM audit WHERE action = 'notifier.rotate' AND slug = 'blog' AND subject = 'webhook example.com' AND detail = '"+n.ID.String()+"'") != 1 {
+		t.Error("the audit trail does not have the rotation once")
+	}
+	for range 3 {
+		w.send("POST", path(n), nil).into(t, 200, nil)
+	}
+	w.send("POST", path(n), nil).refused(t, 409, "conflict", "", "5 keys sign already; rotate again after "+now.Add(24*time.Hour).UTC().Format(time.RFC3339))
+	now = now.Add(24 * time.Hour)
+	w.send("POST", path(n), nil).into(t, 200, nil)
+
+	const page = "/pipelines/blog/notifications"
+	cookie, form := w.session(w.admin), url.Values{"notifier": {n.ID.String()}}
+	if a := w.visit("POST", page+"/rotate", form, cookie); a.status != 200 || strings.Count(string(a.body), "whsec_") != 2 || !strings.Contains(string(a.body), "Earlier keys sign too until") {
+		t.Errorf("the page answers %d %s", a.status, a.body)
+	}
+	if a := w.visit("GET", page, nil, cookie); strings.Contains(string(a.body), "whsec_") || strings.Count(string(a.body), "Rotate the key") != 1 {
+		t.Errorf("the page shows %s", a.body)
+	}
+	for elsewhere, session := range map[string]string{"/pipelines/docs/notifications": cookie, "/system/notifications": cookie, page: w.session(w.token(credentials.Deployer))} {
+		if a := w.visit("POST", elsewhere+"/rotate", form, session); a.status != 404 && a.status != 403 {
+			t.Errorf("%s rotates it: %d", elsewhere, a.status)
+		}
+	}
+	if a := w.visit("POST", page+"/rotate", url.Values{"notifier": {slack.ID.String()}}, cookie); a.status != 409 {
+		t.Errorf("the page rotates a channel's key: %d", a.status)
+	}
+	if n := w.count("SELECT count(*) FROM audit WHERE action = 'notifier.rotate'"); n != 6 {
+		t.Errorf("the audit trail has %d rotations, want 6", n)
 	}
 }
 

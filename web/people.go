@@ -22,7 +22,7 @@ func (s *server) dashboard(host string) (*dashboard.Dashboard, error) {
 			_, address, err := s.newDeployHook(ctx, pipeline, name, branch, actor)
 			return address, err
 		},
-		AddNotifier: s.addNotifier, Traffic: s.traffic, DomainProof: s.deps.DomainProof,
+		AddNotifier: s.addNotifier, RotateNotifier: s.rotateNotifier, Traffic: s.traffic, DomainProof: s.deps.DomainProof,
 		SetVariable: func(ctx context.Context, pipeline uuid.UUID, name, of, value string, hidden bool) error {
 			_, err := s.setVariable(ctx, pipeline, name, of, &value, hidden)
 			return err

@@ -573,8 +573,10 @@ export interface Notifier {
   /** When Troy disabled it; it gets no messages then. */
   disabled_at?: string;
   disabled_reason?: string;
-  /** The key of Standard Webhooks (`whsec_…`). Only the answer to the creation has it. */
+  /** The key of Standard Webhooks (`whsec_…`). Only the answers to the creation and to a rotation have it. */
   signing_key?: string;
+  /** Until when at least one key that was replaced signs too. */
+  earlier_keys_until?: string;
 }
 
 export interface Delivery {
@@ -2288,6 +2290,20 @@ export interface Operations {
   enableNotifier: {
     method: "POST";
     route: "/v1/notifiers/{notifier}/enable";
+    path: {
+      /** The id of the notifier. */
+      notifier: string;
+    };
+    header?: {
+      /** Troy carries out requests with the same token, key and body once within a day. The same key with another body is 409. */
+      "Idempotency-Key"?: string;
+    };
+    answer: Notifier;
+  };
+  /** Give a webhook a new signing key. The token needs the role admin. */
+  rotateNotifier: {
+    method: "POST";
+    route: "/v1/notifiers/{notifier}/rotate";
     path: {
       /** The id of the notifier. */
       notifier: string;

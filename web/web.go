@@ -313,6 +313,7 @@ func (s *server) routes(monitor http.Handler) *gin.Engine {
 	v1.GET("/notifiers/:notifier", s.as(credentials.Admin, quick, s.notifierGet))
 	v1.DELETE("/notifiers/:notifier", s.as(credentials.Admin, quick, s.notifierRemove))
 	v1.POST("/notifiers/:notifier/enable", s.as(credentials.Admin, quick, s.once(s.notifierAgain, s.notifierEnable)))
+	v1.POST("/notifiers/:notifier/rotate", s.as(credentials.Admin, quick, s.once(s.notifierRotated, s.notifierRotate)))
 	v1.POST("/notifiers/:notifier/test", s.as(credentials.Admin, quick, s.once(s.deliveryAgain, s.notifierTest)))
 	v1.GET("/notifiers/:notifier/deliveries", s.as(credentials.Admin, quick, s.deliveryList))
 	v1.POST("/notifiers/:notifier/deliveries/:delivery/redeliver", s.as(credentials.Admin, quick, s.once(s.deliveryAgain, s.deliveryRedeliver)))

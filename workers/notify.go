@@ -93,6 +93,15 @@ func (w *Workers) notifyTarget(n queries.Notifier) (t notify.Target, err error) 
 	if err := json.Unmarshal(plain, &t); err != nil {
 		return t, errors.New("the notifier's target can't be read")
 	}
+	if n.EarlierKeys == nil {
+		return t, nil
+	}
+	if plain, err = w.deps.Secrets.Open(n.EarlierKeys, secret.NotifierKeys(n.ID)); err != nil {
+		return t, fmt.Errorf("open the notifier's earlier keys: %w", err)
+	}
+	if err := json.Unmarshal(plain, &t.Earlier); err != nil {
+		return t, errors.New("the notifier's earlier keys can't be read")
+	}
 	return t, nil
 }
 

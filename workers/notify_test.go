@@ -3,6 +3,7 @@ package workers
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -247,6 +248,115 @@ func TestNotifyEvents(t *testing.T) {
 		}
 		if n := told("quota.near"); n != c.want {
 			t.Errorf("at %d bytes %d were told, want %d", c.bytes, n, c.want)
+		}
+	}
+}
+
+// TestNotifyAfterRotation sends with a key that was rotated, until the earlier one
+// has ended.
+func TestNotifyAfterRotation(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.secrets = newSealer(t)
+	w := r.workers()
+	to := newReceiver(t)
+	n := r.notifier(nil, to, "deployment.failed")
+	target, err := w.notifyTarget(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rotate := func(at time.Time) error {
+		t.Helper()
+		next, err := target.Rotate(at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seal := func(v any, of secret.Subject) []byte {
+			plain, _ := json.Marshal(v)
+			sealed, err := r.secrets.Seal(plain, of)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return sealed
+		}
+		_, err = r.in.RotateNotifier(t.Context(), n, queries.NotifierRotateParams{
+			ID: n.ID, ReadTarget: n.Target, ReadKeys: n.EarlierKeys, EarlierUntil: next.Earlier[0].Until,
+			Target: seal(next, secret.Notifier(n.ID)), EarlierKeys: seal(next.Earlier, secret.NotifierKeys(n.ID)),
+		})
+		if err != nil {
+			return err
+		}
+		row, err := r.q.NotifierGet(t.Context(), n.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, target = row.Notifier, next
+		return nil
+	}
+	send := func(key string) error {
+		t.Helper()
+		to.mu.Lock()
+		to.key, to.errs = key, nil
+		to.mu.Unlock()
+		m, err := r.in.TestNotifier(t.Context(), n, notify.Test)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = w.work(t.Context(), w.handlers[tasks.TypeNotify], tasks.Task{Kind: tasks.TypeNotify, Subject: m.ID})
+		ids, _, errs := to.got()
+		if len(ids) == 0 || ids[len(ids)-1] != m.ID.String() {
+			t.Fatal("nothing was sent")
+		}
+		return errors.Join(errs...)
+	}
+	first, old := target.Key, n
+	if err := rotate(time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	for name, key := range map[string]string{"the earlier key": first, "the new key": target.Key} {
+		if err := send(key); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := w.forget(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if r.count("SELECT count(*) FROM notifiers WHERE earlier_keys IS NOT NULL") != 1 {
+		t.Error("the earlier key is deleted before it has ended")
+	}
+
+	// Another rotation read the notifier before this one.
+	now := n
+	n = old
+	if err := rotate(time.Now()); troy.KindOf(err) != troy.Conflict {
+		t.Errorf("a rotation of what was read before: %v", err)
+	}
+	n = now
+	if r.count("SELECT count(*) FROM audit WHERE action = 'notifier.rotate'") != 1 {
+		t.Error("the audit trail does not have one rotation")
+	}
+
+	// The overlap is over, before and after the key is deleted.
+	if _, err := r.db.Exec(t.Context(), "UPDATE notifiers SET earlier_keys = NULL, earlier_until = NULL"); err != nil {
+		t.Fatal(err)
+	}
+	n.EarlierKeys, target.Earlier = nil, nil
+	second := target.Key
+	if err := rotate(time.Now().Add(-notify.KeyOverlap - time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := send(second); err == nil {
+			t.Error("the earlier key still verifies")
+		}
+		if err := send(target.Key); err != nil {
+			t.Errorf("the new key: %v", err)
+		}
+		if err := w.forget(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if r.count("SELECT count(*) FROM notifiers WHERE earlier_keys IS NOT NULL OR earlier_until IS NOT NULL") != 0 {
+			t.Error("the earlier key is not deleted")
 		}
 	}
 }

@@ -97,6 +97,9 @@ func (w *Workers) forget(ctx context.Context) error {
 	if _, err := w.q.NotificationsExpire(ctx); err != nil {
 		return fmt.Errorf("forget old notifications: %w", err)
 	}
+	if err := w.q.NotifierKeysExpire(ctx); err != nil {
+		return fmt.Errorf("forget the earlier keys of notifiers: %w", err)
+	}
 	if err := w.q.SignInsExpire(ctx); err != nil {
 		return fmt.Errorf("forget which tokens of CI were used: %w", err)
 	}

@@ -120,7 +120,7 @@ func what(e client.Activity) cell {
 		"access.password-set": "site password set:", "access.password-remove": "site password removed:", "access.allow": "network allowed:", "access.disallow": "network removed:", "access.off": "site made public", "access.scope": "protected:", "access.previews": "previews can be seen by:",
 		"token.create": "token created:", "token.revoke": "token revoked:", "token.exchange": "token of CI:", "trust.add": "trust rule added:", "trust.remove": "trust rule removed:", "schedule.set": "schedule set:", "schedule.remove": "schedule removed:", "hook.create": "deploy hook created:", "hook.delete": "deploy hook deleted:", "queue.pause": "queue paused:", "queue.resume": "queue resumed:", "work.ring": "work rung:", "work.retry": "work retried:", "app.setup": "app set up:", "app.import": "app imported:",
 		"preview.approve": "preview approved:", "preview.delete": "preview deleted:", "preview.pin": "preview pinned:", "preview.unpin": "preview unpinned:",
-		"notifier.add": "notifier added:", "notifier.disable": "notifier disabled:", "notifier.enable": "notifier enabled:", "notifier.remove": "notifier removed:",
+		"notifier.add": "notifier added:", "notifier.disable": "notifier disabled:", "notifier.enable": "notifier enabled:", "notifier.remove": "notifier removed:", "notifier.rotate": "notifier's key rotated:",
 		"session.create": "signed in:", "session.refuse": "sign-in failed:", "session.revoke": "session revoked:",
 	}
 	text, known := words[e.Action]

@@ -56,6 +56,14 @@ func (d *double) removeNotifier(r *http.Request) (answer, error) {
 	return answer{204, nil}, nil
 }
 
+func rotated(n *client.Notifier) any {
+	until := time.Now().Add(24 * time.Hour)
+	n.EarlierKeysUntil = &until
+	shown := *n
+	shown.SigningKey = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
+	return shown
+}
+
 func (d *double) testNotifier(*client.Notifier) any {
 	now := time.Now()
 	d.sent = append(d.sent, client.Delivery{

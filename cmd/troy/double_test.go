@@ -144,6 +144,7 @@ func newDouble() *double {
 		"GET /v1/notifiers/{n}":                             d.onNotifier(200, func(n *client.Notifier) any { return n }),
 		"DELETE /v1/notifiers/{n}":                          d.removeNotifier,
 		"POST /v1/notifiers/{n}/enable":                     d.onNotifier(200, func(n *client.Notifier) any { n.DisabledAt = nil; return n }),
+		"POST /v1/notifiers/{n}/rotate":                     d.onNotifier(200, rotated),
 		"POST /v1/notifiers/{n}/test":                       d.onNotifier(202, d.testNotifier),
 		"GET /v1/notifiers/{n}/deliveries":                  d.onNotifier(200, func(*client.Notifier) any { return map[string]any{"deliveries": d.sent} }),
 		"POST /v1/notifiers/{n}/deliveries/{d}/redeliver":   d.onNotifier(202, func(*client.Notifier) any { return d.sent[0] }),

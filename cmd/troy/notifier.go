@@ -206,6 +206,26 @@ func newNotifierEnable(a *app) *cobra.Command {
 	})
 }
 
+func newNotifierRotate(a *app) *cobra.Command {
+	cmd := notifierCommand(a, "rotate", "Give a webhook a new signing key", func(ctx context.Context, c *client.Client, n client.Notifier) error {
+		now, err := c.RotateNotifier(ctx, n.ID)
+		if err != nil {
+			return err
+		}
+		if a.json {
+			return a.printJSON(now)
+		}
+		_, _ = fmt.Fprintf(a.err, "Rotated the key of the notifier %s. Earlier keys sign too for 24 hours.\nThe new signing key, which is not shown again:\n", shortToken(n.ID))
+		_, err = fmt.Fprintln(a.out, clean(now.SigningKey))
+		return err
+	})
+	cmd.Long += `
+
+The new key is printed on stdout, once. For 24 hours the key before it signs
+too. Give the receiver the new key in that time.`
+	return cmd
+}
+
 func newNotifierTest(a *app) *cobra.Command {
 	return notifierCommand(a, "test", "Send a test message", func(ctx context.Context, c *client.Client, n client.Notifier) error {
 		d, err := c.TestNotifier(ctx, n.ID)

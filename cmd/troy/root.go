@@ -103,7 +103,7 @@ Exit codes:
 		group("cache", "List and clear the caches of builds", newCacheList(a), newCacheClear(a)),
 		group("hook", "Manage the addresses that start a deployment", newHookList(a), newHookCreate(a), newHookDelete(a)),
 		group("notifier", "Manage who is told about events",
-			newNotifierAdd(a), newNotifierList(a), newNotifierTest(a), newNotifierDeliveries(a), newNotifierRedeliver(a), newNotifierEnable(a), newNotifierRemove(a)),
+			newNotifierAdd(a), newNotifierList(a), newNotifierTest(a), newNotifierDeliveries(a), newNotifierRedeliver(a), newNotifierEnable(a), newNotifierRotate(a), newNotifierRemove(a)),
 		group("session", "Manage the browsers that are signed in", newSessionList(a), newSessionRevoke(a)),
 		group("pipeline", "Manage pipelines; each publishes one site",
 			newPipelineList(a), newPipelineShow(a), newPipelineCreate(a), newPipelineSet(a), newPipelineProvision(a), newPipelineQuota(a), newPipelineDelete(a)),

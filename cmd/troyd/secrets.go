@@ -77,7 +77,7 @@ func printCounts(w io.Writer, counts credentials.Counts, dry bool) error {
 	lines := fmt.Sprintf("\tunder the newest key\t%s\tnot opened\n", verb)
 	for _, k := range []struct{ kind, shown string }{
 		{"variable", "variables of builds"}, {"variable_in_context", "variables for contexts"}, {"installation", "installations"}, {"forge_app", "apps at forges"}, {"access", "passwords of sites"},
-		{"preview_key", "keys of previews"}, {"notifier", "notifiers"},
+		{"preview_key", "keys of previews"}, {"notifier", "notifiers"}, {"notifier_key", "earlier keys of notifiers"},
 	} {
 		n := counts[k.kind]
 		lines += fmt.Sprintf("%s\t%d\t%d\t%d\n", k.shown, n.Current, n.Resealed, n.Unopened)

@@ -66,6 +66,9 @@ func TestReseal(t *testing.T) {
 		seal(older, secret.App("github"), "key"))
 	exec("INSERT INTO access (pipeline_id, salt, preview_key) VALUES ($1, '', $2)", pipeline, seal(older, secret.PreviewKey(pipeline), "a key"))
 	exec("INSERT INTO access_passwords (pipeline_id, name, id, secret) VALUES ($1, 'client', gen_random_uuid(), $2)", pipeline, seal(older, secret.Access(pipeline, "client"), "a hash"))
+	hook := uuid.New()
+	exec("INSERT INTO notifiers (id, kind, label, target, earlier_keys, earlier_until, events, created_by) VALUES ($1, 'webhook', 'l', $2, $3, now(), '{}', 'a')", hook,
+		seal(older, secret.Notifier(hook), "a target"), seal(older, secret.NotifierKeys(hook), "earlier keys"))
 
 	settings := []string{"TROY_DATABASE_URL=" + url, "TROY_REDIS_URL=redis://127.0.0.1:1/0", "TROY_SECRET_KEY=" + newer + "," + older}
 	status, stdout, stderr := finish(t, troyd(t, settings, "secrets", "reseal", "--dry-run"))
@@ -135,6 +138,16 @@ func TestReseal(t *testing.T) {
 	}
 	if plain, err := alone.Open(key, secret.PreviewKey(pipeline)); err != nil || string(plain) != "a key" {
 		t.Errorf("the key of previews is %q, %v", plain, err)
+	}
+	var target, earlier []byte
+	if err := db.QueryRow(ctx, "SELECT target, earlier_keys FROM notifiers").Scan(&target, &earlier); err != nil {
+		t.Fatal(err)
+	}
+	if plain, err := alone.Open(target, secret.Notifier(hook)); err != nil || string(plain) != "a target" {
+		t.Errorf("the notifier's target is %q, %v", plain, err)
+	}
+	if plain, err := alone.Open(earlier, secret.NotifierKeys(hook)); err != nil || string(plain) != "earlier keys" {
+		t.Errorf("the notifier's earlier keys are %q, %v", plain, err)
 	}
 
 	// A value that no key opens is named, counted and not changed.

@@ -145,7 +145,7 @@ var did = map[string]string{ //nolint:gosec // no credentials
 	"variable.set": "set the variable", "variable.remove": "removed the variable", "deployment.cancel": "cancelled the deployment",
 	"token.create": "created the token", "token.revoke": "revoked the token", "token.exchange": "got a token:", "trust.add": "added the trust rule", "trust.remove": "removed the trust rule", "schedule.set": "set the schedule", "schedule.remove": "removed the schedule", "hook.create": "made the deploy hook", "hook.delete": "deleted the deploy hook", "app.setup": "set up the app", "app.import": "imported the app",
 	"queue.pause": "paused the queue", "queue.resume": "resumed the queue", "work.ring": "rang", "work.retry": "retried",
-	"notifier.add": "added the notifier", "notifier.disable": "disabled the notifier", "notifier.enable": "enabled the notifier", "notifier.remove": "removed the notifier",
+	"notifier.add": "added the notifier", "notifier.disable": "disabled the notifier", "notifier.enable": "enabled the notifier", "notifier.remove": "removed the notifier", "notifier.rotate": "rotated the key of the notifier",
 	"session.create": "signed in", "session.refuse": "was refused", "session.revoke": "revoked a session",
 }
 

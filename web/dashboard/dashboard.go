@@ -84,6 +84,8 @@ type Deps struct {
 	// AddNotifier adds a notifier of a pipeline or, without one, of all. It
 	// returns the key that signs its webhooks.
 	AddNotifier func(ctx context.Context, pipeline *uuid.UUID, kind notify.Kind, address string, to, events []string, actor string) (queries.Notifier, string, error)
+	// RotateNotifier gives a webhook a new key and returns it.
+	RotateNotifier func(context.Context, queries.Notifier) (queries.Notifier, string, error)
 	// NewHook makes a deploy hook of a pipeline and returns its address.
 	NewHook func(ctx context.Context, pipeline uuid.UUID, name, branch, actor string) (address string, err error)
 	// Traffic returns the requests to a pipeline's site on the last days. The

@@ -22,14 +22,14 @@ import (
 // all of them.
 type notifiersView struct {
 	frame
-	Slug, Action string // Slug is empty for all pipelines
-	Admin        bool   // the visitor may see and change them
-	Deleting     bool
-	Made         *madeToken // the key of a webhook, shown once
-	Error        string
-	Form         notifierForm
-	Notifiers    []notifierView
-	Shared       int // those of all pipelines, which are told about this one too
+	Slug, Action  string // Slug is empty for all pipelines
+	Admin         bool   // the visitor may see and change them
+	Deleting      bool
+	Made, Rotated *madeToken // the key of a webhook, shown once
+	Error         string
+	Form          notifierForm
+	Notifiers     []notifierView
+	Shared        int // those of all pipelines, which are told about this one too
 }
 
 // notifierForm is the form of a new notifier.
@@ -47,6 +47,7 @@ type eventChoice struct {
 type notifierView struct {
 	queries.Notifier
 	Chosen     string // the events, in words
+	Overlap    bool   // earlier keys sign too
 	Deliveries []queries.Notification
 }
 
@@ -109,7 +110,7 @@ func (d *Dashboard) notifiersOf(v *visit, p *queries.Pipeline) (notifiersView, e
 	}
 	var ids []uuid.UUID
 	for _, row := range rows {
-		n := notifierView{Notifier: row.Notifier}
+		n := notifierView{Notifier: row.Notifier, Overlap: row.Notifier.EarlierUntil != nil && row.Notifier.EarlierUntil.After(d.deps.Now())}
 		if (row.Notifier.PipelineID == nil) != (p == nil) {
 			view.Shared++ // the others have pages of their own
 			continue
@@ -160,7 +161,14 @@ func (d *Dashboard) notificationsAct(v *visit) error {
 	if action == "add" {
 		return d.addNotifier(v, p)
 	}
-	if err := d.changeNotifier(v, p, action); err != nil {
+	n, err := d.namedNotifier(v, p)
+	if err != nil {
+		return err
+	}
+	if action == "rotate" {
+		return d.rotateNotifier(v, p, n)
+	}
+	if err := d.changeNotifier(v, n, action); err != nil {
 		return err
 	}
 	to := "/system/notifications"
@@ -204,20 +212,38 @@ func (d *Dashboard) addNotifier(v *visit, p *queries.Pipeline) error {
 	return d.show(v, http.StatusOK, "notifications.html", view)
 }
 
-func (d *Dashboard) changeNotifier(v *visit, p *queries.Pipeline, action string) error {
-	form := v.r.PostForm
-	id, err := uuid.Parse(form.Get("notifier"))
+// rotateNotifier shows the new key of a webhook, this once.
+func (d *Dashboard) rotateNotifier(v *visit, p *queries.Pipeline, n queries.Notifier) error {
+	n, key, err := d.deps.RotateNotifier(v.ctx(), n)
 	if err != nil {
-		return troy.Errorf(troy.Invalid, "the form names no notifier; open the page again").At("notifier")
+		return err
+	}
+	view, err := d.notifiersOf(v, p)
+	if err != nil {
+		return err
+	}
+	view.Rotated = &madeToken{n.Label, key}
+	return d.show(v, http.StatusOK, "notifications.html", view)
+}
+
+// namedNotifier finds the notifier that the form names.
+func (d *Dashboard) namedNotifier(v *visit, p *queries.Pipeline) (queries.Notifier, error) {
+	id, err := uuid.Parse(v.r.PostForm.Get("notifier"))
+	if err != nil {
+		return queries.Notifier{}, troy.Errorf(troy.Invalid, "the form names no notifier; open the page again").At("notifier")
 	}
 	row, err := d.q.NotifierGet(v.ctx(), id)
 	n := row.Notifier
 	if errors.Is(err, pgx.ErrNoRows) || err == nil && (p == nil) != (n.PipelineID == nil) || err == nil && p != nil && *n.PipelineID != p.ID {
-		return troy.Errorf(troy.NotFound, "the notifier was removed")
+		return n, troy.Errorf(troy.NotFound, "the notifier was removed")
 	}
 	if err != nil {
-		return fmt.Errorf("read notifier %s: %w", id, err)
+		return n, fmt.Errorf("read notifier %s: %w", id, err)
 	}
+	return n, nil
+}
+
+func (d *Dashboard) changeNotifier(v *visit, n queries.Notifier, action string) (err error) {
 	switch action {
 	case "test":
 		_, err = d.deps.Intake.TestNotifier(v.ctx(), n, notify.Test)
@@ -226,7 +252,7 @@ func (d *Dashboard) changeNotifier(v *visit, p *queries.Pipeline, action string)
 	case "remove":
 		err = d.deps.Intake.RemoveNotifier(v.ctx(), n)
 	case "redeliver":
-		delivery, bad := uuid.Parse(form.Get("delivery"))
+		delivery, bad := uuid.Parse(v.r.PostForm.Get("delivery"))
 		if bad != nil {
 			return troy.Errorf(troy.Invalid, "the form names no delivery; open the page again").At("delivery")
 		}

@@ -211,7 +211,7 @@ func (l Lists) Export(ctx context.Context, f ActivityFilter, who credentials.Hol
 func recorded() []string {
 	return []string{
 		"access.allow", "access.disallow", "access.off", "access.password-remove", "access.password-set", "access.previews", "access.scope", "app.import", "app.setup",
-		"deployment.cancel", "notifier.add", "notifier.disable", "notifier.enable", "notifier.remove", "domain.add", "domain.move", "domain.primary", "domain.remove", "domain.state", "hook.create", "hook.delete", "pipeline.clear-cache", "pipeline.configure", "pipeline.delete-now", "pipeline.lock", "pipeline.prune", "pipeline.purge", "pipeline.quota", StatusAction, "pipeline.unlock",
+		"deployment.cancel", "notifier.add", "notifier.disable", "notifier.enable", "notifier.remove", "notifier.rotate", "domain.add", "domain.move", "domain.primary", "domain.remove", "domain.state", "hook.create", "hook.delete", "pipeline.clear-cache", "pipeline.configure", "pipeline.delete-now", "pipeline.lock", "pipeline.prune", "pipeline.purge", "pipeline.quota", StatusAction, "pipeline.unlock",
 		"preview.approve", "preview.delete", "preview.pin", "preview.unpin", "queue.pause", "queue.resume", "schedule.remove", "schedule.set", "session.create", "session.refuse", "session.revoke", "token.create", "token.exchange", "token.revoke", "trust.add", "trust.remove",
 		"variable.remove", "variable.set", "work.retry", "work.ring",
 	}
