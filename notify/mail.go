@@ -115,7 +115,7 @@ func (s *Mail) message(to []string, m Message) (*gomail.Msg, error) {
 
 // deliver sends a message over a connection of its own, which the end of the
 // context breaks off. The error is Conflict if the server refuses the message
-// for good. What it says about Troy's login may change, so that is no such error.
+// for good. A refused login is not a Conflict, because the operator can repair it.
 func (s *Mail) deliver(ctx context.Context, to []string, msg *gomail.Msg) (Answer, error) {
 	var conn net.Conn
 	defer func() {
