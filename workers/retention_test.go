@@ -145,6 +145,84 @@ func TestSweep(t *testing.T) {
 	}
 }
 
+// TestFailedBuildLeavesNoTree ends deployments that do not go live: a build requests
+// retention for what it stored, and a deployment that stored nothing, or whose files
+// a retry needs, does not.
+func TestFailedBuildLeavesNoTree(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.start()
+	id := r.pipeline("blog")
+	r.requestProvision(id)
+	r.waitFor(id, troy.ReadyForDeployment)
+	live := r.live(id, map[string]string{"index.html": "live"})
+	requested := func() int {
+		return r.count("SELECT count(*) FROM work WHERE kind = 'retention' AND subject_id = '" + id.String() + "' AND due_at BETWEEN now() + interval '4 minutes' AND now() + interval '6 minutes'")
+	}
+	commit := commitID("one")
+	for name, c := range map[string]struct {
+		kind, from, to string
+		commit         *string
+		counted        bool // its files count: they were about to be stored
+		complete       bool // all of its files are stored
+		source         bool
+		want           int
+	}{
+		"a build that failed while it stored": {kind: "automated", from: "building", to: "failed", commit: &commit, counted: true, want: 1},
+		"a build that could not be published": {kind: "automated", from: "publishing", to: "failed", commit: &commit, complete: true, want: 1},
+		"a superseded build":                  {kind: "automated", from: "publishing", to: "superseded", commit: &commit, complete: true, want: 1},
+		"a cancelled build":                   {kind: "automated", from: "building", to: "cancelled", commit: &commit, counted: true, want: 1},
+		"a build without output":              {kind: "automated", from: "building", to: "failed", commit: &commit},
+		"a commit that was never built":       {kind: "automated", from: "waiting", to: "superseded", commit: &commit},
+		"an upload that was never built":      {kind: "automated", from: "waiting", to: "cancelled", source: true, want: 1},
+		"a release, which a retry needs":      {kind: "release", from: "publishing", to: "failed", complete: true},
+		"a build that is live":                {kind: "automated", from: "publishing", to: "succeeded", commit: &commit, complete: true},
+	} {
+		r.retained(id)
+		if _, err := r.db.Exec(t.Context(), "DELETE FROM work WHERE kind = 'retention'"); err != nil {
+			t.Fatal(err)
+		}
+		tree := site.Tree{Pipeline: id, Deployment: uuid.Must(uuid.NewV7())}
+		exec := func(sql string, args ...any) {
+			t.Helper()
+			if _, err := r.db.Exec(t.Context(), sql, args...); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+		}
+		var digest *string
+		if c.complete {
+			digest = new(strings.Repeat("0", 64))
+		}
+		exec(`INSERT INTO deployments (id, pipeline_id, number, kind, state, tree_id, actor, commit_sha, manifest_digest, started_at)
+			SELECT $2, id, last_number + 1, $3, $4, $2, 'test', $5, $6, CASE WHEN $4 = 'waiting' THEN NULL ELSE now() END FROM pipelines WHERE id = $1`,
+			id, tree.Deployment, c.kind, c.from, c.commit, digest)
+		exec("UPDATE pipelines SET last_number = last_number + 1 WHERE id = $1", id)
+		if c.counted || c.complete {
+			upload(t, r.cloud.Store, tree, map[string]string{"index.html": name})
+		}
+		if c.counted {
+			exec("INSERT INTO counted_trees (tree_id, pipeline_id) VALUES ($1, $2)", tree.Deployment, id)
+		}
+		if c.source {
+			of := r.declared(id)
+			exec("DELETE FROM work WHERE kind = 'retention'")
+			exec("INSERT INTO sources (deployment_id, release_id) VALUES ($1, $2)", tree.Deployment, of.Deployment)
+			tree = of
+		}
+		exec("UPDATE deployments SET state = $2, finished_at = now(), live_at = CASE WHEN $2 = 'succeeded' THEN now() END WHERE id = $1 OR id = (SELECT deployment_id FROM sources WHERE release_id = $1)", tree.Deployment, c.to)
+		if n := requested(); n != c.want {
+			t.Errorf("%s: %d requests of retention, want %d", name, n, c.want)
+			continue
+		}
+		if c.want == 1 {
+			r.retained(id)
+			if trees := r.trees(id); slices.Contains(trees, tree.Deployment) || !slices.Contains(trees, live) {
+				t.Errorf("%s: the trees are %v, want %s without %s", name, trees, live, tree.Deployment)
+			}
+		}
+	}
+}
+
 // An upload that was given up can't be finalized, even by a transaction that
 // began before it expired.
 func TestExpiredUploadsGiveTheirRoomBack(t *testing.T) {
