@@ -70,7 +70,15 @@ type Builder interface {
 	// Caches lists the dependency caches that this builder keeps, of all
 	// pipelines.
 	Caches(ctx context.Context) (Caches, error)
+
+	// RemoveCaches removes the caches of one scope of a pipeline that no build
+	// has used since a time, or all of them if the time is zero. A cache that a
+	// build uses stays.
+	RemoveCaches(ctx context.Context, pipeline uuid.UUID, scope string, unusedSince time.Time) error
 }
+
+// CacheUnused is how long a cache of a preview is kept after its last build.
+const CacheUnused = 30 * 24 * time.Hour
 
 // Spec describes a build.
 type Spec struct {

@@ -222,6 +222,11 @@ func (b *countedBuilder) Caches(ctx context.Context) (builder.Caches, error) {
 	return b.next.Caches(ctx)
 }
 
+func (b *countedBuilder) RemoveCaches(ctx context.Context, pipeline uuid.UUID, scope string, unusedSince time.Time) (err error) {
+	defer b.m.count("builder.remove_caches", time.Now(), &err)
+	return b.next.RemoveCaches(ctx, pipeline, scope, unusedSince)
+}
+
 func (b *countedBuilder) Remove(ctx context.Context, t site.Tree) (err error) {
 	defer b.m.count("builder.remove", time.Now(), &err)
 	return b.next.Remove(ctx, t)

@@ -276,6 +276,10 @@ WITH closed AS (
 )
 SELECT id FROM closed;
 
+-- name: PreviewsOpenOf :many
+-- Returns the open previews of some pipelines.
+SELECT * FROM previews WHERE pipeline_id = ANY(@pipeline_ids::uuid[]) AND closed_at IS NULL;
+
 -- name: PreviewPublishing :one
 -- Reports whether a deployment of a preview is publishing, so that its addresses
 -- may still change.

@@ -1005,6 +1005,60 @@ func (q *Queries) PreviewsOpen(ctx context.Context, pipelineID uuid.UUID) (int64
 	return count, err
 }
 
+const previewsOpenOf = `-- name: PreviewsOpenOf :many
+SELECT id, pipeline_id, kind, source, label, repository_id, number, branch, title, author, url, head_commit, trusted, approved_commit, approved_by, live_deployment_id, pinned, created_by, created_at, updated_at, pushed_at, expires_at, closed_at, closed_by, closed_cause, removed_at, retracted_at, commented FROM previews WHERE pipeline_id = ANY($1::uuid[]) AND closed_at IS NULL
+`
+
+// Returns the open previews of some pipelines.
+func (q *Queries) PreviewsOpenOf(ctx context.Context, pipelineIds []uuid.UUID) ([]Preview, error) {
+	rows, err := q.db.Query(ctx, previewsOpenOf, pipelineIds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Preview{}
+	for rows.Next() {
+		var i Preview
+		if err := rows.Scan(
+			&i.ID,
+			&i.PipelineID,
+			&i.Kind,
+			&i.Source,
+			&i.Label,
+			&i.RepositoryID,
+			&i.Number,
+			&i.Branch,
+			&i.Title,
+			&i.Author,
+			&i.Url,
+			&i.HeadCommit,
+			&i.Trusted,
+			&i.ApprovedCommit,
+			&i.ApprovedBy,
+			&i.LiveDeploymentID,
+			&i.Pinned,
+			&i.CreatedBy,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+			&i.PushedAt,
+			&i.ExpiresAt,
+			&i.ClosedAt,
+			&i.ClosedBy,
+			&i.ClosedCause,
+			&i.RemovedAt,
+			&i.RetractedAt,
+			&i.Commented,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const previewsToExpire = `-- name: PreviewsToExpire :many
 SELECT id, pipeline_id FROM previews
 WHERE closed_at IS NULL AND NOT pinned AND expires_at <= now()

@@ -8,9 +8,11 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -106,19 +108,21 @@ func (f *fakeForge) Report(_ context.Context, _ forge.Repository, r forge.Report
 type fakeBuilder struct {
 	t *testing.T
 
-	mu      sync.Mutex
-	builds  map[site.Tree]builder.State
-	held    map[uuid.UUID]bool // pipelines whose builds run until release
-	failing map[uuid.UUID]bool // pipelines whose builds fail
-	broken  error              // the error of State and Stop
-	asked   []string           // the calls that changed builds
-	started chan uuid.UUID     // the first build that was started
-	config  []rules.ConfigFile // what its builds found in their repository
-	specs   map[uuid.UUID]builder.Spec
-	output  map[string]string // what its builds make, if not nil, beside index.html
-	log     string            // what its builds print, if not empty
-	caches  builder.Caches    // what it keeps
-	failed  builder.Build     // the cause and phases of builds that fail, if it has a cause
+	mu              sync.Mutex
+	builds          map[site.Tree]builder.State
+	held            map[uuid.UUID]bool // pipelines whose builds run until release
+	failing         map[uuid.UUID]bool // pipelines whose builds fail
+	broken          error              // the error of State and Stop
+	asked           []string           // the calls that changed builds
+	started         chan uuid.UUID     // the first build that was started
+	config          []rules.ConfigFile // what its builds found in their repository
+	specs           map[uuid.UUID]builder.Spec
+	output          map[string]string // what its builds make, if not nil, beside index.html
+	log             string            // what its builds print, if not empty
+	caches          builder.Caches    // what it keeps
+	cacheFault      error             // the error of RemoveCaches
+	cacheFaultAfter bool              // it comes after the effect
+	failed          builder.Build     // the cause and phases of builds that fail, if it has a cause
 }
 
 func newFakeBuilder(t *testing.T) *fakeBuilder {
@@ -284,6 +288,19 @@ func (b *fakeBuilder) Caches(context.Context) (builder.Caches, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.caches, nil
+}
+
+func (b *fakeBuilder) RemoveCaches(_ context.Context, pipeline uuid.UUID, scope string, since time.Time) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	fail, after := b.cacheFault != nil, b.cacheFaultAfter
+	if fail && !after {
+		return b.cacheFault
+	}
+	b.caches.All = slices.DeleteFunc(b.caches.All, func(c builder.Cache) bool {
+		return c.Pipeline == pipeline && c.Scope == scope && (since.IsZero() || c.Used.Before(since))
+	})
+	return b.cacheFault
 }
 
 func (b *fakeBuilder) Remove(_ context.Context, t site.Tree) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -14,7 +15,7 @@ import (
 )
 
 // previewRemove removes the addresses of a closed preview and of its
-// deployments. Retention then removes the files.
+// deployments, and the caches of its builds. Retention then removes the files.
 func (w *Workers) previewRemove(ctx context.Context, c *claim) error {
 	v, err := w.q.PreviewGet(ctx, c.task.Subject)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -49,6 +50,14 @@ func (w *Workers) previewRemove(ctx context.Context, c *claim) error {
 		if err := w.unpoint(ctx, *p.DistributionID, p, v); err != nil {
 			return err
 		}
+	}
+	if w.deps.Builder != nil {
+		// Its builds have been stopped. What one of them stores later, and what other
+		// machines keep, is removed within the hour.
+		if err := w.deps.Builder.RemoveCaches(ctx, p.ID, scopeOf(v), time.Time{}); err != nil {
+			return fmt.Errorf("remove the preview's caches: %w", err)
+		}
+		w.reportCaches(ctx, c)
 	}
 	c.log.Info("preview removed", "pipeline", p.ID, "preview", v.Label, "cause", v.ClosedCause)
 	return move(ctx, w, p.ID, (*queries.Queries).PreviewMarkRemoved, queries.PreviewMarkRemovedParams{ID: v.ID, PipelineID: p.ID, Epoch: c.epoch, UpTo: p.LastNumber})

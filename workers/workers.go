@@ -218,6 +218,7 @@ func (w *Workers) Run(ctx context.Context) error {
 	background.Go(func() { waiter.Run(ctx) })
 	background.Go(func() { w.present(ctx) })
 	background.Go(func() { w.countTraffic(ctx) })
+	background.Go(func() { w.keepCachesTidy(ctx) })
 	w.look(ctx, waiter)
 
 	w.stopping.Store(true)

@@ -190,6 +190,25 @@ func (b *Builder) trimCaches(ctx context.Context) error {
 	return b.work.Remove(ctx, gone...)
 }
 
+// RemoveCaches implements builder.Builder. Builds download their cache before
+// they begin, so none uses one.
+func (b *Builder) RemoveCaches(ctx context.Context, pipeline uuid.UUID, scope string, unusedSince time.Time) error {
+	var gone []string
+	err := b.work.List(ctx, cachesPrefix(pipeline), func(o awsapi.Object) error {
+		if c, ok := readCacheKey(o.Key); ok && c.Scope == scope && (unusedSince.IsZero() || o.Modified.Before(unusedSince)) {
+			gone = append(gone, o.Key)
+		}
+		return nil
+	})
+	if err == nil {
+		err = b.work.Remove(ctx, gone...)
+	}
+	if err != nil {
+		return fmt.Errorf("remove caches of pipeline %s: %w", pipeline, err)
+	}
+	return nil
+}
+
 // Caches implements builder.Builder.
 func (b *Builder) Caches(ctx context.Context) (builder.Caches, error) {
 	out := builder.Caches{Keeper: "s3:" + b.work.Name}

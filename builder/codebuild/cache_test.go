@@ -3,6 +3,7 @@ package codebuild_test
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"slices"
@@ -192,6 +193,59 @@ func halfTar(t *testing.T) []byte {
 		}
 	}
 	return b.Bytes()
+}
+
+// TestCachesAreRemoved removes the caches of one preview by their age, and then all
+// of them. Those of the site and of others stay.
+func TestCachesAreRemoved(t *testing.T) {
+	t.Parallel()
+	server := s3test.Start(t)
+	e, _, cfg := newBuilderWith(t, server, awsdouble.Config{}, codebuild.Config{Temp: t.TempDir()})
+	pipeline := uuid.Must(uuid.NewV7())
+	for _, scope := range []string{"", "branch x", "branch xy"} {
+		e.Succeeds(t, cached(t, appends("s"), func(s *builder.Spec) { s.Tree.Pipeline, s.CacheScope = pipeline, scope }))
+	}
+	e.Succeeds(t, cached(t, appends("s"), func(s *builder.Spec) { s.CacheScope = "branch x" })) // of another pipeline
+	scopes := func() (all []string) {
+		t.Helper()
+		list, err := e.Builder.Caches(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range list.All {
+			all = append(all, fmt.Sprint(c.Pipeline == pipeline, " ", c.Scope))
+		}
+		slices.Sort(all)
+		return all
+	}
+	remove := func(scope string, unusedSince time.Time, left ...string) {
+		t.Helper()
+		for range 2 {
+			if err := e.Builder.RemoveCaches(t.Context(), pipeline, scope, unusedSince); err != nil {
+				t.Fatal(err)
+			}
+			if got := scopes(); !slices.Equal(got, left) {
+				t.Fatalf("left are %q, want %q", got, left)
+			}
+		}
+	}
+	all := []string{"false branch x", "true ", "true branch x", "true branch xy"}
+	was := time.Now().Add(-builder.CacheUnused - time.Hour)
+	remove("branch x", was.Add(time.Hour), all...)
+	for _, key := range cacheKeys(t, server, cfg) {
+		if err := os.Chtimes(server.File(cfg.WorkBucket, key), was, was); err != nil {
+			t.Fatal(err)
+		}
+	}
+	remove("branch none", time.Time{}, all...)
+	remove("branch x", was.Add(-time.Hour), all...)
+	remove("branch x", was.Add(time.Hour), "false branch x", "true ", "true branch xy")
+	remove("branch xy", time.Time{}, "false branch x", "true ")
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := e.Builder.RemoveCaches(ended, pipeline, "", time.Time{}); err == nil {
+		t.Error("a removal that can't reach the bucket succeeds")
+	}
 }
 
 // TestCachesAreBounded builds two sites, whose caches together exceed the limit.

@@ -322,10 +322,6 @@ func (b *Builder) sized(ctx context.Context, p cachePlace) (cacheRecord, error) 
 	return r, p.write(b.root.Temp(), r)
 }
 
-// unusedFor is how long a cache of a branch or a pull request is kept after its
-// last build.
-const unusedFor = 30 * 24 * time.Hour
-
 // trimCaches removes the caches of branches without builds for a month, those that
 // were not used for the longest time until all together are within the limit, and
 // what is left of removed ones.
@@ -354,7 +350,7 @@ func (b *Builder) trimCaches(ctx context.Context) error {
 	}
 	slices.SortFunc(all, func(x, y one) int { return cmp.Compare(x.Used.UnixNano(), y.Used.UnixNano()) })
 	for _, c := range all {
-		unused := c.scoped() && time.Since(c.Used) > unusedFor
+		unused := c.scoped() && time.Since(c.Used) > builder.CacheUnused
 		if total <= b.cfg.AllCachesBytes && !unused {
 			continue
 		}
@@ -390,6 +386,44 @@ func (b *Builder) sweepCaches(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// RemoveCaches implements builder.Builder.
+func (b *Builder) RemoveCaches(ctx context.Context, pipeline uuid.UUID, scope string, unusedSince time.Time) error {
+	folder := filepath.Dir(b.place(pipeline, scope, "any").dir)
+	entries, err := os.ReadDir(folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	managers := map[string]bool{}
+	for _, entry := range entries {
+		if strings.HasPrefix(entry.Name(), discarded) {
+			err = errors.Join(err, removeFolder(ctx, filepath.Join(folder, entry.Name())))
+			continue
+		}
+		// An interrupted removal leaves a lock or a record without a cache.
+		managers[strings.TrimSuffix(strings.TrimSuffix(entry.Name(), ".lock"), ".json")] = true
+	}
+	for manager := range managers {
+		err = errors.Join(err, cachePlace{filepath.Join(folder, manager)}.expire(ctx, unusedSince))
+	}
+	if err != nil {
+		return fmt.Errorf("remove caches of pipeline %s: %w", pipeline, files.Error(err))
+	}
+	return nil
+}
+
+// expire removes a cache that no build uses or has used since a time.
+func (p cachePlace) expire(ctx context.Context, unusedSince time.Time) error {
+	release, err := p.try()
+	if err != nil || release == nil {
+		return err
+	}
+	defer release()
+	if r, err := p.read(); err != nil || !unusedSince.IsZero() && !r.Used.Before(unusedSince) {
+		return err
+	}
+	return p.remove(ctx)
 }
 
 // forget removes the caches of a pipeline that were made before its caches were

@@ -210,6 +210,75 @@ func TestUnusedCachesAreRemoved(t *testing.T) {
 	}
 }
 
+// TestCachesOfOneScopeAreRemoved removes the caches of one preview: by their age,
+// while a build uses one, and after an interruption.
+func TestCachesOfOneScopeAreRemoved(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	e, b := isolatedBuilder(t, sandbox.Config{Root: root})
+	pipeline := uuid.New()
+	for _, scope := range []string{"", "branch x", "branch y"} {
+		cached(t, e, "x", "true", func(s *builder.Spec) { s.Tree.Pipeline, s.CacheScope = pipeline, scope })
+	}
+	scopes := func() (all []string) {
+		t.Helper()
+		list, err := b.Caches(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range list.All {
+			all = append(all, c.Scope)
+		}
+		slices.Sort(all)
+		return all
+	}
+	remove := func(scope string, unusedSince time.Time, left ...string) {
+		t.Helper()
+		for range 2 {
+			if err := b.RemoveCaches(t.Context(), pipeline, scope, unusedSince); err != nil {
+				t.Fatal(err)
+			}
+			if got := scopes(); !slices.Equal(got, left) {
+				t.Fatalf("left are %q, want %q", got, left)
+			}
+		}
+	}
+	remove("branch z", time.Time{}, "", "branch x", "branch y")
+	remove("branch x", time.Now().Add(-time.Hour), "", "branch x", "branch y")
+	at := filepath.Join(root, "builds", pipeline.String(), "caches")
+	locks, err := filepath.Glob(filepath.Join(at, "*", "npm.lock"))
+	if err != nil || len(locks) != 2 {
+		t.Fatal(locks, err)
+	}
+	held := make([]*flock.Flock, len(locks))
+	for i, file := range locks {
+		held[i] = flock.New(file)
+		if ok, err := held[i].TryLock(); err != nil || !ok {
+			t.Fatal(ok, err)
+		}
+	}
+	remove("branch x", time.Time{}, "", "branch x", "branch y")
+	for _, lock := range held {
+		if err := lock.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	remove("branch x", time.Now().Add(time.Hour), "", "branch y")
+
+	// A removal was interrupted after its first step.
+	left, err := filepath.Glob(filepath.Join(at, "*", "npm"))
+	if err != nil || len(left) != 1 {
+		t.Fatal(left, err)
+	}
+	if err := os.Rename(left[0], filepath.Join(filepath.Dir(left[0]), "discarded-1")); err != nil {
+		t.Fatal(err)
+	}
+	remove("branch y", time.Time{}, "")
+	if entries, err := os.ReadDir(at); err != nil || len(entries) > 0 {
+		t.Errorf("of the previews' caches %v is left, %v", entries, err)
+	}
+}
+
 // TestCachesAreBounded fills the caches of several pipelines beyond the limit of
 // all together. Those that were not used for the longest time go.
 func TestCachesAreBounded(t *testing.T) {
