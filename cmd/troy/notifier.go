@@ -215,14 +215,14 @@ func newNotifierRotate(a *app) *cobra.Command {
 		if a.json {
 			return a.printJSON(now)
 		}
-		_, _ = fmt.Fprintf(a.err, "Rotated the key of the notifier %s. Earlier keys sign too for 24 hours.\nThe new signing key, which is not shown again:\n", shortToken(n.ID))
+		_, _ = fmt.Fprintf(a.err, "Rotated the key of the notifier %s.\nEarlier keys sign too for 24 hours.\nThe new signing key, which is not shown again:\n", shortToken(n.ID))
 		_, err = fmt.Fprintln(a.out, clean(now.SigningKey))
 		return err
 	})
-	cmd.Long += `
+	cmd.Long = `Give a webhook a new signing key, which is printed on stdout, once. For 24 hours
+the key before it signs too. Give the receiver the new key in that time.
 
-The new key is printed on stdout, once. For 24 hours the key before it signs
-too. Give the receiver the new key in that time.`
+NOTIFIER is the short id that troy notifier list shows, or the whole id.`
 	return cmd
 }
 
