@@ -84,7 +84,7 @@ func TestUploadToLiveOnCodeBuild(t *testing.T) {
 		t.Errorf("after the failed build a reader gets %d %q", status, body)
 	}
 
-	// One is stopped, and one that waits behind it never begins.
+	// One is stopped for a newer one, which is cancelled.
 	write("run.sh", "sleep 600\n", 0o755)
 	w.must("troy", "deploy", "folder", "--upload", dir, "--no-wait")
 	w.eventually("CodeBuild runs the build", func() bool { return strings.HasSuffix(a.Builds()[0], "IN_PROGRESS") })
@@ -108,7 +108,7 @@ func TestUploadToLiveOnCodeBuild(t *testing.T) {
 	if _, err := db.Exec(t.Context(), "UPDATE work SET due_at = now() WHERE kind = 'retention' AND due_at > now() AND due_at < now() + interval '10 minutes'"); err != nil {
 		t.Fatal(err)
 	}
-	nothing("of builds that were cancelled")
+	nothing("of builds that were stopped and cancelled")
 
 	w.must("troy", "pipeline", "delete", "folder", "--yes")
 	w.waitFor(id, troy.Deleted)
