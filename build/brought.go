@@ -11,8 +11,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/pelletier/go-toml/v2"
-
 	"github.com/troy-iaas/troy/site/rules"
 )
 
@@ -59,7 +57,7 @@ func readBrought(fsys fs.FS, root string) (brought, error) {
 func object(file string, data []byte) (map[string]any, error) {
 	var content map[string]any
 	if path.Ext(file) == ".toml" {
-		err := toml.Unmarshal(data, &content)
+		err := unmarshalTOML(data, &content)
 		return content, err
 	}
 	err := json.Unmarshal(data, &content)

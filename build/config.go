@@ -13,6 +13,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/site/rules"
 )
 
 // config is the content of troy.toml or netlify.toml.
@@ -250,6 +251,9 @@ func environment(raw map[string]any, table string) (map[string]string, *troy.Err
 // decode decodes TOML. With strict, an unknown key is an error that names the
 // key.
 func decode(data []byte, into any, strict bool) *troy.Error {
+	if err := rules.CheckTOML(data); err != nil {
+		return troy.Errorf(troy.Invalid, "%w", err)
+	}
 	d := toml.NewDecoder(bytes.NewReader(data))
 	if strict {
 		d.DisallowUnknownFields()
@@ -270,6 +274,14 @@ func decode(data []byte, into any, strict bool) *troy.Error {
 			At(strings.Join(bad.Key(), "."))
 	}
 	return troy.Errorf(troy.Invalid, "it is not valid TOML: %s", strings.TrimPrefix(err.Error(), "toml: "))
+}
+
+// unmarshalTOML decodes a file of the repository.
+func unmarshalTOML(data []byte, into any) error {
+	if err := rules.CheckTOML(data); err != nil {
+		return err
+	}
+	return toml.Unmarshal(data, into)
 }
 
 // readFile reads a file of the repository of at most readCap bytes.

@@ -11,7 +11,6 @@ import (
 
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
-	"github.com/pelletier/go-toml/v2"
 )
 
 // maxConfig is the maximum size in bytes of a framework's configuration file
@@ -49,7 +48,7 @@ func (f Framework) foundAt(fsys fs.FS, root string) (string, error) {
 		}
 		if pattern[kind] == '=' {
 			var content map[string]any
-			if toml.Unmarshal(data, &content) == nil && content[what] != nil {
+			if unmarshalTOML(data, &content) == nil && content[what] != nil {
 				return file, nil
 			}
 		} else if strings.Contains(strings.ToLower(string(data)), strings.ToLower(what)) {
@@ -228,7 +227,7 @@ func literalSettings(data []byte) settings {
 
 func tomlSettings(data []byte) settings {
 	var content map[string]any
-	if err := toml.Unmarshal(data, &content); err != nil {
+	if err := unmarshalTOML(data, &content); err != nil {
 		content = nil // the framework reports the error
 	}
 	return func(key string) (string, bool) {

@@ -9,8 +9,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/pelletier/go-toml/v2"
-
 	"github.com/troy-iaas/troy"
 )
 
@@ -108,7 +106,7 @@ const maxNotes = 30
 // netlifyNotes returns a sentence for each key that Troy does not support.
 func netlifyNotes(data []byte, name string) ([]string, *troy.Error) {
 	var all map[string]any
-	if err := toml.Unmarshal(data, &all); err != nil {
+	if err := unmarshalTOML(data, &all); err != nil {
 		return nil, troy.Errorf(troy.Invalid, "it is not valid TOML: %s", strings.TrimPrefix(err.Error(), "toml: "))
 	}
 	type key struct{ text, line string }

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml"
+
+	"github.com/troy-iaas/troy"
 )
 
 type lock struct{ file, manager string }
@@ -272,10 +274,34 @@ func pnpmPatterns(fsys fs.FS, dir string) (patterns []string, found bool, err er
 	var file struct {
 		Packages []string `yaml:"packages"`
 	}
+	if nestsInYAML(data) {
+		return nil, true, troy.Errorf(troy.Invalid, "%s has more than %d brackets, or a line of more than %d bytes", path.Join(dir, "pnpm-workspace.yaml"), maxYAMLBrackets, maxYAMLLine)
+	}
 	if err := yaml.Unmarshal(data, &file); err != nil {
 		return nil, true, nil //nolint:nilerr // pnpm reports the error
 	}
 	return file.Packages, true, nil
+}
+
+// The limits of YAML. The parser takes memory in proportion to the square of the
+// depth: kilobytes of brackets or dashes would take gigabytes.
+const (
+	maxYAMLBrackets = 1000
+	maxYAMLLine     = 4 << 10
+)
+
+// nestsInYAML reports whether YAML may nest too deeply: it has many brackets, or
+// a line that is long enough for many dashes.
+func nestsInYAML(data []byte) bool {
+	if bytes.Count(data, []byte("["))+bytes.Count(data, []byte("{")) > maxYAMLBrackets {
+		return true
+	}
+	for line := range bytes.Lines(data) {
+		if len(line) > maxYAMLLine {
+			return true
+		}
+	}
+	return false
 }
 
 // matches reports whether a folder belongs to a workspace: * matches a name, **

@@ -10,8 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/pelletier/go-toml/v2"
-
 	"github.com/troy-iaas/troy"
 )
 
@@ -94,7 +92,7 @@ func (f toolFiles) read(dir string) error {
 		var file struct {
 			Tools map[string]any `toml:"tools"`
 		}
-		if err := toml.Unmarshal(data, &file); err != nil {
+		if err := unmarshalTOML(data, &file); err != nil {
 			return troy.Errorf(troy.Invalid, "%s is not valid TOML: %s", path.Join(dir, name), strings.TrimPrefix(err.Error(), "toml: "))
 		}
 		f.mise[dir] = miseFile{name, file.Tools}

@@ -109,6 +109,11 @@ func TestToolsOfBadFiles(t *testing.T) {
 		"packageManager": {map[string]string{"package.json": `{"scripts":{"build":"x"},"packageManager":"pnpm@nine"}`}, []string{"packageManager in package.json", "pnpm", `"nine"`, "1.2.3 or ^1.2"}},
 		"variable":       {map[string]string{"netlify.toml": "[build.environment]\nNODE_VERSION = \"none\"\n"}, []string{"the variable NODE_VERSION asks for"}},
 		"mise.toml":      {map[string]string{"mise.toml": "[tools\n"}, []string{"mise.toml is not valid TOML"}},
+		"deep TOML":      {map[string]string{"mise.toml": "[tools]\nnode = " + strings.Repeat("[", 4<<20-100)}, []string{"mise.toml is not valid TOML: line 2 nests more than 100 levels"}},
+		"an option":      {map[string]string{".nvmrc": "--env"}, []string{".nvmrc asks for"}},
+		"a Git ref":      {map[string]string{".tool-versions": "nodejs ref:v22\n"}, []string{"nodejs in .tool-versions"}},
+		"a folder":       {map[string]string{"mise.toml": "[tools]\nnode = \"path:/etc\"\n"}, []string{"tools.node in mise.toml"}},
+		"two lines":      {map[string]string{"netlify.toml": "[build.environment]\nNODE_VERSION = \"22\\n--env\"\n"}, []string{"the variable NODE_VERSION"}},
 		".tool-versions": {map[string]string{".tool-versions": "nodejs system22\n"}, []string{"nodejs in .tool-versions"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -130,6 +135,20 @@ func TestToolsOfBadFiles(t *testing.T) {
 				t.Errorf("the error has a control character: %q", err)
 			}
 		})
+	}
+}
+
+// TestYAMLThatNests refuses a pnpm-workspace.yaml for which the parser would take
+// gigabytes.
+func TestYAMLThatNests(t *testing.T) {
+	t.Parallel()
+	for name, text := range map[string]string{
+		"brackets": "packages: " + strings.Repeat("[", 2000), "on lines": "packages: " + strings.Repeat("{a:\n", 2000), "dashes": strings.Repeat("- ", 5000),
+	} {
+		_, err := build.Decide(repository(map[string]string{"pnpm-workspace.yaml": text, "pnpm-lock.yaml": "", "package.json": "{}", "web/package.json": `{"scripts":{"build":"x"}}`}), build.Settings{Root: "web"})
+		if troy.KindOf(err) != troy.Invalid || !strings.Contains(err.Error(), "pnpm-workspace.yaml has more than 1000 brackets, or a line of more than 4096 bytes") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

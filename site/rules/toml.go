@@ -170,6 +170,9 @@ func parseConfig(f ConfigFile) (document, error) {
 		return parseJSON(f.Name, f.Text)
 	}
 	data := []byte(strings.TrimPrefix(f.Text, "\ufeff"))
+	if err := CheckTOML(data); err != nil {
+		return d, err
+	}
 	if err := toml.Unmarshal(data, &d.content); err != nil {
 		return d, badTOML(err)
 	}
