@@ -306,17 +306,17 @@ func (s *Store) nothing(r request, all []candidate, missing error) error {
 		by, wanted = "The build", r.Label()
 	}
 	if len(s.sources(r.Name)) == 0 {
-		can, cure := "can't install", ""
+		can, next, cure := "can't install", "ask for one of them, or ", ""
 		if miseNames()[r.Name] != "" && s.mise.program == "" {
-			can, cure = "can install only with mise", "install mise on this machine, "
+			can, next, cure = "can install only with mise", "ask for one of them, ", "install mise on this machine, or "
 		}
-		return troy.Errorf(troy.Invalid, "%s asks for %s, which Troy %s; %s; ask for a version that is there, %sor add the folder of its program to TROY_BUILD_PATH", by, wanted, can, there(all), cure)
+		return troy.Errorf(troy.Invalid, "%s asks for %s, which Troy %s; %s%sadd the folder of its program to TROY_BUILD_PATH", by, wanted, can, there(all, next), cure)
 	}
 	if !s.fetch {
-		return troy.Errorf(troy.Invalid, "%s asks for %s, and builds here use only what is installed (TROY_BUILD_TOOLS=machine); %s; ask for one of them, or run \"troyd tools install\" on the server", by, wanted, there(all))
+		return troy.Errorf(troy.Invalid, "%s asks for %s, and builds here use only what is installed (TROY_BUILD_TOOLS=machine); %srun \"troyd tools install\" on the server", by, wanted, there(all, "ask for one of them, or "))
 	}
 	if missing != nil {
-		return troy.Errorf(troy.Unavailable, "%s asks for %s, which is not on this machine and can't be installed: %w; %s; ask for one of them, or try again when %s can be reached", by, wanted, missing, there(all), s.sources(r.Name)[0].origin)
+		return troy.Errorf(troy.Unavailable, "%s asks for %s, which is not on this machine and can't be installed: %w; %stry again when %s can be reached", by, wanted, missing, there(all, "ask for one of them, or "), s.sources(r.Name)[0].origin)
 	}
 	near := slices.Clone(all)
 	if major := majorOf(r.Range); major >= 0 {
@@ -325,7 +325,7 @@ func (s *Store) nothing(r request, all []candidate, missing error) error {
 	if len(near) == 0 {
 		near = all
 	}
-	return troy.Errorf(troy.Invalid, "%s asks for %s, which does not exist; %s; choose one of them", by, wanted, there(near))
+	return troy.Errorf(troy.Invalid, "%s asks for %s, which does not exist; %s", by, wanted, strings.TrimSuffix(there(near, "choose one of them"), "; "))
 }
 
 // majorOf returns the major version of an exact version, or -1.
@@ -339,8 +339,9 @@ func majorOf(r build.Range) int {
 // maxNamed is how many versions an error names.
 const maxNamed = 6
 
-// there lists versions, the newest first.
-func there(all []candidate) string {
+// there lists versions, the newest first, and says what to do with them, with a
+// semicolon between.
+func there(all []candidate, what string) string {
 	var versions []*semver.Version
 	for _, c := range all {
 		if c.version.Prerelease() == "" && !slices.ContainsFunc(versions, c.version.Equal) {
@@ -357,9 +358,9 @@ func there(all []candidate) string {
 		words = append(words, v.String())
 	}
 	if len(words) == 0 {
-		return "no version is available"
+		return "no version is available; "
 	}
-	return "available versions: " + strings.Join(words, ", ")
+	return "available versions: " + strings.Join(words, ", ") + "; " + what
 }
 
 // capital returns a sentence with a capital letter, unless it begins with a

@@ -93,6 +93,8 @@ func (s *Store) prepare(ctx context.Context, tool string, c candidate, digest, d
 	var h hash.Hash
 	var want []byte
 	var err error
+	within, cancel := context.WithTimeoutCause(ctx, s.downloadTime, fmt.Errorf("it took longer than %s", s.downloadTime))
+	defer cancel()
 	switch c.from.origin {
 	case npmRegistry:
 		if digest != "" {
@@ -100,11 +102,14 @@ func (s *Store) prepare(ctx context.Context, tool string, c candidate, digest, d
 				return err
 			}
 		}
-		err = s.unpackPackage(ctx, c.rel, filepath.Join(dir, "archive.tgz"), content, h)
+		err = s.unpackPackage(within, c.rel, filepath.Join(dir, "archive.tgz"), content, h)
 	case viaMise:
 		r.Integrity, err = s.mise.install(ctx, c.rel, filepath.Join(dir, "mise"), content)
 	case goModules:
-		r.Integrity, err = s.modules.unpack(ctx, c.rel, filepath.Join(dir, "archive.zip"), content)
+		r.Integrity, err = s.modules.unpack(within, c.rel, filepath.Join(dir, "archive.zip"), content)
+	}
+	if _, verdict := errors.AsType[*troy.Error](err); err != nil && !verdict && c.from.origin != viaMise && within.Err() != nil && ctx.Err() == nil {
+		return &unreachable{fmt.Errorf("download %s %s: %w", build.ToolLabel(tool), r.Version, context.Cause(within))}
 	}
 	if err != nil {
 		return err

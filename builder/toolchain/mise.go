@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -150,6 +151,10 @@ func (l *limited) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// addressSecrets matches what an address may keep secret: the password and the
+// query.
+var addressSecrets = regexp.MustCompile(`([a-z]://)(?:[^/\s@]*@)?([^\s?#"'()]*)(?:\?[^\s"'()]*)?`)
+
 // errorIn returns the errors that mise printed, in one line, or err.
 func errorIn(text string, err error) string {
 	var all []string
@@ -163,17 +168,30 @@ func errorIn(text string, err error) string {
 	if len(all) == 0 {
 		return err.Error()
 	}
-	line := strings.Map(func(r rune) rune {
+	line := addressSecrets.ReplaceAllString(strings.Join(all, ": "), "$1$2")
+	line = strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
 			return -1
 		}
 		return r
-	}, strings.Join(all, ": "))
+	}, line)
 	return troy.Cut(strings.TrimRight(line, ": "), 400)
+}
+
+// usable returns an error if mise is too old for the safe mode, which it would then
+// ignore.
+func (m *mise) usable(ctx context.Context) error {
+	if _, err := CheckMise(ctx, m.program); err != nil {
+		return &unreachable{fmt.Errorf("mise can't be used: %w", err)}
+	}
+	return nil
 }
 
 // releases lists the versions of a tool.
 func (m *mise) releases(ctx context.Context, name string) ([]release, error) {
+	if err := m.usable(ctx); err != nil {
+		return nil, err
+	}
 	dir := filepath.Join(m.dir, "lists")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, files.Error(err)
@@ -207,6 +225,9 @@ func (m *mise) install(ctx context.Context, rel release, work, content string) (
 }
 
 func (m *mise) installIn(ctx context.Context, rel release, work, content string) (checksum string, err error) {
+	if err := m.usable(ctx); err != nil {
+		return "", err
+	}
 	if err := os.MkdirAll(work, 0o755); err != nil {
 		return "", files.Error(err)
 	}

@@ -185,7 +185,9 @@ func TestMiseFails(t *testing.T) {
 		kind         troy.ErrorKind
 		says         string
 	}{
-		"the list":        {"ls-remote", "echo 'mise WARN x' >&2; echo 'mise ERROR dns error' >&2; echo 'mise ERROR Version: 1' >&2; exit 1", troy.Unavailable, ".hugo-version asks for Hugo 0.140.0, which is not on this machine and can't be installed: mise: dns error; no version is available; ask for one of them, or try again when the publisher can be reached"},
+		"the list":        {"ls-remote", "echo 'mise WARN x' >&2; echo 'mise ERROR dns error' >&2; echo 'mise ERROR Version: 1' >&2; exit 1", troy.Unavailable, ".hugo-version asks for Hugo 0.140.0, which is not on this machine and can't be installed: mise: dns error; no version is available; try again when the publisher can be reached"},
+		"an old one":      {"--version", "version=2026.7.11", troy.Unavailable, "can't be installed: mise can't be used: it is version 2026.7.11; expected " + oldestMise + " or newer"},
+		"secrets":         {"lock", "echo 'mise ERROR no answer (https://user:s3cret@mirror.test/x?sig=s3cret)' >&2; exit 1", troy.Unavailable, "can't be installed: mise: no answer (https://mirror.test/x); "},
 		"locking":         {"lock", "exit 3", troy.Unavailable, "can't be installed: mise: exit status 3"},
 		"no lock":         {"lock", "exit 0", troy.Unavailable, "mise wrote no mise.lock; update it to " + oldestMise},
 		"a broken lock":   {"lock", "echo '[[' > mise.lock; exit 0", troy.Unavailable, "mise wrote a mise.lock that is not valid TOML"},
@@ -208,7 +210,7 @@ func TestMiseFails(t *testing.T) {
 			w.has(t, "hugo", "hugo v0.111.3+extended linux/amd64")
 			_, _, err := w.prepare(t, tool(t, "hugo", "0.140.0", ".hugo-version"))
 			if name == "the list" {
-				c.says = strings.Replace(c.says, "no version is available", "available versions: 0.111.3", 1)
+				c.says = strings.Replace(c.says, "no version is available; ", "available versions: 0.111.3; ask for one of them, or ", 1)
 			}
 			if troy.KindOf(err) != c.kind || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("%v, want %s and %q", err, c.kind, c.says)

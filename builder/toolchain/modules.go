@@ -1,7 +1,7 @@
 package toolchain
 
 import (
-	"bufio"
+	"archive/zip"
 	"cmp"
 	"context"
 	"errors"
@@ -85,7 +85,7 @@ func newModules(environment map[string]string, client *http.Client) *modules {
 	}
 	verifier, err := note.NewVerifier(key)
 	if err != nil {
-		m.missing = fmt.Errorf("GOSUMDB is %.80q, which is neither %s nor the key of a checksum database, like NAME+HASH+KEY", key, publicSums)
+		m.missing = fmt.Errorf("GOSUMDB is neither %s nor the key of a checksum database, like NAME+HASH+KEY", publicSums)
 		return m
 	}
 	m.key, m.sums = key, strings.TrimSuffix(cmp.Or(strings.TrimSpace(address), "https://"+verifier.Name()), "/")
@@ -120,7 +120,7 @@ func (m *modules) get(ctx context.Context, from, address string) (*http.Response
 	}
 	if resp.StatusCode != http.StatusOK {
 		_ = resp.Body.Close()
-		return nil, &unreachable{fmt.Errorf("%s answered %s", from, resp.Status)}
+		return nil, &unreachable{fmt.Errorf("%s answered %s", from, status(resp))}
 	}
 	return resp, nil
 }
@@ -157,15 +157,14 @@ func (m *modules) releases(ctx context.Context) ([]release, error) {
 		return nil, err
 	}
 	var all []release
-	lines := bufio.NewScanner(strings.NewReader(string(data)))
-	for lines.Scan() {
-		text := strings.TrimSpace(lines.Text())
+	for line := range strings.Lines(string(data)) {
+		text := strings.TrimSpace(line)
 		if match := goRelease.FindStringSubmatch(text); match != nil && match[3] == goPlatform() {
 			all = append(all, release{Version: match[1] + cmp.Or(match[2], ".0"), Package: goModule, Tarball: text})
 		}
 	}
 	slices.SortFunc(all, func(a, b release) int { return strings.Compare(a.Version, b.Version) })
-	return all, lines.Err()
+	return all, nil
 }
 
 // unlisted returns a release that the proxy's list lacks, as the lists of mirrors
@@ -194,7 +193,10 @@ func (m *modules) unpack(ctx context.Context, rel release, archive, content stri
 	if err := m.download(ctx, rel, archive); err != nil {
 		return "", err
 	}
-	got, err := dirhash.HashZip(archive, dirhash.Hash1)
+	got, err := hashModule(ctx, rel, archive)
+	if ctx.Err() != nil {
+		return "", context.Cause(ctx)
+	}
 	if err != nil {
 		return "", &unreachable{fmt.Errorf("the module proxy's archive of Go %s can't be read: %w", rel.Version, err)}
 	}
@@ -227,6 +229,62 @@ func (m *modules) download(ctx context.Context, rel release, archive string) err
 		return troy.Errorf(troy.TooLarge, "Go %s has more than %d bytes", rel.Version, maxArchive)
 	}
 	return files.Error(err)
+}
+
+// maxZipDirectory bounds an archive's list of files. Those of Go have 2 MB.
+const maxZipDirectory = 32 << 20
+
+// hashModule returns the digest of an archive. It makes sure first that the archive
+// is one of a module, because only then its content is bounded.
+func hashModule(ctx context.Context, rel release, archive string) (string, error) {
+	f, err := os.Open(archive)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
+	if _, err := zip.NewReader(&bounded{f, maxZipDirectory}, info.Size()); err != nil {
+		return "", err
+	}
+	checked, err := modzip.CheckZip(module.Version{Path: goModule, Version: rel.Tarball}, archive)
+	if err == nil {
+		err = checked.Err()
+	}
+	if err != nil {
+		return "", errors.New("it is not a module's archive") // err contains names in it
+	}
+	r, err := zip.NewReader(f, info.Size())
+	if err != nil {
+		return "", err
+	}
+	var names []string
+	all := map[string]*zip.File{}
+	for _, file := range r.File {
+		names = append(names, file.Name)
+		all[file.Name] = file
+	}
+	return dirhash.Hash1(names, func(name string) (io.ReadCloser, error) {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return all[name].Open()
+	})
+}
+
+// bounded reads at most a number of bytes.
+type bounded struct {
+	r    io.ReaderAt
+	left int64
+}
+
+func (b *bounded) ReadAt(p []byte, offset int64) (int, error) {
+	if b.left -= int64(len(p)); b.left < 0 {
+		return 0, errors.New("it has too many files")
+	}
+	return b.r.ReadAt(p, offset)
 }
 
 // restore undoes what a module's archive can't have: programs that can be
@@ -262,7 +320,7 @@ func (m *modules) digest(ctx context.Context, rel release) (string, error) {
 	switch {
 	case remote.unverified != "":
 		return "", troy.Errorf(troy.Invalid, "Go %s can't be verified: the checksum database is not the one that GOSUMDB names, or its answer was changed on the way", rel.Version)
-	case remote.err != nil:
+	case err != nil && remote.err != nil:
 		return "", remote.err
 	case err != nil:
 		return "", troy.Errorf(troy.Invalid, "Go %s can't be verified: %w", rel.Version, err)

@@ -38,6 +38,10 @@ type fakeModules struct {
 	cut  bool
 	// unlisted are versions that the list lacks.
 	unlisted []string
+	// hang is a suffix of paths that are not answered.
+	hang string
+	// moved is a database that has only the full tiles of level 0.
+	moved bool
 	// noSums is a proxy that does not serve the database.
 	noSums bool
 }
@@ -68,13 +72,20 @@ func (m *fakeModules) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	m.mu.Lock()
 	m.gets[r.URL.Path]++
 	fail, cut, noSums := m.fail != "" && strings.HasSuffix(r.URL.Path, m.fail), m.cut, m.noSums
+	hang, moved := m.hang != "" && strings.HasSuffix(r.URL.Path, m.hang), m.moved && strings.HasPrefix(r.URL.Path, "/sumdb/sums.test/tile/8/0/") && strings.Contains(r.URL.Path, ".p/")
 	versions := m.archives
 	m.mu.Unlock()
+	if hang {
+		<-r.Context().Done()
+		return
+	}
 	path, isDatabase := strings.CutPrefix(r.URL.Path, "/sumdb/sums.test")
 	if direct, found := strings.CutPrefix(r.URL.Path, "/direct"); found {
 		path, isDatabase, noSums = direct, true, false
 	}
 	switch {
+	case moved:
+		w.WriteHeader(http.StatusNotFound)
 	case fail:
 		w.WriteHeader(http.StatusServiceUnavailable)
 	case isDatabase && noSums:
@@ -242,10 +253,10 @@ func TestGoIsVerified(t *testing.T) {
 		"none":             {func(_ *world, m *fakeModules) { delete(m.signed, version) }, troy.Unavailable, "the checksum database answered 404"},
 		"another database": {func(w *world, _ *fakeModules) { w.cfg.Environment["GOSUMDB"] = other }, troy.Invalid, "Go 1.22.3 can't be verified"},
 		"no database":      {func(w *world, _ *fakeModules) { w.cfg.Environment["GOSUMDB"] = "off" }, troy.Unavailable, "GOSUMDB is off, so Go can't be verified"},
-		"not a database":   {func(w *world, _ *fakeModules) { w.cfg.Environment["GOSUMDB"] = "sums.lan" }, troy.Unavailable, `GOSUMDB is "sums.lan", which is neither sum.golang.org nor the key`},
+		"not a database":   {func(w *world, _ *fakeModules) { w.cfg.Environment["GOSUMDB"] = "https://user:s3cret@sums.lan" }, troy.Unavailable, `GOSUMDB is neither sum.golang.org nor the key`},
 		"no proxy":         {func(w *world, _ *fakeModules) { w.cfg.Environment["GOPROXY"] = "direct" }, troy.Unavailable, "GOPROXY names no http or https address"},
 		"a list fails":     {func(_ *world, m *fakeModules) { m.fail = "/list" }, troy.Unavailable, "the module proxy answered 503"},
-		"an archive fails": {func(_ *world, m *fakeModules) { m.fail = ".zip" }, troy.Unavailable, "the module proxy answered 503 Service Unavailable; no version is available; ask for one of them, or try again when the Go module proxy can be reached"},
+		"an archive fails": {func(_ *world, m *fakeModules) { m.fail = ".zip" }, troy.Unavailable, "the module proxy answered 503 Service Unavailable; no version is available; try again when the Go module proxy can be reached"},
 		"half an archive":  {func(_ *world, m *fakeModules) { m.cut = true }, troy.Unavailable, "download Go 1.22.3: unexpected EOF"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -68,7 +68,7 @@ func newRegistry(npm npmConfig) (*registry, error) {
 	}
 	client := &http.Client{Transport: transport, CheckRedirect: func(req *http.Request, via []*http.Request) error {
 		if len(via) > 5 || via[0].URL.Scheme == "https" && req.URL.Scheme != "https" {
-			return errors.New("the registry redirects too often or without encryption")
+			return errors.New("it redirects too often or to an address without encryption")
 		}
 		return nil
 	}}
@@ -101,13 +101,19 @@ func (r *registry) get(ctx context.Context, address string, header http.Header) 
 	}
 	if resp.StatusCode != http.StatusOK {
 		_ = resp.Body.Close()
-		err := fmt.Errorf("the registry answered %s", resp.Status)
+		err := fmt.Errorf("the registry answered %s", status(resp))
 		if resp.StatusCode == http.StatusNotFound {
 			return nil, err
 		}
 		return nil, &unreachable{err}
 	}
 	return resp, nil
+}
+
+// status returns an answer's status in the words of the standard: the server's own
+// could be anything.
+func status(resp *http.Response) string {
+	return strings.TrimSpace(fmt.Sprintf("%d %s", resp.StatusCode, http.StatusText(resp.StatusCode)))
 }
 
 // releases fetches all versions of a package.

@@ -57,8 +57,10 @@ type Store struct {
 	registry *registry
 	modules  *modules
 	mise     *mise
-	log      *slog.Logger
-	now      func() time.Time
+	// downloadTime bounds the download of a package or a module.
+	downloadTime time.Duration
+	log          *slog.Logger
+	now          func() time.Time
 
 	mu      sync.Mutex
 	machine map[string]found  // by the path of the program
@@ -97,7 +99,7 @@ func Open(cfg Config) (*Store, error) {
 		}
 	}
 	return &Store{
-		dir: dir, fetch: cfg.Install, maxBytes: cfg.MaxBytes, minFree: cfg.minFree, registry: client, modules: newModules(cfg.Environment, client.client), mise: newMise(cfg, npm, dir), log: cfg.Log, now: cfg.now,
+		dir: dir, fetch: cfg.Install, maxBytes: cfg.MaxBytes, minFree: cfg.minFree, registry: client, modules: newModules(cfg.Environment, client.client), mise: newMise(cfg, npm, dir), downloadTime: 10 * time.Minute, log: cfg.Log, now: cfg.now,
 		machine: map[string]found{}, lists: map[string]listed{},
 	}, nil
 }

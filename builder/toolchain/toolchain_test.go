@@ -178,7 +178,11 @@ func TestNothingFits(t *testing.T) {
 		"an empty range":   {tool(t, "node", ">23 <25", "engines.node in package.json"), false, "", troy.Invalid, []string{"engines.node in package.json asks for Node.js >23 <25"}},
 		"offline":          {tool(t, "node", "22", ".nvmrc"), true, "", troy.Unavailable, []string{".nvmrc asks for Node.js 22, which is not on this machine and can't be installed: the registry answered 503", "available versions: 20.11.0;"}},
 		"no installations": {tool(t, "node", "22", ".nvmrc"), false, "machine", troy.Invalid, []string{"TROY_BUILD_TOOLS=machine", "available versions: 20.11.0;", "troyd tools install"}},
-		"the machine's":    {tool(t, "ruby", "3.2", ".ruby-version"), false, "", troy.Invalid, []string{".ruby-version asks for Ruby 3.2, which Troy can install only with mise; available versions: 3.1.2; ask for a version that is there, install mise on this machine, or add", "TROY_BUILD_PATH"}},
+		"none":             {tool(t, "zola", "0.19", ".zola-version"), false, "", troy.Invalid, []string{".zola-version asks for Zola 0.19, which Troy can install only with mise; no version is available; install mise on this machine, or add"}},
+		"none to install":  {tool(t, "hugo", "0.19", ".hugo-version"), false, "machine", troy.Invalid, []string{"no version is available; install mise"}},
+		"none offline":     {tool(t, "bun", "1", ".bun-version"), true, "", troy.Unavailable, []string{"no version is available; try again when the npm registry can be reached"}},
+		"none here":        {tool(t, "bun", "1", ".bun-version"), false, "machine", troy.Invalid, []string{"no version is available; run \"troyd tools install\" on the server"}},
+		"the machine's":    {tool(t, "ruby", "3.2", ".ruby-version"), false, "", troy.Invalid, []string{".ruby-version asks for Ruby 3.2, which Troy can install only with mise; available versions: 3.1.2; ask for one of them, install mise on this machine, or add", "TROY_BUILD_PATH"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
