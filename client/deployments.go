@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	pollFirst = 100 * time.Millisecond
+	pollFirst = 10 * time.Millisecond
 	pollMost  = 2 * time.Second
 	// silence is how long Wait and the calls of a release tolerate a server
 	// that does not answer. It exceeds the duration of an upgrade.

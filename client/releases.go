@@ -2,7 +2,9 @@ package client
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -19,9 +21,10 @@ type NewRelease struct {
 	Config []rules.ConfigFile `json:"config,omitempty"`
 	// Strict keeps the deployment from going live if its rules have problems.
 	Strict bool `json:"strict,omitempty"`
-	// Unchanged says that Files are probably those of the live deployment. Their
-	// list is sent only if they are not.
-	Unchanged bool `json:"-"`
+	// Base, if not nil, probably has the files of the live deployment, sorted by
+	// path, as Files then are. Only what differs from it is sent; if the live
+	// deployment has others, all files are.
+	Base *site.Manifest `json:"-"`
 }
 
 // Finalize are the options of FinalizeRelease.
@@ -56,19 +59,46 @@ func (c *Client) BeginRelease(ctx context.Context, pipeline, key string, n NewRe
 		}
 		return c.do(ctx, k, &r)
 	}
-	if n.Unchanged {
-		body := map[string]any{"manifest": site.Manifest{Files: n.Files}.Digest(), "message": n.Message, "strict": n.Strict}
-		if len(n.Config) > 0 {
-			body["config"] = n.Config
-		}
+	if body, ok := n.differences(); ok {
 		err := begin(jsonCall(http.MethodPost, path+"/releases", body))
-		// An older server does not know the field. Whatever else is wrong, the
-		// answer to the list says it.
-		if kind := troy.KindOf(err); kind != troy.Conflict && kind != troy.Invalid {
+		if !asksForList(err) {
 			return r, err
 		}
 	}
 	return r, begin(manifestCall(path+"/releases", n))
+}
+
+// asksForList reports whether a server can't take differences: an older one does
+// not know the fields, the live deployment may be another one, or its manifest
+// damaged. Whatever else is wrong, the answer to the list says it.
+func asksForList(err error) bool {
+	e, ok := errors.AsType[*troy.Error](err)
+	return ok && (e.Kind == troy.Conflict || e.Kind == troy.Invalid || e.Kind == troy.Internal)
+}
+
+// differences returns the body of a release that says how its files differ from
+// those of its base. It returns false if the whole list is not much longer.
+func (n NewRelease) differences() (body map[string]any, ok bool) {
+	if n.Base == nil {
+		return nil, false
+	}
+	body = map[string]any{"message": n.Message, "strict": n.Strict}
+	if len(n.Config) > 0 {
+		body["config"] = n.Config
+	}
+	if slices.Equal(n.Base.Files, n.Files) {
+		body["manifest"] = n.Base.Digest()
+		return body, true
+	}
+	e := site.Differences(n.Base.Files, n.Files)
+	body["base"] = n.Base.Digest()
+	if len(e.Put) > 0 {
+		body["files"] = e.Put
+	}
+	if len(e.Removed) > 0 {
+		body["removed"] = e.Removed
+	}
+	return body, len(e.Put)+len(e.Removed) <= len(n.Files)/2
 }
 
 // Release returns a release with the files that are still missing.

@@ -13,25 +13,31 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// TestUnchangedRelease begins a release that probably has the live files: the
-// list is sent only to a server that answers that it has others, or does not
-// know the question.
+// TestUnchangedRelease begins releases that have the live files, probably, or
+// nearly: the whole list is sent only to a server that answers that it has
+// others, or does not know the question.
 func TestUnchangedRelease(t *testing.T) {
 	t.Parallel()
-	files := []site.File{{Path: "a", SHA256: site.Digest{1}, Size: 2}}
-	const list, manifest = `"files":[{"path":"a"`, `"manifest":"`
+	files := []site.File{{Path: "a", SHA256: site.Digest{1}, Size: 2}, {Path: "b"}, {Path: "c"}, {Path: "d"}}
+	changed := []site.File{files[0], {Path: "b", Size: 1}, files[2], files[3], {Path: "e"}}
+	const list, manifest, base = `{"files":[{"path":"a"`, `"manifest":"`, `"base":"`
 	for name, test := range map[string]struct {
-		unchanged bool
-		answer    int // to the digest
-		kind      troy.ErrorKind
-		want      []string
-		fails     bool
+		base   []site.File
+		answer int // to the digest or the differences
+		kind   troy.ErrorKind
+		want   []string
+		fails  bool
 	}{
-		"changed":         {want: []string{list}},
-		"the same":        {unchanged: true, answer: 201, want: []string{manifest}},
-		"others are live": {unchanged: true, answer: 409, kind: troy.Conflict, want: []string{manifest, list}},
-		"an older server": {unchanged: true, answer: 400, kind: troy.Invalid, want: []string{manifest, list}},
-		"not allowed":     {unchanged: true, answer: 403, kind: troy.Forbidden, want: []string{manifest}, fails: true},
+		"no base":                          {want: []string{list}},
+		"the same":                         {base: files, answer: 201, want: []string{manifest}},
+		"others are live":                  {base: files, answer: 409, kind: troy.Conflict, want: []string{manifest, list}},
+		"an older server":                  {base: files, answer: 400, kind: troy.Invalid, want: []string{manifest, list}},
+		"not allowed":                      {base: files, answer: 403, kind: troy.Forbidden, want: []string{manifest}, fails: true},
+		"changed":                          {base: changed, answer: 201, want: []string{base}},
+		"changed, and others are live":     {base: changed, answer: 409, kind: troy.Conflict, want: []string{base, list}},
+		"changed, for an older server":     {base: changed, answer: 400, kind: troy.Invalid, want: []string{base, list}},
+		"changed, and the live is damaged": {base: changed, answer: 500, kind: troy.Internal, want: []string{base, list}},
+		"nearly all changed":               {base: files[:1], want: []string{list}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -47,9 +53,16 @@ func TestUnchangedRelease(t *testing.T) {
 				}
 				_, _ = io.WriteString(w, `{"id":"`+id.String()+`"}`)
 			})
-			r, err := c.BeginRelease(t.Context(), "blog", "key", NewRelease{Files: files, Message: "m", Unchanged: test.unchanged})
+			n := NewRelease{Files: files, Message: "m"}
+			if test.base != nil {
+				n.Base = &site.Manifest{Files: test.base}
+			}
+			r, err := c.BeginRelease(t.Context(), "blog", "key", n)
 			if (err != nil) != test.fails || !test.fails && r.ID != id {
 				t.Errorf("%v, %v", r, err)
+			}
+			if strings.Contains(bodies[0], base) && (strings.Contains(bodies[0], `"path":"a"`) || !strings.Contains(bodies[0], `"removed":["e"]`)) {
+				t.Errorf("the differences are %s", bodies[0])
 			}
 			if !slices.EqualFunc(bodies, test.want, strings.Contains) || len(keys) != 1 || !keys["key"] {
 				t.Errorf("the bodies are %q, want %q; the keys are %v", bodies, test.want, keys)

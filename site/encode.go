@@ -7,11 +7,15 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"github.com/klauspost/compress/zstd"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/troy-iaas/troy"
 )
@@ -45,65 +49,157 @@ const maxLine = 64 + 20 + 20 + MaxPath + 4
 // EncodeManifest returns the stored form of m. Equal manifests have equal
 // encodings, in whatever order their files are. It returns an Invalid error for
 // a path or a size that DecodeManifest would refuse.
+//
+// The lines before the files, the files and the carried files are frames of
+// their own, so that those of the files can be used again.
 func EncodeManifest(m Manifest) ([]byte, error) {
-	m = m.Sorted()
-	var out bytes.Buffer
-	compressor, err := zstd.NewWriter(&out, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest))
+	encoded, err := encodeManifest(m.Sorted())
 	if err != nil {
 		return nil, fmt.Errorf("encode manifest: %w", err)
 	}
-	lines := bufio.NewWriterSize(compressor, 1<<16)
+	return encoded, nil
+}
+
+func encodeManifest(m Manifest) ([]byte, error) {
 	policy, err := ParseTrailingSlash(string(m.TrailingSlash))
 	if err != nil {
-		return nil, fmt.Errorf("encode manifest: %w", err)
-	}
-	fmt.Fprintf(lines, "%s\n", manifestHeader)
-	if policy != SlashAuto {
-		fmt.Fprintf(lines, "%s%s\n", slashLine, policy)
+		return nil, err
 	}
 	if len(m.Rules) > maxRules {
-		return nil, fmt.Errorf("encode manifest: %w", troy.Errorf(troy.Invalid, "the site's rules have %d bytes; expected at most %d", len(m.Rules), maxRules))
+		return nil, troy.Errorf(troy.Invalid, "the site's rules have %d bytes; expected at most %d", len(m.Rules), maxRules)
+	}
+	head := []byte(manifestHeader + "\n")
+	if policy != SlashAuto {
+		head = fmt.Appendf(head, "%s%s\n", slashLine, policy)
 	}
 	if len(m.Rules) > 0 {
-		fmt.Fprintf(lines, "%s%d\n%s\n", rulesLine, len(m.Rules), m.Rules)
+		head = fmt.Appendf(head, "%s%d\n%s\n", rulesLine, len(m.Rules), m.Rules)
 	}
-	fmt.Fprintf(lines, "files %d\n", len(m.Files))
-	var line []byte
-	for i, f := range m.Files {
-		if err := checkLine(f, i > 0 && m.Files[i-1].Path == f.Path); err != nil {
-			return nil, fmt.Errorf("encode manifest: %w", err)
-		}
-		line = append(appendFile(line[:0], f), '\n')
-		lines.Write(line)
-	}
-	fmt.Fprintf(lines, "carried %d\n", len(m.Carried))
+	head = fmt.Appendf(head, "files %d\n", len(m.Files))
+	tail := fmt.Appendf(nil, "carried %d\n", len(m.Carried))
 	for i, c := range m.Carried {
 		if err := checkLine(c.File, i > 0 && m.Carried[i-1].Path == c.Path); err != nil {
-			return nil, fmt.Errorf("encode manifest: carried: %w", err)
+			return nil, fmt.Errorf("carried: %w", err)
 		}
-		line = append(appendNumbers(line[:0], c.File), ' ')
-		line = strconv.AppendInt(line, c.Until, 10)
-		line = append(append(append(line, ' '), c.Path...), '\n')
-		lines.Write(line)
+		tail = append(appendNumbers(tail, c.File), ' ')
+		tail = strconv.AppendInt(tail, c.Until, 10)
+		tail = append(append(append(tail, ' '), c.Path...), '\n')
 	}
-	if err := lines.Flush(); err != nil {
-		return nil, fmt.Errorf("encode manifest: %w", err)
+	files := m.encodeFiles
+	if m.known() {
+		files = m.list.encoded
 	}
-	if err := compressor.Close(); err != nil {
-		return nil, fmt.Errorf("encode manifest: %w", err)
+	lines, err := files()
+	if err != nil {
+		return nil, err
 	}
-	return out.Bytes(), nil
+	compressor, err := newCompressor(1)
+	if err != nil {
+		return nil, err
+	}
+	encoded := compressor.EncodeAll(head, make([]byte, 0, len(head)+len(lines)+len(tail)))
+	return compressor.EncodeAll(tail, append(encoded, lines...)), nil
+}
+
+// newCompressor returns a compressor whose window has some thousand lines: paths
+// are like those near them, and a larger one costs more memory than it saves.
+func newCompressor(concurrency int) (*zstd.Encoder, error) {
+	return zstd.NewWriter(nil, zstd.WithEncoderConcurrency(concurrency), zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(256<<10))
+}
+
+// filesInFrame is how many files are compressed together.
+const filesInFrame = 16_384
+
+// encodeFiles returns the frames of the files, which are sorted.
+func (m Manifest) encodeFiles() ([]byte, error) {
+	compressor, err := newCompressor(runtime.GOMAXPROCS(0))
+	if err != nil {
+		return nil, err
+	}
+	frames := make([][]byte, (len(m.Files)+filesInFrame-1)/filesInFrame)
+	var group errgroup.Group
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i := range frames {
+		from := i * filesInFrame
+		group.Go(func() (err error) {
+			frames[i], err = encodeFrame(compressor, m.Files[from:min(from+filesInFrame, len(m.Files))], from > 0 && m.Files[from-1].Path == m.Files[from].Path)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	return bytes.Join(frames, nil), nil
+}
+
+func encodeFrame(compressor *zstd.Encoder, files []File, again bool) ([]byte, error) {
+	size := 0
+	for _, f := range files {
+		size += len(f.Path) + 2*len(f.SHA256) + 3 + len("1234567")
+	}
+	lines := make([]byte, 0, size)
+	for i, f := range files {
+		if err := checkLine(f, again || i > 0 && files[i-1].Path == f.Path); err != nil {
+			return nil, err
+		}
+		again = false
+		lines = append(appendFile(lines, f), '\n')
+	}
+	return compressor.EncodeAll(lines, make([]byte, 0, len(lines)/2)), nil
+}
+
+// list is what is known of a list of files that does not change any more.
+type list struct {
+	files   []File
+	digest  func() Digest
+	encoded func() ([]byte, error) // as encodeFiles
+	checked atomic.Pointer[Limits] // with which Checked found no error
+}
+
+// Fixed returns m, sorted, for a list of files that nobody changes any more. It
+// is checked, encoded and its digest is computed only once, also when the rest
+// of m changes.
+func (m Manifest) Fixed() Manifest {
+	m = m.Sorted()
+	if !m.known() {
+		files := Manifest{Files: m.Files}
+		m.list = &list{files: m.Files, digest: sync.OnceValue(files.Digest), encoded: sync.OnceValues(files.encodeFiles)}
+	}
+	return m
+}
+
+func (m Manifest) withDigest(d Digest) Manifest {
+	m.list = &list{files: m.Files, digest: func() Digest { return d }, encoded: Manifest{Files: m.Files}.encodeFiles}
+	return m
+}
+
+// known reports whether m.list is what is known of m.Files.
+func (m Manifest) known() bool { return m.list != nil && Same(m.list.files, m.Files) }
+
+// Same reports whether two lists are one: files that nobody changes.
+func Same(a, b []File) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
 // Digest returns the SHA-256 of the lines of m.Files in EncodeManifest's form.
 // Carried files, rules and the trailing slash policy don't affect it.
 func (m Manifest) Digest() Digest {
-	h := sha256.New()
-	var line []byte
-	for _, f := range m.Sorted().Files {
-		line = append(appendFile(line[:0], f), '\n')
-		h.Write(line)
+	if m.known() {
+		return m.list.digest()
 	}
+	return digestOf(m.Sorted().Files)
+}
+
+func digestOf(sorted []File) Digest {
+	h := sha256.New()
+	lines := make([]byte, 0, 64<<10)
+	for _, f := range sorted {
+		if lines = append(appendFile(lines, f), '\n'); len(lines) > cap(lines)-maxLine {
+			h.Write(lines)
+			lines = lines[:0]
+		}
+	}
+	h.Write(lines)
 	return Digest(h.Sum(nil))
 }
 
@@ -140,11 +236,7 @@ func appendFile(b []byte, f File) []byte {
 }
 
 func appendNumbers(b []byte, f File) []byte {
-	const digits = "0123456789abcdef"
-	for _, c := range f.SHA256 {
-		b = append(b, digits[c>>4], digits[c&15])
-	}
-	b = append(b, ' ')
+	b = append(hex.AppendEncode(b, f.SHA256[:]), ' ')
 	return strconv.AppendInt(b, f.Size, 10)
 }
 
@@ -153,7 +245,8 @@ func appendNumbers(b []byte, f File) []byte {
 // CheckPath refuses.
 func DecodeManifest(r io.Reader, limits Limits) (Manifest, error) {
 	limits = limits.orDefault()
-	// EncodeManifest's window is 4 MiB; a larger one than 8 MiB is not Troy's.
+	// EncodeManifest's window is 256 KiB, that of earlier versions 4 MiB; a larger
+	// one than 8 MiB is not Troy's.
 	decompressor, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(8<<20))
 	if err != nil {
 		return Manifest{}, fmt.Errorf("decode manifest: %w", err)

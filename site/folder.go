@@ -31,6 +31,9 @@ func newFolder(root *os.Root) folder {
 
 func (f folder) list(ctx context.Context, limits Limits, part *sieve) ([]File, error) {
 	l := lister{tree: f, limits: limits, part: part}
+	if f.digests != nil {
+		l.files = make([]File, 0, len(f.digests.files))
+	}
 	for l.pending = []string{"."}; len(l.pending) > 0; {
 		next := l.pending[0]
 		l.pending = l.pending[1:]
@@ -196,8 +199,7 @@ func (l *lister) entry(e walk.Entry, name string) error {
 	case len(l.files) == l.limits.Files:
 		return troy.Errorf(troy.TooLarge, "it exceeds the limit of %d files", l.limits.Files)
 	}
-	digest, _ := l.tree.digests.find(name, info)
-	l.files = append(l.files, File{Path: name, Size: info.Size(), SHA256: digest})
+	l.files = append(l.files, l.tree.digests.find(name, info, len(l.files)))
 	return nil
 }
 

@@ -68,7 +68,7 @@ func (h *hasher) hashWhole(i int, find bool) (leak string, whole bool) {
 		return "", true
 	}
 	if leak = leakIn(content); leak == "" && h.source.digests != nil && before.size == f.Size {
-		h.source.digests.add(f.Path, before, read, f.SHA256)
+		h.source.digests.add(f.Path, before, read)
 	}
 	return leak, true
 }
@@ -100,7 +100,7 @@ func (h *hasher) hashParts(ctx context.Context, f *File, find bool) (leak string
 		return "", nil
 	}
 	if leak = scanner.end(); leak == "" && remember && before.size == f.Size {
-		s.digests.add(f.Path, before, read, f.SHA256)
+		s.digests.add(f.Path, before, read)
 	}
 	return leak, nil
 }

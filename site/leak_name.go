@@ -32,16 +32,21 @@ func harmlessEnv() []string {
 	return []string{".example", ".sample", ".template", ".tmpl", ".dist", ".defaults", ".schema"}
 }
 
-// leakNames are NamedLeaks, for quick comparisons: the reasons by name, and by
-// pattern with one *.
-type leakNames struct{ names, patterns map[string]string }
+// leakNames are NamedLeaks, for quick comparisons: the reasons by name, and the
+// patterns with one *.
+type leakNames struct {
+	names    map[string]string
+	patterns []leakPattern
+}
+
+type leakPattern struct{ before, after, reason string }
 
 var namedLeaks = sync.OnceValue(func() leakNames {
-	l := leakNames{map[string]string{}, map[string]string{}}
+	l := leakNames{names: map[string]string{}}
 	for reason, patterns := range NamedLeaks() {
 		for _, pattern := range patterns {
-			if strings.Contains(pattern, "*") {
-				l.patterns[pattern] = reason
+			if before, after, ok := strings.Cut(pattern, "*"); ok {
+				l.patterns = append(l.patterns, leakPattern{before, after, reason})
 			} else {
 				l.names[pattern] = reason
 			}
@@ -54,18 +59,15 @@ var namedLeaks = sync.OnceValue(func() leakNames {
 // its name, or returns "".
 func NamedLeak(p string) string {
 	name := strings.ToLower(path.Base(p))
-	if slices.Contains(harmlessEnv(), path.Ext(name)) {
-		return ""
-	}
 	known := namedLeaks()
-	if reason := known.names[name]; reason != "" {
-		return reason
-	}
-	for pattern, reason := range known.patterns {
-		before, after, _ := strings.Cut(pattern, "*")
-		if len(name) >= len(pattern)-1 && strings.HasPrefix(name, before) && strings.HasSuffix(name, after) {
-			return reason
+	reason := known.names[name]
+	for _, l := range known.patterns {
+		if len(name) >= len(l.before)+len(l.after) && strings.HasSuffix(name, l.after) && strings.HasPrefix(name, l.before) {
+			reason = l.reason
 		}
 	}
-	return ""
+	if reason != "" && slices.Contains(harmlessEnv(), path.Ext(name)) {
+		return ""
+	}
+	return reason
 }

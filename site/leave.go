@@ -132,6 +132,9 @@ func needless(name string) bool {
 // ruled returns the result of the last matching rule. A pattern without a slash
 // is matched with the name only, because the parents were checked before.
 func (s *sieve) ruled(p string, folder bool) gitignore.MatchResult {
+	if len(s.rules) == 0 {
+		return gitignore.NoMatch
+	}
 	segments := strings.Split(p, "/")
 	for _, rule := range slices.Backward(s.rules) {
 		if result := rule.Match(segments, folder); result != gitignore.NoMatch {

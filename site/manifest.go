@@ -65,6 +65,8 @@ type Manifest struct {
 	// Rules are the compiled rules of the site (package site/rules), as JSON.
 	// They too belong to the tree. Nil means that it has none.
 	Rules []byte `json:"rules,omitempty"`
+
+	list *list // what is known of Files; may be of others
 }
 
 // Carried is a hashed asset of an earlier deployment.

@@ -131,14 +131,15 @@ func plain(p string) bool {
 // The error is a *troy.Error of kind TooLarge for a limit and Invalid
 // otherwise. Its Field is the position in the list ("files[3].path").
 func CheckFiles(files []File, limits Limits) error {
-	if _, e := checkFiles(files, limits); e != nil {
+	if _, e := checkFiles(files, limits, true); e != nil {
 		return e
 	}
 	return nil
 }
 
-// checkFiles returns the error and the index of the invalid file, or -1.
-func checkFiles(files []File, limits Limits) (int, *troy.Error) {
+// checkFiles returns the error and the index of the invalid file, or -1. Files
+// that are not hashed yet have no digests to check.
+func checkFiles(files []File, limits Limits, hashed bool) (int, *troy.Error) {
 	limits = limits.orDefault()
 	if len(files) == 0 {
 		return -1, troy.Errorf(troy.Invalid, "the site has no files").At("files")
@@ -147,54 +148,134 @@ func checkFiles(files []File, limits Limits) (int, *troy.Error) {
 		return -1, troy.Errorf(troy.TooLarge, "the site has %d files; expected at most %d", len(files), limits.Files).At("files")
 	}
 	var total int64
-	sizes := make(map[Digest]int64, len(files))
+	sizes := map[Digest]int64{}
+	if hashed {
+		sizes = make(map[Digest]int64, len(files))
+	}
 	for i, f := range files {
 		if e := pathError(f.Path); e != nil {
 			return i, e.At(field(i, "path"))
 		}
-		switch known, again := sizes[f.SHA256]; {
-		case f.Size < 0:
-			return i, troy.Errorf(troy.Invalid, "the size of %q is %d; expected 0 or more", f.Path, f.Size).At(field(i, "size"))
-		case f.Size > limits.FileBytes:
-			return i, troy.Errorf(troy.TooLarge, "the file %q has %d bytes; expected at most %d", f.Path, f.Size, limits.FileBytes).At(field(i, "size"))
-		case f.Size > limits.TotalBytes-total:
-			return i, troy.Errorf(troy.TooLarge, "the site exceeds the limit of %d bytes with the file %q", limits.TotalBytes, f.Path).At(field(i, "size"))
-		case again && known != f.Size:
-			return i, troy.Errorf(troy.Invalid, "the file %q has %d bytes, another with the same SHA-256 has %d", f.Path, f.Size, known).At(field(i, "size"))
+		if e := sizeError(f, total, limits); e != nil {
+			return i, e.At(field(i, "size"))
 		}
 		total += f.Size
+		if !hashed {
+			continue
+		}
+		if known, again := sizes[f.SHA256]; again && known != f.Size {
+			return i, troy.Errorf(troy.Invalid, "the file %q has %d bytes, another with the same SHA-256 has %d", f.Path, f.Size, known).At(field(i, "size"))
+		}
 		sizes[f.SHA256] = f.Size
 	}
 	return checkCollisions(files)
 }
 
-// checkCollisions sorts the paths with / before every other byte, so the
-// content of a folder directly follows a file with the folder's name, and
-// comparing neighbours is enough.
+// sizeError returns an error if a file is too large, alone or with those before
+// it.
+func sizeError(f File, before int64, limits Limits) *troy.Error {
+	switch {
+	case f.Size < 0:
+		return troy.Errorf(troy.Invalid, "the size of %q is %d; expected 0 or more", f.Path, f.Size)
+	case f.Size > limits.FileBytes:
+		return troy.Errorf(troy.TooLarge, "the file %q has %d bytes; expected at most %d", f.Path, f.Size, limits.FileBytes)
+	case f.Size > limits.TotalBytes-before:
+		return troy.Errorf(troy.TooLarge, "the site exceeds the limit of %d bytes with the file %q", limits.TotalBytes, f.Path)
+	}
+	return nil
+}
+
+// Checked checks the files of m as CheckFiles does, and returns m as Fixed. It does
+// not check again what it returned.
+func (m Manifest) Checked(limits Limits) (Manifest, error) {
+	limits = limits.orDefault()
+	if m.known() {
+		if done := m.list.checked.Load(); done != nil && done.Files <= limits.Files && done.FileBytes <= limits.FileBytes && done.TotalBytes <= limits.TotalBytes {
+			return m, nil
+		}
+	}
+	if err := CheckFiles(m.Files, limits); err != nil {
+		return Manifest{}, err
+	}
+	m = m.Fixed()
+	m.list.checked.Store(&limits)
+	return m, nil
+}
+
+// checkCollisions looks for paths that appear twice, and for files that are
+// folders in another path.
 func checkCollisions(files []File) (int, *troy.Error) {
+	// In the order of the paths' bytes, what begins with a path follows it. above
+	// has the paths with which the last one begins, itself included.
+	var above []string
+	for i, f := range files {
+		for len(above) > 0 && !strings.HasPrefix(f.Path, above[len(above)-1]) {
+			above = above[:len(above)-1]
+		}
+		for _, first := range above {
+			if len(first) == len(f.Path) || f.Path[len(first)] == '/' {
+				return i, collision(first, f.Path, i)
+			}
+		}
+		if i > 0 && f.Path < files[i-1].Path {
+			return checkUnsorted(files)
+		}
+		above = append(above, f.Path)
+	}
+	return -1, nil
+}
+
+// checkUnsorted sorts the paths with / before every other byte, so the content
+// of a folder directly follows a file with the folder's name, and comparing
+// neighbours is enough.
+func checkUnsorted(files []File) (int, *troy.Error) {
 	order := sortedBy(files, func(f File) string { return f.Path })
 	for i := 1; i < len(order); i++ {
 		index := order[i].index
-		first, second := order[i-1].path, order[i].path
-		switch {
-		case first == second:
-			return index, troy.Errorf(troy.Invalid, "the path %q appears twice", second).At(field(index, "path"))
-		case strings.HasPrefix(second, first) && second[len(first)] == '/':
-			return index, troy.Errorf(troy.Invalid, "the path %q is a file, and a folder in %q; rename one of the two", first, second).At(field(index, "path"))
+		if e := collision(order[i-1].path, order[i].path, index); e != nil {
+			return index, e
 		}
 	}
 	return -1, nil
+}
+
+// collision returns an error if two paths can't both be files. second is that of
+// the file with this index.
+func collision(first, second string, index int) *troy.Error {
+	switch {
+	case first == second:
+		return troy.Errorf(troy.Invalid, "the path %q appears twice", second).At(field(index, "path"))
+	case strings.HasPrefix(second, first) && second[len(first)] == '/':
+		return troy.Errorf(troy.Invalid, "the path %q is a file, and a folder in %q; rename one of the two", first, second).At(field(index, "path"))
+	}
+	return nil
 }
 
 // CaseTwins returns pairs of paths that differ only in case, each path with the
 // next one. They are different files of the site, but a disk that ignores case
 // can hold only one of them.
 func CaseTwins(files []File) [][2]string {
+	// Of two twins, one has a letter that is not a small one of ASCII.
+	folded := map[string]bool{}
+	for _, f := range files {
+		if strings.ContainsFunc(f.Path, func(r rune) bool { return 'A' <= r && r <= 'Z' || r >= utf8.RuneSelf }) {
+			folded[fold(f.Path)] = true
+		}
+	}
+	if len(folded) == 0 {
+		return nil
+	}
+	some := make([]File, 0, 2*len(folded))
+	for _, f := range files {
+		if folded[fold(f.Path)] {
+			some = append(some, f)
+		}
+	}
 	var twins [][2]string
-	order := sortedBy(files, func(f File) string { return fold(f.Path) })
+	order := sortedBy(some, func(f File) string { return fold(f.Path) })
 	for i := 1; i < len(order); i++ {
 		if a, b := order[i-1], order[i]; a.path == b.path {
-			twins = append(twins, [2]string{files[a.index].Path, files[b.index].Path})
+			twins = append(twins, [2]string{some[a.index].Path, some[b.index].Path})
 		}
 	}
 	return twins
@@ -236,19 +317,18 @@ func comparePaths(a, b string) int {
 }
 
 // fold maps paths that differ only in case to the same string, by Unicode's
-// simple case folding.
+// simple case folding. It returns a path of small letters of ASCII as it is.
 func fold(p string) string {
 	return strings.Map(func(r rune) rune {
-		if r < utf8.RuneSelf {
-			// The smallest rune in the orbit of an ASCII letter is its capital.
-			if 'a' <= r && r <= 'z' {
-				r -= 'a' - 'A'
-			}
-			return r
-		}
 		least := r
-		for next := unicode.SimpleFold(r); next != r; next = unicode.SimpleFold(next) {
-			least = min(least, next)
+		if r >= utf8.RuneSelf {
+			for next := unicode.SimpleFold(r); next != r; next = unicode.SimpleFold(next) {
+				least = min(least, next)
+			}
+		}
+		// The smallest rune in the orbit of an ASCII letter is its capital.
+		if 'A' <= least && least <= 'Z' {
+			least += 'a' - 'A'
 		}
 		return least
 	}, p)

@@ -262,6 +262,7 @@ func (s *Source) Open(path string) (io.ReadCloser, error) {
 
 // Close releases the source's files.
 func (s *Source) Close() error {
+	s.digests.wait()
 	err := s.tree.Close()
 	if s.temporary != "" {
 		_, removeErr := walk.Remove(context.Background(), s.temporary)
@@ -270,10 +271,14 @@ func (s *Source) Close() error {
 	return err
 }
 
-// Unchanged reports whether the files are those of the run before that
-// remembered digests of the folder.
-func (s *Source) Unchanged() bool {
-	return s.digests != nil && len(s.digests.valid) > 0 && s.digests.unchanged()
+// Before returns the files of the run before that remembered digests of the
+// folder. If they are the same, they are the slice s.Files. It returns false if
+// they are not known.
+func (s *Source) Before() (Manifest, bool) {
+	if s.digests == nil || len(s.digests.files) == 0 || s.digests.digest == (Digest{}) {
+		return Manifest{}, false
+	}
+	return Manifest{Files: s.digests.files}.withDigest(s.digests.digest), true
 }
 
 // Bytes returns the size of all files together.
@@ -288,7 +293,7 @@ func (s *Source) Bytes() int64 {
 // hash computes digests and actual sizes. It first checks the declared sizes,
 // so that a site over the limits is refused before it is read.
 func (s *Source) hash(ctx context.Context, limits Limits, o *sourceOptions) error {
-	slices.SortFunc(s.Files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
+	s.Files = s.digests.sort(s.Files)
 	remembered := func(f File) bool { return s.digests != nil && f.SHA256 != Digest{} }
 	if slices.ContainsFunc(s.Files, func(f File) bool { return !remembered(f) }) || len(s.Files) == 0 {
 		if err := s.check(limits, false); err != nil {
@@ -339,11 +344,13 @@ func (s *Source) hash(ctx context.Context, limits Limits, o *sourceOptions) erro
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	if s.digests != nil {
-		s.digests.save()
-	}
 	slices.SortFunc(s.Leaks, func(a, b Leak) int { return strings.Compare(a.Path, b.Path) })
-	return s.check(limits, true)
+	// The digests of a list that an earlier run checked and stored are checked.
+	if err := s.check(limits, s.digests == nil || !Same(s.Files, s.digests.files)); err != nil {
+		return err
+	}
+	s.digests.save(s.Files)
+	return nil
 }
 
 // check is checkFiles without a Field, because the user passed a folder, not a
@@ -358,19 +365,10 @@ func (s *Source) check(limits Limits, hashed bool) error {
 	default:
 		return troy.Errorf(troy.Invalid, "it is empty; expected at least one file")
 	}
-	files := s.Files
-	if !hashed {
-		// Without digests, files of different sizes would look like one digest
-		// with two sizes.
-		files = slices.Clone(files)
-		for i := range files {
-			files[i].SHA256 = Digest{byte(i >> 24), byte(i >> 16), byte(i >> 8), byte(i)}
-		}
-	}
-	if len(files) == 0 {
+	if len(s.Files) == 0 {
 		return nil
 	}
-	if _, e := checkFiles(files, limits); e != nil {
+	if _, e := checkFiles(s.Files, limits, hashed); e != nil {
 		return e.At("")
 	}
 	return nil

@@ -144,7 +144,7 @@ func (s *server) releaseSource(ctx context.Context, p queries.Pipeline, source *
 	if err != nil {
 		return queries.Deployment{}, err
 	}
-	r, _, missing, err := s.begin(ctx, p, source.Files, asked.message, declaredRules{config, asked.strict}, asked.key, who)
+	r, _, missing, err := s.begin(ctx, p, site.Manifest{Files: source.Files}, asked.message, declaredRules{config, asked.strict}, asked.key, who)
 	if err != nil {
 		return queries.Deployment{}, err
 	}

@@ -204,7 +204,7 @@ func (s *server) storeBatch(c *gin.Context, u *upload, id uuid.UUID, b *batch, r
 		return 0, err
 	}
 	for i, f := range files {
-		declared, ok := u.files[f.SHA256]
+		declared, ok := u.file(f.SHA256)
 		switch {
 		case !ok:
 			return 0, troy.Errorf(troy.NotFound, "the release declares no file with the SHA-256 %s", f.SHA256).At(site.BatchField(i))
@@ -399,7 +399,7 @@ func (u *upload) declared(digests []string) ([]site.File, error) {
 		if err != nil {
 			return nil, troy.Errorf(troy.Invalid, "%w", err).At(site.BatchField(i))
 		}
-		f, declared := u.files[digest]
+		f, declared := u.file(digest)
 		if !declared {
 			return nil, troy.Errorf(troy.NotFound, "the release declares no file with the SHA-256 %s", digest).At(site.BatchField(i))
 		}

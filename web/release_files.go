@@ -13,55 +13,66 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
-// releaseFiles returns the files of a release that is to begin: those that it
-// lists, or, if it has the digest of a manifest in place of a list, those of the
-// live deployment.
-func (s *server) releaseFiles(ctx context.Context, p queries.Pipeline, listed []site.File, manifest string) ([]site.File, error) {
-	if manifest == "" {
-		return listed, nil
-	}
-	if listed != nil {
-		return nil, troy.Errorf(troy.Invalid, "it can't be combined with files, which it stands for").At("manifest")
-	}
-	digest, err := site.ParseDigest(manifest)
-	if err != nil {
-		return nil, troy.Errorf(troy.Invalid, "%w", err).At("manifest")
-	}
-	m, err := s.liveManifest(ctx, p, digest)
-	if err != nil {
-		return nil, err
-	}
-	if m.Digest() != digest {
-		return nil, otherManifest()
-	}
-	return m.Files, nil
+// listedFiles say which files a release has: they list them, say that they are those
+// of the live deployment, or how they differ from those.
+type listedFiles struct {
+	files          []site.File
+	manifest, base string // digests of lists
+	removed        []string
 }
 
-func otherManifest() error {
-	return troy.Errorf(troy.Conflict, "it is not the manifest of the live deployment; list the files").At("manifest")
+// releaseFiles returns the files of a release that is to begin. Only what was
+// checked when it was declared is not checked: the files of the live deployment.
+func (s *server) releaseFiles(ctx context.Context, p queries.Pipeline, l listedFiles) (site.Manifest, error) {
+	switch {
+	case l.removed != nil && l.base == "":
+		return site.Manifest{}, troy.Errorf(troy.Invalid, "it needs base, the list from which files are removed").At("removed")
+	case l.manifest != "" && (l.files != nil || l.base != ""):
+		return site.Manifest{}, troy.Errorf(troy.Invalid, "it can't be combined with files and base, which it stands for").At("manifest")
+	case l.manifest != "":
+		return s.liveManifest(ctx, p, l.manifest, "manifest")
+	case l.base == "":
+		return site.Manifest{Files: l.files}, nil
+	}
+	base, err := s.liveManifest(ctx, p, l.base, "base")
+	if err != nil {
+		return base, err
+	}
+	return base.Edit(site.Edits{Put: l.files, Removed: l.removed}, s.cfg.Limits)
 }
 
-// liveManifest reads the manifest of the live deployment if its row has the
-// digest.
-func (s *server) liveManifest(ctx context.Context, p queries.Pipeline, digest site.Digest) (m site.Manifest, err error) {
+func otherManifest(field string) error {
+	return troy.Errorf(troy.Conflict, "it is not the manifest of the live deployment; list the files").At(field)
+}
+
+// liveManifest reads the manifest of the live deployment if the digest of its
+// list is the one in this field.
+func (s *server) liveManifest(ctx context.Context, p queries.Pipeline, text, field string) (m site.Manifest, err error) {
+	digest, err := site.ParseDigest(text)
+	if err != nil {
+		return m, troy.Errorf(troy.Invalid, "%w", err).At(field)
+	}
 	if p.LiveDeploymentID == nil {
-		return m, otherManifest()
+		return m, otherManifest(field)
 	}
 	live, err := s.q.DeploymentGet(ctx, *p.LiveDeploymentID)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
-		return m, otherManifest()
+		return m, otherManifest(field)
 	case err != nil:
 		return m, fmt.Errorf("read the live deployment of %s: %w", p.ID, err)
 	case live.ManifestDigest == nil || *live.ManifestDigest != digest.String():
-		return m, otherManifest()
+		return m, otherManifest(field)
 	}
 	m, err = s.deps.Store.Manifest(ctx, site.Tree{Pipeline: p.ID, Deployment: live.TreeID})
 	if errors.Is(err, cloud.ErrNotFound) {
-		return m, otherManifest()
+		return m, otherManifest(field)
 	}
 	if err != nil {
 		return m, fmt.Errorf("read the live manifest of %s: %w", p.ID, err)
+	}
+	if m.Digest() != digest {
+		return m, otherManifest(field)
 	}
 	return m, nil
 }

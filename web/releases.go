@@ -80,6 +80,8 @@ func (s *server) releaseBegin(c *gin.Context, who caller) error {
 	var body struct {
 		Files    []site.File        `json:"files"`
 		Manifest string             `json:"manifest"`
+		Base     string             `json:"base"`
+		Removed  []string           `json:"removed"`
 		Message  string             `json:"message"`
 		Config   []rules.ConfigFile `json:"config"`
 		Strict   bool               `json:"strict"`
@@ -87,11 +89,11 @@ func (s *server) releaseBegin(c *gin.Context, who caller) error {
 	if err := decode(c, manifestBytes(s.cfg.Limits.Files)+configBytes, &body); err != nil {
 		return err
 	}
-	files, err := s.releaseFiles(ctx, p, body.Files, body.Manifest)
+	m, err := s.releaseFiles(ctx, p, listedFiles{body.Files, body.Manifest, body.Base, body.Removed})
 	if err != nil {
 		return err
 	}
-	r, again, missing, err := s.begin(ctx, p, files, body.Message, declaredRules{body.Config, body.Strict}, key, who)
+	r, again, missing, err := s.begin(ctx, p, m, body.Message, declaredRules{body.Config, body.Strict}, key, who)
 	if err != nil {
 		return err
 	}
@@ -111,11 +113,12 @@ func (s *server) releaseBegin(c *gin.Context, who caller) error {
 // begin checks and records a release, or finds the one with the same key, and
 // declares its tree. It returns the files that the store lacks, unless the
 // release was finalized before.
-func (s *server) begin(ctx context.Context, p queries.Pipeline, files []site.File, message string, declared declaredRules, key *string, who caller) (r queries.ReleaseGetRow, again bool, missing []site.File, err error) {
+func (s *server) begin(ctx context.Context, p queries.Pipeline, m site.Manifest, message string, declared declaredRules, key *string, who caller) (r queries.ReleaseGetRow, again bool, missing []site.File, err error) {
 	if err := intake.CheckMessage(message); err != nil {
 		return r, false, nil, err
 	}
-	if err := site.CheckFiles(files, s.cfg.Limits); err != nil {
+	m.Carried, m.Rules = nil, nil
+	if m, err = m.Checked(s.cfg.Limits); err != nil {
 		return r, false, nil, err
 	}
 	if err := rules.CheckConfig(declared.config); err != nil {
@@ -125,7 +128,7 @@ func (s *server) begin(ctx context.Context, p queries.Pipeline, files []site.Fil
 	if err != nil {
 		return r, false, nil, err
 	}
-	m := site.Manifest{Files: files, TrailingSlash: site.TrailingSlash(settings.Build.TrailingSlash)}
+	m.TrailingSlash = site.TrailingSlash(settings.Build.TrailingSlash)
 	if policy := rules.Policy(declared.config); policy != "" {
 		m.TrailingSlash = policy
 	}
@@ -150,7 +153,7 @@ func (s *server) begin(ctx context.Context, p queries.Pipeline, files []site.Fil
 	if len(missing) == 0 {
 		s.uploads.complete(r.ID)
 	} else {
-		u := newUpload(p, r, m)
+		u := newUpload(p, r, m, missing)
 		u.lacks = newLacking(missing)
 		s.uploads.keep(r.ID, u)
 	}
@@ -338,7 +341,7 @@ func (s *server) releaseUpload(c *gin.Context, who caller) error {
 	if err != nil {
 		return err
 	}
-	f, declared := u.files[digest]
+	f, declared := u.file(digest)
 	size := c.Request.ContentLength
 	switch {
 	case !declared:

@@ -1433,7 +1433,7 @@ export interface Operations {
       "Idempotency-Key"?: string;
     };
     body: {
-      /** Required without `manifest`. */
+      /** Required without `manifest` and `base`. With `base`, those that were added or changed. */
       files?: File[];
       /**
        * In place of `files`: they are those of the live deployment, and this is the SHA-256 of their list, which has a line
@@ -1441,6 +1441,14 @@ export interface Operations {
        * live deployment has other files: list them.
        */
       manifest?: Digest;
+      /**
+       * The release has the files of the live deployment, except for those in `removed`, and those in `files` in addition to them or
+       * in place of those with the same path. This is the SHA-256 of the live deployment's list, in the form of `manifest`. 409 means
+       * that the live deployment has other files: list all files without `base`.
+       */
+      base?: Digest;
+      /** With `base`, the paths of its files that the release does not have. */
+      removed?: string[];
       message?: string;
       /** The rules in configuration files of the repository. `_redirects` and `_headers` are files of the site and not listed here. */
       config?: ConfigFile[];

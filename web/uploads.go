@@ -24,7 +24,9 @@ import (
 type upload struct {
 	pipeline uuid.UUID
 	slug     string
-	files    map[site.Digest]site.File
+	count    int                       // of the files
+	missing  map[site.Digest]site.File // those that were missing, if that is known
+	all      func() map[site.Digest]site.File
 	expires  time.Time
 	checked  time.Time // when the rows were read
 	lacks    *lacking  // nil: unknown
@@ -64,14 +66,33 @@ func (l *lacking) arrived(files ...site.File) (all bool) {
 // have tens of thousands of files.
 const checkedFor = 5 * time.Second
 
-func newUpload(p queries.Pipeline, r queries.ReleaseGetRow, m site.Manifest) *upload {
-	u := &upload{pipeline: p.ID, slug: p.Slug, expires: r.ExpiresAt, checked: time.Now(), files: make(map[site.Digest]site.File, len(m.Files))}
-	for _, f := range m.Files {
-		if _, again := u.files[f.SHA256]; !again {
-			u.files[f.SHA256] = f
+// newUpload returns the upload of a release, of which these files are missing or,
+// if missing is nil, unknown ones.
+func newUpload(p queries.Pipeline, r queries.ReleaseGetRow, m site.Manifest, missing []site.File) *upload {
+	return &upload{
+		pipeline: p.ID, slug: p.Slug, expires: r.ExpiresAt, checked: time.Now(), count: len(m.Files), missing: byDigest(missing),
+		all: sync.OnceValue(func() map[site.Digest]site.File { return byDigest(m.Files) }),
+	}
+}
+
+// byDigest returns the first file with each digest.
+func byDigest(files []site.File) map[site.Digest]site.File {
+	found := make(map[site.Digest]site.File, len(files))
+	for _, f := range files {
+		if _, again := found[f.SHA256]; !again {
+			found[f.SHA256] = f
 		}
 	}
-	return u
+	return found
+}
+
+// file returns a declared file with this digest. Mostly it is a missing one.
+func (u *upload) file(d site.Digest) (site.File, bool) {
+	f, ok := u.missing[d]
+	if !ok {
+		f, ok = u.all()[d]
+	}
+	return f, ok
 }
 
 // fresh reports whether u can be used for a path with this pipeline.
@@ -100,7 +121,7 @@ func (u *uploads) get(id uuid.UUID) *upload {
 	return up
 }
 
-func (u *uploads) keep(id uuid.UUID, up *upload) { u.byID.Put(id, up, int64(len(up.files))) }
+func (u *uploads) keep(id uuid.UUID, up *upload) { u.byID.Put(id, up, int64(up.count)) }
 
 func (u *uploads) complete(id uuid.UUID) { u.whole.Put(id, struct{}{}, 1) }
 
@@ -223,7 +244,7 @@ func (s *server) load(ctx context.Context, p queries.Pipeline, r queries.Release
 		if err := s.counted(ctx, r, m); err != nil {
 			return nil, err
 		}
-		u := newUpload(p, r, m)
+		u := newUpload(p, r, m, nil)
 		s.uploads.keep(r.ID, u)
 		return u, nil
 	})

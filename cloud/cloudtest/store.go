@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/cloud"
@@ -332,7 +333,7 @@ func wantManifest(t *testing.T, e Env, tree site.Tree, want site.Manifest) {
 	if err != nil {
 		t.Fatalf("Manifest: %v", err)
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(site.Manifest{})); diff != "" {
 		t.Fatalf("the manifest differs (-want +got):\n%s", diff)
 	}
 }

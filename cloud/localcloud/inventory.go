@@ -28,7 +28,7 @@ func newStore(layout site.Layout, limits site.Limits) *store {
 	// Check reports damaged packs. Until then their files count as missing, and
 	// uploads send them again.
 	ignore := func(string, error) {}
-	return &store{layout: layout, limits: limits, packs: pack.NewCache(packCache, ignore), trees: lru.New[site.Tree, *readTree](mostManifests), boot: bootID(), sync: files.SyncFileSystem}
+	return &store{layout: layout, limits: limits, packs: pack.NewCache(packCache, ignore), trees: lru.New[site.Tree, *readTree](mostManifests), holdings: lru.New[uuid.UUID, *holding](mostManifests), boot: bootID(), sync: files.SyncFileSystem}
 }
 
 // inventory is what a pipeline's store has. It is valid while the site's lock is
@@ -76,11 +76,24 @@ func (s *store) inventory(ctx context.Context, pipeline uuid.UUID) (*inventory, 
 
 // holds reports whether the pipeline has the bytes of f.
 func (i *inventory) holds(f site.File) (bool, error) {
+	if _, ok := i.pack(f); ok {
+		return true, nil
+	}
+	return i.blob(f)
+}
+
+// pack returns the name of a pack that has the bytes of f.
+func (i *inventory) pack(f site.File) (string, bool) {
 	for _, t := range i.packs {
-		if _, e, ok := t.Find(f.SHA256); ok && e.Size == f.Size {
-			return true, nil
+		if name, e, ok := t.Find(f.SHA256); ok && e.Size == f.Size {
+			return packName(name), true
 		}
 	}
+	return "", false
+}
+
+// blob reports whether the bytes of f are in a file of their own.
+func (i *inventory) blob(f site.File) (bool, error) {
 	name, ok := i.blobs[f.SHA256]
 	if !ok {
 		return false, nil

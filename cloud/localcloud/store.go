@@ -33,13 +33,15 @@ import (
 // An upload waits in the folder "unsynced" for the next Seal, which makes all of
 // them durable at once. After a power cut, what is there is verified again.
 type store struct {
-	layout  site.Layout
-	limits  site.Limits
-	packs   *pack.Cache
-	trees   *lru.Cache[site.Tree, *readTree]
-	boot    string                 // the id of the machine's start
-	sync    func(dir string) error // files.SyncFileSystem, except in tests
-	buffers sync.Pool              // of *[]byte
+	layout site.Layout
+	limits site.Limits
+	packs  *pack.Cache
+	trees  *lru.Cache[site.Tree, *readTree]
+	// holdings are where the pipelines' last lists are, see lacks.
+	holdings *lru.Cache[uuid.UUID, *holding]
+	boot     string                 // the id of the machine's start
+	sync     func(dir string) error // files.SyncFileSystem, except in tests
+	buffers  sync.Pool              // of *[]byte
 }
 
 func (s *store) lockFile(pipeline uuid.UUID) string {
@@ -120,8 +122,9 @@ func (s *store) Begin(ctx context.Context, t site.Tree, m site.Manifest) ([]site
 }
 
 func (s *store) begin(ctx context.Context, t site.Tree, m site.Manifest) ([]site.File, error) {
-	m = site.Manifest{Files: m.Files, TrailingSlash: m.TrailingSlash} // Seal sets the carried files
-	if err := site.CheckFiles(m.Files, s.limits); err != nil {
+	m.Carried, m.Rules = nil, nil // Seal sets them
+	m, err := m.Checked(s.limits)
+	if err != nil {
 		return nil, err
 	}
 	encoded, err := site.EncodeManifest(m)
@@ -153,17 +156,14 @@ func (s *store) begin(ctx context.Context, t site.Tree, m site.Manifest) ([]site
 	if err != nil {
 		return nil, err
 	}
+	lacks, err := s.lacks(ctx, have, t, m.Files)
+	if err != nil {
+		return nil, err
+	}
 	var missing []site.File
 	listed := map[site.Digest]struct{}{}
-	for i, f := range m.Files {
-		if i%1024 == 0 && ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		held, err := have.holds(f)
-		if err != nil {
-			return nil, err
-		}
-		if _, again := listed[f.SHA256]; !held && !again {
+	for _, f := range lacks {
+		if _, again := listed[f.SHA256]; !again {
 			listed[f.SHA256] = struct{}{}
 			missing = append(missing, f)
 		}
@@ -306,18 +306,9 @@ func (s *store) seal(ctx context.Context, t site.Tree, carried []site.Carried, r
 	if err != nil {
 		return err
 	}
-	var missing []site.File
-	for i, f := range m.Files {
-		if i%1024 == 0 && ctx.Err() != nil {
-			return ctx.Err()
-		}
-		held, err := have.holds(f)
-		if err != nil {
-			return err
-		}
-		if !held {
-			missing = append(missing, f)
-		}
+	missing, err := s.lacks(ctx, have, t, m.Files)
+	if err != nil {
+		return err
 	}
 	if len(missing) > 0 {
 		return &cloud.MissingError{Files: missing}
@@ -410,6 +401,9 @@ func (s *store) sealed(t site.Tree) ([]byte, error) {
 // free. Of two for one path it keeps the one that stays longer, and it keeps at
 // most as many as a site may have files, since no more are read back.
 func (s *store) carry(have *inventory, files []site.File, carried []site.Carried) ([]site.Carried, error) {
+	if len(carried) == 0 {
+		return nil, nil
+	}
 	own := make(map[string]struct{}, len(files)+len(carried))
 	for _, f := range files {
 		own[f.Path] = struct{}{}

@@ -63,8 +63,8 @@ type readTree struct {
 }
 
 // mostManifests is how many files the manifests in memory have together, about
-// 20 MB: a release needs its own manifest several times, and that of the live
-// deployment.
+// 30 MB with their encodings: a release needs its own manifest several times, and
+// that of the live deployment.
 const mostManifests = 220_000
 
 // ruleBytes is how many bytes of rules count as much as a file.
@@ -88,10 +88,10 @@ func (s *store) recentManifest(t site.Tree, file string) (site.Manifest, error) 
 		return site.Manifest{}, err
 	}
 	m, err := s.readManifest(file)
-	if err == nil {
-		s.addManifest(t, m, info)
+	if err != nil {
+		return m, err
 	}
-	return m, err
+	return s.addManifest(t, m, info), nil
 }
 
 // keepManifest remembers a manifest that this process wrote.
@@ -101,10 +101,11 @@ func (s *store) keepManifest(t site.Tree, file string, m site.Manifest) {
 	}
 }
 
-func (s *store) addManifest(t site.Tree, m site.Manifest, info fs.FileInfo) {
-	m = m.Sorted()
+func (s *store) addManifest(t site.Tree, m site.Manifest, info fs.FileInfo) site.Manifest {
 	m.Files, m.Carried = slices.Clip(m.Files), slices.Clip(m.Carried)
+	m = m.Fixed()
 	s.trees.Put(t, &readTree{m, info}, int64(1+len(m.Files)+len(m.Carried)+len(m.Rules)/ruleBytes))
+	return m
 }
 
 func (s *store) readManifest(file string) (site.Manifest, error) {

@@ -8,11 +8,29 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
+	"runtime/debug"
 	"syscall"
 )
 
 func main() {
+	collectLate()
 	os.Exit(run(os.Args[1:]))
+}
+
+// firstCollection is how much memory the program uses before it collects any.
+const firstCollection = 64 << 20
+
+// collectLate delays the first collection of memory: most commands end before it
+// is worth its time. After that, the collector works as it does by default.
+func collectLate() {
+	limit := debug.SetMemoryLimit(-1)
+	percent := debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(min(limit, firstCollection))
+	runtime.AddCleanup(new([64]byte), func(struct{}) {
+		debug.SetGCPercent(percent)
+		debug.SetMemoryLimit(limit)
+	}, struct{}{})
 }
 
 func run(args []string) int {

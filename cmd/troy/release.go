@@ -207,7 +207,11 @@ func (a *app) send(ctx context.Context, c *client.Client, path string, o release
 	// The key only makes this run's calls repeatable. Releasing the same files
 	// again later, such as after a rollback, is a new deployment.
 	key := uuid.NewString()
-	r, err := c.BeginRelease(ctx, o.pipeline.text, key, client.NewRelease{Files: source.Files, Message: o.message, Config: config, Strict: o.strict, Unchanged: source.Unchanged()})
+	n := client.NewRelease{Files: source.Files, Message: o.message, Config: config, Strict: o.strict}
+	if before, known := source.Before(); known {
+		n.Base = &before
+	}
+	r, err := c.BeginRelease(ctx, o.pipeline.text, key, n)
 	if e, ok := errors.AsType[*troy.Error](err); ok {
 		// People don't see the list that was sent, so its position is useless
 		// to them; the message names the file.

@@ -57,8 +57,9 @@ const openFolders = 64
 const batch = 256
 
 // mostAhead is the maximum number of folders whose first names are read while
-// others are visited.
-const mostAhead = 8
+// others are visited, and levelAhead that of one level. The outer levels are
+// read ahead first and needed last.
+const mostAhead, levelAhead = 24, 3
 
 // Folder calls visit for everything below root, a folder before its content,
 // otherwise in no particular order. It does not follow links. visit returns
@@ -83,9 +84,9 @@ type walker struct {
 // level is a folder that was read. The walk's own root is never closed.
 type level struct {
 	path   string
-	root   *os.Root     // nil while it is closed
-	inside []string     // folders in it that are yet to be walked
-	ahead  chan *opened // nil, or gets the last of inside
+	root   *os.Root       // nil while it is closed
+	inside []string       // folders in it that are yet to be walked
+	ahead  []chan *opened // get the last folders of inside, the last one first
 }
 
 // opened is a folder of which the first names were read.
@@ -128,30 +129,30 @@ func (w *walker) push(l *level) {
 
 // next opens the next folder of the innermost level, and drops the level with
 // its last folder, so that a chain of folders of any length keeps only one
-// open. It begins to read the folder after the next one.
+// open. It begins to read the folders after the next one.
 func (w *walker) next() (*opened, error) {
 	innermost := w.above[len(w.above)-1]
 	last := len(innermost.inside) - 1
 	var next *opened
-	if innermost.ahead != nil {
-		next, innermost.ahead = <-innermost.ahead, nil
+	if len(innermost.ahead) > 0 {
+		next, innermost.ahead = <-innermost.ahead[0], innermost.ahead[1:]
 		w.ahead--
 	} else {
 		next = w.folder(innermost, innermost.inside[last])
 	}
 	innermost.inside = innermost.inside[:last]
-	switch {
-	case last == 0:
+	if last == 0 {
 		w.above = w.above[:len(w.above)-1]
 		w.shut(innermost)
-	case next.level.root != nil && w.ahead < mostAhead:
-		w.ahead++
-		ahead, name := make(chan *opened, 1), innermost.inside[last-1]
-		innermost.ahead = ahead
-		go func() { ahead <- w.folder(innermost, name) }()
 	}
 	if next.level.root == nil {
 		return nil, next.err
+	}
+	for w.ahead < mostAhead && len(innermost.ahead) < min(last, levelAhead) {
+		w.ahead++
+		ahead, name := make(chan *opened, 1), innermost.inside[last-1-len(innermost.ahead)]
+		innermost.ahead = append(innermost.ahead, ahead)
+		go func() { ahead <- w.folder(innermost, name) }()
 	}
 	return next, nil
 }
@@ -214,7 +215,10 @@ func (o *opened) close() {
 }
 
 func (w *walker) entry(l *level, entry fs.DirEntry) error {
-	name := path.Join(l.path, entry.Name())
+	name := entry.Name()
+	if l.path != "." {
+		name = l.path + "/" + name
+	}
 	if w.entries++; w.entries > w.limits.Entries {
 		return fmt.Errorf("%w at %.256q: expected at most %d", ErrEntries, name, w.limits.Entries)
 	}
@@ -245,8 +249,8 @@ func (w *walker) shut(l *level) {
 
 func (w *walker) close() {
 	for _, l := range w.above {
-		if l.ahead != nil {
-			o := <-l.ahead
+		for _, ahead := range l.ahead {
+			o := <-ahead
 			o.close()
 			w.shut(o.level)
 		}

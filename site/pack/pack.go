@@ -15,7 +15,6 @@ package pack
 import (
 	"bufio"
 	"bytes"
-	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -229,6 +228,32 @@ type place struct {
 	pack int32
 }
 
+// mergeRuns sorts runs that are sorted, by merging neighbours. Among equals those
+// of the earlier run come first.
+func mergeRuns(places []place, ends []int) []place {
+	merged := make([]place, 0, len(places))
+	for len(ends) > 1 {
+		from := 0
+		var next []int
+		for i := 0; i < len(ends); i += 2 {
+			middle, end := ends[i], ends[min(i+1, len(ends)-1)]
+			a, b := places[from:middle], places[middle:end]
+			for len(a) > 0 && len(b) > 0 {
+				if compare(a[0].Entry, b[0].Entry) <= 0 {
+					merged, a = append(merged, a[0]), a[1:]
+				} else {
+					merged, b = append(merged, b[0]), b[1:]
+				}
+			}
+			merged = append(append(merged, a...), b...)
+			from = end
+			next = append(next, end)
+		}
+		places, merged, ends = merged, places[:0], next
+	}
+	return places
+}
+
 // Table knows where the files in the packs of a folder are. It is immutable.
 type Table struct {
 	packs  []string
@@ -244,16 +269,15 @@ func NewTable(packs []string, indexes [][]Entry) *Table {
 		total += len(entries)
 	}
 	t.places = make([]place, 0, total)
+	ends := make([]int, len(indexes)) // of the packs' runs, each of which is sorted
 	for i, entries := range indexes {
 		for _, e := range entries {
 			t.places = append(t.places, place{e, int32(i)})
 		}
+		ends[i] = len(t.places)
 	}
 	if len(indexes) > 1 {
-		slices.SortFunc(t.places, func(a, b place) int {
-			return cmp.Or(compare(a.Entry, b.Entry), cmp.Compare(a.pack, b.pack))
-		})
-		t.places = slices.Clip(slices.CompactFunc(t.places, func(a, b place) bool { return a.Digest == b.Digest }))
+		t.places = slices.Clip(slices.CompactFunc(mergeRuns(t.places, ends), func(a, b place) bool { return a.Digest == b.Digest }))
 	}
 	return t
 }
@@ -281,6 +305,9 @@ func (t *Table) Find(d site.Digest) (name string, e Entry, ok bool) {
 	found := t.places[from+i]
 	return t.packs[found.pack], found.Entry, true
 }
+
+// Packs returns the packs' file names.
+func (t *Table) Packs() []string { return t.packs }
 
 // Bytes returns the approximate memory of the table.
 func (t *Table) Bytes() int64 {
