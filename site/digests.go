@@ -32,8 +32,8 @@ const (
 	coarsest = 2 * time.Second
 )
 
-// stamp is what a file's inode says. It changes with the file's content. The
-// zero stamp is no file's.
+// stamp is what a file's inode says. It changes with the file's content. No file
+// has the zero stamp.
 type stamp struct{ size, modified, changed, inode int64 }
 
 // digests remembers a folder's files with their digests, so that a file that did

@@ -156,9 +156,9 @@ type list struct {
 	checked atomic.Pointer[Limits] // with which Checked found no error
 }
 
-// Fixed returns m, sorted, for a list of files that nobody changes any more. It
-// is checked, encoded and its digest is computed only once, also when the rest
-// of m changes.
+// Fixed returns m, sorted, for a list of files that does not change any more. The
+// list is checked and encoded, and its digest is computed, only once, also if the
+// rest of m changes.
 func (m Manifest) Fixed() Manifest {
 	m = m.Sorted()
 	if !m.known() {
@@ -176,7 +176,8 @@ func (m Manifest) withDigest(d Digest) Manifest {
 // known reports whether m.list is what is known of m.Files.
 func (m Manifest) known() bool { return m.list != nil && Same(m.list.files, m.Files) }
 
-// Same reports whether two lists are one: files that nobody changes.
+// Same reports whether two lists share their memory. It says that they are equal
+// if neither changes.
 func Same(a, b []File) bool {
 	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
