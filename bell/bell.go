@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -28,6 +29,7 @@ type Bell struct {
 	bounds map[string]int64
 	asked  map[string]chan struct{}
 	any    chan struct{} // like asked, for whatever queue has rows to ring
+	soon   atomic.Bool   // AskSoon was called, and AskAny follows
 }
 
 // New returns a bell for the queues in slots, which maps each queue to the
@@ -79,6 +81,17 @@ func (b *Bell) AskAny() {
 	}
 }
 
+// AskSoon is AskAny after a moment, for what may follow the work that someone
+// waits for. Calls during the moment share it.
+func (b *Bell) AskSoon() {
+	if b.soon.CompareAndSwap(false, true) {
+		time.AfterFunc(ringSoon, func() {
+			b.soon.Store(false)
+			b.AskAny()
+		})
+	}
+}
+
 // Resume makes Redis give out the tasks of a queue again, and rings it. It waits
 // for Redis no longer than a moment.
 func (b *Bell) Resume(ctx context.Context, queue string) {
@@ -102,6 +115,10 @@ const (
 	ringPause = 10 * time.Millisecond
 	ringBurst = 10
 )
+
+// ringSoon is the moment of AskSoon: the time in which a build starts or a
+// pointer flips.
+const ringSoon = 10 * time.Millisecond
 
 // Run rings the requested queues until the context is done.
 func (b *Bell) Run(ctx context.Context) {

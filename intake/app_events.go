@@ -43,7 +43,8 @@ type Outcome struct {
 	Detail     string     `json:"detail"`
 	PipelineID *uuid.UUID `json:"pipeline_id,omitempty"`
 
-	asked bool // whether work was requested; may be true for Ignored and Duplicate
+	asked bool   // whether work was requested; may be true for Ignored and Duplicate
+	first string // the queue to ring first, if any
 }
 
 // AppEvent accepts an event in one transaction. Repeating an id changes

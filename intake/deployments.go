@@ -133,11 +133,11 @@ func liveName(p queries.Pipeline) string {
 // Rollback publishes an earlier live deployment again; uuid.Nil means the one
 // that was live before the current one. It returns the new deployment.
 func (in *Intake) Rollback(ctx context.Context, pipeline, target uuid.UUID, actor string) (queries.Deployment, error) {
-	return in.republish(ctx, pipeline, troy.Rollback, actor, func(q *queries.Queries, p queries.Pipeline) (queries.Deployment, error) {
+	return in.republish(ctx, pipeline, target, troy.Rollback, actor, func(q *queries.Queries, p queries.Pipeline, found found) (queries.Deployment, error) {
 		if target == uuid.Nil {
 			return beforeLive(ctx, q, p)
 		}
-		d, err := deployment(ctx, q, pipeline, target, "deployment")
+		d, err := found.of(pipeline, target, "deployment")
 		if err == nil && d.LiveAt == nil {
 			err = troy.Errorf(troy.Conflict, "deployment %d was never live; expected one that was, or use promote for any that succeeded", d.Number).At("deployment")
 		}
@@ -148,8 +148,8 @@ func (in *Intake) Rollback(ctx context.Context, pipeline, target uuid.UUID, acto
 // Promote publishes any successful deployment without a build. It returns the
 // new deployment.
 func (in *Intake) Promote(ctx context.Context, pipeline, target uuid.UUID, actor string) (queries.Deployment, error) {
-	return in.republish(ctx, pipeline, troy.Promotion, actor, func(q *queries.Queries, _ queries.Pipeline) (queries.Deployment, error) {
-		d, err := deployment(ctx, q, pipeline, target, "deployment")
+	return in.republish(ctx, pipeline, target, troy.Promotion, actor, func(_ *queries.Queries, _ queries.Pipeline, found found) (queries.Deployment, error) {
+		d, err := found.of(pipeline, target, "deployment")
 		if err == nil && d.State != troy.Succeeded {
 			err = troy.Errorf(troy.Conflict, "deployment %d is %s; only a %s one can be promoted", d.Number, d.State, troy.Succeeded).At("deployment")
 		}
@@ -171,11 +171,11 @@ func (in *Intake) GoBack(ctx context.Context, d queries.Deployment, seen Seen, a
 	if d.LiveAt != nil {
 		what = troy.Rollback
 	}
-	return in.republish(ctx, d.PipelineID, what, actor, func(q *queries.Queries, p queries.Pipeline) (queries.Deployment, error) {
+	return in.republish(ctx, d.PipelineID, d.ID, what, actor, func(q *queries.Queries, p queries.Pipeline, found found) (queries.Deployment, error) {
 		if err := notMoved(ctx, q, p, seen); err != nil {
 			return d, err
 		}
-		d, err := deployment(ctx, q, p.ID, d.ID, "deployment")
+		d, err := found.of(p.ID, d.ID, "deployment")
 		if err == nil && d.State != troy.Succeeded {
 			err = troy.Errorf(troy.Conflict, "deployment %d is %s; only a %s one can be published again", d.Number, d.State, troy.Succeeded).At("deployment")
 		}
@@ -199,27 +199,42 @@ func notMoved(ctx context.Context, q *queries.Queries, p queries.Pipeline, seen 
 	return troy.Errorf(troy.Moved, "since you opened the page, %s began deployment %d, which is %s; nothing was done", d.Actor, d.Number, d.State)
 }
 
-type choose func(q *queries.Queries, p queries.Pipeline) (queries.Deployment, error)
+// choose returns the deployment to publish again. found is the one that was asked
+// for, if any.
+type choose func(q *queries.Queries, p queries.Pipeline, found found) (queries.Deployment, error)
 
-// republish makes a deployment with the tree of an earlier one.
-func (in *Intake) republish(ctx context.Context, pipeline uuid.UUID, what troy.DeploymentKind, actor string, target choose) (queries.Deployment, error) {
+// republish makes a deployment with the tree of an earlier one. id is the one that
+// was asked for, or uuid.Nil.
+func (in *Intake) republish(ctx context.Context, pipeline, id uuid.UUID, what troy.DeploymentKind, actor string, target choose) (queries.Deployment, error) {
 	var made queries.Deployment
-	err := in.locked(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
-		asked := GoBack
-		if what == troy.Promotion {
-			asked = Promoting
+	err := transaction(ctx, in.db, func(tx pgx.Tx, q *queries.Queries) error {
+		var e queries.Exchange
+		locked := queries.Ask(&e, (*queries.Queries).PipelineLock, pipeline)
+		asked := queries.Ask(&e, (*queries.Queries).DeploymentGet, id)
+		live := queries.Ask(&e, (*queries.Queries).DeploymentLive, pipeline)
+		if err := e.Send(ctx, tx); err != nil {
+			return fmt.Errorf("lock pipeline %s: %w", pipeline, err)
 		}
-		if err := notInDeletion(p, asked); err != nil {
+		if locked.Err != nil {
+			return noPipeline(pipeline)
+		}
+		p := locked.Row
+		remember(ctx, pipeline)
+		action := GoBack
+		if what == troy.Promotion {
+			action = Promoting
+		}
+		if err := notInDeletion(p, action); err != nil {
 			return err
 		}
-		d, err := target(q, p)
+		d, err := target(q, p, found(*asked))
 		if err != nil {
 			return err
 		}
 		if d.PrunedAt != nil {
 			return troy.Errorf(troy.Conflict, "the files of deployment %d were removed at %s; release them again", d.Number, stamp(*d.PrunedAt)).At("deployment")
 		}
-		if err := notLive(ctx, q, p, d); err != nil {
+		if err := notLive(p, live.Row, d); err != nil {
 			return err
 		}
 		made, err = repeat(ctx, q, d, what, fmt.Sprintf("%s of deployment %d", what, d.Number), actor)
@@ -228,21 +243,15 @@ func (in *Intake) republish(ctx context.Context, pipeline uuid.UUID, what troy.D
 	if err != nil {
 		return queries.Deployment{}, fmt.Errorf("%s in pipeline %s: %w", what, pipeline, err)
 	}
+	in.ask(tasks.QueueQuick)
 	return made, nil
 }
 
 // notLive refuses a deployment that is already live. While another deployment
 // is on its way none counts as live: a rollback to the live one then follows
 // that one.
-func notLive(ctx context.Context, q *queries.Queries, p queries.Pipeline, d queries.Deployment) error {
-	if p.LiveDeploymentID == nil || p.Status == troy.Queued || p.Status == troy.Deploying {
-		return nil
-	}
-	live, err := q.DeploymentGet(ctx, *p.LiveDeploymentID)
-	if err != nil {
-		return fmt.Errorf("read the live deployment: %w", err)
-	}
-	if live.TreeID != d.TreeID {
+func notLive(p queries.Pipeline, live, d queries.Deployment) error {
+	if p.LiveDeploymentID == nil || p.Status == troy.Queued || p.Status == troy.Deploying || live.TreeID != d.TreeID {
 		return nil
 	}
 	if live.ID == d.ID {
@@ -286,10 +295,18 @@ func beforeLive(ctx context.Context, q *queries.Queries, p queries.Pipeline) (qu
 // another pipeline's.
 func deployment(ctx context.Context, q *queries.Queries, pipeline, id uuid.UUID, field string) (queries.Deployment, error) {
 	d, err := q.DeploymentGet(ctx, id)
-	if errors.Is(err, pgx.ErrNoRows) || err == nil && d.PipelineID != pipeline {
+	return found{Row: d, Err: err}.of(pipeline, id, field)
+}
+
+// found is a deployment that was looked up by its id.
+type found queries.Answer[queries.Deployment]
+
+// of returns the deployment if it is the pipeline's.
+func (f found) of(pipeline, id uuid.UUID, field string) (queries.Deployment, error) {
+	if errors.Is(f.Err, pgx.ErrNoRows) || f.Err == nil && f.Row.PipelineID != pipeline {
 		return queries.Deployment{}, troy.Errorf(troy.NotFound, "the pipeline has no deployment %s", id).At(field)
 	}
-	return d, err
+	return f.Row, f.Err
 }
 
 // CancelDeployment cancels a deployment that waits or is being built. It

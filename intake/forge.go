@@ -43,7 +43,7 @@ func (in *Intake) ForgeEvent(ctx context.Context, d Delivery, e troy.ForgeEvent)
 		return Outcome{}, fmt.Errorf("accept %s delivery %s: %w", d.Provider, d.ID, err)
 	}
 	if out.Result == Accepted || out.asked {
-		in.bell.AskAny()
+		in.ask(out.first)
 	}
 	return out, nil
 }
@@ -111,7 +111,8 @@ func (in *Intake) forgeEvent(ctx context.Context, q *queries.Queries, e troy.For
 type notes struct {
 	lines    []string
 	changed  bool
-	asked    bool // for work; may be true where nothing changed
+	asked    bool   // for work; may be true where nothing changed
+	first    string // the queue to ring first
 	pipeline *uuid.UUID
 }
 
@@ -120,7 +121,7 @@ func (n *notes) add(format string, args ...any) {
 }
 
 func (n *notes) outcome(nothing string) Outcome {
-	out := Outcome{Result: Ignored, Detail: strings.Join(n.lines, "; "), PipelineID: n.pipeline, asked: n.asked}
+	out := Outcome{Result: Ignored, Detail: strings.Join(n.lines, "; "), PipelineID: n.pipeline, asked: n.asked, first: n.first}
 	if n.changed {
 		out.Result = Accepted
 	}

@@ -89,8 +89,19 @@ func (in *Intake) commit(ctx context.Context, f func(tx pgx.Tx, q *queries.Queri
 	if err := transaction(ctx, in.db, f); err != nil {
 		return err
 	}
-	in.bell.AskAny()
+	in.ask("")
 	return nil
+}
+
+// ask rings soon what was committed: the queue, whose work someone waits for, at
+// once, and the others a moment later. Without a queue, all are rung at once.
+func (in *Intake) ask(first string) {
+	if first == "" {
+		in.bell.AskAny()
+		return
+	}
+	in.bell.Ask(first)
+	in.bell.AskSoon()
 }
 
 // locked locks a pipeline and runs f in one transaction. f sees everything that
@@ -121,12 +132,16 @@ func (in *Intake) change(ctx context.Context, id uuid.UUID, f func(q *queries.Qu
 func lock(ctx context.Context, q *queries.Queries, id uuid.UUID) (queries.Pipeline, error) {
 	p, err := q.PipelineLock(ctx, id)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return p, troy.Errorf(troy.NotFound, "pipeline not found: %s", id)
+		return p, noPipeline(id)
 	}
 	if err != nil {
 		return p, fmt.Errorf("lock pipeline %s: %w", id, err)
 	}
 	return p, nil
+}
+
+func noPipeline(id uuid.UUID) error {
+	return troy.Errorf(troy.NotFound, "pipeline not found: %s", id)
 }
 
 // Action is an action on a pipeline.

@@ -397,7 +397,7 @@ func (in *Intake) PreviewBranch(ctx context.Context, pipeline uuid.UUID, branch,
 // returns Moved if the preview shows another deployment than the expected
 // number; 0 expects none in particular.
 func (in *Intake) PromotePreview(ctx context.Context, pipeline uuid.UUID, label string, expected int64, actor string) (queries.Deployment, error) {
-	return in.republish(ctx, pipeline, troy.Promotion, actor, func(q *queries.Queries, p queries.Pipeline) (queries.Deployment, error) {
+	return in.republish(ctx, pipeline, uuid.Nil, troy.Promotion, actor, func(q *queries.Queries, p queries.Pipeline, _ found) (queries.Deployment, error) {
 		v, err := q.PreviewOfLabel(ctx, p.ID, label)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return queries.Deployment{}, troy.Errorf(troy.NotFound, "the pipeline %s has no preview %s", p.Slug, troy.Clip(label))

@@ -354,6 +354,7 @@ func decide(p *queries.Pipeline, defaultBranch string, push troy.Push, actor str
 		ID: id, TreeID: id, PipelineID: p.ID, Kind: troy.Automated, CommitSha: &push.After, Branch: &push.Name,
 		Author: &push.Author, Message: push.Message, Actor: actor, Cause: "commit " + short(push.After) + " was pushed", HeadCommit: &push.After,
 	}
+	n.first = tasks.QueueBuilds
 	h.supersede = p.CancelRunning && p.Status == troy.Deploying
 	p.HeadCommit = &push.After
 	n.changed, n.pipeline = true, &p.ID

@@ -12,6 +12,10 @@ ORDER BY number DESC LIMIT @page_limit;
 -- Returns the one that is to go live. The others of the pipeline are previews.
 SELECT * FROM deployments WHERE pipeline_id = @pipeline_id AND state IN ('building', 'publishing') AND preview_id IS NULL;
 
+-- name: DeploymentLive :one
+-- Returns the one that is live.
+SELECT d.* FROM pipelines p JOIN deployments d ON d.id = p.live_deployment_id WHERE p.id = @pipeline_id;
+
 -- name: DeploymentsUnpublished :many
 -- Returns the automated deployments that are waiting or building, newest
 -- first.

@@ -422,6 +422,46 @@ func (q *Queries) DeploymentList(ctx context.Context, arg DeploymentListParams) 
 	return items, nil
 }
 
+const deploymentLive = `-- name: DeploymentLive :one
+SELECT d.id, d.pipeline_id, d.number, d.kind, d.state, d.tree_id, d.source_deployment_id, d.commit_sha, d.branch, d.author, d.message, d.actor, d.manifest_digest, d.files, d.bytes, d.expect_live, d.sequence, d.cause, d.created_at, d.started_at, d.sealed_at, d.live_at, d.finished_at, d.pruned_at, d.reported_state, d.preview_id, d.trusted FROM pipelines p JOIN deployments d ON d.id = p.live_deployment_id WHERE p.id = $1
+`
+
+// Returns the one that is live.
+func (q *Queries) DeploymentLive(ctx context.Context, pipelineID uuid.UUID) (Deployment, error) {
+	row := q.db.QueryRow(ctx, deploymentLive, pipelineID)
+	var i Deployment
+	err := row.Scan(
+		&i.ID,
+		&i.PipelineID,
+		&i.Number,
+		&i.Kind,
+		&i.State,
+		&i.TreeID,
+		&i.SourceDeploymentID,
+		&i.CommitSha,
+		&i.Branch,
+		&i.Author,
+		&i.Message,
+		&i.Actor,
+		&i.ManifestDigest,
+		&i.Files,
+		&i.Bytes,
+		&i.ExpectLive,
+		&i.Sequence,
+		&i.Cause,
+		&i.CreatedAt,
+		&i.StartedAt,
+		&i.SealedAt,
+		&i.LiveAt,
+		&i.FinishedAt,
+		&i.PrunedAt,
+		&i.ReportedState,
+		&i.PreviewID,
+		&i.Trusted,
+	)
+	return i, err
+}
+
 const deploymentNextWaiting = `-- name: DeploymentNextWaiting :one
 SELECT id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author, message, actor, manifest_digest, files, bytes, expect_live, sequence, cause, created_at, started_at, sealed_at, live_at, finished_at, pruned_at, reported_state, preview_id, trusted FROM deployments WHERE pipeline_id = $1 AND state = 'waiting' AND preview_id IS NULL ORDER BY number LIMIT 1
 `

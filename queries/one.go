@@ -1,6 +1,7 @@
 package queries
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/google/uuid"
@@ -40,59 +41,21 @@ func (q *Queries) WorkRing(ctx context.Context, queues ...WorkRingNextParams) (r
 // transaction of their own. Both are sent at once; the transition still sees what
 // was committed before the lock was acquired.
 func Locked[P any](ctx context.Context, db DBTX, pipeline uuid.UUID, transition func(*Queries, context.Context, P) (uuid.UUID, error), params P) (id uuid.UUID, err error) {
-	both := &pgx.Batch{}
-	both.Queue(pipelineLocks, pipeline)
-	if _, err := transition(New(queued{batch: both}), ctx, params); err != nil {
+	var e Exchange
+	Ask(&e, (*Queries).PipelineLock, pipeline)
+	moved := Ask(&e, transition, params)
+	if err := e.Send(ctx, db); err != nil {
 		return id, err
 	}
-	answers := db.SendBatch(ctx, both)
-	defer closeBatch(answers, &err)
-	if _, err := answers.Exec(); err != nil {
-		return id, err
-	}
-	err = answers.QueryRow().Scan(&id)
-	return id, err
-}
-
-// LockedThen is Locked, and reads a row after the transition, in the same
-// exchange.
-func LockedThen[P, R any](ctx context.Context, db DBTX, pipeline uuid.UUID, transition func(*Queries, context.Context, P) (uuid.UUID, error), params P,
-	read func(*Queries, context.Context, uuid.UUID) (R, error), id uuid.UUID,
-) (row R, err error) {
-	all := &pgx.Batch{}
-	all.Queue(pipelineLocks, pipeline)
-	queue := New(queued{batch: all})
-	if _, err := transition(queue, ctx, params); err != nil {
-		return row, err
-	}
-	if _, err := read(queue, ctx, id); err != nil {
-		return row, err
-	}
-	answers := db.SendBatch(ctx, all)
-	defer closeBatch(answers, &err)
-	if _, err := answers.Exec(); err != nil {
-		return row, err
-	}
-	var moved uuid.UUID
-	if err := answers.QueryRow().Scan(&moved); err != nil {
-		return row, err
-	}
-	return read(New(answered{answers: answers}), ctx, id)
+	return moved.Row, moved.Err
 }
 
 // DeploymentMake is DeploymentCreate, and returns the deployment.
-func (q *Queries) DeploymentMake(ctx context.Context, arg DeploymentCreateParams) (d Deployment, err error) {
-	both := newTogether(q.db)
-	created := New(both).DeploymentCreates(ctx, []DeploymentCreatesParams{arg})
-	read := &pgx.Batch{}
-	read.Queue(deploymentGet, arg.ID)
-	answers := both.SendBatch(ctx, read)
-	defer closeBatch(answers, &err)
-	created.QueryRow(func(_ int, _ uuid.UUID, failed error) { err = failed })
-	if err != nil {
-		return d, err
-	}
-	return New(answered{answers: answers}).DeploymentGet(ctx, arg.ID)
+func (q *Queries) DeploymentMake(ctx context.Context, arg DeploymentCreateParams) (Deployment, error) {
+	var e Exchange
+	created, d := Ask(&e, (*Queries).DeploymentCreate, arg), Ask(&e, (*Queries).DeploymentGet, arg.ID)
+	err := e.Send(ctx, q.db)
+	return d.Row, cmp.Or(err, created.Err, d.Err)
 }
 
 // closeBatch ends a batch. An error of a statement ends the batch too, and Close
@@ -102,29 +65,6 @@ func closeBatch(answers pgx.BatchResults, err *error) {
 		*err = failed
 	}
 }
-
-// queued is a database that adds a statement to a batch in place of running it.
-type queued struct {
-	DBTX
-	batch *pgx.Batch
-}
-
-func (q queued) QueryRow(_ context.Context, sql string, args ...any) pgx.Row {
-	q.batch.Queue(sql, args...)
-	return noRow{}
-}
-
-// answered is a database that has the answer to a statement that was queued.
-type answered struct {
-	DBTX
-	answers pgx.BatchResults
-}
-
-func (a answered) QueryRow(context.Context, string, ...any) pgx.Row { return a.answers.QueryRow() }
-
-type noRow struct{}
-
-func (noRow) Scan(...any) error { return nil }
 
 // Bulk statements are batches. These functions run them for a single row.
 

@@ -19,13 +19,17 @@ SET epoch = (random() * 4503599627370496)::bigint, attempt = attempt + 1, ring_i
 WHERE kind = @kind AND subject_id = @subject_id AND due_at <= now()
   AND (lease_until IS NULL OR lease_until <= now())
   AND NOT EXISTS (SELECT 1 FROM pauses WHERE pauses.queue = @queue)
-RETURNING work.epoch, work.attempt, work.requested, work.cause, CAST(date_part('epoch', now() - work.since) AS float8) AS age_seconds,
+RETURNING work.epoch, work.attempt, work.requested, work.cause, coalesce(work.pipeline_id, '00000000-0000-0000-0000-000000000000')::uuid AS pipeline_id, CAST(date_part('epoch', now() - work.since) AS float8) AS age_seconds,
     set_config('synchronous_commit', CASE WHEN @prompt::bool THEN 'off' ELSE current_setting('synchronous_commit') END, true)::text AS synchronous_commit;
 
 -- name: WorkHeartbeat :execrows
 UPDATE work
 SET lease_until = now() + make_interval(secs => @lease_seconds::float8)
 WHERE kind = @kind AND subject_id = @subject_id AND epoch = @epoch AND lease_until IS NOT NULL;
+
+-- name: WorkHeld :one
+-- Returns whether a claim still has its row.
+SELECT EXISTS (SELECT 1 FROM work WHERE kind = @kind AND subject_id = @subject_id AND epoch = @epoch AND lease_until IS NOT NULL)::bool AS held;
 
 -- name: WorkFinish :execrows
 -- Ends a claim. Deletes the row, or makes it due at once if the work was

@@ -202,7 +202,7 @@ SET epoch = (random() * 4503599627370496)::bigint, attempt = attempt + 1, ring_i
 WHERE kind = $3 AND subject_id = $4 AND due_at <= now()
   AND (lease_until IS NULL OR lease_until <= now())
   AND NOT EXISTS (SELECT 1 FROM pauses WHERE pauses.queue = $5)
-RETURNING work.epoch, work.attempt, work.requested, work.cause, CAST(date_part('epoch', now() - work.since) AS float8) AS age_seconds,
+RETURNING work.epoch, work.attempt, work.requested, work.cause, coalesce(work.pipeline_id, '00000000-0000-0000-0000-000000000000')::uuid AS pipeline_id, CAST(date_part('epoch', now() - work.since) AS float8) AS age_seconds,
     set_config('synchronous_commit', CASE WHEN $6::bool THEN 'off' ELSE current_setting('synchronous_commit') END, true)::text AS synchronous_commit
 `
 
@@ -220,6 +220,7 @@ type WorkClaimRow struct {
 	Attempt           int32
 	Requested         int64
 	Cause             string
+	PipelineID        uuid.UUID
 	AgeSeconds        float64
 	SynchronousCommit string
 }
@@ -243,6 +244,7 @@ func (q *Queries) WorkClaim(ctx context.Context, arg WorkClaimParams) (WorkClaim
 		&i.Attempt,
 		&i.Requested,
 		&i.Cause,
+		&i.PipelineID,
 		&i.AgeSeconds,
 		&i.SynchronousCommit,
 	)
@@ -403,6 +405,24 @@ func (q *Queries) WorkHeartbeat(ctx context.Context, arg WorkHeartbeatParams) (i
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const workHeld = `-- name: WorkHeld :one
+SELECT EXISTS (SELECT 1 FROM work WHERE kind = $1 AND subject_id = $2 AND epoch = $3 AND lease_until IS NOT NULL)::bool AS held
+`
+
+type WorkHeldParams struct {
+	Kind      string
+	SubjectID uuid.UUID
+	Epoch     int64
+}
+
+// Returns whether a claim still has its row.
+func (q *Queries) WorkHeld(ctx context.Context, arg WorkHeldParams) (bool, error) {
+	row := q.db.QueryRow(ctx, workHeld, arg.Kind, arg.SubjectID, arg.Epoch)
+	var held bool
+	err := row.Scan(&held)
+	return held, err
 }
 
 const workHeldByOthers = `-- name: WorkHeldByOthers :one

@@ -17,6 +17,7 @@ import (
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/site"
 	"github.com/troy-iaas/troy/site/rules"
+	"github.com/troy-iaas/troy/tasks"
 )
 
 const (
@@ -93,7 +94,7 @@ func (w *Workers) build(ctx context.Context, c *claim) error {
 
 // runBuild starts the build, or finds that it was started, and waits for its
 // end. A build that runs without this worker is left to poll-build.
-func (w *Workers) runBuild(ctx context.Context, c *claim, row *queries.BuildReadRow, tree site.Tree) (builder.Build, error) {
+func (w *Workers) runBuild(ctx context.Context, c *claim, row *building, tree site.Tree) (builder.Build, error) {
 	d, p := &row.Deployment, row.Pipeline
 	if w.cfg.BuildPoll > 0 {
 		done, err := w.deps.Builder.Get(ctx, tree)
@@ -129,34 +130,58 @@ func (w *Workers) runBuild(ctx context.Context, c *claim, row *queries.BuildRead
 	return done, err
 }
 
+// building is a deployment that is built, and what its build needs of other rows.
+type building struct {
+	queries.BuildReadRow
+	variables []queries.VariableListRow
+}
+
 // startBuild moves the deployment to building unless it already is.
-func (w *Workers) startBuild(ctx context.Context, c *claim) (queries.BuildReadRow, error) {
-	row, err := w.q.BuildRead(ctx, c.task.Subject)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return row, errMoved
-	}
-	if err != nil {
-		return row, fmt.Errorf("read the deployment: %w", err)
-	}
-	d, p := row.Deployment, row.Pipeline
-	// The start may wait for a change of the pipeline.
-	if d.State == troy.Waiting && d.PreviewID != nil {
-		if err := startPreview(ctx, w, d, (*queries.Queries).PreviewBuildStart, queries.PreviewBuildStartParams{ID: d.ID, PipelineID: p.ID, Epoch: c.epoch}); err != nil {
-			return row, err
-		}
-		if row, err = w.q.BuildRead(ctx, d.ID); err != nil {
-			return row, fmt.Errorf("read the deployment: %w", err)
-		}
-	} else if d.State == troy.Waiting && p.Status == troy.Queued {
-		if row, err = moveAndRead(ctx, w, p.ID, (*queries.Queries).BuildStart, queries.BuildStartParams{PipelineID: p.ID, ID: d.ID, Epoch: c.epoch, Actor: actor},
-			(*queries.Queries).BuildRead, d.ID); err != nil {
-			return row, err
+func (w *Workers) startBuild(ctx context.Context, c *claim) (b building, err error) {
+	if c.task.Kind == tasks.TypePreviewBuild {
+		err = w.startPreviewBuild(ctx, c, &b)
+	} else {
+		var e queries.Exchange
+		queries.Ask(&e, (*queries.Queries).PipelineLock, c.pipeline) // the start may wait for a change of the pipeline
+		queries.Ask(&e, (*queries.Queries).BuildStart, queries.BuildStartParams{PipelineID: c.pipeline, ID: c.task.Subject, Epoch: c.epoch, Actor: actor})
+		// A claim that Postgres lost in a crash may be another worker's by now, and
+		// the build too.
+		held := queries.Ask(&e, (*queries.Queries).WorkHeld, queries.WorkHeldParams{Kind: c.task.Kind, SubjectID: c.task.Subject, Epoch: c.epoch})
+		if err = w.readBuild(ctx, &e, c, &b); err == nil && !held.Row {
+			err = errMoved
 		}
 	}
-	if row.Deployment.State != troy.Building {
-		return row, errMoved
+	if err == nil && b.Deployment.State != troy.Building {
+		err = errMoved
 	}
-	return row, nil
+	return b, err
+}
+
+// startPreviewBuild is startBuild for a deployment of a preview.
+func (w *Workers) startPreviewBuild(ctx context.Context, c *claim, b *building) error {
+	if err := w.readBuild(ctx, &queries.Exchange{}, c, b); err != nil || b.Deployment.State != troy.Waiting {
+		return err
+	}
+	d := b.Deployment
+	if err := startPreview(ctx, w, d, (*queries.Queries).PreviewBuildStart, queries.PreviewBuildStartParams{ID: d.ID, PipelineID: d.PipelineID, Epoch: c.epoch}); err != nil {
+		return err
+	}
+	return w.readBuild(ctx, &queries.Exchange{}, c, b)
+}
+
+// readBuild sends an exchange that also reads the claimed deployment and the
+// variables of its pipeline.
+func (w *Workers) readBuild(ctx context.Context, e *queries.Exchange, c *claim, b *building) error {
+	row := queries.Ask(e, (*queries.Queries).BuildRead, c.task.Subject)
+	variables := queries.Ask(e, allVariables, c.pipeline)
+	if err := e.Send(ctx, w.deps.DB); err != nil {
+		return fmt.Errorf("read the deployment: %w", ofDatabase(err))
+	}
+	if row.Err != nil {
+		return errMoved // it is gone
+	}
+	b.BuildReadRow, b.variables = row.Row, variables.Row
+	return nil
 }
 
 // followBuild copies a build's log and the state of its phases to their rows

@@ -21,6 +21,7 @@ type claim struct {
 	task      tasks.Task
 	epoch     int64
 	requested int64
+	pipeline  uuid.UUID // the subject's; zero if the subject is gone
 	attempt   int
 	age       time.Duration // since the work was requested
 	log       *slog.Logger
@@ -43,12 +44,12 @@ func (w *Workers) work(ctx context.Context, h handler, t tasks.Task) error {
 		return fmt.Errorf("claim %s %s: %w", t.Kind, t.Subject, err)
 	}
 	c := &claim{
-		task: t, epoch: row.Epoch, requested: row.Requested, attempt: int(row.Attempt),
+		task: t, epoch: row.Epoch, requested: row.Requested, pipeline: row.PipelineID, attempt: int(row.Attempt),
 		age: time.Duration(row.AgeSeconds * float64(time.Second)),
 		log: log.With("epoch", row.Epoch, "attempt", row.Attempt),
 	}
 	// The claimed row gave its ring to another.
-	w.deps.Bell.AskAny()
+	w.deps.Bell.AskSoon()
 	c.log.Debug("claimed")
 	defer w.active.begin(t)()
 

@@ -25,11 +25,7 @@ const retentionDelay = 5 * time.Minute
 // deploy publishes the deployment for which a pipeline is Queued or Deploying:
 // it completes the tree and then flips the pointer.
 func (w *Workers) deploy(ctx context.Context, c *claim) error {
-	p, err := w.pipeline(ctx, c)
-	if err != nil {
-		return err
-	}
-	d, err := w.deploymentOf(ctx, c, p)
+	p, d, live, err := w.deploymentOf(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -46,7 +42,7 @@ func (w *Workers) deploy(ctx context.Context, c *claim) error {
 	// The tree of an earlier deployment is complete. It gets the assets of what is
 	// live now.
 	if d.SealedAt == nil || d.TreeID != d.ID {
-		carried, err := w.carried(ctx, p, tree)
+		carried, err := w.carried(ctx, p, live, tree)
 		if err != nil {
 			return err
 		}
@@ -114,39 +110,51 @@ func (w *Workers) flip(ctx context.Context, c *claim, pipeline uuid.UUID, d quer
 	return w.deps.Cloud.CDN.Flip(ctx, distribution, pointer)
 }
 
-// deploymentOf returns the deployment that is under way; it starts the next one
-// if there is none.
-func (w *Workers) deploymentOf(ctx context.Context, c *claim, p queries.Pipeline) (queries.Deployment, error) {
-	switch p.Status {
-	case troy.Queued:
-		next, err := w.q.DeploymentNextWaiting(ctx, p.ID)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return next, errMoved
-		}
-		if err != nil {
-			return next, fmt.Errorf("read the next deployment: %w", err)
-		}
-		if next.Kind == troy.Automated && next.ManifestDigest == nil {
-			return next, w.handOverBuild(ctx, c, next)
-		}
-		return moveAndRead(ctx, w, p.ID, (*queries.Queries).DeploymentStart, queries.DeploymentStartParams{PipelineID: p.ID, ID: next.ID, Epoch: c.epoch, Actor: actor},
-			(*queries.Queries).DeploymentGet, next.ID)
-	case troy.Deploying:
-	default:
-		return queries.Deployment{}, errMoved
+// deploymentOf returns the claimed pipeline with the deployment that is under way
+// and the live one, if any; it starts the next deployment if there is none.
+func (w *Workers) deploymentOf(ctx context.Context, c *claim) (p queries.Pipeline, d queries.Deployment, live *queries.Deployment, err error) {
+	var e queries.Exchange
+	pipeline := queries.Ask(&e, (*queries.Queries).PipelineGet, c.task.Subject)
+	alive := queries.Ask(&e, (*queries.Queries).DeploymentLive, c.task.Subject)
+	running := queries.Ask(&e, (*queries.Queries).DeploymentRunning, c.task.Subject)
+	next := queries.Ask(&e, (*queries.Queries).DeploymentNextWaiting, c.task.Subject)
+	if err := e.Send(ctx, w.deps.DB); err != nil {
+		return p, d, nil, fmt.Errorf("read the pipeline and its deployments: %w", ofDatabase(err))
 	}
-	d, err := w.q.DeploymentRunning(ctx, p.ID)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return d, errMoved
+	p = pipeline.Row
+	if alive.Err == nil {
+		live = &alive.Row
 	}
-	if err != nil {
-		return d, fmt.Errorf("read the running deployment: %w", err)
+	switch {
+	case pipeline.Err != nil:
+		return p, d, live, errMoved
+	case p.Status == troy.Queued && next.Err == nil:
+		d, err = w.startDeployment(ctx, c, next.Row)
+		return p, d, live, err
+	case p.Status == troy.Deploying && running.Err == nil && running.Row.State == troy.Publishing:
+		return p, running.Row, live, nil
 	}
-	if d.State != troy.Publishing {
-		// It is being built; the end of the build requests this task again.
-		return d, errMoved
+	// Either nothing is under way, or it is being built; the end of the build
+	// requests this task again.
+	return p, d, live, errMoved
+}
+
+// startDeployment starts the next deployment.
+func (w *Workers) startDeployment(ctx context.Context, c *claim, next queries.Deployment) (queries.Deployment, error) {
+	if next.Kind == troy.Automated && next.ManifestDigest == nil {
+		return next, w.handOverBuild(ctx, c, next)
 	}
-	return d, nil
+	var e queries.Exchange
+	queries.Ask(&e, (*queries.Queries).PipelineLock, next.PipelineID)
+	moved := queries.Ask(&e, (*queries.Queries).DeploymentStart, queries.DeploymentStartParams{PipelineID: next.PipelineID, ID: next.ID, Epoch: c.epoch, Actor: actor})
+	d := queries.Ask(&e, (*queries.Queries).DeploymentGet, next.ID)
+	if err := e.Send(ctx, w.deps.DB); err != nil {
+		return next, fmt.Errorf("start the next deployment: %w", ofDatabase(err))
+	}
+	if moved.Err != nil || d.Err != nil {
+		return next, errMoved
+	}
+	return d.Row, nil
 }
 
 // handOverBuild requests the build of the next deployment.
@@ -165,14 +173,10 @@ func (w *Workers) handOverBuild(ctx context.Context, c *claim, d queries.Deploym
 // carried lists the hashed assets that pages of earlier deployments, still open
 // in a browser, may request: those of the live tree for the full time from now,
 // and those that it carries for the rest of their time.
-func (w *Workers) carried(ctx context.Context, p queries.Pipeline, next site.Tree) ([]site.Carried, error) {
+func (w *Workers) carried(ctx context.Context, p queries.Pipeline, live *queries.Deployment, next site.Tree) ([]site.Carried, error) {
 	settings, err := settingsOf(p)
-	if err != nil || settings.DropAssets || p.LiveDeploymentID == nil {
+	if err != nil || settings.DropAssets || live == nil {
 		return nil, err
-	}
-	live, err := w.q.DeploymentGet(ctx, *p.LiveDeploymentID)
-	if err != nil {
-		return nil, fmt.Errorf("read the live deployment: %w", err)
 	}
 	if live.TreeID == next.Deployment {
 		return nil, nil
@@ -210,16 +214,12 @@ func (w *Workers) carried(ctx context.Context, p queries.Pipeline, next site.Tre
 // it first restores the previous pointer, so that the live site does not
 // change.
 func (w *Workers) failDeploy(ctx context.Context, c *claim, cause string) error {
-	p, err := w.pipeline(ctx, c)
-	if err != nil {
-		return err
-	}
-	d, err := w.deploymentOf(ctx, c, p)
+	p, d, live, err := w.deploymentOf(ctx, c)
 	if err != nil {
 		return err
 	}
 	if d.SealedAt != nil && p.DistributionID != nil {
-		if err := w.putBack(ctx, c, p); err != nil {
+		if err := w.putBack(ctx, c, p, live); err != nil {
 			return fmt.Errorf("restore the live deployment after %s: %w", cause, err)
 		}
 	}
@@ -229,13 +229,9 @@ func (w *Workers) failDeploy(ctx context.Context, c *claim, cause string) error 
 }
 
 // putBack points the distribution at the live deployment's tree, or at none.
-func (w *Workers) putBack(ctx context.Context, c *claim, p queries.Pipeline) error {
+func (w *Workers) putBack(ctx context.Context, c *claim, p queries.Pipeline, live *queries.Deployment) error {
 	var tree uuid.UUID
-	if p.LiveDeploymentID != nil {
-		live, err := w.q.DeploymentGet(ctx, *p.LiveDeploymentID)
-		if err != nil {
-			return fmt.Errorf("read the live deployment: %w", err)
-		}
+	if live != nil {
 		tree = live.TreeID
 	}
 	sequence, err := w.q.PipelineNextSequence(ctx, p.ID, c.epoch)

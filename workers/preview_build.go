@@ -72,7 +72,7 @@ func (w *Workers) failPreview(ctx context.Context, c *claim, d queries.Deploymen
 }
 
 // hostOf returns the host at which a deployment will be seen.
-func (w *Workers) hostOf(ctx context.Context, row *queries.BuildReadRow) (string, error) {
+func (w *Workers) hostOf(ctx context.Context, row *building) (string, error) {
 	if row.Deployment.PreviewID == nil {
 		return row.Host, nil
 	}

@@ -83,7 +83,7 @@ func (w *Workers) sourceFrom(ctx context.Context, p queries.Pipeline, known quer
 
 // buildSpec collects the input of a build. A deployment of a branch's head gets
 // its commit here.
-func (w *Workers) buildSpec(ctx context.Context, row *queries.BuildReadRow, tree site.Tree) (_ builder.Spec, err error) {
+func (w *Workers) buildSpec(ctx context.Context, row *building, tree site.Tree) (_ builder.Spec, err error) {
 	d, p := &row.Deployment, row.Pipeline
 	var upload *site.Tree
 	var s source
@@ -119,7 +119,7 @@ func (w *Workers) buildSpec(ctx context.Context, row *queries.BuildReadRow, tree
 	if err != nil {
 		return builder.Spec{}, err
 	}
-	variables, secrets, err := w.variables(ctx, *d)
+	variables, secrets, err := w.opened(*d, row.variables)
 	if err != nil {
 		return builder.Spec{}, err
 	}

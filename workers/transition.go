@@ -24,15 +24,3 @@ func move[P any](ctx context.Context, w *Workers, pipeline uuid.UUID, statement 
 	}
 	return ofDatabase(err)
 }
-
-// moveAndRead is move, and reads a row after the transition, in the same round
-// trip.
-func moveAndRead[P, R any](ctx context.Context, w *Workers, pipeline uuid.UUID, statement func(*queries.Queries, context.Context, P) (uuid.UUID, error), params P,
-	read func(*queries.Queries, context.Context, uuid.UUID) (R, error), id uuid.UUID,
-) (R, error) {
-	row, err := queries.LockedThen(ctx, w.deps.DB, pipeline, statement, params, read, id)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return row, errMoved
-	}
-	return row, ofDatabase(err)
-}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/google/uuid"
+
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/secret"
@@ -20,13 +22,22 @@ import (
 // A stranger's build gets none. It could guess secrets, too, if Troy told it
 // that a guess is right.
 func (w *Workers) variables(ctx context.Context, d queries.Deployment) (given, secrets map[string]string, err error) {
+	rows, err := allVariables(w.q, ctx, d.PipelineID)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the variables: %w", err)
+	}
+	return w.opened(d, rows)
+}
+
+func allVariables(q *queries.Queries, ctx context.Context, pipeline uuid.UUID) ([]queries.VariableListRow, error) {
+	return q.VariableList(ctx, pipeline, "")
+}
+
+// opened is variables for rows that were read.
+func (w *Workers) opened(d queries.Deployment, rows []queries.VariableListRow) (given, secrets map[string]string, err error) {
 	given, secrets = map[string]string{}, map[string]string{}
 	if !d.Trusted {
 		return given, secrets, nil
-	}
-	rows, err := w.q.VariableList(ctx, d.PipelineID, "")
-	if err != nil {
-		return nil, nil, fmt.Errorf("read the variables: %w", err)
 	}
 	contexts := troy.ContextsOfBuild(d.PreviewID != nil, deref(d.Branch))
 	ranks := map[string]int{}
