@@ -118,6 +118,8 @@ func (w *Workers) deploymentOf(ctx context.Context, c *claim) (p queries.Pipelin
 	alive := queries.Ask(&e, (*queries.Queries).DeploymentLive, c.task.Subject)
 	running := queries.Ask(&e, (*queries.Queries).DeploymentRunning, c.task.Subject)
 	next := queries.Ask(&e, (*queries.Queries).DeploymentNextWaiting, c.task.Subject)
+	// A claim that Postgres lost in a crash may be another worker's by now.
+	held := queries.Ask(&e, (*queries.Queries).WorkHeld, queries.WorkHeldParams{Kind: c.task.Kind, SubjectID: c.task.Subject, Epoch: c.epoch})
 	if err := e.Send(ctx, w.deps.DB); err != nil {
 		return p, d, nil, fmt.Errorf("read the pipeline and its deployments: %w", ofDatabase(err))
 	}
@@ -126,7 +128,7 @@ func (w *Workers) deploymentOf(ctx context.Context, c *claim) (p queries.Pipelin
 		live = &alive.Row
 	}
 	switch {
-	case pipeline.Err != nil:
+	case pipeline.Err != nil, !held.Row:
 		return p, d, live, errMoved
 	case p.Status == troy.Queued && next.Err == nil:
 		d, err = w.startDeployment(ctx, c, next.Row)
