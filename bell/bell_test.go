@@ -399,6 +399,27 @@ func TestAskAny(t *testing.T) {
 	}
 }
 
+// TestAskSoon asks twice for a look a moment later, and again after the look.
+// Each moment has one look.
+func TestAskSoon(t *testing.T) {
+	t.Parallel()
+	w := newTower(t)
+	w.run()
+	for round := 1; round <= 2; round++ {
+		w.request(0)
+		w.bell.AskSoon()
+		w.bell.AskSoon()
+		w.eventually("the row is rung", func() bool {
+			var rung int
+			err := w.db.QueryRow(t.Context(), "SELECT count(ring_id) FROM work").Scan(&rung)
+			return err == nil && rung == round
+		})
+		if got := w.rings.Load(); got != int64(round) {
+			t.Errorf("%d rings began in %d rounds", got, round)
+		}
+	}
+}
+
 // TestAskAfterStop checks that Ask does not block a handler that outlives the
 // bell.
 func TestAskAfterStop(t *testing.T) {

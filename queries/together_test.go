@@ -149,3 +149,39 @@ func TestBegin(t *testing.T) {
 		t.Errorf("%d connections are not released", n)
 	}
 }
+
+// TestExchange sends statements of each form at once: two that return a row, of
+// which one finds none, one that returns many, and a batch of one. If one fails,
+// so do those after it, and nothing is changed.
+func TestExchange(t *testing.T) {
+	t.Parallel()
+	db := newExchanges(t)
+	pipeline := uuid.Must(uuid.NewV7())
+	if _, err := queries.New(db).PipelineCreate(t.Context(), queries.PipelineCreateParams{ID: pipeline, Name: "blog", Slug: "blog", Host: "blog.localhost", Actor: "test"}); err != nil {
+		t.Fatal(err)
+	}
+	deployment := queries.DeploymentCreateParams{ID: uuid.New(), TreeID: uuid.New(), PipelineID: pipeline, Kind: "release", Actor: "test"}
+	exchange := func(deployment queries.DeploymentCreateParams) (p queries.Pipeline, got [4]error, n int, err error) {
+		var e queries.Exchange
+		locked := queries.Ask(&e, (*queries.Queries).PipelineLock, pipeline)
+		live := queries.Ask(&e, (*queries.Queries).DeploymentLive, pipeline)
+		created := queries.Ask(&e, (*queries.Queries).DeploymentCreate, deployment)
+		list := queries.Ask(&e, (*queries.Queries).DeploymentList, queries.DeploymentListParams{PipelineID: pipeline, PageLimit: 10})
+		before := db.n
+		err = e.Send(t.Context(), db)
+		if db.n != before+1 {
+			t.Errorf("%d batches were sent, want one", db.n-before)
+		}
+		return locked.Row, [4]error{locked.Err, live.Err, created.Err, list.Err}, len(list.Row), err
+	}
+	p, got, n, err := exchange(deployment)
+	if err != nil || p.Slug != "blog" || got != [4]error{nil, pgx.ErrNoRows, nil, nil} || n != 1 {
+		t.Errorf("the pipeline is %q, the errors are %v, %d deployments, %v", p.Slug, got, n, err)
+	}
+	if _, _, _, err := exchange(deployment); err == nil { // the deployment exists
+		t.Error("an exchange with a statement that failed returned no error")
+	}
+	if p, err := queries.New(db).PipelineGet(t.Context(), pipeline); err != nil || p.LastNumber != 1 {
+		t.Errorf("the failed exchange left the pipeline with %d deployments, %v", p.LastNumber, err)
+	}
+}
