@@ -81,8 +81,8 @@ func (b *Bell) AskAny() {
 	}
 }
 
-// AskSoon is AskAny after a moment, for what may follow the work that someone
-// waits for. Calls during the moment share it.
+// AskSoon is AskAny after a moment, for what may follow the work that people
+// wait for. Calls during the moment share it.
 func (b *Bell) AskSoon() {
 	if b.soon.CompareAndSwap(false, true) {
 		time.AfterFunc(ringSoon, func() {

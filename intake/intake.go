@@ -93,7 +93,7 @@ func (in *Intake) commit(ctx context.Context, f func(tx pgx.Tx, q *queries.Queri
 	return nil
 }
 
-// ask rings soon what was committed: the queue, whose work someone waits for, at
+// ask rings soon what was committed: the queue, whose work people wait for, at
 // once, and the others a moment later. Without a queue, all are rung at once.
 func (in *Intake) ask(first string) {
 	if first == "" {

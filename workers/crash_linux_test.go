@@ -101,12 +101,12 @@ func TestCrashedClaims(t *testing.T) {
 		before      step // of the first worker, lost
 		other, rest step // of the other worker, before and after the first one goes on
 	}{
-		"a build's claim":             {tasks.TypeBuild, claimed, (*Workers).build, claimed},
-		"a build's start":             {tasks.TypeBuild, buildStarted, (*Workers).build, claimed},
-		"a build's, and both go on":   {tasks.TypeBuild, buildStarted, buildStarted, (*Workers).build},
-		"a rollback's claim":          {tasks.TypeDeploy, claimed, (*Workers).deploy, claimed},
-		"a rollback's, both go on":    {tasks.TypeDeploy, claimed, deployStarted, (*Workers).deploy},
-		"a rollback's, nobody's turn": {tasks.TypeDeploy, claimed, claimed, (*Workers).deploy},
+		"a build's claim":               {tasks.TypeBuild, claimed, (*Workers).build, claimed},
+		"a build's start":               {tasks.TypeBuild, buildStarted, (*Workers).build, claimed},
+		"a build's, and both go on":     {tasks.TypeBuild, buildStarted, buildStarted, (*Workers).build},
+		"a rollback's claim":            {tasks.TypeDeploy, claimed, (*Workers).deploy, claimed},
+		"a rollback's, both go on":      {tasks.TypeDeploy, claimed, deployStarted, (*Workers).deploy},
+		"a rollback's, the other later": {tasks.TypeDeploy, claimed, claimed, (*Workers).deploy},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

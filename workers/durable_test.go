@@ -35,8 +35,8 @@ func (r *rig) notesCommits(tables map[string]string) {
 	r.db.Reset() // connections have the database's setting from their start
 }
 
-// TestCommitsWaitForTheDisk goes through a pipeline's life. Whatever Troy tells
-// someone, and each result, waits for the disk; only the start of a build does
+// TestCommitsWaitForTheDisk goes through a pipeline's life. Each answer of Troy,
+// and each result, waits for the disk; only the start of a build does
 // not, which is repeated if it is lost.
 func TestCommitsWaitForTheDisk(t *testing.T) {
 	t.Parallel()
