@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -69,7 +70,7 @@ func appendFile(b []byte, f site.File) ([]byte, error) {
 
 // manifestCall returns the call that begins a release.
 func manifestCall(path string, n NewRelease) (call, error) {
-	k := call{method: http.MethodPost, path: path, header: http.Header{"Content-Type": {"application/json"}}}
+	k := call{method: http.MethodPost, path: path, header: http.Header{"Content-Type": {"application/json"}}, query: url.Values{"brief": {"true"}}}
 	k.body = func() (io.Reader, error) { return newManifestReader(n) }
 	r, err := newManifestReader(n)
 	if err == nil {

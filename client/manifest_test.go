@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -70,5 +71,28 @@ func TestReleaseIsDecodedPieceByPiece(t *testing.T) {
 	}
 	if _, err := decoded(string(text[:len(text)-30])); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("a cut answer: %v", err)
+	}
+}
+
+// TestAllMissing begins a release at a server that answers briefly, and at an
+// older one.
+func TestAllMissing(t *testing.T) {
+	t.Parallel()
+	files := []site.File{{Path: "a", SHA256: site.Digest{1}, Size: 2}, {Path: "b", SHA256: site.Digest{2}}, {Path: "c", SHA256: site.Digest{1}, Size: 2}}
+	list, err := json.Marshal(files[:2])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, answer := range map[string]string{"brief": `{"missing":[],"all_missing":true}`, "a list": `{"missing":` + string(list) + `}`} {
+		c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.RawQuery != "brief=true" {
+				t.Errorf("%s: the query is %q", name, r.URL.RawQuery)
+			}
+			_, _ = io.WriteString(w, answer)
+		})
+		r, err := c.BeginRelease(t.Context(), "blog", "key", NewRelease{Files: files})
+		if err != nil || !cmp.Equal(r.Missing, files[:2]) {
+			t.Errorf("%s: %v, %v", name, r.Missing, err)
+		}
 	}
 }

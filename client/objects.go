@@ -164,10 +164,13 @@ type Release struct {
 	ID         uuid.UUID `json:"id"`
 	PipelineID uuid.UUID `json:"pipeline_id"`
 	// Missing has one file for each digest to send.
-	Missing   []site.File `json:"missing"`
-	Limits    Limits      `json:"limits"`
-	ExpiresAt time.Time   `json:"expires_at"`
-	Finalized bool        `json:"finalized"`
+	Missing []site.File `json:"missing"`
+	// AllMissing reports that the server answered BeginRelease with this in place of
+	// a list.
+	AllMissing bool      `json:"all_missing,omitempty"`
+	Limits     Limits    `json:"limits"`
+	ExpiresAt  time.Time `json:"expires_at"`
+	Finalized  bool      `json:"finalized"`
 	// Direct reports that files can be sent directly to the store.
 	Direct bool `json:"direct"`
 	// Batch bounds requests with many files. It is nil if the server accepts

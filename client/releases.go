@@ -65,7 +65,24 @@ func (c *Client) BeginRelease(ctx context.Context, pipeline, key string, n NewRe
 			return r, err
 		}
 	}
-	return r, begin(manifestCall(path+"/releases", n))
+	err = begin(manifestCall(path+"/releases", n))
+	if r.AllMissing {
+		r.Missing = oncePerDigest(n.Files)
+	}
+	return r, err
+}
+
+// oncePerDigest returns the first file with each digest.
+func oncePerDigest(files []site.File) []site.File {
+	once := make([]site.File, 0, len(files))
+	listed := make(map[site.Digest]struct{}, len(files))
+	for _, f := range files {
+		if _, again := listed[f.SHA256]; !again {
+			listed[f.SHA256] = struct{}{}
+			once = append(once, f)
+		}
+	}
+	return once
 }
 
 // asksForList reports whether a server can't take differences: an older one does

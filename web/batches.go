@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -40,9 +41,9 @@ type batch struct {
 	pipeline, release uuid.UUID
 	all               *batches
 	body              io.Reader
-	ended             atomic.Bool // no more of the body will be read
-	end               func()      // ends the body, also a read that is in progress
-	files             map[site.Digest]struct{}
+	ended             atomic.Bool   // no more of the body will be read
+	end               func()        // ends the body, also a read that is in progress
+	files             []site.File   // that it brings
 	done              chan struct{} // closed when what arrived is stored
 }
 
@@ -82,10 +83,7 @@ func (bs *batches) begin(pipeline, release uuid.UUID, r *http.Request) (*batch, 
 func (b *batch) declare(files []site.File) {
 	b.all.mu.Lock()
 	defer b.all.mu.Unlock()
-	b.files = make(map[site.Digest]struct{}, len(files))
-	for _, f := range files {
-		b.files[f.SHA256] = struct{}{}
-	}
+	b.files = files
 }
 
 // close reports that nothing more will be stored.
@@ -101,17 +99,19 @@ func (b *batch) close() {
 // connection broke without notice could store a file after its sender was told
 // that it is missing.
 func (bs *batches) takeOver(ctx context.Context, release uuid.UUID, files []site.File) error {
+	asked := make(map[site.Digest]struct{}, len(files))
+	for _, f := range files {
+		asked[f.SHA256] = struct{}{}
+	}
 	return bs.wait(ctx, func(b *batch) bool {
-		if b.release != release {
-			return false
+		brings := b.release == release && slices.ContainsFunc(b.files, func(f site.File) bool {
+			_, is := asked[f.SHA256]
+			return is
+		})
+		if brings {
+			b.end()
 		}
-		for _, f := range files {
-			if _, brings := b.files[f.SHA256]; brings {
-				b.end()
-				return true
-			}
-		}
-		return false
+		return brings
 	})
 }
 

@@ -25,6 +25,7 @@ type releaseJSON struct {
 	ID         uuid.UUID   `json:"id"`
 	PipelineID uuid.UUID   `json:"pipeline_id"`
 	Missing    []site.File `json:"missing"`
+	AllMissing bool        `json:"all_missing,omitzero"`
 	Limits     limitsJSON  `json:"limits"`
 	ExpiresAt  time.Time   `json:"expires_at"`
 	Finalized  bool        `json:"finalized"`
@@ -93,6 +94,10 @@ func (s *server) releaseBegin(c *gin.Context, who caller) error {
 	if err != nil {
 		return err
 	}
+	brief, err := isBrief(c)
+	if err != nil {
+		return err
+	}
 	r, again, missing, err := s.begin(ctx, p, m, body.Message, declaredRules{body.Config, body.Strict}, key, who)
 	if err != nil {
 		return err
@@ -106,8 +111,24 @@ func (s *server) releaseBegin(c *gin.Context, who caller) error {
 		status = http.StatusOK
 	}
 	c.Header("Location", fmt.Sprintf("/v1/pipelines/%s/releases/%s", p.ID, r.ID))
-	s.replyRelease(c, status, r, missing)
+	answer := s.releaseAnswer(r, missing)
+	if u := s.uploads.get(r.ID); brief && u != nil && u.isAll(len(missing)) {
+		answer.Missing, answer.AllMissing = []site.File{}, true
+	}
+	reply.LargeJSON(c.Writer, status, answer)
 	return nil
+}
+
+// isBrief reads the query's brief.
+func isBrief(c *gin.Context) (bool, error) {
+	switch brief := c.Query("brief"); brief {
+	case "true":
+		return true, nil
+	case "", "false":
+		return false, nil
+	default:
+		return false, troy.Errorf(troy.Invalid, "it is %q; expected true or false", troy.Clip(brief)).At("brief")
+	}
 }
 
 // begin checks and records a release, or finds the one with the same key, and
@@ -227,6 +248,10 @@ func sameRelease(r queries.ReleaseGetRow, digest string) error {
 }
 
 func (s *server) replyRelease(c *gin.Context, status int, r queries.ReleaseGetRow, missing []site.File) {
+	reply.LargeJSON(c.Writer, status, s.releaseAnswer(r, missing))
+}
+
+func (s *server) releaseAnswer(r queries.ReleaseGetRow, missing []site.File) releaseJSON {
 	if missing == nil {
 		missing = []site.File{}
 	}
@@ -235,11 +260,11 @@ func (s *server) replyRelease(c *gin.Context, status int, r queries.ReleaseGetRo
 	if limits := s.cfg.Batch; !direct {
 		batch = &limits
 	}
-	reply.LargeJSON(c.Writer, status, releaseJSON{
+	return releaseJSON{
 		Direct: direct, Batch: batch,
 		ID: r.ID, PipelineID: r.PipelineID, Missing: missing, ExpiresAt: r.ExpiresAt.UTC(), Finalized: r.FinalizedAt != nil,
 		Limits: limitsJSON{s.cfg.Limits.Files, s.cfg.Limits.FileBytes, s.cfg.Limits.TotalBytes},
-	})
+	}
 }
 
 // release finds the path's release, which must belong to the path's pipeline.

@@ -23,6 +23,34 @@ import (
 	"github.com/troy-iaas/troy/site"
 )
 
+// TestBriefRelease declares a release of which all files are missing, and again
+// after one of them was sent.
+func TestBriefRelease(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.create("Blog")
+	w.put(p, troy.ReadyForDeployment)
+	body := manifest{Files: []site.File{file("again.html", "home"), file("index.html", "home"), file("other.html", "other")}}
+	key := header("Idempotency-Key", "k")
+	at := releases(p) + "?brief="
+	w.send("POST", at+"yes", body, key).refused(t, 400, "invalid", "brief", "expected true or false")
+	var r struct {
+		release
+		AllMissing bool `json:"all_missing"`
+	}
+	if w.send("POST", at+"true", body, key).into(t, 201, &r); !r.AllMissing || r.Missing == nil || len(r.Missing) != 0 {
+		t.Errorf("%+v", r)
+	}
+	if again := w.begin(p, []option{key}, body.Files...); again.ID != r.ID || len(again.Missing) != 2 {
+		t.Errorf("not brief: %+v", again)
+	}
+	w.upload(p, r.release, "home").into(t, 204, nil)
+	r.AllMissing = false
+	if w.send("POST", at+"true", body, key).into(t, 200, &r); r.AllMissing || len(r.Missing) != 1 || r.Missing[0].Path != "other.html" {
+		t.Errorf("after a file was sent: %+v", r)
+	}
+}
+
 func TestReleaseFromBeginToDeployment(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

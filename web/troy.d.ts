@@ -247,6 +247,8 @@ export interface Release {
   pipeline_id: string;
   /** One file for each digest that you must send. */
   missing: File[];
+  /** With `brief`: you must send one file for each digest in the release, and `missing` is empty. */
+  all_missing?: boolean;
   limits: {
     files: number;
     file_bytes: number;
@@ -1427,6 +1429,10 @@ export interface Operations {
     path: {
       /** The id or the slug of the pipeline. */
       pipeline: string;
+    };
+    query?: {
+      /** With `true`, the answer has `all_missing` in place of a list of all files. */
+      brief?: boolean;
     };
     header?: {
       /** Troy carries out requests with the same token, key and body once within a day. The same key with another body is 409. */

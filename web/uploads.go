@@ -95,6 +95,11 @@ func (u *upload) file(d site.Digest) (site.File, bool) {
 	return f, ok
 }
 
+// isAll reports whether the release has this number of digests.
+func (u *upload) isAll(digests int) bool {
+	return digests == u.count || digests == len(u.all())
+}
+
 // fresh reports whether u can be used for a path with this pipeline.
 func (u *upload) fresh(ref string, now time.Time) bool {
 	return (ref == u.slug || ref == u.pipeline.String()) && now.Sub(u.checked) < checkedFor && now.Before(u.expires)

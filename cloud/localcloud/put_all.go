@@ -1,7 +1,7 @@
 package localcloud
 
 import (
-	"bytes"
+	"bufio"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -28,6 +28,9 @@ const (
 	// placeTimeout is how long PutAll may take to keep what arrived before its
 	// context ended.
 	placeTimeout = 10 * time.Second
+	// readAhead is how much of a transfer PutAll reads at once, at least one small
+	// file. What it has read is stored before it sees that the sender is gone.
+	readAhead = pack.MaxFile
 )
 
 // PutAll writes small files to packs, and large ones as Put does. What arrived
@@ -61,16 +64,21 @@ func (s *store) putAll(ctx context.Context, t site.Tree, list []site.File, r io.
 		}
 		return err
 	}
-	buffer := bytes.NewBuffer(make([]byte, 0, pack.MaxFile+bytes.MinRead))
+	var total int64
+	for _, f := range list {
+		total += max(f.Size, 0)
+	}
+	from := bufio.NewReaderSize(io.LimitReader(&contextReader{ctx, r}, total), readAhead)
 	for i, f := range list {
+		var content []byte
 		if f.Size > pack.MaxFile || f.Size < 0 {
-			err = s.putNext(ctx, t, f, r)
-		} else if err = readNext(ctx, f, r, buffer); err == nil {
+			err = s.putNext(ctx, t, f, from)
+		} else if content, err = readNext(ctx, f, from); err == nil {
 			if w == nil {
 				w, err = s.newPackFor(t.Pipeline, list[i:])
 			}
 			if err == nil {
-				err = files.Error(w.Add(f.SHA256, buffer.Bytes()))
+				err = files.Error(w.Add(f.SHA256, content))
 			}
 		}
 		if err != nil {
@@ -98,23 +106,27 @@ func (s *store) placePack(ctx context.Context, t site.Tree, w *packWriter) error
 	return s.place(ctx, t, w.temp, w.name)
 }
 
-// readNext reads a small file and verifies it.
-func readNext(ctx context.Context, f site.File, r io.Reader, buffer *bytes.Buffer) error {
-	buffer.Reset()
-	n, err := buffer.ReadFrom(io.LimitReader(&contextReader{ctx, r}, f.Size))
-	if err != nil {
-		return err
+// readNext reads a small file and verifies it. The bytes are valid until the
+// next read.
+func readNext(ctx context.Context, f site.File, r *bufio.Reader) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
 	}
-	if got := site.Digest(sha256.Sum256(buffer.Bytes())); got != f.SHA256 || n != f.Size {
-		return &cloud.DigestError{Declared: f.SHA256, Got: got, DeclaredSize: f.Size, GotSize: n}
+	content, err := r.Peek(int(f.Size))
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
 	}
-	return nil
+	if got := site.Digest(sha256.Sum256(content)); got != f.SHA256 || int64(len(content)) != f.Size {
+		return nil, &cloud.DigestError{Declared: f.SHA256, Got: got, DeclaredSize: f.Size, GotSize: int64(len(content))}
+	}
+	_, err = r.Discard(len(content))
+	return content, err
 }
 
 // putNext stores a large file, and reads all of its bytes if the store has it.
 func (s *store) putNext(ctx context.Context, t site.Tree, f site.File, r io.Reader) error {
 	h := sha256.New()
-	limited := &io.LimitedReader{R: io.TeeReader(&contextReader{ctx, r}, h), N: f.Size}
+	limited := &io.LimitedReader{R: io.TeeReader(r, h), N: f.Size}
 	if err := s.put(ctx, t, f, limited); err != nil {
 		return err
 	}
@@ -158,7 +170,7 @@ func (s *store) newPack(pipeline uuid.UUID) (*packWriter, error) {
 	if err != nil {
 		return nil, files.Error(err)
 	}
-	return &packWriter{pack.NewWriter(file), file, temp, name}, nil
+	return &packWriter{pack.NewWriter(newDirect(file)), file, temp, name}, nil
 }
 
 // finish completes and closes the file.

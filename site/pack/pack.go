@@ -57,15 +57,25 @@ func compare(a, b Entry) int { return bytes.Compare(a.Digest[:], b.Digest[:]) }
 
 // Writer writes a pack.
 type Writer struct {
-	w       *bufio.Writer
+	w       buffered
 	size    int64
 	entries []Entry
 }
 
-// NewWriter begins a pack.
+// buffered is a writer that keeps what it gets until there is enough to write,
+// or until Flush. It returns its first error again.
+type buffered interface {
+	io.Writer
+	Flush() error
+}
+
+// NewWriter begins a pack. It buffers what it writes to w, unless w has a Flush.
 func NewWriter(w io.Writer) *Writer {
-	b := bufio.NewWriterSize(w, 256<<10)
-	_, _ = b.WriteString(magic) // Finish returns the error
+	b, ok := w.(buffered)
+	if !ok {
+		b = bufio.NewWriterSize(w, 256<<10)
+	}
+	_, _ = b.Write([]byte(magic)) // Finish returns the error
 	return &Writer{w: b, size: int64(len(magic))}
 }
 
