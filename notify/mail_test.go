@@ -267,27 +267,27 @@ func TestMailSecurity(t *testing.T) {
 	later := time.Now().Add(time.Hour)
 	good := operators.issue(t, "", later)
 	for name, c := range map[string]struct {
-		server mailServer
+		server *mailServer
 		scheme string
 		says   string // "" delivers
 	}{
-		"STARTTLS":                    {server: mailServer{tls: good, auth: "PLAIN LOGIN"}, scheme: "smtp"},
-		"TLS from the start":          {server: mailServer{tls: good, auth: "PLAIN", implicit: true}, scheme: "smtps"},
-		"another login":               {server: mailServer{tls: good, auth: "LOGIN", answers: map[string]string{"AUTH LOGIN": "535 no"}}, scheme: "smtp", says: `535 "no"`},
-		"no STARTTLS":                 {server: mailServer{auth: "PLAIN LOGIN"}, scheme: "smtp", says: "does not support STARTTLS"},
-		"STARTTLS that is refused":    {server: mailServer{tls: good, auth: "PLAIN", answers: map[string]string{"STARTTLS": "454 no TLS now"}}, scheme: "smtp", says: "no TLS now"},
-		"no TLS from the start":       {server: mailServer{tls: good, auth: "PLAIN"}, scheme: "smtps", says: "tls: "},
-		"a stranger's certificate":    {server: mailServer{tls: strangers.issue(t, "", later), auth: "PLAIN"}, scheme: "smtp", says: "unknown authority"},
-		"a stranger's from the start": {server: mailServer{tls: strangers.issue(t, "", later), auth: "PLAIN", implicit: true}, scheme: "smtps", says: "unknown authority"},
-		"another name's certificate":  {server: mailServer{tls: operators.issue(t, "other.example.com", later), auth: "PLAIN"}, scheme: "smtp", says: "doesn't contain any IP SANs"},
-		"another name from the start": {server: mailServer{tls: operators.issue(t, "other.example.com", later), auth: "PLAIN", implicit: true}, scheme: "smtps", says: "doesn't contain any IP SANs"},
-		"an expired certificate":      {server: mailServer{tls: operators.issue(t, "", time.Now().Add(-time.Hour)), auth: "PLAIN"}, scheme: "smtp", says: "has expired"},
-		"no login":                    {server: mailServer{tls: good}, scheme: "smtp", says: "does not support SMTP AUTH"},
-		"a wrong password":            {server: mailServer{tls: good, auth: "PLAIN", answers: map[string]string{"AUTH": "535 wrong " + plainLogin[:4]}}, scheme: "smtp", says: `535 "wrong`},
+		"STARTTLS":                    {server: &mailServer{tls: good, auth: "PLAIN LOGIN"}, scheme: "smtp"},
+		"TLS from the start":          {server: &mailServer{tls: good, auth: "PLAIN", implicit: true}, scheme: "smtps"},
+		"another login":               {server: &mailServer{tls: good, auth: "LOGIN", answers: map[string]string{"AUTH LOGIN": "535 no"}}, scheme: "smtp", says: `535 "no"`},
+		"no STARTTLS":                 {server: &mailServer{auth: "PLAIN LOGIN"}, scheme: "smtp", says: "does not support STARTTLS"},
+		"STARTTLS that is refused":    {server: &mailServer{tls: good, auth: "PLAIN", answers: map[string]string{"STARTTLS": "454 no TLS now"}}, scheme: "smtp", says: "no TLS now"},
+		"no TLS from the start":       {server: &mailServer{tls: good, auth: "PLAIN"}, scheme: "smtps", says: "tls: "},
+		"a stranger's certificate":    {server: &mailServer{tls: strangers.issue(t, "", later), auth: "PLAIN"}, scheme: "smtp", says: "unknown authority"},
+		"a stranger's from the start": {server: &mailServer{tls: strangers.issue(t, "", later), auth: "PLAIN", implicit: true}, scheme: "smtps", says: "unknown authority"},
+		"another name's certificate":  {server: &mailServer{tls: operators.issue(t, "other.example.com", later), auth: "PLAIN"}, scheme: "smtp", says: "doesn't contain any IP SANs"},
+		"another name from the start": {server: &mailServer{tls: operators.issue(t, "other.example.com", later), auth: "PLAIN", implicit: true}, scheme: "smtps", says: "doesn't contain any IP SANs"},
+		"an expired certificate":      {server: &mailServer{tls: operators.issue(t, "", time.Now().Add(-time.Hour)), auth: "PLAIN"}, scheme: "smtp", says: "has expired"},
+		"no login":                    {server: &mailServer{tls: good}, scheme: "smtp", says: "does not support SMTP AUTH"},
+		"a wrong password":            {server: &mailServer{tls: good, auth: "PLAIN", answers: map[string]string{"AUTH": "535 wrong " + plainLogin[:4]}}, scheme: "smtp", says: `535 "wrong`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := &c.server
+			s := c.server
 			address := s.start(t)
 			a, err := mailTo(t, t.Context(), c.scheme+"://ada:"+mailPassword+"@"+address, "ops@example.com")
 			commands, mails := s.saw()
