@@ -185,7 +185,8 @@ func (i *instant) Stop(context.Context, site.Tree) error { return nil }
 func (i *instant) Artifact(context.Context, site.Tree) (*site.Source, error) {
 	return nil, cloud.ErrNotFound
 }
-func (i *instant) Remove(context.Context, site.Tree) error { return nil }
+func (i *instant) Remove(context.Context, site.Tree) error                          { return nil }
+func (i *instant) RemoveCaches(context.Context, uuid.UUID, string, time.Time) error { return nil }
 func (i *instant) Caches(context.Context) (builder.Caches, error) {
 	return builder.Caches{}, nil
 }
