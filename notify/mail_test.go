@@ -186,7 +186,7 @@ func (s *mailServer) serve(conn net.Conn) {
 		}
 		s.note(command, secure)
 		verb := strings.ToUpper(strings.Fields(command + " -")[0])
-		goesOn := true
+		var goesOn bool
 		switch {
 		case data:
 			data = false
@@ -247,7 +247,7 @@ const mailPassword = "s3cret-of-mail"
 var plainLogin = base64.StdEncoding.EncodeToString([]byte("\x00ada\x00" + mailPassword))
 
 // mailTo sends a message to a server at the address of TROY_SMTP_URL.
-func mailTo(t *testing.T, ctx context.Context, address string, to ...string) (notify.Answer, error) {
+func mailTo(ctx context.Context, t *testing.T, address string, to ...string) (notify.Answer, error) {
 	t.Helper()
 	mail, err := notify.NewMail(address, "Troy <troy@example.com>")
 	if err != nil {
@@ -289,7 +289,7 @@ func TestMailSecurity(t *testing.T) {
 			t.Parallel()
 			s := c.server
 			address := s.start(t)
-			a, err := mailTo(t, t.Context(), c.scheme+"://ada:"+mailPassword+"@"+address, "ops@example.com")
+			a, err := mailTo(t.Context(), t, c.scheme+"://ada:"+mailPassword+"@"+address, "ops@example.com")
 			commands, mails := s.saw()
 			for line := range strings.Lines(commands) {
 				if command, clear := strings.CutPrefix(strings.TrimSpace(line), "clear "); clear && !strings.HasPrefix(command, "EHLO ") && command != "STARTTLS" && command != "QUIT" && c.scheme == "smtp" {
@@ -331,7 +331,7 @@ func TestMailOnThisMachine(t *testing.T) {
 			t.Parallel()
 			s := &mailServer{tls: c.tls, auth: c.auth}
 			_, port, _ := net.SplitHostPort(s.startAt(t, "127.0.0.1:0"))
-			_, err := mailTo(t, t.Context(), "smtp://"+c.user+"127.0.0.1:"+port, "ops@example.com")
+			_, err := mailTo(t.Context(), t, "smtp://"+c.user+"127.0.0.1:"+port, "ops@example.com")
 			commands, mails := s.saw()
 			if strings.Contains(commands, "clear AUTH") {
 				t.Errorf("a password was sent in the clear:\n%s", commands)
@@ -393,7 +393,7 @@ func TestMailAnswers(t *testing.T) {
 				// The end of the context stands for that of the ten seconds.
 				go func() { s.hangs(ctx); end() }()
 			}
-			a, err := mailTo(t, ctx, "smtp://"+address, "one@example.com", "two@example.com")
+			a, err := mailTo(ctx, t, "smtp://"+address, "one@example.com", "two@example.com")
 			_, mails := s.saw()
 			if a.Status != c.status || mails != c.mails || (err == nil) != (c.says == "") {
 				t.Fatalf("%+v, %v; the server got %d messages", a, err, mails)

@@ -66,7 +66,7 @@ func (a *leakAnchor) find(b []byte, from, to int) (kind string, begin int) {
 			break
 		}
 		p += next
-		if !(p >= from+2 && a.before.has(b[p-2], b[p-1])) && !(p+2 < len(b) && a.after.has(b[p+1], b[p+2])) {
+		if (p < from+2 || !a.before.has(b[p-2], b[p-1])) && (p+2 >= len(b) || !a.after.has(b[p+1], b[p+2])) {
 			continue
 		}
 		for i := range a.prefixes {

@@ -18,7 +18,7 @@ import (
 	"github.com/troy-iaas/troy/internal/devstack"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/site"
-	schema "github.com/troy-iaas/troy/sql"
+	schema "github.com/troy-iaas/troy/sql" //nolint:depguard // the Postgres that this test crashes is its own
 	"github.com/troy-iaas/troy/tasks"
 )
 

@@ -29,7 +29,8 @@ func (w *Workers) variables(ctx context.Context, d queries.Deployment) (given, s
 	return w.opened(d, rows)
 }
 
-func allVariables(q *queries.Queries, ctx context.Context, pipeline uuid.UUID) ([]queries.VariableListRow, error) {
+// allVariables has the form of a query without further arguments.
+func allVariables(q *queries.Queries, ctx context.Context, pipeline uuid.UUID) ([]queries.VariableListRow, error) { //nolint:revive // queries.Ask takes methods
 	return q.VariableList(ctx, pipeline, "")
 }
 

@@ -312,8 +312,8 @@ func relink(ctx context.Context, dir, former string) error {
 		if err != nil {
 			return err
 		}
-		inside, err := filepath.Rel(former, target)
-		if !filepath.IsAbs(target) || err != nil || !filepath.IsLocal(inside) {
+		inside, outside := filepath.Rel(former, target)
+		if !filepath.IsAbs(target) || outside != nil || !filepath.IsLocal(inside) {
 			return nil
 		}
 		if inside, err = filepath.Rel(filepath.Dir(e.Path), inside); err != nil {

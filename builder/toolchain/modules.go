@@ -352,7 +352,7 @@ type sums struct {
 // that has the database.
 func (s *sums) ReadRemote(path string) ([]byte, error) {
 	s.once.Do(func() {
-		s.base = s.modules.sums
+		s.base = s.sums
 		if name, _, _ := strings.Cut(s.key, "+"); name != "" {
 			if _, err := s.read(s.ctx, theProxy, s.proxy+"/sumdb/"+name+"/supported", maxSums); err == nil {
 				s.base = s.proxy + "/sumdb/" + name

@@ -32,7 +32,7 @@ type direct struct {
 // directBuffers are *[]byte of directSize, aligned.
 var directBuffers = sync.Pool{New: func() any {
 	b := make([]byte, directSize+alignment)
-	skip := -int(uintptr(unsafe.Pointer(&b[0]))) & (alignment - 1)
+	skip := -int(uintptr(unsafe.Pointer(&b[0]))) & (alignment - 1) //nolint:gosec // only the address is read
 	b = b[skip : skip+directSize : skip+directSize]
 	return &b
 }}
