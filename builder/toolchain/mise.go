@@ -312,8 +312,8 @@ func relink(ctx context.Context, dir, former string) error {
 		if err != nil {
 			return err
 		}
-		inside, outside := filepath.Rel(former, target)
-		if !filepath.IsAbs(target) || outside != nil || !filepath.IsLocal(inside) {
+		inside, found := strings.CutPrefix(target, former+string(filepath.Separator))
+		if !found || !filepath.IsLocal(inside) {
 			return nil
 		}
 		if inside, err = filepath.Rel(filepath.Dir(e.Path), inside); err != nil {
