@@ -123,6 +123,7 @@ func TestToolByMise(t *testing.T) {
 	t.Parallel()
 	const script = `#!/bin/sh
 case $1 in
+--version) echo 2026.9.15 linux-x64;;
 ls-remote) echo 1.2.3;;
 lock) printf '[[tools.zola]]\nversion = "1.2.3"\n[tools.zola."platforms.%s"]\nchecksum = "sha256:0a"\n' "$3" > mise.lock;;
 install) mkdir -p "$MISE_DATA_DIR/zola"; printf '#!/bin/sh\necho my zola "$@"\n' > "$MISE_DATA_DIR/zola/zola"; chmod 755 "$MISE_DATA_DIR/zola/zola";;
