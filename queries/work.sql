@@ -28,8 +28,10 @@ SET lease_until = now() + make_interval(secs => @lease_seconds::float8)
 WHERE kind = @kind AND subject_id = @subject_id AND epoch = @epoch AND lease_until IS NOT NULL;
 
 -- name: WorkHeld :one
--- Returns whether a claim still has its row.
-SELECT EXISTS (SELECT 1 FROM work WHERE kind = @kind AND subject_id = @subject_id AND epoch = @epoch AND lease_until IS NOT NULL)::bool AS held;
+-- Returns whether a claim still has its row. A lease that was taken back, and
+-- that nobody has claimed since, does not matter: the end of the claim would
+-- delete the row.
+SELECT EXISTS (SELECT 1 FROM work WHERE kind = @kind AND subject_id = @subject_id AND epoch = @epoch)::bool AS held;
 
 -- name: WorkFinish :execrows
 -- Ends a claim. Deletes the row, or makes it due at once if the work was

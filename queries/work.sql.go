@@ -408,7 +408,7 @@ func (q *Queries) WorkHeartbeat(ctx context.Context, arg WorkHeartbeatParams) (i
 }
 
 const workHeld = `-- name: WorkHeld :one
-SELECT EXISTS (SELECT 1 FROM work WHERE kind = $1 AND subject_id = $2 AND epoch = $3 AND lease_until IS NOT NULL)::bool AS held
+SELECT EXISTS (SELECT 1 FROM work WHERE kind = $1 AND subject_id = $2 AND epoch = $3)::bool AS held
 `
 
 type WorkHeldParams struct {
@@ -417,7 +417,9 @@ type WorkHeldParams struct {
 	Epoch     int64
 }
 
-// Returns whether a claim still has its row.
+// Returns whether a claim still has its row. A lease that was taken back, and
+// that nobody has claimed since, does not matter: the end of the claim would
+// delete the row.
 func (q *Queries) WorkHeld(ctx context.Context, arg WorkHeldParams) (bool, error) {
 	row := q.db.QueryRow(ctx, workHeld, arg.Kind, arg.SubjectID, arg.Epoch)
 	var held bool

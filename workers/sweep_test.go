@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/tasks"
 )
 
@@ -151,5 +152,34 @@ func TestWorkFollowsAClockSetBack(t *testing.T) {
 	var ahead bool
 	if err := r.db.QueryRow(t.Context(), "SELECT greatest(swept_at, reconciled_at) > now() FROM bell").Scan(&ahead); err != nil || ahead {
 		t.Errorf("the last sweep lies in the future: %t, %v", ahead, err)
+	}
+}
+
+// TestTakenBackLeaseIsHeld takes back the lease of a worker that stood still. If
+// it seemed to have lost its claim, it would end it, and with it the work.
+func TestTakenBackLeaseIsHeld(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	subject := uuid.New()
+	if err := r.q.WorkRequest(t.Context(), queries.WorkRequestParams{Kind: tasks.TypeDeploy, SubjectID: subject}); err != nil {
+		t.Fatal(err)
+	}
+	claim := queries.WorkClaimParams{Kind: tasks.TypeDeploy, SubjectID: subject, LeaseSeconds: -1, Queue: tasks.QueueQuick}
+	first, err := r.q.WorkClaim(t.Context(), claim)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := r.q.WorkExpire(t.Context()); err != nil || n != 1 {
+		t.Fatalf("%d leases expired (%v), want 1", n, err)
+	}
+	is := queries.WorkHeldParams{Kind: tasks.TypeDeploy, SubjectID: subject, Epoch: first.Epoch}
+	if held, err := r.q.WorkHeld(t.Context(), is); err != nil || !held {
+		t.Errorf("a claim whose lease was taken back is held: %t (%v), want true", held, err)
+	}
+	if _, err := r.q.WorkClaim(t.Context(), claim); err != nil {
+		t.Fatal(err)
+	}
+	if held, err := r.q.WorkHeld(t.Context(), is); err != nil || held {
+		t.Errorf("a claim that another followed is held: %t (%v), want false", held, err)
 	}
 }
