@@ -354,7 +354,7 @@ func TestBatchesAreBounded(t *testing.T) {
 		return a.status == 503 && strings.Contains(string(a.body), "send fewer at a time") && strings.Contains(string(a.body), `"stored":0`)
 	})
 	if !full {
-		t.Errorf("there is no bound: %d %s", a.status, a.body)
+		t.Errorf("a batch past the bound was answered with %d %s", a.status, a.body)
 	}
 	other := w.begin(w.create("Other"), nil, filesOf("home")...)
 	w.send("POST", "/v1/pipelines/other/releases/"+other.ID.String()+"/files", bytes.NewReader(batchOf("home"))).into(t, 200, nil)

@@ -50,7 +50,7 @@ const (
 // of a checksum database (go.dev/ref/mod#checksum-database).
 type modules struct {
 	proxy string // without a slash at the end
-	// why there is no proxy or no database
+	// missing says why the proxy or the database can't be used.
 	missing error
 	// key verifies what the database signs. Its name is in it.
 	key, sums string
