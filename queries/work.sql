@@ -28,9 +28,8 @@ SET lease_until = now() + make_interval(secs => @lease_seconds::float8)
 WHERE kind = @kind AND subject_id = @subject_id AND epoch = @epoch AND lease_until IS NOT NULL;
 
 -- name: WorkHeld :one
--- Returns whether a claim still has its row. A lease that was taken back, and
--- that nobody has claimed since, does not matter: the end of the claim would
--- delete the row.
+-- Returns whether a claim still has its row. It has it until the next claim, even
+-- after its lease was taken back: until then the end of the claim deletes the row.
 SELECT EXISTS (SELECT 1 FROM work WHERE kind = @kind AND subject_id = @subject_id AND epoch = @epoch)::bool AS held;
 
 -- name: WorkFinish :execrows

@@ -417,9 +417,8 @@ type WorkHeldParams struct {
 	Epoch     int64
 }
 
-// Returns whether a claim still has its row. A lease that was taken back, and
-// that nobody has claimed since, does not matter: the end of the claim would
-// delete the row.
+// Returns whether a claim still has its row. It has it until the next claim, even
+// after its lease was taken back: until then the end of the claim deletes the row.
 func (q *Queries) WorkHeld(ctx context.Context, arg WorkHeldParams) (bool, error) {
 	row := q.db.QueryRow(ctx, workHeld, arg.Kind, arg.SubjectID, arg.Epoch)
 	var held bool
