@@ -10,6 +10,7 @@ import (
 	"path"
 	"path/filepath"
 	"sync"
+	"syscall"
 
 	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/internal/walk"
@@ -44,11 +45,32 @@ func (f folder) list(ctx context.Context, limits Limits, part *sieve) ([]File, e
 	return l.files, nil
 }
 
+// open opens a regular file. What was one when the folder was listed may be
+// something else by now.
 func (f folder) open(name string) (io.ReadCloser, error) {
-	if f.anywhere {
-		return os.Open(f.path(name))
+	file, err := f.openAny(name)
+	if err != nil {
+		return nil, err
 	}
-	if fd := beneath(f.top, name, 0); fd >= 0 {
+	info, err := file.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = troy.Errorf(troy.Invalid, "%q is %s; expected a file", name, kindOfEntry(info.Mode()))
+	}
+	if err != nil {
+		_ = file.Close() // nothing was read
+		return nil, err
+	}
+	return file, nil
+}
+
+// openToRead does not wait for the other end of a pipe.
+const openToRead = os.O_RDONLY | syscall.O_NONBLOCK
+
+func (f folder) openAny(name string) (*os.File, error) {
+	if f.anywhere {
+		return unlessLeased(func(flag int) (*os.File, error) { return os.OpenFile(f.path(name), flag, 0) })
+	}
+	if fd := beneath(f.top, name); fd >= 0 {
 		return os.NewFile(uintptr(fd), name), nil
 	}
 	if dir, base := path.Split(name); dir != "" {
@@ -56,7 +78,18 @@ func (f folder) open(name string) (io.ReadCloser, error) {
 			return file, nil
 		}
 	}
-	return f.root.Open(name)
+	return unlessLeased(func(flag int) (*os.File, error) { return f.root.OpenFile(name, flag, 0) })
+}
+
+// unlessLeased opens a file without waiting, unless another program, such as a
+// file server, has a lease on it (fcntl(2)): it then waits until the program has
+// written what it kept.
+func unlessLeased(open func(flag int) (*os.File, error)) (*os.File, error) {
+	file, err := open(openToRead)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return open(os.O_RDONLY)
+	}
+	return file, err
 }
 
 func (f folder) stat(name string) (fs.FileInfo, error) {
@@ -103,7 +136,7 @@ func (f *folders) open(outermost *os.Root, dir, base string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return root.Open(base) // fails if root was closed meanwhile
+	return root.OpenFile(base, openToRead, 0) // fails if root was closed meanwhile
 }
 
 func (f *folders) get(outermost *os.Root, dir string) (*os.Root, error) {
@@ -250,18 +283,24 @@ func vanished(name string) error {
 
 // noFile returns the error for an entry that is neither a file nor a folder.
 func (l *lister) noFile(name string, mode fs.FileMode) error {
-	kind := "a device"
-	switch {
-	case mode&fs.ModeNamedPipe != 0:
-		kind = "a pipe"
-	case mode&fs.ModeSocket != 0:
-		kind = "a socket"
-	}
 	advice := "remove it"
 	if l.part.leaveOut {
 		advice += " or list it in " + IgnoreFile
 	}
-	return troy.Errorf(troy.Invalid, "%q is %s, which can't be published; %s", name, kind, advice)
+	return troy.Errorf(troy.Invalid, "%q is %s, which can't be published; %s", name, kindOfEntry(mode), advice)
+}
+
+// kindOfEntry names what is not a file.
+func kindOfEntry(mode fs.FileMode) string {
+	switch {
+	case mode.IsDir():
+		return "a folder"
+	case mode&fs.ModeNamedPipe != 0:
+		return "a pipe"
+	case mode&fs.ModeSocket != 0:
+		return "a socket"
+	}
+	return "a device"
 }
 
 // Denied reports whether OpenSource failed because it was not permitted to read

@@ -9,8 +9,9 @@ import (
 
 // beneath returns an open file below a folder, following links that don't lead
 // out of the folder, as os.Root does, with one system call in place of ten. It
-// returns -1 if that fails or if the system can't do it.
-func beneath(top *os.File, name string, flags uint64) int {
+// does not wait for the other end of a pipe. It returns -1 if that fails or if the
+// system can't do it.
+func beneath(top *os.File, name string) int {
 	if top == nil {
 		return -1
 	}
@@ -20,7 +21,7 @@ func beneath(top *os.File, name string, flags uint64) int {
 	}
 	fd := -1
 	err = raw.Control(func(dir uintptr) {
-		fd, err = unix.Openat2(int(dir), name, &unix.OpenHow{Flags: unix.O_RDONLY | unix.O_CLOEXEC | flags, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS})
+		fd, err = unix.Openat2(int(dir), name, &unix.OpenHow{Flags: unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS})
 		if err != nil {
 			fd = -1
 		}
@@ -37,7 +38,7 @@ func (f folder) readWhole(name string, buffer []byte) (n int, before stamp, ok b
 	if f.anywhere {
 		return 0, before, false
 	}
-	fd := beneath(f.top, name, unix.O_NONBLOCK) // no wait for the other end of a pipe
+	fd := beneath(f.top, name)
 	if fd < 0 {
 		return 0, before, false
 	}
