@@ -203,8 +203,12 @@ func (c *checker) setAside(ctx context.Context, name string) error {
 		if err := c.rescue(ctx, name); err != nil {
 			return err
 		}
-		if err := c.publish(c.pipeline); err != nil {
-			return err
+		// What is saved of a pack that is on the disk must be there too before the
+		// pack goes. An upload is not yet, and would lose its name here.
+		if filepath.Dir(name) != c.layout.Unsynced(c.pipeline) {
+			if err := c.publish(c.pipeline); err != nil {
+				return err
+			}
 		}
 	}
 	return files.Error(renameInto(name, filepath.Join(c.layout.Site(c.pipeline), "damaged", filepath.Base(name))))

@@ -107,6 +107,9 @@ func copied(index []pack.Entry, needed map[site.Digest]struct{}, others *pack.Ta
 // leaves damaged packs to repair.
 func (s *store) compact(ctx context.Context, pipeline uuid.UUID, packs []string) (err error) {
 	needed, err := s.needed(ctx, pipeline)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // a tree was sealed or removed meanwhile; the next Remove compacts
+	}
 	if err != nil {
 		return err
 	}

@@ -80,6 +80,43 @@ func TestCompactionBesideBegin(t *testing.T) {
 	}
 }
 
+// TestCompactionBesideRemove removes a tree while a compaction reads the trees.
+func TestCompactionBesideRemove(t *testing.T) {
+	t.Parallel()
+	for n := 1; n < 5; n++ {
+		root := t.TempDir()
+		box, first := open(t, root, 0), newTree()
+		all, kept := several("all", 40), several("all", 4)
+		all.seal(t, box.Store, first)
+		second, third := another(first), another(first)
+		kept.seal(t, box.Store, second)
+		kept.send(t, box.Store, third, 100)
+		if err := os.Remove(site.Layout{Root: root}.Tree(first)); err != nil {
+			t.Fatal(err)
+		}
+		sparse, err := localcloud.Collect(t.Context(), box, first.Pipeline)
+		if err != nil || len(sparse) != 1 {
+			t.Fatalf("packs to compact: %v, %v", sparse, err)
+		}
+		ctx := &hooked{t.Context(), n, func() {
+			if err := os.Remove(site.Layout{Root: root}.OpenTree(third)); err != nil {
+				t.Error(err)
+			}
+		}}
+		if err := localcloud.Compact(ctx, box, first.Pipeline, sparse); err != nil {
+			t.Errorf("after %d steps: %v", n, err)
+		}
+		if err := box.Store.Remove(t.Context(), first.Pipeline); err != nil {
+			t.Fatal(err)
+		}
+		if packs := packsOf(t, root, first); len(packs) != 1 || packs[0] == sparse[0] {
+			t.Errorf("after %d steps the packs are %v", n, packs)
+		}
+		kept.want(t, box.Store, second)
+		wantNoFaults(t, root)
+	}
+}
+
 // TestCopiesGo stores the same files twice: Remove deletes the copy, but not
 // while the other one is damaged.
 func TestCopiesGo(t *testing.T) {
