@@ -90,7 +90,7 @@ func oncePerDigest(files []site.File) []site.File {
 // damaged. Whatever else is wrong, the answer to the list says it.
 func asksForList(err error) bool {
 	e, ok := errors.AsType[*troy.Error](err)
-	return ok && (e.Kind == troy.Conflict || e.Kind == troy.Invalid || e.Kind == troy.Internal)
+	return ok && slices.Contains([]troy.ErrorKind{troy.Conflict, troy.Invalid, troy.TooLarge, troy.Internal}, e.Kind)
 }
 
 // differences returns the body of a release that says how its files differ from

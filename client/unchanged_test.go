@@ -37,6 +37,7 @@ func TestUnchangedRelease(t *testing.T) {
 		"changed, and others are live":     {base: changed, answer: 409, kind: troy.Conflict, want: []string{base, list}},
 		"changed, for an older server":     {base: changed, answer: 400, kind: troy.Invalid, want: []string{base, list}},
 		"changed, and the live is damaged": {base: changed, answer: 500, kind: troy.Internal, want: []string{base, list}},
+		"changed, and too large":           {base: changed, answer: 413, kind: troy.TooLarge, want: []string{base, list}},
 		"nearly all changed":               {base: files[:1], want: []string{list}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -29,6 +29,9 @@ func DecodeJSON(r io.Reader, v any) error {
 	case source.empty:
 		return troy.Errorf(troy.Invalid, "the body is empty; expected a JSON object")
 	}
+	if e, ok := errors.AsType[*troy.Error](err); ok && e.Kind == troy.TooLarge {
+		return e // of a type that bounds itself
+	}
 	if e, ok := errors.AsType[*json.SemanticError](err); ok {
 		return semantic(e).At(field(e.JSONPointer))
 	}

@@ -11,7 +11,28 @@ import (
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/site"
+	"github.com/troy-iaas/troy/site/rules"
 )
+
+// declaration is the body that begins a release.
+type declaration struct {
+	Files    listOf[site.File]        `json:"files"`
+	Manifest string                   `json:"manifest"`
+	Base     string                   `json:"base"`
+	Removed  listOf[string]           `json:"removed"`
+	Message  string                   `json:"message"`
+	Config   listOf[rules.ConfigFile] `json:"config"`
+	Strict   bool                     `json:"strict"`
+}
+
+// newDeclaration returns an empty declaration that bounds what it reads.
+func newDeclaration(limits site.Limits) *declaration {
+	var d declaration
+	d.Files.name, d.Files.most = "files", limits.Files
+	d.Removed.name, d.Removed.most = "removed", limits.Files
+	d.Config.name, d.Config.most = "config", len(rules.ConfigNames())
+	return &d
+}
 
 // listedFiles say which files a release has: they list them, say that they are those
 // of the live deployment, or how they differ from those.

@@ -78,19 +78,11 @@ func (s *server) releaseBegin(c *gin.Context, who caller) error {
 	if p.Status.InDeletion() {
 		return intake.Refuse(p, intake.Deploy)
 	}
-	var body struct {
-		Files    []site.File        `json:"files"`
-		Manifest string             `json:"manifest"`
-		Base     string             `json:"base"`
-		Removed  []string           `json:"removed"`
-		Message  string             `json:"message"`
-		Config   []rules.ConfigFile `json:"config"`
-		Strict   bool               `json:"strict"`
-	}
-	if err := decode(c, manifestBytes(s.cfg.Limits.Files)+configBytes, &body); err != nil {
+	body := newDeclaration(s.cfg.Limits)
+	if err := decode(c, manifestBytes(s.cfg.Limits.Files)+configBytes, body); err != nil {
 		return err
 	}
-	m, err := s.releaseFiles(ctx, p, listedFiles{body.Files, body.Manifest, body.Base, body.Removed})
+	m, err := s.releaseFiles(ctx, p, listedFiles{body.Files.all, body.Manifest, body.Base, body.Removed.all})
 	if err != nil {
 		return err
 	}
@@ -98,7 +90,7 @@ func (s *server) releaseBegin(c *gin.Context, who caller) error {
 	if err != nil {
 		return err
 	}
-	r, again, missing, err := s.begin(ctx, p, m, body.Message, declaredRules{body.Config, body.Strict}, key, who)
+	r, again, missing, err := s.begin(ctx, p, m, body.Message, declaredRules{body.Config.all, body.Strict}, key, who)
 	if err != nil {
 		return err
 	}
