@@ -46,3 +46,7 @@ WITH cleared AS (
     DELETE FROM build_caches WHERE pipeline_id = @pipeline_id RETURNING bytes
 )
 SELECT count(*) AS caches, coalesce(sum(bytes), 0)::bigint AS bytes FROM gone;
+
+-- name: CachesKeptOf :many
+-- Returns which of some pipelines still exist.
+SELECT id FROM pipelines WHERE id = ANY(@pipeline_ids::uuid[]);

@@ -132,3 +132,28 @@ func (q *Queries) BuildCachesReport(ctx context.Context, arg BuildCachesReportPa
 	)
 	return err
 }
+
+const cachesKeptOf = `-- name: CachesKeptOf :many
+SELECT id FROM pipelines WHERE id = ANY($1::uuid[])
+`
+
+// Returns which of some pipelines still exist.
+func (q *Queries) CachesKeptOf(ctx context.Context, pipelineIds []uuid.UUID) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, cachesKeptOf, pipelineIds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []uuid.UUID{}
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}

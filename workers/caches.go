@@ -46,13 +46,13 @@ func reportOf(caches builder.Caches) queries.BuildCachesReportParams {
 	return out
 }
 
-// tidyEvery is how often a process removes the caches that it keeps for previews
-// that are closed, or were not built for a month.
+// tidyEvery is how often a process removes the caches that it keeps for deleted
+// pipelines, and for previews that are closed or were not built for a month.
 const tidyEvery = time.Hour
 
-// keepCachesTidy removes what previews left. A preview's removal runs on one
-// machine, while others may keep caches of it, and a build that ended at the same
-// time may have stored one afterwards.
+// keepCachesTidy removes what pipelines and previews left. Their removal runs on
+// one machine, while others may keep caches of them, and a build that ended at the
+// same time may have stored one afterwards.
 func (w *Workers) keepCachesTidy(ctx context.Context) {
 	if w.deps.Builder == nil {
 		return
@@ -61,7 +61,7 @@ func (w *Workers) keepCachesTidy(ctx context.Context) {
 	defer ticker.Stop()
 	for {
 		if err := w.tidyCaches(ctx, time.Now()); err != nil && ctx.Err() == nil {
-			w.log.Warn("the caches of closed previews were not removed; the next turn retries", "in", tidyEvery, "error", err)
+			w.log.Warn("the caches of deleted pipelines and closed previews were not removed; the next turn retries", "in", tidyEvery, "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -83,10 +83,9 @@ func (w *Workers) tidyCaches(ctx context.Context, now time.Time) error {
 	old := map[place]bool{} // whether one of its caches is too old
 	var pipelines []uuid.UUID
 	for _, c := range caches.All {
-		if at := (place{c.Pipeline, c.Scope}); c.Scope != "" {
-			old[at] = old[at] || c.Used.Before(now.Add(-builder.CacheUnused))
-			pipelines = append(pipelines, c.Pipeline)
-		}
+		at := place{c.Pipeline, c.Scope}
+		old[at] = old[at] || c.Scope != "" && c.Used.Before(now.Add(-builder.CacheUnused))
+		pipelines = append(pipelines, c.Pipeline)
 	}
 	if len(old) == 0 {
 		return nil
@@ -95,7 +94,14 @@ func (w *Workers) tidyCaches(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("read which previews are open: %w", err)
 	}
+	kept, err := w.q.CachesKeptOf(ctx, pipelines)
+	if err != nil {
+		return fmt.Errorf("read which pipelines are deleted: %w", err)
+	}
 	open := map[place]bool{}
+	for _, id := range kept {
+		open[place{id, ""}] = true
+	}
 	for _, v := range previews {
 		open[place{v.PipelineID, scopeOf(v)}] = true
 	}

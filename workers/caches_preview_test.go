@@ -77,13 +77,14 @@ func TestPreviewLeavesNoCache(t *testing.T) {
 	}
 }
 
-// TestCachesOfClosedPreviews removes the caches that a machine still keeps of closed
-// and unknown previews, and those of open ones after a month.
+// TestCachesOfClosedPreviews removes the caches that a machine still keeps of
+// deleted pipelines, of closed and unknown previews, and those of open ones after a
+// month.
 func TestCachesOfClosedPreviews(t *testing.T) {
 	t.Parallel()
 	r := newRig(t).withBuilds()
 	w := r.workers()
-	id := r.pipeline("blog")
+	id, deleted := r.pipeline("blog"), uuid.New()
 	now := time.Now()
 	for _, sql := range []string{
 		`INSERT INTO previews (id, pipeline_id, kind, source, label, repository_id, number, created_by, expires_at, closed_at) VALUES
@@ -102,9 +103,10 @@ func TestCachesOfClosedPreviews(t *testing.T) {
 	}
 	r.builder.keeps(
 		cache("", "npm", old), cache("branch open", "npm", now), cache("branch open", "pip", old), cache("branch shut", "npm", now), cache("branch never", "npm", now),
-		cache("pull request 1", "npm", now.Add(-builder.CacheUnused+time.Minute)), cache("pull request 2", "npm", now), cache("branch 1", "npm", now))
+		cache("pull request 1", "npm", now.Add(-builder.CacheUnused+time.Minute)), cache("pull request 2", "npm", now), cache("branch 1", "npm", now),
+		builder.Cache{Pipeline: deleted, Manager: "npm", Used: now}, builder.Cache{Pipeline: deleted, Scope: "branch open", Manager: "npm", Used: now})
 	r.builder.breaksCaches(errors.New("no answer"), false)
-	if err := w.tidyCaches(t.Context(), now); err == nil || len(r.builder.scopesKept()) != 8 {
+	if err := w.tidyCaches(t.Context(), now); err == nil || len(r.builder.scopesKept()) != 10 {
 		t.Errorf("with a fault: %v, left are %q", err, r.builder.scopesKept())
 	}
 	r.builder.breaksCaches(nil, false)

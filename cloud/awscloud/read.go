@@ -26,11 +26,11 @@ func (s *Store) Read(ctx context.Context, t site.Tree, f site.File) ([]byte, err
 		return data, err
 	}
 	// The file may be in this tree under another path, or in another tree.
-	have, err := s.present(ctx, t)
+	m, err := s.manifest(ctx, t)
 	if err != nil {
 		return nil, err
 	}
-	m, err := s.manifest(ctx, t)
+	have, err := s.present(ctx, t, m)
 	if err != nil {
 		return nil, err
 	}

@@ -110,7 +110,7 @@ func (s *Store) leaveFilesTo(ctx context.Context, t site.Tree) error {
 	if err != nil {
 		return err
 	}
-	have, err := s.present(ctx, t)
+	have, err := s.present(ctx, t, m)
 	if err != nil {
 		return err
 	}

@@ -82,7 +82,7 @@ func (s *Store) Begin(ctx context.Context, t site.Tree, m site.Manifest) ([]site
 	case known.Digest() != m.Digest():
 		return nil, fmt.Errorf("tree %s: %w", t.Deployment, cloud.ErrExists)
 	default:
-		if have, err = s.present(ctx, t); err != nil {
+		if have, err = s.present(ctx, t, known); err != nil {
 			return nil, err
 		}
 	}
@@ -104,16 +104,32 @@ func (s *Store) Begin(ctx context.Context, t site.Tree, m site.Manifest) ([]site
 	return slices.DeleteFunc(missing, func(f site.File) bool { return len(holders[f.SHA256]) > 0 }), nil
 }
 
-// present lists the objects of a tree, by their keys below it.
-func (s *Store) present(ctx context.Context, t site.Tree) (map[string]int64, error) {
-	have := map[string]int64{}
-	err := s.sites.List(ctx, treePrefix(t), func(o awsapi.Object) error {
+// present lists the objects of a declared tree, by their keys below it.
+func (s *Store) present(ctx context.Context, t site.Tree, m site.Manifest) (map[string]int64, error) {
+	have := make(map[string]int64, len(m.Files))
+	err := s.sites.ListParts(ctx, treePrefix(t), partsOf(t, m), func(o awsapi.Object) error {
 		// A clone, since a substring of the key would keep all of it in memory.
 		have[strings.Clone(strings.TrimPrefix(o.Key, treePrefix(t)))] = o.Size
 		return nil
 	})
 	return have, err
 }
+
+// partsOf returns the keys of a tree after every few pages of its listing.
+func partsOf(t site.Tree, m site.Manifest) (at []string) {
+	keys := make([]string, len(m.Files))
+	for i, f := range m.Files {
+		keys[i] = pageKey(f.Path)
+	}
+	slices.Sort(keys)
+	for i := listPart - 1; i < len(keys)-1; i += listPart {
+		at = append(at, treePrefix(t)+keys[i])
+	}
+	return at
+}
+
+// listPart is the number of objects in a part of a tree's listing.
+const listPart = 4 * awsapi.ListPage
 
 // absent lists one file for each digest of which the tree has no file.
 func absent(m site.Manifest, own *addresses, have map[string]int64) []site.File {
@@ -243,7 +259,7 @@ func (s *Store) seal(ctx context.Context, t site.Tree, carried []site.Carried, r
 	if rules != nil {
 		m.Rules = rules
 	}
-	have, err := s.present(ctx, t)
+	have, err := s.present(ctx, t, m)
 	if err != nil {
 		return err
 	}

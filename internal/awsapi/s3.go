@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -15,11 +16,16 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go"
+	"golang.org/x/sync/errgroup"
 )
 
 const (
 	// maxDelete is the maximum number of objects of one DeleteObjects.
 	maxDelete = 1000
+	// ListPage is the maximum number of objects in an answer of a list.
+	ListPage = 1000
+	// maxLists is the number of requests at a time for one listing.
+	maxLists = 8
 	// slowest is the minimum rate of an upload in bytes per second.
 	slowest = 256 << 10
 )
@@ -52,20 +58,63 @@ type Object struct {
 
 // List yields the objects with a prefix, from all pages.
 func (b Bucket) List(ctx context.Context, prefix string, each func(Object) error) error {
-	pages := s3.NewListObjectsV2Paginator(b.Client, &s3.ListObjectsV2Input{Bucket: &b.Name, Prefix: &prefix})
+	return b.list(ctx, &s3.ListObjectsV2Input{Bucket: &b.Name, Prefix: &prefix}, each)
+}
+
+func (b Bucket) list(ctx context.Context, in *s3.ListObjectsV2Input, each func(Object) error) error {
+	pages := s3.NewListObjectsV2Paginator(b.Client, in)
 	for pages.HasMorePages() {
 		page, err := Call(ctx, func(ctx context.Context) (*s3.ListObjectsV2Output, error) { return pages.NextPage(ctx) })
 		if err != nil {
-			return Failed("list "+prefix, err)
+			return Failed("list "+*in.Prefix, err)
 		}
 		for _, o := range page.Contents {
-			if err := each(Object{Key: aws.ToString(o.Key), Size: aws.ToInt64(o.Size), Modified: aws.ToTime(o.LastModified)}); err != nil {
+			err := each(Object{Key: aws.ToString(o.Key), Size: aws.ToInt64(o.Size), Modified: aws.ToTime(o.LastModified)})
+			if errors.Is(err, errPartEnds) {
+				return nil
+			}
+			if err != nil {
 				return err
 			}
 		}
 	}
 	return nil
 }
+
+// ListParts is List with several requests at a time. at are keys in ascending
+// order, at which it splits the listing into parts. It yields the objects in no
+// order, but one at a time. S3 lists in the order of the keys' bytes
+// (docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html), so a part ends
+// at the first key after it.
+func (b Bucket) ListParts(ctx context.Context, prefix string, at []string, each func(Object) error) error {
+	var mu sync.Mutex
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(maxLists)
+	for i := range len(at) + 1 {
+		in := &s3.ListObjectsV2Input{Bucket: &b.Name, Prefix: &prefix}
+		if i > 0 {
+			in.StartAfter = &at[i-1]
+		}
+		group.Go(func() error {
+			return b.list(ctx, in, func(o Object) error {
+				if i < len(at) && o.Key > at[i] {
+					return errPartEnds
+				}
+				mu.Lock()
+				err := each(o)
+				mu.Unlock()
+				if err == nil && i < len(at) && o.Key == at[i] {
+					err = errPartEnds // saves the request that would show it
+				}
+				return err
+			})
+		})
+	}
+	return group.Wait()
+}
+
+// errPartEnds ends a list.
+var errPartEnds = errors.New("the part ends")
 
 // Get reads a small object of at most maxBytes bytes.
 func (b Bucket) Get(ctx context.Context, key string, maxBytes int64) ([]byte, error) {
