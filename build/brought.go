@@ -2,13 +2,16 @@ package build
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io/fs"
 	"maps"
+	"math"
 	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/troy-iaas/troy/site/rules"
@@ -20,6 +23,8 @@ import (
 type brought struct {
 	install, build, output choice
 	notes                  []string
+	// unread are the notes about files that can't be read.
+	unread []string
 }
 
 // broughtFile is a file of another platform.
@@ -48,9 +53,33 @@ func readBrought(fsys fs.FS, root string) (brought, error) {
 		if path.Ext(file) != ".toml" {
 			data = rules.WithoutComments(data)
 		}
+		before := len(b.notes)
 		f.read(&b, file, data)
+		sortByLine(b.notes[before:])
+	}
+	for _, name := range []string{"vercel.ts", "vercel.mts", "vercel.js", "vercel.mjs", "vercel.cjs", "vercel.toml", "now.json"} {
+		if file := path.Join(root, name); isFile(fsys, file) {
+			b.notes = append(b.notes, file+" has no effect; write its settings to vercel.json or troy.toml.")
+		}
 	}
 	return b, nil
+}
+
+// noteLine matches the line that a note names.
+var noteLine = regexp.MustCompile(`, line ([0-9]+): `)
+
+// sortByLine sorts notes about one file by the line that they name. Those that
+// name none come last.
+func sortByLine(notes []string) {
+	line := func(note string) int {
+		if at := noteLine.FindStringSubmatch(note); at != nil {
+			if n, err := strconv.Atoi(at[1]); err == nil {
+				return n
+			}
+		}
+		return math.MaxInt
+	}
+	slices.SortStableFunc(notes, func(a, b string) int { return cmp.Compare(line(a), line(b)) })
 }
 
 // object decodes a TOML file, or a JSON file without comments.
@@ -68,7 +97,8 @@ func object(file string, data []byte) (map[string]any, error) {
 func (b *brought) parse(file string, data []byte) map[string]any {
 	content, err := object(file, data)
 	if err != nil {
-		b.notes = append(b.notes, fmt.Sprintf("%s has no effect, because it can't be read: %s", file, strings.TrimPrefix(err.Error(), "toml: ")))
+		note := fmt.Sprintf("%s has no effect, because it can't be read: %s", file, strings.TrimPrefix(err.Error(), "toml: "))
+		b.notes, b.unread = append(b.notes, note), append(b.unread, note)
 	}
 	return content
 }
@@ -118,7 +148,12 @@ func (b *brought) firebase(file string, data []byte) {
 	ignored, _ := hosting["ignore"].([]any)
 	for _, pattern := range ignored {
 		if !slices.Contains([]any{"firebase.json", "**/.*", "**/node_modules/**"}, pattern) {
-			b.notes = append(b.notes, fmt.Sprintf("%s%s: hosting.ignore has no effect; leave out files with .troyignore.", file, lineOf(data, "ignore")))
+			// .troyignore counts only if the repository itself is the site.
+			instead := "remove the files in the build command"
+			if b.output.value == "." {
+				instead = "leave out files with .troyignore"
+			}
+			b.notes = append(b.notes, fmt.Sprintf("%s%s: hosting.ignore has no effect; %s.", file, lineOf(data, "ignore"), instead))
 			break
 		}
 	}

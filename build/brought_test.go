@@ -85,9 +85,23 @@ func TestSettingsOfOtherPlatforms(t *testing.T) {
 			}`},
 			install: "npm install", build: "npm run build", outputs: []string{"www", "dist"}, config: "firebase.json",
 			notes: []string{
-				"firebase.json, line 8: firestore has no effect.", "firebase.json, line 5: hosting.predeploy has no effect.",
-				"firebase.json, line 4: hosting.ignore has no effect; leave out files with .troyignore.",
+				"firebase.json, line 4: hosting.ignore has no effect; remove the files in the build command.",
+				"firebase.json, line 5: hosting.predeploy has no effect.", "firebase.json, line 8: firestore has no effect.",
 			},
+		},
+		"firebase.json of the repository itself": {
+			files:   map[string]string{"index.html": "hello", "firebase.json": `{"hosting": {"public": ".", "ignore": ["drafts/**"]}}`},
+			outputs: []string{"."}, config: "firebase.json",
+			notes: []string{"firebase.json, line 1: hosting.ignore has no effect; leave out files with .troyignore."},
+		},
+		"commas at the end": {
+			files: map[string]string{"wrangler.jsonc": "{\n  \"assets\": { \"directory\": \"./www\", }, // ours\n  \"build\": { \"command\": \"make [,]\" },\n}\n"},
+			build: "make [,]", outputs: []string{"www"}, config: "wrangler.jsonc",
+		},
+		"vercel.ts": {
+			files:   map[string]string{"package.json": vite, "vercel.ts": "export const config = {}\n"},
+			install: "npm install", build: "npm run build", outputs: []string{"dist"},
+			notes: []string{"vercel.ts has no effect; write its settings to vercel.json or troy.toml."},
 		},
 		"firebase.json with sites": {
 			files:   map[string]string{"package.json": vite, "firebase.json": `{"hosting": [{"public": "a"}, {"public": "b"}]}`},

@@ -88,6 +88,11 @@ type Plan struct {
 	// Config are the parts of configuration files that contain the site's
 	// rules.
 	Config []rules.ConfigFile
+	// Contexts are the tables of netlify.toml with settings for previews, such
+	// as "[context.deploy-preview]".
+	Contexts []string
+	// SPA reports that one page of the site answers all addresses by default.
+	SPA bool
 }
 
 // readCap is the maximum size in bytes of each file that Decide reads.
@@ -172,7 +177,7 @@ func Decide(fsys fs.FS, s Settings) (Plan, error) {
 		}
 	}
 	if !build.said && !out.said && !others.output.said && !found.site {
-		return Plan{}, troy.Errorf(troy.Invalid, "found nothing to build in %q: there is no package.json with a build script, no known generator and no index.html; set the build command and the output folder in troy.toml or in the pipeline's settings", root)
+		return Plan{}, nothing(fsys, root, others.unread)
 	}
 	if found.server != "" && !build.said && !out.said {
 		f, _ := framework(found.generator)
@@ -183,6 +188,7 @@ func Decide(fsys fs.FS, s Settings) (Plan, error) {
 		Manager: found.manager, ManagerVersion: found.managerVersion, Lockfile: found.lockfile,
 		Files:     file.decides(),
 		Workspace: found.workspace, Generator: found.generator, Notes: slices.Concat(file.notes, others.notes, found.notes), AllowSecrets: file.allowSecrets,
+		Contexts: file.contexts, SPA: found.spa,
 	}
 	if p.Config, err = rulesIn(fsys, root); err != nil {
 		return Plan{}, err

@@ -48,7 +48,7 @@ func TestDecide(t *testing.T) {
 				Workspace: ".", Generator: "Astro", Why: `Build plan: in "apps/web" install with "pnpm install --frozen-lockfile" (pnpm-lock.yaml), build with "pnpm run build" (Astro, scripts.build in package.json), publish "dist" (Astro's folder).`},
 		},
 		"yarn from 2 on": {
-			files: map[string]string{"package.json": `{"packageManager":"yarn@4.5.0","scripts":{"build":"next build"},"dependencies":{"next":"15"}}`, "yarn.lock": "", "package-lock.json": ""},
+			files: map[string]string{"package.json": `{"packageManager":"yarn@4.5.0","scripts":{"build":"next build"},"dependencies":{"next":"15"}}`, "next.config.js": "module.exports = {output: 'export'}", "yarn.lock": "", "package-lock.json": ""},
 			want: build.Plan{Root: ".", InstallRoot: ".", Install: "yarn install --immutable", Build: "yarn run build", Outputs: []string{"out"}, Manager: "yarn", ManagerVersion: "4.5.0", Lockfile: "yarn.lock",
 				Generator: "Next.js", Why: `Build plan: install with "yarn install --immutable" (yarn.lock), build with "yarn run build" (Next.js, scripts.build in package.json), publish "out" (Next.js's folder).`},
 		},
@@ -102,8 +102,8 @@ func TestDecide(t *testing.T) {
 				environment = { A = "1", B = "2" }
 				ignore = "git diff"
 				functions = "api"
-				[build.processing]
-				skip_processing = true
+				[build.processing.html]
+				pretty_urls = true
 				[context.production]
 				command = "make site"
 				publish = "/out"
@@ -129,16 +129,17 @@ func TestDecide(t *testing.T) {
 				Environment: map[string]string{"A": "1", "B": "3", "NODE_VERSION": "22"},
 				Config:      []rules.ConfigFile{{Name: "netlify.toml", Text: strings.Repeat("\n", 19) + "\t\t\t\t[[headers]]\n\t\t\t\tfor = \"/*\"\n"}},
 				Notes: []string{
-					"netlify.toml, line 28: [dev] has no effect.",
-					"netlify.toml, line 24: [[edge_functions]] has no effect.",
-					"netlify.toml, line 26: [functions] has no effect.",
-					"netlify.toml, line 22: [[plugins]] has no effect.",
-					"netlify.toml, line 7: build.functions has no effect.",
 					"netlify.toml, line 6: build.ignore has no effect.",
+					"netlify.toml, line 7: build.functions has no effect.",
 					"netlify.toml, line 8: [build.processing] has no effect.",
 					"netlify.toml, line 14: [[context.production.plugins]] has no effect.",
+					"netlify.toml, line 22: [[plugins]] has no effect.",
+					"netlify.toml, line 24: [[edge_functions]] has no effect.",
+					"netlify.toml, line 26: [functions] has no effect.",
+					"netlify.toml, line 28: [dev] has no effect.",
 				},
-				Why: `Build plan: build with "make site" (netlify.toml, [context.production]), publish "out" (netlify.toml, [context.production]).`},
+				Contexts: []string{"[context.deploy-preview]", "[context.\"feature/*\"]"},
+				Why:      `Build plan: build with "make site" (netlify.toml, [context.production]), publish "out" (netlify.toml, [context.production]).`},
 		},
 		"packages of Python": {
 			files:    map[string]string{"docs/requirements.txt": "mkdocs\n", "mkdocs.yml": ""},
@@ -163,6 +164,12 @@ func TestDecide(t *testing.T) {
 			settings: build.Settings{Test: "a\r\nb\r\n"},
 			want: build.Plan{Root: ".", InstallRoot: ".", Build: "mkdir dist\necho >dist/a", Test: "a\nb", Outputs: []string{"dist"}, OutputSaid: true, Environment: map[string]string{},
 				Why: `Build plan: build with "mkdir dist\necho >dist/a" (troy.toml), test with "a\nb" (the pipeline's settings), publish "dist" (troy.toml).`},
+		},
+		"a lockfile of another manager": {
+			files: map[string]string{"package.json": `{"packageManager":"pnpm@9.1.0","scripts":{"build":"vite build"},"dependencies":{"vite":"7"}}`, "package-lock.json": "{}"},
+			want: build.Plan{Root: ".", InstallRoot: ".", Install: "pnpm install", Build: "pnpm run build", Outputs: []string{"dist"}, Manager: "pnpm", ManagerVersion: "9.1.0",
+				Notes:     []string{"package-lock.json has no effect, because package.json asks for pnpm; commit the lockfile of pnpm."},
+				Generator: "Vite", Why: `Build plan: install with "pnpm install" (packageManager in package.json), build with "pnpm run build" (Vite, scripts.build in package.json), publish "dist" (Vite's folder).`},
 		},
 		"plain HTML": {
 			files: map[string]string{"index.html": "<h1>", "package.json": `{"devDependencies":{"prettier":"3"}}`},
@@ -232,7 +239,18 @@ func TestDecideRefuses(t *testing.T) {
 		field    string
 		words    string
 	}{
-		"nothing to build":         {files: map[string]string{"README.md": ""}, words: "found nothing to build"},
+		"nothing to build": {files: map[string]string{"README.md": ""}, words: "found nothing to build in \".\": there is no package.json with a build script, no known generator and no index.html; set the build command and the output folder"},
+		"a site below": {
+			files: map[string]string{"README.md": "", "node_modules/x/index.html": "", "website/package.json": `{"dependencies":{"@docusaurus/core":"3"}}`},
+			words: `; there is a site in "website" (Docusaurus): set root = "website" under [build] in troy.toml`,
+		},
+		"sites below": {
+			files: map[string]string{"api/main.py": "", "clients/web/package.json": `{"scripts":{"build":"webpack"}}`, "old/index.html": "hello", "site/hugo.toml": ""},
+			words: `; there are sites in "old" (plain HTML), "site" (Hugo), "clients/web" (scripts.build in package.json): choose one with root = "old"`,
+		},
+		"a file that can't be read": {
+			files: map[string]string{"wrangler.jsonc": "{"}, words: "no index.html; wrangler.jsonc has no effect, because it can't be read: unexpected end of JSON input; set",
+		},
 		"unknown key":              {files: map[string]string{"troy.toml": "[build]\ncomand = \"x\"\n"}, field: "build.comand", words: "unknown key"},
 		"unknown table":            {files: map[string]string{"troy.toml": "[biuld]\ncommand = \"x\"\n"}, field: "biuld", words: "unknown key"},
 		"contradiction":            {files: map[string]string{"troy.toml": "[build]\noutput = \"a\"\npublish = \"b\"\n"}, field: "build.output", words: `build.publish is "b"`},

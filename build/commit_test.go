@@ -81,24 +81,33 @@ func TestEnvironment(t *testing.T) {
 	t.Parallel()
 	o := build.Origin{Deployment: "d1", URL: "https://blog.example", Commit: build.Commit{ID: "0123", Branch: "main"}}
 	p := build.Plan{Environment: map[string]string{"A": "repository", "B": "repository", "GITHUB_SHA": "mine", "NODE_ENV": "production"}}
-	env := o.Environment(p, map[string]string{"A": "machine", "HOME": "/h"}, map[string]string{"B": "pipeline", "CI": "false"})
+	env := o.Environment(p, map[string]string{"A": "machine", "HOME": "/h"}, map[string]string{"B": "pipeline", "CI": "false", "TROY_CONTEXT": "preview", "TROY_PULL_REQUEST": "7"})
 	for name, want := range map[string]string{
 		"A": "repository", "B": "pipeline", "HOME": "/h", "CI": "false", "GITHUB_SHA": "mine", "NODE_ENV": "production",
 		"TROY_BUILD": "d1", "TROY_DEPLOYMENT": "d1", "TROY_COMMIT": "0123", "TROY_BRANCH": "main", "TROY_URL": "https://blog.example",
 		"COMMIT_REF": "0123", "CF_PAGES_COMMIT_SHA": "0123", "VERCEL_GIT_COMMIT_SHA": "0123", "BRANCH": "main", "URL": "https://blog.example",
+		"HEAD": "main", "CONTEXT": "deploy-preview", "PULL_REQUEST": "true", "REVIEW_ID": "7",
+		"DEPLOY_URL": "https://blog.example", "DEPLOY_PRIME_URL": "https://blog.example", "VERCEL_URL": "blog.example",
 	} {
 		if env[name] != want {
 			t.Errorf("%s is %q, want %q", name, env[name], want)
 		}
 	}
 	// An adapter that finds one of these builds for that platform.
-	for _, name := range []string{"NETLIFY", "VERCEL", "CF_PAGES", "GITHUB_ACTIONS"} {
+	for _, name := range []string{"NETLIFY", "VERCEL", "VERCEL_ENV", "CF_PAGES", "GITHUB_ACTIONS"} {
 		if _, ok := env[name]; ok {
 			t.Errorf("%s is set", name)
 		}
 	}
 	if _, ok := build.ForInstall(env)["NODE_ENV"]; ok || env["NODE_ENV"] == "" {
 		t.Error("NODE_ENV is only for the build")
+	}
+	for want, variables := range map[string]map[string]string{
+		"production false": {"TROY_CONTEXT": "production"}, "branch-deploy false": {"TROY_CONTEXT": "preview"}, " ": nil,
+	} {
+		if env := o.Environment(p, nil, variables); env["CONTEXT"]+" "+env["PULL_REQUEST"] != want {
+			t.Errorf("%v: CONTEXT is %q, PULL_REQUEST %q", variables, env["CONTEXT"], env["PULL_REQUEST"])
+		}
 	}
 	if env := (build.Origin{}).Environment(build.Plan{}, nil, nil); len(env["COMMIT_REF"]) > 0 || env["CI"] != "true" {
 		t.Errorf("for an empty Origin: %v", env)

@@ -26,6 +26,8 @@ type config struct {
 	notes []string
 	// rules reports that the file also has rules of the site.
 	rules bool
+	// contexts are the tables of netlify.toml with settings for previews.
+	contexts []string
 }
 
 // troyFile is the content of troy.toml. A command that is set to "" is skipped.

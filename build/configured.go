@@ -106,6 +106,7 @@ type configuration struct {
 	outputs []string
 	by      string   // their origin
 	server  string   // the sign that it builds a server
+	pages   bool     // it writes a page for each address
 	notes   []string // sentences for the log
 }
 
@@ -131,6 +132,10 @@ func (f Framework) configured(fsys fs.FS, root string, words *strings.Replacer, 
 			if got, _ := values(key); got == value {
 				c.server = fmt.Sprintf("%s: %q in %s", key, value, file)
 			}
+		}
+		for key, value := range f.Pages {
+			got, _ := values(key)
+			c.pages = c.pages || got == value
 		}
 		if c.outputs != nil {
 			continue

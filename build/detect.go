@@ -32,8 +32,8 @@ type detected struct {
 	// notes are sentences for the log.
 	notes []string
 	// site reports that it was recognized as a site; plain, that it is plain
-	// HTML.
-	site, plain bool
+	// HTML; spa, that one page answers all addresses by default.
+	site, plain, spa bool
 }
 
 // manifest is the relevant part of a package.json.
@@ -88,7 +88,11 @@ func detect(fsys fs.FS, root string) (detected, error) {
 
 // ofPackage recognizes the framework of a package, or else its script build.
 func (d *detected) ofPackage(fsys fs.FS, root string, m manifest) error {
-	for _, f := range slices.Concat(applications(), generators(), bundlers()) {
+	frameworks := slices.Concat(applications(), generators())
+	if !m.onlyCatalogue() {
+		frameworks = append(frameworks, bundlers()...)
+	}
+	for _, f := range frameworks {
 		if m.depends(f.Modules...) {
 			return d.use(fsys, root, f, m)
 		}
@@ -123,6 +127,15 @@ func (d *detected) ofPackage(fsys fs.FS, root string, m manifest) error {
 	return nil
 }
 
+// onlyCatalogue reports whether a package has a script that builds a catalogue
+// of components and none that builds anything else. Its bundler is then the
+// catalogue's.
+func (m manifest) onlyCatalogue() bool {
+	return m.Scripts["build"] == "" && slices.ContainsFunc(catalogues(), func(f Framework) bool {
+		return m.depends(f.Modules...) && slices.ContainsFunc(f.Scripts, func(name string) bool { return m.Scripts[name] != "" })
+	})
+}
+
 // use applies the framework of a package.
 func (d *detected) use(fsys fs.FS, root string, f Framework, m manifest) error {
 	scripts := f.Scripts
@@ -151,6 +164,11 @@ func (d *detected) use(fsys fs.FS, root string, f Framework, m manifest) error {
 		d.build = chosen(run+strings.ReplaceAll(command, "&& ", "&& "+run), f.Name)
 	}
 	d.adapter(f, m)
+	if sign, err := f.serves(fsys, root, m, script); err != nil {
+		return err
+	} else if sign != "" {
+		d.server = sign
+	}
 	return d.recognized(fsys, root, f, words, script)
 }
 
@@ -182,6 +200,7 @@ func (d *detected) recognized(fsys fs.FS, root string, f Framework, words *strin
 	if c.server != "" {
 		d.server = c.server
 	}
+	d.spa = f.SPA && !c.pages
 	d.notes = append(d.notes, c.notes...)
 	return nil
 }

@@ -3,6 +3,7 @@ package build
 import (
 	"fmt"
 	"maps"
+	"strconv"
 	"strings"
 
 	"github.com/troy-iaas/troy"
@@ -26,11 +27,18 @@ func (o Origin) Environment(p Plan, machine, variables map[string]string) map[st
 		// Don't print advice on newer versions in builds.
 		"npm_config_update_notifier": "false", "npm_config_fund": "false", "npm_config_audit": "false",
 		// The names of Netlify, Cloudflare Pages, Vercel and GitHub. Names of
-		// the platform itself, such as NETLIFY, are not set, because adapters
-		// of frameworks would build for that platform.
+		// the platform itself, such as NETLIFY or VERCEL_ENV, are not set,
+		// because adapters of frameworks would build for that platform.
 		"COMMIT_REF": c.ID, "CF_PAGES_COMMIT_SHA": c.ID, "VERCEL_GIT_COMMIT_SHA": c.ID, "GITHUB_SHA": c.ID,
 		"BRANCH": c.Branch, "CF_PAGES_BRANCH": c.Branch, "VERCEL_GIT_COMMIT_REF": c.Branch, "GITHUB_REF_NAME": c.Branch,
-		"URL": o.URL, "CF_PAGES_URL": o.URL, "DEPLOY_ID": o.Deployment,
+		"HEAD": c.Branch, "CONTEXT": NetlifyContext(variables), "REVIEW_ID": variables["TROY_PULL_REQUEST"],
+		"URL": o.URL, "DEPLOY_URL": o.URL, "DEPLOY_PRIME_URL": o.URL, "CF_PAGES_URL": o.URL, "DEPLOY_ID": o.Deployment,
+	}
+	if variables["TROY_CONTEXT"] != "" {
+		env["PULL_REQUEST"] = strconv.FormatBool(variables["TROY_PULL_REQUEST"] != "")
+	}
+	if _, host, found := strings.Cut(o.URL, "://"); found {
+		env["VERCEL_URL"] = host // without a scheme, as on Vercel
 	}
 	maps.DeleteFunc(env, func(_, value string) bool { return value == "" })
 	maps.Copy(env, machine)
@@ -40,6 +48,20 @@ func (o Origin) Environment(p Plan, machine, variables map[string]string) map[st
 		"TROY_BUILD": o.Deployment, "TROY_DEPLOYMENT": o.Deployment, "TROY_COMMIT": c.ID, "TROY_BRANCH": c.Branch, "TROY_URL": o.URL,
 	})
 	return env
+}
+
+// NetlifyContext returns the context of netlify.toml that a build has by its
+// variables TROY_CONTEXT and TROY_PULL_REQUEST, or "" without them.
+func NetlifyContext(variables map[string]string) string {
+	switch {
+	case variables["TROY_CONTEXT"] == "":
+		return ""
+	case variables["TROY_CONTEXT"] == troy.ProductionContext:
+		return "production"
+	case variables["TROY_PULL_REQUEST"] != "":
+		return "deploy-preview"
+	}
+	return "branch-deploy"
 }
 
 // Ignored returns a sentence for the log that lists the variables of the

@@ -51,8 +51,10 @@ type Framework struct {
 	// Plan.Caches).
 	Caches []string
 	// SPA reports that its sites are single-page applications by default: one
-	// page answers all addresses.
-	SPA bool
+	// page answers all addresses. Pages are values of keys with which they have
+	// a page for each address.
+	SPA   bool
+	Pages map[string]string
 	// Static is the setting with which a framework that can also make a server
 	// makes files, for a sentence after "to make X produce static files,".
 	Static string
@@ -115,7 +117,7 @@ func applications() []Framework {
 		{Name: "Remix", Modules: []string{"@remix-run/dev", "@remix-run/react"}, Command: "remix vite:build", Outputs: []string{"build/client"}, Config: []string{"vite.config"}, Keys: []string{"plugins.remix().buildDirectory"}, Inside: "client",
 			Asset: "assets/entry.client-DiwrgTda.js", Caches: []string{cacheOfVite}, Static: "set ssr: false (SPA mode) in the Remix plugin of vite.config"},
 		{Name: "Expo", Modules: []string{"expo"}, Command: "expo export -p web", Outputs: []string{"dist"}, Asset: "_expo/static/js/web/index-3f0a9c1b2d4e5f603f0a9c1b2d4e5f60.js", Caches: []string{cacheOfModules}, SPA: true,
-			Static: `set web.output to "static" or "single" in app.json`, Config: []string{"app.json"}, Server: map[string]string{"expo.web.output": "server"}},
+			Static: `set web.output to "static" or "single" in app.json`, Config: []string{"app.json"}, Server: map[string]string{"expo.web.output": "server"}, Pages: map[string]string{"expo.web.output": "static"}},
 		{Name: "Nitro", Modules: []string{"nitropack", "nitro"}, Command: "nitro build", Outputs: []string{".output/public"}, Config: []string{"nitro.config"}, Keys: []string{"output.publicDir"}, Static: `set preset: "static" in nitro.config`},
 	}
 }
@@ -126,9 +128,9 @@ func generators() []Framework {
 		{Name: "Gatsby", Modules: []string{"gatsby"}, Command: "gatsby build", Outputs: []string{"public"}, Asset: "app-3f0a9c1b2d4e5f603f0a.js", Caches: []string{".cache"}},
 		{Name: "Docusaurus", Modules: []string{"@docusaurus/core"}, Command: "docusaurus build", Outputs: []string{"build"}, Asset: "assets/js/main.3f0a9c1b.js", Caches: []string{".docusaurus", cacheOfModules}},
 		{Name: "Docusaurus 1", Modules: []string{"docusaurus"}, Command: "docusaurus-build", Outputs: []string{"build/*"}},
-		{Name: "VitePress", Modules: []string{"vitepress"}, Scripts: []string{"build", "docs:build"}, Command: "vitepress build {docs}", Outputs: []string{".vitepress/dist", "docs/.vitepress/dist", "*/.vitepress/dist"},
+		{Name: "VitePress", Modules: []string{"vitepress"}, Scripts: []string{"docs:build", "build"}, Command: "vitepress build {docs}", Outputs: []string{".vitepress/dist", "docs/.vitepress/dist", "*/.vitepress/dist"},
 			Config: []string{"{docs}/.vitepress/config"}, Keys: []string{"outDir"}, Relative: "{docs}", Asset: "assets/app.DiwrgTda.js", Caches: []string{".vitepress/cache", "docs/.vitepress/cache"}},
-		{Name: "VuePress", Modules: []string{"vuepress", "@vuepress/cli", "vuepress-vite", "vuepress-webpack"}, Scripts: []string{"build", "docs:build"}, Command: "vuepress build {docs}",
+		{Name: "VuePress", Modules: []string{"vuepress", "@vuepress/cli", "vuepress-vite", "vuepress-webpack"}, Scripts: []string{"docs:build", "build"}, Command: "vuepress build {docs}",
 			Outputs: []string{"docs/.vuepress/dist", ".vuepress/dist", "src/.vuepress/dist", "*/.vuepress/dist"}, Config: []string{"{docs}/.vuepress/config"}, Keys: []string{"dest"}, Asset: "assets/js/app.3f0a9c1b.js", Caches: []string{".vuepress/.cache", "docs/.vuepress/.cache", "src/.vuepress/.cache"}},
 		{Name: "Rspress", Modules: []string{"rspress", "@rspress/core"}, Command: "rspress build", Outputs: []string{"doc_build"}, Config: []string{"rspress.config"}, Keys: []string{"outDir"}, Asset: "static/js/index.3f0a9c1b.js", Caches: []string{cacheOfModules}},
 		{Name: "dumi", Modules: []string{"dumi"}, Scripts: []string{"docs:build", "build"}, Command: "dumi build", Outputs: []string{"docs-dist", "dist"}, Config: []string{".dumirc"}, Keys: []string{"outputPath"}, Asset: "umi.3f0a9c1b.js", Caches: []string{cacheOfModules}},

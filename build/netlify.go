@@ -56,6 +56,11 @@ func parseNetlify(data []byte, name, dir string, contexts []string) (config, *tr
 			return config{}, e.At(key + ".environment")
 		}
 	}
+	for _, context := range slices.Sorted(maps.Keys(f.Contexts)) {
+		if context != "production" && context != "dev" {
+			c.contexts = append(c.contexts, "[context."+keyName(context)+"]")
+		}
+	}
 	c.notes, e = netlifyNotes(data, name)
 	return c, e
 }
@@ -135,6 +140,7 @@ func netlifyNotes(data []byte, name string) ([]string, *troy.Error) {
 		}
 		notes = append(notes, fmt.Sprintf("%s%s: %s has no effect.", name, key.line, key.text))
 	}
+	sortByLine(notes)
 	return notes, nil
 }
 
@@ -153,9 +159,13 @@ func inTOML(key string, value any) string {
 	return key
 }
 
-// lineOfTOML returns ", line 3" for the header of a table, or else for the key.
+// lineOfTOML returns ", line 3" for the header of a table or of the first table
+// in it, or else for the key.
 func lineOfTOML(data []byte, header, key string) string {
 	at := regexp.MustCompile(`(?m)^[ \t]*` + regexp.QuoteMeta(header) + `[ \t]*(?:#.*)?\r?$`).FindIndex(data)
+	if table, ok := strings.CutSuffix(header, "]"); ok && at == nil {
+		at = regexp.MustCompile(`(?m)^[ \t]*\[?` + regexp.QuoteMeta(table) + `\.`).FindIndex(data)
+	}
 	if at == nil {
 		return lineOf(data, key)
 	}

@@ -213,7 +213,11 @@ func (p Plan) noOutput(ctx context.Context, fsys fs.FS, all []candidate, written
 			return err
 		}
 		if evidence != "" {
-			return troy.Errorf(troy.Invalid, "the folder %q is not a site: it contains server code (%s) and no index.html; %s", c.folder, evidence, p.advice(c.folder))
+			advice := p.advice("")
+			if advice == nameIt {
+				advice = "Troy runs no servers; build pages, and if they are in another folder, " + nameIt
+			}
+			return troy.Errorf(troy.Invalid, "the folder %q is not a site: it contains server code (%s) and no index.html; %s", c.folder, evidence, advice)
 		}
 	}
 	if other := written.elsewhere(all); len(other) > 0 {

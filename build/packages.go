@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"path"
 	"regexp"
@@ -84,6 +85,11 @@ func (d *detected) packagesIn(fsys fs.FS, dir string, m manifest) (found bool, e
 		command += " --no-immutable" // in CI it refuses to create a lockfile
 	}
 	d.install = chosen(command, "packageManager in "+path.Join(dir, "package.json"))
+	for _, l := range lockfiles() {
+		if name := path.Join(dir, l.file); isFile(fsys, name) {
+			d.notes = append(d.notes, fmt.Sprintf("%s has no effect, because %s asks for %s; commit the lockfile of %s.", name, path.Join(dir, "package.json"), pinned, pinned))
+		}
+	}
 	return true, nil
 }
 

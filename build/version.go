@@ -100,6 +100,10 @@ func parseNodeName(text string) (Range, bool) {
 // Exact returns the only version in the range, or nil.
 func (r Range) Exact() *semver.Version { return r.exact }
 
+// Newest reports whether the newest version is wanted, so that an older one does
+// not do.
+func (r Range) Newest() bool { return r.newest }
+
 // Any reports whether the range asks for nothing in particular.
 func (r Range) Any() bool { return r.exact == nil && r.allowed == nil && r.lts == 0 && !r.newest }
 

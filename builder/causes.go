@@ -31,7 +31,15 @@ const SourceFailed = "the source could not be fetched"
 const DiskFull = "the builder's disk is full"
 
 // TookLonger returns the cause of a build that ran out of time.
-func TookLonger(limit time.Duration) string { return "the build took longer than " + inWords(limit) }
+func TookLonger(limit time.Duration) string { return tookLonger + inWords(limit) }
+
+// UsedMore returns the cause of a build whose processes used too much memory.
+func UsedMore(limit int64) string { return usedMore + BytesInWords(limit) + " of memory" }
+
+const (
+	tookLonger = "the build took longer than "
+	usedMore   = "the build used more than "
+)
 
 // LogPassed returns the cause of a build that printed too much.
 func LogPassed(limit int64) string { return "the log passed " + BytesInWords(limit) }

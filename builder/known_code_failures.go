@@ -54,6 +54,7 @@ func codeFailures() []knownFailure {
 		// The network. Several tools print such errors for what they can do
 		// without.
 		{name: "certificate", has: "SELF_SIGNED_CERT_IN_CHAIN", advice: untrusted},
+		{name: "certificate", has: "certificate in certificate chain", pattern: `self[- ]signed certificate in certificate chain`, advice: untrusted},
 		{name: "certificate", has: "unable to get local issuer certificate", advice: untrusted},
 		{name: "certificate", has: "certificate verify failed", advice: untrusted},
 		{name: "connection refused", has: "ECONNREFUSED", pattern: `connect ECONNREFUSED ([\w.:\[\]-]+)`, say: reachable},

@@ -148,6 +148,8 @@ func TestAdvice(t *testing.T) {
 		{"Angular", "Node.js version v18.12.0 detected.\nThe Angular CLI requires a minimum Node.js version of v20.19 or v22.12.\n", 3, "The Angular CLI needs Node.js v20.19 or v22.12, and the build has 18.12.0"},
 		{"TypeScript's casing", "error TS1149: File name '/build/repo/src/Util.ts' differs from already included file name '/build/repo/src/util.ts' only in casing.\n", 2, "differ only in upper and lower case"},
 		{"a private submodule", "fatal: could not read Username for 'https://git.example': terminal prompts disabled\n", 128, "in a private repository at git.example"},
+		{"a peer of several versions", "npm error code ERESOLVE\nnpm error ERESOLVE unable to resolve dependency tree\nnpm error\nnpm error Found: react@19.0.0\nnpm error node_modules/react\nnpm error\nnpm error peer react@\"^17.0.0 || ^18.0.0\" from dnd@13.1.1\n", 1, `dnd@13.1.1 needs react@"^17.0.0 || ^18.0.0", but react@19.0.0 is installed`},
+		{"an authority of the team's own", "FetchError: request to https://registry.example/a failed, reason: self-signed certificate in certificate chain\n", 1, "set NODE_EXTRA_CA_CERTS for builds"},
 		{"a very long name", "sh: 1: " + strings.Repeat("x", 5000) + ": not found\n", 127, "…"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

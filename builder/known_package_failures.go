@@ -49,7 +49,7 @@ func packageFailures() []knownFailure {
 
 		// Packages that do not fit or do not exist.
 		{
-			name: "npm peers", has: "ERESOLVE", pattern: `Found: (\S+)\n(?:.*\n){0,40}?.*peer (\S+) from (\S+)`,
+			name: "npm peers", has: "ERESOLVE", pattern: `Found: (\S+)\n(?:.*\n){0,40}?.*peer (\S.*?) from (\S+)`,
 			advice: "${3} needs ${2}, but ${1} is installed; install versions that fit together, or put legacy-peer-deps=true in .npmrc",
 		},
 		{name: "npm peers", has: "code ERESOLVE", advice: peers},

@@ -3,6 +3,7 @@ package notify
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -40,7 +41,8 @@ func (m Message) words() (title string, lines []string, page string, err error) 
 		add(d.Deployment.Cause)
 		if d.Deployment.Commit != "" {
 			subject, _, _ := strings.Cut(d.Deployment.Message, "\n")
-			add(strings.Join(strings.Fields(fmt.Sprintf("%.7s %s %s", d.Deployment.Commit, d.Deployment.Branch, d.Deployment.Author)), ", "))
+			about := []string{fmt.Sprintf("%.7s", d.Deployment.Commit), d.Deployment.Branch, d.Deployment.Author}
+			add(strings.Join(slices.DeleteFunc(about, func(text string) bool { return text == "" }), ", "))
 			add(subject)
 		}
 	case d.Preview != nil:

@@ -296,6 +296,10 @@ func TestBodies(t *testing.T) {
 			}
 		}
 	}
+	named, err := message("deployment.failed", strings.Replace(failed, `"ada"`, `"Ada Lovelace"`, 1)).Body(notify.Slack)
+	if err != nil || !strings.Contains(string(named), `\n0123456, main, Ada Lovelace\n`) {
+		t.Errorf("an author with two names: %s, %v", named, err)
+	}
 	long, err := message("deployment.failed", strings.Replace(failed, "npm run", strings.Repeat("é*", 3000), 1)).Body(notify.Discord)
 	var discord struct{ Content string }
 	if err != nil || json.Unmarshal(long, &discord) != nil || len([]rune(discord.Content)) > 2000 || !strings.HasSuffix(discord.Content, "/deployments/12>") {

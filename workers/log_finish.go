@@ -52,7 +52,7 @@ func (w *Workers) finishLog(ctx context.Context, deployment uuid.UUID, b builder
 // failed phase and the advice. It first appends the advice to the pieces, which
 // a reader may be following, unless an earlier attempt did.
 func (w *Workers) gatherLog(ctx context.Context, to io.Writer, deployment uuid.UUID, b builder.Build) (last, helps string, err error) {
-	var end logEnd
+	var end builder.LogEnd
 	var position int64
 	copyPieces := func() error {
 		for {
@@ -64,7 +64,7 @@ func (w *Workers) gatherLog(ctx context.Context, to io.Writer, deployment uuid.U
 				if _, err := to.Write(piece.Bytes); err != nil {
 					return err
 				}
-				end.add(piece.Bytes)
+				end.Add(piece.Bytes)
 				position = piece.Position + int64(len(piece.Bytes))
 			}
 		}
@@ -72,8 +72,8 @@ func (w *Workers) gatherLog(ctx context.Context, to io.Writer, deployment uuid.U
 	if err := copyPieces(); err != nil {
 		return "", "", err
 	}
-	phase := end.phase()
-	if last, helps = tail(phase), advice(b, phase); helps == "" || position == 0 || end.advised() {
+	phase := end.Phase()
+	if last, helps = builder.Tail(phase), b.Advice(phase); helps == "" || position == 0 || end.Advised() {
 		return last, helps, nil
 	}
 	row, err := w.q.BuildGet(ctx, deployment)

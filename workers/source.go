@@ -180,14 +180,7 @@ func (w *Workers) opener(ctx context.Context, upload *site.Tree, s source, p que
 // netlifyContexts returns the contexts of netlify.toml that count for a build,
 // the strongest last.
 func netlifyContexts(variables map[string]string, branch string) []string {
-	context := "branch-deploy"
-	switch {
-	case variables["TROY_CONTEXT"] == troy.ProductionContext:
-		context = "production"
-	case variables["TROY_PULL_REQUEST"] != "":
-		context = "deploy-preview"
-	}
-	return []string{context, branch}
+	return []string{build.NetlifyContext(variables), branch}
 }
 
 // settingsOf reads a pipeline's settings.

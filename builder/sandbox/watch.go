@@ -71,7 +71,7 @@ func (r *run) judgeUsage(box sandbox) usage {
 	}
 	switch {
 	case u.outOfMemory || u.memory > r.spec.Limits.MemoryBytes:
-		r.cancel(&limitError{"the build used more than " + builder.BytesInWords(r.spec.Limits.MemoryBytes) + " of memory"})
+		r.cancel(&limitError{builder.UsedMore(r.spec.Limits.MemoryBytes)})
 	case u.outOfProcesses || u.processes > r.spec.Limits.Processes:
 		r.cancel(r.tooManyProcesses())
 	}

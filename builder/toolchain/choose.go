@@ -228,6 +228,9 @@ func (s *Store) machineFits(r request, c candidate) bool {
 	if c.folder == "" || !r.Range.Allows(c.version, s.now()) {
 		return false
 	}
+	if r.Range.Newest() && s.fetch && len(s.sources(r.Name)) > 0 {
+		return false // unless no newer one can be had
+	}
 	return r.Name != "node" || r.asked() || build.DefaultNode().Allows(c.version, s.now())
 }
 
@@ -260,7 +263,7 @@ func (s *Store) best(r request, all []candidate, missing error) int {
 		}
 		return -1
 	}
-	if i := pick(func(c candidate) bool { return c.folder == "" }); i >= 0 || r.asked() {
+	if i := pick(func(c candidate) bool { return c.folder == "" }); i >= 0 || r.asked() && !r.Range.Newest() {
 		return i
 	}
 	if s.fetch && missing == nil && len(s.sources(r.Name)) > 0 {

@@ -125,22 +125,23 @@ func TestPrepare(t *testing.T) {
 		want    []string
 		says    string
 	}{
-		"a major version":       {nil, []build.Tool{node("22", ".nvmrc")}, []string{"node@22.21.1", "npm@10.9.4"}, "Node.js 22.21.1, from .nvmrc (22); installed in "},
-		"an exact version":      {nil, []build.Tool{node("v22.20.0", ".nvmrc")}, []string{"node@22.20.0", "npm@10.9.4"}, "Node.js 22.20.0, from .nvmrc; installed in "},
-		"npm comes with it":     {nil, []build.Tool{node("22", ".nvmrc")}, []string{"node@22.21.1", "npm@10.9.4"}, "npm 10.9.4, which comes with Node.js 22; installed in "},
-		"not the machine's npm": {map[string]string{"npm": "10.1.0"}, []build.Tool{node("22", ".nvmrc")}, []string{"node@22.21.1", "npm@10.9.4"}, "npm 10.9.4, which comes with Node.js 22"},
-		"nothing":               {nil, []build.Tool{{Name: "node"}}, []string{"node@26.1.0", "npm@11.4.0"}, "Node.js 26.1.0, the current LTS: nothing names a version; installed in "},
-		"a wide range":          {nil, []build.Tool{node(">=18", "engines.node in package.json")}, []string{"node@26.1.0", "npm@11.4.0"}, "from engines.node in package.json (>=18)"},
-		"a line's name":         {nil, []build.Tool{node("lts/hydrogen", ".nvmrc")}, []string{"node@18.20.8", "npm@10.9.4"}, "from .nvmrc (lts/hydrogen)"},
-		"the newest":            {nil, []build.Tool{node("node", ".nvmrc")}, []string{"node@27.0.0", "npm@12.1.0"}, "Node.js 27.0.0, from .nvmrc (node)"},
-		"no line's range":       {nil, []build.Tool{node("25 || 27", ".nvmrc")}, []string{"node@27.0.0", "npm@12.1.0"}, ""},
-		"the machine's fits":    {map[string]string{"node": "v20.11.0"}, []build.Tool{node(">=18", ".nvmrc")}, []string{"node@20.11.0*"}, "Node.js 20.11.0 of this machine, from .nvmrc (>=18)."},
-		"the machine's is old":  {map[string]string{"node": "v20.11.0"}, []build.Tool{{Name: "node"}}, []string{"node@26.1.0", "npm@11.4.0"}, "the current LTS"},
-		"the machine's is LTS":  {map[string]string{"node": "v26.0.1"}, []build.Tool{{Name: "node"}}, []string{"node@26.0.1*"}, "Node.js 26.0.1 of this machine, the current LTS: nothing names a version."},
-		"a pinned manager":      {nil, []build.Tool{node("20", ".nvmrc"), tool(t, "pnpm", "10.1.0", "packageManager in package.json")}, []string{"node@20.19.1", "npm@10.9.4", "pnpm@10.1.0"}, "pnpm 10.1.0, from packageManager in package.json; installed in "},
-		"it works with Node":    {nil, []build.Tool{node("20", ".nvmrc"), {Name: "pnpm"}}, []string{"node@20.19.1", "npm@10.9.4", "pnpm@10.1.0"}, "pnpm 10.1.0, the newest: nothing names a version"},
-		"old Yarn":              {nil, []build.Tool{tool(t, "yarn", "1", "the format of yarn.lock")}, []string{"yarn@1.22.22"}, "Yarn 1.22.22, from the format of yarn.lock (1)"},
-		"new Yarn":              {nil, []build.Tool{tool(t, "yarn", "^4", "devEngines")}, []string{"yarn@4.9.1"}, ""},
+		"a major version":          {nil, []build.Tool{node("22", ".nvmrc")}, []string{"node@22.21.1", "npm@10.9.4"}, "Node.js 22.21.1, from .nvmrc (22); installed in "},
+		"an exact version":         {nil, []build.Tool{node("v22.20.0", ".nvmrc")}, []string{"node@22.20.0", "npm@10.9.4"}, "Node.js 22.20.0, from .nvmrc; installed in "},
+		"npm comes with it":        {nil, []build.Tool{node("22", ".nvmrc")}, []string{"node@22.21.1", "npm@10.9.4"}, "npm 10.9.4, which comes with Node.js 22; installed in "},
+		"not the machine's npm":    {map[string]string{"npm": "10.1.0"}, []build.Tool{node("22", ".nvmrc")}, []string{"node@22.21.1", "npm@10.9.4"}, "npm 10.9.4, which comes with Node.js 22"},
+		"nothing":                  {nil, []build.Tool{{Name: "node"}}, []string{"node@26.1.0", "npm@11.4.0"}, "Node.js 26.1.0, the current LTS: nothing names a version; installed in "},
+		"a wide range":             {nil, []build.Tool{node(">=18", "engines.node in package.json")}, []string{"node@26.1.0", "npm@11.4.0"}, "from engines.node in package.json (>=18)"},
+		"a line's name":            {nil, []build.Tool{node("lts/hydrogen", ".nvmrc")}, []string{"node@18.20.8", "npm@10.9.4"}, "from .nvmrc (lts/hydrogen)"},
+		"the newest":               {nil, []build.Tool{node("node", ".nvmrc")}, []string{"node@27.0.0", "npm@12.1.0"}, "Node.js 27.0.0, from .nvmrc (node)"},
+		"newer than the machine's": {map[string]string{"node": "v20.11.0"}, []build.Tool{node("node", ".nvmrc")}, []string{"node@27.0.0", "npm@12.1.0"}, "Node.js 27.0.0, from .nvmrc (node)"},
+		"no line's range":          {nil, []build.Tool{node("25 || 27", ".nvmrc")}, []string{"node@27.0.0", "npm@12.1.0"}, ""},
+		"the machine's fits":       {map[string]string{"node": "v20.11.0"}, []build.Tool{node(">=18", ".nvmrc")}, []string{"node@20.11.0*"}, "Node.js 20.11.0 of this machine, from .nvmrc (>=18)."},
+		"the machine's is old":     {map[string]string{"node": "v20.11.0"}, []build.Tool{{Name: "node"}}, []string{"node@26.1.0", "npm@11.4.0"}, "the current LTS"},
+		"the machine's is LTS":     {map[string]string{"node": "v26.0.1"}, []build.Tool{{Name: "node"}}, []string{"node@26.0.1*"}, "Node.js 26.0.1 of this machine, the current LTS: nothing names a version."},
+		"a pinned manager":         {nil, []build.Tool{node("20", ".nvmrc"), tool(t, "pnpm", "10.1.0", "packageManager in package.json")}, []string{"node@20.19.1", "npm@10.9.4", "pnpm@10.1.0"}, "pnpm 10.1.0, from packageManager in package.json; installed in "},
+		"it works with Node":       {nil, []build.Tool{node("20", ".nvmrc"), {Name: "pnpm"}}, []string{"node@20.19.1", "npm@10.9.4", "pnpm@10.1.0"}, "pnpm 10.1.0, the newest: nothing names a version"},
+		"old Yarn":                 {nil, []build.Tool{tool(t, "yarn", "1", "the format of yarn.lock")}, []string{"yarn@1.22.22"}, "Yarn 1.22.22, from the format of yarn.lock (1)"},
+		"new Yarn":                 {nil, []build.Tool{tool(t, "yarn", "^4", "devEngines")}, []string{"yarn@4.9.1"}, ""},
 		"files disagree": {nil, []build.Tool{{Name: "node", Ask: node("22", ".nvmrc").Ask, Others: []build.Ask{node(">=24", "engines.node in package.json").Ask, node("22.x", ".node-version").Ask}}},
 			[]string{"node@22.21.1", "npm@10.9.4"}, "engines.node in package.json asks for Node.js >=24, which 22.21.1 is not; .nvmrc decides."},
 		"only the machine's":     {map[string]string{"python3": "Python 3.11.2"}, []build.Tool{tool(t, "python", "3.11", ".python-version")}, []string{"python@3.11.2*"}, "Python 3.11.2 of this machine, from .python-version (3.11)."},
@@ -213,6 +214,10 @@ func TestOffline(t *testing.T) {
 	got, log, err := w.prepare(t, build.Tool{Name: "node"})
 	if err != nil || !slices.Equal(got, []string{"node@20.11.0*"}) || !strings.Contains(log, "a newer one can't be installed: the registry answered 503") {
 		t.Fatalf("%q, %v:\n%s", got, err, log)
+	}
+	got, log, err = w.prepare(t, tool(t, "node", "node", ".nvmrc"))
+	if err != nil || !slices.Equal(got, []string{"node@20.11.0*"}) || !strings.Contains(log, "from .nvmrc (node); a newer one can't be installed: the registry answered 503") {
+		t.Fatalf("the newest: %q, %v:\n%s", got, err, log)
 	}
 	w.set(func() { w.down = false })
 	if got, _, err = w.prepare(t, tool(t, "node", "22.20.0", ".nvmrc")); err != nil || got[0] != "node@22.20.0" {

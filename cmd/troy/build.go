@@ -118,13 +118,16 @@ func buildFolder(ctx context.Context, a *app, dir string, o buildOptions) error 
 	if err := clearBuild(ctx, b, spec.Tree); err != nil {
 		return err
 	}
-	done, err := a.runBuild(ctx, b, spec)
+	done, helps, err := a.runBuild(ctx, b, spec)
 	// Also after an interrupt, so that nothing is left of the build.
 	defer func() { _ = b.Remove(context.WithoutCancel(ctx), spec.Tree) }()
 	if err != nil {
 		return err
 	}
 	if done.State != builder.Succeeded {
+		if helps != "" {
+			_, _ = fmt.Fprintf(a.err, "Advice: %s.\n", clean(helps))
+		}
 		return &failedError{"the build failed: " + done.Cause}
 	}
 	made, err := b.Artifact(ctx, spec.Tree)
@@ -245,11 +248,13 @@ func clearBuild(ctx context.Context, b *sandbox.Builder, t site.Tree) error {
 // buildPoll is the interval between looks at a running build.
 const buildPoll = 100 * time.Millisecond
 
-// runBuild runs a build to its end and copies its log to stderr.
-func (a *app) runBuild(ctx context.Context, b *sandbox.Builder, spec builder.Spec) (builder.Build, error) {
+// runBuild runs a build to its end and copies its log to stderr. helps is what
+// helps against its failure, or "".
+func (a *app) runBuild(ctx context.Context, b *sandbox.Builder, spec builder.Spec) (done builder.Build, helps string, err error) {
 	if err := b.Start(ctx, spec); err != nil {
-		return builder.Build{}, notIsolated(err)
+		return done, "", notIsolated(err)
 	}
+	var end builder.LogEnd
 	tick := time.NewTicker(buildPoll)
 	defer tick.Stop()
 	var log io.Writer = a.err
@@ -262,19 +267,21 @@ func (a *app) runBuild(ctx context.Context, b *sandbox.Builder, spec builder.Spe
 	for {
 		page, err := b.Log(ctx, spec.Tree, cursor)
 		if err != nil {
-			return builder.Build{}, err
+			return done, "", err
 		}
 		_, _ = log.Write(page.Data) // the build does not depend on it
+		end.Add(page.Data)
 		cursor = page.Next
 		if page.End {
-			return b.Get(ctx, spec.Tree)
+			done, err = b.Get(ctx, spec.Tree)
+			return done, done.Advice(end.Phase()), err
 		}
 		if len(page.Data) > 0 {
 			continue
 		}
 		select {
 		case <-ctx.Done():
-			return builder.Build{}, context.Cause(ctx)
+			return done, "", context.Cause(ctx)
 		case <-tick.C:
 		}
 	}

@@ -78,6 +78,9 @@ func initFolder(ctx context.Context, a *app, dir string, yes bool) error {
 		return err
 	}
 	_, _ = fmt.Fprintf(a.err, "%s\n\n", clean(plan.Why))
+	if len(plan.Contexts) > 0 {
+		plan.Notes = append(plan.Notes, fmt.Sprintf("netlify.toml: %s no longer count for previews once there is a %s.", strings.Join(plan.Contexts, ", "), buildFile))
+	}
 	for _, note := range plan.Notes {
 		_, _ = fmt.Fprintln(a.err, clean(note))
 	}
@@ -142,12 +145,12 @@ func tomlOf(fsys fs.FS, plan detect.Plan) ([]byte, error) {
 	if t.Output == nil {
 		fmt.Fprintf(&text, "# output is one of: %s\n", strings.Join(plan.Outputs, ", "))
 	}
-	if slices.ContainsFunc(detect.Frameworks(), func(f detect.Framework) bool { return f.Name == plan.Generator && f.SPA }) {
+	if plan.SPA {
 		text.WriteString("\n[site]\n# The site is one page that answers all addresses.\nspa = true\n")
 	}
 	var others []string
 	for _, name := range []string{"netlify.toml", "vercel.json", "wrangler.toml", "wrangler.json", "wrangler.jsonc", "firebase.json"} {
-		if _, err := fs.Stat(fsys, path.Join(plan.Root, name)); err == nil {
+		if slices.ContainsFunc([]string{plan.Root, "."}, func(dir string) bool { _, err := fs.Stat(fsys, path.Join(dir, name)); return err == nil }) {
 			others = append(others, name)
 		}
 	}

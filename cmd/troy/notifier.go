@@ -32,15 +32,15 @@ domain.failing, quota.near and notifier.disabled (default: all except
 deployment.live).`,
 		Example: `  troy notifier add --kind webhook --to https://example.com/hooks/troy
   troy notifier add --kind slack --to - --pipeline blog < slack-address
-  troy notifier add --kind email --to ops@example.com --event deployment.failed`,
+  troy notifier add --kind email --to ops@example.com --to ada@example.com`,
 		Args: arguments(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			n.Kind = kind.text
 			return notifierAdd(cmd.Context(), a, n, to)
 		},
 	}
-	cmd.Flags().Var(&kind, "kind", "`webhook`, slack, discord, teams or email (required)")
-	cmd.Flags().StringSliceVar(&to, "to", nil, "the `address`: https://…, or of e-mail, repeatable (required)")
+	cmd.Flags().Var(&kind, "kind", "the `kind`: webhook, slack, discord, teams or email (required)")
+	cmd.Flags().StringArrayVar(&to, "to", nil, "the `address`: https://…, or of e-mail, repeatable (required)")
 	cmd.Flags().StringVarP(&n.Pipeline, "pipeline", "p", "", "only about this `pipeline` (default: all)")
 	cmd.Flags().StringSliceVar(&n.Events, "event", nil, "only this `event`; repeatable")
 	return cmd
@@ -61,7 +61,11 @@ func notifierAdd(ctx context.Context, a *app, n client.NewNotifier, to []string)
 	case len(to) == 0 || to[0] == "":
 		return troy.Errorf(troy.Invalid, "the target is missing: name it with --to")
 	case n.Kind == "email":
-		n.To = to
+		for _, list := range to {
+			for address := range strings.SplitSeq(list, ",") {
+				n.To = append(n.To, strings.TrimSpace(address))
+			}
+		}
 	case len(to) > 1:
 		return troy.Errorf(troy.Invalid, "only e-mail has more than one target; expected one --to")
 	default:

@@ -73,9 +73,10 @@ syntax of .gitignore; a line "!.name" includes a path again. If the name or the
 content of a file shows that it contains a secret, nothing is sent.
 
 Redirects, headers and settings come from _redirects and _headers in the folder
-and from troy.toml and netlify.toml in it, above it up to the current folder,
-or beside it. Their problems are listed when the deployment has ended; with
---strict, they keep it from going live. See also troy check.
+and from troy.toml, netlify.toml, vercel.json, firebase.json and wrangler.toml
+in it, above it up to the current folder, or beside it. Their problems are
+listed when the deployment has ended; with --strict, they keep it from going
+live. See also troy check.
 
 With --preview the site does not change: the files are shown at an address of
 their own, which begins with the label; without a label it is draft.

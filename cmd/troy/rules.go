@@ -176,15 +176,15 @@ func newCheck(a *app) *cobra.Command {
 		Use:   "check PATH",
 		Short: "Check a site's redirects, headers and settings",
 		Long: `Check the redirects, headers and settings of a folder or an archive, without a
-server: _redirects and _headers in it, and [site], [[redirects]] and
-[[headers]] of troy.toml and netlify.toml. Each problem is a line on stdout:
+server: _redirects and _headers in it, and the rules in troy.toml, netlify.toml,
+vercel.json, firebase.json and wrangler.toml in it, above it up to the current
+folder, or beside it. Each problem is a line on stdout:
 
   FILE:LINE: SEVERITY: MESSAGE (CODE)
 
-An error is a line that is ignored or can't work; a warning is one that
-probably does not do what was meant; a notice is worth
-knowing, such as a password in a file. The exit code is 2 if there is an error
-or, with --strict, any problem.`,
+An error is a line that is ignored or can't work. A warning is one that probably
+does not do what was meant. A notice is worth knowing, such as a password in a
+file. The exit code is 2 if there is an error or, with --strict, a warning.`,
 		Example: `  troy check ./public
   troy check ./public --strict`,
 		Args: arguments(1, "a folder or an archive"),

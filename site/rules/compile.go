@@ -1,7 +1,7 @@
 package rules
 
 import (
-	"strings"
+	"slices"
 
 	"github.com/troy-iaas/troy/site"
 )
@@ -79,7 +79,7 @@ func Compile(in Input) Output {
 	for _, f := range in.Config {
 		c.files = append(c.files, f.Name)
 		file := len(c.files) - 1
-		wrangler = wrangler || strings.HasPrefix(f.Name, "wrangler.")
+		wrangler = wrangler || isWrangler(f.Name)
 		d, err := parseConfig(f)
 		if err != nil {
 			c.error(position{file, 0}, CodeSyntax, "%s", err)
@@ -90,7 +90,7 @@ func Compile(in Input) Output {
 			c.error(position{file, p.line}, CodeUnsupported, "%s", p.text)
 		}
 	}
-	for _, name := range []string{"firebase.json", "vercel.json", "troy.toml"} { // the last one decides
+	for _, name := range slices.Concat(wranglerNames, []string{"firebase.json", "vercel.json", "troy.toml"}) { // the last one decides
 		c.settings(indexes[name], documents[name])
 	}
 	c.report.Dialect = Netlify

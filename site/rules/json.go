@@ -70,9 +70,11 @@ func jsonMembers(value []byte, base int) ([]jsonMember, error) {
 	return all, err
 }
 
-// WithoutComments replaces the comments of a JSON file by spaces.
+// WithoutComments replaces the comments of a JSON file, and a comma after the
+// last member of an object or an array, by spaces. wrangler.jsonc may have both.
 func WithoutComments(data []byte) []byte {
 	data = bytes.TrimPrefix(bytes.Clone(data), []byte("\ufeff"))
+	comma := -1 // the last comma, if only white space follows it
 	for i := 0; i < len(data); i++ {
 		switch rest := data[i:]; {
 		case data[i] == '"':
@@ -94,7 +96,16 @@ func WithoutComments(data []byte) []byte {
 			}
 			blank(rest[:n])
 			i += n - 1
+			continue
+		case data[i] == ',':
+			comma = i
+			continue
+		case data[i] == ' ', data[i] == '\t', data[i] == '\r', data[i] == '\n':
+			continue
+		case (data[i] == '}' || data[i] == ']') && comma >= 0:
+			data[comma] = ' '
 		}
+		comma = -1
 	}
 	return data
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/troy-iaas/troy"
 	"github.com/troy-iaas/troy/site/rules"
 )
 
@@ -133,6 +134,56 @@ func TestJSONRules(t *testing.T) {
 		f, ok, err := rules.NewConfig("firebase.json", []byte(text))
 		if ok && err == nil {
 			rules.Compile(rules.Input{Config: []rules.ConfigFile{f}})
+		}
+	}
+}
+
+// A wrangler file says how missing paths and slashes are answered. Nothing else
+// of it is kept.
+func TestWranglerSettings(t *testing.T) {
+	t.Parallel()
+	for name, text := range map[string]string{
+		"wrangler.toml":  "name = \"x\"\n[vars]\nTOKEN = \"abc\"\n[assets]\ndirectory = \"dist\"\nnot_found_handling = \"single-page-application\"\nhtml_handling = \"drop-trailing-slash\"\n",
+		"wrangler.jsonc": `{"vars": {"TOKEN": "abc"}, "assets": {"not_found_handling": "single-page-application", "html_handling": "drop-trailing-slash", },}`,
+	} {
+		f, ok, err := rules.NewConfig(name, []byte(text))
+		if err != nil || !ok || strings.Contains(f.Text, "abc") || strings.Contains(f.Text, "directory") {
+			t.Errorf("%s: the part is %q, %t, %v", name, f.Text, ok, err)
+		}
+		if err := rules.CheckConfig([]rules.ConfigFile{f}); err != nil {
+			t.Error(err)
+		}
+		out := rules.Compile(rules.Input{Config: []rules.ConfigFile{f}})
+		if !out.Rules.Site.SPA || out.TrailingSlash != "never" || out.Report.Dialect != rules.Cloudflare || !out.Report.Clean() {
+			t.Errorf("%s: %+v, %q, %+v", name, out.Rules.Site, out.TrailingSlash, out.Report)
+		}
+		troyToml := rules.ConfigFile{Name: "troy.toml", Text: "[site]\nspa = false\n"}
+		if out := rules.Compile(rules.Input{Config: []rules.ConfigFile{f, troyToml}}); out.Rules.Site.SPA {
+			t.Errorf("%s: troy.toml does not decide", name)
+		}
+	}
+	for name, text := range map[string]string{"wrangler.toml": "[assets]\nnot_found_handling = \"404-page\"\n", "wrangler.json": "{", "wrangler.jsonc": `{"assets": 3}`} {
+		if f, ok, err := rules.NewConfig(name, []byte(text)); f.Text != "" || !ok || err != nil {
+			t.Errorf("%s: %q, %t, %v", name, f.Text, ok, err)
+		}
+	}
+	if err := rules.CheckConfig([]rules.ConfigFile{{Name: "wrangler.json", Text: "{"}}); troy.KindOf(err) != troy.Invalid {
+		t.Errorf("a text that is not valid: %v", err)
+	}
+}
+
+// The advice for a rule behind a file has the form of the rule's own file.
+func TestOverridingAFile(t *testing.T) {
+	t.Parallel()
+	tree := paths([]string{"about.html", "b.html"})
+	for want, in := range map[string]rules.Input{
+		"the file about.html answers instead; write 200! to override it":       {Redirects: "/about /b 200\n"},
+		"the file about.html answers instead; set force = true to override it": {Config: []rules.ConfigFile{{Name: "netlify.toml", Text: "[[redirects]]\nfrom = \"/about\"\nto = \"/b\"\nstatus = 200\n"}}},
+		"the file about.html answers instead":                                  {Config: []rules.ConfigFile{{Name: "vercel.json", Text: `{"rewrites": [{"source": "/about", "destination": "/b"}]}`}}},
+	} {
+		in.Paths = tree
+		if r := rules.Compile(in).Report; len(r.Problems) != 1 || r.Problems[0].Message != want {
+			t.Errorf("%+v, want %q", r.Problems, want)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/troy-iaas/troy/site"
@@ -68,7 +69,7 @@ func (c *compiler) lintRedirect(m *Matcher, tree pathTree, i int) {
 	}
 	if r.Pattern == nil && !r.Force {
 		if a := m.file(tree, r.Path); a.Path != "" {
-			c.warn(r.at, CodeShadowedFile, "the file %s answers instead; write %d! to override it", clip(a.Path), r.Status)
+			c.warn(r.at, CodeShadowedFile, "the file %s answers instead%s", clip(a.Path), c.overriding(r))
 			return
 		}
 	}
@@ -77,6 +78,18 @@ func (c *compiler) lintRedirect(m *Matcher, tree pathTree, i int) {
 	} else if !ok {
 		c.lintGrowth(m, tree, r)
 	}
+}
+
+// overriding says how a rule of this file overrides a file of the site. A
+// rewrite of another platform's JSON can't, there as here.
+func (c *compiler) overriding(r *Redirect) string {
+	switch name := c.files[r.at.file]; {
+	case slices.Contains(jsonNames, name):
+		return ""
+	case strings.HasSuffix(name, ".toml"):
+		return "; set force = true to override it"
+	}
+	return fmt.Sprintf("; write %d! to override it", r.Status)
 }
 
 // shadow returns an earlier rule that matches whatever rule i matches, or -1.

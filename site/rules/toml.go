@@ -15,8 +15,8 @@ import (
 )
 
 // ConfigFile is a configuration file of the repository: troy.toml,
-// netlify.toml, vercel.json, firebase.json, or a wrangler file, of which only
-// the name matters.
+// netlify.toml, vercel.json, firebase.json, or a wrangler file, of which the
+// name and two settings matter.
 type ConfigFile struct {
 	Name string `json:"name"`
 	Text string `json:"text,omitempty"`
@@ -28,7 +28,7 @@ const MaxConfig = 256 << 10
 // ConfigNames are the names of configuration files, in the order in which their
 // rules count.
 func ConfigNames() []string {
-	return slices.Concat([]string{"troy.toml", "netlify.toml"}, jsonNames, []string{"wrangler.toml", "wrangler.json", "wrangler.jsonc"})
+	return slices.Concat([]string{"troy.toml", "netlify.toml"}, jsonNames, wranglerNames)
 }
 
 // CheckConfig returns an Invalid error at a field if the files are not valid
@@ -58,7 +58,8 @@ func CheckConfig(files []ConfigFile) error {
 // error if the file is not valid TOML. ok is false if no rule is in it.
 func NewConfig(name string, data []byte) (f ConfigFile, ok bool, err error) {
 	f.Name = name
-	if strings.HasPrefix(name, "wrangler.") {
+	if isWrangler(name) {
+		f.Text = onlyAssets(name, data)
 		return f, true, nil
 	}
 	if len(data) > 4*MaxConfig {
@@ -163,8 +164,11 @@ type document struct {
 
 func parseConfig(f ConfigFile) (document, error) {
 	var d document
-	if strings.HasPrefix(f.Name, "wrangler.") || f.Text == "" {
+	if f.Text == "" {
 		return d, nil
+	}
+	if isWrangler(f.Name) {
+		return parseWrangler(f)
 	}
 	if slices.Contains(jsonNames, f.Name) {
 		return parseJSON(f.Name, f.Text)

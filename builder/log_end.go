@@ -1,11 +1,10 @@
-package workers
+package builder
 
 import (
 	"regexp"
 	"strings"
 
 	"github.com/troy-iaas/troy"
-	"github.com/troy-iaas/troy/builder"
 )
 
 const (
@@ -19,13 +18,14 @@ const (
 	tailBytes = 16 << 10
 )
 
-// logEnd keeps the end of a log.
-type logEnd struct {
+// LogEnd keeps the end of a log, in which known failures are searched.
+type LogEnd struct {
 	kept []byte
 	cut  bool // its first line may be a part of one
 }
 
-func (e *logEnd) add(p []byte) {
+// Add appends a part of the log.
+func (e *LogEnd) Add(p []byte) {
 	e.kept = append(e.kept, p[max(0, len(p)-logEndBytes):]...)
 	e.cut = e.cut || len(p) > logEndBytes
 	if len(e.kept) > 4*logEndBytes {
@@ -33,7 +33,7 @@ func (e *logEnd) add(p []byte) {
 	}
 }
 
-func (e *logEnd) trim() {
+func (e *LogEnd) trim() {
 	if rest := len(e.kept) - logEndBytes; rest > 0 {
 		e.kept = append(e.kept[:0], e.kept[rest:]...)
 		e.cut = true
@@ -47,11 +47,11 @@ var heading = regexp.MustCompile(`(?m)^==> (?:Download Source|Install|Build|Test
 // cause and in its table.
 var ownLines = regexp.MustCompile(`(?:^|\n)(?:(?:Failed|Advice): |The phase [A-Z][A-Za-z ]+ took )[^\n]*\n*$`)
 
-// phase returns the log of the last phase as plain text, without its heading
+// Phase returns the log of the last phase as plain text, without its heading
 // and without the cause at its end.
-func (e *logEnd) phase() string {
+func (e *LogEnd) Phase() string {
 	e.trim()
-	text := builder.PlainLog(e.kept)
+	text := PlainLog(e.kept)
 	if e.cut {
 		if _, rest, ok := strings.Cut(text, "\n"); ok {
 			text = rest
@@ -66,15 +66,15 @@ func (e *logEnd) phase() string {
 	return text
 }
 
-// advised reports whether the log ends with an advice.
-func (e *logEnd) advised() bool {
+// Advised reports whether the log ends with an advice.
+func (e *LogEnd) Advised() bool {
 	lines := strings.Split(strings.TrimRight(string(e.kept), "\n"), "\n")
 	return strings.HasPrefix(lines[len(lines)-1], "Advice: ")
 }
 
-// tail returns the last lines of a phase's log, without those that are empty at
+// Tail returns the last lines of a phase's log, without those that are empty at
 // its ends.
-func tail(phase string) string {
+func Tail(phase string) string {
 	lines := strings.Split(strings.Trim(phase, "\n"), "\n")
 	lines = lines[max(0, len(lines)-tailLines):]
 	size := 0
@@ -88,19 +88,25 @@ func tail(phase string) string {
 	return strings.Trim(strings.Join(lines, "\n"), "\n")
 }
 
-// advice returns what helps against the failure of a build's command, or "" if
-// the failure is not known or has another cause.
-func advice(b builder.Build, phase string) string {
-	if b.State != builder.Failed || len(b.Phases) == 0 {
+// Advice returns what helps against the failure of the build's command, or "" if
+// the failure is not known or has another cause. phase is the log of the phase.
+func (b Build) Advice(phase string) string {
+	if b.State != Failed || len(b.Phases) == 0 {
 		return ""
+	}
+	switch {
+	case strings.HasPrefix(b.Cause, tookLonger):
+		return "make the build faster, or give it more time with troy pipeline set P --build-minutes, at most the operator's TROY_BUILD_TIME"
+	case strings.HasPrefix(b.Cause, usedMore):
+		return "build less at a time, or give the build more memory with troy pipeline set P --build-memory, at most the operator's TROY_BUILD_MEMORY_MIB"
 	}
 	last := b.Phases[len(b.Phases)-1]
 	if last.Command == "" || last.ExitCode == nil || *last.ExitCode == 0 {
 		return ""
 	}
-	failed := builder.PhaseError{Phase: last.Phase, Code: *last.ExitCode}
+	failed := PhaseError{Phase: last.Phase, Code: *last.ExitCode}
 	if b.Cause != failed.Error() {
 		return ""
 	}
-	return builder.Advice(phase, failed.Code)
+	return Advice(phase, failed.Code)
 }
