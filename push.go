@@ -81,6 +81,9 @@ type Push struct {
 	Paths []string
 	// PathsComplete is false if Paths may be incomplete.
 	PathsComplete bool
+	// Unlisted: the forge does not list the files of a push, so it has to be
+	// asked for them.
+	Unlisted bool
 }
 
 // MaxMessage is the maximum length of a stored commit message, in characters.

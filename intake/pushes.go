@@ -343,6 +343,11 @@ func decide(p *queries.Pipeline, defaultBranch string, push troy.Push, actor str
 		}
 		return h
 	}
+	if push.Unlisted && p.HeadCommit != nil && !WatchesAll(*p) {
+		h.look, n.changed = true, true
+		n.add("%s: the push to commit %s does not list the changed files; the branch will be read and compared", p.Slug, short(push.After))
+		return h
+	}
 	if p.LockedAt != nil {
 		h.head, p.HeadCommit, n.pipeline = &push.After, &push.After, &p.ID
 		h.hold = &heldPush{Commit: push.After, Branch: push.Name, Author: push.Author, Message: push.Message, Actor: actor}

@@ -144,6 +144,48 @@ func TestWorkspaceIsWatched(t *testing.T) {
 	}
 }
 
+// A forge that does not list the files of a push is asked for them, if the
+// pipeline does not watch everything.
+func TestUnlistedFiles(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, root, skip string
+		paths            []string
+		complete         bool
+		asked, built     bool
+	}{
+		{name: "a folder that did not change", root: "apps/web", paths: []string{"apps/docs/a"}, complete: true, asked: true},
+		{name: "a folder that changed", root: "apps/web", paths: []string{"apps/web/a"}, complete: true, asked: true, built: true},
+		{name: "the forge can't tell", root: "apps/web", asked: true, built: true},
+		{name: "everything is watched", built: true},
+		{name: "a skipped commit", root: "apps/web", skip: "the commit's message says [skip ci]"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			p := w.bound(1)
+			w.push(1, troy.Push{After: commit("a"), Unlisted: true})
+			w.exec("UPDATE pipelines SET repository_root = nullif($1, '')", c.root)
+			w.exec("DELETE FROM work WHERE kind = 'forge:catch-up'")
+			out := w.push(1, troy.Push{Before: commit("a"), After: commit("b"), Skip: c.skip, Unlisted: true})
+			if asked := w.count("SELECT count(*) FROM work WHERE kind = 'forge:catch-up'") == 1; asked != c.asked {
+				t.Fatalf("the forge is asked: %v, %+v", asked, out)
+			}
+			if c.asked {
+				if got := w.count("SELECT count(*) FROM deployments WHERE pipeline_id = $1", p.ID); got != 1 || out.Result != intake.Accepted {
+					t.Fatalf("%d deployments before the files are known: %+v", got, out)
+				}
+				if _, err := w.in.HeadFound(w.ctx(), p.ID, intake.Head{Branch: "main", Commit: commit("b"), Base: commit("a"), Paths: c.paths, PathsComplete: c.complete}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if built := w.count("SELECT count(*) FROM deployments WHERE pipeline_id = $1", p.ID) == 2; built != c.built {
+				t.Errorf("built is %v: %+v", built, out)
+			}
+		})
+	}
+}
+
 // A pipeline whose newest build found the packages of its workspace skips pushes
 // to those that the site does not use, and says which.
 func TestUnwatchedPackages(t *testing.T) {

@@ -161,8 +161,7 @@ func pushed(body []byte) (troy.ForgeEvent, error) {
 	changes := e.Push.Changes
 	pushes.Complete = len(changes) > 0 && len(changes) <= maxChanges
 	for _, change := range changes[:min(len(changes), maxChanges)] {
-		// A push does not list the changed files, so PathsComplete stays false.
-		p := troy.Push{Forced: change.Forced}
+		p := troy.Push{Forced: change.Forced, Unlisted: true}
 		at, side := change.New, "push.changes.new"
 		if at == nil {
 			at, side, p.Deleted = change.Old, "push.changes.old", true

@@ -35,7 +35,7 @@ func TestPush(t *testing.T) {
 		Pusher:     "ada", Complete: true,
 		Pushes: []troy.Push{{
 			Kind: troy.Branch, Name: "main", Before: commitA, After: commitB, Message: "Add a page\n\nskip-checks: true", Author: "Ada",
-			Skip: "the commit's message has the trailer skip-checks: true",
+			Skip: "the commit's message has the trailer skip-checks: true", Unlisted: true,
 		}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
