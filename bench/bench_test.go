@@ -9,7 +9,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -52,7 +51,6 @@ type world struct {
 	cloud       cloud.Cloud
 	intake      *intake.Intake
 	web         *httptest.Server
-	http        *http.Client
 	previewed   uuid.UUID // the pipeline with previews, if any
 }
 
@@ -112,8 +110,6 @@ func newWorld(b *testing.B) *world {
 	}
 	w.web = httptest.NewServer(handler)
 	b.Cleanup(w.web.Close)
-	w.http = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
-	b.Cleanup(w.http.CloseIdleConnections)
 	return w
 }
 
@@ -161,28 +157,31 @@ func pushBody(repository int, branch string) string {
 		commit, repository, branch, strings.Repeat("1", 40), filler)
 }
 
-// deliver sends a push as GitHub does.
-func (w *world) deliver(body string) error {
+// pushRequest is a push as GitHub sends it.
+func pushRequest(repository int, branch string) []byte {
+	body := pushBody(repository, branch)
 	mac := hmac.New(sha256.New, []byte(hookSecret))
 	mac.Write([]byte(body))
-	req, err := http.NewRequestWithContext(w.b.Context(), http.MethodPost, w.web.URL+"/hooks/github", strings.NewReader(body))
+	return fmt.Appendf(nil, "POST /hooks/github HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"+
+		"X-GitHub-Event: push\r\nX-GitHub-Delivery: %s\r\nX-Hub-Signature-256: sha256=%x\r\n\r\n%s", len(body), uuid.New(), mac.Sum(nil), body)
+}
+
+// dial opens a line to the API.
+func (w *world) dial() *line {
+	w.b.Helper()
+	l, err := dial(w.b.Context(), w.web.Listener.Addr().String())
 	if err != nil {
-		return err
+		w.b.Fatal(err)
 	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("X-GitHub-Event", "push")
-	req.Header.Set("X-GitHub-Delivery", uuid.NewString())
-	req.Header.Set("X-Hub-Signature-256", "sha256="+hex.EncodeToString(mac.Sum(nil)))
-	res, err := w.http.Do(req)
-	if err != nil {
-		return err
-	}
-	answer, err := io.ReadAll(res.Body)
-	if err := res.Body.Close(); err != nil {
-		return err
-	}
-	if err == nil && res.StatusCode != http.StatusAccepted {
-		err = fmt.Errorf("the delivery got the answer %s: %s", res.Status, answer)
+	w.b.Cleanup(l.close)
+	return l
+}
+
+// deliver sends a push.
+func (l *line) deliver(request []byte) error {
+	status, answer, err := l.ask(request)
+	if err == nil && status != http.StatusAccepted {
+		err = fmt.Errorf("the delivery got the answer %d: %s", status, answer)
 	}
 	return err
 }

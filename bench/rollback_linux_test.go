@@ -1,11 +1,8 @@
 package bench
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -45,6 +42,7 @@ func BenchmarkRollback(b *testing.B) {
 	}
 	var flips [readers]atomic.Int64 // nanoseconds: when a reader saw the page that it did not see before
 	var seen [readers]atomic.Int64  // the page that it saw last
+	request := fmt.Appendf(nil, "GET / HTTP/1.1\r\nHost: %s.localhost\r\n\r\n", slug)
 	changed := make(chan struct{}, readers)
 	ctx, stop := context.WithCancel(b.Context())
 	var group sync.WaitGroup
@@ -53,16 +51,16 @@ func BenchmarkRollback(b *testing.B) {
 	for i := range readers {
 		seen[i].Store(1)
 		group.Go(func() {
-			r, err := newReader(ctx, in.edge, slug+".localhost")
+			l, err := dial(ctx, in.edge)
 			if err != nil {
 				b.Error(err)
 				return
 			}
-			defer context.AfterFunc(ctx, func() { _ = r.conn.Close() })()
+			defer l.close()
 			tick := time.NewTicker(readEvery)
 			defer tick.Stop()
 			for ctx.Err() == nil {
-				page, err := r.read()
+				page, err := readPage(l, request)
 				if err != nil {
 					if ctx.Err() == nil {
 						b.Error(err)
@@ -108,38 +106,14 @@ func BenchmarkRollback(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// reader requests a page again and again over one connection. It takes far less
-// CPU time than an http.Client, whose goroutines the machine's cores would have to
-// run beside Troy.
-type reader struct {
-	conn    net.Conn
-	in      *bufio.Reader
-	request []byte
-}
-
-func newReader(ctx context.Context, address, host string) (*reader, error) {
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
-	if err != nil {
-		return nil, err
-	}
-	return &reader{conn, bufio.NewReader(conn), fmt.Appendf(nil, "GET / HTTP/1.1\r\nHost: %s\r\n\r\n", host)}, nil
-}
-
-// read returns the number that the page contains.
-func (r *reader) read() (int64, error) {
-	if _, err := r.conn.Write(r.request); err != nil {
-		return 0, err
-	}
-	res, err := http.ReadResponse(r.in, nil)
+// readPage returns the number that a page contains.
+func readPage(l *line, request []byte) (int64, error) {
+	status, text, err := l.ask(request)
 	if err != nil {
 		return 0, err
 	}
-	text, err := io.ReadAll(res.Body)
-	if err != nil {
-		return 0, err
-	}
-	if res.StatusCode != http.StatusOK || len(text) != 1 {
-		return 0, fmt.Errorf("the edge answers %d %q", res.StatusCode, text)
+	if status != http.StatusOK || len(text) != 1 {
+		return 0, fmt.Errorf("the edge answers %d %q", status, text)
 	}
 	return int64(text[0] - '0'), nil
 }

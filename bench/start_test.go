@@ -127,10 +127,11 @@ func (w *world) starts(first, n int, interval time.Duration) []time.Duration {
 		}
 	}()
 	var times []time.Duration
+	l := w.dial()
 	for i := range n {
-		body := pushBody(first+i, "main")
+		request := pushRequest(first+i, "main")
 		sent := time.Now()
-		if err := w.deliver(body); err != nil {
+		if err := l.deliver(request); err != nil {
 			w.b.Fatal(err)
 		}
 		times = append(times, (<-instantly.started).Sub(sent))

@@ -108,21 +108,22 @@ func (w *world) checkpoint() {
 // many were accepted per second.
 func (w *world) webhooks(b *testing.B, first, pipelines int, branch string) float64 {
 	b.Helper()
-	bodies := make([]string, pipelines)
-	for i := range bodies {
-		bodies[i] = pushBody(first+i+1, branch)
+	requests := make([][]byte, pipelines)
+	for i := range requests {
+		requests[i] = pushRequest(first+i+1, branch)
 	}
 	var next, done atomic.Int64
 	start := time.Now()
 	var group sync.WaitGroup
 	for range hookClients {
+		l := w.dial()
 		group.Go(func() {
 			for time.Since(start) < hookTime {
 				i := next.Add(1) - 1
-				if i >= int64(len(bodies)) {
+				if i >= int64(len(requests)) {
 					return
 				}
-				if err := w.deliver(bodies[i]); err != nil {
+				if err := l.deliver(requests[i]); err != nil {
 					b.Error(err)
 					return
 				}
