@@ -135,6 +135,7 @@ func (c *Client) Wait(ctx context.Context, pipeline string, id uuid.UUID, seen f
 			return d, fmt.Errorf("wait for deployment %s: %w", id, context.Cause(ctx))
 		case <-timer.C:
 		}
-		pause = min(pause*3/2, pollMost)
+		// Waiting is a sixth of the duration at most.
+		pause = min(pause*6/5, pollMost)
 	}
 }
