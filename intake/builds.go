@@ -48,7 +48,7 @@ func checkCommit(commit string) error {
 // deployCommit makes a deployment of a locked pipeline.
 func deployCommit(ctx context.Context, q *queries.Queries, p queries.Pipeline, commit, cause, actor string) (queries.Deployment, error) {
 	if p.RepositoryFullName == nil {
-		return queries.Deployment{}, troy.Errorf(troy.Conflict, "the pipeline %s has no repository; send a release instead", p.Slug)
+		return queries.Deployment{}, troy.Errorf(troy.Conflict, "the pipeline %s has no repository; send a release, or a folder to build with troy deploy P --upload PATH", p.Slug)
 	}
 	if p.SourceProblem != "" {
 		return queries.Deployment{}, troy.Errorf(troy.Conflict, "the pipeline %s cannot be built: %s", p.Slug, p.SourceProblem)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
+	"strings"
 	"time"
 	_ "time/tzdata" // the zones, where the machine has none
 
@@ -51,9 +53,9 @@ func ParseSchedule(text, zone string) (Schedule, error) {
 	if slices.ContainsFunc([]rune(text), func(r rune) bool { return r == '=' }) {
 		return s, wrong("the time zone has a field of its own, zone")
 	}
-	parsed, err := cron.NewParser(cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.Descriptor).Parse(text)
+	parsed, err := cron.NewParser(cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.Descriptor).Parse(withSunday(text))
 	if err != nil {
-		return s, wrong(err.Error())
+		return s, wrong(cronProblem(err.Error()))
 	}
 	fields, ok := parsed.(*cron.SpecSchedule)
 	if !ok {
@@ -70,9 +72,56 @@ func ParseSchedule(text, zone string) (Schedule, error) {
 		return s, troy.Errorf(troy.Invalid, "%q never comes: no month that it names has such a day", text).At("cron")
 	}
 	if least := s.least(); least < ScheduleEvery {
-		return s, troy.Errorf(troy.Invalid, "%q comes every %d minutes; expected at least %d minutes between two deployments, like */%[3]d * * * *", text, int(least.Minutes()), int(ScheduleEvery.Minutes())).At("cron")
+		every := "minute"
+		if least > time.Minute {
+			every = fmt.Sprintf("%d minutes", int(least.Minutes()))
+		}
+		return s, troy.Errorf(troy.Invalid, "%q comes every %s; expected at least %d minutes between two deployments, like */%[3]d * * * *", text, every, int(ScheduleEvery.Minutes())).At("cron")
 	}
 	return s, nil
+}
+
+// withSunday writes a day of the week of 7 as 0, which the parser expects. Many
+// crons take both for Sunday.
+func withSunday(text string) string {
+	fields := strings.Fields(text)
+	if len(fields) != 5 || !strings.Contains(fields[4], "7") {
+		return text
+	}
+	days := strings.Split(fields[4], ",")
+	for i, day := range days {
+		switch from, to, _ := strings.Cut(day, "-"); {
+		case day == "7", day == "7-7":
+			days[i] = "0"
+		case to == "7":
+			days[i] = from + "-6,0"
+		}
+	}
+	fields[4] = strings.Join(days, ",")
+	return strings.Join(fields, " ")
+}
+
+// cronProblems are the parser's errors in plain words.
+var cronProblems = []struct {
+	says  *regexp.Regexp
+	plain string
+}{
+	{regexp.MustCompile(`^expected exactly 5 fields, found (\d+): .*`), "the number of fields is $1"},
+	{regexp.MustCompile(`^failed to parse int from (.*): strconv\..*`), `"$1" is neither a number nor a name`},
+	{regexp.MustCompile(`^end of range \((\d+)\) above maximum \((\d+)\): .*`), "$1 is above the maximum of $2"},
+	{regexp.MustCompile(`^beginning of range \((\d+)\) below minimum \((\d+)\): .*`), "$1 is below the minimum of $2"},
+	{regexp.MustCompile(`^beginning of range \(\d+\) beyond end of range \(\d+\): (.*)`), "the range $1 ends before it begins"},
+	{regexp.MustCompile(`^step of range should be a positive number: (.*)`), "the step of $1 is not above 0"},
+	{regexp.MustCompile(`^unrecognized descriptor: (.*)`), "$1 is not a name of times"},
+}
+
+func cronProblem(text string) string {
+	for _, p := range cronProblems {
+		if p.says.MatchString(text) {
+			return p.says.ReplaceAllString(text, p.plain)
+		}
+	}
+	return text
 }
 
 // least returns the shortest time between two of the schedule's minutes, of the

@@ -57,28 +57,31 @@ func TestScheduleRefusals(t *testing.T) {
 	t.Parallel()
 	for text, says := range map[string]string{
 		"":                        "missing",
-		"x":                       "expected the five fields",
-		"* * * *":                 "expected exactly 5 fields",
-		"0 0 * * * *":             "expected exactly 5 fields",
-		"61 0 * * *":              "above maximum",
+		"x":                       "the number of fields is 1; expected the five fields",
+		"* * * *":                 "the number of fields is 4",
+		"0 0 * * * *":             "the number of fields is 6",
+		"61 0 * * *":              "61 is above the maximum of 59; expected",
 		"0 0 31 2 *":              "never comes",
 		"0 0 30,31 feb *":         "never comes",
 		"0 0 31 4,6,9,11 *":       "never comes",
-		"* * * * *":               "comes every 1 minutes; expected at least 10",
+		"* * * * *":               "comes every minute; expected at least 10",
 		"*/5 * * * *":             "comes every 5 minutes",
 		"0,9 4 * * *":             "comes every 9 minutes",
 		"5,58 * * * *":            "comes every 7 minutes",
 		"5,58 0,23 * * *":         "comes every 7 minutes",
 		"5,58 3,4 * * *":          "comes every 7 minutes",
 		"@every 1s":               "names no times of the clock",
-		"@reboot":                 "unrecognized descriptor",
+		"@reboot":                 "@reboot is not a name of times",
 		"TZ=UTC":                  "a field of its own",
 		"CRON_TZ=UTC 0 0 * * *":   "a field of its own",
 		"0 0 * * *\x00":           "control character",
 		strings.Repeat("0 ", 100): "expected at most 100",
-		"0 0 1-99999999999 * *":   "expected the five fields",
-		"0 0 */0 * *":             "expected the five fields",
-		"5-1 0 * * *":             "expected the five fields",
+		"0 0 1-99999999999 * *":   "99999999999 is above the maximum of 31",
+		"0 0 */0 * *":             "the step of */0 is not above 0",
+		"0 0 0 * *":               "0 is below the minimum of 1",
+		"0 0 * * 8":               "8 is above the maximum of 6",
+		"H 4 * * *":               `"H" is neither a number nor a name`,
+		"5-1 0 * * *":             "the range 5-1 ends before it begins",
 	} {
 		_, err := intake.ParseSchedule(text, "UTC")
 		if e, ok := errors.AsType[*troy.Error](err); !ok || e.Kind != troy.Invalid || e.Field != "cron" || !strings.Contains(e.Message, says) {
@@ -88,6 +91,13 @@ func TestScheduleRefusals(t *testing.T) {
 	for _, fine := range []string{"*/10 * * * *", "5,58 3,7 * * *", "@hourly", "@weekly", "@yearly", "0 0 31 * *", "0 0 31 2 mon", "55,5 * * * *"} {
 		if _, err := intake.ParseSchedule(fine, ""); err != nil {
 			t.Errorf("%q: %v", fine, err)
+		}
+	}
+	at := time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC) // a Monday
+	for text, want := range map[string]string{"0 4 * * 7": "2026-12-06", "0 4 * * 1-7": "2026-12-01", "0 4 * * 6-7": "2026-12-05", "0 4 * * 3,7": "2026-12-02", "17 7 7 7 *": "2027-07-07"} {
+		s, err := intake.ParseSchedule(text, "")
+		if err != nil || s.Next(at).Format(time.DateOnly) != want {
+			t.Errorf("%q: %v, %v, want %s", text, s.Next(at), err, want)
 		}
 	}
 	for _, zone := range []string{"Local", "Berlin", "../etc/passwd", "Europe/Berlin ", "+02:00", strings.Repeat("x", 1000)} {

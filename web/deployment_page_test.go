@@ -72,6 +72,22 @@ func TestDeploymentPage(t *testing.T) {
 	}
 }
 
+// Retry is offered only if there is something to build again: the source of an
+// upload is not kept.
+func TestRetryOfAnUpload(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.bind("blog", "github", "team/blog", "")
+	id := w.built(p)
+	w.exec("UPDATE deployments SET state = 'failed', finished_at = now(), cause = 'it failed' WHERE id = $1", id)
+	for _, want := range []bool{true, false} {
+		if a := w.send("GET", pagePath(p, id), nil); a.status != 200 || strings.Contains(string(a.body), "<button>Retry</button>") != want {
+			t.Errorf("%d, Retry is not %v", a.status, want)
+		}
+		w.exec("UPDATE pipelines SET repository_provider = NULL, repository_full_name = NULL, repository_branch = NULL, repository_root = NULL WHERE id = $1", p.ID)
+	}
+}
+
 // A browser with a session shows the log while it grows, and the result.
 func TestDeploymentPageInABrowser(t *testing.T) {
 	t.Parallel()

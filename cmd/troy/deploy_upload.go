@@ -42,9 +42,9 @@ func deployUpload(ctx context.Context, a *app, pipeline, dir, message string, w 
 
 // sendSource packs a folder and sends it as a release, which the server builds.
 func (a *app) sendSource(ctx context.Context, c *client.Client, pipeline, dir, message string) (d client.Deployment, err error) {
-	dir, err = realPath(dir)
-	if err != nil {
-		return d, troy.Errorf(troy.NotFound, "the folder can't be found: %w", err).At("--upload")
+	name := dir
+	if dir, err = realPath(name); err != nil {
+		return d, troy.Errorf(troy.NotFound, "folder not found: %s", name).At("--upload")
 	}
 	source, err := readSource(ctx, dir, "")
 	if err != nil {

@@ -94,7 +94,7 @@ func (d *double) deployCommit(r *http.Request, p *doublePipeline) (answer, error
 		return fail(troy.Conflict, "the release has missing files")
 	}
 	if p.Repository == nil && !uploaded {
-		return fail(troy.Conflict, "the pipeline %s has no repository; send a release instead", p.Slug)
+		return fail(troy.Conflict, "the pipeline %s has no repository; send a release, or a folder to build with troy deploy P --upload PATH", p.Slug)
 	}
 	if err := refuseLocked(p.Pipeline); err != nil {
 		return answer{}, err

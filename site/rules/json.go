@@ -280,7 +280,11 @@ func (r *jsonRules) rule(kind string, m jsonMember, firebase bool) {
 	}
 	patterns, splat, err := translate(j.Source, kind == "headers")
 	if err != nil {
-		r.problem(m, "the source %q: %s", clip(j.Source), err)
+		instead := ""
+		if kind == "rewrites" && (j.Destination == "/index.html" || j.Destination == "/") {
+			instead = "; for a single-page application, set spa = true in [site] of troy.toml"
+		}
+		r.problem(m, "the source %q: %s%s", clip(j.Source), err, instead)
 		return
 	}
 	for _, from := range patterns {

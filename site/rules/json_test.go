@@ -43,6 +43,7 @@ const firebaseJSON = `{
     ],
     "rewrites": [
       { "source": "/api/**", "function": "api" },
+      { "source": "!/api/**", "destination": "/index.html" },
       { "source": "**", "destination": "/index.html" }
     ],
     "headers": [
@@ -83,6 +84,7 @@ func TestJSONRules(t *testing.T) {
 			problems: []string{
 				"9: regex is not supported; expected source",
 				`12: the rule for "/api/**" has no destination; functions and other services are not supported`,
+				`13: the source "!/api/**": this pattern is not supported; expected :name for a segment, or a wildcard at the end; for a single-page application, set spa = true in [site] of troy.toml`,
 			},
 			kept: "secret",
 		},

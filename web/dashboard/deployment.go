@@ -57,7 +57,8 @@ func (d *Dashboard) view(r queries.Deployment, p queries.Pipeline) *deploymentVi
 	}
 	deletion := p.Status.InDeletion()
 	v.Cancel = (r.State == troy.Waiting || r.State == troy.Building) && !deletion
-	v.Retry = r.State.Ended() && !deletion && (p.LockedAt == nil || r.Kind == troy.Preview) && (r.Kind == troy.Automated || r.PrunedAt == nil)
+	v.Retry = r.State.Ended() && !deletion && (p.LockedAt == nil || r.Kind == troy.Preview) && (r.Kind == troy.Automated || r.PrunedAt == nil) &&
+		(r.Kind != troy.Automated || r.CommitSha != nil || p.RepositoryProvider != nil) // an uploaded source is not kept
 	v.GoBack = r.State == troy.Succeeded && !v.IsLive && r.PrunedAt == nil && !deletion
 	if v.Verb = "Promote"; r.LiveAt != nil {
 		v.Verb = "Roll back"
