@@ -76,21 +76,31 @@ func TestTargets(t *testing.T) {
 	}
 }
 
+// delivery is a request that a receiver got.
+type delivery struct {
+	header http.Header
+	body   []byte
+}
+
+// receiver starts a server that gives every request the same answer, and returns
+// its URL.
+func receiver(t *testing.T, answer string) (url string, got <-chan delivery) {
+	t.Helper()
+	all := make(chan delivery, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		all <- delivery{r.Header, body}
+		_, _ = io.WriteString(w, answer)
+	}))
+	t.Cleanup(server.Close)
+	return server.URL, all
+}
+
 // TestWebhook verifies a delivery with the library of Standard Webhooks.
 func TestWebhook(t *testing.T) {
 	t.Parallel()
-	type delivery struct {
-		header http.Header
-		body   []byte
-	}
-	got := make(chan delivery, 1)
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
-		got <- delivery{r.Header, body}
-		_, _ = io.WriteString(w, "thanks\x00\n"+strings.Repeat("x", 1<<20))
-	}))
-	defer server.Close()
-	target, _, err := notify.NewTarget(notify.Webhook, server.URL, nil, loopback())
+	server, got := receiver(t, "thanks\x00\n"+strings.Repeat("x", 1<<20))
+	target, _, err := notify.NewTarget(notify.Webhook, server, nil, loopback())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,14 +110,14 @@ func TestWebhook(t *testing.T) {
 		t.Fatalf("%d %q, %v", answer.Status, answer.Text, err)
 	}
 	d := <-got
-	receiver, err := standardwebhooks.NewWebhook(target.Key)
+	verifier, err := standardwebhooks.NewWebhook(target.Key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := receiver.Verify(d.body, d.header); err != nil {
+	if err := verifier.Verify(d.body, d.header); err != nil {
 		t.Error(err)
 	}
-	if err := receiver.Verify(append(d.body, ' '), d.header); err == nil {
+	if err := verifier.Verify(append(d.body, ' '), d.header); err == nil {
 		t.Error("a changed body is verified")
 	}
 	if id := d.header.Get("webhook-id"); id != m.ID.String() {
@@ -129,17 +139,8 @@ func TestWebhook(t *testing.T) {
 // TestRotatedKeys sends while keys overlap and after they have ended.
 func TestRotatedKeys(t *testing.T) {
 	t.Parallel()
-	type delivery struct {
-		header http.Header
-		body   []byte
-	}
-	got := make(chan delivery, 1)
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
-		got <- delivery{r.Header, body}
-	}))
-	defer server.Close()
-	target, _, err := notify.NewTarget(notify.Webhook, server.URL, nil, loopback())
+	server, got := receiver(t, "")
+	target, _, err := notify.NewTarget(notify.Webhook, server, nil, loopback())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,11 +151,11 @@ func TestRotatedKeys(t *testing.T) {
 		}
 		d := <-got
 		for _, key := range keys {
-			receiver, err := standardwebhooks.NewWebhook(key)
+			verifier, err := standardwebhooks.NewWebhook(key)
 			if err != nil {
 				t.Fatal(err)
 			}
-			by = append(by, receiver.Verify(d.body, d.header) == nil)
+			by = append(by, verifier.Verify(d.body, d.header) == nil)
 		}
 		return by
 	}
@@ -194,7 +195,7 @@ func TestRotatedKeys(t *testing.T) {
 	if _, err := target.Rotate(now.Add(notify.KeyOverlap)); err != nil {
 		t.Errorf("after the overlap: %v", err)
 	}
-	if _, err := (notify.Target{URL: server.URL}).Rotate(now); troy.KindOf(err) != troy.Conflict {
+	if _, err := (notify.Target{URL: server}).Rotate(now); troy.KindOf(err) != troy.Conflict {
 		t.Errorf("a channel's key: %v", err)
 	}
 }

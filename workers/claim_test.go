@@ -186,9 +186,7 @@ func TestPoisonIsDropped(t *testing.T) {
 		}
 	}
 	r.start()
-	id := r.pipeline("blog")
-	r.requestProvision(id)
-	r.waitFor(id, troy.ReadyForDeployment)
+	r.provisioned("blog")
 	inspector := asynq.NewInspectorFromRedisClient(r.redis)
 	eventually(t, func() bool {
 		info, err := inspector.GetQueueInfo(tasks.QueueQuick)

@@ -99,9 +99,7 @@ func TestDeletionCanFailAfterItsGrace(t *testing.T) {
 	var once sync.Once
 	r.cloud.CDN = &failingDisable{CDN: r.cloud.CDN, once: &once}
 	w, _ := r.start()
-	id := r.pipeline("blog")
-	r.requestProvision(id)
-	r.waitFor(id, troy.ReadyForDeployment)
+	id := r.provisioned("blog")
 	if _, err := r.in.ScheduleDeletion(t.Context(), id, "token ana"); err != nil {
 		t.Fatal(err)
 	}

@@ -50,9 +50,7 @@ func TestPurge(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.start()
-	id := r.pipeline("blog")
-	r.requestProvision(id)
-	r.waitFor(id, troy.ReadyForDeployment)
+	id := r.provisioned("blog")
 	const code, plan, image = "assets/app-BX3kz0aQ.js", "assets/plan-Dq0JJc5l.pdf", "assets/img/logo-CkTqZkU9.svg"
 	r.live(id, map[string]string{
 		"index.html": "one", code: "code", plan: "secret plan", image: "svg",
@@ -93,9 +91,7 @@ func TestDropAssets(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.start()
-	id := r.pipeline("blog")
-	r.requestProvision(id)
-	r.waitFor(id, troy.ReadyForDeployment)
+	id := r.provisioned("blog")
 	if _, err := r.db.Exec(t.Context(), `UPDATE pipelines SET build_settings = '{"drop_assets":true}' WHERE id = $1`, id); err != nil {
 		t.Fatal(err)
 	}
@@ -125,9 +121,7 @@ func TestPurgeIsNeverDropped(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.start()
-	id := r.pipeline("blog")
-	r.requestProvision(id)
-	r.waitFor(id, troy.ReadyForDeployment)
+	id := r.provisioned("blog")
 	if err := r.q.PurgeRequest(t.Context(), queries.PurgeRequestParams{PipelineID: id, Path: "", Actor: "test"}); err != nil {
 		t.Fatal(err)
 	}

@@ -97,9 +97,7 @@ func TestSweep(t *testing.T) {
 	r := newRig(t)
 	store := &losingStore{Store: r.cloud.Store}
 	_, stop := r.start()
-	id := r.pipeline("blog")
-	r.requestProvision(id)
-	r.waitFor(id, troy.ReadyForDeployment)
+	id := r.provisioned("blog")
 	orphan := site.Tree{Pipeline: id, Deployment: uuid.Must(uuid.NewV7())} // its row is gone
 	upload(t, r.cloud.Store, orphan, map[string]string{"index.html": "orphan"})
 	expired, open := r.declared(id), r.declared(id)
@@ -152,9 +150,7 @@ func TestFailedBuildLeavesNoTree(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.start()
-	id := r.pipeline("blog")
-	r.requestProvision(id)
-	r.waitFor(id, troy.ReadyForDeployment)
+	id := r.provisioned("blog")
 	live := r.live(id, map[string]string{"index.html": "live"})
 	requested := func() int {
 		return r.count("SELECT count(*) FROM work WHERE kind = 'retention' AND subject_id = '" + id.String() + "' AND due_at BETWEEN now() + interval '4 minutes' AND now() + interval '6 minutes'")

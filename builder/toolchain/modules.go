@@ -111,12 +111,9 @@ func (m *modules) get(ctx context.Context, from, address string) (*http.Response
 	if err != nil {
 		return nil, fmt.Errorf("the address of %s is not valid", from)
 	}
-	resp, err := m.client.Do(req)
+	resp, err := send(m.client, req)
 	if err != nil {
-		if inner, ok := errors.AsType[*url.Error](err); ok {
-			err = inner.Err
-		}
-		return nil, &unreachable{err}
+		return nil, err
 	}
 	if resp.StatusCode != http.StatusOK {
 		_ = resp.Body.Close()

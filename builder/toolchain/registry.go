@@ -92,12 +92,9 @@ func (r *registry) get(ctx context.Context, address string, header http.Header) 
 	if authorization := r.npm.authorization(req.URL); authorization != "" {
 		req.Header.Set("Authorization", authorization)
 	}
-	resp, err := r.client.Do(req)
+	resp, err := send(r.client, req)
 	if err != nil {
-		if inner, ok := errors.AsType[*url.Error](err); ok {
-			err = inner.Err
-		}
-		return nil, &unreachable{err}
+		return nil, err
 	}
 	if resp.StatusCode != http.StatusOK {
 		_ = resp.Body.Close()
@@ -108,6 +105,19 @@ func (r *registry) get(ctx context.Context, address string, header http.Header) 
 		return nil, &unreachable{err}
 	}
 	return resp, nil
+}
+
+// send sends a request. Its error is *unreachable and does not contain the
+// address.
+func send(client *http.Client, req *http.Request) (*http.Response, error) {
+	resp, err := client.Do(req)
+	if err == nil {
+		return resp, nil
+	}
+	if inner, ok := errors.AsType[*url.Error](err); ok {
+		err = inner.Err
+	}
+	return nil, &unreachable{err}
 }
 
 // status returns an answer's status in the words of the standard: the server's own
