@@ -61,6 +61,7 @@ func (r *remembering) lie(t *testing.T) {
 		for i := range known.files {
 			known.files[i].SHA256 = lie(known.files[i].Size)
 		}
+		known.digest = Manifest{Files: known.files}.Digest()
 		if err := os.WriteFile(name, encodeDigests(known, now), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -101,18 +102,18 @@ func TestUnchangedFilesAreNotReadAgain(t *testing.T) {
 			t.Errorf("%s was read again", f.Path)
 		}
 	}
-	if len(s.Files) != 3 {
+	if len(s.Files) != 3 || !same(s) {
 		t.Fatalf("the files are %v", s.Files)
 	}
 	writeFiles(t, folder, map[string]string{"new.html": "new"})
-	if same(r.open(t, folder)) {
-		t.Error("the same with another file")
+	if s := r.open(t, folder); same(s) || len(s.Files) != 4 {
+		t.Errorf("with another file they are %v", s.Files)
 	}
 	if err := os.Remove(filepath.Join(folder, "new.html")); err != nil {
 		t.Fatal(err)
 	}
-	if same(r.open(t, folder)) {
-		t.Error("the same without a file")
+	if s := r.open(t, folder); same(s) || len(s.Files) != 3 {
+		t.Errorf("without a file they are %v", s.Files)
 	}
 }
 
@@ -208,39 +209,76 @@ func edit(dir string, f func([]byte) []byte) error {
 
 func TestFilesThatAreNotRemembered(t *testing.T) {
 	t.Parallel()
-	folder := t.TempDir()
-	writeFiles(t, folder, map[string]string{"index.html": "index"})
-	info, err := os.Stat(filepath.Join(folder, "index.html"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	stamp, _ := stampOf(info)
-	for name, test := range map[string]struct {
+	type file struct {
 		age                  time.Duration // when it is read
 		remembered           bool
 		unsearched, approved bool
-	}{
-		"old enough":                {age: coarsest + 1, remembered: true},
-		"modified a moment ago":     {age: coarsest},
-		"modified in the future":    {age: -time.Hour},
-		"not searched for secrets":  {age: time.Hour, unsearched: true},
-		"published though a secret": {age: time.Hour, approved: true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			r := remembering{dir: t.TempDir(), ahead: time.Hour}
-			r.open(t, folder, func(o *sourceOptions) {
-				o.now = func() time.Time { return time.Unix(0, max(stamp.modified, stamp.changed)).Add(test.age) }
-				o.sieve.findLeaks = !test.unsearched
-				o.sieve.allowed["index.html"] = test.approved
-			})
-			r.lie(t)
-			s := r.open(t, folder)
-			if len(s.Files) != 1 || (s.Files[0].SHA256 == lie(s.Files[0].Size)) != test.remembered {
-				t.Fatalf("%v; remembered: want %t", s.Files, test.remembered)
-			}
-		})
 	}
+	// The time of the last modification can be set, that of the last change can't.
+	for set, modified := range map[string]time.Duration{"an early time": -time.Hour, "a late time": time.Hour} {
+		folder := t.TempDir()
+		writeFiles(t, folder, map[string]string{"index.html": "index"})
+		name, at := filepath.Join(folder, "index.html"), time.Now().Add(modified)
+		if err := os.Chtimes(name, at, at); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stamp, _ := stampOf(info)
+		for name, test := range map[string]file{
+			"old enough":                {age: coarsest + 1, remembered: true},
+			"modified a moment ago":     {age: coarsest},
+			"modified in the future":    {age: -time.Minute},
+			"not searched for secrets":  {age: time.Hour, unsearched: true},
+			"published though a secret": {age: time.Hour, approved: true},
+		} {
+			t.Run(name+", "+set, func(t *testing.T) {
+				t.Parallel()
+				r := remembering{dir: t.TempDir(), ahead: 2 * time.Hour}
+				r.open(t, folder, func(o *sourceOptions) {
+					o.now = func() time.Time { return time.Unix(0, max(stamp.modified, stamp.changed)).Add(test.age) }
+					o.sieve.findLeaks = !test.unsearched
+					o.sieve.allowed["index.html"] = test.approved
+				})
+				r.lie(t)
+				s := r.open(t, folder)
+				if len(s.Files) != 1 || (s.Files[0].SHA256 == lie(s.Files[0].Size)) != test.remembered {
+					t.Fatalf("%v; remembered: want %t", s.Files, test.remembered)
+				}
+			})
+		}
+	}
+}
+
+// TestFoldersThatAreExchanged puts another folder in a folder's place, which
+// changes no file's times, and back.
+func TestFoldersThatAreExchanged(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	folder, other, aside := filepath.Join(dir, "site"), filepath.Join(dir, "other"), filepath.Join(dir, "aside")
+	writeFiles(t, folder, map[string]string{"index.html": "site!"})
+	writeFiles(t, other, map[string]string{"index.html": "other"})
+	exchange := func() {
+		t.Helper()
+		for _, move := range [][2]string{{folder, aside}, {other, folder}, {aside, other}} {
+			if err := os.Rename(move[0], move[1]); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	r := remembering{dir: t.TempDir(), ahead: time.Hour}
+	wantFiles(t, r.open(t, folder), map[string]string{"index.html": "site!"})
+	exchange()
+	// It is too young to be remembered.
+	late := time.Now().Add(2 * time.Hour)
+	if err := os.Chtimes(filepath.Join(folder, "index.html"), late, late); err != nil {
+		t.Fatal(err)
+	}
+	wantFiles(t, r.open(t, folder), map[string]string{"index.html": "other"})
+	exchange()
+	wantFiles(t, r.open(t, folder), map[string]string{"index.html": "site!"})
 }
 
 func TestFilesWithSecretsAreFoundAgain(t *testing.T) {
@@ -255,6 +293,24 @@ func TestFilesWithSecretsAreFoundAgain(t *testing.T) {
 		if s := r.open(t, folder, FindingLeaks("app.js")); len(s.Leaks) != 0 {
 			t.Fatalf("the leaks are %v, want none: the file is allowed", s.Leaks)
 		}
+	}
+}
+
+func TestStampsOfFilesDiffer(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	writeFiles(t, folder, map[string]string{"a": "1", "b": "2"})
+	var inodes []int64
+	for _, name := range []string{"a", "b"} {
+		info, err := os.Stat(filepath.Join(folder, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		stamp, _ := stampOf(info)
+		inodes = append(inodes, stamp.inode)
+	}
+	if inodes[0] == inodes[1] {
+		t.Error("two files of the same moment and size have the same stamp")
 	}
 }
 
@@ -286,7 +342,11 @@ func TestDigestsAreBounded(t *testing.T) {
 	if len(b) > maxDigests {
 		t.Errorf("a file has %d bytes, want at most %d", len(b), maxDigests)
 	}
-	if read := decodeDigests(b, time.Now()); len(read.files) == 0 || len(read.files) >= len(known.files) || read.digest != (Digest{}) {
+	read := decodeDigests(b, time.Now())
+	if len(read.files) == 0 || len(read.files) >= len(known.files) || read.digest != (Digest{}) {
 		t.Errorf("%d of %d files are remembered, with the digest %s of all", len(read.files), len(known.files), read.digest)
+	}
+	if m, known := (&Source{digests: &digests{remembered: read}}).Before(); known {
+		t.Errorf("a part of a list counts as one of %d files", len(m.Files))
 	}
 }

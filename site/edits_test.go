@@ -54,6 +54,18 @@ func TestEditsLeadToTheSameList(t *testing.T) {
 	}
 }
 
+// TestEditsKeepOnlyFiles edits a list that is not sorted, of a manifest that has
+// more than files.
+func TestEditsKeepOnlyFiles(t *testing.T) {
+	t.Parallel()
+	a, b, c := File{"a", Digest{1}, 1}, File{"b", Digest{2}, 2}, File{"c", Digest{3}, 3}
+	base := Manifest{Files: []File{c, a}, Carried: []Carried{{File: b}}, TrailingSlash: SlashAlways, Rules: []byte("{}")}
+	got, err := base.Edit(Edits{Put: []File{b}, Removed: []string{"a"}}, Limits{})
+	if want := (Manifest{Files: []File{b, c}}); err != nil || !bytes.Equal(encode(t, got), encode(t, want)) {
+		t.Errorf("%+v, %v; want %+v", got, err, want)
+	}
+}
+
 // TestEditsAreCheckedAsLists compares the errors of random edits, most of which
 // lead to no valid list, with those of whole lists.
 func TestEditsAreCheckedAsLists(t *testing.T) {

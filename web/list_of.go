@@ -10,9 +10,9 @@ import (
 // listOf is a list in a large JSON body. The limit of the body's bytes does not
 // bound its memory: "{}," is a whole element, which needs twenty times as much.
 type listOf[T any] struct {
-	all  []T // nil: absent or null
-	name string
-	most int
+	all        []T // nil: absent or null
+	name, what string
+	most       int
 }
 
 // UnmarshalJSONFrom returns a TooLarge error for a list that is too long. It reads
@@ -44,7 +44,7 @@ func (l *listOf[T]) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 		return err
 	}
 	if n > l.most {
-		return troy.Errorf(troy.TooLarge, "the list has %d elements; expected at most %d", n, l.most).At(l.name)
+		return troy.Errorf(troy.TooLarge, "%d %s are listed; expected at most %d", n, l.what, l.most).At(l.name)
 	}
 	return nil
 }

@@ -28,9 +28,9 @@ type declaration struct {
 // newDeclaration returns an empty declaration that bounds what it reads.
 func newDeclaration(limits site.Limits) *declaration {
 	var d declaration
-	d.Files.name, d.Files.most = "files", limits.Files
-	d.Removed.name, d.Removed.most = "removed", limits.Files
-	d.Config.name, d.Config.most = "config", len(rules.ConfigNames())
+	d.Files.name, d.Files.what, d.Files.most = "files", "files", limits.Files
+	d.Removed.name, d.Removed.what, d.Removed.most = "removed", "paths", limits.Files
+	d.Config.name, d.Config.what, d.Config.most = "config", "configuration files", len(rules.ConfigNames())
 	return &d
 }
 
