@@ -51,9 +51,14 @@ func (p *presence) missing(c *Client, since time.Time, err error) time.Duration 
 	return gone
 }
 
-// gaveUp adds the duration of the attempts to err.
+// gaveUp adds the duration of the attempts to err, and keeps its field.
 func gaveUp(err error, patience time.Duration) error {
-	return troy.Errorf(troy.Unavailable, "%w; gave up after %s", err, patience)
+	field := ""
+	if e, ok := errors.AsType[*troy.Error](err); ok {
+		plain := *e
+		field, plain.Field, err = e.Field, "", &plain
+	}
+	return troy.Errorf(troy.Unavailable, "%w; gave up after %s", err, patience).At(field)
 }
 
 // reason describes why there was no response.

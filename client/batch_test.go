@@ -256,6 +256,25 @@ func TestBatchErrorsNameTheFile(t *testing.T) {
 	}
 }
 
+// So does the error of a server that stays full.
+func TestGivingUpNamesTheFile(t *testing.T) {
+	t.Parallel()
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.WriteHeader(503)
+		_ = json.NewEncoder(w).Encode(map[string]any{"code": "unavailable", "detail": "disk full", "field": site.BatchField(1), "stored": 0})
+	})
+	c.patience = time.Millisecond
+	release, open := files(map[string]string{"a": "aaa", "b": "bbb"})
+	slices.SortFunc(release.Missing, func(a, b site.File) int { return strings.Compare(a.Path, b.Path) })
+	limits := site.DefaultBatchLimits()
+	release.Batch = &limits
+	err := c.Upload(t.Context(), "blog", release, Upload{Open: open})
+	if troy.KindOf(err) != troy.Unavailable || err.Error() != "upload b: disk full; gave up after 1ms" {
+		t.Errorf("it ended with: %v", err)
+	}
+}
+
 // A server that has no batches gets each file on its own.
 func TestUploadWithoutBatches(t *testing.T) {
 	t.Parallel()

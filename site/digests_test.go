@@ -115,6 +115,9 @@ func TestUnchangedFilesAreNotReadAgain(t *testing.T) {
 	if s := r.open(t, folder); same(s) || len(s.Files) != 3 {
 		t.Errorf("without a file they are %v", s.Files)
 	}
+	if !same(r.open(t, folder)) {
+		t.Error("the list without the file is not remembered")
+	}
 }
 
 func TestChangedFilesAreReadAgain(t *testing.T) {
@@ -252,6 +255,26 @@ func TestFilesThatAreNotRemembered(t *testing.T) {
 	}
 }
 
+// TestTouchedFilesAreReadOnce changes a file's times and nothing else.
+func TestTouchedFilesAreReadOnce(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	writeFiles(t, folder, map[string]string{"index.html": "index"})
+	r := remembering{dir: t.TempDir(), ahead: time.Hour}
+	r.open(t, folder)
+	early := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(filepath.Join(folder, "index.html"), early, early); err != nil {
+		t.Fatal(err)
+	}
+	if !same(r.open(t, folder)) {
+		t.Error("the files are not the same")
+	}
+	r.lie(t)
+	if s := r.open(t, folder); s.Files[0].SHA256 != lie(s.Files[0].Size) {
+		t.Error("the file was read again")
+	}
+}
+
 // TestFoldersThatAreExchanged puts another folder in a folder's place, which
 // changes no file's times, and back.
 func TestFoldersThatAreExchanged(t *testing.T) {
@@ -292,6 +315,16 @@ func TestFilesWithSecretsAreFoundAgain(t *testing.T) {
 		}
 		if s := r.open(t, folder, FindingLeaks("app.js")); len(s.Leaks) != 0 {
 			t.Fatalf("the leaks are %v, want none: the file is allowed", s.Leaks)
+		}
+	}
+}
+
+func TestDigestsOutOfOrderDoNotCount(t *testing.T) {
+	t.Parallel()
+	for want, files := range [][]File{{{Path: "b"}, {Path: "a"}}, {{Path: "a"}}, {{Path: "a"}, {Path: "b"}}} {
+		b := encodeDigests(remembered{files: files, stamps: make([]stamp, len(files))}, time.Now())
+		if read := decodeDigests(b, time.Now()); len(read.files) != want {
+			t.Errorf("of %v %d are remembered, want %d", files, len(read.files), want)
 		}
 	}
 }

@@ -65,6 +65,34 @@ func TestReleaseOfTheLiveFiles(t *testing.T) {
 	begin(map[string]any{"manifest": digest}).refused(t, 409, "conflict", "manifest", other)
 }
 
+// TestReleaseOfTheLiveFilesAlone takes nothing but files from the live deployment:
+// not the policy for addresses, which the new release may have changed.
+func TestReleaseOfTheLiveFilesAlone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.create("Blog")
+	w.put(p, troy.ReadyForDeployment)
+	files := []site.File{file("a.html", "a")}
+	digest := site.Manifest{Files: files}.Digest()
+	config := []map[string]string{{"name": "troy.toml", "text": "[site]\ntrailing_slash = \"always\"\n"}}
+	begin := func(body map[string]any, want site.TrailingSlash) (r release) {
+		t.Helper()
+		w.send("POST", releases(p), body).into(t, 201, &r)
+		m, err := w.deps.Store.Manifest(t.Context(), site.Tree{Pipeline: p.ID, Deployment: r.ID})
+		if err != nil || m.TrailingSlash != want {
+			t.Errorf("the policy is %q, %v; want %q", m.TrailingSlash, err, want)
+		}
+		return r
+	}
+	r := begin(map[string]any{"files": files, "config": config}, site.SlashAlways)
+	w.upload(p, r, "a").into(t, 204, nil)
+	w.send("POST", releases(p)+"/"+r.ID.String()+"/finalize", nil).into(t, 202, nil)
+	w.goLive(p, r.ID)
+	begin(map[string]any{"manifest": digest}, "")
+	begin(map[string]any{"base": digest, "files": []site.File{file("b.html", "a")}}, "")
+	begin(map[string]any{"base": digest, "config": config}, site.SlashAlways)
+}
+
 // TestReleaseOfDifferences begins releases by how they differ from the live
 // deployment. Their trees are those of whole lists.
 func TestReleaseOfDifferences(t *testing.T) {
