@@ -216,9 +216,10 @@ func TestReceivers(t *testing.T) {
 		"it redirects to loopback": {handler: http.RedirectHandler(inner.URL, http.StatusTemporaryRedirect).ServeHTTP, says: "answered 307: Troy follows no redirects"},
 		"it is gone":               {handler: status(410, ""), is: notify.ErrGone, says: "410"},
 		"it fails":                 {handler: status(500, ""), says: "answered 500"},
-		"it is busy":               {handler: status(429, "7"), after: 7 * time.Second, says: "asks to come back in 7s"},
+		"it is busy":               {handler: status(429, "70"), after: 70 * time.Second, says: "asks to come back in 1m10s"},
 		"it is busy for a year":    {handler: status(503, "99999999999"), after: time.Hour},
-		"it is busy since a year":  {handler: status(503, "Mon, 01 Jan 2024 00:00:00 GMT"), after: time.Second},
+		"it is busy since a year":  {handler: status(503, "Mon, 01 Jan 2024 00:00:00 GMT"), after: 15 * time.Second},
+		"it is busy for no time":   {handler: status(429, "0"), after: 15 * time.Second},
 		"it hangs":                 {handler: func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body); <-r.Context().Done() }, time: 200 * time.Millisecond, says: "no answer within"},
 		"it breaks off":            {handler: func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, says: "EOF"},
 	} {

@@ -23,8 +23,9 @@ const (
 	sendTimeout = 10 * time.Second
 	// maxAnswer bounds what is kept of an answer, in bytes.
 	maxAnswer = 300
-	// Bounds of a Retry-After.
-	leastPause, mostPause = time.Second, time.Hour
+	// Bounds of a Retry-After. After any failed attempt the receiver is left
+	// alone for the least of them.
+	leastPause, mostPause = 15 * time.Second, time.Hour
 )
 
 // ErrGone means that the receiver answered 410: it wants no more messages.

@@ -228,8 +228,8 @@ func (s *Store) machineFits(r request, c candidate) bool {
 	if c.folder == "" || !r.Range.Allows(c.version, s.now()) {
 		return false
 	}
-	if r.Range.Newest() && s.fetch && len(s.sources(r.Name)) > 0 {
-		return false // unless no newer one can be had
+	if r.Range.Newest() {
+		return false // unless it is the newest that can be had
 	}
 	return r.Name != "node" || r.asked() || build.DefaultNode().Allows(c.version, s.now())
 }
@@ -263,7 +263,10 @@ func (s *Store) best(r request, all []candidate, missing error) int {
 		}
 		return -1
 	}
-	if i := pick(func(c candidate) bool { return c.folder == "" }); i >= 0 || r.asked() && !r.Range.Newest() {
+	if r.Range.Newest() && (!s.fetch || missing != nil || len(s.sources(r.Name)) == 0) {
+		return pick(func(candidate) bool { return true })
+	}
+	if i := pick(func(c candidate) bool { return c.folder == "" }); i >= 0 || r.asked() {
 		return i
 	}
 	if s.fetch && missing == nil && len(s.sources(r.Name)) > 0 {

@@ -233,6 +233,10 @@ func TestOffline(t *testing.T) {
 	if err != nil || !slices.Equal(got, []string{"node@22.20.0", "npm@9.1.0*"}) || !strings.Contains(log, "npm 9.1.0 of this machine: nothing names a version.") {
 		t.Fatalf("%q, %v:\n%s", got, err, log)
 	}
+	// The newest of those that are there, stored or of the machine.
+	if got, log, err = w.prepare(t, tool(t, "node", "latest", ".nvmrc")); err != nil || got[0] != "node@22.20.0" {
+		t.Fatalf("the newest: %q, %v:\n%s", got, err, log)
+	}
 	// The list is stored, the archive of the newest can't be had.
 	w.set(func() { w.down = true })
 	got, log, err = w.prepare(t, tool(t, "node", "22", ".nvmrc"))
