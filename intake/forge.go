@@ -156,6 +156,13 @@ func (in *Intake) HeadFound(ctx context.Context, pipeline uuid.UUID, h Head) (ma
 			// A first head was accepted since the read, which may be older.
 			return catchUp(ctx, q, p.ID)
 		}
+		if p.HeadCommit == nil {
+			if builds, err := headAsked(ctx, q, p, h.Commit); err != nil {
+				return err
+			} else if builds {
+				return q.PipelineSawHead(ctx, h.Commit, p.ID)
+			}
+		}
 		decided := decide(&p, h.Branch, push, "catch-up", &n)
 		return perform(ctx, q, []decision{decided}, nil)
 	})
@@ -163,6 +170,27 @@ func (in *Intake) HeadFound(ctx context.Context, pipeline uuid.UUID, h Head) (ma
 		return false, fmt.Errorf("accept commit %s of pipeline %s: %w", h.Commit, pipeline, err)
 	}
 	return n.changed, nil
+}
+
+// headAsked reports whether the pipeline's running or next deployment builds the
+// newest commit of its branch. Another one of that commit would take its place.
+func headAsked(ctx context.Context, q *queries.Queries, p queries.Pipeline, head string) (bool, error) {
+	running, err := q.DeploymentRunning(ctx, p.ID)
+	if err == nil && running.Kind == troy.Automated && text(nil, running.CommitSha) == head {
+		return true, nil
+	}
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return false, err
+	}
+	next, err := q.DeploymentNextWaiting(ctx, p.ID)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return false, nil
+	}
+	if err != nil || next.Kind != troy.Automated || next.CommitSha != nil {
+		return false, err
+	}
+	upload, err := uploaded(ctx, q, next.ID)
+	return !upload, err
 }
 
 // branchGone is the problem of a pipeline whose branch does not exist. Problems

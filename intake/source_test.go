@@ -144,6 +144,36 @@ func TestWorkspaceIsWatched(t *testing.T) {
 	}
 }
 
+// The newest commit of a branch that is just connected is not deployed twice if
+// someone asked for it meanwhile: the second would take the first one's place.
+func TestFirstHeadIsAskedFor(t *testing.T) {
+	t.Parallel()
+	for _, commitAsked := range []string{"", commit("b"), commit("a")} {
+		w := newWorld(t)
+		p := w.bound(1)
+		w.exec("UPDATE pipelines SET head_commit = NULL")
+		asked, err := w.in.DeployCommit(w.ctx(), p.ID, commitAsked, "ada")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if commitAsked == commit("a") {
+			w.exec("UPDATE deployments SET state = 'building', started_at = now() WHERE id = $1", asked.ID)
+			w.exec("UPDATE pipelines SET status = 'deploying' WHERE id = $1", p.ID)
+		}
+		made, err := w.in.HeadFound(w.ctx(), p.ID, intake.Head{Branch: "main", Commit: commit("a")})
+		if err != nil || made != (commitAsked == commit("b")) {
+			t.Errorf("of %q: made is %v, %v", commitAsked, made, err)
+		}
+		after, err := w.q.DeploymentGet(w.ctx(), asked.ID)
+		if err != nil || (after.State == troy.Superseded) != (commitAsked == commit("b")) {
+			t.Errorf("of %q: the deployment is %s, %v", commitAsked, after.State, err)
+		}
+		if now, err := w.q.PipelineGet(w.ctx(), p.ID); err != nil || now.HeadCommit == nil || *now.HeadCommit != commit("a") {
+			t.Errorf("of %q: the head is %v, %v", commitAsked, now.HeadCommit, err)
+		}
+	}
+}
+
 // A forge that does not list the files of a push is asked for them, if the
 // pipeline does not watch everything.
 func TestUnlistedFiles(t *testing.T) {
