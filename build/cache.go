@@ -44,8 +44,10 @@ func (p Plan) CacheVariables() map[string]string {
 		"DENO_DIR":              "deno",
 	}
 	if p.Manager == "pnpm" {
-		// npm warns about settings that it does not know.
-		all["npm_config_store_dir"] = "pnpm"
+		// npm warns about settings that it does not know. Since version 11, pnpm
+		// reads other variables, and its cache has what it verified.
+		all["npm_config_store_dir"], all["pnpm_config_store_dir"] = "pnpm", "pnpm"
+		all["pnpm_config_cache_dir"] = "pnpm-cache"
 	}
 	return all
 }
