@@ -23,26 +23,22 @@ type keptInstall struct {
 	// elsewhere matches what the lockfile, the settings and package.json take from
 	// other files of the repository, such as packages, patches and plugins.
 	elsewhere *regexp.Regexp
-	// variables are beginnings of the names of variables that are its settings.
-	variables []string
+	// variables begins the names of variables that are its settings.
+	variables string
 	// state is a file beside node_modules that belongs to it.
 	state string
 }
 
-// keptInstalls returns the install commands whose node_modules is kept. pnpm's is
-// not, because unpacking it takes as long as pnpm takes to copy its packages.
+// keptInstalls returns the install commands whose node_modules is kept. Those of
+// pnpm and Yarn 1 are not, because unpacking is not clearly faster.
 func keptInstalls() map[string]keptInstall {
 	return map[string]keptInstall{
 		"npm ci": {
-			lockfile: "package-lock.json", settings: []string{".npmrc"}, variables: []string{"npm_config_"},
+			lockfile: "package-lock.json", settings: []string{".npmrc"}, variables: "npm_config_",
 			elsewhere: regexp.MustCompile(`"link"\s*:\s*true`),
 		},
-		"yarn install --frozen-lockfile": {
-			lockfile: "yarn.lock", settings: []string{".npmrc", ".yarnrc", ".yarnclean"}, variables: []string{"npm_config_", "yarn_"},
-			elsewhere: regexp.MustCompile(`@(file:|\.{0,2}/|~/)|offline-mirror`),
-		},
 		"yarn install --immutable": {
-			lockfile: "yarn.lock", settings: []string{".yarnrc.yml", ".env.yarn"}, variables: []string{"yarn_"},
+			lockfile: "yarn.lock", settings: []string{".yarnrc.yml", ".env.yarn"}, variables: "yarn_",
 			elsewhere: regexp.MustCompile(`@(file|link|portal|exec):|@workspace:[^.]|@workspace:\.[^"]|patch(:|%3A)|plugins\W*:|injectEnvironmentFiles`),
 			state:     ".yarn/install-state.gz",
 		},
@@ -65,7 +61,7 @@ func (p Plan) ModulesKey(repo fs.FS, environment, variables map[string]string) s
 		return ""
 	}
 	for name := range variables {
-		if slices.ContainsFunc(kept.variables, func(prefix string) bool { return strings.HasPrefix(strings.ToLower(name), prefix) }) {
+		if strings.HasPrefix(strings.ToLower(name), kept.variables) {
 			return "" // a setting, such as which packages to leave out
 		}
 	}

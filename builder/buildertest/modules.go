@@ -34,8 +34,7 @@ type modulesManager struct {
 func modulesManagers() map[string]modulesManager {
 	const of = "mkdir -p node_modules/a\ncp $lock node_modules/a/of\n"
 	return map[string]modulesManager{
-		"npm":    {"npm", "npm ci", "package-lock.json", nil, of},
-		"Yarn 1": {"yarn", "yarn install --frozen-lockfile", "yarn.lock", map[string]string{"yarn.lock": "# yarn lockfile v1\n"}, of},
+		"npm": {"npm", "npm ci", "package-lock.json", nil, of},
 		"Yarn": {
 			"yarn", "yarn install --immutable", "yarn.lock", map[string]string{".yarnrc.yml": "nodeLinker: node-modules\n", "yarn.lock": "__metadata:\n  version: 8\n"},
 			of + "mkdir -p .yarn\ncp $lock .yarn/install-state.gz\n",
