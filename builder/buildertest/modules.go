@@ -84,7 +84,7 @@ func runModules(t *testing.T, e Env, manager modulesManager, steps []modulesStep
 	t.Helper()
 	pipeline := uuid.New()
 	for i, step := range steps {
-		build := makeSite + "; cat node_modules/a/of > out/of; if [ -e .yarn ]; then cmp .yarn/install-state.gz yarn.lock; fi; "
+		build := makeSite + "; cat node_modules/a/of > out/of; if [ -e yarn.lock ]; then cmp .yarn/install-state.gz yarn.lock; fi; "
 		if step.spoil {
 			build += "for f in ${npm_config_cache%/npm}/modules/*; do head -c 1000 $f > half; mv half $f; done"
 		} else {
