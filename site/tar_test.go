@@ -178,12 +178,21 @@ func TestTarRefuses(t *testing.T) {
 	}
 	fine := makeTar(t, []tarEntry{index, tarText("a", made(1, 5000, alnum))})
 	bomb := makeTar(t, []tarEntry{index, tarText(".git/bomb", strings.Repeat("\x00", ratioGrace+1<<20))})
+	flipped := func(data []byte, fromEnd int) []byte {
+		data[len(data)-fromEnd] ^= 1
+		return data
+	}
 	for name, test := range map[string]struct {
 		data []byte
 		kind troy.ErrorKind
 		says string
 	}{
 		"cut off":           {fine[:4000], troy.Invalid, "truncated"},
+		"between files":     {fine[:2*tarBlock], troy.Invalid, "truncated"},
+		"the same, gzip":    {compressed(t, "gzip", fine[:2*tarBlock]), troy.Invalid, "truncated"},
+		"no checksum, gzip": {compressed(t, "gzip", fine)[:len(compressed(t, "gzip", fine))-8], troy.Invalid, "truncated"},
+		"a checksum, gzip":  {flipped(compressed(t, "gzip", fine), 8), troy.Invalid, "checksum"},
+		"a checksum, zstd":  {flipped(compressed(t, "zstd", fine), 1), troy.Invalid, "CRC check failed"},
 		"cut off, gzip":     {compressed(t, "gzip", fine)[:2000], troy.Invalid, "truncated"},
 		"cut off, zstd":     {compressed(t, "zstd", fine)[:2000], troy.Invalid, "truncated"},
 		"damaged, gzip":     {append(compressed(t, "gzip", fine)[:2000], compressed(t, "gzip", fine)[1000:]...), troy.Invalid, "not a readable tar"},
@@ -196,6 +205,23 @@ func TestTarRefuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			wantRefused(t, writeTemporary(t, "site.tgz", test.data), Limits{}, test.kind, test.says)
+		})
+	}
+}
+
+// TestEndsOfTars opens tars as programs end them.
+func TestEndsOfTars(t *testing.T) {
+	t.Parallel()
+	content := map[string]string{"index.html": "<h1>", "zeros": strings.Repeat("\x00", tarBlock)}
+	whole := makeTar(t, tarOf(content))
+	for name, data := range map[string][]byte{
+		"one block of zeros": whole[:len(whole)-tarBlock],
+		"records":            slices.Concat(whole, make([]byte, 20*tarBlock)),
+		"text behind it":     append(compressed(t, "gzip", whole), "text behind it"...),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			wantFiles(t, openSource(t, writeTemporary(t, "site.tar", data), Limits{}), content)
 		})
 	}
 }
