@@ -96,3 +96,27 @@ func TestAllMissing(t *testing.T) {
 		}
 	}
 }
+
+// TestACutAnswerDoesNotCount begins a release whose first answer ends within the
+// list of missing files.
+func TestACutAnswerDoesNotCount(t *testing.T) {
+	t.Parallel()
+	files := []site.File{{Path: "a", SHA256: site.Digest{1}, Size: 2}, {Path: "b", SHA256: site.Digest{2}}}
+	answer, err := json.Marshal(map[string]any{"missing": files})
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls := 0
+	c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		calls++
+		text := answer
+		if calls == 1 {
+			text = text[:len(text)-10]
+		}
+		_, _ = w.Write(text)
+	})
+	r, err := c.BeginRelease(t.Context(), "blog", "key", NewRelease{Files: files})
+	if err != nil || calls != 2 || !cmp.Equal(r.Missing, files) {
+		t.Errorf("after %d calls %v are missing, %v", calls, r.Missing, err)
+	}
+}
