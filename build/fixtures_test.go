@@ -108,6 +108,7 @@ func bundlerFixtures() map[string]fixture {
 		"Angular:older":         {modules: "@angular/core", wrote: []string{"dist/shop"}, command: "npx --no-install ng build", output: "dist/shop"},
 		"Stencil":               {modules: "@stencil/core", scripts: []string{"build: stencil build"}, wrote: []string{"www", "dist/a.js"}, output: "www"},
 		"Quasar":                {modules: "quasar @quasar/app-vite", scripts: []string{"build: quasar build"}, wrote: []string{"dist/spa"}, output: "dist/spa"},
+		"Quasar:ssr":            {modules: "@quasar/app-vite quasar", scripts: []string{"build: quasar build -m ssr"}, refusal: `Quasar would build a server (the mode ssr in the script), which Troy does not run; to make Quasar produce static files, build in its mode "spa" or "pwa"`},
 		"Ember":                 {modules: "ember-cli ember-source", scripts: []string{"build: ember build --environment=production"}, wrote: []string{"dist"}, output: "dist"},
 		"Polymer":               {modules: "polymer-cli", wrote: []string{"build/es6-bundled"}, output: "build/es6-bundled"},
 		"Dojo":                  {modules: "@dojo/framework", wrote: []string{"output/dist"}, output: "output/dist"},

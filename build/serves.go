@@ -13,6 +13,8 @@ var (
 	// mayExport matches what may make Next.js write files: the value of output,
 	// or settings that are elsewhere.
 	mayExport = regexp.MustCompile("[\"'`]export[\"'`]|\\.\\.\\.|(?:\\bfrom|\\bimport|\\bimport\\(|\\brequire\\()\\s*[\"'`]\\.")
+	// quasarSSR matches Quasar's command for a server.
+	quasarSSR = regexp.MustCompile(`\bquasar build\b.*\s(?:-m|--mode)[ =]ssr\b`)
 	// mayPrerender matches the same of React Router.
 	mayPrerender = regexp.MustCompile("prerender|\\bssr\\s*(?:[^:\\s]|:\\s*[^t\\s])|\\.\\.\\.|(?:\\bfrom|\\bimport|\\bimport\\(|\\brequire\\()\\s*[\"'`]\\.")
 )
@@ -26,6 +28,11 @@ func (f Framework) serves(fsys fs.FS, root string, m manifest, script string) (s
 	switch f.Name {
 	case "Next.js":
 		may, lacks = mayExport, `no output: "export"`
+	case "Quasar":
+		if quasarSSR.MatchString(script) {
+			return "the mode ssr in the script", nil
+		}
+		return "", nil
 	case "React Router":
 		may, lacks = mayPrerender, "neither ssr: false nor prerender"
 	default:

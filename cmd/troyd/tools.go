@@ -65,6 +65,14 @@ func withTools(do func(store *toolchain.Store) error) error {
 	return do(store)
 }
 
+// someTools requires arguments.
+func someTools(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return fmt.Errorf("%s: expected a tool, like node@22 (see %[1]s --help)", cmd.CommandPath())
+	}
+	return nil
+}
+
 func newToolsInstallCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "install TOOL[@VERSION] ...",
@@ -76,7 +84,7 @@ func newToolsInstallCommand() *cobra.Command {
 			"is.\n\n" +
 			"Exit status: 0 all are installed, 1 one could not be installed, 2 wrong usage.",
 		Example: "  troyd tools install node@22 npm@10 pnpm@9\n  troyd tools install hugo@0.140.0",
-		Args:    cobra.MinimumNArgs(1),
+		Args:    someTools,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return withTools(func(store *toolchain.Store) error { return installTools(cmd.Context(), store, args, cmd.OutOrStdout()) })
 		},
@@ -143,7 +151,7 @@ func newToolsRemoveCommand() *cobra.Command {
 			"tool that a build uses is left, with exit status 1. A later build that asks for a\n" +
 			"removed version installs it again.",
 		Example: "  troyd tools remove node@20.19.1",
-		Args:    cobra.MinimumNArgs(1),
+		Args:    someTools,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return withTools(func(store *toolchain.Store) error {
 				for _, name := range args {

@@ -12,6 +12,17 @@ import (
 	"github.com/troy-iaas/troy/internal/checkup"
 )
 
+// A command that needs tools says so with an example.
+func TestToolsAreNamed(t *testing.T) {
+	t.Parallel()
+	if err := someTools(newToolsInstallCommand(), nil); err == nil || !strings.Contains(err.Error(), "expected a tool, like node@22") {
+		t.Errorf("without a tool: %v", err)
+	}
+	if err := someTools(newToolsInstallCommand(), []string{"node"}); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestToolsList shows an installed tool and none.
 func TestToolsList(t *testing.T) {
 	t.Parallel()
