@@ -1,6 +1,7 @@
 package awsapi_test
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -67,8 +68,8 @@ func TestListParts(t *testing.T) {
 			t.Errorf("%s: %d objects, %d keys; want each of %d once", name, n, len(got), len(want))
 		}
 	}
-	stop := fmt.Errorf("enough")
-	if err := bucket.ListParts(t.Context(), prefix, all[:3], func(awsapi.Object) error { return stop }); err != stop {
+	stop := errors.New("enough")
+	if err := bucket.ListParts(t.Context(), prefix, all[:3], func(awsapi.Object) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("an error of each: %v", err)
 	}
 }
