@@ -31,6 +31,7 @@ func TestAdviceOnRecordedLogs(t *testing.T) {
 		{"pnpm10-nolock", 1, "the frozen install needs a pnpm-lock.yaml; run pnpm install and commit it"},
 		{"pnpm10-oldlock", 1, "pnpm-lock.yaml" + lock + "pnpm install and commit pnpm-lock.yaml"},
 		{"pnpm9-oldlock", 1, "pnpm-lock.yaml" + lock + "pnpm install and commit pnpm-lock.yaml"},
+		{"pnpm9-otherversion", 1, "pnpm-lock.yaml was written by another version of pnpm or with other settings; set packageManager in package.json to your version, run pnpm install and commit pnpm-lock.yaml"},
 		{"yarn1-oldlock", 1, "yarn.lock" + lock + "yarn install and commit yarn.lock"},
 		{"yarn4-oldlock", 1, "yarn.lock" + lock + "yarn install and commit yarn.lock"},
 		{"yarn4-nolock", 1, "yarn.lock" + lock + "yarn install and commit yarn.lock"},

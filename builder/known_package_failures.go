@@ -23,7 +23,7 @@ func packageFailures() []knownFailure {
 		{name: "npm without lockfile", has: "`npm ci` command can only install with an existing package-lock.json", advice: "npm ci needs a package-lock.json; run npm install and commit it"},
 		{name: "pnpm lockfile", has: "ERR_PNPM_OUTDATED_LOCKFILE", advice: "pnpm-lock.yaml does not match package.json; run pnpm install and commit pnpm-lock.yaml"},
 		{name: "pnpm without lockfile", has: "ERR_PNPM_NO_LOCKFILE", advice: "the frozen install needs a pnpm-lock.yaml; run pnpm install and commit it"},
-		{name: "pnpm's version", has: "ERR_PNPM_LOCKFILE_", pattern: `ERR_PNPM_LOCKFILE_(?:BREAKING_CHANGE|CONFIG_MISMATCH)`, advice: "pnpm-lock.yaml was written by another version of pnpm or with other settings; set packageManager in package.json to your version, run pnpm install and commit pnpm-lock.yaml"},
+		{name: "pnpm's version", has: "ERR_PNPM_", pattern: `ERR_PNPM_(?:LOCKFILE_(?:BREAKING_CHANGE|CONFIG_MISMATCH)|FROZEN_LOCKFILE_WITH_OUTDATED_LOCKFILE)`, advice: "pnpm-lock.yaml was written by another version of pnpm or with other settings; set packageManager in package.json to your version, run pnpm install and commit pnpm-lock.yaml"},
 		{name: "yarn 1 lockfile", has: "Your lockfile needs to be updated, but yarn was run with `--frozen-lockfile`", advice: yarn},
 		{name: "yarn lockfile", has: "The lockfile would have been", pattern: `The lockfile would have been (?:modified|created) by this install`, advice: yarn},
 		{name: "yarn lockfile", has: "doesn't seem to be present in your lockfile", advice: yarn},
