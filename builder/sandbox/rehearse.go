@@ -85,7 +85,7 @@ func Rehearse(ctx context.Context, cfg Config, secrets []string, registry bool, 
 		tell.Well("builds", "are not isolated (TROY_BUILD_ISOLATION=none): they can do everything that the user of work can")
 		return
 	}
-	lines, err := rehearse(ctx, cfg, secrets, registry)
+	lines, err := rehearse(ctx, cfg, secrets)
 	if err != nil {
 		tell.Wrong("builds", err.Error(), "do what it says on each machine that runs `troyd work`; docs/builds.md has what isolation needs")
 		return
@@ -151,10 +151,8 @@ func tailOf(lines []string) string {
 	return "it printed nothing"
 }
 
-// rehearse runs the build and returns what its commands printed. installed
-// reports whether builds use the npm that Troy installs, which does not read the
-// machine's npmrc.
-func rehearse(ctx context.Context, cfg Config, secrets []string, installed bool) ([]string, error) {
+// rehearse runs the build and returns what its commands printed.
+func rehearse(ctx context.Context, cfg Config, secrets []string) ([]string, error) {
 	dir, err := os.MkdirTemp("", "troy-doctor-")
 	if err != nil {
 		return nil, err
@@ -195,9 +193,6 @@ func rehearse(ctx context.Context, cfg Config, secrets []string, installed bool)
 			"REGISTRY": toolchain.PublicRegistry,
 		},
 		Limits: builder.Limits{Time: rehearsalTime},
-	}
-	if installed {
-		spec.Variables["npm_config_globalconfig"] = "/dev/null"
 	}
 	if err := b.Start(ctx, spec); err != nil {
 		return nil, err

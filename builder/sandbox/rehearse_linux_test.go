@@ -1,10 +1,8 @@
 package sandbox_test
 
 import (
-	"errors"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -59,29 +57,6 @@ func TestRehearse(t *testing.T) {
 				t.Errorf("nothing of the registry: %q", well)
 			}
 		})
-	}
-}
-
-// The npm of a rehearsal reads the machine's npmrc only if builds use the
-// machine's npm, because the one that Troy installs does not read it.
-func TestRehearsalOfTheRegistry(t *testing.T) {
-	t.Parallel()
-	isolatedBuilder(t, sandbox.Config{})
-	dir, err := os.MkdirTemp("/var/tmp", "npm")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	const npm = "#!/bin/sh\n[ \"$npm_config_globalconfig\" != /dev/null ]\n"
-	if err := errors.Join(os.Chmod(dir, 0o755), os.WriteFile(filepath.Join(dir, "npm"), []byte(npm), 0o755)); err != nil {
-		t.Fatal(err)
-	}
-	for installed, want := range map[bool]string{true: "builds can't reach it", false: "builds reach it"} {
-		var said []string
-		sandbox.Rehearse(t.Context(), sandbox.Config{Path: []string{dir}}, nil, installed, func(f checkup.Finding) { said = append(said, f.Said) })
-		if !strings.Contains(strings.Join(said, "\n"), want) {
-			t.Errorf("with an installed npm %v: %q", installed, said)
-		}
 	}
 }
 
