@@ -232,11 +232,15 @@ func TestAuthorityDown(t *testing.T) {
 	}
 }
 
-// relisten listens on an address whose server has ended.
-func relisten(t *testing.T, l net.Listener) net.Listener {
+// relisten listens on an address whose server has ended. A connection of another
+// program may have its port for a moment.
+func relisten(t *testing.T, l net.Listener) (again net.Listener) {
 	t.Helper()
-	again, err := net.Listen("tcp", l.Addr().String())
-	if err != nil {
+	var err error
+	if !poll.Until(t.Context(), time.Minute, 20*time.Millisecond, func() bool {
+		again, err = net.Listen("tcp", l.Addr().String())
+		return err == nil
+	}) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = again.Close() })
