@@ -239,7 +239,7 @@ func TestDecideRefuses(t *testing.T) {
 		field    string
 		words    string
 	}{
-		"nothing to build": {files: map[string]string{"README.md": ""}, words: "found nothing to build in \".\": there is no package.json with a build script, no known generator and no index.html; set the build command and the output folder"},
+		"nothing to build": {files: map[string]string{"README.md": ""}, words: "found nothing to build in \".\": expected a package.json with a build script, a known generator, or an index.html; set the build command and the output folder"},
 		"a site below": {
 			files: map[string]string{"README.md": "", "node_modules/x/index.html": "", "website/package.json": `{"dependencies":{"@docusaurus/core":"3"}}`},
 			words: `; there is a site in "website" (Docusaurus): set root = "website" under [build] in troy.toml`,

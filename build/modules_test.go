@@ -111,7 +111,7 @@ func TestModulesKeyOfYarn(t *testing.T) {
 		seen[key] = name
 	}
 	if seen[""] != "" {
-		t.Errorf("%s: there is no key", seen[""])
+		t.Errorf("%s: the key is empty", seen[""])
 	}
 	for name, more := range map[string]map[string]string{
 		"a script":     {"package.json": `{"scripts":{"build":"x","postinstall":"make"}}`},
@@ -131,7 +131,7 @@ func TestModulesKeyOfYarn(t *testing.T) {
 		t.Errorf("with a setting in a variable, the key is %s, want none", key)
 	}
 	if decide("docs", map[string]string{"index.js": ""}, nil) == "" {
-		t.Error("there is no key in a folder")
+		t.Error("the key of a folder is empty")
 	}
 	if key := decide("docs", map[string]string{".yarnrc.yml": "nmMode: hardlinks-local\n"}, nil); key != "" {
 		t.Errorf("with settings above, the key is %s, want none", key)

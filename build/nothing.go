@@ -19,7 +19,7 @@ const (
 // build. It names the sites in the folders below, and the files of other
 // platforms that can't be read.
 func nothing(fsys fs.FS, root string, unread []string) error {
-	text := fmt.Sprintf("found nothing to build in %q: there is no package.json with a build script, no known generator and no index.html", root)
+	text := fmt.Sprintf("found nothing to build in %q: expected a package.json with a build script, a known generator, or an index.html", root)
 	for _, note := range unread {
 		text += "; " + strings.TrimSuffix(note, ".")
 	}

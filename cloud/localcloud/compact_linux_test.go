@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/cloud/localcloud"
 	"github.com/troy-iaas/troy/site"
 )
@@ -48,13 +49,7 @@ func TestCompactionBesideBegin(t *testing.T) {
 		}
 		second, third := another(first), another(first)
 		kept.seal(t, box.Store, second)
-		if err := os.Remove(site.Layout{Root: root}.Tree(first)); err != nil {
-			t.Fatal(err)
-		}
-		sparse, err := localcloud.Collect(t.Context(), box, first.Pipeline)
-		if err != nil || len(sparse) != 1 {
-			t.Fatalf("packs to compact: %v, %v", sparse, err)
-		}
+		sparse := withoutTree(t, box, root, first)
 		ctx := &hooked{t.Context(), n, func() {
 			fired++
 			missing, err := box.Store.Begin(t.Context(), third, all.manifest())
@@ -80,6 +75,20 @@ func TestCompactionBesideBegin(t *testing.T) {
 	}
 }
 
+// withoutTree removes a tree's manifest, and returns the pack that is to be
+// compacted without it.
+func withoutTree(t *testing.T, box cloud.Cloud, root string, tree site.Tree) []string {
+	t.Helper()
+	if err := os.Remove(site.Layout{Root: root}.Tree(tree)); err != nil {
+		t.Fatal(err)
+	}
+	sparse, err := localcloud.Collect(t.Context(), box, tree.Pipeline)
+	if err != nil || len(sparse) != 1 {
+		t.Fatalf("packs to compact: %v, %v", sparse, err)
+	}
+	return sparse
+}
+
 // TestCompactionBesideRemove removes a tree while a compaction reads the trees.
 func TestCompactionBesideRemove(t *testing.T) {
 	t.Parallel()
@@ -91,13 +100,7 @@ func TestCompactionBesideRemove(t *testing.T) {
 		second, third := another(first), another(first)
 		kept.seal(t, box.Store, second)
 		kept.send(t, box.Store, third, 100)
-		if err := os.Remove(site.Layout{Root: root}.Tree(first)); err != nil {
-			t.Fatal(err)
-		}
-		sparse, err := localcloud.Collect(t.Context(), box, first.Pipeline)
-		if err != nil || len(sparse) != 1 {
-			t.Fatalf("packs to compact: %v, %v", sparse, err)
-		}
+		sparse := withoutTree(t, box, root, first)
 		ctx := &hooked{t.Context(), n, func() {
 			if err := os.Remove(site.Layout{Root: root}.OpenTree(third)); err != nil {
 				t.Error(err)
