@@ -249,7 +249,7 @@ func TestDecideRefuses(t *testing.T) {
 			words: `; there are sites in "old" (plain HTML), "site" (Hugo), "clients/web" (scripts.build in package.json): choose one with root = "old"`,
 		},
 		"a file that can't be read": {
-			files: map[string]string{"wrangler.jsonc": "{"}, words: "no index.html; wrangler.jsonc has no effect, because it can't be read: unexpected end of JSON input; set",
+			files: map[string]string{"wrangler.jsonc": "{"}, words: "or an index.html; wrangler.jsonc has no effect, because it can't be read: unexpected end of JSON input; set",
 		},
 		"unknown key":              {files: map[string]string{"troy.toml": "[build]\ncomand = \"x\"\n"}, field: "build.comand", words: "unknown key"},
 		"unknown table":            {files: map[string]string{"troy.toml": "[biuld]\ncommand = \"x\"\n"}, field: "biuld", words: "unknown key"},

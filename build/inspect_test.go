@@ -4,8 +4,10 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,7 +21,8 @@ func tarOf(t *testing.T, contents map[string]string) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
-	for name, content := range contents {
+	for _, name := range slices.Sorted(maps.Keys(contents)) {
+		content := contents[name]
 		if err := w.WriteHeader(&tar.Header{Name: "team-blog-1a2b3c/" + name, Mode: 0o644, Size: int64(len(content))}); err != nil {
 			t.Fatal(err)
 		}
