@@ -28,6 +28,7 @@ import (
 	"github.com/troy-iaas/troy/forge/github"
 	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/internal/devstack"
+	"github.com/troy-iaas/troy/queries"
 	schema "github.com/troy-iaas/troy/sql"
 	"github.com/troy-iaas/troy/tasks"
 	"github.com/troy-iaas/troy/web"
@@ -77,6 +78,7 @@ func newWorld(b *testing.B) *world {
 		b.Fatal(err)
 	}
 	config.MaxConns = 32
+	config.AfterConnect = queries.PlanOnce
 	if w.db, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		b.Fatal(err)
 	}

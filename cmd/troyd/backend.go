@@ -19,6 +19,7 @@ import (
 	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/health"
 	"github.com/troy-iaas/troy/metrics"
+	"github.com/troy-iaas/troy/queries"
 	schema "github.com/troy-iaas/troy/sql"
 	"github.com/troy-iaas/troy/tasks"
 	"github.com/troy-iaas/troy/workers"
@@ -79,6 +80,7 @@ func connect(ctx context.Context, cfg config, log *slog.Logger) (*backend, error
 	}
 	poolConfig.MaxConns = max(poolConfig.MaxConns, int32(cfg.Workers+cfg.BuildSlots+cfg.PreviewSlots+workers.ForgeSlots+workers.DomainSlots+workers.NotifySlots+10))
 	poolConfig.ConnConfig.ConnectTimeout = connectTimeout
+	poolConfig.AfterConnect = queries.PlanOnce
 	meters := metrics.New()
 	poolConfig.ConnConfig.Tracer = meters.Tracer()
 	db, err := pgxpool.NewWithConfig(ctx, poolConfig)
