@@ -17,6 +17,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/internal/tarend"
 )
 
 // SourceLimits bounds a commit's source. A field that is zero has its default.
@@ -117,7 +118,8 @@ func (u *unpacking) run(r io.Reader) error {
 	}
 	// Unpacking a small archive may take long, and an entry of a sparse file
 	// takes no space in the archive.
-	archive := tar.NewReader(canceled{u.ctx, plain})
+	in := &tarend.Reader{R: canceled{u.ctx, plain}}
+	archive := tar.NewReader(in)
 	for {
 		if u.ctx.Err() != nil {
 			return context.Cause(u.ctx)
@@ -136,7 +138,7 @@ func (u *unpacking) run(r io.Reader) error {
 	if u.entries == 0 {
 		return troy.Errorf(troy.Invalid, "the source's archive is empty")
 	}
-	return nil
+	return in.Finish()
 }
 
 func (u *unpacking) entry(h *tar.Header, content io.Reader) error {

@@ -233,3 +233,40 @@ func TestUnpackDeep(t *testing.T) {
 		}
 	}
 }
+
+// TestUnpackTruncated unpacks archives that a copy cut off, or that are damaged
+// behind their last entry.
+func TestUnpackTruncated(t *testing.T) {
+	t.Parallel()
+	const block = 512
+	entries := []tar.Header{{Name: "r/a"}, {Name: "r/b"}} // a block of header and one of content each
+	plain, zipped := archive(t, false, entries...), archive(t, true, entries...)
+	var between bytes.Buffer
+	z := gzip.NewWriter(&between)
+	if _, err := z.Write(plain[:2*block]); err != nil || z.Close() != nil {
+		t.Fatal(err)
+	}
+	wrong := bytes.Clone(zipped)
+	wrong[len(wrong)-8] ^= 1 // its checksum
+	for name, test := range map[string]struct {
+		data  []byte
+		whole bool
+	}{
+		"in an entry":               {data: plain[:3*block]},
+		"between entries":           {data: plain[:2*block]},
+		"between entries, gzipped":  {data: between.Bytes()},
+		"behind the last entry":     {data: plain[:4*block]},
+		"in the checksum":           {data: zipped[:len(zipped)-6]},
+		"with a wrong checksum":     {data: wrong},
+		"with one block of zeros":   {data: plain[:5*block], whole: true},
+		"with text behind the gzip": {data: append(bytes.Clone(zipped), "text behind it"...), whole: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			err := build.Unpack(t.Context(), bytes.NewReader(test.data), t.TempDir(), build.SourceLimits{})
+			if test.whole && err != nil || !test.whole && (troy.KindOf(err) != troy.Invalid || !strings.Contains(err.Error(), "damaged or truncated")) {
+				t.Fatalf("Unpack: %v", err)
+			}
+		})
+	}
+}

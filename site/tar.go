@@ -15,16 +15,12 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/internal/tarend"
 )
 
-const (
-	// maxZstdWindow is the maximum memory for a zstd stream in bytes: the
-	// window of zstd --long.
-	maxZstdWindow = 128 << 20
-	// tarBlock is the size of a tar's blocks in bytes. Two blocks of zeros end a
-	// tar; some programs write only one.
-	tarBlock = 512
-)
+// maxZstdWindow is the maximum memory for a zstd stream in bytes: the window of
+// zstd --long.
+const maxZstdWindow = 128 << 20
 
 // tarTree is a tar whose files were copied one after another to a temporary
 // file (the spool), because a tar can only be read sequentially.
@@ -87,14 +83,18 @@ func decompress(file io.Reader, compression string) (io.ReadCloser, error) {
 }
 
 // readAll copies the files to the spool.
-func (t *tarTree) readAll(r *cappedReader, limits Limits) error {
-	archive := tar.NewReader(r)
+func (t *tarTree) readAll(r io.Reader, limits Limits) error {
+	in := &tarend.Reader{R: r}
+	archive := tar.NewReader(in)
 	var end int64
 	for entries := 0; ; entries++ {
 		header, err := archive.Next()
 		switch {
 		case errors.Is(err, io.EOF):
-			return checkEnd(r)
+			if err := in.Finish(); err != nil {
+				return unreadableTar(err)
+			}
+			return nil
 		case err != nil:
 			return unreadableTar(err)
 		case entries == limits.Entries:
@@ -106,21 +106,6 @@ func (t *tarTree) readAll(r *cappedReader, limits Limits) error {
 		}
 		end += size
 	}
-}
-
-// checkEnd returns an error for a tar that ends without the zeros that end one, as
-// after a copy that stopped between two entries, and for a compressed tar whose
-// checksum, which is behind those zeros, is wrong. It ignores what follows a
-// compressed tar.
-func checkEnd(r *cappedReader) error {
-	if r.n > 0 && r.zeros < tarBlock {
-		return unreadableTar(io.ErrUnexpectedEOF)
-	}
-	_, err := io.Copy(io.Discard, r)
-	if err == nil || errors.Is(err, gzip.ErrHeader) || errors.Is(err, zstd.ErrMagicMismatch) {
-		return nil
-	}
-	return unreadableTar(err)
 }
 
 // add adds one entry, and returns the number of bytes that it added to the
@@ -266,13 +251,11 @@ type cappedReader struct {
 	limits      Limits
 	compression string
 	n           int64
-	zeros       int // at the end of what was read: all of them, or a block or more
 }
 
 func (c *cappedReader) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	c.n += int64(n)
-	c.countZeros(p[:n])
 	switch most := c.limits.TotalBytes + int64(c.limits.Entries)*2048 + 1<<20; {
 	case c.n > most:
 		return 0, troy.Errorf(troy.TooLarge, "the tar exceeds the limit of %d bytes", most)
@@ -282,15 +265,4 @@ func (c *cappedReader) Read(p []byte) (int, error) {
 		return n, troy.Errorf(troy.Invalid, "it can't be unpacked: %w", err)
 	}
 	return n, err
-}
-
-func (c *cappedReader) countZeros(p []byte) {
-	n := 0
-	for n < min(len(p), tarBlock) && p[len(p)-1-n] == 0 {
-		n++
-	}
-	if n == len(p) {
-		n += c.zeros
-	}
-	c.zeros = min(n, tarBlock)
 }

@@ -188,8 +188,8 @@ func TestTarRefuses(t *testing.T) {
 		says string
 	}{
 		"cut off":           {fine[:4000], troy.Invalid, "truncated"},
-		"between files":     {fine[:2*tarBlock], troy.Invalid, "truncated"},
-		"the same, gzip":    {compressed(t, "gzip", fine[:2*tarBlock]), troy.Invalid, "truncated"},
+		"between files":     {fine[:2*512], troy.Invalid, "truncated"},
+		"the same, gzip":    {compressed(t, "gzip", fine[:2*512]), troy.Invalid, "truncated"},
 		"no checksum, gzip": {compressed(t, "gzip", fine)[:len(compressed(t, "gzip", fine))-8], troy.Invalid, "truncated"},
 		"a checksum, gzip":  {flipped(compressed(t, "gzip", fine), 8), troy.Invalid, "checksum"},
 		"a checksum, zstd":  {flipped(compressed(t, "zstd", fine), 1), troy.Invalid, "CRC check failed"},
@@ -212,11 +212,11 @@ func TestTarRefuses(t *testing.T) {
 // TestEndsOfTars opens tars as programs end them.
 func TestEndsOfTars(t *testing.T) {
 	t.Parallel()
-	content := map[string]string{"index.html": "<h1>", "zeros": strings.Repeat("\x00", tarBlock)}
+	content := map[string]string{"index.html": "<h1>", "zeros": strings.Repeat("\x00", 512)}
 	whole := makeTar(t, tarOf(content))
 	for name, data := range map[string][]byte{
-		"one block of zeros": whole[:len(whole)-tarBlock],
-		"records":            slices.Concat(whole, make([]byte, 20*tarBlock)),
+		"one block of zeros": whole[:len(whole)-512],
+		"records":            slices.Concat(whole, make([]byte, 20*512)),
 		"text behind it":     append(compressed(t, "gzip", whole), "text behind it"...),
 	} {
 		t.Run(name, func(t *testing.T) {
