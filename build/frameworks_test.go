@@ -165,7 +165,13 @@ func row(f build.Framework) string {
 		if len(names) == 0 {
 			return "–"
 		}
-		return "`" + strings.Join(slices.Compact(names), "`, `") + "`"
+		var once []string
+		for _, name := range names {
+			if !slices.Contains(once, name) {
+				once = append(once, name)
+			}
+		}
+		return "`" + strings.Join(once, "`, `") + "`"
 	}
 	return "| " + strings.Join([]string{f.Name, list(marks), list([]string{f.Command}), list(f.Outputs), list(config)}, " | ") + " |"
 }
