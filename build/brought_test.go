@@ -45,8 +45,34 @@ func TestSettingsOfOtherPlatforms(t *testing.T) {
 			install:  "npm install", build: "npm run site", outputs: []string{"out"},
 		},
 		"vercel.json after troy.toml": {
-			files:   map[string]string{"package.json": vite, "vercel.json": `{"buildCommand": "make"}`, "troy.toml": "[build]\ncommand = \"npm run site\"\n"},
+			files: map[string]string{
+				"package.json": vite, "vercel.json": `{"buildCommand": "make", "installCommand": "npm install", "outputDirectory": "www"}`,
+				"troy.toml": "[build]\ncommand = \"npm run site\"\ninstall = \"npm install\"\noutput = \"dist\"\n",
+			},
 			install: "npm install", build: "npm run site", outputs: []string{"dist"},
+			notes: []string{"buildCommand in vercel.json has no effect beside troy.toml.", "outputDirectory in vercel.json has no effect beside troy.toml."},
+		},
+		"vercel.json beside a troy.toml without commands": {
+			files:   map[string]string{"package.json": vite, "vercel.json": `{"buildCommand": "make"}`, "troy.toml": "[build]\noutput = \"www\"\n"},
+			install: "npm install", build: "make", outputs: []string{"www"},
+		},
+		"netlify.toml after troy.toml": {
+			files: map[string]string{
+				"package.json": vite, "troy.toml": "[build.environment]\nA = \"b\"\n",
+				"netlify.toml": "# ours\n[build]\ncommand = \"make\"\n[context.production]\npublish = \"www\"\n[[redirects]]\nfrom = \"/a\"\nto = \"/b\"\n",
+			},
+			install: "npm install", build: "npm run build", outputs: []string{"dist"},
+			notes: []string{"netlify.toml, line 2: [build] has no effect beside troy.toml.", "netlify.toml, line 4: [context] has no effect beside troy.toml."},
+		},
+		"netlify.toml of a folder after troy.toml": {
+			files:    map[string]string{"web/package.json": vite, "troy.toml": "[build]\nroot = \"web\"\n", "web/netlify.toml": "[build]\ncommand = \"make\"\n"},
+			settings: build.Settings{Root: "web"},
+			install:  "npm install", build: "npm run build", outputs: []string{"dist"},
+			notes: []string{"web/netlify.toml, line 1: [build] has no effect beside troy.toml."},
+		},
+		"a netlify.toml of rules after troy.toml": {
+			files:   map[string]string{"package.json": vite, "troy.toml": "", "netlify.toml": "[[redirects]]\nfrom = \"/a\"\nto = \"/b\"\n"},
+			install: "npm install", build: "npm run build", outputs: []string{"dist"},
 		},
 		"a folder of Next.js's server": {
 			files:   map[string]string{"package.json": vite, "vercel.json": `{"outputDirectory": ".next"}`},

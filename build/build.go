@@ -154,6 +154,11 @@ func Decide(fsys fs.FS, s Settings) (Plan, error) {
 		return Plan{}, err
 	}
 	install, build = install.or(others.install), build.or(others.build)
+	for _, of := range [][2]choice{{file.install, others.install}, {file.command, others.build}, {file.output, others.output}} {
+		if of[0].said && of[1].said && of[0].value != of[1].value {
+			others.notes = append(others.notes, fmt.Sprintf("%s has no effect beside %s.", of[1].by, of[0].by))
+		}
+	}
 
 	found, err := detect(fsys, root)
 	if err != nil {

@@ -61,6 +61,7 @@ func TestDecide(t *testing.T) {
 			want: build.Plan{Root: ".", InstallRoot: ".", Build: "make site", Test: "make check", Outputs: []string{"web/out"}, OutputSaid: true,
 				Environment: map[string]string{"NODE_VERSION": "20", "DRAFTS": "true"}, Manager: "npm", Lockfile: "package-lock.json",
 				Files:     map[string]string{"install": "troy.toml", "build": "troy.toml", "test": "troy.toml", "output": "troy.toml"},
+				Notes:     []string{"netlify.toml, line 1: [build] has no effect beside troy.toml."},
 				Generator: "Vite", Why: `Build plan: build with "make site" (troy.toml), test with "make check" (troy.toml), publish "web/out" (troy.toml).`},
 		},
 		"netlify.toml, then settings, then detection": {

@@ -88,10 +88,39 @@ func readConfig(fsys fs.FS, root string, contexts []string) (config, error) {
 				continue
 			}
 			c.allowSecrets = append(c.allowSecrets, allowed...)
-			return c, nil
+			if read.name == "troy.toml" {
+				err = c.noteNetlify(fsys, dirs, name)
+			}
+			return c, err
 		}
 	}
 	return config{allowSecrets: allowed}, nil
+}
+
+// noteNetlify notes the tables of netlify.toml in one of the folders that have no
+// effect beside the file that decides.
+func (c *config) noteNetlify(fsys fs.FS, dirs []string, decides string) error {
+	for _, dir := range dirs {
+		name := path.Join(dir, "netlify.toml")
+		data, err := readFile(fsys, name)
+		if notFound(err) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		var all map[string]any
+		if err := unmarshalTOML(data, &all); err != nil {
+			return nil //nolint:nilerr // a file without effect may be wrong
+		}
+		for _, table := range []string{"build", "context"} {
+			if _, found := all[table]; found {
+				c.notes = append(c.notes, fmt.Sprintf("%s%s: [%s] has no effect beside %s.", name, lineOfTOML(data, "["+table+"]", table), table, decides))
+			}
+		}
+		return nil
+	}
+	return nil
 }
 
 // leavesBuild reports whether a file contains nothing but allow_secrets and
