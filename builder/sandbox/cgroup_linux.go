@@ -36,13 +36,13 @@ type cgroup struct {
 func (b *Builder) delegated() string { return delegated(b.cfg.Cgroup) }
 
 // MemoryIsKept reports whether the kernel enforces builds' memory limits on
-// this machine: whether Troy has a control group with the memory controller.
+// this machine: whether builds have a control group with the memory controller.
 func MemoryIsKept(cfg Config) bool { return isKept(cfg, "memory") }
 
-// isKept reports whether Troy has a control group with a controller.
+// isKept reports whether builds have a control group with a controller.
 func isKept(cfg Config, controller string) bool {
 	group := delegated(cfg.Cgroup)
-	if group == "" {
+	if group == "" || cfg.Isolation == NoIsolation {
 		return false
 	}
 	data, err := os.ReadFile(filepath.Join(group, "cgroup.controllers"))

@@ -12,11 +12,15 @@ import (
 // repositories. cpus is the limit of CPUs, if any, which nothing else enforces.
 func Examine(cfg Config, cpus int, tell checkup.Tell) {
 	examine(MemoryIsKept(cfg), FiltersCalls(), tell)
-	if cpus > 0 && !isKept(cfg, "cpu") {
+	if cpus > 0 && !CPUsAreKept(cfg) {
 		tell.Wrong("builds", fmt.Sprintf("may use all CPUs instead of %d: Troy has no control group that limits CPUs", cpus),
 			"let the service manager delegate one, as docs/builds.md describes, or remove TROY_BUILD_CPUS")
 	}
 }
+
+// CPUsAreKept reports whether a limit of builds' CPUs has an effect on this
+// machine: whether builds have a control group with the cpu controller.
+func CPUsAreKept(cfg Config) bool { return isKept(cfg, "cpu") }
 
 func examine(kept, filtered bool, tell checkup.Tell) {
 	said := "the kernel enforces their memory limit, by a control group"

@@ -157,15 +157,34 @@ func TestMemoryOfNobody(t *testing.T) {
 	}
 }
 
-func TestMemoryIsKept(t *testing.T) {
+func TestKeptLimits(t *testing.T) {
 	t.Parallel()
 	group := t.TempDir()
-	for controllers, kept := range map[string]bool{"cpu memory pids\n": true, "cpu pids\n": false, "": false} {
+	for controllers, kept := range map[string][2]bool{"cpu memory pids\n": {true, true}, "cpu pids\n": {false, true}, "memory": {true, false}, "": {}} {
 		if err := os.WriteFile(filepath.Join(group, "cgroup.controllers"), []byte(controllers), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if got := sandbox.MemoryIsKept(sandbox.Config{Cgroup: group}); got != kept {
+		cfg := sandbox.Config{Cgroup: group}
+		if got := [2]bool{sandbox.MemoryIsKept(cfg), sandbox.CPUsAreKept(cfg)}; got != kept {
 			t.Errorf("with the controllers %q: %v, want %v", controllers, got, kept)
+		}
+		cfg.Isolation = sandbox.NoIsolation
+		if sandbox.MemoryIsKept(cfg) || sandbox.CPUsAreKept(cfg) {
+			t.Errorf("with the controllers %q, builds without isolation have a control group", controllers)
+		}
+	}
+}
+
+// TestUnlimitedCPUs checks that the log says that nothing keeps a limit of CPUs.
+func TestUnlimitedCPUs(t *testing.T) {
+	t.Parallel()
+	e, _ := newBuilder(t, sandbox.Config{Isolation: sandbox.NoIsolation})
+	for cpus, told := range map[int]bool{0: false, 2: true} {
+		spec := buildertest.Shell(makeSite).Spec(t)
+		spec.Limits.CPUs = cpus
+		e.Succeeds(t, spec)
+		if log := e.LogOf(t, spec.Tree); strings.Contains(log, "may use all CPUs instead of 2") != told {
+			t.Errorf("with the limit %d the log is:\n%s", cpus, log)
 		}
 	}
 }

@@ -320,6 +320,9 @@ func (r *run) commands(plan build.Plan) error {
 		r.log.say("%s", note)
 		r.slog.Warn("a build's system calls are not filtered", "arch", r.b.arch)
 	}
+	if n := r.spec.Limits.CPUs; n > 0 && !CPUsAreKept(r.b.cfg) {
+		r.log.say("The build may use all CPUs instead of %d, because Troy has no control group that limits CPUs.", n)
+	}
 	defer func() {
 		if err := box.close(); err != nil {
 			r.slog.Warn("a build's sandbox was not removed completely", "error", err)

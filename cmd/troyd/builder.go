@@ -21,6 +21,9 @@ func newBuilder(cfg config, log *slog.Logger) (*sandbox.Builder, error) {
 	if err != nil {
 		return nil, usageError{err}
 	}
+	if cfg.BuildCPUs > 0 && !sandbox.CPUsAreKept(settings) {
+		log.Warn("builds may use all CPUs: there is no control group that limits them (TROY_BUILD_CPUS)", "limit", cfg.BuildCPUs)
+	}
 	if settings.Tools, err = cfg.openTools(settings.Environment, cfg.BuildTools == "install", log); err != nil {
 		return nil, usageError{err}
 	}

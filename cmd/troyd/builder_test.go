@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"log/slog"
 	"net"
 	"net/http"
@@ -168,6 +169,30 @@ func TestBuilderSettingsThatAreWrong(t *testing.T) {
 		}
 		if err != nil && strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: the error reveals a value: %v", c.setting, err)
+		}
+	}
+}
+
+// TestCPUsWithoutControlGroup checks that troyd says that nothing keeps the
+// limit of CPUs.
+func TestCPUsWithoutControlGroup(t *testing.T) {
+	t.Parallel()
+	for cpus, told := range map[string]bool{"0": false, "2": true} {
+		// Builds without isolation have no control group on any machine.
+		cfg, err := readConfig(map[string]string{"TROY_DATA_DIR": t.TempDir(), "TROY_BUILD_ISOLATION": "none", "TROY_BUILD_CPUS": cpus})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var log bytes.Buffer
+		b, err := newBuilder(cfg, slog.New(slog.NewTextHandler(&log, nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+		if strings.Contains(log.String(), "TROY_BUILD_CPUS") != told {
+			t.Errorf("with TROY_BUILD_CPUS=%s troyd logs %q", cpus, log.String())
 		}
 	}
 }
