@@ -18,7 +18,7 @@ type Notifier struct {
 	PipelineID *uuid.UUID `json:"pipeline_id"`
 	Slug       string     `json:"slug,omitempty"`
 	Kind       string     `json:"kind"`  // webhook, slack, discord, teams or email
-	Label      string     `json:"label"` // its host, or the addresses of e-mail
+	Label      string     `json:"label"` // its host and last characters, or the addresses of e-mail
 	Events     []string   `json:"events"`
 	CreatedAt  time.Time  `json:"created_at"`
 	CreatedBy  string     `json:"created_by"`

@@ -115,7 +115,23 @@ func NewTarget(kind Kind, address string, to []string, private []netip.Prefix) (
 	if kind == Webhook {
 		t.Key = newKey()
 	}
-	return t, u.Host, nil
+	return t, u.Host + ending(u), nil
+}
+
+// ending returns the end of an address, which distinguishes it from others of its
+// host. The address may be a secret, so it is at most a quarter of the last part,
+// and four characters.
+func ending(u *url.URL) string {
+	last := strings.FieldsFunc(u.RequestURI(), func(r rune) bool { return strings.ContainsRune("/?&=", r) })
+	if len(last) == 0 {
+		return ""
+	}
+	part := []rune(last[len(last)-1])
+	n := min(4, len(part)/4)
+	if n == 0 {
+		return ""
+	}
+	return "/…" + string(part[len(part)-n:])
 }
 
 func newKey() string {

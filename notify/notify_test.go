@@ -43,6 +43,11 @@ func TestTargets(t *testing.T) {
 	}{
 		"a webhook":                  {kind: notify.Webhook, url: "https://example.com/x?y=z", label: "example.com"},
 		"a port":                     {kind: notify.Slack, url: "https://example.com:8443/x", label: "example.com:8443"},
+		"a secret path":              {kind: notify.Slack, url: "https://hooks.slack.com/services/T0/B0/Zm9vYmFyYmF6cXV4abCD", label: "hooks.slack.com/…abCD"},
+		"a secret query":             {kind: notify.Teams, url: "https://example.com/invoke?v=1&sig=s3cretvalue%2F/", label: "example.com/…%2F"},
+		"a short end":                {kind: notify.Webhook, url: "https://example.com/hooks/troy/", label: "example.com/…y"},
+		"a short secret":             {kind: notify.Webhook, url: "https://example.com/hook?secret=abc", label: "example.com"},
+		"an end that is not ASCII":   {kind: notify.Webhook, url: "https://example.com/?to=überall-日本", label: "example.com/…日本"},
 		"an unknown kind":            {kind: "pager", url: "https://example.com", field: "kind"},
 		"no address":                 {kind: notify.Slack, field: "url"},
 		"plain http":                 {kind: notify.Webhook, url: "http://example.com/", field: "url"},

@@ -896,7 +896,7 @@ CREATE TABLE notifiers (
     id              uuid PRIMARY KEY,
     pipeline_id     uuid REFERENCES pipelines (id) ON DELETE CASCADE, -- null means all
     kind            text        NOT NULL CONSTRAINT notifiers_kind_check CHECK (kind IN ('webhook', 'slack', 'discord', 'teams', 'email')),
-    label           text        NOT NULL, -- what of the target may be shown: its host, or the addresses of e-mail
+    label           text        NOT NULL, -- what of the target may be shown: its host and last characters, or the addresses of e-mail
     target          bytea       NOT NULL, -- sealed: where it leads to and what signs it
     earlier_keys    bytea,       -- sealed: the keys that were replaced and still sign
     earlier_until   timestamptz, -- when the last of them ends

@@ -565,7 +565,7 @@ export interface Notifier {
   /** The pipeline's. */
   slug?: string;
   kind: "webhook" | "slack" | "discord" | "teams" | "email";
-  /** The host of its address, or the addresses of e-mail. */
+  /** The host of its address with its last characters, such as `hooks.slack.com/…x7Qz`, or the addresses of e-mail. */
   label: string;
   events: NotifierEvent[];
   created_at: string;
