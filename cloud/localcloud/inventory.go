@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/google/uuid"
 
@@ -139,7 +140,8 @@ func (s *store) verifyUnsynced(ctx context.Context, pipeline uuid.UUID) error {
 	return nil
 }
 
-// verifyBlob reports whether a file has the digest that its name says.
+// verifyBlob reports whether a file has the digest that its name says. A file that
+// the disk can't read has not.
 func verifyBlob(ctx context.Context, file, name string) (bool, error) {
 	want, err := site.ParseDigest(name)
 	if err != nil {
@@ -152,6 +154,9 @@ func verifyBlob(ctx context.Context, file, name string) (bool, error) {
 	defer f.Close()
 	h := sha256.New()
 	_, err = io.Copy(h, &contextReader{ctx, f})
+	if errors.Is(err, syscall.EIO) {
+		return false, nil
+	}
 	return site.Digest(h.Sum(nil)) == want, err
 }
 

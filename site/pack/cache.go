@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -20,6 +21,12 @@ import (
 // whose index is damaged, and which is left out; without it, Load returns the
 // error.
 func Load(dir string, damaged func(name string, err error)) (*Table, error) {
+	return load(dir, Open, damaged)
+}
+
+type opener func(name string) (*os.File, []Entry, error)
+
+func load(dir string, open opener, damaged func(name string, err error)) (*Table, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -31,7 +38,7 @@ func Load(dir string, damaged func(name string, err error)) (*Table, error) {
 			continue
 		}
 		name := filepath.Join(dir, entry.Name())
-		f, index, err := Open(name)
+		f, index, err := open(name)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 		case errors.Is(err, ErrDamaged) && damaged != nil:
@@ -54,7 +61,7 @@ const settling = 2 * time.Second
 type loaded struct {
 	*Table
 	info    os.FileInfo // nil if the folder did not exist
-	settled bool
+	settled bool        // the folder changes if the table does
 }
 
 // current reports whether the folder has not changed since.
@@ -71,6 +78,7 @@ func (l *loaded) current(dir string) bool {
 type Cache struct {
 	tables *lru.Cache[string, *loaded]
 	flight singleflight.Group
+	open   opener // Open, except in tests
 	// damaged is called for a pack whose index is damaged. Its files are not
 	// found.
 	damaged func(name string, err error)
@@ -78,7 +86,7 @@ type Cache struct {
 
 // NewCache returns a cache of at most so many bytes.
 func NewCache(bytes int64, damaged func(name string, err error)) *Cache {
-	return &Cache{tables: lru.New[string, *loaded](bytes), damaged: damaged}
+	return &Cache{tables: lru.New[string, *loaded](bytes), open: Open, damaged: damaged}
 }
 
 // Known is like Read, but does not look at the folder: it returns fs.ErrNotExist
@@ -141,7 +149,12 @@ func (c *Cache) load(dir string) (*loaded, error) {
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	}
-	if l.Table, err = Load(dir, c.damaged); err != nil {
+	l.Table, err = load(dir, c.open, func(name string, err error) {
+		// A disk that fails may work again, without a change of the folder.
+		l.settled = l.settled && !errors.Is(err, syscall.EIO)
+		c.damaged(name, err)
+	})
+	if err != nil {
 		return nil, err
 	}
 	if l.info != nil { // a site without packs needs no memory

@@ -23,6 +23,7 @@ import (
 	"math/bits"
 	"os"
 	"slices"
+	"syscall"
 
 	"github.com/troy-iaas/troy/site"
 )
@@ -43,8 +44,17 @@ const (
 	footerSize  = 4 + digestSize + len(footerMagic)
 )
 
-// ErrDamaged means that a pack's bytes are not those that were written.
+// ErrDamaged means that a pack's bytes are not those that were written, or that
+// the disk can't read them.
 var ErrDamaged = errors.New("the pack is damaged")
+
+// unreadable returns the error of a read, which is ErrDamaged if the disk failed.
+func unreadable(err error) error {
+	if errors.Is(err, syscall.EIO) {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return err
+}
 
 // Entry is a file's place in a pack.
 type Entry struct {
@@ -126,7 +136,7 @@ func Index(f io.ReaderAt, size int64) ([]Entry, error) {
 	}
 	var footer [footerSize]byte
 	if _, err := f.ReadAt(footer[:], size-int64(footerSize)); err != nil {
-		return nil, err
+		return nil, unreadable(err)
 	}
 	n := int64(binary.BigEndian.Uint32(footer[:]))
 	if string(footer[4+digestSize:]) != footerMagic || n*entrySize > most {
@@ -135,7 +145,7 @@ func Index(f io.ReaderAt, size int64) ([]Entry, error) {
 	start := size - int64(footerSize) - n*entrySize
 	index := make([]byte, n*entrySize+4)
 	if _, err := f.ReadAt(index, start); err != nil {
-		return nil, err
+		return nil, unreadable(err)
 	}
 	if sum := sha256.Sum256(index); !bytes.Equal(sum[:], footer[4:4+digestSize]) {
 		return nil, fmt.Errorf("%w: its index has another checksum", ErrDamaged)
@@ -154,11 +164,11 @@ func Index(f io.ReaderAt, size int64) ([]Entry, error) {
 }
 
 // Read reads a file and verifies its digest. It returns ErrDamaged if the bytes
-// differ.
+// differ or can't be read.
 func (e Entry) Read(f io.ReaderAt) ([]byte, error) {
 	data := make([]byte, e.Size)
 	if _, err := f.ReadAt(data, e.Offset); err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
+		return nil, unreadable(err)
 	}
 	if sha256.Sum256(data) != e.Digest {
 		return nil, fmt.Errorf("%w: the bytes of %s differ", ErrDamaged, e.Digest)
@@ -167,16 +177,16 @@ func (e Entry) Read(f io.ReaderAt) ([]byte, error) {
 }
 
 // Verify reports whether a file and the head of its record, which only Scan
-// reads, are as they were written. err is nil unless they can't be read.
+// reads, are as they were written. err is nil if the disk can't read them.
 func (e Entry) Verify(f io.ReaderAt) (bool, error) {
 	var head [recordSize]byte
-	if _, err := f.ReadAt(head[:], e.Offset-recordSize); err != nil {
-		return false, err
+	_, err := f.ReadAt(head[:], e.Offset-recordSize)
+	if err = unreadable(err); err == nil {
+		if site.Digest(head[:digestSize]) != e.Digest || int64(binary.BigEndian.Uint32(head[digestSize:])) != e.Size {
+			return false, nil
+		}
+		_, err = e.Read(f)
 	}
-	if site.Digest(head[:digestSize]) != e.Digest || int64(binary.BigEndian.Uint32(head[digestSize:])) != e.Size {
-		return false, nil
-	}
-	_, err := e.Read(f)
 	if errors.Is(err, ErrDamaged) {
 		return false, nil
 	}
@@ -201,18 +211,25 @@ func Open(name string) (*os.File, []Entry, error) {
 }
 
 // Scan finds the good files of a pack without its index: it follows the records
-// from the start to the first that is not whole, and verifies each file.
+// from the start to the first that is not whole or can't be read, and verifies
+// each file.
 func Scan(f io.ReaderAt, size int64) ([]Entry, error) {
 	head := make([]byte, recordSize)
 	if size < int64(len(magic)) {
 		return nil, nil
 	}
-	if _, err := f.ReadAt(head[:len(magic)], 0); err != nil || string(head[:len(magic)]) != magic {
+	_, err := f.ReadAt(head[:len(magic)], 0)
+	if errors.Is(err, syscall.EIO) || err == nil && string(head[:len(magic)]) != magic {
+		return nil, nil
+	}
+	if err != nil {
 		return nil, err
 	}
 	var good []Entry
 	for at := int64(len(magic)); at+recordSize <= size; {
-		if _, err := f.ReadAt(head, at); err != nil {
+		if _, err := f.ReadAt(head, at); errors.Is(err, syscall.EIO) {
+			break
+		} else if err != nil {
 			return good, err
 		}
 		e := Entry{site.Digest(head[:digestSize]), at + recordSize, int64(binary.BigEndian.Uint32(head[digestSize:]))}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -120,6 +121,94 @@ func TestDamagedPack(t *testing.T) {
 		if i >= len("troypak1") && damaged == before {
 			t.Errorf("the flipped bit at %d was not found", i)
 		}
+	}
+}
+
+// failing is a disk that can't read the bytes from bad on, up to end.
+type failing struct {
+	*bytes.Reader
+	bad, end int64
+}
+
+func (f failing) ReadAt(p []byte, at int64) (int, error) {
+	if at < f.end && at+int64(len(p)) > f.bad {
+		return 0, syscall.EIO
+	}
+	return f.Reader.ReadAt(p, at)
+}
+
+// TestUnreadablePack reads a pack from a disk that can't read each of its bytes:
+// it is damaged, and its other files are good.
+func TestUnreadablePack(t *testing.T) {
+	t.Parallel()
+	files := [][]byte{[]byte("one"), []byte("two"), []byte("three")}
+	whole := write(t, files...)
+	size := int64(len(whole))
+	index, err := pack.Index(bytes.NewReader(whole), size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for bad := range size {
+		f := failing{bytes.NewReader(whole), bad, bad + 1}
+		if _, err := pack.Index(f, size); err != nil && !errors.Is(err, pack.ErrDamaged) {
+			t.Errorf("byte %d: Index: %v, want ErrDamaged", bad, err)
+		}
+		if _, err := pack.Scan(f, size); err != nil {
+			t.Errorf("byte %d: Scan: %v", bad, err)
+		}
+		lost := 0
+		for _, e := range index {
+			if good, err := e.Verify(f); err != nil {
+				t.Errorf("byte %d: Verify: %v", bad, err)
+			} else if !good {
+				lost++
+			}
+			if _, err := e.Read(f); err != nil && !errors.Is(err, pack.ErrDamaged) {
+				t.Errorf("byte %d: Read: %v, want ErrDamaged", bad, err)
+			}
+		}
+		if lost > 1 {
+			t.Errorf("byte %d: %d files are lost", bad, lost)
+		}
+	}
+}
+
+// TestDiskThatWorksAgain reads from a folder of which the disk could not read a
+// pack for a while: the others are found, and that one too as soon as it can be.
+func TestDiskThatWorksAgain(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, text := range []string{"one", "two"} {
+		if err := os.WriteFile(filepath.Join(dir, text+".pack"), write(t, []byte(text)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(dir, before, before); err != nil {
+		t.Fatal(err)
+	}
+	fails, told := true, 0
+	cache := pack.NewCache(1<<20, func(string, error) { told++ })
+	cache.SetOpen(func(name string) (*os.File, []pack.Entry, error) {
+		if fails && filepath.Base(name) == "two.pack" {
+			_, err := pack.Index(failing{bytes.NewReader(make([]byte, 1000)), 0, 1000}, 1000)
+			return nil, nil, err
+		}
+		return pack.Open(name)
+	})
+	read := func(text string) error {
+		_, err := cache.Read(dir, digest([]byte(text)), int64(len(text)))
+		return err
+	}
+	if err := read("one"); err != nil || told != 1 {
+		t.Errorf("read from a pack beside an unreadable one: %v, told %d times", err, told)
+	}
+	if err := read("two"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("read from an unreadable pack: %v", err)
+	}
+	fails = false
+	if err := read("two"); err != nil {
+		t.Errorf("read from a pack that can be read again: %v", err)
 	}
 }
 
