@@ -34,6 +34,9 @@ var ErrExists = errors.New("already exists")
 // read it again and retry.
 var ErrPrecondition = errors.New("changed meanwhile")
 
+// ErrFull means that the store's disk has no room for an upload.
+var ErrFull = errors.New("the store's disk is full")
+
 // ErrNotDeployed is returned by Previews.Point while what serves the previews is
 // being made: retry later.
 var ErrNotDeployed = errors.New("not deployed yet")

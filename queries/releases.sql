@@ -83,6 +83,12 @@ WITH ended AS (
 )
 SELECT ended.id FROM ended;
 
+-- name: ReleasesIdle :many
+-- Returns the pipelines with unfinished uploads to which nothing was sent for some
+-- time.
+SELECT DISTINCT pipeline_id FROM releases
+WHERE finalized_at IS NULL AND given_up_at IS NULL AND expires_at > now() AND touched_at < now() - make_interval(secs => @idle_seconds::float8);
+
 -- name: ReleasesForget :exec
 WITH gone AS (
     DELETE FROM releases WHERE id = ANY(@ids::uuid[]) AND finalized_at IS NULL

@@ -276,6 +276,33 @@ func (q *Queries) ReleasesGiveUpIdle(ctx context.Context, arg ReleasesGiveUpIdle
 	return items, nil
 }
 
+const releasesIdle = `-- name: ReleasesIdle :many
+SELECT DISTINCT pipeline_id FROM releases
+WHERE finalized_at IS NULL AND given_up_at IS NULL AND expires_at > now() AND touched_at < now() - make_interval(secs => $1::float8)
+`
+
+// Returns the pipelines with unfinished uploads to which nothing was sent for some
+// time.
+func (q *Queries) ReleasesIdle(ctx context.Context, idleSeconds float64) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, releasesIdle, idleSeconds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []uuid.UUID{}
+	for rows.Next() {
+		var pipeline_id uuid.UUID
+		if err := rows.Scan(&pipeline_id); err != nil {
+			return nil, err
+		}
+		items = append(items, pipeline_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const releasesNextExpiry = `-- name: ReleasesNextExpiry :one
 SELECT coalesce(min(date_part('epoch', expires_at - now())), -1)::float8 AS seconds
 FROM releases WHERE pipeline_id = $1 AND finalized_at IS NULL

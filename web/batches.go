@@ -177,6 +177,7 @@ func (s *server) releaseBatch(c *gin.Context, who caller) error {
 		err = noRelease(id)
 	}
 	if err != nil {
+		s.relieve(c.Request.Context(), err)
 		return &partly{fmt.Errorf("store a batch of release %s: %w", id, err), stored}
 	}
 	reply.JSON(c.Writer, http.StatusOK, struct {

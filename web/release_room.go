@@ -2,12 +2,14 @@ package web
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/queries"
 	"github.com/troy-iaas/troy/site"
 )
@@ -21,6 +23,38 @@ const openSites = 3
 // room for others.
 const idleRelease = 15 * time.Minute
 
+const (
+	// abandonedRelease is how long nothing is sent to an unfinished release of any
+	// pipeline before it makes room on a full disk.
+	abandonedRelease = time.Hour
+	// fullPause is how often they are looked for.
+	fullPause = time.Minute
+)
+
+// relieve gives up the abandoned releases of all pipelines if a store's error
+// says that its disk is full. Retention then removes their files, and the sender
+// tries again.
+func (s *server) relieve(ctx context.Context, err error) {
+	if !errors.Is(err, cloud.ErrFull) {
+		return
+	}
+	now, last := time.Now().UnixNano(), s.relieved.Load()
+	if now < last+int64(fullPause) || !s.relieved.CompareAndSwap(last, now) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), quick)
+	defer cancel()
+	pipelines, err := s.q.ReleasesIdle(ctx, abandonedRelease.Seconds())
+	for _, p := range pipelines {
+		if err == nil {
+			_, err = s.giveUpIdle(ctx, s.q, p, nil, abandonedRelease)
+		}
+	}
+	if err != nil {
+		s.deps.Log.ErrorContext(ctx, "could not give up abandoned releases, and the store's disk is full", "error", err)
+	}
+}
+
 // makeRoom is roomForRelease, but first gives up the unfinished releases to which
 // nothing is sent any more if there is no room with them. Their senders were
 // probably killed.
@@ -29,7 +63,7 @@ func (s *server) makeRoom(ctx context.Context, q *queries.Queries, p queries.Pip
 	if troy.KindOf(full) != troy.OverQuota {
 		return full
 	}
-	gone, err := s.giveUpIdle(ctx, q, p.ID, key)
+	gone, err := s.giveUpIdle(ctx, q, p.ID, key, idleRelease)
 	if err != nil {
 		return err
 	}
@@ -39,10 +73,10 @@ func (s *server) makeRoom(ctx context.Context, q *queries.Queries, p queries.Pip
 	return s.roomForRelease(ctx, q, p, m, key)
 }
 
-// giveUpIdle gives up the idle unfinished releases of a pipeline, without the one
-// with the given key.
-func (s *server) giveUpIdle(ctx context.Context, q *queries.Queries, pipeline uuid.UUID, key *string) (int, error) {
-	gone, err := q.ReleasesGiveUpIdle(ctx, queries.ReleasesGiveUpIdleParams{PipelineID: pipeline, IdempotencyKey: key, IdleSeconds: idleRelease.Seconds()})
+// giveUpIdle gives up the unfinished releases of a pipeline to which nothing was
+// sent for so long, without the one with the given key.
+func (s *server) giveUpIdle(ctx context.Context, q *queries.Queries, pipeline uuid.UUID, key *string, idle time.Duration) (int, error) {
+	gone, err := q.ReleasesGiveUpIdle(ctx, queries.ReleasesGiveUpIdleParams{PipelineID: pipeline, IdempotencyKey: key, IdleSeconds: idle.Seconds()})
 	if err != nil {
 		return 0, fmt.Errorf("give up the idle releases of %s: %w", pipeline, err)
 	}

@@ -158,6 +158,7 @@ func (s *server) begin(ctx context.Context, p queries.Pipeline, m site.Manifest,
 	}
 	missing, err = s.deps.Store.Begin(ctx, site.Tree{Pipeline: p.ID, Deployment: r.ID}, m)
 	if err != nil {
+		s.relieve(ctx, err)
 		return r, again, nil, fmt.Errorf("begin release %s: %w", r.ID, err)
 	}
 	if err := s.count(ctx, r, m, missing); err != nil {
@@ -389,6 +390,7 @@ func (s *server) releaseUpload(c *gin.Context, who caller) error {
 		return noRelease(id)
 	}
 	if err != nil {
+		s.relieve(c.Request.Context(), err)
 		return fmt.Errorf("store a file of release %s: %w", id, err)
 	}
 	s.uploads.arrived(id, u, f)

@@ -177,7 +177,7 @@ func (s *server) count(ctx context.Context, r queries.ReleaseGetRow, m site.Mani
 			return fmt.Errorf("give up release %s, which has no room: %w", r.ID, giveUpErr)
 		}
 		s.uploads.forget(r.ID)
-		gone, idleErr := s.giveUpIdle(ctx, s.q, r.PipelineID, nil)
+		gone, idleErr := s.giveUpIdle(ctx, s.q, r.PipelineID, nil, idleRelease)
 		if idleErr != nil {
 			return idleErr
 		}

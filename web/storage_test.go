@@ -1,7 +1,10 @@
 package web_test
 
 import (
+	"bytes"
+	"context"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -10,6 +13,8 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/troy-iaas/troy"
+	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/credentials"
 	"github.com/troy-iaas/troy/intake"
 	"github.com/troy-iaas/troy/site"
@@ -299,5 +304,77 @@ func TestPruneBesideRollback(t *testing.T) {
 		if pruned != (status == 409) || !pruned && status != 202 {
 			t.Errorf("the rollback answers %d, and its files are given up: %t", status, pruned)
 		}
+	}
+}
+
+// fillable is a store whose disk is full from some time on.
+type fillable struct {
+	cloud.Store
+	full bool
+}
+
+func (f *fillable) refusal() error {
+	if !f.full {
+		return nil
+	}
+	return troy.Errorf(troy.Unavailable, "%w: 12 bytes are left", cloud.ErrFull)
+}
+
+func (f *fillable) Begin(ctx context.Context, t site.Tree, m site.Manifest) ([]site.File, error) {
+	if err := f.refusal(); err != nil {
+		return nil, err
+	}
+	return f.Store.Begin(ctx, t, m)
+}
+
+func (f *fillable) Put(ctx context.Context, t site.Tree, file site.File, r io.Reader) error {
+	if err := f.refusal(); err != nil {
+		return err
+	}
+	return f.Store.Put(ctx, t, file, r)
+}
+
+func (f *fillable) PutAll(ctx context.Context, t site.Tree, files []site.File, r io.Reader) (int, error) {
+	if err := f.refusal(); err != nil {
+		return 0, err
+	}
+	return f.Store.PutAll(ctx, t, files, r)
+}
+
+// TestAbandonedReleasesMakeRoom fills the store's disk: each request that finds it
+// full gives up releases of any pipeline to which nothing was sent for an hour.
+func TestAbandonedReleasesMakeRoom(t *testing.T) {
+	t.Parallel()
+	for name, request := range map[string]func(w *world, p pipeline, r release) answer{
+		"a release": func(w *world, p pipeline, _ release) answer {
+			return w.send("POST", releases(p), manifest{Files: []site.File{file("b", "ab")}})
+		},
+		"a file": func(w *world, p pipeline, r release) answer { return w.upload(p, r, "12") },
+		"a batch": func(w *world, p pipeline, r release) answer {
+			return w.send("POST", releases(p)+"/"+r.ID.String()+"/files", bytes.NewReader(batchOf("12")))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			store := &fillable{}
+			w := newWorld(t, func(w *world) { store.Store, w.deps.Store = w.deps.Store, store })
+			blog, docs := w.create("Blog"), w.create("Docs")
+			abandoned, slow, mine := w.begin(blog, nil, file("a", "12")), w.begin(blog, nil, file("a", "12")), w.begin(docs, nil, file("a", "12"))
+			for r, idle := range map[uuid.UUID]string{abandoned.ID: "61 minutes", slow.ID: "59 minutes"} {
+				w.exec("UPDATE releases SET touched_at = now() - $2::text::interval WHERE id = $1", r, idle)
+			}
+			store.full = true
+			field := ""
+			if name == "a batch" {
+				field = "files[0]"
+			}
+			request(w, docs, mine).refused(t, 503, "unavailable", field, "the store's disk is full: 12 bytes are left")
+			if got := w.text("SELECT string_agg(id::text, ' ') FROM releases WHERE given_up_at IS NOT NULL"); got != abandoned.ID.String() {
+				t.Errorf("given up are %q, want %s alone", got, abandoned.ID)
+			}
+			if n := w.count("SELECT count(*) FROM work WHERE kind = 'retention' AND due_at <= now() AND subject_id = $1", blog.ID); n != 1 {
+				t.Error("the files of the abandoned release are not removed")
+			}
+		})
 	}
 }

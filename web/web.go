@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -128,6 +129,7 @@ type server struct {
 	tokens   credentials.Tokens
 	sessions credentials.Sessions
 	uploads  *uploads
+	relieved atomic.Int64 // see relieve; in nanoseconds since 1970
 	batches  batches
 	trees    *trees
 

@@ -2,7 +2,7 @@ package localcloud
 
 import (
 	"github.com/troy-iaas/troy"
-
+	"github.com/troy-iaas/troy/cloud"
 	"github.com/troy-iaas/troy/internal/files"
 )
 
@@ -20,17 +20,17 @@ const (
 // file system without a fixed number of files has 0 of them.
 type space struct{ bytes, allBytes, files, allFiles uint64 }
 
-// roomFor returns an Unavailable error if an upload would use reserved space.
+// roomFor returns an Unavailable error, cloud.ErrFull, if an upload would use reserved space.
 func roomFor(dir string, size int64) error {
 	s, err := spaceOf(dir)
 	if err != nil {
 		return files.Error(err)
 	}
 	if s.bytes < uint64(max(size, 0))+min(reservedBytes, s.allBytes/reservedPart) {
-		return troy.Errorf(troy.Unavailable, "the store's disk is full: %d bytes are left, and some of them are reserved", s.bytes)
+		return troy.Errorf(troy.Unavailable, "%w: %d bytes are left, and some of them are reserved", cloud.ErrFull, s.bytes)
 	}
 	if s.allFiles > 0 && s.files <= min(reservedFiles, s.allFiles/reservedPart) {
-		return troy.Errorf(troy.Unavailable, "the store's disk is full: it has room for %d more files, which are reserved", s.files)
+		return troy.Errorf(troy.Unavailable, "%w: it has room for %d more files, which are reserved", cloud.ErrFull, s.files)
 	}
 	return nil
 }
