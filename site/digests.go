@@ -42,8 +42,9 @@ type stamp struct{ size, modified, changed, inode int64 }
 // within the granularity of its times ("racily clean" in Git's documentation,
 // racy-git).
 type digests struct {
-	file string
-	now  func() time.Time
+	file   string
+	now    func() time.Time
+	unused bool // the run's files don't go live
 
 	remembered
 	index map[string]int32 // of the remembered files
@@ -61,7 +62,7 @@ type digests struct {
 type remembered struct {
 	files  []File
 	stamps []stamp // of the files; zero for one that is to be read again
-	digest Digest  // of the list, as of a manifest; zero if files are missing in it
+	digest Digest  // of the list, as of a manifest; zero if files are missing in it, or did not go live
 }
 
 // openDigests reads what earlier runs stored in dir about the folder. A file
@@ -198,7 +199,7 @@ func (d *digests) save(files []File) {
 		return
 	}
 	now := d.now()
-	if len(d.read) == 0 && slices.Equal(files, d.files) {
+	if len(d.read) == 0 && slices.Equal(files, d.files) && (d.unused || d.digest != Digest{}) {
 		_ = os.Chtimes(d.file, now, now)
 		return
 	}
@@ -225,7 +226,11 @@ func (d *digests) write(files []File, now time.Time) {
 	if err != nil {
 		return
 	}
-	_, err = f.Write(encodeDigests(remembered{files, d.stampsOf(files), Manifest{Files: files}.Digest()}, now))
+	digest := Manifest{Files: files}.Digest()
+	if d.unused && digest != d.digest {
+		digest = Digest{} // Before would not be live
+	}
+	_, err = f.Write(encodeDigests(remembered{files, d.stampsOf(files), digest}, now))
 	if closeErr := f.Close(); err != nil || closeErr != nil || os.Rename(f.Name(), d.file) != nil {
 		_ = os.Remove(f.Name())
 		return

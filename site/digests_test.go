@@ -79,6 +79,34 @@ func wantRead(t *testing.T, s *Source, path, content string) {
 	}
 }
 
+// TestFilesThatDoNotGoLive checks that they are not the next run's Before, and are
+// not read again.
+func TestFilesThatDoNotGoLive(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	r := remembering{dir: t.TempDir(), ahead: time.Hour}
+	writeFiles(t, folder, map[string]string{"index.html": "index"})
+	r.open(t, folder)
+	if s := r.open(t, folder, NotGoingLive()); !same(s) {
+		t.Error("the files before are not known")
+	}
+	if s := r.open(t, folder); !same(s) {
+		t.Error("a run that changed nothing made the live files unknown")
+	}
+	writeFiles(t, folder, map[string]string{"new.html": "new"})
+	r.open(t, folder, NotGoingLive())
+	s := r.open(t, folder)
+	if before, known := s.Before(); known {
+		t.Errorf("files that did not go live count as live: %v", before.Files)
+	}
+	if len(s.digests.read) > 0 {
+		t.Errorf("unchanged files were read again: %v", s.digests.read)
+	}
+	if s := r.open(t, folder); !same(s) {
+		t.Error("the files that went live are not known")
+	}
+}
+
 func TestUnchangedFilesAreNotReadAgain(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()

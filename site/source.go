@@ -63,6 +63,7 @@ type sourceOptions struct {
 	allowed   map[string]bool // its paths
 	anywhere  bool            // FollowingLinksOut
 	digests   string          // the folder of RememberingDigests
+	unused    bool            // NotGoingLive
 	keep      int64           // KeepingContents
 	now       func() time.Time
 }
@@ -123,6 +124,12 @@ func RememberingDigests(dir string) SourceOption {
 	return func(o *sourceOptions) { o.digests = dir }
 }
 
+// NotGoingLive says that the run's files don't become the live ones, so they are
+// not the next run's Before.
+func NotGoingLive() SourceOption {
+	return func(o *sourceOptions) { o.unused = true }
+}
+
 // KeepingContents keeps up to this many bytes of the files that are read, so
 // that Open does not read them again.
 func KeepingContents(bytes int64) SourceOption {
@@ -175,6 +182,9 @@ func openWith(ctx context.Context, name string, limits Limits, options []SourceO
 	}
 	if ok && o.digests != "" {
 		s.digests = openDigests(o.digests, name, o.now)
+		if s.digests != nil {
+			s.digests.unused = o.unused
+		}
 		f.digests = s.digests
 		s.tree = f
 	}

@@ -17,6 +17,7 @@ import (
 )
 
 func (d *double) begin(r *http.Request, p *doublePipeline) (answer, error) {
+	d.begins++
 	var n client.NewRelease
 	if err := decode(r, &n); err != nil {
 		return answer{}, err

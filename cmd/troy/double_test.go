@@ -35,6 +35,8 @@ type double struct {
 	// busy is the number of requests that still get a 503.
 	busy int
 	puts int
+	// begins counts requests that begin a release.
+	begins int
 	// outage is how long uploads are refused from the first one on, and until
 	// one was refused after that time.
 	outage  time.Duration

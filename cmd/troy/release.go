@@ -154,6 +154,7 @@ func release(ctx context.Context, a *app, path string, o releaseOptions) error {
 	if needs := needsProvisioning(p); needs != "" && !o.noPublish {
 		_, _ = fmt.Fprintf(a.err, "Note: %s\n", clean(needs))
 	}
+	o.guard.unused = o.dryRun || o.noPublish || o.preview != ""
 	if o.dryRun {
 		return a.wouldChange(ctx, c, p, path, o)
 	}

@@ -22,6 +22,7 @@ type guard struct {
 	yes     bool
 	noCache bool
 	follow  bool
+	unused  bool // the files don't go live
 }
 
 func (g *guard) addFlags(cmd *cobra.Command) {
@@ -91,6 +92,9 @@ func (a *app) read(ctx context.Context, p *progress, path string, g guard) (*sit
 	}
 	if dir, err := os.UserCacheDir(); err == nil && !g.noCache {
 		options = append(options, site.RememberingDigests(filepath.Join(dir, "troy")))
+	}
+	if g.unused {
+		options = append(options, site.NotGoingLive())
 	}
 	if g.follow {
 		options = append(options, site.FollowingLinksOut())

@@ -61,6 +61,7 @@ func TestScripts(t *testing.T) {
 			"busy":      busy,
 			"breaks":    breaks,
 			"puts":      wantPuts,
+			"begins":    wantBegins,
 			"outage":    outage,
 			"queue":     queue,
 			"silent":    silent,
@@ -172,6 +173,18 @@ func wantPuts(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("%s files were uploaded, want %s", got, args[0])
 	}
 	d.puts = 0
+}
+
+// wantBegins checks how many requests began a release since the last time:
+// begins 1.
+func wantBegins(ts *testscript.TestScript, _ bool, args []string) {
+	d := ts.Value("double").(*double)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if got := strconv.Itoa(d.begins); got != args[0] {
+		ts.Fatalf("%s requests began a release, want %s", got, args[0])
+	}
+	d.begins = 0
 }
 
 // addPipelines adds pipelines by slug.
