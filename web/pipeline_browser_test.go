@@ -94,3 +94,20 @@ func TestSettingsInABrowser(t *testing.T) {
 	}
 	b.quiet()
 }
+
+// TestLongAddressOnAPhone checks that a long address stays beside its button.
+func TestLongAddressOnAPhone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := browse(t)
+	p := w.create("A pipeline with a rather long name for a marketing site")
+	b.signIn(w, w.admin, "/pipelines/"+p.Slug)
+	b.do(chromedp.EmulateViewport(phone, 844, chromedp.EmulateMobile))
+	b.eventually("the address and its button are in one line", func() bool {
+		return b.number(`(() => {
+			const [address, copy] = [...document.querySelectorAll(".under a, .under .copy")].map((e) => e.getBoundingClientRect());
+			return Number(address.right <= copy.left && copy.right <= innerWidth && address.top < copy.bottom && copy.top < address.bottom);
+		})()`) == 1
+	})
+	b.fits("the page of a pipeline with a long address")
+}
