@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -151,24 +152,28 @@ func (s *Mail) deliver(ctx context.Context, to []string, msg *gomail.Msg) (Answe
 	return answer, err
 }
 
-// transfer sends a message to those recipients whom the server does not refuse
-// for good. If it refuses one for now, no one gets the message, so that no one
-// gets it twice.
+// transfer sends a message to those recipients whom the server accepts. The error
+// says whom it refuses for now.
 func (s *Mail) transfer(c *smtp.Client, to []string, msg *gomail.Msg) (Answer, error) {
 	if err := c.Mail((&mail.Address{Address: s.from.Address}).String()); err != nil {
 		return Answer{}, forGood(err)
 	}
-	var refused []string
-	var last error
+	var done, refused []string
+	var last, later error
 	for _, address := range to {
-		if err := c.Rcpt((&mail.Address{Address: address}).String()); isForGood(err) {
-			refused, last = append(refused, address), err
-		} else if err != nil {
+		switch err := c.Rcpt((&mail.Address{Address: address}).String()); {
+		case err == nil:
+			done = append(done, address)
+		case isForGood(err):
+			done, refused, last = append(done, address), append(refused, address), err
+		case isAnswer(err):
+			later = fmt.Errorf("%s: %w", address, err)
+		default:
 			return Answer{}, err
 		}
 	}
-	if len(refused) == len(to) {
-		return Answer{}, forGood(last)
+	if len(refused) == len(done) {
+		return Answer{Done: done}, cmp.Or(later, forGood(last))
 	}
 	w, err := c.Data()
 	if err != nil {
@@ -181,10 +186,13 @@ func (s *Mail) transfer(c *smtp.Client, to []string, msg *gomail.Msg) (Answer, e
 		return Answer{}, forGood(err)
 	}
 	text := "accepted by the mail server"
+	if later != nil {
+		text = "the others have it"
+	}
 	if last != nil {
 		text += line(fmt.Sprintf(", but not for %s: %s", strings.Join(refused, ", "), last), maxAnswer)
 	}
-	return Answer{Status: 250, Text: text}, nil
+	return Answer{Status: 250, Text: text, Done: done}, later
 }
 
 // isForGood reports whether the server's answer is one that repetitions do not
@@ -192,6 +200,12 @@ func (s *Mail) transfer(c *smtp.Client, to []string, msg *gomail.Msg) (Answer, e
 func isForGood(err error) bool {
 	answer, ok := errors.AsType[*textproto.Error](err)
 	return ok && answer.Code >= 500 && answer.Code != 530 // wants a login, which the operator may set
+}
+
+// isAnswer reports whether an error is the server's answer.
+func isAnswer(err error) bool {
+	_, ok := errors.AsType[*textproto.Error](err)
+	return ok
 }
 
 // forGood makes such an answer a Conflict, which is not tried again.

@@ -359,29 +359,33 @@ func TestMailAnswers(t *testing.T) {
 		says    string
 		final   bool // it is not tried again
 		mails   int
+		done    string // those to whom it is not sent again
 	}{
-		"no service":               {answers: map[string]string{"greeting": "554 no service"}, status: 554, says: "no service"},
-		"too busy":                 {answers: map[string]string{"greeting": "421 busy"}, status: 421, says: "busy"},
-		"a sender refused":         {answers: map[string]string{"MAIL": "550 not you"}, status: 550, says: "not you", final: true},
-		"a sender later":           {answers: map[string]string{"MAIL": "451 later"}, status: 451, says: "later"},
-		"a sender who must log in": {answers: map[string]string{"MAIL": "530 log in"}, status: 530, says: "log in"},
-		"recipients refused":       {answers: map[string]string{"RCPT": "550 no such user"}, status: 550, says: "no such user", final: true},
-		"a recipient later":        {answers: map[string]string{"RCPT TO:<two@": "450 greylisted"}, status: 450, says: "greylisted"},
-		"a recipient refused":      {answers: map[string]string{"RCPT TO:<two@": "550 no such user"}, status: 250, mails: 1},
-		"one refused, one later":   {answers: map[string]string{"RCPT TO:<two@": "550 no such user", "RCPT TO:<one@": "452 full"}, status: 452, says: "full"},
-		"data refused":             {answers: map[string]string{"DATA": "554 no data"}, status: 554, says: "no data", final: true},
-		"a message refused":        {answers: map[string]string{".": "554 spam"}, status: 554, says: "spam", final: true},
-		"a message later":          {answers: map[string]string{".": "451 disk full"}, status: 451, says: "disk full"},
-		"no answer to the end":     {answers: map[string]string{"QUIT": "-"}, status: 250, mails: 1},
-		"the end refused":          {answers: map[string]string{"QUIT": "500 what"}, status: 250, mails: 1},
-		"hangs at once":            {answers: map[string]string{"greeting": ""}, says: "no answer within 10s"},
-		"hangs at STARTTLS":        {answers: map[string]string{"STARTTLS": ""}, says: "no answer within 10s"},
-		"hangs at MAIL":            {answers: map[string]string{"MAIL": ""}, says: "no answer within 10s"},
-		"hangs after the data":     {answers: map[string]string{".": ""}, says: "no answer within 10s"},
-		"hangs at the end":         {answers: map[string]string{"QUIT": ""}, status: 250, mails: 1},
-		"breaks off at once":       {answers: map[string]string{"greeting": "-"}, says: "EOF"},
-		"breaks off at RCPT":       {answers: map[string]string{"RCPT": "-"}, says: "EOF"},
-		"breaks off after data":    {answers: map[string]string{".": "-"}, says: "EOF"},
+		"no service":                          {answers: map[string]string{"greeting": "554 no service"}, status: 554, says: "no service"},
+		"too busy":                            {answers: map[string]string{"greeting": "421 busy"}, status: 421, says: "busy"},
+		"a sender refused":                    {answers: map[string]string{"MAIL": "550 not you"}, status: 550, says: "not you", final: true},
+		"a sender later":                      {answers: map[string]string{"MAIL": "451 later"}, status: 451, says: "later"},
+		"a sender who must log in":            {answers: map[string]string{"MAIL": "530 log in"}, status: 530, says: "log in"},
+		"recipients refused":                  {answers: map[string]string{"RCPT": "550 no such user"}, status: 550, says: "no such user", final: true},
+		"a recipient later":                   {answers: map[string]string{"RCPT TO:<two@": "450 greylisted"}, status: 450, says: "two@example.com: 450 \"greylisted\"", mails: 1, done: "one@example.com"},
+		"recipients later":                    {answers: map[string]string{"RCPT": "450 greylisted"}, status: 450, says: "greylisted"},
+		"a recipient breaks off":              {answers: map[string]string{"RCPT TO:<two@": "-"}, says: "EOF"},
+		"a recipient later, then the message": {answers: map[string]string{"RCPT TO:<two@": "450 greylisted", ".": "451 disk full"}, status: 451, says: "disk full"},
+		"a recipient refused":                 {answers: map[string]string{"RCPT TO:<two@": "550 no such user"}, status: 250, mails: 1},
+		"one refused, one later":              {answers: map[string]string{"RCPT TO:<two@": "550 no such user", "RCPT TO:<one@": "452 full"}, status: 452, says: "full", done: "two@example.com"},
+		"data refused":                        {answers: map[string]string{"DATA": "554 no data"}, status: 554, says: "no data", final: true},
+		"a message refused":                   {answers: map[string]string{".": "554 spam"}, status: 554, says: "spam", final: true},
+		"a message later":                     {answers: map[string]string{".": "451 disk full"}, status: 451, says: "disk full"},
+		"no answer to the end":                {answers: map[string]string{"QUIT": "-"}, status: 250, mails: 1},
+		"the end refused":                     {answers: map[string]string{"QUIT": "500 what"}, status: 250, mails: 1},
+		"hangs at once":                       {answers: map[string]string{"greeting": ""}, says: "no answer within 10s"},
+		"hangs at STARTTLS":                   {answers: map[string]string{"STARTTLS": ""}, says: "no answer within 10s"},
+		"hangs at MAIL":                       {answers: map[string]string{"MAIL": ""}, says: "no answer within 10s"},
+		"hangs after the data":                {answers: map[string]string{".": ""}, says: "no answer within 10s"},
+		"hangs at the end":                    {answers: map[string]string{"QUIT": ""}, status: 250, mails: 1},
+		"breaks off at once":                  {answers: map[string]string{"greeting": "-"}, says: "EOF"},
+		"breaks off at RCPT":                  {answers: map[string]string{"RCPT": "-"}, says: "EOF"},
+		"breaks off after data":               {answers: map[string]string{".": "-"}, says: "EOF"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -400,6 +404,9 @@ func TestMailAnswers(t *testing.T) {
 			}
 			if err != nil && (!strings.Contains(err.Error(), c.says) || (troy.KindOf(err) == troy.Conflict) != c.final) {
 				t.Errorf("%v, kind %s; want %q, final %t", err, troy.KindOf(err), c.says, c.final)
+			}
+			if err != nil && !c.final && strings.Join(a.Done, " ") != c.done {
+				t.Errorf("it is done for %q, want %q", a.Done, c.done)
 			}
 			if name == "a recipient refused" && a.Text != "accepted by the mail server, but not for two@example.com: 550 \"no such user\"" {
 				t.Errorf("the answer is %q", a.Text)

@@ -48,6 +48,9 @@ func (e *BusyError) RetryAfter() time.Duration { return e.after }
 type Answer struct {
 	Status int    // of HTTP or SMTP; 0 if none came
 	Text   string // the beginning of the body, one line
+	// Done are the recipients of an e-mail who have it, or whom the server refused
+	// for good. The others may get it when it is sent again.
+	Done []string
 }
 
 // Sender sends messages.
@@ -114,7 +117,7 @@ func (s *Sender) Send(ctx context.Context, kind Kind, t Target, m Message) (Answ
 	// What was answered is for people; the status decides, also if the body
 	// breaks off.
 	text, _ := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
-	answer := Answer{res.StatusCode, line(string(text), maxAnswer)}
+	answer := Answer{Status: res.StatusCode, Text: line(string(text), maxAnswer)}
 	return answer, refusal(res, time.Now())
 }
 

@@ -236,6 +236,7 @@ type Notification struct {
 	Answer     string
 	EndedAt    *time.Time
 	Delivered  bool
+	Done       []string
 }
 
 type Notifier struct {

@@ -79,7 +79,7 @@ ORDER BY created_at DESC, id DESC LIMIT @page_limit;
 
 -- name: NotificationAgain :execrows
 -- Makes an ended notification be sent again.
-UPDATE notifications SET ended_at = NULL, delivered = false WHERE id = @id AND notifier_id = @notifier_id AND ended_at IS NOT NULL;
+UPDATE notifications SET ended_at = NULL, delivered = false, done = '{}' WHERE id = @id AND notifier_id = @notifier_id AND ended_at IS NOT NULL;
 
 -- name: NotificationRecord :exec
 -- Records an attempt, under the claim. A failed one makes the receiver be left
@@ -87,6 +87,7 @@ UPDATE notifications SET ended_at = NULL, delivered = false WHERE id = @id AND n
 WITH tried AS (
     UPDATE notifications m
     SET attempts = m.attempts + 1, tried_at = now(), status = @status, answer = @answer, delivered = @delivered::bool,
+        done = m.done || coalesce(sqlc.narg('done')::text[], '{}'),
         ended_at = CASE WHEN @delivered::bool THEN now() END
     WHERE m.id = @id AND m.ended_at IS NULL
       AND EXISTS (SELECT 1 FROM work w WHERE w.kind = 'notify' AND w.subject_id = m.id AND w.epoch = @epoch)

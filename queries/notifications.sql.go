@@ -37,7 +37,7 @@ func (q *Queries) NotificationAdd(ctx context.Context, arg NotificationAddParams
 }
 
 const notificationAgain = `-- name: NotificationAgain :execrows
-UPDATE notifications SET ended_at = NULL, delivered = false WHERE id = $1 AND notifier_id = $2 AND ended_at IS NOT NULL
+UPDATE notifications SET ended_at = NULL, delivered = false, done = '{}' WHERE id = $1 AND notifier_id = $2 AND ended_at IS NOT NULL
 `
 
 // Makes an ended notification be sent again.
@@ -69,7 +69,7 @@ func (q *Queries) NotificationEnd(ctx context.Context, arg NotificationEndParams
 }
 
 const notificationGet = `-- name: NotificationGet :one
-SELECT id, notifier_id, pipeline_id, event, details, created_at, attempts, tried_at, status, answer, ended_at, delivered FROM notifications WHERE id = $1 AND notifier_id = $2
+SELECT id, notifier_id, pipeline_id, event, details, created_at, attempts, tried_at, status, answer, ended_at, delivered, done FROM notifications WHERE id = $1 AND notifier_id = $2
 `
 
 func (q *Queries) NotificationGet(ctx context.Context, iD uuid.UUID, notifierID uuid.UUID) (Notification, error) {
@@ -88,12 +88,13 @@ func (q *Queries) NotificationGet(ctx context.Context, iD uuid.UUID, notifierID 
 		&i.Answer,
 		&i.EndedAt,
 		&i.Delivered,
+		&i.Done,
 	)
 	return i, err
 }
 
 const notificationList = `-- name: NotificationList :many
-SELECT id, notifier_id, pipeline_id, event, details, created_at, attempts, tried_at, status, answer, ended_at, delivered FROM notifications
+SELECT id, notifier_id, pipeline_id, event, details, created_at, attempts, tried_at, status, answer, ended_at, delivered, done FROM notifications
 WHERE notifier_id = $1 AND (created_at, id) < ($2::timestamptz, $3::uuid)
 ORDER BY created_at DESC, id DESC LIMIT $4
 `
@@ -133,6 +134,7 @@ func (q *Queries) NotificationList(ctx context.Context, arg NotificationListPara
 			&i.Answer,
 			&i.EndedAt,
 			&i.Delivered,
+			&i.Done,
 		); err != nil {
 			return nil, err
 		}
@@ -148,9 +150,10 @@ const notificationRecord = `-- name: NotificationRecord :exec
 WITH tried AS (
     UPDATE notifications m
     SET attempts = m.attempts + 1, tried_at = now(), status = $3, answer = $4, delivered = $1::bool,
+        done = m.done || coalesce($5::text[], '{}'),
         ended_at = CASE WHEN $1::bool THEN now() END
-    WHERE m.id = $5 AND m.ended_at IS NULL
-      AND EXISTS (SELECT 1 FROM work w WHERE w.kind = 'notify' AND w.subject_id = m.id AND w.epoch = $6)
+    WHERE m.id = $6 AND m.ended_at IS NULL
+      AND EXISTS (SELECT 1 FROM work w WHERE w.kind = 'notify' AND w.subject_id = m.id AND w.epoch = $7)
     RETURNING m.notifier_id
 )
 UPDATE notifiers n
@@ -164,6 +167,7 @@ type NotificationRecordParams struct {
 	PauseSeconds float64
 	Status       int32
 	Answer       string
+	Done         []string
 	ID           uuid.UUID
 	Epoch        int64
 }
@@ -176,6 +180,7 @@ func (q *Queries) NotificationRecord(ctx context.Context, arg NotificationRecord
 		arg.PauseSeconds,
 		arg.Status,
 		arg.Answer,
+		arg.Done,
 		arg.ID,
 		arg.Epoch,
 	)
@@ -183,7 +188,7 @@ func (q *Queries) NotificationRecord(ctx context.Context, arg NotificationRecord
 }
 
 const notificationToSend = `-- name: NotificationToSend :one
-SELECT m.id, m.notifier_id, m.pipeline_id, m.event, m.details, m.created_at, m.attempts, m.tried_at, m.status, m.answer, m.ended_at, m.delivered, n.id, n.pipeline_id, n.kind, n.label, n.target, n.earlier_keys, n.earlier_until, n.events, n.created_at, n.created_by, n.failures, n.retry_at, n.disabled_at, n.disabled_reason, greatest(CAST(date_part('epoch', n.retry_at - now()) AS float8), 0)::float8 AS pause_seconds
+SELECT m.id, m.notifier_id, m.pipeline_id, m.event, m.details, m.created_at, m.attempts, m.tried_at, m.status, m.answer, m.ended_at, m.delivered, m.done, n.id, n.pipeline_id, n.kind, n.label, n.target, n.earlier_keys, n.earlier_until, n.events, n.created_at, n.created_by, n.failures, n.retry_at, n.disabled_at, n.disabled_reason, greatest(CAST(date_part('epoch', n.retry_at - now()) AS float8), 0)::float8 AS pause_seconds
 FROM notifications m JOIN notifiers n ON n.id = m.notifier_id
 WHERE m.id = $1 AND m.ended_at IS NULL
 `
@@ -212,6 +217,7 @@ func (q *Queries) NotificationToSend(ctx context.Context, id uuid.UUID) (Notific
 		&i.Notification.Answer,
 		&i.Notification.EndedAt,
 		&i.Notification.Delivered,
+		&i.Notification.Done,
 		&i.Notifier.ID,
 		&i.Notifier.PipelineID,
 		&i.Notifier.Kind,
@@ -246,8 +252,8 @@ func (q *Queries) NotificationsExpire(ctx context.Context) (int64, error) {
 }
 
 const notificationsRecent = `-- name: NotificationsRecent :many
-SELECT m.id, m.notifier_id, m.pipeline_id, m.event, m.details, m.created_at, m.attempts, m.tried_at, m.status, m.answer, m.ended_at, m.delivered FROM unnest($1::uuid[]) AS i (id)
-CROSS JOIN LATERAL (SELECT x.id, x.notifier_id, x.pipeline_id, x.event, x.details, x.created_at, x.attempts, x.tried_at, x.status, x.answer, x.ended_at, x.delivered FROM notifications x WHERE x.notifier_id = i.id ORDER BY x.created_at DESC, x.id DESC LIMIT 5) m
+SELECT m.id, m.notifier_id, m.pipeline_id, m.event, m.details, m.created_at, m.attempts, m.tried_at, m.status, m.answer, m.ended_at, m.delivered, m.done FROM unnest($1::uuid[]) AS i (id)
+CROSS JOIN LATERAL (SELECT x.id, x.notifier_id, x.pipeline_id, x.event, x.details, x.created_at, x.attempts, x.tried_at, x.status, x.answer, x.ended_at, x.delivered, x.done FROM notifications x WHERE x.notifier_id = i.id ORDER BY x.created_at DESC, x.id DESC LIMIT 5) m
 `
 
 // Returns the newest five notifications of each of some notifiers, the newest
@@ -274,6 +280,7 @@ func (q *Queries) NotificationsRecent(ctx context.Context, notifierIds []uuid.UU
 			&i.Answer,
 			&i.EndedAt,
 			&i.Delivered,
+			&i.Done,
 		); err != nil {
 			return nil, err
 		}

@@ -927,7 +927,8 @@ CREATE TABLE notifications (
     status      integer     NOT NULL DEFAULT 0,  -- of the last answer; 0: there was none
     answer      text        NOT NULL DEFAULT '', -- what the last attempt got, shortened
     ended_at    timestamptz,                     -- when it was delivered or given up
-    delivered   boolean     NOT NULL DEFAULT false
+    delivered   boolean     NOT NULL DEFAULT false,
+    done        text[]      NOT NULL DEFAULT '{}' -- recipients of an e-mail to whom it is not sent again
 );
 
 CREATE INDEX notifications_notifier ON notifications (notifier_id, created_at, id);

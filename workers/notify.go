@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -50,6 +51,7 @@ func (w *Workers) notify(ctx context.Context, c *claim) error {
 	if err != nil {
 		return err
 	}
+	target.To = slices.DeleteFunc(target.To, func(to string) bool { return slices.Contains(m.Done, to) })
 	answer, sent := w.deps.Notify.Send(ctx, notify.Kind(n.Kind), target, notify.Message{
 		ID: m.ID, Event: m.Event, Time: m.CreatedAt, Details: m.Details, URL: w.cfg.URL,
 	})
@@ -57,7 +59,7 @@ func (w *Workers) notify(ctx context.Context, c *claim) error {
 		return ctx.Err()
 	}
 	result := queries.NotificationRecordParams{
-		ID: m.ID, Epoch: c.epoch, Status: int32(answer.Status), Answer: answer.Text, Delivered: sent == nil, PauseSeconds: notifyPause.Seconds(),
+		ID: m.ID, Epoch: c.epoch, Status: int32(answer.Status), Answer: answer.Text, Delivered: sent == nil, Done: answer.Done, PauseSeconds: notifyPause.Seconds(),
 	}
 	var busy *notify.BusyError
 	if errors.As(sent, &busy) {

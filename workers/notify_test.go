@@ -77,13 +77,18 @@ func (r *rig) notifier(pipeline *uuid.UUID, to *receiver, events ...string) quer
 		r.t.Fatal(err)
 	}
 	to.key = target.Key
+	return r.addNotifier(notify.Webhook, pipeline, target, label, events)
+}
+
+func (r *rig) addNotifier(kind notify.Kind, pipeline *uuid.UUID, target notify.Target, label string, events []string) queries.Notifier {
+	r.t.Helper()
 	id := uuid.Must(uuid.NewV7())
 	plain, _ := json.Marshal(target)
 	sealed, err := r.secrets.Seal(plain, secret.Notifier(id))
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	n, err := r.in.AddNotifier(r.t.Context(), queries.NotifierAddParams{ID: id, PipelineID: pipeline, Kind: "webhook", Label: label, Target: sealed, Events: events, CreatedBy: "test"})
+	n, err := r.in.AddNotifier(r.t.Context(), queries.NotifierAddParams{ID: id, PipelineID: pipeline, Kind: string(kind), Label: label, Target: sealed, Events: events, CreatedBy: "test"})
 	if err != nil {
 		r.t.Fatal(err)
 	}
