@@ -95,8 +95,9 @@ func TestSettingsInABrowser(t *testing.T) {
 	b.quiet()
 }
 
-// TestLongAddressOnAPhone checks that a long address stays beside its button.
-func TestLongAddressOnAPhone(t *testing.T) {
+// TestPipelineOnAPhone checks that a long address stays beside its button, and
+// that all tabs are there.
+func TestPipelineOnAPhone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	b := browse(t)
@@ -110,4 +111,7 @@ func TestLongAddressOnAPhone(t *testing.T) {
 		})()`) == 1
 	})
 	b.fits("the page of a pipeline with a long address")
+	if cut := b.number(`((tabs) => tabs.scrollWidth - tabs.clientWidth)(document.querySelector(".tabs"))`); cut > 0 {
+		t.Errorf("%d pixels of the tabs are cut", cut)
+	}
 }
