@@ -26,7 +26,7 @@ type Head struct {
 }
 
 // HeadFound accepts a commit at the head of a pipeline's branch that no webhook
-// reported. It reports whether it made a deployment.
+// reported, or not enough about. It reports whether it made a deployment.
 func (in *Intake) HeadFound(ctx context.Context, pipeline uuid.UUID, h Head) (made bool, err error) {
 	var n notes
 	err = in.locked(ctx, pipeline, func(q *queries.Queries, p queries.Pipeline) error {
@@ -45,7 +45,11 @@ func (in *Intake) HeadFound(ctx context.Context, pipeline uuid.UUID, h Head) (ma
 				return q.PipelineSawHead(ctx, h.Commit, p.ID)
 			}
 		}
-		decided := decide(&p, h.Branch, push, "catch-up", &n)
+		actor := "catch-up"
+		if p.AskedCommit == h.Commit {
+			actor = p.AskedBy
+		}
+		decided := decide(&p, h.Branch, push, actor, &n)
 		return perform(ctx, q, []decision{decided}, nil)
 	})
 	if err != nil {

@@ -286,9 +286,9 @@ type decision struct {
 	create   *queries.DeploymentCreateParams
 	// supersede means that the push stops a running build.
 	supersede bool
-	// look requests that the branch be read and compared with the known head,
-	// because the push does not start there.
-	look bool
+	// look is a push that does not say enough, with its actor: the branch is read
+	// and compared with the known head.
+	look *queries.PipelineAskParams
 	skip *queries.SkipCreatesParams
 	// hold is kept until the pipeline is unlocked.
 	hold *heldPush
@@ -318,8 +318,9 @@ func decide(p *queries.Pipeline, defaultBranch string, push troy.Push, actor str
 			h.problem, p.SourceProblem, n.changed = &problem, problem, true
 		}
 	}
+	look := &queries.PipelineAskParams{AskedCommit: push.After, AskedBy: actor, ID: p.ID}
 	if ours && !follows(*p, push) && !p.Status.InDeletion() && p.SourceProblem == "" {
-		h.look, n.changed = true, true
+		h.look, n.changed = look, true
 		n.add("%s: commit %s does not follow the newest known commit, %s; the branch will be read and compared", p.Slug, short(push.After), short(*p.HeadCommit))
 		return h
 	}
@@ -344,7 +345,7 @@ func decide(p *queries.Pipeline, defaultBranch string, push troy.Push, actor str
 		return h
 	}
 	if push.Unlisted && p.HeadCommit != nil && !WatchesAll(*p) {
-		h.look, n.changed = true, true
+		h.look, n.changed = look, true
 		n.add("%s: the push to commit %s does not list the changed files; the branch will be read and compared", p.Slug, short(push.After))
 		return h
 	}
@@ -378,7 +379,10 @@ func perform(ctx context.Context, q *queries.Queries, all []decision, settled []
 				return err
 			}
 		}
-		if h.look {
+		if h.look != nil {
+			if err := q.PipelineAsk(ctx, *h.look); err != nil {
+				return err
+			}
 			if err := catchUp(ctx, q, h.pipeline); err != nil {
 				return err
 			}

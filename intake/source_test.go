@@ -209,6 +209,9 @@ func TestUnlistedFiles(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			if c.asked && c.built && w.count("SELECT count(*) FROM deployments WHERE pipeline_id = $1 AND actor = 'push by mona'", p.ID) != 2 {
+				t.Error("the deployment does not name who pushed")
+			}
 			if built := w.count("SELECT count(*) FROM deployments WHERE pipeline_id = $1", p.ID) == 2; built != c.built {
 				t.Errorf("built is %v: %+v", built, out)
 			}

@@ -86,7 +86,7 @@ WITH before AS (
         head_commit = coalesce($2::text, p.head_commit),
         last_number = p.last_number + 1, updated_at = now()
     FROM before WHERE p.id = before.id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause, p.unwatched, p.cache_epoch, before.status AS was
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause, p.unwatched, p.cache_epoch, p.asked_commit, p.asked_by, before.status AS was
 ), created AS (
     INSERT INTO deployments (id, pipeline_id, number, kind, state, tree_id, source_deployment_id, commit_sha, branch, author,
                              message, actor, manifest_digest, files, bytes, expect_live, sealed_at)
@@ -210,7 +210,7 @@ func (b *DeploymentCreatesBatchResults) Close() error {
 }
 
 const pipelineLocks = `-- name: PipelineLocks :batchone
-SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace, delete_due_at, delete_asked_at, delete_asked_by, restore_status, restore_cause, unwatched, cache_epoch FROM pipelines WHERE id = $1 FOR UPDATE
+SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace, delete_due_at, delete_asked_at, delete_asked_by, restore_status, restore_cause, unwatched, cache_epoch, asked_commit, asked_by FROM pipelines WHERE id = $1 FOR UPDATE
 `
 
 type PipelineLocksBatchResults struct {
@@ -282,6 +282,8 @@ func (b *PipelineLocksBatchResults) QueryRow(f func(int, Pipeline, error)) {
 			&i.RestoreCause,
 			&i.Unwatched,
 			&i.CacheEpoch,
+			&i.AskedCommit,
+			&i.AskedBy,
 		)
 		if f != nil {
 			f(t, i, err)

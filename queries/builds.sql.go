@@ -286,7 +286,7 @@ func (q *Queries) BuildPublish(ctx context.Context, arg BuildPublishParams) (uui
 }
 
 const buildRead = `-- name: BuildRead :one
-SELECT d.id, d.pipeline_id, d.number, d.kind, d.state, d.tree_id, d.source_deployment_id, d.commit_sha, d.branch, d.author, d.message, d.actor, d.manifest_digest, d.files, d.bytes, d.expect_live, d.sequence, d.cause, d.created_at, d.started_at, d.sealed_at, d.live_at, d.finished_at, d.pruned_at, d.reported_state, d.preview_id, d.trusted, p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause, p.unwatched, p.cache_epoch, s.release_id AS source_id, r.installation_id, coalesce(r.default_branch, '')::text AS default_branch,
+SELECT d.id, d.pipeline_id, d.number, d.kind, d.state, d.tree_id, d.source_deployment_id, d.commit_sha, d.branch, d.author, d.message, d.actor, d.manifest_digest, d.files, d.bytes, d.expect_live, d.sequence, d.cause, d.created_at, d.started_at, d.sealed_at, d.live_at, d.finished_at, d.pruned_at, d.reported_state, d.preview_id, d.trusted, p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause, p.unwatched, p.cache_epoch, p.asked_commit, p.asked_by, s.release_id AS source_id, r.installation_id, coalesce(r.default_branch, '')::text AS default_branch,
     coalesce((SELECT coalesce((SELECT c.host FROM custom_domains c WHERE c.pipeline_id = o.pipeline_id AND c.main AND c.state = 'active'), o.host)
               FROM domains o WHERE o.pipeline_id = p.id AND o.kind = 'site'), '')::text AS host
 FROM deployments d
@@ -376,6 +376,8 @@ func (q *Queries) BuildRead(ctx context.Context, id uuid.UUID) (BuildReadRow, er
 		&i.Pipeline.RestoreCause,
 		&i.Pipeline.Unwatched,
 		&i.Pipeline.CacheEpoch,
+		&i.Pipeline.AskedCommit,
+		&i.Pipeline.AskedBy,
 		&i.SourceID,
 		&i.InstallationID,
 		&i.DefaultBranch,
@@ -412,7 +414,7 @@ WITH prompt AS (
     UPDATE pipelines p
     SET status = 'deploying', version = p.version + 1, updated_at = now()
     FROM started WHERE p.id = started.pipeline_id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause, p.unwatched, p.cache_epoch
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause, p.unwatched, p.cache_epoch, p.asked_commit, p.asked_by
 ), event AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor, deployment_id)
     SELECT moved.id, moved.version, moved.slug, 'queued', 'deploying', $4, $5, $2 FROM moved

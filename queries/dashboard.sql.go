@@ -193,7 +193,7 @@ func (q *Queries) EventsLatest(ctx context.Context, pipelineID uuid.UUID, pageLi
 }
 
 const overviewByChange = `-- name: OverviewByChange :many
-SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace, delete_due_at, delete_asked_at, delete_asked_by, restore_status, restore_cause, unwatched, cache_epoch FROM pipelines
+SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace, delete_due_at, delete_asked_at, delete_asked_by, restore_status, restore_cause, unwatched, cache_epoch, asked_commit, asked_by FROM pipelines
 WHERE (updated_at, id) < ($1::timestamptz, $2::uuid)
 ORDER BY updated_at DESC, id DESC LIMIT $3
 `
@@ -252,6 +252,8 @@ func (q *Queries) OverviewByChange(ctx context.Context, arg OverviewByChangePara
 			&i.RestoreCause,
 			&i.Unwatched,
 			&i.CacheEpoch,
+			&i.AskedCommit,
+			&i.AskedBy,
 		); err != nil {
 			return nil, err
 		}
@@ -264,7 +266,7 @@ func (q *Queries) OverviewByChange(ctx context.Context, arg OverviewByChangePara
 }
 
 const overviewByChangeOfStatus = `-- name: OverviewByChangeOfStatus :many
-SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace, delete_due_at, delete_asked_at, delete_asked_by, restore_status, restore_cause, unwatched, cache_epoch FROM pipelines
+SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace, delete_due_at, delete_asked_at, delete_asked_by, restore_status, restore_cause, unwatched, cache_epoch, asked_commit, asked_by FROM pipelines
 WHERE status || '' = $1::text AND (updated_at, id) < ($2::timestamptz, $3::uuid)
 ORDER BY updated_at DESC, id DESC LIMIT $4
 `
@@ -328,6 +330,8 @@ func (q *Queries) OverviewByChangeOfStatus(ctx context.Context, arg OverviewByCh
 			&i.RestoreCause,
 			&i.Unwatched,
 			&i.CacheEpoch,
+			&i.AskedCommit,
+			&i.AskedBy,
 		); err != nil {
 			return nil, err
 		}
@@ -340,7 +344,7 @@ func (q *Queries) OverviewByChangeOfStatus(ctx context.Context, arg OverviewByCh
 }
 
 const overviewByName = `-- name: OverviewByName :many
-SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace, delete_due_at, delete_asked_at, delete_asked_by, restore_status, restore_cause, unwatched, cache_epoch FROM pipelines WHERE slug > $1::text ORDER BY slug LIMIT $2
+SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace, delete_due_at, delete_asked_at, delete_asked_by, restore_status, restore_cause, unwatched, cache_epoch, asked_commit, asked_by FROM pipelines WHERE slug > $1::text ORDER BY slug LIMIT $2
 `
 
 // By slug. The page begins after the one with the slug in after.
@@ -391,6 +395,8 @@ func (q *Queries) OverviewByName(ctx context.Context, after string, pageLimit in
 			&i.RestoreCause,
 			&i.Unwatched,
 			&i.CacheEpoch,
+			&i.AskedCommit,
+			&i.AskedBy,
 		); err != nil {
 			return nil, err
 		}
@@ -403,7 +409,7 @@ func (q *Queries) OverviewByName(ctx context.Context, after string, pageLimit in
 }
 
 const overviewByNameOfStatus = `-- name: OverviewByNameOfStatus :many
-SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace, delete_due_at, delete_asked_at, delete_asked_by, restore_status, restore_cause, unwatched, cache_epoch FROM pipelines WHERE status || '' = $1::text AND slug > $2::text ORDER BY slug LIMIT $3
+SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace, delete_due_at, delete_asked_at, delete_asked_by, restore_status, restore_cause, unwatched, cache_epoch, asked_commit, asked_by FROM pipelines WHERE status || '' = $1::text AND slug > $2::text ORDER BY slug LIMIT $3
 `
 
 type OverviewByNameOfStatusParams struct {
@@ -459,6 +465,8 @@ func (q *Queries) OverviewByNameOfStatus(ctx context.Context, arg OverviewByName
 			&i.RestoreCause,
 			&i.Unwatched,
 			&i.CacheEpoch,
+			&i.AskedCommit,
+			&i.AskedBy,
 		); err != nil {
 			return nil, err
 		}
@@ -477,7 +485,7 @@ WITH found AS MATERIALIZED (
           @@ to_tsquery('simple'::regconfig, $4::text)
     LIMIT 2000
 )
-SELECT p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause, p.unwatched, p.cache_epoch FROM pipelines p JOIN found ON found.id = p.id
+SELECT p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause, p.unwatched, p.cache_epoch, p.asked_commit, p.asked_by FROM pipelines p JOIN found ON found.id = p.id
 WHERE $1::text IS NULL OR p.status = $1
 ORDER BY CASE WHEN $2::bool THEN p.slug END, p.updated_at DESC, p.id DESC LIMIT $3
 `
@@ -544,6 +552,8 @@ func (q *Queries) OverviewFound(ctx context.Context, arg OverviewFoundParams) ([
 			&i.RestoreCause,
 			&i.Unwatched,
 			&i.CacheEpoch,
+			&i.AskedCommit,
+			&i.AskedBy,
 		); err != nil {
 			return nil, err
 		}
@@ -560,7 +570,7 @@ WITH own AS MATERIALIZED (
     SELECT p.id, to_tsvector('simple'::regconfig, translate(p.name || ' ' || p.slug || ' ' || coalesce(p.repository_full_name, ''), '-_/.', '    ')) AS words
     FROM pipelines p WHERE p.id = ANY($5::uuid[])
 )
-SELECT p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause, p.unwatched, p.cache_epoch FROM own JOIN pipelines p ON p.id = own.id
+SELECT p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause, p.unwatched, p.cache_epoch, p.asked_commit, p.asked_by FROM own JOIN pipelines p ON p.id = own.id
 WHERE ($1::text IS NULL OR p.status = $1)
   AND ($2::text = '' OR own.words @@ to_tsquery('simple'::regconfig, $2::text))
 ORDER BY CASE WHEN $3::bool THEN p.slug END, p.updated_at DESC, p.id DESC LIMIT $4
@@ -629,6 +639,8 @@ func (q *Queries) OverviewOf(ctx context.Context, arg OverviewOfParams) ([]Pipel
 			&i.RestoreCause,
 			&i.Unwatched,
 			&i.CacheEpoch,
+			&i.AskedCommit,
+			&i.AskedBy,
 		); err != nil {
 			return nil, err
 		}

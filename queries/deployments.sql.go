@@ -123,7 +123,7 @@ WITH before AS (
     SET status = CASE WHEN ends.waits THEN 'queued' ELSE ends.rest END,
         version = p.version + CASE WHEN ends.waits THEN 2 ELSE 1 END, updated_at = now()
     FROM ends WHERE p.id = ends.pipeline_id AND ends.moves
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause, p.unwatched, p.cache_epoch, ends.status AS was, ends.waits, ends.rest
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause, p.unwatched, p.cache_epoch, p.asked_commit, p.asked_by, ends.status AS was, ends.waits, ends.rest
 ), rested AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor, deployment_id)
     SELECT moved.id, moved.version - CASE WHEN waits THEN 1 ELSE 0 END, moved.slug, was, rest, $3, $4, $1 FROM moved
@@ -259,7 +259,7 @@ WITH before AS (
         cause = CASE WHEN ended.waits THEN '' ELSE $6 END,
         version = p.version + CASE WHEN ended.waits THEN 2 ELSE 1 END, updated_at = now()
     FROM ended WHERE p.id = ended.pipeline_id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause, p.unwatched, p.cache_epoch, ended.status AS was, ended.waits
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause, p.unwatched, p.cache_epoch, p.asked_commit, p.asked_by, ended.status AS was, ended.waits
 ), failed AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor, deployment_id)
     SELECT moved.id, moved.version - CASE WHEN waits THEN 1 ELSE 0 END, moved.slug, was, 'failed_to_deploy', $6, $7, $1 FROM moved
@@ -668,7 +668,7 @@ WITH before AS (
     UPDATE pipelines p
     SET status = 'deploying', version = p.version + 1, last_sequence = p.last_sequence + 1, updated_at = now()
     FROM started WHERE p.id = started.pipeline_id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause, p.unwatched, p.cache_epoch
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause, p.unwatched, p.cache_epoch, p.asked_commit, p.asked_by
 ), event AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor, deployment_id)
     SELECT moved.id, moved.version, moved.slug, 'queued', 'deploying', $4, $5, $3 FROM moved
@@ -717,7 +717,7 @@ WITH before AS (
     SET status = CASE WHEN ended.waits THEN 'queued' ELSE 'deployed' END, cause = '', live_deployment_id = ended.id,
         version = p.version + CASE WHEN ended.waits THEN 2 ELSE 1 END, updated_at = now()
     FROM ended WHERE p.id = ended.pipeline_id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause, p.unwatched, p.cache_epoch, ended.waits
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause, p.unwatched, p.cache_epoch, p.asked_commit, p.asked_by, ended.waits
 ), deployed AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor, deployment_id)
     SELECT moved.id, moved.version - CASE WHEN waits THEN 1 ELSE 0 END, moved.slug, 'deploying', 'deployed', $4, $5, $3 FROM moved
@@ -784,7 +784,7 @@ WITH before AS (
     UPDATE pipelines p
     SET status = 'queued', version = p.version + 1, updated_at = now()
     FROM ended WHERE p.id = ended.pipeline_id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause, p.unwatched, p.cache_epoch
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause, p.unwatched, p.cache_epoch, p.asked_commit, p.asked_by
 ), event AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor, deployment_id)
     SELECT moved.id, moved.version, moved.slug, 'deploying', 'queued', $2, $4, $3 FROM moved

@@ -126,7 +126,7 @@ func (q *Queries) PipelinesOfInstallationProblem(ctx context.Context, arg Pipeli
 }
 
 const pipelinesOfRepository = `-- name: PipelinesOfRepository :many
-SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace, delete_due_at, delete_asked_at, delete_asked_by, restore_status, restore_cause, unwatched, cache_epoch FROM pipelines
+SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace, delete_due_at, delete_asked_at, delete_asked_by, restore_status, restore_cause, unwatched, cache_epoch, asked_commit, asked_by FROM pipelines
 WHERE repository_provider = $1::text
   AND (repository_id = $2::text
        OR (repository_id IS NULL AND lower(repository_full_name) = lower($3::text)))
@@ -188,6 +188,8 @@ func (q *Queries) PipelinesOfRepository(ctx context.Context, arg PipelinesOfRepo
 			&i.RestoreCause,
 			&i.Unwatched,
 			&i.CacheEpoch,
+			&i.AskedCommit,
+			&i.AskedBy,
 		); err != nil {
 			return nil, err
 		}

@@ -301,6 +301,8 @@ type Pipeline struct {
 	RestoreCause       string
 	Unwatched          []string
 	CacheEpoch         int64
+	AskedCommit        string
+	AskedBy            string
 }
 
 type Preview struct {

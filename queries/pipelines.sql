@@ -69,6 +69,10 @@ UPDATE pipelines SET locked_at = now(), locked_by = @locked_by, lock_reason = @l
 -- Records the newest push that the lock held back.
 UPDATE pipelines SET held_push = @held_push WHERE id = @id AND locked_at IS NOT NULL;
 
+-- name: PipelineAsk :exec
+-- Records the newest push about which the forge is asked.
+UPDATE pipelines SET asked_commit = @asked_commit, asked_by = @asked_by WHERE id = @id;
+
 -- name: PipelineRemoveLock :exec
 -- Removes the lock. The caller has locked the row and deploys the push that
 -- was held back. If there is a source problem the caller can't deploy it.

@@ -68,6 +68,22 @@ func (q *Queries) DeploymentsCancelledAt(ctx context.Context, pipelineID uuid.UU
 	return items, nil
 }
 
+const pipelineAsk = `-- name: PipelineAsk :exec
+UPDATE pipelines SET asked_commit = $1, asked_by = $2 WHERE id = $3
+`
+
+type PipelineAskParams struct {
+	AskedCommit string
+	AskedBy     string
+	ID          uuid.UUID
+}
+
+// Records the newest push about which the forge is asked.
+func (q *Queries) PipelineAsk(ctx context.Context, arg PipelineAskParams) error {
+	_, err := q.db.Exec(ctx, pipelineAsk, arg.AskedCommit, arg.AskedBy, arg.ID)
+	return err
+}
+
 const pipelineBeginDeletion = `-- name: PipelineBeginDeletion :one
 WITH before AS (
     SELECT p.id, p.delete_due_at FROM pipelines p WHERE p.id = $1 AND p.status = 'scheduled_for_deletion' FOR UPDATE
@@ -139,7 +155,7 @@ WITH created AS (
     INSERT INTO pipelines (id, app_id, name, slug, repository_provider, repository_full_name, repository_branch, repository_root)
     VALUES ($1, $2, $3, $4, $5, $6,
             $7, $8)
-    RETURNING id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace, delete_due_at, delete_asked_at, delete_asked_by, restore_status, restore_cause, unwatched, cache_epoch
+    RETURNING id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace, delete_due_at, delete_asked_at, delete_asked_by, restore_status, restore_cause, unwatched, cache_epoch, asked_commit, asked_by
 ), domain AS (
     INSERT INTO domains (host, pipeline_id, kind) SELECT $9, created.id, 'site' FROM created
 ), event AS (
@@ -216,7 +232,7 @@ WITH before AS (
     UPDATE pipelines p
     SET status = 'failed_to_delete', cause = $4, version = p.version + 1, updated_at = now()
     FROM held WHERE p.id = held.subject_id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause, p.unwatched, p.cache_epoch, held.status AS was
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause, p.unwatched, p.cache_epoch, p.asked_commit, p.asked_by, held.status AS was
 ), event AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version, moved.slug, was, 'failed_to_delete', $4, $5 FROM moved
@@ -260,7 +276,7 @@ WITH before AS (
     UPDATE pipelines p
     SET status = 'failed_to_provision', cause = $3, version = p.version + 1, updated_at = now()
     FROM held WHERE p.id = held.subject_id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause, p.unwatched, p.cache_epoch, held.status AS was
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause, p.unwatched, p.cache_epoch, p.asked_commit, p.asked_by, held.status AS was
 ), event AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version, moved.slug, was, 'failed_to_provision', $3, $4 FROM moved
@@ -292,7 +308,7 @@ func (q *Queries) PipelineFailProvision(ctx context.Context, arg PipelineFailPro
 }
 
 const pipelineGet = `-- name: PipelineGet :one
-SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace, delete_due_at, delete_asked_at, delete_asked_by, restore_status, restore_cause, unwatched, cache_epoch FROM pipelines WHERE id = $1
+SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace, delete_due_at, delete_asked_at, delete_asked_by, restore_status, restore_cause, unwatched, cache_epoch, asked_commit, asked_by FROM pipelines WHERE id = $1
 `
 
 func (q *Queries) PipelineGet(ctx context.Context, id uuid.UUID) (Pipeline, error) {
@@ -336,12 +352,14 @@ func (q *Queries) PipelineGet(ctx context.Context, id uuid.UUID) (Pipeline, erro
 		&i.RestoreCause,
 		&i.Unwatched,
 		&i.CacheEpoch,
+		&i.AskedCommit,
+		&i.AskedBy,
 	)
 	return i, err
 }
 
 const pipelineGetByApp = `-- name: PipelineGetByApp :one
-SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace, delete_due_at, delete_asked_at, delete_asked_by, restore_status, restore_cause, unwatched, cache_epoch FROM pipelines
+SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace, delete_due_at, delete_asked_at, delete_asked_by, restore_status, restore_cause, unwatched, cache_epoch, asked_commit, asked_by FROM pipelines
 WHERE app_id = $1::text AND status NOT IN ('scheduled_for_deletion', 'deleting', 'failed_to_delete')
 `
 
@@ -386,12 +404,14 @@ func (q *Queries) PipelineGetByApp(ctx context.Context, appID string) (Pipeline,
 		&i.RestoreCause,
 		&i.Unwatched,
 		&i.CacheEpoch,
+		&i.AskedCommit,
+		&i.AskedBy,
 	)
 	return i, err
 }
 
 const pipelineGetBySlug = `-- name: PipelineGetBySlug :one
-SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace, delete_due_at, delete_asked_at, delete_asked_by, restore_status, restore_cause, unwatched, cache_epoch FROM pipelines WHERE slug = $1
+SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace, delete_due_at, delete_asked_at, delete_asked_by, restore_status, restore_cause, unwatched, cache_epoch, asked_commit, asked_by FROM pipelines WHERE slug = $1
 `
 
 func (q *Queries) PipelineGetBySlug(ctx context.Context, slug string) (Pipeline, error) {
@@ -435,6 +455,8 @@ func (q *Queries) PipelineGetBySlug(ctx context.Context, slug string) (Pipeline,
 		&i.RestoreCause,
 		&i.Unwatched,
 		&i.CacheEpoch,
+		&i.AskedCommit,
+		&i.AskedBy,
 	)
 	return i, err
 }
@@ -461,7 +483,7 @@ func (q *Queries) PipelineHost(ctx context.Context, pipelineID uuid.UUID) (strin
 }
 
 const pipelineList = `-- name: PipelineList :many
-SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace, delete_due_at, delete_asked_at, delete_asked_by, restore_status, restore_cause, unwatched, cache_epoch FROM pipelines WHERE id < $1::uuid ORDER BY id DESC LIMIT $2
+SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace, delete_due_at, delete_asked_at, delete_asked_by, restore_status, restore_cause, unwatched, cache_epoch, asked_commit, asked_by FROM pipelines WHERE id < $1::uuid ORDER BY id DESC LIMIT $2
 `
 
 // Returns the newest first. The page ends before the pipeline with the id
@@ -513,6 +535,8 @@ func (q *Queries) PipelineList(ctx context.Context, before uuid.UUID, pageLimit 
 			&i.RestoreCause,
 			&i.Unwatched,
 			&i.CacheEpoch,
+			&i.AskedCommit,
+			&i.AskedBy,
 		); err != nil {
 			return nil, err
 		}
@@ -525,7 +549,7 @@ func (q *Queries) PipelineList(ctx context.Context, before uuid.UUID, pageLimit 
 }
 
 const pipelineListOf = `-- name: PipelineListOf :many
-SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace, delete_due_at, delete_asked_at, delete_asked_by, restore_status, restore_cause, unwatched, cache_epoch FROM pipelines
+SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace, delete_due_at, delete_asked_at, delete_asked_by, restore_status, restore_cause, unwatched, cache_epoch, asked_commit, asked_by FROM pipelines
 WHERE id = ANY($1::uuid[]) AND id < $2::uuid AND ($3::text IS NULL OR status = $3)
 ORDER BY id DESC LIMIT $4
 `
@@ -590,6 +614,8 @@ func (q *Queries) PipelineListOf(ctx context.Context, arg PipelineListOfParams) 
 			&i.RestoreCause,
 			&i.Unwatched,
 			&i.CacheEpoch,
+			&i.AskedCommit,
+			&i.AskedBy,
 		); err != nil {
 			return nil, err
 		}
@@ -602,7 +628,7 @@ func (q *Queries) PipelineListOf(ctx context.Context, arg PipelineListOfParams) 
 }
 
 const pipelineListOfStatus = `-- name: PipelineListOfStatus :many
-SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace, delete_due_at, delete_asked_at, delete_asked_by, restore_status, restore_cause, unwatched, cache_epoch FROM pipelines WHERE status || '' = $1::text AND id < $2::uuid ORDER BY id DESC LIMIT $3
+SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace, delete_due_at, delete_asked_at, delete_asked_by, restore_status, restore_cause, unwatched, cache_epoch, asked_commit, asked_by FROM pipelines WHERE status || '' = $1::text AND id < $2::uuid ORDER BY id DESC LIMIT $3
 `
 
 type PipelineListOfStatusParams struct {
@@ -658,6 +684,8 @@ func (q *Queries) PipelineListOfStatus(ctx context.Context, arg PipelineListOfSt
 			&i.RestoreCause,
 			&i.Unwatched,
 			&i.CacheEpoch,
+			&i.AskedCommit,
+			&i.AskedBy,
 		); err != nil {
 			return nil, err
 		}
@@ -728,7 +756,7 @@ WITH before AS (
     UPDATE pipelines p
     SET status = 'deleting', version = p.version + 1, updated_at = now()
     FROM held WHERE p.id = held.subject_id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause, p.unwatched, p.cache_epoch
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause, p.unwatched, p.cache_epoch, p.asked_commit, p.asked_by
 ), event AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version, moved.slug, 'scheduled_for_deletion', 'deleting', $4, $5 FROM moved
@@ -775,7 +803,7 @@ WITH before AS (
     UPDATE pipelines p
     SET status = 'provisioning', version = p.version + 1, updated_at = now()
     FROM held WHERE p.id = held.subject_id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause, p.unwatched, p.cache_epoch
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause, p.unwatched, p.cache_epoch, p.asked_commit, p.asked_by
 ), event AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version, moved.slug, 'provision_request', 'provisioning', $3, $4 FROM moved
@@ -816,7 +844,7 @@ WITH before AS (
     SET status = CASE WHEN held.waits THEN 'queued' ELSE 'ready_for_deployment' END,
         cause = '', version = p.version + CASE WHEN held.waits THEN 2 ELSE 1 END, updated_at = now()
     FROM held WHERE p.id = held.subject_id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause, p.unwatched, p.cache_epoch, held.waits
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause, p.unwatched, p.cache_epoch, p.asked_commit, p.asked_by, held.waits
 ), ready AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version - CASE WHEN waits THEN 1 ELSE 0 END, moved.slug, 'provisioning', 'ready_for_deployment', $3, $4 FROM moved
@@ -935,7 +963,7 @@ WITH before AS (
     UPDATE pipelines p
     SET status = 'provision_request', cause = '', version = p.version + 1, updated_at = now()
     FROM before WHERE p.id = before.id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause, p.unwatched, p.cache_epoch, before.status AS was
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause, p.unwatched, p.cache_epoch, p.asked_commit, p.asked_by, before.status AS was
 ), event AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version, moved.slug, was, 'provision_request', $2, $3 FROM moved
@@ -968,7 +996,7 @@ WITH moved AS (
     SET status = p.restore_status, cause = p.restore_cause, version = p.version + 1, updated_at = now(),
         delete_due_at = NULL, delete_asked_at = NULL, delete_asked_by = '', restore_status = '', restore_cause = ''
     WHERE p.id = $1 AND p.status = 'scheduled_for_deletion' AND p.delete_due_at > clock_timestamp()
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause, p.unwatched, p.cache_epoch
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause, p.unwatched, p.cache_epoch, p.asked_commit, p.asked_by
 ), event AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version, moved.slug, 'scheduled_for_deletion', moved.status, $2, $3 FROM moved
@@ -1021,7 +1049,7 @@ WITH before AS (
             WHEN before.status IN ('queued', 'deploying') THEN 'deployed'
             ELSE before.status END
     FROM before WHERE p.id = before.id
-    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause, p.unwatched, p.cache_epoch, before.status AS was
+    RETURNING p.id, p.app_id, p.name, p.slug, p.status, p.cause, p.version, p.repository_provider, p.repository_full_name, p.repository_branch, p.repository_root, p.repository_id, p.watch_paths, p.source_problem, p.head_commit, p.cancel_running, p.build_settings, p.distribution_id, p.distribution_domain, p.record_host, p.live_deployment_id, p.last_sequence, p.last_number, p.created_at, p.updated_at, p.locked_at, p.locked_by, p.lock_reason, p.held_push, p.workspace, p.delete_due_at, p.delete_asked_at, p.delete_asked_by, p.restore_status, p.restore_cause, p.unwatched, p.cache_epoch, p.asked_commit, p.asked_by, before.status AS was
 ), event AS (
     INSERT INTO events (pipeline_id, version, slug, from_status, to_status, cause, actor)
     SELECT moved.id, moved.version, moved.slug, was, 'scheduled_for_deletion', $4, $3 FROM moved
@@ -1097,7 +1125,7 @@ func (q *Queries) PipelineSetLock(ctx context.Context, arg PipelineSetLockParams
 }
 
 const pipelinesDeleteDue = `-- name: PipelinesDeleteDue :many
-SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace, delete_due_at, delete_asked_at, delete_asked_by, restore_status, restore_cause, unwatched, cache_epoch FROM pipelines WHERE app_id = $1::text AND delete_due_at IS NOT NULL ORDER BY id LIMIT 100
+SELECT id, app_id, name, slug, status, cause, version, repository_provider, repository_full_name, repository_branch, repository_root, repository_id, watch_paths, source_problem, head_commit, cancel_running, build_settings, distribution_id, distribution_domain, record_host, live_deployment_id, last_sequence, last_number, created_at, updated_at, locked_at, locked_by, lock_reason, held_push, workspace, delete_due_at, delete_asked_at, delete_asked_by, restore_status, restore_cause, unwatched, cache_epoch, asked_commit, asked_by FROM pipelines WHERE app_id = $1::text AND delete_due_at IS NOT NULL ORDER BY id LIMIT 100
 `
 
 // Returns an app's pipelines whose deletion can still be undone.
@@ -1148,6 +1176,8 @@ func (q *Queries) PipelinesDeleteDue(ctx context.Context, appID string) ([]Pipel
 			&i.RestoreCause,
 			&i.Unwatched,
 			&i.CacheEpoch,
+			&i.AskedCommit,
+			&i.AskedBy,
 		); err != nil {
 			return nil, err
 		}

@@ -57,7 +57,9 @@ CREATE TABLE pipelines (
     restore_status       text        NOT NULL DEFAULT '', -- the status after an undo
     restore_cause        text        NOT NULL DEFAULT '', -- and its cause
     unwatched            text[]      NOT NULL DEFAULT '{}', -- what of the workspace does not concern the site, as the newest build found
-    cache_epoch          bigint      NOT NULL DEFAULT 0 -- how often the caches of its builds were cleared
+    cache_epoch          bigint      NOT NULL DEFAULT 0, -- how often the caches of its builds were cleared
+    asked_commit         text        NOT NULL DEFAULT '', -- the commit of the newest push about which the forge is asked
+    asked_by             text        NOT NULL DEFAULT ''  -- and the actor of the push
 );
 
 CREATE UNIQUE INDEX pipelines_one_per_app ON pipelines (app_id)
