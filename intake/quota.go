@@ -107,13 +107,16 @@ type Trees interface {
 const countAttempts = 5
 
 // CountTree adds a declared tree to what its pipeline stores, before its files
-// are sent. missing are the files that the store asked for. It returns an
-// OverQuota error, and adds nothing, if they exceed the quota. A tree is added
-// once. The row may say too much, because it is corrected only by retention, so
-// CountTree counts what the store has before it refuses.
+// are sent. missing are the files that the store asked for, one for each digest.
+// It returns an OverQuota error, and adds nothing, if they exceed the quota. A
+// tree is added once. The row may say too much, because it is corrected only by
+// retention, so CountTree counts what the store has before it refuses.
 func (in *Intake) CountTree(ctx context.Context, store Trees, t site.Tree, m site.Manifest, missing []site.File) error {
-	var none site.Usage
-	over, err := in.addTree(ctx, t, none.Beyond(missing))
+	added := site.Usage{Files: int64(len(missing))}
+	for _, f := range missing {
+		added.Bytes += f.Size
+	}
+	over, err := in.addTree(ctx, t, added)
 	if !over {
 		return err
 	}

@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -36,6 +35,8 @@ const (
 // has the zero stamp.
 type stamp struct{ size, modified, changed, inode int64 }
 
+func (s stamp) known() bool { return s != stamp{} }
+
 // digests remembers a folder's files with their digests, so that a file that did
 // not change and has no secret is not read again, and that others know what
 // changed. It never trusts a file that may have changed after it was read,
@@ -53,9 +54,10 @@ type digests struct {
 	places  []int32
 	trusted []bool // the remembered files that did not change
 
-	mu    sync.Mutex
-	read  map[string]stamp // of the files that this run read, to be remembered
-	saved chan struct{}    // nil, or closed after save has ended
+	// read has the stamps of those of the run's sorted files that were read and are
+	// to be remembered, and zero stamps for the others; nil if none was read.
+	read  []stamp
+	saved chan struct{} // nil, or closed after save has ended
 }
 
 // remembered is a list of a folder's files, sorted by path.
@@ -76,7 +78,7 @@ func openDigests(dir, folder string, now func() time.Time) *digests {
 		return nil
 	}
 	name := sha256.Sum256([]byte(folder))
-	d := &digests{file: filepath.Join(dir, fmt.Sprintf("%x%s", name[:16], digestsSuffix)), now: now, read: map[string]stamp{}}
+	d := &digests{file: filepath.Join(dir, fmt.Sprintf("%x%s", name[:16], digestsSuffix)), now: now}
 	f, err := os.Open(d.file)
 	if err != nil {
 		return d
@@ -180,15 +182,12 @@ func (d *digests) begin(file io.Reader) (at time.Time, s stamp, ok bool) {
 	return at, s, ok
 }
 
-// add remembers the digest of a file that has no secret, with its stamp before
-// it was read, and the time then.
-func (d *digests) add(path string, s stamp, read time.Time) {
-	if max(s.modified, s.changed) >= read.Add(-coarsest).UnixNano() {
-		return
+// add remembers the digest of the i-th file, which has no secret, with its stamp
+// before it was read, and the time then.
+func (d *digests) add(i int, s stamp, read time.Time) {
+	if max(s.modified, s.changed) < read.Add(-coarsest).UnixNano() {
+		d.read[i] = s
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.read[path] = s
 }
 
 // save stores the run's list, sorted and with all digests, for the next run. It
@@ -199,7 +198,7 @@ func (d *digests) save(files []File) {
 		return
 	}
 	now := d.now()
-	if len(d.read) == 0 && slices.Equal(files, d.files) && (d.unused || d.digest != Digest{}) {
+	if !slices.ContainsFunc(d.read, stamp.known) && slices.Equal(files, d.files) && (d.unused || d.digest != Digest{}) {
 		_ = os.Chtimes(d.file, now, now)
 		return
 	}
@@ -242,8 +241,8 @@ func (d *digests) write(files []File, now time.Time) {
 func (d *digests) stampsOf(files []File) []stamp {
 	stamps := make([]stamp, len(files))
 	for i, f := range files {
-		if s, ok := d.read[f.Path]; ok {
-			stamps[i] = s
+		if d.read != nil && d.read[i].known() {
+			stamps[i] = d.read[i]
 		} else if at, ok := d.index[f.Path]; ok && d.trusted[at] {
 			stamps[i] = d.stamps[at]
 		}

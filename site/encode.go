@@ -168,6 +168,12 @@ func (m Manifest) Fixed() Manifest {
 	return m
 }
 
+// Prepare begins to encode the files of a manifest that is Fixed, and returns at
+// once. EncodeManifest waits for it.
+func (m Manifest) Prepare() {
+	go func() { _, _ = m.list.encoded() }()
+}
+
 func (m Manifest) withDigest(d Digest) Manifest {
 	m.list = &list{files: m.Files, digest: func() Digest { return d }, encoded: Manifest{Files: m.Files}.encodeFiles}
 	return m

@@ -32,7 +32,7 @@ func (h *hasher) hash(ctx context.Context, i int) (leak string, err error) {
 	find := published || h.options.sieve.findLeaks && !h.options.sieve.allowed[f.Path]
 	leak, whole := h.hashWhole(i, find)
 	if !whole {
-		leak, err = h.hashParts(ctx, f, find)
+		leak, err = h.hashParts(ctx, i, find)
 	}
 	if _, ok := h.source.tree.(folder); ok && errors.Is(err, fs.ErrNotExist) {
 		return "", vanished(f.Path)
@@ -68,14 +68,14 @@ func (h *hasher) hashWhole(i int, find bool) (leak string, whole bool) {
 		return "", true
 	}
 	if leak = leakIn(content); leak == "" && h.source.digests != nil && before.size == f.Size {
-		h.source.digests.add(f.Path, before, read)
+		h.source.digests.add(i, before, read)
 	}
 	return leak, true
 }
 
 // hashParts hashes a file of any source and size.
-func (h *hasher) hashParts(ctx context.Context, f *File, find bool) (leak string, err error) {
-	s := h.source
+func (h *hasher) hashParts(ctx context.Context, i int, find bool) (leak string, err error) {
+	s, f := h.source, &h.source.Files[i]
 	r, err := s.tree.open(f.Path)
 	if err != nil {
 		return "", err
@@ -100,7 +100,7 @@ func (h *hasher) hashParts(ctx context.Context, f *File, find bool) (leak string
 		return "", nil
 	}
 	if leak = scanner.end(); leak == "" && remember && before.size == f.Size {
-		s.digests.add(f.Path, before, read)
+		s.digests.add(i, before, read)
 	}
 	return leak, nil
 }

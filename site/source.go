@@ -330,6 +330,9 @@ func (s *Source) hash(ctx context.Context, limits Limits, o *sourceOptions) erro
 		}
 	}
 	s.contents.begin(s.Files, o.keep)
+	if s.digests != nil && len(unread) > 0 {
+		s.digests.read = make([]stamp, len(s.Files))
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	var next atomic.Int64
 	for range min(runtime.GOMAXPROCS(0), len(unread)) {

@@ -134,6 +134,7 @@ func (s *server) begin(ctx context.Context, p queries.Pipeline, m site.Manifest,
 	if m, err = m.Checked(s.cfg.Limits); err != nil {
 		return r, false, nil, err
 	}
+	m.Prepare()
 	if err := rules.CheckConfig(declared.config); err != nil {
 		return r, false, nil, err
 	}
@@ -167,9 +168,7 @@ func (s *server) begin(ctx context.Context, p queries.Pipeline, m site.Manifest,
 	if len(missing) == 0 {
 		s.uploads.complete(r.ID)
 	} else {
-		u := newUpload(p, r, m, missing)
-		u.lacks = newLacking(missing)
-		s.uploads.keep(r.ID, u)
+		s.uploads.keep(r.ID, newUpload(p, r, m, missing))
 	}
 	return r, again, missing, nil
 }

@@ -24,42 +24,59 @@ import (
 type upload struct {
 	pipeline uuid.UUID
 	slug     string
-	count    int                       // of the files
-	missing  map[site.Digest]site.File // those that were missing, if that is known
+	count    int      // of the files
+	lacks    *lacking // nil: unknown
 	all      func() map[site.Digest]site.File
 	expires  time.Time
 	checked  time.Time // when the rows were read
-	lacks    *lacking  // nil: unknown
 }
 
-// lacking are the files that the store lacked when the release began, without
-// those that arrived through this process. The store keeps what arrived for the
+// lacking are the files that the store lacked when the release began, and which
+// of them arrived through this process. The store keeps what arrived for the
 // declared tree.
 type lacking struct {
-	mu    sync.Mutex
-	files map[site.Digest]struct{}
+	files  []site.File
+	places map[site.Digest]int32 // in files
+
+	mu      sync.Mutex
+	arrived []bool
+	left    int
 }
 
 func newLacking(missing []site.File) *lacking {
-	l := &lacking{files: make(map[site.Digest]struct{}, len(missing))}
-	for _, f := range missing {
-		l.files[f.SHA256] = struct{}{}
+	l := &lacking{files: missing, places: make(map[site.Digest]int32, len(missing)), arrived: make([]bool, len(missing)), left: len(missing)}
+	for i, f := range missing {
+		l.places[f.SHA256] = int32(i) //nolint:gosec // a site has no more files
 	}
 	return l
 }
 
-// arrived records that files were stored, and reports whether the store now has
-// all of the release.
-func (l *lacking) arrived(files ...site.File) (all bool) {
+func (l *lacking) file(d site.Digest) (f site.File, ok bool) {
+	if l == nil {
+		return f, false
+	}
+	i, ok := l.places[d]
+	if ok {
+		f = l.files[i]
+	}
+	return f, ok
+}
+
+// note records that files were stored, and reports whether the store now has all
+// of the release.
+func (l *lacking) note(files ...site.File) (all bool) {
 	if l == nil {
 		return false
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, f := range files {
-		delete(l.files, f.SHA256)
+		if i, ok := l.places[f.SHA256]; ok && !l.arrived[i] {
+			l.arrived[i] = true
+			l.left--
+		}
 	}
-	return len(l.files) == 0
+	return l.left == 0
 }
 
 // checkedFor is how long the rows of a release are not read again: releases
@@ -69,10 +86,14 @@ const checkedFor = 5 * time.Second
 // newUpload returns the upload of a release, of which these files are missing or,
 // if missing is nil, unknown ones.
 func newUpload(p queries.Pipeline, r queries.ReleaseGetRow, m site.Manifest, missing []site.File) *upload {
-	return &upload{
-		pipeline: p.ID, slug: p.Slug, expires: r.ExpiresAt, checked: time.Now(), count: len(m.Files), missing: byDigest(missing),
+	u := &upload{
+		pipeline: p.ID, slug: p.Slug, expires: r.ExpiresAt, checked: time.Now(), count: len(m.Files),
 		all: sync.OnceValue(func() map[site.Digest]site.File { return byDigest(m.Files) }),
 	}
+	if missing != nil {
+		u.lacks = newLacking(missing)
+	}
+	return u
 }
 
 // byDigest returns the first file with each digest.
@@ -88,7 +109,7 @@ func byDigest(files []site.File) map[site.Digest]site.File {
 
 // file returns a declared file with this digest. Mostly it is a missing one.
 func (u *upload) file(d site.Digest) (site.File, bool) {
-	f, ok := u.missing[d]
+	f, ok := u.lacks.file(d)
 	if !ok {
 		f, ok = u.all()[d]
 	}
@@ -137,7 +158,7 @@ func (u *uploads) isComplete(id uuid.UUID) bool {
 
 // arrived records that files of a release were stored.
 func (u *uploads) arrived(id uuid.UUID, up *upload, files ...site.File) {
-	if up.lacks.arrived(files...) {
+	if up.lacks.note(files...) {
 		u.complete(id)
 	}
 }

@@ -290,13 +290,16 @@ func andMore(n int) string {
 // declared returns an error if the server requests a file that was not
 // declared. files are sorted by path.
 func declared(files, missing []site.File) error {
+	at := -1
 	for i, f := range missing {
-		at, found := slices.BinarySearchFunc(files, f.Path, func(f site.File, path string) int { return strings.Compare(f.Path, path) })
-		if found && files[at] == f {
-			missing[i] = files[at] // frees the memory of the path's copy
-		} else {
+		// Mostly the next one is requested.
+		if at++; at >= len(files) || files[at] != f {
+			at, _ = slices.BinarySearchFunc(files, f.Path, func(f site.File, path string) int { return strings.Compare(f.Path, path) })
+		}
+		if at >= len(files) || files[at] != f {
 			return troy.Errorf(troy.Internal, "the server requests %q, which is not part of this release; nothing was sent", f.Path)
 		}
+		missing[i] = files[at] // frees the memory of the path's copy
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	detect "github.com/troy-iaas/troy/build"
+	"github.com/troy-iaas/troy/site"
 )
 
 // TestPackSource packs a folder into several parts, and unpacks them as the
@@ -80,5 +81,28 @@ func TestPackSource(t *testing.T) {
 	}
 	if err := s.pack(t.Context(), t.TempDir(), func(int64) {}); err == nil || !strings.Contains(err.Error(), "changed while it was read") {
 		t.Errorf("a changed file: %v", err)
+	}
+}
+
+// TestDeclared gives lists of missing files to declared, of which a wrong one
+// might let the server read a file that is not released.
+func TestDeclared(t *testing.T) {
+	t.Parallel()
+	a, b, c := site.File{Path: "a", Size: 1}, site.File{Path: "b", Size: 2}, site.File{Path: "c", Size: 3}
+	for _, test := range []struct {
+		missing []site.File
+		ok      bool
+	}{
+		{nil, true},
+		{[]site.File{a, b, c}, true},
+		{[]site.File{b}, true},
+		{[]site.File{c, a, a}, true},
+		{[]site.File{a, {Path: ".env"}}, false},
+		{[]site.File{a, b, c, {Path: "d"}}, false},
+		{[]site.File{a, {Path: "b", Size: 3}}, false},
+	} {
+		if err := declared([]site.File{a, b, c}, test.missing); (err == nil) != test.ok {
+			t.Errorf("declared(%v) = %v, want ok %t", test.missing, err, test.ok)
+		}
 	}
 }

@@ -75,16 +75,21 @@ func (t *teller) queued(ctx context.Context) string {
 	if time.Since(t.asked) >= askPlace {
 		t.asked = time.Now()
 		if p, err := t.client.Pipeline(ctx, t.pipeline); err == nil {
-			t.place = 0
-			if p.QueuePosition != nil {
-				t.place = *p.QueuePosition
-			}
+			t.know(p)
 		}
 	}
 	if t.place == 0 {
 		return ""
 	}
 	return fmt.Sprintf(", place %d in the queue", t.place)
+}
+
+// know takes the place from the pipeline, which was just requested.
+func (t *teller) know(p client.Pipeline) {
+	t.asked, t.place = time.Now(), 0
+	if p.QueuePosition != nil {
+		t.place = *p.QueuePosition
+	}
 }
 
 func phaseName(p client.Phase) string { return strings.ReplaceAll(p.Phase, "_", " ") }

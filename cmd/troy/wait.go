@@ -54,24 +54,18 @@ func needsProvisioning(p client.Pipeline) string {
 	return fmt.Sprintf("the pipeline %s is %s, so nothing goes live until it is provisioned; run: troy pipeline provision %s", p.Slug, p.Status, p.Slug)
 }
 
-// stuck returns what a deployment needs that does not happen by itself, or "".
-func stuck(ctx context.Context, c *client.Client, pipeline string, d client.Deployment) (string, error) {
-	if d.State != troy.Waiting {
-		return "", nil
-	}
-	p, err := c.Pipeline(ctx, pipeline)
-	if err != nil {
-		return "", err
-	}
-	return needsProvisioning(p), nil
-}
-
 // await waits until the deployment has ended, and prints the live site's
 // address, or the deployment as JSON.
 func (a *app) await(ctx context.Context, c *client.Client, pipeline string, d client.Deployment, w waiting) error {
-	needs, err := stuck(ctx, c, pipeline, d)
-	if err != nil {
-		return err
+	t := a.newTeller(c, pipeline)
+	needs := "" // what does not happen by itself
+	if d.State == troy.Waiting {
+		p, err := c.Pipeline(ctx, pipeline)
+		if err != nil {
+			return err
+		}
+		needs = needsProvisioning(p)
+		t.know(p)
 	}
 	if w.no {
 		return a.begun(pipeline, d, needs)
@@ -84,7 +78,7 @@ func (a *app) await(ctx context.Context, c *client.Client, pipeline string, d cl
 		}
 		return troy.Errorf(troy.Conflict, "deployment %d waits: %s", d.Number, needs)
 	}
-	d, err = a.poll(ctx, c, pipeline, d, w)
+	d, err := a.poll(ctx, c, t, d, w)
 	if err != nil {
 		return err
 	}
@@ -145,15 +139,14 @@ func (a *app) begun(pipeline string, d client.Deployment, needs string) error {
 	return nil
 }
 
-func (a *app) poll(ctx context.Context, c *client.Client, pipeline string, d client.Deployment, w waiting) (client.Deployment, error) {
+func (a *app) poll(ctx context.Context, c *client.Client, t *teller, d client.Deployment, w waiting) (client.Deployment, error) {
 	if w.timeout.Duration > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, w.timeout.Duration)
 		defer cancel()
 	}
-	t := a.newTeller(c, pipeline)
 	defer t.progress.stop()
-	id, number := d.ID, d.Number
+	pipeline, id, number := t.pipeline, d.ID, d.Number
 	t.tell(ctx, d)
 	var err error
 	if w.follow {
