@@ -12,6 +12,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/klauspost/compress/gzip"
@@ -114,7 +115,9 @@ func (u *unpacking) run(r io.Reader) error {
 		if err != nil {
 			return err
 		}
-		plain = z
+		unzipped, stop := inBackground(z)
+		defer stop()
+		plain = unzipped
 	}
 	// Unpacking a small archive may take long, and an entry of a sparse file
 	// takes no space in the archive.
@@ -139,6 +142,21 @@ func (u *unpacking) run(r io.Reader) error {
 		return troy.Errorf(troy.Invalid, "the source's archive is empty")
 	}
 	return in.Finish()
+}
+
+// inBackground returns what r reads, which a goroutine reads meanwhile. stop ends
+// it.
+func inBackground(r io.Reader) (content io.Reader, stop func()) {
+	out, in := io.Pipe()
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		_, err := io.Copy(in, r)
+		_ = in.CloseWithError(err) // never fails
+	})
+	return out, func() {
+		_ = out.Close() // never fails
+		reading.Wait()
+	}
 }
 
 func (u *unpacking) entry(h *tar.Header, content io.Reader) error {

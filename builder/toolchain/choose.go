@@ -1,6 +1,7 @@
 package toolchain
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,86 +24,23 @@ type request struct {
 	// folders are the machine's folders with programs; nil leaves the machine's
 	// programs out.
 	folders []string
+	// chosen, if not nil, is called with each version that is chosen, before it is
+	// installed.
+	chosen func(candidate)
 }
 
 // asked reports whether something names the version.
 func (r request) asked() bool { return r.By != "" }
 
-// Prepare chooses the tools of a build, installs those that are missing, and
-// says for each which version it is and what decided it. folders are those of
-// the machine that builds search for programs. The caller closes the set when
-// the build has ended. An error that is the repository's fault, or that names
-// what is missing, is a *troy.Error.
-func (s *Store) Prepare(ctx context.Context, tools []build.Tool, folders []string, say func(sentence string)) (*Set, error) {
-	set := &Set{}
-	if err := s.prepareAll(ctx, set, tools, folders, say); err != nil {
-		set.Close()
-		return nil, err
-	}
-	return set, nil
-}
-
-func (s *Store) prepareAll(ctx context.Context, set *Set, tools []build.Tool, folders []string, say func(sentence string)) error {
-	var node candidate
-	for _, tool := range withNpm(tools) {
-		r := request{Tool: tool, folders: folders}
-		switch tool.Name {
-		case "npm", "pnpm", "yarn":
-			r.node = node.version
-		}
-		if tool.Name == "npm" && !r.asked() {
-			if node.version == nil || node.folder != "" {
-				continue // the npm beside the machine's Node.js
-			}
-			// The machine's npm belongs to the machine's Node.js.
-			r.Range, _ = build.ParseRange("npm", npmOf(node.version))
-			r.folders = nil
-		}
-		c, how, err := s.get(ctx, r, set)
-		if err != nil && tool.Name == "npm" && !r.asked() && len(s.onMachine(ctx, "npm", folders)) > 0 {
-			r.Range, r.folders = build.Range{}, folders
-			c, how, err = s.get(ctx, r, set)
-		}
-		if err != nil {
-			return err
-		}
-		if c.version == nil {
-			switch {
-			case how.missing != nil:
-				say(fmt.Sprintf("%s is not on this machine and can't be installed: %s.", tool.Label(), how.missing))
-			case miseNames()[tool.Name] != "" && s.mise.program == "":
-				say(tool.Label() + " is not on this machine, and Troy can install it only with mise.")
-			}
-			continue // the build may do without
-		}
-		if tool.Name == "node" {
-			node = c
-		}
-		say(r.sentence(c, how))
-		for _, other := range tool.Others {
-			if !other.Range.Allows(c.version, s.now()) {
-				text := fmt.Sprintf("%s asks for %s %s, which %s is not; %s decides", capital(other.By), tool.Label(), other.Text, c.version, tool.By)
-				if tool.Name == "go" && strings.Contains(other.By, "go.mod") {
-					text += ", but the go command gets the version of go.mod unless GOTOOLCHAIN is local"
-				}
-				say(text + ".")
-			}
-		}
-	}
-	return nil
-}
-
-// withNpm adds npm, which the packages of Node.js do not contain.
-func withNpm(tools []build.Tool) []build.Tool {
-	node := slices.IndexFunc(tools, func(t build.Tool) bool { return t.Name == "node" })
-	if node < 0 || slices.ContainsFunc(tools, func(t build.Tool) bool { return t.Name == "npm" }) {
-		return tools
-	}
-	return slices.Insert(slices.Clone(tools), node+1, build.Tool{Name: "npm"})
-}
-
-// got says how a tool came to be chosen.
+// got is a tool that a build gets. Its version is nil if the build may do without
+// the tool.
 type got struct {
+	request
+	candidate
+	ready   Ready
+	record  record // of a tool in the store, which is in use until release is called
+	release func()
+
 	took      time.Duration // of the installation
 	installed bool
 	missing   error // why a better version could not be had
@@ -112,61 +50,82 @@ type got struct {
 // or the registry failed.
 const maxTries = 4
 
-// get chooses a tool, installs it if necessary and adds it to the set. It
-// chooses none for a build that may do without.
-func (s *Store) get(ctx context.Context, r request, set *Set) (c candidate, how got, err error) {
-	var all []candidate
+// get chooses a tool, installs it if necessary and uses it. It chooses none for a
+// build that may do without.
+func (s *Store) get(ctx context.Context, r request) (got, error) {
+	g := got{request: r}
+	var err error
 	for try := range maxTries {
 		// The second time the list is fetched again: the version may be newer
 		// than the stored list.
-		all, err = s.candidates(ctx, r, try > 0 && how.missing == nil)
+		var all []candidate
+		all, err = s.candidates(ctx, r, try > 0 && g.missing == nil)
 		if ctx.Err() != nil {
-			return c, how, ctx.Err()
+			return got{}, ctx.Err()
 		}
 		if err != nil {
-			how.missing = err
+			g.missing = err
 		}
-		if how.missing != nil {
+		if g.missing != nil {
 			all = slices.DeleteFunc(all, candidate.remote)
 		}
-		best := s.best(r, all, how.missing)
-		if best < 0 && try == 0 && how.missing == nil && s.fetch && s.sources(r.Name) != nil {
+		best := s.best(r, all, g.missing)
+		if best < 0 && try == 0 && g.missing == nil && s.fetch && s.sources(r.Name) != nil {
 			continue
 		}
-		if best < 0 && !r.asked() && len(all) == 0 && s.sources(r.Name) == nil {
-			return candidate{}, how, nil
-		}
-		if best < 0 && !r.asked() && (!s.fetch || how.missing != nil && s.sources(r.Name)[0].origin != npmRegistry) {
-			return candidate{}, how, nil
+		if best < 0 && s.optional(r, all, g.missing) {
+			g.candidate = candidate{}
+			return g, nil
 		}
 		if best < 0 {
-			return c, how, s.nothing(r, all, how.missing)
+			return got{}, s.nothing(r, all, g.missing)
 		}
-		c = all[best]
-		if c.remote() {
+		g.candidate = all[best]
+		if r.chosen != nil {
+			r.chosen(g.candidate)
+		}
+		if g.remote() {
 			begun := time.Now()
-			how.installed, err = s.install(ctx, r.Name, c, r.Digest)
+			g.installed, err = s.install(ctx, r.Name, g.candidate, r.Digest)
 			if _, ok := errors.AsType[*unreachable](err); ok && ctx.Err() == nil {
-				how.missing = err
+				g.missing = err
 				continue // with what is there
 			}
 			if err != nil {
-				return c, how, err
+				return got{}, err
 			}
-			how.took = time.Since(begun)
+			g.took = time.Since(begun)
 		}
-		err = set.add(ctx, s, r.Name, c)
+		err = s.take(ctx, &g)
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errDamaged) {
 			continue // it was removed meanwhile
 		}
 		break
 	}
-	if err == nil && how.installed {
-		if err := s.trim(ctx, r.Name, c.version.String()); err != nil {
-			s.log.Warn("trimming the store of tools failed", "error", err)
-		}
+	if err != nil {
+		return got{}, err
 	}
-	return c, how, err
+	return g, nil
+}
+
+// optional reports whether a build may do without a tool of which no version
+// fits.
+func (s *Store) optional(r request, all []candidate, missing error) bool {
+	if r.asked() {
+		return false
+	}
+	sources := s.sources(r.Name)
+	return len(all) == 0 && sources == nil || !s.fetch || missing != nil && sources[0].origin != npmRegistry
+}
+
+// take makes a chosen tool ready.
+func (s *Store) take(ctx context.Context, g *got) (err error) {
+	g.ready = Ready{Name: g.Name, Version: g.version.String(), Folder: g.folder}
+	if g.folder == "" {
+		g.record, g.release, err = s.use(ctx, g.Name, g.ready.Version)
+		g.ready.Dir, g.ready.Bin = s.path(g.Name, g.ready.Version), cmp.Or(g.record.Bin, "bin")
+	}
+	return err
 }
 
 // remote reports whether the candidate has to be installed first.
@@ -276,30 +235,30 @@ func (s *Store) best(r request, all []candidate, missing error) int {
 }
 
 // sentence says which version was chosen and why.
-func (r request) sentence(c candidate, how got) string {
-	text := r.Label() + " " + c.version.String()
-	if c.folder != "" {
+func (g got) sentence() string {
+	text := g.Label() + " " + g.version.String()
+	if g.folder != "" {
 		text += " of this machine"
 	}
 	switch {
-	case r.asked() && strings.TrimLeft(r.Text, "v=") == c.version.String():
-		text += ", from " + r.By
-	case r.asked():
-		text += ", from " + r.By + " (" + r.Text + ")"
-	case r.Name == "npm" && c.folder == "":
-		text += ", which comes with Node.js " + fmt.Sprint(r.node.Major())
-	case r.Name == "node" && build.DefaultNode().Allows(c.version, time.Now()):
+	case g.asked() && strings.TrimLeft(g.Text, "v=") == g.version.String():
+		text += ", from " + g.By
+	case g.asked():
+		text += ", from " + g.By + " (" + g.Text + ")"
+	case g.Name == "npm" && g.folder == "":
+		text += ", which comes with Node.js " + fmt.Sprint(g.node.Major())
+	case g.Name == "node" && build.DefaultNode().Allows(g.version, time.Now()):
 		text += ", the current LTS: nothing names a version"
-	case how.missing == nil && c.folder == "":
+	case g.missing == nil && g.folder == "":
 		text += ", the newest: nothing names a version"
 	default:
 		text += ": nothing names a version"
 	}
-	if how.missing != nil {
-		text += "; a newer one can't be installed: " + how.missing.Error()
+	if g.missing != nil {
+		text += "; a newer one can't be installed: " + g.missing.Error()
 	}
-	if how.installed {
-		text += fmt.Sprintf("; installed in %.1f s", how.took.Seconds())
+	if g.installed {
+		text += fmt.Sprintf("; installed in %.1f s", g.took.Seconds())
 	}
 	return text + "."
 }
@@ -392,13 +351,14 @@ func (s *Store) Install(ctx context.Context, text string) (Tool, bool, error) {
 	if !ok {
 		return Tool{}, false, troy.Errorf(troy.Invalid, "%.80q is not a version; write one like node@22, node@lts/jod or pnpm@^9.1", version)
 	}
-	set := &Set{}
-	defer set.Close()
-	r := request{Tool: build.Tool{Name: name, Ask: build.Ask{Text: version, By: "the command", Range: wanted}}}
-	c, how, err := s.get(ctx, r, set)
+	g, err := s.get(ctx, request{Tool: build.Tool{Name: name, Ask: build.Ask{Text: version, By: "the command", Range: wanted}}})
 	if err != nil {
 		return Tool{}, false, err
 	}
-	record, err := s.check(name, c.version.String())
-	return record.Tool, how.installed, err
+	set := &Set{}
+	set.add(g)
+	s.finish(ctx, set)
+	set.Close()
+	r, err := s.check(name, g.ready.Version)
+	return r.Tool, g.installed, err
 }

@@ -2,6 +2,7 @@ package toolchain
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
@@ -61,15 +62,19 @@ func (s *Store) install(ctx context.Context, tool string, c candidate, digest st
 	return true, nil
 }
 
-// place makes the prepared folder visible.
+// place makes the prepared folder visible. It is durable then only if the system
+// does not tell its boots apart; otherwise settle makes it so.
 func (s *Store) place(ctx context.Context, dir, final string) error {
 	if err := os.MkdirAll(filepath.Dir(final), 0o755); err != nil {
 		return files.Error(err)
 	}
-	// Thousands of files; syncing each would take ten times as long as fetching
-	// them.
-	if err := files.SyncFileSystem(dir); err != nil {
-		return files.Error(err)
+	if s.boot == "" {
+		if err := s.sync(dir); err != nil {
+			return files.Error(err)
+		}
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return err
 	}
 	if err := remove(ctx, final); err != nil { // a damaged one
 		return err
@@ -77,22 +82,28 @@ func (s *Store) place(ctx context.Context, dir, final string) error {
 	if err := os.Rename(dir, final); err != nil {
 		return files.Error(err)
 	}
-	return files.SyncFolder(filepath.Dir(final))
+	if s.boot == "" {
+		return files.SyncFolder(filepath.Dir(final))
+	}
+	return nil
 }
 
 // prepare downloads, verifies and unpacks a release into dir.
 func (s *Store) prepare(ctx context.Context, tool string, c candidate, digest, dir string) error {
 	content := filepath.Join(dir, "package")
-	bin := filepath.Join(dir, "bin")
-	for _, d := range []string{content, bin} {
-		if err := os.MkdirAll(d, 0o755); err != nil {
-			return files.Error(err)
+	// Other users do not see what is not verified.
+	err := os.Mkdir(dir, 0o700)
+	for _, d := range []string{content, filepath.Join(dir, "bin")} {
+		if err == nil {
+			err = os.Mkdir(d, 0o755)
 		}
 	}
-	r := record{Integrity: c.rel.Integrity, Digest: digest, Tool: Tool{Name: tool, Version: c.version.String(), Package: c.rel.Package, Added: s.now().UTC()}}
+	if err != nil {
+		return files.Error(err)
+	}
+	r := record{Integrity: c.rel.Integrity, Digest: digest, Unsynced: s.boot, Tool: Tool{Name: tool, Version: c.version.String(), Package: c.rel.Package, Added: s.now().UTC()}}
 	var h hash.Hash
 	var want []byte
-	var err error
 	within, cancel := context.WithTimeoutCause(ctx, s.downloadTime, fmt.Errorf("it took longer than %s", s.downloadTime))
 	defer cancel()
 	switch c.from.origin {
@@ -102,7 +113,7 @@ func (s *Store) prepare(ctx context.Context, tool string, c candidate, digest, d
 				return err
 			}
 		}
-		err = s.unpackPackage(within, c.rel, filepath.Join(dir, "archive.tgz"), content, h)
+		err = s.unpackPackage(within, c.rel, content, h)
 	case viaMise:
 		r.Integrity, err = s.mise.install(ctx, c.rel, filepath.Join(dir, "mise"), content)
 	case goModules:
@@ -119,7 +130,7 @@ func (s *Store) prepare(ctx context.Context, tool string, c candidate, digest, d
 			err = &unreachable{err}
 		}
 	} else {
-		r.Programs, err = linkAll(dir, tool, c)
+		r.Programs, err = s.linkAll(dir, tool, c)
 	}
 	if err != nil {
 		return err
@@ -132,22 +143,36 @@ func (s *Store) prepare(ctx context.Context, tool string, c candidate, digest, d
 	if r.Bytes, err = size(ctx, dir); err != nil {
 		return err
 	}
-	return files.WriteJSON(dir, filepath.Join(dir, "tool.json"), r)
-}
-
-// unpackPackage downloads and unpacks a package of npm. h gets the archive's
-// content.
-func (s *Store) unpackPackage(ctx context.Context, rel release, archive, content string, h hash.Hash) error {
-	if err := s.registry.download(ctx, rel, archive, h); err != nil {
-		return err
-	}
-	f, err := os.Open(archive)
+	data, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
-	err = build.Unpack(ctx, f, content, unpacked)
-	if err := errors.Join(err, f.Close(), os.Remove(archive)); err != nil {
-		return fmt.Errorf("unpack %s@%s: %w", rel.Package, rel.Version, files.Error(err))
+	return files.Error(os.WriteFile(filepath.Join(dir, "tool.json"), data, 0o644))
+}
+
+// unpackPackage downloads a package of npm and unpacks it while it arrives. What
+// is in content is verified only if the error is nil. h gets the archive's
+// content.
+func (s *Store) unpackPackage(ctx context.Context, rel release, content string, h hash.Hash) error {
+	archive, arriving := io.Pipe()
+	unpacking := make(chan error, 1)
+	go func() {
+		err := build.Unpack(ctx, archive, content, unpacked)
+		_, _ = io.Copy(io.Discard, archive) // the checksum is that of everything
+		unpacking <- err
+	}()
+	into := io.Writer(arriving)
+	if h != nil {
+		into = io.MultiWriter(arriving, h)
+	}
+	err := s.registry.download(ctx, rel, into)
+	_ = arriving.CloseWithError(err) // never fails
+	unpackErr := <-unpacking
+	if err != nil {
+		return err
+	}
+	if unpackErr != nil {
+		return fmt.Errorf("unpack %s@%s: %w", rel.Package, rel.Version, files.Error(unpackErr))
 	}
 	return nil
 }
@@ -176,13 +201,13 @@ func matchProgram(dir string, programs []checked, digest string) error {
 }
 
 // linkAll makes the programs of a package available in bin.
-func linkAll(dir, tool string, c candidate) (all []checked, err error) {
+func (s *Store) linkAll(dir, tool string, c candidate) (all []checked, err error) {
 	programs := c.from.programs
 	if programs == nil {
 		programs = c.rel.Programs
 	}
 	for _, name := range slices.Sorted(maps.Keys(programs)) {
-		p, err := link(dir, name, programs[name])
+		p, err := s.link(dir, name, programs[name])
 		if err != nil {
 			return nil, troy.Errorf(troy.Invalid, "the package %s@%s has no usable program %.80q: %w", c.rel.Package, c.rel.Version, name, err)
 		}
@@ -194,14 +219,15 @@ func linkAll(dir, tool string, c candidate) (all []checked, err error) {
 	return all, nil
 }
 
-// link makes a program available in bin.
-func link(dir, name, path string) (checked, error) {
+// link makes a program available in bin. It leaves the program's digest to settle
+// if that will be called.
+func (s *Store) link(dir, name, path string) (checked, error) {
 	path = filepath.Clean(path)
 	if name != filepath.Base(name) || name == "." || name == ".." || !filepath.IsLocal(path) {
 		return checked{}, errors.New("its path leads out of the package")
 	}
 	inside := filepath.Join("package", path)
-	p, err := inspect(dir, inside, true)
+	p, err := inspect(dir, inside, s.boot == "")
 	if err != nil {
 		return p, err
 	}

@@ -170,10 +170,10 @@ func (r *registry) releases(ctx context.Context, name string) ([]release, error)
 	return all, nil
 }
 
-// download stores a release's archive in a file. It returns a *troy.Error of
-// kind Invalid if the content has another digest than the registry or digest,
-// corepack's, say. The file then has to be removed.
-func (r *registry) download(ctx context.Context, rel release, file string, digest hash.Hash) error {
+// download writes a release's archive to w while it arrives. It returns a
+// *troy.Error of kind Invalid if the content has another digest than the
+// registry announces.
+func (r *registry) download(ctx context.Context, rel release, w io.Writer) error {
 	want, err := sha512Of(rel)
 	if err != nil {
 		return err
@@ -187,23 +187,14 @@ func (r *registry) download(ctx context.Context, rel release, file string, diges
 		return err
 	}
 	defer resp.Body.Close()
-	out, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return files.Error(err)
-	}
 	sum := sha512.New()
-	into := io.MultiWriter(out, sum)
-	if digest != nil {
-		into = io.MultiWriter(out, sum, digest)
-	}
 	body := &reading{r: resp.Body}
-	n, err := io.Copy(into, io.LimitReader(body, maxArchive+1))
-	if err = errors.Join(err, out.Close()); body.err != nil {
-		return &unreachable{fmt.Errorf("download %s@%s: %w", rel.Package, rel.Version, body.err)}
-	}
+	n, err := io.Copy(io.MultiWriter(w, sum), io.LimitReader(body, maxArchive+1))
 	switch {
+	case body.err != nil:
+		return &unreachable{fmt.Errorf("download %s@%s: %w", rel.Package, rel.Version, body.err)}
 	case err != nil:
-		return files.Error(err)
+		return err
 	case n > maxArchive:
 		return troy.Errorf(troy.TooLarge, "the package %s@%s has more than %d bytes", rel.Package, rel.Version, maxArchive)
 	case !slices.Equal(sum.Sum(nil), want):

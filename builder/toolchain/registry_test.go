@@ -26,8 +26,12 @@ type fakeRegistry struct {
 	// down answers every request with 503; token is the one it expects.
 	down  bool
 	token string
-	// hold, if not nil, is closed before an archive is sent.
-	hold chan struct{}
+	// hold, if not nil, is closed before an archive is sent whose path ends with
+	// held, or what follows its first sent bytes. refused archives are answered
+	// with 503.
+	hold          chan struct{}
+	held, refused string
+	sent          int
 }
 
 type fakePackage struct {
@@ -142,7 +146,11 @@ func integrity(data []byte) string {
 
 func (r *fakeRegistry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	r.mu.Lock()
-	down, token, hold := r.down, r.token, r.hold
+	down, token, hold, sent := r.down, r.token, r.hold, r.sent
+	down = down || r.refused != "" && strings.HasSuffix(req.URL.Path, r.refused)
+	if !strings.HasSuffix(req.URL.Path, r.held) {
+		hold = nil
+	}
 	r.gets[req.URL.Path]++
 	r.mu.Unlock()
 	switch {
@@ -172,10 +180,13 @@ func (r *fakeRegistry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	switch {
 	case isArchive && found:
 		if hold != nil {
+			_, _ = w.Write(p.archive[:sent])
+			_ = http.NewResponseController(w).Flush()
 			select {
 			case <-hold:
 			case <-req.Context().Done():
 			}
+			p.archive = p.archive[sent:]
 		}
 		_, _ = w.Write(p.archive)
 	case isArchive || versions == nil:

@@ -34,6 +34,9 @@ type record struct {
 	Programs  []checked `json:"programs"`
 	// Bin is the folder with the programs, relative to the tool's; "" is bin.
 	Bin string `json:"bin,omitempty"`
+	// Unsynced is the machine's boot since which the tool may be in memory only;
+	// "" means that it is on the disk.
+	Unsynced string `json:"unsynced,omitempty"`
 }
 
 // checked is a program as it was installed.
@@ -46,11 +49,16 @@ type checked struct {
 
 func (s *Store) path(tool, version string) string { return filepath.Join(s.dir, tool, version) }
 
+func (s *Store) recordFile(tool, version string) string {
+	return filepath.Join(s.path(tool, version), "tool.json")
+}
+
 func (s *Store) lockFile(tool, version string) string {
 	return filepath.Join(s.dir, "locks", tool+"-"+version)
 }
 
-// errDamaged is a tool whose files differ from what was installed.
+// errDamaged is a tool whose files differ from what was installed, or may do so
+// because the machine went down before they were on the disk.
 var errDamaged = errors.New("its files have changed since it was installed")
 
 // check reads a tool's record and makes sure that its programs are those that
@@ -59,7 +67,7 @@ var errDamaged = errors.New("its files have changed since it was installed")
 func (s *Store) check(tool, version string) (record, error) {
 	var r record
 	dir := s.path(tool, version)
-	data, err := os.ReadFile(filepath.Join(dir, "tool.json"))
+	data, err := os.ReadFile(s.recordFile(tool, version))
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, statErr := os.Lstat(dir); statErr == nil {
 			return r, errDamaged
@@ -68,7 +76,7 @@ func (s *Store) check(tool, version string) (record, error) {
 	if err != nil {
 		return r, err
 	}
-	if json.Unmarshal(data, &r) != nil || len(r.Programs) == 0 {
+	if json.Unmarshal(data, &r) != nil || len(r.Programs) == 0 || r.Unsynced != "" && r.Unsynced != s.boot {
 		return r, errDamaged
 	}
 	for _, p := range r.Programs {
@@ -116,25 +124,58 @@ func inspect(dir, path string, digest bool) (checked, error) {
 	return c, nil
 }
 
-// use keeps a tool from being removed until release is called, and returns the
-// folder with its programs. It returns fs.ErrNotExist if the tool is not in the
-// store.
-func (s *Store) use(ctx context.Context, tool, version string) (bin string, release func(), err error) {
+// use keeps a tool from being removed until release is called, and returns its
+// record. It returns fs.ErrNotExist if the tool is not in the store.
+func (s *Store) use(ctx context.Context, tool, version string) (record, func(), error) {
 	file := s.lockFile(tool, version)
-	release, err = files.Lock(ctx, file, true)
+	release, err := files.Lock(ctx, file, true)
 	if err != nil {
-		return "", nil, err
+		return record{}, nil, err
 	}
 	r, err := s.check(tool, version)
 	if err != nil {
 		release()
-		return "", nil, err
+		return record{}, nil, err
 	}
 	now := s.now()
 	if err := os.Chtimes(file, now, now); err != nil {
 		s.log.Debug("a tool's use is not noted", "tool", tool, "version", version, "error", err)
 	}
-	return cmp.Or(r.Bin, "bin"), release, nil
+	return r, release, nil
+}
+
+// settle makes tools durable that are in use, and then records that they are.
+func (s *Store) settle(tools []record) {
+	syncErr := s.sync(s.dir)
+	for _, r := range tools {
+		err := syncErr
+		if err != nil {
+			// The system reports a failed write only once. Without its record the
+			// tool is damaged, whatever a later sync reports.
+			err = errors.Join(err, ignoreMissing(os.Remove(s.recordFile(r.Name, r.Version))))
+		} else {
+			err = s.settled(r.Name, r.Version)
+		}
+		if err != nil {
+			s.log.Warn("a tool may not be on the disk", "tool", r.Name, "version", r.Version, "error", files.Error(err))
+		}
+	}
+}
+
+// settled completes the record of a tool that is on the disk, unless another
+// process did so or removed it.
+func (s *Store) settled(tool, version string) error {
+	r, err := s.check(tool, version)
+	if err != nil || r.Unsynced == "" {
+		return err
+	}
+	for i, p := range r.Programs {
+		if r.Programs[i], err = inspect(s.path(tool, version), p.Path, true); err != nil {
+			return err
+		}
+	}
+	r.Unsynced = ""
+	return files.WriteJSON(filepath.Join(s.dir, "tmp"), s.recordFile(tool, version), r)
 }
 
 // versions returns the versions of a tool in the store.
@@ -229,10 +270,10 @@ func ignoreMissing(err error) error {
 }
 
 // trim removes the tools that were not used for the longest time until the
-// store is within its limit, and what interrupted installations left. It keeps
-// tools in use and the one just installed.
-func (s *Store) trim(ctx context.Context, tool, version string) error {
-	if err := s.sweep(ctx); err != nil {
+// store is within its limit, damaged ones, and what interrupted installations
+// left. It keeps tools in use.
+func (s *Store) trim(ctx context.Context) error {
+	if err := errors.Join(s.sweep(ctx), s.discardDamaged(ctx)); err != nil {
 		return err
 	}
 	all, err := s.Tools()
@@ -248,9 +289,6 @@ func (s *Store) trim(ctx context.Context, tool, version string) error {
 		if total <= s.maxBytes {
 			return nil
 		}
-		if t.Name == tool && t.Version == version {
-			continue
-		}
 		gone, err := s.discard(ctx, t.Name, t.Version)
 		if err != nil {
 			return err
@@ -258,6 +296,24 @@ func (s *Store) trim(ctx context.Context, tool, version string) error {
 		if gone {
 			total -= t.Bytes
 			s.log.Info("a tool was removed: the store exceeded its limit", "tool", t.Name, "version", t.Version)
+		}
+	}
+	return nil
+}
+
+func (s *Store) discardDamaged(ctx context.Context) error {
+	for _, tool := range build.ToolNames() {
+		entries, err := os.ReadDir(filepath.Join(s.dir, tool))
+		if ignoreMissing(err) != nil {
+			return err
+		}
+		for _, entry := range entries {
+			if _, err := s.check(tool, entry.Name()); !errors.Is(err, errDamaged) {
+				continue
+			}
+			if _, err := s.discard(ctx, tool, entry.Name()); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

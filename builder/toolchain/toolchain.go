@@ -5,12 +5,12 @@
 package toolchain
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -47,8 +47,8 @@ type Config struct {
 // Store is a folder with tools, which the processes of a machine share.
 //
 // Each tool is the folder NAME/VERSION. It appears complete, by a rename, and
-// never changes. Who uses it holds its lock shared; who installs or removes it,
-// exclusively.
+// never changes, except that its record says later that it is on the disk. Who
+// uses it holds its lock shared; who installs or removes it, exclusively.
 type Store struct {
 	dir      string
 	fetch    bool
@@ -61,6 +61,10 @@ type Store struct {
 	downloadTime time.Duration
 	log          *slog.Logger
 	now          func() time.Time
+	// boot identifies the machine's boot, within which what is in memory only is
+	// not lost; "" means that the system does not tell.
+	boot string
+	sync func(dir string) error
 
 	mu      sync.Mutex
 	machine map[string]found  // by the path of the program
@@ -99,7 +103,7 @@ func Open(cfg Config) (*Store, error) {
 		}
 	}
 	return &Store{
-		dir: dir, fetch: cfg.Install, maxBytes: cfg.MaxBytes, minFree: cfg.minFree, registry: client, modules: newModules(cfg.Environment, client.client), mise: newMise(cfg, npm, dir), downloadTime: 10 * time.Minute, log: cfg.Log, now: cfg.now,
+		dir: dir, fetch: cfg.Install, maxBytes: cfg.MaxBytes, minFree: cfg.minFree, registry: client, modules: newModules(cfg.Environment, client.client), mise: newMise(cfg, npm, dir), downloadTime: 10 * time.Minute, log: cfg.Log, now: cfg.now, boot: bootID(), sync: files.SyncFileSystem,
 		machine: map[string]found{}, lists: map[string]listed{},
 	}, nil
 }
@@ -136,31 +140,44 @@ type Ready struct {
 	Folder string
 }
 
-// Set is the tools of a build.
-type Set struct {
-	Tools   []Ready
-	release []func()
+// bootID returns what Linux identifies the machine's boot by (proc(5)), or "".
+func bootID() string {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(id))
 }
 
-// Close lets the tools be removed from the store.
+// Set is the tools of a build.
+type Set struct {
+	Tools     []Ready
+	release   []func()
+	installed bool // one of them was not in the store before
+	unsynced  []record
+	syncing   sync.WaitGroup
+}
+
+func (s *Set) add(g got) {
+	if g.version == nil {
+		return
+	}
+	s.Tools = append(s.Tools, g.ready)
+	s.installed = s.installed || g.installed
+	if g.release != nil {
+		s.release = append(s.release, g.release)
+	}
+	if g.record.Unsynced != "" {
+		s.unsynced = append(s.unsynced, g.record)
+	}
+}
+
+// Close lets the tools be removed from the store. It waits until new ones are on
+// the disk.
 func (s *Set) Close() {
+	s.syncing.Wait()
 	for _, release := range s.release {
 		release()
 	}
 	s.release = nil
-}
-
-func (s *Set) add(ctx context.Context, store *Store, tool string, c candidate) error {
-	ready := Ready{Name: tool, Version: c.version.String(), Folder: c.folder}
-	if c.folder == "" {
-		ready.Dir = store.path(tool, ready.Version)
-		bin, release, err := store.use(ctx, tool, ready.Version)
-		if err != nil {
-			return err
-		}
-		ready.Bin = bin
-		s.release = append(s.release, release)
-	}
-	s.Tools = append(s.Tools, ready)
-	return nil
 }

@@ -380,7 +380,7 @@ func TestWrongChecksum(t *testing.T) {
 // nothingLeft checks that the store has no tool and no part of one.
 func (w *world) nothingLeft(t *testing.T) {
 	t.Helper()
-	for _, pattern := range []string{"tmp/*", "yarn/*", "node/*"} {
+	for _, pattern := range []string{"tmp/*", "yarn/*", "node/*", "npm/*"} {
 		if left, err := filepath.Glob(filepath.Join(w.cfg.Dir, pattern)); err != nil || len(left) > 0 {
 			t.Errorf("left: %q, %v", left, err)
 		}
