@@ -236,7 +236,7 @@ func (c *Client) do(ctx context.Context, k call, out any) error {
 // requested, or "full jitter"
 // (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
 func (c *Client) delay(n int, after time.Duration) time.Duration {
-	most := min(c.base<<(n-1), backoffCap)
+	most := min(c.base<<min(n-1, 10), backoffCap) // a larger shift would overflow
 	if most <= 0 {
 		return min(after, retryAfterCap)
 	}

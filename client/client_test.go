@@ -272,6 +272,16 @@ func TestDelay(t *testing.T) {
 			t.Errorf("delay %d is %s", n, d)
 		}
 	}
+	// A server may be away for hundreds of attempts, which must not come all at once.
+	for _, n := range []int{36, 37, 65, 1000} {
+		var longest time.Duration
+		for range 20 {
+			longest = max(longest, c.delay(n, 0))
+		}
+		if longest < backoffBase {
+			t.Errorf("the longest of 20 delays %d is %s", n, longest)
+		}
+	}
 	for after, least := range map[time.Duration]time.Duration{3 * time.Second: 3 * time.Second, time.Hour: retryAfterCap} {
 		if d := c.delay(1, after); d < least || d > least+backoffBase {
 			t.Errorf("delay after %s is %s", after, d)
