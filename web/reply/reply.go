@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"syscall"
 	"time"
 
 	jsonv2 "github.com/go-json-experiment/json"
@@ -52,7 +53,7 @@ func passing() []string {
 }
 
 // Away reports whether an error means that Postgres or the network is
-// unavailable or timed out.
+// unavailable or timed out, or that the disk is full.
 func Away(err error) bool {
 	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
 		return true
@@ -63,7 +64,7 @@ func Away(err error) bool {
 	if _, ok := errors.AsType[*net.OpError](err); ok {
 		return true
 	}
-	for _, known := range []error{context.DeadlineExceeded, context.Canceled, io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, puddle.ErrClosedPool} {
+	for _, known := range []error{context.DeadlineExceeded, context.Canceled, io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, puddle.ErrClosedPool, syscall.ENOSPC, syscall.EDQUOT} {
 		if errors.Is(err, known) {
 			return true
 		}
