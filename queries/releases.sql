@@ -99,5 +99,5 @@ DELETE FROM site_rules USING gone WHERE site_rules.tree_id = gone.id;
 -- name: ReleasesNextExpiry :one
 -- Returns in how many seconds the next unfinished upload expires, or -1 if
 -- there is none.
-SELECT coalesce(min(date_part('epoch', expires_at - now())), -1)::float8 AS seconds
+SELECT coalesce(min(greatest(date_part('epoch', expires_at - now()), 0)), -1)::float8 AS seconds
 FROM releases WHERE pipeline_id = @pipeline_id AND finalized_at IS NULL;

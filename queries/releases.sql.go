@@ -304,7 +304,7 @@ func (q *Queries) ReleasesIdle(ctx context.Context, idleSeconds float64) ([]uuid
 }
 
 const releasesNextExpiry = `-- name: ReleasesNextExpiry :one
-SELECT coalesce(min(date_part('epoch', expires_at - now())), -1)::float8 AS seconds
+SELECT coalesce(min(greatest(date_part('epoch', expires_at - now()), 0)), -1)::float8 AS seconds
 FROM releases WHERE pipeline_id = $1 AND finalized_at IS NULL
 `
 

@@ -143,6 +143,31 @@ func TestSweep(t *testing.T) {
 	}
 }
 
+// TestExpiryDuringRetention expires an upload while retention works: the same
+// retention comes back for it.
+func TestExpiryDuringRetention(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	_, stop := r.start()
+	id := r.provisioned("blog")
+	open := r.declared(id)
+	stop()
+	store := &losingStore{Store: r.cloud.Store, during: func() {
+		if _, err := r.db.Exec(t.Context(), "UPDATE releases SET expires_at = now() WHERE id = $1", open.Deployment); err != nil {
+			t.Error(err)
+		}
+	}}
+	store.lists.Store(1) // loses no call
+	store.removes.Store(2)
+	r.cloud.Store = store
+	r.start()
+	r.retains(id)
+	eventually(t, func() bool { r.hurry(tasks.TypeRetention, id); return r.hasNoWork(tasks.TypeRetention, id) }, func() string { return "retention has not ended" })
+	if trees := r.trees(id); len(trees) != 0 {
+		t.Errorf("the trees are %v, want none", trees)
+	}
+}
+
 // TestFailedBuildLeavesNoTree ends deployments that do not go live: a build requests
 // retention for what it stored, and a deployment that stored nothing, or whose files
 // a retry needs, does not.
