@@ -37,7 +37,8 @@ type Store struct {
 	limits      site.Limits
 	temp        string        // Config.Temp
 	declared    treeAddresses // declared trees
-	pages       atomic.Bool   // knowsPages
+	listed      listing
+	pages       atomic.Bool // knowsPages
 }
 
 var (
@@ -93,6 +94,7 @@ func (s *Store) Begin(ctx context.Context, t site.Tree, m site.Manifest) ([]site
 	s.declared.keep(t, own)
 	missing := absent(m, own, have)
 	if len(missing) == 0 {
+		s.listed.keep(t, have)
 		return nil, nil
 	}
 	// Only in sealed trees: Remove leaves this tree the files that it finds
@@ -113,6 +115,38 @@ func (s *Store) present(ctx context.Context, t site.Tree, m site.Manifest) (map[
 		return nil
 	})
 	return have, err
+}
+
+// listing has the objects of the tree that Begin last found whole, for the Seal
+// that mostly follows at once. A tree only loses objects when it is removed.
+type listing struct {
+	mu   sync.Mutex
+	tree site.Tree
+	have map[string]int64
+	at   time.Time
+}
+
+// listedFor is how long a listing is used.
+const listedFor = time.Minute
+
+func (l *listing) keep(t site.Tree, have map[string]int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.tree, l.have, l.at = t, have, time.Now()
+}
+
+// take returns the listing of a tree, once. It returns nil if there is none.
+func (l *listing) take(t site.Tree) map[string]int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.tree != t {
+		return nil
+	}
+	have := l.have
+	if l.have = nil; time.Since(l.at) > listedFor {
+		return nil
+	}
+	return have
 }
 
 // partsOf returns the keys of a tree after every few pages of its listing.
@@ -259,9 +293,11 @@ func (s *Store) seal(ctx context.Context, t site.Tree, carried []site.Carried, r
 	if rules != nil {
 		m.Rules = rules
 	}
-	have, err := s.present(ctx, t, m)
-	if err != nil {
-		return err
+	have := s.listed.take(t)
+	if have == nil {
+		if have, err = s.present(ctx, t, m); err != nil {
+			return err
+		}
 	}
 	own := addressesOf(m)
 	carried = slices.DeleteFunc(slices.Clone(carried), func(c site.Carried) bool { return own.has(c.Path) })

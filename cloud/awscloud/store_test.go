@@ -16,6 +16,7 @@ import (
 	"github.com/troy-iaas/troy/cloud/awscloud"
 	"github.com/troy-iaas/troy/cloud/cloudtest"
 	"github.com/troy-iaas/troy/internal/awsapi"
+	"github.com/troy-iaas/troy/internal/awsdouble"
 	"github.com/troy-iaas/troy/internal/devstack/s3test"
 	"github.com/troy-iaas/troy/site"
 )
@@ -120,6 +121,48 @@ func TestSealedKeys(t *testing.T) {
 				t.Errorf("%s: %s has %q, want %q", c.name, at, b, text)
 			}
 		}
+	}
+}
+
+// A Seal does not list again the tree that Begin found whole just now.
+func TestSealAfterBegin(t *testing.T) {
+	t.Parallel()
+	a := newAccount(t, s3test.Start(t), awsdouble.Config{})
+	tree := site.Tree{Pipeline: uuid.New(), Deployment: uuid.Must(uuid.NewV7())}
+	f := site.File{Path: "index.html", Size: 4, SHA256: sha256.Sum256([]byte("home"))}
+	begin := func(want int) {
+		t.Helper()
+		if missing, err := a.cloud.Store.Begin(t.Context(), tree, site.Manifest{Files: []site.File{f}}); err != nil || len(missing) != want {
+			t.Fatalf("Begin: missing is %v, %v; want %d", missing, err, want)
+		}
+	}
+	seal := func() (lists int) {
+		t.Helper()
+		before := len(a.double.Calls())
+		if err := a.cloud.Store.Seal(t.Context(), tree, nil, nil); err != nil {
+			t.Fatal(err)
+		}
+		for _, call := range a.double.Calls()[before:] {
+			if call.String() == "s3.ListObjects" {
+				lists++
+			}
+		}
+		return lists
+	}
+	begin(1)
+	begin(1) // what it lists is not whole
+	if err := a.cloud.Store.Put(t.Context(), tree, f, strings.NewReader("home")); err != nil {
+		t.Fatal(err)
+	}
+	if n := seal(); n == 0 {
+		t.Error("the first Seal listed nothing")
+	}
+	begin(0)
+	if n := seal(); n != 0 {
+		t.Errorf("the Seal after Begin made %d lists", n)
+	}
+	if n := seal(); n == 0 {
+		t.Error("the last Seal listed nothing")
 	}
 }
 
