@@ -155,6 +155,7 @@ func (s *server) releaseSource(ctx context.Context, p queries.Pipeline, source *
 		return source.Open(path)
 	}
 	if err := cloud.PutFiles(ctx, s.deps.Store, tree, missing, open); err != nil {
+		s.relieve(ctx, err)
 		return queries.Deployment{}, fmt.Errorf("store the files of release %s: %w", r.ID, err)
 	}
 	return s.finalize(ctx, p, r, asked.finalization, who)

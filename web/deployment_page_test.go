@@ -72,6 +72,22 @@ func TestDeploymentPage(t *testing.T) {
 	}
 }
 
+func TestPageOfAPipelineThatFailed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.bind("blog", "github", "team/blog", "")
+	id := w.built(p)
+	w.exec("UPDATE deployments SET state = 'failed', finished_at = now() WHERE id = $1", id)
+	w.exec("UPDATE pipelines SET status = 'failed_to_deploy', cause = 'phase Build failed' WHERE id = $1", p.ID)
+	page := string(w.send("GET", "/pipelines/blog", nil).body)
+	if want := `Phase Build failed. <a href="/pipelines/blog/deployments/1">See deployment #1</a>.`; !strings.Contains(page, want) {
+		t.Errorf("the page lacks %s:\n%s", want, page)
+	}
+	if strings.Contains(page, "Open site") {
+		t.Error("the page offers to open a site that is not live")
+	}
+}
+
 // Retry is offered only if there is something to build again: the source of an
 // upload is not kept.
 func TestRetryOfAnUpload(t *testing.T) {
