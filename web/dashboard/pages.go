@@ -81,7 +81,7 @@ func serveStatic(w http.ResponseWriter, r *http.Request) {
 
 func parse() (*template.Template, error) {
 	t, err := template.New("").Funcs(template.FuncMap{
-		"static": static, "age": func(t time.Time) string { return age(time.Since(t)) }, "until": func(t time.Time) string { return until(time.Until(t)) }, "stamp": stamp, "machine": machine, "size": troy.Size, "provider": credentials.CIProviderName, "count": count, "short": short,
+		"static": static, "age": func(t time.Time) string { return age(time.Since(t)) }, "until": func(t time.Time) string { return until(time.Until(t)) }, "stamp": stamp, "machine": machine, "size": troy.Size, "provider": credentials.CIProviderName, "count": count, "short": short, "sentence": sentence,
 		"browser": troy.BrowserName, "value": func(s troy.Status) string { return string(s) }, "list": func(all ...any) []any { return all },
 		"deletion": func(p queries.Pipeline, a actionsView) nowView { return nowView{Pipeline: p, Actions: a} },
 		"work":     workName, "day": func(t time.Time) string { return t.UTC().Format("2 January 2006") },

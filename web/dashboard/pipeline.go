@@ -46,6 +46,7 @@ type nowView struct {
 	RuleErrors         int // how many of them are errors
 	Flow               flowView
 	Deployments        []deploymentView
+	Failed             *deploymentView // the one that Cause is about, if it is shown
 	Next, First        string
 	Events             []eventView
 	Settings           []setting
@@ -299,6 +300,9 @@ func (d *Dashboard) deploymentPage(v *visit, n *nowView) error {
 			w.Share = max(1, int(100*t/longest))
 		}
 		n.Deployments = append(n.Deployments, *w)
+		if n.Failed == nil && n.Status == troy.FailedToDeploy && r.State == troy.Failed && r.PreviewID == nil {
+			n.Failed = w
+		}
 	}
 	return nil
 }
