@@ -4,6 +4,7 @@
 package tarend
 
 import (
+	"archive/tar"
 	"errors"
 	"io"
 
@@ -14,6 +15,10 @@ import (
 // block is the size of a tar's blocks in bytes. Two blocks of zeros end a tar;
 // some programs write only one.
 const block = 512
+
+// maxRest is how many bytes may follow the end of a tar. Programs fill its last
+// record, of 10 KiB by default, with zeros.
+const maxRest = 64 << 20
 
 // Reader reads a tar, which is no longer compressed, for archive/tar.
 type Reader struct {
@@ -44,13 +49,18 @@ func (r *Reader) count(p []byte) {
 // io.ErrUnexpectedEOF for a tar that ends without the zeros that end one, as
 // after a copy that stopped between two entries, and an error for a compressed
 // tar whose checksum, which is behind those zeros, is wrong. It ignores what
-// follows a compressed tar. A tar of no bytes is whole.
+// follows a compressed tar. A tar of no bytes is whole. It returns tar.ErrHeader if
+// more than maxRest bytes follow: zeros without end may be compressed to a few
+// bytes.
 func (r *Reader) Finish() error {
 	if r.any && r.zeros < block {
 		return io.ErrUnexpectedEOF
 	}
-	_, err := io.Copy(io.Discard, r)
-	if errors.Is(err, gzip.ErrHeader) || errors.Is(err, zstd.ErrMagicMismatch) {
+	_, err := io.CopyN(io.Discard, r, maxRest+1)
+	switch {
+	case err == nil:
+		return tar.ErrHeader
+	case errors.Is(err, io.EOF), errors.Is(err, gzip.ErrHeader), errors.Is(err, zstd.ErrMagicMismatch):
 		return nil
 	}
 	return err
