@@ -141,21 +141,28 @@ const maxModules = 1024
 // variable kept names the folder for it.
 func (p Plan) KeepModules(key string) string {
 	kept := keptInstalls()[p.Install]
-	version := ""
-	if p.Manager == "yarn" { // its versions place packages differently
-		version = ` && node=$node-$(yarn --version 2>/dev/null)`
+	// The versions of Yarn place packages differently. Asking for its version can
+	// install it.
+	version, first := "", `ls "$kept"/KEY-*.tar`
+	if p.Manager == "yarn" {
+		version, first = ` && node=$node-$(yarn --version 2>/dev/null)`, "true"
 	}
 	return strings.NewReplacer(
-		"KEY", key, "INSTALL", p.Install, "MAX", fmt.Sprint(maxModules), "VERSION", version, "LOCKFILE", kept.lockfile, "BESIDE", cmp.Or(kept.state, "node_modules"), "STATE", kept.state,
+		"FIRST", strings.ReplaceAll(first, "KEY", key), "KEY", key, "INSTALL", p.Install, "MAX", fmt.Sprint(maxModules), "VERSION", version, "LOCKFILE", kept.lockfile, "BESIDE", cmp.Or(kept.state, "node_modules"), "STATE", kept.state,
 	).Replace(`
-if node=$(node -p 'process.version + "-" + process.platform + "-" + process.arch + "-" + process.versions.modules' 2>/dev/null)VERSION; then
-	kept=$kept/KEY-$node.tar
+named=$(mktemp)
+name() {
+	node=$(node -p 'process.version + "-" + process.platform + "-" + process.arch + "-" + process.versions.modules' 2>/dev/null)VERSION && echo "$kept/KEY-$node.tar" >"$named"
+}
+# If nothing is kept, the name is needed only after the installation.
+if FIRST >/dev/null 2>&1; then
+	name || :
 else
-	kept=
+	name &
 fi
 rm -rf node_modules STATE
-if [ -n "$kept" ] && [ -f "$kept" ]; then
-	if tar -xf "$kept" --no-same-owner node_modules STATE 2>/dev/null && rm node_modules/.troy-complete 2>/dev/null; then
+if [ -f "$(cat "$named")" ]; then
+	if tar -xf "$(cat "$named")" --no-same-owner node_modules STATE 2>/dev/null && rm node_modules/.troy-complete 2>/dev/null; then
 		echo "node_modules is that of an earlier build with the same LOCKFILE, package.json and Node.js; nothing was installed."
 		exit
 	fi
@@ -163,6 +170,8 @@ if [ -n "$kept" ] && [ -f "$kept" ]; then
 fi
 mark=$(mktemp)
 INSTALL
+wait
+kept=$(cat "$named")
 if [ -n "$kept" ] && [ -d node_modules ] && ! [ -L node_modules ] &&
 	[ "$(du -sm node_modules | cut -f 1)" -le MAX ] &&
 	[ -z "$(find node_modules -type l -exec realpath {} + 2>&1 | grep -vF "$(pwd -P)/node_modules/")" ] &&
@@ -173,6 +182,6 @@ if [ -n "$kept" ] && [ -d node_modules ] && ! [ -L node_modules ] &&
 		tar -rf "$kept.part" node_modules/.troy-complete && sync "$kept.part" && mv "$kept.part" "$kept"; } 2>/dev/null || rm -rf "${kept%/*}"
 	rm -f node_modules/.troy-complete
 fi
-rm -f "$mark"
+rm -f "$mark" "$named"
 `)
 }

@@ -17,6 +17,7 @@ type modulesStep struct {
 	node    string // Node.js
 	version string // the package manager
 	spoil   bool   // damage what is kept
+	late    bool   // Node.js answers only when the packages are there
 	change  func(*builder.Spec)
 	want    string
 }
@@ -72,6 +73,8 @@ func RunModules(t *testing.T, e Env) {
 				{lock: "8", spoil: true, want: installedAnew},
 				{lock: "8", want: installedAnew},
 				{lock: "8", want: modulesKept},
+				{lock: "9", late: true, want: installedAnew},
+				{lock: "9", want: modulesKept},
 			}...)
 		} else {
 			steps = append(steps, modulesStep{lock: "6", want: installedAnew}, modulesStep{lock: "6", version: "2", want: installedAnew}, modulesStep{lock: "6", version: "2", want: modulesKept})
@@ -102,7 +105,11 @@ func runModules(t *testing.T, e Env, manager modulesManager, steps []modulesStep
 		repo["packages/b/index.js"] = ""
 		repo["bin/"+manager.program] = "#!/bin/sh\nset -e\nif [ \"$1\" = --version ]; then echo 1" + step.version + "; exit; fi\nlock=" + manager.lockfile + "\n" +
 			manager.install + "echo installed anew\nif [ -f also ]; then sh also; fi\n"
-		repo["bin/node"] = "#!/bin/sh\necho v1" + step.node + "\n"
+		repo["bin/node"] = "#!/bin/sh\n"
+		if step.late {
+			repo["bin/node"] += "until [ -e node_modules/a/of ]; do :; done\n"
+		}
+		repo["bin/node"] += "echo v1" + step.node + "\n"
 		if step.also != "" {
 			repo["also"] = step.also
 		}
