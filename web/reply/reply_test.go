@@ -1,4 +1,4 @@
-package reply_test
+package reply
 
 import (
 	"fmt"
@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/troy-iaas/troy"
-	"github.com/troy-iaas/troy/web/reply"
 )
 
 // TestFullDisk answers 503, after which the sender tries again: the temporary file
@@ -14,7 +13,7 @@ import (
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	for _, full := range []error{syscall.ENOSPC, syscall.EDQUOT} {
-		if e := reply.Public(fmt.Errorf("receive an archive: %w", full)); e.Kind != troy.Unavailable {
+		if e := Public(fmt.Errorf("receive an archive: %w", full)); e.Kind != troy.Unavailable {
 			t.Errorf("%s is %s", full, e.Kind)
 		}
 	}
