@@ -68,6 +68,7 @@ func (s *Store) Remove(ctx context.Context, pipeline uuid.UUID, deployments ...u
 
 // withdraw moves a tree's manifest to where neither readers nor uploads look.
 func (s *Store) withdraw(ctx context.Context, t site.Tree) error {
+	s.listed.take(t)
 	s.declared.forget(t.Pipeline, t.Deployment)
 	sealed, err := s.work.Get(ctx, sealedKey(t), maxManifest)
 	switch {

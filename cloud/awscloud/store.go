@@ -97,6 +97,7 @@ func (s *Store) Begin(ctx context.Context, t site.Tree, m site.Manifest) ([]site
 		s.listed.keep(t, have)
 		return nil, nil
 	}
+	s.listed.take(t)
 	// Only in sealed trees: Remove leaves this tree the files that it finds
 	// there, since the tree has been declared by now.
 	holders, err := s.holders(ctx, t, missing, sealedPrefix(t.Pipeline))
@@ -123,19 +124,20 @@ type listing struct {
 	mu   sync.Mutex
 	tree site.Tree
 	have map[string]int64
-	at   time.Time
 }
 
-// listedFor is how long a listing is used.
+// listedFor is how long a listing is kept.
 const listedFor = time.Minute
 
 func (l *listing) keep(t site.Tree, have map[string]int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.tree, l.have, l.at = t, have, time.Now()
+	l.tree, l.have = t, have
+	time.AfterFunc(listedFor, func() { l.take(t) })
 }
 
-// take returns the listing of a tree, once. It returns nil if there is none.
+// take returns the listing of a tree, and forgets it. It returns nil if there is
+// none.
 func (l *listing) take(t site.Tree) map[string]int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -143,9 +145,7 @@ func (l *listing) take(t site.Tree) map[string]int64 {
 		return nil
 	}
 	have := l.have
-	if l.have = nil; time.Since(l.at) > listedFor {
-		return nil
-	}
+	l.have = nil
 	return have
 }
 

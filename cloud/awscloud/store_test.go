@@ -164,6 +164,14 @@ func TestSealAfterBegin(t *testing.T) {
 	if n := seal(); n == 0 {
 		t.Error("the last Seal listed nothing")
 	}
+	begin(0)
+	if err := a.cloud.Store.Remove(t.Context(), tree.Pipeline, tree.Deployment); err != nil {
+		t.Fatal(err)
+	}
+	begin(1)
+	if err := a.cloud.Store.Seal(t.Context(), tree, nil, nil); err == nil {
+		t.Error("Seal took a tree that had been removed for whole")
+	}
 }
 
 // A signed upload accepts the file that it was signed for, at its key, once,
