@@ -25,9 +25,10 @@ func markBegin(ctx context.Context, file string) (time.Time, error) {
 			return begin, files.Error(err)
 		}
 		info, err := os.Stat(file)
+		if err != nil {
+			return begin, files.Error(err)
+		}
 		switch now := changed(info); {
-		case err != nil:
-			return begin, err
 		case begin.IsZero():
 			begin = now
 		case now.After(begin):
