@@ -22,7 +22,7 @@ func newBuilder(cfg config, log *slog.Logger) (*sandbox.Builder, error) {
 		return nil, usageError{err}
 	}
 	if cfg.BuildCPUs > 0 && !sandbox.CPUsAreKept(settings) {
-		log.Warn("builds may use all CPUs: there is no control group that limits them (TROY_BUILD_CPUS)", "limit", cfg.BuildCPUs)
+		log.Warn("TROY_BUILD_CPUS has no effect: Troy has no control group that can limit CPUs", "limit", cfg.BuildCPUs)
 	}
 	if settings.Tools, err = cfg.openTools(settings.Environment, cfg.BuildTools == "install", log); err != nil {
 		return nil, usageError{err}

@@ -20,7 +20,7 @@ const block = 512
 // record, of 10 KiB by default, with zeros.
 const maxRest = 64 << 20
 
-// Reader reads a tar, which is no longer compressed, for archive/tar.
+// Reader passes an uncompressed tar to archive/tar and notes how it ends.
 type Reader struct {
 	R     io.Reader
 	any   bool
